@@ -1,0 +1,85 @@
+# vmferry's Makefile. The two commands to know: make demo, make test.
+# make help lists the rest.
+
+PREFIX  ?= /usr
+SYSCONF ?= /etc
+DESTDIR ?=
+GO      ?= go
+
+# libvirt's library is opened at run time: no headers to build, and one binary
+# for every release of it.
+TAGS     := libvirt_dlopen
+REVISION := $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
+LDFLAGS  := -s -w
+BIN      := build/bin
+STAGE    := build/stage
+
+# What Debian 12 or 13 must have. Building needs a C compiler for libvirt's
+# binding; the rest boots the lab's nodes and checks what is shipped.
+DEPS_BUILD := gcc libc6-dev
+DEPS_LAB   := systemd-container mmdebstrap util-linux xz-utils
+DEPS_TEST  := libvirt0 dbus-daemon libxml2-utils mandoc
+
+.PHONY: all build stage install demo test unit lab-test bench clean help deps-build deps-lab deps-test FORCE
+
+all: build
+
+help: ## show this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+
+build: deps-build $(BIN)/vmferry-agent $(BIN)/vmferryd $(BIN)/blackout $(BIN)/vmferry-lab $(BIN)/guest-init ## build all programs into build/bin
+
+# Go knows better than make what is up to date.
+$(BIN)/vmferry-agent $(BIN)/vmferryd: FORCE
+	$(GO) build -tags $(TAGS) -trimpath -ldflags '$(LDFLAGS)' -o $@ ./cmd/$(@F)
+
+# No C in these: they run where there is no libvirt, and in a guest where there
+# is nothing at all.
+$(BIN)/blackout: FORCE
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $@ ./cmd/blackout
+$(BIN)/vmferry-lab: FORCE
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS) -X main.revision=$(REVISION)' -o $@ ./cmd/vmferry-lab
+$(BIN)/guest-init: FORCE
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $@ ./lab/guest/init
+
+install: build ## install on this machine, or below DESTDIR
+	install -D -m 755 $(BIN)/vmferry-agent $(DESTDIR)$(PREFIX)/sbin/vmferry-agent
+	install -D -m 755 $(BIN)/vmferryd $(DESTDIR)$(PREFIX)/sbin/vmferryd
+	install -D -m 755 $(BIN)/blackout $(DESTDIR)$(PREFIX)/bin/blackout
+	install -d $(DESTDIR)$(PREFIX)/lib/ocf/resource.d/vmferry
+	ln -sf $(PREFIX)/sbin/vmferry-agent $(DESTDIR)$(PREFIX)/lib/ocf/resource.d/vmferry/Domain
+	install -D -m 644 cmd/vmferryd/vmferryd.service $(DESTDIR)$(PREFIX)/lib/systemd/system/vmferryd.service
+	install -D -m 644 cmd/vmferryd/pacemaker.service.d/10-vmferry.conf $(DESTDIR)$(PREFIX)/lib/systemd/system/pacemaker.service.d/10-vmferry.conf
+	install -D -m 644 cmd/vmferryd/logind.conf.d/90-vmferry.conf $(DESTDIR)$(PREFIX)/lib/systemd/logind.conf.d/90-vmferry.conf
+	test -e $(DESTDIR)$(SYSCONF)/vmferry/vmferryd.toml || install -D -m 644 cmd/vmferryd/vmferryd.toml $(DESTDIR)$(SYSCONF)/vmferry/vmferryd.toml
+	for page in cmd/*/*.[1578]; do install -D -m 644 $$page $(DESTDIR)$(PREFIX)/share/man/man$${page##*.}/$${page##*/} || exit 1; done
+
+stage: ## install into build/stage: what the lab's nodes get
+	rm -rf $(STAGE)
+	$(MAKE) --no-print-directory install DESTDIR=$(STAGE)
+
+demo: deps-lab stage ## show the main job on real nodes (first time under 10 minutes, then under 5)
+	$(BIN)/vmferry-lab demo --out build/demo
+
+test: deps-lab deps-test stage unit lab-test ## all tests: unit, script, and one lab run
+
+unit: ## the tests that need neither root nor a lab
+	$(GO) vet -tags $(TAGS) ./...
+	$(GO) test -race -tags $(TAGS) ./...
+
+lab-test: ## the lab run alone; needs root, and what `make stage` built
+	VMFERRY_LAB=$(CURDIR)/$(BIN)/vmferry-lab $(GO) test -count=1 -v -timeout 20m -tags $(TAGS) -run '^TestLab' ./lab
+
+clean: ## remove what was built here; vmferry-lab's cache stays
+	rm -rf build
+
+# Installs what is missing; without root, says what to type.
+define want
+	@missing=$$(for p in $(1); do dpkg-query -W -f '$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || echo $$p; done); \
+	test -z "$$missing" || { \
+		test "$$(id -u)" = 0 || { echo "missing packages, type: sudo apt-get install --no-install-recommends" $$missing >&2; exit 1; }; \
+		apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $$missing; }
+endef
+deps-build: ; $(call want,$(DEPS_BUILD))
+deps-lab: ; $(call want,$(DEPS_LAB))
+deps-test: ; $(call want,$(DEPS_TEST))

@@ -1,0 +1,118 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"github.com/vmferry/vmferry/lab"
+	"github.com/vmferry/vmferry/lab/cluster"
+	"github.com/vmferry/vmferry/lab/supervisor"
+)
+
+// bootTime bounds how long the cluster may take to come up.
+const bootTime = 4 * time.Minute
+
+func up(ctx context.Context, l *lab.Lab, args []string) error {
+	if err := parse(newFlags("up"), args); err != nil {
+		return err
+	}
+	steps := newSteps(os.Stderr)
+	l.Progress = steps.say
+	err := l.Up(ctx)
+	steps.end()
+	if err != nil {
+		return err
+	}
+	if err := l.Enter(ctx, "inside-wait"); err != nil {
+		if ctx.Err() != nil {
+			return errors.Join(ctx.Err(), down(context.WithoutCancel(ctx), l, nil))
+		}
+		return err
+	}
+	return nil
+}
+
+func down(ctx context.Context, l *lab.Lab, args []string) error {
+	if err := parse(newFlags("down"), args); err != nil {
+		return err
+	}
+	steps := newSteps(os.Stderr)
+	defer steps.end()
+	l.Progress = steps.say
+	return l.Down(ctx)
+}
+
+func shell(ctx context.Context, l *lab.Lab, args []string) error {
+	if len(args) == 0 {
+		return fmt.Errorf("shell needs a node: %w", errUsage)
+	}
+	return l.Enter(ctx, append([]string{"inside-shell"}, args...)...)
+}
+
+// supervise is the lab itself; Lab.Up starts it.
+func supervise(ctx context.Context, _ *lab.Lab, _ []string) error {
+	var cfg supervisor.Config
+	if err := json.NewDecoder(os.Stdin).Decode(&cfg); err != nil {
+		return fmt.Errorf("read the supervisor's configuration: %w", err)
+	}
+	log := logrus.New()
+	return supervisor.Run(ctx, cfg, log, func() { log.Info("the lab is up") })
+}
+
+func clusterOf(l *lab.Lab) *cluster.Cluster {
+	c := &cluster.Cluster{Control: supervisor.Control(l.Dir)}
+	for _, n := range lab.Nodes {
+		c.Nodes = append(c.Nodes, n.Name)
+	}
+	return c
+}
+
+func insideWait(ctx context.Context, l *lab.Lab, _ []string) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, bootTime, errors.New("it took too long; look at it with `vmferry-lab shell node1 journalctl -b`"))
+	defer cancel()
+	steps := newSteps(os.Stderr)
+	defer steps.end()
+	return clusterOf(l).AwaitOnline(ctx, steps.say)
+}
+
+func insideShell(ctx context.Context, l *lab.Lab, args []string) error {
+	words := args[1:]
+	if len(words) == 0 {
+		words = []string{"bash", "-l"}
+	}
+	cmd, err := clusterOf(l).Command(ctx, args[0], words[0], words[1:]...)
+	if err != nil {
+		return err
+	}
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	return cmd.Run()
+}
+
+func status(ctx context.Context, l *lab.Lab, args []string) error {
+	flags := newFlags("status")
+	asJSON := flags.Bool("json", false, "")
+	if err := parse(flags, args); err != nil {
+		return err
+	}
+	reply, err := l.Status(ctx)
+	if err != nil {
+		return err
+	}
+	if *asJSON {
+		return json.NewEncoder(os.Stdout).Encode(reply)
+	}
+	for _, n := range lab.Nodes {
+		state := "down"
+		if s := reply.Nodes[n.Name]; s.Up {
+			state = fmt.Sprintf("up, power on %d×", s.Boots)
+		}
+		fmt.Printf("%s\t%s\t%s\n", n.Name, n.Address, state)
+	}
+	return nil
+}

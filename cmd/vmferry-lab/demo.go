@@ -1,0 +1,158 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/vmferry/vmferry/lab"
+	"github.com/vmferry/vmferry/lab/cluster"
+	"github.com/vmferry/vmferry/lab/report"
+	"github.com/vmferry/vmferry/lab/scenario"
+	"github.com/vmferry/vmferry/lab/supervisor"
+)
+
+// demoOptions are the flags of the demo. The command outside the lab's
+// namespaces reads them, and passes its words on to the one inside.
+type demoOptions struct {
+	out      string
+	keep     bool
+	guests   int
+	interval time.Duration
+	agents   string
+}
+
+func parseDemo(args []string) (demoOptions, error) {
+	var o demoOptions
+	flags := newFlags("demo")
+	flags.StringVar(&o.out, "out", filepath.Join("build", "demo"), "")
+	flags.BoolVar(&o.keep, "keep", false, "")
+	flags.IntVar(&o.guests, "guests", 2, "")
+	flags.DurationVar(&o.interval, "interval", 5*time.Millisecond, "")
+	flags.StringVar(&o.agents, "agent", "", "")
+	if err := parse(flags, args); err != nil {
+		return o, err
+	}
+	return o, o.check(flags)
+}
+
+func (o *demoOptions) check(flags *flag.FlagSet) error {
+	if flags.NArg() > 0 {
+		return fmt.Errorf("demo: what is %q?: %w", flags.Arg(0), errUsage)
+	}
+	if o.guests < 1 || o.guests > lab.MaxGuests {
+		return fmt.Errorf("demo: --guests is a number from 1 to %d: %w", lab.MaxGuests, errUsage)
+	}
+	if o.interval < time.Millisecond || o.interval > time.Second {
+		return fmt.Errorf("demo: --interval is a time from 1ms to 1s: %w", errUsage)
+	}
+	if o.agents != "" && o.agents != report.Ours && o.agents != report.Peer {
+		return fmt.Errorf("demo: --agent is %s or %s: %w", report.Ours, report.Peer, errUsage)
+	}
+	var err error
+	o.out, err = filepath.Abs(o.out)
+	return err
+}
+
+// demo is the command outside: it makes the lab if there is none, and takes
+// away the lab that it made.
+func demo(ctx context.Context, l *lab.Lab, args []string) (err error) {
+	o, err := parseDemo(args)
+	if err != nil {
+		return err
+	}
+	if err := report.Check(o.out); err != nil {
+		return err
+	}
+	if _, err := l.Status(ctx); errors.Is(err, lab.ErrNotUp) {
+		if err := up(ctx, l, nil); err != nil {
+			return err
+		}
+		if !o.keep {
+			defer func() { err = errors.Join(err, down(context.WithoutCancel(ctx), l, nil)) }()
+		}
+	}
+	err = l.Enter(ctx, append([]string{"inside-demo"}, args...)...)
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return err
+}
+
+// insideDemo is the command inside the lab's namespaces.
+func insideDemo(ctx context.Context, l *lab.Lab, args []string) error {
+	o, err := parseDemo(args)
+	if err != nil {
+		return err
+	}
+	steps := newSteps(os.Stderr)
+	r, err := runner(ctx, l, o, steps.say)
+	if err != nil {
+		steps.end()
+		return err
+	}
+	rep := &report.Report{Commit: commit(), Environment: r.Environment(ctx)}
+	err = r.Run(ctx, func(ctx context.Context) error {
+		for _, agent := range []cluster.Agent{cluster.Ours, cluster.VirtualDomain} {
+			if o.agents != "" && o.agents != scenario.Label(agent) {
+				continue
+			}
+			if err := r.Both(ctx, agent, rep); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	steps.end()
+	rep.Environment.Finished = time.Now()
+	if len(rep.Scenarios) > 0 {
+		err = errors.Join(err, show(rep, o.out))
+	}
+	if err != nil {
+		return err
+	}
+	return verdict(rep)
+}
+
+// runner prepares the guests that the scenarios use.
+func runner(ctx context.Context, l *lab.Lab, o demoOptions, say func(string)) (*scenario.Runner, error) {
+	c := clusterOf(l)
+	say("making the guests' disks")
+	guests, err := scenario.MakeGuests(ctx, c, supervisor.Shared(l.Dir), o.guests)
+	if err != nil {
+		return nil, err
+	}
+	scratch := filepath.Join(supervisor.Shared(l.Dir), "probes")
+	if err := os.MkdirAll(scratch, 0o700); err != nil {
+		return nil, err
+	}
+	return &scenario.Runner{
+		Cluster: c, Guests: guests, Interval: o.interval, Progress: say,
+		Blackout: filepath.Join(l.Stage, "usr/bin/blackout"), Scratch: scratch,
+	}, nil
+}
+
+// show writes the report's files and prints its table.
+func show(rep *report.Report, out string) error {
+	page := filepath.Join(out, "report.html")
+	err := errors.Join(rep.WriteJSON(filepath.Join(out, "report.json")), rep.WriteHTML(page), rep.WriteTable(os.Stdout))
+	if err == nil {
+		fmt.Fprintln(os.Stderr, "the page with the plots:", page)
+	}
+	return err
+}
+
+// verdict is an error when vmferry did not do what it promises. What became of
+// the peer is in the report, for everyone to see.
+func verdict(rep *report.Report) error {
+	for _, s := range rep.Scenarios {
+		if s.Agent == report.Ours && !s.Passed {
+			return fmt.Errorf("scenario %q did not pass with %s: %s", s.Name, s.Agent, s.Failures[0])
+		}
+	}
+	return nil
+}

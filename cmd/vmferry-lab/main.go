@@ -1,0 +1,159 @@
+// Vmferry-lab makes a cluster of real nodes on this machine, shows what
+// vmferry does on it, and takes it away again.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+
+	"github.com/vmferry/vmferry/lab"
+	"github.com/vmferry/vmferry/lab/fence"
+	"github.com/vmferry/vmferry/lab/supervisor"
+)
+
+const usage = `Usage: vmferry-lab [--dir DIR] [--cache DIR] [--stage DIR] COMMAND
+
+Real nodes on one machine: systemd, Corosync, Pacemaker, libvirt and QEMU in
+each, shared storage, and guests. Needs root, and Debian 12 or later.
+
+Commands:
+  up                    build what is missing, boot the nodes, wait for the cluster
+  demo [--out DIR] [--keep] [--scenario NAME] [--agent NAME]
+                        run the scenarios with vmferry and with VirtualDomain, and
+                        write DIR/report.json and DIR/report.html (default build/demo)
+  shell NODE [COMMAND]  a root shell, or one command, on a node
+  status [--json]       what is up
+  down                  end everything, and leave nothing but the cache
+
+Options:
+  --dir DIR    where the running lab keeps its files (default ` + lab.DefaultDir + `)
+  --cache DIR  where built images are kept (default ` + lab.DefaultCache + `)
+  --stage DIR  what the nodes get installed: a tree made by "make stage"
+`
+
+// errUsage is wrapped by mistakes in the command line: they end with exit
+// code 2 and a hint.
+var errUsage = errors.New("see `vmferry-lab help`")
+
+func main() {
+	if filepath.Base(os.Args[0]) == "fence_lab" {
+		os.Exit(fence.Main(context.Background(), "/lab/"+supervisor.Switch, os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	err := run(ctx, os.Args[1:])
+	stop()
+	os.Exit(exitCode(err))
+}
+
+// exitCode prints err, unless whoever failed has done so, and says how to exit.
+func exitCode(err error) int {
+	var child *exec.ExitError
+	switch {
+	case err == nil:
+		return 0
+	case errors.As(err, &child):
+		return max(1, child.ExitCode())
+	case errors.Is(err, context.Canceled):
+		fmt.Fprintln(os.Stderr, "vmferry-lab: interrupted")
+		return 130
+	}
+	fmt.Fprintln(os.Stderr, "vmferry-lab:", err)
+	if errors.Is(err, errUsage) {
+		return 2
+	}
+	return 1
+}
+
+// run carries out one command line.
+func run(ctx context.Context, args []string) error {
+	l := &lab.Lab{}
+	flags := newFlags("vmferry-lab")
+	flags.StringVar(&l.Dir, "dir", lab.DefaultDir, "")
+	flags.StringVar(&l.Cache, "cache", lab.DefaultCache, "")
+	flags.StringVar(&l.Stage, "stage", "", "")
+	if err := parse(flags, args); err != nil {
+		return err
+	}
+	if err := locate(l); err != nil {
+		return err
+	}
+	if flags.NArg() == 0 {
+		io.WriteString(os.Stderr, usage)
+		return fmt.Errorf("no command: %w", errUsage)
+	}
+	name, rest := flags.Arg(0), flags.Args()[1:]
+	for _, c := range commands {
+		if c.name == name {
+			return c.run(ctx, l, rest)
+		}
+	}
+	return fmt.Errorf("unknown command %q: %w", name, errUsage)
+}
+
+// command is one word of the command line. Those that only this program itself
+// calls, inside the lab's namespaces, begin with "inside-".
+type command struct {
+	name string
+	run  func(context.Context, *lab.Lab, []string) error
+}
+
+var commands = []command{
+	{"help", func(context.Context, *lab.Lab, []string) error {
+		_, err := io.WriteString(os.Stdout, usage)
+		return err
+	}},
+	{"up", up},
+	{"demo", demo},
+	{"shell", shell},
+	{"status", status},
+	{"down", down},
+	{"supervise", supervise},
+	{"inside-wait", insideWait},
+	{"inside-demo", insideDemo},
+	{"inside-shell", insideShell},
+}
+
+func newFlags(name string) *flag.FlagSet {
+	flags := flag.NewFlagSet(name, flag.ContinueOnError)
+	flags.SetOutput(io.Discard)
+	return flags
+}
+
+func parse(flags *flag.FlagSet, args []string) error {
+	err := flags.Parse(args)
+	if errors.Is(err, flag.ErrHelp) {
+		io.WriteString(os.Stdout, usage)
+		os.Exit(0)
+	}
+	if err != nil {
+		return fmt.Errorf("%w: %w", err, errUsage)
+	}
+	return nil
+}
+
+// locate fills in where this program and what it installs lie: build/bin and
+// build/stage beside each other, as the Makefile lays them.
+func locate(l *lab.Lab) error {
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	l.Self = self
+	if l.Stage == "" {
+		l.Stage = filepath.Join(filepath.Dir(filepath.Dir(self)), "stage")
+	}
+	for _, path := range []*string{&l.Dir, &l.Cache, &l.Stage} {
+		if *path, err = filepath.Abs(*path); err != nil {
+			return err
+		}
+	}
+	return nil
+}

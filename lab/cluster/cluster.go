@@ -1,0 +1,200 @@
+package cluster
+
+import (
+	"bytes"
+	"context"
+	"encoding/xml"
+	"errors"
+	"fmt"
+	"os/exec"
+	"strings"
+	"time"
+
+	"github.com/vmferry/vmferry/lab/node"
+	"github.com/vmferry/vmferry/lab/supervisor"
+)
+
+// Cluster is the running lab's nodes.
+type Cluster struct {
+	// Control is the path of the supervisor's control socket.
+	Control string
+	// Nodes are the names, in order.
+	Nodes []string
+}
+
+// ErrDown says that a command was meant for a node that is not up.
+var ErrDown = errors.New("the node is down")
+
+// State asks the supervisor what it knows.
+func (c *Cluster) State(ctx context.Context) (supervisor.Reply, error) {
+	return supervisor.Ask(ctx, c.Control, supervisor.Request{Op: supervisor.OpStatus})
+}
+
+// Command is a command for the node, not yet started. See [node.Command].
+func (c *Cluster) Command(ctx context.Context, name, program string, args ...string) (*exec.Cmd, error) {
+	reply, err := c.State(ctx)
+	if err != nil {
+		return nil, err
+	}
+	state, ok := reply.Nodes[name]
+	if !ok {
+		return nil, fmt.Errorf("the lab has no node %q; it has %s", name, strings.Join(c.Nodes, ", "))
+	}
+	if state.Leader == 0 {
+		return nil, fmt.Errorf("run %q on node %q: %w", program, name, ErrDown)
+	}
+	return node.Command(ctx, state.Leader, program, args...), nil
+}
+
+// Run runs a command on the node and returns what it printed. A command that
+// fails is an error that carries what it said on standard error.
+func (c *Cluster) Run(ctx context.Context, name, program string, args ...string) (string, error) {
+	cmd, err := c.Command(ctx, name, program, args...)
+	if err != nil {
+		return "", err
+	}
+	var out, complaint bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &complaint
+	if err := cmd.Run(); err != nil {
+		return out.String(), fmt.Errorf("run %q on node %q: %w: %s", program, name, err, lastLine(complaint.String()))
+	}
+	return out.String(), nil
+}
+
+func lastLine(text string) string {
+	text = strings.TrimSpace(text)
+	return text[strings.LastIndexByte(text, '\n')+1:]
+}
+
+// Monitor is what crm_mon(8) tells about the whole cluster.
+type Monitor struct {
+	DC     bool // somebody is the designated controller
+	Quorum bool
+	Nodes  map[string]NodeStatus
+	// Resources are all that the cluster manages, by name.
+	Resources map[string]Resource
+}
+
+// NodeStatus is a node in Pacemaker's eyes.
+type NodeStatus struct{ Online, Standby, Unclean, Pending bool }
+
+// Resource is a resource in Pacemaker's eyes.
+type Resource struct {
+	Agent   string   // as in "ocf:heartbeat:VirtualDomain"
+	Role    string   // "Started", "Stopped", "Migrating", …
+	Failed  bool     // the last operation failed
+	Blocked bool     // Pacemaker will not touch it any more
+	On      []string // where it is active
+}
+
+// Ready reports whether all of the named nodes are full members and there is
+// a designated controller with quorum.
+func (m Monitor) Ready(names ...string) bool {
+	for _, name := range names {
+		n, ok := m.Nodes[name]
+		if !ok || !n.Online || n.Pending || n.Unclean || n.Standby {
+			return false
+		}
+	}
+	return m.DC && m.Quorum
+}
+
+// Monitor asks Pacemaker on the named node.
+func (c *Cluster) Monitor(ctx context.Context, name string) (Monitor, error) {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	out, err := c.Run(ctx, name, "crm_mon", "--one-shot", "--inactive", "--output-as=xml")
+	if err != nil {
+		return Monitor{}, err
+	}
+	return parseMonitor([]byte(out))
+}
+
+// parseMonitor reads crm_mon's XML (Pacemaker's api/crm_mon-*.rng).
+func parseMonitor(text []byte) (Monitor, error) {
+	var doc struct {
+		DC struct {
+			Present bool `xml:"present,attr"`
+			Quorum  bool `xml:"with_quorum,attr"`
+		} `xml:"summary>current_dc"`
+		Nodes []struct {
+			Name    string `xml:"name,attr"`
+			Online  bool   `xml:"online,attr"`
+			Standby bool   `xml:"standby,attr"`
+			Unclean bool   `xml:"unclean,attr"`
+			Pending bool   `xml:"pending,attr"`
+		} `xml:"nodes>node"`
+		Resources []struct {
+			ID      string `xml:"id,attr"`
+			Agent   string `xml:"resource_agent,attr"`
+			Role    string `xml:"role,attr"`
+			Failed  bool   `xml:"failed,attr"`
+			Blocked bool   `xml:"blocked,attr"`
+			On      []struct {
+				Name string `xml:"name,attr"`
+			} `xml:"node"`
+		} `xml:"resources>resource"`
+	}
+	if err := xml.Unmarshal(text, &doc); err != nil {
+		return Monitor{}, fmt.Errorf("read crm_mon's answer: %w", err)
+	}
+	m := Monitor{
+		DC: doc.DC.Present, Quorum: doc.DC.Quorum,
+		Nodes: map[string]NodeStatus{}, Resources: map[string]Resource{},
+	}
+	for _, n := range doc.Nodes {
+		m.Nodes[n.Name] = NodeStatus{n.Online, n.Standby, n.Unclean, n.Pending}
+	}
+	for _, r := range doc.Resources {
+		resource := Resource{Agent: r.Agent, Role: r.Role, Failed: r.Failed, Blocked: r.Blocked}
+		for _, n := range r.On {
+			resource.On = append(resource.On, n.Name)
+		}
+		m.Resources[r.ID] = resource
+	}
+	return m, nil
+}
+
+// pollEvery is how often a condition in the nodes is looked at. Each look
+// costs a process in a node that may be busy booting.
+const pollEvery = 500 * time.Millisecond
+
+// Await looks until cond holds. When ctx ends first, the error says what was
+// waited for and how the last look failed.
+func Await(ctx context.Context, what string, cond func(context.Context) (bool, error)) error {
+	tick := time.NewTicker(pollEvery)
+	defer tick.Stop()
+	for {
+		ok, err := cond(ctx)
+		if ok && err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return errors.Join(fmt.Errorf("wait for %s: %w", what, context.Cause(ctx)), err)
+		case <-tick.C:
+		}
+	}
+}
+
+// AwaitOnline waits until Pacemaker on each of the nodes sees all of them as
+// members. progress is told what is still missing.
+func (c *Cluster) AwaitOnline(ctx context.Context, progress func(string)) error {
+	for _, name := range c.Nodes {
+		err := Await(ctx, fmt.Sprintf("Pacemaker on node %q", name), func(ctx context.Context) (bool, error) {
+			m, err := c.Monitor(ctx, name)
+			switch {
+			case err != nil:
+				progress(name + " is booting")
+			case !m.Ready(c.Nodes...):
+				progress(name + " is joining the cluster")
+			}
+			return err == nil && m.Ready(c.Nodes...), err
+		})
+		if err != nil {
+			return err
+		}
+		progress(name + " is online")
+	}
+	return nil
+}

@@ -1,0 +1,9 @@
+// Package cluster speaks with the software inside the lab's nodes: it waits
+// for Pacemaker, gives it guests to run, and asks what it thinks.
+//
+// It must run inside the lab's namespaces ([lab.Lab.Enter]). Every call is a
+// program of the node itself, started in all of the node's namespaces, as an
+// operator would start it on the node's console.
+//
+// [lab.Lab.Enter]: https://pkg.go.dev/github.com/vmferry/vmferry/lab#Lab.Enter
+package cluster

@@ -1,0 +1,18 @@
+// Package lab makes a cluster of real nodes on one machine, and takes it away
+// again without a trace.
+//
+// [Lab.Up] builds the node image and the guest's kernel and initramfs (kept in
+// a cache), starts the lab's supervisor in namespaces of its own, and the
+// nodes boot. [Lab.Enter] runs a command inside those namespaces, where every
+// node's processes can be seen and its addresses reached. [Lab.Down] ends the
+// supervisor and removes what is left.
+//
+// The parts: lab/image builds the node's Debian tree, lab/guest the guests,
+// lab/node boots and kills one node, lab/supervisor holds the running lab
+// together, lab/cluster speaks with the software in the nodes, lab/scenario
+// breaks things on purpose and measures what clients saw, and lab/report
+// writes that down.
+//
+// Nothing here is for production: the lab's network has no authentication,
+// and it must not be reachable from anywhere. It is not: it has no link out.
+package lab

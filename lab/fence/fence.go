@@ -1,0 +1,151 @@
+// Package fence is the lab's fence agent: the program that Pacemaker in a
+// node runs to cut the power of another node.
+//
+// It speaks the fence agent API (options as lines name=value on standard
+// input, metadata as XML) on one side and the supervisor's power switch on the
+// other. The switch says "off" only after it has seen that nothing of the node
+// is left, which is what makes the agent's exit code 0 a proof.
+package fence
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/vmferry/vmferry/lab/supervisor"
+)
+
+// limit bounds one action: a killed node is gone in well under a second.
+const limit = 25 * time.Second
+
+const metadata = `<?xml version="1.0" ?>
+<resource-agent name="fence_lab" shortdesc="Power switch of the vmferry lab">
+<longdesc>Kills and boots nodes of a vmferry lab.</longdesc>
+<vendor-url></vendor-url>
+<parameters>
+	<parameter name="action" unique="0" required="1">
+		<getopt mixed="-o, --action=[action]"/>
+		<content type="string" default="reboot"/>
+		<shortdesc lang="en">Fencing action</shortdesc>
+	</parameter>
+	<parameter name="plug" unique="0" required="0">
+		<getopt mixed="-n, --plug=[name]"/>
+		<content type="string"/>
+		<shortdesc lang="en">Name of the node</shortdesc>
+	</parameter>
+</parameters>
+<actions>
+	<action name="on" automatic="0"/>
+	<action name="off"/>
+	<action name="reboot"/>
+	<action name="status"/>
+	<action name="monitor"/>
+	<action name="list"/>
+	<action name="metadata"/>
+</actions>
+</resource-agent>
+`
+
+// Exit codes of the fence agent API.
+const (
+	exitOK  = 0
+	exitBad = 1
+	exitOff = 2 // of the status action: the node is off
+)
+
+// options are what Pacemaker asks for.
+type options struct{ action, plug string }
+
+// Main carries out one call and returns the exit code. socket is the power
+// switch's; args are the command line without the program's name.
+func Main(ctx context.Context, socket string, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	opts, err := parse(args, stdin)
+	if err != nil {
+		fmt.Fprintln(stderr, "fence_lab:", err)
+		return exitBad
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	code, err := act(ctx, socket, opts, stdout)
+	if err != nil {
+		fmt.Fprintln(stderr, "fence_lab:", err)
+	}
+	return code
+}
+
+// parse reads `-o action` and `-n plug` from the command line or, without
+// any, name=value lines from standard input; unknown names are for others.
+func parse(args []string, stdin io.Reader) (options, error) {
+	opts := options{action: "reboot"}
+	for i := 0; i+1 < len(args); i += 2 {
+		opts.set(map[string]string{"-o": "action", "-n": "plug"}[args[i]], args[i+1])
+	}
+	if len(args) > 0 {
+		return opts, nil
+	}
+	lines := bufio.NewScanner(stdin)
+	for lines.Scan() {
+		if name, value, ok := strings.Cut(strings.TrimSpace(lines.Text()), "="); ok {
+			opts.set(name, value)
+		}
+	}
+	if err := lines.Err(); err != nil {
+		return opts, fmt.Errorf("read the options: %w", err)
+	}
+	return opts, nil
+}
+
+func (o *options) set(name, value string) {
+	switch name {
+	case "action":
+		o.action = value
+	case "plug", "port":
+		o.plug = value
+	}
+}
+
+func act(ctx context.Context, socket string, opts options, stdout io.Writer) (int, error) {
+	switch opts.action {
+	case "metadata":
+		_, err := io.WriteString(stdout, metadata)
+		return exitOK, err
+	case "on", "off", "reboot":
+		if opts.plug == "" {
+			return exitBad, fmt.Errorf("action %q needs a node: plug=NAME", opts.action)
+		}
+		if _, err := supervisor.Ask(ctx, socket, supervisor.Request{Op: supervisor.Op(opts.action), Node: opts.plug}); err != nil {
+			return exitBad, err
+		}
+		return exitOK, nil
+	case "status", "monitor", "list":
+		return inspect(ctx, socket, opts, stdout)
+	}
+	return exitBad, fmt.Errorf("unknown action %q", opts.action)
+}
+
+// inspect answers the actions that change nothing.
+func inspect(ctx context.Context, socket string, opts options, stdout io.Writer) (int, error) {
+	reply, err := supervisor.Ask(ctx, socket, supervisor.Request{Op: supervisor.OpStatus})
+	if err != nil {
+		return exitBad, err
+	}
+	if opts.action == "list" {
+		for name := range reply.Nodes {
+			fmt.Fprintf(stdout, "%s,\n", name)
+		}
+	}
+	if opts.action != "status" {
+		return exitOK, nil
+	}
+	state, ok := reply.Nodes[opts.plug]
+	if !ok {
+		return exitBad, fmt.Errorf("the lab has no node %q", opts.plug)
+	}
+	if !state.Up {
+		return exitOff, nil
+	}
+	return exitOK, nil
+}

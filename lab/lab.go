@@ -1,0 +1,389 @@
+package lab
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/vmferry/vmferry/lab/guest"
+	"github.com/vmferry/vmferry/lab/image"
+	"github.com/vmferry/vmferry/lab/node"
+	"github.com/vmferry/vmferry/lab/supervisor"
+)
+
+// Default places of a lab on a machine.
+const (
+	DefaultDir   = "/var/lib/vmferry-lab"
+	DefaultCache = "/var/cache/vmferry-lab"
+)
+
+// Network is the lab's own; the address is the one that clients have.
+var Network = netip.MustParsePrefix("10.77.0.254/24")
+
+// Nodes are the cluster.
+var Nodes = []node.Spec{
+	{Name: "node1", ID: 1, Address: netip.MustParseAddr("10.77.0.1")},
+	{Name: "node2", ID: 2, Address: netip.MustParseAddr("10.77.0.2")},
+}
+
+// MaxGuests is how many guests the demo can run: each is an emulator that
+// shares the machine's processors with all others.
+const MaxGuests = 6
+
+// ErrNotUp says that there is no lab to work with.
+var ErrNotUp = errors.New("the lab is not up: start it with `vmferry-lab up`")
+
+// Lab is one lab on this machine. The zero value is not usable: all fields but
+// Progress are needed.
+type Lab struct {
+	Dir   string // what this lab writes while it is up; removed by Down
+	Cache string // what it builds once and keeps
+	Stage string // a tree made by `make install DESTDIR=…`: what is tested
+	Self  string // the vmferry-lab program, static: it is the supervisor and the nodes' fence agent too
+
+	Progress func(step string) // is told what is being done; may be nil
+}
+
+// life is what lab.json remembers: enough to find the supervisor again, and
+// never to take another process for it.
+type life struct {
+	PID   int    `json:"pid"`
+	Start uint64 `json:"start"` // proc_pid_stat(5) field 22, clock ticks after boot
+}
+
+func (l *Lab) lifeFile() string { return filepath.Join(l.Dir, "lab.json") }
+
+// Guests is the folder, as the host and the nodes see it under /shared, that
+// holds the kernel and initramfs of the lab's guests.
+func (l *Lab) guestDir() string { return filepath.Join(supervisor.Shared(l.Dir), "boot") }
+
+func (l *Lab) progress(format string, args ...any) {
+	if l.Progress != nil {
+		l.Progress(fmt.Sprintf(format, args...))
+	}
+}
+
+// Up makes the lab and returns when its nodes have been asked to boot; a lab
+// that is up already is left as it is. If ctx ends first, all that was begun
+// is undone, except for what the cache holds whole.
+func (l *Lab) Up(ctx context.Context) (err error) {
+	if err := CheckHost(); err != nil {
+		return err
+	}
+	unlock, err := l.lock()
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if _, err := l.supervisor(); err == nil {
+		l.progress("the lab is up already")
+		return nil
+	}
+	if err := l.clean(); err != nil {
+		return err
+	}
+	l.progress("node image")
+	tree, err := image.Build(ctx, l.Cache, func(step string) { l.progress("node image: %s", step) })
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, l.end(context.WithoutCancel(ctx)))
+		}
+	}()
+	if err := l.stock(ctx, tree); err != nil {
+		return err
+	}
+	l.progress("starting the nodes")
+	return l.start(ctx, supervisor.Config{
+		Dir: l.Dir, Image: tree, Product: filepath.Join(l.Dir, "product"), Network: Network, Nodes: Nodes,
+	})
+}
+
+// stock fills the lab's folder with what the nodes will see: the product, the
+// power switch's client, and the guests' kernel and initramfs.
+func (l *Lab) stock(ctx context.Context, tree string) error {
+	for _, dir := range []string{l.Dir, supervisor.Device(l.Dir), supervisor.Shared(l.Dir)} {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return fmt.Errorf("make the lab's folder: %w", err)
+		}
+	}
+	l.progress("installing vmferry on the nodes")
+	product := filepath.Join(l.Dir, "product")
+	if err := os.CopyFS(product, os.DirFS(l.Stage)); err != nil {
+		return fmt.Errorf("copy what `make install` staged in %q: %w", l.Stage, err)
+	}
+	if err := copyFile(l.Self, filepath.Join(supervisor.Device(l.Dir), "fence_lab"), 0o755); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Join(product, "usr/sbin"), 0o755); err != nil {
+		return err
+	}
+	if err := os.Symlink("/lab/fence_lab", filepath.Join(product, "usr/sbin/fence_lab")); err != nil {
+		return err
+	}
+	l.progress("guest kernel and initramfs")
+	kernel, modules, err := image.Kernel(tree)
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(l.guestDir(), 0o755); err != nil {
+		return err
+	}
+	return guest.Build(ctx, guest.Spec{
+		KernelImage: kernel, ModulesDir: modules, OutDir: l.guestDir(),
+		Init:     filepath.Join(filepath.Dir(l.Self), "guest-init"),
+		Blackout: filepath.Join(l.Stage, "usr/bin/blackout"),
+	})
+}
+
+// start runs the supervisor and waits until it is ready.
+func (l *Lab) start(ctx context.Context, cfg supervisor.Config) error {
+	config, err := json.Marshal(cfg)
+	if err != nil {
+		return err
+	}
+	log, err := os.OpenFile(l.log(), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	leave, hold, err := os.Pipe()
+	if err != nil {
+		return err
+	}
+	defer hold.Close()
+	cmd := exec.Command(l.Self, "supervise")
+	// The supervisor reads its configuration from standard input, and does
+	// nothing before it came whole: if this process dies first, so does it.
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = leave, log, log
+	cmd.SysProcAttr = &syscall.SysProcAttr{
+		Setsid:     true,
+		Cloneflags: unix.CLONE_NEWPID | unix.CLONE_NEWNS | unix.CLONE_NEWNET | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS,
+	}
+	err = cmd.Start()
+	leave.Close()
+	if err != nil {
+		return fmt.Errorf("start the lab's supervisor: %w", err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	if err := l.remember(cmd.Process.Pid); err != nil {
+		return errors.Join(err, cmd.Process.Kill())
+	}
+	if _, err := hold.Write(append(config, '\n')); err != nil {
+		return fmt.Errorf("configure the lab's supervisor: %w", err)
+	}
+	return l.await(ctx, ended)
+}
+
+func (l *Lab) log() string { return filepath.Join(l.Dir, "supervisor.log") }
+
+// remember writes lab.json, whole or not at all.
+func (l *Lab) remember(pid int) error {
+	start, err := startTime(pid)
+	if err != nil {
+		return err
+	}
+	text, err := json.Marshal(life{PID: pid, Start: start})
+	if err != nil {
+		return err
+	}
+	part := l.lifeFile() + ".part"
+	if err := os.WriteFile(part, text, 0o600); err != nil {
+		return err
+	}
+	return os.Rename(part, l.lifeFile())
+}
+
+// await returns when the supervisor answers, has ended, or ctx ends.
+func (l *Lab) await(ctx context.Context, ended <-chan error) error {
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		if _, err := supervisor.Ask(ctx, supervisor.Control(l.Dir), supervisor.Request{Op: supervisor.OpStatus}); err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-ended:
+			return fmt.Errorf("the lab's supervisor ended at once: %s", l.lastWords())
+		case <-tick.C:
+		}
+	}
+}
+
+// lastWords is the end of the supervisor's log.
+func (l *Lab) lastWords() string {
+	text, err := os.ReadFile(l.log())
+	if err != nil {
+		return err.Error()
+	}
+	return string(text[max(0, len(text)-500):])
+}
+
+// supervisor finds the running supervisor's process id, or says [ErrNotUp].
+func (l *Lab) supervisor() (int, error) {
+	text, err := os.ReadFile(l.lifeFile())
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, ErrNotUp
+	}
+	if err != nil {
+		return 0, err
+	}
+	var was life
+	if err := json.Unmarshal(text, &was); err != nil {
+		return 0, fmt.Errorf("read %q: %w", l.lifeFile(), err)
+	}
+	if start, err := startTime(was.PID); err != nil || start != was.Start {
+		return 0, ErrNotUp
+	}
+	return was.PID, nil
+}
+
+// Enter runs the vmferry-lab program with the given arguments inside the
+// lab's namespaces, with this process's standard streams, and returns its exit
+// error. An interrupt from the terminal reaches it as it reaches this process;
+// when ctx ends it is interrupted too.
+func (l *Lab) Enter(ctx context.Context, args ...string) error {
+	pid, err := l.supervisor()
+	if err != nil {
+		return err
+	}
+	wd, err := os.Getwd()
+	if err != nil {
+		return err
+	}
+	enter := []string{
+		"--target=" + strconv.Itoa(pid), "--mount", "--net", "--pid", "--ipc", "--uts", "--wd=" + wd, "--",
+		l.Self, "--dir=" + l.Dir, "--cache=" + l.Cache, "--stage=" + l.Stage,
+	}
+	cmd := exec.CommandContext(ctx, "nsenter", append(enter, args...)...)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	// nsenter waits for its child and a terminal interrupts both; a signal
+	// that was sent to this process alone must reach the child.
+	cmd.Cancel = func() error { return interruptChildren(cmd.Process.Pid) }
+	cmd.WaitDelay = 30 * time.Second
+	return cmd.Run()
+}
+
+// Down ends the lab and removes all that it made but the cache. It is safe to
+// call when no lab is up, and after an interrupt at any moment of Up or Down.
+func (l *Lab) Down(ctx context.Context) error {
+	if err := CheckHost(); err != nil {
+		return err
+	}
+	unlock, err := l.lock()
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	return l.end(ctx)
+}
+
+// end is Down for one who holds the lock.
+func (l *Lab) end(ctx context.Context) error {
+	pid, err := l.supervisor()
+	if errors.Is(err, ErrNotUp) {
+		return l.clean()
+	}
+	if err != nil {
+		return err
+	}
+	l.progress("stopping the nodes")
+	fd, err := unix.PidfdOpen(pid, 0)
+	if err != nil && !errors.Is(err, unix.ESRCH) {
+		return fmt.Errorf("take hold of the lab's supervisor: %w", err)
+	}
+	if err == nil {
+		defer unix.Close(fd)
+		ask, cancel := context.WithTimeout(ctx, 5*time.Second)
+		defer cancel()
+		_, err := supervisor.Ask(ask, supervisor.Control(l.Dir), supervisor.Request{Op: supervisor.OpStop})
+		if err == nil {
+			err = waitExit(fd, 10*time.Second)
+		}
+		if err != nil {
+			if err := unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0); err != nil && !errors.Is(err, unix.ESRCH) {
+				return fmt.Errorf("kill the lab's supervisor: %w", err)
+			}
+			if err := waitExit(fd, 20*time.Second); err != nil {
+				return err
+			}
+		}
+	}
+	return l.clean()
+}
+
+// clean removes the lab's folder, unless it is somebody else's.
+func (l *Lab) clean() error {
+	entries, err := os.ReadDir(l.Dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	for _, entry := range entries {
+		switch entry.Name() {
+		case "lab.json", "lab.json.part", "product", "device", "shared", "nodes", "cgroup", "control.sock", "supervisor.log",
+			"node1.console", "node2.console":
+		default:
+			return fmt.Errorf("%q holds %q, which no lab made: give the lab a folder of its own with --dir", l.Dir, entry.Name())
+		}
+	}
+	return supervisor.Clean(l.Dir)
+}
+
+// lock keeps two commands from changing the lab at once. It is on the cache
+// folder, which stays; the kernel drops it when the process ends.
+func (l *Lab) lock() (unlock func(), err error) {
+	if err := os.MkdirAll(l.Cache, 0o755); err != nil {
+		return nil, fmt.Errorf("make the cache folder: %w", err)
+	}
+	dir, err := os.Open(l.Cache)
+	if err != nil {
+		return nil, fmt.Errorf("lock the lab: %w", err)
+	}
+	if err := unix.Flock(int(dir.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		dir.Close()
+		return nil, fmt.Errorf("another vmferry-lab is at work on %q: wait for it, or interrupt it", l.Dir)
+	}
+	return func() { dir.Close() }, nil
+}
+
+func copyFile(from, to string, mode os.FileMode) error {
+	in, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	out, err := os.OpenFile(to, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, mode)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(out, in)
+	return errors.Join(err, out.Close())
+}
+
+// Status asks the running lab what it consists of, or says [ErrNotUp].
+func (l *Lab) Status(ctx context.Context) (supervisor.Reply, error) {
+	if _, err := l.supervisor(); err != nil {
+		return supervisor.Reply{}, err
+	}
+	return supervisor.Ask(ctx, supervisor.Control(l.Dir), supervisor.Request{Op: supervisor.OpStatus})
+}

@@ -1,0 +1,184 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Node is a node that has been booted. Its methods may be called from several
+// goroutines.
+type Node struct {
+	Spec
+
+	cgroup string
+	cmd    *exec.Cmd
+	done   chan struct{} // closed when systemd-nspawn has ended
+}
+
+// Boot mounts the node's file system and starts systemd-nspawn on it. It
+// returns as soon as the container has been asked for; [Node.Leader] tells
+// when there is one. bridge is the link that the node's host0 joins, cgroup
+// the cgroup2 directory that the node's processes live in (made if missing),
+// and console receives what the node prints while it boots.
+//
+// It must be called inside the lab's own mount, network and process
+// namespaces: that is what makes a lab easy to take away.
+func Boot(self Spec, d Dirs, bridge, cgroup string, console io.Writer) (*Node, error) {
+	if err := mountRoot(d); err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(cgroup, 0o755); err != nil {
+		return nil, fmt.Errorf("make the cgroup of node %q: %w", self.Name, err)
+	}
+	group, err := os.Open(cgroup)
+	if err != nil {
+		return nil, fmt.Errorf("open the cgroup of node %q: %w", self.Name, err)
+	}
+	defer group.Close()
+
+	args := []string{
+		"--quiet", "--boot", "--directory=" + d.root(), "--machine=" + self.Name,
+		"--register=no", "--keep-unit", "--resolv-conf=off", "--timezone=off", "--link-journal=no",
+		"--network-bridge=" + bridge, "--capability=all", "--console=pipe",
+		"--bind=" + d.Shared + ":/shared", "--bind-ro=" + d.Device + ":/lab",
+		"--bind=/dev/net/tun",
+	}
+	if _, err := os.Stat("/dev/kvm"); err == nil {
+		args = append(args, "--bind=/dev/kvm")
+	}
+	cmd := exec.Command("systemd-nspawn", args...)
+	cmd.Env = append(os.Environ(), "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1")
+	cmd.Stdout, cmd.Stderr = console, console
+	cmd.SysProcAttr = &syscall.SysProcAttr{
+		Setsid: true, UseCgroupFD: true, CgroupFD: int(group.Fd()),
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, fmt.Errorf("start node %q: %w", self.Name, err)
+	}
+	n := &Node{Spec: self, cgroup: cgroup, cmd: cmd, done: make(chan struct{})}
+	go func() {
+		// How nspawn ended says nothing that the lab acts on: a node that is
+		// gone is gone, whether by power-off or by a kill.
+		_ = cmd.Wait()
+		close(n.done)
+	}()
+	return n, nil
+}
+
+// mountRoot lays the node's writable layer over the product and the image. A
+// node that boots again after a crash finds its mount still there.
+func mountRoot(d Dirs) error {
+	mounts, err := os.ReadFile("/proc/self/mounts")
+	if err != nil {
+		return err
+	}
+	if strings.Contains(string(mounts), " "+d.root()+" overlay ") {
+		return nil
+	}
+	options := fmt.Sprintf("lowerdir=%s:%s,upperdir=%s,workdir=%s", d.Product, d.Image, d.upper(), d.work())
+	if err := unix.Mount("overlay", d.root(), "overlay", 0, options); err != nil {
+		return fmt.Errorf("mount the node's file system at %q: %w", d.root(), err)
+	}
+	return nil
+}
+
+// Done is closed when the node is down: its leader and everything in it ended.
+func (n *Node) Done() <-chan struct{} { return n.done }
+
+// Leader is the process id of the node's systemd, in the caller's process
+// namespace. It fails while the node has none: before it booted, between the
+// two halves of a reboot, and after its end.
+func (n *Node) Leader() (int, error) { return leaderOf(n.cmd.Process.Pid) }
+
+// leaderOf finds the child of the systemd-nspawn process pid that is process 1
+// of a namespace of its own.
+func leaderOf(pid int) (int, error) {
+	dir := filepath.Join("/proc", strconv.Itoa(pid), "task", strconv.Itoa(pid), "children")
+	children, err := os.ReadFile(dir)
+	if err != nil {
+		return 0, fmt.Errorf("find the node's leader: %w", err)
+	}
+	for word := range strings.FieldsSeq(string(children)) {
+		status, err := os.ReadFile(filepath.Join("/proc", word, "status"))
+		if err == nil && isLeader(string(status)) {
+			return strconv.Atoi(word)
+		}
+	}
+	return 0, errors.New("find the node's leader: the node is not up")
+}
+
+// isLeader reads proc_pid_status(5): NSpid names the process in each
+// namespace that it is in, outermost first.
+func isLeader(status string) bool {
+	for line := range strings.Lines(status) {
+		if ids, ok := strings.CutPrefix(line, "NSpid:"); ok {
+			field := strings.Fields(ids)
+			return len(field) > 1 && field[len(field)-1] == "1"
+		}
+	}
+	return false
+}
+
+// Kill ends the node as a power cut does: SIGKILL to its leader, which takes
+// every process in the node with it, no file synced, no service stopped. It
+// returns when nothing of the node is left, or with ctx's error.
+func (n *Node) Kill(ctx context.Context) error {
+	if leader, err := n.Leader(); err == nil {
+		if err := unix.Kill(leader, unix.SIGKILL); err != nil && !errors.Is(err, unix.ESRCH) {
+			return fmt.Errorf("kill node %q: %w", n.Name, err)
+		}
+	}
+	// nspawn would boot a node again that was killed in the middle of its
+	// own reboot, so it goes as well.
+	_ = n.cmd.Process.Kill()
+	select {
+	case <-n.done:
+	case <-ctx.Done():
+		return fmt.Errorf("kill node %q: %w", n.Name, ctx.Err())
+	}
+	return n.waitEmpty(ctx)
+}
+
+// waitEmpty waits until the node's cgroup holds no process: the proof that a
+// fence device owes the cluster.
+func (n *Node) waitEmpty(ctx context.Context) error {
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		events, err := os.ReadFile(filepath.Join(n.cgroup, "cgroup.events"))
+		if err != nil {
+			return fmt.Errorf("see whether node %q is empty: %w", n.Name, err)
+		}
+		if strings.Contains(string(events), "populated 0") {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("node %q still has processes: %w", n.Name, ctx.Err())
+		case <-tick.C:
+		}
+	}
+}
+
+// Command is a command to be run inside the node that leader leads, in all of
+// its namespaces, with the environment of a root login. ctx ends it.
+func Command(ctx context.Context, leader int, name string, args ...string) *exec.Cmd {
+	enter := []string{"--target=" + strconv.Itoa(leader), "--all", "--", name}
+	cmd := exec.CommandContext(ctx, "nsenter", append(enter, args...)...)
+	cmd.Env = []string{
+		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+		"HOME=/root", "LANG=C.UTF-8", "TERM=" + os.Getenv("TERM"),
+	}
+	return cmd
+}

@@ -1,0 +1,102 @@
+package scenario
+
+import (
+	"slices"
+	"time"
+)
+
+// span is a time in which one copy of a guest was executing.
+type span struct{ from, to time.Time }
+
+// forever ends the span of a copy that still executes.
+var forever = time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)
+
+// executing says when a copy ran guest code, as far as QEMU's events tell. A
+// copy of which no event was seen counts as executing for as long as its
+// process lived: not knowing must never look like safety.
+func executing(c Copy, events []QEMUEvent) []span {
+	end := c.Gone
+	if end.IsZero() {
+		end = forever
+	}
+	var spans []span
+	var since time.Time
+	known := false
+	for _, e := range events {
+		if e.Guest != c.Guest || e.Node != c.Node || e.At.Before(c.Seen.Add(-slack)) || e.At.After(end) {
+			continue
+		}
+		switch e.Name {
+		case "RESUME":
+			known = true
+			if since.IsZero() {
+				since = e.At
+			}
+		case "STOP":
+			// A copy that was executing before the listener came.
+			if !known {
+				since = c.Seen
+			}
+			known = true
+			if !since.IsZero() {
+				spans = append(spans, span{since, e.At})
+			}
+			since = time.Time{}
+		}
+	}
+	if !known {
+		return []span{{c.Seen, end}}
+	}
+	if !since.IsZero() {
+		spans = append(spans, span{since, end})
+	}
+	return spans
+}
+
+// slack is how much earlier than its process was first seen an event of a copy
+// may be: a period of the watch, and the time that a look takes on a busy machine.
+const slack = time.Second
+
+// maxExecuting is the largest number of copies of one guest that executed at
+// the same instant.
+func maxExecuting(guest string, copies []Copy, events []QEMUEvent) int {
+	type edge struct {
+		at   time.Time
+		step int
+	}
+	var edges []edge
+	for _, c := range copies {
+		if c.Guest != guest {
+			continue
+		}
+		for _, s := range executing(c, events) {
+			edges = append(edges, edge{s.from, 1}, edge{s.to, -1})
+		}
+	}
+	slices.SortFunc(edges, func(a, b edge) int {
+		if order := a.at.Compare(b.at); order != 0 {
+			return order
+		}
+		return a.step - b.step // one that ends makes room for one that begins
+	})
+	most, now := 0, 0
+	for _, e := range edges {
+		now += e.step
+		most = max(most, now)
+	}
+	return most
+}
+
+// pauseOf finds the last source STOP that a RESUME on the other node followed.
+func pauseOf(guest, from, to string, events []QEMUEvent) (stop, resume time.Time, ok bool) {
+	for _, e := range events {
+		switch {
+		case e.Guest != guest:
+		case e.Name == "STOP" && e.Node == from:
+			stop, ok = e.At, false
+		case e.Name == "RESUME" && e.Node == to && !stop.IsZero():
+			resume, ok = e.At, true
+		}
+	}
+	return stop, resume, ok
+}

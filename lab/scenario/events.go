@@ -1,0 +1,121 @@
+package scenario
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"regexp"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/vmferry/vmferry/lab/cluster"
+)
+
+// QEMUEvent is an event that a QEMU process told of itself, with its own time
+// stamp. All nodes of the lab share one clock.
+type QEMUEvent struct {
+	At    time.Time
+	Node  string
+	Guest string
+	Name  string // "STOP", "RESUME", "MIGRATION", …
+	Data  string // JSON, or empty
+}
+
+// listener collects QEMU's events from all nodes.
+type listener struct {
+	cluster *cluster.Cluster
+
+	mu     sync.Mutex
+	events []QEMUEvent
+}
+
+// run listens on one node until ctx ends, through the node's reboots.
+func (l *listener) run(ctx context.Context, node string) error {
+	for ctx.Err() == nil {
+		l.listen(ctx, node)
+		select {
+		case <-ctx.Done():
+		case <-time.After(300 * time.Millisecond): // the node is down, or libvirt is not up yet
+		}
+	}
+	return nil
+}
+
+// listen reads from one virsh until it ends. Why it ends is of no interest:
+// the node goes down or the scenario is over.
+func (l *listener) listen(ctx context.Context, node string) {
+	cmd, err := l.cluster.Command(ctx, node, "stdbuf", "-oL", "virsh", "--connect=qemu:///system", "qemu-monitor-event", "--loop")
+	if err != nil {
+		return
+	}
+	cmd.Cancel = func() error { return terminateChild(cmd.Process.Pid) }
+	cmd.WaitDelay = 2 * time.Second
+	out, err := cmd.StdoutPipe()
+	if err != nil || cmd.Start() != nil {
+		return
+	}
+	l.collect(node, out)
+	_ = cmd.Wait()
+}
+
+// terminateChild ends the program that an nsenter with this pid runs.
+func terminateChild(pid int) error {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
+	if err != nil {
+		return os.ErrProcessDone
+	}
+	var child int
+	if _, err := fmt.Sscan(string(text), &child); err != nil {
+		return os.ErrProcessDone
+	}
+	return unix.Kill(child, unix.SIGTERM)
+}
+
+func (l *listener) collect(node string, out io.Reader) {
+	lines := bufio.NewScanner(out)
+	for lines.Scan() {
+		if event, ok := parseEvent(node, lines.Text()); ok {
+			l.mu.Lock()
+			l.events = append(l.events, event)
+			l.mu.Unlock()
+		}
+	}
+}
+
+// all is every event so far, in order of time.
+func (l *listener) all() []QEMUEvent {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	events := slices.Clone(l.events)
+	slices.SortStableFunc(events, func(a, b QEMUEvent) int { return a.At.Compare(b.At) })
+	return events
+}
+
+var eventLine = regexp.MustCompile(`^event (\w+) at (\d+)\.(\d{6}) for domain '?([^':]+)'?:? ?(.*)$`)
+
+// parseEvent reads a line of `virsh qemu-monitor-event`.
+func parseEvent(node, line string) (QEMUEvent, bool) {
+	m := eventLine.FindStringSubmatch(line)
+	if m == nil {
+		return QEMUEvent{}, false
+	}
+	seconds, err := strconv.ParseInt(m[2], 10, 64)
+	if err != nil {
+		return QEMUEvent{}, false
+	}
+	micros, err := strconv.ParseInt(m[3], 10, 64)
+	if err != nil {
+		return QEMUEvent{}, false
+	}
+	data := m[5]
+	if data == "<null>" {
+		data = ""
+	}
+	return QEMUEvent{At: time.Unix(seconds, micros*1000), Node: node, Guest: m[4], Name: m[1], Data: data}, true
+}

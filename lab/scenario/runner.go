@@ -1,0 +1,252 @@
+package scenario
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/vmferry/vmferry/lab/cluster"
+	"github.com/vmferry/vmferry/lab/guest"
+	"github.com/vmferry/vmferry/lab/report"
+	"github.com/vmferry/vmferry/lab/supervisor"
+)
+
+// Time limits of the parts of a scenario. They are generous: the nodes share
+// two processors with the guests that they emulate. What takes longer is
+// wrong, and the scenario fails with what it saw.
+const (
+	startTime   = 90 * time.Second  // from the cluster's knowing of the guests to their answers
+	triggerTime = 150 * time.Second // from the trigger until every guest answers on the other node
+	returnTime  = 120 * time.Second // until the node is a member again
+)
+
+// calm is how long probes run before the trigger and after the last guest is
+// back: long enough to see what is normal, and an echo of the outage.
+const calm = 4 * time.Second
+
+// Runner runs scenarios on a lab that is up. It must run inside the lab's
+// namespaces.
+type Runner struct {
+	Cluster *cluster.Cluster
+	Guests  []Guest
+	// Blackout is the probe program, Scratch a folder for its reports.
+	Blackout, Scratch string
+	// Interval is between two probes of one target.
+	Interval time.Duration
+	// Progress is told what is being done.
+	Progress func(step string)
+
+	watch    *Watch
+	listener *listener
+}
+
+// Guest is one of the lab's guests: what the cluster is told of it, and the
+// address at which its services answer.
+type Guest struct {
+	cluster.Guest
+	Address string
+}
+
+// Run starts the watchers, calls body, and stops them. All scenarios of a
+// demo run within one Run.
+func (r *Runner) Run(ctx context.Context, body func(context.Context) error) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	r.watch = &Watch{Proc: "/proc", Period: 20 * time.Millisecond}
+	r.listener = &listener{cluster: r.Cluster}
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return r.watch.Run(ctx) })
+	for _, name := range r.Cluster.Nodes {
+		group.Go(func() error { return r.listener.run(ctx, name) })
+	}
+	group.Go(func() error {
+		defer cancel()
+		return body(ctx)
+	})
+	return group.Wait()
+}
+
+// Place has the cluster run the guests with the agent on the named node, and
+// waits until all of them answer.
+func (r *Runner) Place(ctx context.Context, agent cluster.Agent, node string) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, startTime, errors.New("the guests did not start"))
+	defer cancel()
+	r.Progress(fmt.Sprintf("%s: starting %d guests on %s", agent.Type, len(r.Guests), node))
+	// vmferryd belongs to our side: the peer runs as people run it today.
+	daemon := []string{"disable", "--now", "vmferryd.service"}
+	if agent == cluster.Ours {
+		daemon = []string{"enable", "--now", "vmferryd.service"}
+	}
+	for _, name := range r.Cluster.Nodes {
+		if _, err := r.Cluster.Run(ctx, name, "systemctl", daemon...); err != nil {
+			return err
+		}
+	}
+	var guests []cluster.Guest
+	for _, g := range r.Guests {
+		guests = append(guests, g.Guest)
+	}
+	if err := r.Cluster.AddGuests(ctx, agent, guests, node); err != nil {
+		return err
+	}
+	return r.awaitAnswers(ctx, node)
+}
+
+// awaitAnswers waits until every guest answers and Pacemaker has it on node.
+func (r *Runner) awaitAnswers(ctx context.Context, node string) error {
+	return cluster.Await(ctx, "every guest to answer on "+node, func(ctx context.Context) (bool, error) {
+		m, err := r.Cluster.Monitor(ctx, node)
+		if err != nil {
+			return false, err
+		}
+		for _, g := range r.Guests {
+			res := m.Resources[g.Name]
+			if res.Role != "Started" || len(res.On) != 1 || res.On[0] != node {
+				return false, fmt.Errorf("guest %q is %s on %v", g.Name, res.Role, res.On)
+			}
+			if _, err := r.ask(ctx, g); err != nil {
+				return false, err
+			}
+		}
+		return true, nil
+	})
+}
+
+func (r *Runner) ask(ctx context.Context, g Guest) (guest.Status, error) {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	return guest.Ask(ctx, g.Address+":7009")
+}
+
+// Remove takes the guests away from the cluster; via is a member of it.
+func (r *Runner) Remove(ctx context.Context, via string) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, triggerTime, errors.New("the guests did not stop"))
+	defer cancel()
+	r.Progress("removing the guests")
+	var guests []cluster.Guest
+	for _, g := range r.Guests {
+		guests = append(guests, g.Guest)
+	}
+	return r.Cluster.RemoveGuests(ctx, via, guests)
+}
+
+// AwaitMember waits until both nodes are members again.
+func (r *Runner) AwaitMember(ctx context.Context) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, returnTime, errors.New("the node did not come back"))
+	defer cancel()
+	return r.Cluster.AwaitOnline(ctx, r.Progress)
+}
+
+// GracefulShutdown reboots the node that the guests are on, as an operator
+// does, and watches them move to the node to.
+func (r *Runner) GracefulShutdown(ctx context.Context, agent cluster.Agent, from, to string) (report.Scenario, error) {
+	return r.observe(ctx, report.GracefulShutdown, agent, from, to, func(ctx context.Context) error {
+		// The shell of an operator ends with the node; so may this command,
+		// before it could say that it was carried out.
+		_, err := r.Cluster.Run(ctx, from, "systemctl", "reboot", "--no-wall")
+		return err
+	})
+}
+
+// Crash kills the node that the guests are on and watches them start on the
+// node to.
+func (r *Runner) Crash(ctx context.Context, agent cluster.Agent, from, to string) (report.Scenario, error) {
+	return r.observe(ctx, report.Crash, agent, from, to, func(ctx context.Context) error {
+		_, err := supervisor.Ask(ctx, r.Cluster.Control, supervisor.Request{Op: supervisor.OpKill, Node: from})
+		return err
+	})
+}
+
+// observe runs one scenario: calm, trigger, recovery, calm. An error means
+// that nothing could be observed; guests that did not recover are a result.
+func (r *Runner) observe(ctx context.Context, name string, agent cluster.Agent, from, to string, trigger func(context.Context) error) (report.Scenario, error) {
+	label := Label(agent)
+	say := func(step string) { r.Progress(fmt.Sprintf("%s, %s: %s", name, label, step)) }
+	o := Observation{Scenario: name, Agent: label, From: from, To: to, Begun: time.Now()}
+
+	probing, stopProbes := context.WithCancel(ctx)
+	defer stopProbes()
+	probe := r.startProbe(probing, filepath.Join(r.Scratch, name+"-"+label+".json"))
+	asking, stopAsking := context.WithCancel(ctx)
+	defer stopAsking()
+	pollers := r.startPollers(asking)
+	states := r.startStates(asking)
+
+	say("clients are probing")
+	if err := sleep(ctx, calm); err != nil {
+		return report.Scenario{}, err
+	}
+	o.Trigger = time.Now()
+	if err := trigger(ctx); err != nil {
+		return report.Scenario{}, fmt.Errorf("trigger %q: %w", name, err)
+	}
+	say("waiting for the guests on " + to)
+	limit, cancel := context.WithTimeoutCause(ctx, triggerTime, errors.New("the guests did not come back"))
+	o.Recovery = r.awaitRecovery(limit, to, o.Trigger, pollers)
+	cancel()
+	if ctx.Err() != nil {
+		return report.Scenario{}, ctx.Err()
+	}
+	if err := sleep(ctx, calm); err != nil {
+		return report.Scenario{}, err
+	}
+	o.Ended = time.Now()
+	stopAsking()
+	stopProbes()
+	say("reading the probes")
+	seen, err := probe()
+	if err != nil {
+		return report.Scenario{}, err
+	}
+	o.Probes = seen
+	o.Samples = collect(pollers)
+	o.Copies, o.Events = r.watch.Copies(), r.listener.all()
+	o.States = states()
+	reply, err := r.Cluster.State(ctx)
+	if err != nil {
+		return report.Scenario{}, err
+	}
+	o.Fences = reply.Fence
+	for _, g := range r.Guests {
+		o.Guests = append(o.Guests, g.Name)
+	}
+	return judge(o), nil
+}
+
+// awaitRecovery waits until each guest has answered after the trigger while
+// its only process is on the node to.
+func (r *Runner) awaitRecovery(ctx context.Context, to string, trigger time.Time, pollers map[string]*poller) error {
+	return cluster.Await(ctx, "every guest to answer on "+to, func(context.Context) (bool, error) {
+		for _, g := range r.Guests {
+			where := whereNow(g.Name, r.watch.Copies())
+			if len(where) != 1 || where[0].Node != to {
+				return false, fmt.Errorf("guest %q runs on %v", g.Name, nodesOf(where))
+			}
+			if !pollers[g.Name].answeredSince(later(where[0].Seen, trigger)) {
+				return false, fmt.Errorf("guest %q does not answer", g.Name)
+			}
+		}
+		return true, nil
+	})
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+// sleep waits, or returns early with ctx's error.
+func sleep(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(d):
+		return nil
+	}
+}

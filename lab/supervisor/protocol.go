@@ -1,0 +1,77 @@
+package supervisor
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"time"
+)
+
+// Op is what a [Request] asks for.
+type Op string
+
+// The power actions are the words of the fence agent API; kill and stop are
+// the lab's own and are not answered on the power switch.
+const (
+	OpStatus Op = "status" // state of all nodes
+	OpOff    Op = "off"    // kill the node and prove that it is gone
+	OpOn     Op = "on"     // boot the node if it is down
+	OpReboot Op = "reboot" // off, then on
+	OpKill   Op = "kill"   // as off, but a failure of the lab's making, not a fence
+	OpStop   Op = "stop"   // end the lab
+)
+
+// Request is one line of JSON that a client sends; one request a connection.
+type Request struct {
+	Op   Op     `json:"op"`
+	Node string `json:"node,omitempty"`
+}
+
+// Reply is the one line that comes back.
+type Reply struct {
+	Error string           `json:"error,omitempty"`
+	Nodes map[string]State `json:"nodes,omitempty"` // by name, for OpStatus
+	Fence []FenceEvent     `json:"fence,omitempty"` // since the lab was started, oldest first
+}
+
+// State is what the supervisor knows of a node.
+type State struct {
+	Up     bool `json:"up"`
+	Leader int  `json:"leader,omitempty"` // process id in the lab's namespace; 0 while the node is down or between two boots
+	Boots  int  `json:"boots"`            // how often the lab powered it on
+}
+
+// FenceEvent is one power action that a cluster asked for.
+type FenceEvent struct {
+	Node  string    `json:"node"`
+	Op    Op        `json:"op"`
+	Asked time.Time `json:"asked"`
+	Done  time.Time `json:"done"` // zero while it is being carried out
+	Error string    `json:"error,omitempty"`
+}
+
+// Ask sends one request to the socket at path and returns the reply. An error
+// that the supervisor reports is returned as an error. It ends with ctx.
+func Ask(ctx context.Context, path string, req Request) (Reply, error) {
+	var dialer net.Dialer
+	conn, err := dialer.DialContext(ctx, "unix", path)
+	if err != nil {
+		return Reply{}, fmt.Errorf("reach the lab's supervisor: %w", err)
+	}
+	defer conn.Close()
+	stop := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
+	defer stop()
+	if err := json.NewEncoder(conn).Encode(req); err != nil {
+		return Reply{}, fmt.Errorf("ask the lab's supervisor for %q: %w", req.Op, err)
+	}
+	var reply Reply
+	if err := json.NewDecoder(conn).Decode(&reply); err != nil {
+		return Reply{}, fmt.Errorf("ask the lab's supervisor for %q: %w", req.Op, err)
+	}
+	if reply.Error != "" {
+		return reply, errors.New(reply.Error)
+	}
+	return reply, nil
+}

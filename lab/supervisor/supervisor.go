@@ -1,0 +1,335 @@
+package supervisor
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/sirupsen/logrus"
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
+
+	"github.com/vmferry/vmferry/lab/node"
+)
+
+// Config is what a lab is made of. It crosses from `vmferry-lab up` to the
+// supervisor as JSON.
+type Config struct {
+	Dir     string       `json:"dir"`     // everything this lab writes; removed by Clean
+	Image   string       `json:"image"`   // Debian tree of the nodes
+	Product string       `json:"product"` // what is installed on top of it
+	Network netip.Prefix `json:"network"` // of the bridge; the address is the lab's own
+	Nodes   []node.Spec  `json:"nodes"`
+}
+
+// Control is the path of the control socket of the lab in dir.
+func Control(dir string) string { return filepath.Join(dir, "control.sock") }
+
+// Device is the folder of the lab in dir that its nodes see as /lab.
+func Device(dir string) string { return filepath.Join(dir, "device") }
+
+// Switch is the name of the power switch's socket within the device folder.
+const Switch = "fence.sock"
+
+// Shared is the lab's shared storage: the nodes see it as /shared.
+func Shared(dir string) string { return filepath.Join(dir, "shared") }
+
+const bridge = "vmferry0"
+
+// killTime bounds how long a killed node may take to be gone.
+const killTime = 20 * time.Second
+
+type supervisor struct {
+	cfg Config
+	log logrus.FieldLogger
+
+	mu    sync.Mutex // guards what follows, and one power action at a time
+	nodes map[string]*node.Node
+	boots map[string]int
+
+	fenceMu sync.Mutex
+	fences  []FenceEvent
+}
+
+// Run makes the lab, boots its nodes and answers the sockets until ctx ends or
+// a client asks it to stop; then it ends the nodes and returns nil. It must be
+// process 1 of fresh process, mount and network namespaces. ready is called
+// once, when the sockets answer and the nodes have been asked to boot.
+func Run(ctx context.Context, cfg Config, log logrus.FieldLogger, ready func()) error {
+	if os.Getpid() != 1 {
+		return errors.New("the supervisor must be process 1 of its own namespace: start it with `vmferry-lab up`")
+	}
+	if err := prepareNamespaces(cfg); err != nil {
+		return err
+	}
+	s := &supervisor{cfg: cfg, log: log, nodes: map[string]*node.Node{}, boots: map[string]int{}}
+	for _, dir := range []string{Shared(cfg.Dir), Device(cfg.Dir)} {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return err
+		}
+	}
+	for _, spec := range cfg.Nodes {
+		if err := node.Prepare(spec, cfg.Nodes, cfg.Network.Bits(), s.dirs(spec)); err != nil {
+			return err
+		}
+	}
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	defer s.end()
+	control, err := listen(Control(cfg.Dir), 0o600)
+	if err != nil {
+		return err
+	}
+	power, err := listen(filepath.Join(Device(cfg.Dir), Switch), 0o600)
+	if err != nil {
+		return err
+	}
+	for _, spec := range cfg.Nodes {
+		if err := s.on(spec.Name); err != nil {
+			return err
+		}
+	}
+	ready()
+	var group errgroup.Group
+	group.Go(func() error { return s.serve(ctx, control, s.control(stop)) })
+	group.Go(func() error { return s.serve(ctx, power, s.power) })
+	return group.Wait()
+}
+
+func (s *supervisor) dirs(spec node.Spec) node.Dirs {
+	return node.Dirs{
+		Image: s.cfg.Image, Product: s.cfg.Product,
+		State:  filepath.Join(s.cfg.Dir, "nodes", spec.Name),
+		Shared: Shared(s.cfg.Dir), Device: Device(s.cfg.Dir),
+	}
+}
+
+func listen(path string, mode os.FileMode) (*net.UnixListener, error) {
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	if err != nil {
+		return nil, fmt.Errorf("open the lab's socket: %w", err)
+	}
+	return l, os.Chmod(path, mode)
+}
+
+// handler answers one request.
+type handler func(Request) Reply
+
+func (s *supervisor) serve(ctx context.Context, l *net.UnixListener, answer handler) error {
+	stop := context.AfterFunc(ctx, func() { l.Close() })
+	defer stop()
+	for {
+		conn, err := l.AcceptUnix()
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("wait for requests: %w", err)
+		}
+		go s.converse(conn, answer)
+	}
+}
+
+func (s *supervisor) converse(conn *net.UnixConn, answer handler) {
+	defer conn.Close()
+	if err := checkRoot(conn); err != nil {
+		s.log.WithError(err).Warn("refused a client")
+		return
+	}
+	_ = conn.SetReadDeadline(time.Now().Add(5 * time.Second))
+	var req Request
+	if err := json.NewDecoder(conn).Decode(&req); err != nil {
+		s.log.WithError(err).Warn("could not read a request")
+		return
+	}
+	reply := answer(req)
+	s.log.WithFields(logrus.Fields{"op": req.Op, "node": req.Node, "error": reply.Error}).Debug("answered")
+	if err := json.NewEncoder(conn).Encode(reply); err != nil {
+		s.log.WithError(err).WithField("op", req.Op).Warn("could not answer a request")
+	}
+}
+
+// checkRoot refuses clients that are not root: the socket's mode already
+// does, unless somebody changed it.
+func checkRoot(conn *net.UnixConn) error {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var cred *unix.Ucred
+	var credErr error
+	if err := raw.Control(func(fd uintptr) {
+		cred, credErr = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
+	}); err != nil {
+		return err
+	}
+	if credErr != nil {
+		return credErr
+	}
+	if cred.Uid != 0 {
+		return fmt.Errorf("user %d may not command the lab", cred.Uid)
+	}
+	return nil
+}
+
+// control answers the lab's own commands; stop ends the lab.
+func (s *supervisor) control(stop func()) handler {
+	return func(req Request) Reply {
+		switch req.Op {
+		case OpStatus:
+			return s.status()
+		case OpStop:
+			stop()
+			return Reply{}
+		case OpKill, OpOff:
+			return replyOf(s.off(req.Node))
+		case OpOn:
+			return replyOf(s.on(req.Node))
+		case OpReboot:
+			return replyOf(s.reboot(req.Node))
+		}
+		return Reply{Error: fmt.Sprintf("the lab knows no operation %q", req.Op)}
+	}
+}
+
+// power answers the nodes' fence agent and remembers what it was asked.
+func (s *supervisor) power(req Request) Reply {
+	var act func(string) error
+	switch req.Op {
+	case OpStatus:
+		return s.status()
+	case OpOff:
+		act = s.off
+	case OpOn:
+		act = s.on
+	case OpReboot:
+		act = s.reboot
+	default:
+		return Reply{Error: fmt.Sprintf("the power switch knows no action %q", req.Op)}
+	}
+	i := s.noteFence(req)
+	err := act(req.Node)
+	s.fenceMu.Lock()
+	defer s.fenceMu.Unlock()
+	s.fences[i].Done = time.Now()
+	s.fences[i].Error = replyOf(err).Error
+	return replyOf(err)
+}
+
+func (s *supervisor) noteFence(req Request) int {
+	s.log.WithFields(logrus.Fields{"op": req.Op, "node": req.Node}).Info("the cluster fences a node")
+	s.fenceMu.Lock()
+	defer s.fenceMu.Unlock()
+	s.fences = append(s.fences, FenceEvent{Node: req.Node, Op: req.Op, Asked: time.Now()})
+	return len(s.fences) - 1
+}
+
+func replyOf(err error) Reply {
+	if err != nil {
+		return Reply{Error: err.Error()}
+	}
+	return Reply{}
+}
+
+func (s *supervisor) status() Reply {
+	s.mu.Lock()
+	states := map[string]State{}
+	for _, spec := range s.cfg.Nodes {
+		state := State{Boots: s.boots[spec.Name]}
+		if n := s.nodes[spec.Name]; n != nil && !ended(n) {
+			state.Up = true
+			state.Leader, _ = n.Leader()
+		}
+		states[spec.Name] = state
+	}
+	s.mu.Unlock()
+	s.fenceMu.Lock()
+	defer s.fenceMu.Unlock()
+	return Reply{Nodes: states, Fence: append([]FenceEvent(nil), s.fences...)}
+}
+
+func ended(n *node.Node) bool {
+	select {
+	case <-n.Done():
+		return true
+	default:
+		return false
+	}
+}
+
+func (s *supervisor) spec(name string) (node.Spec, error) {
+	for _, spec := range s.cfg.Nodes {
+		if spec.Name == name {
+			return spec, nil
+		}
+	}
+	return node.Spec{}, fmt.Errorf("the lab has no node %q", name)
+}
+
+func (s *supervisor) reboot(name string) error {
+	if err := s.off(name); err != nil {
+		return err
+	}
+	return s.on(name)
+}
+
+func (s *supervisor) on(name string) error {
+	spec, err := s.spec(name)
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if n := s.nodes[name]; n != nil && !ended(n) {
+		return nil
+	}
+	console, err := os.OpenFile(filepath.Join(s.cfg.Dir, name+".console"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	defer console.Close()
+	n, err := node.Boot(spec, s.dirs(spec), bridge, filepath.Join(cgroupRoot, cgroupName, name), console)
+	if err != nil {
+		return err
+	}
+	s.nodes[name] = n
+	s.boots[name]++
+	s.log.WithField("node", name).Info("booting")
+	return nil
+}
+
+func (s *supervisor) off(name string) error {
+	if _, err := s.spec(name); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := s.nodes[name]
+	if n == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), killTime)
+	defer cancel()
+	if err := n.Kill(ctx); err != nil {
+		return err
+	}
+	s.log.WithField("node", name).Info("killed")
+	return nil
+}
+
+// end kills what still runs, so that the cgroups are empty before the
+// namespace goes.
+func (s *supervisor) end() {
+	for _, spec := range s.cfg.Nodes {
+		if err := s.off(spec.Name); err != nil {
+			s.log.WithError(err).Warn("could not end a node; the end of the namespace will")
+		}
+	}
+}
