@@ -1,0 +1,192 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/BurntSushi/toml"
+)
+
+// defaultConfig is where the configuration is looked for.
+const defaultConfig = "/etc/vmferry/vmferryd.toml"
+
+// Config is the daemon's configuration, checked and complete. The reference
+// file vmferryd.toml explains each setting.
+type Config struct {
+	Window     time.Duration // zero: logind's limit less a margin
+	StopWindow time.Duration // zero: the unit's TimeoutStopSec less a margin
+	Poll       time.Duration
+	Node       string // empty: ask the cluster manager
+	Agents     []string
+	GuestsDir  string
+	StateDir   string
+}
+
+// rawConfig is the file as it is written. Strings stand for durations, so that
+// a bare number, whose unit one would have to guess, is refused.
+type rawConfig struct {
+	Window     *string  `toml:"window"`
+	StopWindow *string  `toml:"stop_window"`
+	Poll       *string  `toml:"poll"`
+	Node       *string  `toml:"node"`
+	Agents     []string `toml:"agents"`
+	GuestsDir  *string  `toml:"guests_dir"`
+	StateDir   *string  `toml:"state_dir"`
+}
+
+// newConfig returns the defaults.
+func newConfig() Config {
+	return Config{
+		Poll:      time.Second,
+		Agents:    []string{"ocf:vmferry:Domain", "ocf:heartbeat:VirtualDomain"},
+		GuestsDir: "/run/vmferry/guests",
+		StateDir:  "/run/vmferry",
+	}
+}
+
+// LoadConfig reads the file. A missing one means the defaults; anything in it
+// that is not understood is an error naming file, line and key.
+func LoadConfig(path string) (Config, error) {
+	text, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return newConfig(), nil
+	}
+	if err != nil {
+		return Config{}, fmt.Errorf("read the configuration: %w", err)
+	}
+	return ParseConfig(path, string(text))
+}
+
+// ParseConfig reads the text of the file called path.
+func ParseConfig(path, text string) (Config, error) {
+	var raw rawConfig
+	meta, err := toml.Decode(text, &raw)
+	var bad toml.ParseError
+	if errors.As(err, &bad) {
+		return Config{}, located(path, bad.Position.Line, bad.LastKey, bad.Message)
+	}
+	if err != nil {
+		return Config{}, fmt.Errorf("%s: %w", path, err)
+	}
+	if unknown := meta.Undecoded(); len(unknown) > 0 {
+		key := unknown[0]
+		return Config{}, located(path, lineOf(text, key[0]), key.String(), "there is no such setting")
+	}
+	return raw.config(path, text)
+}
+
+// located is the one form of a complaint about the file.
+func located(path string, line int, key, problem string) error {
+	if key == "" {
+		return fmt.Errorf("%s:%d: %s", path, line, problem)
+	}
+	return fmt.Errorf("%s:%d: %q: %s", path, line, key, problem)
+}
+
+// lineOf finds where a top-level key or table stands, counting from 1. The
+// decoder keeps that to itself for keys that it has no place for.
+func lineOf(text, key string) int {
+	starts := regexp.MustCompile(`^[\s\["']*` + regexp.QuoteMeta(key) + `["']?\s*[=.\]]`)
+	n := 0
+	for line := range strings.Lines(text) {
+		n++
+		if starts.MatchString(line) {
+			return n
+		}
+	}
+	return 1
+}
+
+// config turns what was written into what is meant.
+func (raw rawConfig) config(path, text string) (Config, error) {
+	c := newConfig()
+	for _, d := range []struct {
+		key   string
+		value *string
+		least time.Duration
+		into  *time.Duration
+	}{
+		{"window", raw.Window, time.Second, &c.Window},
+		{"stop_window", raw.StopWindow, time.Second, &c.StopWindow},
+		{"poll", raw.Poll, 100 * time.Millisecond, &c.Poll},
+	} {
+		if err := duration(d.value, d.least, d.into); err != nil {
+			return Config{}, located(path, lineOf(text, d.key), d.key, err.Error())
+		}
+	}
+	for _, d := range []struct {
+		key   string
+		value *string
+		into  *string
+	}{{"guests_dir", raw.GuestsDir, &c.GuestsDir}, {"state_dir", raw.StateDir, &c.StateDir}} {
+		if err := directory(d.value, d.into); err != nil {
+			return Config{}, located(path, lineOf(text, d.key), d.key, err.Error())
+		}
+	}
+	if err := agents(raw.Agents, &c.Agents); err != nil {
+		return Config{}, located(path, lineOf(text, "agents"), "agents", err.Error())
+	}
+	if err := node(raw.Node, &c.Node); err != nil {
+		return Config{}, located(path, lineOf(text, "node"), "node", err.Error())
+	}
+	return c, nil
+}
+
+func duration(s *string, least time.Duration, into *time.Duration) error {
+	if s == nil {
+		return nil
+	}
+	d, err := time.ParseDuration(*s)
+	if err != nil {
+		return fmt.Errorf(`%q is no duration; write it as "90s" or "10m"`, *s)
+	}
+	if d < least {
+		return fmt.Errorf("%s is too short; the least is %s", d, least)
+	}
+	*into = d
+	return nil
+}
+
+func directory(s, into *string) error {
+	if s == nil {
+		return nil
+	}
+	if !strings.HasPrefix(*s, "/") {
+		return fmt.Errorf("%q is no absolute path", *s)
+	}
+	*into = *s
+	return nil
+}
+
+// agents wants names as the cluster manager writes them, class and all.
+func agents(list []string, into *[]string) error {
+	if list == nil {
+		return nil
+	}
+	if len(list) == 0 {
+		return errors.New("an empty list would wait for no guest")
+	}
+	for _, a := range list {
+		if strings.Count(a, ":") != 2 {
+			return fmt.Errorf(`%q is no agent; write it as "ocf:vmferry:Domain"`, a)
+		}
+	}
+	*into = list
+	return nil
+}
+
+func node(s, into *string) error {
+	if s == nil || *s == "" {
+		return nil
+	}
+	if strings.HasPrefix(*s, "-") || strings.ContainsAny(*s, " \t\n") {
+		return fmt.Errorf("%q is no node name", *s)
+	}
+	*into = *s
+	return nil
+}

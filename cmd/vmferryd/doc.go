@@ -1,0 +1,12 @@
+// Vmferryd makes the shutdown of a cluster node wait until its virtual
+// machines have been moved off it.
+//
+// It is a small daemon for systemd (Type=notify). Everything that lives in it
+// is a [Task]; [serve] runs them together, tells systemd READY=1 once each of
+// them is ready, which means that the shutdown delay lock is held, and ends
+// them all when one ends. What is decided, and when, is in package
+// hbplugin/shutdown; this package only reads the configuration and wires.
+//
+// The units, the drop-ins that order the shutdown, the reference configuration
+// and the manual pages stand beside this file.
+package main

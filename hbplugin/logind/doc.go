@@ -1,0 +1,17 @@
+// Package logind is vmferryd's ear and foot in the door at systemd: it holds
+// systemd-logind's delay inhibitor and tells when a shutdown is announced.
+//
+// How a shutdown goes (org.freedesktop.login1(5), systemd.io/INHIBITOR_LOCKS):
+// logind broadcasts PrepareForShutdown(true), and then waits until the last
+// delay lock is closed or InhibitDelayMaxUSec has passed, whichever comes
+// first; only then does it ask systemd for the target. When that job fails or
+// is cancelled, PrepareForShutdown(false) follows. No new delay lock is given
+// out while a shutdown is announced.
+//
+// [Keeper] keeps the lock over restarts of logind and of the message bus. The
+// signal is only a hint: any local user may send one of that name, so what
+// counts is the property PreparingForShutdown, read anew each time.
+//
+// [System] asks systemd itself, which answers on a socket of its own even when
+// the message bus is gone, whether the system is going down.
+package logind

@@ -1,0 +1,73 @@
+package logind
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"time"
+
+	systemd "github.com/coreos/go-systemd/v22/dbus"
+)
+
+// System asks systemd's manager (org.freedesktop.systemd1(5)).
+type System struct{}
+
+// Stopping says whether the system is going down: whether systemd's state, as
+// "systemctl is-system-running" prints it, is "stopping". That is so from the
+// moment a shutdown job is queued, by whatever way it was asked for.
+func (System) Stopping(ctx context.Context) (bool, error) {
+	conn, err := dial(ctx)
+	if err != nil {
+		return false, err
+	}
+	defer conn.Close()
+	p, err := conn.SystemStateContext(ctx)
+	if err != nil {
+		return false, fmt.Errorf("read systemd's state: %w", err)
+	}
+	state, ok := p.Value.Value().(string)
+	if !ok {
+		return false, fmt.Errorf("read systemd's state: %v is no word", p.Value)
+	}
+	return state == "stopping", nil
+}
+
+// StopTimeout returns how long systemd lets the service that this process
+// belongs to take to stop (TimeoutStopUSec). It is an error where the process
+// belongs to none.
+func (System) StopTimeout(ctx context.Context) (time.Duration, error) {
+	conn, err := dial(ctx)
+	if err != nil {
+		return 0, err
+	}
+	defer conn.Close()
+	unit, err := conn.GetUnitNameByPID(ctx, uint32(os.Getpid()))
+	if err != nil {
+		return 0, fmt.Errorf("find the unit of process %d: %w", os.Getpid(), err)
+	}
+	p, err := conn.GetServicePropertyContext(ctx, unit, "TimeoutStopUSec")
+	if err != nil {
+		return 0, fmt.Errorf("read TimeoutStopUSec of %q: %w", unit, err)
+	}
+	usec, ok := p.Value.Value().(uint64)
+	if !ok {
+		return 0, fmt.Errorf("read TimeoutStopUSec of %q: %v is no number", unit, p.Value)
+	}
+	return microseconds(usec), nil
+}
+
+// dial prefers systemd's own socket, which needs no message bus and is root's
+// alone, to the bus.
+func dial(ctx context.Context) (*systemd.Conn, error) {
+	return within(ctx, func() (*systemd.Conn, error) {
+		conn, err := systemd.NewSystemdConnectionContext(context.Background())
+		if err == nil {
+			return conn, nil
+		}
+		conn, err = systemd.NewSystemConnectionContext(context.Background())
+		if err != nil {
+			return nil, fmt.Errorf("reach systemd: %w", err)
+		}
+		return conn, nil
+	}, (*systemd.Conn).Close)
+}

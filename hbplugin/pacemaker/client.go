@@ -1,0 +1,151 @@
+package pacemaker
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os/exec"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/vmferry/vmferry/hbplugin"
+)
+
+// killAfter is how long a program of Pacemaker's may take to die of SIGTERM
+// once its deadline has passed, before it is killed.
+const killAfter = 2 * time.Second
+
+// A Runner runs one program and returns what it wrote to its standard output.
+// An error names the program and carries the last line of its standard error.
+type Runner func(ctx context.Context, program string, args ...string) ([]byte, error)
+
+// Client speaks to the Pacemaker of this node. The zero value of each field
+// but Agents is useful.
+type Client struct {
+	Agents []string // the agents whose resources are guests, such as "ocf:vmferry:Domain"
+	Node   string   // this node's name in the cluster; empty: ask crm_node
+	Run    Runner   // nil: Exec
+	Proc   string   // where procfs is; empty: /proc
+
+	mu   sync.Mutex
+	name string // the answer of crm_node, once known
+}
+
+var _ hbplugin.Manager = (*Client)(nil)
+
+// String names the manager in messages.
+func (*Client) String() string { return "pacemaker" }
+
+// View implements hbplugin.Manager with one run of crm_mon. Where none of
+// Pacemaker's daemons is alive on this node, no program is run.
+func (c *Client) View(ctx context.Context) (hbplugin.View, error) {
+	alive, err := daemonAlive(c.proc())
+	if err != nil || !alive {
+		return hbplugin.View{}, err
+	}
+	node, err := c.node(ctx)
+	if err != nil {
+		return hbplugin.View{}, err
+	}
+	out, err := c.run(ctx, "crm_mon", "--output-as=xml", "--exclude=all", "--include=nodes,resources", "-1")
+	if err != nil {
+		return hbplugin.View{}, err
+	}
+	return ParseStatus(bytes.NewReader(out), node, c.Agents)
+}
+
+// Standby implements hbplugin.Manager: it sets the transient attribute.
+func (c *Client) Standby(ctx context.Context) error {
+	return c.attribute(ctx, "--update", "on")
+}
+
+// Unstandby implements hbplugin.Manager: it deletes the transient attribute,
+// so that a permanent one, which is an operator's, decides again.
+func (c *Client) Unstandby(ctx context.Context) error {
+	return c.attribute(ctx, "--delete")
+}
+
+func (c *Client) attribute(ctx context.Context, verb ...string) error {
+	node, err := c.node(ctx)
+	if err != nil {
+		return err
+	}
+	args := append([]string{"--node", node, "--name", "standby", "--lifetime", "reboot"}, verb...)
+	_, err = c.run(ctx, "crm_attribute", args...)
+	return err
+}
+
+// node returns this node's name in the cluster, which need not be its host
+// name. It is asked for once: it cannot change while Pacemaker runs.
+func (c *Client) node(ctx context.Context) (string, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.Node != "" {
+		return c.Node, nil
+	}
+	if c.name != "" {
+		return c.name, nil
+	}
+	out, err := c.run(ctx, "crm_node", "--name")
+	if err != nil {
+		return "", err
+	}
+	name := strings.TrimSpace(string(out))
+	if name == "" || strings.ContainsAny(name, " \t\n") {
+		return "", fmt.Errorf("crm_node --name: %q is no node name", name)
+	}
+	c.name = name
+	return name, nil
+}
+
+func (c *Client) run(ctx context.Context, program string, args ...string) ([]byte, error) {
+	if c.Run != nil {
+		return c.Run(ctx, program, args...)
+	}
+	return Exec(ctx, program, args...)
+}
+
+func (c *Client) proc() string {
+	if c.Proc != "" {
+		return c.Proc
+	}
+	return "/proc"
+}
+
+// Exec is the Runner that really runs a program, found on PATH. When ctx ends
+// it is told to stop with SIGTERM, then killed.
+func Exec(ctx context.Context, program string, args ...string) ([]byte, error) {
+	cmd := exec.CommandContext(ctx, program, args...)
+	cmd.Env = append(cmd.Environ(), "LC_ALL=C")
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+	cmd.WaitDelay = killAfter
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if err := cmd.Run(); err != nil {
+		return stdout.Bytes(), explain(ctx, cmd, err, stderr.String())
+	}
+	return stdout.Bytes(), nil
+}
+
+// explain turns a failed run into one line.
+func explain(ctx context.Context, cmd *exec.Cmd, err error, stderr string) error {
+	what := strings.Join(cmd.Args, " ")
+	if cause := context.Cause(ctx); cause != nil {
+		return fmt.Errorf("%s: no answer: %w", what, cause)
+	}
+	if errors.Is(err, exec.ErrNotFound) {
+		return fmt.Errorf("%s: %w", what, exec.ErrNotFound)
+	}
+	if said := lastLine(stderr); said != "" {
+		return fmt.Errorf("%s: %w: %s", what, err, said)
+	}
+	return fmt.Errorf("%s: %w", what, err)
+}
+
+func lastLine(s string) string {
+	s = strings.TrimSpace(s)
+	return strings.TrimSpace(s[strings.LastIndexByte(s, '\n')+1:])
+}

@@ -1,0 +1,16 @@
+// Package pacemaker is the cluster manager contract, hbplugin.Manager, kept
+// for Pacemaker 2.1 and 3.
+//
+// There is no library: Pacemaker's programs are run by argument list with a
+// deadline. Standby is the transient node attribute "standby" (lifetime
+// reboot), which Pacemaker itself forgets when the node leaves the cluster, so
+// a node never comes back in standby because vmferry once drained it. An
+// operator's own standby is normally the permanent attribute of that name;
+// Unstandby deletes the transient one only.
+//
+// What is active here comes from "crm_mon --output-as=xml", whose form is
+// fixed by the schemas crm_mon-*.rng and resources-*.rng in Pacemaker's api
+// directory. Whether Pacemaker runs at all is judged by its processes: crm_mon
+// answers 102 (not connected) for a cluster that is gone and for one that is
+// merely restarting.
+package pacemaker

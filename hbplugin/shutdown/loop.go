@@ -1,0 +1,335 @@
+package shutdown
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"github.com/vmferry/vmferry/hbplugin"
+	"github.com/vmferry/vmferry/hbplugin/logind"
+)
+
+const (
+	// lookTimeout bounds one look: crm_mon answers in a fraction of a second,
+	// and in a few while the cluster elects a new controller.
+	lookTimeout = 10 * time.Second
+	// actTimeout bounds one change of standby, for the same reason.
+	actTimeout = 15 * time.Second
+	// actAgain is the pause before standby is asked for again when it failed
+	// or does not show: the attribute takes a moment through the cluster.
+	actAgain = 5 * time.Second
+	// logAgain is how often a reason that stays the same is logged again.
+	logAgain = 30 * time.Second
+)
+
+// Guests tells which guests have a process on this node, whatever the cluster
+// manager thinks. An error means "cannot tell".
+type Guests interface {
+	Here(ctx context.Context) ([]string, error)
+}
+
+// System tells whether systemd is taking the system down.
+type System interface {
+	Stopping(ctx context.Context) (bool, error)
+}
+
+// Options is what a Loop needs.
+type Options struct {
+	Manager hbplugin.Manager
+	Guests  Guests
+	System  System
+	Intent  Intent
+	Notify  func(state string) // sends one sd_notify(3) assignment; must not block
+	Log     logrus.FieldLogger
+
+	Window     time.Duration // the longest drain before logind's limit; zero: that limit
+	StopWindow time.Duration // the longest drain once systemd has asked the daemon to stop
+	Poll       time.Duration // the time from one look to the next
+}
+
+// Loop is the task that drains. Its methods may be called from any goroutine.
+type Loop struct {
+	o      Options
+	events chan logind.Event
+	stop   chan struct{}
+	alive  chan chan struct{}
+	looks  chan looked
+	acts   chan acted
+	ready  chan struct{}
+	ended  chan struct{}
+}
+
+// New returns a loop that waits for Run.
+func New(o Options) *Loop {
+	return &Loop{
+		o: o, events: make(chan logind.Event), stop: make(chan struct{}, 2), alive: make(chan chan struct{}),
+		looks: make(chan looked, 1), acts: make(chan acted, 1), ready: make(chan struct{}), ended: make(chan struct{}),
+	}
+}
+
+// String names the task.
+func (*Loop) String() string { return "drain" }
+
+// Ready is closed once a delay lock is held.
+func (l *Loop) Ready() <-chan struct{} { return l.ready }
+
+// Tell hands over what logind said. It fails when ctx or the loop has ended;
+// the lock in e is then still the caller's.
+func (l *Loop) Tell(ctx context.Context, e logind.Event) error {
+	select {
+	case l.events <- e:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-l.ended:
+		return context.Canceled
+	}
+}
+
+// Stop asks the loop to end: at once where nothing is going on, after the
+// drain where the system is going down. A second call ends it in any case.
+func (l *Loop) Stop() {
+	select {
+	case l.stop <- struct{}{}:
+	default:
+	}
+}
+
+// Alive returns nil once the loop itself has answered, which proves that it
+// turns; it never waits for the manager or logind.
+func (l *Loop) Alive(ctx context.Context) error {
+	answer := make(chan struct{})
+	select {
+	case l.alive <- answer:
+		<-answer
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("the drain loop does not answer: %w", context.Cause(ctx))
+	}
+}
+
+// Run watches and drains until Stop, or until ctx ends. Either way the lock is
+// given back, and what was started is waited for.
+func (l *Loop) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	r := &round{Loop: l, now: time.Now()}
+	defer close(l.ended)
+	defer r.work.Wait()
+	defer cancel()
+	defer r.release()
+	ours, err := l.o.Intent.Exists()
+	if err != nil {
+		return err
+	}
+	r.seen.Ours = ours
+	for {
+		r.now = time.Now()
+		d := Decide(r.observed())
+		if r.carryOut(ctx, d) {
+			return nil
+		}
+		if !r.wait(ctx, d) {
+			return nil
+		}
+	}
+}
+
+// round is the state of Run, which alone touches it.
+type round struct {
+	*Loop
+	work sync.WaitGroup
+	now  time.Time
+
+	lock     io.Closer
+	delayMax time.Duration
+	advised  string
+	asks     int       // calls of Stop
+	began    time.Time // of what is going on: drain, undo or stop
+	era      int       // counts what has been going on
+
+	seen      Observed // all of it but Spent and Window
+	looking   bool
+	lookedAt  time.Time
+	acting    bool
+	actedAt   time.Time
+	said      string
+	saidAt    time.Time
+	statusNow string
+}
+
+func (r *round) observed() Observed {
+	o := r.seen
+	if !r.began.IsZero() {
+		o.Spent = r.now.Sub(r.began)
+	}
+	o.Window = r.window()
+	return o
+}
+
+func (r *round) window() time.Duration {
+	if r.seen.Asked {
+		return r.o.StopWindow
+	}
+	return Window(r.o.Window, r.delayMax)
+}
+
+// carryOut does what was decided and says so; true means that the loop ends.
+func (r *round) carryOut(ctx context.Context, d Decision) bool {
+	r.say(d)
+	if d.Exit || r.asks > 1 {
+		return true
+	}
+	if !d.Hold {
+		r.seen.Released = true
+		r.release()
+	}
+	if d.Act != Leave {
+		r.act(ctx, d.Act)
+	}
+	if d.Look != LookNone {
+		r.look(ctx, d.Look)
+	}
+	return false
+}
+
+// wait blocks until there is something new to decide; false means that ctx
+// has ended.
+func (r *round) wait(ctx context.Context, d Decision) bool {
+	var tick <-chan time.Time
+	if d.Look != LookNone {
+		tick = time.After(r.pause())
+	}
+	select {
+	case <-ctx.Done():
+		return false
+	case <-tick:
+	case e := <-r.events:
+		r.heard(e)
+	case <-r.stop:
+		r.askedToStop()
+	case res := <-r.looks:
+		r.saw(res)
+	case res := <-r.acts:
+		r.did(res)
+	case answer := <-r.alive:
+		close(answer)
+	}
+	return true
+}
+
+// pause is the time until the next look, or until the window closes.
+func (r *round) pause() time.Duration {
+	o := r.observed()
+	if left := o.Window - o.Spent; left > 0 {
+		return min(r.o.Poll, left)
+	}
+	return r.o.Poll
+}
+
+// heard takes in what logind says.
+func (r *round) heard(e logind.Event) {
+	if !e.Up {
+		return
+	}
+	r.delayMax = e.DelayMax
+	r.advise()
+	if e.Lock != nil {
+		r.release()
+		r.lock = e.Lock
+		r.markReady()
+	}
+	if e.Preparing == r.seen.Announced {
+		return
+	}
+	r.seen.Announced = e.Preparing
+	r.begin()
+}
+
+func (r *round) markReady() {
+	select {
+	case <-r.ready:
+	default:
+		close(r.ready)
+	}
+}
+
+// askedToStop takes in a SIGTERM. A drain that goes on gets the time that
+// systemd gives the stop; one that is over stays over.
+func (r *round) askedToStop() {
+	r.asks++
+	if r.asks > 1 {
+		return
+	}
+	r.o.Notify("STOPPING=1")
+	r.seen.Asked = true
+	released, most, tried := r.seen.Released, r.seen.Most, r.seen.Tried
+	r.begin()
+	r.seen.Released, r.seen.Most, r.seen.Tried = released, most, tried
+}
+
+// begin starts afresh: what was seen before counts no more.
+func (r *round) begin() {
+	r.began = time.Now()
+	r.era++
+	r.seen = Observed{Announced: r.seen.Announced, Asked: r.seen.Asked, Ours: r.seen.Ours}
+	r.lookedAt, r.actedAt = time.Time{}, time.Time{}
+}
+
+func (r *round) release() {
+	if r.lock == nil {
+		return
+	}
+	if err := r.lock.Close(); err != nil {
+		r.o.Log.WithError(err).Warn("the delay lock could not be closed")
+	}
+	r.lock = nil
+}
+
+// advise warns, once for each limit, that logind will not wait long enough.
+func (r *round) advise() {
+	advice := Advice(r.o.Window, r.delayMax)
+	if advice != "" && advice != r.advised {
+		r.o.Log.Warn(advice)
+	}
+	r.advised = advice
+}
+
+// say tells systemd where things stand, and the journal whenever the reason
+// changes or has stood for long.
+func (r *round) say(d Decision) {
+	if r.seen.Released {
+		return // why it was let go has been said, and stays to be read
+	}
+	line := StatusLine(r.observed(), d)
+	if d.Phase == Watching {
+		line = r.watchingLine()
+	}
+	if line != r.statusNow {
+		r.o.Notify("STATUS=" + line)
+		r.statusNow = line
+	}
+	again := d.Look != LookNone && r.now.Sub(r.saidAt) >= logAgain
+	if text := string(d.Phase) + d.Why; text != r.said || again {
+		r.said, r.saidAt = text, r.now
+		log := r.o.Log.WithField("phase", string(d.Phase))
+		if d.Warn {
+			log.Warn(line)
+		} else {
+			log.Info(line)
+		}
+	}
+}
+
+func (r *round) watchingLine() string {
+	switch {
+	case r.lock == nil:
+		return "watching: waiting for logind's shutdown delay lock"
+	case r.advised != "":
+		return "watching: a shutdown can be held for too short a time: " + r.advised
+	}
+	return fmt.Sprintf("watching: a shutdown will wait up to %d s for guests to leave", int(r.window().Seconds()))
+}

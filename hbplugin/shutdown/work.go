@@ -1,0 +1,163 @@
+package shutdown
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/vmferry/vmferry/hbplugin"
+)
+
+// looked is what a look found; each part has its own error.
+type looked struct {
+	all      bool // the manager and the processes were asked too
+	stopping bool
+	sysErr   error
+	view     hbplugin.View
+	viewErr  error
+	here     []string
+	hereErr  error
+	era      int // the state of affairs in which it was begun
+}
+
+// acted is what became of an act.
+type acted struct {
+	act Act
+	err error
+}
+
+// look starts a look unless one is under way or the last is fresh. It happens
+// in a goroutine of its own: the loop answers the watchdog meanwhile.
+func (r *round) look(ctx context.Context, what Look) {
+	if r.looking || r.now.Sub(r.lookedAt) < r.o.Poll {
+		return
+	}
+	r.looking, r.lookedAt = true, r.now
+	era := r.era
+	r.work.Go(func() {
+		ctx, cancel := context.WithTimeout(ctx, lookTimeout)
+		defer cancel()
+		res := lookAt(ctx, r.o, what)
+		res.era = era
+		r.looks <- res
+	})
+}
+
+// lookAt asks everybody at once, so that one who does not answer takes no time
+// from the others.
+func lookAt(ctx context.Context, o Options, what Look) looked {
+	res := looked{all: what == LookAll}
+	var wait sync.WaitGroup
+	wait.Go(func() { res.stopping, res.sysErr = o.System.Stopping(ctx) })
+	if res.all {
+		wait.Go(func() { res.view, res.viewErr = o.Manager.View(ctx) })
+		wait.Go(func() { res.here, res.hereErr = o.Guests.Here(ctx) })
+	}
+	wait.Wait()
+	return res
+}
+
+// saw takes in a look. One that was begun before a shutdown was announced or
+// called off is stale: a new one is begun at once.
+func (r *round) saw(res looked) {
+	r.looking = false
+	if res.era != r.era {
+		return
+	}
+	s := &r.seen
+	s.Looked, s.Stopping = true, answer(res.stopping, res.sysErr)
+	if !res.all {
+		return
+	}
+	s.Running, s.Standby = answer(res.view.Running, res.viewErr), res.view.Standby
+	s.Guests = union(res.view.Guests, res.here)
+	s.Most = max(s.Most, len(s.Guests))
+	s.Blind = ""
+	if err := errors.Join(res.viewErr, res.hereErr); err != nil {
+		s.Blind = oneLine(err)
+	}
+}
+
+func answer(yes bool, err error) Answer {
+	switch {
+	case err != nil:
+		return Unknown
+	case yes:
+		return Yes
+	}
+	return No
+}
+
+// oneLine makes one line of errors that were joined.
+func oneLine(err error) string {
+	return strings.ReplaceAll(err.Error(), "\n", "; ")
+}
+
+// union joins what the manager says with what the processes say. Whatever
+// either of them knows of is here.
+func union(managed []hbplugin.Guest, here []string) []hbplugin.Guest {
+	all := slices.Clone(managed)
+	for _, name := range here {
+		if !slices.ContainsFunc(all, func(g hbplugin.Guest) bool { return g.Name == name }) {
+			all = append(all, hbplugin.Guest{Name: name})
+		}
+	}
+	slices.SortFunc(all, func(a, b hbplugin.Guest) int { return cmp.Compare(a.Name, b.Name) })
+	return all
+}
+
+// act starts an act unless one is under way or the last was a moment ago.
+func (r *round) act(ctx context.Context, act Act) {
+	if r.acting || r.now.Sub(r.actedAt) < actAgain {
+		return
+	}
+	r.acting = true
+	r.work.Go(func() {
+		ctx, cancel := context.WithTimeout(ctx, actTimeout)
+		defer cancel()
+		r.acts <- acted{act, perform(ctx, r.o, act)}
+	})
+}
+
+// perform notes first and asks second, and takes back in the other order, so
+// that no standby of ours is ever without its note.
+func perform(ctx context.Context, o Options, act Act) error {
+	switch act {
+	case SetStandby:
+		if err := o.Intent.Set(); err != nil {
+			return err
+		}
+		return o.Manager.Standby(ctx)
+	case ClearStandby:
+		if err := o.Manager.Unstandby(ctx); err != nil {
+			return err
+		}
+	}
+	return o.Intent.Clear()
+}
+
+// did takes in what became of an act. A standby that was asked for is ours
+// even when the asking failed: it may have been heard all the same.
+func (r *round) did(res acted) {
+	r.acting, r.actedAt = false, r.now
+	log := r.o.Log.WithField("manager", r.o.Manager.String())
+	switch res.act {
+	case SetStandby:
+		r.seen.Ours, r.seen.Tried = true, true
+		if res.err != nil {
+			log.WithError(res.err).Error("the node could not be put into standby")
+			return
+		}
+		log.Info("the node is being put into standby")
+	default:
+		if res.err != nil {
+			log.WithError(res.err).Error("standby could not be cleared")
+			return
+		}
+		r.seen.Ours = false
+		log.Info("standby is cleared: guests may come back")
+	}
+}
