@@ -1,0 +1,185 @@
+package libvirt
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	lv "libvirt.org/go/libvirt"
+)
+
+const (
+	opOpen = "connect"
+
+	// A connection without a sign of life for keepaliveInterval × (keepaliveCount+1)
+	// is closed by the library, which ends the calls that hang in it. Migrations of busy
+	// hosts were seen to leave a daemon silent for several seconds: do not go lower.
+	keepaliveInterval = 5 // seconds
+	keepaliveCount    = 3
+
+	// closeWait is how long Close waits for a goodbye to a daemon that may hang.
+	closeWait = 2 * time.Second
+)
+
+// Conn is a connection to one libvirt daemon. Its methods may be called from
+// several goroutines at once. After Close they fail with [ErrConnect].
+type Conn struct {
+	uri string
+	lv  *lv.Connect
+
+	mu     sync.Mutex
+	calls  int // C calls under way, abandoned ones too
+	closed bool
+}
+
+// Open connects to the libvirt daemon at uri, read-write. It returns at the
+// context's end even when the daemon accepts and never answers. All its errors are
+// [ErrConnect].
+func Open(ctx context.Context, uri string) (*Conn, error) {
+	c := &Conn{uri: uri}
+	if err := ctx.Err(); err != nil {
+		return nil, late(opOpen, uri, "", err)
+	}
+	done := make(chan error, 1)
+	go func() { done <- c.connect() }()
+	select {
+	case err := <-done:
+		if err != nil {
+			return nil, wrap(opOpen, uri, "", err)
+		}
+		return c, nil
+	case <-ctx.Done():
+		go func() {
+			if err := <-done; err == nil {
+				_ = c.Close() // the connection came too late: nobody will use it
+			}
+		}()
+		return nil, late(opOpen, uri, "", ctx.Err())
+	}
+}
+
+func (c *Conn) connect() error {
+	if err := startEvents(); err != nil {
+		return err
+	}
+	return retryLoad(func() error {
+		conn, err := lv.NewConnect(c.uri)
+		if err != nil {
+			return err
+		}
+		c.lv = conn
+		// Drivers without a daemon (test, esx) have no keepalive, and need none.
+		_ = retryLoad(func() error { return conn.SetKeepAlive(keepaliveInterval, keepaliveCount) })
+		return nil
+	})
+}
+
+// URI is what Open was given.
+func (c *Conn) URI() string { return c.uri }
+
+// Close ends the connection. Where calls are still under way in C (abandoned at
+// their deadline), the last of them to return closes it instead. Close waits
+// two seconds at most and may be called again.
+func (c *Conn) Close() error {
+	c.mu.Lock()
+	again, busy := c.closed, c.calls > 0
+	c.closed = true
+	c.mu.Unlock()
+	if again || busy {
+		return nil
+	}
+	done := make(chan error, 1)
+	go func() { _, err := c.lv.Close(); done <- err }()
+	select {
+	case err := <-done:
+		if err != nil {
+			return wrap("close", c.uri, "", err)
+		}
+	case <-time.After(closeWait):
+	}
+	return nil
+}
+
+func (c *Conn) enter(op, domain string) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return &Error{Op: op, URI: c.uri, Domain: domain, Message: "the connection was closed", kind: ErrConnect}
+	}
+	c.calls++
+	return nil
+}
+
+func (c *Conn) leave() {
+	c.mu.Lock()
+	c.calls--
+	last := c.closed && c.calls == 0
+	c.mu.Unlock()
+	if last {
+		_, _ = c.lv.Close() // Close was called while we were in C
+	}
+}
+
+// call makes the C calls in f, and returns when they do or when ctx ends.
+func call[T any](ctx context.Context, c *Conn, op, domain string, f func() (T, error)) (T, error) {
+	var zero T
+	if err := ctx.Err(); err != nil {
+		return zero, late(op, c.uri, domain, err)
+	}
+	if err := c.enter(op, domain); err != nil {
+		return zero, err
+	}
+	type result struct {
+		value T
+		err   error
+	}
+	done := make(chan result, 1)
+	go func() {
+		defer c.leave()
+		var r result
+		r.err = retryLoad(func() (err error) { r.value, err = f(); return err })
+		done <- r
+	}()
+	select {
+	case r := <-done:
+		if r.err != nil {
+			return zero, wrap(op, c.uri, domain, r.err)
+		}
+		return r.value, nil
+	case <-ctx.Done():
+		return zero, late(op, c.uri, domain, ctx.Err())
+	}
+}
+
+// withDomain looks the domain up by name and calls f with it.
+func withDomain[T any](ctx context.Context, c *Conn, op, name string, f func(*lv.Domain) (T, error)) (T, error) {
+	return call(ctx, c, op, name, func() (T, error) {
+		dom, err := c.lv.LookupDomainByName(name)
+		if err != nil {
+			var zero T
+			return zero, err
+		}
+		defer func() { _ = dom.Free() }()
+		return f(dom)
+	})
+}
+
+// doDomain is withDomain for calls that return only an error.
+func doDomain(ctx context.Context, c *Conn, op, name string, f func(*lv.Domain) error) error {
+	_, err := withDomain(ctx, c, op, name, func(d *lv.Domain) (struct{}, error) { return struct{}{}, f(d) })
+	return err
+}
+
+// retryLoad calls f again when the binding says that it could not load a symbol.
+// The binding marks a symbol as looked up just before it marks it as found,
+// without a lock, so that the first two concurrent users of a function can collide.
+// The C function was not called then, and the second try finds it.
+func retryLoad(f func() error) error {
+	err := f()
+	var lerr lv.Error
+	if errors.As(err, &lerr) && isMissingSymbol(lerr) {
+		return f()
+	}
+	return err
+}
