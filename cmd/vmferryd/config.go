@@ -30,13 +30,46 @@ type Config struct {
 // rawConfig is the file as it is written. Strings stand for durations, so that
 // a bare number, whose unit one would have to guess, is refused.
 type rawConfig struct {
-	Window     *string  `toml:"window"`
-	StopWindow *string  `toml:"stop_window"`
-	Poll       *string  `toml:"poll"`
-	Node       *string  `toml:"node"`
-	Agents     []string `toml:"agents"`
-	GuestsDir  *string  `toml:"guests_dir"`
-	StateDir   *string  `toml:"state_dir"`
+	Window     *text `toml:"window"`
+	StopWindow *text `toml:"stop_window"`
+	Poll       *text `toml:"poll"`
+	Node       *text `toml:"node"`
+	Agents     *list `toml:"agents"`
+	GuestsDir  *text `toml:"guests_dir"`
+	StateDir   *text `toml:"state_dir"`
+}
+
+// text and list are strings and lists of strings that say what is wrong in an
+// operator's words; the decoder adds the place.
+type (
+	text string
+	list []string
+)
+
+// UnmarshalTOML implements toml.Unmarshaler.
+func (t *text) UnmarshalTOML(v any) error {
+	s, ok := v.(string)
+	if !ok {
+		return fmt.Errorf("%v is not a string: put it in double quotes", v)
+	}
+	*t = text(s)
+	return nil
+}
+
+// UnmarshalTOML implements toml.Unmarshaler.
+func (l *list) UnmarshalTOML(v any) error {
+	values, ok := v.([]any)
+	if !ok {
+		return fmt.Errorf("%v is not a list: put it in square brackets", v)
+	}
+	for _, v := range values {
+		var t text
+		if err := t.UnmarshalTOML(v); err != nil {
+			return err
+		}
+		*l = append(*l, string(t))
+	}
+	return nil
 }
 
 // newConfig returns the defaults.
@@ -103,11 +136,11 @@ func lineOf(text, key string) int {
 }
 
 // config turns what was written into what is meant.
-func (raw rawConfig) config(path, text string) (Config, error) {
+func (raw rawConfig) config(path, whole string) (Config, error) {
 	c := newConfig()
 	for _, d := range []struct {
 		key   string
-		value *string
+		value *text
 		least time.Duration
 		into  *time.Duration
 	}{
@@ -116,32 +149,32 @@ func (raw rawConfig) config(path, text string) (Config, error) {
 		{"poll", raw.Poll, 100 * time.Millisecond, &c.Poll},
 	} {
 		if err := duration(d.value, d.least, d.into); err != nil {
-			return Config{}, located(path, lineOf(text, d.key), d.key, err.Error())
+			return Config{}, located(path, lineOf(whole, d.key), d.key, err.Error())
 		}
 	}
 	for _, d := range []struct {
 		key   string
-		value *string
+		value *text
 		into  *string
 	}{{"guests_dir", raw.GuestsDir, &c.GuestsDir}, {"state_dir", raw.StateDir, &c.StateDir}} {
 		if err := directory(d.value, d.into); err != nil {
-			return Config{}, located(path, lineOf(text, d.key), d.key, err.Error())
+			return Config{}, located(path, lineOf(whole, d.key), d.key, err.Error())
 		}
 	}
 	if err := agents(raw.Agents, &c.Agents); err != nil {
-		return Config{}, located(path, lineOf(text, "agents"), "agents", err.Error())
+		return Config{}, located(path, lineOf(whole, "agents"), "agents", err.Error())
 	}
 	if err := node(raw.Node, &c.Node); err != nil {
-		return Config{}, located(path, lineOf(text, "node"), "node", err.Error())
+		return Config{}, located(path, lineOf(whole, "node"), "node", err.Error())
 	}
 	return c, nil
 }
 
-func duration(s *string, least time.Duration, into *time.Duration) error {
+func duration(s *text, least time.Duration, into *time.Duration) error {
 	if s == nil {
 		return nil
 	}
-	d, err := time.ParseDuration(*s)
+	d, err := time.ParseDuration(string(*s))
 	if err != nil {
 		return fmt.Errorf(`%q is no duration; write it as "90s" or "10m"`, *s)
 	}
@@ -152,41 +185,41 @@ func duration(s *string, least time.Duration, into *time.Duration) error {
 	return nil
 }
 
-func directory(s, into *string) error {
+func directory(s *text, into *string) error {
 	if s == nil {
 		return nil
 	}
-	if !strings.HasPrefix(*s, "/") {
+	if !strings.HasPrefix(string(*s), "/") {
 		return fmt.Errorf("%q is no absolute path", *s)
 	}
-	*into = *s
+	*into = string(*s)
 	return nil
 }
 
 // agents wants names as the cluster manager writes them, class and all.
-func agents(list []string, into *[]string) error {
-	if list == nil {
+func agents(l *list, into *[]string) error {
+	if l == nil {
 		return nil
 	}
-	if len(list) == 0 {
+	if len(*l) == 0 {
 		return errors.New("an empty list would wait for no guest")
 	}
-	for _, a := range list {
+	for _, a := range *l {
 		if strings.Count(a, ":") != 2 {
 			return fmt.Errorf(`%q is no agent; write it as "ocf:vmferry:Domain"`, a)
 		}
 	}
-	*into = list
+	*into = *l
 	return nil
 }
 
-func node(s, into *string) error {
+func node(s *text, into *string) error {
 	if s == nil || *s == "" {
 		return nil
 	}
-	if strings.HasPrefix(*s, "-") || strings.ContainsAny(*s, " \t\n") {
+	if strings.HasPrefix(string(*s), "-") || strings.ContainsAny(string(*s), " \t\n") {
 		return fmt.Errorf("%q is no node name", *s)
 	}
-	*into = *s
+	*into = string(*s)
 	return nil
 }

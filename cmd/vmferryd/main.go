@@ -108,7 +108,7 @@ func live(ctx context.Context, c Config, log logrus.FieldLogger) error {
 	}
 	loop := shutdown.New(shutdown.Options{
 		Manager:    &pacemaker.Client{Agents: c.Agents, Node: c.Node},
-		Guests:     newWitnesses(c.GuestsDir),
+		Guests:     witnesses{dir: c.GuestsDir},
 		System:     logind.System{},
 		Intent:     shutdown.Intent{Path: filepath.Join(c.StateDir, intentFile)},
 		Notify:     notify,

@@ -118,10 +118,10 @@ func stuck(t xml.StartElement) string {
 	switch {
 	case attr(t, "maintenance") == "true":
 		return "in maintenance"
-	case attr(t, "managed") == "false":
-		return "unmanaged"
 	case attr(t, "blocked") == "true":
 		return "blocked"
+	case attr(t, "managed") == "false":
+		return "unmanaged"
 	}
 	return ""
 }

@@ -1,0 +1,99 @@
+package main
+
+import (
+	"slices"
+	"strings"
+	"testing"
+)
+
+// unitFile is a systemd unit: for each "Section.Key" the words assigned to it.
+type unitFile map[string][]string
+
+func readUnit(t *testing.T, path string) unitFile {
+	t.Helper()
+	u, section := unitFile{}, ""
+	for line := range strings.Lines(read(t, path)) {
+		line = strings.TrimSpace(line)
+		switch {
+		case line == "" || line[0] == '#':
+		case line[0] == '[':
+			section = strings.Trim(line, "[]")
+		default:
+			key, value, ok := strings.Cut(line, "=")
+			if !ok {
+				t.Fatalf("%s: %q is no assignment", path, line)
+			}
+			u[section+"."+key] = append(u[section+"."+key], strings.Fields(value)...)
+		}
+	}
+	return u
+}
+
+func wantAll(t *testing.T, what string, have, want []string) {
+	t.Helper()
+	for _, w := range want {
+		if !slices.Contains(have, w) {
+			t.Errorf("%s: %s is missing", what, w)
+		}
+	}
+}
+
+// needed is what guests need until they have left; both units stop before it.
+func needed() []string {
+	list := []string{
+		"virt-guest-shutdown.target", "systemd-machined.service", "libvirt-guests.service", "remote-fs.target",
+		"network.target", "network-online.target", "libvirtd.service", "virtlogd.socket", "virtlockd.socket",
+	}
+	for _, d := range []string{
+		"virtqemud", "virtxend", "virtproxyd", "virtlogd", "virtlockd", "virtnetworkd", "virtstoraged",
+		"virtnodedevd", "virtsecretd", "virtnwfilterd", "virtinterfaced",
+	} {
+		list = append(list, d+".service", d+".socket", d+"-admin.socket")
+	}
+	for _, s := range []string{"", "-ro", "-admin", "-tcp", "-tls"} {
+		list = append(list, "libvirtd"+s+".socket", "virtproxyd"+s+".socket")
+	}
+	return append(list, "virtqemud-ro.socket", "virtxend-ro.socket")
+}
+
+func TestShutdownOrder(t *testing.T) {
+	daemon := readUnit(t, "vmferryd.service")
+	pacemaker := readUnit(t, "pacemaker.service.d/10-vmferry.conf")
+	wantAll(t, "vmferryd.service After=", daemon["Unit.After"], needed())
+	wantAll(t, "pacemaker's drop-in After=", pacemaker["Unit.After"], needed())
+	wantAll(t, "vmferryd.service After=", daemon["Unit.After"], []string{
+		"pacemaker.service", "corosync.service", "dbus.service", "systemd-logind.service",
+	})
+	// An order against a target that is not active binds nothing.
+	for name, u := range map[string]unitFile{"vmferryd.service": daemon, "pacemaker's drop-in": pacemaker} {
+		wantAll(t, name+" Wants=", u["Unit.Wants"], []string{"virt-guest-shutdown.target"})
+		if len(u["Unit.Before"])+len(u["Unit.Requires"])+len(u["Unit.BindsTo"]) > 0 {
+			t.Errorf("%s: ties that would start or stop others", name)
+		}
+	}
+	// What pacemaker stops before, vmferryd stops before too.
+	wantAll(t, "vmferryd.service After=", daemon["Unit.After"], pacemaker["Unit.After"])
+}
+
+func TestServiceSettings(t *testing.T) {
+	u := readUnit(t, "vmferryd.service")
+	for key, want := range map[string]string{
+		"Service.Type":                     "notify",
+		"Service.NotifyAccess":             "main",
+		"Service.WatchdogSec":              "30s",
+		"Service.Restart":                  "on-failure",
+		"Service.RestartPreventExitStatus": "2",
+		"Service.KillMode":                 "mixed",
+		"Service.TimeoutStopSec":           "10min",
+		"Service.RuntimeDirectory":         "vmferry",
+		"Service.RuntimeDirectoryPreserve": "yes",
+		"Install.WantedBy":                 "multi-user.target",
+	} {
+		if got := strings.Join(u[key], " "); got != want {
+			t.Errorf("%s=%s, want %s", key, got, want)
+		}
+	}
+	if u := readUnit(t, "logind.conf.d/90-vmferry.conf"); strings.Join(u["Login.InhibitDelayMaxSec"], "") != "10min" {
+		t.Errorf("logind's limit: %v", u)
+	}
+}
