@@ -1,0 +1,146 @@
+// Blackout measures for how long a service does not answer. See blackout(1).
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"syscall"
+)
+
+// The exit codes; see blackout(1).
+const (
+	exitOK       = 0
+	exitFailed   = 1
+	exitUsage    = 2
+	exitExceeded = 3
+)
+
+// version is set by the linker in a release.
+var version string
+
+const usage = `usage: blackout serve [--listen HOST:PORT]
+       blackout watch [flags] udp://HOST:PORT tcp://HOST:PORT ...
+       blackout version
+       blackout help
+
+serve answers probes over UDP and TCP until it is interrupted. Run it where the
+service runs, so that it goes through what the service goes through.
+
+  --listen HOST:PORT     where to listen (default :7007, every address)
+
+watch sends numbered probes to each target and tells for how long and in which
+direction nothing came through. SIGINT and SIGTERM end it with a report.
+
+  --interval D           time between two probes (default 1ms)
+  --for D                length of the run (default: until interrupted)
+  --threshold D          least outage that is listed (default 3 intervals)
+  --max-blackout D       exit 3 when a blackout was longer, or may have been
+  --json FILE            write a JSON report, also while running; - is stdout
+  --bucket D             resolution of the report's time line (default 10ms)
+  --reconnect-after D    TCP: open another connection after this silence (default 2s)
+  --retry-every D        TCP: time between two attempts to connect (default 100ms)
+  --connect-timeout D    TCP: how long an attempt may take to an answer (default 1s)
+  --linger D             wait for answers after the last probe (default 500ms)
+  --quiet                no table and no progress
+  --live                 progress on stderr even where it is no terminal
+
+Exit status: 0 measured, 1 failed or a target never answered, 2 wrong usage,
+3 --max-blackout exceeded or not provable.
+`
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
+}
+
+// run is the program without its process.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	err := dispatch(ctx, args, stdout, stderr)
+	if err == nil {
+		return exitOK
+	}
+	fmt.Fprintf(stderr, "blackout: %v\n", err)
+	var e *exitError
+	if errors.As(err, &e) {
+		return e.code
+	}
+	return exitFailed
+}
+
+func dispatch(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	if len(args) == 0 {
+		return misuse(errors.New("no command: say serve or watch; 'blackout help' tells more"))
+	}
+	switch args[0] {
+	case "serve":
+		return serve(ctx, args[1:], stderr)
+	case "watch":
+		return watch(ctx, args[1:], stdout, stderr)
+	case "version", "--version":
+		return say(stdout, "blackout "+toolVersion()+"\n")
+	case "help", "--help", "-help", "-h":
+		return say(stdout, usage)
+	}
+	return misuse(fmt.Errorf("unknown command %q: say serve or watch; 'blackout help' tells more", args[0]))
+}
+
+func say(w io.Writer, text string) error {
+	_, err := io.WriteString(w, text)
+	return err
+}
+
+// exitError is an error with its exit code.
+type exitError struct {
+	code int
+	err  error
+}
+
+func (e *exitError) Error() string { return e.err.Error() }
+func (e *exitError) Unwrap() error { return e.err }
+
+// misuse marks an error as one of the command line.
+func misuse(err error) error { return &exitError{exitUsage, err} }
+
+// parse parses flags and returns the other arguments; they may be mixed.
+func parse(fs *flag.FlagSet, args []string) ([]string, error) {
+	fs.SetOutput(io.Discard)
+	var rest []string
+	for {
+		err := fs.Parse(args)
+		if errors.Is(err, flag.ErrHelp) {
+			return nil, err
+		}
+		if err != nil {
+			return nil, misuse(fmt.Errorf("%w; 'blackout help' tells more", err))
+		}
+		if fs.NArg() == 0 {
+			return rest, nil
+		}
+		rest = append(rest, fs.Arg(0))
+		args = fs.Args()[1:]
+	}
+}
+
+// toolVersion returns the linked version, or what the build knows of the commit.
+func toolVersion() string {
+	if version != "" {
+		return version
+	}
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" && len(s.Value) >= 12 {
+			return s.Value[:12]
+		}
+	}
+	return info.Main.Version
+}

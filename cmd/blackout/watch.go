@@ -1,0 +1,151 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/sirupsen/logrus"
+	"golang.org/x/term"
+
+	"github.com/vmferry/vmferry/migrate/blackout"
+)
+
+// watchOptions are the flags of watch that do not belong to the library.
+type watchOptions struct {
+	json        string
+	quiet, live bool
+	maxBlackout time.Duration
+	limited     bool // --max-blackout was given
+}
+
+// watch measures and reports.
+func watch(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	cfg, opts, err := watchFlags(args)
+	if errors.Is(err, flag.ErrHelp) {
+		return say(stdout, usage)
+	}
+	if err != nil {
+		return err
+	}
+	log := logrus.New()
+	log.SetOutput(stderr)
+	cfg.Log = log
+	if opts.toFile() {
+		if err := blackout.CheckFile(opts.json); err != nil {
+			return misuse(fmt.Errorf("--json: %w", err))
+		}
+		cfg.Checkpoint = func(r *blackout.Report) {
+			if err := r.WriteFile(opts.json); err != nil {
+				log.WithError(err).Warn("cannot write the report so far")
+			}
+		}
+	}
+	line := newLiveLine(stderr)
+	if opts.live || !opts.quiet && isTerminal(stderr) {
+		cfg.Progress = line.show
+	}
+	report, err := blackout.Watch(ctx, cfg)
+	line.end()
+	if err != nil {
+		return err
+	}
+	if err := opts.publish(report, stdout); err != nil {
+		return err
+	}
+	return opts.verdict(report)
+}
+
+// watchFlags turns the command line into what the library wants.
+func watchFlags(args []string) (blackout.Config, watchOptions, error) {
+	cfg := blackout.Config{Version: toolVersion(), Args: args}
+	var opts watchOptions
+	fs := flag.NewFlagSet("watch", flag.ContinueOnError)
+	fs.DurationVar(&cfg.Interval, "interval", blackout.DefaultInterval, "")
+	fs.DurationVar(&cfg.For, "for", 0, "")
+	fs.DurationVar(&cfg.Threshold, "threshold", 0, "")
+	fs.DurationVar(&cfg.Bucket, "bucket", blackout.DefaultBucket, "")
+	fs.DurationVar(&cfg.ReconnectAfter, "reconnect-after", blackout.DefaultReconnectAfter, "")
+	fs.DurationVar(&cfg.RetryEvery, "retry-every", blackout.DefaultRetryEvery, "")
+	fs.DurationVar(&cfg.ConnectTimeout, "connect-timeout", blackout.DefaultConnectTimeout, "")
+	fs.DurationVar(&cfg.Linger, "linger", blackout.DefaultLinger, "")
+	fs.DurationVar(&opts.maxBlackout, "max-blackout", 0, "")
+	fs.StringVar(&opts.json, "json", "", "")
+	fs.BoolVar(&opts.quiet, "quiet", false, "")
+	fs.BoolVar(&opts.live, "live", false, "")
+	targets, err := parse(fs, args)
+	if err != nil {
+		return cfg, opts, err
+	}
+	cfg.Targets = targets
+	given := make(map[string]bool)
+	fs.Visit(func(f *flag.Flag) { given[f.Name] = true })
+	opts.limited = given["max-blackout"]
+	if err := positive(fs, given); err != nil {
+		return cfg, opts, misuse(err)
+	}
+	if err := cfg.Validate(); err != nil {
+		return cfg, opts, misuse(fmt.Errorf("watch: %w", err))
+	}
+	return cfg, opts, nil
+}
+
+// positive refuses a duration of 0 or less that was given: the library would
+// take 0 for its default.
+func positive(fs *flag.FlagSet, given map[string]bool) error {
+	var err error
+	fs.Visit(func(f *flag.Flag) {
+		d, ok := f.Value.(flag.Getter).Get().(time.Duration)
+		if ok && given[f.Name] && d <= 0 && err == nil {
+			err = fmt.Errorf("watch: --%s %s is not above 0", f.Name, d)
+		}
+	})
+	return err
+}
+
+// toFile reports whether a report goes to a file.
+func (o watchOptions) toFile() bool { return o.json != "" && o.json != "-" }
+
+// publish writes the final report to where it belongs.
+func (o watchOptions) publish(r *blackout.Report, stdout io.Writer) error {
+	if o.json == "-" {
+		return r.Write(stdout)
+	}
+	if o.toFile() {
+		if err := r.WriteFile(o.json); err != nil {
+			return err
+		}
+	}
+	if o.quiet {
+		return nil
+	}
+	return r.WriteTable(stdout)
+}
+
+// verdict turns what was measured into the exit code.
+func (o watchOptions) verdict(r *blackout.Report) error {
+	limit := float64(o.maxBlackout) / float64(time.Millisecond)
+	for _, t := range r.Targets {
+		switch {
+		case o.limited && t.BlackoutMs > limit:
+			return &exitError{exitExceeded, fmt.Errorf("%s: blackout of %.1f ms, limit %.1f ms", t.Target, t.BlackoutMs, limit)}
+		case o.limited && t.WorstErrorMs > limit:
+			return &exitError{exitExceeded, fmt.Errorf("%s: the probe's own error of %.1f ms is above the limit of %.1f ms, so that nothing is proven", t.Target, t.WorstErrorMs, limit)}
+		}
+	}
+	for _, t := range r.Targets {
+		if t.Answered == 0 {
+			return fmt.Errorf("%s: never answered", t.Target)
+		}
+	}
+	return nil
+}
+
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}

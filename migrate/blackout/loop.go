@@ -1,0 +1,211 @@
+package blackout
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"runtime"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// prober is one target's sockets. All its methods are called from the loop's
+// thread; those that touch the tracker take the target's lock.
+type prober interface {
+	// tick sends the next probe, after skipped slots that were missed.
+	tick(now time.Duration, skipped uint64)
+	// ready handles what epoll told about fd. lateness bounds how long ago
+	// that may have happened.
+	ready(fd int, events uint32, lateness time.Duration)
+	// settled reports whether no answer is awaited.
+	settled() bool
+	close()
+}
+
+// loop sends and receives for all targets on one thread: an absolute timer
+// for the slots, and epoll for everything that comes back.
+type loop struct {
+	clock    clock
+	interval time.Duration
+	probers  []prober
+	epoll    int
+	timer    int
+	wake     int // eventfd, written when the run is to end
+
+	lateness time.Duration // of the last tick
+}
+
+// The owners that the loop's own descriptors have in epoll, next to the
+// indices of the probers.
+const (
+	ownerTimer = -1
+	ownerWake  = -2
+)
+
+func newLoop(interval time.Duration) (*loop, error) {
+	l := &loop{interval: interval, epoll: -1, timer: -1, wake: -1}
+	var err error
+	if l.epoll, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
+		return nil, l.fail("epoll_create1", err)
+	}
+	if l.timer, err = unix.TimerfdCreate(unix.CLOCK_MONOTONIC, unix.TFD_NONBLOCK|unix.TFD_CLOEXEC); err != nil {
+		return nil, l.fail("timerfd_create", err)
+	}
+	if l.wake, err = unix.Eventfd(0, unix.EFD_NONBLOCK|unix.EFD_CLOEXEC); err != nil {
+		return nil, l.fail("eventfd", err)
+	}
+	if err := l.watch(l.timer, ownerTimer, unix.EPOLLIN); err != nil {
+		return nil, l.fail("epoll_ctl", err)
+	}
+	if err := l.watch(l.wake, ownerWake, unix.EPOLLIN); err != nil {
+		return nil, l.fail("epoll_ctl", err)
+	}
+	return l, nil
+}
+
+func (l *loop) fail(what string, err error) error {
+	l.close()
+	return fmt.Errorf("prepare to send: %s: %w", what, err)
+}
+
+// watch registers fd with epoll, or changes what is registered.
+func (l *loop) watch(fd, owner int, events uint32) error {
+	ev := unix.EpollEvent{Events: events, Fd: int32(fd), Pad: int32(owner)}
+	err := unix.EpollCtl(l.epoll, unix.EPOLL_CTL_ADD, fd, &ev)
+	if errors.Is(err, unix.EEXIST) {
+		err = unix.EpollCtl(l.epoll, unix.EPOLL_CTL_MOD, fd, &ev)
+	}
+	return err
+}
+
+func (l *loop) close() {
+	for _, p := range l.probers {
+		p.close()
+	}
+	for _, fd := range []int{l.epoll, l.timer, l.wake} {
+		if fd >= 0 {
+			_ = unix.Close(fd)
+		}
+	}
+}
+
+// run sends a probe to each target in every slot until ctx is done; it then
+// waits for outstanding answers, at most linger, and returns when sending
+// ended.
+func (l *loop) run(ctx context.Context, linger time.Duration) (time.Duration, error) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	stop := context.AfterFunc(ctx, l.interrupt)
+	defer stop()
+
+	if err := l.arm(l.interval, l.interval); err != nil {
+		return l.clock.now(), err
+	}
+	if err := l.send(ctx); err != nil {
+		return l.clock.now(), err
+	}
+	end := l.clock.now()
+	if err := l.arm(linger, 0); err != nil {
+		return end, err
+	}
+	return end, l.drain()
+}
+
+// interrupt makes the loop look at its context.
+func (l *loop) interrupt() {
+	var one [8]byte
+	binary.NativeEndian.PutUint64(one[:], 1)
+	_, _ = unix.Write(l.wake, one[:])
+}
+
+// arm sets the timer off once after first and then at every interval; both
+// are kept by the kernel on an absolute schedule.
+func (l *loop) arm(first, every time.Duration) error {
+	spec := unix.ItimerSpec{
+		Value:    unix.NsecToTimespec(int64(max(first, 1))),
+		Interval: unix.NsecToTimespec(int64(every)),
+	}
+	if err := unix.TimerfdSettime(l.timer, 0, &spec, nil); err != nil {
+		return fmt.Errorf("set the timer: %w", err)
+	}
+	return nil
+}
+
+// send is the part of a run in which probes are sent. Slots that were missed
+// are skipped: a burst would measure something else.
+func (l *loop) send(ctx context.Context) error {
+	base := l.clock.now()
+	var slot uint64
+	for ctx.Err() == nil {
+		slots, err := l.wait()
+		if err != nil {
+			return err
+		}
+		if slots == 0 {
+			continue
+		}
+		slot += slots
+		now := l.clock.now()
+		l.lateness = max(now-base-time.Duration(slot)*l.interval, 0) + time.Duration(slots-1)*l.interval
+		for _, p := range l.probers {
+			p.tick(l.clock.now(), slots-1)
+		}
+	}
+	return nil
+}
+
+// drain receives until every answer is there or the timer goes off.
+func (l *loop) drain() error {
+	_ = unix.EpollCtl(l.epoll, unix.EPOLL_CTL_DEL, l.wake, nil)
+	for !l.settled() {
+		slots, err := l.wait()
+		if err != nil || slots > 0 {
+			return err
+		}
+	}
+	return nil
+}
+
+func (l *loop) settled() bool {
+	for _, p := range l.probers {
+		if !p.settled() {
+			return false
+		}
+	}
+	return true
+}
+
+// wait blocks until something happens, lets the probers handle what came back,
+// and returns how many slots have begun.
+func (l *loop) wait() (slots uint64, err error) {
+	var events [64]unix.EpollEvent
+	n, err := unix.EpollWait(l.epoll, events[:], -1)
+	if err != nil {
+		if errors.Is(err, unix.EINTR) {
+			return 0, nil
+		}
+		return 0, fmt.Errorf("wait for answers: %w", err)
+	}
+	woken := l.clock.now()
+	for i := range events[:n] {
+		switch fd, owner := int(events[i].Fd), int(events[i].Pad); owner {
+		case ownerTimer:
+			slots = l.expired()
+		case ownerWake:
+		default:
+			l.probers[owner].ready(fd, events[i].Events, l.lateness+l.clock.now()-woken)
+		}
+	}
+	return slots, nil
+}
+
+// expired returns how often the timer went off since it was last asked.
+func (l *loop) expired() uint64 {
+	var b [8]byte
+	if n, err := unix.Read(l.timer, b[:]); err != nil || n != len(b) {
+		return 0
+	}
+	return binary.NativeEndian.Uint64(b[:])
+}

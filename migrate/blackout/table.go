@@ -1,0 +1,87 @@
+package blackout
+
+import (
+	"fmt"
+	"io"
+	"strconv"
+	"text/tabwriter"
+	"time"
+)
+
+// tableOutages is how many outages of a target the table shows.
+const tableOutages = 10
+
+// timeOfDay is how the table shows instants: the date is in the heading.
+const timeOfDay = "15:04:05.000"
+
+// WriteTable writes the report for people: one line for each target, then the
+// outages. Blackouts and errors are in milliseconds, round trips in
+// microseconds, times of day in UTC.
+func (r *Report) WriteTable(w io.Writer) error {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	state := ""
+	if !r.Complete {
+		state = ", not complete"
+	}
+	fmt.Fprintf(t, "%s, %.3f s, every %s ms%s\n\n", r.Start.Format(time.RFC3339), r.End.Sub(r.Start).Seconds(), short(r.IntervalMs), state)
+	fmt.Fprintln(t, "TARGET\tSENT\tANSWERED\tLOST OUT\tLOST BACK\tBLACKOUT\tERROR\tRESETS\tRECONNECTS\tINSTANCES\tRTT P50\tP99\tMAX")
+	for i := range r.Targets {
+		r.Targets[i].row(t)
+	}
+	if err := t.Flush(); err != nil {
+		return fmt.Errorf("write table: %w", err)
+	}
+	for i := range r.Targets {
+		r.Targets[i].outages(t)
+	}
+	if err := t.Flush(); err != nil {
+		return fmt.Errorf("write table: %w", err)
+	}
+	return nil
+}
+
+func (t *Target) row(w io.Writer) {
+	fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%d\t%s\t±%s\t%d\t%d\t%d\t%s\t%s\t%s\n",
+		t.Target, t.Sent, t.Answered, t.LostOut, t.LostBack, short(t.BlackoutMs), short(t.ErrorMs),
+		t.Resets, t.Reconnects, t.Instances, short(t.RTT.P50), short(t.RTT.P99), short(t.RTT.Max))
+}
+
+func (t *Target) outages(w io.Writer) {
+	if len(t.Outages) == 0 {
+		return
+	}
+	fmt.Fprintf(w, "\noutages of %s:\n", t.Target)
+	fmt.Fprintln(w, "  START\tEND\tMS\tERROR\tLOST OUT\tLOST BACK\tLATE\tHOW")
+	for i, o := range t.Outages {
+		if i == tableOutages {
+			fmt.Fprintf(w, "  … and %d more\n", len(t.Outages)-i+t.OutagesOmitted)
+			return
+		}
+		fmt.Fprintf(w, "  %s\t%s\t%s\t±%s\t%d\t%d\t%d\t%s\n", o.Start.Format(timeOfDay), o.End.Format(timeOfDay),
+			short(o.Ms), short(o.ErrorMs), o.LostOut, o.LostBack, o.Late, o.how())
+	}
+}
+
+// how says in a word or two what the outage was for the connection.
+func (o Outage) how() string {
+	switch {
+	case o.Open:
+		return "open"
+	case o.Resets > 0:
+		return "reset, reconnected"
+	case o.Reconnects > 0:
+		return "stalled, reconnected"
+	case o.Late > 0:
+		return "held up"
+	}
+	return "lost"
+}
+
+// short prints a number with at most one digit after the point.
+func short(v float64) string {
+	s := strconv.FormatFloat(v, 'f', 1, 64)
+	if len(s) > 2 && s[len(s)-2:] == ".0" {
+		return s[:len(s)-2]
+	}
+	return s
+}

@@ -1,0 +1,281 @@
+package blackout
+
+import (
+	"slices"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// tcpTimes says when a prober opens further connections; see Config.
+type tcpTimes struct{ reconnectAfter, retryEvery, connectTimeout time.Duration }
+
+// tcpProber probes one target over TCP.
+//
+//	             answer                broken: reset
+//	candidates ─────────► established ───────────────► none
+//	    ▲                     │ silent for reconnectAfter
+//	    └─────────────────────┘ one more every retryEvery
+//
+// A candidate is a connection, or an attempt at one, that has not brought an
+// answer; it gets connectTimeout for that. The first that does replaces the
+// established connection, which is abandoned when it only stalled. When the
+// established one recovers first, the candidates are dropped. While both are
+// there each probe goes to all of them, under one sequence number: the client
+// is out until any of them answers.
+type tcpProber struct {
+	target
+	times tcpTimes
+	addr  unix.Sockaddr
+	watch func(fd int, events uint32) error
+
+	established *stream
+	candidates  []*stream
+	ever        bool          // an established connection has been there
+	next        time.Duration // next attempt
+	out         [PacketSize]byte
+	spare       []*stream
+}
+
+// stream is one TCP connection of a prober.
+type stream struct {
+	fd        int
+	connected bool
+	deadline  time.Duration
+	in        message
+	have      int // bytes of in.data held over from the last read
+	rest      [PacketSize]byte
+	pending   int // bytes at the end of rest that the kernel did not take yet
+}
+
+func newTCPProber(sa unix.Sockaddr, times tcpTimes, watch func(fd int, events uint32) error) *tcpProber {
+	return &tcpProber{times: times, addr: sa, watch: watch}
+}
+
+// tick implements prober. Before the first connection there is nothing to
+// probe with, and nothing is counted.
+func (c *tcpProber) tick(now time.Duration, skipped uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.maintain(now)
+	if c.track.tries.last == 0 && !c.connected() {
+		return
+	}
+	seq := c.track.try(now, skipped)
+	packet{kind: kindProbe, session: c.session, seq: seq, sent: now}.put(c.out[:])
+	if !c.send() {
+		c.track.fail()
+	}
+}
+
+// connected reports whether any candidate has a connection.
+func (c *tcpProber) connected() bool {
+	return slices.ContainsFunc(c.candidates, func(s *stream) bool { return s.connected })
+}
+
+// send writes the probe to every connection and reports whether any took it.
+func (c *tcpProber) send() bool {
+	taken := c.established != nil && c.established.send(c.out[:])
+	for _, s := range c.candidates {
+		if s.connected && s.send(c.out[:]) {
+			taken = true
+		}
+	}
+	return taken
+}
+
+// maintain gives up attempts that took too long and begins new ones.
+func (c *tcpProber) maintain(now time.Duration) {
+	c.candidates = slices.DeleteFunc(c.candidates, func(s *stream) bool {
+		if now < s.deadline {
+			return false
+		}
+		c.drop(s)
+		return true
+	})
+	if c.established != nil && c.track.overdue(now) < c.times.reconnectAfter || now < c.next {
+		return
+	}
+	c.next = now + c.times.retryEvery
+	if s := c.dial(now + c.times.connectTimeout); s != nil {
+		c.candidates = append(c.candidates, s)
+	}
+}
+
+// dial begins an attempt; nil when it fails at once, as with no route.
+func (c *tcpProber) dial(deadline time.Duration) *stream {
+	fd, err := openSocket(c.addr, unix.SOCK_STREAM)
+	if err != nil {
+		return nil
+	}
+	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
+	err = unix.Connect(fd, c.addr)
+	if err != nil && err != unix.EINPROGRESS || c.watch(fd, unix.EPOLLOUT) != nil {
+		_ = unix.Close(fd)
+		return nil
+	}
+	s := c.newStream()
+	s.fd, s.deadline = fd, deadline
+	return s
+}
+
+// newStream returns an unused stream; attempts of a long outage share a few.
+func (c *tcpProber) newStream() *stream {
+	if n := len(c.spare); n > 0 {
+		s := c.spare[n-1]
+		c.spare = c.spare[:n-1]
+		s.connected, s.have, s.pending = false, 0, 0
+		return s
+	}
+	s := new(stream)
+	s.in.bind(make([]byte, streamBuffer))
+	return s
+}
+
+// drop closes a connection.
+func (c *tcpProber) drop(s *stream) {
+	_ = unix.Close(s.fd)
+	s.fd = -1
+	c.spare = append(c.spare, s)
+}
+
+// ready implements prober.
+func (c *tcpProber) ready(fd int, _ uint32, lateness time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if s := c.established; s != nil && s.fd == fd {
+		if !c.read(s, lateness) {
+			c.track.reset()
+			c.drop(s)
+			c.established, c.next = nil, 0
+		}
+		return
+	}
+	i := slices.IndexFunc(c.candidates, func(s *stream) bool { return s.fd == fd })
+	if i < 0 {
+		return // closed by what was handled just before
+	}
+	s := c.candidates[i]
+	if c.advance(s, lateness) {
+		return
+	}
+	// An answer may have promoted s just before it broke.
+	if c.established == s {
+		c.track.reset()
+		c.established, c.next = nil, 0
+	} else {
+		c.candidates = slices.Delete(c.candidates, i, i+1)
+	}
+	c.drop(s)
+}
+
+// advance takes a candidate one step further; false when it failed.
+func (c *tcpProber) advance(s *stream, lateness time.Duration) bool {
+	if s.connected {
+		return c.read(s, lateness)
+	}
+	if code, err := unix.GetsockoptInt(s.fd, unix.SOL_SOCKET, unix.SO_ERROR); err != nil || code != 0 {
+		return false
+	}
+	s.connected = true
+	return c.watch(s.fd, eventsIn) == nil
+}
+
+// read takes what a connection has; false when it is broken, or carries
+// something that no reflector sends.
+func (c *tcpProber) read(s *stream, lateness time.Duration) bool {
+	n, err := s.receive()
+	if err == unix.EAGAIN {
+		return true
+	}
+	if err != nil || n == 0 {
+		return false
+	}
+	whole := s.have - s.have%PacketSize
+	for at := 0; at < whole; at += PacketSize {
+		p, err := parsePacket(s.buffer()[at:whole], kindAnswer)
+		if err != nil || p.session != c.session {
+			return false
+		}
+		c.prefer(s)
+		c.answered(p, &s.in, lateness)
+	}
+	s.have = copy(s.buffer(), s.buffer()[whole:s.have])
+	return true
+}
+
+// prefer makes the connection that answered the established one and closes
+// all others.
+func (c *tcpProber) prefer(s *stream) {
+	if s == c.established {
+		c.dropCandidates(nil)
+		return
+	}
+	if c.established != nil {
+		c.track.abandon()
+		c.drop(c.established)
+	}
+	if c.ever {
+		c.track.reconnect()
+	}
+	c.established, c.ever = s, true
+	c.dropCandidates(s)
+}
+
+// dropCandidates closes all candidates but one.
+func (c *tcpProber) dropCandidates(keep *stream) {
+	for _, s := range c.candidates {
+		if s != keep {
+			c.drop(s)
+		}
+	}
+	c.candidates = c.candidates[:0]
+}
+
+// close implements prober.
+func (c *tcpProber) close() {
+	if c.established != nil {
+		_ = unix.Close(c.established.fd)
+	}
+	for _, s := range c.candidates {
+		_ = unix.Close(s.fd)
+	}
+}
+
+// buffer returns the memory of the incoming stream.
+func (s *stream) buffer() []byte { return s.in.data }
+
+// receive reads behind what is held over and returns the bytes that came.
+func (s *stream) receive() (int, error) {
+	n, err := s.in.receive(s.fd, s.have, unix.MSG_DONTWAIT)
+	s.have += n
+	return n, err
+}
+
+// send writes a probe and reports whether the kernel took it, all of it or the
+// beginning: then the rest goes out before the next.
+func (s *stream) send(b []byte) bool {
+	if !s.flush() {
+		return false
+	}
+	n, err := unix.Write(s.fd, b)
+	if err != nil {
+		return false // a broken connection is told by the next read
+	}
+	s.pending = len(b) - n
+	copy(s.rest[PacketSize-s.pending:], b[n:])
+	return true
+}
+
+// flush writes the rest of an earlier probe.
+func (s *stream) flush() bool {
+	if s.pending == 0 {
+		return true
+	}
+	n, err := unix.Write(s.fd, s.rest[PacketSize-s.pending:])
+	if err != nil {
+		return false
+	}
+	s.pending -= n
+	return s.pending == 0
+}

@@ -1,0 +1,256 @@
+package blackout
+
+import "time"
+
+const (
+	// seenMemory is how many of the newest probes can be told from
+	// duplicates: 17 minutes at 1 ms.
+	seenMemory = 1 << 20
+	// maxOutages bounds the list of outages; later ones are only counted.
+	maxOutages = 10000
+)
+
+// tracker is the arithmetic of one target: it is told when probes were tried
+// and when answers arrived, and knows the outages, losses and times. It opens
+// no sockets and reads no clock: an instant is a duration since the run began.
+// It is not safe for concurrent use.
+//
+// See the package comment for the definition of a blackout.
+type tracker struct {
+	interval  time.Duration
+	threshold time.Duration
+	retry     time.Duration // how far apart attempts to connect are; 0 for UDP
+
+	tries  tries
+	seen   window
+	loss   losses
+	rtt    histogram
+	series series
+
+	answered   uint64
+	duplicates uint64
+	late       uint64
+	failed     uint64
+	skipped    uint64
+	worst      time.Duration // widest spacing of tries
+
+	first    time.Duration // of the first answer
+	newest   uint64        // newest answered probe
+	arrival  time.Duration // of the last answer
+	lateness time.Duration // of that arrival's time stamp
+
+	waiting bool          // a probe after newest was tried
+	missing time.Duration // when that probe was tried
+	due     time.Duration // when its answer should have come
+	lead    time.Duration // spacing of tries before due
+
+	links linkCounts // over the whole run
+	since linkCounts // since the last answer
+
+	longest outage
+	outages []outage
+	omitted int
+	below   time.Duration // longest silence that the error swallowed
+}
+
+// linkCounts is what befell TCP connections.
+type linkCounts struct{ resets, reconnects, abandoned int }
+
+// outage is a silence of the service.
+type outage struct {
+	from            time.Duration // when the first probe without an answer was sent
+	start, end, err time.Duration
+	out, back, late int64
+	links           linkCounts
+	open            bool
+}
+
+func (o outage) length() time.Duration { return o.end - o.start }
+
+func newTracker(interval, threshold, retry, bucket time.Duration) *tracker {
+	return &tracker{
+		interval:  interval,
+		threshold: threshold,
+		retry:     retry,
+		tries:     newTries(),
+		seen:      newWindow(seenMemory),
+		series:    newSeries(bucket),
+	}
+}
+
+// try notes that a probe is sent at an instant, after skipped slots in which
+// watch was too late to send one, and returns its sequence number. A probe
+// that could not be handed to the kernel counts as well, and as failed: the
+// client wanted an answer then.
+func (k *tracker) try(at time.Duration, skipped uint64) uint64 {
+	seq := k.tries.add(at)
+	k.skipped += skipped
+	k.worst = max(k.worst, k.tries.spacing(seq, k.interval))
+	k.series.addSent(at)
+	if k.answered > 0 && seq == k.newest+1 {
+		k.expect()
+	}
+	return seq
+}
+
+// fail notes that the kernel did not take the newest probe.
+func (k *tracker) fail() { k.failed++ }
+
+// reset, reconnect and abandon note what befell the TCP connection.
+func (k *tracker) reset()     { k.links.resets++; k.since.resets++ }
+func (k *tracker) reconnect() { k.links.reconnects++; k.since.reconnects++ }
+func (k *tracker) abandon()   { k.links.abandoned++; k.since.abandoned++ }
+
+// expect works out when the next answer is due: as long after the last one as
+// the next probe was sent after the newest answered one. Time in which watch
+// itself did not send is thereby never counted as the service's silence.
+func (k *tracker) expect() {
+	k.waiting = true
+	k.lead = k.tries.spacing(k.newest+1, k.interval)
+	k.due = k.arrival + k.lead
+	k.missing = k.due
+	if at, ok := k.tries.time(k.newest + 1); ok {
+		k.missing = min(at, k.due)
+	}
+}
+
+// answer takes an answer that arrived at an instant; lateness bounds how much
+// earlier it may really have come. Answers to probes that were never sent are
+// ignored, duplicates are counted and otherwise ignored.
+func (k *tracker) answer(p packet, at, lateness time.Duration) {
+	if p.seq > k.tries.last {
+		return
+	}
+	if !k.seen.add(p.seq) {
+		k.duplicates++
+		return
+	}
+	sent, ok := k.tries.time(p.seq)
+	if !ok {
+		sent = min(max(p.sent, 0), at)
+	}
+	k.record(sent, at)
+	k.silence(p.seq, at, lateness)
+	k.tally(sent, at)
+	k.settle(p, sent)
+	k.newest = max(k.newest, p.seq)
+	k.arrival, k.lateness, k.since = max(at, k.arrival), lateness, linkCounts{}
+	if k.waiting = false; k.newest < k.tries.last {
+		k.expect()
+	}
+}
+
+// record counts an answer and its round trip.
+func (k *tracker) record(sent, at time.Duration) {
+	if k.answered == 0 {
+		k.first = at
+	}
+	k.answered++
+	k.rtt.add(at - sent)
+	k.series.addAnswer(at, at-sent)
+}
+
+// tally counts an answer as late when its probe was sent during an outage and
+// was held up rather than lost.
+func (k *tracker) tally(sent, at time.Duration) {
+	if at-sent <= k.threshold {
+		return
+	}
+	if o := k.outageOf(sent, sent); o != nil {
+		o.late++
+		k.late++
+	}
+}
+
+// outageOf returns the newest outage during which probes were sent between
+// two instants, or nil.
+func (k *tracker) outageOf(from, to time.Duration) *outage {
+	for i := len(k.outages) - 1; i >= 0 && k.outages[i].end >= from; i-- {
+		if k.outages[i].from <= to {
+			return &k.outages[i]
+		}
+	}
+	return nil
+}
+
+// silence judges the time between the previous answer and this one.
+func (k *tracker) silence(seq uint64, at, lateness time.Duration) {
+	if !k.waiting || at <= k.due {
+		return
+	}
+	o := k.closing(at, k.tries.spacing(seq, k.interval), lateness)
+	if o.length() <= o.err {
+		k.below = max(k.below, o.length())
+		return
+	}
+	if o.length() > k.longest.length() {
+		k.longest = o
+	}
+	if o.length() < k.threshold {
+		return
+	}
+	if len(k.outages) == maxOutages {
+		k.omitted++
+		return
+	}
+	k.outages = append(k.outages, o)
+}
+
+// closing returns the outage from due to end, with its error: each of its two
+// ends is known to one spacing of probes, and no better than the time stamps
+// of the answers. One that a new connection ended may have ended earlier, by
+// up to the time between two attempts.
+func (k *tracker) closing(end, spacing, lateness time.Duration) outage {
+	o := outage{from: k.missing, start: k.due, end: end, links: k.since}
+	o.err = max(k.interval, k.lead, spacing) + max(k.lateness, lateness)
+	if k.since.reconnects > 0 {
+		o.err += k.retry
+	}
+	return o
+}
+
+// settle finds the direction of losses, and credits what this answer changed
+// to the outage in which the lost probes were sent.
+func (k *tracker) settle(p packet, sent time.Duration) {
+	from := sent
+	if p.seq > k.newest {
+		from, _ = k.tries.time(k.newest)
+	}
+	outBefore, backBefore := k.loss.totals()
+	k.loss.add(p.seq, p.instance, p.count)
+	out, back := k.loss.totals()
+	if out == outBefore && back == backBefore {
+		return
+	}
+	if o := k.outageOf(from, sent); o != nil {
+		o.out += int64(out - outBefore)
+		o.back += int64(back - backBefore)
+	}
+}
+
+// overdue returns for how long an answer has been due, 0 when none is.
+func (k *tracker) overdue(now time.Duration) time.Duration {
+	if !k.waiting {
+		return 0
+	}
+	return max(now-k.due, 0)
+}
+
+// ongoing returns the outage that is still open at an instant: answers are
+// overdue by more than the error. A target that never answered has been out
+// since the run began.
+func (k *tracker) ongoing(now time.Duration) (outage, bool) {
+	o := outage{end: now, err: max(k.interval, k.worst), links: k.since, open: true}
+	if k.answered > 0 {
+		if k.overdue(now) == 0 {
+			return outage{}, false
+		}
+		o = k.closing(now, k.interval, 0)
+		o.open = true
+	}
+	return o, o.length() > o.err
+}
+
+// unsettled returns how many probes were sent after the newest answered one:
+// nobody can tell yet whether and where they were lost.
+func (k *tracker) unsettled() uint64 { return k.tries.last - k.newest }
