@@ -7,9 +7,18 @@ import (
 	"testing"
 	"time"
 
-	"github.com/godbus/dbus/v5"
 	"github.com/sirupsen/logrus"
+
+	"github.com/vmferry/vmferry/hbplugin/logind/logindtest"
 )
+
+// startBus is logindtest's bus in the place of the system's.
+func startBus(t *testing.T) *logindtest.Bus {
+	t.Helper()
+	b := logindtest.StartBus(t)
+	t.Setenv("DBUS_SYSTEM_BUS_ADDRESS", b.Address())
+	return b
+}
 
 // ear is a Keeper whose events a test reads one by one.
 type ear struct {
@@ -50,7 +59,7 @@ func (e *ear) take(ctx context.Context, event Event) error {
 // before a bus is back is not the test's business.
 func (e *ear) until(what string, wanted func(Event) bool) Event {
 	e.t.Helper()
-	timeout := time.After(patience)
+	timeout := time.After(logindtest.Patience)
 	for {
 		select {
 		case event := <-e.events:
@@ -82,41 +91,41 @@ func (e *ear) lost() {
 
 func TestTakesTheLock(t *testing.T) {
 	b := startBus(t)
-	f := startLogind(t, b)
+	f := b.Logind()
 	e := listen(t)
 	event := e.locked()
 	if event.DelayMax != 10*time.Minute {
 		t.Errorf("DelayMax %s", event.DelayMax)
 	}
 	<-e.keeper.Ready()
-	if got, want := f.request(0), "shutdown|who|why|delay"; got != want {
+	if got, want := f.Request(0), "shutdown|who|why|delay"; got != want {
 		t.Errorf("asked for %q, want %q", got, want)
 	}
 	if err := event.Lock.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if err := f.released(0); err != nil {
+	if err := f.Released(0); err != nil {
 		t.Error(err)
 	}
 }
 
 func TestHearsAnnouncementAndCancellation(t *testing.T) {
-	f := startLogind(t, startBus(t))
+	f := startBus(t).Logind()
 	e := listen(t)
 	first := e.locked()
 	defer first.Lock.Close()
-	f.prepare(true)
+	f.Prepare(true)
 	event := e.until("the announcement", func(e Event) bool { return e.Preparing })
 	if event.Lock != nil {
 		t.Error("a lock while a shutdown is announced")
 	}
-	f.prepare(false)
+	f.Prepare(false)
 	e.locked().Lock.Close()
 }
 
 func TestAnnouncedBeforeTheStart(t *testing.T) {
-	f := startLogind(t, startBus(t))
-	f.set(true, 5_000_000)
+	f := startBus(t).Logind()
+	f.Set(true, 5_000_000)
 	e := listen(t)
 	e.until("the announcement", func(e Event) bool { return e.Up && e.Preparing && e.Lock == nil })
 	select {
@@ -130,12 +139,14 @@ func TestAnnouncedBeforeTheStart(t *testing.T) {
 // property says is what counts.
 func TestForgedSignal(t *testing.T) {
 	b := startBus(t)
-	f := startLogind(t, b)
+	f := b.Logind()
 	e := listen(t)
 	first := e.locked()
 	defer first.Lock.Close()
-	emit(t, dial1(t, b), true)
-	f.prepare(false) // comes after the forgery, and brings a new lock
+	if err := logindtest.Announce(b.Dial(), true); err != nil {
+		t.Fatal(err)
+	}
+	f.Prepare(false) // comes after the forgery, and brings a new lock
 	event := <-e.events
 	if event.Preparing {
 		t.Error("the forged signal was believed")
@@ -147,31 +158,29 @@ func TestForgedSignal(t *testing.T) {
 
 func TestLogindRestarts(t *testing.T) {
 	b := startBus(t)
-	f := startLogind(t, b)
+	f := b.Logind()
 	e := listen(t)
 	first := e.locked()
 	defer first.Lock.Close()
-	if _, err := f.conn.ReleaseName(destination); err != nil {
-		t.Fatal(err)
-	}
+	f.Leave()
 	e.lost()
-	again := startLogind(t, b)
+	again := b.Logind()
 	e.locked().Lock.Close()
-	if err := again.released(0); err != nil {
+	if err := again.Released(0); err != nil {
 		t.Error(err)
 	}
 }
 
 func TestBusRestarts(t *testing.T) {
 	b := startBus(t)
-	startLogind(t, b)
+	b.Logind()
 	e := listen(t)
 	first := e.locked()
 	defer first.Lock.Close()
-	b.stop()
+	b.Stop()
 	e.lost()
-	b.start()
-	startLogind(t, b)
+	b.Start()
+	b.Logind()
 	e.locked().Lock.Close()
 }
 
@@ -183,7 +192,7 @@ func TestNoBus(t *testing.T) {
 }
 
 func TestReceiverEnds(t *testing.T) {
-	f := startLogind(t, startBus(t))
+	f := startBus(t).Logind()
 	log := logrus.New()
 	log.SetOutput(io.Discard)
 	full := errors.New("nobody listens")
@@ -191,14 +200,14 @@ func TestReceiverEnds(t *testing.T) {
 	if err := k.Run(t.Context()); !errors.Is(err, full) {
 		t.Errorf("Run: %v", err)
 	}
-	if err := f.released(0); err != nil {
+	if err := f.Released(0); err != nil {
 		t.Error(err)
 	}
 }
 
 func TestDelayMax(t *testing.T) {
-	f := startLogind(t, startBus(t))
-	f.set(false, 5_000_000)
+	f := startBus(t).Logind()
+	f.Set(false, 5_000_000)
 	got, err := DelayMax(t.Context())
 	if err != nil || got != 5*time.Second {
 		t.Errorf("%s, %v", got, err)
@@ -216,32 +225,6 @@ func TestMicroseconds(t *testing.T) {
 	}
 }
 
-// fakeSystemd is as much of org.freedesktop.systemd1 as System asks for.
-func fakeSystemd(t *testing.T, b *bus, state any, stop any) {
-	t.Helper()
-	conn := dial1(t, b)
-	const unit = dbus.ObjectPath("/org/freedesktop/systemd1/unit/vmferryd_2eservice")
-	get := func(iface, name string) (dbus.Variant, *dbus.Error) {
-		switch name {
-		case "SystemState":
-			return dbus.MakeVariant(state), nil
-		case "TimeoutStopUSec":
-			return dbus.MakeVariant(stop), nil
-		}
-		return dbus.Variant{}, dbus.MakeFailedError(errors.New("no property " + iface + "." + name))
-	}
-	byPID := func(uint32) (dbus.ObjectPath, *dbus.Error) { return unit, nil }
-	export := func(methods map[string]any, path dbus.ObjectPath, iface string) {
-		if err := conn.ExportMethodTable(methods, path, iface); err != nil {
-			t.Fatal(err)
-		}
-	}
-	export(map[string]any{"GetUnitByPID": byPID}, "/org/freedesktop/systemd1", "org.freedesktop.systemd1.Manager")
-	export(map[string]any{"Get": get}, "/org/freedesktop/systemd1", "org.freedesktop.DBus.Properties")
-	export(map[string]any{"Get": get}, unit, "org.freedesktop.DBus.Properties")
-	own(t, conn, "org.freedesktop.systemd1")
-}
-
 func TestStopping(t *testing.T) {
 	for _, tt := range []struct {
 		state any
@@ -249,7 +232,7 @@ func TestStopping(t *testing.T) {
 		ok    bool
 	}{{"running", false, true}, {"degraded", false, true}, {"stopping", true, true}, {uint32(1), false, false}} {
 		b := startBus(t)
-		fakeSystemd(t, b, tt.state, uint64(0))
+		b.Systemd(tt.state, uint64(0))
 		got, err := System{}.Stopping(t.Context())
 		if got != tt.want || (err == nil) != tt.ok {
 			t.Errorf("%v: %t, %v", tt.state, got, err)
@@ -259,7 +242,7 @@ func TestStopping(t *testing.T) {
 
 func TestStopTimeout(t *testing.T) {
 	b := startBus(t)
-	fakeSystemd(t, b, "running", uint64(90_000_000))
+	b.Systemd("running", uint64(90_000_000))
 	got, err := System{}.StopTimeout(t.Context())
 	if err != nil || got != 90*time.Second {
 		t.Errorf("%s, %v", got, err)

@@ -28,7 +28,10 @@ type Observed struct {
 	Asked     bool // the daemon was asked to stop (SIGTERM)
 	Released  bool // the shutdown that is going on was let go already
 
-	Looked   bool   // a look was taken since Announced or Asked last changed
+	// Since Announced or Asked last changed:
+	Heard  bool // systemd was asked about Stopping, with whatever result
+	Looked bool // a whole look was taken
+
 	Stopping Answer // systemd says that the system is going down
 
 	Running Answer           // the cluster manager runs on this node
@@ -111,7 +114,7 @@ func asked(o Observed) Decision {
 	switch {
 	case o.Stopping == Yes:
 		return down(o)
-	case !o.Looked:
+	case !o.Heard:
 		return Decision{Phase: Stopping, Hold: true, Look: LookSystem, Why: "asking systemd whether the system is going down"}
 	case o.Ours && o.Stopping == No && o.Spent < o.Window:
 		return undo(o)
@@ -129,7 +132,7 @@ func undo(o Observed) Decision {
 	switch {
 	case o.Stopping == Yes:
 		d.Why = "the system is going down: standby stays"
-	case !o.Looked || o.Stopping == Unknown:
+	case o.Stopping == Unknown:
 		d.Why = "no shutdown is announced: asking systemd before clearing standby"
 	case o.Running == No:
 		d.Act, d.Why = Forget, "the cluster manager has gone, and the standby with it"
@@ -159,7 +162,10 @@ func drain(o Observed) Decision {
 	case !o.Looked:
 		d.Hold, d.Why = true, "looking for guests"
 	case o.Running == No:
-		d.Warn, d.Why = len(o.Guests) > 0, "no cluster manager runs here, so nothing can be moved: "+leftBehind(o)
+		d.Warn, d.Why = len(o.Guests) > 0, "no cluster manager runs here to move guests"
+		if len(o.Guests) > 0 || o.Blind != "" {
+			d.Why += ": " + leftBehind(o)
+		}
 	case o.Running == Unknown:
 		d.Hold, d.Warn, d.Why = true, true, "cannot tell which guests are here: "+o.Blind
 	case !o.Standby && !(o.Tried && len(o.Guests) == 0 && o.Blind == ""):

@@ -26,7 +26,7 @@ func stuckGuests(why string, names ...string) []hbplugin.Guest {
 // draining is a drain in full swing: the table changes one thing at a time.
 func draining(change func(*Observed)) Observed {
 	o := Observed{
-		Announced: true, Looked: true, Stopping: No, Running: Yes, Standby: true, Ours: true, Tried: true,
+		Announced: true, Heard: true, Looked: true, Stopping: No, Running: Yes, Standby: true, Ours: true, Tried: true,
 		Guests: guests("g1", "g2"), Most: 3, Spent: 12 * time.Second, Window: 600 * time.Second,
 	}
 	if change != nil {
@@ -130,12 +130,12 @@ func TestDecide(t *testing.T) {
 			name: "the manager does not run",
 			o:    draining(func(o *Observed) { o.Running, o.Standby, o.Guests = No, false, nil }),
 			want: release,
-			line: "released: no cluster manager runs here, so nothing can be moved: no guest is here",
+			line: "released: no cluster manager runs here to move guests",
 		}, {
 			name: "the manager does not run, and a guest does",
 			o:    draining(func(o *Observed) { o.Running, o.Standby = No, false }),
 			want: release,
-			line: "released: no cluster manager runs here, so nothing can be moved: 2 of 3 guests left (g1, g2)",
+			line: "released: no cluster manager runs here to move guests: 2 of 3 guests left (g1, g2)",
 		}, {
 			name: "the window closes",
 			o:    draining(func(o *Observed) { o.Spent = o.Window }),
@@ -167,6 +167,11 @@ func TestDecide(t *testing.T) {
 			want: hold(Draining, Leave, LookAll),
 			line: "draining: 2 of 3 guests left (g1, g2), 12 s of 600 s",
 		}, {
+			name: "a shutdown that went round logind, before anyone but systemd was asked",
+			o:    Observed{Asked: true, Heard: true, Stopping: Yes, Window: time.Minute},
+			want: hold(Draining, Leave, LookAll),
+			line: "draining: looking for guests, 0 s of 60 s",
+		}, {
 			name: "the last guest goes after systemd asked to stop",
 			o:    draining(func(o *Observed) { o.Asked, o.Guests = true, nil }),
 			want: leave,
@@ -178,12 +183,12 @@ func TestDecide(t *testing.T) {
 			line: "stopping: asking systemd whether the system is going down",
 		}, {
 			name: "an ordinary stop",
-			o:    Observed{Asked: true, Looked: true, Stopping: No, Window: time.Minute},
+			o:    Observed{Asked: true, Heard: true, Stopping: No, Window: time.Minute},
 			want: Decision{Phase: Stopping, Exit: true},
 			line: "stopping: asked to stop",
 		}, {
 			name: "an ordinary stop, and systemd is mute",
-			o:    Observed{Asked: true, Looked: true, Window: time.Minute},
+			o:    Observed{Asked: true, Heard: true, Window: time.Minute},
 			want: Decision{Phase: Stopping, Exit: true},
 			line: "stopping: asked to stop; cannot tell whether the system is going down",
 		}, {
@@ -198,12 +203,12 @@ func TestDecide(t *testing.T) {
 			line: "undoing: no shutdown is announced: asking systemd before clearing standby",
 		}, {
 			name: "called off: systemd does not say",
-			o:    Observed{Ours: true, Looked: true, Running: Yes, Standby: true, Window: time.Minute},
+			o:    Observed{Ours: true, Heard: true, Looked: true, Running: Yes, Standby: true, Window: time.Minute},
 			want: hold(Undoing, Leave, LookAll),
 			line: "undoing: no shutdown is announced: asking systemd before clearing standby",
 		}, {
 			name: "called off",
-			o:    Observed{Ours: true, Looked: true, Stopping: No, Running: Yes, Standby: true, Window: time.Minute},
+			o:    Observed{Ours: true, Heard: true, Looked: true, Stopping: No, Running: Yes, Standby: true, Window: time.Minute},
 			want: hold(Undoing, ClearStandby, LookAll),
 			line: "undoing: no shutdown is going on: clearing the standby that was set for it",
 		}, {
@@ -213,22 +218,22 @@ func TestDecide(t *testing.T) {
 			line: "watching: waiting for a shutdown",
 		}, {
 			name: "the announcement was lost with logind, the shutdown was not",
-			o:    Observed{Ours: true, Looked: true, Stopping: Yes, Running: Yes, Standby: true, Window: time.Minute},
+			o:    Observed{Ours: true, Heard: true, Looked: true, Stopping: Yes, Running: Yes, Standby: true, Window: time.Minute},
 			want: hold(Undoing, Leave, LookAll),
 			line: "undoing: the system is going down: standby stays",
 		}, {
 			name: "called off, and the manager has gone",
-			o:    Observed{Ours: true, Looked: true, Stopping: No, Running: No, Window: time.Minute},
+			o:    Observed{Ours: true, Heard: true, Looked: true, Stopping: No, Running: No, Window: time.Minute},
 			want: hold(Undoing, Forget, LookAll),
 			line: "undoing: the cluster manager has gone, and the standby with it",
 		}, {
 			name: "stopped while clearing: clear first",
-			o:    Observed{Ours: true, Asked: true, Looked: true, Stopping: No, Running: Yes, Window: time.Minute},
+			o:    Observed{Ours: true, Asked: true, Heard: true, Looked: true, Stopping: No, Running: Yes, Window: time.Minute},
 			want: hold(Undoing, ClearStandby, LookAll),
 			line: "undoing: no shutdown is going on: clearing the standby that was set for it",
 		}, {
 			name: "stopped while clearing does not succeed: the next start clears",
-			o:    Observed{Ours: true, Asked: true, Looked: true, Stopping: No, Spent: time.Minute, Window: time.Minute},
+			o:    Observed{Ours: true, Asked: true, Heard: true, Stopping: No, Spent: time.Minute, Window: time.Minute},
 			want: Decision{Phase: Stopping, Exit: true},
 			line: "stopping: asked to stop",
 		},

@@ -68,10 +68,11 @@ func (r *round) saw(res looked) {
 		return
 	}
 	s := &r.seen
-	s.Looked, s.Stopping = true, answer(res.stopping, res.sysErr)
+	s.Heard, s.Stopping = true, answer(res.stopping, res.sysErr)
 	if !res.all {
 		return
 	}
+	s.Looked = true
 	s.Running, s.Standby = answer(res.view.Running, res.viewErr), res.view.Standby
 	s.Guests = union(res.view.Guests, res.here)
 	s.Most = max(s.Most, len(s.Guests))

@@ -1,0 +1,253 @@
+// Package logindtest is a message bus of a test's own, with a logind and a
+// systemd on it that do what the test says. It needs the program dbus-daemon
+// and nothing else of systemd.
+package logindtest
+
+import (
+	"bufio"
+	"errors"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/godbus/dbus/v5"
+)
+
+// Patience is how long a test waits for something that must happen.
+const Patience = 10 * time.Second
+
+const (
+	login1   = "org.freedesktop.login1"
+	manager  = login1 + ".Manager"
+	objPath  = dbus.ObjectPath("/org/freedesktop/login1")
+	systemd1 = "org.freedesktop.systemd1"
+	sysPath  = dbus.ObjectPath("/org/freedesktop/systemd1")
+	unitPath = sysPath + "/unit/vmferryd_2eservice"
+	getProps = "org.freedesktop.DBus.Properties"
+)
+
+// Bus is a private message bus that stands for the system's.
+type Bus struct {
+	t    testing.TB
+	path string
+	cmd  *exec.Cmd
+}
+
+// StartBus runs a dbus-daemon, which ends with the test. Without the program
+// the test is skipped, except in CI, which must have it.
+func StartBus(t testing.TB) *Bus {
+	t.Helper()
+	if _, err := exec.LookPath("dbus-daemon"); err != nil {
+		if os.Getenv("CI") == "true" {
+			t.Fatal("dbus-daemon is needed: apt-get install dbus")
+		}
+		t.Skip("dbus-daemon is not installed: apt-get install dbus")
+	}
+	b := &Bus{t: t, path: filepath.Join(t.TempDir(), "bus")}
+	b.Start()
+	t.Cleanup(b.Stop)
+	return b
+}
+
+// Address is what DBUS_SYSTEM_BUS_ADDRESS must say.
+func (b *Bus) Address() string { return "unix:path=" + b.path }
+
+// Start runs the daemon, again if need be, until it has printed its address,
+// and so listens.
+func (b *Bus) Start() {
+	b.t.Helper()
+	b.cmd = exec.Command("dbus-daemon", "--session", "--nofork", "--print-address", "--address="+b.Address())
+	out, err := b.cmd.StdoutPipe()
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	if err := b.cmd.Start(); err != nil {
+		b.t.Fatal(err)
+	}
+	if line, err := bufio.NewReader(out).ReadString('\n'); err != nil {
+		b.t.Fatalf("dbus-daemon printed %q: %v", line, err)
+	}
+}
+
+// Stop kills the daemon, and so every connection to it.
+func (b *Bus) Stop() {
+	_ = b.cmd.Process.Kill()
+	_ = b.cmd.Wait()
+	_ = os.Remove(b.path)
+}
+
+// Dial connects one more peer, which may be anybody.
+func (b *Bus) Dial() *dbus.Conn {
+	b.t.Helper()
+	conn, err := dbus.Connect(b.Address())
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	b.t.Cleanup(func() { conn.Close() })
+	return conn
+}
+
+// serve exports methods and claims a name once they are there.
+func (b *Bus) serve(name string, objects ...object) *dbus.Conn {
+	b.t.Helper()
+	conn := b.Dial()
+	for _, o := range objects {
+		if err := conn.ExportMethodTable(o.methods, o.path, o.iface); err != nil {
+			b.t.Fatal(err)
+		}
+	}
+	reply, err := conn.RequestName(name, dbus.NameFlagDoNotQueue)
+	if err != nil || reply != dbus.RequestNameReplyPrimaryOwner {
+		b.t.Fatalf("claim %s: %v, %v", name, reply, err)
+	}
+	return conn
+}
+
+type object struct {
+	path    dbus.ObjectPath
+	iface   string
+	methods map[string]any
+}
+
+// Announce sends logind's signal over any connection.
+func Announce(conn *dbus.Conn, preparing bool) error {
+	return conn.Emit(objPath, manager+".PrepareForShutdown", preparing)
+}
+
+// Logind is org.freedesktop.login1 on the private bus. A lock is one end
+// of a pipe, as logind's is of a FIFO.
+type Logind struct {
+	t    testing.TB
+	conn *dbus.Conn
+
+	mu        sync.Mutex
+	preparing bool
+	usec      uint64
+	asked     []string   // the arguments of each Inhibit
+	ends      []*os.File // what stays here of each lock
+	sent      []int      // our copies of what was given out
+}
+
+// Logind claims logind's name; it knows no shutdown and waits ten minutes.
+func (b *Bus) Logind() *Logind {
+	b.t.Helper()
+	f := &Logind{t: b.t, usec: uint64((10 * time.Minute).Microseconds())}
+	f.conn = b.serve(login1,
+		object{objPath, manager, map[string]any{"Inhibit": f.inhibit}},
+		object{objPath, getProps, map[string]any{"Get": f.get}})
+	return f
+}
+
+// Leave gives the name back, as a logind that ends does.
+func (f *Logind) Leave() {
+	f.t.Helper()
+	if _, err := f.conn.ReleaseName(login1); err != nil {
+		f.t.Fatal(err)
+	}
+}
+
+func (f *Logind) inhibit(what, who, why, mode string) (dbus.UnixFD, *dbus.Error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.asked = append(f.asked, strings.Join([]string{what, who, why, mode}, "|"))
+	if f.preparing {
+		return 0, dbus.NewError("org.freedesktop.login1.OperationInProgress", []any{"already running"})
+	}
+	var p [2]int
+	if err := syscall.Pipe2(p[:], syscall.O_CLOEXEC|syscall.O_NONBLOCK); err != nil {
+		return 0, dbus.MakeFailedError(err)
+	}
+	f.ends = append(f.ends, os.NewFile(uintptr(p[0]), "lock"))
+	f.sent = append(f.sent, p[1])
+	return dbus.UnixFD(p[1]), nil
+}
+
+func (f *Logind) get(iface, name string) (dbus.Variant, *dbus.Error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	switch name {
+	case "InhibitDelayMaxUSec":
+		return dbus.MakeVariant(f.usec), nil
+	case "PreparingForShutdown":
+		return dbus.MakeVariant(f.preparing), nil
+	}
+	return dbus.Variant{}, dbus.MakeFailedError(errors.New("no property " + iface + "." + name))
+}
+
+// Request returns what the n-th Inhibit was called with.
+func (f *Logind) Request(n int) string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.asked[n]
+}
+
+// Set changes what the properties say, without a word.
+func (f *Logind) Set(preparing bool, usec uint64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.preparing, f.usec = preparing, usec
+}
+
+// Prepare announces a shutdown or calls it off.
+func (f *Logind) Prepare(preparing bool) {
+	f.t.Helper()
+	f.mu.Lock()
+	f.preparing = preparing
+	f.mu.Unlock()
+	if err := Announce(f.conn, preparing); err != nil {
+		f.t.Fatal(err)
+	}
+}
+
+// Released waits until the n-th lock that was given out is closed at the other
+// end. The copy that was sent is closed first; it must have arrived by then.
+func (f *Logind) Released(n int) error {
+	f.mu.Lock()
+	end, sent := f.ends[n], f.sent[n]
+	f.mu.Unlock()
+	if err := syscall.Close(sent); err != nil {
+		return err
+	}
+	if err := end.SetReadDeadline(time.Now().Add(Patience)); err != nil {
+		return err
+	}
+	if _, err := end.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
+		return errors.New("the lock is still held")
+	}
+	return nil
+}
+
+// Systemd claims systemd's name: its state as "systemctl is-system-running"
+// prints it, and the TimeoutStopUSec of every service. The values may be of
+// the wrong type. What is returned changes the state.
+func (b *Bus) Systemd(state, stop any) func(state any) {
+	b.t.Helper()
+	var mu sync.Mutex
+	get := func(iface, name string) (dbus.Variant, *dbus.Error) {
+		mu.Lock()
+		defer mu.Unlock()
+		switch name {
+		case "SystemState":
+			return dbus.MakeVariant(state), nil
+		case "TimeoutStopUSec":
+			return dbus.MakeVariant(stop), nil
+		}
+		return dbus.Variant{}, dbus.MakeFailedError(errors.New("no property " + iface + "." + name))
+	}
+	byPID := func(uint32) (dbus.ObjectPath, *dbus.Error) { return unitPath, nil }
+	b.serve(systemd1,
+		object{sysPath, systemd1 + ".Manager", map[string]any{"GetUnitByPID": byPID}},
+		object{sysPath, getProps, map[string]any{"Get": get}},
+		object{unitPath, getProps, map[string]any{"Get": get}})
+	return func(now any) {
+		mu.Lock()
+		defer mu.Unlock()
+		state = now
+	}
+}
