@@ -1,0 +1,142 @@
+package resource
+
+import (
+	"context"
+	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/resource/witness"
+)
+
+// Hypervisor is a connection to one libvirt. Errors are those of package
+// migrate/libvirt; every method returns at the end of its context.
+type Hypervisor interface {
+	Status(ctx context.Context, name string) (libvirt.Status, error)
+	Create(ctx context.Context, xml string) error
+	// Shutdown asks the guest to shut down and does not wait. mode is "acpi", "agent",
+	// or empty for the driver's choice.
+	Shutdown(ctx context.Context, name, mode string) error
+	Destroy(ctx context.Context, name string) error
+	Close() error
+}
+
+// Witness finds and kills QEMU processes without libvirt; witness.Host is the real one.
+type Witness interface {
+	Find(ctx context.Context, name, uuid string) ([]witness.Process, error)
+	Kill(ctx context.Context, p witness.Process, grace time.Duration) error
+}
+
+// Move is a live migration to make.
+type Move struct {
+	Guest      string
+	UUID       string        // empty when it is not known
+	SourceURI  string        // this node's libvirt
+	Target     string        // the target node's name
+	TargetURI  string        // the target's libvirt, as seen from here
+	MigrateURI string        // where the memory goes; empty lets libvirt choose
+	Bandwidth  uint64        // MiB/s, 0 for no limit
+	Downtime   time.Duration // longest pause to allow, 0 for the default
+}
+
+// Agent is the resource agent for one call. All fields but Environ's contents are required.
+type Agent struct {
+	Environ
+	Open    func(ctx context.Context, uri string) (Hypervisor, error)
+	Migrate func(ctx context.Context, m Move) error // returns when the guest runs at the target, proven, or with an error
+	Witness Witness
+	RunDir  string // state that ends with the boot, normally DefaultRunDir
+	Log     logrus.FieldLogger
+}
+
+// DefaultRunDir is where the agent keeps its state.
+const DefaultRunDir = "/run/vmferry"
+
+// run is one action under way.
+type run struct {
+	Agent
+	action string
+	budget budget
+	began  time.Time
+	guest  identity
+	guess  bool // guest is named after the config file's name only
+	config configState
+	conn   Hypervisor
+	state  stateDir
+}
+
+// configState is what came of reading the config file.
+type configState struct {
+	domain domain // valid when err is nil
+	err    error  // why the file cannot be used
+}
+
+// actions are those that look at a guest. Meta-data and usage need no Agent.
+var actions = map[string]func(*run, context.Context) error{
+	"start":        (*run).start,
+	"stop":         (*run).stop,
+	"monitor":      (*run).monitor,
+	"status":       (*run).monitor,
+	"migrate_to":   (*run).migrateTo,
+	"migrate_from": (*run).migrateFrom,
+	"validate-all": (*run).validate,
+}
+
+// IsAction tells whether [Agent.Run] knows an action.
+func IsAction(action string) bool { return actions[action] != nil }
+
+// Run does one action and returns nil or an error with an exit code, see [CodeOf]. It
+// ends before the action's timeout, and earlier when ctx ends. Killed at any point, it can be run again.
+func (a Agent) Run(ctx context.Context, action string) error {
+	do, ok := actions[action]
+	if !ok {
+		return fail(Unimplemented, "unknown action %q: use %s", action, Usage)
+	}
+	timeout := a.Timeout
+	if timeout <= 0 {
+		timeout = defaults[action]
+	}
+	r := &run{Agent: a, action: action, budget: newBudget(timeout), began: time.Now(), state: stateDir(a.RunDir)}
+	ctx, cancel := context.WithTimeout(ctx, r.budget.end)
+	defer cancel()
+	defer r.disconnect()
+	if err := a.check(action); err != nil {
+		return err
+	}
+	for _, name := range a.Ignored {
+		r.Log.Debugf("parameter %s has no meaning for this agent and is ignored", name)
+	}
+	if err := r.identify(); err != nil {
+		return err
+	}
+	r.Log = a.Log.WithFields(logrus.Fields{"guest": r.guest.Name, "phase": action})
+	if a.Node != "" {
+		r.Log = r.Log.WithField("node", a.Node)
+	}
+	return do(r, ctx)
+}
+
+// at makes a context that ends when the given part of the action's time is over.
+func (a *run) at(ctx context.Context, part time.Duration) (context.Context, context.CancelFunc) {
+	return context.WithDeadline(ctx, a.began.Add(part))
+}
+
+// record notes that the guest runs here, for the node daemon.
+func (a *run) record(o observation) error {
+	return a.state.hold(Entry{Guest: a.guest.Name, UUID: o.uuid(), Resource: a.Instance, URI: a.Params.Hypervisor})
+}
+
+// keep is record where a failure to write must not fail the action: the guest does run.
+func (a *run) keep(o observation) {
+	if err := a.record(o); err != nil {
+		a.Log.WithError(err).Error("the node daemon will not see this guest: make the state directory writable")
+	}
+}
+
+// forget removes the note. A note that stays makes the daemon wait for a guest that has left.
+func (a *run) forget() {
+	if err := a.state.release(a.Instance); err != nil {
+		a.Log.WithError(err).Error("the node daemon may wait for this guest in vain: remove the file by hand")
+	}
+}

@@ -1,0 +1,52 @@
+package resource
+
+import "time"
+
+// Reserves of an action with the usual timeout. Shorter timeouts scale them down.
+const (
+	// destroyReserve is what a stop keeps for destroying: libvirt's destroy gives
+	// QEMU 10 s after SIGTERM and then up to 5 s after SIGKILL.
+	destroyReserve = 17 * time.Second
+	// killReserve is the end of that, for our own SIGTERM and SIGKILL.
+	killReserve = 5 * time.Second
+	// answerReserve is for reporting, before the manager kills the agent.
+	answerReserve = time.Second
+	// callLimit is how long one question to libvirt may take. A daemon that needs
+	// longer is called blocked.
+	callLimit = 10 * time.Second
+	// checkReserve is for looking where the guest is after a migration that failed. The
+	// migration keeps its own reserve for taking itself back.
+	checkReserve = 3 * time.Second
+)
+
+// defaults are the timeouts of meta-data.xml, for calls without one.
+var defaults = map[string]time.Duration{
+	"start": 90 * time.Second, "stop": 90 * time.Second,
+	"monitor": 30 * time.Second, "status": 30 * time.Second,
+	"migrate_to": 120 * time.Second, "migrate_from": 60 * time.Second,
+	"validate-all": 5 * time.Second,
+}
+
+// budget is how an action's time is spent, each counted from its start.
+type budget struct {
+	end      time.Duration // all work ends
+	graceful time.Duration // a stop: patience with the guest ends, destroy begins
+	destroy  time.Duration // a stop: patience with libvirt ends, kill begins
+	migrate  time.Duration // a migration must have returned
+	settle   time.Duration // an unclear answer is taken as it is
+	call     time.Duration // length of one question to libvirt
+}
+
+// newBudget divides a timeout, which must be positive.
+func newBudget(timeout time.Duration) budget {
+	end := timeout - min(answerReserve, timeout/10)
+	reserve := min(destroyReserve, timeout/2)
+	return budget{
+		end:      end,
+		graceful: end - reserve,
+		destroy:  end - min(killReserve, reserve/3),
+		migrate:  end - min(checkReserve, timeout/10),
+		settle:   end / 2,
+		call:     min(callLimit, timeout/3),
+	}
+}

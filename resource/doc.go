@@ -1,0 +1,29 @@
+// Package resource is the OCF resource agent ocf:vmferry:Domain: a guest of libvirt's
+// QEMU driver as a resource of Pacemaker, and a drop-in for ocf:heartbeat:VirtualDomain.
+//
+// Start with [Agent.Run], which does one action ("start", "stop", "monitor", …) and
+// returns nil or an [*Error] with the OCF exit code and the reason in words. [Environ]
+// is what Pacemaker says in OCF_RESKEY_* variables, read by [ParseEnviron]. The program
+// around it is cmd/vmferry-agent.
+//
+// # Truth
+//
+// Each decision starts from an observation by two witnesses: libvirt, and the QEMU
+// process as the kernel shows it (package witness). One table, in judge.go, turns the pair into
+// a verdict. "Cannot tell" is a verdict of its own and is never reported as stopped.
+//
+// # Time
+//
+// The action's timeout comes from OCF_RESKEY_CRM_meta_timeout. All work ends a
+// little before it, each question to libvirt has a deadline of its own, and a stop keeps
+// a reserve in which it can destroy and then kill (budget.go).
+//
+// # Files
+//
+// Below /run/vmferry, which does not survive a boot:
+//
+//   - resources/ID.json: the name and UUID of the guest last seen in the resource's config
+//     file. When that file is gone (its file system is not mounted) the guest can still
+//     be judged and stopped. It is written before anything is started.
+//   - guests/ID.json: the guest runs here and this node answers for it; see [Guests].
+package resource

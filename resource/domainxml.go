@@ -1,0 +1,95 @@
+package resource
+
+import (
+	"encoding/xml"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+)
+
+// maxConfig is far above any domain XML: a config that is a device or a
+// disk image must not fill the node's memory.
+const maxConfig = 8 << 20
+
+// domain is what the agent needs to know of a domain XML.
+type domain struct {
+	Name     string `xml:"name"`
+	UUID     string `xml:"uuid"`
+	Emulator string `xml:"devices>emulator"`
+
+	text string
+}
+
+var errNoName = errors.New("it has no <name>: add <name>GUEST</name> below <domain>")
+
+// parseDomain reads the text of a domain XML.
+func parseDomain(text string) (domain, error) {
+	var d struct {
+		XMLName xml.Name `xml:"domain"`
+		domain
+	}
+	if err := xml.Unmarshal([]byte(text), &d); err != nil {
+		return domain{}, fmt.Errorf("it is no libvirt domain XML: %w", err)
+	}
+	d.Name, d.UUID = strings.TrimSpace(d.Name), strings.ToLower(strings.TrimSpace(d.UUID))
+	d.Emulator = strings.TrimSpace(d.Emulator)
+	switch {
+	case d.Name == "":
+		return domain{}, errNoName
+	case strings.ContainsAny(d.Name, "/\n\x00") || d.Name == "." || d.Name == "..":
+		return domain{}, fmt.Errorf("its name %q is one that libvirt refuses", d.Name)
+	}
+	d.text = text
+	return d.domain, nil
+}
+
+// readDomain reads a config file. The error of a file that is not there is fs.ErrNotExist.
+func readDomain(path string) (domain, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return domain{}, err
+	}
+	defer func() { _ = file.Close() }()
+	if info, err := file.Stat(); err != nil || !info.Mode().IsRegular() {
+		return domain{}, errors.Join(err, errors.New("it is not a regular file"))
+	}
+	raw, err := io.ReadAll(io.LimitReader(file, maxConfig+1))
+	if err != nil {
+		return domain{}, err
+	}
+	if len(raw) > maxConfig {
+		return domain{}, errors.New("it is larger than any domain XML")
+	}
+	return parseDomain(string(raw))
+}
+
+// withUUID is the text to start the domain from. Where libvirt holds a definition of
+// the same name, a file without a UUID would get a random one and be refused as a
+// second guest of that name; VirtualDomain undefines the definition, we adopt its UUID.
+// The file itself is not touched.
+func (d domain) withUUID(uuid string) string {
+	if d.UUID != "" || uuid == "" {
+		return d.text
+	}
+	at, ok := rootEnd(d.text)
+	if !ok {
+		return d.text
+	}
+	return d.text[:at] + "<uuid>" + uuid + "</uuid>" + d.text[at:]
+}
+
+// rootEnd is the offset just behind the root element's start tag.
+func rootEnd(text string) (int, bool) {
+	dec := xml.NewDecoder(strings.NewReader(text))
+	for {
+		token, err := dec.Token()
+		if err != nil {
+			return 0, false
+		}
+		if _, ok := token.(xml.StartElement); ok {
+			return int(dec.InputOffset()), true
+		}
+	}
+}

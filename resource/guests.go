@@ -1,0 +1,59 @@
+package resource
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// DefaultGuestsDir is where the agent notes the guests that this node answers for.
+const DefaultGuestsDir = DefaultRunDir + "/" + guestsDir
+
+// Entry says that a guest was seen to run on this node as a resource. It is a
+// note and no proof: a guest that crashed or was moved by hand since leaves it behind.
+type Entry struct {
+	Guest    string `json:"guest"`    // libvirt's name
+	UUID     string `json:"uuid"`     // dashed, or empty where it was not known
+	Resource string `json:"resource"` // the resource's id in the cluster manager
+	URI      string `json:"uri"`      // the libvirt that it runs under
+}
+
+// Guests reads the notes in dir, normally [DefaultGuestsDir], sorted by resource. No directory
+// means no guests. Files that are no notes are left out: notes are renamed into place
+// whole, so that garbage is not one of ours. A note that cannot be read is reported in the
+// error, beside the entries that could.
+func Guests(dir string) ([]Entry, error) {
+	files, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("list guests: %w", err)
+	}
+	var entries []Entry
+	var problems []error
+	for _, f := range files {
+		if strings.HasPrefix(f.Name(), ".tmp-") || filepath.Ext(f.Name()) != ".json" || !f.Type().IsRegular() {
+			continue
+		}
+		raw, err := os.ReadFile(filepath.Join(dir, f.Name()))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) { // else released since the listing
+			problems = append(problems, fmt.Errorf("read guest note: %w", err))
+		}
+		if e, ok := parseEntry(raw); ok {
+			entries = append(entries, e)
+		}
+	}
+	slices.SortFunc(entries, func(a, b Entry) int { return strings.Compare(a.Resource, b.Resource) })
+	return entries, errors.Join(problems...)
+}
+
+func parseEntry(raw []byte) (e Entry, ok bool) {
+	err := json.Unmarshal(raw, &e)
+	return e, err == nil && e.Guest != "" && e.Resource != ""
+}

@@ -1,0 +1,97 @@
+package resource
+
+import (
+	"errors"
+	"io/fs"
+	"path/filepath"
+	"strings"
+)
+
+// identity is the guest that a resource stands for. It is kept in
+// resources/ID.json for the day on which the config file cannot be read.
+type identity struct {
+	Name   string `json:"guest"`
+	UUID   string `json:"uuid"`
+	Config string `json:"config"` // the file that it was read from
+}
+
+// identify finds out which guest this is about: from the config file, else from what the
+// last call noted. With neither, it returns the error for the action, or leaves a guess.
+func (a *run) identify() error {
+	path := a.Params.Config
+	a.config.domain, a.config.err = readDomain(path)
+	if a.config.err == nil {
+		a.guest = identity{Name: a.config.domain.Name, UUID: a.config.domain.UUID, Config: path}
+		return a.remember()
+	}
+	var noted identity
+	err := a.state.load(resourcesDir, a.Instance, &noted)
+	if err == nil && noted.Name != "" && noted.Config == path {
+		a.guest = noted
+		return a.goOnWithoutConfig()
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		a.Log.WithError(err).Warn("the note about the guest's name cannot be read")
+	}
+	return a.goOnWithoutName()
+}
+
+// remember notes the name before anything is started under it. Actions that bring a
+// guest here fail without the note: after them, "never noted" must mean "never here".
+func (a *run) remember() error {
+	if a.action == "validate-all" {
+		return nil // changes nothing, and may be run by anybody
+	}
+	var noted identity
+	if err := a.state.load(resourcesDir, a.Instance, &noted); err == nil && noted == a.guest {
+		return nil
+	}
+	err := a.state.save(resourcesDir, a.Instance, a.guest)
+	switch {
+	case err == nil:
+		return nil
+	case a.action == "start" || a.action == "migrate_from":
+		return because(Generic, err, "cannot note the guest's name before it comes here")
+	}
+	a.Log.WithError(err).Warn("cannot note the guest's name: make the state directory writable")
+	return nil
+}
+
+// goOnWithoutConfig lets the actions through that need no more than a name. To start
+// a guest, and to vouch for a configuration, takes the file.
+func (a *run) goOnWithoutConfig() error {
+	switch a.action {
+	case "start", "validate-all":
+		return a.configError()
+	}
+	a.Log.WithError(a.config.err).Warnf("config file is not usable: going on with guest %q, which it named last", a.guest.Name)
+	return nil
+}
+
+// goOnWithoutName is for a node on which this resource was never seen since boot: no file, no
+// note. Nothing was started here under it, as a start writes the note first. A
+// file NAME.xml most often describes guest NAME, so a guest of that name is still
+// looked for before anyone is told that it is not here.
+func (a *run) goOnWithoutName() error {
+	if a.action != "stop" && !(a.action == "monitor" && a.Probe) {
+		return a.configError()
+	}
+	base := filepath.Base(a.Params.Config)
+	a.guest = identity{Name: strings.TrimSuffix(base, filepath.Ext(base)), Config: a.Params.Config}
+	a.guess = true
+	a.Log.WithError(a.config.err).Infof("config file is not usable and the guest's name is not known: looking for %q, after the file", a.guest.Name)
+	return nil
+}
+
+// configError says what is wrong with the config file. The code is 5, as from
+// VirtualDomain: the file of another node may be good.
+func (a *run) configError() error {
+	path, err := a.Params.Config, a.config.err
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return fail(Installed, "config file %q does not exist on this node: put the guest's libvirt XML there, or correct the parameter config", path)
+	case errors.Is(err, fs.ErrPermission):
+		return fail(Installed, "config file %q cannot be read: make it readable for root", path)
+	}
+	return because(Installed, err, "config file %q cannot be used", path)
+}

@@ -1,0 +1,99 @@
+package resource
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/vmferry/vmferry/migrate/libvirt"
+)
+
+// migrateTo moves the guest from here to another node. Run again after it succeeded, it
+// finds the guest running there and succeeds at once.
+func (a *run) migrateTo(ctx context.Context) error {
+	if a.Target == "" {
+		return fail(Args, "no target node: migrate_to is called by the cluster manager, which sets OCF_RESKEY_CRM_meta_migrate_target")
+	}
+	target, err := a.Params.TargetURI(a.Target)
+	if err != nil {
+		return because(Configured, err, "cannot migrate guest %q", a.guest.Name)
+	}
+	a.Log = a.Log.WithField("peer", a.Target)
+	o := a.settle(ctx)
+	switch o.verdict {
+	case running:
+	case notRunning:
+		return a.alreadyThere(ctx, target)
+	default:
+		return a.refuse(o)
+	}
+	a.keep(o) // until the guest is proven to be there, this node answers for it
+	if err := a.move(ctx, target, o.uuid()); err != nil {
+		return err
+	}
+	a.forget()
+	return nil
+}
+
+// move migrates, with time left to look where the guest is.
+func (a *run) move(ctx context.Context, target, uuid string) error {
+	soft, cancel := a.at(ctx, a.budget.migrate)
+	defer cancel()
+	a.Log.Infof("migrating to %s", target)
+	err := a.Migrate(soft, Move{
+		Guest: a.guest.Name, UUID: uuid, SourceURI: a.Params.Hypervisor,
+		Target: a.Target, TargetURI: target, MigrateURI: a.Params.DataURI(a.Target),
+		Bandwidth: a.Params.Speed, Downtime: a.Params.Downtime,
+	})
+	if err == nil {
+		a.Log.Info("migrated")
+		return nil
+	}
+	// The connection may have broken after the switchover: what counts is where the guest runs.
+	if o := a.look(ctx); o.verdict == notRunning && a.runsAt(ctx, target) == nil {
+		a.Log.WithError(err).Warn("the migration reported an error, but the guest runs on the target")
+		return nil
+	}
+	return because(Generic, err, "migrate_to failed")
+}
+
+// alreadyThere is the answer for a guest that does not run here: an earlier call may have moved it.
+func (a *run) alreadyThere(ctx context.Context, target string) error {
+	if err := a.runsAt(ctx, target); err != nil {
+		return because(Generic, err, "guest %q is not active on this node, so it cannot be migrated to %s", a.guest.Name, a.Target)
+	}
+	a.Log.Info("the guest has moved already")
+	a.forget()
+	return nil
+}
+
+// runsAt returns nil when the target's libvirt says that the guest runs there. A guest of the
+// same name with another UUID is another guest.
+func (a *run) runsAt(ctx context.Context, uri string) error {
+	ctx, cancel := context.WithTimeout(ctx, a.budget.call)
+	defer cancel()
+	conn, err := a.Open(ctx, uri)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = conn.Close() }()
+	status, err := conn.Status(ctx, a.guest.Name)
+	if err != nil {
+		return err
+	}
+	if status.State != libvirt.Running && status.State != libvirt.Blocked {
+		return fmt.Errorf("on the target it is %s", status.State)
+	}
+	if a.guest.UUID != "" && !strings.EqualFold(a.guest.UUID, status.UUID) {
+		return fmt.Errorf("the target runs another guest of this name, with UUID %s", status.UUID)
+	}
+	return nil
+}
+
+// migrateFrom waits until the guest that was migrated here runs.
+func (a *run) migrateFrom(ctx context.Context) error {
+	if a.Source != "" {
+		a.Log = a.Log.WithField("peer", a.Source)
+	}
+	return a.waitRunning(ctx, "migrated here")
+}

@@ -1,0 +1,63 @@
+package resource
+
+import (
+	"context"
+
+	"github.com/vmferry/vmferry/migrate/libvirt"
+)
+
+// monitor answers whether the guest runs here. A verdict that is not clear at once
+// gets part of the action's time to become so.
+func (a *run) monitor(ctx context.Context) error {
+	o := a.settle(ctx)
+	switch o.verdict {
+	case running:
+		a.noteOddities(o)
+		if !a.guess {
+			a.keep(o)
+		}
+		return nil
+	case notRunning:
+		return a.notHere()
+	case incoming:
+		a.Log.Infof("the guest is arriving and does not run here yet: %s", o)
+		return &Error{Code: NotRunning}
+	}
+	return a.refuse(o)
+}
+
+// notHere is the monitor's answer for a guest that is proven not to run. A probe
+// also tells the manager that the guest could not be started here.
+func (a *run) notHere() error {
+	if a.Probe && a.config.err != nil {
+		return a.configError()
+	}
+	return &Error{Code: NotRunning}
+}
+
+// noteOddities logs what an operator should know of a guest that counts as running.
+func (a *run) noteOddities(o observation) {
+	switch {
+	case o.libErr != nil:
+		a.Log.WithError(o.libErr).Warnf("libvirt does not answer, but the guest runs: QEMU process %d", o.found[0].PID)
+	case o.answer == absent || o.status.State == libvirt.ShutOff:
+		a.Log.Warnf("the guest runs without libvirt's knowledge: %s", o)
+	case o.status.State == libvirt.Paused:
+		a.Log.Warnf("the guest is here but paused, and counts as running: %s", o)
+	case o.sight == none:
+		a.Log.Warnf("the guest's process was not found: %s", o)
+	}
+}
+
+// refuse is the error for a guest that cannot be called running nor stopped.
+func (a *run) refuse(o observation) *Error {
+	switch o.verdict {
+	case stalled:
+		return fail(Generic, "guest %q is here but does not work: %s", a.guest.Name, o)
+	case switching:
+		return fail(Generic, "guest %q was left paused by a migration: %s", a.guest.Name, o)
+	case incoming:
+		return fail(Generic, "guest %q is arriving by a migration and does not run yet: %s", a.guest.Name, o)
+	}
+	return fail(Generic, "cannot tell whether guest %q runs here: %s", a.guest.Name, o)
+}

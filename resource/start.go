@@ -1,0 +1,92 @@
+package resource
+
+import (
+	"context"
+	"errors"
+	"strings"
+
+	"github.com/vmferry/vmferry/migrate/libvirt"
+)
+
+// start brings the guest up from its config file, unless it is here already in any
+// form. Only a guest that is proven not to run is started, and the start has succeeded
+// only when the guest was seen to run.
+func (a *run) start(ctx context.Context) error {
+	o, _ := a.lookUntil(ctx, readyToStart)
+	switch {
+	case o.verdict == running:
+		a.Log.Infof("already running: %s", o)
+		a.keep(o)
+		return nil
+	case o.verdict != notRunning:
+		return a.refuse(o)
+	case o.libErr != nil:
+		return because(Generic, o.libErr, "cannot start guest %q", a.guest.Name)
+	}
+	if err := a.create(ctx, o); err != nil {
+		return err
+	}
+	return a.waitRunning(ctx, "started")
+}
+
+// readyToStart waits for libvirt, which may itself be starting, and for a guest that a
+// migration is bringing. All else is decided at once.
+func readyToStart(o observation) bool {
+	switch o.verdict {
+	case notRunning:
+		return o.libErr == nil
+	case running, stalled:
+		return true
+	}
+	return false
+}
+
+func (a *run) create(ctx context.Context, o observation) error {
+	conn, err := a.connect(ctx)
+	if err != nil {
+		return because(Generic, err, "cannot start guest %q", a.guest.Name)
+	}
+	a.Log.Infof("starting from %s", a.Params.Config)
+	err = conn.Create(ctx, a.config.domain.withUUID(o.status.UUID))
+	if err == nil {
+		return nil
+	}
+	a.dropBroken(err)
+	// Another start may have come first, or the answer got lost on its way.
+	if again := a.look(ctx); again.verdict == running {
+		a.Log.WithError(err).Warn("libvirt reported an error for the start, but the guest runs")
+		return nil
+	}
+	if imageLocked(err) {
+		return because(Generic, err, "guest %q not started, its disk is in use by another process: is the guest running on another node", a.guest.Name)
+	}
+	return because(Generic, err, "cannot start guest %q", a.guest.Name)
+}
+
+// imageLocked knows QEMU's message for a disk that another QEMU has open.
+func imageLocked(err error) bool {
+	var lerr *libvirt.Error
+	if !errors.As(err, &lerr) {
+		return false
+	}
+	for _, words := range []string{"Failed to get \"write\" lock", "Failed to get shared \"write\" lock",
+		"Is another process using the image", "resource busy"} {
+		if strings.Contains(lerr.Message, words) {
+			return true
+		}
+	}
+	return false
+}
+
+// waitRunning returns nil when the guest is seen to run here, and has noted it.
+func (a *run) waitRunning(ctx context.Context, how string) error {
+	o, ok := a.lookUntil(ctx, func(o observation) bool { return o.verdict == running })
+	if !ok {
+		return fail(Generic, "guest %q was %s but does not run in time: %s", a.guest.Name, how, o)
+	}
+	if err := a.record(o); err != nil {
+		return because(Generic, err, "guest %q was %s, but this cannot be noted for the node daemon", a.guest.Name, how)
+	}
+	a.Log.Infof("%s: %s", how, o)
+	return nil
+}

@@ -1,0 +1,105 @@
+package resource
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"os"
+	"path/filepath"
+)
+
+// The folders of the state directory.
+const (
+	resourcesDir = "resources"
+	guestsDir    = "guests"
+)
+
+// stateDir is the directory that holds small JSON files by resource. They are written
+// to a temporary name, synced and renamed: a reader sees the old file or the new one.
+type stateDir string
+
+// file is the path of a resource's file. An id may hold any character; what a file
+// name may not is escaped as in a URL.
+func (d stateDir) file(folder, id string) string {
+	return filepath.Join(string(d), folder, url.PathEscape(id)+".json")
+}
+
+func (d stateDir) save(folder, id string, value any) error {
+	raw, err := json.Marshal(value)
+	if err != nil {
+		return fmt.Errorf("encode state of %q: %w", id, err)
+	}
+	path := d.file(folder, id)
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return fmt.Errorf("save state of %q: %w", id, err)
+	}
+	if err := writeAtomically(path, append(raw, '\n')); err != nil {
+		return fmt.Errorf("save state of %q: %w", id, err)
+	}
+	return nil
+}
+
+func (d stateDir) load(folder, id string, value any) error {
+	raw, err := os.ReadFile(d.file(folder, id))
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(raw, value); err != nil {
+		return fmt.Errorf("state of %q: %w", id, err)
+	}
+	return nil
+}
+
+// hold notes that a guest runs here.
+func (d stateDir) hold(e Entry) error {
+	var old Entry
+	if err := d.load(guestsDir, e.Resource, &old); err == nil && old == e {
+		return nil // a monitor comes every ten seconds and need not write
+	}
+	return d.save(guestsDir, e.Resource, e)
+}
+
+// release removes the note; that there is none is no error.
+func (d stateDir) release(id string) error {
+	path := d.file(guestsDir, id)
+	err := os.Remove(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return syncDir(filepath.Dir(path))
+}
+
+func writeAtomically(path string, raw []byte) (err error) {
+	dir := filepath.Dir(path)
+	tmp, err := os.CreateTemp(dir, ".tmp-*") // mode 0600
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			_ = os.Remove(tmp.Name())
+		}
+	}()
+	_, err = tmp.Write(raw)
+	err = errors.Join(err, tmp.Sync(), tmp.Close())
+	if err != nil {
+		return err
+	}
+	if err = os.Rename(tmp.Name(), path); err != nil {
+		return err
+	}
+	return syncDir(dir)
+}
+
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}

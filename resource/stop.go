@@ -1,0 +1,182 @@
+package resource
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/vmferry/vmferry/migrate/libvirt"
+)
+
+const (
+	// askAgain is when a guest that has not shut down is asked once more. A guest that is
+	// still booting does not hear the first time.
+	askAgain = 15 * time.Second
+	// askLimit is how often a request may fail before the guest counts as deaf.
+	askLimit = 3
+	// libvirtPatience is how long a stop waits for a libvirt that does not answer. A daemon
+	// that is restarted by an upgrade is back by then, and the guest gets its clean end.
+	libvirtPatience = 10 * time.Second
+)
+
+// stop ends the guest: by its own shutdown, by libvirt's destroy, by killing its
+// process, in this order and each until its part of the time is over. It succeeds only with
+// the proof that the guest does not run here.
+func (a *run) stop(ctx context.Context) error {
+	o := a.look(ctx)
+	if o.verdict == notRunning {
+		a.Log.Infof("already stopped: %s", o)
+		a.forget()
+		return nil
+	}
+	if a.guess {
+		return fail(Generic, "cannot tell whether this resource's guest runs here, as config file %q is gone and never was seen: restore it; %s", a.Params.Config, o)
+	}
+	for _, step := range []struct {
+		name string
+		end  time.Duration
+		do   func(*run, context.Context) error
+	}{
+		{"shutdown", a.budget.graceful, (*run).shutdown},
+		{"destroy", a.budget.destroy, (*run).destroy},
+		{"kill", a.budget.end, (*run).kill},
+	} {
+		if done := a.try(ctx, step.name, step.end, step.do); done {
+			a.forget()
+			return nil
+		}
+	}
+	return fail(Generic, "guest %q could not be stopped: %s", a.guest.Name, a.lastLook())
+}
+
+// try makes one step of the stop and tells whether the guest is proven to be gone.
+func (a *run) try(ctx context.Context, name string, end time.Duration, step func(*run, context.Context) error) bool {
+	ctx, cancel := a.at(ctx, end)
+	defer cancel()
+	err := step(a, ctx)
+	if err == nil {
+		a.Log.Infof("stopped by %s", name)
+		return true
+	}
+	a.Log.WithError(err).Warnf("%s did not stop the guest", name)
+	return false
+}
+
+// lastLook is for the reason of a failure, when the action's own time is over.
+func (a *run) lastLook() observation {
+	ctx, cancel := context.WithTimeout(context.Background(), answerReserve/4)
+	defer cancel()
+	return a.look(ctx)
+}
+
+var (
+	errForced    = errors.New("force_stop is set")
+	errNotAlive  = errors.New("the guest cannot act on it")
+	errDeaf      = errors.New("the guest cannot be asked")
+	errNoLibvirt = errors.New("libvirt does not answer")
+	errTimeUp    = errors.New("its time is over")
+)
+
+// shutdown asks the guest to shut down and waits for its end. It gives up early on a guest that
+// cannot act (paused, crashed), and on a libvirt that cannot be asked.
+func (a *run) shutdown(ctx context.Context) error {
+	if a.Params.ForceStop {
+		return errForced
+	}
+	var asked, silent time.Time
+	failures := 0
+	for {
+		o := a.look(ctx)
+		switch {
+		case o.verdict == notRunning:
+			return nil
+		case o.libErr != nil && silent.IsZero():
+			silent = time.Now()
+		case o.libErr != nil && time.Since(silent) >= libvirtPatience:
+			return errNoLibvirt
+		case o.libErr != nil:
+		case !o.executing() && o.answer != "no state/unknown":
+			return errNotAlive
+		case asked.IsZero() || time.Since(asked) >= askAgain:
+			silent = time.Time{}
+			if err := a.ask(ctx); err == nil {
+				asked = time.Now()
+			} else if failures++; failures >= askLimit {
+				return errors.Join(errDeaf, err)
+			}
+		default:
+			silent = time.Time{}
+		}
+		if !pause(ctx, pollInterval) {
+			return errTimeUp
+		}
+	}
+}
+
+func (a *run) ask(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, a.budget.call)
+	defer cancel()
+	conn, err := a.connect(ctx)
+	if err != nil {
+		return err
+	}
+	a.Log.Info("asking the guest to shut down")
+	err = conn.Shutdown(ctx, a.guest.Name, a.Params.ShutdownMode)
+	a.dropBroken(err)
+	if errors.Is(err, libvirt.ErrNoDomain) {
+		return nil // gone meanwhile: the next look proves it
+	}
+	return err
+}
+
+// destroy has libvirt end the guest and waits for the proof.
+func (a *run) destroy(ctx context.Context) error {
+	conn, err := a.connectBriefly(ctx)
+	if err != nil {
+		return err
+	}
+	a.Log.Info("destroying the guest")
+	err = conn.Destroy(ctx, a.guest.Name)
+	a.dropBroken(err)
+	if err != nil {
+		// "No such domain" and "not running" are what was wanted: a look decides.
+		if o := a.look(ctx); o.verdict == notRunning {
+			return nil
+		}
+		return err
+	}
+	if o, gone := a.lookUntil(ctx, isGone); !gone {
+		return errors.Join(errTimeUp, errors.New(o.String()))
+	}
+	return nil
+}
+
+func (a *run) connectBriefly(ctx context.Context) (Hypervisor, error) {
+	ctx, cancel := context.WithTimeout(ctx, a.budget.call)
+	defer cancel()
+	return a.connect(ctx)
+}
+
+func isGone(o observation) bool { return o.verdict == notRunning }
+
+// kill ends the guest's process without libvirt, and waits until both witnesses say
+// that it is gone, as far as libvirt says anything.
+func (a *run) kill(ctx context.Context) error {
+	for {
+		found, err := a.find(ctx)
+		for _, p := range found {
+			a.Log.Warnf("killing QEMU process %d", p.PID)
+			remaining := time.Until(a.began.Add(a.budget.end))
+			if kerr := a.Witness.Kill(ctx, p, remaining/2); kerr != nil {
+				return kerr
+			}
+		}
+		o := a.look(ctx)
+		if isGone(o) {
+			return nil
+		}
+		if !pause(ctx, pollInterval) {
+			return errors.Join(errTimeUp, err, errors.New(o.String()))
+		}
+	}
+}

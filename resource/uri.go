@@ -1,0 +1,122 @@
+package resource
+
+import (
+	"cmp"
+	"fmt"
+	"net/url"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+const (
+	libvirtConf = "/etc/libvirt/libvirt.conf"
+	systemURI   = "qemu:///system"
+)
+
+var uriDefault = regexp.MustCompile(`(?m)^[ \t]*uri_default[ \t]*=[ \t]*["']([^"'\n]+)["']`)
+
+// DefaultURI is where "virsh uri" would connect: what the environment says, then
+// uri_default of libvirt's client configuration conf, then this node's system daemon.
+func DefaultURI(vars map[string]string, conf string) string {
+	uri := cmp.Or(vars["VIRSH_DEFAULT_CONNECT_URI"], vars["LIBVIRT_DEFAULT_URI"])
+	if uri == "" {
+		if raw, err := os.ReadFile(conf); err == nil { // most nodes have none, and an unreadable one is libvirt's to report
+			if m := uriDefault.FindSubmatch(raw); m != nil {
+				uri = string(m[1])
+			}
+		}
+	}
+	return cmp.Or(uri, systemURI)
+}
+
+// checkHypervisor says what is wrong with the URI of the node's own libvirt, or "".
+// A URI that leads to another machine is refused: the process witness sees this one only.
+func checkHypervisor(uri string, own ...string) string {
+	const hint = "write it like " + systemURI
+	u, err := url.Parse(uri)
+	if err != nil {
+		return "is no URI: " + hint
+	}
+	driver, _, _ := strings.Cut(u.Scheme, "+")
+	switch {
+	case driver == "":
+		return "names no driver: " + hint
+	case driver != "qemu":
+		return fmt.Sprintf("has the driver %q, and this agent manages QEMU guests only: %s", driver, hint)
+	case !slices.Contains([]string{"/system", "/session", "/embed"}, u.Path):
+		return fmt.Sprintf("has the path %q instead of /system: %s", u.Path, hint)
+	case !isLocal(u.Hostname(), own):
+		return fmt.Sprintf("leads to the host %q, and the agent manages guests of its own node: %s", u.Hostname(), hint)
+	}
+	return ""
+}
+
+func isLocal(host string, own []string) bool {
+	local := append([]string{"", "localhost", "127.0.0.1", "::1"}, own...)
+	short, _, _ := strings.Cut(host, ".")
+	return slices.ContainsFunc(local, func(name string) bool {
+		first, _, _ := strings.Cut(name, ".")
+		return host == name || short != "" && short == first
+	})
+}
+
+// withSuffix puts the migration network's suffix behind the first label of a host name.
+func withSuffix(node, suffix string) string {
+	if strings.HasPrefix(node, ".") {
+		return node
+	}
+	label, rest, dotted := strings.Cut(node, ".")
+	if dotted {
+		return label + suffix + "." + rest
+	}
+	return label + suffix
+}
+
+// account puts the migration user before a host.
+func (p Params) account(host string) string {
+	if p.User == "" {
+		return host
+	}
+	return p.User + "@" + host
+}
+
+// Its parts are: driver and transport, host (dropped), port, the rest.
+var remotePattern = regexp.MustCompile(`^(.*)://[^/:]*(:?[0-9]*)/(.*)$`)
+
+// TargetURI is libvirt's address on the node that a guest migrates to. The hypervisor's
+// URI gets the transport, and the node in place of its host; remoteuri replaces all that.
+func (p Params) TargetURI(node string) (string, error) {
+	if p.RemoteURI != "" {
+		return strings.ReplaceAll(p.RemoteURI, "%n", node), nil
+	}
+	m := remotePattern.FindStringSubmatch(p.Hypervisor)
+	if m == nil {
+		return "", fmt.Errorf("hypervisor %q cannot be turned into a URI for node %q: set remoteuri", p.Hypervisor, node)
+	}
+	driver := m[1]
+	if p.Transport != "" { // one transport only, where the local URI has one already
+		driver, _, _ = strings.Cut(driver, "+")
+		driver += "+" + p.Transport
+	}
+	return driver + "://" + p.account(withSuffix(node, p.Suffix)) + m[2] + "/" + m[3], nil
+}
+
+// DataURI is where QEMU sends the guest's memory, or empty to let libvirt choose. As
+// in VirtualDomain, %n in migrateuri stands for the target with user and suffix, unless
+// remoteuri is set, which takes the plain node name.
+//
+// Without a migrateuri the suffix alone makes one, without a port: libvirt picks a free one.
+func (p Params) DataURI(node string) string {
+	host := withSuffix(node, p.Suffix)
+	switch {
+	case p.MigrateURI != "" && p.RemoteURI != "":
+		return strings.ReplaceAll(p.MigrateURI, "%n", node)
+	case p.MigrateURI != "":
+		return strings.ReplaceAll(p.MigrateURI, "%n", p.account(host))
+	case p.Suffix != "":
+		return "tcp://" + host
+	}
+	return ""
+}

@@ -1,0 +1,17 @@
+// Package witness finds the QEMU process of a guest without asking libvirt.
+//
+// libvirt may be dead, blocked, or have forgotten a guest. The kernel has not:
+// a guest runs on a node exactly as long as its QEMU process does. This package
+// reads that process from libvirt's pid file and from /proc, names it by the
+// -name and -uuid that libvirt put on its command line, and kills it through
+// a pidfd, so that neither the kill nor the proof of its end can hit another
+// process that got the same number.
+//
+// Start with [List] for all guests of a node, or [Host.Find] for one.
+//
+// # What an answer means
+//
+// A listing without an error is a proof: what is not in it has no process here.
+// A listing with an error may lack some; callers must read it as "cannot tell"
+// and never as "stopped". [ErrIncomplete] is in all such errors.
+package witness

@@ -1,0 +1,42 @@
+package witness
+
+import (
+	"bytes"
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// procStat is what is needed of /proc/PID/stat (proc(5)).
+type procStat struct {
+	comm    string
+	state   byte
+	threads int
+	start   uint64 // clock ticks after boot; with the number it names a process for good
+}
+
+// parseStat reads one line of /proc/PID/stat. The program's name stands in
+// brackets and may itself hold brackets and spaces, so the last one counts.
+func parseStat(raw []byte) (procStat, error) {
+	from, to := bytes.IndexByte(raw, '('), bytes.LastIndexByte(raw, ')')
+	if from < 0 || to < from {
+		return procStat{}, fmt.Errorf("parse stat %.40q: no program name", raw)
+	}
+	fields := strings.Fields(string(raw[to+1:])) // fields[0] is field 3 of proc(5)
+	if len(fields) < 20 {
+		return procStat{}, fmt.Errorf("parse stat %.40q: %d fields after the name, want 20", raw, len(fields))
+	}
+	threads, err := strconv.Atoi(fields[17])
+	if err != nil {
+		return procStat{}, fmt.Errorf("parse stat: threads: %w", err)
+	}
+	start, err := strconv.ParseUint(fields[19], 10, 64)
+	if err != nil {
+		return procStat{}, fmt.Errorf("parse stat: start time: %w", err)
+	}
+	return procStat{comm: string(raw[from+1 : to]), state: fields[0][0], threads: threads, start: start}, nil
+}
+
+// dead tells whether nothing of the process executes any more: a zombie that
+// only waits to be reaped, without threads that outlive their leader.
+func (s procStat) dead() bool { return s.state == 'X' || s.state == 'Z' && s.threads <= 1 }
