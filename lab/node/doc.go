@@ -8,6 +8,6 @@
 //
 // [Spec] says what a node is, [Boot] starts one, and [Node] is a running one:
 // it can be entered ([Node.Command]) and killed as a power cut would
-// ([Node.Kill]). A reboot that is asked for inside the node is carried out by
-// systemd-nspawn itself; the leader process changes, the [Node] stays.
+// ([Node.Kill]). A node that reboots ends as one that powers off does, and says
+// so ([Node.Rebooted]): whoever holds the power switch boots it again.
 package node

@@ -24,7 +24,12 @@ type Node struct {
 	cgroup string
 	cmd    *exec.Cmd
 	done   chan struct{} // closed when systemd-nspawn has ended
+	reboot bool          // valid then: the node asked to be booted again
 }
+
+// CgroupPrefix begins the name of the cgroup that holds all nodes of a lab:
+// what comes after it in the path of a process's cgroup is the node's name.
+const CgroupPrefix = "vmferry-lab-"
 
 // Boot mounts the node's file system and starts systemd-nspawn on it. It
 // returns as soon as the container has been asked for; [Node.Leader] tells
@@ -68,9 +73,10 @@ func Boot(self Spec, d Dirs, bridge, cgroup string, console io.Writer) (*Node, e
 	}
 	n := &Node{Spec: self, cgroup: cgroup, cmd: cmd, done: make(chan struct{})}
 	go func() {
-		// How nspawn ended says nothing that the lab acts on: a node that is
-		// gone is gone, whether by power-off or by a kill.
+		// All that counts is whether the node shut down to come back: power-off
+		// and a kill leave it down.
 		_ = cmd.Wait()
+		n.reboot = cmd.ProcessState.ExitCode() == exitReboot
 		close(n.done)
 	}()
 	return n, nil
@@ -93,12 +99,22 @@ func mountRoot(d Dirs) error {
 	return nil
 }
 
+// exitReboot is how systemd-nspawn ends when the container rebooted and it runs
+// under somebody who can start it again (systemd-nspawn(1), EXIT STATUS).
+const exitReboot = 133
+
+// Rebooted tells, once the node is down, whether it went down to boot again.
+func (n *Node) Rebooted() bool {
+	<-n.done
+	return n.reboot
+}
+
 // Done is closed when the node is down: its leader and everything in it ended.
 func (n *Node) Done() <-chan struct{} { return n.done }
 
 // Leader is the process id of the node's systemd, in the caller's process
-// namespace. It fails while the node has none: before it booted, between the
-// two halves of a reboot, and after its end.
+// namespace. It fails while the node has none: before it booted, and after its
+// end.
 func (n *Node) Leader() (int, error) { return leaderOf(n.cmd.Process.Pid) }
 
 // leaderOf finds the child of the systemd-nspawn process pid that is process 1
@@ -139,8 +155,7 @@ func (n *Node) Kill(ctx context.Context) error {
 			return fmt.Errorf("kill node %q: %w", n.Name, err)
 		}
 	}
-	// nspawn would boot a node again that was killed in the middle of its
-	// own reboot, so it goes as well.
+	// A node that is being set up has no leader yet.
 	_ = n.cmd.Process.Kill()
 	select {
 	case <-n.done:

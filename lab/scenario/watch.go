@@ -10,6 +10,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/vmferry/vmferry/lab/node"
 )
 
 // Copy is one QEMU process: one copy of a guest, running or not.
@@ -114,11 +116,11 @@ func (w *Watch) meet(pid int, now time.Time) bool {
 	if err != nil {
 		return false
 	}
-	node := nodeOf(string(cgroup))
-	if node == "" {
+	where := nodeOf(string(cgroup))
+	if where == "" {
 		return false
 	}
-	w.copies = append(w.copies, Copy{Guest: guest, Node: node, PID: pid, Incoming: incoming, Seen: now})
+	w.copies = append(w.copies, Copy{Guest: guest, Node: where, PID: pid, Incoming: incoming, Seen: now})
 	return true
 }
 
@@ -151,10 +153,11 @@ func parseQEMU(cmdline []byte) (guest string, incoming, ok bool) {
 	return guest, incoming, guest != ""
 }
 
-// nodeOf tells the node from a process's cgroup, 0::/vmferry-lab/NODE/….
+// nodeOf tells the node from a process's cgroup, 0::/vmferry-lab-…/NODE/….
 func nodeOf(cgroup string) string {
 	for line := range strings.Lines(cgroup) {
-		if _, path, ok := strings.Cut(strings.TrimSpace(line), "/vmferry-lab/"); ok {
+		if _, path, ok := strings.Cut(strings.TrimSpace(line), "/"+node.CgroupPrefix); ok {
+			_, path, _ = strings.Cut(path, "/")
 			name, _, _ := strings.Cut(path, "/")
 			return name
 		}

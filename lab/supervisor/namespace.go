@@ -1,6 +1,8 @@
 package supervisor
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -10,14 +12,20 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/vmferry/vmferry/lab/node"
 )
 
 // The lab mounts its own view of the cgroup2 hierarchy, because a machine may
 // have it elsewhere or (with cgroup v1) use it for little.
-const (
-	cgroupRoot = "/sys/fs/cgroup"
-	cgroupName = "vmferry-lab"
-)
+const cgroupRoot = "/sys/fs/cgroup"
+
+// cgroupName is the lab's own cgroup, below which each node has one: two labs
+// in two folders share nothing.
+func cgroupName(dir string) string {
+	sum := sha256.Sum256([]byte(dir))
+	return node.CgroupPrefix + hex.EncodeToString(sum[:4])
+}
 
 // prepareNamespaces turns fresh namespaces into the lab's: own mounts that do
 // not propagate, a /proc and /sys that show what is in here, and the bridge.
@@ -89,7 +97,7 @@ func removeCgroups(dir string) (err error) {
 	}
 	defer func() { err = errors.Join(err, unix.Unmount(mount, unix.MNT_DETACH)) }()
 	var groups []string
-	top := filepath.Join(mount, cgroupName)
+	top := filepath.Join(mount, cgroupName(dir))
 	err = filepath.WalkDir(top, func(path string, entry fs.DirEntry, err error) error {
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil

@@ -39,8 +39,8 @@ type Reply struct {
 // State is what the supervisor knows of a node.
 type State struct {
 	Up     bool `json:"up"`
-	Leader int  `json:"leader,omitempty"` // process id in the lab's namespace; 0 while the node is down or between two boots
-	Boots  int  `json:"boots"`            // how often the lab powered it on
+	Leader int  `json:"leader,omitempty"` // process id in the lab's namespace; 0 while the node is down
+	Boots  int  `json:"boots"`            // how often it was booted
 }
 
 // FenceEvent is one power action that a cluster asked for.

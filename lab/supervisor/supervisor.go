@@ -53,6 +53,8 @@ type supervisor struct {
 	mu    sync.Mutex // guards what follows, and one power action at a time
 	nodes map[string]*node.Node
 	boots map[string]int
+	// ending is set when the lab goes: nothing boots any more.
+	ending bool
 
 	fenceMu sync.Mutex
 	fences  []FenceEvent
@@ -287,6 +289,12 @@ func (s *supervisor) on(name string) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return s.boot(spec)
+}
+
+// boot boots a node unless it is up. The caller holds the lock.
+func (s *supervisor) boot(spec node.Spec) error {
+	name := spec.Name
 	if n := s.nodes[name]; n != nil && !ended(n) {
 		return nil
 	}
@@ -295,14 +303,31 @@ func (s *supervisor) on(name string) error {
 		return err
 	}
 	defer console.Close()
-	n, err := node.Boot(spec, s.dirs(spec), bridge, filepath.Join(cgroupRoot, cgroupName, name), console)
+	n, err := node.Boot(spec, s.dirs(spec), bridge, filepath.Join(cgroupRoot, cgroupName(s.cfg.Dir), name), console)
 	if err != nil {
 		return err
 	}
 	s.nodes[name] = n
 	s.boots[name]++
 	s.log.WithField("node", name).Info("booting")
+	go s.again(n)
 	return nil
+}
+
+// again boots a node that went down in order to come back, unless somebody
+// has used the power switch meanwhile.
+func (s *supervisor) again(n *node.Node) {
+	if !n.Rebooted() {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ending || s.nodes[n.Name] != n {
+		return
+	}
+	if err := s.boot(n.Spec); err != nil {
+		s.log.WithError(err).WithField("node", n.Name).Error("could not boot it again")
+	}
 }
 
 func (s *supervisor) off(name string) error {
@@ -320,6 +345,7 @@ func (s *supervisor) off(name string) error {
 	if err := n.Kill(ctx); err != nil {
 		return err
 	}
+	delete(s.nodes, name)
 	s.log.WithField("node", name).Info("killed")
 	return nil
 }
@@ -327,6 +353,9 @@ func (s *supervisor) off(name string) error {
 // end kills what still runs, so that the cgroups are empty before the
 // namespace goes.
 func (s *supervisor) end() {
+	s.mu.Lock()
+	s.ending = true
+	s.mu.Unlock()
 	for _, spec := range s.cfg.Nodes {
 		if err := s.off(spec.Name); err != nil {
 			s.log.WithError(err).Warn("could not end a node; the end of the namespace will")

@@ -1,0 +1,141 @@
+package lab_test
+
+import (
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// An operator's three in the morning: what is wrong, what the agent must
+// answer (OCF exit code), and words that its one line of reason must hold.
+func testBadInput(t *testing.T, b bench) {
+	const good = "/shared/guests/vm1.xml"
+	for _, test := range []struct {
+		name   string
+		action string
+		params string // NAME=VALUE, separated by spaces
+		codes  []int
+		words  string // a regular expression
+	}{
+		{"no config", "start", "", []int{6}, "config"},
+		{"missing XML", "start", "config=/shared/guests/none.xml", []int{5, 6}, "none.xml"},
+		{"malformed XML", "start", "config=/etc/hostname", []int{5, 6}, "/etc/hostname"},
+		{"unreadable folder", "validate-all", "config=/shared/guests", []int{5, 6}, "/shared/guests"},
+		{"wrong URI", "start", "config=" + good + " hypervisor=nonsense", []int{5, 6}, "nonsense"},
+		{"unknown driver", "start", "config=" + good + " hypervisor=vmware:///system", []int{5, 6}, "vmware"},
+		{"unknown transport", "validate-all", "config=" + good + " migration_transport=pigeon", []int{2, 6}, "pigeon"},
+		{"unreachable peer", "migrate_to", "config=" + good + " hypervisor=qemu:///system migration_transport=tcp CRM_meta_migrate_target=node9 CRM_meta_timeout=20000", []int{1, 7}, "."},
+		{"no target", "migrate_to", "config=" + good + " hypervisor=qemu:///system", []int{1, 2, 6, 7}, "."},
+		{"unknown action", "dance", "config=" + good, []int{3}, "dance"},
+		{"not running", "monitor", "config=" + good + " hypervisor=qemu:///system", []int{7}, ""},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			args := []string{"shell", "node1", "env", "OCF_ROOT=/usr/lib/ocf", "OCF_RESOURCE_INSTANCE=bad", "OCF_RA_VERSION_MAJOR=1", "OCF_RA_VERSION_MINOR=1"}
+			for param := range strings.FieldsSeq(test.params) {
+				args = append(args, "OCF_RESKEY_"+param)
+			}
+			before := b.run(t, "shell", "node1", "virsh", "list", "--all", "--uuid")
+			out, code := b.try(t, append(args, agentFile, test.action)...)
+			if !contains(test.codes, code) {
+				t.Errorf("exit code %d, want one of %v\n%s", code, test.codes, out)
+			}
+			checkReason(t, out, test.words)
+			if after := b.run(t, "shell", "node1", "virsh", "list", "--all", "--uuid"); after != before {
+				t.Errorf("it changed the node's domains from %q to %q", before, after)
+			}
+		})
+	}
+}
+
+// checkReason wants exactly one ocf-exit-reason that matches words, or no
+// requirement where words is empty.
+func checkReason(t *testing.T, out, words string) {
+	t.Helper()
+	if words == "" {
+		return
+	}
+	var reasons []string
+	for line := range strings.Lines(out) {
+		if reason, ok := strings.CutPrefix(line, "ocf-exit-reason:"); ok {
+			reasons = append(reasons, reason)
+		}
+	}
+	if len(reasons) != 1 || !regexp.MustCompile(words).MatchString(reasons[0]) {
+		t.Errorf("want one reason that matches %q, got %q\n%s", words, reasons, out)
+	}
+}
+
+func contains(codes []int, code int) bool {
+	for _, c := range codes {
+		if c == code {
+			return true
+		}
+	}
+	return false
+}
+
+// testAgentSwap is how people will try vmferry: a cluster that runs guests
+// with VirtualDomain gets another agent name, and no guest notices.
+func testAgentSwap(t *testing.T, b bench) {
+	cib := func(args ...string) string { return b.run(t, append([]string{"shell", "node1"}, args...)...) }
+	const primitive = `<primitive id="vm1" class="ocf" provider="heartbeat" type="VirtualDomain">
+  <instance_attributes id="vm1-params">
+    <nvpair id="vm1-config" name="config" value="/shared/guests/vm1.xml"/>
+    <nvpair id="vm1-hypervisor" name="hypervisor" value="qemu:///system"/>
+    <nvpair id="vm1-transport" name="migration_transport" value="tcp"/>
+  </instance_attributes>
+  <meta_attributes id="vm1-meta"><nvpair id="vm1-migrate" name="allow-migrate" value="true"/></meta_attributes>
+  <operations>
+    <op id="vm1-start" name="start" interval="0s" timeout="90s"/>
+    <op id="vm1-stop" name="stop" interval="0s" timeout="90s"/>
+    <op id="vm1-monitor" name="monitor" interval="10s" timeout="30s"/>
+  </operations>
+</primitive>`
+	cib("cibadmin", "--create", "--scope=resources", "--xml-text="+primitive)
+	cib("crm_resource", "--wait", "--timeout=60")
+	pid := qemuPID(t, b)
+
+	cib("crm_attribute", "--name=maintenance-mode", "--update=true")
+	ours := strings.NewReplacer(`provider="heartbeat"`, `provider="vmferry"`, `type="VirtualDomain"`, `type="Domain"`).Replace(primitive)
+	cib("cibadmin", "--replace", "--scope=resources", "--xml-text="+strings.Replace(cib("cibadmin", "--query", "--scope=resources"), section(t, cib("cibadmin", "--query", "--scope=resources")), ours, 1))
+	cib("crm_resource", "--refresh", "--resource=vm1")
+	cib("crm_resource", "--wait", "--timeout=60")
+	cib("crm_attribute", "--name=maintenance-mode", "--delete")
+	cib("crm_resource", "--wait", "--timeout=60")
+
+	if after := qemuPID(t, b); after != pid {
+		t.Errorf("the guest was process %q before the swap and is %q after it", pid, after)
+	}
+	if out := cib("crm_mon", "--one-shot"); !regexp.MustCompile(`vm1\s+\(ocf:vmferry:Domain\):\s+Started`).MatchString(out) {
+		t.Errorf("Pacemaker does not run vm1 with the new agent:\n%s", out)
+	}
+	cib("crm_resource", "--resource=vm1", "--meta", "--set-parameter=target-role", "--parameter-value=Stopped")
+	cib("crm_resource", "--wait", "--timeout=60")
+	if out := qemuPID(t, b); out != "" {
+		t.Errorf("the guest still runs as %q after it was stopped", out)
+	}
+	cib("cibadmin", "--delete-all", "--force", "--xpath=//primitive[@id='vm1']")
+}
+
+// section finds the text of vm1's primitive in the resources section.
+func section(t *testing.T, resources string) string {
+	t.Helper()
+	found := regexp.MustCompile(`(?s)<primitive[^>]*id="vm1".*?</primitive>`).FindString(resources)
+	if found == "" {
+		t.Fatalf("vm1 is not among the resources:\n%s", resources)
+	}
+	return found
+}
+
+// qemuPID is the process that runs vm1: its node and process id there, or
+// nothing.
+func qemuPID(t *testing.T, b bench) string {
+	t.Helper()
+	for i, node := range []string{"node1", "node2"} {
+		if out, code := b.try(t, "shell", node, "cat", "/run/libvirt/qemu/vm1.pid"); code == 0 {
+			return strconv.Itoa(i+1) + ":" + strings.TrimSpace(out)
+		}
+	}
+	return ""
+}

@@ -1,0 +1,103 @@
+package cluster
+
+import (
+	"bytes"
+	"context"
+	"encoding/xml"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+const twoNodes = `<pacemaker-result api-version="2.38" request="crm_mon">
+  <summary><current_dc present="true" version="3.0.0" name="node1" id="1" with_quorum="true"/></summary>
+  <nodes>
+    <node name="node1" id="1" online="true" standby="false" unclean="false" pending="false" type="member"/>
+    <node name="node2" id="2" online="true" standby="true" unclean="false" pending="false" type="member"/>
+  </nodes>
+  <resources>
+    <resource id="vm1" resource_agent="ocf:vmferry:Domain" role="Started" active="true" blocked="false" failed="false">
+      <node name="node1" id="1" cached="true"/>
+    </resource>
+  </resources>
+</pacemaker-result>`
+
+func TestParseMonitor(t *testing.T) {
+	m, err := parseMonitor([]byte(twoNodes))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !m.Ready("node1") {
+		t.Error("node1 is a member")
+	}
+	for _, name := range []string{"node2", "node3"} {
+		if m.Ready(name) {
+			t.Errorf("%s is not a full member", name)
+		}
+	}
+	vm := m.Resources["vm1"]
+	if vm.Agent != Ours.String() || vm.Role != "Started" || !slices.Equal(vm.On, []string{"node1"}) {
+		t.Errorf("got %+v", vm)
+	}
+	for _, change := range []string{`present="true"`, `with_quorum="true"`} {
+		m, err := parseMonitor([]byte(strings.Replace(twoNodes, change, strings.Replace(change, "true", "false", 1), 1)))
+		if err != nil || m.Ready("node1") {
+			t.Errorf("ready without %s: %v", change, err)
+		}
+	}
+	if _, err := parseMonitor([]byte("crm_mon: Connection to cluster failed")); err == nil {
+		t.Error("took a complaint for an answer")
+	}
+}
+
+func FuzzParseMonitor(f *testing.F) {
+	f.Add([]byte(twoNodes))
+	f.Add([]byte("<a>"))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		if m, err := parseMonitor(text); err == nil && m.Nodes == nil {
+			t.Error("no error and no answer")
+		}
+	})
+}
+
+// Only the agent's name may differ between what the two agents are given.
+func TestConfigurationIsTheSameForBothAgents(t *testing.T) {
+	render := func(a Agent) string {
+		var b bytes.Buffer
+		if err := configuration.Execute(&b, struct {
+			Agent  Agent
+			Guests []Guest
+			Node   string
+		}{a, []Guest{{"vm1", `/shared/"a&b".xml`}, {"vm2", "/shared/vm2.xml"}}, "node1"}); err != nil {
+			t.Fatal(err)
+		}
+		return b.String()
+	}
+	ours, peer := render(Ours), render(VirtualDomain)
+	ours = strings.NewReplacer(`provider="vmferry"`, `provider="heartbeat"`, `type="Domain"`, `type="VirtualDomain"`).Replace(ours)
+	if ours != peer {
+		t.Error("the agents are given different parameters")
+	}
+	if err := xml.Unmarshal([]byte(peer), new(struct{ XMLName xml.Name })); err != nil {
+		t.Errorf("not XML: %v", err)
+	}
+	if !strings.Contains(peer, "a&amp;b") {
+		t.Error("a path was not escaped")
+	}
+}
+
+func TestAwaitSaysWhatItWaitedFor(t *testing.T) {
+	patience := errors.New("nobody came")
+	why := errors.New("the door is shut")
+	ctx, cancel := context.WithTimeoutCause(context.Background(), time.Millisecond, patience)
+	defer cancel()
+	err := Await(ctx, "visitors", func(context.Context) (bool, error) { return false, why })
+	if !errors.Is(err, patience) || !errors.Is(err, why) || !strings.Contains(err.Error(), "visitors") {
+		t.Errorf("got %v", err)
+	}
+	if err := Await(context.Background(), "nothing", func(context.Context) (bool, error) { return true, nil }); err != nil {
+		t.Errorf("got %v", err)
+	}
+}

@@ -1,0 +1,105 @@
+package fence
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"encoding/xml"
+	"net"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/vmferry/vmferry/lab/supervisor"
+)
+
+// powerSwitch answers every request at a socket as a supervisor with two
+// nodes would, node2 being off, and tells what it was asked.
+func powerSwitch(t *testing.T) (socket string, asked func() []supervisor.Request) {
+	t.Helper()
+	socket = filepath.Join(t.TempDir(), "switch")
+	l, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var requests []supervisor.Request
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			var req supervisor.Request
+			reply := supervisor.Reply{Nodes: map[string]supervisor.State{"node1": {Up: true}, "node2": {}}}
+			if json.NewDecoder(conn).Decode(&req) == nil {
+				requests = append(requests, req)
+			}
+			if req.Node == "stuck" {
+				reply = supervisor.Reply{Error: "node \"stuck\" still has processes"}
+			}
+			_ = json.NewEncoder(conn).Encode(reply)
+			conn.Close()
+		}
+	}()
+	stop := func() { l.Close(); <-done }
+	t.Cleanup(stop)
+	return socket, func() []supervisor.Request { stop(); return requests }
+}
+
+func TestActions(t *testing.T) {
+	for _, test := range []struct {
+		name  string
+		args  string
+		stdin string
+		code  int
+		op    supervisor.Op // that reached the switch
+		node  string
+	}{
+		{"reboot is the default", "", "plug=node2\n", exitOK, supervisor.OpReboot, "node2"},
+		{"off", "", "# comment\naction=off\nport=node2\nnodename=node2\n", exitOK, supervisor.OpOff, "node2"},
+		{"on", "-o on -n node1", "", exitOK, supervisor.OpOn, "node1"},
+		{"no node", "", "action=off\n", exitBad, "", ""},
+		{"not proven off", "", "action=off\nplug=stuck\n", exitBad, supervisor.OpOff, "stuck"},
+		{"status of one that is on", "", "action=status\nplug=node1\n", exitOK, supervisor.OpStatus, ""},
+		{"status of one that is off", "", "action=status\nplug=node2\n", exitOff, supervisor.OpStatus, ""},
+		{"status of a stranger", "", "action=status\nplug=node9\n", exitBad, supervisor.OpStatus, ""},
+		{"monitor", "", "action=monitor\n", exitOK, supervisor.OpStatus, ""},
+		{"unknown action", "", "action=stop\nplug=node1\n", exitBad, "", ""},
+		{"metadata", "-o metadata", "", exitOK, "", ""},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			socket, asked := powerSwitch(t)
+			var out, complaint bytes.Buffer
+			code := Main(context.Background(), socket, strings.Fields(test.args), strings.NewReader(test.stdin), &out, &complaint)
+			if code != test.code {
+				t.Errorf("exit code %d, want %d: %s", code, test.code, complaint.String())
+			}
+			if code == exitBad && strings.Count(complaint.String(), "\n") != 1 {
+				t.Errorf("want one line of complaint, got %q", complaint.String())
+			}
+			got := asked()
+			if test.op == "" && len(got) > 0 || test.op != "" && (len(got) != 1 || got[0].Op != test.op || got[0].Node != test.node) {
+				t.Errorf("the switch was asked %+v", got)
+			}
+		})
+	}
+}
+
+func TestSwitchOutOfReachIsAFailure(t *testing.T) {
+	var out, complaint bytes.Buffer
+	code := Main(context.Background(), filepath.Join(t.TempDir(), "none"), nil, strings.NewReader("plug=node1\n"), &out, &complaint)
+	if code != exitBad {
+		t.Errorf("exit code %d: a fence that could not be carried out", code)
+	}
+}
+
+func TestMetadataIsXML(t *testing.T) {
+	var doc struct {
+		Name string `xml:"name,attr"`
+	}
+	if err := xml.Unmarshal([]byte(metadata), &doc); err != nil || doc.Name != "fence_lab" {
+		t.Errorf("%q, %v", doc.Name, err)
+	}
+}

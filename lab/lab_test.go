@@ -1,0 +1,275 @@
+package lab_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/vmferry/vmferry/lab"
+	"github.com/vmferry/vmferry/lab/report"
+)
+
+// bench is the program under test and where it keeps its lab.
+type bench struct {
+	program string
+	dir     string
+}
+
+// newBench finds the program, or skips the test where a lab cannot be. In
+// continuous integration a lab must be possible.
+func newBench(t *testing.T) bench {
+	t.Helper()
+	refuse := t.Skipf
+	if os.Getenv("CI") == "true" {
+		refuse = t.Fatalf
+	}
+	if err := lab.CheckHost(); err != nil {
+		refuse("no lab here: %v", err)
+	}
+	program := os.Getenv("VMFERRY_LAB")
+	if program == "" {
+		refuse("VMFERRY_LAB does not name the vmferry-lab program: run `make lab-test`")
+	}
+	return bench{program: program, dir: filepath.Join(t.TempDir(), "lab")}
+}
+
+func (b bench) command(ctx context.Context, args ...string) *exec.Cmd {
+	return exec.CommandContext(ctx, b.program, append([]string{"--dir", b.dir}, args...)...)
+}
+
+// run runs one vmferry-lab command, which must succeed, and returns its output.
+func (b bench) run(t *testing.T, args ...string) string {
+	t.Helper()
+	out, code := b.try(t, args...)
+	if code != 0 {
+		t.Fatalf("vmferry-lab %q: exit code %d\n%s", args, code, out)
+	}
+	return out
+}
+
+// try is run for commands that may fail: standard output and error together,
+// and the exit code.
+func (b bench) try(t *testing.T, args ...string) (string, int) {
+	t.Helper()
+	out, err := b.command(t.Context(), args...).CombinedOutput()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		t.Fatalf("vmferry-lab %q: %v", args, err)
+	}
+	if exit != nil {
+		return string(out), exit.ExitCode()
+	}
+	return string(out), 0
+}
+
+// TestLab walks through the life of one lab; booting one for each part would
+// take longer than all parts together.
+func TestLab(t *testing.T) {
+	b := newBench(t)
+	before := footprint(t)
+	t.Cleanup(func() {
+		if out, err := b.command(context.Background(), "down").CombinedOutput(); err != nil {
+			t.Errorf("vmferry-lab down: %v\n%s", err, out)
+		}
+	})
+	b.run(t, "up")
+	for _, part := range []struct {
+		name string
+		test func(*testing.T, bench)
+	}{
+		{"demo", testDemo},
+		{"ocf-tester", testOCFTester},
+		{"agent swap", testAgentSwap},
+		{"bad input", testBadInput},
+	} {
+		if !t.Run(part.name, func(t *testing.T) { part.test(t, b) }) {
+			t.Log(b.diagnosis(t))
+			return
+		}
+	}
+	b.run(t, "down")
+	compareFootprints(t, before, footprint(t))
+}
+
+// diagnosis is what helps to understand a failure afterwards.
+func (b bench) diagnosis(t *testing.T) string {
+	var all strings.Builder
+	for _, node := range lab.Nodes {
+		for _, command := range [][]string{
+			{"crm_mon", "--one-shot", "--inactive"},
+			{"journalctl", "--boot", "--no-pager", "--lines=60", "--priority=notice"},
+		} {
+			out, _ := b.try(t, append([]string{"shell", node.Name}, command...)...)
+			all.WriteString(node.Name + ": " + strings.Join(command, " ") + "\n" + out + "\n")
+		}
+	}
+	return all.String()
+}
+
+// testDemo is the main job: what make demo shows must hold.
+func testDemo(t *testing.T, b bench) {
+	out := t.TempDir()
+	t.Log(b.run(t, "demo", "--out", out))
+	f, err := os.Open(filepath.Join(out, "report.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	rep, err := report.ReadJSON(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(filepath.Join(out, "report.html")); err != nil {
+		t.Error(err)
+	}
+	worst := map[string]float64{} // UDP blackout of the graceful shutdown, by agent
+	for _, s := range rep.Scenarios {
+		if s.Name == report.GracefulShutdown {
+			for _, g := range s.Guests {
+				worst[s.Agent] = max(worst[s.Agent], g.UDP.BlackoutMS)
+			}
+		}
+		if s.Agent != report.Ours {
+			continue
+		}
+		if !s.Passed {
+			t.Errorf("%s did not pass: %s", s.Name, strings.Join(s.Failures, "; "))
+		}
+		for _, g := range s.Guests {
+			checkGuest(t, s, g)
+		}
+	}
+	if len(rep.Scenarios) != 4 {
+		t.Errorf("%d scenarios ran, want 4", len(rep.Scenarios))
+	}
+	if worst[report.Ours] > worst[report.Peer] {
+		t.Errorf("the worst UDP blackout is %.0f ms with vmferry and %.0f ms with VirtualDomain", worst[report.Ours], worst[report.Peer])
+	}
+}
+
+// checkGuest checks what a client and a guest must never see with our agent.
+func checkGuest(t *testing.T, s report.Scenario, g report.Guest) {
+	t.Helper()
+	switch s.Name {
+	case report.GracefulShutdown:
+		if g.How != report.Live || !g.BootIDKept {
+			t.Errorf("%s: guest %s was moved %s", s.Name, g.Guest, g.How)
+		}
+		if g.TCP.Resets > 0 {
+			t.Errorf("%s: guest %s: %d TCP connections were reset", s.Name, g.Guest, g.TCP.Resets)
+		}
+		if g.PauseMS == nil {
+			t.Errorf("%s: guest %s: nobody saw it pause and go on", s.Name, g.Guest)
+		}
+	case report.Crash:
+		if g.How != report.Cold || g.Boots == nil || *g.Boots != 1 {
+			t.Errorf("%s: guest %s was moved %s and booted %v times", s.Name, g.Guest, g.How, g.Boots)
+		}
+	}
+	if g.UDP.Open || g.TCP.Open {
+		t.Errorf("%s: guest %s did not answer at the end", s.Name, g.Guest)
+	}
+}
+
+const agentFile = "/usr/lib/ocf/resource.d/vmferry/Domain"
+
+// testOCFTester runs the peers' own conformance test.
+func testOCFTester(t *testing.T, b bench) {
+	out, code := b.try(t, "shell", "node1", "ocf-tester", "-n", "vm1",
+		"-o", "config=/shared/guests/vm1.xml", "-o", "hypervisor=qemu:///system", agentFile)
+	if code != 0 || !strings.Contains(out, "passed all tests") {
+		t.Errorf("ocf-tester: exit code %d\n%s", code, out)
+	}
+	if out, code := b.try(t, "shell", "node1", "crm_resource", "--show-metadata", "ocf:vmferry:Domain"); code != 0 {
+		t.Errorf("crm_resource --show-metadata: exit code %d\n%s", code, out)
+	}
+}
+
+// compareFootprints fails the test for everything that is there afterwards
+// and was not before.
+func compareFootprints(t *testing.T, before, after []string) {
+	t.Helper()
+	for _, thing := range after {
+		if !slices.Contains(before, thing) {
+			t.Errorf("the lab left %s behind", thing)
+		}
+	}
+}
+
+// footprint lists what a lab could leave on a machine: processes of the lab's
+// programs, mounts, links, cgroups.
+func footprint(t *testing.T) []string {
+	t.Helper()
+	var things []string
+	processes, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range processes {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			continue
+		}
+		words := bytes.Split(text, []byte{0})
+		name := filepath.Base(string(words[0]))
+		if slices.Contains([]string{"systemd-nspawn", "mmdebstrap", "vmferry-lab", "blackout", "qemu-system-x86_64", "nsenter"}, name) {
+			things = append(things, "process "+path+" "+name)
+		}
+	}
+	mounts, err := os.ReadFile("/proc/self/mounts")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(mounts)) {
+		things = append(things, "mount "+line)
+	}
+	for _, pattern := range []string{"/sys/class/net/*", "/sys/fs/cgroup/*lab*", "/sys/fs/cgroup/unified/*lab*", "/run/netns/*", "/run/systemd/nspawn/*/*", lab.DefaultCache + "/*.part"} {
+		paths, err := filepath.Glob(pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		things = append(things, paths...)
+	}
+	return things
+}
+
+// TestLabInterrupted interrupts `up` at many moments; nothing may stay, and
+// the next `up` and `down` must work.
+func TestLabInterrupted(t *testing.T) {
+	b := newBench(t)
+	before := footprint(t)
+	for _, interruption := range []struct {
+		signal syscall.Signal
+		after  time.Duration
+	}{
+		{syscall.SIGINT, 50 * time.Millisecond},
+		{syscall.SIGINT, 500 * time.Millisecond},
+		{syscall.SIGTERM, 2 * time.Second},
+		{syscall.SIGKILL, 300 * time.Millisecond},
+		{syscall.SIGKILL, 3 * time.Second},
+	} {
+		cmd := b.command(t.Context(), "up")
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		timer := time.AfterFunc(interruption.after, func() { _ = cmd.Process.Signal(interruption.signal) })
+		_ = cmd.Wait()
+		timer.Stop()
+		if interruption.signal == syscall.SIGKILL {
+			b.run(t, "down") // nobody can clean up after being killed
+		}
+		compareFootprints(t, before, footprint(t))
+		if entries, err := os.ReadDir(b.dir); err == nil {
+			t.Errorf("%v after %v: the lab's folder is still there with %d entries", interruption.signal, interruption.after, len(entries))
+			b.run(t, "down")
+		}
+	}
+}

@@ -1,0 +1,111 @@
+package scenario
+
+import (
+	"testing"
+	"time"
+)
+
+// clock is the time line of these tests: tenths of a second.
+func clock(tenths int) time.Time {
+	return time.Unix(1000, 0).Add(time.Duration(tenths) * 100 * time.Millisecond)
+}
+
+func qemuCopy(node string, seen, gone int) Copy {
+	c := Copy{Guest: "vm1", Node: node, Seen: clock(seen)}
+	if gone > 0 {
+		c.Gone = clock(gone)
+	}
+	return c
+}
+
+func event(at int, node, name string) QEMUEvent {
+	return QEMUEvent{At: clock(at), Node: node, Guest: "vm1", Name: name}
+}
+
+func TestMaxExecuting(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		copies []Copy
+		events []QEMUEvent
+		want   int
+	}{
+		{"never started", nil, nil, 0},
+		{"one, no event was seen", []Copy{qemuCopy("node1", 0, 0)}, nil, 1},
+		{
+			// node1 |==========STOP      exit
+			// node2      incoming  RESUME====
+			"live migration",
+			[]Copy{qemuCopy("node1", 0, 60), qemuCopy("node2", 20, 0)},
+			[]QEMUEvent{event(1, "node1", "RESUME"), event(50, "node1", "STOP"), event(51, "node2", "RESUME")},
+			1,
+		},
+		{
+			"resumed before the source stopped",
+			[]Copy{qemuCopy("node1", 0, 60), qemuCopy("node2", 20, 0)},
+			[]QEMUEvent{event(1, "node1", "RESUME"), event(49, "node2", "RESUME"), event(50, "node1", "STOP")},
+			2,
+		},
+		{
+			"source resumed by mistake afterwards",
+			[]Copy{qemuCopy("node1", 0, 0), qemuCopy("node2", 20, 0)},
+			[]QEMUEvent{event(1, "node1", "RESUME"), event(50, "node1", "STOP"), event(51, "node2", "RESUME"), event(70, "node1", "RESUME")},
+			2,
+		},
+		{
+			"two cold starts",
+			[]Copy{qemuCopy("node1", 0, 0), qemuCopy("node2", 20, 0)},
+			[]QEMUEvent{event(1, "node1", "RESUME"), event(21, "node2", "RESUME")},
+			2,
+		},
+		{
+			"killed, then started elsewhere",
+			[]Copy{qemuCopy("node2", 0, 30), qemuCopy("node1", 90, 0)},
+			[]QEMUEvent{event(1, "node2", "RESUME"), event(92, "node1", "RESUME")},
+			1,
+		},
+		{
+			"two processes of which nothing is known",
+			[]Copy{qemuCopy("node1", 0, 0), qemuCopy("node2", 20, 0)},
+			nil,
+			2,
+		},
+		{
+			"the listener came after the start",
+			[]Copy{qemuCopy("node1", 0, 60), qemuCopy("node2", 20, 0)},
+			[]QEMUEvent{event(50, "node1", "STOP"), event(51, "node2", "RESUME")},
+			1,
+		},
+		{
+			"events of an earlier life of the guest on the same node",
+			[]Copy{qemuCopy("node1", 0, 30), qemuCopy("node1", 100, 0)},
+			[]QEMUEvent{event(1, "node1", "RESUME"), event(101, "node1", "RESUME")},
+			1,
+		},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			if got := maxExecuting("vm1", test.copies, test.events); got != test.want {
+				t.Errorf("got %d, want %d", got, test.want)
+			}
+			if got := maxExecuting("vm2", test.copies, test.events); got != 0 {
+				t.Errorf("another guest: got %d, want 0", got)
+			}
+		})
+	}
+}
+
+func TestPauseOf(t *testing.T) {
+	events := []QEMUEvent{
+		event(10, "node1", "STOP"), event(11, "node1", "RESUME"), // an attempt that failed
+		event(50, "node1", "STOP"), event(52, "node2", "RESUME"),
+	}
+	stop, resume, ok := pauseOf("vm1", "node1", "node2", events)
+	if !ok || resume.Sub(stop) != 200*time.Millisecond {
+		t.Errorf("got %v, %v", resume.Sub(stop), ok)
+	}
+	if _, _, ok := pauseOf("vm1", "node1", "node2", events[:3]); ok {
+		t.Error("a pause without an end")
+	}
+	if _, _, ok := pauseOf("vm2", "node1", "node2", events); ok {
+		t.Error("another guest's pause")
+	}
+}
