@@ -1,0 +1,222 @@
+package report
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+)
+
+// figure is one number of one agent in one scenario, as people read it.
+type figure struct {
+	value float64
+	text  string
+}
+
+// metric is one thing that two agents are compared by; less is better. A
+// figure is nil where nothing was measured.
+type metric struct {
+	label      string
+	ours, peer *figure
+}
+
+// ratio is ours over the peer's; false where there is none.
+func (m metric) ratio() (float64, bool) {
+	if m.ours == nil || m.peer == nil || m.peer.value <= 0 {
+		return 0, false
+	}
+	return m.ours.value / m.peer.value, true
+}
+
+// ratioText is the ratio as "0.48×", or none.
+func (m metric) ratioText() string {
+	if r, ok := m.ratio(); ok {
+		return fmt.Sprintf("%.2f×", r)
+	}
+	return none
+}
+
+// names are the scenarios' names, each once, in the order in which they ran.
+func (r *Report) names() []string {
+	var out []string
+	for _, s := range r.Scenarios {
+		if !slices.Contains(out, s.Name) {
+			out = append(out, s.Name)
+		}
+	}
+	return out
+}
+
+// runs are the scenarios of that name, of any agent.
+func (r *Report) runs(name string) []*Scenario {
+	var out []*Scenario
+	for i := range r.Scenarios {
+		if r.Scenarios[i].Name == name {
+			out = append(out, &r.Scenarios[i])
+		}
+	}
+	return out
+}
+
+// compare holds the two agents' runs of one scenario against each other.
+func (r *Report) compare(name string) []metric {
+	var ours, peer []*Scenario
+	for _, s := range r.runs(name) {
+		switch s.Agent {
+		case Ours:
+			ours = append(ours, s)
+		case Peer:
+			peer = append(peer, s)
+		}
+	}
+	var out []metric
+	for _, m := range measures {
+		row := metric{m.label, m.of(ours), m.of(peer)}
+		if row.ours != nil || row.peer != nil {
+			out = append(out, row)
+		}
+	}
+	return out
+}
+
+// measure makes one figure of all runs of one scenario by one agent.
+type measure struct {
+	label string
+	of    func([]*Scenario) *figure
+}
+
+// measures are in the order of the page's table; the first one is the one that
+// the terminal's last lines show.
+var measures = []measure{
+	{"worst UDP blackout", func(runs []*Scenario) *figure {
+		return worst(runs, func(g Guest) (float64, bool, bool) {
+			if g.UDP == nil {
+				return 0, false, false
+			}
+			return g.UDP.BlackoutMS, g.UDP.Open, true
+		})
+	}},
+	{"worst TCP blackout", func(runs []*Scenario) *figure {
+		return worst(runs, func(g Guest) (float64, bool, bool) {
+			if g.TCP == nil {
+				return 0, false, false
+			}
+			return g.TCP.BlackoutMS, g.TCP.Open, true
+		})
+	}},
+	{"longest pause", func(runs []*Scenario) *figure {
+		return worst(runs, func(g Guest) (float64, bool, bool) {
+			if g.PauseMS == nil {
+				return 0, false, false
+			}
+			return *g.PauseMS, false, true
+		})
+	}},
+	{"node empty after", drained},
+	{"datagrams lost", func(runs []*Scenario) *figure {
+		return total(runs, func(g Guest) (uint64, bool) {
+			if g.UDP == nil {
+				return 0, false
+			}
+			return g.UDP.LostOut + g.UDP.LostBack, true
+		})
+	}},
+	{"TCP connections reset", func(runs []*Scenario) *figure {
+		return total(runs, func(g Guest) (uint64, bool) {
+			if g.TCP == nil {
+				return 0, false
+			}
+			return g.TCP.Resets, true
+		})
+	}},
+	{"guests booted anew", func(runs []*Scenario) *figure {
+		return total(runs, func(g Guest) (uint64, bool) {
+			if g.BootIDKept {
+				return 0, true
+			}
+			return 1, true
+		})
+	}},
+	{"copies running at once", copies},
+}
+
+// worst is the largest duration in milliseconds that value tells of a guest.
+// value also tells whether it is a lower bound and whether there is one at all.
+func worst(runs []*Scenario, value func(Guest) (ms float64, open, known bool)) *figure {
+	var out *figure
+	for _, s := range runs {
+		for _, g := range s.Guests {
+			v, open, known := value(g)
+			if known && (out == nil || v > out.value) {
+				out = &figure{v, atLeast(duration(v), open)}
+			}
+		}
+	}
+	return out
+}
+
+// total adds up what value counts for each guest; nil where nothing was counted.
+func total(runs []*Scenario, value func(Guest) (n uint64, known bool)) *figure {
+	var sum uint64
+	counted := false
+	for _, s := range runs {
+		for _, g := range s.Guests {
+			if n, known := value(g); known {
+				sum, counted = sum+n, true
+			}
+		}
+	}
+	if !counted {
+		return nil
+	}
+	return &figure{float64(sum), strconv.FormatUint(sum, 10)}
+}
+
+// drained is the slowest drain.
+func drained(runs []*Scenario) *figure {
+	var out *figure
+	for _, s := range runs {
+		if s.DrainS != nil && (out == nil || *s.DrainS > out.value) {
+			out = &figure{*s.DrainS, seconds(*s.DrainS)}
+		}
+	}
+	return out
+}
+
+// copies is the largest number of copies.
+func copies(runs []*Scenario) *figure {
+	var out *figure
+	for _, s := range runs {
+		if v := float64(s.MaxRunningCopies); out == nil || v > out.value {
+			out = &figure{v, strconv.Itoa(s.MaxRunningCopies)}
+		}
+	}
+	return out
+}
+
+// headline is one line that says who did better in a scenario, such as
+// "crash: worst UDP blackout vmferry 9.1 s, VirtualDomain 15.4 s (0.59×)".
+func (r *Report) headline(name string) string {
+	m := metric{label: measures[0].label}
+	if c := r.compare(name); len(c) > 0 && c[0].label == m.label {
+		m = c[0]
+	}
+	text := func(f *figure) string {
+		if f == nil {
+			return "not measured"
+		}
+		return f.text
+	}
+	line := fmt.Sprintf("%s: %s %s %s, %s %s", plain(name), m.label, Ours, text(m.ours), Peer, text(m.peer))
+	if _, ok := m.ratio(); ok {
+		line += " (" + m.ratioText() + ")"
+	}
+	return line
+}
+
+// writeHeadlines writes the headline of every scenario.
+func (r *Report) writeHeadlines(w io.Writer) {
+	for _, name := range r.names() {
+		fmt.Fprintln(w, shorten(r.headline(name), maxWidth))
+	}
+}

@@ -1,0 +1,180 @@
+package report
+
+import (
+	"bytes"
+	"embed"
+	"fmt"
+	"html/template"
+	"path"
+	"strconv"
+	"time"
+)
+
+//go:embed assets
+var assets embed.FS
+
+// WriteHTML writes the report as one page that needs no other file, no network
+// and, but for the plots, no script. The file is replaced as a whole and is on
+// disk when WriteHTML returns; on an error the old one is still there.
+func (r *Report) WriteHTML(path string) error {
+	var b bytes.Buffer
+	if err := r.render(&b); err != nil {
+		return fmt.Errorf("render report %q: %w", path, err)
+	}
+	return replaceFile(path, b.Bytes())
+}
+
+// render fills the page's template. Names from outside go through
+// html/template; only our own style and script are trusted.
+func (r *Report) render(b *bytes.Buffer) error {
+	tmpl, err := template.New("page.html").Funcs(template.FuncMap{
+		"duration": duration,
+		"seconds":  seconds,
+		"boot":     bootWord,
+		"stamp":    stamp,
+		"copies":   copiesPhrase,
+		"pass":     passWord,
+	}).ParseFS(assets, "assets/page.html")
+	if err != nil {
+		return err
+	}
+	style, err := assets.ReadFile(path.Join("assets", "page.css"))
+	if err != nil {
+		return err
+	}
+	script, err := assets.ReadFile(path.Join("assets", "page.js"))
+	if err != nil {
+		return err
+	}
+	return tmpl.Execute(b, r.page(template.CSS(style), template.JS(script)))
+}
+
+// page is what the template shows.
+type page struct {
+	Style  template.CSS
+	Script template.JS
+	Commit string
+	Facts  []fact
+	Groups []group
+	Data   pageData
+}
+
+// fact is one line of the environment.
+type fact struct{ Name, Value string }
+
+// group is everything about one scenario.
+type group struct {
+	Name, About string
+	Head        comparison
+	Rows        []comparison
+	Runs        []run
+}
+
+// comparison is a metric with the lengths of its two bars, in percent.
+type comparison struct {
+	Label, Ours, Peer, Ratio string
+	OursBar, PeerBar         int
+	// Better and Worse tell who wins, neither when they are within 5 %.
+	Better, Worse bool
+}
+
+// run is one scenario with one agent. Figure is its place in the page's data.
+type run struct {
+	*Scenario
+	Figure string
+	Drawn  bool
+	Events []pageEvent
+}
+
+// pageEvent is one row of a run's list of events.
+type pageEvent struct {
+	Number           int
+	Time, Node, What string
+}
+
+// abouts explain the scenarios that this project knows.
+var abouts = map[string]string{
+	GracefulShutdown: "A node is told to shut down while its guests serve clients. 0 s is the shutdown command.",
+	Crash:            "A node dies without a word while its guests serve clients. 0 s is the kill.",
+}
+
+func (r *Report) page(style template.CSS, script template.JS) *page {
+	p := &page{Style: style, Script: script, Commit: r.Commit, Facts: r.Environment.facts(), Data: r.data(pageBudget)}
+	for i, name := range r.names() {
+		g := group{Name: name, About: abouts[name], Head: comparison{Label: measures[0].label, Ours: none, Peer: none, Ratio: none}}
+		for j, m := range r.compare(name) {
+			c := m.comparison()
+			if j == 0 && m.label == measures[0].label {
+				g.Head = c
+			}
+			g.Rows = append(g.Rows, c)
+		}
+		for j, s := range r.runs(name) {
+			g.Runs = append(g.Runs, run{s, fmt.Sprintf("%d-%d", i, j), len(s.lanes()) > 0, s.pageEvents()})
+		}
+		p.Groups = append(p.Groups, g)
+	}
+	return p
+}
+
+// facts are the environment's lines, without those that are empty.
+func (e Environment) facts() []fact {
+	accel := e.Accel
+	if accel == "tcg" {
+		accel = "tcg: guests were emulated"
+	}
+	all := []fact{
+		{"QEMU", e.QEMU}, {"libvirt", e.Libvirt}, {"Pacemaker", e.Pacemaker}, {"Corosync", e.Corosync},
+		{"kernel", e.Kernel}, {"cores", positive(e.Cores)}, {"acceleration", accel},
+		{"started", stamp(e.Started)}, {"finished", stamp(e.Finished)},
+	}
+	out := all[:0]
+	for _, f := range all {
+		if f.Value != "" {
+			out = append(out, f)
+		}
+	}
+	return out
+}
+
+func positive(n int) string {
+	if n <= 0 {
+		return ""
+	}
+	return strconv.Itoa(n)
+}
+
+// stamp writes an instant for people, in UTC.
+func stamp(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.UTC().Format("2006-01-02 15:04:05 UTC")
+}
+
+// comparison prepares a metric for the page.
+func (m metric) comparison() comparison {
+	c := comparison{Label: m.label, Ours: none, Peer: none, Ratio: m.ratioText()}
+	longest := 0.0
+	for _, f := range []*figure{m.ours, m.peer} {
+		if f != nil {
+			longest = max(longest, f.value)
+		}
+	}
+	bar := func(f *figure) (string, int) {
+		switch {
+		case f == nil:
+			return none, 0
+		case longest <= 0:
+			return f.text, 0
+		}
+		return f.text, int(100*f.value/longest + 0.5)
+	}
+	c.Ours, c.OursBar = bar(m.ours)
+	c.Peer, c.PeerBar = bar(m.peer)
+	if m.ours != nil && m.peer != nil {
+		c.Better = m.ours.value < 0.95*m.peer.value
+		c.Worse = m.peer.value < 0.95*m.ours.value
+	}
+	return c
+}
