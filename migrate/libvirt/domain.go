@@ -177,11 +177,21 @@ func (c *Conn) FreeMemory(ctx context.Context) (uint64, error) {
 	})
 }
 
-// CompareCPU tells whether the host can give a guest the processor that cpuXML
-// describes: a <cpu> element of a domain, or of a host's capabilities.
-func (c *Conn) CompareCPU(ctx context.Context, cpuXML string) (compatible bool, err error) {
+// Machine says in what kind of guest a processor is to be had.
+type Machine struct {
+	Arch     string // such as "x86_64"
+	Type     string // such as "pc-q35-10.0"
+	VirtType string // "kvm" or "qemu"
+}
+
+// CompareCPU tells whether the host's hypervisor can give such a guest the processor that
+// cpuXML describes: the <cpu> element of a domain whose mode is custom.
+//
+// Source: virConnectCompareHypervisorCPU. The older virConnectCompareCPU asks the
+// bare host, and calls guests incompatible for features that QEMU emulates.
+func (c *Conn) CompareCPU(ctx context.Context, m Machine, cpuXML string) (compatible bool, err error) {
 	return call(ctx, c, "compare CPU", "", func() (bool, error) {
-		result, err := c.lv.CompareCPU(cpuXML, 0)
+		result, err := c.lv.CompareHypervisorCPU("", m.Arch, m.Type, m.VirtType, cpuXML, 0)
 		return result == lv.CPU_COMPARE_IDENTICAL || result == lv.CPU_COMPARE_SUPERSET, err
 	})
 }

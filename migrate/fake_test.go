@@ -1,0 +1,217 @@
+package migrate
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/vmferry/vmferry/migrate/libvirt"
+)
+
+const (
+	guestUUID = "11111111-2222-3333-4444-555555555555"
+	sourceURI = "fake:///source"
+	targetURI = "fake:///target"
+	guestDoc  = `<domain type='qemu'><name>web</name><uuid>` + guestUUID + `</uuid><memory unit='KiB'>524288</memory>
+<os><type arch='x86_64' machine='pc-q35-10.0'>hvm</type></os>
+<devices><disk type='file' device='disk'><source file='/shared/web.img'/><target dev='vda'/></disk></devices></domain>`
+)
+
+func capsDoc(uuid string) string {
+	return `<capabilities><host><uuid>` + uuid + `</uuid></host><guest><os_type>hvm</os_type><arch name='x86_64'>
+<machine canonical='pc-q35-10.0'>q35</machine><machine>pc-q35-10.0</machine><domain type='qemu'/><domain type='kvm'/></arch></guest></capabilities>`
+}
+
+// fake is one end of a pair. What a test wants to go wrong it assigns.
+type fake struct {
+	mu       sync.Mutex
+	uri      string
+	status   libvirt.Status
+	fails    error // why it gives no answer, libvirt.ErrNoDomain for a guest that is not there
+	watchers []func(libvirt.Event)
+	job      libvirt.JobStats
+	aborted  chan struct{}
+	closed   int
+	limits   []time.Duration
+	polls    int
+	resumes  int
+
+	xml, caps string
+	free      uint64
+	visible   libvirt.Visible
+	cpu       bool
+
+	connect, watch, setLimit error
+	migrate                  func(ctx context.Context) error
+}
+
+func runs(reason string) libvirt.Status {
+	return libvirt.Status{State: libvirt.Running, Reason: reason, UUID: guestUUID, ID: 1}
+}
+
+func stopped(reason string) libvirt.Status {
+	return libvirt.Status{State: libvirt.Paused, Reason: reason, UUID: guestUUID, ID: 1}
+}
+
+// is sets what the end answers from now on.
+func (f *fake) is(s libvirt.Status) { f.mu.Lock(); defer f.mu.Unlock(); f.status, f.fails = s, nil }
+
+func (f *fake) answers(err error) { f.mu.Lock(); defer f.mu.Unlock(); f.fails = err }
+
+func (f *fake) setJob(j libvirt.JobStats) { f.mu.Lock(); defer f.mu.Unlock(); f.job = j }
+
+func (f *fake) emit(name, details string) {
+	f.mu.Lock()
+	watchers, now := f.watchers, time.Now()
+	f.mu.Unlock()
+	for _, w := range watchers {
+		w(libvirt.Event{Name: name, Seconds: now.Unix(), Micros: uint(now.Nanosecond() / 1000), Details: details, Received: now})
+	}
+}
+
+func (f *fake) Status(context.Context, string) (libvirt.Status, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.status, f.fails
+}
+
+func (f *fake) Watch(_ context.Context, _ string, w func(libvirt.Event)) (func(), error) {
+	if f.watch != nil {
+		return nil, f.watch
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.watchers = append(f.watchers, w)
+	return func() {}, nil
+}
+
+func (f *fake) JobStats(context.Context, string) (libvirt.JobStats, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.polls++
+	return f.job, f.fails
+}
+
+func (f *fake) CompletedJob(context.Context, string) (libvirt.JobStats, error) {
+	return libvirt.JobStats{Processed: 7 << 20, Iteration: 3}, nil
+}
+
+func (f *fake) MigrateToURI3(ctx context.Context, _, target string, _ libvirt.MigrateParams) error {
+	if target != targetURI {
+		return fmt.Errorf("migrated to %q", target)
+	}
+	return f.migrate(ctx)
+}
+
+func (f *fake) SetMaxDowntime(_ context.Context, _ string, limit time.Duration) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.setLimit != nil {
+		return f.setLimit
+	}
+	f.limits = append(f.limits, limit)
+	return nil
+}
+
+func (f *fake) AbortJob(context.Context, string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	select {
+	case <-f.aborted:
+	default:
+		close(f.aborted)
+	}
+	return nil
+}
+
+func (f *fake) Resume(context.Context, string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.resumes++
+	f.status = runs("unpaused")
+	return nil
+}
+
+func (f *fake) XML(context.Context, string) (string, error)                       { return f.xml, nil }
+func (f *fake) Capabilities(context.Context) (string, error)                      { return f.caps, nil }
+func (f *fake) FreeMemory(context.Context) (uint64, error)                        { return f.free, nil }
+func (f *fake) Close() error                                                      { f.mu.Lock(); defer f.mu.Unlock(); f.closed++; return nil }
+func (f *fake) CompareCPU(context.Context, libvirt.Machine, string) (bool, error) { return f.cpu, nil }
+func (f *fake) DiskVisible(context.Context, string, string) (libvirt.Visible, error) {
+	return f.visible, nil
+}
+
+// pair is a guest that runs at the source, and a target with room for it.
+type pair struct {
+	source, target *fake
+	deps           Deps
+	req            Request
+}
+
+func newPair(t *testing.T) *pair {
+	t.Helper()
+	p := &pair{
+		source: &fake{uri: sourceURI, status: runs("booted"), xml: guestDoc, caps: capsDoc("source"), aborted: make(chan struct{})},
+		target: &fake{uri: targetURI, fails: libvirt.ErrNoDomain, caps: capsDoc("target"), free: 1 << 40, visible: libvirt.VisibleYes, cpu: true},
+	}
+	p.source.migrate = func(context.Context) error { p.copy(); p.switchover(); return nil }
+	p.req = Request{Guest: "web", SourceURI: sourceURI, Target: "node2", TargetURI: targetURI}
+	p.deps = Deps{Slots: Slots{Dir: t.TempDir()}, Open: p.open}
+	return p
+}
+
+func (p *pair) open(_ context.Context, uri string) (Host, error) {
+	f := map[string]*fake{sourceURI: p.source, targetURI: p.target}[uri]
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.connect != nil {
+		return nil, f.connect
+	}
+	return f, nil
+}
+
+func (p *pair) migration(status string) {
+	p.source.emit("MIGRATION", `{"status":"`+status+`"}`)
+}
+
+// copy is pre-copy: two passes in two seconds.
+func (p *pair) copy() {
+	p.migration("setup")
+	p.migration("active")
+	p.target.is(stopped("migration"))
+	for pass := 1; pass <= 2; pass++ {
+		p.source.emit("MIGRATION_PASS", fmt.Sprintf(`{"pass":%d}`, pass))
+		p.source.setJob(libvirt.JobStats{Active: true, Total: 512 << 20, Remaining: 1 << 20, Processed: 5 << 20, Rate: 100 << 20, Iteration: pass})
+		time.Sleep(time.Second)
+	}
+}
+
+// halt stops the guest at the source: the pause begins.
+func (p *pair) halt() {
+	p.source.is(stopped("migration"))
+	p.source.emit("STOP", "")
+	p.migration("pre-switchover")
+	p.migration("device")
+	time.Sleep(10 * time.Millisecond)
+}
+
+func (p *pair) switchover() {
+	p.halt()
+	p.migration("completed")
+	time.Sleep(5 * time.Millisecond)
+	p.target.is(runs("migrated"))
+	p.target.emit("RESUME", "")
+	p.source.setJob(libvirt.JobStats{})
+	p.source.answers(libvirt.ErrNoDomain)
+	p.source.emit("SHUTDOWN", `{"guest":false,"reason":"host-signal"}`)
+}
+
+// cancelled is how libvirt tidies up: the guest goes on at the source, and the target has none.
+func (p *pair) cancelled() {
+	p.migration("cancelled")
+	p.source.setJob(libvirt.JobStats{})
+	p.source.is(runs("migration-canceled"))
+	p.target.answers(libvirt.ErrNoDomain)
+}

@@ -1,0 +1,73 @@
+package migrate
+
+import (
+	"context"
+	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"github.com/vmferry/vmferry/migrate/libvirt"
+)
+
+// Witness tells what one node's libvirt knows of a guest. All methods return when
+// their context ends.
+type Witness interface {
+	// Status fails with libvirt.ErrNoDomain when libvirt answered and knows no such guest.
+	Status(ctx context.Context, guest string) (libvirt.Status, error)
+	// Watch calls f, which does not block, for each of QEMU's events until stop is called.
+	Watch(ctx context.Context, guest string, f func(libvirt.Event)) (stop func(), err error)
+	// JobStats tells of the job that is under way, and is not Active without one.
+	JobStats(ctx context.Context, guest string) (libvirt.JobStats, error)
+	// CompletedJob tells of the last one that ended.
+	CompletedJob(ctx context.Context, guest string) (libvirt.JobStats, error)
+}
+
+// Mover changes something at the source. Only Move's steps call it.
+type Mover interface {
+	// MigrateToURI3 returns when the migration ended, or at the context's end while it goes on.
+	MigrateToURI3(ctx context.Context, guest, target string, p libvirt.MigrateParams) error
+	SetMaxDowntime(ctx context.Context, guest string, limit time.Duration) error
+	AbortJob(ctx context.Context, guest string) error
+	Resume(ctx context.Context, guest string) error
+}
+
+// Surveyor answers the questions of the pre-flight, and changes nothing.
+type Surveyor interface {
+	XML(ctx context.Context, guest string) (string, error)
+	Capabilities(ctx context.Context) (string, error)
+	FreeMemory(ctx context.Context) (uint64, error)
+	CompareCPU(ctx context.Context, m libvirt.Machine, cpuXML string) (bool, error)
+	DiskVisible(ctx context.Context, path, dir string) (libvirt.Visible, error)
+}
+
+// Host is one end of a migration. *libvirt.Conn is one.
+type Host interface {
+	Witness
+	Mover
+	Surveyor
+	Close() error
+}
+
+// Deps is what Move needs from outside.
+type Deps struct {
+	// Open connects to the libvirt at a URI. It is called again when a connection breaks.
+	Open func(ctx context.Context, uri string) (Host, error)
+	// Gone, when set, is asked while the source's libvirt gives no answer: has the guest's
+	// hypervisor process on this node ended? True must be proof. Errors mean "cannot tell".
+	Gone func(ctx context.Context, guest, uuid string) (bool, error)
+	// Slots bounds the migrations at once. The zero value is the default directory with one slot.
+	Slots Slots
+	// Log gets what happens, with the fields guest, peer and phase.
+	Log logrus.FieldLogger
+}
+
+// Live are the dependencies of a real move, through libvirt.
+func Live(log logrus.FieldLogger) Deps {
+	return Deps{Log: log, Open: func(ctx context.Context, uri string) (Host, error) {
+		c, err := libvirt.Open(ctx, uri)
+		if err != nil {
+			return nil, err // a nil *Conn must not become a Host that is not nil
+		}
+		return c, nil
+	}}
+}

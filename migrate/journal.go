@@ -1,0 +1,128 @@
+package migrate
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+)
+
+// AppendRecord adds r as one line to the file at path, making it when needed, and returns when
+// it is on the disk. Several processes may append at once. Killed at any point, it
+// leaves the earlier lines whole, and at worst a torn last line, which the next
+// append closes and ReadRecords skips.
+func AppendRecord(path string, r Record) (err error) {
+	line, err := json.Marshal(r)
+	if err != nil {
+		return fmt.Errorf("write record of guest %q: %w", r.Guest, err)
+	}
+	f, err := openJournal(path)
+	if err != nil {
+		return fmt.Errorf("append to %q: %w", path, err)
+	}
+	defer func() {
+		if cerr := f.Close(); err == nil && cerr != nil {
+			err = fmt.Errorf("append to %q: %w", path, cerr)
+		}
+	}()
+	if err := appendLine(f, line); err != nil {
+		return fmt.Errorf("append to %q: %w", path, err)
+	}
+	return nil
+}
+
+// openJournal opens the file for appending, and makes a new one's name durable.
+func openJournal(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_APPEND, 0)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return f, err
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return nil, err
+	}
+	if f, err = os.OpenFile(path, os.O_RDWR|os.O_APPEND|os.O_CREATE, 0o644); err != nil {
+		return nil, err
+	}
+	return f, syncDir(filepath.Dir(path))
+}
+
+func syncDir(path string) error {
+	d, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+// appendLine holds the file's lock, which ends with the file, so that two writers
+// cannot both mend the same torn line.
+func appendLine(f *os.File, line []byte) error {
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX); err != nil {
+		return err
+	}
+	size, err := f.Seek(0, io.SeekEnd)
+	if err != nil {
+		return err
+	}
+	var out []byte
+	if size > 0 {
+		last := make([]byte, 1)
+		if _, err := f.ReadAt(last, size-1); err != nil {
+			return err
+		}
+		if last[0] != '\n' {
+			out = append(out, '\n') // a writer was killed in the middle of its line
+		}
+	}
+	if _, err := f.Write(append(append(out, line...), '\n')); err != nil {
+		return err
+	}
+	return f.Sync()
+}
+
+// ReadRecords reads a file that AppendRecord wrote, oldest first. Torn lines are
+// skipped. A file that does not exist has no records.
+func ReadRecords(path string) ([]Record, error) {
+	f, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read records: %w", err)
+	}
+	defer func() { _ = f.Close() }()
+	records, _, err := decodeRecords(f)
+	if err != nil {
+		return nil, fmt.Errorf("read records from %q: %w", path, err)
+	}
+	return records, nil
+}
+
+// decodeRecords also counts the lines that are no records.
+func decodeRecords(r io.Reader) (records []Record, skipped int, err error) {
+	in := bufio.NewReader(r)
+	for {
+		line, err := in.ReadBytes('\n')
+		if line = bytes.TrimSpace(line); len(line) > 0 {
+			var rec Record
+			if json.Unmarshal(line, &rec) == nil && rec.Schema > 0 {
+				records = append(records, rec)
+			} else {
+				skipped++
+			}
+		}
+		if errors.Is(err, io.EOF) {
+			return records, skipped, nil
+		}
+		if err != nil {
+			return records, skipped, err
+		}
+	}
+}

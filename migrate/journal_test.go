@@ -1,0 +1,130 @@
+package migrate
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"reflect"
+	"sync"
+	"testing"
+	"time"
+)
+
+func record(guest string) Record {
+	pause := 35.5
+	return Record{Schema: RecordSchema, Guest: guest, Outcome: Moved, Started: time.Unix(1, 0).UTC(), Ended: time.Unix(2, 0).UTC(),
+		PauseMS: &pause, DowntimeLimitsMS: []float64{30, 60}, Steps: []Step{{Name: "slot", Begin: time.Unix(1, 0).UTC(), MS: 1}}}
+}
+
+func TestJournal(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "state", "migrations.jsonl")
+	if got, err := ReadRecords(path); got != nil || err != nil {
+		t.Errorf("no file: %v, %v", got, err)
+	}
+	for _, g := range []string{"a", "b"} {
+		if err := AppendRecord(path, record(g)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := ReadRecords(path)
+	if want := []Record{record("a"), record("b")}; err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("read back %+v, %v", got, err)
+	}
+}
+
+// TestJournalTorn cuts the file at every byte of its last line, as a kill does, and goes on.
+func TestJournalTorn(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "migrations.jsonl")
+	if err := AppendRecord(path, record("a")); err != nil {
+		t.Fatal(err)
+	}
+	first, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for cut := range len(first) {
+		if err := os.WriteFile(path, append(bytes.Clone(first), first[:cut]...), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		want := 2
+		if cut == len(first)-1 {
+			want = 3 // only the newline is missing: the record is whole
+		}
+		if err := AppendRecord(path, record("c")); err != nil {
+			t.Fatal(err)
+		}
+		got, err := ReadRecords(path)
+		if err != nil || len(got) != want || got[0].Guest != "a" || got[want-1].Guest != "c" {
+			t.Fatalf("cut at %d: %d records, %v", cut, len(got), err)
+		}
+	}
+}
+
+func TestJournalConcurrent(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "migrations.jsonl")
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			if err := AppendRecord(path, record("x")); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	if got, err := ReadRecords(path); err != nil || len(got) != 8 {
+		t.Errorf("%d records, %v", len(got), err)
+	}
+}
+
+func TestJournalErrors(t *testing.T) {
+	dir := t.TempDir()
+	if err := AppendRecord(dir, record("a")); err == nil {
+		t.Error("appended to a directory")
+	}
+	if _, err := ReadRecords(dir); err == nil {
+		t.Error("read a directory")
+	}
+}
+
+// TestRecordNames holds the names that other programs read.
+func TestRecordNames(t *testing.T) {
+	line, err := json.Marshal(record("a"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var m map[string]any
+	if err := json.Unmarshal(line, &m); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"schema", "guest", "from", "to", "started", "ended", "outcome", "verified", "steps", "pause_ms", "downtime_limits_ms"} {
+		if _, ok := m[name]; !ok {
+			t.Errorf("%q is missing in %s", name, line)
+		}
+	}
+}
+
+func FuzzDecodeRecords(f *testing.F) {
+	line, err := json.Marshal(record("a"))
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(line)
+	f.Add(append(append(line, '\n'), line[:20]...))
+	f.Add([]byte("\n\n{}\nnull\n[1]\n"))
+	f.Add([]byte(`{"schema":1,"phases":[{"stamp":"x"}]}`))
+	f.Fuzz(func(t *testing.T, in []byte) {
+		records, skipped, err := decodeRecords(bytes.NewReader(in))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if lines := bytes.Count(in, []byte("\n")) + 1; len(records)+skipped > lines {
+			t.Errorf("%d records and %d skipped of %d lines", len(records), skipped, lines)
+		}
+		for _, r := range records {
+			if r.Schema < 1 {
+				t.Errorf("a record without a schema: %+v", r)
+			}
+		}
+	})
+}

@@ -1,0 +1,475 @@
+package migrate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/migrate/qmp"
+)
+
+var errLibvirt = errors.New("operation failed: migration out job: unexpectedly failed")
+
+func TestMoved(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPair(t)
+		var phases []string
+		p.req.Progress = func(pr Progress) {
+			if !slices.Contains(phases, pr.Phase) {
+				phases = append(phases, pr.Phase)
+			}
+		}
+		rec, err := Move(t.Context(), p.req, p.deps)
+		if err != nil || rec.Outcome != Moved {
+			t.Fatalf("outcome %q, %v", rec.Outcome, err)
+		}
+		if *rec.PauseMS != 15 || *rec.HandOverMS != 5 || rec.Clock != qmp.ClockQEMU {
+			t.Errorf("pause %v, hand-over %v, clock %q", *rec.PauseMS, *rec.HandOverMS, rec.Clock)
+		}
+		if rec.UUID != guestUUID || rec.Memory != 512<<20 || rec.Transferred != 7<<20 || rec.Iterations != 3 || rec.Schema != 1 {
+			t.Errorf("record: %+v", rec)
+		}
+		if !slices.Equal(p.source.limits, []time.Duration{30 * time.Millisecond}) || len(rec.DowntimeLimitsMS) != 1 {
+			t.Errorf("downtime limits %v", p.source.limits)
+		}
+		if rec.Verified.Source != "absent" || rec.Verified.Target != "running (migrated)" || rec.Verified.SameBoot == nil || !*rec.Verified.SameBoot {
+			t.Errorf("verified: %+v", rec.Verified)
+		}
+		if want := []string{"pre-flight", "migrating", "verifying"}; !slices.Equal(phases, want) {
+			t.Errorf("progress %q, want %q", phases, want)
+		}
+		if p.source.closed != 1 || p.target.closed != 1 {
+			t.Errorf("connections closed: %d and %d", p.source.closed, p.target.closed)
+		}
+		if rec.DurationMS != 2015 {
+			t.Errorf("took %v ms", rec.DurationMS)
+		}
+	})
+}
+
+func TestGuestResetWhileMoved(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPair(t)
+		p.source.migrate = func(context.Context) error {
+			p.copy()
+			p.source.emit("RESET", `{"guest":true,"reason":"guest-reset"}`)
+			p.switchover()
+			return nil
+		}
+		rec, err := Move(t.Context(), p.req, p.deps)
+		if err != nil || *rec.Verified.SameBoot {
+			t.Errorf("same boot %v, %v", *rec.Verified.SameBoot, err)
+		}
+	})
+}
+
+// TestRefusals walks through every check. Nothing may have been changed.
+func TestRefusals(t *testing.T) {
+	other := runs("booted")
+	other.UUID = "99999999-0000-0000-0000-000000000000"
+	cases := []struct {
+		name    string
+		spoil   func(p *pair)
+		check   string
+		text    string
+		outcome Outcome
+	}{
+		{"no guest named", func(p *pair) { p.req.Guest = "" }, CheckRequest, "no guest", Unknown},
+		{"negative limit", func(p *pair) { p.req.DowntimeLimit = -1 }, CheckRequest, "negative", Unknown},
+		{"source's libvirtd dead", func(p *pair) { p.source.connect = libvirt.ErrConnect }, CheckSource, "cannot be reached", Unknown},
+		{"source's libvirtd blocked", func(p *pair) { p.source.fails = context.DeadlineExceeded }, CheckSource, "no answer", Unknown},
+		{"not running anywhere", func(p *pair) { p.source.fails = libvirt.ErrNoDomain }, CheckRunning, "at the target: absent", Unknown},
+		{"not running, target dead", func(p *pair) { p.source.fails, p.target.connect = libvirt.ErrNoDomain, libvirt.ErrConnect }, CheckRunning, "cannot be asked", Unknown},
+		{"another guest by UUID", func(p *pair) { p.req.UUID = other.UUID }, CheckRunning, "does not run", Unknown},
+		{"paused by an I/O error", func(p *pair) { p.source.status = stopped("ioerror") }, CheckRunning, "paused (ioerror)", Stayed},
+		{"crashed", func(p *pair) { p.source.status.State = libvirt.Crashed }, CheckRunning, "crashed", Stayed},
+		{"job under way", func(p *pair) { p.source.job.Active = true }, CheckJob, "domjobabort web", Stayed},
+		{"target dead", func(p *pair) { p.target.connect = libvirt.ErrConnect }, CheckTarget, "node2", Stayed},
+		{"target blocked", func(p *pair) { p.target.fails = context.DeadlineExceeded }, CheckTarget, "no answer", Stayed},
+		{"target's capabilities broken", func(p *pair) { p.target.caps = "<" }, CheckTarget, "capabilities", Stayed},
+		{"same host", func(p *pair) { p.target.caps = capsDoc("source") }, CheckSameHost, "same host", Stayed},
+		{"runs at both ends", func(p *pair) { p.target.is(runs("booted")) }, CheckDuplicate, "runs at both ends", Unknown},
+		{"paused copy at the target", func(p *pair) { p.target.is(stopped("migration")) }, CheckDuplicate, "paused copy", Stayed},
+		{"name taken", func(p *pair) { p.target.is(other) }, CheckDuplicate, "another guest of this name", Stayed},
+		{"no KVM there", func(p *pair) { p.source.xml = strings.Replace(guestDoc, "'qemu'", "'xen'", 1) }, CheckHypervisor, `type "xen"`, Stayed},
+		{"older QEMU there", func(p *pair) { p.source.xml = strings.Replace(guestDoc, "10.0", "11.0", 1) }, CheckHypervisor, "pc-q35-11.0", Stayed},
+		{"other architecture", func(p *pair) { p.source.xml = strings.Replace(guestDoc, "x86_64", "aarch64", 1) }, CheckHypervisor, "aarch64", Stayed},
+		{"guest's XML broken", func(p *pair) { p.source.xml = "<" }, CheckSource, "description", Stayed},
+		{"no memory", func(p *pair) { p.target.free = 512<<20 - 1 }, CheckMemory, "needs 512 MiB", Stayed},
+		{"CPU", func(p *pair) {
+			p.target.cpu = false
+			p.source.xml = strings.Replace(strings.Replace(guestDoc, "'qemu'", "'kvm'", 1), "<devices>", "<cpu mode='custom'><model>EPYC</model></cpu><devices>", 1)
+		}, CheckCPU, "lacks features", Stayed},
+		{"disk", func(p *pair) { p.target.visible = libvirt.VisibleNo }, CheckDisk, "/shared/web.img", Stayed},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := newPair(t)
+				p.source.migrate = func(context.Context) error { t.Error("migrated"); return nil }
+				c.spoil(p)
+				rec, err := Move(t.Context(), p.req, p.deps)
+				var r *Refusal
+				if !errors.As(err, &r) || r.Check != c.check || !strings.Contains(err.Error(), c.text) {
+					t.Errorf("error %v, want check %q with %q", err, c.check, c.text)
+				}
+				if rec.Outcome != c.outcome || rec.Error == "" {
+					t.Errorf("outcome %q, want %q; error in record %q", rec.Outcome, c.outcome, rec.Error)
+				}
+				if len(p.source.limits)+len(p.source.watchers)+p.source.resumes != 0 {
+					t.Error("something was begun")
+				}
+			})
+		})
+	}
+}
+
+func TestOvercommitAndUncheckedAreNotRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPair(t)
+		p.target.free, p.req.Overcommit, p.target.visible = 0, true, libvirt.VisibleUnknown
+		rec, err := Move(t.Context(), p.req, p.deps)
+		if err != nil || len(rec.Notes) != 1 || !strings.Contains(rec.Notes[0], "no storage pool") {
+			t.Errorf("notes %q, %v", rec.Notes, err)
+		}
+	})
+}
+
+func TestMovedBefore(t *testing.T) {
+	defined := libvirt.Status{State: libvirt.ShutOff, Reason: "migrated", UUID: guestUUID, ID: -1, Persistent: true}
+	for name, prepare := range map[string]func(p *pair){
+		"definition left here": func(p *pair) { p.source.is(defined) },
+		"nothing left here":    func(p *pair) { p.source.answers(libvirt.ErrNoDomain) },
+		"UUID given":           func(p *pair) { p.source.answers(libvirt.ErrNoDomain); p.req.UUID = strings.ToUpper(guestUUID) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := newPair(t)
+				p.source.migrate = func(context.Context) error { t.Error("migrated"); return nil }
+				prepare(p)
+				p.target.is(runs("migrated"))
+				rec, err := Move(t.Context(), p.req, p.deps)
+				if err != nil || rec.Outcome != Moved || !strings.EqualFold(rec.UUID, guestUUID) {
+					t.Errorf("outcome %q UUID %q, %v", rec.Outcome, rec.UUID, err)
+				}
+			})
+		})
+	}
+}
+
+// TestFaults lets one thing go wrong in a migration under way.
+func TestFaults(t *testing.T) {
+	cases := []struct {
+		name    string
+		migrate func(p *pair) error
+		outcome Outcome
+		isErr   error
+		note    string
+		resumes int
+	}{
+		{"error, but moved", func(p *pair) error { p.copy(); p.switchover(); return errLibvirt }, Moved, nil, "moved all the same", 0},
+		{"libvirt cancelled it", func(p *pair) error { p.copy(); p.cancelled(); return errLibvirt }, Stayed, errLibvirt, "", 0},
+		{"success, but stayed", func(p *pair) error { p.cancelled(); return nil }, Stayed, nil, "", 0},
+		{"target's node died in pre-copy", func(p *pair) error {
+			p.copy()
+			p.target.answers(libvirt.ErrConnect)
+			p.target.connectFails(libvirt.ErrConnect)
+			p.source.setJob(libvirt.JobStats{})
+			return errLibvirt
+		}, Stayed, errLibvirt, "", 0},
+		{"target's node died in the switchover, source paused", func(p *pair) error {
+			p.copy()
+			p.halt()
+			p.target.answers(libvirt.ErrConnect)
+			p.target.connectFails(libvirt.ErrConnect)
+			return errLibvirt
+		}, Unknown, ErrUnknown, "not resumed", 0},
+		{"target gone, source left paused", func(p *pair) error {
+			p.copy()
+			p.halt()
+			p.target.answers(libvirt.ErrNoDomain)
+			return errLibvirt
+		}, Stayed, errLibvirt, "was resumed", 1},
+		{"target gone after all was handed over", func(p *pair) error {
+			p.copy()
+			p.halt()
+			p.migration("completed")
+			p.target.answers(libvirt.ErrNoDomain)
+			return errLibvirt
+		}, Unknown, ErrUnknown, "not resumed", 0},
+		{"paused at both ends", func(p *pair) error { p.copy(); p.halt(); return errLibvirt }, Unknown, ErrUnknown, "paused at both ends", 0},
+		{"paused by its own disk at the source", func(p *pair) error {
+			p.cancelled()
+			p.source.is(stopped("ioerror"))
+			return errLibvirt
+		}, Stayed, errLibvirt, "ioerror", 0},
+		{"target runs, paused leftover at the source", func(p *pair) error {
+			p.copy()
+			p.switchover()
+			p.source.is(stopped("migration"))
+			return errLibvirt
+		}, Moved, nil, "never resume it", 0},
+		{"runs at both ends", func(p *pair) error {
+			p.copy()
+			p.switchover()
+			p.source.is(runs("migration-canceled"))
+			return errLibvirt
+		}, Unknown, ErrUnknown, "runs at both ends", 0},
+		{"lost at both ends", func(p *pair) error {
+			p.source.answers(libvirt.ErrNoDomain)
+			p.target.answers(libvirt.ErrNoDomain)
+			return errLibvirt
+		}, Unknown, ErrUnknown, "at neither end", 0},
+		{"source's libvirtd dies in pre-copy", func(p *pair) error {
+			p.copy()
+			p.source.answers(libvirt.ErrConnect)
+			p.source.connectFails(libvirt.ErrConnect)
+			p.target.answers(libvirt.ErrNoDomain)
+			return libvirt.ErrConnect
+		}, Unknown, ErrUnknown, "source gives no answer", 0},
+		{"source's libvirtd dies after the guest arrived", func(p *pair) error {
+			p.copy()
+			p.switchover()
+			p.source.answers(libvirt.ErrConnect)
+			p.source.connectFails(libvirt.ErrConnect)
+			return libvirt.ErrConnect
+		}, Moved, nil, "what is left of the guest there is paused", 0},
+		{"source's libvirtd comes back and cancels", func(p *pair) error {
+			p.copy()
+			go func() { time.Sleep(3 * time.Second); p.source.connectFails(nil); p.cancelled() }()
+			p.source.answers(libvirt.ErrConnect)
+			p.source.connectFails(libvirt.ErrConnect)
+			return libvirt.ErrConnect
+		}, Stayed, libvirt.ErrConnect, "", 0},
+		{"only our connection broke, the job is aborted", func(p *pair) error {
+			p.copy()
+			go func() { <-p.source.aborted; p.cancelled() }()
+			return libvirt.ErrConnect
+		}, Stayed, libvirt.ErrConnect, "", 0},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := newPair(t)
+				p.source.migrate = func(context.Context) error { return c.migrate(p) }
+				rec, err := Move(t.Context(), p.req, p.deps)
+				if rec.Outcome != c.outcome || (err == nil) != (c.outcome == Moved) {
+					t.Errorf("outcome %q, %v; want %q", rec.Outcome, err, c.outcome)
+				}
+				if c.isErr != nil && !errors.Is(err, c.isErr) {
+					t.Errorf("error %v, want %v in it", err, c.isErr)
+				}
+				if notes := strings.Join(rec.Notes, "; "); !strings.Contains(notes, c.note) {
+					t.Errorf("notes %q, want %q", notes, c.note)
+				}
+				if p.source.resumes != c.resumes || p.target.resumes != 0 {
+					t.Errorf("resumed %d times at the source, %d at the target; want %d and 0", p.source.resumes, p.target.resumes, c.resumes)
+				}
+				if took := rec.Ended.Sub(rec.Started); took > 15*time.Second {
+					t.Errorf("took %v", took)
+				}
+			})
+		})
+	}
+}
+
+func (f *fake) connectFails(err error) { f.mu.Lock(); defer f.mu.Unlock(); f.connect = err }
+
+func TestProcessWitnessDecides(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPair(t)
+		p.source.migrate = func(context.Context) error {
+			p.target.is(runs("unpaused")) // does not say "migrated" any more
+			p.source.answers(libvirt.ErrConnect)
+			p.source.connectFails(libvirt.ErrConnect)
+			return libvirt.ErrConnect
+		}
+		p.deps.Gone = func(_ context.Context, guest, uuid string) (bool, error) {
+			return guest == "web" && uuid == guestUUID, nil
+		}
+		rec, err := Move(t.Context(), p.req, p.deps)
+		if err != nil || rec.Outcome != Moved || rec.Verified.Source != "absent (its process ended)" {
+			t.Errorf("outcome %q, source %q, %v", rec.Outcome, rec.Verified.Source, err)
+		}
+	})
+}
+
+// hang is a guest that never converges; it is given back when the job is aborted.
+func (p *pair) hang(context.Context) error {
+	p.copy()
+	<-p.source.aborted
+	p.cancelled()
+	return errLibvirt
+}
+
+func TestDeadline(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPair(t)
+		p.source.migrate = p.hang
+		ctx, cancel := context.WithTimeout(t.Context(), 40*time.Second)
+		defer cancel()
+		begin := time.Now()
+		rec, err := Move(ctx, p.req, p.deps)
+		if rec.Outcome != Stayed || !errors.Is(err, ErrOutOfTime) {
+			t.Errorf("outcome %q, %v", rec.Outcome, err)
+		}
+		// An eighth of 40 s is kept.
+		if took := time.Since(begin); took < 35*time.Second || took > 40*time.Second {
+			t.Errorf("took %v", took)
+		}
+		if !slices.IsSorted(p.source.limits) || p.source.limits[len(p.source.limits)-1] < 300*time.Millisecond {
+			t.Errorf("limits %v: want them raised to the cap before the deadline", p.source.limits)
+		}
+	})
+}
+
+func TestDeadlineWhileNothingAnswers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPair(t)
+		p.source.migrate = func(ctx context.Context) error {
+			p.source.setJob(libvirt.JobStats{Active: true})
+			<-ctx.Done() // a blocked libvirtd: the call ends when it is abandoned
+			return ctx.Err()
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		defer cancel()
+		begin := time.Now()
+		rec, err := Move(ctx, p.req, p.deps)
+		if rec.Outcome != Unknown || !errors.Is(err, ErrUnknown) || !errors.Is(err, ErrOutOfTime) {
+			t.Errorf("outcome %q, %v", rec.Outcome, err)
+		}
+		if took := time.Since(begin); took > 21*time.Second {
+			t.Errorf("took %v", took)
+		}
+	})
+}
+
+func TestCancel(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPair(t)
+		p.source.migrate = p.hang
+		ctx, cancel := context.WithCancel(t.Context())
+		go func() { time.Sleep(5 * time.Second); cancel() }()
+		rec, err := Move(ctx, p.req, p.deps)
+		if rec.Outcome != Stayed || !errors.Is(err, context.Canceled) {
+			t.Errorf("outcome %q, %v", rec.Outcome, err)
+		}
+		if rec.Verified.Source != "running (migration-canceled)" || rec.Verified.Target != "absent" {
+			t.Errorf("verified %+v", rec.Verified)
+		}
+		if !slices.ContainsFunc(rec.Steps, func(s Step) bool { return s.Name == "abort" }) {
+			t.Errorf("steps %+v", rec.Steps)
+		}
+	})
+}
+
+func TestCancelTooLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPair(t)
+		ctx, cancel := context.WithCancel(t.Context())
+		p.source.migrate = func(context.Context) error {
+			p.copy()
+			p.halt()
+			cancel()
+			time.Sleep(100 * time.Millisecond)
+			p.switchover()
+			return nil
+		}
+		rec, err := Move(ctx, p.req, p.deps)
+		select {
+		case <-p.source.aborted:
+			t.Error("a guest that stood still already was not left to arrive")
+		default:
+		}
+		if rec.Outcome != Moved || err != nil {
+			t.Errorf("outcome %q, %v", rec.Outcome, err)
+		}
+	})
+}
+
+// TestNothingIsAskedInThePause lets the guest stand still for ten seconds.
+func TestNothingIsAskedInThePause(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPair(t)
+		p.source.migrate = func(context.Context) error {
+			p.copy()
+			p.halt()
+			synctest.Wait()
+			before := p.source.polls
+			time.Sleep(10 * time.Second)
+			if p.source.polls != before || len(p.source.limits) != 1 {
+				t.Errorf("%d questions and %d limits in the pause", p.source.polls-before, len(p.source.limits))
+			}
+			p.switchover()
+			return nil
+		}
+		if _, err := Move(t.Context(), p.req, p.deps); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestWithoutEvents(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPair(t)
+		p.source.watch, p.target.watch = libvirt.ErrUnsupported, libvirt.ErrUnsupported
+		p.source.setLimit = libvirt.ErrUnsupported
+		rec, err := Move(t.Context(), p.req, p.deps)
+		if err != nil || rec.PauseMS != nil || rec.Verified.SameBoot != nil || len(rec.Notes) != 2 || len(rec.DowntimeLimitsMS) != 0 {
+			t.Errorf("%+v, %v", rec, err)
+		}
+	})
+}
+
+func TestPausedGuestIsMovedPaused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPair(t)
+		p.source.is(stopped("user"))
+		p.source.migrate = func(context.Context) error {
+			p.target.is(stopped("user"))
+			p.source.answers(libvirt.ErrNoDomain)
+			return nil
+		}
+		rec, err := Move(t.Context(), p.req, p.deps)
+		if err != nil || rec.Outcome != Moved || p.target.resumes != 0 {
+			t.Errorf("outcome %q, %v", rec.Outcome, err)
+		}
+	})
+}
+
+// TestSecondMoveWaits runs two moves of one guest: the second waits for the slot, and then
+// finds the guest moved.
+func TestSecondMoveWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPair(t)
+		first := make(chan error, 1)
+		go func() { _, err := Move(t.Context(), p.req, p.deps); first <- err }()
+		time.Sleep(time.Second)
+		var waited bool
+		req := p.req
+		req.Progress = func(pr Progress) { waited = waited || pr.Phase == "waiting for slot" }
+		rec, err := Move(t.Context(), req, p.deps)
+		if err := errors.Join(err, <-first); err != nil || rec.Outcome != Moved || !waited {
+			t.Errorf("outcome %q, waited %v, %v", rec.Outcome, waited, err)
+		}
+		if len(p.source.limits) != 1 {
+			t.Error("it was migrated twice")
+		}
+	})
+}
+
+func TestRefusalText(t *testing.T) {
+	r := &Refusal{CheckDisk, "x is missing", "mount it", libvirt.ErrConnect}
+	if want := "pre-flight disk: x is missing: cannot reach libvirt (mount it)"; r.Error() != want {
+		t.Errorf("%q, want %q", r.Error(), want)
+	}
+	if !errors.Is(fmt.Errorf("move: %w", r), libvirt.ErrConnect) {
+		t.Error("the cause is lost")
+	}
+}

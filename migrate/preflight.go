@@ -1,0 +1,351 @@
+package migrate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"libvirt.org/go/libvirtxml"
+
+	"github.com/vmferry/vmferry/migrate/libvirt"
+)
+
+// Refusal is why a move was not begun. Nothing has been changed.
+type Refusal struct {
+	Check  string // one of the Check constants
+	Reason string // what was found
+	Hint   string // what to do about it
+	Err    error  // the cause, or nil
+}
+
+// The checks of the pre-flight, in their order.
+const (
+	CheckRequest    = "request"    // the request itself
+	CheckSource     = "source"     // the source's libvirt answers
+	CheckRunning    = "running"    // the guest runs at the source, in a state that can be moved
+	CheckJob        = "job"        // no migration of it is under way
+	CheckTarget     = "target"     // the target's libvirt answers
+	CheckSameHost   = "same-host"  // the target is another host
+	CheckDuplicate  = "duplicate"  // the target has no such guest
+	CheckHypervisor = "hypervisor" // the target can run this type of guest
+	CheckMemory     = "memory"     // and has room for it
+	CheckCPU        = "cpu"        // and its processor
+	CheckDisk       = "disk"       // and sees its disks
+)
+
+func (r *Refusal) Error() string {
+	s := fmt.Sprintf("pre-flight %s: %s", r.Check, r.Reason)
+	if r.Err != nil {
+		s += ": " + r.Err.Error()
+	}
+	if r.Hint != "" {
+		s += " (" + r.Hint + ")"
+	}
+	return s
+}
+
+// Unwrap gives the cause.
+func (r *Refusal) Unwrap() error { return r.Err }
+
+// What bounds the pre-flight's questions. A libvirtd that was just started probes its QEMU
+// binaries before it tells its capabilities, which takes seconds.
+const (
+	connectTime = 10 * time.Second
+	askTime     = 5 * time.Second
+	capsTime    = 15 * time.Second
+)
+
+// preflight asks both ends all that can be asked. It fills m.uuid, m.wasPaused and the record's
+// memory. already is true when the guest is at the target and not here.
+func (m *mover) preflight(ctx context.Context) (already bool, err error) {
+	if err := m.source.connect(ctx, connectTime); err != nil {
+		return false, &Refusal{CheckSource, "the source's libvirt cannot be reached", "is libvirtd or virtqemud running here?", err}
+	}
+	here := m.source.look(ctx, m.req.Guest)
+	if here.err != nil && !errors.Is(here.err, libvirt.ErrNoDomain) {
+		return false, &Refusal{CheckSource, "the source's libvirt gives no answer", "", here.err}
+	}
+	m.learnUUID(here)
+	if here.condition(m.uuid) == absent {
+		return m.absentHere(ctx)
+	}
+	m.rec.Outcome = Stayed // until something is begun
+	if err := m.checkSource(ctx, here.status); err != nil {
+		return false, err
+	}
+	if err := m.target.connect(ctx, connectTime); err != nil {
+		return false, &Refusal{CheckTarget, "the target's libvirt cannot be reached", "is libvirt's TCP or TLS socket open on " + m.req.Target + "?", err}
+	}
+	if err := m.checkDuplicate(ctx); err != nil {
+		return false, err
+	}
+	return false, m.checkRoom(ctx)
+}
+
+func (m *mover) learnUUID(here view) {
+	if m.uuid == "" && here.err == nil {
+		m.uuid = here.status.UUID
+	}
+	m.rec.UUID = m.uuid
+}
+
+// absentHere tells a move that was made before from a guest that runs nowhere.
+func (m *mover) absentHere(ctx context.Context) (already bool, err error) {
+	refusal := &Refusal{CheckRunning, "the guest does not run at the source", "start it before it can be moved", nil}
+	if err := m.target.connect(ctx, connectTime); err != nil {
+		refusal.Reason += ", and the target cannot be asked"
+		refusal.Err = err
+		return false, refusal
+	}
+	there := m.target.look(ctx, m.req.Guest)
+	if there.condition(m.uuid) != running {
+		refusal.Reason += "; at the target: " + there.String()
+		return false, refusal
+	}
+	if m.uuid == "" {
+		m.note("the guest's UUID is not known here: the one at the target has the same name")
+		m.uuid = there.status.UUID
+		m.rec.UUID = m.uuid
+	}
+	return true, nil
+}
+
+// checkSource refuses states that a migration would fail in or make worse.
+func (m *mover) checkSource(ctx context.Context, s libvirt.Status) error {
+	switch {
+	case s.State == libvirt.Paused && s.Reason == "user":
+		m.wasPaused = true
+	case s.State != libvirt.Running && s.State != libvirt.Blocked:
+		return &Refusal{CheckRunning, fmt.Sprintf("the guest is %v (%s)", s.State, s.Reason), "only a running guest can be moved live", nil}
+	}
+	ctx, cancel := context.WithTimeout(ctx, askTime)
+	defer cancel()
+	job, err := m.source.host.JobStats(ctx, m.req.Guest)
+	if err != nil && !errors.Is(err, libvirt.ErrUnsupported) {
+		return &Refusal{CheckJob, "cannot tell whether a job of the guest is under way", "", err}
+	}
+	if job.Active {
+		return &Refusal{CheckJob, "another migration, save or dump of the guest is under way", "wait for it, or abort it: virsh domjobabort " + m.req.Guest, nil}
+	}
+	return nil
+}
+
+// checkDuplicate refuses when the target has the guest, or another of its name.
+func (m *mover) checkDuplicate(ctx context.Context) error {
+	source, target, err := m.capabilities(ctx)
+	if err != nil {
+		return err
+	}
+	if u := target.Host.UUID; u != "" && u == source.Host.UUID {
+		return &Refusal{CheckSameHost, "source and target are the same host, or have the same host UUID " + u,
+			"give another target, or set host_uuid in libvirtd.conf", nil}
+	}
+	m.targetCaps = target
+	there := m.target.look(ctx, m.req.Guest)
+	switch {
+	case errors.Is(there.err, libvirt.ErrNoDomain):
+		return nil
+	case there.err != nil:
+		return &Refusal{CheckTarget, "the target's libvirt gives no answer", "", there.err}
+	case !strings.EqualFold(there.status.UUID, m.uuid):
+		return &Refusal{CheckDuplicate, "the target has another guest of this name, with UUID " + there.status.UUID, "rename or undefine it there", nil}
+	case there.condition(m.uuid) == running:
+		m.rec.Outcome = Unknown
+		return &Refusal{CheckDuplicate, "the guest runs at both ends", "stop one of them at once: its disks are in danger", nil}
+	case there.condition(m.uuid) == paused:
+		return &Refusal{CheckDuplicate, "the target has a paused copy of the guest (" + there.status.Reason + ")",
+			"it is left from a broken migration, or one is under way: virsh destroy it there once none is", nil}
+	}
+	return nil // the same guest, defined and not active
+}
+
+func (m *mover) capabilities(ctx context.Context) (source, target *libvirtxml.Caps, err error) {
+	ctx, cancel := context.WithTimeout(ctx, capsTime)
+	defer cancel()
+	ask := func(h Host, check string) (*libvirtxml.Caps, error) {
+		doc, err := h.Capabilities(ctx)
+		caps := &libvirtxml.Caps{}
+		if err == nil {
+			err = caps.Unmarshal(doc)
+		}
+		if err != nil {
+			return nil, &Refusal{check, "the host's capabilities cannot be read", "", err}
+		}
+		return caps, nil
+	}
+	if source, err = ask(m.source.host, CheckSource); err != nil {
+		return nil, nil, err
+	}
+	target, err = ask(m.target.host, CheckTarget)
+	return source, target, err
+}
+
+// checkRoom compares what the guest is with what the target has.
+func (m *mover) checkRoom(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, askTime)
+	defer cancel()
+	doc, err := m.source.host.XML(ctx, m.req.Guest)
+	guest := &libvirtxml.Domain{}
+	if err == nil {
+		err = guest.Unmarshal(doc)
+	}
+	if err != nil {
+		return &Refusal{CheckSource, "the guest's description cannot be read", "", err}
+	}
+	if err := checkHypervisor(guest, m.targetCaps); err != nil {
+		return err
+	}
+	for _, check := range []func(context.Context, *libvirtxml.Domain) error{m.checkMemory, m.checkCPU, m.checkDisks} {
+		if err := check(ctx, guest); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// machineOf is zero where the description does not say it.
+func machineOf(guest *libvirtxml.Domain) libvirt.Machine {
+	mach := libvirt.Machine{VirtType: guest.Type}
+	if guest.OS != nil && guest.OS.Type != nil {
+		mach.Arch, mach.Type = guest.OS.Type.Arch, guest.OS.Type.Machine
+	}
+	return mach
+}
+
+// checkHypervisor wants the guest's architecture, type and machine among the target's.
+func checkHypervisor(guest *libvirtxml.Domain, caps *libvirtxml.Caps) error {
+	want := machineOf(guest)
+	for _, g := range caps.Guests {
+		if g.Arch.Name != want.Arch {
+			continue
+		}
+		for _, d := range g.Arch.Domains {
+			if d.Type == want.VirtType && (hasMachine(d.Machines, want.Type) || hasMachine(g.Arch.Machines, want.Type)) {
+				return nil
+			}
+		}
+	}
+	return &Refusal{CheckHypervisor, fmt.Sprintf("the target cannot run guests of type %q, architecture %q, machine %q", want.VirtType, want.Arch, want.Type),
+		"install the same hypervisor there, at least as new as the source's", nil}
+}
+
+// hasMachine is true for guests without a machine type, as those of container drivers are.
+func hasMachine(machines []libvirtxml.CapsGuestMachine, want string) bool {
+	for _, m := range machines {
+		if m.Name == want || m.Canonical == want {
+			return true
+		}
+	}
+	return want == ""
+}
+
+// checkMemory is skipped for guests on huge pages, which come from a pool of their own.
+func (m *mover) checkMemory(ctx context.Context, guest *libvirtxml.Domain) error {
+	need := memoryOf(guest)
+	m.rec.Memory = need
+	switch {
+	case m.req.Overcommit || need == 0:
+		return nil
+	case guest.MemoryBacking != nil && guest.MemoryBacking.MemoryHugePages != nil:
+		m.note("memory was not checked: the guest uses huge pages")
+		return nil
+	}
+	free, err := m.target.host.FreeMemory(ctx)
+	if err != nil {
+		m.note("memory was not checked: " + err.Error())
+		return nil
+	}
+	if free < need {
+		return &Refusal{CheckMemory, fmt.Sprintf("the target has %d MiB free, and the guest needs %d MiB", free>>20, need>>20),
+			"free memory there, or allow overcommitting", nil}
+	}
+	return nil
+}
+
+// memoryOf is what the guest has now, in bytes: less than its maximum when its balloon is inflated.
+func memoryOf(guest *libvirtxml.Domain) uint64 {
+	if c := guest.CurrentMemory; c != nil && c.Value > 0 {
+		return uint64(c.Value) * unitBytes(c.Unit)
+	}
+	if guest.Memory != nil {
+		return uint64(guest.Memory.Value) * unitBytes(guest.Memory.Unit)
+	}
+	return 0
+}
+
+// unitBytes knows the units of libvirt's domain format; live XML has always KiB, the default.
+func unitBytes(unit string) uint64 {
+	switch unit {
+	case "b", "bytes":
+		return 1
+	case "M", "MiB":
+		return 1 << 20
+	case "G", "GiB":
+		return 1 << 30
+	case "T", "TiB":
+		return 1 << 40
+	}
+	return 1 << 10
+}
+
+// checkCPU asks only where the answer is meant: an emulated processor does not depend on the host,
+// and libvirt compares no host-passthrough ones.
+func (m *mover) checkCPU(ctx context.Context, guest *libvirtxml.Domain) error {
+	if guest.Type != "kvm" || guest.CPU == nil {
+		return nil
+	}
+	if mode := guest.CPU.Mode; mode == "host-passthrough" || mode == "maximum" {
+		m.note("the processor was not checked: its mode is " + mode)
+		return nil
+	}
+	doc, err := guest.CPU.Marshal()
+	if err != nil {
+		return fmt.Errorf("describe the processor of guest %q: %w", m.req.Guest, err)
+	}
+	ok, err := m.target.host.CompareCPU(ctx, machineOf(guest), doc)
+	if err != nil {
+		m.note("the processor was not checked: " + err.Error())
+		return nil
+	}
+	if !ok {
+		return &Refusal{CheckCPU, "the target's processor lacks features that the guest has", "give the guest a <cpu> that both hosts have: virsh hypervisor-cpu-baseline", nil}
+	}
+	return nil
+}
+
+// checkDisks refuses only when a storage pool of the target says that a disk is not there.
+func (m *mover) checkDisks(ctx context.Context, guest *libvirtxml.Domain) error {
+	for _, path := range diskPaths(guest) {
+		visible, err := m.target.host.DiskVisible(ctx, path, filepath.Dir(path))
+		switch {
+		case err != nil:
+			m.note(fmt.Sprintf("disk %q was not checked: %v", path, err))
+		case visible == libvirt.VisibleNo:
+			return &Refusal{CheckDisk, fmt.Sprintf("the target does not see the disk %q", path), "put it on storage that both hosts share", nil}
+		case visible == libvirt.VisibleUnknown:
+			m.note(fmt.Sprintf("disk %q was not checked: no storage pool of the target covers it", path))
+		}
+	}
+	return nil
+}
+
+// diskPaths are the sources that are files or devices of the host.
+func diskPaths(guest *libvirtxml.Domain) []string {
+	if guest.Devices == nil {
+		return nil
+	}
+	var paths []string
+	for _, d := range guest.Devices.Disks {
+		switch {
+		case d.Source == nil:
+		case d.Source.File != nil && d.Source.File.File != "":
+			paths = append(paths, d.Source.File.File)
+		case d.Source.Block != nil && d.Source.Block.Dev != "":
+			paths = append(paths, d.Source.Block.Dev)
+		}
+	}
+	return paths
+}

@@ -1,0 +1,87 @@
+package migrate
+
+import (
+	"time"
+
+	"github.com/vmferry/vmferry/migrate/qmp"
+)
+
+// RecordSchema is the version of Record's form. Names and meanings do not change within one.
+const RecordSchema = 1
+
+// Outcome is where the guest runs after a move.
+type Outcome string
+
+// The outcomes.
+const (
+	Moved   Outcome = "moved"   // it runs at the target and not at the source
+	Stayed  Outcome = "stayed"  // it is at the source and not moving
+	Unknown Outcome = "unknown" // the witnesses could not decide: look before doing anything
+)
+
+// Record is the account of one move: one JSON line. Durations are in milliseconds;
+// times are this node's clock. Values that could not be had are absent.
+type Record struct {
+	Schema     int       `json:"schema"`
+	Guest      string    `json:"guest"`
+	UUID       string    `json:"uuid,omitempty"`
+	From       string    `json:"from"` // the source's URI
+	To         string    `json:"to"`   // the target's node name
+	TargetURI  string    `json:"target_uri"`
+	Started    time.Time `json:"started"`
+	Ended      time.Time `json:"ended"`
+	DurationMS float64   `json:"duration_ms"`
+
+	Outcome  Outcome      `json:"outcome"`
+	Verified Verification `json:"verified"`
+	Notes    []string     `json:"notes,omitempty"` // what a reader should know, in order
+	Error    string       `json:"error,omitempty"`
+
+	Steps      []Step      `json:"steps"`            // what was done, with the time of each
+	Phases     []qmp.Phase `json:"phases,omitempty"` // what QEMU told of it
+	Iterations int         `json:"iterations,omitempty"`
+
+	PauseMS        *float64  `json:"pause_ms,omitempty"`     // source STOP to target RESUME
+	HandOverMS     *float64  `json:"hand_over_ms,omitempty"` // the part of it after QEMU's "completed"
+	PauseStampMS   *float64  `json:"pause_stamp_ms,omitempty"`
+	PauseReceiptMS *float64  `json:"pause_receipt_ms,omitempty"`
+	Clock          qmp.Clock `json:"clock,omitempty"`
+
+	Memory           uint64    `json:"memory,omitempty"`      // bytes the guest has
+	Transferred      uint64    `json:"transferred,omitempty"` // bytes of it sent, repeats counted
+	Throttle         int       `json:"throttle,omitempty"`    // highest per cent that auto-converge took
+	DowntimeLimitsMS []float64 `json:"downtime_limits_ms,omitempty"`
+}
+
+// Verification is what the two ends said last, in words such as "running (migrated)",
+// "absent" or "no answer: …".
+type Verification struct {
+	Source   string `json:"source,omitempty"`
+	Target   string `json:"target,omitempty"`
+	SameBoot *bool  `json:"same_boot,omitempty"` // no reset was seen; absent when events were not watched on both sides
+}
+
+// Step is one thing that Move did.
+type Step struct {
+	Name  string    `json:"name"` // slot, pre-flight, watch, migrate, abort, resume, verify
+	Begin time.Time `json:"begin"`
+	MS    float64   `json:"ms"`
+}
+
+func millis(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
+
+func millisOf(d *time.Duration) *float64 {
+	if d == nil {
+		return nil
+	}
+	ms := millis(*d)
+	return &ms
+}
+
+// fill takes over what QEMU's events told.
+func (r *Record) fill(t qmp.Timeline) {
+	r.Phases, r.Clock = t.Phases, t.Clock
+	r.Iterations = max(r.Iterations, t.Iterations)
+	r.PauseMS, r.HandOverMS = millisOf(t.Pause), millisOf(t.HandOver)
+	r.PauseStampMS, r.PauseReceiptMS = millisOf(t.StampPause), millisOf(t.ReceiptPause)
+}

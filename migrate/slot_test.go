@@ -1,0 +1,54 @@
+package migrate
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+func TestSlots(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := Slots{Dir: filepath.Join(t.TempDir(), "slots"), N: 2}
+		a, errA := s.Acquire(t.Context(), func() { t.Error("waited for a free slot") })
+		b, errB := s.Acquire(t.Context(), nil)
+		if err := errors.Join(errA, errB); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+		defer cancel()
+		waited := 0
+		if _, err := s.Acquire(ctx, func() { waited++ }); !errors.Is(err, context.DeadlineExceeded) || waited != 1 {
+			t.Errorf("third of two: %v, told to wait %d times", err, waited)
+		}
+		go func() { time.Sleep(time.Second); b.Release(); b.Release() }()
+		begin := time.Now()
+		c, err := s.Acquire(t.Context(), nil)
+		if took := time.Since(begin); err != nil || took > time.Second+2*slotPoll {
+			t.Errorf("after a release: %v in %v", err, took)
+		}
+		a.Release()
+		c.Release()
+		(*Slot)(nil).Release()
+	})
+}
+
+func TestSlotsDirErrors(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := (Slots{Dir: file}).Acquire(t.Context(), nil); err == nil {
+		t.Error("a file was taken for the directory")
+	}
+	dir := t.TempDir()
+	if err := os.Mkdir(filepath.Join(dir, "1"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := (Slots{Dir: dir}).Acquire(t.Context(), nil); err == nil {
+		t.Error("a directory was taken for a slot")
+	}
+}

@@ -1,0 +1,167 @@
+package migrate
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/vmferry/vmferry/migrate/libvirt"
+)
+
+// view is what one end said of the guest.
+type view struct {
+	status libvirt.Status
+	err    error // nil, libvirt.ErrNoDomain, or why there is no answer
+	gone   bool  // another witness proved that the guest's process ended
+}
+
+// condition is a view reduced to what the decision needs.
+type condition int
+
+const (
+	noAnswer condition = iota
+	absent             // libvirt knows no such guest, or it is not active
+	paused
+	running // in any other active state
+)
+
+// condition is that of the guest with this UUID. Another guest of the same name is
+// not ours, so that ours is absent.
+func (v view) condition(uuid string) condition {
+	switch {
+	case v.gone, errors.Is(v.err, libvirt.ErrNoDomain):
+		return absent
+	case v.err != nil:
+		return noAnswer
+	case !v.status.State.Active(), uuid != "" && !strings.EqualFold(v.status.UUID, uuid):
+		return absent
+	case v.status.State == libvirt.Paused:
+		return paused
+	}
+	return running
+}
+
+func (v view) String() string {
+	switch {
+	case v.gone:
+		return "absent (its process ended)"
+	case errors.Is(v.err, libvirt.ErrNoDomain):
+		return "absent"
+	case v.err != nil:
+		return "no answer: " + v.err.Error()
+	}
+	return fmt.Sprintf("%v (%s)", v.status.State, v.status.Reason)
+}
+
+// evidence is all that the decision rests on.
+type evidence struct {
+	uuid           string
+	source, target view
+	wasPaused      bool // the guest was paused before the move, on purpose
+	ended          bool // no migration is under way at the source any more
+	completed      bool // the source's QEMU said that all was handed over
+	blind          bool // the source's events were not all seen: completed may be missing
+}
+
+// handedOver is false only when it is certain that the target cannot have run the guest.
+func (e evidence) handedOver() bool { return e.completed || e.blind }
+
+// verdict is what the evidence means.
+type verdict struct {
+	outcome Outcome
+	settled bool   // further questions cannot change it
+	resume  bool   // resume the guest at the source: it is paused there, and the target has none
+	note    string // why, where the outcome alone does not say it
+}
+
+// decide says where the guest runs. Whatever is not settled is asked again while
+// there is time: the ends are asked one after the other, and libvirt tidies up for a
+// moment after a migration.
+func decide(e evidence) verdict {
+	switch source := e.source.condition(e.uuid); source {
+	case absent:
+		return e.sourceAbsent()
+	case running:
+		return e.sourceRuns()
+	case paused:
+		return e.sourcePaused()
+	}
+	return e.sourceSilent()
+}
+
+func (e evidence) sourceAbsent() verdict {
+	switch e.target.condition(e.uuid) {
+	case running:
+		return verdict{outcome: Moved, settled: true}
+	case paused:
+		if e.wasPaused {
+			return verdict{outcome: Moved, settled: true, note: "the guest was paused before, and is paused at the target"}
+		}
+		return verdict{outcome: Unknown, note: "the guest is paused at the target and gone from the source"}
+	case absent:
+		return verdict{outcome: Unknown, note: "the guest is at neither end: it ended meanwhile"}
+	}
+	return verdict{outcome: Unknown, note: "the guest is gone from the source, and the target gives no answer"}
+}
+
+func (e evidence) sourceRuns() verdict {
+	switch e.target.condition(e.uuid) {
+	case running:
+		return verdict{outcome: Unknown, note: "the guest runs at both ends: stop one of them"}
+	case noAnswer:
+		// Where the reply to libvirt's last step was lost, the source resumes its guest although
+		// the target may run. Before "completed" that step cannot have been made.
+		if e.handedOver() {
+			return verdict{outcome: Unknown, note: "the guest runs at the source although it may have been handed over, and the target gives no answer"}
+		}
+	case paused:
+		return e.stayed(false, "a paused copy is left at the target")
+	}
+	return e.stayed(true, "")
+}
+
+// stayed is believed only when no migration is under way.
+func (e evidence) stayed(settled bool, note string) verdict {
+	if !e.ended {
+		return verdict{outcome: Unknown, note: "the guest is at the source, and its migration may still be under way"}
+	}
+	return verdict{outcome: Stayed, settled: settled, note: note}
+}
+
+func (e evidence) sourcePaused() verdict {
+	switch e.target.condition(e.uuid) {
+	case running:
+		return verdict{outcome: Moved, settled: true, note: "a paused leftover is at the source: stop it there, never resume it"}
+	case paused:
+		return verdict{outcome: Unknown, note: "the guest is paused at both ends"}
+	case noAnswer:
+		return verdict{outcome: Unknown, note: "the guest is paused at the source, and the target gives no answer: not resumed"}
+	}
+	if e.wasPaused {
+		return e.stayed(true, "the guest was paused before, and is still paused")
+	}
+	if e.handedOver() {
+		// The target may have run it and lost it since: its disks are no longer those that the
+		// paused copy remembers. Where it is safe, libvirt resumes the source by itself.
+		return verdict{outcome: Unknown, note: "the guest is paused at the source after it may have been handed over: not resumed"}
+	}
+	v := e.stayed(false, "the guest is paused at the source ("+e.source.status.Reason+")")
+	v.resume = v.outcome == Stayed && leftPaused[e.source.status.Reason]
+	if v.outcome == Stayed && !v.resume {
+		v.settled = true // paused for a reason of its own, which is not ours to undo
+	}
+	return v
+}
+
+// leftPaused are the reasons that a broken migration leaves behind. A guest that was paused for
+// another one (ioerror, user) stays so; one with post-copy in its reason must never be resumed.
+var leftPaused = map[string]bool{"migration": true, "unknown": true, "api-error": true}
+
+func (e evidence) sourceSilent() verdict {
+	if e.target.condition(e.uuid) == running && (e.completed || e.target.status.Reason == "migrated") {
+		// libvirt starts the target's processors only after the source's QEMU handed all over, and such
+		// a QEMU stays paused even when its libvirtd comes back.
+		return verdict{outcome: Moved, note: "the source gives no answer: what is left of the guest there is paused"}
+	}
+	return verdict{outcome: Unknown, note: "the source gives no answer"}
+}

@@ -1,0 +1,169 @@
+package migrate
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/vmferry/vmferry/migrate/libvirt"
+)
+
+const (
+	verifyTime  = 10 * time.Second       // the longest that verification goes on
+	verifyLeast = time.Second            // what it gets even past the deadline
+	verifyEvery = 250 * time.Millisecond // between two rounds of questions
+)
+
+// verifyBy gives back the caller's deadline from the time of the abort; zero without one.
+func (m *mover) verifyBy(abortAt time.Time) time.Time {
+	if abortAt.IsZero() {
+		return time.Time{}
+	}
+	return abortAt.Add(reserveOf(m.policy.Window))
+}
+
+// conclude finds out where the guest runs and turns that, and not jobErr, into the result.
+func (m *mover) conclude(ctx context.Context, jobErr error) error {
+	defer m.step("verify")()
+	m.report("verifying")
+	v := m.verify(ctx)
+	m.rec.Outcome = v.outcome
+	if v.note != "" {
+		m.note(v.note)
+	}
+	if v.outcome == Moved {
+		m.tape.awaitResume()
+		m.collect(ctx)
+	}
+	m.fillTimeline()
+	switch {
+	case v.outcome == Moved && jobErr != nil:
+		m.note("libvirt reported an error, and the guest was moved all the same: " + jobErr.Error())
+		return nil
+	case v.outcome == Moved:
+		return nil
+	case v.outcome == Unknown && jobErr != nil:
+		return fmt.Errorf("%w: %s: %w", ErrUnknown, v.note, jobErr)
+	case v.outcome == Unknown:
+		return fmt.Errorf("%w: %s", ErrUnknown, v.note)
+	case jobErr != nil:
+		return jobErr
+	}
+	return fmt.Errorf("libvirt reported success, and the guest is at the source")
+}
+
+// fillTimeline puts QEMU's account into the record.
+func (m *mover) fillTimeline() {
+	t := m.tape.timeline()
+	m.rec.fill(t)
+	if m.hears.source && m.hears.target && !m.source.broken && !m.target.broken {
+		same := !t.Rebooted
+		m.rec.Verified.SameBoot = &same
+	}
+	if t.Rebooted {
+		m.note("the guest reset itself or switched itself off meanwhile")
+	}
+}
+
+// verify asks both ends until their answers are settled, or the time is up. It goes on
+// after ctx was cancelled: a caller who cancels needs the answer most.
+func (m *mover) verify(ctx context.Context) verdict {
+	ctx, cancel := context.WithDeadline(context.WithoutCancel(ctx), verifyEnd(ctx))
+	defer cancel()
+	tick := time.NewTicker(verifyEvery)
+	defer tick.Stop()
+	resumed := false
+	for {
+		e := m.evidence(ctx)
+		v := decide(e)
+		m.rec.Verified.Source, m.rec.Verified.Target = e.source.String(), e.target.String()
+		if v.settled {
+			return v
+		}
+		if v.resume && !resumed {
+			resumed = m.resumeSource(ctx)
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return v
+		}
+	}
+}
+
+func verifyEnd(ctx context.Context) time.Time {
+	now := time.Now()
+	end := now.Add(verifyTime)
+	if deadline, ok := ctx.Deadline(); ok && deadline.Before(end) {
+		end = deadline
+	}
+	if least := now.Add(verifyLeast); end.Before(least) {
+		end = least
+	}
+	return end
+}
+
+// evidence asks the target before the source: a guest that moves meanwhile is then seen at
+// neither end for a moment, which is not settled, rather than at both.
+func (m *mover) evidence(ctx context.Context) evidence {
+	e := evidence{uuid: m.uuid, wasPaused: m.wasPaused}
+	e.target = m.target.look(ctx, m.req.Guest)
+	e.source = m.source.look(ctx, m.req.Guest)
+	if e.source.condition(m.uuid) == noAnswer && m.deps.Gone != nil {
+		gone, err := m.deps.Gone(ctx, m.req.Guest, m.uuid)
+		e.source.gone = gone && err == nil
+	}
+	// A migration that is found ended now may have moved the guest since the questions
+	// above: only the next round's answers count as given after its end.
+	e.ended = m.ended
+	if !m.ended && e.source.err == nil {
+		m.ended = m.endJob(ctx)
+	}
+	e.completed = m.tape.isCompleted()
+	e.blind = !m.hears.source || m.source.broken
+	return e
+}
+
+// endJob tells whether the source has no migration under way. One that nobody steers any more is
+// aborted: the guest is safe where it is.
+func (m *mover) endJob(ctx context.Context) bool {
+	ask, cancel := context.WithTimeout(ctx, lookTime)
+	defer cancel()
+	job, err := m.source.host.JobStats(ask, m.req.Guest)
+	if err != nil {
+		return false
+	}
+	if job.Active {
+		m.tryAbort(ctx)
+	}
+	return !job.Active
+}
+
+func (m *mover) resumeSource(ctx context.Context) bool {
+	defer m.step("resume")()
+	ask, cancel := context.WithTimeout(ctx, lookTime)
+	defer cancel()
+	if err := m.source.host.Resume(ask, m.req.Guest); err != nil {
+		m.note("the guest could not be resumed at the source: " + err.Error())
+		return false
+	}
+	m.note("the migration left the guest paused at the source, and it was resumed")
+	return true
+}
+
+// collect takes libvirt's own account from the target, which has it after a migration. Short
+// migrations are over before they were ever looked at.
+func (m *mover) collect(ctx context.Context) {
+	if m.target.host == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lookTime)
+	defer cancel()
+	var job libvirt.JobStats
+	job, err := m.target.host.CompletedJob(ctx, m.req.Guest)
+	if err != nil {
+		return
+	}
+	m.rec.Transferred = max(m.rec.Transferred, job.Processed)
+	m.rec.Iterations = max(m.rec.Iterations, job.Iteration)
+}

@@ -1,0 +1,90 @@
+package migrate
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/migrate/qmp"
+)
+
+// tape keeps the events of both ends. Its methods may be called from several goroutines
+// and never block for long: the events come on libvirt's event loop.
+type tape struct {
+	mu        sync.Mutex
+	events    []qmp.Observed
+	switching bool          // the source's guest stands still, or is about to
+	completed bool          // the source's QEMU handed all over
+	resumed   chan struct{} // closed when the target's guest runs
+	once      sync.Once
+}
+
+func newTape() *tape { return &tape{resumed: make(chan struct{})} }
+
+func (t *tape) add(side qmp.Side, e libvirt.Event) {
+	o, err := qmp.Parse(side, e.Name, e.Seconds, e.Micros, e.Details, e.Received)
+	if err != nil {
+		return // an event that cannot be read tells nothing
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.events = append(t.events, o)
+	t.switching = (t.switching || o.Switching()) && !o.GoesOn()
+	t.completed = t.completed || (side == qmp.Source && o.Status() == qmp.PhaseCompleted)
+	if side == qmp.Target && e.Name == "RESUME" {
+		t.once.Do(func() { close(t.resumed) })
+	}
+}
+
+func (t *tape) isSwitching() bool { t.mu.Lock(); defer t.mu.Unlock(); return t.switching }
+
+func (t *tape) isCompleted() bool { t.mu.Lock(); defer t.mu.Unlock(); return t.completed }
+
+func (t *tape) timeline() qmp.Timeline {
+	t.mu.Lock()
+	events := slices.Clone(t.events)
+	t.mu.Unlock()
+	return qmp.Build(events)
+}
+
+// resumeGrace is how long a moved guest's RESUME may be under way to us after libvirt
+// already told that it runs.
+const resumeGrace = 300 * time.Millisecond
+
+// awaitResume waits for the end of a pause whose begin was seen.
+func (t *tape) awaitResume() {
+	if !t.isSwitching() {
+		return
+	}
+	select {
+	case <-t.resumed:
+	case <-time.After(resumeGrace):
+	}
+}
+
+// watch begins to listen at both ends. Without events a guest can be moved all the same, with
+// less to tell: a failure is a note.
+func (m *mover) watch(ctx context.Context) (stop func()) {
+	var stops []func()
+	listen := func(s *side, which qmp.Side) bool {
+		ctx, cancel := context.WithTimeout(ctx, askTime)
+		defer cancel()
+		end, err := s.host.Watch(ctx, m.req.Guest, func(e libvirt.Event) { m.tape.add(which, e) })
+		if err != nil {
+			m.note(fmt.Sprintf("no events from the %s: %v", which, err))
+			return false
+		}
+		stops = append(stops, end)
+		return true
+	}
+	m.hears.source = listen(&m.source, qmp.Source)
+	m.hears.target = listen(&m.target, qmp.Target)
+	return func() {
+		for _, end := range stops {
+			end()
+		}
+	}
+}
