@@ -17,9 +17,10 @@
 //
 // # Library
 //
-// Built with the tag libvirt_dlopen, programs open libvirt.so.0 when they first
-// connect. Where it is missing [Open] says so in an error that is [ErrConnect];
-// nothing panics.
+// Built with the tag libvirt_dlopen, programs look for libvirt.so.0 when they start: the
+// binding's own initialisation loads it, to keep libvirt from printing its errors to
+// stderr. Where it is missing the program runs all the same, and [Open] says what to
+// install in an error that is [ErrConnect].
 //
 // # Events
 //

@@ -14,8 +14,8 @@ import (
 	lv "libvirt.org/go/libvirt"
 )
 
-// testConn opens libvirt's own test driver, which keeps one domain, "test", in
-// the memory of each connection's process.
+// testConn opens libvirt's own test driver, which keeps a host with one domain, "test", in
+// the memory of the process.
 func testConn(t *testing.T) *Conn {
 	t.Helper()
 	c, err := Open(t.Context(), "test:///default")
@@ -104,9 +104,12 @@ func TestHostQuestions(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := pool.StorageVolCreateXML("<volume><name>disk.img</name><capacity>1</capacity></volume>", 0); err != nil {
+	vol, err := pool.StorageVolCreateXML("<volume><name>disk.img</name><capacity>1</capacity></volume>", 0)
+	if err != nil {
 		t.Fatal(err)
 	}
+	// All connections of a process share the test driver's host.
+	t.Cleanup(func() { _, _ = vol.Delete(0), vol.Free() })
 	if v, err := c.DiskVisible(ctx, "/default-pool/disk.img", "/default-pool"); err != nil || v != VisibleYes {
 		t.Errorf("a disk that the pool has: %v, %v", v, err)
 	}
