@@ -15,34 +15,46 @@ const maxConfig = 8 << 20
 
 // domain is what the agent needs to know of a domain XML.
 type domain struct {
-	Name     string `xml:"name"`
-	UUID     string `xml:"uuid"`
-	Emulator string `xml:"devices>emulator"`
+	Name     string
+	UUID     string // lower case
+	Emulator string
 
-	text string
+	text    string
+	hasUUID bool // there is a <uuid>, be it empty
+}
+
+// domainXML is the form of the file. Where an element is repeated, libvirt
+// takes the first one.
+type domainXML struct {
+	XMLName   xml.Name `xml:"domain"`
+	Names     []string `xml:"name"`
+	UUIDs     []string `xml:"uuid"`
+	Emulators []string `xml:"devices>emulator"`
+}
+
+func first(values []string) string {
+	if len(values) == 0 {
+		return ""
+	}
+	return strings.TrimSpace(values[0])
 }
 
 var errNoName = errors.New("it has no <name>: add <name>GUEST</name> below <domain>")
 
 // parseDomain reads the text of a domain XML.
 func parseDomain(text string) (domain, error) {
-	var d struct {
-		XMLName xml.Name `xml:"domain"`
-		domain
-	}
-	if err := xml.Unmarshal([]byte(text), &d); err != nil {
+	var x domainXML
+	if err := xml.Unmarshal([]byte(text), &x); err != nil {
 		return domain{}, fmt.Errorf("it is no libvirt domain XML: %w", err)
 	}
-	d.Name, d.UUID = strings.TrimSpace(d.Name), strings.ToLower(strings.TrimSpace(d.UUID))
-	d.Emulator = strings.TrimSpace(d.Emulator)
+	d := domain{Name: first(x.Names), UUID: strings.ToLower(first(x.UUIDs)), Emulator: first(x.Emulators), text: text, hasUUID: len(x.UUIDs) > 0}
 	switch {
 	case d.Name == "":
 		return domain{}, errNoName
 	case strings.ContainsAny(d.Name, "/\n\x00") || d.Name == "." || d.Name == "..":
 		return domain{}, fmt.Errorf("its name %q is one that libvirt refuses", d.Name)
 	}
-	d.text = text
-	return d.domain, nil
+	return d, nil
 }
 
 // readDomain reads a config file. The error of a file that is not there is fs.ErrNotExist.
@@ -70,7 +82,7 @@ func readDomain(path string) (domain, error) {
 // second guest of that name; VirtualDomain undefines the definition, we adopt its UUID.
 // The file itself is not touched.
 func (d domain) withUUID(uuid string) string {
-	if d.UUID != "" || uuid == "" {
+	if d.hasUUID || uuid == "" {
 		return d.text
 	}
 	at, ok := rootEnd(d.text)

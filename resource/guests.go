@@ -38,7 +38,7 @@ func Guests(dir string) ([]Entry, error) {
 	var entries []Entry
 	var problems []error
 	for _, f := range files {
-		if strings.HasPrefix(f.Name(), ".tmp-") || filepath.Ext(f.Name()) != ".json" || !f.Type().IsRegular() {
+		if filepath.Ext(f.Name()) != ".json" || !f.Type().IsRegular() {
 			continue
 		}
 		raw, err := os.ReadFile(filepath.Join(dir, f.Name()))

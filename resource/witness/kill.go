@@ -21,7 +21,7 @@ func (h Host) Kill(ctx context.Context, p Process, grace time.Duration) error {
 		return err
 	}
 	defer func() { _ = fd.Close() }()
-	if err := signal(fd, unix.SIGTERM); err != nil {
+	if err := send(fd, unix.SIGTERM); err != nil {
 		return fmt.Errorf("terminate process %d: %w", p.PID, err)
 	}
 	soft, cancel := context.WithTimeout(ctx, grace)
@@ -29,7 +29,7 @@ func (h Host) Kill(ctx context.Context, p Process, grace time.Duration) error {
 	if err := waitExit(soft, fd); err == nil {
 		return nil
 	}
-	if err := signal(fd, unix.SIGKILL); err != nil {
+	if err := send(fd, unix.SIGKILL); err != nil {
 		return fmt.Errorf("kill process %d: %w", p.PID, err)
 	}
 	if err := waitExit(ctx, fd); err != nil {
@@ -61,7 +61,7 @@ func (h Host) open(p Process) (*os.File, error) {
 	return nil, nil
 }
 
-func signal(fd *os.File, sig unix.Signal) error {
+func send(fd *os.File, sig unix.Signal) error {
 	conn, err := fd.SyscallConn()
 	if err != nil {
 		return err

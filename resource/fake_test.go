@@ -1,0 +1,182 @@
+package resource
+
+import (
+	"context"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/resource/witness"
+)
+
+const (
+	guestUUID = "5f1a0b52-9a2b-4d0a-8f5e-3a6b7c8d9e0f"
+	guestXML  = "<domain type='kvm'>\n  <name>vm1</name>\n  <uuid>" + guestUUID + "</uuid>\n</domain>\n"
+)
+
+// world is one node with libvirt and processes, as scripted by a test. A fault is
+// a closure put in place of a default one. Its clock is that of the test's bubble.
+type world struct {
+	t     *testing.T
+	dir   string
+	agent Agent
+	calls []string // what was asked of libvirt and done to processes, without the looks
+
+	state libvirt.Status // meaningful while there
+	there bool           // libvirt knows the guest
+	procs []witness.Process
+
+	open     func(ctx context.Context, uri string) error
+	status   func(ctx context.Context) (libvirt.Status, error)
+	create   func(ctx context.Context, xml string) error
+	shutdown func(ctx context.Context, mode string) error
+	destroy  func(ctx context.Context) error
+	find     func(ctx context.Context) ([]witness.Process, error)
+	kill     func(ctx context.Context, p witness.Process, grace time.Duration) error
+	migrate  func(ctx context.Context, m Move) error
+	target   func(ctx context.Context) (libvirt.Status, error) // what another node's libvirt says
+}
+
+func newWorld(t *testing.T, action string) *world {
+	w := &world{t: t, dir: t.TempDir()}
+	config := filepath.Join(w.dir, "vm1.xml")
+	if err := os.WriteFile(config, []byte(guestXML), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	log := logrus.New()
+	log.SetOutput(io.Discard)
+	w.agent = Agent{
+		Environ: ParseEnviron([]string{
+			"OCF_RESOURCE_INSTANCE=res1", "OCF_RESKEY_config=" + config, "OCF_RESKEY_hypervisor=qemu:///system",
+			"OCF_RESKEY_CRM_meta_migrate_target=node2", "OCF_RESKEY_CRM_meta_migrate_source=node0",
+			"OCF_RESKEY_CRM_meta_on_node=node1",
+		}),
+		Open: w.connect, Witness: w, RunDir: filepath.Join(w.dir, "run"), Log: log,
+		Migrate: func(ctx context.Context, m Move) error { w.note("migrate"); return w.migrate(ctx, m) },
+	}
+	w.defaults()
+	return w
+}
+
+// defaults is a node on which everything works at once.
+func (w *world) defaults() {
+	w.open = func(context.Context, string) error { return nil }
+	w.status = func(context.Context) (libvirt.Status, error) {
+		if !w.there {
+			return libvirt.Status{}, noDomain()
+		}
+		return w.state, nil
+	}
+	w.create = func(context.Context, string) error { w.boot(); return nil }
+	w.shutdown = func(context.Context, string) error { w.gone(); return nil }
+	w.destroy = w.endOf
+	w.find = func(context.Context) ([]witness.Process, error) { return slices.Clone(w.procs), nil }
+	w.kill = func(_ context.Context, p witness.Process, _ time.Duration) error {
+		w.procs = slices.DeleteFunc(w.procs, func(q witness.Process) bool { return q.PID == p.PID })
+		w.there = false
+		return nil
+	}
+	w.migrate = func(context.Context, Move) error { w.gone(); return nil }
+	w.target = func(context.Context) (libvirt.Status, error) { return libvirt.Status{}, noDomain() }
+}
+
+func (w *world) endOf(context.Context) error {
+	if !w.there {
+		return noDomain()
+	}
+	w.gone()
+	return nil
+}
+
+func (w *world) boot() { w.is(libvirt.Running, "booted") }
+func (w *world) gone() { w.there, w.procs = false, nil }
+
+// is puts the guest into a state, with a process.
+func (w *world) is(s libvirt.State, reason string) {
+	w.there, w.state = true, libvirt.Status{State: s, Reason: reason, UUID: guestUUID}
+	w.procs = []witness.Process{{PID: 77, Name: "vm1", UUID: guestUUID, StartTime: 5}}
+}
+
+func noDomain() error { return fakeError{libvirt.ErrNoDomain, "Domain not found"} }
+func dead() error     { return fakeError{libvirt.ErrConnect, "Connection refused"} }
+
+// fakeError is an error of a kind, with libvirt's words.
+type fakeError struct {
+	kind    error
+	message string
+}
+
+func (e fakeError) Error() string        { return e.message }
+func (e fakeError) Is(target error) bool { return target == e.kind }
+
+func (w *world) note(call string) { w.calls = append(w.calls, call) }
+
+func (w *world) connect(ctx context.Context, uri string) (Hypervisor, error) {
+	if err := w.open(ctx, uri); err != nil {
+		return nil, err
+	}
+	if uri != "qemu:///system" {
+		return fakeTarget{fakeConn{w}}, nil
+	}
+	return fakeConn{w}, nil
+}
+
+// blocked answers nothing until the context's end.
+func blocked(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }
+
+// Find implements Witness.
+func (w *world) Find(ctx context.Context, _, _ string) ([]witness.Process, error) { return w.find(ctx) }
+
+// Kill implements Witness.
+func (w *world) Kill(ctx context.Context, p witness.Process, grace time.Duration) error {
+	w.note("kill")
+	return w.kill(ctx, p, grace)
+}
+
+// fakeConn is the node's own libvirt.
+type fakeConn struct{ *world }
+
+func (c fakeConn) Status(ctx context.Context, _ string) (libvirt.Status, error) { return c.status(ctx) }
+func (c fakeConn) Create(ctx context.Context, xml string) error {
+	c.note("create")
+	return c.create(ctx, xml)
+}
+
+func (c fakeConn) Shutdown(ctx context.Context, _, mode string) error {
+	c.note("shutdown")
+	return c.shutdown(ctx, mode)
+}
+func (c fakeConn) Destroy(ctx context.Context, _ string) error {
+	c.note("destroy")
+	return c.destroy(ctx)
+}
+func (c fakeConn) Close() error { return nil }
+
+// fakeTarget is the libvirt of another node.
+type fakeTarget struct{ fakeConn }
+
+func (c fakeTarget) Status(ctx context.Context, _ string) (libvirt.Status, error) {
+	return c.target(ctx)
+}
+
+// run does an action and returns its error and how long it took by the bubble's clock.
+func (w *world) run(action string) (error, time.Duration) {
+	began := time.Now()
+	err := w.agent.Run(context.Background(), action)
+	return err, time.Since(began)
+}
+
+// held tells whether the note for the node daemon is there.
+func (w *world) held() bool {
+	entries, err := Guests(filepath.Join(w.agent.RunDir, guestsDir))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return slices.Contains(entries, Entry{"vm1", guestUUID, "res1", "qemu:///system"})
+}

@@ -1,0 +1,161 @@
+package resource
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"testing/synctest"
+
+	"github.com/vmferry/vmferry/migrate/libvirt"
+)
+
+func TestJudge(t *testing.T) {
+	for _, c := range []struct {
+		answer                       answer
+		seen, arriving, none, unsure verdict
+	}{
+		{unreachable, running, unknown, notRunning, unknown},
+		{absent, running, unknown, notRunning, unknown},
+		{"shut off/destroyed", running, unknown, notRunning, unknown},
+		{"shut off/migrated", running, unknown, notRunning, unknown},
+		{"no state/unknown", running, incoming, unknown, unknown},
+		{"running/booted", running, running, running, running},
+		{"running/migrated", running, running, running, running},
+		{"running/postcopy", running, running, running, running},
+		{"running/postcopy-failed", stalled, stalled, stalled, stalled},
+		{"blocked/unknown", running, running, running, running},
+		{"shutting down/user", running, running, running, running},
+		{"paused/unknown", running, running, running, running},
+		{"paused/user", running, running, running, running},
+		{"paused/save", running, running, running, running},
+		{"paused/snapshot", running, running, running, running},
+		{"paused/migration", switching, incoming, switching, switching},
+		{"paused/starting-up", unknown, incoming, unknown, unknown},
+		{"paused/postcopy", running, running, running, running},
+		{"paused/postcopy-failed", stalled, stalled, stalled, stalled},
+		{"paused/ioerror", stalled, stalled, stalled, stalled},
+		{"paused/watchdog", stalled, stalled, stalled, stalled},
+		{"paused/crashed", stalled, stalled, stalled, stalled},
+		{"paused/api-error", stalled, stalled, stalled, stalled},
+		{"crashed/panicked", stalled, stalled, notRunning, stalled},
+		{"suspended/unknown", stalled, stalled, stalled, stalled},
+		{"state 42/unknown", unknown, unknown, unknown, unknown},
+	} {
+		for s, want := range map[sight]verdict{seen: c.seen, arriving: c.arriving, none: c.none, unsure: c.unsure} {
+			if got := judge(c.answer, s); got != want {
+				t.Errorf("judge(%q, %d) = %v, want %v", c.answer, s, got, want)
+			}
+		}
+	}
+}
+
+// "Cannot tell" is never "stopped": only a proof that there is no process makes a
+// guest stopped, and no state in which libvirt still holds it does, a crash apart.
+func TestStoppedNeedsProof(t *testing.T) {
+	for a, row := range table {
+		for s, v := range row {
+			if v == notRunning && sight(s) != none {
+				t.Errorf("%q with sight %d counts as stopped", a, s)
+			}
+		}
+		alive := strings.HasPrefix(string(a), "running") || strings.HasPrefix(string(a), "paused") || a == "no state"
+		if alive && row[none] == notRunning {
+			t.Errorf("%q counts as stopped although libvirt holds the guest", a)
+		}
+	}
+}
+
+// Every state of libvirt's has a row.
+func TestTableIsComplete(t *testing.T) {
+	for s := libvirt.NoState; s <= libvirt.PMSuspended; s++ {
+		if _, ok := table[answer(s.String())]; !ok {
+			t.Errorf("no row for %q", s)
+		}
+	}
+}
+
+func TestMonitor(t *testing.T) {
+	dieAfterwards := func(w *world) { w.open = func(context.Context, string) error { return dead() } }
+	hang := func(w *world) { w.open = func(ctx context.Context, _ string) error { return blocked(ctx) } }
+	arrivingProcess := func(w *world) { w.procs[0].Incoming = true }
+	blind := func(w *world) { w.find = blindWitness }
+	for _, c := range []struct {
+		name   string
+		build  []func(*world)
+		want   ExitCode
+		reason string // part of the exit reason
+		held   bool
+	}{
+		{"running", []func(*world){(*world).boot}, Success, "", true},
+		{"not there", nil, NotRunning, "", false},
+		{"libvirt dead, process there", []func(*world){(*world).boot, dieAfterwards}, Success, "", true},
+		{"libvirt blocked, process there", []func(*world){(*world).boot, hang}, Success, "", true},
+		{"libvirt dead, no process", []func(*world){dieAfterwards}, NotRunning, "", false},
+		{"libvirt dead, witness blind", []func(*world){dieAfterwards, blind}, Generic, "Connection refused", false},
+		{"libvirt blocked, witness blind", []func(*world){hang, blind}, Generic, "cannot tell", false},
+		{"libvirt knows none, witness blind", []func(*world){blind}, Generic, "hidepid", false},
+		{"lost by libvirt", []func(*world){(*world).boot, func(w *world) { w.there = false }}, Success, "", true},
+		{"paused by the operator", []func(*world){state(libvirt.Paused, "user")}, Success, "", true},
+		{"I/O error", []func(*world){state(libvirt.Paused, "ioerror")}, Generic, "ioerror", false},
+		{"crashed", []func(*world){state(libvirt.Crashed, "panicked")}, Generic, "does not work", false},
+		{"asleep", []func(*world){state(libvirt.PMSuspended, "unknown")}, Generic, "suspended", false},
+		{"arriving", []func(*world){state(libvirt.Paused, "migration"), arrivingProcess}, NotRunning, "", false},
+		{"arrived", []func(*world){state(libvirt.Running, "migrated"), arrivingProcess}, Success, "", true},
+		{"left paused by a migration", []func(*world){state(libvirt.Paused, "migration")}, Generic, "left paused by a migration", false},
+		{"libvirt dead, arriving process", []func(*world){(*world).boot, arrivingProcess, dieAfterwards}, Generic, "incoming", false},
+	} {
+		for _, action := range []string{"monitor", "status"} {
+			t.Run(c.name+"/"+action, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					w := newWorld(t, action)
+					for _, f := range c.build {
+						f(w)
+					}
+					err, took := w.run(action)
+					checkExit(t, err, c.want, c.reason)
+					if w.held() != c.held {
+						t.Errorf("noted for the daemon: %v, want %v", w.held(), c.held)
+					}
+					if len(w.calls) > 0 || took >= defaults["monitor"] {
+						t.Errorf("did %v, took %v", w.calls, took)
+					}
+				})
+			})
+		}
+	}
+}
+
+// A hand-over takes a moment, which must not count as a failure.
+func TestMonitorWaitsForAnUnclearVerdict(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, "monitor")
+		w.is(libvirt.Paused, "migration")
+		looks := 0
+		w.status = func(context.Context) (libvirt.Status, error) {
+			if looks++; looks == 3 {
+				w.gone()
+				return libvirt.Status{}, noDomain()
+			}
+			return w.state, nil
+		}
+		err, _ := w.run("monitor")
+		checkExit(t, err, NotRunning, "")
+	})
+}
+
+func state(s libvirt.State, reason string) func(*world) {
+	return func(w *world) { w.is(s, reason) }
+}
+
+func checkExit(t *testing.T, err error, want ExitCode, reason string) {
+	t.Helper()
+	if got := CodeOf(err); got != want {
+		t.Fatalf("exit code %d (%v), want %d", got, err, want)
+	}
+	if want != Success && want != NotRunning && err.Error() == "" {
+		t.Error("a failure without a reason")
+	}
+	if reason != "" && !strings.Contains(err.Error(), reason) {
+		t.Errorf("reason %q lacks %q", err, reason)
+	}
+}

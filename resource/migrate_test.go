@@ -1,0 +1,115 @@
+package resource
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/vmferry/vmferry/migrate/libvirt"
+)
+
+func at(s libvirt.State, uuid string) func(*world) {
+	return func(w *world) {
+		w.target = func(context.Context) (libvirt.Status, error) { return libvirt.Status{State: s, UUID: uuid}, nil }
+	}
+}
+
+func TestMigrateTo(t *testing.T) {
+	failing := func(w *world) {
+		w.migrate = func(context.Context, Move) error { return errors.New("no route to host") }
+	}
+	lostAnswer := func(w *world) {
+		w.migrate = func(context.Context, Move) error { w.gone(); return errors.New("connection reset") }
+	}
+	const other = "99999999-2222-3333-4444-555555555555"
+	for _, c := range []struct {
+		name   string
+		build  []func(*world)
+		want   ExitCode
+		reason string
+		moves  bool
+		held   bool
+	}{
+		{"running", []func(*world){(*world).boot}, Success, "", true, false},
+		{"fails", []func(*world){(*world).boot, failing}, Generic, "no route to host", true, true},
+		{"answer lost, runs at the target", []func(*world){(*world).boot, lostAnswer, at(libvirt.Running, guestUUID)}, Success, "", true, false},
+		{"answer lost, not seen anywhere", []func(*world){(*world).boot, lostAnswer}, Generic, "connection reset", true, true},
+		{"answer lost, paused at the target", []func(*world){(*world).boot, lostAnswer, at(libvirt.Paused, guestUUID)}, Generic, "connection reset", true, true},
+		{"not here", nil, Generic, "not active", false, false},
+		{"moved already", []func(*world){at(libvirt.Running, guestUUID)}, Success, "", false, false},
+		{"another guest of that name at the target", []func(*world){at(libvirt.Running, other)}, Generic, "another guest", false, false},
+		{"off at the target", []func(*world){at(libvirt.ShutOff, guestUUID)}, Generic, "shut off", false, false},
+		{"no target", []func(*world){(*world).boot, func(w *world) { w.agent.Target = "" }}, Args, "target", false, false},
+		{"I/O error", []func(*world){state(libvirt.Paused, "ioerror")}, Generic, "ioerror", false, false},
+		{"hangs until its time is over", []func(*world){(*world).boot, func(w *world) {
+			w.migrate = func(ctx context.Context, _ Move) error { return blocked(ctx) }
+		}}, Generic, "deadline", true, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, "migrate_to")
+				for _, f := range c.build {
+					f(w)
+				}
+				err, took := w.run("migrate_to")
+				checkExit(t, err, c.want, c.reason)
+				if (len(w.calls) > 0) != c.moves || w.held() != c.held || took >= defaults["migrate_to"] {
+					t.Errorf("did %v, noted %v, took %v", w.calls, w.held(), took)
+				}
+			})
+		})
+	}
+}
+
+func TestMigrateToPassesTheParameters(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, "migrate_to")
+		w.boot()
+		p := &w.agent.Params
+		p.Transport, p.Suffix, p.Speed, p.Downtime = "tcp", "-mig", 100, 50*time.Millisecond
+		var got Move
+		w.migrate = func(_ context.Context, m Move) error { got = m; w.gone(); return nil }
+		err, _ := w.run("migrate_to")
+		checkExit(t, err, Success, "")
+		want := Move{Guest: "vm1", UUID: guestUUID, SourceURI: "qemu:///system", Target: "node2",
+			TargetURI: "qemu+tcp://node2-mig/system", MigrateURI: "tcp://node2-mig", Bandwidth: 100, Downtime: 50 * time.Millisecond}
+		if got != want {
+			t.Errorf("moved with %+v, want %+v", got, want)
+		}
+	})
+}
+
+func TestMigrateFrom(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		arrives time.Duration // when the guest is resumed here; 0: never
+		want    ExitCode
+	}{
+		{"at once", time.Nanosecond, Success},
+		{"in time", 40 * time.Second, Success},
+		{"too late", 2 * time.Minute, Generic},
+		{"never", 0, Generic},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, "migrate_from")
+				w.is(libvirt.Paused, "migration")
+				w.procs[0].Incoming = true
+				arrival := time.Now().Add(c.arrives)
+				w.status = func(context.Context) (libvirt.Status, error) {
+					if c.arrives > 0 && !time.Now().Before(arrival) {
+						w.state.State, w.state.Reason = libvirt.Running, "migrated"
+					}
+					return w.state, nil
+				}
+				err, took := w.run("migrate_from")
+				checkExit(t, err, c.want, "")
+				if w.held() != (c.want == Success) || took >= defaults["migrate_from"] {
+					t.Errorf("noted %v, took %v", w.held(), took)
+				}
+			})
+		})
+	}
+}

@@ -1,0 +1,243 @@
+package resource
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/vmferry/vmferry/migrate/libvirt"
+)
+
+func TestStart(t *testing.T) {
+	deadLibvirt := func(w *world) { w.open = func(context.Context, string) error { return dead() } }
+	refuse := func(message string) func(*world) {
+		return func(w *world) {
+			w.create = func(context.Context, string) error { return &libvirt.Error{Op: "create", Message: message} }
+		}
+	}
+	for _, c := range []struct {
+		name   string
+		build  []func(*world)
+		want   ExitCode
+		reason string
+		create bool
+	}{
+		{"cold", nil, Success, "", true},
+		{"defined and off", []func(*world){state(libvirt.ShutOff, "shutdown"), func(w *world) { w.procs = nil }}, Success, "", true},
+		{"running", []func(*world){(*world).boot}, Success, "", false},
+		{"paused by the operator", []func(*world){state(libvirt.Paused, "user")}, Success, "", false},
+		{"running, libvirt dead", []func(*world){(*world).boot, deadLibvirt}, Success, "", false},
+		{"left paused by a migration", []func(*world){state(libvirt.Paused, "migration")}, Generic, "left paused by a migration", false},
+		{"arriving", []func(*world){state(libvirt.Paused, "migration"), func(w *world) { w.procs[0].Incoming = true }}, Generic, "arriving", false},
+		{"crashed", []func(*world){state(libvirt.Crashed, "panicked")}, Generic, "crashed", false},
+		{"cannot tell", []func(*world){func(w *world) { w.find = blindWitness }}, Generic, "cannot tell", false},
+		{"libvirt dead", []func(*world){deadLibvirt}, Generic, "Connection refused", false},
+		{"refused", []func(*world){refuse("unsupported machine type")}, Generic, "unsupported machine type", true},
+		{"image locked", []func(*world){refuse("QEMU: Failed to get \"write\" lock\nIs another process using the image [/x]?")},
+			Generic, "is the guest running on another node", true},
+		{"does not stay up", []func(*world){func(w *world) { w.create = func(context.Context, string) error { return nil } }},
+			Generic, "does not run in time", true},
+		{"error, but it runs", []func(*world){func(w *world) {
+			w.create = func(context.Context, string) error { w.boot(); return errors.New("end of file") }
+		}}, Success, "", true},
+		{"libvirt blocks in create", []func(*world){func(w *world) {
+			w.create = func(ctx context.Context, _ string) error { return blocked(ctx) }
+		}}, Generic, "cannot start", true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, "start")
+				for _, f := range c.build {
+					f(w)
+				}
+				err, took := w.run("start")
+				checkExit(t, err, c.want, c.reason)
+				if got := slices.Equal(w.calls, []string{"create"}); got != c.create || !c.create && len(w.calls) > 0 {
+					t.Errorf("did %v, want create %v", w.calls, c.create)
+				}
+				if w.held() != (c.want == Success) || took >= defaults["start"] {
+					t.Errorf("noted %v, took %v", w.held(), took)
+				}
+			})
+		})
+	}
+}
+
+func TestStartWaitsForLibvirt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, "start")
+		ready := time.Now().Add(20 * time.Second)
+		w.open = func(context.Context, string) error {
+			if time.Now().Before(ready) {
+				return dead()
+			}
+			return nil
+		}
+		err, _ := w.run("start")
+		checkExit(t, err, Success, "")
+	})
+}
+
+// The note about the name comes before the guest: without it, a later stop could
+// not tell "never here" from "name not known".
+func TestStartNeedsItsNote(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, "start")
+		if err := os.WriteFile(w.agent.RunDir, nil, 0o600); err != nil { // a file where the directory must be
+			t.Fatal(err)
+		}
+		err, _ := w.run("start")
+		checkExit(t, err, Generic, "cannot note")
+		if len(w.calls) > 0 {
+			t.Errorf("did %v", w.calls)
+		}
+	})
+}
+
+func TestStartAdoptsTheUUIDOfADefinition(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, "start")
+		text := strings.Replace(guestXML, "<uuid>"+guestUUID+"</uuid>", "", 1)
+		if err := os.WriteFile(w.agent.Params.Config, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		w.is(libvirt.ShutOff, "shutdown")
+		w.procs = nil
+		w.create = func(_ context.Context, xml string) error {
+			if d, err := parseDomain(xml); err != nil || d.UUID != guestUUID {
+				t.Errorf("started from %q (%v)", xml, err)
+			}
+			w.boot()
+			return nil
+		}
+		err, _ := w.run("start")
+		checkExit(t, err, Success, "")
+		if after, _ := os.ReadFile(w.agent.Params.Config); string(after) != text {
+			t.Errorf("the operator's file became %q", after)
+		}
+	})
+}
+
+// Without its config file an action goes on with the name noted last, as far as
+// a name is enough, and does not take "no file" for "no guest".
+func TestConfigGone(t *testing.T) {
+	for _, c := range []struct {
+		action       string
+		noted, there bool
+		probe        bool
+		want         ExitCode
+	}{
+		{"monitor", true, true, false, Success},
+		{"monitor", true, true, true, Success},
+		{"monitor", true, false, false, NotRunning},
+		{"monitor", true, false, true, Installed},
+		{"monitor", false, false, true, Installed},
+		{"monitor", false, true, true, Success}, // a guest with the file's name is there
+		{"monitor", false, true, false, Installed},
+		{"stop", true, true, false, Success},
+		{"stop", true, false, false, Success},
+		{"stop", false, false, false, Success},
+		{"stop", false, true, false, Generic},
+		{"start", true, false, false, Installed},
+		{"start", false, false, false, Installed},
+		{"migrate_to", true, true, false, Success},
+		{"migrate_to", false, true, false, Installed},
+		{"migrate_from", true, true, false, Success},
+		{"migrate_from", false, true, false, Installed},
+		{"validate-all", true, true, false, Installed},
+	} {
+		name := c.action
+		for label, on := range map[string]bool{" noted": c.noted, " there": c.there, " probe": c.probe} {
+			if on {
+				name += label
+			}
+		}
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, c.action)
+				if c.noted {
+					checkExit(t, w.agent.Run(t.Context(), "monitor"), NotRunning, "")
+				}
+				if c.there {
+					w.boot()
+				}
+				if err := os.Remove(w.agent.Params.Config); err != nil {
+					t.Fatal(err)
+				}
+				w.agent.Probe = c.probe
+				err, _ := w.run(c.action)
+				checkExit(t, err, c.want, "")
+				if stopped := slices.Contains(w.calls, "shutdown"); stopped != (c.action == "stop" && c.there && c.noted) {
+					t.Errorf("did %v", w.calls)
+				}
+			})
+		})
+	}
+}
+
+// The note belongs to one config file: a resource that was given another one is another guest.
+func TestNoteOfAnotherConfig(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, "monitor")
+		checkExit(t, w.agent.Run(t.Context(), "monitor"), NotRunning, "")
+		w.boot()
+		w.agent.Params.Config = filepath.Join(w.dir, "elsewhere.xml")
+		err, _ := w.run("monitor")
+		checkExit(t, err, Installed, "elsewhere.xml")
+	})
+}
+
+func TestMalformedConfigIsLikeAMissingOne(t *testing.T) {
+	for name, text := range map[string]string{"empty": "", "no XML": "vm1", "no name": "<domain/>", "cut off": "<domain><name>vm1</name>",
+		"network": "<network><name>vm1</name></network>"} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, "start")
+				if err := os.WriteFile(w.agent.Params.Config, []byte(text), 0o644); err != nil {
+					t.Fatal(err)
+				}
+				for _, action := range []string{"start", "validate-all"} {
+					err, _ := w.run(action)
+					checkExit(t, err, Installed, "vm1.xml")
+				}
+			})
+		})
+	}
+}
+
+func TestValidate(t *testing.T) {
+	w := newWorld(t, "validate-all")
+	for _, c := range []struct {
+		emulator string
+		want     ExitCode
+	}{
+		{"", Success},
+		{os.Args[0], Success},
+		{"/no/such/qemu", Installed},
+		{"qemu-system-x86_64", Installed},
+		{w.dir, Installed},
+		{w.agent.Params.Config, Installed},
+	} {
+		text := strings.Replace(guestXML, "</domain>", "<devices><emulator>"+c.emulator+"</emulator></devices></domain>", 1)
+		if err := os.WriteFile(w.agent.Params.Config, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		checkExit(t, w.agent.Run(t.Context(), "validate-all"), c.want, "")
+	}
+	if _, err := os.Stat(w.agent.RunDir); err == nil {
+		t.Error("validate-all left files behind")
+	}
+}
+
+func TestUnknownAction(t *testing.T) {
+	w := newWorld(t, "promote")
+	for _, action := range []string{"promote", "demote", "notify", "reload", "", "START"} {
+		checkExit(t, w.agent.Run(t.Context(), action), Unimplemented, "unknown action")
+	}
+}

@@ -1,0 +1,164 @@
+package resource
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/resource/witness"
+)
+
+func blindWitness(context.Context) ([]witness.Process, error) {
+	return nil, fmt.Errorf("%w: hidepid", witness.ErrIncomplete)
+}
+
+func TestStop(t *testing.T) {
+	deaf := func(w *world) { w.shutdown = func(context.Context, string) error { return nil } }
+	deadLibvirt := func(w *world) { w.open = func(context.Context, string) error { return dead() } }
+	hung := func(w *world) { w.open = func(ctx context.Context, _ string) error { return blocked(ctx) } }
+	hungDestroy := func(w *world) { w.destroy = blocked }
+	immortal := func(w *world) {
+		w.kill = func(ctx context.Context, _ witness.Process, _ time.Duration) error { return blocked(ctx) }
+	}
+	for _, c := range []struct {
+		name  string
+		build []func(*world)
+		want  ExitCode
+		calls []string
+		least time.Duration // how long it takes at the usual timeout, at least
+		most  time.Duration // and at most
+	}{
+		{"not there", nil, Success, nil, 0, 0},
+		{"graceful", []func(*world){(*world).boot}, Success, []string{"shutdown"}, 0, time.Second},
+		{"deaf guest", []func(*world){(*world).boot, deaf}, Success,
+			[]string{"shutdown", "shutdown", "shutdown", "shutdown", "shutdown", "destroy"}, 71 * time.Second, 73 * time.Second},
+		{"forced", []func(*world){(*world).boot, func(w *world) { w.agent.Params.ForceStop = true }}, Success, []string{"destroy"}, 0, time.Second},
+		{"paused", []func(*world){state(libvirt.Paused, "user")}, Success, []string{"destroy"}, 0, time.Second},
+		{"I/O error", []func(*world){state(libvirt.Paused, "ioerror")}, Success, []string{"destroy"}, 0, time.Second},
+		{"asleep", []func(*world){state(libvirt.PMSuspended, "unknown")}, Success, []string{"destroy"}, 0, time.Second},
+		{"crashed", []func(*world){state(libvirt.Crashed, "panicked")}, Success, []string{"destroy"}, 0, time.Second},
+		{"arriving", []func(*world){state(libvirt.Paused, "migration"), func(w *world) { w.procs[0].Incoming = true }}, Success, []string{"destroy"}, 0, time.Second},
+		{"shutdown fails", []func(*world){(*world).boot, func(w *world) {
+			w.shutdown = func(context.Context, string) error { return errors.New("agent not connected") }
+		}}, Success, []string{"shutdown", "shutdown", "shutdown", "destroy"}, time.Second, 3 * time.Second},
+		{"libvirt dead", []func(*world){(*world).boot, deadLibvirt}, Success, []string{"kill"}, libvirtPatience, libvirtPatience + time.Second},
+		{"libvirt dead, no process", []func(*world){deadLibvirt}, Success, nil, 0, 0},
+		{"libvirt blocked", []func(*world){(*world).boot, hung}, Success, []string{"kill"}, 0, 60 * time.Second},
+		{"destroy hangs", []func(*world){state(libvirt.Paused, "user"), hungDestroy}, Success, []string{"destroy", "kill"}, 0, 85 * time.Second},
+		{"lost by libvirt", []func(*world){(*world).boot, func(w *world) { w.there = false }}, Success, []string{"destroy", "kill"}, 0, 2 * time.Second},
+		{"destroyed meanwhile", []func(*world){state(libvirt.Paused, "user"), func(w *world) {
+			w.destroy = func(context.Context) error { w.gone(); return noDomain() }
+		}}, Success, []string{"destroy"}, 0, time.Second},
+		{"cannot be killed", []func(*world){(*world).boot, deadLibvirt, immortal}, Generic, []string{"kill"}, 0, 90 * time.Second},
+		{"no proof", []func(*world){func(w *world) { w.find = blindWitness }}, Generic, []string{"destroy"}, 0, 90 * time.Second},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, "stop")
+				if err := stateDir(w.agent.RunDir).hold(Entry{"vm1", guestUUID, "res1", "qemu:///system"}); err != nil {
+					t.Fatal(err)
+				}
+				for _, f := range c.build {
+					f(w)
+				}
+				err, took := w.run("stop")
+				checkExit(t, err, c.want, "")
+				if !slices.Equal(w.calls, c.calls) {
+					t.Errorf("did %v, want %v", w.calls, c.calls)
+				}
+				if took < c.least || took > c.most {
+					t.Errorf("took %v, want %v to %v", took, c.least, c.most)
+				}
+				if w.held() != (c.want != Success) {
+					t.Errorf("noted for the daemon: %v after exit code %d", w.held(), CodeOf(err))
+				}
+			})
+		})
+	}
+}
+
+// However short the timeout and whatever hangs, the stop ends inside it and
+// still gets to the kill.
+func TestStopFitsAnyTimeout(t *testing.T) {
+	for _, timeout := range []time.Duration{3 * time.Second, 10 * time.Second, 20 * time.Second, 90 * time.Second, 10 * time.Minute} {
+		for name, fault := range map[string]func(*world){
+			"libvirt blocked": func(w *world) { w.open = func(ctx context.Context, _ string) error { return blocked(ctx) } },
+			"status blocked": func(w *world) {
+				w.status = func(ctx context.Context) (libvirt.Status, error) { return libvirt.Status{}, blocked(ctx) }
+				w.destroy = blocked
+			},
+			"shutdown blocked": func(w *world) {
+				w.shutdown = func(ctx context.Context, _ string) error { return blocked(ctx) }
+				w.destroy = blocked
+			},
+			"deaf and stuck": func(w *world) { w.shutdown = func(context.Context, string) error { return nil }; w.destroy = blocked },
+		} {
+			t.Run(name+" "+timeout.String(), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					w := newWorld(t, "stop")
+					w.boot()
+					fault(w)
+					w.agent.Timeout = timeout
+					err, took := w.run("stop")
+					checkExit(t, err, Success, "")
+					if took >= timeout || !slices.Contains(w.calls, "kill") {
+						t.Errorf("took %v of %v, did %v", took, timeout, w.calls)
+					}
+				})
+			})
+		}
+	}
+}
+
+func TestStopPassesTheMode(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, "stop")
+		w.boot()
+		w.agent.Params.ShutdownMode = "agent"
+		got := ""
+		w.shutdown = func(_ context.Context, mode string) error { got = mode; w.gone(); return nil }
+		err, _ := w.run("stop")
+		checkExit(t, err, Success, "")
+		if got != "agent" {
+			t.Errorf("mode %q, want agent", got)
+		}
+	})
+}
+
+func TestStopGivesARestartedLibvirtItsChance(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, "stop")
+		w.boot()
+		back := time.Now().Add(5 * time.Second)
+		w.open = func(context.Context, string) error {
+			if time.Now().Before(back) {
+				return dead()
+			}
+			return nil
+		}
+		err, _ := w.run("stop")
+		checkExit(t, err, Success, "")
+		if !slices.Equal(w.calls, []string{"shutdown"}) {
+			t.Errorf("did %v, want a graceful shutdown", w.calls)
+		}
+	})
+}
+
+func TestBudget(t *testing.T) {
+	for _, timeout := range []time.Duration{time.Millisecond, time.Second, 20 * time.Second, 90 * time.Second, time.Hour} {
+		b := newBudget(timeout)
+		ordered := 0 < b.graceful && b.graceful < b.destroy && b.destroy < b.end && b.end < timeout &&
+			0 < b.call && 0 < b.settle && b.settle < b.end && 0 < b.migrate && b.migrate < b.end
+		if !ordered {
+			t.Errorf("budget of %v is %+v", timeout, b)
+		}
+	}
+	if b := newBudget(90 * time.Second); b.end-b.graceful != destroyReserve {
+		t.Errorf("stop keeps %v for the destroy, want %v", b.end-b.graceful, destroyReserve)
+	}
+}

@@ -1,0 +1,149 @@
+package witness
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"io"
+	"os"
+	"os/exec"
+	"os/signal"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// The test binary plays QEMU when this is set: it ends on SIGTERM when it is "polite", and only
+// on SIGKILL when it is "stubborn".
+const roleVar = "WITNESS_TEST_ROLE"
+
+func TestMain(m *testing.M) {
+	if role := os.Getenv(roleVar); role != "" {
+		pretend(role)
+		return
+	}
+	os.Exit(m.Run())
+}
+
+func pretend(role string) {
+	if role == "stubborn" {
+		signal.Ignore(syscall.SIGTERM)
+	}
+	_, _ = os.Stdout.WriteString("ready\n")
+	_, _ = io.Copy(io.Discard, os.Stdin) // until the test ends, however it ends
+}
+
+// startGuest starts a child whose command line is that of a guest's QEMU.
+func startGuest(t *testing.T, role, name string) *exec.Cmd {
+	t.Helper()
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(exe)
+	cmd.Args = []string{"/usr/bin/qemu-system-x86_64", "-name", "guest=" + name + ",debug-threads=on", "-uuid", uuidA}
+	cmd.Env = append(os.Environ(), roleVar+"="+role)
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = stdin.Close(); _ = cmd.Wait() })
+	if line, err := bufio.NewReader(stdout).ReadString('\n'); err != nil || line != "ready\n" {
+		t.Fatalf("child said %q, %v", line, err)
+	}
+	return cmd
+}
+
+func findOne(t *testing.T, name string) Process {
+	t.Helper()
+	// Other processes of the machine may make the list incomplete: only the find counts.
+	found, err := Host{Run: t.TempDir()}.Find(context.Background(), name, "")
+	if len(found) != 1 {
+		t.Fatalf("found %+v, %v, want one process", found, err)
+	}
+	return found[0]
+}
+
+func TestKillRealProcess(t *testing.T) {
+	for _, c := range []struct {
+		role  string
+		grace time.Duration
+		want  syscall.Signal
+	}{
+		{"polite", time.Minute, syscall.SIGTERM},
+		{"stubborn", 50 * time.Millisecond, syscall.SIGKILL},
+	} {
+		t.Run(c.role, func(t *testing.T) {
+			name := "witness-test-" + c.role
+			cmd := startGuest(t, c.role, name)
+			p := findOne(t, name)
+			if p.PID != cmd.Process.Pid || p.UUID != uuidA || p.Incoming || p.StartTime == 0 {
+				t.Fatalf("found %+v, want process %d", p, cmd.Process.Pid)
+			}
+			ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+			defer cancel()
+			if err := (Host{}).Kill(ctx, p, c.grace); err != nil {
+				t.Fatal(err)
+			}
+			_ = cmd.Wait()
+			if got := cmd.ProcessState.Sys().(syscall.WaitStatus).Signal(); got != c.want {
+				t.Errorf("ended by %v, want %v", got, c.want)
+			}
+			if err := (Host{}).Kill(ctx, p, c.grace); err != nil {
+				t.Errorf("kill of an ended process: %v", err)
+			}
+		})
+	}
+}
+
+func TestZombieIsGone(t *testing.T) {
+	const name = "witness-test-zombie"
+	cmd := startGuest(t, "polite", name)
+	p := findOne(t, name)
+	if err := (Host{}).Kill(context.Background(), p, time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	found, _ := Host{Run: t.TempDir()}.Find(context.Background(), name, "") // not reaped yet
+	if len(found) != 0 {
+		t.Errorf("zombie %d found as %+v", cmd.Process.Pid, found)
+	}
+}
+
+func TestKillSparesAnotherProcessOfThatNumber(t *testing.T) {
+	const name = "witness-test-spared"
+	startGuest(t, "polite", name)
+	p := findOne(t, name)
+	older := p
+	older.StartTime--
+	if err := (Host{}).Kill(context.Background(), older, time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	if again := findOne(t, name); again != p {
+		t.Errorf("process %+v became %+v", p, again)
+	}
+}
+
+func TestKillWithoutProofIsAnError(t *testing.T) {
+	const name = "witness-test-noproof"
+	startGuest(t, "stubborn", name)
+	p := findOne(t, name)
+	fd, err := Host{}.open(p)
+	if err != nil || fd == nil {
+		t.Fatalf("open: %v, %v", fd, err)
+	}
+	defer func() { _ = fd.Close() }()
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	for range 2 { // an old deadline must not stand for a later wait
+		if err := waitExit(ctx, fd); !errors.Is(err, context.Canceled) {
+			t.Errorf("waitExit = %v, want the context's error", err)
+		}
+	}
+}
