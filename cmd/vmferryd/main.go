@@ -92,7 +92,7 @@ func configured(path string, check bool, stdout, stderr io.Writer) int {
 		fmt.Fprintf(stdout, "%s: ok\n", path)
 		return exitOK
 	}
-	log := newLogger(stderr)
+	log := newLogger(stderr, os.Getenv("JOURNAL_STREAM") != "")
 	if err := live(context.Background(), config, log); err != nil {
 		log.WithError(err).Error("vmferryd ends")
 		return exitError
@@ -140,14 +140,6 @@ func stopWindow(ctx context.Context, c Config, log logrus.FieldLogger) time.Dura
 
 // notify tells systemd; where there is none to tell, nothing is lost.
 func notify(state string) { _, _ = daemon.SdNotify(false, state) }
-
-// newLogger writes for the journal, which adds the time itself.
-func newLogger(w io.Writer) *logrus.Logger {
-	log := logrus.New()
-	log.SetOutput(w)
-	log.SetFormatter(&logrus.TextFormatter{DisableTimestamp: true, DisableColors: true})
-	return log
-}
 
 func buildVersion() string {
 	info, ok := debug.ReadBuildInfo()

@@ -147,7 +147,7 @@ func TestForgedSignal(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.Prepare(false) // comes after the forgery, and brings a new lock
-	event := <-e.events
+	event := e.until("the cancellation", func(Event) bool { return true })
 	if event.Preparing {
 		t.Error("the forged signal was believed")
 	}

@@ -110,6 +110,9 @@ type lock struct {
 func (l *lock) Close() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if !l.closed.IsZero() {
+		panic("the lock was given back twice")
+	}
 	l.closed = time.Now()
 	return nil
 }
@@ -535,6 +538,19 @@ func TestAliveNeedsTheLoop(t *testing.T) {
 		if err := loop.Alive(ctx); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("a loop that does not run is alive: %v", err)
 		}
+	})
+}
+
+// TestStaleLookIsDropped: a look that was begun before the shutdown was called
+// off and announced again must not count for the second one.
+func TestStaleLookIsDropped(t *testing.T) {
+	run(t, &fake{hang: true}, func(b *bench) {
+		b.say(true)
+		b.after(9 * time.Second) // the first look fails a second from now
+		b.say(false)
+		b.say(true)
+		b.after(2 * time.Second)
+		b.wantStatus("draining: looking for guests, 2 s of 598 s")
 	})
 }
 
