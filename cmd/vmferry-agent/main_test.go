@@ -5,20 +5,33 @@ import (
 	"context"
 	"errors"
 	"os"
+	"os/signal"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 	"github.com/sirupsen/logrus"
+	"golang.org/x/sys/unix"
 
 	"github.com/vmferry/vmferry/resource"
 	"github.com/vmferry/vmferry/resource/witness"
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"vmferry-agent": main})
+	testscript.Main(m, map[string]func(){"vmferry-agent": main, "fake-qemu": fakeQEMU})
+}
+
+// fakeQEMU plays a guest's process until it is terminated, or for a minute at most.
+func fakeQEMU() {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	ctx, stop := signal.NotifyContext(ctx, unix.SIGTERM)
+	defer stop()
+	<-ctx.Done()
+	os.Exit(1)
 }
 
 // TestScripts runs the program as the cluster manager and people do. No libvirt is needed: the
