@@ -1,0 +1,75 @@
+package main
+
+import (
+	"errors"
+	"net/netip"
+	"strings"
+	"time"
+)
+
+const (
+	defaultInterval = 100 * time.Millisecond
+	minInterval     = time.Millisecond
+	maxInterval     = time.Hour
+)
+
+// config is what the kernel command line says to this program.
+type config struct {
+	name     string
+	addr     netip.Prefix  // address of eth0 with its network's length
+	gateway  netip.Addr    // zero: none
+	disk     string        // device of the record; empty: none
+	interval time.Duration // between two records
+}
+
+// parseConfig reads the "vmferry." words of a kernel command line. Everything
+// else on the line is the kernel's. The first word that is wrong is the error.
+func parseConfig(cmdline string) (config, error) {
+	c := config{name: "guest", interval: defaultInterval}
+	for _, word := range strings.Fields(cmdline) {
+		key, value, ok := strings.Cut(word, "=")
+		if !strings.HasPrefix(key, "vmferry.") {
+			continue
+		}
+		if !ok || value == "" {
+			return config{}, errors.New("kernel command line: " + word + " has no value")
+		}
+		if err := c.set(key, value); err != nil {
+			return config{}, errors.New("kernel command line: " + word + ": " + err.Error())
+		}
+	}
+	if !c.addr.IsValid() {
+		return config{}, errors.New("kernel command line: no vmferry.ip=ADDRESS/LENGTH")
+	}
+	return c, nil
+}
+
+func (c *config) set(key, value string) (err error) {
+	switch key {
+	case "vmferry.name":
+		c.name = value
+	case "vmferry.ip":
+		c.addr, err = netip.ParsePrefix(value)
+		if err == nil && !c.addr.Addr().Is4() {
+			err = errors.New("not an IPv4 address")
+		}
+	case "vmferry.gw":
+		c.gateway, err = netip.ParseAddr(value)
+		if err == nil && !c.gateway.Is4() {
+			err = errors.New("not an IPv4 address")
+		}
+	case "vmferry.disk":
+		c.disk = value
+		if !strings.HasPrefix(value, "/dev/") {
+			err = errors.New("not a device under /dev")
+		}
+	case "vmferry.interval":
+		c.interval, err = time.ParseDuration(value)
+		if err == nil && (c.interval < minInterval || c.interval > maxInterval) {
+			err = errors.New("not between 1ms and 1h")
+		}
+	default:
+		err = errors.New("unknown key")
+	}
+	return err
+}
