@@ -11,6 +11,7 @@ import (
 type figure struct {
 	value float64
 	text  string
+	open  bool // value is a lower bound
 }
 
 // metric is one thing that two agents are compared by; less is better. A
@@ -28,12 +29,23 @@ func (m metric) ratio() (float64, bool) {
 	return m.ours.value / m.peer.value, true
 }
 
-// ratioText is the ratio as "0.48×", or none.
+// ratioText is the ratio as "0.48×", with "≤" or "≥" where one of the figures
+// is a lower bound, or none.
 func (m metric) ratioText() string {
-	if r, ok := m.ratio(); ok {
-		return fmt.Sprintf("%.2f×", r)
+	r, ok := m.ratio()
+	if !ok {
+		return none
 	}
-	return none
+	bound := ""
+	switch {
+	case m.ours.open && m.peer.open:
+		return none
+	case m.peer.open:
+		bound = "≤ "
+	case m.ours.open:
+		bound = "≥ "
+	}
+	return fmt.Sprintf("%s%.2f×", bound, r)
 }
 
 // names are the scenarios' names, each once, in the order in which they ran.
@@ -148,7 +160,7 @@ func worst(runs []*Scenario, value func(Guest) (ms float64, open, known bool)) *
 		for _, g := range s.Guests {
 			v, open, known := value(g)
 			if known && (out == nil || v > out.value) {
-				out = &figure{v, atLeast(duration(v), open)}
+				out = &figure{v, atLeast(duration(v), open), open}
 			}
 		}
 	}
@@ -169,7 +181,7 @@ func total(runs []*Scenario, value func(Guest) (n uint64, known bool)) *figure {
 	if !counted {
 		return nil
 	}
-	return &figure{float64(sum), strconv.FormatUint(sum, 10)}
+	return &figure{value: float64(sum), text: strconv.FormatUint(sum, 10)}
 }
 
 // drained is the slowest drain.
@@ -177,7 +189,7 @@ func drained(runs []*Scenario) *figure {
 	var out *figure
 	for _, s := range runs {
 		if s.DrainS != nil && (out == nil || *s.DrainS > out.value) {
-			out = &figure{*s.DrainS, seconds(*s.DrainS)}
+			out = &figure{value: *s.DrainS, text: seconds(*s.DrainS)}
 		}
 	}
 	return out
@@ -188,7 +200,7 @@ func copies(runs []*Scenario) *figure {
 	var out *figure
 	for _, s := range runs {
 		if v := float64(s.MaxRunningCopies); out == nil || v > out.value {
-			out = &figure{v, strconv.Itoa(s.MaxRunningCopies)}
+			out = &figure{value: v, text: strconv.Itoa(s.MaxRunningCopies)}
 		}
 	}
 	return out
@@ -208,8 +220,8 @@ func (r *Report) headline(name string) string {
 		return f.text
 	}
 	line := fmt.Sprintf("%s: %s %s %s, %s %s", plain(name), m.label, Ours, text(m.ours), Peer, text(m.peer))
-	if _, ok := m.ratio(); ok {
-		line += " (" + m.ratioText() + ")"
+	if r := m.ratioText(); r != none {
+		line += " (" + r + ")"
 	}
 	return line
 }

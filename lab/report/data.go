@@ -53,7 +53,9 @@ type pageLane struct {
 	Note  string `json:"note"`
 	// Blackout is the longest one as [time, length], or null.
 	Blackout *[2]float64 `json:"blackout"`
-	Label    string      `json:"label"`
+	// Open tells that the blackout's end was not seen.
+	Open  bool   `json:"open"`
+	Label string `json:"label"`
 	// Outages are all of them as [time, length], the longest first.
 	Outages [][2]float64 `json:"outages"`
 	Pieces  []pagePiece  `json:"pieces"`
@@ -82,7 +84,7 @@ func (r *Report) data(budget int) pageData {
 	d := pageData{Figures: map[string]pageFigure{}, RTTSteps: rttSteps, RTTTop: rttTop, Digits: digits}
 	for i, name := range r.names() {
 		for j, s := range r.runs(name) {
-			d.Figures[fmt.Sprintf("%d-%d", i, j)] = s.figure(i, stride)
+			d.Figures[figureName(i, j)] = s.figure(i, stride)
 		}
 	}
 	return d
@@ -120,7 +122,7 @@ func (s *Scenario) pageEvents() []pageEvent {
 func (l *lane) pack(zero time.Time, stride int) pageLane {
 	s := l.series
 	start := ms(s.Start.Sub(zero))
-	out := pageLane{Guest: l.guest, Proto: l.proto, Note: l.note(), Label: atLeast(duration(l.blackoutMS), l.open),
+	out := pageLane{Guest: l.guest, Proto: l.proto, Note: l.note(), Open: l.open, Label: atLeast(duration(l.blackoutMS), l.open),
 		Outages: [][2]float64{}, Pieces: []pagePiece{}}
 	outages := s.outages()
 	slices.SortStableFunc(outages, func(a, b span) int { return b.len() - a.len() })
@@ -155,9 +157,9 @@ func (l *lane) keep(outages []span) []span {
 // note is the second line of the lane's name.
 func (l *lane) note() string {
 	if l.proto == "TCP" {
-		return fmt.Sprintf("%d resets", l.reset)
+		return fmt.Sprintf("reset: %d", l.reset)
 	}
-	return fmt.Sprintf("%d of %d lost", l.lost, l.sent)
+	return fmt.Sprintf("lost: %d of %d", l.lost, l.sent)
 }
 
 // pack writes one piece of the series, which begins start ms after the trigger.

@@ -2,6 +2,7 @@ package report
 
 import (
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 	"unicode"
@@ -23,10 +24,14 @@ func seconds(s float64) string { return fmt.Sprintf("%.1f s", s) }
 
 // millis is a number of milliseconds without its unit.
 func millis(ms float64) string {
-	if ms >= 9.95 || ms == 0 {
+	switch {
+	case math.Abs(ms) >= 1e9: // no measurement, but it must fit its column
+		return fmt.Sprintf("%.1e", ms)
+	case ms >= 9.95 || ms == 0:
 		return fmt.Sprintf("%.0f", ms)
+	default:
+		return fmt.Sprintf("%.1f", ms)
 	}
-	return fmt.Sprintf("%.1f", ms)
 }
 
 // atLeast marks a lower bound.

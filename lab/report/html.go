@@ -31,7 +31,7 @@ func (r *Report) render(b *bytes.Buffer) error {
 		"duration": duration,
 		"seconds":  seconds,
 		"boot":     bootWord,
-		"stamp":    stamp,
+		"brief":    func(commit string) string { return shorten(commit, 13) },
 		"copies":   copiesPhrase,
 		"pass":     passWord,
 	}).ParseFS(assets, "assets/page.html")
@@ -101,21 +101,33 @@ var abouts = map[string]string{
 func (r *Report) page(style template.CSS, script template.JS) *page {
 	p := &page{Style: style, Script: script, Commit: r.Commit, Facts: r.Environment.facts(), Data: r.data(pageBudget)}
 	for i, name := range r.names() {
-		g := group{Name: name, About: abouts[name], Head: comparison{Label: measures[0].label, Ours: none, Peer: none, Ratio: none}}
-		for j, m := range r.compare(name) {
-			c := m.comparison()
-			if j == 0 && m.label == measures[0].label {
-				g.Head = c
-			}
-			g.Rows = append(g.Rows, c)
-		}
-		for j, s := range r.runs(name) {
-			g.Runs = append(g.Runs, run{s, fmt.Sprintf("%d-%d", i, j), len(s.lanes()) > 0, s.pageEvents()})
-		}
-		p.Groups = append(p.Groups, g)
+		p.Groups = append(p.Groups, r.group(i, name))
 	}
 	return p
 }
+
+// group prepares everything about scenario i. Nobody is shown as the better one
+// by the numbers of a run that did not pass.
+func (r *Report) group(i int, name string) group {
+	g := group{Name: name, About: abouts[name], Head: comparison{Label: measures[0].label, Ours: none, Peer: none, Ratio: none}}
+	passed := map[string]bool{Ours: true, Peer: true}
+	for j, s := range r.runs(name) {
+		passed[s.Agent] = passed[s.Agent] && s.Passed
+		g.Runs = append(g.Runs, run{s, figureName(i, j), len(s.lanes()) > 0, s.pageEvents()})
+	}
+	for _, m := range r.compare(name) {
+		c := m.comparison()
+		c.Better, c.Worse = c.Better && passed[Ours], c.Worse && passed[Peer]
+		if m.label == measures[0].label {
+			g.Head = c
+		}
+		g.Rows = append(g.Rows, c)
+	}
+	return g
+}
+
+// figureName ties run j of scenario i to its plot's data.
+func figureName(i, j int) string { return fmt.Sprintf("%d-%d", i, j) }
 
 // facts are the environment's lines, without those that are empty.
 func (e Environment) facts() []fact {

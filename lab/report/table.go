@@ -110,7 +110,7 @@ func (r *Report) writeGuests(b *bytes.Buffer, p paint) {
 	for _, h := range [][]string{heads, units} {
 		fmt.Fprintln(b, p.in(bold, line(columns, widths, h)))
 	}
-	fmt.Fprintln(b, p.in(dim, strings.Repeat("─", sum(widths)+len(gap)*(len(widths)-1))))
+	fmt.Fprintln(b, p.in(dim, strings.Repeat("─", min(maxWidth, sum(widths)+len(gap)*(len(widths)-1)))))
 	for i, row := range rows {
 		text := line(columns, widths, row)
 		if !ok[i] {
@@ -128,7 +128,7 @@ func (g Guest) cells(s *Scenario) []string {
 		lost = fmt.Sprintf("%d/%d", u.LostOut, u.LostBack)
 	}
 	if t := g.TCP; t != nil {
-		tcp = atLeast(millis(t.BlackoutMS), t.Open) + " ±" + millis(t.ErrorMS)
+		tcp = atLeast(millis(t.BlackoutMS), t.Open)
 		resets = strconv.FormatUint(t.Resets, 10)
 	}
 	out := []string{s.Name, s.Agent, g.Guest, g.route(), g.How, bootWord(g.BootIDKept),

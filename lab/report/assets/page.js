@@ -7,6 +7,8 @@ const LANE = 46, GAP = 6, STRIP = 5, NAME = 126, PANE = 232, BETWEEN = 18, AXIS 
 const NICE = [5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 20000, 50000, 100000, 200000, 500000, 1e6];
 const RTTLOW = 100; // µs: the foot of the skyline
 
+let paper = 0; // the width to draw at for the printer, 0 on a screen
+
 // ---- the packed series -------------------------------------------------
 
 const value = new Uint8Array(128);
@@ -113,8 +115,8 @@ function washes(lane, a, b) {
   return out.filter(o => o[0] + o[1] < k[0] - 1 || o[0] > k[0] + k[1] + 1).concat([k]);
 }
 
-// label writes the length of the blackout beside its band, or inside when it is wide enough.
-function label(g, lane, box, X) {
+// label writes the length of the blackout inside its band, or beside it and drop lower where that is too narrow.
+function label(g, lane, box, X, drop) {
   const k = lane.blackout;
   if (!k) return;
   const x0 = Math.max(box.x, X(k[0])), x1 = Math.min(box.x + box.w, X(k[0] + k[1]));
@@ -122,8 +124,8 @@ function label(g, lane, box, X) {
   const room = lane.label.length * 6.6 + 8, y = box.y + 14;
   if (x1 - x0 > 8) el(g, 'path', {class: 'edge', d: `M${f1(x0)} ${box.y}v${LANE}M${f1(x1)} ${box.y}v${LANE}`});
   if (x1 - x0 > room) el(g, 'text', {class: 'len', x: f1((x0 + x1) / 2), y, 'text-anchor': 'middle'}, lane.label);
-  else if (x1 + room < box.x + box.w) el(g, 'text', {class: 'len', x: f1(x1 + 4), y}, lane.label);
-  else el(g, 'text', {class: 'len', x: f1(x0 - 4), y, 'text-anchor': 'end'}, lane.label);
+  else if (x1 + room < box.x + box.w) el(g, 'text', {class: 'len', x: f1(x1 + 4), y: y + drop}, lane.label);
+  else el(g, 'text', {class: 'len', x: f1(x0 - 4), y: y + drop, 'text-anchor': 'end'}, lane.label);
 }
 
 // ---- axes and events ---------------------------------------------------
@@ -168,11 +170,12 @@ function paneSpan(lane, common) {
 }
 
 function drawFigure(fig, group) {
-  const box = fig.node, W = Math.max(700, box.clientWidth || 1184), [a, b] = group.view;
+  const box = fig.node, W = paper || Math.max(700, box.clientWidth || 1184), [a, b] = group.view;
   const pw = W - NAME - BETWEEN - PANE, px = NAME, ix = NAME + pw + BETWEEN;
   const events = placeEvents(fig.events, px, pw, a, b);
   const head = events.rows * ROW + 6, bottom = head + fig.lanes.length * (LANE + GAP);
   const svg = el(null, 'svg', {viewBox: `0 0 ${W} ${bottom + AXIS}`, role: 'img', 'aria-label': 'answers over time, ' + fig.agent});
+  const labels = []; // drawn last, above the events' lines
   fig.lanes.forEach((lane, i) => {
     const y = head + i * (LANE + GAP), g = el(svg, 'g', {});
     el(g, 'title', {}, lane.guest + ' ' + lane.proto);
@@ -181,10 +184,12 @@ function drawFigure(fig, group) {
     el(g, 'text', {class: 'tiny', x: 0, y: y + 42}, lane.note);
     scaleMarks(g, y, group.top);
     const main = {x: px, y, w: pw};
-    label(g, lane, main, drawLane(g, lane, main, a, b, group.top));
+    const X = drawLane(g, lane, main, a, b, group.top);
+    labels.push(() => label(svg, lane, main, X, 0));
     if (lane.blackout) drawPane(g, fig, lane, {x: ix, y, w: PANE}, group);
   });
   drawEvents(svg, events, head, bottom);
+  labels.forEach(draw => draw());
   axis(svg, px, bottom - GAP + 2, pw, a, b, pw / 90);
   el(svg, 'text', {class: 'm', x: ix, y: bottom + 11}, 'around the longest blackout');
   const over = el(svg, 'g', {}), hit = el(svg, 'rect', {class: 'hit', x: px, y: 0, width: pw, height: bottom});
@@ -206,15 +211,17 @@ function drawPane(g, fig, lane, box, group) {
   let lines = '';
   for (const e of fig.events) if (e.t > a && e.t < b) lines += `M${f1(X(e.t))} ${box.y}v${LANE}`;
   if (lines) el(g, 'path', {class: 'event', d: lines});
-  label(g, lane, box, X);
-  el(g, 'text', {class: 'tiny', x: box.x + box.w - 3, y: box.y + LANE - STRIP - 4, 'text-anchor': 'end'}, '↔ ' + (width >= 1000 ? width / 1000 + ' s' : width + ' ms'));
-  el(g, 'text', {class: 'tiny', x: box.x + 3, y: box.y + LANE - STRIP - 4}, 'at ' + clock(t, 1));
+  label(g, lane, box, X, 12);
+  el(g, 'text', {class: 'tiny halo', x: box.x + box.w - 3, y: box.y + 10, 'text-anchor': 'end'}, '↔ ' + (width >= 1000 ? width / 1000 + ' s' : width + ' ms'));
+  el(g, 'text', {class: 'tiny halo', x: box.x + 3, y: box.y + 10}, 'at ' + clock(t, 1));
 }
 
 function drawEvents(svg, events, head, bottom) {
   for (const e of events.placed) {
     const y = e.row < 0 ? head : e.row * ROW + 3;
     el(svg, 'path', {class: e.zero ? 'zero' : 'event', d: `M${f1(e.px)} ${y}V${bottom - GAP + 2}`});
+  }
+  for (const e of events.placed) {
     if (e.text) el(svg, 'text', {class: 'etext', x: f1(e.px + (e.end ? -4 : 4)), y: e.row * ROW + 12, 'text-anchor': e.end ? 'end' : 'start'}, e.text);
   }
 }
@@ -282,15 +289,17 @@ for (const group of groups.values()) {
   let a = 0, b = 0, us = 1e6, longest = 0;
   for (const fig of group.figures) for (const lane of fig.lanes) {
     for (const p of lane.points) { a = Math.min(a, p.t); b = Math.max(b, p.end); for (const v of p.us) if (v > us) us = v; }
-    if (lane.blackout) longest = Math.max(longest, lane.blackout[1]);
+    if (lane.blackout && !lane.open) longest = Math.max(longest, lane.blackout[1]);
   }
   group.whole = group.view = [a, Math.max(b, a + 1)];
   group.top = Math.pow(10, Math.ceil(Math.log10(us) - 1e-3));
-  group.pane = nice(longest * 1.6);
+  group.pane = nice(longest * 1.5);
   group.button.addEventListener('click', () => zoom(group, group.whole));
   group.figures.forEach(f => drawFigure(f, group));
 }
+const redraw = () => groups.forEach(g => g.figures.forEach(f => drawFigure(f, g)));
 let waiting = 0;
-addEventListener('resize', () => { cancelAnimationFrame(waiting); waiting = requestAnimationFrame(() => { for (const g of groups.values()) g.figures.forEach(f => drawFigure(f, g)); }); });
-addEventListener('beforeprint', () => document.querySelectorAll('details').forEach(d => { d.open = true; }));
+addEventListener('resize', () => { cancelAnimationFrame(waiting); waiting = requestAnimationFrame(redraw); });
+addEventListener('beforeprint', () => { paper = 1184; redraw(); });
+addEventListener('afterprint', () => { paper = 0; redraw(); });
 })();
