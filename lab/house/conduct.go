@@ -1,0 +1,104 @@
+package house
+
+import (
+	"go/ast"
+	"go/token"
+	"path"
+	"slices"
+	"strconv"
+)
+
+// shells are programs that read a command line from a text.
+var shells = []string{"sh", "bash", "dash", "ash", "ksh", "zsh"}
+
+// NoShell finds shells that are started: a shell's name as the program of an
+// exec.Command, or a shell's name followed by "-c" in any list. The lab, which
+// plays the operator, is free.
+func NoShell(f *File) []string {
+	if within(f.Dir(), "lab") {
+		return nil
+	}
+	var out []string
+	ast.Inspect(f.tree, func(n ast.Node) bool {
+		var list []ast.Expr
+		switch n := n.(type) {
+		case *ast.CallExpr:
+			list = n.Args
+			if p, ok := program(f, n); ok && isShell(p) {
+				out = append(out, f.finding(n.Pos(), "starts the shell %q; run the program itself by argument list", p))
+				return true
+			}
+		case *ast.CompositeLit:
+			list = n.Elts
+		}
+		if shellCommand(list) {
+			out = append(out, f.finding(n.Pos(), `makes a command line for a shell with "-c"; run the program itself by argument list`))
+		}
+		return true
+	})
+	return out
+}
+
+// program is the program that a call of os/exec names in a literal.
+func program(f *File, call *ast.CallExpr) (string, bool) {
+	i := 0
+	switch {
+	case f.calls(call, "os/exec", "Command"):
+	case f.calls(call, "os/exec", "CommandContext"):
+		i = 1
+	default:
+		return "", false
+	}
+	if i >= len(call.Args) {
+		return "", false
+	}
+	return literal(call.Args[i])
+}
+
+// literal is the value of a string literal.
+func literal(e ast.Expr) (string, bool) {
+	l, ok := e.(*ast.BasicLit)
+	if !ok || l.Kind != token.STRING {
+		return "", false
+	}
+	s, err := strconv.Unquote(l.Value)
+	return s, err == nil
+}
+
+func isShell(program string) bool { return slices.Contains(shells, path.Base(program)) }
+
+// shellCommand tells whether a list holds a shell and "-c" side by side.
+func shellCommand(list []ast.Expr) bool {
+	for i := range max(0, len(list)-1) {
+		a, okA := literal(list[i])
+		b, okB := literal(list[i+1])
+		if okA && okB && isShell(a) && b == "-c" {
+			return true
+		}
+	}
+	return false
+}
+
+// NoSleep finds time.Sleep in unit tests. It is allowed within the function
+// handed to synctest.Test, where it takes no time, and in the lab's tests, whose
+// nodes live in real time.
+func NoSleep(f *File) []string {
+	if !f.Test() || within(f.Dir(), "lab") {
+		return nil
+	}
+	name, imported := f.imports()["time"]
+	if !imported {
+		return nil
+	}
+	var out []string
+	ast.Inspect(f.tree, func(n ast.Node) bool {
+		if call, ok := n.(*ast.CallExpr); ok && f.calls(call, "testing/synctest", "Test") {
+			return false
+		}
+		if e, ok := n.(ast.Expr); ok && selects(e, name, "Sleep") {
+			out = append(out, f.finding(n.Pos(), "sleeps in a unit test; use testing/synctest or an injected clock"))
+		}
+		return true
+	})
+	return out
+}
