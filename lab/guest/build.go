@@ -1,0 +1,231 @@
+package guest
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path"
+	"path/filepath"
+	"strings"
+
+	"github.com/vmferry/vmferry/lab/guest/cpio"
+)
+
+// Names of what Build leaves in its directory.
+const (
+	kernelName = "vmlinuz"
+	initrdName = "initrd"
+)
+
+// Where lab/guest/init looks for the lists of modules.
+const (
+	earlyList = "modules/order"
+	lateList  = "modules/late"
+)
+
+// Spec says from what to build the guests' kernel and initramfs. All fields are
+// paths and required.
+type Spec struct {
+	KernelImage string // Debian's /boot/vmlinuz-VERSION
+	ModulesDir  string // …/lib/modules/VERSION of the same kernel
+	Init        string // lab/guest/init, built with CGO_ENABLED=0
+	Blackout    string // cmd/blackout, built with CGO_ENABLED=0
+	OutDir      string // created when it does not exist
+}
+
+// Build writes OutDir/vmlinuz, an unpacked ELF kernel where PVH allows it, and
+// OutDir/initrd, an uncompressed cpio archive. Each is replaced in one step, so
+// that guests may be started from the old ones meanwhile. It runs xz and zstd
+// (Debian's xz-utils and zstd). When ctx ends it stops and leaves what was there
+// before.
+func Build(ctx context.Context, s Spec) error {
+	if err := s.check(); err != nil {
+		return err
+	}
+	initrd, err := s.initrd(ctx)
+	if err != nil {
+		return fmt.Errorf("build guest initrd: %w", err)
+	}
+	kernel, err := s.kernel(ctx)
+	if err != nil {
+		return fmt.Errorf("build guest kernel from %q: %w", s.KernelImage, err)
+	}
+	if err := os.MkdirAll(s.OutDir, 0o755); err != nil {
+		return fmt.Errorf("build guest: %w", err)
+	}
+	if err := replace(filepath.Join(s.OutDir, kernelName), kernel); err != nil {
+		return fmt.Errorf("build guest: %w", err)
+	}
+	if err := replace(filepath.Join(s.OutDir, initrdName), initrd); err != nil {
+		return fmt.Errorf("build guest: %w", err)
+	}
+	return nil
+}
+
+func (s Spec) check() error {
+	for _, f := range []struct{ field, path string }{
+		{"KernelImage", s.KernelImage}, {"ModulesDir", s.ModulesDir},
+		{"Init", s.Init}, {"Blackout", s.Blackout},
+	} {
+		if f.path == "" {
+			return fmt.Errorf("build guest: %s is not set", f.field)
+		}
+		if _, err := os.Stat(f.path); err != nil {
+			return fmt.Errorf("build guest: %s: %w", f.field, err)
+		}
+	}
+	if s.OutDir == "" {
+		return errors.New("build guest: OutDir is not set")
+	}
+	return nil
+}
+
+// kernel returns the kernel's unpacked form, or the image itself where that
+// cannot be booted.
+func (s Spec) kernel(ctx context.Context) ([]byte, error) {
+	image, err := os.ReadFile(s.KernelImage)
+	if err != nil {
+		return nil, err
+	}
+	plain, err := plainKernel(ctx, image)
+	if errors.Is(err, errNotPlain) {
+		return image, nil
+	}
+	return plain, err
+}
+
+// initrd returns the archive that the kernel unpacks into its first root.
+func (s Spec) initrd(ctx context.Context) ([]byte, error) {
+	var out bytes.Buffer
+	w := cpio.NewWriter(&out)
+	if err := addSkeleton(w); err != nil {
+		return nil, err
+	}
+	for _, f := range []struct{ name, from string }{{"init", s.Init}, {"blackout", s.Blackout}} {
+		body, err := os.ReadFile(f.from)
+		if err != nil {
+			return nil, err
+		}
+		if err := w.Write(cpio.Entry{Name: f.name, Mode: cpio.ModeRegular | 0o755}, body); err != nil {
+			return nil, err
+		}
+	}
+	if err := s.addModules(ctx, w); err != nil {
+		return nil, err
+	}
+	if err := w.Close(); err != nil {
+		return nil, err
+	}
+	return out.Bytes(), nil
+}
+
+// addSkeleton adds the mount points, and the two devices that process 1 needs
+// before it has mounted devtmpfs over them.
+func addSkeleton(w *cpio.Writer) error {
+	for _, e := range []cpio.Entry{
+		{Name: "dev", Mode: cpio.ModeDir | 0o755},
+		{Name: "dev/console", Mode: cpio.ModeChar | 0o600, Major: 5, Minor: 1},
+		{Name: "dev/null", Mode: cpio.ModeChar | 0o666, Major: 1, Minor: 3},
+		{Name: "proc", Mode: cpio.ModeDir | 0o555},
+		{Name: "sys", Mode: cpio.ModeDir | 0o555},
+		{Name: "modules", Mode: cpio.ModeDir | 0o755},
+	} {
+		if err := w.Write(e, nil); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// addModules adds the modules, unpacked, and the lists in which order to load
+// them.
+func (s Spec) addModules(ctx context.Context, w *cpio.Writer) error {
+	m, err := readModules(s.ModulesDir)
+	if err != nil {
+		return err
+	}
+	loaded := map[string]bool{}
+	for _, part := range []struct {
+		list  string
+		names []string
+	}{{earlyList, earlyModules}, {lateList, lateModules}} {
+		order, err := m.resolve(part.names, loaded)
+		if err != nil {
+			return err
+		}
+		var list strings.Builder
+		for _, p := range order {
+			name := "modules/" + moduleName(p) + ".ko"
+			fmt.Fprintf(&list, "/%s\n", name)
+			if err := s.addModule(ctx, w, name, p); err != nil {
+				return err
+			}
+		}
+		err = w.Write(cpio.Entry{Name: part.list, Mode: cpio.ModeRegular | 0o644}, []byte(list.String()))
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s Spec) addModule(ctx context.Context, w *cpio.Writer, name, from string) error {
+	body, err := os.ReadFile(filepath.Join(s.ModulesDir, from))
+	if err != nil {
+		return err
+	}
+	switch path.Ext(from) {
+	case ".xz":
+		body, err = unpack(ctx, "xz", body)
+	case ".zst":
+		body, err = unpack(ctx, "zstd", body)
+	}
+	if err != nil {
+		return fmt.Errorf("module %q: %w", from, err)
+	}
+	return w.Write(cpio.Entry{Name: name, Mode: cpio.ModeRegular | 0o644}, body)
+}
+
+// unpack runs "TOOL -dc" over packed.
+func unpack(ctx context.Context, tool string, packed []byte) ([]byte, error) {
+	var out, problem bytes.Buffer
+	cmd := exec.CommandContext(ctx, tool, "-dc")
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(packed), &out, &problem
+	if err := cmd.Run(); err != nil {
+		if errors.Is(err, exec.ErrNotFound) {
+			return nil, fmt.Errorf("unpack: install Debian's package xz-utils or zstd: %w", err)
+		}
+		return nil, fmt.Errorf("unpack with %q: %w: %s", tool, err, strings.TrimSpace(problem.String()))
+	}
+	return out.Bytes(), nil
+}
+
+// replace writes a file beside its place, waits until it is durable and renames
+// it.
+func replace(file string, body []byte) (err error) {
+	f, err := os.CreateTemp(filepath.Dir(file), "."+filepath.Base(file)+".*")
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			f.Close()
+			os.Remove(f.Name())
+		}
+	}()
+	for _, step := range []func() error{
+		func() error { _, err := f.Write(body); return err },
+		func() error { return f.Chmod(fs.FileMode(0o644)) },
+		f.Sync,
+		f.Close,
+	} {
+		if err = step(); err != nil {
+			return err
+		}
+	}
+	return os.Rename(f.Name(), file)
+}
