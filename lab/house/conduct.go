@@ -6,6 +6,7 @@ import (
 	"path"
 	"slices"
 	"strconv"
+	"strings"
 )
 
 // shells are programs that read a command line from a text.
@@ -79,26 +80,76 @@ func shellCommand(list []ast.Expr) bool {
 	return false
 }
 
-// NoSleep finds time.Sleep in unit tests. It is allowed within the function
-// handed to synctest.Test, where it takes no time, and in the lab's tests, whose
-// nodes live in real time.
-func NoSleep(f *File) []string {
-	if !f.Test() || within(f.Dir(), "lab") {
-		return nil
+// NoSleep finds time.Sleep in unit tests where it takes real time. In a
+// synctest bubble it takes none, so these are free: what stands within a call of
+// synctest.Test, a function literal in a test that has such a call (a table's
+// case), and a helper in a package whose tests have one. So are the lab's tests,
+// whose nodes live in real time.
+func NoSleep(files []*File) []string {
+	bubbles := map[string]bool{} // by package directory
+	for _, f := range files {
+		if f.Test() && f.bubble(f.tree) {
+			bubbles[f.Dir()] = true
+		}
 	}
+	var out []string
+	for _, f := range files {
+		if f.Test() && !within(f.Dir(), "lab") {
+			out = append(out, f.sleeps(bubbles[f.Dir()])...)
+		}
+	}
+	return out
+}
+
+// bubble tells whether synctest.Test is called within n.
+func (f *File) bubble(n ast.Node) bool {
+	found := false
+	ast.Inspect(n, func(n ast.Node) bool {
+		call, ok := n.(*ast.CallExpr)
+		found = found || ok && f.calls(call, "testing/synctest", "Test")
+		return !found
+	})
+	return found
+}
+
+// sleeps finds the file's sleeps in real time; bubbles tells whether the tests
+// of its package use synctest.
+func (f *File) sleeps(bubbles bool) []string {
 	name, imported := f.imports()["time"]
 	if !imported {
 		return nil
 	}
 	var out []string
-	ast.Inspect(f.tree, func(n ast.Node) bool {
-		if call, ok := n.(*ast.CallExpr); ok && f.calls(call, "testing/synctest", "Test") {
-			return false
+	for _, d := range f.tree.Decls {
+		fn, ok := d.(*ast.FuncDecl)
+		test := ok && fn.Recv == nil && isTest(fn.Name.Name)
+		if bubbles && !test {
+			continue
 		}
-		if e, ok := n.(ast.Expr); ok && selects(e, name, "Sleep") {
-			out = append(out, f.finding(n.Pos(), "sleeps in a unit test; use testing/synctest or an injected clock"))
-		}
-		return true
-	})
+		free := test && f.bubble(d)
+		ast.Inspect(d, func(n ast.Node) bool {
+			switch n := n.(type) {
+			case *ast.CallExpr:
+				return !f.calls(n, "testing/synctest", "Test")
+			case *ast.FuncLit:
+				return !free
+			case *ast.SelectorExpr:
+				if selects(n, name, "Sleep") {
+					out = append(out, f.finding(n.Pos(), "sleeps in a unit test; use testing/synctest or an injected clock"))
+				}
+			}
+			return true
+		})
+	}
 	return out
+}
+
+// isTest tells whether the testing package calls a function of that name.
+func isTest(name string) bool {
+	for _, prefix := range []string{"Test", "Fuzz", "Benchmark", "Example"} {
+		if strings.HasPrefix(name, prefix) {
+			return true
+		}
+	}
+	return false
 }

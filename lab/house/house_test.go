@@ -36,7 +36,7 @@ func TestModule(t *testing.T) {
 	}
 	for name, rule := range map[string]func(*File) []string{
 		"documented": Documented, "short": Short, "formatted": Formatted,
-		"arrows": Arrows, "no shell": NoShell, "no sleep": NoSleep,
+		"arrows": Arrows, "no shell": NoShell,
 	} {
 		t.Run(name, func(t *testing.T) {
 			for _, f := range files {
@@ -45,6 +45,7 @@ func TestModule(t *testing.T) {
 		})
 	}
 	t.Run("introduced", func(t *testing.T) { report(t, Introduced(files)) })
+	t.Run("no sleep", func(t *testing.T) { report(t, NoSleep(files)) })
 }
 
 func TestRepository(t *testing.T) {

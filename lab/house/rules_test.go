@@ -149,13 +149,17 @@ func TestNoShell(t *testing.T) {
 
 func TestNoSleep(t *testing.T) {
 	body := func(s string) string {
-		return "package a\n\nimport (\n\t\"testing/synctest\"\n\t\"time\"\n)\n\nfunc f() {\n\t" + s + "\n}\n"
+		return "package a\n\nimport (\n\t\"testing/synctest\"\n\t\"time\"\n)\n\nfunc TestF() {\n\t" + s + "\n}\n"
 	}
-	try(t, NoSleep, []example{
+	try(t, func(f *File) []string { return NoSleep([]*File{f}) }, []example{
 		{"sleep", "migrate/a_test.go", body("time.Sleep(1)"), "migrate/a_test.go:9: sleeps"},
 		{"as a value", "migrate/a_test.go", body("g(time.Sleep)"), "sleeps"},
 		{"in a bubble", "migrate/a_test.go", body("synctest.Test(t, func() { time.Sleep(1) })"), ""},
 		{"beside a bubble", "migrate/a_test.go", body("synctest.Test(t, g); time.Sleep(1)"), "sleeps"},
+		{"a table's case beside a bubble", "migrate/a_test.go", body("g := func() { time.Sleep(1) }; synctest.Test(t, g)"), ""},
+		{"a table's case without one", "migrate/a_test.go", body("g(func() { time.Sleep(1) })"), "sleeps"},
+		{"a helper without a bubble", "migrate/a_test.go", "package a\n\nimport \"time\"\n\nfunc f() { time.Sleep(1) }\n", "sleeps"},
+		{"a helper where bubbles are used", "migrate/a_test.go", body("synctest.Test(t, f)") + "\nfunc f() { time.Sleep(1) }\n", ""},
 		{"not a test", "migrate/a.go", body("time.Sleep(1)"), ""},
 		{"lab", "lab/a_test.go", body("time.Sleep(1)"), ""},
 		{"another's Sleep", "migrate/a_test.go", body("clock.Sleep(1)"), ""},
