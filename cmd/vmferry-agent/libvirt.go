@@ -18,37 +18,13 @@ const (
 	recordsFile     = "migrations.jsonl"
 )
 
-// conn is a libvirt connection as the agent wants it.
-type conn struct {
-	*libvirt.Conn
-	log logrus.FieldLogger
-}
-
-// modeShutter is a connection that can be told how to shut a guest down.
-type modeShutter interface {
-	ShutdownMode(ctx context.Context, name, mode string) error
-}
-
-// Shutdown implements resource.Hypervisor.
-func (c conn) Shutdown(ctx context.Context, name, mode string) error {
-	if mode == "" {
-		return c.Conn.Shutdown(ctx, name)
+// open connects to libvirt.
+func open(ctx context.Context, uri string) (resource.Hypervisor, error) {
+	c, err := libvirt.Open(ctx, uri)
+	if err != nil {
+		return nil, err // not c: a nil *Conn is a Hypervisor that is not nil
 	}
-	if s, ok := any(c.Conn).(modeShutter); ok {
-		return s.ShutdownMode(ctx, name, mode)
-	}
-	c.log.Warnf("shutdown_mode=%s has no effect with this build", mode)
-	return c.Conn.Shutdown(ctx, name)
-}
-
-func open(log logrus.FieldLogger) func(context.Context, string) (resource.Hypervisor, error) {
-	return func(ctx context.Context, uri string) (resource.Hypervisor, error) {
-		c, err := libvirt.Open(ctx, uri)
-		if err != nil {
-			return nil, err
-		}
-		return conn{c, log}, nil
-	}
+	return c, nil
 }
 
 // migrator makes the real move and appends its record, of a failed one too.

@@ -59,7 +59,7 @@ func act(ctx context.Context, action string, environ []string, stderr io.Writer)
 	host := witness.Host{}
 	agent := resource.Agent{
 		Environ: env,
-		Open:    open(log),
+		Open:    open,
 		Migrate: migrator(log, host, variable(environ, "VMFERRY_STATE_DIR", defaultStateDir)),
 		Witness: host,
 		RunDir:  variable(environ, "VMFERRY_RUN_DIR", resource.DefaultRunDir),

@@ -128,10 +128,19 @@ func (c *Conn) Create(ctx context.Context, xml string) error {
 	return err
 }
 
-// Shutdown asks the guest to shut down, the way that the driver thinks best
-// (ACPI or agent), and does not wait for it.
-func (c *Conn) Shutdown(ctx context.Context, name string) error {
-	return doDomain(ctx, c, "shutdown", name, (*lv.Domain).Shutdown)
+// Shutdown asks the guest to shut down and does not wait for it. mode is how:
+// "acpi" presses the power button, "agent" asks the guest agent, and "" leaves
+// it to the driver (virDomainShutdownFlags). Another mode is an error.
+func (c *Conn) Shutdown(ctx context.Context, name, mode string) error {
+	flags, ok := map[string]lv.DomainShutdownFlags{
+		"":      lv.DOMAIN_SHUTDOWN_DEFAULT,
+		"acpi":  lv.DOMAIN_SHUTDOWN_ACPI_POWER_BTN,
+		"agent": lv.DOMAIN_SHUTDOWN_GUEST_AGENT,
+	}[mode]
+	if !ok {
+		return fmt.Errorf("shut down domain %q: unknown mode %q", name, mode)
+	}
+	return doDomain(ctx, c, "shutdown", name, func(d *lv.Domain) error { return d.ShutdownFlags(flags) })
 }
 
 // Destroy stops the domain at once, as pulling the plug does: without the graceful

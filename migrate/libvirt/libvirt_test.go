@@ -69,7 +69,10 @@ func TestCreateStartsDefined(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := c.Shutdown(ctx, "test"); err != nil {
+	if err := c.Shutdown(ctx, "test", "hope"); err == nil {
+		t.Error("shut down by a mode that does not exist")
+	}
+	if err := c.Shutdown(ctx, "test", ""); err != nil {
 		t.Fatal(err)
 	}
 	if s, err := c.Status(ctx, "test"); err != nil || s.State != ShutOff || s.ID != -1 || !s.Persistent {
