@@ -35,6 +35,7 @@ type tracker struct {
 	worst      time.Duration // widest spacing of tries
 
 	first    time.Duration // of the first answer
+	quickest time.Duration // shortest round trip
 	newest   uint64        // newest answered probe
 	arrival  time.Duration // of the last answer
 	lateness time.Duration // of that arrival's time stamp
@@ -143,17 +144,19 @@ func (k *tracker) answer(p packet, at, lateness time.Duration) {
 // record counts an answer and its round trip.
 func (k *tracker) record(sent, at time.Duration) {
 	if k.answered == 0 {
-		k.first = at
+		k.first, k.quickest = at, at-sent
 	}
+	k.quickest = min(k.quickest, at-sent)
 	k.answered++
 	k.rtt.add(at - sent)
 	k.series.addAnswer(at, at-sent)
 }
 
 // tally counts an answer as late when its probe was sent during an outage and
-// was held up rather than lost.
+// was held up rather than lost: it took longer than the quickest one by more
+// than the threshold.
 func (k *tracker) tally(sent, at time.Duration) {
-	if at-sent <= k.threshold {
+	if at-sent-k.quickest <= k.threshold {
 		return
 	}
 	if o := k.outageOf(sent, sent); o != nil {

@@ -1,0 +1,82 @@
+// Package blackout measures for how long the clients of a service got no
+// answer, over UDP and TCP, and in which direction the packets were lost. It
+// needs neither root nor a hypervisor.
+//
+// A [Reflector] runs where the service runs, for instance in the guest that is
+// migrated, so that its counters travel with it. [Watch] runs where clients
+// are. It sends a numbered probe to each target in every interval, and returns
+// a [Report]; [ReadReport] reads one back.
+//
+// # What a blackout is
+//
+// A blackout is the longest time in which an answer was due and none came:
+//
+//	probes  a  b  c  d  e  f  g  h  i  j  k        one in every interval I
+//	        |  |  |  x  x  x  x  x  |  |  |        x: no answer to this one
+//	answers  a  b  c                 i  j  k
+//	                  ^             ^
+//	                  due           first answer
+//	                  |<-- blackout -->|
+//
+// After an answer, the next one is due as much later as the next probe was
+// sent after the one just answered: I, unless the sender was late. The
+// blackout starts when the next answer is due and ends when any answer comes.
+// Measured between arrivals, the round trip cancels out, and a network that is
+// dark for a time D is reported as D, give or take one interval.
+//
+// The same rule serves where answers are held up rather than lost, as by TCP
+// or by a bridge that queues for a port:
+//
+//	probes  a  b  c  d  e  f  g  h  i  j  k
+//	answers  a  b  c               d
+//	                               e
+//	                               f  … all at once
+//	                  |<-blackout->|
+//
+// Nothing is said about which probe an answer belongs to: a client that gets
+// an answer is served. A late or reordered answer therefore ends a blackout; a
+// duplicate does not, as it may have come from anywhere.
+//
+// Before the first answer nothing is due: that time is first_answer_ms. A
+// target that never answers has been out for the whole run. An outage at the
+// end of the run is open, and lasts up to the last slot in which a probe could
+// be sent.
+//
+// # What the error is
+//
+// The true start lies between the last probe that was answered and the next,
+// and the true end between the last one that was not and the next. An outage
+// is therefore uncertain by the wider of those two spacings, by no less than
+// the interval, and by how late its two answers may have been read where the
+// kernel gave no time stamp. One that a new TCP connection ended may have
+// ended earlier by the time between two attempts; that is added. A silence
+// that is not longer than its error is not reported as a blackout but as
+// below_error_ms.
+//
+// A slot in which the sender itself was late is skipped and not made up for in
+// a burst. Time in which nothing was sent is never part of a blackout: it moves
+// the due time, and widens the error.
+//
+// # Which way a probe was lost
+//
+// Every answer carries how many distinct probes of this session the reflector
+// has received. What was sent and not received was lost on the way out; what
+// was received and not answered, on the way back. Both are running counts, so
+// the first answer after an outage of any length settles them. A reflector
+// that was started again has another random instance and counts from one: what
+// its predecessor left unanswered counts as lost out.
+//
+// # Clocks
+//
+// Every duration is taken on the monotonic clock. Arrivals are the kernel's
+// receive time stamps where those make sense. Times of day are the start of the
+// run plus monotonic time; clock_step_ms tells how far the wall clock moved away
+// from that meanwhile.
+//
+// # How it is built
+//
+// The arithmetic (tracker, losses, window, tries, histogram, series) opens no
+// socket and reads no clock. The loop sends and receives for all targets on one
+// thread, with no allocation for a packet. Linux only: timerfd, epoll, and
+// SO_TIMESTAMPNS.
+package blackout

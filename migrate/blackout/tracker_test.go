@@ -1,0 +1,385 @@
+package blackout
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// timeline is a drawing of a run: one column is a millisecond, letters are
+// probes, a dot is nothing. A probe stands in the column in which it was sent,
+// in which the reflector received it, and in which its answer arrived; what
+// arrives in one column together stands in brackets. The reflector counts in
+// the order of its row; instances tells by a digit which one received what
+// stands above it, and may be left out.
+type timeline struct {
+	sent, received, instances, answers string
+}
+
+// draw plays a timeline into a tracker with an interval of 1 ms and a
+// threshold of 3 ms, and returns it with the time at which the drawing ends.
+func (tl timeline) draw(t *testing.T) (*tracker, time.Duration) {
+	t.Helper()
+	k := newTracker(time.Millisecond, 3*time.Millisecond, 0, 10*time.Millisecond)
+	packets := tl.reflect()
+	sent, answers := columns(tl.sent), columns(tl.answers)
+	end := max(len(sent), len(answers))
+	skipped := uint64(0)
+	for c := range end {
+		now := time.Duration(c) * time.Millisecond
+		switch {
+		case c < len(sent) && sent[c] != "":
+			if seq := k.try(now, skipped); seqOf(sent[c][0]) != seq {
+				t.Fatalf("column %d draws %s for probe %d", c, sent[c], seq)
+			}
+			skipped = 0
+		case c < len(sent):
+			skipped++
+		}
+		if c < len(answers) {
+			for _, letter := range []byte(answers[c]) {
+				k.answer(packets[letter], now, 0)
+			}
+		}
+	}
+	return k, time.Duration(len(sent)) * time.Millisecond
+}
+
+// reflect returns the answer to every probe that was received.
+func (tl timeline) reflect() map[byte]packet {
+	packets := make(map[byte]packet)
+	counts := make(map[byte]uint64)
+	for i := range len(tl.received) {
+		letter := tl.received[i]
+		if letter == '.' {
+			continue
+		}
+		instance := byte('1')
+		if i < len(tl.instances) {
+			instance = tl.instances[i]
+		}
+		counts[instance]++
+		packets[letter] = packet{seq: seqOf(letter), instance: uint64(instance), count: counts[instance]}
+	}
+	return packets
+}
+
+func seqOf(letter byte) uint64 {
+	return uint64(strings.IndexByte("abcdefghijklmnopqrstuvwxyz", letter)) + 1
+}
+
+// columns splits a row: "ab.[cd]" is "a", "b", "", "cd".
+func columns(row string) []string {
+	var all []string
+	for row != "" {
+		cell := row[:1]
+		row = row[1:]
+		switch cell {
+		case ".":
+			cell = ""
+		case "[":
+			cell, row, _ = strings.Cut(row, "]")
+		}
+		all = append(all, cell)
+	}
+	return all
+}
+
+// describe renders the outages as "start-end ±error out back late", in ms.
+func describe(target Target, start time.Time) []string {
+	var all []string
+	for _, o := range target.Outages {
+		text := fmt.Sprintf("%v-%v ±%v out %d back %d late %d", ms(o.Start.Sub(start)), ms(o.End.Sub(start)), o.ErrorMs, o.LostOut, o.LostBack, o.Late)
+		if o.Open {
+			text += " open"
+		}
+		all = append(all, text)
+	}
+	return all
+}
+
+func TestTimelines(t *testing.T) {
+	tests := map[string]struct {
+		timeline
+		outages   []string
+		blackout  float64
+		err       float64
+		out, back uint64
+		unsettled uint64
+		below     float64
+	}{
+		"all is well": {
+			timeline: timeline{
+				sent:     "abcdefghij",
+				received: "abcdefghij",
+				answers:  ".abcdefghij",
+			},
+			err: 1,
+		},
+		"a round trip of five intervals": {
+			timeline: timeline{
+				sent:     "abcdefghij",
+				received: ".abcdefghij",
+				answers:  ".....abcdefghij",
+			},
+			err: 1,
+		},
+		"lost on the way out": { // d to j: 7 probes, 7 ms
+			timeline: timeline{
+				sent:     "abcdefghijklmnop",
+				received: "abc.......klmnop",
+				answers:  ".abc.......klmnop",
+			},
+			outages: []string{"4-11 ±1 out 7 back 0 late 0"}, blackout: 7, err: 1, out: 7,
+		},
+		"lost on the way back": {
+			timeline: timeline{
+				sent:     "abcdefghijklmnop",
+				received: "abcdefghijklmnop",
+				answers:  ".abc.......klmnop",
+			},
+			outages: []string{"4-11 ±1 out 0 back 7 late 0"}, blackout: 7, err: 1, back: 7,
+		},
+		"lost both ways": {
+			timeline: timeline{
+				sent:     "abcdefghijklmnop",
+				received: "abc....hijklmnop",
+				answers:  ".abc.......klmnop",
+			},
+			outages: []string{"4-11 ±1 out 4 back 3 late 0"}, blackout: 7, err: 1, out: 4, back: 3,
+		},
+		"lost with a long round trip": { // out as long as above, whatever the round trip
+			timeline: timeline{
+				sent:     "abcdefghijklmnop",
+				received: "abc.......klmnop",
+				answers:  "......abc.......klmnop",
+			},
+			outages: []string{"9-16 ±1 out 7 back 0 late 0"}, blackout: 7, err: 1, out: 7,
+		},
+		"held up and delivered at once": { // h to k took no more than 3 ms longer than a
+			timeline: timeline{
+				sent:     "abcdefghijklmnop",
+				received: "abcdefghijklmnop",
+				answers:  ".abc.......[defghijk]lmnop",
+			},
+			outages: []string{"4-11 ±1 out 0 back 0 late 4"}, blackout: 7, err: 1,
+		},
+		"a queue that held the first of them": {
+			timeline: timeline{
+				sent:     "abcdefghijklmnop",
+				received: "abcdef....klmnop",
+				answers:  ".abc.......[defk]lmnop",
+			},
+			outages: []string{"4-11 ±1 out 4 back 0 late 3"}, blackout: 7, err: 1, out: 4,
+		},
+		"a late answer after the end": { // e was not lost after all
+			timeline: timeline{
+				sent:     "abcdefghijklmnop",
+				received: "abcdefghijklmnop",
+				answers:  ".abc.......kl[me]nop",
+			},
+			outages: []string{"4-11 ±1 out 0 back 6 late 1"}, blackout: 7, err: 1, back: 6,
+		},
+		"two outages": {
+			timeline: timeline{
+				sent:     "abcdefghijklmnopqr",
+				received: "ab....ghijkl....qr",
+				answers:  ".ab....ghi.......qr",
+			},
+			outages:  []string{"3-7 ±1 out 4 back 0 late 0", "10-17 ±1 out 4 back 3 late 0"},
+			blackout: 7, err: 1, out: 8, back: 3,
+		},
+		"longer than the error, shorter than the threshold": {
+			timeline: timeline{
+				sent:     "abcdefghij",
+				received: "abc..fghij",
+				answers:  ".abc..fghij",
+			},
+			blackout: 2, err: 1, out: 2,
+		},
+		"one probe is within the error": {
+			timeline: timeline{
+				sent:     "abcdefghij",
+				received: "abc.efghij",
+				answers:  ".abc.efghij",
+			},
+			err: 1, out: 1, below: 1,
+		},
+		"reordered": {
+			timeline: timeline{
+				sent:     "abcdefghij",
+				received: "abdcfeghij",
+				answers:  ".abdcfeghij",
+			},
+			err: 1,
+		},
+		"duplicates do not end an outage": {
+			timeline: timeline{
+				sent:     "abcdefghijkl",
+				received: "abc.....ijkl",
+				answers:  ".abc.[bc].b.ijkl",
+			},
+			outages: []string{"4-9 ±1 out 5 back 0 late 0"}, blackout: 5, err: 1, out: 5,
+		},
+		"a sender that paused": { // nothing was sent for 8 ms: no outage, a wide error
+			timeline: timeline{
+				sent:     "abc.......defghi",
+				received: "abc.......defghi",
+				answers:  ".abc.......defghi",
+			},
+			err: 8,
+		},
+		"a sender that paused where an outage ended": { // it may have ended in the pause
+			timeline: timeline{
+				sent:     "abcdefghijkl.....mnop",
+				received: "abc..............mnop",
+				answers:  ".abc..............mnop",
+			},
+			outages: []string{"4-18 ±6 out 9 back 0 late 0"}, blackout: 14, err: 6, out: 9,
+		},
+		"a sender that paused amid an outage": { // which changes nothing
+			timeline: timeline{
+				sent:     "abcdef.....ghijklmnop",
+				received: "abc...........jklmnop",
+				answers:  ".abc...........jklmnop",
+			},
+			outages: []string{"4-15 ±1 out 6 back 0 late 0"}, blackout: 11, err: 1, out: 6,
+		},
+		"open at the end": {
+			timeline: timeline{
+				sent:     "abcdefghijkl",
+				received: "abcdef......",
+				answers:  ".abc........",
+			},
+			outages: []string{"4-12 ±1 out 0 back 0 late 0 open"}, blackout: 8, err: 1, unsettled: 9,
+		},
+		"never answered": {
+			timeline: timeline{
+				sent:     "abcdefghijkl",
+				received: "............",
+				answers:  "............",
+			},
+			outages: []string{"0-12 ±1 out 0 back 0 late 0 open"}, blackout: 12, err: 1, unsettled: 12,
+		},
+		"slow to begin": { // which is first_answer_ms
+			timeline: timeline{
+				sent:     "abcdefghijkl",
+				received: "......ghijkl",
+				answers:  ".......ghijkl",
+			},
+			err: 1, out: 6,
+		},
+		"started again elsewhere": {
+			timeline: timeline{
+				sent:      "abcdefghijklmnop",
+				received:  "abcd......klmnop",
+				instances: "1111......222222",
+				answers:   ".abc.......klmnop",
+			},
+			outages: []string{"4-11 ±1 out 7 back 0 late 0"}, blackout: 7, err: 1, out: 7,
+		},
+	}
+	start := time.Unix(0, 0)
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			k, end := tt.draw(t)
+			got := k.target("udp://x:1", protoUDP, start, end)
+			if outages := describe(got, start); !slices.Equal(outages, tt.outages) {
+				t.Errorf("outages %q, want %q", outages, tt.outages)
+			}
+			if got.BlackoutMs != tt.blackout || got.ErrorMs != tt.err || got.BelowErrorMs != tt.below {
+				t.Errorf("blackout %v ±%v, below %v; want %v ±%v, below %v", got.BlackoutMs, got.ErrorMs, got.BelowErrorMs, tt.blackout, tt.err, tt.below)
+			}
+			if got.LostOut != tt.out || got.LostBack != tt.back || got.Unsettled != tt.unsettled {
+				t.Errorf("out %d back %d unsettled %d; want %d, %d, %d", got.LostOut, got.LostBack, got.Unsettled, tt.out, tt.back, tt.unsettled)
+			}
+			if sum := got.Answered + got.LostOut + got.LostBack + got.Unsettled; sum != got.Sent {
+				t.Errorf("answered and lost are %d, sent %d", sum, got.Sent)
+			}
+		})
+	}
+}
+
+func TestDrawnCounters(t *testing.T) {
+	tl := timeline{
+		sent:      "abc..defghijkl",
+		received:  "abc..def...jkl",
+		instances: "111..111...222",
+		answers:   "..abc.[ab]def...jkl",
+	}
+	k, end := tl.draw(t)
+	got := k.target("udp://x:1", protoUDP, time.Unix(0, 0), end)
+	if got.Duplicates != 2 || got.Skipped != 2 || got.Instances != 2 || got.InstanceChanges != 1 || *got.FirstAnswerMs != 2 {
+		t.Errorf("duplicates %d skipped %d instances %d changes %d first %v; want 2, 2, 2, 1, 2",
+			got.Duplicates, got.Skipped, got.Instances, got.InstanceChanges, *got.FirstAnswerMs)
+	}
+}
+
+func TestReconnectWidensError(t *testing.T) {
+	k := newTracker(time.Millisecond, 3*time.Millisecond, 100*time.Millisecond, 10*time.Millisecond)
+	at := func(n int) time.Duration { return time.Duration(n) * time.Millisecond }
+	k.try(at(0), 0)
+	k.answer(packet{seq: 1, instance: 1, count: 1}, at(0), 0)
+	for i := 1; i <= 300; i++ {
+		k.try(at(i), 0)
+		k.fail()
+	}
+	k.reset()
+	k.reconnect()
+	k.answer(packet{seq: 301, instance: 1, count: 2}, at(300), 2*time.Millisecond)
+	got := k.target("tcp://x:1", protoTCP, time.Unix(0, 0), at(301))
+	if len(got.Outages) != 1 {
+		t.Fatalf("outages = %+v, want one", got.Outages)
+	}
+	o := got.Outages[0]
+	if o.Ms != 299 || o.ErrorMs != 103 || o.Resets != 1 || o.Reconnects != 1 || got.SendErrors != 300 {
+		t.Errorf("outage = %+v, send errors %d; want 299 ms ±103 (interval, attempts, read late), one reset, one reconnect, 300", o, got.SendErrors)
+	}
+}
+
+func TestOutageListIsBounded(t *testing.T) {
+	k := newTracker(time.Millisecond, 3*time.Millisecond, 0, time.Second)
+	for i := range maxOutages + 10 {
+		at := time.Duration(i) * 10 * time.Millisecond
+		k.answer(packet{seq: k.try(at, 0), instance: 1, count: k.tries.last}, at, 0)
+		for ms := range time.Duration(9) {
+			k.try(at+(ms+1)*time.Millisecond, 0)
+		}
+	}
+	if len(k.outages) != maxOutages || k.omitted != 9 {
+		t.Errorf("%d outages and %d omitted, want %d and 9", len(k.outages), k.omitted, maxOutages)
+	}
+}
+
+func TestAnswersThatWereNotAskedFor(t *testing.T) {
+	k := newTracker(time.Millisecond, 3*time.Millisecond, 0, time.Second)
+	k.try(0, 0)
+	k.answer(packet{seq: 2}, time.Millisecond, 0)
+	if k.answered != 0 {
+		t.Error("an answer to a probe that was not sent is counted")
+	}
+}
+
+// FuzzTracker plays answers of a reflector that lies.
+func FuzzTracker(f *testing.F) {
+	f.Add([]byte{1, 1, 1, 2, 1, 2})
+	f.Add([]byte{9, 200, 3, 9, 0, 0, 8, 1, 255})
+	f.Fuzz(func(t *testing.T, script []byte) {
+		k := newTracker(time.Millisecond, 3*time.Millisecond, 0, 10*time.Millisecond)
+		now := time.Duration(0)
+		for ; len(script) >= 3; script = script[3:] {
+			now += time.Duration(script[0]) * 100 * time.Microsecond
+			k.try(now, 0)
+			k.answer(packet{seq: uint64(script[0]), instance: uint64(script[1] % 4), count: uint64(script[2]), sent: time.Duration(script[2])}, now, 0)
+		}
+		got := k.target("udp://x:1", protoUDP, time.Unix(0, 0), now)
+		if got.Answered+got.LostOut+got.LostBack+got.Unsettled != got.Sent {
+			t.Errorf("answered %d + out %d + back %d + unsettled %d, sent %d", got.Answered, got.LostOut, got.LostBack, got.Unsettled, got.Sent)
+		}
+		if err := got.check(); err != nil {
+			t.Error(err)
+		}
+	})
+}
