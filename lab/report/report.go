@@ -165,7 +165,8 @@ type Series struct {
 	Start time.Time `json:"start"`
 	// BucketMS is the length of a bucket in milliseconds.
 	BucketMS float64 `json:"bucket_ms"`
-	// Sent is the number of probes sent, Answered the number of answers.
+	// Sent is the number of probes, by the time they were sent; Answered is the
+	// number of answers, by the time they arrived.
 	Sent     []uint32 `json:"sent"`
 	Answered []uint32 `json:"answered"`
 	// RTTMaxUS is the longest round trip in microseconds, 0 where none ended.

@@ -55,24 +55,63 @@ type span struct{ from, to int }
 
 func (s span) len() int { return s.to - s.from }
 
-// outages finds the stretches in which probes were sent and no answer came. A
-// bucket in which nothing was sent and nothing came says nothing: it belongs to
-// an outage when it lies within one, and neither begins nor ends one.
-func (s *Series) outages() []span {
+// silence is how many probes must have been sent in a stretch without answers
+// for it to be drawn as an outage. One lost datagram is a loss, and a bucket
+// whose answer came in the next one is neither.
+const silence = 3
+
+// outages finds the stretches in which at least probes probes were sent and no
+// answer came. A bucket in which nothing was sent and nothing came says nothing:
+// it belongs to an outage when it lies within one, and neither begins nor ends one.
+func (s *Series) outages(probes int) []span {
 	var out []span
-	open := false
+	var cur span
+	unanswered := 0
+	end := func() {
+		if unanswered >= probes {
+			out = append(out, cur)
+		}
+		unanswered = 0
+	}
 	for i := range s.len() {
-		switch sent, answered := at(s.Sent, i), at(s.Answered, i); {
-		case answered > 0:
-			open = false
+		switch sent := int(at(s.Sent, i)); {
+		case at(s.Answered, i) > 0:
+			end()
 		case sent == 0:
-		case open:
-			out[len(out)-1].to = i + 1
+		case unanswered == 0:
+			cur, unanswered = span{i, i + 1}, sent
 		default:
-			out, open = append(out, span{i, i + 1}), true
+			cur.to, unanswered = i+1, unanswered+sent
 		}
 	}
+	end()
 	return out
+}
+
+// settle counts each answer where its probe was sent, as far as that can be
+// told: the probe counts answers when they arrive, which is often one bucket
+// later, and what is on its way is not lost. A bucket's surplus goes to buckets
+// before it that miss answers, no further back than its longest round trip. The
+// outages, sorted by time, keep their silence.
+func (s *Series) settle(outages []span) *Series {
+	answered := make([]uint32, s.len())
+	quiet := make([]bool, s.len())
+	for _, o := range outages {
+		for i := o.from; i < o.to; i++ {
+			quiet[i] = true
+		}
+	}
+	for i := range answered {
+		answered[i] = at(s.Answered, i)
+		back := int(math.Ceil(float64(at(s.RTTMaxUS, i)) / 1000 / s.BucketMS))
+		for j := max(0, i-back); j < i && answered[i] > at(s.Sent, i); j++ {
+			if missing := at(s.Sent, j); !quiet[j] && missing > answered[j] {
+				n := min(missing-answered[j], answered[i]-at(s.Sent, i))
+				answered[j], answered[i] = answered[j]+n, answered[i]-n
+			}
+		}
+	}
+	return &Series{Start: s.Start, BucketMS: s.BucketMS, Sent: s.Sent, Answered: answered, RTTMaxUS: s.RTTMaxUS}
 }
 
 // longest is the longest span, the first one of equals.
@@ -98,7 +137,7 @@ func (l *lane) blackout() (band, bool) {
 	if !l.blackoutAt.IsZero() {
 		return band{ms(l.blackoutAt.Sub(s.Start)), l.blackoutMS}, true
 	}
-	if o, ok := longest(s.outages()); ok {
+	if o, ok := longest(s.outages(1)); ok {
 		return band{float64(o.from) * s.BucketMS, l.blackoutMS}, true
 	}
 	if len(s.RTTMaxUS) == 0 {

@@ -26,7 +26,7 @@ func TestOutages(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			s := &Series{BucketMS: 1, Sent: counts(tt.sent), Answered: counts(tt.answered)}
-			if got := s.outages(); !slices.Equal(got, tt.want) {
+			if got := s.outages(1); !slices.Equal(got, tt.want) {
 				t.Errorf("got %v, want %v", got, tt.want)
 			}
 		})
@@ -87,6 +87,39 @@ func TestPieces(t *testing.T) {
 		if got := thinning(tt.total, tt.budget); got != tt.want {
 			t.Errorf("thinning(%d, %d) = %d, want %d", tt.total, tt.budget, got, tt.want)
 		}
+	}
+}
+
+func TestOutagesNeedProbes(t *testing.T) {
+	s := &Series{BucketMS: 1, Sent: counts("1111111111"), Answered: counts("1001100010")}
+	if got, want := s.outages(3), []span{{5, 8}}; !slices.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+}
+
+func TestSettle(t *testing.T) {
+	for _, tt := range []struct {
+		name, sent, answered string
+		rtt                  []uint32 // µs, with buckets of 1 ms
+		outages              []span
+		want                 string
+	}{
+		{"in time", "111", "111", nil, nil, "111"},
+		{"one bucket late", "1010", "0101", []uint32{0, 900, 0, 900}, nil, "1010"},
+		{"two come together", "111", "102", []uint32{9, 0, 900}, nil, "111"},
+		{"lost for good", "1111", "1011", nil, nil, "1011"},
+		{"too far back", "1111", "1012", []uint32{9, 0, 9, 900}, nil, "1012"},
+		{"the outage stays", "11111", "10004", []uint32{9, 0, 0, 0, 3500}, []span{{1, 4}}, "10004"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := &Series{BucketMS: 1, Sent: counts(tt.sent), Answered: counts(tt.answered), RTTMaxUS: tt.rtt}
+			if got := s.settle(tt.outages).Answered; !slices.Equal(got, counts(tt.want)) {
+				t.Errorf("got %v, want %s", got, tt.want)
+			}
+			if !slices.Equal(s.Answered, counts(tt.answered)) {
+				t.Error("the series itself was changed")
+			}
+		})
 	}
 }
 
