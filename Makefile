@@ -17,7 +17,7 @@ STAGE    := build/stage
 # What Debian 12 or 13 must have. Building needs a C compiler for libvirt's
 # binding; the rest boots the lab's nodes and checks what is shipped.
 DEPS_BUILD := gcc libc6-dev
-DEPS_LAB   := systemd-container mmdebstrap util-linux xz-utils
+DEPS_LAB   := systemd-container mmdebstrap util-linux xz-utils zstd
 DEPS_TEST  := libvirt0 dbus-daemon libxml2-utils mandoc
 
 .PHONY: all build stage install demo test unit lab-test bench clean help deps-build deps-lab deps-test FORCE

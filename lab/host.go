@@ -20,6 +20,7 @@ var needs = []struct{ program, pkg string }{
 	{"unshare", "util-linux"},
 	{"nsenter", "util-linux"},
 	{"xz", "xz-utils"},
+	{"zstd", "zstd"},
 }
 
 // CheckHost says what this machine lacks to hold a lab, and what to type.

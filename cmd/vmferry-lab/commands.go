@@ -110,7 +110,7 @@ func status(ctx context.Context, l *lab.Lab, args []string) error {
 	for _, n := range lab.Nodes {
 		state := "down"
 		if s := reply.Nodes[n.Name]; s.Up {
-			state = fmt.Sprintf("up, power on %d×", s.Boots)
+			state = fmt.Sprintf("up, booted %d×", s.Boots)
 		}
 		fmt.Printf("%s\t%s\t%s\n", n.Name, n.Address, state)
 	}
