@@ -88,11 +88,14 @@ func (s *Series) outages(probes int) []span {
 	return out
 }
 
+// settleReach is how many buckets back settle looks at the most.
+const settleReach = 200
+
 // settle counts each answer where its probe was sent, as far as that can be
 // told: the probe counts answers when they arrive, which is often one bucket
 // later, and what is on its way is not lost. A bucket's surplus goes to buckets
-// before it that miss answers, no further back than its longest round trip. The
-// outages, sorted by time, keep their silence.
+// before it that miss answers, no further back than its longest round trip and
+// settleReach. The outages keep their silence.
 func (s *Series) settle(outages []span) *Series {
 	answered := make([]uint32, s.len())
 	quiet := make([]bool, s.len())
@@ -103,7 +106,7 @@ func (s *Series) settle(outages []span) *Series {
 	}
 	for i := range answered {
 		answered[i] = at(s.Answered, i)
-		back := int(math.Ceil(float64(at(s.RTTMaxUS, i)) / 1000 / s.BucketMS))
+		back := int(min(settleReach, math.Ceil(float64(at(s.RTTMaxUS, i))/1000/s.BucketMS)))
 		for j := max(0, i-back); j < i && answered[i] > at(s.Sent, i); j++ {
 			if missing := at(s.Sent, j); !quiet[j] && missing > answered[j] {
 				n := min(missing-answered[j], answered[i]-at(s.Sent, i))
