@@ -41,20 +41,20 @@ func run(power *int) error {
 	if err != nil {
 		return err
 	}
-	off := make(chan struct{}, 1)
 	go supervise(cfg)
+	if err := loadModules(lateModules); err != nil {
+		return err
+	}
+	off := make(chan struct{}, 1)
+	watchPowerButton(off)
 	j, diskErr := openRecord(cfg, bootID)
 	if diskErr != nil {
 		say("vmferry guest " + cfg.name + ": " + diskErr.Error())
 	}
-	s := &state{bootID: bootID, journal: j, diskFailed: diskErr != nil}
-	if err := serveStatus(s); err != nil {
+	// Last, so that a guest which answers can also be switched off.
+	if err := serveStatus(&state{bootID: bootID, journal: j, diskFailed: diskErr != nil}); err != nil {
 		return err
 	}
-	if err := loadModules(lateModules); err != nil {
-		return err
-	}
-	watchPowerButton(off)
 	say("vmferry guest " + cfg.name + " up, boot id " + bootID)
 	*power = keepRecord(cfg, j, off)
 	say("vmferry guest " + cfg.name + " going down")
