@@ -93,7 +93,7 @@ func TestServiceSettings(t *testing.T) {
 			t.Errorf("%s=%s, want %s", key, got, want)
 		}
 	}
-	if u := readUnit(t, "logind.conf.d/90-vmferry.conf"); strings.Join(u["Login.InhibitDelayMaxSec"], "") != "10min" {
+	if u := readUnit(t, "logind.conf.d/90-vmferry.conf"); strings.Join(u["Login.InhibitDelayMaxSec"], "") != "2min" {
 		t.Errorf("logind's limit: %v", u)
 	}
 }

@@ -76,15 +76,8 @@ func (r *Runner) Place(ctx context.Context, agent cluster.Agent, node string) er
 	ctx, cancel := context.WithTimeoutCause(ctx, startTime, errors.New("the guests did not start"))
 	defer cancel()
 	r.Progress(fmt.Sprintf("%s: starting %d guests on %s", agent.Type, len(r.Guests), node))
-	// vmferryd belongs to our side: the peer runs as people run it today.
-	daemon := []string{"disable", "--now", "vmferryd.service"}
-	if agent == cluster.Ours {
-		daemon = []string{"enable", "--now", "vmferryd.service"}
-	}
-	for _, name := range r.Cluster.Nodes {
-		if _, err := r.Cluster.Run(ctx, name, "systemctl", daemon...); err != nil {
-			return err
-		}
+	if err := r.outfit(ctx, agent == cluster.Ours); err != nil {
+		return err
 	}
 	var guests []cluster.Guest
 	for _, g := range r.Guests {
@@ -94,6 +87,37 @@ func (r *Runner) Place(ctx context.Context, agent cluster.Agent, node string) er
 		return err
 	}
 	return r.awaitAnswers(ctx, node)
+}
+
+// dropIns are what vmferry changes of other people's units, below
+// /usr/lib/systemd, where a link to /dev/null below /etc takes it back.
+var dropIns = []string{"logind.conf.d/90-vmferry.conf", "system/pacemaker.service.d/10-vmferry.conf"}
+
+// outfit gives the nodes the daemon and the settings that vmferry is installed
+// with, or takes them away: the peer is to run as people run it today, and
+// neither hampered nor helped by ours.
+func (r *Runner) outfit(ctx context.Context, ours bool) error {
+	steps := [][]string{{"systemctl", "disable", "--now", "vmferryd.service"}}
+	for _, name := range dropIns {
+		path := "/etc/systemd/" + name
+		if ours {
+			steps = append(steps, []string{"rm", "--force", path})
+		} else {
+			steps = append(steps, []string{"mkdir", "--parents", filepath.Dir(path)}, []string{"ln", "--symbolic", "--force", "/dev/null", path})
+		}
+	}
+	steps = append(steps, []string{"systemctl", "daemon-reload"}, []string{"systemctl", "restart", "systemd-logind.service"})
+	if ours {
+		steps = append(steps, []string{"systemctl", "enable", "--now", "vmferryd.service"})
+	}
+	for _, name := range r.Cluster.Nodes {
+		for _, step := range steps {
+			if _, err := r.Cluster.Run(ctx, name, step[0], step[1:]...); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // awaitAnswers waits until every guest answers and Pacemaker has it on node.
