@@ -98,7 +98,7 @@ func TestReferenceConfig(t *testing.T) {
 		all.WriteString(line)
 	}
 	got, err = ParseConfig("vmferryd.toml", all.String())
-	if err != nil || got.Window != 10*time.Minute || got.StopWindow != 9*time.Minute || got.Node != "node1" {
+	if err != nil || got.Window != 118*time.Second || got.StopWindow != 9*time.Minute || got.Node != "node1" {
 		t.Errorf("with the examples on: %+v, %v", got, err)
 	}
 	fields := reflect.TypeFor[rawConfig]()

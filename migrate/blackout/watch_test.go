@@ -15,7 +15,7 @@ func watchOne(t *testing.T, ctx context.Context, target string) Target {
 	t.Helper()
 	report, err := Watch(ctx, Config{
 		Targets: []string{target}, Interval: relayInterval,
-		ReconnectAfter: 50 * time.Millisecond, RetryEvery: 20 * time.Millisecond, ConnectTimeout: 300 * time.Millisecond,
+		ReconnectAfter: 200 * time.Millisecond, RetryEvery: 20 * time.Millisecond, ConnectTimeout: 300 * time.Millisecond,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -34,18 +34,6 @@ func deadline(t *testing.T) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	t.Cleanup(cancel)
 	return ctx, cancel
-}
-
-// outageWith returns the outage that is the blackout.
-func outageWith(t *testing.T, got Target) Outage {
-	t.Helper()
-	for _, o := range got.Outages {
-		if o.Ms == got.BlackoutMs {
-			return o
-		}
-	}
-	t.Fatalf("the blackout of %v ms is not among the outages %+v", got.BlackoutMs, got.Outages)
-	return Outage{}
 }
 
 func between(low, high uint64) func(uint64) bool {
@@ -71,11 +59,11 @@ func TestWatchUDP(t *testing.T) {
 					}
 				}}
 			got := watchOne(t, ctx, "udp://"+relay.start(startReflector(t)))
-			checkBlackout(t, got, &relay.ledger, relayInterval)
+			o := checkOutage(t, got, &relay.ledger, 100, relayInterval)
 			if got.LostOut != tt.lostOut || got.LostBack != tt.lostBck {
 				t.Errorf("lost out %d back %d, want %d and %d", got.LostOut, got.LostBack, tt.lostOut, tt.lostBck)
 			}
-			if o := outageWith(t, got); o.LostOut != tt.lostOut || o.LostBack != tt.lostBck || o.Open {
+			if o.LostOut != tt.lostOut || o.LostBack != tt.lostBck || o.Open {
 				t.Errorf("outage %+v, want %d lost out and %d back", o, tt.lostOut, tt.lostBck)
 			}
 			if got.Instances != 1 || got.Unsettled != 0 {
@@ -100,7 +88,7 @@ func TestWatchServiceStartedAgain(t *testing.T) {
 			}
 		}}
 	got := watchOne(t, ctx, "udp://"+relay.start(startReflector(t), startReflector(t)))
-	checkBlackout(t, got, &relay.ledger, relayInterval)
+	checkOutage(t, got, &relay.ledger, 100, relayInterval)
 	if got.Instances != 2 || got.InstanceChanges != 1 || got.LostOut != 50 || got.LostBack != 0 {
 		t.Errorf("instances %d changes %d out %d back %d, want 2, 1, 50, 0", got.Instances, got.InstanceChanges, got.LostOut, got.LostBack)
 	}
@@ -110,23 +98,23 @@ func TestWatchTCPStall(t *testing.T) {
 	ctx, cancel := deadline(t)
 	relay := &tcpRelay{t: t,
 		accepted: func(n int) bool { return n == 0 }, // attempts during the stall fail
-		hold:     func(_ int, seq uint64) bool { return seq >= 100 && seq < 200 },
+		hold:     func(_ int, seq uint64) bool { return seq >= 100 && seq < 300 },
 		probe: func(_ int, seq uint64) bool {
-			if seq >= 260 {
+			if seq >= 360 {
 				cancel()
 			}
 			return true
 		}}
 	got := watchOne(t, ctx, "tcp://"+relay.start(startReflector(t)))
-	checkBlackout(t, got, &relay.ledger, relayInterval)
+	o := checkOutage(t, got, &relay.ledger, 100, relayInterval)
 	if got.Resets != 0 || got.Reconnects != 0 || got.Abandoned != 0 {
 		t.Errorf("resets %d reconnects %d abandoned %d, want none", got.Resets, got.Reconnects, got.Abandoned)
 	}
 	if got.LostOut+got.LostBack+got.Unsettled != 0 {
 		t.Errorf("lost out %d back %d unsettled %d, want none", got.LostOut, got.LostBack, got.Unsettled)
 	}
-	if o := outageWith(t, got); o.Late < 90 {
-		t.Errorf("%d late, want about 100", o.Late)
+	if o.Late < 190 {
+		t.Errorf("%d late, want about 200", o.Late)
 	}
 }
 
@@ -142,11 +130,11 @@ func TestWatchTCPReset(t *testing.T) {
 			return n > 0 || seq < 100
 		}}
 	got := watchOne(t, ctx, "tcp://"+relay.start(startReflector(t)))
-	checkBlackout(t, got, &relay.ledger, relayInterval)
-	if got.Resets != 1 || got.Reconnects != 1 || got.Abandoned != 0 {
-		t.Errorf("resets %d reconnects %d abandoned %d, want 1, 1, 0", got.Resets, got.Reconnects, got.Abandoned)
+	o := checkOutage(t, got, &relay.ledger, 100, relayInterval)
+	if got.Resets != 1 || got.Reconnects != 1+got.Abandoned {
+		t.Errorf("resets %d reconnects %d abandoned %d, want one reset and one reconnect for it", got.Resets, got.Reconnects, got.Abandoned)
 	}
-	if o := outageWith(t, got); o.Resets != 1 || o.Reconnects != 1 || got.Instances != 1 {
+	if o.Resets != 1 || o.Reconnects != 1 || got.Instances != 1 {
 		t.Errorf("outage %+v of %d instances, want one reset and one reconnect, 1", o, got.Instances)
 	}
 }
@@ -163,12 +151,13 @@ func TestWatchTCPAbandonsWhatStaysSilent(t *testing.T) {
 			return true
 		}}
 	got := watchOne(t, ctx, "tcp://"+relay.start(startReflector(t)))
-	checkBlackout(t, got, &relay.ledger, relayInterval)
-	if got.Resets != 0 || got.Reconnects != 1 || got.Abandoned != 1 {
+	o := checkOutage(t, got, &relay.ledger, 100, relayInterval)
+	// A busy machine may stall a later connection for long enough as well.
+	if got.Resets != 0 || got.Reconnects < 1 || got.Abandoned != got.Reconnects {
 		t.Errorf("resets %d reconnects %d abandoned %d, want 0, 1, 1", got.Resets, got.Reconnects, got.Abandoned)
 	}
-	if got.BlackoutMs < 40 {
-		t.Errorf("blackout %v ms, want at least what passes before reconnecting", got.BlackoutMs)
+	if o.Abandoned != 1 || o.Reconnects != 1 || o.Ms < 190 {
+		t.Errorf("outage %+v, want one connection abandoned after 200 ms", o)
 	}
 }
 
