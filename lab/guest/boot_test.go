@@ -1,0 +1,195 @@
+package guest
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+// kernelRootEnv names a root with boot/vmlinuz-VERSION and lib/modules/VERSION
+// (or usr/lib/modules/VERSION) in it: an unpacked linux-image package.
+const kernelRootEnv = "VMFERRY_GUEST_KERNEL_ROOT"
+
+// bootLimit is how long an emulated guest may take on a busy machine.
+const bootLimit = 60 * time.Second
+
+// TestBoot boots a guest twice under emulation and switches it off with its
+// power button: the reflector answers, the record goes on.
+func TestBoot(t *testing.T) {
+	s := bootSpec(t)
+	if err := Build(t.Context(), s); err != nil {
+		t.Fatal(err)
+	}
+	image := filepath.Join(t.TempDir(), "guest.qcow2")
+	if err := CreateDisk(t.Context(), runHere, image); err != nil {
+		t.Fatal(err)
+	}
+	first := bootOnce(t, s, image)
+	second := bootOnce(t, s, image)
+	if first.Boots != 1 || second.Boots != 2 || first.BootID == second.BootID {
+		t.Errorf("boots do not count: %+v, then %+v", first, second)
+	}
+	if second.DiskCounterAtBoot < first.Counter {
+		t.Errorf("lost records: %d durable, %d found", first.Counter, second.DiskCounterAtBoot)
+	}
+	if second.ForeignWrites+second.WriteErrors > 0 {
+		t.Errorf("second boot: %+v", second)
+	}
+	if r, err := ReadDisk(image); err != nil || r.BootID != second.BootID || r.Counter < second.Counter {
+		t.Errorf("disk holds %+v, %v after %+v", r, err, second)
+	}
+}
+
+// bootSpec builds the guest's two programs, or skips with the reason.
+func bootSpec(t *testing.T) Spec {
+	t.Helper()
+	root := os.Getenv(kernelRootEnv)
+	if root == "" {
+		t.Skip(kernelRootEnv + " names no unpacked kernel")
+	}
+	for _, tool := range []string{"qemu-system-x86_64", "qemu-img", "zstd", "xz"} {
+		if _, err := exec.LookPath(tool); err != nil {
+			t.Skip(tool + " is not installed")
+		}
+	}
+	dir := t.TempDir()
+	s := Spec{Init: filepath.Join(dir, "init"), Blackout: filepath.Join(dir, "blackout"), OutDir: filepath.Join(dir, "boot")}
+	s.KernelImage = one(t, root+"/boot/vmlinuz-*")
+	s.ModulesDir = one(t, root+"/usr/lib/modules/*")
+	for program, pkg := range map[string]string{s.Init: "./init", s.Blackout: "../../cmd/blackout"} {
+		cmd := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", program, pkg)
+		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("build %s: %v\n%s", pkg, err, out)
+		}
+	}
+	return s
+}
+
+func one(t *testing.T, pattern string) string {
+	t.Helper()
+	found, err := filepath.Glob(pattern)
+	if err != nil || len(found) == 0 {
+		t.Fatalf("%s: nothing matches %q", kernelRootEnv, pattern)
+	}
+	return found[0]
+}
+
+func runHere(ctx context.Context, program string, args ...string) error {
+	out, err := exec.CommandContext(ctx, program, args...).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("%w: %s", err, out)
+	}
+	return nil
+}
+
+// bootOnce boots the guest, probes it, presses its power button, waits for its
+// end and returns what it last said.
+func bootOnce(t *testing.T, s Spec, image string) Status {
+	t.Helper()
+	reflector, status := freePort(t), freePort(t)
+	ctx, cancel := context.WithTimeout(t.Context(), bootLimit)
+	defer cancel()
+	monitor := filepath.Join(t.TempDir(), "qmp")
+	cmd := exec.CommandContext(ctx, "qemu-system-x86_64", qemuArgs(s.OutDir, image, monitor, reflector, status)...)
+	cmd.Stdout, cmd.Stderr = t.Output(), t.Output()
+	begin := time.Now()
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer cmd.Process.Kill()
+	early := awaitCounter(ctx, t, status, 0)
+	t.Logf("status %v after start, kernel up for %d ms", time.Since(begin).Round(10*time.Millisecond), early.UptimeMS)
+	probe(ctx, t, s.Blackout, reflector)
+	late := awaitCounter(ctx, t, status, early.Counter+2)
+	begin = time.Now()
+	pressPower(ctx, t, monitor)
+	if err := cmd.Wait(); err != nil {
+		t.Fatalf("guest did not end well: %v", err)
+	}
+	t.Logf("off %v after the power button", time.Since(begin).Round(10*time.Millisecond))
+	return late
+}
+
+func qemuArgs(boot, image, monitor string, reflector, status int) []string {
+	guest := DomainSpec{Name: "boot-test", IP: "10.0.2.15/24", Gateway: "10.0.2.2", Disk: image}
+	return []string{
+		"-accel", "tcg", "-machine", machine + ",hpet=off", "-cpu", "qemu64,+rdrand", "-m", fmt.Sprint(MinMemoryMiB),
+		"-nodefaults", "-no-user-config", "-display", "none", "-serial", "stdio", "-qmp", "unix:" + monitor + ",server=on,wait=off",
+		"-kernel", filepath.Join(boot, "vmlinuz"), "-initrd", filepath.Join(boot, "initrd"), "-append", guest.CommandLine(),
+		"-drive", "file=" + image + ",if=none,id=disk,format=qcow2,cache=none", "-device", "virtio-blk-pci,drive=disk",
+		"-netdev", fmt.Sprintf("user,id=net,hostfwd=udp:127.0.0.1:%[1]d-:%[2]d,hostfwd=tcp:127.0.0.1:%[1]d-:%[2]d,hostfwd=tcp:127.0.0.1:%[3]d-:%[4]d",
+			reflector, ReflectorPort, status, StatusPort),
+		"-device", "virtio-net-pci,netdev=net,romfile=",
+	}
+}
+
+func freePort(t *testing.T) int {
+	t.Helper()
+	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port
+}
+
+// probe lets the probe tool ask the reflector over UDP and TCP: it fails when
+// either never answers.
+func probe(ctx context.Context, t *testing.T, tool string, port int) {
+	t.Helper()
+	addr := fmt.Sprintf("://127.0.0.1:%d", port)
+	err := runHere(ctx, tool, "watch", "--quiet", "--interval", "5ms", "--for", "1s", "udp"+addr, "tcp"+addr)
+	if err != nil {
+		t.Errorf("probe the reflector: %v", err)
+	}
+}
+
+// awaitCounter asks until the guest's counter has reached least.
+func awaitCounter(ctx context.Context, t *testing.T, port int, least uint64) Status {
+	t.Helper()
+	for {
+		// The emulator accepts before the guest is up and then says nothing.
+		try, cancel := context.WithTimeout(ctx, 200*time.Millisecond)
+		s, err := Ask(try, fmt.Sprintf("127.0.0.1:%d", port))
+		cancel()
+		if err == nil && s.Counter >= least {
+			return s
+		}
+		select {
+		case <-ctx.Done():
+			t.Fatalf("no status with a counter of %d: %+v, %v", least, s, err)
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
+// pressPower asks the emulator to press the guest's power button (QMP
+// system_powerdown).
+func pressPower(ctx context.Context, t *testing.T, monitor string) {
+	t.Helper()
+	c, err := new(net.Dialer).DialContext(ctx, "unix", monitor)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	in := bufio.NewReader(c)
+	if _, err := in.ReadBytes('\n'); err != nil {
+		t.Fatal(err)
+	}
+	for _, command := range []string{"qmp_capabilities", "system_powerdown"} {
+		if err := json.NewEncoder(c).Encode(map[string]string{"execute": command}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := in.ReadBytes('\n'); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
