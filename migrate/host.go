@@ -26,17 +26,25 @@ type Witness interface {
 type Mover interface {
 	// MigrateToURI3 returns when the migration ended, or at the context's end while it goes on.
 	MigrateToURI3(ctx context.Context, guest, target string, p libvirt.MigrateParams) error
+	// SetMaxDowntime bounds the pause, of a migration under way or of the next one.
 	SetMaxDowntime(ctx context.Context, guest string, limit time.Duration) error
+	// AbortJob ends the migration under way; the guest stays where it is.
 	AbortJob(ctx context.Context, guest string) error
+	// Resume lets a paused guest's processors run again.
 	Resume(ctx context.Context, guest string) error
 }
 
 // Surveyor answers the questions of the pre-flight, and changes nothing.
 type Surveyor interface {
+	// XML is the description of the running guest.
 	XML(ctx context.Context, guest string) (string, error)
+	// Capabilities is what the host can run, as XML.
 	Capabilities(ctx context.Context) (string, error)
+	// FreeMemory is what a new guest may take, in bytes.
 	FreeMemory(ctx context.Context) (uint64, error)
+	// CompareCPU tells whether the host can be the processor that cpuXML describes.
 	CompareCPU(ctx context.Context, m libvirt.Machine, cpuXML string) (bool, error)
+	// DiskVisible tells whether the host sees the file path in the folder dir.
 	DiskVisible(ctx context.Context, path, dir string) (libvirt.Visible, error)
 }
 
@@ -45,6 +53,7 @@ type Host interface {
 	Witness
 	Mover
 	Surveyor
+	// Close gives the connection back. The host must not be used afterwards.
 	Close() error
 }
 

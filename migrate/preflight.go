@@ -36,6 +36,7 @@ const (
 	CheckDisk       = "disk"       // and sees its disks
 )
 
+// Error is one line: the check, the reason, and what to do about it.
 func (r *Refusal) Error() string {
 	s := fmt.Sprintf("pre-flight %s: %s", r.Check, r.Reason)
 	if r.Err != nil {

@@ -13,18 +13,25 @@ import (
 // Hypervisor is a connection to one libvirt. Errors are those of package
 // migrate/libvirt; every method returns at the end of its context.
 type Hypervisor interface {
+	// Status is the state of the guest; libvirt.ErrNoDomain says that it is not known here.
 	Status(ctx context.Context, name string) (libvirt.Status, error)
+	// Create starts the guest that xml describes, and defines nothing.
 	Create(ctx context.Context, xml string) error
 	// Shutdown asks the guest to shut down and does not wait. mode is "acpi", "agent",
 	// or empty for the driver's choice.
 	Shutdown(ctx context.Context, name, mode string) error
+	// Destroy stops the guest at once.
 	Destroy(ctx context.Context, name string) error
+	// Close gives the connection back.
 	Close() error
 }
 
 // Witness finds and kills QEMU processes without libvirt; witness.Host is the real one.
 type Witness interface {
+	// Find lists the processes of the guest on this node; an error means "cannot tell".
 	Find(ctx context.Context, name, uuid string) ([]witness.Process, error)
+	// Kill ends the process, with SIGTERM and after grace with SIGKILL; nil is proof of
+	// its exit.
 	Kill(ctx context.Context, p witness.Process, grace time.Duration) error
 }
 

@@ -1,5 +1,3 @@
-// Vmferry-lab makes a cluster of real nodes on this machine, shows what
-// vmferry does on it, and takes it away again.
 package main
 
 import (

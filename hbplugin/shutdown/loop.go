@@ -29,11 +29,13 @@ const (
 // Guests tells which guests have a process on this node, whatever the cluster
 // manager thinks. An error means "cannot tell".
 type Guests interface {
+	// Here lists their names.
 	Here(ctx context.Context) ([]string, error)
 }
 
 // System tells whether systemd is taking the system down.
 type System interface {
+	// Stopping is true from the moment at which the shutdown can no longer be called off.
 	Stopping(ctx context.Context) (bool, error)
 }
 

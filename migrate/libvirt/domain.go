@@ -25,6 +25,7 @@ const (
 
 var stateNames = [...]string{"no state", "running", "blocked", "paused", "shutting down", "shut off", "crashed", "suspended"}
 
+// String is the name of the state in lower case, for logs and reasons.
 func (s State) String() string {
 	if s < 0 || int(s) >= len(stateNames) {
 		return "state " + strconv.Itoa(int(s))
@@ -216,6 +217,7 @@ const (
 	VisibleNo
 )
 
+// String is "unknown", "yes" or "no".
 func (v Visible) String() string { return [...]string{"unknown", "yes", "no"}[v] }
 
 // DiskVisible asks whether the host sees the file or device at path. dir is the

@@ -35,6 +35,7 @@ type Error struct {
 	cause error // the context's error, or nil
 }
 
+// Error says what was attempted, on what, and libvirt's own message.
 func (e *Error) Error() string {
 	what := e.Op
 	if e.Domain != "" {
