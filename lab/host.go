@@ -91,22 +91,3 @@ func waitExit(fd int, limit time.Duration) error {
 		return nil
 	}
 }
-
-// interruptChildren sends SIGINT to the children of pid.
-func interruptChildren(pid int) error {
-	word := strconv.Itoa(pid)
-	text, err := os.ReadFile(filepath.Join("/proc", word, "task", word, "children"))
-	if err != nil {
-		return os.ErrProcessDone
-	}
-	for child := range strings.FieldsSeq(string(text)) {
-		n, err := strconv.Atoi(child)
-		if err != nil {
-			return err
-		}
-		if err := unix.Kill(n, unix.SIGINT); err != nil && !errors.Is(err, unix.ESRCH) {
-			return err
-		}
-	}
-	return nil
-}

@@ -166,7 +166,7 @@ func (l *Lab) start(ctx context.Context, cfg supervisor.Config) error {
 		return err
 	}
 	defer hold.Close()
-	cmd := exec.Command(l.Self, "supervise")
+	cmd := exec.Command(l.Self, "init")
 	// The supervisor reads its configuration from standard input, and does
 	// nothing before it came whole: if this process dies first, so does it.
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = leave, log, log
@@ -276,7 +276,7 @@ func (l *Lab) Enter(ctx context.Context, args ...string) error {
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	// nsenter waits for its child and a terminal interrupts both; a signal
 	// that was sent to this process alone must reach the child.
-	cmd.Cancel = func() error { return interruptChildren(cmd.Process.Pid) }
+	cmd.Cancel = func() error { return node.SignalChildren(cmd.Process.Pid, unix.SIGINT) }
 	cmd.WaitDelay = 30 * time.Second
 	return cmd.Run()
 }

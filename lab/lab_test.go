@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -114,10 +115,14 @@ func (b bench) diagnosis(t *testing.T) string {
 	return all.String()
 }
 
+// rounds is how often the scenarios are run: one move of an emulated guest on
+// a machine that is shared with others says little about the next.
+const rounds = 3
+
 // testDemo is the main job: what make demo shows must hold.
 func testDemo(t *testing.T, b bench) {
 	out := t.TempDir()
-	t.Log(b.run(t, "demo", "--out", out))
+	t.Log(b.run(t, "demo", "--out", out, "--rounds", strconv.Itoa(rounds)))
 	f, err := os.Open(filepath.Join(out, "report.json"))
 	if err != nil {
 		t.Fatal(err)
@@ -130,11 +135,11 @@ func testDemo(t *testing.T, b bench) {
 	if _, err := os.Stat(filepath.Join(out, "report.html")); err != nil {
 		t.Error(err)
 	}
-	worst := map[string]float64{} // UDP blackout of the graceful shutdown, by agent
+	blackouts := map[string][]float64{} // UDP, graceful shutdown, by agent
 	for _, s := range rep.Scenarios {
 		if s.Name == report.GracefulShutdown {
 			for _, g := range s.Guests {
-				worst[s.Agent] = max(worst[s.Agent], g.UDP.BlackoutMS)
+				blackouts[s.Agent] = append(blackouts[s.Agent], g.UDP.BlackoutMS)
 			}
 		}
 		if s.Agent != report.Ours {
@@ -147,12 +152,19 @@ func testDemo(t *testing.T, b bench) {
 			checkGuest(t, s, g)
 		}
 	}
-	if len(rep.Scenarios) != 4 {
-		t.Errorf("%d scenarios ran, want 4", len(rep.Scenarios))
+	if len(rep.Scenarios) != 4*rounds {
+		t.Fatalf("%d scenarios ran, want %d", len(rep.Scenarios), 4*rounds)
 	}
-	if worst[report.Ours] > worst[report.Peer] {
-		t.Errorf("the worst UDP blackout is %.0f ms with vmferry and %.0f ms with VirtualDomain", worst[report.Ours], worst[report.Peer])
+	ours, peer := median(blackouts[report.Ours]), median(blackouts[report.Peer])
+	if ours > peer {
+		t.Errorf("the median UDP blackout of a graceful shutdown is %.0f ms with vmferry and %.0f ms with VirtualDomain", ours, peer)
 	}
+}
+
+// median of at least one value; of an even number the lower of the middle two.
+func median(values []float64) float64 {
+	slices.Sort(values)
+	return values[(len(values)-1)/2]
 }
 
 // checkGuest checks what a client and a guest must never see with our agent.

@@ -55,7 +55,12 @@ func shell(ctx context.Context, l *lab.Lab, args []string) error {
 	return l.Enter(ctx, append([]string{"inside-shell"}, args...)...)
 }
 
-// supervise is the lab itself; Lab.Up starts it.
+// begin is process 1 of the lab; Lab.Up starts it.
+func begin(_ context.Context, l *lab.Lab, _ []string) error {
+	return supervisor.Init(l.Self, "supervise")
+}
+
+// supervise is the lab itself; begin starts it.
 func supervise(ctx context.Context, _ *lab.Lab, _ []string) error {
 	var cfg supervisor.Config
 	if err := json.NewDecoder(os.Stdin).Decode(&cfg); err != nil {

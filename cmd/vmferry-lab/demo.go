@@ -24,6 +24,7 @@ type demoOptions struct {
 	guests   int
 	interval time.Duration
 	agents   string
+	rounds   int
 }
 
 func parseDemo(args []string) (demoOptions, error) {
@@ -34,6 +35,7 @@ func parseDemo(args []string) (demoOptions, error) {
 	flags.IntVar(&o.guests, "guests", 2, "")
 	flags.DurationVar(&o.interval, "interval", 5*time.Millisecond, "")
 	flags.StringVar(&o.agents, "agent", "", "")
+	flags.IntVar(&o.rounds, "rounds", 1, "")
 	if err := parse(flags, args); err != nil {
 		return o, err
 	}
@@ -46,6 +48,9 @@ func (o *demoOptions) check(flags *flag.FlagSet) error {
 	}
 	if o.guests < 1 || o.guests > lab.MaxGuests {
 		return fmt.Errorf("demo: --guests is a number from 1 to %d: %w", lab.MaxGuests, errUsage)
+	}
+	if o.rounds < 1 || o.rounds > 100 {
+		return fmt.Errorf("demo: --rounds is a number from 1 to 100: %w", errUsage)
 	}
 	if o.interval < time.Millisecond || o.interval > time.Second {
 		return fmt.Errorf("demo: --interval is a time from 1ms to 1s: %w", errUsage)
@@ -97,11 +102,8 @@ func insideDemo(ctx context.Context, l *lab.Lab, args []string) error {
 	}
 	rep := &report.Report{Commit: commit(), Environment: r.Environment(ctx)}
 	err = r.Run(ctx, func(ctx context.Context) error {
-		for _, agent := range []cluster.Agent{cluster.Ours, cluster.VirtualDomain} {
-			if o.agents != "" && o.agents != scenario.Label(agent) {
-				continue
-			}
-			if err := r.Both(ctx, agent, rep); err != nil {
+		for range o.rounds {
+			if err := o.round(ctx, r, rep); err != nil {
 				return err
 			}
 		}
@@ -116,6 +118,20 @@ func insideDemo(ctx context.Context, l *lab.Lab, args []string) error {
 		return err
 	}
 	return verdict(rep)
+}
+
+// round runs both scenarios with each agent, one after the other, so that
+// what changes on the machine with time changes for both.
+func (o demoOptions) round(ctx context.Context, r *scenario.Runner, rep *report.Report) error {
+	for _, agent := range []cluster.Agent{cluster.Ours, cluster.VirtualDomain} {
+		if o.agents != "" && o.agents != scenario.Label(agent) {
+			continue
+		}
+		if err := r.Both(ctx, agent, rep); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // runner prepares the guests that the scenarios use.

@@ -24,12 +24,19 @@ each, shared storage, and guests. Needs root, and Debian 12 or later.
 
 Commands:
   up                    build what is missing, boot the nodes, wait for the cluster
-  demo [--out DIR] [--keep] [--scenario NAME] [--agent NAME]
-                        run the scenarios with vmferry and with VirtualDomain, and
-                        write DIR/report.json and DIR/report.html (default build/demo)
+  demo [options]        run the scenarios with vmferry and with VirtualDomain, and
+                        write report.json and report.html
   shell NODE [COMMAND]  a root shell, or one command, on a node
   status [--json]       what is up
   down                  end everything, and leave nothing but the cache
+
+Options of demo:
+  --out DIR         where the report goes (default build/demo)
+  --keep            leave the lab up afterwards
+  --rounds N        run everything N times (default 1)
+  --guests N        how many guests (1 to 6, default 2)
+  --interval TIME   between two probes of a client (1ms to 1s, default 5ms)
+  --agent NAME      only vmferry, or only VirtualDomain
 
 Options:
   --dir DIR    where the running lab keeps its files (default ` + lab.DefaultDir + `)
@@ -113,6 +120,7 @@ var commands = []command{
 	{"shell", shell},
 	{"status", status},
 	{"down", down},
+	{"init", begin},
 	{"supervise", supervise},
 	{"inside-wait", insideWait},
 	{"inside-demo", insideDemo},

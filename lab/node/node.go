@@ -185,15 +185,3 @@ func (n *Node) waitEmpty(ctx context.Context) error {
 		}
 	}
 }
-
-// Command is a command to be run inside the node that leader leads, in all of
-// its namespaces, with the environment of a root login. ctx ends it.
-func Command(ctx context.Context, leader int, name string, args ...string) *exec.Cmd {
-	enter := []string{"--target=" + strconv.Itoa(leader), "--all", "--", name}
-	cmd := exec.CommandContext(ctx, "nsenter", append(enter, args...)...)
-	cmd.Env = []string{
-		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-		"HOME=/root", "LANG=C.UTF-8", "TERM=" + os.Getenv("TERM"),
-	}
-	return cmd
-}

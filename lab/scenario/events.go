@@ -3,16 +3,12 @@ package scenario
 import (
 	"bufio"
 	"context"
-	"fmt"
 	"io"
-	"os"
 	"regexp"
 	"slices"
 	"strconv"
 	"sync"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/vmferry/vmferry/lab/cluster"
 )
@@ -54,27 +50,12 @@ func (l *listener) listen(ctx context.Context, node string) {
 	if err != nil {
 		return
 	}
-	cmd.Cancel = func() error { return terminateChild(cmd.Process.Pid) }
-	cmd.WaitDelay = 2 * time.Second
 	out, err := cmd.StdoutPipe()
 	if err != nil || cmd.Start() != nil {
 		return
 	}
 	l.collect(node, out)
 	_ = cmd.Wait()
-}
-
-// terminateChild ends the program that an nsenter with this pid runs.
-func terminateChild(pid int) error {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
-	if err != nil {
-		return os.ErrProcessDone
-	}
-	var child int
-	if _, err := fmt.Sscan(string(text), &child); err != nil {
-		return os.ErrProcessDone
-	}
-	return unix.Kill(child, unix.SIGTERM)
 }
 
 func (l *listener) collect(node string, out io.Reader) {

@@ -1,8 +1,8 @@
 // Package supervisor is the process that a running lab consists of.
 //
-// It is process 1 of a process namespace, with mount, network, IPC and host
+// It lives in a process namespace of its own, below an [Init], with mount, network, IPC and host
 // name namespaces of its own: the bridge, the nodes' file systems and every
-// process of every node are in there with it. When it ends, by whatever means,
+// process of every node are in there with it. When process 1 ends, by whatever means,
 // the kernel takes all of that away; only files and empty cgroups can remain,
 // and [Clean] removes those.
 //

@@ -62,11 +62,12 @@ type supervisor struct {
 
 // Run makes the lab, boots its nodes and answers the sockets until ctx ends or
 // a client asks it to stop; then it ends the nodes and returns nil. It must be
-// process 1 of fresh process, mount and network namespaces. ready is called
-// once, when the sockets answer and the nodes have been asked to boot.
+// called below an [Init], in fresh process, mount and network namespaces. ready
+// is called once, when the sockets answer and the nodes have been asked to boot.
 func Run(ctx context.Context, cfg Config, log logrus.FieldLogger, ready func()) error {
-	if os.Getpid() != 1 {
-		return errors.New("the supervisor must be process 1 of its own namespace: start it with `vmferry-lab up`")
+	// In a namespace that was just made, process ids are small.
+	if os.Getppid() != 1 || os.Getpid() > 100 {
+		return errors.New("the supervisor needs a process namespace of its own: start it with `vmferry-lab up`")
 	}
 	if err := prepareNamespaces(cfg); err != nil {
 		return err
