@@ -89,6 +89,7 @@ func TestLab(t *testing.T) {
 		{"demo", testDemo},
 		{"ocf-tester", testOCFTester},
 		{"agent swap", testAgentSwap},
+		{"refused migrations", testRefusedMigrations},
 		{"bad input", testBadInput},
 	} {
 		if !t.Run(part.name, func(t *testing.T) { part.test(t, b) }) {

@@ -12,8 +12,12 @@ import (
 
 	"github.com/vmferry/vmferry/lab"
 	"github.com/vmferry/vmferry/lab/cluster"
+	"github.com/vmferry/vmferry/lab/scenario"
 	"github.com/vmferry/vmferry/lab/supervisor"
 )
+
+// defaultGuests is how many guests there are unless somebody wants more.
+const defaultGuests = 2
 
 // bootTime bounds how long the cluster may take to come up.
 const bootTime = 4 * time.Minute
@@ -83,7 +87,14 @@ func insideWait(ctx context.Context, l *lab.Lab, _ []string) error {
 	defer cancel()
 	steps := newSteps(os.Stderr)
 	defer steps.end()
-	return clusterOf(l).AwaitOnline(ctx, steps.say)
+	c := clusterOf(l)
+	if err := c.AwaitOnline(ctx, steps.say); err != nil {
+		return err
+	}
+	// So that there is something to play with: /shared/guests/vm1.xml, ….
+	steps.say("making the guests' disks")
+	_, err := scenario.MakeGuests(ctx, c, supervisor.Shared(l.Dir), defaultGuests)
+	return err
 }
 
 func insideShell(ctx context.Context, l *lab.Lab, args []string) error {

@@ -32,7 +32,7 @@ func parseDemo(args []string) (demoOptions, error) {
 	flags := newFlags("demo")
 	flags.StringVar(&o.out, "out", filepath.Join("build", "demo"), "")
 	flags.BoolVar(&o.keep, "keep", false, "")
-	flags.IntVar(&o.guests, "guests", 2, "")
+	flags.IntVar(&o.guests, "guests", defaultGuests, "")
 	flags.DurationVar(&o.interval, "interval", 5*time.Millisecond, "")
 	flags.StringVar(&o.agents, "agent", "", "")
 	flags.IntVar(&o.rounds, "rounds", 1, "")
