@@ -10,11 +10,11 @@ import (
 )
 
 // Device is the disk a Journal writes to: an *os.File opened with O_DIRECT, so
-// that reads show what is on the disk and not what this guest cached. Sync
-// returns when everything written is on stable storage.
+// that reads show what is on the disk and not what this guest cached.
 type Device interface {
 	io.ReaderAt
 	io.WriterAt
+	// Sync returns when everything written is on stable storage.
 	Sync() error
 }
 
