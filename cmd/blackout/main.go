@@ -1,4 +1,3 @@
-// Blackout measures for how long a service does not answer. See blackout(1).
 package main
 
 import (

@@ -1,0 +1,8 @@
+// Blackout measures for how long a service does not answer, and in which
+// direction its packets are lost. `blackout serve` answers probes where the
+// service runs; `blackout watch` sends them where the clients are, and reports.
+//
+// The measuring is in package migrate/blackout; here are the flags, the exit
+// codes and the line that shows progress. The program is static, needs neither
+// root nor a hypervisor, and is documented in blackout(1).
+package main

@@ -1,0 +1,139 @@
+package main
+
+import (
+	"encoding/json"
+	"net"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/vmferry/vmferry/migrate/blackout"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"blackout": main})
+}
+
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata/script",
+		Setup: func(env *testscript.Env) error {
+			port, err := freePort()
+			env.Setenv("ADDR", port)
+			return err
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"await":  cmdAwait,
+			"report": cmdReport,
+		},
+	})
+}
+
+// freePort is an address of the loopback that nobody listens on.
+func freePort() (string, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	defer l.Close()
+	return l.Addr().String(), nil
+}
+
+// cmdAwait waits until somebody accepts connections at an address.
+func cmdAwait(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: await HOST:PORT")
+	}
+	for range 1000 {
+		if conn, err := net.Dial("tcp", args[0]); err == nil {
+			conn.Close()
+			return
+		}
+	}
+	ts.Fatalf("nobody listens at %s", args[0])
+}
+
+// cmdReport reads a report and checks what every good one has: it is complete,
+// and each of the named protocols was answered.
+func cmdReport(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 1 {
+		ts.Fatalf("usage: report FILE PROTO...")
+	}
+	r, err := blackout.ReadReport(strings.NewReader(ts.ReadFile(args[0])))
+	ts.Check(err)
+	if !r.Complete || len(r.Targets) != len(args)-1 {
+		ts.Fatalf("complete %v, %d targets", r.Complete, len(r.Targets))
+	}
+	for i, proto := range args[1:] {
+		t := r.Targets[i]
+		if t.Proto != proto || t.Answered == 0 || t.Instances != 1 {
+			ts.Fatalf("target %d: %s, %d answers of %d instances", i, t.Proto, t.Answered, t.Instances)
+		}
+	}
+}
+
+// What was measured decides the exit code, and an unproven limit is not kept.
+func TestVerdict(t *testing.T) {
+	good := blackout.Target{Target: "udp://x", Answered: 100, WorstErrorMs: 2}
+	change := func(f func(*blackout.Target)) blackout.Target {
+		t := good
+		f(&t)
+		return t
+	}
+	limit := watchOptions{maxBlackout: 100e6, limited: true}
+	for _, test := range []struct {
+		name   string
+		target blackout.Target
+		opts   watchOptions
+		code   int
+	}{
+		{"good", good, limit, exitOK},
+		{"at the limit", change(func(t *blackout.Target) { t.BlackoutMs = 100 }), limit, exitOK},
+		{"above it", change(func(t *blackout.Target) { t.BlackoutMs = 100.1 }), limit, exitExceeded},
+		{"not provable", change(func(t *blackout.Target) { t.WorstErrorMs = 101 }), limit, exitExceeded},
+		{"above it, but nobody asked", change(func(t *blackout.Target) { t.BlackoutMs = 100.1 }), watchOptions{}, exitOK},
+		{"never answered", change(func(t *blackout.Target) { t.Answered = 0 }), watchOptions{}, exitFailed},
+	} {
+		err := test.opts.verdict(&blackout.Report{Targets: []blackout.Target{test.target}})
+		code := exitOK
+		if e, ok := err.(*exitError); ok {
+			code = e.code
+		} else if err != nil {
+			code = exitFailed
+		}
+		if code != test.code {
+			t.Errorf("%s: exit code %d, want %d (%v)", test.name, code, test.code, err)
+		}
+	}
+}
+
+// The manual names every flag that there is.
+func TestManualNamesEveryFlag(t *testing.T) {
+	page, err := os.ReadFile("blackout.1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(usage) {
+		flag, _, _ := strings.Cut(strings.TrimSpace(line), " ")
+		name, ok := strings.CutPrefix(flag, "--")
+		if ok && !strings.Contains(string(page), `.It Fl \-`+strings.ReplaceAll(name, "-", `\-`)) {
+			t.Errorf("blackout.1 does not mention --%s", name)
+		}
+	}
+	var r blackout.Report
+	text, err := json.Marshal(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var fields map[string]any
+	if err := json.Unmarshal(text, &fields); err != nil {
+		t.Fatal(err)
+	}
+	for name := range fields {
+		if !strings.Contains(string(page), name) {
+			t.Errorf("blackout.1 does not mention the report's %q", name)
+		}
+	}
+}
