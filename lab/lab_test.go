@@ -204,6 +204,14 @@ func testOCFTester(t *testing.T, b bench) {
 	if out, code := b.try(t, "shell", "node1", "crm_resource", "--show-metadata", "ocf:vmferry:Domain"); code != 0 {
 		t.Errorf("crm_resource --show-metadata: exit code %d\n%s", code, out)
 	}
+	// The schema of OCF 1.1, which ocf-tester does not know yet.
+	file := filepath.Join(b.dir, "shared", "meta-data.xml")
+	if err := os.WriteFile(file, []byte(b.run(t, "shell", "node1", agentFile, "meta-data")), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if out, code := b.try(t, "shell", "node1", "xmllint", "--noout", "--nonet", "--relaxng", "/usr/share/pacemaker/api/ocf-ra-1.1.rng", "/shared/meta-data.xml"); code != 0 {
+		t.Errorf("the meta-data does not fit OCF 1.1: exit code %d\n%s", code, out)
+	}
 }
 
 // compareFootprints fails the test for everything that is there afterwards
