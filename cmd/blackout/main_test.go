@@ -6,6 +6,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
@@ -46,13 +47,19 @@ func cmdAwait(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
 		ts.Fatalf("usage: await HOST:PORT")
 	}
-	for range 1000 {
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for patience := time.After(20 * time.Second); ; {
 		if conn, err := net.Dial("tcp", args[0]); err == nil {
 			conn.Close()
 			return
 		}
+		select {
+		case <-tick.C:
+		case <-patience:
+			ts.Fatalf("nobody listens at %s", args[0])
+		}
 	}
-	ts.Fatalf("nobody listens at %s", args[0])
 }
 
 // cmdReport reads a report and checks what every good one has: it is complete,
