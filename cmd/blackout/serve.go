@@ -15,12 +15,12 @@ import (
 )
 
 // serve runs a reflector until it is interrupted.
-func serve(ctx context.Context, args []string, stderr io.Writer) error {
+func serve(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	fs := flag.NewFlagSet("serve", flag.ContinueOnError)
 	listen := fs.String("listen", blackout.DefaultListen, "")
 	rest, err := parse(fs, args)
 	if errors.Is(err, flag.ErrHelp) {
-		return say(stderr, usage)
+		return say(stdout, usage)
 	}
 	if err != nil {
 		return err

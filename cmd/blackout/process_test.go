@@ -1,0 +1,140 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+
+	"github.com/sirupsen/logrus"
+
+	"github.com/vmferry/vmferry/migrate/blackout"
+)
+
+// startReflector answers on a free port of loopback until the test ends.
+func startReflector(t *testing.T) string {
+	t.Helper()
+	udp, tcp, err := blackout.Listen("127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	log := logrus.New()
+	log.SetOutput(io.Discard)
+	r := blackout.NewReflector(log)
+	ctx, cancel := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	wg.Go(func() { _ = r.ServeUDP(ctx, udp) })
+	wg.Go(func() { _ = r.ServeTCP(ctx, tcp) })
+	t.Cleanup(func() { cancel(); wg.Wait() })
+	return tcp.Addr().String()
+}
+
+// startWatch runs watch in a process of its own and returns once it measures.
+func startWatch(t *testing.T, file string) *exec.Cmd {
+	t.Helper()
+	addr := startReflector(t)
+	cmd := exec.Command("blackout", "watch", "udp://"+addr, "tcp://"+addr, "--live", "--json", file)
+	stderr, err := cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = cmd.Process.Kill() })
+	if _, err := bufio.NewReader(stderr).ReadString('|'); err != nil {
+		t.Fatalf("no progress was shown: %v", err)
+	}
+	return cmd
+}
+
+func readFile(t *testing.T, path string) *blackout.Report {
+	t.Helper()
+	f, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	r, err := blackout.ReadReport(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func TestSignalsEndARunCleanly(t *testing.T) {
+	for _, sig := range []os.Signal{os.Interrupt, syscall.SIGTERM} {
+		file := filepath.Join(t.TempDir(), "r.json")
+		cmd := startWatch(t, file)
+		if err := cmd.Process.Signal(sig); err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Wait(); err != nil {
+			t.Errorf("%s: %v, want exit code 0", sig, err)
+		}
+		if r := readFile(t, file); !r.Complete || r.Targets[0].Answered == 0 {
+			t.Errorf("%s: complete %v, %d answered", sig, r.Complete, r.Targets[0].Answered)
+		}
+	}
+}
+
+func TestAKilledRunLeavesAReport(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "r.json")
+	cmd := startWatch(t, file)
+	if err := cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = cmd.Wait() // it says that it was killed
+	if r := readFile(t, file); r.Complete || len(r.Targets) != 2 {
+		t.Errorf("complete %v with %d targets, want an incomplete report of 2", r.Complete, len(r.Targets))
+	}
+}
+
+// TestExitCodes runs command lines to their exit code and to the one line that
+// says why.
+func TestExitCodes(t *testing.T) {
+	addr := startReflector(t)
+	for _, test := range []struct {
+		args string
+		code int
+		why  string // nothing is said when empty
+	}{
+		{"help", exitOK, ""},
+		{"watch --help", exitOK, ""},
+		{"serve --help", exitOK, ""},
+		{"watch udp://ADDR --for 50ms --quiet", exitOK, ""},
+		{"watch --for 50ms udp://ADDR --quiet tcp://ADDR", exitOK, ""},
+		{"serve --listen ADDR", exitFailed, "address already in use"},
+		{"watch udp://host.invalid:1", exitFailed, `resolve target "udp://host.invalid:1"`},
+		{"watch tcp://127.0.0.1:1 --for 50ms --linger 1ms --quiet", exitFailed, "never answered"},
+		{"", exitUsage, "no command"},
+		{"dance", exitUsage, `unknown command "dance"`},
+		{"watch", exitUsage, "no target"},
+		{"watch udp://ADDR udp://ADDR", exitUsage, "given twice"},
+		{"watch udp://127.0.0.1:99999", exitUsage, `port "99999"`},
+		{"watch udp://ADDR --interval 1us", exitUsage, "interval 1µs is not between"},
+		{"watch udp://ADDR --for -1s", exitUsage, "--for -1s is not above 0"},
+		{"watch udp://ADDR --max-blackout 0s", exitUsage, "--max-blackout 0s is not above 0"},
+		{"watch udp://ADDR --json /dev/null", exitUsage, "is not a regular file"},
+		{"watch udp://ADDR --json no/such/folder", exitUsage, "--json: report file"},
+		{"serve stray", exitUsage, `unexpected argument "stray"`},
+		{"watch tcp://127.0.0.1:1 --for 50ms --linger 1ms --quiet --max-blackout 10ms", exitExceeded, "limit 10.0 ms"},
+	} {
+		var stdout, stderr bytes.Buffer
+		args := strings.Fields(strings.ReplaceAll(test.args, "ADDR", addr))
+		code := run(t.Context(), args, &stdout, &stderr)
+		if code != test.code || !strings.Contains(stderr.String(), test.why) {
+			t.Errorf("%q: exit code %d, %q; want %d, %q", test.args, code, stderr.String(), test.code, test.why)
+		}
+		if lines := strings.Count(stderr.String(), "\n"); test.why == "" && lines != 0 || test.why != "" && lines != 1 {
+			t.Errorf("%q: %d lines on standard error: %q", test.args, lines, stderr.String())
+		}
+	}
+}
