@@ -292,7 +292,7 @@ func (l *Lab) Down(ctx context.Context) error {
 		return err
 	}
 	defer unlock()
-	return l.end(ctx)
+	return errors.Join(l.end(ctx), image.Sweep(l.Cache))
 }
 
 // end is Down for one who holds the lock.

@@ -48,8 +48,7 @@ func Path(cache string) string {
 // Build makes the image in the cache folder unless it is there, and returns
 // its path. progress is told what is being done, in a few words, many times.
 // When ctx ends the build is stopped, with all of its processes and mounts.
-// An image that was not finished is never mistaken for one that was; it is
-// removed by the next build.
+// An image that was not finished is never mistaken for one that was.
 func Build(ctx context.Context, cache string, progress func(string)) (string, error) {
 	path := Path(cache)
 	if _, err := os.Stat(path); err == nil {
@@ -58,23 +57,44 @@ func Build(ctx context.Context, cache string, progress func(string)) (string, er
 	if err := os.MkdirAll(cache, 0o755); err != nil {
 		return "", fmt.Errorf("make the cache folder: %w", err)
 	}
-	part := path + ".part"
-	if err := os.RemoveAll(part); err != nil {
-		return "", fmt.Errorf("remove an unfinished image: %w", err)
+	if err := Sweep(cache); err != nil {
+		return "", err
 	}
-	if err := bootstrap(ctx, part, progress); err != nil {
-		return "", errors.Join(err, os.RemoveAll(part))
+	part := path + unfinished
+	if err := bootstrap(ctx, filepath.Join(part, "tree"), filepath.Join(part, "tmp"), progress); err != nil {
+		return "", errors.Join(err, Sweep(cache))
 	}
-	if err := os.Rename(part, path); err != nil {
+	if err := os.Rename(filepath.Join(part, "tree"), path); err != nil {
 		return "", err
 	}
 	return path, prune(cache, path)
 }
 
+// unfinished ends the name of a folder in which an image is being built.
+const unfinished = ".part"
+
+// Sweep removes images from the cache folder that were begun and never
+// finished. No build may be under way there.
+func Sweep(cache string) error {
+	parts, err := filepath.Glob(filepath.Join(cache, "node-*"+unfinished))
+	if err != nil {
+		return err
+	}
+	for _, part := range parts {
+		if err := os.RemoveAll(part); err != nil {
+			return fmt.Errorf("remove an unfinished image: %w", err)
+		}
+	}
+	return nil
+}
+
 // bootstrap runs mmdebstrap in a process namespace of its own: ending its
 // first process ends everything that the build started, and its mounts are
-// nobody else's.
-func bootstrap(ctx context.Context, target string, progress func(string)) error {
+// nobody else's. Its temporary files go to tmp.
+func bootstrap(ctx context.Context, target, tmp string, progress func(string)) error {
+	if err := os.MkdirAll(tmp, 0o700); err != nil {
+		return err
+	}
 	args := []string{
 		"--mount", "--pid", "--fork", "--mount-proc", "--kill-child=KILL", "--",
 		"mmdebstrap", "--mode=root", "--format=directory", "--variant=minbase",
@@ -85,6 +105,7 @@ func bootstrap(ctx context.Context, target string, progress func(string)) error 
 	}
 	args = append(args, Suite, target)
 	cmd := exec.CommandContext(ctx, "unshare", args...)
+	cmd.Env = append(os.Environ(), "TMPDIR="+tmp)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	output, err := cmd.StderrPipe()
 	if err != nil {

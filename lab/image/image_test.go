@@ -43,6 +43,22 @@ func TestPruneKeepsTheNewImageAndOtherPeoplesFiles(t *testing.T) {
 	}
 }
 
+func TestSweepKeepsWhatIsFinished(t *testing.T) {
+	cache := t.TempDir()
+	for _, name := range []string{"node-a.part/tree/usr", "node-b/usr"} {
+		if err := os.MkdirAll(filepath.Join(cache, name), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := Sweep(cache); err != nil {
+		t.Fatal(err)
+	}
+	left, err := filepath.Glob(filepath.Join(cache, "*"))
+	if err != nil || len(left) != 1 || filepath.Base(left[0]) != "node-b" {
+		t.Errorf("left %q, %v", left, err)
+	}
+}
+
 func TestBuildTakesWhatIsThere(t *testing.T) {
 	cache := t.TempDir()
 	if err := os.MkdirAll(Path(cache), 0o755); err != nil {
