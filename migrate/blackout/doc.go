@@ -55,7 +55,9 @@
 //
 // A slot in which the sender itself was late is skipped and not made up for in
 // a burst. Time in which nothing was sent is never part of a blackout: it moves
-// the due time, and widens the error.
+// the due time, and widens the error. That holds too when the sender is kept
+// from running between reading the clock and sending: the clock is read again
+// afterwards, and a spacing is the most that it can have been.
 //
 // # Which way a probe was lost
 //

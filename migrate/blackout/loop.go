@@ -34,7 +34,9 @@ type loop struct {
 	timer    int
 	wake     int // eventfd, written when the run is to end
 
-	lateness time.Duration // of the last tick
+	base     time.Duration // when slot 0 was
+	slot     uint64        // the newest that has begun
+	lateness time.Duration // of the newest slot
 }
 
 // The owners that the loop's own descriptors have in epoll, next to the
@@ -100,6 +102,7 @@ func (l *loop) run(ctx context.Context, linger time.Duration) (time.Duration, er
 	stop := context.AfterFunc(ctx, l.interrupt)
 	defer stop()
 
+	l.base = l.clock.now()
 	if err := l.arm(l.interval, l.interval); err != nil {
 		return l.clock.now(), err
 	}
@@ -136,8 +139,6 @@ func (l *loop) arm(first, every time.Duration) error {
 // send is the part of a run in which probes are sent. Slots that were missed
 // are skipped: a burst would measure something else.
 func (l *loop) send(ctx context.Context) error {
-	base := l.clock.now()
-	var slot uint64
 	for ctx.Err() == nil {
 		slots, err := l.wait()
 		if err != nil {
@@ -146,9 +147,6 @@ func (l *loop) send(ctx context.Context) error {
 		if slots == 0 {
 			continue
 		}
-		slot += slots
-		now := l.clock.now()
-		l.lateness = max(now-base-time.Duration(slot)*l.interval, 0) + time.Duration(slots-1)*l.interval
 		for _, p := range l.probers {
 			p.tick(l.clock.now(), slots-1)
 		}
@@ -178,7 +176,8 @@ func (l *loop) settled() bool {
 }
 
 // wait blocks until something happens, lets the probers handle what came back,
-// and returns how many slots have begun.
+// and returns how many slots have begun. The timer is looked at first: it tells
+// how late everything else may be noticed.
 func (l *loop) wait() (slots uint64, err error) {
 	var events [64]unix.EpollEvent
 	n, err := unix.EpollWait(l.epoll, events[:], -1)
@@ -190,15 +189,24 @@ func (l *loop) wait() (slots uint64, err error) {
 	}
 	woken := l.clock.now()
 	for i := range events[:n] {
-		switch fd, owner := int(events[i].Fd), int(events[i].Pad); owner {
-		case ownerTimer:
+		if events[i].Pad == ownerTimer {
 			slots = l.expired()
-		case ownerWake:
-		default:
-			l.probers[owner].ready(fd, events[i].Events, l.lateness+l.clock.now()-woken)
+			l.begin(slots, woken)
+		}
+	}
+	for i := range events[:n] {
+		if owner := int(events[i].Pad); owner >= 0 {
+			l.probers[owner].ready(int(events[i].Fd), events[i].Events, l.lateness+l.clock.now()-woken)
 		}
 	}
 	return slots, nil
+}
+
+// begin notes that slots have begun, and how late the first of them was seen.
+func (l *loop) begin(slots uint64, now time.Duration) {
+	first := l.base + time.Duration(l.slot+1)*l.interval
+	l.slot += slots
+	l.lateness = max(now-first, 0)
 }
 
 // expired returns how often the timer went off since it was last asked.

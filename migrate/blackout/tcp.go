@@ -66,6 +66,7 @@ func (c *tcpProber) tick(now time.Duration, skipped uint64) {
 	if !c.send() {
 		c.track.fail()
 	}
+	c.track.sent(c.clock.now())
 }
 
 // connected reports whether any candidate has a connection.

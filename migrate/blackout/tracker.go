@@ -94,6 +94,16 @@ func (k *tracker) try(at time.Duration, skipped uint64) uint64 {
 	return seq
 }
 
+// sent notes when the sender was done with the newest probe. A sender that was
+// kept from running until then may have sent it that late.
+func (k *tracker) sent(at time.Duration) {
+	k.tries.finish(at)
+	k.worst = max(k.worst, k.tries.spacing(k.tries.last, k.interval))
+	if k.waiting && k.tries.last == k.newest+1 {
+		k.expect()
+	}
+}
+
 // fail notes that the kernel did not take the newest probe.
 func (k *tracker) fail() { k.failed++ }
 
@@ -119,7 +129,7 @@ func (k *tracker) expect() {
 // earlier it may really have come. Answers to probes that were never sent are
 // ignored, duplicates are counted and otherwise ignored.
 func (k *tracker) answer(p packet, at, lateness time.Duration) {
-	if p.seq > k.tries.last {
+	if p.seq == 0 || p.seq > k.tries.last {
 		return
 	}
 	if !k.seen.add(p.seq) {

@@ -317,6 +317,26 @@ func TestDrawnCounters(t *testing.T) {
 	}
 }
 
+// A sender that is kept from running between reading the clock and sending
+// cannot tell when the probe left: the silence is its own.
+func TestSenderHeldUpWhileSending(t *testing.T) {
+	k := newTracker(time.Millisecond, 3*time.Millisecond, 0, 10*time.Millisecond)
+	at := func(n int) time.Duration { return time.Duration(n) * time.Millisecond }
+	for _, held := range []int{0, 0, 27, 0} { // probe 3 may have left at 2 ms, or at 29 ms
+		now := at(int(k.tries.last))
+		if k.tries.last == 3 {
+			now = at(30)
+		}
+		seq := k.try(now, 0)
+		k.sent(now + at(held))
+		k.answer(packet{seq: seq, instance: 1, count: seq}, now+at(held), 0)
+	}
+	got := k.target("udp://x:1", protoUDP, time.Unix(0, 0), at(31))
+	if got.BlackoutMs != 0 || len(got.Outages) != 0 || got.WorstErrorMs != 28 {
+		t.Errorf("blackout %v, outages %+v, worst error %v; want none, none, 28", got.BlackoutMs, got.Outages, got.WorstErrorMs)
+	}
+}
+
 func TestReconnectWidensError(t *testing.T) {
 	k := newTracker(time.Millisecond, 3*time.Millisecond, 100*time.Millisecond, 10*time.Millisecond)
 	at := func(n int) time.Duration { return time.Duration(n) * time.Millisecond }

@@ -93,6 +93,7 @@ func (u *udpProber) tick(now time.Duration, skipped uint64) {
 	if err := u.send(); err != nil {
 		u.track.fail()
 	}
+	u.track.sent(u.clock.now())
 }
 
 // send sends the probe. A connected socket reports an ICMP error for an
