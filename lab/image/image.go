@@ -14,6 +14,11 @@ import (
 	"runtime"
 	"strings"
 	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/vmferry/vmferry/lab/node"
 )
 
 // Suite is the Debian release of the nodes. An older one will not do: QEMU
@@ -107,6 +112,10 @@ func bootstrap(ctx context.Context, target, tmp string, progress func(string)) e
 	cmd := exec.CommandContext(ctx, "unshare", args...)
 	cmd.Env = append(os.Environ(), "TMPDIR="+tmp)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	// unshare waits for its child and then ends; killed itself, it would leave
+	// that to others.
+	cmd.Cancel = func() error { return node.SignalChildren(cmd.Process.Pid, unix.SIGKILL) }
+	cmd.WaitDelay = 20 * time.Second
 	output, err := cmd.StderrPipe()
 	if err != nil {
 		return err
