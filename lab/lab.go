@@ -255,9 +255,29 @@ func (l *Lab) supervisor() (int, error) {
 	return was.PID, nil
 }
 
+// ExitError says that a command ran inside the lab and failed; it has told the
+// reason itself.
+type ExitError struct{ Code int }
+
+// Error is for those who want to log it.
+func (e *ExitError) Error() string {
+	return fmt.Sprintf("the command inside the lab ended with status %d", e.Code)
+}
+
+// Attach runs a command with this process's standard streams. A command that
+// fails is an [ExitError].
+func Attach(cmd *exec.Cmd) error {
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	err := cmd.Run()
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		return &ExitError{Code: max(1, exit.ExitCode())}
+	}
+	return err
+}
+
 // Enter runs the vmferry-lab program with the given arguments inside the
-// lab's namespaces, with this process's standard streams, and returns its exit
-// error. An interrupt from the terminal reaches it as it reaches this process;
+// lab's namespaces, as [Attach] does. An interrupt from the terminal reaches it as it reaches this process;
 // when ctx ends it is interrupted too.
 func (l *Lab) Enter(ctx context.Context, args ...string) error {
 	pid, err := l.supervisor()
@@ -273,12 +293,11 @@ func (l *Lab) Enter(ctx context.Context, args ...string) error {
 		l.Self, "--dir=" + l.Dir, "--cache=" + l.Cache, "--stage=" + l.Stage,
 	}
 	cmd := exec.CommandContext(ctx, "nsenter", append(enter, args...)...)
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	// nsenter waits for its child and a terminal interrupts both; a signal
 	// that was sent to this process alone must reach the child.
 	cmd.Cancel = func() error { return node.SignalChildren(cmd.Process.Pid, unix.SIGINT) }
 	cmd.WaitDelay = 30 * time.Second
-	return cmd.Run()
+	return Attach(cmd)
 }
 
 // Down ends the lab and removes all that it made but the cache. It is safe to

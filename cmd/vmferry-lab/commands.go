@@ -106,8 +106,7 @@ func insideShell(ctx context.Context, l *lab.Lab, args []string) error {
 	if err != nil {
 		return err
 	}
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
-	return cmd.Run()
+	return lab.Attach(cmd)
 }
 
 func status(ctx context.Context, l *lab.Lab, args []string) error {

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"syscall"
@@ -60,12 +59,12 @@ func main() {
 
 // exitCode prints err, unless whoever failed has done so, and says how to exit.
 func exitCode(err error) int {
-	var child *exec.ExitError
+	var inside *lab.ExitError
 	switch {
 	case err == nil:
 		return 0
-	case errors.As(err, &child):
-		return max(1, child.ExitCode())
+	case errors.As(err, &inside):
+		return inside.Code
 	case errors.Is(err, context.Canceled):
 		fmt.Fprintln(os.Stderr, "vmferry-lab: interrupted")
 		return 130
