@@ -2,6 +2,7 @@ package image
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -137,19 +138,22 @@ func bootstrap(ctx context.Context, target, tmp string, progress func(string)) e
 }
 
 // follow passes the steps that mmdebstrap prints on to progress, and returns
-// its last error line.
-func follow(output io.Reader, progress func(string)) (complaint string) {
+// its last complaint: an error line of its own, or else the last line that
+// was no step.
+func follow(output io.Reader, progress func(string)) string {
+	var complaint, other string
 	lines := bufio.NewScanner(output)
 	for lines.Scan() {
-		line := lines.Text()
+		line := strings.TrimSpace(lines.Text())
 		if step, ok := strings.CutPrefix(line, "I: "); ok {
 			progress(step)
-		}
-		if strings.HasPrefix(line, "E: ") || strings.Contains(line, "rror") {
-			complaint = strings.TrimSpace(line)
+		} else if strings.HasPrefix(line, "E: ") || strings.Contains(line, "rror") {
+			complaint = line
+		} else if line != "" {
+			other = line
 		}
 	}
-	return complaint
+	return cmp.Or(complaint, other)
 }
 
 // prune removes the images that were made from older inputs.
