@@ -289,7 +289,7 @@ func (l *Lab) Enter(ctx context.Context, args ...string) error {
 		return err
 	}
 	enter := []string{
-		"--target=" + strconv.Itoa(pid), "--mount", "--net", "--pid", "--ipc", "--uts", "--wd=" + wd, "--",
+		"--target=" + strconv.Itoa(pid), "--mount", "--net", "--pid", "--ipc", "--uts", "--root", "--wd=" + wd, "--",
 		l.Self, "--dir=" + l.Dir, "--cache=" + l.Cache, "--stage=" + l.Stage,
 	}
 	cmd := exec.CommandContext(ctx, "nsenter", append(enter, args...)...)
