@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -228,12 +229,18 @@ func (l *Lab) await(ctx context.Context, ended <-chan error) error {
 }
 
 // lastWords is the end of the supervisor's log.
-func (l *Lab) lastWords() string {
-	text, err := os.ReadFile(l.log())
+func (l *Lab) lastWords() string { return tail(l.log(), 500) }
+
+// LastWords is the end of what a node printed on its console.
+func (l *Lab) LastWords(node string) string { return tail(supervisor.Console(l.Dir, node), 200) }
+
+// tail is the end of a text file, or why there is none.
+func tail(path string, size int) string {
+	text, err := os.ReadFile(path)
 	if err != nil {
 		return err.Error()
 	}
-	return string(text[max(0, len(text)-500):])
+	return strings.TrimSpace(string(text[max(0, len(text)-size):]))
 }
 
 // supervisor finds the running supervisor's process id, or says [ErrNotUp].

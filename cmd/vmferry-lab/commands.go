@@ -88,6 +88,9 @@ func insideWait(ctx context.Context, l *lab.Lab, _ []string) error {
 	steps := newSteps(os.Stderr)
 	defer steps.end()
 	c := clusterOf(l)
+	ctx, giveUp := context.WithCancelCause(ctx)
+	defer giveUp(nil)
+	go watchBoot(ctx, l, c, giveUp)
 	if err := c.AwaitOnline(ctx, steps.say); err != nil {
 		return err
 	}
@@ -95,6 +98,30 @@ func insideWait(ctx context.Context, l *lab.Lab, _ []string) error {
 	steps.say("making the guests' disks")
 	_, err := scenario.MakeGuests(ctx, c, supervisor.Shared(l.Dir), defaultGuests)
 	return err
+}
+
+// watchBoot gives up as soon as a node that should be booting is down, with
+// the last words of its console: there is nothing to wait for.
+func watchBoot(ctx context.Context, l *lab.Lab, c *cluster.Cluster, giveUp context.CancelCauseFunc) {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		reply, err := c.State(ctx)
+		if err != nil {
+			continue
+		}
+		for name, state := range reply.Nodes {
+			if !state.Up {
+				giveUp(fmt.Errorf("node %q does not boot: %s", name, l.LastWords(name)))
+				return
+			}
+		}
+	}
 }
 
 func insideShell(ctx context.Context, l *lab.Lab, args []string) error {

@@ -35,6 +35,9 @@ func Control(dir string) string { return filepath.Join(dir, "control.sock") }
 // Device is the folder of the lab in dir that its nodes see as /lab.
 func Device(dir string) string { return filepath.Join(dir, "device") }
 
+// Console is the file that collects what a node prints while it boots.
+func Console(dir, node string) string { return filepath.Join(dir, node+".console") }
+
 // Switch is the name of the power switch's socket within the device folder.
 const Switch = "fence.sock"
 
@@ -299,7 +302,7 @@ func (s *supervisor) boot(spec node.Spec) error {
 	if n := s.nodes[name]; n != nil && !ended(n) {
 		return nil
 	}
-	console, err := os.OpenFile(filepath.Join(s.cfg.Dir, name+".console"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	console, err := os.OpenFile(Console(s.cfg.Dir, name), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
 	}
