@@ -16,7 +16,7 @@ import (
 // Command is a command to be run inside the node that leader leads, in all of
 // its namespaces, with the environment of a root login. ctx ends it.
 func Command(ctx context.Context, leader int, name string, args ...string) *exec.Cmd {
-	enter := []string{"--target=" + strconv.Itoa(leader), "--all", "--", name}
+	enter := []string{"--target=" + strconv.Itoa(leader), "--all", "--root", "--wd", "--", name}
 	cmd := exec.CommandContext(ctx, "nsenter", append(enter, args...)...)
 	cmd.Env = []string{
 		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
