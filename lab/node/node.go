@@ -43,6 +43,9 @@ func Boot(self Spec, d Dirs, bridge, cgroup string, console io.Writer) (*Node, e
 	if err := mountRoot(d); err != nil {
 		return nil, err
 	}
+	if err := sweep(self.Name); err != nil {
+		return nil, err
+	}
 	if err := os.MkdirAll(cgroup, 0o755); err != nil {
 		return nil, fmt.Errorf("make the cgroup of node %q: %w", self.Name, err)
 	}
@@ -99,6 +102,17 @@ func mountRoot(d Dirs) error {
 	return nil
 }
 
+// sweep removes the mount that a systemd-nspawn from version 256 on leaves when
+// it is killed before it could, and refuses to start over.
+func sweep(name string) error {
+	left := filepath.Join("/run/systemd/nspawn/unix-export", name)
+	err := unix.Unmount(left, unix.MNT_DETACH)
+	if err != nil && !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.EINVAL) {
+		return fmt.Errorf("remove what an earlier boot of node %q left: %w", name, err)
+	}
+	return nil
+}
+
 // exitReboot is how systemd-nspawn ends when the container rebooted and it runs
 // under somebody who can start it again (systemd-nspawn(1), EXIT STATUS).
 const exitReboot = 133
@@ -150,13 +164,14 @@ func isLeader(status string) bool {
 // every process in the node with it, no file synced, no service stopped. It
 // returns when nothing of the node is left, or with ctx's error.
 func (n *Node) Kill(ctx context.Context) error {
-	if leader, err := n.Leader(); err == nil {
-		if err := unix.Kill(leader, unix.SIGKILL); err != nil && !errors.Is(err, unix.ESRCH) {
-			return fmt.Errorf("kill node %q: %w", n.Name, err)
-		}
+	leader, err := n.Leader()
+	if err == nil {
+		err = unix.Kill(leader, unix.SIGKILL)
 	}
-	// A node that is being set up has no leader yet.
-	_ = n.cmd.Process.Kill()
+	if err != nil {
+		// No leader yet, or no more: nspawn itself is all there is.
+		_ = n.cmd.Process.Kill()
+	}
 	select {
 	case <-n.done:
 	case <-ctx.Done():
