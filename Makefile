@@ -20,7 +20,7 @@ DEPS_BUILD := gcc libc6-dev
 DEPS_LAB   := systemd-container mmdebstrap util-linux xz-utils zstd
 DEPS_TEST  := libvirt0 dbus-daemon libxml2-utils mandoc cpio qemu-utils
 
-.PHONY: all build stage install demo test unit lab-test bench clean help deps-build deps-lab deps-test FORCE
+.PHONY: all build stage install demo test unit lab-test clean help deps-build deps-lab deps-test FORCE
 
 all: build
 
