@@ -2,6 +2,7 @@ package lab_test
 
 import (
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -93,7 +94,7 @@ func testBadInput(t *testing.T, b bench) {
 			args := append([]string{"shell", "node1"}, agentEnv(strings.Fields(test.params)...)...)
 			before := b.run(t, "shell", "node1", "virsh", "list", "--all", "--uuid")
 			out, code := b.try(t, append(args, agentFile, test.action)...)
-			if !contains(test.codes, code) {
+			if !slices.Contains(test.codes, code) {
 				t.Errorf("exit code %d, want one of %v\n%s", code, test.codes, out)
 			}
 			checkReason(t, out, test.words)
@@ -120,15 +121,6 @@ func checkReason(t *testing.T, out, words string) {
 	if len(reasons) != 1 || !regexp.MustCompile(words).MatchString(reasons[0]) {
 		t.Errorf("want one reason that matches %q, got %q\n%s", words, reasons, out)
 	}
-}
-
-func contains(codes []int, code int) bool {
-	for _, c := range codes {
-		if c == code {
-			return true
-		}
-	}
-	return false
 }
 
 // testAgentSwap is how people will try vmferry: a cluster that runs guests

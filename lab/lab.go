@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -66,8 +67,8 @@ type life struct {
 
 func (l *Lab) lifeFile() string { return filepath.Join(l.Dir, "lab.json") }
 
-// Guests is the folder, as the host and the nodes see it under /shared, that
-// holds the kernel and initramfs of the lab's guests.
+// guestDir holds the kernel and initramfs of the lab's guests; the nodes see it
+// as /shared/boot.
 func (l *Lab) guestDir() string { return filepath.Join(supervisor.Shared(l.Dir), "boot") }
 
 func (l *Lab) progress(format string, args ...any) {
@@ -364,11 +365,12 @@ func (l *Lab) clean() error {
 	if err != nil {
 		return err
 	}
+	own := []string{"lab.json", "lab.json.part", "product", "device", "shared", "nodes", "cgroup", "control.sock", "supervisor.log"}
+	for _, n := range Nodes {
+		own = append(own, filepath.Base(supervisor.Console(l.Dir, n.Name)))
+	}
 	for _, entry := range entries {
-		switch entry.Name() {
-		case "lab.json", "lab.json.part", "product", "device", "shared", "nodes", "cgroup", "control.sock", "supervisor.log",
-			"node1.console", "node2.console":
-		default:
+		if !slices.Contains(own, entry.Name()) {
 			return fmt.Errorf("%q holds %q, which no lab made: give the lab a folder of its own with --dir", l.Dir, entry.Name())
 		}
 	}

@@ -52,7 +52,8 @@ type Observation struct {
 func (r *Runner) startProbe(ctx context.Context, file string) func() ([]blackout.Target, error) {
 	args := []string{"watch"}
 	for _, g := range r.Guests {
-		args = append(args, "udp://"+g.Address+":7007", "tcp://"+g.Address+":7007")
+		at := g.at(guest.ReflectorPort)
+		args = append(args, "udp://"+at, "tcp://"+at)
 	}
 	args = append(args, "--interval="+r.Interval.String(), "--quiet", "--json="+file)
 	cmd := exec.CommandContext(ctx, r.Blackout, args...)

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"path/filepath"
+	"strconv"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -50,6 +52,9 @@ type Guest struct {
 	cluster.Guest
 	Address string
 }
+
+// at is the guest's address with a port, as HOST:PORT.
+func (g Guest) at(port int) string { return net.JoinHostPort(g.Address, strconv.Itoa(port)) }
 
 // Run starts the watchers, calls body, and stops them. All scenarios of a
 // demo run within one Run.
@@ -143,7 +148,7 @@ func (r *Runner) awaitAnswers(ctx context.Context, node string) error {
 func (r *Runner) ask(ctx context.Context, g Guest) (guest.Status, error) {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
-	return guest.Ask(ctx, g.Address+":7009")
+	return guest.Ask(ctx, g.at(guest.StatusPort))
 }
 
 // Remove takes the guests away from the cluster; via is a member of it.
