@@ -3,7 +3,7 @@
 //
 // Start with [Move]. It takes a [Request] (which guest, from where, to where), and returns a
 // [Record] of everything that was done and measured. The hypervisor is reached through
-// [Deps]; [Live] gives the real ones.
+// [Deps]; package libvirt/client makes the real connections.
 //
 // # The course of a move
 //

@@ -48,7 +48,7 @@ type Surveyor interface {
 	DiskVisible(ctx context.Context, path, dir string) (libvirt.Visible, error)
 }
 
-// Host is one end of a migration. *libvirt.Conn is one.
+// Host is one end of a migration. *client.Conn is one.
 type Host interface {
 	Witness
 	Mover
@@ -68,15 +68,4 @@ type Deps struct {
 	Slots Slots
 	// Log gets what happens, with the fields guest, peer and phase.
 	Log logrus.FieldLogger
-}
-
-// Live are the dependencies of a real move, through libvirt.
-func Live(log logrus.FieldLogger) Deps {
-	return Deps{Log: log, Open: func(ctx context.Context, uri string) (Host, error) {
-		c, err := libvirt.Open(ctx, uri)
-		if err != nil {
-			return nil, err // a nil *Conn must not become a Host that is not nil
-		}
-		return c, nil
-	}}
 }

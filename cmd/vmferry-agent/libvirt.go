@@ -7,7 +7,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/vmferry/vmferry/migrate"
-	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/migrate/libvirt/client"
 	"github.com/vmferry/vmferry/resource"
 	"github.com/vmferry/vmferry/resource/witness"
 )
@@ -20,9 +20,18 @@ const (
 
 // open connects to libvirt.
 func open(ctx context.Context, uri string) (resource.Hypervisor, error) {
-	c, err := libvirt.Open(ctx, uri)
+	c, err := client.Open(ctx, uri)
 	if err != nil {
 		return nil, err // not c: a nil *Conn is a Hypervisor that is not nil
+	}
+	return c, nil
+}
+
+// openHost connects to one end of a migration.
+func openHost(ctx context.Context, uri string) (migrate.Host, error) {
+	c, err := client.Open(ctx, uri)
+	if err != nil {
+		return nil, err
 	}
 	return c, nil
 }
@@ -30,7 +39,7 @@ func open(ctx context.Context, uri string) (resource.Hypervisor, error) {
 // migrator makes the real move and appends its record, of a failed one too.
 func migrator(log logrus.FieldLogger, host witness.Host, stateDir string) func(context.Context, resource.Move) error {
 	return func(ctx context.Context, m resource.Move) error {
-		deps := migrate.Live(log)
+		deps := migrate.Deps{Log: log, Open: openHost}
 		deps.Gone = func(ctx context.Context, guest, uuid string) (bool, error) {
 			found, err := host.Find(ctx, guest, uuid)
 			return err == nil && len(found) == 0, err

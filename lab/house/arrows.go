@@ -17,7 +17,7 @@ const labProgram = "cmd/vmferry-lab"
 type owner struct{ path, by string }
 
 var owners = []owner{
-	{"libvirt.org/go/libvirt", "migrate/libvirt"},
+	{"libvirt.org/go/libvirt", "migrate/libvirt/client"},
 	{"github.com/digitalocean/go-qemu", "migrate/qmp"},
 }
 

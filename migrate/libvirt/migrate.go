@@ -1,11 +1,6 @@
 package libvirt
 
-import (
-	"context"
-	"time"
-
-	lv "libvirt.org/go/libvirt"
-)
+import "time"
 
 // MigrateParams says how a live migration is made.
 type MigrateParams struct {
@@ -13,46 +8,6 @@ type MigrateParams struct {
 	Bandwidth    uint64 // MiB/s, 0 for libvirt's default (no limit)
 	AutoConverge bool   // slow the guest down when it writes faster than the link carries
 	Unsafe       bool   // migrate even where libvirt fears for disks with a host cache
-}
-
-// MigrateToURI3 migrates the domain live and peer to peer: the source's daemon talks to the
-// target's daemon at dconnURI, and no client stands in the pause. Definitions stay as
-// they are on both sides: the source's is kept, and the target gets a
-// transient domain unless it had a definition already.
-//
-// It returns when the migration ended. When ctx ends first it returns, and the migration goes
-// on: use AbortJob. An error does not prove that the domain stayed.
-func (c *Conn) MigrateToURI3(ctx context.Context, name, dconnURI string, p MigrateParams) error {
-	flags := lv.MIGRATE_LIVE | lv.MIGRATE_PEER2PEER | lv.MIGRATE_ABORT_ON_ERROR
-	if p.AutoConverge {
-		flags |= lv.MIGRATE_AUTO_CONVERGE
-	}
-	if p.Unsafe {
-		flags |= lv.MIGRATE_UNSAFE
-	}
-	params := lv.DomainMigrateParameters{
-		URI: p.URI, URISet: p.URI != "",
-		Bandwidth: p.Bandwidth, BandwidthSet: p.Bandwidth != 0,
-	}
-	return doDomain(ctx, c, "migrate", name, func(d *lv.Domain) error {
-		return d.MigrateToURI3(dconnURI, &params, flags)
-	})
-}
-
-// SetMaxDowntime sets how long the last copy may take, with the guest paused, before
-// QEMU dares to switch over. It works on a running domain before a migration as well
-// as during one. Resolution is a millisecond, and 1 ms the least.
-func (c *Conn) SetMaxDowntime(ctx context.Context, name string, limit time.Duration) error {
-	ms := uint64(max(limit.Milliseconds(), 1))
-	return doDomain(ctx, c, "set downtime limit of", name, func(d *lv.Domain) error {
-		return d.MigrateSetMaxDowntime(ms, 0)
-	})
-}
-
-// AbortJob asks libvirt to stop the domain's migration. The migration call then
-// returns an error and the domain goes on at the source.
-func (c *Conn) AbortJob(ctx context.Context, name string) error {
-	return doDomain(ctx, c, "abort migration of", name, (*lv.Domain).AbortJob)
 }
 
 // JobStats is how far a migration is. Fields that QEMU does not tell (yet) are zero.
@@ -67,40 +22,4 @@ type JobStats struct {
 	Iteration int           // passes over the memory, 1 is the first
 	Throttle  int           // per cent that auto-converge takes from the guest
 	Downtime  time.Duration // expected, or measured by libvirt when completed
-}
-
-// JobStats asks for the job that is under way; Active is false when there is none.
-func (c *Conn) JobStats(ctx context.Context, name string) (JobStats, error) {
-	return c.jobStats(ctx, name, 0)
-}
-
-// CompletedJob asks for the statistics of the last job that ended, which libvirt
-// keeps with the domain: after a migration, at the target.
-func (c *Conn) CompletedJob(ctx context.Context, name string) (JobStats, error) {
-	return c.jobStats(ctx, name, lv.DOMAIN_JOB_STATS_COMPLETED|lv.DOMAIN_JOB_STATS_KEEP_COMPLETED)
-}
-
-func (c *Conn) jobStats(ctx context.Context, name string, flags lv.DomainGetJobStatsFlags) (JobStats, error) {
-	return withDomain(ctx, c, "job statistics of", name, func(d *lv.Domain) (JobStats, error) {
-		info, err := d.GetJobStats(flags)
-		if err != nil {
-			return JobStats{}, err
-		}
-		return jobStatsOf(info), nil
-	})
-}
-
-func jobStatsOf(i *lv.DomainJobInfo) JobStats {
-	return JobStats{
-		Active:    i.Type == lv.DOMAIN_JOB_BOUNDED || i.Type == lv.DOMAIN_JOB_UNBOUNDED,
-		Elapsed:   time.Duration(i.TimeElapsed) * time.Millisecond,
-		Total:     i.MemTotal,
-		Processed: i.MemProcessed,
-		Remaining: i.MemRemaining,
-		Rate:      i.MemBps,
-		DirtyRate: i.MemDirtyRate * i.MemPageSize, // libvirt counts pages here
-		Iteration: int(i.MemIteration),
-		Throttle:  i.AutoConvergeThrottle,
-		Downtime:  time.Duration(i.Downtime) * time.Millisecond,
-	}
 }

@@ -1,4 +1,4 @@
-package libvirt
+package client
 
 import (
 	"context"
@@ -7,6 +7,8 @@ import (
 	"time"
 
 	lv "libvirt.org/go/libvirt"
+
+	"github.com/vmferry/vmferry/migrate/libvirt"
 )
 
 const (
@@ -23,7 +25,7 @@ const (
 )
 
 // Conn is a connection to one libvirt daemon. Its methods may be called from
-// several goroutines at once. After Close they fail with [ErrConnect].
+// several goroutines at once. After Close they fail with [libvirt.ErrConnect].
 type Conn struct {
 	uri string
 	lv  *lv.Connect
@@ -35,7 +37,7 @@ type Conn struct {
 
 // Open connects to the libvirt daemon at uri, read-write. It returns at the
 // context's end even when the daemon accepts and never answers. All its errors are
-// [ErrConnect].
+// [libvirt.ErrConnect].
 func Open(ctx context.Context, uri string) (*Conn, error) {
 	c := &Conn{uri: uri}
 	if err := ctx.Err(); err != nil {
@@ -105,7 +107,7 @@ func (c *Conn) enter(op, domain string) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closed {
-		return &Error{Op: op, URI: c.uri, Domain: domain, Message: "the connection was closed", kind: ErrConnect}
+		return &libvirt.Error{Op: op, URI: c.uri, Domain: domain, Message: "the connection was closed", Kind: libvirt.ErrConnect}
 	}
 	c.calls++
 	return nil

@@ -1,4 +1,4 @@
-package libvirt
+package client
 
 import (
 	"context"
@@ -12,6 +12,8 @@ import (
 	"time"
 
 	lv "libvirt.org/go/libvirt"
+
+	"github.com/vmferry/vmferry/migrate/libvirt"
 )
 
 // testConn opens libvirt's own test driver, which keeps a host with one domain, "test", in
@@ -45,7 +47,7 @@ func TestLifecycle(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got.State != Running || got.Reason != "booted" || got.UUID != "11111111-2222-3333-4444-555555555555" || got.Persistent || got.ID < 1 {
+	if got.State != libvirt.Running || got.Reason != "booted" || got.UUID != "11111111-2222-3333-4444-555555555555" || got.Persistent || got.ID < 1 {
 		t.Errorf("status of a fresh guest: %+v", got)
 	}
 	names, err := c.Active(ctx)
@@ -58,7 +60,7 @@ func TestLifecycle(t *testing.T) {
 	if err := c.Destroy(ctx, "fresh"); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := c.Status(ctx, "fresh"); !errors.Is(err, ErrNoDomain) {
+	if _, err := c.Status(ctx, "fresh"); !errors.Is(err, libvirt.ErrNoDomain) {
 		t.Errorf("after destroy: %v, want ErrNoDomain", err)
 	}
 }
@@ -75,13 +77,13 @@ func TestCreateStartsDefined(t *testing.T) {
 	if err := c.Shutdown(ctx, "test", ""); err != nil {
 		t.Fatal(err)
 	}
-	if s, err := c.Status(ctx, "test"); err != nil || s.State != ShutOff || s.ID != -1 || !s.Persistent {
+	if s, err := c.Status(ctx, "test"); err != nil || s.State != libvirt.ShutOff || s.ID != -1 || !s.Persistent {
 		t.Fatalf("after shutdown: %+v, %v", s, err)
 	}
 	if err := c.Create(ctx, xml); err != nil {
 		t.Fatal(err)
 	}
-	if s, err := c.Status(ctx, "test"); err != nil || s.State != Running || !s.Persistent {
+	if s, err := c.Status(ctx, "test"); err != nil || s.State != libvirt.Running || !s.Persistent {
 		t.Errorf("after create: %+v, %v", s, err)
 	}
 }
@@ -100,7 +102,7 @@ func TestHostQuestions(t *testing.T) {
 	if c.URI() != "test:///default" {
 		t.Errorf("URI = %q", c.URI())
 	}
-	if v, err := c.DiskVisible(ctx, "/nowhere/disk.img", "/nowhere"); err != nil || v != VisibleUnknown {
+	if v, err := c.DiskVisible(ctx, "/nowhere/disk.img", "/nowhere"); err != nil || v != libvirt.VisibleUnknown {
 		t.Errorf("a disk that no pool covers: %v, %v", v, err)
 	}
 	pool, err := c.lv.LookupStoragePoolByName("default-pool")
@@ -113,7 +115,7 @@ func TestHostQuestions(t *testing.T) {
 	}
 	// All connections of a process share the test driver's host.
 	t.Cleanup(func() { _, _ = vol.Delete(0), vol.Free() })
-	if v, err := c.DiskVisible(ctx, "/default-pool/disk.img", "/default-pool"); err != nil || v != VisibleYes {
+	if v, err := c.DiskVisible(ctx, "/default-pool/disk.img", "/default-pool"); err != nil || v != libvirt.VisibleYes {
 		t.Errorf("a disk that the pool has: %v, %v", v, err)
 	}
 }
@@ -121,14 +123,14 @@ func TestHostQuestions(t *testing.T) {
 func TestErrors(t *testing.T) {
 	c, ctx := testConn(t), t.Context()
 	err := c.Destroy(ctx, "nobody")
-	var e *Error
-	if !errors.As(err, &e) || !errors.Is(err, ErrNoDomain) || e.Domain != "nobody" || e.URI != c.URI() || e.Code != int(lv.ERR_NO_DOMAIN) {
+	var e *libvirt.Error
+	if !errors.As(err, &e) || !errors.Is(err, libvirt.ErrNoDomain) || e.Domain != "nobody" || e.URI != c.URI() || e.Code != int(lv.ERR_NO_DOMAIN) {
 		t.Errorf("no such domain: %#v", err)
 	}
-	if _, err := c.Watch(ctx, "test", func(Event) {}); !errors.Is(err, ErrUnsupported) {
+	if _, err := c.Watch(ctx, "test", func(libvirt.Event) {}); !errors.Is(err, libvirt.ErrUnsupported) {
 		t.Errorf("QEMU's events from the test driver: %v, want ErrUnsupported", err)
 	}
-	if err := c.MigrateToURI3(ctx, "test", "test:///default", MigrateParams{AutoConverge: true}); err == nil {
+	if err := c.MigrateToURI3(ctx, "test", "test:///default", libvirt.MigrateParams{AutoConverge: true}); err == nil {
 		t.Error("the test driver migrated")
 	}
 	if err := c.Resume(ctx, "test"); err == nil {
@@ -146,7 +148,7 @@ func TestCloseTwiceAndUse(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if _, err := c.Status(t.Context(), "test"); !errors.Is(err, ErrConnect) {
+	if _, err := c.Status(t.Context(), "test"); !errors.Is(err, libvirt.ErrConnect) {
 		t.Errorf("use after close: %v, want ErrConnect", err)
 	}
 }
@@ -181,7 +183,7 @@ func TestOpenReturnsAtDeadline(t *testing.T) {
 	if took := time.Since(begin); took > 2*time.Second {
 		t.Errorf("returned after %v, deadline was 150ms", took)
 	}
-	if !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, ErrConnect) {
+	if !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, libvirt.ErrConnect) {
 		t.Errorf("error = %v", err)
 	}
 }
@@ -221,7 +223,7 @@ func TestOpenErrors(t *testing.T) {
 	testConn(t)
 	for _, uri := range []string{"qemu+unix:///system?socket=/nonexistent/sock", "nonsense://x/y", "qemu+tcp://127.0.0.1:1/system"} {
 		_, err := Open(t.Context(), uri)
-		if !errors.Is(err, ErrConnect) || !strings.Contains(err.Error(), uri) {
+		if !errors.Is(err, libvirt.ErrConnect) || !strings.Contains(err.Error(), uri) {
 			t.Errorf("%s: %v", uri, err)
 		}
 	}
@@ -240,19 +242,19 @@ func TestWrap(t *testing.T) {
 		kind error
 		text string
 	}{
-		{"no domain", "status", lv.Error{Code: lv.ERR_NO_DOMAIN, Domain: lv.FROM_QEMU, Message: "Domain not found"}, ErrNoDomain, "Domain not found"},
-		{"no domain while connecting is no connection", opOpen, lv.Error{Code: lv.ERR_SYSTEM_ERROR, Message: "refused"}, ErrConnect, "refused"},
-		{"broken pipe", "status", lv.Error{Code: lv.ERR_INTERNAL_ERROR, Domain: lv.FROM_RPC, Message: "client socket is closed"}, ErrConnect, "client socket"},
+		{"no domain", "status", lv.Error{Code: lv.ERR_NO_DOMAIN, Domain: lv.FROM_QEMU, Message: "Domain not found"}, libvirt.ErrNoDomain, "Domain not found"},
+		{"no domain while connecting is no connection", opOpen, lv.Error{Code: lv.ERR_SYSTEM_ERROR, Message: "refused"}, libvirt.ErrConnect, "refused"},
+		{"broken pipe", "status", lv.Error{Code: lv.ERR_INTERNAL_ERROR, Domain: lv.FROM_RPC, Message: "client socket is closed"}, libvirt.ErrConnect, "client socket"},
 		{"the daemon's own system error is its business", "create", lv.Error{Code: lv.ERR_SYSTEM_ERROR, Domain: lv.FROM_QEMU, Message: "no bridge"}, nil, "no bridge"},
-		{"no support", "watch", lv.Error{Code: lv.ERR_NO_SUPPORT, Message: "x"}, ErrUnsupported, "x"},
-		{"no library, first", opOpen, lv.Error{Code: lv.ERR_INTERNAL_ERROR, Message: "libvirt.so.0: cannot open shared object file: No such file or directory"}, ErrConnect, missingLibrary},
-		{"no library, later", opOpen, lv.Error{Code: lv.ERR_INTERNAL_ERROR, Message: "Failed to open libvirt.so.0"}, ErrConnect, missingLibrary},
-		{"old library", "x", lv.Error{Code: lv.ERR_INTERNAL_ERROR, Message: "/lib/libvirt.so.0: undefined symbol: virNew"}, ErrUnsupported, "virNew"},
+		{"no support", "watch", lv.Error{Code: lv.ERR_NO_SUPPORT, Message: "x"}, libvirt.ErrUnsupported, "x"},
+		{"no library, first", opOpen, lv.Error{Code: lv.ERR_INTERNAL_ERROR, Message: "libvirt.so.0: cannot open shared object file: No such file or directory"}, libvirt.ErrConnect, missingLibrary},
+		{"no library, later", opOpen, lv.Error{Code: lv.ERR_INTERNAL_ERROR, Message: "Failed to open libvirt.so.0"}, libvirt.ErrConnect, missingLibrary},
+		{"old library", "x", lv.Error{Code: lv.ERR_INTERNAL_ERROR, Message: "/lib/libvirt.so.0: undefined symbol: virNew"}, libvirt.ErrUnsupported, "virNew"},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
 			err := wrap(c.op, "qemu:///system", "g", c.err)
-			for _, kind := range []error{ErrNoDomain, ErrConnect, ErrUnsupported} {
+			for _, kind := range []error{libvirt.ErrNoDomain, libvirt.ErrConnect, libvirt.ErrUnsupported} {
 				if errors.Is(err, kind) != (kind == c.kind) {
 					t.Errorf("errors.Is(%v) = %v", kind, kind != c.kind)
 				}
@@ -283,26 +285,26 @@ func TestRetryLoad(t *testing.T) {
 
 func TestWords(t *testing.T) {
 	cases := []struct {
-		state  State
+		state  libvirt.State
 		reason lv.DomainPausedReason
 		want   string
 	}{
-		{Paused, lv.DOMAIN_PAUSED_IOERROR, "ioerror"},
-		{Paused, lv.DOMAIN_PAUSED_MIGRATION, "migration"},
-		{Paused, lv.DOMAIN_PAUSED_POSTCOPY, "postcopy"},
-		{Paused, lv.DOMAIN_PAUSED_USER, "user"},
-		{Paused, lv.DOMAIN_PAUSED_API_ERROR, "api-error"},
-		{Running, lv.DomainPausedReason(lv.DOMAIN_RUNNING_MIGRATED), "migrated"},
-		{Running, lv.DomainPausedReason(lv.DOMAIN_RUNNING_POSTCOPY_FAILED), "postcopy-failed"},
-		{ShutOff, lv.DomainPausedReason(lv.DOMAIN_SHUTOFF_DAEMON), "daemon"},
-		{Running, 99, "unknown"}, {Running, -1, "unknown"}, {State(77), 0, "unknown"},
+		{libvirt.Paused, lv.DOMAIN_PAUSED_IOERROR, "ioerror"},
+		{libvirt.Paused, lv.DOMAIN_PAUSED_MIGRATION, "migration"},
+		{libvirt.Paused, lv.DOMAIN_PAUSED_POSTCOPY, "postcopy"},
+		{libvirt.Paused, lv.DOMAIN_PAUSED_USER, "user"},
+		{libvirt.Paused, lv.DOMAIN_PAUSED_API_ERROR, "api-error"},
+		{libvirt.Running, lv.DomainPausedReason(lv.DOMAIN_RUNNING_MIGRATED), "migrated"},
+		{libvirt.Running, lv.DomainPausedReason(lv.DOMAIN_RUNNING_POSTCOPY_FAILED), "postcopy-failed"},
+		{libvirt.ShutOff, lv.DomainPausedReason(lv.DOMAIN_SHUTOFF_DAEMON), "daemon"},
+		{libvirt.Running, 99, "unknown"}, {libvirt.Running, -1, "unknown"}, {libvirt.State(77), 0, "unknown"},
 	}
 	for _, c := range cases {
-		if got := reasonWord(c.state, int(c.reason)); got != c.want {
+		if got := libvirt.ReasonWord(c.state, int(c.reason)); got != c.want {
 			t.Errorf("reason %d of %v = %q, want %q", c.reason, c.state, got, c.want)
 		}
 	}
-	if Paused.String() != "paused" || State(77).String() != "state 77" || ShutOff.Active() || !Paused.Active() {
+	if libvirt.Paused.String() != "paused" || libvirt.State(77).String() != "state 77" || libvirt.ShutOff.Active() || !libvirt.Paused.Active() {
 		t.Error("states are misnamed")
 	}
 }
@@ -310,7 +312,7 @@ func TestWords(t *testing.T) {
 func TestJobStatsOf(t *testing.T) {
 	got := jobStatsOf(&lv.DomainJobInfo{Type: lv.DOMAIN_JOB_UNBOUNDED, TimeElapsed: 1500, MemTotal: 1 << 30, MemProcessed: 5, MemRemaining: 6,
 		MemBps: 7, MemDirtyRate: 10, MemPageSize: 4096, MemIteration: 3, AutoConvergeThrottle: 20, Downtime: 31})
-	want := JobStats{Active: true, Elapsed: 1500 * time.Millisecond, Total: 1 << 30, Processed: 5, Remaining: 6, Rate: 7,
+	want := libvirt.JobStats{Active: true, Elapsed: 1500 * time.Millisecond, Total: 1 << 30, Processed: 5, Remaining: 6, Rate: 7,
 		DirtyRate: 40960, Iteration: 3, Throttle: 20, Downtime: 31 * time.Millisecond}
 	if got != want {
 		t.Errorf("got %+v\nwant %+v", got, want)

@@ -1,4 +1,4 @@
-package libvirt
+package client
 
 import (
 	"context"
@@ -6,6 +6,8 @@ import (
 	"time"
 
 	lv "libvirt.org/go/libvirt"
+
+	"github.com/vmferry/vmferry/migrate/libvirt"
 )
 
 // startEvents registers libvirt's default event loop, which must happen before the
@@ -26,33 +28,23 @@ var startEvents = sync.OnceValue(func() error {
 	return nil
 })
 
-// Event is one event of QEMU's monitor as libvirt passes it on.
-type Event struct {
-	Name    string // such as "STOP"
-	Seconds int64  // QEMU's stamp: the clock of the host that runs QEMU, Unix time
-	Micros  uint   // its microseconds
-	Details string // the event's data as JSON, empty when there is none
-
-	Received time.Time // our own clock when the event arrived
-}
-
 // watched are the events that tell how a migration goes.
 const watched = "^(STOP|RESUME|RESET|SHUTDOWN|MIGRATION|MIGRATION_PASS|GUEST_PANICKED)$"
 
 // Watch calls f for each of QEMU's migration and run-state events of the named
 // domain, which need not exist yet: at a migration's target it appears later. f runs
 // on the event loop and must not block. The returned function ends the
-// watch and takes two seconds at most. Drivers other than QEMU's give [ErrUnsupported].
+// watch and takes two seconds at most. Drivers other than QEMU's give [libvirt.ErrUnsupported].
 // When the connection breaks no more events come, and nobody says so.
 //
 // Source: virConnectDomainQemuMonitorEventRegister, which does not taint the domain.
-func (c *Conn) Watch(ctx context.Context, name string, f func(Event)) (stop func(), err error) {
+func (c *Conn) Watch(ctx context.Context, name string, f func(libvirt.Event)) (stop func(), err error) {
 	callback := func(_ *lv.Connect, d *lv.Domain, e *lv.DomainQemuMonitorEvent) {
 		received := time.Now()
 		if got, err := d.GetName(); err != nil || got != name { // local, no round trip
 			return
 		}
-		f(Event{Name: e.Event, Seconds: e.Seconds, Micros: e.Micros, Details: e.Details, Received: received})
+		f(libvirt.Event{Name: e.Event, Seconds: e.Seconds, Micros: e.Micros, Details: e.Details, Received: received})
 	}
 	id, err := call(ctx, c, "watch", name, func() (int, error) {
 		return c.lv.DomainQemuMonitorEventRegister(nil, watched, callback, lv.CONNECT_DOMAIN_QEMU_MONITOR_EVENT_REGISTER_REGEX)

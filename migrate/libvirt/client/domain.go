@@ -1,0 +1,179 @@
+package client
+
+import (
+	"context"
+	"fmt"
+
+	lv "libvirt.org/go/libvirt"
+
+	"github.com/vmferry/vmferry/migrate/libvirt"
+)
+
+// Hostname is the name that the daemon's host gives itself.
+func (c *Conn) Hostname(ctx context.Context) (string, error) {
+	return call(ctx, c, "hostname", "", c.lv.GetHostname)
+}
+
+// Active lists the names of all active domains, in no order.
+func (c *Conn) Active(ctx context.Context) ([]string, error) {
+	return call(ctx, c, "list", "", func() ([]string, error) {
+		doms, err := c.lv.ListAllDomains(lv.CONNECT_LIST_DOMAINS_ACTIVE)
+		if err != nil {
+			return nil, err
+		}
+		names := make([]string, 0, len(doms))
+		for i := range doms {
+			if name, nerr := doms[i].GetName(); nerr != nil {
+				err = nerr
+			} else {
+				names = append(names, name)
+			}
+			_ = doms[i].Free()
+		}
+		return names, err
+	})
+}
+
+// Status asks for one domain. The error is [libvirt.ErrNoDomain] when libvirt answered and
+// knows none of that name; a domain that vanishes between two of the questions is
+// reported so too.
+func (c *Conn) Status(ctx context.Context, name string) (libvirt.Status, error) {
+	return withDomain(ctx, c, "status", name, func(d *lv.Domain) (libvirt.Status, error) {
+		state, reason, err := d.GetState()
+		if err != nil {
+			return libvirt.Status{}, err
+		}
+		uuid, err := d.GetUUIDString()
+		if err != nil {
+			return libvirt.Status{}, err
+		}
+		persistent, err := d.IsPersistent()
+		if err != nil {
+			return libvirt.Status{}, err
+		}
+		s := libvirt.Status{State: libvirt.State(state), UUID: uuid, ID: -1, Persistent: persistent}
+		s.Reason = libvirt.ReasonWord(s.State, reason)
+		if id, err := d.GetID(); err == nil { // an inactive domain has none, and says so with an error
+			s.ID = int(id)
+		}
+		return s, nil
+	})
+}
+
+// Create starts a domain from its XML: a transient one, or the defined one of the
+// same name and UUID. It never defines nor undefines anything (virDomainCreateXML).
+func (c *Conn) Create(ctx context.Context, xml string) error {
+	_, err := call(ctx, c, "create", "", func() (struct{}, error) {
+		d, err := c.lv.DomainCreateXML(xml, 0)
+		if err != nil {
+			return struct{}{}, err
+		}
+		return struct{}{}, d.Free()
+	})
+	return err
+}
+
+// Shutdown asks the guest to shut down and does not wait for it. mode is how:
+// "acpi" presses the power button, "agent" asks the guest agent, and "" leaves
+// it to the driver (virDomainShutdownFlags). Another mode is an error.
+func (c *Conn) Shutdown(ctx context.Context, name, mode string) error {
+	flags, ok := map[string]lv.DomainShutdownFlags{
+		"":      lv.DOMAIN_SHUTDOWN_DEFAULT,
+		"acpi":  lv.DOMAIN_SHUTDOWN_ACPI_POWER_BTN,
+		"agent": lv.DOMAIN_SHUTDOWN_GUEST_AGENT,
+	}[mode]
+	if !ok {
+		return fmt.Errorf("shut down domain %q: unknown mode %q", name, mode)
+	}
+	return doDomain(ctx, c, "shutdown", name, func(d *lv.Domain) error { return d.ShutdownFlags(flags) })
+}
+
+// Destroy stops the domain at once, as pulling the plug does: without the graceful
+// flag, so that libvirt kills a hypervisor process that does not end.
+func (c *Conn) Destroy(ctx context.Context, name string) error {
+	return doDomain(ctx, c, "destroy", name, func(d *lv.Domain) error {
+		return d.DestroyFlags(lv.DOMAIN_DESTROY_DEFAULT)
+	})
+}
+
+// Resume lets a paused domain's processors run again.
+func (c *Conn) Resume(ctx context.Context, name string) error {
+	return doDomain(ctx, c, "resume", name, (*lv.Domain).Resume)
+}
+
+// XML is the live description of an active domain, or the definition of an
+// inactive one, without secrets.
+func (c *Conn) XML(ctx context.Context, name string) (string, error) {
+	return withDomain(ctx, c, "describe", name, func(d *lv.Domain) (string, error) {
+		return d.GetXMLDesc(0)
+	})
+}
+
+// Capabilities is the XML that describes the host: its UUID, processor and
+// the guests that it can run (libvirt's formatcaps page).
+func (c *Conn) Capabilities(ctx context.Context) (string, error) {
+	return call(ctx, c, "capabilities", "", c.lv.GetCapabilities)
+}
+
+// FreeMemory is the memory in bytes that the host could give to a new guest: free
+// pages and those that only cache files. Drivers that cannot tell these apart count
+// free pages alone.
+func (c *Conn) FreeMemory(ctx context.Context) (uint64, error) {
+	return call(ctx, c, "free memory", "", func() (uint64, error) {
+		stats, err := c.lv.GetMemoryStats(lv.NODE_MEMORY_STATS_ALL_CELLS, 0)
+		switch {
+		case err == nil && stats.AvailableSet:
+			return stats.Available << 10, nil
+		case err == nil && stats.FreeSet:
+			return (stats.Free + stats.Buffers + stats.Cached) << 10, nil
+		}
+		return c.lv.GetFreeMemory()
+	})
+}
+
+// CompareCPU tells whether the host's hypervisor can give such a guest the processor that
+// cpuXML describes: the <cpu> element of a domain whose mode is custom.
+//
+// Source: virConnectCompareHypervisorCPU. The older virConnectCompareCPU asks the
+// bare host, and calls guests incompatible for features that QEMU emulates.
+func (c *Conn) CompareCPU(ctx context.Context, m libvirt.Machine, cpuXML string) (compatible bool, err error) {
+	return call(ctx, c, "compare CPU", "", func() (bool, error) {
+		result, err := c.lv.CompareHypervisorCPU("", m.Arch, m.Type, m.VirtType, cpuXML, 0)
+		return result == lv.CPU_COMPARE_IDENTICAL || result == lv.CPU_COMPARE_SUPERSET, err
+	})
+}
+
+// DiskVisible asks whether the host sees the file or device at path. dir is the
+// directory that a storage pool would have as its target. A pool that does not list
+// the path is refreshed once before the answer is no.
+func (c *Conn) DiskVisible(ctx context.Context, path, dir string) (libvirt.Visible, error) {
+	return call(ctx, c, fmt.Sprintf("look for disk %q", path), "", func() (libvirt.Visible, error) {
+		if c.hasVolume(path) {
+			return libvirt.VisibleYes, nil
+		}
+		pool, err := c.lv.LookupStoragePoolByTargetPath(dir)
+		if err != nil {
+			return libvirt.VisibleUnknown, nil //nolint:nilerr // no pool covers it, or none of the storage driver: cannot tell
+		}
+		defer func() { _ = pool.Free() }()
+		if active, err := pool.IsActive(); err != nil || !active {
+			return libvirt.VisibleUnknown, err
+		}
+		if err := pool.Refresh(0); err != nil {
+			return libvirt.VisibleUnknown, err
+		}
+		if c.hasVolume(path) {
+			return libvirt.VisibleYes, nil
+		}
+		return libvirt.VisibleNo, nil
+	})
+}
+
+func (c *Conn) hasVolume(path string) bool {
+	vol, err := c.lv.LookupStorageVolByPath(path)
+	if err != nil {
+		return false
+	}
+	_ = vol.Free()
+	return true
+}
