@@ -47,6 +47,68 @@ func (m *mover) migrate(ctx context.Context, abortAt time.Time) error {
 	return err
 }
 
+// seeThrough waits for the end of a migration that another began, and aborts it where that
+// would come too late. over is false when it came to nothing, the guest stayed, and there is
+// time to begin anew: then the pre-flight has been made again.
+func (m *mover) seeThrough(ctx context.Context, abortAt time.Time) (over bool, err error) {
+	m.note("a migration that was begun before is under way: seeing it through")
+	why := m.awaitEnd(ctx, abortAt)
+	if v := m.verify(ctx); v.outcome != Stayed || why != nil {
+		return true, m.conclude(ctx, why)
+	}
+	m.note("it came to nothing: beginning anew")
+	m.adopted, m.req.Adopt = false, false
+	return m.runPreflight(ctx, abortAt)
+}
+
+// awaitEnd returns nil when the migration ended, or why it was aborted.
+func (m *mover) awaitEnd(ctx context.Context, abortAt time.Time) error {
+	defer m.step("see-through")()
+	m.ended = false
+	m.report("migrating")
+	watch, cancel := context.WithCancel(ctx)
+	defer cancel()
+	done := make(chan error)
+	go m.awaitJob(watch, done)
+	why, _ := m.steer(ctx, abortAt, done)
+	if why == nil {
+		return nil
+	}
+	m.tryAbort(context.WithoutCancel(ctx))
+	return fmt.Errorf("%w, and was aborted", why)
+}
+
+// awaitJob sends nil once the source has no job of the guest under way, or has no such guest
+// any more. It has a connection of its own, since the other is in use.
+func (m *mover) awaitJob(ctx context.Context, done chan<- error) {
+	own := side{uri: m.source.uri, open: m.source.open}
+	defer own.close()
+	tick := time.NewTicker(pollEvery)
+	defer tick.Stop()
+	for {
+		if own.connect(ctx, lookTime) == nil {
+			ask, cancel := context.WithTimeout(ctx, sampleTime)
+			job, err := own.host.JobStats(ask, m.req.Guest)
+			cancel()
+			if errors.Is(err, libvirt.ErrNoDomain) || err == nil && !job.Active {
+				select {
+				case done <- nil:
+				case <-ctx.Done():
+				}
+				return
+			}
+			if err != nil {
+				own.drop()
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
 // steer waits for the migration's end, and meanwhile reports and raises the downtime limit. why is
 // not nil when the migration must be aborted.
 func (m *mover) steer(ctx context.Context, abortAt time.Time, done <-chan error) (why, err error) {

@@ -60,6 +60,9 @@ func (f *fake) is(s libvirt.Status) { f.mu.Lock(); defer f.mu.Unlock(); f.status
 
 func (f *fake) answers(err error) { f.mu.Lock(); defer f.mu.Unlock(); f.fails = err }
 
+// refuse sets why the end takes no connection, nil when it does.
+func (f *fake) refuse(err error) { f.mu.Lock(); defer f.mu.Unlock(); f.connect = err }
+
 func (f *fake) setJob(j libvirt.JobStats) { f.mu.Lock(); defer f.mu.Unlock(); f.job = j }
 
 func (f *fake) emit(name, details string) {

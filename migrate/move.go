@@ -25,6 +25,7 @@ type Request struct {
 	NoConverge    bool          // do not slow down a guest that writes faster than the link carries
 	Unsafe        bool          // move even where libvirt fears for disks with a host cache
 	Overcommit    bool          // do not ask whether the target has enough free memory
+	Adopt         bool          // a migration to this target was begun by a caller that died: one under way is waited for
 
 	// Progress, when not nil, is called at each step and about twice a second in between,
 	// from Move's own goroutine. It should return soon.
@@ -68,6 +69,7 @@ type mover struct {
 	limit    time.Duration // the downtime limit that is set, 0 before the first
 	repeated time.Time     // when the second pass was first seen
 	ended    bool          // no migration is under way at the source
+	adopted  bool          // the migration was begun by another, and its first events were missed
 	progress Progress
 }
 
@@ -129,6 +131,12 @@ func (m *mover) run(ctx context.Context) error {
 	}
 	stop := m.watch(ctx)
 	defer stop()
+	if m.adopted {
+		ended, err := m.seeThrough(ctx, abortAt)
+		if ended || err != nil {
+			return err
+		}
+	}
 	jobErr := m.migrate(ctx, abortAt)
 	return m.conclude(ctx, jobErr)
 }

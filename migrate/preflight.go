@@ -77,7 +77,11 @@ func (m *mover) preflight(ctx context.Context) (already bool, err error) {
 	if err := m.checkSource(ctx, here.status); err != nil {
 		return false, err
 	}
-	if err := m.target.connect(ctx, connectTime); err != nil {
+	err = m.target.connect(ctx, connectTime)
+	if m.adopted {
+		return false, nil // all was checked when it began, and the target's copy is its own
+	}
+	if err != nil {
 		return false, &Refusal{CheckTarget, "the target's libvirt cannot be reached", "is libvirt's TCP or TLS socket open on " + m.req.Target + "?", err}
 	}
 	if err := m.checkDuplicate(ctx); err != nil {
@@ -119,14 +123,22 @@ func (m *mover) checkSource(ctx context.Context, s libvirt.Status) error {
 	switch {
 	case s.State == libvirt.Paused && s.Reason == "user":
 		m.wasPaused = true
+	case s.State == libvirt.Paused && s.Reason == "migration" && m.req.Adopt: // at its hand-over, if a job is under way
 	case s.State != libvirt.Running && s.State != libvirt.Blocked:
 		return &Refusal{CheckRunning, fmt.Sprintf("the guest is %v (%s)", s.State, s.Reason), "only a running guest can be moved live", nil}
 	}
 	ctx, cancel := context.WithTimeout(ctx, askTime)
 	defer cancel()
 	job, err := m.source.host.JobStats(ctx, m.req.Guest)
+	if err == nil && !job.Active && s.State == libvirt.Paused && !m.wasPaused {
+		return &Refusal{CheckRunning, "the guest was left paused by a migration", "stop it: whether the target ran it cannot be told from here", nil}
+	}
 	if err != nil && !errors.Is(err, libvirt.ErrUnsupported) {
 		return &Refusal{CheckJob, "cannot tell whether a job of the guest is under way", "", err}
+	}
+	if job.Active && m.req.Adopt {
+		m.adopted = true
+		return nil
 	}
 	if job.Active {
 		return &Refusal{CheckJob, "another migration, save or dump of the guest is under way", "wait for it, or abort it: virsh domjobabort " + m.req.Guest, nil}

@@ -120,7 +120,7 @@ func (m *mover) evidence(ctx context.Context) evidence {
 		m.ended = m.endJob(ctx)
 	}
 	e.completed = m.tape.isCompleted()
-	e.blind = !m.hears.source || m.source.broken
+	e.blind = !m.hears.source || m.source.broken || m.adopted
 	return e
 }
 

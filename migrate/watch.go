@@ -70,6 +70,9 @@ func (t *tape) awaitResume() {
 func (m *mover) watch(ctx context.Context) (stop func()) {
 	var stops []func()
 	listen := func(s *side, which qmp.Side) bool {
+		if s.host == nil { // only where a migration was adopted whose target gives no answer
+			return false
+		}
 		ctx, cancel := context.WithTimeout(ctx, askTime)
 		defer cancel()
 		end, err := s.host.Watch(ctx, m.req.Guest, func(e libvirt.Event) { m.tape.add(which, e) })

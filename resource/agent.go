@@ -24,6 +24,8 @@ type Hypervisor interface {
 	Destroy(ctx context.Context, name string) error
 	// Close gives the connection back.
 	Close() error
+	// AbortJob ends a migration of the guest that is under way; the guest stays.
+	AbortJob(ctx context.Context, name string) error
 }
 
 // Witness finds and kills QEMU processes without libvirt; witness.Host is the real one.
@@ -45,20 +47,29 @@ type Move struct {
 	MigrateURI string        // where the memory goes; empty lets libvirt choose
 	Bandwidth  uint64        // MiB/s, 0 for no limit
 	Downtime   time.Duration // longest pause to allow, 0 for the default
+	Adopt      bool          // one to this target was begun before: where it is under way, wait for it
 }
 
-// Agent is the resource agent for one call. All fields but Environ's contents are required.
+// Agent is the resource agent for one call. All fields but Environ's contents, Peers and
+// Step are required.
 type Agent struct {
 	Environ
 	Open    func(ctx context.Context, uri string) (Hypervisor, error)
 	Migrate func(ctx context.Context, m Move) error // returns when the guest runs at the target, proven, or with an error
 	Witness Witness
-	RunDir  string // state that ends with the boot, normally DefaultRunDir
-	Log     logrus.FieldLogger
+	// Peers lists the other nodes of the cluster; nil where no manager can be asked.
+	Peers    func(ctx context.Context) ([]Peer, error)
+	Step     func(step string) // called at each of [Steps]; may be nil
+	RunDir   string            // state that ends with the boot, normally DefaultRunDir
+	StateDir string            // state that outlives it, normally DefaultStateDir
+	Log      logrus.FieldLogger
 }
 
-// DefaultRunDir is where the agent keeps its state.
-const DefaultRunDir = "/run/vmferry"
+// Where the agent keeps its state.
+const (
+	DefaultRunDir   = "/run/vmferry"
+	DefaultStateDir = "/var/lib/vmferry"
+)
 
 // run is one action under way.
 type run struct {
@@ -70,7 +81,9 @@ type run struct {
 	guess  bool // guest is named after the config file's name only
 	config configState
 	conn   Hypervisor
-	state  stateDir
+
+	state   stateDir // ends with the boot
+	lasting stateDir // does not
 }
 
 // configState is what came of reading the config file.
@@ -104,7 +117,7 @@ func (a Agent) Run(ctx context.Context, action string) error {
 	if timeout <= 0 {
 		timeout = defaults[action]
 	}
-	r := &run{Agent: a, action: action, budget: newBudget(timeout), began: time.Now(), state: stateDir(a.RunDir)}
+	r := &run{Agent: a, action: action, budget: newBudget(timeout), began: time.Now(), state: stateDir(a.RunDir), lasting: stateDir(a.StateDir)}
 	ctx, cancel := context.WithTimeout(ctx, r.budget.end)
 	defer cancel()
 	defer r.disconnect()
@@ -121,7 +134,10 @@ func (a Agent) Run(ctx context.Context, action string) error {
 	if a.Node != "" {
 		r.Log = r.Log.WithField("node", a.Node)
 	}
-	return do(r, ctx)
+	r.step("begin")
+	err := do(r, ctx)
+	r.step("end")
+	return err
 }
 
 // at makes a context that ends when the given part of the action's time is over.

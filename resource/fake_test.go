@@ -2,6 +2,7 @@ package resource
 
 import (
 	"context"
+	"errors"
 	"io"
 	"os"
 	"path/filepath"
@@ -40,6 +41,7 @@ type world struct {
 	find     func(ctx context.Context) ([]witness.Process, error)
 	kill     func(ctx context.Context, p witness.Process, grace time.Duration) error
 	migrate  func(ctx context.Context, m Move) error
+	abort    func(ctx context.Context) error
 	target   func(ctx context.Context) (libvirt.Status, error) // what another node's libvirt says
 }
 
@@ -57,7 +59,7 @@ func newWorld(t *testing.T, action string) *world {
 			"OCF_RESKEY_CRM_meta_migrate_target=node2", "OCF_RESKEY_CRM_meta_migrate_source=node0",
 			"OCF_RESKEY_CRM_meta_on_node=node1",
 		}),
-		Open: w.connect, Witness: w, RunDir: filepath.Join(w.dir, "run"), Log: log,
+		Open: w.connect, Witness: w, RunDir: filepath.Join(w.dir, "run"), StateDir: filepath.Join(w.dir, "state"), Log: log,
 		Migrate: func(ctx context.Context, m Move) error { w.note("migrate"); return w.migrate(ctx, m) },
 	}
 	w.defaults()
@@ -76,6 +78,7 @@ func (w *world) defaults() {
 	w.create = func(context.Context, string) error { w.boot(); return nil }
 	w.shutdown = func(context.Context, string) error { w.gone(); return nil }
 	w.destroy = w.endOf
+	w.abort = func(context.Context) error { return errors.New("no job is active") }
 	w.find = func(context.Context) ([]witness.Process, error) { return slices.Clone(w.procs), nil }
 	w.kill = func(_ context.Context, p witness.Process, _ time.Duration) error {
 		w.procs = slices.DeleteFunc(w.procs, func(q witness.Process) bool { return q.PID == p.PID })
@@ -157,6 +160,10 @@ func (c fakeConn) Destroy(ctx context.Context, _ string) error {
 	return c.destroy(ctx)
 }
 func (c fakeConn) Close() error { return nil }
+func (c fakeConn) AbortJob(ctx context.Context, _ string) error {
+	c.note("abort")
+	return c.abort(ctx)
+}
 
 // fakeTarget is the libvirt of another node.
 type fakeTarget struct{ fakeConn }

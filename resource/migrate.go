@@ -2,9 +2,10 @@ package resource
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"strings"
 
+	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 )
 
@@ -28,31 +29,45 @@ func (a *run) migrateTo(ctx context.Context) error {
 		return a.refuse(o)
 	}
 	a.keep(o) // until the guest is proven to be there, this node answers for it
-	if err := a.move(ctx, target, o.uuid()); err != nil {
+	before, pending, err := a.pending()
+	if err != nil {
+		a.Log.WithError(err).Warn("the note about the last migration cannot be read, and is replaced")
+	}
+	if err := a.intend(outward, a.Target, o.uuid()); err != nil {
 		return err
 	}
+	adopt := pending && before.Way == outward && before.Peer == a.Target
+	if err := a.move(ctx, target, o.uuid(), adopt); err != nil {
+		return err
+	}
+	a.step("moved")
 	a.forget()
+	a.resolve()
 	return nil
 }
 
 // move migrates, with time left to look where the guest is.
-func (a *run) move(ctx context.Context, target, uuid string) error {
+func (a *run) move(ctx context.Context, target, uuid string, adopt bool) error {
 	soft, cancel := a.at(ctx, a.budget.migrate)
 	defer cancel()
 	a.Log.Infof("migrating to %s", target)
 	err := a.Migrate(soft, Move{
 		Guest: a.guest.Name, UUID: uuid, SourceURI: a.Params.Hypervisor,
 		Target: a.Target, TargetURI: target, MigrateURI: a.Params.DataURI(a.Target),
-		Bandwidth: a.Params.Speed, Downtime: a.Params.Downtime,
+		Bandwidth: a.Params.Speed, Downtime: a.Params.Downtime, Adopt: adopt,
 	})
 	if err == nil {
 		a.Log.Info("migrated")
 		return nil
 	}
 	// The connection may have broken after the switchover: what counts is where the guest runs.
-	if o := a.look(ctx); o.verdict == notRunning && a.runsAt(ctx, target) == nil {
+	o := a.look(ctx)
+	if o.verdict == notRunning && a.runsAt(ctx, target) == nil {
 		a.Log.WithError(err).Warn("the migration reported an error, but the guest runs on the target")
 		return nil
+	}
+	if o.verdict == running && !errors.Is(err, migrate.ErrUnknown) {
+		a.resolve() // it stayed
 	}
 	return because(Generic, err, "migrate_to failed")
 }
@@ -64,6 +79,7 @@ func (a *run) alreadyThere(ctx context.Context, target string) error {
 	}
 	a.Log.Info("the guest has moved already")
 	a.forget()
+	a.resolve()
 	return nil
 }
 
@@ -72,19 +88,13 @@ func (a *run) alreadyThere(ctx context.Context, target string) error {
 func (a *run) runsAt(ctx context.Context, uri string) error {
 	ctx, cancel := context.WithTimeout(ctx, a.budget.call)
 	defer cancel()
-	conn, err := a.Open(ctx, uri)
-	if err != nil {
+	status, err := a.statusAt(ctx, uri)
+	switch {
+	case err != nil:
 		return err
-	}
-	defer func() { _ = conn.Close() }()
-	status, err := conn.Status(ctx, a.guest.Name)
-	if err != nil {
-		return err
-	}
-	if status.State != libvirt.Running && status.State != libvirt.Blocked {
+	case status.State != libvirt.Running && status.State != libvirt.Blocked:
 		return fmt.Errorf("on the target it is %s", status.State)
-	}
-	if a.guest.UUID != "" && !strings.EqualFold(a.guest.UUID, status.UUID) {
+	case a.isOther(status.UUID):
 		return fmt.Errorf("the target runs another guest of this name, with UUID %s", status.UUID)
 	}
 	return nil
@@ -94,6 +104,13 @@ func (a *run) runsAt(ctx context.Context, uri string) error {
 func (a *run) migrateFrom(ctx context.Context) error {
 	if a.Source != "" {
 		a.Log = a.Log.WithField("peer", a.Source)
+		if err := a.intend(inward, a.Source, a.guest.UUID); err != nil {
+			return err
+		}
 	}
-	return a.waitRunning(ctx, "migrated here")
+	if err := a.waitRunning(ctx, "migrated here"); err != nil {
+		return err
+	}
+	a.resolve()
+	return nil
 }

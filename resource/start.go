@@ -23,10 +23,19 @@ func (a *run) start(ctx context.Context) error {
 	case o.libErr != nil:
 		return because(Generic, o.libErr, "cannot start guest %q", a.guest.Name)
 	}
+	if err := a.proveNowhere(ctx); err != nil {
+		return err
+	}
+	a.step("proven")
 	if err := a.create(ctx, o); err != nil {
 		return err
 	}
-	return a.waitRunning(ctx, "started")
+	a.step("created")
+	if err := a.waitRunning(ctx, "started"); err != nil {
+		return err
+	}
+	a.resolve()
+	return nil
 }
 
 // readyToStart waits for libvirt, which may itself be starting, and for a guest that a

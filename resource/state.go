@@ -61,9 +61,12 @@ func (d stateDir) hold(e Entry) error {
 	return d.save(guestsDir, e.Resource, e)
 }
 
-// release removes the note; that there is none is no error.
-func (d stateDir) release(id string) error {
-	path := d.file(guestsDir, id)
+// release removes the note that a guest runs here.
+func (d stateDir) release(id string) error { return d.remove(guestsDir, id) }
+
+// remove removes a file; that there is none is no error.
+func (d stateDir) remove(folder, id string) error {
+	path := d.file(folder, id)
 	err := os.Remove(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil

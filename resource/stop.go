@@ -32,6 +32,7 @@ func (a *run) stop(ctx context.Context) error {
 	if a.guess {
 		return fail(Generic, "cannot tell whether this resource's guest runs here, as config file %q is gone and never was seen: restore it; %s", a.Params.Config, o)
 	}
+	a.callOff(ctx)
 	for _, step := range []struct {
 		name string
 		end  time.Duration
@@ -47,6 +48,26 @@ func (a *run) stop(ctx context.Context) error {
 		}
 	}
 	return fail(Generic, "guest %q could not be stopped: %s", a.guest.Name, a.lastLook())
+}
+
+// callOff ends a migration that an agent which was killed has left under way: it would carry
+// the guest to where nobody asked for it any more, while this stop waits for its end here.
+func (a *run) callOff(ctx context.Context) {
+	i, pending, err := a.pending()
+	if err != nil || !pending || i.Way != outward {
+		return
+	}
+	conn, err := a.connectBriefly(ctx)
+	if err != nil {
+		return // the steps that follow say it
+	}
+	ctx, cancel := context.WithTimeout(ctx, a.budget.call)
+	defer cancel()
+	err = conn.AbortJob(ctx, a.guest.Name)
+	a.dropBroken(err)
+	if err == nil {
+		a.Log.Infof("called off the migration to %s, which was under way", i.Peer)
+	}
 }
 
 // try makes one step of the stop and tells whether the guest is proven to be gone.
@@ -101,6 +122,7 @@ func (a *run) shutdown(ctx context.Context) error {
 			silent = time.Time{}
 			if err := a.ask(ctx); err == nil {
 				asked = time.Now()
+				a.step("asked")
 			} else if failures++; failures >= askLimit {
 				return errors.Join(errDeaf, err)
 			}
@@ -136,6 +158,7 @@ func (a *run) destroy(ctx context.Context) error {
 		return err
 	}
 	a.Log.Info("destroying the guest")
+	a.step("destroying")
 	err = conn.Destroy(ctx, a.guest.Name)
 	a.dropBroken(err)
 	if err != nil {
@@ -166,6 +189,7 @@ func (a *run) kill(ctx context.Context) error {
 		found, err := a.find(ctx)
 		for _, p := range found {
 			a.Log.Warnf("killing QEMU process %d", p.PID)
+			a.step("killing")
 			remaining := time.Until(a.began.Add(a.budget.end))
 			if kerr := a.Witness.Kill(ctx, p, remaining/2); kerr != nil {
 				return kerr

@@ -1,0 +1,92 @@
+package migrate
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/vmferry/vmferry/migrate/libvirt"
+)
+
+// underWay is a pair whose migration was begun by somebody who is gone: it ends after a second
+// as end says.
+func underWay(t *testing.T, end func(*pair)) *pair {
+	p := newPair(t)
+	p.req.Adopt = true
+	p.source.setJob(libvirt.JobStats{Active: true, Iteration: 1})
+	p.target.is(stopped("migration"))
+	go func() { time.Sleep(time.Second); end(p) }()
+	return p
+}
+
+func TestAdoptSeesAMigrationThrough(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		deaf  error // why the target cannot be reached at first
+		end   func(*pair)
+		begun bool // a migration of our own was made
+	}{
+		{"it moves the guest", nil, (*pair).switchover, false},
+		{"it fails, and the guest is moved by another", nil, (*pair).cancelled, true},
+		{"the target gives no answer for a while", errors.New("connection refused"), (*pair).switchover, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := underWay(t, func(p *pair) { p.target.refuse(nil); c.end(p) })
+				p.target.refuse(c.deaf)
+				begun := false
+				p.source.migrate = func(context.Context) error { begun = true; p.copy(); p.switchover(); return nil }
+				rec, err := Move(t.Context(), p.req, p.deps)
+				if err != nil || rec.Outcome != Moved || begun != c.begun {
+					t.Errorf("outcome %v, begun anew %v, error %v", rec.Outcome, begun, err)
+				}
+			})
+		})
+	}
+}
+
+// A job that is under way and that we did not begin is somebody else's.
+func TestJobOfAnotherIsNotAdopted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPair(t)
+		p.source.setJob(libvirt.JobStats{Active: true})
+		_, err := Move(t.Context(), p.req, p.deps)
+		var refusal *Refusal
+		if !errors.As(err, &refusal) || refusal.Check != CheckJob {
+			t.Errorf("error %v, want a refusal for the job", err)
+		}
+	})
+}
+
+// What would come too late is aborted, and the guest stays.
+func TestAdoptedMigrationIsAbortedInTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPair(t)
+		p.req.Adopt = true
+		p.source.setJob(libvirt.JobStats{Active: true, Iteration: 1})
+		p.target.is(stopped("migration"))
+		go func() { <-p.source.aborted; p.cancelled() }()
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		defer cancel()
+		rec, err := Move(ctx, p.req, p.deps)
+		if !errors.Is(err, ErrOutOfTime) || rec.Outcome != Stayed {
+			t.Errorf("outcome %v, error %v", rec.Outcome, err)
+		}
+	})
+}
+
+// A guest that a dead migration left paused is not moved: the target may have run it.
+func TestLeftPausedIsRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPair(t)
+		p.req.Adopt = true
+		p.source.is(stopped("migration"))
+		_, err := Move(t.Context(), p.req, p.deps)
+		var refusal *Refusal
+		if !errors.As(err, &refusal) || refusal.Check != CheckRunning {
+			t.Errorf("error %v, want a refusal", err)
+		}
+	})
+}

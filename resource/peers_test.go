@@ -1,0 +1,231 @@
+package resource
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/vmferry/vmferry/migrate"
+	"github.com/vmferry/vmferry/migrate/libvirt"
+)
+
+// pendingTo leaves the note of a migration that was begun and has no known end.
+func pendingTo(way, peer string) func(*world) {
+	return func(w *world) {
+		i := intent{Way: way, Guest: "vm1", UUID: guestUUID, Peer: peer, Began: time.Now()}
+		if err := stateDir(w.agent.StateDir).save(intentsDir, "res1", i); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+}
+
+// isPending tells whether such a note is there.
+func (w *world) isPending() bool {
+	var i intent
+	return stateDir(w.agent.StateDir).load(intentsDir, "res1", &i) == nil
+}
+
+func manager(peers ...Peer) func(*world) {
+	return func(w *world) {
+		w.agent.Peers = func(context.Context) ([]Peer, error) { return peers, nil }
+	}
+}
+
+// A guest that may be elsewhere is not started, and the reason says where it is.
+func TestStartAsksThePeers(t *testing.T) {
+	deaf := func(w *world) {
+		w.open = func(_ context.Context, uri string) error {
+			if uri == "qemu:///system" {
+				return nil
+			}
+			return dead()
+		}
+	}
+	hangs := func(w *world) {
+		w.target = func(ctx context.Context) (libvirt.Status, error) { return libvirt.Status{}, blocked(ctx) }
+	}
+	silent := func(w *world) {
+		w.agent.Peers = func(context.Context) ([]Peer, error) { return nil, errors.New("crm_mon: not connected") }
+	}
+	up, down, lost := Peer{"node2", PeerUp}, Peer{"node2", PeerDown}, Peer{"node2", PeerUnknown}
+	const other = "99999999-2222-3333-4444-555555555555"
+	for _, c := range []struct {
+		name   string
+		build  []func(*world)
+		want   ExitCode
+		reason string
+	}{
+		{"no manager", nil, Success, ""},
+		{"peer has none", []func(*world){manager(up)}, Success, ""},
+		{"peer runs it", []func(*world){manager(up), at(libvirt.Running, guestUUID)}, Generic, "it is on node2 already"},
+		{"peer has it paused", []func(*world){manager(up), at(libvirt.Paused, guestUUID)}, Generic, "it is on node2 already"},
+		{"lost peer runs it", []func(*world){manager(lost), at(libvirt.Running, guestUUID)}, Generic, "it is on node2 already"},
+		{"peer has it defined", []func(*world){manager(up), at(libvirt.ShutOff, guestUUID)}, Success, ""},
+		{"peer runs another of that name", []func(*world){manager(up), at(libvirt.Running, other)}, Success, ""},
+		{"peer gives no answer", []func(*world){manager(up), deaf}, Success, ""},
+		{"peer hangs", []func(*world){manager(up), hangs}, Success, ""},
+		{"peer is down", []func(*world){manager(down), at(libvirt.Running, guestUUID)}, Success, ""},
+		{"our own name among the peers", []func(*world){manager(Peer{"node1", PeerUp}), at(libvirt.Running, guestUUID)}, Success, ""},
+
+		{"pending, peer has none", []func(*world){pendingTo(outward, "node2"), manager(up)}, Success, ""},
+		{"pending, peer runs it", []func(*world){pendingTo(outward, "node2"), manager(up), at(libvirt.Running, guestUUID)}, Generic, "it is on node2 already"},
+		{"pending, peer gives no answer", []func(*world){pendingTo(outward, "node2"), manager(up), deaf}, Generic, "its end is not known"},
+		{"pending, peer hangs", []func(*world){pendingTo(inward, "node2"), manager(up), hangs}, Generic, "its end is not known"},
+		{"pending, peer was fenced", []func(*world){pendingTo(outward, "node2"), manager(down), deaf}, Success, ""},
+		{"pending, peer was taken out of the cluster", []func(*world){pendingTo(outward, "node2"), manager(Peer{"node3", PeerUp}), deaf}, Success, ""},
+		{"pending, no manager, peer gives no answer", []func(*world){pendingTo(outward, "node2"), deaf}, Generic, "its end is not known"},
+		{"pending, manager silent, peer gives no answer", []func(*world){pendingTo(outward, "node2"), silent, deaf}, Generic, "remove "},
+		{"pending, manager silent, peer has none", []func(*world){pendingTo(outward, "node2"), silent}, Success, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, "start")
+				for _, f := range c.build {
+					f(w)
+				}
+				wasPending := w.isPending()
+				err, took := w.run("start")
+				checkExit(t, err, c.want, c.reason)
+				if took > 2*peerTime {
+					t.Errorf("took %v", took)
+				}
+				if started := slices.Contains(w.calls, "create"); started != (c.want == Success) {
+					t.Errorf("did %v", w.calls)
+				}
+				if w.isPending() != (wasPending && c.want != Success) {
+					t.Errorf("note about the migration: %v before, %v now", wasPending, w.isPending())
+				}
+			})
+		})
+	}
+}
+
+// The note is there while nobody can tell where the guest is, and gone when it is known.
+func TestNoteOfAMigration(t *testing.T) {
+	ends := func(err error) func(*world) {
+		return func(w *world) { w.migrate = func(context.Context, Move) error { return err } }
+	}
+	for _, c := range []struct {
+		name, action string
+		build        []func(*world)
+		want         ExitCode
+		pending      bool
+	}{
+		{"moved", "migrate_to", []func(*world){(*world).boot}, Success, false},
+		{"stayed", "migrate_to", []func(*world){(*world).boot, ends(errors.New("no route to host"))}, Generic, false},
+		{"nobody can tell", "migrate_to", []func(*world){(*world).boot, ends(migrate.ErrUnknown)}, Generic, true},
+		{"moved before", "migrate_to", []func(*world){pendingTo(outward, "node2"), at(libvirt.Running, guestUUID)}, Success, false},
+		{"arrived", "migrate_from", []func(*world){(*world).boot}, Success, false},
+		{"did not arrive", "migrate_from", nil, Generic, true},
+		{"stopped here", "stop", []func(*world){pendingTo(outward, "node2")}, Success, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, c.action)
+				for _, f := range c.build {
+					f(w)
+				}
+				err, _ := w.run(c.action)
+				checkExit(t, err, c.want, "")
+				if w.isPending() != c.pending {
+					t.Errorf("pending %v, want %v", w.isPending(), c.pending)
+				}
+			})
+		})
+	}
+}
+
+// A migration is never begun that the next call could not know of.
+func TestMigrationNeedsItsNote(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, "migrate_to")
+		w.boot()
+		w.agent.StateDir = w.agent.Params.Config // a file where the directory must be
+		err, _ := w.run("migrate_to")
+		checkExit(t, err, Generic, "cannot be noted")
+		if len(w.calls) > 0 {
+			t.Errorf("did %v", w.calls)
+		}
+	})
+}
+
+func TestMigrationToTheSameNodeIsAdopted(t *testing.T) {
+	for peer, want := range map[string]bool{"node2": true, "node3": false} {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld(t, "migrate_to")
+			w.boot()
+			pendingTo(outward, peer)(w)
+			var got Move
+			w.migrate = func(_ context.Context, m Move) error { got = m; w.gone(); return nil }
+			err, _ := w.run("migrate_to")
+			checkExit(t, err, Success, "")
+			if got.Adopt != want {
+				t.Errorf("begun to %s, adopted %v", peer, got.Adopt)
+			}
+		})
+	}
+}
+
+// A stop calls off the migration that a killed agent left, and no other.
+func TestStopCallsOffAMigration(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		build []func(*world)
+		want  []string
+	}{
+		{"ours", []func(*world){(*world).boot, pendingTo(outward, "node2")}, []string{"abort", "shutdown"}},
+		{"none noted", []func(*world){(*world).boot}, []string{"shutdown"}},
+		{"it came from there", []func(*world){(*world).boot, pendingTo(inward, "node2")}, []string{"shutdown"}},
+		{"it won the race", []func(*world){(*world).boot, pendingTo(outward, "node2"), func(w *world) {
+			w.abort = func(context.Context) error { w.gone(); return noDomain() }
+		}}, []string{"abort"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, "stop")
+				for _, f := range c.build {
+					f(w)
+				}
+				err, _ := w.run("stop")
+				checkExit(t, err, Success, "")
+				if !slices.Equal(w.calls, c.want) {
+					t.Errorf("did %v, want %v", w.calls, c.want)
+				}
+			})
+		})
+	}
+}
+
+// Every step that is promised to those who interrupt is passed by some run, and no other.
+func TestSteps(t *testing.T) {
+	for _, action := range []string{"start", "stop", "monitor", "migrate_to", "migrate_from"} {
+		synctest.Test(t, func(t *testing.T) {
+			passed := map[string]bool{}
+			for _, stubborn := range []bool{false, true} {
+				w := newWorld(t, action)
+				if action != "start" {
+					w.boot()
+				}
+				if stubborn { // asked to shut down it does not, and libvirt cannot destroy it
+					w.shutdown = func(context.Context, string) error { return nil }
+					w.destroy = func(context.Context) error { return dead() }
+				}
+				w.agent.Step = func(step string) { passed[step] = true }
+				err, _ := w.run(action)
+				checkExit(t, err, Success, "")
+			}
+			for _, step := range Steps(action) {
+				if !passed[step] {
+					t.Errorf("%s never passes %q", action, step)
+				}
+				delete(passed, step)
+			}
+			if len(passed) > 0 {
+				t.Errorf("%s passes %v, which Steps does not name", action, passed)
+			}
+		})
+	}
+}

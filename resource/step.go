@@ -1,0 +1,26 @@
+package resource
+
+import "slices"
+
+// steps are the points of each action between which it changes something or is about to, in
+// the order in which they are passed; not every call passes all of them. Whatever is killed
+// at one of them, the action can be run again.
+var steps = map[string][]string{
+	"start":        {"begin", "proven", "created", "end"},
+	"stop":         {"begin", "asked", "destroying", "killing", "end"},
+	"monitor":      {"begin", "end"},
+	"migrate_to":   {"begin", "intended", "moved", "end"},
+	"migrate_from": {"begin", "intended", "end"},
+}
+
+// Steps lists the points of an action at which [Agent.Step] is called, in their order; none
+// for an action that changes nothing.
+func Steps(action string) []string { return slices.Clone(steps[action]) }
+
+// step tells that a point was reached.
+func (a *run) step(name string) {
+	a.Log.WithField("step", name).Debug("reached")
+	if a.Step != nil {
+		a.Step(name)
+	}
+}
