@@ -12,11 +12,7 @@ import (
 	"github.com/vmferry/vmferry/resource/witness"
 )
 
-const (
-	// defaultStateDir holds what outlives a boot.
-	defaultStateDir = "/var/lib/vmferry"
-	recordsFile     = "migrations.jsonl"
-)
+const recordsFile = "migrations.jsonl"
 
 // open connects to libvirt.
 func open(ctx context.Context, uri string) (resource.Hypervisor, error) {
@@ -36,8 +32,9 @@ func openHost(ctx context.Context, uri string) (migrate.Host, error) {
 	return c, nil
 }
 
-// migrator makes the real move and appends its record, of a failed one too.
-func migrator(log logrus.FieldLogger, host witness.Host, stateDir string) func(context.Context, resource.Move) error {
+// migrator makes the real move and appends its record, of a failed one too. step, where
+// not nil, is told each of its phases.
+func migrator(log logrus.FieldLogger, host witness.Host, stateDir string, step func(string)) func(context.Context, resource.Move) error {
 	return func(ctx context.Context, m resource.Move) error {
 		deps := migrate.Deps{Log: log, Open: openHost}
 		deps.Gone = func(ctx context.Context, guest, uuid string) (bool, error) {
@@ -47,7 +44,12 @@ func migrator(log logrus.FieldLogger, host witness.Host, stateDir string) func(c
 		record, err := migrate.Move(ctx, migrate.Request{
 			Guest: m.Guest, UUID: m.UUID, SourceURI: m.SourceURI,
 			Target: m.Target, TargetURI: m.TargetURI, MigrateURI: m.MigrateURI,
-			Bandwidth: m.Bandwidth, DowntimeLimit: m.Downtime,
+			Bandwidth: m.Bandwidth, DowntimeLimit: m.Downtime, Adopt: m.Adopt,
+			Progress: func(p migrate.Progress) {
+				if step != nil {
+					step(p.Phase)
+				}
+			},
 		}, deps)
 		path := filepath.Join(stateDir, recordsFile)
 		if werr := migrate.AppendRecord(path, record); werr != nil {

@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/vmferry/vmferry/hbplugin/pacemaker"
 	"github.com/vmferry/vmferry/resource"
 	"github.com/vmferry/vmferry/resource/witness"
 )
@@ -57,13 +58,18 @@ func act(ctx context.Context, action string, environ []string, stderr io.Writer)
 	}
 	log := newLogger(environ, env.Instance, stderr)
 	host := witness.Host{}
+	stateDir := variable(environ, "VMFERRY_STATE_DIR", resource.DefaultStateDir)
+	halt := halter(environ, action)
 	agent := resource.Agent{
-		Environ: env,
-		Open:    open,
-		Migrate: migrator(log, host, variable(environ, "VMFERRY_STATE_DIR", defaultStateDir)),
-		Witness: host,
-		RunDir:  variable(environ, "VMFERRY_RUN_DIR", resource.DefaultRunDir),
-		Log:     log,
+		Environ:  env,
+		Open:     open,
+		Migrate:  migrator(log, host, stateDir, halt),
+		Witness:  host,
+		Peers:    (&pacemaker.Client{Node: env.Node}).Peers,
+		Step:     halt,
+		RunDir:   variable(environ, "VMFERRY_RUN_DIR", resource.DefaultRunDir),
+		StateDir: stateDir,
+		Log:      log,
 	}
 	return agent.Run(ctx, action)
 }

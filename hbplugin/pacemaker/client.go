@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/vmferry/vmferry/hbplugin"
+	"github.com/vmferry/vmferry/resource"
 )
 
 // killAfter is how long a program of Pacemaker's may take to die of SIGTERM
@@ -55,6 +56,28 @@ func (c *Client) View(ctx context.Context) (hbplugin.View, error) {
 		return hbplugin.View{}, err
 	}
 	return ParseStatus(bytes.NewReader(out), node, c.Agents)
+}
+
+// Peers lists the other nodes of the cluster as Pacemaker sees them, for an agent that wants
+// proof before it starts a guest. A node that is offline and clean left in order or was
+// fenced; one that is unclean may still run.
+func (c *Client) Peers(ctx context.Context) ([]resource.Peer, error) {
+	alive, err := daemonAlive(c.proc())
+	if err != nil {
+		return nil, err
+	}
+	if !alive {
+		return nil, errors.New("pacemaker does not run on this node")
+	}
+	node, err := c.node(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out, err := c.run(ctx, "crm_mon", "--output-as=xml", "--exclude=all", "--include=nodes", "-1")
+	if err != nil {
+		return nil, err
+	}
+	return ParsePeers(bytes.NewReader(out), node)
 }
 
 // Standby implements hbplugin.Manager: it sets the transient attribute.

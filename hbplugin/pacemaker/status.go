@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/vmferry/vmferry/hbplugin"
+	"github.com/vmferry/vmferry/resource"
 )
 
 // ParseStatus reads the XML of crm_mon and returns what it says of the node:
@@ -28,6 +29,16 @@ func ParseStatus(r io.Reader, node string, agents []string) (hbplugin.View, erro
 	return hbplugin.View{Running: true, Standby: p.standby, Guests: p.guests}, nil
 }
 
+// ParsePeers reads the same document and returns all nodes but this one that can run
+// guests: members and remote nodes. Its errors are those of ParseStatus.
+func ParsePeers(r io.Reader, node string) ([]resource.Peer, error) {
+	p := parser{node: node}
+	if err := p.parse(xml.NewDecoder(r)); err != nil {
+		return nil, fmt.Errorf("read crm_mon's status: %w", err)
+	}
+	return p.peers, nil
+}
+
 // parser walks the document once, keeping the names of the open elements.
 type parser struct {
 	node   string
@@ -36,6 +47,7 @@ type parser struct {
 	path    []string
 	current *hbplugin.Guest // the resource that is open, if it is of our agents
 	guests  []hbplugin.Guest
+	peers   []resource.Peer
 	known   bool // the node was seen in the list of nodes
 	standby bool
 	result  string // the code of the closing status element
@@ -96,10 +108,27 @@ func (p *parser) parent() string {
 
 func (p *parser) seeNode(t xml.StartElement) {
 	if attr(t, "name") != p.node {
+		p.seePeer(t)
 		return
 	}
 	p.known = true
 	p.standby = attr(t, "standby") == "true"
+}
+
+// seePeer takes another node down. The nodes inside bundles' containers run no guests.
+func (p *parser) seePeer(t xml.StartElement) {
+	if kind := attr(t, "type"); kind != "member" && kind != "remote" {
+		return
+	}
+	peer := resource.Peer{Name: attr(t, "name")}
+	switch online, unclean := attr(t, "online"), attr(t, "unclean"); {
+	case unclean != "false" || attr(t, "pending") == "true": // left, and not fenced yet; or still joining
+	case online == "true":
+		peer.State = resource.PeerUp
+	case online == "false":
+		peer.State = resource.PeerDown
+	}
+	p.peers = append(p.peers, peer)
 }
 
 // guest returns the resource if it is one of our agents'. Older crm_mon write
