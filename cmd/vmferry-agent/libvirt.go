@@ -47,7 +47,7 @@ func migrator(log logrus.FieldLogger, host witness.Host, stateDir string, step f
 			Bandwidth: m.Bandwidth, DowntimeLimit: m.Downtime, Adopt: m.Adopt,
 			Progress: func(p migrate.Progress) {
 				if step != nil {
-					step(p.Phase)
+					step(phase(p))
 				}
 			},
 		}, deps)
