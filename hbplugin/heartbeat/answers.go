@@ -1,0 +1,73 @@
+package heartbeat
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// state is which resources this node holds: the answer of "cl_status
+// rscstatus".
+type state string
+
+// The states.
+const (
+	none       state = "none"
+	local      state = "local"      // those that haresources gives to this node
+	foreign    state = "foreign"    // those that it gives to the other one
+	all        state = "all"        // both
+	transition state = "transition" // one of the nodes is taking or giving up resources
+)
+
+// includes tells whether a node in this state may hold its own resources, or
+// those of the other node.
+func (s state) includes(own bool) bool {
+	switch s {
+	case none:
+		return false
+	case local:
+		return own
+	case foreign:
+		return !own
+	}
+	return true
+}
+
+func parseState(text string) (state, error) {
+	s := state(strings.TrimSpace(text))
+	if !slices.Contains([]state{none, local, foreign, all, transition}, s) {
+		return "", fmt.Errorf("cl_status rscstatus: %q is no state of resources: is this Heartbeat in haresources mode", s)
+	}
+	return s, nil
+}
+
+// parseNodes reads the names of "cl_status listnodes", one a line.
+func parseNodes(text string) ([]string, error) {
+	var nodes []string
+	for line := range strings.Lines(text) {
+		name := strings.TrimSpace(line)
+		if strings.ContainsAny(name, " \t") || strings.HasPrefix(name, "-") {
+			return nil, fmt.Errorf("cl_status listnodes: %q is no node name", name)
+		}
+		if name != "" && !slices.Contains(nodes, name) {
+			nodes = append(nodes, name)
+		}
+	}
+	if len(nodes) == 0 {
+		return nil, errors.New("cl_status listnodes: no node is listed")
+	}
+	return nodes, nil
+}
+
+// parseNodeStatus reads the answer of "cl_status nodestatus". A node is init
+// before it is heard of, up once it is, active when it takes part, and dead.
+func parseNodeStatus(text string) (alive, known bool) {
+	switch strings.TrimSpace(text) {
+	case "active":
+		return true, true
+	case "init", "up", "dead":
+		return false, true
+	}
+	return false, false
+}
