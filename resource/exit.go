@@ -1,58 +1,35 @@
 package resource
 
 import (
-	"errors"
 	"fmt"
+
+	"github.com/vmferry/vmferry/resource/ocf"
 )
 
-// ExitCode is an exit status of an OCF resource agent (OCF resource agent API 1.1,
-// "Exit status codes").
-type ExitCode int
+// The contract with the caller, under the names that this package speaks of it by.
+type (
+	// ExitCode is an exit status of the agent.
+	ExitCode = ocf.ExitCode
+	// Error is how an action ends that did not succeed.
+	Error = ocf.Error
+)
 
-// The codes that this agent uses.
+// The codes that this agent uses; see package ocf.
 const (
-	Success       ExitCode = 0 // done; for a monitor: running
-	Generic       ExitCode = 1 // failed, or cannot tell
-	Args          ExitCode = 2 // called wrongly
-	Unimplemented ExitCode = 3 // no such action
-	Installed     ExitCode = 5 // something is missing on this node; another one may have it
-	Configured    ExitCode = 6 // the resource's parameters are wrong on every node
-	NotRunning    ExitCode = 7 // proven not to run here; no failure
+	Success       = ocf.Success
+	Generic       = ocf.Generic
+	Args          = ocf.Args
+	Unimplemented = ocf.Unimplemented
+	Installed     = ocf.Installed
+	Configured    = ocf.Configured
+	NotRunning    = ocf.NotRunning
 )
 
-// Error is how an action ends that did not succeed.
-type Error struct {
-	Code   ExitCode
-	Reason string // one line for the operator; empty when the code says it all
-	Err    error  // the cause, or nil
-}
+// Usage lists the actions in one line.
+var Usage = ocf.Names()
 
-// Error gives the reason and the cause on one line.
-func (e *Error) Error() string {
-	switch {
-	case e.Err == nil:
-		return e.Reason
-	case e.Reason == "":
-		return e.Err.Error()
-	}
-	return e.Reason + ": " + e.Err.Error()
-}
-
-// Unwrap gives the cause.
-func (e *Error) Unwrap() error { return e.Err }
-
-// CodeOf is the exit code that stands for err: 0 for nil, and 1 for an error
-// that carries no code.
-func CodeOf(err error) ExitCode {
-	var coded *Error
-	switch {
-	case err == nil:
-		return Success
-	case errors.As(err, &coded):
-		return coded.Code
-	}
-	return Generic
-}
+// CodeOf is the exit code that stands for err; see [ocf.CodeOf].
+func CodeOf(err error) ExitCode { return ocf.CodeOf(err) }
 
 // fail makes an *Error without a cause.
 func fail(code ExitCode, format string, args ...any) *Error {

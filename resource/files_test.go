@@ -2,19 +2,17 @@ package resource
 
 import (
 	"errors"
-	"flag"
 	"fmt"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
-)
 
-var update = flag.Bool("update", false, "write the golden files")
+	"github.com/vmferry/vmferry/resource/ocf"
+)
 
 func TestParseDomain(t *testing.T) {
 	for _, c := range []struct {
@@ -153,52 +151,13 @@ func FuzzParseEntry(f *testing.F) {
 	})
 }
 
-func TestMetaDataIsGolden(t *testing.T) {
-	golden := filepath.Join("testdata", "meta-data.golden")
-	if *update {
-		if err := os.WriteFile(golden, []byte(MetaData()), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(golden)
-	if err != nil || string(want) != MetaData() {
-		t.Errorf("the meta-data changed (%v): users see it, so look at the difference, then run with -update", err)
-	}
-}
-
-// Both descriptions of the format must accept it: Pacemaker's OCF 1.1 schema, and the
-// 1.0 DTD that ocf-tester uses. They are looked for where their packages install them;
-// OCF_SCHEMA_ROOT names another root directory.
-func TestMetaDataIsValid(t *testing.T) {
-	xmllint, err := exec.LookPath("xmllint")
-	if err != nil {
-		t.Skip("xmllint is not installed")
-	}
-	file := filepath.Join(t.TempDir(), "meta-data.xml")
-	if err := os.WriteFile(file, []byte(MetaData()), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	for option, schema := range map[string]string{
-		"--relaxng":  "/usr/share/pacemaker/api/ocf-ra-1.1.rng",
-		"--dtdvalid": "/usr/share/resource-agents/ra-api-1.dtd",
-	} {
-		t.Run(option, func(t *testing.T) {
-			path := filepath.Join(os.Getenv("OCF_SCHEMA_ROOT"), schema)
-			if _, err := os.Stat(path); err != nil {
-				t.Skip("not installed: " + path)
-			}
-			out, err := exec.CommandContext(t.Context(), xmllint, "--noout", "--nonet", option, path, file).CombinedOutput()
-			if err != nil {
-				t.Errorf("%v\n%s", err, out)
-			}
-		})
-	}
-}
-
 // What is advertised is done, and the other way round.
 func TestMetaDataNamesWhatIsThere(t *testing.T) {
-	text := MetaData()
+	text := ocf.MetaData()
 	for action := range actions {
+		if !ocf.IsAction(action) {
+			t.Errorf("action %s is refused before anybody looks", action)
+		}
 		line := regexp.MustCompile(fmt.Sprintf(`<action name="%s" (depth="0" )?timeout="%.0fs"`, action, defaults[action].Seconds()))
 		if !line.MatchString(text) {
 			t.Errorf("action %s is not advertised with its default timeout %v", action, defaults[action])

@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"errors"
 	"os"
 	"os/signal"
 	"regexp"
@@ -13,10 +12,11 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
-	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
 
 	"github.com/vmferry/vmferry/resource"
+	"github.com/vmferry/vmferry/resource/ocf"
+	"github.com/vmferry/vmferry/resource/ocflog"
 	"github.com/vmferry/vmferry/resource/witness"
 )
 
@@ -62,76 +62,14 @@ func agent(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-func TestReport(t *testing.T) {
-	for _, c := range []struct {
-		name    string
-		environ []string
-		err     error
-		want    string
-	}{
-		{"success", nil, nil, ""},
-		{"not running is no failure", nil, &resource.Error{Code: resource.NotRunning}, ""},
-		{"one line", nil, &resource.Error{Code: 1, Reason: "a", Err: errors.New("b\nc\t d")}, "ocf-exit-reason:a: b c d\n"},
-		{"prefix of the manager", []string{"OCF_EXIT_REASON_PREFIX=why:"}, errors.New("x"), "why:x\n"},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			var out bytes.Buffer
-			report(&out, c.environ, c.err)
-			if out.String() != c.want {
-				t.Errorf("wrote %q, want %q", out.String(), c.want)
-			}
-		})
-	}
-}
-
-func TestLogForms(t *testing.T) {
-	fields := logrus.Fields{"guest": "vm1", "phase": "stop", logrus.ErrorKey: errors.New("no\nanswer")}
-	for _, c := range []struct {
-		name    string
-		environ []string
-		want    []string
-		lack    string
-	}{
-		{"a person", nil, []string{"vmferry-agent: warning: it failed: no answer guest=vm1 phase=stop\n"}, "Domain("},
-		{"a manager", []string{"HA_LOGFACILITY=daemon"}, []string{"Domain(res1)[", "]:\t", " WARNING: it failed: no answer guest=vm1 phase=stop\n"}, "vmferry-agent:"},
-		{"debugging", []string{"HA_debug=1"}, []string{"debug: detail"}, "Domain("},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			var out bytes.Buffer
-			log := newLogger(c.environ, "res1", &out)
-			log.ReplaceHooks(logrus.LevelHooks{}) // no lines of a test in the machine's journal
-			log.WithFields(fields).Warn("it failed")
-			log.Debug("detail")
-			for _, want := range c.want {
-				if !strings.Contains(out.String(), want) {
-					t.Errorf("log %q lacks %q", out.String(), want)
-				}
-			}
-			if strings.Contains(out.String(), c.lack) {
-				t.Errorf("log %q has %q", out.String(), c.lack)
-			}
-		})
-	}
-}
-
-func TestJournalFields(t *testing.T) {
-	e := logrus.NewEntry(logrus.New()).WithFields(logrus.Fields{"guest": "vm1", "peer": "node2"})
-	got := journalFields(e, "res1")
-	for key, want := range map[string]string{"SYSLOG_IDENTIFIER": "vmferry-agent", "VMFERRY_RESOURCE": "res1", "VMFERRY_GUEST": "vm1", "VMFERRY_PEER": "node2"} {
-		if got[key] != want {
-			t.Errorf("%s=%q, want %q", key, got[key], want)
-		}
-	}
-}
-
 // A migration that cannot begin leaves a record of itself and an error.
 func TestMigratorRecordsAFailure(t *testing.T) {
 	dir := t.TempDir()
-	log := newLogger(nil, "res1", &bytes.Buffer{})
+	log := ocflog.New(ocflog.Call{}, &bytes.Buffer{})
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	const nowhere = "qemu+unix:///system?socket=/nonexistent"
-	err := migrator(log, noProcesses(t), dir)(ctx, resource.Move{Guest: "vm1", SourceURI: nowhere, Target: "node2", TargetURI: nowhere})
+	err := migrator(log, noProcesses(t), dir, nil)(ctx, resource.Move{Guest: "vm1", SourceURI: nowhere, Target: "node2", TargetURI: nowhere})
 	if err == nil {
 		t.Fatal("a migration without time succeeded")
 	}
@@ -152,7 +90,7 @@ func TestManualNamesTheParameters(t *testing.T) {
 		t.Fatal(err)
 	}
 	var declared []string
-	for _, m := range regexp.MustCompile(`<parameter name="(\w+)"`).FindAllStringSubmatch(resource.MetaData(), -1) {
+	for _, m := range regexp.MustCompile(`<parameter name="(\w+)"`).FindAllStringSubmatch(ocf.MetaData(), -1) {
 		declared = append(declared, m[1])
 	}
 	var described []string

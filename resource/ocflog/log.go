@@ -1,15 +1,16 @@
-package main
+package ocflog
 
 import (
 	"fmt"
 	"io"
 	"maps"
-	"os"
 	"slices"
 	"strings"
 
 	"github.com/coreos/go-systemd/v22/journal"
 	"github.com/sirupsen/logrus"
+
+	"github.com/vmferry/vmferry/resource/ocf"
 )
 
 const program = "vmferry-agent"
@@ -17,22 +18,28 @@ const program = "vmferry-agent"
 // managers are variables that only a cluster manager sets.
 var managers = []string{"HA_LOGFACILITY", "HA_logfacility", "HA_LOGD", "HA_use_logd", "HA_LOGFILE", "OCF_EXIT_REASON_PREFIX"}
 
-// newLogger writes to stderr, for a person in plain words and for a cluster manager in the
+// Call is one call of the agent, as its log needs to know it.
+type Call struct {
+	Environ  []string // NAME=VALUE, of whoever called
+	Instance string   // the resource's id
+	PID      int      // of the process that was called
+}
+
+// New writes to stderr, for a person in plain words and for a cluster manager in the
 // form of ocf_log, and then to the journal as well, with the fields as journal fields.
-func newLogger(environ []string, instance string, stderr io.Writer) *logrus.Logger {
+func New(c Call, stderr io.Writer) *logrus.Logger {
 	log := logrus.New()
 	log.SetOutput(stderr)
-	if debug := variable(environ, "HA_debug", "0"); debug != "0" {
+	if debug := ocf.Variable(c.Environ, "HA_debug", "0"); debug != "0" {
 		log.SetLevel(logrus.DebugLevel)
 	}
-	if !slices.ContainsFunc(managers, func(name string) bool { return variable(environ, name, "") != "" }) {
+	if !slices.ContainsFunc(managers, func(name string) bool { return ocf.Variable(c.Environ, name, "") != "" }) {
 		log.SetFormatter(plainFormat{})
 		return log
 	}
-	tag := fmt.Sprintf("Domain(%s)[%d]", instance, os.Getpid())
-	log.SetFormatter(ocfFormat{tag})
+	log.SetFormatter(ocfFormat{fmt.Sprintf("Domain(%s)[%d]", c.Instance, c.PID)})
 	if journal.Enabled() {
-		log.AddHook(journalHook{instance})
+		log.AddHook(journalHook{c.Instance})
 	}
 	return log
 }
@@ -66,7 +73,7 @@ func line(e *logrus.Entry) string {
 			fmt.Fprintf(&b, " %s=%v", key, e.Data[key])
 		}
 	}
-	return strings.Join(strings.Fields(b.String()), " ")
+	return ocf.OneLine(b.String())
 }
 
 // journalHook copies entries to the journal.

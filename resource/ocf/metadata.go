@@ -1,9 +1,6 @@
-package resource
+package ocf
 
 import _ "embed"
-
-// Usage lists the actions in one line.
-const Usage = "start, stop, monitor, status, migrate_to, migrate_from, validate-all, meta-data or usage"
 
 //go:embed meta-data.xml
 var metaData string
