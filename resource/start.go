@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 
+	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 )
 
@@ -12,6 +13,11 @@ import (
 // form. Only a guest that is proven not to run is started, and the start has succeeded
 // only when the guest was seen to run.
 func (a *run) start(ctx context.Context) error {
+	alone, err := a.onlyStart(ctx)
+	if err != nil {
+		return err
+	}
+	defer alone.Release()
 	o, _ := a.lookUntil(ctx, readyToStart)
 	switch {
 	case o.verdict == running:
@@ -36,6 +42,18 @@ func (a *run) start(ctx context.Context) error {
 	}
 	a.resolve()
 	return nil
+}
+
+// onlyStart waits until no other start of this resource is under way: Heartbeat begins
+// several at once when it takes a group over. The second finds the guest running.
+func (a *run) onlyStart(ctx context.Context) (*migrate.Slot, error) {
+	slot, err := migrate.Slots{Dir: strings.TrimSuffix(a.state.file(startsDir, a.Instance), ".json")}.Acquire(ctx, func() {
+		a.Log.Info("waiting for another start of this resource")
+	})
+	if err != nil {
+		return nil, because(Generic, err, "guest %q not started: another start of it does not end", a.guest.Name)
+	}
+	return slot, nil
 }
 
 // readyToStart waits for libvirt, which may itself be starting, and for a guest that a

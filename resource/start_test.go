@@ -241,3 +241,25 @@ func TestUnknownAction(t *testing.T) {
 		checkExit(t, w.agent.Run(t.Context(), action), Unimplemented, "unknown action")
 	}
 }
+
+// Of two starts at once the second waits, and finds the guest running.
+func TestStartsAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, "start")
+		booting := make(chan struct{})
+		w.create = func(context.Context, string) error {
+			close(booting) // a second create would panic here
+			time.Sleep(3 * time.Second)
+			w.boot()
+			return nil
+		}
+		second := make(chan error)
+		go func() {
+			<-booting
+			second <- w.agent.Run(context.Background(), "start")
+		}()
+		err, _ := w.run("start")
+		checkExit(t, err, Success, "")
+		checkExit(t, <-second, Success, "")
+	})
+}

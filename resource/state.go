@@ -14,6 +14,7 @@ import (
 const (
 	resourcesDir = "resources"
 	guestsDir    = "guests"
+	startsDir    = "starts" // a lock for each resource, in a folder of its own
 )
 
 // stateDir is the directory that holds small JSON files by resource. They are written
