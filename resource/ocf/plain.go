@@ -7,7 +7,7 @@ import (
 )
 
 // actions are those that look at a guest.
-var actions = []string{"start", "stop", "monitor", "status", "migrate_to", "migrate_from", "validate-all"}
+var actions = []string{"start", "stop", "monitor", "status", "migrate_to", "migrate_from", "reload-agent", "validate-all"}
 
 // IsAction tells whether the agent has an action of this name that looks at a guest.
 func IsAction(action string) bool { return slices.Contains(actions, action) }

@@ -1,0 +1,46 @@
+package ocf
+
+import (
+	"strconv"
+	"strings"
+	"time"
+)
+
+const (
+	// timeoutVar holds the action's timeout in milliseconds.
+	timeoutVar = "OCF_RESKEY_CRM_meta_timeout"
+	// MonitorTimeout is a monitor's timeout where the caller names none, as in the meta-data.
+	MonitorTimeout = 30 * time.Second
+	// maxTimeout keeps arithmetic on timeouts in range. A year is no timeout any more.
+	maxTimeout = 365 * 24 * time.Hour
+)
+
+// Timeout is the action's timeout in an environment, or fallback where it is unset or senseless.
+func Timeout(environ []string, fallback time.Duration) time.Duration {
+	if t := ParseTimeout(Variable(environ, timeoutVar, "")); t > 0 {
+		return t
+	}
+	return fallback
+}
+
+// ParseTimeout reads milliseconds; 0 stands for what is no timeout.
+func ParseTimeout(s string) time.Duration {
+	ms, err := strconv.ParseInt(s, 10, 64)
+	if err != nil || ms <= 0 {
+		return 0
+	}
+	return time.Duration(min(ms, maxTimeout.Milliseconds())) * time.Millisecond
+}
+
+// SetTimeout returns the environment with another timeout, of a millisecond at least; the
+// list that it was given stays as it is.
+func SetTimeout(environ []string, timeout time.Duration) []string {
+	ms := max(timeout.Milliseconds(), 1)
+	changed := make([]string, 0, len(environ)+1)
+	for _, v := range environ {
+		if !strings.HasPrefix(v, timeoutVar+"=") {
+			changed = append(changed, v)
+		}
+	}
+	return append(changed, timeoutVar+"="+strconv.FormatInt(ms, 10))
+}

@@ -1,0 +1,119 @@
+package wire
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/vmferry/vmferry/resource/ocf"
+)
+
+const (
+	// Schema is the version of both forms. Another version is refused.
+	Schema = 1
+	// MaxSize is the longest request or answer in bytes, its newline included.
+	MaxSize = 128 << 10
+	// Socket is the name of the daemon's socket in the agent's run directory.
+	Socket = "agent.sock"
+)
+
+// Request asks for one look at a guest.
+type Request struct {
+	Schema  int      `json:"schema"`
+	Action  string   `json:"action"`  // "monitor" or "status"
+	Environ []string `json:"environ"` // NAME=VALUE; OCF_* and HA_* only
+}
+
+// Answer is what came of it, as the agent itself would have reported it.
+type Answer struct {
+	Schema int `json:"schema"`
+	// Declined says in words why the daemon leaves this one to the agent; the
+	// other fields mean nothing then.
+	Declined string       `json:"declined,omitempty"`
+	Code     ocf.ExitCode `json:"code"`
+	Reason   string       `json:"reason,omitempty"` // the exit reason, without its prefix
+	Log      []string     `json:"log,omitempty"`    // lines for standard error, in order
+}
+
+// Serves tells whether the daemon does an action.
+func Serves(action string) bool { return action == "monitor" || action == "status" }
+
+// Passes tells whether a variable, as NAME=VALUE, belongs into a request: what OCF and
+// Heartbeat tell their agents.
+func Passes(variable string) bool {
+	name, _, ok := strings.Cut(variable, "=")
+	return ok && (strings.HasPrefix(name, "OCF_") || strings.HasPrefix(name, "HA_")) && !strings.Contains(variable, "\x00")
+}
+
+// NewRequest takes what belongs into a request from an environment.
+func NewRequest(action string, environ []string) Request {
+	r := Request{Schema: Schema, Action: action, Environ: []string{}}
+	for _, v := range environ {
+		if Passes(v) {
+			r.Environ = append(r.Environ, v)
+		}
+	}
+	return r
+}
+
+// DecodeRequest reads a line that a client sent. Nothing in it is to be trusted but
+// what is checked here.
+func DecodeRequest(line []byte) (Request, error) {
+	var r Request
+	if err := decode(line, &r); err != nil {
+		return Request{}, fmt.Errorf("read request: %w", err)
+	}
+	switch {
+	case r.Schema != Schema:
+		return Request{}, fmt.Errorf("read request: schema is %d, this daemon speaks %d: restart vmferryd after an upgrade", r.Schema, Schema)
+	case !Serves(r.Action):
+		return Request{}, fmt.Errorf("read request: action %q is not the daemon's", r.Action)
+	}
+	if i := slices.IndexFunc(r.Environ, func(v string) bool { return !Passes(v) }); i >= 0 {
+		return Request{}, fmt.Errorf("read request: variable %.40q is neither OCF_… nor HA_…", r.Environ[i])
+	}
+	return r, nil
+}
+
+// DecodeAnswer reads a line that the daemon sent. That it declined is an error. The exit
+// code 0 says that a guest runs, and does not come of an empty object: the schema is asked for.
+func DecodeAnswer(line []byte) (Answer, error) {
+	var a Answer
+	if err := decode(line, &a); err != nil {
+		return Answer{}, fmt.Errorf("read answer: %w", err)
+	}
+	switch {
+	case a.Schema != Schema:
+		return Answer{}, fmt.Errorf("read answer: schema is %d, this agent speaks %d", a.Schema, Schema)
+	case a.Declined != "":
+		return Answer{}, fmt.Errorf("the daemon declined: %s", a.Declined)
+	case a.Code < 0 || a.Code > 255:
+		return Answer{}, fmt.Errorf("read answer: %d is no exit code", a.Code)
+	}
+	return a, nil
+}
+
+// decode reads one JSON value that is all of the line.
+func decode(line []byte, value any) error {
+	if len(line) > MaxSize {
+		return errTooLong
+	}
+	return json.Unmarshal(line, value)
+}
+
+var errTooLong = errors.New("it is too long")
+
+// Encode writes a request or an answer as a line.
+func Encode[T Request | Answer](value T) ([]byte, error) {
+	line, err := json.Marshal(value)
+	if err != nil {
+		return nil, err
+	}
+	line = append(line, '\n')
+	if len(line) > MaxSize {
+		return nil, errTooLong
+	}
+	return line, nil
+}
