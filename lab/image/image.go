@@ -34,6 +34,7 @@ var packages = []string{
 	"systemd", "systemd-sysv", "libpam-systemd", "dbus", "udev", "kmod",
 	"iproute2", "iputils-ping", "procps",
 	"corosync", "pacemaker", "pacemaker-cli-utils", "resource-agents",
+	"heartbeat", "pcs", "crmsh",
 	"libvirt-daemon-system", "libvirt-clients", "libvirt-daemon-driver-qemu",
 	"qemu-system-x86", "qemu-utils", "libxml2-utils",
 	"linux-image-cloud-amd64",
