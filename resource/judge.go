@@ -46,6 +46,7 @@ const (
 	arriving              // a process is here that waits for it, or that has not been seen to run it
 	none                  // proven: no process
 	unsure                // some processes could not be looked at
+	unasked               // nobody looked: libvirt's answer is undisputed
 )
 
 // table is the whole of the agent's judgement. A row is found by libvirt's state and
@@ -84,9 +85,24 @@ var table = map[answer][4]verdict{
 
 // judge looks the pair up. What the table does not know, it cannot tell.
 func judge(a answer, s sight) verdict {
-	if row, ok := table[a]; ok {
-		return row[s]
+	if s == unasked {
+		s = seen // all columns are the same
+	}
+	return row(a)[s]
+}
+
+// undisputed tells whether libvirt's answer decides alone, whatever a process witness would
+// say.
+func undisputed(a answer) bool {
+	r := row(a)
+	return r != [4]verdict{} && r == [4]verdict{r[0], r[0], r[0], r[0]}
+}
+
+// row is that of an answer; the zero row, for what the table does not know, is unknown.
+func row(a answer) [4]verdict {
+	if r, ok := table[a]; ok {
+		return r
 	}
 	state, _, _ := strings.Cut(string(a), "/")
-	return table[answer(state)][s] // the zero row is unknown
+	return table[answer(state)]
 }

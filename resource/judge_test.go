@@ -7,6 +7,7 @@ import (
 	"testing/synctest"
 
 	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/resource/witness"
 )
 
 func TestJudge(t *testing.T) {
@@ -45,6 +46,13 @@ func TestJudge(t *testing.T) {
 			if got := judge(c.answer, s); got != want {
 				t.Errorf("judge(%q, %d) = %v, want %v", c.answer, s, got, want)
 			}
+		}
+		alike := c.seen != unknown && c.seen == c.arriving && c.seen == c.none && c.seen == c.unsure
+		if got := undisputed(c.answer); got != alike {
+			t.Errorf("undisputed(%q) = %t, want %t", c.answer, got, alike)
+		}
+		if alike && judge(c.answer, unasked) != c.seen {
+			t.Errorf("judge(%q) = %v where nobody looked, want %v", c.answer, judge(c.answer, unasked), c.seen)
 		}
 	}
 }
@@ -141,6 +149,37 @@ func TestMonitorWaitsForAnUnclearVerdict(t *testing.T) {
 		err, _ := w.run("monitor")
 		checkExit(t, err, NotRunning, "")
 	})
+}
+
+// Processes are looked at where they can change the verdict, and only there.
+func TestMonitorAsksTheWitnessWhenItMatters(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		action string
+		build  func(*world)
+		want   int // looks at the processes
+	}{
+		{"running", "monitor", (*world).boot, 0},
+		{"running", "status", (*world).boot, 0},
+		{"I/O error", "monitor", state(libvirt.Paused, "ioerror"), 0},
+		{"unknown to libvirt", "monitor", func(*world) {}, 1},
+		{"shut off", "monitor", state(libvirt.ShutOff, "shutdown"), 1},
+		{"crashed", "monitor", state(libvirt.Crashed, "panicked"), 1},
+		{"a start of what runs", "start", (*world).boot, 1},
+	} {
+		t.Run(c.action+" "+c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, c.action)
+				c.build(w)
+				looks, find := 0, w.find
+				w.find = func(ctx context.Context) ([]witness.Process, error) { looks++; return find(ctx) }
+				_, _ = w.run(c.action)
+				if looks != c.want {
+					t.Errorf("looked %d times, want %d", looks, c.want)
+				}
+			})
+		})
+	}
 }
 
 func state(s libvirt.State, reason string) func(*world) {

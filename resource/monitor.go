@@ -44,8 +44,6 @@ func (a *run) noteOddities(o observation) {
 		a.Log.Warnf("the guest runs without libvirt's knowledge: %s", o)
 	case o.status.State == libvirt.Paused:
 		a.Log.Warnf("the guest is here but paused, and counts as running: %s", o)
-	case o.sight == none:
-		a.Log.Warnf("the guest's process was not found: %s", o)
 	}
 }
 
