@@ -100,6 +100,7 @@ var actions = map[string]func(*run, context.Context) error{
 	"status":       (*run).monitor,
 	"migrate_to":   (*run).migrateTo,
 	"migrate_from": (*run).migrateFrom,
+	"reload-agent": (*run).reload,
 	"validate-all": (*run).validate,
 }
 

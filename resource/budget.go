@@ -24,7 +24,7 @@ var defaults = map[string]time.Duration{
 	"start": 90 * time.Second, "stop": 90 * time.Second,
 	"monitor": 30 * time.Second, "status": 30 * time.Second,
 	"migrate_to": 120 * time.Second, "migrate_from": 60 * time.Second,
-	"validate-all": 5 * time.Second,
+	"reload-agent": 30 * time.Second, "validate-all": 5 * time.Second,
 }
 
 // budget is how an action's time is spent, each counted from its start.

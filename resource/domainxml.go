@@ -21,6 +21,7 @@ type domain struct {
 
 	text    string
 	hasUUID bool // there is a <uuid>, be it empty
+	native  bool // text is no XML but an xl configuration
 }
 
 // domainXML is the form of the file. Where an element is repeated, libvirt
@@ -51,30 +52,40 @@ func parseDomain(text string) (domain, error) {
 	switch {
 	case d.Name == "":
 		return domain{}, errNoName
-	case strings.ContainsAny(d.Name, "/\n\x00") || d.Name == "." || d.Name == "..":
+	case !validName(d.Name):
 		return domain{}, fmt.Errorf("its name %q is one that libvirt refuses", d.Name)
 	}
 	return d, nil
 }
 
-// readDomain reads a config file. The error of a file that is not there is fs.ErrNotExist.
+// validName tells whether libvirt takes a name, which it uses in those of files.
+func validName(name string) bool {
+	return !strings.ContainsAny(name, "/\n\x00") && name != "." && name != ".."
+}
+
+// readDomain reads the file of a domain XML. The error of a file that is not there is fs.ErrNotExist.
 func readDomain(path string) (domain, error) {
-	file, err := os.Open(path)
+	raw, err := readConfig(path)
 	if err != nil {
 		return domain{}, err
+	}
+	return parseDomain(string(raw))
+}
+
+func readConfig(path string) ([]byte, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, err
 	}
 	defer func() { _ = file.Close() }()
 	if info, err := file.Stat(); err != nil || !info.Mode().IsRegular() {
-		return domain{}, errors.Join(err, errors.New("it is not a regular file"))
+		return nil, errors.Join(err, errors.New("it is not a regular file"))
 	}
 	raw, err := io.ReadAll(io.LimitReader(file, maxConfig+1))
-	if err != nil {
-		return domain{}, err
+	if err == nil && len(raw) > maxConfig {
+		err = errors.New("it is larger than any domain XML")
 	}
-	if len(raw) > maxConfig {
-		return domain{}, errors.New("it is larger than any domain XML")
-	}
-	return parseDomain(string(raw))
+	return raw, err
 }
 
 // withUUID is the text to start the domain from. Where libvirt holds a definition of

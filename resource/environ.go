@@ -12,16 +12,17 @@ const reskey = "OCF_RESKEY_"
 // Environ is one call of the agent as the cluster manager describes it in
 // environment variables (OCF resource agent API 1.1, "Parameters and environment").
 type Environ struct {
-	Instance string        // OCF_RESOURCE_INSTANCE, the resource's id; "default" when unset
-	Node     string        // OCF_RESKEY_CRM_meta_on_node, this node's name; may be empty
-	Target   string        // OCF_RESKEY_CRM_meta_migrate_target
-	Source   string        // OCF_RESKEY_CRM_meta_migrate_source
-	Timeout  time.Duration // OCF_RESKEY_CRM_meta_timeout; 0 when unset or senseless
-	Probe    bool          // OCF_RESKEY_CRM_meta_interval is 0
-	Params   Params
-	Problems []Problem // what is wrong with the parameters, in their order
-	Ignored  []string  // parameters that are set and that this agent does not know
-	Bare     bool      // no OCF variable at all: a person called
+	Instance  string        // OCF_RESOURCE_INSTANCE, the resource's id; "default" when unset
+	Node      string        // OCF_RESKEY_CRM_meta_on_node, this node's name; may be empty
+	Target    string        // OCF_RESKEY_CRM_meta_migrate_target
+	Source    string        // OCF_RESKEY_CRM_meta_migrate_source
+	Timeout   time.Duration // OCF_RESKEY_CRM_meta_timeout; 0 when unset or senseless
+	Probe     bool          // OCF_RESKEY_CRM_meta_interval is 0
+	Params    Params
+	Problems  []Problem // what is wrong with the parameters, in their order
+	Ignored   []string  // parameters that are set and that this agent does not know
+	Pacemaker bool      // Pacemaker called, so that its tools can be used
+	Bare      bool      // no OCF variable at all: a person called
 }
 
 // maxTimeout keeps arithmetic on timeouts in range. A year is no timeout any more.
@@ -39,13 +40,14 @@ func ParseEnviron(environ []string) Environ {
 		bare = bare && !strings.HasPrefix(name, "OCF_")
 	}
 	e := Environ{
-		Instance: cmp.Or(vars["OCF_RESOURCE_INSTANCE"], "default"),
-		Node:     vars[reskey+"CRM_meta_on_node"],
-		Target:   vars[reskey+"CRM_meta_migrate_target"],
-		Source:   vars[reskey+"CRM_meta_migrate_source"],
-		Timeout:  parseTimeout(vars[reskey+"CRM_meta_timeout"]),
-		Probe:    vars[reskey+"CRM_meta_interval"] == "0",
-		Bare:     bare,
+		Instance:  cmp.Or(vars["OCF_RESOURCE_INSTANCE"], "default"),
+		Node:      vars[reskey+"CRM_meta_on_node"],
+		Target:    vars[reskey+"CRM_meta_migrate_target"],
+		Source:    vars[reskey+"CRM_meta_migrate_source"],
+		Timeout:   parseTimeout(vars[reskey+"CRM_meta_timeout"]),
+		Probe:     vars[reskey+"CRM_meta_interval"] == "0",
+		Pacemaker: vars[reskey+"crm_feature_set"] != "",
+		Bare:      bare,
 	}
 	e.Params, e.Problems = parseParams(vars)
 	e.Ignored = ignored(vars)

@@ -1,6 +1,7 @@
 package resource
 
 import (
+	"cmp"
 	"errors"
 	"io/fs"
 	"path/filepath"
@@ -18,8 +19,8 @@ type identity struct {
 // identify finds out which guest this is about: from the config file, else from what the
 // last call noted. With neither, it returns the error for the action, or leaves a guess.
 func (a *run) identify() error {
-	path := a.Params.Config
-	a.config.domain, a.config.err = readDomain(path)
+	path := a.Params.File()
+	a.config.domain, a.config.err = a.readGuest()
 	if a.config.err == nil {
 		a.guest = identity{Name: a.config.domain.Name, UUID: a.config.domain.UUID, Config: path}
 		return a.remember()
@@ -76,20 +77,25 @@ func (a *run) goOnWithoutName() error {
 	if a.action != "stop" && !(a.action == "monitor" && a.Probe) {
 		return a.configError()
 	}
-	base := filepath.Base(a.Params.Config)
-	a.guest = identity{Name: strings.TrimSuffix(base, filepath.Ext(base)), Config: a.Params.Config}
-	a.guess = true
-	a.Log.WithError(a.config.err).Infof("config file is not usable and the guest's name is not known: looking for %q, after the file", a.guest.Name)
+	path := a.Params.File()
+	base := filepath.Base(path)
+	a.guest = identity{Name: cmp.Or(a.Params.Name, strings.TrimSuffix(base, filepath.Ext(base))), Config: path}
+	a.guess = a.Params.Name == "" // else the operator said it
+	a.Log.WithError(a.config.err).Infof("config file is not usable and the guest's name is not known: looking for %q", a.guest.Name)
 	return nil
 }
 
 // configError says what is wrong with the config file. The code is 5, as from
 // VirtualDomain: the file of another node may be good.
 func (a *run) configError() error {
-	path, err := a.Params.Config, a.config.err
+	path, err := a.Params.File(), a.config.err
+	what, param := "the guest's libvirt XML", "config"
+	if a.Params.XMFile != "" {
+		what, param = "the guest's xl configuration", "xmfile"
+	}
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return fail(Installed, "config file %q does not exist on this node: put the guest's libvirt XML there, or correct the parameter config", path)
+		return fail(Installed, "config file %q does not exist on this node: put %s there, or correct the parameter %s", path, what, param)
 	case errors.Is(err, fs.ErrPermission):
 		return fail(Installed, "config file %q cannot be read: make it readable for root", path)
 	}

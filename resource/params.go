@@ -3,30 +3,71 @@ package resource
 import (
 	"cmp"
 	"maps"
-	"net/url"
-	"os"
-	"path/filepath"
-	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
+
+	"github.com/vmferry/vmferry/migrate/libvirt"
 )
 
 // Params are the resource's parameters, named and meant as those of
-// ocf:heartbeat:VirtualDomain. meta-data.xml documents each.
+// ocf:heartbeat:VirtualDomain and ocf:heartbeat:Xen, and a few of our own.
+// meta-data.xml documents each.
 type Params struct {
 	Config       string        // config: path of the domain XML
 	Hypervisor   string        // hypervisor: URI of this node's libvirt, never empty
-	ForceStop    bool          // force_stop
+	ForceStop    bool          // force_stop, or shutdown_timeout=0
 	Transport    string        // migration_transport
 	User         string        // migration_user
 	Downtime     time.Duration // migration_downtime; 0 leaves QEMU's default
 	Speed        uint64        // migration_speed in MiB/s; 0 leaves libvirt's default
 	Suffix       string        // migration_network_suffix
 	MigrateURI   string        // migrateuri, with %n in it
+	MigratePort  uint16        // migrateport; 0 lets libvirt choose
 	RemoteURI    string        // remoteuri, with %n in it
-	ShutdownMode string        // shutdown_mode: empty, "acpi" or "agent"
+	Options      Options       // migrate_options
+	ShutdownMode string        // shutdown_mode: empty, or a comma list of libvirt's words
+
+	Scripts        []string      // monitor_scripts: programs, in their order
+	Checks         Checks        // check_*
+	Utilization    []Utilization // autoset_utilization_*, unset_utilization_*: those that ask for something
+	SaveConfig     bool          // save_config_on_stop, or sync_config_on_stop
+	SyncConfig     bool          // sync_config_on_stop
+	Snapshot       string        // snapshot: a directory
+	Overlay        Overlay       // backingfile, stateless, copyindirs
+	StartResources bool          // start_resources
+
+	Xen // what the Xen agent has and VirtualDomain has not
+
+	BlackoutBudget time.Duration // blackout_budget; 0 for none
+	DrainPriority  int           // drain_priority: higher goes first
+	NoConverge     bool          // ladder does not name converge
+	Watch          []string      // watch: targets of package blackout
+}
+
+// Xen are the Xen agent's own parameters.
+type Xen struct {
+	XMFile          string        // xmfile: path of the xl configuration, in place of Config
+	Name            string        // name: the guest's, where the file does not say it
+	ShutdownTimeout time.Duration // shutdown_timeout; 0 when it is not set
+	NodeIPAttribute string        // node_ip_attribute
+	MemManagement   bool          // allow_mem_management: accepted, and without effect
+}
+
+// Overlay says how a guest's copy-on-write image is made before a start.
+type Overlay struct {
+	Backing   string   // backingfile: an image's path; without one there is no overlay
+	Stateless bool     // stateless: a new image at each start
+	CopyIn    []string // copyindirs: directories and files to copy to / of a new image
+}
+
+// Options is what migrate_options says, word by word.
+type Options struct {
+	libvirt.MigrateOptions
+	MigrateURI string        // --migrateuri, with %n in it
+	Bandwidth  uint64        // --bandwidth in MiB/s, 0 when not given
+	Unsafe     bool          // --unsafe
+	Timeout    time.Duration // --timeout: then the guest may pause for as long as its last copy takes
 }
 
 // Problem is a parameter whose value cannot be used.
@@ -35,119 +76,51 @@ type Problem struct {
 	Err   *Error
 }
 
-// transports are libvirt's ways to another host (libvirt's uri page).
-var transports = []string{"", "ssh", "tcp", "tls", "libssh", "libssh2", "ext"}
-
-var userPattern = regexp.MustCompile(`^[a-z][-a-z0-9]*$`)
-
 func parseParams(vars map[string]string) (Params, []Problem) {
 	r := reader{vars: vars}
 	p := Params{
-		Config:       r.get("config"),
-		Hypervisor:   cmp.Or(r.get("hypervisor"), DefaultURI(vars, libvirtConf)),
-		ForceStop:    r.boolean("force_stop"),
-		Transport:    r.get("migration_transport"),
-		User:         r.get("migration_user"),
-		Downtime:     time.Duration(r.number("migration_downtime", "milliseconds")) * time.Millisecond,
-		Speed:        r.number("migration_speed", "MiB/s"),
-		Suffix:       r.get("migration_network_suffix"),
-		MigrateURI:   r.get("migrateuri"),
-		RemoteURI:    r.get("remoteuri"),
-		ShutdownMode: r.get("shutdown_mode"),
+		Config:         r.get("config"),
+		Hypervisor:     cmp.Or(r.get("hypervisor"), defaultHypervisor(vars)),
+		ForceStop:      r.boolean("force_stop", false),
+		Transport:      r.get("migration_transport"),
+		User:           r.get("migration_user"),
+		Downtime:       time.Duration(r.number("migration_downtime", "milliseconds")) * time.Millisecond,
+		Speed:          r.number("migration_speed", "MiB/s"),
+		Suffix:         r.get("migration_network_suffix"),
+		MigrateURI:     r.get("migrateuri"),
+		MigratePort:    r.port("migrateport"),
+		RemoteURI:      r.get("remoteuri"),
+		Options:        r.options("migrate_options"),
+		ShutdownMode:   r.get("shutdown_mode"),
+		Scripts:        strings.Fields(r.get("monitor_scripts")),
+		Checks:         r.checks(),
+		Utilization:    r.utilization(),
+		SyncConfig:     r.boolean("sync_config_on_stop", false),
+		SaveConfig:     r.boolean("save_config_on_stop", false),
+		Snapshot:       r.get("snapshot"),
+		StartResources: r.boolean("start_resources", false),
+		Overlay: Overlay{Backing: r.get("backingfile"), Stateless: r.boolean("stateless", false),
+			CopyIn: strings.Fields(r.get("copyindirs"))},
+		BlackoutBudget: time.Duration(r.number("blackout_budget", "milliseconds")) * time.Millisecond,
+		DrainPriority:  r.integer("drain_priority"),
+		NoConverge:     r.ladder("ladder"),
+		Watch:          r.list("watch"),
 	}
+	p.SaveConfig = p.SaveConfig || p.SyncConfig
+	r.xen(&p)
 	r.check(p)
 	return p, r.problems
 }
 
-// reader takes parameters out of the environment and collects what is wrong with them.
-type reader struct {
-	vars     map[string]string
-	problems []Problem
-}
-
-func (r *reader) get(name string) string { return r.vars[reskey+name] }
-
-func (r *reader) bad(param, format string, args ...any) {
-	r.problems = append(r.problems, Problem{param, fail(Configured, format, args...)})
-}
-
-// maxNumber keeps milliseconds in a Duration and MiB in 64 bits of bytes.
-const maxNumber = 1 << 40
-
-func (r *reader) number(name, unit string) uint64 {
-	s := r.get(name)
-	if s == "" {
-		return 0
-	}
-	n, err := strconv.ParseUint(s, 10, 64)
-	if err != nil || n > maxNumber {
-		r.bad(name, "%s=%q is not a number: give whole %s, or 0 for the default", name, s, unit)
-		return 0
-	}
-	return n
-}
-
-// The words are those of ocf_is_true; what it takes for false must at least look like it.
-var (
-	trueWords  = []string{"yes", "true", "1", "YES", "TRUE", "True", "ja", "on", "ON"}
-	falseWords = []string{"", "no", "false", "0", "NO", "FALSE", "False", "nein", "off", "OFF"}
-)
-
-func (r *reader) boolean(name string) bool {
-	s := r.get(name)
-	if !slices.Contains(trueWords, s) && !slices.Contains(falseWords, s) {
-		r.bad(name, "%s=%q is neither true nor false: set it to true or false", name, s)
-	}
-	return slices.Contains(trueWords, s)
-}
-
-func (r *reader) check(p Params) {
-	switch {
-	case p.Config == "":
-		r.bad("config", "config is not set: set it to the path of the guest's libvirt XML file")
-	case !filepath.IsAbs(p.Config):
-		r.bad("config", "config=%q is not an absolute path: begin it with /", p.Config)
-	}
-	hostname, _ := os.Hostname()
-	if why := checkHypervisor(p.Hypervisor, hostname, r.get("CRM_meta_on_node")); why != "" {
-		r.bad("hypervisor", "hypervisor=%q %s", p.Hypervisor, why)
-	}
-	if !slices.Contains(transports, p.Transport) {
-		r.bad("migration_transport", "migration_transport=%q is unknown: use one of %s, or leave it unset",
-			p.Transport, strings.Join(transports[1:], ", "))
-	}
-	if p.User != "" && !userPattern.MatchString(p.User) {
-		r.bad("migration_user", "migration_user=%q cannot be used: use lower case letters, digits and dashes, beginning with a letter", p.User)
-	}
-	if strings.ContainsAny(p.Suffix, "/:@?# \t\n") {
-		r.bad("migration_network_suffix", "migration_network_suffix=%q cannot be part of a host name: use letters, digits, dashes and dots", p.Suffix)
-	}
-	if !slices.Contains([]string{"", "acpi", "agent"}, p.ShutdownMode) {
-		r.bad("shutdown_mode", "shutdown_mode=%q is unknown: use acpi or agent, or leave it unset", p.ShutdownMode)
-	}
-	r.checkURIs(p)
-}
-
-func (r *reader) checkURIs(p Params) {
-	for _, u := range []struct{ param, value string }{{"migrateuri", p.MigrateURI}, {"remoteuri", p.RemoteURI}} {
-		parsed, err := url.Parse(strings.ReplaceAll(u.value, "%n", "node"))
-		switch {
-		case u.value == "":
-		case err != nil:
-			r.bad(u.param, "%s=%q is no URI: write it like tcp://%%n or qemu+tcp://%%n/system", u.param, u.value)
-		case parsed.Scheme == "":
-			r.bad(u.param, "%s=%q names no scheme: write it like tcp://%%n or qemu+tcp://%%n/system", u.param, u.value)
-		}
-	}
-}
-
 // known are the parameters that Params holds.
 var known = []string{"config", "hypervisor", "force_stop", "migration_transport", "migration_user", "migration_downtime",
-	"migration_speed", "migration_network_suffix", "migrateuri", "remoteuri", "shutdown_mode"}
-
-// refused are VirtualDomain's parameters that change what a start starts or what a stop
-// keeps. To go on without them would lose data, so they are errors and not merely ignored.
-var refused = []string{"snapshot", "backingfile", "stateless", "copyindirs"}
+	"migration_speed", "migration_network_suffix", "migrateuri", "migrateport", "migrate_options", "remoteuri",
+	"monitor_scripts", "autoset_utilization_cpu", "autoset_utilization_host_memory", "autoset_utilization_hv_memory",
+	"unset_utilization_cpu", "unset_utilization_host_memory", "unset_utilization_hv_memory",
+	"save_config_on_stop", "sync_config_on_stop", "snapshot", "backingfile", "stateless", "copyindirs", "shutdown_mode", "start_resources",
+	"xmfile", "name", "shutdown_timeout", "shutdown_acpi", "allow_mem_management", "reserved_Dom0_memory", "node_ip_attribute",
+	"check_tcp", "check_udp", "check_agent", "check_timeout", "check_grace",
+	"blackout_budget", "drain_priority", "ladder", "watch"}
 
 // ignored names the parameters that are set and mean nothing here, sorted. Names that
 // a manager or a tracer adds are no parameters.
@@ -165,11 +138,11 @@ func ignored(vars map[string]string) []string {
 
 // needs names the parameters that an action cannot do without; nil means all. A stop must not
 // fail, and a guest must not count as failed, because of a typing error in a
-// parameter that only matters for a migration.
+// parameter that only matters for a migration, or for the next start.
 func needs(action string) []string {
 	switch action {
 	case "stop", "monitor", "status":
-		return []string{"config", "hypervisor"}
+		return []string{"config", "hypervisor", "xmfile", "name"}
 	}
 	return nil
 }
@@ -181,10 +154,8 @@ func (e Environ) check(action string) error {
 			return p.Err
 		}
 	}
-	for _, name := range e.Ignored {
-		if needs(action) == nil && slices.Contains(refused, name) {
-			return fail(Configured, "parameter %q is not supported by this agent: remove it, or keep ocf:heartbeat:VirtualDomain for this guest", name)
-		}
-	}
 	return nil
 }
+
+// File is the path of the file that describes the guest.
+func (p Params) File() string { return cmp.Or(p.Config, p.XMFile) }

@@ -3,9 +3,13 @@ package resource
 import (
 	"os"
 	"path/filepath"
+	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/vmferry/vmferry/migrate/libvirt"
 )
 
 func environ(params ...string) Environ {
@@ -31,7 +35,10 @@ func TestCheck(t *testing.T) {
 		{"hypervisor=qemu+tcp://localhost/system", Success, Success},
 		{"hypervisor=qemu://" + host + "/system", Success, Success},
 		{"hypervisor=qemu+ssh://elsewhere.example/system", Configured, Configured},
-		{"hypervisor=xen:///system", Configured, Configured},
+		{"hypervisor=xen:///system", Success, Success},
+		{"hypervisor=xen:///", Success, Success},
+		{"hypervisor=xen:///session", Configured, Configured},
+		{"hypervisor=lxc:///system", Configured, Configured},
 		{"hypervisor=qemu", Configured, Configured},
 		{"hypervisor=qemu:system", Configured, Configured},
 		{"hypervisor=://", Configured, Configured},
@@ -57,9 +64,60 @@ func TestCheck(t *testing.T) {
 		{"force_stop=true", Success, Success},
 		{"force_stop=maybe", Configured, Success},
 		{"shutdown_mode=agent", Success, Success},
+		{"shutdown_mode=agent,acpi", Success, Success},
 		{"shutdown_mode=hope", Configured, Success},
-		{"snapshot=/var/lib/x", Configured, Success},
+		{"shutdown_mode=acpi,", Configured, Success},
+		{"snapshot=/var/lib/x", Success, Success},
+		{"snapshot=x", Configured, Success},
 		{"autoset_utilization_cpu=true", Success, Success},
+		{"unset_utilization_hv_memory=perhaps", Configured, Success},
+		{"migrateport=49152", Success, Success},
+		{"migrateport=0", Configured, Success},
+		{"migrateport=65536", Configured, Success},
+		{"migrate_options=--live --p2p --copy-storage-inc --bandwidth 100", Success, Success},
+		{"migrate_options=--offline", Configured, Success},
+		{"migrate_options=--migrateuri=%n", Configured, Success},
+		{"monitor_scripts=/a /b c", Success, Success},
+		{"monitor_scripts=a/b", Configured, Success},
+		{"save_config_on_stop=1", Success, Success},
+		{"sync_config_on_stop=2", Configured, Success},
+		{"backingfile=/x.img", Success, Success},
+		{"backingfile=x.img", Configured, Success},
+		{"stateless=1", Configured, Success}, // without backingfile
+		{"copyindirs=/a b", Configured, Success},
+		{"start_resources=on", Success, Success},
+		{"xmfile=/etc/xen/vm1", Configured, Configured}, // beside config
+		{"name=a/b", Configured, Configured},
+		{"name=other", Success, Success},
+		{"shutdown_timeout=30", Success, Success},
+		{"shutdown_timeout=30s", Configured, Success},
+		{"shutdown_acpi=1", Success, Success},
+		{"shutdown_acpi=x", Configured, Success},
+		{"allow_mem_management=yes", Success, Success},
+		{"reserved_Dom0_memory=512", Success, Success},
+		{"reserved_Dom0_memory=a lot", Configured, Success},
+		{"node_ip_attribute=migration-ip", Success, Success},
+		{"check_tcp=192.0.2.7:80,[2001:db8::7]:22 web:8080", Success, Success},
+		{"check_tcp=192.0.2.7", Configured, Success},
+		{"check_udp=192.0.2.7:0", Configured, Success},
+		{"check_agent=1", Success, Success},
+		{"check_timeout=3", Success, Success},
+		{"check_timeout=0", Configured, Success},
+		{"check_grace=0", Success, Success},
+		{"check_grace=-1", Configured, Success},
+		{"blackout_budget=250", Success, Success},
+		{"blackout_budget=0.25", Configured, Success},
+		{"drain_priority=-5", Success, Success},
+		{"drain_priority=first", Configured, Success},
+		{"drain_priority=1000001", Configured, Success},
+		{"ladder=live", Success, Success},
+		{"ladder=live, converge", Success, Success},
+		{"ladder=converge", Configured, Success},
+		{"ladder=live,postcopy", Configured, Success},
+		{"ladder=live,shutdown", Configured, Success},
+		{"ladder=live,prayer", Configured, Success},
+		{"watch=udp://192.0.2.7:7,tcp://192.0.2.7:7", Success, Success},
+		{"watch=192.0.2.7:7", Configured, Success},
 	} {
 		t.Run(c.param, func(t *testing.T) {
 			e := environ(c.param)
@@ -79,15 +137,15 @@ func TestCheck(t *testing.T) {
 func TestParseEnviron(t *testing.T) {
 	e := ParseEnviron([]string{"PATH=/bin", "OCF_RESOURCE_INSTANCE=vm:0", "OCF_RESKEY_CRM_meta_timeout=20000",
 		"OCF_RESKEY_CRM_meta_interval=0", "OCF_RESKEY_migration_downtime=30", "OCF_RESKEY_force_stop=ja",
-		"OCF_RESKEY_save_config_on_stop=1", "OCF_RESKEY_crm_feature_set=3.19.0", "OCF_RESKEY_trace_ra=1"})
-	if e.Instance != "vm:0" || e.Timeout != 20*time.Second || !e.Probe || e.Bare ||
+		"OCF_RESKEY_save_confing_on_stop=1", "OCF_RESKEY_crm_feature_set=3.19.0", "OCF_RESKEY_trace_ra=1"})
+	if e.Instance != "vm:0" || e.Timeout != 20*time.Second || !e.Probe || e.Bare || !e.Pacemaker ||
 		e.Params.Downtime != 30*time.Millisecond || !e.Params.ForceStop {
 		t.Errorf("parsed %+v", e)
 	}
-	if len(e.Ignored) != 1 || e.Ignored[0] != "save_config_on_stop" {
+	if len(e.Ignored) != 1 || e.Ignored[0] != "save_confing_on_stop" {
 		t.Errorf("ignored %v", e.Ignored)
 	}
-	if bare := ParseEnviron([]string{"PATH=/bin"}); !bare.Bare || bare.Instance != "default" || bare.Probe {
+	if bare := ParseEnviron([]string{"PATH=/bin"}); !bare.Bare || bare.Instance != "default" || bare.Probe || bare.Pacemaker {
 		t.Errorf("parsed %+v", bare)
 	}
 }
@@ -100,24 +158,135 @@ func TestParseTimeout(t *testing.T) {
 	}
 }
 
+// fuzzSeeds has a value for each parameter, as somebody may type it.
+var fuzzSeeds = []string{
+	"config=/x.xml", "hypervisor=qemu:///system", "hypervisor=qemu://[::1]:99/system", "force_stop=ja", "migration_transport=tcp",
+	"migration_user=a", "migration_downtime=30", "migration_speed=1", "migration_network_suffix=-m", "migrateuri=tcp:%n:1", "migrateport=49152",
+	"migrate_options=--migrateuri=tcp://%n --timeout 5 --migrate-disks vda,vdb --parallel", "remoteuri=%n", "monitor_scripts=/a b",
+	"autoset_utilization_cpu=1", "autoset_utilization_host_memory=0", "autoset_utilization_hv_memory=no", "unset_utilization_cpu=1",
+	"unset_utilization_host_memory=x", "unset_utilization_hv_memory=1", "save_config_on_stop=1", "sync_config_on_stop=1", "snapshot=/s",
+	"backingfile=/b", "stateless=1", "copyindirs=/a /b", "shutdown_mode=acpi,agent", "start_resources=1", "xmfile=/x.cfg", "name=vm1",
+	"shutdown_timeout=0", "shutdown_acpi=1", "allow_mem_management=1", "reserved_Dom0_memory=512", "node_ip_attribute=ip",
+	"check_tcp=a:1,b:2", "check_udp=[::1]:53", "check_agent=1", "check_timeout=9999999999999", "check_grace=0", "blackout_budget=250",
+	"drain_priority=-1", "ladder=live,converge", "watch=udp://a:7,tcp://[::1]:7",
+}
+
+func TestFuzzSeedsKnowEveryParameter(t *testing.T) {
+	for _, name := range known {
+		if !slices.ContainsFunc(fuzzSeeds, func(s string) bool { return strings.HasPrefix(s, name+"=") }) {
+			t.Errorf("no seed sets %s", name)
+		}
+	}
+}
+
 func FuzzParseEnviron(f *testing.F) {
-	f.Add("OCF_RESKEY_config=/x.xml", "OCF_RESKEY_hypervisor=qemu:///system", "node2")
-	f.Add("OCF_RESKEY_remoteuri=%n", "OCF_RESKEY_hypervisor=qemu://[::1]:99/system", ".a")
+	for i, seed := range fuzzSeeds {
+		f.Add(reskey+seed, reskey+fuzzSeeds[(i+1)%len(fuzzSeeds)], "node2")
+	}
 	f.Add("=", "OCF_RESKEY_", "")
 	f.Add("OCF_RESKEY_CRM_meta_timeout=1", "OCF_RESKEY_migration_network_suffix=-m", "n.example")
 	f.Fuzz(func(t *testing.T, a, b, node string) {
 		e := ParseEnviron([]string{a, b})
-		if e.Timeout < 0 || e.Timeout > maxTimeout || e.Params.Hypervisor == "" || e.Params.Downtime < 0 {
+		p := e.Params
+		if e.Timeout < 0 || e.Timeout > maxTimeout || p.Hypervisor == "" || p.Downtime < 0 || p.BlackoutBudget < 0 || p.Options.Timeout < 0 ||
+			p.Checks.Timeout <= 0 || p.Checks.Grace < 0 || p.ShutdownTimeout < 0 || p.DrainPriority > maxPriority || p.SyncConfig && !p.SaveConfig {
 			t.Errorf("parsed %+v", e)
 		}
 		for _, p := range e.Problems {
-			if p.Err.Reason == "" || p.Err.Code != Configured {
+			if p.Err.Reason == "" || p.Err.Code != Configured || !slices.Contains(known, p.Param) || !strings.Contains(p.Err.Reason, p.Param) {
 				t.Errorf("problem %+v", p)
 			}
 		}
-		_, _ = e.Params.TargetURI(node)
-		_ = e.Params.DataURI(node)
+		if g := p.graceful(time.Minute, 90*time.Second); g <= 0 || g > time.Minute {
+			t.Errorf("%+v waits %v for the guest", p, g)
+		}
+		_, _ = p.TargetURI(node)
+		_ = p.DataURI(node)
 	})
+}
+
+func TestOptions(t *testing.T) {
+	for _, c := range []struct {
+		text string
+		want Options
+		bad  string
+	}{
+		{"", Options{}, ""},
+		{"--live --p2p --verbose --abort-on-error --auto-converge", Options{}, ""},
+		{"  --copy-storage-all\t--unsafe ", Options{Unsafe: true, MigrateOptions: libvirt.MigrateOptions{CopyAll: true}}, ""},
+		{"--parallel --parallel-connections 4", Options{MigrateOptions: libvirt.MigrateOptions{Parallel: true, Connections: 4}}, ""},
+		{"--bandwidth=50 --timeout 30", Options{Bandwidth: 50, Timeout: 30 * time.Second}, ""},
+		{"--migrateuri=tcp://%n:1 --tls", Options{MigrateURI: "tcp://%n:1", MigrateOptions: libvirt.MigrateOptions{TLS: true}}, ""},
+		{"--migrateuri tcp://%n", Options{MigrateURI: "tcp://%n"}, ""},
+		{"--copy-storage-inc --migrate-disks vda,vdb --disks-port 49000", Options{MigrateOptions: libvirt.MigrateOptions{CopyInc: true, Disks: []string{"vda", "vdb"}, DisksPort: 49000}}, ""},
+		{"--compressed --comp-methods xbzrle --comp-xbzrle-cache 1048576", Options{MigrateOptions: libvirt.MigrateOptions{Compressed: true, Compression: "xbzrle", XBZRLECache: 1 << 20}}, ""},
+		{"--persistent --undefinesource --postcopy", Options{MigrateOptions: libvirt.MigrateOptions{Persist: true, UndefineSource: true, PostCopy: true}}, ""},
+		{"--offline", Options{}, "--offline"},
+		{"live", Options{}, "live"},
+		{"--tls=yes", Options{}, "--tls"},
+		{"--bandwidth", Options{}, "--bandwidth"},
+		{"--bandwidth --tls", Options{}, "--bandwidth"},
+		{"--bandwidth fast", Options{}, "fast"},
+		{"--comp-methods magic", Options{}, "magic"},
+		{"--timeout 0", Options{}, "--timeout"},
+		{"--dname $(reboot)", Options{}, "--dname"},
+		{"--", Options{}, "--"},
+	} {
+		t.Run(c.text, func(t *testing.T) {
+			e := environ("migrate_options=" + c.text)
+			if !reflect.DeepEqual(e.Params.Options, c.want) {
+				t.Errorf("read %+v, want %+v", e.Params.Options, c.want)
+			}
+			if c.bad == "" && len(e.Problems) > 0 || c.bad != "" && (len(e.Problems) != 1 || !strings.Contains(e.Problems[0].Err.Reason, c.bad)) {
+				t.Errorf("problems %v, want one about %q", e.Problems, c.bad)
+			}
+		})
+	}
+}
+
+// Parameters that contradict each other, and defaults that depend on each other.
+func TestPairs(t *testing.T) {
+	xl := func(params ...string) Environ {
+		vars := []string{reskey + "xmfile=/etc/xen/vm1"}
+		for _, p := range params {
+			vars = append(vars, reskey+p)
+		}
+		return ParseEnviron(vars)
+	}
+	for name, c := range map[string]struct {
+		e   Environ
+		bad string
+	}{
+		"an xl file alone":         {xl(), ""},
+		"no file":                  {ParseEnviron([]string{reskey + "hypervisor=qemu:///system"}), "config"},
+		"force_stop, snapshot":     {environ("force_stop=1", "snapshot=/s"), "snapshot"},
+		"no patience, snapshot":    {environ("shutdown_timeout=0", "snapshot=/s"), "snapshot"},
+		"stateless, backingfile":   {environ("stateless=1", "backingfile=/b"), ""},
+		"overlay for an xl file":   {xl("backingfile=/b"), "backingfile"},
+		"saved over an xl file":    {xl("save_config_on_stop=1"), "save_config_on_stop"},
+		"a relative xl file":       {ParseEnviron([]string{reskey + "xmfile=vm1"}), "xmfile"},
+		"two paths of an overlay":  {environ("backingfile=/b", "copyindirs=/a /b"), ""},
+		"an xl file and libvirt's": {xl("config=/etc/vm1.xml"), "config"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if c.bad == "" && len(c.e.Problems) > 0 || c.bad != "" && (len(c.e.Problems) != 1 || c.e.Problems[0].Param != c.bad) {
+				t.Errorf("problems %+v, want one with %q", c.e.Problems, c.bad)
+			}
+		})
+	}
+	if p := xl().Params; p.Hypervisor != xenURI || !p.IsXen() || len(p.Utilization) != 0 || p.graceful(time.Minute, time.Minute) != 40*time.Second {
+		t.Errorf("of an xl file alone: %+v", p)
+	}
+	all := []Utilization{{Name: "cpu"}, {Name: "host_memory"}, {Name: "hv_memory"}}
+	if p := environ().Params; p.IsXen() || !slices.Equal(p.Utilization, all) || p.graceful(time.Minute, time.Minute) != time.Minute {
+		t.Errorf("of config alone: %+v", p)
+	}
+	if p := environ("autoset_utilization_cpu=0", "unset_utilization_cpu=1", "unset_utilization_hv_memory=1", "autoset_utilization_host_memory=off").Params; !slices.Equal(p.Utilization, []Utilization{{"cpu", true}, {"hv_memory", false}}) {
+		t.Errorf("utilization %+v", p.Utilization)
+	}
+	if p := environ("shutdown_timeout=0", "shutdown_acpi=1", "sync_config_on_stop=1").Params; !p.ForceStop || p.ShutdownMode != "acpi" || !p.SaveConfig {
+		t.Errorf("parsed %+v", p)
+	}
 }
 
 func TestDefaultURI(t *testing.T) {
@@ -159,6 +328,12 @@ func TestTargetURIs(t *testing.T) {
 		{"migrateuri with suffix", "node2", Params{MigrateURI: "tcp://%n", Suffix: "-mig"}, "qemu://node2-mig/system", "tcp://node2-mig"},
 		{"migrateuri with user", "node2", Params{MigrateURI: "tcp://%n", User: "virt"}, "qemu://virt@node2/system", "tcp://virt@node2"},
 		{"migrateuri without %n", "node2", Params{MigrateURI: "tcp://10.0.0.2"}, "qemu://node2/system", "tcp://10.0.0.2"},
+		{"migrateport", "node2", Params{MigratePort: 49152}, "qemu://node2/system", "tcp://node2:49152"},
+		{"migrateport with suffix", "node2.example.org", Params{MigratePort: 49152, Suffix: "-mig", User: "virt"}, "qemu://virt@node2-mig.example.org/system", "tcp://node2-mig.example.org:49152"},
+		{"migrateport and migrateuri", "node2", Params{MigratePort: 49152, MigrateURI: "tcp://%n"}, "qemu://node2/system", "tcp://node2"},
+		{"--migrateuri", "node2", Params{Options: Options{MigrateURI: "tcp://%n:7"}, User: "virt"}, "qemu://virt@node2/system", "tcp://virt@node2:7"},
+		{"--migrateuri and migrateuri", "node2", Params{Options: Options{MigrateURI: "tcp://%n:7"}, MigrateURI: "tcp://%n:8"}, "qemu://node2/system", "tcp://node2:8"},
+		{"Xen", "node2", Params{Hypervisor: "xen:///system", Transport: "ssh"}, "xen+ssh://node2/system", ""},
 		{"remoteuri", "node2", Params{RemoteURI: "qemu+tcp://%n.lan/system", User: "virt", Suffix: "-mig", Transport: "ssh"}, "qemu+tcp://node2.lan/system", "tcp://node2-mig"},
 		{"remoteuri and migrateuri", "node2", Params{RemoteURI: "qemu+tcp://%n/system", MigrateURI: "tcp://%n", Suffix: "-mig"}, "qemu+tcp://node2/system", "tcp://node2"},
 	} {

@@ -3,16 +3,19 @@ package resource
 import (
 	"cmp"
 	"fmt"
+	"net"
 	"net/url"
 	"os"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 )
 
 const (
 	libvirtConf = "/etc/libvirt/libvirt.conf"
 	systemURI   = "qemu:///system"
+	xenURI      = "xen:///system"
 )
 
 var uriDefault = regexp.MustCompile(`(?m)^[ \t]*uri_default[ \t]*=[ \t]*["']([^"'\n]+)["']`)
@@ -31,21 +34,41 @@ func DefaultURI(vars map[string]string, conf string) string {
 	return cmp.Or(uri, systemURI)
 }
 
+// defaultHypervisor is where the guest of a call without a hypervisor runs: an xl configuration
+// is for Xen, and all else goes by libvirt's default.
+func defaultHypervisor(vars map[string]string) string {
+	if vars[reskey+"xmfile"] != "" {
+		return xenURI
+	}
+	return DefaultURI(vars, libvirtConf)
+}
+
+// driver is the name of the hypervisor's driver in a URI: "qemu" or "xen".
+func driver(uri string) string {
+	scheme, _, _ := strings.Cut(uri, ":")
+	name, _, _ := strings.Cut(scheme, "+")
+	return name
+}
+
+// IsXen tells whether the guest is one of Xen's.
+func (p Params) IsXen() bool { return driver(p.Hypervisor) == "xen" }
+
 // checkHypervisor says what is wrong with the URI of the node's own libvirt, or "".
 // A URI that leads to another machine is refused: the process witness sees this one only.
 func checkHypervisor(uri string, own ...string) string {
-	const hint = "write it like " + systemURI
+	const hint = "write it like " + systemURI + " or " + xenURI
 	u, err := url.Parse(uri)
 	if err != nil {
 		return "is no URI: " + hint
 	}
-	driver, _, _ := strings.Cut(u.Scheme, "+")
+	name, _, _ := strings.Cut(u.Scheme, "+")
+	paths := map[string][]string{"qemu": {"/system", "/session", "/embed"}, "xen": {"/system", "/"}}[name]
 	switch {
-	case driver == "":
+	case name == "":
 		return "names no driver: " + hint
-	case driver != "qemu":
-		return fmt.Sprintf("has the driver %q, and this agent manages QEMU guests only: %s", driver, hint)
-	case !slices.Contains([]string{"/system", "/session", "/embed"}, u.Path):
+	case paths == nil:
+		return fmt.Sprintf("has the driver %q, and this agent manages guests of QEMU and Xen only: %s", name, hint)
+	case !slices.Contains(paths, u.Path):
 		return fmt.Sprintf("has the path %q instead of /system: %s", u.Path, hint)
 	case !isLocal(u.Hostname(), own):
 		return fmt.Sprintf("leads to the host %q, and the agent manages guests of its own node: %s", u.Hostname(), hint)
@@ -103,18 +126,22 @@ func (p Params) TargetURI(node string) (string, error) {
 	return driver + "://" + p.account(withSuffix(node, p.Suffix)) + m[2] + "/" + m[3], nil
 }
 
-// DataURI is where QEMU sends the guest's memory, or empty to let libvirt choose. As
-// in VirtualDomain, %n in migrateuri stands for the target with user and suffix, unless
-// remoteuri is set, which takes the plain node name.
+// DataURI is where the guest's memory is sent, or empty to let libvirt choose: migrateuri, else
+// --migrateuri of migrate_options, else one that is made from migration_network_suffix
+// and migrateport. As in VirtualDomain, %n stands for the target with user and
+// suffix, unless remoteuri is set, which takes the plain node name.
 //
-// Without a migrateuri the suffix alone makes one, without a port: libvirt picks a free one.
+// Without a migrateport the made one has no port: libvirt picks a free one.
 func (p Params) DataURI(node string) string {
 	host := withSuffix(node, p.Suffix)
+	uri := cmp.Or(p.MigrateURI, p.Options.MigrateURI)
 	switch {
-	case p.MigrateURI != "" && p.RemoteURI != "":
-		return strings.ReplaceAll(p.MigrateURI, "%n", node)
-	case p.MigrateURI != "":
-		return strings.ReplaceAll(p.MigrateURI, "%n", p.account(host))
+	case uri != "" && p.RemoteURI != "":
+		return strings.ReplaceAll(uri, "%n", node)
+	case uri != "":
+		return strings.ReplaceAll(uri, "%n", p.account(host))
+	case p.MigratePort != 0:
+		return "tcp://" + net.JoinHostPort(strings.Trim(host, "[]"), strconv.Itoa(int(p.MigratePort)))
 	case p.Suffix != "":
 		return "tcp://" + host
 	}

@@ -81,3 +81,16 @@ const (
 
 // String is "unknown", "yes" or "no".
 func (v Visible) String() string { return [...]string{"unknown", "yes", "no"}[v] }
+
+// Info is how large a domain is.
+type Info struct {
+	CPUs      uint   // virtual processors, those that are on
+	Memory    uint64 // KiB that it has
+	MaxMemory uint64 // KiB that it may have
+}
+
+// ShutdownModes are the ways to ask a guest to shut down (virDomainShutdownFlags).
+var ShutdownModes = []string{"acpi", "agent", "initctl", "signal", "paravirt"}
+
+// NativeXL is the name of xl's and xm's configuration format (virConnectDomainXMLFromNative).
+const NativeXL = "xen-xl"

@@ -8,6 +8,35 @@ type MigrateParams struct {
 	Bandwidth    uint64 // MiB/s, 0 for libvirt's default (no limit)
 	AutoConverge bool   // slow the guest down when it writes faster than the link carries
 	Unsafe       bool   // migrate even where libvirt fears for disks with a host cache
+	MigrateOptions
+}
+
+// MigrateOptions are what few migrations need, named after virsh migrate's options, where they
+// are described. The zero value asks for none of it.
+type MigrateOptions struct {
+	Tunnelled      bool // the memory goes through libvirt's own connection
+	Persist        bool // define the domain on the target
+	UndefineSource bool // undefine it on the source
+	CopyAll        bool // copy disks that are not shared
+	CopyInc        bool // copy what they differ by from a backing file that both have
+	SyncWrites     bool // of such disks: the guest's writes wait for the target
+	Compressed     bool
+	PostCopy       bool // allow a switch to post-copy, which somebody else may then ask for
+	TLS            bool
+	Parallel       bool // over several connections
+	ZeroCopy       bool
+
+	Connections       int      // how many parallel ones, 0 for the default
+	Disks             []string // which to copy, such as "vda"; none means all that are not shared
+	DisksPort         int      // 0 for the default
+	DisksURI          string
+	ListenAddress     string // of the target
+	GraphicsURI       string
+	TLSDestination    string
+	Compression       string // one of mt, xbzrle, zlib, zstd
+	XBZRLECache       uint64 // bytes, 0 for the default
+	ConvergeInitial   int    // per cent, 0 for the default
+	ConvergeIncrement int    // per cent, 0 for the default
 }
 
 // JobStats is how far a migration is. Fields that QEMU does not tell (yet) are zero.

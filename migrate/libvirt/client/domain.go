@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	lv "libvirt.org/go/libvirt"
 
@@ -73,19 +74,37 @@ func (c *Conn) Create(ctx context.Context, xml string) error {
 	return err
 }
 
-// Shutdown asks the guest to shut down and does not wait for it. mode is how:
-// "acpi" presses the power button, "agent" asks the guest agent, and "" leaves
-// it to the driver (virDomainShutdownFlags). Another mode is an error.
+// Shutdown asks the guest to shut down and does not wait for it. mode is how: one of
+// [libvirt.ShutdownModes], or several with commas between, of which the driver takes the
+// one that it can do; "" leaves it to the driver (virDomainShutdownFlags). Another mode is an error.
 func (c *Conn) Shutdown(ctx context.Context, name, mode string) error {
-	flags, ok := map[string]lv.DomainShutdownFlags{
-		"":      lv.DOMAIN_SHUTDOWN_DEFAULT,
-		"acpi":  lv.DOMAIN_SHUTDOWN_ACPI_POWER_BTN,
-		"agent": lv.DOMAIN_SHUTDOWN_GUEST_AGENT,
-	}[mode]
-	if !ok {
-		return fmt.Errorf("shut down domain %q: unknown mode %q", name, mode)
+	flags, err := shutdownFlags(mode)
+	if err != nil {
+		return fmt.Errorf("shut down domain %q: %w", name, err)
 	}
 	return doDomain(ctx, c, "shutdown", name, func(d *lv.Domain) error { return d.ShutdownFlags(flags) })
+}
+
+func shutdownFlags(modes string) (lv.DomainShutdownFlags, error) {
+	all := map[string]lv.DomainShutdownFlags{
+		"acpi":     lv.DOMAIN_SHUTDOWN_ACPI_POWER_BTN,
+		"agent":    lv.DOMAIN_SHUTDOWN_GUEST_AGENT,
+		"initctl":  lv.DOMAIN_SHUTDOWN_INITCTL,
+		"signal":   lv.DOMAIN_SHUTDOWN_SIGNAL,
+		"paravirt": lv.DOMAIN_SHUTDOWN_PARAVIRT,
+	}
+	flags := lv.DOMAIN_SHUTDOWN_DEFAULT
+	if modes == "" {
+		return flags, nil
+	}
+	for mode := range strings.SplitSeq(modes, ",") {
+		flag, ok := all[mode]
+		if !ok {
+			return 0, fmt.Errorf("unknown mode %q", mode)
+		}
+		flags |= flag
+	}
+	return flags, nil
 }
 
 // Destroy stops the domain at once, as pulling the plug does: without the graceful

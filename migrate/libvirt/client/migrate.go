@@ -14,23 +14,55 @@ import (
 // they are on both sides: the source's is kept, and the target gets a
 // transient domain unless it had a definition already.
 //
-// It returns when the migration ended. When ctx ends first it returns, and the migration goes
+// MigrateOptions change that where they say so. It returns when the migration ended. When ctx ends first it returns, and the migration goes
 // on: use AbortJob. An error does not prove that the domain stayed.
 func (c *Conn) MigrateToURI3(ctx context.Context, name, dconnURI string, p libvirt.MigrateParams) error {
-	flags := lv.MIGRATE_LIVE | lv.MIGRATE_PEER2PEER | lv.MIGRATE_ABORT_ON_ERROR
-	if p.AutoConverge {
-		flags |= lv.MIGRATE_AUTO_CONVERGE
-	}
-	if p.Unsafe {
-		flags |= lv.MIGRATE_UNSAFE
-	}
-	params := lv.DomainMigrateParameters{
-		URI: p.URI, URISet: p.URI != "",
-		Bandwidth: p.Bandwidth, BandwidthSet: p.Bandwidth != 0,
-	}
+	flags, params := migration(p)
 	return doDomain(ctx, c, "migrate", name, func(d *lv.Domain) error {
 		return d.MigrateToURI3(dconnURI, &params, flags)
 	})
+}
+
+// migration puts p into libvirt's words.
+func migration(p libvirt.MigrateParams) (lv.DomainMigrateFlags, lv.DomainMigrateParameters) {
+	flags := lv.MIGRATE_LIVE | lv.MIGRATE_PEER2PEER | lv.MIGRATE_ABORT_ON_ERROR
+	for _, f := range []struct {
+		on   bool
+		flag lv.DomainMigrateFlags
+	}{
+		{p.AutoConverge, lv.MIGRATE_AUTO_CONVERGE},
+		{p.Unsafe, lv.MIGRATE_UNSAFE},
+		{p.Tunnelled, lv.MIGRATE_TUNNELLED},
+		{p.Persist, lv.MIGRATE_PERSIST_DEST},
+		{p.UndefineSource, lv.MIGRATE_UNDEFINE_SOURCE},
+		{p.CopyAll, lv.MIGRATE_NON_SHARED_DISK},
+		{p.CopyInc, lv.MIGRATE_NON_SHARED_INC},
+		{p.SyncWrites, lv.MIGRATE_NON_SHARED_SYNCHRONOUS_WRITES},
+		{p.Compressed, lv.MIGRATE_COMPRESSED},
+		{p.PostCopy, lv.MIGRATE_POSTCOPY},
+		{p.TLS, lv.MIGRATE_TLS},
+		{p.Parallel, lv.MIGRATE_PARALLEL},
+		{p.ZeroCopy, lv.MIGRATE_ZEROCOPY},
+	} {
+		if f.on {
+			flags |= f.flag
+		}
+	}
+	return flags, lv.DomainMigrateParameters{
+		URI: p.URI, URISet: p.URI != "",
+		Bandwidth: p.Bandwidth, BandwidthSet: p.Bandwidth != 0,
+		ParallelConnections: p.Connections, ParallelConnectionsSet: p.Connections != 0,
+		MigrateDisks: p.Disks, MigrateDisksSet: len(p.Disks) > 0,
+		DisksPort: p.DisksPort, DisksPortSet: p.DisksPort != 0,
+		DisksURI: p.DisksURI, DisksURISet: p.DisksURI != "",
+		ListenAddress: p.ListenAddress, ListenAddressSet: p.ListenAddress != "",
+		GraphicsURI: p.GraphicsURI, GraphicsURISet: p.GraphicsURI != "",
+		TLSDestination: p.TLSDestination, TLSDestinationSet: p.TLSDestination != "",
+		Compression: p.Compression, CompressionSet: p.Compression != "",
+		CompressionXBZRLECache: p.XBZRLECache, CompressionXBZRLECacheSet: p.XBZRLECache != 0,
+		AutoConvergeInitial: p.ConvergeInitial, AutoConvergeInitialSet: p.ConvergeInitial != 0,
+		AutoConvergeIncrement: p.ConvergeIncrement, AutoConvergeIncrementSet: p.ConvergeIncrement != 0,
+	}
 }
 
 // SetMaxDowntime sets how long the last copy may take, with the guest paused, before

@@ -1,0 +1,34 @@
+package resource
+
+import (
+	"time"
+)
+
+// xen reads what only the Xen agent has, into p, which holds all the rest.
+func (r *reader) xen(p *Params) {
+	p.XMFile, p.Name = r.get("xmfile"), r.get("name")
+	p.NodeIPAttribute = r.get("node_ip_attribute")
+	p.MemManagement = r.boolean("allow_mem_management", false)
+	_ = r.number("reserved_Dom0_memory", "MiB") // it bounds what allow_mem_management would do
+	if acpi := r.boolean("shutdown_acpi", false); acpi && p.ShutdownMode == "" {
+		p.ShutdownMode = "acpi"
+	}
+	if r.get("shutdown_timeout") == "" {
+		return
+	}
+	seconds := min(r.number("shutdown_timeout", "seconds"), uint64(maxTimeout.Seconds()))
+	p.ShutdownTimeout = time.Duration(seconds) * time.Second
+	p.ForceStop = p.ForceStop || r.get("shutdown_timeout") == "0"
+}
+
+// graceful is how long a stop waits for the guest, at most limit. shutdown_timeout says it;
+// the Xen agent takes two thirds of the timeout without one.
+func (p Params) graceful(limit, timeout time.Duration) time.Duration {
+	switch {
+	case p.ShutdownTimeout > 0:
+		return min(limit, p.ShutdownTimeout)
+	case p.XMFile != "":
+		return min(limit, timeout*2/3)
+	}
+	return limit
+}
