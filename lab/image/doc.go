@@ -1,5 +1,6 @@
 // Package image builds what the lab's nodes boot from: a Debian tree with
-// systemd, Corosync, Pacemaker, libvirt and QEMU in it.
+// systemd, Corosync, Pacemaker, Heartbeat, libvirt and QEMU in it, and the
+// operators' programs pcs and crmsh.
 //
 // A built image is kept in a cache folder under a name that is a digest of
 // everything that went into it, so a changed package list makes a new image

@@ -91,7 +91,7 @@ func TestPrepare(t *testing.T) {
 			t.Errorf("%s is the same on both nodes", name)
 		}
 	}
-	for _, name := range []string{"etc/hosts", "etc/corosync/corosync.conf", "var/lib/pacemaker/cib/cib.xml"} {
+	for _, name := range []string{"etc/hosts", "etc/corosync/corosync.conf", "etc/ha.d/ha.cf", "var/lib/pacemaker/cib/cib.xml"} {
 		text := read(dirs["node1"], name)
 		if text != read(dirs["node2"], name) {
 			t.Errorf("%s differs between the nodes", name)
@@ -103,8 +103,13 @@ func TestPrepare(t *testing.T) {
 	if got := read(dirs["node2"], "etc/systemd/network/20-br0.network"); !strings.Contains(got, "Address=10.77.0.2/24\n") {
 		t.Errorf("node2's address: %s", got)
 	}
-	info, err := os.Stat(filepath.Join(dirs["node1"].upper(), "var/lib/pacemaker/cib/cib.xml"))
-	if err != nil || info.Mode().Perm() != 0o600 {
-		t.Errorf("the cluster's configuration has mode %v, %v", info.Mode(), err)
+	for name := range private {
+		info, err := os.Stat(filepath.Join(dirs["node1"].upper(), name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if info.Mode().Perm() != 0o600 {
+			t.Errorf("%s has mode %v", name, info.Mode())
+		}
 	}
 }

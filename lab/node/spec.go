@@ -45,20 +45,28 @@ type plan struct {
 	HostUUID  string
 }
 
-// owner says which user of the node owns a file; the rest belong to root.
-// Pacemaker refuses a configuration that is not its own. Debian gives these
-// accounts their numbers at installation, so they are read from the image.
-var owner = map[string]struct{ user, group string }{
-	"var/lib/pacemaker/cib/cib.xml": {"hacluster", "haclient"},
+// private are the files that only their owner may read, with the mode of the
+// folder that they lie in; the rest belong to root and are open. Pacemaker
+// refuses a configuration that is not its own, Heartbeat a key that others can
+// read. Debian gives these accounts their numbers at installation, so they are
+// read from the image.
+var private = map[string]struct {
+	user, group string
+	dir         os.FileMode
+}{
+	"var/lib/pacemaker/cib/cib.xml": {"hacluster", "haclient", 0o750},
+	"etc/ha.d/authkeys":             {"root", "root", 0o755},
 }
 
 // links are the units that a node starts, and those that it must not start
 // (masked by /dev/null). What is masked costs boot time on a small machine and does
-// nothing for a cluster node in a container.
+// nothing for a cluster node in a container. Heartbeat would start at boot but
+// for its mask: the lab moves the masks when it changes the cluster manager.
 var links = map[string]string{
 	"etc/systemd/system/multi-user.target.wants/systemd-networkd.service": "/usr/lib/systemd/system/systemd-networkd.service",
 	"etc/systemd/system/multi-user.target.wants/corosync.service":         "/usr/lib/systemd/system/corosync.service",
 	"etc/systemd/system/multi-user.target.wants/pacemaker.service":        "/usr/lib/systemd/system/pacemaker.service",
+	"etc/systemd/system/multi-user.target.wants/heartbeat.service":        "/usr/lib/systemd/system/heartbeat.service",
 	"etc/systemd/system/sockets.target.wants/libvirtd-tcp.socket":         "/usr/lib/systemd/system/libvirtd-tcp.socket",
 	"etc/systemd/system/multi-user.target.wants/vmferryd.service":         "/usr/lib/systemd/system/vmferryd.service",
 	"etc/systemd/system/systemd-networkd-wait-online.service":             "/dev/null",
@@ -69,6 +77,8 @@ var links = map[string]string{
 	"etc/systemd/system/timers.target":                                    "/dev/null",
 	"etc/systemd/system/libvirt-guests.service":                           "/dev/null",
 	"etc/systemd/system/heartbeat.service":                                "/dev/null",
+	"etc/systemd/system/pcsd.service":                                     "/dev/null",
+	"etc/systemd/system/pcsd-ruby.service":                                "/dev/null",
 	"etc/systemd/system/e2scrub_reap.service":                             "/dev/null",
 }
 
@@ -131,7 +141,7 @@ func writeOwned(path string, text []byte, ids ids, name string) error {
 	if err := os.WriteFile(path, text, 0o644); err != nil {
 		return err
 	}
-	who, ok := owner[name]
+	who, ok := private[name]
 	if !ok {
 		return nil
 	}
@@ -145,7 +155,7 @@ func writeOwned(path string, text []byte, ids ids, name string) error {
 	for _, f := range []struct {
 		path string
 		mode os.FileMode
-	}{{dir, 0o750}, {path, 0o600}} {
+	}{{dir, who.dir}, {path, 0o600}} {
 		if err := os.Chmod(f.path, f.mode); err != nil {
 			return err
 		}
