@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"path/filepath"
 
 	"golang.org/x/sys/unix"
 
@@ -17,7 +18,11 @@ import (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGTERM, unix.SIGINT)
-	code := run(ctx, os.Args[1:], os.Environ(), os.Stdout, os.Stderr)
+	face := run
+	if filepath.Base(os.Args[0]) == heartbeatName {
+		face = runForHeartbeat
+	}
+	code := face(ctx, os.Args[1:], os.Environ(), os.Stdout, os.Stderr)
 	stop()
 	os.Exit(int(code))
 }
@@ -27,14 +32,16 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 	if code, done := ocf.Plain(args, environ, stdout, stderr); done {
 		return code
 	}
-	err := act(ctx, args[0], environ, stderr)
+	manager := pacemaker.Client{Node: resource.ParseEnviron(environ).Node}
+	err := act(ctx, args[0], environ, stderr, manager.Peers)
 	if err != nil {
 		ocf.Report(stderr, environ, err.Error())
 	}
 	return ocf.CodeOf(err)
 }
 
-func act(ctx context.Context, action string, environ []string, stderr io.Writer) error {
+// act does one action of the agent's; peers asks whatever cluster manager called.
+func act(ctx context.Context, action string, environ []string, stderr io.Writer, peers peersFunc) error {
 	env := resource.ParseEnviron(environ)
 	if env.Bare {
 		return &ocf.Error{Code: ocf.Configured,
@@ -49,7 +56,7 @@ func act(ctx context.Context, action string, environ []string, stderr io.Writer)
 		Open:     open,
 		Migrate:  migrator(log, host, stateDir, halt),
 		Witness:  host,
-		Peers:    (&pacemaker.Client{Node: env.Node}).Peers,
+		Peers:    peers,
 		Step:     halt,
 		RunDir:   ocf.Variable(environ, "VMFERRY_RUN_DIR", resource.DefaultRunDir),
 		StateDir: stateDir,

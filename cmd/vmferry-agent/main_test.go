@@ -21,7 +21,9 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"vmferry-agent": main, "fake-qemu": fakeQEMU})
+	testscript.Main(m, map[string]func(){
+		"vmferry-agent": main, heartbeatName: main, "cl_status": fakeClStatus, "fake-qemu": fakeQEMU,
+	})
 }
 
 // fakeQEMU plays a guest's process until it is terminated, or for a minute at most.
@@ -44,7 +46,7 @@ func TestScripts(t *testing.T) {
 			env.Setenv("VMFERRY_STATE_DIR", env.WorkDir+"/state")
 			return nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"agent": agent},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"agent": agent, "heartbeat": heartbeatCode, "hostname": hostnameTo},
 	})
 }
 
@@ -52,13 +54,16 @@ func agent(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 1 {
 		ts.Fatalf("usage: agent CODE [ACTION…]")
 	}
-	err := ts.Exec("vmferry-agent", args[1:]...)
+	wantCode(ts, args[0], ts.Exec("vmferry-agent", args[1:]...))
+}
+
+func wantCode(ts *testscript.TestScript, want string, err error) {
 	code := "0"
 	if err != nil {
 		code = strings.TrimPrefix(err.Error(), "exit status ")
 	}
-	if code != args[0] {
-		ts.Fatalf("exit code %s, want %s", code, args[0])
+	if code != want {
+		ts.Fatalf("exit code %s, want %s", code, want)
 	}
 }
 

@@ -1,0 +1,239 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"github.com/vmferry/vmferry/hbplugin/heartbeat"
+	"github.com/vmferry/vmferry/resource"
+	"github.com/vmferry/vmferry/resource/ocf"
+	"github.com/vmferry/vmferry/resource/ocflog"
+)
+
+// heartbeatName is what this program is called when Heartbeat calls it:
+// /etc/ha.d/resource.d/vmferry.
+const heartbeatName = "vmferry"
+
+// The exit codes in which an init script differs from an OCF agent (LSB 5.0, "Init Script
+// Actions"). Heartbeat heeds that of start and stop; of status it heeds the output alone.
+const (
+	lsbStopped ocf.ExitCode = 3 // of status
+	lsbUnknown ocf.ExitCode = 4 // of status
+)
+
+// What an action may take where the line in haresources sets no timeout. Heartbeat itself
+// waits for ever.
+const (
+	heartbeatStart  = 90 * time.Second
+	heartbeatStatus = 30 * time.Second
+	heartbeatMove   = 120 * time.Second
+	heartbeatStop   = 90 * time.Second
+	// heartbeatAsk bounds the question which nodes are up, which takes about a second.
+	heartbeatAsk = 10 * time.Second
+)
+
+// peersFunc lists the other nodes of the cluster.
+type peersFunc func(context.Context) ([]resource.Peer, error)
+
+// heartbeatFace is the program as a resource script of Heartbeat's. It has no knowledge of
+// guests of its own: each action is one or two of the resource agent's.
+type heartbeatFace struct {
+	// act does one action of the agent's with the given environment.
+	act    func(ctx context.Context, action string, environ []string, peers peersFunc) error
+	peers  peersFunc
+	logger func(environ []string, instance string) logrus.FieldLogger
+	stdout io.Writer // read by Heartbeat: of status, "running" in it is all that counts
+	stderr io.Writer
+	runDir string // state that ends with the boot
+}
+
+// heartbeatRun is one call.
+type heartbeatRun struct {
+	heartbeatFace
+	call    heartbeatCall
+	environ []string // of whoever called
+	note    stopNote
+	log     logrus.FieldLogger
+}
+
+// runForHeartbeat is run for the program under the name of Heartbeat's resource script.
+func runForHeartbeat(ctx context.Context, args, environ []string, stdout, stderr io.Writer) ocf.ExitCode {
+	f := heartbeatFace{
+		act: func(ctx context.Context, action string, environ []string, peers peersFunc) error {
+			return act(ctx, action, environ, stderr, peers)
+		},
+		peers: (&heartbeat.Client{}).Peers,
+		logger: func(environ []string, instance string) logrus.FieldLogger {
+			return ocflog.New(ocflog.Call{Environ: environ, Instance: instance, PID: os.Getpid()}, stderr)
+		},
+		stdout: stdout, stderr: stderr,
+		runDir: ocf.Variable(environ, "VMFERRY_RUN_DIR", resource.DefaultRunDir),
+	}
+	return f.run(ctx, args, environ)
+}
+
+// run does what args say, as in "vmferry GUEST PARAM=VALUE ACTION", and returns the exit code.
+func (f heartbeatFace) run(ctx context.Context, args, environ []string) ocf.ExitCode {
+	call, err := parseHeartbeatCall(args)
+	switch {
+	case call.action == "usage":
+		_, _ = io.WriteString(f.stdout, heartbeatUsage)
+		return ocf.Success
+	case err != nil:
+		return f.refuse(call.action, err)
+	}
+	r := &heartbeatRun{heartbeatFace: f, call: call, environ: environ, note: newStopNote(f.runDir, call.name)}
+	r.log = f.logger(r.agentEnviron(0, ""), call.name).WithFields(logrus.Fields{"guest": call.name, "phase": call.action})
+	switch call.action {
+	case "start":
+		return r.start(ctx)
+	case "stop":
+		return r.stop(ctx)
+	}
+	return r.status(ctx)
+}
+
+// refuse is the answer to a call that cannot be understood.
+func (f heartbeatFace) refuse(action string, err error) ocf.ExitCode {
+	_, _ = fmt.Fprintf(f.stderr, "%s: %v; see %s usage\n", heartbeatName, err, heartbeatName)
+	switch {
+	case action == "status":
+		return f.say("unknown", lsbUnknown)
+	case errors.Is(err, errNoAction):
+		return ocf.Unimplemented
+	}
+	return ocf.Args
+}
+
+func (f heartbeatFace) say(answer string, code ocf.ExitCode) ocf.ExitCode {
+	_, _ = fmt.Fprintln(f.stdout, answer)
+	return code
+}
+
+// agent does one action of the agent's within limit; target is for migrate_to.
+func (r *heartbeatRun) agent(ctx context.Context, action string, limit time.Duration, target string) error {
+	return r.act(ctx, action, r.agentEnviron(limit, target), r.peers)
+}
+
+// start starts the guest or finds it running, as after a migration to here. A line that is
+// wrong is an error here and nowhere else: a guest that came up before the mistake can still
+// be judged and stopped.
+func (r *heartbeatRun) start(ctx context.Context) ocf.ExitCode {
+	if err := r.call.check(r.agentEnviron(0, "")); err != nil {
+		return r.refuse(r.call.action, err)
+	}
+	if err := r.agent(ctx, "start", r.call.limit(heartbeatStart), ""); err != nil {
+		return r.fail(err)
+	}
+	r.clearNote()
+	return ocf.Success
+}
+
+// status tells whether the guest runs here. Heartbeat takes all but "running" for stopped,
+// and asks at two times. Before a start, a guest of which nothing is known must not
+// be called running, or nobody would start it; the start itself wants proof. After a stop that
+// failed it must: else Heartbeat starts it on the other node as well, and does
+// not reboot this one.
+func (r *heartbeatRun) status(ctx context.Context) ocf.ExitCode {
+	err := r.agent(ctx, "monitor", r.call.limit(heartbeatStatus), "")
+	switch {
+	case err == nil:
+		return r.say("running", ocf.Success)
+	case ocf.CodeOf(err) == ocf.NotRunning:
+		return r.say("stopped", lsbStopped)
+	}
+	r.log.Error(err)
+	if r.note.exists() {
+		return r.say("running (a stop was begun and its success is not proven)", lsbUnknown)
+	}
+	return r.say("unknown", lsbUnknown)
+}
+
+// stop moves the guest to the other node while that is up, and shuts it down where it cannot be
+// moved. Heartbeat then starts it on the other node, where it is found running in the
+// first case. After a stop that failed no time is spent on moving it: Heartbeat
+// asks ten times more, and then reboots the node.
+func (r *heartbeatRun) stop(ctx context.Context) ocf.ExitCode {
+	began := time.Now()
+	move, end := r.call.split()
+	failed := r.beginNote()
+	err := r.agent(ctx, "monitor", min(heartbeatStatus, move/2), "")
+	if err == nil && !failed && r.moved(ctx, move, began) {
+		r.clearNote()
+		return ocf.Success
+	}
+	if ctx.Err() != nil {
+		return r.fail(fmt.Errorf("stopping guest %q was interrupted", r.call.name))
+	}
+	if r.call.timeout > 0 {
+		end = r.call.timeout - time.Since(began)
+	}
+	if err := r.agent(ctx, "stop", end, ""); err != nil {
+		r.failNote()
+		return r.fail(err)
+	}
+	r.clearNote()
+	return ocf.Success
+}
+
+// moved migrates a guest that runs here, within what limit leaves from began on, and tells
+// whether it is proven to run on the other node. To a node on which Heartbeat does not run
+// nothing is moved: nobody there would care for it.
+func (r *heartbeatRun) moved(ctx context.Context, limit time.Duration, began time.Time) bool {
+	peer, err := r.willing(ctx)
+	if err != nil {
+		r.log.WithError(err).Warn("the guest is not moved but shut down")
+		return false
+	}
+	log := r.log.WithField("peer", peer)
+	if err := r.agent(ctx, "migrate_to", limit-time.Since(began), peer); err != nil {
+		log.WithError(err).Warn("the guest was not moved")
+		return false
+	}
+	log.Info("the guest was moved")
+	return true
+}
+
+// willing names the node to move to.
+func (r *heartbeatRun) willing(ctx context.Context) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, heartbeatAsk)
+	defer cancel()
+	peers, err := r.peers(ctx)
+	if err != nil {
+		return "", fmt.Errorf("cannot tell whether another node is up: %w", err)
+	}
+	for _, p := range peers {
+		if p.State == resource.PeerUp {
+			return p.Name, nil
+		}
+	}
+	return "", errors.New("no other node is up")
+}
+
+// fail logs why and gives the code. The agent's codes mean the same in an init script.
+func (r *heartbeatRun) fail(err error) ocf.ExitCode {
+	r.log.Error(err)
+	return ocf.CodeOf(err)
+}
+
+func (r *heartbeatRun) beginNote() (failed bool) {
+	failed, err := r.note.begin()
+	r.report(err)
+	return failed
+}
+
+func (r *heartbeatRun) failNote()  { r.report(r.note.fail()) }
+func (r *heartbeatRun) clearNote() { r.report(r.note.clear()) }
+
+// report says that a note could not be kept. The action goes on: it does more good than the note.
+func (r *heartbeatRun) report(err error) {
+	if err != nil {
+		r.log.WithError(err).Error("the note about stopping is not kept: make the state directory writable")
+	}
+}

@@ -1,0 +1,377 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+	"github.com/sirupsen/logrus"
+
+	"github.com/vmferry/vmferry/resource"
+	"github.com/vmferry/vmferry/resource/ocf"
+)
+
+var (
+	errNotRunning = &ocf.Error{Code: ocf.NotRunning}
+	errUnclear    = &ocf.Error{Code: ocf.Generic, Reason: "cannot tell whether it runs"}
+	errFailed     = &ocf.Error{Code: ocf.Generic, Reason: "it did not work"}
+)
+
+// scene is a node under Heartbeat: what the agent answers to each action, how long that takes,
+// and what cl_status says. done lists the actions with their time limit and target.
+type scene struct {
+	answer map[string]error
+	takes  map[string]time.Duration
+	peers  []resource.Peer
+	deaf   error // of the question for peers
+	onAct  func(action string)
+
+	done   []string
+	stdout bytes.Buffer
+	stderr bytes.Buffer
+}
+
+func (s *scene) face(runDir string) heartbeatFace {
+	return heartbeatFace{
+		act:   s.act,
+		peers: func(context.Context) ([]resource.Peer, error) { return s.peers, s.deaf },
+		logger: func([]string, string) logrus.FieldLogger {
+			log := logrus.New()
+			log.SetOutput(&s.stderr)
+			return log
+		},
+		stdout: &s.stdout, stderr: &s.stderr, runDir: runDir,
+	}
+}
+
+func (s *scene) act(_ context.Context, action string, environ []string, _ peersFunc) error {
+	env := resource.ParseEnviron(environ)
+	s.done = append(s.done, strings.TrimSpace(fmt.Sprintf("%s %s %s", action, env.Timeout, env.Target)))
+	time.Sleep(s.takes[action]) // of the bubble's clock
+	if s.onAct != nil {
+		s.onAct(action)
+	}
+	return s.answer[action]
+}
+
+var (
+	bothUp   = []resource.Peer{{Name: "node2", State: resource.PeerUp}}
+	peerLost = []resource.Peer{{Name: "node2", State: resource.PeerUnknown}}
+)
+
+func TestHeartbeatStop(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		args string
+		scene
+		failed bool // an earlier stop has failed
+		want   string
+		code   ocf.ExitCode
+	}{
+		{"moved", "vm1 stop", scene{peers: bothUp}, false,
+			"monitor 30s; migrate_to 2m0s node2", 0},
+		{"moved to the one that is up", "vm1 stop", scene{peers: append(slices.Clone(peerLost), resource.Peer{Name: "node3", State: resource.PeerUp})}, false,
+			"monitor 30s; migrate_to 2m0s node3", 0},
+		{"the time of the look is the move's", "vm1 stop", scene{peers: bothUp, takes: map[string]time.Duration{"monitor": 20 * time.Second}}, false,
+			"monitor 30s; migrate_to 1m40s node2", 0},
+		{"not here", "vm1 stop", scene{peers: bothUp, answer: map[string]error{"monitor": errNotRunning}}, false,
+			"monitor 30s; stop 1m30s", 0},
+		{"cannot tell", "vm1 stop", scene{peers: bothUp, answer: map[string]error{"monitor": errUnclear}}, false,
+			"monitor 30s; stop 1m30s", 0},
+		{"the peer is down", "vm1 stop", scene{peers: peerLost}, false,
+			"monitor 30s; stop 1m30s", 0},
+		{"no peer at all", "vm1 stop", scene{}, false,
+			"monitor 30s; stop 1m30s", 0},
+		{"cl_status fails", "vm1 stop", scene{peers: bothUp, deaf: errFailed}, false,
+			"monitor 30s; stop 1m30s", 0},
+		{"the peer is not willing", "vm1 stop", scene{peers: bothUp, answer: map[string]error{"migrate_to": errFailed}}, false,
+			"monitor 30s; migrate_to 2m0s node2; stop 1m30s", 0},
+		{"nothing works", "vm1 stop", scene{peers: bothUp, answer: map[string]error{"migrate_to": errFailed, "stop": errFailed}}, false,
+			"monitor 30s; migrate_to 2m0s node2; stop 1m30s", 1},
+		{"an earlier stop failed", "vm1 stop", scene{peers: bothUp}, true,
+			"monitor 30s; stop 1m30s", 0},
+		{"a short timeout", "vm1 timeout=70 stop", scene{peers: bothUp, answer: map[string]error{"migrate_to": errFailed},
+			takes: map[string]time.Duration{"monitor": time.Second, "migrate_to": 35 * time.Second}}, false,
+			"monitor 20s; migrate_to 39s node2; stop 34s", 0},
+		{"a long timeout", "vm1 timeout=600 stop", scene{peers: bothUp}, false,
+			"monitor 30s; migrate_to 8m30s node2", 0},
+		{"a long timeout and no peer", "vm1 timeout=600 stop", scene{takes: map[string]time.Duration{"monitor": time.Second}}, false,
+			"monitor 30s; stop 9m59s", 0},
+		{"a mistake in the line", "vm1 tmeout=600 x stop", scene{peers: bothUp}, false,
+			"monitor 30s; migrate_to 2m0s node2", 0},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			dir := t.TempDir()
+			note := newStopNote(dir, "vm1")
+			if tt.failed {
+				if _, err := note.begin(); err != nil || note.fail() != nil {
+					t.Fatal(err)
+				}
+			}
+			synctest.Test(t, func(t *testing.T) {
+				code := tt.face(dir).run(t.Context(), strings.Fields(tt.args), nil)
+				if got := strings.Join(tt.done, "; "); code != tt.code || got != tt.want {
+					t.Errorf("code %d, did %q\nwant %d, %q\n%s", code, got, tt.code, tt.want, &tt.stderr)
+				}
+			})
+			if note.exists() != (tt.code != 0) {
+				t.Errorf("a note is left: %t", note.exists())
+			}
+			if tt.stdout.Len() > 0 {
+				t.Errorf("wrote %q", &tt.stdout)
+			}
+		})
+	}
+}
+
+// A stop that is interrupted while it moves the guest does not go on to shut it down, and is
+// remembered.
+func TestHeartbeatStopInterrupted(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	s := &scene{peers: bothUp, answer: map[string]error{"migrate_to": errFailed}}
+	s.onAct = func(action string) {
+		if action == "migrate_to" {
+			cancel()
+		}
+	}
+	dir := t.TempDir()
+	if code := s.face(dir).run(ctx, []string{"vm1", "stop"}, nil); code != ocf.Generic || len(s.done) != 2 {
+		t.Errorf("code %d, did %q", code, s.done)
+	}
+	if !newStopNote(dir, "vm1").exists() {
+		t.Error("nothing is left to tell of it")
+	}
+}
+
+// A stop that fails, as Heartbeat goes on with it: again, then the question whether the guest
+// runs, which must not be answered in a way that has the other node start it.
+func TestHeartbeatAfterAFailedStop(t *testing.T) {
+	dir := t.TempDir()
+	s := &scene{peers: bothUp, answer: map[string]error{"monitor": errUnclear, "stop": errFailed}}
+	call := func(action string) ocf.ExitCode { return s.face(dir).run(t.Context(), []string{"vm1", action}, nil) }
+	if code := call("status"); code != lsbUnknown || s.stdout.String() != "unknown\n" {
+		t.Fatalf("before: %d, %q", code, &s.stdout)
+	}
+	for range 2 {
+		if code := call("stop"); code != ocf.Generic {
+			t.Fatalf("stop: %d", code)
+		}
+	}
+	s.stdout.Reset()
+	if code := call("status"); code != lsbUnknown || !heartbeatHolds(s.stdout.String()) {
+		t.Errorf("after: %d, %q", code, &s.stdout)
+	}
+	s.answer["monitor"] = errNotRunning
+	s.stdout.Reset()
+	if code := call("status"); code != lsbStopped || heartbeatHolds(s.stdout.String()) {
+		t.Errorf("proven: %d, %q", code, &s.stdout)
+	}
+	s.answer["start"] = nil
+	if code := call("start"); code != ocf.Success || newStopNote(dir, "vm1").exists() {
+		t.Errorf("started: %d", code)
+	}
+}
+
+// heartbeatHolds reads the output of status as ResourceManager does.
+func heartbeatHolds(output string) bool {
+	low := strings.ToLower(output)
+	if _, rest, ok := strings.Cut(low, "not "); ok && strings.Contains(rest, "running") {
+		return false
+	}
+	return strings.Contains(low, "running") || strings.Contains(output, "OK")
+}
+
+func TestHeartbeatStatus(t *testing.T) {
+	for _, tt := range []struct {
+		name, args string
+		answer     error
+		holds      bool
+		code       ocf.ExitCode
+	}{
+		{"running", "vm1 status", nil, true, 0},
+		{"stopped", "vm1 status", errNotRunning, false, 3},
+		{"monitor is the same", "vm1 monitor", errNotRunning, false, 3},
+		{"cannot tell", "vm1 status", errUnclear, false, 4},
+		{"an error that knows no code", "vm1 status", errors.New("not OK: running out of time"), false, 4},
+		{"a mistake in the line", "vm1 a+b status", nil, true, 0},
+		{"no guest", "status", nil, false, 4},
+		{"no name", "../vm1 status", nil, false, 4},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := &scene{answer: map[string]error{"monitor": tt.answer}}
+			code := s.face(t.TempDir()).run(t.Context(), strings.Fields(tt.args), nil)
+			out := s.stdout.String()
+			if code != tt.code || heartbeatHolds(out) != tt.holds || strings.Count(out, "\n") != 1 {
+				t.Errorf("code %d, wrote %q", code, out)
+			}
+		})
+	}
+}
+
+func TestHeartbeatStart(t *testing.T) {
+	for _, tt := range []struct {
+		name, args string
+		answer     error
+		did, says  string
+		code       ocf.ExitCode
+	}{
+		{"by name", "vm1 start", nil, "start 1m30s", "", 0},
+		{"it fails", "vm1 start", errFailed, "start 1m30s", "it did not work", 1},
+		{"the file is missing", "vm1 start", &ocf.Error{Code: ocf.Installed, Reason: "no file"}, "start 1m30s", "no file", 5},
+		{"with a timeout", "vm1 timeout=10 start", nil, "start 10s", "", 0},
+		{"no parameter", "vm1 oops start", nil, "", `"oops" is no parameter: write PARAM=VALUE; see vmferry usage`, 2},
+		{"a parameter that nobody knows", "vm1 hypervisr=x start", nil, "", "hypervisr is not a parameter of this agent", 2},
+		{"an option of the manager's", "vm1 CRM_meta_timeout=1 start", nil, "", "is no parameter", 2},
+		{"config by name", "vm1 config=/x start", nil, "", "the guest comes first", 2},
+		{"no time", "vm1 timeout=0 start", nil, "", `timeout="0" is no time`, 2},
+		{"time with a unit", "vm1 timeout=90s start", nil, "", `timeout="90s" is no time`, 2},
+		{"two mistakes", "vm1 a timeout= start", nil, "", `"a" is no parameter: write PARAM=VALUE; timeout="" is no time`, 2},
+		{"no guest", "start", nil, "", "no guest is named", 2},
+		{"a parameter for a guest", "timeout=3 start", nil, "", `"timeout=3" is neither a guest's name nor an absolute path`, 2},
+		{"no action", "vm1", nil, "", `no action "vm1": use start, stop or status`, 3},
+		{"an action of OCF's", "vm1 migrate_to", nil, "", `no action "migrate_to"`, 3},
+		{"nothing", "", nil, "", "no guest and no action", 2},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := &scene{answer: map[string]error{"start": tt.answer}}
+			code := s.face(t.TempDir()).run(t.Context(), strings.Fields(tt.args), nil)
+			if code != tt.code || strings.Join(s.done, "; ") != tt.did || !strings.Contains(s.stderr.String(), tt.says) {
+				t.Errorf("code %d, did %q, said %q", code, s.done, &s.stderr)
+			}
+			if s.stdout.Len() > 0 || tt.says != "" && strings.Count(s.stderr.String(), "\n") != 1 {
+				t.Errorf("wrote %q and %q", &s.stdout, &s.stderr)
+			}
+		})
+	}
+}
+
+func TestHeartbeatUsage(t *testing.T) {
+	for _, word := range []string{"usage", "help", "-h", "--help"} {
+		s := &scene{}
+		if code := s.face(t.TempDir()).run(t.Context(), []string{word}, nil); code != 0 || !strings.HasPrefix(s.stdout.String(), "usage: vmferry GUEST") {
+			t.Errorf("%s: code %d, %q", word, code, &s.stdout)
+		}
+	}
+}
+
+// The agent gets the environment that Pacemaker would give it, whatever Heartbeat has set.
+func TestHeartbeatEnviron(t *testing.T) {
+	var got resource.Environ
+	var environ []string
+	f := (&scene{}).face(t.TempDir())
+	f.act = func(_ context.Context, _ string, e []string, _ peersFunc) error {
+		got, environ = resource.ParseEnviron(e), e
+		return nil
+	}
+	args := strings.Fields("/srv/vm1.xml migration_transport=tcp hypervisor=qemu:///session remoteuri=qemu+tls://%n/system?a=b start")
+	code := f.run(t.Context(), args, []string{"OCF_ROOT=/usr/lib/ocf", "OCF_RESKEY_config=/other", "OCF_RESKEY_force_stop=1", "HA_DIR=/etc/ha.d", "PATH=/bin"})
+	if code != 0 || len(got.Problems) > 0 || len(got.Ignored) > 0 || got.Bare {
+		t.Fatalf("code %d, %+v", code, got)
+	}
+	p := got.Params
+	if got.Instance != "/srv/vm1.xml" || p.Config != "/srv/vm1.xml" || p.Transport != "tcp" || p.Hypervisor != "qemu:///session" ||
+		p.RemoteURI != "qemu+tls://%n/system?a=b" || p.ForceStop || got.Timeout != 90*time.Second || got.Node == "" || got.Target != "" {
+		t.Errorf("%+v", got)
+	}
+	for _, v := range []string{"PATH=/bin", "HA_LOGFACILITY=none"} {
+		if !slices.Contains(environ, v) {
+			t.Errorf("%q lacks %s", environ, v)
+		}
+	}
+}
+
+func TestHeartbeatNote(t *testing.T) {
+	dir := t.TempDir()
+	n := newStopNote(dir, "/srv/a b.xml")
+	if n.exists() || n.clear() != nil {
+		t.Error("a note without a stop")
+	}
+	if failed, err := n.begin(); failed || err != nil || !n.exists() {
+		t.Errorf("begin: %t, %v", failed, err)
+	}
+	if failed, err := n.begin(); failed || err != nil { // killed, and run again
+		t.Errorf("again: %t, %v", failed, err)
+	}
+	if n.fail() != nil || n.fail() != nil || !n.exists() {
+		t.Error("fail")
+	}
+	if failed, err := n.begin(); !failed || err != nil {
+		t.Errorf("after a failure: %t, %v", failed, err)
+	}
+	if n.clear() != nil || n.exists() {
+		t.Error("clear")
+	}
+	if newStopNote(dir, "other").exists() {
+		t.Error("guests share a note")
+	}
+	file := dir + "/file"
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	n = newStopNote(file, "vm1")
+	if _, err := n.begin(); err == nil || n.fail() == nil || n.clear() == nil {
+		t.Errorf("a directory that cannot be made: %v", err)
+	}
+}
+
+// FuzzHeartbeatCall: whatever the words, a call that is understood names a guest by an absolute
+// path, has a sensible time, and divides it.
+func FuzzHeartbeatCall(f *testing.F) {
+	for _, seed := range []string{"vm1 start", "/srv/vm1.xml hypervisor=qemu:///system timeout=30 stop", "status", "timeout=1 stop", "a b c", ""} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, line string) {
+		c, err := parseHeartbeatCall(strings.Fields(line))
+		if err != nil || c.action == "usage" {
+			return
+		}
+		move, end := c.split()
+		if !strings.HasPrefix(c.config, "/") || c.name == "" || c.timeout < 0 || move <= 0 || end <= 0 || end > heartbeatStop {
+			t.Errorf("%q: %+v, %s and %s", line, c, move, end)
+		}
+		if c.timeout > 0 && move+end != c.timeout {
+			t.Errorf("%s and %s are not %s", move, end, c.timeout)
+		}
+	})
+}
+
+// fakeClStatus answers as the files say that stand in $CLUSTER: nodes, and for each node one of
+// its name with its status.
+func fakeClStatus() {
+	name := "nodes"
+	if args := os.Args[1:]; len(args) == 2 && args[0] == "nodestatus" {
+		name = args[1]
+	}
+	f, err := os.Open(os.Getenv("CLUSTER") + "/" + name)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "ERROR: Cannot signon with heartbeat")
+		os.Exit(1)
+	}
+	defer f.Close()
+	_, _ = io.Copy(os.Stdout, f)
+}
+
+// heartbeatCode is the command "heartbeat CODE ARG…": it runs the program as the resource
+// script and checks the exit code.
+func heartbeatCode(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 1 {
+		ts.Fatalf("usage: heartbeat CODE ARG…")
+	}
+	wantCode(ts, args[0], ts.Exec(heartbeatName, args[1:]...))
+}
+
+// hostnameTo is the command "hostname FILE": it writes a list of nodes, this one and vmferry-other.
+func hostnameTo(ts *testscript.TestScript, neg bool, args []string) {
+	name, err := os.Hostname()
+	ts.Check(err)
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte("vmferry-other\n"+name+"\n"), 0o600))
+}
