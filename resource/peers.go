@@ -26,9 +26,13 @@ type Peer struct {
 	State PeerState
 }
 
-// peerTime bounds the questions to all peers together. They come before a start, in which
-// clients wait.
-const peerTime = 4 * time.Second
+// What bounds the questions before a start, in which clients wait.
+const (
+	managerTime = 5 * time.Second // the manager names the peers
+	// peerTime is for a peer that need not answer, as one that crashed does not: a live
+	// libvirt takes some tenths of a second. One that must answer gets as long as any call.
+	peerTime = 2 * time.Second
+)
 
 // suspect is a peer to ask before a start.
 type suspect struct {
@@ -47,8 +51,6 @@ func (a *run) proveNowhere(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, min(peerTime, a.budget.call))
-	defer cancel()
 	answers := make(chan error, len(suspects))
 	for _, s := range suspects {
 		go func() { answers <- a.acquit(ctx, s) }()
@@ -88,7 +90,7 @@ func (a *run) peers(ctx context.Context) (peers []Peer, known bool) {
 	if a.Peers == nil {
 		return nil, false
 	}
-	ctx, cancel := context.WithTimeout(ctx, min(peerTime, a.budget.call))
+	ctx, cancel := context.WithTimeout(ctx, min(managerTime, a.budget.call))
 	defer cancel()
 	peers, err := a.Peers(ctx)
 	if err != nil {
@@ -100,6 +102,12 @@ func (a *run) peers(ctx context.Context) (peers []Peer, known bool) {
 
 // acquit returns nil when the peer does not have the guest.
 func (a *run) acquit(ctx context.Context, s suspect) error {
+	limit := min(peerTime, a.budget.call)
+	if s.must {
+		limit = a.budget.call
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
 	status, err := a.askPeer(ctx, s.Name)
 	switch {
 	case errors.Is(err, libvirt.ErrNoDomain):
