@@ -48,8 +48,11 @@ install: build ## install on this machine, or below DESTDIR
 	install -D -m 755 $(BIN)/blackout $(DESTDIR)$(PREFIX)/bin/blackout
 	install -d $(DESTDIR)$(PREFIX)/lib/ocf/resource.d/vmferry
 	ln -sf $(PREFIX)/sbin/vmferry-agent $(DESTDIR)$(PREFIX)/lib/ocf/resource.d/vmferry/Domain
+	install -d $(DESTDIR)$(SYSCONF)/ha.d/resource.d
+	ln -sf $(PREFIX)/sbin/vmferry-agent $(DESTDIR)$(SYSCONF)/ha.d/resource.d/vmferry
 	install -D -m 644 cmd/vmferryd/vmferryd.service $(DESTDIR)$(PREFIX)/lib/systemd/system/vmferryd.service
 	install -D -m 644 cmd/vmferryd/pacemaker.service.d/10-vmferry.conf $(DESTDIR)$(PREFIX)/lib/systemd/system/pacemaker.service.d/10-vmferry.conf
+	install -D -m 644 cmd/vmferryd/heartbeat.service.d/10-vmferry.conf $(DESTDIR)$(PREFIX)/lib/systemd/system/heartbeat.service.d/10-vmferry.conf
 	install -D -m 644 cmd/vmferryd/logind.conf.d/90-vmferry.conf $(DESTDIR)$(PREFIX)/lib/systemd/logind.conf.d/90-vmferry.conf
 	test -e $(DESTDIR)$(SYSCONF)/vmferry/vmferryd.toml || install -D -m 644 cmd/vmferryd/vmferryd.toml $(DESTDIR)$(SYSCONF)/vmferry/vmferryd.toml
 	for page in cmd/*/*.[1578]; do install -D -m 644 $$page $(DESTDIR)$(PREFIX)/share/man/man$${page##*.}/$${page##*/} || exit 1; done

@@ -31,7 +31,9 @@ const (
 
 var (
 	errNoAction = errors.New("no action")
-	paramName   = regexp.MustCompile(`^[a-z][a-z_]*$`)
+	paramName   = regexp.MustCompile(`^[A-Za-z]\w*$`)
+	// notOurs are variables that a manager or a tracer sets for itself.
+	notOurs = regexp.MustCompile(`^(CRM_|crm_|trace_)`)
 )
 
 // heartbeatCall is a call as it was written.
@@ -82,7 +84,7 @@ var heartbeatActions = map[string]string{
 func (c *heartbeatCall) take(arg string) error {
 	name, value, ok := strings.Cut(arg, "=")
 	switch {
-	case !ok || !paramName.MatchString(name):
+	case !ok || !paramName.MatchString(name) || notOurs.MatchString(name):
 		return fmt.Errorf("%q is no parameter: write PARAM=VALUE", arg)
 	case name == "config":
 		return errors.New("config is not set by name: the guest comes first")

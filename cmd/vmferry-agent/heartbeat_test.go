@@ -231,6 +231,7 @@ func TestHeartbeatStart(t *testing.T) {
 		{"no parameter", "vm1 oops start", nil, "", `"oops" is no parameter: write PARAM=VALUE; see vmferry usage`, 2},
 		{"a parameter that nobody knows", "vm1 hypervisr=x start", nil, "", "hypervisr is not a parameter of this agent", 2},
 		{"an option of the manager's", "vm1 CRM_meta_timeout=1 start", nil, "", "is no parameter", 2},
+		{"a name with capitals", "vm1 reserved_Dom0_memory=512 start", nil, "start 1m30s", "", 0},
 		{"config by name", "vm1 config=/x start", nil, "", "the guest comes first", 2},
 		{"no time", "vm1 timeout=0 start", nil, "", `timeout="0" is no time`, 2},
 		{"time with a unit", "vm1 timeout=90s start", nil, "", `timeout="90s" is no time`, 2},

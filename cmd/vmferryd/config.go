@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -21,6 +22,7 @@ type Config struct {
 	Window     time.Duration // zero: logind's limit less a margin
 	StopWindow time.Duration // zero: the unit's TimeoutStopSec less a margin
 	Poll       time.Duration
+	Manager    string // one of managers
 	Node       string // empty: ask the cluster manager
 	Agents     []string
 	GuestsDir  string
@@ -33,6 +35,7 @@ type rawConfig struct {
 	Window     *text `toml:"window"`
 	StopWindow *text `toml:"stop_window"`
 	Poll       *text `toml:"poll"`
+	Manager    *text `toml:"manager"`
 	Node       *text `toml:"node"`
 	Agents     *list `toml:"agents"`
 	GuestsDir  *text `toml:"guests_dir"`
@@ -76,6 +79,7 @@ func (l *list) UnmarshalTOML(v any) error {
 func newConfig() Config {
 	return Config{
 		Poll:      time.Second,
+		Manager:   managerAuto,
 		Agents:    []string{"ocf:vmferry:Domain", "ocf:heartbeat:VirtualDomain"},
 		GuestsDir: "/run/vmferry/guests",
 		StateDir:  "/run/vmferry",
@@ -161,6 +165,9 @@ func (raw rawConfig) config(path, whole string) (Config, error) {
 			return Config{}, located(path, lineOf(whole, d.key), d.key, err.Error())
 		}
 	}
+	if err := manager(raw.Manager, &c.Manager); err != nil {
+		return Config{}, located(path, lineOf(whole, "manager"), "manager", err.Error())
+	}
 	if err := agents(raw.Agents, &c.Agents); err != nil {
 		return Config{}, located(path, lineOf(whole, "agents"), "agents", err.Error())
 	}
@@ -191,6 +198,17 @@ func directory(s *text, into *string) error {
 	}
 	if !strings.HasPrefix(string(*s), "/") {
 		return fmt.Errorf("%q is no absolute path", *s)
+	}
+	*into = string(*s)
+	return nil
+}
+
+func manager(s *text, into *string) error {
+	if s == nil {
+		return nil
+	}
+	if !slices.Contains(managers, string(*s)) {
+		return fmt.Errorf("%q is no cluster manager: use one of %s", *s, strings.Join(managers, ", "))
 	}
 	*into = string(*s)
 	return nil

@@ -18,6 +18,7 @@ func TestParseConfig(t *testing.T) {
 		{"window", `window = "10m"`, func(c *Config) { c.Window = 10 * time.Minute }},
 		{"stop_window", `stop_window = "90s"`, func(c *Config) { c.StopWindow = 90 * time.Second }},
 		{"poll", `poll = "250ms"`, func(c *Config) { c.Poll = 250 * time.Millisecond }},
+		{"manager", `manager = "heartbeat"`, func(c *Config) { c.Manager = "heartbeat" }},
 		{"node", `node = "n1"`, func(c *Config) { c.Node = "n1" }},
 		{"empty node", `node = ""`, func(*Config) {}},
 		{"agents", `agents = ["ocf:x:Y"]`, func(c *Config) { c.Agents = []string{"ocf:x:Y"} }},
@@ -53,6 +54,8 @@ func TestParseConfigRefuses(t *testing.T) {
 		{"relative", `guests_dir = "g"`, `f:1: "guests_dir": "g" is no absolute path`},
 		{"no agents", `agents = []`, `f:1: "agents": an empty list would wait for no guest`},
 		{"half an agent", `agents = ["Domain"]`, `f:1: "agents": "Domain" is no agent; write it as "ocf:vmferry:Domain"`},
+		{"another manager", `manager = "corosync"`, `f:1: "manager": "corosync" is no cluster manager: use one of auto, pacemaker, heartbeat`},
+		{"no manager", `manager = ""`, `f:1: "manager": "" is no cluster manager`},
 		{"option for a node", `node = "--all"`, `f:1: "node": "--all" is no node name`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -15,7 +15,6 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/vmferry/vmferry/hbplugin/logind"
-	"github.com/vmferry/vmferry/hbplugin/pacemaker"
 	"github.com/vmferry/vmferry/hbplugin/shutdown"
 )
 
@@ -107,7 +106,7 @@ func live(ctx context.Context, c Config, log logrus.FieldLogger) error {
 		return fmt.Errorf("read the watchdog's interval: %w", err)
 	}
 	loop := shutdown.New(shutdown.Options{
-		Manager:    &pacemaker.Client{Agents: c.Agents, Node: c.Node},
+		Manager:    newManager(c),
 		Guests:     witnesses{dir: c.GuestsDir},
 		System:     logind.System{},
 		Intent:     shutdown.Intent{Path: filepath.Join(c.StateDir, intentFile)},

@@ -59,20 +59,25 @@ func needed() []string {
 func TestShutdownOrder(t *testing.T) {
 	daemon := readUnit(t, "vmferryd.service")
 	pacemaker := readUnit(t, "pacemaker.service.d/10-vmferry.conf")
+	heartbeat := readUnit(t, "heartbeat.service.d/10-vmferry.conf")
 	wantAll(t, "vmferryd.service After=", daemon["Unit.After"], needed())
 	wantAll(t, "pacemaker's drop-in After=", pacemaker["Unit.After"], needed())
+	wantAll(t, "heartbeat's drop-in After=", heartbeat["Unit.After"], pacemaker["Unit.After"])
 	wantAll(t, "vmferryd.service After=", daemon["Unit.After"], []string{
-		"pacemaker.service", "corosync.service", "dbus.service", "systemd-logind.service",
+		"pacemaker.service", "corosync.service", "heartbeat.service", "dbus.service", "systemd-logind.service",
 	})
 	// An order against a target that is not active binds nothing.
-	for name, u := range map[string]unitFile{"vmferryd.service": daemon, "pacemaker's drop-in": pacemaker} {
+	for name, u := range map[string]unitFile{
+		"vmferryd.service": daemon, "pacemaker's drop-in": pacemaker, "heartbeat's drop-in": heartbeat,
+	} {
 		wantAll(t, name+" Wants=", u["Unit.Wants"], []string{"virt-guest-shutdown.target"})
 		if len(u["Unit.Before"])+len(u["Unit.Requires"])+len(u["Unit.BindsTo"]) > 0 {
 			t.Errorf("%s: ties that would start or stop others", name)
 		}
 	}
-	// What pacemaker stops before, vmferryd stops before too.
+	// What a manager stops before, vmferryd stops before too.
 	wantAll(t, "vmferryd.service After=", daemon["Unit.After"], pacemaker["Unit.After"])
+	wantAll(t, "vmferryd.service After=", daemon["Unit.After"], heartbeat["Unit.After"])
 }
 
 func TestServiceSettings(t *testing.T) {
@@ -92,6 +97,9 @@ func TestServiceSettings(t *testing.T) {
 		if got := strings.Join(u[key], " "); got != want {
 			t.Errorf("%s=%s, want %s", key, got, want)
 		}
+	}
+	if u := readUnit(t, "heartbeat.service.d/10-vmferry.conf"); strings.Join(u["Service.TimeoutStopSec"], "") != "30min" {
+		t.Errorf("heartbeat's stop: %v", u)
 	}
 	if u := readUnit(t, "logind.conf.d/90-vmferry.conf"); strings.Join(u["Login.InhibitDelayMaxSec"], "") != "2min" {
 		t.Errorf("logind's limit: %v", u)
