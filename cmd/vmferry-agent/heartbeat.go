@@ -45,8 +45,8 @@ type peersFunc func(context.Context) ([]resource.Peer, error)
 // guests of its own: each action is one or two of the resource agent's.
 type heartbeatFace struct {
 	// act does one action of the agent's with the given environment.
-	act    func(ctx context.Context, action string, environ []string, peers peersFunc) error
-	peers  peersFunc
+	act    func(ctx context.Context, action string, environ []string) error
+	peers  peersFunc // those that are up, to move to
 	logger func(environ []string, instance string) logrus.FieldLogger
 	stdout io.Writer // read by Heartbeat: of status, "running" in it is all that counts
 	stderr io.Writer
@@ -64,11 +64,12 @@ type heartbeatRun struct {
 
 // runForHeartbeat is run for the program under the name of Heartbeat's resource script.
 func runForHeartbeat(ctx context.Context, args, environ []string, stdout, stderr io.Writer) ocf.ExitCode {
+	manager := &heartbeat.Client{}
 	f := heartbeatFace{
-		act: func(ctx context.Context, action string, environ []string, peers peersFunc) error {
-			return act(ctx, action, environ, stderr, peers)
+		act: func(ctx context.Context, action string, environ []string) error {
+			return act(ctx, action, environ, stderr, manager.Nodes)
 		},
-		peers: (&heartbeat.Client{}).Peers,
+		peers: manager.Peers,
 		logger: func(environ []string, instance string) logrus.FieldLogger {
 			return ocflog.New(ocflog.Call{Environ: environ, Instance: instance, PID: os.Getpid()}, stderr)
 		},
@@ -118,7 +119,7 @@ func (f heartbeatFace) say(answer string, code ocf.ExitCode) ocf.ExitCode {
 
 // agent does one action of the agent's within limit; target is for migrate_to.
 func (r *heartbeatRun) agent(ctx context.Context, action string, limit time.Duration, target string) error {
-	return r.act(ctx, action, r.agentEnviron(limit, target), r.peers)
+	return r.act(ctx, action, r.agentEnviron(limit, target))
 }
 
 // start starts the guest or finds it running, as after a migration to here. A line that is

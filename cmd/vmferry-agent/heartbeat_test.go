@@ -53,7 +53,7 @@ func (s *scene) face(runDir string) heartbeatFace {
 	}
 }
 
-func (s *scene) act(_ context.Context, action string, environ []string, _ peersFunc) error {
+func (s *scene) act(_ context.Context, action string, environ []string) error {
 	env := resource.ParseEnviron(environ)
 	s.done = append(s.done, strings.TrimSpace(fmt.Sprintf("%s %s %s", action, env.Timeout, env.Target)))
 	time.Sleep(s.takes[action]) // of the bubble's clock
@@ -269,7 +269,7 @@ func TestHeartbeatEnviron(t *testing.T) {
 	var got resource.Environ
 	var environ []string
 	f := (&scene{}).face(t.TempDir())
-	f.act = func(_ context.Context, _ string, e []string, _ peersFunc) error {
+	f.act = func(_ context.Context, _ string, e []string) error {
 		got, environ = resource.ParseEnviron(e), e
 		return nil
 	}

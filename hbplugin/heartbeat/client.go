@@ -122,10 +122,10 @@ func (c *Client) Unstandby(ctx context.Context) error {
 	return c.script(ctx, "hb_takeover", "local")
 }
 
-// Peers lists the other nodes of the cluster; ping nodes are none. A node that
-// Heartbeat calls dead is PeerUnknown, not PeerDown: it was not heard of for the
-// deadtime, and nobody need have switched it off.
-func (c *Client) Peers(ctx context.Context) ([]resource.Peer, error) {
+// Nodes lists the other nodes of the cluster, each as PeerUnknown; ping nodes
+// are none. It is for a start, in which clients wait: whether a node is up
+// would take a second program half a second to say.
+func (c *Client) Nodes(ctx context.Context) ([]resource.Peer, error) {
 	own, err := c.node()
 	if err != nil {
 		return nil, err
@@ -142,22 +142,31 @@ func (c *Client) Peers(ctx context.Context) ([]resource.Peer, error) {
 	if !slices.ContainsFunc(nodes, isOwn) {
 		return nil, fmt.Errorf("cl_status listnodes: node %q is not in the cluster of %q", own, nodes)
 	}
-	var peers []resource.Peer
+	var others []resource.Peer
 	for _, node := range slices.DeleteFunc(nodes, isOwn) {
-		alive, err := c.Alive(ctx, node)
+		others = append(others, resource.Peer{Name: node, State: resource.PeerUnknown})
+	}
+	return others, nil
+}
+
+// Peers is Nodes with those PeerUp that are [Client.Alive]. One that Heartbeat
+// calls dead stays PeerUnknown and is not PeerDown: it was not heard of for the
+// deadtime, and nobody need have switched it off.
+func (c *Client) Peers(ctx context.Context) ([]resource.Peer, error) {
+	peers, err := c.Nodes(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for i := range peers {
+		alive, err := c.Alive(ctx, peers[i].Name)
 		if err != nil {
 			return nil, err
 		}
-		peers = append(peers, peer(node, alive))
+		if alive {
+			peers[i].State = resource.PeerUp
+		}
 	}
 	return peers, nil
-}
-
-func peer(node string, alive bool) resource.Peer {
-	if alive {
-		return resource.Peer{Name: node, State: resource.PeerUp}
-	}
-	return resource.Peer{Name: node, State: resource.PeerUnknown}
 }
 
 // Alive says whether Heartbeat on another node is up and takes part in the

@@ -274,6 +274,12 @@ func TestPeers(t *testing.T) {
 	if err != nil || !slices.Equal(got, want) {
 		t.Errorf("%v, %v; want %v", got, err, want)
 	}
+	p.ran = nil
+	got, err = client(t, p).Nodes(t.Context())
+	want[1].State = resource.PeerUnknown
+	if err != nil || !slices.Equal(got, want) || len(p.ran) != 1 {
+		t.Errorf("nodes alone: %v, %v; want %v; ran %q", got, err, want, p.ran)
+	}
 }
 
 func TestDefaults(t *testing.T) {

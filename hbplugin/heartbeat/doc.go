@@ -17,5 +17,6 @@
 //
 // The other half of the support is what Heartbeat executes as
 // /etc/ha.d/resource.d/vmferry: see cmd/vmferry-agent. It asks the Client for
-// the nodes that a guest can move to, or may be on, with [Client.Peers].
+// the nodes that a guest can move to ([Client.Peers]) or may be on
+// ([Client.Nodes]).
 package heartbeat
