@@ -220,6 +220,7 @@ func (r killer) strike(k kill) {
 		defer r.b.run(r.t, "shell", node, "systemctl", "start", "libvirtd.socket", "libvirtd-ro.socket", "libvirtd-admin.socket", "libvirtd-tcp.socket")
 	}
 	agent, ended, out := r.halt(k, node, params)
+	above := agent.ancestors()
 	for node, is := range map[string]func(proc) bool{source: k.victim.at(source), target: k.victim.at(target)} {
 		if is != nil {
 			send(r.t, syscall.SIGKILL, find(r.t, node, is))
@@ -229,13 +230,23 @@ func (r killer) strike(k kill) {
 		send(r.t, syscall.SIGKILL, []proc{agent})
 	}
 	send(r.t, syscall.SIGCONT, []proc{agent})
-	select {
-	case <-ended:
-	case <-time.After(60 * time.Second):
-		r.t.Fatalf("the agent did not end:\n%s", out)
-	}
+	// nsenter(1) stops itself once it has seen its child stopped, and wakes the child after itself.
+	isStopped := func(p proc) bool { return p.state() == "T" }
+	await(r.t, "the agent's end", 60*time.Second, func() bool {
+		send(r.t, syscall.SIGCONT, slices.DeleteFunc(slices.Clone(above), func(p proc) bool { return !isStopped(p) }))
+		return isClosed(ended)
+	})
 	r.t.Logf("interrupted: %s", strings.TrimSpace(out.String()))
 	r.atMostOne()
+}
+
+func isClosed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
 }
 
 // at is what the victim is at a node, nil where it is nothing.
@@ -262,20 +273,12 @@ func (r killer) halt(k kill, node string, params []string) (agent proc, ended <-
 	}
 	done := make(chan struct{})
 	go func() { defer close(done); _ = cmd.Wait() }()
-	isOver := func() bool {
-		select {
-		case <-done:
-			return true
-		default:
-			return false
-		}
-	}
 	await(r.t, at, 45*time.Second, func() bool {
 		halted := find(r.t, node, func(p proc) bool { return p.hasVariable(at) && p.state() == "T" })
 		if len(halted) > 0 {
 			agent = halted[0]
 		}
-		return len(halted) > 0 || isOver()
+		return len(halted) > 0 || isClosed(done)
 	})
 	if agent.pid == 0 {
 		r.t.Fatalf("it ended before it came to the step:\n%s", out)

@@ -88,9 +88,12 @@ func TestLab(t *testing.T) {
 	}{
 		{"demo", testDemo},
 		{"ocf-tester", testOCFTester},
+		{"ocft", testOCFT},
 		{"agent swap", testAgentSwap},
 		{"refused migrations", testRefusedMigrations},
 		{"bad input", testBadInput},
+		{"outages", testOutages},
+		{"kills", testKills},
 	} {
 		if !t.Run(part.name, func(t *testing.T) { part.test(t, b) }) {
 			t.Log(b.diagnosis(t))

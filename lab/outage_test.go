@@ -30,8 +30,13 @@ var outages = []outage{
 		systemctl(t, b, append([]string{"stop"}, libvirtUnits...)...)
 		return func() { systemctl(t, b, append([]string{"start"}, libvirtUnits[1:]...)...) }
 	}},
-	{"masked", func(t *testing.T, b bench) func() {
-		systemctl(t, b, append([]string{"mask", "--runtime", "--now"}, libvirtUnits...)...)
+	{"killed and masked", func(t *testing.T, b bench) func() {
+		systemctl(t, b, append([]string{"stop"}, libvirtUnits[1:]...)...)
+		send(t, syscall.SIGKILL, find(t, source, proc.isLibvirtd))
+		// Stopped before it is masked: a masked unit has systemd's default way of killing, and
+		// without systemd-machined the guests are in its cgroup.
+		systemctl(t, b, "stop", "libvirtd.service")
+		systemctl(t, b, append([]string{"mask", "--runtime"}, libvirtUnits...)...)
 		return func() {
 			systemctl(t, b, append([]string{"unmask", "--runtime"}, libvirtUnits...)...)
 			systemctl(t, b, append([]string{"start"}, libvirtUnits[1:]...)...)

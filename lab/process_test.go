@@ -63,7 +63,7 @@ func send(t *testing.T, sig syscall.Signal, victims []proc) {
 	t.Helper()
 	for _, p := range victims {
 		if err := syscall.Kill(p.pid, sig); err != nil && err != syscall.ESRCH {
-			t.Fatalf("send %v to process %d (%s): %v", sig, p.pid, p.args[0], err)
+			t.Fatalf("send %v to process %d %q: %v", sig, p.pid, p.args, err)
 		}
 	}
 }
@@ -82,6 +82,24 @@ func (p proc) state() string {
 		return ""
 	}
 	return rest[:1]
+}
+
+// ancestors lists the processes above one, up to this machine's first.
+func (p proc) ancestors() []proc {
+	var above []proc
+	for pid := p.pid; pid > 1; {
+		text, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "stat"))
+		_, rest, ok := strings.Cut(string(text), ") ")
+		fields := strings.Fields(rest)
+		if err != nil || !ok || len(fields) < 2 {
+			break
+		}
+		if pid, err = strconv.Atoi(fields[1]); err != nil || pid <= 1 {
+			break
+		}
+		above = append(above, proc{pid: pid})
+	}
+	return above
 }
 
 // await polls until done, which must come within limit.
