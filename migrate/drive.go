@@ -38,7 +38,7 @@ func (m *mover) migrate(ctx context.Context, abortAt time.Time) error {
 	host := m.source.host
 	go func() {
 		done <- host.MigrateToURI3(call, m.req.Guest, m.req.TargetURI, libvirt.MigrateParams{
-			URI: m.req.MigrateURI, Bandwidth: m.req.Bandwidth, AutoConverge: !m.req.NoConverge, Unsafe: m.req.Unsafe})
+			URI: m.req.MigrateURI, Bandwidth: m.req.Bandwidth, AutoConverge: !m.req.NoConverge, Unsafe: m.req.Unsafe, MigrateOptions: m.req.Options})
 	}()
 	why, err := m.steer(ctx, abortAt, done)
 	if why != nil {
@@ -167,7 +167,7 @@ func (m *mover) sample(ctx context.Context, abortAt time.Time) {
 }
 
 func (m *mover) downtimeSample(s libvirt.JobStats, abortAt time.Time) DowntimeSample {
-	out := DowntimeSample{Iteration: s.Iteration, Remaining: s.Remaining, Rate: s.Rate}
+	out := DowntimeSample{Elapsed: s.Elapsed, Iteration: s.Iteration, Remaining: s.Remaining, Rate: s.Rate}
 	if s.Iteration > 1 {
 		if m.repeated.IsZero() {
 			m.repeated = time.Now()

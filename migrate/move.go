@@ -9,6 +9,8 @@ import (
 
 	"github.com/sirupsen/logrus"
 	"libvirt.org/go/libvirtxml"
+
+	"github.com/vmferry/vmferry/migrate/libvirt"
 )
 
 // Request says which guest to move where. The deadline is the context's.
@@ -25,7 +27,14 @@ type Request struct {
 	NoConverge    bool          // do not slow down a guest that writes faster than the link carries
 	Unsafe        bool          // move even where libvirt fears for disks with a host cache
 	Overcommit    bool          // do not ask whether the target has enough free memory
-	Adopt         bool          // a migration to this target was begun by a caller that died: one under way is waited for
+	// BlackoutBudget bounds the pause, also near the deadline; 0 for no bound. The record
+	// tells whether it was kept.
+	BlackoutBudget time.Duration
+	// PauseAfter is how long after its begin a migration may make the pause as long as
+	// the last copy needs, within BlackoutBudget; 0 leaves that to the deadline alone.
+	PauseAfter time.Duration
+	Options    libvirt.MigrateOptions
+	Adopt      bool // a migration to this target was begun by a caller that died: one under way is waited for
 
 	// Progress, when not nil, is called at each step and about twice a second in between,
 	// from Move's own goroutine. It should return soon.
@@ -87,6 +96,7 @@ func Move(ctx context.Context, req Request, deps Deps) (Record, error) {
 	err := m.run(ctx)
 	m.rec.Ended = time.Now()
 	m.rec.DurationMS = millis(m.rec.Ended.Sub(m.rec.Started))
+	m.rec.Judge(nil)
 	if err != nil {
 		m.rec.Error = err.Error()
 		err = fmt.Errorf("move guest %q to %q: %w", req.Guest, req.Target, err)
@@ -104,7 +114,7 @@ func newMover(req Request, deps Deps) *mover {
 	}
 	m.log = m.deps.Log.WithFields(logrus.Fields{"guest": req.Guest, "peer": req.Target})
 	m.rec = Record{Schema: RecordSchema, Guest: req.Guest, UUID: req.UUID, From: req.SourceURI, To: req.Target, TargetURI: req.TargetURI,
-		Started: time.Now(), Outcome: Unknown}
+		Started: time.Now(), Outcome: Unknown, BudgetMS: millis(req.BlackoutBudget)}
 	m.source = side{uri: req.SourceURI, open: deps.Open}
 	m.target = side{uri: req.TargetURI, open: deps.Open}
 	return m
@@ -147,8 +157,8 @@ func (r Request) check() error {
 			return &Refusal{CheckRequest, "no " + f.name + " was given", "", nil}
 		}
 	}
-	if r.DowntimeLimit < 0 {
-		return &Refusal{CheckRequest, "the downtime limit is negative", "", nil}
+	if r.DowntimeLimit < 0 || r.BlackoutBudget < 0 || r.PauseAfter < 0 {
+		return &Refusal{CheckRequest, "a limit is negative", "", nil}
 	}
 	return nil
 }
@@ -165,7 +175,8 @@ func (m *mover) plan(ctx context.Context) (abortAt time.Time) {
 		window = time.Until(deadline)
 		abortAt = deadline.Add(-reserveOf(window))
 	}
-	m.policy = newDowntimePolicy(m.req.DowntimeLimit, window)
+	m.policy = newDowntimePolicy(m.req.DowntimeLimit, window).within(m.req.BlackoutBudget)
+	m.policy.Force = m.req.PauseAfter
 	return abortAt
 }
 

@@ -330,7 +330,12 @@ func (m *mover) checkCPU(ctx context.Context, guest *libvirtxml.Domain) error {
 }
 
 // checkDisks refuses only when a storage pool of the target says that a disk is not there.
+// Disks that are to be copied need not be there.
 func (m *mover) checkDisks(ctx context.Context, guest *libvirtxml.Domain) error {
+	if m.req.Options.CopyAll || m.req.Options.CopyInc {
+		m.note("disks were not checked: they are copied")
+		return nil
+	}
 	for _, path := range diskPaths(guest) {
 		visible, err := m.target.host.DiskVisible(ctx, path, filepath.Dir(path))
 		switch {

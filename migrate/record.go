@@ -47,10 +47,41 @@ type Record struct {
 	PauseReceiptMS *float64  `json:"pause_receipt_ms,omitempty"`
 	Clock          qmp.Clock `json:"clock,omitempty"`
 
+	Blackouts  []Blackout `json:"blackouts,omitempty"`          // what a probe saw, by target
+	BudgetMS   float64    `json:"blackout_budget_ms,omitempty"` // what the blackout was to stay within
+	BudgetKept *bool      `json:"blackout_budget_kept,omitempty"`
+
 	Memory           uint64    `json:"memory,omitempty"`      // bytes the guest has
 	Transferred      uint64    `json:"transferred,omitempty"` // bytes of it sent, repeats counted
 	Throttle         int       `json:"throttle,omitempty"`    // highest per cent that auto-converge took
 	DowntimeLimitsMS []float64 `json:"downtime_limits_ms,omitempty"`
+}
+
+// Blackout is the longest time without an answer that a probe saw of one target.
+type Blackout struct {
+	Target  string  `json:"target"` // such as "udp://192.0.2.7:7"
+	MS      float64 `json:"ms"`
+	ErrorMS float64 `json:"error_ms"` // by how much the probe may be wrong
+}
+
+// Judge takes over what a probe saw, and tells whether the budget was kept, as far as that is
+// known: a blackout that was seen decides. Without one, a pause that is longer than the budget
+// broke it, and a shorter one proves nothing, as clients may have waited for longer.
+func (r *Record) Judge(seen []Blackout) {
+	r.Blackouts = append(r.Blackouts, seen...)
+	if r.BudgetMS <= 0 || r.Outcome != Moved {
+		return
+	}
+	r.BudgetKept = nil
+	kept := true
+	for _, b := range r.Blackouts {
+		kept = kept && b.MS <= r.BudgetMS
+	}
+	broken := r.PauseMS != nil && *r.PauseMS > r.BudgetMS
+	if len(r.Blackouts) > 0 || broken {
+		kept = kept && !broken
+		r.BudgetKept = &kept
+	}
 }
 
 // Verification is what the two ends said last, in words such as "running (migrated)",

@@ -24,8 +24,9 @@ type Hypervisor interface {
 	Destroy(ctx context.Context, name string) error
 	// Close gives the connection back.
 	Close() error
-	// AbortJob ends a migration of the guest that is under way; the guest stays.
+	// AbortJob ends a migration or a saving of the guest that is under way; the guest stays.
 	AbortJob(ctx context.Context, name string) error
+	Keeper
 }
 
 // Witness finds and kills QEMU processes without libvirt; witness.Host is the real one.
@@ -47,6 +48,7 @@ type Move struct {
 	MigrateURI string        // where the memory goes; empty lets libvirt choose
 	Bandwidth  uint64        // MiB/s, 0 for no limit
 	Downtime   time.Duration // longest pause to allow, 0 for the default
+	Tuning                   // how, beyond that
 	Adopt      bool          // one to this target was begun before: where it is under way, wait for it
 }
 
@@ -59,6 +61,7 @@ type Agent struct {
 	Witness Witness
 	// Peers lists the other nodes of the cluster; nil where no manager can be asked.
 	Peers    func(ctx context.Context) ([]Peer, error)
+	Command  Command           // runs programs; nil where none can be run
 	Step     func(step string) // called at each of [Steps]; may be nil
 	RunDir   string            // state that ends with the boot, normally DefaultRunDir
 	StateDir string            // state that outlives it, normally DefaultStateDir
@@ -118,7 +121,7 @@ func (a Agent) Run(ctx context.Context, action string) error {
 	if timeout <= 0 {
 		timeout = defaults[action]
 	}
-	r := &run{Agent: a, action: action, budget: newBudget(timeout), began: time.Now(), state: stateDir(a.RunDir), lasting: stateDir(a.StateDir)}
+	r := &run{Agent: a, action: action, budget: newBudget(timeout).within(a.Params, timeout), began: time.Now(), state: stateDir(a.RunDir), lasting: stateDir(a.StateDir)}
 	ctx, cancel := context.WithTimeout(ctx, r.budget.end)
 	defer cancel()
 	defer r.disconnect()
@@ -148,7 +151,7 @@ func (a *run) at(ctx context.Context, part time.Duration) (context.Context, cont
 
 // record notes that the guest runs here, for the node daemon.
 func (a *run) record(o observation) error {
-	return a.state.hold(Entry{Guest: a.guest.Name, UUID: o.uuid(), Resource: a.Instance, URI: a.Params.Hypervisor})
+	return a.state.hold(Entry{Guest: a.guest.Name, UUID: o.uuid(), Resource: a.Instance, URI: a.Params.Hypervisor, Priority: a.Params.DrainPriority})
 }
 
 // keep is record where a failure to write must not fail the action: the guest does run.
@@ -163,4 +166,5 @@ func (a *run) forget() {
 	if err := a.state.release(a.Instance); err != nil {
 		a.Log.WithError(err).Error("the node daemon may wait for this guest in vain: remove the file by hand")
 	}
+	a.forgetUtilization()
 }

@@ -1,6 +1,16 @@
 package resource
 
-import "time"
+import (
+	"cmp"
+	"context"
+	"errors"
+	"net"
+	"os"
+	"os/exec"
+	"time"
+
+	"github.com/vmferry/vmferry/migrate/libvirt"
+)
 
 // Checks are questions to a guest's services that a monitor asks.
 type Checks struct {
@@ -40,4 +50,155 @@ func (r *reader) seconds(name string, byDefault, least time.Duration) time.Durat
 		return byDefault
 	}
 	return d
+}
+
+// tend does what is due at each monitor of a guest that runs. Its error is a service's that does
+// not work; all else that fails is logged.
+func (a *run) tend(ctx context.Context, o observation) error {
+	if a.Probe || a.guess {
+		return nil // a probe asks where the guest is, and nothing else
+	}
+	a.dropSavedState(o)
+	a.saveConfig(ctx, o)
+	err := a.checkServices(ctx, o)
+	a.utilize(ctx, o)
+	return err
+}
+
+// settleIn ends a start and a migrate_from. As in VirtualDomain, they wait for the
+// monitor scripts.
+func (a *run) settleIn(ctx context.Context) error {
+	a.dropSavedState(observation{})
+	if a.Params.SaveConfig && a.action == "migrate_from" {
+		a.saveConfig(ctx, observation{})
+	}
+	for {
+		err := a.runScripts(ctx)
+		if err == nil || !pause(ctx, time.Second) {
+			return err
+		}
+	}
+}
+
+// checkServices asks the services of a guest that somebody has not paused.
+func (a *run) checkServices(ctx context.Context, o observation) error {
+	if o.libErr == nil && o.status.State == libvirt.Paused {
+		return nil
+	}
+	if err := a.runScripts(ctx); err != nil {
+		return err
+	}
+	if a.isYoung() {
+		return nil
+	}
+	return a.runChecks(ctx)
+}
+
+// runScripts runs monitor_scripts until one fails.
+func (a *run) runScripts(ctx context.Context) error {
+	for _, script := range a.Params.Scripts {
+		out, err := a.command(ctx, script)
+		var exit *exec.ExitError
+		switch {
+		case err == nil:
+			a.Log.Debugf("monitor script %q succeeded: %s", script, lastLine(out))
+		case errors.As(err, &exit):
+			return fail(Generic, "monitor script %q failed with %v: %s", script, err, cmp.Or(lastLine(out), "it said nothing"))
+		case errors.Is(err, context.DeadlineExceeded):
+			return fail(Generic, "monitor script %q did not end in time: %s", script, cmp.Or(lastLine(out), "it said nothing"))
+		default:
+			return because(Generic, err, "monitor script %q cannot be run", script)
+		}
+	}
+	return nil
+}
+
+// isYoung tells whether the guest was started, or arrived, within check_grace. The note for the
+// node daemon is as old as the guest's time here.
+func (a *run) isYoung() bool {
+	age, known := a.state.age(guestsDir, a.Instance)
+	return known && age >= 0 && age < a.Params.Checks.Grace
+}
+
+// runChecks makes our own checks until one fails.
+func (a *run) runChecks(ctx context.Context) error {
+	c := a.Params.Checks
+	for _, address := range c.TCP {
+		if err := a.check1(ctx, func(ctx context.Context) error { return checkTCP(ctx, address) }); err != nil {
+			return because(Generic, err, "check_tcp: %s does not accept connections", address)
+		}
+	}
+	for _, address := range c.UDP {
+		if err := a.check1(ctx, func(ctx context.Context) error { return checkUDP(ctx, address) }); err != nil {
+			return because(Generic, err, "check_udp: %s does not answer", address)
+		}
+	}
+	if !c.Agent {
+		return nil
+	}
+	if err := a.check1(ctx, a.checkAgent); err != nil {
+		return because(Generic, err, "check_agent: the guest agent does not answer")
+	}
+	return nil
+}
+
+func (a *run) check1(ctx context.Context, check func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, a.Params.Checks.Timeout)
+	defer cancel()
+	return check(ctx)
+}
+
+func checkTCP(ctx context.Context, address string) error {
+	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", address)
+	if err != nil {
+		return err
+	}
+	return conn.Close()
+}
+
+// resend is when a datagram that was not answered is sent again: it may have been lost.
+const resend = time.Second
+
+func checkUDP(ctx context.Context, address string) error {
+	conn, err := (&net.Dialer{}).DialContext(ctx, "udp", address)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = conn.Close() }()
+	buf := make([]byte, 1)
+	for {
+		if _, err := conn.Write([]byte("vmferry\n")); err != nil {
+			return err
+		}
+		until := time.Now().Add(resend)
+		if deadline, ok := ctx.Deadline(); ok && deadline.Before(until) {
+			until = deadline
+		}
+		if err := conn.SetReadDeadline(until); err != nil {
+			return err
+		}
+		_, err := conn.Read(buf)
+		switch {
+		case err == nil:
+			return nil
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case !errors.Is(err, os.ErrDeadlineExceeded):
+			return err
+		}
+	}
+}
+
+// checkAgent does not blame the guest for a libvirt that cannot be asked.
+func (a *run) checkAgent(ctx context.Context) error {
+	conn, err := a.connect(ctx)
+	if err == nil {
+		err = conn.AgentPing(ctx, a.guest.Name)
+		a.dropBroken(err)
+	}
+	if errors.Is(err, libvirt.ErrConnect) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, libvirt.ErrNoDomain) {
+		a.Log.WithError(err).Warn("check_agent could not be made, as libvirt does not answer")
+		return nil
+	}
+	return err
 }

@@ -27,6 +27,7 @@ type world struct {
 	t     *testing.T
 	dir   string
 	agent Agent
+	keeper
 	calls []string // what was asked of libvirt and done to processes, without the looks
 
 	state libvirt.Status // meaningful while there
@@ -60,6 +61,7 @@ func newWorld(t *testing.T, action string) *world {
 			"OCF_RESKEY_CRM_meta_on_node=node1",
 		}),
 		Open: w.connect, Witness: w, RunDir: filepath.Join(w.dir, "run"), StateDir: filepath.Join(w.dir, "state"), Log: log,
+		Command: w.command,
 		Migrate: func(ctx context.Context, m Move) error { w.note("migrate"); return w.migrate(ctx, m) },
 	}
 	w.defaults()
@@ -185,5 +187,5 @@ func (w *world) held() bool {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	return slices.Contains(entries, Entry{"vm1", guestUUID, "res1", "qemu:///system"})
+	return slices.Contains(entries, Entry{Guest: "vm1", UUID: guestUUID, Resource: "res1", URI: "qemu:///system", Priority: w.agent.Params.DrainPriority})
 }

@@ -83,7 +83,7 @@ func TestStateSurvivesAnyID(t *testing.T) {
 	d := stateDir(filepath.Join(t.TempDir(), "run"))
 	ids := []string{"vm1", "clone:0", "../../etc/passwd", ".", "..", ".tmp-x", "a b/ü%2F", "x.json"}
 	for _, id := range ids {
-		if err := d.hold(Entry{"g", "u", id, "qemu:///system"}); err != nil {
+		if err := d.hold(Entry{Guest: "g", UUID: "u", Resource: id, URI: "qemu:///system"}); err != nil {
 			t.Fatal(err)
 		}
 	}

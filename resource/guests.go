@@ -17,10 +17,11 @@ const DefaultGuestsDir = DefaultRunDir + "/" + guestsDir
 // Entry says that a guest was seen to run on this node as a resource. It is a
 // note and no proof: a guest that crashed or was moved by hand since leaves it behind.
 type Entry struct {
-	Guest    string `json:"guest"`    // libvirt's name
-	UUID     string `json:"uuid"`     // dashed, or empty where it was not known
-	Resource string `json:"resource"` // the resource's id in the cluster manager
-	URI      string `json:"uri"`      // the libvirt that it runs under
+	Guest    string `json:"guest"`                    // libvirt's name
+	UUID     string `json:"uuid"`                     // dashed, or empty where it was not known
+	Resource string `json:"resource"`                 // the resource's id in the cluster manager
+	URI      string `json:"uri"`                      // the libvirt that it runs under
+	Priority int    `json:"drain_priority,omitempty"` // a higher one leaves the node first
 }
 
 // Guests reads the notes in dir, normally [DefaultGuestsDir], sorted by resource. No directory

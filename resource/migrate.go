@@ -15,7 +15,7 @@ func (a *run) migrateTo(ctx context.Context) error {
 	if a.Target == "" {
 		return fail(Args, "no target node: migrate_to is called by the cluster manager, which sets OCF_RESKEY_CRM_meta_migrate_target")
 	}
-	target, err := a.Params.TargetURI(a.Target)
+	target, err := a.Params.TargetURI(a.targetNode(ctx))
 	if err != nil {
 		return because(Configured, err, "cannot migrate guest %q", a.guest.Name)
 	}
@@ -29,6 +29,9 @@ func (a *run) migrateTo(ctx context.Context) error {
 		return a.refuse(o)
 	}
 	a.keep(o) // until the guest is proven to be there, this node answers for it
+	if err := a.prepareMove(ctx, o, target); err != nil {
+		return err
+	}
 	before, pending, err := a.pending()
 	if err != nil {
 		a.Log.WithError(err).Warn("the note about the last migration cannot be read, and is replaced")
@@ -54,7 +57,7 @@ func (a *run) move(ctx context.Context, target, uuid string, adopt bool) error {
 	err := a.Migrate(soft, Move{
 		Guest: a.guest.Name, UUID: uuid, SourceURI: a.Params.Hypervisor,
 		Target: a.Target, TargetURI: target, MigrateURI: a.Params.DataURI(a.Target),
-		Bandwidth: a.Params.Speed, Downtime: a.Params.Downtime, Adopt: adopt,
+		Bandwidth: a.Params.bandwidth(), Downtime: a.Params.Downtime, Tuning: a.Params.tuning(), Adopt: adopt,
 	})
 	if err == nil {
 		a.Log.Info("migrated")
@@ -112,5 +115,5 @@ func (a *run) migrateFrom(ctx context.Context) error {
 		return err
 	}
 	a.resolve()
-	return nil
+	return a.settleIn(ctx)
 }

@@ -3,6 +3,7 @@ package resource
 import (
 	"context"
 	"errors"
+	"reflect"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -75,7 +76,7 @@ func TestMigrateToPassesTheParameters(t *testing.T) {
 		checkExit(t, err, Success, "")
 		want := Move{Guest: "vm1", UUID: guestUUID, SourceURI: "qemu:///system", Target: "node2",
 			TargetURI: "qemu+tcp://node2-mig/system", MigrateURI: "tcp://node2-mig", Bandwidth: 100, Downtime: 50 * time.Millisecond}
-		if got != want {
+		if !reflect.DeepEqual(got, want) {
 			t.Errorf("moved with %+v, want %+v", got, want)
 		}
 	})

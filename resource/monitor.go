@@ -16,7 +16,7 @@ func (a *run) monitor(ctx context.Context) error {
 		if !a.guess {
 			a.keep(o)
 		}
-		return nil
+		return a.tend(ctx, o)
 	case notRunning:
 		return a.notHere()
 	case incoming:

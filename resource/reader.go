@@ -83,8 +83,11 @@ func (r *reader) boolean(name string, byDefault bool) bool {
 	return false
 }
 
-// list splits at commas and at white space.
+// list splits at commas and at white space; nil for nothing.
 func (r *reader) list(name string) []string {
+	if r.get(name) == "" {
+		return nil
+	}
 	return strings.FieldsFunc(r.get(name), func(c rune) bool { return c == ',' || c == ' ' || c == '\t' || c == '\n' })
 }
 

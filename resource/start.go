@@ -41,7 +41,7 @@ func (a *run) start(ctx context.Context) error {
 		return err
 	}
 	a.resolve()
-	return nil
+	return a.settleIn(ctx)
 }
 
 // onlyStart waits until no other start of this resource is under way: Heartbeat begins
@@ -73,8 +73,8 @@ func (a *run) create(ctx context.Context, o observation) error {
 	if err != nil {
 		return because(Generic, err, "cannot start guest %q", a.guest.Name)
 	}
-	a.Log.Infof("starting from %s", a.Params.Config)
-	err = conn.Create(ctx, a.config.domain.withUUID(o.status.UUID))
+	a.Log.Infof("starting from %s", a.Params.File())
+	err = a.bringUp(ctx, conn, o)
 	if err == nil {
 		return nil
 	}

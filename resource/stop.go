@@ -30,9 +30,10 @@ func (a *run) stop(ctx context.Context) error {
 		return nil
 	}
 	if a.guess {
-		return fail(Generic, "cannot tell whether this resource's guest runs here, as config file %q is gone and never was seen: restore it; %s", a.Params.Config, o)
+		return fail(Generic, "cannot tell whether this resource's guest runs here, as config file %q is gone and never was seen: restore it; %s", a.Params.File(), o)
 	}
 	a.callOff(ctx)
+	a.beforeStop(ctx, o)
 	for _, step := range []struct {
 		name string
 		end  time.Duration
@@ -103,6 +104,9 @@ var (
 func (a *run) shutdown(ctx context.Context) error {
 	if a.Params.ForceStop {
 		return errForced
+	}
+	if a.saved(ctx) {
+		return nil
 	}
 	var asked, silent time.Time
 	failures := 0

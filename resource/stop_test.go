@@ -60,7 +60,7 @@ func TestStop(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := newWorld(t, "stop")
-				if err := stateDir(w.agent.RunDir).hold(Entry{"vm1", guestUUID, "res1", "qemu:///system"}); err != nil {
+				if err := stateDir(w.agent.RunDir).hold(Entry{Guest: "vm1", UUID: guestUUID, Resource: "res1", URI: "qemu:///system"}); err != nil {
 					t.Fatal(err)
 				}
 				for _, f := range c.build {

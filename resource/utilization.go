@@ -1,5 +1,18 @@
 package resource
 
+import (
+	"context"
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/vmferry/vmferry/migrate/libvirt"
+)
+
 // Utilization is what a monitor does about one utilization attribute of the resource.
 type Utilization struct {
 	Name   string // cpu, host_memory or hv_memory
@@ -19,4 +32,124 @@ func (r *reader) utilization() []Utilization {
 		}
 	}
 	return all
+}
+
+const (
+	// utilizationTime bounds what a monitor spends on it.
+	utilizationTime = 2 * time.Second
+	// utilizationRetry is how long Pacemaker is left alone after it did not take a value.
+	utilizationRetry = 5 * time.Minute
+	utilizationDir   = "utilization"
+)
+
+// utilizationNote is what Pacemaker was told about this guest since it came here.
+type utilizationNote struct {
+	Told   map[string]string `json:"told"`   // by attribute; empty for one that was removed
+	Failed time.Time         `json:"failed"` // when Pacemaker last did not take a value
+}
+
+// utilize tells Pacemaker how large the guest is, when that has changed. It never fails a monitor.
+func (a *run) utilize(ctx context.Context, o observation) {
+	if !a.Pacemaker || len(a.Params.Utilization) == 0 || o.libErr != nil {
+		return
+	}
+	var note utilizationNote
+	if err := a.state.load(utilizationDir, a.Instance, &note); err != nil || note.Told == nil {
+		note = utilizationNote{Told: make(map[string]string)}
+	}
+	if since := time.Since(note.Failed); since >= 0 && since < utilizationRetry {
+		return
+	}
+	ctx, cancel := within(ctx, utilizationTime)
+	defer cancel()
+	want, err := a.utilizationOf(ctx)
+	if err != nil || !note.behind(want) {
+		return // a guest whose size libvirt does not tell is told of by the next monitor
+	}
+	if err := a.tell(ctx, &note, want); err != nil {
+		a.Log.WithError(err).Warn("the utilization attributes could not be set: Pacemaker is asked again in five minutes")
+		note.Failed = time.Now()
+	}
+	if err := a.state.save(utilizationDir, a.Instance, note); err != nil {
+		a.Log.WithError(err).Warn("the utilization attributes will be set again by the next monitor")
+	}
+}
+
+func (n utilizationNote) behind(want map[string]string) bool {
+	for name, value := range want {
+		if told, ok := n.Told[name]; !ok || told != value {
+			return true
+		}
+	}
+	return false
+}
+
+// utilizationOf is what the attributes should be; an empty one is to be removed.
+func (a *run) utilizationOf(ctx context.Context) (map[string]string, error) {
+	want := make(map[string]string)
+	var info libvirt.Info
+	for _, u := range a.Params.Utilization {
+		if u.Remove {
+			want[u.Name] = ""
+			continue
+		}
+		if info.CPUs == 0 {
+			conn, err := a.connect(ctx)
+			if err != nil {
+				return nil, err
+			}
+			if info, err = conn.Info(ctx, a.guest.Name); err != nil {
+				a.dropBroken(err)
+				return nil, err
+			}
+		}
+		want[u.Name] = u.of(info, a.Params.XMFile != "")
+	}
+	return want, nil
+}
+
+// of is an attribute's value, in Pacemaker's units: processors and MiB. The Xen agent takes the
+// memory that the guest has, and VirtualDomain what it may have.
+func (u Utilization) of(i libvirt.Info, xm bool) string {
+	switch {
+	case u.Name == "cpu":
+		return strconv.FormatUint(uint64(i.CPUs), 10)
+	case xm:
+		return strconv.FormatUint(i.Memory/1024, 10)
+	}
+	return strconv.FormatUint(i.MaxMemory/1024, 10)
+}
+
+// tell brings Pacemaker up to date, and the note with it.
+func (a *run) tell(ctx context.Context, note *utilizationNote, want map[string]string) error {
+	for _, name := range slices.Sorted(maps.Keys(want)) {
+		value := want[name]
+		if told, ok := note.Told[name]; ok && told == value {
+			continue
+		}
+		args := []string{"--resource", a.Instance, "--utilization"}
+		// Pacemaker may know it from before, and a change of its configuration is not for nothing.
+		now, err := a.command(ctx, "crm_resource", append(slices.Clone(args), "--quiet", "--get-parameter", name)...)
+		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case err == nil && strings.TrimSpace(now) == value, err != nil && value == "":
+			note.Told[name] = value
+			continue
+		case value == "":
+			args = append(args, "--delete-parameter", name)
+		default:
+			args = append(args, "--set-parameter", name, "--parameter-value", value)
+		}
+		if out, err := a.command(ctx, "crm_resource", args...); err != nil {
+			return fmt.Errorf("crm_resource: %w", explain(out, err))
+		}
+		note.Told[name] = value
+	}
+	return nil
+}
+
+// forgetUtilization is for a guest that has left: where it comes to next, Pacemaker is told anew.
+func (a *run) forgetUtilization() {
+	_ = os.Remove(a.state.file(utilizationDir, a.Instance)) // most have none
 }

@@ -32,3 +32,9 @@ func (p Params) graceful(limit, timeout time.Duration) time.Duration {
 	}
 	return limit
 }
+
+// within shortens a stop's patience to what the parameters say. What follows it keeps its time.
+func (b budget) within(p Params, timeout time.Duration) budget {
+	b.graceful = p.graceful(b.graceful, timeout)
+	return b
+}

@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
 	"path/filepath"
+	"time"
 
 	"github.com/sirupsen/logrus"
 
@@ -41,16 +43,20 @@ func migrator(log logrus.FieldLogger, host witness.Host, stateDir string, step f
 			found, err := host.Find(ctx, guest, uuid)
 			return err == nil && len(found) == 0, err
 		}
+		seen := startProbe(ctx, log, m.Watch)
 		record, err := migrate.Move(ctx, migrate.Request{
 			Guest: m.Guest, UUID: m.UUID, SourceURI: m.SourceURI,
 			Target: m.Target, TargetURI: m.TargetURI, MigrateURI: m.MigrateURI,
 			Bandwidth: m.Bandwidth, DowntimeLimit: m.Downtime, Adopt: m.Adopt,
+			Options: m.Options, Unsafe: m.Unsafe, NoConverge: m.NoConverge,
+			PauseAfter: m.PauseAfter, BlackoutBudget: m.BlackoutBudget,
 			Progress: func(p migrate.Progress) {
 				if step != nil {
 					step(phase(p))
 				}
 			},
 		}, deps)
+		record.Judge(seen(record.Outcome == migrate.Moved))
 		path := filepath.Join(stateDir, recordsFile)
 		if werr := migrate.AppendRecord(path, record); werr != nil {
 			log.WithError(werr).Warn("the migration's record is lost: make the state directory writable")
@@ -58,3 +64,23 @@ func migrator(log logrus.FieldLogger, host witness.Host, stateDir string, step f
 		return err
 	}
 }
+
+// witnessOf is who sees the guests of a hypervisor without asking libvirt. Nobody does
+// for Xen's: what libvirt does not tell of them cannot be told.
+func witnessOf(p resource.Params, host witness.Host) resource.Witness {
+	if p.IsXen() {
+		return blind{}
+	}
+	return host
+}
+
+var errBlind = errors.New("nothing but libvirt sees a guest of Xen")
+
+// blind is a Witness that is sure of nothing.
+type blind struct{}
+
+// Find implements resource.Witness.
+func (blind) Find(context.Context, string, string) ([]witness.Process, error) { return nil, errBlind }
+
+// Kill implements resource.Witness.
+func (blind) Kill(context.Context, witness.Process, time.Duration) error { return errBlind }

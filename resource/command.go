@@ -1,0 +1,76 @@
+package resource
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os/exec"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Command runs a program, given by its path or its name in PATH, with arguments and no shell, and
+// returns what it wrote to either stream, at most [maxOutput] bytes of it. The error is an
+// [*exec.ExitError] for an exit code that is not 0, and the context's when that ended
+// first: the program and what it started in its process group are dead then.
+type Command func(ctx context.Context, name string, args ...string) (output string, err error)
+
+// maxOutput bounds what is kept of a program's output.
+const maxOutput = 64 << 10
+
+// Execute is the Command that runs programs with the environment variables environ.
+func Execute(environ []string) Command {
+	return func(ctx context.Context, name string, args ...string) (string, error) {
+		var out tail
+		cmd := exec.CommandContext(ctx, name, args...)
+		cmd.Env, cmd.Stdout, cmd.Stderr = environ, &out, &out
+		cmd.SysProcAttr = &unix.SysProcAttr{Setpgid: true}
+		cmd.Cancel = func() error { return unix.Kill(-cmd.Process.Pid, unix.SIGKILL) }
+		cmd.WaitDelay = time.Second // for a child that left the group and holds the pipe
+		err := cmd.Run()
+		if ctx.Err() != nil && err != nil {
+			err = fmt.Errorf("%q: %w", name, ctx.Err())
+		}
+		if errors.Is(err, exec.ErrWaitDelay) {
+			err = nil // it ended well, and left something behind that holds the pipe
+		}
+		return out.String(), err
+	}
+}
+
+// tail keeps the end of what is written to it.
+type tail struct{ bytes.Buffer }
+
+// Write implements io.Writer.
+func (t *tail) Write(p []byte) (int, error) {
+	n, err := t.Buffer.Write(p)
+	if over := t.Len() - maxOutput; over > 0 {
+		t.Next(over)
+	}
+	return n, err
+}
+
+// lastLine is the last line that is not empty.
+func lastLine(text string) string {
+	lines := strings.Split(strings.TrimSpace(text), "\n")
+	return strings.TrimSpace(lines[len(lines)-1])
+}
+
+// explain is why a program failed, with its last words.
+func explain(output string, err error) error {
+	if line := lastLine(output); line != "" {
+		return fmt.Errorf("%w: %s", err, line)
+	}
+	return err
+}
+
+// within makes a context for a side job: at most limit, and at most half of what ctx has left.
+func within(ctx context.Context, limit time.Duration) (context.Context, context.CancelFunc) {
+	if deadline, ok := ctx.Deadline(); ok {
+		limit = min(limit, time.Until(deadline)/2)
+	}
+	return context.WithTimeout(ctx, limit)
+}

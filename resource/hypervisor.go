@@ -1,0 +1,29 @@
+package resource
+
+import (
+	"context"
+
+	"github.com/vmferry/vmferry/migrate/libvirt"
+)
+
+// Keeper is what a Hypervisor can do beyond a guest's start and end. Its methods obey their
+// context and fail as those of [Hypervisor].
+type Keeper interface {
+	// Info tells how large the guest is.
+	Info(ctx context.Context, name string) (libvirt.Info, error)
+	// Definition is the XML from which the guest would be started again, with its secrets.
+	Definition(ctx context.Context, name string) (string, error)
+	// Save puts the guest's memory and state into a file and ends the guest; when ctx
+	// ends first, it goes on, and AbortJob ends it.
+	Save(ctx context.Context, name, path string) error
+	// Restore starts the guest that Save put into the file.
+	Restore(ctx context.Context, path string) error
+	// StartNetwork starts a network that is not active.
+	StartNetwork(ctx context.Context, name string) error
+	// StartPool starts a storage pool that is not active, and refreshes one that is.
+	StartPool(ctx context.Context, name string) error
+	// AgentPing returns nil when the guest's agent answers.
+	AgentPing(ctx context.Context, name string) error
+	// DomainXML turns a configuration in another format, such as libvirt.NativeXL, into XML.
+	DomainXML(ctx context.Context, format, text string) (string, error)
+}

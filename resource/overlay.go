@@ -1,0 +1,100 @@
+package resource
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// overlayPath is where VirtualDomain has the guest's own image: the path of the config file up to
+// its first dot, with .qcow2. Where a directory's name has a dot that is another
+// directory, so that the image beside the file is taken when the guest's disks name it.
+func overlayPath(config string, disks []string) string {
+	stem, _, _ := strings.Cut(config, ".")
+	dir, base := filepath.Split(config)
+	base, _, _ = strings.Cut(base, ".")
+	if beside := dir + base + ".qcow2"; slices.Contains(disks, beside) {
+		return beside
+	}
+	return stem + ".qcow2"
+}
+
+// makeOverlay creates the guest's copy-on-write image, where one is asked for and not there.
+func (a *run) makeOverlay(ctx context.Context, disks []string) error {
+	o := a.Params.Overlay
+	if o.Backing == "" {
+		return nil
+	}
+	path := overlayPath(a.Params.Config, disks)
+	if !slices.Contains(disks, path) {
+		a.Log.Warnf("the guest's image is %s, and config file %s names no such disk", path, a.Params.Config)
+	}
+	info, err := os.Stat(path)
+	there := err == nil && info.Size() > 0
+	switch {
+	case err != nil && !errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("look for image %q: %w", path, err)
+	case there && !o.Stateless:
+		return nil
+	}
+	format, err := a.imageFormat(ctx, o.Backing)
+	if err != nil {
+		return err
+	}
+	// One that is there is overwritten in place: QEMU's lock then keeps it from a guest that runs
+	// somewhere with it. A first one appears in one step: half an image would be used.
+	target := path
+	if !there {
+		target = path + ".new"
+	}
+	if err := a.createOverlay(ctx, target, format); err != nil {
+		return err
+	}
+	if target == path {
+		return nil
+	}
+	if err := os.Rename(target, path); err != nil {
+		return fmt.Errorf("put image %q in place: %w", path, err)
+	}
+	return syncDir(filepath.Dir(path))
+}
+
+func (a *run) createOverlay(ctx context.Context, path, format string) error {
+	o := a.Params.Overlay
+	a.Log.Infof("creating %s, based on %s", path, o.Backing)
+	out, err := a.command(ctx, "qemu-img", "create", "-q", "-f", "qcow2", "-F", format, "-b", o.Backing, path)
+	if err != nil {
+		return fmt.Errorf("create image %q based on %q: %w", path, o.Backing, explain(out, err))
+	}
+	if len(o.CopyIn) == 0 {
+		return nil
+	}
+	args := append([]string{"--format=qcow2", "-a", path}, o.CopyIn...)
+	if out, err := a.command(ctx, "virt-copy-in", append(args, "/")...); err != nil {
+		_ = os.Truncate(path, 0) // an empty one is made again by the next start
+		return fmt.Errorf("copy copyindirs into image %q: %w", path, explain(out, err))
+	}
+	return nil
+}
+
+// imageFormat asks for the format of the backing image: QEMU does not guess it any more, since a
+// guest could make a raw image look like another. A backing file is written by no guest.
+func (a *run) imageFormat(ctx context.Context, path string) (string, error) {
+	out, err := a.command(ctx, "qemu-img", "info", "--force-share", "--output=json", path)
+	if err != nil {
+		return "", fmt.Errorf("look at backing file %q: %w", path, explain(out, err))
+	}
+	var info struct {
+		Format string `json:"format"`
+	}
+	if err := json.Unmarshal([]byte(out), &info); err != nil || info.Format == "" {
+		return "", fmt.Errorf("look at backing file %q: qemu-img does not tell its format: %w", path, errors.Join(err, errors.New(lastLine(out))))
+	}
+	return info.Format, nil
+}

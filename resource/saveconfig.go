@@ -1,0 +1,169 @@
+package resource
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+)
+
+const (
+	saveTime = 5 * time.Second  // for libvirt's answer
+	syncTime = 10 * time.Second // for csync2
+
+	savedMark = "<!-- saved by vmferry-agent "
+)
+
+// seal is text with a first line that lets a later call know it for our own, and unchanged.
+func seal(text string) string {
+	return fmt.Sprintf("%s%x -->\n%s", savedMark, sha256.Sum256([]byte(text)), text)
+}
+
+// unseal gives back what seal was given; ours is false for all other text, and also for ours when
+// somebody has edited it.
+func unseal(sealed string) (text string, ours bool) {
+	if !strings.HasPrefix(sealed, savedMark) {
+		return "", false
+	}
+	_, text, _ = strings.Cut(sealed, "\n")
+	return text, seal(text) == sealed
+}
+
+// saveConfig puts the running guest's configuration into the config file, where the
+// operator asks for that. It fails nothing: a guest whose file stays old runs all the same.
+func (a *run) saveConfig(ctx context.Context, o observation) {
+	if !a.Params.SaveConfig || a.config.err != nil || o.libErr != nil {
+		return
+	}
+	changed, err := a.trySaveConfig(ctx)
+	switch {
+	case err != nil:
+		a.Log.WithError(err).Warnf("the guest's configuration was not saved to %s", a.Params.Config)
+	case changed && a.Params.SyncConfig:
+		a.syncConfig(ctx)
+	}
+}
+
+func (a *run) trySaveConfig(ctx context.Context) (changed bool, err error) {
+	path := a.Params.Config
+	text, err := a.definition(ctx)
+	if err != nil {
+		return false, err
+	}
+	old, info, err := readWhole(path)
+	if err != nil {
+		return false, err
+	}
+	before, ours := unseal(old)
+	switch {
+	case ours && before == text, old == text:
+		return false, nil
+	case !ours && a.editedMeanwhile(info.ModTime()):
+		a.Log.Infof("%s was edited after the guest came here, and is left as it is", path)
+		return false, nil
+	case !ours:
+		if err := replaceFile(path+".orig", old, info); err != nil {
+			return false, err
+		}
+	}
+	if err := replaceFile(path, seal(text), info); err != nil {
+		return false, err
+	}
+	a.Log.Infof("saved the guest's configuration to %s", path)
+	return true, nil
+}
+
+// definition is libvirt's XML of this very guest.
+func (a *run) definition(ctx context.Context) (string, error) {
+	ctx, cancel := within(ctx, saveTime)
+	defer cancel()
+	conn, err := a.connect(ctx)
+	if err != nil {
+		return "", err
+	}
+	text, err := conn.Definition(ctx, a.guest.Name)
+	if err != nil {
+		a.dropBroken(err)
+		return "", err
+	}
+	d, err := parseDomain(text)
+	switch {
+	case err != nil:
+		return "", fmt.Errorf("libvirt's description of the guest: %w", err)
+	case d.Name != a.guest.Name || a.isOther(d.UUID):
+		return "", fmt.Errorf("libvirt describes another guest, %q with UUID %s", d.Name, d.UUID)
+	}
+	return text, nil
+}
+
+// editedMeanwhile tells whether a file was written after the guest started or arrived: such an edit
+// is meant for its next start.
+func (a *run) editedMeanwhile(written time.Time) bool {
+	age, known := a.state.age(guestsDir, a.Instance)
+	return known && time.Since(written) < age
+}
+
+func readWhole(path string) (string, fs.FileInfo, error) {
+	raw, err := readConfig(path)
+	if err != nil {
+		return "", nil, err
+	}
+	info, err := os.Stat(path)
+	return string(raw), info, err
+}
+
+// replaceFile writes text to path in one step, with the owner and the mode of like. A symbolic
+// link is followed, so that what it leads to is replaced and not the link.
+func replaceFile(path, text string, like fs.FileInfo) (err error) {
+	if real, lerr := filepath.EvalSymlinks(path); lerr == nil {
+		path = real
+	}
+	dir := filepath.Dir(path)
+	tmp, err := os.CreateTemp(dir, ".vmferry-*")
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			_ = os.Remove(tmp.Name())
+		}
+	}()
+	_, err = tmp.WriteString(text)
+	err = errors.Join(err, tmp.Chmod(like.Mode().Perm()))
+	if owner, ok := like.Sys().(*syscall.Stat_t); ok {
+		err = errors.Join(err, tmp.Chown(int(owner.Uid), int(owner.Gid)))
+	}
+	if err = errors.Join(err, tmp.Sync(), tmp.Close()); err != nil {
+		return err
+	}
+	if err = os.Rename(tmp.Name(), path); err != nil {
+		return err
+	}
+	return syncDir(dir)
+}
+
+// syncConfig has csync2 copy the file to the other nodes, as VirtualDomain does.
+func (a *run) syncConfig(ctx context.Context) {
+	ctx, cancel := within(ctx, syncTime)
+	defer cancel()
+	if out, err := a.command(ctx, "csync2", "-x", a.Params.Config); err != nil {
+		a.Log.WithError(explain(out, err)).Warnf("%s was not copied to the other nodes: run csync2 -x %s there by hand", a.Params.Config, a.Params.Config)
+	}
+}
+
+// beforeStop saves the configuration of a guest that is about to end, in at most a quarter of
+// the time that the guest has for it.
+func (a *run) beforeStop(ctx context.Context, o observation) {
+	if a.Params.ForceStop {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, time.Until(a.began.Add(a.budget.graceful))/4)
+	defer cancel()
+	a.saveConfig(ctx, o)
+}
