@@ -6,7 +6,6 @@ import (
 	"errors"
 	"net"
 	"os"
-	"os/exec"
 	"time"
 
 	"github.com/vmferry/vmferry/migrate/libvirt"
@@ -98,16 +97,13 @@ func (a *run) checkServices(ctx context.Context, o observation) error {
 func (a *run) runScripts(ctx context.Context) error {
 	for _, script := range a.Params.Scripts {
 		out, err := a.command(ctx, script)
-		var exit *exec.ExitError
 		switch {
 		case err == nil:
 			a.Log.Debugf("monitor script %q succeeded: %s", script, lastLine(out))
-		case errors.As(err, &exit):
-			return fail(Generic, "monitor script %q failed with %v: %s", script, err, cmp.Or(lastLine(out), "it said nothing"))
 		case errors.Is(err, context.DeadlineExceeded):
 			return fail(Generic, "monitor script %q did not end in time: %s", script, cmp.Or(lastLine(out), "it said nothing"))
 		default:
-			return because(Generic, err, "monitor script %q cannot be run", script)
+			return because(Generic, explain(out, err), "monitor script %q failed", script)
 		}
 	}
 	return nil

@@ -37,18 +37,18 @@ func Execute(environ []string) Command {
 		if errors.Is(err, exec.ErrWaitDelay) {
 			err = nil // it ended well, and left something behind that holds the pipe
 		}
-		return out.String(), err
+		return out.buf.String(), err
 	}
 }
 
 // tail keeps the end of what is written to it.
-type tail struct{ bytes.Buffer }
+type tail struct{ buf bytes.Buffer }
 
 // Write implements io.Writer.
 func (t *tail) Write(p []byte) (int, error) {
-	n, err := t.Buffer.Write(p)
-	if over := t.Len() - maxOutput; over > 0 {
-		t.Next(over)
+	n, err := t.buf.Write(p)
+	if over := t.buf.Len() - maxOutput; over > 0 {
+		t.buf.Next(over)
 	}
 	return n, err
 }

@@ -3,12 +3,25 @@ package resource
 import (
 	"context"
 	"os"
+	"os/exec"
 	"path/filepath"
 )
 
 // validate checks what can be checked without libvirt: the parameters (by Run), the
-// config file, and the emulator that it names.
+// config file, and the files and programs that both name.
 func (a *run) validate(context.Context) error {
+	for _, check := range []func(*run) error{(*run).checkEmulator, (*run).checkScripts, (*run).checkSnapshot, (*run).checkOverlay, (*run).checkSync} {
+		if err := check(a); err != nil {
+			return err
+		}
+	}
+	if a.Params.MemManagement {
+		a.Log.Warn("allow_mem_management has no effect: remove it, and reserved_Dom0_memory")
+	}
+	return nil
+}
+
+func (a *run) checkEmulator() error {
 	emulator := a.config.domain.Emulator
 	if emulator == "" {
 		return nil // libvirt chooses one
@@ -19,6 +32,52 @@ func (a *run) validate(context.Context) error {
 	info, err := os.Stat(emulator)
 	if err != nil || info.IsDir() || info.Mode()&0o111 == 0 {
 		return fail(Installed, "emulator %q of guest %q is no program on this node: install QEMU or correct <emulator>", emulator, a.guest.Name)
+	}
+	return nil
+}
+
+func (a *run) checkScripts() error {
+	for _, script := range a.Params.Scripts {
+		if _, err := exec.LookPath(script); err != nil {
+			return fail(Installed, "monitor script %q is no program on this node: put it there and make it executable, or correct monitor_scripts", script)
+		}
+	}
+	return nil
+}
+
+func (a *run) checkSnapshot() error {
+	if a.Params.Snapshot == "" {
+		return nil
+	}
+	if info, err := os.Stat(a.Params.Snapshot); err != nil || !info.IsDir() {
+		return fail(Installed, "snapshot=%q is no directory on this node: create it, or mount it", a.Params.Snapshot)
+	}
+	return nil
+}
+
+func (a *run) checkOverlay() error {
+	o := a.Params.Overlay
+	if o.Backing == "" {
+		return nil
+	}
+	if info, err := os.Stat(o.Backing); err != nil || info.IsDir() {
+		return fail(Installed, "backingfile=%q is no image on this node: put it there, or correct the parameter", o.Backing)
+	}
+	if _, err := exec.LookPath("qemu-img"); err != nil {
+		return fail(Installed, "backingfile needs qemu-img, which is not on this node: install qemu-utils")
+	}
+	if _, err := exec.LookPath("virt-copy-in"); err != nil && len(o.CopyIn) > 0 {
+		return fail(Installed, "copyindirs needs virt-copy-in, which is not on this node: install libguestfs-tools")
+	}
+	return nil
+}
+
+func (a *run) checkSync() error {
+	if !a.Params.SyncConfig {
+		return nil
+	}
+	if _, err := exec.LookPath("csync2"); err != nil {
+		return fail(Installed, "sync_config_on_stop needs csync2, which is not on this node: install and set it up")
 	}
 	return nil
 }

@@ -1,0 +1,221 @@
+package resource
+
+import (
+	"context"
+	"errors"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/vmferry/vmferry/migrate/libvirt"
+)
+
+func TestMonitorScripts(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		build  func(*world)
+		want   ExitCode
+		reason string
+		ran    string
+	}{
+		{"all succeed", nil, Success, "", "/a b"},
+		{"the first fails", func(w *world) {
+			w.program = func(context.Context, string) (string, error) { return fails("trying\nno answer\n") }
+		}, Generic, "no answer", "/a"},
+		{"the second hangs", func(w *world) {
+			w.program = func(ctx context.Context, line string) (string, error) {
+				if line == "b" {
+					return "waiting", blocked(ctx)
+				}
+				return "", nil
+			}
+		}, Generic, `"b" did not end in time: waiting`, "/a b"},
+		{"a probe asks where the guest is", func(w *world) { w.agent.Probe = true }, Success, "", ""},
+		{"paused by a person", state(libvirt.Paused, "user"), Success, "", ""},
+		{"paused by an I/O error", state(libvirt.Paused, "ioerror"), Generic, "ioerror", ""},
+		{"not running", (*world).gone, NotRunning, "", ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, "monitor")
+				w.boot()
+				w.agent.Params.Scripts = []string{"/a", "b"}
+				if c.build != nil {
+					c.build(w)
+				}
+				err, took := w.run("monitor")
+				checkExit(t, err, c.want, c.reason)
+				if ran := strings.Join(w.calls, " "); ran != c.ran || took >= defaults["monitor"] {
+					t.Errorf("ran %q, want %q; took %v", ran, c.ran, took)
+				}
+			})
+		})
+	}
+}
+
+// A start, and an arrival, are complete when the scripts succeed.
+func TestScriptsHoldUpAStart(t *testing.T) {
+	for action, comes := range map[string]func(*world){"start": (*world).gone, "migrate_from": (*world).boot} {
+		for _, boots := range []time.Duration{20 * time.Second, time.Hour} {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, action)
+				comes(w)
+				w.agent.Params.Scripts = []string{"/a"}
+				ready := time.Now().Add(boots)
+				w.program = func(context.Context, string) (string, error) {
+					if time.Now().Before(ready) {
+						return fails("not yet")
+					}
+					return "", nil
+				}
+				want := map[bool]ExitCode{true: Success, false: Generic}[boots < time.Minute]
+				err, took := w.run(action)
+				checkExit(t, err, want, map[ExitCode]string{Generic: "not yet"}[want])
+				if took >= defaults[action] || want == Success && took < boots || !w.held() {
+					t.Errorf("%s took %v, noted %v", action, took, w.held())
+				}
+			})
+		}
+	}
+}
+
+// echo answers datagrams on loopback from the nth on.
+func echo(t *testing.T, nth int) string {
+	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	go func() {
+		buf := make([]byte, 64)
+		for n := 1; ; n++ {
+			size, from, err := conn.ReadFrom(buf)
+			if err != nil {
+				return
+			}
+			if n >= nth {
+				_, _ = conn.WriteTo(buf[:size], from)
+			}
+		}
+	}()
+	return conn.LocalAddr().String()
+}
+
+func TestChecks(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = listener.Close() })
+	closed, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = closed.Close()
+	const quick = 100 * time.Millisecond
+	for _, c := range []struct {
+		name   string
+		checks Checks
+		ping   error
+		want   ExitCode
+		reason string
+	}{
+		{"TCP", Checks{TCP: []string{listener.Addr().String()}}, nil, Success, ""},
+		{"TCP refused", Checks{TCP: []string{listener.Addr().String(), closed.Addr().String()}}, nil, Generic, "check_tcp: " + closed.Addr().String()},
+		{"UDP", Checks{UDP: []string{echo(t, 1)}}, nil, Success, ""},
+		{"UDP, the first is lost", Checks{UDP: []string{echo(t, 2)}, Timeout: 3 * time.Second}, nil, Success, ""},
+		{"UDP refused", Checks{UDP: []string{closed.Addr().String()}}, nil, Generic, "check_udp"},
+		{"UDP, silence", Checks{UDP: []string{echo(t, 1000)}, Timeout: quick}, nil, Generic, "check_udp"},
+		{"agent", Checks{Agent: true}, nil, Success, ""},
+		{"agent does not answer", Checks{Agent: true}, errors.New("guest agent is not responding"), Generic, "check_agent"},
+		{"libvirt does not answer", Checks{Agent: true}, dead(), Success, ""},
+		{"young", Checks{TCP: []string{closed.Addr().String()}, Grace: time.Hour}, nil, Success, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := newWorld(t, "monitor")
+			w.boot()
+			if c.checks.Timeout == 0 {
+				c.checks.Timeout = time.Second
+			}
+			w.agent.Params.Checks = c.checks
+			w.ping = func(context.Context) error { return c.ping }
+			err, _ := w.run("monitor")
+			checkExit(t, err, c.want, c.reason)
+		})
+	}
+}
+
+// The time of grace counts from the guest's start or arrival, and not from the last monitor.
+func TestGrace(t *testing.T) {
+	w := newWorld(t, "monitor")
+	w.boot()
+	w.agent.Params.Checks = Checks{Agent: true, Timeout: time.Second, Grace: time.Minute}
+	w.ping = func(context.Context) error { return errors.New("not responding") }
+	note := stateDir(w.agent.RunDir).file(guestsDir, "res1")
+	for _, c := range []struct {
+		age  time.Duration
+		want ExitCode
+	}{{0, Success}, {50 * time.Second, Success}, {70 * time.Second, Generic}, {-time.Hour, Generic}} {
+		if c.age != 0 {
+			if err := os.Chtimes(note, time.Time{}, time.Now().Add(-c.age)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		err, _ := w.run("monitor")
+		checkExit(t, err, c.want, "")
+	}
+}
+
+func TestExecute(t *testing.T) {
+	run := Execute([]string{"GREETING=hello", "PATH=/usr/bin:/bin"})
+	if out, err := run(t.Context(), "/bin/sh", "-c", `echo $GREETING "$0"; echo 2 >&2; cat`, "$(id)"); err != nil || out != "hello $(id)\n2\n" {
+		t.Errorf("%q, %v", out, err)
+	}
+	if out, err := run(t.Context(), "/bin/sh", "-c", "echo why; exit 3"); err == nil || explain(out, err).Error() != "exit status 3: why" {
+		t.Errorf("%q, %v", out, err)
+	}
+	if _, err := run(t.Context(), filepath.Join(t.TempDir(), "none")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a program that is not there: %v", err)
+	}
+	if out, err := run(t.Context(), "/bin/sh", "-c", "yes | head -c 200000; echo end"); err != nil || len(out) != maxOutput || lastLine(out) != "end" {
+		t.Errorf("%d bytes that end in %q, %v", len(out), lastLine(out), err)
+	}
+	// It and its child are killed at the deadline.
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	began := time.Now()
+	if _, err := run(ctx, "/bin/sh", "-c", "sleep 60 & sleep 60"); !errors.Is(err, context.DeadlineExceeded) || time.Since(began) > 10*time.Second {
+		t.Errorf("%v after %v", err, time.Since(began))
+	}
+}
+
+func TestValidateNames(t *testing.T) {
+	none := "/no/such/file"
+	for _, c := range []struct {
+		name   string
+		set    func(*Params)
+		want   ExitCode
+		reason string
+	}{
+		{"nothing", func(*Params) {}, Success, ""},
+		{"script", func(p *Params) { p.Scripts = []string{"/bin/sh", "sh"} }, Success, ""},
+		{"no such script", func(p *Params) { p.Scripts = []string{none} }, Installed, none},
+		{"a script that is a directory", func(p *Params) { p.Scripts = []string{"/"} }, Installed, "monitor_scripts"},
+		{"snapshot", func(p *Params) { p.Snapshot = "/" }, Success, ""},
+		{"no directory for it", func(p *Params) { p.Snapshot = none }, Installed, none},
+		{"no backing file", func(p *Params) { p.Overlay.Backing = none }, Installed, none},
+		{"memory management", func(p *Params) { p.MemManagement = true }, Success, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := newWorld(t, "validate-all")
+			c.set(&w.agent.Params)
+			err, _ := w.run("validate-all")
+			checkExit(t, err, c.want, c.reason)
+			w.did()
+		})
+	}
+}

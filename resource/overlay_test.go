@@ -1,0 +1,92 @@
+package resource
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func TestOverlayPath(t *testing.T) {
+	for _, c := range []struct {
+		config string
+		disks  []string
+		want   string
+	}{
+		{"/etc/vms/vm1.xml", nil, "/etc/vms/vm1.qcow2"},
+		{"/etc/vms/vm1", nil, "/etc/vms/vm1.qcow2"},
+		{"/etc/vms/vm1.lan.xml", nil, "/etc/vms/vm1.qcow2"},
+		{"/etc/vms.d/vm1.xml", nil, "/etc/vms.qcow2"},
+		{"/etc/vms.d/vm1.xml", []string{"/etc/vms.d/vm1.qcow2"}, "/etc/vms.d/vm1.qcow2"},
+	} {
+		if got := overlayPath(c.config, c.disks); got != c.want {
+			t.Errorf("overlayPath(%q, %v) = %q, want %q", c.config, c.disks, got, c.want)
+		}
+	}
+}
+
+func TestOverlay(t *testing.T) {
+	for _, c := range []struct {
+		name      string
+		there     string // the image's content, "" for none
+		stateless bool
+		copyIn    []string
+		fails     string // a program's name
+		want      ExitCode
+		ran       string // programs and create
+		left      string // the image's content
+	}{
+		{"none yet", "", false, nil, "", Success, "info create:new create", "made"},
+		{"there", "old", false, nil, "", Success, "create", "old"},
+		{"stateless", "old", true, nil, "", Success, "info create:inplace create", "made"},
+		{"stateless, none yet", "", true, nil, "", Success, "info create:new create", "made"},
+		{"with files", "", false, []string{"/a", "/b"}, "", Success, "info create:new copy create", "made"},
+		{"files cannot be copied", "", false, []string{"/a"}, "virt-copy-in", Generic, "info create:new copy", ""},
+		{"files cannot be copied in place", "old", true, []string{"/a"}, "virt-copy-in", Generic, "info create:inplace copy", ""},
+		{"no such backing file", "", false, nil, "qemu-img", Generic, "info", ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := newWorld(t, "start")
+			dir := filepath.Join(t.TempDir(), "vms") // the world's directory may have dots
+			if err := os.Mkdir(dir, 0o700); err != nil {
+				t.Fatal(err)
+			}
+			image := filepath.Join(dir, "vm1.qcow2")
+			config := filepath.Join(dir, "vm1.xml")
+			text := strings.Replace(guestXML, "</domain>", "<devices><disk><source file='"+image+"'/></disk></devices></domain>", 1)
+			if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if c.there != "" {
+				if err := os.WriteFile(image, []byte(c.there), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			w.agent.Params.Config = config
+			w.agent.Params.Overlay = Overlay{Backing: "/base.img", Stateless: c.stateless, CopyIn: c.copyIn}
+			w.program = func(_ context.Context, line string) (string, error) {
+				if c.fails != "" && strings.HasPrefix(line, c.fails) {
+					return fails("cannot")
+				}
+				if strings.HasPrefix(line, "qemu-img create") {
+					words := strings.Fields(line)
+					return "", os.WriteFile(words[len(words)-1], []byte("made"), 0o600)
+				}
+				return `{"format":"raw"}`, nil
+			}
+			err, _ := w.run("start")
+			checkExit(t, err, c.want, "")
+			create := "qemu-img create -q -f qcow2 -F raw -b /base.img " + image
+			names := strings.NewReplacer("qemu-img info --force-share --output=json /base.img", "info", create+".new", "create:new", create, "create:inplace",
+				"virt-copy-in --format=qcow2 -a "+image+".new "+strings.Join(c.copyIn, " ")+" /", "copy",
+				"virt-copy-in --format=qcow2 -a "+image+" "+strings.Join(c.copyIn, " ")+" /", "copy")
+			if ran := names.Replace(strings.Join(w.calls, " ")); ran != c.ran {
+				t.Errorf("ran %q, want %q", ran, c.ran)
+			}
+			if left, _ := os.ReadFile(image); string(left) != c.left {
+				t.Errorf("the image has %q, want %q", left, c.left)
+			}
+		})
+	}
+}

@@ -1,0 +1,133 @@
+package resource
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+const grownXML = "<domain type='kvm'>\n  <name>vm1</name>\n  <uuid>" + guestUUID + "</uuid>\n  <vcpu>8</vcpu>\n</domain>\n"
+
+func TestSeal(t *testing.T) {
+	sealed := seal(grownXML)
+	if text, ours := unseal(sealed); !ours || text != grownXML {
+		t.Errorf("unsealed %q, %v", text, ours)
+	}
+	if d, err := parseDomain(sealed); err != nil || d.Name != "vm1" {
+		t.Errorf("parsed %+v, %v", d, err)
+	}
+	for _, text := range []string{"", guestXML, strings.Replace(sealed, "8", "9", 1), savedMark, strings.TrimSuffix(sealed, "\n")} {
+		if _, ours := unseal(text); ours {
+			t.Errorf("%q passes for ours", text)
+		}
+	}
+}
+
+func TestSaveConfig(t *testing.T) {
+	const other = "<domain><name>vm1</name><uuid>99999999-2222-3333-4444-555555555555</uuid></domain>"
+	hour := time.Hour
+	for _, c := range []struct {
+		name, file, libvirt string
+		edited              time.Duration // before (or after) the guest came here
+		sync                bool
+		want, orig          string
+		ran                 string
+	}{
+		{"changed", guestXML, grownXML, hour, false, seal(grownXML), guestXML, ""},
+		{"changed, to all nodes", guestXML, grownXML, hour, true, seal(grownXML), guestXML, "csync2 -x"},
+		{"the same", grownXML, grownXML, hour, true, grownXML, "", ""},
+		{"saved before", seal(grownXML), grownXML, hour, true, seal(grownXML), "", ""},
+		{"saved before, and changed", seal(guestXML), grownXML, hour, false, seal(grownXML), "", ""},
+		{"saved before, then edited", seal(guestXML) + " ", grownXML, hour, false, seal(grownXML), seal(guestXML) + " ", ""},
+		{"edited while the guest runs", guestXML, grownXML, -hour, true, guestXML, "", ""},
+		{"saved while the guest runs", seal(guestXML), grownXML, -hour, false, seal(grownXML), "", ""},
+		{"libvirt does not answer", guestXML, "", hour, false, guestXML, "", ""},
+		{"another guest", guestXML, other, hour, false, guestXML, "", ""},
+		{"nonsense", guestXML, "<domain", hour, false, guestXML, "", ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := newWorld(t, "monitor")
+			w.boot()
+			config := w.write("vm1.xml", c.file)
+			err, _ := w.run("monitor") // writes the note
+			checkExit(t, err, Success, "")
+			if err := os.Chtimes(config, time.Time{}, time.Now().Add(-c.edited)); err != nil {
+				t.Fatal(err)
+			}
+			w.definition = c.libvirt
+			w.agent.Params.SaveConfig, w.agent.Params.SyncConfig = true, c.sync
+			w.program = func(context.Context, string) (string, error) { return fails("not set up") }
+			err, _ = w.run("monitor")
+			checkExit(t, err, Success, "")
+			if got := strings.TrimSuffix(strings.Join(w.calls, " "), " "+config); got != c.ran {
+				t.Errorf("ran %q, want %q", got, c.ran)
+			}
+			got, _ := os.ReadFile(config)
+			orig, _ := os.ReadFile(config + ".orig")
+			if string(got) != c.want || string(orig) != c.orig {
+				t.Errorf("the file has %q and its backup %q, want %q and %q", got, orig, c.want, c.orig)
+			}
+			info, err := os.Stat(config)
+			if err != nil || info.Mode().Perm() != 0o644 {
+				t.Errorf("the file's mode is %v, %v", info.Mode(), err)
+			}
+			if left, _ := filepath.Glob(filepath.Join(w.dir, ".vmferry-*")); len(left) > 0 {
+				t.Errorf("left %v", left)
+			}
+		})
+	}
+}
+
+// A stop saves before the guest ends, and a csync2 that hangs takes none of the reserve.
+func TestSaveConfigOnStop(t *testing.T) {
+	for _, force := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld(t, "stop")
+			w.boot()
+			config := filepath.Join(w.dir, "vm1.xml")
+			w.definition = grownXML
+			p := &w.agent.Params
+			p.SaveConfig, p.SyncConfig, p.ForceStop = true, true, force
+			w.program = func(ctx context.Context, _ string) (string, error) { return "", blocked(ctx) }
+			err, took := w.run("stop")
+			checkExit(t, err, Success, "")
+			if force {
+				w.did("destroy")
+			} else {
+				w.did("csync2 -x "+config, "shutdown")
+			}
+			got, _ := os.ReadFile(config)
+			if (string(got) == seal(grownXML)) == force || took > 10*time.Second {
+				t.Errorf("force_stop %v: took %v, the file has %q", force, took, got)
+			}
+		})
+	}
+}
+
+func TestReplaceFileFollowsLinks(t *testing.T) {
+	dir := t.TempDir()
+	file, link := filepath.Join(dir, "file"), filepath.Join(dir, "link")
+	if err := os.WriteFile(file, []byte("old"), 0o604); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("file", link); err != nil {
+		t.Fatal(err)
+	}
+	info, err := os.Stat(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := replaceFile(link, "new", info); err != nil {
+		t.Fatal(err)
+	}
+	if got, _ := os.ReadFile(file); string(got) != "new" {
+		t.Errorf("the file has %q", got)
+	}
+	if target, err := os.Readlink(link); err != nil || target != "file" {
+		t.Errorf("the link leads to %q, %v", target, err)
+	}
+}
