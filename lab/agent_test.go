@@ -187,3 +187,41 @@ func qemuPID(t *testing.T, b bench) string {
 	}
 	return ""
 }
+
+// testOperatorsTools types what the README says, and reads the agent's description with the
+// tools that operators read it with.
+func testOperatorsTools(t *testing.T, b bench) {
+	on := func(args ...string) string { return b.run(t, append([]string{"shell", "node1"}, args...)...) }
+	for _, describe := range [][]string{
+		{"pcs", "resource", "describe", "ocf:vmferry:Domain"},
+		{"crm", "ra", "info", "ocf:vmferry:Domain"},
+	} {
+		out := on(describe...)
+		for _, param := range []string{"config", "migration_transport", "monitor_scripts", "xmfile"} {
+			if !strings.Contains(out, param) {
+				t.Errorf("%v does not know the parameter %s:\n%s", describe, param, out)
+			}
+		}
+	}
+	on("pcs", "resource", "create", "vm1", "ocf:vmferry:Domain", "config=/shared/guests/vm1.xml", "hypervisor=qemu:///system",
+		"migration_transport=tcp", "meta", "allow-migrate=true", "op", "monitor", "interval=10s", "timeout=30s")
+	on("crm_resource", "--wait", "--timeout=60")
+	if out := on("pcs", "status", "resources"); !regexp.MustCompile(`vm1\s+\(ocf:vmferry:Domain\):\s+Started`).MatchString(out) {
+		t.Errorf("pcs status resources:\n%s", out)
+	}
+	if out := on("crm_verify", "--live-check", "-V"); strings.Contains(out, "warning") || strings.Contains(out, "error") {
+		t.Errorf("crm_verify:\n%s", out)
+	}
+	// A parameter that can be changed at run time is taken in without a restart.
+	pid := qemuPID(t, b)
+	on("pcs", "resource", "update", "vm1", "migration_downtime=100")
+	on("crm_resource", "--wait", "--timeout=60")
+	if now := qemuPID(t, b); now != pid {
+		t.Errorf("a change of migration_downtime restarted the guest: %q was %q", now, pid)
+	}
+	on("pcs", "resource", "delete", "vm1")
+	on("crm_resource", "--wait", "--timeout=60")
+	if now := qemuPID(t, b); now != "" {
+		t.Errorf("the guest still runs as %q", now)
+	}
+}

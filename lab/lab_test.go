@@ -89,11 +89,13 @@ func TestLab(t *testing.T) {
 		{"demo", testDemo},
 		{"ocf-tester", testOCFTester},
 		{"ocft", testOCFT},
+		{"pcs and crmsh", testOperatorsTools},
 		{"agent swap", testAgentSwap},
 		{"refused migrations", testRefusedMigrations},
 		{"bad input", testBadInput},
 		{"outages", testOutages},
 		{"kills", testKills},
+		{"modular libvirt", testModular},
 	} {
 		if !t.Run(part.name, func(t *testing.T) { part.test(t, b) }) {
 			t.Log(b.diagnosis(t))

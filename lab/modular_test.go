@@ -1,0 +1,111 @@
+package lab_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// modular are the units of libvirt's modular layout: a daemon for QEMU with sockets of its own,
+// and one that listens for other hosts. Debian ships no modular daemons, so that its
+// libvirtd runs in their place, under their units' names and behind their sockets. What is
+// tested is what differs for us: the sockets that clients find, and the order at a shutdown.
+var modular = map[string]string{
+	"virtqemud.service": `[Unit]
+Description=libvirt QEMU daemon
+Requires=virtqemud.socket
+After=virtqemud.socket virtproxyd-tcp.socket network.target dbus.service
+Before=libvirt-guests.service
+[Service]
+Type=notify
+ExecStart=/usr/sbin/libvirtd
+KillMode=process
+Restart=on-failure
+OOMScoreAdjust=-999
+[Install]
+WantedBy=multi-user.target
+`,
+	"virtqemud.socket": `[Socket]
+ListenStream=/run/libvirt/virtqemud-sock
+FileDescriptorName=libvirtd.socket
+Service=virtqemud.service
+SocketMode=0660
+[Install]
+WantedBy=sockets.target
+`,
+	"virtqemud-ro.socket": `[Socket]
+ListenStream=/run/libvirt/virtqemud-sock-ro
+FileDescriptorName=libvirtd-ro.socket
+Service=virtqemud.service
+SocketMode=0660
+[Install]
+WantedBy=sockets.target
+`,
+	"virtproxyd-tcp.socket": `[Socket]
+ListenStream=16509
+FileDescriptorName=libvirtd-tcp.socket
+Service=virtqemud.service
+[Install]
+WantedBy=sockets.target
+`,
+}
+
+// testModular reboots a node whose libvirt is the modular one: the guest moves live before
+// its daemon goes. The nodes keep that libvirt; the test is the last one.
+func testModular(t *testing.T, b bench) {
+	units := filepath.Join(b.dir, "shared", "modular")
+	if err := os.MkdirAll(units, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	names := make([]string, 0, len(modular))
+	for name, text := range modular {
+		names = append(names, name)
+		if err := os.WriteFile(filepath.Join(units, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, node := range []string{source, target} {
+		run := func(args ...string) string { return b.run(t, append([]string{"shell", node}, args...)...) }
+		for _, name := range names {
+			run("cp", "/shared/modular/"+name, "/etc/systemd/system/"+name)
+		}
+		run(append([]string{"systemctl", "stop"}, libvirtUnits...)...)
+		run(append([]string{"systemctl", "mask"}, libvirtUnits...)...)
+		run(append([]string{"systemctl", "enable"}, names...)...)
+		run("systemctl", "start", "virtqemud.socket", "virtqemud-ro.socket", "virtproxyd-tcp.socket")
+		if out, code := b.try(t, "shell", node, "ls", "/run/libvirt/libvirt-sock"); code == 0 {
+			t.Fatalf("the monolithic daemon's socket is still there: %s", out)
+		}
+		if uri := run("virsh", "--connect", "qemu:///system", "uri"); strings.TrimSpace(uri) != "qemu:///system" {
+			t.Fatalf("libvirt at %s is %q", node, uri)
+		}
+	}
+	cib := func(args ...string) string { return b.run(t, append([]string{"shell", target}, args...)...) }
+	cib("cibadmin", "--create", "--scope=resources", "--xml-text="+outagePrimitive)
+	cib("cibadmin", "--create", "--scope=constraints", `--xml-text=<rsc_location id="vm1-here" rsc="vm1" node="`+source+`" score="1000"/>`)
+	defer func() {
+		cib("cibadmin", "--delete-all", "--force", "--xpath=//rsc_location[@id='vm1-here']")
+		cib("cibadmin", "--delete-all", "--force", "--xpath=//primitive[@id='vm1']")
+	}()
+	cib("crm_resource", "--wait", "--timeout=60")
+	if pid := qemuPID(t, b); !strings.HasPrefix(pid, "1:") {
+		t.Fatalf("the guest is not on %s: %q", source, pid)
+	}
+	boots := nodeBoots(t, b)
+	_, _ = b.try(t, "shell", source, "systemctl", "reboot", "--no-wall")
+	await(t, "the guest to run on "+target, 60*time.Second, func() bool { return strings.HasPrefix(qemuPID(t, b), "2:") })
+	if how := cib("virsh", "--connect", "qemu:///system", "domstate", "--reason", "vm1"); !strings.Contains(how, "running (migrated)") {
+		t.Errorf("the guest is %s, want running (migrated)", strings.TrimSpace(how))
+	}
+	await(t, source+" to boot again", 60*time.Second, func() bool { return nodeBoots(t, b) != boots })
+	await(t, source+" to be a member", 90*time.Second, func() bool {
+		out, code := b.try(t, "shell", target, "crm_mon", "--one-shot")
+		return code == 0 && strings.Contains(out, "Online: [ node1 node2 ]")
+	})
+	checkNoFailures(t, cib("crm_mon", "--one-shot", "--inactive", "--failcounts"))
+	if out := b.run(t, "shell", source, "cat", "/var/lib/vmferry/migrations.jsonl"); !strings.Contains(out, `"outcome":"moved"`) {
+		t.Errorf("the migration's record says:\n%s", out)
+	}
+}
