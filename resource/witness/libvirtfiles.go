@@ -13,14 +13,14 @@ import (
 // pidFilesSeen compares the scan with libvirt's pid files. A file that names a live
 // process which the scan did not take for a guest means that the scan cannot
 // be trusted; the files of ended processes are common and mean nothing.
-func (h Host) pidFilesSeen(found []Process, problem error) error {
+func (h Host) pidFilesSeen(s sighting) error {
 	files, err := filepath.Glob(filepath.Join(h.run(), "*.pid"))
-	if err != nil || problem != nil {
-		return problem
+	if err != nil || s.problem != nil {
+		return s.problem
 	}
 	for _, file := range files {
 		pid, ok := readPID(file)
-		if !ok || slices.ContainsFunc(found, func(p Process) bool { return p.PID == pid }) {
+		if !ok || s.has(pid) {
 			continue
 		}
 		stat, err := h.stat(pid)
@@ -29,6 +29,12 @@ func (h Host) pidFilesSeen(found []Process, problem error) error {
 		}
 	}
 	return nil
+}
+
+// has tells whether the scan knows a process.
+func (s sighting) has(pid int) bool {
+	return slices.ContainsFunc(s.found, func(p Process) bool { return p.PID == pid }) ||
+		slices.ContainsFunc(s.exiting, func(e exiting) bool { return e.pid == pid })
 }
 
 // readPID reads a pid file. An unreadable or malformed one is no evidence.

@@ -49,29 +49,55 @@ func List(ctx context.Context) ([]Process, error) { return Host{}.List(ctx) }
 // A read in /proc hangs as long as the process looked at holds its memory lock, which
 // a QEMU in a storage stall may do. List then returns at the end of ctx.
 func (h Host) List(ctx context.Context) ([]Process, error) {
-	type result struct {
-		found []Process
-		err   error
+	seen := h.watch(ctx)
+	return seen.found, seen.doubt("")
+}
+
+// sighting is one scan of the processes.
+type sighting struct {
+	found   []Process
+	exiting []exiting
+	problem error // why some processes were not seen
+}
+
+// exiting is a QEMU that has lost its command line and may have its images still open.
+type exiting struct {
+	pid     int
+	machine string // whose it is, as far as its control group tells; empty where it does not
+}
+
+// doubt is why the named guest may have a process that is not among those found, nil
+// where it has none for certain. An empty name is for any guest.
+func (s sighting) doubt(guest string) error {
+	if s.problem != nil {
+		return s.problem
 	}
-	done := make(chan result, 1)
-	go func() {
-		found, err := h.scan(ctx)
-		done <- result{found, err}
-	}()
+	for _, e := range s.exiting {
+		if guest == "" || mayBe(e.machine, guest) {
+			return fmt.Errorf("%w: process %d: %w", ErrIncomplete, e.pid, errExiting)
+		}
+	}
+	return nil
+}
+
+// watch scans, and gives up at the end of ctx.
+func (h Host) watch(ctx context.Context) sighting {
+	done := make(chan sighting, 1)
+	go func() { done <- h.scan(ctx) }()
 	select {
-	case r := <-done:
-		return r.found, r.err
+	case s := <-done:
+		return s
 	case <-ctx.Done():
-		return nil, fmt.Errorf("%w: %w", ErrIncomplete, context.Cause(ctx))
+		return sighting{problem: fmt.Errorf("%w: %w", ErrIncomplete, context.Cause(ctx))}
 	}
 }
 
 // Find returns the processes of one guest, normally none or one. uuid may be empty. Where
 // a process has that UUID only such are returned; else those of that name are.
-// Errors are those of [Host.List].
+// Errors are those of [Host.List], without those that can only concern other guests.
 func (h Host) Find(ctx context.Context, name, uuid string) ([]Process, error) {
-	all, err := h.List(ctx)
-	return match(all, name, uuid), err
+	seen := h.watch(ctx)
+	return match(seen.found, name, uuid), seen.doubt(name)
 }
 
 func match(all []Process, name, uuid string) []Process {
@@ -105,13 +131,12 @@ func (h Host) run() string {
 }
 
 // scan looks at every process. It ends at ctx between two of them.
-func (h Host) scan(ctx context.Context) ([]Process, error) {
+func (h Host) scan(ctx context.Context) (s sighting) {
 	entries, err := os.ReadDir(h.proc())
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrIncomplete, err)
+		s.problem = fmt.Errorf("%w: %w", ErrIncomplete, err)
+		return s
 	}
-	var found []Process
-	var problem error
 	sawInit := false
 	for _, e := range entries {
 		pid, err := strconv.Atoi(e.Name())
@@ -119,21 +144,30 @@ func (h Host) scan(ctx context.Context) ([]Process, error) {
 			continue
 		}
 		if ctx.Err() != nil {
-			return found, fmt.Errorf("%w: %w", ErrIncomplete, context.Cause(ctx))
+			s.problem = fmt.Errorf("%w: %w", ErrIncomplete, context.Cause(ctx))
+			return s
 		}
 		sawInit = sawInit || pid == 1
-		p, ok, err := h.look(pid)
-		if ok {
-			found = append(found, p)
-		}
-		if err != nil && problem == nil {
-			problem = fmt.Errorf("%w: process %d: %w", ErrIncomplete, pid, err)
-		}
+		s.add(pid, h)
 	}
-	if !sawInit && problem == nil {
-		problem = fmt.Errorf("%w: %s shows no process 1 (not mounted, or hidepid without being root)", ErrIncomplete, h.proc())
+	if !sawInit && s.problem == nil {
+		s.problem = fmt.Errorf("%w: %s shows no process 1 (not mounted, or hidepid without being root)", ErrIncomplete, h.proc())
 	}
-	return found, h.pidFilesSeen(found, problem)
+	s.problem = h.pidFilesSeen(s)
+	return s
+}
+
+// add looks at one process.
+func (s *sighting) add(pid int, h Host) {
+	p, ok, err := h.look(pid)
+	switch {
+	case ok:
+		s.found = append(s.found, p)
+	case errors.Is(err, errExiting):
+		s.exiting = append(s.exiting, exiting{pid, h.machine(pid)})
+	case err != nil && s.problem == nil:
+		s.problem = fmt.Errorf("%w: process %d: %w", ErrIncomplete, pid, err)
+	}
 }
 
 var errExiting = errors.New("a QEMU that is exiting has lost its command line")
