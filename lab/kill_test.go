@@ -132,13 +132,12 @@ func (killer) program(action string) string {
 	return agentFile
 }
 
-// environ is how Pacemaker calls the agent. The guest's memory moves slowly enough to be
-// interrupted.
+// environ is how Pacemaker calls the agent.
 func (killer) environ(node, action string, more []string) []string {
 	other := map[string]string{source: target, target: source}[node]
 	timeout := map[string]string{"start": "30000", "stop": "14000", "monitor": "10000", "migrate_to": "40000", "migrate_from": "10000"}[action]
 	params := []string{
-		"config=/shared/guests/vm1.xml", "hypervisor=qemu:///system", "migration_transport=tcp", "migration_speed=12",
+		"config=/shared/guests/vm1.xml", "hypervisor=qemu:///system", "migration_transport=tcp",
 		"CRM_meta_timeout=" + timeout, "CRM_meta_on_node=" + node, "CRM_meta_migrate_target=" + other, "CRM_meta_migrate_source=" + other,
 	}
 	return agentEnv(append(params, more...)...)
@@ -183,8 +182,8 @@ func (r killer) prepare(k kill) {
 	r.must(source, "start")
 	switch {
 	case k.action == "migrate_from":
-		r.must(source, "migrate_to", "migration_speed=0")
-	case k.action == "migrate_to" && k.step == "copying":
+		r.must(source, "migrate_to")
+	case k.step == "copying":
 		// Memory that was never touched is sent in no time.
 		await(r.t, "the guest to boot", 60*time.Second, func() bool {
 			out, _ := r.b.try(r.t, "shell", source, "virsh", "--connect", "qemu:///system", "dommemstat", "vm1")
@@ -213,6 +212,9 @@ func (r killer) strike(k kill) {
 	var params []string
 	if k.step == "destroying" {
 		params = []string{"force_stop=true"}
+	}
+	if k.step == "copying" {
+		params = []string{"migration_speed=12"} // slowly enough to be interrupted
 	}
 	if k.step == "killing" {
 		params = []string{"force_stop=true"}
