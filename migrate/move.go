@@ -41,9 +41,12 @@ type Request struct {
 	Progress func(Progress)
 }
 
+// PhaseSlot is the phase in which a move waits for its turn, and has asked nothing yet.
+const PhaseSlot = "waiting for slot"
+
 // Progress is how far a move is.
 type Progress struct {
-	Phase         string        // "waiting for slot", "pre-flight", "migrating", "aborting", "verifying"
+	Phase         string        // PhaseSlot, "pre-flight", "migrating", "aborting", "verifying"
 	Transferred   uint64        // bytes sent, pages sent again counted again
 	Total         uint64        // bytes of guest memory
 	Remaining     uint64        // bytes still to send
@@ -192,7 +195,7 @@ func (m *mover) takeSlot(ctx context.Context, abortAt time.Time) (*Slot, error) 
 	defer m.step("slot")()
 	ctx, cancel := before(ctx, abortAt)
 	defer cancel()
-	return m.deps.Slots.Acquire(ctx, func() { m.report("waiting for slot") })
+	return m.deps.Slots.Acquire(ctx, func() { m.report(PhaseSlot) })
 }
 
 func (m *mover) runPreflight(ctx context.Context, abortAt time.Time) (already bool, err error) {

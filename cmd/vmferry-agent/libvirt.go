@@ -43,7 +43,7 @@ func migrator(log logrus.FieldLogger, host witness.Host, stateDir string, step f
 			found, err := host.Find(ctx, guest, uuid)
 			return err == nil && len(found) == 0, err
 		}
-		seen := startProbe(ctx, log, m.Watch)
+		var seen func(moved bool) []migrate.Blackout
 		record, err := migrate.Move(ctx, migrate.Request{
 			Guest: m.Guest, UUID: m.UUID, SourceURI: m.SourceURI,
 			Target: m.Target, TargetURI: m.TargetURI, MigrateURI: m.MigrateURI,
@@ -51,12 +51,17 @@ func migrator(log logrus.FieldLogger, host witness.Host, stateDir string, step f
 			Options: m.Options, Unsafe: m.Unsafe, NoConverge: m.NoConverge,
 			PauseAfter: m.PauseAfter, BlackoutBudget: m.BlackoutBudget,
 			Progress: func(p migrate.Progress) {
+				if seen == nil && p.Phase != migrate.PhaseSlot { // a guest that waits for its turn needs no probe
+					seen = startProbe(ctx, log, m.Watch)
+				}
 				if step != nil {
 					step(phase(p))
 				}
 			},
 		}, deps)
-		record.Judge(seen(record.Outcome == migrate.Moved))
+		if seen != nil {
+			record.Judge(seen(record.Outcome == migrate.Moved))
+		}
 		path := filepath.Join(stateDir, recordsFile)
 		if werr := migrate.AppendRecord(path, record); werr != nil {
 			log.WithError(werr).Warn("the migration's record is lost: make the state directory writable")
