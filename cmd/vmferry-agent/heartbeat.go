@@ -129,7 +129,13 @@ func (r *heartbeatRun) start(ctx context.Context) ocf.ExitCode {
 	if err := r.call.check(r.agentEnviron(0, "")); err != nil {
 		return r.refuse(r.call.action, err)
 	}
-	if err := r.agent(ctx, "start", r.call.limit(heartbeatStart), ""); err != nil {
+	began, limit := time.Now(), r.call.limit(heartbeatStart)
+	unlock, err := lockGuest(ctx, r.runDir, r.call.name, limit/2)
+	if err != nil {
+		return r.fail(err)
+	}
+	defer unlock()
+	if err := r.agent(ctx, "start", limit-time.Since(began), ""); err != nil {
 		return r.fail(err)
 	}
 	r.clearNote()
@@ -163,8 +169,14 @@ func (r *heartbeatRun) status(ctx context.Context) ocf.ExitCode {
 func (r *heartbeatRun) stop(ctx context.Context) ocf.ExitCode {
 	began := time.Now()
 	move, end := r.call.split()
+	unlock, err := lockGuest(ctx, r.runDir, r.call.name, move/2)
+	if err != nil { // a stop must not fail for that
+		r.log.WithError(err).Warn("stopping all the same")
+	} else {
+		defer unlock()
+	}
 	failed := r.beginNote()
-	err := r.agent(ctx, "monitor", min(heartbeatStatus, move/2), "")
+	err = r.agent(ctx, "monitor", min(heartbeatStatus, move/2), "")
 	if err == nil && !failed && r.moved(ctx, move, began) {
 		r.clearNote()
 		return ocf.Success

@@ -244,7 +244,11 @@ func TestHeartbeatStart(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			s := &scene{answer: map[string]error{"start": tt.answer}}
-			code := s.face(t.TempDir()).run(t.Context(), strings.Fields(tt.args), nil)
+			dir := t.TempDir()
+			var code ocf.ExitCode
+			synctest.Test(t, func(t *testing.T) {
+				code = s.face(dir).run(t.Context(), strings.Fields(tt.args), nil)
+			})
 			if code != tt.code || strings.Join(s.done, "; ") != tt.did || !strings.Contains(s.stderr.String(), tt.says) {
 				t.Errorf("code %d, did %q, said %q", code, s.done, &s.stderr)
 			}
@@ -274,7 +278,9 @@ func TestHeartbeatEnviron(t *testing.T) {
 		return nil
 	}
 	args := strings.Fields("/srv/vm1.xml migration_transport=tcp hypervisor=qemu:///session remoteuri=qemu+tls://%n/system?a=b start")
-	code := f.run(t.Context(), args, []string{"OCF_ROOT=/usr/lib/ocf", "OCF_RESKEY_config=/other", "OCF_RESKEY_force_stop=1", "HA_DIR=/etc/ha.d", "PATH=/bin"})
+	given := []string{"OCF_ROOT=/usr/lib/ocf", "OCF_RESKEY_config=/other", "OCF_RESKEY_force_stop=1", "HA_DIR=/etc/ha.d", "PATH=/bin"}
+	var code ocf.ExitCode
+	synctest.Test(t, func(t *testing.T) { code = f.run(t.Context(), args, given) })
 	if code != 0 || len(got.Problems) > 0 || len(got.Ignored) > 0 || got.Bare {
 		t.Fatalf("code %d, %+v", code, got)
 	}
@@ -287,6 +293,60 @@ func TestHeartbeatEnviron(t *testing.T) {
 		if !slices.Contains(environ, v) {
 			t.Errorf("%q lacks %s", environ, v)
 		}
+	}
+}
+
+// Two starts of one guest at the same time: the second waits, and finds what the first has done.
+func TestHeartbeatStartsTwiceAtOnce(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		first, second := &scene{takes: map[string]time.Duration{"start": 20 * time.Second}}, &scene{}
+		done := make(chan ocf.ExitCode)
+		go func() { done <- first.face(dir).run(t.Context(), []string{"vm1", "start"}, nil) }()
+		synctest.Wait()
+		began := time.Now()
+		code := second.face(dir).run(t.Context(), []string{"vm1", "start"}, nil)
+		if waited := time.Since(began); code != 0 || waited < 20*time.Second || waited > 21*time.Second {
+			t.Errorf("the second: code %d after %s", code, waited)
+		}
+		if got := strings.Join(second.done, "; "); got != "start 1m10s" && got != "start 1m9.9s" {
+			t.Errorf("the second did %q", got)
+		}
+		if code := <-done; code != 0 {
+			t.Errorf("the first: code %d", code)
+		}
+	})
+}
+
+// An action that hangs keeps another start waiting for a time, and a stop too; the stop then
+// goes on alone. Another guest is not concerned.
+func TestHeartbeatBesideAnActionThatHangs(t *testing.T) {
+	for _, tt := range []struct {
+		args  string
+		code  ocf.ExitCode
+		waits time.Duration
+		did   string
+	}{
+		{"vm1 start", ocf.Generic, 45 * time.Second, ""},
+		{"vm1 stop", 0, time.Minute, "monitor 30s; stop 1m30s"},
+		{"vm2 start", 0, 0, "start 1m30s"},
+	} {
+		t.Run(tt.args, func(t *testing.T) {
+			dir := t.TempDir()
+			synctest.Test(t, func(t *testing.T) {
+				unlock, err := lockGuest(t.Context(), dir, "vm1", time.Second)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer unlock()
+				s := &scene{}
+				began := time.Now()
+				code := s.face(dir).run(t.Context(), strings.Fields(tt.args), nil)
+				if took := time.Since(began); code != tt.code || took != tt.waits || strings.Join(s.done, "; ") != tt.did {
+					t.Errorf("code %d after %s, did %q: %s", code, took, s.done, &s.stderr)
+				}
+			})
+		})
 	}
 }
 

@@ -123,8 +123,8 @@ func (c *Client) Unstandby(ctx context.Context) error {
 }
 
 // Nodes lists the other nodes of the cluster, each as PeerUnknown; ping nodes
-// are none. It is for a start, in which clients wait: whether a node is up
-// would take a second program half a second to say.
+// are none. It is for a start, in which clients wait, and to which it makes no
+// difference whether Heartbeat is up there.
 func (c *Client) Nodes(ctx context.Context) ([]resource.Peer, error) {
 	own, err := c.node()
 	if err != nil {
