@@ -7,6 +7,8 @@
 //
 //   - pacemaker drives Pacemaker through its own programs (crm_attribute,
 //     crm_mon, crm_node);
+//   - heartbeat drives Heartbeat in haresources mode through its own (cl_status,
+//     hb_standby, hb_takeover);
 //   - logind holds systemd-logind's delay inhibitor and reports shutdowns;
 //   - shutdown decides, once a second, whether the shutdown must still wait.
 //
