@@ -1,0 +1,23 @@
+// Package warm answers monitors inside the node daemon, on a connection to libvirt that it
+// keeps open.
+//
+// Start with [Server]: for each request of an agent (package wire) it runs the very same
+// [resource.Agent] that the agent's full program would run, with the caller's parameters,
+// and sends back exit code, exit reason and log lines. There is one judgement, not two.
+// [Pool] is the connections.
+//
+// # What is declined
+//
+// The caller is sent away, and looks for itself, where the daemon might not see what the caller
+// sees: a config file that the daemon may not read, or a libvirt that is not this
+// system's own. So it is where a monitor is to do more than to look, as with monitor scripts;
+// where too much is asked at once; and where the last monitor of the same resource is still under way.
+//
+// # A libvirt that hangs
+//
+// Calls to libvirt cannot be broken off. The daemon waits for each a few seconds, then goes
+// by the guest's process, and lets the call be. A [Pool] bounds how many such calls
+// there are: for each libvirt a few, for each guest one, and while libvirt has not been heard
+// of again one at a time tries anew; all others go by the process at once. Each libvirt
+// has its own bound, so that one which hangs disturbs no monitor of guests on another.
+package warm
