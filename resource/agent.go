@@ -61,7 +61,7 @@ type Agent struct {
 	Witness Witness
 	// Peers lists the other nodes of the cluster; nil where no manager can be asked.
 	Peers    func(ctx context.Context) ([]Peer, error)
-	Command  Command           // runs programs; nil where none can be run
+	Command  Command           // runs programs; nil where nothing but looking is possible, see ErrMore
 	Step     func(step string) // called at each of [Steps]; may be nil
 	RunDir   string            // state that ends with the boot, normally DefaultRunDir
 	StateDir string            // state that outlives it, normally DefaultStateDir

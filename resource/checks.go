@@ -57,12 +57,37 @@ func (a *run) tend(ctx context.Context, o observation) error {
 	if a.Probe || a.guess {
 		return nil // a probe asks where the guest is, and nothing else
 	}
+	if a.Command == nil {
+		return a.leave(ctx, o)
+	}
 	a.dropSavedState(o)
 	a.saveConfig(ctx, o)
 	err := a.checkServices(ctx, o)
 	a.utilize(ctx, o)
 	return err
 }
+
+// ErrMore is what Run returns for a monitor of an Agent without Command, where the guest runs and
+// there is more to do than to look at it. The verdict is not to be used: an Agent that can
+// run programs must make the whole monitor.
+var ErrMore = errors.New("there is more to do than to look at the guest")
+
+// leave returns ErrMore where tend would do something that takes programs, the network, or the
+// operator's files.
+func (a *run) leave(ctx context.Context, o observation) error {
+	p := a.Params
+	if p.SaveConfig || p.Snapshot != "" || len(p.Scripts) > 0 || p.Checks.any() {
+		return ErrMore
+	}
+	ctx, cancel := within(ctx, utilizationTime)
+	defer cancel()
+	if _, _, due := a.utilizationDue(ctx, o); due {
+		return ErrMore
+	}
+	return nil
+}
+
+func (c Checks) any() bool { return len(c.TCP) > 0 || len(c.UDP) > 0 || c.Agent }
 
 // settleIn ends a start and a migrate_from. As in VirtualDomain, they wait for the
 // monitor scripts.

@@ -219,3 +219,36 @@ func TestValidateNames(t *testing.T) {
 		})
 	}
 }
+
+// An Agent that cannot run programs says so where a monitor needs them, and judges alone where not.
+func TestMonitorWithoutPrograms(t *testing.T) {
+	for name, c := range map[string]struct {
+		set  func(*world)
+		more bool
+	}{
+		"nothing to do":       {func(*world) {}, false},
+		"told before":         {func(w *world) { w.agent.Pacemaker, w.agent.Params.Utilization = true, nil }, false},
+		"utilization":         {func(w *world) { w.agent.Pacemaker = true }, true},
+		"scripts":             {func(w *world) { w.agent.Params.Scripts = []string{"/a"} }, true},
+		"scripts, of a probe": {func(w *world) { w.agent.Params.Scripts, w.agent.Probe = []string{"/a"}, true }, false},
+		"checks":              {func(w *world) { w.agent.Params.Checks.UDP = []string{"a:1"} }, true},
+		"saved state":         {func(w *world) { w.agent.Params.Snapshot = w.dir }, true},
+		"saved configuration": {func(w *world) { w.agent.Params.SaveConfig = true }, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, "monitor")
+			w.boot()
+			w.info = libvirt.Info{CPUs: 1, MaxMemory: 1 << 20}
+			w.agent.Command = nil
+			c.set(w)
+			err, _ := w.run("monitor")
+			if errors.Is(err, ErrMore) != c.more || !c.more && err != nil {
+				t.Errorf("monitor: %v", err)
+			}
+			w.did()
+			w.gone()
+			err, _ = w.run("monitor")
+			checkExit(t, err, NotRunning, "")
+		})
+	}
+}

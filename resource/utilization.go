@@ -50,21 +50,11 @@ type utilizationNote struct {
 
 // utilize tells Pacemaker how large the guest is, when that has changed. It never fails a monitor.
 func (a *run) utilize(ctx context.Context, o observation) {
-	if !a.Pacemaker || len(a.Params.Utilization) == 0 || o.libErr != nil {
-		return
-	}
-	var note utilizationNote
-	if err := a.state.load(utilizationDir, a.Instance, &note); err != nil || note.Told == nil {
-		note = utilizationNote{Told: make(map[string]string)}
-	}
-	if since := time.Since(note.Failed); since >= 0 && since < utilizationRetry {
-		return
-	}
 	ctx, cancel := within(ctx, utilizationTime)
 	defer cancel()
-	want, err := a.utilizationOf(ctx)
-	if err != nil || !note.behind(want) {
-		return // a guest whose size libvirt does not tell is told of by the next monitor
+	note, want, due := a.utilizationDue(ctx, o)
+	if !due {
+		return
 	}
 	if err := a.tell(ctx, &note, want); err != nil {
 		a.Log.WithError(err).Warn("the utilization attributes could not be set: Pacemaker is asked again in five minutes")
@@ -73,6 +63,22 @@ func (a *run) utilize(ctx context.Context, o observation) {
 	if err := a.state.save(utilizationDir, a.Instance, note); err != nil {
 		a.Log.WithError(err).Warn("the utilization attributes will be set again by the next monitor")
 	}
+}
+
+// utilizationDue tells whether Pacemaker should be told something, and what it was told. A guest whose
+// size libvirt does not tell is left to the next monitor.
+func (a *run) utilizationDue(ctx context.Context, o observation) (note utilizationNote, want map[string]string, due bool) {
+	if !a.Pacemaker || len(a.Params.Utilization) == 0 || o.libErr != nil {
+		return note, nil, false
+	}
+	if err := a.state.load(utilizationDir, a.Instance, &note); err != nil || note.Told == nil {
+		note = utilizationNote{Told: make(map[string]string)}
+	}
+	if since := time.Since(note.Failed); since >= 0 && since < utilizationRetry {
+		return note, nil, false
+	}
+	want, err := a.utilizationOf(ctx)
+	return note, want, err == nil && note.behind(want)
 }
 
 func (n utilizationNote) behind(want map[string]string) bool {
