@@ -5,7 +5,8 @@
 // is a [Task]; [serve] runs them together, tells systemd READY=1 once each of
 // them is ready, which means that the shutdown delay lock is held, and ends
 // them all when one ends. What is decided, and when, is in package
-// hbplugin/shutdown; this package only reads the configuration and wires.
+// hbplugin/shutdown; monitors of the agent's are answered by package
+// resource/warm; this package only reads the configuration and wires.
 //
 // The units, the drop-ins that order the shutdown, the reference configuration
 // and the manual pages stand beside this file.

@@ -15,6 +15,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/vmferry/vmferry/hbplugin/logind/logindtest"
+	"github.com/vmferry/vmferry/resource/warm/wire"
 )
 
 // TestMain makes this binary vmferryd and, under other names, its neighbours:
@@ -22,6 +23,7 @@ import (
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
 		"vmferryd":      main,
+		"ask":           ask,
 		"pacemakerd":    fakePacemakerd,
 		"crm_node":      func() { fmt.Println("n1") },
 		"crm_mon":       fakeMon,
@@ -54,6 +56,7 @@ func runScripts(t *testing.T, dir string) {
 			"systemd":  cmdSystemd,
 			"notified": cmdNotified,
 			"envsubst": cmdEnvsubst,
+			"stale":    cmdStale,
 
 			"terminate": cmdTerminate,
 		},
@@ -150,6 +153,25 @@ func cmdEnvsubst(ts *testscript.TestScript, neg bool, args []string) {
 	path := ts.MkAbs(args[0])
 	text := os.Expand(ts.ReadFile(path), ts.Getenv)
 	ts.Check(os.WriteFile(path, []byte(text), 0o644))
+}
+
+// cmdStale makes a socket at which nobody listens any more.
+func cmdStale(ts *testscript.TestScript, neg bool, args []string) {
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: ts.MkAbs(args[0]), Net: "unix"})
+	ts.Check(err)
+	l.SetUnlinkOnClose(false)
+	ts.Check(l.Close())
+}
+
+// ask puts a monitor to vmferryd, as the agent does: "ask ACTION NAME=VALUE…".
+func ask() {
+	socket := nodeFile(filepath.Join("run", wire.Socket))
+	a, err := wire.Ask(socket, wire.NewRequest(os.Args[1], os.Args[2:]), logindtest.Patience)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	fmt.Printf("code %d reason %q\n", a.Code, a.Reason)
 }
 
 // fakePacemakerd lives until it is told to end: that it lives is all.

@@ -91,6 +91,7 @@ func TestServiceSettings(t *testing.T) {
 		"Service.KillMode":                 "mixed",
 		"Service.TimeoutStopSec":           "10min",
 		"Service.RuntimeDirectory":         "vmferry",
+		"Service.RuntimeDirectoryMode":     "0700",
 		"Service.RuntimeDirectoryPreserve": "yes",
 		"Install.WantedBy":                 "multi-user.target",
 	} {

@@ -1,0 +1,55 @@
+package main
+
+import (
+	"context"
+	"path/filepath"
+
+	"github.com/sirupsen/logrus"
+
+	"github.com/vmferry/vmferry/migrate/libvirt/client"
+	"github.com/vmferry/vmferry/resource"
+	"github.com/vmferry/vmferry/resource/warm"
+	"github.com/vmferry/vmferry/resource/warm/wire"
+	"github.com/vmferry/vmferry/resource/witness"
+)
+
+// monitorTask answers the agent's monitors (package resource/warm). It is a convenience, and
+// the daemon's shutdown lock is not: where it cannot listen, it says so and the
+// daemon lives on; the agent then looks for itself.
+type monitorTask struct {
+	dir   string // of the socket and the agent's notes
+	ready chan struct{}
+	log   logrus.FieldLogger
+}
+
+func newMonitorTask(dir string, log logrus.FieldLogger) monitorTask {
+	return monitorTask{dir: dir, ready: make(chan struct{}), log: log}
+}
+
+func (monitorTask) String() string           { return "monitors" }
+func (t monitorTask) Ready() <-chan struct{} { return t.ready }
+
+func (t monitorTask) Run(ctx context.Context) error {
+	pool := &warm.Pool{Dial: dial, Log: t.log}
+	defer pool.Close()
+	monitor := &warm.Monitor{
+		Open: pool.Open, Witness: witness.Host{},
+		RunDir: t.dir, StateDir: resource.DefaultStateDir, Log: t.log,
+	}
+	server := warm.Server{Socket: filepath.Join(t.dir, wire.Socket), Look: monitor.Look, Log: t.log}
+	if err := server.Run(ctx, func() { close(t.ready) }); err != nil {
+		t.log.WithError(err).Error("monitors are not answered: the agent looks without vmferryd, which costs more")
+		close(t.ready)
+		<-ctx.Done()
+	}
+	return nil
+}
+
+// dial connects to libvirt.
+func dial(ctx context.Context, uri string) (resource.Hypervisor, error) {
+	c, err := client.Open(ctx, uri)
+	if err != nil {
+		return nil, err // not c: a nil *Conn is a Hypervisor that is not nil
+	}
+	return c, nil
+}
