@@ -1,5 +1,6 @@
 // Package resource is the OCF resource agent ocf:vmferry:Domain: a guest of libvirt's
-// QEMU driver as a resource of Pacemaker, and a drop-in for ocf:heartbeat:VirtualDomain.
+// QEMU or Xen driver as a resource of Pacemaker, and a drop-in for ocf:heartbeat:VirtualDomain
+// and ocf:heartbeat:Xen.
 //
 // Start with [Agent.Run], which does one action ("start", "stop", "monitor", …) and
 // returns nil or an [*Error] with the OCF exit code and the reason in words. [Environ]
@@ -26,4 +27,5 @@
 //     file. When that file is gone (its file system is not mounted) the guest can still
 //     be judged and stopped. It is written before anything is started.
 //   - guests/ID.json: the guest runs here and this node answers for it; see [Guests].
+//   - utilization/ID.json: what Pacemaker was told about the guest's size.
 package resource

@@ -60,6 +60,12 @@ func FuzzParseDomain(f *testing.F) {
 		if err != nil || again.Name != d.Name || again.Emulator != d.Emulator || !d.hasUUID && again.UUID != guestUUID {
 			t.Errorf("adopting a UUID made %+v, %v of %+v", again, err, d)
 		}
+		if text, err := withName(text, "a&<b"); err == nil {
+			if renamed, err := parseDomain(text); err != nil || renamed.Name != "a&<b" || renamed.UUID != d.UUID {
+				t.Errorf("renaming made %+v, %v of %+v", renamed, err, d)
+			}
+		}
+		_ = namesIn(text)
 	})
 }
 
