@@ -135,7 +135,7 @@ func (killer) program(action string) string {
 // environ is how Pacemaker calls the agent.
 func (killer) environ(node, action string, more []string) []string {
 	other := map[string]string{source: target, target: source}[node]
-	timeout := map[string]string{"start": "30000", "stop": "14000", "monitor": "10000", "migrate_to": "40000", "migrate_from": "10000"}[action]
+	timeout := map[string]string{"start": "30000", "stop": "14000", "monitor": "10000", "migrate_to": "40000", "migrate_from": "6000"}[action]
 	params := []string{
 		"config=/shared/guests/vm1.xml", "hypervisor=qemu:///system", "migration_transport=tcp",
 		"CRM_meta_timeout=" + timeout, "CRM_meta_on_node=" + node, "CRM_meta_migrate_target=" + other, "CRM_meta_migrate_source=" + other,
