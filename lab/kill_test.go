@@ -120,16 +120,7 @@ func testKills(t *testing.T, b bench) {
 // call runs an action to its end.
 func (r killer) call(node, action string, params ...string) (string, int) {
 	r.t.Helper()
-	return r.b.try(r.t, append(append([]string{"shell", node}, r.environ(node, action, params)...), r.program(action), action)...)
-}
-
-// program is the agent. A monitor may be answered by the daemon, which has no steps, so
-// that the full agent is called for it.
-func (killer) program(action string) string {
-	if action == "monitor" {
-		return "/usr/libexec/vmferry/agent"
-	}
-	return agentFile
+	return r.b.try(r.t, append(append([]string{"shell", node}, r.environ(node, action, params)...), agentFile, action)...)
 }
 
 // environ is how Pacemaker calls the agent.
@@ -266,7 +257,7 @@ func (v victim) at(node string) func(proc) bool {
 func (r killer) halt(k kill, node string, params []string) (agent proc, ended <-chan struct{}, out *bytes.Buffer) {
 	r.t.Helper()
 	at := "VMFERRY_HALT_AT=" + k.action + "/" + k.step
-	args := append(r.environ(node, k.action, params), at, r.program(k.action), k.action)
+	args := append(r.environ(node, k.action, params), at, agentFile, k.action)
 	cmd := r.b.command(r.t.Context(), append([]string{"shell", node}, args...)...)
 	out = &bytes.Buffer{}
 	cmd.Stdout, cmd.Stderr = out, out
