@@ -55,6 +55,9 @@ const (
 // libvirt is believed when it says that a guest is here. It is not believed alone when it
 // says that a guest is gone, because a process it has lost still writes to the disk.
 //
+// A guest that reboots keeps its process and its state: QEMU resets it in place. One that shuts
+// down is here until its process has ended.
+//
 // A pause that a person or a job of theirs asked for counts as running, as in
 // VirtualDomain: the agent does not undo what an operator did. A pause that QEMU made
 // because it could not go on does not.
