@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"net/url"
-	"os"
 	"strings"
 	"sync"
 
@@ -55,16 +54,18 @@ func (m *Monitor) look(ctx context.Context, pid int, r wire.Request, env resourc
 		}
 	}()
 	var lines bytes.Buffer
-	agent := resource.Agent{
+	agent := resource.Agent{ // without a Command: what needs one is the caller's to do
 		Environ: env,
 		Open:    m.Open,
 		Migrate: func(context.Context, resource.Move) error { return errLooksOnly },
 		Witness: m.Witness,
-		Command: resource.Execute(append(os.Environ(), r.Environ...)),
 		RunDir:  m.RunDir, StateDir: m.StateDir,
 		Log: ocflog.New(ocflog.Call{Environ: r.Environ, Instance: env.Instance, PID: pid}, &lines),
 	}
 	err := agent.Run(ctx, r.Action)
+	if errors.Is(err, resource.ErrMore) {
+		return decline(err.Error())
+	}
 	answer = wire.Answer{Schema: wire.Schema, Code: ocf.CodeOf(err)}
 	if err != nil {
 		answer.Reason = err.Error()
@@ -98,16 +99,12 @@ func (m *Monitor) end(instance string) {
 	delete(m.busy, instance)
 }
 
-// strange says why the daemon may not see or do what the caller can, or "". The daemon is
-// confined: it has no network and no home directories, and may write almost nowhere.
+// strange says why the daemon may not see what the caller sees, or "". The daemon is
+// confined: it has no network and no home directories.
 func strange(p resource.Params) string {
 	switch {
 	case p.XMFile != "" || !ownSystem(p.Hypervisor):
 		return "the hypervisor is not this system's own QEMU"
-	case len(p.Scripts) > 0 || len(p.Checks.TCP) > 0 || len(p.Checks.UDP) > 0 || p.Checks.Agent:
-		return "the guest's services are to be checked"
-	case p.SaveConfig || p.Snapshot != "":
-		return "the guest's files may have to be written"
 	case unix.Access(p.Config, unix.R_OK) != nil:
 		return "the config file cannot be read from here"
 	}
