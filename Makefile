@@ -5,6 +5,7 @@ PREFIX  ?= /usr
 SYSCONF ?= /etc
 DESTDIR ?=
 GO      ?= go
+BENCH   ?=
 
 # libvirt's library is opened at run time: no headers to build, and one binary
 # for every release of it.
@@ -20,21 +21,25 @@ DEPS_BUILD := gcc libc6-dev
 DEPS_LAB   := systemd-container mmdebstrap util-linux xz-utils zstd
 DEPS_TEST  := libvirt0 dbus-daemon libxml2-utils mandoc cpio qemu-utils
 
-.PHONY: all build stage install demo test unit lab-test clean help deps-build deps-lab deps-test FORCE
+.PHONY: all build stage install demo bench test unit lab-test clean help deps-build deps-lab deps-test FORCE
 
 all: build
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
 
-build: deps-build $(BIN)/vmferry-agent $(BIN)/vmferryd $(BIN)/blackout $(BIN)/vmferry-lab $(BIN)/guest-init ## build all programs into build/bin
+build: deps-build $(BIN)/vmferry-agent $(BIN)/vmferry-agent-full $(BIN)/vmferryd $(BIN)/blackout $(BIN)/vmferry-lab $(BIN)/guest-init ## build all programs into build/bin
 
 # Go knows better than make what is up to date.
-$(BIN)/vmferry-agent $(BIN)/vmferryd: FORCE
-	$(GO) build -tags $(TAGS) -trimpath -ldflags '$(LDFLAGS)' -o $@ ./cmd/$(@F)
+$(BIN)/vmferry-agent-full: FORCE
+	$(GO) build -tags $(TAGS) -trimpath -ldflags '$(LDFLAGS)' -o $@ ./cmd/vmferry-agent
+$(BIN)/vmferryd: FORCE
+	$(GO) build -tags $(TAGS) -trimpath -ldflags '$(LDFLAGS)' -o $@ ./cmd/vmferryd
 
-# No C in these: they run where there is no libvirt, and in a guest where there
-# is nothing at all.
+# No C in these: they start at once, run where there is no libvirt, and in a guest
+# where there is nothing at all.
+$(BIN)/vmferry-agent: FORCE
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $@ ./cmd/vmferry-agent/front
 $(BIN)/blackout: FORCE
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $@ ./cmd/blackout
 $(BIN)/vmferry-lab: FORCE
@@ -44,6 +49,7 @@ $(BIN)/guest-init: FORCE
 
 install: build ## install on this machine, or below DESTDIR
 	install -D -m 755 $(BIN)/vmferry-agent $(DESTDIR)$(PREFIX)/sbin/vmferry-agent
+	install -D -m 755 $(BIN)/vmferry-agent-full $(DESTDIR)$(PREFIX)/libexec/vmferry/agent
 	install -D -m 755 $(BIN)/vmferryd $(DESTDIR)$(PREFIX)/sbin/vmferryd
 	install -D -m 755 $(BIN)/blackout $(DESTDIR)$(PREFIX)/bin/blackout
 	install -d $(DESTDIR)$(PREFIX)/lib/ocf/resource.d/vmferry
@@ -63,6 +69,9 @@ stage: ## install into build/stage: what the lab's nodes get
 
 demo: deps-lab stage ## show the main job on real nodes (first time under 10 minutes, then under 5)
 	$(BIN)/vmferry-lab demo --out build/demo
+
+bench: deps-lab stage ## measure against VirtualDomain on a node: build/bench/report.json; BENCH=monitor,meta-data for a part
+	$(BIN)/vmferry-lab bench --out build/bench --only '$(BENCH)'
 
 test: deps-lab deps-test stage unit lab-test ## all tests: unit, script, and one lab run
 
