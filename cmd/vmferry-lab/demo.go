@@ -24,6 +24,7 @@ type demoOptions struct {
 	guests   int
 	interval time.Duration
 	agents   string
+	managers string
 	rounds   int
 }
 
@@ -35,6 +36,7 @@ func parseDemo(args []string) (demoOptions, error) {
 	flags.IntVar(&o.guests, "guests", defaultGuests, "")
 	flags.DurationVar(&o.interval, "interval", 5*time.Millisecond, "")
 	flags.StringVar(&o.agents, "agent", "", "")
+	flags.StringVar(&o.managers, "manager", "", "")
 	flags.IntVar(&o.rounds, "rounds", 1, "")
 	if err := parse(flags, args); err != nil {
 		return o, err
@@ -57,6 +59,12 @@ func (o *demoOptions) check(flags *flag.FlagSet) error {
 	}
 	if o.agents != "" && o.agents != report.Ours && o.agents != report.Peer {
 		return fmt.Errorf("demo: --agent is %s or %s: %w", report.Ours, report.Peer, errUsage)
+	}
+	if o.managers != "" && o.managers != cluster.PacemakerName && o.managers != cluster.HeartbeatName {
+		return fmt.Errorf("demo: --manager is %s or %s: %w", cluster.PacemakerName, cluster.HeartbeatName, errUsage)
+	}
+	if o.managers == cluster.HeartbeatName && o.agents == report.Peer {
+		return fmt.Errorf("demo: %s is no agent for %s, only %s is: %w", report.Peer, cluster.HeartbeatName, report.Ours, errUsage)
 	}
 	var err error
 	o.out, err = filepath.Abs(o.out)
@@ -107,7 +115,9 @@ func insideDemo(ctx context.Context, l *lab.Lab, args []string) error {
 				return err
 			}
 		}
-		return nil
+		// A lab that stays is left as `vmferry-lab up` leaves it.
+		r.Manager = nil
+		return r.Take(ctx)
 	})
 	steps.end()
 	rep.Environment.Finished = time.Now()
@@ -120,15 +130,20 @@ func insideDemo(ctx context.Context, l *lab.Lab, args []string) error {
 	return verdict(rep)
 }
 
-// round runs both scenarios with each agent, one after the other, so that
-// what changes on the machine with time changes for both.
+// round runs both scenarios with each manager and agent, one after the other,
+// so that what changes on the machine with time changes for all.
 func (o demoOptions) round(ctx context.Context, r *scenario.Runner, rep *report.Report) error {
-	for _, agent := range []cluster.Agent{cluster.Ours, cluster.VirtualDomain} {
-		if o.agents != "" && o.agents != scenario.Label(agent) {
+	for _, r.Manager = range r.Cluster.Managers() {
+		if o.managers != "" && o.managers != r.Manager.Name() {
 			continue
 		}
-		if err := r.Both(ctx, agent, rep); err != nil {
-			return err
+		for _, agent := range r.Manager.Agents() {
+			if o.agents != "" && o.agents != scenario.Label(agent) {
+				continue
+			}
+			if err := r.Both(ctx, agent, rep); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
@@ -167,7 +182,7 @@ func show(rep *report.Report, out string) error {
 func verdict(rep *report.Report) error {
 	for _, s := range rep.Scenarios {
 		if s.Agent == report.Ours && !s.Passed {
-			return fmt.Errorf("scenario %q did not pass with %s: %s", s.Name, s.Agent, s.Failures[0])
+			return fmt.Errorf("scenario %q did not pass with %s on %s: %s", s.Name, s.Agent, s.Manager, s.Failures[0])
 		}
 	}
 	return nil

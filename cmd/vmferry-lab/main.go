@@ -12,19 +12,22 @@ import (
 	"syscall"
 
 	"github.com/vmferry/vmferry/lab"
+	"github.com/vmferry/vmferry/lab/bench"
 	"github.com/vmferry/vmferry/lab/fence"
 	"github.com/vmferry/vmferry/lab/supervisor"
 )
 
 const usage = `Usage: vmferry-lab [--dir DIR] [--cache DIR] [--stage DIR] COMMAND
 
-Real nodes on one machine: systemd, Corosync, Pacemaker, libvirt and QEMU in
-each, shared storage, and guests. Needs root, and Debian 12 or later.
+Real nodes on one machine: systemd, Pacemaker on Corosync or Heartbeat, libvirt
+and QEMU in each, shared storage, and guests. Needs root, and Debian 12 or later.
 
 Commands:
   up                    build what is missing, boot the nodes, wait for the cluster
-  demo [options]        run the scenarios with vmferry and with VirtualDomain, and
-                        write report.json and report.html
+  demo [options]        run the scenarios with vmferry and with VirtualDomain on
+                        Pacemaker and with vmferry on Heartbeat, and write
+                        report.json and report.html
+  bench [options]       measure the agent against VirtualDomain, and write report.json
   shell NODE [COMMAND]  a root shell, or one command, on a node
   status [--json]       what is up
   down                  end everything, and leave nothing but the cache
@@ -36,6 +39,13 @@ Options of demo:
   --guests N        how many guests (1 to 6, default 2)
   --interval TIME   between two probes of a client (1ms to 1s, default 5ms)
   --agent NAME      only vmferry, or only VirtualDomain
+  --manager NAME    only pacemaker, or only heartbeat
+
+Options of bench:
+  --out DIR         where the report goes (default build/bench)
+  --keep            leave the lab up afterwards
+  --only NAME,NAME  only these results
+  -n N              how often each agent is called (default 200)
 
 Options:
   --dir DIR    where the running lab keeps its files (default ` + lab.DefaultDir + `)
@@ -48,7 +58,10 @@ Options:
 var errUsage = errors.New("see `vmferry-lab help`")
 
 func main() {
-	if filepath.Base(os.Args[0]) == "fence_lab" {
+	switch filepath.Base(os.Args[0]) {
+	case bench.CallerName:
+		os.Exit(bench.Caller(os.Stdin, os.Stdout, os.Stderr))
+	case "fence_lab":
 		os.Exit(fence.Main(context.Background(), "/lab/"+supervisor.Switch, os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
@@ -116,6 +129,7 @@ var commands = []command{
 	}},
 	{"up", up},
 	{"demo", demo},
+	{"bench", runBench},
 	{"shell", shell},
 	{"status", status},
 	{"down", down},
@@ -123,6 +137,7 @@ var commands = []command{
 	{"supervise", supervise},
 	{"inside-wait", insideWait},
 	{"inside-demo", insideDemo},
+	{"inside-bench", insideBench},
 	{"inside-shell", insideShell},
 }
 

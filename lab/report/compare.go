@@ -5,6 +5,7 @@ import (
 	"io"
 	"slices"
 	"strconv"
+	"strings"
 )
 
 // figure is one number of one agent in one scenario, as people read it.
@@ -48,39 +49,54 @@ func (m metric) ratioText() string {
 	return fmt.Sprintf("%s%.2f×", bound, r)
 }
 
-// names are the scenarios' names, each once, in the order in which they ran.
-func (r *Report) names() []string {
-	var out []string
+// kind is what makes runs comparable: one scenario under one cluster manager.
+type kind struct{ name, manager string }
+
+// String is the kind as people read it.
+func (k kind) String() string {
+	if k.manager == "" {
+		return k.name
+	}
+	return k.name + ", " + k.manager
+}
+
+// kinds are all that there are, each once, in the order in which they ran.
+func (r *Report) kinds() []kind {
+	var out []kind
 	for _, s := range r.Scenarios {
-		if !slices.Contains(out, s.Name) {
-			out = append(out, s.Name)
+		if k := (kind{s.Name, s.Manager}); !slices.Contains(out, k) {
+			out = append(out, k)
 		}
 	}
 	return out
 }
 
-// runs are the scenarios of that name, of any agent.
-func (r *Report) runs(name string) []*Scenario {
+// runs are the scenarios of that kind, of any agent.
+func (r *Report) runs(k kind) []*Scenario {
 	var out []*Scenario
 	for i := range r.Scenarios {
-		if r.Scenarios[i].Name == name {
-			out = append(out, &r.Scenarios[i])
+		if s := &r.Scenarios[i]; (kind{s.Name, s.Manager}) == k {
+			out = append(out, s)
 		}
 	}
 	return out
 }
 
-// compare holds the two agents' runs of one scenario against each other.
-func (r *Report) compare(name string) []metric {
-	var ours, peer []*Scenario
-	for _, s := range r.runs(name) {
-		switch s.Agent {
-		case Ours:
-			ours = append(ours, s)
-		case Peer:
-			peer = append(peer, s)
+// by are those of the runs that are an agent's.
+func by(agent string, runs []*Scenario) []*Scenario {
+	var out []*Scenario
+	for _, s := range runs {
+		if s.Agent == agent {
+			out = append(out, s)
 		}
 	}
+	return out
+}
+
+// compare holds the two agents' runs of one kind against each other.
+func (r *Report) compare(k kind) []metric {
+	runs := r.runs(k)
+	ours, peer := by(Ours, runs), by(Peer, runs)
 	var out []metric
 	for _, m := range measures {
 		row := metric{m.label, m.of(ours), m.of(peer)}
@@ -207,19 +223,27 @@ func copies(runs []*Scenario) *figure {
 }
 
 // headline is one line that says who did better in a scenario, such as
-// "crash: worst UDP blackout vmferry 9.1 s, VirtualDomain 15.4 s (0.59×)".
-func (r *Report) headline(name string) string {
+// "crash, pacemaker: worst UDP blackout vmferry 9.1 s, VirtualDomain 15.4 s (0.59×)".
+// An agent that did not run is not in it.
+func (r *Report) headline(k kind) string {
 	m := metric{label: measures[0].label}
-	if c := r.compare(name); len(c) > 0 && c[0].label == m.label {
+	if c := r.compare(k); len(c) > 0 && c[0].label == m.label {
 		m = c[0]
 	}
-	text := func(f *figure) string {
-		if f == nil {
-			return "not measured"
+	var sides []string
+	for _, side := range []struct {
+		agent  string
+		figure *figure
+	}{{Ours, m.ours}, {Peer, m.peer}} {
+		text := "not measured"
+		if side.figure != nil {
+			text = side.figure.text
 		}
-		return f.text
+		if len(by(side.agent, r.runs(k))) > 0 {
+			sides = append(sides, side.agent+" "+text)
+		}
 	}
-	line := fmt.Sprintf("%s: %s %s %s, %s %s", plain(name), m.label, Ours, text(m.ours), Peer, text(m.peer))
+	line := fmt.Sprintf("%s: %s %s", plain(k.String()), m.label, strings.Join(sides, ", "))
 	if r := m.ratioText(); r != none {
 		line += " (" + r + ")"
 	}
@@ -228,7 +252,7 @@ func (r *Report) headline(name string) string {
 
 // writeHeadlines writes the headline of every scenario.
 func (r *Report) writeHeadlines(w io.Writer) {
-	for _, name := range r.names() {
-		fmt.Fprintln(w, shorten(r.headline(name), maxWidth))
+	for _, k := range r.kinds() {
+		fmt.Fprintln(w, shorten(r.headline(k), maxWidth))
 	}
 }

@@ -82,8 +82,8 @@ func (r *Report) data(budget int) pageData {
 	}
 	stride := thinning(buckets, budget)
 	d := pageData{Figures: map[string]pageFigure{}, RTTSteps: rttSteps, RTTTop: rttTop, Digits: digits}
-	for i, name := range r.names() {
-		for j, s := range r.runs(name) {
+	for i, k := range r.kinds() {
+		for j, s := range r.runs(k) {
 			d.Figures[figureName(i, j)] = s.figure(i, stride)
 		}
 	}

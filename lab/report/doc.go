@@ -5,8 +5,9 @@
 //   - a table for the terminal, at most 120 columns wide: [Report.WriteTable];
 //   - report.html, one self-contained page with plots: [Report.WriteHTML].
 //
-// A [Report] holds one [Scenario] for each pair of scenario (graceful-shutdown,
-// crash) and agent (vmferry, VirtualDomain). A scenario holds one [Guest] for
+// A [Report] holds one [Scenario] for each scenario (graceful-shutdown, crash),
+// agent (vmferry, VirtualDomain) and cluster manager (pacemaker, heartbeat) that
+// was run; agents are compared under one manager only. A scenario holds one [Guest] for
 // each virtual machine, and a guest holds what its clients saw over [UDP] and
 // over [TCP]. The lab fills these in; this package judges nothing but the
 // comparison of two numbers, and so needs neither libvirt nor root.

@@ -62,12 +62,13 @@ type page struct {
 // fact is one line of the environment.
 type fact struct{ Name, Value string }
 
-// group is everything about one scenario.
+// group is everything about one scenario under one cluster manager.
 type group struct {
-	Name, About string
-	Head        comparison
-	Rows        []comparison
-	Runs        []run
+	Name, Manager, About string
+
+	Head comparison
+	Rows []comparison
+	Runs []run
 }
 
 // comparison is a metric with the lengths of its two bars, in percent.
@@ -100,22 +101,22 @@ var abouts = map[string]string{
 
 func (r *Report) page(style template.CSS, script template.JS) *page {
 	p := &page{Style: style, Script: script, Commit: r.Commit, Facts: r.Environment.facts(), Data: r.data(pageBudget)}
-	for i, name := range r.names() {
-		p.Groups = append(p.Groups, r.group(i, name))
+	for i, k := range r.kinds() {
+		p.Groups = append(p.Groups, r.group(i, k))
 	}
 	return p
 }
 
-// group prepares everything about scenario i. Nobody is shown as the better one
+// group prepares everything about kind i. Nobody is shown as the better one
 // by the numbers of a run that did not pass.
-func (r *Report) group(i int, name string) group {
-	g := group{Name: name, About: abouts[name], Head: comparison{Label: measures[0].label, Ours: none, Peer: none, Ratio: none}}
+func (r *Report) group(i int, k kind) group {
+	g := group{Name: k.name, Manager: k.manager, About: abouts[k.name], Head: comparison{Label: measures[0].label, Ours: none, Peer: none, Ratio: none}}
 	passed := map[string]bool{Ours: true, Peer: true}
-	for j, s := range r.runs(name) {
+	for j, s := range r.runs(k) {
 		passed[s.Agent] = passed[s.Agent] && s.Passed
 		g.Runs = append(g.Runs, run{s, figureName(i, j), len(s.lanes()) > 0, s.pageEvents()})
 	}
-	for _, m := range r.compare(name) {
+	for _, m := range r.compare(k) {
 		c := m.comparison()
 		c.Better, c.Worse = c.Better && passed[Ours], c.Worse && passed[Peer]
 		if m.label == measures[0].label {
@@ -126,7 +127,7 @@ func (r *Report) group(i int, name string) group {
 	return g
 }
 
-// figureName ties run j of scenario i to its plot's data.
+// figureName ties run j of kind i to its plot's data.
 func figureName(i, j int) string { return fmt.Sprintf("%d-%d", i, j) }
 
 // facts are the environment's lines, without those that are empty.
@@ -136,7 +137,7 @@ func (e Environment) facts() []fact {
 		accel = "tcg: guests were emulated"
 	}
 	all := []fact{
-		{"QEMU", e.QEMU}, {"libvirt", e.Libvirt}, {"Pacemaker", e.Pacemaker}, {"Corosync", e.Corosync},
+		{"QEMU", e.QEMU}, {"libvirt", e.Libvirt}, {"Pacemaker", e.Pacemaker}, {"Corosync", e.Corosync}, {"Heartbeat", e.Heartbeat},
 		{"kernel", e.Kernel}, {"cores", positive(e.Cores)}, {"acceleration", accel},
 		{"started", stamp(e.Started)}, {"finished", stamp(e.Finished)},
 	}

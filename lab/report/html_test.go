@@ -129,11 +129,11 @@ func TestPageSays(t *testing.T) {
 
 func TestNoPraiseForAFailedRun(t *testing.T) {
 	r := sample(1, 50, 30)
-	if g := r.group(0, GracefulShutdown); !g.Head.Better {
+	if g := r.group(0, kind{GracefulShutdown, "pacemaker"}); !g.Head.Better {
 		t.Fatal("the better agent is not shown as such")
 	}
 	r.Scenarios[0].Passed = false
-	if g := r.group(0, GracefulShutdown); g.Head.Better {
+	if g := r.group(0, kind{GracefulShutdown, "pacemaker"}); g.Head.Better {
 		t.Error("an agent that failed is shown as the better one")
 	}
 }

@@ -41,6 +41,7 @@ type Environment struct {
 	Libvirt   string `json:"libvirt"`
 	QEMU      string `json:"qemu"`
 	Pacemaker string `json:"pacemaker"`
+	Heartbeat string `json:"heartbeat"`
 	Corosync  string `json:"corosync"`
 	Kernel    string `json:"kernel"`
 	// Cores is the number of processors that all nodes and guests shared.
@@ -52,13 +53,13 @@ type Environment struct {
 	Finished time.Time `json:"finished"`
 }
 
-// Scenario is one scenario run with one agent.
+// Scenario is one scenario run with one agent on one cluster manager.
 type Scenario struct {
 	// Name is GracefulShutdown or Crash.
 	Name string `json:"name"`
 	// Agent is Ours or Peer.
 	Agent string `json:"agent"`
-	// Manager is the cluster manager, "pacemaker".
+	// Manager is the cluster manager, "pacemaker" or "heartbeat".
 	Manager string `json:"manager"`
 	// Hypervisor is "qemu".
 	Hypervisor string `json:"hypervisor"`

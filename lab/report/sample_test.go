@@ -51,7 +51,7 @@ func (s shape) series() *Series {
 // sample is a demo of n guests. Its numbers are made up, and look like it.
 func sample(n int, bucket float64, seconds int) *Report {
 	r := &Report{Commit: "3f2a9c41d07be85566aa01c9e2f4b7d8190c3e5a", Environment: Environment{
-		Libvirt: "11.3.0", QEMU: "10.0.2", Pacemaker: "3.0.0", Corosync: "3.1.9", Kernel: "6.12.48+deb13-amd64",
+		Libvirt: "11.3.0", QEMU: "10.0.2", Pacemaker: "3.0.0", Corosync: "3.1.9", Heartbeat: "3.0.6", Kernel: "6.12.48+deb13-amd64",
 		Cores: 2, Accel: "tcg", Started: zero.Add(-3 * time.Minute), Finished: zero.Add(9 * time.Minute)}}
 	for _, agent := range []string{Ours, Peer} {
 		r.Scenarios = append(r.Scenarios, shutdown(agent, n, bucket, seconds))

@@ -92,14 +92,15 @@ func (p paint) verdict(ok bool, text string) string {
 	return p.in(red, text)
 }
 
-// writeGuests writes the heads and one row for each guest.
+// writeGuests writes the heads and one row for each guest, below a line with
+// the cluster manager wherever that changes.
 func (r *Report) writeGuests(b *bytes.Buffer, p paint) {
 	var rows [][]string
-	var ok []bool
-	for _, s := range r.Scenarios {
+	var of []*Scenario
+	for i := range r.Scenarios {
+		s := &r.Scenarios[i]
 		for _, g := range s.Guests {
-			rows = append(rows, g.cells(&s))
-			ok = append(ok, s.Passed)
+			rows, of = append(rows, g.cells(s)), append(of, s)
 		}
 	}
 	widths := fit(columns, rows, maxWidth)
@@ -111,9 +112,14 @@ func (r *Report) writeGuests(b *bytes.Buffer, p paint) {
 		fmt.Fprintln(b, p.in(bold, line(columns, widths, h)))
 	}
 	fmt.Fprintln(b, p.in(dim, strings.Repeat("─", min(maxWidth, sum(widths)+len(gap)*(len(widths)-1)))))
+	manager := ""
 	for i, row := range rows {
+		if m := of[i].Manager; m != manager {
+			manager = m
+			fmt.Fprintln(b, p.in(dim, shorten("on "+plain(m), maxWidth)))
+		}
 		text := line(columns, widths, row)
-		if !ok[i] {
+		if !of[i].Passed {
 			text = p.in(red, text)
 		}
 		fmt.Fprintln(b, text)
@@ -208,7 +214,7 @@ func (s *Scenario) writeVerdict(b *bytes.Buffer, p paint) {
 	if s.DrainS == nil {
 		drain = "nothing drained"
 	}
-	name := fmt.Sprintf("%-17s  %-13s", shorten(plain(s.Name), 17), shorten(plain(s.Agent), 13))
+	name := fmt.Sprintf("%-17s  %-9s  %-13s", shorten(plain(s.Name), 17), shorten(plain(s.Manager), 9), shorten(plain(s.Agent), 13))
 	fmt.Fprintf(b, "%s  %s  %s, %s\n", name, p.verdict(s.Passed, passWord(s.Passed)), drain,
 		p.verdict(s.MaxRunningCopies <= 1, copiesPhrase(s.MaxRunningCopies)))
 	for _, f := range s.Failures {

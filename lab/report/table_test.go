@@ -143,7 +143,7 @@ func TestHeadline(t *testing.T) {
 		{nil, nil, "crash: worst UDP blackout vmferry not measured, VirtualDomain not measured"},
 	} {
 		r := &Report{Scenarios: []Scenario{{Name: Crash, Agent: Ours, Guests: tt.ours}, {Name: Crash, Agent: Peer, Guests: tt.peer}}}
-		if got := r.headline(Crash); got != tt.want {
+		if got := r.headline(kind{name: Crash}); got != tt.want {
 			t.Errorf("got  %q\nwant %q", got, tt.want)
 		}
 	}
@@ -152,7 +152,7 @@ func TestHeadline(t *testing.T) {
 func TestCompare(t *testing.T) {
 	r := sample(2, 20, 45)
 	got := map[string]string{}
-	for _, m := range r.compare(Crash) {
+	for _, m := range r.compare(kind{Crash, "pacemaker"}) {
 		text := [2]string{none, none}
 		for i, f := range []*figure{m.ours, m.peer} {
 			if f != nil {

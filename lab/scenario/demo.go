@@ -27,7 +27,7 @@ func Label(agent cluster.Agent) string {
 // return to it when the second one dies.
 func (r *Runner) Both(ctx context.Context, agent cluster.Agent, rep *report.Report) error {
 	first, second := r.Cluster.Nodes[0], r.Cluster.Nodes[1]
-	if err := r.AwaitMember(ctx); err != nil {
+	if err := r.Take(ctx); err != nil {
 		return err
 	}
 	if err := r.Place(ctx, agent, first); err != nil {
@@ -49,6 +49,12 @@ func (r *Runner) Both(ctx context.Context, agent cluster.Agent, rep *report.Repo
 		return err
 	}
 	rep.Scenarios = append(rep.Scenarios, s)
+	if err := r.powerOn(ctx, second); err != nil {
+		return err
+	}
+	if err := r.AwaitMember(ctx); err != nil {
+		return err
+	}
 	return r.Remove(ctx, first)
 }
 
@@ -114,6 +120,7 @@ func (r *Runner) Environment(ctx context.Context) report.Environment {
 		Libvirt:   first("libvirtd", "--version"),
 		QEMU:      first("qemu-system-x86_64", "--version"),
 		Pacemaker: first("pacemakerd", "--version"),
+		Heartbeat: first("/usr/libexec/heartbeat/heartbeat", "-V"),
 		Corosync:  first("corosync", "-v"),
 		Kernel:    first("uname", "-r"),
 		Cores:     runtime.NumCPU(),

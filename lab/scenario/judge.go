@@ -16,7 +16,7 @@ import (
 // still the same boot.
 func judge(o Observation) report.Scenario {
 	s := report.Scenario{
-		Name: o.Scenario, Agent: o.Agent, Manager: "pacemaker", Hypervisor: "qemu", Trigger: o.Trigger,
+		Name: o.Scenario, Agent: o.Agent, Manager: o.Manager, Hypervisor: "qemu", Trigger: o.Trigger,
 	}
 	fail := func(format string, args ...any) { s.Failures = append(s.Failures, fmt.Sprintf(format, args...)) }
 	if o.Recovery != nil {

@@ -21,7 +21,7 @@ func sample(at int, boot string, boots, counter uint64) Sample {
 // with a pause of 0.1 s, and its old process ended at 16 s.
 func graceful() Observation {
 	return Observation{
-		Scenario: report.GracefulShutdown, Agent: report.Ours, From: "node1", To: "node2", Guests: []string{"vm1"},
+		Scenario: report.GracefulShutdown, Agent: report.Ours, Manager: "heartbeat", From: "node1", To: "node2", Guests: []string{"vm1"},
 		Begun: clock(50), Trigger: clock(100), Ended: clock(300),
 		Copies: []Copy{qemuCopy("node1", 0, 160), qemuCopy("node2", 120, 0)},
 		Events: []QEMUEvent{event(1, "node1", "RESUME"), event(150, "node1", "STOP"), event(151, "node2", "RESUME")},
@@ -49,7 +49,7 @@ func crash() Observation {
 func TestJudgeWhatWentWell(t *testing.T) {
 	s := judge(graceful())
 	g := s.Guests[0]
-	if !s.Passed || s.MaxRunningCopies != 1 || s.DrainS == nil || *s.DrainS != 6 {
+	if !s.Passed || s.Manager != "heartbeat" || s.MaxRunningCopies != 1 || s.DrainS == nil || *s.DrainS != 6 {
 		t.Errorf("got %+v", s)
 	}
 	if g.How != report.Live || !g.BootIDKept || g.To != "node2" || g.PauseMS == nil || *g.PauseMS != 100 || *g.Boots != 0 {

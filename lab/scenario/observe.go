@@ -34,7 +34,8 @@ type NodeState struct {
 
 // Observation is all that was seen of one scenario.
 type Observation struct {
-	Scenario, Agent       string
+	Scenario              string
+	Agent, Manager        string
 	From, To              string
 	Guests                []string
 	Begun, Trigger, Ended time.Time

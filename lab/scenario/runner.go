@@ -7,6 +7,7 @@ import (
 	"net"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -34,6 +35,8 @@ const calm = 4 * time.Second
 // namespaces.
 type Runner struct {
 	Cluster *cluster.Cluster
+	// Manager is the cluster manager that runs the guests; nil is Pacemaker.
+	Manager cluster.Manager
 	Guests  []Guest
 	// Blackout is the probe program, Scratch a folder for its reports.
 	Blackout, Scratch string
@@ -55,6 +58,23 @@ type Guest struct {
 
 // at is the guest's address with a port, as HOST:PORT.
 func (g Guest) at(port int) string { return net.JoinHostPort(g.Address, strconv.Itoa(port)) }
+
+// manager is who runs the guests.
+func (r *Runner) manager() cluster.Manager {
+	if r.Manager == nil {
+		return cluster.Pacemaker{Cluster: r.Cluster}
+	}
+	return r.Manager
+}
+
+// known are the guests as the cluster knows them.
+func (r *Runner) known() []cluster.Guest {
+	var guests []cluster.Guest
+	for _, g := range r.Guests {
+		guests = append(guests, g.Guest)
+	}
+	return guests
+}
 
 // Run starts the watchers, calls body, and stops them. All scenarios of a
 // demo run within one Run.
@@ -84,11 +104,7 @@ func (r *Runner) Place(ctx context.Context, agent cluster.Agent, node string) er
 	if err := r.outfit(ctx, agent == cluster.Ours); err != nil {
 		return err
 	}
-	var guests []cluster.Guest
-	for _, g := range r.Guests {
-		guests = append(guests, g.Guest)
-	}
-	if err := r.Cluster.AddGuests(ctx, agent, guests, node); err != nil {
+	if err := r.manager().AddGuests(ctx, agent, r.known(), node); err != nil {
 		return err
 	}
 	return r.awaitAnswers(ctx, node)
@@ -96,7 +112,7 @@ func (r *Runner) Place(ctx context.Context, agent cluster.Agent, node string) er
 
 // dropIns are what vmferry changes of other people's units, below
 // /usr/lib/systemd, where a link to /dev/null below /etc takes it back.
-var dropIns = []string{"logind.conf.d/90-vmferry.conf", "system/pacemaker.service.d/10-vmferry.conf"}
+var dropIns = []string{"logind.conf.d/90-vmferry.conf", "system/pacemaker.service.d/10-vmferry.conf", "system/heartbeat.service.d/10-vmferry.conf"}
 
 // outfit gives the nodes the daemon and the settings that vmferry is installed
 // with, or takes them away: the peer is to run as people run it today, and
@@ -125,18 +141,13 @@ func (r *Runner) outfit(ctx context.Context, ours bool) error {
 	return nil
 }
 
-// awaitAnswers waits until every guest answers and Pacemaker has it on node.
+// awaitAnswers waits until every guest answers and the manager has it on node.
 func (r *Runner) awaitAnswers(ctx context.Context, node string) error {
 	return cluster.Await(ctx, "every guest to answer on "+node, func(ctx context.Context) (bool, error) {
-		m, err := r.Cluster.Monitor(ctx, node)
-		if err != nil {
+		if err := r.manager().Holds(ctx, r.known(), node); err != nil {
 			return false, err
 		}
 		for _, g := range r.Guests {
-			res := m.Resources[g.Name]
-			if res.Role != "Started" || len(res.On) != 1 || res.On[0] != node {
-				return false, fmt.Errorf("guest %q is %s on %v", g.Name, res.Role, res.On)
-			}
 			if _, err := r.ask(ctx, g); err != nil {
 				return false, err
 			}
@@ -156,18 +167,32 @@ func (r *Runner) Remove(ctx context.Context, via string) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, triggerTime, errors.New("the guests did not stop"))
 	defer cancel()
 	r.Progress("removing the guests")
-	var guests []cluster.Guest
-	for _, g := range r.Guests {
-		guests = append(guests, g.Guest)
+	return r.manager().RemoveGuests(ctx, via, r.known())
+}
+
+// Take gives the nodes to the manager of this runner, which must have no
+// guests yet, and waits until both nodes are members.
+func (r *Runner) Take(ctx context.Context) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, returnTime, errors.New("it does not take over"))
+	defer cancel()
+	r.Progress("the nodes go to " + r.manager().Name())
+	if err := r.manager().Take(ctx); err != nil {
+		return err
 	}
-	return r.Cluster.RemoveGuests(ctx, via, guests)
+	return r.manager().AwaitOnline(ctx, r.Progress)
 }
 
 // AwaitMember waits until both nodes are members again.
 func (r *Runner) AwaitMember(ctx context.Context) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, returnTime, errors.New("the node did not come back"))
 	defer cancel()
-	return r.Cluster.AwaitOnline(ctx, r.Progress)
+	return r.manager().AwaitOnline(ctx, r.Progress)
+}
+
+// powerOn boots a node that is off: nobody else does, where nobody fences.
+func (r *Runner) powerOn(ctx context.Context, node string) error {
+	_, err := supervisor.Ask(ctx, r.Cluster.Control, supervisor.Request{Op: supervisor.OpOn, Node: node})
+	return err
 }
 
 // GracefulShutdown reboots the node that the guests are on, as an operator
@@ -194,12 +219,13 @@ func (r *Runner) Crash(ctx context.Context, agent cluster.Agent, from, to string
 // that nothing could be observed; guests that did not recover are a result.
 func (r *Runner) observe(ctx context.Context, name string, agent cluster.Agent, from, to string, trigger func(context.Context) error) (report.Scenario, error) {
 	label := Label(agent)
-	say := func(step string) { r.Progress(fmt.Sprintf("%s, %s: %s", name, label, step)) }
-	o := Observation{Scenario: name, Agent: label, From: from, To: to, Begun: time.Now()}
+	manager := r.manager().Name()
+	say := func(step string) { r.Progress(fmt.Sprintf("%s, %s, %s: %s", name, manager, label, step)) }
+	o := Observation{Scenario: name, Agent: label, Manager: manager, From: from, To: to, Begun: time.Now()}
 
 	probing, stopProbes := context.WithCancel(ctx)
 	defer stopProbes()
-	probe := r.startProbe(probing, filepath.Join(r.Scratch, name+"-"+label+".json"))
+	probe := r.startProbe(probing, filepath.Join(r.Scratch, strings.Join([]string{name, manager, label}, "-")+".json"))
 	asking, stopAsking := context.WithCancel(ctx)
 	defer stopAsking()
 	pollers := r.startPollers(asking)

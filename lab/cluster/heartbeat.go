@@ -1,0 +1,166 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Heartbeat is Heartbeat 3 in haresources mode, without STONITH: it takes a
+// node for dead when it has been silent for the deadtime of ha.cf. Whoever
+// silences a node must see to it that it is dead.
+type Heartbeat struct{ *Cluster }
+
+// resources is Heartbeat's list of what it runs, the same on all nodes. It is
+// read anew for every action.
+const resources = "/etc/ha.d/haresources"
+
+// resourceManager is what Heartbeat itself calls to start and stop what a line
+// of haresources names.
+const resourceManager = "/usr/share/heartbeat/ResourceManager"
+
+// Name is [HeartbeatName].
+func (Heartbeat) Name() string { return HeartbeatName }
+
+// Agents is vmferry's alone: nobody else has one for Heartbeat.
+func (Heartbeat) Agents() []Agent { return []Agent{Ours} }
+
+// Take is as in [Manager].
+func (h Heartbeat) Take(ctx context.Context) error { return h.take(ctx, HeartbeatName) }
+
+// AwaitOnline is as in [Manager].
+func (h Heartbeat) AwaitOnline(ctx context.Context, progress func(string)) error {
+	for _, name := range h.Nodes {
+		err := Await(ctx, fmt.Sprintf("Heartbeat on node %q", name), func(ctx context.Context) (bool, error) {
+			err := h.ready(ctx, name)
+			if err != nil {
+				progress(name + " is joining the cluster")
+			}
+			return err == nil, err
+		})
+		if err != nil {
+			return err
+		}
+		progress(name + " is online")
+	}
+	return nil
+}
+
+// ready is nil when Heartbeat on the named node sees all nodes alive and
+// nothing changes hands.
+func (h Heartbeat) ready(ctx context.Context, name string) error {
+	for _, node := range h.Nodes {
+		if status, err := h.ask(ctx, name, "nodestatus", node); err != nil || status != "active" {
+			return errors.Join(fmt.Errorf("node %q is %q on node %q", node, status, name), err)
+		}
+	}
+	held, err := h.ask(ctx, name, "rscstatus")
+	if err == nil && held == "transition" {
+		err = fmt.Errorf("resources are changing hands on node %q", name)
+	}
+	return err
+}
+
+// ask has cl_status(1) answer a question on the named node.
+func (h Heartbeat) ask(ctx context.Context, name string, question ...string) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	out, err := h.Run(ctx, name, "cl_status", question...)
+	return strings.TrimSpace(out), err
+}
+
+// AddGuests is as in [Manager]; agent can only be [Ours]. Each guest is a line of its own, which the named node is the home of.
+func (h Heartbeat) AddGuests(ctx context.Context, agent Agent, guests []Guest, on string) error {
+	if agent != Ours {
+		return fmt.Errorf("run guests with %s: Heartbeat knows no such agent", agent)
+	}
+	if err := h.write(ctx, lines(guests, on)); err != nil {
+		return err
+	}
+	// Heartbeat looks at its list when it starts or something changes hands;
+	// one who adds to it tells the node himself.
+	for _, g := range guests {
+		if _, err := h.Run(ctx, on, resourceManager, "takegroup", resource(g)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// lines is haresources(5) with one line for each guest.
+func lines(guests []Guest, home string) string {
+	var text strings.Builder
+	for _, g := range guests {
+		fmt.Fprintf(&text, "%s %s\n", home, resource(g))
+	}
+	return text.String()
+}
+
+// resource is a guest in the words of haresources: the agent and its arguments.
+func resource(g Guest) string {
+	return strings.Join([]string{"vmferry", g.Config, "hypervisor=qemu:///system", "migration_transport=tcp"}, "::")
+}
+
+// write replaces the list on every node.
+func (h Heartbeat) write(ctx context.Context, text string) error {
+	for _, name := range h.Nodes {
+		cmd, err := h.Command(ctx, name, "tee", resources)
+		if err != nil {
+			return err
+		}
+		cmd.Stdin = strings.NewReader(text)
+		if err := cmd.Run(); err != nil {
+			return fmt.Errorf("write %s on node %q: %w", resources, name, err)
+		}
+	}
+	return nil
+}
+
+// RemoveGuests is as in [Manager]. Heartbeat has no way to take a guest out:
+// a stop means that the other node gets it. So it ends on the other nodes
+// first, then on via, and starts again with an empty list.
+func (h Heartbeat) RemoveGuests(ctx context.Context, via string, _ []Guest) error {
+	others := slices.DeleteFunc(slices.Clone(h.Nodes), func(name string) bool { return name == via })
+	for _, name := range append(others, via) {
+		if _, err := h.Run(ctx, name, "systemctl", "stop", "heartbeat.service"); err != nil {
+			return err
+		}
+	}
+	if err := h.write(ctx, ""); err != nil {
+		return err
+	}
+	return h.everywhere(ctx, "systemctl", "start", "heartbeat.service")
+}
+
+// Holds is as in [Manager]. Heartbeat knows whose resources a node holds, not
+// which: those whose lines name it are local, all others foreign.
+func (h Heartbeat) Holds(ctx context.Context, _ []Guest, name string) error {
+	held, err := h.ask(ctx, name, "rscstatus")
+	if err != nil {
+		return err
+	}
+	text, err := h.Run(ctx, name, "cat", resources)
+	if err != nil {
+		return err
+	}
+	return covers(held, text, name)
+}
+
+// covers is nil when a node that holds that much (cl_status rscstatus) has all
+// that is on the list.
+func covers(held, list, name string) error {
+	for line := range strings.Lines(list) {
+		home, _, _ := strings.Cut(line, " ")
+		want := "foreign"
+		if home == name {
+			want = "local"
+		}
+		if held != "all" && held != want {
+			return fmt.Errorf("node %q holds %s resources, and %s is %s", name, held, strings.TrimSpace(line), want)
+		}
+	}
+	return nil
+}

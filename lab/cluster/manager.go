@@ -1,0 +1,113 @@
+package cluster
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// Manager is a cluster manager, as a scenario needs one. The nodes have two,
+// and one of them at a time does the work.
+type Manager interface {
+	// Name is what reports call it.
+	Name() string
+	// Agents are those that can run guests under it.
+	Agents() []Agent
+	// Take gives the nodes to this manager: the other one is stopped, with
+	// whatever it manages, and both nodes keep to that when they boot. It does
+	// not wait for the new one ([Manager.AwaitOnline] does), and it does nothing
+	// on a node that is this manager's already. All nodes must be up.
+	Take(ctx context.Context) error
+	// AwaitOnline waits until the manager on each of the nodes sees all of them
+	// as members. progress is told what is still missing.
+	AwaitOnline(ctx context.Context, progress func(string)) error
+	// AddGuests has the manager run the guests with the given agent, first on
+	// the named node. It returns when the manager knows them.
+	AddGuests(ctx context.Context, agent Agent, guests []Guest, on string) error
+	// RemoveGuests stops the guests and makes the manager forget them. via is
+	// a member.
+	RemoveGuests(ctx context.Context, via string, guests []Guest) error
+	// Holds is nil when the manager on the named node is sure that the guests
+	// run there, and says otherwise what it believes.
+	Holds(ctx context.Context, guests []Guest, name string) error
+}
+
+// Names of the managers, as reports have them.
+const (
+	PacemakerName = "pacemaker"
+	HeartbeatName = "heartbeat"
+)
+
+// units are what each manager consists of.
+var units = map[string][]string{
+	PacemakerName: {"corosync.service", "pacemaker.service"},
+	HeartbeatName: {"heartbeat.service"},
+}
+
+// Managers are both of the cluster's managers, in the order in which they are
+// shown.
+func (c *Cluster) Managers() []Manager { return []Manager{Pacemaker{c}, Heartbeat{c}} }
+
+// take masks the units of every other manager and starts those of the named
+// one, on all nodes at once: a Pacemaker that starts alone shoots the node that
+// it does not see.
+func (c *Cluster) take(ctx context.Context, name string) error {
+	var others []string
+	for other, list := range units {
+		if other != name {
+			others = append(others, list...)
+		}
+	}
+	for _, step := range [][]string{
+		slices.Concat([]string{"mask", "--now"}, others),
+		slices.Concat([]string{"unmask"}, units[name]),
+		slices.Concat([]string{"start", "--no-block"}, units[name]),
+	} {
+		if err := c.everywhere(ctx, "systemctl", step...); err != nil {
+			return fmt.Errorf("give the nodes to %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// everywhere runs a command on all nodes at once.
+func (c *Cluster) everywhere(ctx context.Context, program string, args ...string) error {
+	group, ctx := errgroup.WithContext(ctx)
+	for _, name := range c.Nodes {
+		group.Go(func() error {
+			_, err := c.Run(ctx, name, program, args...)
+			return err
+		})
+	}
+	return group.Wait()
+}
+
+// Pacemaker is the manager that nodes have after their first boot: Pacemaker
+// on Corosync, with fencing.
+type Pacemaker struct{ *Cluster }
+
+// Name is [PacemakerName].
+func (Pacemaker) Name() string { return PacemakerName }
+
+// Agents are vmferry's and the one that it is compared with.
+func (Pacemaker) Agents() []Agent { return []Agent{Ours, VirtualDomain} }
+
+// Take is as in [Manager].
+func (p Pacemaker) Take(ctx context.Context) error { return p.take(ctx, PacemakerName) }
+
+// Holds is as in [Manager].
+func (p Pacemaker) Holds(ctx context.Context, guests []Guest, name string) error {
+	m, err := p.Monitor(ctx, name)
+	if err != nil {
+		return err
+	}
+	for _, g := range guests {
+		r := m.Resources[g.Name]
+		if r.Role != "Started" || len(r.On) != 1 || r.On[0] != name {
+			return fmt.Errorf("guest %q is %s on %v", g.Name, r.Role, r.On)
+		}
+	}
+	return nil
+}
