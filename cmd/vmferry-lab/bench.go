@@ -10,7 +10,6 @@ import (
 
 	"github.com/vmferry/vmferry/lab"
 	"github.com/vmferry/vmferry/lab/bench"
-	"github.com/vmferry/vmferry/lab/report"
 	"github.com/vmferry/vmferry/lab/scenario"
 	"github.com/vmferry/vmferry/lab/supervisor"
 )
@@ -47,29 +46,13 @@ func parseBench(args []string) (benchOptions, error) {
 	return o, err
 }
 
-// runBench is the command outside. As the demo does, it makes the lab if there is none, and takes
-// away the lab that it made.
-func runBench(ctx context.Context, l *lab.Lab, args []string) (err error) {
+// runBench is the command outside.
+func runBench(ctx context.Context, l *lab.Lab, args []string) error {
 	o, err := parseBench(args)
 	if err != nil {
 		return err
 	}
-	if err := report.Check(o.out); err != nil {
-		return err
-	}
-	if _, err := l.Status(ctx); errors.Is(err, lab.ErrNotUp) {
-		if err := up(ctx, l, nil); err != nil {
-			return err
-		}
-		if !o.keep {
-			defer func() { err = errors.Join(err, down(context.WithoutCancel(ctx), l, nil)) }()
-		}
-	}
-	err = l.Enter(ctx, append([]string{"inside-bench"}, args...)...)
-	if ctx.Err() != nil {
-		return ctx.Err()
-	}
-	return err
+	return withLab(ctx, l, o.out, o.keep, append([]string{"inside-bench"}, args...))
 }
 
 // insideBench is the command inside the lab's namespaces.

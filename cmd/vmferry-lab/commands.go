@@ -12,6 +12,7 @@ import (
 
 	"github.com/vmferry/vmferry/lab"
 	"github.com/vmferry/vmferry/lab/cluster"
+	"github.com/vmferry/vmferry/lab/report"
 	"github.com/vmferry/vmferry/lab/scenario"
 	"github.com/vmferry/vmferry/lab/supervisor"
 )
@@ -157,4 +158,25 @@ func status(ctx context.Context, l *lab.Lab, args []string) error {
 		fmt.Printf("%s\t%s\t%s\n", n.Name, n.Address, state)
 	}
 	return nil
+}
+
+// withLab runs a command inside the lab that writes a report to the folder out. It makes the
+// lab if there is none, and takes away the lab that it made unless that is to be kept.
+func withLab(ctx context.Context, l *lab.Lab, out string, keep bool, inside []string) (err error) {
+	if err := report.Check(out); err != nil {
+		return err
+	}
+	if _, err := l.Status(ctx); errors.Is(err, lab.ErrNotUp) {
+		if err := up(ctx, l, nil); err != nil {
+			return err
+		}
+		if !keep {
+			defer func() { err = errors.Join(err, down(context.WithoutCancel(ctx), l, nil)) }()
+		}
+	}
+	err = l.Enter(ctx, inside...)
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return err
 }

@@ -71,29 +71,13 @@ func (o *demoOptions) check(flags *flag.FlagSet) error {
 	return err
 }
 
-// demo is the command outside: it makes the lab if there is none, and takes
-// away the lab that it made.
-func demo(ctx context.Context, l *lab.Lab, args []string) (err error) {
+// demo is the command outside.
+func demo(ctx context.Context, l *lab.Lab, args []string) error {
 	o, err := parseDemo(args)
 	if err != nil {
 		return err
 	}
-	if err := report.Check(o.out); err != nil {
-		return err
-	}
-	if _, err := l.Status(ctx); errors.Is(err, lab.ErrNotUp) {
-		if err := up(ctx, l, nil); err != nil {
-			return err
-		}
-		if !o.keep {
-			defer func() { err = errors.Join(err, down(context.WithoutCancel(ctx), l, nil)) }()
-		}
-	}
-	err = l.Enter(ctx, append([]string{"inside-demo"}, args...)...)
-	if ctx.Err() != nil {
-		return ctx.Err()
-	}
-	return err
+	return withLab(ctx, l, o.out, o.keep, append([]string{"inside-demo"}, args...))
 }
 
 // insideDemo is the command inside the lab's namespaces.
