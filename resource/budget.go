@@ -1,6 +1,10 @@
 package resource
 
-import "time"
+import (
+	"time"
+
+	"github.com/vmferry/vmferry/resource/ocf"
+)
 
 // Reserves of an action with the usual timeout. Shorter timeouts scale them down.
 const (
@@ -22,7 +26,7 @@ const (
 // defaults are the timeouts of meta-data.xml, for calls without one.
 var defaults = map[string]time.Duration{
 	"start": 90 * time.Second, "stop": 90 * time.Second,
-	"monitor": 30 * time.Second, "status": 30 * time.Second,
+	"monitor": ocf.MonitorTimeout, "status": ocf.MonitorTimeout,
 	"migrate_to": 120 * time.Second, "migrate_from": 60 * time.Second,
 	"reload-agent": 30 * time.Second, "validate-all": 5 * time.Second,
 }

@@ -2,9 +2,10 @@ package resource
 
 import (
 	"cmp"
-	"strconv"
 	"strings"
 	"time"
+
+	"github.com/vmferry/vmferry/resource/ocf"
 )
 
 const reskey = "OCF_RESKEY_"
@@ -25,8 +26,7 @@ type Environ struct {
 	Bare      bool      // no OCF variable at all: a person called
 }
 
-// maxTimeout keeps arithmetic on timeouts in range. A year is no timeout any more.
-const maxTimeout = 365 * 24 * time.Hour
+const maxTimeout = ocf.MaxTimeout
 
 // ParseEnviron reads a list of NAME=VALUE as os.Environ gives it. It never fails:
 // what is wrong with a parameter is noted in Problems, since not every action
@@ -44,7 +44,7 @@ func ParseEnviron(environ []string) Environ {
 		Node:      vars[reskey+"CRM_meta_on_node"],
 		Target:    vars[reskey+"CRM_meta_migrate_target"],
 		Source:    vars[reskey+"CRM_meta_migrate_source"],
-		Timeout:   parseTimeout(vars[reskey+"CRM_meta_timeout"]),
+		Timeout:   ocf.ParseTimeout(vars[reskey+"CRM_meta_timeout"]),
 		Probe:     vars[reskey+"CRM_meta_interval"] == "0",
 		Pacemaker: vars[reskey+"crm_feature_set"] != "",
 		Bare:      bare,
@@ -52,16 +52,4 @@ func ParseEnviron(environ []string) Environ {
 	e.Params, e.Problems = parseParams(vars)
 	e.Ignored = ignored(vars)
 	return e
-}
-
-// parseTimeout reads milliseconds.
-func parseTimeout(s string) time.Duration {
-	ms, err := strconv.ParseInt(s, 10, 64)
-	if err != nil || ms <= 0 {
-		return 0
-	}
-	if ms > maxTimeout.Milliseconds() {
-		return maxTimeout
-	}
-	return time.Duration(ms) * time.Millisecond
 }

@@ -150,14 +150,6 @@ func TestParseEnviron(t *testing.T) {
 	}
 }
 
-func TestParseTimeout(t *testing.T) {
-	for in, want := range map[string]time.Duration{"": 0, "x": 0, "-5": 0, "0": 0, "20000": 20 * time.Second, "9223372036854775807": maxTimeout} {
-		if got := parseTimeout(in); got != want {
-			t.Errorf("parseTimeout(%q) = %v, want %v", in, got, want)
-		}
-	}
-}
-
 // fuzzSeeds has a value for each parameter, as somebody may type it.
 var fuzzSeeds = []string{
 	"config=/x.xml", "hypervisor=qemu:///system", "hypervisor=qemu://[::1]:99/system", "force_stop=ja", "migration_transport=tcp",

@@ -11,8 +11,8 @@ const (
 	timeoutVar = "OCF_RESKEY_CRM_meta_timeout"
 	// MonitorTimeout is a monitor's timeout where the caller names none, as in the meta-data.
 	MonitorTimeout = 30 * time.Second
-	// maxTimeout keeps arithmetic on timeouts in range. A year is no timeout any more.
-	maxTimeout = 365 * 24 * time.Hour
+	// MaxTimeout keeps arithmetic on timeouts in range. A year is no timeout any more.
+	MaxTimeout = 365 * 24 * time.Hour
 )
 
 // Timeout is the action's timeout in an environment, or fallback where it is unset or senseless.
@@ -29,7 +29,7 @@ func ParseTimeout(s string) time.Duration {
 	if err != nil || ms <= 0 {
 		return 0
 	}
-	return time.Duration(min(ms, maxTimeout.Milliseconds())) * time.Millisecond
+	return time.Duration(min(ms, MaxTimeout.Milliseconds())) * time.Millisecond
 }
 
 // SetTimeout returns the environment with another timeout, of a millisecond at least; the

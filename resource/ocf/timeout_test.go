@@ -16,10 +16,18 @@ func TestTimeout(t *testing.T) {
 		{[]string{"OCF_RESKEY_CRM_meta_timeout="}, time.Minute},
 		{[]string{"OCF_RESKEY_CRM_meta_timeout=20s"}, time.Minute},
 		{[]string{"OCF_RESKEY_CRM_meta_timeout=-1"}, time.Minute},
-		{[]string{"OCF_RESKEY_CRM_meta_timeout=9223372036854775807"}, maxTimeout},
+		{[]string{"OCF_RESKEY_CRM_meta_timeout=9223372036854775807"}, MaxTimeout},
 	} {
 		if got := Timeout(c.environ, time.Minute); got != c.want {
 			t.Errorf("%v: %v, want %v", c.environ, got, c.want)
+		}
+	}
+}
+
+func TestParseTimeout(t *testing.T) {
+	for in, want := range map[string]time.Duration{"": 0, "x": 0, "-5": 0, "0": 0, "20000": 20 * time.Second, "9223372036854775807": MaxTimeout} {
+		if got := ParseTimeout(in); got != want {
+			t.Errorf("ParseTimeout(%q) = %v, want %v", in, got, want)
 		}
 	}
 }
