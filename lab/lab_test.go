@@ -95,6 +95,7 @@ func TestLab(t *testing.T) {
 		{"bad input", testBadInput},
 		{"outages", testOutages},
 		{"kills", testKills},
+		{"heartbeat", testHeartbeat},
 		{"modular libvirt", testModular},
 	} {
 		if !t.Run(part.name, func(t *testing.T) { part.test(t, b) }) {
