@@ -120,8 +120,8 @@ func (h Heartbeat) write(ctx context.Context, text string) error {
 }
 
 // RemoveGuests is as in [Manager]. Heartbeat has no way to take a guest out:
-// a stop means that the other node gets it. So it ends on the other nodes
-// first, then on via, and starts again with an empty list.
+// a stop means that the other node gets it. So Heartbeat ends on the other nodes
+// first, then on via.
 func (h Heartbeat) RemoveGuests(ctx context.Context, via string, _ []Guest) error {
 	others := slices.DeleteFunc(slices.Clone(h.Nodes), func(name string) bool { return name == via })
 	for _, name := range append(others, via) {
@@ -129,10 +129,7 @@ func (h Heartbeat) RemoveGuests(ctx context.Context, via string, _ []Guest) erro
 			return err
 		}
 	}
-	if err := h.write(ctx, ""); err != nil {
-		return err
-	}
-	return h.everywhere(ctx, "systemctl", "start", "heartbeat.service")
+	return h.write(ctx, "")
 }
 
 // Holds is as in [Manager]. Heartbeat knows whose resources a node holds, not

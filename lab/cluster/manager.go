@@ -17,8 +17,8 @@ type Manager interface {
 	Agents() []Agent
 	// Take gives the nodes to this manager: the other one is stopped, with
 	// whatever it manages, and both nodes keep to that when they boot. It does
-	// not wait for the new one ([Manager.AwaitOnline] does), and it does nothing
-	// on a node that is this manager's already. All nodes must be up.
+	// not wait for the new one ([Manager.AwaitOnline] does), and it changes
+	// nothing where this manager is at work already. All nodes must be up.
 	Take(ctx context.Context) error
 	// AwaitOnline waits until the manager on each of the nodes sees all of them
 	// as members. progress is told what is still missing.
@@ -27,7 +27,7 @@ type Manager interface {
 	// the named node. It returns when the manager knows them.
 	AddGuests(ctx context.Context, agent Agent, guests []Guest, on string) error
 	// RemoveGuests stops the guests and makes the manager forget them. via is
-	// a member.
+	// a member. Before the manager gets new ones, it must Take the nodes again.
 	RemoveGuests(ctx context.Context, via string, guests []Guest) error
 	// Holds is nil when the manager on the named node is sure that the guests
 	// run there, and says otherwise what it believes.
@@ -50,9 +50,10 @@ var units = map[string][]string{
 // shown.
 func (c *Cluster) Managers() []Manager { return []Manager{Pacemaker{c}, Heartbeat{c}} }
 
-// take masks the units of every other manager and starts those of the named
-// one, on all nodes at once: a Pacemaker that starts alone shoots the node that
-// it does not see.
+// take stops and masks the units of every other manager and starts those of
+// the named one, on all nodes at once: a Pacemaker that starts alone shoots the
+// node that it does not see. They are stopped before they are masked, as a
+// masked unit has no order, and Pacemaker must not lose Corosync.
 func (c *Cluster) take(ctx context.Context, name string) error {
 	var others []string
 	for other, list := range units {
@@ -61,7 +62,8 @@ func (c *Cluster) take(ctx context.Context, name string) error {
 		}
 	}
 	for _, step := range [][]string{
-		slices.Concat([]string{"mask", "--now"}, others),
+		slices.Concat([]string{"stop"}, others),
+		slices.Concat([]string{"mask"}, others),
 		slices.Concat([]string{"unmask"}, units[name]),
 		slices.Concat([]string{"start", "--no-block"}, units[name]),
 	} {

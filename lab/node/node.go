@@ -82,6 +82,7 @@ func Boot(self Spec, d Dirs, bridge, cgroup string, console io.Writer) (*Node, e
 		n.reboot = cmd.ProcessState.ExitCode() == exitReboot
 		close(n.done)
 	}()
+	go keepAwake(n.done)
 	return n, nil
 }
 
