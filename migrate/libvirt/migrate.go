@@ -8,6 +8,7 @@ type MigrateParams struct {
 	Bandwidth    uint64 // MiB/s, 0 for libvirt's default (no limit)
 	AutoConverge bool   // slow the guest down when it writes faster than the link carries
 	Unsafe       bool   // migrate even where libvirt fears for disks with a host cache
+	Recover      bool   // go on with a migration that broke in its post-copy phase; the rest as it was begun
 	MigrateOptions
 }
 
@@ -21,7 +22,7 @@ type MigrateOptions struct {
 	CopyInc        bool // copy what they differ by from a backing file that both have
 	SyncWrites     bool // of such disks: the guest's writes wait for the target
 	Compressed     bool
-	PostCopy       bool // allow a switch to post-copy, which somebody else may then ask for
+	PostCopy       bool // allow a switch to post-copy, which nothing makes but StartPostCopy
 	TLS            bool
 	Parallel       bool // over several connections
 	ZeroCopy       bool
@@ -50,5 +51,5 @@ type JobStats struct {
 	DirtyRate uint64        // bytes per second that the guest writes
 	Iteration int           // passes over the memory, 1 is the first
 	Throttle  int           // per cent that auto-converge takes from the guest
-	Downtime  time.Duration // expected, or measured by libvirt when completed
+	Downtime  time.Duration // that QEMU expects of a switchover now, or measured by libvirt when completed
 }

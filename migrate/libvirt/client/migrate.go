@@ -12,9 +12,10 @@ import (
 // MigrateToURI3 migrates the domain live and peer to peer: the source's daemon talks to the
 // target's daemon at dconnURI, and no client stands in the pause. Definitions stay as
 // they are on both sides: the source's is kept, and the target gets a
-// transient domain unless it had a definition already.
+// transient domain unless it had a definition already. MigrateOptions change that where they
+// say so.
 //
-// MigrateOptions change that where they say so. It returns when the migration ended. When ctx ends first it returns, and the migration goes
+// It returns when the migration ended. When ctx ends first it returns, and the migration goes
 // on: use AbortJob. An error does not prove that the domain stayed.
 func (c *Conn) MigrateToURI3(ctx context.Context, name, dconnURI string, p libvirt.MigrateParams) error {
 	flags, params := migration(p)
@@ -39,7 +40,8 @@ func migration(p libvirt.MigrateParams) (lv.DomainMigrateFlags, lv.DomainMigrate
 		{p.CopyInc, lv.MIGRATE_NON_SHARED_INC},
 		{p.SyncWrites, lv.MIGRATE_NON_SHARED_SYNCHRONOUS_WRITES},
 		{p.Compressed, lv.MIGRATE_COMPRESSED},
-		{p.PostCopy, lv.MIGRATE_POSTCOPY},
+		{p.PostCopy || p.Recover, lv.MIGRATE_POSTCOPY},
+		{p.Recover, lv.MIGRATE_POSTCOPY_RESUME},
 		{p.TLS, lv.MIGRATE_TLS},
 		{p.Parallel, lv.MIGRATE_PARALLEL},
 		{p.ZeroCopy, lv.MIGRATE_ZEROCOPY},
@@ -50,6 +52,7 @@ func migration(p libvirt.MigrateParams) (lv.DomainMigrateFlags, lv.DomainMigrate
 	}
 	return flags, lv.DomainMigrateParameters{
 		URI: p.URI, URISet: p.URI != "",
+		// The binding sets the bandwidth of the post-copy phase together with this one.
 		Bandwidth: p.Bandwidth, BandwidthSet: p.Bandwidth != 0,
 		ParallelConnections: p.Connections, ParallelConnectionsSet: p.Connections != 0,
 		MigrateDisks: p.Disks, MigrateDisksSet: len(p.Disks) > 0,
@@ -72,6 +75,28 @@ func (c *Conn) SetMaxDowntime(ctx context.Context, name string, limit time.Durat
 	ms := uint64(max(limit.Milliseconds(), 1))
 	return doDomain(ctx, c, "set downtime limit of", name, func(d *lv.Domain) error {
 		return d.MigrateSetMaxDowntime(ms, 0)
+	})
+}
+
+// StartPostCopy switches the migration under way, which was begun with PostCopy, to that
+// phase: the guest goes on at the target at once, and gets the pages that are missing there as it
+// touches them. From here it cannot be aborted, and both hosts are needed until it is
+// done (virDomainMigrateStartPostCopy). It returns when the switch was asked for.
+func (c *Conn) StartPostCopy(ctx context.Context, name string) error {
+	return doDomain(ctx, c, "switch to post-copy the migration of", name, func(d *lv.Domain) error {
+		return d.MigrateStartPostCopy(0)
+	})
+}
+
+// SetMaxSpeed bounds what a migration may send, in MiB/s, of one under way or of those to come;
+// postCopy bounds that phase, where 0 is no limit, in place of the one before (virDomainMigrateSetMaxSpeed).
+func (c *Conn) SetMaxSpeed(ctx context.Context, name string, mibs uint64, postCopy bool) error {
+	var flags lv.DomainMigrateMaxSpeedFlags
+	if postCopy {
+		flags = lv.MIGRATE_MAX_SPEED_POSTCOPY
+	}
+	return doDomain(ctx, c, "set migration speed of", name, func(d *lv.Domain) error {
+		return d.MigrateSetMaxSpeed(mibs, flags)
 	})
 }
 

@@ -130,3 +130,24 @@ func TestMigration(t *testing.T) {
 		t.Errorf("parameters %+v", params)
 	}
 }
+
+func TestMigrationLevers(t *testing.T) {
+	levers := lv.MIGRATE_LIVE | lv.MIGRATE_PEER2PEER | lv.MIGRATE_ABORT_ON_ERROR | lv.MIGRATE_POSTCOPY
+	cases := []struct {
+		name   string
+		params libvirt.MigrateParams
+		want   lv.DomainMigrateFlags
+	}{
+		{"post-copy allowed", libvirt.MigrateParams{MigrateOptions: libvirt.MigrateOptions{PostCopy: true}}, levers},
+		{"post-copy to be gone on with", libvirt.MigrateParams{Recover: true}, levers | lv.MIGRATE_POSTCOPY_RESUME},
+	}
+	for _, c := range cases {
+		if flags, _ := migration(c.params); flags != c.want {
+			t.Errorf("%s: flags %b, want %b", c.name, flags, c.want)
+		}
+	}
+	_, params := migration(libvirt.MigrateParams{AutoConverge: true, MigrateOptions: libvirt.MigrateOptions{ConvergeInitial: 40, ConvergeIncrement: 20}})
+	if !params.AutoConvergeInitialSet || params.AutoConvergeInitial != 40 || !params.AutoConvergeIncrementSet || params.AutoConvergeIncrement != 20 {
+		t.Errorf("parameters %+v", params)
+	}
+}
