@@ -81,7 +81,7 @@ unit: ## the tests that need neither root nor a lab
 	$(GO) test -race -tags $(TAGS) -skip "^TestLab" ./...
 
 lab-test: ## the lab run alone; needs root, and what `make stage` built
-	VMFERRY_LAB=$(CURDIR)/$(BIN)/vmferry-lab $(GO) test -count=1 -v -timeout 20m -tags $(TAGS) -run '^TestLab' ./lab
+	VMFERRY_LAB=$(CURDIR)/$(BIN)/vmferry-lab $(GO) test -count=1 -v -timeout 40m -tags $(TAGS) -run '^TestLab' ./lab
 
 clean: ## remove what was built here; vmferry-lab's cache stays
 	rm -rf build
