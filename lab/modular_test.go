@@ -8,11 +8,14 @@ import (
 	"time"
 )
 
-// modular are the units of libvirt's modular layout: a daemon for QEMU with sockets of its own,
-// and one that listens for other hosts. Debian ships no modular daemons, so that its
-// libvirtd runs in their place, under their units' names and behind their sockets. What is
-// tested is what differs for us: the sockets that clients find, and the order at a shutdown.
-var modular = map[string]string{
+// modularUnits are the sockets of libvirt's modular layout: a daemon for QEMU with sockets of
+// its own, and one that listens for other hosts.
+var modularUnits = []string{"virtqemud.socket", "virtqemud-ro.socket", "virtproxyd-tcp.socket"}
+
+// standIns are for nodes that have no modular daemons, as Debian ships none: its libvirtd runs
+// in their place, under their units' names and behind their sockets. What is tested then is
+// what differs for us: the sockets that clients find, and the order at a shutdown.
+var standIns = map[string]string{
 	"virtqemud.service": `[Unit]
 Description=libvirt QEMU daemon
 Requires=virtqemud.socket
@@ -52,35 +55,51 @@ WantedBy=sockets.target
 `,
 }
 
+// goModular puts a node's libvirt behind the modular layout, for good.
+func goModular(t *testing.T, b bench, node string) {
+	t.Helper()
+	run := func(args ...string) string { return b.run(t, append([]string{"shell", node}, args...)...) }
+	run(append([]string{"systemctl", "stop"}, libvirtUnits...)...)
+	run(append([]string{"systemctl", "mask"}, libvirtUnits...)...)
+	if _, code := b.try(t, "shell", node, "test", "-x", "/usr/sbin/virtqemud"); code == 0 {
+		t.Log(node + ": modular daemons of its own")
+		for _, daemon := range []string{"virtqemud", "virtproxyd"} {
+			run("cp", "/etc/libvirt/libvirtd.conf", "/etc/libvirt/"+daemon+".conf")
+		}
+	} else {
+		t.Log(node + ": libvirtd stands in for the modular daemons")
+		writeStandIns(t, b, run)
+	}
+	run("systemctl", "daemon-reload")
+	run(append([]string{"systemctl", "enable"}, modularUnits...)...)
+	run(append([]string{"systemctl", "start"}, modularUnits...)...)
+	if out, code := b.try(t, "shell", node, "ls", "/run/libvirt/libvirt-sock"); code == 0 {
+		t.Fatalf("the monolithic daemon's socket is still there: %s", out)
+	}
+	if uri := run("virsh", "--connect", "qemu:///system", "uri"); strings.TrimSpace(uri) != "qemu:///system" {
+		t.Fatalf("libvirt at %s is %q", node, uri)
+	}
+}
+
+func writeStandIns(t *testing.T, b bench, run func(...string) string) {
+	t.Helper()
+	dir := filepath.Join(b.dir, "shared", "modular")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range standIns {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		run("cp", "/shared/modular/"+name, "/etc/systemd/system/"+name)
+	}
+}
+
 // testModular reboots a node whose libvirt is the modular one: the guest moves live before
 // its daemon goes. The nodes keep that libvirt; the test is the last one.
 func testModular(t *testing.T, b bench) {
-	units := filepath.Join(b.dir, "shared", "modular")
-	if err := os.MkdirAll(units, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	names := make([]string, 0, len(modular))
-	for name, text := range modular {
-		names = append(names, name)
-		if err := os.WriteFile(filepath.Join(units, name), []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
 	for _, node := range []string{source, target} {
-		run := func(args ...string) string { return b.run(t, append([]string{"shell", node}, args...)...) }
-		for _, name := range names {
-			run("cp", "/shared/modular/"+name, "/etc/systemd/system/"+name)
-		}
-		run(append([]string{"systemctl", "stop"}, libvirtUnits...)...)
-		run(append([]string{"systemctl", "mask"}, libvirtUnits...)...)
-		run(append([]string{"systemctl", "enable"}, names...)...)
-		run("systemctl", "start", "virtqemud.socket", "virtqemud-ro.socket", "virtproxyd-tcp.socket")
-		if out, code := b.try(t, "shell", node, "ls", "/run/libvirt/libvirt-sock"); code == 0 {
-			t.Fatalf("the monolithic daemon's socket is still there: %s", out)
-		}
-		if uri := run("virsh", "--connect", "qemu:///system", "uri"); strings.TrimSpace(uri) != "qemu:///system" {
-			t.Fatalf("libvirt at %s is %q", node, uri)
-		}
+		goModular(t, b, node)
 	}
 	cib := func(args ...string) string { return b.run(t, append([]string{"shell", target}, args...)...) }
 	cib("cibadmin", "--create", "--scope=resources", "--xml-text="+outagePrimitive)
