@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/vmferry/vmferry/lab/cluster"
 	"github.com/vmferry/vmferry/lab/guest"
 	"github.com/vmferry/vmferry/lab/supervisor"
 )
@@ -28,8 +29,15 @@ const heartbeatLine = source + " vmferry::/shared/guests/vm1.xml::hypervisor=qem
 // to move to, and never executes twice.
 func testHeartbeat(t *testing.T, b bench) {
 	p := pair{t, b}
-	p.take()
 	defer p.giveBack()
+	scenarios := b.demo(t, "--manager", cluster.HeartbeatName)
+	if len(scenarios) != 2 {
+		t.Errorf("%d scenarios of the demo ran, want 2", len(scenarios))
+	}
+	for _, s := range scenarios {
+		checkScenario(t, s)
+	}
+	p.take()
 	first := p.status()
 	for _, part := range []struct {
 		name string
@@ -76,7 +84,7 @@ func (p pair) both(args ...string) {
 // take puts the nodes under Heartbeat and has the guest started on its home.
 func (p pair) take() {
 	p.t.Helper()
-	p.both("systemctl", "stop", "pacemaker.service", "corosync.service")
+	p.both("systemctl", "stop", "heartbeat.service", "pacemaker.service", "corosync.service")
 	p.both("systemctl", "mask", "pacemaker.service", "corosync.service")
 	p.both("sed", "-i", "s/^auto_failback .*/auto_failback on/", "/etc/ha.d/ha.cf")
 	p.both("bash", "-c", "echo '"+strings.TrimSpace(heartbeatLine)+"' > /etc/ha.d/haresources")
