@@ -1,0 +1,2 @@
+// Package drain plans how a node is emptied before a deadline.
+package drain
