@@ -1,0 +1,124 @@
+package drain
+
+import (
+	"slices"
+	"time"
+)
+
+// normalPause is what a guest without a budget may be made to stand still for because others are on
+// the link as well: the usual downtime limit.
+const normalPause = 300 * time.Millisecond
+
+// option is one way for a guest to leave over one link.
+type option struct {
+	link   int // index
+	means  Means
+	atOnce int
+	rate   float64
+	pred   Prediction
+}
+
+// candidate is a guest with all its options, the gentlest means first.
+type candidate struct {
+	guest   Guest
+	options []option // those that keep the budget
+	// resort is what could be tried when no option keeps the budget: the strongest means over
+	// any link, alone. The prediction may be wrong, and a move that fails costs only time.
+	resort *option
+	wants  Prediction    // of its first means: what a reader is told when it cannot leave so
+	length time.Duration // of the best option, forever without one
+	alone  bool          // the best option bears no company
+}
+
+func newCandidate(g Guest, links []Link) *candidate {
+	if g.Ladder == nil {
+		g.Ladder = DefaultLadder
+	}
+	if g.Shutdown == 0 {
+		g.Shutdown = DefaultShutdown
+	}
+	c := &candidate{guest: g, length: forever}
+	for _, m := range g.Ladder {
+		if !m.overLink() {
+			continue
+		}
+		for i, l := range links {
+			if g.Link == "" || g.Link == l.Name {
+				c.add(i, l, m)
+			}
+		}
+	}
+	for _, o := range c.options {
+		if o.means == c.options[0].means && o.pred.Duration < c.length {
+			c.length, c.alone = o.pred.Duration, o.atOnce == 1
+		}
+	}
+	return c
+}
+
+func (c *candidate) add(i int, l Link, m Means) {
+	o, best := newOption(c.guest.Load, i, l, m)
+	if c.wants.Means == "" {
+		c.wants = Predict(c.guest.Load, l.alone(), m)
+	}
+	if best.Kept {
+		c.options = append(c.options, o)
+		return
+	}
+	if c.resort == nil || c.resort.means != m || o.pred.Duration < c.resort.pred.Duration {
+		c.resort = &o
+	}
+}
+
+// newOption also returns the prediction for the guest that has the link to itself.
+func newOption(load Load, i int, l Link, m Means) (o option, best Prediction) {
+	best = predict(load, l.alone(), m)
+	o = option{link: i, means: m, atOnce: 1}
+	for o.atOnce < mostAtOnce && best.Kept && bears(load, l, best, o.atOnce+1) {
+		o.atOnce++
+	}
+	o.rate = l.share(min(l.lanes(), o.atOnce))
+	o.pred = predict(load, o.rate, m)
+	return o, best
+}
+
+// bears tells whether a guest keeps its budget with n on the link, in both of the ways in which the
+// others can hurt: they were there all the time, or all come in the moment in which it is stopped, when
+// the last copy was measured out for a link of its own.
+func bears(load Load, l Link, best Prediction, n int) bool {
+	budget := load.Budget
+	if budget <= 0 {
+		budget = max(load.HandOver+normalPause, best.Pause)
+	}
+	lastCopy := float64(best.Pause - load.HandOver)
+	surprised := load.HandOver + time.Duration(lastCopy*l.alone()/l.share(n))
+	shared := predict(load, l.share(n), best.Means)
+	return shared.Kept && shared.Pause <= budget && surprised <= budget
+}
+
+// fallback is the first means off the links that the guest allows and that is done within left,
+// and how long it takes.
+func (c *candidate) fallback(left time.Duration, storeRate float64) (m Means, need time.Duration) {
+	for _, m := range c.guest.Ladder {
+		if need := c.need(m, storeRate); !m.overLink() && need <= left {
+			return m, need
+		}
+	}
+	return "", 0
+}
+
+// need is how long a means off the links takes.
+func (c *candidate) need(m Means, storeRate float64) time.Duration {
+	switch {
+	case m == Save && storeRate > 0:
+		return toDuration((float64(c.guest.Load.Memory) + float64(c.guest.Load.Device)) / storeRate)
+	case m == Shutdown:
+		return c.guest.Shutdown
+	case m == Destroy:
+		return destroyTime
+	}
+	return forever
+}
+
+// mayTry tells whether anything over a link is in the guest's ladder.
+func (c *candidate) mayTry() bool { return slices.ContainsFunc(c.guest.Ladder, Means.overLink) }
