@@ -1,0 +1,32 @@
+package libvirt
+
+import "net/netip"
+
+// AddressSource says who is asked for a guest's IP addresses (virDomainInterfaceAddressesSource).
+type AddressSource int
+
+// The sources, in libvirt's order.
+const (
+	FromLease AddressSource = iota // DHCP leases of libvirt's own networks on that host
+	FromAgent                      // the QEMU guest agent, in the guest
+	FromARP                        // what the host has in its ARP table
+)
+
+// CardAddresses are the addresses of one network card of a guest.
+type CardAddresses struct {
+	MAC   string // as the source writes it
+	Addrs []netip.Addr
+}
+
+// Turn is a change in whether a domain's processors run on this host.
+type Turn int
+
+// The turns.
+const (
+	TurnArriving Turn = iota // a migration to here has begun; the guest does not run here yet
+	TurnRunning              // its processors run
+	TurnHalted               // they do not run any more, or the domain is gone
+)
+
+// String is the turn in one word, for logs.
+func (t Turn) String() string { return [...]string{"arriving", "running", "halted"}[t] }

@@ -1,0 +1,132 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"sync"
+
+	lv "libvirt.org/go/libvirt"
+
+	"github.com/vmferry/vmferry/migrate/libvirt"
+)
+
+// Follow calls f for each turn of every domain of the host, also of those that come later. f
+// runs on the event loop and must not block. QEMU's own events tell of a turn before libvirt's
+// do, so that one turn may be told twice; other drivers have libvirt's alone. lost is closed when the
+// connection broke, and then no more turns come. stop ends all this, and takes a few seconds at
+// most; it must be called before Close.
+//
+// Source: VIR_DOMAIN_EVENT_ID_LIFECYCLE, virConnectDomainQemuMonitorEventRegister,
+// virConnectRegisterCloseCallback. None of these taints a domain.
+func (c *Conn) Follow(ctx context.Context, f func(domain string, t libvirt.Turn)) (lost <-chan struct{}, stop func(), err error) {
+	gone := make(chan struct{})
+	ends, err := call(ctx, c, "follow", "", func() (ends []func() error, err error) {
+		defer func() {
+			if err != nil {
+				undo(ends)
+			}
+		}()
+		err = c.lv.RegisterCloseCallback(func(*lv.Connect, lv.ConnectCloseReason) { close(gone) })
+		if err == nil {
+			ends = append(ends, c.lv.UnregisterCloseCallback)
+		} else if !c.unsupported(err) { // drivers without a daemon lose no connection
+			return ends, err
+		}
+		id, err := c.lv.DomainEventLifecycleRegister(nil, func(_ *lv.Connect, d *lv.Domain, e *lv.DomainEventLifecycle) {
+			if t, ok := turnOf(e); ok {
+				tell(f, d, t)
+			}
+		})
+		if err != nil {
+			return ends, err
+		}
+		ends = append(ends, func() error { return c.lv.DomainEventDeregister(id) })
+		id, err = c.lv.DomainQemuMonitorEventRegister(nil, "^(STOP|RESUME)$", func(_ *lv.Connect, d *lv.Domain, e *lv.DomainQemuMonitorEvent) {
+			tell(f, d, map[string]libvirt.Turn{"STOP": libvirt.TurnHalted, "RESUME": libvirt.TurnRunning}[e.Event])
+		}, lv.CONNECT_DOMAIN_QEMU_MONITOR_EVENT_REGISTER_REGEX)
+		if c.unsupported(err) {
+			return ends, nil
+		}
+		if err != nil {
+			return ends, err
+		}
+		return append(ends, func() error { return c.lv.DomainQemuEventDeregister(id) }), nil
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	return gone, sync.OnceFunc(func() { c.unfollow(ends) }), nil
+}
+
+// unsupported tells whether the driver does not know a call.
+func (c *Conn) unsupported(err error) bool {
+	return err != nil && errors.Is(wrap("follow", c.uri, "", err), libvirt.ErrUnsupported)
+}
+
+func tell(f func(string, libvirt.Turn), d *lv.Domain, t libvirt.Turn) {
+	if name, err := d.GetName(); err == nil { // local, no round trip
+		f(name, t)
+	}
+}
+
+// turnOf reads a lifecycle event; ok is false for those that change nothing about running.
+func turnOf(e *lv.DomainEventLifecycle) (t libvirt.Turn, ok bool) {
+	switch e.Event {
+	case lv.DOMAIN_EVENT_STARTED:
+		// QEMU's driver reports an incoming migration so before the first byte of it came.
+		if lv.DomainEventStartedDetailType(e.Detail) == lv.DOMAIN_EVENT_STARTED_MIGRATED {
+			return libvirt.TurnArriving, true
+		}
+		return libvirt.TurnRunning, true
+	case lv.DOMAIN_EVENT_RESUMED:
+		return libvirt.TurnRunning, true
+	case lv.DOMAIN_EVENT_SUSPENDED, lv.DOMAIN_EVENT_STOPPED, lv.DOMAIN_EVENT_CRASHED, lv.DOMAIN_EVENT_PMSUSPENDED:
+		return libvirt.TurnHalted, true
+	}
+	return 0, false
+}
+
+// unfollow ends what Follow began. With the connection broken there is nothing to end but our own
+// part, which libvirt does all the same.
+func (c *Conn) unfollow(ends []func() error) {
+	ctx, cancel := context.WithTimeout(context.Background(), closeWait)
+	defer cancel()
+	_, _ = call(ctx, c, "unfollow", "", func() (struct{}, error) {
+		undo(ends)
+		return struct{}{}, nil
+	})
+}
+
+// undo calls the functions in reverse order.
+func undo(ends []func() error) {
+	for i := len(ends) - 1; i >= 0; i-- {
+		_ = retryLoad(ends[i])
+	}
+}
+
+// InterfaceAddresses asks one source for the IP addresses of a domain's network cards
+// (virDomainInterfaceAddresses). Cards without addresses are left out, and so are addresses that cannot be
+// read. An agent that does not answer is waited for five seconds by libvirt itself.
+func (c *Conn) InterfaceAddresses(ctx context.Context, name string, source libvirt.AddressSource) ([]libvirt.CardAddresses, error) {
+	return withDomain(ctx, c, "ask the addresses of", name, func(d *lv.Domain) ([]libvirt.CardAddresses, error) {
+		cards, err := d.ListAllInterfaceAddresses(lv.DomainInterfaceAddressesSource(source))
+		return cardAddresses(cards), err
+	})
+}
+
+func cardAddresses(cards []lv.DomainInterface) []libvirt.CardAddresses {
+	var all []libvirt.CardAddresses
+	for _, card := range cards {
+		c := libvirt.CardAddresses{MAC: card.Hwaddr}
+		for _, a := range card.Addrs {
+			if addr, err := netip.ParseAddr(a.Addr); err == nil {
+				c.Addrs = append(c.Addrs, addr)
+			}
+		}
+		if len(c.Addrs) > 0 {
+			all = append(all, c)
+		}
+	}
+	return all
+}
