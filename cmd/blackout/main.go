@@ -23,8 +23,8 @@ const (
 // version is set by the linker in a release.
 var version string
 
-const usage = `usage: blackout serve [--listen HOST:PORT]
-       blackout watch [flags] udp://HOST:PORT tcp://HOST:PORT ...
+const usage = `usage: blackout serve [flags]
+       blackout watch [flags] TARGET ...
        blackout version
        blackout help
 
@@ -32,25 +32,41 @@ serve answers probes over UDP and TCP until it is interrupted. Run it where the
 service runs, so that it goes through what the service goes through.
 
   --listen HOST:PORT     where to listen (default :7007, every address)
+  --user UID[:GID]       become this user, if started as root (default 65534)
+  --max-clients N        senders that are remembered (default 4096)
+  --max-rate N           probes a second of one sender (default 200000)
+  --max-connections N    TCP connections (default 256)
 
-watch sends numbered probes to each target and tells for how long and in which
-direction nothing came through. SIGINT and SIGTERM end it with a report.
+watch sends a probe to each target in every interval, and tells for how long
+nothing came back. SIGINT and SIGTERM end it with a report. A TARGET is one of
+udp://HOST:PORT  tcp://HOST:PORT          blackout serve, or an echo service
+connect://HOST:PORT                       a TCP connection for each probe
+http://HOST[:PORT][/PATH]  https://...    an HTTP request for each probe
+dns://SERVER[:PORT]/NAME[?type=AAAA]      a DNS question for each probe
+icmp://HOST                               an ICMP echo request for each probe
 
-  --interval D           time between two probes (default 1ms)
+  -4, -6                 use only IPv4, or only IPv6
+  --interval D           time between two probes (default 1ms; 100ms where a
+                         target is neither udp:// nor tcp://)
+  --burst N              probes in an interval, for udp, dns and icmp (default 1)
   --for D                length of the run (default: until interrupted)
   --threshold D          least outage that is listed (default 3 intervals)
   --max-blackout D       exit 3 when a blackout was longer, or may have been
+  --max-error D          exit 3 when the run is less exact (default 100ms, or 10
+                         intervals if that is more)
   --json FILE            write a JSON report, also while running; - is stdout
   --bucket D             resolution of the report's time line (default 10ms)
   --reconnect-after D    TCP: open another connection after this silence (default 2s)
   --retry-every D        TCP: time between two attempts to connect (default 100ms)
-  --connect-timeout D    TCP: how long an attempt may take to an answer (default 1s)
+  --connect-timeout D    how long an attempt to connect, or an HTTP request, may
+                         take up to its first answer (default 1s)
+  --insecure             take any certificate of https targets
   --linger D             wait for answers after the last probe (default 500ms)
   --quiet                no table and no progress
   --live                 progress on stderr even where it is no terminal
 
 Exit status: 0 measured, 1 failed or a target never answered, 2 wrong usage,
-3 --max-blackout exceeded or not provable.
+3 --max-blackout exceeded or not provable, or the run is not exact enough.
 `
 
 func main() {

@@ -101,6 +101,7 @@ func TestVerdict(t *testing.T) {
 		{"above it", change(func(t *blackout.Target) { t.BlackoutMs = 100.1 }), limit, exitExceeded},
 		{"not provable", change(func(t *blackout.Target) { t.WorstErrorMs = 101 }), limit, exitExceeded},
 		{"above it, but nobody asked", change(func(t *blackout.Target) { t.BlackoutMs = 100.1 }), watchOptions{}, exitOK},
+		{"not exact", change(func(t *blackout.Target) { t.Inexact = true }), watchOptions{}, exitExceeded},
 		{"never answered", change(func(t *blackout.Target) { t.Answered = 0 }), watchOptions{}, exitFailed},
 	} {
 		err := test.opts.verdict(&blackout.Report{Targets: []blackout.Target{test.target}})
@@ -125,6 +126,7 @@ func TestManualNamesEveryFlag(t *testing.T) {
 	for line := range strings.Lines(usage) {
 		flag, _, _ := strings.Cut(strings.TrimSpace(line), " ")
 		name, ok := strings.CutPrefix(flag, "--")
+		name = strings.TrimSuffix(name, ",")
 		if ok && !strings.Contains(string(page), `.It Fl \-`+strings.ReplaceAll(name, "-", `\-`)) {
 			t.Errorf("blackout.1 does not mention --%s", name)
 		}

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -40,7 +41,7 @@ func startReflector(t *testing.T) string {
 func startWatch(t *testing.T, file string) *exec.Cmd {
 	t.Helper()
 	addr := startReflector(t)
-	cmd := exec.Command("blackout", "watch", "udp://"+addr, "tcp://"+addr, "--live", "--json", file)
+	cmd := exec.Command("blackout", "watch", "udp://"+addr, "tcp://"+addr, "--live", "--max-error", "10s", "--json", file)
 	stderr, err := cmd.StderrPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -109,8 +110,8 @@ func TestExitCodes(t *testing.T) {
 		{"help", exitOK, ""},
 		{"watch --help", exitOK, ""},
 		{"serve --help", exitOK, ""},
-		{"watch udp://ADDR --for 50ms --quiet", exitOK, ""},
-		{"watch --for 50ms udp://ADDR --quiet tcp://ADDR", exitOK, ""},
+		{"watch udp://ADDR --for 50ms --quiet --max-error 10s", exitOK, ""},
+		{"watch --for 50ms udp://ADDR --quiet tcp://ADDR --max-error 10s", exitOK, ""},
 		{"serve --listen ADDR", exitFailed, "address already in use"},
 		{"watch udp://host.invalid:1", exitFailed, `resolve target "udp://host.invalid:1"`},
 		{"watch tcp://127.0.0.1:1 --for 50ms --linger 1ms --quiet", exitFailed, "never answered"},
@@ -124,6 +125,14 @@ func TestExitCodes(t *testing.T) {
 		{"watch udp://ADDR --max-blackout 0s", exitUsage, "--max-blackout 0s is not above 0"},
 		{"watch udp://ADDR --json /dev/null", exitUsage, "is not a regular file"},
 		{"watch udp://ADDR --json no/such/folder", exitUsage, "--json: report file"},
+		{"watch udp://ADDR -4 -6", exitUsage, "-4 and -6"},
+		{"watch udp://ADDR --burst 0", exitUsage, "--burst 0 is not above 0"},
+		{"watch udp://ADDR --burst 5000", exitUsage, "burst of 5000"},
+		{"watch udp://ADDR --for 50ms --quiet --max-error 1us", exitExceeded, "--max-error"},
+		{"watch dns://ADDR", exitUsage, "is not dns://SERVER[:PORT]/NAME"},
+		{"serve --user somebody", exitUsage, "UID:GID in numbers"},
+		{"serve --max-rate 0", exitUsage, "--max-rate 0 is not above 0"},
+		{"serve --max-clients 99999999", exitUsage, "limit of 99999999 clients"},
 		{"serve stray", exitUsage, `unexpected argument "stray"`},
 		{"watch tcp://127.0.0.1:1 --for 50ms --linger 1ms --quiet --max-blackout 10ms", exitExceeded, "limit 10.0 ms"},
 	} {
@@ -135,6 +144,34 @@ func TestExitCodes(t *testing.T) {
 		}
 		if lines := strings.Count(stderr.String(), "\n"); test.why == "" && lines != 0 || test.why != "" && lines != 1 {
 			t.Errorf("%q: %d lines on standard error: %q", test.args, lines, stderr.String())
+		}
+	}
+}
+
+// A reflector that root started is nobody when it answers.
+func TestServeDropsPrivileges(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("not root")
+	}
+	cmd := exec.Command("blackout", "serve", "--listen", "127.0.0.1:0", "--user", "65534:65533")
+	stderr, err := cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
+	if line, err := bufio.NewReader(stderr).ReadString('\n'); err != nil || !strings.Contains(line, "answering probes") {
+		t.Fatalf("%q, %v", line, err)
+	}
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", cmd.Process.Pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"Uid:\t65534\t65534\t65534\t65534\n", "Gid:\t65533\t65533\t65533\t65533\n", "CapEff:\t0000000000000000\n"} {
+		if !strings.Contains(string(status), want) {
+			t.Errorf("the status of the process lacks %q", want)
 		}
 	}
 }

@@ -7,33 +7,101 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"strconv"
+	"strings"
+	"syscall"
 
 	"github.com/sirupsen/logrus"
 
 	"github.com/vmferry/vmferry/migrate/blackout"
 )
 
+// nobody is who a reflector becomes when it is started as root.
+const nobody = "65534"
+
 // serve runs a reflector until it is interrupted.
 func serve(ctx context.Context, args []string, stdout, stderr io.Writer) error {
-	fs := flag.NewFlagSet("serve", flag.ContinueOnError)
-	listen := fs.String("listen", blackout.DefaultListen, "")
-	rest, err := parse(fs, args)
+	service, err := serveFlags(args)
 	if errors.Is(err, flag.ErrHelp) {
 		return say(stdout, usage)
 	}
 	if err != nil {
 		return err
 	}
-	if len(rest) > 0 {
-		return misuse(fmt.Errorf("serve: unexpected argument %q", rest[0]))
-	}
-	if err := checkListen(*listen); err != nil {
-		return misuse(err)
-	}
 	log := logrus.New()
 	log.SetOutput(stderr)
-	return blackout.Serve(ctx, *listen, log)
+	return blackout.Serve(ctx, service, log)
+}
+
+// serveFlags turns the command line into what the library wants.
+func serveFlags(args []string) (blackout.Service, error) {
+	var s blackout.Service
+	fs := flag.NewFlagSet("serve", flag.ContinueOnError)
+	fs.StringVar(&s.Listen, "listen", blackout.DefaultListen, "")
+	user := fs.String("user", nobody, "")
+	fs.IntVar(&s.Limits.Clients, "max-clients", blackout.DefaultClients, "")
+	fs.IntVar(&s.Limits.Rate, "max-rate", blackout.DefaultRate, "")
+	fs.IntVar(&s.Limits.Connections, "max-connections", blackout.DefaultConnections, "")
+	rest, err := parse(fs, args)
+	if err != nil {
+		return s, err
+	}
+	if len(rest) > 0 {
+		return s, misuse(fmt.Errorf("serve: unexpected argument %q", rest[0]))
+	}
+	if err := positive(fs); err != nil {
+		return s, misuse(err)
+	}
+	if err := checkListen(s.Listen); err != nil {
+		return s, misuse(err)
+	}
+	if err := s.Limits.Validate(); err != nil {
+		return s, misuse(fmt.Errorf("serve: %w", err))
+	}
+	uid, gid, err := parseUser(*user)
+	if err != nil {
+		return s, misuse(err)
+	}
+	if os.Getuid() == 0 {
+		s.Drop = func() error { return become(uid, gid) }
+	}
+	return s, nil
+}
+
+// parseUser reads UID or UID:GID. Names are not looked up: where the reflector
+// runs there may be no list of users.
+func parseUser(text string) (uid, gid int, err error) {
+	user, group, ok := strings.Cut(text, ":")
+	if !ok {
+		group = user
+	}
+	u, err := strconv.ParseUint(user, 10, 31)
+	if err != nil {
+		return 0, 0, fmt.Errorf("serve: --user %q is not UID or UID:GID in numbers", text)
+	}
+	g, err := strconv.ParseUint(group, 10, 31)
+	if err != nil {
+		return 0, 0, fmt.Errorf("serve: --user %q is not UID or UID:GID in numbers", text)
+	}
+	return int(u), int(g), nil
+}
+
+// become changes the user of all threads, for good.
+func become(uid, gid int) error {
+	if uid == 0 {
+		return nil
+	}
+	if err := syscall.Setgroups(nil); err != nil {
+		return fmt.Errorf("setgroups: %w", err)
+	}
+	if err := syscall.Setgid(gid); err != nil {
+		return fmt.Errorf("setgid %d: %w", gid, err)
+	}
+	if err := syscall.Setuid(uid); err != nil {
+		return fmt.Errorf("setuid %d: %w", uid, err)
+	}
+	return nil
 }
 
 func checkListen(addr string) error {

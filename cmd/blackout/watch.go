@@ -65,7 +65,12 @@ func watchFlags(args []string) (blackout.Config, watchOptions, error) {
 	cfg := blackout.Config{Version: toolVersion(), Args: args}
 	var opts watchOptions
 	fs := flag.NewFlagSet("watch", flag.ContinueOnError)
-	fs.DurationVar(&cfg.Interval, "interval", blackout.DefaultInterval, "")
+	fs.DurationVar(&cfg.Interval, "interval", 0, "")
+	four := fs.Bool("4", false, "")
+	six := fs.Bool("6", false, "")
+	fs.IntVar(&cfg.Burst, "burst", 1, "")
+	fs.DurationVar(&cfg.MaxError, "max-error", 0, "")
+	fs.BoolVar(&cfg.Insecure, "insecure", false, "")
 	fs.DurationVar(&cfg.For, "for", 0, "")
 	fs.DurationVar(&cfg.Threshold, "threshold", 0, "")
 	fs.DurationVar(&cfg.Bucket, "bucket", blackout.DefaultBucket, "")
@@ -85,7 +90,10 @@ func watchFlags(args []string) (blackout.Config, watchOptions, error) {
 	given := make(map[string]bool)
 	fs.Visit(func(f *flag.Flag) { given[f.Name] = true })
 	opts.limited = given["max-blackout"]
-	if err := positive(fs, given); err != nil {
+	if cfg.Family, err = family(*four, *six); err != nil {
+		return cfg, opts, misuse(err)
+	}
+	if err := positive(fs); err != nil {
 		return cfg, opts, misuse(err)
 	}
 	if err := cfg.Validate(); err != nil {
@@ -94,14 +102,32 @@ func watchFlags(args []string) (blackout.Config, watchOptions, error) {
 	return cfg, opts, nil
 }
 
-// positive refuses a duration of 0 or less that was given: the library would
-// take 0 for its default.
-func positive(fs *flag.FlagSet, given map[string]bool) error {
+func family(four, six bool) (int, error) {
+	switch {
+	case four && six:
+		return 0, errors.New("watch: -4 and -6 are both given: leave one out, or both")
+	case four:
+		return 4, nil
+	case six:
+		return 6, nil
+	}
+	return 0, nil
+}
+
+// positive refuses a duration or a number of 0 or less that was given: the
+// library would take 0 for its default.
+func positive(fs *flag.FlagSet) error {
 	var err error
 	fs.Visit(func(f *flag.Flag) {
-		d, ok := f.Value.(flag.Getter).Get().(time.Duration)
-		if ok && given[f.Name] && d <= 0 && err == nil {
-			err = fmt.Errorf("watch: --%s %s is not above 0", f.Name, d)
+		var low bool
+		switch v := f.Value.(flag.Getter).Get().(type) {
+		case time.Duration:
+			low = v <= 0
+		case int:
+			low = v <= 0
+		}
+		if low && err == nil {
+			err = fmt.Errorf("%s: --%s %s is not above 0", fs.Name(), f.Name, f.Value)
 		}
 	})
 	return err
@@ -135,6 +161,11 @@ func (o watchOptions) verdict(r *blackout.Report) error {
 			return &exitError{exitExceeded, fmt.Errorf("%s: blackout of %.1f ms, limit %.1f ms", t.Target, t.BlackoutMs, limit)}
 		case o.limited && t.WorstErrorMs > limit:
 			return &exitError{exitExceeded, fmt.Errorf("%s: the probe's own error of %.1f ms is above the limit of %.1f ms, so that nothing is proven", t.Target, t.WorstErrorMs, limit)}
+		}
+	}
+	for _, t := range r.Targets {
+		if t.Inexact {
+			return &exitError{exitExceeded, fmt.Errorf("%s: the probe's own error was up to %.1f ms, more than the %.1f ms of --max-error", t.Target, max(t.ErrorMs, t.WorstErrorMs), r.MaxErrorMs)}
 		}
 	}
 	for _, t := range r.Targets {

@@ -1,55 +1,65 @@
 package blackout
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"net"
-	"net/netip"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/sirupsen/logrus"
-	"golang.org/x/sys/unix"
-)
-
-const (
-	protoUDP = "udp"
-	protoTCP = "tcp"
 )
 
 // The values that a zero field of Config stands for.
 const (
-	DefaultInterval       = time.Millisecond
-	DefaultBucket         = 10 * time.Millisecond
-	DefaultReconnectAfter = 2 * time.Second
-	DefaultRetryEvery     = 100 * time.Millisecond
-	DefaultConnectTimeout = time.Second
-	DefaultLinger         = 500 * time.Millisecond
-	DefaultCheckpoint     = 3 * time.Second
-	DefaultProgress       = 500 * time.Millisecond
+	DefaultInterval = time.Millisecond
+	// DefaultServiceInterval is for runs with a target that is neither udp://
+	// nor tcp://: ordinary services are not there to be probed.
+	DefaultServiceInterval = 100 * time.Millisecond
+	DefaultBucket          = 10 * time.Millisecond
+	DefaultReconnectAfter  = 2 * time.Second
+	DefaultRetryEvery      = 100 * time.Millisecond
+	DefaultConnectTimeout  = time.Second
+	DefaultLinger          = 500 * time.Millisecond
+	DefaultCheckpoint      = time.Second
+	DefaultProgress        = 500 * time.Millisecond
 )
 
 const (
 	minInterval = 100 * time.Microsecond
 	maxInterval = time.Minute
 	minBucket   = time.Millisecond
-	maxTargets  = 256
+	maxTargets  = 4096
+	maxBurst    = 1000
+	// leastMaxError is the default of MaxError for short intervals.
+	leastMaxError = 100 * time.Millisecond
 )
 
 // Config says what Watch does. Only Targets is required.
 type Config struct {
-	// Targets are udp://HOST:PORT and tcp://HOST:PORT; an IPv6 address stands
-	// in brackets. A host name is resolved once, IPv4 first.
+	// Targets are udp://HOST:PORT and tcp://HOST:PORT, which a reflector or an
+	// echo service (RFC 862) answers, connect://HOST:PORT, http:// and https://
+	// with a path, dns://SERVER[:PORT]/NAME[?type=AAAA] and icmp://HOST. An IPv6
+	// address stands in brackets. A host name is resolved once.
 	Targets []string
+	// Family is 4 or 6 to use only that address family; 0 prefers IPv4.
+	Family int
 	// Interval is the time between two probes to each target, 100 µs to 1 min.
+	// 0 means DefaultInterval, or DefaultServiceInterval where a target is an
+	// ordinary service.
 	Interval time.Duration
+	// Burst is how many probes are sent to a datagram target in each interval,
+	// at once; 0 means one.
+	Burst int
+	// Insecure accepts any certificate of https:// targets.
+	Insecure bool
 	// For ends the run; 0 runs until the context is cancelled.
 	For time.Duration
 	// Threshold is the least length of an outage that is listed; 0 means three
 	// intervals. The longest blackout is reported even when it is shorter.
 	Threshold time.Duration
+	// MaxError is the largest error that a run may have and still be good; 0
+	// means 100 ms or ten intervals, whichever is more. A target that is known
+	// less exactly is marked as Inexact.
+	MaxError time.Duration
 	// ReconnectAfter is how long an established TCP connection may be silent
 	// before others are attempted next to it, RetryEvery the time between two
 	// attempts, ConnectTimeout how long each may take up to its first answer.
@@ -82,10 +92,14 @@ type Config struct {
 type Progress struct {
 	Target         string
 	Sent, Answered uint64
-	Outages        int
+	// Lost were not answered and are settled: a later one was.
+	Lost    uint64
+	Outages int
+	// RTT is the newest round trip.
+	RTT time.Duration
 	// Silent is how long an answer is overdue, 0 when none is; Blackout is the
-	// longest outage so far, an open one included.
-	Silent, Blackout time.Duration
+	// longest outage so far, Dark the length of all; both with an open one.
+	Silent, Blackout, Dark time.Duration
 }
 
 // Validate reports the first field that Watch would refuse. It sends nothing
@@ -105,6 +119,12 @@ func (c Config) Validate() error {
 		return errors.New("a duration is negative")
 	case c.ReconnectAfter < 0 || c.RetryEvery < 0 || c.ConnectTimeout < 0:
 		return errors.New("a duration for TCP connections is negative")
+	case c.Family != 0 && c.Family != 4 && c.Family != 6:
+		return fmt.Errorf("address family %d is neither 4 nor 6", c.Family)
+	case c.Burst < 0 || c.Burst > maxBurst:
+		return fmt.Errorf("burst of %d is not between 1 and %d", c.Burst, maxBurst)
+	case c.MaxError < 0:
+		return errors.New("the largest error is negative")
 	case c.CheckpointEvery < 0 || c.ProgressEvery < 0:
 		return errors.New("a duration between two reports is negative")
 	}
@@ -116,7 +136,7 @@ func (c Config) withDefaults() Config {
 		field *time.Duration
 		value time.Duration
 	}{
-		{&c.Interval, DefaultInterval},
+		{&c.Interval, c.defaultInterval()},
 		{&c.Bucket, DefaultBucket},
 		{&c.ReconnectAfter, DefaultReconnectAfter},
 		{&c.RetryEvery, DefaultRetryEvery},
@@ -132,6 +152,10 @@ func (c Config) withDefaults() Config {
 	if c.Threshold == 0 {
 		c.Threshold = 3 * c.Interval
 	}
+	if c.MaxError == 0 {
+		c.MaxError = max(leastMaxError, 10*c.Interval)
+	}
+	c.Burst = max(c.Burst, 1)
 	if c.Log == nil {
 		log := logrus.New()
 		log.SetLevel(logrus.PanicLevel)
@@ -140,83 +164,13 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-// endpoint is a parsed target.
-type endpoint struct {
-	name, proto, host string
-	port              uint16
-}
-
-func (c Config) targets() ([]endpoint, error) {
-	if len(c.Targets) == 0 {
-		return nil, errors.New("no target: give udp://HOST:PORT or tcp://HOST:PORT")
-	}
-	if len(c.Targets) > maxTargets {
-		return nil, fmt.Errorf("%d targets, more than %d", len(c.Targets), maxTargets)
-	}
-	seen := make(map[string]bool)
-	all := make([]endpoint, 0, len(c.Targets))
-	for _, name := range c.Targets {
-		e, err := parseTarget(name)
-		if err != nil {
-			return nil, err
-		}
-		if seen[name] {
-			return nil, fmt.Errorf("target %q is given twice", name)
-		}
-		seen[name] = true
-		all = append(all, e)
-	}
-	return all, nil
-}
-
-// parseTarget splits udp://HOST:PORT or tcp://HOST:PORT.
-func parseTarget(name string) (endpoint, error) {
-	proto, rest, ok := strings.Cut(name, "://")
-	if !ok || proto != protoUDP && proto != protoTCP {
-		return endpoint{}, fmt.Errorf("target %q does not start with udp:// or tcp://", name)
-	}
-	host, port, err := net.SplitHostPort(rest)
-	if err != nil || host == "" {
-		return endpoint{}, fmt.Errorf("target %q is not %s://HOST:PORT", name, proto)
-	}
-	n, err := strconv.ParseUint(port, 10, 16)
-	if err != nil || n == 0 {
-		return endpoint{}, fmt.Errorf("target %q: port %q is not between 1 and 65535", name, port)
-	}
-	return endpoint{name: name, proto: proto, host: host, port: uint16(n)}, nil
-}
-
-// resolve finds the address of an endpoint, IPv4 first.
-func (e endpoint) resolve(ctx context.Context) (unix.Sockaddr, error) {
-	addrs, err := net.DefaultResolver.LookupNetIP(ctx, "ip", e.host)
-	if err != nil {
-		return nil, fmt.Errorf("resolve target %q: %w", e.name, err)
-	}
-	best := addrs[0].Unmap()
-	for _, a := range addrs {
-		if a = a.Unmap(); a.Is4() {
-			best = a
-			break
+// defaultInterval depends on what is probed.
+func (c Config) defaultInterval() time.Duration {
+	ends, _ := c.targets()
+	for _, e := range ends {
+		if !e.quick() {
+			return DefaultServiceInterval
 		}
 	}
-	sa, err := sockaddr(netip.AddrPortFrom(best, e.port))
-	if err != nil {
-		return nil, fmt.Errorf("resolve target %q: %w", e.name, err)
-	}
-	return sa, nil
-}
-
-func sockaddr(a netip.AddrPort) (unix.Sockaddr, error) {
-	if a.Addr().Is4() {
-		return &unix.SockaddrInet4{Port: int(a.Port()), Addr: a.Addr().As4()}, nil
-	}
-	sa := &unix.SockaddrInet6{Port: int(a.Port()), Addr: a.Addr().As16()}
-	if zone := a.Addr().Zone(); zone != "" {
-		link, err := net.InterfaceByName(zone)
-		if err != nil {
-			return nil, fmt.Errorf("interface %q: %w", zone, err)
-		}
-		sa.ZoneId = uint32(link.Index)
-	}
-	return sa, nil
+	return DefaultInterval
 }

@@ -1,11 +1,12 @@
 // Package blackout measures for how long the clients of a service got no
-// answer, over UDP and TCP, and in which direction the packets were lost. It
-// needs neither root nor a hypervisor.
+// answer, and in which direction the packets were lost. It needs neither root
+// nor a hypervisor.
 //
 // A [Reflector] runs where the service runs, for instance in the guest that is
 // migrated, so that its counters travel with it. [Watch] runs where clients
 // are. It sends a numbered probe to each target in every interval, and returns
-// a [Report]; [ReadReport] reads one back.
+// a [Report]; [ReadReport] reads one back. Services that know nothing of it can
+// be probed as well, see [Config].Targets; nothing is known of directions then.
 //
 // # What a blackout is
 //
@@ -53,11 +54,17 @@
 // that is not longer than its error is not reported as a blackout but as
 // below_error_ms.
 //
+// A reflector that was started again asks for the cookie of its clients first.
+// That is a sign of life, and ends an outage.
+//
 // A slot in which the sender itself was late is skipped and not made up for in
 // a burst. Time in which nothing was sent is never part of a blackout: it moves
 // the due time, and widens the error. That holds too when the sender is kept
 // from running between reading the clock and sending: the clock is read again
 // afterwards, and a spacing is the most that it can have been.
+//
+// Where such times are long they are listed as faults of the prober. After its
+// machine was suspended nothing is due until the next answer, as at the start.
 //
 // # Which way a probe was lost
 //
@@ -77,8 +84,11 @@
 //
 // # How it is built
 //
-// The arithmetic (tracker, losses, window, tries, histogram, series) opens no
-// socket and reads no clock. The loop sends and receives for all targets on one
-// thread, with no allocation for a packet. Linux only: timerfd, epoll, and
-// SO_TIMESTAMPNS.
+// The arithmetic (tracker, losses, window, tries, roundTrips, series) opens no
+// socket and reads no clock. A mode says what a probe and an answer look like on
+// the wire. Three probers carry them: datagramProber for many targets on one
+// socket, in batches of sendmmsg and recvmmsg; tcpProber for an established
+// connection; exchangeProber for everything that Go's own network code does. The
+// loop runs all of them on one thread, with no allocation for a packet of the
+// first two. Linux only: timerfd, epoll, and SO_TIMESTAMPNS.
 package blackout

@@ -6,13 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// prober is one target's sockets. All its methods are called from the loop's
-// thread; those that touch the tracker take the target's lock.
+// prober is the sockets of one target, or of several. All its methods are called
+// from the loop's thread; those that touch a tracker take its target's lock.
 type prober interface {
 	// tick sends the next probe, after skipped slots that were missed.
 	tick(now time.Duration, skipped uint64)
@@ -37,6 +38,11 @@ type loop struct {
 	base     time.Duration // when slot 0 was
 	slot     uint64        // the newest that has begun
 	lateness time.Duration // of the newest slot
+	late     atomic.Int64  // the same, for other goroutines
+
+	faults faults
+	slept  time.Duration // what asleep said last
+	rest   func()        // called when this machine has slept
 }
 
 // The owners that the loop's own descriptors have in epoll, next to the
@@ -47,7 +53,7 @@ const (
 )
 
 func newLoop(interval time.Duration) (*loop, error) {
-	l := &loop{interval: interval, epoll: -1, timer: -1, wake: -1}
+	l := &loop{interval: interval, epoll: -1, timer: -1, wake: -1, slept: asleep(), rest: func() {}}
 	var err error
 	if l.epoll, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
 		return nil, l.fail("epoll_create1", err)
@@ -207,6 +213,13 @@ func (l *loop) begin(slots uint64, now time.Duration) {
 	first := l.base + time.Duration(l.slot+1)*l.interval
 	l.slot += slots
 	l.lateness = max(now-first, 0)
+	l.late.Store(int64(l.lateness))
+	l.faults.add(faultLate, first, l.lateness)
+	if slept := asleep(); slept-l.slept >= leastFault {
+		l.faults.add(faultAsleep, now, slept-l.slept)
+		l.slept = slept
+		l.rest()
+	}
 }
 
 // expired returns how often the timer went off since it was last asked.

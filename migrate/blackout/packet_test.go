@@ -31,8 +31,9 @@ func TestParsePacketRefuses(t *testing.T) {
 		"nothing":       nil,
 		"short":         encoded(samplePacket)[:PacketSize-1],
 		"magic":         broken(func(b []byte) { b[0] = 'V' }),
-		"version":       broken(func(b []byte) { b[4] = 2 }),
+		"version":       broken(func(b []byte) { b[4] = 1 }),
 		"a probe":       broken(func(b []byte) { b[5] = kindProbe }),
+		"kind":          broken(func(b []byte) { b[5] = 4 }),
 		"reserved bits": broken(func(b []byte) { b[7] = 1 }),
 		"sequence zero": broken(func(b []byte) { clear(b[16:24]) }),
 	}
@@ -53,12 +54,21 @@ func TestAnswerInPlace(t *testing.T) {
 	}
 }
 
+func TestChallengeInPlace(t *testing.T) {
+	b := encoded(packet{kind: kindProbe, session: 1, seq: 2, sent: 3})
+	challengeInPlace(b, cookie{4, 5})
+	got, err := parsePacket(b, kindChallenge)
+	if err != nil || got.session != 1 || got.seq != 2 || got.sent != 3 || got.cookie() != (cookie{4, 5}) {
+		t.Errorf("challenge = %+v, %v", got, err)
+	}
+}
+
 func FuzzParsePacket(f *testing.F) {
 	f.Add(encoded(samplePacket))
 	f.Add(encoded(packet{kind: kindProbe, seq: 1}))
 	f.Add([]byte("vmfB"))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		for _, kind := range []byte{kindProbe, kindAnswer} {
+		for _, kind := range []byte{kindProbe, kindAnswer, kindChallenge} {
 			p, err := parsePacket(b, kind)
 			if err == nil && !bytes.Equal(encoded(p), b[:PacketSize]) {
 				t.Errorf("%x is read as %+v, which is written differently", b, p)

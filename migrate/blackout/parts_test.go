@@ -69,33 +69,30 @@ func TestLosses(t *testing.T) {
 	}
 }
 
-func TestHistogram(t *testing.T) {
-	var h histogram
-	if got := h.quantile(0.5); got != 0 {
-		t.Errorf("empty: p50 = %s", got)
+func TestRoundTrips(t *testing.T) {
+	r := newRoundTrips()
+	if all, _, _ := r.report(); all != (RTT{}) {
+		t.Errorf("nothing yet: %+v", all)
 	}
 	for i := 1; i <= 1000; i++ {
-		h.add(time.Duration(i) * time.Microsecond)
+		r.add(time.Duration(i)*time.Microsecond, false)
 	}
-	for q, want := range map[float64]time.Duration{0.001: 1000, 0.5: 500_000, 0.99: 990_000, 1: 1_000_000} {
-		got := h.quantile(q)
-		if got < want || float64(got) > float64(want)*1.016 {
-			t.Errorf("quantile(%v) = %d, want %d rounded up by at most 1.6 %%", q, got, want)
-		}
+	r.turn()
+	r.add(3*time.Second, true)
+	r.add(5*time.Millisecond, false)
+	all, before, after := r.report()
+	near := func(got, want float64) bool { return math.Abs(got-want) <= want/100 }
+	if before.N != 1000 || !near(before.P50, 500) || !near(before.P99, 990) || !near(before.Max, 1000) {
+		t.Errorf("before: %+v", before)
 	}
-	h.add(-1)
-	h.add(math.MaxInt64)
-	if got := h.quantile(1); got != math.MaxInt64 {
-		t.Errorf("max = %d", got)
+	if after.N != 1 || !near(after.P50, 5000) || all.N != 1002 || !near(all.Max, 3e6) {
+		t.Errorf("after: %+v, all: %+v", after, all)
 	}
-}
-
-func TestHistogramBuckets(t *testing.T) {
-	for _, v := range []uint64{0, 1, 127, 128, 129, 255, 256, 1e6, 1e9, math.MaxInt64} {
-		i := bucketOf(v)
-		if upper := upperOf(i); upper < v || bucketOf(upper) != i || (i > 0 && upperOf(i-1) >= v) {
-			t.Errorf("%d is put into bucket %d, which ends at %d", v, i, upper)
-		}
+	r.turn() // a longer outage: all this was before it
+	r.add(-1, false)
+	r.add(math.MaxInt64, false)
+	if _, before, after = r.report(); before.N != 1002 || after.N != 2 || !near(after.Max, 3.6e9) {
+		t.Errorf("before: %+v, after: %+v", before, after)
 	}
 }
 
@@ -121,14 +118,14 @@ func TestSeriesDoubles(t *testing.T) {
 }
 
 func TestTries(t *testing.T) {
-	k := newTries()
-	for i := range tryMemory + 5 {
+	k := newTries(16 * time.Millisecond)
+	for i := range minTries + 5 {
 		k.add(time.Duration(i*i) * time.Millisecond)
 	}
-	if got := k.spacing(tryMemory+5, 1); got != (2*tryMemory+7)*time.Millisecond {
+	if got := k.spacing(minTries+5, 1); got != (2*minTries+7)*time.Millisecond {
 		t.Errorf("newest spacing = %s", got)
 	}
-	for _, seq := range []uint64{0, 1, 5, 6, tryMemory + 6} {
+	for _, seq := range []uint64{0, 1, 5, 6, minTries + 6} {
 		if got := k.spacing(seq, 1); got != 1 {
 			t.Errorf("spacing(%d) = %s, want the nominal one", seq, got)
 		}
@@ -158,7 +155,7 @@ func TestArrival(t *testing.T) {
 }
 
 func TestSessions(t *testing.T) {
-	s := newSessions(2)
+	s := newSessions(2, 0)
 	steps := []struct{ id, seq, want uint64 }{
 		{1, 1, 1}, {1, 2, 2}, {1, 2, 2}, // a duplicate is not counted
 		{2, 1, 1}, {1, 4, 3}, // sessions are apart
@@ -167,11 +164,66 @@ func TestSessions(t *testing.T) {
 		{2, 2, 1}, // this one did not: it counts from one again
 	}
 	for i, st := range steps {
-		if got := s.receive(st.id, st.seq); got != st.want {
-			t.Errorf("step %d: session %d has %d, want %d", i, st.id, got, st.want)
+		if got, ok := s.receive(st.id, st.seq, 0, 0, 0); !ok || got != st.want {
+			t.Errorf("step %d: session %d has %d (%v), want %d", i, st.id, got, ok, st.want)
 		}
 	}
 	if n := len(s.young) + len(s.old); n > 4 {
 		t.Errorf("%d sessions kept, want at most two generations of 2", n)
+	}
+}
+
+func TestSessionsTurnNewOnesAwayWhileFull(t *testing.T) {
+	s := newSessions(2, time.Second)
+	for _, step := range []struct {
+		id uint64
+		at time.Duration
+		ok bool
+	}{
+		{1, 0, true}, {2, 0, true}, {3, 0, false}, {1, 0, true},
+		{3, time.Second, true}, {4, time.Second, true}, {5, 1500 * time.Millisecond, false},
+		{1, 1500 * time.Millisecond, true}, // known from the old generation
+	} {
+		if _, ok := s.receive(step.id, 1, step.at, 0, 0); ok != step.ok {
+			t.Errorf("session %d at %s: %v, want %v", step.id, step.at, ok, step.ok)
+		}
+	}
+}
+
+func TestPace(t *testing.T) {
+	var p pace
+	taken := 0
+	for i := range 10000 { // 10 s, one each millisecond, where 100 a second may pass and 50 be saved up
+		if p.take(time.Duration(i)*time.Millisecond, 10*time.Millisecond, 500*time.Millisecond) {
+			taken++
+		}
+	}
+	if taken < 1048 || taken > 1052 {
+		t.Errorf("%d of 10000 taken, want 1000 and 50", taken)
+	}
+}
+
+func TestFaults(t *testing.T) {
+	var f faults
+	start := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	f.add(faultLate, time.Second, leastFault-1)
+	f.add(faultLate, 2*time.Second, 50*time.Millisecond)
+	f.add(faultAsleep, 3*time.Second, time.Hour)
+	cal, list, _ := f.calendar(start)
+	if len(list) != 2 || f.sum() != time.Hour {
+		t.Fatalf("faults %+v, slept %s", list, f.sum())
+	}
+	late, slept := list[0].report(cal), list[1].report(cal)
+	if late.Ms != 50 || !late.Start.Equal(start.Add(2*time.Second)) || !slept.End.Equal(start.Add(time.Hour+3*time.Second)) {
+		t.Errorf("reported as %+v and %+v", late, slept)
+	}
+	if got := cal.time(4 * time.Second); !got.Equal(start.Add(time.Hour + 4*time.Second)) {
+		t.Errorf("after the sleep it is %s", got)
+	}
+	for range maxFaults {
+		f.add(faultLate, 0, time.Second)
+	}
+	if _, list, omitted := f.calendar(start); len(list) != maxFaults || omitted != 2 {
+		t.Errorf("%d faults and %d omitted", len(list), omitted)
 	}
 }

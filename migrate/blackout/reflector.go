@@ -22,8 +22,6 @@ import (
 const DefaultListen = ":7007"
 
 const (
-	// maxConnections bounds a reflector's TCP connections; more are closed at once.
-	maxConnections = 256
 	// acceptPause is how long the reflector waits after a failed accept, which
 	// is nearly always a lack of file descriptors.
 	acceptPause = 100 * time.Millisecond
@@ -32,30 +30,68 @@ const (
 )
 
 // Reflector answers probes. The zero value is not usable; see NewReflector.
-// Its methods may be called concurrently; UDP and TCP share its counters.
+// ServeUDP may be called once, ServeTCP concurrently with it and repeatedly;
+// UDP and TCP share its counters.
+//
+// Over UDP it answers only clients that have shown that they receive what is
+// sent to their address: the first probe is answered with a cookie, of the same
+// size, that must stand in every later one. It never sends more than it
+// received, keeps nothing for a client before that, and bounds what it keeps
+// and does afterwards by its Limits.
 type Reflector struct {
 	log      logrus.FieldLogger
 	instance uint64
+	limits   Limits
+	gap      time.Duration // between two probes of a session at the highest rate
 	sessions *sessions
+	started  time.Time
+
+	// Of the UDP side alone.
+	baker  *baker
+	offers pace
 }
 
 // NewReflector returns a reflector with a fresh random instance and no
-// sessions. A service that restarts is thereby seen as another instance, and
-// one that migrates as the same.
-func NewReflector(log logrus.FieldLogger) *Reflector {
-	return &Reflector{log: log, instance: randomID(), sessions: newSessions(sessionsPerGeneration)}
+// sessions, and the limits by default. A service that restarts is thereby seen
+// as another instance, and one that migrates as the same.
+func NewReflector(log logrus.FieldLogger) *Reflector { return NewLimitedReflector(log, Limits{}) }
+
+// NewLimitedReflector returns a reflector with limits of its own, which must be
+// valid; see NewReflector.
+func NewLimitedReflector(log logrus.FieldLogger, l Limits) *Reflector {
+	l = l.withDefaults()
+	return &Reflector{
+		log: log, instance: randomID(), limits: l, gap: time.Second / time.Duration(l.Rate), started: time.Now(),
+		sessions: newSessions((l.Clients+1)/2, generationAge), baker: newBaker(),
+	}
 }
 
-// Serve listens on addr (HOST:PORT, UDP and TCP) and answers probes until ctx
-// is cancelled, which is no error, or a socket fails. Port 0 takes a free
-// port; the log tells which.
-func Serve(ctx context.Context, addr string, log logrus.FieldLogger) error {
-	udp, tcp, err := Listen(addr)
+// Service says how Serve runs.
+type Service struct {
+	Listen string // HOST:PORT, for UDP and TCP; port 0 takes a free one
+	Limits Limits
+	// Drop, unless nil, is called when the sockets are open and before the first
+	// packet is read; it gives up what privileges there are.
+	Drop func() error
+}
+
+// Serve listens and answers probes until ctx is cancelled, which is no error,
+// or a socket fails. The log tells the address.
+func Serve(ctx context.Context, s Service, log logrus.FieldLogger) error {
+	if err := s.Limits.Validate(); err != nil {
+		return err
+	}
+	udp, tcp, err := Listen(s.Listen)
 	if err != nil {
 		return err
 	}
+	if s.Drop != nil {
+		if err := s.Drop(); err != nil {
+			return errors.Join(fmt.Errorf("drop privileges: %w", err), udp.Close(), tcp.Close())
+		}
+	}
 	log.WithField("address", udp.LocalAddr().String()).Info("answering probes over UDP and TCP")
-	r := NewReflector(log)
+	r := NewLimitedReflector(log, s.Limits)
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return r.ServeUDP(ctx, udp) })
 	g.Go(func() error { return r.ServeTCP(ctx, tcp) })
@@ -86,8 +122,8 @@ func Listen(addr string) (*net.UDPConn, net.Listener, error) {
 
 // ServeUDP answers the datagrams of conn until ctx is cancelled, which is no
 // error, and closes conn. It blocks a thread in the kernel rather than using
-// Go's poller: two system calls for each probe and no scheduling, which is
-// what an emulated CPU can bear.
+// Go's poller: two system calls for each batch of probes and no scheduling,
+// which is what an emulated CPU can bear.
 func (r *Reflector) ServeUDP(ctx context.Context, conn *net.UDPConn) error {
 	defer conn.Close()
 	f, err := conn.File()
@@ -113,12 +149,12 @@ func keepDestination(fd int) {
 	_ = unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_PKTINFO, 1)
 }
 
-// reflect is the loop of ServeUDP.
+// reflect is the loop of ServeUDP: what one call received, one call answers.
 func (r *Reflector) reflect(ctx context.Context, fd int) error {
-	m := new(message)
-	m.bind(make([]byte, 2048))
+	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, receiveBuffer)
+	b := newBatch(2048)
 	for {
-		n, err := m.receive(fd, 0, 0)
+		n, err := b.receive(fd, unix.MSG_WAITFORONE)
 		if ctx.Err() != nil {
 			return nil
 		}
@@ -128,27 +164,62 @@ func (r *Reflector) reflect(ctx context.Context, fd int) error {
 			}
 			continue // an ICMP error for an earlier answer, or no memory just now
 		}
-		if r.answer(m.data[:n]) {
-			_ = m.reply(fd, PacketSize) // a lost answer is what watch counts
+		r.reply(fd, b, n)
+	}
+}
+
+// reply answers the first n datagrams of a batch, from the addresses that they
+// were sent to: the kernel's own notes are handed back unread.
+func (r *Reflector) reply(fd int, b *batch, n int) {
+	now, answers := time.Since(r.started), 0
+	for i := range n {
+		if r.datagram(b.received(i), b.sender(i), now) {
+			b.move(answers, i)
+			b.length(answers, PacketSize)
+			answers++
 		}
 	}
+	for from := 0; from < answers; {
+		sent, err := b.send(fd, from, answers, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
+		if err != nil {
+			sent = 1 // a lost answer is what watch counts
+		}
+		from += sent
+	}
+}
+
+// datagram turns a probe at the start of b into its answer or into a challenge,
+// in place, and reports whether either is to be sent.
+func (r *Reflector) datagram(b []byte, from rawAddress, now time.Duration) bool {
+	p, err := parsePacket(b, kindProbe)
+	if err != nil {
+		return false
+	}
+	if !r.sessions.proven(p.session, from, p.cookie()) {
+		good := r.baker.bake(from, p.session)
+		if p.cookie() != good {
+			challengeInPlace(b, good)
+			return r.offers.take(now, time.Second/challengeRate, paceSlack)
+		}
+		r.sessions.prove(p.session, from, good, now)
+	}
+	return r.count(b, p, now, r.gap)
+}
+
+// count turns the probe in b into its answer, unless its client is beyond a
+// limit: there must be a gap between two probes, on average.
+func (r *Reflector) count(b []byte, p packet, now, gap time.Duration) bool {
+	n, ok := r.sessions.receive(p.session, p.seq, now, gap, paceSlack)
+	if ok {
+		answerInPlace(b, r.instance, n)
+	}
+	return ok
 }
 
 // unusable tells the errors that say something about the socket itself from
 // those that say something about the network.
 func unusable(err error) bool {
 	return err == unix.EBADF || err == unix.ENOTSOCK || err == unix.EINVAL || err == unix.EFAULT
-}
-
-// answer turns a probe at the start of b into its answer, in place, and
-// reports whether there was one.
-func (r *Reflector) answer(b []byte) bool {
-	p, err := parsePacket(b, kindProbe)
-	if err != nil {
-		return false
-	}
-	answerInPlace(b, r.instance, r.sessions.receive(p.session, p.seq))
-	return true
 }
 
 // ServeTCP answers the streams that l accepts until ctx is cancelled, which is
@@ -162,7 +233,7 @@ func (r *Reflector) ServeTCP(ctx context.Context, l net.Listener) error {
 	var open sync.WaitGroup
 	defer open.Wait()
 	defer cancel()
-	slots := make(chan struct{}, maxConnections)
+	slots := make(chan struct{}, r.limits.Connections)
 	for {
 		conn, err := l.Accept()
 		switch {
@@ -213,6 +284,9 @@ func (r *Reflector) stream(ctx context.Context, conn net.Conn) {
 	}
 }
 
+// errClients ends a connection for which there is no room.
+var errClients = errors.New("too many clients")
+
 // answerStream answers every whole probe that rw delivers, as many at a time
 // as one read brings, until it ends or brings something else.
 func (r *Reflector) answerStream(rw io.ReadWriter) error {
@@ -221,9 +295,15 @@ func (r *Reflector) answerStream(rw io.ReadWriter) error {
 		n, err := rw.Read(buf[have:])
 		have += n
 		whole := have - have%PacketSize
+		now := time.Since(r.started)
 		for at := 0; at < whole; at += PacketSize {
-			if !r.answer(buf[at : at+PacketSize]) {
-				return errPacket
+			p, err := parsePacket(buf[at:], kindProbe)
+			if err != nil {
+				return err
+			}
+			// TCP has a brake of its own, and what was held up comes at once.
+			if !r.count(buf[at:], p, now, 0) {
+				return errClients
 			}
 		}
 		if whole > 0 {

@@ -3,95 +3,239 @@ package blackout
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"io"
+	"math/rand/v2"
 	"net"
 	"testing"
+	"time"
 )
 
 func probeBytes(session, seq uint64) []byte {
 	return encoded(packet{kind: kindProbe, session: session, seq: seq})
 }
 
-// ask sends b and returns the answer to the probe that follows it: whatever b
-// did, the reflector must still be there, and must not have answered more.
-func ask(t *testing.T, conn net.Conn, b []byte) packet {
+// client is a socket that has a cookie of its reflector.
+type client struct {
+	net.Conn
+	cookie
+}
+
+func newClient(t *testing.T, addr string) *client {
 	t.Helper()
-	buf := make([]byte, 4096)
-	for _, part := range [][]byte{b, probeBytes(99, 1)} {
-		if _, err := conn.Write(part); err != nil {
-			t.Fatal(err)
-		}
-	}
-	n, err := conn.Read(buf)
+	conn, err := net.Dial("udp", addr)
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := parsePacket(buf[:n], kindAnswer)
-	if err != nil || n != PacketSize {
-		t.Fatalf("answer %x: %v", buf[:n], err)
+	t.Cleanup(func() { _ = conn.Close() })
+	return &client{Conn: conn}
+}
+
+// probe sends a probe and returns the answer to it, after the cookie that is
+// asked for once.
+func (c *client) probe(t *testing.T, session, seq uint64) packet {
+	t.Helper()
+	buf := make([]byte, 4096)
+	for range 2 {
+		if _, err := c.Write(encoded(packet{kind: kindProbe, session: session, seq: seq, instance: c.cookie[0], count: c.cookie[1]})); err != nil {
+			t.Fatal(err)
+		}
+		n, err := c.Read(buf)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, err := parseAny(buf[:n])
+		if err != nil || n != PacketSize || p.seq != seq || p.session != session {
+			t.Fatalf("answer %x: %v", buf[:n], err)
+		}
+		if p.kind == kindAnswer {
+			return p
+		}
+		c.cookie = p.cookie()
 	}
-	return p
+	t.Fatal("the cookie is not taken")
+	return packet{}
 }
 
 func TestReflectorSurvivesGarbage(t *testing.T) {
-	conn, err := net.Dial("udp", startReflector(t))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
+	c := newClient(t, startReflector(t))
 	var instance uint64
-	for _, b := range [][]byte{
+	for i, b := range [][]byte{
 		{}, {0}, []byte("GET / HTTP/1.1\r\n\r\n"), make([]byte, PacketSize), make([]byte, 1400),
 		probeBytes(1, 0), probeBytes(1, 1)[:PacketSize-1], encoded(samplePacket),
 	} {
-		p := ask(t, conn, b)
-		if p.session != 99 || p.count != 1 || instance != 0 && p.instance != instance {
-			t.Errorf("after %x: %+v, want session 99, count 1 and the same instance", b, p)
+		if _, err := c.Write(b); err != nil {
+			t.Fatal(err)
+		}
+		p := c.probe(t, 99, uint64(i+1))
+		if p.count != uint64(i+1) || instance != 0 && p.instance != instance {
+			t.Errorf("after %x: %+v, want count %d and the same instance", b, p, i+1)
 		}
 		instance = p.instance
 	}
 }
 
 func TestReflectorAnswersNoMoreThanItReceived(t *testing.T) {
-	conn, err := net.Dial("udp", startReflector(t))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	if _, err := conn.Write(append(probeBytes(1, 1), make([]byte, 1000)...)); err != nil {
+	c := newClient(t, startReflector(t))
+	if _, err := c.Write(append(probeBytes(1, 1), make([]byte, 1000)...)); err != nil {
 		t.Fatal(err)
 	}
 	buf := make([]byte, 4096)
-	if n, err := conn.Read(buf); err != nil || n != PacketSize {
+	if n, err := c.Read(buf); err != nil || n != PacketSize {
 		t.Errorf("%d bytes, %v; want %d", n, err, PacketSize)
 	}
 }
 
+var (
+	alice   = rawAddress{2: 1}
+	mallory = rawAddress{2: 2}
+)
+
+// A cookie is good for one address and one session, and nothing is kept of
+// clients that did not show theirs.
+func TestOnlyCookiesAreReflected(t *testing.T) {
+	r := NewReflector(quiet())
+	send := func(from rawAddress, session uint64, c cookie) packet {
+		b := encoded(packet{kind: kindProbe, session: session, seq: 1, instance: c[0], count: c[1]})
+		if !r.datagram(b, from, 0) {
+			t.Fatal("no reply")
+		}
+		p, err := parseAny(b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p
+	}
+	good := send(alice, 1, cookie{}).cookie()
+	for name, p := range map[string]packet{
+		"no cookie": send(alice, 1, cookie{}), "another one": send(alice, 1, cookie{1, 2}),
+		"from elsewhere": send(mallory, 1, good), "of another session": send(alice, 2, good),
+	} {
+		if p.kind != kindChallenge {
+			t.Errorf("%s: %+v, want a challenge", name, p)
+		}
+	}
+	if n := len(r.sessions.young) + len(r.sessions.old); n != 0 {
+		t.Errorf("%d sessions are kept before any cookie", n)
+	}
+	for range 2 { // computed, then remembered
+		if p := send(alice, 1, good); p.kind != kindAnswer || p.count != 1 || p.instance != r.instance {
+			t.Errorf("with its cookie: %+v, want an answer", p)
+		}
+	}
+	if p := send(mallory, 1, good); p.kind != kindChallenge {
+		t.Errorf("from elsewhere, with one that is remembered: %+v, want a challenge", p)
+	}
+}
+
+func TestReflectorKeepsToItsRate(t *testing.T) {
+	r := NewLimitedReflector(quiet(), Limits{Rate: 1000, Clients: 2})
+	good := r.baker.bake(alice, 1)
+	answers := 0
+	for seq := range uint64(10000) { // in one second
+		b := encoded(packet{kind: kindProbe, session: 1, seq: seq + 1, instance: good[0], count: good[1]})
+		if r.datagram(b, alice, time.Duration(seq)*100*time.Microsecond) {
+			answers++
+		}
+	}
+	if answers < 1090 || answers > 1110 {
+		t.Errorf("%d answers in a second, want 1000 and what 100 ms may save up", answers)
+	}
+	offers := 0
+	for id := range uint64(100000) { // in one second
+		if r.datagram(probeBytes(id+2, 1), mallory, time.Minute+time.Duration(id)*10*time.Microsecond) {
+			offers++
+		}
+	}
+	if offers < challengeRate || offers > challengeRate*1.11 {
+		t.Errorf("%d cookies given out in a second, want %d", offers, challengeRate)
+	}
+}
+
+func TestLimitsValidate(t *testing.T) {
+	for _, l := range []Limits{{Clients: -1}, {Rate: -1}, {Connections: -1}, {Rate: maxRate + 1}, {Clients: maxClients + 1}} {
+		if l.Validate() == nil {
+			t.Errorf("%+v is content", l)
+		}
+	}
+	if err := (Limits{}).Validate(); err != nil {
+		t.Error(err)
+	}
+}
+
+// hail throws n random datagrams at a reflector, many of them close to probes,
+// and returns how many were answered.
+func hail(t testing.TB, r *Reflector, n int) (answers int) {
+	random := rand.New(rand.NewPCG(1, 2))
+	b := make([]byte, 256)
+	for i := range n {
+		size := random.IntN(len(b))
+		for at := 0; at+8 <= len(b); at += 8 {
+			binary.LittleEndian.PutUint64(b[at:], random.Uint64())
+		}
+		if i%2 == 0 {
+			copy(b, encoded(packet{kind: kindProbe, session: random.Uint64N(1e6), seq: random.Uint64()}))
+			b[random.IntN(PacketSize)] ^= byte(random.Uint32() & random.Uint32())
+		}
+		if !r.datagram(b[:size], rawAddress{4: byte(i), 5: byte(i >> 8)}, time.Duration(i)*100*time.Microsecond) {
+			continue
+		}
+		if answers++; size < PacketSize {
+			t.Fatalf("%d bytes are answered", size)
+		}
+	}
+	return answers
+}
+
+func TestReflectorInAHailOfRandomDatagrams(t *testing.T) {
+	r := NewReflector(quiet())
+	answers := hail(t, r, 200_000)
+	if answers == 0 || len(r.sessions.young)+len(r.sessions.old) != 0 {
+		t.Errorf("%d answers, %d sessions; want challenges and no session", answers, len(r.sessions.young)+len(r.sessions.old))
+	}
+}
+
+// BenchmarkHail is to be run with -benchtime 10000000x once in a while.
+func BenchmarkHail(b *testing.B) {
+	r := NewReflector(quiet())
+	b.ReportAllocs()
+	hail(b, r, b.N)
+}
+
+func FuzzDatagram(f *testing.F) {
+	f.Add(probeBytes(1, 1), byte(1))
+	f.Add(encoded(samplePacket), byte(2))
+	f.Fuzz(func(t *testing.T, in []byte, from byte) {
+		r := NewReflector(quiet())
+		if r.datagram(in, rawAddress{2: from}, 0) && (len(in) < PacketSize || in[5] != kindChallenge) {
+			t.Errorf("%x is the answer", in)
+		}
+	})
+}
+
 func TestCountersAreSharedByUDPAndTCP(t *testing.T) {
 	addr := startReflector(t)
-	var got []packet
-	for seq, network := range []string{"udp", "tcp", "udp"} {
-		conn, err := net.Dial(network, addr)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer conn.Close()
-		if _, err := conn.Write(probeBytes(5, uint64(seq+1))); err != nil {
-			t.Fatal(err)
-		}
-		buf := make([]byte, PacketSize)
-		if _, err := io.ReadFull(conn, buf); err != nil {
-			t.Fatal(err)
-		}
-		p, err := parsePacket(buf, kindAnswer)
-		if err != nil {
-			t.Fatal(err)
-		}
-		got = append(got, p)
+	udp := newClient(t, addr)
+	stream, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
 	}
-	for i, p := range got {
-		if p.count != uint64(i+1) || p.instance != got[0].instance {
+	defer stream.Close()
+	first := udp.probe(t, 5, 1)
+	if _, err := stream.Write(probeBytes(5, 2)); err != nil {
+		t.Fatal(err)
+	}
+	buf := make([]byte, PacketSize)
+	if _, err := io.ReadFull(stream, buf); err != nil {
+		t.Fatal(err)
+	}
+	second, err := parsePacket(buf, kindAnswer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, p := range []packet{first, second, udp.probe(t, 5, 3)} {
+		if p.count != uint64(i+1) || p.instance != first.instance {
 			t.Errorf("answer %d: %+v, want count %d of one instance", i, p, i+1)
 		}
 	}
@@ -168,8 +312,15 @@ func FuzzAnswerStream(f *testing.F) {
 
 func TestAnsweringDoesNotAllocate(t *testing.T) {
 	r := NewReflector(quiet())
-	probe, b := probeBytes(1, 1), make([]byte, PacketSize)
-	if n := testing.AllocsPerRun(1000, func() { copy(b, probe); r.answer(b) }); n > 0 {
+	good := r.baker.bake(alice, 1)
+	probe, b := encoded(packet{kind: kindProbe, session: 1, seq: 1, instance: good[0], count: good[1]}), make([]byte, PacketSize)
+	stranger := probeBytes(2, 1)
+	if n := testing.AllocsPerRun(1000, func() {
+		copy(b, probe)
+		r.datagram(b, alice, 0)
+		copy(b, stranger)
+		r.datagram(b, alice, 0)
+	}); n > 0 {
 		t.Errorf("%v allocations for each answer", n)
 	}
 }
@@ -177,7 +328,7 @@ func TestAnsweringDoesNotAllocate(t *testing.T) {
 func TestServeEndsWithItsContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	if err := Serve(ctx, "127.0.0.1:0", quiet()); err != nil {
+	if err := Serve(ctx, Service{Listen: "127.0.0.1:0"}, quiet()); err != nil {
 		t.Errorf("Serve = %v, want none", err)
 	}
 }
@@ -185,8 +336,16 @@ func TestServeEndsWithItsContext(t *testing.T) {
 func TestServeTellsWhatFails(t *testing.T) {
 	taken := startReflector(t)
 	for _, addr := range []string{taken, "127.0.0.1", "nonsense:port"} {
-		if err := Serve(context.Background(), addr, quiet()); err == nil {
+		if err := Serve(context.Background(), Service{Listen: addr}, quiet()); err == nil {
 			t.Errorf("Serve on %q is content", addr)
+		}
+	}
+	for _, s := range []Service{
+		{Listen: "127.0.0.1:0", Limits: Limits{Rate: -1}},
+		{Listen: "127.0.0.1:0", Drop: func() error { return io.EOF }},
+	} {
+		if err := Serve(context.Background(), s, quiet()); err == nil {
+			t.Errorf("Serve with %+v is content", s)
 		}
 	}
 }

@@ -196,9 +196,13 @@ func (r *udpRelay) backward(back net.Conn, client <-chan net.Addr) {
 		if to == nil {
 			to = <-client
 		}
-		p, err := parsePacket(buf[:n], kindAnswer)
-		if err != nil {
+		p, err := parseAny(buf[:n])
+		if err != nil || p.kind == kindProbe {
 			r.t.Errorf("the reflector answered %x", buf[:n])
+			continue
+		}
+		if p.kind == kindChallenge {
+			_, _ = r.front.WriteTo(buf[:n], to)
 			continue
 		}
 		if r.dropBack(p.seq) {

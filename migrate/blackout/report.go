@@ -27,25 +27,46 @@ type Report struct {
 	Start      time.Time `json:"start"`
 	End        time.Time `json:"end"`
 	IntervalMs float64   `json:"interval_ms"`
+	// Burst is how many probes were sent to a datagram target in an interval.
+	Burst int `json:"burst"`
 	// ThresholdMs is the least length of an outage that is listed.
 	ThresholdMs float64 `json:"threshold_ms"`
+	// MaxErrorMs is above which error a target is marked as Inexact.
+	MaxErrorMs float64 `json:"max_error_ms"`
 	// Complete is false in a report that was written while the run went on.
 	Complete bool `json:"complete"`
-	// ClockStepMs is how far the wall clock moved against the monotonic clock
-	// during the run: add it to End to compare with the time of day then.
-	ClockStepMs float64  `json:"clock_step_ms"`
-	Args        []string `json:"args"`
-	Targets     []Target `json:"targets"`
+	// ClockStepMs is how far the wall clock was moved during the run: add it to
+	// End to compare with the time of day then.
+	ClockStepMs float64 `json:"clock_step_ms"`
+	// Faults are the times in which the prober itself could not measure, in
+	// order; FaultsOmitted counts those that no longer found room.
+	Faults        []Fault  `json:"faults"`
+	FaultsOmitted int      `json:"faults_omitted"`
+	Args          []string `json:"args"`
+	Targets       []Target `json:"targets"`
+}
+
+// Fault is a time in which the prober itself could not measure. It is never
+// part of an outage; it widens the error of one that it meets.
+type Fault struct {
+	Kind  string    `json:"kind"` // late: it was not run; asleep: its machine was suspended
+	Start time.Time `json:"start"`
+	End   time.Time `json:"end"`
+	Ms    float64   `json:"ms"`
 }
 
 // Target is what was measured at one target.
 type Target struct {
-	Target string `json:"target"` // as given: udp://HOST:PORT or tcp://HOST:PORT
-	Proto  string `json:"proto"`  // udp or tcp
+	Target string `json:"target"` // as given, such as udp://HOST:PORT
+	Proto  string `json:"proto"`  // its scheme
 
-	// Sent = Answered + LostOut + LostBack + Unsettled.
+	// Sent = Answered + Lost + Unsettled.
 	Sent     uint64 `json:"sent"`
 	Answered uint64 `json:"answered"`
+	Lost     uint64 `json:"lost"`
+	// Directed tells that a reflector answered, so that Lost = LostOut +
+	// LostBack. Other services do not tell what they received: both are 0 then.
+	Directed bool `json:"directed"`
 	// LostOut were not received by the reflector, LostBack were received and
 	// their answer was lost.
 	LostOut  uint64 `json:"lost_out"`
@@ -55,11 +76,16 @@ type Target struct {
 	// SendErrors of Sent were not taken by this host's kernel: no route, no
 	// connection, or a full send buffer.
 	SendErrors uint64 `json:"send_errors"`
+	// Refused of Sent were turned down: a connection refused, an HTTP error 5xx,
+	// or no answer within the time for one exchange.
+	Refused uint64 `json:"refused"`
 	// Skipped are slots in which watch itself was too late to send.
 	Skipped uint64 `json:"skipped"`
 	// Late of Answered were sent in an outage and held up rather than lost.
-	Late       uint64 `json:"late"`
-	Duplicates uint64 `json:"duplicates"`
+	Late uint64 `json:"late"`
+	// StalledBytes of a TCP target were those of the late probes.
+	StalledBytes uint64 `json:"stalled_bytes"`
+	Duplicates   uint64 `json:"duplicates"`
 
 	// FirstAnswerMs is the time from the start to the first answer; absent
 	// when there was none.
@@ -80,6 +106,16 @@ type Target struct {
 	// no longer than its own error.
 	BelowErrorMs float64 `json:"below_error_ms"`
 
+	// Inexact tells that ErrorMs or WorstErrorMs is above MaxErrorMs.
+	Inexact bool `json:"inexact"`
+	// DarkMs is the length of all outages of at least ThresholdMs together, and
+	// DarkErrorMs the sum of their errors.
+	DarkMs      float64 `json:"dark_ms"`
+	DarkErrorMs float64 `json:"dark_error_ms"`
+	// Availability is the share of the time since the first answer that was not
+	// dark: 1 is all of it. A target that never answered has 0.
+	Availability float64 `json:"availability"`
+
 	// Outages lists those of at least ThresholdMs, in order; OutagesOmitted
 	// counts those that no longer found room.
 	Outages        []Outage `json:"outages"`
@@ -97,8 +133,13 @@ type Target struct {
 	Instances       int `json:"instances"`
 	InstanceChanges int `json:"instance_changes"`
 
-	RTT    RTT    `json:"rtt_us"`
-	Series Series `json:"series"`
+	// RTT is of all answers. RTTBefore is of those before the blackout, and
+	// RTTAfter of those to probes that were sent after it; both are empty when
+	// there was none.
+	RTT       RTT    `json:"rtt_us"`
+	RTTBefore RTT    `json:"rtt_before_us"`
+	RTTAfter  RTT    `json:"rtt_after_us"`
+	Series    Series `json:"series"`
 }
 
 // Outage is a silence of a target that is longer than its own error.
@@ -107,7 +148,8 @@ type Outage struct {
 	End     time.Time `json:"end"`   // when an answer came, or the run's end
 	Ms      float64   `json:"ms"`
 	ErrorMs float64   `json:"error_ms"`
-	// LostOut, LostBack and Late are of the probes sent during the outage.
+	// Lost, LostOut, LostBack and Late are of the probes sent during the outage.
+	Lost     uint64 `json:"lost"`
 	LostOut  uint64 `json:"lost_out"`
 	LostBack uint64 `json:"lost_back"`
 	Late     uint64 `json:"late"`
@@ -120,12 +162,15 @@ type Outage struct {
 	Open bool `json:"open"`
 }
 
-// RTT holds round trip times in microseconds, rounded up by at most 1.6 %.
-// Late answers count with the time they took.
+// RTT holds percentiles of N round trip times in microseconds, to one part in a
+// hundred. Late answers count with the time they took, at most an hour.
 type RTT struct {
-	P50 float64 `json:"p50"`
-	P99 float64 `json:"p99"`
-	Max float64 `json:"max"`
+	N    uint64  `json:"n"`
+	P50  float64 `json:"p50"`
+	P90  float64 `json:"p90"`
+	P99  float64 `json:"p99"`
+	P999 float64 `json:"p999"`
+	Max  float64 `json:"max"`
 }
 
 // Series is the time line of a target: bucket i holds what happened from Start
@@ -187,9 +232,9 @@ func (r *Report) check() error {
 func (t *Target) check() error {
 	s := &t.Series
 	switch {
-	case t.Proto != protoUDP && t.Proto != protoTCP:
-		return fmt.Errorf("proto %q is neither udp nor tcp", t.Proto)
-	case t.BlackoutMs < 0 || t.ErrorMs < 0 || t.WorstErrorMs < 0 || t.BelowErrorMs < 0:
+	case !knownProto(t.Proto):
+		return fmt.Errorf("proto %q is not known", t.Proto)
+	case t.BlackoutMs < 0 || t.ErrorMs < 0 || t.WorstErrorMs < 0 || t.BelowErrorMs < 0 || t.DarkMs < 0 || t.DarkErrorMs < 0:
 		return errors.New("negative duration")
 	case t.Answered > t.Sent:
 		return fmt.Errorf("answered %d of %d sent", t.Answered, t.Sent)
@@ -207,48 +252,82 @@ func (t *Target) check() error {
 }
 
 // target renders the state of a tracker at an instant as a part of a report.
-func (k *tracker) target(name, proto string, start time.Time, now time.Duration) Target {
+func (k *tracker) target(name, proto string, cal calendar, now time.Duration) Target {
 	out, back := k.loss.totals()
 	t := Target{
 		Target: name, Proto: proto,
-		Sent: k.tries.last, Answered: k.answered, LostOut: out, LostBack: back,
-		Unsettled: k.unsettled(), SendErrors: k.failed, Skipped: k.skipped,
+		Sent: k.tries.last, Answered: k.answered, Lost: out + back,
+		Directed: k.answered > 0 && !k.plain, LostOut: out, LostBack: back,
+		Unsettled: k.unsettled(), SendErrors: k.failed, Refused: k.refused, Skipped: k.skipped,
 		Late: k.late, Duplicates: k.duplicates,
 		WorstErrorMs: ms(max(k.worst, k.interval)), BelowErrorMs: ms(k.below),
 		Outages: make([]Outage, 0, len(k.outages)+1), OutagesOmitted: k.omitted,
 		Resets: k.links.resets, Reconnects: k.links.reconnects, Abandoned: k.links.abandoned,
 		Instances: k.loss.instances(), InstanceChanges: k.loss.changes,
-		RTT:    RTT{P50: us(k.rtt.quantile(0.50)), P99: us(k.rtt.quantile(0.99)), Max: us(k.rtt.max)},
-		Series: k.series.report(start),
+		Series: k.series.report(cal.start),
+	}
+	if proto == protoTCP {
+		t.StalledBytes = t.Late * PacketSize
 	}
 	if k.answered > 0 {
 		first := ms(k.first)
 		t.FirstAnswerMs = &first
 	}
 	for _, o := range k.outages {
-		t.Outages = append(t.Outages, o.report(start))
+		t.Outages = append(t.Outages, o.report(cal))
 	}
-	longest := k.longest
+	k.sum(&t, cal, now)
+	if k.plain {
+		t.undirected()
+	}
+	return t
+}
+
+// sum fills in what is known of the outages together, the one that is still
+// open with them.
+func (k *tracker) sum(t *Target, cal calendar, now time.Duration) {
+	longest, dark, darkErr := k.longest, k.dark, k.darkErr
 	if o, ok := k.ongoing(now); ok {
 		if o.length() >= k.threshold {
-			t.Outages = append(t.Outages, o.report(start))
+			t.Outages = append(t.Outages, o.report(cal))
+			dark, darkErr = dark+o.length(), darkErr+o.err
 		}
 		if o.length() > longest.length() {
 			longest = o
 		}
 	}
+	t.DarkMs, t.DarkErrorMs = ms(dark), ms(darkErr)
+	if known := now - k.first; k.answered > 0 && known > 0 {
+		t.Availability = max(1-float64(dark)/float64(known), 0)
+	}
 	t.ErrorMs = t.WorstErrorMs
 	if longest.length() > 0 {
-		o := longest.report(start)
+		o := longest.report(cal)
 		t.BlackoutMs, t.BlackoutStart, t.BlackoutEnd, t.ErrorMs = o.Ms, o.Start, o.End, o.ErrorMs
 	}
-	return t
+	t.RTT, t.RTTBefore, t.RTTAfter = k.rtt.report()
+	if k.longest.length() == 0 || longest.open {
+		t.RTTBefore, t.RTTAfter = RTT{}, RTT{}
+	}
+	if longest.open {
+		t.RTTBefore = t.RTT
+	}
 }
 
-func (o outage) report(start time.Time) Outage {
+// undirected takes out what a service that only echoes did not tell.
+func (t *Target) undirected() {
+	t.LostOut, t.LostBack, t.Instances, t.InstanceChanges = 0, 0, 0, 0
+	for i := range t.Outages {
+		t.Outages[i].LostOut, t.Outages[i].LostBack = 0, 0
+	}
+}
+
+func (o outage) report(cal calendar) Outage {
+	start := cal.time(o.start)
+	out, back := uint64(max(o.out, 0)), uint64(max(o.back, 0))
 	return Outage{
-		Start: start.Add(o.start), End: start.Add(o.end), Ms: ms(o.length()), ErrorMs: ms(o.err),
-		LostOut: uint64(max(o.out, 0)), LostBack: uint64(max(o.back, 0)), Late: uint64(o.late),
+		Start: start, End: start.Add(o.length()), Ms: ms(o.length()), ErrorMs: ms(o.err),
+		Lost: out + back, LostOut: out, LostBack: back, Late: uint64(o.late),
 		Resets: o.links.resets, Reconnects: o.links.reconnects, Abandoned: o.links.abandoned,
 		Open: o.open,
 	}

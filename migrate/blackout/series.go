@@ -6,9 +6,13 @@ import (
 	"time"
 )
 
-// maxBuckets bounds a series. At the limit neighbours are merged and the
-// bucket width doubles: 10 ms for the first 10 minutes, 20 ms up to 20, …
-const maxBuckets = 60000
+// maxBuckets bounds a series, and allBuckets those of all targets together. At
+// the limit neighbours are merged and the bucket width doubles: 10 ms for the
+// first 10 minutes, 20 ms up to 20, …
+const (
+	maxBuckets = 60000
+	allBuckets = 32 * maxBuckets
+)
 
 // series is the time line of a run in buckets of equal width.
 type series struct {

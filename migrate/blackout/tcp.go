@@ -1,6 +1,7 @@
 package blackout
 
 import (
+	"net/netip"
 	"slices"
 	"time"
 
@@ -26,6 +27,7 @@ type tcpTimes struct{ reconnectAfter, retryEvery, connectTimeout time.Duration }
 type tcpProber struct {
 	target
 	times tcpTimes
+	at    netip.AddrPort
 	addr  unix.Sockaddr
 	watch func(fd int, events uint32) error
 
@@ -48,8 +50,12 @@ type stream struct {
 	pending   int // bytes at the end of rest that the kernel did not take yet
 }
 
-func newTCPProber(sa unix.Sockaddr, times tcpTimes, watch func(fd int, events uint32) error) *tcpProber {
-	return &tcpProber{times: times, addr: sa, watch: watch}
+func newTCPProber(at netip.AddrPort, times tcpTimes, watch func(fd int, events uint32) error) (*tcpProber, error) {
+	sa, err := sockaddr(at)
+	if err != nil {
+		return nil, err
+	}
+	return &tcpProber{times: times, at: at, addr: sa, watch: watch}, nil
 }
 
 // tick implements prober. Before the first connection there is nothing to
@@ -66,7 +72,7 @@ func (c *tcpProber) tick(now time.Duration, skipped uint64) {
 	if !c.send() {
 		c.track.fail()
 	}
-	c.track.sent(c.clock.now())
+	c.track.sent(seq, c.clock.now())
 }
 
 // connected reports whether any candidate has a connection.
@@ -105,7 +111,7 @@ func (c *tcpProber) maintain(now time.Duration) {
 
 // dial begins an attempt; nil when it fails at once, as with no route.
 func (c *tcpProber) dial(deadline time.Duration) *stream {
-	fd, err := openSocket(c.addr, unix.SOCK_STREAM)
+	fd, err := openSocket(c.at, unix.SOCK_STREAM, 0)
 	if err != nil {
 		return nil
 	}
@@ -194,12 +200,13 @@ func (c *tcpProber) read(s *stream, lateness time.Duration) bool {
 	}
 	whole := s.have - s.have%PacketSize
 	for at := 0; at < whole; at += PacketSize {
-		p, err := parsePacket(s.buffer()[at:whole], kindAnswer)
-		if err != nil || p.session != c.session {
+		p, err := parseAny(s.buffer()[at:whole])
+		if err != nil || p.kind == kindChallenge || p.session != c.session {
 			return false
 		}
 		c.prefer(s)
-		c.answered(p, &s.in, lateness)
+		stamp, stamped := s.in.stamp()
+		c.answered(p, stamp, stamped, lateness)
 	}
 	s.have = copy(s.buffer(), s.buffer()[whole:s.have])
 	return true

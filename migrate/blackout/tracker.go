@@ -3,9 +3,10 @@ package blackout
 import "time"
 
 const (
-	// seenMemory is how many of the newest probes can be told from
-	// duplicates: 17 minutes at 1 ms.
-	seenMemory = 1 << 20
+	// seenTime is for how long a probe can be told from a duplicate.
+	seenTime = 1000 * time.Second
+	minSeen  = 1 << 12
+	maxSeen  = 1 << 20
 	// maxOutages bounds the list of outages; later ones are only counted.
 	maxOutages = 10000
 )
@@ -24,13 +25,15 @@ type tracker struct {
 	tries  tries
 	seen   window
 	loss   losses
-	rtt    histogram
+	rtt    roundTrips
 	series series
 
 	answered   uint64
 	duplicates uint64
 	late       uint64
 	failed     uint64
+	refused    uint64
+	plain      bool // the service only echoes: nothing is known of directions
 	skipped    uint64
 	worst      time.Duration // widest spacing of tries
 
@@ -47,6 +50,11 @@ type tracker struct {
 
 	links linkCounts // over the whole run
 	since linkCounts // since the last answer
+
+	heard   time.Duration // since the last answer, the reflector asked for a cookie then; 0 if not
+	resting bool          // nothing is due until the next answer
+	dark    time.Duration // length of all outages that count
+	darkErr time.Duration
 
 	longest outage
 	outages []outage
@@ -73,9 +81,19 @@ func newTracker(interval, threshold, retry, bucket time.Duration) *tracker {
 		interval:  interval,
 		threshold: threshold,
 		retry:     retry,
-		tries:     newTries(),
-		seen:      newWindow(seenMemory),
+		tries:     newTries(interval),
+		seen:      newWindow(int(min(max(seenTime/interval, minSeen), maxSeen))),
+		rtt:       newRoundTrips(),
 		series:    newSeries(bucket),
+	}
+}
+
+// room makes the memory of probes larger when several are sent in an interval.
+func (k *tracker) room(burst int) {
+	if burst > 1 {
+		each := max(k.interval/time.Duration(burst), 1)
+		k.tries = newTries(each)
+		k.seen = newWindow(int(min(max(seenTime/each, minSeen), maxSeen)))
 	}
 }
 
@@ -88,21 +106,36 @@ func (k *tracker) try(at time.Duration, skipped uint64) uint64 {
 	k.skipped += skipped
 	k.worst = max(k.worst, k.tries.spacing(seq, k.interval))
 	k.series.addSent(at)
-	if k.answered > 0 && seq == k.newest+1 {
+	if k.answered > 0 && seq == k.newest+1 && !k.resting {
 		k.expect()
 	}
 	return seq
 }
 
-// sent notes when the sender was done with the newest probe. A sender that was
-// kept from running until then may have sent it that late.
-func (k *tracker) sent(at time.Duration) {
-	k.tries.finish(at)
-	k.worst = max(k.worst, k.tries.spacing(k.tries.last, k.interval))
-	if k.waiting && k.tries.last == k.newest+1 {
+// sent notes when the sender was done with a probe. A sender that was kept from
+// running until then may have sent it that late.
+func (k *tracker) sent(seq uint64, at time.Duration) {
+	k.tries.finish(seq, at)
+	k.worst = max(k.worst, k.tries.spacing(seq, k.interval))
+	if k.waiting && seq == k.newest+1 {
 		k.expect()
 	}
 }
+
+// rest notes that this machine was asleep: as before the first answer, nothing
+// is due until the next one.
+func (k *tracker) rest() { k.waiting, k.resting = false, true }
+
+// hear notes a sign of life at an instant that does not answer a probe: the
+// reflector asked for a cookie. An outage ends with it.
+func (k *tracker) hear(at time.Duration) {
+	if k.heard == 0 {
+		k.heard = at
+	}
+}
+
+// refuse notes that the service turned a probe down.
+func (k *tracker) refuse() { k.refused++ }
 
 // fail notes that the kernel did not take the newest probe.
 func (k *tracker) fail() { k.failed++ }
@@ -140,25 +173,35 @@ func (k *tracker) answer(p packet, at, lateness time.Duration) {
 	if !ok {
 		sent = min(max(p.sent, 0), at)
 	}
+	k.plain = k.plain || p.kind == kindProbe
+	if k.answered == 0 {
+		k.first, k.quickest = at, at-sent
+	}
+	k.silence(p.seq, k.lived(at), lateness)
 	k.record(sent, at)
-	k.silence(p.seq, at, lateness)
 	k.tally(sent, at)
 	k.settle(p, sent)
 	k.newest = max(k.newest, p.seq)
 	k.arrival, k.lateness, k.since = max(at, k.arrival), lateness, linkCounts{}
+	k.heard, k.resting = 0, false
 	if k.waiting = false; k.newest < k.tries.last {
 		k.expect()
 	}
 }
 
+// lived is when the service was first heard of up to an instant.
+func (k *tracker) lived(at time.Duration) time.Duration {
+	if k.heard == 0 {
+		return at
+	}
+	return min(at, k.heard)
+}
+
 // record counts an answer and its round trip.
 func (k *tracker) record(sent, at time.Duration) {
-	if k.answered == 0 {
-		k.first, k.quickest = at, at-sent
-	}
 	k.quickest = min(k.quickest, at-sent)
 	k.answered++
-	k.rtt.add(at - sent)
+	k.rtt.add(at-sent, sent < k.longest.end && k.longest.length() > 0)
 	k.series.addAnswer(at, at-sent)
 }
 
@@ -198,10 +241,12 @@ func (k *tracker) silence(seq uint64, at, lateness time.Duration) {
 	}
 	if o.length() > k.longest.length() {
 		k.longest = o
+		k.rtt.turn()
 	}
 	if o.length() < k.threshold {
 		return
 	}
+	k.dark, k.darkErr = k.dark+o.length(), k.darkErr+o.err
 	if len(k.outages) == maxOutages {
 		k.omitted++
 		return
@@ -258,7 +303,7 @@ func (k *tracker) ongoing(now time.Duration) (outage, bool) {
 		if k.overdue(now) == 0 {
 			return outage{}, false
 		}
-		o = k.closing(now, k.interval, 0)
+		o = k.closing(k.lived(now), k.interval, 0)
 		o.open = true
 	}
 	return o, o.length() > o.err

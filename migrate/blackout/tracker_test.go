@@ -285,7 +285,7 @@ func TestTimelines(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			k, end := tt.draw(t)
-			got := k.target("udp://x:1", protoUDP, start, end)
+			got := k.target("udp://x:1", protoUDP, calendar{start: start}, end)
 			if outages := describe(got, start); !slices.Equal(outages, tt.outages) {
 				t.Errorf("outages %q, want %q", outages, tt.outages)
 			}
@@ -310,7 +310,7 @@ func TestDrawnCounters(t *testing.T) {
 		answers:   "..abc.[ab]def...jkl",
 	}
 	k, end := tl.draw(t)
-	got := k.target("udp://x:1", protoUDP, time.Unix(0, 0), end)
+	got := k.target("udp://x:1", protoUDP, calendar{start: time.Unix(0, 0)}, end)
 	if got.Duplicates != 2 || got.Skipped != 2 || got.Instances != 2 || got.InstanceChanges != 1 || *got.FirstAnswerMs != 2 {
 		t.Errorf("duplicates %d skipped %d instances %d changes %d first %v; want 2, 2, 2, 1, 2",
 			got.Duplicates, got.Skipped, got.Instances, got.InstanceChanges, *got.FirstAnswerMs)
@@ -328,10 +328,10 @@ func TestSenderHeldUpWhileSending(t *testing.T) {
 			now = at(30)
 		}
 		seq := k.try(now, 0)
-		k.sent(now + at(held))
+		k.sent(seq, now+at(held))
 		k.answer(packet{seq: seq, instance: 1, count: seq}, now+at(held), 0)
 	}
-	got := k.target("udp://x:1", protoUDP, time.Unix(0, 0), at(31))
+	got := k.target("udp://x:1", protoUDP, calendar{start: time.Unix(0, 0)}, at(31))
 	if got.BlackoutMs != 0 || len(got.Outages) != 0 || got.WorstErrorMs != 28 {
 		t.Errorf("blackout %v, outages %+v, worst error %v; want none, none, 28", got.BlackoutMs, got.Outages, got.WorstErrorMs)
 	}
@@ -349,7 +349,7 @@ func TestReconnectWidensError(t *testing.T) {
 	k.reset()
 	k.reconnect()
 	k.answer(packet{seq: 301, instance: 1, count: 2}, at(300), 2*time.Millisecond)
-	got := k.target("tcp://x:1", protoTCP, time.Unix(0, 0), at(301))
+	got := k.target("tcp://x:1", protoTCP, calendar{start: time.Unix(0, 0)}, at(301))
 	if len(got.Outages) != 1 {
 		t.Fatalf("outages = %+v, want one", got.Outages)
 	}
@@ -382,6 +382,75 @@ func TestAnswersThatWereNotAskedFor(t *testing.T) {
 	}
 }
 
+// play sends a probe in each millisecond and answers those that are wanted.
+func play(k *tracker, from, to int, kind byte, answered func(n int) bool) {
+	for i := from; i < to; i++ {
+		at := time.Duration(i) * time.Millisecond
+		seq := k.try(at, 0)
+		if answered(i) {
+			k.answer(packet{kind: kind, seq: seq, instance: 1, count: seq}, at+100*time.Microsecond, 0)
+		}
+	}
+}
+
+func TestDarkTimeAndAvailability(t *testing.T) {
+	k := newTracker(time.Millisecond, 3*time.Millisecond, 0, 10*time.Millisecond)
+	play(k, 0, 1000, kindAnswer, func(n int) bool { return (n < 100 || n >= 150) && (n < 500 || n >= 550) && n < 900 })
+	got := k.target("udp://x:1", protoUDP, calendar{start: time.Unix(0, 0)}, 1000*time.Millisecond)
+	if len(got.Outages) != 3 || got.DarkMs < 199 || got.DarkMs > 201 || got.DarkErrorMs != 3 {
+		t.Errorf("%d outages, dark for %v ms ±%v; want 3, 200 ±3", len(got.Outages), got.DarkMs, got.DarkErrorMs)
+	}
+	if got.Availability < 0.799 || got.Availability > 0.801 {
+		t.Errorf("availability %v, want 0.8", got.Availability)
+	}
+}
+
+func TestRoundTripsBeforeAndAfter(t *testing.T) {
+	k := newTracker(time.Millisecond, 3*time.Millisecond, 0, 10*time.Millisecond)
+	play(k, 0, 1000, kindAnswer, func(n int) bool { return n < 100 || n >= 150 && n < 500 || n >= 520 })
+	got := k.target("udp://x:1", protoUDP, calendar{start: time.Unix(0, 0)}, time.Second)
+	if got.RTT.N != 930 || got.RTTBefore.N != 100 || got.RTTAfter.N != 829 {
+		t.Errorf("round trips: %d, before %d, after %d; want 930, 100 and 829 (one ended it)", got.RTT.N, got.RTTBefore.N, got.RTTAfter.N)
+	}
+}
+
+func TestAServiceThatOnlyEchoesTellsNoDirection(t *testing.T) {
+	k := newTracker(time.Millisecond, 3*time.Millisecond, 0, 10*time.Millisecond)
+	play(k, 0, 100, kindProbe, func(n int) bool { return n < 20 || n >= 60 })
+	got := k.target("udp://x:1", protoUDP, calendar{start: time.Unix(0, 0)}, 100*time.Millisecond)
+	if got.Directed || got.Lost != 40 || got.LostOut+got.LostBack != 0 || got.Instances != 0 || got.Outages[0].Lost != 40 {
+		t.Errorf("directed %v, lost %d, instances %d, outages %+v", got.Directed, got.Lost, got.Instances, got.Outages)
+	}
+}
+
+// An outage ends when the service that comes back asks for a cookie.
+func TestAChallengeEndsAnOutage(t *testing.T) {
+	k := newTracker(time.Millisecond, 3*time.Millisecond, 0, 10*time.Millisecond)
+	play(k, 0, 60, kindAnswer, func(n int) bool { return n < 20 })
+	k.hear(50 * time.Millisecond)
+	play(k, 60, 70, kindAnswer, func(int) bool { return true })
+	got := k.target("udp://x:1", protoUDP, calendar{start: time.Unix(0, 0)}, 70*time.Millisecond)
+	if got.BlackoutMs < 29 || got.BlackoutMs > 31 {
+		t.Errorf("blackout of %v ms, want 30", got.BlackoutMs)
+	}
+}
+
+// What happens while this machine is asleep is not the service's fault.
+func TestRest(t *testing.T) {
+	k := newTracker(time.Millisecond, 3*time.Millisecond, 0, 10*time.Millisecond)
+	play(k, 0, 20, kindAnswer, func(int) bool { return true })
+	k.rest()
+	play(k, 20, 60, kindAnswer, func(int) bool { return false })
+	if o, open := k.ongoing(60 * time.Millisecond); open {
+		t.Errorf("an outage %+v after the sleep", o)
+	}
+	play(k, 60, 100, kindAnswer, func(n int) bool { return n < 70 || n >= 90 })
+	got := k.target("udp://x:1", protoUDP, calendar{start: time.Unix(0, 0)}, 100*time.Millisecond)
+	if len(got.Outages) != 1 || got.BlackoutMs != 20 {
+		t.Errorf("outages %+v, want one of 20 ms: the second", got.Outages)
+	}
+}
+
 // FuzzTracker plays answers of a reflector that lies.
 func FuzzTracker(f *testing.F) {
 	f.Add([]byte{1, 1, 1, 2, 1, 2})
@@ -394,7 +463,7 @@ func FuzzTracker(f *testing.F) {
 			k.try(now, 0)
 			k.answer(packet{seq: uint64(script[0]), instance: uint64(script[1] % 4), count: uint64(script[2]), sent: time.Duration(script[2])}, now, 0)
 		}
-		got := k.target("udp://x:1", protoUDP, time.Unix(0, 0), now)
+		got := k.target("udp://x:1", protoUDP, calendar{start: time.Unix(0, 0)}, now)
 		if got.Answered+got.LostOut+got.LostBack+got.Unsettled != got.Sent {
 			t.Errorf("answered %d + out %d + back %d + unsettled %d, sent %d", got.Answered, got.LostOut, got.LostBack, got.Unsettled, got.Sent)
 		}

@@ -2,10 +2,14 @@ package blackout
 
 import "time"
 
-// tryMemory is how many of the newest send times are kept: 16 s at 1 ms. Older
-// ones are only needed after an answer that is later than that; the nominal
-// interval stands in for them then.
-const tryMemory = 1 << 14
+// Of the newest send times, those of tryTime are kept. Older ones are only
+// needed after an answer that is later than that; the nominal interval stands
+// in for them then.
+const (
+	tryTime  = 16 * time.Second
+	minTries = 1 << 10
+	maxTries = 1 << 15
+)
 
 // tries remembers when the newest probes were sent, by sequence number: each
 // left between at, when the sender read the clock, and done, when the kernel
@@ -15,29 +19,36 @@ type tries struct {
 	last     uint64
 }
 
-func newTries() tries {
-	return tries{at: make([]time.Duration, tryMemory), done: make([]time.Duration, tryMemory)}
+// newTries returns room for probes that are sent at an interval.
+func newTries(interval time.Duration) tries {
+	size := min(max(tryTime/interval, minTries), maxTries)
+	return tries{at: make([]time.Duration, size), done: make([]time.Duration, size)}
 }
+
+func (t *tries) size() uint64 { return uint64(len(t.at)) }
 
 // add notes one more probe and returns its sequence number, from 1.
 func (t *tries) add(at time.Duration) uint64 {
 	t.last++
-	t.at[t.last%tryMemory], t.done[t.last%tryMemory] = at, at
+	i := t.last % t.size()
+	t.at[i], t.done[i] = at, at
 	return t.last
 }
 
-// finish notes when the kernel had taken the newest probe.
-func (t *tries) finish(at time.Duration) {
-	i := t.last % tryMemory
-	t.done[i] = max(t.at[i], at)
+// finish notes when the kernel had taken a probe.
+func (t *tries) finish(seq uint64, at time.Duration) {
+	if _, ok := t.time(seq); ok {
+		i := seq % t.size()
+		t.done[i] = max(t.at[i], at)
+	}
 }
 
 // time returns when probe seq was sent, if that is still known.
 func (t *tries) time(seq uint64) (time.Duration, bool) {
-	if seq == 0 || seq > t.last || t.last-seq >= tryMemory {
+	if seq == 0 || seq > t.last || t.last-seq >= t.size() {
 		return 0, false
 	}
-	return t.at[seq%tryMemory], true
+	return t.at[seq%t.size()], true
 }
 
 // spacing returns the most time that can have been between probe seq-1 and
@@ -47,5 +58,5 @@ func (t *tries) spacing(seq uint64, otherwise time.Duration) time.Duration {
 	if _, known := t.time(seq); !ok || !known {
 		return otherwise
 	}
-	return t.done[seq%tryMemory] - before
+	return t.done[seq%t.size()] - before
 }

@@ -3,6 +3,7 @@ package blackout
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"time"
 )
 
@@ -48,6 +49,13 @@ type watcher struct {
 	cfg     Config
 	loop    *loop
 	targets []*target
+	room    map[socketKind]*datagramProber // the newest of each kind
+}
+
+// socketKind is what targets must have in common to share a socket.
+type socketKind struct {
+	proto string
+	six   bool
 }
 
 func newWatcher(ctx context.Context, cfg Config) (*watcher, error) {
@@ -55,7 +63,7 @@ func newWatcher(ctx context.Context, cfg Config) (*watcher, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &watcher{cfg: cfg, loop: l}
+	w := &watcher{cfg: cfg, loop: l, room: make(map[socketKind]*datagramProber)}
 	if err := w.open(ctx); err != nil {
 		l.close()
 		return nil, err
@@ -69,54 +77,103 @@ func (w *watcher) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	buckets := min(maxBuckets, allBuckets/len(ends))
 	for _, e := range ends {
-		if err := w.add(ctx, e); err != nil {
+		if err := w.add(ctx, e, buckets); err != nil {
 			return err
 		}
 	}
 	w.loop.clock.start = time.Now()
+	w.loop.rest = w.rest
 	for _, t := range w.targets {
 		t.clock = w.loop.clock
 	}
 	return nil
 }
 
-func (w *watcher) add(ctx context.Context, e endpoint) error {
-	sa, err := e.resolve(ctx)
+// rest tells all targets that this machine was asleep.
+func (w *watcher) rest() {
+	for _, t := range w.targets {
+		t.mu.Lock()
+		t.track.rest()
+		t.mu.Unlock()
+	}
+}
+
+func (w *watcher) add(ctx context.Context, e endpoint, buckets int) error {
+	at, err := e.resolve(ctx, w.cfg.Family)
+	if err != nil {
+		return err
+	}
+	switch e.proto {
+	case protoUDP:
+		return w.addDatagram(e, at, echoMode{}, buckets)
+	case protoDNS:
+		return w.addDatagram(e, at, newDNSMode(e), buckets)
+	case protoICMP:
+		m := icmpMode{request: 8, reply: 0} // RFC 792
+		if at.Addr().Is6() {
+			m = icmpMode{request: 128, reply: 129} // RFC 4443
+		}
+		return w.addDatagram(e, at, m, buckets)
+	case protoTCP:
+		return w.addTCP(e, at, buckets)
+	}
+	ask := connectOnce(at)
+	if e.proto != protoConnect {
+		ask = requestOnce(e, at, w.cfg.Insecure)
+	}
+	x := newExchangeProber(ask, w.cfg.ConnectTimeout, func() time.Duration { return time.Duration(w.loop.late.Load()) })
+	w.adopt(&x.target, e, 0, 1, buckets)
+	w.loop.probers = append(w.loop.probers, x)
+	return nil
+}
+
+func (w *watcher) addTCP(e endpoint, at netip.AddrPort, buckets int) error {
+	owner := len(w.loop.probers)
+	times := tcpTimes{w.cfg.ReconnectAfter, w.cfg.RetryEvery, w.cfg.ConnectTimeout}
+	c, err := newTCPProber(at, times, func(fd int, events uint32) error { return w.loop.watch(fd, owner, events) })
+	if err != nil {
+		return err
+	}
+	w.adopt(&c.target, e, times.retryEvery, 1, buckets)
+	w.loop.probers = append(w.loop.probers, c)
+	return nil
+}
+
+// addDatagram gives a target a place in a prober that has room, or in a new one.
+func (w *watcher) addDatagram(e endpoint, at netip.AddrPort, m mode, buckets int) error {
+	t := new(target)
+	w.adopt(t, e, 0, w.cfg.Burst, buckets)
+	key := socketKind{e.proto, at.Addr().Is6()}
+	if d := w.room[key]; d != nil && !d.full() {
+		return d.add(t, m, at)
+	}
+	d, err := newDatagramProber(e, at, w.cfg.Burst)
 	if err != nil {
 		return err
 	}
 	owner := len(w.loop.probers)
-	watch := func(fd int, events uint32) error { return w.loop.watch(fd, owner, events) }
-	if e.proto == protoTCP {
-		times := tcpTimes{w.cfg.ReconnectAfter, w.cfg.RetryEvery, w.cfg.ConnectTimeout}
-		c := newTCPProber(sa, times, watch)
-		w.adopt(&c.target, e, times.retryEvery)
-		w.loop.probers = append(w.loop.probers, c)
-		return nil
-	}
-	u, err := newUDPProber(e.name, sa)
-	if err != nil {
-		return err
-	}
-	w.adopt(&u.target, e, 0)
-	w.loop.probers = append(w.loop.probers, u)
-	if err := watch(u.fd, eventsIn); err != nil {
+	w.loop.probers = append(w.loop.probers, d)
+	w.room[key] = d
+	if err := w.loop.watch(d.fd, owner, eventsIn); err != nil {
 		return fmt.Errorf("watch the socket for %s: %w", e.name, err)
 	}
-	return nil
+	return d.add(t, m, at)
 }
 
-// adopt fills in what both kinds of prober have.
-func (w *watcher) adopt(t *target, e endpoint, retry time.Duration) {
+// adopt fills in what all targets have.
+func (w *watcher) adopt(t *target, e endpoint, retry time.Duration, burst, buckets int) {
 	t.endpoint, t.session = e, randomID()
 	t.track = newTracker(w.cfg.Interval, w.cfg.Threshold, retry, w.cfg.Bucket)
+	t.track.room(burst)
+	t.track.series.limit = buckets
 	w.targets = append(w.targets, t)
 }
 
 // tell gives the caller its checkpoints and progress until done is closed.
 func (w *watcher) tell(done <-chan struct{}) {
-	checkpoint := time.NewTicker(w.cfg.CheckpointEvery)
+	checkpoint := time.NewTimer(w.cfg.CheckpointEvery)
 	defer checkpoint.Stop()
 	progress := time.NewTicker(w.cfg.ProgressEvery)
 	defer progress.Stop()
@@ -127,17 +184,24 @@ func (w *watcher) tell(done <-chan struct{}) {
 		case <-done:
 			return
 		case <-checkpoint.C:
-			w.checkpoint()
+			checkpoint.Reset(max(w.cfg.CheckpointEvery, checkpointShare*w.checkpoint()))
 		case <-progress.C:
 			w.progress(state)
 		}
 	}
 }
 
-func (w *watcher) checkpoint() {
+// checkpointShare is how much longer the time between two checkpoints is than
+// what one of them takes, so that large reports do not disturb the run.
+const checkpointShare = 20
+
+// checkpoint hands out the report so far and returns how long that took.
+func (w *watcher) checkpoint() time.Duration {
+	begun := time.Now()
 	if w.cfg.Checkpoint != nil {
 		w.cfg.Checkpoint(w.report(w.loop.clock.now()))
 	}
+	return time.Since(begun)
 }
 
 func (w *watcher) progress(state []Progress) {
@@ -155,12 +219,14 @@ func (t *target) progress(now time.Duration) Progress {
 	defer t.mu.Unlock()
 	k := t.track
 	p := Progress{
-		Target: t.name, Sent: k.tries.last, Answered: k.answered,
-		Outages: len(k.outages) + k.omitted, Blackout: k.longest.length(),
+		Target: t.name, Sent: k.tries.last, Answered: k.answered, RTT: k.rtt.newest,
+		Outages: len(k.outages) + k.omitted, Blackout: k.longest.length(), Dark: k.dark,
 	}
+	p.Lost = p.Sent - p.Answered - k.unsettled()
 	if o, ok := k.ongoing(now); ok {
 		p.Silent = o.length()
 		p.Blackout = max(p.Blackout, p.Silent)
+		p.Dark += p.Silent
 	}
 	return p
 }
@@ -168,18 +234,25 @@ func (t *target) progress(now time.Duration) Progress {
 // report renders what is known at an instant.
 func (w *watcher) report(now time.Duration) *Report {
 	start := w.loop.clock.start.UTC()
+	cal, own, omitted := w.loop.faults.calendar(start)
 	r := &Report{
 		Schema: Schema, Tool: "blackout", Version: w.cfg.Version,
-		Start: start, End: start.Add(now),
-		IntervalMs: ms(w.cfg.Interval), ThresholdMs: ms(w.cfg.Threshold),
-		ClockStepMs: ms(w.loop.clock.step()),
-		Args:        append([]string{}, w.cfg.Args...),
-		Targets:     make([]Target, 0, len(w.targets)),
+		Start: start, End: cal.time(now),
+		IntervalMs: ms(w.cfg.Interval), Burst: w.cfg.Burst, ThresholdMs: ms(w.cfg.Threshold), MaxErrorMs: ms(w.cfg.MaxError),
+		ClockStepMs: ms(w.loop.clock.step() - w.loop.faults.sum()),
+		Faults:      make([]Fault, 0, len(own)), FaultsOmitted: omitted,
+		Args:    append([]string{}, w.cfg.Args...),
+		Targets: make([]Target, 0, len(w.targets)),
+	}
+	for _, f := range own {
+		r.Faults = append(r.Faults, f.report(cal))
 	}
 	for _, t := range w.targets {
 		t.mu.Lock()
-		r.Targets = append(r.Targets, t.track.target(t.name, t.proto, start, now))
+		one := t.track.target(t.name, t.proto, cal, now)
 		t.mu.Unlock()
+		one.Inexact = one.Answered > 0 && max(one.ErrorMs, one.WorstErrorMs) > r.MaxErrorMs
+		r.Targets = append(r.Targets, one)
 	}
 	return r
 }

@@ -1,0 +1,155 @@
+package blackout
+
+import (
+	"encoding/binary"
+	"net/netip"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// batchSize is how many datagrams are sent or received in one system call.
+const batchSize = 64
+
+// mmsghdr is struct mmsghdr of sendmmsg(2).
+type mmsghdr struct {
+	hdr unix.Msghdr
+	n   uint32
+}
+
+// rawAddress is the kernel's form of an address, as it stands in memory.
+type rawAddress [unix.SizeofSockaddrInet6]byte
+
+// batch is the memory of batchSize datagrams for sendmmsg(2) and recvmmsg(2).
+// It must not be copied.
+type batch struct {
+	hdrs  [batchSize]mmsghdr
+	iovs  [batchSize]unix.Iovec
+	names [batchSize]rawAddress
+	ctls  [batchSize][64]byte
+	data  []byte
+	size  int
+}
+
+// newBatch returns a batch of datagrams of up to size bytes.
+func newBatch(size int) *batch {
+	b := &batch{data: make([]byte, batchSize*size), size: size}
+	for i := range b.hdrs {
+		b.iovs[i].Base = &b.data[i*size]
+		b.iovs[i].SetLen(size)
+		b.hdrs[i].hdr.Iov = &b.iovs[i]
+		b.hdrs[i].hdr.SetIovlen(1)
+	}
+	return b
+}
+
+// buffer is the memory of one datagram.
+func (b *batch) buffer(i int) []byte { return b.data[i*b.size : (i+1)*b.size] }
+
+// received is what the last receive put into datagram i.
+func (b *batch) received(i int) []byte { return b.buffer(i)[:b.hdrs[i].n] }
+
+// address makes datagram i go to an address; the zero one stands for that of a
+// connected socket.
+func (b *batch) address(i int, to rawAddress, n uint32) {
+	b.names[i] = to
+	b.hdrs[i].hdr.Name, b.hdrs[i].hdr.Namelen = nil, 0
+	if n > 0 {
+		b.hdrs[i].hdr.Name, b.hdrs[i].hdr.Namelen = &b.names[i][0], n
+	}
+}
+
+// receive reads up to batchSize datagrams, with their senders and the kernel's
+// notes, and returns how many.
+func (b *batch) receive(fd, flags int) (int, error) {
+	for i := range b.hdrs {
+		h := &b.hdrs[i].hdr
+		h.Name, h.Namelen = &b.names[i][0], uint32(len(b.names[i]))
+		h.Control = &b.ctls[i][0]
+		h.SetControllen(len(b.ctls[i]))
+		b.iovs[i].SetLen(b.size)
+	}
+	return b.call(unix.SYS_RECVMMSG, fd, 0, batchSize, flags)
+}
+
+// send sends the datagrams from up to to and returns how many the kernel took;
+// fewer when one of them failed.
+func (b *batch) send(fd, from, to, flags int) (int, error) {
+	return b.call(unix.SYS_SENDMMSG, fd, from, to, flags)
+}
+
+func (b *batch) call(trap uintptr, fd, from, to, flags int) (int, error) {
+	for {
+		n, _, errno := unix.Syscall6(trap, uintptr(fd), uintptr(unsafe.Pointer(&b.hdrs[from])), uintptr(to-from), uintptr(flags), 0, 0)
+		if errno == 0 {
+			return int(n), nil
+		}
+		if errno != unix.EINTR {
+			return 0, errno
+		}
+	}
+}
+
+// length sets how many bytes of datagram i are sent.
+func (b *batch) length(i, n int) { b.iovs[i].SetLen(n) }
+
+// move makes datagram i from the one that stands at from: what is not answered
+// leaves no gap.
+func (b *batch) move(i, from int) {
+	if i == from {
+		return
+	}
+	copy(b.buffer(i), b.buffer(from))
+	b.names[i], b.ctls[i] = b.names[from], b.ctls[from]
+	h, old := &b.hdrs[i].hdr, &b.hdrs[from].hdr
+	h.Namelen, h.Controllen = old.Namelen, old.Controllen
+}
+
+// stamp returns when the kernel received datagram i, see stampOf.
+func (b *batch) stamp(i int) (time.Time, bool) {
+	return stampOf(&b.hdrs[i].hdr, b.ctls[i][:])
+}
+
+// sender is the address that datagram i came from. What does not tell clients
+// apart is left out.
+func (b *batch) sender(i int) rawAddress {
+	from := b.names[i]
+	clear(from[min(int(b.hdrs[i].hdr.Namelen), len(from)):])
+	if binary.NativeEndian.Uint16(from[:]) == unix.AF_INET6 {
+		clear(from[4:8]) // the flow label
+	}
+	return from
+}
+
+// rawAddressOf returns the kernel's form of an address, and its length. zone is
+// the index of the interface of a link-local one.
+func rawAddressOf(a netip.AddrPort, zone uint32) (to rawAddress, n uint32) {
+	binary.BigEndian.PutUint16(to[2:], a.Port())
+	if a.Addr().Is4() {
+		binary.NativeEndian.PutUint16(to[:], unix.AF_INET)
+		four := a.Addr().As4()
+		copy(to[4:], four[:])
+		return to, unix.SizeofSockaddrInet4
+	}
+	binary.NativeEndian.PutUint16(to[:], unix.AF_INET6)
+	sixteen := a.Addr().As16()
+	copy(to[8:], sixteen[:])
+	binary.NativeEndian.PutUint32(to[24:], zone)
+	return to, unix.SizeofSockaddrInet6
+}
+
+// stampOf returns the wall clock time at which the kernel received a message,
+// if the socket has SO_TIMESTAMPNS set and the kernel told.
+func stampOf(hdr *unix.Msghdr, ctl []byte) (time.Time, bool) {
+	const need = unix.SizeofCmsghdr + int(unsafe.Sizeof(unix.Timespec{}))
+	if int(hdr.Controllen) < need {
+		return time.Time{}, false
+	}
+	h := (*unix.Cmsghdr)(unsafe.Pointer(&ctl[0]))
+	if h.Level != unix.SOL_SOCKET || h.Type != unix.SCM_TIMESTAMPNS || int(h.Len) < need {
+		return time.Time{}, false
+	}
+	ts := (*unix.Timespec)(unsafe.Pointer(&ctl[unix.SizeofCmsghdr]))
+	return time.Unix(ts.Unix()), true
+}

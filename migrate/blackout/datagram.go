@@ -1,0 +1,287 @@
+package blackout
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// eventsIn is what epoll is asked to tell about an open socket.
+const eventsIn = unix.EPOLLIN
+
+// receiveBuffer is asked for on every socket, so that answers wait in the
+// kernel, with their time stamps, while this process does not run.
+const receiveBuffer = 1 << 20
+
+// target is what all probers have for each service: the arithmetic under its
+// lock, and the identity of the session.
+type target struct {
+	endpoint
+	clock   clock
+	session uint64
+
+	mu     sync.Mutex
+	track  *tracker
+	cookie cookie
+}
+
+// settled implements prober.
+func (t *target) settled() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.track.unsettled() == 0
+}
+
+// answered hands an answer to the arithmetic, with the kernel's time stamp
+// where there is one that can be believed.
+func (t *target) answered(p packet, stamp time.Time, stamped bool, lateness time.Duration) {
+	now := time.Now()
+	at := now.Sub(t.clock.start)
+	if stamped {
+		if exact, ok := arrival(stamp, now, at, p.sent); ok {
+			at, lateness = exact, 0
+		}
+	}
+	t.track.answer(p, at, lateness)
+}
+
+// challenged notes that the reflector wants to see a cookie in every probe.
+// That much is a sign of life.
+func (t *target) challenged(p packet) {
+	t.cookie = p.cookie()
+	t.track.hear(t.clock.now())
+}
+
+// flow is a target of a datagramProber.
+type flow struct {
+	*target
+	mode  mode
+	to    rawAddress
+	toLen uint32
+}
+
+// datagramProber probes targets from one socket: one target whose mode needs a
+// socket of its own, or up to batchSize others of one mode and address family.
+type datagramProber struct {
+	fd    int
+	burst int
+	flows []*flow
+	owner map[uint64]*flow // by session
+	out   *batch
+	in    *batch
+	slots [batchSize]struct {
+		*flow
+		seq uint64
+	}
+	filled int
+}
+
+// newDatagramProber returns a prober without targets for addresses like at.
+func newDatagramProber(e endpoint, at netip.AddrPort, burst int) (*datagramProber, error) {
+	fd, err := openDatagram(e.proto, at)
+	if err != nil {
+		return nil, fmt.Errorf("open a socket for %s: %w", e.name, err)
+	}
+	return &datagramProber{
+		fd: fd, burst: burst, owner: make(map[uint64]*flow),
+		out: newBatch(maxProbe), in: newBatch(maxProbe),
+	}, nil
+}
+
+// openDatagram opens the socket for a mode.
+func openDatagram(proto string, at netip.AddrPort) (int, error) {
+	if proto != protoICMP {
+		return openSocket(at, unix.SOCK_DGRAM, 0)
+	}
+	icmp := unix.IPPROTO_ICMP
+	if at.Addr().Is6() {
+		icmp = unix.IPPROTO_ICMPV6
+	}
+	fd, err := openSocket(at, unix.SOCK_DGRAM, icmp)
+	if errors.Is(err, unix.EACCES) || errors.Is(err, unix.EPERM) {
+		if fd, raw := openSocket(at, unix.SOCK_RAW, icmp); raw == nil {
+			return fd, nil
+		}
+		return -1, fmt.Errorf("%w: let this user's group ping with sysctl net.ipv4.ping_group_range, or run as root", err)
+	}
+	return fd, err
+}
+
+// openSocket opens a non-blocking socket with kernel time stamps.
+func openSocket(at netip.AddrPort, kind, proto int) (int, error) {
+	family := unix.AF_INET
+	if at.Addr().Is6() {
+		family = unix.AF_INET6
+	}
+	fd, err := unix.Socket(family, kind|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, proto)
+	if err != nil {
+		return -1, err
+	}
+	// Without the two of them the run is less exact, and says so.
+	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1)
+	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, receiveBuffer)
+	return fd, nil
+}
+
+// add makes t a target of the prober.
+func (d *datagramProber) add(t *target, m mode, at netip.AddrPort) error {
+	sa, err := sockaddr(at)
+	if err != nil {
+		return err
+	}
+	if err := checkRoute(at, sa); err != nil {
+		return fmt.Errorf("find a route to %s: %w", t.name, err)
+	}
+	f := &flow{target: t, mode: m}
+	if m.shared() {
+		var zone uint32
+		if six, ok := sa.(*unix.SockaddrInet6); ok {
+			zone = six.ZoneId
+		}
+		f.to, f.toLen = rawAddressOf(at, zone)
+	} else if err := unix.Connect(d.fd, sa); err != nil {
+		return fmt.Errorf("find a route to %s: %w", t.name, err)
+	}
+	d.flows = append(d.flows, f)
+	d.owner[t.session] = f
+	return nil
+}
+
+// checkRoute finds out whether this host knows a way to an address.
+func checkRoute(at netip.AddrPort, sa unix.Sockaddr) error {
+	fd, err := openSocket(at, unix.SOCK_DGRAM, 0)
+	if err != nil {
+		return err
+	}
+	return errors.Join(unix.Connect(fd, sa), unix.Close(fd))
+}
+
+// full tells that no more targets fit.
+func (d *datagramProber) full() bool { return len(d.flows) == batchSize || !d.flows[0].mode.shared() }
+
+// tick implements prober.
+func (d *datagramProber) tick(now time.Duration, skipped uint64) {
+	for _, f := range d.flows {
+		missed := skipped * uint64(d.burst)
+		for range d.burst {
+			f.mu.Lock()
+			seq := f.track.try(now, missed)
+			f.mu.Unlock()
+			d.queue(f, packet{seq: seq, sent: now}, seq)
+			missed = 0
+		}
+	}
+	d.flush()
+}
+
+// queue puts a probe into the batch, and sends the batch when it is full. tried
+// is its number, or 0 when the probe has been sent before.
+func (d *datagramProber) queue(f *flow, p packet, tried uint64) {
+	i := d.filled
+	d.slots[i].flow, d.slots[i].seq = f, tried
+	p.kind, p.session, p.instance, p.count = kindProbe, f.session, f.cookie[0], f.cookie[1]
+	d.out.length(i, f.mode.put(d.out.buffer(i), p))
+	d.out.address(i, f.to, f.toLen)
+	if d.filled++; d.filled == batchSize {
+		d.flush()
+	}
+}
+
+// flush sends what is queued. A connected socket reports an ICMP error for an
+// earlier probe in place of sending the next, once: that says nothing about it.
+func (d *datagramProber) flush() {
+	for from, again := 0, false; from < d.filled; {
+		n, err := d.out.send(d.fd, from, d.filled, unix.MSG_DONTWAIT)
+		if err == nil {
+			from, again = from+n, false
+			continue
+		}
+		if !again && err != unix.EAGAIN {
+			again = true
+			continue
+		}
+		d.failed(from)
+		from, again = from+1, false
+	}
+	d.done()
+}
+
+// failed notes that the kernel did not take probe i of the batch.
+func (d *datagramProber) failed(i int) {
+	f := d.slots[i].flow
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.track.fail()
+}
+
+// done notes when the kernel had taken the batch, and empties it.
+func (d *datagramProber) done() {
+	for i := range d.slots[:d.filled] {
+		f, seq := d.slots[i].flow, d.slots[i].seq
+		if seq == 0 {
+			continue
+		}
+		f.mu.Lock()
+		f.track.sent(seq, f.clock.now())
+		f.mu.Unlock()
+	}
+	d.filled = 0
+}
+
+// ready implements prober. It reads one batch: epoll tells again when there is
+// more, and the timer gets its turn in between.
+func (d *datagramProber) ready(_ int, _ uint32, lateness time.Duration) {
+	n, err := d.in.receive(d.fd, unix.MSG_DONTWAIT)
+	if err != nil {
+		return
+	}
+	for i := range n {
+		d.take(i, lateness)
+	}
+	d.flush()
+}
+
+// take handles one datagram.
+func (d *datagramProber) take(i int, lateness time.Duration) {
+	f := d.flows[0]
+	f.mu.Lock()
+	last := f.track.tries.last
+	f.mu.Unlock()
+	p, err := f.mode.classify(d.in.received(i), last)
+	if err != nil {
+		return
+	}
+	if f.mode.shared() {
+		if f = d.owner[p.session]; f == nil {
+			return
+		}
+	}
+	stamp, stamped := d.in.stamp(i)
+	f.mu.Lock()
+	if p.kind == kindChallenge {
+		f.challenged(p)
+	} else {
+		f.answered(p, stamp, stamped, lateness)
+	}
+	f.mu.Unlock()
+	if p.kind == kindChallenge {
+		d.queue(f, packet{seq: p.seq, sent: p.sent}, 0)
+	}
+}
+
+// settled implements prober.
+func (d *datagramProber) settled() bool {
+	for _, f := range d.flows {
+		if !f.target.settled() {
+			return false
+		}
+	}
+	return true
+}
+
+// close implements prober.
+func (d *datagramProber) close() { _ = unix.Close(d.fd) }

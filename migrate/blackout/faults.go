@@ -1,0 +1,109 @@
+package blackout
+
+import (
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// maxFaults bounds the list of the prober's own faults.
+	maxFaults = 1000
+	// leastFault is the shortest time that is worth telling: below it, only the
+	// error of what was measured grows.
+	leastFault = 10 * time.Millisecond
+)
+
+// The kinds of faults.
+const (
+	faultLate   = "late"   // this process was not run: stopped, or a busy machine
+	faultAsleep = "asleep" // this machine was suspended
+)
+
+// fault is a time in which the prober itself could not measure. The monotonic
+// clock stands while the machine sleeps: then start is when it fell asleep and
+// length is what the wall clock went on.
+type fault struct {
+	kind          string
+	start, length time.Duration
+}
+
+// faults are what went wrong with the prober itself.
+type faults struct {
+	mu      sync.Mutex
+	list    []fault
+	omitted int
+	slept   time.Duration // in all
+}
+
+// add notes a fault that is long enough.
+func (f *faults) add(kind string, start, length time.Duration) {
+	if length < leastFault {
+		return
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if kind == faultAsleep {
+		f.slept += length
+	}
+	if len(f.list) == maxFaults {
+		f.omitted++
+		return
+	}
+	f.list = append(f.list, fault{kind, start, length})
+}
+
+// calendar turns instants into times of day.
+type calendar struct {
+	start  time.Time
+	sleeps []fault
+}
+
+// time is the time of day at an instant. What the machine slept before it has
+// passed as well.
+func (c calendar) time(at time.Duration) time.Time {
+	t := c.start.Add(at)
+	for _, s := range c.sleeps {
+		if s.start < at {
+			t = t.Add(s.length)
+		}
+	}
+	return t
+}
+
+// calendar returns the calendar of a run, and a copy of the faults.
+func (f *faults) calendar(start time.Time) (calendar, []fault, int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	c := calendar{start: start}
+	for _, one := range f.list {
+		if one.kind == faultAsleep {
+			c.sleeps = append(c.sleeps, one)
+		}
+	}
+	return c, append([]fault(nil), f.list...), f.omitted
+}
+
+// sum is how long this machine has slept during the run.
+func (f *faults) sum() time.Duration {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.slept
+}
+
+func (f fault) report(cal calendar) Fault {
+	r := Fault{Kind: f.kind, Start: cal.time(f.start), Ms: ms(f.length)}
+	r.End = r.Start.Add(f.length)
+	return r
+}
+
+// asleep returns for how long the machine has been suspended since it booted:
+// CLOCK_BOOTTIME goes on then, CLOCK_MONOTONIC does not.
+func asleep() time.Duration {
+	var mono, boot unix.Timespec
+	if unix.ClockGettime(unix.CLOCK_MONOTONIC, &mono) != nil || unix.ClockGettime(unix.CLOCK_BOOTTIME, &boot) != nil {
+		return 0
+	}
+	return time.Duration(boot.Nano() - mono.Nano())
+}

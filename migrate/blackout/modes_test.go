@@ -1,0 +1,253 @@
+package blackout
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// echoUDP is the echo service of RFC 862, over UDP.
+func echoUDP(t *testing.T, network, addr string) string {
+	t.Helper()
+	conn, err := net.ListenPacket(network, addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	go func() {
+		buf := make([]byte, 2048)
+		for {
+			n, from, err := conn.ReadFrom(buf)
+			if err != nil {
+				return
+			}
+			_, _ = conn.WriteTo(buf[:n], from)
+		}
+	}()
+	return conn.LocalAddr().String()
+}
+
+// echoTCP is the echo service of RFC 862, over TCP.
+func echoTCP(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() { _, _ = io.Copy(conn, conn) }()
+		}
+	}()
+	return l.Addr().String()
+}
+
+// nameServer answers every question with a response code.
+func nameServer(t *testing.T, code byte) string {
+	t.Helper()
+	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	go func() {
+		buf := make([]byte, 512)
+		for {
+			n, from, err := conn.ReadFrom(buf)
+			if err != nil {
+				return
+			}
+			buf[2], buf[3] = buf[2]|0x80, code
+			_, _ = conn.WriteTo(buf[:n], from)
+		}
+	}()
+	return conn.LocalAddr().String()
+}
+
+// brief runs Watch on some targets until all have answered so often.
+func brief(t *testing.T, cfg Config, answers uint64) *Report {
+	t.Helper()
+	ctx, cancel := deadline(t)
+	cfg.Interval, cfg.ProgressEvery = 2*time.Millisecond, 5*time.Millisecond
+	cfg.Progress = func(state []Progress) {
+		for _, p := range state {
+			if p.Answered < answers {
+				return
+			}
+		}
+		cancel()
+	}
+	report, err := Watch(ctx, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := report.check(); err != nil {
+		t.Error(err)
+	}
+	return report
+}
+
+func TestModes(t *testing.T) {
+	page := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, "/elsewhere", http.StatusFound)
+	})
+	plain, secure := httptest.NewServer(page), httptest.NewTLSServer(page)
+	defer plain.Close()
+	defer secure.Close()
+	targets := []string{
+		"udp://" + echoUDP(t, "udp4", "127.0.0.1:0"),
+		"tcp://" + echoTCP(t),
+		"connect://" + echoTCP(t),
+		plain.URL + "/page",
+		secure.URL + "/page",
+		"dns://" + nameServer(t, dnsNoName) + "/nobody.example",
+	}
+	for _, got := range brief(t, Config{Targets: targets, Insecure: true}, 20).Targets {
+		if got.Directed || got.Lost != 0 || got.LostOut+got.LostBack != 0 || got.RTT.N != got.Answered || got.RTT.P50 <= 0 {
+			t.Errorf("%s: directed %v, lost %d, round trips %+v", got.Target, got.Directed, got.Lost, got.RTT)
+		}
+		if want, _, _ := strings.Cut(got.Target, ":"); got.Proto != want {
+			t.Errorf("%s: proto %q", got.Target, got.Proto)
+		}
+	}
+}
+
+func TestIPv6(t *testing.T) {
+	conn, err := net.ListenPacket("udp6", "[::1]:0")
+	if err != nil {
+		t.Skipf("no IPv6 here: %v", err)
+	}
+	_ = conn.Close()
+	targets := []string{"udp://" + echoUDP(t, "udp6", "[::1]:0")}
+	if got := brief(t, Config{Targets: targets, Family: 6}, 20).Targets[0]; got.Lost != 0 {
+		t.Errorf("lost %d", got.Lost)
+	}
+	if _, err := Watch(context.Background(), Config{Targets: targets, Family: 4}); err == nil || !strings.Contains(err.Error(), "no IPv4 address") {
+		t.Errorf("IPv4 alone: %v", err)
+	}
+}
+
+func TestICMP(t *testing.T) {
+	report, err := func() (*Report, error) {
+		ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
+		defer cancel()
+		return Watch(ctx, Config{Targets: []string{"icmp://127.0.0.1"}, Interval: 2 * time.Millisecond})
+	}()
+	if errors.Is(err, unix.EACCES) || errors.Is(err, unix.EPERM) {
+		if os.Getuid() == 0 || !strings.Contains(err.Error(), "ping_group_range") {
+			t.Errorf("the error does not say what to do: %v", err)
+		}
+		return
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := report.Targets[0]; got.Answered == 0 || got.Duplicates != 0 {
+		t.Errorf("answered %d, duplicates %d", got.Answered, got.Duplicates)
+	}
+}
+
+// A service that is there and says that it cannot serve is out.
+func TestServicesThatFail(t *testing.T) {
+	broken := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusBadGateway) }))
+	defer broken.Close()
+	targets := []string{broken.URL, "dns://" + nameServer(t, 2) + "/a.example", "connect://127.0.0.1:1"}
+	report, err := Watch(context.Background(), Config{
+		Targets: targets, For: 50 * time.Millisecond, Linger: 20 * time.Millisecond, Interval: 2 * time.Millisecond,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, got := range report.Targets {
+		if got.Answered != 0 || got.Sent == 0 || got.Availability != 0 {
+			t.Errorf("%s: %d of %d answered", got.Target, got.Answered, got.Sent)
+		}
+	}
+}
+
+func TestManyTargetsAndBursts(t *testing.T) {
+	var targets []string
+	for range 3 {
+		addr := startReflector(t)
+		_, port, _ := net.SplitHostPort(addr)
+		for _, host := range []string{"127.0.0.1", "127.0.0.2", "127.0.0.3"} {
+			targets = append(targets, "udp://"+net.JoinHostPort(host, port))
+		}
+	}
+	answering := append([]string{targets[0]}, targets[3], targets[6]) // the others are not listened on
+	report := brief(t, Config{Targets: answering, Burst: 50}, 500)
+	for _, got := range report.Targets {
+		if got.Lost != 0 || !got.Directed || got.Instances != 1 || got.Sent%50 != 0 {
+			t.Errorf("%s: sent %d, lost %d, instances %d", got.Target, got.Sent, got.Lost, got.Instances)
+		}
+	}
+}
+
+func TestDNSMode(t *testing.T) {
+	m := newDNSMode(endpoint{query: "www.example.org", kind: 28})
+	b := make([]byte, maxProbe)
+	n := m.put(b, packet{seq: 70000})
+	const question = "\x03www\x07example\x03org\x00\x00\x1c\x00\x01"
+	if string(b[dnsHeader:n]) != question || binary.BigEndian.Uint16(b[4:]) != 1 {
+		t.Fatalf("query %q", b[:n])
+	}
+	b[2] |= 0x80
+	for last, want := range map[uint64]uint64{70000: 70000, 70001: 70000, 70000 + 65535: 70000, 70000 + 65536: 70000 + 65536, 69999: 4464, 0: 0} {
+		if p, err := m.classify(b[:n], last); p.seq != want {
+			t.Errorf("with %d sent: probe %d (%v), want %d", last, p.seq, err, want)
+		}
+	}
+	for code := range byte(16) {
+		b[3] = code
+		if _, err := m.classify(b[:n], 70000); (err == nil) != (code == 0 || code == 3) {
+			t.Errorf("response code %d: %v", code, err)
+		}
+	}
+}
+
+func TestEncodeNameRefuses(t *testing.T) {
+	for _, name := range []string{"a..b", ".a", strings.Repeat("a", 64), strings.Repeat("a.", 127) + "a"} {
+		if b, err := encodeName(nil, name); err == nil {
+			t.Errorf("%q is encoded as %x", name, b)
+		}
+	}
+}
+
+func FuzzClassify(f *testing.F) {
+	icmp := icmpMode{request: 8, reply: 0}
+	b := make([]byte, maxProbe)
+	f.Add(b[:icmp.put(b, packet{kind: kindProbe, session: 1, seq: 2})], uint64(2))
+	f.Add(append([]byte{0x45}, b...), uint64(1))
+	f.Add([]byte{0, 0, 0x80, 0, 0}, uint64(9))
+	dns := newDNSMode(endpoint{query: "a", kind: 1})
+	f.Fuzz(func(t *testing.T, b []byte, last uint64) {
+		for _, m := range []mode{echoMode{}, icmp, icmpMode{request: 128, reply: 129}, dns} {
+			if p, err := m.classify(b, last); err == nil && p.seq == 0 {
+				t.Errorf("%T reads %x as %+v", m, b, p)
+			}
+		}
+	})
+}
+
+func TestICMPChecksum(t *testing.T) {
+	b := make([]byte, maxProbe)
+	n := icmpMode{request: 8}.put(b, packet{kind: kindProbe, session: 0x1234567, seq: 77})
+	if got := checksum(b[:n]); got != 0 {
+		t.Errorf("the sum over all is %#x, want 0", got)
+	}
+}

@@ -1,0 +1,204 @@
+package blackout
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// The schemes of targets, which are the names of the modes in reports.
+const (
+	protoUDP     = "udp"
+	protoTCP     = "tcp"
+	protoConnect = "connect"
+	protoHTTP    = "http"
+	protoHTTPS   = "https"
+	protoDNS     = "dns"
+	protoICMP    = "icmp"
+)
+
+// protocols are all schemes, and the form that a target of each has.
+var protocols = []struct{ scheme, form string }{
+	{protoUDP, "udp://HOST:PORT"},
+	{protoTCP, "tcp://HOST:PORT"},
+	{protoConnect, "connect://HOST:PORT"},
+	{protoHTTP, "http://HOST[:PORT][/PATH]"},
+	{protoHTTPS, "https://HOST[:PORT][/PATH]"},
+	{protoDNS, "dns://SERVER[:PORT]/NAME[?type=AAAA]"},
+	{protoICMP, "icmp://HOST"},
+}
+
+func knownProto(scheme string) bool { return formOf(scheme) != "" }
+
+// formOf returns how targets of a scheme are written, "" for an unknown one.
+func formOf(scheme string) string {
+	for _, p := range protocols {
+		if p.scheme == scheme {
+			return p.form
+		}
+	}
+	return ""
+}
+
+// endpoint is a parsed target.
+type endpoint struct {
+	name, proto, host string
+	port              uint16
+	// query is the DNS question, kind its record type.
+	query string
+	kind  uint16
+}
+
+// quick tells the modes that cost a service next to nothing: these are probed
+// every millisecond unless told otherwise.
+func (e endpoint) quick() bool { return e.proto == protoUDP || e.proto == protoTCP }
+
+func (c Config) targets() ([]endpoint, error) {
+	if len(c.Targets) == 0 {
+		return nil, errors.New("no target: give udp://HOST:PORT or tcp://HOST:PORT")
+	}
+	if len(c.Targets) > maxTargets {
+		return nil, fmt.Errorf("%d targets, more than %d", len(c.Targets), maxTargets)
+	}
+	seen := make(map[string]bool)
+	all := make([]endpoint, 0, len(c.Targets))
+	for _, name := range c.Targets {
+		e, err := parseTarget(name)
+		if err != nil {
+			return nil, err
+		}
+		if seen[name] {
+			return nil, fmt.Errorf("target %q is given twice", name)
+		}
+		seen[name] = true
+		all = append(all, e)
+	}
+	return all, nil
+}
+
+// parseTarget reads a target in one of the forms of protocols.
+func parseTarget(name string) (endpoint, error) {
+	scheme, rest, ok := strings.Cut(name, "://")
+	if !ok || !knownProto(scheme) {
+		return endpoint{}, fmt.Errorf("target %q does not start with udp://, tcp://, connect://, http://, https://, dns:// or icmp://", name)
+	}
+	e := endpoint{name: name, proto: scheme}
+	var err error
+	switch scheme {
+	case protoHTTP, protoHTTPS:
+		err = e.parseURL()
+	case protoDNS:
+		err = e.parseDNS(rest)
+	case protoICMP:
+		e.host = strings.Trim(rest, "[]")
+		if e.host == "" || strings.ContainsAny(e.host, "/?#[] \n") {
+			err = malformed(name, scheme)
+		}
+	default:
+		err = e.split(rest)
+	}
+	if err != nil {
+		return endpoint{}, err
+	}
+	return e, nil
+}
+
+func malformed(name, scheme string) error {
+	return fmt.Errorf("target %q is not %s", name, formOf(scheme))
+}
+
+// split takes HOST:PORT apart.
+func (e *endpoint) split(rest string) error {
+	host, port, err := net.SplitHostPort(rest)
+	if err != nil || host == "" {
+		return malformed(e.name, e.proto)
+	}
+	n, err := strconv.ParseUint(port, 10, 16)
+	if err != nil || n == 0 {
+		return fmt.Errorf("target %q: port %q is not between 1 and 65535", e.name, port)
+	}
+	e.host, e.port = host, uint16(n)
+	return nil
+}
+
+func (e *endpoint) parseURL() error {
+	u, err := url.Parse(e.name)
+	if err != nil || u.Hostname() == "" {
+		return malformed(e.name, e.proto)
+	}
+	port := u.Port()
+	if port == "" {
+		port = map[string]string{protoHTTP: "80", protoHTTPS: "443"}[e.proto]
+	}
+	return e.split(net.JoinHostPort(u.Hostname(), port))
+}
+
+// recordTypes are the DNS questions that can be asked (RFC 1035, RFC 3596).
+var recordTypes = map[string]uint16{"A": 1, "NS": 2, "CNAME": 5, "SOA": 6, "PTR": 12, "MX": 15, "TXT": 16, "AAAA": 28, "SRV": 33}
+
+func (e *endpoint) parseDNS(rest string) error {
+	server, question, ok := strings.Cut(rest, "/")
+	if !ok || question == "" {
+		return malformed(e.name, e.proto)
+	}
+	var kind string
+	e.query, kind, ok = strings.Cut(question, "?type=")
+	if !ok {
+		kind = "A"
+	}
+	if e.kind = recordTypes[strings.ToUpper(kind)]; e.kind == 0 {
+		return fmt.Errorf("target %q: record type %q is not known", e.name, kind)
+	}
+	if _, err := encodeName(nil, e.query); err != nil {
+		return fmt.Errorf("target %q: %w", e.name, err)
+	}
+	if _, _, err := net.SplitHostPort(server); err != nil {
+		server = net.JoinHostPort(strings.Trim(server, "[]"), "53")
+	}
+	return e.split(server)
+}
+
+// resolve finds the address of an endpoint: of the wanted family (4 or 6), or
+// with 0 IPv4 first.
+func (e endpoint) resolve(ctx context.Context, family int) (netip.AddrPort, error) {
+	addrs, err := net.DefaultResolver.LookupNetIP(ctx, "ip", e.host)
+	if err != nil {
+		return netip.AddrPort{}, fmt.Errorf("resolve target %q: %w", e.name, err)
+	}
+	for i := range addrs {
+		addrs[i] = addrs[i].Unmap()
+	}
+	best := slices.IndexFunc(addrs, func(a netip.Addr) bool { return a.Is4() == (family != 6) })
+	if best < 0 && family != 0 {
+		return netip.AddrPort{}, fmt.Errorf("resolve target %q: it has no IPv%d address", e.name, family)
+	}
+	at := netip.AddrPortFrom(addrs[max(best, 0)], e.port)
+	if _, err := sockaddr(at); err != nil {
+		return netip.AddrPort{}, fmt.Errorf("resolve target %q: %w", e.name, err)
+	}
+	return at, nil
+}
+
+// sockaddr is the kernel's form of an address.
+func sockaddr(a netip.AddrPort) (unix.Sockaddr, error) {
+	if a.Addr().Is4() {
+		return &unix.SockaddrInet4{Port: int(a.Port()), Addr: a.Addr().As4()}, nil
+	}
+	sa := &unix.SockaddrInet6{Port: int(a.Port()), Addr: a.Addr().As16()}
+	if zone := a.Addr().Zone(); zone != "" {
+		link, err := net.InterfaceByName(zone)
+		if err != nil {
+			return nil, fmt.Errorf("interface %q: %w", zone, err)
+		}
+		sa.ZoneId = uint32(link.Index)
+	}
+	return sa, nil
+}
