@@ -28,4 +28,11 @@
 //     be judged and stopped. It is written before anything is started.
 //   - guests/ID.json: the guest runs here and this node answers for it; see [Guests].
 //   - utilization/ID.json: what Pacemaker was told about the guest's size.
+//   - starts/ID/1: a lock, so that one start of the guest runs at a time.
+//   - silent/PEER.json: the peer's libvirt gave no answer; the next start need not wait for it.
+//
+// Below /var/lib/vmferry, which does:
+//
+//   - intents/ID.json: a migration of the guest has begun, and its end is not known. Whoever
+//     starts the guest must ask the other node first.
 package resource

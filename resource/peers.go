@@ -3,6 +3,7 @@ package resource
 import (
 	"context"
 	"errors"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -100,8 +101,22 @@ func (a *run) peers(ctx context.Context) (peers []Peer, known bool) {
 	return peers, true
 }
 
+// silence is how long a peer that gave no answer is not asked again, unless it must be.
+// Heartbeat starts the guests of a node that crashed one after the other, and each would wait.
+const silence = 30 * time.Second
+
+// isSilent tells whether some start on this node found lately that the peer gives no answer.
+func (a *run) isSilent(peer string) bool {
+	info, err := os.Stat(a.state.file(silentDir, peer))
+	return err == nil && time.Since(info.ModTime()).Abs() < silence
+}
+
 // acquit returns nil when the peer does not have the guest.
 func (a *run) acquit(ctx context.Context, s suspect) error {
+	if !s.must && a.isSilent(s.Name) {
+		a.Log.WithField("peer", s.Name).Info("the peer's libvirt gave no answer a moment ago: the cluster manager's word counts")
+		return nil
+	}
 	limit := min(peerTime, a.budget.call)
 	if s.must {
 		limit = a.budget.call
@@ -117,6 +132,9 @@ func (a *run) acquit(ctx context.Context, s suspect) error {
 			"make its libvirt answer, or fence the node; if you know that the guest is not there, remove %s",
 			a.guest.Name, s.Name, s.Name, a.lasting.file(intentsDir, a.Instance))
 	case err != nil:
+		if werr := a.state.save(silentDir, s.Name, struct{}{}); werr != nil {
+			a.Log.WithError(werr).Debug("the next start will ask the peer again")
+		}
 		a.Log.WithError(err).WithField("peer", s.Name).Info("the peer's libvirt gives no answer: the cluster manager's word counts")
 		return nil
 	case !status.State.Active() || a.isOther(status.UUID):

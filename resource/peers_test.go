@@ -3,6 +3,7 @@ package resource
 import (
 	"context"
 	"errors"
+	"os"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -236,5 +237,46 @@ func TestSteps(t *testing.T) {
 				t.Errorf("%s passes %v, which Steps does not name", action, passed)
 			}
 		})
+	}
+}
+
+// The guests of a node that crashed are started one after the other: only the first start
+// waits for it, unless the peer must be asked.
+func TestSilentPeerIsAskedOnce(t *testing.T) {
+	w := newWorld(t, "start")
+	manager(Peer{"node2", PeerUnknown})(w)
+	asked := 0
+	w.open = func(_ context.Context, uri string) error {
+		if uri == "qemu:///system" {
+			return nil
+		}
+		asked++
+		return dead()
+	}
+	for _, c := range []struct {
+		name  string
+		build func(*world)
+		asked int
+	}{
+		{"first", func(*world) {}, 1},
+		{"second", func(*world) {}, 1},
+		{"must", pendingTo(outward, "node2"), 2},
+		{"later", func(w *world) {
+			if err := stateDir(w.agent.StateDir).remove(intentsDir, "res1"); err != nil {
+				t.Fatal(err)
+			}
+			manager(Peer{"node2", PeerUnknown})(w)
+			old := time.Now().Add(-2 * silence)
+			if err := os.Chtimes(stateDir(w.agent.RunDir).file(silentDir, "node2"), old, old); err != nil {
+				t.Fatal(err)
+			}
+		}, 3},
+	} {
+		w.gone()
+		c.build(w)
+		_, _ = w.run("start")
+		if asked != c.asked {
+			t.Fatalf("%s: asked %d times, want %d", c.name, asked, c.asked)
+		}
 	}
 }
