@@ -74,6 +74,12 @@ func (p proc) hasVariable(v string) bool {
 	return err == nil && slices.ContainsFunc(bytes.Split(text, []byte{0}), func(have []byte) bool { return string(have) == v })
 }
 
+// inUnit tells whether a process belongs to a unit of the node's systemd.
+func (p proc) inUnit(unit string) bool {
+	text, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(p.pid), "cgroup"))
+	return err == nil && strings.Contains(string(text), "/"+unit)
+}
+
 // state is the letter of proc_pid_stat(5): T for a stopped process.
 func (p proc) state() string {
 	text, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(p.pid), "stat"))
