@@ -79,12 +79,13 @@ type Stage struct {
 
 func (s *Stage) node() string { return s.Cluster.Nodes[0] }
 
-// environ is how Pacemaker calls an agent for the guest; it is the same for both.
+// environ is how Pacemaker calls an agent for the guest; it is the same for both, but for the
+// agent's own name, which is added at each call.
 func (s *Stage) environ() []string {
 	return []string{
 		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C",
 		"OCF_ROOT=/usr/lib/ocf", "OCF_RA_VERSION_MAJOR=1", "OCF_RA_VERSION_MINOR=1",
-		"OCF_RESOURCE_INSTANCE=" + s.Guest.Name, "OCF_RESOURCE_TYPE=Domain", "OCF_RESOURCE_PROVIDER=vmferry",
+		"OCF_RESOURCE_INSTANCE=" + s.Guest.Name,
 		"OCF_RESKEY_config=" + s.Guest.Config, "OCF_RESKEY_hypervisor=qemu:///system", "OCF_RESKEY_migration_transport=tcp",
 		"OCF_RESKEY_CRM_meta_timeout=30000", "OCF_RESKEY_CRM_meta_interval=10000", "OCF_RESKEY_CRM_meta_name=monitor",
 		"OCF_RESKEY_CRM_meta_on_node=" + s.node(), "OCF_RESKEY_crm_feature_set=3.20.0",

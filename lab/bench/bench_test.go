@@ -185,6 +185,13 @@ func TestCallerFails(t *testing.T) {
 	}
 }
 
+func TestNames(t *testing.T) {
+	want := []string{"OCF_RESOURCE_TYPE=VirtualDomain", "OCF_RESOURCE_PROVIDER=heartbeat"}
+	if got := names(peerPath); !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
+
 func TestSpent(t *testing.T) {
 	proc := t.TempDir()
 	for name, text := range map[string]string{

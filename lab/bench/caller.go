@@ -124,7 +124,7 @@ func (p Plan) call(program string, daemons []string) (Sample, error) {
 	}
 	defer func() { _ = errors.Join(complaint.Close(), os.Remove(complaint.Name())) }()
 	cmd := exec.CommandContext(ctx, program, p.Action)
-	cmd.Env, cmd.Stderr = p.Environ, complaint
+	cmd.Env, cmd.Stderr = append(slices.Clone(p.Environ), names(program)...), complaint
 	began := time.Now()
 	err = cmd.Run()
 	wall := time.Since(began)
@@ -148,6 +148,12 @@ func (p Plan) call(program string, daemons []string) (Sample, error) {
 	}
 	cpu := time.Duration(usage.Utime.Nano()+usage.Stime.Nano()) + orphans
 	return Sample{CPU: ms(cpu), Wall: ms(wall), Daemons: ms(max(0, after-before))}, nil
+}
+
+// names tell an agent its own name, as Pacemaker does: PROVIDER/TYPE.
+func names(program string) []string {
+	provider, typ := filepath.Split(program)
+	return []string{"OCF_RESOURCE_TYPE=" + typ, "OCF_RESOURCE_PROVIDER=" + filepath.Base(provider)}
 }
 
 func ms(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }

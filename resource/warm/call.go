@@ -52,7 +52,7 @@ func patience(ctx context.Context) time.Duration {
 	if !ok {
 		return longestCall
 	}
-	return min(longestCall, time.Until(deadline)/6)
+	return min(longestCall, time.Until(deadline)/3)
 }
 
 // admit lets a call begin, after others where many are under way. Where libvirt was not heard of

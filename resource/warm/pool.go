@@ -18,8 +18,8 @@ const (
 	// maxCalls is how many calls to one libvirt are under way at once, those that hang
 	// included. libvirt's daemon works on five of one client (max_client_requests).
 	maxCalls = 8
-	// longestCall is how long one call is waited for. libvirt answers within milliseconds; a
-	// busy one was seen to take two seconds.
+	// longestCall is how long one call is waited for. libvirt answers within milliseconds,
+	// and on a busy host within a second or two.
 	longestCall = 3 * time.Second
 )
 
