@@ -1,0 +1,223 @@
+package announce
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/netip"
+	"reflect"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"github.com/vmferry/vmferry/migrate/libvirt"
+)
+
+func quiet() *logrus.Logger {
+	log := logrus.New()
+	log.SetOutput(io.Discard)
+	return log
+}
+
+// wire takes note of what is sent, and when.
+type wire struct {
+	began time.Time
+	at    []time.Duration // of each round
+	sent  []string        // outlet, kind and address
+	fail  func() error
+}
+
+func newWire() *wire { return &wire{began: time.Now(), fail: func() error { return nil }} }
+
+func (w *wire) send(o Outlet, frame []byte) error {
+	n, err := Parse(tagged(frame, o.VLAN))
+	if err != nil {
+		return err
+	}
+	if at := time.Since(w.began); len(w.at) == 0 || w.at[len(w.at)-1] != at {
+		w.at = append(w.at, at)
+	}
+	text := o.String() + " " + string(n.Kind)
+	if n.Addr.IsValid() {
+		text += " " + n.Addr.String()
+	}
+	w.sent = append(w.sent, text)
+	return w.fail()
+}
+
+func (w *wire) announcer(h Host) Announcer { return Announcer{Host: h, Send: w.send, Log: quiet()} }
+
+func planned(addrs ...netip.Addr) Plan {
+	return Plan{Guest: "vm1", Cards: []Planned{{
+		Card: Card{MAC: guest, Addrs: addrs}, Outlets: []Outlet{{Dev: "eth0", Index: 3}}, frames: Frames(guest, addrs),
+	}}}
+}
+
+func TestAnnounceKeepsTheSchedule(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWire()
+		w.announcer(Host{}).Announce(t.Context(), planned(), nil)
+		if !slices.Equal(w.at, Schedule) {
+			t.Errorf("rounds at %v, want %v", w.at, Schedule)
+		}
+	})
+}
+
+func TestAnnounceEndsWithTheContext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWire()
+		ctx, cancel := context.WithTimeout(t.Context(), 150*time.Millisecond)
+		defer cancel()
+		w.announcer(Host{}).Announce(ctx, planned(), nil)
+		if want := Schedule[:3]; !slices.Equal(w.at, want) || time.Since(w.began) != 150*time.Millisecond {
+			t.Errorf("rounds at %v, want %v; ended after %v", w.at, want, time.Since(w.began))
+		}
+		w = newWire()
+		w.announcer(Host{}).Announce(ctx, planned(), nil) // of a guest that left already
+		if len(w.at) > 0 {
+			t.Errorf("announced at %v", w.at)
+		}
+	})
+}
+
+// The first round waits for nothing; what is learned meanwhile is used from the next one on.
+func TestAnnounceRefines(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWire()
+		a := w.announcer(Host{})
+		a.Schedule = []time.Duration{0, 100 * time.Millisecond, 200 * time.Millisecond}
+		a.Announce(t.Context(), planned(), func(context.Context) (Plan, error) {
+			time.Sleep(150 * time.Millisecond)
+			return planned(guest4), nil
+		})
+		want := []string{"eth0 RARP", "eth0 RARP", "eth0 RARP", "eth0 ARP request 192.0.2.7", "eth0 ARP reply 192.0.2.7"}
+		if !slices.Equal(w.sent, want) {
+			t.Errorf("sent %q", w.sent)
+		}
+		w = newWire()
+		w.announcer(Host{}).Announce(t.Context(), planned(), func(context.Context) (Plan, error) { return Plan{}, errors.New("libvirt died") })
+		if len(w.sent) != len(Schedule) {
+			t.Errorf("sent %q", w.sent)
+		}
+	})
+}
+
+// A device that is down for a moment does not end the announcement.
+func TestAnnounceGoesOnAfterAFailure(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWire()
+		w.fail = func() error { return errors.New("network is down") }
+		w.announcer(Host{}).Announce(t.Context(), planned(), nil)
+		if !slices.Equal(w.at, Schedule) {
+			t.Errorf("rounds at %v", w.at)
+		}
+	})
+}
+
+// world is a libvirt with one guest.
+type world struct {
+	xml   func() (string, error)
+	addrs map[libvirt.AddressSource][]libvirt.CardAddresses
+	asked []libvirt.AddressSource
+}
+
+func (w *world) XML(context.Context, string) (string, error) { return w.xml() }
+
+func (w *world) InterfaceAddresses(_ context.Context, _ string, s libvirt.AddressSource) ([]libvirt.CardAddresses, error) {
+	w.asked = append(w.asked, s)
+	if w.addrs[s] == nil {
+		return nil, errors.New("not supported")
+	}
+	return w.addrs[s], nil
+}
+
+const twoCards = `<domain><devices>
+	<interface type='network'><mac address='52:54:00:12:34:56'/><source network='net'/><target dev='vnet0'/></interface>
+	<interface type='bridge'><mac address='52:54:00:12:34:57'/><source bridge='br0'/><target dev='vnet1'/></interface>
+	<interface type='hostdev'><mac address='52:54:00:12:34:58'/></interface>
+</devices></domain>`
+
+const twoTaps = bridged + `
+	vnet1 master br0
+	vnet0 brport/state 3
+`
+
+func newSource() *world {
+	return &world{xml: func() (string, error) { return twoCards, nil }}
+}
+
+func card(addr string, mac MAC) []libvirt.CardAddresses {
+	return []libvirt.CardAddresses{{MAC: mac.String(), Addrs: addrs(addr)}}
+}
+
+func TestPrepare(t *testing.T) {
+	second := MAC{0x52, 0x54, 0, 0x12, 0x34, 0x57}
+	neighbour := []Neighbour{{MAC: second, Addr: guest6}}
+	for name, c := range map[string]struct {
+		setting    string
+		addrs      map[libvirt.AddressSource][]libvirt.CardAddresses
+		neighbours []Neighbour
+		want       [2][]netip.Addr // of the two cards that can be announced
+		asked      []libvirt.AddressSource
+	}{
+		"what can be found": {
+			addrs:      map[libvirt.AddressSource][]libvirt.CardAddresses{libvirt.FromLease: card("192.0.2.7", guest)},
+			neighbours: neighbour, want: [2][]netip.Addr{{guest4}, {guest6}}, asked: []libvirt.AddressSource{libvirt.FromLease},
+		},
+		"nothing is known, so the agent is asked": {
+			addrs: map[libvirt.AddressSource][]libvirt.CardAddresses{libvirt.FromAgent: card("192.0.2.8", second)},
+			want:  [2][]netip.Addr{nil, addrs("192.0.2.8")}, asked: []libvirt.AddressSource{libvirt.FromLease, libvirt.FromAgent},
+		},
+		"what is given is all": {
+			setting: "192.0.2.9,52:54:00:12:34:57=2001:db8::9", neighbours: neighbour,
+			want: [2][]netip.Addr{addrs("192.0.2.9"), addrs("2001:db8::9")},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			setting, err := ParseSetting(c.setting)
+			if err != nil {
+				t.Fatal(err)
+			}
+			h := sysfs(t, twoTaps)
+			h.Neighbours = func() ([]Neighbour, error) { return c.neighbours, nil }
+			src := newSource()
+			src.addrs = c.addrs
+			plan, err := newWire().announcer(h).Refine(t.Context(), src, "vm1", setting)
+			if err != nil || len(plan.Cards) != 2 { // the third is handed through, and has no outlet
+				t.Fatalf("plan %+v, %v", plan, err)
+			}
+			for i, got := range plan.Cards {
+				if !slices.Equal(got.Addrs, c.want[i]) || !reflect.DeepEqual(got.frames, Frames(got.MAC, c.want[i])) {
+					t.Errorf("card %d has %v, want %v", i, got.Addrs, c.want[i])
+				}
+			}
+			if o := plan.Cards[0].Outlets; len(o) != 2 || o[0].Dev != "eth0" || o[1].Dev != "vnet1" {
+				t.Errorf("outlets %v", o)
+			}
+			if !slices.Equal(src.asked, c.asked) {
+				t.Errorf("asked %v, want %v", src.asked, c.asked)
+			}
+		})
+	}
+}
+
+// Where this host's own tables cannot be read the guest is announced without addresses.
+func TestPrepareWithoutAnswers(t *testing.T) {
+	h := sysfs(t, twoTaps)
+	h.Neighbours = func() ([]Neighbour, error) { return nil, errors.New("no netlink") }
+	a, src := newWire().announcer(h), newSource()
+	plan, err := a.Prepare(t.Context(), src, "vm1", Setting{})
+	if err != nil || len(plan.Cards) != 2 || len(plan.Cards[0].frames) != 1 {
+		t.Errorf("plan %+v, %v", plan, err)
+	}
+	src.xml = func() (string, error) { return "", libvirt.ErrConnect }
+	if _, err := a.Prepare(t.Context(), src, "vm1", Setting{}); !errors.Is(err, libvirt.ErrConnect) {
+		t.Errorf("without libvirt: %v", err)
+	}
+	if plan, err := a.Prepare(t.Context(), src, "vm1", Setting{Off: true}); err != nil || len(plan.Cards) > 0 {
+		t.Errorf("off: %+v, %v", plan, err)
+	}
+}

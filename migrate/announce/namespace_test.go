@@ -1,0 +1,303 @@
+package announce
+
+import (
+	"errors"
+	"net"
+	"net/netip"
+	"os"
+	"runtime"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// network is a network namespace of the test's own:
+//
+//	guest ─ vnet0 ┐
+//	              br0 ─ up ── sw1 ┐
+//	other ─ vnet1 ┘               switch ─ sw3 ── client
+//	                    old ─ sw2 ┘
+//
+// br0 is the bridge of the guest's new node and "switch" the one that all nodes are on. "old" is where
+// the guest was. Each line is a pair of veth devices.
+type network struct {
+	*testing.T
+	host Host
+}
+
+// newNetwork locks the goroutine to a thread that lives in the namespace, and ends with the test.
+func newNetwork(t *testing.T) network {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		if os.Getenv("CI") == "true" {
+			t.Fatal("this test needs root")
+		}
+		t.Skip("this test needs root")
+	}
+	runtime.LockOSThread() // and never unlocked: the thread is not to be used again
+	n := network{T: t, host: Host{Sys: t.TempDir()}}
+	n.must(unix.Unshare(unix.CLONE_NEWNET | unix.CLONE_NEWNS))
+	n.must(unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""))
+	n.must(unix.Mount("sysfs", n.host.Sys, "sysfs", 0, ""))
+	t.Cleanup(func() { n.must(unix.Unmount(n.host.Sys, unix.MNT_DETACH)) }) // else the directory cannot be removed
+	for _, pair := range [][2]string{{"guest", "vnet0"}, {"other", "vnet1"}, {"up", "sw1"}, {"old", "sw2"}, {"client", "sw3"}} {
+		n.must(netlink.LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: pair[0]}, PeerName: pair[1]}))
+		n.must(netlink.LinkSetUp(n.link(pair[0])))
+		n.must(netlink.LinkSetUp(n.link(pair[1])))
+	}
+	n.bridge("br0", "vnet0", "vnet1", "up")
+	n.bridge("switch", "sw1", "sw2", "sw3")
+	for _, a := range []string{"192.0.2.1/24", "2001:db8::1/64"} {
+		addr, err := netlink.ParseAddr(a)
+		n.must(err)
+		addr.Flags = unix.IFA_F_NODAD
+		n.must(netlink.AddrAdd(n.link("client"), addr))
+	}
+	return n
+}
+
+func (n network) must(err error) {
+	n.Helper()
+	if err != nil {
+		n.Fatal(err)
+	}
+}
+
+func (n network) link(name string) netlink.Link {
+	n.Helper()
+	l, err := netlink.LinkByName(name)
+	n.must(err)
+	return l
+}
+
+func (n network) index(name string) int { n.Helper(); return n.link(name).Attrs().Index }
+
+func (n network) bridge(name string, ports ...string) {
+	n.Helper()
+	n.must(netlink.LinkAdd(&netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: name}}))
+	n.must(netlink.LinkSetUp(n.link(name)))
+	for _, p := range ports {
+		n.must(netlink.LinkSetMaster(n.link(p), n.link(name)))
+	}
+	n.eventually("the ports of "+name+" forward", func() bool {
+		return !slices.ContainsFunc(ports, func(p string) bool { return n.host.read(p, "brport/state") != forwarding })
+	})
+}
+
+// eventually waits for what the kernel does in its own time.
+func (n network) eventually(what string, done func() bool) {
+	n.Helper()
+	tick := time.NewTicker(2 * time.Millisecond)
+	defer tick.Stop()
+	for range 2500 {
+		if done() {
+			return
+		}
+		<-tick.C
+	}
+	n.Fatalf("it never came about that %s", what)
+}
+
+// behind is the port at which a bridge looks for the guest, "" for none.
+func (n network) behind(bridge string) string {
+	n.Helper()
+	entries, err := netlink.NeighList(0, unix.AF_BRIDGE)
+	n.must(err)
+	for _, e := range entries {
+		if e.MasterIndex == n.index(bridge) && slices.Equal(e.HardwareAddr, guest[:]) {
+			l, err := netlink.LinkByIndex(e.LinkIndex)
+			n.must(err)
+			return l.Attrs().Name
+		}
+	}
+	return ""
+}
+
+// believes sets what the client believes the guest's MAC to be.
+func (n network) believes(addr netip.Addr, mac MAC) {
+	n.Helper()
+	n.must(netlink.NeighSet(&netlink.Neigh{
+		LinkIndex: n.index("client"), State: unix.NUD_REACHABLE, IP: net.IP(addr.AsSlice()), HardwareAddr: mac[:],
+	}))
+}
+
+func (n network) belief(addr netip.Addr) (mac MAC) {
+	n.Helper()
+	entries, err := netlink.NeighList(n.index("client"), netlink.FAMILY_ALL)
+	n.must(err)
+	for _, e := range entries {
+		if e.IP.Equal(net.IP(addr.AsSlice())) {
+			copy(mac[:], e.HardwareAddr)
+		}
+	}
+	return mac
+}
+
+// ear hears the announcements that come in at a device.
+type ear struct {
+	network
+	fd int
+}
+
+func (n network) listen(dev string) ear {
+	n.Helper()
+	const all = unix.ETH_P_ALL<<8 | unix.ETH_P_ALL>>8 // in network order
+	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, all)
+	n.must(err)
+	n.Cleanup(func() { _ = unix.Close(fd) })
+	n.must(unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: all, Ifindex: n.index(dev)}))
+	return ear{n, fd}
+}
+
+// heard are the announcements that have come in since the last call.
+func (e ear) heard() (kinds []Kind) {
+	e.Helper()
+	buffer := make([]byte, 2048)
+	for {
+		size, from, err := unix.Recvfrom(e.fd, buffer, 0)
+		if errors.Is(err, unix.EAGAIN) {
+			return kinds
+		}
+		e.must(err)
+		n, err := Parse(buffer[:size])
+		if ll, ok := from.(*unix.SockaddrLinklayer); err == nil && ok && ll.Pkttype != unix.PACKET_OUTGOING && n.MAC == guest {
+			kinds = append(kinds, n.Kind)
+		}
+	}
+}
+
+// awaits waits until these have come in, and no others.
+func (e ear) awaits(want ...Kind) {
+	e.Helper()
+	var got []Kind
+	e.eventually("these are heard", func() bool {
+		got = append(got, e.heard()...)
+		return len(got) >= len(want)
+	})
+	if !slices.Equal(got, want) {
+		e.Errorf("heard %v, want %v", got, want)
+	}
+}
+
+func (n network) socket() *Socket {
+	n.Helper()
+	s, err := Open()
+	n.must(err)
+	n.Cleanup(func() { n.must(s.Close()) })
+	return s
+}
+
+// moved makes both bridges believe that the guest is at its old place, and the client that it has
+// another MAC.
+func (n network) moved(s *Socket) {
+	n.Helper()
+	for _, addr := range []netip.Addr{guest4, guest6} {
+		n.believes(addr, MAC{2, 0, 0, 0, 0, 0x99})
+	}
+	n.must(s.Send(Outlet{Dev: "old", Index: n.index("old")}, RARP(guest)))
+	n.eventually("the bridges look for the guest at the old place", func() bool {
+		return n.behind("switch") == "sw2" && n.behind("br0") == "up"
+	})
+}
+
+func (n network) announcer(s *Socket) Announcer {
+	return Announcer{Host: n.host, Send: s.Send, Schedule: []time.Duration{0}, Log: quiet()}
+}
+
+// One round moves the guest in the switch, in the node's own bridge, and in the client's tables; the
+// other guest hears it, and the guest itself does not.
+func TestNetworkLearns(t *testing.T) {
+	n := newNetwork(t)
+	s := n.socket()
+	self, other := n.listen("guest"), n.listen("other")
+	n.moved(s)
+	self.awaits(KindRARP) // the old place's
+	other.awaits(KindRARP)
+
+	src := &world{xml: func() (string, error) {
+		return `<domain><devices><interface type='bridge'><mac address='52:54:00:12:34:56'/><target dev='vnet0'/></interface></devices></domain>`, nil
+	}}
+	a := n.announcer(s)
+	plan, err := a.Prepare(t.Context(), src, "vm1", Setting{First: []netip.Addr{guest4, guest6}})
+	n.must(err)
+	a.Announce(t.Context(), plan, nil)
+
+	n.eventually("the switch looks for the guest at its new node", func() bool { return n.behind("switch") == "sw1" })
+	n.eventually("the node looks for the guest at its tap", func() bool { return n.behind("br0") == "vnet0" })
+	n.eventually("the client has the guest's MAC for IPv4", func() bool { return n.belief(guest4) == guest })
+	n.eventually("the client has the guest's MAC for IPv6", func() bool { return n.belief(guest6) == guest })
+	other.awaits(KindRARP, KindARPRequest, KindARPReply, KindAdvertisement)
+	if got := self.heard(); len(got) > 0 {
+		t.Errorf("the guest heard %v of itself", got)
+	}
+}
+
+// Each form that carries an address is heeded by itself, also while the client thinks it knows better.
+func TestEachFormIsHeeded(t *testing.T) {
+	n := newNetwork(t)
+	s := n.socket()
+	for kind, c := range map[Kind]struct {
+		frame []byte
+		addr  netip.Addr
+	}{
+		KindARPRequest:    {ARPRequest(guest, guest4), guest4},
+		KindARPReply:      {ARPReply(guest, guest4), guest4},
+		KindAdvertisement: {Advertisement(guest, guest6), guest6},
+	} {
+		n.moved(s)
+		n.must(s.Send(Outlet{Dev: "up", Index: n.index("up")}, c.frame))
+		n.eventually("the client heeds an "+string(kind), func() bool { return n.belief(c.addr) == guest })
+	}
+}
+
+// Why the frames are sent at the ports: on the bridge itself they reach the guest as well, and
+// the bridge learns nothing.
+func TestTheBridgeItselfIsNoOutlet(t *testing.T) {
+	n := newNetwork(t)
+	s := n.socket()
+	self := n.listen("guest")
+	n.moved(s)
+	self.awaits(KindRARP)
+	n.must(s.Send(Outlet{Dev: "br0", Index: n.index("br0")}, Advertisement(guest, guest6)))
+	self.awaits(KindAdvertisement) // which is what must not be
+	n.eventually("the switch looks for the guest at its new node", func() bool { return n.behind("switch") == "sw1" })
+	if got := n.behind("br0"); got != "up" {
+		t.Errorf("the bridge learned that the guest is at %q", got)
+	}
+}
+
+// A macvtap hands the frames to the network as it does the guest's.
+func TestMacvtap(t *testing.T) {
+	n := newNetwork(t)
+	s := n.socket()
+	n.must(netlink.LinkAdd(&netlink.Macvtap{Macvlan: netlink.Macvlan{
+		LinkAttrs: netlink.LinkAttrs{Name: "macvtap0", ParentIndex: n.index("guest"), HardwareAddr: guest[:]}, Mode: netlink.MACVLAN_MODE_BRIDGE,
+	}}))
+	n.must(netlink.LinkSetUp(n.link("macvtap0")))
+	n.moved(s)
+	outlets, err := n.host.Outlets("macvtap0")
+	if err != nil || len(outlets) != 1 || outlets[0].Dev != "macvtap0" {
+		t.Fatalf("outlets %v, %v", outlets, err)
+	}
+	n.must(s.Send(outlets[0], ARPReply(guest, guest4)))
+	n.eventually("the client has the guest's MAC", func() bool { return n.belief(guest4) == guest })
+	if got := n.behind("switch"); got != "sw1" {
+		t.Errorf("the switch looks for the guest at %q", got)
+	}
+}
+
+// The kernel's own table gives a guest's addresses, and how long ago they were seen.
+func TestNeighboursOfTheKernel(t *testing.T) {
+	n := newNetwork(t)
+	n.believes(guest4, guest)
+	n.believes(guest6, guest)
+	seen, err := n.host.seen()
+	n.must(err)
+	got := merge(seen[guest])
+	if !slices.Contains(got, guest4) || !slices.Contains(got, guest6) || len(got) != 2 {
+		t.Errorf("seen %v", got)
+	}
+}
