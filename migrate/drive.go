@@ -21,28 +21,91 @@ const (
 	switchGrace = time.Second
 )
 
-// migrate runs the migration and steers it. The error is libvirt's, or why it was
-// aborted. Neither says where the guest is.
-func (m *mover) migrate(ctx context.Context, abortAt time.Time) error {
+// attempt is how a migration is begun.
+type attempt struct {
+	throttle    int // per cent at which auto-converge begins, 0 for none
+	postCopy    bool
+	connections int
+}
+
+func (m *mover) params() libvirt.MigrateParams {
+	p := libvirt.MigrateParams{URI: m.req.MigrateURI, Bandwidth: m.req.Bandwidth, Unsafe: m.req.Unsafe, MigrateOptions: m.req.Options}
+	p.AutoConverge = m.try.throttle > 0
+	p.PostCopy = p.PostCopy || m.try.postCopy
+	if p.ConvergeInitial == 0 && m.try.throttle > throttleFirst {
+		p.ConvergeInitial = m.try.throttle
+	}
+	if m.try.connections > 0 {
+		p.Parallel, p.Connections = true, m.try.connections
+	}
+	return p
+}
+
+// migrate begins the migration as the rule wants it, and anew where it was refused for a means that it
+// can do without, or aborted for one that it lacked. The error says nothing of where the guest is.
+func (m *mover) migrate(ctx context.Context) error {
+	d := m.policy.Decide(m.state(libvirt.JobStats{}))
+	m.try = attempt{throttle: d.Throttle, postCopy: m.policy.PostCopy, connections: d.Connections}
+	for {
+		err := m.once(ctx)
+		if !m.again(ctx, err) {
+			return err
+		}
+		m.tape.rewind()
+		m.trend = trend{}
+	}
+}
+
+// again tells whether the migration is to be begun once more, and with what then.
+func (m *mover) again(ctx context.Context, err error) bool {
+	next, why := m.try, ""
+	var more *wantThrottle
+	switch {
+	case err == nil || ctx.Err() != nil:
+		return false
+	case errors.As(err, &more):
+		next.throttle, why = more.percent, "begun anew, so that the guest can be slowed down"
+	case m.ended && !m.tape.isActive() && (m.try.postCopy || m.try.connections > 0):
+		next.postCopy, next.connections, why = false, 0, "begun anew without post-copy and parallel connections: "+err.Error()
+	default:
+		return false
+	}
+	if v := m.verify(ctx); v.outcome != Stayed {
+		return false
+	}
+	m.note(why)
+	m.try, m.policy.PostCopy = next, next.postCopy
+	return true
+}
+
+// once runs one migration and steers it. The error is libvirt's, or why it was aborted.
+func (m *mover) once(ctx context.Context) error {
 	defer m.step("migrate")()
-	if ctx.Err() != nil || (!abortAt.IsZero() && !time.Now().Before(abortAt)) {
+	if ctx.Err() != nil || m.left() <= 0 {
 		return fmt.Errorf("%w: no time was left to begin", ErrOutOfTime)
 	}
-	m.setLimit(ctx, m.policy.First) // before the start: a short migration is over before the first look
+	if m.limit < m.policy.First { // before the start: a short migration is over before the first look
+		m.setLimit(ctx, m.policy.First)
+	}
 	m.report("migrating")
-	// The call outlives ctx: a cancelled migration is aborted, and then its end is awaited.
+	params := m.params()
+	return m.call(ctx, func(ctx context.Context, host Host) error {
+		return host.MigrateToURI3(ctx, m.req.Guest, m.req.TargetURI, params)
+	})
+}
+
+// call makes the call to libvirt that migrates, and steers until it ends. The call outlives ctx: a
+// cancelled migration is aborted, and then its end is awaited.
+func (m *mover) call(ctx context.Context, begin func(context.Context, Host) error) error {
 	call, abandon := context.WithCancel(context.WithoutCancel(ctx))
 	defer abandon()
 	done := make(chan error, 1)
 	m.ended = false
 	host := m.source.host
-	go func() {
-		done <- host.MigrateToURI3(call, m.req.Guest, m.req.TargetURI, libvirt.MigrateParams{
-			URI: m.req.MigrateURI, Bandwidth: m.req.Bandwidth, AutoConverge: !m.req.NoConverge, Unsafe: m.req.Unsafe, MigrateOptions: m.req.Options})
-	}()
-	why, err := m.steer(ctx, abortAt, done)
+	go func() { done <- begin(call, host) }()
+	why, err := m.steer(ctx, done)
 	if why != nil {
-		err = m.abort(ctx, abortAt, done, why)
+		err = m.abort(ctx, done, why)
 	}
 	return err
 }
@@ -50,19 +113,19 @@ func (m *mover) migrate(ctx context.Context, abortAt time.Time) error {
 // seeThrough waits for the end of a migration that another began, and aborts it where that
 // would come too late. over is false when it came to nothing, the guest stayed, and there is
 // time to begin anew: then the pre-flight has been made again.
-func (m *mover) seeThrough(ctx context.Context, abortAt time.Time) (over bool, err error) {
+func (m *mover) seeThrough(ctx context.Context) (over bool, err error) {
 	m.note("a migration that was begun before is under way: seeing it through")
-	why := m.awaitEnd(ctx, abortAt)
+	why := m.awaitEnd(ctx)
 	if v := m.verify(ctx); v.outcome != Stayed || why != nil {
 		return true, m.conclude(ctx, why)
 	}
 	m.note("it came to nothing: beginning anew")
 	m.adopted, m.req.Adopt = false, false
-	return m.runPreflight(ctx, abortAt)
+	return m.runPreflight(ctx)
 }
 
 // awaitEnd returns nil when the migration ended, or why it was aborted.
-func (m *mover) awaitEnd(ctx context.Context, abortAt time.Time) error {
+func (m *mover) awaitEnd(ctx context.Context) error {
 	defer m.step("see-through")()
 	m.ended = false
 	m.report("migrating")
@@ -70,7 +133,7 @@ func (m *mover) awaitEnd(ctx context.Context, abortAt time.Time) error {
 	defer cancel()
 	done := make(chan error)
 	go m.awaitJob(watch, done)
-	why, _ := m.steer(ctx, abortAt, done)
+	why, _ := m.steer(ctx, done)
 	if why == nil {
 		return nil
 	}
@@ -109,30 +172,43 @@ func (m *mover) awaitJob(ctx context.Context, done chan<- error) {
 	}
 }
 
-// steer waits for the migration's end, and meanwhile reports and raises the downtime limit. why is
+// passSettle is how long after a new pass the hypervisor is left alone: if the pass has little to
+// send, the guest is stopped in this time, and a question would make its pause longer.
+const passSettle = 50 * time.Millisecond
+
+// steer waits for the migration's end, and meanwhile reports and carries out what the rule says. why is
 // not nil when the migration must be aborted.
-func (m *mover) steer(ctx context.Context, abortAt time.Time, done <-chan error) (why, err error) {
+func (m *mover) steer(ctx context.Context, done <-chan error) (why, err error) {
 	tick := time.NewTicker(pollEvery)
 	defer tick.Stop()
-	var late <-chan time.Time
-	if !abortAt.IsZero() {
-		timer := time.NewTimer(time.Until(abortAt))
-		defer timer.Stop()
-		late = timer.C
-	}
-	for {
+	late := time.NewTimer(m.left())
+	defer late.Stop()
+	var settled <-chan time.Time // while a pass is young
+	for why == nil {
 		select {
 		case err := <-done:
 			m.callEnded(err)
 			return nil, err
 		case <-ctx.Done():
-			return ctx.Err(), nil
-		case <-late:
-			return ErrOutOfTime, nil
+			why = ctx.Err()
+		case <-late.C:
+			if !m.tape.inPostCopy() { // then to give up would be to lose the guest
+				why = ErrOutOfTime
+			}
+		case deadline := <-m.req.Shorten:
+			m.shorten(deadline)
+			late.Reset(m.left())
+		case <-m.tape.pass:
+			settled = time.After(passSettle)
+		case <-settled:
+			settled, why = nil, m.sample(ctx)
 		case <-tick.C:
-			m.sample(ctx, abortAt)
+			if settled == nil {
+				why = m.sample(ctx)
+			}
 		}
 	}
+	return why, nil
 }
 
 // callEnded notes whether the end of the call is the end of the migration: not so
@@ -145,39 +221,114 @@ func (m *mover) callEnded(err error) {
 	}
 }
 
-// sample looks at the progress, unless the guest stands still: then every question
-// to the hypervisor would make its pause longer.
-func (m *mover) sample(ctx context.Context, abortAt time.Time) {
+// sample looks at the progress and does what the rule makes of it, unless the guest stands still: then
+// every question to the hypervisor would make its pause longer. The error is why to abort.
+func (m *mover) sample(ctx context.Context) error {
 	if m.tape.isSwitching() {
-		return
+		return nil
 	}
 	ask, cancel := context.WithTimeout(ctx, sampleTime)
 	defer cancel()
 	s, err := m.source.host.JobStats(ask, m.req.Guest)
 	if err != nil || !s.Active {
-		return
+		return nil
 	}
 	m.progress = Progress{Transferred: s.Processed, Total: s.Total, Remaining: s.Remaining, RateMiBs: float64(s.Rate) / (1 << 20), Iteration: s.Iteration, Throttle: s.Throttle}
 	m.rec.Transferred, m.rec.Iterations = s.Processed, max(m.rec.Iterations, s.Iteration)
-	m.rec.Throttle = max(m.rec.Throttle, s.Throttle)
-	if want := m.policy.Limit(m.downtimeSample(s, abortAt)); want > m.limit && !m.tape.isSwitching() {
-		m.setLimit(ctx, want)
+	m.rec.Throttle, m.rec.Rate = max(m.rec.Throttle, s.Throttle), max(m.rec.Rate, s.Rate)
+	state := m.state(s)
+	if why := m.carryOut(ctx, m.policy.Decide(state), state); why != nil {
+		return why
 	}
-	m.report("migrating")
+	if m.tape.inPostCopy() {
+		m.report("post-copy")
+	} else {
+		m.report("migrating")
+	}
+	return nil
 }
 
-func (m *mover) downtimeSample(s libvirt.JobStats, abortAt time.Time) DowntimeSample {
-	out := DowntimeSample{Elapsed: s.Elapsed, Iteration: s.Iteration, Remaining: s.Remaining, Rate: s.Rate}
+// trend is what the rule needs of the samples before the present one.
+type trend struct {
+	repeated time.Time     // when the second pass was first seen
+	best     time.Duration // the shortest last copy that a pass would have left
+	gained   time.Time     // when a pass last was a tenth better than that
+	pass     int           // which that was
+	sent     uint64
+	moved    time.Time // when sent grew last
+	fed      time.Time // when the link was last fast enough
+}
+
+// state is what the rule decides from; before the begin, of a job that is not there yet.
+func (m *mover) state(s libvirt.JobStats) State {
+	now, t := time.Now(), &m.trend
+	out := State{Elapsed: s.Elapsed, Left: m.left(), Iteration: s.Iteration, Sent: s.Processed, Remaining: s.Remaining, Used: used(m.load),
+		Rate: s.Rate, DirtyRate: s.DirtyRate, Throttled: m.try.throttle > 0 || m.adopted, Percent: s.Throttle,
+		Switched: m.tape.inPostCopy(), Link: m.link.Bandwidth}
+	out.Easy, out.Needs = m.promise()
 	if s.Iteration > 1 {
-		if m.repeated.IsZero() {
-			m.repeated = time.Now()
+		if t.repeated.IsZero() {
+			t.repeated = now
 		}
-		out.Repeated = time.Since(m.repeated)
+		out.Repeated = now.Sub(t.repeated)
+		t.weigh(s, now)
+		out.Best, out.Stale, out.Stagnant = t.best, s.Iteration-t.pass, now.Sub(t.gained)
 	}
-	if !abortAt.IsZero() {
-		out.Left = time.Until(abortAt)
+	if s.Processed != t.sent || t.moved.IsZero() {
+		t.sent, t.moved = s.Processed, now
 	}
+	if !m.policy.starved(out) || t.fed.IsZero() {
+		t.fed = now
+	}
+	out.Quiet, out.Starved = now.Sub(t.moved), now.Sub(t.fed)
 	return out
+}
+
+// weigh takes over what the present pass would leave for a last copy.
+func (t *trend) weigh(s libvirt.JobStats, now time.Time) {
+	last := lastCopy(s)
+	if t.best == 0 || last < t.best/10*9 {
+		t.gained, t.pass = now, s.Iteration
+	}
+	if t.best == 0 || last < t.best {
+		t.best = last
+	}
+}
+
+// lastCopy is how long a switchover at the begin of this pass would have taken. QEMU reckons that itself,
+// once it knows how fast the guest writes.
+func lastCopy(s libvirt.JobStats) time.Duration {
+	if s.Downtime > 0 && s.DirtyRate > 0 {
+		return s.Downtime
+	}
+	return max(seconds(s.Remaining, s.Rate), 1)
+}
+
+// wantThrottle ends a migration that has to be begun anew so that the guest can be slowed down.
+type wantThrottle struct{ percent int }
+
+// Error implements error.
+func (w *wantThrottle) Error() string {
+	return "the guest writes too fast to be moved at its full speed"
+}
+
+// carryOut does what the rule says. The error is why to abort.
+func (m *mover) carryOut(ctx context.Context, d Decision, s State) error {
+	switch {
+	case d.GiveUp != "":
+		return fmt.Errorf("%w: %s", ErrHopeless, d.GiveUp)
+	case d.Throttle > 0 && !s.Throttled:
+		return &wantThrottle{d.Throttle}
+	case m.tape.isSwitching() || s.Switched:
+		return nil
+	}
+	if d.Limit > m.limit {
+		m.setLimit(ctx, d.Limit)
+	}
+	if d.PostCopy {
+		m.startPostCopy(ctx)
+	}
+	return nil
 }
 
 // setLimit leaves m.limit as it is when it fails, so that the next sample tries again.
@@ -194,22 +345,20 @@ func (m *mover) setLimit(ctx context.Context, limit time.Duration) {
 
 // abort asks libvirt to give the migration up, as often as needed: just after its start there
 // is no job yet. It returns when the migration ended, or without that after abortTime. The
-// migration may have won the race: then the error is nil.
-func (m *mover) abort(ctx context.Context, abortAt time.Time, done <-chan error, why error) error {
+// migration may have won the race: then the error is nil. One in its post-copy phase is not
+// aborted but awaited, as long as there is time at all.
+func (m *mover) abort(ctx context.Context, done <-chan error, why error) error {
 	defer m.step("abort")()
 	m.report("aborting")
 	begin := time.Now()
 	ctx = context.WithoutCancel(ctx)
-	limit := abortTime
-	if deadline := m.verifyBy(abortAt); !deadline.IsZero() {
-		limit = max(min(limit, time.Until(deadline)*2/3), sampleTime) // leave a third for verifying
-	}
+	limit := m.abortLimit()
 	giveUp := time.NewTimer(limit)
 	defer giveUp.Stop()
 	tick := time.NewTicker(abortEvery)
 	defer tick.Stop()
 	for {
-		if !m.tape.isSwitching() || time.Since(begin) >= min(switchGrace, limit/2) {
+		if !m.tape.inPostCopy() && (!m.tape.isSwitching() || time.Since(begin) >= min(switchGrace, limit/2)) {
 			m.tryAbort(ctx)
 		}
 		select {
@@ -220,10 +369,22 @@ func (m *mover) abort(ctx context.Context, abortAt time.Time, done <-chan error,
 			}
 			return fmt.Errorf("%w, and was aborted: %v", why, err)
 		case <-giveUp.C:
-			return fmt.Errorf("%w, and could not be aborted within %v", why, limit)
+			return fmt.Errorf("%w, and could not be aborted within %v", why, limit.Round(time.Millisecond))
 		case <-tick.C:
 		}
 	}
+}
+
+// abortLimit leaves a third of the time to verifying.
+func (m *mover) abortLimit() time.Duration {
+	limit := abortTime
+	if m.tape.inPostCopy() {
+		limit = postCopyTime
+	}
+	if m.deadline.IsZero() {
+		return limit
+	}
+	return max(min(limit, time.Until(m.deadline)*2/3), sampleTime)
 }
 
 func (m *mover) tryAbort(ctx context.Context) {

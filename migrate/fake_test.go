@@ -43,8 +43,14 @@ type fake struct {
 	visible   libvirt.Visible
 	cpu       bool
 
+	load   libvirt.Load // with what StartDirtyRate measured
+	params []libvirt.MigrateParams
+	cut    bool // nothing is sent any more
+
 	connect, watch, setLimit error
+	gauge                    error // why it cannot measure, which it usually cannot
 	migrate                  func(ctx context.Context) error
+	postCopy                 func() error
 }
 
 func runs(reason string) libvirt.Status {
@@ -94,6 +100,9 @@ func (f *fake) JobStats(context.Context, string) (libvirt.JobStats, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.polls++
+	if f.job.Active && !f.cut {
+		f.job.Processed++
+	}
 	return f.job, f.fails
 }
 
@@ -101,10 +110,13 @@ func (f *fake) CompletedJob(context.Context, string) (libvirt.JobStats, error) {
 	return libvirt.JobStats{Processed: 7 << 20, Iteration: 3}, nil
 }
 
-func (f *fake) MigrateToURI3(ctx context.Context, _, target string, _ libvirt.MigrateParams) error {
+func (f *fake) MigrateToURI3(ctx context.Context, _, target string, params libvirt.MigrateParams) error {
 	if target != targetURI {
 		return fmt.Errorf("migrated to %q", target)
 	}
+	f.mu.Lock()
+	f.params = append(f.params, params)
+	f.mu.Unlock()
 	return f.migrate(ctx)
 }
 
@@ -117,6 +129,16 @@ func (f *fake) SetMaxDowntime(_ context.Context, _ string, limit time.Duration) 
 	f.limits = append(f.limits, limit)
 	return nil
 }
+
+func (f *fake) Load(context.Context, string) (libvirt.Load, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.load, f.fails
+}
+
+func (f *fake) StartDirtyRate(context.Context, string, time.Duration) error { return f.gauge }
+
+func (f *fake) StartPostCopy(context.Context, string) error { return f.postCopy() }
 
 func (f *fake) AbortJob(context.Context, string) error {
 	f.mu.Lock()
@@ -156,7 +178,7 @@ type pair struct {
 func newPair(t *testing.T) *pair {
 	t.Helper()
 	p := &pair{
-		source: &fake{uri: sourceURI, status: runs("booted"), xml: guestDoc, caps: capsDoc("source"), aborted: make(chan struct{})},
+		source: &fake{uri: sourceURI, status: runs("booted"), xml: guestDoc, caps: capsDoc("source"), aborted: make(chan struct{}), gauge: libvirt.ErrUnsupported},
 		target: &fake{uri: targetURI, fails: libvirt.ErrNoDomain, caps: capsDoc("target"), free: 1 << 40, visible: libvirt.VisibleYes, cpu: true},
 	}
 	p.source.migrate = func(context.Context) error { p.copy(); p.switchover(); return nil }

@@ -28,6 +28,8 @@ type Mover interface {
 	MigrateToURI3(ctx context.Context, guest, target string, p libvirt.MigrateParams) error
 	// SetMaxDowntime bounds the pause, of a migration under way or of the next one.
 	SetMaxDowntime(ctx context.Context, guest string, limit time.Duration) error
+	// StartPostCopy lets the guest of a migration under way go on at the target, before all is there.
+	StartPostCopy(ctx context.Context, guest string) error
 	// AbortJob ends the migration under way; the guest stays where it is.
 	AbortJob(ctx context.Context, guest string) error
 	// Resume lets a paused guest's processors run again.
@@ -53,6 +55,7 @@ type Host interface {
 	Witness
 	Mover
 	Surveyor
+	Gauge
 	// Close gives the connection back. The host must not be used afterwards.
 	Close() error
 }
@@ -66,6 +69,8 @@ type Deps struct {
 	Gone func(ctx context.Context, guest, uuid string) (bool, error)
 	// Slots bounds the migrations at once. The zero value is the default directory with one slot.
 	Slots Slots
+	// Links is the file in which LearnLink remembers the links to the peers; empty where nothing does.
+	Links string
 	// Log gets what happens, with the fields guest, peer and phase.
 	Log logrus.FieldLogger
 }

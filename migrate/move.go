@@ -1,9 +1,11 @@
 package migrate
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 	"time"
 
@@ -23,18 +25,27 @@ type Request struct {
 
 	MigrateURI    string        // optional: the hypervisor's data channel, such as "tcp://10.0.0.2"
 	Bandwidth     uint64        // MiB/s, 0 for libvirt's default
-	DowntimeLimit time.Duration // the first limit, 30 ms when 0
+	DowntimeLimit time.Duration // the first limit, 10 ms when 0
 	NoConverge    bool          // do not slow down a guest that writes faster than the link carries
 	Unsafe        bool          // move even where libvirt fears for disks with a host cache
 	Overcommit    bool          // do not ask whether the target has enough free memory
-	// BlackoutBudget bounds the pause, also near the deadline; 0 for no bound. The record
-	// tells whether it was kept.
+	// BlackoutBudget is what the blackout is to stay within, DefaultBudget when 0. Near the deadline a
+	// guest that does not converge is paused for longer all the same, unless Firm. The record tells
+	// whether the budget was kept.
 	BlackoutBudget time.Duration
+	Firm           bool // rather leave the guest where it is than exceed the budget
 	// PauseAfter is how long after its begin a migration may make the pause as long as
-	// the last copy needs, within BlackoutBudget; 0 leaves that to the deadline alone.
+	// the last copy needs; 0 leaves that to the deadline alone. Firm goes before it.
 	PauseAfter time.Duration
-	Options    libvirt.MigrateOptions
-	Adopt      bool // a migration to this target was begun by a caller that died: one under way is waited for
+	// PostCopy lets the engine switch a guest that does not converge to post-copy: it goes on at the target
+	// at once, but is lost if one of the two nodes dies before the rest of its memory is there.
+	PostCopy bool
+	Options  libvirt.MigrateOptions
+	Adopt    bool // a migration to this target was begun by a caller that died: one under way is waited for
+
+	// Shorten, when not nil, brings a deadline that is earlier than the context's. It is heeded while
+	// the guest is being copied.
+	Shorten <-chan time.Time
 
 	// Progress, when not nil, is called at each step and about twice a second in between,
 	// from Move's own goroutine. It should return soon.
@@ -46,7 +57,7 @@ const PhaseSlot = "waiting for slot"
 
 // Progress is how far a move is.
 type Progress struct {
-	Phase         string        // PhaseSlot, "pre-flight", "migrating", "aborting", "verifying"
+	Phase         string        // PhaseSlot, "pre-flight", "migrating", "post-copy", "aborting", "recovering", "verifying"
 	Transferred   uint64        // bytes sent, pages sent again counted again
 	Total         uint64        // bytes of guest memory
 	Remaining     uint64        // bytes still to send
@@ -61,6 +72,9 @@ var (
 	ErrUnknown = errors.New("cannot tell where the guest runs")
 	// ErrOutOfTime is in the error of a Move that aborted its migration to meet the deadline.
 	ErrOutOfTime = errors.New("the migration was not done in time")
+	// ErrHopeless is in the error of a Move that gave up early, as its time is better spent on
+	// another way to get the guest off this node.
+	ErrHopeless = errors.New("the migration cannot succeed")
 )
 
 // mover is one Move under way.
@@ -77,11 +91,19 @@ type mover struct {
 	wasPaused  bool
 	targetCaps *libvirtxml.Caps
 
-	policy   DowntimePolicy
+	deadline time.Time // the context's, or an earlier one that came later; zero without one
+	abortAt  time.Time // what is not done by then is aborted; zero without a deadline
+	link     Link      // what is remembered of the link to the target
+	load     libvirt.Load
+	measured time.Time // when the result of the measurement will be there, zero where there is none
+
+	policy   Policy
+	try      attempt
 	limit    time.Duration // the downtime limit that is set, 0 before the first
-	repeated time.Time     // when the second pass was first seen
-	ended    bool          // no migration is under way at the source
-	adopted  bool          // the migration was begun by another, and its first events were missed
+	trend    trend
+	ended    bool // no migration is under way at the source
+	adopted  bool // the migration was begun by another, and its first events were missed
+	torn     bool // an earlier one broke in its post-copy phase
 	progress Progress
 }
 
@@ -117,7 +139,8 @@ func newMover(req Request, deps Deps) *mover {
 	}
 	m.log = m.deps.Log.WithFields(logrus.Fields{"guest": req.Guest, "peer": req.Target})
 	m.rec = Record{Schema: RecordSchema, Guest: req.Guest, UUID: req.UUID, From: req.SourceURI, To: req.Target, TargetURI: req.TargetURI,
-		Started: time.Now(), Outcome: Unknown, BudgetMS: millis(req.BlackoutBudget)}
+		Started: time.Now(), Outcome: Unknown, Cap: req.Bandwidth << 20}
+	m.rec.BudgetMS = millis(m.budget())
 	m.source = side{uri: req.SourceURI, open: deps.Open}
 	m.target = side{uri: req.TargetURI, open: deps.Open}
 	return m
@@ -127,13 +150,14 @@ func (m *mover) run(ctx context.Context) error {
 	if err := m.req.check(); err != nil {
 		return err
 	}
-	abortAt := m.plan(ctx)
-	slot, err := m.takeSlot(ctx, abortAt)
+	m.plan(ctx)
+	m.beginMeasuring(ctx)
+	slot, err := m.takeSlot(ctx)
 	if err != nil {
 		return err
 	}
 	defer slot.Release()
-	already, err := m.runPreflight(ctx, abortAt)
+	already, err := m.runPreflight(ctx)
 	if err != nil {
 		return err
 	}
@@ -144,14 +168,18 @@ func (m *mover) run(ctx context.Context) error {
 	}
 	stop := m.watch(ctx)
 	defer stop()
+	if m.torn {
+		m.note("a post-copy that was begun before broke: going on with it")
+		return m.conclude(ctx, nil)
+	}
 	if m.adopted {
-		ended, err := m.seeThrough(ctx, abortAt)
+		ended, err := m.seeThrough(ctx)
 		if ended || err != nil {
 			return err
 		}
 	}
-	jobErr := m.migrate(ctx, abortAt)
-	return m.conclude(ctx, jobErr)
+	m.predict(ctx)
+	return m.conclude(ctx, m.migrate(ctx))
 }
 
 func (r Request) check() error {
@@ -171,37 +199,64 @@ func reserveOf(window time.Duration) time.Duration {
 	return min(max(window/8, 2*time.Second), 10*time.Second)
 }
 
-// plan divides the time. abortAt is zero without a deadline.
-func (m *mover) plan(ctx context.Context) (abortAt time.Time) {
+// plan divides the time, and makes the policy of it and of what is known of the link.
+func (m *mover) plan(ctx context.Context) {
+	links, err := ReadLinks(m.deps.Links)
+	if err != nil {
+		m.log.WithError(err).Warn("what earlier moves taught is lost")
+	}
+	m.link = links[m.req.Target]
 	var window time.Duration
 	if deadline, ok := ctx.Deadline(); ok {
 		window = time.Until(deadline)
-		abortAt = deadline.Add(-reserveOf(window))
+		m.deadline, m.abortAt = deadline, deadline.Add(-reserveOf(window))
 	}
-	m.policy = newDowntimePolicy(m.req.DowntimeLimit, window).within(m.req.BlackoutBudget)
-	m.policy.Force = m.req.PauseAfter
-	return abortAt
+	m.policy = newPolicy(m.req.DowntimeLimit, m.req.BlackoutBudget, m.link.handOver(), window)
+	m.policy.Firm, m.policy.Force = m.req.Firm, m.req.PauseAfter
+	m.policy.Throttle, m.policy.PostCopy = !m.req.NoConverge, m.req.PostCopy
+}
+
+// budget is what the blackout is to stay within.
+func (m *mover) budget() time.Duration { return cmp.Or(m.req.BlackoutBudget, DefaultBudget) }
+
+// shorten takes over a deadline that is earlier than the one so far.
+func (m *mover) shorten(deadline time.Time) {
+	if !m.deadline.IsZero() && !deadline.Before(m.deadline) {
+		return
+	}
+	m.note("the time for the migration was shortened")
+	left := time.Until(deadline)
+	m.deadline, m.abortAt = deadline, deadline.Add(-reserveOf(left))
+	m.policy.Window = max(left, 1)
 }
 
 // before is ctx that ends at abortAt already.
-func before(ctx context.Context, abortAt time.Time) (context.Context, context.CancelFunc) {
-	if abortAt.IsZero() {
+func (m *mover) before(ctx context.Context) (context.Context, context.CancelFunc) {
+	if m.abortAt.IsZero() {
 		return context.WithCancel(ctx)
 	}
-	return context.WithDeadline(ctx, abortAt)
+	return context.WithDeadline(ctx, m.abortAt)
 }
 
-func (m *mover) takeSlot(ctx context.Context, abortAt time.Time) (*Slot, error) {
+// left is how long until abortAt, without one for ever.
+func (m *mover) left() time.Duration {
+	if m.abortAt.IsZero() {
+		return math.MaxInt64
+	}
+	return time.Until(m.abortAt)
+}
+
+func (m *mover) takeSlot(ctx context.Context) (*Slot, error) {
 	defer m.step("slot")()
-	ctx, cancel := before(ctx, abortAt)
+	ctx, cancel := m.before(ctx)
 	defer cancel()
 	return m.deps.Slots.Acquire(ctx, func() { m.report(PhaseSlot) })
 }
 
-func (m *mover) runPreflight(ctx context.Context, abortAt time.Time) (already bool, err error) {
+func (m *mover) runPreflight(ctx context.Context) (already bool, err error) {
 	defer m.step("pre-flight")()
 	m.report("pre-flight")
-	ctx, cancel := before(ctx, abortAt)
+	ctx, cancel := m.before(ctx)
 	defer cancel()
 	return m.preflight(ctx)
 }

@@ -78,6 +78,9 @@ func (m *mover) preflight(ctx context.Context) (already bool, err error) {
 		return false, err
 	}
 	err = m.target.connect(ctx, connectTime)
+	if m.torn {
+		return false, m.checkHalf(ctx, err)
+	}
 	if m.adopted {
 		return false, nil // all was checked when it began, and the target's copy is its own
 	}
@@ -124,6 +127,10 @@ func (m *mover) checkSource(ctx context.Context, s libvirt.Status) error {
 	case s.State == libvirt.Paused && s.Reason == "user":
 		m.wasPaused = true
 	case s.State == libvirt.Paused && s.Reason == "migration" && m.req.Adopt: // at its hand-over, if a job is under way
+	case s.State == libvirt.Paused && s.Reason == "postcopy" && m.req.Adopt: // it runs at the target already
+	case s.State == libvirt.Paused && s.Reason == "postcopy-failed":
+		m.torn = true // nothing but to go on with it can save the guest, whoever began it
+		return nil
 	case s.State != libvirt.Running && s.State != libvirt.Blocked:
 		return &Refusal{CheckRunning, fmt.Sprintf("the guest is %v (%s)", s.State, s.Reason), "only a running guest can be moved live", nil}
 	}
@@ -144,6 +151,19 @@ func (m *mover) checkSource(ctx context.Context, s libvirt.Status) error {
 		return &Refusal{CheckJob, "another migration, save or dump of the guest is under way", "wait for it, or abort it: virsh domjobabort " + m.req.Guest, nil}
 	}
 	return nil
+}
+
+// checkHalf wants the other half of a guest whose post-copy broke at this target, and not at another.
+func (m *mover) checkHalf(ctx context.Context, connect error) error {
+	there := view{err: connect}
+	if connect == nil {
+		there = m.target.look(ctx, m.req.Guest)
+	}
+	if there.inPostCopy(m.uuid) {
+		return nil
+	}
+	return &Refusal{CheckRunning, "a post-copy of the guest broke, and its other half is not at the target, where it is " + there.String(),
+		"move it to where it was moved to before, or destroy it at both ends and start it anew", nil}
 }
 
 // checkDuplicate refuses when the target has the guest, or another of its name.

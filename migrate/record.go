@@ -3,6 +3,7 @@ package migrate
 import (
 	"time"
 
+	"github.com/vmferry/vmferry/migrate/drain"
 	"github.com/vmferry/vmferry/migrate/qmp"
 )
 
@@ -51,6 +52,13 @@ type Record struct {
 	BudgetMS   float64    `json:"blackout_budget_ms,omitempty"` // what the blackout was to stay within
 	BudgetKept *bool      `json:"blackout_budget_kept,omitempty"`
 
+	Means     drain.Means `json:"means,omitempty"`      // by which the guest was moved: live, converge or postcopy
+	Predicted *Forecast   `json:"predicted,omitempty"`  // by what was known just before
+	Used      uint64      `json:"used,omitempty"`       // bytes of its memory that the guest used, just before
+	DirtyRate *uint64     `json:"dirty_rate,omitempty"` // bytes per second that it wrote, just before
+	Rate      uint64      `json:"rate,omitempty"`       // highest seen, in bytes per second
+	Cap       uint64      `json:"rate_cap,omitempty"`   // bound that was asked for, in bytes per second
+
 	Memory           uint64    `json:"memory,omitempty"`      // bytes the guest has
 	Transferred      uint64    `json:"transferred,omitempty"` // bytes of it sent, repeats counted
 	Throttle         int       `json:"throttle,omitempty"`    // highest per cent that auto-converge took
@@ -94,7 +102,7 @@ type Verification struct {
 
 // Step is one thing that Move did.
 type Step struct {
-	Name  string    `json:"name"` // slot, pre-flight, watch, migrate, abort, resume, verify
+	Name  string    `json:"name"` // slot, pre-flight, predict, migrate, post-copy, abort, recover, resume, verify
 	Begin time.Time `json:"begin"`
 	MS    float64   `json:"ms"`
 }

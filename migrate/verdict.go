@@ -41,6 +41,17 @@ func (v view) condition(uuid string) condition {
 	return running
 }
 
+// inPostCopy tells whether this end of our guest is one half of a post-copy, whole or broken.
+func (v view) inPostCopy(uuid string) bool {
+	ours := v.condition(uuid)
+	return (ours == paused || ours == running) && strings.HasPrefix(v.status.Reason, "postcopy")
+}
+
+// isTorn tells whether that post-copy broke.
+func (v view) isTorn(uuid string) bool {
+	return v.inPostCopy(uuid) && v.status.Reason == "postcopy-failed"
+}
+
 func (v view) String() string {
 	switch {
 	case v.gone:
@@ -60,17 +71,19 @@ type evidence struct {
 	wasPaused      bool // the guest was paused before the move, on purpose
 	ended          bool // no migration is under way at the source any more
 	completed      bool // the source's QEMU said that all was handed over
+	postCopy       bool // the source's QEMU said that the guest may run at the target before that
 	blind          bool // the source's events were not all seen: completed may be missing
 }
 
 // handedOver is false only when it is certain that the target cannot have run the guest.
-func (e evidence) handedOver() bool { return e.completed || e.blind }
+func (e evidence) handedOver() bool { return e.completed || e.postCopy || e.blind }
 
 // verdict is what the evidence means.
 type verdict struct {
 	outcome Outcome
 	settled bool   // further questions cannot change it
 	resume  bool   // resume the guest at the source: it is paused there, and the target has none
+	torn    bool   // a post-copy broke, and both ends still have their part of the guest
 	note    string // why, where the outcome alone does not say it
 }
 
@@ -78,6 +91,9 @@ type verdict struct {
 // there is time: the ends are asked one after the other, and libvirt tidies up for a
 // moment after a migration.
 func decide(e evidence) verdict {
+	if e.source.inPostCopy(e.uuid) || e.target.inPostCopy(e.uuid) {
+		return e.halved()
+	}
 	switch source := e.source.condition(e.uuid); source {
 	case absent:
 		return e.sourceAbsent()
@@ -87,6 +103,31 @@ func decide(e evidence) verdict {
 		return e.sourcePaused()
 	}
 	return e.sourceSilent()
+}
+
+// halved is for a guest that is in post-copy: part of its memory is at the source alone, and all that
+// it wrote since is at the target alone.
+func (e evidence) halved() verdict {
+	source, target := e.source.condition(e.uuid), e.target.condition(e.uuid)
+	v := verdict{outcome: Unknown}
+	switch {
+	case source == noAnswer || target == noAnswer:
+		v.note = "the guest is in post-copy, and one end gives no answer: destroy neither"
+	case source == absent && !e.target.isTorn(e.uuid):
+		v.note = "the guest is gone from the source, and at the target its memory may not be complete"
+	case source == absent:
+		v.settled = true
+		v.note = "post-copy broke, and what the source had of the guest's memory is lost: destroy the guest at the target, and start it anew"
+	case target == absent:
+		v.settled = true
+		v.note = "the target lost the guest in post-copy: destroy the paused rest at the source, which must never be resumed, and start the guest anew"
+	case e.source.isTorn(e.uuid) || e.target.isTorn(e.uuid):
+		v.settled, v.torn = true, true
+		v.note = "post-copy broke, and the guest stands still with its memory at both ends: destroy neither, and move it again when the link is mended (virsh migrate --postcopy --postcopy-resume)"
+	default:
+		v.note = "the guest runs at the target, and still reads its memory from the source: leave both alone until that is done"
+	}
+	return v
 }
 
 func (e evidence) sourceAbsent() verdict {

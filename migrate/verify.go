@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/vmferry/vmferry/migrate/drain"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 )
 
@@ -14,19 +15,14 @@ const (
 	verifyEvery = 250 * time.Millisecond // between two rounds of questions
 )
 
-// verifyBy gives back the caller's deadline from the time of the abort; zero without one.
-func (m *mover) verifyBy(abortAt time.Time) time.Time {
-	if abortAt.IsZero() {
-		return time.Time{}
-	}
-	return abortAt.Add(reserveOf(m.policy.Window))
-}
-
 // conclude finds out where the guest runs and turns that, and not jobErr, into the result.
 func (m *mover) conclude(ctx context.Context, jobErr error) error {
 	defer m.step("verify")()
 	m.report("verifying")
 	v := m.verify(ctx)
+	for began := time.Now(); v.torn && m.recover(ctx, began); {
+		v = m.verify(ctx)
+	}
 	m.rec.Outcome = v.outcome
 	if v.note != "" {
 		m.note(v.note)
@@ -34,6 +30,7 @@ func (m *mover) conclude(ctx context.Context, jobErr error) error {
 	if v.outcome == Moved {
 		m.tape.awaitResume()
 		m.collect(ctx)
+		m.rec.Means = m.meansTaken()
 	}
 	m.fillTimeline()
 	switch {
@@ -52,6 +49,17 @@ func (m *mover) conclude(ctx context.Context, jobErr error) error {
 	return fmt.Errorf("libvirt reported success, and the guest is at the source")
 }
 
+// meansTaken is the rung on which the guest moved.
+func (m *mover) meansTaken() drain.Means {
+	switch {
+	case m.tape.inPostCopy() || m.torn:
+		return drain.PostCopy
+	case m.rec.Throttle > 0:
+		return drain.Converge
+	}
+	return drain.Live
+}
+
 // fillTimeline puts QEMU's account into the record.
 func (m *mover) fillTimeline() {
 	t := m.tape.timeline()
@@ -68,7 +76,7 @@ func (m *mover) fillTimeline() {
 // verify asks both ends until their answers are settled, or the time is up. It goes on
 // after ctx was cancelled: a caller who cancels needs the answer most.
 func (m *mover) verify(ctx context.Context) verdict {
-	ctx, cancel := context.WithDeadline(context.WithoutCancel(ctx), verifyEnd(ctx))
+	ctx, cancel := context.WithDeadline(context.WithoutCancel(ctx), m.verifyEnd())
 	defer cancel()
 	tick := time.NewTicker(verifyEvery)
 	defer tick.Stop()
@@ -91,11 +99,11 @@ func (m *mover) verify(ctx context.Context) verdict {
 	}
 }
 
-func verifyEnd(ctx context.Context) time.Time {
+func (m *mover) verifyEnd() time.Time {
 	now := time.Now()
 	end := now.Add(verifyTime)
-	if deadline, ok := ctx.Deadline(); ok && deadline.Before(end) {
-		end = deadline
+	if !m.deadline.IsZero() && m.deadline.Before(end) {
+		end = m.deadline
 	}
 	if least := now.Add(verifyLeast); end.Before(least) {
 		end = least
@@ -117,23 +125,23 @@ func (m *mover) evidence(ctx context.Context) evidence {
 	// above: only the next round's answers count as given after its end.
 	e.ended = m.ended
 	if !m.ended && e.source.err == nil {
-		m.ended = m.endJob(ctx)
+		m.ended = m.endJob(ctx, e.postCopy || e.source.inPostCopy(m.uuid))
 	}
-	e.completed = m.tape.isCompleted()
+	e.completed, e.postCopy = m.tape.isCompleted(), m.tape.inPostCopy()
 	e.blind = !m.hears.source || m.source.broken || m.adopted
 	return e
 }
 
 // endJob tells whether the source has no migration under way. One that nobody steers any more is
-// aborted: the guest is safe where it is.
-func (m *mover) endJob(ctx context.Context) bool {
+// aborted: the guest is safe where it is. In post-copy it is not.
+func (m *mover) endJob(ctx context.Context, postCopy bool) bool {
 	ask, cancel := context.WithTimeout(ctx, lookTime)
 	defer cancel()
 	job, err := m.source.host.JobStats(ask, m.req.Guest)
 	if err != nil {
 		return false
 	}
-	if job.Active {
+	if job.Active && !postCopy {
 		m.tryAbort(ctx)
 	}
 	return !job.Active
@@ -166,4 +174,5 @@ func (m *mover) collect(ctx context.Context) {
 	}
 	m.rec.Transferred = max(m.rec.Transferred, job.Processed)
 	m.rec.Iterations = max(m.rec.Iterations, job.Iteration)
+	m.rec.Rate = max(m.rec.Rate, job.Rate)
 }

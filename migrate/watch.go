@@ -17,12 +17,25 @@ type tape struct {
 	mu        sync.Mutex
 	events    []qmp.Observed
 	switching bool          // the source's guest stands still, or is about to
+	active    bool          // the source's QEMU began to send
 	completed bool          // the source's QEMU handed all over
+	postCopy  bool          // the guest may run at the target, and part of its memory is still at the source
+	runs      bool          // the target's guest runs
+	pass      chan struct{} // has something in it after a pass began
 	resumed   chan struct{} // closed when the target's guest runs
 	once      sync.Once
 }
 
-func newTape() *tape { return &tape{resumed: make(chan struct{})} }
+func newTape() *tape {
+	return &tape{resumed: make(chan struct{}), pass: make(chan struct{}, 1)}
+}
+
+// rewind forgets an attempt that came to nothing.
+func (t *tape) rewind() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.events, t.switching, t.active, t.completed = nil, false, false, false
+}
 
 func (t *tape) add(side qmp.Side, e libvirt.Event) {
 	o, err := qmp.Parse(side, e.Name, e.Seconds, e.Micros, e.Details, e.Received)
@@ -33,13 +46,34 @@ func (t *tape) add(side qmp.Side, e libvirt.Event) {
 	defer t.mu.Unlock()
 	t.events = append(t.events, o)
 	t.switching = (t.switching || o.Switching()) && !o.GoesOn()
-	t.completed = t.completed || (side == qmp.Source && o.Status() == qmp.PhaseCompleted)
+	if side == qmp.Source {
+		t.active = t.active || o.Status() == qmp.PhaseActive
+		t.completed = t.completed || o.Status() == qmp.PhaseCompleted
+		t.postCopy = t.postCopy || o.Status() == qmp.PhasePostCopy
+	}
+	if o.Pass() > 0 {
+		select {
+		case t.pass <- struct{}{}:
+		default:
+		}
+	}
 	if side == qmp.Target && e.Name == "RESUME" {
+		t.runs = true
 		t.once.Do(func() { close(t.resumed) })
 	}
 }
 
-func (t *tape) isSwitching() bool { t.mu.Lock(); defer t.mu.Unlock(); return t.switching }
+func (t *tape) isActive() bool { t.mu.Lock(); defer t.mu.Unlock(); return t.active }
+
+func (t *tape) inPostCopy() bool { t.mu.Lock(); defer t.mu.Unlock(); return t.postCopy }
+
+// isSwitching tells whether the guest stands still. What follows its RESUME at the target in a
+// post-copy is no pause, and may take long.
+func (t *tape) isSwitching() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.switching && !(t.postCopy && t.runs)
+}
 
 func (t *tape) isCompleted() bool { t.mu.Lock(); defer t.mu.Unlock(); return t.completed }
 

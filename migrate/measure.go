@@ -1,0 +1,214 @@
+package migrate
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/vmferry/vmferry/migrate/drain"
+	"github.com/vmferry/vmferry/migrate/libvirt"
+)
+
+// Gauge measures a guest and changes nothing. *client.Conn is one.
+type Gauge interface {
+	// Load is what the guest would give a migration to carry.
+	Load(ctx context.Context, guest string) (libvirt.Load, error)
+	// StartDirtyRate begins a measurement, of which Load has the result once span is over.
+	StartDirtyRate(ctx context.Context, guest string, span time.Duration) error
+}
+
+const (
+	measureSpan = time.Second
+	measureSlip = 100 * time.Millisecond // what QEMU may need beyond the span, and between two looks
+	measureMost = 500 * time.Millisecond // bounds the question that begins a measurement
+
+	// measureWindow is how much time there must be for a move to wait for its measurement.
+	measureWindow = 30 * time.Second
+
+	// defaultSetUp is what libvirt takes around the copying, for a peer of which no other is known.
+	defaultSetUp = 500 * time.Millisecond
+
+	// deviceState is about what QEMU sends of a guest with a few virtio devices.
+	deviceState = 512 << 10
+)
+
+// Measure finds out how large the guest is and how fast it writes, over span, which counts in
+// whole seconds from 1 to 60. A hypervisor that cannot measure gives a load without a dirty rate
+// and no error. When ctx ends first, its error is returned.
+func Measure(ctx context.Context, h Gauge, guest string, span time.Duration) (libvirt.Load, error) {
+	started := h.StartDirtyRate(ctx, guest, span) == nil
+	wait := span
+	for {
+		if started {
+			if err := sleep(ctx, wait); err != nil {
+				return libvirt.Load{}, fmt.Errorf("measure guest %q: %w", guest, err)
+			}
+		}
+		load, err := h.Load(ctx, guest)
+		if err != nil {
+			return load, fmt.Errorf("measure guest %q: %w", guest, err)
+		}
+		if !started {
+			load.Dirty = libvirt.Dirty{} // of some other time
+		}
+		if !started || load.Dirty.Measured {
+			return load, nil
+		}
+		wait = measureSlip
+	}
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	if d <= 0 {
+		return ctx.Err()
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// LoadFor turns a guest's load into what package drain predicts from, for a move over the link that
+// has to stay within the budget.
+func LoadFor(load libvirt.Load, link Link, budget time.Duration) drain.Load {
+	return drain.Load{
+		Memory: used(load), DirtyRate: float64(load.Dirty.Rate), Device: deviceState,
+		Limit: defaultFirst, Budget: budget, HandOver: link.handOver(),
+	}
+}
+
+// used is what the first pass sends: the process holds some memory of its own too.
+func used(load libvirt.Load) uint64 {
+	if load.Resident == 0 {
+		return load.Memory
+	}
+	if load.Memory == 0 {
+		return load.Resident
+	}
+	return min(load.Memory, load.Resident)
+}
+
+func (l Link) handOver() time.Duration {
+	return cmp.Or(time.Duration(l.HandOverMS*float64(time.Millisecond)), defaultHandOver)
+}
+
+func (l Link) setUp() time.Duration {
+	return cmp.Or(time.Duration(l.SetUpMS*float64(time.Millisecond)), defaultSetUp)
+}
+
+// Forecast is how a move was expected to go, by what was known just before it. Its names are those of
+// the record's measured values.
+type Forecast struct {
+	Means      drain.Means `json:"means"`
+	DurationMS float64     `json:"duration_ms"` // of the step "migrate"
+	PauseMS    float64     `json:"pause_ms"`
+	BlackoutMS float64     `json:"blackout_ms"` // the pause, and what clients waited for beyond it at earlier moves
+	Bytes      uint64      `json:"bytes"`
+	Passes     int         `json:"passes"`
+	Throttle   int         `json:"throttle,omitempty"`
+	Kept       bool        `json:"kept"` // within the budget
+	Bandwidth  uint64      `json:"bandwidth"`
+}
+
+// Predict says how a move goes by the first of the means that keeps the budget, or by the last of
+// them where none does. most, where not 0, bounds the bandwidth in bytes per second. ok is false
+// where no bandwidth is known.
+func Predict(load libvirt.Load, link Link, most uint64, budget time.Duration, means []drain.Means) (_ Forecast, ok bool) {
+	rate := link.Bandwidth
+	if rate == 0 || most > 0 && most < rate {
+		rate = most
+	}
+	if rate == 0 || used(load) == 0 || len(means) == 0 {
+		return Forecast{}, false
+	}
+	var p drain.Prediction
+	for _, m := range means {
+		if p = drain.Predict(LoadFor(load, link, budget), float64(rate), m); p.Kept {
+			break
+		}
+	}
+	return Forecast{
+		Means: p.Means, DurationMS: millis(p.Duration + link.setUp()), PauseMS: millis(p.Pause), BlackoutMS: millis(p.Pause) + link.RelearnMS,
+		Bytes: p.Bytes, Passes: p.Passes, Throttle: p.Throttle, Kept: p.Kept, Bandwidth: rate,
+	}, true
+}
+
+// beginMeasuring asks for the dirty rate before the move has its turn, so that the wait for that measures.
+// The connection is given back: a queue may be long, and libvirtd started again meanwhile.
+func (m *mover) beginMeasuring(ctx context.Context) {
+	if m.req.Adopt {
+		return // a guest that moves already cannot be measured
+	}
+	ctx, cancel := context.WithTimeout(ctx, measureMost)
+	defer cancel()
+	if m.source.connect(ctx, measureMost) != nil {
+		return // the pre-flight will say so
+	}
+	defer m.source.close()
+	if err := m.source.host.StartDirtyRate(ctx, m.req.Guest, measureSpan); err != nil {
+		m.log.WithError(err).Debug("the dirty rate cannot be measured")
+		return
+	}
+	m.measured = time.Now().Add(measureSpan + measureSlip)
+}
+
+// predict puts into the record what is known of the guest, and how the move should go. It waits for the
+// end of a measurement only where the window is wide.
+func (m *mover) predict(ctx context.Context) {
+	defer m.step("predict")()
+	ctx, cancel := m.before(ctx)
+	defer cancel()
+	if m.left() >= measureWindow {
+		_ = sleep(ctx, time.Until(m.measured)) // ends early with ctx alone, which the next step sees
+	}
+	ask, cancel := context.WithTimeout(ctx, sampleTime)
+	defer cancel()
+	load, err := m.source.host.Load(ask, m.req.Guest)
+	if err != nil {
+		m.log.WithError(err).Debug("the guest's load is not known")
+		return
+	}
+	if m.measured.IsZero() {
+		load.Dirty = libvirt.Dirty{}
+	}
+	m.load = load
+	m.rec.Used = used(load)
+	if load.Dirty.Measured {
+		m.rec.DirtyRate = &load.Dirty.Rate
+	}
+	if f, ok := Predict(load, m.link, m.req.Bandwidth<<20, m.budget(), m.means()); ok {
+		m.rec.Predicted = &f
+	}
+}
+
+// means are the rungs that this engine may take, from the gentlest on.
+func (m *mover) means() []drain.Means {
+	means := []drain.Means{drain.Live}
+	if !m.req.NoConverge {
+		means = append(means, drain.Converge)
+	}
+	if m.policy.PostCopy {
+		means = append(means, drain.PostCopy)
+	}
+	return means
+}
+
+// promise is what the rule may reckon with before the begin. Half of the bandwidth is left for what a
+// second's measurement did not see.
+func (m *mover) promise() (easy bool, needs int) {
+	f := m.rec.Predicted
+	if f == nil || !m.load.Dirty.Measured {
+		return false, 0
+	}
+	load := LoadFor(m.load, m.link, m.budget())
+	easy = drain.Predict(load, float64(f.Bandwidth)/2, drain.Live).Kept
+	if need := drain.Predict(load, float64(f.Bandwidth), drain.Live).Need; need != nil {
+		needs = need.Throttle
+	}
+	return easy, needs
+}

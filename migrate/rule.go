@@ -1,0 +1,267 @@
+package migrate
+
+import (
+	"fmt"
+	"time"
+)
+
+// DefaultBudget is the blackout that a move aims to stay below where nobody says another.
+const DefaultBudget = 100 * time.Millisecond
+
+// Policy is what one migration may do, and does not change while it goes on. [Policy.Decide] is the
+// whole rule of the engine, which only carries it out.
+type Policy struct {
+	First    time.Duration // the downtime limit from the start on
+	Cap      time.Duration // the highest in normal time: what the budget leaves for the last copy
+	Firm     bool          // Cap holds at any time, also where the deadline is missed for it
+	Patience int           // passes that were no shorter than those before, until the first raise
+	Every    time.Duration // at least so long between two raises, so that a throttle can work
+	Force    time.Duration // so long after its begin, as near the end of the window; 0 for never
+	Window   time.Duration // the whole time of the migration, 0 without a deadline
+	Throttle bool          // the guest may be slowed down
+	PostCopy bool          // the guest may go on at the target before all of its memory is there
+}
+
+const (
+	// defaultFirst is low, as an idle guest needs no more: what the limit allows to be left over for the
+	// last copy is part of the pause, and one more pass costs nobody anything.
+	defaultFirst    = 10 * time.Millisecond
+	defaultPatience = 2
+	firstRaise      = time.Second // after the last gain: passes of a small guest take no time
+
+	// nearPart is the last part of the window in which meeting the deadline goes before the
+	// pause: a stopped and cold-started guest is away for much longer than any pause.
+	nearPart = 4
+
+	// longestPause bounds a forced pause without a deadline.
+	longestPause = time.Minute
+
+	// defaultHandOver is the part of a pause that is not the last copy, for a peer of which no other is
+	// known: what libvirt's protocol takes from one libvirtd to the other. 15 to 50 ms were measured.
+	defaultHandOver = 50 * time.Millisecond
+
+	// throttleFirst is where QEMU's auto-converge begins by itself, throttleMost where more is no
+	// use: the guest is as good as stopped.
+	throttleFirst = 20
+	throttleMost  = 80
+
+	convergeTime = 30 * time.Second // what a throttle gets to work without a window, before post-copy
+	endless      = 5 * time.Minute  // what a migration without a window gets to converge
+
+	// wideLink is what one connection does not fill: one thread fills it, and memory is copied twice on
+	// its way. Below manyBytes the further connections cost more than they bring.
+	wideLink    = 1 << 30 // bytes per second
+	manyBytes   = 4 << 30
+	connections = 4
+)
+
+// newPolicy divides the window and the budget, of which the hand-over gets its part first, but
+// at most half. A budget of 0 is DefaultBudget, and then a first limit above it is kept.
+func newPolicy(first, budget, handOver, window time.Duration) Policy {
+	every := 5 * time.Second
+	if window > 0 {
+		every = min(max(window/20, time.Second), 10*time.Second)
+	}
+	asked := budget > 0
+	if !asked {
+		budget = DefaultBudget
+	}
+	p := Policy{Cap: max(budget-handOver, budget/2), Patience: defaultPatience, Every: every, Window: window}
+	switch {
+	case first <= 0:
+		p.First = min(defaultFirst, p.Cap)
+	case asked:
+		p.First = min(first, p.Cap)
+	default:
+		p.First, p.Cap = first, max(first, p.Cap)
+	}
+	return p
+}
+
+// State is how a migration goes at one instant, from what the hypervisor tells. Before the begin
+// all is zero but Left, Used and what is predicted.
+type State struct {
+	Elapsed   time.Duration // since the migration began
+	Left      time.Duration // until it would be aborted; ignored when the policy has no Window
+	Iteration int           // the pass that is under way, 1 is the first
+	Repeated  time.Duration // since the second pass began
+	Sent      uint64        // bytes
+	Remaining uint64        // bytes still to send
+	Used      uint64        // bytes that the first pass has to send, 0 where not known
+	Rate      uint64        // bytes per second on the wire
+	DirtyRate uint64        // bytes per second that the guest writes, 0 where not known
+	Best      time.Duration // the shortest last copy that a pass so far would have left, 0 where not known
+	Stale     int           // passes since one last was a tenth better than Best until then
+	Stagnant  time.Duration // since then
+	Quiet     time.Duration // for how long nothing was sent
+	Starved   time.Duration // for how long the link has been too slow, see Policy.starved
+
+	Throttled bool // the migration was begun so that the guest may be slowed down
+	Percent   int  // taken from the guest at present
+	Switched  bool // the guest runs at the target already
+
+	Link  uint64 // bytes per second that the link is known to carry, 0 where not known
+	Easy  bool   // it is predicted, from a measurement, that pre-copy alone keeps the budget
+	Needs int    // per cent to take from the guest so that it does, 0 where not known
+}
+
+// Decision is what is wanted now. It does not remember: the engine never lowers a limit, and
+// switches and gives up once.
+type Decision struct {
+	Limit       time.Duration // the downtime limit
+	Throttle    int           // per cent at which slowing the guest down begins, 0 for not at all
+	Connections int           // parallel ones, 0 for one; of use before the begin alone
+	PostCopy    bool          // let the guest go on at the target now
+	GiveUp      string        // why the migration cannot succeed, empty while it may
+}
+
+// Decide is the rule.
+//
+//   - The limit is First for as long as passes become shorter, and Patience passes more: a guest that
+//     converges needs no higher one. Then it follows the shortest last copy that any pass would have left,
+//     so that the switchover comes at a good moment and not at the first that is allowed, with more leeway
+//     at each step, but never more often than once in Every, up to Cap.
+//   - In the last quarter of the window, and once Force has passed, it is as much as the last copy needs
+//     at the present rate and a quarter more, at most half of the time that is left (a minute without a
+//     window). Firm keeps it at Cap.
+//   - A throttle is wanted from the begin, unless a measurement promises that none is needed, and wanted later
+//     where the promise was wrong and there is time to begin anew.
+//   - Post-copy is wanted when passes do not come below Cap, and throttling has had half of the window
+//     or all that it can take; and before it would be too late to get the rest across.
+//   - It is given up where what is left cannot be sent in the time that is left, even to a guest
+//     that stands still; where the link carries nothing; and, without a window, where it does not converge.
+//
+// A guest that runs at the target already is beyond deciding.
+func (p Policy) Decide(s State) Decision {
+	d := Decision{Limit: p.limit(s)}
+	if s.Switched {
+		return d
+	}
+	d.GiveUp = p.hopeless(s)
+	if d.GiveUp != "" {
+		return d
+	}
+	d.Throttle = p.throttle(s)
+	d.PostCopy = p.PostCopy && p.switches(s) && (d.Throttle == 0 || s.Throttled)
+	if s.Iteration == 0 && !p.PostCopy && s.Link >= wideLink && s.Used >= manyBytes {
+		d.Connections = connections
+	}
+	return d
+}
+
+func (p Policy) limit(s State) time.Duration {
+	limit := p.scheduled(s)
+	near := p.Window > 0 && s.Iteration > 0 && s.Left <= p.Window/nearPart
+	forced := p.Force > 0 && s.Elapsed >= p.Force
+	if p.Firm || !near && !forced {
+		return limit
+	}
+	most := longestPause
+	if p.Window > 0 {
+		most = s.Left / 2
+	}
+	return max(p.Cap, min(seconds(s.Remaining, s.Rate)*5/4, most))
+}
+
+// scheduled is the limit in normal time.
+func (p Policy) scheduled(s State) time.Duration {
+	n := 0
+	if s.Stale >= p.Patience && s.Stagnant >= firstRaise {
+		n = min(1+s.Stale-p.Patience, 1+int((s.Stagnant-firstRaise)/max(p.Every, 1)))
+	}
+	limit, fits := p.First, min(s.Best, p.Cap)*5/8
+	for ; n > 0 && limit < p.Cap; n-- {
+		fits = min(fits*2, p.Cap)
+		limit = max(limit*2, fits)
+	}
+	return min(limit, p.Cap)
+}
+
+// stuck tells whether passes leave more than Cap allows, as far as can be told.
+func (p Policy) stuck(s State) bool {
+	never := s.Rate > 0 && s.DirtyRate >= s.Rate/10*9
+	return s.Iteration > 1 && s.Best > p.Cap && (s.Stale >= p.Patience || never)
+}
+
+// throttle also wants one for a migration that was begun without, where beginning anew takes a third
+// of the time that is left or less.
+func (p Policy) throttle(s State) int {
+	percent := min(max(throttleFirst, s.Needs), throttleMost)
+	switch {
+	case !p.Throttle:
+		return 0
+	case s.Throttled:
+		return max(percent, s.Percent)
+	case s.Iteration == 0 && s.Easy:
+		return 0
+	case s.Iteration == 0:
+		return percent
+	case p.stuck(s) && (p.Window == 0 || s.Left/3 > seconds(s.Sent+s.Remaining, s.Rate)):
+		return percent
+	}
+	return 0
+}
+
+// rest is how long a post-copy needs for what is left, with as much again for half of it: the pages
+// that the guest waits for come first, and each costs a round trip.
+func (p Policy) rest(s State) time.Duration { return seconds(s.Remaining, s.Rate)*3/2 + 2*time.Second }
+
+func (p Policy) switches(s State) bool {
+	rest := p.rest(s)
+	if s.Iteration < 2 || s.Best <= p.Cap || p.Window > 0 && s.Left <= rest {
+		return false
+	}
+	if p.Window > 0 && s.Left <= 3*rest {
+		return true // soon it is too late
+	}
+	patience := s.Repeated < convergeTime
+	if p.Window > 0 {
+		patience = s.Left > p.Window/2
+	}
+	return p.stuck(s) && (!p.Throttle || s.Percent >= throttleMost || !patience)
+}
+
+// grace is how long the link may fail before that is believed.
+func (p Policy) grace() time.Duration {
+	if p.Window == 0 {
+		return longestPause
+	}
+	return min(max(p.Window/8, 5*time.Second), 30*time.Second)
+}
+
+// starved tells whether what is left cannot be sent in time at the present rate. In the first pass
+// that is known only of a guest whose use of memory is: pages that it never touched cost nothing.
+func (p Policy) starved(s State) bool {
+	left := s.Remaining
+	if s.Iteration < 2 {
+		left = min(left, max(s.Used, s.Sent)-s.Sent)
+	}
+	return p.Window > 0 && s.Iteration > 0 && seconds(left, s.Rate) > s.Left
+}
+
+func (p Policy) hopeless(s State) string {
+	converges := p.PostCopy || p.Force > 0 || s.Best <= p.Cap || s.Throttled && s.Percent < throttleMost && s.Repeated < 2*endless
+	switch {
+	case s.Iteration > 0 && s.Quiet >= p.grace():
+		return fmt.Sprintf("the link has carried nothing for %v", s.Quiet.Round(time.Second))
+	case p.starved(s) && s.Starved >= p.grace():
+		return fmt.Sprintf("%d MiB are left, and the link carries %.1f MiB/s: they would not be sent in the %v that are left",
+			s.Remaining>>20, float64(s.Rate)/(1<<20), s.Left.Round(time.Second))
+	case p.Window == 0 && s.Repeated >= endless && p.scheduled(s) >= p.Cap && !converges:
+		return fmt.Sprintf("the guest writes so fast that a last copy takes %v, and no more than %v is allowed", s.Best.Round(time.Millisecond), p.Cap)
+	}
+	return ""
+}
+
+// seconds is how long so many bytes take, at most ten years: a stalled link makes it longer than a
+// Duration holds.
+func seconds(bytes, rate uint64) time.Duration {
+	const most = 10 * 365 * 24 * time.Hour
+	if bytes == 0 {
+		return 0
+	}
+	if s := float64(bytes) / float64(rate); s < most.Seconds() { // rate 0 makes it infinite
+		return time.Duration(s * float64(time.Second))
+	}
+	return most
+}

@@ -1,0 +1,333 @@
+package migrate
+
+import (
+	"strings"
+	"testing"
+	"time"
+)
+
+const (
+	mib = 1 << 20
+	gib = 1 << 30
+)
+
+func TestPolicyFromBudget(t *testing.T) {
+	const ms = time.Millisecond
+	for _, c := range []struct {
+		name                    string
+		first, budget, handOver time.Duration
+		wantFirst, wantCap      time.Duration
+	}{
+		{"nothing said: 100 ms, of which the hand-over takes half", 0, 0, 50 * ms, 10 * ms, 50 * ms},
+		{"a quick peer leaves more to the last copy", 0, 0, 20 * ms, 10 * ms, 80 * ms},
+		{"a wide budget", 0, 250 * ms, 50 * ms, 10 * ms, 200 * ms},
+		{"a budget below the hand-over: half of it", 0, 40 * ms, 50 * ms, 10 * ms, 20 * ms},
+		{"a tiny budget bounds the first limit too", 0, 10 * ms, 50 * ms, 5 * ms, 5 * ms},
+		{"a first limit alone is kept", 500 * ms, 0, 50 * ms, 500 * ms, 500 * ms},
+		{"a budget bounds a first limit", 500 * ms, 250 * ms, 50 * ms, 200 * ms, 200 * ms},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if p := newPolicy(c.first, c.budget, c.handOver, 0); p.First != c.wantFirst || p.Cap != c.wantCap {
+				t.Errorf("first %v and cap %v, want %v and %v", p.First, p.Cap, c.wantFirst, c.wantCap)
+			}
+		})
+	}
+}
+
+// TestLimit has a budget of 250 ms: 200 ms for the last copy.
+func TestLimit(t *testing.T) {
+	const ms, s = time.Millisecond, time.Second
+	idle := newPolicy(0, 250*ms, 50*ms, 0)      // a step every 5 s
+	window := newPolicy(0, 250*ms, 50*ms, 60*s) // a step every 3 s, near the end in the last 15 s
+	strict := newPolicy(500*ms, 0, 50*ms, 60*s) // a first limit above the cap
+	firm, forced, hurry := window, idle, window
+	firm.Firm, forced.Force, hurry.Force = true, 20*s, 5*s
+	hurry.Firm = true
+	year := 365 * 24 * time.Hour
+	cases := []struct {
+		name   string
+		policy Policy
+		state  State
+		want   time.Duration
+	}{
+		{"before the begin", idle, State{}, 10 * ms},
+		{"first pass of a big guest takes long", idle, State{Iteration: 1, Elapsed: year}, 10 * ms},
+		{"tenth pass, and each was shorter", idle, State{Iteration: 10, Repeated: year, Best: s}, 10 * ms},
+		{"one pass was not", idle, State{Stale: 1, Stagnant: 99 * s}, 10 * ms},
+		{"two were not: one step", idle, State{Stale: 2, Stagnant: 99 * s}, 20 * ms},
+		{"fifty passes came in no time: no step yet", idle, State{Stale: 50, Stagnant: s - 1}, 10 * ms},
+		{"fifty passes, 1 s: one step", idle, State{Stale: 50, Stagnant: s}, 20 * ms},
+		{"fifty passes, 6 s: two", idle, State{Stale: 50, Stagnant: 6 * s}, 40 * ms},
+		{"fifty passes, 16 s: four", idle, State{Stale: 50, Stagnant: 16 * s}, 160 * ms},
+		{"fifty passes, 21 s: the cap", idle, State{Stale: 50, Stagnant: 21 * s}, 200 * ms},
+		{"a year: the cap", idle, State{Stale: 1 << 30, Stagnant: year}, 200 * ms},
+		{"the best pass would have left 80 ms: a quarter more", idle, State{Stale: 2, Stagnant: s, Best: 80 * ms}, 100 * ms},
+		{"then twice that", idle, State{Stale: 3, Stagnant: 6 * s, Best: 80 * ms}, 200 * ms},
+		{"the best is beyond the cap", idle, State{Stale: 2, Stagnant: s, Best: 9 * s}, 200 * ms},
+		{"window, 4 s: two steps", window, State{Stale: 9, Stagnant: 4 * s, Left: 50 * s}, 40 * ms},
+		{"16 s left: still normal", window, State{Iteration: 1, Left: 16 * s, Remaining: 1000 * mib, Rate: 100 * mib}, 10 * ms},
+		{"15 s left, 100 MiB at 100 MiB/s: 1 s and a quarter", window, State{Iteration: 9, Left: 15 * s, Remaining: 100 * mib, Rate: 100 * mib}, 1250 * ms},
+		{"15 s left, 8 MiB at 100 MiB/s need 100 ms: the cap", window, State{Iteration: 9, Left: 15 * s, Remaining: 8 * mib, Rate: 100 * mib}, 200 * ms},
+		{"4 s left, 1000 MiB at 100 MiB/s: half of the rest", window, State{Iteration: 9, Left: 4 * s, Remaining: 1000 * mib, Rate: 100 * mib}, 2 * s},
+		{"stalled link", window, State{Iteration: 9, Left: 4 * s, Remaining: 1 << 62, Rate: 1}, 2 * s},
+		{"no rate known", window, State{Iteration: 9, Left: 4 * s, Remaining: 1000 * mib}, 2 * s},
+		{"too late", window, State{Iteration: 9, Left: -s, Remaining: 1000 * mib, Rate: mib}, 200 * ms},
+		{"a window that is nearly over at the begin", window, State{Left: 10 * s}, 10 * ms},
+		{"firm: bounds the end of the window", firm, State{Iteration: 9, Stale: 9, Stagnant: 40 * s, Left: 4 * s, Remaining: 1000 * mib, Rate: 100 * mib}, 200 * ms},
+		{"not forced yet", forced, State{Elapsed: 19 * s, Iteration: 2, Remaining: 100 * mib, Rate: 100 * mib}, 10 * ms},
+		{"forced, 100 MiB at 100 MiB/s", forced, State{Elapsed: 20 * s, Iteration: 2, Remaining: 100 * mib, Rate: 100 * mib}, 1250 * ms},
+		{"forced, stalled link", forced, State{Elapsed: 20 * s, Iteration: 2, Remaining: 1 << 62, Rate: 1}, time.Minute},
+		{"forced and firm", hurry, State{Elapsed: 20 * s, Iteration: 2, Left: 40 * s, Remaining: 100 * mib, Rate: 100 * mib}, 10 * ms},
+		{"a first limit above the cap is kept", strict, State{Stale: 99, Stagnant: 40 * s, Left: 20 * s}, 500 * ms},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			if got := c.policy.Decide(c.state).Limit; got != c.want {
+				t.Errorf("limit %v, want %v", got, c.want)
+			}
+		})
+	}
+}
+
+// TestPolicyDecide has a window of 80 s and a last copy of 50 ms at most, unless it says otherwise.
+func TestPolicyDecide(t *testing.T) {
+	const ms, s = time.Millisecond, time.Second
+	all := func(p *Policy) { p.Throttle, p.PostCopy = true, true }
+	throttle := func(p *Policy) { p.Throttle = true }
+	postCopy := func(p *Policy) { p.PostCopy = true }
+	plain := func(*Policy) {}
+	// A guest of 2 GiB that writes 90 MiB/s to a link of 100 MiB/s, 25 s after its begin.
+	busy := State{Elapsed: 25 * s, Left: 45 * s, Iteration: 4, Repeated: 5 * s, Stale: 2, Stagnant: 4 * s, Sent: 2500 * mib, Remaining: 200 * mib,
+		Rate: 100 * mib, DirtyRate: 90 * mib, Best: 1500 * ms, Throttled: true, Percent: 20}
+	with := func(s State, change func(*State)) State { change(&s); return s }
+	cases := []struct {
+		name     string
+		may      func(*Policy)
+		state    State
+		throttle int
+		conns    int
+		postCopy bool
+		giveUp   string
+	}{
+		{"begin, nothing measured: QEMU may throttle", all, State{Left: 70 * s}, 20, 0, false, ""},
+		{"begin, measured to be easy", all, State{Left: 70 * s, Easy: true}, 0, 0, false, ""},
+		{"begin, measured to need 45 per cent", all, State{Left: 70 * s, Needs: 45}, 45, 0, false, ""},
+		{"begin, nothing would be enough", all, State{Left: 70 * s, Needs: 99}, 80, 0, false, ""},
+		{"begin, no throttle allowed", plain, State{Left: 70 * s, Needs: 45}, 0, 0, false, ""},
+		{"begin, a wide link and a big guest", plain, State{Left: 70 * s, Link: 2 * gib, Used: 8 * gib}, 0, 4, false, ""},
+		{"begin, a wide link and a small guest", plain, State{Left: 70 * s, Link: 2 * gib, Used: 1 * gib}, 0, 0, false, ""},
+		{"begin, a wide link, and post-copy wants one connection", postCopy, State{Left: 70 * s, Link: 2 * gib, Used: 8 * gib}, 0, 0, false, ""},
+
+		{"busy: the throttle has its time", all, busy, 20, 0, false, ""},
+		{"busy: the throttle has had half of the window", all, with(busy, func(x *State) { x.Left = 39 * s }), 20, 0, true, ""},
+		{"busy: the throttle can take no more", all, with(busy, func(x *State) { x.Percent = 80 }), 80, 0, true, ""},
+		{"busy: no throttle allowed, so at once", postCopy, with(busy, func(x *State) { x.Throttled = false }), 0, 0, true, ""},
+		{"busy: post-copy not allowed", throttle, with(busy, func(x *State) { x.Left = 39 * s }), 20, 0, false, ""},
+		{"busy, but a pass came below the cap: QEMU will switch over", all, with(busy, func(x *State) { x.Left, x.Best = 39*s, 40*ms }), 20, 0, false, ""},
+		{"second pass, measured as fast as the link", postCopy, with(busy, func(x *State) { x.Iteration, x.Stale = 2, 0 }), 0, 0, true, ""},
+		{"second pass, slower than that: it may converge", postCopy, with(busy, func(x *State) { x.Iteration, x.Stale, x.DirtyRate = 2, 0, 60*mib }), 0, 0, false, ""},
+		{"first pass: nothing is known", postCopy, with(busy, func(x *State) { x.Iteration, x.Best, x.Stale = 1, 0, 0 }), 0, 0, false, ""},
+		{"200 MiB need 5 s as post-copy, 15 s are left: now", all, with(busy, func(x *State) { x.Iteration, x.Stale, x.DirtyRate, x.Left = 2, 0, 60*mib, 15*s }), 20, 0, true, ""},
+		{"and 5 s are left: too late, pre-copy has to end it", all, with(busy, func(x *State) { x.Left = 5 * s }), 20, 0, false, ""},
+		{"switched: nothing is left to decide", all, with(busy, func(x *State) { x.Left, x.Switched = 39*s, true }), 0, 0, false, ""},
+
+		{"thought easy, and is not: begin anew with a throttle", all, with(busy, func(x *State) { x.Throttled, x.Sent, x.Left = false, 1000*mib, 60*s }), 20, 0, false, ""},
+		{"thought easy, and no time to begin anew: post-copy", all, with(busy, func(x *State) { x.Throttled, x.Left = false, 39*s }), 0, 0, true, ""},
+		{"thought easy, and no time, and no post-copy: as it is", throttle, with(busy, func(x *State) { x.Throttled, x.Left = false, 39*s }), 0, 0, false, ""},
+
+		{"the link was cut a moment ago", all, with(busy, func(x *State) { x.Quiet = 9 * s }), 20, 0, false, ""},
+		{"the link is cut", all, with(busy, func(x *State) { x.Quiet = 10 * s }), 0, 0, false, "nothing for 10s"},
+		{"nothing is sent before the first pass: disks are copied", all, State{Left: 60 * s, Quiet: 30 * s, Throttled: true}, 20, 0, false, ""},
+		{"the link slowed down a moment ago", throttle, with(busy, func(x *State) { x.Rate, x.Starved = 4*mib, s }), 20, 0, false, ""},
+		{"the link is too slow", throttle, with(busy, func(x *State) { x.Rate, x.Starved = 4*mib, 10*s }), 0, 0, false, "200 MiB are left, and the link carries 4.0 MiB/s: they would not be sent in the 45s"},
+		{"the link is slow, but not too slow", throttle, with(busy, func(x *State) { x.Rate, x.Starved = 5*mib, 10*s }), 20, 0, false, ""},
+		{"first pass: most of the guest's memory was never touched", throttle, State{Iteration: 1, Left: 60 * s, Remaining: 60 * gib, Used: 2 * gib, Sent: gib, Rate: 100 * mib, Starved: 10 * s, Throttled: true}, 20, 0, false, ""},
+		{"first pass: all of it was", throttle, State{Iteration: 1, Left: 60 * s, Remaining: 60 * gib, Used: 61 * gib, Sent: gib, Rate: 100 * mib, Starved: 10 * s, Throttled: true}, 0, 0, false, "would not be sent"},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			p := newPolicy(0, 0, 50*ms, 80*s)
+			c.may(&p)
+			d := p.Decide(c.state)
+			if d.Throttle != c.throttle || d.Connections != c.conns || d.PostCopy != c.postCopy {
+				t.Errorf("throttle %d, connections %d, post-copy %v; want %d, %d, %v", d.Throttle, d.Connections, d.PostCopy, c.throttle, c.conns, c.postCopy)
+			}
+			if (d.GiveUp == "") != (c.giveUp == "") || !strings.Contains(d.GiveUp, c.giveUp) {
+				t.Errorf("given up for %q, want %q", d.GiveUp, c.giveUp)
+			}
+		})
+	}
+}
+
+// TestDecideWithoutWindow is a move that nothing hurries: it converges, or it is given up.
+func TestDecideWithoutWindow(t *testing.T) {
+	const s = time.Second
+	never := State{Iteration: 90, Repeated: 5 * time.Minute, Stale: 88, Stagnant: 5 * time.Minute, Remaining: 200 * mib, Rate: 100 * mib, DirtyRate: 200 * mib, Best: 2 * s}
+	throttled := never
+	throttled.Throttled, throttled.Percent = true, 50
+	spent := throttled
+	spent.Percent = 99
+	early := never
+	early.Repeated -= s
+	for _, c := range []struct {
+		name     string
+		policy   Policy
+		state    State
+		giveUp   bool
+		postCopy bool
+	}{
+		{"does not converge", Policy{Cap: s}, never, true, false},
+		{"has not had its time", Policy{Cap: s}, early, false, false},
+		{"may pause for long", Policy{Cap: s, Force: s}, never, false, false},
+		{"converges", Policy{Cap: 3 * s}, never, false, false},
+		{"throttled, with more to take", Policy{Cap: s, Throttle: true}, throttled, false, false},
+		{"throttled, with no more to take", Policy{Cap: s, Throttle: true}, spent, true, false},
+		{"post-copy once the throttle has had half a minute", Policy{Cap: s, Throttle: true, PostCopy: true}, throttled, false, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			c.policy.First, c.policy.Patience, c.policy.Every = c.policy.Cap/8, 3, s
+			if d := c.policy.Decide(c.state); (d.GiveUp != "") != c.giveUp || d.PostCopy != c.postCopy {
+				t.Errorf("given up for %q, post-copy %v", d.GiveUp, d.PostCopy)
+			}
+		})
+	}
+}
+
+// TestTraces runs the rule over whole migrations: passes of a guest that writes at a steady rate, as
+// QEMU makes them. It must end, within the budget where that can be.
+func TestTraces(t *testing.T) {
+	const ms, s = time.Millisecond, time.Second
+	for _, c := range []struct {
+		name         string
+		memory, rate uint64
+		dirty        uint64
+		throttle     bool
+		postCopy     bool
+		how          string
+		limit        time.Duration // at the end
+	}{
+		{"idle", 300 * mib, 100 * mib, 100 << 10, true, true, "pre-copy", 10 * ms},
+		{"a web server: a pass takes a tenth of a second at least", 2 * gib, 100 * mib, 30 * mib, true, true, "pre-copy", 38 * ms},
+		{"80 per cent of the link", 512 * mib, 100 * mib, 80 * mib, true, false, "pre-copy", 50 * ms},
+		{"more than the link, throttled", 512 * mib, 100 * mib, 120 * mib, true, false, "pre-copy", 50 * ms},
+		{"more than the link, neither", 512 * mib, 100 * mib, 150 * mib, false, false, "pre-copy", 10 * s},
+		{"more than the link, post-copy", 512 * mib, 100 * mib, 150 * mib, false, true, "post-copy", 50 * ms},
+		{"more than the link can carry at all", 20 * gib, 100 * mib, 150 * mib, true, true, "given up", 10 * ms},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			p := newPolicy(0, 0, 50*ms, 80*s)
+			p.Throttle, p.PostCopy = c.throttle, c.postCopy
+			how, limit := runTrace(p, c.memory, c.rate, c.dirty)
+			if how != c.how || limit > c.limit {
+				t.Errorf("%s with a limit of %v, want %s within %v", how, limit, c.how, c.limit)
+			}
+		})
+	}
+}
+
+// runTrace steps through a migration in tenths of a second.
+func runTrace(p Policy, memory, rate, dirty uint64) (how string, limit time.Duration) {
+	const step = 100 * time.Millisecond
+	s := State{Iteration: 1, Remaining: memory, Used: memory, Rate: rate, Throttled: p.Throttle}
+	limit = p.Decide(State{Left: p.Window, Used: memory}).Limit
+	passed, starved := uint64(0), time.Duration(0) // written in this pass
+	for s.Elapsed = step; s.Elapsed < p.Window; s.Elapsed += step {
+		s.Left = p.Window - s.Elapsed
+		sent := min(rate/10, s.Remaining)
+		s.Sent, s.Remaining = s.Sent+sent, s.Remaining-sent
+		passed = min(passed+dirty*uint64(100-s.Percent)/1000, memory)
+		if s.Remaining == 0 {
+			s.Iteration, s.Remaining, s.DirtyRate, passed = s.Iteration+1, passed, dirty*uint64(100-s.Percent)/100, 0
+			last := seconds(s.Remaining, rate)
+			if s.Stale++; s.Best == 0 || last < s.Best/10*9 {
+				s.Stale, s.Stagnant = 0, 0
+			}
+			if s.Best == 0 || last < s.Best {
+				s.Best = last
+			}
+			if s.Iteration > 3 && s.Throttled && s.DirtyRate > rate/2 {
+				s.Percent = min(max(20, s.Percent+10), 99)
+			}
+		}
+		if s.Iteration > 1 {
+			s.Repeated, s.Stagnant = s.Repeated+step, s.Stagnant+step
+		}
+		if starved += step; !p.starved(s) {
+			starved = 0
+		}
+		s.Starved = starved
+		d := p.Decide(s)
+		limit = max(limit, d.Limit)
+		switch {
+		case d.GiveUp != "":
+			return "given up", limit
+		case d.PostCopy:
+			return "post-copy", limit
+		case s.Iteration > 1 && seconds(s.Remaining, rate) <= limit:
+			return "pre-copy", limit
+		}
+	}
+	return "out of time", limit
+}
+
+// FuzzDecide holds what must be true of any decision.
+func FuzzDecide(f *testing.F) {
+	f.Add(int64(80e9), int64(45e9), 4, uint64(200*mib), uint64(100*mib), uint64(90*mib), int64(15e8), true, true)
+	f.Add(int64(0), int64(-1), 1<<30, uint64(1<<63), uint64(0), uint64(1<<63), int64(-1), false, true)
+	f.Fuzz(func(t *testing.T, window, left int64, iteration int, remaining, rate, dirty uint64, best int64, firm, throttled bool) {
+		p := newPolicy(0, 0, defaultHandOver, time.Duration(max(window, 0)))
+		p.Throttle, p.PostCopy, p.Firm = true, true, firm
+		d := p.Decide(State{Left: time.Duration(left), Iteration: iteration, Repeated: time.Hour, Stale: iteration, Stagnant: time.Hour, Remaining: remaining, Rate: rate,
+			DirtyRate: dirty, Best: time.Duration(best), Throttled: throttled})
+		if d.Limit < p.First || firm && d.Limit > p.Cap {
+			t.Errorf("limit %v of %v to %v", d.Limit, p.First, p.Cap)
+		}
+		if d.Throttle < 0 || d.Throttle > 99 || d.PostCopy && iteration < 2 || d.PostCopy && d.GiveUp != "" {
+			t.Errorf("%+v", d)
+		}
+	})
+}
+
+func TestReserve(t *testing.T) {
+	for window, want := range map[time.Duration]time.Duration{
+		time.Second: 2 * time.Second, 20 * time.Second: 2500 * time.Millisecond, time.Hour: 10 * time.Second, -time.Second: 2 * time.Second,
+	} {
+		if got := reserveOf(window); got != want {
+			t.Errorf("reserve of %v is %v, want %v", window, got, want)
+		}
+	}
+}
+
+func TestJudgeBudget(t *testing.T) {
+	yes, no := true, false
+	ms := func(v float64) *float64 { return &v }
+	seen := func(values ...float64) (all []Blackout) {
+		for _, v := range values {
+			all = append(all, Blackout{"udp://192.0.2.7:7", v, 1})
+		}
+		return all
+	}
+	for _, c := range []struct {
+		name  string
+		rec   Record
+		seen  []Blackout
+		want  *bool
+		total int
+	}{
+		{"no budget", Record{Outcome: Moved}, seen(500), nil, 1},
+		{"nobody watched, a short pause", Record{Outcome: Moved, BudgetMS: 250, PauseMS: ms(40)}, nil, nil, 0},
+		{"nobody watched, a long pause", Record{Outcome: Moved, BudgetMS: 250, PauseMS: ms(300)}, nil, &no, 0},
+		{"kept", Record{Outcome: Moved, BudgetMS: 250, PauseMS: ms(40)}, seen(100, 250), &yes, 2},
+		{"one of two broke it", Record{Outcome: Moved, BudgetMS: 250, PauseMS: ms(40)}, seen(100, 251), &no, 2},
+		{"added to what was known", Record{Outcome: Moved, BudgetMS: 250, Blackouts: seen(300)}, seen(100), &no, 2},
+		{"not moved", Record{Outcome: Stayed, BudgetMS: 250}, seen(10), nil, 1},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			c.rec.Judge(c.seen)
+			c.rec.Judge(nil)
+			if got := c.rec.BudgetKept; (got == nil) != (c.want == nil) || got != nil && *got != *c.want || len(c.rec.Blackouts) != c.total {
+				t.Errorf("kept %v of %+v", got, c.rec)
+			}
+		})
+	}
+}
