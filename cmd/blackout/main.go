@@ -25,6 +25,9 @@ var version string
 
 const usage = `usage: blackout serve [flags]
        blackout watch [flags] TARGET ...
+       blackout show [flags] RUN.json
+       blackout compare [--json] A.json ... -- B.json ...
+       blackout join [flags] RUN.json EVENTS.json
        blackout version
        blackout help
 
@@ -55,6 +58,9 @@ icmp://HOST                               an ICMP echo request for each probe
   --max-error D          exit 3 when the run is less exact (default 100ms, or 10
                          intervals if that is more)
   --json FILE            write a JSON report, also while running; - is stdout
+  --html FILE            write the report as a page with plots
+  --csv FILE             write the outages, one a line
+  --metrics HOST:PORT    serve the state of the run to Prometheus
   --bucket D             resolution of the report's time line (default 10ms)
   --reconnect-after D    TCP: open another connection after this silence (default 2s)
   --retry-every D        TCP: time between two attempts to connect (default 100ms)
@@ -64,6 +70,16 @@ icmp://HOST                               an ICMP echo request for each probe
   --linger D             wait for answers after the last probe (default 500ms)
   --quiet                no table and no progress
   --live                 progress on stderr even where it is no terminal
+
+show prints a report, also one of a run that was killed; --html and --csv write
+its other forms. compare tells whether two sets of runs differ. join splits the
+blackouts of a run into before, pause and relearn by the events of a migration, a
+JSON list of {"time", "node", "event"}.
+
+  --json                 compare, join: print JSON in place of the table
+  --shift D              join: add this to the time of every event
+  --html FILE            show, join: write a page with plots, and the events
+  --csv FILE             show: write the outages, one a line
 
 Exit status: 0 measured, 1 failed or a target never answered, 2 wrong usage,
 3 --max-blackout exceeded or not provable, or the run is not exact enough.
@@ -91,19 +107,25 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 
 func dispatch(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if len(args) == 0 {
-		return misuse(errors.New("no command: say serve or watch; 'blackout help' tells more"))
+		return misuse(errors.New("no command: say serve, watch, show, compare or join; 'blackout help' tells more"))
 	}
 	switch args[0] {
 	case "serve":
 		return serve(ctx, args[1:], stdout, stderr)
 	case "watch":
 		return watch(ctx, args[1:], stdout, stderr)
+	case "show":
+		return show(args[1:], stdout)
+	case "compare":
+		return compareRuns(args[1:], stdout)
+	case "join":
+		return join(args[1:], stdout)
 	case "version", "--version":
 		return say(stdout, "blackout "+toolVersion()+"\n")
 	case "help", "--help", "-help", "-h":
 		return say(stdout, usage)
 	}
-	return misuse(fmt.Errorf("unknown command %q: say serve or watch; 'blackout help' tells more", args[0]))
+	return misuse(fmt.Errorf("unknown command %q: say serve, watch, show, compare or join; 'blackout help' tells more", args[0]))
 }
 
 func say(w io.Writer, text string) error {

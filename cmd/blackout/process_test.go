@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -13,6 +14,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/sirupsen/logrus"
 
@@ -172,6 +174,35 @@ func TestServeDropsPrivileges(t *testing.T) {
 	for _, want := range []string{"Uid:\t65534\t65534\t65534\t65534\n", "Gid:\t65533\t65533\t65533\t65533\n", "CapEff:\t0000000000000000\n"} {
 		if !strings.Contains(string(status), want) {
 			t.Errorf("the status of the process lacks %q", want)
+		}
+	}
+}
+
+func TestMetricsAreServed(t *testing.T) {
+	addr := startReflector(t)
+	at, err := freePort()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("blackout", "watch", "udp://"+addr, "--quiet", "--max-error", "10s", "--metrics", at)
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for patience := time.After(20 * time.Second); ; {
+		if res, err := http.Get("http://" + at + "/metrics"); err == nil {
+			text, _ := io.ReadAll(res.Body)
+			_ = res.Body.Close()
+			if strings.Contains(string(text), `blackout_probes_answered_total{target="udp://`+addr+`"}`) {
+				return
+			}
+		}
+		select {
+		case <-tick.C:
+		case <-patience:
+			t.Fatal("no metrics")
 		}
 	}
 }

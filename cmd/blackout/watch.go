@@ -6,18 +6,17 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"os"
 	"time"
 
 	"github.com/sirupsen/logrus"
-	"golang.org/x/term"
 
 	"github.com/vmferry/vmferry/migrate/blackout"
 )
 
 // watchOptions are the flags of watch that do not belong to the library.
 type watchOptions struct {
-	json        string
+	files
+	metrics     string
 	quiet, live bool
 	maxBlackout time.Duration
 	limited     bool // --max-blackout was given
@@ -35,22 +34,22 @@ func watch(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	log := logrus.New()
 	log.SetOutput(stderr)
 	cfg.Log = log
+	if err := opts.check(); err != nil {
+		return err
+	}
 	if opts.toFile() {
-		if err := blackout.CheckFile(opts.json); err != nil {
-			return misuse(fmt.Errorf("--json: %w", err))
-		}
 		cfg.Checkpoint = func(r *blackout.Report) {
 			if err := r.WriteFile(opts.json); err != nil {
 				log.WithError(err).Warn("cannot write the report so far")
 			}
 		}
 	}
-	line := newLiveLine(stderr)
-	if opts.live || !opts.quiet && isTerminal(stderr) {
-		cfg.Progress = line.show
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	if cfg.Progress, err = opts.progress(ctx, stderr, log); err != nil {
+		return err
 	}
 	report, err := blackout.Watch(ctx, cfg)
-	line.end()
 	if err != nil {
 		return err
 	}
@@ -60,9 +59,33 @@ func watch(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	return opts.verdict(report)
 }
 
+// progress returns what takes the state of the run while it goes on; nil when
+// nobody wants it.
+func (o watchOptions) progress(ctx context.Context, stderr io.Writer, log logrus.FieldLogger) (func([]blackout.Progress), error) {
+	var takers []func([]blackout.Progress)
+	if o.live || !o.quiet && isTerminal(stderr) {
+		takers = append(takers, newLive(stderr))
+	}
+	if o.metrics != "" {
+		set, err := serveMetrics(ctx, o.metrics, log)
+		if err != nil {
+			return nil, err
+		}
+		takers = append(takers, set)
+	}
+	if len(takers) == 0 {
+		return nil, nil
+	}
+	return func(state []blackout.Progress) {
+		for _, take := range takers {
+			take(state)
+		}
+	}, nil
+}
+
 // watchFlags turns the command line into what the library wants.
 func watchFlags(args []string) (blackout.Config, watchOptions, error) {
-	cfg := blackout.Config{Version: toolVersion(), Args: args}
+	cfg := blackout.Config{Version: toolVersion(), Args: args, ProgressEvery: liveEvery}
 	var opts watchOptions
 	fs := flag.NewFlagSet("watch", flag.ContinueOnError)
 	fs.DurationVar(&cfg.Interval, "interval", 0, "")
@@ -80,6 +103,9 @@ func watchFlags(args []string) (blackout.Config, watchOptions, error) {
 	fs.DurationVar(&cfg.Linger, "linger", blackout.DefaultLinger, "")
 	fs.DurationVar(&opts.maxBlackout, "max-blackout", 0, "")
 	fs.StringVar(&opts.json, "json", "", "")
+	fs.StringVar(&opts.html, "html", "", "")
+	fs.StringVar(&opts.csv, "csv", "", "")
+	fs.StringVar(&opts.metrics, "metrics", "", "")
 	fs.BoolVar(&opts.quiet, "quiet", false, "")
 	fs.BoolVar(&opts.live, "live", false, "")
 	targets, err := parse(fs, args)
@@ -133,18 +159,13 @@ func positive(fs *flag.FlagSet) error {
 	return err
 }
 
-// toFile reports whether a report goes to a file.
-func (o watchOptions) toFile() bool { return o.json != "" && o.json != "-" }
-
 // publish writes the final report to where it belongs.
 func (o watchOptions) publish(r *blackout.Report, stdout io.Writer) error {
+	if err := o.write(r, nil); err != nil {
+		return err
+	}
 	if o.json == "-" {
 		return r.Write(stdout)
-	}
-	if o.toFile() {
-		if err := r.WriteFile(o.json); err != nil {
-			return err
-		}
 	}
 	if o.quiet {
 		return nil
@@ -174,9 +195,4 @@ func (o watchOptions) verdict(r *blackout.Report) error {
 		}
 	}
 	return nil
-}
-
-func isTerminal(w io.Writer) bool {
-	f, ok := w.(*os.File)
-	return ok && term.IsTerminal(int(f.Fd()))
 }

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -28,14 +29,17 @@ func CheckFile(path string) error {
 	return errors.Join(f.Close(), os.Remove(f.Name()))
 }
 
-// WriteFile writes the report to path so that a reader, and what is left after
-// a crash, is either the earlier content or the whole report.
-func (r *Report) WriteFile(path string) error {
+// WriteFile writes the report to path, see ReplaceFile.
+func (r *Report) WriteFile(path string) error { return ReplaceFile(path, r.Write) }
+
+// ReplaceFile makes what write writes the content of path, so that a reader, and
+// what is left after a crash, is either the earlier content or all of it.
+func ReplaceFile(path string, write func(io.Writer) error) error {
 	f, err := temporary(path)
 	if err != nil {
 		return err
 	}
-	if err := r.fill(f); err != nil {
+	if err := fill(f, write); err != nil {
 		return errors.Join(err, os.Remove(f.Name()))
 	}
 	if err := os.Rename(f.Name(), path); err != nil {
@@ -53,10 +57,10 @@ func temporary(path string) (*os.File, error) {
 	return f, nil
 }
 
-// fill writes the report to f, down to the disk, and closes it.
-func (r *Report) fill(f *os.File) error {
+// fill writes to f, down to the disk, and closes it.
+func fill(f *os.File, write func(io.Writer) error) error {
 	w := bufio.NewWriter(f)
-	err := errors.Join(r.Write(w), w.Flush(), f.Chmod(0o644), f.Sync())
+	err := errors.Join(write(w), w.Flush(), f.Chmod(0o644), f.Sync())
 	if err = errors.Join(err, f.Close()); err != nil {
 		return fmt.Errorf("report file: %w", err)
 	}

@@ -3,6 +3,7 @@ package blackout
 import (
 	"bytes"
 	"flag"
+	"io"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -171,6 +172,9 @@ func TestWriteFile(t *testing.T) {
 	defer f.Close()
 	if _, err := ReadReport(f); err != nil {
 		t.Error(err)
+	}
+	if err := ReplaceFile(path, func(io.Writer) error { return io.ErrShortWrite }); err == nil {
+		t.Error("a file that could not be written replaces another")
 	}
 	if left, _ := os.ReadDir(dir); len(left) != 1 {
 		t.Errorf("left behind: %v", left)

@@ -24,7 +24,7 @@ func (r *Report) WriteTable(w io.Writer) error {
 		state = ", not complete"
 	}
 	fmt.Fprintf(t, "%s, %.3f s, every %s ms%s\n\n", r.Start.Format(time.RFC3339), r.End.Sub(r.Start).Seconds(), short(r.IntervalMs), state)
-	fmt.Fprintln(t, "TARGET\tSENT\tANSWERED\tLOST OUT\tLOST BACK\tBLACKOUT\tERROR\tRESETS\tRECONNECTS\tINSTANCES\tRTT P50\tP99\tMAX")
+	fmt.Fprintln(t, "TARGET\tSENT\tANSWERED\tLOST\tOUT\tBACK\tBLACKOUT\tERROR\tDARK\tAVAILABLE\tRESETS\tRECONNECTS\tINSTANCES\tRTT P50\tP99\tMAX")
 	for i := range r.Targets {
 		r.Targets[i].row(t)
 	}
@@ -34,16 +34,41 @@ func (r *Report) WriteTable(w io.Writer) error {
 	for i := range r.Targets {
 		r.Targets[i].outages(t)
 	}
+	r.faults(t)
 	if err := t.Flush(); err != nil {
 		return fmt.Errorf("write table: %w", err)
 	}
 	return nil
 }
 
+// faults tells in one line when the prober itself could not measure.
+func (r *Report) faults(w io.Writer) {
+	if len(r.Faults) == 0 {
+		return
+	}
+	sum := 0.0
+	for _, f := range r.Faults {
+		sum += f.Ms
+	}
+	last := r.Faults[len(r.Faults)-1]
+	fmt.Fprintf(w, "\nthe prober itself was late or asleep %d times, for %s ms in all, last at %s\n",
+		len(r.Faults)+r.FaultsOmitted, short(sum), last.Start.Format(timeOfDay))
+}
+
 func (t *Target) row(w io.Writer) {
-	fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%d\t%s\t±%s\t%d\t%d\t%d\t%s\t%s\t%s\n",
-		t.Target, t.Sent, t.Answered, t.LostOut, t.LostBack, short(t.BlackoutMs), short(t.ErrorMs),
-		t.Resets, t.Reconnects, t.Instances, short(t.RTT.P50), short(t.RTT.P99), short(t.RTT.Max))
+	fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%s\t%s\t%s\t±%s\t%s\t%.3f%%\t%s\t%s\t%s\t%s\t%s\t%s\n",
+		t.Target, t.Sent, t.Answered, t.Lost, t.told(t.Directed, t.LostOut), t.told(t.Directed, t.LostBack),
+		short(t.BlackoutMs), short(t.ErrorMs), short(t.DarkMs), 100*t.Availability,
+		t.told(t.Proto == protoTCP, uint64(t.Resets)), t.told(t.Proto == protoTCP, uint64(t.Reconnects)),
+		t.told(t.Directed, uint64(t.Instances)), short(t.RTT.P50), short(t.RTT.P99), short(t.RTT.Max))
+}
+
+// told prints a number, or a dash where this kind of target does not tell it.
+func (t *Target) told(known bool, n uint64) string {
+	if !known {
+		return "-"
+	}
+	return strconv.FormatUint(n, 10)
 }
 
 func (t *Target) outages(w io.Writer) {
@@ -51,14 +76,14 @@ func (t *Target) outages(w io.Writer) {
 		return
 	}
 	fmt.Fprintf(w, "\noutages of %s:\n", t.Target)
-	fmt.Fprintln(w, "  START\tEND\tMS\tERROR\tLOST OUT\tLOST BACK\tLATE\tHOW")
+	fmt.Fprintln(w, "  START\tEND\tMS\tERROR\tLOST\tOUT\tBACK\tLATE\tHOW")
 	for i, o := range t.Outages {
 		if i == tableOutages {
 			fmt.Fprintf(w, "  … and %d more\n", len(t.Outages)-i+t.OutagesOmitted)
 			return
 		}
-		fmt.Fprintf(w, "  %s\t%s\t%s\t±%s\t%d\t%d\t%d\t%s\n", o.Start.Format(timeOfDay), o.End.Format(timeOfDay),
-			short(o.Ms), short(o.ErrorMs), o.LostOut, o.LostBack, o.Late, o.how())
+		fmt.Fprintf(w, "  %s\t%s\t%s\t±%s\t%d\t%s\t%s\t%d\t%s\n", o.Start.Format(timeOfDay), o.End.Format(timeOfDay),
+			short(o.Ms), short(o.ErrorMs), o.Lost, t.told(t.Directed, o.LostOut), t.told(t.Directed, o.LostBack), o.Late, o.how())
 	}
 }
 

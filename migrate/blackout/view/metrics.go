@@ -1,0 +1,70 @@
+package view
+
+import (
+	"bytes"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/vmferry/vmferry/migrate/blackout"
+)
+
+// Metrics answers the requests of a Prometheus server with the state of a run,
+// in the text format 0.0.4. The zero value is ready; its methods may be called
+// concurrently.
+type Metrics struct {
+	mu    sync.Mutex
+	state []blackout.Progress
+}
+
+// Set replaces what is told; the slice is copied.
+func (m *Metrics) Set(state []blackout.Progress) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.state = append(m.state[:0], state...)
+}
+
+// families are the metrics, with a sample from each target.
+var families = []struct {
+	name, kind, help string
+	value            func(p blackout.Progress) float64
+}{
+	{"blackout_probes_sent_total", "counter", "Probes sent.", func(p blackout.Progress) float64 { return float64(p.Sent) }},
+	{"blackout_probes_answered_total", "counter", "Probes answered.", func(p blackout.Progress) float64 { return float64(p.Answered) }},
+	{"blackout_probes_lost", "gauge", "Probes that a later answer overtook.", func(p blackout.Progress) float64 { return float64(p.Lost) }},
+	{"blackout_outages_total", "counter", "Outages that have ended.", func(p blackout.Progress) float64 { return float64(p.Outages) }},
+	{"blackout_dark_seconds", "gauge", "Length of all outages together.", func(p blackout.Progress) float64 { return p.Dark.Seconds() }},
+	{"blackout_longest_seconds", "gauge", "Length of the longest outage.", func(p blackout.Progress) float64 { return p.Blackout.Seconds() }},
+	{"blackout_silent_seconds", "gauge", "For how long an answer is overdue, 0 when none is.", func(p blackout.Progress) float64 { return p.Silent.Seconds() }},
+	{"blackout_rtt_seconds", "gauge", "The newest round trip.", func(p blackout.Progress) float64 { return p.RTT.Seconds() }},
+}
+
+// label escapes a label's value as the text format wants it.
+var label = strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`)
+
+// ServeHTTP implements http.Handler.
+func (m *Metrics) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
+	m.mu.Lock()
+	state := slices.Clone(m.state)
+	m.mu.Unlock()
+	var b bytes.Buffer
+	for _, f := range families {
+		fmt.Fprintf(&b, "# HELP %s %s\n# TYPE %s %s\n", f.name, f.help, f.name, f.kind)
+		for _, p := range state {
+			fmt.Fprintf(&b, "%s{target=\"%s\"} %v\n", f.name, label.Replace(p.Target), f.value(p))
+		}
+	}
+	w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
+	_, _ = w.Write(b.Bytes()) // a client that went away is no fault of ours
+}
+
+// scrapeTimeout bounds how long a client of the metrics may take.
+const scrapeTimeout = 10 * time.Second
+
+// Server returns a server for m, at every path.
+func (m *Metrics) Server() *http.Server {
+	return &http.Server{Handler: m, ReadTimeout: scrapeTimeout, WriteTimeout: scrapeTimeout}
+}
