@@ -246,5 +246,9 @@ func (s *sending) report(took time.Duration) {
 			addrs = append(addrs, addr.String())
 		}
 	}
-	log.Debugf("announced in %d rounds of %v: %d frames on %v for the addresses %v", s.rounds, took.Round(time.Millisecond), s.sent, where, addrs)
+	if len(s.plan.Cards) == 0 {
+		log.Debug("the guest has nothing to announce")
+		return
+	}
+	log.Infof("announced in %d rounds of %v: %d frames on %v for the addresses %v", s.rounds, took.Round(time.Millisecond), s.sent, where, addrs)
 }

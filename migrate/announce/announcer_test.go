@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"reflect"
 	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -25,9 +26,11 @@ func quiet() *logrus.Logger {
 // wire takes note of what is sent, and when.
 type wire struct {
 	began time.Time
-	at    []time.Duration // of each round
-	sent  []string        // outlet, kind and address
-	fail  func() error
+
+	mu   sync.Mutex
+	at   []time.Duration // of each round
+	sent []string        // outlet, kind and address
+	fail func() error
 }
 
 func newWire() *wire { return &wire{began: time.Now(), fail: func() error { return nil }} }
@@ -37,6 +40,8 @@ func (w *wire) send(o Outlet, frame []byte) error {
 	if err != nil {
 		return err
 	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	if at := time.Since(w.began); len(w.at) == 0 || w.at[len(w.at)-1] != at {
 		w.at = append(w.at, at)
 	}
@@ -46,6 +51,19 @@ func (w *wire) send(o Outlet, frame []byte) error {
 	}
 	w.sent = append(w.sent, text)
 	return w.fail()
+}
+
+// heard is what was sent until now.
+func (w *wire) heard() (at []time.Duration, sent []string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Clone(w.at), slices.Clone(w.sent)
+}
+
+func (w *wire) forget() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.at, w.sent = nil, nil
 }
 
 func (w *wire) announcer(h Host) Announcer { return Announcer{Host: h, Send: w.send, Log: quiet()} }

@@ -1,0 +1,256 @@
+package announce
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/vmferry/vmferry/migrate/libvirt"
+)
+
+const (
+	// lookEvery is how often the list of guests is read for libvirts that are not followed yet.
+	lookEvery = 2 * time.Second
+	// openTime bounds the making of a connection.
+	openTime = 10 * time.Second
+	// A connection that broke is made again after firstRetry, and while that fails, after twice as long
+	// each time up to lastRetry. Not at once: a dial starts a daemon that waits behind a
+	// socket, also one that is just being stopped.
+	firstRetry = 2 * time.Second
+	lastRetry  = 30 * time.Second
+	// maxTurns is how many turns may wait to be looked at, which takes no time to speak of.
+	maxTurns = 1024
+)
+
+// errLost says that a connection broke.
+var errLost = errors.New("the connection to libvirt was lost")
+
+// Conn is a connection to a libvirt; client.Conn is the real one.
+type Conn interface {
+	Source
+	// Follow calls f for each turn of every domain until stop is called; lost is closed when
+	// the connection breaks. f does not block.
+	Follow(ctx context.Context, f func(domain string, t libvirt.Turn)) (lost <-chan struct{}, stop func(), err error)
+	// Close gives the connection back.
+	Close() error
+}
+
+// Guest is one to announce when it comes to run on this node.
+type Guest struct {
+	Name    string
+	URI     string // of the libvirt that it runs under
+	Setting Setting
+}
+
+// Watcher announces guests when libvirt says that they begin to run here: by a migration, a start or a
+// restore, or after a pause. The announcement ends early when they stop. Each libvirt that a
+// guest is under is followed over one connection. All fields but those of Announcer that say so
+// are required.
+type Watcher struct {
+	Announcer
+	Dial func(ctx context.Context, uri string) (Conn, error)
+	// Guests lists whom to announce. It is read every two seconds, and when a guest arrives. Those in
+	// an answer with an error count.
+	Guests func() ([]Guest, error)
+}
+
+// Run watches until ctx ends, and waits for what it began. A libvirt that is down is tried
+// again and again.
+func (w *Watcher) Run(ctx context.Context) {
+	var group sync.WaitGroup
+	defer group.Wait()
+	tick := time.NewTicker(lookEvery)
+	defer tick.Stop()
+	followed := map[string]bool{}
+	for {
+		for _, g := range w.guests() {
+			if uri := g.URI; !followed[uri] {
+				followed[uri] = true
+				group.Go(func() { w.keep(ctx, uri) })
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+func (w *Watcher) guests() []Guest {
+	all, err := w.Guests()
+	if err != nil {
+		w.Log.WithError(err).Warn("some guests may not be announced")
+	}
+	return all
+}
+
+// wanted is the guest of that name, unless it is not to be announced.
+func (w *Watcher) wanted(uri, name string) (Guest, bool) {
+	all := w.guests()
+	i := slices.IndexFunc(all, func(g Guest) bool { return g.URI == uri && g.Name == name })
+	if i < 0 || all[i].Setting.Off {
+		return Guest{}, false
+	}
+	return all[i], true
+}
+
+// keep follows a libvirt, over a new connection each time one is lost. It is said once that
+// libvirt is away.
+func (w *Watcher) keep(ctx context.Context, uri string) {
+	log := w.Log.WithField("uri", uri)
+	wait, away := firstRetry, false
+	for {
+		err := w.follow(ctx, uri, func() {
+			log.Debug("following libvirt's guests")
+			wait, away = firstRetry, false
+		})
+		if ctx.Err() != nil {
+			return
+		}
+		if !away {
+			log.WithError(err).Info("guests are not announced by this daemon until libvirt answers")
+			away = true
+		}
+		timer := time.NewTimer(wait)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return
+		case <-timer.C:
+		}
+		wait = min(2*wait, lastRetry)
+	}
+}
+
+type turn struct {
+	guest string
+	libvirt.Turn
+}
+
+// follow works over one connection until it is lost or ctx ends; begun is called when it is there.
+func (w *Watcher) follow(ctx context.Context, uri string, begun func()) error {
+	opening, cancel := context.WithTimeout(ctx, openTime)
+	defer cancel()
+	conn, err := w.Dial(opening, uri)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = conn.Close() }() // nothing depends on a clean goodbye
+	turns := make(chan turn, maxTurns)
+	lost, stop, err := conn.Follow(opening, func(guest string, t libvirt.Turn) {
+		select {
+		case turns <- turn{guest, t}:
+		default:
+			w.Log.Errorf("too many guests begin or end to run: %q is not announced", guest)
+		}
+	})
+	if err != nil {
+		return fmt.Errorf("follow libvirt at %q: %w", uri, err)
+	}
+	defer stop()
+	begun()
+	// What is under way ends with the connection: nobody would say when the guest stops.
+	ctx, cancelAll := context.WithCancel(ctx)
+	f := following{Watcher: w, uri: uri, conn: conn, arrivals: map[string]*arrival{}}
+	defer f.group.Wait()
+	defer cancelAll()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-lost:
+			return errLost
+		case t := <-turns:
+			f.turn(ctx, t)
+		}
+	}
+}
+
+// following is the guests of one connection. It belongs to one goroutine.
+type following struct {
+	*Watcher
+	uri      string
+	conn     Conn
+	arrivals map[string]*arrival
+	group    sync.WaitGroup
+}
+
+// arrival is a guest that is prepared for, and then announced.
+type arrival struct {
+	cancel  context.CancelFunc
+	running bool
+	runs    chan struct{} // closed when the guest runs
+	over    chan struct{} // closed when it was announced, or is none of ours
+}
+
+func (f *following) turn(ctx context.Context, t turn) {
+	switch t.Turn {
+	case libvirt.TurnHalted:
+		f.drop(t.guest)
+	case libvirt.TurnArriving:
+		f.drop(t.guest)
+		f.expect(ctx, t.guest)
+	case libvirt.TurnRunning:
+		a := f.arrivals[t.guest]
+		if a == nil || a.isOver() {
+			a = f.expect(ctx, t.guest)
+		}
+		if !a.running { // else it was told before, by QEMU
+			a.running = true
+			close(a.runs)
+		}
+	}
+}
+
+func (a *arrival) isOver() bool {
+	select {
+	case <-a.over:
+		return true
+	default:
+		return false
+	}
+}
+
+// drop ends what is under way for a guest.
+func (f *following) drop(guest string) {
+	if a := f.arrivals[guest]; a != nil {
+		a.cancel()
+		delete(f.arrivals, guest)
+	}
+}
+
+// expect begins to prepare for a guest, and announces it when it runs.
+func (f *following) expect(ctx context.Context, guest string) *arrival {
+	f.drop(guest)
+	ctx, cancel := context.WithCancel(ctx)
+	a := &arrival{cancel: cancel, runs: make(chan struct{}), over: make(chan struct{})}
+	f.arrivals[guest] = a
+	f.group.Go(func() {
+		defer cancel()
+		defer close(a.over)
+		if g, ok := f.wanted(f.uri, guest); ok {
+			f.receive(ctx, g, a.runs)
+		}
+	})
+	return a
+}
+
+// receive prepares, waits for the guest to run, and announces it. A preparation that fails is made up
+// for beside the first rounds.
+func (f *following) receive(ctx context.Context, g Guest, runs <-chan struct{}) {
+	plan, err := f.Prepare(ctx, f.conn, g.Name, g.Setting)
+	if err != nil {
+		f.Log.WithError(err).Debug("the announcement is prepared again when the guest runs")
+		plan = Plan{Guest: g.Name}
+	}
+	select {
+	case <-ctx.Done():
+		return
+	case <-runs:
+	}
+	f.Announce(ctx, plan, func(ctx context.Context) (Plan, error) { return f.Refine(ctx, f.conn, g.Name, g.Setting) })
+}

@@ -1,0 +1,230 @@
+package announce
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/vmferry/vmferry/migrate/libvirt"
+)
+
+// node is a node with one libvirt, vm1 on its first card, and a Watcher. Its clock is that of the
+// test's bubble.
+type node struct {
+	*world
+	wire    *wire
+	mu      sync.Mutex
+	guests  []Guest
+	dials   []time.Duration // when libvirt was called
+	refuses error
+	tell    func(domain string, t libvirt.Turn)
+	lost    chan struct{}
+	open    int // connections made and not closed yet
+	began   time.Time
+}
+
+// watch runs a Watcher on a node for as long as f takes.
+func watch(t *testing.T, f func(n *node)) {
+	h := sysfs(t, twoTaps) // outside of the bubble, whose goroutines must not do I/O with the clock
+	h.Neighbours = func() ([]Neighbour, error) { return nil, nil }
+	synctest.Test(t, func(t *testing.T) {
+		n := &node{world: newSource(), wire: newWire(), began: time.Now(), guests: []Guest{{Name: "vm1", URI: "qemu:///system"}}}
+		n.xml = func() (string, error) {
+			return `<domain><devices><interface><mac address='52:54:00:12:34:56'/><target dev='vnet0'/></interface></devices></domain>`, nil
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		w := &Watcher{Announcer: n.wire.announcer(h), Dial: n.dial, Guests: n.list}
+		done := make(chan struct{})
+		go func() { defer close(done); w.Run(ctx) }()
+		synctest.Wait()
+		f(n)
+		cancel()
+		<-done
+		if n.open != 0 {
+			t.Errorf("%d connections were not closed", n.open)
+		}
+	})
+}
+
+func (n *node) list() ([]Guest, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return slices.Clone(n.guests), nil
+}
+
+func (n *node) dial(context.Context, string) (Conn, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.dials = append(n.dials, time.Since(n.began))
+	if n.refuses != nil {
+		return nil, n.refuses
+	}
+	n.open++
+	return n, nil
+}
+
+// Follow implements Conn.
+func (n *node) Follow(_ context.Context, f func(string, libvirt.Turn)) (<-chan struct{}, func(), error) {
+	n.tell, n.lost = f, make(chan struct{})
+	return n.lost, func() { n.tell = nil }, nil
+}
+
+// Close implements Conn.
+func (n *node) Close() error { n.mu.Lock(); n.open--; n.mu.Unlock(); return nil }
+
+// pass lets time go by, and what is due in it happen.
+func pass(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
+}
+
+// after tells a turn of vm1, and waits until all that follows from it at once has been done.
+func (n *node) after(d time.Duration, t libvirt.Turn) {
+	pass(d)
+	n.tell("vm1", t)
+	synctest.Wait()
+}
+
+// rounds are the times at which something was sent, from a given one on.
+func (n *node) rounds(from time.Duration) []time.Duration {
+	var at []time.Duration
+	all, _ := n.wire.heard()
+	for _, a := range all {
+		at = append(at, a-from)
+	}
+	return at
+}
+
+func (n *node) wantRounds(t *testing.T, from time.Duration, want []time.Duration) {
+	t.Helper()
+	pass(10 * time.Second)
+	if got := n.rounds(from); !slices.Equal(got, want) {
+		t.Errorf("rounds at %v after the guest ran, want %v", got, want)
+	}
+}
+
+func TestWatcherAnnouncesAtResume(t *testing.T) {
+	watch(t, func(n *node) {
+		n.after(time.Second, libvirt.TurnArriving)
+		prepared := false
+		n.xml = func() (string, error) { prepared = true; return "", errors.New("libvirt is busy with the migration") }
+		n.after(time.Minute, libvirt.TurnRunning) // QEMU's word, and then libvirt's
+		if _, sent := n.wire.heard(); !slices.Equal(sent, []string{"eth0 RARP", "vnet1 RARP"}) {
+			t.Errorf("at once: %q", sent)
+		}
+		n.after(10*time.Millisecond, libvirt.TurnRunning)
+		n.wantRounds(t, 61*time.Second, Schedule)
+		if !prepared {
+			t.Error("nothing was asked anew")
+		}
+	})
+}
+
+func TestWatcherAnnouncesAStart(t *testing.T) {
+	watch(t, func(n *node) {
+		n.after(time.Second, libvirt.TurnRunning)
+		n.wantRounds(t, time.Second, Schedule)
+	})
+}
+
+// A guest that is paused and resumed, or that goes away and comes back, is announced again.
+func TestWatcherAnnouncesAgain(t *testing.T) {
+	watch(t, func(n *node) {
+		n.after(time.Second, libvirt.TurnRunning)
+		pass(time.Minute)
+		n.wire.forget()
+		n.after(0, libvirt.TurnRunning)
+		n.wantRounds(t, 61*time.Second, Schedule)
+	})
+}
+
+func TestWatcherFallsSilentWhenTheGuestStops(t *testing.T) {
+	watch(t, func(n *node) {
+		n.after(time.Second, libvirt.TurnRunning)
+		n.after(250*time.Millisecond, libvirt.TurnHalted)
+		n.after(0, libvirt.TurnHalted)
+		n.wantRounds(t, time.Second, Schedule[:4])
+	})
+}
+
+func TestWatcherForgetsAMigrationThatFailed(t *testing.T) {
+	watch(t, func(n *node) {
+		n.after(time.Second, libvirt.TurnArriving)
+		n.after(time.Second, libvirt.TurnHalted)
+		n.wantRounds(t, 0, nil)
+	})
+}
+
+// What could not be prepared is announced as soon as libvirt answers.
+func TestWatcherWithoutPreparation(t *testing.T) {
+	watch(t, func(n *node) {
+		answer := n.xml
+		n.xml = func() (string, error) { return "", errors.New("busy") }
+		n.after(time.Second, libvirt.TurnArriving)
+		n.xml = answer
+		n.after(time.Second, libvirt.TurnRunning)
+		n.wantRounds(t, 2*time.Second, Schedule[1:])
+	})
+}
+
+func TestWatcherLeavesOthersAlone(t *testing.T) {
+	watch(t, func(n *node) {
+		n.mu.Lock()
+		n.guests = []Guest{{Name: "vm1", URI: "qemu:///system", Setting: Setting{Off: true}}, {Name: "vm2", URI: "qemu:///system"}}
+		n.mu.Unlock()
+		n.after(time.Second, libvirt.TurnArriving)
+		n.after(time.Second, libvirt.TurnRunning)
+		n.tell("vm3", libvirt.TurnRunning)
+		n.wantRounds(t, 0, nil)
+	})
+}
+
+// A lost connection ends what is under way, and is made again; nobody is called while there is no guest.
+func TestWatcherReconnects(t *testing.T) {
+	watch(t, func(n *node) {
+		n.after(time.Second, libvirt.TurnRunning)
+		pass(150 * time.Millisecond)
+		n.mu.Lock()
+		n.refuses = errors.New("connection refused")
+		n.mu.Unlock()
+		close(n.lost)
+		pass(10 * time.Second)
+		if want := Schedule[:3]; !slices.Equal(n.rounds(time.Second), want) {
+			t.Errorf("rounds at %v", n.rounds(time.Second))
+		}
+		const lost = 1150 * time.Millisecond
+		if want := []time.Duration{0, lost + 2*time.Second, lost + 6*time.Second}; !slices.Equal(n.dials, want) {
+			t.Errorf("called at %v, want %v", n.dials, want)
+		}
+		n.mu.Lock()
+		n.refuses = nil
+		n.mu.Unlock()
+		pass(time.Minute)
+		n.wire.forget()
+		now := time.Since(n.began)
+		n.after(0, libvirt.TurnRunning)
+		n.wantRounds(t, now, Schedule)
+	})
+}
+
+func TestWatcherWaitsForAGuest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := &node{world: newSource(), wire: newWire(), began: time.Now()}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		w := &Watcher{Announcer: n.wire.announcer(Host{}), Dial: n.dial, Guests: func() ([]Guest, error) {
+			if time.Since(n.began) < 10*time.Second {
+				return nil, errors.New("not yet")
+			}
+			return []Guest{{Name: "vm1", URI: "qemu:///system"}, {Name: "vm2", URI: "qemu:///system"}}, nil
+		}}
+		w.Run(ctx)
+		if want := []time.Duration{10 * time.Second}; !slices.Equal(n.dials, want) {
+			t.Errorf("called at %v, want %v", n.dials, want)
+		}
+	})
+}
