@@ -187,7 +187,6 @@ func (p *planner) strand(c *candidate) Step {
 	}
 	if m == "" {
 		s.Start, s.End = 0, 0
-		s.Why += "; nothing else that it allows is done in time"
 	}
 	return s
 }

@@ -1,7 +1,6 @@
 package drain
 
 import (
-	"cmp"
 	"fmt"
 	"math"
 	"slices"
@@ -90,7 +89,7 @@ func Plan(n Node, guests []Guest) (Schedule, error) {
 		cands[i] = newCandidate(g, n.Links)
 	}
 	steps := arrange(n, nil, cands)
-	slices.SortStableFunc(steps, func(a, b Step) int { return cmp.Compare(a.Start, b.Start) })
+	slices.SortStableFunc(steps, byStart)
 	s := Schedule{Steps: steps, Bound: bound(n.Links, cands, steps)}
 	for _, step := range steps {
 		s.Makespan = max(s.Makespan, step.End)

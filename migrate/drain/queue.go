@@ -1,0 +1,182 @@
+package drain
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+)
+
+var (
+	// ErrQueued is in the error of a guest that has a turn already.
+	ErrQueued = errors.New("it has a turn already")
+	// ErrReleased is a turn's error when it was released before it was granted.
+	ErrReleased = errors.New("the turn was released")
+	// ErrClosed is the error of all that wait for a turn when the queue is closed.
+	ErrClosed = errors.New("the queue of moves is closed")
+)
+
+// TooLate is the error of a guest that must not begin, or not go on, to move: for what
+// else may be done with it, this is the last moment.
+type TooLate struct {
+	Guest string
+	Means Means         // what to do instead; "" when there is no time for anything that it allows
+	Left  time.Duration // until the node must be empty
+	Why   string
+}
+
+func (e *TooLate) Error() string {
+	what := "nothing else that it allows can be done in time"
+	if e.Means != "" {
+		what = fmt.Sprintf("use %q instead", e.Means)
+	}
+	return fmt.Sprintf("guest %q cannot leave in the %v that are left: %s; %s", e.Guest, e.Left.Round(time.Second), e.Why, what)
+}
+
+// Clock tells the time and wakes.
+type Clock interface {
+	Now() time.Time
+	// AfterFunc calls f once after d, never from within AfterFunc, unless it is stopped.
+	AfterFunc(d time.Duration, f func()) (stop func() bool)
+}
+
+type systemClock struct{}
+
+func (systemClock) Now() time.Time { return time.Now() }
+func (systemClock) AfterFunc(d time.Duration, f func()) func() bool {
+	return time.AfterFunc(d, f).Stop
+}
+
+// Options are what a Queue can be told besides its node.
+type Options struct {
+	Clock  Clock         // nil for the system's
+	Gather time.Duration // how long the first guest waits for others, so that the dearest of them goes first
+}
+
+// Queue grants slots to guests that leave one node, by the plan for those that have asked and for
+// what really happens. Its methods may be called from any goroutine. It has no goroutine of
+// its own: what changes it plans again, and so does one timer.
+type Queue struct {
+	clock  Clock
+	gather time.Duration
+	lanes  [][]time.Time // when each link's lanes were last left
+
+	mu       sync.Mutex
+	node     Node   // its links as given; Window is not used
+	links    []Link // as they turned out to be
+	deadline time.Time
+	gathered time.Time
+	turns    map[string]*Turn // all that are not released
+	waiting  []*Turn
+	flight   []*Turn // granted, and not yet known to have left
+	stop     func() bool
+	closed   bool
+}
+
+// NewQueue makes a queue for the node. A window begins now; see SetDeadline.
+func NewQueue(n Node, o Options) (*Queue, error) {
+	if err := n.check(); err != nil {
+		return nil, err
+	}
+	n.Links = slices.Clone(n.Links)
+	q := &Queue{clock: o.Clock, gather: o.Gather, node: n, links: slices.Clone(n.Links), turns: make(map[string]*Turn), stop: func() bool { return false }}
+	if q.clock == nil {
+		q.clock = systemClock{}
+	}
+	if n.Window > 0 {
+		q.deadline = q.clock.Now().Add(n.Window)
+	}
+	for _, l := range n.Links {
+		q.lanes = append(q.lanes, make([]time.Time, l.lanes()))
+	}
+	return q, nil
+}
+
+// SetDeadline says by when the node must be empty, also while guests wait and move; the zero
+// time is no deadline.
+func (q *Queue) SetDeadline(t time.Time) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.deadline = t
+	for _, turn := range q.turns {
+		turn.lastCall = time.Time{}
+	}
+	q.dispatch()
+}
+
+// Join puts a guest into the queue. Whoever calls it must release the turn, whatever becomes of it.
+// The error is ErrQueued, ErrClosed, or says what is wrong with the guest.
+func (q *Queue) Join(g Guest) (*Turn, error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.closed {
+		return nil, ErrClosed
+	}
+	if err := q.node.checkGuest(g); err != nil {
+		return nil, err
+	}
+	if q.turns[g.Name] != nil {
+		return nil, fmt.Errorf("guest %q: %w", g.Name, ErrQueued)
+	}
+	t := &Turn{q: q, c: newCandidate(g, q.links), ready: make(chan struct{}), giveUp: make(chan struct{})}
+	if len(q.turns) == 0 {
+		q.gathered = q.clock.Now().Add(q.gather)
+	}
+	q.turns[g.Name] = t
+	q.waiting = append(q.waiting, t)
+	q.dispatch()
+	return t, nil
+}
+
+// Enter waits until it is the guest's turn. The turn belongs to ctx: when that ends, before or after,
+// the turn is released, so that a caller that died holds up nobody. The error is a
+// *TooLate when the guest must be taken care of otherwise, one of Join's, or ctx's.
+func (q *Queue) Enter(ctx context.Context, g Guest) (*Turn, error) {
+	t, err := q.Join(g)
+	if err != nil {
+		return nil, err
+	}
+	t.tie(context.AfterFunc(ctx, t.Release))
+	select {
+	case <-t.Ready():
+		err = t.Err()
+	case <-ctx.Done():
+	}
+	if ctx.Err() != nil {
+		err = fmt.Errorf("wait for the turn of guest %q: %w", g.Name, context.Cause(ctx))
+	}
+	if err != nil {
+		t.Release()
+		return nil, err
+	}
+	return t, nil
+}
+
+// Plan is what is to come for the guests that wait, as things stand; times count from now.
+func (q *Queue) Plan() Schedule {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	now := q.clock.Now()
+	s := Schedule{Steps: q.steps(now)}
+	slices.SortStableFunc(s.Steps, byStart)
+	for _, step := range s.Steps {
+		s.Makespan = max(s.Makespan, step.End)
+	}
+	for _, t := range q.flight {
+		s.Makespan = max(s.Makespan, t.leaves().Sub(now))
+	}
+	return s
+}
+
+// Close refuses all that wait, and whoever comes. Guests that move may go on.
+func (q *Queue) Close() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.closed = true
+	q.stop()
+	for _, t := range slices.Clone(q.waiting) {
+		q.deny(t, ErrClosed)
+	}
+}

@@ -1,0 +1,313 @@
+package drain
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// bench is a queue in a bubble of fake time, and what happened there, by the second.
+type bench struct {
+	*testing.T
+	q     *Queue
+	begin time.Time
+	mu    sync.Mutex
+	log   []string
+}
+
+// onBench runs f with a queue; when f is done, nobody may be left in it.
+func onBench(t *testing.T, n Node, o Options, f func(b *bench)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		q, err := NewQueue(n, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b := &bench{T: t, q: q, begin: time.Now()}
+		f(b)
+		synctest.Wait()
+		q.mu.Lock()
+		defer q.mu.Unlock()
+		if len(q.turns)+len(q.waiting)+len(q.flight) > 0 {
+			t.Errorf("left behind: %d turns, %d waiting, %d moving", len(q.turns), len(q.waiting), len(q.flight))
+		}
+	})
+}
+
+func (b *bench) note(format string, args ...any) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.log = append(b.log, fmt.Sprintf("%g ", time.Since(b.begin).Seconds())+fmt.Sprintf(format, args...))
+}
+
+func (b *bench) check(want ...string) {
+	b.Helper()
+	synctest.Wait()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	slices.SortStableFunc(b.log, func(x, y string) int { // what happens at the same time, by name
+		ax, ay := strings.Fields(x), strings.Fields(y)
+		if ax[0] != ay[0] {
+			return 0
+		}
+		return strings.Compare(ax[1], ay[1])
+	})
+	if !slices.Equal(b.log, want) {
+		b.Errorf("\n got %s\nwant %s", strings.Join(b.log, "\n     "), strings.Join(want, "\n     "))
+	}
+}
+
+// move is a caller: it waits for its turn, has the link for so long after the set-up, verifies, and is done.
+func (b *bench) move(ctx context.Context, g Guest, took time.Duration) {
+	turn, err := b.q.Enter(ctx, g)
+	if err != nil {
+		b.note("%s: %v", g.Name, err)
+		return
+	}
+	defer turn.Release()
+	l := b.q.node.Links[turn.link]
+	b.note("%s %s", g.Name, turn.Step().Means)
+	select {
+	case <-time.After(l.Setup + took):
+		turn.Copied()
+		b.note("%s left", g.Name)
+		time.Sleep(l.Teardown)
+	case <-turn.GiveUp():
+		b.note("%s gives up: %v", g.Name, turn.Err())
+	case <-ctx.Done():
+		b.note("%s died", g.Name)
+	}
+}
+
+func (b *bench) moveAll(guests ...Guest) (wait func()) {
+	var wg sync.WaitGroup
+	for _, g := range guests {
+		wg.Go(func() { b.move(b.Context(), g, time.Duration(g.Load.Memory)) }) // a byte a nanosecond
+		synctest.Wait()
+	}
+	return wg.Wait
+}
+
+func TestQueueGrantsByPlan(t *testing.T) {
+	onBench(t, oneLink(0), Options{Gather: sec}, func(b *bench) {
+		// In the order in which a cluster manager may make its calls.
+		b.moveAll(idle("small", 1), idle("big", 4), with(idle("dear", 2), prio(9)))()
+		b.check(
+			"1 dear live", // the first after the gathering
+			"3 big live",  // set up while dear still copies
+			"3.5 dear left",
+			"7 small live",
+			"7.5 big left",
+			"8.5 small left",
+		)
+	})
+}
+
+func TestQueueLetsNobodyDisturbTheTight(t *testing.T) {
+	onBench(t, oneLink(0), Options{Gather: sec}, func(b *bench) {
+		wait := b.moveAll(tight("t", 1), idle("a", 2))
+		time.Sleep(2200 * ms)
+		b.check("1 t live") // it should be gone by 2.6, and is not known to be
+		time.Sleep(400 * ms)
+		wait()
+		b.check("1 t live", "2.5 a live", "2.5 t left", "5 a left")
+	})
+}
+
+// TestQueueWaitsForTheOverdue has a guest that bears no company take four times as long as predicted.
+func TestQueueWaitsForTheOverdue(t *testing.T) {
+	onBench(t, oneLink(0), Options{}, func(b *bench) {
+		var wg sync.WaitGroup
+		wg.Go(func() { b.move(b.Context(), tight("t", 1), 4*sec) })
+		synctest.Wait()
+		b.moveAll(idle("a", 1))()
+		wg.Wait()
+		b.check("0 t live", "4.5 a live", "4.5 t left", "6 a left")
+	})
+}
+
+// TestQueueLearns has a link that carries a third of what was said: two thirds are believed after the first move,
+// a half of the rest with each further one.
+func TestQueueLearns(t *testing.T) {
+	onBench(t, oneLink(0), Options{}, func(b *bench) {
+		for range 4 {
+			turn, err := b.q.Enter(b.Context(), idle("g", 4))
+			if err != nil {
+				t.Fatal(err)
+			}
+			b.note("%.3g GB/s", turn.Step().Prediction.Rate/gb)
+			time.Sleep(500*ms + 12*sec)
+			turn.Copied()
+			turn.Release()
+		}
+		b.check("0 1 GB/s", "12.5 0.667 GB/s", "25 0.5 GB/s", "37.5 0.417 GB/s")
+	})
+}
+
+func TestQueueRefusesInTime(t *testing.T) {
+	onBench(t, oneLink(100*sec), Options{Gather: sec}, func(b *bench) {
+		b.moveAll(idle("a", 60), idle("b", 50), with(idle("c", 10), prio(1)))()
+		b.check(
+			"1 c live",
+			"11 b live",
+			"11.5 c left",
+			// b leaves at 61.5, too late for a to follow; the last moment for a shutdown of a minute is now.
+			`40 a: guest "a" cannot leave in the 1m0s that are left: it needs 1m0s on a link, and they are taken until too late; use "shutdown" instead`,
+			"61.5 b left",
+		)
+	})
+}
+
+func TestQueueTakesInAFailure(t *testing.T) {
+	onBench(t, oneLink(100*sec), Options{Gather: sec}, func(b *bench) {
+		ctx, cancel := context.WithTimeout(b.Context(), 21*sec)
+		defer cancel()
+		var wg sync.WaitGroup
+		wg.Go(func() { b.move(ctx, with(idle("a", 60), prio(1)), 60*sec) })
+		synctest.Wait()
+		b.moveAll(idle("b", 70))()
+		wg.Wait()
+		// a dies at 21; b, for which there was no time before, may go after all.
+		b.check("1 a live", "21 a died", "21 b live", "91.5 b left")
+	})
+}
+
+func TestQueueWindowShortened(t *testing.T) {
+	onBench(t, oneLink(300*sec), Options{Gather: sec}, func(b *bench) {
+		wait := b.moveAll(with(idle("a", 60), prio(1)), idle("b", 50), with(idle("c", 5), ladder(Live, Destroy)))
+		time.Sleep(9 * sec)
+		b.q.SetDeadline(b.begin.Add(30 * sec))
+		wait()
+		b.check(
+			"1 a live",
+			// a needs 50 s more, and there is no time for a clean shutdown of anybody.
+			`13 c: guest "c" cannot leave in the 17s that are left: it needs 5s on a link, and they are taken until too late; use "destroy" instead`,
+			`30 a gives up: guest "a" cannot leave in the 0s that are left: its move takes longer than predicted; nothing else that it allows can be done in time`,
+			`30 b: guest "b" cannot leave in the 0s that are left: it needs 50s on a link, and they are taken until too late; nothing else that it allows can be done in time`,
+		)
+	})
+}
+
+func TestQueueGivesUpForTheFallback(t *testing.T) {
+	onBench(t, oneLink(100*sec), Options{}, func(b *bench) {
+		var wg sync.WaitGroup
+		wg.Go(func() { b.move(b.Context(), idle("stuck", 30), time.Hour) })
+		wg.Wait()
+		// It should be gone by 30.5, and is put off to 38.1 and 47.7; at 40 it is the last moment for a shutdown.
+		b.check("0 stuck live", `40 stuck gives up: guest "stuck" cannot leave in the 1m0s that are left: its move takes longer than predicted; use "shutdown" instead`)
+	})
+}
+
+func TestQueueDoesNotCountOnTheStuck(t *testing.T) {
+	onBench(t, oneLink(100*sec), Options{}, func(b *bench) {
+		var wg sync.WaitGroup
+		wg.Go(func() { b.move(b.Context(), tight("stuck", 10), time.Hour) })
+		synctest.Wait()
+		b.moveAll(idle("a", 2))()
+		wg.Wait()
+		b.check("0 stuck live",
+			`40 a: guest "a" cannot leave in the 1m0s that are left: it needs 2s on a link, and they are taken until too late; use "shutdown" instead`,
+			`40 stuck gives up: guest "stuck" cannot leave in the 1m0s that are left: its move takes longer than predicted; use "shutdown" instead`)
+	})
+}
+
+func TestQueueTriesTheHopelessOnAnIdleLink(t *testing.T) {
+	onBench(t, oneLink(100*sec), Options{Gather: sec}, func(b *bench) {
+		// Its 100 MB take 100 ms.
+		hot := with(tight("hot", 1), ladder(Live, Shutdown), func(g *Guest) { g.Load.Budget = 50 * ms })
+		var wg sync.WaitGroup
+		wg.Go(func() { b.move(b.Context(), hot, time.Hour) })
+		synctest.Wait()
+		b.moveAll(idle("a", 2))()
+		wg.Wait()
+		b.check("1 a live", "3.5 a left", "3.5 hot live",
+			`40 hot gives up: guest "hot" cannot leave in the 1m0s that are left: its move takes longer than predicted; use "shutdown" instead`)
+	})
+}
+
+func TestQueueRefusals(t *testing.T) {
+	if _, err := NewQueue(Node{}, Options{}); err == nil {
+		t.Error("a queue without a link")
+	}
+	onBench(t, oneLink(0), Options{}, func(b *bench) {
+		if _, err := b.q.Join(Guest{}); err == nil {
+			t.Error("a guest without a name")
+		}
+		a, err := b.q.Join(idle("a", 1))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := b.q.Enter(b.Context(), idle("a", 1)); !errors.Is(err, ErrQueued) {
+			t.Errorf("twice: %v", err)
+		}
+		ctx, cancel := context.WithTimeout(b.Context(), sec)
+		defer cancel()
+		if _, err := b.q.Enter(ctx, tight("t", 1)); !errors.Is(err, context.DeadlineExceeded) || time.Since(b.begin) != sec {
+			t.Errorf("a caller that goes away: %v", err)
+		}
+		if _, err := b.q.Enter(ctx, idle("late", 1)); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("a caller that is away already: %v", err)
+		}
+		only, err := b.q.Enter(b.Context(), with(idle("s", 1), ladder(Shutdown)))
+		var late *TooLate
+		if only != nil || !errors.As(err, &late) || late.Means != Shutdown {
+			t.Errorf("nothing live allowed: %v", err)
+		}
+		c, _ := b.q.Join(tight("c", 1))
+		d, _ := b.q.Join(tight("d", 1))
+		if p := b.q.Plan(); len(p.Steps) != 2 || p.Makespan <= 2*sec {
+			t.Errorf("the plan for two that wait: %+v", p)
+		}
+		d.Release()
+		b.q.Close()
+		_, err = b.q.Join(idle("x", 1))
+		for _, got := range []struct{ err, want error }{{a.Err(), nil}, {c.Err(), ErrClosed}, {d.Err(), ErrReleased}, {err, ErrClosed}} {
+			if !errors.Is(got.err, got.want) {
+				t.Errorf("got %v, want %v", got.err, got.want)
+			}
+		}
+		<-c.Ready()
+		a.Release()
+		a.Release()
+		a.Copied()
+		c.Release()
+	})
+}
+
+// TestQueueUnderFire has a hundred callers come, move, fail, die and come back at any time, while the deadline moves.
+func TestQueueUnderFire(t *testing.T) {
+	n := Node{Window: 300 * sec, Links: []Link{{Name: "a", Rate: gb, Setup: 200 * ms, Teardown: 200 * ms}, {Name: "b", Rate: 2 * gb, Each: gb, Setup: 200 * ms}}}
+	onBench(t, n, Options{Gather: sec}, func(b *bench) {
+		var wg sync.WaitGroup
+		for i := range 100 {
+			r := rand.New(rand.NewPCG(9, uint64(i)))
+			g := Guest{Name: fmt.Sprint("g", i), Load: randomLoad(r), Priority: r.IntN(3)}
+			wg.Go(func() {
+				for range 1 + r.IntN(3) {
+					time.Sleep(time.Duration(r.Int64N(int64(100 * sec))))
+					ctx, cancel := context.WithTimeout(b.Context(), time.Duration(r.Int64N(int64(200*sec))))
+					b.move(ctx, g, time.Duration(r.Int64N(int64(20*sec))))
+					cancel()
+				}
+			})
+		}
+		for range 5 {
+			time.Sleep(40 * sec)
+			b.q.SetDeadline(time.Now().Add(time.Duration(rand.Int64N(int64(300 * sec)))))
+			b.q.Plan()
+		}
+		wg.Wait()
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		if left := slices.DeleteFunc(b.log, func(l string) bool { return !strings.HasSuffix(l, " left") }); len(left) < 20 {
+			t.Errorf("only %d of a hundred left", len(left))
+		}
+	})
+}

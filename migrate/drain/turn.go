@@ -1,0 +1,92 @@
+package drain
+
+import (
+	"slices"
+	"time"
+)
+
+// Turn is a guest's place in a Queue: first it waits, then it is granted or refused, in the end it is
+// released. Its methods may be called from any goroutine.
+type Turn struct {
+	q      *Queue
+	ready  chan struct{}
+	giveUp chan struct{}
+
+	// Below q.mu.
+	c        *candidate
+	step     Step
+	link     int
+	err      error
+	granted  time.Time
+	free     time.Time // when it will have left, as far as can be told
+	overdue  int       // how often that was put off
+	attempt  bool      // nothing says that it will be gone in time, but the link was idle
+	lastCall time.Time // the last moment for fallback
+	fallback Means
+	untie    func() bool
+}
+
+// Ready is closed when the turn is granted or refused; Err tells which.
+func (t *Turn) Ready() <-chan struct{} { return t.ready }
+
+// GiveUp is closed when the move should be aborted, because it will not be done in time and this is the
+// last moment for something else, or for nothing any more; Err tells. It is never closed without a deadline.
+func (t *Turn) GiveUp() <-chan struct{} { return t.giveUp }
+
+// Err is why the turn was refused, or why to give up: a *TooLate, ErrReleased or ErrClosed. It is nil
+// while the guest waits or may move.
+func (t *Turn) Err() error {
+	t.q.mu.Lock()
+	defer t.q.mu.Unlock()
+	return t.err
+}
+
+// Step is what was granted: by what means to move, over which link, and what is predicted. Its times
+// count from the grant. It is empty before.
+func (t *Turn) Step() Step {
+	t.q.mu.Lock()
+	defer t.q.mu.Unlock()
+	return t.step
+}
+
+// Copied tells that the guest has left: the link is free for the next while the caller
+// verifies and cleans up. Whoever does not call it before Release has not moved the guest, or cannot tell.
+func (t *Turn) Copied() {
+	t.q.mu.Lock()
+	defer t.q.mu.Unlock()
+	if i := slices.Index(t.q.flight, t); i >= 0 {
+		t.q.flight = slices.Delete(t.q.flight, i, i+1)
+		t.q.learn(t)
+		t.q.dispatch()
+	}
+}
+
+// Release gives the turn back, whether it was granted or not. It may be called again.
+func (t *Turn) Release() {
+	q := t.q
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	name := t.c.guest.Name
+	if q.turns[name] != t {
+		return
+	}
+	delete(q.turns, name)
+	if t.untie != nil {
+		t.untie()
+	}
+	if slices.Contains(q.waiting, t) {
+		q.deny(t, ErrReleased)
+	}
+	q.flight = slices.DeleteFunc(q.flight, func(o *Turn) bool { return o == t })
+	q.dispatch()
+}
+
+// tie has stop called when the turn is released.
+func (t *Turn) tie(stop func() bool) {
+	t.q.mu.Lock()
+	defer t.q.mu.Unlock()
+	t.untie = stop
+}
+
+// leaves is when the slot will be free.
+func (t *Turn) leaves() time.Time { return t.free.Add(t.q.links[t.link].Teardown) }
