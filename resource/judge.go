@@ -35,6 +35,13 @@ const (
 	absent      answer = "absent"      // libvirt answered: no such domain
 )
 
+// The source's answers for a guest that runs at the target while part of its memory is still here,
+// and for one of which that broke.
+const (
+	postCopySource answer = "paused/postcopy"
+	tornPostCopy   answer = "paused/postcopy-failed"
+)
+
 // answerOf writes a status as a key of table: "paused/ioerror".
 func answerOf(s libvirt.Status) answer { return answer(s.State.String() + "/" + s.Reason) }
 
@@ -74,14 +81,14 @@ var table = map[answer][4]verdict{
 	"paused/migration":   {switching, incoming, switching, switching},
 	"paused/starting-up": {unknown, incoming, unknown, unknown},
 	// The source of a post-copy: the guest runs on the target and still reads its memory from here.
-	"paused/postcopy":        {running, running, running, running},
-	"paused/postcopy-failed": {stalled, stalled, stalled, stalled},
-	"paused/ioerror":         {stalled, stalled, stalled, stalled},
-	"paused/watchdog":        {stalled, stalled, stalled, stalled},
-	"paused/crashed":         {stalled, stalled, stalled, stalled},
-	"paused/api-error":       {stalled, stalled, stalled, stalled},
-	"crashed":                {stalled, stalled, notRunning, stalled},
-	"suspended":              {stalled, stalled, stalled, stalled},
+	postCopySource:     {running, running, running, running},
+	tornPostCopy:       {stalled, stalled, stalled, stalled},
+	"paused/ioerror":   {stalled, stalled, stalled, stalled},
+	"paused/watchdog":  {stalled, stalled, stalled, stalled},
+	"paused/crashed":   {stalled, stalled, stalled, stalled},
+	"paused/api-error": {stalled, stalled, stalled, stalled},
+	"crashed":          {stalled, stalled, notRunning, stalled},
+	"suspended":        {stalled, stalled, stalled, stalled},
 	// Running in libvirt's words, but stopped by a broken post-copy.
 	"running/postcopy-failed": {stalled, stalled, stalled, stalled},
 }

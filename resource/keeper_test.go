@@ -388,11 +388,12 @@ func TestNodeAddress(t *testing.T) {
 func TestTuningReachesTheMove(t *testing.T) {
 	w := newWorld(t, "migrate_to")
 	w.boot()
-	e := environ("migrate_options=--copy-storage-inc --bandwidth 7 --timeout 9 --unsafe", "migration_speed=100", "ladder=live", "blackout_budget=250", "watch=udp://a:7")
+	e := environ("migrate_options=--copy-storage-inc --bandwidth 7 --timeout 9 --unsafe", "migration_speed=100", "ladder=live,postcopy", "blackout_budget=250", "watch=udp://a:7")
 	p := &w.agent.Params
-	p.Options, p.Speed, p.NoConverge, p.BlackoutBudget, p.Watch = e.Params.Options, e.Params.Speed, e.Params.NoConverge, e.Params.BlackoutBudget, e.Params.Watch
+	p.Options, p.Speed, p.NoConverge, p.PostCopy = e.Params.Options, e.Params.Speed, e.Params.NoConverge, e.Params.PostCopy
+	p.BlackoutBudget, p.Watch = e.Params.BlackoutBudget, e.Params.Watch
 	w.migrate = func(_ context.Context, m Move) error {
-		if !m.Options.CopyInc || m.Bandwidth != 7 || m.PauseAfter != 9*time.Second || !m.Unsafe || !m.NoConverge || m.BlackoutBudget != 250*time.Millisecond || len(m.Watch) != 1 {
+		if !m.Options.CopyInc || m.Bandwidth != 7 || m.PauseAfter != 9*time.Second || !m.Unsafe || !m.NoConverge || !m.PostCopy || m.BlackoutBudget != 250*time.Millisecond || len(m.Watch) != 1 {
 			t.Errorf("moved with %+v", m)
 		}
 		w.gone()

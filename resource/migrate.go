@@ -21,9 +21,9 @@ func (a *run) migrateTo(ctx context.Context) error {
 	}
 	a.Log = a.Log.WithField("peer", a.Target)
 	o := a.settle(ctx)
-	switch o.verdict {
-	case running:
-	case notRunning:
+	switch {
+	case o.verdict == running, o.answer == tornPostCopy: // which only this migration can mend
+	case o.verdict == notRunning:
 		return a.alreadyThere(ctx, target)
 	default:
 		return a.refuse(o)

@@ -18,14 +18,15 @@ type Tuning struct {
 	Options        libvirt.MigrateOptions
 	Unsafe         bool          // move even where libvirt fears for disks with a host cache
 	NoConverge     bool          // do not slow the guest down
+	PostCopy       bool          // where need be, let it go on at the target before all of its memory is there
 	PauseAfter     time.Duration // then the last copy may take as long as it needs; 0 for never
-	BlackoutBudget time.Duration // longest blackout to allow, 0 for no limit
+	BlackoutBudget time.Duration // blackout to stay below where the deadline allows it, 0 for the default
 	Watch          []string      // targets of package blackout to probe meanwhile
 }
 
 func (p Params) tuning() Tuning {
 	return Tuning{
-		Options: p.Options.MigrateOptions, Unsafe: p.Options.Unsafe, NoConverge: p.NoConverge,
+		Options: p.Options.MigrateOptions, Unsafe: p.Options.Unsafe, NoConverge: p.NoConverge, PostCopy: p.PostCopy,
 		PauseAfter: p.Options.Timeout, BlackoutBudget: p.BlackoutBudget, Watch: p.Watch,
 	}
 }

@@ -39,9 +39,10 @@ type Params struct {
 
 	Xen // what the Xen agent has and VirtualDomain has not
 
-	BlackoutBudget time.Duration // blackout_budget; 0 for none
+	BlackoutBudget time.Duration // blackout_budget; 0 for migrate.DefaultBudget
 	DrainPriority  int           // drain_priority: higher goes first
 	NoConverge     bool          // ladder does not name converge
+	PostCopy       bool          // ladder names postcopy
 	Watch          []string      // watch: targets of package blackout
 }
 
@@ -103,12 +104,13 @@ func parseParams(vars map[string]string) (Params, []Problem) {
 			CopyIn: strings.Fields(r.get("copyindirs"))},
 		BlackoutBudget: time.Duration(r.number("blackout_budget", "milliseconds")) * time.Millisecond,
 		DrainPriority:  r.integer("drain_priority"),
-		NoConverge:     r.ladder("ladder"),
 		Watch:          r.list("watch"),
 	}
 	p.SaveConfig = p.SaveConfig || p.SyncConfig
 	r.xen(&p)
 	r.check(p)
+	ladder := r.ladder("ladder")
+	p.NoConverge, p.PostCopy = !slices.Contains(ladder, "converge"), slices.Contains(ladder, "postcopy")
 	return p, r.problems
 }
 

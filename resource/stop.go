@@ -120,6 +120,7 @@ func (a *run) shutdown(ctx context.Context) error {
 		case o.libErr != nil && time.Since(silent) >= libvirtPatience:
 			return errNoLibvirt
 		case o.libErr != nil:
+		case o.answer == postCopySource: // it leaves by itself, and would be lost without what is here
 		case !o.executing() && o.answer != "no state/unknown":
 			return errNotAlive
 		case asked.IsZero() || time.Since(asked) >= askAgain:

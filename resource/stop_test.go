@@ -149,6 +149,27 @@ func TestStopGivesARestartedLibvirtItsChance(t *testing.T) {
 	})
 }
 
+// A guest in post-copy needs what is here of it, and leaves by itself.
+func TestStopLetsAPostCopyEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, "stop")
+		w.boot()
+		w.is(libvirt.Paused, "postcopy")
+		end, status := time.Now().Add(9*time.Second), w.status
+		w.status = func(ctx context.Context) (libvirt.Status, error) {
+			if !time.Now().Before(end) {
+				w.gone()
+			}
+			return status(ctx)
+		}
+		err, _ := w.run("stop")
+		checkExit(t, err, Success, "")
+		if len(w.calls) != 0 {
+			t.Errorf("did %v to a guest that was about to leave", w.calls)
+		}
+	})
+}
+
 func TestBudget(t *testing.T) {
 	for _, timeout := range []time.Duration{time.Millisecond, time.Second, 20 * time.Second, 90 * time.Second, time.Hour} {
 		b := newBudget(timeout)

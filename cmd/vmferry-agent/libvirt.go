@@ -38,7 +38,8 @@ func openHost(ctx context.Context, uri string) (migrate.Host, error) {
 // not nil, is told each of its phases.
 func migrator(log logrus.FieldLogger, host witness.Host, stateDir string, step func(string)) func(context.Context, resource.Move) error {
 	return func(ctx context.Context, m resource.Move) error {
-		deps := migrate.Deps{Log: log, Open: openHost}
+		links := filepath.Join(stateDir, migrate.LinksFile)
+		deps := migrate.Deps{Log: log, Open: openHost, Links: links}
 		deps.Gone = func(ctx context.Context, guest, uuid string) (bool, error) {
 			found, err := host.Find(ctx, guest, uuid)
 			return err == nil && len(found) == 0, err
@@ -48,7 +49,7 @@ func migrator(log logrus.FieldLogger, host witness.Host, stateDir string, step f
 			Guest: m.Guest, UUID: m.UUID, SourceURI: m.SourceURI,
 			Target: m.Target, TargetURI: m.TargetURI, MigrateURI: m.MigrateURI,
 			Bandwidth: m.Bandwidth, DowntimeLimit: m.Downtime, Adopt: m.Adopt,
-			Options: m.Options, Unsafe: m.Unsafe, NoConverge: m.NoConverge,
+			Options: m.Options, Unsafe: m.Unsafe, NoConverge: m.NoConverge, PostCopy: m.PostCopy,
 			PauseAfter: m.PauseAfter, BlackoutBudget: m.BlackoutBudget,
 			Progress: func(p migrate.Progress) {
 				if seen == nil && p.Phase != migrate.PhaseSlot { // a guest that waits for its turn needs no probe
@@ -65,6 +66,9 @@ func migrator(log logrus.FieldLogger, host witness.Host, stateDir string, step f
 		path := filepath.Join(stateDir, recordsFile)
 		if werr := migrate.AppendRecord(path, record); werr != nil {
 			log.WithError(werr).Warn("the migration's record is lost: make the state directory writable")
+		}
+		if lerr := migrate.LearnLink(links, record); lerr != nil {
+			log.WithError(lerr).Warn("what the migration taught of the link is lost")
 		}
 		return err
 	}
