@@ -60,7 +60,10 @@ type Agent struct {
 	Migrate func(ctx context.Context, m Move) error // returns when the guest runs at the target, proven, or with an error
 	Witness Witness
 	// Peers lists the other nodes of the cluster; nil where no manager can be asked.
-	Peers    func(ctx context.Context) ([]Peer, error)
+	Peers func(ctx context.Context) ([]Peer, error)
+	// Announce tells the network that the guest runs here now. It returns at the end of its
+	// context, or when all is said; nil says nothing.
+	Announce func(ctx context.Context, guest Expected)
 	Command  Command           // runs programs; nil where nothing but looking is possible, see ErrMore
 	Step     func(step string) // called at each of [Steps]; may be nil
 	RunDir   string            // state that ends with the boot, normally DefaultRunDir
@@ -138,6 +141,7 @@ func (a Agent) Run(ctx context.Context, action string) error {
 	if a.Node != "" {
 		r.Log = r.Log.WithField("node", a.Node)
 	}
+	r.expect()
 	r.step("begin")
 	err := do(r, ctx)
 	r.step("end")

@@ -29,14 +29,26 @@ type Entry struct {
 // whole, so that garbage is not one of ours. A note that cannot be read is reported in the
 // error, beside the entries that could.
 func Guests(dir string) ([]Entry, error) {
+	var entries []Entry
+	err := readNotes(dir, func(raw []byte) {
+		if e, ok := parseEntry(raw); ok {
+			entries = append(entries, e)
+		}
+	})
+	slices.SortFunc(entries, func(a, b Entry) int { return strings.Compare(a.Resource, b.Resource) })
+	return entries, err
+}
+
+// readNotes calls each with the contents of every note in dir. One that cannot be read does not
+// keep the others from being read.
+func readNotes(dir string, each func(raw []byte)) error {
 	files, err := os.ReadDir(dir)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
+		return nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("list guests: %w", err)
+		return fmt.Errorf("list guests: %w", err)
 	}
-	var entries []Entry
 	var problems []error
 	for _, f := range files {
 		if filepath.Ext(f.Name()) != ".json" || !f.Type().IsRegular() {
@@ -46,12 +58,11 @@ func Guests(dir string) ([]Entry, error) {
 		if err != nil && !errors.Is(err, fs.ErrNotExist) { // else released since the listing
 			problems = append(problems, fmt.Errorf("read guest note: %w", err))
 		}
-		if e, ok := parseEntry(raw); ok {
-			entries = append(entries, e)
+		if err == nil {
+			each(raw)
 		}
 	}
-	slices.SortFunc(entries, func(a, b Entry) int { return strings.Compare(a.Resource, b.Resource) })
-	return entries, errors.Join(problems...)
+	return errors.Join(problems...)
 }
 
 func parseEntry(raw []byte) (e Entry, ok bool) {

@@ -114,6 +114,7 @@ func (a *run) migrateFrom(ctx context.Context) error {
 	if err := a.waitRunning(ctx, "migrated here"); err != nil {
 		return err
 	}
+	defer a.announce(ctx)()
 	a.resolve()
 	return a.settleIn(ctx)
 }

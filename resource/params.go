@@ -44,6 +44,7 @@ type Params struct {
 	NoConverge     bool          // ladder does not name converge
 	PostCopy       bool          // ladder names postcopy
 	Watch          []string      // watch: targets of package blackout
+	Announce       string        // announce, as announce.ParseSetting takes it
 }
 
 // Xen are the Xen agent's own parameters.
@@ -105,6 +106,7 @@ func parseParams(vars map[string]string) (Params, []Problem) {
 		BlackoutBudget: time.Duration(r.number("blackout_budget", "milliseconds")) * time.Millisecond,
 		DrainPriority:  r.integer("drain_priority"),
 		Watch:          r.list("watch"),
+		Announce:       r.announce("announce"),
 	}
 	p.SaveConfig = p.SaveConfig || p.SyncConfig
 	r.xen(&p)
@@ -122,7 +124,7 @@ var known = []string{"config", "hypervisor", "force_stop", "migration_transport"
 	"save_config_on_stop", "sync_config_on_stop", "snapshot", "backingfile", "stateless", "copyindirs", "shutdown_mode", "start_resources",
 	"xmfile", "name", "shutdown_timeout", "shutdown_acpi", "allow_mem_management", "reserved_Dom0_memory", "node_ip_attribute",
 	"check_tcp", "check_udp", "check_agent", "check_timeout", "check_grace",
-	"blackout_budget", "drain_priority", "ladder", "watch"}
+	"blackout_budget", "drain_priority", "ladder", "watch", "announce"}
 
 // ignored names the parameters that are set and mean nothing here, sorted. Names that
 // a manager or a tracer adds are no parameters.

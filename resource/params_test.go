@@ -119,6 +119,11 @@ func TestCheck(t *testing.T) {
 		{"ladder=live,prayer", Configured, Success},
 		{"watch=udp://192.0.2.7:7,tcp://192.0.2.7:7", Success, Success},
 		{"watch=192.0.2.7:7", Configured, Success},
+		{"announce=auto", Success, Success},
+		{"announce=off", Success, Success},
+		{"announce=192.0.2.7,52:54:00:12:34:56=2001:db8::7", Success, Success},
+		{"announce=eth0", Configured, Success},
+		{"announce=fe80::1", Configured, Success},
 	} {
 		t.Run(c.param, func(t *testing.T) {
 			e := environ(c.param)
@@ -162,6 +167,7 @@ var fuzzSeeds = []string{
 	"shutdown_timeout=0", "shutdown_acpi=1", "allow_mem_management=1", "reserved_Dom0_memory=512", "node_ip_attribute=ip",
 	"check_tcp=a:1,b:2", "check_udp=[::1]:53", "check_agent=1", "check_timeout=9999999999999", "check_grace=0", "blackout_budget=250",
 	"drain_priority=-1", "ladder=live,converge", "watch=udp://a:7,tcp://[::1]:7",
+	"announce=52:54:00:12:34:56=192.0.2.7,2001:db8::7",
 }
 
 func TestFuzzSeedsKnowEveryParameter(t *testing.T) {

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/vmferry/vmferry/migrate/announce"
 )
 
 // reader takes parameters out of the environment and collects what is wrong with them.
@@ -103,4 +105,17 @@ func (r *reader) hostPorts(name string) []string {
 		}
 	}
 	return all
+}
+
+// announce is a text that announce.ParseSetting takes; "" for its default.
+func (r *reader) announce(name string) string {
+	s := strings.TrimSpace(r.get(name))
+	if _, err := announce.ParseSetting(s); err != nil {
+		r.bad(name, "%s=%q cannot be used: %v", name, s, err)
+		return ""
+	}
+	if s == announce.Auto {
+		return ""
+	}
+	return s
 }

@@ -40,6 +40,7 @@ func (a *run) start(ctx context.Context) error {
 	if err := a.waitRunning(ctx, "started"); err != nil {
 		return err
 	}
+	defer a.announce(ctx)()
 	a.resolve()
 	return a.settleIn(ctx)
 }

@@ -1,0 +1,84 @@
+package resource
+
+import (
+	"context"
+	"encoding/json"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/vmferry/vmferry/migrate/announce"
+)
+
+const (
+	// expectedDir is the folder of the state directory with the guests that may come to this node.
+	expectedDir = "expected"
+	// announceTime bounds the announcement that an action makes by itself.
+	announceTime = 3 * time.Second
+)
+
+// Expected is a note for the node daemon about a guest that is to be announced when it comes to run
+// here. It is written by actions that do not bring it here as well: Pacemaker probes each
+// resource on all nodes, and so the daemon knows a guest before a migration brings it.
+type Expected struct {
+	Guest    string `json:"guest"`              // libvirt's name
+	Resource string `json:"resource"`           // the resource's id in the cluster manager
+	URI      string `json:"uri"`                // the libvirt that it will run under
+	Announce string `json:"announce,omitempty"` // the parameter, see announce.ParseSetting
+}
+
+// ExpectedGuests reads the notes in the agent's run directory, normally [DefaultRunDir], sorted by
+// resource. It is as lenient as [Guests].
+func ExpectedGuests(runDir string) ([]Expected, error) {
+	var all []Expected
+	err := readNotes(filepath.Join(runDir, expectedDir), func(raw []byte) {
+		var e Expected
+		if json.Unmarshal(raw, &e) == nil && e.Guest != "" && e.Resource != "" && e.URI != "" {
+			all = append(all, e)
+		}
+	})
+	slices.SortFunc(all, func(a, b Expected) int { return strings.Compare(a.Resource, b.Resource) })
+	return all, err
+}
+
+// expecting are the actions after which a guest may come.
+var expecting = []string{"start", "monitor", "status", "migrate_from", "reload-agent"}
+
+// expected is the note about this guest.
+func (a *run) expected() Expected {
+	return Expected{Guest: a.guest.Name, Resource: a.Instance, URI: a.Params.Hypervisor, Announce: a.Params.Announce}
+}
+
+// expect leaves the note. That it cannot be written fails nothing: the action that brings the guest
+// announces it too.
+func (a *run) expect() {
+	if a.guess || !slices.Contains(expecting, a.action) {
+		return
+	}
+	var old Expected
+	if err := a.state.load(expectedDir, a.Instance, &old); err == nil && old == a.expected() {
+		return
+	}
+	if err := a.state.save(expectedDir, a.Instance, a.expected()); err != nil {
+		a.Log.WithError(err).Warn("the node daemon may not announce this guest: make the state directory writable")
+	}
+}
+
+// announce tells the network that the guest runs here, beside what is left of the action. The node
+// daemon did so sooner, where it runs. wait waits for the end of it.
+func (a *run) announce(ctx context.Context) (wait func()) {
+	if a.Announce == nil || a.Params.Announce == announce.Off {
+		return func() {}
+	}
+	ctx, cancel := within(ctx, announceTime)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		a.Announce(ctx, a.expected())
+	}()
+	return func() {
+		<-done
+		cancel()
+	}
+}

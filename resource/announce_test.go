@@ -1,0 +1,123 @@
+package resource
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/vmferry/vmferry/migrate/libvirt"
+)
+
+func TestAnnounce(t *testing.T) {
+	fails := func(w *world) { w.create = func(context.Context, string) error { return noDomain() } }
+	arrived := func(w *world) { w.is(libvirt.Running, "migrated") }
+	for _, c := range []struct {
+		name, action, announce string
+		build                  func(*world)
+		want                   bool
+	}{
+		{"started", "start", "", nil, true},
+		{"arrived", "migrate_from", "192.0.2.7", arrived, true},
+		{"off", "start", "off", nil, false},
+		{"was here already", "start", "", (*world).boot, false},
+		{"does not start", "start", "", fails, false},
+		{"a monitor", "monitor", "", (*world).boot, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, c.action)
+				w.agent.Params.Announce = c.announce
+				if c.build != nil {
+					c.build(w)
+				}
+				var got []Expected
+				w.agent.Announce = func(ctx context.Context, e Expected) {
+					if _, bounded := ctx.Deadline(); !bounded {
+						t.Error("an announcement without an end")
+					}
+					time.Sleep(200 * time.Millisecond)
+					got = append(got, e)
+				}
+				_, took := w.run(c.action)
+				want := Expected{Guest: "vm1", Resource: "res1", URI: "qemu:///system", Announce: c.announce}
+				if c.want != slices.Equal(got, []Expected{want}) || !c.want && len(got) > 0 {
+					t.Errorf("announced %+v", got)
+				}
+				if c.want && took < 200*time.Millisecond {
+					t.Errorf("the action ended after %v, in the middle of the announcement", took)
+				}
+			})
+		})
+	}
+}
+
+// A network that cannot be reached does not keep an action from its end.
+func TestAnnounceIsBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, "start")
+		w.agent.Announce = func(ctx context.Context, _ Expected) { _ = blocked(ctx) }
+		err, took := w.run("start")
+		checkExit(t, err, Success, "")
+		if took > announceTime+time.Second {
+			t.Errorf("took %v", took)
+		}
+	})
+}
+
+// A probe on a node that the guest has never been on leaves the note, and a later one renews it.
+func TestExpect(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, "monitor")
+		for _, setting := range []string{"", "192.0.2.7", "192.0.2.7"} {
+			w.agent.Params.Announce = setting
+			err, _ := w.run("monitor")
+			checkExit(t, err, NotRunning, "")
+			got, rerr := ExpectedGuests(w.agent.RunDir)
+			want := []Expected{{Guest: "vm1", Resource: "res1", URI: "qemu:///system", Announce: setting}}
+			if rerr != nil || !slices.Equal(got, want) {
+				t.Errorf("noted %+v, %v, want %+v", got, rerr, want)
+			}
+		}
+		err, _ := w.run("stop")
+		checkExit(t, err, Success, "")
+		if got, rerr := ExpectedGuests(w.agent.RunDir); rerr != nil || len(got) != 1 {
+			t.Errorf("after a stop: %+v, %v", got, rerr)
+		}
+	})
+}
+
+// Where notes cannot be written guests are started all the same.
+func TestExpectWithoutAPlaceForNotes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, "monitor")
+		w.agent.RunDir = filepath.Join(w.dir, "vm1.xml") // a file
+		err, _ := w.run("monitor")
+		checkExit(t, err, NotRunning, "")
+	})
+}
+
+func TestExpectedGuestsToleratesGarbage(t *testing.T) {
+	run := t.TempDir()
+	dir := filepath.Join(run, expectedDir)
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range map[string]string{
+		"b.json": `{"guest":"b","resource":"rb","uri":"xen:///system","announce":"off"}`,
+		"a.json": `{"guest":"a","resource":"ra","uri":"qemu:///system"}`,
+		"c.json": `{"guest":"c","resource":"rc"}`, "d.json": "{", "e.json": "", "note.txt": "x",
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := ExpectedGuests(run)
+	want := []Expected{{Guest: "a", Resource: "ra", URI: "qemu:///system"}, {Guest: "b", Resource: "rb", URI: "xen:///system", Announce: "off"}}
+	if err != nil || !slices.Equal(got, want) {
+		t.Errorf("got %+v, %v", got, err)
+	}
+}
