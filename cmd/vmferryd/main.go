@@ -118,7 +118,7 @@ func live(ctx context.Context, c Config, log logrus.FieldLogger) error {
 	})
 	ear := &logind.Keeper{Who: "vmferryd", Why: "moving the virtual machines off this node", Tell: loop.Tell, Log: log}
 	return serve(ctx, func() { notify(daemon.SdNotifyReady) },
-		loop, ear, newMonitorTask(c.StateDir, log), signalTask{loop.Stop},
+		loop, ear, newMonitorTask(c.StateDir, log), announceTask{c.StateDir, log}, signalTask{loop.Stop},
 		watchdogTask{every: every / 2, alive: loop.Alive, notify: notify})
 }
 

@@ -93,12 +93,14 @@ func TestServiceSettings(t *testing.T) {
 		"Service.RuntimeDirectory":         "vmferry",
 		"Service.RuntimeDirectoryMode":     "0700",
 		"Service.RuntimeDirectoryPreserve": "yes",
+		"Service.RestrictAddressFamilies":  "AF_UNIX AF_PACKET AF_NETLINK",
 		"Install.WantedBy":                 "multi-user.target",
 	} {
 		if got := strings.Join(u[key], " "); got != want {
 			t.Errorf("%s=%s, want %s", key, got, want)
 		}
 	}
+	wantAll(t, "CapabilityBoundingSet=", u["Service.CapabilityBoundingSet"], []string{"CAP_NET_RAW", "CAP_SYS_PTRACE", "CAP_DAC_OVERRIDE"})
 	if u := readUnit(t, "heartbeat.service.d/10-vmferry.conf"); strings.Join(u["Service.TimeoutStopSec"], "") != "30min" {
 		t.Errorf("heartbeat's stop: %v", u)
 	}

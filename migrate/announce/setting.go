@@ -20,8 +20,8 @@ type Setting struct {
 }
 
 // ParseSetting reads "auto" (or nothing), "off", or a list with commas between of IP addresses, each
-// of them alone for the guest's first card or as MAC=ADDRESS. The error completes a
-// sentence that begins with the parameter's name.
+// of them alone for the guest's first card or as MAC=ADDRESS. The error says what is wrong with
+// the text, and what to write.
 func ParseSetting(text string) (Setting, error) {
 	switch strings.TrimSpace(text) {
 	case "", Auto:
@@ -50,7 +50,7 @@ func ParseSetting(text string) (Setting, error) {
 		s.Cards[mac] = append(s.Cards[mac], addr)
 	}
 	if !s.fixed() {
-		return Setting{}, fmt.Errorf("names no address: use %s, %s, or addresses with commas between", Auto, Off)
+		return Setting{}, fmt.Errorf("it names no address: use %s, %s, or addresses with commas between", Auto, Off)
 	}
 	return s, nil
 }

@@ -1,0 +1,62 @@
+package main
+
+import (
+	"context"
+
+	"github.com/sirupsen/logrus"
+
+	"github.com/vmferry/vmferry/migrate/announce"
+	"github.com/vmferry/vmferry/migrate/libvirt/client"
+	"github.com/vmferry/vmferry/resource"
+)
+
+// announceTask tells the network where guests are as soon as they run here (package
+// migrate/announce). Where it cannot, it says so and the daemon lives on: the agent's
+// actions announce as well, only later.
+type announceTask struct {
+	dir string // of the agent's notes
+	log logrus.FieldLogger
+}
+
+func (announceTask) String() string         { return "announcements" }
+func (announceTask) Ready() <-chan struct{} { return atOnce() }
+
+func (t announceTask) Run(ctx context.Context) error {
+	socket, err := announce.Open()
+	if err != nil {
+		t.log.WithError(err).Error("guests are announced by the agent alone, which takes longer")
+		<-ctx.Done()
+		return nil
+	}
+	defer func() { _ = socket.Close() }()
+	w := &announce.Watcher{
+		Announcer: announce.Announcer{Send: socket.Send, Log: t.log},
+		Dial:      dialEvents,
+		Guests:    t.guests,
+	}
+	w.Run(ctx)
+	return nil
+}
+
+// guests are those that the agent has met on this node, be it in a probe.
+func (t announceTask) guests() ([]announce.Guest, error) {
+	notes, err := resource.ExpectedGuests(t.dir)
+	guests := make([]announce.Guest, 0, len(notes))
+	for _, n := range notes {
+		setting, perr := announce.ParseSetting(n.Announce)
+		if perr != nil { // of a newer agent, or damaged
+			t.log.WithError(perr).Warnf("resource %s: taking announce=auto", n.Resource)
+		}
+		guests = append(guests, announce.Guest{Name: n.Guest, URI: n.URI, Setting: setting})
+	}
+	return guests, err
+}
+
+// dialEvents connects to libvirt.
+func dialEvents(ctx context.Context, uri string) (announce.Conn, error) {
+	c, err := client.Open(ctx, uri)
+	if err != nil {
+		return nil, err // not c: a nil *Conn is a Conn that is not nil
+	}
+	return c, nil
+}
