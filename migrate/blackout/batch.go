@@ -12,6 +12,10 @@ import (
 // batchSize is how many datagrams are sent or received in one system call.
 const batchSize = 64
 
+// controlSize is room for the kernel's notes on a datagram: a time stamp, or the
+// local address, which a socket for IPv6 and IPv4 tells twice.
+const controlSize = 128
+
 // mmsghdr is struct mmsghdr of sendmmsg(2).
 type mmsghdr struct {
 	hdr unix.Msghdr
@@ -27,7 +31,7 @@ type batch struct {
 	hdrs  [batchSize]mmsghdr
 	iovs  [batchSize]unix.Iovec
 	names [batchSize]rawAddress
-	ctls  [batchSize][64]byte
+	ctls  [batchSize][controlSize]byte
 	data  []byte
 	size  int
 }

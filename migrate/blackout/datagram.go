@@ -15,7 +15,7 @@ const eventsIn = unix.EPOLLIN
 
 // receiveBuffer is asked for on every socket, so that answers wait in the
 // kernel, with their time stamps, while this process does not run.
-const receiveBuffer = 1 << 20
+const receiveBuffer = 4 << 20
 
 // target is what all probers have for each service: the arithmetic under its
 // lock, and the identity of the session.

@@ -22,7 +22,7 @@ const (
 	maxRate    = 10_000_000
 	// challengeRate is how many cookies a reflector gives out in a second, to
 	// addresses that may not have asked for one.
-	challengeRate = 20_000
+	challengeRate = 200_000
 	// paceSlack is how much of a rate may be used at once.
 	paceSlack = 100 * time.Millisecond
 	// generationAge is for how long a silent client keeps its place when others

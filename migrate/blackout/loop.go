@@ -40,9 +40,10 @@ type loop struct {
 	lateness time.Duration // of the newest slot
 	late     atomic.Int64  // the same, for other goroutines
 
-	faults faults
-	slept  time.Duration // what asleep said last
-	rest   func()        // called when this machine has slept
+	draining bool // no more slots begin
+	faults   faults
+	slept    time.Duration // what asleep said last
+	rest     func()        // called when this machine has slept
 }
 
 // The owners that the loop's own descriptors have in epoll, next to the
@@ -162,6 +163,7 @@ func (l *loop) send(ctx context.Context) error {
 
 // drain receives until every answer is there or the timer goes off.
 func (l *loop) drain() error {
+	l.draining = true
 	_ = unix.EpollCtl(l.epoll, unix.EPOLL_CTL_DEL, l.wake, nil)
 	for !l.settled() {
 		slots, err := l.wait()
@@ -196,8 +198,9 @@ func (l *loop) wait() (slots uint64, err error) {
 	woken := l.clock.now()
 	for i := range events[:n] {
 		if events[i].Pad == ownerTimer {
-			slots = l.expired()
-			l.begin(slots, woken)
+			if slots = l.expired(); !l.draining {
+				l.begin(slots, woken)
+			}
 		}
 	}
 	for i := range events[:n] {

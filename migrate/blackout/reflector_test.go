@@ -143,13 +143,13 @@ func TestReflectorKeepsToItsRate(t *testing.T) {
 		t.Errorf("%d answers in a second, want 1000 and what 100 ms may save up", answers)
 	}
 	offers := 0
-	for id := range uint64(100000) { // in one second
-		if r.datagram(probeBytes(id+2, 1), mallory, time.Minute+time.Duration(id)*10*time.Microsecond) {
+	for id := range uint64(100000) { // in a tenth of a second
+		if r.datagram(probeBytes(id+2, 1), mallory, time.Minute+time.Duration(id)*time.Microsecond) {
 			offers++
 		}
 	}
-	if offers < challengeRate || offers > challengeRate*1.11 {
-		t.Errorf("%d cookies given out in a second, want %d", offers, challengeRate)
+	if offers < challengeRate/5*99/100 || offers > challengeRate/5*101/100 {
+		t.Errorf("%d cookies given out in a tenth of a second, want what it and 100 ms saved up allow of %d", offers, challengeRate)
 	}
 }
 

@@ -92,9 +92,11 @@ func quiet() logrus.FieldLogger {
 }
 
 // startReflector serves on a free port of loopback until the test ends.
-func startReflector(t *testing.T) string {
+func startReflector(t *testing.T) string { return startReflectorAt(t, "127.0.0.1:0") }
+
+func startReflectorAt(t *testing.T, addr string) string {
 	t.Helper()
-	udp, tcp, err := Listen("127.0.0.1:0")
+	udp, tcp, err := Listen(addr)
 	if err != nil {
 		t.Fatal(err)
 	}

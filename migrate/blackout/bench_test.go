@@ -1,0 +1,97 @@
+package blackout
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"testing"
+	"time"
+)
+
+// benchWatcher prepares a run on targets of one reflector on loopback.
+func benchWatcher(b *testing.B, targets, burst int) *watcher {
+	b.Helper()
+	udp, tcp, err := Listen(":0")
+	if err != nil {
+		b.Fatal(err)
+	}
+	_, port, _ := net.SplitHostPort(tcp.Addr().String())
+	_ = tcp.Close()
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	r := NewLimitedReflector(quiet(), Limits{Rate: maxRate})
+	go func() { done <- r.ServeUDP(ctx, udp) }()
+	cfg := Config{Burst: burst, Interval: 10 * time.Millisecond}
+	for i := range targets {
+		cfg.Targets = append(cfg.Targets, fmt.Sprintf("udp://127.0.%d.%d:%s", 1+i/250, 1+i%250, port))
+	}
+	w, err := newWatcher(context.Background(), cfg.withDefaults())
+	if err != nil {
+		b.Fatal(err)
+	}
+	if err := w.loop.arm(time.Second, time.Second); err != nil { // so that a lost answer ends in an error
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { w.loop.close(); cancel(); <-done })
+	return w
+}
+
+// round sends one slot, and receives until all of it is answered.
+func (w *watcher) round(b *testing.B) {
+	for _, p := range w.loop.probers {
+		p.tick(w.loop.clock.now(), 0)
+		for begun := time.Now(); !p.settled(); {
+			if _, err := w.loop.wait(); err != nil || time.Since(begun) > 10*time.Second {
+				b.Fatalf("an answer is missing: %v", err)
+			}
+		}
+	}
+}
+
+// BenchmarkRoundTrips is what a probe and its answer cost, reflector and kernel
+// and all.
+func BenchmarkRoundTrips(b *testing.B) {
+	for _, c := range []struct{ targets, burst int }{{1, 1}, {1, 64}, {64, 1}, {1000, 1}} {
+		b.Run(fmt.Sprintf("targets=%d/burst=%d", c.targets, c.burst), func(b *testing.B) {
+			w := benchWatcher(b, c.targets, c.burst)
+			w.round(b) // the cookies
+			b.ReportAllocs()
+			each := c.targets * c.burst
+			for i := 0; i < b.N; i += each {
+				w.round(b)
+			}
+		})
+	}
+}
+
+// BenchmarkTracker is the arithmetic of a probe and its answer.
+func BenchmarkTracker(b *testing.B) {
+	k := newTracker(time.Millisecond, 3*time.Millisecond, 0, 10*time.Millisecond)
+	b.ReportAllocs()
+	for i := range b.N {
+		at := time.Duration(i) * time.Millisecond
+		seq := k.try(at, 0)
+		k.sent(seq, at+time.Microsecond)
+		k.answer(packet{kind: kindAnswer, seq: seq, instance: 1, count: seq}, at+100*time.Microsecond, 0)
+	}
+}
+
+// BenchmarkReflect is what the reflector does between its system calls: for a
+// client that it knows, and for one that it does not.
+func BenchmarkReflect(b *testing.B) {
+	r := NewLimitedReflector(quiet(), Limits{Rate: maxRate})
+	good := r.baker.bake(alice, 1)
+	for name, probe := range map[string][]byte{
+		"known":   encoded(packet{kind: kindProbe, session: 1, seq: 1, instance: good[0], count: good[1]}),
+		"unknown": probeBytes(2, 1),
+	} {
+		b.Run(name, func(b *testing.B) {
+			buf := make([]byte, PacketSize)
+			b.ReportAllocs()
+			for i := range b.N {
+				copy(buf, probe)
+				r.datagram(buf, alice, time.Duration(i)*time.Microsecond)
+			}
+		})
+	}
+}
