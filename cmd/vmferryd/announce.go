@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"errors"
+	"fmt"
 
 	"github.com/sirupsen/logrus"
 
@@ -38,14 +40,15 @@ func (t announceTask) Run(ctx context.Context) error {
 	return nil
 }
 
-// guests are those that the agent has met on this node, be it in a probe.
+// guests are those that the agent has met on this node, be it in a probe. One whose setting cannot
+// be read, as that of a newer agent, is announced with what can be found out.
 func (t announceTask) guests() ([]announce.Guest, error) {
 	notes, err := resource.ExpectedGuests(t.dir)
 	guests := make([]announce.Guest, 0, len(notes))
 	for _, n := range notes {
 		setting, perr := announce.ParseSetting(n.Announce)
-		if perr != nil { // of a newer agent, or damaged
-			t.log.WithError(perr).Warnf("resource %s: taking announce=auto", n.Resource)
+		if perr != nil {
+			err = errors.Join(err, fmt.Errorf("resource %s: taking announce=auto: %w", n.Resource, perr))
 		}
 		guests = append(guests, announce.Guest{Name: n.Guest, URI: n.URI, Setting: setting})
 	}

@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sirupsen/logrus"
+	"github.com/sirupsen/logrus/hooks/test"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
@@ -266,6 +268,39 @@ func TestTheBridgeItselfIsNoOutlet(t *testing.T) {
 	n.eventually("the switch looks for the guest at its new node", func() bool { return n.behind("switch") == "sw1" })
 	if got := n.behind("br0"); got != "up" {
 		t.Errorf("the bridge learned that the guest is at %q", got)
+	}
+}
+
+// The daemon may send frames and no more (CAP_NET_RAW). Its bridge then goes on to believe what it
+// does, until the guest is heard; all others learn.
+func TestWithoutNetAdmin(t *testing.T) {
+	n := newNetwork(t)
+	s := n.socket()
+	n.moved(s)
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3} // of this thread
+	var caps [2]unix.CapUserData
+	n.must(unix.Capget(&header, &caps[0]))
+	caps[0].Effective &^= 1 << unix.CAP_NET_ADMIN
+	n.must(unix.Capset(&header, &caps[0]))
+	if err := n.host.Learn("vnet0", guest); !errors.Is(err, unix.EPERM) {
+		t.Fatalf("told the bridge: %v", err)
+	}
+	outlets, err := n.host.Outlets("vnet0")
+	n.must(err)
+	log, hook := test.NewNullLogger()
+	a := n.announcer(s)
+	a.Log = log
+	plan := Plan{Guest: "vm1", Cards: []Planned{{Card: Card{MAC: guest, Dev: "vnet0"}, Outlets: outlets, frames: Frames(guest, []netip.Addr{guest4})}}}
+	a.Announce(t.Context(), plan, nil)
+	n.eventually("the switch looks for the guest at its new node", func() bool { return n.behind("switch") == "sw1" })
+	n.eventually("the client has the guest's MAC", func() bool { return n.belief(guest4) == guest })
+	if got := n.behind("br0"); got != "up" {
+		t.Errorf("the bridge looks for the guest at %q", got)
+	}
+	for _, e := range hook.AllEntries() {
+		if e.Level <= logrus.WarnLevel {
+			t.Errorf("complained: %s", e.Message)
+		}
 	}
 }
 

@@ -64,9 +64,11 @@ func (w *Watcher) Run(ctx context.Context) {
 	defer group.Wait()
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
-	followed := map[string]bool{}
+	followed, said := map[string]bool{}, ""
 	for {
-		for _, g := range w.guests() {
+		all, err := w.Guests()
+		said = w.complain(err, said)
+		for _, g := range all {
 			if uri := g.URI; !followed[uri] {
 				followed[uri] = true
 				group.Go(func() { w.keep(ctx, uri) })
@@ -80,17 +82,20 @@ func (w *Watcher) Run(ctx context.Context) {
 	}
 }
 
-func (w *Watcher) guests() []Guest {
-	all, err := w.Guests()
-	if err != nil {
-		w.Log.WithError(err).Warn("some guests may not be announced")
+// complain logs an error unless it was said before, and returns what is said by now.
+func (w *Watcher) complain(err error, said string) string {
+	if err == nil {
+		return ""
 	}
-	return all
+	if err.Error() != said {
+		w.Log.WithError(err).Warn("some guests may not be announced as they should")
+	}
+	return err.Error()
 }
 
 // wanted is the guest of that name, unless it is not to be announced.
 func (w *Watcher) wanted(uri, name string) (Guest, bool) {
-	all := w.guests()
+	all, _ := w.Guests() // Run tells of the error
 	i := slices.IndexFunc(all, func(g Guest) bool { return g.URI == uri && g.Name == name })
 	if i < 0 || all[i].Setting.Off {
 		return Guest{}, false

@@ -9,6 +9,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/sirupsen/logrus/hooks/test"
+
 	"github.com/vmferry/vmferry/migrate/libvirt"
 )
 
@@ -209,6 +211,19 @@ func TestWatcherReconnects(t *testing.T) {
 		n.after(0, libvirt.TurnRunning)
 		n.wantRounds(t, now, Schedule)
 	})
+}
+
+// What is wrong with the list is said once, and again when it is something else.
+func TestWatcherComplainsOnce(t *testing.T) {
+	log, hook := test.NewNullLogger()
+	w := &Watcher{Announcer: Announcer{Log: log}}
+	said := ""
+	for _, err := range []error{nil, errors.New("a"), errors.New("a"), errors.New("b"), nil, errors.New("b")} {
+		said = w.complain(err, said)
+	}
+	if n := len(hook.AllEntries()); n != 3 {
+		t.Errorf("said %d times", n)
+	}
 }
 
 func TestWatcherWaitsForAGuest(t *testing.T) {

@@ -21,13 +21,14 @@ import (
 // virConnectRegisterCloseCallback. None of these taints a domain.
 func (c *Conn) Follow(ctx context.Context, f func(domain string, t libvirt.Turn)) (lost <-chan struct{}, stop func(), err error) {
 	gone := make(chan struct{})
+	closed := sync.OnceFunc(func() { close(gone) })
 	ends, err := call(ctx, c, "follow", "", func() (ends []func() error, err error) {
 		defer func() {
 			if err != nil {
 				undo(ends)
 			}
 		}()
-		err = c.lv.RegisterCloseCallback(func(*lv.Connect, lv.ConnectCloseReason) { close(gone) })
+		err = c.lv.RegisterCloseCallback(func(*lv.Connect, lv.ConnectCloseReason) { closed() })
 		if err == nil {
 			ends = append(ends, c.lv.UnregisterCloseCallback)
 		} else if !c.unsupported(err) { // drivers without a daemon lose no connection
