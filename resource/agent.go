@@ -50,6 +50,7 @@ type Move struct {
 	Downtime   time.Duration // longest pause to allow, 0 for the default
 	Tuning                   // how, beyond that
 	Adopt      bool          // one to this target was begun before: where it is under way, wait for it
+	Fetch      bool          // this node is the target, and the source another
 }
 
 // Agent is the resource agent for one call. All fields but Environ's contents, Peers and
@@ -65,6 +66,7 @@ type Agent struct {
 	// context, or when all is said; nil says nothing.
 	Announce func(ctx context.Context, guest Expected)
 	Command  Command           // runs programs; nil where nothing but looking is possible, see ErrMore
+	Fetch    bool              // a start moves a guest that runs on a peer to here, live, instead of refusing
 	Step     func(step string) // called at each of [Steps]; may be nil
 	RunDir   string            // state that ends with the boot, normally DefaultRunDir
 	StateDir string            // state that outlives it, normally DefaultStateDir

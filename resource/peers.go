@@ -1,8 +1,10 @@
 package resource
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"slices"
 	"strings"
@@ -140,8 +142,50 @@ func (a *run) acquit(ctx context.Context, s suspect) error {
 	case !status.State.Active() || a.isOther(status.UUID):
 		return nil
 	}
-	return fail(Generic, "guest %q not started: it is on %s already, %s (%s): stop it there, or let the cluster manager find it (crm_resource --refresh)",
-		a.guest.Name, s.Name, status.State, status.Reason)
+	return because(Generic, &elsewhere{s.Name, status}, "guest %q not started", a.guest.Name)
+}
+
+// elsewhere is why a guest is not started: another node has it.
+type elsewhere struct {
+	node   string
+	status libvirt.Status
+}
+
+// Error says where it is and what to do.
+func (e *elsewhere) Error() string {
+	return fmt.Sprintf("it is on %s already, %s (%s): stop it there, or let the cluster manager find it (crm_resource --refresh)",
+		e.node, e.status.State, e.status.Reason)
+}
+
+// fetch moves the guest here from the node that has it, live. A manager that never looks
+// where a guest runs would else take the failed start for a failed node.
+func (a *run) fetch(ctx context.Context, from *elsewhere) error {
+	if from.status.State != libvirt.Running && from.status.State != libvirt.Blocked {
+		return because(Generic, from, "guest %q not started", a.guest.Name)
+	}
+	source, err := a.Params.TargetURI(from.node)
+	if err != nil {
+		return because(Configured, err, "guest %q cannot be fetched from %s", a.guest.Name, from.node)
+	}
+	own, err := a.Params.TargetURI(a.Node)
+	if err != nil || a.Node == "" {
+		return because(Generic, errors.Join(err, from), "guest %q cannot be fetched, as this node's own name is not known", a.guest.Name)
+	}
+	if err := a.intend(inward, from.node, a.guest.UUID); err != nil {
+		return err
+	}
+	soft, cancel := a.at(ctx, a.budget.migrate)
+	defer cancel()
+	a.Log.WithField("peer", from.node).Info("the guest runs there already: moving it here")
+	err = a.Migrate(soft, Move{
+		Guest: a.guest.Name, UUID: cmp.Or(a.guest.UUID, from.status.UUID), SourceURI: source, Fetch: true,
+		Target: a.Node, TargetURI: own, MigrateURI: a.Params.DataURI(a.Node),
+		Bandwidth: a.Params.bandwidth(), Downtime: a.Params.Downtime, Tuning: a.Params.tuning(),
+	})
+	if err != nil {
+		return because(Generic, err, "guest %q could not be fetched from %s", a.guest.Name, from.node)
+	}
+	return nil
 }
 
 // isOther tells whether a UUID proves that a guest of our name is another one.

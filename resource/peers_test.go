@@ -280,3 +280,49 @@ func TestSilentPeerIsAskedOnce(t *testing.T) {
 		}
 	}
 }
+
+// A manager that never looks where a guest runs gets it moved here, and not an error.
+func TestStartFetches(t *testing.T) {
+	arrives := func(w *world) {
+		w.migrate = func(_ context.Context, m Move) error {
+			if !m.Fetch || m.SourceURI != "qemu://node2/system" || m.TargetURI != "qemu://node1/system" || m.UUID != guestUUID {
+				w.t.Errorf("moved by %+v", m)
+			}
+			w.is(libvirt.Running, "migrated")
+			return nil
+		}
+	}
+	fails := func(w *world) {
+		w.migrate = func(context.Context, Move) error { return errors.New("no route to host") }
+	}
+	for _, c := range []struct {
+		name    string
+		build   []func(*world)
+		want    ExitCode
+		reason  string
+		moves   bool
+		pending bool
+	}{
+		{"runs there", []func(*world){at(libvirt.Running, guestUUID), arrives}, Success, "", true, false},
+		{"paused there", []func(*world){at(libvirt.Paused, guestUUID)}, Generic, "it is on node2 already", false, false},
+		{"runs nowhere", nil, Success, "", false, false},
+		{"cannot be moved", []func(*world){at(libvirt.Running, guestUUID), fails}, Generic, "could not be fetched", true, true},
+		{"own name unknown", []func(*world){at(libvirt.Running, guestUUID), func(w *world) { w.agent.Node = "" }}, Generic, "own name is not known", false, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, "start")
+				w.agent.Fetch = true
+				manager(Peer{"node2", PeerUp})(w)
+				for _, f := range c.build {
+					f(w)
+				}
+				err, _ := w.run("start")
+				checkExit(t, err, c.want, c.reason)
+				if slices.Contains(w.calls, "migrate") != c.moves || w.isPending() != c.pending {
+					t.Errorf("did %v, pending %v", w.calls, w.isPending())
+				}
+			})
+		})
+	}
+}

@@ -29,20 +29,32 @@ func (a *run) start(ctx context.Context) error {
 	case o.libErr != nil:
 		return because(Generic, o.libErr, "cannot start guest %q", a.guest.Name)
 	}
-	if err := a.proveNowhere(ctx); err != nil {
-		return err
-	}
-	a.step("proven")
-	if err := a.create(ctx, o); err != nil {
+	how, err := a.begin(ctx, o)
+	if err != nil {
 		return err
 	}
 	a.step("created")
-	if err := a.waitRunning(ctx, "started"); err != nil {
+	if err := a.waitRunning(ctx, how); err != nil {
 		return err
 	}
 	defer a.announce(ctx)()
 	a.resolve()
 	return a.settleIn(ctx)
+}
+
+// begin starts the guest once it is proven to run nowhere, or fetches it from where it runs
+// if the caller wants that; how says which.
+func (a *run) begin(ctx context.Context, o observation) (how string, err error) {
+	err = a.proveNowhere(ctx)
+	var there *elsewhere
+	if a.Fetch && errors.As(err, &there) {
+		return "fetched", a.fetch(ctx, there)
+	}
+	if err != nil {
+		return "", err
+	}
+	a.step("proven")
+	return "started", a.create(ctx, o)
 }
 
 // onlyStart waits until no other start of this resource is under way: Heartbeat begins

@@ -11,6 +11,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/vmferry/vmferry/hbplugin/heartbeat"
+	"github.com/vmferry/vmferry/hbplugin/logind"
 	"github.com/vmferry/vmferry/resource"
 	"github.com/vmferry/vmferry/resource/ocf"
 	"github.com/vmferry/vmferry/resource/ocflog"
@@ -36,7 +37,13 @@ const (
 	heartbeatStop   = 90 * time.Second
 	// heartbeatAsk bounds the question which nodes are up, which takes about a second.
 	heartbeatAsk = 10 * time.Second
+	// heartbeatDeadtime is Heartbeat's default (ha.cf), and heartbeatBeat a margin above it.
+	heartbeatDeadtime = 30 * time.Second
+	heartbeatBeat     = time.Second
 )
+
+// heartbeatUnit is Heartbeat's unit of systemd's.
+const heartbeatUnit = "heartbeat.service"
 
 // peersFunc lists the other nodes of the cluster.
 type peersFunc func(context.Context) ([]resource.Peer, error)
@@ -45,8 +52,11 @@ type peersFunc func(context.Context) ([]resource.Peer, error)
 // guests of its own: each action is one or two of the resource agent's.
 type heartbeatFace struct {
 	// act does one action of the agent's with the given environment.
-	act    func(ctx context.Context, action string, environ []string) error
-	peers  peersFunc // those that are up, to move to
+	act   func(ctx context.Context, action string, environ []string) error
+	peers peersFunc // those that are up, to move to
+	// stale is for how much longer a node that has left may still be called active, counted from
+	// when this node's own Heartbeat began to leave. Zero while it stays.
+	stale  func(ctx context.Context) time.Duration
 	logger func(environ []string, instance string) logrus.FieldLogger
 	stdout io.Writer // read by Heartbeat: of status, "running" in it is all that counts
 	stderr io.Writer
@@ -67,9 +77,10 @@ func runForHeartbeat(ctx context.Context, args, environ []string, stdout, stderr
 	manager := &heartbeat.Client{}
 	f := heartbeatFace{
 		act: func(ctx context.Context, action string, environ []string) error {
-			return act(ctx, action, environ, stderr, manager.Nodes)
+			return act(ctx, action, environ, stderr, caller{peers: manager.Nodes, fetch: true})
 		},
 		peers: manager.Peers,
+		stale: func(ctx context.Context) time.Duration { return staleFor(ctx, manager) },
 		logger: func(environ []string, instance string) logrus.FieldLogger {
 			return ocflog.New(ocflog.Call{Environ: environ, Instance: instance, PID: os.Getpid()}, stderr)
 		},
@@ -199,7 +210,7 @@ func (r *heartbeatRun) stop(ctx context.Context) ocf.ExitCode {
 // whether it is proven to run on the other node. To a node on which Heartbeat does not run
 // nothing is moved: nobody there would care for it.
 func (r *heartbeatRun) moved(ctx context.Context, limit time.Duration, began time.Time) bool {
-	peer, err := r.willing(ctx)
+	peer, err := r.willing(ctx, limit)
 	if err != nil {
 		r.log.WithError(err).Warn("the guest is not moved but shut down")
 		return false
@@ -213,8 +224,46 @@ func (r *heartbeatRun) moved(ctx context.Context, limit time.Duration, began tim
 	return true
 }
 
-// willing names the node to move to.
-func (r *heartbeatRun) willing(ctx context.Context) (string, error) {
+// staleFor asks systemd whether Heartbeat is being stopped on this node. Where nobody can tell,
+// it is not: that is so where Heartbeat is no unit of systemd's.
+func staleFor(ctx context.Context, manager *heartbeat.Client) time.Duration {
+	ctx, cancel := context.WithTimeout(ctx, heartbeatAsk)
+	defer cancel()
+	since, stopping, err := logind.System{}.Deactivating(ctx, heartbeatUnit)
+	if err != nil || !stopping {
+		return 0
+	}
+	dead, err := manager.Deadtime(ctx)
+	if err != nil {
+		dead = heartbeatDeadtime
+	}
+	return max(0, dead+heartbeatBeat-time.Since(since))
+}
+
+// willing names the node to move to. When both nodes go down at once, the other one has often
+// left already and is called active for the deadtime still; a guest that was moved there
+// would die with it. So a node that goes down itself waits until it can know. A standby or
+// a failback need not wait: there the other node has just agreed.
+func (r *heartbeatRun) willing(ctx context.Context, limit time.Duration) (string, error) {
+	peer, err := r.active(ctx)
+	if err != nil {
+		return "", err
+	}
+	wait := r.stale(ctx)
+	if wait <= 0 {
+		return peer, nil
+	}
+	r.log.WithField("peer", peer).Infof("this node's Heartbeat is leaving: waiting %s to be sure that the other one stays", wait.Round(time.Second/10))
+	select {
+	case <-time.After(min(wait, limit/2)):
+	case <-ctx.Done():
+		return "", context.Cause(ctx)
+	}
+	return r.active(ctx)
+}
+
+// active names the first node that Heartbeat calls active.
+func (r *heartbeatRun) active(ctx context.Context) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, heartbeatAsk)
 	defer cancel()
 	peers, err := r.peers(ctx)

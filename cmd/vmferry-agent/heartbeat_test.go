@@ -34,6 +34,9 @@ type scene struct {
 	peers  []resource.Peer
 	deaf   error // of the question for peers
 	onAct  func(action string)
+	stale  time.Duration // how long Heartbeat's word may be stale, as it is leaving here
+	leaves time.Duration // when the peer is seen to have left, zero for never
+	began  time.Time
 
 	done   []string
 	stdout bytes.Buffer
@@ -41,9 +44,16 @@ type scene struct {
 }
 
 func (s *scene) face(runDir string) heartbeatFace {
+	s.began = time.Now()
 	return heartbeatFace{
-		act:   s.act,
-		peers: func(context.Context) ([]resource.Peer, error) { return s.peers, s.deaf },
+		act: s.act,
+		peers: func(context.Context) ([]resource.Peer, error) {
+			if s.leaves > 0 && time.Since(s.began) >= s.leaves {
+				return peerLost, s.deaf
+			}
+			return s.peers, s.deaf
+		},
+		stale: func(context.Context) time.Duration { return max(0, s.stale-time.Since(s.began)) },
 		logger: func([]string, string) logrus.FieldLogger {
 			log := logrus.New()
 			log.SetOutput(&s.stderr)
@@ -97,6 +107,14 @@ func TestHeartbeatStop(t *testing.T) {
 			"monitor 30s; migrate_to 2m0s node2; stop 1m30s", 0},
 		{"nothing works", "vm1 stop", scene{peers: bothUp, answer: map[string]error{"migrate_to": errFailed, "stop": errFailed}}, false,
 			"monitor 30s; migrate_to 2m0s node2; stop 1m30s", 1},
+		{"leaving, and the peer stays", "vm1 stop", scene{peers: bothUp, stale: 6 * time.Second}, false,
+			"monitor 30s; migrate_to 1m54s node2", 0},
+		{"leaving, and so does the peer", "vm1 stop", scene{peers: bothUp, stale: 6 * time.Second, leaves: 5 * time.Second}, false,
+			"monitor 30s; stop 1m30s", 0},
+		{"leaving for long enough", "vm1 stop", scene{peers: bothUp, stale: 6 * time.Second, takes: map[string]time.Duration{"monitor": 7 * time.Second}}, false,
+			"monitor 30s; migrate_to 1m53s node2", 0},
+		{"leaving with an endless deadtime", "vm1 stop", scene{peers: bothUp, stale: time.Hour}, false,
+			"monitor 30s; migrate_to 1m0s node2", 0},
 		{"an earlier stop failed", "vm1 stop", scene{peers: bothUp}, true,
 			"monitor 30s; stop 1m30s", 0},
 		{"a short timeout", "vm1 timeout=70 stop", scene{peers: bothUp, answer: map[string]error{"migrate_to": errFailed},

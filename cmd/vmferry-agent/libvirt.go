@@ -40,9 +40,11 @@ func migrator(log logrus.FieldLogger, host witness.Host, stateDir string, step f
 	return func(ctx context.Context, m resource.Move) error {
 		links := filepath.Join(stateDir, migrate.LinksFile)
 		deps := migrate.Deps{Log: log, Open: openHost, Links: links}
-		deps.Gone = func(ctx context.Context, guest, uuid string) (bool, error) {
-			found, err := host.Find(ctx, guest, uuid)
-			return err == nil && len(found) == 0, err
+		if !m.Fetch { // the witness sees the source
+			deps.Gone = func(ctx context.Context, guest, uuid string) (bool, error) {
+				found, err := host.Find(ctx, guest, uuid)
+				return err == nil && len(found) == 0, err
+			}
 		}
 		var seen func(moved bool) []migrate.Blackout
 		record, err := migrate.Move(ctx, migrate.Request{

@@ -33,15 +33,21 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 		return code
 	}
 	manager := pacemaker.Client{Node: resource.ParseEnviron(environ).Node}
-	err := act(ctx, args[0], environ, stderr, manager.Peers)
+	err := act(ctx, args[0], environ, stderr, caller{peers: manager.Peers})
 	if err != nil {
 		ocf.Report(stderr, environ, err.Error())
 	}
 	return ocf.CodeOf(err)
 }
 
-// act does one action of the agent's; peers asks whatever cluster manager called.
-func act(ctx context.Context, action string, environ []string, stderr io.Writer, peers peersFunc) error {
+// caller is what the agent must know of the cluster manager that called.
+type caller struct {
+	peers peersFunc
+	fetch bool // it never looks where a guest runs: a start brings one here that runs elsewhere
+}
+
+// act does one action of the agent's.
+func act(ctx context.Context, action string, environ []string, stderr io.Writer, from caller) error {
 	env := resource.ParseEnviron(environ)
 	if env.Bare {
 		return &ocf.Error{Code: ocf.Configured,
@@ -58,7 +64,8 @@ func act(ctx context.Context, action string, environ []string, stderr io.Writer,
 		Witness:  witnessOf(env.Params, host),
 		Announce: announcer(log),
 		Command:  resource.Execute(environ),
-		Peers:    peers,
+		Peers:    from.peers,
+		Fetch:    from.fetch,
 		Step:     halt,
 		RunDir:   ocf.Variable(environ, "VMFERRY_RUN_DIR", resource.DefaultRunDir),
 		StateDir: stateDir,

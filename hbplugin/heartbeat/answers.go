@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 )
 
 // state is which resources this node holds: the answer of "cl_status
@@ -70,4 +71,21 @@ func parseNodeStatus(text string) (alive, known bool) {
 		return false, true
 	}
 	return false, false
+}
+
+// maxDeadtime is far above any that makes sense.
+const maxDeadtime = 24 * time.Hour
+
+// parseDeadtime reads the answer of "cl_status hbparameter -p deadtime": seconds, or a number
+// with its unit, as ha.cf has it.
+func parseDeadtime(text string) (time.Duration, error) {
+	text = strings.TrimSpace(text)
+	d, err := time.ParseDuration(text)
+	if err != nil {
+		d, err = time.ParseDuration(text + "s")
+	}
+	if err != nil || d <= 0 || d > maxDeadtime {
+		return 0, fmt.Errorf("cl_status hbparameter -p deadtime: %q is no time", text)
+	}
+	return d, nil
 }

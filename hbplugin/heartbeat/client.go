@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/vmferry/vmferry/hbplugin"
 	"github.com/vmferry/vmferry/hbplugin/pacemaker"
@@ -183,6 +184,15 @@ func (c *Client) Alive(ctx context.Context, node string) (bool, error) {
 		return false, err
 	}
 	return false, fmt.Errorf("cl_status nodestatus %s: %q is no status", node, strings.TrimSpace(string(out)))
+}
+
+// Deadtime is how long Heartbeat goes on calling a node alive of which it has heard nothing.
+func (c *Client) Deadtime(ctx context.Context) (time.Duration, error) {
+	out, err := c.run(ctx, "cl_status", "hbparameter", "-p", "deadtime")
+	if err != nil {
+		return 0, err
+	}
+	return parseDeadtime(string(out))
 }
 
 func (c *Client) state(ctx context.Context) (state, error) {

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/vmferry/vmferry/hbplugin"
 	"github.com/vmferry/vmferry/resource"
@@ -326,4 +327,23 @@ func FuzzAnswers(f *testing.F) {
 			}
 		}
 	})
+}
+
+func TestDeadtime(t *testing.T) {
+	for _, tt := range []struct {
+		answer string
+		want   time.Duration
+	}{{"5\n", 5 * time.Second}, {"1500ms", 1500 * time.Millisecond}, {"0.5", time.Second / 2}, {"", 0}, {"never", 0}, {"-3", 0}, {"0", 0}, {"1e300", 0}} {
+		p := pair("all", "active")
+		p.answer["hbparameter -p deadtime"] = tt.answer
+		got, err := client(t, p).Deadtime(t.Context())
+		if got != tt.want || (err == nil) != (tt.want > 0) {
+			t.Errorf("%q: %v, %v; want %v", tt.answer, got, err, tt.want)
+		}
+	}
+	p := pair("all", "active")
+	p.fail["hbparameter -p deadtime"] = errExit
+	if _, err := client(t, p).Deadtime(t.Context()); err == nil {
+		t.Error("cl_status fails, and yet an answer")
+	}
 }

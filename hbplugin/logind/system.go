@@ -56,6 +56,26 @@ func (System) StopTimeout(ctx context.Context) (time.Duration, error) {
 	return microseconds(usec), nil
 }
 
+// Deactivating says whether a unit is being stopped, and since when. A unit that systemd does
+// not know is not; neither is one that has stopped.
+func (System) Deactivating(ctx context.Context, unit string) (since time.Time, stopping bool, err error) {
+	conn, err := dial(ctx)
+	if err != nil {
+		return time.Time{}, false, err
+	}
+	defer conn.Close()
+	p, err := conn.GetUnitPropertiesContext(ctx, unit)
+	if err != nil {
+		return time.Time{}, false, fmt.Errorf("read the state of %q: %w", unit, err)
+	}
+	state, isWord := p["ActiveState"].(string)
+	usec, isNumber := p["StateChangeTimestamp"].(uint64)
+	if !isWord || !isNumber {
+		return time.Time{}, false, fmt.Errorf("read the state of %q: %v since %v is none", unit, p["ActiveState"], p["StateChangeTimestamp"])
+	}
+	return time.UnixMicro(int64(usec)), state == "deactivating", nil
+}
+
 // dial prefers systemd's own socket, which needs no message bus and is root's
 // alone, to the bus.
 func dial(ctx context.Context) (*systemd.Conn, error) {
