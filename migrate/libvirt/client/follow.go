@@ -22,42 +22,50 @@ import (
 func (c *Conn) Follow(ctx context.Context, f func(domain string, t libvirt.Turn)) (lost <-chan struct{}, stop func(), err error) {
 	gone := make(chan struct{})
 	closed := sync.OnceFunc(func() { close(gone) })
-	ends, err := call(ctx, c, "follow", "", func() (ends []func() error, err error) {
-		defer func() {
-			if err != nil {
-				undo(ends)
-			}
-		}()
-		err = c.lv.RegisterCloseCallback(func(*lv.Connect, lv.ConnectCloseReason) { closed() })
+	ends, err := call(ctx, c, "follow", "", func() ([]func() error, error) {
+		ends, err := c.register(f, closed)
 		if err == nil {
-			ends = append(ends, c.lv.UnregisterCloseCallback)
-		} else if !c.unsupported(err) { // drivers without a daemon lose no connection
-			return ends, err
-		}
-		id, err := c.lv.DomainEventLifecycleRegister(nil, func(_ *lv.Connect, d *lv.Domain, e *lv.DomainEventLifecycle) {
-			if t, ok := turnOf(e); ok {
-				tell(f, d, t)
-			}
-		})
-		if err != nil {
-			return ends, err
-		}
-		ends = append(ends, func() error { return c.lv.DomainEventDeregister(id) })
-		id, err = c.lv.DomainQemuMonitorEventRegister(nil, "^(STOP|RESUME)$", func(_ *lv.Connect, d *lv.Domain, e *lv.DomainQemuMonitorEvent) {
-			tell(f, d, map[string]libvirt.Turn{"STOP": libvirt.TurnHalted, "RESUME": libvirt.TurnRunning}[e.Event])
-		}, lv.CONNECT_DOMAIN_QEMU_MONITOR_EVENT_REGISTER_REGEX)
-		if c.unsupported(err) {
-			return ends, nil
+			err = ctx.Err() // nobody waits any more
 		}
 		if err != nil {
-			return ends, err
+			undo(ends)
 		}
-		return append(ends, func() error { return c.lv.DomainQemuEventDeregister(id) }), nil
+		return ends, err
 	})
 	if err != nil {
 		return nil, nil, err
 	}
 	return gone, sync.OnceFunc(func() { c.unfollow(ends) }), nil
+}
+
+// register asks for the events, and gives what ends each; also with an error.
+func (c *Conn) register(f func(string, libvirt.Turn), closed func()) (ends []func() error, err error) {
+	err = c.lv.RegisterCloseCallback(func(*lv.Connect, lv.ConnectCloseReason) { closed() })
+	switch {
+	case err == nil:
+		ends = append(ends, c.lv.UnregisterCloseCallback)
+	case !c.unsupported(err): // drivers without a daemon lose no connection
+		return ends, err
+	}
+	lifecycle, err := c.lv.DomainEventLifecycleRegister(nil, func(_ *lv.Connect, d *lv.Domain, e *lv.DomainEventLifecycle) {
+		if t, ok := turnOf(e); ok {
+			tell(f, d, t)
+		}
+	})
+	if err != nil {
+		return ends, err
+	}
+	ends = append(ends, func() error { return c.lv.DomainEventDeregister(lifecycle) })
+	qemu, err := c.lv.DomainQemuMonitorEventRegister(nil, "^(STOP|RESUME)$", func(_ *lv.Connect, d *lv.Domain, e *lv.DomainQemuMonitorEvent) {
+		tell(f, d, map[string]libvirt.Turn{"STOP": libvirt.TurnHalted, "RESUME": libvirt.TurnRunning}[e.Event])
+	}, lv.CONNECT_DOMAIN_QEMU_MONITOR_EVENT_REGISTER_REGEX)
+	switch {
+	case err == nil:
+		ends = append(ends, func() error { return c.lv.DomainQemuEventDeregister(qemu) })
+	case !c.unsupported(err):
+		return ends, err
+	}
+	return ends, nil
 }
 
 // unsupported tells whether the driver does not know a call.
