@@ -130,7 +130,7 @@ func harder(r *rand.Rand, l Load) Load {
 
 func TestPredictIsMonotone(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
-	for range 20_000 {
+	for range 4_000 {
 		l, rate := randomLoad(r), 50*mb+r.Float64()*2*gb
 		for _, m := range []Means{Live, Converge, PostCopy} {
 			p := predict(l, rate, m)
