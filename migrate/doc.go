@@ -7,23 +7,36 @@
 //
 // # The course of a move
 //
-//		slot → pre-flight → watch → first downtime limit → migrate ⇄ steer → verify → record
+//		measure → slot → pre-flight → watch → predict → migrate ⇄ decide → verify → record
 //
 //	  - A slot ([Slots]) bounds how many guests of this node move at once: migrations that share
-//	    a link spoil each other's pause.
+//	    a link spoil each other's pause. The dirty rate is measured while a guest waits for its turn.
 //	  - The pre-flight asks the target everything that can be asked before anything is changed.
 //	    What it finds is a [Refusal], and the guest was not touched.
-//	  - The migration is peer to peer, so that no client stands in the pause. The downtime limit
-//	    is low from the first moment, and is raised only as far as needed ([DowntimePolicy]).
-//	  - From the guest's STOP until it runs again the engine asks the hypervisor nothing.
+//	  - The prediction ([Predict]) stands in the record beside what was measured. What a move teaches of the
+//	    link to its target ([LearnLink]) makes the next one better.
+//	  - The migration is peer to peer, so that no client stands in the pause. One rule decides how it is
+//	    begun and what is done to it on the way ([Policy.Decide]): how long the last copy may take,
+//	    whether the guest is slowed down, when it goes on at the target before all of its memory is
+//	    there, and when all of that is no use. The engine carries it out.
+//	  - From the guest's STOP until it runs again the engine asks the hypervisor nothing, nor in
+//	    the moment after a new pass, in which the STOP of a quiet guest comes.
 //	  - A return code is never believed: both ends are asked where the guest runs, again
 //	    and again until their answers fit together or the time is up.
+//
+// # Post-copy
+//
+// Where [Request.PostCopy] allows it, a guest that does not converge is switched. From then on it
+// runs at the target, and both nodes are needed until the rest of its memory is there: such a move is
+// neither aborted nor cancelled, and one that breaks is gone on with until the deadline, by this call
+// or by the next. Whether both hypervisors can do it is found out by trying: a migration that is
+// refused with post-copy is begun anew without.
 //
 // # Guarantees
 //
 // "moved" means that the target's libvirt said the guest of this UUID runs there and that it does not run at
 // the source. "stayed" means the reverse, and that no migration is under way any more. All else
-// is "unknown". A paused guest is resumed at the source only when the target answered
+// is "unknown", and so is a post-copy that is not done. A paused guest is resumed at the source only when the target answered
 // that it has no such guest. Nothing is ever destroyed, defined or undefined.
 //
 // # Non-guarantees

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/vmferry/vmferry/migrate/libvirt"
@@ -250,14 +251,19 @@ func (m *mover) sample(ctx context.Context) error {
 
 // trend is what the rule needs of the samples before the present one.
 type trend struct {
-	repeated time.Time     // when the second pass was first seen
-	best     time.Duration // the shortest last copy that a pass would have left
-	gained   time.Time     // when a pass last was a tenth better than that
-	pass     int           // which that was
+	repeated time.Time       // when the second pass was first seen
+	last     []time.Duration // what the latest passes would have left for a last copy
+	pass     int             // which of them is the latest
+	gain     int             // which was a tenth better than all before it
+	gained   time.Time       // when that was seen
+	seen     time.Time       // when the last sample was
 	sent     uint64
-	moved    time.Time // when sent grew last
-	fed      time.Time // when the link was last fast enough
+	quiet    time.Duration // for how long nothing was sent
+	starved  time.Duration // for how long the link has been too slow
 }
+
+// memory is how many passes count: a guest that was quiet for a moment may never be so again.
+const memory = 8
 
 // state is what the rule decides from; before the begin, of a job that is not there yet.
 func (m *mover) state(s libvirt.JobStats) State {
@@ -272,26 +278,42 @@ func (m *mover) state(s libvirt.JobStats) State {
 		}
 		out.Repeated = now.Sub(t.repeated)
 		t.weigh(s, now)
-		out.Best, out.Stale, out.Stagnant = t.best, s.Iteration-t.pass, now.Sub(t.gained)
+		out.Best, out.Stale, out.Stagnant = slices.Min(t.last), s.Iteration-t.gain, now.Sub(t.gained)
 	}
-	if s.Processed != t.sent || t.moved.IsZero() {
-		t.sent, t.moved = s.Processed, now
-	}
-	if !m.policy.starved(out) || t.fed.IsZero() {
-		t.fed = now
-	}
-	out.Quiet, out.Starved = now.Sub(t.moved), now.Sub(t.fed)
+	t.endure(s, m.policy.starved(out), now)
+	out.Quiet, out.Starved = t.quiet, t.starved
 	return out
+}
+
+// endure counts how long the link fails. A hypervisor that gave no answer for a while says nothing
+// of the link in that time.
+func (t *trend) endure(s libvirt.JobStats, starved bool, now time.Time) {
+	gap := time.Duration(0)
+	if !t.seen.IsZero() {
+		gap = min(now.Sub(t.seen), 2*pollEvery)
+	}
+	t.quiet, t.starved, t.seen = t.quiet+gap, t.starved+gap, now
+	if s.Processed != t.sent {
+		t.sent, t.quiet = s.Processed, 0
+	}
+	if !starved {
+		t.starved = 0
+	}
 }
 
 // weigh takes over what the present pass would leave for a last copy.
 func (t *trend) weigh(s libvirt.JobStats, now time.Time) {
-	last := lastCopy(s)
-	if t.best == 0 || last < t.best/10*9 {
-		t.gained, t.pass = now, s.Iteration
+	left := lastCopy(s)
+	if len(t.last) == 0 || left < slices.Min(t.last)/10*9 {
+		t.gain, t.gained = s.Iteration, now
 	}
-	if t.best == 0 || last < t.best {
-		t.best = last
+	if s.Iteration == t.pass {
+		t.last[len(t.last)-1] = min(t.last[len(t.last)-1], left)
+		return
+	}
+	t.pass, t.last = s.Iteration, append(t.last, left)
+	if len(t.last) > memory {
+		t.last = t.last[1:]
 	}
 }
 

@@ -69,6 +69,8 @@ func (f *fake) answers(err error) { f.mu.Lock(); defer f.mu.Unlock(); f.fails = 
 // refuse sets why the end takes no connection, nil when it does.
 func (f *fake) refuse(err error) { f.mu.Lock(); defer f.mu.Unlock(); f.connect = err }
 
+func (f *fake) asked() int { f.mu.Lock(); defer f.mu.Unlock(); return f.polls }
+
 func (f *fake) setJob(j libvirt.JobStats) { f.mu.Lock(); defer f.mu.Unlock(); f.job = j }
 
 func (f *fake) emit(name, details string) {
@@ -173,6 +175,7 @@ type pair struct {
 	source, target *fake
 	deps           Deps
 	req            Request
+	shorten        chan time.Time
 }
 
 func newPair(t *testing.T) *pair {

@@ -9,12 +9,16 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/vmferry/vmferry/migrate/drain"
 )
 
 func record(guest string) Record {
 	pause := 35.5
 	return Record{Schema: RecordSchema, Guest: guest, Outcome: Moved, Started: time.Unix(1, 0).UTC(), Ended: time.Unix(2, 0).UTC(),
-		PauseMS: &pause, DowntimeLimitsMS: []float64{30, 60}, Steps: []Step{{Name: "slot", Begin: time.Unix(1, 0).UTC(), MS: 1}}}
+		PauseMS: &pause, DowntimeLimitsMS: []float64{30, 60}, Means: drain.Live,
+		Predicted: &Forecast{Means: drain.Live, DurationMS: 900, PauseMS: 30, Kept: true}, Used: 7, DirtyRate: new(uint64), Rate: 9,
+		 Steps: []Step{{Name: "slot", Begin: time.Unix(1, 0).UTC(), MS: 1}}}
 }
 
 func TestJournal(t *testing.T) {
@@ -97,7 +101,8 @@ func TestRecordNames(t *testing.T) {
 	if err := json.Unmarshal(line, &m); err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"schema", "guest", "from", "to", "started", "ended", "outcome", "verified", "steps", "pause_ms", "downtime_limits_ms"} {
+	for _, name := range []string{"schema", "guest", "from", "to", "started", "ended", "outcome", "verified", "steps", "pause_ms", "downtime_limits_ms",
+		"means", "predicted", "used", "dirty_rate", "rate"} {
 		if _, ok := m[name]; !ok {
 			t.Errorf("%q is missing in %s", name, line)
 		}

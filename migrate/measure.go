@@ -47,7 +47,7 @@ func Measure(ctx context.Context, h Gauge, guest string, span time.Duration) (li
 		}
 		load, err := h.Load(ctx, guest)
 		if err != nil {
-			return load, fmt.Errorf("measure guest %q: %w", guest, err)
+			return libvirt.Load{}, fmt.Errorf("measure guest %q: %w", guest, err)
 		}
 		if !started {
 			load.Dirty = libvirt.Dirty{} // of some other time

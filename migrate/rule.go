@@ -90,7 +90,7 @@ type State struct {
 	Used      uint64        // bytes that the first pass has to send, 0 where not known
 	Rate      uint64        // bytes per second on the wire
 	DirtyRate uint64        // bytes per second that the guest writes, 0 where not known
-	Best      time.Duration // the shortest last copy that a pass so far would have left, 0 where not known
+	Best      time.Duration // the shortest last copy that one of the latest passes would have left, 0 where not known
 	Stale     int           // passes since one last was a tenth better than Best until then
 	Stagnant  time.Duration // since then
 	Quiet     time.Duration // for how long nothing was sent
@@ -118,7 +118,7 @@ type Decision struct {
 // Decide is the rule.
 //
 //   - The limit is First for as long as passes become shorter, and Patience passes more: a guest that
-//     converges needs no higher one. Then it follows the shortest last copy that any pass would have left,
+//     converges needs no higher one. Then it follows the shortest last copy that a pass would have left,
 //     so that the switchover comes at a good moment and not at the first that is allowed, with more leeway
 //     at each step, but never more often than once in Every, up to Cap.
 //   - In the last quarter of the window, and once Force has passed, it is as much as the last copy needs

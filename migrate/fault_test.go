@@ -1,0 +1,249 @@
+package migrate
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/vmferry/vmferry/migrate/drain"
+	"github.com/vmferry/vmferry/migrate/libvirt"
+)
+
+// copies is at how many ends the guest runs.
+func (p *pair) copies() (n int) {
+	for _, f := range []*fake{p.source, p.target} {
+		f.mu.Lock()
+		if f.fails == nil && f.status.State == libvirt.Running {
+			n++
+		}
+		f.mu.Unlock()
+	}
+	return n
+}
+
+// TestFaultsOnTheWay lets the nodes and the link between them fail while memory is copied. In each case
+// the guest runs once at the end, and the record says where, and why not at the target.
+func TestFaultsOnTheWay(t *testing.T) {
+	cut := func(p *pair) { p.source.mu.Lock(); p.source.cut = true; p.source.mu.Unlock() }
+	slow := func(rate uint64) libvirt.JobStats {
+		return libvirt.JobStats{Active: true, Total: 512 << 20, Remaining: 300 << 20, Processed: 212 << 20, Rate: rate, Iteration: 2}
+	}
+	cases := []struct {
+		name   string
+		faulty func(p *pair) error
+		why    error
+		text   string
+		least  time.Duration // of 60 s
+		most   time.Duration
+	}{
+		{"the target runs out of memory", func(p *pair) error {
+			p.copy()
+			p.cancelled()
+			return errors.New("internal error: QEMU unexpectedly closed the monitor: cannot allocate memory")
+		}, nil, "cannot allocate memory", 0, 4 * time.Second},
+		{"the target's QEMU is killed", func(p *pair) error {
+			p.copy()
+			p.target.answers(libvirt.ErrNoDomain)
+			time.Sleep(time.Second) // libvirt sees the connection close
+			p.cancelled()
+			return errLibvirt
+		}, errLibvirt, "", 0, 5 * time.Second},
+		{"the target's libvirtd is killed", func(p *pair) error {
+			p.copy()
+			p.target.answers(libvirt.ErrConnect)
+			p.target.connectFails(libvirt.ErrConnect)
+			p.cancelled()
+			p.target.answers(libvirt.ErrConnect)
+			return errLibvirt
+		}, errLibvirt, "", 0, 6 * time.Second},
+		{"the link is cut", func(p *pair) error { cut(p); return p.hang(nil) }, ErrHopeless, "carried nothing for 8s", 7 * time.Second, 12 * time.Second},
+		{"the link slows down", func(p *pair) error {
+			p.source.setJob(slow(1 << 20))
+			<-p.source.aborted
+			p.cancelled()
+			return errLibvirt
+		}, ErrHopeless, "300 MiB are left, and the link carries 1.0 MiB/s", 7 * time.Second, 12 * time.Second},
+		{"the link slows down, and recovers", func(p *pair) error {
+			p.source.setJob(slow(1 << 20))
+			time.Sleep(5 * time.Second)
+			p.source.setJob(slow(100 << 20))
+			time.Sleep(5 * time.Second)
+			p.source.setJob(slow(1 << 20))
+			<-p.source.aborted
+			p.cancelled()
+			return errLibvirt
+		}, ErrHopeless, "1.0 MiB/s", 17 * time.Second, 20 * time.Second},
+		{"the window is shortened", func(p *pair) error {
+			p.copy()
+			p.shorten <- time.Now().Add(5 * time.Second)
+			<-p.source.aborted
+			p.cancelled()
+			return errLibvirt
+		}, ErrOutOfTime, "", 4 * time.Second, 7 * time.Second},
+		{"the window is shortened to nothing", func(p *pair) error {
+			p.copy()
+			p.shorten <- time.Now().Add(-time.Second)
+			<-p.source.aborted
+			p.cancelled()
+			return errLibvirt
+		}, ErrOutOfTime, "", 2 * time.Second, 3 * time.Second},
+		{"the window is made longer, which it is not", func(p *pair) error {
+			p.copy()
+			p.shorten <- time.Now().Add(time.Hour)
+			<-p.source.aborted
+			p.cancelled()
+			return errLibvirt
+		}, ErrOutOfTime, "", 52 * time.Second, 60 * time.Second},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := newPair(t)
+				p.shorten = make(chan time.Time)
+				p.req.Shorten = p.shorten
+				p.source.migrate = func(context.Context) error { return c.faulty(p) }
+				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+				defer cancel()
+				begin := time.Now()
+				rec, err := Move(ctx, p.req, p.deps)
+				if took := time.Since(begin); took < c.least || took > c.most {
+					t.Errorf("took %v, want %v to %v", took, c.least, c.most)
+				}
+				if err == nil || rec.Outcome != Stayed || p.copies() != 1 || rec.Error == "" {
+					t.Errorf("outcome %q, runs at %d ends, %v", rec.Outcome, p.copies(), err)
+				}
+				if c.why != nil && !errors.Is(err, c.why) || !strings.Contains(rec.Error, c.text) {
+					t.Errorf("error %v, want %v and %q in it", err, c.why, c.text)
+				}
+			})
+		})
+	}
+}
+
+// A guest that was thought to be quiet, and is not, is slowed down in a second attempt.
+func TestBegunAnewWithThrottle(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPair(t)
+		p.known(Link{Bandwidth: 100 << 20})
+		p.source.gauge, p.source.load = nil, libvirt.Load{Memory: 512 << 20, Dirty: libvirt.Dirty{Measured: true, Rate: 1 << 20}}
+		p.source.migrate = func(context.Context) error {
+			if p.last().AutoConverge {
+				p.copy()
+				p.switchover()
+				return nil
+			}
+			p.source.setJob(libvirt.JobStats{Active: true, Total: 512 << 20, Remaining: 90 << 20, Processed: 700 << 20, Rate: 100 << 20, DirtyRate: 120 << 20, Iteration: 3})
+			<-p.source.aborted
+			p.cancelled()
+			return errLibvirt
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		rec, err := Move(ctx, p.req, p.deps)
+		if err != nil || rec.Outcome != Moved || len(p.source.params) != 2 {
+			t.Errorf("outcome %q after %d attempts, %v", rec.Outcome, len(p.source.params), err)
+		}
+		if rec.PauseMS == nil || *rec.PauseMS != 15 || !strings.Contains(strings.Join(rec.Notes, "; "), "can be slowed down") {
+			t.Errorf("pause %v, notes %q", rec.PauseMS, rec.Notes)
+		}
+	})
+}
+
+// The hypervisor is left alone just after a pass began: the guest may be about to stop.
+func TestNothingIsAskedInAYoungPass(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPair(t)
+		p.source.migrate = func(context.Context) error {
+			p.migration("active")
+			p.source.setJob(libvirt.JobStats{Active: true, Iteration: 1, Remaining: 1, Rate: 1})
+			time.Sleep(470 * time.Millisecond) // the tick at 500 ms falls into the next pass
+			before := p.source.asked()
+			p.source.emit("MIGRATION_PASS", `{"pass":2}`)
+			time.Sleep(49 * time.Millisecond)
+			if p.source.asked() != before {
+				t.Error("asked in a young pass")
+			}
+			time.Sleep(2 * time.Millisecond)
+			synctest.Wait()
+			if n := p.source.asked() - before; n != 1 {
+				t.Errorf("asked %d times once the pass was under way, want 1", n)
+			}
+			p.switchover()
+			return nil
+		}
+		if _, err := Move(t.Context(), p.req, p.deps); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestParams(t *testing.T) {
+	m := &mover{req: Request{Bandwidth: 7, Options: libvirt.MigrateOptions{ConvergeIncrement: 5}}}
+	for _, c := range []struct {
+		name string
+		try  attempt
+		want libvirt.MigrateParams
+	}{
+		{"plain", attempt{}, libvirt.MigrateParams{}},
+		{"QEMU's own throttle", attempt{throttle: 20}, libvirt.MigrateParams{AutoConverge: true}},
+		{"a stronger one from the begin", attempt{throttle: 45}, libvirt.MigrateParams{AutoConverge: true, MigrateOptions: libvirt.MigrateOptions{ConvergeInitial: 45}}},
+		{"post-copy", attempt{postCopy: true}, libvirt.MigrateParams{MigrateOptions: libvirt.MigrateOptions{PostCopy: true}}},
+		{"parallel", attempt{connections: 4}, libvirt.MigrateParams{MigrateOptions: libvirt.MigrateOptions{Parallel: true, Connections: 4}}},
+	} {
+		m.try = c.try
+		got := m.params()
+		if got.Bandwidth != 7 || got.ConvergeIncrement != 5 {
+			t.Errorf("%s: what was asked for is lost: %+v", c.name, got)
+		}
+		if got.AutoConverge != c.want.AutoConverge || got.ConvergeInitial != c.want.ConvergeInitial || got.PostCopy != c.want.PostCopy ||
+			got.Parallel != c.want.Parallel || got.Connections != c.want.Connections {
+			t.Errorf("%s: %+v", c.name, got)
+		}
+	}
+}
+
+// TestTrend feeds samples of a migration under way to what is remembered of it.
+func TestTrend(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := &mover{tape: newTape(), policy: Policy{Window: time.Hour}}
+		rate := uint64(100 << 20)
+		at := func(pass int, remaining, sent uint64) State {
+			time.Sleep(pollEvery)
+			return m.state(libvirt.JobStats{Active: true, Iteration: pass, Remaining: remaining, Processed: sent, Rate: rate})
+		}
+		at(1, 500<<20, 1)
+		if s := at(2, 50<<20, 2); s.Best != 500*time.Millisecond || s.Stale != 0 || s.Quiet != 0 {
+			t.Errorf("second pass: %+v", s)
+		}
+		if s := at(3, 10<<20, 3); s.Best != 100*time.Millisecond || s.Stale != 0 || s.Repeated != pollEvery {
+			t.Errorf("a better one: %+v", s)
+		}
+		if s := at(5, 20<<20, 3); s.Best != 100*time.Millisecond || s.Stale != 2 || s.Stagnant != pollEvery || s.Quiet != pollEvery {
+			t.Errorf("a worse one: %+v", s)
+		}
+		for pass := 6; pass < 6+memory; pass++ {
+			at(pass, 80<<20, uint64(pass))
+		}
+		if s := at(20, 80<<20, 30); s.Best != 800*time.Millisecond || s.Stale != 17 {
+			t.Errorf("what was good is long ago: %+v", s)
+		}
+		time.Sleep(time.Minute) // libvirt gave no answer
+		if s := at(20, 80<<20, 30); s.Quiet != 2*pollEvery {
+			t.Errorf("after a silence: %+v", s)
+		}
+	})
+}
+
+func TestMeansTaken(t *testing.T) {
+	m := &mover{tape: newTape()}
+	if got := m.meansTaken(); got != drain.Live {
+		t.Errorf("%q", got)
+	}
+	m.rec.Throttle = 20
+	if got := m.meansTaken(); got != drain.Converge {
+		t.Errorf("throttled: %q", got)
+	}
+}

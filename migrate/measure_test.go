@@ -1,0 +1,247 @@
+package migrate
+
+import (
+	"context"
+	"errors"
+	"math"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/vmferry/vmferry/migrate/drain"
+	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/migrate/qmp"
+)
+
+// known is what earlier moves taught of the link to the target.
+func (p *pair) known(l Link) {
+	p.deps.Links = filepath.Join(p.deps.Slots.Dir, LinksFile)
+	if err := replaceFile(p.deps.Links, linksDoc{linksSchema, map[string]Link{"node2": l}}); err != nil {
+		panic(err)
+	}
+}
+
+// gauge is a Gauge whose measurement ends at a time.
+type gauge struct {
+	load   libvirt.Load
+	ready  time.Time
+	start  error
+	broken error
+}
+
+func (g *gauge) StartDirtyRate(context.Context, string, time.Duration) error { return g.start }
+
+func (g *gauge) Load(context.Context, string) (libvirt.Load, error) {
+	load := g.load
+	load.Dirty.Measured = !time.Now().Before(g.ready)
+	return load, g.broken
+}
+
+func TestMeasure(t *testing.T) {
+	broken := errors.New("broken")
+	for _, c := range []struct {
+		name     string
+		slow     time.Duration // how long after its begin the measurement ends
+		gauge    gauge
+		measured bool
+		took     time.Duration
+		err      error
+	}{
+		{"measured", time.Second, gauge{}, true, time.Second, nil},
+		{"later than it should", 1250 * time.Millisecond, gauge{}, true, 1300 * time.Millisecond, nil},
+		{"cannot be measured", 0, gauge{start: libvirt.ErrUnsupported}, false, 0, nil},
+		{"no answer", 0, gauge{broken: broken}, false, time.Second, broken},
+		{"does not end in time", time.Hour, gauge{}, false, 3 * time.Second, context.DeadlineExceeded},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+				defer cancel()
+				begin := time.Now()
+				c.gauge.ready = begin.Add(c.slow)
+				c.gauge.load = libvirt.Load{Memory: 7, Dirty: libvirt.Dirty{Rate: 5}}
+				load, err := Measure(ctx, &c.gauge, "web", time.Second)
+				if !errors.Is(err, c.err) || load.Dirty.Measured != c.measured || time.Since(begin) != c.took {
+					t.Errorf("%+v, %v after %v", load, err, time.Since(begin))
+				}
+			})
+		})
+	}
+}
+
+func TestPredict(t *testing.T) {
+	all := []drain.Means{drain.Live, drain.Converge, drain.PostCopy}
+	link := Link{Bandwidth: 100 << 20, SetUpMS: 300, HandOverMS: 30, RelearnMS: 12}
+	busy := libvirt.Load{Memory: 1 << 30, Resident: 500 << 20, Dirty: libvirt.Dirty{Measured: true, Rate: 500 << 20}}
+	for _, c := range []struct {
+		name  string
+		load  libvirt.Load
+		link  Link
+		most  uint64
+		means []drain.Means
+		want  Forecast
+		ok    bool
+	}{
+		// 500 MiB take 5 s, the device state 5 ms, and 30 ms go to the hand-over.
+		{"idle", libvirt.Load{Memory: 1 << 30, Resident: 500 << 20}, link, 0, all,
+			Forecast{Means: drain.Live, DurationMS: 5335, PauseMS: 35, BlackoutMS: 47, Passes: 1, Kept: true, Bandwidth: 100 << 20}, true},
+		{"a bound halves the rate", libvirt.Load{Memory: 500 << 20}, link, 50 << 20, all,
+			Forecast{Means: drain.Live, DurationMS: 10340, PauseMS: 40, BlackoutMS: 52, Passes: 1, Kept: true, Bandwidth: 50 << 20}, true},
+		{"a bound above the link", libvirt.Load{Memory: 500 << 20}, link, 1 << 40, all[:1],
+			Forecast{Means: drain.Live, DurationMS: 5335, PauseMS: 35, BlackoutMS: 47, Passes: 1, Kept: true, Bandwidth: 100 << 20}, true},
+		{"nothing is known of the link", libvirt.Load{Memory: 500 << 20}, Link{}, 0, all, Forecast{}, false},
+		{"nothing is known of the guest", libvirt.Load{}, link, 0, all, Forecast{}, false},
+		// The first pass leaves all of the 500 MiB dirty, and post-copy fetches them.
+		{"busy", busy, link, 0, []drain.Means{drain.Live, drain.PostCopy},
+			Forecast{Means: drain.PostCopy, DurationMS: 10335, PauseMS: 35, BlackoutMS: 47, Passes: 1, Kept: true, Bandwidth: 100 << 20}, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			got, ok := Predict(c.load, c.link, c.most, DefaultBudget, c.means)
+			got.Bytes = 0
+			for _, ms := range []*float64{&got.DurationMS, &got.PauseMS, &got.BlackoutMS} {
+				*ms = math.Round(*ms)
+			}
+			if got != c.want || ok != c.ok {
+				t.Errorf("got  %+v\nwant %+v", got, c.want)
+			}
+		})
+	}
+}
+
+// TestPredictionInTheRecord moves a guest whose load and link are known.
+func TestPredictionInTheRecord(t *testing.T) {
+	load := libvirt.Load{Memory: 512 << 20, Resident: 100 << 20, Dirty: libvirt.Dirty{Measured: true, Rate: 1 << 20}}
+	for _, c := range []struct {
+		name    string
+		window  time.Duration
+		spoil   func(p *pair)
+		waited  time.Duration
+		dirty   bool
+		predict bool
+	}{
+		{"there is time", 2 * time.Minute, func(*pair) {}, measureSpan + measureSlip, true, true},
+		{"no deadline", 0, func(*pair) {}, measureSpan + measureSlip, true, true},
+		{"the window is short", 20 * time.Second, func(*pair) {}, 0, true, true},
+		{"cannot measure", 0, func(p *pair) { p.source.gauge = libvirt.ErrUnsupported }, 0, false, true},
+		{"nothing known of the link", 0, func(p *pair) { p.known(Link{}) }, measureSpan + measureSlip, true, false},
+		{"what was known is broken", 0, func(p *pair) { p.deps.Links = t.TempDir() }, measureSpan + measureSlip, true, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := newPair(t)
+				p.source.gauge, p.source.load = nil, load
+				p.known(Link{Bandwidth: 100 << 20})
+				c.spoil(p)
+				ctx := t.Context()
+				if c.window > 0 {
+					timed, cancel := context.WithTimeout(ctx, c.window)
+					defer cancel()
+					ctx = timed
+				}
+				rec, err := Move(ctx, p.req, p.deps)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if step, ok := rec.step("predict"); !ok || step.MS != millis(c.waited) {
+					t.Errorf("predicting took %v ms, want %v", step.MS, c.waited)
+				}
+				if rec.Used != 100<<20 || (rec.DirtyRate != nil) != c.dirty || (rec.Predicted != nil) != c.predict {
+					t.Errorf("used %d, dirty rate %v, predicted %+v", rec.Used, rec.DirtyRate, rec.Predicted)
+				}
+			})
+		})
+	}
+}
+
+// taught is the record of a move of a second over a link of 100 MiB/s.
+func taught() Record {
+	at := func(ms int) time.Time { return time.Unix(100, 0).Add(time.Duration(ms) * time.Millisecond) }
+	pause, handOver := 40.0, 20.0
+	return Record{
+		Outcome: Moved, To: "node2", Means: drain.Live, Ended: at(1700), DurationMS: 1700, Rate: 100 << 20, Transferred: 100 << 20,
+		Steps: []Step{{Name: "migrate", Begin: at(0), MS: 1500}}, PauseMS: &pause, HandOverMS: &handOver,
+		Blackouts: []Blackout{{"udp://a:7", 70, 1}, {"tcp://a:7", 52, 1}},
+		Phases:    []qmp.Phase{{Name: qmp.PhaseActive, Side: qmp.Source, Received: at(200)}, {Name: qmp.PhaseResume, Side: qmp.Target, Received: at(1240)}},
+	}
+}
+
+func TestLearn(t *testing.T) {
+	known := Link{Bandwidth: 200 << 20, SetUpMS: 540, HandOverMS: 40, RelearnMS: 10, Moves: 3}
+	for _, c := range []struct {
+		name  string
+		old   Link
+		spoil func(r *Record)
+		want  Link
+		ok    bool
+	}{
+		{"first move", Link{}, func(*Record) {}, Link{Bandwidth: 100 << 20, SetUpMS: 460, HandOverMS: 20, RelearnMS: 30, Moves: 1}, true},
+		{"one more", known, func(*Record) {}, Link{Bandwidth: 150 << 20, SetUpMS: 500, HandOverMS: 30, RelearnMS: 20, Moves: 4}, true},
+		{"it sent too little to tell", known, func(r *Record) { r.Transferred = enough - 1 }, Link{Bandwidth: 200 << 20, SetUpMS: 500, HandOverMS: 30, RelearnMS: 20, Moves: 4}, true},
+		{"it was bounded, and says nothing of the link", known, func(r *Record) { r.Cap = 100 << 20 }, Link{Bandwidth: 200 << 20, SetUpMS: 500, HandOverMS: 30, RelearnMS: 20, Moves: 4}, true},
+		{"it was bounded, and faster than ever", Link{Bandwidth: 50 << 20}, func(r *Record) { r.Cap = 100 << 20 }, Link{Bandwidth: 75 << 20, SetUpMS: 460, HandOverMS: 20, RelearnMS: 30, Moves: 1}, true},
+		{"nobody watched", Link{}, func(r *Record) { r.Blackouts = nil }, Link{Bandwidth: 100 << 20, SetUpMS: 460, HandOverMS: 20, Moves: 1}, true},
+		{"it failed", known, func(r *Record) { r.Outcome = Stayed }, known, false},
+		{"the guest was there already", known, func(r *Record) { r.Means = "" }, known, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := taught()
+			c.spoil(&r)
+			got, ok := c.old.learn(r)
+			got.Updated = time.Time{}
+			if got != c.want || ok != c.ok {
+				t.Errorf("got  %+v, %v\nwant %+v", got, ok, c.want)
+			}
+		})
+	}
+}
+
+func TestLinksFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "state", LinksFile)
+	if links, err := ReadLinks(path); links != nil || err != nil {
+		t.Errorf("no file: %v, %v", links, err)
+	}
+	var wg sync.WaitGroup
+	for _, peer := range []string{"node2", "node3"} {
+		for range 4 {
+			wg.Go(func() {
+				r := taught()
+				r.To = peer
+				if err := LearnLink(path, r); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+	}
+	wg.Wait()
+	links, err := ReadLinks(path)
+	if err != nil || len(links) != 2 || links["node2"].Moves != 4 || links["node3"].Bandwidth != 100<<20 {
+		t.Errorf("%+v, %v", links, err)
+	}
+	if left, err := filepath.Glob(filepath.Join(filepath.Dir(path), "*.json.*")); err != nil || len(left) != 1 {
+		t.Errorf("besides the file and its lock there are %v, %v", left, err)
+	}
+}
+
+func TestLinksFileBroken(t *testing.T) {
+	path := filepath.Join(t.TempDir(), LinksFile)
+	for _, text := range []string{"", "{", `{"schema":1,"peers":[]}`, `{"schema":1}`, `{"schema":2,"peers":{"a":{}}}`} {
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if links, _ := ReadLinks(path); len(links) != 0 {
+			t.Errorf("%q: %v", text, links)
+		}
+		if err := LearnLink(path, taught()); err != nil {
+			t.Errorf("%q: %v", text, err)
+		}
+		if links, err := ReadLinks(path); err != nil || links["node2"].Moves != 1 {
+			t.Errorf("%q is not replaced: %v, %v", text, links, err)
+		}
+	}
+	if err := LearnLink(filepath.Join(path, "x"), taught()); err == nil {
+		t.Error("a file was taken for a directory")
+	}
+}

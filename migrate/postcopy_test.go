@@ -1,0 +1,274 @@
+package migrate
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/vmferry/vmferry/migrate/drain"
+	"github.com/vmferry/vmferry/migrate/libvirt"
+)
+
+var errCut = errors.New("operation failed: migration job: migration in post-copy phase failed")
+
+// writer is a pair whose guest writes faster than the link carries, and may be switched to post-copy.
+// What follows the switch is after's.
+func newWriter(t *testing.T, after func(p *pair) error) *pair {
+	t.Helper()
+	p := newPair(t)
+	p.req.PostCopy, p.req.NoConverge = true, true
+	switched := make(chan struct{})
+	p.source.postCopy = func() error { close(switched); return nil }
+	p.source.migrate = func(context.Context) error {
+		if p.last().Recover {
+			return after(p)
+		}
+		p.migration("active")
+		p.target.is(stopped("migration"))
+		p.source.setJob(libvirt.JobStats{Active: true, Total: 512 << 20, Remaining: 200 << 20, Processed: 600 << 20, Rate: 100 << 20, DirtyRate: 100 << 20, Iteration: 3})
+		select {
+		case <-switched:
+		case <-p.source.aborted:
+			p.cancelled()
+			return errLibvirt
+		}
+		p.split()
+		return after(p)
+	}
+	return p
+}
+
+func (p *pair) last() libvirt.MigrateParams {
+	p.source.mu.Lock()
+	defer p.source.mu.Unlock()
+	return p.source.params[len(p.source.params)-1]
+}
+
+// split lets the guest go on at the target, with part of its memory at the source.
+func (p *pair) split() {
+	p.source.is(stopped("postcopy"))
+	p.source.emit("STOP", "")
+	p.migration("device")
+	time.Sleep(10 * time.Millisecond)
+	p.migration("postcopy-active")
+	p.target.is(runs("postcopy"))
+	p.target.emit("RESUME", "")
+}
+
+// whole is the end of a post-copy.
+func (p *pair) whole() {
+	time.Sleep(2 * time.Second)
+	p.migration("completed")
+	p.target.is(runs("migrated"))
+	p.source.setJob(libvirt.JobStats{})
+	p.source.answers(libvirt.ErrNoDomain)
+}
+
+// tear is a link that was cut in post-copy.
+func (p *pair) tear() {
+	p.source.is(stopped("postcopy-failed"))
+	p.target.is(runs("postcopy-failed"))
+}
+
+func TestPostCopy(t *testing.T) {
+	tries := 0
+	cases := []struct {
+		name    string
+		after   func(p *pair) error
+		outcome Outcome
+		note    string
+	}{
+		{"all of it arrives", func(p *pair) error { p.whole(); return nil }, Moved, "was switched to post-copy"},
+		{"libvirt reports an error all the same", func(p *pair) error { p.whole(); return errLibvirt }, Moved, "moved all the same"},
+		{"the link is cut, and mended", func(p *pair) error {
+			if tries++; tries < 3 {
+				p.tear()
+				return errCut
+			}
+			p.whole()
+			return nil
+		}, Moved, "broke, and was gone on with"},
+		{"the link stays cut", func(p *pair) error { p.tear(); return errCut }, Unknown, "destroy neither"},
+		{"the target's QEMU is killed", func(p *pair) error {
+			p.source.is(stopped("postcopy-failed"))
+			p.target.answers(libvirt.ErrNoDomain)
+			return errCut
+		}, Unknown, "must never be resumed"},
+		{"the source's QEMU is killed", func(p *pair) error {
+			p.source.answers(libvirt.ErrNoDomain)
+			p.target.is(runs("postcopy-failed"))
+			return errCut
+		}, Unknown, "destroy the guest at the target, and start it anew"},
+		{"the source's QEMU is killed, and the target has not noticed", func(p *pair) error {
+			p.source.answers(libvirt.ErrNoDomain)
+			return errCut
+		}, Unknown, "may not be complete"},
+		{"the target's libvirtd is killed", func(p *pair) error {
+			p.tear()
+			p.target.answers(libvirt.ErrConnect)
+			p.target.connectFails(libvirt.ErrConnect)
+			return errCut
+		}, Unknown, "destroy neither"},
+		{"the source's libvirtd is killed, and comes back", func(p *pair) error {
+			p.source.answers(libvirt.ErrConnect)
+			p.source.connectFails(libvirt.ErrConnect)
+			go func() { time.Sleep(3 * time.Second); p.source.connectFails(nil); p.whole() }()
+			return libvirt.ErrConnect
+		}, Moved, "switched to post-copy"},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := newWriter(t, c.after)
+				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+				defer cancel()
+				begin := time.Now()
+				rec, err := Move(ctx, p.req, p.deps)
+				if rec.Outcome != c.outcome || (err == nil) != (c.outcome == Moved) {
+					t.Errorf("outcome %q, %v; want %q", rec.Outcome, err, c.outcome)
+				}
+				if notes := strings.Join(rec.Notes, "; "); !strings.Contains(notes, c.note) {
+					t.Errorf("notes %q, want %q", notes, c.note)
+				}
+				if p.source.resumes+p.target.resumes != 0 || p.wasAborted() {
+					t.Error("a guest in post-copy was resumed or aborted")
+				}
+				if took := time.Since(begin); took > time.Minute {
+					t.Errorf("took %v of a minute", took)
+				}
+				if c.outcome == Moved && rec.Means != drain.PostCopy {
+					t.Errorf("moved by %q", rec.Means)
+				}
+			})
+		})
+	}
+}
+
+func (p *pair) wasAborted() bool {
+	select {
+	case <-p.source.aborted:
+		return true
+	default:
+		return false
+	}
+}
+
+func TestPostCopyIsNotCancelled(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		p := newWriter(t, func(p *pair) error { cancel(); p.whole(); return nil })
+		rec, err := Move(ctx, p.req, p.deps)
+		if err != nil || rec.Outcome != Moved || p.wasAborted() {
+			t.Errorf("outcome %q, aborted %v, %v", rec.Outcome, p.wasAborted(), err)
+		}
+	})
+}
+
+// A post-copy that is not done at the deadline is neither aborted nor called moved.
+func TestPostCopyPastTheDeadline(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		p := newWriter(t, func(p *pair) error { <-release; return errCut })
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		defer cancel()
+		begin := time.Now()
+		rec, err := Move(ctx, p.req, p.deps)
+		if took := time.Since(begin); took > 22*time.Second || p.wasAborted() {
+			t.Errorf("took %v, aborted %v", took, p.wasAborted())
+		}
+		if rec.Outcome != Unknown || !errors.Is(err, ErrUnknown) || !strings.Contains(err.Error(), "leave both alone") {
+			t.Errorf("outcome %q, %v", rec.Outcome, err)
+		}
+		close(release)
+	})
+}
+
+// Where the switch is refused, pre-copy goes on, and is aborted in time.
+func TestPostCopyRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newWriter(t, func(*pair) error { t.Error("switched"); return nil })
+		asked := 0
+		p.source.postCopy = func() error { asked++; return libvirt.ErrUnsupported }
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		defer cancel()
+		rec, err := Move(ctx, p.req, p.deps)
+		if rec.Outcome != Stayed || !errors.Is(err, ErrOutOfTime) || asked != 1 {
+			t.Errorf("outcome %q, asked %d times, %v", rec.Outcome, asked, err)
+		}
+	})
+}
+
+// A target whose QEMU cannot do post-copy refuses the whole migration: it is begun anew without.
+func TestBegunAnewWithoutPostCopy(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPair(t)
+		p.req.PostCopy = true
+		p.source.migrate = func(context.Context) error {
+			if p.last().PostCopy {
+				return errors.New("internal error: unable to execute QEMU command 'migrate-set-capabilities': Postcopy is not supported")
+			}
+			p.copy()
+			p.switchover()
+			return nil
+		}
+		rec, err := Move(t.Context(), p.req, p.deps)
+		if err != nil || len(p.source.params) != 2 || rec.Means != drain.Live {
+			t.Errorf("moved by %q in %d attempts, %v", rec.Means, len(p.source.params), err)
+		}
+		if notes := strings.Join(rec.Notes, "; "); !strings.Contains(notes, "Postcopy is not supported") {
+			t.Errorf("notes %q", notes)
+		}
+	})
+}
+
+// TestTornBefore finds a guest whose post-copy broke under another caller.
+func TestTornBefore(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		there func(p *pair)
+		moved bool
+	}{
+		{"its other half is at the target", func(p *pair) { p.target.is(runs("postcopy-failed")) }, true},
+		{"its other half is elsewhere", func(*pair) {}, false},
+		{"the target cannot be asked", func(p *pair) { p.target.refuse(libvirt.ErrConnect) }, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := newPair(t)
+				p.source.is(stopped("postcopy-failed"))
+				c.there(p)
+				p.source.migrate = func(context.Context) error {
+					if !p.last().Recover {
+						t.Error("begun anew")
+					}
+					p.whole()
+					return nil
+				}
+				rec, err := Move(t.Context(), p.req, p.deps)
+				var refusal *Refusal
+				if c.moved && (err != nil || rec.Means != drain.PostCopy) || !c.moved && !errors.As(err, &refusal) {
+					t.Errorf("moved by %q, %v", rec.Means, err)
+				}
+			})
+		})
+	}
+}
+
+// A caller that died in post-copy finds its guest again.
+func TestAdoptInPostCopy(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPair(t)
+		p.req.Adopt = true
+		p.source.is(stopped("postcopy"))
+		p.target.is(runs("postcopy"))
+		p.source.setJob(libvirt.JobStats{Active: true, Iteration: 5})
+		go p.whole()
+		rec, err := Move(t.Context(), p.req, p.deps)
+		if err != nil || rec.Outcome != Moved || p.wasAborted() {
+			t.Errorf("outcome %q, aborted %v, %v", rec.Outcome, p.wasAborted(), err)
+		}
+	})
+}
