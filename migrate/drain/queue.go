@@ -27,6 +27,7 @@ type TooLate struct {
 	Why   string
 }
 
+// Error says what is too late, why, and what to do.
 func (e *TooLate) Error() string {
 	what := "nothing else that it allows can be done in time"
 	if e.Means != "" {
@@ -37,6 +38,7 @@ func (e *TooLate) Error() string {
 
 // Clock tells the time and wakes.
 type Clock interface {
+	// Now is the time.
 	Now() time.Time
 	// AfterFunc calls f once after d, never from within AfterFunc, unless it is stopped.
 	AfterFunc(d time.Duration, f func()) (stop func() bool)

@@ -86,6 +86,9 @@ func (b *bench) move(ctx context.Context, g Guest, took time.Duration) {
 	}
 }
 
+// pass lets time pass.
+func (b *bench) pass(d time.Duration) { time.Sleep(d) }
+
 func (b *bench) moveAll(guests ...Guest) (wait func()) {
 	var wg sync.WaitGroup
 	for _, g := range guests {
@@ -113,9 +116,9 @@ func TestQueueGrantsByPlan(t *testing.T) {
 func TestQueueLetsNobodyDisturbTheTight(t *testing.T) {
 	onBench(t, oneLink(0), Options{Gather: sec}, func(b *bench) {
 		wait := b.moveAll(tight("t", 1), idle("a", 2))
-		time.Sleep(2200 * ms)
+		b.pass(2200 * ms)
 		b.check("1 t live") // it should be gone by 2.6, and is not known to be
-		time.Sleep(400 * ms)
+		b.pass(400 * ms)
 		wait()
 		b.check("1 t live", "2.5 a live", "2.5 t left", "5 a left")
 	})
@@ -143,7 +146,7 @@ func TestQueueLearns(t *testing.T) {
 				t.Fatal(err)
 			}
 			b.note("%.3g GB/s", turn.Step().Prediction.Rate/gb)
-			time.Sleep(500*ms + 12*sec)
+			b.pass(500*ms + 12*sec)
 			turn.Copied()
 			turn.Release()
 		}
@@ -182,7 +185,7 @@ func TestQueueTakesInAFailure(t *testing.T) {
 func TestQueueWindowShortened(t *testing.T) {
 	onBench(t, oneLink(300*sec), Options{Gather: sec}, func(b *bench) {
 		wait := b.moveAll(with(idle("a", 60), prio(1)), idle("b", 50), with(idle("c", 5), ladder(Live, Destroy)))
-		time.Sleep(9 * sec)
+		b.pass(9 * sec)
 		b.q.SetDeadline(b.begin.Add(30 * sec))
 		wait()
 		b.check(
@@ -291,7 +294,7 @@ func TestQueueUnderFire(t *testing.T) {
 			g := Guest{Name: fmt.Sprint("g", i), Load: randomLoad(r), Priority: r.IntN(3)}
 			wg.Go(func() {
 				for range 1 + r.IntN(3) {
-					time.Sleep(time.Duration(r.Int64N(int64(100 * sec))))
+					b.pass(time.Duration(r.Int64N(int64(100 * sec))))
 					ctx, cancel := context.WithTimeout(b.Context(), time.Duration(r.Int64N(int64(200*sec))))
 					b.move(ctx, g, time.Duration(r.Int64N(int64(20*sec))))
 					cancel()
@@ -299,7 +302,7 @@ func TestQueueUnderFire(t *testing.T) {
 			})
 		}
 		for range 5 {
-			time.Sleep(40 * sec)
+			b.pass(40 * sec)
 			b.q.SetDeadline(time.Now().Add(time.Duration(rand.Int64N(int64(300 * sec)))))
 			b.q.Plan()
 		}
