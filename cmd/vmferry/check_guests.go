@@ -1,0 +1,281 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/vmferry/vmferry/cmd/vmferry/pcmk"
+	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/resource"
+)
+
+// checkLibvirt: does each libvirt of this node that is in use answer?
+func checkLibvirt(ctx context.Context, k *checker) {
+	for _, uri := range k.inv.uris {
+		err := k.inv.deaf[uri]
+		if err == nil {
+			n := 0
+			for _, g := range k.inv.guests {
+				if g.URI == uri && g.active() {
+					n++
+				}
+			}
+			k.add("libvirt", uri, ok, fmt.Sprintf("answers, %s active", plural(n, "guest")), "")
+			continue
+		}
+		k.add("libvirt", uri, problem, "does not answer: "+oneLine(err), k.startLibvirt(ctx, uri))
+	}
+}
+
+func plural(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}
+
+// startLibvirt says how to get a libvirt to answer: by the modular daemon where
+// it is installed, by the monolithic one elsewhere. One that is active and mute
+// hangs.
+func (k *checker) startLibvirt(ctx context.Context, uri string) string {
+	modular := "virtqemud"
+	if strings.HasPrefix(uri, "xen") {
+		modular = "virtxend"
+	}
+	var installed []string
+	for _, name := range []string{modular, "libvirtd"} {
+		socket, err := k.units.Unit(ctx, name+".socket")
+		if err != nil {
+			return "type: journalctl -b -u " + name
+		}
+		service, err := k.units.Unit(ctx, name+".service")
+		switch {
+		case err == nil && service.Active:
+			return "type: systemctl restart " + name + " (guests go on running)"
+		case socket.Loaded:
+			installed = append(installed, name)
+		}
+	}
+	if len(installed) == 0 {
+		return "libvirt's daemon is not installed: type: apt-get install libvirt-daemon-system"
+	}
+	return "type: systemctl enable --now " + installed[len(installed)-1] + ".socket"
+}
+
+// here are the claims whose guest is on this node.
+func (k *checker) here() []*guest {
+	return slices.DeleteFunc(slices.Clone(k.inv.guests), func(g *guest) bool { return !g.here() || g.Claim == nil })
+}
+
+// checkReach: does libvirt on each node that is up answer, over the transport
+// that the guests' resources name?
+func checkReach(ctx context.Context, k *checker) {
+	targets := k.targets()
+	answers := make([]error, len(targets))
+	var wait sync.WaitGroup
+	for i, t := range targets {
+		if t.err != nil {
+			continue
+		}
+		wait.Go(func() {
+			answers[i] = k.ask(ctx, t.uri, func(ctx context.Context, h host) error {
+				_, err := h.Hostname(ctx)
+				return err
+			})
+		})
+	}
+	wait.Wait()
+	for i, t := range targets {
+		switch {
+		case t.err != nil:
+			k.add("reach", t.node, problem, oneLine(t.err), "set the parameter remoteuri of resource "+t.resource)
+		case answers[i] != nil:
+			k.add("reach", t.node, problem, fmt.Sprintf("%s does not answer: %s", t.uri, oneLine(answers[i])), howToReach(t.uri, t.node))
+		default:
+			k.add("reach", t.node, ok, t.uri+" answers", "")
+		}
+	}
+}
+
+type target struct {
+	node, uri, resource string
+	err                 error
+}
+
+// targets are where the guests would go: each libvirt once.
+func (k *checker) targets() []target {
+	var out []target
+	for _, node := range k.peers {
+		for i := range k.inv.claims {
+			cl := &k.inv.claims[i]
+			uri, err := cl.env.Params.TargetURI(node)
+			t := target{node, uri, cl.resource, err}
+			same := func(o target) bool { return o.node == node && o.uri == uri && (o.err == nil) == (err == nil) }
+			if !slices.ContainsFunc(out, same) {
+				out = append(out, t)
+			}
+		}
+	}
+	return out
+}
+
+// howToReach says what a transport needs at the other end.
+func howToReach(uri, node string) string {
+	scheme, _, _ := strings.Cut(uri, "://")
+	_, transport, _ := strings.Cut(scheme, "+")
+	switch transport {
+	case "ssh":
+		return "type: ssh " + node + " true, as root and without a password; and on " + node + ": systemctl status libvirtd virtqemud"
+	case "tcp":
+		return "on " + node + ", type: systemctl enable --now libvirtd-tcp.socket (modular daemons: virtproxyd-tcp.socket)"
+	case "", "tls":
+		return "on " + node + ", type: systemctl enable --now libvirtd-tls.socket (modular daemons: virtproxyd-tls.socket), with certificates; or set the resources' migration_transport"
+	}
+	return "see that libvirt on " + node + " listens for " + uri
+}
+
+// checkResources: will the manager move each guest that is here, and live?
+func checkResources(_ context.Context, k *checker) {
+	for _, g := range k.here() {
+		cl := g.Claim
+		bad := len(k.findings)
+		for _, p := range cl.env.Problems {
+			k.add("resource", cl.resource, problem, "parameter "+p.Param+": "+p.Err.Error(), "correct it")
+		}
+		if cl.manager == managerPacemaker {
+			k.checkMeta(cl)
+		}
+		if v := g.View; v != nil && v.Stuck != "" {
+			k.add("resource", cl.resource, warning, "the cluster manager will not move it: "+v.Stuck, k.unstick(cl, v.Stuck))
+		}
+		if cl.guessed {
+			k.add("resource", cl.resource, warning, fmt.Sprintf("its file %q cannot be read on this node", cl.env.Params.File()), "put the file on every node, or on shared storage")
+		}
+		if len(k.findings) == bad {
+			k.add("resource", cl.resource, ok, "can move", "")
+		}
+	}
+}
+
+func (k *checker) unstick(cl *claim, why string) string {
+	switch {
+	case cl.manager != managerPacemaker:
+		return "start heartbeat on the other node"
+	case why == "blocked":
+		return "type: crm_resource --resource " + cl.resource + " --cleanup"
+	}
+	return "type: crm_resource --resource " + cl.resource + " --meta --set-parameter is-managed --parameter-value true, and see that maintenance-mode is off"
+}
+
+// leastMove is the least time that a migration should be given: Pacemaker's own
+// default of 20 s moves no guest of some gigabytes, and a migration that is cut
+// short ends in a restart.
+const leastMove = time.Minute
+
+func (k *checker) checkMeta(cl *claim) {
+	if !pcmk.Bool(cl.meta["allow-migrate"], false) {
+		k.add("resource", cl.resource, problem, "is stopped and started elsewhere, and not moved live: allow-migrate is not set", "type: "+allowMigrate(cl.resource))
+	}
+	limit := 20 * time.Second
+	for _, op := range cl.ops {
+		if d, known := pacemakerTime(op.Timeout); op.Name == "migrate_to" && known {
+			limit = d
+		}
+	}
+	if limit < leastMove {
+		k.add("resource", cl.resource, warning, fmt.Sprintf("its migration may take %s only, and what takes longer ends in a restart", limit),
+			"give its operation migrate_to a timeout of 120s or more")
+	}
+}
+
+// pacemakerTime reads the spans that Pacemaker writes: "90", "90s", "2min", "1500ms".
+func pacemakerTime(text string) (time.Duration, bool) {
+	digits := strings.TrimRight(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ ")
+	n, err := strconv.ParseUint(digits, 10, 32)
+	unit, known := map[string]time.Duration{"": time.Second, "s": time.Second, "sec": time.Second, "ms": time.Millisecond, "msec": time.Millisecond,
+		"m": time.Minute, "min": time.Minute, "h": time.Hour, "hr": time.Hour}[strings.ToLower(strings.TrimSpace(text[len(digits):]))]
+	return time.Duration(n) * unit, err == nil && known
+}
+
+// autostartDirs are where libvirt's drivers keep a link for each guest that they start themselves.
+var autostartDirs = []string{"/etc/libvirt/qemu/autostart", "/etc/libvirt/libxl/autostart"}
+
+// checkAutostart: does libvirt start a guest that is the cluster's? Then it may run on two nodes after a boot.
+func checkAutostart(_ context.Context, k *checker) {
+	found := false
+	for _, dir := range autostartDirs {
+		entries, err := os.ReadDir(k.path(dir))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			k.add("autostart", "", warning, "cannot tell which guests libvirt starts: "+err.Error(), "run this as root")
+			return
+		}
+		for _, e := range entries {
+			name, isXML := strings.CutSuffix(e.Name(), ".xml")
+			if !isXML || k.inv.claim(func(cl claim) bool { return cl.guest == name }) == nil {
+				continue
+			}
+			found = true
+			k.add("autostart", name, problem, "libvirt starts this guest at boot, and so does the cluster: it may run twice", "type: virsh autostart --disable "+name)
+		}
+	}
+	if !found {
+		k.add("autostart", "", ok, "libvirt starts no guest of the cluster's", "")
+	}
+}
+
+// checkStrays: is there a guest that no manager has? It is not moved when the
+// node goes down.
+func checkStrays(_ context.Context, k *checker) {
+	for _, g := range k.inv.guests {
+		switch {
+		case k.inv.unsure == nil && g.Claim == nil && g.here() && !g.Incoming:
+			k.add("guest", g.Name, warning, "runs here, and no cluster manager has it: a drain leaves it behind",
+				"make it a resource, or before the node goes down type: vmferry migrate "+g.Name+" NODE")
+		case g.active() && g.Libvirt.State == libvirt.Paused:
+			k.add("guest", g.Name, warning, fmt.Sprintf("is paused (%s)", g.Libvirt.Reason), "see why, then type: virsh resume "+g.Name)
+		case g.active() && g.Process == 0 && k.inv.blind == nil && strings.HasPrefix(g.URI, "qemu"):
+			k.add("guest", g.Name, problem, "libvirt says that it is active, and it has no process here", "type: virsh domstate --reason "+g.Name+", and systemctl restart libvirt's daemon")
+		case g.Noted && !g.here() && len(k.inv.deaf) == 0:
+			k.add("guest", g.Name, warning, "was noted as running here, and is not", "see the cluster manager's status; the next monitor settles it")
+		}
+	}
+	if k.inv.blind != nil {
+		k.add("guest", "", problem, "the processes of this node cannot all be seen: "+oneLine(k.inv.blind), "run this as root")
+	}
+}
+
+// checkPeers: is there a node that can take the guests?
+func checkPeers(ctx context.Context, k *checker) {
+	for _, m := range k.inv.managers {
+		if m.err != nil {
+			continue
+		}
+		ctx, cancel := context.WithTimeout(ctx, managerTime)
+		peers, err := m.Peers(ctx)
+		cancel()
+		if err != nil {
+			k.add("peers", "", problem, "cannot tell which nodes there are: "+oneLine(err), "type: systemctl status "+m.String())
+			continue
+		}
+		up := 0
+		for _, p := range peers {
+			if p.State == resource.PeerUp {
+				up++
+				k.peers = append(k.peers, p.Name)
+				k.add("peers", p.Name, ok, "is up", "")
+			}
+		}
+		if up == 0 {
+			k.add("peers", "", problem, fmt.Sprintf("none of the %s is up: there is nowhere to go", plural(len(peers), "other node")),
+				"on another node, type: systemctl start "+m.String())
+		}
+	}
+}

@@ -1,0 +1,174 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/vmferry/vmferry/cmd/vmferry/pcmk"
+	"github.com/vmferry/vmferry/hbplugin/shutdown"
+)
+
+// checkManager: is there one cluster manager, and does it answer?
+func checkManager(_ context.Context, k *checker) {
+	switch len(k.inv.managers) {
+	case 0:
+		k.add("manager", "", problem, "no cluster manager runs here: nobody moves guests when this node goes down",
+			"type: systemctl enable --now pacemaker, or heartbeat")
+		return
+	case 1:
+	default:
+		k.add("manager", "", warning, "pacemaker and heartbeat both run", "stop one of them, or name one as manager in "+k.configPath)
+	}
+	for _, m := range k.inv.managers {
+		switch {
+		case m.err != nil:
+			k.add("manager", m.String(), problem, "does not answer: "+oneLine(m.err), "type: systemctl status "+m.String())
+		case m.view.Standby && m.pacemaker():
+			k.add("manager", m.String(), warning, "this node is in standby (asked for by "+k.whose()+"): it takes no guest", "type: vmferry undrain")
+		default:
+			k.add("manager", m.String(), ok, fmt.Sprintf("runs, and has %s here", plural(len(m.view.Guests), "guest")), "")
+		}
+	}
+	if k.inv.unsure != nil {
+		k.add("manager", "", problem, oneLine(k.inv.unsure), "run this as root")
+	}
+}
+
+// checkFencing: can a node that crashed be proven dead? Without that its guests
+// stay down, or run twice.
+func checkFencing(ctx context.Context, k *checker) {
+	for _, m := range k.inv.managers {
+		switch {
+		case m.err != nil:
+		case m.pacemaker():
+			k.pacemakerFencing(ctx)
+		default:
+			k.heartbeatFencing()
+		}
+	}
+}
+
+func (k *checker) pacemakerFencing(ctx context.Context) {
+	cib, err := k.cib(ctx)
+	if err != nil {
+		return // said by checkManager
+	}
+	enabled := cib.Options["stonith-enabled"]
+	if v, set := cib.Options["fencing-enabled"]; set { // its name from Pacemaker 3.0.2 on
+		enabled = v
+	}
+	devices := 0
+	for _, r := range cib.Resources {
+		if strings.HasPrefix(r.Agent, "stonith:") {
+			devices++
+		}
+	}
+	const how = "configure a fence device, then type: crm_attribute --type crm_config --name stonith-enabled --update true"
+	switch on := pcmk.Bool(enabled, true); {
+	case on && devices > 0:
+		k.add("fencing", managerPacemaker, ok, "on, with "+plural(devices, "device"), "")
+	case on:
+		k.add("fencing", managerPacemaker, problem, "on, and there is no fence device: Pacemaker starts nothing", how)
+	default:
+		k.add("fencing", managerPacemaker, warning, "off: after a crash a guest may run twice", how)
+	}
+}
+
+const haCf = "/etc/ha.d/ha.cf"
+
+func (k *checker) heartbeatFencing() {
+	text, err := os.ReadFile(k.path(haCf))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		k.add("fencing", managerHeartbeat, warning, "cannot tell: "+err.Error(), "run this as root")
+		return
+	}
+	for line := range strings.Lines(string(text)) {
+		if f := strings.Fields(line); len(f) > 1 && (f[0] == "stonith" || f[0] == "stonith_host") {
+			k.add("fencing", managerHeartbeat, ok, "on", "")
+			return
+		}
+	}
+	k.add("fencing", managerHeartbeat, warning, "ha.cf has no stonith_host: after a crash a guest may run twice", "add a line stonith_host to "+haCf+" on both nodes")
+}
+
+const daemonUnit = "vmferryd.service"
+
+// checkDaemon: does vmferryd run, and will it after a boot?
+func checkDaemon(ctx context.Context, k *checker) {
+	u, err := k.units.Unit(ctx, daemonUnit)
+	switch {
+	case err != nil:
+		k.add("vmferryd", "", problem, "cannot tell: "+oneLine(err), "type: systemctl status vmferryd")
+	case !u.Loaded:
+		k.add("vmferryd", "", problem, "is not installed: a shutdown waits for no guest", "install vmferry, then type: systemctl enable --now vmferryd")
+	case !u.Active:
+		found := "does not run: a shutdown waits for no guest (" + u.State + ")"
+		if u.Status != "" {
+			found += ": " + u.Status
+		}
+		k.add("vmferryd", "", problem, found, "type: systemctl enable --now vmferryd; if it fails: vmferryd --check-config")
+	case !u.Enabled:
+		k.add("vmferryd", "", problem, "runs, and does not after the next boot", "type: systemctl enable vmferryd")
+	default:
+		k.add("vmferryd", "", ok, u.Status, "")
+	}
+}
+
+// checkWindow: will logind wait as long as a drain may take?
+func checkWindow(ctx context.Context, k *checker) {
+	limit, err := k.delayMax(ctx)
+	if err != nil {
+		k.add("window", "logind", problem, "cannot tell: "+oneLine(err), "type: systemctl status systemd-logind dbus")
+		return
+	}
+	window := shutdown.Window(k.config.Window, limit)
+	if advice := shutdown.Advice(k.config.Window, limit); advice != "" {
+		found, remedy, _ := strings.Cut(advice, ": ")
+		k.add("window", "logind", problem, found, remedy)
+		return
+	}
+	k.add("window", "logind", ok, fmt.Sprintf("a shutdown waits up to %s for the guests", window), "")
+}
+
+// outlives are the units that guests need until they have left. A unit that is
+// not installed orders nothing, and is listed all the same.
+var outlives = []string{
+	"libvirtd.service", "libvirtd.socket", "virtqemud.service", "virtqemud.socket",
+	"virt-guest-shutdown.target", "systemd-machined.service", "network-online.target", "remote-fs.target",
+}
+
+// checkOrder: does the cluster manager stop before what its guests need, and
+// vmferryd before the cluster manager? The drop-ins see to that.
+func checkOrder(ctx context.Context, k *checker) {
+	var stops []string
+	for _, m := range k.inv.managers {
+		stops = append(stops, m.String()+".service")
+		k.ordered(ctx, m.String()+".service", outlives, "install vmferry's drop-in "+m.String()+".service.d/10-vmferry.conf, then type: systemctl daemon-reload")
+	}
+	k.ordered(ctx, daemonUnit, slices.Concat(stops, outlives), "install vmferry's unit file anew, then type: systemctl daemon-reload")
+}
+
+func (k *checker) ordered(ctx context.Context, name string, after []string, remedy string) {
+	u, err := k.units.Unit(ctx, name)
+	if err != nil {
+		k.add("order", name, problem, "cannot tell: "+oneLine(err), "type: systemctl show -p After "+name)
+		return
+	}
+	if !u.Loaded {
+		return // said elsewhere, or not systemd's
+	}
+	missing := slices.DeleteFunc(slices.Clone(after), func(a string) bool { return slices.Contains(u.After, a) })
+	switch {
+	case u.Stale:
+		k.add("order", name, warning, "its files have changed since systemd read them", "type: systemctl daemon-reload")
+	case len(missing) > 0:
+		k.add("order", name, problem, "may be stopped after "+strings.Join(missing, ", ")+", which its guests need", remedy)
+	default:
+		k.add("order", name, ok, "stops before all that guests need", "")
+	}
+}

@@ -1,0 +1,298 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/vmferry/vmferry/hbplugin"
+	"github.com/vmferry/vmferry/hbplugin/shutdown"
+	"github.com/vmferry/vmferry/migrate"
+	"github.com/vmferry/vmferry/resource"
+	"github.com/vmferry/vmferry/resource/witness"
+)
+
+// defaultDrain is how long an operator's drain is followed: nobody waits for a
+// shutdown, so logind's limit does not count.
+const defaultDrain = 30 * time.Minute
+
+// drainResult is what drain and undrain print.
+type drainResult struct {
+	Schema  int              `json:"schema"`
+	Node    string           `json:"node"`
+	Manager string           `json:"manager"`
+	Standby bool             `json:"standby"` // as asked for
+	Empty   bool             `json:"empty"`
+	Seconds float64          `json:"seconds"`
+	Left    []leftGuest      `json:"left"`
+	Moves   []migrate.Record `json:"moves"` // those that were recorded meanwhile
+	Notes   string           `json:"why"`
+}
+
+type leftGuest struct {
+	Guest string `json:"guest"` // the resource's name
+	Stuck string `json:"stuck,omitempty"`
+}
+
+// drainNode has the cluster manager move all guests off this node, and follows it.
+func drainNode(ctx context.Context, c *call, args []string) error {
+	window := c.flags.Duration("window", defaultDrain, "")
+	rest, done, err := c.begin(args, "[NODE]")
+	if done {
+		return err
+	}
+	if *window < time.Second {
+		return misuse("drain: --window %s is too short: the least is 1s", *window)
+	}
+	m, err := c.manager(ctx)
+	if err != nil {
+		return err
+	}
+	node, err := c.ownNode(ctx, m, rest[0])
+	if err != nil {
+		return err
+	}
+	d := &drainer{call: c, manager: m, node: node, began: time.Now()}
+	d.seen = shutdown.Observed{Announced: true, Stopping: shutdown.No, Window: *window}
+	return d.run(ctx)
+}
+
+// drainer is one drain under way. It goes by the same rule as vmferryd.
+type drainer struct {
+	*call
+	manager managed
+	node    string
+	began   time.Time
+	asked   bool // this run has asked for standby
+	seen    shutdown.Observed
+}
+
+func (d *drainer) run(ctx context.Context) error {
+	meter := d.meter()
+	tick := time.NewTicker(d.poll)
+	defer tick.Stop()
+	for {
+		d.look(ctx)
+		step := shutdown.Decide(d.seen)
+		if !step.Hold || ctx.Err() != nil {
+			meter.end()
+			return d.end(ctx, step)
+		}
+		meter.show(time.Now(), step.Why, d.node+": "+shutdown.StatusLine(d.seen, step))
+		if step.Act == shutdown.SetStandby && !d.asked {
+			if err := d.standby(ctx); err != nil {
+				meter.end()
+				return err
+			}
+		}
+		select {
+		case <-ctx.Done():
+		case <-tick.C:
+		}
+	}
+}
+
+// standby notes first and asks second, so that undrain knows whose it is even
+// if this process is killed in between.
+func (d *drainer) standby(ctx context.Context) error {
+	if err := d.drained().Set(); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, managerTime)
+	defer cancel()
+	if err := d.manager.Standby(ctx); err != nil {
+		return fmt.Errorf("%s did not take the request for standby: %w: it may have been heard all the same, and vmferry undrain takes it back", d.manager, err)
+	}
+	d.asked, d.seen.Tried = true, true
+	return nil
+}
+
+// look counts the guests by the manager's word and by their processes.
+func (d *drainer) look(ctx context.Context) {
+	s := &d.seen
+	s.Spent = time.Since(d.began)
+	view, err := look(ctx, d.manager)
+	here, herr := d.hereByProcess(ctx)
+	if ctx.Err() != nil {
+		return // what was cut short says nothing
+	}
+	s.Looked, s.Standby, s.Blind = true, view.Standby, ""
+	s.Running = shutdown.No
+	switch {
+	case err != nil:
+		s.Running = shutdown.Unknown
+	case view.Running:
+		s.Running = shutdown.Yes
+	}
+	if err := errors.Join(err, herr); err != nil {
+		s.Blind = oneLine(err)
+	}
+	s.Guests = view.Guests
+	for _, name := range here {
+		if !slices.ContainsFunc(s.Guests, func(g hbplugin.Guest) bool { return g.Name == name }) {
+			s.Guests = append(s.Guests, hbplugin.Guest{Name: name})
+		}
+	}
+	slices.SortFunc(s.Guests, func(a, b hbplugin.Guest) int { return cmp.Compare(a.Name, b.Name) })
+	s.Most = max(s.Most, len(s.Guests))
+}
+
+// hereByProcess are the resources that vmferry's agent noted and whose guest's
+// process lives here.
+func (d *drainer) hereByProcess(ctx context.Context) ([]string, error) {
+	notes, err := resource.Guests(d.path(d.config.GuestsDir))
+	if err != nil || len(notes) == 0 {
+		return nil, err
+	}
+	alive, err := d.processes(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var here []string
+	for _, e := range notes {
+		if slices.ContainsFunc(alive, func(p witness.Process) bool { return p.Name == e.Guest || strings.EqualFold(p.UUID, e.UUID) }) {
+			here = append(here, e.Resource)
+		}
+	}
+	return here, nil
+}
+
+// end tells how it went. Standby stays where the window closed: what is left may
+// yet move. An interrupt takes back what this run has asked for.
+func (d *drainer) end(ctx context.Context, step shutdown.Decision) error {
+	if ctx.Err() != nil {
+		d.look(context.WithoutCancel(ctx))
+	}
+	r := drainResult{Schema: schema, Node: d.node, Manager: d.manager.String(), Standby: d.seen.Standby || d.asked, Seconds: time.Since(d.began).Seconds(),
+		Empty: !step.Hold && d.seen.Running == shutdown.Yes && len(d.seen.Guests) == 0 && d.seen.Blind == "", Left: []leftGuest{}, Notes: step.Why, Moves: []migrate.Record{}}
+	for _, g := range d.seen.Guests {
+		r.Left = append(r.Left, leftGuest{g.Name, g.Stuck})
+	}
+	records, err := migrate.ReadRecords(d.records())
+	if err != nil {
+		d.tell("the records cannot be read: %s", oneLine(err))
+	}
+	for _, rec := range records {
+		if !rec.Started.Before(d.began) {
+			r.Moves = append(r.Moves, rec)
+		}
+	}
+	var verdict error
+	switch {
+	case ctx.Err() != nil:
+		verdict, r.Standby = d.undo(ctx), d.seen.Standby && !d.asked
+	case !r.Empty:
+		verdict = fmt.Errorf("the node is not empty: %s; standby stays, and vmferry undrain takes it back", step.Why)
+	}
+	if err := d.result(r, r.table); err != nil {
+		return err
+	}
+	return verdict
+}
+
+func (d *drainer) undo(ctx context.Context) error {
+	if !d.asked {
+		return &failure{exitInterrupted, errors.New("interrupted: the node's standby stays, as it was not asked for here")}
+	}
+	if err := d.unstandby(ctx, d.manager); err != nil {
+		return &failure{exitInterrupted, fmt.Errorf("interrupted, and standby could not be taken back: %w: type vmferry undrain", err)}
+	}
+	return &failure{exitInterrupted, errors.New("interrupted: standby is taken back; guests that have left stay where they are, and migrations under way go on")}
+}
+
+// unstandby takes back and then removes the note, so that no standby of ours is
+// ever without one.
+func (c *call) unstandby(ctx context.Context, m hbplugin.Manager) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), managerTime)
+	defer cancel()
+	if err := m.Unstandby(ctx); err != nil {
+		return err
+	}
+	return c.drained().Clear()
+}
+
+func (r drainResult) table(w io.Writer) error {
+	switch {
+	case r.Empty:
+		fmt.Fprintf(w, "node %s is empty after %.0f s\n", r.Node, r.Seconds)
+	case r.Standby:
+		fmt.Fprintf(w, "node %s still has %s\n", r.Node, r.names())
+	default:
+		fmt.Fprintf(w, "node %s is not in standby, and has %s\n", r.Node, r.names())
+	}
+	for _, rec := range r.Moves {
+		fmt.Fprintf(w, "  %s to %s: %s", rec.Guest, rec.To, rec.Outcome)
+		if rec.PauseMS != nil {
+			fmt.Fprintf(w, ", pause %.1f ms", *rec.PauseMS)
+		}
+		fmt.Fprintln(w)
+	}
+	return nil
+}
+
+func (r drainResult) names() string {
+	var names []string
+	for _, g := range r.Left {
+		name := g.Guest
+		if g.Stuck != "" {
+			name += " (" + g.Stuck + ")"
+		}
+		names = append(names, name)
+	}
+	if len(names) == 0 {
+		return "no guest that is known of"
+	}
+	return strings.Join(names, ", ")
+}
+
+// undrain takes back what drain has asked for, and nothing else.
+func undrain(ctx context.Context, c *call, args []string) error {
+	rest, done, err := c.begin(args, "[NODE]")
+	if done {
+		return err
+	}
+	m, err := c.manager(ctx)
+	if err != nil {
+		return err
+	}
+	node, err := c.ownNode(ctx, m, rest[0])
+	if err != nil {
+		return err
+	}
+	ours, err := c.drained().Exists()
+	if err != nil {
+		return err
+	}
+	r := drainResult{Schema: schema, Node: node, Manager: m.String(), Left: []leftGuest{}, Moves: []migrate.Record{}}
+	switch {
+	case ours:
+		if err := c.unstandby(ctx, m); err != nil {
+			return fmt.Errorf("%s did not take it back: %w: try again", m, err)
+		}
+		r.Notes = "standby is taken back: guests may come to this node again"
+	case m.view.Standby:
+		return c.notOurs(m, node)
+	default:
+		r.Notes = "the node was not in standby: nothing was changed"
+	}
+	for _, g := range m.view.Guests {
+		r.Left = append(r.Left, leftGuest{g.Name, g.Stuck})
+	}
+	return c.result(r, func(w io.Writer) error { return say(w, "node "+node+": "+r.Notes+"\n") })
+}
+
+// notOurs explains a standby that this program has not asked for.
+func (c *call) notOurs(m managed, node string) error {
+	if daemons, err := c.forShutdown().Exists(); err == nil && daemons {
+		return errors.New("vmferryd has put this node into standby for a shutdown, and takes that back itself when the shutdown is called off: type shutdown -c, or see systemctl status vmferryd")
+	}
+	if m.pacemaker() {
+		return fmt.Errorf("somebody else has put this node into standby: to take that back, type crm_attribute --node %s --name standby --delete, and the same with --lifetime reboot", node)
+	}
+	return errors.New("vmferry drain was not what took this node's resources: to take them back, type hb_takeover local, or all")
+}

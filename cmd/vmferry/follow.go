@@ -1,0 +1,223 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/vmferry/vmferry/cmd/vmferry/pcmk"
+	"github.com/vmferry/vmferry/migrate"
+)
+
+// followFor is how long a move through the manager is followed without --deadline.
+const followFor = 10 * time.Minute
+
+// errRestarted says that the guest did not move live.
+var errRestarted = errors.New("the live migration failed, and Pacemaker stopped the guest and started it there")
+
+// throughPacemaker has Pacemaker move a guest that is its resource: it asks for
+// the node with a constraint that ends by itself, and follows what becomes of it.
+func (c *call) throughPacemaker(ctx context.Context, inv *inventory, g *guest, o order) error {
+	if name, ok := c.given("to-uri", "transport", "bandwidth", "budget"); ok {
+		return misuse("migrate: Pacemaker has guest %q, and --%s is for the resource to say: type crm_resource --resource %s --set-parameter %s --parameter-value …",
+			g.Name, name, g.Claim.resource, parameterOf[name])
+	}
+	if err := c.movable(ctx, g, o.node); err != nil {
+		return err
+	}
+	began := time.Now()
+	var w *watcher
+	if len(o.watch) > 0 {
+		w = startWatcher(ctx, o.watch)
+	}
+	c.tell("asking Pacemaker to move %q to %s, and to prefer that node for %s", g.Claim.resource, o.node, o.lifetime)
+	_, err := c.query(ctx, "crm_resource", "--resource", g.Claim.resource, "--move", "--node", o.node, "--lifetime", iso8601(o.lifetime))
+	if err != nil {
+		if w != nil {
+			_, _ = w.end(false)
+		}
+		return fmt.Errorf("pacemaker refused: %w", err)
+	}
+	where, ferr := c.follow(ctx, g, o)
+	record := c.recordSince(g, began)
+	if w != nil {
+		if record == nil {
+			record = c.strangersRecord(g, o, began, ferr)
+		}
+		c.judge(record, w)
+	}
+	return c.conclude(ctx, inv, g, o, where, record, ferr)
+}
+
+// parameterOf is the resource's parameter that a flag stands for.
+var parameterOf = map[string]string{"to-uri": "remoteuri", "transport": "migration_transport", "bandwidth": "migration_speed", "budget": "blackout_budget"}
+
+// iso8601 is a duration as Pacemaker takes it, in whole seconds.
+func iso8601(d time.Duration) string { return fmt.Sprintf("PT%dS", int(d.Seconds())) }
+
+// movable refuses what Pacemaker would not do, or would do by a restart.
+func (c *call) movable(ctx context.Context, g *guest, node string) error {
+	id := g.Claim.resource
+	if !pcmk.Bool(g.Claim.meta["allow-migrate"], false) {
+		return fmt.Errorf("pacemaker would stop %q and start it on %s, not move it: type %s", id, node, allowMigrate(id))
+	}
+	status, err := c.crmStatus(ctx)
+	if err != nil {
+		return err
+	}
+	cib, err := c.cib(ctx)
+	if err != nil {
+		return err
+	}
+	place := status.Places[id]
+	_, known := status.Online[node]
+	switch {
+	case !known:
+		return fmt.Errorf("node %q is not in the cluster: its nodes are %s", node, strings.Join(keys(status.Online), ", "))
+	case !status.Online[node]:
+		return fmt.Errorf("node %q is not online: type crm_mon -1", node)
+	case status.Standby[node]:
+		return fmt.Errorf("node %q is in standby, and takes no guest: on it, type vmferry undrain", node)
+	case !place.Managed || place.Blocked:
+		return fmt.Errorf("pacemaker does not touch %q (unmanaged or blocked): type crm_resource --resource %[1]s --cleanup, or manage it again", id)
+	case place.Pending != "":
+		return fmt.Errorf("pacemaker is at work on %q (%s): try again when it is done", id, place.Pending)
+	}
+	for _, own := range []string{"cli-prefer-" + id, "cli-ban-" + id + "-on-" + node} {
+		if slices.Contains(cib.Constraints, own) {
+			return fmt.Errorf("an earlier move or ban of %q still holds (%s): type crm_resource --resource %[1]s --clear", id, own)
+		}
+	}
+	return nil
+}
+
+func allowMigrate(id string) string {
+	return "crm_resource --resource " + id + " --meta --set-parameter allow-migrate --parameter-value true"
+}
+
+func keys(m map[string]bool) []string {
+	var out []string
+	for k := range m {
+		out = append(out, k)
+	}
+	slices.Sort(out)
+	return out
+}
+
+// follow waits until Pacemaker has the guest on the node, and on no other, and
+// has nothing more to do with it. where is the last that was seen. The
+// hypervisor is not asked: each question would lengthen the pause.
+func (c *call) follow(ctx context.Context, g *guest, o order) (where []string, err error) {
+	limit := o.deadline
+	if limit == 0 {
+		limit = followFor
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	meter := c.meter()
+	defer meter.end()
+	tick := time.NewTicker(c.poll)
+	defer tick.Stop()
+	began := time.Now()
+	for settled := 0; ; {
+		status, err := c.crmStatus(ctx)
+		if err == nil {
+			place := status.Places[g.Claim.resource]
+			where = place.Nodes
+			if place.Pending == "" && slices.Equal(where, []string{o.node}) {
+				settled++
+			} else {
+				settled = 0
+			}
+			if settled == 2 { // once may be the moment between two actions
+				return where, nil
+			}
+			c.showPlace(meter, g, place, time.Since(began))
+		} else if ctx.Err() == nil {
+			meter.show(time.Now(), "deaf", oneLine(err))
+		}
+		select {
+		case <-ctx.Done():
+			return where, ctx.Err()
+		case <-tick.C:
+		}
+	}
+}
+
+func (c *call) showPlace(m *meter, g *guest, p pcmk.Place, spent time.Duration) {
+	doing := p.Pending
+	if doing == "" {
+		doing = "waiting for Pacemaker"
+	}
+	on := strings.Join(p.Nodes, " and ")
+	if on == "" {
+		on = "no node"
+	}
+	m.show(time.Now(), doing+on, fmt.Sprintf("%s: %s, on %s, %.0f s", g.Name, doing, on, spent.Seconds()))
+}
+
+// recordSince is what the agent wrote about this move, nil where another agent
+// made it.
+func (c *call) recordSince(g *guest, began time.Time) *migrate.Record {
+	records, err := migrate.ReadRecords(c.records())
+	if err != nil {
+		c.tell("the records cannot be read: %s", oneLine(err))
+	}
+	for i := len(records) - 1; i >= 0; i-- {
+		if r := records[i]; r.Guest == g.Name && !r.Started.Before(began) {
+			return &r
+		}
+	}
+	return nil
+}
+
+// strangersRecord is for a move that another agent made: what can be told of it
+// from here.
+func (c *call) strangersRecord(g *guest, o order, began time.Time, ferr error) *migrate.Record {
+	r := &migrate.Record{Schema: migrate.RecordSchema, Guest: g.Name, UUID: g.UUID, From: g.URI, To: o.node, Started: began, Ended: time.Now(), Outcome: migrate.Unknown}
+	if ferr == nil {
+		r.Outcome = migrate.Moved
+	}
+	r.DurationMS = float64(r.Ended.Sub(r.Started).Microseconds()) / 1000
+	return r
+}
+
+// conclude says how it ended. A request that was not met in time stands: to take
+// it back is the operator's choice. One that was interrupted is taken back.
+func (c *call) conclude(ctx context.Context, inv *inventory, g *guest, o order, where []string, record *migrate.Record, ferr error) error {
+	id := g.Claim.resource
+	clear := "crm_resource --resource " + id + " --clear --node " + o.node
+	r := migrateResult{Schema: schema, Guest: g.Name, From: inv.node, To: o.node, By: managerPacemaker, Moved: ferr == nil, Record: record}
+	r.Where = "on " + strings.Join(where, " and ")
+	if len(where) == 0 {
+		r.Where = "cannot tell: Pacemaker has it on no node just now"
+	}
+	restarted := ferr == nil && record != nil && record.Outcome != migrate.Moved
+	r.Moved = r.Moved && !restarted
+	if err := c.result(r, r.table); err != nil {
+		return err
+	}
+	switch {
+	case restarted:
+		return fmt.Errorf("%w: %s", errRestarted, record.Error)
+	case ferr == nil:
+		c.tell("Pacemaker prefers %s for %s; to end that at once, type %s", o.node, o.lifetime, clear)
+		return nil
+	case errors.Is(ctx.Err(), context.Canceled):
+		return c.takeBack(ctx, g, o, clear)
+	}
+	return fmt.Errorf("guest %q has not come to %s in time; Pacemaker may still move it: see crm_mon -1, and to take the request back type %s", g.Name, o.node, clear)
+}
+
+// takeBack withdraws the request. A migration that Pacemaker has begun is not
+// aborted: it would take that for a failure, and restart the guest.
+func (c *call) takeBack(ctx context.Context, g *guest, o order, clear string) error {
+	_, err := c.query(context.WithoutCancel(ctx), "crm_resource", "--resource", g.Claim.resource, "--clear", "--node", o.node)
+	if err != nil {
+		return &failure{exitInterrupted, fmt.Errorf("interrupted, and the request could not be taken back: %w: type %s", err, clear)}
+	}
+	return &failure{exitInterrupted, errors.New("interrupted: the request is taken back; a migration that Pacemaker has begun goes on, and crm_mon -1 shows where the guest is")}
+}

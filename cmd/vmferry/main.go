@@ -1,0 +1,225 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"slices"
+	"strings"
+	"syscall"
+)
+
+// The exit codes; see vmferry(8).
+const (
+	exitOK          = 0
+	exitFailed      = 1
+	exitUsage       = 2
+	exitUnknown     = 3
+	exitInterrupted = 4
+)
+
+// schema is the version of what --json prints, of every command. Fields may be
+// added without a new one; a field that changes its meaning or goes away makes one.
+const schema = 1
+
+const usage = `usage: vmferry check
+       vmferry status
+       vmferry migrate [flags] GUEST NODE
+       vmferry drain [--window D] [NODE]
+       vmferry undrain [NODE]
+       vmferry report [--since WHEN] [--html FILE]
+       vmferry version
+       vmferry help
+
+Move virtual machines off this node, and see how that goes.
+
+check tells whether this node can be drained, and if not, what to type.
+status lists the guests of this node, as libvirt, their processes and the
+cluster manager see them.
+migrate moves one guest; where a cluster manager has it, through the manager.
+drain empties this node through the cluster manager; undrain takes that back.
+report tells how past migrations went.
+
+All commands:
+  --json             the result as JSON, with a schema number
+  --config FILE      vmferryd's configuration (default /etc/vmferry/vmferryd.toml)
+
+migrate:
+  --to-uri URI       the target's libvirt (default: this node's, with NODE as host)
+  --transport NAME   how libvirt gets there: tcp, tls, ssh
+  --bandwidth N      MiB/s at most
+  --budget D         longest blackout that clients may see
+  --deadline D       give up after this time, and leave the guest where it is
+  --watch TARGETS    probe udp://HOST:PORT,tcp://HOST:PORT meanwhile
+  --lifetime D       through Pacemaker: how long it prefers NODE (default 1h)
+
+drain:
+  --window D         give up waiting after this time (default 30m)
+
+report:
+  --since WHEN       24h, 7d, 2026-11-20 or 2026-11-20T18:30:00Z (default: all)
+  --html FILE        write a page with plots
+
+Exit status: 0 done, 1 not done or a problem was found, 2 wrong usage, 3 it cannot
+be told where the guest runs, 4 interrupted, and taken back as far as possible.
+`
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second signal ends the program at once
+	os.Exit(run(ctx, newMachine(), os.Args[1:], os.Stdout, os.Stderr))
+}
+
+// run is the program without its process.
+func run(ctx context.Context, m *machine, args []string, stdout, stderr io.Writer) int {
+	err := dispatch(ctx, m, args, stdout, stderr)
+	if err == nil {
+		return exitOK
+	}
+	fmt.Fprintln(stderr, "vmferry: "+oneLine(err))
+	var f *failure
+	if errors.As(err, &f) {
+		return f.code
+	}
+	return exitFailed
+}
+
+var commands = map[string]func(ctx context.Context, c *call, args []string) error{
+	"check": check, "status": status, "migrate": migrateGuest,
+	"drain": drainNode, "undrain": undrain, "report": tellReport,
+}
+
+func dispatch(ctx context.Context, m *machine, args []string, stdout, stderr io.Writer) error {
+	if len(args) == 0 {
+		return misuse("no command: say check, status, migrate, drain, undrain or report; 'vmferry help' tells more")
+	}
+	switch args[0] {
+	case "version", "--version":
+		return say(stdout, "vmferry "+toolVersion()+"\n")
+	case "help", "--help", "-help", "-h":
+		return say(stdout, usage)
+	}
+	command, ok := commands[args[0]]
+	if !ok {
+		return misuse("unknown command %q; 'vmferry help' lists them", args[0])
+	}
+	return command(ctx, newCall(m, args[0], stdout, stderr), args[1:])
+}
+
+func say(w io.Writer, text string) error {
+	_, err := io.WriteString(w, text)
+	return err
+}
+
+// failure is an error with its exit code.
+type failure struct {
+	code int
+	err  error
+}
+
+func (f *failure) Error() string { return f.err.Error() }
+func (f *failure) Unwrap() error { return f.err }
+
+// misuse is an error of the command line. Nothing was done.
+func misuse(format string, args ...any) error {
+	return &failure{exitUsage, fmt.Errorf(format, args...)}
+}
+
+// oneLine is the message without the line breaks that joined errors have.
+func oneLine(err error) string {
+	return strings.ReplaceAll(strings.TrimSpace(err.Error()), "\n", "; ")
+}
+
+// call is one command as it was called.
+type call struct {
+	*machine
+	name           string
+	flags          *flag.FlagSet
+	json           bool
+	configPath     string
+	config         Config
+	stdout, stderr io.Writer
+}
+
+func newCall(m *machine, name string, stdout, stderr io.Writer) *call {
+	c := &call{machine: m, name: name, stdout: stdout, stderr: stderr, flags: flag.NewFlagSet(name, flag.ContinueOnError)}
+	c.flags.SetOutput(io.Discard)
+	c.flags.BoolVar(&c.json, "json", false, "")
+	c.flags.StringVar(&c.configPath, "config", m.path(defaultConfig), "")
+	return c
+}
+
+// parse reads the flags, which may stand anywhere, and as many other arguments
+// as wanted: names such as "GUEST", or "[NODE]" for one that may be missing. The
+// result has an entry for each. The error is flag.ErrHelp where help was asked for.
+func (c *call) parse(args []string, want ...string) ([]string, error) {
+	var rest []string
+	for len(args) > 0 {
+		if err := c.flags.Parse(args); err != nil {
+			if errors.Is(err, flag.ErrHelp) {
+				return nil, err
+			}
+			return nil, misuse("%s: %w; 'vmferry help' tells more", c.name, err)
+		}
+		if args = c.flags.Args(); len(args) > 0 {
+			rest, args = append(rest, args[0]), args[1:]
+		}
+	}
+	if len(rest) > len(want) {
+		return nil, misuse("%s: unexpected argument %q; 'vmferry help' tells more", c.name, rest[len(want)])
+	}
+	for _, w := range want[len(rest):] {
+		if !strings.HasPrefix(w, "[") {
+			return nil, misuse("%s: no %s is named: type vmferry %s %s", c.name, w, c.name, strings.Join(want, " "))
+		}
+		rest = append(rest, "")
+	}
+	for i, arg := range rest {
+		if strings.ContainsFunc(arg, func(r rune) bool { return r <= ' ' }) || arg == "" && want[i][0] != '[' {
+			return nil, misuse("%s: %q is no %s", c.name, arg, strings.Trim(want[i], "[]"))
+		}
+	}
+	config, err := loadConfig(c.configPath)
+	if err != nil {
+		return nil, &failure{exitUsage, err}
+	}
+	c.config = config
+	return rest, nil
+}
+
+// begin is parse, and prints the help that was asked for: then all is done.
+func (c *call) begin(args []string, want ...string) (rest []string, done bool, err error) {
+	rest, err = c.parse(args, want...)
+	if errors.Is(err, flag.ErrHelp) {
+		return nil, true, say(c.stdout, usage)
+	}
+	return rest, err != nil, err
+}
+
+// tell prints a line of prose.
+func (c *call) tell(format string, args ...any) { fmt.Fprintf(c.stderr, format+"\n", args...) }
+
+// result prints what the command was called for.
+func (c *call) result(v any, table func(io.Writer) error) error {
+	if !c.json {
+		return table(c.stdout)
+	}
+	e := json.NewEncoder(c.stdout)
+	e.SetIndent("", "  ")
+	return e.Encode(v)
+}
+
+// given tells whether a flag was on the command line.
+func (c *call) given(names ...string) (name string, ok bool) {
+	c.flags.Visit(func(f *flag.Flag) {
+		if slices.Contains(names, f.Name) && !ok {
+			name, ok = f.Name, true
+		}
+	})
+	return name, ok
+}

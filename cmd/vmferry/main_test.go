@@ -1,0 +1,141 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+	"github.com/sirupsen/logrus"
+
+	"github.com/vmferry/vmferry/migrate/blackout"
+)
+
+// TestMain makes this binary vmferry in a world of files, and the real one.
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){
+		"vmferry": func() {
+			ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+			defer stop()
+			code := run(ctx, newWorld(), os.Args[1:], os.Stdout, os.Stderr)
+			fmt.Fprintln(os.Stderr, "exit", code)
+			os.Exit(code)
+		},
+		"vmferry-real": main,
+		"reflector": func() {
+			if err := blackout.Serve(context.Background(), blackout.Service{Listen: os.Args[1]}, logrus.New()); err != nil {
+				panic(err)
+			}
+		},
+	})
+}
+
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata/script",
+		Setup: func(env *testscript.Env) error {
+			env.Setenv("NODE", env.WorkDir)
+			env.Setenv("GORACE", "atexit_sleep_ms=0") // else each program takes a second to end
+			return makeNode(env.WorkDir)
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"edit": cmdEdit, "appears": cmdAppears, "pacemaker": cmdPacemaker, "heartbeat": cmdHeartbeat,
+		},
+	})
+}
+
+// makeNode is a good node n1 under Pacemaker, with n2 beside it and the guests web
+// and db here.
+func makeNode(dir string) error {
+	for _, sub := range []string{"proc", "run/vmferry/guests", "etc/ha.d", "etc/libvirt/qemu/autostart", "state", "cl_status"} {
+		if err := os.MkdirAll(filepath.Join(dir, sub), 0o755); err != nil {
+			return err
+		}
+	}
+	return os.CopyFS(dir, os.DirFS("testdata/node"))
+}
+
+// cmdEdit replaces a string in a file: edit FILE OLD NEW.
+func cmdEdit(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 3 {
+		ts.Fatalf("usage: edit FILE OLD NEW")
+	}
+	text := ts.ReadFile(args[0])
+	if !strings.Contains(text, args[1]) {
+		ts.Fatalf("%s has no %q", args[0], args[1])
+	}
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(strings.ReplaceAll(text, args[1], args[2])), 0o644))
+}
+
+// cmdAppears waits for a file, or for a line in it: appears FILE [TEXT].
+func cmdAppears(ts *testscript.TestScript, neg bool, args []string) {
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for patience := time.After(20 * time.Second); ; {
+		text, err := os.ReadFile(ts.MkAbs(args[0]))
+		if err == nil && (len(args) == 1 || strings.Contains(string(text), args[1])) {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-patience:
+			ts.Fatalf("%v does not appear", args)
+		}
+	}
+}
+
+// cmdPacemaker makes it run, or not: [!] pacemaker.
+func cmdPacemaker(ts *testscript.TestScript, neg bool, args []string) {
+	dir := ts.MkAbs("proc/77")
+	if neg {
+		ts.Check(os.RemoveAll(dir))
+		return
+	}
+	ts.Check(os.MkdirAll(dir, 0o755))
+	ts.Check(os.WriteFile(filepath.Join(dir, "status"), []byte("Name:\tpacemakerd\nState:\tS (sleeping)\nNSpid:\t77\n"), 0o644))
+}
+
+// cmdHeartbeat makes it run with the guests of haresources here.
+func cmdHeartbeat(ts *testscript.TestScript, neg bool, args []string) {
+	host, err := os.Hostname()
+	ts.Check(err)
+	ts.Check(os.MkdirAll(ts.MkAbs("proc/88"), 0o755))
+	for name, text := range map[string]string{
+		"proc/88/stat":                 "88 (heartbeat) S 1",
+		"run/heartbeat.pid":            "88\n",
+		"etc/ha.d/haresources":         strings.ToLower(host) + " vmferry::web::migration_transport=tcp\n",
+		"cl_status/rscstatus":          "local\n",
+		"cl_status/listnodes--n":       host + "\nn2\n",
+		"cl_status/nodestatus-n2":      "active\n",
+		"cl_status/nodestatus-" + host: "active\n",
+	} {
+		ts.Check(os.WriteFile(ts.MkAbs(name), []byte(text), 0o644))
+	}
+}
+
+// The manual and the completion name every command and flag that there is.
+func TestManualAndCompletion(t *testing.T) {
+	for _, file := range []string{"vmferry.8", "vmferry.bash"} {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		plain := strings.ReplaceAll(string(text), `\-`, "-")
+		for line := range strings.Lines(usage) {
+			word, _, _ := strings.Cut(strings.TrimSpace(line), " ")
+			if strings.HasPrefix(word, "--") && !strings.Contains(plain, strings.TrimPrefix(word, "-")) {
+				t.Errorf("%s does not mention %s", file, word)
+			}
+		}
+		for name := range commands {
+			if !strings.Contains(plain, name) {
+				t.Errorf("%s does not mention %s", file, name)
+			}
+		}
+	}
+}

@@ -1,0 +1,300 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"github.com/vmferry/vmferry/cmd/vmferry/report"
+	"github.com/vmferry/vmferry/migrate"
+	"github.com/vmferry/vmferry/migrate/blackout"
+	"github.com/vmferry/vmferry/resource"
+)
+
+// order is what an operator asked of migrate.
+type order struct {
+	guest, node string
+	toURI       string
+	transport   string
+	bandwidth   uint64
+	budget      time.Duration
+	deadline    time.Duration
+	lifetime    time.Duration
+	watch       []string
+}
+
+// migrateResult is what migrate prints.
+type migrateResult struct {
+	Schema int             `json:"schema"`
+	Guest  string          `json:"guest"`
+	From   string          `json:"from"` // this node
+	To     string          `json:"to"`
+	By     string          `json:"by"` // vmferry, or the cluster manager
+	Moved  bool            `json:"moved"`
+	Where  string          `json:"where"`            // where the guest runs, in words
+	Record *migrate.Record `json:"record,omitempty"` // absent where another agent moved it
+}
+
+// migrateGuest moves one guest.
+func migrateGuest(ctx context.Context, c *call, args []string) error {
+	o, done, err := c.order(args)
+	if done {
+		return err
+	}
+	inv := c.survey(ctx)
+	g, err := inv.find(o.guest)
+	if err != nil {
+		return err
+	}
+	o.guest = g.Name
+	switch who, err := inv.responsible(g); {
+	case err != nil:
+		return err
+	case strings.EqualFold(o.node, inv.node):
+		return misuse("migrate: %s is this node, on which the guest is", o.node)
+	case who == managerPacemaker:
+		return c.throughPacemaker(ctx, inv, g, o)
+	case who == managerHeartbeat:
+		return fmt.Errorf("heartbeat has guest %q, and moves all guests of a node together: type vmferry drain", g.Name)
+	}
+	return c.byHand(ctx, inv, g, o)
+}
+
+func (c *call) order(args []string) (o order, done bool, err error) {
+	c.flags.StringVar(&o.toURI, "to-uri", "", "")
+	c.flags.StringVar(&o.transport, "transport", "", "")
+	c.flags.Uint64Var(&o.bandwidth, "bandwidth", 0, "")
+	c.flags.DurationVar(&o.budget, "budget", 0, "")
+	c.flags.DurationVar(&o.deadline, "deadline", 0, "")
+	c.flags.DurationVar(&o.lifetime, "lifetime", time.Hour, "")
+	watch := c.flags.String("watch", "", "")
+	rest, done, err := c.begin(args, "GUEST", "NODE")
+	if done {
+		return o, true, err
+	}
+	o.guest, o.node = rest[0], rest[1]
+	if *watch != "" {
+		o.watch = strings.Split(*watch, ",")
+	}
+	if err := o.check(); err != nil {
+		return o, true, misuse("migrate: %w", err)
+	}
+	return o, false, nil
+}
+
+func (o order) check() error {
+	for _, d := range []struct {
+		name  string
+		value time.Duration
+	}{{"budget", o.budget}, {"deadline", o.deadline}} {
+		if d.value < 0 {
+			return fmt.Errorf("--%s %s is below 0", d.name, d.value)
+		}
+	}
+	switch {
+	case strings.HasPrefix(o.node, "-"):
+		return fmt.Errorf("%q is no NODE", o.node)
+	case o.lifetime < time.Minute:
+		return fmt.Errorf("--lifetime %s is too short: the least is 1m", o.lifetime)
+	case o.toURI != "" && !strings.Contains(o.toURI, "://"):
+		return fmt.Errorf("--to-uri %q is no URI: write it like qemu+tcp://%s/system", o.toURI, o.node)
+	case o.toURI != "" && o.transport != "":
+		return errors.New("--to-uri says the transport already: leave --transport out")
+	case len(o.watch) > 0:
+		if err := (blackout.Config{Targets: o.watch}).Validate(); err != nil {
+			return fmt.Errorf("--watch: %w", err)
+		}
+	}
+	return nil
+}
+
+// find is the guest of that name, or the one that is the resource of that name.
+func (inv *inventory) find(name string) (*guest, error) {
+	var found *guest
+	for _, g := range inv.guests {
+		if g.Name == name || found == nil && g.Claim != nil && g.Claim.resource == name {
+			found = g
+		}
+	}
+	if found == nil || !found.here() {
+		if len(inv.problems) > 0 {
+			return nil, fmt.Errorf("guest %q was not found on this node, and not everybody answered: %s", name, strings.Join(inv.problems, "; "))
+		}
+		return nil, fmt.Errorf("guest %q does not run on this node: vmferry status lists those that do", name)
+	}
+	return found, nil
+}
+
+// responsible is the manager that has the guest, "" for none. It is an error
+// where that is not certain: a guest that is moved behind its manager's back is
+// started a second time.
+func (inv *inventory) responsible(g *guest) (string, error) {
+	if g.Claim != nil {
+		return g.Claim.manager, nil
+	}
+	for _, m := range inv.managers {
+		if m.err != nil {
+			return "", fmt.Errorf("cannot tell whether %s has guest %q: %w: type systemctl status %[1]s, or stop it", m, g.Name, m.err)
+		}
+	}
+	if inv.unsure != nil {
+		return "", fmt.Errorf("cannot tell whether a cluster manager has guest %q: %w", g.Name, inv.unsure)
+	}
+	for _, cl := range inv.claims {
+		if cl.guessed {
+			return "", fmt.Errorf("cannot tell whether guest %q is the resource %q: its file %q cannot be read on this node", g.Name, cl.resource, cl.env.Params.File())
+		}
+	}
+	if g.Noted && len(inv.managers) == 0 {
+		return "", fmt.Errorf("guest %q is a cluster's, and the cluster manager does not run here: type systemctl start pacemaker, or heartbeat", g.Name)
+	}
+	return "", nil
+}
+
+// byHand moves a guest that no manager has.
+func (c *call) byHand(ctx context.Context, inv *inventory, g *guest, o order) error {
+	target := o.toURI
+	if target == "" {
+		uri, err := resource.Params{Hypervisor: g.URI, Transport: o.transport}.TargetURI(o.node)
+		if err != nil {
+			return misuse("migrate: %w: say --to-uri URI", err)
+		}
+		target = uri
+	}
+	c.tell("moving guest %q to %s (%s)", g.Name, o.node, target)
+	if o.deadline > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, o.deadline)
+		defer cancel()
+	}
+	record, err := c.move(ctx, g, target, o)
+	if werr := migrate.AppendRecord(c.records(), record); werr != nil {
+		c.tell("the migration is not on record: %s", oneLine(werr))
+	}
+	r := migrateResult{Schema: schema, Guest: g.Name, From: inv.node, To: o.node, By: "vmferry", Moved: record.Outcome == migrate.Moved,
+		Where: whereIs(record, inv.node, o.node), Record: &record}
+	if perr := c.result(r, r.table); perr != nil {
+		return perr
+	}
+	return c.verdict(ctx, err)
+}
+
+// move is Move with what an operator sees of it.
+func (c *call) move(ctx context.Context, g *guest, target string, o order) (migrate.Record, error) {
+	meter := c.meter()
+	var w *watcher
+	record, err := migrate.Move(ctx, migrate.Request{
+		Guest: g.Name, UUID: g.UUID, SourceURI: g.URI, Target: o.node, TargetURI: target,
+		Bandwidth: o.bandwidth, BlackoutBudget: o.budget,
+		Progress: func(p migrate.Progress) {
+			if w == nil && len(o.watch) > 0 && p.Phase != migrate.PhaseSlot { // a guest that waits for its turn needs no probe
+				w = startWatcher(ctx, o.watch)
+			}
+			meter.show(time.Now(), p.Phase, g.Name+": "+describe(p))
+		},
+	}, migrate.Deps{Open: c.openHost, Gone: c.gone, Slots: c.slots, Log: c.log()})
+	meter.end()
+	if w != nil {
+		c.judge(&record, w)
+	}
+	return record, err
+}
+
+// judge joins what the probe saw to the record.
+func (c *call) judge(record *migrate.Record, w *watcher) {
+	r, err := w.end(record.Outcome == migrate.Moved)
+	if err != nil {
+		c.tell("the blackout was not measured: %s", oneLine(err))
+		return
+	}
+	seen, mute := blackouts(r)
+	record.Judge(seen)
+	for _, target := range mute {
+		c.tell("%s never answered: does 'blackout serve' run in the guest?", target)
+	}
+}
+
+// log takes warnings only: the rest is in the progress and in the record.
+func (c *call) log() logrus.FieldLogger {
+	log := logrus.New()
+	log.SetOutput(c.stderr)
+	log.SetLevel(logrus.WarnLevel)
+	log.SetFormatter(&logrus.TextFormatter{DisableTimestamp: true, DisableColors: true})
+	return log
+}
+
+func (c *call) openHost(ctx context.Context, uri string) (migrate.Host, error) {
+	h, err := c.open(ctx, uri)
+	if err != nil {
+		return nil, err
+	}
+	return h, nil
+}
+
+// gone tells whether the guest's process has ended.
+func (c *call) gone(ctx context.Context, name, uuid string) (bool, error) {
+	found, err := c.processes(ctx)
+	for _, p := range found {
+		if p.Name == name || uuid != "" && strings.EqualFold(p.UUID, uuid) {
+			return false, err
+		}
+	}
+	return err == nil, err
+}
+
+func whereIs(r migrate.Record, from, to string) string {
+	switch r.Outcome {
+	case migrate.Moved:
+		return "on " + to
+	case migrate.Stayed:
+		return "on " + from
+	}
+	if r.Verified == (migrate.Verification{}) {
+		return "cannot tell"
+	}
+	return fmt.Sprintf("cannot tell: %s says %q, %s says %q", from, r.Verified.Source, to, r.Verified.Target)
+}
+
+// verdict gives a move's error its exit code.
+func (c *call) verdict(ctx context.Context, err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, migrate.ErrUnknown):
+		return &failure{exitUnknown, err}
+	case errors.Is(ctx.Err(), context.Canceled):
+		return &failure{exitInterrupted, fmt.Errorf("interrupted: %w", err)}
+	}
+	return err
+}
+
+func (r migrateResult) table(w io.Writer) error {
+	fmt.Fprintf(w, "guest %s runs %s\n", r.Guest, strings.Replace(r.Where, "cannot tell", "nobody knows where", 1))
+	if r.Record == nil || !r.Moved {
+		return nil
+	}
+	rec := r.Record
+	fmt.Fprintf(w, "moved in %.1f s", rec.DurationMS/1000)
+	if rec.PauseMS != nil {
+		fmt.Fprintf(w, ", pause %.1f ms", *rec.PauseMS)
+	}
+	if b := report.Worst(*rec); b != nil {
+		fmt.Fprintf(w, ", longest blackout %.1f ms (±%.1f) at %s", b.MS, b.ErrorMS, b.Target)
+	}
+	switch {
+	case rec.BudgetMS <= 0:
+	case rec.BudgetKept == nil:
+		fmt.Fprintf(w, "; whether the budget of %.0f ms was kept is not known: use --watch", rec.BudgetMS)
+	case *rec.BudgetKept:
+		fmt.Fprintf(w, "; budget of %.0f ms kept", rec.BudgetMS)
+	default:
+		fmt.Fprintf(w, "; budget of %.0f ms broken", rec.BudgetMS)
+	}
+	_, err := fmt.Fprintln(w)
+	return err
+}

@@ -1,0 +1,136 @@
+package pcmk
+
+import (
+	"maps"
+	"reflect"
+	"strings"
+	"testing"
+)
+
+const cib = `<cib><configuration>
+ <crm_config><cluster_property_set id="b"><nvpair name="stonith-enabled" value="false"/></cluster_property_set></crm_config>
+ <resources>
+  <template id="tmpl" class="ocf" provider="vmferry" type="Domain">
+   <instance_attributes id="tp"><nvpair name="hypervisor" value="qemu:///system"/><nvpair name="config" value="/t.xml"/></instance_attributes>
+   <meta_attributes id="tm"><nvpair name="allow-migrate" value="true"/></meta_attributes>
+   <operations><op name="migrate_to" interval="0s" timeout="120s"/><op name="monitor" interval="10s" timeout="9s"/></operations>
+  </template>
+  <primitive id="web" template="tmpl">
+   <instance_attributes id="wp"><nvpair name="config" value="/web.xml"/></instance_attributes>
+   <operations><op name="monitor" interval="10s" timeout="30s"/></operations>
+  </primitive>
+  <primitive id="fence" class="stonith" type="fence_x"/>
+  <group id="g">
+   <meta_attributes id="gm"><nvpair name="allow-migrate" value="yes"/></meta_attributes>
+   <primitive id="db" class="ocf" provider="heartbeat" type="VirtualDomain">
+    <meta_attributes id="dm" score="1"><nvpair name="target-role" value="Started"/></meta_attributes>
+    <meta_attributes id="dm2" score="INFINITY"><nvpair name="target-role" value="Stopped"/></meta_attributes>
+    <meta_attributes id="dm3"><rule id="r"/><nvpair name="is-managed" value="false"/></meta_attributes>
+   </primitive>
+  </group>
+  <clone id="c"><primitive id="ref" class="ocf" provider="vmferry" type="Domain"><meta_attributes id-ref="tm"/></primitive></clone>
+ </resources>
+ <constraints><rsc_location id="cli-prefer-web" rsc="web" node="n2"/></constraints>
+ <rsc_defaults><meta_attributes id="rd"><nvpair name="resource-stickiness" value="9"/></meta_attributes></rsc_defaults>
+</configuration></cib>`
+
+func TestParseConfig(t *testing.T) {
+	c, err := ParseConfig(strings.NewReader(cib))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]Resource{
+		"web": {ID: "web", Agent: "ocf:vmferry:Domain",
+			Params: map[string]string{"hypervisor": "qemu:///system", "config": "/web.xml"},
+			Meta:   map[string]string{"allow-migrate": "true", "resource-stickiness": "9"},
+			Ops:    []Op{{"monitor", "10s", "30s"}, {"migrate_to", "0s", "120s"}}},
+		"fence": {ID: "fence", Agent: "stonith:fence_x", Params: map[string]string{}, Meta: map[string]string{"resource-stickiness": "9"}},
+		"db": {ID: "db", Agent: "ocf:heartbeat:VirtualDomain", Params: map[string]string{},
+			Meta: map[string]string{"allow-migrate": "yes", "target-role": "Stopped", "resource-stickiness": "9"}},
+		"ref": {ID: "ref", Agent: "ocf:vmferry:Domain", Params: map[string]string{},
+			Meta: map[string]string{"allow-migrate": "true", "resource-stickiness": "9"}},
+	}
+	for _, r := range c.Resources {
+		if !reflect.DeepEqual(r, want[r.ID]) {
+			t.Errorf("%s:\n got %+v\nwant %+v", r.ID, r, want[r.ID])
+		}
+		delete(want, r.ID)
+	}
+	if len(want) > 0 {
+		t.Errorf("not found: %v", want)
+	}
+	if !maps.Equal(c.Options, map[string]string{"stonith-enabled": "false"}) || !reflect.DeepEqual(c.Constraints, []string{"cli-prefer-web"}) {
+		t.Errorf("options %v, constraints %v", c.Options, c.Constraints)
+	}
+}
+
+func TestParseConfigRefuses(t *testing.T) {
+	for _, text := range []string{"", "<cib><configuration>", "<html/>", "no XML"} {
+		if _, err := ParseConfig(strings.NewReader(text)); err == nil {
+			t.Errorf("%q was taken", text)
+		}
+	}
+}
+
+const monitor = `<pacemaker-result><nodes>
+ <node name="n1" online="true" standby="true" unclean="false" pending="false"/>
+ <node name="n2" online="true" standby="false" unclean="true" pending="false"/>
+ <node name="n3" online="true" standby="false" unclean="false" pending="false"/></nodes>
+<resources>
+ <resource id="web" failed="false" blocked="false" managed="true" pending="Migrating"><node name="n1"/></resource>
+ <group id="g"><resource id="db" failed="true" blocked="true" managed="false"><node name="n1"/><node name="n3"/></resource></group>
+ <bundle id="b"><replica id="0"><resource id="in" managed="true"/></replica></bundle>
+</resources><status code="0" message="OK"/></pacemaker-result>`
+
+func TestParseStatus(t *testing.T) {
+	s, err := ParseStatus(strings.NewReader(monitor))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := Status{
+		Online:  map[string]bool{"n1": true, "n2": false, "n3": true},
+		Standby: map[string]bool{"n1": true, "n2": false, "n3": false},
+		Places: map[string]Place{
+			"web": {Nodes: []string{"n1"}, Pending: "Migrating", Managed: true},
+			"db":  {Nodes: []string{"n1", "n3"}, Failed: true, Blocked: true},
+			"in":  {Managed: true},
+		},
+	}
+	if !reflect.DeepEqual(s, want) {
+		t.Errorf("\n got %+v\nwant %+v", s, want)
+	}
+}
+
+func TestParseStatusRefuses(t *testing.T) {
+	for name, text := range map[string]string{
+		"cut short":    strings.TrimSuffix(monitor, "</pacemaker-result>"),
+		"no result":    `<pacemaker-result><nodes/></pacemaker-result>`,
+		"a failure":    `<pacemaker-result><status code="102"/></pacemaker-result>`,
+		"another form": `<crm_mon/>`,
+	} {
+		if _, err := ParseStatus(strings.NewReader(text)); err == nil {
+			t.Errorf("%s: was taken", name)
+		}
+	}
+}
+
+func FuzzParseConfig(f *testing.F) {
+	f.Add(cib)
+	f.Add(`<configuration><resources><primitive id="a" template="a"/></resources></configuration>`)
+	f.Fuzz(func(t *testing.T, text string) {
+		c, err := ParseConfig(strings.NewReader(text))
+		if err != nil && len(c.Resources) > 0 {
+			t.Error("an error came with resources")
+		}
+	})
+}
+
+func FuzzParseStatus(f *testing.F) {
+	f.Add(monitor)
+	f.Fuzz(func(t *testing.T, text string) {
+		s, err := ParseStatus(strings.NewReader(text))
+		if err != nil && s.Places != nil {
+			t.Error("an error came with places")
+		}
+	})
+}

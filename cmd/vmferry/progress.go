@@ -1,0 +1,88 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"golang.org/x/term"
+
+	"github.com/vmferry/vmferry/migrate"
+)
+
+// meter shows how far something is: on a terminal in one line that is written
+// again, elsewhere in a line whenever the phase changes and now and then between.
+type meter struct {
+	w     io.Writer
+	tty   bool
+	every time.Duration // between two lines of the same phase, where there is no terminal
+	phase string
+	said  time.Time
+	drawn int // characters of the line that stands on the terminal
+}
+
+func (c *call) meter() *meter {
+	return &meter{w: c.stderr, tty: isTerminal(c.stderr), every: c.lines}
+}
+
+// show tells the state at now. phase is what makes it worth a line of its own.
+func (m *meter) show(now time.Time, phase, text string) {
+	if m.tty {
+		text = clip(text, m.columns())
+		fmt.Fprintf(m.w, "\r%s%s", text, strings.Repeat(" ", max(0, m.drawn-utf8.RuneCountInString(text))))
+		m.drawn = utf8.RuneCountInString(text)
+		return
+	}
+	if phase != m.phase || now.Sub(m.said) >= m.every {
+		fmt.Fprintln(m.w, text)
+		m.phase, m.said = phase, now
+	}
+}
+
+// end leaves the line that was written again.
+func (m *meter) end() {
+	if m.drawn > 0 {
+		fmt.Fprintln(m.w)
+		m.drawn = 0
+	}
+}
+
+// columns is how many characters fit; the last column makes some terminals wrap.
+func (m *meter) columns() int {
+	if f, ok := m.w.(*os.File); ok {
+		if width, _, err := term.GetSize(int(f.Fd())); err == nil && width > 1 {
+			return width - 1
+		}
+	}
+	return 79
+}
+
+func clip(text string, n int) string {
+	if utf8.RuneCountInString(text) <= n {
+		return text
+	}
+	return string([]rune(text)[:n])
+}
+
+const barWidth = 20
+
+// describe is a migration's progress in one line.
+func describe(p migrate.Progress) string {
+	if p.Total == 0 {
+		return p.Phase
+	}
+	done := 1 - float64(min(p.Remaining, p.Total))/float64(p.Total)
+	full := int(done * barWidth)
+	text := fmt.Sprintf("%s [%s%s] %3.0f %%, %.0f MiB/s, %d MiB left, pass %d",
+		p.Phase, strings.Repeat("#", full), strings.Repeat(".", barWidth-full), done*100, p.RateMiBs, p.Remaining>>20, p.Iteration)
+	if p.DowntimeLimit > 0 {
+		text += fmt.Sprintf(", limit %d ms", p.DowntimeLimit.Milliseconds())
+	}
+	if p.Throttle > 0 {
+		text += fmt.Sprintf(", guest slowed by %d %%", p.Throttle)
+	}
+	return text
+}

@@ -1,0 +1,248 @@
+package report
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"math"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/vmferry/vmferry/migrate"
+)
+
+// Schema is the version of Report's JSON form. Fields may be added without a
+// new one; a field that changes its meaning or goes away makes one.
+const Schema = 1
+
+// Report is a number of migrations, oldest first, and what they have in common.
+type Report struct {
+	Schema  int              `json:"schema"`
+	Node    string           `json:"node"`
+	Since   time.Time        `json:"since,omitzero"` // absent for all
+	Summary Summary          `json:"summary"`
+	Records []migrate.Record `json:"records"`
+}
+
+// Summary counts and ranks. Times are in milliseconds.
+type Summary struct {
+	Moved        int     `json:"moved"`
+	Stayed       int     `json:"stayed"`
+	Unknown      int     `json:"unknown"`
+	BudgetBroken int     `json:"blackout_budget_broken"`
+	Duration     *Spread `json:"duration_ms,omitempty"` // of those that moved
+	Pause        *Spread `json:"pause_ms,omitempty"`
+	Blackout     *Spread `json:"blackout_ms,omitempty"` // the longest of each move that a probe watched
+}
+
+// Spread is how a measure is distributed. The percentiles are measured values
+// (nearest rank).
+type Spread struct {
+	N   int     `json:"n"`
+	P50 float64 `json:"p50"`
+	P99 float64 `json:"p99"`
+	Max float64 `json:"max"`
+}
+
+// New makes the report of the records that began at since or later; the zero
+// time means all.
+func New(node string, records []migrate.Record, since time.Time) *Report {
+	r := &Report{Schema: Schema, Node: node, Since: since, Records: []migrate.Record{}}
+	for _, rec := range records {
+		if !rec.Started.Before(since) {
+			r.Records = append(r.Records, rec)
+		}
+	}
+	slices.SortStableFunc(r.Records, func(a, b migrate.Record) int { return a.Started.Compare(b.Started) })
+	r.Summary = summarize(r.Records)
+	return r
+}
+
+func summarize(records []migrate.Record) Summary {
+	var s Summary
+	var durations, pauses, blackouts []float64
+	for _, rec := range records {
+		if rec.BudgetKept != nil && !*rec.BudgetKept {
+			s.BudgetBroken++
+		}
+		switch rec.Outcome {
+		case migrate.Moved:
+			s.Moved++
+		case migrate.Stayed:
+			s.Stayed++
+			continue
+		default:
+			s.Unknown++
+			continue
+		}
+		durations = append(durations, rec.DurationMS)
+		if rec.PauseMS != nil {
+			pauses = append(pauses, *rec.PauseMS)
+		}
+		if b := Worst(rec); b != nil {
+			blackouts = append(blackouts, b.MS)
+		}
+	}
+	s.Duration, s.Pause, s.Blackout = spread(durations), spread(pauses), spread(blackouts)
+	return s
+}
+
+// Worst is the longest blackout that a probe saw in the move, nil without a
+// probe.
+func Worst(rec migrate.Record) *migrate.Blackout {
+	if len(rec.Blackouts) == 0 {
+		return nil
+	}
+	b := slices.MaxFunc(rec.Blackouts, func(a, b migrate.Blackout) int { return int(math.Copysign(1, a.MS-b.MS)) })
+	return &b
+}
+
+// spread is nil without values.
+func spread(values []float64) *Spread {
+	n := len(values)
+	if n == 0 {
+		return nil
+	}
+	values = slices.Sorted(slices.Values(values))
+	rank := func(p float64) float64 { return values[max(int(math.Ceil(p*float64(n)))-1, 0)] }
+	return &Spread{N: n, P50: rank(0.5), P99: rank(0.99), Max: values[n-1]}
+}
+
+// WriteJSON writes the report as one JSON object, ending in a newline.
+func (r *Report) WriteJSON(w io.Writer) error {
+	e := json.NewEncoder(w)
+	e.SetIndent("", "  ")
+	return e.Encode(r)
+}
+
+// columns are those of the table and of the page. Times are in milliseconds
+// but for the duration, which is in seconds.
+var columns = []struct {
+	head  string
+	value func(migrate.Record) string
+}{
+	{"STARTED", func(r migrate.Record) string { return r.Started.Local().Format("2006-01-02 15:04:05") }},
+	{"GUEST", func(r migrate.Record) string { return r.Guest }},
+	{"TO", func(r migrate.Record) string { return r.To }},
+	{"OUTCOME", func(r migrate.Record) string { return string(r.Outcome) }},
+	{"SECONDS", func(r migrate.Record) string { return fmt.Sprintf("%.1f", r.DurationMS/1000) }},
+	{"PAUSE", func(r migrate.Record) string { return ms(r.PauseMS) }},
+	{"BLACKOUT", func(r migrate.Record) string {
+		b := Worst(r)
+		if b == nil {
+			return none
+		}
+		return ms(&b.MS)
+	}},
+	{"BUDGET", budget},
+	{"SENT", func(r migrate.Record) string { return mebibytes(r.Transferred) }},
+	{"PASSES", func(r migrate.Record) string { return count(r.Iterations) }},
+}
+
+func heads() (out []string) {
+	for _, c := range columns {
+		out = append(out, c.head)
+	}
+	return out
+}
+
+func cells(rec migrate.Record) (out []string) {
+	for _, c := range columns {
+		out = append(out, c.value(rec))
+	}
+	return out
+}
+
+const none = "-"
+
+func ms(v *float64) string {
+	if v == nil {
+		return none
+	}
+	return fmt.Sprintf("%.1f", *v)
+}
+
+func mebibytes(n uint64) string {
+	if n == 0 {
+		return none
+	}
+	return fmt.Sprintf("%d MiB", n>>20)
+}
+
+func count(n int) string {
+	if n == 0 {
+		return none
+	}
+	return fmt.Sprint(n)
+}
+
+// budget is the blackout that was allowed, and whether it was kept.
+func budget(r migrate.Record) string {
+	switch {
+	case r.BudgetMS == 0:
+		return none
+	case r.BudgetKept == nil:
+		return fmt.Sprintf("%.0f ?", r.BudgetMS)
+	case *r.BudgetKept:
+		return fmt.Sprintf("%.0f kept", r.BudgetMS)
+	}
+	return fmt.Sprintf("%.0f broken", r.BudgetMS)
+}
+
+// WriteTable writes the report for people: a line for each migration, the
+// reason below each that failed, and the summary.
+func (r *Report) WriteTable(w io.Writer) error {
+	var b strings.Builder
+	if len(r.Records) == 0 {
+		b.WriteString("no migration is on record")
+		if !r.Since.IsZero() {
+			b.WriteString(" since " + r.Since.Local().Format("2006-01-02 15:04:05"))
+		}
+		b.WriteString("\n")
+	} else if err := r.table(&b); err != nil {
+		return err
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+func (r *Report) table(b *strings.Builder) error {
+	t := tabwriter.NewWriter(b, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, strings.Join(heads(), "\t"))
+	for _, rec := range r.Records {
+		fmt.Fprintln(t, strings.Join(cells(rec), "\t"))
+	}
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	for _, rec := range r.Records {
+		if rec.Error != "" {
+			fmt.Fprintf(b, "%s %s: %s\n", rec.Started.Local().Format("15:04:05"), rec.Guest, rec.Error)
+		}
+	}
+	b.WriteString("\n")
+	for _, line := range r.Summary.lines() {
+		b.WriteString(line + "\n")
+	}
+	return nil
+}
+
+// lines is the summary in words.
+func (s Summary) lines() []string {
+	lines := []string{fmt.Sprintf("%d moved, %d stayed, %d unknown", s.Moved, s.Stayed, s.Unknown)}
+	if s.BudgetBroken > 0 {
+		lines[0] += fmt.Sprintf("; the blackout budget was broken %d times", s.BudgetBroken)
+	}
+	for _, row := range []struct {
+		name string
+		of   *Spread
+	}{{"duration", s.Duration}, {"pause", s.Pause}, {"blackout", s.Blackout}} {
+		if row.of != nil {
+			lines = append(lines, fmt.Sprintf("%s: median %.1f ms, 99 %% within %.1f ms, longest %.1f ms (%d measured)",
+				row.name, row.of.P50, row.of.P99, row.of.Max, row.of.N))
+		}
+	}
+	return lines
+}

@@ -1,0 +1,170 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/vmferry/vmferry/cmd/vmferry/report"
+	"github.com/vmferry/vmferry/migrate"
+)
+
+// statusReport is what status prints.
+type statusReport struct {
+	Schema   int           `json:"schema"`
+	Node     string        `json:"node"`
+	Manager  string        `json:"manager,omitempty"` // empty: none runs
+	Standby  bool          `json:"standby"`
+	Whose    string        `json:"standby_by,omitempty"` // vmferry drain, vmferryd, or somebody else
+	Daemon   string        `json:"daemon"`               // what vmferryd says it does
+	Guests   []statusGuest `json:"guests"`
+	Problems []string      `json:"problems,omitempty"` // who gave no answer
+}
+
+type statusGuest struct {
+	Guest    string `json:"guest"`
+	UUID     string `json:"uuid,omitempty"`
+	Resource string `json:"resource,omitempty"`
+	Libvirt  string `json:"libvirt"`
+	Process  string `json:"process"`
+	Manager  string `json:"manager"`
+	Last     *last  `json:"last_migration,omitempty"`
+}
+
+// last is the migration away from here that a guest was last in.
+type last struct {
+	Started    time.Time `json:"started"`
+	To         string    `json:"to"`
+	Outcome    string    `json:"outcome"`
+	PauseMS    *float64  `json:"pause_ms,omitempty"`
+	BlackoutMS *float64  `json:"blackout_ms,omitempty"`
+}
+
+var errNotAll = errors.New("not everything could be asked: type vmferry check")
+
+// status shows the guests of this node. It fails when somebody gave no answer,
+// after showing the rest.
+func status(ctx context.Context, c *call, args []string) error {
+	if _, done, err := c.begin(args); done {
+		return err
+	}
+	inv := c.survey(ctx)
+	s := statusReport{Schema: schema, Node: inv.node, Guests: []statusGuest{}, Problems: inv.problems}
+	for _, m := range inv.managers {
+		s.Manager = strings.TrimPrefix(s.Manager+" and "+m.String(), " and ")
+		s.Standby = s.Standby || m.view.Standby
+	}
+	if s.Standby {
+		s.Whose = c.whose()
+	}
+	s.Daemon = c.daemonSays(ctx)
+	records, err := migrate.ReadRecords(c.records())
+	if err != nil {
+		s.Problems = append(s.Problems, oneLine(err))
+	}
+	for _, g := range inv.guests {
+		row := statusGuest{Guest: g.Name, UUID: g.UUID, Libvirt: inv.libvirtSays(g), Process: inv.processSays(g), Manager: g.managerSays(), Last: lastOf(g, records)}
+		if g.Claim != nil {
+			row.Resource = g.Claim.resource
+		}
+		s.Guests = append(s.Guests, row)
+	}
+	if err := c.result(s, s.table); err != nil {
+		return err
+	}
+	if len(s.Problems) > 0 {
+		return errNotAll
+	}
+	return nil
+}
+
+// whose says who has put the node into standby.
+func (c *call) whose() string {
+	if ours, err := c.drained().Exists(); err == nil && ours {
+		return "vmferry drain"
+	}
+	if ours, err := c.forShutdown().Exists(); err == nil && ours {
+		return "vmferryd"
+	}
+	return "somebody else"
+}
+
+func (c *call) daemonSays(ctx context.Context) string {
+	u, err := c.units.Unit(ctx, "vmferryd.service")
+	switch {
+	case err != nil:
+		return "cannot tell: " + oneLine(err)
+	case !u.Loaded:
+		return "not installed"
+	case u.Active && u.Status != "":
+		return u.Status
+	}
+	return u.State
+}
+
+// lastOf is the guest's last record, by UUID where both sides know it.
+func lastOf(g *guest, records []migrate.Record) *last {
+	for i := len(records) - 1; i >= 0; i-- {
+		r := records[i]
+		if r.Guest != g.Name || r.UUID != "" && g.UUID != "" && !strings.EqualFold(r.UUID, g.UUID) {
+			continue
+		}
+		l := &last{Started: r.Started, To: r.To, Outcome: string(r.Outcome), PauseMS: r.PauseMS}
+		if b := report.Worst(r); b != nil {
+			l.BlackoutMS = &b.MS
+		}
+		return l
+	}
+	return nil
+}
+
+// String is the migration in a few words.
+func (l *last) String() string {
+	if l == nil {
+		return "-"
+	}
+	text := fmt.Sprintf("%s, to %s: %s", l.Started.Local().Format("2006-01-02 15:04"), l.To, l.Outcome)
+	if l.PauseMS != nil {
+		text += fmt.Sprintf(", pause %.0f ms", *l.PauseMS)
+	}
+	if l.BlackoutMS != nil {
+		text += fmt.Sprintf(", blackout %.0f ms", *l.BlackoutMS)
+	}
+	return text
+}
+
+func (s statusReport) table(w io.Writer) error {
+	manager := s.Manager
+	switch {
+	case manager == "":
+		manager = "no cluster manager"
+	case s.Standby:
+		manager += ", in standby (asked for by " + s.Whose + ")"
+	}
+	fmt.Fprintf(w, "node %s: %s\nvmferryd: %s\n", s.Node, manager, s.Daemon)
+	if len(s.Guests) == 0 {
+		fmt.Fprintln(w, "no guest is here")
+	} else {
+		fmt.Fprintln(w)
+		t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+		fmt.Fprintln(t, "GUEST\tRESOURCE\tLIBVIRT\tPROCESS\tMANAGER\tLAST MIGRATION")
+		for _, g := range s.Guests {
+			resource := g.Resource
+			if resource == "" {
+				resource = "-"
+			}
+			fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\n", g.Guest, resource, g.Libvirt, g.Process, g.Manager, g.Last)
+		}
+		if err := t.Flush(); err != nil {
+			return err
+		}
+	}
+	for _, p := range s.Problems {
+		fmt.Fprintln(w, "problem:", p)
+	}
+	return nil
+}

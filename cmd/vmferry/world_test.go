@@ -1,0 +1,373 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/vmferry/vmferry/migrate"
+	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/resource/witness"
+)
+
+// world is a node and its cluster as files below one directory, which scripts
+// write and read:
+//
+//	proc/N/status     Pacemaker runs while it says so
+//	nodes             lines "NAME [offline|standby]"; the first is this node
+//	places            lines "RESOURCE NODE [pending|blocked]": where Pacemaker has them
+//	cib.xml           its configuration
+//	stubborn          exists: Pacemaker moves nothing
+//	calls             each program that was run
+//	hosts.json        what each libvirt knows, by URI
+//	processes         lines "GUEST PID"
+//	units.json        what systemd knows
+//	delay             logind's limit
+//	pace              how long a migration takes
+//	copying           exists once one has begun
+type world string
+
+func newWorld() *machine {
+	w := world(os.Getenv("NODE"))
+	return &machine{
+		root: string(w), stateDir: w.file("state"), slots: migrate.Slots{Dir: w.file("slots")}, run: w.run,
+		open: w.open, processes: w.processes, units: w, delayMax: w.delayMax,
+		poll: 20 * time.Millisecond, lines: time.Minute,
+	}
+}
+
+func (w world) file(name string) string { return filepath.Join(string(w), name) }
+
+func (w world) text(name string) string {
+	text, err := os.ReadFile(w.file(name))
+	if err != nil {
+		return ""
+	}
+	return string(text)
+}
+
+func (w world) write(name, text string) {
+	if err := os.WriteFile(w.file(name), []byte(text), 0o644); err != nil {
+		panic(err)
+	}
+}
+
+func (w world) lines(name string) [][]string {
+	var out [][]string
+	for line := range strings.Lines(w.text(name)) {
+		if f := strings.Fields(line); len(f) > 0 {
+			out = append(out, f)
+		}
+	}
+	return out
+}
+
+// run is every program of the cluster managers.
+func (w world) run(_ context.Context, program string, args ...string) ([]byte, error) {
+	name := filepath.Base(program)
+	w.write("calls", w.text("calls")+name+" "+strings.Join(args, " ")+"\n")
+	switch name {
+	case "crm_node":
+		return []byte(w.lines("nodes")[0][0] + "\n"), nil
+	case "crm_mon":
+		return w.monitor()
+	case "cibadmin":
+		if w.text("cib.xml") == "" {
+			return nil, errors.New("cibadmin: exit status 102: Could not connect")
+		}
+		return []byte(w.text("cib.xml")), nil
+	case "crm_attribute":
+		return nil, w.attribute(args)
+	case "crm_resource":
+		return nil, w.resource(args)
+	case "cl_status":
+		return []byte(w.text("cl_status/" + strings.Join(args, "-"))), nil
+	case "hb_standby":
+		w.write("cl_status/rscstatus", "none\n")
+		return nil, nil
+	case "hb_takeover":
+		w.write("cl_status/rscstatus", "local\n")
+		return nil, nil
+	}
+	return nil, fmt.Errorf("%s: no such program", program)
+}
+
+func (w world) standby() bool { _, err := os.Stat(w.file("standby")); return err == nil }
+
+// monitor is crm_mon; at each look one guest leaves a node in standby, and one
+// that was asked for arrives.
+func (w world) monitor() ([]byte, error) {
+	own := w.lines("nodes")[0][0]
+	if w.text("crm_mon.fails") != "" {
+		return nil, errors.New("crm_mon: exit status 102: Not connected")
+	}
+	var b strings.Builder
+	b.WriteString("<pacemaker-result><nodes>")
+	for _, n := range w.lines("nodes") {
+		fmt.Fprintf(&b, `<node name="%s" type="member" online="%t" unclean="false" pending="false" standby="%t"/>`,
+			n[0], !slices.Contains(n, "offline"), slices.Contains(n, "standby") || n[0] == own && w.standby())
+	}
+	b.WriteString("</nodes><resources>")
+	for _, p := range w.lines("places") {
+		pending := ""
+		if slices.Contains(p, "pending") {
+			pending = ` pending="Migrating"`
+		}
+		fmt.Fprintf(&b, `<resource id="%s" resource_agent="ocf:vmferry:Domain" managed="true" blocked="%t" failed="false"%s><node name="%s"/></resource>`,
+			p[0], slices.Contains(p, "blocked"), pending, p[1])
+	}
+	b.WriteString(`</resources><status code="0" message="OK"/></pacemaker-result>`)
+	w.manage(own)
+	return []byte(b.String()), nil
+}
+
+// manage is what Pacemaker does between two looks.
+func (w world) manage(own string) {
+	if _, err := os.Stat(w.file("stubborn")); err == nil {
+		return
+	}
+	asked := strings.Fields(w.text("asked"))
+	moved := false
+	var places strings.Builder
+	for _, p := range w.lines("places") {
+		switch {
+		case !moved && len(asked) == 2 && p[0] == asked[0] && p[1] != asked[1]:
+			p[1], moved = asked[1], true
+			w.record(p[0], asked[1])
+		case !moved && w.standby() && p[1] == own && !slices.Contains(p, "blocked"):
+			p[1], moved = w.lines("nodes")[1][0], true
+			w.record(p[0], p[1])
+		}
+		places.WriteString(strings.Join(p, " ") + "\n")
+	}
+	w.write("places", places.String())
+}
+
+// record is what the agent would leave.
+func (w world) record(guest, to string) {
+	_ = os.Remove(w.file("run/vmferry/guests/" + guest + ".json")) // the agent answers for it no more
+	pause := 21.5
+	r := migrate.Record{Schema: migrate.RecordSchema, Guest: guest, To: to, Started: time.Now(), Ended: time.Now(), Outcome: migrate.Moved, PauseMS: &pause}
+	if w.text("restarts") != "" {
+		r.Outcome, r.Error = migrate.Stayed, "the link broke"
+	}
+	if err := migrate.AppendRecord(w.file("state/migrations.jsonl"), r); err != nil {
+		panic(err)
+	}
+}
+
+func (w world) attribute(args []string) error {
+	if w.text("crm_attribute.fails") != "" {
+		return errors.New("crm_attribute: exit status 1: no quorum")
+	}
+	if args[len(args)-1] == "--delete" {
+		return os.Remove(w.file("standby"))
+	}
+	w.write("standby", "")
+	return nil
+}
+
+func (w world) resource(args []string) error {
+	switch {
+	case w.text("crm_resource.fails") != "":
+		return errors.New("crm_resource: exit status 1: no such node")
+	case slices.Contains(args, "--move"):
+		w.write("asked", args[1]+" "+args[4])
+	case slices.Contains(args, "--clear"):
+		return os.Remove(w.file("asked"))
+	}
+	return nil
+}
+
+func (w world) processes(context.Context) ([]witness.Process, error) {
+	var out []witness.Process
+	for _, p := range w.lines("processes") {
+		pid, err := strconv.Atoi(p[1])
+		if err != nil {
+			return nil, witness.ErrIncomplete
+		}
+		out = append(out, witness.Process{PID: pid, Name: p[0]})
+	}
+	return out, nil
+}
+
+func (w world) Unit(_ context.Context, name string) (unit, error) {
+	known := map[string]unit{}
+	if err := json.Unmarshal([]byte(w.text("units.json")), &known); err != nil {
+		return unit{}, errors.New("reach systemd: no such file")
+	}
+	u := known[name]
+	if slices.Equal(u.After, []string{"all"}) {
+		u.After = append(slices.Clone(outlives), "pacemaker.service", "heartbeat.service")
+	}
+	return u, nil
+}
+
+func (w world) delayMax(context.Context) (time.Duration, error) {
+	return time.ParseDuration(strings.TrimSpace(w.text("delay")))
+}
+
+// fakeHost is one libvirt.
+type fakeHost struct {
+	host // for what no script comes to
+	w    world
+	uri  string
+
+	Hostname_ string                    `json:"hostname"`
+	Guests    map[string]libvirt.Status `json:"guests"`
+	Free      uint64                    `json:"free"`
+}
+
+// hosts are opened once in a process: what a migration changes is seen by all.
+var hosts = struct {
+	sync.Mutex
+	byURI   map[string]*fakeHost
+	watch   map[string][]func(libvirt.Event)
+	aborted chan struct{}
+}{byURI: map[string]*fakeHost{}, watch: map[string][]func(libvirt.Event){}, aborted: make(chan struct{})}
+
+func (w world) open(_ context.Context, uri string) (host, error) {
+	hosts.Lock()
+	defer hosts.Unlock()
+	if h := hosts.byURI[uri]; h != nil {
+		return h, nil
+	}
+	all := map[string]*fakeHost{}
+	if err := json.Unmarshal([]byte(w.text("hosts.json")), &all); err != nil {
+		panic(err)
+	}
+	h := all[uri]
+	if h == nil {
+		return nil, &libvirt.Error{Op: "open", URI: uri, Message: "Connection refused", Kind: libvirt.ErrConnect}
+	}
+	h.w, h.uri = w, uri
+	hosts.byURI[uri] = h
+	return h, nil
+}
+
+func (h *fakeHost) Close() error                                { return nil }
+func (h *fakeHost) Hostname(context.Context) (string, error)    { return h.Hostname_, nil }
+func (h *fakeHost) FreeMemory(context.Context) (uint64, error)  { return h.Free << 20, nil }
+func (h *fakeHost) StartPostCopy(context.Context, string) error { return libvirt.ErrUnsupported }
+func (h *fakeHost) Resume(context.Context, string) error        { return nil }
+func (h *fakeHost) Capabilities(context.Context) (string, error) {
+	return capabilities(h.Hostname_), nil
+}
+func (h *fakeHost) SetMaxDowntime(context.Context, string, time.Duration) error {
+	return nil
+}
+
+func (h *fakeHost) DiskVisible(context.Context, string, string) (libvirt.Visible, error) {
+	return libvirt.VisibleYes, nil
+}
+
+func (h *fakeHost) CompletedJob(context.Context, string) (libvirt.JobStats, error) {
+	return libvirt.JobStats{Processed: 300 << 20, Iteration: 2}, nil
+}
+
+func (h *fakeHost) XML(_ context.Context, guest string) (string, error) {
+	return `<domain type='qemu'><name>` + guest + `</name><memory unit='KiB'>524288</memory>
+<os><type arch='x86_64' machine='pc'>hvm</type></os></domain>`, nil
+}
+
+func capabilities(host string) string {
+	return `<capabilities><host><uuid>` + host + `</uuid></host><guest><os_type>hvm</os_type><arch name='x86_64'>
+<machine>pc</machine><domain type='qemu'/></arch></guest></capabilities>`
+}
+
+func (h *fakeHost) Active(context.Context) ([]string, error) {
+	hosts.Lock()
+	defer hosts.Unlock()
+	var names []string
+	for name := range h.Guests {
+		names = append(names, name)
+	}
+	return names, nil
+}
+
+func (h *fakeHost) Status(_ context.Context, guest string) (libvirt.Status, error) {
+	hosts.Lock()
+	defer hosts.Unlock()
+	s, ok := h.Guests[guest]
+	if !ok {
+		return s, libvirt.ErrNoDomain
+	}
+	return s, nil
+}
+
+func (h *fakeHost) Watch(_ context.Context, _ string, f func(libvirt.Event)) (func(), error) {
+	hosts.Lock()
+	defer hosts.Unlock()
+	hosts.watch[h.uri] = append(hosts.watch[h.uri], f)
+	return func() {}, nil
+}
+
+func emit(uri, event, details string) {
+	hosts.Lock()
+	watchers := hosts.watch[uri]
+	hosts.Unlock()
+	now := time.Now()
+	for _, f := range watchers {
+		f(libvirt.Event{Name: event, Seconds: now.Unix(), Micros: uint(now.Nanosecond() / 1000), Details: details, Received: now})
+	}
+}
+
+func (h *fakeHost) Load(context.Context, string) (libvirt.Load, error) {
+	return libvirt.Load{Memory: 512 << 20, Resident: 300 << 20, Dirty: libvirt.Dirty{Measured: true, Rate: 10 << 20}}, nil
+}
+
+func (h *fakeHost) StartDirtyRate(context.Context, string, time.Duration) error { return nil }
+
+func (h *fakeHost) JobStats(context.Context, string) (libvirt.JobStats, error) {
+	_, err := os.Stat(h.w.file("copying"))
+	return libvirt.JobStats{Active: err == nil, Total: 512 << 20, Remaining: 128 << 20, Processed: 384 << 20, Rate: 100 << 20, Iteration: 1}, nil
+}
+
+func (h *fakeHost) AbortJob(context.Context, string) error {
+	hosts.Lock()
+	defer hosts.Unlock()
+	select {
+	case <-hosts.aborted:
+	default:
+		close(hosts.aborted)
+	}
+	return nil
+}
+
+// MigrateToURI3 takes as long as the file pace says.
+func (h *fakeHost) MigrateToURI3(ctx context.Context, guest, target string, _ libvirt.MigrateParams) error {
+	pace, err := time.ParseDuration(strings.TrimSpace(h.w.text("pace")))
+	if err != nil {
+		return errors.New("internal error: unable to connect to server at 'n2:49152'")
+	}
+	h.w.write("copying", "")
+	defer os.Remove(h.w.file("copying"))
+	emit(h.uri, "MIGRATION", `{"status":"active"}`)
+	select {
+	case <-hosts.aborted:
+		return errors.New("operation aborted: migration job: canceled by client")
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(pace):
+	}
+	emit(h.uri, "STOP", "")
+	emit(h.uri, "MIGRATION", `{"status":"completed"}`)
+	hosts.Lock()
+	there := hosts.byURI[target]
+	if there.Guests == nil {
+		there.Guests = map[string]libvirt.Status{}
+	}
+	there.Guests[guest] = h.Guests[guest]
+	delete(h.Guests, guest)
+	hosts.Unlock()
+	emit(target, "RESUME", "")
+	return nil
+}
