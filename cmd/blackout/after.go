@@ -31,9 +31,9 @@ func show(args []string, stdout io.Writer) error {
 	if len(paths) != 1 {
 		return misuse(errors.New("show: want one report: blackout show RUN.json"))
 	}
-	r, err := readReport(paths[0])
+	r, err := blackout.ReadFile(paths[0])
 	if err != nil {
-		return err
+		return misuse(err)
 	}
 	if err := errors.Join(out.check(), out.write(r, nil)); err != nil {
 		return err
@@ -84,9 +84,9 @@ func compareRuns(args []string, stdout io.Writer) error {
 func readReports(paths []string) ([]*blackout.Report, error) {
 	var all []*blackout.Report
 	for _, path := range paths {
-		r, err := readReport(path)
+		r, err := blackout.ReadFile(path)
 		if err != nil {
-			return nil, err
+			return nil, misuse(err)
 		}
 		all = append(all, r)
 	}
@@ -110,9 +110,9 @@ func join(args []string, stdout io.Writer) error {
 	if len(paths) != 2 {
 		return misuse(errors.New("join: want a report and events: blackout join RUN.json EVENTS.json"))
 	}
-	r, err := readReport(paths[0])
+	r, err := blackout.ReadFile(paths[0])
 	if err != nil {
-		return err
+		return misuse(err)
 	}
 	f, err := os.Open(paths[1])
 	if err != nil {

@@ -60,20 +60,6 @@ func (f files) write(r *blackout.Report, marks []view.Mark) error {
 	return errors.Join(errs...)
 }
 
-// readReport reads a report from a file.
-func readReport(path string) (*blackout.Report, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, misuse(err)
-	}
-	defer f.Close()
-	r, err := blackout.ReadReport(f)
-	if err != nil {
-		return nil, misuse(fmt.Errorf("%s: %w", path, err))
-	}
-	return r, nil
-}
-
 // newLive shows progress in what may be a terminal.
 func newLive(w io.Writer) func([]blackout.Progress) {
 	live := view.NewLive(w, func() (int, int) {

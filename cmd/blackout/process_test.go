@@ -60,12 +60,7 @@ func startWatch(t *testing.T, file string) *exec.Cmd {
 
 func readFile(t *testing.T, path string) *blackout.Report {
 	t.Helper()
-	f, err := os.Open(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	r, err := blackout.ReadReport(f)
+	r, err := blackout.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -203,6 +198,40 @@ func TestMetricsAreServed(t *testing.T) {
 		case <-tick.C:
 		case <-patience:
 			t.Fatal("no metrics")
+		}
+	}
+}
+
+// A prober that was stopped says so, and does not blame the service.
+func TestAStoppedProberBlamesItself(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "r.json")
+	cmd := startWatch(t, file)
+	const stopped = 700 * time.Millisecond
+	begun := time.Now()
+	for _, step := range []struct {
+		signal os.Signal
+		wait   time.Duration
+	}{{syscall.SIGSTOP, stopped}, {syscall.SIGCONT, 100 * time.Millisecond}, {os.Interrupt, 0}} {
+		if err := cmd.Process.Signal(step.signal); err != nil {
+			t.Fatal(err)
+		}
+		<-time.After(step.wait) // how long it stands is what is tested
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	r, longest := readFile(t, file), 0.0
+	for _, f := range r.Faults {
+		if f.Kind == "late" && f.Start.After(begun.Add(-time.Second)) {
+			longest = max(longest, f.Ms)
+		}
+	}
+	if least := float64(stopped.Milliseconds()) * 0.9; longest < least {
+		t.Errorf("the longest fault is of %v ms, want %v: %+v", longest, least, r.Faults)
+	}
+	for _, got := range r.Targets {
+		if got.BlackoutMs >= float64(stopped.Milliseconds())/2 || got.WorstErrorMs < longest*0.9 {
+			t.Errorf("%s: blackout of %v ms ±%v, worst error %v: the prober itself stood for %v", got.Target, got.BlackoutMs, got.ErrorMs, got.WorstErrorMs, longest)
 		}
 	}
 }

@@ -29,6 +29,20 @@ func CheckFile(path string) error {
 	return errors.Join(f.Close(), os.Remove(f.Name()))
 }
 
+// ReadFile reads the report of a file, see ReadReport.
+func ReadFile(path string) (*Report, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("report file: %w", err)
+	}
+	defer f.Close()
+	r, err := ReadReport(f)
+	if err != nil {
+		return nil, fmt.Errorf("report file %q: %w", path, err)
+	}
+	return r, nil
+}
+
 // WriteFile writes the report to path, see ReplaceFile.
 func (r *Report) WriteFile(path string) error { return ReplaceFile(path, r.Write) }
 

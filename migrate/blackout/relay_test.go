@@ -203,11 +203,7 @@ func (r *udpRelay) backward(back net.Conn, client <-chan net.Addr) {
 			r.t.Errorf("the reflector answered %x", buf[:n])
 			continue
 		}
-		if p.kind == kindChallenge {
-			_, _ = r.front.WriteTo(buf[:n], to)
-			continue
-		}
-		if r.dropBack(p.seq) {
+		if p.kind == kindAnswer && r.dropBack(p.seq) {
 			r.mu.Lock()
 			r.back++
 			r.mu.Unlock()

@@ -165,13 +165,13 @@ func TestWriteFile(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	f, err := os.Open(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	if _, err := ReadReport(f); err != nil {
+	if _, err := ReadFile(path); err != nil {
 		t.Error(err)
+	}
+	for _, wrong := range []string{dir, filepath.Join(dir, "none")} {
+		if _, err := ReadFile(wrong); err == nil {
+			t.Errorf("%s is read as a report", wrong)
+		}
 	}
 	if err := ReplaceFile(path, func(io.Writer) error { return io.ErrShortWrite }); err == nil {
 		t.Error("a file that could not be written replaces another")

@@ -227,7 +227,7 @@ func (o Options) outages(ctx context.Context, b breaker) ([]made, error) {
 	cancel()
 	birds.wait.Wait()
 	for i := range all {
-		all[i].late = birds.after(all[i].begin[0]) + birds.after(all[i].end[0])
+		all[i].late = birds.around(all[i].begin[0]) + birds.after(all[i].end[0])
 	}
 	return all, err
 }

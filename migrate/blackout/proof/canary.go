@@ -67,6 +67,18 @@ func (c *canaries) note(s stall) {
 // the length of the stalls that it fell into or that soon followed, each perhaps
 // on the processor where the next step was to be done.
 func (c *canaries) after(at time.Time) time.Duration {
+	return c.sum(at, func(s stall) time.Duration { return min(s.to.Sub(at), s.to.Sub(s.from)) })
+}
+
+// around is for how long what an instant cut off may have waited before: a
+// server that was not run until then has nothing to show for that time either.
+func (c *canaries) around(at time.Time) time.Duration {
+	return c.sum(at.Add(-reach), func(s stall) time.Duration { return s.to.Sub(s.from) })
+}
+
+// sum adds up what counts of the stalls that an instant fell into, or that soon
+// followed it.
+func (c *canaries) sum(at time.Time, counts func(stall) time.Duration) time.Duration {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	until := at.Add(reach)
@@ -75,10 +87,7 @@ func (c *canaries) after(at time.Time) time.Duration {
 		if s.to.Before(at) || s.from.After(until) {
 			continue
 		}
-		late := s.to.Sub(s.from)
-		if s.from.Before(at) {
-			late = s.to.Sub(at)
-		}
+		late := counts(s)
 		sum += late
 		until = until.Add(late)
 	}

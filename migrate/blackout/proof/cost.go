@@ -108,12 +108,7 @@ func (o Options) runOurs(ctx context.Context, w *world, dir string, burst int) (
 	if err != nil {
 		return 0, nil, err
 	}
-	f, err := os.Open(file)
-	if err != nil {
-		return 0, nil, err
-	}
-	defer f.Close()
-	report, err := blackout.ReadReport(f)
+	report, err := blackout.ReadFile(file)
 	if err != nil {
 		return 0, nil, err
 	}

@@ -48,6 +48,11 @@ func TestJudge(t *testing.T) {
 
 func TestCanariesTellDelays(t *testing.T) {
 	c := &canaries{stalls: []stall{{at(0), at(5)}, {at(100), at(120)}, {at(121), at(124)}, {at(300), at(310)}}}
+	for when, want := range map[float64]time.Duration{50: 0, 6: 5, 122: 23, 309: 10, 313: 0} {
+		if got := c.around(at(when)); got != want*time.Millisecond {
+			t.Errorf("around %v ms: %s, want %d ms", when, got, want)
+		}
+	}
 	for when, want := range map[float64]time.Duration{50: 0, 110: 13, 99: 23, 4: 1, 120.5: 3, 305: 5, 311: 0} {
 		if got := c.after(at(when)); got != want*time.Millisecond {
 			t.Errorf("at %v ms: %s, want %d ms", when, got, want)

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http/httptest"
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -17,12 +16,7 @@ import (
 // sample is the report of the library's own golden file.
 func sample(t *testing.T) *blackout.Report {
 	t.Helper()
-	f, err := os.Open("../testdata/report.json")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	r, err := blackout.ReadReport(f)
+	r, err := blackout.ReadFile("../testdata/report.json")
 	if err != nil {
 		t.Fatal(err)
 	}
