@@ -52,9 +52,13 @@ func (m *mover) migrate(ctx context.Context) error {
 		if !m.again(ctx, err) {
 			return err
 		}
-		m.tape.rewind()
-		m.trend = trend{}
+		m.forgetAttempt()
 	}
+}
+
+func (m *mover) forgetAttempt() {
+	m.tape.rewind()
+	m.trend, m.limit = trend{}, 0
 }
 
 // again tells whether the migration is to be begun once more, and with what then.
@@ -62,11 +66,11 @@ func (m *mover) again(ctx context.Context, err error) bool {
 	next, why := m.try, ""
 	var more *wantThrottle
 	switch {
-	case err == nil || ctx.Err() != nil:
+	case err == nil, ctx.Err() != nil, errors.Is(err, ErrOutOfTime), errors.Is(err, ErrHopeless):
 		return false
 	case errors.As(err, &more):
 		next.throttle, why = more.percent, "begun anew, so that the guest can be slowed down"
-	case m.ended && !m.tape.isActive() && (m.try.postCopy || m.try.connections > 0):
+	case m.ended && m.hears.source && !m.tape.isActive() && (m.try.postCopy || m.try.connections > 0):
 		next.postCopy, next.connections, why = false, 0, "begun anew without post-copy and parallel connections: "+err.Error()
 	default:
 		return false
@@ -85,9 +89,7 @@ func (m *mover) once(ctx context.Context) error {
 	if ctx.Err() != nil || m.left() <= 0 {
 		return fmt.Errorf("%w: no time was left to begin", ErrOutOfTime)
 	}
-	if m.limit < m.policy.First { // before the start: a short migration is over before the first look
-		m.setLimit(ctx, m.policy.First)
-	}
+	m.setLimit(ctx, m.policy.First) // before the start: a short migration is over before the first look
 	m.report("migrating")
 	params := m.params()
 	return m.call(ctx, func(ctx context.Context, host Host) error {
@@ -122,6 +124,7 @@ func (m *mover) seeThrough(ctx context.Context) (over bool, err error) {
 	}
 	m.note("it came to nothing: beginning anew")
 	m.adopted, m.req.Adopt = false, false
+	m.forgetAttempt()
 	return m.runPreflight(ctx)
 }
 
@@ -137,6 +140,9 @@ func (m *mover) awaitEnd(ctx context.Context) error {
 	why, _ := m.steer(ctx, done)
 	if why == nil {
 		return nil
+	}
+	if m.tape.inPostCopy() {
+		return why
 	}
 	m.tryAbort(context.WithoutCancel(ctx))
 	return fmt.Errorf("%w, and was aborted", why)

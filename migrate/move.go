@@ -44,7 +44,7 @@ type Request struct {
 	Adopt    bool // a migration to this target was begun by a caller that died: one under way is waited for
 
 	// Shorten, when not nil, brings a deadline that is earlier than the context's. It is heeded while
-	// the guest is being copied.
+	// the guest is being copied: give the channel room for one.
 	Shorten <-chan time.Time
 
 	// Progress, when not nil, is called at each step and about twice a second in between,

@@ -87,3 +87,45 @@ func TestCondition(t *testing.T) {
 		t.Error("without a UUID the name must do")
 	}
 }
+
+// TestDecideInPostCopy has the pairs of answers in which a guest is in post-copy. None of them resumes
+// anything, and none is called moved or stayed.
+func TestDecideInPostCopy(t *testing.T) {
+	half, torn := view{status: stopped("postcopy")}, view{status: stopped("postcopy-failed")}
+	going, stuck := view{status: runs("postcopy")}, view{status: runs("postcopy-failed")}
+	absent, silent := view{err: libvirt.ErrNoDomain}, view{err: context.DeadlineExceeded}
+	cases := []struct {
+		name           string
+		source, target view
+		settled, torn  bool
+	}{
+		{"under way", half, going, false, false},
+		{"the target is about to run", half, view{status: stopped("migration")}, false, false},
+		{"broken at both ends", torn, stuck, true, true},
+		{"broken, and only the source noticed", torn, going, true, true},
+		{"broken, and only the target noticed", half, stuck, true, true},
+		{"broken, the target is paused", torn, view{status: stopped("postcopy-failed")}, true, true},
+		{"the target lost it", torn, absent, true, false},
+		{"the target lost it a moment ago", half, absent, true, false},
+		{"the source lost it", absent, stuck, true, false},
+		{"the source lost it a moment ago", absent, going, false, false},
+		{"the target is silent", half, silent, false, false},
+		{"the source is silent", silent, going, false, false},
+		{"the source is silent, and it broke", silent, stuck, false, false},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			v := decide(evidence{uuid: guestUUID, source: c.source, target: c.target, ended: true})
+			if v.outcome != Unknown || v.resume || v.settled != c.settled || v.torn != c.torn || v.note == "" {
+				t.Errorf("%+v", v)
+			}
+		})
+	}
+	// What libvirt leaves of the source when all went well, and of the events alone.
+	if v := decide(evidence{uuid: guestUUID, source: absent, target: view{status: runs("migrated")}, postCopy: true}); v.outcome != Moved {
+		t.Errorf("a post-copy that is done: %+v", v)
+	}
+	if v := decide(evidence{uuid: guestUUID, source: view{status: stopped("migration")}, target: absent, postCopy: true, ended: true}); v.resume {
+		t.Error("a source that may have given its guest away was resumed")
+	}
+}

@@ -65,6 +65,9 @@ func (t *tape) add(side qmp.Side, e libvirt.Event) {
 
 func (t *tape) isActive() bool { t.mu.Lock(); defer t.mu.Unlock(); return t.active }
 
+// joinPostCopy is for a post-copy whose begin was missed.
+func (t *tape) joinPostCopy() { t.mu.Lock(); defer t.mu.Unlock(); t.postCopy, t.runs = true, true }
+
 func (t *tape) inPostCopy() bool { t.mu.Lock(); defer t.mu.Unlock(); return t.postCopy }
 
 // isSwitching tells whether the guest stands still. What follows its RESUME at the target in a

@@ -41,6 +41,7 @@ func migration(p libvirt.MigrateParams) (lv.DomainMigrateFlags, lv.DomainMigrate
 		{p.SyncWrites, lv.MIGRATE_NON_SHARED_SYNCHRONOUS_WRITES},
 		{p.Compressed, lv.MIGRATE_COMPRESSED},
 		{p.PostCopy || p.Recover, lv.MIGRATE_POSTCOPY},
+		{p.PostCopy || p.Recover, lv.MIGRATE_CHANGE_PROTECTION}, // without which libvirt refuses to go on
 		{p.Recover, lv.MIGRATE_POSTCOPY_RESUME},
 		{p.TLS, lv.MIGRATE_TLS},
 		{p.Parallel, lv.MIGRATE_PARALLEL},

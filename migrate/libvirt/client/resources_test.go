@@ -132,7 +132,7 @@ func TestMigration(t *testing.T) {
 }
 
 func TestMigrationLevers(t *testing.T) {
-	levers := lv.MIGRATE_LIVE | lv.MIGRATE_PEER2PEER | lv.MIGRATE_ABORT_ON_ERROR | lv.MIGRATE_POSTCOPY
+	levers := lv.MIGRATE_LIVE | lv.MIGRATE_PEER2PEER | lv.MIGRATE_ABORT_ON_ERROR | lv.MIGRATE_POSTCOPY | lv.MIGRATE_CHANGE_PROTECTION
 	cases := []struct {
 		name   string
 		params libvirt.MigrateParams
