@@ -202,6 +202,12 @@ func (p pair) peerDies() {
 	p.on(source, "/usr/share/heartbeat/hb_standby", "all")
 	await(p.t, "the guest to begin to move", 30*time.Second, func() bool { return len(p.where()) == 2 })
 	p.lab(supervisor.Request{Op: supervisor.OpKill, Node: target})
+	// A node that is back before the deadtime is over is no dead node to Heartbeat 3.0.6, and
+	// in the middle of a standby nobody owns the guest then.
+	await(p.t, source+" to find "+target+" dead", 60*time.Second, func() bool {
+		out, _ := p.b.try(p.t, "shell", source, "cl_status", "nodestatus", target)
+		return strings.TrimSpace(out) == "dead"
+	})
 	p.runsOn(source)
 	after := p.status()
 	if after.ForeignWrites != 0 || after.DiskCounterAtBoot < before.DiskCounterAtBoot {
