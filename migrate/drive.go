@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/vmferry/vmferry/migrate/libvirt"
@@ -21,97 +20,6 @@ const (
 	abortTime   = 5 * time.Second
 	switchGrace = time.Second
 )
-
-// attempt is how a migration is begun.
-type attempt struct {
-	throttle    int // per cent at which auto-converge begins, 0 for none
-	postCopy    bool
-	connections int
-}
-
-func (m *mover) params() libvirt.MigrateParams {
-	p := libvirt.MigrateParams{URI: m.req.MigrateURI, Bandwidth: m.req.Bandwidth, Unsafe: m.req.Unsafe, MigrateOptions: m.req.Options}
-	p.AutoConverge = m.try.throttle > 0
-	p.PostCopy = p.PostCopy || m.try.postCopy
-	if p.ConvergeInitial == 0 && m.try.throttle > throttleFirst {
-		p.ConvergeInitial = m.try.throttle
-	}
-	if m.try.connections > 0 {
-		p.Parallel, p.Connections = true, m.try.connections
-	}
-	return p
-}
-
-// migrate begins the migration as the rule wants it, and anew where it was refused for a means that it
-// can do without, or aborted for one that it lacked. The error says nothing of where the guest is.
-func (m *mover) migrate(ctx context.Context) error {
-	d := m.policy.Decide(m.state(libvirt.JobStats{}))
-	m.try = attempt{throttle: d.Throttle, postCopy: m.policy.PostCopy, connections: d.Connections}
-	for {
-		err := m.once(ctx)
-		if !m.again(ctx, err) {
-			return err
-		}
-		m.forgetAttempt()
-	}
-}
-
-func (m *mover) forgetAttempt() {
-	m.tape.rewind()
-	m.trend, m.limit = trend{}, 0
-}
-
-// again tells whether the migration is to be begun once more, and with what then.
-func (m *mover) again(ctx context.Context, err error) bool {
-	next, why := m.try, ""
-	var more *wantThrottle
-	switch {
-	case err == nil, ctx.Err() != nil, errors.Is(err, ErrOutOfTime), errors.Is(err, ErrHopeless):
-		return false
-	case errors.As(err, &more):
-		next.throttle, why = more.percent, "begun anew, so that the guest can be slowed down"
-	case m.ended && m.hears.source && !m.tape.isActive() && (m.try.postCopy || m.try.connections > 0):
-		next.postCopy, next.connections, why = false, 0, "begun anew without post-copy and parallel connections: "+err.Error()
-	default:
-		return false
-	}
-	if v := m.verify(ctx); v.outcome != Stayed {
-		return false
-	}
-	m.note(why)
-	m.try, m.policy.PostCopy = next, next.postCopy
-	return true
-}
-
-// once runs one migration and steers it. The error is libvirt's, or why it was aborted.
-func (m *mover) once(ctx context.Context) error {
-	defer m.step("migrate")()
-	if ctx.Err() != nil || m.left() <= 0 {
-		return fmt.Errorf("%w: no time was left to begin", ErrOutOfTime)
-	}
-	m.setLimit(ctx, m.policy.First) // before the start: a short migration is over before the first look
-	m.report("migrating")
-	params := m.params()
-	return m.call(ctx, func(ctx context.Context, host Host) error {
-		return host.MigrateToURI3(ctx, m.req.Guest, m.req.TargetURI, params)
-	})
-}
-
-// call makes the call to libvirt that migrates, and steers until it ends. The call outlives ctx: a
-// cancelled migration is aborted, and then its end is awaited.
-func (m *mover) call(ctx context.Context, begin func(context.Context, Host) error) error {
-	call, abandon := context.WithCancel(context.WithoutCancel(ctx))
-	defer abandon()
-	done := make(chan error, 1)
-	m.ended = false
-	host := m.source.host
-	go func() { done <- begin(call, host) }()
-	why, err := m.steer(ctx, done)
-	if why != nil {
-		err = m.abort(ctx, done, why)
-	}
-	return err
-}
 
 // seeThrough waits for the end of a migration that another began, and aborts it where that
 // would come too late. over is false when it came to nothing, the guest stayed, and there is
@@ -253,91 +161,6 @@ func (m *mover) sample(ctx context.Context) error {
 		m.report("migrating")
 	}
 	return nil
-}
-
-// trend is what the rule needs of the samples before the present one.
-type trend struct {
-	repeated time.Time       // when the second pass was first seen
-	last     []time.Duration // what the latest passes would have left for a last copy
-	pass     int             // which of them is the latest
-	gain     int             // which was a tenth better than all before it
-	gained   time.Time       // when that was seen
-	seen     time.Time       // when the last sample was
-	sent     uint64
-	quiet    time.Duration // for how long nothing was sent
-	starved  time.Duration // for how long the link has been too slow
-}
-
-// memory is how many passes count: a guest that was quiet for a moment may never be so again.
-const memory = 8
-
-// state is what the rule decides from; before the begin, of a job that is not there yet.
-func (m *mover) state(s libvirt.JobStats) State {
-	now, t := time.Now(), &m.trend
-	out := State{Elapsed: s.Elapsed, Left: m.left(), Iteration: s.Iteration, Sent: s.Processed, Remaining: s.Remaining, Used: used(m.load),
-		Rate: s.Rate, DirtyRate: s.DirtyRate, Throttled: m.try.throttle > 0 || m.adopted, Percent: s.Throttle,
-		Switched: m.tape.inPostCopy(), Link: m.link.Bandwidth}
-	out.Easy, out.Needs = m.promise()
-	if s.Iteration > 1 {
-		if t.repeated.IsZero() {
-			t.repeated = now
-		}
-		out.Repeated = now.Sub(t.repeated)
-		t.weigh(s, now)
-		out.Best, out.Stale, out.Stagnant = slices.Min(t.last), s.Iteration-t.gain, now.Sub(t.gained)
-	}
-	t.endure(s, m.policy.starved(out), now)
-	out.Quiet, out.Starved = t.quiet, t.starved
-	return out
-}
-
-// endure counts how long the link fails. A hypervisor that gave no answer for a while says nothing
-// of the link in that time.
-func (t *trend) endure(s libvirt.JobStats, starved bool, now time.Time) {
-	gap := time.Duration(0)
-	if !t.seen.IsZero() {
-		gap = min(now.Sub(t.seen), 2*pollEvery)
-	}
-	t.quiet, t.starved, t.seen = t.quiet+gap, t.starved+gap, now
-	if s.Processed != t.sent {
-		t.sent, t.quiet = s.Processed, 0
-	}
-	if !starved {
-		t.starved = 0
-	}
-}
-
-// weigh takes over what the present pass would leave for a last copy.
-func (t *trend) weigh(s libvirt.JobStats, now time.Time) {
-	left := lastCopy(s)
-	if len(t.last) == 0 || left < slices.Min(t.last)/10*9 {
-		t.gain, t.gained = s.Iteration, now
-	}
-	if s.Iteration == t.pass {
-		t.last[len(t.last)-1] = min(t.last[len(t.last)-1], left)
-		return
-	}
-	t.pass, t.last = s.Iteration, append(t.last, left)
-	if len(t.last) > memory {
-		t.last = t.last[1:]
-	}
-}
-
-// lastCopy is how long a switchover at the begin of this pass would have taken. QEMU reckons that itself,
-// once it knows how fast the guest writes.
-func lastCopy(s libvirt.JobStats) time.Duration {
-	if s.Downtime > 0 && s.DirtyRate > 0 {
-		return s.Downtime
-	}
-	return max(seconds(s.Remaining, s.Rate), 1)
-}
-
-// wantThrottle ends a migration that has to be begun anew so that the guest can be slowed down.
-type wantThrottle struct{ percent int }
-
-// Error implements error.
-func (w *wantThrottle) Error() string {
-	return "the guest writes too fast to be moved at its full speed"
 }
 
 // carryOut does what the rule says. The error is why to abort.

@@ -43,7 +43,8 @@ type fake struct {
 	visible   libvirt.Visible
 	cpu       bool
 
-	load   libvirt.Load // with what StartDirtyRate measured
+	load   libvirt.Load // with what StartDirtyRate measures
+	ready  time.Time    // when that is there
 	params []libvirt.MigrateParams
 	cut    bool // nothing is sent any more
 
@@ -135,10 +136,19 @@ func (f *fake) SetMaxDowntime(_ context.Context, _ string, limit time.Duration) 
 func (f *fake) Load(context.Context, string) (libvirt.Load, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.load, f.fails
+	load := f.load
+	load.Dirty.Measured = load.Dirty.Measured && !time.Now().Before(f.ready)
+	return load, f.fails
 }
 
-func (f *fake) StartDirtyRate(context.Context, string, time.Duration) error { return f.gauge }
+func (f *fake) StartDirtyRate(_ context.Context, _ string, span time.Duration) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.gauge == nil {
+		f.ready, f.load.Dirty.Since = time.Now().Add(span), time.Now()
+	}
+	return f.gauge
+}
 
 func (f *fake) StartPostCopy(context.Context, string) error { return f.postCopy() }
 

@@ -128,7 +128,7 @@ func TestBegunAnewWithThrottle(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPair(t)
 		p.known(Link{Bandwidth: 100 << 20})
-		p.source.gauge, p.source.load = nil, libvirt.Load{Memory: 512 << 20, Dirty: libvirt.Dirty{Measured: true, Rate: 1 << 20}}
+		p.source.gauge, p.source.load = nil, libvirt.Load{Memory: 600 << 20, Dirty: libvirt.Dirty{Measured: true, Rate: 1 << 20}}
 		p.source.migrate = func(context.Context) error {
 			if p.last().AutoConverge {
 				p.copy()

@@ -23,8 +23,16 @@ const (
 	measureSlip = 100 * time.Millisecond // what QEMU may need beyond the span, and between two looks
 	measureMost = 500 * time.Millisecond // bounds the question that begins a measurement
 
-	// measureWindow is how much time there must be for a move to wait for its measurement.
+	// measureWindow is how much time there must be for a move to wait for its measurement, and
+	// measureWorth how long its first pass must take: a shorter one tells as much as soon.
 	measureWindow = 30 * time.Second
+	measureWorth  = 5 * time.Second
+	measureBytes  = gibibyte // the same of a link that is not known
+
+	// measureFresh is how old a measurement may be that somebody else made.
+	measureFresh = 10 * time.Minute
+
+	gibibyte = 1 << 30
 
 	// defaultSetUp is what libvirt takes around the copying, for a peer of which no other is known.
 	defaultSetUp = 500 * time.Millisecond
@@ -138,8 +146,9 @@ func Predict(load libvirt.Load, link Link, most uint64, budget time.Duration, me
 	}, true
 }
 
-// beginMeasuring asks for the dirty rate before the move has its turn, so that the wait for that measures.
-// The connection is given back: a queue may be long, and libvirtd started again meanwhile.
+// beginMeasuring asks for the dirty rate before the move has its turn, so that the wait for that measures,
+// unless it was measured not long ago. The connection is given back: a queue may be long, and
+// libvirtd started again meanwhile.
 func (m *mover) beginMeasuring(ctx context.Context) {
 	if m.req.Adopt {
 		return // a guest that moves already cannot be measured
@@ -150,6 +159,11 @@ func (m *mover) beginMeasuring(ctx context.Context) {
 		return // the pre-flight will say so
 	}
 	defer m.source.close()
+	load, err := m.source.host.Load(ctx, m.req.Guest)
+	if err == nil && load.Dirty.Measured && time.Since(load.Dirty.Since).Abs() < measureFresh {
+		m.measured = time.Now()
+		return
+	}
 	if err := m.source.host.StartDirtyRate(ctx, m.req.Guest, measureSpan); err != nil {
 		m.log.WithError(err).Debug("the dirty rate cannot be measured")
 		return
@@ -158,44 +172,49 @@ func (m *mover) beginMeasuring(ctx context.Context) {
 }
 
 // predict puts into the record what is known of the guest, and how the move should go. It waits for the
-// end of a measurement only where the window is wide.
+// end of a measurement only where there is time for that, and it tells more than the first pass will.
 func (m *mover) predict(ctx context.Context) {
 	defer m.step("predict")()
 	ctx, cancel := m.before(ctx)
 	defer cancel()
-	if m.left() >= measureWindow {
-		_ = sleep(ctx, time.Until(m.measured)) // ends early with ctx alone, which the next step sees
+	if !m.askLoad(ctx) {
+		return
 	}
-	ask, cancel := context.WithTimeout(ctx, sampleTime)
+	wait := time.Until(m.measured)
+	if !m.load.Dirty.Measured && wait > 0 && m.left() >= measureWindow && m.worthMeasuring() {
+		_ = sleep(ctx, wait) // ends early with ctx alone, which the next step sees
+		m.askLoad(ctx)
+	}
+	m.rec.Used = used(m.load)
+	if m.load.Dirty.Measured {
+		m.rec.DirtyRate = &m.load.Dirty.Rate
+	}
+	if f, ok := Predict(m.load, m.link, m.req.Bandwidth<<20, m.budget(), m.means()); ok {
+		m.rec.Predicted = &f
+	}
+}
+
+// askLoad leaves out a dirty rate of some other time.
+func (m *mover) askLoad(ctx context.Context) (ok bool) {
+	ctx, cancel := context.WithTimeout(ctx, sampleTime)
 	defer cancel()
-	load, err := m.source.host.Load(ask, m.req.Guest)
+	load, err := m.source.host.Load(ctx, m.req.Guest)
 	if err != nil {
 		m.log.WithError(err).Debug("the guest's load is not known")
-		return
+		return false
 	}
 	if m.measured.IsZero() {
 		load.Dirty = libvirt.Dirty{}
 	}
 	m.load = load
-	m.rec.Used = used(load)
-	if load.Dirty.Measured {
-		m.rec.DirtyRate = &load.Dirty.Rate
-	}
-	if f, ok := Predict(load, m.link, m.req.Bandwidth<<20, m.budget(), m.means()); ok {
-		m.rec.Predicted = &f
-	}
+	return true
 }
 
-// means are the rungs that this engine may take, from the gentlest on.
-func (m *mover) means() []drain.Means {
-	means := []drain.Means{drain.Live}
-	if !m.req.NoConverge {
-		means = append(means, drain.Converge)
+func (m *mover) worthMeasuring() bool {
+	if m.link.Bandwidth == 0 {
+		return used(m.load) >= measureBytes
 	}
-	if m.policy.PostCopy {
-		means = append(means, drain.PostCopy)
-	}
-	return means
+	return seconds(used(m.load), m.link.Bandwidth) >= measureWorth
 }
 
 // promise is what the rule may reckon with before the begin. Half of the bandwidth is left for what a
@@ -211,4 +230,16 @@ func (m *mover) promise() (easy bool, needs int) {
 		needs = need.Throttle
 	}
 	return easy, needs
+}
+
+// means are the rungs that this engine may take, from the gentlest on.
+func (m *mover) means() []drain.Means {
+	means := []drain.Means{drain.Live}
+	if !m.req.NoConverge {
+		means = append(means, drain.Converge)
+	}
+	if m.policy.PostCopy {
+		means = append(means, drain.PostCopy)
+	}
+	return means
 }

@@ -1,0 +1,108 @@
+package migrate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/vmferry/vmferry/migrate/libvirt"
+)
+
+// attempt is how a migration is begun.
+type attempt struct {
+	throttle    int // per cent at which auto-converge begins, 0 for none
+	postCopy    bool
+	connections int
+}
+
+func (m *mover) params() libvirt.MigrateParams {
+	p := libvirt.MigrateParams{URI: m.req.MigrateURI, Bandwidth: m.req.Bandwidth, Unsafe: m.req.Unsafe, MigrateOptions: m.req.Options}
+	p.AutoConverge = m.try.throttle > 0
+	p.PostCopy = p.PostCopy || m.try.postCopy
+	if p.ConvergeInitial == 0 && m.try.throttle > throttleFirst {
+		p.ConvergeInitial = m.try.throttle
+	}
+	if m.try.connections > 0 {
+		p.Parallel, p.Connections = true, m.try.connections
+	}
+	return p
+}
+
+// migrate begins the migration as the rule wants it, and anew where it was refused for a means that it
+// can do without, or aborted for one that it lacked. The error says nothing of where the guest is.
+func (m *mover) migrate(ctx context.Context) error {
+	d := m.policy.Decide(m.state(libvirt.JobStats{}))
+	m.try = attempt{throttle: d.Throttle, postCopy: m.policy.PostCopy, connections: d.Connections}
+	for {
+		err := m.once(ctx)
+		if !m.again(ctx, err) {
+			return err
+		}
+		m.forgetAttempt()
+	}
+}
+
+func (m *mover) forgetAttempt() {
+	m.tape.rewind()
+	m.trend, m.limit = trend{}, 0
+}
+
+// again tells whether the migration is to be begun once more, and with what then.
+func (m *mover) again(ctx context.Context, err error) bool {
+	next, why := m.try, ""
+	var more *wantThrottle
+	switch {
+	case err == nil, ctx.Err() != nil, errors.Is(err, ErrOutOfTime), errors.Is(err, ErrHopeless):
+		return false
+	case errors.As(err, &more):
+		next.throttle, why = more.percent, "begun anew, so that the guest can be slowed down"
+	case m.ended && m.hears.source && !m.tape.isActive() && (m.try.postCopy || m.try.connections > 0):
+		next.postCopy, next.connections, why = false, 0, "begun anew without post-copy and parallel connections: "+err.Error()
+	default:
+		return false
+	}
+	if v := m.verify(ctx); v.outcome != Stayed {
+		return false
+	}
+	m.note(why)
+	m.try, m.policy.PostCopy = next, next.postCopy
+	return true
+}
+
+// once runs one migration and steers it. The error is libvirt's, or why it was aborted.
+func (m *mover) once(ctx context.Context) error {
+	defer m.step("migrate")()
+	if ctx.Err() != nil || m.left() <= 0 {
+		return fmt.Errorf("%w: no time was left to begin", ErrOutOfTime)
+	}
+	m.setLimit(ctx, m.policy.First) // before the start: a short migration is over before the first look
+	m.report("migrating")
+	params := m.params()
+	return m.call(ctx, func(ctx context.Context, host Host) error {
+		return host.MigrateToURI3(ctx, m.req.Guest, m.req.TargetURI, params)
+	})
+}
+
+// call makes the call to libvirt that migrates, and steers until it ends. The call outlives ctx: a
+// cancelled migration is aborted, and then its end is awaited.
+func (m *mover) call(ctx context.Context, begin func(context.Context, Host) error) error {
+	call, abandon := context.WithCancel(context.WithoutCancel(ctx))
+	defer abandon()
+	done := make(chan error, 1)
+	m.ended = false
+	host := m.source.host
+	go func() { done <- begin(call, host) }()
+	why, err := m.steer(ctx, done)
+	if why != nil {
+		err = m.abort(ctx, done, why)
+	}
+	return err
+}
+
+// wantThrottle ends a migration that has to be begun anew so that the guest can be slowed down.
+type wantThrottle struct{ percent int }
+
+// Error implements error.
+func (w *wantThrottle) Error() string {
+	return "the guest writes too fast to be moved at its full speed"
+}

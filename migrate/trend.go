@@ -1,0 +1,87 @@
+package migrate
+
+import (
+	"slices"
+	"time"
+
+	"github.com/vmferry/vmferry/migrate/libvirt"
+)
+
+// trend is what the rule needs of the samples before the present one.
+type trend struct {
+	repeated time.Time       // when the second pass was first seen
+	last     []time.Duration // what the latest passes would have left for a last copy
+	pass     int             // which of them is the latest
+	gain     int             // which was a tenth better than all before it
+	gained   time.Time       // when that was seen
+	seen     time.Time       // when the last sample was
+	sent     uint64
+	quiet    time.Duration // for how long nothing was sent
+	starved  time.Duration // for how long the link has been too slow
+}
+
+// memory is how many passes count: a guest that was quiet for a moment may never be so again.
+const memory = 8
+
+// state is what the rule decides from; before the begin, of a job that is not there yet.
+func (m *mover) state(s libvirt.JobStats) State {
+	now, t := time.Now(), &m.trend
+	out := State{Elapsed: s.Elapsed, Left: m.left(), Iteration: s.Iteration, Sent: s.Processed, Remaining: s.Remaining, Used: used(m.load),
+		Rate: s.Rate, DirtyRate: s.DirtyRate, Throttled: m.try.throttle > 0 || m.adopted, Percent: s.Throttle,
+		Switched: m.tape.inPostCopy(), Link: m.link.Bandwidth}
+	if s.Iteration == 0 {
+		out.Easy, out.Needs = m.promise()
+	}
+	if s.Iteration > 1 {
+		if t.repeated.IsZero() {
+			t.repeated = now
+		}
+		out.Repeated = now.Sub(t.repeated)
+		t.weigh(s, now)
+		out.Best, out.Stale, out.Stagnant = slices.Min(t.last), s.Iteration-t.gain, now.Sub(t.gained)
+	}
+	t.endure(s, m.policy.starved(out), now)
+	out.Quiet, out.Starved = t.quiet, t.starved
+	return out
+}
+
+// endure counts how long the link fails. A hypervisor that gave no answer for a while says nothing
+// of the link in that time.
+func (t *trend) endure(s libvirt.JobStats, starved bool, now time.Time) {
+	gap := time.Duration(0)
+	if !t.seen.IsZero() {
+		gap = min(now.Sub(t.seen), 2*pollEvery)
+	}
+	t.quiet, t.starved, t.seen = t.quiet+gap, t.starved+gap, now
+	if s.Processed != t.sent {
+		t.sent, t.quiet = s.Processed, 0
+	}
+	if !starved {
+		t.starved = 0
+	}
+}
+
+// weigh takes over what the present pass would leave for a last copy.
+func (t *trend) weigh(s libvirt.JobStats, now time.Time) {
+	left := lastCopy(s)
+	if len(t.last) == 0 || left < slices.Min(t.last)/10*9 {
+		t.gain, t.gained = s.Iteration, now
+	}
+	if s.Iteration == t.pass {
+		t.last[len(t.last)-1] = min(t.last[len(t.last)-1], left)
+		return
+	}
+	t.pass, t.last = s.Iteration, append(t.last, left)
+	if len(t.last) > memory {
+		t.last = t.last[1:]
+	}
+}
+
+// lastCopy is how long a switchover at the begin of this pass would have taken. QEMU reckons that itself,
+// once it knows how fast the guest writes.
+func lastCopy(s libvirt.JobStats) time.Duration {
+	if s.Downtime > 0 && s.DirtyRate > 0 {
+		return s.Downtime
+	}
+	return max(seconds(s.Remaining, s.Rate), 1)
+}
