@@ -28,13 +28,15 @@ all: build
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
 
-build: deps-build $(BIN)/vmferry-agent $(BIN)/vmferry-agent-full $(BIN)/vmferryd $(BIN)/blackout $(BIN)/vmferry-lab $(BIN)/guest-init ## build all programs into build/bin
+build: deps-build $(BIN)/vmferry-agent $(BIN)/vmferry-agent-full $(BIN)/vmferryd $(BIN)/vmferry $(BIN)/blackout $(BIN)/vmferry-lab $(BIN)/guest-init ## build all programs into build/bin
 
 # Go knows better than make what is up to date.
 $(BIN)/vmferry-agent-full: FORCE
 	$(GO) build -tags $(TAGS) -trimpath -ldflags '$(LDFLAGS)' -o $@ ./cmd/vmferry-agent
 $(BIN)/vmferryd: FORCE
 	$(GO) build -tags $(TAGS) -trimpath -ldflags '$(LDFLAGS)' -o $@ ./cmd/vmferryd
+$(BIN)/vmferry: FORCE
+	$(GO) build -tags $(TAGS) -trimpath -ldflags '$(LDFLAGS) -X main.version=$(REVISION)' -o $@ ./cmd/vmferry
 
 # No C in these: they start at once, run where there is no libvirt, and in a guest
 # where there is nothing at all.
@@ -51,6 +53,8 @@ install: build ## install on this machine, or below DESTDIR
 	install -D -m 755 $(BIN)/vmferry-agent $(DESTDIR)$(PREFIX)/sbin/vmferry-agent
 	install -D -m 755 $(BIN)/vmferry-agent-full $(DESTDIR)$(PREFIX)/libexec/vmferry/agent
 	install -D -m 755 $(BIN)/vmferryd $(DESTDIR)$(PREFIX)/sbin/vmferryd
+	install -D -m 755 $(BIN)/vmferry $(DESTDIR)$(PREFIX)/sbin/vmferry
+	install -D -m 644 cmd/vmferry/vmferry.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/vmferry
 	install -D -m 755 $(BIN)/blackout $(DESTDIR)$(PREFIX)/bin/blackout
 	install -d $(DESTDIR)$(PREFIX)/lib/ocf/resource.d/vmferry
 	ln -sf $(PREFIX)/sbin/vmferry-agent $(DESTDIR)$(PREFIX)/lib/ocf/resource.d/vmferry/Domain

@@ -81,6 +81,9 @@ func (m *machine) path(name string) string { return filepath.Join(m.root, name) 
 // records is the file of the migrations that began on this node.
 func (m *machine) records() string { return filepath.Join(m.stateDir, "migrations.jsonl") }
 
+// links is the file of what the links to the peers have carried.
+func (m *machine) links() string { return filepath.Join(m.stateDir, migrate.LinksFile) }
+
 // ask connects to a libvirt, puts one question to it, and bounds the time of
 // both.
 func (m *machine) ask(ctx context.Context, uri string, question func(context.Context, host) error) error {

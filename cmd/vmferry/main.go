@@ -29,6 +29,7 @@ const schema = 1
 
 const usage = `usage: vmferry check
        vmferry status
+       vmferry plan [--bandwidth N] [--no-measure] [--window D] [NODE]
        vmferry migrate [flags] GUEST NODE
        vmferry drain [--window D] [NODE]
        vmferry undrain [NODE]
@@ -41,6 +42,7 @@ Move virtual machines off this node, and see how that goes.
 check tells whether this node can be drained, and if not, what to type.
 status lists the guests of this node, as libvirt, their processes and the
 cluster manager see them.
+plan tells who would leave in what order, and what clients would notice.
 migrate moves one guest; where a cluster manager has it, through the manager.
 drain empties this node through the cluster manager; undrain takes that back.
 report tells how past migrations went.
@@ -48,6 +50,11 @@ report tells how past migrations went.
 All commands:
   --json             the result as JSON, with a schema number
   --config FILE      vmferryd's configuration (default /etc/vmferry/vmferryd.toml)
+
+plan:
+  --bandwidth N      MiB/s that the link carries (default: as migrations have told)
+  --no-measure       do not measure how fast the guests write
+  --window D         the time that there is (default: what a shutdown waits)
 
 migrate:
   --to-uri URI       the target's libvirt (default: this node's, with NODE as host)
@@ -90,13 +97,13 @@ func run(ctx context.Context, m *machine, args []string, stdout, stderr io.Write
 }
 
 var commands = map[string]func(ctx context.Context, c *call, args []string) error{
-	"check": check, "status": status, "migrate": migrateGuest,
+	"check": check, "status": status, "plan": plan, "migrate": migrateGuest,
 	"drain": drainNode, "undrain": undrain, "report": tellReport,
 }
 
 func dispatch(ctx context.Context, m *machine, args []string, stdout, stderr io.Writer) error {
 	if len(args) == 0 {
-		return misuse("no command: say check, status, migrate, drain, undrain or report; 'vmferry help' tells more")
+		return misuse("no command: say check, status, plan, migrate, drain, undrain or report; 'vmferry help' tells more")
 	}
 	switch args[0] {
 	case "version", "--version":

@@ -173,15 +173,24 @@ func (c *call) byHand(ctx context.Context, inv *inventory, g *guest, o order) er
 		defer cancel()
 	}
 	record, err := c.move(ctx, g, target, o)
-	if werr := migrate.AppendRecord(c.records(), record); werr != nil {
-		c.tell("the migration is not on record: %s", oneLine(werr))
-	}
+	c.keep(record)
 	r := migrateResult{Schema: schema, Guest: g.Name, From: inv.node, To: o.node, By: "vmferry", Moved: record.Outcome == migrate.Moved,
 		Where: whereIs(record, inv.node, o.node), Record: &record}
 	if perr := c.result(r, r.table); perr != nil {
 		return perr
 	}
 	return c.verdict(ctx, err)
+}
+
+// keep puts the record beside the agent's, and learns from it what the link
+// carries. The guest has moved or not, whatever becomes of that.
+func (c *call) keep(record migrate.Record) {
+	if err := migrate.AppendRecord(c.records(), record); err != nil {
+		c.tell("the migration is not on record: %s", oneLine(err))
+	}
+	if err := migrate.LearnLink(c.links(), record); err != nil {
+		c.tell("what the migration told of the link is lost: %s", oneLine(err))
+	}
 }
 
 // move is Move with what an operator sees of it.
@@ -197,7 +206,7 @@ func (c *call) move(ctx context.Context, g *guest, target string, o order) (migr
 			}
 			meter.show(time.Now(), p.Phase, g.Name+": "+describe(p))
 		},
-	}, migrate.Deps{Open: c.openHost, Gone: c.gone, Slots: c.slots, Log: c.log()})
+	}, migrate.Deps{Open: c.openHost, Gone: c.gone, Slots: c.slots, Links: c.links(), Log: c.log()})
 	meter.end()
 	if w != nil {
 		c.judge(&record, w)

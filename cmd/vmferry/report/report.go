@@ -35,6 +35,15 @@ type Summary struct {
 	Duration     *Spread `json:"duration_ms,omitempty"` // of those that moved
 	Pause        *Spread `json:"pause_ms,omitempty"`
 	Blackout     *Spread `json:"blackout_ms,omitempty"` // the longest of each move that a probe watched
+	// Prediction is how good it was: measured over predicted, 1 is exact.
+	Prediction Prediction `json:"prediction,omitzero"`
+}
+
+// Prediction is the spread of measured over predicted of each measure.
+type Prediction struct {
+	Duration *Spread `json:"duration,omitempty"`
+	Pause    *Spread `json:"pause,omitempty"`
+	Blackout *Spread `json:"blackout,omitempty"`
 }
 
 // Spread is how a measure is distributed. The percentiles are measured values
@@ -86,7 +95,42 @@ func summarize(records []migrate.Record) Summary {
 		}
 	}
 	s.Duration, s.Pause, s.Blackout = spread(durations), spread(pauses), spread(blackouts)
+	s.Prediction = judge(records)
 	return s
+}
+
+// judge compares what was predicted with what came.
+func judge(records []migrate.Record) Prediction {
+	var durations, pauses, blackouts []float64
+	for _, rec := range records {
+		f := rec.Predicted
+		if f == nil || rec.Outcome != migrate.Moved {
+			continue
+		}
+		durations = ratio(durations, stepMS(rec, "migrate"), f.DurationMS)
+		pauses = ratio(pauses, rec.PauseMS, f.PauseMS)
+		if b := Worst(rec); b != nil {
+			blackouts = ratio(blackouts, &b.MS, f.BlackoutMS)
+		}
+	}
+	return Prediction{spread(durations), spread(pauses), spread(blackouts)}
+}
+
+// stepMS is how long a step took, nil where it was not taken.
+func stepMS(rec migrate.Record, name string) *float64 {
+	for i := range rec.Steps {
+		if rec.Steps[i].Name == name {
+			return &rec.Steps[i].MS
+		}
+	}
+	return nil
+}
+
+func ratio(list []float64, measured *float64, predicted float64) []float64 {
+	if measured == nil || predicted <= 0 {
+		return list
+	}
+	return append(list, *measured/predicted)
 }
 
 // Worst is the longest blackout that a probe saw in the move, nil without a
@@ -135,6 +179,12 @@ var columns = []struct {
 			return none
 		}
 		return ms(&b.MS)
+	}},
+	{"PREDICTED", func(r migrate.Record) string {
+		if r.Predicted == nil {
+			return none
+		}
+		return fmt.Sprintf("%.1f/%.1f", r.Predicted.PauseMS, r.Predicted.BlackoutMS)
 	}},
 	{"BUDGET", budget},
 	{"SENT", func(r migrate.Record) string { return mebibytes(r.Transferred) }},
@@ -241,6 +291,15 @@ func (s Summary) lines() []string {
 	}{{"duration", s.Duration}, {"pause", s.Pause}, {"blackout", s.Blackout}} {
 		if row.of != nil {
 			lines = append(lines, fmt.Sprintf("%s: median %.1f ms, 99 %% within %.1f ms, longest %.1f ms (%d measured)",
+				row.name, row.of.P50, row.of.P99, row.of.Max, row.of.N))
+		}
+	}
+	for _, row := range []struct {
+		name string
+		of   *Spread
+	}{{"duration", s.Prediction.Duration}, {"pause", s.Prediction.Pause}, {"blackout", s.Prediction.Blackout}} {
+		if row.of != nil {
+			lines = append(lines, fmt.Sprintf("%s, measured over predicted: median %.2f, 99 %% within %.2f, worst %.2f (%d predicted)",
 				row.name, row.of.P50, row.of.P99, row.of.Max, row.of.N))
 		}
 	}

@@ -1,0 +1,136 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/godbus/dbus/v5"
+
+	"github.com/vmferry/vmferry/hbplugin/logind/logindtest"
+	"github.com/vmferry/vmferry/migrate"
+)
+
+func TestParseSince(t *testing.T) {
+	now := time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
+	for _, test := range []struct{ text, want string }{
+		{"", "0001-01-01T00:00:00Z"},
+		{"24h", "2026-11-20T12:00:00Z"},
+		{"90m", "2026-11-21T10:30:00Z"},
+		{"7d", "2026-11-14T12:00:00Z"},
+		{"2026-11-20", "2026-11-20T00:00:00Z"},
+		{"2026-11-20 18:30", "2026-11-20T18:30:00Z"},
+		{"2026-11-20T18:30:00+02:00", "2026-11-20T16:30:00Z"},
+		{"-1h", ""}, {"d", ""}, {"-2d", ""}, {"yesterday", ""}, {"99999999d", ""},
+	} {
+		got, err := parseSince(test.text, now)
+		if err != nil && test.want != "" || err == nil && got.UTC().Format(time.RFC3339) != test.want {
+			t.Errorf("%q: %v, %v; want %s", test.text, got, err, test.want)
+		}
+	}
+}
+
+func TestPacemakerTime(t *testing.T) {
+	for _, test := range []struct {
+		text string
+		want time.Duration
+		ok   bool
+	}{
+		{"90", 90 * time.Second, true}, {"90s", 90 * time.Second, true}, {"2min", 2 * time.Minute, true},
+		{"1500ms", 1500 * time.Millisecond, true}, {"1h", time.Hour, true}, {"20 sec", 20 * time.Second, true},
+		{"", 0, false}, {"soon", 0, false}, {"PT2M", 0, false}, {"3 days", 0, false},
+	} {
+		got, ok := pacemakerTime(test.text)
+		if ok != test.ok || ok && got != test.want {
+			t.Errorf("%q: %v, %v", test.text, got, ok)
+		}
+	}
+}
+
+func TestHaParams(t *testing.T) {
+	text := "n1 IPaddr::10.0.0.1 vmferry::web::migration_transport=tcp::timeout=300 \\\n  vmferry::/vm/db.xml\n"
+	if got := haParams(text, "web"); got["config"] != "/etc/libvirt/qemu/web.xml" || got["migration_transport"] != "tcp" {
+		t.Errorf("web: %v", got)
+	}
+	if got := haParams(text, "/vm/db.xml"); got["config"] != "/vm/db.xml" || len(got) != 1 {
+		t.Errorf("db: %v", got)
+	}
+	if got := haParams(text, "else"); len(got) != 0 {
+		t.Errorf("a guest that is not there: %v", got)
+	}
+}
+
+// Elsewhere than on a terminal there is a line for each phase, and now and then one between.
+func TestMeterWithoutATerminal(t *testing.T) {
+	var out bytes.Buffer
+	m := &meter{w: &out, every: 5 * time.Second}
+	start := time.Unix(0, 0)
+	for i, phase := range []string{"pre-flight", "migrating", "migrating", "migrating", "migrating", "verifying"} {
+		m.show(start.Add(time.Duration(i)*2*time.Second), phase, phase+" "+string(rune('0'+i)))
+	}
+	m.end()
+	if want := "pre-flight 0\nmigrating 1\nmigrating 4\nverifying 5\n"; out.String() != want {
+		t.Errorf("got %q, want %q", out.String(), want)
+	}
+}
+
+// On one, a shorter text leaves nothing of the longer one before it.
+func TestMeterOnATerminal(t *testing.T) {
+	var out bytes.Buffer
+	m := &meter{w: &out, tty: true}
+	m.show(time.Time{}, "a", "a long line")
+	m.show(time.Time{}, "a", "short")
+	m.show(time.Time{}, "a", strings.Repeat("ü", 100))
+	m.end()
+	if want := "\ra long line\rshort      \r" + strings.Repeat("ü", 79) + "\n"; out.String() != want {
+		t.Errorf("got %q", out.String())
+	}
+}
+
+func TestDescribe(t *testing.T) {
+	p := migrate.Progress{Phase: "migrating", Total: 1 << 30, Remaining: 256 << 20, RateMiBs: 112.4, Iteration: 2, DowntimeLimit: 30 * time.Millisecond, Throttle: 20}
+	want := "migrating [###############.....]  75 %, 112 MiB/s, 256 MiB left, pass 2, limit 30 ms, guest slowed by 20 %"
+	if got := describe(p); got != want {
+		t.Errorf("\n got %s\nwant %s", got, want)
+	}
+	if got := describe(migrate.Progress{Phase: "pre-flight"}); got != "pre-flight" {
+		t.Errorf("without numbers: %q", got)
+	}
+	if got := describe(migrate.Progress{Phase: "migrating", Total: 1, Remaining: 9}); !strings.Contains(got, "[....................]   0 %") {
+		t.Errorf("more left than there is: %q", got)
+	}
+}
+
+// The real systemd is asked over the bus, as root's own socket is not there.
+func TestSystemdUnit(t *testing.T) {
+	bus := logindtest.StartBus(t)
+	t.Setenv("DBUS_SYSTEM_BUS_ADDRESS", bus.Address())
+	conn := bus.Dial()
+	props := map[string]dbus.Variant{
+		"LoadState": dbus.MakeVariant("loaded"), "ActiveState": dbus.MakeVariant("active"), "UnitFileState": dbus.MakeVariant("enabled"),
+		"StatusText": dbus.MakeVariant("watching"), "NeedDaemonReload": dbus.MakeVariant(true),
+		"After": dbus.MakeVariant([]string{"libvirtd.service", "dbus.socket"}),
+	}
+	getAll := func(string) (map[string]dbus.Variant, *dbus.Error) { return props, nil }
+	path := dbus.ObjectPath("/org/freedesktop/systemd1/unit/vmferryd_2eservice")
+	if err := conn.ExportMethodTable(map[string]any{"GetAll": getAll}, path, "org.freedesktop.DBus.Properties"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := conn.RequestName("org.freedesktop.systemd1", 0); err != nil {
+		t.Fatal(err)
+	}
+	u, err := systemd{}.Unit(context.Background(), "vmferryd.service")
+	if err != nil || !u.Loaded || !u.Active || !u.Enabled || !u.Stale || u.Status != "watching" || !slices.Contains(u.After, "libvirtd.service") {
+		t.Errorf("%+v, %v", u, err)
+	}
+	props["UnitFileState"], props["LoadState"] = dbus.MakeVariant("disabled"), dbus.MakeVariant("not-found")
+	if u, err = (systemd{}).Unit(context.Background(), "vmferryd.service"); err != nil || u.Loaded || u.Enabled {
+		t.Errorf("not installed: %+v, %v", u, err)
+	}
+	if _, err := (systemd{}).Unit(context.Background(), "other.service"); err == nil {
+		t.Error("no answer is no error")
+	}
+}

@@ -1,0 +1,319 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"sync"
+	"text/tabwriter"
+	"time"
+
+	"github.com/vmferry/vmferry/cmd/vmferry/pcmk"
+	"github.com/vmferry/vmferry/hbplugin/shutdown"
+	"github.com/vmferry/vmferry/migrate"
+	"github.com/vmferry/vmferry/migrate/drain"
+	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/resource"
+)
+
+// planReport is what plan prints.
+type planReport struct {
+	Schema   int        `json:"schema"`
+	Node     string     `json:"node"`
+	Measured bool       `json:"measured"` // the dirty rates were
+	Window   float64    `json:"window_s"`
+	Makespan float64    `json:"makespan_s"` // until the last guest has gone
+	Bound    float64    `json:"bound_s"`    // what the link needs for the bytes alone
+	Fits     bool       `json:"fits"`       // all leave running, within the window
+	Steps    []planStep `json:"steps"`
+}
+
+type planStep struct {
+	Guest     string      `json:"guest"`
+	Resource  string      `json:"resource,omitempty"`
+	Means     drain.Means `json:"means,omitempty"` // empty: it stays
+	To        string      `json:"to,omitempty"`    // empty: the cluster manager chooses
+	Start     float64     `json:"start_s"`
+	End       float64     `json:"end_s"`
+	Pause     float64     `json:"pause_ms"`
+	Blackout  float64     `json:"blackout_ms"`
+	Kept      bool        `json:"kept"` // within the budget
+	Bytes     uint64      `json:"bytes"`
+	DirtyRate *uint64     `json:"dirty_rate,omitempty"` // bytes per second
+	Why       string      `json:"why,omitempty"`
+}
+
+var errDoesNotFit = errors.New("not every guest leaves running within the window: see the plan")
+
+// planner makes the plan of this node.
+type planner struct {
+	*call
+	inv    *inventory
+	to     string       // the only peer that is up, else empty
+	link   migrate.Link // what is known of the way there
+	window time.Duration
+	loads  map[string]libvirt.Load
+	step   map[string]planStep // what the report says of each guest beyond its times
+	guests []drain.Guest
+}
+
+// plan tells how a drain of this node would go.
+func plan(ctx context.Context, c *call, args []string) error {
+	bandwidth := c.flags.Uint64("bandwidth", 0, "")
+	blind := c.flags.Bool("no-measure", false, "")
+	window := c.flags.Duration("window", 0, "")
+	rest, done, err := c.begin(args, "[NODE]")
+	if done {
+		return err
+	}
+	if *window < 0 {
+		return misuse("plan: --window %s is below 0", *window)
+	}
+	p := &planner{call: c, inv: c.survey(ctx), window: *window, loads: map[string]libvirt.Load{}, step: map[string]planStep{}}
+	if rest[0] != "" && !strings.EqualFold(rest[0], p.inv.node) {
+		return misuse("plan: this is node %q: on %s, type vmferry plan", p.inv.node, rest[0])
+	}
+	if len(p.inv.problems) > 0 {
+		return fmt.Errorf("cannot tell which guests are here: %s: type vmferry check", strings.Join(p.inv.problems, "; "))
+	}
+	if err := p.way(ctx, *bandwidth<<20); err != nil {
+		return err
+	}
+	if err := p.weigh(ctx, !*blind); err != nil {
+		return err
+	}
+	r, err := p.make(ctx)
+	if err != nil {
+		return err
+	}
+	r.Measured = !*blind
+	if err := c.result(r, r.table); err != nil {
+		return err
+	}
+	if !r.Fits {
+		return errDoesNotFit
+	}
+	return nil
+}
+
+// way finds out where the guests would go, and what the link carries: rate, or
+// what migrations have taught. Where there are several peers the slowest link
+// that is known is reckoned with, as the manager chooses.
+func (p *planner) way(ctx context.Context, rate uint64) error {
+	var up []string
+	for _, m := range p.inv.managers {
+		peers, err := m.Peers(ctx)
+		if err != nil {
+			return fmt.Errorf("cannot tell which nodes there are: %w", err)
+		}
+		for _, peer := range peers {
+			if peer.State == resource.PeerUp {
+				up = append(up, peer.Name)
+			}
+		}
+	}
+	if len(p.inv.managers) > 0 && len(up) == 0 {
+		return errors.New("no other node is up: there is nowhere to go")
+	}
+	links, err := migrate.ReadLinks(p.links())
+	if err != nil {
+		return err
+	}
+	for name, l := range links {
+		known := len(up) == 0 || slices.Contains(up, name)
+		if known && l.Bandwidth > 0 && (p.link.Bandwidth == 0 || l.Bandwidth < p.link.Bandwidth) {
+			p.link = l
+		}
+	}
+	if len(up) == 1 {
+		p.to = up[0]
+	}
+	p.link.Bandwidth = cmp.Or(rate, p.link.Bandwidth)
+	if p.link.Bandwidth == 0 {
+		return errors.New("no migration has told yet what the link carries: say --bandwidth MIB_PER_SECOND")
+	}
+	return nil
+}
+
+// weigh finds out what each guest has to carry, all at once.
+func (p *planner) weigh(ctx context.Context, measure bool) error {
+	if measure {
+		p.tell("measuring for a second how fast the guests write")
+	}
+	var wait sync.WaitGroup
+	var mu sync.Mutex
+	var errs []error
+	for _, g := range p.inv.guests {
+		if !g.active() {
+			continue
+		}
+		wait.Go(func() {
+			load, err := p.load(ctx, g, measure)
+			mu.Lock()
+			defer mu.Unlock()
+			p.loads[g.Name] = load
+			if err != nil && !errors.Is(err, libvirt.ErrNoDomain) { // else it ended meanwhile
+				errs = append(errs, err)
+			}
+		})
+	}
+	wait.Wait()
+	return errors.Join(errs...)
+}
+
+func (p *planner) load(ctx context.Context, g *guest, measure bool) (load libvirt.Load, err error) {
+	err = p.ask(ctx, g.URI, func(ctx context.Context, h host) error {
+		if measure {
+			load, err = migrate.Measure(ctx, h, g.Name, time.Second)
+			return err
+		}
+		load, err = h.Load(ctx, g.Name)
+		load.Dirty = libvirt.Dirty{} // of some other time
+		return err
+	})
+	return load, err
+}
+
+// make asks the planner, and puts its times beside what is known of the guests.
+func (p *planner) make(ctx context.Context) (planReport, error) {
+	if p.window == 0 {
+		limit, err := p.delayMax(ctx)
+		if err != nil {
+			return planReport{}, fmt.Errorf("%w: say --window TIME", err)
+		}
+		p.window = shutdown.Window(p.config.Window, limit)
+	}
+	var stay []planStep
+	for _, g := range p.inv.guests {
+		s := planStep{Guest: g.Name, To: p.to, Why: p.stays(g)}
+		if g.Claim != nil {
+			s.Resource = g.Claim.resource
+		}
+		switch {
+		case !g.here() || g.Incoming && !g.active():
+		case s.Why != "":
+			s.To = ""
+			stay = append(stay, s)
+		default:
+			p.step[g.Name] = s
+			p.guests = append(p.guests, p.candidate(g))
+		}
+	}
+	schedule, err := drain.Plan(drain.Node{Window: p.window, Links: []drain.Link{{
+		Name: "network", Rate: float64(p.link.Bandwidth), Setup: millis(p.link.SetUpMS),
+	}}}, p.guests)
+	if err != nil {
+		return planReport{}, fmt.Errorf("plan the drain: %w", err)
+	}
+	return p.report(schedule, stay), nil
+}
+
+func millis(ms float64) time.Duration { return time.Duration(ms * float64(time.Millisecond)) }
+
+// stays says why a guest would not leave, or nothing.
+func (p *planner) stays(g *guest) string {
+	switch {
+	case len(p.inv.managers) == 0:
+		return "" // an operator moves them all by hand
+	case g.Claim == nil:
+		return "no cluster manager has it"
+	case g.View != nil && g.View.Stuck != "":
+		return g.View.Stuck
+	case !g.active():
+		return "it is not active in libvirt"
+	}
+	return ""
+}
+
+// candidate is the guest as the planner sees it: by what its resource allows.
+func (p *planner) candidate(g *guest) drain.Guest {
+	d := drain.Guest{Name: g.Name}
+	budget := migrate.DefaultBudget
+	if g.Claim != nil {
+		params := g.Claim.env.Params
+		budget = cmp.Or(params.BlackoutBudget, budget)
+		d.Priority = params.DrainPriority
+		d.Ladder = ladder(params)
+		if g.Claim.manager == managerPacemaker && !pcmk.Bool(g.Claim.meta["allow-migrate"], false) {
+			d.Ladder = []drain.Means{drain.Shutdown}
+		}
+	}
+	d.Load = migrate.LoadFor(p.loads[g.Name], p.link, budget)
+	return d
+}
+
+func ladder(params resource.Params) []drain.Means {
+	means := []drain.Means{drain.Live}
+	if !params.NoConverge {
+		means = append(means, drain.Converge)
+	}
+	if params.PostCopy {
+		means = append(means, drain.PostCopy)
+	}
+	return append(means, drain.Shutdown)
+}
+
+func (p *planner) report(schedule drain.Schedule, stay []planStep) planReport {
+	r := planReport{Schema: schema, Node: p.inv.node, Window: p.window.Seconds(), Makespan: schedule.Makespan.Seconds(), Bound: schedule.Bound.Seconds(),
+		Fits: schedule.Makespan <= p.window && len(schedule.Stranded()) == 0 && len(stay) == 0, Steps: []planStep{}}
+	for _, d := range schedule.Steps {
+		s := p.step[d.Guest]
+		s.Means, s.Start, s.End, s.Why = d.Means, d.Start.Seconds(), d.End.Seconds(), d.Why
+		s.Kept = d.Prediction.Kept && d.OverLink()
+		if d.OverLink() {
+			s.Pause = float64(d.Prediction.Pause.Microseconds()) / 1000
+			s.Blackout = s.Pause + p.link.RelearnMS
+			s.Bytes = d.Prediction.Bytes
+		}
+		if rate := p.loads[d.Guest].Dirty; rate.Measured {
+			s.DirtyRate = &rate.Rate
+		}
+		r.Steps = append(r.Steps, s)
+	}
+	r.Steps = append(r.Steps, stay...)
+	return r
+}
+
+func (r planReport) table(w io.Writer) error {
+	if len(r.Steps) == 0 {
+		return say(w, "no guest is on node "+r.Node+"\n")
+	}
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "START\tGUEST\tTO\tHOW\tSECONDS\tSENDS\tBLACKOUT\tBUDGET")
+	for _, s := range r.Steps {
+		fmt.Fprintln(t, strings.Join(s.cells(), "\t"))
+	}
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	for _, s := range r.Steps {
+		if s.Why != "" {
+			fmt.Fprintf(w, "%s: %s\n", s.Guest, s.Why)
+		}
+	}
+	fmt.Fprintf(w, "\nempty after %.1f s of %.0f s; the link alone needs %.1f s\n", r.Makespan, r.Window, r.Bound)
+	if !r.Measured {
+		fmt.Fprintln(w, "the guests are taken for idle, as nothing was measured")
+	}
+	return nil
+}
+
+func (s planStep) cells() []string {
+	to := cmp.Or(s.To, "any")
+	switch s.Means {
+	case "":
+		return []string{"-", s.Guest, "-", "stays", "-", "-", "-", "-"}
+	case drain.Live, drain.Converge, drain.PostCopy:
+		budget := "kept"
+		if !s.Kept {
+			budget = "broken"
+		}
+		return []string{fmt.Sprintf("+%.1f s", s.Start), s.Guest, to, string(s.Means), fmt.Sprintf("%.1f", s.End-s.Start),
+			fmt.Sprintf("%d MiB", s.Bytes>>20), fmt.Sprintf("%.0f ms", s.Blackout), budget}
+	}
+	return []string{fmt.Sprintf("+%.1f s", s.Start), s.Guest, to, string(s.Means), fmt.Sprintf("%.1f", s.End-s.Start), "-", "until it has booted", "broken"}
+}
