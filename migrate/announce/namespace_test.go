@@ -199,8 +199,10 @@ func (n network) moved(s *Socket) {
 	for _, addr := range []netip.Addr{guest4, guest6} {
 		n.believes(addr, MAC{2, 0, 0, 0, 0, 0x99})
 	}
-	n.must(s.Send(Outlet{Dev: "old", Index: n.index("old")}, RARP(guest)))
+	old := Outlet{Dev: "old", Index: n.index("old")}
 	n.eventually("the bridges look for the guest at the old place", func() bool {
+		// Said again each time: a device that has just come up has words of its own to say.
+		n.must(s.Send(old, RARP(guest)))
 		return n.behind("switch") == "sw2" && n.behind("br0") == "up"
 	})
 }
