@@ -2,6 +2,7 @@ package migrate
 
 import (
 	"context"
+	"errors"
 	"time"
 )
 
@@ -19,11 +20,16 @@ func (m *mover) startPostCopy(ctx context.Context) {
 	defer m.step("post-copy")()
 	ctx, cancel := context.WithTimeout(ctx, lookTime)
 	defer cancel()
-	if err := m.source.host.StartPostCopy(ctx, m.req.Guest); err != nil {
+	err := m.source.host.StartPostCopy(ctx, m.req.Guest)
+	if errors.Is(err, context.DeadlineExceeded) {
+		m.tape.expectPostCopy() // libvirt may do it yet
+	}
+	if err != nil {
 		m.policy.PostCopy = false
 		m.note("no switch to post-copy: " + err.Error())
 		return
 	}
+	m.tape.expectPostCopy()
 	m.note("the guest did not converge, and was switched to post-copy")
 }
 

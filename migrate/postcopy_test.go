@@ -201,6 +201,20 @@ func TestPostCopyRefused(t *testing.T) {
 	})
 }
 
+// A switch whose events nobody heard is a switch all the same.
+func TestPostCopyWithoutEvents(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newWriter(t, func(p *pair) error { time.Sleep(time.Minute); p.whole(); return nil })
+		p.source.watch, p.target.watch = libvirt.ErrUnsupported, libvirt.ErrUnsupported
+		ctx, cancel := context.WithTimeout(t.Context(), 65*time.Second)
+		defer cancel()
+		rec, err := Move(ctx, p.req, p.deps)
+		if err != nil || rec.Means != drain.PostCopy || p.wasAborted() {
+			t.Errorf("moved by %q, aborted %v, %v", rec.Means, p.wasAborted(), err)
+		}
+	})
+}
+
 // A target whose QEMU cannot do post-copy refuses the whole migration: it is begun anew without.
 func TestBegunAnewWithoutPostCopy(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -68,6 +68,10 @@ func (t *tape) isActive() bool { t.mu.Lock(); defer t.mu.Unlock(); return t.acti
 // joinPostCopy is for a post-copy whose begin was missed.
 func (t *tape) joinPostCopy() { t.mu.Lock(); defer t.mu.Unlock(); t.postCopy, t.runs = true, true }
 
+// expectPostCopy is for one that was asked for: from here on it may have begun, whether or not its
+// events are heard.
+func (t *tape) expectPostCopy() { t.mu.Lock(); defer t.mu.Unlock(); t.postCopy = true }
+
 func (t *tape) inPostCopy() bool { t.mu.Lock(); defer t.mu.Unlock(); return t.postCopy }
 
 // isSwitching tells whether the guest stands still. What follows its RESUME at the target in a

@@ -66,6 +66,11 @@ func TestBuild(t *testing.T) {
 		{"target lost at the switchover", append(usual(t, 0)[:9:9], ev(t, Source, "RESUME", 1200, 1201, "")), "", nil, nil, 2, false},
 		{"second try counts", append([]Observed{ev(t, Source, "STOP", 500, 501, ""), ev(t, Source, "RESUME", 520, 521, "")}, usual(t, 0)...), ClockQEMU, ms(35), ms(15), 2, false},
 		{"completed not seen", append(usual(t, 0)[:9:9], usual(t, 0)[11]), ClockQEMU, ms(35), nil, 2, false},
+		{"post-copy", []Observed{
+			ev(t, Source, "MIGRATION_PASS", 10, 11, `{"pass":1}`), ev(t, Source, "STOP", 1000, 1001, ""),
+			ev(t, Source, "MIGRATION", 1010, 1011, status("postcopy-active")), ev(t, Target, "RESUME", 1012, 1013, ""),
+			ev(t, Source, "MIGRATION", 9000, 9001, status("completed")),
+		}, ClockQEMU, ms(12), nil, 1, false},
 		{"guest reset itself", append(usual(t, 0), ev(t, Target, "RESET", 1100, 1101, `{"guest":true,"reason":"guest-reset"}`)), ClockQEMU, ms(35), ms(15), 2, true},
 		{"guest switched off", append(usual(t, 0)[:5:5], ev(t, Source, "SHUTDOWN", 600, 601, `{"guest":true}`)), "", nil, nil, 1, true},
 	}

@@ -146,7 +146,8 @@ func (t *Timeline) measure() {
 		return &d
 	}
 	t.Pause = between(stop)
-	if done, ok := t.Find(Source, PhaseCompleted); ok {
+	// In post-copy the guest runs long before all is handed over.
+	if done, ok := t.Find(Source, PhaseCompleted); ok && !done.Received.After(resume.Received) {
 		t.HandOver = between(done)
 	}
 }
