@@ -201,6 +201,43 @@ func TestManyTargetsAndBursts(t *testing.T) {
 	}
 }
 
+// A service that takes requests and does not answer is out, and what is under way
+// does not pile up.
+func TestServicesThatHang(t *testing.T) {
+	release := make(chan struct{})
+	hang := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case <-release:
+		case <-r.Context().Done():
+		}
+	}))
+	defer hang.Close()
+	defer close(release)
+	report, err := Watch(context.Background(), Config{
+		Targets: []string{hang.URL}, For: 150 * time.Millisecond, Linger: 100 * time.Millisecond,
+		Interval: 2 * time.Millisecond, ConnectTimeout: 30 * time.Millisecond,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := report.Targets[0]; got.Answered != 0 || got.Refused == 0 || !got.Outages[0].Open {
+		t.Errorf("answered %d, refused %d, outages %+v", got.Answered, got.Refused, got.Outages)
+	}
+}
+
+// While as many exchanges as may be are under way, probes fail at once.
+func TestExchangesAreBounded(t *testing.T) {
+	x := newExchangeProber(func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }, time.Hour, func() time.Duration { return 0 })
+	x.track = newTracker(time.Millisecond, 3*time.Millisecond, 0, time.Second)
+	for i := range maxExchanges + 10 {
+		x.tick(time.Duration(i)*time.Millisecond, 0)
+	}
+	x.close()
+	if x.track.failed != 10 || x.track.refused != maxExchanges || !x.settled() {
+		t.Errorf("%d failed, %d refused; want 10 and %d", x.track.failed, x.track.refused, maxExchanges)
+	}
+}
+
 func TestDNSMode(t *testing.T) {
 	m := newDNSMode(endpoint{query: "www.example.org", kind: 28})
 	b := make([]byte, maxProbe)

@@ -59,6 +59,7 @@ func accuracyTCP(ctx context.Context, o Options) (Result, error) {
 	for _, t := range r.Trials {
 		r.Ours = append(r.Ours, t.Ratio())
 	}
+	r.Notes = append(r.Notes, off(r.Trials, o.Interval))
 	return r, nil
 }
 
@@ -84,6 +85,7 @@ func (o Options) reflected(ctx context.Context, take func(*Result, Trial), unit 
 	for _, t := range r.Trials {
 		take(&r, t)
 	}
+	r.Notes = append(r.Notes, off(r.Trials, o.Interval))
 	return r, nil
 }
 
@@ -109,18 +111,18 @@ func (o Options) inProcess(ctx context.Context, w *world, r *Result, peers bool)
 	}()
 	defer func() { cancel(); <-served }()
 	for _, b := range []breaker{{Out, func(broken bool) error { return filter(raw, broken) }}, {Back, w.refuse}} {
-		var beside *peerRun
+		var beside []*peerRun
 		if b.kind == Back && peers { // which hits all of them alike
-			beside = o.startPeer(ctx, w, r)
+			beside = o.startPeers(ctx, w, r)
 		}
 		outages, target, err := o.series(ctx, w, "udp://"+net.JoinHostPort(serverAddr, serverPort), b)
+		for _, p := range beside {
+			p.judge(outages, r)
+		}
 		if err != nil {
 			return err
 		}
 		r.Trials = append(r.Trials, o.judge(outages, target)...)
-		if beside != nil {
-			beside.judge(o, outages, r)
-		}
 	}
 	return nil
 }
@@ -143,7 +145,7 @@ func filter(raw syscall.RawConn, on bool) error {
 func (o Options) stopped(ctx context.Context, w *world, scheme string) ([]Trial, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	cmd, stop, err := w.server.start(ctx, o.Program, "serve", "--listen", net.JoinHostPort(serverAddr, serverPort), "--user", "0")
+	cmd, stop, err := w.server.start(ctx, nil, o.Program, "serve", "--listen", net.JoinHostPort(serverAddr, serverPort), "--user", "0")
 	if err != nil {
 		return nil, err
 	}

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"time"
 
@@ -28,7 +29,7 @@ func probeCost(ctx context.Context, o Options) (Result, error) {
 			r.Notes = append(r.Notes, "without irtt beside it: "+err.Error())
 		} else {
 			r.PeerName = irtt
-			_, stop, err := w.server.start(ctx, peer, "server", "-b", serverAddr+":"+irttPort, "-d", "0", "-i", "0")
+			_, stop, err := w.server.start(ctx, nil, peer, irttServer...)
 			if err != nil {
 				return err
 			}
@@ -88,7 +89,7 @@ func (o Options) withServer(ctx context.Context, f func(ctx context.Context, w *
 		return err
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
-	_, stop, err := w.server.start(ctx, o.Program, "serve", "--listen", net.JoinHostPort(serverAddr, serverPort), "--user", "0")
+	_, stop, err := w.server.start(ctx, nil, o.Program, "serve", "--listen", net.JoinHostPort(serverAddr, serverPort), "--user", "0")
 	if err != nil {
 		return err
 	}
@@ -119,8 +120,9 @@ func (o Options) runOurs(ctx context.Context, w *world, dir string, burst int) (
 // runIRTT runs irtt as a process and returns what it cost.
 func (o Options) runIRTT(ctx context.Context, w *world, dir string) (float64, error) {
 	file := filepath.Join(dir, "theirs.json")
-	cost, err := o.costOf(ctx, w, irtt, "client", "-i", o.Interval.String(), "-d", o.For.String(), "-Q", "--wait=100ms",
-		"-o", file, serverAddr+":"+irttPort)
+	args := o.irttClient(o.For)
+	args[slices.Index(args, outFile)] = file
+	cost, err := o.costOf(ctx, w, irtt, args...)
 	if err != nil {
 		return 0, err
 	}
@@ -138,7 +140,7 @@ func (o Options) runIRTT(ctx context.Context, w *world, dir string) (float64, er
 // costOf runs a program in the client's namespace to its end, and returns the CPU
 // time of its process.
 func (o Options) costOf(ctx context.Context, w *world, name string, args ...string) (time.Duration, error) {
-	cmd, stop, err := w.client.start(ctx, name, args...)
+	cmd, stop, err := w.client.start(ctx, nil, name, args...)
 	if err != nil {
 		return 0, err
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"flag"
 	"math"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -85,6 +86,31 @@ func TestLongestGap(t *testing.T) {
 		if got := longestGap(answers, at(middle), time.Millisecond); got != want {
 			t.Errorf("around %v ms: %s, want %s", middle, got, want)
 		}
+	}
+}
+
+func TestReadFping(t *testing.T) {
+	const text = "[1795251100.80325] 127.0.0.1 : [0], 64 bytes, 0.626 ms (0.626 avg, 0% loss)\n" +
+		"[1795251100.81273] 127.0.0.1 : [1], timed out (0.626 avg, 50% loss)\nnonsense\n" +
+		"[1795251100.82282] 127.0.0.1 : [2], 64 bytes, 0.020 ms (0.323 avg, 33% loss)\n"
+	got := readFping([]byte(text))
+	if len(got) != 2 || got[1].Sub(got[0]).Round(10*time.Microsecond) != 19570*time.Microsecond {
+		t.Errorf("%v", got)
+	}
+}
+
+func TestReadIRTT(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "run.json")
+	const text = `{"round_trips":[{"lost":"false","timestamps":{"client":{"receive":{"wall":2000000}}}},
+		{"lost":"true","timestamps":{"client":{"receive":{"wall":0}}}},{"lost":"false","timestamps":{"client":{"receive":{"wall":1000000}}}}]}`
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := readIRTT(path); err != nil || len(got) != 2 || got[1].Sub(got[0]) != time.Millisecond {
+		t.Errorf("%v, %v", got, err)
+	}
+	if _, err := readIRTT(path + "x"); err == nil {
+		t.Error("a file that is not there is read")
 	}
 }
 

@@ -1,7 +1,9 @@
 package proof
 
 import (
+	"fmt"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/vmferry/vmferry/migrate/blackout"
@@ -70,6 +72,25 @@ func (m made) judge(t *blackout.Target, interval, threshold time.Duration) Trial
 	}
 	trial.AllowedMs += max(t.WorstErrorMs, ms(threshold))
 	return trial
+}
+
+// off tells in words how far the probe was off.
+func off(trials []Trial, interval time.Duration) string {
+	var all []float64
+	for _, t := range trials {
+		all = append(all, math.Abs(t.ReportedMs-t.TrueMs))
+	}
+	return offBy("blackout", interval, all)
+}
+
+// offBy is the same for any tool; the values are sorted.
+func offBy(name string, interval time.Duration, values []float64) string {
+	if len(values) == 0 {
+		return fmt.Sprintf("%s every %s: no outage", name, interval)
+	}
+	slices.Sort(values)
+	return fmt.Sprintf("%s every %s: %d outages, off by %.2f ms (median) and %.2f ms (largest)",
+		name, interval, len(values), values[len(values)/2], values[len(values)-1])
 }
 
 // longestGap is the outage around an instant that a list of answers shows, by

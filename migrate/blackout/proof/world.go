@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os/exec"
 	"runtime"
@@ -165,16 +166,16 @@ func (w *world) refuse(on bool) error {
 	})
 }
 
-// start starts a program in a namespace. It is killed when ctx ends or with the
-// function that is returned, which waits for it.
-func (s *space) start(ctx context.Context, name string, args ...string) (cmd *exec.Cmd, stop func(), err error) {
+// start starts a program in a namespace; stdout may be nil. It is killed when ctx
+// ends or with the function that is returned, which waits for it.
+func (s *space) start(ctx context.Context, stdout io.Writer, name string, args ...string) (cmd *exec.Cmd, stop func(), err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	cmd = exec.CommandContext(ctx, name, args...)
-	cmd.WaitDelay = time.Second
+	cmd.Stdout, cmd.WaitDelay = stdout, time.Second
 	s.do(func() { err = cmd.Start() })
 	if err != nil {
 		cancel()
-		return nil, nil, fmt.Errorf("start %q: %w", name, err)
+		return nil, func() {}, fmt.Errorf("start %q: %w", name, err)
 	}
 	return cmd, func() { cancel(); _ = cmd.Wait() }, nil
 }
