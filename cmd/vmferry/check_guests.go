@@ -54,7 +54,7 @@ func (k *checker) startLibvirt(ctx context.Context, uri string) string {
 	for _, name := range []string{modular, "libvirtd"} {
 		socket, err := k.units.Unit(ctx, name+".socket")
 		if err != nil {
-			return "type: journalctl -b -u " + name
+			return "type: systemctl status libvirtd " + modular
 		}
 		service, err := k.units.Unit(ctx, name+".service")
 		switch {

@@ -21,6 +21,10 @@ import (
 // shutdown, so logind's limit does not count.
 const defaultDrain = 30 * time.Minute
 
+// askAgain is after what time standby is asked for again that does not show: the
+// attribute takes a moment through the cluster.
+const askAgain = 5 * time.Second
+
 // drainResult is what drain and undrain print.
 type drainResult struct {
 	Schema  int              `json:"schema"`
@@ -69,6 +73,7 @@ type drainer struct {
 	node    string
 	began   time.Time
 	asked   bool // this run has asked for standby
+	askedAt time.Time
 	seen    shutdown.Observed
 }
 
@@ -84,7 +89,7 @@ func (d *drainer) run(ctx context.Context) error {
 			return d.end(ctx, step)
 		}
 		meter.show(time.Now(), step.Why, d.node+": "+shutdown.StatusLine(d.seen, step))
-		if step.Act == shutdown.SetStandby && !d.asked {
+		if step.Act == shutdown.SetStandby && time.Since(d.askedAt) >= askAgain {
 			if err := d.standby(ctx); err != nil {
 				meter.end()
 				return err
@@ -108,7 +113,7 @@ func (d *drainer) standby(ctx context.Context) error {
 	if err := d.manager.Standby(ctx); err != nil {
 		return fmt.Errorf("%s did not take the request for standby: %w: it may have been heard all the same, and vmferry undrain takes it back", d.manager, err)
 	}
-	d.asked, d.seen.Tried = true, true
+	d.asked, d.askedAt, d.seen.Tried = true, time.Now(), true
 	return nil
 }
 
@@ -187,12 +192,23 @@ func (d *drainer) end(ctx context.Context, step shutdown.Decision) error {
 	case ctx.Err() != nil:
 		verdict, r.Standby = d.undo(ctx), d.seen.Standby && !d.asked
 	case !r.Empty:
-		verdict = fmt.Errorf("the node is not empty: %s; standby stays, and vmferry undrain takes it back", step.Why)
+		verdict = fmt.Errorf("the node is not empty: %s; %s", step.Why, d.stays())
 	}
 	if err := d.result(r, r.table); err != nil {
 		return err
 	}
 	return verdict
+}
+
+// stays says what becomes of the standby of a drain that did not end well.
+func (d *drainer) stays() string {
+	switch {
+	case !d.seen.Standby && !d.asked:
+		return "it is not in standby"
+	case d.whose() == "vmferry drain":
+		return "standby stays, and vmferry undrain takes it back"
+	}
+	return "standby stays, as it was asked for by " + d.whose()
 }
 
 func (d *drainer) undo(ctx context.Context) error {

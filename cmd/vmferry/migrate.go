@@ -292,6 +292,9 @@ func (r migrateResult) table(w io.Writer) error {
 	if rec.PauseMS != nil {
 		fmt.Fprintf(w, ", pause %.1f ms", *rec.PauseMS)
 	}
+	if rec.PauseMS != nil && rec.Predicted != nil {
+		fmt.Fprintf(w, " (predicted %.1f ms)", rec.Predicted.PauseMS)
+	}
 	if b := report.Worst(*rec); b != nil {
 		fmt.Fprintf(w, ", longest blackout %.1f ms (±%.1f) at %s", b.MS, b.ErrorMS, b.Target)
 	}

@@ -3,8 +3,12 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
+	"fmt"
+	"maps"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -63,6 +67,56 @@ func TestHaParams(t *testing.T) {
 	}
 }
 
+// What became of a move decides the exit code.
+func TestVerdict(t *testing.T) {
+	gone, cancel := context.WithCancel(context.Background())
+	cancel()
+	late, cancel := context.WithTimeout(context.Background(), 0)
+	defer cancel()
+	refused := &migrate.Refusal{Check: migrate.CheckTarget, Reason: "it is deaf"}
+	for _, test := range []struct {
+		name string
+		ctx  context.Context
+		err  error
+		code int
+	}{
+		{"moved", context.Background(), nil, exitOK},
+		{"refused", context.Background(), refused, exitFailed},
+		{"out of time", late, migrate.ErrOutOfTime, exitFailed},
+		{"interrupted", gone, context.Canceled, exitInterrupted},
+		{"nobody knows", context.Background(), fmt.Errorf("verify: %w", migrate.ErrUnknown), exitUnknown},
+		{"nobody knows, after an interrupt", gone, migrate.ErrUnknown, exitUnknown},
+	} {
+		err := new(call).verdict(test.ctx, test.err)
+		code := exitOK
+		if f := (*failure)(nil); errors.As(err, &f) {
+			code = f.code
+		} else if err != nil {
+			code = exitFailed
+		}
+		if code != test.code {
+			t.Errorf("%s: exit code %d, want %d (%v)", test.name, code, test.code, err)
+		}
+	}
+}
+
+func TestWhereIs(t *testing.T) {
+	for _, test := range []struct {
+		record migrate.Record
+		want   string
+	}{
+		{migrate.Record{Outcome: migrate.Moved}, "on n2"},
+		{migrate.Record{Outcome: migrate.Stayed}, "on n1"},
+		{migrate.Record{Outcome: migrate.Unknown}, "cannot tell"},
+		{migrate.Record{Outcome: migrate.Unknown, Verified: migrate.Verification{Source: "no answer", Target: "paused (migration)"}},
+			`cannot tell: n1 says "no answer", n2 says "paused (migration)"`},
+	} {
+		if got := whereIs(test.record, "n1", "n2"); got != test.want {
+			t.Errorf("%s: %q, want %q", test.record.Outcome, got, test.want)
+		}
+	}
+}
+
 // Elsewhere than on a terminal there is a line for each phase, and now and then one between.
 func TestMeterWithoutATerminal(t *testing.T) {
 	var out bytes.Buffer
@@ -114,7 +168,12 @@ func TestSystemdUnit(t *testing.T) {
 		"StatusText": dbus.MakeVariant("watching"), "NeedDaemonReload": dbus.MakeVariant(true),
 		"After": dbus.MakeVariant([]string{"libvirtd.service", "dbus.socket"}),
 	}
-	getAll := func(string) (map[string]dbus.Variant, *dbus.Error) { return props, nil }
+	var mu sync.Mutex
+	getAll := func(string) (map[string]dbus.Variant, *dbus.Error) {
+		mu.Lock()
+		defer mu.Unlock()
+		return maps.Clone(props), nil
+	}
 	path := dbus.ObjectPath("/org/freedesktop/systemd1/unit/vmferryd_2eservice")
 	if err := conn.ExportMethodTable(map[string]any{"GetAll": getAll}, path, "org.freedesktop.DBus.Properties"); err != nil {
 		t.Fatal(err)
@@ -126,7 +185,9 @@ func TestSystemdUnit(t *testing.T) {
 	if err != nil || !u.Loaded || !u.Active || !u.Enabled || !u.Stale || u.Status != "watching" || !slices.Contains(u.After, "libvirtd.service") {
 		t.Errorf("%+v, %v", u, err)
 	}
+	mu.Lock()
 	props["UnitFileState"], props["LoadState"] = dbus.MakeVariant("disabled"), dbus.MakeVariant("not-found")
+	mu.Unlock()
 	if u, err = (systemd{}).Unit(context.Background(), "vmferryd.service"); err != nil || u.Loaded || u.Enabled {
 		t.Errorf("not installed: %+v, %v", u, err)
 	}
