@@ -86,9 +86,17 @@ func (c *call) movable(ctx context.Context, g *guest, node string) error {
 	case place.Pending != "":
 		return fmt.Errorf("pacemaker is at work on %q (%s): try again when it is done", id, place.Pending)
 	}
-	for _, own := range []string{"cli-prefer-" + id, "cli-ban-" + id + "-on-" + node} {
-		if slices.Contains(cib.Constraints, own) {
-			return fmt.Errorf("an earlier move or ban of %q still holds (%s): type crm_resource --resource %[1]s --clear", id, own)
+	return inTheWay(cib.Constraints, id, node)
+}
+
+// inTheWay refuses to undo what somebody has decided for good. A move with a
+// lifetime, such as ours, makes way for the next one, as crm_resource has it.
+func inTheWay(constraints []pcmk.Constraint, id, node string) error {
+	for _, l := range constraints {
+		move := l.ID == "cli-prefer-"+id && l.Until.IsZero()
+		ban := l.ID == "cli-ban-"+id+"-on-"+node && l.Holds(time.Now())
+		if move || ban {
+			return fmt.Errorf("an earlier move or ban of %q still holds (%s): type crm_resource --resource %[1]s --clear", id, l.ID)
 		}
 	}
 	return nil

@@ -8,14 +8,25 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // Config is what Pacemaker was told.
 type Config struct {
 	Options     map[string]string // cluster properties, such as "stonith-enabled"
 	Resources   []Resource        // the primitives, in the order of the document
-	Constraints []string          // the ids of the location constraints
+	Constraints []Constraint      // on where resources run
 }
+
+// Constraint is a location constraint.
+type Constraint struct {
+	ID    string
+	Until time.Time // the end of its lifetime; zero where it has none
+}
+
+// Holds tells whether it still does at now: an expired one stays in the
+// configuration until somebody clears it.
+func (c Constraint) Holds(now time.Time) bool { return c.Until.IsZero() || now.Before(c.Until) }
 
 // Resource is one primitive, with what it inherits from its template, from the
 // group, clone or bundle around it, and from the resource defaults.
@@ -57,10 +68,31 @@ func ParseConfig(r io.Reader) (Config, error) {
 
 // configuration is the form of the document.
 type configuration struct {
-	Options   []nvset     `xml:"crm_config>cluster_property_set"`
-	Resources element     `xml:"resources"`
-	Defaults  []nvset     `xml:"rsc_defaults>meta_attributes"`
-	Locations []idElement `xml:"constraints>rsc_location"`
+	Options   []nvset    `xml:"crm_config>cluster_property_set"`
+	Resources element    `xml:"resources"`
+	Defaults  []nvset    `xml:"rsc_defaults>meta_attributes"`
+	Locations []location `xml:"constraints>rsc_location"`
+}
+
+type location struct {
+	ID    string `xml:"id,attr"`
+	Dates []struct {
+		Operation string `xml:"operation,attr"`
+		End       string `xml:"end,attr"`
+	} `xml:"rule>date_expression"`
+}
+
+// constraint reads the lifetime as crm_resource writes it: one date before which
+// the rule holds.
+func (l location) constraint() Constraint {
+	c := Constraint{ID: l.ID}
+	if len(l.Dates) != 1 || l.Dates[0].Operation != "lt" {
+		return c
+	}
+	if end, err := time.Parse("2006-01-02 15:04:05Z07:00", l.Dates[0].End); err == nil {
+		c.Until = end
+	}
+	return c
 }
 
 type idElement struct {
@@ -102,7 +134,7 @@ func (c configuration) read() Config {
 	w.index(c.Resources)
 	w.walk(c.Resources, w.values(c.Defaults))
 	for _, l := range c.Locations {
-		w.out.Constraints = append(w.out.Constraints, l.ID)
+		w.out.Constraints = append(w.out.Constraints, l.constraint())
 	}
 	w.out.Options = w.values(c.Options)
 	return w.out

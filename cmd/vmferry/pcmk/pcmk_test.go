@@ -2,9 +2,11 @@ package pcmk
 
 import (
 	"maps"
+	"os"
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 )
 
 const cib = `<cib><configuration>
@@ -59,9 +61,47 @@ func TestParseConfig(t *testing.T) {
 	if len(want) > 0 {
 		t.Errorf("not found: %v", want)
 	}
-	if !maps.Equal(c.Options, map[string]string{"stonith-enabled": "false"}) || !reflect.DeepEqual(c.Constraints, []string{"cli-prefer-web"}) {
+	if !maps.Equal(c.Options, map[string]string{"stonith-enabled": "false"}) || !reflect.DeepEqual(c.Constraints, []Constraint{{ID: "cli-prefer-web"}}) {
 		t.Errorf("options %v, constraints %v", c.Options, c.Constraints)
 	}
+}
+
+// What Pacemaker 3.0 itself wrote, after "crm_resource --move" and "--ban", with and
+// without a lifetime.
+func TestRealDocuments(t *testing.T) {
+	c, err := ParseConfig(strings.NewReader(read(t, "testdata/configuration.xml")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := time.Date(2026, 11, 21, 9, 0, 0, 0, time.UTC)
+	var holds []string
+	for _, l := range c.Constraints {
+		if l.Holds(now) {
+			holds = append(holds, l.ID)
+		}
+	}
+	if want := "cli-prefer-web cli-ban-web-on-n1 cli-prefer-r-db"; strings.Join(holds, " ") != want || len(c.Constraints) != 4 {
+		t.Errorf("%v hold, want %s", holds, want)
+	}
+	if until := c.Constraints[0].Until; !until.Equal(time.Date(2026, 11, 21, 9, 5, 47, 0, time.UTC)) {
+		t.Errorf("the move holds until %v", until)
+	}
+	if len(c.Resources) != 3 || c.Resources[1].Params["migration_speed"] != "5" || c.Options["stonith-enabled"] != "true" {
+		t.Errorf("%+v", c)
+	}
+	s, err := ParseStatus(strings.NewReader(read(t, "testdata/crm_mon.xml")))
+	if err != nil || !s.Online["n1"] || !s.Online["n2"] || s.Standby["n2"] || len(s.Places) != 3 || !s.Places["web"].Managed || len(s.Places["web"].Nodes) != 0 {
+		t.Errorf("%+v, %v", s, err)
+	}
+}
+
+func read(t testing.TB, path string) string {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
 }
 
 func TestParseConfigRefuses(t *testing.T) {
@@ -116,6 +156,7 @@ func TestParseStatusRefuses(t *testing.T) {
 
 func FuzzParseConfig(f *testing.F) {
 	f.Add(cib)
+	f.Add(read(f, "testdata/configuration.xml"))
 	f.Add(`<configuration><resources><primitive id="a" template="a"/></resources></configuration>`)
 	f.Fuzz(func(t *testing.T, text string) {
 		c, err := ParseConfig(strings.NewReader(text))
@@ -127,6 +168,7 @@ func FuzzParseConfig(f *testing.F) {
 
 func FuzzParseStatus(f *testing.F) {
 	f.Add(monitor)
+	f.Add(read(f, "testdata/crm_mon.xml"))
 	f.Fuzz(func(t *testing.T, text string) {
 		s, err := ParseStatus(strings.NewReader(text))
 		if err != nil && s.Places != nil {
