@@ -42,15 +42,15 @@ func plural(n int, what string) string {
 	return fmt.Sprintf("%d %ss", n, what)
 }
 
-// startLibvirt says how to get a libvirt to answer: by the modular daemon where
-// it is installed, by the monolithic one elsewhere. One that is active and mute
-// hangs.
+// startLibvirt says how to get a libvirt to answer: by the daemon whose socket is
+// enabled, else by the monolithic one, else by the modular one. One that is active
+// and mute hangs.
 func (k *checker) startLibvirt(ctx context.Context, uri string) string {
 	modular := "virtqemud"
 	if strings.HasPrefix(uri, "xen") {
 		modular = "virtxend"
 	}
-	var installed []string
+	start := ""
 	for _, name := range []string{modular, "libvirtd"} {
 		socket, err := k.units.Unit(ctx, name+".socket")
 		if err != nil {
@@ -60,19 +60,16 @@ func (k *checker) startLibvirt(ctx context.Context, uri string) string {
 		switch {
 		case err == nil && service.Active:
 			return "type: systemctl restart " + name + " (guests go on running)"
+		case socket.Loaded && socket.Enabled:
+			return "type: systemctl start " + name + ".socket"
 		case socket.Loaded:
-			installed = append(installed, name)
+			start = name
 		}
 	}
-	if len(installed) == 0 {
+	if start == "" {
 		return "libvirt's daemon is not installed: type: apt-get install libvirt-daemon-system"
 	}
-	return "type: systemctl enable --now " + installed[len(installed)-1] + ".socket"
-}
-
-// here are the claims whose guest is on this node.
-func (k *checker) here() []*guest {
-	return slices.DeleteFunc(slices.Clone(k.inv.guests), func(g *guest) bool { return !g.here() || g.Claim == nil })
+	return "type: systemctl enable --now " + start + ".socket"
 }
 
 // checkReach: does libvirt on each node that is up answer, over the transport
@@ -142,10 +139,11 @@ func howToReach(uri, node string) string {
 	return "see that libvirt on " + node + " listens for " + uri
 }
 
-// checkResources: will the manager move each guest that is here, and live?
+// checkResources: will the manager move each guest live? Those that are elsewhere
+// count too: they may come here.
 func checkResources(_ context.Context, k *checker) {
-	for _, g := range k.here() {
-		cl := g.Claim
+	for i := range k.inv.claims {
+		cl := &k.inv.claims[i]
 		bad := len(k.findings)
 		for _, p := range cl.env.Problems {
 			k.add("resource", cl.resource, problem, "parameter "+p.Param+": "+p.Err.Error(), "correct it")
@@ -153,8 +151,8 @@ func checkResources(_ context.Context, k *checker) {
 		if cl.manager == managerPacemaker {
 			k.checkMeta(cl)
 		}
-		if v := g.View; v != nil && v.Stuck != "" {
-			k.add("resource", cl.resource, warning, "the cluster manager will not move it: "+v.Stuck, k.unstick(cl, v.Stuck))
+		if why := k.stuck(cl); why != "" {
+			k.add("resource", cl.resource, warning, "the cluster manager will not move it: "+why, k.unstick(cl, why))
 		}
 		if cl.guessed {
 			k.add("resource", cl.resource, warning, fmt.Sprintf("its file %q cannot be read on this node", cl.env.Params.File()), "put the file on every node, or on shared storage")
@@ -163,6 +161,16 @@ func checkResources(_ context.Context, k *checker) {
 			k.add("resource", cl.resource, ok, "can move", "")
 		}
 	}
+}
+
+// stuck says why the manager will not move a resource that it has here.
+func (k *checker) stuck(cl *claim) string {
+	for _, g := range k.inv.guests {
+		if g.Claim == cl && g.View != nil {
+			return g.View.Stuck
+		}
+	}
+	return ""
 }
 
 func (k *checker) unstick(cl *claim, why string) string {
