@@ -1,9 +1,10 @@
 package main
 
 import (
-	"encoding/json"
 	"net"
 	"os"
+	"reflect"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -11,6 +12,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/vmferry/vmferry/migrate/blackout"
+	"github.com/vmferry/vmferry/migrate/blackout/anatomy"
 )
 
 func TestMain(m *testing.M) {
@@ -117,8 +119,8 @@ func TestVerdict(t *testing.T) {
 	}
 }
 
-// The manual names every flag that there is.
-func TestManualNamesEveryFlag(t *testing.T) {
+// The manual names every flag, and every field of a report.
+func TestManualNamesEverything(t *testing.T) {
 	page, err := os.ReadFile("blackout.1")
 	if err != nil {
 		t.Fatal(err)
@@ -131,18 +133,13 @@ func TestManualNamesEveryFlag(t *testing.T) {
 			t.Errorf("blackout.1 does not mention --%s", name)
 		}
 	}
-	var r blackout.Report
-	text, err := json.Marshal(r)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var fields map[string]any
-	if err := json.Unmarshal(text, &fields); err != nil {
-		t.Fatal(err)
-	}
-	for name := range fields {
-		if !strings.Contains(string(page), name) {
-			t.Errorf("blackout.1 does not mention the report's %q", name)
+	for _, part := range []any{blackout.Report{}, blackout.Fault{}, blackout.Target{}, blackout.Outage{}, blackout.RTT{}, blackout.Series{}, anatomy.Event{}} {
+		kind := reflect.TypeOf(part)
+		for i := range kind.NumField() {
+			name, _, _ := strings.Cut(kind.Field(i).Tag.Get("json"), ",")
+			if !regexp.MustCompile(`\b` + name + `\b`).Match(page) {
+				t.Errorf("blackout.1 does not mention %q of a report's %s", name, kind.Name())
+			}
 		}
 	}
 }

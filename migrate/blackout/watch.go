@@ -125,7 +125,7 @@ func (w *watcher) add(ctx context.Context, e endpoint, buckets int) error {
 	}
 	x := newExchangeProber(ask, w.cfg.ConnectTimeout, func() time.Duration { return time.Duration(w.loop.late.Load()) })
 	w.adopt(&x.target, e, 0, 1, buckets)
-	w.loop.probers = append(w.loop.probers, x)
+	w.loop.probers, w.loop.shared = append(w.loop.probers, x), true
 	return nil
 }
 

@@ -3,6 +3,7 @@ package blackout
 import (
 	"context"
 	"net"
+	"runtime"
 	"testing"
 	"time"
 )
@@ -263,4 +264,27 @@ func TestSendingDoesNotAllocate(t *testing.T) {
 	if n := testing.AllocsPerRun(200, round); n > 0 {
 		t.Errorf("%v allocations for each probe to two targets", n)
 	}
+}
+
+// The loop keeps its place in the scheduler at short intervals; a collection of
+// garbage must not have to wait for long, even while it waits for nothing.
+func TestGarbageIsCollectedWhileTheLoopWaits(t *testing.T) {
+	addr := startReflector(t)
+	ctx, cancel := deadline(t)
+	var slowest time.Duration
+	_, err := Watch(ctx, Config{
+		Targets: []string{"udp://" + addr}, Interval: maxHold, ProgressEvery: maxHold,
+		Progress: func([]Progress) {
+			for range 20 {
+				begun := time.Now()
+				runtime.GC()
+				slowest = max(slowest, time.Since(begun))
+			}
+			cancel()
+		},
+	})
+	if err != nil || slowest == 0 || slowest > 10*time.Second {
+		t.Errorf("%v, the slowest collection took %s", err, slowest)
+	}
+	t.Logf("the slowest collection took %s", slowest)
 }
