@@ -32,17 +32,21 @@ type Trial struct {
 func (t Trial) Ratio() float64 { return math.Abs(t.ReportedMs-t.TrueMs) / t.AllowedMs }
 
 // Wrong tells that the probe put losses onto the wrong way, or none onto the
-// right one. An outage that it did not list is not judged: its length is.
+// right one. An outage that it did not list is not judged: its length is. Nor is
+// one without losses whose doubt is above half of its length: where the machine
+// stood, packets may have waited before the filter and not been lost at all.
 func (t Trial) Wrong() bool {
-	switch {
-	case t.ReportedMs == 0:
-		return false
-	case t.Kind == Out:
-		return t.LostBack > 0 || t.LostOut == 0
-	case t.Kind == Back:
-		return t.LostOut > 0 || t.LostBack == 0
+	right, wrong := t.LostOut, t.LostBack
+	if t.Kind == Back {
+		right, wrong = wrong, right
 	}
-	return false
+	switch {
+	case t.Kind == Stop || t.ReportedMs == 0:
+		return false
+	case wrong > 0:
+		return true
+	}
+	return right == 0 && t.DoubtMs <= t.TrueMs/2
 }
 
 // made is an outage while only its maker knows of it: it began between two
