@@ -134,9 +134,12 @@ func TestIPv6(t *testing.T) {
 		t.Skipf("no IPv6 here: %v", err)
 	}
 	_ = conn.Close()
-	targets := []string{"udp://" + echoUDP(t, "udp6", "[::1]:0")}
-	if got := brief(t, Config{Targets: targets, Family: 6}, 20).Targets[0]; got.Lost != 0 {
-		t.Errorf("lost %d", got.Lost)
+	addr := startReflectorAt(t, "[::1]:0")
+	targets := []string{"udp://" + addr, "tcp://" + addr, "udp://" + echoUDP(t, "udp6", "[::1]:0")}
+	for i, got := range brief(t, Config{Targets: targets, Family: 6}, 20).Targets {
+		if got.Lost != 0 || got.Directed != (i < 2) {
+			t.Errorf("%s: lost %d, directed %v", got.Target, got.Lost, got.Directed)
+		}
 	}
 	if _, err := Watch(context.Background(), Config{Targets: targets, Family: 4}); err == nil || !strings.Contains(err.Error(), "no IPv4 address") {
 		t.Errorf("IPv4 alone: %v", err)
