@@ -208,15 +208,16 @@ func (p pair) peerDies() {
 		out, _ := p.b.try(p.t, "shell", source, "cl_status", "nodestatus", target)
 		return strings.TrimSpace(out) == "dead"
 	})
-	p.runsOn(source)
-	after := p.status()
-	if after.ForeignWrites != 0 || after.DiskCounterAtBoot < before.DiskCounterAtBoot {
-		p.t.Errorf("the guest was %+v and is %+v", before, after)
-	}
-	p.t.Logf("kept running: %v", before.BootID == after.BootID)
+	await(p.t, "the stop to end", 120*time.Second, func() bool {
+		held, _ := p.b.try(p.t, "shell", source, "cl_status", "rscstatus")
+		return strings.TrimSpace(held) != "transition"
+	})
 	p.lab(supervisor.Request{Op: supervisor.OpOn, Node: target})
 	p.members()
 	p.runsOn(source)
+	if after := p.status(); after.ForeignWrites != 0 || after.BootID != before.BootID {
+		p.t.Errorf("the guest was %+v and is %+v", before, after)
+	}
 }
 
 // bothShutDown leaves no node to move to. The guest gets a clean shutdown, and runs once

@@ -42,6 +42,8 @@ const (
 	heartbeatBeat     = time.Second
 )
 
+var errNobodyUp = errors.New("no other node is up")
+
 // heartbeatUnit is Heartbeat's unit of systemd's.
 const heartbeatUnit = "heartbeat.service"
 
@@ -54,13 +56,14 @@ type heartbeatFace struct {
 	// act does one action of the agent's with the given environment.
 	act   func(ctx context.Context, action string, environ []string) error
 	peers peersFunc // those that are up, to move to
-	// stale is for how much longer a node that has left may still be called active, counted from
-	// when this node's own Heartbeat began to leave. Zero while it stays.
-	stale  func(ctx context.Context) time.Duration
-	logger func(environ []string, instance string) logrus.FieldLogger
-	stdout io.Writer // read by Heartbeat: of status, "running" in it is all that counts
-	stderr io.Writer
-	runDir string // state that ends with the boot
+	// leaving tells since when this node's own Heartbeat is being stopped, if it is.
+	leaving func(ctx context.Context) (since time.Time, leaving bool)
+	// deadtime is for how long a node that has gone may still be called active.
+	deadtime func(ctx context.Context) time.Duration
+	logger   func(environ []string, instance string) logrus.FieldLogger
+	stdout   io.Writer // read by Heartbeat: of status, "running" in it is all that counts
+	stderr   io.Writer
+	runDir   string // state that ends with the boot
 }
 
 // heartbeatRun is one call.
@@ -69,6 +72,7 @@ type heartbeatRun struct {
 	call    heartbeatCall
 	environ []string // of whoever called
 	note    stopNote
+	tried   bool // to move the guest to a node that was up
 	log     logrus.FieldLogger
 }
 
@@ -79,8 +83,9 @@ func runForHeartbeat(ctx context.Context, args, environ []string, stdout, stderr
 		act: func(ctx context.Context, action string, environ []string) error {
 			return act(ctx, action, environ, stderr, caller{peers: manager.Nodes, fetch: true})
 		},
-		peers: manager.Peers,
-		stale: func(ctx context.Context) time.Duration { return staleFor(ctx, manager) },
+		peers:    manager.Peers,
+		leaving:  isLeaving,
+		deadtime: func(ctx context.Context) time.Duration { return deadtimeOf(ctx, manager) },
 		logger: func(environ []string, instance string) logrus.FieldLogger {
 			return ocflog.New(ocflog.Call{Environ: environ, Instance: instance, PID: os.Getpid()}, stderr)
 		},
@@ -188,7 +193,7 @@ func (r *heartbeatRun) stop(ctx context.Context) ocf.ExitCode {
 	}
 	failed := r.beginNote()
 	err = r.agent(ctx, "monitor", min(heartbeatStatus, move/2), "")
-	if err == nil && !failed && r.moved(ctx, move, began) {
+	if err == nil && !failed && (r.moved(ctx, move, began) || r.cancelled(ctx, move, began)) {
 		r.clearNote()
 		return ocf.Success
 	}
@@ -216,6 +221,7 @@ func (r *heartbeatRun) moved(ctx context.Context, limit time.Duration, began tim
 		return false
 	}
 	log := r.log.WithField("peer", peer)
+	r.tried = true
 	if err := r.agent(ctx, "migrate_to", limit-time.Since(began), peer); err != nil {
 		log.WithError(err).Warn("the guest was not moved")
 		return false
@@ -224,20 +230,49 @@ func (r *heartbeatRun) moved(ctx context.Context, limit time.Duration, began tim
 	return true
 }
 
-// staleFor asks systemd whether Heartbeat is being stopped on this node. Where nobody can tell,
+// cancelled tells whether the standby that asked for the stop is void: the other node died while
+// the guest was to move there. Heartbeat then goes on as if this node had given nothing
+// up, and starts nothing again, so that the guest must stay. Where Heartbeat itself is being
+// stopped here, nobody stays to care for it.
+func (r *heartbeatRun) cancelled(ctx context.Context, limit time.Duration, began time.Time) bool {
+	if _, leaving := r.leaving(ctx); leaving || !r.tried {
+		return false
+	}
+	deadline := time.Now().Add(min(r.deadtime(ctx), limit-time.Since(began)))
+	for {
+		_, err := r.active(ctx)
+		switch {
+		case errors.Is(err, errNobodyUp):
+			r.log.Warn("the other node has died, which makes the standby void: the guest stays")
+			return true
+		case err != nil, !time.Now().Before(deadline):
+			return false
+		}
+		select {
+		case <-time.After(heartbeatBeat):
+		case <-ctx.Done():
+			return false
+		}
+	}
+}
+
+// isLeaving asks systemd whether Heartbeat is being stopped on this node. Where nobody can tell,
 // it is not: that is so where Heartbeat is no unit of systemd's.
-func staleFor(ctx context.Context, manager *heartbeat.Client) time.Duration {
+func isLeaving(ctx context.Context) (since time.Time, leaving bool) {
 	ctx, cancel := context.WithTimeout(ctx, heartbeatAsk)
 	defer cancel()
-	since, stopping, err := logind.System{}.Deactivating(ctx, heartbeatUnit)
-	if err != nil || !stopping {
-		return 0
-	}
+	since, leaving, err := logind.System{}.Deactivating(ctx, heartbeatUnit)
+	return since, err == nil && leaving
+}
+
+func deadtimeOf(ctx context.Context, manager *heartbeat.Client) time.Duration {
+	ctx, cancel := context.WithTimeout(ctx, heartbeatAsk)
+	defer cancel()
 	dead, err := manager.Deadtime(ctx)
 	if err != nil {
 		dead = heartbeatDeadtime
 	}
-	return max(0, dead+heartbeatBeat-time.Since(since))
+	return dead + heartbeatBeat
 }
 
 // willing names the node to move to. When both nodes go down at once, the other one has often
@@ -249,7 +284,11 @@ func (r *heartbeatRun) willing(ctx context.Context, limit time.Duration) (string
 	if err != nil {
 		return "", err
 	}
-	wait := r.stale(ctx)
+	since, leaving := r.leaving(ctx)
+	if !leaving {
+		return peer, nil
+	}
+	wait := r.deadtime(ctx) - time.Since(since)
 	if wait <= 0 {
 		return peer, nil
 	}
@@ -275,7 +314,7 @@ func (r *heartbeatRun) active(ctx context.Context) (string, error) {
 			return p.Name, nil
 		}
 	}
-	return "", errors.New("no other node is up")
+	return "", errNobodyUp
 }
 
 // fail logs why and gives the code. The agent's codes mean the same in an init script.

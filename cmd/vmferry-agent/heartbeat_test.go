@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -53,7 +54,8 @@ func (s *scene) face(runDir string) heartbeatFace {
 			}
 			return s.peers, s.deaf
 		},
-		stale: func(context.Context) time.Duration { return max(0, s.stale-time.Since(s.began)) },
+		leaving:  func(context.Context) (time.Time, bool) { return s.began, s.stale > 0 },
+		deadtime: func(context.Context) time.Duration { return cmp.Or(s.stale, 6*time.Second) },
 		logger: func([]string, string) logrus.FieldLogger {
 			log := logrus.New()
 			log.SetOutput(&s.stderr)
@@ -107,6 +109,13 @@ func TestHeartbeatStop(t *testing.T) {
 			"monitor 30s; migrate_to 2m0s node2; stop 1m30s", 0},
 		{"nothing works", "vm1 stop", scene{peers: bothUp, answer: map[string]error{"migrate_to": errFailed, "stop": errFailed}}, false,
 			"monitor 30s; migrate_to 2m0s node2; stop 1m30s", 1},
+		{"the peer dies while it moves", "vm1 stop", scene{peers: bothUp, answer: map[string]error{"migrate_to": errFailed}, leaves: 5 * time.Second}, false,
+			"monitor 30s; migrate_to 2m0s node2", 0},
+		{"the peer dies too late to matter", "vm1 stop", scene{peers: bothUp, answer: map[string]error{"migrate_to": errFailed}, leaves: 8 * time.Second}, false,
+			"monitor 30s; migrate_to 2m0s node2; stop 1m30s", 0},
+		{"leaving, and the peer dies while it moves", "vm1 stop", scene{peers: bothUp, answer: map[string]error{"migrate_to": errFailed},
+			stale: 2 * time.Second, leaves: 5 * time.Second, takes: map[string]time.Duration{"migrate_to": 4 * time.Second}}, false,
+			"monitor 30s; migrate_to 1m58s node2; stop 1m30s", 0},
 		{"leaving, and the peer stays", "vm1 stop", scene{peers: bothUp, stale: 6 * time.Second}, false,
 			"monitor 30s; migrate_to 1m54s node2", 0},
 		{"leaving, and so does the peer", "vm1 stop", scene{peers: bothUp, stale: 6 * time.Second, leaves: 5 * time.Second}, false,
@@ -119,7 +128,7 @@ func TestHeartbeatStop(t *testing.T) {
 			"monitor 30s; stop 1m30s", 0},
 		{"a short timeout", "vm1 timeout=70 stop", scene{peers: bothUp, answer: map[string]error{"migrate_to": errFailed},
 			takes: map[string]time.Duration{"monitor": time.Second, "migrate_to": 35 * time.Second}}, false,
-			"monitor 20s; migrate_to 39s node2; stop 34s", 0},
+			"monitor 20s; migrate_to 39s node2; stop 30s", 0},
 		{"a long timeout", "vm1 timeout=600 stop", scene{peers: bothUp}, false,
 			"monitor 30s; migrate_to 8m30s node2", 0},
 		{"a long timeout and no peer", "vm1 timeout=600 stop", scene{takes: map[string]time.Duration{"monitor": time.Second}}, false,
