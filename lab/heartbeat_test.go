@@ -224,14 +224,17 @@ func (p pair) peerDies() {
 // when the nodes are back.
 func (p pair) bothShutDown() {
 	before := p.status()
-	boots := map[string]int{source: p.boots(source), target: p.boots(target)}
 	var wait sync.WaitGroup
 	for _, node := range []string{source, target} {
-		wait.Go(func() { _, _ = p.b.try(p.t, "shell", node, "systemctl", "reboot", "--no-wall") })
+		wait.Go(func() { _, _ = p.b.try(p.t, "shell", node, "systemctl", "poweroff", "--no-wall") })
 	}
 	wait.Wait()
-	for node, was := range boots {
-		await(p.t, node+" to boot", 240*time.Second, func() bool { return p.boots(node) > was })
+	await(p.t, "both nodes to be off", 240*time.Second, func() bool {
+		nodes := p.lab(supervisor.Request{Op: supervisor.OpStatus}).Nodes
+		return !nodes[source].Up && !nodes[target].Up
+	})
+	for _, node := range []string{source, target} {
+		p.lab(supervisor.Request{Op: supervisor.OpOn, Node: node})
 	}
 	p.members()
 	await(p.t, "the guest to run once", 120*time.Second, func() bool { return len(p.where()) == 1 })
