@@ -91,6 +91,7 @@ func TestLab(t *testing.T) {
 		{"ocf-tester", testOCFTester},
 		{"ocft", testOCFT},
 		{"pcs and crmsh", testOperatorsTools},
+		{"operator", testOperator},
 		{"agent swap", testAgentSwap},
 		{"refused migrations", testRefusedMigrations},
 		{"bad input", testBadInput},

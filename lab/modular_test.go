@@ -102,12 +102,8 @@ func testModular(t *testing.T, b bench) {
 		goModular(t, b, node)
 	}
 	cib := func(args ...string) string { return b.run(t, append([]string{"shell", target}, args...)...) }
-	cib("cibadmin", "--create", "--scope=resources", "--xml-text="+outagePrimitive)
-	cib("cibadmin", "--create", "--scope=constraints", `--xml-text=<rsc_location id="vm1-here" rsc="vm1" node="`+source+`" score="1000"/>`)
-	defer func() {
-		cib("cibadmin", "--delete-all", "--force", "--xpath=//rsc_location[@id='vm1-here']")
-		cib("cibadmin", "--delete-all", "--force", "--xpath=//primitive[@id='vm1']")
-	}()
+	addGuest(t, b)
+	defer removeGuest(t, b)
 	cib("crm_resource", "--wait", "--timeout=60")
 	if pid := qemuPID(t, b); !strings.HasPrefix(pid, "1:") {
 		t.Fatalf("the guest is not on %s: %q", source, pid)
