@@ -6,6 +6,7 @@ SYSCONF ?= /etc
 DESTDIR ?=
 GO      ?= go
 BENCH   ?=
+N       ?= 0
 
 # libvirt's library is opened at run time: no headers to build, and one binary
 # for every release of it.
@@ -74,8 +75,8 @@ stage: ## install into build/stage: what the lab's nodes get
 demo: deps-lab stage ## show the main job on real nodes (first time under 10 minutes, then under 5)
 	$(BIN)/vmferry-lab demo --out build/demo
 
-bench: deps-lab stage ## measure against VirtualDomain on a node: build/bench/report.json; BENCH=monitor,meta-data for a part
-	$(BIN)/vmferry-lab bench --out build/bench --only '$(BENCH)'
+bench: deps-lab stage ## measure against the peers: build/bench/report.json; BENCH=idle-pause,plan-10k for a part, N=30 for that many turns
+	$(BIN)/vmferry-lab bench --out build/bench --only '$(BENCH)' -n '$(N)'
 
 test: deps-lab deps-test stage unit lab-test ## all tests: unit, script, and one lab run
 
