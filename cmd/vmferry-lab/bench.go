@@ -65,10 +65,14 @@ func runBench(ctx context.Context, l *lab.Lab, args []string) error {
 	alone, staged := o.parts()
 	var failed error
 	if len(alone) > 0 {
-		failed = measureAlone(ctx, l, o, alone)
-		if ctx.Err() != nil || len(staged) == 0 {
-			return failed
+		rep, err := measureAlone(ctx, l, o, alone)
+		if ctx.Err() != nil {
+			return ctx.Err()
 		}
+		if len(staged) == 0 {
+			return errors.Join(err, rep.WriteTable(os.Stdout))
+		}
+		failed = err
 		args = append(args, "--goes-on")
 	}
 	return errors.Join(failed, withLab(ctx, l, o.out, o.keep, append([]string{"inside-bench"}, args...)))
@@ -90,11 +94,15 @@ func (o benchOptions) parts() (alone, staged []bench.Bench) {
 func (o benchOptions) path() string { return filepath.Join(o.out, "report.json") }
 
 // measureAlone runs the benches that need no lab.
-func measureAlone(ctx context.Context, l *lab.Lab, o benchOptions, benches []bench.Bench) error {
+func measureAlone(ctx context.Context, l *lab.Lab, o benchOptions, benches []bench.Bench) (*bench.Report, error) {
 	rep := &bench.Report{Schema: bench.Schema, Commit: commit(), Environment: report.Environment{
 		Kernel: kernel(), Cores: runtime.NumCPU(), Started: time.Now(),
 	}}
-	return o.measure(ctx, rep, bench.Stage{Blackout: probe(l)}, benches)
+	// There is a report even if all fail: the lab's part adds to it.
+	if err := rep.WriteJSON(o.path()); err != nil {
+		return rep, err
+	}
+	return rep, o.measure(ctx, rep, bench.Stage{Blackout: probe(l)}, benches)
 }
 
 // kernel is the release of this machine's kernel, empty where it does not tell.
@@ -132,11 +140,12 @@ func insideBench(ctx context.Context, l *lab.Lab, args []string) error {
 		return err
 	}
 	_, staged := o.parts()
-	return o.measure(ctx, rep, bench.Stage{Cluster: c, Guest: guests[0], Shared: supervisor.Shared(l.Dir), Blackout: probe(l)}, staged)
+	err = o.measure(ctx, rep, bench.Stage{Cluster: c, Guest: guests[0], Shared: supervisor.Shared(l.Dir), Blackout: probe(l)}, staged)
+	return errors.Join(err, rep.WriteTable(os.Stdout))
 }
 
 // measure runs benches and adds what they give to the report, which is written anew after each: an
-// interrupt loses one bench and not all. Then it shows them all.
+// interrupt loses one bench and not all.
 func (o benchOptions) measure(ctx context.Context, rep *bench.Report, stage bench.Stage, benches []bench.Bench) error {
 	steps := newSteps(os.Stderr)
 	stage.Progress = steps.say
@@ -146,5 +155,5 @@ func (o benchOptions) measure(ctx context.Context, rep *bench.Report, stage benc
 		return rep.WriteJSON(o.path())
 	})
 	steps.end()
-	return errors.Join(err, rep.WriteTable(os.Stdout))
+	return err
 }

@@ -25,6 +25,11 @@ const (
 	// before and after are how long clients probe around a move: to see what is normal,
 	// and an echo of the outage.
 	before, after = 2 * time.Second, 1500 * time.Millisecond
+	// eventTime bounds how long QEMU's events may take from the guest's answer until they are here.
+	eventTime = 10 * time.Second
+	// looksGone is after how many looks, each half a second after the last, a guest that has no
+	// process is held to be shut down.
+	looksGone = 4
 	// timedOut is what timeout(1) exits with when it had to end the program.
 	timedOut = 124
 )
@@ -159,8 +164,9 @@ func (m *mover) run(ctx context.Context, body func(context.Context) error) error
 
 func (m *mover) nodes() []string { return m.stage.Cluster.Nodes }
 
-// stopAll stops the guest on both nodes, and leaves vmferryd running as it was found.
+// stopAll stops the guest on both nodes, and leaves vmferryd running.
 func (m *mover) stopAll(ctx context.Context) error {
+	m.stage.Progress("stopping the guest " + m.guest.Name)
 	errs := []error{m.serve(ctx, true)}
 	for _, node := range m.nodes() {
 		errs = append(errs, m.stage.agent(ctx, m.guest, node, "stop"))
@@ -261,24 +267,29 @@ func (m *mover) hand(ctx context.Context, who side, was guest.Status) (move, err
 		// The job may have outlived its client; mostly there is none.
 		_, _ = m.stage.Cluster.Run(ctx, from, "virsh", "--connect=qemu:///system", "domjobabort", m.guest.Name)
 	}
-	where, now, err := m.settle(ctx)
+	where, now, err := m.settle(ctx, who, from, to)
 	if err != nil {
 		return one, errors.Join(err, failed)
 	}
 	m.at = slices.Index(m.nodes(), where)
 	one.Ended = ending(where == to, now.BootID == was.BootID, exitCode(failed))
-	if one.Ended != endedLive {
-		return one, nil
+	if one.Ended == endedLive {
+		one.Pause, err = m.pause(ctx, from, to, begun)
 	}
-	// libvirt's events pass through a process; the last of them may be on its way.
-	return one, cluster.Await(ctx, "QEMU's STOP and RESUME", func(context.Context) (bool, error) {
-		pause, ok := m.runner.Pause(m.guest.Name, from, to, begun)
-		one.Pause = ms(pause)
-		if !ok && time.Since(begun) > time.Duration(one.Took*float64(time.Millisecond))+settled {
-			return true, fmt.Errorf("guest %q moved, and its STOP and RESUME were not seen", m.guest.Name)
-		}
+	return one, err
+}
+
+// pause waits for QEMU's STOP and RESUME, which pass through libvirt and a process: the last of them
+// may be on its way. The pause is in milliseconds.
+func (m *mover) pause(ctx context.Context, from, to string, since time.Time) (took float64, err error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, eventTime, errors.New("they were not seen"))
+	defer cancel()
+	err = cluster.Await(ctx, "STOP and RESUME of guest "+m.guest.Name, func(context.Context) (bool, error) {
+		pause, ok := m.runner.Pause(m.guest.Name, from, to, since)
+		took = ms(pause)
 		return ok, nil
 	})
+	return took, err
 }
 
 // ending tells in a word how a move ended; code is what migrate_to exited with.
@@ -316,12 +327,17 @@ func (m *mover) call(ctx context.Context, who side, node, action, from, to strin
 	return err
 }
 
-// settle waits until the guest has one copy and answers.
-func (m *mover) settle(ctx context.Context) (where string, now guest.Status, err error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, settled, errors.New("it is lost"))
+// settle waits until the guest has one copy and answers. One that runs nowhere is started at the target, once,
+// as Pacemaker would: it was shut down there to be started here.
+func (m *mover) settle(ctx context.Context, who side, from, to string) (where string, now guest.Status, err error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, settled+agentTime, errors.New("it is lost"))
 	defer cancel()
+	looks := 0
 	err = cluster.Await(ctx, fmt.Sprintf("guest %q to answer", m.guest.Name), func(ctx context.Context) (bool, error) {
 		on := m.runner.Where(m.guest.Name)
+		if looks++; len(on) == 0 && looks == looksGone {
+			return false, m.call(ctx, who, to, "start", from, to, agentTime)
+		}
 		if len(on) != 1 {
 			return false, fmt.Errorf("it runs on %v", on)
 		}
