@@ -251,7 +251,10 @@ func (b *bare) relearn(ctx context.Context, r *scenario.Runner, forget bool) (fl
 	defer cancel()
 	probing, stop := context.WithCancel(ctx)
 	defer stop()
-	targets := r.Probe(probing, filepath.Join(r.Scratch, "relearn.json"))
+	targets, err := probe(probing, r)
+	if err != nil {
+		return 0, err
+	}
 	if err := sleep(ctx, before); err != nil {
 		return 0, err
 	}

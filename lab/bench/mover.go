@@ -219,7 +219,9 @@ func (m *mover) move(ctx context.Context, who side) (move, error) {
 	probing, stop := context.WithCancel(ctx)
 	defer stop()
 	if m.probe {
-		targets = m.runner.Probe(probing, filepath.Join(m.runner.Scratch, "move.json"))
+		if targets, err = probe(probing, m.runner); err != nil {
+			return move{}, err
+		}
 	}
 	if err := sleep(ctx, before); err != nil {
 		return move{}, err
@@ -237,6 +239,16 @@ func (m *mover) move(ctx context.Context, who side) (move, error) {
 		return move{}, err
 	}
 	return one.with(seen), nil
+}
+
+// probe starts to probe a runner's guests, as [scenario.Runner.Probe] does. What an earlier probe has
+// left must not be taken for what this one saw.
+func probe(ctx context.Context, r *scenario.Runner) (func() ([]blackout.Target, error), error) {
+	file := filepath.Join(r.Scratch, "bench.json")
+	if err := os.Remove(file); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, err
+	}
+	return r.Probe(ctx, file), nil
 }
 
 // with adds what the probe of one guest saw.
