@@ -6,6 +6,7 @@ SYSCONF ?= /etc
 DESTDIR ?=
 GO      ?= go
 BENCH   ?=
+N       ?= 0
 
 # libvirt's library is opened at run time: no headers to build, and one binary
 # for every release of it.
@@ -19,9 +20,10 @@ STAGE    := build/stage
 # binding; the rest boots the lab's nodes and checks what is shipped.
 DEPS_BUILD := gcc libc6-dev
 DEPS_LAB   := systemd-container mmdebstrap util-linux xz-utils zstd
+DEPS_BENCH := irtt fping
 DEPS_TEST  := libvirt0 dbus-daemon libxml2-utils mandoc cpio qemu-utils
 
-.PHONY: all build stage install demo bench test unit lab-test clean help deps-build deps-lab deps-test FORCE
+.PHONY: all build stage install demo bench test unit lab-test clean help deps-build deps-lab deps-bench deps-test FORCE
 
 all: build
 
@@ -74,8 +76,8 @@ stage: ## install into build/stage: what the lab's nodes get
 demo: deps-lab stage ## show the main job on real nodes (first time under 10 minutes, then under 5)
 	$(BIN)/vmferry-lab demo --out build/demo
 
-bench: deps-lab stage ## measure against VirtualDomain on a node: build/bench/report.json; BENCH=monitor,meta-data for a part
-	$(BIN)/vmferry-lab bench --out build/bench --only '$(BENCH)'
+bench: deps-lab deps-bench stage ## measure against the peers: build/bench/report.json; BENCH=idle-pause,plan-10k for a part, N=30 for that many turns
+	$(BIN)/vmferry-lab bench --out build/bench --only '$(BENCH)' -n '$(N)'
 
 test: deps-lab deps-test stage unit lab-test ## all tests: unit, script, and one lab run
 
@@ -100,4 +102,6 @@ endef
 deps-build: ; $(call want,$(DEPS_BUILD))
 # Without root there is no lab: vmferry-lab says so, and its tests are skipped.
 deps-lab: ; $(if $(filter 0,$(shell id -u)),$(call want,$(DEPS_LAB)))
+# The probe's peers; a result without them says so.
+deps-bench: ; $(if $(filter 0,$(shell id -u)),$(call want,$(DEPS_BENCH)))
 deps-test: ; $(call want,$(DEPS_TEST))

@@ -6,10 +6,14 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/vmferry/vmferry/lab"
 	"github.com/vmferry/vmferry/lab/bench"
+	"github.com/vmferry/vmferry/lab/report"
 	"github.com/vmferry/vmferry/lab/scenario"
 	"github.com/vmferry/vmferry/lab/supervisor"
 )
@@ -18,8 +22,9 @@ import (
 type benchOptions struct {
 	out     string
 	keep    bool
-	n       int
+	n       int // 0: as often as each bench wants
 	benches []bench.Bench
+	goesOn  bool // there is a report, to which results are added
 }
 
 func parseBench(args []string) (benchOptions, error) {
@@ -27,7 +32,8 @@ func parseBench(args []string) (benchOptions, error) {
 	flags := newFlags("bench")
 	flags.StringVar(&o.out, "out", filepath.Join("build", "bench"), "")
 	flags.BoolVar(&o.keep, "keep", false, "")
-	flags.IntVar(&o.n, "n", 200, "")
+	flags.IntVar(&o.n, "n", 0, "")
+	flags.BoolVar(&o.goesOn, "goes-on", false, "")
 	only := flags.String("only", "", "")
 	if err := parse(flags, args); err != nil {
 		return o, err
@@ -35,8 +41,8 @@ func parseBench(args []string) (benchOptions, error) {
 	if flags.NArg() > 0 {
 		return o, fmt.Errorf("bench: what is %q?: %w", flags.Arg(0), errUsage)
 	}
-	if o.n < 1 || o.n > 10000 {
-		return o, fmt.Errorf("bench: -n is a number from 1 to 10000: %w", errUsage)
+	if o.n < 0 || o.n > 10000 {
+		return o, fmt.Errorf("bench: -n is a number up to 10000, or 0 for what each bench wants: %w", errUsage)
 	}
 	var err error
 	if o.benches, err = bench.Choose(*only); err != nil {
@@ -46,14 +52,70 @@ func parseBench(args []string) (benchOptions, error) {
 	return o, err
 }
 
-// runBench is the command outside.
+// runBench is the command outside. What needs no lab is measured before there is one; what was measured goes
+// into the lab's part by way of the report.
 func runBench(ctx context.Context, l *lab.Lab, args []string) error {
 	o, err := parseBench(args)
 	if err != nil {
 		return err
 	}
-	return withLab(ctx, l, o.out, o.keep, append([]string{"inside-bench"}, args...))
+	if err := report.Check(o.out); err != nil {
+		return err
+	}
+	alone, staged := o.parts()
+	var failed error
+	if len(alone) > 0 {
+		rep, err := measureAlone(ctx, l, o, alone)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if len(staged) == 0 {
+			return errors.Join(err, rep.WriteTable(os.Stdout))
+		}
+		failed = err
+		args = append(args, "--goes-on")
+	}
+	return errors.Join(failed, withLab(ctx, l, o.out, o.keep, append([]string{"inside-bench"}, args...)))
 }
+
+// parts are the benches that need no lab, and those that do.
+func (o benchOptions) parts() (alone, staged []bench.Bench) {
+	for _, b := range o.benches {
+		if b.Alone {
+			alone = append(alone, b)
+		} else {
+			staged = append(staged, b)
+		}
+	}
+	return alone, staged
+}
+
+// path is where the report goes.
+func (o benchOptions) path() string { return filepath.Join(o.out, "report.json") }
+
+// measureAlone runs the benches that need no lab.
+func measureAlone(ctx context.Context, l *lab.Lab, o benchOptions, benches []bench.Bench) (*bench.Report, error) {
+	rep := &bench.Report{Schema: bench.Schema, Commit: commit(), Environment: report.Environment{
+		Kernel: kernel(), Cores: runtime.NumCPU(), Started: time.Now(),
+	}}
+	// There is a report even if all fail: the lab's part adds to it.
+	if err := rep.WriteJSON(o.path()); err != nil {
+		return rep, err
+	}
+	return rep, o.measure(ctx, rep, bench.Stage{Blackout: probe(l)}, benches)
+}
+
+// kernel is the release of this machine's kernel, empty where it does not tell.
+func kernel() string {
+	var u unix.Utsname
+	if unix.Uname(&u) != nil {
+		return ""
+	}
+	return unix.ByteSliceToString(u.Release[:])
+}
+
+// probe is the probe program as it was staged.
+func probe(l *lab.Lab) string { return filepath.Join(l.Stage, "usr", "bin", "blackout") }
 
 // insideBench is the command inside the lab's namespaces.
 func insideBench(ctx context.Context, l *lab.Lab, args []string) error {
@@ -61,30 +123,37 @@ func insideBench(ctx context.Context, l *lab.Lab, args []string) error {
 	if err != nil {
 		return err
 	}
-	steps := newSteps(os.Stderr)
-	rep, err := measure(ctx, l, o, steps.say)
-	steps.end()
+	c := clusterOf(l)
+	rep := &bench.Report{Schema: bench.Schema}
+	if o.goesOn {
+		if rep, err = bench.ReadJSON(o.path()); err != nil {
+			return err
+		}
+	}
+	began := rep.Environment.Started
+	rep.Commit, rep.Environment = commit(), (&scenario.Runner{Cluster: c}).Environment(ctx)
+	if o.goesOn {
+		rep.Environment.Started = began
+	}
+	guests, err := scenario.MakeGuests(ctx, c, supervisor.Shared(l.Dir), 1)
 	if err != nil {
 		return err
 	}
-	return errors.Join(rep.WriteJSON(filepath.Join(o.out, "report.json")), rep.WriteTable(os.Stdout))
+	_, staged := o.parts()
+	err = o.measure(ctx, rep, bench.Stage{Cluster: c, Guest: guests[0], Shared: supervisor.Shared(l.Dir), Blackout: probe(l)}, staged)
+	return errors.Join(err, rep.WriteTable(os.Stdout))
 }
 
-func measure(ctx context.Context, l *lab.Lab, o benchOptions, say func(string)) (*bench.Report, error) {
-	c := clusterOf(l)
-	guests, err := scenario.MakeGuests(ctx, c, supervisor.Shared(l.Dir), 1)
-	if err != nil {
-		return nil, err
-	}
-	rep := &bench.Report{Schema: bench.Schema, Commit: commit(), Environment: (&scenario.Runner{Cluster: c}).Environment(ctx)}
-	stage := &bench.Stage{Cluster: c, Guest: guests[0], N: o.n, Progress: say}
-	for _, b := range o.benches {
-		results, err := b.Run(ctx, stage)
-		if err != nil {
-			return nil, err
-		}
-		rep.Results = append(rep.Results, results...)
-	}
-	rep.Environment.Finished = time.Now()
-	return rep, nil
+// measure runs benches and adds what they give to the report, which is written anew after each: an
+// interrupt loses one bench and not all.
+func (o benchOptions) measure(ctx context.Context, rep *bench.Report, stage bench.Stage, benches []bench.Bench) error {
+	steps := newSteps(os.Stderr)
+	stage.Progress = steps.say
+	err := stage.Run(ctx, benches, o.n, func(results []bench.Result) error {
+		rep.Add(results)
+		rep.Environment.Finished = time.Now()
+		return rep.WriteJSON(o.path())
+	})
+	steps.end()
+	return err
 }

@@ -27,7 +27,8 @@ Commands:
   demo [options]        run the scenarios with vmferry and with VirtualDomain on
                         Pacemaker and with vmferry on Heartbeat, and write
                         report.json and report.html
-  bench [options]       measure the agent against VirtualDomain, and write report.json
+  bench [options]       measure vmferry against VirtualDomain, QEMU alone, irtt and fping,
+                        and write report.json
   shell NODE [COMMAND]  a root shell, or one command, on a node
   status [--json]       what is up
   down                  end everything, and leave nothing but the cache
@@ -44,8 +45,15 @@ Options of demo:
 Options of bench:
   --out DIR         where the report goes (default build/bench)
   --keep            leave the lab up afterwards
-  --only NAME,NAME  only these results
-  -n N              how often each agent is called (default 200)
+  --only NAME,NAME  only these results:
+                      without a lab: plan-10k, accuracy-udp, accuracy-tcp,
+                        accuracy-direction, probe-cost, probe-rate
+                      calls of the agent: monitor, monitor-wall, monitor-daemons, meta-data
+                      moves: idle-pause, idle-blackout-udp, idle-blackout-tcp, floor-pause,
+                        emulator-part, busy-blackout-udp, busy-time, hopeless
+                      drains: drain-10, drain-10-blackout
+  -n N              how often each side has its turn (default 200 calls, 15 moves or
+                    plans, 5 outages of each kind or runs, 3 hopeless moves or drains)
 
 Options:
   --dir DIR    where the running lab keeps its files (default ` + lab.DefaultDir + `)

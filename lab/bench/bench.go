@@ -2,8 +2,10 @@ package bench
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -11,6 +13,7 @@ import (
 
 	"github.com/vmferry/vmferry/lab/cluster"
 	"github.com/vmferry/vmferry/lab/guest"
+	"github.com/vmferry/vmferry/lab/report"
 	"github.com/vmferry/vmferry/lab/scenario"
 )
 
@@ -23,20 +26,33 @@ const (
 // daemons are what works for a monitor besides the agent itself.
 var daemons = []string{"vmferryd", "libvirtd", "virtqemud", "virtlogd"}
 
-// bootTime bounds how long the guest may take to answer.
-const bootTime = 90 * time.Second
+const (
+	// bootTime bounds how long the guest may take to answer.
+	bootTime = 90 * time.Second
+	// agentTime is what Pacemaker gives a call that is not a move.
+	agentTime = 30 * time.Second
+)
 
 // Bench is one measurement.
 type Bench struct {
 	Results []string // the names of what it gives, in order
+	N       int      // how often each side has its turn, unless somebody wants another number
+	Alone   bool     // it needs no lab: of its Stage it uses N, Blackout and Progress
 	Run     func(context.Context, *Stage) ([]Result, error)
 }
 
-// Benches are all that there are.
-var Benches = []Bench{
-	{[]string{"monitor", "monitor-wall", "monitor-daemons"}, monitor},
-	{[]string{"meta-data"}, metaData},
-}
+// Benches are all that there are, in the order in which they are best run: those
+// that need no lab first, as its nodes would take their processors.
+var Benches = append(aloneBenches(), []Bench{
+	{Results: []string{"monitor", "monitor-wall", "monitor-daemons"}, N: 200, Run: monitor},
+	{Results: []string{"meta-data"}, N: 200, Run: metaData},
+	{Results: []string{"idle-pause", "idle-blackout-udp", "idle-blackout-tcp"}, N: 15, Run: idle},
+	{Results: []string{"floor-pause"}, N: 15, Run: floor},
+	{Results: []string{"emulator-part"}, N: 15, Run: emulatorPart},
+	{Results: []string{"busy-blackout-udp", "busy-time"}, N: 15, Run: busy},
+	{Results: []string{"hopeless"}, N: 3, Run: hopeless},
+	{Results: []string{"drain-10", "drain-10-blackout"}, N: 3, Run: drainTen},
+}...)
 
 // Names are all results that there are.
 func Names() []string {
@@ -73,24 +89,68 @@ func Choose(only string) ([]Bench, error) {
 type Stage struct {
 	Cluster  *cluster.Cluster
 	Guest    scenario.Guest
-	N        int               // calls of each side
+	N        int               // turns of each side
+	Shared   string            // the shared storage's folder, as this process sees it
+	Blackout string            // the probe program
 	Progress func(step string) // is told what is being done
 }
 
 func (s *Stage) node() string { return s.Cluster.Nodes[0] }
 
-// environ is how Pacemaker calls an agent for the guest; it is the same for both, but for the
+// perform runs a bench, for n turns of each side, or for as many as the bench
+// itself wants where n is 0.
+func (b Bench) perform(ctx context.Context, s Stage, n int) ([]Result, error) {
+	s.N = cmp.Or(n, b.N)
+	results, err := b.Run(ctx, &s)
+	if err != nil {
+		return nil, fmt.Errorf("bench %s: %w", b.Results[0], err)
+	}
+	return results, nil
+}
+
+// Run runs benches one after the other and calls keep with each one's results. One that
+// fails does not keep the others from being measured; the error has them all. When ctx ends,
+// so does Run.
+func (s Stage) Run(ctx context.Context, benches []Bench, n int, keep func([]Result) error) error {
+	var failed []error
+	for _, b := range benches {
+		results, err := b.perform(ctx, s, n)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if err != nil {
+			s.Progress(err.Error())
+			failed = append(failed, err)
+			continue
+		}
+		if err := keep(results); err != nil {
+			return err
+		}
+	}
+	return errors.Join(failed...)
+}
+
+// environ is how Pacemaker calls an agent for a guest; it is the same for both, but for the
 // agent's own name, which is added at each call.
-func (s *Stage) environ() []string {
-	return []string{
+func environ(g scenario.Guest, node, action string, timeout time.Duration, params ...string) []string {
+	all := []string{
 		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C",
 		"OCF_ROOT=/usr/lib/ocf", "OCF_RA_VERSION_MAJOR=1", "OCF_RA_VERSION_MINOR=1",
-		"OCF_RESOURCE_INSTANCE=" + s.Guest.Name,
-		"OCF_RESKEY_config=" + s.Guest.Config, "OCF_RESKEY_hypervisor=qemu:///system", "OCF_RESKEY_migration_transport=tcp",
-		"OCF_RESKEY_CRM_meta_timeout=30000", "OCF_RESKEY_CRM_meta_interval=10000", "OCF_RESKEY_CRM_meta_name=monitor",
-		"OCF_RESKEY_CRM_meta_on_node=" + s.node(), "OCF_RESKEY_crm_feature_set=3.20.0",
+		"OCF_RESOURCE_INSTANCE=" + g.Name,
 		"HA_LOGFACILITY=daemon", "HA_debug=0", "HA_logfacility=daemon",
 	}
+	interval := "0"
+	if action == "monitor" {
+		interval = "10000"
+	}
+	for _, p := range append([]string{
+		"config=" + g.Config, "hypervisor=qemu:///system", "migration_transport=tcp",
+		fmt.Sprintf("CRM_meta_timeout=%d", timeout.Milliseconds()), "CRM_meta_interval=" + interval, "CRM_meta_name=" + action,
+		"CRM_meta_on_node=" + node, "crm_feature_set=3.20.0",
+	}, params...) {
+		all = append(all, "OCF_RESKEY_"+p)
+	}
+	return all
 }
 
 // monitor measures the monitor of a guest that runs, with vmferryd.
@@ -99,23 +159,23 @@ func monitor(ctx context.Context, s *Stage) (results []Result, err error) {
 	if _, err := s.Cluster.Run(ctx, s.node(), "systemctl", "start", "vmferryd.service"); err != nil {
 		return nil, err
 	}
-	if err := s.agent(ctx, "start"); err != nil {
+	if err := s.agent(ctx, s.Guest, s.node(), "start"); err != nil {
 		return nil, err
 	}
 	defer func() {
-		if serr := s.agent(context.WithoutCancel(ctx), "stop"); err == nil {
+		if serr := s.agent(context.WithoutCancel(ctx), s.Guest, s.node(), "stop"); err == nil {
 			err = serr
 		}
 	}()
-	if err := s.awaitGuest(ctx); err != nil {
+	if err := s.awaitGuest(ctx, s.Guest.Address); err != nil {
 		return nil, err
 	}
-	samples, err := s.call(ctx, Plan{Ours: oursPath, Peer: peerPath, Action: "monitor", Environ: s.environ(), N: s.N, Daemons: daemons})
+	samples, err := s.call(ctx, Plan{Ours: oursPath, Peer: peerPath, Action: "monitor", Environ: environ(s.Guest, s.node(), "monitor", agentTime), N: s.N, Daemons: daemons})
 	if err != nil {
 		return nil, err
 	}
 	part := func(name string, of func(Sample) float64) Result {
-		return compare(name, each(samples.Ours, of), each(samples.Peer, of))
+		return compare(name, "ms", report.Peer, each(samples.Ours, of), each(samples.Peer, of))
 	}
 	return []Result{
 		part("monitor", func(s Sample) float64 { return s.CPU }),
@@ -126,12 +186,12 @@ func monitor(ctx context.Context, s *Stage) (results []Result, err error) {
 
 // metaData measures how long the meta-data take.
 func metaData(ctx context.Context, s *Stage) ([]Result, error) {
-	samples, err := s.call(ctx, Plan{Ours: oursPath, Peer: peerPath, Action: "meta-data", Environ: s.environ(), N: s.N})
+	samples, err := s.call(ctx, Plan{Ours: oursPath, Peer: peerPath, Action: "meta-data", Environ: environ(s.Guest, s.node(), "meta-data", agentTime), N: s.N})
 	if err != nil {
 		return nil, err
 	}
 	wall := func(s Sample) float64 { return s.Wall }
-	return []Result{compare("meta-data", each(samples.Ours, wall), each(samples.Peer, wall))}, nil
+	return []Result{compare("meta-data", "ms", report.Peer, each(samples.Ours, wall), each(samples.Peer, wall))}, nil
 }
 
 func each(samples []Sample, of func(Sample) float64) []float64 {
@@ -143,22 +203,29 @@ func each(samples []Sample, of func(Sample) float64) []float64 {
 }
 
 // agent makes one call of ours as Pacemaker would.
-func (s *Stage) agent(ctx context.Context, action string) error {
-	_, err := s.Cluster.Run(ctx, s.node(), "env", append(s.environ(), oursPath, action)...)
+func (s *Stage) agent(ctx context.Context, g scenario.Guest, node, action string) error {
+	ctx, cancel := context.WithTimeout(ctx, 2*agentTime)
+	defer cancel()
+	_, err := s.Cluster.Run(ctx, node, "env", append(environ(g, node, action, agentTime), oursPath, action)...)
 	return err
 }
 
-// awaitGuest waits until the guest has booted: what it costs until then would be in the figures.
-func (s *Stage) awaitGuest(ctx context.Context) error {
+// awaitGuest waits until a guest has booted: what it costs until then would be in the figures.
+func (s *Stage) awaitGuest(ctx context.Context, address string) error {
 	s.Progress("waiting for the guest to boot")
 	ctx, cancel := context.WithTimeout(ctx, bootTime)
 	defer cancel()
 	return cluster.Await(ctx, "the guest to answer", func(ctx context.Context) (bool, error) {
-		ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
-		defer cancel()
-		_, err := guest.Ask(ctx, fmt.Sprintf("%s:%d", s.Guest.Address, guest.StatusPort))
+		_, err := ask(ctx, address)
 		return err == nil, err
 	})
+}
+
+// ask asks the guest at an address about itself.
+func ask(ctx context.Context, address string) (guest.Status, error) {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	return guest.Ask(ctx, fmt.Sprintf("%s:%d", address, guest.StatusPort))
 }
 
 // call has a Caller in the node carry out a plan. The lab's own program is in each node as

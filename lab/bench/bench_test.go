@@ -70,21 +70,31 @@ func TestSummarize(t *testing.T) {
 }
 
 func TestCompare(t *testing.T) {
-	if r := compare("x", []float64{1, 2, 3}, []float64{40, 60, 50}); *r.RatioP50 != 0.04 || r.N != 3 || r.PeerName != report.Peer {
+	if r := compare("x", "s", "irtt", []float64{1, 2, 3}, []float64{40, 60, 50}); *r.RatioP50 != 0.04 || r.N != 3 || r.PeerName != "irtt" || r.Unit != "s" {
 		t.Errorf("%+v", r)
 	}
-	if r := compare("x", []float64{1}, []float64{0}); r.RatioP50 != nil {
+	if r := compare("x", "s", "irtt", nil, []float64{5}); r.RatioP50 != nil {
+		t.Errorf("a ratio of nothing: %v", *r.RatioP50)
+	}
+	if r := compare("x", "s", "irtt", []float64{1}, []float64{0}); r.RatioP50 != nil {
 		t.Errorf("a ratio to nothing: %v", *r.RatioP50)
 	}
 }
 
 func sample() *Report {
+	busy := moves{
+		ours: []move{{Ended: endedLive, Pause: 30}, {Ended: endedLive, Pause: 20}},
+		peer: []move{{Ended: endedCutOff}, {Ended: endedLive, Pause: 100}},
+	}.result("busy-blackout-udp", "ms", pauseOf)
+	rate := compare("probe-rate", "lost packets per million", "", []float64{0, 2}, nil)
+	rate.Notes = []string{"500000 packets in 5s, 0 slots missed"}
 	return &Report{
 		Schema: Schema, Commit: "0123456789ab",
 		Environment: report.Environment{Libvirt: "libvirtd (libvirt) 11.3.0", Kernel: "6.1", Cores: 2, Accel: "tcg"},
 		Results: []Result{
-			compare("monitor", []float64{1.5, 1.25, 4}, []float64{100, 140.1234, 120}),
-			compare("monitor-daemons", []float64{0.5, 0.25, 0.75}, []float64{0, 0, 0}),
+			compare("monitor", "ms", report.Peer, []float64{1.5, 1.25, 4}, []float64{100, 140.1234, 120}),
+			compare("monitor-daemons", "ms", report.Peer, []float64{0.5, 0.25, 0.75}, []float64{0, 0, 0}),
+			busy, rate,
 		},
 	}
 }
@@ -123,12 +133,12 @@ func TestReportIsGolden(t *testing.T) {
 }
 
 func TestChoose(t *testing.T) {
-	for only, want := range map[string]int{"": len(Benches), "monitor": 1, "monitor,monitor-wall": 1, "meta-data,monitor-wall": 2} {
+	for only, want := range map[string]int{"": len(Benches), "monitor": 1, "monitor,monitor-wall": 1, "meta-data,monitor-wall": 2, "idle-blackout-tcp": 1, "probe-rate,plan-10k": 2} {
 		if got, err := Choose(only); err != nil || len(got) != want {
 			t.Errorf("%q: %d benches, %v; want %d", only, len(got), err, want)
 		}
 	}
-	if _, err := Choose("monitor,speed"); err == nil || !strings.Contains(err.Error(), `no bench "speed"; there are monitor, `) {
+	if _, err := Choose("monitor,speed"); err == nil || !strings.Contains(err.Error(), `no bench "speed"; there are plan-10k, `) {
 		t.Errorf("error %v", err)
 	}
 	names := slices.Sorted(slices.Values(Names()))

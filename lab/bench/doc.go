@@ -1,4 +1,5 @@
-// Package bench measures what vmferry's agent costs, against VirtualDomain, on a node of the lab.
+// Package bench measures vmferry against its peers: the agent and its moves against VirtualDomain on the lab's
+// nodes, the pause against QEMU alone, the probe against irtt and fping.
 //
 // A [Bench] is one measurement by name; [Benches] lists them, and a new one is a new entry
 // there. What it gives is one or more [Result], each with both sides' [Summary]. A [Report] is
@@ -13,4 +14,17 @@
 // for. It is a subreaper (prctl(2), PR_SET_CHILD_SUBREAPER), so that what a call leaves
 // behind is waited for and counted too. What the daemons spend on a call, vmferryd and
 // libvirt's, is a result of its own: no cost is hidden by moving it.
+//
+// # How moves are measured
+//
+// One guest goes to and fro between the nodes, in turns too, and over two rounds each side moves it
+// once in each direction. A move is Pacemaker's three calls of the agent: migrate_to, migrate_from and
+// stop. vmferryd is stopped on both nodes while the peer has its turn. The pause is from QEMU's STOP at the source
+// to RESUME at the target, by QEMU's own clock, which all nodes share; the blackout is what a client with
+// an interval of a millisecond saw. A first move of each side is not counted where guests are idle. How moves
+// ended is counted, and only those that ended live are in a figure.
+//
+// floor-pause has a guest of the same kind moved between two QEMUs on one node by this process, over QMP. It is
+// the least that QEMU can do. emulator-part is what comes after RESUME because the lab's guests are emulated:
+// loadvm makes QEMU throw its translations away, and the guest needs them again before it answers.
 package bench

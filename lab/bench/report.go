@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"text/tabwriter"
 
 	"github.com/vmferry/vmferry/lab/report"
@@ -28,13 +30,31 @@ type Report struct {
 // Result is one figure of both sides.
 type Result struct {
 	Name     string  `json:"name"`
-	Unit     string  `json:"unit"` // "ms"
-	N        int     `json:"n"`    // calls of each side
+	Unit     string  `json:"unit"` // such as "ms"
+	N        int     `json:"n"`    // samples of our side
 	Ours     Summary `json:"ours"`
 	Peer     Summary `json:"peer"`
-	PeerName string  `json:"peer_name"`
+	PeerName string  `json:"peer_name"` // empty where nobody is beside it
 	// RatioP50 is ours.p50 / peer.p50: smaller is better. It is nil where the peer's is 0.
 	RatioP50 *float64 `json:"ratio_p50"`
+	// OursEnded and PeerEnded count how moves ended, where the result is of moves: those that
+	// did not end well are in no summary of a time or a blackout.
+	OursEnded Endings `json:"ours_ended,omitempty"`
+	PeerEnded Endings `json:"peer_ended,omitempty"`
+	// Notes say in a line each what a reader should know.
+	Notes []string `json:"notes,omitempty"`
+}
+
+// Endings is how often something ended in which way, such as "live".
+type Endings map[string]int
+
+// String has the ways in alphabetic order.
+func (e Endings) String() string {
+	var words []string
+	for _, way := range slices.Sorted(maps.Keys(e)) {
+		words = append(words, fmt.Sprintf("%d %s", e[way], way))
+	}
+	return strings.Join(words, ", ")
 }
 
 // Summary is a side's samples, in the result's unit.
@@ -60,14 +80,39 @@ func Summarize(samples []float64) Summary {
 
 func round(x float64) float64 { return math.Round(x*1000) / 1000 }
 
-// compare makes a result of both sides' samples, in milliseconds.
-func compare(name string, ours, peer []float64) Result {
-	r := Result{Name: name, Unit: "ms", N: len(ours), Ours: Summarize(ours), Peer: Summarize(peer), PeerName: report.Peer}
-	if r.Peer.P50 > 0 {
+// compare makes a result of both sides' samples, in unit.
+func compare(name, unit, peerName string, ours, peer []float64) Result {
+	r := Result{Name: name, Unit: unit, N: len(ours), Ours: Summarize(ours), Peer: Summarize(peer), PeerName: peerName}
+	if r.Peer.P50 > 0 && r.N > 0 {
 		ratio := math.Round(r.Ours.P50/r.Peer.P50*10000) / 10000
 		r.RatioP50 = &ratio
 	}
 	return r
+}
+
+// Add adds results, and puts all into the order of [Names].
+func (r *Report) Add(results []Result) {
+	names := Names()
+	r.Results = append(r.Results, results...)
+	slices.SortStableFunc(r.Results, func(a, b Result) int {
+		return slices.Index(names, a.Name) - slices.Index(names, b.Name)
+	})
+}
+
+// ReadJSON reads what WriteJSON wrote.
+func ReadJSON(path string) (*Report, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("read report: %w", err)
+	}
+	r := &Report{}
+	if err := json.Unmarshal(text, r); err != nil {
+		return nil, fmt.Errorf("read report %q: %w", path, err)
+	}
+	if r.Schema != Schema {
+		return nil, fmt.Errorf("read report %q: its schema is %d, not %d", path, r.Schema, Schema)
+	}
+	return r, nil
 }
 
 // WriteJSON writes the report to path; the file is replaced as a whole.
@@ -92,17 +137,39 @@ func (r *Report) WriteJSON(path string) (err error) {
 	return os.Rename(f.Name(), path)
 }
 
-// WriteTable writes the results for people.
+// WriteTable writes the results for people: the figures, then what is to be said about them.
 func (r *Report) WriteTable(w io.Writer) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintf(t, "result\tcalls\tvmferry p50\tp99\tmax\t%s p50\tp99\tmax\tratio\t\n", report.Peer)
+	fmt.Fprintln(t, "result\tn\tvmferry p50\tp99\tmax\tpeer\tn\tp50\tp99\tmax\tratio\t")
 	for _, x := range r.Results {
-		ratio := "-"
-		if x.RatioP50 != nil {
-			ratio = fmt.Sprintf("%.3f", *x.RatioP50)
-		}
-		fmt.Fprintf(t, "%s, %s\t%d\t%.2f\t%.2f\t%.2f\t%.2f\t%.2f\t%.2f\t%s\t\n",
-			x.Name, x.Unit, x.N, x.Ours.P50, x.Ours.P99, x.Ours.Max, x.Peer.P50, x.Peer.P99, x.Peer.Max, ratio)
+		fmt.Fprintf(t, "%s, %s\t%d\t%.2f\t%.2f\t%.2f\t%s\t\n",
+			x.Name, x.Unit, x.Ours.N, x.Ours.P50, x.Ours.P99, x.Ours.Max, x.peerCells())
 	}
-	return t.Flush()
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	for _, x := range r.Results {
+		if x.OursEnded != nil {
+			if _, err := fmt.Fprintf(w, "%s: %s: %s; %s: %s\n", x.Name, report.Ours, x.OursEnded, x.PeerName, x.PeerEnded); err != nil {
+				return err
+			}
+		}
+		for _, note := range x.Notes {
+			if _, err := fmt.Fprintf(w, "%s: %s\n", x.Name, note); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (r Result) peerCells() string {
+	if r.Peer.N == 0 {
+		return "-\t0\t-\t-\t-\t-"
+	}
+	ratio := "-"
+	if r.RatioP50 != nil {
+		ratio = fmt.Sprintf("%.3f", *r.RatioP50)
+	}
+	return fmt.Sprintf("%s\t%d\t%.2f\t%.2f\t%.2f\t%s", r.PeerName, r.Peer.N, r.Peer.P50, r.Peer.P99, r.Peer.Max, ratio)
 }

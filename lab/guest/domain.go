@@ -12,8 +12,8 @@ import (
 	"libvirt.org/go/libvirtxml"
 )
 
-// DomainSpec says what one guest is. All fields are required but Disk and
-// Gateway.
+// DomainSpec says what one guest is. All fields are required but Disk,
+// Gateway and those that make it busy.
 type DomainSpec struct {
 	Name      string // of the domain: letters, digits, dot, dash, underscore
 	UUID      string // 8-4-4-4-12 hexadecimal digits
@@ -27,6 +27,10 @@ type DomainSpec struct {
 	Kernel    string // what Build made, as the node sees it
 	Initrd    string // what Build made, as the node sees it
 	Type      string // "qemu" (emulated) or "kvm"
+
+	// DirtyMiB is how much memory the guest rewrites per second, and DirtySetMiB
+	// how much in turn: both or neither. The set must leave MinMemoryMiB.
+	DirtyMiB, DirtySetMiB uint
 }
 
 // MinMemoryMiB is the least memory that a guest comes up with.
@@ -79,6 +83,10 @@ func (s DomainSpec) check() error {
 		return fmt.Errorf("bridge %q is no interface name", s.Bridge)
 	case s.MemoryMiB < MinMemoryMiB:
 		return fmt.Errorf("memory of %d MiB is too little, give it %d or more", s.MemoryMiB, MinMemoryMiB)
+	case (s.DirtyMiB > 0) != (s.DirtySetMiB > 0):
+		return errors.New("a rate of rewriting and what is rewritten go together")
+	case s.MemoryMiB-MinMemoryMiB < s.DirtySetMiB:
+		return fmt.Errorf("memory of %d MiB is too little to rewrite %d MiB of it, give it %d or more", s.MemoryMiB, s.DirtySetMiB, MinMemoryMiB+s.DirtySetMiB)
 	case s.VCPUs < 1 || s.VCPUs > 16:
 		return fmt.Errorf("number of processors %d is not 1 to 16", s.VCPUs)
 	case s.Type != "qemu" && s.Type != "kvm":
@@ -120,6 +128,9 @@ func (s DomainSpec) CommandLine() string {
 	}
 	if s.Disk != "" {
 		words = append(words, "vmferry.disk=/dev/vda")
+	}
+	if s.DirtyMiB > 0 {
+		words = append(words, fmt.Sprintf("vmferry.dirty=%d", s.DirtyMiB), fmt.Sprintf("vmferry.dirtyset=%d", s.DirtySetMiB))
 	}
 	return strings.Join(words, " ")
 }

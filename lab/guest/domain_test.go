@@ -65,6 +65,8 @@ func TestDomainRefuses(t *testing.T) {
 		{"ipv6", func(s *DomainSpec) { s.IP = "fd00::1/64" }, `IP "fd00::1/64"`},
 		{"gateway elsewhere", func(s *DomainSpec) { s.Gateway = "10.78.0.1" }, "no address in 10.77.0.0/24"},
 		{"memory", func(s *DomainSpec) { s.MemoryMiB = 32 }, "give it 96 or more"},
+		{"busy with nothing", func(s *DomainSpec) { s.DirtyMiB = 1 }, "go together"},
+		{"busy with too much", func(s *DomainSpec) { s.DirtyMiB, s.DirtySetMiB = 1, s.MemoryMiB }, "too little to rewrite"},
 		{"no processor", func(s *DomainSpec) { s.VCPUs = 0 }, "not 1 to 16"},
 		{"type", func(s *DomainSpec) { s.Type = "xen" }, `type "xen"`},
 		{"relative disk", func(s *DomainSpec) { s.Disk = "web1.qcow2" }, "no absolute path"},

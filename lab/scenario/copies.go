@@ -87,6 +87,15 @@ func maxExecuting(guest string, copies []Copy, events []QEMUEvent) int {
 	return most
 }
 
+// Pause is the last pause of a guest that moved between two nodes since an instant,
+// from QEMU's own events; false where a STOP or its RESUME was not seen. It may
+// be called within [Runner.Run].
+func (r *Runner) Pause(guest, from, to string, since time.Time) (time.Duration, bool) {
+	events := slices.DeleteFunc(r.listener.all(), func(e QEMUEvent) bool { return e.At.Before(since) })
+	stop, resume, ok := pauseOf(guest, from, to, events)
+	return resume.Sub(stop), ok
+}
+
 // pauseOf finds the last source STOP that a RESUME on the other node followed.
 func pauseOf(guest, from, to string, events []QEMUEvent) (stop, resume time.Time, ok bool) {
 	for _, e := range events {

@@ -65,10 +65,25 @@ func (r *Runner) settle(ctx context.Context, node string) error {
 	return r.awaitAnswers(ctx, node)
 }
 
-// MakeGuests makes n guests on the shared storage: a definition and a disk
-// each. shared is the storage's folder as this process sees it; the nodes see
-// it as /shared. What is there already is kept.
+// Kind is what the guests of a set have in common. Sets must not share names or
+// addresses.
+type Kind struct {
+	Name      string // each guest's is this and its number
+	First     int    // the number of the first one, 1 to 150
+	MemoryMiB uint
+	// DirtyMiB and DirtySetMiB make it busy, see [guest.DomainSpec].
+	DirtyMiB, DirtySetMiB uint
+}
+
+// MakeGuests makes n guests, vm1 and so on, on the shared storage: a definition
+// and a disk each. shared is the storage's folder as this process sees it; the
+// nodes see it as /shared. What is there already is kept.
 func MakeGuests(ctx context.Context, c *cluster.Cluster, shared string, n int) ([]Guest, error) {
+	return Kind{Name: "vm", First: 1, MemoryMiB: 128}.Make(ctx, c, shared, n)
+}
+
+// Make is MakeGuests for guests of this kind.
+func (k Kind) Make(ctx context.Context, c *cluster.Cluster, shared string, n int) ([]Guest, error) {
 	if err := os.MkdirAll(filepath.Join(shared, "guests"), 0o755); err != nil {
 		return nil, fmt.Errorf("make the folder of the guests: %w", err)
 	}
@@ -77,30 +92,37 @@ func MakeGuests(ctx context.Context, c *cluster.Cluster, shared string, n int) (
 		return err
 	}
 	var guests []Guest
-	for i := 1; i <= n; i++ {
-		name := fmt.Sprintf("vm%d", i)
-		address := fmt.Sprintf("10.77.0.%d", 100+i)
-		disk := "/shared/guests/" + name + ".qcow2"
-		text, err := guest.Domain(guest.DomainSpec{
-			Name: name, UUID: fmt.Sprintf("766d6665-7272-4000-9000-%012x", i),
-			MAC: fmt.Sprintf("52:54:00:76:6d:%02x", i), Bridge: "br0", IP: address + "/24",
-			MemoryMiB: 128, VCPUs: 1, Disk: disk,
-			Kernel: "/shared/boot/vmlinuz", Initrd: "/shared/boot/initrd", Type: "qemu",
-		})
+	for i := range n {
+		spec := k.Spec(i)
+		text, err := guest.Domain(spec)
 		if err != nil {
 			return nil, err
 		}
-		if err := os.WriteFile(filepath.Join(shared, "guests", name+".xml"), []byte(text), 0o644); err != nil {
+		if err := os.WriteFile(filepath.Join(shared, "guests", spec.Name+".xml"), []byte(text), 0o644); err != nil {
 			return nil, err
 		}
-		if _, err := os.Stat(filepath.Join(shared, "guests", name+".qcow2")); os.IsNotExist(err) {
-			if err := guest.CreateDisk(ctx, run, disk); err != nil {
+		if _, err := os.Stat(filepath.Join(shared, "guests", spec.Name+".qcow2")); os.IsNotExist(err) {
+			if err := guest.CreateDisk(ctx, run, spec.Disk); err != nil {
 				return nil, err
 			}
 		}
-		guests = append(guests, Guest{cluster.Guest{Name: name, Config: "/shared/guests/" + name + ".xml"}, address})
+		address, _, _ := strings.Cut(spec.IP, "/")
+		guests = append(guests, Guest{cluster.Guest{Name: spec.Name, Config: "/shared/guests/" + spec.Name + ".xml"}, address})
 	}
 	return guests, nil
+}
+
+// Spec is the i-th guest of this kind, from 0 on.
+func (k Kind) Spec(i int) guest.DomainSpec {
+	number := k.First + i
+	name := fmt.Sprintf("%s%d", k.Name, number)
+	return guest.DomainSpec{
+		Name: name, UUID: fmt.Sprintf("766d6665-7272-4000-9000-%012x", number),
+		MAC: fmt.Sprintf("52:54:00:76:6d:%02x", number), Bridge: "br0", IP: fmt.Sprintf("10.77.0.%d/24", 100+number),
+		MemoryMiB: k.MemoryMiB, VCPUs: 1, Disk: "/shared/guests/" + name + ".qcow2",
+		Kernel: "/shared/boot/vmlinuz", Initrd: "/shared/boot/initrd", Type: "qemu",
+		DirtyMiB: k.DirtyMiB, DirtySetMiB: k.DirtySetMiB,
+	}
 }
 
 // Environment asks the first node for the versions of what runs there. A

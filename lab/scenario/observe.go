@@ -48,9 +48,10 @@ type Observation struct {
 	Probes                []blackout.Target
 }
 
-// startProbe runs the probe program on every guest until ctx ends. The
-// function that it returns waits for the end and reads what was measured.
-func (r *Runner) startProbe(ctx context.Context, file string) func() ([]blackout.Target, error) {
+// Probe runs the probe program on every guest until ctx ends, with its report in
+// file. The function that it returns waits for the end and reads what was
+// measured: for each guest, in order, its UDP target and then its TCP one.
+func (r *Runner) Probe(ctx context.Context, file string) func() ([]blackout.Target, error) {
 	args := []string{"watch"}
 	for _, g := range r.Guests {
 		at := g.at(guest.ReflectorPort)
@@ -181,6 +182,10 @@ func changes(leaders map[string]int, now map[string]supervisor.State, at time.Ti
 	}
 	return states
 }
+
+// Where are the nodes on which a copy of the guest lives, as the watch last saw
+// it. It may be called within [Runner.Run].
+func (r *Runner) Where(guest string) []string { return nodesOf(whereNow(guest, r.watch.Copies())) }
 
 // whereNow are the copies of a guest that live.
 func whereNow(guest string, copies []Copy) []Copy {

@@ -22,7 +22,9 @@ import (
 // two processors with the guests that they emulate. What takes longer is
 // wrong, and the scenario fails with what it saw.
 const (
-	startTime   = 90 * time.Second  // from the cluster's knowing of the guests to their answers
+	startTime   = 90 * time.Second // from the cluster's knowing of the guests to their answers
+	startEach   = 15 * time.Second // more for each guest above a few: an emulated boot takes a processor
+	startFew    = 2
 	triggerTime = 150 * time.Second // from the trigger until every guest answers on the other node
 	returnTime  = 120 * time.Second // until the node is a member again
 )
@@ -98,7 +100,8 @@ func (r *Runner) Run(ctx context.Context, body func(context.Context) error) erro
 // Place has the cluster run the guests with the agent on the named node, and
 // waits until all of them answer.
 func (r *Runner) Place(ctx context.Context, agent cluster.Agent, node string) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, startTime, errors.New("the guests did not start"))
+	limit := startTime + startEach*time.Duration(max(0, len(r.Guests)-startFew))
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, errors.New("the guests did not start"))
 	defer cancel()
 	r.Progress(fmt.Sprintf("%s: starting %d guests on %s", agent.Type, len(r.Guests), node))
 	if err := r.outfit(ctx, agent == cluster.Ours); err != nil {
@@ -225,7 +228,7 @@ func (r *Runner) observe(ctx context.Context, name string, agent cluster.Agent, 
 
 	probing, stopProbes := context.WithCancel(ctx)
 	defer stopProbes()
-	probe := r.startProbe(probing, filepath.Join(r.Scratch, strings.Join([]string{name, manager, label}, "-")+".json"))
+	probe := r.Probe(probing, filepath.Join(r.Scratch, strings.Join([]string{name, manager, label}, "-")+".json"))
 	asking, stopAsking := context.WithCancel(ctx)
 	defer stopAsking()
 	pollers := r.startPollers(asking)

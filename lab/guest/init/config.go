@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"net/netip"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -11,6 +12,8 @@ const (
 	defaultInterval = 100 * time.Millisecond
 	minInterval     = time.Millisecond
 	maxInterval     = time.Hour
+	// maxMiB bounds what may be rewritten, and how much of it in a second.
+	maxMiB = 1 << 16
 )
 
 // config is what the kernel command line says to this program.
@@ -20,6 +23,8 @@ type config struct {
 	gateway  netip.Addr    // zero: none
 	disk     string        // device of the record; empty: none
 	interval time.Duration // between two records
+	dirty    int           // MiB of memory to rewrite per second; 0: none
+	dirtySet int           // MiB of memory that are rewritten in turn; 0 with dirty: none
 }
 
 // parseConfig reads the "vmferry." words of a kernel command line. Everything
@@ -40,6 +45,9 @@ func parseConfig(cmdline string) (config, error) {
 	}
 	if !c.addr.IsValid() {
 		return config{}, errors.New("kernel command line: no vmferry.ip=ADDRESS/LENGTH")
+	}
+	if (c.dirty > 0) != (c.dirtySet > 0) {
+		return config{}, errors.New("kernel command line: vmferry.dirty=MIB_PER_S and vmferry.dirtyset=MIB go together")
 	}
 	return c, nil
 }
@@ -68,8 +76,20 @@ func (c *config) set(key, value string) (err error) {
 		if err == nil && (c.interval < minInterval || c.interval > maxInterval) {
 			err = errors.New("not between 1ms and 1h")
 		}
+	case "vmferry.dirty":
+		c.dirty, err = parseMiB(value)
+	case "vmferry.dirtyset":
+		c.dirtySet, err = parseMiB(value)
 	default:
 		err = errors.New("unknown key")
 	}
 	return err
+}
+
+func parseMiB(value string) (int, error) {
+	n, err := strconv.Atoi(value)
+	if err != nil || n < 1 || n > maxMiB {
+		return 0, errors.New("not a number of MiB from 1 to " + strconv.Itoa(maxMiB))
+	}
+	return n, nil
 }

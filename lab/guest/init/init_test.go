@@ -24,6 +24,7 @@ func TestParseConfig(t *testing.T) {
 		want       config
 	}{
 		{"full", "console=ttyS0 vmferry.name=web1 vmferry.ip=10.77.0.101/24 vmferry.gw=10.77.0.1 vmferry.disk=/dev/vda vmferry.interval=250ms quiet\n", full},
+		{"busy", "vmferry.ip=10.77.0.101/24 vmferry.dirty=16 vmferry.dirtyset=32", config{name: "guest", addr: full.addr, interval: defaultInterval, dirty: 16, dirtySet: 32}},
 		{"least", "vmferry.ip=10.77.0.101/24", config{name: "guest", addr: full.addr, interval: defaultInterval}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -46,6 +47,10 @@ func TestParseConfigRefuses(t *testing.T) {
 		{ip + "vmferry.interval=100", "vmferry.interval=100"},
 		{ip + "vmferry.interval=0s", "not between"},
 		{ip + "vmferry.name=", "no value"},
+		{ip + "vmferry.dirty=16", "go together"},
+		{ip + "vmferry.dirtyset=16", "go together"},
+		{ip + "vmferry.dirty=0 vmferry.dirtyset=16", "vmferry.dirty=0: not a number"},
+		{ip + "vmferry.dirty=16M vmferry.dirtyset=16", "not a number"},
 		{ip + "vmferry.dsk=/dev/vda", "unknown key"},
 	} {
 		t.Run(test.line, func(t *testing.T) {
@@ -58,9 +63,9 @@ func TestParseConfigRefuses(t *testing.T) {
 
 // TestCommandLine: what guest.Domain writes is what this program reads.
 func TestCommandLine(t *testing.T) {
-	s := guest.DomainSpec{Name: "web1", IP: "10.77.0.101/24", Gateway: "10.77.0.1", Disk: "/shared/web1.qcow2"}
+	s := guest.DomainSpec{Name: "web1", IP: "10.77.0.101/24", Gateway: "10.77.0.1", Disk: "/shared/web1.qcow2", DirtyMiB: 16, DirtySetMiB: 32}
 	c, err := parseConfig(s.CommandLine())
-	if err != nil || c.name != s.Name || c.addr.String() != s.IP || c.gateway.String() != s.Gateway || c.disk != "/dev/vda" {
+	if err != nil || c.name != s.Name || c.addr.String() != s.IP || c.gateway.String() != s.Gateway || c.disk != "/dev/vda" || c.dirty != 16 || c.dirtySet != 32 {
 		t.Errorf("got %+v, %v", c, err)
 	}
 }

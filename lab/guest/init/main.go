@@ -51,6 +51,11 @@ func run(power *int) error {
 	if diskErr != nil {
 		say("vmferry guest " + cfg.name + ": " + diskErr.Error())
 	}
+	if cfg.dirty > 0 {
+		if err := startRewriting(cfg); err != nil {
+			return err
+		}
+	}
 	// Last, so that a guest which answers can also be switched off.
 	if err := serveStatus(&state{bootID: bootID, journal: j, diskFailed: diskErr != nil}); err != nil {
 		return err

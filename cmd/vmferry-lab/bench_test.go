@@ -1,0 +1,43 @@
+package main
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/vmferry/vmferry/lab/bench"
+)
+
+func TestHelpListsTheBenches(t *testing.T) {
+	readme, err := os.ReadFile(filepath.Join("..", "..", "README.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for where, text := range map[string]string{"the help": usage, "README.md": strings.ReplaceAll(string(readme), "`", "")} {
+		words := strings.FieldsFunc(text, func(r rune) bool { return strings.ContainsRune(" ,:.\n()", r) })
+		for _, name := range bench.Names() {
+			if !slices.Contains(words, name) {
+				t.Errorf("%s does not list the bench %q", where, name)
+			}
+		}
+	}
+}
+
+func TestParseBench(t *testing.T) {
+	o, err := parseBench([]string{"--only", "plan-10k,idle-blackout-udp", "--out", "x"})
+	if err != nil || o.n != 0 || !filepath.IsAbs(o.out) || filepath.Base(o.path()) != "report.json" {
+		t.Fatalf("%+v, %v", o, err)
+	}
+	alone, staged := o.parts()
+	if len(alone) != 1 || alone[0].Results[0] != "plan-10k" || len(staged) != 1 || staged[0].Results[0] != "idle-pause" {
+		t.Errorf("alone %v, staged %v", alone, staged)
+	}
+	for _, bad := range [][]string{{"-n", "-1"}, {"-n", "x"}, {"--only", "speed"}, {"word"}} {
+		if _, err := parseBench(bad); !errors.Is(err, errUsage) {
+			t.Errorf("%q: %v", bad, err)
+		}
+	}
+}

@@ -1,0 +1,89 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/vmferry/vmferry/migrate/blackout/proof"
+	"github.com/vmferry/vmferry/migrate/drain"
+)
+
+// aloneBenches are those that need no lab.
+func aloneBenches() []Bench {
+	benches := []Bench{{Results: []string{"plan-10k"}, N: 15, Alone: true, Run: planMany}}
+	for _, name := range proof.Names {
+		run := func(ctx context.Context, s *Stage) ([]Result, error) { return prove(ctx, s, name) }
+		benches = append(benches, Bench{Results: []string{name}, N: 5, Alone: true, Run: run})
+	}
+	return benches
+}
+
+// prove has the probe tried on known outages, N of each kind and length, or N runs.
+func prove(ctx context.Context, s *Stage, name string) ([]Result, error) {
+	s.Progress(fmt.Sprintf("%s: %d of each", name, s.N))
+	proven, err := proof.Run(ctx, name, proof.Options{Program: s.Blackout, Repeat: s.N})
+	if err != nil {
+		return nil, err
+	}
+	if len(proven.Ours) == 0 {
+		return nil, errors.New("nothing was measured")
+	}
+	r := compare(proven.Name, proven.Unit, proven.PeerName, proven.Ours, proven.Peer)
+	r.Notes = proven.Notes
+	return []Result{r}, nil
+}
+
+// The cluster of plan-10k.
+const (
+	planNodes  = 1000
+	planGuests = 10_000
+)
+
+// planMany measures how long the drain planner takes to plan every node of a large cluster.
+func planMany(ctx context.Context, s *Stage) ([]Result, error) {
+	s.Progress(fmt.Sprintf("plan-10k: planning %d guests on %d nodes %d times", planGuests, planNodes, s.N))
+	nodes := crowd(planNodes, planGuests)
+	var took []float64
+	for range s.N {
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		began := time.Now()
+		for _, guests := range nodes {
+			if _, err := drain.Plan(planSite, guests); err != nil {
+				return nil, err
+			}
+		}
+		took = append(took, ms(time.Since(began)))
+	}
+	return []Result{compare("plan-10k", "ms", "", took, nil)}, nil
+}
+
+// planSite is a node on ten-gigabit Ethernet, with a window of twenty minutes.
+var planSite = drain.Node{
+	Window: 20 * time.Minute,
+	Links:  []drain.Link{{Name: "lan", Rate: 1.25e9, Setup: 300 * time.Millisecond, Teardown: 300 * time.Millisecond}},
+}
+
+// crowd makes guests of 2 to 32 GB, every eighth of them so busy that it must be alone on the
+// link, and deals them out to nodes. It is the same each time.
+func crowd(nodes, guests int) [][]drain.Guest {
+	const mb, gb = 1e6, 1e9
+	r := rand.New(rand.NewPCG(1, 1))
+	all := make([][]drain.Guest, nodes)
+	for i := range guests {
+		l := drain.Load{
+			Memory: uint64(2*gb + r.Int64N(30*gb)), Device: mb, DirtyRate: r.Float64() * 50 * mb,
+			Budget: 300 * time.Millisecond, HandOver: 50 * time.Millisecond,
+		}
+		l.WorkingSet = l.Memory / 8
+		if i%8 == 0 {
+			l.DirtyRate, l.WorkingSet = 0.8*gb, uint64(100*mb+r.Int64N(150*mb))
+		}
+		all[i%nodes] = append(all[i%nodes], drain.Guest{Name: fmt.Sprintf("g%05d", i), Priority: r.IntN(3), Load: l})
+	}
+	return all
+}

@@ -1,0 +1,272 @@
+package bench
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/vmferry/vmferry/lab/report"
+	"github.com/vmferry/vmferry/lab/scenario"
+	"github.com/vmferry/vmferry/migrate/blackout"
+)
+
+// What a busy guest does to a capped link, in MiB and MiB per second. The set is as much as the
+// guest has beside what it needs to run.
+const (
+	linkCap      = 20
+	busyRate     = linkCap * 8 / 10
+	hopelessRate = linkCap * 3
+	workingSet   = 32
+)
+
+// hopelessTime is the window for a guest that dirties more than the link carries.
+const hopelessTime = 60 * time.Second
+
+func pauseOf(m move) float64 { return m.Pause }
+func udpOf(m move) float64   { return *m.UDP }
+func tcpOf(m move) float64   { return *m.TCP }
+func secondsOf(m move) float64 {
+	return m.Took / 1000
+}
+
+// idle measures moves of an idle guest while clients probe it.
+func idle(ctx context.Context, s *Stage) ([]Result, error) {
+	m, err := s.mover(s.Guest)
+	if err != nil {
+		return nil, err
+	}
+	m.probe = true
+	all, err := m.shuttle(ctx, "idle-pause", s.N, true)
+	if err != nil {
+		return nil, err
+	}
+	return []Result{
+		all.result("idle-pause", "ms", pauseOf),
+		all.result("idle-blackout-udp", "ms", udpOf),
+		all.result("idle-blackout-tcp", "ms", tcpOf),
+	}, nil
+}
+
+// busy measures moves of a guest that rewrites memory at four fifths of what the link carries.
+func busy(ctx context.Context, s *Stage) ([]Result, error) {
+	kind := scenario.Kind{Name: "busy", First: 20, MemoryMiB: 128, DirtyMiB: busyRate, DirtySetMiB: workingSet}
+	all, err := s.strained(ctx, "busy-blackout-udp", kind, moveTime)
+	if err != nil {
+		return nil, err
+	}
+	note := fmt.Sprintf("the guest rewrites %d MiB/s of %d MiB, both sides have migration_speed=%d", busyRate, workingSet, linkCap)
+	dark, took := all.result("busy-blackout-udp", "ms", udpOf), all.result("busy-time", "s", secondsOf)
+	dark.Notes = []string{note}
+	return []Result{dark, took}, nil
+}
+
+// hopeless measures how a guest gets away that dirties more than the link carries, if it does.
+func hopeless(ctx context.Context, s *Stage) ([]Result, error) {
+	kind := scenario.Kind{Name: "hopeless", First: 21, MemoryMiB: 128, DirtyMiB: hopelessRate, DirtySetMiB: workingSet}
+	all, err := s.strained(ctx, "hopeless", kind, hopelessTime)
+	if err != nil {
+		return nil, err
+	}
+	r := all.result("hopeless", "s", secondsOf)
+	r.Notes = []string{fmt.Sprintf("the guest rewrites %d MiB/s of %d MiB, both sides have migration_speed=%d and %s; the seconds are of those that moved live",
+		hopelessRate, workingSet, linkCap, hopelessTime)}
+	return []Result{r}, nil
+}
+
+// strained moves a busy guest over a capped link.
+func (s *Stage) strained(ctx context.Context, name string, kind scenario.Kind, window time.Duration) (moves, error) {
+	guests, err := kind.Make(ctx, s.Cluster, s.Shared, 1)
+	if err != nil {
+		return moves{}, err
+	}
+	m, err := s.mover(guests[0], fmt.Sprintf("migration_speed=%d", linkCap))
+	if err != nil {
+		return moves{}, err
+	}
+	m.probe, m.window = true, window
+	return m.shuttle(ctx, name, s.N, false)
+}
+
+// The guests of drain-10; they have as little memory as such a guest comes up with.
+const (
+	drainGuests = 10
+	drainMemory = 96
+)
+
+// drainTen measures how long a node that is rebooted takes to get rid of ten guests, and the worst
+// that a client of any of them saw.
+func drainTen(ctx context.Context, s *Stage) ([]Result, error) {
+	guests, err := scenario.Kind{Name: "ten", First: 31, MemoryMiB: drainMemory}.Make(ctx, s.Cluster, s.Shared, drainGuests)
+	if err != nil {
+		return nil, err
+	}
+	r, err := s.runner(guests, 5*time.Millisecond)
+	if err != nil {
+		return nil, err
+	}
+	var ours, peer drains
+	err = r.Run(ctx, func(ctx context.Context) error {
+		return turns(s.N, false, func(round int, who side) error {
+			s.Progress(fmt.Sprintf("drain-10: round %d of %d, %s", round+1, s.N, who.label))
+			seen, err := drainOnce(ctx, r, who)
+			if err != nil {
+				return err
+			}
+			if who.ours {
+				ours.add(seen)
+			} else {
+				peer.add(seen)
+			}
+			return nil
+		})
+	})
+	if err != nil {
+		return nil, err
+	}
+	results := []Result{
+		compare("drain-10", "s", report.Peer, ours.seconds, peer.seconds),
+		compare("drain-10-blackout", "ms", report.Peer, ours.worst, peer.worst),
+	}
+	for i := range results {
+		results[i].OursEnded, results[i].PeerEnded = ours.ended, peer.ended
+	}
+	results[0].Notes = []string{fmt.Sprintf("%d guests of %d MiB", drainGuests, drainMemory)}
+	return results, nil
+}
+
+// drainOnce has one side's agent run the guests on the first node, reboots that, and takes the
+// guests away again.
+func drainOnce(ctx context.Context, r *scenario.Runner, who side) (report.Scenario, error) {
+	first, second := r.Cluster.Nodes[0], r.Cluster.Nodes[1]
+	if err := r.Take(ctx); err != nil {
+		return report.Scenario{}, err
+	}
+	if err := r.Place(ctx, who.agent, first); err != nil {
+		return report.Scenario{}, err
+	}
+	seen, err := r.GracefulShutdown(ctx, who.agent, first, second)
+	if err != nil {
+		return seen, err
+	}
+	if err := r.AwaitMember(ctx); err != nil {
+		return seen, err
+	}
+	return seen, r.Remove(ctx, first)
+}
+
+// drains are one side's.
+type drains struct {
+	seconds []float64 // until the last guest had left
+	worst   []float64 // ms: the longest blackout of any guest and protocol
+	ended   Endings   // of the guests
+}
+
+// add adds what was seen of one drain. One that never ended has no time.
+func (d *drains) add(s report.Scenario) {
+	if d.ended == nil {
+		d.ended = Endings{}
+	}
+	if s.DrainS != nil {
+		d.seconds = append(d.seconds, *s.DrainS)
+	}
+	worst := 0.0
+	for _, g := range s.Guests {
+		d.ended[g.How]++
+		if g.UDP != nil {
+			worst = max(worst, g.UDP.BlackoutMS)
+		}
+		if g.TCP != nil {
+			worst = max(worst, g.TCP.BlackoutMS)
+		}
+	}
+	d.worst = append(d.worst, worst)
+}
+
+// emulatorPart measures what a client of an emulated guest waits for after it runs on, when the emulator must
+// translate all of the guest's code anew: no migration, no libvirt.
+func emulatorPart(ctx context.Context, s *Stage) ([]Result, error) {
+	b, err := s.newBare(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer b.close(context.WithoutCancel(ctx))
+	r, err := s.runner([]scenario.Guest{b.guest}, time.Millisecond)
+	if err != nil {
+		return nil, err
+	}
+	if err := b.boot(ctx); err != nil {
+		return nil, err
+	}
+	var cold, warm []float64
+	for round := range s.N {
+		s.Progress(fmt.Sprintf("emulator-part: round %d of %d", round+1, s.N))
+		for _, forget := range []bool{true, false} {
+			took, err := b.relearn(ctx, r, forget)
+			if err != nil {
+				return nil, err
+			}
+			if forget {
+				cold = append(cold, took)
+			} else {
+				warm = append(warm, took)
+			}
+		}
+	}
+	result := compare("emulator-part", "ms", "", cold, nil)
+	result.Notes = []string{
+		"RESUME to the first answer over UDP, after the translation cache was emptied by loadvm; no migration",
+		fmt.Sprintf("the same with the cache left as it was: %.2f ms (median)", Summarize(warm).P50),
+	}
+	return []Result{result}, nil
+}
+
+// sinceResume is what a probe's UDP target shows of a guest that ran on at an instant, in milliseconds.
+func sinceResume(targets []blackout.Target, resumed time.Time) (float64, error) {
+	if len(targets) == 0 || targets[0].BlackoutMs == 0 {
+		return 0, fmt.Errorf("the clients saw no blackout, though the guest was stopped")
+	}
+	return max(0, ms(targets[0].BlackoutEnd.Sub(resumed))), nil
+}
+
+// floor compares our pause with the least that QEMU can do: another guest of the same kind between two
+// QEMUs on one node, with nobody between them but this process.
+func floor(ctx context.Context, s *Stage) ([]Result, error) {
+	b, err := s.newBare(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer b.close(context.WithoutCancel(ctx))
+	m, err := s.mover(s.Guest)
+	if err != nil {
+		return nil, err
+	}
+	var ours []move
+	var bare []float64
+	err = m.run(ctx, func(ctx context.Context) error {
+		if err := b.boot(ctx); err != nil {
+			return err
+		}
+		return turns(s.N, true, func(round int, who side) error {
+			s.Progress(fmt.Sprintf("floor-pause: round %d of %d", round+1, s.N))
+			if who.ours {
+				one, err := m.move(ctx, who)
+				if round >= 0 {
+					ours = append(ours, one)
+				}
+				return err
+			}
+			pause, err := b.move(ctx)
+			if round >= 0 {
+				bare = append(bare, pause)
+			}
+			return err
+		})
+	})
+	if err != nil {
+		return nil, err
+	}
+	r := compare("floor-pause", "ms", "bare QEMU", live(ours, pauseOf), bare)
+	r.OursEnded, r.PeerEnded = endings(ours), Endings{endedLive: len(bare)}
+	r.Notes = []string{fmt.Sprintf("bare QEMU with downtime-limit %d ms on loopback, cont when the target says completed", bareDowntime)}
+	return []Result{r}, nil
+}

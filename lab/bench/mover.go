@@ -1,0 +1,371 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/vmferry/vmferry/lab/cluster"
+	"github.com/vmferry/vmferry/lab/guest"
+	"github.com/vmferry/vmferry/lab/report"
+	"github.com/vmferry/vmferry/lab/scenario"
+	"github.com/vmferry/vmferry/migrate/blackout"
+)
+
+const (
+	// moveTime is the window of a move that should take seconds.
+	moveTime = 120 * time.Second
+	// settled bounds how long it may take until one copy of a guest is left and answers.
+	settled = 45 * time.Second
+	// before and after are how long clients probe around a move: to see what is normal,
+	// and an echo of the outage.
+	before, after = 2 * time.Second, 1500 * time.Millisecond
+	// eventTime bounds how long QEMU's events may take from the guest's answer until they are here.
+	eventTime = 10 * time.Second
+	// looksGone is after how many looks, each half a second after the last, a guest that has no
+	// process is held to be shut down.
+	looksGone = 4
+	// timedOut is what timeout(1) exits with when it had to end the program.
+	timedOut = 124
+)
+
+// How a move ended.
+const (
+	endedLive      = "live"
+	endedRestarted = "restarted"
+	endedFailed    = "failed, stayed"
+	endedCutOff    = "out of time, stayed"
+)
+
+// side is one of the two that have their turns.
+type side struct {
+	ours  bool
+	label string
+	path  string
+	agent cluster.Agent
+}
+
+// sides are both.
+var sides = []side{{true, report.Ours, oursPath, cluster.Ours}, {false, report.Peer, peerPath, cluster.VirtualDomain}}
+
+// turns calls do for both sides n times. Who goes first changes with each round, so that
+// moves there and back are dealt out evenly too. Where warm is set there is one
+// round more, the first, numbered -1, which is not to be counted.
+func turns(n int, warm bool, do func(round int, who side) error) error {
+	order, first := slices.Clone(sides), 0
+	if warm {
+		first = -1
+	}
+	for round := first; round < n; round++ {
+		for _, who := range order {
+			if err := do(round, who); err != nil {
+				return err
+			}
+		}
+		slices.Reverse(order)
+	}
+	return nil
+}
+
+// move is what became of one move. Of one that did not end live only Took and Ended count.
+type move struct {
+	Ended    string
+	Took     float64  // milliseconds that migrate_to took
+	Pause    float64  // milliseconds from STOP to RESUME
+	UDP, TCP *float64 // milliseconds of blackout; nil without a probe
+}
+
+// moves are those of both sides.
+type moves struct{ ours, peer []move }
+
+func (m *moves) add(who side, one move) {
+	if who.ours {
+		m.ours = append(m.ours, one)
+	} else {
+		m.peer = append(m.peer, one)
+	}
+}
+
+// result compares a figure of the moves that ended live, and tells how all ended.
+func (m moves) result(name, unit string, of func(move) float64) Result {
+	r := compare(name, unit, report.Peer, live(m.ours, of), live(m.peer, of))
+	r.OursEnded, r.PeerEnded = endings(m.ours), endings(m.peer)
+	return r
+}
+
+func live(all []move, of func(move) float64) []float64 {
+	var values []float64
+	for _, m := range all {
+		if m.Ended == endedLive {
+			values = append(values, of(m))
+		}
+	}
+	return values
+}
+
+func endings(all []move) Endings {
+	e := Endings{}
+	for _, m := range all {
+		e[m.Ended]++
+	}
+	return e
+}
+
+// mover moves one guest between the two nodes, as Pacemaker has the agents do it.
+type mover struct {
+	stage  *Stage
+	runner *scenario.Runner
+	guest  scenario.Guest
+	params []string      // more of the agent's parameters, such as migration_speed=20
+	window time.Duration // for migrate_to
+	probe  bool          // clients probe at every move
+	at     int           // which node the guest is on
+}
+
+func (s *Stage) mover(g scenario.Guest, params ...string) (*mover, error) {
+	r, err := s.runner([]scenario.Guest{g}, time.Millisecond)
+	return &mover{stage: s, runner: r, guest: g, params: params, window: moveTime}, err
+}
+
+// runner watches guests, and probes them where it is asked to.
+func (s *Stage) runner(guests []scenario.Guest, interval time.Duration) (*scenario.Runner, error) {
+	scratch := filepath.Join(s.Shared, "probes")
+	if err := os.MkdirAll(scratch, 0o700); err != nil {
+		return nil, err
+	}
+	return &scenario.Runner{
+		Cluster: s.Cluster, Guests: guests, Interval: interval, Progress: s.Progress,
+		Blackout: s.Blackout, Scratch: scratch,
+	}, nil
+}
+
+// run starts the guest on the first node, calls body, and stops it wherever it is.
+func (m *mover) run(ctx context.Context, body func(context.Context) error) error {
+	return m.runner.Run(ctx, func(ctx context.Context) (err error) {
+		defer func() { err = errors.Join(err, m.stopAll(context.WithoutCancel(ctx))) }()
+		if err := m.serve(ctx, true); err != nil {
+			return err
+		}
+		m.stage.Progress("starting the guest " + m.guest.Name)
+		if err := m.stage.agent(ctx, m.guest, m.nodes()[m.at], "start"); err != nil {
+			return err
+		}
+		if err := m.stage.awaitGuest(ctx, m.guest.Address); err != nil {
+			return err
+		}
+		return body(ctx)
+	})
+}
+
+func (m *mover) nodes() []string { return m.stage.Cluster.Nodes }
+
+// stopAll stops the guest on both nodes, and leaves vmferryd running.
+func (m *mover) stopAll(ctx context.Context) error {
+	m.stage.Progress("stopping the guest " + m.guest.Name)
+	errs := []error{m.serve(ctx, true)}
+	for _, node := range m.nodes() {
+		errs = append(errs, m.stage.agent(ctx, m.guest, node, "stop"))
+	}
+	return errors.Join(errs...)
+}
+
+// serve starts or stops vmferryd on both nodes: the peer is to be neither hampered nor
+// helped by it.
+func (m *mover) serve(ctx context.Context, ours bool) error {
+	verb := "stop"
+	if ours {
+		verb = "start"
+	}
+	for _, node := range m.nodes() {
+		if _, err := m.stage.Cluster.Run(ctx, node, "systemctl", verb, "vmferryd.service"); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// shuttle has both sides move the guest n times each.
+func (m *mover) shuttle(ctx context.Context, name string, n int, warm bool) (moves, error) {
+	var all moves
+	err := m.run(ctx, func(ctx context.Context) error {
+		return turns(n, warm, func(round int, who side) error {
+			m.stage.Progress(fmt.Sprintf("%s: round %d of %d, %s", name, round+1, n, who.label))
+			one, err := m.move(ctx, who)
+			if err == nil && round >= 0 {
+				all.add(who, one)
+			}
+			return err
+		})
+	})
+	return all, err
+}
+
+// move moves the guest to the other node. That it did not move is a result; an error means
+// that nothing could be measured, or that the guest is lost.
+func (m *mover) move(ctx context.Context, who side) (move, error) {
+	if err := m.serve(ctx, who.ours); err != nil {
+		return move{}, err
+	}
+	was, err := ask(ctx, m.guest.Address)
+	if err != nil {
+		return move{}, err
+	}
+	targets := func() ([]blackout.Target, error) { return nil, nil }
+	probing, stop := context.WithCancel(ctx)
+	defer stop()
+	if m.probe {
+		if targets, err = probe(probing, m.runner); err != nil {
+			return move{}, err
+		}
+	}
+	if err := sleep(ctx, before); err != nil {
+		return move{}, err
+	}
+	one, err := m.hand(ctx, who, was)
+	if err != nil {
+		return move{}, err
+	}
+	if err := sleep(ctx, after); err != nil {
+		return move{}, err
+	}
+	stop()
+	seen, err := targets()
+	if err != nil {
+		return move{}, err
+	}
+	return one.with(seen), nil
+}
+
+// probe starts to probe a runner's guests, as [scenario.Runner.Probe] does. What an earlier probe has
+// left must not be taken for what this one saw.
+func probe(ctx context.Context, r *scenario.Runner) (func() ([]blackout.Target, error), error) {
+	file := filepath.Join(r.Scratch, "bench.json")
+	if err := os.Remove(file); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, err
+	}
+	return r.Probe(ctx, file), nil
+}
+
+// with adds what the probe of one guest saw.
+func (m move) with(targets []blackout.Target) move {
+	if len(targets) == 2 {
+		m.UDP, m.TCP = &targets[0].BlackoutMs, &targets[1].BlackoutMs
+	}
+	return m
+}
+
+// hand makes the agent's calls for one move, and sees where the guest is then.
+func (m *mover) hand(ctx context.Context, who side, was guest.Status) (move, error) {
+	from, to := m.nodes()[m.at], m.nodes()[1-m.at]
+	begun := time.Now()
+	failed := m.call(ctx, who, from, "migrate_to", from, to, m.window)
+	one := move{Took: ms(time.Since(begun))}
+	if ctx.Err() != nil {
+		return one, ctx.Err()
+	}
+	if failed == nil {
+		for _, c := range []struct{ node, action string }{{to, "migrate_from"}, {from, "stop"}} {
+			if err := m.call(ctx, who, c.node, c.action, from, to, agentTime); err != nil {
+				return one, err
+			}
+		}
+	} else {
+		m.stage.Progress(fmt.Sprintf("%s did not move the guest: %v", who.label, failed))
+		// The job may have outlived its client; mostly there is none.
+		_, _ = m.stage.Cluster.Run(ctx, from, "virsh", "--connect=qemu:///system", "domjobabort", m.guest.Name)
+	}
+	where, now, err := m.settle(ctx, who, from, to)
+	if err != nil {
+		return one, errors.Join(err, failed)
+	}
+	m.at = slices.Index(m.nodes(), where)
+	one.Ended = ending(where == to, now.BootID == was.BootID, exitCode(failed))
+	if one.Ended == endedLive {
+		one.Pause, err = m.pause(ctx, from, to, begun)
+	}
+	return one, err
+}
+
+// pause waits for QEMU's STOP and RESUME, which pass through libvirt and a process: the last of them
+// may be on its way. The pause is in milliseconds.
+func (m *mover) pause(ctx context.Context, from, to string, since time.Time) (took float64, err error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, eventTime, errors.New("they were not seen"))
+	defer cancel()
+	err = cluster.Await(ctx, "STOP and RESUME of guest "+m.guest.Name, func(context.Context) (bool, error) {
+		pause, ok := m.runner.Pause(m.guest.Name, from, to, since)
+		took = ms(pause)
+		return ok, nil
+	})
+	return took, err
+}
+
+// ending tells in a word how a move ended; code is what migrate_to exited with.
+func ending(moved, sameBoot bool, code int) string {
+	switch {
+	case !sameBoot:
+		return endedRestarted
+	case moved:
+		return endedLive
+	case code == timedOut:
+		return endedCutOff
+	}
+	return endedFailed
+}
+
+func exitCode(err error) int {
+	var exit *exec.ExitError
+	switch {
+	case err == nil:
+		return 0
+	case errors.As(err, &exit):
+		return exit.ExitCode()
+	}
+	return -1
+}
+
+// call makes one call of an agent for a move between two nodes. It is ended, with all of its
+// children, when its time is over, as Pacemaker would.
+func (m *mover) call(ctx context.Context, who side, node, action, from, to string, limit time.Duration) error {
+	params := append(slices.Clone(m.params), "CRM_meta_migrate_source="+from, "CRM_meta_migrate_target="+to)
+	args := []string{"--kill-after=5", fmt.Sprintf("%.3f", limit.Seconds()), "env"}
+	args = append(args, environ(m.guest, node, action, limit, params...)...)
+	args = append(args, names(who.path)...)
+	_, err := m.stage.Cluster.Run(ctx, node, "timeout", append(args, who.path, action)...)
+	return err
+}
+
+// settle waits until the guest has one copy and answers. One that runs nowhere is started at the target, once,
+// as Pacemaker would: it was shut down there to be started here.
+func (m *mover) settle(ctx context.Context, who side, from, to string) (where string, now guest.Status, err error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, settled+agentTime, errors.New("it is lost"))
+	defer cancel()
+	looks := 0
+	err = cluster.Await(ctx, fmt.Sprintf("guest %q to answer", m.guest.Name), func(ctx context.Context) (bool, error) {
+		on := m.runner.Where(m.guest.Name)
+		if looks++; len(on) == 0 && looks == looksGone {
+			return false, m.call(ctx, who, to, "start", from, to, agentTime)
+		}
+		if len(on) != 1 {
+			return false, fmt.Errorf("it runs on %v", on)
+		}
+		where = on[0]
+		now, err = ask(ctx, m.guest.Address)
+		return err == nil, err
+	})
+	return where, now, err
+}
+
+// sleep waits, or returns early with ctx's error.
+func sleep(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(d):
+		return nil
+	}
+}
