@@ -43,8 +43,8 @@ func testOperator(t *testing.T, b bench) {
 	migrated(t, b, source)
 	must(source, "drain")
 	migrated(t, b, target)
-	if out, code := on(source, "check"); code == 0 {
-		t.Errorf("a node in standby passes the check without a word:\n%s", out)
+	if out := must(source, "check"); !strings.Contains(out, "standby") || !strings.Contains(out, "type: vmferry undrain") {
+		t.Errorf("the check says nothing of the standby:\n%s", out)
 	}
 	must(source, "undrain")
 	if out := b.run(t, "shell", target, "crm_mon", "--one-shot"); strings.Contains(out, "standby") {

@@ -85,6 +85,8 @@ const guestPrimitive = `<primitive id="vm1" class="ocf" provider="vmferry" type=
     <op id="vm1-start" name="start" interval="0s" timeout="60s"/>
     <op id="vm1-stop" name="stop" interval="0s" timeout="40s"/>
     <op id="vm1-monitor" name="monitor" interval="3s" timeout="20s"/>
+    <op id="vm1-to" name="migrate_to" interval="0s" timeout="120s"/>
+    <op id="vm1-from" name="migrate_from" interval="0s" timeout="60s"/>
   </operations>
 </primitive>`
 
