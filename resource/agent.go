@@ -130,7 +130,8 @@ func (a Agent) Run(ctx context.Context, action string) error {
 	ctx, cancel := context.WithTimeout(ctx, r.budget.end)
 	defer cancel()
 	defer r.disconnect()
-	if err := a.check(action); err != nil {
+	r.recall()
+	if err := r.check(action); err != nil {
 		return err
 	}
 	for _, name := range a.Ignored {

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 
 	"github.com/vmferry/vmferry/resource/ocf"
 )
@@ -176,5 +177,37 @@ func TestMetaDataNamesWhatIsThere(t *testing.T) {
 	}
 	if got, want := strings.Count(text, "<parameter name="), len(known); got != want {
 		t.Errorf("%d parameters advertised, %d known", got, want)
+	}
+}
+
+// A resource that was taken out of the configuration is stopped without its parameters.
+func TestStopWithoutParameters(t *testing.T) {
+	for _, c := range []struct {
+		name, action string
+		noted        bool
+		want         ExitCode
+	}{
+		{"stop", "stop", true, Success},
+		{"monitor", "monitor", true, Success},
+		{"start", "start", true, Configured},
+		{"stop, never seen here", "stop", false, Configured},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, c.action)
+				w.boot()
+				if c.noted {
+					err, _ := w.run("monitor")
+					checkExit(t, err, Success, "")
+				}
+				bare := ParseEnviron([]string{"OCF_RESOURCE_INSTANCE=res1", "OCF_RESKEY_CRM_meta_timeout=40000"})
+				w.agent.Environ = bare
+				err, _ := w.run(c.action)
+				checkExit(t, err, c.want, "")
+				if gone := !w.there; gone != (c.action == "stop" && c.want == Success) {
+					t.Errorf("the guest is gone: %v", gone)
+				}
+			})
+		})
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io/fs"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -35,6 +36,22 @@ func (a *run) identify() error {
 		a.Log.WithError(err).Warn("the note about the guest's name cannot be read")
 	}
 	return a.goOnWithoutName()
+}
+
+// recall is for a call without parameters. Pacemaker makes one when it stops a resource that was
+// taken out of its configuration while the guest was moving; to refuse it gets the node fenced.
+// What was noted of the resource on this node says which guest it is.
+func (a *run) recall() {
+	if a.Params.File() != "" || len(needs(a.action)) == 0 {
+		return
+	}
+	var noted identity
+	if err := a.state.load(resourcesDir, a.Instance, &noted); err != nil || noted.Name == "" || noted.Config == "" {
+		return // check says what is missing
+	}
+	a.Log.Warnf("called without parameters: going on with guest %q of %s, as noted", noted.Name, noted.Config)
+	a.Params.Config = noted.Config
+	a.Problems = slices.DeleteFunc(slices.Clone(a.Problems), func(p Problem) bool { return p.Param == "config" })
 }
 
 // remember notes the name before anything is started under it. Actions that bring a
