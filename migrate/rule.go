@@ -45,6 +45,9 @@ const (
 	throttleFirst = 20
 	throttleMost  = 80
 
+	// throttleSlice is how long QEMU lets a throttled guest run at a time.
+	throttleSlice = 10 * time.Millisecond
+
 	convergeTime = 30 * time.Second // what a throttle gets to work without a window, before post-copy
 	endless      = 5 * time.Minute  // what a migration without a window gets to converge
 
@@ -121,6 +124,7 @@ type Decision struct {
 //     converges needs no higher one. Then it follows the shortest last copy that a pass would have left,
 //     so that the switchover comes at a good moment and not at the first that is allowed, with more leeway
 //     at each step, but never more often than once in Every, up to Cap.
+//   - It is at least as long as the throttle makes the guest stand still at a time, unless Firm forbids it.
 //   - In the last quarter of the window, and once Force has passed, it is as much as the last copy needs
 //     at the present rate and a quarter more, at most half of the time that is left (a minute without a
 //     window). Firm keeps it at Cap.
@@ -151,6 +155,9 @@ func (p Policy) Decide(s State) Decision {
 
 func (p Policy) limit(s State) time.Duration {
 	limit := p.scheduled(s)
+	if !p.Firm {
+		limit = max(limit, stall(s.Percent))
+	}
 	near := p.Window > 0 && s.Iteration > 0 && s.Left <= p.Window/nearPart
 	forced := p.Force > 0 && s.Elapsed >= p.Force
 	if p.Firm || !near && !forced {
@@ -161,6 +168,14 @@ func (p Policy) limit(s State) time.Duration {
 		most = s.Left / 2
 	}
 	return max(p.Cap, min(seconds(s.Remaining, s.Rate)*5/4, most))
+}
+
+// stall is how long a throttled guest stands still at a time: QEMU lets it run for 10 ms, and then sleep
+// for as long as the per cent ask. Clients see that already, so that a last copy of the same length costs
+// them nothing more, and ends the throttle.
+func stall(percent int) time.Duration {
+	percent = min(max(percent, 0), 99)
+	return throttleSlice * time.Duration(percent) / time.Duration(100-percent)
 }
 
 // scheduled is the limit in normal time.

@@ -331,3 +331,24 @@ func TestJudgeBudget(t *testing.T) {
 		})
 	}
 }
+
+// A throttle that has grown strong makes the guest stand still for longer than the budget: then the last
+// copy may take as long.
+func TestLimitFollowsTheThrottle(t *testing.T) {
+	for _, c := range []struct {
+		percent int
+		firm    bool
+		want    time.Duration
+	}{
+		{0, false, 10 * time.Millisecond}, {20, false, 10 * time.Millisecond}, {50, false, 10 * time.Millisecond},
+		{80, false, 40 * time.Millisecond}, {90, false, 90 * time.Millisecond}, {95, false, 190 * time.Millisecond},
+		{99, false, 990 * time.Millisecond}, {100, false, 990 * time.Millisecond}, {99, true, 10 * time.Millisecond},
+	} {
+		p := newPolicy(0, 0, 50*time.Millisecond, 2*time.Minute)
+		p.Throttle, p.Firm = true, c.firm
+		s := State{Iteration: 5, Left: 100 * time.Second, Remaining: 1 << 20, Rate: 20 << 20, Throttled: true, Percent: c.percent}
+		if got := p.Decide(s).Limit; got != c.want {
+			t.Errorf("at %d %%, firm %v: limit %v, want %v", c.percent, c.firm, got, c.want)
+		}
+	}
+}
