@@ -4,6 +4,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"testing"
 	"time"
@@ -78,7 +79,9 @@ func parent() {
 	if child.Start() != nil || child.Process.Kill() != nil {
 		os.Exit(1)
 	}
-	_ = unix.Kill(os.Getpid(), unix.SIGSTOP)
+	// To this very thread: another might be stopped first, and this one go on to reap the child.
+	runtime.LockOSThread()
+	_ = unix.Tgkill(os.Getpid(), unix.Gettid(), unix.SIGSTOP)
 	if child.Wait() == nil {
 		os.Exit(2) // it was killed, and must say so
 	}
