@@ -12,6 +12,8 @@ import (
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/vmferry/vmferry/migrate/replace"
 )
 
 // AppendRecord adds r as one line to the file at path, making it when needed, and returns when
@@ -50,15 +52,7 @@ func openJournal(path string) (*os.File, error) {
 	if f, err = os.OpenFile(path, os.O_RDWR|os.O_APPEND|os.O_CREATE, 0o644); err != nil {
 		return nil, err
 	}
-	return f, syncDir(filepath.Dir(path))
-}
-
-func syncDir(path string) error {
-	d, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
+	return f, replace.SyncDir(filepath.Dir(path))
 }
 
 // appendLine holds the file's lock, which ends with the file, so that two writers

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/vmferry/vmferry/migrate/qmp"
+	"github.com/vmferry/vmferry/migrate/replace"
 )
 
 // Link is what earlier moves to one peer have taught. Values that are not known are zero.
@@ -84,32 +85,19 @@ func LearnLink(path string, r Record) error {
 		return nil
 	}
 	peers[r.To] = link
-	if err := replaceFile(path, linksDoc{linksSchema, peers}); err != nil {
+	if err := writeLinks(path, linksDoc{linksSchema, peers}); err != nil {
 		return fmt.Errorf("remember the link to %q: %w", r.To, err)
 	}
 	return nil
 }
 
-// replaceFile is on the disk, whole, when it returns; killed before, the old file is.
-func replaceFile(path string, doc any) error {
+// writeLinks is on the disk, whole, when it returns; killed before, the old file is.
+func writeLinks(path string, doc linksDoc) error {
 	data, err := json.MarshalIndent(doc, "", "  ")
 	if err != nil {
 		return err
 	}
-	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*")
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(append(data, '\n'))
-	err = errors.Join(err, f.Chmod(0o644), f.Sync(), f.Close())
-	if err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		_ = os.Remove(f.Name())
-		return err
-	}
-	return syncDir(filepath.Dir(path))
+	return replace.Bytes(path, append(data, '\n'), 0o644)
 }
 
 // learn is l and what r adds to it; ok is false when that is nothing.

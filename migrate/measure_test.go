@@ -19,7 +19,7 @@ import (
 // known is what earlier moves taught of the link to the target.
 func (p *pair) known(l Link) {
 	p.deps.Links = filepath.Join(p.deps.Slots.Dir, LinksFile)
-	if err := replaceFile(p.deps.Links, linksDoc{linksSchema, map[string]Link{"node2": l}}); err != nil {
+	if err := writeLinks(p.deps.Links, linksDoc{linksSchema, map[string]Link{"node2": l}}); err != nil {
 		panic(err)
 	}
 }

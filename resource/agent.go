@@ -112,9 +112,6 @@ var actions = map[string]func(*run, context.Context) error{
 	"validate-all": (*run).validate,
 }
 
-// IsAction tells whether [Agent.Run] knows an action.
-func IsAction(action string) bool { return actions[action] != nil }
-
 // Run does one action and returns nil or an error with an exit code, see [CodeOf]. It
 // ends before the action's timeout, and earlier when ctx ends. Killed at any point, it can be run again.
 func (a Agent) Run(ctx context.Context, action string) error {

@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/vmferry/vmferry/migrate/replace"
 )
 
 // overlayPath is where VirtualDomain has the guest's own image: the path of the config file up to
@@ -62,7 +64,7 @@ func (a *run) makeOverlay(ctx context.Context, disks []string) error {
 	if err := os.Rename(target, path); err != nil {
 		return fmt.Errorf("put image %q in place: %w", path, err)
 	}
-	return syncDir(filepath.Dir(path))
+	return replace.SyncDir(filepath.Dir(path))
 }
 
 func (a *run) createOverlay(ctx context.Context, path, format string) error {

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/vmferry/vmferry/migrate/replace"
 )
 
 const (
@@ -120,32 +122,18 @@ func readWhole(path string) (string, fs.FileInfo, error) {
 
 // replaceFile writes text to path in one step, with the owner and the mode of like. A symbolic
 // link is followed, so that what it leads to is replaced and not the link.
-func replaceFile(path, text string, like fs.FileInfo) (err error) {
-	if real, lerr := filepath.EvalSymlinks(path); lerr == nil {
+func replaceFile(path, text string, like fs.FileInfo) error {
+	if real, err := filepath.EvalSymlinks(path); err == nil {
 		path = real
 	}
-	dir := filepath.Dir(path)
-	tmp, err := os.CreateTemp(dir, ".vmferry-*")
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			_ = os.Remove(tmp.Name())
+	return replace.File(path, func(f *os.File) error {
+		_, err := f.WriteString(text)
+		err = errors.Join(err, f.Chmod(like.Mode().Perm()))
+		if owner, ok := like.Sys().(*syscall.Stat_t); ok {
+			err = errors.Join(err, f.Chown(int(owner.Uid), int(owner.Gid)))
 		}
-	}()
-	_, err = tmp.WriteString(text)
-	err = errors.Join(err, tmp.Chmod(like.Mode().Perm()))
-	if owner, ok := like.Sys().(*syscall.Stat_t); ok {
-		err = errors.Join(err, tmp.Chown(int(owner.Uid), int(owner.Gid)))
-	}
-	if err = errors.Join(err, tmp.Sync(), tmp.Close()); err != nil {
 		return err
-	}
-	if err = os.Rename(tmp.Name(), path); err != nil {
-		return err
-	}
-	return syncDir(dir)
+	})
 }
 
 // syncConfig has csync2 copy the file to the other nodes, as VirtualDomain does.

@@ -8,6 +8,8 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+
+	"github.com/vmferry/vmferry/migrate/replace"
 )
 
 // The folders of the state directory.
@@ -37,7 +39,7 @@ func (d stateDir) save(folder, id string, value any) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return fmt.Errorf("save state of %q: %w", id, err)
 	}
-	if err := writeAtomically(path, append(raw, '\n')); err != nil {
+	if err := replace.Bytes(path, append(raw, '\n'), 0o600); err != nil {
 		return fmt.Errorf("save state of %q: %w", id, err)
 	}
 	return nil
@@ -76,35 +78,5 @@ func (d stateDir) remove(folder, id string) error {
 	if err != nil {
 		return err
 	}
-	return syncDir(filepath.Dir(path))
-}
-
-func writeAtomically(path string, raw []byte) (err error) {
-	dir := filepath.Dir(path)
-	tmp, err := os.CreateTemp(dir, ".tmp-*") // mode 0600
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			_ = os.Remove(tmp.Name())
-		}
-	}()
-	_, err = tmp.Write(raw)
-	err = errors.Join(err, tmp.Sync(), tmp.Close())
-	if err != nil {
-		return err
-	}
-	if err = os.Rename(tmp.Name(), path); err != nil {
-		return err
-	}
-	return syncDir(dir)
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
+	return replace.SyncDir(filepath.Dir(path))
 }

@@ -5,13 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/vmferry/vmferry/cmd/vmferry/report"
 	"github.com/vmferry/vmferry/migrate"
+	"github.com/vmferry/vmferry/migrate/replace"
 )
 
 // tellReport tells how the migrations went that began on this node.
@@ -68,23 +68,13 @@ func parseSince(text string, now time.Time) (time.Time, error) {
 }
 
 // writePage puts the page into place whole.
-func writePage(path string, r *report.Report) (err error) {
+func writePage(path string, r *report.Report) error {
 	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
 		return misuse("report: --html %s is there and is no file", path)
 	}
-	f, err := os.CreateTemp(filepath.Dir(path), ".vmferry-report-*")
+	err := replace.File(path, func(f *os.File) error { return errors.Join(f.Chmod(0o644), r.WriteHTML(f)) })
 	if err != nil {
 		return fmt.Errorf("write the page %q: %w", path, err)
 	}
-	defer func() {
-		if err != nil {
-			_ = os.Remove(f.Name())
-			err = fmt.Errorf("write the page %q: %w", path, err)
-		}
-	}()
-	err = errors.Join(f.Chmod(0o644), r.WriteHTML(f), f.Sync(), f.Close())
-	if err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), path)
+	return nil
 }

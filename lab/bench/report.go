@@ -2,18 +2,17 @@ package bench
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"maps"
 	"math"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"text/tabwriter"
 
 	"github.com/vmferry/vmferry/lab/report"
+	"github.com/vmferry/vmferry/migrate/replace"
 )
 
 // Schema is the version of report.json.
@@ -116,25 +115,15 @@ func ReadJSON(path string) (*Report, error) {
 }
 
 // WriteJSON writes the report to path; the file is replaced as a whole.
-func (r *Report) WriteJSON(path string) (err error) {
+func (r *Report) WriteJSON(path string) error {
 	text, err := json.MarshalIndent(r, "", "  ")
 	if err != nil {
 		return fmt.Errorf("encode report: %w", err)
 	}
-	f, err := os.CreateTemp(filepath.Dir(path), ".report-*")
-	if err != nil {
+	if err := replace.Bytes(path, append(text, '\n'), 0o644); err != nil {
 		return fmt.Errorf("write report: %w", err)
 	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(fmt.Errorf("write report: %w", err), os.Remove(f.Name()))
-		}
-	}()
-	_, err = f.Write(append(text, '\n'))
-	if err = errors.Join(err, f.Chmod(0o644), f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), path)
+	return nil
 }
 
 // WriteTable writes the results for people: the figures, then what is to be said about them.

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"os/exec"
 	"path"
@@ -13,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/vmferry/vmferry/lab/guest/cpio"
+	"github.com/vmferry/vmferry/migrate/replace"
 )
 
 // Names of what Build leaves in its directory.
@@ -57,10 +57,10 @@ func Build(ctx context.Context, s Spec) error {
 	if err := os.MkdirAll(s.OutDir, 0o755); err != nil {
 		return fmt.Errorf("build guest: %w", err)
 	}
-	if err := replace(filepath.Join(s.OutDir, kernelName), kernel); err != nil {
+	if err := replace.Bytes(filepath.Join(s.OutDir, kernelName), kernel, 0o644); err != nil {
 		return fmt.Errorf("build guest: %w", err)
 	}
-	if err := replace(filepath.Join(s.OutDir, initrdName), initrd); err != nil {
+	if err := replace.Bytes(filepath.Join(s.OutDir, initrdName), initrd, 0o644); err != nil {
 		return fmt.Errorf("build guest: %w", err)
 	}
 	return nil
@@ -202,30 +202,4 @@ func unpack(ctx context.Context, tool string, packed []byte) ([]byte, error) {
 		return nil, fmt.Errorf("unpack with %q: %w: %s", tool, err, strings.TrimSpace(problem.String()))
 	}
 	return out.Bytes(), nil
-}
-
-// replace writes a file beside its place, waits until it is durable and renames
-// it.
-func replace(file string, body []byte) (err error) {
-	f, err := os.CreateTemp(filepath.Dir(file), "."+filepath.Base(file)+".*")
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			f.Close()
-			os.Remove(f.Name())
-		}
-	}()
-	for _, step := range []func() error{
-		func() error { _, err := f.Write(body); return err },
-		func() error { return f.Chmod(fs.FileMode(0o644)) },
-		f.Sync,
-		f.Close,
-	} {
-		if err = step(); err != nil {
-			return err
-		}
-	}
-	return os.Rename(f.Name(), file)
 }

@@ -7,7 +7,8 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
+
+	"github.com/vmferry/vmferry/migrate/replace"
 )
 
 // maxJSON is the largest report.json that ReadJSON takes, in bytes. A demo of
@@ -84,31 +85,8 @@ func (r *Report) validate() error {
 
 // replaceFile puts data at path, whole or not at all, and waits for the disk.
 func replaceFile(path string, data []byte) error {
-	dir := filepath.Dir(path)
-	f, err := os.CreateTemp(dir, "."+filepath.Base(path)+"-*")
-	if err != nil {
+	if err := replace.Bytes(path, data, 0o644); err != nil {
 		return fmt.Errorf("write %q: %w", path, err)
-	}
-	_, err = f.Write(data)
-	err = errors.Join(err, f.Chmod(0o644), f.Sync(), f.Close())
-	if err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		_ = os.Remove(f.Name()) // the cause is already in err
-		return fmt.Errorf("write %q: %w", path, err)
-	}
-	return syncDir(dir)
-}
-
-// syncDir makes a rename in dir last through a power cut.
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return fmt.Errorf("sync directory %q: %w", dir, err)
-	}
-	if err := errors.Join(d.Sync(), d.Close()); err != nil {
-		return fmt.Errorf("sync directory %q: %w", dir, err)
 	}
 	return nil
 }

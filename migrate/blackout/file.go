@@ -8,6 +8,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"github.com/vmferry/vmferry/migrate/replace"
 )
 
 // CheckFile finds out whether WriteFile will be able to write a report to
@@ -22,9 +24,9 @@ func CheckFile(path string) error {
 	case !info.Mode().IsRegular():
 		return fmt.Errorf("report file %q is not a regular file", path)
 	}
-	f, err := temporary(path)
+	f, err := os.CreateTemp(filepath.Dir(path), ".replace-*") // as a write of the report begins
 	if err != nil {
-		return err
+		return fmt.Errorf("report file: %w", err)
 	}
 	return errors.Join(f.Close(), os.Remove(f.Name()))
 }
@@ -49,44 +51,11 @@ func (r *Report) WriteFile(path string) error { return ReplaceFile(path, r.Write
 // ReplaceFile makes what write writes the content of path, so that a reader, and
 // what is left after a crash, is either the earlier content or all of it.
 func ReplaceFile(path string, write func(io.Writer) error) error {
-	f, err := temporary(path)
+	err := replace.File(path, func(f *os.File) error {
+		w := bufio.NewWriter(f)
+		return errors.Join(write(w), w.Flush(), f.Chmod(0o644))
+	})
 	if err != nil {
-		return err
-	}
-	if err := fill(f, write); err != nil {
-		return errors.Join(err, os.Remove(f.Name()))
-	}
-	if err := os.Rename(f.Name(), path); err != nil {
-		return errors.Join(fmt.Errorf("report file: %w", err), os.Remove(f.Name()))
-	}
-	return syncDir(filepath.Dir(path))
-}
-
-// temporary creates the file that will take the place of path.
-func temporary(path string) (*os.File, error) {
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
-	if err != nil {
-		return nil, fmt.Errorf("report file: %w", err)
-	}
-	return f, nil
-}
-
-// fill writes to f, down to the disk, and closes it.
-func fill(f *os.File, write func(io.Writer) error) error {
-	w := bufio.NewWriter(f)
-	err := errors.Join(write(w), w.Flush(), f.Chmod(0o644), f.Sync())
-	if err = errors.Join(err, f.Close()); err != nil {
-		return fmt.Errorf("report file: %w", err)
-	}
-	return nil
-}
-
-func syncDir(path string) error {
-	d, err := os.Open(path)
-	if err != nil {
-		return fmt.Errorf("report file: %w", err)
-	}
-	if err := errors.Join(d.Sync(), d.Close()); err != nil {
 		return fmt.Errorf("report file: %w", err)
 	}
 	return nil
