@@ -16,23 +16,11 @@ import (
 
 const recordsFile = "migrations.jsonl"
 
-// open connects to libvirt.
-func open(ctx context.Context, uri string) (resource.Hypervisor, error) {
-	c, err := client.Open(ctx, uri)
-	if err != nil {
-		return nil, err // not c: a nil *Conn is a Hypervisor that is not nil
-	}
-	return c, nil
-}
-
-// openHost connects to one end of a migration.
-func openHost(ctx context.Context, uri string) (migrate.Host, error) {
-	c, err := client.Open(ctx, uri)
-	if err != nil {
-		return nil, err
-	}
-	return c, nil
-}
+// The connections to libvirt: the agent's, and to one end of a migration.
+var (
+	open     = client.Opener(func(c *client.Conn) resource.Hypervisor { return c })
+	openHost = client.Opener(func(c *client.Conn) migrate.Host { return c })
+)
 
 // migrator makes the real move and appends its record, of a failed one too. step, where
 // not nil, is told each of its phases.

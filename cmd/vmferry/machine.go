@@ -51,15 +51,9 @@ type machine struct {
 
 func newMachine() *machine {
 	return &machine{
-		stateDir: environ("VMFERRY_STATE_DIR", resource.DefaultStateDir),
-		run:      pacemaker.Exec,
-		open: func(ctx context.Context, uri string) (host, error) {
-			conn, err := client.Open(ctx, uri)
-			if err != nil {
-				return nil, err // not conn: a nil *Conn is a host that is not nil
-			}
-			return conn, nil
-		},
+		stateDir:  environ("VMFERRY_STATE_DIR", resource.DefaultStateDir),
+		run:       pacemaker.Exec,
+		open:      client.Opener(func(c *client.Conn) host { return c }),
 		processes: witness.List,
 		units:     systemd{},
 		delayMax:  logind.DelayMax,

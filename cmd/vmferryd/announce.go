@@ -33,7 +33,7 @@ func (t announceTask) Run(ctx context.Context) error {
 	defer func() { _ = socket.Close() }()
 	w := &announce.Watcher{
 		Announcer: announce.Announcer{Send: socket.Send, Log: t.log},
-		Dial:      dialEvents,
+		Dial:      client.Opener(func(c *client.Conn) announce.Conn { return c }),
 		Guests:    t.guests,
 	}
 	w.Run(ctx)
@@ -53,13 +53,4 @@ func (t announceTask) guests() ([]announce.Guest, error) {
 		guests = append(guests, announce.Guest{Name: n.Guest, URI: n.URI, Setting: setting})
 	}
 	return guests, err
-}
-
-// dialEvents connects to libvirt.
-func dialEvents(ctx context.Context, uri string) (announce.Conn, error) {
-	c, err := client.Open(ctx, uri)
-	if err != nil {
-		return nil, err // not c: a nil *Conn is a Conn that is not nil
-	}
-	return c, nil
 }

@@ -30,7 +30,7 @@ func (monitorTask) String() string           { return "monitors" }
 func (t monitorTask) Ready() <-chan struct{} { return t.ready }
 
 func (t monitorTask) Run(ctx context.Context) error {
-	pool := &warm.Pool{Dial: dial, Log: t.log}
+	pool := &warm.Pool{Dial: client.Opener(func(c *client.Conn) resource.Hypervisor { return c }), Log: t.log}
 	defer pool.Close()
 	monitor := &warm.Monitor{
 		Open: pool.Open, Witness: witness.Host{},
@@ -43,13 +43,4 @@ func (t monitorTask) Run(ctx context.Context) error {
 		<-ctx.Done()
 	}
 	return nil
-}
-
-// dial connects to libvirt.
-func dial(ctx context.Context, uri string) (resource.Hypervisor, error) {
-	c, err := client.Open(ctx, uri)
-	if err != nil {
-		return nil, err // not c: a nil *Conn is a Hypervisor that is not nil
-	}
-	return c, nil
 }

@@ -61,6 +61,20 @@ func Open(ctx context.Context, uri string) (*Conn, error) {
 	}
 }
 
+// Opener is Open for one who knows a connection by an interface of his own: as turns a Conn
+// into it. It takes care that no connection is a nil interface, and not one that holds a
+// nil *Conn.
+func Opener[I any](as func(*Conn) I) func(ctx context.Context, uri string) (I, error) {
+	return func(ctx context.Context, uri string) (I, error) {
+		c, err := Open(ctx, uri)
+		if err != nil {
+			var none I
+			return none, err
+		}
+		return as(c), nil
+	}
+}
+
 func (c *Conn) connect() error {
 	if err := startEvents(); err != nil {
 		return err
