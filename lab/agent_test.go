@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/vmferry/vmferry/lab"
 )
 
 // agentEnv is how Pacemaker calls the agent for vm1, with more parameters.
@@ -223,5 +225,10 @@ func testOperatorsTools(t *testing.T, b bench) {
 	on("crm_resource", "--wait", "--timeout=60")
 	if now := qemuPID(t, b); now != "" {
 		t.Errorf("the guest still runs as %q", now)
+	}
+	for _, node := range lab.Nodes {
+		if out := b.run(t, "shell", node.Name, "journalctl", "--boot", "--no-pager", "--unit=pacemaker"); strings.Contains(out, "assertion") {
+			t.Errorf("Pacemaker at %s stumbled over something of ours:\n%s", node.Name, out)
+		}
 	}
 }
