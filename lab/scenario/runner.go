@@ -49,6 +49,7 @@ type Runner struct {
 
 	watch    *Watch
 	listener *listener
+	stripped bool // the nodes are without vmferry's daemon and settings
 }
 
 // Guest is one of the lab's guests: what the cluster is told of it, and the
@@ -79,7 +80,7 @@ func (r *Runner) known() []cluster.Guest {
 }
 
 // Run starts the watchers, calls body, and stops them. All scenarios of a
-// demo run within one Run.
+// demo run within one Run. Nodes that a peer's run stripped have all of vmferry again at its end.
 func (r *Runner) Run(ctx context.Context, body func(context.Context) error) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -92,7 +93,11 @@ func (r *Runner) Run(ctx context.Context, body func(context.Context) error) erro
 	}
 	group.Go(func() error {
 		defer cancel()
-		return body(ctx)
+		err := body(ctx)
+		if r.stripped {
+			err = errors.Join(err, r.outfit(ctx, true))
+		}
+		return err
 	})
 	return group.Wait()
 }
@@ -141,6 +146,7 @@ func (r *Runner) outfit(ctx context.Context, ours bool) error {
 			}
 		}
 	}
+	r.stripped = !ours
 	return nil
 }
 
