@@ -13,10 +13,23 @@ type attempt struct {
 	throttle    int // per cent at which auto-converge begins, 0 for none
 	postCopy    bool
 	connections int
+	switchover  uint64 // bytes per second for the last copy, 0 for what the passes show
 }
 
+// switchover is what the last copy may reckon with where the passes are bounded to less than the link carries:
+// QEMU lifts the bound for it, and does not know how much that helps. Half of the link is left for others.
+func (m *mover) switchover() uint64 {
+	if most := m.req.Bandwidth << 20; most > 0 && m.link.Bandwidth/2 > most {
+		return m.link.Bandwidth / 2
+	}
+	return 0
+}
+
+// extras tells whether it asks for something that an older hypervisor refuses.
+func (a attempt) extras() bool { return a.postCopy || a.connections > 0 || a.switchover > 0 }
+
 func (m *mover) params() libvirt.MigrateParams {
-	p := libvirt.MigrateParams{URI: m.req.MigrateURI, Bandwidth: m.req.Bandwidth, Unsafe: m.req.Unsafe, MigrateOptions: m.req.Options}
+	p := libvirt.MigrateParams{URI: m.req.MigrateURI, Bandwidth: m.req.Bandwidth, Switchover: m.try.switchover, Unsafe: m.req.Unsafe, MigrateOptions: m.req.Options}
 	p.AutoConverge = m.try.throttle > 0
 	p.PostCopy = p.PostCopy || m.try.postCopy
 	if p.ConvergeInitial == 0 && m.try.throttle > throttleFirst {
@@ -32,7 +45,7 @@ func (m *mover) params() libvirt.MigrateParams {
 // can do without, or aborted for one that it lacked. The error says nothing of where the guest is.
 func (m *mover) migrate(ctx context.Context) error {
 	d := m.policy.Decide(m.state(libvirt.JobStats{}))
-	m.try = attempt{throttle: d.Throttle, postCopy: m.policy.PostCopy, connections: d.Connections}
+	m.try = attempt{throttle: d.Throttle, postCopy: m.policy.PostCopy, connections: d.Connections, switchover: m.switchover()}
 	for {
 		err := m.once(ctx)
 		if !m.again(ctx, err) {
@@ -56,8 +69,9 @@ func (m *mover) again(ctx context.Context, err error) bool {
 		return false
 	case errors.As(err, &more):
 		next.throttle, why = more.percent, "begun anew, so that the guest can be slowed down"
-	case m.ended && m.hears.source && !m.tape.isActive() && (m.try.postCopy || m.try.connections > 0):
-		next.postCopy, next.connections, why = false, 0, "begun anew without post-copy and parallel connections: "+err.Error()
+	case m.ended && m.hears.source && !m.tape.isActive() && m.try.extras():
+		next.postCopy, next.connections, next.switchover = false, 0, 0
+		why = "begun anew without post-copy, parallel connections and a bandwidth for the last copy: " + err.Error()
 	default:
 		return false
 	}

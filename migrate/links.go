@@ -111,8 +111,8 @@ func (l Link) learn(r Record) (_ Link, ok bool) {
 	if setUp, known := r.setUp(); known {
 		l.SetUpMS, ok = blend(l.SetUpMS, setUp), true
 	}
-	if r.HandOverMS != nil && *r.HandOverMS > 0 {
-		l.HandOverMS, ok = blend(l.HandOverMS, *r.HandOverMS), true
+	if handOver, known := r.handOver(); known {
+		l.HandOverMS, ok = blend(l.HandOverMS, handOver), true
 	}
 	if relearn, known := r.relearn(); known {
 		l.RelearnMS, ok = blend(l.RelearnMS, relearn), true
@@ -147,6 +147,18 @@ func (r *Record) setUp() (ms float64, known bool) {
 		return 0, false
 	}
 	ms = step.MS - millis(resume.Received.Sub(active.Received))
+	return ms, ms > 0
+}
+
+// handOver is what the pause took beyond the last copy. Of that copy there is the forecast alone, which says
+// nothing of a guest that moved by other means; then it is the part that the events show.
+func (r *Record) handOver() (ms float64, known bool) {
+	if f := r.Predicted; f != nil && r.PauseMS != nil && f.Means == r.Means {
+		ms = *r.PauseMS - f.LastCopyMS
+	}
+	if ms <= 0 && r.HandOverMS != nil {
+		ms = *r.HandOverMS
+	}
 	return ms, ms > 0
 }
 

@@ -115,7 +115,8 @@ type Forecast struct {
 	Means      drain.Means `json:"means"`
 	DurationMS float64     `json:"duration_ms"` // of the step "migrate"
 	PauseMS    float64     `json:"pause_ms"`
-	BlackoutMS float64     `json:"blackout_ms"` // the pause, and what clients waited for beyond it at earlier moves
+	LastCopyMS float64     `json:"last_copy_ms"` // the part of it that the link takes
+	BlackoutMS float64     `json:"blackout_ms"`  // the pause, and what clients waited for beyond it at earlier moves
 	Bytes      uint64      `json:"bytes"`
 	Passes     int         `json:"passes"`
 	Throttle   int         `json:"throttle,omitempty"`
@@ -127,10 +128,7 @@ type Forecast struct {
 // them where none does. most, where not 0, bounds the bandwidth in bytes per second. ok is false
 // where no bandwidth is known.
 func Predict(load libvirt.Load, link Link, most uint64, budget time.Duration, means []drain.Means) (_ Forecast, ok bool) {
-	rate := link.Bandwidth
-	if rate == 0 || most > 0 && most < rate {
-		rate = most
-	}
+	rate := link.within(most)
 	if rate == 0 || used(load) == 0 || len(means) == 0 {
 		return Forecast{}, false
 	}
@@ -141,7 +139,8 @@ func Predict(load libvirt.Load, link Link, most uint64, budget time.Duration, me
 		}
 	}
 	return Forecast{
-		Means: p.Means, DurationMS: millis(p.Duration + link.setUp()), PauseMS: millis(p.Pause), BlackoutMS: millis(p.Pause) + link.RelearnMS,
+		Means: p.Means, DurationMS: millis(p.Duration + link.setUp()), PauseMS: millis(p.Pause),
+		LastCopyMS: millis(p.Pause - link.handOver()), BlackoutMS: millis(p.Pause) + link.RelearnMS,
 		Bytes: p.Bytes, Passes: p.Passes, Throttle: p.Throttle, Kept: p.Kept, Bandwidth: rate,
 	}, true
 }
@@ -217,14 +216,25 @@ func (m *mover) worthMeasuring() bool {
 	return seconds(used(m.load), m.link.Bandwidth) >= measureWorth
 }
 
-// promise is what the rule may reckon with before the begin. Half of the bandwidth is left for what a
-// second's measurement did not see.
+// within is what a migration may put on the link, in bytes per second, when most, where not 0, bounds it; 0
+// where neither is known.
+func (l Link) within(most uint64) uint64 {
+	if l.Bandwidth == 0 || most > 0 && most < l.Bandwidth {
+		return most
+	}
+	return l.Bandwidth
+}
+
+func (m *mover) bandwidth() uint64 { return m.link.within(m.req.Bandwidth << 20) }
+
+// promise is what the rule may reckon with before the begin. For the guest to be easy, half of the bandwidth
+// is left for what a second's measurement did not see.
 func (m *mover) promise() (easy bool, needs int) {
 	f := m.rec.Predicted
 	if f == nil || !m.load.Dirty.Measured {
 		return false, 0
 	}
-	load := LoadFor(m.load, m.link, m.budget())
+	load := LoadFor(m.load, m.link, m.policy.ceiling()+m.link.handOver())
 	easy = drain.Predict(load, float64(f.Bandwidth)/2, drain.Live).Kept
 	if need := drain.Predict(load, float64(f.Bandwidth), drain.Live).Need; need != nil {
 		needs = need.Throttle

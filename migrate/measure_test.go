@@ -87,21 +87,21 @@ func TestPredict(t *testing.T) {
 	}{
 		// 500 MiB take 5 s, the device state 5 ms, and 30 ms go to the hand-over.
 		{"idle", libvirt.Load{Memory: 1 << 30, Resident: 500 << 20}, link, 0, all,
-			Forecast{Means: drain.Live, DurationMS: 5335, PauseMS: 35, BlackoutMS: 47, Passes: 1, Kept: true, Bandwidth: 100 << 20}, true},
+			Forecast{Means: drain.Live, DurationMS: 5335, PauseMS: 35, LastCopyMS: 5, BlackoutMS: 47, Passes: 1, Kept: true, Bandwidth: 100 << 20}, true},
 		{"a bound halves the rate", libvirt.Load{Memory: 500 << 20}, link, 50 << 20, all,
-			Forecast{Means: drain.Live, DurationMS: 10340, PauseMS: 40, BlackoutMS: 52, Passes: 1, Kept: true, Bandwidth: 50 << 20}, true},
+			Forecast{Means: drain.Live, DurationMS: 10340, PauseMS: 40, LastCopyMS: 10, BlackoutMS: 52, Passes: 1, Kept: true, Bandwidth: 50 << 20}, true},
 		{"a bound above the link", libvirt.Load{Memory: 500 << 20}, link, 1 << 40, all[:1],
-			Forecast{Means: drain.Live, DurationMS: 5335, PauseMS: 35, BlackoutMS: 47, Passes: 1, Kept: true, Bandwidth: 100 << 20}, true},
+			Forecast{Means: drain.Live, DurationMS: 5335, PauseMS: 35, LastCopyMS: 5, BlackoutMS: 47, Passes: 1, Kept: true, Bandwidth: 100 << 20}, true},
 		{"nothing is known of the link", libvirt.Load{Memory: 500 << 20}, Link{}, 0, all, Forecast{}, false},
 		{"nothing is known of the guest", libvirt.Load{}, link, 0, all, Forecast{}, false},
 		// The first pass leaves all of the 500 MiB dirty, and post-copy fetches them.
 		{"busy", busy, link, 0, []drain.Means{drain.Live, drain.PostCopy},
-			Forecast{Means: drain.PostCopy, DurationMS: 10335, PauseMS: 35, BlackoutMS: 47, Passes: 1, Kept: true, Bandwidth: 100 << 20}, true},
+			Forecast{Means: drain.PostCopy, DurationMS: 10335, PauseMS: 35, LastCopyMS: 5, BlackoutMS: 47, Passes: 1, Kept: true, Bandwidth: 100 << 20}, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			got, ok := Predict(c.load, c.link, c.most, DefaultBudget, c.means)
 			got.Bytes = 0
-			for _, ms := range []*float64{&got.DurationMS, &got.PauseMS, &got.BlackoutMS} {
+			for _, ms := range []*float64{&got.DurationMS, &got.PauseMS, &got.LastCopyMS, &got.BlackoutMS} {
 				*ms = math.Round(*ms)
 			}
 			if got != c.want || ok != c.ok {
@@ -187,6 +187,12 @@ func TestLearn(t *testing.T) {
 		{"it was bounded, and says nothing of the link", known, func(r *Record) { r.Cap = 100 << 20 }, Link{Bandwidth: 200 << 20, SetUpMS: 500, HandOverMS: 30, RelearnMS: 20, Moves: 4}, true},
 		{"it was bounded, and faster than ever", Link{Bandwidth: 50 << 20}, func(r *Record) { r.Cap = 100 << 20 }, Link{Bandwidth: 75 << 20, SetUpMS: 460, HandOverMS: 20, RelearnMS: 30, Moves: 1}, true},
 		{"nobody watched", Link{}, func(r *Record) { r.Blackouts = nil }, Link{Bandwidth: 100 << 20, SetUpMS: 460, HandOverMS: 20, Moves: 1}, true},
+		{"the last copy was foreseen to take 5 of 40 ms", Link{}, func(r *Record) { r.Predicted = &Forecast{Means: drain.Live, LastCopyMS: 5} },
+			Link{Bandwidth: 100 << 20, SetUpMS: 460, HandOverMS: 35, RelearnMS: 30, Moves: 1}, true},
+		{"it was foreseen by other means", Link{}, func(r *Record) { r.Predicted = &Forecast{Means: drain.Converge, LastCopyMS: 5} },
+			Link{Bandwidth: 100 << 20, SetUpMS: 460, HandOverMS: 20, RelearnMS: 30, Moves: 1}, true},
+		{"it was quicker than foreseen", Link{}, func(r *Record) { r.Predicted = &Forecast{Means: drain.Live, LastCopyMS: 50} },
+			Link{Bandwidth: 100 << 20, SetUpMS: 460, HandOverMS: 20, RelearnMS: 30, Moves: 1}, true},
 		{"it failed", known, func(r *Record) { r.Outcome = Stayed }, known, false},
 		{"the guest was there already", known, func(r *Record) { r.Means = "" }, known, false},
 	} {

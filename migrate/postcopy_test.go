@@ -3,6 +3,8 @@ package migrate
 import (
 	"context"
 	"errors"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -236,6 +238,50 @@ func TestBegunAnewWithoutPostCopy(t *testing.T) {
 			t.Errorf("notes %q", notes)
 		}
 	})
+}
+
+// The bandwidth for the last copy is told where the passes are bounded to less, and a hypervisor that does not know
+// it moves the guest all the same.
+func TestSwitchoverBandwidth(t *testing.T) {
+	for _, c := range []struct {
+		name        string
+		link, bound uint64 // MiB/s
+		refused     bool
+		want        []uint64
+	}{
+		{"no bound", 400, 0, false, []uint64{0}},
+		{"a bound far below the link", 400, 20, false, []uint64{200 << 20}},
+		{"a bound near the link", 30, 20, false, []uint64{0}},
+		{"no link known", 0, 20, false, []uint64{0}},
+		{"refused", 400, 20, true, []uint64{200 << 20, 0}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := newPair(t)
+				p.deps.Links = filepath.Join(t.TempDir(), LinksFile)
+				if err := writeLinks(p.deps.Links, linksDoc{linksSchema, map[string]Link{p.req.Target: {Bandwidth: c.link << 20}}}); err != nil {
+					t.Fatal(err)
+				}
+				p.req.Bandwidth = c.bound
+				p.source.migrate = func(context.Context) error {
+					if c.refused && p.last().Switchover > 0 {
+						return errors.New("invalid argument: parameter 'bandwidth.avail.switchover' not supported")
+					}
+					p.copy()
+					p.switchover()
+					return nil
+				}
+				rec, err := Move(t.Context(), p.req, p.deps)
+				var got []uint64
+				for _, params := range p.source.params {
+					got = append(got, params.Switchover)
+				}
+				if err != nil || rec.Outcome != Moved || !slices.Equal(got, c.want) {
+					t.Errorf("told %v, want %v; %q, %v", got, c.want, rec.Outcome, err)
+				}
+			})
+		})
+	}
 }
 
 // TestTornBefore finds a guest whose post-copy broke under another caller.

@@ -1,6 +1,7 @@
 package migrate
 
 import (
+	"cmp"
 	"fmt"
 	"time"
 )
@@ -12,7 +13,8 @@ const DefaultBudget = 100 * time.Millisecond
 // whole rule of the engine, which only carries it out.
 type Policy struct {
 	First    time.Duration // the downtime limit from the start on
-	Cap      time.Duration // the highest in normal time: what the budget leaves for the last copy
+	Cap      time.Duration // what the budget leaves for the last copy
+	Most     time.Duration // unless Firm, the highest in normal time, Cap or more: better than a guest that is slowed down
 	Firm     bool          // Cap holds at any time, also where the deadline is missed for it
 	Patience int           // passes that were no shorter than those before, until the first raise
 	Every    time.Duration // at least so long between two raises, so that a throttle can work
@@ -33,6 +35,10 @@ const (
 	// pause: a stopped and cold-started guest is away for much longer than any pause.
 	nearPart = 4
 
+	// usualPause is QEMU's own downtime limit, and so what a move costs where nobody has a budget. A budget that
+	// nobody asked for is not worth slowing a guest down, as long as this much is enough.
+	usualPause = 300 * time.Millisecond
+
 	// longestPause bounds a forced pause without a deadline.
 	longestPause = time.Minute
 
@@ -40,10 +46,11 @@ const (
 	// known: what libvirt's protocol takes from one libvirtd to the other. 15 to 50 ms were measured.
 	defaultHandOver = 50 * time.Millisecond
 
-	// throttleFirst is where QEMU's auto-converge begins by itself, throttleMost where more is no
-	// use: the guest is as good as stopped.
+	// throttleFirst is where QEMU's auto-converge begins by itself, throttleMost where more is no use: the guest
+	// is as good as stopped, and a pause of up to throttlePause is better. QEMU goes on to 99.
 	throttleFirst = 20
 	throttleMost  = 80
+	throttlePause = time.Second
 
 	// throttleSlice is how long QEMU lets a throttled guest run at a time.
 	throttleSlice = 10 * time.Millisecond
@@ -53,7 +60,8 @@ const (
 
 	// wideLink is what one connection does not fill: one thread fills it, and memory is copied twice on
 	// its way. Below manyBytes the further connections cost more than they bring.
-	wideLink    = 1 << 30 // bytes per second
+	wideLink    = 1 << 30   // bytes per second
+	usualLink   = 110 << 20 // where none is known: gigabit Ethernet
 	manyBytes   = 4 << 30
 	connections = 4
 )
@@ -78,12 +86,17 @@ func newPolicy(first, budget, handOver, window time.Duration) Policy {
 	default:
 		p.First, p.Cap = first, max(first, p.Cap)
 	}
+	p.Most = p.Cap
+	if !asked {
+		p.Most = max(p.Cap, usualPause)
+	}
 	return p
 }
 
 // State is how a migration goes at one instant, from what the hypervisor tells. Before the begin
 // all is zero but Left, Used and what is predicted.
 type State struct {
+	Active    bool          // it is under way, maybe before its first pass: libvirt sets up, or copies disks
 	Elapsed   time.Duration // since the migration began
 	Left      time.Duration // until it would be aborted; ignored when the policy has no Window
 	Iteration int           // the pass that is under way, 1 is the first
@@ -103,9 +116,9 @@ type State struct {
 	Percent   int  // taken from the guest at present
 	Switched  bool // the guest runs at the target already
 
-	Link  uint64 // bytes per second that the link is known to carry, 0 where not known
-	Easy  bool   // it is predicted, from a measurement, that pre-copy alone keeps the budget
-	Needs int    // per cent to take from the guest so that it does, 0 where not known
+	Link  uint64 // bytes per second that the migration may put on the link, 0 where not known
+	Easy  bool   // it is predicted, from a measurement, that pre-copy alone ends within Most
+	Needs int    // per cent to take from the guest so that it does, 0 for none or where not known
 }
 
 // Decision is what is wanted now. It does not remember: the engine never lowers a limit, and
@@ -123,14 +136,16 @@ type Decision struct {
 //   - The limit is First for as long as passes become shorter, and Patience passes more: a guest that
 //     converges needs no higher one. Then it follows the shortest last copy that a pass would have left,
 //     so that the switchover comes at a good moment and not at the first that is allowed, with more leeway
-//     at each step, but never more often than once in Every, up to Cap.
-//   - It is at least as long as the throttle makes the guest stand still at a time, unless Firm forbids it.
+//     at each step, but never more often than once in Every, up to Cap, and from there to Most.
+//   - It is at least as long as the throttle makes the guest stand still at a time, and what the last copy
+//     needs, up to a second, once the throttle takes more than 80 per cent; unless Firm forbids it.
 //   - In the last quarter of the window, and once Force has passed, it is as much as the last copy needs
 //     at the present rate and a quarter more, at most half of the time that is left (a minute without a
 //     window). Firm keeps it at Cap.
-//   - A throttle is wanted from the begin, unless a measurement promises that none is needed, and wanted later
-//     where the promise was wrong and there is time to begin anew.
-//   - Post-copy is wanted when passes do not come below Cap, and throttling has had half of the window
+//   - A throttle is wanted when passes do not come below Most. QEMU must be told of it at the begin: it is, where a
+//     measurement says that it will be needed, or where there is not three times the time that the first
+//     pass takes; else the migration is begun anew when passes show it.
+//   - Post-copy is wanted when passes do not come below Most, and throttling has had half of the window
 //     or all that it can take; and before it would be too late to get the rest across.
 //   - It is given up where what is left cannot be sent in the time that is left, even to a guest
 //     that stands still; where the link carries nothing; and, without a window, where it does not converge.
@@ -147,7 +162,7 @@ func (p Policy) Decide(s State) Decision {
 	}
 	d.Throttle = p.throttle(s)
 	d.PostCopy = p.PostCopy && p.switches(s) && (d.Throttle == 0 || s.Throttled)
-	if s.Iteration == 0 && !p.PostCopy && s.Link >= wideLink && s.Used >= manyBytes {
+	if !s.begun() && !p.PostCopy && s.Link >= wideLink && s.Used >= manyBytes {
 		d.Connections = connections
 	}
 	return d
@@ -158,6 +173,9 @@ func (p Policy) limit(s State) time.Duration {
 	if !p.Firm {
 		limit = max(limit, stall(s.Percent))
 	}
+	if !p.Firm && s.Percent > throttleMost {
+		limit = max(limit, min(lastCopyAndMore(s), throttlePause))
+	}
 	near := p.Window > 0 && s.Iteration > 0 && s.Left <= p.Window/nearPart
 	forced := p.Force > 0 && s.Elapsed >= p.Force
 	if p.Firm || !near && !forced {
@@ -167,8 +185,11 @@ func (p Policy) limit(s State) time.Duration {
 	if p.Window > 0 {
 		most = s.Left / 2
 	}
-	return max(p.Cap, min(seconds(s.Remaining, s.Rate)*5/4, most))
+	return max(limit, p.Cap, min(lastCopyAndMore(s), most))
 }
+
+// lastCopyAndMore is what the last copy needs at the present rate, and a quarter more.
+func lastCopyAndMore(s State) time.Duration { return seconds(s.Remaining, s.Rate) * 5 / 4 }
 
 // stall is how long a throttled guest stands still at a time: QEMU lets it run for 10 ms, and then sleep
 // for as long as the per cent ask. Clients see that already, so that a last copy of the same length costs
@@ -176,6 +197,14 @@ func (p Policy) limit(s State) time.Duration {
 func stall(percent int) time.Duration {
 	percent = min(max(percent, 0), 99)
 	return throttleSlice * time.Duration(percent) / time.Duration(100-percent)
+}
+
+// ceiling is the highest limit in normal time.
+func (p Policy) ceiling() time.Duration {
+	if p.Firm {
+		return p.Cap
+	}
+	return p.Most
 }
 
 // scheduled is the limit in normal time.
@@ -189,17 +218,19 @@ func (p Policy) scheduled(s State) time.Duration {
 		fits = min(fits*2, p.Cap)
 		limit = max(limit*2, fits)
 	}
-	return min(limit, p.Cap)
+	limit = min(limit, p.Cap)
+	for ; n > 0 && limit < p.ceiling(); n-- {
+		limit = min(max(limit*2, s.Best*5/4), p.ceiling())
+	}
+	return limit
 }
 
-// stuck tells whether passes leave more than Cap allows, as far as can be told.
+// stuck tells whether passes leave more than Most allows, as far as can be told.
 func (p Policy) stuck(s State) bool {
 	never := s.Rate > 0 && s.DirtyRate >= s.Rate/10*9
-	return s.Iteration > 1 && s.Best > p.Cap && (s.Stale >= p.Patience || never)
+	return s.Iteration > 1 && s.Best > p.ceiling() && (s.Stale >= p.Patience || never)
 }
 
-// throttle also wants one for a migration that was begun without, where beginning anew takes a third
-// of the time that is left or less.
 func (p Policy) throttle(s State) int {
 	percent := min(max(throttleFirst, s.Needs), throttleMost)
 	switch {
@@ -207,14 +238,21 @@ func (p Policy) throttle(s State) int {
 		return 0
 	case s.Throttled:
 		return max(percent, s.Percent)
-	case s.Iteration == 0 && s.Easy:
-		return 0
-	case s.Iteration == 0:
-		return percent
-	case p.stuck(s) && (p.Window == 0 || s.Left/3 > seconds(s.Sent+s.Remaining, s.Rate)):
+	case !s.begun() && !s.Easy && (s.Needs > 0 || !p.mayBeginAnew(s)), p.stuck(s) && p.mayBeginAnew(s):
 		return percent
 	}
 	return 0
+}
+
+func (s State) begun() bool { return s.Active || s.Iteration > 0 }
+
+// mayBeginAnew tells whether all that was sent takes a third of the time that is left or less.
+func (p Policy) mayBeginAnew(s State) bool {
+	bytes, rate := s.Sent+s.Remaining, s.Rate
+	if !s.begun() {
+		bytes, rate = s.Used, cmp.Or(s.Link, usualLink)
+	}
+	return p.Window == 0 || s.Left/3 > seconds(bytes, rate)
 }
 
 // rest is how long a post-copy needs for what is left, with as much again for half of it: the pages
@@ -223,7 +261,7 @@ func (p Policy) rest(s State) time.Duration { return seconds(s.Remaining, s.Rate
 
 func (p Policy) switches(s State) bool {
 	rest := p.rest(s)
-	if s.Iteration < 2 || s.Best <= p.Cap || p.Window > 0 && s.Left <= rest {
+	if s.Iteration < 2 || s.Best <= p.ceiling() || p.Window > 0 && s.Left <= rest {
 		return false
 	}
 	if p.Window > 0 && s.Left <= 3*rest {
@@ -255,15 +293,15 @@ func (p Policy) starved(s State) bool {
 }
 
 func (p Policy) hopeless(s State) string {
-	converges := p.PostCopy || p.Force > 0 || s.Best <= p.Cap || s.Throttled && s.Percent < throttleMost && s.Repeated < 2*endless
+	converges := p.PostCopy || p.Force > 0 || s.Best <= p.ceiling() || s.Throttled && s.Percent < throttleMost && s.Repeated < 2*endless
 	switch {
 	case s.Iteration > 0 && s.Quiet >= p.grace():
 		return fmt.Sprintf("the link has carried nothing for %v", s.Quiet.Round(time.Second))
 	case p.starved(s) && s.Starved >= p.grace():
 		return fmt.Sprintf("%d MiB are left, and the link carries %.1f MiB/s: they would not be sent in the %v that are left",
 			s.Remaining>>20, float64(s.Rate)/(1<<20), s.Left.Round(time.Second))
-	case p.Window == 0 && s.Repeated >= endless && p.scheduled(s) >= p.Cap && !converges:
-		return fmt.Sprintf("the guest writes so fast that a last copy takes %v, and no more than %v is allowed", s.Best.Round(time.Millisecond), p.Cap)
+	case p.Window == 0 && s.Repeated >= endless && p.scheduled(s) >= p.ceiling() && !converges:
+		return fmt.Sprintf("the guest writes so fast that a last copy takes %v, and no more than %v is allowed", s.Best.Round(time.Millisecond), p.ceiling())
 	}
 	return ""
 }

@@ -109,7 +109,10 @@ func TestPolicyDecide(t *testing.T) {
 		postCopy bool
 		giveUp   string
 	}{
-		{"begin, nothing measured: QEMU may throttle", all, State{Left: 70 * s}, 20, 0, false, ""},
+		{"begin, nothing measured: the passes will tell", all, State{Left: 70 * s, Used: gib}, 0, 0, false, ""},
+		{"begin, nothing measured, and no time for a second begin", all, State{Left: 70 * s, Used: 8 * gib}, 20, 0, false, ""},
+		{"begin, the same over a faster link", all, State{Left: 70 * s, Used: 8 * gib, Link: gib}, 0, 0, false, ""},
+		{"set up, with no time for a second begin", all, State{Active: true, Left: 70 * s, Used: 8 * gib}, 0, 0, false, ""},
 		{"begin, measured to be easy", all, State{Left: 70 * s, Easy: true}, 0, 0, false, ""},
 		{"begin, measured to need 45 per cent", all, State{Left: 70 * s, Needs: 45}, 45, 0, false, ""},
 		{"begin, nothing would be enough", all, State{Left: 70 * s, Needs: 99}, 80, 0, false, ""},
@@ -185,7 +188,7 @@ func TestDecideWithoutWindow(t *testing.T) {
 		{"post-copy once the throttle has had half a minute", Policy{Cap: s, Throttle: true, PostCopy: true}, throttled, false, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			c.policy.First, c.policy.Patience, c.policy.Every = c.policy.Cap/8, 3, s
+			c.policy.First, c.policy.Most, c.policy.Patience, c.policy.Every = c.policy.Cap/8, c.policy.Cap, 3, s
 			if d := c.policy.Decide(c.state); (d.GiveUp != "") != c.giveUp || d.PostCopy != c.postCopy {
 				t.Errorf("given up for %q, post-copy %v", d.GiveUp, d.PostCopy)
 			}
@@ -208,7 +211,7 @@ func TestTraces(t *testing.T) {
 	}{
 		{"idle", 300 * mib, 100 * mib, 100 << 10, true, true, "pre-copy", 10 * ms},
 		{"a web server: a pass takes a tenth of a second at least", 2 * gib, 100 * mib, 30 * mib, true, true, "pre-copy", 38 * ms},
-		{"80 per cent of the link", 512 * mib, 100 * mib, 80 * mib, true, false, "pre-copy", 50 * ms},
+		{"80 per cent of the link", 512 * mib, 100 * mib, 80 * mib, true, false, "pre-copy", 100 * ms},
 		{"more than the link, throttled", 512 * mib, 100 * mib, 120 * mib, true, false, "pre-copy", 50 * ms},
 		{"more than the link, neither", 512 * mib, 100 * mib, 150 * mib, false, false, "pre-copy", 10 * s},
 		{"more than the link, post-copy", 512 * mib, 100 * mib, 150 * mib, false, true, "post-copy", 50 * ms},
@@ -333,7 +336,7 @@ func TestJudgeBudget(t *testing.T) {
 }
 
 // A throttle that has grown strong makes the guest stand still for longer than the budget: then the last
-// copy may take as long.
+// copy, which takes 100 ms here, may take as long.
 func TestLimitFollowsTheThrottle(t *testing.T) {
 	for _, c := range []struct {
 		percent int
@@ -341,12 +344,12 @@ func TestLimitFollowsTheThrottle(t *testing.T) {
 		want    time.Duration
 	}{
 		{0, false, 10 * time.Millisecond}, {20, false, 10 * time.Millisecond}, {50, false, 10 * time.Millisecond},
-		{80, false, 40 * time.Millisecond}, {90, false, 90 * time.Millisecond}, {95, false, 190 * time.Millisecond},
+		{80, false, 40 * time.Millisecond}, {90, false, 125 * time.Millisecond}, {95, false, 190 * time.Millisecond},
 		{99, false, 990 * time.Millisecond}, {100, false, 990 * time.Millisecond}, {99, true, 10 * time.Millisecond},
 	} {
 		p := newPolicy(0, 0, 50*time.Millisecond, 2*time.Minute)
 		p.Throttle, p.Firm = true, c.firm
-		s := State{Iteration: 5, Left: 100 * time.Second, Remaining: 1 << 20, Rate: 20 << 20, Throttled: true, Percent: c.percent}
+		s := State{Iteration: 5, Left: 100 * time.Second, Remaining: 2 << 20, Rate: 20 << 20, Throttled: true, Percent: c.percent}
 		if got := p.Decide(s).Limit; got != c.want {
 			t.Errorf("at %d %%, firm %v: limit %v, want %v", c.percent, c.firm, got, c.want)
 		}

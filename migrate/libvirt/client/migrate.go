@@ -55,6 +55,7 @@ func migration(p libvirt.MigrateParams) (lv.DomainMigrateFlags, lv.DomainMigrate
 		URI: p.URI, URISet: p.URI != "",
 		// The binding sets the bandwidth of the post-copy phase together with this one.
 		Bandwidth: p.Bandwidth, BandwidthSet: p.Bandwidth != 0,
+		BandwidthAvailSwitchover: p.Switchover, BandwidthAvailSwitchoverSet: p.Switchover != 0,
 		ParallelConnections: p.Connections, ParallelConnectionsSet: p.Connections != 0,
 		MigrateDisks: p.Disks, MigrateDisksSet: len(p.Disks) > 0,
 		DisksPort: p.DisksPort, DisksPortSet: p.DisksPort != 0,
