@@ -17,7 +17,7 @@ type Policy struct {
 	Most     time.Duration // unless Firm, the highest in normal time, Cap or more: better than a guest that is slowed down
 	Firm     bool          // Cap holds at any time, also where the deadline is missed for it
 	Patience int           // passes that were no shorter than those before, until the first raise
-	Every    time.Duration // at least so long between two raises, so that a throttle can work
+	Every    time.Duration // at least so long between two raises while a throttle works, a second without one
 	Force    time.Duration // so long after its begin, as near the end of the window; 0 for never
 	Window   time.Duration // the whole time of the migration, 0 without a deadline
 	Throttle bool          // the guest may be slowed down
@@ -136,7 +136,8 @@ type Decision struct {
 //   - The limit is First for as long as passes become shorter, and Patience passes more: a guest that
 //     converges needs no higher one. Then it follows the shortest last copy that a pass would have left,
 //     so that the switchover comes at a good moment and not at the first that is allowed, with more leeway
-//     at each step, but never more often than once in Every, up to Cap, and from there to Most.
+//     at each step, but never more often than once in Every while a throttle works, and once a second without
+//     one, up to Cap, and from there to Most.
 //   - It is at least as long as the throttle makes the guest stand still at a time, and what the last copy
 //     needs, up to a second, once the throttle takes more than 80 per cent; unless Firm forbids it.
 //   - In the last quarter of the window, and once Force has passed, it is as much as the last copy needs
@@ -199,6 +200,14 @@ func stall(percent int) time.Duration {
 	return throttleSlice * time.Duration(percent) / time.Duration(100-percent)
 }
 
+// every is the time between two raises. A guest at full speed will not become slower by waiting.
+func (p Policy) every(s State) time.Duration {
+	if s.Percent > 0 {
+		return max(p.Every, firstRaise)
+	}
+	return firstRaise
+}
+
 // ceiling is the highest limit in normal time.
 func (p Policy) ceiling() time.Duration {
 	if p.Firm {
@@ -211,7 +220,7 @@ func (p Policy) ceiling() time.Duration {
 func (p Policy) scheduled(s State) time.Duration {
 	n := 0
 	if s.Stale >= p.Patience && s.Stagnant >= firstRaise {
-		n = min(1+s.Stale-p.Patience, 1+int((s.Stagnant-firstRaise)/max(p.Every, 1)))
+		n = min(1+s.Stale-p.Patience, 1+int((s.Stagnant-firstRaise)/p.every(s)))
 	}
 	limit, fits := p.First, min(s.Best, p.Cap)*5/8
 	for ; n > 0 && limit < p.Cap; n-- {
