@@ -13,14 +13,14 @@ type attempt struct {
 	throttle    int // per cent at which auto-converge begins, 0 for none
 	postCopy    bool
 	connections int
-	switchover  uint64 // bytes per second for the last copy, 0 for what the passes show
+	switchover  uint64 // MiB/s for the last copy, 0 for what the passes show
 }
 
 // switchover is what the last copy may reckon with where the passes are bounded to less than the link carries:
 // QEMU lifts the bound for it, and does not know how much that helps. Half of the link is left for others.
 func (m *mover) switchover() uint64 {
-	if most := m.req.Bandwidth << 20; most > 0 && m.link.Bandwidth/2 > most {
-		return m.link.Bandwidth / 2
+	if half := m.link.Bandwidth >> 21; m.req.Bandwidth > 0 && half > m.req.Bandwidth {
+		return half
 	}
 	return 0
 }

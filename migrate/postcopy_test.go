@@ -250,10 +250,10 @@ func TestSwitchoverBandwidth(t *testing.T) {
 		want        []uint64
 	}{
 		{"no bound", 400, 0, false, []uint64{0}},
-		{"a bound far below the link", 400, 20, false, []uint64{200 << 20}},
+		{"a bound far below the link", 400, 20, false, []uint64{200}},
 		{"a bound near the link", 30, 20, false, []uint64{0}},
 		{"no link known", 0, 20, false, []uint64{0}},
-		{"refused", 400, 20, true, []uint64{200 << 20, 0}},
+		{"refused", 400, 20, true, []uint64{200, 0}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -6,7 +6,7 @@ import "time"
 type MigrateParams struct {
 	URI          string // the hypervisor's data channel, such as "tcp://10.0.0.2"; empty lets the target choose
 	Bandwidth    uint64 // MiB/s, 0 for libvirt's default (no limit)
-	Switchover   uint64 // bytes per second that the last copy may reckon with, 0 for what the passes show
+	Switchover   uint64 // MiB/s that the last copy may reckon with, 0 for what the passes show
 	AutoConverge bool   // slow the guest down when it writes faster than the link carries
 	Unsafe       bool   // migrate even where libvirt fears for disks with a host cache
 	Recover      bool   // go on with a migration that broke in its post-copy phase; the rest as it was begun
