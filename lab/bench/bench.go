@@ -50,7 +50,8 @@ var Benches = append(aloneBenches(), []Bench{
 	{Results: []string{"floor-pause"}, N: 15, Run: floor},
 	{Results: []string{"emulator-part"}, N: 15, Run: emulatorPart},
 	{Results: []string{"busy-blackout-udp", "busy-time"}, N: 15, Run: busy},
-	{Results: []string{"hopeless"}, N: 3, Run: hopeless},
+	{Results: []string{"hopeless", "hopeless-blackout-udp"}, N: 3, Run: hopeless},
+	{Results: []string{"hopeless-postcopy", "hopeless-postcopy-blackout-udp"}, N: 3, Run: hopelessPostCopy},
 	{Results: []string{"drain-10", "drain-10-blackout"}, N: 3, Run: drainTen},
 }...)
 

@@ -50,7 +50,7 @@ func idle(ctx context.Context, s *Stage) ([]Result, error) {
 // busy measures moves of a guest that rewrites memory at four fifths of what the link carries.
 func busy(ctx context.Context, s *Stage) ([]Result, error) {
 	kind := scenario.Kind{Name: "busy", First: 20, MemoryMiB: 128, DirtyMiB: busyRate, DirtySetMiB: workingSet}
-	all, err := s.strained(ctx, "busy-blackout-udp", kind, moveTime)
+	all, err := s.strained(ctx, "busy-blackout-udp", kind, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -63,18 +63,36 @@ func busy(ctx context.Context, s *Stage) ([]Result, error) {
 // hopeless measures how a guest gets away that dirties more than the link carries, if it does.
 func hopeless(ctx context.Context, s *Stage) ([]Result, error) {
 	kind := scenario.Kind{Name: "hopeless", First: 21, MemoryMiB: 128, DirtyMiB: hopelessRate, DirtySetMiB: workingSet}
-	all, err := s.strained(ctx, "hopeless", kind, hopelessTime)
+	all, err := s.strained(ctx, "hopeless", kind, func(m *mover) { m.window = hopelessTime })
 	if err != nil {
 		return nil, err
 	}
-	r := all.result("hopeless", "s", secondsOf)
-	r.Notes = []string{fmt.Sprintf("the guest rewrites %d MiB/s of %d MiB, both sides have migration_speed=%d and %s; the seconds are of those that moved live",
-		hopelessRate, workingSet, linkCap, hopelessTime)}
-	return []Result{r}, nil
+	return all.hopeless("hopeless", "with their defaults"), nil
+}
+
+// hopelessPostCopy is hopeless where both may use post-copy. The peer then switches after the first pass.
+func hopelessPostCopy(ctx context.Context, s *Stage) ([]Result, error) {
+	kind := scenario.Kind{Name: "torn", First: 22, MemoryMiB: 128, DirtyMiB: hopelessRate, DirtySetMiB: workingSet}
+	all, err := s.strained(ctx, "hopeless-postcopy", kind, func(m *mover) {
+		m.window = hopelessTime
+		m.ours = []string{"ladder=live,converge,postcopy"}
+		m.peers = []string{"migrate_options=--postcopy --postcopy-after-precopy"}
+	})
+	if err != nil {
+		return nil, err
+	}
+	return all.hopeless("hopeless-postcopy", "and may use post-copy"), nil
+}
+
+func (m moves) hopeless(name, how string) []Result {
+	took, dark := m.result(name, "s", secondsOf), m.result(name+"-blackout-udp", "ms", udpOf)
+	took.Notes = []string{fmt.Sprintf("the guest rewrites %d MiB/s of %d MiB, both sides have migration_speed=%d and %s, %s; the figures are of those that moved live",
+		hopelessRate, workingSet, linkCap, hopelessTime, how)}
+	return []Result{took, dark}
 }
 
 // strained moves a busy guest over a capped link.
-func (s *Stage) strained(ctx context.Context, name string, kind scenario.Kind, window time.Duration) (moves, error) {
+func (s *Stage) strained(ctx context.Context, name string, kind scenario.Kind, set func(*mover)) (moves, error) {
 	guests, err := kind.Make(ctx, s.Cluster, s.Shared, 1)
 	if err != nil {
 		return moves{}, err
@@ -83,7 +101,10 @@ func (s *Stage) strained(ctx context.Context, name string, kind scenario.Kind, w
 	if err != nil {
 		return moves{}, err
 	}
-	m.probe, m.window = true, window
+	m.probe = true
+	if set != nil {
+		set(m)
+	}
 	return m.shuttle(ctx, name, s.N, false)
 }
 

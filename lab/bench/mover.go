@@ -121,7 +121,9 @@ type mover struct {
 	stage  *Stage
 	runner *scenario.Runner
 	guest  scenario.Guest
-	params []string      // more of the agent's parameters, such as migration_speed=20
+	params []string      // more of both agents' parameters, such as migration_speed=20
+	ours   []string      // more of ours
+	peers  []string      // more of the peer's
 	window time.Duration // for migrate_to
 	probe  bool          // clients probe at every move
 	at     int           // which node the guest is on
@@ -331,7 +333,11 @@ func exitCode(err error) int {
 // call makes one call of an agent for a move between two nodes. It is ended, with all of its
 // children, when its time is over, as Pacemaker would.
 func (m *mover) call(ctx context.Context, who side, node, action, from, to string, limit time.Duration) error {
-	params := append(slices.Clone(m.params), "CRM_meta_migrate_source="+from, "CRM_meta_migrate_target="+to)
+	own := m.peers
+	if who.ours {
+		own = m.ours
+	}
+	params := append(slices.Concat(m.params, own), "CRM_meta_migrate_source="+from, "CRM_meta_migrate_target="+to)
 	args := []string{"--kill-after=5", fmt.Sprintf("%.3f", limit.Seconds()), "env"}
 	args = append(args, environ(m.guest, node, action, limit, params...)...)
 	args = append(args, names(who.path)...)
