@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/vmferry/vmferry/lab/report"
+	"golang.org/x/sys/unix"
 )
 
 var update = flag.Bool("update", false, "write the golden files")
@@ -31,7 +32,7 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	case "busy":
-		for began := time.Now(); time.Since(began) < 100*time.Millisecond; {
+		for burnt() < 100*time.Millisecond {
 		}
 		os.Exit(0)
 	case "fails":
@@ -39,6 +40,15 @@ func TestMain(m *testing.M) {
 		os.Exit(7)
 	}
 	os.Exit(m.Run())
+}
+
+// burnt is the processor time of this process, which on a busy machine is not that of a clock.
+func burnt() time.Duration {
+	var now unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_PROCESS_CPUTIME_ID, &now); err != nil {
+		panic(err)
+	}
+	return time.Duration(now.Nano())
 }
 
 func TestSummarize(t *testing.T) {
@@ -169,8 +179,8 @@ func TestCallerCountsOrphans(t *testing.T) {
 		t.Fatalf("%d and %d samples, want 2 of each", len(s.Ours), len(s.Peer))
 	}
 	for i := range s.Ours {
-		// Half of what it burns, as the machine may be busy.
-		if s.Ours[i].CPU < 50 || s.Ours[i].CPU < s.Peer[i].CPU || s.Peer[i].Wall <= 0 {
+		// What it burns, less a tick of the kernel.
+		if s.Ours[i].CPU < 90 || s.Ours[i].CPU < s.Peer[i].CPU || s.Peer[i].Wall <= 0 {
 			t.Errorf("call %d: ours %+v, peer %+v", i, s.Ours[i], s.Peer[i])
 		}
 	}
