@@ -84,9 +84,11 @@ func sleep(ctx context.Context, d time.Duration) error {
 // LoadFor turns a guest's load into what package drain predicts from, for a move over the link that
 // has to stay within the budget.
 func LoadFor(load libvirt.Load, link Link, budget time.Duration) drain.Load {
+	// QEMU does not count the device state when it looks whether the rest is within the limit.
+	device := seconds(deviceState, cmp.Or(link.Bandwidth, usualLink))
 	return drain.Load{
 		Memory: used(load), DirtyRate: float64(load.Dirty.Rate), Device: deviceState,
-		Limit: defaultFirst, Budget: budget, HandOver: link.handOver(),
+		Limit: defaultFirst + device, Budget: budget, HandOver: link.handOver(),
 	}
 }
 

@@ -89,7 +89,7 @@ func TestPredict(t *testing.T) {
 		{"idle", libvirt.Load{Memory: 1 << 30, Resident: 500 << 20}, link, 0, all,
 			Forecast{Means: drain.Live, DurationMS: 5335, PauseMS: 35, LastCopyMS: 5, BlackoutMS: 47, Passes: 1, Kept: true, Bandwidth: 100 << 20}, true},
 		{"a bound halves the rate", libvirt.Load{Memory: 500 << 20}, link, 50 << 20, all,
-			Forecast{Means: drain.Live, DurationMS: 10340, PauseMS: 40, LastCopyMS: 10, BlackoutMS: 52, Passes: 1, Kept: true, Bandwidth: 50 << 20}, true},
+			Forecast{Means: drain.Live, DurationMS: 10340, PauseMS: 40, LastCopyMS: 10, BlackoutMS: 52, Passes: 4, Kept: true, Bandwidth: 50 << 20}, true},
 		{"a bound above the link", libvirt.Load{Memory: 500 << 20}, link, 1 << 40, all[:1],
 			Forecast{Means: drain.Live, DurationMS: 5335, PauseMS: 35, LastCopyMS: 5, BlackoutMS: 47, Passes: 1, Kept: true, Bandwidth: 100 << 20}, true},
 		{"nothing is known of the link", libvirt.Load{Memory: 500 << 20}, Link{}, 0, all, Forecast{}, false},

@@ -25,7 +25,7 @@ type Request struct {
 
 	MigrateURI    string        // optional: the hypervisor's data channel, such as "tcp://10.0.0.2"
 	Bandwidth     uint64        // MiB/s, 0 for libvirt's default
-	DowntimeLimit time.Duration // the first limit, 10 ms when 0
+	DowntimeLimit time.Duration // the first limit, 2 ms when 0
 	NoConverge    bool          // do not slow down a guest that writes faster than the link carries
 	Unsafe        bool          // move even where libvirt fears for disks with a host cache
 	Overcommit    bool          // do not ask whether the target has enough free memory

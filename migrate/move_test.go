@@ -35,7 +35,7 @@ func TestMoved(t *testing.T) {
 		if rec.UUID != guestUUID || rec.Memory != 512<<20 || rec.Transferred != 7<<20 || rec.Iterations != 3 || rec.Schema != 1 {
 			t.Errorf("record: %+v", rec)
 		}
-		if !slices.Equal(p.source.limits, []time.Duration{10 * time.Millisecond}) || len(rec.DowntimeLimitsMS) != 1 {
+		if !slices.Equal(p.source.limits, []time.Duration{2 * time.Millisecond}) || len(rec.DowntimeLimitsMS) != 1 {
 			t.Errorf("downtime limits %v", p.source.limits)
 		}
 		if rec.Verified.Source != "absent" || rec.Verified.Target != "running (migrated)" || rec.Verified.SameBoot == nil || !*rec.Verified.SameBoot {

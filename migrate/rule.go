@@ -25,9 +25,9 @@ type Policy struct {
 }
 
 const (
-	// defaultFirst is low, as an idle guest needs no more: what the limit allows to be left over for the
-	// last copy is part of the pause, and one more pass costs nobody anything.
-	defaultFirst    = 10 * time.Millisecond
+	// defaultFirst is low, as an idle guest needs no more: QEMU stops the guest as soon as no more is left than
+	// the limit allows, also in the middle of a pass, and one more pass costs nobody anything.
+	defaultFirst    = 2 * time.Millisecond
 	defaultPatience = 2
 	firstRaise      = time.Second // after the last gain: passes of a small guest take no time
 

@@ -18,11 +18,11 @@ func TestPolicyFromBudget(t *testing.T) {
 		first, budget, handOver time.Duration
 		wantFirst, wantCap      time.Duration
 	}{
-		{"nothing said: 100 ms, of which the hand-over takes half", 0, 0, 50 * ms, 10 * ms, 50 * ms},
-		{"a quick peer leaves more to the last copy", 0, 0, 20 * ms, 10 * ms, 80 * ms},
-		{"a wide budget", 0, 250 * ms, 50 * ms, 10 * ms, 200 * ms},
-		{"a budget below the hand-over: half of it", 0, 40 * ms, 50 * ms, 10 * ms, 20 * ms},
-		{"a tiny budget bounds the first limit too", 0, 10 * ms, 50 * ms, 5 * ms, 5 * ms},
+		{"nothing said: 100 ms, of which the hand-over takes half", 0, 0, 50 * ms, 2 * ms, 50 * ms},
+		{"a quick peer leaves more to the last copy", 0, 0, 20 * ms, 2 * ms, 80 * ms},
+		{"a wide budget", 0, 250 * ms, 50 * ms, 2 * ms, 200 * ms},
+		{"a budget below the hand-over: half of it", 0, 40 * ms, 50 * ms, 2 * ms, 20 * ms},
+		{"a tiny budget bounds the first limit too", 0, 2 * ms, 50 * ms, 1 * ms, 1 * ms},
 		{"a first limit alone is kept", 500 * ms, 0, 50 * ms, 500 * ms, 500 * ms},
 		{"a budget bounds a first limit", 500 * ms, 250 * ms, 50 * ms, 200 * ms, 200 * ms},
 	} {
@@ -37,9 +37,9 @@ func TestPolicyFromBudget(t *testing.T) {
 // TestLimit has a budget of 250 ms: 200 ms for the last copy.
 func TestLimit(t *testing.T) {
 	const ms, s = time.Millisecond, time.Second
-	idle := newPolicy(0, 250*ms, 50*ms, 0)      // a step every 5 s
-	window := newPolicy(0, 250*ms, 50*ms, 60*s) // a step every 3 s, near the end in the last 15 s
-	strict := newPolicy(500*ms, 0, 50*ms, 60*s) // a first limit above the cap
+	idle := newPolicy(10*ms, 250*ms, 50*ms, 0)      // a step every 5 s
+	window := newPolicy(10*ms, 250*ms, 50*ms, 60*s) // a step every 3 s, near the end in the last 15 s
+	strict := newPolicy(500*ms, 0, 50*ms, 60*s)     // a first limit above the cap
 	firm, forced, hurry := window, idle, window
 	firm.Firm, forced.Force, hurry.Force = true, 20*s, 5*s
 	hurry.Firm = true
@@ -350,7 +350,7 @@ func TestLimitFollowsTheThrottle(t *testing.T) {
 		{80, false, 40 * time.Millisecond}, {90, false, 125 * time.Millisecond}, {95, false, 190 * time.Millisecond},
 		{99, false, 990 * time.Millisecond}, {100, false, 990 * time.Millisecond}, {99, true, 10 * time.Millisecond},
 	} {
-		p := newPolicy(0, 0, 50*time.Millisecond, 2*time.Minute)
+		p := newPolicy(10*time.Millisecond, 0, 50*time.Millisecond, 2*time.Minute)
 		p.Throttle, p.Firm = true, c.firm
 		s := State{Iteration: 5, Left: 100 * time.Second, Remaining: 2 << 20, Rate: 20 << 20, Throttled: true, Percent: c.percent}
 		if got := p.Decide(s).Limit; got != c.want {
