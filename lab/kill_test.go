@@ -223,14 +223,18 @@ func (r killer) strike(k kill) {
 		send(r.t, syscall.SIGKILL, []proc{agent})
 	}
 	send(r.t, syscall.SIGCONT, []proc{agent})
-	// nsenter(1) stops itself once it has seen its child stopped, and wakes the child after itself.
-	isStopped := func(p proc) bool { return p.state() == "T" }
 	await(r.t, "the agent's end", 60*time.Second, func() bool {
-		send(r.t, syscall.SIGCONT, slices.DeleteFunc(slices.Clone(above), func(p proc) bool { return !isStopped(p) }))
+		wakeStopped(r.t, above)
 		return isClosed(ended)
 	})
 	r.t.Logf("interrupted: %s", strings.TrimSpace(out.String()))
 	r.atMostOne()
+}
+
+// wakeStopped wakes what stands above an agent that was halted: nsenter(1) stops itself once it has
+// seen its child stopped, and wakes the child after itself.
+func wakeStopped(t *testing.T, above []proc) {
+	send(t, syscall.SIGCONT, slices.DeleteFunc(slices.Clone(above), func(p proc) bool { return p.state() != "T" }))
 }
 
 func isClosed(c <-chan struct{}) bool {

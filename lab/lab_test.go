@@ -97,6 +97,7 @@ func TestLab(t *testing.T) {
 		{"bad input", testBadInput},
 		{"outages", testOutages},
 		{"kills", testKills},
+		{"faults", testFaults},
 		{"heartbeat", testHeartbeat},
 		{"modular libvirt", testModular},
 	} {
