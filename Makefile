@@ -20,7 +20,7 @@ STAGE    := build/stage
 # binding; the rest boots the lab's nodes and checks what is shipped.
 DEPS_BUILD := gcc libc6-dev
 DEPS_LAB   := systemd-container mmdebstrap util-linux xz-utils zstd
-DEPS_BENCH := irtt fping
+DEPS_BENCH := irtt fping sockperf
 DEPS_TEST  := libvirt0 dbus-daemon libxml2-utils mandoc cpio qemu-utils
 
 .PHONY: all build stage install demo bench test unit lab-test clean help deps-build deps-lab deps-bench deps-test FORCE
