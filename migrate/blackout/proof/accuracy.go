@@ -135,12 +135,18 @@ func (p watch) answered(ctx context.Context) error {
 	}
 }
 
+// measured is what the probe told of a target.
+type measured struct {
+	report *blackout.Report
+	target *blackout.Target
+}
+
 // endAll ends the probe and returns what it measured, by target.
-func endAll(all []watch) (map[string]*blackout.Target, error) {
+func endAll(all []watch) (map[string]measured, error) {
 	for _, one := range all {
 		_ = one.cmd.Process.Signal(os.Interrupt)
 	}
-	targets := make(map[string]*blackout.Target)
+	targets := make(map[string]measured)
 	for _, one := range all {
 		if err := one.cmd.Wait(); err != nil {
 			return nil, fmt.Errorf("end the probe: %w", err)
@@ -150,7 +156,7 @@ func endAll(all []watch) (map[string]*blackout.Target, error) {
 			return nil, err
 		}
 		for i := range report.Targets {
-			targets[report.Targets[i].Target] = &report.Targets[i]
+			targets[report.Targets[i].Target] = measured{report, &report.Targets[i]}
 		}
 	}
 	return targets, nil
@@ -176,17 +182,18 @@ func breakAll(ctx context.Context, courses []*course) error {
 }
 
 // conclude judges all outages.
-func (o Options) conclude(courses []*course, targets map[string]*blackout.Target, beside []beside, notes []string) []Result {
+func (o Options) conclude(courses []*course, targets map[string]measured, beside []beside, notes []string) []Result {
 	udp := Result{Name: AccuracyUDP, Unit: "of the allowed error", Notes: notes}
 	tcp := Result{Name: AccuracyTCP, Unit: udp.Unit, Notes: []string{"made by stopping the server: what is lost, TCP itself sends again later"}}
 	direction := Result{Name: AccuracyDirection, Unit: "wrong calls"}
 	for _, c := range courses {
+		overUDP, overTCP := targets["udp://"+c.at(port)], targets["tcp://"+c.at(port)]
 		for _, m := range c.made {
-			t := m.judge(targets["udp://"+c.at(port)], c.interval)
+			t := m.judge(overUDP.report, overUDP.target, c.interval)
 			udp.Trials, udp.Ours = append(udp.Trials, t), append(udp.Ours, t.Ratio())
 			direction.Ours = append(direction.Ours, wrongCall(t))
 			if c.kind == Stop {
-				t := m.judge(targets["tcp://"+c.at(port)], c.interval)
+				t := m.judge(overTCP.report, overTCP.target, c.interval)
 				tcp.Trials, tcp.Ours = append(tcp.Trials, t), append(tcp.Ours, t.Ratio())
 			}
 		}

@@ -147,7 +147,8 @@ func (c *course) run(ctx context.Context) error {
 		if m.begin, err = timed(c.set, true); err != nil {
 			return fmt.Errorf("begin an outage %q: %w", c.kind, err)
 		}
-		wait(ctx, length)
+		// Not a multiple of the interval: both ends would be as far from a probe.
+		wait(ctx, length+rand.N(c.interval))
 		if m.end, err = timed(c.set, false); err != nil {
 			return fmt.Errorf("end an outage %q: %w", c.kind, err)
 		}

@@ -26,7 +26,8 @@ func between(kind string, a, b, c, d float64) made {
 }
 
 func TestJudge(t *testing.T) {
-	target := &blackout.Target{WorstErrorMs: 7, Outages: []blackout.Outage{
+	report := &blackout.Report{Faults: []blackout.Fault{{Start: at(310), End: at(320), Ms: 10}}}
+	target := &blackout.Target{WorstErrorMs: 7, BelowErrorMs: 3, Outages: []blackout.Outage{
 		{Start: at(0), End: at(50), Ms: 50, ErrorMs: 1},
 		{Start: at(101), End: at(203), Ms: 102, ErrorMs: 1.5, LostOut: 3, LostBack: 4},
 	}}
@@ -43,10 +44,11 @@ func TestJudge(t *testing.T) {
 	}{
 		"found":    {between(Out, 100, 100, 200, 200), trial(Out, 100, 0, 102, 2.5, 3, 4), 0.8},
 		"in doubt": {between(Out, 100, 102, 200, 204), trial(Out, 101, 3, 102, 5.5, 3, 4), 1 / 5.5},
-		"missed":   {between(Stop, 60, 60, 65, 65), trial(Stop, 5, 0, 0, 2, 0, 0), 2.5},
+		"missed":   {between(Stop, 60, 60, 65, 65), trial(Stop, 5, 0, 0, 4, 0, 0), 1.25},
+		"our own":  {between(Stop, 312, 312, 317, 317), trial(Stop, 5, 0, 0, 11, 0, 0), 5.0 / 11},
 	}
 	for name, tt := range tests {
-		got := tt.made.judge(target, time.Millisecond)
+		got := tt.made.judge(report, target, time.Millisecond)
 		if got != tt.want || math.Abs(got.Ratio()-tt.ratio) > 1e-9 {
 			t.Errorf("%s: %+v, ratio %v; want %+v, %v", name, got, got.Ratio(), tt.want, tt.ratio)
 		}

@@ -86,11 +86,17 @@ func (m made) trial(interval time.Duration) Trial {
 	}
 }
 
-// judge compares an outage that was made with what a target's report says. What
-// stands around its middle is it. Where nothing does, nothing is allowed but the
-// least error that the probe could have stated, an interval.
-func (m made) judge(t *blackout.Target, interval time.Duration) Trial {
-	trial, stated := m.trial(interval), ms(interval)
+// judge compares an outage that was made with what the report says of a target: what
+// stands around its middle is it. Where nothing does, the error that the report states
+// are the silences that it did not tell from errors, and the faults of the prober that
+// the outage met.
+func (m made) judge(r *blackout.Report, t *blackout.Target, interval time.Duration) Trial {
+	trial, stated := m.trial(interval), max(ms(interval), t.BelowErrorMs)
+	for _, f := range r.Faults {
+		if f.Start.Before(m.end[1]) && f.End.After(m.begin[0]) {
+			stated = max(stated, f.Ms)
+		}
+	}
 	for _, o := range t.Outages {
 		if !o.Start.After(m.middle()) && !o.End.Before(m.middle()) {
 			trial.ReportedMs, trial.LostOut, trial.LostBack, stated = o.Ms, o.LostOut, o.LostBack, o.ErrorMs
