@@ -70,7 +70,7 @@ func (b *stand) beside(ctx context.Context, name string, server ...string) (stop
 	_, err := exec.LookPath(name)
 	if err == nil {
 		if _, stop, err = b.lane.server.start(ctx, nil, name, server...); err == nil {
-			wait(ctx, settleTime) // it listens on UDP alone, and says nothing
+			wait(ctx, 3*calm) // it listens on UDP alone, and says nothing
 			return stop, true
 		}
 	}

@@ -131,11 +131,11 @@ func garbage(buf, probe []byte) []byte {
 		}
 		return buf
 	}
-	n := copy(buf, probe)
+	buf = buf[:copy(buf, probe)]
 	for range rand.IntN(4) {
-		buf[rand.IntN(n)] = byte(rand.Uint32())
+		buf[rand.IntN(len(buf))] = byte(rand.Uint32())
 	}
-	return buf[:n-min(rand.IntN(8), 1)*rand.IntN(2)]
+	return buf[:len(buf)-rand.IntN(2)]
 }
 
 // drained waits until the reflector's socket is empty; an error when it dropped
