@@ -2,13 +2,13 @@ package proof
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"runtime"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/vishvananda/netlink"
@@ -21,28 +21,34 @@ type space struct {
 	fd    int
 	net   *netlink.Handle
 	gates *gates
+	// births are carried out by the one thread that starts all processes: they are
+	// killed when it ends, however this process does.
+	births chan func()
 }
 
 // newSpace makes a namespace. It goes when it is closed and nothing is in it any more.
 func newSpace() (*space, error) {
-	s := &space{fd: -1}
-	var err error
-	onThread(func() {
-		if err = unix.Unshare(unix.CLONE_NEWNET); err != nil {
-			err = fmt.Errorf("%w: unshare: %w", ErrUnsupported, err)
-			return
+	s := &space{fd: -1, births: make(chan func())}
+	made := make(chan error)
+	go onThread(func() {
+		made <- s.open()
+		_ = hurry()
+		for birth := range s.births {
+			birth()
 		}
-		err = s.open()
 	})
-	if err != nil {
+	if err := <-made; err != nil {
 		s.close()
 		return nil, err
 	}
 	return s, nil
 }
 
-// open makes what works on the namespace that this thread is in.
+// open takes this thread into a new namespace, and makes what works on that.
 func (s *space) open() (err error) {
+	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+		return fmt.Errorf("%w: unshare: %w", ErrUnsupported, err)
+	}
 	if s.fd, err = unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0); err != nil {
 		return fmt.Errorf("%w: %w", ErrUnsupported, err)
 	}
@@ -67,11 +73,11 @@ func onThread(f func()) {
 	<-done
 }
 
-// do runs f in the namespace, and waits for it; several may run at a time.
+// do runs f in the namespace, and waits for it; several may run at a time. It must not
+// start processes.
 //
-// It runs before what else this machine does, and so does every process that it
-// starts: how late one of them is run cannot be told from an outage. Without the
-// right to it, the errors are wider.
+// It runs before what else this machine does: how late an end of the wire is run cannot
+// be told from an outage. Without the right to it, the errors are wider.
 func (s *space) do(f func()) (err error) {
 	onThread(func() {
 		if err = unix.Setns(s.fd, unix.CLONE_NEWNET); err != nil {
@@ -87,7 +93,9 @@ func (s *space) do(f func()) (err error) {
 // hurry lets this thread run before others.
 func hurry() error { return unix.Setpriority(unix.PRIO_PROCESS, unix.Gettid(), -15) }
 
+// close kills what still runs in the namespace.
 func (s *space) close() {
+	close(s.births)
 	if s.gates != nil {
 		s.gates.close()
 	}
@@ -100,14 +108,16 @@ func (s *space) close() {
 }
 
 // start starts a program in a namespace; stdout may be nil. It is killed when ctx
-// ends or with the function that is returned, which waits for it.
+// ends, when this process does, or with the function that is returned, which waits for
+// it. As much as what do runs, it runs before what else this machine does.
 func (s *space) start(ctx context.Context, stdout io.Writer, name string, args ...string) (cmd *exec.Cmd, stop func(), err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	cmd = exec.CommandContext(ctx, name, args...)
 	cmd.Stdout, cmd.WaitDelay = stdout, time.Second
-	var failed error
-	err = s.do(func() { failed = cmd.Start() })
-	if err = errors.Join(err, failed); err != nil {
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	born := make(chan error)
+	s.births <- func() { born <- cmd.Start() }
+	if err := <-born; err != nil {
 		cancel()
 		return nil, func() {}, fmt.Errorf("start %q: %w", name, err)
 	}
