@@ -20,17 +20,19 @@ STAGE    := build/stage
 # binding; the rest boots the lab's nodes and checks what is shipped.
 DEPS_BUILD := gcc libc6-dev
 DEPS_LAB   := systemd-container mmdebstrap util-linux xz-utils zstd
-DEPS_BENCH := irtt fping
+DEPS_BENCH := irtt fping sockperf
 DEPS_TEST  := libvirt0 dbus-daemon libxml2-utils mandoc cpio qemu-utils
 
-.PHONY: all build stage install demo bench test unit lab-test clean help deps-build deps-lab deps-bench deps-test FORCE
+.PHONY: all build blackout stage install install-blackout demo bench test unit lab-test clean help deps-build deps-lab deps-bench deps-test FORCE
 
 all: build
 
 help: ## show this list
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
 
 build: deps-build $(BIN)/vmferry-agent $(BIN)/vmferry-agent-full $(BIN)/vmferryd $(BIN)/vmferry $(BIN)/blackout $(BIN)/vmferry-lab $(BIN)/guest-init ## build all programs into build/bin
+
+blackout: $(BIN)/blackout ## build the probe alone: one static program, no C compiler
 
 # Go knows better than make what is up to date.
 $(BIN)/vmferry-agent-full: FORCE
@@ -51,13 +53,17 @@ $(BIN)/vmferry-lab: FORCE
 $(BIN)/guest-init: FORCE
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $@ ./lab/guest/init
 
-install: build ## install on this machine, or below DESTDIR
+install-blackout: blackout ## install the probe alone
+	install -D -m 755 $(BIN)/blackout $(DESTDIR)$(PREFIX)/bin/blackout
+	install -D -m 644 cmd/blackout/blackout.1 $(DESTDIR)$(PREFIX)/share/man/man1/blackout.1
+	install -D -m 644 cmd/blackout/blackout.service $(DESTDIR)$(PREFIX)/lib/systemd/system/blackout.service
+
+install: build install-blackout ## install on this machine, or below DESTDIR
 	install -D -m 755 $(BIN)/vmferry-agent $(DESTDIR)$(PREFIX)/sbin/vmferry-agent
 	install -D -m 755 $(BIN)/vmferry-agent-full $(DESTDIR)$(PREFIX)/libexec/vmferry/agent
 	install -D -m 755 $(BIN)/vmferryd $(DESTDIR)$(PREFIX)/sbin/vmferryd
 	install -D -m 755 $(BIN)/vmferry $(DESTDIR)$(PREFIX)/sbin/vmferry
 	install -D -m 644 cmd/vmferry/vmferry.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/vmferry
-	install -D -m 755 $(BIN)/blackout $(DESTDIR)$(PREFIX)/bin/blackout
 	install -d $(DESTDIR)$(PREFIX)/lib/ocf/resource.d/vmferry
 	ln -sf $(PREFIX)/sbin/vmferry-agent $(DESTDIR)$(PREFIX)/lib/ocf/resource.d/vmferry/Domain
 	install -D -m 644 resource/ocf/ra-api-1.1.dtd $(DESTDIR)$(PREFIX)/share/vmferry/ra-api-1.1.dtd

@@ -95,6 +95,7 @@ func TestLab(t *testing.T) {
 		{"agent swap", testAgentSwap},
 		{"refused migrations", testRefusedMigrations},
 		{"bad input", testBadInput},
+		{"probe", testProbe},
 		{"outages", testOutages},
 		{"kills", testKills},
 		{"faults", testFaults},

@@ -101,6 +101,13 @@ func TestVerdict(t *testing.T) {
 		{"good", good, limit, exitOK},
 		{"at the limit", change(func(t *blackout.Target) { t.BlackoutMs = 100 }), limit, exitOK},
 		{"above it", change(func(t *blackout.Target) { t.BlackoutMs = 100.1 }), limit, exitExceeded},
+		{"perhaps above it", change(func(t *blackout.Target) { t.BlackoutMs, t.ErrorMs = 98, 5 }), limit, exitExceeded},
+		{"another outage perhaps above it", change(func(t *blackout.Target) {
+			t.BlackoutMs, t.ErrorMs, t.Outages = 90, 1, []blackout.Outage{{Ms: 90, ErrorMs: 1}, {Ms: 80, ErrorMs: 30}}
+		}), limit, exitExceeded},
+		{"well below it", change(func(t *blackout.Target) {
+			t.BlackoutMs, t.ErrorMs, t.Outages = 90, 5, []blackout.Outage{{Ms: 90, ErrorMs: 5}, {Ms: 80, ErrorMs: 6}}
+		}), limit, exitOK},
 		{"not provable", change(func(t *blackout.Target) { t.WorstErrorMs = 101 }), limit, exitExceeded},
 		{"above it, but nobody asked", change(func(t *blackout.Target) { t.BlackoutMs = 100.1 }), watchOptions{}, exitOK},
 		{"not exact", change(func(t *blackout.Target) { t.Inexact = true }), watchOptions{}, exitExceeded},

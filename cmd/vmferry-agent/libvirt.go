@@ -10,6 +10,7 @@ import (
 
 	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/libvirt/client"
+	"github.com/vmferry/vmferry/migrate/vigil"
 	"github.com/vmferry/vmferry/resource"
 	"github.com/vmferry/vmferry/resource/witness"
 )
@@ -34,7 +35,7 @@ func migrator(log logrus.FieldLogger, host witness.Host, stateDir string, step f
 				return err == nil && len(found) == 0, err
 			}
 		}
-		var seen func(moved bool) []migrate.Blackout
+		var v *vigil.Vigil
 		record, err := migrate.Move(ctx, migrate.Request{
 			Guest: m.Guest, UUID: m.UUID, SourceURI: m.SourceURI,
 			Target: m.Target, TargetURI: m.TargetURI, MigrateURI: m.MigrateURI,
@@ -42,16 +43,16 @@ func migrator(log logrus.FieldLogger, host witness.Host, stateDir string, step f
 			Options: m.Options, Unsafe: m.Unsafe, NoConverge: m.NoConverge, PostCopy: m.PostCopy,
 			PauseAfter: m.PauseAfter, BlackoutBudget: m.BlackoutBudget,
 			Progress: func(p migrate.Progress) {
-				if seen == nil && p.Phase != migrate.PhaseSlot { // a guest that waits for its turn needs no probe
-					seen = startProbe(ctx, log, m.Watch)
+				if v == nil && len(m.Watch) > 0 && p.Phase != migrate.PhaseSlot { // a guest that waits for its turn needs no probe
+					v = vigil.Begin(ctx, m.Watch)
 				}
 				if step != nil {
 					step(phase(p))
 				}
 			},
 		}, deps)
-		if seen != nil {
-			record.Judge(seen(record.Outcome == migrate.Moved))
+		if v != nil {
+			record.Judge(blackouts(ctx, log, v, record.Outcome == migrate.Moved))
 		}
 		path := filepath.Join(stateDir, recordsFile)
 		if werr := migrate.AppendRecord(path, record); werr != nil {
@@ -62,6 +63,21 @@ func migrator(log logrus.FieldLogger, host witness.Host, stateDir string, step f
 		}
 		return err
 	}
+}
+
+// blackouts ends a vigil and tells what it saw. What goes wrong with it is no fault of the migration.
+func blackouts(ctx context.Context, log logrus.FieldLogger, v *vigil.Vigil, moved bool) []migrate.Blackout {
+	seen, err := v.End(ctx, moved)
+	if err != nil {
+		log.WithError(err).Warn("the blackout of this migration is not measured")
+	}
+	for _, target := range seen.Mute {
+		log.Warnf("watch: %s never answered: is the echo service of blackout(1) running in the guest", target)
+	}
+	for _, b := range seen.Blackouts {
+		log.Infof("clients of %s were without an answer for %.1f ms (give or take %.1f ms)", b.Target, b.MS, b.ErrorMS)
+	}
+	return seen.Blackouts
 }
 
 // witnessOf is who sees the guests of a hypervisor without asking libvirt. Nobody does

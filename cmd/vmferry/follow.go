@@ -10,6 +10,7 @@ import (
 
 	"github.com/vmferry/vmferry/cmd/vmferry/pcmk"
 	"github.com/vmferry/vmferry/migrate"
+	"github.com/vmferry/vmferry/migrate/vigil"
 )
 
 // followFor is how long a move through the manager is followed without --deadline.
@@ -29,25 +30,25 @@ func (c *call) throughPacemaker(ctx context.Context, inv *inventory, g *guest, o
 		return err
 	}
 	began := time.Now()
-	var w *watcher
+	var v *vigil.Vigil
 	if len(o.watch) > 0 {
-		w = startWatcher(ctx, o.watch)
+		v = vigil.Begin(ctx, o.watch)
 	}
 	c.tell("asking Pacemaker to move %q to %s, and to prefer that node for %s", g.Claim.resource, o.node, o.lifetime)
 	_, err := c.query(ctx, "crm_resource", "--resource", g.Claim.resource, "--move", "--node", o.node, "--lifetime", iso8601(o.lifetime))
 	if err != nil {
-		if w != nil {
-			_, _ = w.end(false)
+		if v != nil {
+			_, _ = v.End(ctx, false)
 		}
 		return fmt.Errorf("pacemaker refused: %w", err)
 	}
 	where, ferr := c.follow(ctx, g, o)
 	record := c.recordSince(g, began)
-	if w != nil {
+	if v != nil {
 		if record == nil {
 			record = c.strangersRecord(g, o, began, ferr)
 		}
-		c.judge(record, w)
+		c.judge(context.WithoutCancel(ctx), record, v)
 	}
 	return c.conclude(ctx, inv, g, o, where, record, ferr)
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/vmferry/vmferry/cmd/vmferry/report"
 	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/blackout"
+	"github.com/vmferry/vmferry/migrate/vigil"
 	"github.com/vmferry/vmferry/resource"
 )
 
@@ -196,34 +197,33 @@ func (c *call) keep(record migrate.Record) {
 // move is Move with what an operator sees of it.
 func (c *call) move(ctx context.Context, g *guest, target string, o order) (migrate.Record, error) {
 	meter := c.meter()
-	var w *watcher
+	var v *vigil.Vigil
 	record, err := migrate.Move(ctx, migrate.Request{
 		Guest: g.Name, UUID: g.UUID, SourceURI: g.URI, Target: o.node, TargetURI: target,
 		Bandwidth: o.bandwidth, BlackoutBudget: o.budget,
 		Progress: func(p migrate.Progress) {
-			if w == nil && len(o.watch) > 0 && p.Phase != migrate.PhaseSlot { // a guest that waits for its turn needs no probe
-				w = startWatcher(ctx, o.watch)
+			if v == nil && len(o.watch) > 0 && p.Phase != migrate.PhaseSlot { // a guest that waits for its turn needs no probe
+				v = vigil.Begin(ctx, o.watch)
 			}
 			meter.show(time.Now(), p.Phase, g.Name+": "+describe(p))
 		},
 	}, migrate.Deps{Open: c.openHost, Gone: c.gone, Slots: c.slots, Links: c.links(), Log: c.log()})
 	meter.end()
-	if w != nil {
-		c.judge(&record, w)
+	if v != nil {
+		c.judge(context.WithoutCancel(ctx), &record, v)
 	}
 	return record, err
 }
 
 // judge joins what the probe saw to the record.
-func (c *call) judge(record *migrate.Record, w *watcher) {
-	r, err := w.end(record.Outcome == migrate.Moved)
+func (c *call) judge(ctx context.Context, record *migrate.Record, v *vigil.Vigil) {
+	seen, err := v.End(ctx, record.Outcome == migrate.Moved)
 	if err != nil {
 		c.tell("the blackout was not measured: %s", oneLine(err))
 		return
 	}
-	seen, mute := blackouts(r)
-	record.Judge(seen)
-	for _, target := range mute {
+	record.Judge(seen.Blackouts)
+	for _, target := range seen.Mute {
 		c.tell("%s never answered: does 'blackout serve' run in the guest?", target)
 	}
 }

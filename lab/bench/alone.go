@@ -2,9 +2,9 @@ package bench
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"time"
 
 	"github.com/vmferry/vmferry/migrate/blackout/proof"
@@ -14,26 +14,33 @@ import (
 // aloneBenches are those that need no lab.
 func aloneBenches() []Bench {
 	benches := []Bench{{Results: []string{"plan-10k"}, N: 15, Alone: true, Run: planMany}}
-	for _, name := range proof.Names {
-		run := func(ctx context.Context, s *Stage) ([]Result, error) { return prove(ctx, s, name) }
-		benches = append(benches, Bench{Results: []string{name}, N: 5, Alone: true, Run: run})
+	for _, p := range proof.All {
+		run := func(ctx context.Context, s *Stage) ([]Result, error) { return prove(ctx, s, p) }
+		benches = append(benches, Bench{Results: p.Names, N: p.Repeat, Alone: true, Run: run})
 	}
 	return benches
 }
 
-// prove has the probe tried on known outages, N of each kind and length, or N runs.
-func prove(ctx context.Context, s *Stage, name string) ([]Result, error) {
-	s.Progress(fmt.Sprintf("%s: %d of each", name, s.N))
-	proven, err := proof.Run(ctx, name, proof.Options{Program: s.Blackout, Repeat: s.N})
+// prove has the probe tried, on N known outages of each kind and length or in N runs.
+func prove(ctx context.Context, s *Stage, p proof.Proof) ([]Result, error) {
+	s.Progress(fmt.Sprintf("%s: %d of each", strings.Join(p.Names, ", "), s.N))
+	proven, err := proof.Run(ctx, p.Names[0], proof.Options{Program: s.Blackout, Repeat: s.N})
 	if err != nil {
 		return nil, err
 	}
-	if len(proven.Ours) == 0 {
-		return nil, errors.New("nothing was measured")
+	var results []Result
+	for _, one := range proven {
+		if len(one.Ours) == 0 {
+			return nil, fmt.Errorf("%s: nothing was measured", one.Name)
+		}
+		r := compare(one.Name, one.Unit, one.PeerName, one.Ours, one.Peer)
+		r.Notes = one.Notes
+		for _, c := range one.Classes {
+			r.Classes = append(r.Classes, Class(c).rounded())
+		}
+		results = append(results, r)
 	}
-	r := compare(proven.Name, proven.Unit, proven.PeerName, proven.Ours, proven.Peer)
-	r.Notes = proven.Notes
-	return []Result{r}, nil
+	return results, nil
 }
 
 // The cluster of plan-10k.

@@ -40,8 +40,32 @@ type Result struct {
 	// did not end well are in no summary of a time or a blackout.
 	OursEnded Endings `json:"ours_ended,omitempty"`
 	PeerEnded Endings `json:"peer_ended,omitempty"`
+	// Classes are parts of the samples, of ours and of all peers, where a result is of
+	// things as different as outages of 5 ms and of 10 s.
+	Classes []Class `json:"classes,omitempty"`
 	// Notes say in a line each what a reader should know.
 	Notes []string `json:"notes,omitempty"`
+}
+
+// Class is what one tool showed in one part of a result's samples.
+type Class struct {
+	Name string  `json:"name"` // such as "5ms"
+	Tool string  `json:"tool"` // "blackout", or the name of a peer
+	N    int     `json:"n"`
+	P50  float64 `json:"p50"` // in the result's unit
+	Max  float64 `json:"max"`
+	// OffP50Ms and OffMaxMs are of |reported − true| in milliseconds, and Missed counts
+	// what was not reported at all; all 0 where nothing has a length.
+	OffP50Ms float64 `json:"off_p50_ms"`
+	OffMaxMs float64 `json:"off_max_ms"`
+	Missed   int     `json:"missed"`
+}
+
+func (c Class) rounded() Class {
+	for _, v := range []*float64{&c.P50, &c.Max, &c.OffP50Ms, &c.OffMaxMs} {
+		*v = round(*v)
+	}
+	return c
 }
 
 // Endings is how often something ended in which way, such as "live".
@@ -137,6 +161,9 @@ func (r *Report) WriteTable(w io.Writer) error {
 	if err := t.Flush(); err != nil {
 		return err
 	}
+	if err := r.writeClasses(w); err != nil {
+		return err
+	}
 	for _, x := range r.Results {
 		if x.OursEnded != nil {
 			if _, err := fmt.Fprintf(w, "%s: %s: %s; %s: %s\n", x.Name, report.Ours, x.OursEnded, x.PeerName, x.PeerEnded); err != nil {
@@ -150,6 +177,40 @@ func (r *Report) WriteTable(w io.Writer) error {
 		}
 	}
 	return nil
+}
+
+// writeClasses writes the parts of the results that have them, the tools side by side.
+func (r *Report) writeClasses(w io.Writer) error {
+	for _, x := range r.Results {
+		if len(x.Classes) == 0 {
+			continue
+		}
+		t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
+		fmt.Fprintf(t, "\n%s, %s\ttool\tn\tp50\tmax\toff by, ms\tmax\tmissed\t\n", x.Name, x.Unit)
+		for _, c := range byName(x.Classes) {
+			fmt.Fprintf(t, "%s\t%s\t%d\t%.3f\t%.3f\t%.2f\t%.2f\t%d\t\n", c.Name, c.Tool, c.N, c.P50, c.Max, c.OffP50Ms, c.OffMaxMs, c.Missed)
+		}
+		if err := t.Flush(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// byName brings together what has the same name, in the order in which names first stand.
+func byName(classes []Class) []Class {
+	var sorted []Class
+	for i, c := range classes {
+		if slices.ContainsFunc(classes[:i], func(o Class) bool { return o.Name == c.Name }) {
+			continue
+		}
+		for _, o := range classes[i:] {
+			if o.Name == c.Name {
+				sorted = append(sorted, o)
+			}
+		}
+	}
+	return sorted
 }
 
 func (r Result) peerCells() string {

@@ -6,15 +6,34 @@ import "time"
 const maxStampAge = time.Minute
 
 // clock turns points in time into instants: monotonic time since the run began.
-type clock struct{ start time.Time }
+type clock struct {
+	start time.Time
+	// wall is what the wall clock shows at a point in time, where a test has set it;
+	// nil is what it does show.
+	wall func(time.Time) time.Time
+}
 
 func (c clock) now() time.Duration { return time.Since(c.start) }
+
+// read returns what the wall clock shows, and the instant, of the same moment.
+func (c clock) read() (wall time.Time, now time.Duration) {
+	t := time.Now()
+	return c.shown(t), t.Sub(c.start)
+}
+
+// shown is what the wall clock shows, or showed, at a point in time.
+func (c clock) shown(t time.Time) time.Time {
+	if c.wall != nil {
+		t = c.wall(t)
+	}
+	return t.Round(0)
+}
 
 // step returns how far the wall clock has moved against the monotonic clock
 // since the run began.
 func (c clock) step() time.Duration {
-	now := time.Now()
-	return now.Round(0).Sub(c.start.Round(0)) - now.Sub(c.start)
+	wall, now := c.read()
+	return wall.Sub(c.shown(c.start)) - now
 }
 
 // arrival is the instant of a time stamp that the kernel took on the wall
@@ -22,7 +41,7 @@ func (c clock) step() time.Duration {
 // the future, or older than notBefore, is of a wall clock that was set
 // meanwhile; then ok is false.
 func arrival(stamp, wall time.Time, now, notBefore time.Duration) (at time.Duration, ok bool) {
-	age := wall.Round(0).Sub(stamp)
+	age := wall.Sub(stamp)
 	if age < 0 || age > maxStampAge || now-age < notBefore {
 		return 0, false
 	}

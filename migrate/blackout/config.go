@@ -86,6 +86,8 @@ type Config struct {
 
 	// Log takes what does not belong into the report; nil discards it.
 	Log logrus.FieldLogger
+
+	wall func(time.Time) time.Time // see clock
 }
 
 // Progress is the state of a target while a run goes on.

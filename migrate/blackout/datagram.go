@@ -39,10 +39,9 @@ func (t *target) settled() bool {
 // answered hands an answer to the arithmetic, with the kernel's time stamp
 // where there is one that can be believed.
 func (t *target) answered(p packet, stamp time.Time, stamped bool, lateness time.Duration) {
-	now := time.Now()
-	at := now.Sub(t.clock.start)
+	wall, at := t.clock.read()
 	if stamped {
-		if exact, ok := arrival(stamp, now, at, p.sent); ok {
+		if exact, ok := arrival(t.clock.shown(stamp), wall, at, p.sent); ok {
 			at, lateness = exact, 0
 		}
 	}

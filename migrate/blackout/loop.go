@@ -111,7 +111,7 @@ func (l *loop) run(ctx context.Context, linger time.Duration) (time.Duration, er
 	defer runtime.UnlockOSThread()
 	stop := context.AfterFunc(ctx, l.interrupt)
 	defer stop()
-	l.hold = l.interval <= maxHold && runtime.GOMAXPROCS(0) > 1 && !l.shared
+	defer l.keepPlace()()
 
 	l.base = l.clock.now()
 	if err := l.arm(l.interval, l.interval); err != nil {
@@ -215,9 +215,22 @@ func (l *loop) wait() (slots uint64, err error) {
 	return slots, nil
 }
 
+// holders counts the loops of this process that would keep their place in Go's
+// scheduler. One place must be left for everything else.
+var holders atomic.Int32
+
 // maxHold is the longest interval at which the loop keeps its place in Go's
 // scheduler while it waits.
 const maxHold = 10 * time.Millisecond
+
+// keepPlace decides whether this loop keeps its place, until what it returns is called.
+func (l *loop) keepPlace() (release func()) {
+	if l.interval > maxHold || l.shared {
+		return func() {}
+	}
+	l.hold = holders.Add(1) < int32(runtime.GOMAXPROCS(0))
+	return func() { holders.Add(-1) }
+}
 
 // poll waits for events. At short intervals it does so without a word to Go's
 // scheduler, which halves what a probe costs: the loop soon runs again anyway.

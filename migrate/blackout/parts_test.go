@@ -2,6 +2,7 @@ package blackout
 
 import (
 	"math"
+	"runtime"
 	"slices"
 	"testing"
 	"time"
@@ -226,4 +227,34 @@ func TestFaults(t *testing.T) {
 	if _, list, omitted := f.calendar(start); len(list) != maxFaults || omitted != 2 {
 		t.Errorf("%d faults and %d omitted", len(list), omitted)
 	}
+}
+
+// A run of a week needs no more memory than one of a day, however bad the service is.
+func TestAWeekNeedsNoMoreThanADay(t *testing.T) {
+	const day = 24 * time.Hour
+	k := newTracker(time.Millisecond, 3*time.Millisecond, 0, 10*time.Millisecond)
+	var f faults
+	live := func(until time.Duration, from time.Duration) uint64 {
+		for at := from; at < until; at += time.Second {
+			seq := k.try(at, 0)
+			k.sent(seq, at)
+			if at/time.Second%5 < 3 { // and then an outage of two seconds
+				k.answer(packet{kind: kindAnswer, seq: seq, instance: uint64(at/time.Minute) + 1, count: seq}, at+time.Millisecond, 0)
+			}
+			f.add(faultLate, at, time.Second)
+		}
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	first := live(day, 0)
+	last := live(7*day, day)
+	if len(k.outages) != maxOutages || k.omitted == 0 || len(k.series.sent) > maxBuckets || len(f.list) != maxFaults {
+		t.Errorf("%d outages and %d omitted, %d buckets, %d faults", len(k.outages), k.omitted, len(k.series.sent), len(f.list))
+	}
+	if last > first+2<<20 {
+		t.Errorf("after a day %d bytes, after a week %d", first, last)
+	}
+	runtime.KeepAlive(k)
 }

@@ -113,8 +113,10 @@ type Target struct {
 	DarkMs      float64 `json:"dark_ms"`
 	DarkErrorMs float64 `json:"dark_error_ms"`
 	// Availability is the share of the time since the first answer that was not
-	// dark: 1 is all of it. A target that never answered has 0.
-	Availability float64 `json:"availability"`
+	// dark: 1 is all of it. A target that never answered has 0. AvailabilityError
+	// bounds its error, as DarkErrorMs does that of DarkMs.
+	Availability      float64 `json:"availability"`
+	AvailabilityError float64 `json:"availability_error"`
 
 	// Outages lists those of at least ThresholdMs, in order; OutagesOmitted
 	// counts those that no longer found room.
@@ -299,6 +301,7 @@ func (k *tracker) sum(t *Target, cal calendar, now time.Duration) {
 	t.DarkMs, t.DarkErrorMs = ms(dark), ms(darkErr)
 	if known := now - k.first; k.answered > 0 && known > 0 {
 		t.Availability = max(1-float64(dark)/float64(known), 0)
+		t.AvailabilityError = min(float64(darkErr)/float64(known), 1)
 	}
 	t.ErrorMs = t.WorstErrorMs
 	if longest.length() > 0 {

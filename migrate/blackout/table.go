@@ -23,7 +23,7 @@ func (r *Report) WriteTable(w io.Writer) error {
 	if !r.Complete {
 		state = ", not complete"
 	}
-	fmt.Fprintf(t, "%s, %.3f s, every %s ms%s\n\n", r.Start.Format(time.RFC3339), r.End.Sub(r.Start).Seconds(), short(r.IntervalMs), state)
+	fmt.Fprintf(t, "%s, %.3f s, every %s ms%s; blackouts in ms, round trips in µs\n\n", r.Start.Format(time.RFC3339), r.End.Sub(r.Start).Seconds(), short(r.IntervalMs), state)
 	fmt.Fprintln(t, "TARGET\tSENT\tANSWERED\tLOST\tOUT\tBACK\tBLACKOUT\tERROR\tDARK\tAVAILABLE\tRESETS\tRECONNECTS\tINSTANCES\tRTT P50\tP99\tMAX")
 	for i := range r.Targets {
 		r.Targets[i].row(t)
@@ -51,8 +51,11 @@ func (r *Report) faults(w io.Writer) {
 		sum += f.Ms
 	}
 	last := r.Faults[len(r.Faults)-1]
-	fmt.Fprintf(w, "\nthe prober itself was late or asleep %d times, for %s ms in all, last at %s\n",
-		len(r.Faults)+r.FaultsOmitted, short(sum), last.Start.Format(timeOfDay))
+	times := "once"
+	if n := len(r.Faults) + r.FaultsOmitted; n > 1 {
+		times = fmt.Sprintf("%d times", n)
+	}
+	fmt.Fprintf(w, "\nthe prober itself was late or asleep %s, for %s ms in all, last at %s\n", times, short(sum), last.Start.Format(timeOfDay))
 }
 
 func (t *Target) row(w io.Writer) {
@@ -60,7 +63,7 @@ func (t *Target) row(w io.Writer) {
 		t.Target, t.Sent, t.Answered, t.Lost, t.told(t.Directed, t.LostOut), t.told(t.Directed, t.LostBack),
 		short(t.BlackoutMs), short(t.ErrorMs), short(t.DarkMs), 100*t.Availability,
 		t.told(t.Proto == protoTCP, uint64(t.Resets)), t.told(t.Proto == protoTCP, uint64(t.Reconnects)),
-		t.told(t.Directed, uint64(t.Instances)), short(t.RTT.P50), short(t.RTT.P99), short(t.RTT.Max))
+		t.told(t.Directed, uint64(t.Instances)), t.trip(t.RTT.P50), t.trip(t.RTT.P99), t.trip(t.RTT.Max))
 }
 
 // told prints a number, or a dash where this kind of target does not tell it.
@@ -69,6 +72,14 @@ func (t *Target) told(known bool, n uint64) string {
 		return "-"
 	}
 	return strconv.FormatUint(n, 10)
+}
+
+// trip prints a round trip, or a dash where there was none.
+func (t *Target) trip(us float64) string {
+	if t.RTT.N == 0 {
+		return "-"
+	}
+	return short(us)
 }
 
 func (t *Target) outages(w io.Writer) {
@@ -83,12 +94,12 @@ func (t *Target) outages(w io.Writer) {
 			return
 		}
 		fmt.Fprintf(w, "  %s\t%s\t%s\t±%s\t%d\t%s\t%s\t%d\t%s\n", o.Start.Format(timeOfDay), o.End.Format(timeOfDay),
-			short(o.Ms), short(o.ErrorMs), o.Lost, t.told(t.Directed, o.LostOut), t.told(t.Directed, o.LostBack), o.Late, o.how())
+			short(o.Ms), short(o.ErrorMs), o.Lost, t.told(t.Directed, o.LostOut), t.told(t.Directed, o.LostBack), o.Late, o.How())
 	}
 }
 
-// how says in a word or two what the outage was for the connection.
-func (o Outage) how() string {
+// How says in a word or two what the outage was for the connection.
+func (o Outage) How() string {
 	switch {
 	case o.Open:
 		return "open"

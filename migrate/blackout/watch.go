@@ -83,7 +83,7 @@ func (w *watcher) open(ctx context.Context) error {
 			return err
 		}
 	}
-	w.loop.clock.start = time.Now()
+	w.loop.clock = clock{start: time.Now(), wall: w.cfg.wall}
 	w.loop.rest = w.rest
 	for _, t := range w.targets {
 		t.clock = w.loop.clock

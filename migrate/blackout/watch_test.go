@@ -288,3 +288,24 @@ func TestGarbageIsCollectedWhileTheLoopWaits(t *testing.T) {
 	}
 	t.Logf("the slowest collection took %s", slowest)
 }
+
+// Several runs in one process must leave a place for everything else.
+func TestKeepPlace(t *testing.T) {
+	places := runtime.GOMAXPROCS(2)
+	defer runtime.GOMAXPROCS(places)
+	quick, second := &loop{interval: time.Millisecond}, &loop{interval: time.Millisecond}
+	slow, shared := &loop{interval: time.Second}, &loop{interval: time.Millisecond, shared: true}
+	var releases []func()
+	for _, l := range []*loop{slow, shared, quick, second} {
+		releases = append(releases, l.keepPlace())
+	}
+	if slow.hold || shared.hold || !quick.hold || second.hold {
+		t.Errorf("slow keeps a place %v, shared %v, the first of two quick ones %v, the other %v", slow.hold, shared.hold, quick.hold, second.hold)
+	}
+	for _, release := range releases {
+		release()
+	}
+	if n := holders.Load(); n != 0 {
+		t.Errorf("%d places are kept for good", n)
+	}
+}

@@ -4,285 +4,226 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
-	"net"
 	"os"
 	"os/exec"
-	"runtime"
-	"strings"
-	"syscall"
+	"path/filepath"
+	"slices"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/vmferry/vmferry/migrate/blackout"
 )
 
-// calm is the least time between two outages. The time up to the next one is
-// longer by a random part of two intervals, so that outages begin anywhere
-// between two probes.
-const calm = 200 * time.Millisecond
-
-// breaker makes outages of one kind.
-type breaker struct {
-	kind string
-	set  func(broken bool) error
-}
-
-func accuracyUDP(ctx context.Context, o Options) (Result, error) {
-	return o.reflected(ctx, func(r *Result, t Trial) { r.Ours = append(r.Ours, t.Ratio()) }, "of the allowed error", true)
-}
-
-func accuracyDirection(ctx context.Context, o Options) (Result, error) {
-	return o.reflected(ctx, func(r *Result, t Trial) {
-		if t.Kind == Stop {
-			return
-		}
-		wrong := 0.0
-		if t.Wrong() {
-			wrong = 1
-		}
-		r.Ours = append(r.Ours, wrong)
-	}, "wrong calls", false)
-}
-
-func accuracyTCP(ctx context.Context, o Options) (Result, error) {
-	r := Result{Unit: "of the allowed error"}
+// accuracy makes all outages, and gives the three results that they show.
+func accuracy(ctx context.Context, o Options) ([]Result, error) {
 	w, err := newWorld()
-	if err != nil {
-		return r, err
-	}
-	defer w.close()
-	if r.Trials, err = o.stopped(ctx, w, "tcp"); err != nil {
-		return r, err
-	}
-	for _, t := range r.Trials {
-		r.Ours = append(r.Ours, t.Ratio())
-	}
-	r.Notes = append(r.Notes, off(r.Trials, o.Interval))
-	return r, nil
-}
-
-// reflected makes outages before a reflector of this process, and over UDP
-// stopped ones where wanted.
-func (o Options) reflected(ctx context.Context, take func(*Result, Trial), unit string, stop bool) (Result, error) {
-	r := Result{Unit: unit}
-	w, err := newWorld()
-	if err != nil {
-		return r, err
-	}
-	defer w.close()
-	if err := o.inProcess(ctx, w, &r, stop); err != nil {
-		return r, err
-	}
-	if stop {
-		trials, err := o.stopped(ctx, w, "udp")
-		if err != nil {
-			return r, err
-		}
-		r.Trials = append(r.Trials, trials...)
-	}
-	for _, t := range r.Trials {
-		take(&r, t)
-	}
-	r.Notes = append(r.Notes, off(r.Trials, o.Interval))
-	return r, nil
-}
-
-// inProcess makes outages out and back before a reflector of this process.
-func (o Options) inProcess(ctx context.Context, w *world, r *Result, peers bool) error {
-	var udp *net.UDPConn
-	var err error
-	w.server.do(func() { udp, err = net.ListenUDP("udp4", &net.UDPAddr{IP: net.ParseIP(serverAddr), Port: 7007}) })
-	if err != nil {
-		return fmt.Errorf("listen: %w", err)
-	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	raw, err := udp.SyscallConn()
-	if err != nil {
-		return fmt.Errorf("reach the socket: %w", err)
-	}
-	served := make(chan error, 1)
-	go func() {
-		runtime.LockOSThread() // and never unlocked: the thread is not like others
-		_ = hurry()
-		served <- blackout.NewReflector(o.Log).ServeUDP(ctx, udp)
-	}()
-	defer func() { cancel(); <-served }()
-	for _, b := range []breaker{{Out, func(broken bool) error { return filter(raw, broken) }}, {Back, w.refuse}} {
-		var beside []*peerRun
-		if b.kind == Back && peers { // which hits all of them alike
-			beside = o.startPeers(ctx, w, r)
-		}
-		outages, target, err := o.series(ctx, w, "udp://"+net.JoinHostPort(serverAddr, serverPort), b)
-		for _, p := range beside {
-			p.judge(outages, r)
-		}
-		if err != nil {
-			return err
-		}
-		r.Trials = append(r.Trials, o.judge(outages, target)...)
-	}
-	return nil
-}
-
-// filter makes a socket drop everything that it receives, or ends that.
-func filter(raw syscall.RawConn, on bool) error {
-	var err error
-	control := func(fd uintptr) {
-		if !on {
-			err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_DETACH_FILTER, 0)
-			return
-		}
-		drop := unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: 0} // keep no byte
-		err = unix.SetsockoptSockFprog(int(fd), unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: 1, Filter: &drop})
-	}
-	return errors.Join(raw.Control(control), err)
-}
-
-// stopped makes outages by stopping a reflector that is a process.
-func (o Options) stopped(ctx context.Context, w *world, scheme string) ([]Trial, error) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	cmd, stop, err := w.server.start(ctx, nil, o.Program, "serve", "--listen", net.JoinHostPort(serverAddr, serverPort), "--user", "0")
 	if err != nil {
 		return nil, err
 	}
+	defer w.close()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	courses, err := o.courses(w)
+	if err != nil {
+		return nil, err
+	}
+	stop, err := o.serve(ctx, w, courses)
 	defer stop()
-	if err := w.await(ctx, serverPort); err != nil {
-		return nil, err
-	}
-	outages, target, err := o.series(ctx, w, scheme+"://"+net.JoinHostPort(serverAddr, serverPort),
-		breaker{Stop, func(broken bool) error { return halt(cmd, broken) }})
 	if err != nil {
 		return nil, err
 	}
-	return o.judge(outages, target), nil
+	dir, err := os.MkdirTemp("", "blackout-proof-")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	watches, err := o.watchAll(ctx, w, dir, courses)
+	defer func() {
+		for _, one := range watches {
+			one.stop()
+		}
+	}()
+	if err != nil {
+		return nil, err
+	}
+	beside, notes := o.startPeers(ctx, w, courses)
+	defer func() {
+		for _, p := range beside {
+			p.end()
+		}
+	}()
+	if err := breakAll(ctx, courses); err != nil {
+		return nil, err
+	}
+	reports, err := endAll(watches)
+	if err != nil {
+		return nil, err
+	}
+	return o.conclude(courses, reports, beside, notes), nil
 }
 
-// halt stops a process, and returns when it stands, or lets it go on.
-func halt(cmd *exec.Cmd, on bool) error {
-	if !on {
-		return cmd.Process.Signal(unix.SIGCONT)
-	}
-	if err := cmd.Process.Signal(unix.SIGSTOP); err != nil {
-		return err
-	}
-	for begun := time.Now(); time.Since(begun) < time.Second; {
-		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", cmd.Process.Pid))
-		if err != nil {
-			return err
+// serve starts a reflector on each lane, as a process: a server that is stopped, or
+// that ends, is no business of the others.
+func (o Options) serve(ctx context.Context, w *world, courses []*course) (stop func(), err error) {
+	var stops []func()
+	stop = func() {
+		for _, f := range stops {
+			f()
 		}
-		if _, state, _ := strings.Cut(string(stat), ") "); strings.HasPrefix(state, "T") {
+	}
+	for _, c := range courses {
+		cmd, end, err := w.server.start(ctx, nil, o.Program, "serve", "--listen", c.at(port), "--user", "0")
+		if err != nil {
+			return stop, err
+		}
+		stops, c.servers = append(stops, end), append(c.servers, cmd)
+	}
+	for _, c := range courses {
+		if err := w.await(ctx, c.at(port)); err != nil {
+			return stop, err
+		}
+	}
+	return stop, nil
+}
+
+// watch is a run of the probe, which is a process as its users have it, on all lanes
+// with one interval.
+type watch struct {
+	file string
+	cmd  *exec.Cmd
+	stop func()
+}
+
+// watchAll starts the probe, and returns when all that is probed has answered.
+func (o Options) watchAll(ctx context.Context, w *world, dir string, courses []*course) (all []watch, err error) {
+	targets := make(map[time.Duration][]string)
+	for _, c := range courses {
+		targets[c.interval] = append(targets[c.interval], "udp://"+c.at(port))
+		if c.kind == Stop {
+			targets[c.interval] = append(targets[c.interval], "tcp://"+c.at(port))
+		}
+	}
+	for interval, some := range targets {
+		one := watch{file: filepath.Join(dir, interval.String()+".json")}
+		args := []string{"watch", "--quiet", "--interval", interval.String(), "--threshold", interval.String(),
+			"--reconnect-after", "1h", "--max-error", "1h", "--json", one.file}
+		if one.cmd, one.stop, err = w.client.start(ctx, nil, o.Program, append(args, some...)...); err != nil {
+			return all, err
+		}
+		all = append(all, one)
+	}
+	for _, one := range all {
+		if err := one.answered(ctx); err != nil {
+			return all, err
+		}
+	}
+	return all, nil
+}
+
+// answered waits until everything that is probed has answered.
+func (p watch) answered(ctx context.Context) error {
+	for begun := time.Now(); ; {
+		report, err := blackout.ReadFile(p.file)
+		if err == nil && !slices.ContainsFunc(report.Targets, func(t blackout.Target) bool { return t.Answered == 0 }) {
 			return nil
 		}
+		if time.Since(begun) > time.Minute || ctx.Err() != nil {
+			return errors.Join(errors.New("not everything that is probed answers"), err, ctx.Err())
+		}
+		wait(ctx, calm)
 	}
-	return errors.New("the server does not stop")
 }
 
-// series runs the probe on a target while a breaker makes all outages, in a
-// random order.
-func (o Options) series(ctx context.Context, w *world, target string, b breaker) ([]made, *blackout.Target, error) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	answered := make(chan struct{})
-	var once bool
-	cfg := blackout.Config{
-		Targets: []string{target}, Interval: o.Interval, Threshold: o.Interval, ReconnectAfter: time.Hour, Log: o.Log,
-		ProgressEvery: calm / 4,
-		Progress: func(p []blackout.Progress) {
-			if p[0].Answered > 0 && !once {
-				once = true
-				close(answered)
+// measured is what the probe told of a target.
+type measured struct {
+	report *blackout.Report
+	target *blackout.Target
+}
+
+// endAll ends the probe and returns what it measured, by target.
+func endAll(all []watch) (map[string]measured, error) {
+	for _, one := range all {
+		_ = one.cmd.Process.Signal(os.Interrupt)
+	}
+	targets := make(map[string]measured)
+	for _, one := range all {
+		if err := one.cmd.Wait(); err != nil {
+			return nil, fmt.Errorf("end the probe: %w", err)
+		}
+		report, err := blackout.ReadFile(one.file)
+		if err != nil {
+			return nil, err
+		}
+		for i := range report.Targets {
+			targets[report.Targets[i].Target] = measured{report, &report.Targets[i]}
+		}
+	}
+	return targets, nil
+}
+
+// breakAll makes all outages, and notes how late the machine was.
+func breakAll(ctx context.Context, courses []*course) error {
+	watching, cancel := context.WithCancel(ctx)
+	birds := newCanaries(watching)
+	group, ctx := errgroup.WithContext(ctx)
+	for _, c := range courses {
+		group.Go(func() error { return c.run(ctx) })
+	}
+	err := group.Wait()
+	cancel()
+	birds.end()
+	for _, c := range courses {
+		for i, m := range c.made {
+			c.made[i].late = birds.before(m.begin[1], c.interval+reach) + birds.after(m.end[0], c.interval+reach)
+		}
+	}
+	return err
+}
+
+// conclude judges all outages.
+func (o Options) conclude(courses []*course, targets map[string]measured, beside []beside, notes []string) []Result {
+	udp := Result{Name: AccuracyUDP, Unit: "of the allowed error", Notes: notes}
+	tcp := Result{Name: AccuracyTCP, Unit: udp.Unit, Notes: []string{"made by stopping the server: what is lost, TCP itself sends again later"}}
+	direction := Result{Name: AccuracyDirection, Unit: "wrong calls"}
+	for _, c := range courses {
+		overUDP, overTCP := targets["udp://"+c.at(port)], targets["tcp://"+c.at(port)]
+		for _, m := range c.made {
+			t := m.judge(overUDP.report, overUDP.target, c.interval)
+			udp.Trials, udp.Ours = append(udp.Trials, t), append(udp.Ours, t.Ratio())
+			direction.Ours = append(direction.Ours, wrongCall(t))
+			if c.kind == Stop {
+				t := m.judge(overTCP.report, overTCP.target, c.interval)
+				tcp.Trials, tcp.Ours = append(tcp.Trials, t), append(tcp.Ours, t.Ratio())
 			}
-		},
-	}
-	var report *blackout.Report
-	var failed error
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		w.client.do(func() { report, failed = blackout.Watch(ctx, cfg) })
-	}()
-	var outages []made
-	var err error
-	select {
-	case <-answered:
-		outages, err = o.outages(ctx, b)
-	case <-done:
-	case <-ctx.Done():
-	}
-	cancel()
-	<-done
-	if err := errors.Join(err, failed); err != nil {
-		return nil, nil, err
-	}
-	return outages, &report.Targets[0], nil
-}
-
-// outages makes all outages of a breaker, and tells how late the machine was.
-func (o Options) outages(ctx context.Context, b breaker) ([]made, error) {
-	ctx, cancel := context.WithCancel(ctx)
-	birds := newCanaries(ctx)
-	all, err := o.breakAll(ctx, b)
-	cancel()
-	birds.wait.Wait()
-	for i := range all {
-		all[i].late = birds.around(all[i].begin[0]) + birds.after(all[i].end[0])
-	}
-	return all, err
-}
-
-// breakAll makes them, in a random order.
-func (o Options) breakAll(ctx context.Context, b breaker) ([]made, error) {
-	var lengths []time.Duration
-	for range o.Repeat {
-		lengths = append(lengths, o.Lengths...)
-	}
-	rand.Shuffle(len(lengths), func(i, j int) { lengths[i], lengths[j] = lengths[j], lengths[i] })
-	var all []made
-	for i, length := range lengths {
-		wait(ctx, calm+rand.N(2*o.Interval))
-		m := made{kind: b.kind}
-		var err error
-		if m.begin, err = timed(b.set, true); err != nil {
-			return nil, fmt.Errorf("begin an outage %s: %w", b.kind, err)
 		}
-		wait(ctx, length)
-		if m.end, err = timed(b.set, false); err != nil {
-			return nil, fmt.Errorf("end an outage %s: %w", b.kind, err)
+	}
+	direction.Trials = udp.Trials
+	udp.Classes, tcp.Classes = classes(blackoutName, o.Lengths, udp.Trials), classes(blackoutName, o.Lengths, tcp.Trials)
+	udp.Notes = append(udp.Notes, doubtful(udp.Trials))
+	for _, p := range beside {
+		trials, err := judgePeer(p, courses)
+		if err != nil || len(trials) == 0 {
+			udp.Notes = append(udp.Notes, fmt.Sprintf("what %s wrote cannot be used: %d outages, %v", p.name(), len(trials), err))
+			continue
 		}
-		if ctx.Err() != nil {
-			return nil, ctx.Err()
+		if n := p.broken(); n > 0 {
+			udp.Notes = append(udp.Notes, fmt.Sprintf("%s ended by itself on %d of %d links, which are not counted for it", p.name(), n, len(courses)))
 		}
-		all = append(all, m)
-		o.Log.Debugf("outage %s of %s, %d of %d", b.kind, length, i+1, len(lengths))
+		udp.Classes = append(udp.Classes, classes(p.name(), o.Lengths, trials)...)
+		if p.name() == irtt {
+			udp.PeerName = irtt
+			for _, t := range trials {
+				udp.Peer = append(udp.Peer, t.Ratio())
+			}
+		}
 	}
-	wait(ctx, calm)
-	return all, ctx.Err()
+	return []Result{udp, tcp, direction}
 }
 
-// timed calls set and returns the instants before and after.
-func timed(set func(bool) error, broken bool) ([2]time.Time, error) {
-	before := time.Now()
-	err := set(broken)
-	return [2]time.Time{before, time.Now()}, err
-}
-
-func wait(ctx context.Context, d time.Duration) {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-	case <-ctx.Done():
+func wrongCall(t Trial) float64 {
+	if t.Wrong() {
+		return 1
 	}
-}
-
-func (o Options) judge(outages []made, target *blackout.Target) []Trial {
-	var all []Trial
-	for _, m := range outages {
-		all = append(all, m.judge(target, o.Interval, o.Interval))
-	}
-	return all
+	return 0
 }

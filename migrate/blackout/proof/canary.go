@@ -3,8 +3,11 @@ package proof
 import (
 	"context"
 	"runtime"
+	"slices"
+	"sort"
 	"sync"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -14,7 +17,7 @@ const (
 	canaryEvery = 500 * time.Microsecond
 	// leastStall is the shortest time of not running that is noted.
 	leastStall = 200 * time.Microsecond
-	// reach is how soon after an instant a stall delays what happens then.
+	// reach is how much longer than an interval it may take until a server is needed.
 	reach = 2 * time.Millisecond
 )
 
@@ -25,14 +28,19 @@ type stall struct{ from, to time.Time }
 // server that should answer again is not run then either, and its outage is truly
 // longer than it was made.
 type canaries struct {
-	mu     sync.Mutex
-	stalls []stall
-	wait   sync.WaitGroup
+	mu      sync.Mutex
+	stalls  []stall
+	longest time.Duration
+	wait    sync.WaitGroup
+	places  int // that Go's scheduler had before
 }
 
-// newCanaries starts them; they end with ctx, and wait waits for that.
+// newCanaries starts them; they end with ctx, and end waits for that. Each keeps its
+// place in Go's scheduler while it sleeps, or else it would tell how late that is; so
+// there are more places meanwhile.
 func newCanaries(ctx context.Context) *canaries {
-	c := &canaries{}
+	c := &canaries{places: runtime.GOMAXPROCS(0)}
+	runtime.GOMAXPROCS(c.places + runtime.NumCPU())
 	for cpu := range runtime.NumCPU() {
 		c.wait.Go(func() { c.sit(ctx, cpu) })
 	}
@@ -48,7 +56,7 @@ func (c *canaries) sit(ctx context.Context, cpu int) {
 	_ = hurry()
 	pause := unix.NsecToTimespec(int64(canaryEvery))
 	for last := time.Now(); ctx.Err() == nil; {
-		_ = unix.Nanosleep(&pause, nil)
+		_, _, _ = unix.RawSyscall(unix.SYS_NANOSLEEP, uintptr(unsafe.Pointer(&pause)), 0, 0)
 		now := time.Now()
 		if due := last.Add(canaryEvery); now.Sub(due) >= leastStall {
 			c.note(stall{due, now})
@@ -63,33 +71,45 @@ func (c *canaries) note(s stall) {
 	c.stalls = append(c.stalls, s)
 }
 
-// after is for how long what should happen at an instant may have been delayed:
-// the length of the stalls that it fell into or that soon followed, each perhaps
-// on the processor where the next step was to be done.
-func (c *canaries) after(at time.Time) time.Duration {
-	return c.sum(at, func(s stall) time.Duration { return min(s.to.Sub(at), s.to.Sub(s.from)) })
+// after is for how long a server may have been kept from running that wanted to at
+// some time in the reach after an instant: the longest such stall, from then on.
+func (c *canaries) after(at time.Time, reach time.Duration) time.Duration {
+	return c.worst(at, at.Add(reach), func(s stall) time.Duration { return min(s.to.Sub(at), s.to.Sub(s.from)) })
 }
 
-// around is for how long what an instant cut off may have waited before: a
-// server that was not run until then has nothing to show for that time either.
-func (c *canaries) around(at time.Time) time.Duration {
-	return c.sum(at.Add(-reach), func(s stall) time.Duration { return s.to.Sub(s.from) })
+// before is the same of a server that wanted to in the reach before an instant, and
+// could no longer once it did run.
+func (c *canaries) before(at time.Time, reach time.Duration) time.Duration {
+	return c.worst(at.Add(-reach), at, func(s stall) time.Duration { return s.to.Sub(s.from) })
 }
 
-// sum adds up what counts of the stalls that an instant fell into, or that soon
-// followed it.
-func (c *canaries) sum(at time.Time, counts func(stall) time.Duration) time.Duration {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	until := at.Add(reach)
-	var sum time.Duration
-	for _, s := range c.stalls { // in the order in which they ended, or nearly
-		if s.to.Before(at) || s.from.After(until) {
-			continue
+// worst is the most that counts of a stall that falls into a time, with its end or
+// more. settle must have been called.
+func (c *canaries) worst(from, to time.Time, counts func(stall) time.Duration) time.Duration {
+	var most time.Duration
+	first := sort.Search(len(c.stalls), func(i int) bool { return !c.stalls[i].to.Before(from) })
+	for _, s := range c.stalls[first:] {
+		if s.to.Sub(to) > c.longest {
+			break // all others begin later
 		}
-		late := counts(s)
-		sum += late
-		until = until.Add(late)
+		if !s.from.After(to) {
+			most = max(most, counts(s))
+		}
 	}
-	return sum
+	return most
+}
+
+// end waits until all canaries have ended.
+func (c *canaries) end() {
+	c.wait.Wait()
+	runtime.GOMAXPROCS(c.places)
+	c.settle()
+}
+
+// settle brings what was noted into order.
+func (c *canaries) settle() {
+	slices.SortFunc(c.stalls, func(a, b stall) int { return a.to.Compare(b.to) })
+	for _, s := range c.stalls {
+		c.longest = max(c.longest, s.to.Sub(s.from))
+	}
 }

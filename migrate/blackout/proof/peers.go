@@ -6,7 +6,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,135 +15,183 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/vmferry/vmferry/migrate/blackout"
 )
 
-// peer is a tool that tells the time of every answer. None of them measures
-// outages; the probe's rule is put onto their lists.
-type peer struct {
-	name     string
-	interval time.Duration
-	server   []string // its arguments; nil where it has none
-	client   []string
-	// answers reads when answers came, in order, from what the client wrote to
-	// file or to standard output.
-	answers func(file string, stdout []byte) ([]time.Time, error)
-}
+// The names of the tools.
+const (
+	blackoutName = "blackout"
+	irtt         = "irtt"
+	fping        = "fping"
+	sockperf     = "sockperf"
+)
 
 const (
-	irtt     = "irtt"
-	irttPort = "2112"
-	fping    = "fping"
 	// fpingInterval is the shortest that fping knows for one target.
 	fpingInterval = 10 * time.Millisecond
-	// outFile stands for the file that a client is to write.
-	outFile = "OUT"
+	// settleTime is what the peers have to begin: they say nothing when they do.
+	settleTime = 2 * time.Second
 )
 
-// irttServer are the arguments of irtt's server.
-var irttServer = []string{"server", "-b", serverAddr + ":" + irttPort, "-d", "0", "-i", "0"}
-
-// irttClient are the arguments of its client, for a run of some length.
-func (o Options) irttClient(length time.Duration) []string {
-	return []string{"client", "-i", o.Interval.String(), "-d", length.String(), "-Q", "--wait=100ms", "-o", outFile, serverAddr + ":" + irttPort}
+// beside is a tool that runs beside the probe and tells the time of every answer.
+// None of them measures outages; the probe's rule is put onto their lists.
+type beside interface {
+	name() string
+	// interval is the time between two of its probes on a lane.
+	interval(c *course) time.Duration
+	// halt ends the measurement, so that all is written.
+	halt()
+	// answers tells when answers came on a lane, in order; not ok where the outages
+	// were not made for it, or it ended before them.
+	answers(c *course) (at []time.Time, ok bool, err error)
+	// broken is on how many lanes it ended before it should have.
+	broken() int
+	// end ends what still runs and removes what was written.
+	end()
 }
 
-// peers are those that are tried beside the probe.
-func (o Options) peers() []peer {
-	return []peer{
-		{irtt, o.Interval, irttServer, o.irttClient(o.length()), func(file string, _ []byte) ([]time.Time, error) { return readIRTT(file) }},
-		{fping, max(o.Interval, fpingInterval), nil, []string{"-l", "-D", "-p", strconv.Itoa(int(max(o.Interval, fpingInterval).Milliseconds())), serverAddr},
-			func(_ string, stdout []byte) ([]time.Time, error) { return readFping(stdout), nil }},
-	}
-}
-
-// length is more than what a series of outages takes.
-func (o Options) length() time.Duration {
-	sum := time.Second
-	for _, l := range o.Lengths {
-		sum += time.Duration(o.Repeat) * (l + calm + 10*o.Interval + 20*time.Millisecond)
-	}
-	return sum + sum/10
-}
-
-// peerRun is a peer that runs beside the probe.
-type peerRun struct {
-	peer
-	dir        string
-	stdout     bytes.Buffer
-	client     *exec.Cmd
-	stop, halt func()
-}
-
-// startPeers starts those that are installed, and notes why not the others.
-func (o Options) startPeers(ctx context.Context, w *world, r *Result) []*peerRun {
-	var all []*peerRun
-	for _, p := range o.peers() {
-		run := &peerRun{peer: p, stop: func() {}, halt: func() {}}
-		if err := run.start(ctx, w); err != nil {
-			run.end()
-			r.Notes = append(r.Notes, fmt.Sprintf("without %s beside it: %v", p.name, err))
-			continue
+// startPeers starts those that are installed, and tells why not the others.
+func (o Options) startPeers(ctx context.Context, w *world, courses []*course) (all []beside, notes []string) {
+	for _, one := range []struct {
+		name  string
+		start func(context.Context, *world, []*course) (beside, error)
+	}{{irtt, o.startIRTT}, {fping, startFping}} {
+		_, err := exec.LookPath(one.name)
+		if err == nil {
+			var p beside
+			if p, err = one.start(ctx, w, courses); err == nil {
+				all = append(all, p)
+				continue
+			}
 		}
-		all = append(all, run)
+		notes = append(notes, fmt.Sprintf("without %s beside it: %v", one.name, err))
 	}
-	return all
+	if len(all) > 0 {
+		wait(ctx, settleTime)
+	}
+	return all, notes
 }
 
-func (p *peerRun) start(ctx context.Context, w *world) error {
-	if _, err := exec.LookPath(p.name); err != nil {
-		return err
+// judgePeer ends a tool and compares the outages with its lists of answers.
+func judgePeer(p beside, courses []*course) ([]Trial, error) {
+	p.halt()
+	var all []Trial
+	for _, c := range courses {
+		answers, ok, err := p.answers(c)
+		if err != nil {
+			return all, err
+		}
+		for _, m := range c.made {
+			if ok {
+				all = append(all, m.judgeAnswers(answers, p.interval(c)))
+			}
+		}
 	}
-	var err error
-	if p.dir, err = os.MkdirTemp("", "blackout-proof-"); err != nil {
-		return err
+	return all, nil
+}
+
+// irttRuns are a client and a server of irtt for each lane.
+type irttRuns struct {
+	dir              string
+	stops            []func()
+	courses          []*course
+	clients, servers []*exec.Cmd // one of each
+	lost             map[*course]bool
+}
+
+// irttServer are the arguments of irtt's server.
+func irttServer(at string) []string { return []string{"server", "-b", at, "-d", "0", "-i", "0"} }
+
+// irttClient are the arguments of its client, which writes to a file.
+func irttClient(at, file string, interval, length time.Duration) []string {
+	return []string{"client", "-i", interval.String(), "-d", length.String(), "-Q", "--wait=100ms", "-o", file, at}
+}
+
+func (o Options) startIRTT(ctx context.Context, w *world, courses []*course) (beside, error) {
+	dir, err := os.MkdirTemp("", "blackout-proof-")
+	if err != nil {
+		return nil, err
 	}
-	if p.server != nil {
-		if _, p.halt, err = w.server.start(ctx, nil, p.name, p.server...); err != nil {
+	r := &irttRuns{dir: dir, courses: courses, lost: make(map[*course]bool)}
+	if err := r.start(ctx, w, o.length()); err != nil {
+		r.end()
+		return nil, err
+	}
+	return r, nil
+}
+
+func (r *irttRuns) start(ctx context.Context, w *world, length time.Duration) error {
+	for _, c := range r.courses {
+		cmd, err := r.run(ctx, w.server, irttServer(c.at(irttPort)))
+		if err != nil {
 			return err
 		}
-		wait(ctx, calm) // it may listen on UDP alone, and say nothing
+		r.servers, c.servers = append(r.servers, cmd), append(c.servers, cmd)
 	}
-	args := slices.Clone(p.peer.client)
-	if i := slices.Index(args, outFile); i >= 0 {
-		args[i] = p.file()
+	wait(ctx, settleTime) // they listen on UDP alone, and say nothing
+	for _, c := range r.courses {
+		cmd, err := r.run(ctx, w.client, irttClient(c.at(irttPort), r.file(c), c.interval, length))
+		if err != nil {
+			return err
+		}
+		r.clients = append(r.clients, cmd)
 	}
-	p.client, p.stop, err = w.client.start(ctx, &p.stdout, p.name, args...)
-	return err
+	return nil
 }
 
-func (p *peerRun) file() string { return filepath.Join(p.dir, "run.json") }
-
-// end ends what still runs and removes what was written.
-func (p *peerRun) end() {
-	p.stop()
-	p.halt()
-	_ = os.RemoveAll(p.dir)
+func (r *irttRuns) run(ctx context.Context, s *space, args []string) (*exec.Cmd, error) {
+	cmd, stop, err := s.start(ctx, nil, irtt, args...)
+	if err == nil {
+		r.stops = append(r.stops, stop)
+	}
+	return cmd, err
 }
 
-// judge ends the peer and compares the outages with its list of answers. It
-// states no error: what is allowed are two of its intervals and the doubt, as for
-// the probe, whose least error is an interval.
-func (p *peerRun) judge(outages []made, r *Result) {
-	defer p.end()
-	_ = p.client.Process.Signal(unix.SIGINT)
-	_ = p.client.Wait() // it says that it was interrupted
-	answers, err := p.answers(p.file(), p.stdout.Bytes())
-	if err != nil || len(answers) == 0 {
-		r.Notes = append(r.Notes, fmt.Sprintf("what %s wrote cannot be used: %d answers, %v", p.name, len(answers), err))
-		return
+// length is more than what all outages together take.
+func (o Options) length() time.Duration {
+	var short, tall time.Duration
+	for _, l := range o.Lengths {
+		if all := time.Duration(o.Repeat) * (l + 2*calm); l < long {
+			short += all
+		} else {
+			tall += all / longLanes
+		}
 	}
-	var ratios, off []float64
-	for _, m := range outages {
-		t := m.judge(&blackout.Target{}, p.interval, p.interval)
-		t.ReportedMs = ms(longestGap(answers, m.middle(), p.interval))
-		ratios, off = append(ratios, t.Ratio()), append(off, math.Abs(t.ReportedMs-t.TrueMs))
+	return time.Minute + 3*max(short, tall)/2
+}
+
+func (r *irttRuns) file(c *course) string          { return filepath.Join(r.dir, c.name()+".json") }
+func (*irttRuns) name() string                     { return irtt }
+func (*irttRuns) interval(c *course) time.Duration { return c.interval }
+
+func (r *irttRuns) halt() {
+	for i, c := range r.courses {
+		if gone(r.servers[i]) || gone(r.clients[i]) {
+			r.lost[c] = true
+		}
 	}
-	if p.name == irtt {
-		r.Peer, r.PeerName = ratios, p.name
+	for _, cmd := range r.clients {
+		_ = cmd.Process.Signal(unix.SIGINT)
 	}
-	r.Notes = append(r.Notes, offBy(p.name, p.interval, off))
+	for _, cmd := range r.clients {
+		_ = cmd.Wait() // it says that it was interrupted
+	}
+}
+
+func (r *irttRuns) broken() int { return len(r.lost) }
+
+func (r *irttRuns) answers(c *course) ([]time.Time, bool, error) {
+	if r.lost[c] {
+		return nil, false, nil
+	}
+	at, err := readIRTT(r.file(c))
+	return at, true, err
+}
+
+func (r *irttRuns) end() {
+	for _, stop := range r.stops {
+		stop()
+	}
+	_ = os.RemoveAll(r.dir)
 }
 
 // irttReport is what is read of irtt's JSON; times are nanoseconds.
@@ -181,15 +228,58 @@ func readIRTT(path string) ([]time.Time, error) {
 	return answers, nil
 }
 
+// fpingRun is one fping for all lanes whose server is not stopped: the kernel
+// answers it.
+type fpingRun struct {
+	client *exec.Cmd
+	stop   func()
+	stdout bytes.Buffer
+	lost   int
+	lanes  map[string][]time.Time // by the server's address
+}
+
+func startFping(ctx context.Context, w *world, courses []*course) (beside, error) {
+	args := []string{"-l", "-D", "-i", "0.1", "-p", strconv.Itoa(int(fpingInterval.Milliseconds()))}
+	for _, c := range courses {
+		if c.kind != Stop {
+			args = append(args, c.serverAddr)
+		}
+	}
+	r := &fpingRun{}
+	var err error
+	r.client, r.stop, err = w.client.start(ctx, &r.stdout, fping, args...)
+	return r, err
+}
+
+func (*fpingRun) name() string                   { return fping }
+func (*fpingRun) interval(*course) time.Duration { return fpingInterval }
+func (r *fpingRun) end()                         { r.stop() }
+
+func (r *fpingRun) broken() int { return r.lost }
+
+func (r *fpingRun) halt() {
+	if gone(r.client) {
+		r.lost = 1
+	}
+	_ = r.client.Process.Signal(unix.SIGINT)
+	_ = r.client.Wait() // it says that it was interrupted
+	r.lanes = readFping(r.stdout.Bytes())
+}
+
+func (r *fpingRun) answers(c *course) ([]time.Time, bool, error) {
+	return r.lanes[c.serverAddr], c.kind != Stop, nil
+}
+
 // readFping reads lines such as "[1795251100.80325] 192.0.2.2 : [0], 64 bytes,
-// 0.626 ms (0.626 avg, 0% loss)": when each answer came, in order.
-func readFping(stdout []byte) []time.Time {
-	var answers []time.Time
+// 0.626 ms (0.626 avg, 0% loss)": when each answer came, in order, by address.
+func readFping(stdout []byte) map[string][]time.Time {
+	answers := make(map[string][]time.Time)
 	for lines := bufio.NewScanner(bytes.NewReader(stdout)); lines.Scan(); {
-		stamp, rest, ok := strings.Cut(strings.TrimPrefix(lines.Text(), "["), "]")
+		stamp, rest, ok := strings.Cut(strings.TrimPrefix(lines.Text(), "["), "] ")
 		seconds, err := strconv.ParseFloat(stamp, 64)
 		if ok && err == nil && strings.Contains(rest, " bytes, ") {
-			answers = append(answers, time.UnixMicro(int64(seconds*1e6)))
+			addr, _, _ := strings.Cut(rest, " ")
+			answers[addr] = append(answers[addr], time.UnixMicro(int64(seconds*1e6)))
 		}
 	}
 	return answers

@@ -26,21 +26,29 @@ func between(kind string, a, b, c, d float64) made {
 }
 
 func TestJudge(t *testing.T) {
-	target := &blackout.Target{WorstErrorMs: 7, Outages: []blackout.Outage{
+	report := &blackout.Report{Faults: []blackout.Fault{{Start: at(310), End: at(320), Ms: 10}}}
+	target := &blackout.Target{WorstErrorMs: 7, BelowErrorMs: 3, Outages: []blackout.Outage{
 		{Start: at(0), End: at(50), Ms: 50, ErrorMs: 1},
 		{Start: at(101), End: at(203), Ms: 102, ErrorMs: 1.5, LostOut: 3, LostBack: 4},
 	}}
+	trial := func(kind string, true, doubt, reported, allowed float64, out, back uint64) Trial {
+		return Trial{
+			Kind: kind, Interval: time.Millisecond, TrueMs: true, DoubtMs: doubt, ReportedMs: reported, AllowedMs: allowed,
+			LostOut: out, LostBack: back,
+		}
+	}
 	tests := map[string]struct {
 		made  made
 		want  Trial
 		ratio float64
 	}{
-		"found":    {between(Out, 100, 100, 200, 200), Trial{Out, 100, 0, 102, 2.5, 3, 4}, 0.8},
-		"in doubt": {between(Out, 100, 102, 200, 204), Trial{Out, 101, 3, 102, 5.5, 3, 4}, 1 / 5.5},
-		"missed":   {between(Stop, 60, 60, 65, 65), Trial{Stop, 5, 0, 0, 8, 0, 0}, 0.625},
+		"found":    {between(Out, 100, 100, 200, 200), trial(Out, 100, 0, 102, 2.5, 3, 4), 0.8},
+		"in doubt": {between(Out, 100, 102, 200, 204), trial(Out, 101, 3, 102, 5.5, 3, 4), 1 / 5.5},
+		"missed":   {between(Stop, 60, 60, 65, 65), trial(Stop, 5, 0, 0, 4, 0, 0), 1.25},
+		"our own":  {between(Stop, 312, 312, 317, 317), trial(Stop, 5, 0, 0, 11, 0, 0), 5.0 / 11},
 	}
 	for name, tt := range tests {
-		got := tt.made.judge(target, time.Millisecond, time.Millisecond)
+		got := tt.made.judge(report, target, time.Millisecond)
 		if got != tt.want || math.Abs(got.Ratio()-tt.ratio) > 1e-9 {
 			t.Errorf("%s: %+v, ratio %v; want %+v, %v", name, got, got.Ratio(), tt.want, tt.ratio)
 		}
@@ -48,15 +56,17 @@ func TestJudge(t *testing.T) {
 }
 
 func TestCanariesTellDelays(t *testing.T) {
-	c := &canaries{stalls: []stall{{at(0), at(5)}, {at(100), at(120)}, {at(121), at(124)}, {at(300), at(310)}}}
-	for when, want := range map[float64]time.Duration{50: 0, 6: 5, 122: 23, 309: 10, 313: 0} {
-		if got := c.around(at(when)); got != want*time.Millisecond {
-			t.Errorf("around %v ms: %s, want %d ms", when, got, want)
+	c := &canaries{stalls: []stall{{at(100), at(120)}, {at(0), at(5)}, {at(300), at(310)}, {at(121), at(124)}}}
+	c.settle()
+	const reach = 2 * time.Millisecond
+	for when, want := range map[float64]time.Duration{50: 0, 6: 5, 122: 20, 123: 3, 309: 10, 313: 0, 299: 0} {
+		if got := c.before(at(when), reach); got != want*time.Millisecond {
+			t.Errorf("before %v ms: %s, want %d ms", when, got, want)
 		}
 	}
-	for when, want := range map[float64]time.Duration{50: 0, 110: 13, 99: 23, 4: 1, 120.5: 3, 305: 5, 311: 0} {
-		if got := c.after(at(when)); got != want*time.Millisecond {
-			t.Errorf("at %v ms: %s, want %d ms", when, got, want)
+	for when, want := range map[float64]time.Duration{50: 0, 110: 10, 99: 20, 4: 1, 120.5: 3, 119: 3, 305: 5, 311: 0} {
+		if got := c.after(at(when), reach); got != want*time.Millisecond {
+			t.Errorf("after %v ms: %s, want %d ms", when, got, want)
 		}
 	}
 }
@@ -74,30 +84,55 @@ func TestWrong(t *testing.T) {
 		{Trial{Kind: Back, ReportedMs: 5, LostBack: 5}, false},
 		{Trial{Kind: Back, ReportedMs: 5, LostOut: 5}, true},
 		{Trial{Kind: Back}, false},
+		{Trial{Kind: Link, ReportedMs: 5, LostOut: 5, LostBack: 1}, false},
+		{Trial{Kind: Link, ReportedMs: 5, LostOut: 5, LostBack: 2}, true},
+		{Trial{Kind: Link, ReportedMs: 5, LostOut: 5, LostBack: 2, DoubtMs: 1}, false},
+		{Trial{Kind: Link, ReportedMs: 5, LostBack: 1, TrueMs: 5}, true},
 		{Trial{Kind: Stop, ReportedMs: 5, LostOut: 5}, false},
+		{Trial{Kind: Stop, ReportedMs: 5}, false},
+		{Trial{Kind: Stop, ReportedMs: 5, LostBack: 1}, true},
 	} {
+		tt.trial.Interval = time.Millisecond
 		if got := tt.trial.Wrong(); got != tt.want {
 			t.Errorf("%+v: %v, want %v", tt.trial, got, tt.want)
 		}
 	}
 }
 
-func TestLongestGap(t *testing.T) {
+func TestGapAround(t *testing.T) {
 	answers := []time.Time{at(0), at(1), at(2), at(103), at(104)}
-	for middle, want := range map[float64]time.Duration{0.5: 0, 50: 100 * time.Millisecond, 500: 0} {
-		if got := longestGap(answers, at(middle), time.Millisecond); got != want {
+	for middle, want := range map[float64]time.Duration{-1: 0, 0.5: 0, 50: 100 * time.Millisecond, 500: 0} {
+		if got := gapAround(answers, at(middle), time.Millisecond); got != want {
 			t.Errorf("around %v ms: %s, want %s", middle, got, want)
 		}
 	}
 }
 
+func TestClasses(t *testing.T) {
+	trial := func(length time.Duration, true, reported float64) Trial {
+		return Trial{Length: length, TrueMs: true, ReportedMs: reported, AllowedMs: 2}
+	}
+	got := classes("blackout", []time.Duration{5 * time.Millisecond, time.Second, time.Hour}, []Trial{
+		trial(time.Second, 1000, 1001), trial(5*time.Millisecond, 5, 0), trial(time.Second, 1000, 999.5), trial(time.Second, 1000, 1002),
+	})
+	want := []Class{
+		{Name: "5ms", Tool: "blackout", N: 1, P50: 2.5, Max: 2.5, OffP50Ms: 5, OffMaxMs: 5, Missed: 1},
+		{Name: "1s", Tool: "blackout", N: 3, P50: 0.5, Max: 1, OffP50Ms: 1, OffMaxMs: 2},
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("%+v, want %+v", got, want)
+	}
+}
+
 func TestReadFping(t *testing.T) {
 	const text = "[1795251100.80325] 127.0.0.1 : [0], 64 bytes, 0.626 ms (0.626 avg, 0% loss)\n" +
+		"[1795251100.80425] 127.0.0.2 : [0], 64 bytes, 0.626 ms (0.626 avg, 0% loss)\n" +
 		"[1795251100.81273] 127.0.0.1 : [1], timed out (0.626 avg, 50% loss)\nnonsense\n" +
 		"[1795251100.82282] 127.0.0.1 : [2], 64 bytes, 0.020 ms (0.323 avg, 33% loss)\n"
-	got := readFping([]byte(text))
-	if len(got) != 2 || got[1].Sub(got[0]).Round(10*time.Microsecond) != 19570*time.Microsecond {
-		t.Errorf("%v", got)
+	all := readFping([]byte(text))
+	got := all["127.0.0.1"]
+	if len(all) != 2 || len(got) != 2 || got[1].Sub(got[0]).Round(10*time.Microsecond) != 19570*time.Microsecond {
+		t.Errorf("%v", all)
 	}
 }
 
@@ -113,6 +148,33 @@ func TestReadIRTT(t *testing.T) {
 	}
 	if _, err := readIRTT(path + "x"); err == nil {
 		t.Error("a file that is not there is read")
+	}
+}
+
+func TestReadSockperf(t *testing.T) {
+	const text = "sockperf: Test ended\nsockperf: [Total Run] RunTime=3.086 sec; Warm up time=400 msec; SentMessages=2588; ReceivedMessages=2538\n"
+	if sent, answered, err := readSockperf([]byte(text)); err != nil || sent != 2588 || answered != 2538 {
+		t.Errorf("%d, %d, %v", sent, answered, err)
+	}
+	if _, _, err := readSockperf([]byte("sockperf: no server")); err == nil {
+		t.Error("totals where there are none")
+	}
+}
+
+// Random datagrams are of all kinds: nothing, too short, and nearly probes.
+func TestGarbage(t *testing.T) {
+	probe, buf := make([]byte, blackout.PacketSize), make([]byte, garbageSize)
+	short, near := 0, 0
+	for range 10000 {
+		switch got := garbage(buf, probe); {
+		case len(got) < blackout.PacketSize:
+			short++
+		case len(got) == blackout.PacketSize:
+			near++
+		}
+	}
+	if short == 0 || near == 0 {
+		t.Errorf("%d are shorter than a probe, %d as long", short, near)
 	}
 }
 
@@ -134,32 +196,36 @@ func program(t *testing.T) string {
 	return path
 }
 
-// run proves something small, and skips where it cannot be proven.
-func run(t *testing.T, name string, o Options) Result {
+// try proves something small, and skips where it cannot be proven.
+func try(t *testing.T, name string, o Options) []Result {
 	t.Helper()
-	r, err := Run(t.Context(), name, o)
+	results, err := Run(t.Context(), name, o)
 	if errors.Is(err, ErrUnsupported) {
 		t.Skip(err)
 	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, note := range r.Notes {
-		t.Log(note)
+	for _, r := range results {
+		for _, note := range r.Notes {
+			t.Logf("%s: %s", r.Name, note)
+		}
 	}
-	return r
+	return results
 }
 
 // few are enough to see that outages are made, found and judged; the benchmark
 // makes many.
-var few = []time.Duration{40 * time.Millisecond, 100 * time.Millisecond}
+var few = []time.Duration{40 * time.Millisecond, 100 * time.Millisecond, time.Second}
 
 func TestAccuracy(t *testing.T) {
-	o := Options{Program: program(t), Lengths: few, Repeat: 1}
-	for name, trials := range map[string]int{AccuracyUDP: 6, AccuracyTCP: 2, AccuracyDirection: 4} {
-		r := run(t, name, o)
-		if len(r.Trials) != trials || len(r.Ours) == 0 {
-			t.Errorf("%s: %d outages, %d values; want %d", name, len(r.Trials), len(r.Ours), trials)
+	for _, r := range try(t, AccuracyUDP, Options{Program: program(t), Lengths: few, Repeat: 1}) {
+		trials := len(few) * len(Kinds)
+		if r.Name == AccuracyTCP {
+			trials = len(few)
+		}
+		if len(r.Trials) != trials || len(r.Ours) != trials {
+			t.Errorf("%s: %d outages, %d values; want %d", r.Name, len(r.Trials), len(r.Ours), trials)
 		}
 		found := 0
 		for _, one := range r.Trials {
@@ -167,27 +233,28 @@ func TestAccuracy(t *testing.T) {
 				found++
 			}
 			if one.Ratio() > 1 || one.Wrong() {
-				t.Errorf("%s: %+v is off by %.2f of what is allowed", name, one, one.Ratio())
+				t.Errorf("%s: %+v is off by %.2f of what is allowed", r.Name, one, one.Ratio())
 			}
 		}
 		if found == 0 {
-			t.Errorf("%s: none of %d outages is found", name, trials)
+			t.Errorf("%s: none of %d outages is found", r.Name, trials)
 		}
 	}
 }
 
 func TestCost(t *testing.T) {
-	o := Options{Program: program(t), For: 300 * time.Millisecond, Repeat: 1}
-	for _, name := range []string{ProbeCost, ProbeRate} {
-		r := run(t, name, o)
-		if len(r.Ours) != 1 || math.IsNaN(r.Ours[0]) || name == ProbeCost && r.Ours[0] <= 0 {
+	o := Options{Program: program(t), For: 300 * time.Millisecond, Repeat: 1, Garbage: 20000}
+	for _, name := range []string{ProbeCost, ProbeRate, ProbeMany, ReflectorGarbage} {
+		r := try(t, name, o)[0]
+		if len(r.Ours) != 1 || math.IsNaN(r.Ours[0]) || (name == ProbeCost || name == ProbeMany) && r.Ours[0] <= 0 {
 			t.Errorf("%s: %+v", name, r)
 		}
 	}
 }
 
 var (
-	prove   = flag.String("prove", "", "prove this alone, and print every outage")
+	all     = flag.Bool("all", false, "print all outages, and not only those that are off, for -prove")
+	prove   = flag.String("prove", "", "prove this alone")
 	repeat  = flag.Int("repeat", 0, "outages of each length and kind, or runs, for -prove")
 	lengths = flag.String("lengths", "", "their lengths for -prove, such as 5ms,100ms")
 )
@@ -203,15 +270,30 @@ func TestProve(t *testing.T) {
 			o.Lengths = append(o.Lengths, length)
 		}
 	}
-	r := run(t, *prove, o)
-	for _, one := range r.Trials {
-		t.Logf("%-5s true %9.3f ± %6.3f reported %9.3f allowed %7.3f ratio %.3f out %d back %d wrong %v",
-			one.Kind, one.TrueMs, one.DoubtMs, one.ReportedMs, one.AllowedMs, one.Ratio(), one.LostOut, one.LostBack, one.Wrong())
+	for _, r := range try(t, *prove, o) {
+		show(t, r)
 	}
-	for side, values := range map[string][]float64{"blackout": r.Ours, r.PeerName: r.Peer} {
-		if len(values) > 0 {
-			slices.Sort(values)
-			t.Logf("%s %s: n %d, median %.3f, largest %.3f %s", r.Name, side, len(values), values[len(values)/2], values[len(values)-1], r.Unit)
+}
+
+// show prints a result, and those of its trials that are off.
+func show(t *testing.T, r Result) {
+	for _, one := range r.Trials {
+		if *all || one.Ratio() > 1 || one.Wrong() {
+			t.Logf("%-5s %-5s true %9.3f ± %6.3f reported %9.3f allowed %7.3f ratio %.3f out %d back %d wrong %v",
+				one.Kind, one.Length, one.TrueMs, one.DoubtMs, one.ReportedMs, one.AllowedMs, one.Ratio(), one.LostOut, one.LostBack, one.Wrong())
+		}
+	}
+	for _, c := range r.Classes {
+		t.Logf("%s %-10s %-9s n %4d median %8.3f largest %8.3f %s; off by %.3f and %.3f ms; %d missed",
+			r.Name, c.Name, c.Tool, c.N, c.P50, c.Max, r.Unit, c.OffP50Ms, c.OffMaxMs, c.Missed)
+	}
+	for _, side := range []struct {
+		name   string
+		values []float64
+	}{{"blackout", r.Ours}, {r.PeerName, r.Peer}} {
+		if len(side.values) > 0 {
+			c := newClass("", side.name, side.values)
+			t.Logf("%s %s: n %d, median %.3f, largest %.3f %s", r.Name, side.name, c.N, c.P50, c.Max, r.Unit)
 		}
 	}
 }

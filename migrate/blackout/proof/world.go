@@ -4,94 +4,18 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
-	"os/exec"
-	"runtime"
 	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
 
-// The addresses of both ends, of a range that is for documentation (RFC 5737):
-// nothing outside the namespaces has them.
-const (
-	clientAddr = "192.0.2.1"
-	serverAddr = "192.0.2.2"
-	serverPort = "7007"
-)
+// maxLanes is how many lanes have an address.
+const maxLanes = 250
 
-// space is a network namespace, and the one thread that is in it. Sockets that
-// are opened there, and processes that are started there, stay in it.
-type space struct {
-	work chan func()
-	fd   int
-	net  *netlink.Handle
-}
-
-// newSpace starts a thread in a namespace of its own. It ends with close.
-func newSpace() (*space, error) {
-	s := &space{work: make(chan func())}
-	failed := make(chan error)
-	go func() {
-		// Never unlocked: the thread ends with this goroutine, and must not be
-		// used by others.
-		runtime.LockOSThread()
-		failed <- s.enter()
-		for f := range s.work {
-			f()
-		}
-	}()
-	if err := <-failed; err != nil {
-		close(s.work)
-		return nil, err
-	}
-	return s, nil
-}
-
-func (s *space) enter() error {
-	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-		return fmt.Errorf("%w: unshare: %w", ErrUnsupported, err)
-	}
-	fd, err := unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return fmt.Errorf("%w: %w", ErrUnsupported, err)
-	}
-	s.fd = fd
-	// Both ends run before what else this machine does, and so do all processes
-	// that are started from here: how late one of them is run cannot be told
-	// from an outage. Without the right to it, the errors are wider.
-	_ = hurry()
-	if s.net, err = netlink.NewHandle(); err != nil {
-		return errors.Join(fmt.Errorf("%w: netlink: %w", ErrUnsupported, err), unix.Close(fd))
-	}
-	return nil
-}
-
-// hurry lets this thread run before others.
-func hurry() error { return unix.Setpriority(unix.PRIO_PROCESS, unix.Gettid(), -15) }
-
-// do runs f on the thread, and waits for it.
-func (s *space) do(f func()) {
-	done := make(chan struct{})
-	s.work <- func() { defer close(done); f() }
-	<-done
-}
-
-// close ends the thread; the namespace goes when nothing is in it any more.
-func (s *space) close() {
-	s.net.Close()
-	_ = unix.Close(s.fd)
-	close(s.work)
-}
-
-// world is both namespaces and the link between them.
-type world struct {
-	client, server *space
-	index          int              // of the server's interface
-	mac            net.HardwareAddr // of the client's
-}
+// world is both namespaces and the links between them.
+type world struct{ client, server *space }
 
 func newWorld() (*world, error) {
 	client, err := newSpace()
@@ -103,12 +27,7 @@ func newWorld() (*world, error) {
 		client.close()
 		return nil, err
 	}
-	w := &world{client: client, server: server}
-	if err := w.link(); err != nil {
-		w.close()
-		return nil, err
-	}
-	return w, nil
+	return &world{client, server}, nil
 }
 
 func (w *world) close() {
@@ -116,22 +35,63 @@ func (w *world) close() {
 	w.server.close()
 }
 
-// link joins the namespaces.
-func (w *world) link() error {
-	veth := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "client"}, PeerName: "server", PeerNamespace: netlink.NsFd(w.server.fd)}
+// lane is one link of a world: a cable of its own between the namespaces, with a
+// network of its own, of a range that is for benchmarks (RFC 2544) and that nothing
+// outside has.
+type lane struct {
+	*world
+	near, far              netlink.Link // the client's end and the server's
+	clientAddr, serverAddr string
+}
+
+// newLane makes link number i, of up to maxLanes.
+func (w *world) newLane(i int) (*lane, error) {
+	if i >= maxLanes {
+		return nil, fmt.Errorf("no more than %d links at a time", maxLanes)
+	}
+	name := fmt.Sprintf("lane%d", i)
+	l := &lane{world: w, clientAddr: fmt.Sprintf("198.18.%d.1", i), serverAddr: fmt.Sprintf("198.18.%d.2", i)}
+	veth := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: name}, PeerName: name, PeerNamespace: netlink.NsFd(w.server.fd)}
 	if err := w.client.net.LinkAdd(veth); err != nil {
-		return fmt.Errorf("%w: add a veth: %w", ErrUnsupported, err)
+		return nil, fmt.Errorf("%w: add a veth: %w", ErrUnsupported, err)
 	}
-	near, err := w.client.address("client", clientAddr)
-	if err != nil {
+	var err error
+	if l.near, err = w.client.address(name, l.clientAddr); err != nil {
+		return nil, err
+	}
+	if l.far, err = w.server.address(name, l.serverAddr); err != nil {
+		return nil, err
+	}
+	err = errors.Join(
+		w.client.know(l.near, l.serverAddr, l.far), w.server.know(l.far, l.clientAddr, l.near),
+		w.client.gates.add(name), w.server.gates.add(name))
+	return l, err
+}
+
+func (l *lane) name() string { return l.near.Attrs().Name }
+
+// at is a port of the server's end.
+func (l *lane) at(port string) string { return net.JoinHostPort(l.serverAddr, port) }
+
+// cut sets the server's end of the link down, or up again; then the client's end
+// has lost its carrier, or has it back.
+func (l *lane) cut(on bool) error {
+	if on {
+		return l.server.net.LinkSetDown(l.far)
+	}
+	if err := l.server.net.LinkSetUp(l.far); err != nil {
 		return err
 	}
-	far, err := w.server.address("server", serverAddr)
-	if err != nil {
-		return err
+	for begun := time.Now(); time.Since(begun) < 10*time.Second; {
+		near, err := l.client.net.LinkByIndex(l.near.Attrs().Index)
+		if err != nil {
+			return err
+		}
+		if near.Attrs().OperState == netlink.OperUp {
+			return nil
+		}
 	}
-	w.index, w.mac = far.Attrs().Index, near.Attrs().HardwareAddr
-	return w.refuse(false)
+	return fmt.Errorf("link %q does not come up", l.name())
 }
 
 // address gives an interface its address and sets it up, and returns it.
@@ -150,57 +110,59 @@ func (s *space) address(name, addr string) (netlink.Link, error) {
 	return link, nil
 }
 
-// nowhere is a hardware address that nobody has.
-var nowhere = net.HardwareAddr{2, 0, 0, 0, 0, 1}
-
-// refuse makes the server's namespace send to nobody what is for the client, or
-// ends that. (A route that leads nowhere would not do: an answer names the
-// interface that it leaves by.)
-func (w *world) refuse(on bool) error {
-	to := w.mac
-	if on {
-		to = nowhere
-	}
-	return w.server.net.NeighSet(&netlink.Neigh{
-		LinkIndex: w.index, State: netlink.NUD_PERMANENT, IP: net.ParseIP(clientAddr), HardwareAddr: to,
+// know tells a namespace the hardware address of the other end, once and for all:
+// a neighbour that is looked for again has an outage of its own.
+func (s *space) know(link netlink.Link, addr string, other netlink.Link) error {
+	err := s.net.NeighSet(&netlink.Neigh{
+		LinkIndex: link.Attrs().Index, State: netlink.NUD_PERMANENT, IP: net.ParseIP(addr), HardwareAddr: other.Attrs().HardwareAddr,
 	})
-}
-
-// start starts a program in a namespace; stdout may be nil. It is killed when ctx
-// ends or with the function that is returned, which waits for it.
-func (s *space) start(ctx context.Context, stdout io.Writer, name string, args ...string) (cmd *exec.Cmd, stop func(), err error) {
-	ctx, cancel := context.WithCancel(ctx)
-	cmd = exec.CommandContext(ctx, name, args...)
-	cmd.Stdout, cmd.WaitDelay = stdout, time.Second
-	s.do(func() { err = cmd.Start() })
 	if err != nil {
-		cancel()
-		return nil, func() {}, fmt.Errorf("start %q: %w", name, err)
+		return fmt.Errorf("make a neighbour known at %q: %w", link.Attrs().Name, err)
 	}
-	return cmd, func() { cancel(); _ = cmd.Wait() }, nil
+	return nil
 }
 
-// await waits until somebody accepts connections at the server's address.
-func (w *world) await(ctx context.Context, port string) error {
+// await waits until somebody accepts connections at an address of the server.
+func (w *world) await(ctx context.Context, addr string) error {
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	for {
-		var err error
-		w.client.do(func() {
+		var failed error
+		err := w.client.do(func() {
 			var conn net.Conn
-			if conn, err = net.DialTimeout("tcp", net.JoinHostPort(serverAddr, port), time.Second); err == nil {
-				err = conn.Close()
+			if conn, failed = net.DialTimeout("tcp", addr, time.Second); failed == nil {
+				failed = conn.Close()
 			}
 		})
-		if err == nil {
+		if err = errors.Join(err, failed); err == nil {
 			return nil
 		}
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return fmt.Errorf("nobody listens on port %s of the server: %w", port, err)
+			return fmt.Errorf("nobody listens at %s of the server: %w", addr, err)
 		}
 	}
+}
+
+// crowd makes the server's end answer at every address of crowdNet.
+func (l *lane) crowd() error {
+	_, all, err := net.ParseCIDR(crowdNet)
+	if err != nil {
+		return err
+	}
+	lo, err := l.server.net.LinkByName("lo")
+	if err != nil {
+		return fmt.Errorf("find the loopback interface: %w", err)
+	}
+	err = errors.Join(
+		l.server.net.LinkSetUp(lo),
+		l.server.net.RouteAdd(&netlink.Route{LinkIndex: lo.Attrs().Index, Dst: all, Type: unix.RTN_LOCAL, Table: unix.RT_TABLE_LOCAL, Scope: netlink.SCOPE_HOST}),
+		l.client.net.RouteAdd(&netlink.Route{LinkIndex: l.near.Attrs().Index, Dst: all, Gw: net.ParseIP(l.serverAddr)}))
+	if err != nil {
+		return fmt.Errorf("make routes to many addresses: %w", err)
+	}
+	return nil
 }

@@ -64,7 +64,7 @@ func TestWriteHTML(t *testing.T) {
 		t.Fatal(err)
 	}
 	text := b.String()
-	for _, want := range []string{"250.2 ± 1.1", "97.4975 %", "(open)", "STOP &lt;of&gt; vm1", `"bucket_ms":5000`, `data-target="1"`, "own faults"} {
+	for _, want := range []string{"250.2 ± 1.1", "97.4975 %", ">open<", "STOP &lt;of&gt; vm1", `"bucket_ms":5000`, `data-target="1"`, "own faults"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("the page lacks %q", want)
 		}

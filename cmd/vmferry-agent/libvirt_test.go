@@ -1,0 +1,50 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"strings"
+	"testing"
+
+	"github.com/sirupsen/logrus"
+
+	"github.com/vmferry/vmferry/migrate/blackout"
+	"github.com/vmferry/vmferry/migrate/vigil"
+)
+
+// What a probe saw is told, and so is what it could not see.
+func TestBlackouts(t *testing.T) {
+	var out bytes.Buffer
+	log := logrus.New()
+	log.SetOutput(&out)
+	udp, tcp, err := blackout.Listen("127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tcp.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- blackout.NewReflector(log).ServeUDP(ctx, udp) }()
+	defer func() { cancel(); <-done }()
+	target := "udp://" + udp.LocalAddr().String()
+
+	if seen := blackouts(t.Context(), log, vigil.Begin(t.Context(), []string{target}), true); len(seen) != 1 || seen[0].Target != target {
+		t.Errorf("saw %+v", seen)
+	}
+	if !strings.Contains(out.String(), "clients of "+target) {
+		t.Errorf("nobody is told what clients saw: %s", out.String())
+	}
+	if seen := blackouts(t.Context(), log, vigil.Begin(t.Context(), []string{"udp://host.invalid:7"}), false); seen != nil {
+		t.Errorf("saw %+v of no host", seen)
+	}
+	if !strings.Contains(out.String(), "not measured") {
+		t.Errorf("nobody is told that nothing was measured: %s", out.String())
+	}
+}
+
+// Nothing but libvirt sees a guest of Xen, so that nothing is proven without it.
+func TestWitnessOf(t *testing.T) {
+	if found, err := (blind{}).Find(t.Context(), "vm1", ""); err == nil || found != nil {
+		t.Errorf("found %v, %v", found, err)
+	}
+}
