@@ -245,7 +245,7 @@ func TestSnapshotStart(t *testing.T) {
 				}
 			}
 			w.restore = func(_ context.Context, path string) error {
-				if path != filepath.Join(w.dir, saveFile) {
+				if path != filepath.Join(w.dir, saveFile+restoring) {
 					t.Errorf("restored from %s", path)
 				}
 				if c.restores == nil {
@@ -390,7 +390,7 @@ func TestTuningReachesTheMove(t *testing.T) {
 	w.boot()
 	e := environ("migrate_options=--copy-storage-inc --bandwidth 7 --timeout 9 --unsafe", "migration_speed=100", "ladder=live,postcopy", "blackout_budget=250", "watch=udp://a:7")
 	p := &w.agent.Params
-	p.Options, p.Speed, p.NoConverge, p.PostCopy = e.Params.Options, e.Params.Speed, e.Params.NoConverge, e.Params.PostCopy
+	p.Options, p.Speed, p.Ladder = e.Params.Options, e.Params.Speed, e.Params.Ladder
 	p.BlackoutBudget, p.Watch = e.Params.BlackoutBudget, e.Params.Watch
 	w.migrate = func(_ context.Context, m Move) error {
 		if !m.Options.CopyInc || m.Bandwidth != 7 || m.PauseAfter != 9*time.Second || !m.Unsafe || !m.NoConverge || !m.PostCopy || m.BlackoutBudget != 250*time.Millisecond || len(m.Watch) != 1 {

@@ -23,6 +23,7 @@ func (a *run) start(ctx context.Context) error {
 	case o.verdict == running:
 		a.Log.Infof("already running: %s", o)
 		a.keep(o)
+		a.dropSaved(ctx, o)
 		return nil
 	case o.verdict != notRunning:
 		return a.refuse(o)
@@ -34,6 +35,7 @@ func (a *run) start(ctx context.Context) error {
 		return err
 	}
 	a.step("created")
+	a.unstrand()
 	if err := a.waitRunning(ctx, how); err != nil {
 		return err
 	}
