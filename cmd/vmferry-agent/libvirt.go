@@ -53,14 +53,18 @@ func migrator(log logrus.FieldLogger, host witness.Host, stateDir string, step f
 		if seen != nil {
 			record.Judge(seen(record.Outcome == migrate.Moved))
 		}
-		path := filepath.Join(stateDir, recordsFile)
-		if werr := migrate.AppendRecord(path, record); werr != nil {
-			log.WithError(werr).Warn("the migration's record is lost: make the state directory writable")
-		}
+		keepRecord(log, stateDir, record)
 		if lerr := migrate.LearnLink(links, record); lerr != nil {
 			log.WithError(lerr).Warn("what the migration taught of the link is lost")
 		}
 		return err
+	}
+}
+
+// keepRecord appends the record. The guest is where it is, whatever becomes of that.
+func keepRecord(log logrus.FieldLogger, stateDir string, record migrate.Record) {
+	if err := migrate.AppendRecord(filepath.Join(stateDir, recordsFile), record); err != nil {
+		log.WithError(err).Warn("the guest's record is lost: make the state directory writable")
 	}
 }
 

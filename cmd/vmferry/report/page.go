@@ -54,7 +54,7 @@ type row struct {
 }
 
 func newRow(rec migrate.Record) row {
-	r := row{Cells: cells(rec), Bad: rec.Outcome != migrate.Moved || rec.BudgetKept != nil && !*rec.BudgetKept, Detail: rec.Notes}
+	r := row{Cells: cells(rec), Bad: rec.Outcome != migrate.Moved && rec.Outcome != migrate.Restored || rec.BudgetKept != nil && !*rec.BudgetKept, Detail: rec.Notes}
 	if rec.Error != "" {
 		r.Detail = append([]string{rec.Error}, r.Detail...)
 	}
