@@ -1,0 +1,425 @@
+package resource
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/vmferry/vmferry/migrate"
+	"github.com/vmferry/vmferry/migrate/drain"
+	"github.com/vmferry/vmferry/migrate/libvirt"
+)
+
+func TestLadder(t *testing.T) {
+	for in, want := range map[string]string{
+		"":                           "live converge shutdown destroy",
+		"live":                       "live shutdown destroy",
+		"live,converge,postcopy":     "live converge postcopy shutdown destroy",
+		"live, save":                 "live save shutdown destroy",
+		"save":                       "save shutdown destroy",
+		"live,save,shutdown,destroy": "live save shutdown destroy",
+		"shutdown":                   "shutdown destroy",
+	} {
+		p := environ("ladder="+in, "save_dir=/s").Params
+		if got := strings.Trim(fmt.Sprint(p.Ladder), "[]"); got != want {
+			t.Errorf("ladder=%s is %q, want %q", in, got, want)
+		}
+	}
+	for _, c := range []struct{ params, words string }{
+		{"ladder=live,prayer", `names "prayer"`},
+		{"ladder=save,live", "names live after save"},
+		{"ladder=postcopy", "does not name live"},
+		{"ladder=live,destroy", "set force_stop"},
+		{"ladder=live,save", "set save_dir to a directory"},
+		{"ladder=live,save save_dir=/s force_stop=1", "keep one of them"},
+		{"save_dir=/s snapshot=/t", "both set"},
+	} {
+		e := environ(strings.Fields(c.params)...)
+		if len(e.Problems) != 1 || !strings.Contains(e.Problems[0].Err.Error(), c.words) {
+			t.Errorf("%s: %v, want one problem with %q", c.params, e.Problems, c.words)
+		}
+	}
+}
+
+// saver is a node whose guest may be saved to w.dir, and on which that works.
+func saver(t *testing.T, action string) *world {
+	w := newWorld(t, action)
+	w.agent.Params.Ladder = []drain.Means{drain.Live, drain.Save, drain.Shutdown, drain.Destroy}
+	w.agent.Params.SaveDir = w.dir
+	w.save = func(context.Context, string) error { w.write(saveFile, wholeState); w.gone(); return nil }
+	w.abort = func(context.Context) error { w.boot(); return nil }
+	return w
+}
+
+// savedIn has libvirt at work on saving the guest, for so long.
+func (w *world) savedIn(d time.Duration) {
+	w.is(libvirt.Paused, "save")
+	end, status := time.Now().Add(d), w.status
+	w.status = func(ctx context.Context) (libvirt.Status, error) {
+		if w.there && !time.Now().Before(end) {
+			w.write(saveFile, wholeState)
+			w.gone()
+		}
+		return status(ctx)
+	}
+}
+
+const (
+	wholeState   = "LibvirtQemudSave and memory"
+	partialState = "LibvirtQemudPart and memory"
+)
+
+// strandedNote is that of a migration which failed so long ago.
+func strandedNote(guest string, age time.Duration) func(*world) {
+	return func(w *world) {
+		note := stranded{Guest: guest, Peer: "node2", Why: "no room", At: time.Now().Add(-age)}
+		if err := stateDir(w.agent.StateDir).save(strandedDir, "res1", note); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+}
+
+// A stop saves the guest only where it takes it off the node because it could not be moved.
+func TestWhichStopSaves(t *testing.T) {
+	leaving := func(is bool, err error) func(*world) {
+		return func(w *world) { w.agent.Leaving = func(context.Context) (bool, error) { return is, err } }
+	}
+	peer := func(s libvirt.Status, err error) func(*world) {
+		return func(w *world) { w.target = func(context.Context) (libvirt.Status, error) { return s, err } }
+	}
+	pending := pendingTo(outward, "node2")
+	for _, c := range []struct {
+		name  string
+		build []func(*world)
+		calls string
+		means drain.Means // of the record, "" for none
+	}{
+		{"somebody's wish", nil, "shutdown", ""},
+		{"a migration has failed", []func(*world){strandedNote("vm1", time.Minute)}, "save", drain.Save},
+		{"long ago", []func(*world){strandedNote("vm1", time.Hour)}, "shutdown", ""},
+		{"of another guest", []func(*world){strandedNote("vm0", time.Minute)}, "shutdown", ""},
+		{"save is no rung of it", []func(*world){strandedNote("vm1", 0), func(w *world) { w.agent.Params.Ladder = defaultLadder }}, "shutdown", drain.Shutdown},
+		{"no directory", []func(*world){strandedNote("vm1", 0), func(w *world) { w.agent.Params.SaveDir = "" }}, "shutdown", drain.Shutdown},
+		{"force_stop", []func(*world){strandedNote("vm1", 0), func(w *world) { w.agent.Params.ForceStop = true }}, "destroy", drain.Destroy},
+		{"the node is emptied", []func(*world){leaving(true, nil)}, "save", drain.Save},
+		{"the node is not", []func(*world){leaving(false, nil)}, "shutdown", ""},
+		{"nobody can tell", []func(*world){leaving(true, errors.New("not connected"))}, "shutdown", ""},
+		{"the manager hangs", []func(*world){func(w *world) {
+			w.agent.Leaving = func(ctx context.Context) (bool, error) { return true, blocked(ctx) }
+		}}, "shutdown", ""},
+		{"the agent was killed in a migration", []func(*world){pending}, "abort save", drain.Save},
+		{"and the target has a part of it", []func(*world){pending, peer(libvirt.Status{State: libvirt.Paused, UUID: guestUUID}, nil)}, "abort shutdown", drain.Shutdown},
+		{"and the target has another of its name", []func(*world){pending, peer(libvirt.Status{State: libvirt.Running, UUID: "99999999-2222-3333-4444-555555555555"}, nil)}, "abort save", drain.Save},
+		{"and the target is silent", []func(*world){pending, peer(libvirt.Status{}, dead())}, "abort shutdown", drain.Shutdown},
+		{"paused by a person", []func(*world){strandedNote("vm1", 0), state(libvirt.Paused, "user")}, "save", drain.Save},
+		{"paused by an I/O error", []func(*world){strandedNote("vm1", 0), state(libvirt.Paused, "ioerror")}, "destroy", drain.Destroy},
+		{"saved by an agent that was killed", []func(*world){strandedNote("vm1", 0), func(w *world) {
+			w.savedIn(5 * time.Second)
+		}}, "", drain.Save},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := saver(t, "stop")
+				w.boot()
+				w.abort = func(context.Context) error { return nil }
+				var records []migrate.Record
+				w.agent.Record = func(r migrate.Record) { records = append(records, r) }
+				for _, f := range c.build {
+					f(w)
+				}
+				err, took := w.run("stop")
+				checkExit(t, err, Success, "")
+				if got := strings.Join(w.calls, " "); got != c.calls || took > 20*time.Second {
+					t.Errorf("did %q, want %q, in %v", got, c.calls, took)
+				}
+				var means drain.Means
+				if len(records) > 0 {
+					means = records[0].Means
+				}
+				if means != c.means || len(records) > 1 || means != "" && (records[0].Outcome != migrate.Ended || records[0].Error == "") {
+					t.Errorf("recorded %+v, want %q", records, c.means)
+				}
+				if err := stateDir(w.agent.StateDir).load(strandedDir, "res1", &stranded{}); err == nil {
+					t.Error("the note is still there")
+				}
+			})
+		})
+	}
+}
+
+// A migrate_to that fails leaves the note, one that succeeds takes it away, and so does a start.
+func TestStrandedNote(t *testing.T) {
+	fails := func(w *world) { w.migrate = func(context.Context, Move) error { return errors.New("no room there") } }
+	neverLive := func(w *world) { w.agent.Params.Ladder = []drain.Means{drain.Save, drain.Shutdown, drain.Destroy} }
+	for _, c := range []struct {
+		name, action string
+		build        []func(*world)
+		noted        string
+	}{
+		{"moved", "migrate_to", []func(*world){(*world).boot, strandedNote("vm1", 0)}, ""},
+		{"failed", "migrate_to", []func(*world){(*world).boot, fails}, "no room there"},
+		{"not to be moved live", "migrate_to", []func(*world){(*world).boot, neverLive}, "does not name live"},
+		{"started", "start", []func(*world){strandedNote("vm1", 0)}, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := saver(t, c.action)
+				for _, f := range c.build {
+					f(w)
+				}
+				if err, _ := w.run(c.action); (err == nil) != (c.noted == "") {
+					t.Errorf("%s: %v", c.action, err)
+				}
+				var note stranded
+				err := stateDir(w.agent.StateDir).load(strandedDir, "res1", &note)
+				if (err == nil) != (c.noted != "") || !strings.Contains(note.Why, c.noted) {
+					t.Errorf("noted %+v, %v, want %q", note, err, c.noted)
+				}
+			})
+		})
+	}
+}
+
+// Storage that hangs takes no more time than it is given.
+func TestTimely(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		defer close(release)
+		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+		defer cancel()
+		began := time.Now()
+		err := timely(ctx, func() error { <-release; return nil })
+		if took := time.Since(began); !errors.Is(err, errNoStorage) || took != 3*time.Second {
+			t.Errorf("%v after %v", err, took)
+		}
+		if err := timely(t.Context(), func() error { return os.ErrNotExist }); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("%v, want the error of what was done", err)
+		}
+	})
+}
+
+// storageMatrix is the part of the faults matrix (package migrate) in which a guest is saved at one node and
+// restored at the next. What becomes of it:
+//
+//	kept    it runs once, with the memory that it had
+//	cold    it runs once, booted after a clean shutdown
+//	crash   it runs once, booted as after a crash: its QEMU was killed, or it had to be destroyed
+//	-       the phase has none of what the fault breaks
+const storageMatrix = `
+         source-QEMU target-QEMU source-libvirtd target-libvirtd source-hangs target-hangs link-cut link-slow target-memory disk-full storage-hangs agent-killed window
+save     crash       -           crash           -               crash        -            -        -         -             cold      crash         kept         cold
+restore  -           crash       -               crash           -            crash        -        -         kept          -         kept          crash        crash
+`
+
+// twoNodes are a guest's node and the next one, which share a directory and a disk.
+type twoNodes struct {
+	t            *testing.T
+	here, there  *world
+	memory       string // of the guest where it runs: "old" before, and as long as it is kept
+	shutDown     bool   // the guest got a clean shutdown
+	killed       string // the step at which the agent is killed
+	refused      int    // how often libvirt is still to refuse the restoring
+	storageHangs bool
+}
+
+// storageFaults are set before the action of the phase.
+var storageFaults = map[string]func(*twoNodes){
+	"source-QEMU": func(n *twoNodes) {
+		n.here.save = func(context.Context, string) error {
+			n.here.write(saveFile, partialState)
+			n.here.gone()
+			return errors.New("QEMU died")
+		}
+	},
+	"target-QEMU": func(n *twoNodes) {
+		n.there.restore = func(context.Context, string) error { return dead() } // libvirt cannot tell how far it came
+	},
+	"source-libvirtd": func(n *twoNodes) {
+		n.here.save = func(context.Context, string) error {
+			n.here.open = func(context.Context, string) error { return dead() }
+			return dead()
+		}
+	},
+	"target-libvirtd": func(n *twoNodes) { n.there.restore = func(context.Context, string) error { return dead() } },
+	"source-hangs": func(n *twoNodes) {
+		n.here.save = func(ctx context.Context, _ string) error {
+			n.here.open = func(ctx context.Context, _ string) error { return blocked(ctx) }
+			return blocked(ctx)
+		}
+	},
+	"target-hangs":  func(n *twoNodes) { n.there.restore = func(ctx context.Context, _ string) error { return blocked(ctx) } },
+	"link-cut":      nil,
+	"link-slow":     nil,
+	"target-memory": func(n *twoNodes) { n.refused = 1 },
+	"disk-full": func(n *twoNodes) {
+		n.here.save = func(context.Context, string) error {
+			n.here.write(saveFile, partialState)
+			return errors.New("error writing: No space left on device")
+		}
+	},
+	"storage-hangs": func(n *twoNodes) {
+		n.refused = 1 // libvirt's own time for it is over
+		n.here.save = func(ctx context.Context, _ string) error { n.here.is(libvirt.Paused, "save"); return blocked(ctx) }
+		n.here.abort = blocked
+	},
+	"agent-killed": func(n *twoNodes) { n.killed = "saving" },
+	"window": func(n *twoNodes) {
+		n.here.agent.Timeout, n.there.agent.Timeout = 20*time.Second, 20*time.Second
+		n.here.save = func(ctx context.Context, _ string) error { n.here.is(libvirt.Paused, "save"); return blocked(ctx) }
+		n.there.restore = func(ctx context.Context, _ string) error { return blocked(ctx) }
+	},
+}
+
+func TestStorageMatrix(t *testing.T) {
+	rows := strings.Split(strings.TrimSpace(storageMatrix), "\n")
+	columns := strings.Fields(rows[0])
+	for _, c := range columns {
+		if _, known := storageFaults[c]; !known || len(columns) != len(storageFaults) {
+			t.Fatalf("the matrix has the faults %v, and there are %d", columns, len(storageFaults))
+		}
+	}
+	var phases []string
+	for _, row := range rows[1:] {
+		cells := strings.Fields(row)
+		if len(cells) != 1+len(columns) {
+			t.Fatalf("%q has %d cells, want one for each of %v", row, len(cells)-1, columns)
+		}
+		phases = append(phases, cells[0])
+		for i, fault := range columns {
+			if want := cells[1+i]; want != "-" {
+				t.Run(cells[0]+"/"+fault, func(t *testing.T) {
+					synctest.Test(t, func(t *testing.T) { storageCell(t, cells[0], fault, want) })
+				})
+			}
+		}
+	}
+	if !slices.Equal(phases, []string{"save", "restore"}) {
+		t.Errorf("the matrix has the phases %v", phases)
+	}
+}
+
+// storageCell stops a guest that could not be moved, and starts it at the next node. What fails is asked for
+// again, as a cluster manager does, by then without the fault.
+func storageCell(t *testing.T, phase, fault, want string) {
+	n := newTwoNodes(t)
+	strike := storageFaults[fault]
+	if phase == "save" {
+		strike(n)
+	}
+	n.call(n.here, "stop")
+	n.killed = ""
+	if n.here.there {
+		t.Fatalf("stopped, and it is here: did %v", n.here.calls)
+	}
+	mended := func() { n.there.restore, n.there.agent.Timeout, n.killed = n.restore, 0, "" }
+	if phase == "restore" {
+		before := n.there.restore
+		if strike(n); n.killed != "" {
+			n.killed = "restoring"
+		}
+		if fault == "storage-hangs" {
+			n.there.restore = before
+		}
+		if err := n.call(n.there, "start"); err == nil && want != "kept" {
+			t.Fatal("the start succeeded in spite of the fault")
+		}
+		if n.there.there {
+			t.Fatal("it runs after a start that failed")
+		}
+	}
+	mended()
+	if err := n.call(n.there, "start"); err != nil {
+		t.Fatal(err)
+	}
+	if got := n.fate(); got != want || n.here.there {
+		t.Errorf("%s, want %s; the source did %v, the target %v", got, want, n.here.calls, n.there.calls)
+	}
+	for _, name := range []string{saveFile, saveFile + restoring} {
+		if _, err := os.Stat(filepath.Join(n.here.dir, name)); err == nil {
+			t.Errorf("%s is still there, and the guest runs", name)
+		}
+	}
+}
+
+func newTwoNodes(t *testing.T) *twoNodes {
+	n := &twoNodes{t: t, here: saver(t, "stop"), there: saver(t, "start"), memory: "old"}
+	n.there.agent.Params.SaveDir = n.here.dir
+	n.here.boot()
+	strandedNote("vm1", time.Minute)(n.here)
+	shutdown := n.here.shutdown
+	n.here.shutdown = func(ctx context.Context, mode string) error { n.shutDown = true; return shutdown(ctx, mode) }
+	n.here.abort = func(context.Context) error { n.here.boot(); return nil }
+	n.there.restore = n.restore
+	n.there.create = func(context.Context, string) error { n.memory = "new"; n.there.boot(); return nil }
+	n.there.target = func(context.Context) (libvirt.Status, error) { return n.here.status(t.Context()) }
+	for _, w := range []*world{n.here, n.there} {
+		w.agent.Step = func(step string) {
+			if step == n.killed {
+				if step == "saving" { // libvirt does what it was asked to do
+					n.here.savedIn(time.Second)
+				}
+				runtime.Goexit()
+			}
+		}
+	}
+	return n
+}
+
+// restore is the next node's libvirt.
+func (n *twoNodes) restore(_ context.Context, path string) error {
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	if n.refused > 0 {
+		n.refused--
+		return errors.New("cannot set up guest memory: Cannot allocate memory")
+	}
+	if string(raw) != wholeState {
+		n.t.Errorf("restored from %q", raw)
+	}
+	n.there.boot()
+	return nil
+}
+
+var errKilled = errors.New("killed")
+
+// call is an action by an agent that may be killed; killed in a stop, it is called again.
+func (n *twoNodes) call(w *world, action string) error {
+	n.t.Helper()
+	err := errKilled
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		err, _ = w.run(action)
+	}()
+	<-done
+	if action == "stop" && errors.Is(err, errKilled) {
+		n.killed = ""
+		return n.call(w, action)
+	}
+	if action == "stop" && err != nil {
+		n.t.Errorf("stop: %v, did %v", err, w.calls)
+	}
+	return err
+}
+
+func (n *twoNodes) fate() string {
+	switch {
+	case !n.there.there:
+		return "gone"
+	case n.memory == "old":
+		return "kept"
+	case n.shutDown:
+		return "cold"
+	}
+	return "crash"
+}
