@@ -44,8 +44,8 @@ func (r *reader) ladder(name string) []drain.Means {
 	return rungs
 }
 
-// mayUse tells whether the guest's ladder has the rung.
-func (p Params) mayUse(m drain.Means) bool { return slices.Contains(p.Ladder, m) }
+// MayUse tells whether the guest's ladder has the rung.
+func (p Params) MayUse(m drain.Means) bool { return slices.Contains(p.Ladder, m) }
 
 // savesTo is the directory that the guest is saved to and restored from, "" for none.
 func (p Params) savesTo() string { return cmp.Or(p.Snapshot, p.SaveDir) }
@@ -55,9 +55,9 @@ func (r *reader) checkLadder(p Params) {
 	switch {
 	case p.Snapshot != "" && p.SaveDir != "":
 		r.bad("save_dir", "snapshot and save_dir are both set: keep snapshot to save the guest at each stop, or save_dir with save in ladder to save it only when it cannot be moved")
-	case p.mayUse(drain.Save) && p.savesTo() == "":
+	case p.MayUse(drain.Save) && p.savesTo() == "":
 		r.bad("ladder", "ladder names save, and save_dir is not set: set save_dir to a directory that all nodes share")
-	case p.mayUse(drain.Save) && p.ForceStop:
+	case p.MayUse(drain.Save) && p.ForceStop:
 		r.bad("ladder", "ladder names save and force_stop is set (or shutdown_timeout is 0): a guest that is destroyed cannot be saved, so keep one of them")
 	}
 }

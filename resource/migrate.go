@@ -27,7 +27,7 @@ func (a *run) moveAway(ctx context.Context) error {
 	if a.Target == "" {
 		return fail(Args, "no target node: migrate_to is called by the cluster manager, which sets OCF_RESKEY_CRM_meta_migrate_target")
 	}
-	if !a.Params.mayUse(drain.Live) {
+	if !a.Params.MayUse(drain.Live) {
 		return fail(Generic, "guest %q is not migrated, as its ladder does not name live: set allow-migrate=false", a.guest.Name)
 	}
 	target, err := a.Params.TargetURI(a.targetNode(ctx))

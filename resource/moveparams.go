@@ -27,7 +27,7 @@ type Tuning struct {
 
 func (p Params) tuning() Tuning {
 	return Tuning{
-		Options: p.Options.MigrateOptions, Unsafe: p.Options.Unsafe, NoConverge: !p.mayUse(drain.Converge), PostCopy: p.mayUse(drain.PostCopy),
+		Options: p.Options.MigrateOptions, Unsafe: p.Options.Unsafe, NoConverge: !p.MayUse(drain.Converge), PostCopy: p.MayUse(drain.PostCopy),
 		PauseAfter: p.Options.Timeout, BlackoutBudget: p.BlackoutBudget, Watch: p.Watch,
 	}
 }

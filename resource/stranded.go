@@ -63,7 +63,7 @@ func (a *run) leaves(ctx context.Context) (why stranded, is bool) {
 	if err == nil && why.Guest == a.guest.Name && time.Since(why.At).Abs() < strandedTime {
 		return why, true
 	}
-	if a.Leaving == nil || !a.Params.mayUse(drain.Save) || a.Params.savesTo() == "" {
+	if a.Leaving == nil || !a.Params.MayUse(drain.Save) || a.Params.savesTo() == "" {
 		return stranded{}, false // nobody needs to know
 	}
 	ctx, cancel := within(ctx, leavingTime)
@@ -81,7 +81,7 @@ func (a *run) saves(ctx context.Context, leaves bool) bool {
 	switch {
 	case p.savesTo() == "" || p.ForceStop:
 		return false
-	case p.Snapshot == "" && (!leaves || !p.mayUse(drain.Save)):
+	case p.Snapshot == "" && (!leaves || !p.MayUse(drain.Save)):
 		return false
 	}
 	i, pending, err := a.pending()
@@ -142,6 +142,6 @@ func (a *run) newRecord(began time.Time) migrate.Record {
 	now := time.Now()
 	return migrate.Record{
 		Schema: migrate.RecordSchema, Guest: a.guest.Name, UUID: a.guest.UUID, From: a.Params.Hypervisor,
-		Started: began, Ended: now, DurationMS: float64(now.Sub(began).Microseconds()) / 1000,
+		Started: began, Ended: now, DurationMS: float64(now.Sub(began).Microseconds()) / 1000, Steps: []migrate.Step{},
 	}
 }
