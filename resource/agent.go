@@ -97,7 +97,8 @@ type run struct {
 	config configState
 	conn   Hypervisor
 
-	rungs []migrate.Rung // what a stop has tried
+	rungs  []migrate.Rung // what a stop has tried
+	saving bool           // libvirt was asked to save the guest, and this was not seen to end
 
 	state   stateDir // ends with the boot
 	lasting stateDir // does not

@@ -193,7 +193,7 @@ func TestSnapshotStop(t *testing.T) {
 		{"a guest that does not go on: destroyed", func(w *world) func(context.Context, string) error {
 			w.abort = func(context.Context) error { return errors.New("no job") }
 			return func(context.Context, string) error { w.is(libvirt.Paused, "save"); return dead() }
-		}, []string{"save", "abort", "destroy"}, false},
+		}, []string{"save", "abort", "abort", "destroy"}, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -105,6 +105,12 @@ func TestWhichStopSaves(t *testing.T) {
 		{"of another guest", []func(*world){strandedNote("vm0", time.Minute)}, "shutdown", ""},
 		{"save is no rung of it", []func(*world){strandedNote("vm1", 0), func(w *world) { w.agent.Params.Ladder = defaultLadder }}, "shutdown", drain.Shutdown},
 		{"no directory", []func(*world){strandedNote("vm1", 0), func(w *world) { w.agent.Params.SaveDir = "" }}, "shutdown", drain.Shutdown},
+		{"it could not be restored there", []func(*world){func(w *world) {
+			note := stranded{Guest: "vm1", Peer: "node2", Why: "its processor lacks features", Check: migrate.CheckCPU, At: time.Now()}
+			if err := stateDir(w.agent.StateDir).save(strandedDir, "res1", note); err != nil {
+				w.t.Fatal(err)
+			}
+		}}, "shutdown", drain.Shutdown},
 		{"force_stop", []func(*world){strandedNote("vm1", 0), func(w *world) { w.agent.Params.ForceStop = true }}, "destroy", drain.Destroy},
 		{"the node is emptied", []func(*world){leaving(true, nil)}, "save", drain.Save},
 		{"the node is not", []func(*world){leaving(false, nil)}, "shutdown", ""},
@@ -155,6 +161,9 @@ func TestWhichStopSaves(t *testing.T) {
 // A migrate_to that fails leaves the note, one that succeeds takes it away, and so does a start.
 func TestStrandedNote(t *testing.T) {
 	fails := func(w *world) { w.migrate = func(context.Context, Move) error { return errors.New("no room there") } }
+	refused := func(w *world) {
+		w.migrate = func(context.Context, Move) error { return &migrate.Refusal{Check: migrate.CheckCPU} }
+	}
 	neverLive := func(w *world) { w.agent.Params.Ladder = []drain.Means{drain.Save, drain.Shutdown, drain.Destroy} }
 	for _, c := range []struct {
 		name, action string
@@ -163,6 +172,7 @@ func TestStrandedNote(t *testing.T) {
 	}{
 		{"moved", "migrate_to", []func(*world){(*world).boot, strandedNote("vm1", 0)}, ""},
 		{"failed", "migrate_to", []func(*world){(*world).boot, fails}, "no room there"},
+		{"refused", "migrate_to", []func(*world){(*world).boot, refused}, "pre-flight cpu"},
 		{"not to be moved live", "migrate_to", []func(*world){(*world).boot, neverLive}, "does not name live"},
 		{"started", "start", []func(*world){strandedNote("vm1", 0)}, ""},
 	} {
@@ -177,7 +187,7 @@ func TestStrandedNote(t *testing.T) {
 				}
 				var note stranded
 				err := stateDir(w.agent.StateDir).load(strandedDir, "res1", &note)
-				if (err == nil) != (c.noted != "") || !strings.Contains(note.Why, c.noted) {
+				if (err == nil) != (c.noted != "") || !strings.Contains(note.Why, c.noted) || (note.Check == migrate.CheckCPU) != (c.name == "refused") {
 					t.Errorf("noted %+v, %v, want %q", note, err, c.noted)
 				}
 			})

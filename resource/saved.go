@@ -62,10 +62,12 @@ func timely(ctx context.Context, f func() error) error {
 // next start restores it, on whichever node that is. Where it fails, the guest goes on.
 func (a *run) save(ctx context.Context) error {
 	var err error
+	a.saving = true
 	switch o := a.look(ctx); {
 	case o.answer == beingSaved: // by an agent that was killed
 		a.Log.Info("waiting for the end of a saving of the guest that is under way")
 	case !o.executing() && o.answer != "paused/user":
+		a.saving = false
 		return errNotAlive
 	default:
 		err = a.callSave(ctx)
@@ -130,6 +132,7 @@ func (a *run) takeBack(ctx context.Context) {
 		a.Log.Warnf("the guest does not go on: %s", o)
 		return
 	}
+	a.saving = false
 	if err := timely(ctx, func() error { return removeIfThere(a.stateFile()) }); err != nil {
 		a.Log.WithError(err).Warn("what was saved of the guest could not be removed, and the next start will set it aside")
 	}

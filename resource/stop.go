@@ -39,7 +39,7 @@ func (a *run) stop(ctx context.Context) error {
 	a.dropSaved(ctx, o)
 	a.beforeStop(ctx, o)
 	why, leaves := a.leaves(ctx)
-	saves := a.saves(ctx, leaves)
+	saves := a.saves(ctx, why, leaves)
 	for _, s := range []stopStep{
 		{"save", drain.Save, a.budget.save, (*run).save},
 		{"shutdown", drain.Shutdown, a.budget.graceful, (*run).shutdown},
@@ -138,6 +138,10 @@ func (a *run) shutdown(ctx context.Context) error {
 		case o.libErr != nil && time.Since(silent) >= libvirtPatience:
 			return errNoLibvirt
 		case o.libErr != nil:
+		case o.answer == beingSaved && a.saving: // its libvirtd was away when the saving was given up
+			a.saving = false
+			a.takeBack(ctx)
+			continue
 		case o.answer == postCopySource: // it leaves by itself, and would be lost without what is here
 		case !o.executing() && o.answer != "no state/unknown":
 			return errNotAlive

@@ -24,19 +24,18 @@ import (
 //	-       the phase has none of what the fault breaks
 const storageMatrix = `
          source-QEMU target-QEMU source-libvirtd target-libvirtd source-hangs target-hangs link-cut link-slow target-memory disk-full storage-hangs agent-killed window
-save     crash       -           crash           -               crash        -            -        -         -             cold      crash         kept         cold
+save     crash       -           cold            -               crash        -            -        -         -             cold      crash         kept         cold
 restore  -           crash       -               crash           -            crash        -        -         kept          -         kept          crash        crash
 `
 
 // twoNodes are a guest's node and the next one, which share a directory and a disk.
 type twoNodes struct {
-	t            *testing.T
-	here, there  *world
-	memory       string // of the guest where it runs: "old" before, and as long as it is kept
-	shutDown     bool   // the guest got a clean shutdown
-	killed       string // the step at which the agent is killed
-	refused      int    // how often libvirt is still to refuse the restoring
-	storageHangs bool
+	t           *testing.T
+	here, there *world
+	memory      string // of the guest where it runs: "old" before, and as long as it is kept
+	shutDown    bool   // the guest got a clean shutdown
+	killed      string // the step at which the agent is killed
+	refused     int    // how often libvirt is still to refuse the restoring
 }
 
 // storageFaults are set before the action of the phase.
@@ -53,7 +52,14 @@ var storageFaults = map[string]func(*twoNodes){
 	},
 	"source-libvirtd": func(n *twoNodes) {
 		n.here.save = func(context.Context, string) error {
-			n.here.open = func(context.Context, string) error { return dead() }
+			n.here.is(libvirt.Paused, "save") // what it is found in, and an abort resumes
+			back := time.Now().Add(3 * time.Second)
+			n.here.open = func(context.Context, string) error {
+				if time.Now().Before(back) {
+					return dead()
+				}
+				return nil
+			}
 			return dead()
 		}
 	},

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/vmferry/vmferry/migrate"
@@ -31,12 +32,17 @@ type stranded struct {
 	Guest string    `json:"guest"`
 	Peer  string    `json:"peer,omitempty"`
 	Why   string    `json:"why"`
+	Check string    `json:"check,omitempty"` // of the pre-flight, that refused it
 	At    time.Time `json:"at"`
 }
 
 // strand writes the note. Without it the guest is shut down.
 func (a *run) strand(why error) {
 	note := stranded{Guest: a.guest.Name, Peer: a.Target, Why: why.Error(), At: time.Now()}
+	var refusal *migrate.Refusal
+	if errors.As(why, &refusal) {
+		note.Check = refusal.Check
+	}
 	if err := a.lasting.save(strandedDir, a.Instance, note); err != nil {
 		a.Log.WithError(err).Warn("a stop that follows will not know that the guest could not be moved: make the state directory writable")
 	}
@@ -75,13 +81,20 @@ func (a *run) leaves(ctx context.Context) (why stranded, is bool) {
 	return stranded{Why: "the cluster manager empties the node, and did not move it"}, err == nil && leaving
 }
 
+// notThere are the checks that a guest fails at a target which could not restore it either, and could boot it.
+var notThere = []string{migrate.CheckHypervisor, migrate.CheckCPU}
+
 // saves tells whether the stop begins with saving the guest.
-func (a *run) saves(ctx context.Context, leaves bool) bool {
+func (a *run) saves(ctx context.Context, why stranded, leaves bool) bool {
 	p := a.Params
 	switch {
 	case p.savesTo() == "" || p.ForceStop:
 		return false
-	case p.Snapshot == "" && (!leaves || !p.MayUse(drain.Save)):
+	case p.Snapshot != "": // at each stop
+	case !leaves || !p.MayUse(drain.Save):
+		return false
+	case slices.Contains(notThere, why.Check):
+		a.Log.Warnf("the guest is not saved, as %s could not restore it: %s", why.Peer, why.Why)
 		return false
 	}
 	i, pending, err := a.pending()
