@@ -264,6 +264,20 @@ func TestSnapshotStart(t *testing.T) {
 	}
 }
 
+// Where the directory is not there, its storage is not mounted, and a saved state may be on it.
+func TestSaveDirIsNotThere(t *testing.T) {
+	for _, set := range []func(*Params, string){
+		func(p *Params, dir string) { p.Snapshot = dir },
+		func(p *Params, dir string) { p.SaveDir = dir },
+	} {
+		w := newWorld(t, "start")
+		set(&w.agent.Params, filepath.Join(w.dir, "mount"))
+		err, _ := w.run("start")
+		checkExit(t, err, Installed, "mount it")
+		w.did()
+	}
+}
+
 func TestStartResources(t *testing.T) {
 	const devices = `<devices><disk type='volume'><source pool='vms' volume='vm1'/></disk>
 <interface type='network'><source network='lan'/></interface><interface type='network'><source network='lan'/></interface>

@@ -56,6 +56,10 @@ func (a *run) begin(ctx context.Context, o observation) (how string, err error) 
 		return "", err
 	}
 	a.step("proven")
+	// Where the storage is not mounted, to boot would leave a saved state behind that fits the disks no more.
+	if err := timely(ctx, a.checkSaveDirs); err != nil {
+		return "", err
+	}
 	return "started", a.create(ctx, o)
 }
 
