@@ -73,14 +73,13 @@ func (a *run) save(ctx context.Context) error {
 		err = a.callSave(ctx)
 	}
 	if err == nil {
-		if _, gone := a.lookUntil(ctx, isGone); gone {
-			return nil
+		if _, gone := a.lookUntil(ctx, isGone); !gone {
+			err = errTimeUp
 		}
-		err = errTimeUp
 	}
 	after, cancel := context.WithTimeout(context.WithoutCancel(ctx), abortTime)
 	defer cancel()
-	if a.look(after).verdict == notRunning { // the answer got lost, or the guest died
+	if err == nil || a.look(after).verdict == notRunning { // the answer got lost, or the guest died
 		return timely(after, func() error { return wholeness(a.stateFile()) })
 	}
 	a.takeBack(context.WithoutCancel(ctx))
@@ -154,17 +153,21 @@ func (a *run) takeSaved(ctx context.Context, text string) (file string, err erro
 		return "", nil
 	}
 	plain := a.stateFile()
-	why := ""
+	fits := false // not to be read where the question was left behind
 	err = timely(ctx, func() error {
 		if err := a.setAside(plain+restoring, "a start that was interrupted may have run the guest from it"); err != nil {
 			return err
 		}
-		if why, err = staleness(plain, namesIn(text).disks); err != nil {
+		why, err := staleness(plain, namesIn(text).disks)
+		switch {
+		case err != nil:
 			return err
-		}
-		if why != "" {
+		case why != "":
 			return a.setAside(plain, why)
+		case ctx.Err() != nil: // nobody waits for it any more
+			return ctx.Err()
 		}
+		fits = true
 		return rename(plain, plain+restoring)
 	})
 	switch {
@@ -172,7 +175,7 @@ func (a *run) takeSaved(ctx context.Context, text string) (file string, err erro
 		return "", nil
 	case err != nil:
 		return "", because(Generic, err, "cannot tell whether saved state %q can be restored", plain)
-	case why != "":
+	case !fits:
 		return "", nil
 	}
 	a.step("restoring")
