@@ -92,7 +92,11 @@ type measure struct {
 
 // measures are the dots of one migration; a failed one has a mark on the base line.
 func measures(rec migrate.Record) []measure {
-	if rec.Outcome != migrate.Moved {
+	switch rec.Outcome {
+	case migrate.Moved:
+	case migrate.Restored:
+		return nil
+	default:
 		return []measure{{"failed", string(rec.Outcome), 0}}
 	}
 	var out []measure
