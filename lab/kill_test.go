@@ -51,9 +51,11 @@ var steps = []struct {
 }{
 	{"start", "begin", []victim{sourceLibvirt}},
 	{"start", "proven", []victim{sourceLibvirt, targetLibvirt}},
+	{"start", "restoring", []victim{sourceLibvirt}},
 	{"start", "created", []victim{sourceLibvirt, sourceQEMU}},
 	{"start", "end", []victim{sourceLibvirt, sourceQEMU}},
 	{"stop", "begin", []victim{sourceLibvirt, sourceQEMU}},
+	{"stop", "saving", []victim{sourceLibvirt, sourceQEMU}},
 	{"stop", "asked", []victim{sourceLibvirt, sourceQEMU}},
 	{"stop", "destroying", []victim{sourceLibvirt, sourceQEMU}},
 	{"stop", "killing", []victim{sourceQEMU}},
@@ -167,11 +169,13 @@ func (r killer) libvirtd(node string) {
 func (r killer) prepare(k kill) {
 	r.t.Helper()
 	r.off()
-	if k.action == "start" {
+	if k.action == "start" && k.step != "restoring" {
 		return
 	}
 	r.must(source, "start")
 	switch {
+	case k.step == "restoring":
+		r.must(source, "stop", snapshots)
 	case k.action == "migrate_from":
 		r.must(source, "migrate_to")
 	case k.step == "copying":
@@ -193,6 +197,9 @@ func rss(stats string) (kib int) {
 	return 0
 }
 
+// snapshots has the guest saved at a stop and restored at a start.
+const snapshots = "snapshot=/shared/guests"
+
 // strike halts the action at its step, kills, and lets an agent that was not killed end.
 func (r killer) strike(k kill) {
 	r.t.Helper()
@@ -203,6 +210,9 @@ func (r killer) strike(k kill) {
 	var params []string
 	if k.step == "destroying" {
 		params = []string{"force_stop=true"}
+	}
+	if k.step == "saving" || k.step == "restoring" {
+		params = []string{snapshots}
 	}
 	if k.step == "copying" {
 		params = []string{"migration_speed=12"} // slowly enough to be interrupted

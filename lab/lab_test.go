@@ -92,6 +92,7 @@ func TestLab(t *testing.T) {
 		{"ocft", testOCFT},
 		{"pcs and crmsh", testOperatorsTools},
 		{"operator", testOperator},
+		{"save rung", testSave},
 		{"agent swap", testAgentSwap},
 		{"refused migrations", testRefusedMigrations},
 		{"bad input", testBadInput},

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/vmferry/vmferry/migrate/drain"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 )
 
@@ -90,6 +91,7 @@ func (m *mover) once(ctx context.Context) error {
 		return fmt.Errorf("%w: no time was left to begin", ErrOutOfTime)
 	}
 	m.setLimit(ctx, m.policy.First) // before the start: a short migration is over before the first look
+	m.climb(drain.Live)
 	m.report("migrating")
 	params := m.params()
 	return m.call(ctx, func(ctx context.Context, host Host) error {

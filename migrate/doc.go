@@ -24,6 +24,12 @@
 //	  - A return code is never believed: both ends are asked where the guest runs, again
 //	    and again until their answers fit together or the time is up.
 //
+// # After a move that failed
+//
+// The guest goes on at the source, and the record has the time that each means took ([Record].Rungs). [MayTryNext]
+// tells whether another target makes sense. The lower rungs of the ladder, which end the guest
+// here so that it is brought back elsewhere, are package resource's.
+//
 // # Post-copy
 //
 // Where [Request.PostCopy] allows it, a guest that does not converge is switched. From then on it

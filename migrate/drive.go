@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/vmferry/vmferry/migrate/drain"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 )
 
@@ -40,6 +41,7 @@ func (m *mover) seeThrough(ctx context.Context) (over bool, err error) {
 func (m *mover) awaitEnd(ctx context.Context) error {
 	defer m.step("see-through")()
 	m.ended = false
+	m.climb(drain.Live)
 	m.report("migrating")
 	watch, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -151,6 +153,9 @@ func (m *mover) sample(ctx context.Context) error {
 	m.progress = Progress{Transferred: s.Processed, Total: s.Total, Remaining: s.Remaining, RateMiBs: float64(s.Rate) / (1 << 20), Iteration: s.Iteration, Throttle: s.Throttle}
 	m.rec.Transferred, m.rec.Iterations = s.Processed, max(m.rec.Iterations, s.Iteration)
 	m.rec.Throttle, m.rec.Rate = max(m.rec.Throttle, s.Throttle), max(m.rec.Rate, s.Rate)
+	if s.Throttle > 0 {
+		m.climb(drain.Converge)
+	}
 	state := m.state(s)
 	if why := m.carryOut(ctx, m.policy.Decide(state), state); why != nil {
 		return why

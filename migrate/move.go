@@ -12,6 +12,7 @@ import (
 	"github.com/sirupsen/logrus"
 	"libvirt.org/go/libvirtxml"
 
+	"github.com/vmferry/vmferry/migrate/drain"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 )
 
@@ -105,6 +106,9 @@ type mover struct {
 	adopted  bool // the migration was begun by another, and its first events were missed
 	torn     bool // an earlier one broke in its post-copy phase
 	progress Progress
+
+	rung      drain.Means // the roughest that was tried, "" before the first
+	rungBegan time.Time
 }
 
 // Move moves one guest and returns the account of it, which is complete whatever the error.
@@ -119,6 +123,7 @@ func Move(ctx context.Context, req Request, deps Deps) (Record, error) {
 	defer m.target.close()
 	defer m.source.close()
 	err := m.run(ctx)
+	m.leaveRung(err)
 	m.rec.Ended = time.Now()
 	m.rec.DurationMS = millis(m.rec.Ended.Sub(m.rec.Started))
 	m.rec.Judge(nil)

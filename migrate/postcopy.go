@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"time"
+
+	"github.com/vmferry/vmferry/migrate/drain"
 )
 
 const (
@@ -30,6 +32,7 @@ func (m *mover) startPostCopy(ctx context.Context) {
 		return
 	}
 	m.tape.expectPostCopy()
+	m.climb(drain.PostCopy)
 	m.note("the guest did not converge, and was switched to post-copy")
 }
 

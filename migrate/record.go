@@ -18,6 +18,11 @@ const (
 	Moved   Outcome = "moved"   // it runs at the target and not at the source
 	Stayed  Outcome = "stayed"  // it is at the source and not moving
 	Unknown Outcome = "unknown" // the witnesses could not decide: look before doing anything
+
+	// Of a guest that was not moved but taken off its node on a lower rung of its ladder. Move has
+	// neither of them.
+	Ended    Outcome = "ended"    // saved, shut down or destroyed at the source, to be brought back elsewhere
+	Restored Outcome = "restored" // it runs again, at the target, from the state that was saved
 )
 
 // Record is the account of one move: one JSON line. Durations are in milliseconds;
@@ -52,7 +57,8 @@ type Record struct {
 	BudgetMS   float64    `json:"blackout_budget_ms,omitempty"` // what the blackout was to stay within
 	BudgetKept *bool      `json:"blackout_budget_kept,omitempty"`
 
-	Means     drain.Means `json:"means,omitempty"`      // by which the guest was moved: live, converge or postcopy
+	Means     drain.Means `json:"means,omitempty"`      // the rung that carried the guest
+	Rungs     []Rung      `json:"rungs,omitempty"`      // those that were tried, in order
 	Predicted *Forecast   `json:"predicted,omitempty"`  // by what was known just before
 	Used      uint64      `json:"used,omitempty"`       // bytes of its memory that the guest used, just before
 	DirtyRate *uint64     `json:"dirty_rate,omitempty"` // bytes per second that it wrote, just before

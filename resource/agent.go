@@ -6,6 +6,7 @@ import (
 
 	"github.com/sirupsen/logrus"
 
+	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/resource/witness"
 )
@@ -62,6 +63,12 @@ type Agent struct {
 	Witness Witness
 	// Peers lists the other nodes of the cluster; nil where no manager can be asked.
 	Peers func(ctx context.Context) ([]Peer, error)
+	// Leaving tells whether the cluster manager empties this node: it is in standby, or the manager shuts
+	// down. nil where nobody can tell.
+	Leaving func(ctx context.Context) (bool, error)
+	// Record keeps the account of a guest that left the node, or came to it, otherwise than by Migrate;
+	// nil where nobody does.
+	Record func(migrate.Record)
 	// Announce tells the network that the guest runs here now. It returns at the end of its
 	// context, or when all is said; nil says nothing.
 	Announce func(ctx context.Context, guest Expected)
@@ -89,6 +96,9 @@ type run struct {
 	guess  bool // guest is named after the config file's name only
 	config configState
 	conn   Hypervisor
+
+	rungs  []migrate.Rung // what a stop has tried
+	saving bool           // libvirt was asked to save the guest, and this was not seen to end
 
 	state   stateDir // ends with the boot
 	lasting stateDir // does not

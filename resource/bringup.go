@@ -21,7 +21,7 @@ func (a *run) bringUp(ctx context.Context, conn Hypervisor, o observation) error
 			return err
 		}
 	}
-	state, err := a.savedState(text)
+	state, err := a.takeSaved(ctx, text)
 	if err != nil {
 		return err
 	}

@@ -34,6 +34,7 @@ var defaults = map[string]time.Duration{
 // budget is how an action's time is spent, each counted from its start.
 type budget struct {
 	end      time.Duration // all work ends
+	save     time.Duration // a stop: saving the guest is given up, so that it can still shut down
 	graceful time.Duration // a stop: patience with the guest ends, destroy begins
 	destroy  time.Duration // a stop: patience with libvirt ends, kill begins
 	migrate  time.Duration // a migration must have returned
@@ -47,6 +48,7 @@ func newBudget(timeout time.Duration) budget {
 	reserve := min(destroyReserve, timeout/2)
 	return budget{
 		end:      end,
+		save:     (end - reserve) * 2 / 3, // the guest's own shutdown gets the rest
 		graceful: end - reserve,
 		destroy:  end - min(killReserve, reserve/3),
 		migrate:  end - min(checkReserve, timeout/10),

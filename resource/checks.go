@@ -51,16 +51,17 @@ func (r *reader) seconds(name string, byDefault, least time.Duration) time.Durat
 	return d
 }
 
-// tend does what is due at each monitor of a guest that runs. Its error is a service's that does
+// tend does what is due at each monitor of a guest that runs; noted tells whether it was known to
+// run here before. Its error is a service's that does
 // not work; all else that fails is logged.
-func (a *run) tend(ctx context.Context, o observation) error {
+func (a *run) tend(ctx context.Context, o observation, noted bool) error {
 	if a.Probe || a.guess {
 		return nil // a probe asks where the guest is, and nothing else
 	}
 	if a.Command == nil {
-		return a.leave(ctx, o)
+		return a.leave(ctx, o, noted)
 	}
-	a.dropSavedState(o)
+	a.dropSaved(ctx, o)
 	a.saveConfig(ctx, o)
 	err := a.checkServices(ctx, o)
 	a.utilize(ctx, o)
@@ -73,10 +74,11 @@ func (a *run) tend(ctx context.Context, o observation) error {
 var ErrMore = errors.New("there is more to do than to look at the guest")
 
 // leave returns ErrMore where tend would do something that takes programs, the network, or the
-// operator's files.
-func (a *run) leave(ctx context.Context, o observation) error {
+// operator's files. Of save_dir that is so once: a guest that somebody started by hand must not leave a
+// saved state behind.
+func (a *run) leave(ctx context.Context, o observation, noted bool) error {
 	p := a.Params
-	if p.SaveConfig || p.Snapshot != "" || len(p.Scripts) > 0 || p.Checks.any() {
+	if p.SaveDir != "" && !noted || p.SaveConfig || p.Snapshot != "" || len(p.Scripts) > 0 || p.Checks.any() {
 		return ErrMore
 	}
 	ctx, cancel := within(ctx, utilizationTime)
@@ -92,7 +94,7 @@ func (c Checks) any() bool { return len(c.TCP) > 0 || len(c.UDP) > 0 || c.Agent 
 // settleIn ends a start and a migrate_from. As in VirtualDomain, they wait for the
 // monitor scripts.
 func (a *run) settleIn(ctx context.Context) error {
-	a.dropSavedState(observation{})
+	a.dropSaved(ctx, observation{})
 	if a.Params.SaveConfig && a.action == "migrate_from" {
 		a.saveConfig(ctx, observation{})
 	}

@@ -243,6 +243,8 @@ func TestMonitorWithoutPrograms(t *testing.T) {
 		"scripts, of a probe": {func(w *world) { w.agent.Params.Scripts, w.agent.Probe = []string{"/a"}, true }, false},
 		"checks":              {func(w *world) { w.agent.Params.Checks.UDP = []string{"a:1"} }, true},
 		"saved state":         {func(w *world) { w.agent.Params.Snapshot = w.dir }, true},
+		"started by hand":     {func(w *world) { w.agent.Params.SaveDir = w.dir }, true},
+		"its save_dir":        {func(w *world) { w.agent.Params.SaveDir = w.dir; w.noted() }, false},
 		"saved configuration": {func(w *world) { w.agent.Params.SaveConfig = true }, true},
 	} {
 		t.Run(name, func(t *testing.T) {

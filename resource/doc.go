@@ -35,4 +35,12 @@
 //
 //   - intents/ID.json: a migration of the guest has begun, and its end is not known. Whoever
 //     starts the guest must ask the other node first.
+//   - stranded/ID.json: a migration of the guest has failed; for a while, a stop is the next rung of
+//     its ladder and not somebody's wish to have it down.
+//
+// # The ladder
+//
+// A guest that cannot be moved live is saved to shared storage, shut down or destroyed by the stop with
+// which the cluster manager follows a migrate_to that failed (ladder.go, stranded.go). What is
+// saved is restored by a start, on whichever node, exactly once (saved.go).
 package resource

@@ -181,6 +181,14 @@ func (w *world) run(action string) (error, time.Duration) {
 	return err, time.Since(began)
 }
 
+// noted has an earlier call seen the guest here.
+func (w *world) noted() {
+	e := Entry{Guest: "vm1", UUID: guestUUID, Resource: "res1", URI: "qemu:///system"}
+	if err := stateDir(w.agent.RunDir).hold(e); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
 // held tells whether the note for the node daemon is there.
 func (w *world) held() bool {
 	entries, err := Guests(filepath.Join(w.agent.RunDir, guestsDir))

@@ -42,6 +42,9 @@ const (
 	tornPostCopy   answer = "paused/postcopy-failed"
 )
 
+// beingSaved is libvirt's answer while it writes the guest's memory to a file.
+const beingSaved answer = "paused/save"
+
 // answerOf writes a status as a key of table: "paused/ioerror".
 func answerOf(s libvirt.Status) answer { return answer(s.State.String() + "/" + s.Reason) }
 

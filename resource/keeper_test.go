@@ -193,7 +193,7 @@ func TestSnapshotStop(t *testing.T) {
 		{"a guest that does not go on: destroyed", func(w *world) func(context.Context, string) error {
 			w.abort = func(context.Context) error { return errors.New("no job") }
 			return func(context.Context, string) error { w.is(libvirt.Paused, "save"); return dead() }
-		}, []string{"save", "abort", "destroy"}, false},
+		}, []string{"save", "abort", "abort", "destroy"}, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -245,7 +245,7 @@ func TestSnapshotStart(t *testing.T) {
 				}
 			}
 			w.restore = func(_ context.Context, path string) error {
-				if path != filepath.Join(w.dir, saveFile) {
+				if path != filepath.Join(w.dir, saveFile+restoring) {
 					t.Errorf("restored from %s", path)
 				}
 				if c.restores == nil {
@@ -261,6 +261,20 @@ func TestSnapshotStart(t *testing.T) {
 				t.Errorf("left %v, %v, want %q", left, err, c.left)
 			}
 		})
+	}
+}
+
+// Where the directory is not there, its storage is not mounted, and a saved state may be on it.
+func TestSaveDirIsNotThere(t *testing.T) {
+	for _, set := range []func(*Params, string){
+		func(p *Params, dir string) { p.Snapshot = dir },
+		func(p *Params, dir string) { p.SaveDir = dir },
+	} {
+		w := newWorld(t, "start")
+		set(&w.agent.Params, filepath.Join(w.dir, "mount"))
+		err, _ := w.run("start")
+		checkExit(t, err, Installed, "mount it")
+		w.did()
 	}
 }
 
@@ -390,7 +404,7 @@ func TestTuningReachesTheMove(t *testing.T) {
 	w.boot()
 	e := environ("migrate_options=--copy-storage-inc --bandwidth 7 --timeout 9 --unsafe", "migration_speed=100", "ladder=live,postcopy", "blackout_budget=250", "watch=udp://a:7")
 	p := &w.agent.Params
-	p.Options, p.Speed, p.NoConverge, p.PostCopy = e.Params.Options, e.Params.Speed, e.Params.NoConverge, e.Params.PostCopy
+	p.Options, p.Speed, p.Ladder = e.Params.Options, e.Params.Speed, e.Params.Ladder
 	p.BlackoutBudget, p.Watch = e.Params.BlackoutBudget, e.Params.Watch
 	w.migrate = func(_ context.Context, m Move) error {
 		if !m.Options.CopyInc || m.Bandwidth != 7 || m.PauseAfter != 9*time.Second || !m.Unsafe || !m.NoConverge || !m.PostCopy || m.BlackoutBudget != 250*time.Millisecond || len(m.Watch) != 1 {

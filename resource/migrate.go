@@ -6,14 +6,29 @@ import (
 	"fmt"
 
 	"github.com/vmferry/vmferry/migrate"
+	"github.com/vmferry/vmferry/migrate/drain"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 )
 
 // migrateTo moves the guest from here to another node. Run again after it succeeded, it
-// finds the guest running there and succeeds at once.
+// finds the guest running there and succeeds at once. After it failed, a stop is what the cluster
+// manager tries next: it finds a note of why.
 func (a *run) migrateTo(ctx context.Context) error {
+	err := a.moveAway(ctx)
+	if err != nil {
+		a.strand(err)
+	} else {
+		a.unstrand()
+	}
+	return err
+}
+
+func (a *run) moveAway(ctx context.Context) error {
 	if a.Target == "" {
 		return fail(Args, "no target node: migrate_to is called by the cluster manager, which sets OCF_RESKEY_CRM_meta_migrate_target")
+	}
+	if !a.Params.MayUse(drain.Live) {
+		return fail(Generic, "guest %q is not migrated, as its ladder does not name live: set allow-migrate=false", a.guest.Name)
 	}
 	target, err := a.Params.TargetURI(a.targetNode(ctx))
 	if err != nil {

@@ -13,10 +13,11 @@ func (a *run) monitor(ctx context.Context) error {
 	switch o.verdict {
 	case running:
 		a.noteOddities(o)
+		_, noted := a.state.age(guestsDir, a.Instance)
 		if !a.guess {
 			a.keep(o)
 		}
-		return a.tend(ctx, o)
+		return a.tend(ctx, o, noted)
 	case notRunning:
 		return a.notHere()
 	case incoming:

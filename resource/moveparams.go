@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/vmferry/vmferry/migrate/drain"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 )
 
@@ -26,7 +27,7 @@ type Tuning struct {
 
 func (p Params) tuning() Tuning {
 	return Tuning{
-		Options: p.Options.MigrateOptions, Unsafe: p.Options.Unsafe, NoConverge: p.NoConverge, PostCopy: p.PostCopy,
+		Options: p.Options.MigrateOptions, Unsafe: p.Options.Unsafe, NoConverge: !p.MayUse(drain.Converge), PostCopy: p.MayUse(drain.PostCopy),
 		PauseAfter: p.Options.Timeout, BlackoutBudget: p.BlackoutBudget, Watch: p.Watch,
 	}
 }

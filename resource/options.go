@@ -101,27 +101,3 @@ func (r *reader) options(name string) Options {
 	}
 	return o
 }
-
-// defaultLadder is what may be tried where the parameter does not say it.
-var defaultLadder = []string{"live", "converge"}
-
-// ladder reads which means may be tried for a guest that does not converge.
-func (r *reader) ladder(name string) (rungs []string) {
-	rungs = r.list(name)
-	for _, rung := range rungs {
-		switch rung {
-		case "live", "converge", "postcopy":
-		case "shutdown":
-			r.bad(name, "%s names shutdown, which the cluster manager does by itself for a guest that cannot be moved: remove it", name)
-		default:
-			r.bad(name, "%s names %q, which is unknown: use live, converge and postcopy", name, rung)
-		}
-	}
-	if len(rungs) == 0 {
-		return defaultLadder
-	}
-	if !slices.Contains(rungs, "live") {
-		r.bad(name, "%s does not name live, and other means only help a live migration: use live or live,converge, or set allow-migrate=false", name)
-	}
-	return rungs
-}

@@ -43,6 +43,7 @@ func (r *reader) check(p Params) {
 	r.checkURIs(p)
 	r.checkPaths(p)
 	r.checkPairs(p)
+	r.checkLadder(p)
 }
 
 // checkFile wants one of the two files that can describe a guest.
@@ -83,7 +84,7 @@ func (r *reader) checkURIs(p Params) {
 }
 
 func (r *reader) checkPaths(p Params) {
-	for _, f := range []struct{ param, value string }{{"snapshot", p.Snapshot}, {"backingfile", p.Overlay.Backing}} {
+	for _, f := range []struct{ param, value string }{{"snapshot", p.Snapshot}, {"save_dir", p.SaveDir}, {"backingfile", p.Overlay.Backing}} {
 		if f.value != "" && !filepath.IsAbs(f.value) {
 			r.bad(f.param, "%s=%q is not an absolute path: begin it with /", f.param, f.value)
 		}

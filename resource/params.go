@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/vmferry/vmferry/migrate/drain"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 )
 
@@ -41,8 +42,8 @@ type Params struct {
 
 	BlackoutBudget time.Duration // blackout_budget; 0 for migrate.DefaultBudget
 	DrainPriority  int           // drain_priority: higher goes first
-	NoConverge     bool          // ladder does not name converge
-	PostCopy       bool          // ladder names postcopy
+	Ladder         []drain.Means // ladder: what may be tried to get the guest off its node, always with shutdown and destroy at the end
+	SaveDir        string        // save_dir: a directory that the nodes share
 	Watch          []string      // watch: targets of package blackout
 	Announce       string        // announce, as announce.ParseSetting takes it
 }
@@ -105,14 +106,14 @@ func parseParams(vars map[string]string) (Params, []Problem) {
 			CopyIn: strings.Fields(r.get("copyindirs"))},
 		BlackoutBudget: time.Duration(r.number("blackout_budget", "milliseconds")) * time.Millisecond,
 		DrainPriority:  r.integer("drain_priority"),
+		Ladder:         r.ladder("ladder"),
+		SaveDir:        r.get("save_dir"),
 		Watch:          r.list("watch"),
 		Announce:       r.announce("announce"),
 	}
 	p.SaveConfig = p.SaveConfig || p.SyncConfig
 	r.xen(&p)
 	r.check(p)
-	ladder := r.ladder("ladder")
-	p.NoConverge, p.PostCopy = !slices.Contains(ladder, "converge"), slices.Contains(ladder, "postcopy")
 	return p, r.problems
 }
 
@@ -124,7 +125,7 @@ var known = []string{"config", "hypervisor", "force_stop", "migration_transport"
 	"save_config_on_stop", "sync_config_on_stop", "snapshot", "backingfile", "stateless", "copyindirs", "shutdown_mode", "start_resources",
 	"xmfile", "name", "shutdown_timeout", "shutdown_acpi", "allow_mem_management", "reserved_Dom0_memory", "node_ip_attribute",
 	"check_tcp", "check_udp", "check_agent", "check_timeout", "check_grace",
-	"blackout_budget", "drain_priority", "ladder", "watch", "announce"}
+	"blackout_budget", "drain_priority", "ladder", "save_dir", "watch", "announce"}
 
 // ignored names the parameters that are set and mean nothing here, sorted. Names that
 // a manager or a tracer adds are no parameters.

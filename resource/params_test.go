@@ -115,7 +115,15 @@ func TestCheck(t *testing.T) {
 		{"ladder=converge", Configured, Success},
 		{"ladder=live,postcopy", Success, Success},
 		{"ladder=postcopy", Configured, Success},
-		{"ladder=live,shutdown", Configured, Success},
+		{"ladder=live,converge,postcopy,shutdown,destroy", Success, Success},
+		{"ladder=live,shutdown", Success, Success},
+		{"ladder=shutdown", Success, Success},
+		{"ladder=live,destroy", Configured, Success},
+		{"ladder=converge,live", Configured, Success},
+		{"ladder=live,live", Configured, Success},
+		{"ladder=live,save", Configured, Success}, // where to
+		{"save_dir=/s", Success, Success},
+		{"save_dir=s", Configured, Success},
 		{"ladder=live,prayer", Configured, Success},
 		{"watch=udp://192.0.2.7:7,tcp://192.0.2.7:7", Success, Success},
 		{"watch=192.0.2.7:7", Configured, Success},
@@ -166,7 +174,7 @@ var fuzzSeeds = []string{
 	"backingfile=/b", "stateless=1", "copyindirs=/a /b", "shutdown_mode=acpi,agent", "start_resources=1", "xmfile=/x.cfg", "name=vm1",
 	"shutdown_timeout=0", "shutdown_acpi=1", "allow_mem_management=1", "reserved_Dom0_memory=512", "node_ip_attribute=ip",
 	"check_tcp=a:1,b:2", "check_udp=[::1]:53", "check_agent=1", "check_timeout=9999999999999", "check_grace=0", "blackout_budget=250",
-	"drain_priority=-1", "ladder=live,converge", "watch=udp://a:7,tcp://[::1]:7",
+	"drain_priority=-1", "ladder=live,converge,save", "save_dir=/s", "watch=udp://a:7,tcp://[::1]:7",
 	"announce=52:54:00:12:34:56=192.0.2.7,2001:db8::7",
 }
 

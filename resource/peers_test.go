@@ -219,6 +219,13 @@ func TestSteps(t *testing.T) {
 				if action != "start" {
 					w.boot()
 				}
+				if !stubborn {
+					w.agent.Params.Snapshot = w.dir
+					w.save = func(context.Context, string) error { return errors.New("no space left") }
+					w.abort = func(context.Context) error { return nil }
+					w.restore = func(context.Context, string) error { w.boot(); return nil }
+					w.write(saveFile, "LibvirtQemudSave")
+				}
 				if stubborn { // asked to shut down it does not, and libvirt cannot destroy it
 					w.shutdown = func(context.Context, string) error { return nil }
 					w.destroy = func(context.Context) error { return dead() }

@@ -23,6 +23,7 @@ func (a *run) start(ctx context.Context) error {
 	case o.verdict == running:
 		a.Log.Infof("already running: %s", o)
 		a.keep(o)
+		a.dropSaved(ctx, o)
 		return nil
 	case o.verdict != notRunning:
 		return a.refuse(o)
@@ -34,6 +35,7 @@ func (a *run) start(ctx context.Context) error {
 		return err
 	}
 	a.step("created")
+	a.unstrand()
 	if err := a.waitRunning(ctx, how); err != nil {
 		return err
 	}
@@ -54,6 +56,10 @@ func (a *run) begin(ctx context.Context, o observation) (how string, err error) 
 		return "", err
 	}
 	a.step("proven")
+	// Where the storage is not mounted, to boot would leave a saved state behind that fits the disks no more.
+	if err := timely(ctx, a.checkSaveDirs); err != nil {
+		return "", err
+	}
 	return "started", a.create(ctx, o)
 }
 

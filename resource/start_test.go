@@ -7,11 +7,13 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/resource/witness"
 )
 
 func TestStart(t *testing.T) {
@@ -247,9 +249,15 @@ func TestStartsAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, "start")
 		booting := make(chan struct{})
+		var mu sync.Mutex // the file lock orders the two, which the race detector does not see
+		status, find := w.status, w.find
+		w.status = func(ctx context.Context) (libvirt.Status, error) { mu.Lock(); defer mu.Unlock(); return status(ctx) }
+		w.find = func(ctx context.Context) ([]witness.Process, error) { mu.Lock(); defer mu.Unlock(); return find(ctx) }
 		w.create = func(context.Context, string) error {
 			close(booting) // a second create would panic here
 			time.Sleep(3 * time.Second)
+			mu.Lock()
+			defer mu.Unlock()
 			w.boot()
 			return nil
 		}

@@ -6,8 +6,8 @@ import "slices"
 // the order in which they are passed; not every call passes all of them. Whatever is killed
 // at one of them, the action can be run again.
 var steps = map[string][]string{
-	"start":        {"begin", "proven", "created", "end"},
-	"stop":         {"begin", "asked", "destroying", "killing", "end"},
+	"start":        {"begin", "proven", "restoring", "created", "end"},
+	"stop":         {"begin", "saving", "asked", "destroying", "killing", "end"},
 	"monitor":      {"begin", "end"},
 	"migrate_to":   {"begin", "intended", "moved", "end"},
 	"migrate_from": {"begin", "intended", "end"},

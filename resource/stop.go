@@ -5,6 +5,8 @@ import (
 	"errors"
 	"time"
 
+	"github.com/vmferry/vmferry/migrate"
+	"github.com/vmferry/vmferry/migrate/drain"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 )
 
@@ -19,34 +21,40 @@ const (
 	libvirtPatience = 10 * time.Second
 )
 
-// stop ends the guest: by its own shutdown, by libvirt's destroy, by killing its
-// process, in this order and each until its part of the time is over. It succeeds only with
-// the proof that the guest does not run here.
+// stop ends the guest: by saving it where its parameters want that, by its own shutdown, by libvirt's
+// destroy, by killing its process, in this order and each until its part of the time is over. It
+// succeeds only with the proof that the guest does not run here.
 func (a *run) stop(ctx context.Context) error {
 	o := a.look(ctx)
 	if o.verdict == notRunning {
 		a.Log.Infof("already stopped: %s", o)
 		a.forget()
+		a.unstrand()
 		return nil
 	}
 	if a.guess {
 		return fail(Generic, "cannot tell whether this resource's guest runs here, as config file %q is gone and never was seen: restore it; %s", a.Params.File(), o)
 	}
 	a.callOff(ctx)
+	a.dropSaved(ctx, o)
 	a.beforeStop(ctx, o)
-	for _, step := range []struct {
-		name string
-		end  time.Duration
-		do   func(*run, context.Context) error
-	}{
-		{"shutdown", a.budget.graceful, (*run).shutdown},
-		{"destroy", a.budget.destroy, (*run).destroy},
-		{"kill", a.budget.end, (*run).kill},
+	why, leaves := a.leaves(ctx)
+	saves := a.saves(ctx, why, leaves)
+	for _, s := range []stopStep{
+		{"save", drain.Save, a.budget.save, (*run).save},
+		{"shutdown", drain.Shutdown, a.budget.graceful, (*run).shutdown},
+		{"destroy", drain.Destroy, a.budget.destroy, (*run).destroy},
+		{"kill", drain.Destroy, a.budget.end, (*run).kill},
 	} {
-		if done := a.try(ctx, step.name, step.end, step.do); done {
-			a.forget()
-			return nil
+		if s.means == drain.Save && !saves || !a.try(ctx, s) {
+			continue
 		}
+		a.forget()
+		if leaves {
+			a.account(ctx, why)
+		}
+		a.unstrand()
+		return nil
 	}
 	return fail(Generic, "guest %q could not be stopped: %s", a.guest.Name, a.lastLook())
 }
@@ -71,17 +79,30 @@ func (a *run) callOff(ctx context.Context) {
 	}
 }
 
+// stopStep is one way to end the guest.
+type stopStep struct {
+	name  string
+	means drain.Means   // the rung that it is
+	end   time.Duration // until when it may take, counted from the action's start
+	do    func(*run, context.Context) error
+}
+
 // try makes one step of the stop and tells whether the guest is proven to be gone.
-func (a *run) try(ctx context.Context, name string, end time.Duration, step func(*run, context.Context) error) bool {
-	ctx, cancel := a.at(ctx, end)
+func (a *run) try(ctx context.Context, s stopStep) bool {
+	ctx, cancel := a.at(ctx, s.end)
 	defer cancel()
-	err := step(a, ctx)
-	if err == nil {
-		a.Log.Infof("stopped by %s", name)
-		return true
+	rung := migrate.Rung{Means: s.means}
+	began := time.Now()
+	err := s.do(a, ctx)
+	rung.MS = float64(time.Since(began).Microseconds()) / 1000
+	if err != nil {
+		rung.Error = err.Error()
+		a.Log.WithError(err).Warnf("%s did not stop the guest", s.name)
+	} else {
+		a.Log.Infof("stopped by %s", s.name)
 	}
-	a.Log.WithError(err).Warnf("%s did not stop the guest", name)
-	return false
+	a.rungs = append(a.rungs, rung)
+	return err == nil
 }
 
 // lastLook is for the reason of a failure, when the action's own time is over.
@@ -105,9 +126,6 @@ func (a *run) shutdown(ctx context.Context) error {
 	if a.Params.ForceStop {
 		return errForced
 	}
-	if a.saved(ctx) {
-		return nil
-	}
 	var asked, silent time.Time
 	failures := 0
 	for {
@@ -120,6 +138,10 @@ func (a *run) shutdown(ctx context.Context) error {
 		case o.libErr != nil && time.Since(silent) >= libvirtPatience:
 			return errNoLibvirt
 		case o.libErr != nil:
+		case o.answer == beingSaved && a.saving: // its libvirtd was away when the saving was given up
+			a.saving = false
+			a.takeBack(ctx)
+			continue
 		case o.answer == postCopySource: // it leaves by itself, and would be lost without what is here
 		case !o.executing() && o.answer != "no state/unknown":
 			return errNotAlive

@@ -10,7 +10,7 @@ import (
 // validate checks what can be checked without libvirt: the parameters (by Run), the
 // config file, and the files and programs that both name.
 func (a *run) validate(context.Context) error {
-	for _, check := range []func(*run) error{(*run).checkEmulator, (*run).checkScripts, (*run).checkSnapshot, (*run).checkOverlay, (*run).checkSync} {
+	for _, check := range []func(*run) error{(*run).checkEmulator, (*run).checkScripts, (*run).checkSaveDirs, (*run).checkOverlay, (*run).checkSync} {
 		if err := check(a); err != nil {
 			return err
 		}
@@ -45,12 +45,14 @@ func (a *run) checkScripts() error {
 	return nil
 }
 
-func (a *run) checkSnapshot() error {
-	if a.Params.Snapshot == "" {
-		return nil
-	}
-	if info, err := os.Stat(a.Params.Snapshot); err != nil || !info.IsDir() {
-		return fail(Installed, "snapshot=%q is no directory on this node: create it, or mount it", a.Params.Snapshot)
+func (a *run) checkSaveDirs() error {
+	for _, d := range []struct{ param, path string }{{"snapshot", a.Params.Snapshot}, {"save_dir", a.Params.SaveDir}} {
+		if d.path == "" {
+			continue
+		}
+		if info, err := os.Stat(d.path); err != nil || !info.IsDir() {
+			return fail(Installed, "%s=%q is no directory on this node: create it, or mount it", d.param, d.path)
+		}
 	}
 	return nil
 }

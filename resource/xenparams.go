@@ -36,5 +36,6 @@ func (p Params) graceful(limit, timeout time.Duration) time.Duration {
 // within shortens a stop's patience to what the parameters say. What follows it keeps its time.
 func (b budget) within(p Params, timeout time.Duration) budget {
 	b.graceful = p.graceful(b.graceful, timeout)
+	b.save = b.graceful * 2 / 3
 	return b
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/vmferry/vmferry/hbplugin/heartbeat"
 	"github.com/vmferry/vmferry/hbplugin/logind"
+	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/resource"
 	"github.com/vmferry/vmferry/resource/ocf"
 	"github.com/vmferry/vmferry/resource/ocflog"
@@ -40,6 +41,8 @@ const (
 	// heartbeatDeadtime is Heartbeat's default (ha.cf), and heartbeatBeat a margin above it.
 	heartbeatDeadtime = 30 * time.Second
 	heartbeatBeat     = time.Second
+	// heartbeatLeast is what a move needs to have a chance.
+	heartbeatLeast = 3 * time.Second
 )
 
 var errNobodyUp = errors.New("no other node is up")
@@ -212,22 +215,33 @@ func (r *heartbeatRun) stop(ctx context.Context) ocf.ExitCode {
 }
 
 // moved migrates a guest that runs here, within what limit leaves from began on, and tells
-// whether it is proven to run on the other node. To a node on which Heartbeat does not run
-// nothing is moved: nobody there would care for it.
+// whether it is proven to run on another node. To a node on which Heartbeat does not run
+// nothing is moved: nobody there would care for it. Where one refuses the guest, or dies in the middle, the
+// next is tried; Heartbeat's start brings the guest from there to where it belongs.
 func (r *heartbeatRun) moved(ctx context.Context, limit time.Duration, began time.Time) bool {
-	peer, err := r.willing(ctx, limit)
+	peers, err := r.willing(ctx, limit)
 	if err != nil {
 		r.log.WithError(err).Warn("the guest is not moved but shut down")
 		return false
 	}
-	log := r.log.WithField("peer", peer)
-	r.tried = true
-	if err := r.agent(ctx, "migrate_to", limit-time.Since(began), peer); err != nil {
+	for _, peer := range peers {
+		left := limit - time.Since(began)
+		if left < heartbeatLeast {
+			break
+		}
+		log := r.log.WithField("peer", peer)
+		r.tried = true
+		err := r.agent(ctx, "migrate_to", left, peer)
+		if err == nil {
+			log.Info("the guest was moved")
+			return true
+		}
 		log.WithError(err).Warn("the guest was not moved")
-		return false
+		if !migrate.MayTryNext(err) {
+			break
+		}
 	}
-	log.Info("the guest was moved")
-	return true
+	return false
 }
 
 // cancelled tells whether the standby that asked for the stop is void: the other node died while
@@ -275,46 +289,50 @@ func deadtimeOf(ctx context.Context, manager *heartbeat.Client) time.Duration {
 	return dead + heartbeatBeat
 }
 
-// willing names the node to move to. When both nodes go down at once, the other one has often
+// willing names the nodes to move to. When both nodes go down at once, the other one has often
 // left already and is called active for the deadtime still; a guest that was moved there
 // would die with it. So a node that goes down itself waits until it can know. A standby or
 // a failback need not wait: there the other node has just agreed.
-func (r *heartbeatRun) willing(ctx context.Context, limit time.Duration) (string, error) {
-	peer, err := r.active(ctx)
+func (r *heartbeatRun) willing(ctx context.Context, limit time.Duration) ([]string, error) {
+	peers, err := r.active(ctx)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	since, leaving := r.leaving(ctx)
 	if !leaving {
-		return peer, nil
+		return peers, nil
 	}
 	wait := r.deadtime(ctx) - time.Since(since)
 	if wait <= 0 {
-		return peer, nil
+		return peers, nil
 	}
-	r.log.WithField("peer", peer).Infof("this node's Heartbeat is leaving: waiting %s to be sure that the other one stays", wait.Round(time.Second/10))
+	r.log.WithField("peer", peers[0]).Infof("this node's Heartbeat is leaving: waiting %s to be sure that the other one stays", wait.Round(time.Second/10))
 	select {
 	case <-time.After(min(wait, limit/2)):
 	case <-ctx.Done():
-		return "", context.Cause(ctx)
+		return nil, context.Cause(ctx)
 	}
 	return r.active(ctx)
 }
 
-// active names the first node that Heartbeat calls active.
-func (r *heartbeatRun) active(ctx context.Context) (string, error) {
+// active names the nodes that Heartbeat calls active: one at least, or it is an error.
+func (r *heartbeatRun) active(ctx context.Context) ([]string, error) {
 	ctx, cancel := context.WithTimeout(ctx, heartbeatAsk)
 	defer cancel()
 	peers, err := r.peers(ctx)
 	if err != nil {
-		return "", fmt.Errorf("cannot tell whether another node is up: %w", err)
+		return nil, fmt.Errorf("cannot tell whether another node is up: %w", err)
 	}
+	var up []string
 	for _, p := range peers {
 		if p.State == resource.PeerUp {
-			return p.Name, nil
+			up = append(up, p.Name)
 		}
 	}
-	return "", errNobodyUp
+	if len(up) == 0 {
+		return nil, errNobodyUp
+	}
+	return up, nil
 }
 
 // fail logs why and gives the code. The agent's codes mean the same in an init script.

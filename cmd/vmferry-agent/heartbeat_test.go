@@ -17,6 +17,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 	"github.com/sirupsen/logrus"
 
+	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/resource"
 	"github.com/vmferry/vmferry/resource/ocf"
 )
@@ -25,19 +26,22 @@ var (
 	errNotRunning = &ocf.Error{Code: ocf.NotRunning}
 	errUnclear    = &ocf.Error{Code: ocf.Generic, Reason: "cannot tell whether it runs"}
 	errFailed     = &ocf.Error{Code: ocf.Generic, Reason: "it did not work"}
+	errNoRoom     = &ocf.Error{Code: ocf.Generic, Reason: "migrate_to failed", Err: &migrate.Refusal{Check: migrate.CheckMemory}}
+	errNowhere    = &ocf.Error{Code: ocf.Generic, Reason: "migrate_to failed", Err: migrate.ErrUnknown}
 )
 
 // scene is a node under Heartbeat: what the agent answers to each action, how long that takes,
 // and what cl_status says. done lists the actions with their time limit and target.
 type scene struct {
-	answer map[string]error
-	takes  map[string]time.Duration
-	peers  []resource.Peer
-	deaf   error // of the question for peers
-	onAct  func(action string)
-	stale  time.Duration // how long Heartbeat's word may be stale, as it is leaving here
-	leaves time.Duration // when the peer is seen to have left, zero for never
-	began  time.Time
+	answer  map[string]error
+	refuses map[string]error // why a node does not take the guest
+	takes   map[string]time.Duration
+	peers   []resource.Peer
+	deaf    error // of the question for peers
+	onAct   func(action string)
+	stale   time.Duration // how long Heartbeat's word may be stale, as it is leaving here
+	leaves  time.Duration // when the peer is seen to have left, zero for never
+	began   time.Time
 
 	done   []string
 	stdout bytes.Buffer
@@ -72,10 +76,14 @@ func (s *scene) act(_ context.Context, action string, environ []string) error {
 	if s.onAct != nil {
 		s.onAct(action)
 	}
+	if err, refused := s.refuses[env.Target]; refused {
+		return err
+	}
 	return s.answer[action]
 }
 
 var (
+	threeUp  = append(slices.Clone(bothUp), resource.Peer{Name: "node3", State: resource.PeerUp})
 	bothUp   = []resource.Peer{{Name: "node2", State: resource.PeerUp}}
 	peerLost = []resource.Peer{{Name: "node2", State: resource.PeerUnknown}}
 )
@@ -93,6 +101,14 @@ func TestHeartbeatStop(t *testing.T) {
 			"monitor 30s; migrate_to 2m0s node2", 0},
 		{"moved to the one that is up", "vm1 stop", scene{peers: append(slices.Clone(peerLost), resource.Peer{Name: "node3", State: resource.PeerUp})}, false,
 			"monitor 30s; migrate_to 2m0s node3", 0},
+		{"the first does not take it", "vm1 stop", scene{peers: threeUp, refuses: map[string]error{"node2": errNoRoom}, takes: map[string]time.Duration{"migrate_to": 10 * time.Second}}, false,
+			"monitor 30s; migrate_to 2m0s node2; migrate_to 1m50s node3", 0},
+		{"none takes it", "vm1 stop", scene{peers: threeUp, answer: map[string]error{"migrate_to": errNoRoom}}, false,
+			"monitor 30s; migrate_to 2m0s node2; migrate_to 2m0s node3; stop 1m30s", 0},
+		{"nobody knows where the first try left it", "vm1 stop", scene{peers: threeUp, refuses: map[string]error{"node2": errNowhere}}, false,
+			"monitor 30s; migrate_to 2m0s node2; stop 1m30s", 0},
+		{"no time for the second", "vm1 stop", scene{peers: threeUp, answer: map[string]error{"migrate_to": errNoRoom}, takes: map[string]time.Duration{"migrate_to": 119 * time.Second}}, false,
+			"monitor 30s; migrate_to 2m0s node2; stop 1m30s", 0},
 		{"the time of the look is the move's", "vm1 stop", scene{peers: bothUp, takes: map[string]time.Duration{"monitor": 20 * time.Second}}, false,
 			"monitor 30s; migrate_to 1m40s node2", 0},
 		{"not here", "vm1 stop", scene{peers: bothUp, answer: map[string]error{"monitor": errNotRunning}}, false,

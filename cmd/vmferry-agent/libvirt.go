@@ -54,10 +54,7 @@ func migrator(log logrus.FieldLogger, host witness.Host, stateDir string, step f
 		if v != nil {
 			record.Judge(blackouts(ctx, log, v, record.Outcome == migrate.Moved))
 		}
-		path := filepath.Join(stateDir, recordsFile)
-		if werr := migrate.AppendRecord(path, record); werr != nil {
-			log.WithError(werr).Warn("the migration's record is lost: make the state directory writable")
-		}
+		keepRecord(log, stateDir, record)
 		if lerr := migrate.LearnLink(links, record); lerr != nil {
 			log.WithError(lerr).Warn("what the migration taught of the link is lost")
 		}
@@ -78,6 +75,13 @@ func blackouts(ctx context.Context, log logrus.FieldLogger, v *vigil.Vigil, move
 		log.Infof("clients of %s were without an answer for %.1f ms (give or take %.1f ms)", b.Target, b.MS, b.ErrorMS)
 	}
 	return seen.Blackouts
+}
+
+// keepRecord appends the record. The guest is where it is, whatever becomes of that.
+func keepRecord(log logrus.FieldLogger, stateDir string, record migrate.Record) {
+	if err := migrate.AppendRecord(filepath.Join(stateDir, recordsFile), record); err != nil {
+		log.WithError(err).Warn("the guest's record is lost: make the state directory writable")
+	}
 }
 
 // witnessOf is who sees the guests of a hypervisor without asking libvirt. Nobody does

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/vmferry/vmferry/hbplugin/pacemaker"
+	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/resource"
 	"github.com/vmferry/vmferry/resource/ocf"
 	"github.com/vmferry/vmferry/resource/ocflog"
@@ -33,7 +34,7 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 		return code
 	}
 	manager := pacemaker.Client{Node: resource.ParseEnviron(environ).Node}
-	err := act(ctx, args[0], environ, stderr, caller{peers: manager.Peers})
+	err := act(ctx, args[0], environ, stderr, caller{peers: manager.Peers, leaving: manager.Leaving})
 	if err != nil {
 		ocf.Report(stderr, environ, err.Error())
 	}
@@ -42,8 +43,9 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 
 // caller is what the agent must know of the cluster manager that called.
 type caller struct {
-	peers peersFunc
-	fetch bool // it never looks where a guest runs: a start brings one here that runs elsewhere
+	peers   peersFunc
+	leaving func(context.Context) (bool, error) // it empties this node; nil where it cannot be asked
+	fetch   bool                                // it never looks where a guest runs: a start brings one here that runs elsewhere
 }
 
 // act does one action of the agent's.
@@ -65,6 +67,8 @@ func act(ctx context.Context, action string, environ []string, stderr io.Writer,
 		Announce: announcer(log),
 		Command:  resource.Execute(environ),
 		Peers:    from.peers,
+		Leaving:  from.leaving,
+		Record:   func(r migrate.Record) { keepRecord(log, stateDir, r) },
 		Fetch:    from.fetch,
 		Step:     halt,
 		RunDir:   ocf.Variable(environ, "VMFERRY_RUN_DIR", resource.DefaultRunDir),

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/vmferry/vmferry/cmd/vmferry/pcmk"
+	"github.com/vmferry/vmferry/migrate/drain"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/resource"
 )
@@ -154,12 +155,24 @@ func checkResources(_ context.Context, k *checker) {
 		if why := k.stuck(cl); why != "" {
 			k.add("resource", cl.resource, warning, "the cluster manager will not move it: "+why, k.unstick(cl, why))
 		}
+		k.checkSaveDir(cl)
 		if cl.guessed {
 			k.add("resource", cl.resource, warning, fmt.Sprintf("its file %q cannot be read on this node", cl.env.Params.File()), "put the file on every node, or on shared storage")
 		}
 		if len(k.findings) == bad {
 			k.add("resource", cl.resource, ok, "can move", "")
 		}
+	}
+}
+
+// checkSaveDir: can the guest be saved from here?
+func (k *checker) checkSaveDir(cl *claim) {
+	dir := cl.env.Params.SaveDir
+	if dir == "" {
+		return
+	}
+	if info, err := os.Stat(k.path(dir)); err != nil || !info.IsDir() {
+		k.add("resource", cl.resource, problem, fmt.Sprintf("its save_dir %q is no directory on this node", dir), "mount the storage that all nodes share there, or create it")
 	}
 }
 
@@ -189,7 +202,11 @@ func (k *checker) unstick(cl *claim, why string) string {
 const leastMove = time.Minute
 
 func (k *checker) checkMeta(cl *claim) {
-	if !pcmk.Bool(cl.meta["allow-migrate"], false) {
+	live := cl.env.Params.MayUse(drain.Live)
+	switch migrates := pcmk.Bool(cl.meta["allow-migrate"], false); {
+	case migrates && !live:
+		k.add("resource", cl.resource, warning, "Pacemaker tries to migrate it, which its ladder does not name", "add live to its ladder, or set its meta attribute allow-migrate to false")
+	case !migrates && live:
 		k.add("resource", cl.resource, problem, "is stopped and started elsewhere, and not moved live: allow-migrate is not set", "type: "+allowMigrate(cl.resource))
 	}
 	limit := 20 * time.Second

@@ -242,7 +242,10 @@ func (r drainResult) table(w io.Writer) error {
 		fmt.Fprintf(w, "node %s is not in standby, and has %s\n", r.Node, r.names())
 	}
 	for _, rec := range r.Moves {
-		fmt.Fprintf(w, "  %s to %s: %s", rec.Guest, rec.To, rec.Outcome)
+		fmt.Fprintf(w, "  %s to %s: %s", rec.Guest, cmp.Or(rec.To, "any node"), rec.Outcome)
+		if rec.Outcome == migrate.Ended {
+			fmt.Fprintf(w, " by %s", rec.Means)
+		}
 		if rec.PauseMS != nil {
 			fmt.Fprintf(w, ", pause %.1f ms", *rec.PauseMS)
 		}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/vmferry/vmferry/cmd/vmferry/pcmk"
 	"github.com/vmferry/vmferry/migrate"
+	"github.com/vmferry/vmferry/migrate/drain"
 	"github.com/vmferry/vmferry/migrate/vigil"
 )
 
@@ -18,6 +19,9 @@ const followFor = 10 * time.Minute
 
 // errRestarted says that the guest did not move live.
 var errRestarted = errors.New("the live migration failed, and Pacemaker stopped the guest and started it there")
+
+// errSaved says that it did not, and kept its memory.
+var errSaved = errors.New("the live migration failed, and the guest was saved and restored there")
 
 // throughPacemaker has Pacemaker move a guest that is its resource: it asks for
 // the node with a constraint that ends by itself, and follows what becomes of it.
@@ -211,6 +215,9 @@ func (c *call) conclude(ctx context.Context, inv *inventory, g *guest, o order, 
 	}
 	switch {
 	case restarted:
+		if record.Means == drain.Save {
+			return fmt.Errorf("%w: %s", errSaved, record.Error)
+		}
 		return fmt.Errorf("%w: %s", errRestarted, record.Error)
 	case ferr == nil:
 		c.tell("Pacemaker prefers %s for %s; to end that at once, type %s", o.node, o.lifetime, clear)

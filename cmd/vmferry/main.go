@@ -30,7 +30,7 @@ const schema = 1
 const usage = `usage: vmferry check
        vmferry status
        vmferry plan [--bandwidth N] [--no-measure] [--window D] [NODE]
-       vmferry migrate [flags] GUEST NODE
+       vmferry migrate [flags] GUEST NODE[,NODE...]
        vmferry drain [--window D] [NODE]
        vmferry undrain [NODE]
        vmferry report [--since WHEN] [--html FILE]

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -19,14 +20,16 @@ import (
 
 // order is what an operator asked of migrate.
 type order struct {
-	guest, node string
-	toURI       string
-	transport   string
-	bandwidth   uint64
-	budget      time.Duration
-	deadline    time.Duration
-	lifetime    time.Duration
-	watch       []string
+	guest     string
+	nodes     []string // in the order in which they are tried
+	node      string   // the one that is tried
+	toURI     string
+	transport string
+	bandwidth uint64
+	budget    time.Duration
+	deadline  time.Duration
+	lifetime  time.Duration
+	watch     []string
 }
 
 // migrateResult is what migrate prints.
@@ -56,8 +59,10 @@ func migrateGuest(ctx context.Context, c *call, args []string) error {
 	switch who, err := inv.responsible(g); {
 	case err != nil:
 		return err
-	case strings.EqualFold(o.node, inv.node):
-		return misuse("migrate: %s is this node, on which the guest is", o.node)
+	case slices.ContainsFunc(o.nodes, func(n string) bool { return strings.EqualFold(n, inv.node) }):
+		return misuse("migrate: %s is this node, on which the guest is", inv.node)
+	case who == managerPacemaker && len(o.nodes) > 1:
+		return misuse("migrate: Pacemaker has guest %q, and is asked for one node: name one NODE", g.Name)
 	case who == managerPacemaker:
 		return c.throughPacemaker(ctx, inv, g, o)
 	case who == managerHeartbeat:
@@ -78,7 +83,8 @@ func (c *call) order(args []string) (o order, done bool, err error) {
 	if done {
 		return o, true, err
 	}
-	o.guest, o.node = rest[0], rest[1]
+	o.guest, o.nodes = rest[0], strings.Split(rest[1], ",")
+	o.node = o.nodes[0]
 	if *watch != "" {
 		o.watch = strings.Split(*watch, ",")
 	}
@@ -98,8 +104,10 @@ func (o order) check() error {
 		}
 	}
 	switch {
-	case strings.HasPrefix(o.node, "-"):
-		return fmt.Errorf("%q is no NODE", o.node)
+	case slices.ContainsFunc(o.nodes, func(n string) bool { return n == "" || strings.HasPrefix(n, "-") }):
+		return fmt.Errorf("%q is no NODE, nor NODE,NODE", strings.Join(o.nodes, ","))
+	case o.toURI != "" && len(o.nodes) > 1:
+		return errors.New("--to-uri is the libvirt of one node: name one NODE, or leave it out")
 	case o.lifetime < time.Minute:
 		return fmt.Errorf("--lifetime %s is too short: the least is 1m", o.lifetime)
 	case o.toURI != "" && !strings.Contains(o.toURI, "://"):
@@ -157,30 +165,50 @@ func (inv *inventory) responsible(g *guest) (string, error) {
 	return "", nil
 }
 
-// byHand moves a guest that no manager has.
+// byHand moves a guest that no manager has, to the first of the nodes that takes it.
 func (c *call) byHand(ctx context.Context, inv *inventory, g *guest, o order) error {
-	target := o.toURI
-	if target == "" {
-		uri, err := resource.Params{Hypervisor: g.URI, Transport: o.transport}.TargetURI(o.node)
-		if err != nil {
-			return misuse("migrate: %w: say --to-uri URI", err)
-		}
-		target = uri
+	targets, err := o.targets(g)
+	if err != nil {
+		return err
 	}
-	c.tell("moving guest %q to %s (%s)", g.Name, o.node, target)
 	if o.deadline > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, o.deadline)
 		defer cancel()
 	}
-	record, err := c.move(ctx, g, target, o)
-	c.keep(record)
+	var record migrate.Record
+	for i, target := range targets {
+		o.node = o.nodes[i]
+		c.tell("moving guest %q to %s (%s)", g.Name, o.node, target)
+		record, err = c.move(ctx, g, target, o)
+		c.keep(record)
+		if ctx.Err() != nil || i+1 == len(targets) || !migrate.MayTryNext(err) {
+			break
+		}
+		c.tell("%s", oneLine(err))
+	}
 	r := migrateResult{Schema: schema, Guest: g.Name, From: inv.node, To: o.node, By: "vmferry", Moved: record.Outcome == migrate.Moved,
 		Where: whereIs(record, inv.node, o.node), Record: &record}
 	if perr := c.result(r, r.table); perr != nil {
 		return perr
 	}
 	return c.verdict(ctx, err)
+}
+
+// targets are the libvirts of the nodes, in their order.
+func (o order) targets(g *guest) ([]string, error) {
+	if o.toURI != "" {
+		return []string{o.toURI}, nil
+	}
+	var uris []string
+	for _, node := range o.nodes {
+		uri, err := resource.Params{Hypervisor: g.URI, Transport: o.transport}.TargetURI(node)
+		if err != nil {
+			return nil, misuse("migrate: %w: say --to-uri URI", err)
+		}
+		uris = append(uris, uri)
+	}
+	return uris, nil
 }
 
 // keep puts the record beside the agent's, and learns from it what the link

@@ -187,6 +187,10 @@ func (p *planner) make(ctx context.Context) (planReport, error) {
 		}
 		p.window = shutdown.Window(p.config.Window, limit)
 	}
+	store, err := p.storeRate()
+	if err != nil {
+		return planReport{}, err
+	}
 	var stay []planStep
 	for _, g := range p.inv.guests {
 		s := planStep{Guest: g.Name, To: p.to, Why: p.stays(g)}
@@ -203,13 +207,30 @@ func (p *planner) make(ctx context.Context) (planReport, error) {
 			p.guests = append(p.guests, p.candidate(g))
 		}
 	}
-	schedule, err := drain.Plan(drain.Node{Window: p.window, Links: []drain.Link{{
+	schedule, err := drain.Plan(drain.Node{Window: p.window, StoreRate: store, Links: []drain.Link{{
 		Name: "network", Rate: float64(p.link.Bandwidth), Setup: millis(p.link.SetUpMS),
 	}}}, p.guests)
 	if err != nil {
 		return planReport{}, fmt.Errorf("plan the drain: %w", err)
 	}
 	return p.report(schedule, stay), nil
+}
+
+// defaultStoreRate is what shared storage takes of which no saved guest has told, in bytes per second.
+const defaultStoreRate = 64 << 20
+
+// storeRate is how fast the last guest was saved from here.
+func (p *planner) storeRate() (float64, error) {
+	records, err := migrate.ReadRecords(p.records())
+	if err != nil {
+		return 0, err
+	}
+	for _, r := range slices.Backward(records) {
+		if n := len(r.Rungs); r.Outcome == migrate.Ended && r.Means == drain.Save && n > 0 && r.Rungs[n-1].MS > 0 && r.Transferred > 0 {
+			return float64(r.Transferred) / r.Rungs[n-1].MS * 1000, nil
+		}
+	}
+	return defaultStoreRate, nil
 }
 
 func millis(ms float64) time.Duration { return time.Duration(ms * float64(time.Millisecond)) }
@@ -237,24 +258,13 @@ func (p *planner) candidate(g *guest) drain.Guest {
 		params := g.Claim.env.Params
 		budget = cmp.Or(params.BlackoutBudget, budget)
 		d.Priority = params.DrainPriority
-		d.Ladder = ladder(params)
+		d.Ladder = params.Ladder
 		if g.Claim.manager == managerPacemaker && !pcmk.Bool(g.Claim.meta["allow-migrate"], false) {
-			d.Ladder = []drain.Means{drain.Shutdown}
+			d.Ladder = slices.DeleteFunc(slices.Clone(d.Ladder), drain.Means.OverLink)
 		}
 	}
 	d.Load = migrate.LoadFor(p.loads[g.Name], p.link, budget)
 	return d
-}
-
-func ladder(params resource.Params) []drain.Means {
-	means := []drain.Means{drain.Live}
-	if !params.NoConverge {
-		means = append(means, drain.Converge)
-	}
-	if params.PostCopy {
-		means = append(means, drain.PostCopy)
-	}
-	return append(means, drain.Shutdown)
 }
 
 func (p *planner) report(schedule drain.Schedule, stay []planStep) planReport {
@@ -315,5 +325,9 @@ func (s planStep) cells() []string {
 		return []string{fmt.Sprintf("+%.1f s", s.Start), s.Guest, to, string(s.Means), fmt.Sprintf("%.1f", s.End-s.Start),
 			fmt.Sprintf("%d MiB", s.Bytes>>20), fmt.Sprintf("%.0f ms", s.Blackout), budget}
 	}
-	return []string{fmt.Sprintf("+%.1f s", s.Start), s.Guest, to, string(s.Means), fmt.Sprintf("%.1f", s.End-s.Start), "-", "until it has booted", "broken"}
+	until := "until it has booted"
+	if s.Means == drain.Save {
+		until = "until it is restored"
+	}
+	return []string{fmt.Sprintf("+%.1f s", s.Start), s.Guest, to, string(s.Means), fmt.Sprintf("%.1f", s.End-s.Start), "-", until, "broken"}
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -106,11 +107,11 @@ func (c *call) daemonSays(ctx context.Context) string {
 	return u.State
 }
 
-// lastOf is the guest's last record, by UUID where both sides know it.
+// lastOf is the record of how the guest left this node last, by UUID where both sides know it.
 func lastOf(g *guest, records []migrate.Record) *last {
 	for i := len(records) - 1; i >= 0; i-- {
 		r := records[i]
-		if r.Guest != g.Name || r.UUID != "" && g.UUID != "" && !strings.EqualFold(r.UUID, g.UUID) {
+		if r.Outcome == migrate.Restored || r.Guest != g.Name || r.UUID != "" && g.UUID != "" && !strings.EqualFold(r.UUID, g.UUID) {
 			continue
 		}
 		l := &last{Started: r.Started, To: r.To, Outcome: string(r.Outcome), PauseMS: r.PauseMS}
@@ -127,7 +128,7 @@ func (l *last) String() string {
 	if l == nil {
 		return "-"
 	}
-	text := fmt.Sprintf("%s, to %s: %s", l.Started.Local().Format("2006-01-02 15:04"), l.To, l.Outcome)
+	text := fmt.Sprintf("%s, to %s: %s", l.Started.Local().Format("2006-01-02 15:04"), cmp.Or(l.To, "any node"), l.Outcome)
 	if l.PauseMS != nil {
 		text += fmt.Sprintf(", pause %.0f ms", *l.PauseMS)
 	}

@@ -3,6 +3,7 @@ package pacemaker
 import (
 	"bytes"
 	"context"
+	"encoding/xml"
 	"errors"
 	"fmt"
 	"os/exec"
@@ -62,22 +63,41 @@ func (c *Client) View(ctx context.Context) (hbplugin.View, error) {
 // proof before it starts a guest. A node that is offline and clean left in order or was
 // fenced; one that is unclean may still run.
 func (c *Client) Peers(ctx context.Context) ([]resource.Peer, error) {
-	alive, err := daemonAlive(c.proc())
-	if err != nil {
-		return nil, err
-	}
-	if !alive {
-		return nil, errors.New("pacemaker does not run on this node")
-	}
-	node, err := c.node(ctx)
-	if err != nil {
-		return nil, err
-	}
-	out, err := c.run(ctx, "crm_mon", "--output-as=xml", "--exclude=all", "--include=nodes", "-1")
+	out, node, err := c.nodes(ctx)
 	if err != nil {
 		return nil, err
 	}
 	return ParsePeers(bytes.NewReader(out), node)
+}
+
+// Leaving tells whether Pacemaker takes everything off this node: it is in standby, whoever asked for
+// that, or shuts down.
+func (c *Client) Leaving(ctx context.Context) (bool, error) {
+	out, node, err := c.nodes(ctx)
+	if err != nil {
+		return false, err
+	}
+	p := parser{node: node}
+	if err := p.parse(xml.NewDecoder(bytes.NewReader(out))); err != nil {
+		return false, fmt.Errorf("read crm_mon's status: %w", err)
+	}
+	return p.standby || p.down, nil
+}
+
+// nodes is what crm_mon says of the nodes, and which one is this.
+func (c *Client) nodes(ctx context.Context) (status []byte, node string, err error) {
+	alive, err := daemonAlive(c.proc())
+	if err != nil {
+		return nil, "", err
+	}
+	if !alive {
+		return nil, "", errors.New("pacemaker does not run on this node")
+	}
+	if node, err = c.node(ctx); err != nil {
+		return nil, "", err
+	}
+	status, err = c.run(ctx, "crm_mon", "--output-as=xml", "--exclude=all", "--include=nodes", "-1")
+	return status, node, err
 }
 
 // Standby implements hbplugin.Manager: it sets the transient attribute.

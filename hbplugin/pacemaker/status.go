@@ -50,6 +50,7 @@ type parser struct {
 	peers   []resource.Peer
 	known   bool // the node was seen in the list of nodes
 	standby bool
+	down    bool   // it shuts down
 	result  string // the code of the closing status element
 }
 
@@ -112,7 +113,7 @@ func (p *parser) seeNode(t xml.StartElement) {
 		return
 	}
 	p.known = true
-	p.standby = attr(t, "standby") == "true"
+	p.standby, p.down = attr(t, "standby") == "true", attr(t, "shutdown") == "true"
 }
 
 // seePeer takes another node down. The nodes inside bundles' containers run no guests.

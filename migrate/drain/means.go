@@ -33,8 +33,11 @@ const (
 
 var allMeans = []Means{Live, Converge, PostCopy, Save, Shutdown, Destroy}
 
-// overLink tells whether the means moves the guest while it runs.
-func (m Means) overLink() bool { return m == Live || m == Converge || m == PostCopy }
+// Compare is negative where m is a gentler rung than o, and positive where it is a rougher one.
+func (m Means) Compare(o Means) int { return slices.Index(allMeans, m) - slices.Index(allMeans, o) }
+
+// OverLink tells whether the means moves the guest while it runs.
+func (m Means) OverLink() bool { return m == Live || m == Converge || m == PostCopy }
 
 // ParseMeans is the means of that name.
 func ParseMeans(name string) (Means, error) {

@@ -39,7 +39,7 @@ func newCandidate(g Guest, links []Link) *candidate {
 	}
 	c := &candidate{guest: g, length: forever}
 	for _, m := range g.Ladder {
-		if !m.overLink() {
+		if !m.OverLink() {
 			continue
 		}
 		for i, l := range links {
@@ -100,7 +100,7 @@ func bears(load Load, l Link, best Prediction, n int) bool {
 // and how long it takes.
 func (c *candidate) fallback(left time.Duration, storeRate float64) (m Means, need time.Duration) {
 	for _, m := range c.guest.Ladder {
-		if need := c.need(m, storeRate); !m.overLink() && need <= left {
+		if need := c.need(m, storeRate); !m.OverLink() && need <= left {
 			return m, need
 		}
 	}
@@ -121,4 +121,4 @@ func (c *candidate) need(m Means, storeRate float64) time.Duration {
 }
 
 // mayTry tells whether anything over a link is in the guest's ladder.
-func (c *candidate) mayTry() bool { return slices.ContainsFunc(c.guest.Ladder, Means.overLink) }
+func (c *candidate) mayTry() bool { return slices.ContainsFunc(c.guest.Ladder, Means.OverLink) }

@@ -55,7 +55,7 @@ type Step struct {
 }
 
 // OverLink tells whether the guest leaves running, over a link.
-func (s Step) OverLink() bool { return s.Means.overLink() }
+func (s Step) OverLink() bool { return s.Means.OverLink() }
 
 // Schedule is the plan for a node.
 type Schedule struct {

@@ -342,3 +342,16 @@ func BenchmarkPlan10k(b *testing.B) {
 	b.Run("nodes=1000", func(b *testing.B) { plan(b, 10) })
 	b.Run("nodes=1", func(b *testing.B) { plan(b, 10_000) })
 }
+
+func TestMeansAreInOrder(t *testing.T) {
+	for i, a := range allMeans {
+		for j, b := range allMeans {
+			if got := a.Compare(b); (got < 0) != (i < j) || (got > 0) != (i > j) {
+				t.Errorf("%s compared with %s is %d", a, b, got)
+			}
+		}
+	}
+	if !Live.OverLink() || !PostCopy.OverLink() || Save.OverLink() {
+		t.Error("which means go over a link is wrong")
+	}
+}

@@ -54,7 +54,7 @@ type row struct {
 }
 
 func newRow(rec migrate.Record) row {
-	r := row{Cells: cells(rec), Bad: rec.Outcome != migrate.Moved || rec.BudgetKept != nil && !*rec.BudgetKept, Detail: rec.Notes}
+	r := row{Cells: cells(rec), Bad: rec.Outcome != migrate.Moved && rec.Outcome != migrate.Restored || rec.BudgetKept != nil && !*rec.BudgetKept, Detail: rec.Notes}
 	if rec.Error != "" {
 		r.Detail = append([]string{rec.Error}, r.Detail...)
 	}
@@ -92,7 +92,11 @@ type measure struct {
 
 // measures are the dots of one migration; a failed one has a mark on the base line.
 func measures(rec migrate.Record) []measure {
-	if rec.Outcome != migrate.Moved {
+	switch rec.Outcome {
+	case migrate.Moved:
+	case migrate.Restored:
+		return nil
+	default:
 		return []measure{{"failed", string(rec.Outcome), 0}}
 	}
 	var out []measure

@@ -1,6 +1,7 @@
 package report
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -31,6 +32,8 @@ type Summary struct {
 	Moved        int     `json:"moved"`
 	Stayed       int     `json:"stayed"`
 	Unknown      int     `json:"unknown"`
+	Ended        int     `json:"ended,omitempty"`    // taken off the node on a lower rung of the ladder
+	Restored     int     `json:"restored,omitempty"` // brought back from a saved state
 	BudgetBroken int     `json:"blackout_budget_broken"`
 	Duration     *Spread `json:"duration_ms,omitempty"` // of those that moved
 	Pause        *Spread `json:"pause_ms,omitempty"`
@@ -81,6 +84,12 @@ func summarize(records []migrate.Record) Summary {
 			s.Moved++
 		case migrate.Stayed:
 			s.Stayed++
+			continue
+		case migrate.Ended:
+			s.Ended++
+			continue
+		case migrate.Restored:
+			s.Restored++
 			continue
 		default:
 			s.Unknown++
@@ -169,8 +178,9 @@ var columns = []struct {
 }{
 	{"STARTED", func(r migrate.Record) string { return r.Started.Local().Format("2006-01-02 15:04:05") }},
 	{"GUEST", func(r migrate.Record) string { return r.Guest }},
-	{"TO", func(r migrate.Record) string { return r.To }},
+	{"TO", func(r migrate.Record) string { return cmp.Or(r.To, none) }},
 	{"OUTCOME", func(r migrate.Record) string { return string(r.Outcome) }},
+	{"LADDER", ladder},
 	{"SECONDS", func(r migrate.Record) string { return fmt.Sprintf("%.1f", r.DurationMS/1000) }},
 	{"PAUSE", func(r migrate.Record) string { return ms(r.PauseMS) }},
 	{"BLACKOUT", func(r migrate.Record) string {
@@ -206,6 +216,18 @@ func cells(rec migrate.Record) (out []string) {
 }
 
 const none = "-"
+
+// ladder is what was tried, with the seconds of each rung. Of one that stands alone the duration tells.
+func ladder(r migrate.Record) string {
+	if len(r.Rungs) < 2 {
+		return cmp.Or(string(r.Means), none)
+	}
+	var tried []string
+	for _, rung := range r.Rungs {
+		tried = append(tried, fmt.Sprintf("%s %.1f", rung.Means, rung.MS/1000))
+	}
+	return strings.Join(tried, ", ")
+}
 
 func ms(v *float64) string {
 	if v == nil {
@@ -282,6 +304,12 @@ func (r *Report) table(b *strings.Builder) error {
 // lines is the summary in words.
 func (s Summary) lines() []string {
 	lines := []string{fmt.Sprintf("%d moved, %d stayed, %d unknown", s.Moved, s.Stayed, s.Unknown)}
+	if s.Ended > 0 {
+		lines[0] += fmt.Sprintf(", %d ended by a lower rung", s.Ended)
+	}
+	if s.Restored > 0 {
+		lines[0] += fmt.Sprintf(", %d restored", s.Restored)
+	}
 	if s.BudgetBroken > 0 {
 		lines[0] += fmt.Sprintf("; the blackout budget was broken %d times", s.BudgetBroken)
 	}

@@ -1,0 +1,81 @@
+package migrate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"testing/synctest"
+
+	"github.com/vmferry/vmferry/migrate/libvirt"
+)
+
+func TestMayTryNext(t *testing.T) {
+	for _, c := range []struct {
+		err  error
+		want bool
+	}{
+		{nil, false},
+		{errLibvirt, true},
+		{fmt.Errorf("%w: too slow", ErrHopeless), true},
+		{fmt.Errorf("%w: %w", ErrUnknown, errLibvirt), false},
+		{fmt.Errorf("%w, and was aborted", ErrOutOfTime), false},
+		{fmt.Errorf("wait: %w", context.DeadlineExceeded), false},
+		{context.Canceled, false},
+		{&Refusal{Check: CheckMemory}, true},
+		{&Refusal{Check: CheckTarget, Err: context.DeadlineExceeded}, true}, // it hangs, and the next may not
+		{&Refusal{Check: CheckTarget, Err: libvirt.ErrConnect}, true},
+		{&Refusal{Check: CheckRequest}, false},
+		{&Refusal{Check: CheckSource}, false},
+		{&Refusal{Check: CheckRunning}, false},
+		{&Refusal{Check: CheckJob}, false},
+	} {
+		wrapped := c.err
+		if wrapped != nil {
+			wrapped = fmt.Errorf("move guest: %w", c.err)
+		}
+		if got := MayTryNext(wrapped); got != c.want {
+			t.Errorf("after %v: %v, want %v", c.err, got, c.want)
+		}
+	}
+}
+
+// A target that dies in the middle leaves the guest where it is, and the next one takes it.
+func TestNextTargetTakesTheGuest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPair(t)
+		dies := true
+		p.source.migrate = func(context.Context) error {
+			p.copy()
+			if dies {
+				p.cancelled()
+				return errLibvirt
+			}
+			p.switchover()
+			return nil
+		}
+		first, err := Move(t.Context(), p.req, p.deps)
+		if !MayTryNext(err) || !errors.Is(err, errLibvirt) || first.Outcome != Stayed || p.copies() != 1 {
+			t.Fatalf("outcome %q, runs at %d ends, %v", first.Outcome, p.copies(), err)
+		}
+		dies, p.req.Target = false, "node3"
+		second, err := Move(t.Context(), p.req, p.deps)
+		if err != nil || second.Outcome != Moved || second.To != "node3" || p.copies() != 1 {
+			t.Errorf("outcome %q at %s, runs at %d ends, %v", second.Outcome, second.To, p.copies(), err)
+		}
+		if len(first.Rungs) != 1 || first.Rungs[0].Error == "" || len(second.Rungs) != 1 || second.Rungs[0].Error != "" {
+			t.Errorf("rungs %+v and %+v", first.Rungs, second.Rungs)
+		}
+	})
+}
+
+// The record has the time of each rung that was climbed.
+func TestRungs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newWriter(t, func(p *pair) error { p.whole(); return nil })
+		rec, err := Move(t.Context(), p.req, p.deps)
+		if err != nil || len(rec.Rungs) != 2 || rec.Rungs[0].Means != "live" || rec.Rungs[1].Means != "postcopy" || rec.Rungs[0].MS <= 0 || rec.Rungs[1].MS < 2000 {
+			t.Errorf("rungs %+v, %v", rec.Rungs, err)
+		}
+	})
+}

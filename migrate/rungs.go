@@ -1,0 +1,35 @@
+package migrate
+
+import (
+	"time"
+
+	"github.com/vmferry/vmferry/migrate/drain"
+)
+
+// Rung is the time that was spent on one means of the guest's ladder.
+type Rung struct {
+	Means drain.Means `json:"means"`
+	MS    float64     `json:"ms"`
+	Error string      `json:"error,omitempty"` // why it did not carry the guest
+}
+
+// climb goes on to a rougher rung; a gentler one, or the same, changes nothing.
+func (m *mover) climb(to drain.Means) {
+	if m.rung != "" && to.Compare(m.rung) <= 0 {
+		return
+	}
+	m.leaveRung(nil)
+	m.rung, m.rungBegan = to, time.Now()
+}
+
+// leaveRung notes how long the present rung took, and why it was left, nil where there is more to try.
+func (m *mover) leaveRung(why error) {
+	if m.rung == "" {
+		return
+	}
+	r := Rung{Means: m.rung, MS: millis(time.Since(m.rungBegan))}
+	if why != nil {
+		r.Error = why.Error()
+	}
+	m.rec.Rungs = append(m.rec.Rungs, r)
+}

@@ -1,0 +1,214 @@
+package resource
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/vmferry/vmferry/migrate"
+	"github.com/vmferry/vmferry/migrate/drain"
+	"github.com/vmferry/vmferry/migrate/libvirt"
+)
+
+func TestLadder(t *testing.T) {
+	for in, want := range map[string]string{
+		"":                           "live converge shutdown destroy",
+		"live":                       "live shutdown destroy",
+		"live,converge,postcopy":     "live converge postcopy shutdown destroy",
+		"live, save":                 "live save shutdown destroy",
+		"save":                       "save shutdown destroy",
+		"live,save,shutdown,destroy": "live save shutdown destroy",
+		"shutdown":                   "shutdown destroy",
+	} {
+		p := environ("ladder="+in, "save_dir=/s").Params
+		if got := strings.Trim(fmt.Sprint(p.Ladder), "[]"); got != want {
+			t.Errorf("ladder=%s is %q, want %q", in, got, want)
+		}
+	}
+	for _, c := range []struct{ params, words string }{
+		{"ladder=live,prayer", `names "prayer"`},
+		{"ladder=save,live", "names live after save"},
+		{"ladder=postcopy", "does not name live"},
+		{"ladder=live,destroy", "set force_stop"},
+		{"ladder=live,save", "set save_dir to a directory"},
+		{"ladder=live,save save_dir=/s force_stop=1", "keep one of them"},
+		{"save_dir=/s snapshot=/t", "both set"},
+	} {
+		e := environ(strings.Fields(c.params)...)
+		if len(e.Problems) != 1 || !strings.Contains(e.Problems[0].Err.Error(), c.words) {
+			t.Errorf("%s: %v, want one problem with %q", c.params, e.Problems, c.words)
+		}
+	}
+}
+
+// saver is a node whose guest may be saved to w.dir, and on which that works.
+func saver(t *testing.T, action string) *world {
+	w := newWorld(t, action)
+	w.agent.Params.Ladder = []drain.Means{drain.Live, drain.Save, drain.Shutdown, drain.Destroy}
+	w.agent.Params.SaveDir = w.dir
+	w.save = func(context.Context, string) error { w.write(saveFile, wholeState); w.gone(); return nil }
+	w.abort = func(context.Context) error { w.boot(); return nil }
+	return w
+}
+
+// savedIn has libvirt at work on saving the guest, for so long.
+func (w *world) savedIn(d time.Duration) {
+	w.is(libvirt.Paused, "save")
+	end, status := time.Now().Add(d), w.status
+	w.status = func(ctx context.Context) (libvirt.Status, error) {
+		if w.there && !time.Now().Before(end) {
+			w.write(saveFile, wholeState)
+			w.gone()
+		}
+		return status(ctx)
+	}
+}
+
+const (
+	wholeState   = "LibvirtQemudSave and memory"
+	partialState = "LibvirtQemudPart and memory"
+)
+
+// strandedNote is that of a migration which failed so long ago.
+func strandedNote(guest string, age time.Duration) func(*world) {
+	return func(w *world) {
+		note := stranded{Guest: guest, Peer: "node2", Why: "no room", At: time.Now().Add(-age)}
+		if err := stateDir(w.agent.StateDir).save(strandedDir, "res1", note); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+}
+
+// A stop saves the guest only where it takes it off the node because it could not be moved.
+func TestWhichStopSaves(t *testing.T) {
+	leaving := func(is bool, err error) func(*world) {
+		return func(w *world) { w.agent.Leaving = func(context.Context) (bool, error) { return is, err } }
+	}
+	peer := func(s libvirt.Status, err error) func(*world) {
+		return func(w *world) { w.target = func(context.Context) (libvirt.Status, error) { return s, err } }
+	}
+	pending := pendingTo(outward, "node2")
+	for _, c := range []struct {
+		name  string
+		build []func(*world)
+		calls string
+		means drain.Means // of the record, "" for none
+	}{
+		{"somebody's wish", nil, "shutdown", ""},
+		{"a migration has failed", []func(*world){strandedNote("vm1", time.Minute)}, "save", drain.Save},
+		{"long ago", []func(*world){strandedNote("vm1", time.Hour)}, "shutdown", ""},
+		{"of another guest", []func(*world){strandedNote("vm0", time.Minute)}, "shutdown", ""},
+		{"save is no rung of it", []func(*world){strandedNote("vm1", 0), func(w *world) { w.agent.Params.Ladder = defaultLadder }}, "shutdown", drain.Shutdown},
+		{"no directory", []func(*world){strandedNote("vm1", 0), func(w *world) { w.agent.Params.SaveDir = "" }}, "shutdown", drain.Shutdown},
+		{"it could not be restored there", []func(*world){func(w *world) {
+			note := stranded{Guest: "vm1", Peer: "node2", Why: "its processor lacks features", Check: migrate.CheckCPU, At: time.Now()}
+			if err := stateDir(w.agent.StateDir).save(strandedDir, "res1", note); err != nil {
+				w.t.Fatal(err)
+			}
+		}}, "shutdown", drain.Shutdown},
+		{"force_stop", []func(*world){strandedNote("vm1", 0), func(w *world) { w.agent.Params.ForceStop = true }}, "destroy", drain.Destroy},
+		{"the node is emptied", []func(*world){leaving(true, nil)}, "save", drain.Save},
+		{"the node is not", []func(*world){leaving(false, nil)}, "shutdown", ""},
+		{"nobody can tell", []func(*world){leaving(true, errors.New("not connected"))}, "shutdown", ""},
+		{"the manager hangs", []func(*world){func(w *world) {
+			w.agent.Leaving = func(ctx context.Context) (bool, error) { return true, blocked(ctx) }
+		}}, "shutdown", ""},
+		{"the agent was killed in a migration", []func(*world){pending}, "abort save", drain.Save},
+		{"and the target has a part of it", []func(*world){pending, peer(libvirt.Status{State: libvirt.Paused, UUID: guestUUID}, nil)}, "abort shutdown", drain.Shutdown},
+		{"and the target has another of its name", []func(*world){pending, peer(libvirt.Status{State: libvirt.Running, UUID: "99999999-2222-3333-4444-555555555555"}, nil)}, "abort save", drain.Save},
+		{"and the target is silent", []func(*world){pending, peer(libvirt.Status{}, dead())}, "abort shutdown", drain.Shutdown},
+		{"paused by a person", []func(*world){strandedNote("vm1", 0), state(libvirt.Paused, "user")}, "save", drain.Save},
+		{"paused by an I/O error", []func(*world){strandedNote("vm1", 0), state(libvirt.Paused, "ioerror")}, "destroy", drain.Destroy},
+		{"saved by an agent that was killed", []func(*world){strandedNote("vm1", 0), func(w *world) {
+			w.savedIn(5 * time.Second)
+		}}, "", drain.Save},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := saver(t, "stop")
+				w.boot()
+				w.abort = func(context.Context) error { return nil }
+				var records []migrate.Record
+				w.agent.Record = func(r migrate.Record) { records = append(records, r) }
+				for _, f := range c.build {
+					f(w)
+				}
+				err, took := w.run("stop")
+				checkExit(t, err, Success, "")
+				if got := strings.Join(w.calls, " "); got != c.calls || took > 20*time.Second {
+					t.Errorf("did %q, want %q, in %v", got, c.calls, took)
+				}
+				var means drain.Means
+				if len(records) > 0 {
+					means = records[0].Means
+				}
+				if means != c.means || len(records) > 1 || means != "" && (records[0].Outcome != migrate.Ended || records[0].Error == "") {
+					t.Errorf("recorded %+v, want %q", records, c.means)
+				}
+				if err := stateDir(w.agent.StateDir).load(strandedDir, "res1", &stranded{}); err == nil {
+					t.Error("the note is still there")
+				}
+			})
+		})
+	}
+}
+
+// A migrate_to that fails leaves the note, one that succeeds takes it away, and so does a start.
+func TestStrandedNote(t *testing.T) {
+	fails := func(w *world) { w.migrate = func(context.Context, Move) error { return errors.New("no room there") } }
+	refused := func(w *world) {
+		w.migrate = func(context.Context, Move) error { return &migrate.Refusal{Check: migrate.CheckCPU} }
+	}
+	neverLive := func(w *world) { w.agent.Params.Ladder = []drain.Means{drain.Save, drain.Shutdown, drain.Destroy} }
+	for _, c := range []struct {
+		name, action string
+		build        []func(*world)
+		noted        string
+	}{
+		{"moved", "migrate_to", []func(*world){(*world).boot, strandedNote("vm1", 0)}, ""},
+		{"failed", "migrate_to", []func(*world){(*world).boot, fails}, "no room there"},
+		{"refused", "migrate_to", []func(*world){(*world).boot, refused}, "pre-flight cpu"},
+		{"not to be moved live", "migrate_to", []func(*world){(*world).boot, neverLive}, "does not name live"},
+		{"started", "start", []func(*world){strandedNote("vm1", 0)}, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := saver(t, c.action)
+				for _, f := range c.build {
+					f(w)
+				}
+				if err, _ := w.run(c.action); (err == nil) != (c.noted == "") {
+					t.Errorf("%s: %v", c.action, err)
+				}
+				var note stranded
+				err := stateDir(w.agent.StateDir).load(strandedDir, "res1", &note)
+				if (err == nil) != (c.noted != "") || !strings.Contains(note.Why, c.noted) || (note.Check == migrate.CheckCPU) != (c.name == "refused") {
+					t.Errorf("noted %+v, %v, want %q", note, err, c.noted)
+				}
+			})
+		})
+	}
+}
+
+// Storage that hangs takes no more time than it is given.
+func TestTimely(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		defer close(release)
+		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+		defer cancel()
+		began := time.Now()
+		err := timely(ctx, func() error { <-release; return nil })
+		if took := time.Since(began); !errors.Is(err, errNoStorage) || took != 3*time.Second {
+			t.Errorf("%v after %v", err, took)
+		}
+		if err := timely(t.Context(), func() error { return os.ErrNotExist }); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("%v, want the error of what was done", err)
+		}
+	})
+}

@@ -1,0 +1,160 @@
+package resource
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/vmferry/vmferry/migrate"
+	"github.com/vmferry/vmferry/migrate/drain"
+	"github.com/vmferry/vmferry/migrate/libvirt"
+)
+
+// strandedDir is a folder of the state directory that outlives a boot.
+const strandedDir = "stranded"
+
+const (
+	// strandedTime is for how long a failed migration explains a stop. The cluster manager asks for that
+	// stop as soon as its other work is done; much later it is the operator's wish.
+	strandedTime = 15 * time.Minute
+	// leavingTime bounds the question whether the cluster manager empties this node.
+	leavingTime = 5 * time.Second
+	// clearTime is how long the target of a migration that was called off may take to clear its part away.
+	clearTime = 3 * time.Second
+)
+
+// stranded is the note that a migrate_to of the guest has failed here: the next stop is a rung of its ladder,
+// and not the wish of an operator to have the guest down.
+type stranded struct {
+	Guest string    `json:"guest"`
+	Peer  string    `json:"peer,omitempty"`
+	Why   string    `json:"why"`
+	Check string    `json:"check,omitempty"` // of the pre-flight, that refused it
+	At    time.Time `json:"at"`
+}
+
+// strand writes the note. Without it the guest is shut down.
+func (a *run) strand(why error) {
+	note := stranded{Guest: a.guest.Name, Peer: a.Target, Why: why.Error(), At: time.Now()}
+	var refusal *migrate.Refusal
+	if errors.As(why, &refusal) {
+		note.Check = refusal.Check
+	}
+	if err := a.lasting.save(strandedDir, a.Instance, note); err != nil {
+		a.Log.WithError(err).Warn("a stop that follows will not know that the guest could not be moved: make the state directory writable")
+	}
+}
+
+// unstrand removes the note: the guest has left this node, or was started on it.
+func (a *run) unstrand() {
+	if err := a.lasting.remove(strandedDir, a.Instance); err != nil {
+		a.Log.WithError(err).Warn("the note about a failed migration stays: a stop soon may save the guest")
+	}
+}
+
+// leaves finds out whether this stop takes the guest off its node because it could not be moved, and why
+// it could not. all else is a stop that somebody asked for on its own.
+func (a *run) leaves(ctx context.Context) (why stranded, is bool) {
+	i, pending, err := a.pending()
+	if err == nil && pending && i.Way == outward {
+		return stranded{Peer: i.Peer, Why: "its migration was interrupted"}, true
+	}
+	err = a.lasting.load(strandedDir, a.Instance, &why)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		a.Log.WithError(err).Warn("the note about a failed migration cannot be read")
+	}
+	if err == nil && why.Guest == a.guest.Name && time.Since(why.At).Abs() < strandedTime {
+		return why, true
+	}
+	if a.Leaving == nil || !a.Params.MayUse(drain.Save) || a.Params.savesTo() == "" {
+		return stranded{}, false // nobody needs to know
+	}
+	ctx, cancel := within(ctx, leavingTime)
+	defer cancel()
+	leaving, err := a.Leaving(ctx)
+	if err != nil {
+		a.Log.WithError(err).Warn("cannot tell whether the cluster manager empties this node: the guest is shut down")
+	}
+	return stranded{Why: "the cluster manager empties the node, and did not move it"}, err == nil && leaving
+}
+
+// notThere are the checks that a guest fails at a target which could not restore it either, and could boot it.
+var notThere = []string{migrate.CheckHypervisor, migrate.CheckCPU}
+
+// saves tells whether the stop begins with saving the guest.
+func (a *run) saves(ctx context.Context, why stranded, leaves bool) bool {
+	p := a.Params
+	switch {
+	case p.savesTo() == "" || p.ForceStop:
+		return false
+	case p.Snapshot != "": // at each stop
+	case !leaves || !p.MayUse(drain.Save):
+		return false
+	case slices.Contains(notThere, why.Check):
+		a.Log.Warnf("the guest is not saved, as %s could not restore it: %s", why.Peer, why.Why)
+		return false
+	}
+	i, pending, err := a.pending()
+	if err == nil && !pending {
+		return true
+	}
+	if err == nil && a.isClear(ctx, i.Peer) {
+		return true
+	}
+	a.Log.WithError(err).Warnf("the guest is not saved, as it may have a part at %s since its last migration", i.Peer)
+	return false
+}
+
+// isClear tells whether the peer has nothing of the guest: what is saved here would else be restored beside it.
+func (a *run) isClear(ctx context.Context, peer string) bool {
+	ctx, cancel := within(ctx, clearTime)
+	defer cancel()
+	for {
+		status, err := a.askPeer(ctx, peer)
+		if errors.Is(err, libvirt.ErrNoDomain) || err == nil && (!status.State.Active() || a.isOther(status.UUID)) {
+			return true
+		}
+		if !pause(ctx, pollInterval) {
+			return false
+		}
+	}
+}
+
+// account writes the record of a stop that took the guest off its node.
+func (a *run) account(ctx context.Context, why stranded) {
+	if len(a.rungs) == 0 || a.Record == nil {
+		return
+	}
+	r := a.newRecord(a.began)
+	r.To, r.Outcome, r.Rungs, r.Error = why.Peer, migrate.Ended, a.rungs, why.Why
+	r.Means = a.rungs[len(a.rungs)-1].Means
+	if r.Means == drain.Save {
+		r.Transferred = a.savedBytes(ctx)
+	}
+	a.Record(r)
+}
+
+// recordRestored writes the record of a guest that was brought back from file.
+func (a *run) recordRestored(file string, began time.Time) {
+	if a.Record == nil {
+		return
+	}
+	r := a.newRecord(began)
+	r.From, r.To, r.Outcome, r.Means = file, a.Node, migrate.Restored, drain.Save
+	r.Steps = []migrate.Step{{Name: "restore", Begin: began, MS: r.DurationMS}}
+	if info, err := os.Stat(file); err == nil {
+		r.Notes = []string{"the guest was saved until " + info.ModTime().UTC().Format(time.RFC3339)}
+	}
+	a.Record(r)
+}
+
+func (a *run) newRecord(began time.Time) migrate.Record {
+	now := time.Now()
+	return migrate.Record{
+		Schema: migrate.RecordSchema, Guest: a.guest.Name, UUID: a.guest.UUID, From: a.Params.Hypervisor,
+		Started: began, Ended: now, DurationMS: float64(now.Sub(began).Microseconds()) / 1000, Steps: []migrate.Step{},
+	}
+}
