@@ -50,7 +50,9 @@ Options of bench:
                         accuracy-direction, probe-cost, probe-rate
                       calls of the agent: monitor, monitor-wall, monitor-daemons, meta-data
                       moves: idle-pause, idle-blackout-udp, idle-blackout-tcp, floor-pause,
-                        emulator-part, busy-blackout-udp, busy-time, hopeless
+                        emulator-part, busy-blackout-udp, busy-time, hopeless,
+                        hopeless-blackout-udp, hopeless-postcopy,
+                        hopeless-postcopy-blackout-udp
                       drains: drain-10, drain-10-blackout
   -n N              how often each side has its turn (default 200 calls, 15 moves or
                     plans, 5 outages of each kind or runs, 3 hopeless moves or drains)
