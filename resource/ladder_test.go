@@ -119,6 +119,12 @@ func TestWhichStopSaves(t *testing.T) {
 			w.agent.Leaving = func(ctx context.Context) (bool, error) { return true, blocked(ctx) }
 		}}, "shutdown", ""},
 		{"the agent was killed in a migration", []func(*world){pending}, "abort save", drain.Save},
+		{"long ago killed", []func(*world){func(w *world) {
+			i := intent{Way: outward, Guest: "vm1", UUID: guestUUID, Peer: "node2", Began: time.Now().Add(-2 * time.Hour)}
+			if err := stateDir(w.agent.StateDir).save(intentsDir, "res1", i); err != nil {
+				w.t.Fatal(err)
+			}
+		}}, "abort shutdown", ""},
 		{"and the target has a part of it", []func(*world){pending, peer(libvirt.Status{State: libvirt.Paused, UUID: guestUUID}, nil)}, "abort shutdown", drain.Shutdown},
 		{"and the target has another of its name", []func(*world){pending, peer(libvirt.Status{State: libvirt.Running, UUID: "99999999-2222-3333-4444-555555555555"}, nil)}, "abort save", drain.Save},
 		{"and the target is silent", []func(*world){pending, peer(libvirt.Status{}, dead())}, "abort shutdown", drain.Shutdown},

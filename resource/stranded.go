@@ -20,6 +20,9 @@ const (
 	// strandedTime is for how long a failed migration explains a stop. The cluster manager asks for that
 	// stop as soon as its other work is done; much later it is the operator's wish.
 	strandedTime = 15 * time.Minute
+	// interruptedTime is the same for one whose agent was killed, counted from its begin: it may have
+	// gone on for long.
+	interruptedTime = time.Hour
 	// leavingTime bounds the question whether the cluster manager empties this node.
 	leavingTime = 5 * time.Second
 	// clearTime is how long the target of a migration that was called off may take to clear its part away.
@@ -59,7 +62,7 @@ func (a *run) unstrand() {
 // it could not. all else is a stop that somebody asked for on its own.
 func (a *run) leaves(ctx context.Context) (why stranded, is bool) {
 	i, pending, err := a.pending()
-	if err == nil && pending && i.Way == outward {
+	if err == nil && pending && i.Way == outward && time.Since(i.Began).Abs() < interruptedTime {
 		return stranded{Peer: i.Peer, Why: "its migration was interrupted"}, true
 	}
 	err = a.lasting.load(strandedDir, a.Instance, &why)
