@@ -156,7 +156,7 @@ func faultInPostCopy(t *testing.T, b bench, fault func(*testing.T, bench) func()
 	r.off()
 	r.must(source, "start", "config="+busyVM1)
 	was := bootID(t, b)
-	params := []string{"config=" + busyVM1, "ladder=live,postcopy", "migration_speed=8", "CRM_meta_timeout=110000"}
+	params := []string{"config=" + busyVM1, "ladder=live,postcopy", "blackout_budget=10", "migration_speed=8", "CRM_meta_timeout=110000"}
 	args := append(r.environ(source, "migrate_to", params), mark, agentFile, "migrate_to")
 	cmd := b.command(t.Context(), append([]string{"shell", source}, args...)...)
 	var out bytes.Buffer
