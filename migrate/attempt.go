@@ -36,6 +36,12 @@ func (m *mover) params() libvirt.MigrateParams {
 	if p.ConvergeInitial == 0 && m.try.throttle > throttleFirst {
 		p.ConvergeInitial = m.try.throttle
 	}
+	if len(m.carried) > 0 {
+		p.CopyAll, p.Disks = true, nil
+		for _, c := range m.carried {
+			p.Disks = append(p.Disks, c.Target)
+		}
+	}
 	if m.try.connections > 0 {
 		p.Parallel, p.Connections = true, m.try.connections
 	}

@@ -33,6 +33,8 @@ func (m *mover) seeThrough(ctx context.Context) (over bool, err error) {
 	}
 	m.note("it came to nothing: beginning anew")
 	m.adopted, m.req.Adopt = false, false
+	m.rec.Outcome = Stayed
+	m.settleDisks(ctx)
 	m.forgetAttempt()
 	return m.runPreflight(ctx)
 }
@@ -115,6 +117,8 @@ func (m *mover) steer(ctx context.Context, done <-chan error) (why, err error) {
 		case deadline := <-m.req.Shorten:
 			m.shorten(deadline)
 			late.Reset(m.left())
+		case <-m.tape.memory:
+			m.copied()
 		case <-m.tape.pass:
 			settled = time.After(passSettle)
 		case <-settled:
@@ -150,6 +154,10 @@ func (m *mover) sample(ctx context.Context) error {
 	if err != nil || !s.Active {
 		return nil
 	}
+	if s.Iteration == 0 && s.Disks.Total > 0 && len(m.carried) > 0 {
+		return m.sampleDisks(s.Disks)
+	}
+	m.copied()
 	m.progress = Progress{Transferred: s.Processed, Total: s.Total, Remaining: s.Remaining, RateMiBs: float64(s.Rate) / (1 << 20), Iteration: s.Iteration, Throttle: s.Throttle}
 	m.rec.Transferred, m.rec.Iterations = s.Processed, max(m.rec.Iterations, s.Iteration)
 	m.rec.Throttle, m.rec.Rate = max(m.rec.Throttle, s.Throttle), max(m.rec.Rate, s.Rate)

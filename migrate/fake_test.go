@@ -2,6 +2,7 @@ package migrate
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"testing"
@@ -46,7 +47,11 @@ type fake struct {
 	load   libvirt.Load // with what StartDirtyRate measures
 	ready  time.Time    // when that is there
 	params []libvirt.MigrateParams
-	cut    bool // nothing is sent any more
+	files  map[string]bool // in its storage pool; nil where visible is the answer for all
+	size   libvirt.DiskSize
+	room   uint64
+	create error // why no image can be made
+	cut    bool  // nothing is sent any more
 
 	connect, watch, setLimit error
 	gauge                    error // why it cannot measure, which it usually cannot
@@ -176,7 +181,42 @@ func (f *fake) Capabilities(context.Context) (string, error)                    
 func (f *fake) FreeMemory(context.Context) (uint64, error)                        { return f.free, nil }
 func (f *fake) Close() error                                                      { f.mu.Lock(); defer f.mu.Unlock(); f.closed++; return nil }
 func (f *fake) CompareCPU(context.Context, libvirt.Machine, string) (bool, error) { return f.cpu, nil }
-func (f *fake) DiskVisible(context.Context, string, string) (libvirt.Visible, error) {
+func (f *fake) DiskSize(context.Context, string, string) (libvirt.DiskSize, error) {
+	return f.size, nil
+}
+
+func (f *fake) Room(context.Context, string) (uint64, error) { return f.room, nil }
+
+func (f *fake) CreateImage(_ context.Context, image libvirt.Image) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	switch {
+	case f.create != nil && image.Capacity > 0:
+		return f.create
+	case f.files[image.Path]:
+		return errors.New("storage volume exists already")
+	}
+	f.files[image.Path] = true
+	return nil
+}
+
+func (f *fake) RemoveImage(_ context.Context, path string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.files, path)
+	return nil
+}
+
+func (f *fake) DiskVisible(_ context.Context, path, _ string) (libvirt.Visible, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	switch {
+	case f.files == nil:
+	case f.files[path]:
+		return libvirt.VisibleYes, nil
+	default:
+		return libvirt.VisibleNo, nil
+	}
 	return f.visible, nil
 }
 

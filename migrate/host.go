@@ -48,6 +48,18 @@ type Surveyor interface {
 	CompareCPU(ctx context.Context, m libvirt.Machine, cpuXML string) (bool, error)
 	// DiskVisible tells whether the host sees the file path in the folder dir.
 	DiskVisible(ctx context.Context, path, dir string) (libvirt.Visible, error)
+	// DiskSize is how large the guest's disk of that name is, such as "vda".
+	DiskSize(ctx context.Context, guest, disk string) (libvirt.DiskSize, error)
+	// Room is how many bytes are free in the storage pool in the folder dir.
+	Room(ctx context.Context, dir string) (uint64, error)
+}
+
+// Keeper makes and removes images at the target, in a storage pool, for disks that are copied.
+type Keeper interface {
+	// CreateImage fails where there is a file of the name.
+	CreateImage(ctx context.Context, image libvirt.Image) error
+	// RemoveImage does nothing where there is none.
+	RemoveImage(ctx context.Context, path string) error
 }
 
 // Host is one end of a migration. *client.Conn is one.
@@ -56,6 +68,7 @@ type Host interface {
 	Mover
 	Surveyor
 	Gauge
+	Keeper
 	// Close gives the connection back. The host must not be used afterwards.
 	Close() error
 }

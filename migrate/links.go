@@ -137,7 +137,7 @@ func (r *Record) capped() bool { return r.Cap > 0 && r.Rate >= r.Cap/10*9 }
 // setUp is what libvirt took before the first byte and after the guest ran, by our receipts.
 func (r *Record) setUp() (ms float64, known bool) {
 	step, ok := r.step("migrate")
-	if !ok || r.DurationMS <= 0 {
+	if !ok || r.DurationMS <= 0 || len(r.Disks) > 0 {
 		return 0, false
 	}
 	t := qmp.Timeline{Phases: r.Phases}

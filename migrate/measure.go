@@ -120,6 +120,7 @@ type Forecast struct {
 	LastCopyMS float64     `json:"last_copy_ms"` // the part of it that the link takes
 	BlackoutMS float64     `json:"blackout_ms"`  // the pause, and what clients waited for beyond it at earlier moves
 	Bytes      uint64      `json:"bytes"`
+	Disks      uint64      `json:"disks,omitempty"` // bytes of disks that are copied before, in duration_ms
 	Passes     int         `json:"passes"`
 	Throttle   int         `json:"throttle,omitempty"`
 	Kept       bool        `json:"kept"` // within the budget
@@ -191,6 +192,7 @@ func (m *mover) predict(ctx context.Context) {
 		m.rec.DirtyRate = &m.load.Dirty.Rate
 	}
 	if f, ok := Predict(m.load, m.link, m.req.Bandwidth<<20, m.budget(), m.means()); ok {
+		f.addDisks(m.carried, m.req.Bandwidth > 0)
 		m.rec.Predicted = &f
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"time"
 
@@ -42,7 +43,9 @@ type Request struct {
 	// at once, but is lost if one of the two nodes dies before the rest of its memory is there.
 	PostCopy bool
 	Options  libvirt.MigrateOptions
-	Adopt    bool // a migration to this target was begun by a caller that died: one under way is waited for
+	Disks    DiskMode // what is done with disks that are not on shared storage
+	Fetch    bool     // the source is another node, so that nothing can be done with its files
+	Adopt    bool     // a migration to this target was begun by a caller that died: one under way is waited for
 
 	// Shorten, when not nil, brings a deadline that is earlier than the context's. It is heeded while
 	// the guest is being copied: give the channel room for one.
@@ -58,7 +61,7 @@ const PhaseSlot = "waiting for slot"
 
 // Progress is how far a move is.
 type Progress struct {
-	Phase         string        // PhaseSlot, "pre-flight", "migrating", "post-copy", "aborting", "recovering", "verifying"
+	Phase         string        // PhaseSlot, "pre-flight", PhaseDisks, "migrating", "post-copy", "aborting", "recovering", "verifying"
 	Transferred   uint64        // bytes sent, pages sent again counted again
 	Total         uint64        // bytes of guest memory
 	Remaining     uint64        // bytes still to send
@@ -66,6 +69,8 @@ type Progress struct {
 	Iteration     int           // passes over the memory, 1 is the first
 	Throttle      int           // per cent that auto-converge takes from the guest
 	DowntimeLimit time.Duration // at present
+	DiskTotal     uint64        // bytes of disks that go along, while they are copied
+	DiskRemaining uint64        // of these, still to copy
 }
 
 var (
@@ -109,6 +114,8 @@ type mover struct {
 
 	rung      drain.Means // the roughest that was tried, "" before the first
 	rungBegan time.Time
+	carried   []*carried // the disks that go along
+	disks     diskLoad
 }
 
 // Move moves one guest and returns the account of it, which is complete whatever the error.
@@ -124,6 +131,7 @@ func Move(ctx context.Context, req Request, deps Deps) (Record, error) {
 	defer m.source.close()
 	err := m.run(ctx)
 	m.leaveRung(err)
+	m.settleDisks(ctx)
 	m.rec.Ended = time.Now()
 	m.rec.DurationMS = millis(m.rec.Ended.Sub(m.rec.Started))
 	m.rec.Judge(nil)
@@ -184,6 +192,9 @@ func (m *mover) run(ctx context.Context) error {
 		}
 	}
 	m.predict(ctx)
+	if err := m.receive(ctx); err != nil {
+		return err
+	}
 	return m.conclude(ctx, m.migrate(ctx))
 }
 
@@ -192,6 +203,9 @@ func (r Request) check() error {
 		if f.value == "" {
 			return &Refusal{CheckRequest, "no " + f.name + " was given", "", nil}
 		}
+	}
+	if r.Disks != "" && !slices.Contains(DiskModes, r.Disks) {
+		return &Refusal{CheckRequest, fmt.Sprintf("the mode %q for disks is unknown", r.Disks), "use shared, copy or auto", nil}
 	}
 	if r.DowntimeLimit < 0 || r.BlackoutBudget < 0 || r.PauseAfter < 0 {
 		return &Refusal{CheckRequest, "a limit is negative", "", nil}

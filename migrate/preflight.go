@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -82,6 +81,7 @@ func (m *mover) preflight(ctx context.Context) (already bool, err error) {
 		return false, m.checkHalf(ctx, err)
 	}
 	if m.adopted {
+		m.adoptDisks(ctx, m.source.host)
 		return false, nil // all was checked when it began, and the target's copy is its own
 	}
 	if err != nil {
@@ -118,6 +118,7 @@ func (m *mover) absentHere(ctx context.Context) (already bool, err error) {
 		m.uuid = there.status.UUID
 		m.rec.UUID = m.uuid
 	}
+	m.adoptDisks(ctx, m.target.host)
 	return true, nil
 }
 
@@ -348,43 +349,4 @@ func (m *mover) checkCPU(ctx context.Context, guest *libvirtxml.Domain) error {
 		return &Refusal{CheckCPU, "the target's processor lacks features that the guest has", "give the guest a <cpu> that both hosts have: virsh hypervisor-cpu-baseline", nil}
 	}
 	return nil
-}
-
-// checkDisks refuses only when a storage pool of the target says that a disk is not there.
-// Disks that are to be copied need not be there.
-func (m *mover) checkDisks(ctx context.Context, guest *libvirtxml.Domain) error {
-	if m.req.Options.CopyAll || m.req.Options.CopyInc {
-		m.note("disks were not checked: they are copied")
-		return nil
-	}
-	for _, path := range diskPaths(guest) {
-		visible, err := m.target.host.DiskVisible(ctx, path, filepath.Dir(path))
-		switch {
-		case err != nil:
-			m.note(fmt.Sprintf("disk %q was not checked: %v", path, err))
-		case visible == libvirt.VisibleNo:
-			return &Refusal{CheckDisk, fmt.Sprintf("the target does not see the disk %q", path), "put it on storage that both hosts share", nil}
-		case visible == libvirt.VisibleUnknown:
-			m.note(fmt.Sprintf("disk %q was not checked: no storage pool of the target covers it", path))
-		}
-	}
-	return nil
-}
-
-// diskPaths are the sources that are files or devices of the host.
-func diskPaths(guest *libvirtxml.Domain) []string {
-	if guest.Devices == nil {
-		return nil
-	}
-	var paths []string
-	for _, d := range guest.Devices.Disks {
-		switch {
-		case d.Source == nil:
-		case d.Source.File != nil && d.Source.File.File != "":
-			paths = append(paths, d.Source.File.File)
-		case d.Source.Block != nil && d.Source.Block.Dev != "":
-			paths = append(paths, d.Source.Block.Dev)
-		}
-	}
-	return paths
 }

@@ -65,6 +65,9 @@ type Record struct {
 	Rate      uint64      `json:"rate,omitempty"`       // highest seen, in bytes per second
 	Cap       uint64      `json:"rate_cap,omitempty"`   // bound that was asked for, in bytes per second
 
+	Disks   []CopiedDisk `json:"disks,omitempty"`    // those that went along
+	DisksMS float64      `json:"disks_ms,omitempty"` // of the step "migrate", what their copying took before the memory
+
 	Memory           uint64    `json:"memory,omitempty"`      // bytes the guest has
 	Transferred      uint64    `json:"transferred,omitempty"` // bytes of it sent, repeats counted
 	Throttle         int       `json:"throttle,omitempty"`    // highest per cent that auto-converge took
@@ -108,7 +111,7 @@ type Verification struct {
 
 // Step is one thing that Move did.
 type Step struct {
-	Name  string    `json:"name"` // slot, pre-flight, predict, migrate, post-copy, abort, recover, resume, verify
+	Name  string    `json:"name"` // slot, pre-flight, predict, make images, migrate, post-copy, abort, recover, resume, verify, settle disks
 	Begin time.Time `json:"begin"`
 	MS    float64   `json:"ms"`
 }

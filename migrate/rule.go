@@ -104,6 +104,7 @@ type State struct {
 	Sent      uint64        // bytes
 	Remaining uint64        // bytes still to send
 	Used      uint64        // bytes that the first pass has to send, 0 where not known
+	Disks     uint64        // bytes of disks that were copied before, and would be again
 	Rate      uint64        // bytes per second on the wire
 	DirtyRate uint64        // bytes per second that the guest writes, 0 where not known
 	Best      time.Duration // the shortest last copy that one of the latest passes would have left, 0 where not known
@@ -261,7 +262,7 @@ func (p Policy) mayBeginAnew(s State) bool {
 	if !s.begun() {
 		bytes, rate = s.Used, cmp.Or(s.Link, usualLink)
 	}
-	return p.Window == 0 || s.Left/3 > seconds(bytes, rate)
+	return p.Window == 0 && s.Disks == 0 || p.Window > 0 && s.Left/3 > seconds(bytes+s.Disks, rate)
 }
 
 // rest is how long a post-copy needs for what is left, with as much again for half of it: the pages

@@ -26,9 +26,9 @@ const memory = 8
 // state is what the rule decides from; before the begin, of a job that is not there yet.
 func (m *mover) state(s libvirt.JobStats) State {
 	now, t := time.Now(), &m.trend
-	out := State{Active: s.Active, Elapsed: s.Elapsed, Left: m.left(), Iteration: s.Iteration, Sent: s.Processed, Remaining: s.Remaining, Used: used(m.load),
+	out := State{Active: s.Active, Elapsed: s.Elapsed - m.disks.took, Left: m.left(), Iteration: s.Iteration, Sent: s.Processed, Remaining: s.Remaining, Used: used(m.load),
 		Rate: s.Rate, DirtyRate: s.DirtyRate, Throttled: m.try.throttle > 0 || m.adopted, Percent: s.Throttle,
-		Switched: m.tape.inPostCopy(), Link: m.bandwidth()}
+		Switched: m.tape.inPostCopy(), Link: m.bandwidth(), Disks: m.diskBytes()}
 	if !out.begun() {
 		out.Easy, out.Needs = m.promise()
 	}

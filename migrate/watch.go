@@ -21,13 +21,14 @@ type tape struct {
 	completed bool          // the source's QEMU handed all over
 	postCopy  bool          // the guest may run at the target, and part of its memory is still at the source
 	runs      bool          // the target's guest runs
+	memory    chan struct{} // has something in it after the source's QEMU began with the memory
 	pass      chan struct{} // has something in it after a pass began
 	resumed   chan struct{} // closed when the target's guest runs
 	once      sync.Once
 }
 
 func newTape() *tape {
-	return &tape{resumed: make(chan struct{}), pass: make(chan struct{}, 1)}
+	return &tape{resumed: make(chan struct{}), memory: make(chan struct{}, 1), pass: make(chan struct{}, 1)}
 }
 
 // rewind forgets an attempt that came to nothing.
@@ -51,15 +52,23 @@ func (t *tape) add(side qmp.Side, e libvirt.Event) {
 		t.completed = t.completed || o.Status() == qmp.PhaseCompleted
 		t.postCopy = t.postCopy || o.Status() == qmp.PhasePostCopy
 	}
+	if side == qmp.Source && o.Status() == qmp.PhaseSetup {
+		ring(t.memory)
+	}
 	if o.Pass() > 0 {
-		select {
-		case t.pass <- struct{}{}:
-		default:
-		}
+		ring(t.pass)
 	}
 	if side == qmp.Target && e.Name == "RESUME" {
 		t.runs = true
 		t.once.Do(func() { close(t.resumed) })
+	}
+}
+
+// ring leaves a sign for whoever looks next.
+func ring(bell chan struct{}) {
+	select {
+	case bell <- struct{}{}:
+	default:
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/drain"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 )
@@ -23,12 +24,13 @@ type Tuning struct {
 	PauseAfter     time.Duration // then the last copy may take as long as it needs; 0 for never
 	BlackoutBudget time.Duration // blackout to stay below where the deadline allows it, 0 for the default
 	Watch          []string      // targets of package blackout to probe meanwhile
+	Disks          migrate.DiskMode
 }
 
 func (p Params) tuning() Tuning {
 	return Tuning{
 		Options: p.Options.MigrateOptions, Unsafe: p.Options.Unsafe, NoConverge: !p.MayUse(drain.Converge), PostCopy: p.MayUse(drain.PostCopy),
-		PauseAfter: p.Options.Timeout, BlackoutBudget: p.BlackoutBudget, Watch: p.Watch,
+		PauseAfter: p.Options.Timeout, BlackoutBudget: p.BlackoutBudget, Watch: p.Watch, Disks: p.Disks,
 	}
 }
 

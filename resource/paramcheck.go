@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/blackout"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 )
@@ -101,6 +102,18 @@ func (r *reader) checkPaths(p Params) {
 	}
 }
 
+// checkDisks is for guests whose disks may be copied.
+func (r *reader) checkDisks(p Params) {
+	switch {
+	case p.IsXen():
+		r.bad("disks", "disks=%s is for guests of QEMU: Xen copies no disks, so put them on shared storage and leave disks unset", p.Disks)
+	case p.Options.CopyAll || p.Options.CopyInc:
+		r.bad("disks", "disks=%s and --copy-storage-all or --copy-storage-inc in migrate_options are both set: keep one of them", p.Disks)
+	case p.Options.Tunnelled:
+		r.bad("disks", "disks=%s and --tunnelled in migrate_options are both set: libvirt copies no disks through its own connection, so remove one of them", p.Disks)
+	}
+}
+
 // checkPairs are parameters that are right alone and wrong together.
 func (r *reader) checkPairs(p Params) {
 	if p.ForceStop && p.Snapshot != "" {
@@ -111,6 +124,9 @@ func (r *reader) checkPairs(p Params) {
 	}
 	if p.Overlay.Backing != "" && p.XMFile != "" {
 		r.bad("backingfile", "backingfile is for guests of config and not of xmfile: remove one of them")
+	}
+	if p.Disks != migrate.DisksShared {
+		r.checkDisks(p)
 	}
 	if p.SaveConfig && p.XMFile != "" {
 		r.bad("save_config_on_stop", "save_config_on_stop would put libvirt's XML in place of the xl configuration of xmfile: remove one of them, or use config")

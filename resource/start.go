@@ -24,6 +24,7 @@ func (a *run) start(ctx context.Context) error {
 		a.Log.Infof("already running: %s", o)
 		a.keep(o)
 		a.dropSaved(ctx, o)
+		a.arrived()
 		return nil
 	case o.verdict != notRunning:
 		return a.refuse(o)
@@ -55,12 +56,19 @@ func (a *run) begin(ctx context.Context, o observation) (how string, err error) 
 	if err != nil {
 		return "", err
 	}
+	if err := a.checkImages(); err != nil {
+		return "", err
+	}
 	a.step("proven")
 	// Where the storage is not mounted, to boot would leave a saved state behind that fits the disks no more.
 	if err := timely(ctx, a.checkSaveDirs); err != nil {
 		return "", err
 	}
-	return "started", a.create(ctx, o)
+	if err := a.create(ctx, o); err != nil {
+		return "", err
+	}
+	a.forgetMoves()
+	return "started", nil
 }
 
 // onlyStart waits until no other start of this resource is under way: Heartbeat begins
@@ -134,5 +142,6 @@ func (a *run) waitRunning(ctx context.Context, how string) error {
 		return because(Generic, err, "guest %q was %s, but this cannot be noted for the node daemon", a.guest.Name, how)
 	}
 	a.Log.Infof("%s: %s", how, o)
+	a.arrived()
 	return nil
 }

@@ -41,7 +41,7 @@ func migrator(log logrus.FieldLogger, host witness.Host, stateDir string, step f
 			Target: m.Target, TargetURI: m.TargetURI, MigrateURI: m.MigrateURI,
 			Bandwidth: m.Bandwidth, DowntimeLimit: m.Downtime, Adopt: m.Adopt,
 			Options: m.Options, Unsafe: m.Unsafe, NoConverge: m.NoConverge, PostCopy: m.PostCopy,
-			PauseAfter: m.PauseAfter, BlackoutBudget: m.BlackoutBudget,
+			Disks: m.Disks, Fetch: m.Fetch, PauseAfter: m.PauseAfter, BlackoutBudget: m.BlackoutBudget,
 			Progress: func(p migrate.Progress) {
 				if v == nil && len(m.Watch) > 0 && p.Phase != migrate.PhaseSlot { // a guest that waits for its turn needs no probe
 					v = vigil.Begin(ctx, m.Watch)

@@ -26,7 +26,7 @@ var errSaved = errors.New("the live migration failed, and the guest was saved an
 // throughPacemaker has Pacemaker move a guest that is its resource: it asks for
 // the node with a constraint that ends by itself, and follows what becomes of it.
 func (c *call) throughPacemaker(ctx context.Context, inv *inventory, g *guest, o order) error {
-	if name, ok := c.given("to-uri", "transport", "bandwidth", "budget"); ok {
+	if name, ok := c.given("to-uri", "transport", "bandwidth", "budget", "disks"); ok {
 		return misuse("migrate: Pacemaker has guest %q, and --%s is for the resource to say: type crm_resource --resource %s --set-parameter %s --parameter-value …",
 			g.Name, name, g.Claim.resource, parameterOf[name])
 	}
@@ -58,7 +58,7 @@ func (c *call) throughPacemaker(ctx context.Context, inv *inventory, g *guest, o
 }
 
 // parameterOf is the resource's parameter that a flag stands for.
-var parameterOf = map[string]string{"to-uri": "remoteuri", "transport": "migration_transport", "bandwidth": "migration_speed", "budget": "blackout_budget"}
+var parameterOf = map[string]string{"to-uri": "remoteuri", "transport": "migration_transport", "bandwidth": "migration_speed", "budget": "blackout_budget", "disks": "disks"}
 
 // iso8601 is a duration as Pacemaker takes it, in whole seconds.
 func iso8601(d time.Duration) string { return fmt.Sprintf("PT%dS", int(d.Seconds())) }

@@ -30,6 +30,7 @@ type order struct {
 	deadline  time.Duration
 	lifetime  time.Duration
 	watch     []string
+	disks     migrate.DiskMode
 }
 
 // migrateResult is what migrate prints.
@@ -79,12 +80,14 @@ func (c *call) order(args []string) (o order, done bool, err error) {
 	c.flags.DurationVar(&o.deadline, "deadline", 0, "")
 	c.flags.DurationVar(&o.lifetime, "lifetime", time.Hour, "")
 	watch := c.flags.String("watch", "", "")
+	mode := c.flags.String("disks", string(migrate.DisksShared), "")
 	rest, done, err := c.begin(args, "GUEST", "NODE")
 	if done {
 		return o, true, err
 	}
 	o.guest, o.nodes = rest[0], strings.Split(rest[1], ",")
 	o.node = o.nodes[0]
+	o.disks = migrate.DiskMode(*mode)
 	if *watch != "" {
 		o.watch = strings.Split(*watch, ",")
 	}
@@ -110,6 +113,8 @@ func (o order) check() error {
 		return errors.New("--to-uri is the libvirt of one node: name one NODE, or leave it out")
 	case o.lifetime < time.Minute:
 		return fmt.Errorf("--lifetime %s is too short: the least is 1m", o.lifetime)
+	case !slices.Contains(migrate.DiskModes, o.disks):
+		return fmt.Errorf("--disks %q is unknown: use shared, copy or auto", o.disks)
 	case o.toURI != "" && !strings.Contains(o.toURI, "://"):
 		return fmt.Errorf("--to-uri %q is no URI: write it like qemu+tcp://%s/system", o.toURI, o.node)
 	case o.toURI != "" && o.transport != "":
@@ -228,7 +233,7 @@ func (c *call) move(ctx context.Context, g *guest, target string, o order) (migr
 	var v *vigil.Vigil
 	record, err := migrate.Move(ctx, migrate.Request{
 		Guest: g.Name, UUID: g.UUID, SourceURI: g.URI, Target: o.node, TargetURI: target,
-		Bandwidth: o.bandwidth, BlackoutBudget: o.budget,
+		Bandwidth: o.bandwidth, BlackoutBudget: o.budget, Disks: o.disks,
 		Progress: func(p migrate.Progress) {
 			if v == nil && len(o.watch) > 0 && p.Phase != migrate.PhaseSlot { // a guest that waits for its turn needs no probe
 				v = vigil.Begin(ctx, o.watch)

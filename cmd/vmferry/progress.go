@@ -71,13 +71,13 @@ const barWidth = 20
 
 // describe is a migration's progress in one line.
 func describe(p migrate.Progress) string {
+	if p.DiskTotal > 0 {
+		return bar(p.Phase, p.DiskRemaining, p.DiskTotal, p.RateMiBs)
+	}
 	if p.Total == 0 {
 		return p.Phase
 	}
-	done := 1 - float64(min(p.Remaining, p.Total))/float64(p.Total)
-	full := int(done * barWidth)
-	text := fmt.Sprintf("%s [%s%s] %3.0f %%, %.0f MiB/s, %d MiB left, pass %d",
-		p.Phase, strings.Repeat("#", full), strings.Repeat(".", barWidth-full), done*100, p.RateMiBs, p.Remaining>>20, p.Iteration)
+	text := bar(p.Phase, p.Remaining, p.Total, p.RateMiBs) + fmt.Sprintf(", pass %d", p.Iteration)
 	if p.DowntimeLimit > 0 {
 		text += fmt.Sprintf(", limit %d ms", p.DowntimeLimit.Milliseconds())
 	}
@@ -85,4 +85,11 @@ func describe(p migrate.Progress) string {
 		text += fmt.Sprintf(", guest slowed by %d %%", p.Throttle)
 	}
 	return text
+}
+
+func bar(phase string, left, total uint64, rate float64) string {
+	done := 1 - float64(min(left, total))/float64(total)
+	full := int(done * barWidth)
+	return fmt.Sprintf("%s [%s%s] %3.0f %%, %.0f MiB/s, %d MiB left",
+		phase, strings.Repeat("#", full), strings.Repeat(".", barWidth-full), done*100, rate, left>>20)
 }

@@ -269,6 +269,13 @@ func (h *fakeHost) DiskVisible(context.Context, string, string) (libvirt.Visible
 	return libvirt.VisibleYes, nil
 }
 
+func (h *fakeHost) Room(context.Context, string) (uint64, error)     { return 0, nil }
+func (h *fakeHost) CreateImage(context.Context, libvirt.Image) error { return nil }
+func (h *fakeHost) RemoveImage(context.Context, string) error        { return nil }
+func (h *fakeHost) DiskSize(context.Context, string, string) (libvirt.DiskSize, error) {
+	return libvirt.DiskSize{}, nil
+}
+
 func (h *fakeHost) CompletedJob(context.Context, string) (libvirt.JobStats, error) {
 	return libvirt.JobStats{Processed: 300 << 20, Iteration: 2}, nil
 }

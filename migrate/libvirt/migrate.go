@@ -53,4 +53,5 @@ type JobStats struct {
 	Iteration int           // passes over the memory, 1 is the first
 	Throttle  int           // per cent that auto-converge takes from the guest
 	Downtime  time.Duration // that QEMU expects of a switchover now, or measured by libvirt when completed
+	Disks     DiskStats     // counted apart: the fields above are of the memory alone
 }

@@ -141,5 +141,6 @@ func jobStatsOf(i *lv.DomainJobInfo) libvirt.JobStats {
 		Iteration: int(i.MemIteration),
 		Throttle:  i.AutoConvergeThrottle,
 		Downtime:  time.Duration(i.Downtime) * time.Millisecond,
+		Disks:     libvirt.DiskStats{Total: i.DiskTotal, Processed: i.DiskProcessed, Remaining: i.DiskRemaining, Rate: i.DiskBps},
 	}
 }

@@ -1,0 +1,114 @@
+package disks
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"time"
+)
+
+// Stale is why a guest must not be started with an image. Its text says what is known, where the
+// truth is, and what to type where a person knows better.
+type Stale struct {
+	Image string
+	Peer  string // where the truth is or may be, "" where not known
+	Why   string
+	Hint  string
+}
+
+// Error is one line.
+func (s *Stale) Error() string { return fmt.Sprintf("disk %q %s: %s", s.Image, s.Why, s.Hint) }
+
+// Check returns nil when a guest may be started with the image, as far as moves are concerned, and
+// else a [*Stale]. An image of which there is no trace may be used.
+func Check(image string) error {
+	there, err := exists(image)
+	if err != nil {
+		return err
+	}
+	old, err := exists(image + OldSuffix)
+	if err != nil {
+		return err
+	}
+	arriving, err := exists(image + ArrivingSuffix)
+	if err != nil {
+		return err
+	}
+	n, err := ReadNote(image)
+	noted := !errors.Is(err, fs.ErrNotExist)
+	if err != nil && noted {
+		return err
+	}
+	return judge(image, facts{there: there, old: old, arriving: arriving, noted: noted, note: n})
+}
+
+// facts are what lies beside an image.
+type facts struct {
+	there, old, arriving, noted bool
+
+	note Note
+}
+
+// judge is the rule. An image that an operator has put back in its place is used, whatever the
+// note says that there was.
+func judge(image string, f facts) error {
+	when := f.note.Since.Local().Format(time.DateTime)
+	switch {
+	case f.arriving:
+		return &Stale{image, "", "is a copy that was not finished, or not seen to be: its guest was on its way to this node when the move broke",
+			fmt.Sprintf("start the guest on the node that it came from; if it is certain that it ran here since, remove %s%s", image, ArrivingSuffix)}
+	case !f.there && f.old && f.noted:
+		return &Stale{image, f.note.Peer, fmt.Sprintf("went with the guest to %s at %s, and what is left here is the old copy", f.note.Peer, when),
+			fmt.Sprintf("start the guest on %s; to lose all that it wrote since, rename %s%s to %s", f.note.Peer, image, OldSuffix, image)}
+	case !f.there && f.old:
+		return &Stale{image, "", "went with the guest to another node, and what is left here is the old copy",
+			fmt.Sprintf("start the guest there; to lose all that it wrote since, rename %s%s to %s", image, OldSuffix, image)}
+	case f.there && f.noted && f.note.Stage == HandingOver:
+		return &Stale{image, f.note.Peer, fmt.Sprintf("was being handed over to %s at %s when the move broke, and the guest may have run there since", f.note.Peer, when),
+			fmt.Sprintf("start the guest on %s if it did; if it is certain that it did not, remove %s%s", f.note.Peer, image, NoteSuffix)}
+	}
+	return nil
+}
+
+func exists(path string) (bool, error) {
+	_, err := os.Lstat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("look at image: %w", err)
+	}
+	return true, nil
+}
+
+// Arrived removes the mark of an image whose guest is seen to run here: it is the truth.
+func Arrived(image string) error {
+	if err := remove(image + ArrivingSuffix); err != nil {
+		return fmt.Errorf("unmark image %q: %w", image, err)
+	}
+	return nil
+}
+
+// Forget removes the note beside an image from which the guest was started here: no move that was
+// begun before can take it away any more. A move that has begun since keeps its note.
+func Forget(image string) error {
+	l, ok, err := Adopt(image)
+	if !ok || errors.Is(err, ErrBusy) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return l.Stayed()
+}
+
+// Gone puts the image aside of a guest that is proven to run on another node, where a move of it
+// had begun and whoever made it did not live to do that. Without such a move it does nothing.
+func Gone(image string) error {
+	l, ok, err := Adopt(image)
+	if !ok || err != nil {
+		return err
+	}
+	return l.Left()
+}

@@ -1,0 +1,173 @@
+package disks
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/vmferry/vmferry/migrate/replace"
+)
+
+// What is beside an image: the path of each is the image's with one of these behind it.
+const (
+	NoteSuffix     = ".vmferry"
+	ArrivingSuffix = ".vmferry-arriving"
+	OldSuffix      = ".vmferry-old"
+)
+
+// Stage is how far a move has come, as far as the disks are concerned.
+type Stage string
+
+// The stages.
+const (
+	Copying     Stage = "copying"      // the target's image is not whole: the one here is the truth
+	HandingOver Stage = "handing over" // it is whole, and the guest may run there
+	Moved       Stage = "moved"        // it is the truth
+)
+
+// Note is what the node that a guest leaves keeps beside each image.
+type Note struct {
+	Stage Stage     `json:"stage"`
+	Guest string    `json:"guest"`
+	UUID  string    `json:"uuid,omitempty"`
+	Peer  string    `json:"peer"` // the node that it moves to
+	Since time.Time `json:"since"`
+}
+
+// ReadNote reads the note beside an image. One that is not there is fs.ErrNotExist.
+func ReadNote(image string) (Note, error) {
+	var n Note
+	raw, err := os.ReadFile(image + NoteSuffix)
+	if err == nil {
+		err = json.Unmarshal(raw, &n)
+	}
+	if err != nil {
+		return Note{}, fmt.Errorf("read the note beside image %q: %w", image, err)
+	}
+	return n, nil
+}
+
+func writeNote(image string, n Note) error {
+	raw, err := json.Marshal(n)
+	if err == nil {
+		err = replace.Bytes(image+NoteSuffix, append(raw, '\n'), 0o600)
+	}
+	if err != nil {
+		return fmt.Errorf("write the note beside image %q: %w", image, err)
+	}
+	return nil
+}
+
+// ErrBusy says that another process moves the guest of this image just now.
+var ErrBusy = errors.New("a move of its guest is under way")
+
+// Leaving is one image that a move takes away from this node. While it is open nobody else
+// changes its note; the kernel ends that with the process. It is not for use by several goroutines.
+type Leaving struct {
+	image string
+	note  Note
+	lock  *os.File
+}
+
+// Begin notes, on the disk when it returns, that the image begins to be copied. A note
+// that an earlier move left behind is overwritten: the guest runs here. The error is [ErrBusy] where
+// another process has begun and not ended.
+func Begin(image string, n Note) (*Leaving, error) {
+	l, err := open(image)
+	if err != nil {
+		return nil, err
+	}
+	l.note = n
+	if err := l.reach(Copying); err != nil {
+		return nil, errors.Join(err, l.Close())
+	}
+	return l, nil
+}
+
+// Adopt takes over what another process has begun, and that has died since. ok is false where no
+// move of this image has begun, or where it is known how it ended.
+func Adopt(image string) (l *Leaving, ok bool, err error) {
+	n, err := ReadNote(image)
+	switch {
+	case errors.Is(err, fs.ErrNotExist), err == nil && n.Stage == Moved:
+		return nil, false, nil
+	case err != nil:
+		return nil, false, err
+	}
+	l, err = open(image)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, false, nil // it was put aside already
+	}
+	if err != nil {
+		return nil, false, err
+	}
+	l.note = n
+	return l, true, nil
+}
+
+func open(image string) (*Leaving, error) {
+	f, err := os.Open(image)
+	if err != nil {
+		return nil, fmt.Errorf("open image %q: %w", image, err)
+	}
+	// QEMU's own locks are of another kind (F_OFD_SETLK), and the two do not meet.
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			err = ErrBusy
+		}
+		return nil, errors.Join(fmt.Errorf("lock image %q: %w", image, err), f.Close())
+	}
+	return &Leaving{image: image, lock: f}, nil
+}
+
+func (l *Leaving) reach(s Stage) error {
+	l.note.Stage, l.note.Since = s, time.Now()
+	return writeNote(l.image, l.note)
+}
+
+// HandOver notes that the target's image is whole, and that the guest may run there from now on.
+func (l *Leaving) HandOver() error {
+	if l.note.Stage == HandingOver {
+		return nil
+	}
+	return l.reach(HandingOver)
+}
+
+// Left notes that the guest runs at the target. The image is renamed, in place of an older one that
+// was put aside by an earlier move. It ends what [Begin] began.
+func (l *Leaving) Left() error {
+	err := os.Rename(l.image, l.image+OldSuffix)
+	if err == nil {
+		err = replace.SyncDir(filepath.Dir(l.image))
+	}
+	if err != nil {
+		return errors.Join(fmt.Errorf("put the old image aside: %w", err), l.Close())
+	}
+	return errors.Join(l.reach(Moved), l.Close())
+}
+
+// Stayed notes that the guest is here and goes on being. It ends what [Begin] began.
+func (l *Leaving) Stayed() error {
+	return errors.Join(remove(l.image+NoteSuffix), l.Close())
+}
+
+// Close ends it without knowing how the move ended: the note stays as it is.
+func (l *Leaving) Close() error { return l.lock.Close() }
+
+// remove removes a file durably; that there is none is no error.
+func remove(path string) error {
+	err := os.Remove(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err == nil {
+		err = replace.SyncDir(filepath.Dir(path))
+	}
+	return err
+}

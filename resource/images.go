@@ -1,0 +1,53 @@
+package resource
+
+import (
+	"slices"
+
+	"github.com/vmferry/vmferry/migrate"
+	"github.com/vmferry/vmferry/migrate/disks"
+)
+
+// disks reads what is done with disks that are not on shared storage.
+func (r *reader) disks(name string) migrate.DiskMode {
+	mode := migrate.DiskMode(r.get(name))
+	switch {
+	case mode == "":
+		return migrate.DisksShared
+	case !slices.Contains(migrate.DiskModes, mode):
+		r.bad(name, "%s=%q is unknown: use shared, copy or auto, or leave it unset", name, mode)
+		return migrate.DisksShared
+	}
+	return mode
+}
+
+// images are the guest's disks as its config file names them.
+func (a *run) images() []string { return namesIn(a.config.domain.text).disks }
+
+// checkImages refuses to start a guest from a disk of which the truth is, or may be, on another
+// node: see package disks. It asks no parameter: what was copied once stays so.
+func (a *run) checkImages() error {
+	for _, image := range a.images() {
+		if err := disks.Check(image); err != nil {
+			return because(Generic, err, "guest %q not started", a.guest.Name)
+		}
+	}
+	return nil
+}
+
+// arrived makes the disks here the truth, as the guest runs here.
+func (a *run) arrived() { a.eachImage(disks.Arrived) }
+
+// forgetMoves is for a guest that was just started from its disks here.
+func (a *run) forgetMoves() { a.eachImage(disks.Forget) }
+
+// leaveBehind puts aside the disks that went with the guest, which is proven to run on another node. Whoever
+// moved it did so already, unless he was killed before.
+func (a *run) leaveBehind() { a.eachImage(disks.Gone) }
+
+func (a *run) eachImage(do func(string) error) {
+	for _, image := range a.images() {
+		if err := do(image); err != nil {
+			a.Log.WithError(err).Error("what is kept beside the guest's disks is not in order: a later start may be refused")
+		}
+	}
+}
