@@ -88,7 +88,7 @@ func hostDisks(guest *libvirtxml.Domain) []hostDisk {
 		}
 		switch {
 		case h.why != "":
-		case d.BackingStore != nil && d.BackingStore.Source != nil:
+		case d.BackingStore != nil && d.BackingStore.Format != nil: // one that has none stands there as <backingStore/>
 			h.why = "its image is based on another one"
 		case h.format != "raw" && h.format != "qcow2":
 			h.why = fmt.Sprintf("its image is of the format %q", h.format)
@@ -342,19 +342,27 @@ func (m *mover) sampleDisks(s libvirt.DiskStats) error {
 	}
 	m.progress = Progress{DiskTotal: s.Total, DiskRemaining: s.Remaining, RateMiBs: float64(rate) / (1 << 20)}
 	m.report(PhaseDisks)
-	if why := m.policy.stopCopying(s.Remaining, rate, left, d.quiet, d.starved); why != "" {
+	grace := m.policy.grace()
+	if m.req.Bandwidth > 0 {
+		grace += seconds(mirrorStep, m.req.Bandwidth<<20)
+	}
+	if why := stopCopying(grace, s.Remaining, rate, left, d.quiet, d.starved); why != "" {
 		return fmt.Errorf("%w: %s", ErrHopeless, why)
 	}
 	return nil
 }
 
+// mirrorStep is how much QEMU copies of a disk at a time, after which it rests for as long as a bound
+// on the bandwidth asks for: 1 MiB in each of 16 requests.
+const mirrorStep = 16 << 20
+
 // stopCopying says why disks cannot be copied, or "". quiet is for how long nothing was sent, starved
-// for how long the link has been too slow.
-func (p Policy) stopCopying(remaining, rate uint64, left, quiet, starved time.Duration) string {
+// for how long the link has been too slow, and grace how long either may last.
+func stopCopying(grace time.Duration, remaining, rate uint64, left, quiet, starved time.Duration) string {
 	switch {
-	case quiet >= p.grace():
+	case quiet >= grace:
 		return fmt.Sprintf("the link has carried nothing of the disks for %v", quiet.Round(time.Second))
-	case starved >= p.grace():
+	case starved >= grace:
 		return fmt.Sprintf("%d MiB of the disks are left, and they are copied at %.1f MiB/s: that would not end in the %v that are left",
 			remaining>>20, float64(rate)/(1<<20), left.Round(time.Second))
 	}
