@@ -94,6 +94,7 @@ func TestLab(t *testing.T) {
 		{"operator", testOperator},
 		{"save rung", testSave},
 		{"agent swap", testAgentSwap},
+		{"local disks", testDisks},
 		{"refused migrations", testRefusedMigrations},
 		{"bad input", testBadInput},
 		{"probe", testProbe},

@@ -7,7 +7,7 @@
 //
 // # The course of a move
 //
-//		measure → slot → pre-flight → watch → predict → migrate ⇄ decide → verify → record
+//		measure → slot → pre-flight → watch → predict → (make images) → migrate ⇄ decide → verify → (settle disks) → record
 //
 //	  - A slot ([Slots]) bounds how many guests of this node move at once: migrations that share
 //	    a link spoil each other's pause. The dirty rate is measured while a guest waits for its turn.
@@ -29,6 +29,19 @@
 // The guest goes on at the source, and the record has the time that each means took ([Record].Rungs). [MayTryNext]
 // tells whether another target makes sense. The lower rungs of the ladder, which end the guest
 // here so that it is brought back elsewhere, are package resource's.
+//
+// # Disks
+//
+// Where [Request.Disks] asks for it, disks that the target does not see are copied by the hypervisors (over
+// NBD), all of them before the first byte of memory. That takes as long as it takes: only the window and
+// a link that carries nothing end it, and the policy reckons with what comes after it. libvirt mirrors
+// what the guest writes until its switchover, and ends that while the guest stands still, which was measured to
+// take nothing from the pause that is worth naming.
+//
+// The engine makes the images at the target itself, through a storage pool, before libvirt would:
+// so they lie behind a mark from their first byte on, and are removed where a move comes to nothing, which libvirt
+// leaves undone. libvirt overwrites a file that is there already without a question; so none
+// may be. What keeps anybody from using an older copy is package disks.
 //
 // # Post-copy
 //

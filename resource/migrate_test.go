@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 )
 
@@ -75,7 +76,8 @@ func TestMigrateToPassesTheParameters(t *testing.T) {
 		err, _ := w.run("migrate_to")
 		checkExit(t, err, Success, "")
 		want := Move{Guest: "vm1", UUID: guestUUID, SourceURI: "qemu:///system", Target: "node2",
-			TargetURI: "qemu+tcp://node2-mig/system", MigrateURI: "tcp://node2-mig", Bandwidth: 100, Downtime: 50 * time.Millisecond}
+			TargetURI: "qemu+tcp://node2-mig/system", MigrateURI: "tcp://node2-mig", Bandwidth: 100, Downtime: 50 * time.Millisecond,
+			Tuning: Tuning{Disks: migrate.DisksShared}}
 		if !reflect.DeepEqual(got, want) {
 			t.Errorf("moved with %+v, want %+v", got, want)
 		}

@@ -175,7 +175,7 @@ var fuzzSeeds = []string{
 	"shutdown_timeout=0", "shutdown_acpi=1", "allow_mem_management=1", "reserved_Dom0_memory=512", "node_ip_attribute=ip",
 	"check_tcp=a:1,b:2", "check_udp=[::1]:53", "check_agent=1", "check_timeout=9999999999999", "check_grace=0", "blackout_budget=250",
 	"drain_priority=-1", "ladder=live,converge,save", "save_dir=/s", "watch=udp://a:7,tcp://[::1]:7",
-	"announce=52:54:00:12:34:56=192.0.2.7,2001:db8::7",
+	"announce=52:54:00:12:34:56=192.0.2.7,2001:db8::7", "disks=auto",
 }
 
 func TestFuzzSeedsKnowEveryParameter(t *testing.T) {

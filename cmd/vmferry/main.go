@@ -61,6 +61,8 @@ migrate:
   --transport NAME   how libvirt gets there: tcp, tls, ssh
   --bandwidth N      MiB/s at most
   --budget D         longest blackout that clients may see
+  --disks MODE       for disks that are not on shared storage: shared (copy none),
+                     copy, auto (those that the target does not see)
   --deadline D       give up after this time, and leave the guest where it is
   --watch TARGETS    probe udp://HOST:PORT,tcp://HOST:PORT meanwhile
   --lifetime D       through Pacemaker: how long it prefers NODE (default 1h)

@@ -15,6 +15,10 @@ _vmferry() {
 		mapfile -t COMPREPLY < <(compgen -W "tcp tls ssh" -- "$cur")
 		return
 		;;
+	--disks)
+		mapfile -t COMPREPLY < <(compgen -W "shared copy auto" -- "$cur")
+		return
+		;;
 	--since)
 		mapfile -t COMPREPLY < <(compgen -W "24h 7d 30d" -- "$cur")
 		return
@@ -23,7 +27,7 @@ _vmferry() {
 	flags="--json --config"
 	case $command in
 	plan) flags+=" --bandwidth --no-measure --window" ;;
-	migrate) flags+=" --to-uri --transport --bandwidth --budget --deadline --watch --lifetime" ;;
+	migrate) flags+=" --to-uri --transport --bandwidth --budget --disks --deadline --watch --lifetime" ;;
 	drain) flags+=" --window" ;;
 	report) flags+=" --since --html" ;;
 	esac

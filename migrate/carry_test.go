@@ -1,0 +1,398 @@
+package migrate
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"libvirt.org/go/libvirtxml"
+
+	"github.com/vmferry/vmferry/migrate/disks"
+	"github.com/vmferry/vmferry/migrate/libvirt"
+)
+
+// localPair is a guest with a disk of 64 MiB on its node, and a target whose storage pool is empty.
+// Before the memory, disks are copied for two seconds.
+func localPair(t *testing.T) (p *pair, image string) {
+	p = newPair(t)
+	image = filepath.Join(t.TempDir(), "web.img")
+	if err := os.WriteFile(image, []byte("truth"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p.source.xml = localDoc(image, "")
+	p.source.size = libvirt.DiskSize{Capacity: 64 << 20, Allocated: 10 << 20}
+	p.target.files, p.target.room = map[string]bool{}, 10<<20
+	p.source.migrate = func(context.Context) error {
+		p.copyDisks()
+		p.copy()
+		p.switchover()
+		return nil
+	}
+	p.req.Disks = DisksCopy
+	return p, image
+}
+
+// localDoc describes a guest with a disk, and more of its <disk> elements.
+func localDoc(image, more string) string {
+	return strings.Replace(strings.Replace(guestDoc, "/shared/web.img", image, 1), "<target dev='vda'/></disk>",
+		"<driver type='raw'/><backingStore/><target dev='vda'/></disk>"+more, 1)
+}
+
+func (p *pair) copyDisks() {
+	for done := uint64(0); done <= 64; done += 16 {
+		p.source.setJob(libvirt.JobStats{Active: true, Disks: libvirt.DiskStats{Total: 64 << 20, Processed: done << 20, Remaining: (64 - done) << 20}})
+		time.Sleep(500 * time.Millisecond)
+	}
+}
+
+// there lists the files of the target's pool, without the folder.
+func (p *pair) there() []string {
+	var names []string
+	for _, path := range slices.Sorted(maps.Keys(p.target.files)) {
+		names = append(names, filepath.Base(path))
+	}
+	return names
+}
+
+// here lists the files beside an image.
+func here(t *testing.T, image string) []string {
+	t.Helper()
+	entries, err := os.ReadDir(filepath.Dir(image))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	return names
+}
+
+func TestDisksGoAlong(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p, image := localPair(t)
+		var phases []string
+		var while disks.Note
+		var there []string
+		p.req.Progress = func(pr Progress) {
+			if pr.Phase == PhaseDisks && pr.DiskRemaining < pr.DiskTotal {
+				while, _ = disks.ReadNote(image)
+				there = p.there()
+			}
+			if !slices.Contains(phases, pr.Phase) {
+				phases = append(phases, pr.Phase)
+			}
+		}
+		// From an earlier stay of the guest there.
+		p.target.files = map[string]bool{image + disks.OldSuffix: true, image + disks.NoteSuffix: true}
+		rec, err := Move(t.Context(), p.req, p.deps)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want := []string{"pre-flight", "migrating", PhaseDisks, "verifying"}; !slices.Equal(phases[:3], want[:3]) {
+			t.Errorf("progress %q, want %q", phases, want)
+		}
+		if while.Stage != disks.Copying || while.Peer != "node2" || while.Guest != "web" || while.UUID != guestUUID {
+			t.Errorf("note while the disk was copied: %+v", while)
+		}
+		if !slices.Contains(there, "web.img"+disks.ArrivingSuffix) {
+			t.Errorf("at the target, while the disk was copied: %q", there)
+		}
+		if got := p.there(); !slices.Equal(got, []string{"web.img"}) {
+			t.Errorf("the target is left with %q", got)
+		}
+		if got := here(t, image); !slices.Equal(got, []string{"web.img" + disks.NoteSuffix, "web.img" + disks.OldSuffix}) {
+			t.Errorf("the source is left with %q", got)
+		}
+		params := p.source.params[0]
+		if !params.CopyAll || !slices.Equal(params.Disks, []string{"vda"}) || !params.AutoConverge {
+			t.Errorf("migrated with %+v", params)
+		}
+		if want := []CopiedDisk{{"vda", image, 10 << 20}}; !slices.Equal(rec.Disks, want) || rec.DisksMS < 2000 || rec.DisksMS > 2600 {
+			t.Errorf("record: %+v, %v ms", rec.Disks, rec.DisksMS)
+		}
+		if _, known := rec.setUp(); known {
+			t.Error("the copying of disks was taken for libvirt's set-up")
+		}
+	})
+}
+
+// Where a move ends decides what becomes of the copies, whoever is left to do it.
+func TestDisksThatDoNotArrive(t *testing.T) {
+	fails := errors.New("migration of disk vda failed: No space left on device")
+	for _, c := range []struct {
+		name        string
+		spoil       func(p *pair)
+		outcome     Outcome
+		here, there string
+	}{
+		{"fails while disks are copied", func(p *pair) {
+			p.source.migrate = func(context.Context) error { p.copyDisks(); p.cancelled(); return fails }
+		}, Stayed, "web.img", ""},
+		{"fails in the memory", func(p *pair) {
+			p.source.migrate = func(context.Context) error { p.copyDisks(); p.copy(); p.cancelled(); return fails }
+		}, Stayed, "web.img", ""},
+		{"a half copy is left from before", func(p *pair) {
+			p.target.files = map[string]bool{imageOf(p): true, imageOf(p) + disks.ArrivingSuffix: true}
+			p.source.migrate = func(context.Context) error { p.cancelled(); return fails }
+		}, Stayed, "web.img", ""},
+		{"no image can be made there", func(p *pair) { p.target.create = fails }, Stayed, "web.img", ""},
+		{"nobody can tell where it runs", func(p *pair) {
+			p.source.migrate = func(context.Context) error {
+				p.copyDisks()
+				p.copy()
+				p.halt()
+				p.migration("completed")
+				p.target.answers(context.DeadlineExceeded)
+				return fails
+			}
+		}, Unknown, "web.img web.img.vmferry", "web.img web.img.vmferry-arriving"},
+		{"the target is not heard of any more", func(p *pair) {
+			p.source.migrate = func(context.Context) error {
+				p.copyDisks()
+				p.source.setJob(libvirt.JobStats{})
+				p.source.is(runs("migration-canceled"))
+				p.target.answers(libvirt.ErrConnect)
+				p.target.refuse(libvirt.ErrConnect)
+				return fails
+			}
+		}, Stayed, "web.img", "web.img web.img.vmferry-arriving"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p, image := localPair(t)
+				c.spoil(p)
+				rec, err := Move(t.Context(), p.req, p.deps)
+				if err == nil || rec.Outcome != c.outcome {
+					t.Errorf("outcome %q, %v", rec.Outcome, err)
+				}
+				if got := strings.Join(here(t, image), " "); got != c.here {
+					t.Errorf("the source is left with %q, want %q", got, c.here)
+				}
+				if got := strings.Join(p.there(), " "); got != c.there {
+					t.Errorf("the target is left with %q, want %q", got, c.there)
+				}
+				if err := disks.Check(image); (err != nil) != (c.outcome == Unknown) {
+					t.Errorf("a start at the source: %v", err)
+				}
+			})
+		})
+	}
+}
+
+// imageOf is the path in the guest's description.
+func imageOf(p *pair) string {
+	guest := &libvirtxml.Domain{}
+	if err := guest.Unmarshal(p.source.xml); err != nil {
+		panic(err)
+	}
+	return hostDisks(guest)[0].path
+}
+
+// A link that carries nothing, or too little for the window, ends the copying early.
+func TestDisksOverABadLink(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		window  time.Duration
+		cap     uint64 // MiB/s
+		perTick uint64 // bytes
+		words   string
+		before  time.Duration
+	}{
+		{"carries nothing", 10 * time.Minute, 0, 0, "carried nothing of the disks for 30s", 40 * time.Second},
+		{"carries nothing, without a window", 0, 0, 0, "carried nothing of the disks for 1m0s", 70 * time.Second},
+		{"too slow", 10 * time.Minute, 0, 4 << 10, "of the disks are left", 45 * time.Second},
+		{"rests at its bound", time.Minute, 1, 0, "carried nothing of the disks for 24s", 30 * time.Second},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p, _ := localPair(t)
+				p.req.Bandwidth = c.cap
+				p.source.migrate = func(context.Context) error {
+					for done := uint64(0); ; done += c.perTick {
+						p.source.setJob(libvirt.JobStats{Active: true, Disks: libvirt.DiskStats{Total: 64 << 20, Processed: done, Remaining: 64<<20 - done}})
+						select {
+						case <-p.source.aborted:
+							p.cancelled()
+							return errLibvirt
+						case <-time.After(time.Second):
+						}
+					}
+				}
+				ctx := t.Context()
+				if c.window > 0 {
+					var cancel context.CancelFunc
+					ctx, cancel = context.WithTimeout(ctx, c.window)
+					defer cancel()
+				}
+				began := time.Now()
+				rec, err := Move(ctx, p.req, p.deps)
+				if rec.Outcome != Stayed || !errors.Is(err, ErrHopeless) || !strings.Contains(err.Error(), c.words) {
+					t.Errorf("outcome %q, %v", rec.Outcome, err)
+				}
+				if took := time.Since(began); took > c.before {
+					t.Errorf("took %v", took)
+				}
+			})
+		})
+	}
+}
+
+// What the target sees, and what the guest is, decide what is copied.
+func TestWhichDisksGoAlong(t *testing.T) {
+	const (
+		qcow  = `<disk type='file' device='disk'><driver type='qcow2'/><source file='/d/a'/><backingStore/><target dev='vdb'/></disk>`
+		based = `<disk type='file' device='disk'><driver type='qcow2'/><source file='/d/a'/><backingStore type='file'><format type='raw'/><source file='/d/b'/></backingStore><target dev='vdb'/></disk>`
+		block = `<disk type='block' device='disk'><driver type='raw'/><source dev='/dev/vg/a'/><target dev='vdb'/></disk>`
+		share = `<disk type='file' device='disk'><driver type='raw'/><source file='/d/a'/><target dev='vdb'/><shareable/></disk>`
+		rom   = `<disk type='file' device='cdrom'><driver type='raw'/><source file='/d/a'/><target dev='sda'/><readonly/></disk>`
+		empty = `<disk type='file' device='cdrom'><target dev='sda'/><readonly/></disk>`
+		ceph  = `<disk type='network' device='disk'><source protocol='rbd' name='a'/><target dev='vdb'/></disk>`
+		vmdk  = `<disk type='file' device='disk'><driver type='vmdk'/><source file='/d/a'/><target dev='vdb'/></disk>`
+	)
+	yes, no, unknown := libvirt.VisibleYes, libvirt.VisibleNo, libvirt.VisibleUnknown
+	for _, c := range []struct {
+		name  string
+		disk  string
+		mode  DiskMode
+		there libvirt.Visible
+		carry bool
+		words string // of the refusal
+	}{
+		{"shared, there", qcow, DisksShared, yes, false, ""},
+		{"shared, not there", qcow, DisksShared, no, false, "disks=auto"},
+		{"unset, not there", qcow, "", no, false, "disks=auto"},
+		{"shared, nobody knows", qcow, DisksShared, unknown, false, ""},
+		{"auto, there", qcow, DisksAuto, yes, false, ""},
+		{"auto, not there", qcow, DisksAuto, no, true, ""},
+		{"auto, nobody knows", qcow, DisksAuto, unknown, false, ""},
+		{"copy, not there", qcow, DisksCopy, no, true, ""},
+		{"copy, there", qcow, DisksCopy, yes, false, "has a file \"/d/a\" already"},
+		{"copy, no pool", qcow, DisksCopy, unknown, false, "virsh pool-define-as NAME dir --target /d"},
+		{"copy, based on another", based, DisksCopy, no, false, "is based on another one"},
+		{"auto, based on another", based, DisksAuto, no, false, "is based on another one"},
+		{"auto, based on another and there", based, DisksAuto, yes, false, ""},
+		{"copy, block device", block, DisksCopy, unknown, false, "block device"},
+		{"auto, block device that is not there", block, DisksAuto, no, false, "block device"},
+		{"auto, block device", block, DisksAuto, unknown, false, ""},
+		{"copy, another format", vmdk, DisksCopy, no, false, `format "vmdk"`},
+		{"copy, CD-ROM there", rom, DisksCopy, yes, false, ""},
+		{"copy, CD-ROM not there", rom, DisksCopy, no, false, "eject it"},
+		{"copy, empty CD-ROM", empty, DisksCopy, no, false, ""},
+		{"copy, shareable", share, DisksCopy, yes, false, ""},
+		{"copy, network", ceph, DisksCopy, no, false, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			guest := &libvirtxml.Domain{}
+			if err := guest.Unmarshal("<domain><devices>" + c.disk + "</devices></domain>"); err != nil {
+				t.Fatal(err)
+			}
+			carry, err := false, error(nil)
+			for _, d := range hostDisks(guest) {
+				carry, err = d.decide(c.mode, c.there)
+			}
+			var refusal *Refusal
+			if carry != c.carry || (err == nil) != (c.words == "") || err != nil && (!errors.As(err, &refusal) || !strings.Contains(err.Error(), c.words)) {
+				t.Errorf("carried %v, %v", carry, err)
+			}
+		})
+	}
+}
+
+// Before anything is changed, one line says what is missing.
+func TestDiskRefusals(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		spoil func(p *pair, image string)
+		words string
+	}{
+		{"no room", func(p *pair, _ string) { p.target.room-- }, "has 9 MiB free in "},
+		{"there already", func(p *pair, image string) { p.target.files[image] = true }, "already"},
+		{"fetched from the other side", func(p *pair, _ string) { p.req.Fetch = true }, "only the node that it leaves"},
+		{"unknown mode", func(p *pair, _ string) { p.req.Disks = "all" }, "use shared, copy or auto"},
+		{"the image is not on this node", func(p *pair, image string) { _ = os.Remove(image) }, "no such file"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p, image := localPair(t)
+				p.source.migrate = func(context.Context) error { t.Error("migrated"); return nil }
+				c.spoil(p, image)
+				before := p.there()
+				_, err := Move(t.Context(), p.req, p.deps)
+				var refusal *Refusal
+				if !errors.As(err, &refusal) || !strings.Contains(err.Error(), c.words) {
+					t.Errorf("error %v, want %q", err, c.words)
+				}
+				if got := p.there(); !slices.Equal(got, before) {
+					t.Errorf("the target had %q and has %q", before, got)
+				}
+			})
+		})
+	}
+}
+
+// An old copy makes room for the new one.
+func TestOldCopyMakesRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p, image := localPair(t)
+		p.target.room--
+		p.target.files[image+disks.OldSuffix] = true
+		rec, err := Move(t.Context(), p.req, p.deps)
+		if err != nil || !slices.ContainsFunc(rec.Notes, func(n string) bool { return strings.Contains(n, "to make room") }) {
+			t.Errorf("%v, notes %q", err, rec.Notes)
+		}
+	})
+}
+
+// A move whose maker was killed is seen through by the next call, with the disks that it carries.
+func TestDisksOfAnAdoptedMove(t *testing.T) {
+	for _, c := range []struct {
+		name        string
+		end         func(p *pair)
+		here, there string
+	}{
+		{"arrives", (*pair).switchover, "web.img.vmferry web.img.vmferry-old", "web.img"},
+		{"comes to nothing, and is begun anew", (*pair).cancelled, "web.img.vmferry web.img.vmferry-old", "web.img"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p, image := localPair(t)
+				p.req.Adopt = true
+				l, err := disks.Begin(image, disks.Note{Guest: "web", Peer: "node2"})
+				if err != nil || l.Close() != nil {
+					t.Fatal(err)
+				}
+				p.target.files = map[string]bool{image: true, image + disks.ArrivingSuffix: true}
+				p.source.setJob(libvirt.JobStats{Active: true, Iteration: 1, Total: 512 << 20})
+				go func() { time.Sleep(3 * time.Second); c.end(p) }()
+				if _, err := Move(t.Context(), p.req, p.deps); err != nil {
+					t.Error(err)
+				}
+				if got := strings.Join(here(t, image), " "); got != c.here {
+					t.Errorf("the source is left with %q, want %q", got, c.here)
+				}
+				if got := strings.Join(p.there(), " "); got != c.there {
+					t.Errorf("the target is left with %q, want %q", got, c.there)
+				}
+			})
+		})
+	}
+}
+
+func TestForecastOfDisks(t *testing.T) {
+	going := []*carried{{CopiedDisk: CopiedDisk{Bytes: 10 << 20}, image: libvirt.Image{Capacity: 100 << 20}}}
+	for capped, want := range map[bool]float64{false: 1500, true: 10500} {
+		f := Forecast{DurationMS: 500, Bandwidth: 10 << 20}
+		f.addDisks(going, capped)
+		if f.DurationMS != want || f.Disks != 10<<20 {
+			t.Errorf("bounded %v: %+v, want %v ms", capped, f, want)
+		}
+	}
+}

@@ -1,0 +1,230 @@
+package disks
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// image makes an image file in a folder of its own.
+func image(t *testing.T) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "web.img")
+	touch(t, path)
+	return path
+}
+
+func touch(t *testing.T, path string) {
+	t.Helper()
+	if err := os.WriteFile(path, []byte("x"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// beside lists what is in the image's folder.
+func beside(t *testing.T, image string) []string {
+	t.Helper()
+	entries, err := os.ReadDir(filepath.Dir(image))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, e := range entries {
+		names = append(names, strings.TrimPrefix(e.Name(), "web.img"))
+	}
+	return names
+}
+
+func begin(t *testing.T, image string) *Leaving {
+	t.Helper()
+	l, err := Begin(image, Note{Guest: "web", UUID: "u", Peer: "node2"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+func check(t *testing.T, image, words string) {
+	t.Helper()
+	err := Check(image)
+	var stale *Stale
+	switch {
+	case words == "" && err != nil:
+		t.Errorf("refused: %v", err)
+	case words != "" && (!errors.As(err, &stale) || !strings.Contains(err.Error(), words) || strings.Contains(err.Error(), "\n")):
+		t.Errorf("got %v, want one line with %q", err, words)
+	}
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Each stage of a move, and what is left of it after a crash there.
+func TestStages(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		do    func(*Leaving) error
+		files []string
+		words string // of the refusal to start; empty: it may be
+	}{
+		{"copying", (*Leaving).Close, []string{"", NoteSuffix}, ""},
+		{"handing over", func(l *Leaving) error { return errors.Join(l.HandOver(), l.HandOver(), l.Close()) }, []string{"", NoteSuffix}, "was being handed over to node2"},
+		{"left", func(l *Leaving) error { return errors.Join(l.HandOver(), l.Left()) }, []string{NoteSuffix, OldSuffix}, "went with the guest to node2"},
+		{"left, and nobody saw the copying end", (*Leaving).Left, []string{NoteSuffix, OldSuffix}, "start the guest on node2"},
+		{"stayed", (*Leaving).Stayed, []string{""}, ""},
+		{"stayed after all", func(l *Leaving) error { return errors.Join(l.HandOver(), l.Stayed()) }, []string{""}, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			path := image(t)
+			must(t, c.do(begin(t, path)))
+			if got := beside(t, path); !slices.Equal(got, c.files) {
+				t.Errorf("left %q, want %q", got, c.files)
+			}
+			check(t, path, c.words)
+		})
+	}
+}
+
+// judge is tried with all that can lie beside an image.
+func TestJudge(t *testing.T) {
+	for _, c := range []struct {
+		f     facts
+		words string
+	}{
+		{facts{}, ""},
+		{facts{there: true}, ""},
+		{facts{there: true, old: true}, ""}, // it came back
+		{facts{there: true, noted: true, note: Note{Stage: Copying}}, ""},
+		{facts{there: true, noted: true, note: Note{Stage: Moved}}, ""}, // put back by a person
+		{facts{there: true, noted: true, note: Note{Stage: HandingOver, Peer: "n2"}}, "start the guest on n2 if it did"},
+		{facts{there: true, arriving: true}, "not finished"},
+		{facts{arriving: true}, "not finished"},
+		{facts{there: true, arriving: true, noted: true, note: Note{Stage: Moved}}, "not finished"},
+		{facts{old: true}, "to another node"},
+		{facts{old: true, noted: true, note: Note{Stage: Moved, Peer: "n2"}}, "rename /d/web.img.vmferry-old to /d/web.img"},
+		{facts{old: true, noted: true, note: Note{Stage: HandingOver, Peer: "n2"}}, "went with the guest to n2"},
+	} {
+		err := judge("/d/web.img", c.f)
+		if (err == nil) != (c.words == "") || err != nil && !strings.Contains(err.Error(), c.words) {
+			t.Errorf("%+v: %v, want %q", c.f, err, c.words)
+		}
+	}
+}
+
+func TestTornNoteIsNoLeaveToStart(t *testing.T) {
+	path := image(t)
+	touch(t, path+NoteSuffix)
+	if err := Check(path); err == nil || !strings.Contains(err.Error(), "web.img") {
+		t.Errorf("a note that cannot be read: %v", err)
+	}
+}
+
+func TestOneMoveAtATime(t *testing.T) {
+	path := image(t)
+	first := begin(t, path)
+	if _, err := Begin(path, Note{Peer: "node3"}); !errors.Is(err, ErrBusy) {
+		t.Errorf("a second begin: %v", err)
+	}
+	if _, ok, err := Adopt(path); ok || !errors.Is(err, ErrBusy) {
+		t.Errorf("adopted what is alive: %v", err)
+	}
+	must(t, Forget(path)) // leaves it alone
+	if n, err := ReadNote(path); err != nil || n.Peer != "node2" || n.Stage != Copying || n.Since.IsZero() {
+		t.Errorf("note %+v, %v", n, err)
+	}
+	must(t, first.Close())
+	next, ok, err := Adopt(path)
+	if !ok || err != nil {
+		t.Fatalf("not adopted: %v", err)
+	}
+	must(t, next.Left())
+	check(t, path, "to node2")
+	if _, ok, err := Adopt(path); ok || err != nil {
+		t.Errorf("adopted what has ended: %v", err)
+	}
+}
+
+func TestBeginNeedsTheImage(t *testing.T) {
+	if _, err := Begin(filepath.Join(t.TempDir(), "none"), Note{}); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("began without an image: %v", err)
+	}
+}
+
+// What a killed agent leaves is tidied by the next, in each case once and for all.
+func TestAfterwards(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		do    func(string) error
+		files []string
+	}{
+		{"it runs elsewhere", Gone, []string{NoteSuffix, OldSuffix}},
+		{"it was started here", Forget, []string{""}},
+		{"it is seen to run here", Arrived, []string{"", NoteSuffix}}, // the move may be under way
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			path := image(t)
+			must(t, begin(t, path).Close())
+			for range 2 {
+				must(t, c.do(path))
+			}
+			if got := beside(t, path); !slices.Equal(got, c.files) {
+				t.Errorf("left %q, want %q", got, c.files)
+			}
+		})
+	}
+}
+
+func TestArrived(t *testing.T) {
+	path := image(t)
+	touch(t, path+ArrivingSuffix)
+	check(t, path, "remove "+path+ArrivingSuffix)
+	must(t, Arrived(path))
+	check(t, path, "")
+}
+
+// Without a move, nothing is done to the image of a guest that runs elsewhere: it may be shared.
+func TestGoneWithoutAMove(t *testing.T) {
+	path := image(t)
+	must(t, Gone(path))
+	must(t, Forget(path))
+	if got := beside(t, path); !slices.Equal(got, []string{""}) {
+		t.Errorf("left %q", got)
+	}
+}
+
+// A second move away puts the newer image in place of the older one.
+func TestOldIsReplaced(t *testing.T) {
+	path := image(t)
+	must(t, begin(t, path).Left())
+	must(t, os.WriteFile(path, []byte("newer"), 0o600))
+	must(t, begin(t, path).Left())
+	if got, err := os.ReadFile(path + OldSuffix); err != nil || string(got) != "newer" {
+		t.Errorf("kept %q, %v", got, err)
+	}
+}
+
+func FuzzReadNote(f *testing.F) {
+	f.Add([]byte(`{"stage":"handing over","guest":"web","peer":"node2","since":"2026-01-02T03:04:05Z"}`))
+	f.Add([]byte(`{`))
+	path := filepath.Join(f.TempDir(), "web.img")
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		if err := os.WriteFile(path+NoteSuffix, raw, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		n, err := ReadNote(path)
+		refused := Check(path) != nil
+		if want := err != nil || n.Stage == HandingOver; refused != want {
+			t.Errorf("%q: refused %v, read %+v, %v", raw, refused, n, err)
+		}
+	})
+}
