@@ -115,7 +115,7 @@ func TestDisksGoAlong(t *testing.T) {
 		if !params.CopyAll || !slices.Equal(params.Disks, []string{"vda"}) || !params.AutoConverge {
 			t.Errorf("migrated with %+v", params)
 		}
-		if want := []CopiedDisk{{"vda", image, 10 << 20}}; !slices.Equal(rec.Disks, want) || rec.DisksMS < 2000 || rec.DisksMS > 2600 {
+		if want := []CopiedDisk{{"vda", image, 10 << 20}}; !slices.Equal(rec.Disks, want) || rec.DisksMS != 2500 {
 			t.Errorf("record: %+v, %v ms", rec.Disks, rec.DisksMS)
 		}
 		if _, known := rec.setUp(); known {

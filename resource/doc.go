@@ -38,6 +38,9 @@
 //   - stranded/ID.json: a migration of the guest has failed; for a while, a stop is the next rung of
 //     its ladder and not somebody's wish to have it down.
 //
+// Beside the guest's disks, where they are copied when it moves (disks): which copy is the truth,
+// see package migrate/disks.
+//
 // # The ladder
 //
 // A guest that cannot be moved live is saved to shared storage, shut down or destroyed by the stop with

@@ -107,8 +107,8 @@ func (r *reader) checkDisks(p Params) {
 	switch {
 	case p.IsXen():
 		r.bad("disks", "disks=%s is for guests of QEMU: Xen copies no disks, so put them on shared storage and leave disks unset", p.Disks)
-	case p.Options.CopyAll || p.Options.CopyInc:
-		r.bad("disks", "disks=%s and --copy-storage-all or --copy-storage-inc in migrate_options are both set: keep one of them", p.Disks)
+	case p.Options.CopyAll || p.Options.CopyInc || len(p.Options.Disks) > 0:
+		r.bad("disks", "disks=%s and --copy-storage-all, --copy-storage-inc or --migrate-disks in migrate_options are both set: keep one of them", p.Disks)
 	case p.Options.Tunnelled:
 		r.bad("disks", "disks=%s and --tunnelled in migrate_options are both set: libvirt copies no disks through its own connection, so remove one of them", p.Disks)
 	}

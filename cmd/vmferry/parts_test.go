@@ -153,6 +153,10 @@ func TestDescribe(t *testing.T) {
 	if got := describe(migrate.Progress{Phase: "pre-flight"}); got != "pre-flight" {
 		t.Errorf("without numbers: %q", got)
 	}
+	p = migrate.Progress{Phase: migrate.PhaseDisks, DiskTotal: 4 << 30, DiskRemaining: 1 << 30, RateMiBs: 112.4}
+	if got, want := describe(p), "copying disks [###############.....]  75 %, 112 MiB/s, 1024 MiB left"; got != want {
+		t.Errorf("\n got %s\nwant %s", got, want)
+	}
 	if got := describe(migrate.Progress{Phase: "migrating", Total: 1, Remaining: 9}); !strings.Contains(got, "[....................]   0 %") {
 		t.Errorf("more left than there is: %q", got)
 	}

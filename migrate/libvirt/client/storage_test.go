@@ -1,0 +1,63 @@
+package client
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/vmferry/vmferry/migrate/libvirt"
+)
+
+// The test driver keeps volumes in memory, and does not find a pool by its target.
+func TestVolumes(t *testing.T) {
+	c := testConn(t)
+	pool, err := c.lv.LookupStoragePoolByName("default-pool")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = pool.Free() }()
+	image := libvirt.Image{Path: "/default-pool/web.img", Format: "raw", Capacity: 1 << 20}
+	if err := createVolume(pool, image); err != nil {
+		t.Fatal(err)
+	}
+	if !c.hasVolume(image.Path) {
+		t.Error("there is no image")
+	}
+	if err := createVolume(pool, image); err == nil {
+		t.Error("made an image over another")
+	}
+	for range 2 { // none is no error
+		if err := removeVolume(pool, "web.img"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if c.hasVolume(image.Path) {
+		t.Error("the image is still there")
+	}
+}
+
+func TestNoPool(t *testing.T) {
+	c, ctx := testConn(t), t.Context()
+	if there, err := c.DiskVisible(ctx, "/none/web.img", "/none"); there != libvirt.VisibleUnknown || err != nil {
+		t.Errorf("visible without a pool: %v, %v", there, err)
+	}
+	image := libvirt.Image{Path: "/none/web.img", Format: "raw"}
+	for what, err := range map[string]error{"room": second(c.Room(ctx, "/none")), "create": c.CreateImage(ctx, image), "remove": c.RemoveImage(ctx, image.Path)} {
+		if err == nil || !strings.Contains(err.Error(), "/none") {
+			t.Errorf("%s without a pool: %v", what, err)
+		}
+	}
+	if _, err := c.DiskSize(ctx, "nobody", "vda"); !errors.Is(err, libvirt.ErrNoDomain) {
+		t.Errorf("disk of nobody: %v", err)
+	}
+}
+
+// An image takes up nothing before something is copied to it.
+func TestVolumeXML(t *testing.T) {
+	doc, err := volumeXML(libvirt.Image{Path: "/srv/a&b.qcow2", Format: "qcow2", Capacity: 1 << 30})
+	for _, want := range []string{"<name>a&amp;b.qcow2</name>", `<capacity unit="bytes">1073741824</capacity>`, `<allocation unit="bytes">0</allocation>`, `<format type="qcow2"></format>`} {
+		if err != nil || !strings.Contains(doc, want) {
+			t.Errorf("%s is not in %q, %v", want, doc, err)
+		}
+	}
+}
