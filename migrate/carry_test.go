@@ -396,3 +396,22 @@ func TestForecastOfDisks(t *testing.T) {
 		}
 	}
 }
+
+// What would have to be copied again counts where a migration may be begun anew to slow the guest down:
+// then it is rather begun so that it can be.
+func TestDisksAreNotCopiedTwice(t *testing.T) {
+	for _, c := range []struct {
+		window time.Duration
+		disks  uint64
+		want   bool // slowing down is wanted from the begin
+	}{
+		{0, 0, false}, {0, 1, true}, {time.Minute, 0, false}, {time.Minute, 1 << 30, false}, {time.Minute, 1 << 40, true},
+	} {
+		p := newPolicy(0, 0, 0, c.window)
+		p.Throttle = true
+		d := p.Decide(State{Used: 1 << 30, Link: 1 << 30, Left: c.window, Disks: c.disks})
+		if (d.Throttle > 0) != c.want {
+			t.Errorf("window %v, %d bytes of disks: %+v", c.window, c.disks, d)
+		}
+	}
+}
