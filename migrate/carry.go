@@ -13,6 +13,10 @@ import (
 	"github.com/vmferry/vmferry/migrate/libvirt"
 )
 
+// storageTime bounds what is asked of images at the target and done with them, before a move and
+// after it: to look through a large pool takes libvirt a while.
+const storageTime = 20 * time.Second
+
 // PhaseDisks is the phase in which disks are copied, before the first byte of memory.
 const PhaseDisks = "copying disks"
 
@@ -43,6 +47,8 @@ type diskLoad struct {
 
 // checkDisks refuses what a storage pool of the target says is not there, unless it is to be copied.
 func (m *mover) checkDisks(ctx context.Context, guest *libvirtxml.Domain) error {
+	ctx, cancel := context.WithTimeout(ctx, storageTime)
+	defer cancel()
 	if m.req.Options.CopyAll || m.req.Options.CopyInc {
 		m.note("disks were not checked: they are copied")
 		return nil
@@ -70,9 +76,12 @@ func (m *mover) checkDisks(ctx context.Context, guest *libvirtxml.Domain) error 
 // seeAtTarget asks whether the target has the disk. What a move that broke has left of it there does
 // not count: renew tells of it.
 func (m *mover) seeAtTarget(ctx context.Context, d hostDisk) (there libvirt.Visible, renew bool, err error) {
-	dir := filepath.Dir(d.path)
+	dir, shared := filepath.Dir(d.path), m.req.Disks == DisksShared || m.req.Disks == ""
+	if !shared {
+		_, _ = m.target.host.Room(ctx, dir) // so that it knows of files that came or went; without a pool it knows nothing
+	}
 	there, err = m.target.host.DiskVisible(ctx, d.path, dir)
-	if err != nil || there != libvirt.VisibleYes || m.req.Disks == DisksShared || m.req.Disks == "" {
+	if err != nil || there == libvirt.VisibleUnknown || shared {
 		return there, false, err
 	}
 	mark, err := m.target.host.DiskVisible(ctx, d.path+disks.ArrivingSuffix, dir)
@@ -275,9 +284,6 @@ func (m *mover) sampleDisks(s libvirt.DiskStats) error {
 	}
 	return nil
 }
-
-// storageTime bounds what is done with images at the target, before a move and after it.
-const storageTime = 20 * time.Second
 
 // settleDisks makes true, at both ends, what the outcome says of the disks that went along.
 func (m *mover) settleDisks(ctx context.Context) {

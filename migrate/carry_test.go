@@ -143,6 +143,10 @@ func TestDisksThatDoNotArrive(t *testing.T) {
 			p.target.files = map[string]bool{imageOf(p): true, imageOf(p) + disks.ArrivingSuffix: true}
 			p.source.migrate = func(context.Context) error { p.cancelled(); return fails }
 		}, Stayed, "web.img", ""},
+		{"a mark alone is left from before", func(p *pair) {
+			p.target.files = map[string]bool{imageOf(p) + disks.ArrivingSuffix: true}
+			p.source.migrate = func(context.Context) error { p.cancelled(); return fails }
+		}, Stayed, "web.img", ""},
 		{"no image can be made there", func(p *pair) { p.target.create = fails }, Stayed, "web.img", ""},
 		{"nobody can tell where it runs", func(p *pair) {
 			p.source.migrate = func(context.Context) error {

@@ -50,7 +50,7 @@ type Surveyor interface {
 	DiskVisible(ctx context.Context, path, dir string) (libvirt.Visible, error)
 	// DiskSize is how large the guest's disk of that name is, such as "vda".
 	DiskSize(ctx context.Context, guest, disk string) (libvirt.DiskSize, error)
-	// Room is how many bytes are free in the storage pool in the folder dir.
+	// Room is how many bytes are free in the storage pool in the folder dir, which it looks through anew.
 	Room(ctx context.Context, dir string) (uint64, error)
 }
 

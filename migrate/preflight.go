@@ -220,6 +220,7 @@ func (m *mover) capabilities(ctx context.Context) (source, target *libvirtxml.Ca
 
 // checkRoom compares what the guest is with what the target has.
 func (m *mover) checkRoom(ctx context.Context) error {
+	long := ctx
 	ctx, cancel := context.WithTimeout(ctx, askTime)
 	defer cancel()
 	doc, err := m.source.host.XML(ctx, m.req.Guest)
@@ -233,12 +234,12 @@ func (m *mover) checkRoom(ctx context.Context) error {
 	if err := checkHypervisor(guest, m.targetCaps); err != nil {
 		return err
 	}
-	for _, check := range []func(context.Context, *libvirtxml.Domain) error{m.checkMemory, m.checkCPU, m.checkDisks} {
+	for _, check := range []func(context.Context, *libvirtxml.Domain) error{m.checkMemory, m.checkCPU} {
 		if err := check(ctx, guest); err != nil {
 			return err
 		}
 	}
-	return nil
+	return m.checkDisks(long, guest)
 }
 
 // machineOf is zero where the description does not say it.

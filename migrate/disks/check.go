@@ -58,6 +58,8 @@ func judge(image string, f facts) error {
 	case f.arriving:
 		return &Stale{image, "", "is a copy that was not finished, or not seen to be: its guest was on its way to this node when the move broke",
 			fmt.Sprintf("start the guest on the node that it came from; if it is certain that it ran here since, remove %s%s", image, ArrivingSuffix)}
+	case !f.there && !f.old && f.noted && f.note.Stage == Moved:
+		return &Stale{image, f.note.Peer, fmt.Sprintf("went with the guest to %s at %s", f.note.Peer, when), "start the guest on " + f.note.Peer}
 	case !f.there && f.old && f.noted:
 		return &Stale{image, f.note.Peer, fmt.Sprintf("went with the guest to %s at %s, and what is left here is the old copy", f.note.Peer, when),
 			fmt.Sprintf("start the guest on %s; to lose all that it wrote since, rename %s%s to %s", f.note.Peer, image, OldSuffix, image)}

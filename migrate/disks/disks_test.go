@@ -107,6 +107,8 @@ func TestJudge(t *testing.T) {
 		{facts{there: true, arriving: true}, "not finished"},
 		{facts{arriving: true}, "not finished"},
 		{facts{there: true, arriving: true, noted: true, note: Note{Stage: Moved}}, "not finished"},
+		{facts{noted: true, note: Note{Stage: Moved, Peer: "n2"}}, "start the guest on n2"},
+		{facts{noted: true, note: Note{Stage: Copying, Peer: "n2"}}, ""}, // libvirt says that there is none
 		{facts{old: true}, "to another node"},
 		{facts{old: true, noted: true, note: Note{Stage: Moved, Peer: "n2"}}, "rename /d/web.img.vmferry-old to /d/web.img"},
 		{facts{old: true, noted: true, note: Note{Stage: HandingOver, Peer: "n2"}}, "went with the guest to n2"},

@@ -163,16 +163,16 @@ func (c *Conn) CompareCPU(ctx context.Context, m libvirt.Machine, cpuXML string)
 }
 
 // DiskVisible asks whether the host sees the file or device at path. dir is the
-// directory that a storage pool would have as its target. The pool is refreshed before it is asked:
-// libvirt does not notice by itself that a file came or went.
+// directory that a storage pool would have as its target. A pool that does not list
+// the path is refreshed once before the answer is no.
 func (c *Conn) DiskVisible(ctx context.Context, path, dir string) (libvirt.Visible, error) {
 	return call(ctx, c, fmt.Sprintf("look for disk %q", path), "", func() (libvirt.Visible, error) {
+		if c.hasVolume(path) {
+			return libvirt.VisibleYes, nil
+		}
 		pool, err := c.lv.LookupStoragePoolByTargetPath(dir)
-		if err != nil { // no pool covers it, or none of the storage driver
-			if c.hasVolume(path) {
-				return libvirt.VisibleYes, nil
-			}
-			return libvirt.VisibleUnknown, nil
+		if err != nil {
+			return libvirt.VisibleUnknown, nil //nolint:nilerr // no pool covers it, or none of the storage driver: cannot tell
 		}
 		defer func() { _ = pool.Free() }()
 		if active, err := pool.IsActive(); err != nil || !active {

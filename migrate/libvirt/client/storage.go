@@ -24,7 +24,7 @@ func (c *Conn) DiskSize(ctx context.Context, name, disk string) (libvirt.DiskSiz
 	})
 }
 
-// Room is how many bytes are free in the storage pool whose target is dir.
+// Room is how many bytes are free in the storage pool whose target is dir. It refreshes the pool.
 func (c *Conn) Room(ctx context.Context, dir string) (uint64, error) {
 	return call(ctx, c, fmt.Sprintf("ask the room in %q", dir), "", func() (room uint64, err error) {
 		err = c.inPool(dir, func(p *lv.StoragePool) error {
