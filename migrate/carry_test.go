@@ -390,6 +390,20 @@ func TestDisksOfAnAdoptedMove(t *testing.T) {
 	}
 }
 
+func TestDiskBytes(t *testing.T) {
+	p, image := localPair(t)
+	p.source.xml = localDoc(image, `<disk type='file' device='cdrom'><driver type='raw'/><source file='/d/a'/><target dev='sda'/><readonly/></disk>`)
+	for mode, want := range map[DiskMode]uint64{"": 0, DisksShared: 0, DisksAuto: 10 << 20, DisksCopy: 10 << 20} {
+		if got, err := DiskBytes(t.Context(), p.source, "web", mode); got != want || err != nil {
+			t.Errorf("%q: %d, %v, want %d", mode, got, err, want)
+		}
+	}
+	p.source.xml = "<"
+	if _, err := DiskBytes(t.Context(), p.source, "web", DisksCopy); err == nil || !strings.Contains(err.Error(), "web") {
+		t.Errorf("of a description that cannot be read: %v", err)
+	}
+}
+
 func TestForecastOfDisks(t *testing.T) {
 	going := []*carried{{CopiedDisk: CopiedDisk{Bytes: 10 << 20}, image: libvirt.Image{Capacity: 100 << 20}}}
 	for capped, want := range map[bool]float64{false: 1500, true: 10500} {

@@ -1,6 +1,7 @@
 package migrate
 
 import (
+	"context"
 	"fmt"
 	"path/filepath"
 	"time"
@@ -88,6 +89,31 @@ func (d hostDisk) decide(mode DiskMode, there libvirt.Visible) (carry bool, err 
 		return refuse("no storage pool of the target covers the disk %q", fmt.Sprintf("make one there: virsh pool-define-as NAME dir --target %s, pool-start NAME, pool-autostart NAME", filepath.Dir(d.path)))
 	}
 	return false, nil
+}
+
+// DiskBytes is about how much of a guest's disks a move in this mode copies, in bytes that their images take
+// up: of those that the target may see already nothing is known here.
+func DiskBytes(ctx context.Context, h Surveyor, guest string, mode DiskMode) (all uint64, err error) {
+	if mode == DisksShared || mode == "" {
+		return 0, nil
+	}
+	doc, err := h.XML(ctx, guest)
+	parsed := &libvirtxml.Domain{}
+	if err == nil {
+		err = parsed.Unmarshal(doc)
+	}
+	for _, d := range hostDisks(parsed) {
+		if !d.writable || d.why != "" || err != nil {
+			continue
+		}
+		var size libvirt.DiskSize
+		size, err = h.DiskSize(ctx, guest, d.target)
+		all += size.Allocated
+	}
+	if err != nil {
+		return 0, fmt.Errorf("ask the size of the disks of guest %q: %w", guest, err)
+	}
+	return all, nil
 }
 
 // mirrorStep is how much QEMU copies of a disk at a time, after which it rests for as long as a bound

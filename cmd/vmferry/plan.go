@@ -57,6 +57,7 @@ type planner struct {
 	link   migrate.Link // what is known of the way there
 	window time.Duration
 	loads  map[string]libvirt.Load
+	disks  map[string]uint64   // bytes of them that go along
 	step   map[string]planStep // what the report says of each guest beyond its times
 	guests []drain.Guest
 }
@@ -73,7 +74,7 @@ func plan(ctx context.Context, c *call, args []string) error {
 	if *window < 0 {
 		return misuse("plan: --window %s is below 0", *window)
 	}
-	p := &planner{call: c, inv: c.survey(ctx), window: *window, loads: map[string]libvirt.Load{}, step: map[string]planStep{}}
+	p := &planner{call: c, inv: c.survey(ctx), window: *window, loads: map[string]libvirt.Load{}, disks: map[string]uint64{}, step: map[string]planStep{}}
 	if rest[0] != "" && !strings.EqualFold(rest[0], p.inv.node) {
 		return misuse("plan: this is node %q: on %s, type vmferry plan", p.inv.node, rest[0])
 	}
@@ -152,10 +153,10 @@ func (p *planner) weigh(ctx context.Context, measure bool) error {
 			continue
 		}
 		wait.Go(func() {
-			load, err := p.load(ctx, g, measure)
+			load, disks, err := p.load(ctx, g, measure)
 			mu.Lock()
 			defer mu.Unlock()
-			p.loads[g.Name] = load
+			p.loads[g.Name], p.disks[g.Name] = load, disks
 			if err != nil && !errors.Is(err, libvirt.ErrNoDomain) { // else it ended meanwhile
 				errs = append(errs, err)
 			}
@@ -165,8 +166,13 @@ func (p *planner) weigh(ctx context.Context, measure bool) error {
 	return errors.Join(errs...)
 }
 
-func (p *planner) load(ctx context.Context, g *guest, measure bool) (load libvirt.Load, err error) {
+func (p *planner) load(ctx context.Context, g *guest, measure bool) (load libvirt.Load, disks uint64, err error) {
 	err = p.ask(ctx, g.URI, func(ctx context.Context, h host) error {
+		if g.Claim != nil {
+			if disks, err = migrate.DiskBytes(ctx, h, g.Name, g.Claim.env.Params.Disks); err != nil {
+				return err
+			}
+		}
 		if measure {
 			load, err = migrate.Measure(ctx, h, g.Name, time.Second)
 			return err
@@ -175,7 +181,7 @@ func (p *planner) load(ctx context.Context, g *guest, measure bool) (load libvir
 		load.Dirty = libvirt.Dirty{} // of some other time
 		return err
 	})
-	return load, err
+	return load, disks, err
 }
 
 // make asks the planner, and puts its times beside what is known of the guests.
@@ -264,6 +270,7 @@ func (p *planner) candidate(g *guest) drain.Guest {
 		}
 	}
 	d.Load = migrate.LoadFor(p.loads[g.Name], p.link, budget)
+	d.Load.Disks = p.disks[g.Name]
 	return d
 }
 

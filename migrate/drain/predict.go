@@ -15,6 +15,7 @@ type Load struct {
 	Limit      time.Duration // the downtime limit of the first passes, 30 ms when 0
 	Budget     time.Duration // the longest blackout allowed, 0 for no bound
 	HandOver   time.Duration // the part of the blackout that is not the last copy, whatever the bandwidth
+	Disks      uint64        // bytes of disks that go along, which are copied before the memory
 }
 
 // Prediction is how one move will go. Predict makes it, and does no input or output.
@@ -75,7 +76,7 @@ func predict(l Load, rate float64, m Means) Prediction {
 		p = l.preCopy(rate, func(int) int { return 0 })
 	case m == Converge:
 		p = l.preCopy(rate, autoConverge)
-	case m == PostCopy:
+	case m == PostCopy && l.Disks == 0: // no guest is switched whose disks are copied
 		p = l.postCopy(rate)
 	}
 	p.Means = m
@@ -85,7 +86,7 @@ func predict(l Load, rate float64, m Means) Prediction {
 // preCopy sends in each pass what was written during the one before, until the rest fits the limit.
 func (l Load) preCopy(rate float64, throttle func(pass int) int) Prediction {
 	p := Prediction{Rate: rate}
-	rest, sent, seconds := float64(l.Memory), 0.0, 0.0
+	rest, sent, seconds := float64(l.Memory), float64(l.Disks), float64(l.Disks)/rate
 	for p.Passes = 1; ; p.Passes++ {
 		took := rest / rate
 		sent, seconds = sent+rest, seconds+took

@@ -56,6 +56,9 @@ func TestPredict(t *testing.T) {
 			Prediction{Duration: 8224843502, Bytes: 8224843502, Passes: 13, Pause: 15771389, Limit: 20 * ms, Throttle: 70, Kept: true}},
 		{"post-copy sends the working set after the switch", Load{Memory: gb, DirtyRate: 2 * gb, WorkingSet: 200 * mb, Device: 4 * mb, Budget: 100 * ms, HandOver: 50 * ms}, PostCopy,
 			Prediction{Duration: 1254 * ms, Bytes: 1204 * mb, Passes: 1, Pause: 54 * ms, Limit: 4 * ms, Kept: true}},
+		{"disks are copied first", Load{Memory: gb, Device: 5 * mb, Disks: 20 * gb}, Live,
+			Prediction{Duration: 21*sec + 5*ms, Bytes: 21*gb + 5*mb, Passes: 1, Pause: 5 * ms, Limit: 30 * ms, Kept: true}},
+		{"no post-copy with disks", Load{Memory: gb, Disks: gb}, PostCopy, Prediction{Duration: forever, Pause: forever}},
 		{"no link to predict for", Load{Memory: gb}, Shutdown, Prediction{Duration: forever, Pause: forever}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -169,7 +172,7 @@ func FuzzPredict(f *testing.F) {
 	f.Add(uint64(math.MaxUint64), math.Inf(1), uint64(math.MaxUint64), uint64(math.MaxUint64), int64(math.MaxInt64), int64(math.MaxInt64), int64(math.MaxInt64), 1e-300)
 	f.Add(uint64(gb), math.NaN(), uint64(1), uint64(1), int64(-1), int64(1), int64(2), math.NaN())
 	f.Fuzz(func(t *testing.T, memory uint64, dirty float64, set, device uint64, limit, budget, hand int64, rate float64) {
-		l := Load{memory, dirty, set, device, time.Duration(limit), time.Duration(budget), max(time.Duration(hand), 0)}
+		l := Load{memory, dirty, set, device, time.Duration(limit), time.Duration(budget), max(time.Duration(hand), 0), device}
 		for _, m := range allMeans {
 			checkSane(t, l, Predict(l, rate, m))
 		}
