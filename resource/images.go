@@ -1,7 +1,10 @@
 package resource
 
 import (
+	"context"
+	"errors"
 	"slices"
+	"time"
 
 	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/disks"
@@ -23,31 +26,46 @@ func (r *reader) disks(name string) migrate.DiskMode {
 // images are the guest's disks as its config file names them.
 func (a *run) images() []string { return namesIn(a.config.domain.text).disks }
 
+// imagesTime bounds what is done with the files beside a guest's disks, on storage that may hang.
+const imagesTime = 5 * time.Second
+
 // checkImages refuses to start a guest from a disk of which the truth is, or may be, on another
 // node: see package disks. It asks no parameter: what was copied once stays so.
-func (a *run) checkImages() error {
-	for _, image := range a.images() {
-		if err := disks.Check(image); err != nil {
-			return because(Generic, err, "guest %q not started", a.guest.Name)
+func (a *run) checkImages(ctx context.Context) error {
+	return timely(ctx, func() error {
+		for _, image := range a.images() {
+			if err := disks.Check(image); err != nil {
+				return because(Generic, err, "guest %q not started", a.guest.Name)
+			}
 		}
-	}
-	return nil
+		return nil
+	})
 }
 
 // arrived makes the disks here the truth, as the guest runs here.
-func (a *run) arrived() { a.eachImage(disks.Arrived) }
+func (a *run) arrived(ctx context.Context) { a.eachImage(ctx, disks.Arrived) }
 
 // forgetMoves is for a guest that was just started from its disks here.
-func (a *run) forgetMoves() { a.eachImage(disks.Forget) }
+func (a *run) forgetMoves(ctx context.Context) { a.eachImage(ctx, disks.Forget) }
 
 // leaveBehind puts aside the disks that went with the guest, which is proven to run on another node. Whoever
 // moved it did so already, unless he was killed before.
-func (a *run) leaveBehind() { a.eachImage(disks.Gone) }
+func (a *run) leaveBehind(ctx context.Context) { a.eachImage(ctx, disks.Gone) }
 
-func (a *run) eachImage(do func(string) error) {
-	for _, image := range a.images() {
-		if err := do(image); err != nil {
-			a.Log.WithError(err).Error("what is kept beside the guest's disks is not in order: a later start may be refused")
+// eachImage does nothing for a guest whose disks are never copied.
+func (a *run) eachImage(ctx context.Context, do func(string) error) {
+	if a.Params.Disks == migrate.DisksShared {
+		return
+	}
+	ctx, cancel := within(ctx, imagesTime)
+	defer cancel()
+	err := timely(ctx, func() (err error) {
+		for _, image := range a.images() {
+			err = errors.Join(err, do(image))
 		}
+		return err
+	})
+	if err != nil {
+		a.Log.WithError(err).Error("what is kept beside the guest's disks is not in order: a later start may be refused")
 	}
 }

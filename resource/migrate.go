@@ -59,7 +59,7 @@ func (a *run) moveAway(ctx context.Context) error {
 		return err
 	}
 	a.step("moved")
-	a.leaveBehind()
+	a.leaveBehind(ctx)
 	a.forget()
 	a.resolve()
 	return nil
@@ -97,7 +97,7 @@ func (a *run) alreadyThere(ctx context.Context, target string) error {
 		return because(Generic, err, "guest %q is not active on this node, so it cannot be migrated to %s", a.guest.Name, a.Target)
 	}
 	a.Log.Info("the guest has moved already")
-	a.leaveBehind()
+	a.leaveBehind(ctx)
 	a.forget()
 	a.resolve()
 	return nil

@@ -16,7 +16,7 @@ func (a *run) monitor(ctx context.Context) error {
 		_, noted := a.state.age(guestsDir, a.Instance)
 		if !a.guess {
 			a.keep(o)
-			a.arrived()
+			a.arrived(ctx)
 		}
 		return a.tend(ctx, o, noted)
 	case notRunning:

@@ -24,7 +24,7 @@ func (a *run) start(ctx context.Context) error {
 		a.Log.Infof("already running: %s", o)
 		a.keep(o)
 		a.dropSaved(ctx, o)
-		a.arrived()
+		a.arrived(ctx)
 		return nil
 	case o.verdict != notRunning:
 		return a.refuse(o)
@@ -56,7 +56,7 @@ func (a *run) begin(ctx context.Context, o observation) (how string, err error) 
 	if err != nil {
 		return "", err
 	}
-	if err := a.checkImages(); err != nil {
+	if err := a.checkImages(ctx); err != nil {
 		return "", err
 	}
 	a.step("proven")
@@ -67,7 +67,7 @@ func (a *run) begin(ctx context.Context, o observation) (how string, err error) 
 	if err := a.create(ctx, o); err != nil {
 		return "", err
 	}
-	a.forgetMoves()
+	a.forgetMoves(ctx)
 	return "started", nil
 }
 
@@ -142,6 +142,6 @@ func (a *run) waitRunning(ctx context.Context, how string) error {
 		return because(Generic, err, "guest %q was %s, but this cannot be noted for the node daemon", a.guest.Name, how)
 	}
 	a.Log.Infof("%s: %s", how, o)
-	a.arrived()
+	a.arrived(ctx)
 	return nil
 }
