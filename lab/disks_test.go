@@ -154,6 +154,12 @@ func (l *local) stayed(before guest.Status, answer <-chan string, words string) 
 }
 
 func (l *local) linkCut() {
+	defer func() {
+		if l.t.Failed() {
+			out, _ := l.b.try(l.t, "shell", source, "bash", "-c", "virsh domjobinfo vm1; ss -tno; tail -n 2 /var/lib/vmferry/migrations.jsonl")
+			l.t.Log(out)
+		}
+	}()
 	before := l.status()
 	answer := l.slow("migrateuri=tcp://" + dataWay)
 	l.script(target, "ip address del "+dataWay+"/24 dev br0")
