@@ -40,7 +40,7 @@
 //
 // The engine makes the images at the target itself, through a storage pool, before libvirt would:
 // so they lie behind a mark from their first byte on, and are removed where a move comes to nothing, which libvirt
-// leaves undone. libvirt overwrites a file that is there already without a question; so none
+// does not promise. libvirt overwrites a file that is there already without a question; so none
 // may be. What keeps anybody from using an older copy is package disks.
 //
 // # Post-copy
