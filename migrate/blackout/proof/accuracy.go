@@ -73,7 +73,7 @@ func (o Options) serve(ctx context.Context, w *world, courses []*course) (stop f
 		}
 	}
 	for _, c := range courses {
-		cmd, end, err := w.server.start(ctx, nil, o.Program, "serve", "--listen", c.at(port), "--user", "0")
+		cmd, end, err := w.server.start(ctx, nil, nil, o.Program, "serve", "--listen", c.at(port), "--user", "0")
 		if err != nil {
 			return stop, err
 		}
@@ -108,7 +108,7 @@ func (o Options) watchAll(ctx context.Context, w *world, dir string, courses []*
 		one := watch{file: filepath.Join(dir, interval.String()+".json")}
 		args := []string{"watch", "--quiet", "--interval", interval.String(), "--threshold", interval.String(),
 			"--reconnect-after", "1h", "--max-error", "1h", "--json", one.file}
-		if one.cmd, one.stop, err = w.client.start(ctx, nil, o.Program, append(args, some...)...); err != nil {
+		if one.cmd, one.stop, err = w.client.start(ctx, nil, nil, o.Program, append(args, some...)...); err != nil {
 			return all, err
 		}
 		all = append(all, one)

@@ -139,7 +139,7 @@ func (r *irttRuns) start(ctx context.Context, w *world, length time.Duration) er
 }
 
 func (r *irttRuns) run(ctx context.Context, s *space, args []string) (*exec.Cmd, error) {
-	cmd, stop, err := s.start(ctx, nil, irtt, args...)
+	cmd, stop, err := s.start(ctx, nil, nil, irtt, args...)
 	if err == nil {
 		r.stops = append(r.stops, stop)
 	}
@@ -247,7 +247,7 @@ func startFping(ctx context.Context, w *world, courses []*course) (beside, error
 	}
 	r := &fpingRun{}
 	var err error
-	r.client, r.stop, err = w.client.start(ctx, &r.stdout, fping, args...)
+	r.client, r.stop, err = w.client.start(ctx, &r.stdout, nil, fping, args...)
 	return r, err
 }
 
