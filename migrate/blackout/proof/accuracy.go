@@ -141,6 +141,13 @@ type measured struct {
 	target *blackout.Target
 }
 
+// asOne tells that it has two outages as one.
+func (m measured) asOne(a, b made) bool {
+	return slices.ContainsFunc(m.target.Outages, func(o blackout.Outage) bool {
+		return !o.Start.After(a.middle()) && !o.End.Before(b.middle())
+	})
+}
+
 // endAll ends the probe and returns what it measured, by target.
 func endAll(all []watch) (map[string]measured, error) {
 	for _, one := range all {
@@ -174,9 +181,7 @@ func breakAll(ctx context.Context, courses []*course) error {
 	cancel()
 	birds.end()
 	for _, c := range courses {
-		for i, m := range c.made {
-			c.made[i].late = birds.before(m.begin[1], c.interval+reach) + birds.after(m.end[0], c.interval+reach)
-		}
+		c.doubt(birds)
 	}
 	return err
 }
@@ -188,14 +193,17 @@ func (o Options) conclude(courses []*course, targets map[string]measured, beside
 	direction := Result{Name: AccuracyDirection, Unit: "wrong calls"}
 	for _, c := range courses {
 		overUDP, overTCP := targets["udp://"+c.at(port)], targets["tcp://"+c.at(port)]
-		for _, m := range c.made {
+		for _, m := range joined(c.made, overUDP.asOne) {
 			t := m.judge(overUDP.report, overUDP.target, c.interval)
 			udp.Trials, udp.Ours = append(udp.Trials, t), append(udp.Ours, t.Ratio())
 			direction.Ours = append(direction.Ours, wrongCall(t))
-			if c.kind == Stop {
-				t := m.judge(overTCP.report, overTCP.target, c.interval)
-				tcp.Trials, tcp.Ours = append(tcp.Trials, t), append(tcp.Ours, t.Ratio())
-			}
+		}
+		if c.kind != Stop {
+			continue
+		}
+		for _, m := range joined(c.made, overTCP.asOne) {
+			t := m.judge(overTCP.report, overTCP.target, c.interval)
+			tcp.Trials, tcp.Ours = append(tcp.Trials, t), append(tcp.Ours, t.Ratio())
 		}
 	}
 	direction.Trials = udp.Trials

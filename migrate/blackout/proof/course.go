@@ -161,6 +161,24 @@ func (c *course) run(ctx context.Context) error {
 	return ctx.Err()
 }
 
+// doubt notes how late the machine was at each outage, and in the calm before it. A
+// server that went on has to be woken twice until it answers: by the signal, and by what
+// it waits for.
+func (c *course) doubt(birds *canaries) {
+	wakes := 1
+	if c.kind == Stop {
+		wakes = 2
+	}
+	for i := range c.made {
+		m := &c.made[i]
+		m.late = birds.before(m.begin[1], c.interval+reach) + birds.after(m.end[0], c.interval+reach, wakes)
+		if i > 0 {
+			before := c.made[i-1].end[1]
+			m.blurred = birds.within(before, m.begin[0]) > m.begin[0].Sub(before)/2
+		}
+	}
+}
+
 // timed calls set and returns the instants before and after.
 func timed(set func(bool) error, broken bool) ([2]time.Time, error) {
 	before := time.Now()

@@ -80,10 +80,12 @@ func judgePeer(p beside, courses []*course) ([]Trial, error) {
 		if err != nil {
 			return all, err
 		}
-		for _, m := range c.made {
-			if ok {
-				all = append(all, m.judgeAnswers(answers, p.interval(c)))
-			}
+		if !ok {
+			continue
+		}
+		asOne := func(a, b made) bool { return gapAround(answers, a.middle(), 0) > b.middle().Sub(a.middle()) }
+		for _, m := range joined(c.made, asOne) {
+			all = append(all, m.judgeAnswers(answers, p.interval(c)))
 		}
 	}
 	return all, nil
