@@ -208,7 +208,7 @@ func (o Options) conclude(courses []*course, targets map[string]measured, beside
 	}
 	direction.Trials = udp.Trials
 	udp.Classes, tcp.Classes = classes(blackoutName, o.Lengths, udp.Trials), classes(blackoutName, o.Lengths, tcp.Trials)
-	udp.Notes = append(udp.Notes, doubtful(udp.Trials))
+	udp.Notes, tcp.Notes = append(udp.Notes, doubtful(udp.Trials)), append(tcp.Notes, doubtful(tcp.Trials))
 	for _, p := range beside {
 		trials, err := judgePeer(p, courses)
 		if err != nil || len(trials) == 0 {

@@ -154,6 +154,16 @@ func TestClasses(t *testing.T) {
 	}
 }
 
+func TestDoubtful(t *testing.T) {
+	trial := func(reported, doubt float64) Trial {
+		return Trial{Interval: time.Millisecond, TrueMs: 10, ReportedMs: reported, DoubtMs: doubt, AllowedMs: 2 + doubt}
+	}
+	got := doubtful([]Trial{trial(11, 0.1), trial(11, 5), trial(14, 5), trial(12.5, 0.9)})
+	if !strings.Contains(got, "of 4 outages, 2 are") || !strings.Contains(got, "doubt, 2 would be off") {
+		t.Error(got)
+	}
+}
+
 func TestReadFping(t *testing.T) {
 	const text = "[1795251100.80325] 127.0.0.1 : [0], 64 bytes, 0.626 ms (0.626 avg, 0% loss)\n" +
 		"[1795251100.80425] 127.0.0.2 : [0], 64 bytes, 0.626 ms (0.626 avg, 0% loss)\n" +

@@ -170,16 +170,20 @@ func classes(tool string, lengths []time.Duration, trials []Trial) []Class {
 	return all
 }
 
-// doubtful tells in words how many outages are known less exactly than the probe
-// could tell them, because the machine itself stood.
+// doubtful tells in words how many outages are known less exactly than the probe could
+// tell them, because the machine itself stood, and for how many the doubt matters.
 func doubtful(trials []Trial) string {
-	n := 0
+	unsure, saved := 0, 0
 	for _, t := range trials {
 		if t.DoubtMs > ms(t.Interval) {
-			n++
+			unsure++
+		}
+		if t.OffMs() > t.AllowedMs-t.DoubtMs {
+			saved++
 		}
 	}
-	return fmt.Sprintf("of %d outages, %d are known less exactly than to an interval: the machine stood as they were made", len(trials), n)
+	return fmt.Sprintf("of %d outages, %d are themselves known less exactly than to an interval, as the machine or the server was kept from running;"+
+		" without this doubt, %d would be off by more than an interval and the stated error", len(trials), unsure, saved)
 }
 
 func ms(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
