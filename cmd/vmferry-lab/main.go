@@ -47,15 +47,17 @@ Options of bench:
   --keep            leave the lab up afterwards
   --only NAME,NAME  only these results:
                       without a lab: plan-10k, accuracy-udp, accuracy-tcp,
-                        accuracy-direction, probe-cost, probe-rate
+                        accuracy-direction, probe-cost, probe-rate,
+                        probe-many, reflector-garbage
                       calls of the agent: monitor, monitor-wall, monitor-daemons, meta-data
                       moves: idle-pause, idle-blackout-udp, idle-blackout-tcp, floor-pause,
                         emulator-part, busy-blackout-udp, busy-time, hopeless,
                         hopeless-blackout-udp, hopeless-postcopy,
                         hopeless-postcopy-blackout-udp
                       drains: drain-10, drain-10-blackout
-  -n N              how often each side has its turn (default 200 calls, 15 moves or
-                    plans, 5 outages of each kind or runs, 3 hopeless moves or drains)
+  -n N              how often each side has its turn (default 200 calls, 100 outages of
+                    each kind and length, 15 moves or plans, 3 to 10 runs of the probe,
+                    3 hopeless moves or drains)
 
 Options:
   --dir DIR    where the running lab keeps its files (default ` + lab.DefaultDir + `)

@@ -98,13 +98,21 @@ func sample() *Report {
 	}.result("busy-blackout-udp", "ms", pauseOf)
 	rate := compare("probe-rate", "lost packets per million", "", []float64{0, 2}, nil)
 	rate.Notes = []string{"500000 packets in 5s, 0 slots missed"}
+	accuracy := compare("accuracy-udp", "of the allowed error", "irtt", []float64{0.1, 0.5}, []float64{0.2})
+	for _, c := range []Class{
+		{Name: "5ms", Tool: "blackout", N: 1, P50: 0.1, Max: 0.12345, OffP50Ms: 0.4, OffMaxMs: 0.4},
+		{Name: "10s", Tool: "blackout", N: 1, P50: 0.5, Max: 0.5, OffP50Ms: 1.25, OffMaxMs: 1.25},
+		{Name: "5ms", Tool: "irtt", N: 1, P50: 0.2, Max: 0.2, OffP50Ms: 5, OffMaxMs: 5, Missed: 1},
+	} {
+		accuracy.Classes = append(accuracy.Classes, c.rounded())
+	}
 	return &Report{
 		Schema: Schema, Commit: "0123456789ab",
 		Environment: report.Environment{Libvirt: "libvirtd (libvirt) 11.3.0", Kernel: "6.1", Cores: 2, Accel: "tcg"},
 		Results: []Result{
 			compare("monitor", "ms", report.Peer, []float64{1.5, 1.25, 4}, []float64{100, 140.1234, 120}),
 			compare("monitor-daemons", "ms", report.Peer, []float64{0.5, 0.25, 0.75}, []float64{0, 0, 0}),
-			busy, rate,
+			busy, rate, accuracy,
 		},
 	}
 }

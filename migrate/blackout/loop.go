@@ -44,6 +44,7 @@ type loop struct {
 	hold     bool // wait without giving up the place in Go's scheduler
 	draining bool // no more slots begin
 	faults   faults
+	asleep   func() time.Duration
 	slept    time.Duration // what asleep said last
 	shared   bool          // probers need other goroutines soon
 	rest     func()        // called when this machine has slept
@@ -57,7 +58,7 @@ const (
 )
 
 func newLoop(interval time.Duration) (*loop, error) {
-	l := &loop{interval: interval, epoll: -1, timer: -1, wake: -1, slept: asleep(), rest: func() {}}
+	l := &loop{interval: interval, epoll: -1, timer: -1, wake: -1, asleep: asleep, slept: asleep(), rest: func() {}}
 	var err error
 	if l.epoll, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
 		return nil, l.fail("epoll_create1", err)
@@ -255,7 +256,7 @@ func (l *loop) begin(slots uint64, now time.Duration) {
 	l.lateness = max(now-first, 0)
 	l.late.Store(int64(l.lateness))
 	l.faults.add(faultLate, first, l.lateness)
-	if slept := asleep(); slept-l.slept >= leastFault {
+	if slept := l.asleep(); slept-l.slept >= leastFault {
 		l.faults.add(faultAsleep, now, slept-l.slept)
 		l.slept = slept
 		l.rest()

@@ -309,3 +309,23 @@ func TestKeepPlace(t *testing.T) {
 		t.Errorf("%d places are kept for good", n)
 	}
 }
+
+// A machine that was suspended says so, and nothing is due until the next answer. What the
+// clocks drift apart otherwise is no sleep.
+func TestASuspendIsTheProbersFault(t *testing.T) {
+	var slept time.Duration
+	rests := 0
+	l := &loop{interval: time.Millisecond, asleep: func() time.Duration { return slept }, rest: func() { rests++ }}
+	l.begin(1, time.Millisecond)
+	slept = leastFault / 2
+	l.begin(1, 2*time.Millisecond)
+	if rests != 0 || len(l.faults.list) != 0 {
+		t.Fatalf("%d rests and %+v without a sleep", rests, l.faults.list)
+	}
+	slept += time.Hour
+	l.begin(1, 3*time.Millisecond)
+	l.begin(1, 4*time.Millisecond)
+	if rests != 1 || len(l.faults.list) != 1 || l.faults.list[0].kind != faultAsleep || l.faults.sum() < time.Hour {
+		t.Errorf("%d rests and %+v after a sleep of an hour", rests, l.faults.list)
+	}
+}

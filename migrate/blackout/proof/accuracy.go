@@ -73,7 +73,7 @@ func (o Options) serve(ctx context.Context, w *world, courses []*course) (stop f
 		}
 	}
 	for _, c := range courses {
-		cmd, end, err := w.server.start(ctx, nil, o.Program, "serve", "--listen", c.at(port), "--user", "0")
+		cmd, end, err := w.server.start(ctx, nil, nil, o.Program, "serve", "--listen", c.at(port), "--user", "0")
 		if err != nil {
 			return stop, err
 		}
@@ -108,7 +108,7 @@ func (o Options) watchAll(ctx context.Context, w *world, dir string, courses []*
 		one := watch{file: filepath.Join(dir, interval.String()+".json")}
 		args := []string{"watch", "--quiet", "--interval", interval.String(), "--threshold", interval.String(),
 			"--reconnect-after", "1h", "--max-error", "1h", "--json", one.file}
-		if one.cmd, one.stop, err = w.client.start(ctx, nil, o.Program, append(args, some...)...); err != nil {
+		if one.cmd, one.stop, err = w.client.start(ctx, nil, nil, o.Program, append(args, some...)...); err != nil {
 			return all, err
 		}
 		all = append(all, one)
@@ -139,6 +139,13 @@ func (p watch) answered(ctx context.Context) error {
 type measured struct {
 	report *blackout.Report
 	target *blackout.Target
+}
+
+// asOne tells that it has two outages as one.
+func (m measured) asOne(a, b made) bool {
+	return slices.ContainsFunc(m.target.Outages, func(o blackout.Outage) bool {
+		return !o.Start.After(a.middle()) && !o.End.Before(b.middle())
+	})
 }
 
 // endAll ends the probe and returns what it measured, by target.
@@ -174,9 +181,7 @@ func breakAll(ctx context.Context, courses []*course) error {
 	cancel()
 	birds.end()
 	for _, c := range courses {
-		for i, m := range c.made {
-			c.made[i].late = birds.before(m.begin[1], c.interval+reach) + birds.after(m.end[0], c.interval+reach)
-		}
+		c.doubt(birds)
 	}
 	return err
 }
@@ -188,19 +193,22 @@ func (o Options) conclude(courses []*course, targets map[string]measured, beside
 	direction := Result{Name: AccuracyDirection, Unit: "wrong calls"}
 	for _, c := range courses {
 		overUDP, overTCP := targets["udp://"+c.at(port)], targets["tcp://"+c.at(port)]
-		for _, m := range c.made {
+		for _, m := range joined(c.made, overUDP.asOne) {
 			t := m.judge(overUDP.report, overUDP.target, c.interval)
 			udp.Trials, udp.Ours = append(udp.Trials, t), append(udp.Ours, t.Ratio())
 			direction.Ours = append(direction.Ours, wrongCall(t))
-			if c.kind == Stop {
-				t := m.judge(overTCP.report, overTCP.target, c.interval)
-				tcp.Trials, tcp.Ours = append(tcp.Trials, t), append(tcp.Ours, t.Ratio())
-			}
+		}
+		if c.kind != Stop {
+			continue
+		}
+		for _, m := range joined(c.made, overTCP.asOne) {
+			t := m.judge(overTCP.report, overTCP.target, c.interval)
+			tcp.Trials, tcp.Ours = append(tcp.Trials, t), append(tcp.Ours, t.Ratio())
 		}
 	}
 	direction.Trials = udp.Trials
 	udp.Classes, tcp.Classes = classes(blackoutName, o.Lengths, udp.Trials), classes(blackoutName, o.Lengths, tcp.Trials)
-	udp.Notes = append(udp.Notes, doubtful(udp.Trials))
+	udp.Notes, tcp.Notes = append(udp.Notes, doubtful(udp.Trials)), append(tcp.Notes, doubtful(tcp.Trials))
 	for _, p := range beside {
 		trials, err := judgePeer(p, courses)
 		if err != nil || len(trials) == 0 {

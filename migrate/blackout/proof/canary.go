@@ -72,31 +72,56 @@ func (c *canaries) note(s stall) {
 }
 
 // after is for how long a server may have been kept from running that wanted to at
-// some time in the reach after an instant: the longest such stall, from then on.
-func (c *canaries) after(at time.Time, reach time.Duration) time.Duration {
-	return c.worst(at, at.Add(reach), func(s stall) time.Duration { return min(s.to.Sub(at), s.to.Sub(s.from)) })
+// some time in the reach after an instant: the longest such stalls, from then on, one for
+// each time that it has to be woken until it answers.
+func (c *canaries) after(at time.Time, reach time.Duration, wakes int) time.Duration {
+	return c.sum(at, at.Add(reach), wakes, func(s stall) time.Duration { return min(s.to.Sub(at), s.to.Sub(s.from)) })
 }
 
 // before is the same of a server that wanted to in the reach before an instant, and
 // could no longer once it did run.
 func (c *canaries) before(at time.Time, reach time.Duration) time.Duration {
-	return c.worst(at.Add(-reach), at, func(s stall) time.Duration { return s.to.Sub(s.from) })
+	return c.sum(at.Add(-reach), at, 1, func(s stall) time.Duration { return s.to.Sub(s.from) })
 }
 
-// worst is the most that counts of a stall that falls into a time, with its end or
-// more. settle must have been called.
-func (c *canaries) worst(from, to time.Time, counts func(stall) time.Duration) time.Duration {
-	var most time.Duration
+// within is for how long at most a processor stood in one go between two instants.
+func (c *canaries) within(from, to time.Time) time.Duration {
+	return c.sum(from, to, 1, func(s stall) time.Duration { return earlier(s.to, to).Sub(later(s.from, from)) })
+}
+
+func earlier(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+// sum adds up the most that counts of so many stalls that a time meets. settle must have
+// been called.
+func (c *canaries) sum(from, to time.Time, many int, counts func(stall) time.Duration) time.Duration {
+	var all []time.Duration
 	first := sort.Search(len(c.stalls), func(i int) bool { return !c.stalls[i].to.Before(from) })
 	for _, s := range c.stalls[first:] {
 		if s.to.Sub(to) > c.longest {
 			break // all others begin later
 		}
 		if !s.from.After(to) {
-			most = max(most, counts(s))
+			all = append(all, counts(s))
 		}
 	}
-	return most
+	slices.Sort(all)
+	var sum time.Duration
+	for _, d := range all[max(len(all)-many, 0):] {
+		sum += d
+	}
+	return sum
 }
 
 // end waits until all canaries have ended.

@@ -54,7 +54,8 @@ func (o Options) withStand(ctx context.Context, f func(ctx context.Context, b *s
 	}
 	defer func() { _ = os.RemoveAll(b.dir) }()
 	var stop func()
-	b.server, stop, err = w.server.start(ctx, nil, o.Program, "serve", "--listen", "0.0.0.0:"+port, "--user", "0")
+	b.server, stop, err = w.server.start(ctx, nil, nil, o.Program, "serve", "--listen", "0.0.0.0:"+port, "--user", "0",
+		"--max-clients", strconv.Itoa(100*manyTargets)) // each run is new clients
 	if err != nil {
 		return nil, err
 	}
@@ -69,7 +70,7 @@ func (o Options) withStand(ctx context.Context, f func(ctx context.Context, b *s
 func (b *stand) beside(ctx context.Context, name string, server ...string) (stop func(), ok bool) {
 	_, err := exec.LookPath(name)
 	if err == nil {
-		if _, stop, err = b.lane.server.start(ctx, nil, name, server...); err == nil {
+		if _, stop, err = b.lane.server.start(ctx, nil, nil, name, server...); err == nil {
 			wait(ctx, 3*calm) // it listens on UDP alone, and says nothing
 			return stop, true
 		}
@@ -302,15 +303,15 @@ func readSockperf(stdout []byte) (sent, answered uint64, err error) {
 // measure runs a program in the client's namespace to its end, and tells the CPU
 // time of its process.
 func (b *stand) measure(ctx context.Context, name string, args ...string) (run, []byte, error) {
-	var stdout bytes.Buffer
+	var stdout, complaint bytes.Buffer
 	begun := time.Now()
-	cmd, stop, err := b.client.start(ctx, &stdout, name, args...)
+	cmd, stop, err := b.client.start(ctx, &stdout, &complaint, name, args...)
 	if err != nil {
 		return run{}, nil, err
 	}
 	defer stop()
 	if err := cmd.Wait(); err != nil {
-		return run{}, nil, errors.Join(ctx.Err(), fmt.Errorf("run %q: %w", name, err))
+		return run{}, nil, errors.Join(ctx.Err(), fmt.Errorf("run %q: %w: %s", name, err, bytes.TrimSpace(complaint.Bytes())))
 	}
 	return run{cpu: cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime(), took: time.Since(begun)}, stdout.Bytes(), nil
 }

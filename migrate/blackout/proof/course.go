@@ -38,7 +38,7 @@ type course struct {
 	kind     string
 	interval time.Duration
 	lengths  <-chan time.Duration // those still to be made; other lanes take from it too
-	servers  []*exec.Cmd          // all of the lane: what is stopped for Stop
+	servers  []*exec.Cmd          // all of the lane, the reflector first: what is stopped for Stop
 	made     []made
 }
 
@@ -139,19 +139,26 @@ func (c *course) halted() bool {
 
 // run makes outages until there are none left.
 func (c *course) run(ctx context.Context) error {
+	near := c.interval + reach
 	wait(ctx, calm)
 	for length := range c.lengths {
-		wait(ctx, calm+rand.N(2*c.interval))
+		wait(ctx, calm-near+rand.N(2*c.interval))
 		m := made{kind: c.kind, length: length}
+		queued := c.queued()
+		wait(ctx, near)
 		var err error
 		if m.begin, err = timed(c.set, true); err != nil {
 			return fmt.Errorf("begin an outage %q: %w", c.kind, err)
 		}
+		m.late += c.queued().since(queued)
 		// Not a multiple of the interval: both ends would be as far from a probe.
 		wait(ctx, length+rand.N(c.interval))
+		queued = c.queued()
 		if m.end, err = timed(c.set, false); err != nil {
 			return fmt.Errorf("end an outage %q: %w", c.kind, err)
 		}
+		wait(ctx, near)
+		m.late += c.queued().since(queued)
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
@@ -159,6 +166,53 @@ func (c *course) run(ctx context.Context) error {
 	}
 	wait(ctx, calm+c.interval)
 	return ctx.Err()
+}
+
+// waits are for how long the threads of a server have been waiting for a processor
+// since they began.
+type waits map[string]time.Duration
+
+// queued looks at the threads of the reflector (the kernel's
+// Documentation/scheduler/sched-stats.rst). There are none where the kernel does not
+// count.
+func (c *course) queued() waits {
+	all := make(waits)
+	paths, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", c.servers[0].Process.Pid)) // a good pattern
+	for _, path := range paths {
+		var ran, waited time.Duration
+		if text, err := os.ReadFile(path); err == nil { // else the thread has ended
+			_, _ = fmt.Sscan(string(text), &ran, &waited)
+			all[path] = waited
+		}
+	}
+	return all
+}
+
+// since is how much longer than before the threads have waited, all together.
+func (w waits) since(before waits) time.Duration {
+	var sum time.Duration
+	for path, waited := range w {
+		sum += max(waited-before[path], 0)
+	}
+	return sum
+}
+
+// doubt adds how late the machine itself was at each outage, and in the calm before it. A
+// server that went on has to be woken twice until it answers: by the signal, and by what
+// it waits for.
+func (c *course) doubt(birds *canaries) {
+	wakes := 1
+	if c.kind == Stop {
+		wakes = 2
+	}
+	for i := range c.made {
+		m := &c.made[i]
+		m.late += birds.before(m.begin[1], c.interval+reach) + birds.after(m.end[0], c.interval+reach, wakes)
+		if i > 0 {
+			before := c.made[i-1].end[1]
+			m.blurred = birds.within(before, m.begin[0]) > m.begin[0].Sub(before)/2
+		}
+	}
 }
 
 // timed calls set and returns the instants before and after.

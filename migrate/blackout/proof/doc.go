@@ -20,9 +20,9 @@
 // what was sent waits. The instants before and after each of these calls bound the true
 // length.
 //
-// A server that the machine does not run, just as its outage ends, is out for longer:
-// canaries on every processor tell when they were not run. Both doubts are added to
-// what is allowed.
+// A server that the machine does not run, just as its outage ends, is out for longer: the
+// scheduler tells how long it waited for a processor, and canaries on every processor
+// when none of them ran. All of these doubts are added to what is allowed.
 //
 // An outage of 5 ms is shorter than what a busy machine may keep any process from
 // running. That is why the probe states its error for each outage, and why what

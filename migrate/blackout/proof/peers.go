@@ -80,10 +80,12 @@ func judgePeer(p beside, courses []*course) ([]Trial, error) {
 		if err != nil {
 			return all, err
 		}
-		for _, m := range c.made {
-			if ok {
-				all = append(all, m.judgeAnswers(answers, p.interval(c)))
-			}
+		if !ok {
+			continue
+		}
+		asOne := func(a, b made) bool { return gapAround(answers, a.middle(), 0) > b.middle().Sub(a.middle()) }
+		for _, m := range joined(c.made, asOne) {
+			all = append(all, m.judgeAnswers(answers, p.interval(c)))
 		}
 	}
 	return all, nil
@@ -139,7 +141,7 @@ func (r *irttRuns) start(ctx context.Context, w *world, length time.Duration) er
 }
 
 func (r *irttRuns) run(ctx context.Context, s *space, args []string) (*exec.Cmd, error) {
-	cmd, stop, err := s.start(ctx, nil, irtt, args...)
+	cmd, stop, err := s.start(ctx, nil, nil, irtt, args...)
 	if err == nil {
 		r.stops = append(r.stops, stop)
 	}
@@ -247,7 +249,7 @@ func startFping(ctx context.Context, w *world, courses []*course) (beside, error
 	}
 	r := &fpingRun{}
 	var err error
-	r.client, r.stop, err = w.client.start(ctx, &r.stdout, fping, args...)
+	r.client, r.stop, err = w.client.start(ctx, &r.stdout, nil, fping, args...)
 	return r, err
 }
 

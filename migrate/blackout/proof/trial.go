@@ -33,6 +33,8 @@ type Trial struct {
 	// the error that the tool states, and the doubt.
 	ReportedMs, AllowedMs float64
 	LostOut, LostBack     uint64
+	// How is what the tool says of the connection, see blackout.Outage.How.
+	How string
 }
 
 // OffMs is |reported − true|.
@@ -73,9 +75,25 @@ type made struct {
 	length     time.Duration
 	begin, end [2]time.Time
 	late       time.Duration // for how long the machine may have delayed both
+	blurred    bool          // the machine stood in most of the calm before it
 }
 
 func (m made) middle() time.Time { return m.begin[1].Add(m.end[0].Sub(m.begin[1]) / 2) }
+
+// joined makes one of two outages where the machine stood in most of the calm between
+// them, and a tool has them as one: it may be that nothing came through meanwhile.
+func joined(all []made, asOne func(a, b made) bool) []made {
+	var some []made
+	for _, m := range all {
+		if n := len(some); n > 0 && m.blurred && asOne(some[n-1], m) {
+			last := &some[n-1]
+			last.length, last.end, last.late = max(last.length, m.length), m.end, max(last.late, m.late)
+			continue
+		}
+		some = append(some, m)
+	}
+	return some
+}
 
 // trial is the outage as it truly was, before anybody told of it.
 func (m made) trial(interval time.Duration) Trial {
@@ -99,7 +117,7 @@ func (m made) judge(r *blackout.Report, t *blackout.Target, interval time.Durati
 	}
 	for _, o := range t.Outages {
 		if !o.Start.After(m.middle()) && !o.End.Before(m.middle()) {
-			trial.ReportedMs, trial.LostOut, trial.LostBack, stated = o.Ms, o.LostOut, o.LostBack, o.ErrorMs
+			trial.ReportedMs, trial.LostOut, trial.LostBack, trial.How, stated = o.Ms, o.LostOut, o.LostBack, o.How(), o.ErrorMs
 			break
 		}
 	}
@@ -152,16 +170,20 @@ func classes(tool string, lengths []time.Duration, trials []Trial) []Class {
 	return all
 }
 
-// doubtful tells in words how many outages are known less exactly than the probe
-// could tell them, because the machine itself stood.
+// doubtful tells in words how many outages are known less exactly than the probe could
+// tell them, because the machine itself stood, and for how many the doubt matters.
 func doubtful(trials []Trial) string {
-	n := 0
+	unsure, saved := 0, 0
 	for _, t := range trials {
 		if t.DoubtMs > ms(t.Interval) {
-			n++
+			unsure++
+		}
+		if t.OffMs() > t.AllowedMs-t.DoubtMs {
+			saved++
 		}
 	}
-	return fmt.Sprintf("of %d outages, %d are known less exactly than to an interval: the machine stood as they were made", len(trials), n)
+	return fmt.Sprintf("of %d outages, %d are themselves known less exactly than to an interval, as the machine or the server was kept from running;"+
+		" without this doubt, %d would be off by more than an interval and the stated error", len(trials), unsure, saved)
 }
 
 func ms(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
