@@ -161,10 +161,14 @@ func (m *mover) beginMeasuring(ctx context.Context) {
 	}
 	defer m.source.close()
 	load, err := m.source.host.Load(ctx, m.req.Guest)
+	if err == nil {
+		m.load = load
+	}
 	if err == nil && load.Dirty.Measured && time.Since(load.Dirty.Since).Abs() < measureFresh {
 		m.measured = time.Now()
 		return
 	}
+	m.load.Dirty = libvirt.Dirty{} // of some other time
 	if err := m.source.host.StartDirtyRate(ctx, m.req.Guest, measureSpan); err != nil {
 		m.log.WithError(err).Debug("the dirty rate cannot be measured")
 		return

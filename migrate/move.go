@@ -92,9 +92,10 @@ type mover struct {
 	wasPaused  bool
 	targetCaps *libvirtxml.Caps
 
-	deadline time.Time // the context's, or an earlier one that came later; zero without one
-	abortAt  time.Time // what is not done by then is aborted; zero without a deadline
-	link     Link      // what is remembered of the link to the target
+	deadline time.Time       // the context's, or an earlier one that came later; zero without one
+	abortAt  time.Time       // what is not done by then is aborted; zero without a deadline
+	giveUp   <-chan struct{} // closed when the queue of moves takes the turn back; nil without one
+	link     Link            // what is remembered of the link to the target
 	load     libvirt.Load
 	measured time.Time // when the result of the measurement will be there, zero where there is none
 
@@ -157,11 +158,11 @@ func (m *mover) run(ctx context.Context) error {
 	}
 	m.plan(ctx)
 	m.beginMeasuring(ctx)
-	slot, err := m.takeSlot(ctx)
+	place, err := m.takePlace(ctx)
 	if err != nil {
 		return err
 	}
-	defer slot.Release()
+	defer place.release()
 	already, err := m.runPreflight(ctx)
 	if err != nil {
 		return err
@@ -184,7 +185,11 @@ func (m *mover) run(ctx context.Context) error {
 		}
 	}
 	m.predict(ctx)
-	return m.conclude(ctx, m.migrate(ctx))
+	err = m.migrate(ctx)
+	if err == nil {
+		place.copied()
+	}
+	return m.conclude(ctx, err)
 }
 
 func (r Request) check() error {
@@ -249,13 +254,6 @@ func (m *mover) left() time.Duration {
 		return math.MaxInt64
 	}
 	return time.Until(m.abortAt)
-}
-
-func (m *mover) takeSlot(ctx context.Context) (*Slot, error) {
-	defer m.step("slot")()
-	ctx, cancel := m.before(ctx)
-	defer cancel()
-	return m.deps.Slots.Acquire(ctx, func() { m.report(PhaseSlot) })
 }
 
 func (m *mover) runPreflight(ctx context.Context) (already bool, err error) {

@@ -15,6 +15,9 @@ const (
 	Schema = 1
 	// MaxSize is the longest request or answer in bytes, its newline included.
 	MaxSize = 128 << 10
+	// Enter is the action of a request for a migration's turn, which package turns
+	// goes on with. It is none of a Request's.
+	Enter = "enter"
 	// Socket is the name of the daemon's socket in the agent's run directory.
 	Socket = "agent.sock"
 )
@@ -39,6 +42,14 @@ type Answer struct {
 
 // Serves tells whether the daemon does an action.
 func Serves(action string) bool { return action == "monitor" || action == "status" }
+
+// IsEnter tells whether a line that a client sent asks for a migration's turn.
+func IsEnter(line []byte) bool {
+	var r struct {
+		Action string `json:"action"`
+	}
+	return decode(line, &r) == nil && r.Action == Enter
+}
 
 // Passes tells whether a variable, as NAME=VALUE, belongs into a request: what OCF and
 // Heartbeat tell their agents.

@@ -1,0 +1,156 @@
+package migrate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/vmferry/vmferry/migrate/drain"
+)
+
+// Wish is what a queue of moves is told of a guest that is to move.
+type Wish struct {
+	Guest, UUID, Target string
+
+	Load     drain.Load
+	Rate     float64       // bytes per second that the link to the target carries for it, 0 where that is not known
+	SetUp    time.Duration // of a migration, what is neither copying nor pause
+	Means    []drain.Means // that the engine may take, from the gentlest on
+	Deadline time.Time     // when the caller's time is up, zero without one
+}
+
+// Turn is what a queue of moves has granted. Its methods may be called from any goroutine.
+type Turn interface {
+	// AtOnce is how many moves may be under way, this one counted.
+	AtOnce() int
+	// Deadline is when the node must be empty, zero without one.
+	Deadline() time.Time
+	// GiveUp is closed when the move should be aborted, as this is the last moment for something else.
+	GiveUp() <-chan struct{}
+	// Copied tells that the guest has left, and the next one may begin.
+	Copied()
+	// Release gives the turn back. It may be called again.
+	Release()
+}
+
+// Queue waits for a guest's turn among all that want to leave the node. The context bounds the wait
+// and not the turn. waiting is called at most once, when others come first.
+//
+// A [drain.TooLate] is the error when the guest must not move. Any other means that there is no queue, or
+// none any more, and the move goes on without.
+type Queue func(ctx context.Context, w Wish, waiting func()) (Turn, error)
+
+// CheckWindow is the check of a [Refusal] for want of time: the guest may still be
+// shut down and started elsewhere.
+const CheckWindow = "window"
+
+// place is what a move has of the link: its turn where a queue gave one, and its slot always. The
+// slot is what keeps those who came through the queue and those who did not apart.
+type place struct {
+	turn Turn
+	slot *Slot
+}
+
+// copied lets the next one begin. Without a queue that waits for the end of the move.
+func (p *place) copied() {
+	if p.turn != nil {
+		p.slot.Release()
+		p.turn.Copied()
+	}
+}
+
+func (p *place) release() {
+	p.slot.Release()
+	if p.turn != nil {
+		p.turn.Release()
+	}
+}
+
+// errGaveUp is why a move that had its turn was not begun all the same.
+var errGaveUp = errors.New("its turn was taken back, as there is no time left for the move")
+
+// takePlace waits until the move may begin.
+func (m *mover) takePlace(ctx context.Context) (*place, error) {
+	defer m.step("slot")()
+	ctx, cancel := m.before(ctx)
+	defer cancel()
+	turn, err := m.takeTurn(ctx)
+	if err != nil {
+		return nil, err
+	}
+	p := &place{turn: turn}
+	slots := m.deps.Slots
+	slots.Most = max(MostAtOnce, slots.N)
+	if turn != nil {
+		slots.N, m.giveUp = min(max(turn.AtOnce(), 1), MostAtOnce), turn.GiveUp()
+		go func() {
+			select {
+			case <-turn.GiveUp():
+				cancel()
+			case <-ctx.Done():
+			}
+		}()
+	}
+	if p.slot, err = slots.Acquire(ctx, m.waiting); err != nil {
+		p.release()
+		return nil, m.orGaveUp(err)
+	}
+	return p, nil
+}
+
+func (m *mover) waiting() { m.report(PhaseSlot) }
+
+// orGaveUp is err, or that the turn was taken back.
+func (m *mover) orGaveUp(err error) error {
+	select {
+	case <-m.giveUp:
+		return &Refusal{CheckWindow, "no migration slot came free", "", errGaveUp}
+	default:
+		return err
+	}
+}
+
+// takeTurn asks the queue, where there is one. A migration that is under way already asks nobody.
+func (m *mover) takeTurn(ctx context.Context) (Turn, error) {
+	if m.deps.Queue == nil || m.req.Adopt {
+		return nil, nil
+	}
+	asked := time.Now()
+	turn, err := m.deps.Queue(ctx, m.wish(), m.waiting)
+	waited := time.Since(asked).Round(time.Millisecond)
+	var late *drain.TooLate
+	switch {
+	case errors.As(err, &late):
+		return nil, &Refusal{CheckWindow, fmt.Sprintf("the queue of moves refused it after %v", waited), "", err}
+	case ctx.Err() != nil:
+		if err == nil {
+			turn.Release()
+		}
+		return nil, fmt.Errorf("wait for its turn: %w", ctx.Err())
+	case err != nil:
+		m.log.WithError(err).Debug("there is no queue of moves: going by the slots alone")
+		if waited >= time.Second {
+			m.note(fmt.Sprintf("the queue of moves was lost after %v, and the move went on without: %v", waited, err))
+		}
+		return nil, nil
+	}
+	m.note(fmt.Sprintf("waited %v in the queue of moves; %d may be under way at once", waited, turn.AtOnce()))
+	if deadline := turn.Deadline(); !deadline.IsZero() {
+		m.shorten(deadline)
+	}
+	return turn, nil
+}
+
+// wish is what is known of the guest by now. Its dirty rate is being measured, and known only
+// where that was done not long ago: without one the guest is taken to be idle.
+func (m *mover) wish() Wish {
+	rate, most := m.link.Bandwidth, m.req.Bandwidth<<20
+	if most > 0 && (rate == 0 || most < rate) {
+		rate = most
+	}
+	return Wish{
+		Guest: m.req.Guest, UUID: m.uuid, Target: m.req.Target, Load: LoadFor(m.load, m.link, m.budget()),
+		Rate: float64(rate), SetUp: m.link.setUp(), Means: m.means(), Deadline: m.abortAt,
+	}
+}

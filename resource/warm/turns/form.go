@@ -1,0 +1,139 @@
+package turns
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/vmferry/vmferry/migrate/drain"
+	"github.com/vmferry/vmferry/resource/warm/wire"
+)
+
+// maxSize is the longest message in bytes, its newline included.
+const maxSize = 8 << 10
+
+// Request asks for a guest's turn. Durations are in nanoseconds, rates in bytes per second.
+type Request struct {
+	Schema   int    `json:"schema"`
+	Action   string `json:"action"` // wire.Enter
+	Guest    string `json:"guest"`
+	UUID     string `json:"uuid,omitempty"`
+	Resource string `json:"resource,omitempty"` // its id in the cluster manager
+	Target   string `json:"target,omitempty"`   // the node that it is to run on
+
+	Priority int           `json:"priority,omitempty"` // higher goes first
+	Ladder   []drain.Means `json:"ladder,omitempty"`   // empty for drain.DefaultLadder
+	Shutdown time.Duration `json:"shutdown,omitempty"` // how long its clean shutdown may take, 0 where that is not known
+	Deadline time.Time     `json:"deadline,omitzero"`  // when the caller's time is up, zero for never
+	Rate     float64       `json:"rate,omitempty"`     // that the link carries, 0 where that is not known
+	SetUp    time.Duration `json:"set_up,omitempty"`   // of a migration, what is not copying
+
+	Memory     uint64        `json:"memory,omitempty"` // what follows is drain.Load's
+	DirtyRate  float64       `json:"dirty_rate,omitempty"`
+	WorkingSet uint64        `json:"working_set,omitempty"`
+	Device     uint64        `json:"device,omitempty"`
+	Limit      time.Duration `json:"limit,omitempty"`
+	Budget     time.Duration `json:"budget,omitempty"`
+	HandOver   time.Duration `json:"hand_over,omitempty"`
+}
+
+// guest is the request as the plan has it.
+func (r Request) guest() drain.Guest {
+	return drain.Guest{
+		Name: r.Guest, Priority: r.Priority, Ladder: r.Ladder, Shutdown: r.Shutdown,
+		Load: drain.Load{Memory: r.Memory, DirtyRate: r.DirtyRate, WorkingSet: r.WorkingSet, Device: r.Device,
+			Limit: r.Limit, Budget: r.Budget, HandOver: r.HandOver},
+	}
+}
+
+// The words of the two sides.
+const (
+	wordWaiting = "waiting"
+	wordGranted = "granted"
+	wordTooLate = "too-late"
+	wordGiveUp  = "give-up"
+	wordCopied  = "copied" // the agent's only one
+)
+
+// word is what either side says after the request.
+type word struct {
+	Schema   int    `json:"schema"`
+	Declined string `json:"declined,omitempty"` // why the daemon has no turn to give, as in wire.Answer
+	Word     string `json:"word,omitempty"`
+
+	AtOnce   int           `json:"at_once,omitempty"` // granted: how many may be under way, this one counted
+	Deadline time.Time     `json:"deadline,omitzero"` // granted: when the node must be empty
+	Means    drain.Means   `json:"means,omitempty"`   // too-late: what to do instead
+	Left     time.Duration `json:"left,omitempty"`    // too-late: until the node must be empty
+	Why      string        `json:"why,omitempty"`     // too-late, give-up
+}
+
+// decodeRequest reads a line that an agent sent. What the plan needs is checked by the plan.
+func decodeRequest(line []byte) (Request, error) {
+	var r Request
+	if err := decode(line, &r); err != nil {
+		return Request{}, fmt.Errorf("read request: %w", err)
+	}
+	switch {
+	case r.Schema != wire.Schema:
+		return Request{}, fmt.Errorf("read request: schema is %d, this daemon speaks %d: restart vmferryd after an upgrade", r.Schema, wire.Schema)
+	case r.Action != wire.Enter:
+		return Request{}, fmt.Errorf("read request: action %q is not %q", r.Action, wire.Enter)
+	case r.Guest == "":
+		return Request{}, errors.New("read request: it names no guest")
+	case r.SetUp < 0 || !(r.Rate >= 0):
+		return Request{}, fmt.Errorf("read request: guest %q has a negative rate or time", r.Guest)
+	}
+	return r, nil
+}
+
+// decodeWord reads a line that the daemon sent. That it declined is an error.
+func decodeWord(line []byte) (word, error) {
+	var w word
+	if err := decode(line, &w); err != nil {
+		return word{}, fmt.Errorf("read the daemon's word: %w", err)
+	}
+	switch {
+	case w.Schema != wire.Schema:
+		return word{}, fmt.Errorf("read the daemon's word: schema is %d, this agent speaks %d", w.Schema, wire.Schema)
+	case w.Declined != "":
+		return word{}, fmt.Errorf("the daemon declined: %s", w.Declined)
+	}
+	switch w.Word {
+	case wordWaiting, wordTooLate, wordGiveUp:
+		return w, nil
+	case wordGranted:
+		if w.AtOnce < 1 {
+			return word{}, fmt.Errorf("read the daemon's word: granted with %d at once", w.AtOnce)
+		}
+		return w, nil
+	}
+	return word{}, fmt.Errorf("read the daemon's word: %q is none", w.Word)
+}
+
+// isCopied tells whether a line of the agent's is its word.
+func isCopied(line []byte) bool {
+	var w word
+	return decode(line, &w) == nil && w.Schema == wire.Schema && w.Word == wordCopied
+}
+
+func decode(line []byte, value any) error {
+	if len(line) > maxSize {
+		return errTooLong
+	}
+	return json.Unmarshal(line, value)
+}
+
+var errTooLong = errors.New("it is too long")
+
+func encode(value any) ([]byte, error) {
+	line, err := json.Marshal(value)
+	if err != nil {
+		return nil, err
+	}
+	if line = append(line, '\n'); len(line) > maxSize {
+		return nil, errTooLong
+	}
+	return line, nil
+}

@@ -1,0 +1,56 @@
+package turns
+
+import (
+	"bufio"
+	"errors"
+	"net"
+	"sync"
+	"time"
+)
+
+const (
+	// talkTime is how long the other side may take to listen.
+	talkTime = 5 * time.Second
+	// sign is how often the daemon says that an agent still waits, and silence after how long without
+	// that the agent takes the daemon for dead.
+	sign    = time.Second
+	silence = 10 * time.Second
+)
+
+// talk is one side's end of the connection.
+type talk struct {
+	net.Conn
+	in *bufio.Reader
+
+	mu sync.Mutex // one message at a time goes out
+}
+
+// say sends a message.
+func (t *talk) say(value any) error {
+	line, err := encode(value)
+	if err != nil {
+		return err
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	_ = t.SetWriteDeadline(time.Now().Add(talkTime))
+	_, err = t.Write(line)
+	return err
+}
+
+// hear waits for a message.
+func (t *talk) hear() ([]byte, error) {
+	var line []byte
+	for {
+		part, err := t.in.ReadSlice('\n')
+		line = append(line, part...)
+		switch {
+		case len(line) > maxSize:
+			return nil, errTooLong
+		case err == nil:
+			return line, nil
+		case !errors.Is(err, bufio.ErrBufferFull):
+			return nil, err
+		}
+	}
+}

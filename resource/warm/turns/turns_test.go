@@ -1,0 +1,294 @@
+package turns
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"github.com/vmferry/vmferry/migrate/drain"
+)
+
+const (
+	gb  = 1e9
+	sec = time.Second
+)
+
+func quiet() logrus.FieldLogger {
+	log := logrus.New()
+	log.SetOutput(io.Discard)
+	return log
+}
+
+// office is a desk in a bubble of fake time, and what happened there, by the second.
+type office struct {
+	*testing.T
+	desk  *Desk
+	begin time.Time
+	wait  sync.WaitGroup
+
+	mu  sync.Mutex
+	log []string
+}
+
+// inOffice runs f with a desk; when f and all that it began are done, nobody may be left inside.
+func inOffice(t *testing.T, gather time.Duration, f func(o *office)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		o := &office{T: t, begin: time.Now(), desk: &Desk{Log: quiet(), Gather: func() time.Duration { return gather }}}
+		f(o)
+		o.wait.Wait()
+		synctest.Wait()
+		o.desk.mu.Lock()
+		defer o.desk.mu.Unlock()
+		if o.desk.inside != 0 || o.desk.queue != nil {
+			t.Errorf("%d are left inside", o.desk.inside)
+		}
+	})
+}
+
+func (o *office) note(format string, args ...any) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.log = append(o.log, fmt.Sprintf("%g ", time.Since(o.begin).Seconds())+fmt.Sprintf(format, args...))
+}
+
+func (o *office) check(want ...string) {
+	o.Helper()
+	o.wait.Wait()
+	slices.SortStableFunc(o.log, func(x, y string) int { // what happens at the same time, by name
+		ax, ay := strings.Fields(x), strings.Fields(y)
+		if ax[0] != ay[0] {
+			return 0
+		}
+		return strings.Compare(ax[1], ay[1])
+	})
+	if !slices.Equal(o.log, want) {
+		o.Errorf("\n got %s\nwant %s", strings.Join(o.log, "\n     "), strings.Join(want, "\n     "))
+	}
+}
+
+// connect is the agent's end of a connection to the desk, which ctx's end closes as the daemon's would.
+func (o *office) connect(ctx context.Context) net.Conn {
+	agent, daemon := net.Pipe()
+	o.wait.Go(func() {
+		defer func() { _ = daemon.Close() }()
+		in := bufio.NewReader(daemon)
+		first, err := in.ReadBytes('\n')
+		if err == nil {
+			o.desk.Serve(ctx, daemon, in, first)
+		}
+	})
+	return agent
+}
+
+// idle is a guest that needs so many seconds of a link of a gigabyte a second, and 0.5 s of set-up.
+func idle(name string, seconds int, priority int) Request {
+	return Request{Guest: name, Priority: priority, Rate: gb, SetUp: sec / 2, Memory: uint64(seconds) * gb}
+}
+
+// move is an agent: it waits for its turn, copies for so long after the set-up, verifies for a second.
+func (o *office) move(ctx context.Context, r Request, took time.Duration) {
+	o.wait.Go(func() {
+		conn := o.connect(o.Context())
+		turn, err := enter(ctx, conn, r, func() { o.note("%s waits", r.Guest) })
+		if err != nil {
+			_ = conn.Close() // as Enter does
+			o.note("%s: %v", r.Guest, err)
+			return
+		}
+		defer turn.Release()
+		o.note("%s has its turn", r.Guest)
+		select {
+		case <-time.After(r.SetUp + took):
+			turn.Copied()
+			o.note("%s left", r.Guest)
+			time.Sleep(sec)
+		case <-turn.GiveUp():
+			o.note("%s gives up", r.Guest)
+		case <-ctx.Done():
+			o.note("%s died", r.Guest)
+		}
+	})
+	synctest.Wait()
+}
+
+func TestTurnsByPriority(t *testing.T) {
+	inOffice(t, sec, func(o *office) {
+		o.move(o.Context(), idle("small", 1, 0), 1*sec)
+		o.move(o.Context(), idle("big", 4, 0), 4*sec)
+		o.move(o.Context(), idle("dear", 2, 9), 2*sec)
+		o.check("0 big waits", "0 dear waits", "0 small waits",
+			"1 dear has its turn", // the first after the gathering
+			"3 big has its turn",  // set up while dear still copies
+			"3.5 dear left",
+			"7 small has its turn",
+			"7.5 big left",
+			"8.5 small left",
+		)
+	})
+}
+
+// Those who die, before their turn or in it, hold up nobody.
+func TestTurnsOfTheDead(t *testing.T) {
+	inOffice(t, sec, func(o *office) {
+		mover, kill := context.WithTimeout(o.Context(), 3*sec)
+		defer kill()
+		waiter, killWaiter := context.WithTimeout(o.Context(), 2*sec)
+		defer killWaiter()
+		o.move(mover, idle("a", 60, 2), 60*sec)
+		o.move(waiter, idle("b", 60, 1), 60*sec)
+		o.move(o.Context(), idle("c", 1, 0), sec)
+		o.check("0 a waits", "0 b waits", "0 c waits",
+			"1 a has its turn", "2 b: context deadline exceeded", "3 a died", "3 c has its turn", "4.5 c left")
+	})
+}
+
+func TestTurnsUntilADeadline(t *testing.T) {
+	inOffice(t, sec, func(o *office) {
+		o.move(o.Context(), idle("a", 60, 2), 60*sec)
+		o.move(o.Context(), idle("b", 50, 0), 50*sec)
+		o.wait.Go(func() {
+			time.Sleep(5 * sec)
+			o.desk.SetDeadline(o.begin.Add(100 * sec))
+			o.desk.SetDeadline(o.begin.Add(100 * sec))
+		})
+		o.move(o.Context(), idle("stuck", 3, 9), time.Hour)
+		o.wait.Wait()
+		o.desk.SetDeadline(time.Time{})
+		o.check("0 a waits", "0 b waits", "0 stuck waits", "1 stuck has its turn",
+			"4 a has its turn", // set up while stuck should still be copying
+			// What else can be done takes a minute.
+			`40 b: guest "b" cannot leave in the 1m0s that are left: it needs 50s on a link, and they are taken until too late; use "shutdown" instead`,
+			"40 stuck gives up", "64.5 a left")
+	})
+}
+
+// A daemon that ends, or hangs, is no reason for those who wait to fail, nor to wait for ever.
+func TestTurnsWhenTheDaemonGoes(t *testing.T) {
+	inOffice(t, 0, func(o *office) {
+		daemon, stop := context.WithCancel(o.Context())
+		first, err := enter(o.Context(), o.connect(daemon), idle("a", 9, 0), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.AfterFunc(3*sec, stop)
+		if _, err := enter(o.Context(), o.connect(daemon), idle("b", 9, 0), nil); err == nil || time.Since(o.begin) != 3*sec {
+			t.Errorf("the daemon ended, and the answer was %v", err)
+		}
+		select {
+		case <-first.GiveUp():
+			t.Error("the end of the daemon ended a move")
+		case <-time.After(sec):
+		}
+		first.Copied()
+		first.Release()
+		first.Release()
+
+		mute, other := net.Pipe()
+		o.wait.Go(func() { _, _ = io.Copy(io.Discard, other) })
+		begin := time.Now()
+		if _, err := enter(o.Context(), mute, idle("c", 9, 0), nil); err == nil || time.Since(begin) != silence {
+			t.Errorf("a mute daemon: %v after %v", err, time.Since(begin))
+		}
+		_ = mute.Close()
+	})
+}
+
+func TestTurnsDeclined(t *testing.T) {
+	inOffice(t, 0, func(o *office) {
+		turn, err := enter(o.Context(), o.connect(o.Context()), idle("a", 9, 0), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		bad := idle("b", 1, 0)
+		bad.Ladder = []drain.Means{"walk"}
+		for name, r := range map[string]Request{
+			"a turn already": idle("a", 9, 0), "no means": bad, "no guest": {}, "negative": {Guest: "c", SetUp: -1}, "too long": {Guest: strings.Repeat("x", maxSize)},
+		} {
+			conn := o.connect(o.Context())
+			if _, err := enter(o.Context(), conn, r, nil); err == nil {
+				t.Errorf("%s: was let in", name)
+			}
+			_ = conn.Close()
+		}
+		turn.Release()
+		conn := o.connect(o.Context())
+		if _, err := enter(o.Context(), conn, bad, nil); err == nil || !strings.Contains(err.Error(), "walk") {
+			t.Errorf("the first: %v", err)
+		}
+		_ = conn.Close()
+	})
+}
+
+// An agent that hangs beyond its own deadline loses its turn, and one that says what it should not as well.
+func TestTurnsAreNotKeptForEver(t *testing.T) {
+	inOffice(t, 0, func(o *office) {
+		r := idle("a", 9, 0)
+		r.Deadline = o.begin.Add(20 * sec)
+		if _, err := enter(o.Context(), o.connect(o.Context()), r, nil); err != nil {
+			t.Fatal(err)
+		}
+		o.wait.Wait()
+		if took := time.Since(o.begin); took != 20*sec+silence {
+			t.Errorf("it was kept for %v", took)
+		}
+		babbler, err := enter(o.Context(), o.connect(o.Context()), idle("b", 9, 0), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = io.WriteString(babbler.talk, "thanks\n")
+		o.wait.Wait()
+	})
+}
+
+// TestTurnsUnderFire has many agents come, move, die and come back at any time, while the deadline moves.
+func TestTurnsUnderFire(t *testing.T) {
+	inOffice(t, sec, func(o *office) {
+		for i := range 60 {
+			o.wait.Go(func() {
+				for round := range 3 {
+					time.Sleep(time.Duration((i*7919+round*104729)%50000) * time.Millisecond)
+					ctx, cancel := context.WithTimeout(o.Context(), time.Duration((i*31+round*17)%120)*sec)
+					turn, err := enter(ctx, o.connect(ctx), idle(fmt.Sprint("g", i), 1+i%5, i%3), nil)
+					if err == nil {
+						time.Sleep(time.Duration(i%7) * sec)
+						if i%4 > 0 {
+							turn.Copied()
+							o.note("%d", i)
+						}
+						turn.Release()
+					}
+					cancel()
+				}
+			})
+		}
+		for i := range 5 {
+			time.Sleep(30 * sec)
+			o.desk.SetDeadline(time.Now().Add(time.Duration(i*40) * sec))
+		}
+		o.desk.SetDeadline(time.Time{})
+		o.wait.Wait()
+		if len(o.log) < 10 {
+			t.Errorf("only %d left", len(o.log))
+		}
+	})
+}
+
+func TestEnterWithoutADaemon(t *testing.T) {
+	var late *drain.TooLate
+	if _, err := Enter(t.Context(), filepath.Join(t.TempDir(), "none"), idle("a", 1, 0), nil); err == nil || errors.As(err, &late) {
+		t.Errorf("no daemon: %v", err)
+	}
+}
