@@ -13,7 +13,11 @@ import (
 type Wish struct {
 	Guest, UUID, Target string
 
-	Load     drain.Load
+	Load drain.Load
+	// Measured waits until the dirty rate was measured, and gives the load anew; not ok where there is
+	// nothing new. It may be called from another goroutine, until the queue has answered.
+	Measured func(ctx context.Context) (_ drain.Load, ok bool)
+
 	Rate     float64       // bytes per second that the link to the target carries for it, 0 where that is not known
 	SetUp    time.Duration // of a migration, what is neither copying nor pause
 	Means    []drain.Means // that the engine may take, from the gentlest on
@@ -142,15 +146,31 @@ func (m *mover) takeTurn(ctx context.Context) (Turn, error) {
 	return turn, nil
 }
 
-// wish is what is known of the guest by now. Its dirty rate is being measured, and known only
-// where that was done not long ago: without one the guest is taken to be idle.
+// wish is what is known of the guest by now. Its dirty rate is being measured: until that is done the
+// guest is taken to be idle.
 func (m *mover) wish() Wish {
 	rate, most := m.link.Bandwidth, m.req.Bandwidth<<20
 	if most > 0 && (rate == 0 || most < rate) {
 		rate = most
 	}
 	return Wish{
-		Guest: m.req.Guest, UUID: m.uuid, Target: m.req.Target, Load: LoadFor(m.load, m.link, m.budget()),
+		Guest: m.req.Guest, UUID: m.uuid, Target: m.req.Target, Load: LoadFor(m.load, m.link, m.budget()), Measured: m.awaitLoad,
 		Rate: float64(rate), SetUp: m.link.setUp(), Means: m.means(), Deadline: m.abortAt,
 	}
+}
+
+// awaitLoad is a Wish's Measured. It has a connection of its own, and writes nothing of m's.
+func (m *mover) awaitLoad(ctx context.Context) (drain.Load, bool) {
+	if m.load.Dirty.Measured || m.measured.IsZero() || sleep(ctx, time.Until(m.measured)) != nil {
+		return drain.Load{}, false
+	}
+	own := side{uri: m.source.uri, open: m.source.open}
+	defer own.close()
+	if own.connect(ctx, lookTime) != nil {
+		return drain.Load{}, false
+	}
+	ctx, cancel := context.WithTimeout(ctx, sampleTime)
+	defer cancel()
+	load, err := own.host.Load(ctx, m.req.Guest)
+	return LoadFor(load, m.link, m.budget()), err == nil && load.Dirty.Measured
 }

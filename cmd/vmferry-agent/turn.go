@@ -17,7 +17,7 @@ import (
 func queueOf(runDir string, env resource.Environ) migrate.Queue {
 	socket := filepath.Join(runDir, wire.Socket)
 	return func(ctx context.Context, w migrate.Wish, waiting func()) (migrate.Turn, error) {
-		turn, err := turns.Enter(ctx, socket, turnRequest(env, w), waiting)
+		turn, err := turns.Enter(ctx, socket, turnRequest(env, w), waiting, w.Measured)
 		if err != nil {
 			return nil, err // not turn: a nil *Turn is a Turn that is not nil
 		}
@@ -29,8 +29,6 @@ func turnRequest(env resource.Environ, w migrate.Wish) turns.Request {
 	return turns.Request{
 		Guest: w.Guest, UUID: w.UUID, Resource: env.Instance, Target: w.Target,
 		Priority: env.Params.DrainPriority, Ladder: append(slices.Clone(w.Means), drain.Shutdown), Shutdown: env.Params.ShutdownTimeout,
-		Deadline: w.Deadline, Rate: w.Rate, SetUp: w.SetUp,
-		Memory: w.Load.Memory, DirtyRate: w.Load.DirtyRate, WorkingSet: w.Load.WorkingSet, Device: w.Load.Device,
-		Limit: w.Load.Limit, Budget: w.Load.Budget, HandOver: w.Load.HandOver,
+		Deadline: w.Deadline, Rate: w.Rate, SetUp: w.SetUp, Load: turns.Load(w.Load),
 	}
 }

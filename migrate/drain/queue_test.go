@@ -235,6 +235,30 @@ func TestQueueTriesTheHopelessOnAnIdleLink(t *testing.T) {
 	})
 }
 
+// TestQueueHearsOfALoad has a guest that seemed idle turn out to bear no company while it waits.
+func TestQueueHearsOfALoad(t *testing.T) {
+	onBench(t, oneLink(0), Options{Gather: sec}, func(b *bench) {
+		turn, err := b.q.Join(idle("t", 1))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := turn.Update(Load{DirtyRate: -1}); err == nil {
+			t.Error("a negative rate was taken")
+		}
+		if err := turn.Update(tight("t", 1).Load); err != nil {
+			t.Error(err)
+		}
+		<-turn.Ready()
+		if n := turn.Step().AtOnce; n != 1 {
+			t.Errorf("%d at once", n)
+		}
+		if err := turn.Update(idle("t", 1).Load); err != nil || turn.Step().AtOnce != 1 {
+			t.Errorf("after the grant: %v, %+v", err, turn.Step())
+		}
+		turn.Release()
+	})
+}
+
 func TestQueueRefusals(t *testing.T) {
 	if _, err := NewQueue(Node{}, Options{}); err == nil {
 		t.Error("a queue without a link")

@@ -61,6 +61,24 @@ func (t *Turn) Copied() {
 	}
 }
 
+// Update takes over what was learnt of the guest's load while it waits. Afterwards it changes nothing. The
+// error is that of a load that makes no sense, and then nothing is changed either.
+func (t *Turn) Update(l Load) error {
+	q := t.q
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	g := t.c.guest
+	g.Load = l
+	if err := q.node.checkGuest(g); err != nil {
+		return err
+	}
+	if slices.Contains(q.waiting, t) {
+		t.c, t.lastCall = newCandidate(g, q.links), time.Time{}
+		q.dispatch()
+	}
+	return nil
+}
+
 // Release gives the turn back, whether it was granted or not. It may be called again.
 func (t *Turn) Release() {
 	q := t.q

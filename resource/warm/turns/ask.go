@@ -22,17 +22,21 @@ type Turn struct {
 	release func()
 }
 
+// Measured waits for news of a guest's load.
+type Measured func(ctx context.Context) (_ drain.Load, ok bool)
+
 // Enter asks the daemon behind a socket for a guest's turn, and waits for it until ctx ends. The turn outlives
-// ctx. waiting, when not nil, is called once when others come first. Schema and Action are filled in.
+// ctx. waiting, when not nil, is called once when others come first, and measured in a goroutine of its own: what it
+// returns is passed on if it is ok. Its context ends when Enter returns. Schema and Action are filled in.
 //
 // The error is a *drain.TooLate when the daemon says that the guest must not move, and ctx's when that ended.
 // Any other means that the daemon gives no turn: it is not there, declined, died or hangs.
-func Enter(ctx context.Context, socket string, r Request, waiting func()) (*Turn, error) {
+func Enter(ctx context.Context, socket string, r Request, waiting func(), measured Measured) (*Turn, error) {
 	conn, err := dial(ctx, socket)
 	if err != nil {
 		return nil, fmt.Errorf("ask vmferryd for a turn: %w", err)
 	}
-	turn, err := enter(ctx, conn, r, waiting)
+	turn, err := enter(ctx, conn, r, waiting, measured)
 	if err != nil {
 		_ = conn.Close()
 		return nil, fmt.Errorf("ask vmferryd for a turn: %w", err)
@@ -58,11 +62,20 @@ func dial(ctx context.Context, socket string) (net.Conn, error) {
 	return conn, nil
 }
 
-func enter(ctx context.Context, conn net.Conn, r Request, waiting func()) (*Turn, error) {
+func enter(ctx context.Context, conn net.Conn, r Request, waiting func(), measured Measured) (*Turn, error) {
 	t := &talk{Conn: conn, in: bufio.NewReader(conn)}
 	r.Schema, r.Action = wire.Schema, wire.Enter
 	if err := t.say(r); err != nil {
 		return nil, err
+	}
+	if measured != nil {
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		go func() {
+			if load, ok := measured(ctx); ok {
+				_ = t.say(news{Schema: wire.Schema, Word: wordLoad, Load: Load(load)})
+			}
+		}()
 	}
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
@@ -133,7 +146,7 @@ func (t *Turn) Deadline() time.Time { return t.granted.Deadline }
 func (t *Turn) GiveUp() <-chan struct{} { return t.giveUp }
 
 // Copied tells the daemon that the guest has left. One that died needs not know.
-func (t *Turn) Copied() { _ = t.talk.say(word{Schema: wire.Schema, Word: wordCopied}) }
+func (t *Turn) Copied() { _ = t.talk.say(news{Schema: wire.Schema, Word: wordCopied}) }
 
 // Release gives the turn back.
 func (t *Turn) Release() { t.release() }

@@ -199,9 +199,17 @@ func (t *talk) guard(ctx context.Context, turn *drain.Turn, log logrus.FieldLogg
 func (t *talk) heed(turn *drain.Turn) {
 	for {
 		line, err := t.hear()
-		if err != nil || !isCopied(line) {
+		if err != nil {
 			return
 		}
-		turn.Copied()
+		n, err := decodeNews(line)
+		if err == nil && n.Word == wordLoad {
+			err = turn.Update(drain.Load(n.Load))
+		} else if err == nil {
+			turn.Copied()
+		}
+		if err != nil {
+			return
+		}
 	}
 }

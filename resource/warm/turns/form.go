@@ -29,7 +29,12 @@ type Request struct {
 	Rate     float64       `json:"rate,omitempty"`     // that the link carries, 0 where that is not known
 	SetUp    time.Duration `json:"set_up,omitempty"`   // of a migration, what is not copying
 
-	Memory     uint64        `json:"memory,omitempty"` // what follows is drain.Load's
+	Load
+}
+
+// Load is drain.Load in a message.
+type Load struct {
+	Memory     uint64        `json:"memory,omitempty"`
 	DirtyRate  float64       `json:"dirty_rate,omitempty"`
 	WorkingSet uint64        `json:"working_set,omitempty"`
 	Device     uint64        `json:"device,omitempty"`
@@ -42,8 +47,7 @@ type Request struct {
 func (r Request) guest() drain.Guest {
 	return drain.Guest{
 		Name: r.Guest, Priority: r.Priority, Ladder: r.Ladder, Shutdown: r.Shutdown,
-		Load: drain.Load{Memory: r.Memory, DirtyRate: r.DirtyRate, WorkingSet: r.WorkingSet, Device: r.Device,
-			Limit: r.Limit, Budget: r.Budget, HandOver: r.HandOver},
+		Load: drain.Load(r.Load),
 	}
 }
 
@@ -53,10 +57,12 @@ const (
 	wordGranted = "granted"
 	wordTooLate = "too-late"
 	wordGiveUp  = "give-up"
-	wordCopied  = "copied" // the agent's only one
+
+	wordLoad   = "load" // the agent's
+	wordCopied = "copied"
 )
 
-// word is what either side says after the request.
+// word is what the daemon says.
 type word struct {
 	Schema   int    `json:"schema"`
 	Declined string `json:"declined,omitempty"` // why the daemon has no turn to give, as in wire.Answer
@@ -112,10 +118,23 @@ func decodeWord(line []byte) (word, error) {
 	return word{}, fmt.Errorf("read the daemon's word: %q is none", w.Word)
 }
 
-// isCopied tells whether a line of the agent's is its word.
-func isCopied(line []byte) bool {
-	var w word
-	return decode(line, &w) == nil && w.Schema == wire.Schema && w.Word == wordCopied
+// news is what the agent says after the request.
+type news struct {
+	Schema int    `json:"schema"`
+	Word   string `json:"word"`
+	Load          // with wordLoad: what was measured meanwhile
+}
+
+// decodeNews reads a line that an agent sent. What the plan needs is checked by the plan.
+func decodeNews(line []byte) (news, error) {
+	var n news
+	if err := decode(line, &n); err != nil {
+		return news{}, fmt.Errorf("read the agent's word: %w", err)
+	}
+	if n.Schema != wire.Schema || n.Word != wordLoad && n.Word != wordCopied {
+		return news{}, fmt.Errorf("read the agent's word: %q of schema %d is none", n.Word, n.Schema)
+	}
+	return n, nil
 }
 
 func decode(line []byte, value any) error {

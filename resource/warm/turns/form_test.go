@@ -52,7 +52,7 @@ func TestDecodeWord(t *testing.T) {
 // FuzzDesk says anything to the daemon: it must end the conversation, and keep nobody inside.
 func FuzzDesk(f *testing.F) {
 	for _, seed := range []string{
-		`{"schema":1,"action":"enter","guest":"a","memory":1000000000,"rate":1e9,"budget":300000000}` + "\n" + `{"schema":1,"word":"copied"}` + "\n",
+		`{"schema":1,"action":"enter","guest":"a","memory":1000000000,"rate":1e9,"budget":300000000}` + "\n" + `{"schema":1,"word":"load","memory":5,"dirty_rate":1e9}` + "\n" + `{"schema":1,"word":"copied"}` + "\n",
 		`{"schema":1,"action":"enter","guest":"a","ladder":["postcopy","destroy"],"dirty_rate":1e300,"rate":1e-300}` + "\nthanks\n",
 		`{"schema":1,"action":"enter","guest":"a","set_up":9223372036854775807,"hand_over":9223372036854775807,"shutdown":9223372036854775807,"deadline":"9999-12-31T00:00:00Z"}` + "\n",
 		`{"schema":1,"action":"enter","guest":"a","priority":-9,"memory":18446744073709551615,"device":18446744073709551615,"working_set":1,"limit":1}` + "\n",
@@ -100,7 +100,7 @@ func FuzzAgent(f *testing.F) {
 				_, _ = io.WriteString(daemon, text)
 				_ = daemon.Close()
 			}()
-			turn, err := enter(t.Context(), agent, idle("a", 1, 0), nil)
+			turn, err := enter(t.Context(), agent, idle("a", 1, 0), nil, nil)
 			if (err == nil) != (turn != nil) {
 				t.Errorf("%v with error %v", turn, err)
 			}

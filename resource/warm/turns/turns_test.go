@@ -95,14 +95,14 @@ func (o *office) connect(ctx context.Context) net.Conn {
 
 // idle is a guest that needs so many seconds of a link of a gigabyte a second, and 0.5 s of set-up.
 func idle(name string, seconds int, priority int) Request {
-	return Request{Guest: name, Priority: priority, Rate: gb, SetUp: sec / 2, Memory: uint64(seconds) * gb}
+	return Request{Guest: name, Priority: priority, Rate: gb, SetUp: sec / 2, Load: Load{Memory: uint64(seconds) * gb}}
 }
 
 // move is an agent: it waits for its turn, copies for so long after the set-up, verifies for a second.
 func (o *office) move(ctx context.Context, r Request, took time.Duration) {
 	o.wait.Go(func() {
 		conn := o.connect(o.Context())
-		turn, err := enter(ctx, conn, r, func() { o.note("%s waits", r.Guest) })
+		turn, err := enter(ctx, conn, r, func() { o.note("%s waits", r.Guest) }, nil)
 		if err != nil {
 			_ = conn.Close() // as Enter does
 			o.note("%s: %v", r.Guest, err)
@@ -137,6 +137,28 @@ func TestTurnsByPriority(t *testing.T) {
 			"7.5 big left",
 			"8.5 small left",
 		)
+	})
+}
+
+// What is measured while guests wait decides as well: the one that turns out to be tight has the link to itself.
+func TestTurnsByWhatIsMeasured(t *testing.T) {
+	inOffice(t, 2*sec, func(o *office) {
+		r := idle("tight", 2, 1)
+		r.Budget, r.Device = 300*time.Millisecond, gb/10
+		measured := func(ctx context.Context) (drain.Load, bool) {
+			time.Sleep(sec)
+			load := drain.Load(r.Load)
+			load.DirtyRate = gb / 5
+			return load, true
+		}
+		turn, err := enter(o.Context(), o.connect(o.Context()), r, nil, measured)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n := turn.AtOnce(); n >= 5 {
+			t.Errorf("%d at once: a load was not heard of", n)
+		}
+		turn.Release()
 	})
 }
 
@@ -179,12 +201,12 @@ func TestTurnsUntilADeadline(t *testing.T) {
 func TestTurnsWhenTheDaemonGoes(t *testing.T) {
 	inOffice(t, 0, func(o *office) {
 		daemon, stop := context.WithCancel(o.Context())
-		first, err := enter(o.Context(), o.connect(daemon), idle("a", 9, 0), nil)
+		first, err := enter(o.Context(), o.connect(daemon), idle("a", 9, 0), nil, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
 		time.AfterFunc(3*sec, stop)
-		if _, err := enter(o.Context(), o.connect(daemon), idle("b", 9, 0), nil); err == nil || time.Since(o.begin) != 3*sec {
+		if _, err := enter(o.Context(), o.connect(daemon), idle("b", 9, 0), nil, nil); err == nil || time.Since(o.begin) != 3*sec {
 			t.Errorf("the daemon ended, and the answer was %v", err)
 		}
 		select {
@@ -199,7 +221,7 @@ func TestTurnsWhenTheDaemonGoes(t *testing.T) {
 		mute, other := net.Pipe()
 		o.wait.Go(func() { _, _ = io.Copy(io.Discard, other) })
 		begin := time.Now()
-		if _, err := enter(o.Context(), mute, idle("c", 9, 0), nil); err == nil || time.Since(begin) != silence {
+		if _, err := enter(o.Context(), mute, idle("c", 9, 0), nil, nil); err == nil || time.Since(begin) != silence {
 			t.Errorf("a mute daemon: %v after %v", err, time.Since(begin))
 		}
 		_ = mute.Close()
@@ -208,7 +230,7 @@ func TestTurnsWhenTheDaemonGoes(t *testing.T) {
 
 func TestTurnsDeclined(t *testing.T) {
 	inOffice(t, 0, func(o *office) {
-		turn, err := enter(o.Context(), o.connect(o.Context()), idle("a", 9, 0), nil)
+		turn, err := enter(o.Context(), o.connect(o.Context()), idle("a", 9, 0), nil, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -218,14 +240,14 @@ func TestTurnsDeclined(t *testing.T) {
 			"a turn already": idle("a", 9, 0), "no means": bad, "no guest": {}, "negative": {Guest: "c", SetUp: -1}, "too long": {Guest: strings.Repeat("x", maxSize)},
 		} {
 			conn := o.connect(o.Context())
-			if _, err := enter(o.Context(), conn, r, nil); err == nil {
+			if _, err := enter(o.Context(), conn, r, nil, nil); err == nil {
 				t.Errorf("%s: was let in", name)
 			}
 			_ = conn.Close()
 		}
 		turn.Release()
 		conn := o.connect(o.Context())
-		if _, err := enter(o.Context(), conn, bad, nil); err == nil || !strings.Contains(err.Error(), "walk") {
+		if _, err := enter(o.Context(), conn, bad, nil, nil); err == nil || !strings.Contains(err.Error(), "walk") {
 			t.Errorf("the first: %v", err)
 		}
 		_ = conn.Close()
@@ -237,14 +259,14 @@ func TestTurnsAreNotKeptForEver(t *testing.T) {
 	inOffice(t, 0, func(o *office) {
 		r := idle("a", 9, 0)
 		r.Deadline = o.begin.Add(20 * sec)
-		if _, err := enter(o.Context(), o.connect(o.Context()), r, nil); err != nil {
+		if _, err := enter(o.Context(), o.connect(o.Context()), r, nil, nil); err != nil {
 			t.Fatal(err)
 		}
 		o.wait.Wait()
 		if took := time.Since(o.begin); took != 20*sec+silence {
 			t.Errorf("it was kept for %v", took)
 		}
-		babbler, err := enter(o.Context(), o.connect(o.Context()), idle("b", 9, 0), nil)
+		babbler, err := enter(o.Context(), o.connect(o.Context()), idle("b", 9, 0), nil, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -261,7 +283,7 @@ func TestTurnsUnderFire(t *testing.T) {
 				for round := range 3 {
 					time.Sleep(time.Duration((i*7919+round*104729)%50000) * time.Millisecond)
 					ctx, cancel := context.WithTimeout(o.Context(), time.Duration((i*31+round*17)%120)*sec)
-					turn, err := enter(ctx, o.connect(ctx), idle(fmt.Sprint("g", i), 1+i%5, i%3), nil)
+					turn, err := enter(ctx, o.connect(ctx), idle(fmt.Sprint("g", i), 1+i%5, i%3), nil, nil)
 					if err == nil {
 						time.Sleep(time.Duration(i%7) * sec)
 						if i%4 > 0 {
@@ -288,7 +310,7 @@ func TestTurnsUnderFire(t *testing.T) {
 
 func TestEnterWithoutADaemon(t *testing.T) {
 	var late *drain.TooLate
-	if _, err := Enter(t.Context(), filepath.Join(t.TempDir(), "none"), idle("a", 1, 0), nil); err == nil || errors.As(err, &late) {
+	if _, err := Enter(t.Context(), filepath.Join(t.TempDir(), "none"), idle("a", 1, 0), nil, nil); err == nil || errors.As(err, &late) {
 		t.Errorf("no daemon: %v", err)
 	}
 }
