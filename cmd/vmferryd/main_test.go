@@ -186,7 +186,7 @@ func turn() {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
-		fmt.Println(guest, "has its turn until", t.Deadline().IsZero())
+		fmt.Println(guest, "has its turn")
 		if guest != "forgotten" {
 			t.Release()
 		}

@@ -56,22 +56,12 @@ func (d *Desk) SetDeadline(t time.Time) {
 // Serve leads the conversation that an agent has begun with first, and returns when it is over. in
 // has what the agent says further. The connection stays the caller's to close.
 func (d *Desk) Serve(ctx context.Context, conn net.Conn, in *bufio.Reader, first []byte) {
-	// The daemon holds a node's shutdown, and must not die of a guest's numbers.
-	defer func() {
-		if p := recover(); p != nil {
-			d.Log.Errorf("the queue of moves broke down: an agent goes on without: %v", p)
-		}
-	}()
+	defer d.survive()
 	t := &talk{Conn: conn, in: in}
 	r, err := decodeRequest(first)
 	if err != nil {
 		_ = t.say(word{Schema: wire.Schema, Declined: err.Error()})
 		return
-	}
-	if !r.Deadline.IsZero() {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithDeadline(ctx, r.Deadline.Add(silence))
-		defer cancel()
 	}
 	turn, leave, err := d.join(r)
 	if err != nil {
@@ -79,16 +69,47 @@ func (d *Desk) Serve(ctx context.Context, conn net.Conn, in *bufio.Reader, first
 		return
 	}
 	defer leave()
-	ctx, cancel := context.WithCancel(ctx)
+	agent, cancel := until(ctx, r.Deadline)
 	defer cancel()
 	go func() {
+		defer d.survive()
 		defer cancel() // a caller that went away
 		t.heed(turn)
 	}()
 	log := d.Log.WithFields(logrus.Fields{"guest": r.Guest, "peer": r.Target})
-	if d.grant(ctx, t, turn, log) {
-		t.guard(ctx, turn, log)
+	// A daemon that ends lets go of turns of which the agents do not: it has none to grant any more.
+	if t.wait(agent, turn) && ctx.Err() == nil && d.tell(t, turn, log) {
+		t.guard(agent, turn, log)
 	}
+}
+
+// survive keeps the daemon alive, which holds a node's shutdown, when it breaks down over a guest's numbers.
+func (d *Desk) survive() {
+	if p := recover(); p != nil {
+		d.Log.Errorf("the queue of moves broke down: an agent goes on without: %v", p)
+	}
+}
+
+// until is ctx that ends a little after an agent's own time, if that has an end.
+func until(ctx context.Context, deadline time.Time) (context.Context, context.CancelFunc) {
+	if deadline.IsZero() {
+		return context.WithCancel(ctx)
+	}
+	return context.WithDeadline(ctx, deadline.Add(silence))
+}
+
+// clock is the system's, and survives what it calls.
+type clock struct{ survive func() }
+
+// Now implements drain.Clock.
+func (clock) Now() time.Time { return time.Now() }
+
+// AfterFunc implements drain.Clock.
+func (c clock) AfterFunc(d time.Duration, f func()) func() bool {
+	return time.AfterFunc(d, func() {
+		defer c.survive()
+		f()
+	}).Stop
 }
 
 // join takes the guest into the queue; leave takes it out, whatever became of it.
@@ -120,7 +141,7 @@ func (d *Desk) join(r Request) (turn *drain.Turn, leave func(), err error) {
 // open makes a queue, by what the first guest knows of the link.
 func (d *Desk) open(r Request) (*drain.Queue, error) {
 	link := drain.Link{Name: network, Rate: cmp.Or(r.Rate, guessedRate), Setup: cmp.Or(r.SetUp, guessedSetUp)}
-	var o drain.Options
+	o := drain.Options{Clock: clock{d.survive}}
 	if d.Gather != nil {
 		o.Gather = d.Gather()
 	}
@@ -131,21 +152,21 @@ func (d *Desk) open(r Request) (*drain.Queue, error) {
 	return q, err
 }
 
-func (d *Desk) until() time.Time {
+// by is when the node must be empty.
+func (d *Desk) by() time.Time {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.deadline
 }
 
-// grant waits for the turn and tells the agent; false ends the conversation.
-func (d *Desk) grant(ctx context.Context, t *talk, turn *drain.Turn, log logrus.FieldLogger) bool {
+// wait waits until the turn is granted or refused; false ends the conversation.
+func (t *talk) wait(ctx context.Context, turn *drain.Turn) bool {
 	tick := time.NewTicker(sign)
 	defer tick.Stop()
-	began := time.Now()
 	for {
 		select {
 		case <-turn.Ready():
-			return d.tell(t, turn, log.WithField("waited", time.Since(began).Round(time.Millisecond)))
+			return true
 		default:
 		}
 		if t.say(word{Schema: wire.Schema, Word: wordWaiting}) != nil {
@@ -174,7 +195,7 @@ func (d *Desk) tell(t *talk, turn *drain.Turn, log logrus.FieldLogger) bool {
 	}
 	step := turn.Step()
 	log.WithField("phase", "turn").Infof("a guest has its turn to move; %d may be under way at once", step.AtOnce)
-	return t.say(word{Schema: wire.Schema, Word: wordGranted, AtOnce: max(step.AtOnce, 1), Deadline: d.until()}) == nil
+	return t.say(word{Schema: wire.Schema, Word: wordGranted, AtOnce: max(step.AtOnce, 1), Deadline: d.by()}) == nil
 }
 
 // guard holds the turn until the agent has gone.

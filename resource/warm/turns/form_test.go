@@ -8,6 +8,9 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/sirupsen/logrus"
+	"github.com/sirupsen/logrus/hooks/test"
 )
 
 func TestDecodeRequestRefuses(t *testing.T) {
@@ -62,7 +65,8 @@ func FuzzDesk(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, text string) {
 		synctest.Test(t, func(t *testing.T) {
-			d := &Desk{Log: quiet()}
+			log, said := test.NewNullLogger()
+			d := &Desk{Log: log}
 			d.SetDeadline(time.Now().Add(time.Hour))
 			agent, daemon := net.Pipe()
 			go func() { _, _ = io.Copy(io.Discard, agent) }()
@@ -75,6 +79,9 @@ func FuzzDesk(f *testing.F) {
 				d.Serve(t.Context(), daemon, in, first)
 			}
 			_ = daemon.Close()
+			if e := said.LastEntry(); e != nil && e.Level <= logrus.ErrorLevel {
+				t.Errorf("it said %q", e.Message) // as of a panic
+			}
 			if d.inside != 0 || d.queue != nil {
 				t.Errorf("%d are left inside", d.inside)
 			}
