@@ -193,6 +193,9 @@ func (m *mover) predict(ctx context.Context) {
 	m.rec.Used = used(m.load)
 	if m.load.Dirty.Measured {
 		m.rec.DirtyRate = &m.load.Dirty.Rate
+		if m.turn != nil {
+			m.turn.Update(LoadFor(m.load, m.link, m.budget()))
+		}
 	}
 	if f, ok := Predict(m.load, m.link, m.req.Bandwidth<<20, m.budget(), m.means()); ok {
 		m.rec.Predicted = &f

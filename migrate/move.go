@@ -94,6 +94,7 @@ type mover struct {
 
 	deadline time.Time       // the context's, or an earlier one that came later; zero without one
 	abortAt  time.Time       // what is not done by then is aborted; zero without a deadline
+	turn     Turn            // that a queue of moves granted; nil without one
 	giveUp   <-chan struct{} // closed when the queue of moves takes the turn back; nil without one
 	link     Link            // what is remembered of the link to the target
 	load     libvirt.Load

@@ -32,6 +32,8 @@ type Turn interface {
 	Deadline() time.Time
 	// GiveUp is closed when the move should be aborted, as this is the last moment for something else.
 	GiveUp() <-chan struct{}
+	// Update tells what was learnt of the guest's load since.
+	Update(l drain.Load)
 	// Copied tells that the guest has left, and the next one may begin.
 	Copied()
 	// Release gives the turn back. It may be called again.
@@ -139,6 +141,7 @@ func (m *mover) takeTurn(ctx context.Context) (Turn, error) {
 		}
 		return nil, nil
 	}
+	m.turn = turn
 	m.note(fmt.Sprintf("waited %v in the queue of moves; %d may be under way at once", waited, turn.AtOnce()))
 	if deadline := turn.Deadline(); !deadline.IsZero() {
 		m.shorten(deadline)

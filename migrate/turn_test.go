@@ -29,6 +29,7 @@ type fakeTurn struct {
 func (f *fakeTurn) AtOnce() int             { return f.atOnce }
 func (f *fakeTurn) Deadline() time.Time     { return f.deadline }
 func (f *fakeTurn) GiveUp() <-chan struct{} { return f.giveUp }
+func (f *fakeTurn) Update(l drain.Load)     { f.note(fmt.Sprintf("dirties %v", l.DirtyRate)) }
 func (f *fakeTurn) Copied() {
 	slot, _ := f.pair.deps.Slots.try()
 	f.note(fmt.Sprintf("copied, slot free: %v", slot != nil))
@@ -79,7 +80,7 @@ func TestMoveInItsTurn(t *testing.T) {
 		if err != nil || rec.Outcome != Moved {
 			t.Fatalf("%q, %v", rec.Outcome, err)
 		}
-		if want := []string{"copied, slot free: true", "released"}; !slices.Equal(turn.did, want) {
+		if want := []string{"dirties 5.24288e+06", "copied, slot free: true", "released"}; !slices.Equal(turn.did, want) {
 			t.Errorf("did %q, want %q", turn.did, want)
 		}
 		if wish.Guest != "web" || wish.UUID != guestUUID || wish.Target != "node2" || wish.Rate != 50<<20 || wish.SetUp != 700*time.Millisecond ||

@@ -252,11 +252,49 @@ func TestQueueHearsOfALoad(t *testing.T) {
 		if n := turn.Step().AtOnce; n != 1 {
 			t.Errorf("%d at once", n)
 		}
-		if err := turn.Update(idle("t", 1).Load); err != nil || turn.Step().AtOnce != 1 {
-			t.Errorf("after the grant: %v, %+v", err, turn.Step())
-		}
 		turn.Release()
+		if err := turn.Update(idle("t", 1).Load); err != nil {
+			t.Errorf("after the end: %v", err)
+		}
 	})
+}
+
+// TestQueueHearsOfALoadUnderWay has a guest that moves already turn out to bear no company, or to take for ever.
+func TestQueueHearsOfALoadUnderWay(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		load Load
+		next float64 // when a guest that waits has its turn
+	}{
+		{"as thought", idle("t", 4).Load, 4},
+		{"longer", idle("t", 6).Load, 5}, // it leaves then
+		{"tight", tight("t", 4).Load, 5},
+		{"hopeless", Load{Memory: 4 * gb, DirtyRate: 2 * gb, Budget: 100 * ms}, 5},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			onBench(t, oneLink(0), Options{}, func(b *bench) {
+				turn, err := b.q.Enter(b.Context(), idle("t", 4))
+				if err != nil {
+					t.Fatal(err)
+				}
+				next, err := b.q.Join(idle("next", 1))
+				if err != nil {
+					t.Fatal(err)
+				}
+				b.pass(sec)
+				if err := turn.Update(c.load); err != nil {
+					t.Error(err)
+				}
+				go func() { b.pass(4 * sec); turn.Copied(); turn.Release() }()
+				<-next.Ready()
+				if at := time.Since(b.begin).Seconds(); at != c.next {
+					t.Errorf("the next came at %v, want %v", at, c.next)
+				}
+				next.Release()
+				b.pass(10 * sec)
+			})
+		})
+	}
 }
 
 func TestQueueRefusals(t *testing.T) {

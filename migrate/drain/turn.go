@@ -61,8 +61,8 @@ func (t *Turn) Copied() {
 	}
 }
 
-// Update takes over what was learnt of the guest's load while it waits. Afterwards it changes nothing. The
-// error is that of a load that makes no sense, and then nothing is changed either.
+// Update takes over what was learnt of the guest's load. One that moves already goes on, and those that wait
+// reckon with what it bears now. The error is that of a load that makes no sense: then nothing is changed.
 func (t *Turn) Update(l Load) error {
 	q := t.q
 	q.mu.Lock()
@@ -72,11 +72,27 @@ func (t *Turn) Update(l Load) error {
 	if err := q.node.checkGuest(g); err != nil {
 		return err
 	}
-	if slices.Contains(q.waiting, t) {
-		t.c, t.lastCall = newCandidate(g, q.links), time.Time{}
-		q.dispatch()
+	t.c = newCandidate(g, q.links)
+	switch {
+	case slices.Contains(q.waiting, t):
+		t.lastCall = time.Time{}
+	case slices.Contains(q.flight, t):
+		t.expect()
 	}
+	q.dispatch()
 	return nil
+}
+
+// expect reckons anew with a move that is under way, by the means that it was granted.
+func (t *Turn) expect() {
+	i := slices.IndexFunc(t.c.options, func(o option) bool { return o.link == t.link && o.means == t.step.Means })
+	if i < 0 { // nothing says that it keeps its budget: leave it alone
+		t.step.AtOnce = 1
+		return
+	}
+	o := t.c.options[i]
+	t.step.AtOnce, t.step.Prediction = o.atOnce, o.pred
+	t.free = t.granted.Add(later(t.q.links[t.link].Setup, o.pred.Duration))
 }
 
 // Release gives the turn back, whether it was granted or not. It may be called again.

@@ -145,6 +145,11 @@ func (t *Turn) Deadline() time.Time { return t.granted.Deadline }
 // GiveUp is closed when the move should be aborted, because there will soon be no time for anything else.
 func (t *Turn) GiveUp() <-chan struct{} { return t.giveUp }
 
+// Update tells the daemon what was learnt of the guest's load since.
+func (t *Turn) Update(l drain.Load) {
+	_ = t.talk.say(news{Schema: wire.Schema, Word: wordLoad, Load: Load(l)})
+}
+
 // Copied tells the daemon that the guest has left. One that died needs not know.
 func (t *Turn) Copied() { _ = t.talk.say(news{Schema: wire.Schema, Word: wordCopied}) }
 

@@ -2,7 +2,6 @@ package turns
 
 import (
 	"bufio"
-	"cmp"
 	"context"
 	"errors"
 	"net"
@@ -22,8 +21,6 @@ const (
 	// guessedRate is what a link is taken to carry of which no move has told, in bytes per second: a
 	// gigabit. The queue learns better from the first move.
 	guessedRate = 125e6
-	// guessedSetUp is the same for what a migration takes before it sends anything.
-	guessedSetUp = 500 * time.Millisecond
 )
 
 // Desk is the daemon's side. Its methods may be called from any goroutine.
@@ -140,7 +137,11 @@ func (d *Desk) join(r Request) (turn *drain.Turn, leave func(), err error) {
 
 // open makes a queue, by what the first guest knows of the link.
 func (d *Desk) open(r Request) (*drain.Queue, error) {
-	link := drain.Link{Name: network, Rate: cmp.Or(r.Rate, guessedRate), Setup: cmp.Or(r.SetUp, guessedSetUp)}
+	link := drain.Link{Name: network, Rate: r.Rate, Setup: r.SetUp}
+	if link.Rate == 0 {
+		// Nobody knows when a move will be done: without a set-up the next begins when it is.
+		link.Rate, link.Setup = guessedRate, 0
+	}
 	o := drain.Options{Clock: clock{d.survive}}
 	if d.Gather != nil {
 		o.Gather = d.Gather()

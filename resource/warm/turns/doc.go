@@ -12,7 +12,7 @@
 //	agent                           daemon
 //	{"action":"enter", guest, …} →
 //	                              ← {"word":"waiting"}    at once and each second, until
-//	{"word":"load", …}            →                       if something was measured meanwhile
+//	{"word":"load", …}            →                       when it was measured, before the grant or after
 //	                              ← {"word":"granted", at_once, deadline}
 //	                                 or {"word":"too-late", means, left, why}
 //	                              ← {"word":"give-up"}    when the time for something else has come

@@ -170,6 +170,19 @@ func TestTurnsByWhatIsMeasured(t *testing.T) {
 	})
 }
 
+// Over a link of which nothing is known nobody begins before the one before has left, late as that may be.
+func TestTurnsOnAnUnknownLink(t *testing.T) {
+	inOffice(t, sec, func(o *office) {
+		for i, name := range []string{"a", "b", "c"} {
+			r := idle(name, 1, -i)
+			r.Rate = 0
+			o.move(o.Context(), r, time.Duration(20-9*i)*sec)
+		}
+		o.check("0 a waits", "0 b waits", "0 c waits", "1 a has its turn", "21.5 a left", "21.5 b has its turn",
+			"33 b left", "33 c has its turn", "35.5 c left")
+	})
+}
+
 // Those who die, before their turn or in it, hold up nobody.
 func TestTurnsOfTheDead(t *testing.T) {
 	inOffice(t, sec, func(o *office) {
