@@ -17,6 +17,7 @@ import (
 
 	"github.com/sirupsen/logrus"
 
+	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/drain"
 )
 
@@ -334,4 +335,61 @@ func TestEnterWithoutADaemon(t *testing.T) {
 	if _, err := Enter(t.Context(), filepath.Join(t.TempDir(), "none"), idle("a", 1, 0), nil, nil); err == nil || errors.As(err, &late) {
 		t.Errorf("no daemon: %v", err)
 	}
+}
+
+// TestQueue has the engine's wish go over a real socket, and the daemon's plan come back: a second guest waits until
+// the first has left, or until the daemon is told that the first bears company after all.
+func TestQueue(t *testing.T) {
+	socket := listen(t, &Desk{Log: quiet()})
+	queue := Queue(socket, Request{Resource: "r", Priority: 3, Ladder: []drain.Means{drain.Shutdown}})
+	w := migrate.Wish{Guest: "a", Rate: gb, SetUp: time.Hour, Means: []drain.Means{drain.Live}}
+	w.Load = drain.Load{Memory: gb, DirtyRate: 2 * gb, Budget: time.Millisecond} // hopeless, and so alone
+	first, err := queue(t.Context(), w, nil)
+	if err != nil || first.AtOnce() != 1 || !first.Deadline().IsZero() {
+		t.Fatalf("%+v, %v", first, err)
+	}
+	w.Guest, w.Load = "b", drain.Load{Memory: gb}
+	waits, cancel := context.WithCancel(t.Context())
+	if _, err := queue(waits, w, cancel); !errors.Is(err, context.Canceled) {
+		t.Errorf("beside one that is alone: %v", err)
+	}
+	first.Update(w.Load)
+	w.Guest = "c" // the daemon may not know yet that b has gone
+	second, err := queue(t.Context(), w, nil)
+	if err != nil || second.AtOnce() != 16 {
+		t.Fatalf("%+v, %v", second, err)
+	}
+	second.Release()
+	first.Copied()
+	first.Release()
+	if got := (Request{Ladder: []drain.Means{drain.Shutdown}}).with(w); !slices.Equal(got.Ladder, []drain.Means{drain.Live, drain.Shutdown}) {
+		t.Errorf("the ladder is %v", got.Ladder)
+	}
+}
+
+// listen serves a desk on a real socket until the test ends.
+func listen(t *testing.T, d *Desk) (socket string) {
+	t.Helper()
+	socket = filepath.Join(t.TempDir(), "sock")
+	l, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer func() { _ = conn.Close() }()
+				in := bufio.NewReader(conn)
+				if first, err := in.ReadBytes('\n'); err == nil {
+					d.Serve(context.Background(), conn, in, first)
+				}
+			}()
+		}
+	}()
+	return socket
 }
