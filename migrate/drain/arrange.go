@@ -123,7 +123,7 @@ func (p *planner) first(c *candidate, options []option) (Step, bool) {
 		}
 	}
 	o := options[best]
-	if w := p.node.Window; w > 0 && later(at, p.tracks[o.link].Teardown) > w {
+	if w := c.within(p.node.Window); w > 0 && later(at, p.tracks[o.link].Teardown) > w {
 		return Step{}, false
 	}
 	return p.take(c, o), true
@@ -171,7 +171,7 @@ func (p *planner) strand(c *candidate) Step {
 	if window == 0 {
 		var need time.Duration
 		s.Means, need = c.fallback(forever-1, p.node.StoreRate)
-		s.End = need
+		s.Start, s.End = c.window, c.window+need // at once where nothing moves it
 		return s
 	}
 	m, need := c.fallback(window, p.node.StoreRate)

@@ -27,6 +27,7 @@ type candidate struct {
 	resort *option
 	wants  Prediction    // of its first means: what a reader is told when it cannot leave so
 	length time.Duration // of the best option, forever without one
+	window time.Duration // until its caller gives up, 0 for never
 	alone  bool          // the best option bears no company
 }
 
@@ -37,7 +38,7 @@ func newCandidate(g Guest, links []Link) *candidate {
 	if g.Shutdown == 0 {
 		g.Shutdown = DefaultShutdown
 	}
-	c := &candidate{guest: g, length: forever}
+	c := &candidate{guest: g, length: forever, window: g.Patience}
 	for _, m := range g.Ladder {
 		if !m.OverLink() {
 			continue
@@ -94,6 +95,14 @@ func bears(load Load, l Link, best Prediction, n int) bool {
 	surprised := load.HandOver + time.Duration(lastCopy*l.alone()/l.share(n))
 	shared := predict(load, l.share(n), best.Means)
 	return shared.Kept && shared.Pause <= budget && surprised <= budget
+}
+
+// within is the time that it has, given the node's; 0 is no bound.
+func (c *candidate) within(node time.Duration) time.Duration {
+	if node == 0 || c.window > 0 && c.window < node {
+		return c.window
+	}
+	return node
 }
 
 // fallback is the first means off the links that the guest allows and that is done within left,

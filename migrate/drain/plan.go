@@ -32,6 +32,9 @@ type Guest struct {
 	Link     string        // the link to its target, "" for any
 	Ladder   []Means       // what may be done with it, in this order; nil for DefaultLadder
 	Shutdown time.Duration // how long its clean shutdown may take, DefaultShutdown when 0
+	// Patience is from now until whoever moves it gives up by himself, 0 for never. Those who have the time left
+	// for it go before one that has not; it is refused for that only when the time is over, as predictions may be wrong.
+	Patience time.Duration
 }
 
 // Step is what is to be done with one guest, and when. Times count from the begin of the plan.
@@ -124,7 +127,7 @@ func (n Node) checkGuest(g Guest) error {
 		return fmt.Errorf("a guest has no name")
 	case g.Link != "" && !slices.ContainsFunc(n.Links, func(l Link) bool { return l.Name == g.Link }):
 		return fmt.Errorf("guest %q is to leave on link %q, which the node does not have", g.Name, g.Link)
-	case !(l.DirtyRate >= 0) || l.Limit < 0 || l.Budget < 0 || l.HandOver < 0 || g.Shutdown < 0:
+	case !(l.DirtyRate >= 0) || l.Limit < 0 || l.Budget < 0 || l.HandOver < 0 || g.Shutdown < 0 || g.Patience < 0:
 		return fmt.Errorf("guest %q has a negative rate or time", g.Name)
 	}
 	for _, m := range g.Ladder {

@@ -123,6 +123,9 @@ func (q *Queue) Join(g Guest) (*Turn, error) {
 		return nil, fmt.Errorf("guest %q: %w", g.Name, ErrQueued)
 	}
 	t := &Turn{q: q, c: newCandidate(g, q.links), ready: make(chan struct{}), giveUp: make(chan struct{})}
+	if g.Patience > 0 {
+		t.until = q.clock.Now().Add(g.Patience)
+	}
 	if len(q.turns) == 0 {
 		q.gathered = q.clock.Now().Add(q.gather)
 	}

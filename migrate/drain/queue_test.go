@@ -168,6 +168,35 @@ func TestQueueRefusesInTime(t *testing.T) {
 	})
 }
 
+// TestQueueMindsTheCallers has callers who give up by themselves: those who have the time go first, and nobody is
+// refused before his time is over.
+func TestQueueMindsTheCallers(t *testing.T) {
+	patience := func(d time.Duration) func(*Guest) { return func(g *Guest) { g.Patience = d } }
+	for _, c := range []struct {
+		name   string
+		guests []Guest
+		want   []string
+	}{
+		{"all have the time", []Guest{with(idle("a", 20), patience(100*sec)), with(idle("b", 10), patience(100*sec))},
+			[]string{"1 a live", "21 b live", "21.5 a left", "31.5 b left"}},
+		{"one has not, after the other", []Guest{with(idle("a", 20), patience(100*sec)), with(idle("b", 10), patience(25*sec))},
+			[]string{"1 b live", "11 a live", "11.5 b left", "31.5 a left"}},
+		{"one has not, whoever goes first", []Guest{with(idle("a", 60), prio(1)), with(idle("b", 10), patience(30*sec))},
+			[]string{"1 a live", `30 b: guest "b" cannot leave in the 0s that are left: it needs 10s on a link, and they are taken until too late; use "shutdown" instead`, "61.5 a left"}},
+		{"with nothing to fall back on", []Guest{with(idle("a", 60), prio(1)), with(idle("b", 10), patience(30*sec), ladder(Live))},
+			[]string{"1 a live", `30 b: guest "b" cannot leave in the 0s that are left: it needs 10s on a link, and they are taken until too late; nothing else that it allows can be done in time`, "61.5 a left"}},
+		{"not by the prediction, but the link is idle", []Guest{with(idle("a", 60), patience(50*sec))},
+			[]string{"1 a live", "61.5 a left"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			onBench(t, oneLink(0), Options{Gather: sec}, func(b *bench) {
+				b.moveAll(c.guests...)()
+				b.check(c.want...)
+			})
+		})
+	}
+}
+
 func TestQueueTakesInAFailure(t *testing.T) {
 	onBench(t, oneLink(100*sec), Options{Gather: sec}, func(b *bench) {
 		ctx, cancel := context.WithTimeout(b.Context(), 21*sec)

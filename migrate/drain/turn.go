@@ -14,6 +14,7 @@ type Turn struct {
 
 	// Below q.mu.
 	c        *candidate
+	until    time.Time // when its caller gives up, zero for never
 	step     Step
 	link     int
 	err      error

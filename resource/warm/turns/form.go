@@ -45,10 +45,14 @@ type Load struct {
 
 // guest is the request as the plan has it.
 func (r Request) guest() drain.Guest {
-	return drain.Guest{
+	g := drain.Guest{
 		Name: r.Guest, Priority: r.Priority, Ladder: r.Ladder, Shutdown: r.Shutdown,
 		Load: drain.Load(r.Load),
 	}
+	if !r.Deadline.IsZero() {
+		g.Patience = max(time.Until(r.Deadline), 1)
+	}
+	return g
 }
 
 // The words of the two sides.

@@ -219,6 +219,21 @@ func TestTurnsUntilADeadline(t *testing.T) {
 	})
 }
 
+// One whose caller's time is short goes before one that could wait, and is refused when that time is over.
+func TestTurnsMindTheCallersTime(t *testing.T) {
+	inOffice(t, sec, func(o *office) {
+		short, late := idle("short", 10, 0), idle("late", 30, 0)
+		short.Deadline, late.Deadline = o.begin.Add(20*sec), o.begin.Add(40*sec)
+		o.move(o.Context(), idle("long", 60, 0), 60*sec)
+		o.move(o.Context(), late, 30*sec)
+		o.move(o.Context(), short, 40*sec) // much longer than predicted
+		o.check("0 late waits", "0 long waits", "0 short waits", "1 short has its turn",
+			"11 long has its turn", // late would not be done in time
+			`40 late: guest "late" cannot leave in the 0s that are left: it needs 30s on a link, and they are taken until too late; use "shutdown" instead`,
+			"41.5 short left", "71.5 long left")
+	})
+}
+
 // A daemon that ends, or hangs, is no reason for those who wait to fail, nor to wait for ever.
 func TestTurnsWhenTheDaemonGoes(t *testing.T) {
 	inOffice(t, 0, func(o *office) {
