@@ -21,11 +21,15 @@ const (
 	// guessedRate is what a link is taken to carry of which no move has told, in bytes per second: a
 	// gigabit. The queue learns better from the first move.
 	guessedRate = 125e6
+
+	// lull is how long nobody was inside when another drain begins. Within one a manager may call for one guest
+	// after the other, as Pacemaker does on a node under load, and each must not wait for others anew.
+	lull = 15 * time.Second
 )
 
 // Desk is the daemon's side. Its methods may be called from any goroutine.
 type Desk struct {
-	// Gather, when not nil, says how long the first guest is to wait for others, so that
+	// Gather, when not nil, says how long the first guest of a drain is to wait for others, so that
 	// the dearest goes first.
 	Gather func() time.Duration
 	Log    logrus.FieldLogger
@@ -33,6 +37,7 @@ type Desk struct {
 	mu       sync.Mutex
 	queue    *drain.Queue // of the guests that are inside, nil when nobody is
 	inside   int
+	emptied  time.Time // when the last one left
 	deadline time.Time
 }
 
@@ -130,7 +135,7 @@ func (d *Desk) join(r Request) (turn *drain.Turn, leave func(), err error) {
 		d.mu.Lock()
 		defer d.mu.Unlock()
 		if d.inside--; d.inside == 0 {
-			d.queue = nil
+			d.queue, d.emptied = nil, time.Now()
 		}
 	}, err
 }
@@ -143,7 +148,7 @@ func (d *Desk) open(r Request) (*drain.Queue, error) {
 		link.Rate, link.Setup = guessedRate, 0
 	}
 	o := drain.Options{Clock: clock{d.survive}}
-	if d.Gather != nil {
+	if d.Gather != nil && time.Since(d.emptied) >= lull {
 		o.Gather = d.Gather()
 	}
 	q, err := drain.NewQueue(drain.Node{Links: []drain.Link{link}}, o)

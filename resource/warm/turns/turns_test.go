@@ -144,6 +144,21 @@ func TestTurnsByPriority(t *testing.T) {
 	})
 }
 
+// A manager that calls for one guest after the other has each wait for others once, not each time.
+func TestTurnsOneByOne(t *testing.T) {
+	inOffice(t, sec, func(o *office) {
+		for _, name := range []string{"a", "b", "c"} {
+			o.move(o.Context(), idle(name, 1, 0), sec)
+			o.wait.Wait()
+			o.pass(2 * sec)
+			if name == "b" {
+				o.pass(lull)
+			}
+		}
+		o.check("0 a waits", "1 a has its turn", "2.5 a left", "5.5 b has its turn", "7 b left", "25 c waits", "26 c has its turn", "27.5 c left")
+	})
+}
+
 // What is measured while guests wait decides as well: one that turns out to be busy bears less company.
 func TestTurnsByWhatIsMeasured(t *testing.T) {
 	inOffice(t, 2*sec, func(o *office) {
@@ -164,6 +179,7 @@ func TestTurnsByWhatIsMeasured(t *testing.T) {
 			atOnce = append(atOnce, turn.AtOnce())
 			turn.Release()
 			o.wait.Wait()
+			o.pass(lull)
 		}
 		if atOnce[0] != 16 || atOnce[1] >= atOnce[0] {
 			t.Errorf("%d at once without and with what was measured", atOnce)
