@@ -18,7 +18,8 @@ type Wish struct {
 	// nothing new. It may be called from another goroutine, until the queue has answered.
 	Measured func(ctx context.Context) (_ drain.Load, ok bool)
 
-	Rate     float64       // bytes per second that the link to the target carries for it, 0 where that is not known
+	Rate     float64       // bytes per second that the link to the target carries, 0 where that is not known
+	Most     float64       // bytes per second that this move may take of it, 0 for all
 	SetUp    time.Duration // of a migration, what is neither copying nor pause
 	Means    []drain.Means // that the engine may take, from the gentlest on
 	Deadline time.Time     // when the caller's time is up, zero without one
@@ -133,7 +134,7 @@ func (m *mover) takeTurn(ctx context.Context) (Turn, error) {
 		if err == nil {
 			turn.Release()
 		}
-		return nil, fmt.Errorf("wait for its turn: %w", ctx.Err())
+		return nil, m.noTurn(ctx, waited)
 	case err != nil:
 		m.log.WithError(err).Debug("there is no queue of moves: going by the slots alone")
 		if waited >= time.Second {
@@ -149,16 +150,20 @@ func (m *mover) takeTurn(ctx context.Context) (Turn, error) {
 	return turn, nil
 }
 
+// noTurn is why the wait for a turn ended with ctx.
+func (m *mover) noTurn(ctx context.Context, waited time.Duration) error {
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return &Refusal{CheckWindow, fmt.Sprintf("others were before it for %v, which is all the time that it had", waited), "give it more, as by a longer timeout of the operation migrate_to", ctx.Err()}
+	}
+	return fmt.Errorf("wait for its turn: %w", ctx.Err())
+}
+
 // wish is what is known of the guest by now. Its dirty rate is being measured: until that is done the
 // guest is taken to be idle.
 func (m *mover) wish() Wish {
-	rate, most := m.link.Bandwidth, m.req.Bandwidth<<20
-	if most > 0 && (rate == 0 || most < rate) {
-		rate = most
-	}
 	return Wish{
 		Guest: m.req.Guest, UUID: m.uuid, Target: m.req.Target, Load: LoadFor(m.load, m.link, m.budget()), Measured: m.awaitLoad,
-		Rate: float64(rate), SetUp: m.link.setUp(), Means: m.means(), Deadline: m.abortAt,
+		Rate: float64(m.link.Bandwidth), Most: float64(m.req.Bandwidth << 20), SetUp: m.link.setUp(), Means: m.means(), Deadline: m.abortAt,
 	}
 }
 

@@ -83,7 +83,7 @@ func TestMoveInItsTurn(t *testing.T) {
 		if want := []string{"dirties 5.24288e+06", "copied, slot free: true", "released"}; !slices.Equal(turn.did, want) {
 			t.Errorf("did %q, want %q", turn.did, want)
 		}
-		if wish.Guest != "web" || wish.UUID != guestUUID || wish.Target != "node2" || wish.Rate != 50<<20 || wish.SetUp != 700*time.Millisecond ||
+		if wish.Guest != "web" || wish.UUID != guestUUID || wish.Target != "node2" || wish.Rate != 100<<20 || wish.Most != 50<<20 || wish.SetUp != 700*time.Millisecond ||
 			wish.Load.Memory != 1<<30 || wish.Load.DirtyRate != 5<<20 || wish.Load.Budget != DefaultBudget || !slices.Equal(wish.Means, []drain.Means{drain.Live, drain.Converge}) {
 			t.Errorf("asked for %+v", *wish)
 		}
@@ -107,7 +107,7 @@ func TestMoveWithoutItsTurn(t *testing.T) {
 		{"no daemon", 0, errors.New("connection refused"), false, true, ""},
 		{"the daemon dies", 5 * time.Second, errors.New("EOF"), false, true, "lost after 5s, and the move went on without: EOF"},
 		{"too late", time.Second, fmt.Errorf("ask: %w", late), false, false, `pre-flight window: the queue of moves refused it after 1s`},
-		{"no time left", time.Hour, nil, false, false, "wait for its turn: context deadline exceeded"},
+		{"no time left", time.Hour, nil, false, false, "pre-flight window: others were before it for 52.5s"},
 		{"under way already", 0, late, true, true, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -58,9 +58,9 @@ func newCandidate(g Guest, links []Link) *candidate {
 }
 
 func (c *candidate) add(i int, l Link, m Means) {
-	o, best := newOption(c.guest.Load, i, l, m)
+	o, best := newOption(c.guest, i, l, m)
 	if c.wants.Means == "" {
-		c.wants = Predict(c.guest.Load, l.alone(), m)
+		c.wants = Predict(c.guest.Load, l.bounded(c.guest.Most).alone(), m)
 	}
 	if best.Kept {
 		c.options = append(c.options, o)
@@ -72,14 +72,15 @@ func (c *candidate) add(i int, l Link, m Means) {
 }
 
 // newOption also returns the prediction for the guest that has the link to itself.
-func newOption(load Load, i int, l Link, m Means) (o option, best Prediction) {
-	best = predict(load, l.alone(), m)
+func newOption(g Guest, i int, l Link, m Means) (o option, best Prediction) {
+	own := l.bounded(g.Most)
+	best = predict(g.Load, own.alone(), m)
 	o = option{link: i, means: m, atOnce: 1}
-	for o.atOnce < mostAtOnce && best.Kept && bears(load, l, best, o.atOnce+1) {
+	for o.atOnce < mostAtOnce && best.Kept && bears(g.Load, own, best, o.atOnce+1) {
 		o.atOnce++
 	}
-	o.rate = l.share(min(l.lanes(), o.atOnce))
-	o.pred = predict(load, o.rate, m)
+	o.rate = own.share(min(l.lanes(), o.atOnce))
+	o.pred = predict(g.Load, o.rate, m)
 	return o, best
 }
 

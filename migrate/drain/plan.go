@@ -32,6 +32,7 @@ type Guest struct {
 	Link     string        // the link to its target, "" for any
 	Ladder   []Means       // what may be done with it, in this order; nil for DefaultLadder
 	Shutdown time.Duration // how long its clean shutdown may take, DefaultShutdown when 0
+	Most     float64       // bytes per second that its move may take of a link, 0 for all
 	// Patience is from now until whoever moves it gives up by himself, 0 for never. Those who have the time left
 	// for it go before one that has not; it is refused for that only when the time is over, as predictions may be wrong.
 	Patience time.Duration
@@ -127,7 +128,7 @@ func (n Node) checkGuest(g Guest) error {
 		return fmt.Errorf("a guest has no name")
 	case g.Link != "" && !slices.ContainsFunc(n.Links, func(l Link) bool { return l.Name == g.Link }):
 		return fmt.Errorf("guest %q is to leave on link %q, which the node does not have", g.Name, g.Link)
-	case !(l.DirtyRate >= 0) || l.Limit < 0 || l.Budget < 0 || l.HandOver < 0 || g.Shutdown < 0 || g.Patience < 0:
+	case !(l.DirtyRate >= 0) || l.Limit < 0 || l.Budget < 0 || l.HandOver < 0 || g.Shutdown < 0 || g.Patience < 0 || !(g.Most >= 0):
 		return fmt.Errorf("guest %q has a negative rate or time", g.Name)
 	}
 	for _, m := range g.Ladder {
@@ -150,7 +151,7 @@ func bound(links []Link, cands []*candidate, steps []Step) time.Duration {
 	for _, s := range steps {
 		if c := at[s.Guest]; s.OverLink() {
 			i := slices.IndexFunc(links, func(l Link) bool { return l.Name == s.Link })
-			alone := float64(predict(c.guest.Load, links[i].alone(), s.Means).Bytes)
+			alone := float64(predict(c.guest.Load, links[i].bounded(c.guest.Most).alone(), s.Means).Bytes)
 			all += alone
 			bytes[c.guest.Link] += alone
 		}
@@ -160,6 +161,14 @@ func bound(links []Link, cands []*candidate, steps []Step) time.Duration {
 		most = max(most, bytes[l.Name]/l.Rate)
 	}
 	return toDuration(max(most, all/rate))
+}
+
+// bounded is the link for a migration that may take no more than most of it, where most is not 0.
+func (l Link) bounded(most float64) Link {
+	if most > 0 && (l.Each == 0 || most < l.Each) {
+		l.Each = most
+	}
+	return l
 }
 
 // alone is what one migration gets that has the link to itself.

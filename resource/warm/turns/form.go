@@ -27,6 +27,7 @@ type Request struct {
 	Shutdown time.Duration `json:"shutdown,omitempty"` // how long its clean shutdown may take, 0 where that is not known
 	Deadline time.Time     `json:"deadline,omitzero"`  // when the caller's time is up, zero for never
 	Rate     float64       `json:"rate,omitempty"`     // that the link carries, 0 where that is not known
+	Most     float64       `json:"most,omitempty"`     // that its move may take of it, 0 for all
 	SetUp    time.Duration `json:"set_up,omitempty"`   // of a migration, what is not copying
 
 	Load
@@ -47,7 +48,7 @@ type Load struct {
 func (r Request) guest() drain.Guest {
 	g := drain.Guest{
 		Name: r.Guest, Priority: r.Priority, Ladder: r.Ladder, Shutdown: r.Shutdown,
-		Load: drain.Load(r.Load),
+		Most: r.Most, Load: drain.Load(r.Load),
 	}
 	if !r.Deadline.IsZero() {
 		g.Patience = max(time.Until(r.Deadline), 1)
@@ -92,7 +93,7 @@ func decodeRequest(line []byte) (Request, error) {
 		return Request{}, fmt.Errorf("read request: action %q is not %q", r.Action, wire.Enter)
 	case r.Guest == "":
 		return Request{}, errors.New("read request: it names no guest")
-	case r.SetUp < 0 || !(r.Rate >= 0):
+	case r.SetUp < 0 || !(r.Rate >= 0) || !(r.Most >= 0):
 		return Request{}, fmt.Errorf("read request: guest %q has a negative rate or time", r.Guest)
 	}
 	return r, nil

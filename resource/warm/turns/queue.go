@@ -23,6 +23,6 @@ func Queue(socket string, base Request) migrate.Queue {
 func (r Request) with(w migrate.Wish) Request {
 	r.Guest, r.UUID, r.Target = w.Guest, w.UUID, w.Target
 	r.Ladder = append(slices.Clone(w.Means), r.Ladder...)
-	r.Deadline, r.Rate, r.SetUp, r.Load = w.Deadline, w.Rate, w.SetUp, Load(w.Load)
+	r.Deadline, r.Rate, r.Most, r.SetUp, r.Load = w.Deadline, w.Rate, w.Most, w.SetUp, Load(w.Load)
 	return r
 }

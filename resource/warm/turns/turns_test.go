@@ -200,6 +200,19 @@ func TestTurnsOnAnUnknownLink(t *testing.T) {
 	})
 }
 
+// What one move may take of the link says nothing of what another gets: the deadline leaves time for b.
+func TestTurnsOfTheBounded(t *testing.T) {
+	inOffice(t, sec, func(o *office) {
+		o.desk.SetDeadline(o.begin.Add(100 * sec))
+		slow := idle("slow", 1, 9)
+		slow.Most, slow.Shutdown = gb/1000, 20*sec
+		o.move(o.Context(), slow, time.Hour)
+		o.move(o.Context(), idle("b", 10, 0), 10*sec)
+		o.check("0 b waits", "0 slow waits", "1 b has its turn", "11.5 b left", "11.5 slow has its turn", "80 slow gives up")
+		o.desk.SetDeadline(time.Time{})
+	})
+}
+
 // Those who die, before their turn or in it, hold up nobody.
 func TestTurnsOfTheDead(t *testing.T) {
 	inOffice(t, sec, func(o *office) {
