@@ -107,9 +107,7 @@ func (p *planner) step(c *candidate) Step {
 		rest = rest[same:]
 	}
 	if p.node.Window == 0 && c.resort != nil && len(c.options) == 0 {
-		s := p.take(c, *c.resort)
-		s.Why = "no means is predicted to keep the budget"
-		return s
+		return p.take(c, *c.resort)
 	}
 	return p.strand(c)
 }
@@ -160,7 +158,11 @@ func (p *planner) take(c *candidate, o option) Step {
 	t.last, t.lanes[lane] = start, free
 	t.flight = slices.DeleteFunc(t.flight, func(b busy) bool { return b.free <= start })
 	t.flight = append(t.flight, busy{o.link, lane, free, o.atOnce})
-	return Step{Guest: c.guest.Name, Means: o.means, Link: t.Name, Lane: lane, Start: start, Copy: later(start, t.Setup),
+	why := ""
+	if !o.pred.Kept {
+		why = "no means is predicted to keep the budget"
+	}
+	return Step{Why: why, Guest: c.guest.Name, Means: o.means, Link: t.Name, Lane: lane, Start: start, Copy: later(start, t.Setup),
 		Free: free, End: later(free, t.Teardown), AtOnce: o.atOnce, Prediction: o.pred}
 }
 

@@ -216,7 +216,7 @@ func (q *Queue) learn(t *Turn) {
 	}
 	*lane = now
 	predicted := t.step.Prediction.Duration
-	if t.attempt || !t.step.Prediction.Kept || predicted < link.Setup {
+	if t.attempt || !t.step.Prediction.ends() || predicted < link.Setup {
 		return
 	}
 	given := q.node.Links[t.link]

@@ -20,9 +20,12 @@ type option struct {
 
 // candidate is a guest with all its options, the gentlest means first.
 type candidate struct {
-	guest   Guest
-	options []option // those that keep the budget
-	// resort is what could be tried when no option keeps the budget: the strongest means over
+	guest Guest
+	// options are those that keep the budget, and where none does those that end by themselves: a hand-over
+	// that takes more than half of the budget does not make it better to shut the guest down.
+	options []option
+	over    []option // those that end by themselves beyond the budget
+	// resort is what could be tried when there is no option: the strongest means over
 	// any link, alone. The prediction may be wrong, and a move that fails costs only time.
 	resort *option
 	wants  Prediction    // of its first means: what a reader is told when it cannot leave so
@@ -49,6 +52,9 @@ func newCandidate(g Guest, links []Link) *candidate {
 			}
 		}
 	}
+	if len(c.options) == 0 {
+		c.options = c.over
+	}
 	for _, o := range c.options {
 		if o.means == c.options[0].means && o.pred.Duration < c.length {
 			c.length, c.alone = o.pred.Duration, o.atOnce == 1
@@ -66,6 +72,9 @@ func (c *candidate) add(i int, l Link, m Means) {
 		c.options = append(c.options, o)
 		return
 	}
+	if best.ends() {
+		c.over = append(c.over, o)
+	}
 	if c.resort == nil || c.resort.means != m || o.pred.Duration < c.resort.pred.Duration {
 		c.resort = &o
 	}
@@ -76,7 +85,7 @@ func newOption(g Guest, i int, l Link, m Means) (o option, best Prediction) {
 	own := l.bounded(g.Most)
 	best = predict(g.Load, own.alone(), m)
 	o = option{link: i, means: m, atOnce: 1}
-	for o.atOnce < mostAtOnce && best.Kept && bears(g.Load, own, best, o.atOnce+1) {
+	for o.atOnce < mostAtOnce && best.ends() && bears(g.Load, own, best, o.atOnce+1) {
 		o.atOnce++
 	}
 	o.rate = own.share(min(l.lanes(), o.atOnce))
@@ -89,13 +98,16 @@ func newOption(g Guest, i int, l Link, m Means) (o option, best Prediction) {
 // the last copy was measured out for a link of its own.
 func bears(load Load, l Link, best Prediction, n int) bool {
 	budget := load.Budget
-	if budget <= 0 {
+	switch {
+	case budget <= 0:
 		budget = max(load.HandOver+normalPause, best.Pause)
+	case !best.Kept:
+		budget = best.Pause * 11 / 10 // which is broken anyway, and not to be broken by much more
 	}
 	lastCopy := float64(best.Pause - load.HandOver)
 	surprised := load.HandOver + time.Duration(lastCopy*l.alone()/l.share(n))
 	shared := predict(load, l.share(n), best.Means)
-	return shared.Kept && shared.Pause <= budget && surprised <= budget
+	return shared.ends() && shared.Pause <= budget && surprised <= budget
 }
 
 // within is the time that it has, given the node's; 0 is no bound.
