@@ -74,11 +74,12 @@ func compareBool(a, b bool) int {
 func newPlanner(n Node, under []busy) *planner {
 	p := &planner{node: n, tracks: make([]track, len(n.Links))}
 	for i, l := range n.Links {
-		p.tracks[i] = track{Link: l, lanes: make([]time.Duration, l.lanes())}
+		p.tracks[i] = track{Link: l, lanes: make([]time.Duration, max(l.lanes(), l.width))}
 	}
 	for _, b := range under {
 		t := &p.tracks[b.link]
-		t.lanes[b.lane] = max(t.lanes[b.lane], b.free)
+		lane := min(b.lane, len(t.lanes)-1) // there may have been more
+		t.lanes[lane] = max(t.lanes[lane], b.free)
 		t.flight = append(t.flight, b)
 	}
 	return p

@@ -153,10 +153,12 @@ func (q *Queue) strand(t *Turn, s Step, wake *alarm) {
 }
 
 func (q *Queue) grant(t *Turn, s Step, wake *alarm) {
+	q.tally()
 	q.waiting = slices.DeleteFunc(q.waiting, func(o *Turn) bool { return o == t })
 	q.flight = append(q.flight, t)
 	t.step, t.granted, t.free = s, wake.now, wake.now.Add(s.Free)
 	t.link = slices.IndexFunc(q.links, func(l Link) bool { return l.Name == s.Link })
+	t.area = q.widths[t.link].area
 	if !t.attempt {
 		t.lastCall = time.Time{}
 	}
@@ -216,7 +218,8 @@ func (q *Queue) learn(t *Turn) {
 	}
 	*lane = now
 	predicted := t.step.Prediction.Duration
-	if t.attempt || !t.step.Prediction.ends() || predicted < link.Setup {
+	crowded := link.width > link.lanes() && t.company() > 1.5 // what one got says nothing of the link
+	if t.attempt || crowded || !t.step.Prediction.ends() || predicted < link.Setup {
 		return
 	}
 	given := q.node.Links[t.link]

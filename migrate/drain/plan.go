@@ -22,6 +22,8 @@ type Link struct {
 	Each     float64       // the most that one migration gets, 0 for all of it
 	Setup    time.Duration // from the slot until the first byte: pre-flight, QEMU's start at the target
 	Teardown time.Duration // from the switchover until the slot is free: verification, cleaning up
+
+	width int // how many are tried at once, where that is more than fill it
 }
 
 // Guest is one that must leave.

@@ -19,6 +19,7 @@ type Turn struct {
 	link     int
 	err      error
 	granted  time.Time
+	area     float64   // how many had been on the link until then, times seconds
 	free     time.Time // when it will have left, as far as can be told
 	overdue  int       // how often that was put off
 	attempt  bool      // nothing says that it will be gone in time, but the link was idle
@@ -56,8 +57,10 @@ func (t *Turn) Copied() {
 	t.q.mu.Lock()
 	defer t.q.mu.Unlock()
 	if i := slices.Index(t.q.flight, t); i >= 0 {
+		t.q.tally()
 		t.q.flight = slices.Delete(t.q.flight, i, i+1)
 		t.q.learn(t)
+		t.q.widen(t)
 		t.q.dispatch()
 	}
 }
@@ -112,6 +115,7 @@ func (t *Turn) Release() {
 	if slices.Contains(q.waiting, t) {
 		q.deny(t, ErrReleased)
 	}
+	q.tally()
 	q.flight = slices.DeleteFunc(q.flight, func(o *Turn) bool { return o == t })
 	q.dispatch()
 }

@@ -147,7 +147,7 @@ func (d *Desk) open(r Request) (*drain.Queue, error) {
 		// Nobody knows when a move will be done: without a set-up the next begins when it is.
 		link.Rate, link.Setup = guessedRate, 0
 	}
-	o := drain.Options{Clock: clock{d.survive}}
+	o := drain.Options{Clock: clock{d.survive}, Explore: true}
 	if d.Gather != nil && time.Since(d.emptied) >= lull {
 		o.Gather = d.Gather()
 	}
