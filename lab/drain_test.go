@@ -1,0 +1,244 @@
+package lab_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/vmferry/vmferry/lab/guest"
+	"github.com/vmferry/vmferry/lab/scenario"
+	"github.com/vmferry/vmferry/migrate"
+)
+
+// drained is the guests of a node that is emptied, the dearest last. They stay where they were moved.
+type drained struct {
+	t      *testing.T
+	b      bench
+	guests []string
+}
+
+const drainPrimitive = `<primitive id="%[1]s" class="ocf" provider="vmferry" type="Domain">
+  <instance_attributes id="%[1]s-params">
+    <nvpair id="%[1]s-config" name="config" value="/shared/guests/%[1]s.xml"/>
+    <nvpair id="%[1]s-hypervisor" name="hypervisor" value="qemu:///system"/>
+    <nvpair id="%[1]s-transport" name="migration_transport" value="tcp"/>
+    <nvpair id="%[1]s-priority" name="drain_priority" value="%[2]d"/>
+    <nvpair id="%[1]s-shutdown" name="shutdown_timeout" value="10"/>
+  </instance_attributes>
+  <meta_attributes id="%[1]s-meta">
+    <nvpair id="%[1]s-migrate" name="allow-migrate" value="true"/>
+    <nvpair id="%[1]s-sticky" name="resource-stickiness" value="1000"/>
+  </meta_attributes>
+  <operations>
+    <op id="%[1]s-start" name="start" interval="0s" timeout="60s"/>
+    <op id="%[1]s-stop" name="stop" interval="0s" timeout="60s"/>
+    <op id="%[1]s-to" name="migrate_to" interval="0s" timeout="120s"/>
+    <op id="%[1]s-from" name="migrate_from" interval="0s" timeout="60s"/>
+  </operations>
+</primitive>`
+
+// testDrain empties nodes that run several guests: they leave in the order of their priorities, whatever becomes of
+// the daemon that keeps it, and what cannot leave within the window keeps nobody from leaving.
+func testDrain(t *testing.T, b bench) {
+	d := drained{t: t, b: b}
+	defer d.remove()
+	d.place(4)
+	for _, part := range []struct {
+		name string
+		do   func(drained)
+	}{
+		{"in the order of the priorities", drained.inOrder},
+		{"while the daemon dies, and is stopped", drained.withoutTheDaemon},
+		{"in too short a window", drained.inAWindow},
+	} {
+		if !t.Run(part.name, func(t *testing.T) { part.do(drained{t, b, d.guests}) }) {
+			return
+		}
+	}
+}
+
+func (d drained) on(node string, args ...string) string {
+	d.t.Helper()
+	return d.b.run(d.t, append([]string{"shell", node}, args...)...)
+}
+
+// place makes the guests and has Pacemaker start them on the first node.
+func (d *drained) place(n int) {
+	d.t.Helper()
+	qemuImg := func(_ context.Context, program string, args ...string) error {
+		d.on(source, append([]string{program}, args...)...)
+		return nil
+	}
+	var primitives, places strings.Builder
+	kind := scenario.Kind{Name: "drain", First: 61, MemoryMiB: guest.MinMemoryMiB}
+	for i := range n {
+		spec := kind.Spec(i)
+		text, err := guest.Domain(spec)
+		if err == nil {
+			err = os.WriteFile(filepath.Join(d.b.dir, "shared", "guests", spec.Name+".xml"), []byte(text), 0o644)
+		}
+		if err == nil {
+			err = guest.CreateDisk(d.t.Context(), qemuImg, spec.Disk)
+		}
+		if err != nil {
+			d.t.Fatal(err)
+		}
+		d.guests = append(d.guests, spec.Name)
+		fmt.Fprintf(&primitives, drainPrimitive, spec.Name, i)
+		fmt.Fprintf(&places, `<rsc_location id="%[1]s-here" rsc="%[1]s" node="%[2]s" score="100"/>`, spec.Name, source)
+	}
+	d.on(source, "cibadmin", "--modify", "--allow-create", "--scope=configuration",
+		"--xml-text=<configuration><resources>"+primitives.String()+"</resources><constraints>"+places.String()+"</constraints></configuration>")
+	await(d.t, "the guests to boot", 90*time.Second, func() bool {
+		return !slices.ContainsFunc(d.guests, func(g string) bool {
+			out, _ := d.b.try(d.t, "shell", source, "virsh", "--connect", "qemu:///system", "dommemstat", g)
+			return rss(out) < 60<<10
+		})
+	})
+}
+
+// remove stops the guests and takes them away.
+func (d *drained) remove() {
+	for _, g := range d.guests {
+		d.on(target, "crm_resource", "--resource="+g, "--meta", "--set-parameter=target-role", "--parameter-value=Stopped")
+	}
+	d.on(target, "crm_resource", "--wait", "--timeout=120")
+	for _, g := range d.guests {
+		for _, path := range []string{"//rsc_location[@rsc='%s']", "//primitive[@id='%s']"} {
+			d.on(target, "cibadmin", "--delete-all", "--force", "--xpath="+fmt.Sprintf(path, g))
+		}
+	}
+	d.on(target, "crm_resource", "--wait", "--timeout=60")
+}
+
+// records are those of a node's migrations since a number of them.
+func (d drained) records(node string, since int) []migrate.Record {
+	d.t.Helper()
+	file := filepath.Join(d.t.TempDir(), "records")
+	text, _ := d.b.try(d.t, "shell", node, "cat", "/var/lib/vmferry/migrations.jsonl") // there may be none yet
+	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+		d.t.Fatal(err)
+	}
+	all, err := migrate.ReadRecords(file)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	return all[min(since, len(all)):]
+}
+
+// migrating is when a move began to migrate.
+func migrating(r migrate.Record) time.Time {
+	for _, s := range r.Steps {
+		if s.Name == "migrate" {
+			return s.Begin
+		}
+	}
+	return time.Time{}
+}
+
+// state is what a node's libvirt says of a guest.
+func (d drained) state(node, guest string) string {
+	d.t.Helper()
+	out, _ := d.b.try(d.t, "shell", node, "virsh", "--connect", "qemu:///system", "domstate", "--reason", guest)
+	return strings.TrimSpace(out)
+}
+
+// arrived checks that each guest runs on the node, and was moved there live.
+func (d drained) arrived(node string, guests []string) {
+	d.t.Helper()
+	for _, g := range guests {
+		if state := d.state(node, g); state != "running (migrated)" {
+			d.t.Errorf("guest %s at %s: %s", g, node, state)
+		}
+	}
+}
+
+// tell logs a node's moves since a number of them, in the order in which they began, and returns the guests.
+func (d drained) tell(node string, since int) []string {
+	d.t.Helper()
+	moves := d.records(node, since)
+	slices.SortFunc(moves, func(a, b migrate.Record) int { return migrating(a).Compare(migrating(b)) })
+	var order []string
+	for _, m := range moves {
+		order = append(order, m.Guest)
+		d.t.Logf("%s waited %s, %s after %.0f ms: %s %s", m.Guest, migrating(m).Sub(m.Started).Round(time.Millisecond), m.Outcome, m.DurationMS, strings.Join(m.Notes, "; "), m.Error)
+	}
+	return order
+}
+
+func (d drained) inOrder() {
+	before := len(d.records(source, 0))
+	d.t.Log(d.on(source, "vmferry", "drain"))
+	d.on(source, "vmferry", "undrain")
+	d.arrived(target, d.guests)
+	order := d.tell(source, before)
+	want := slices.Clone(d.guests)
+	slices.Reverse(want)
+	if !slices.Equal(order, want) {
+		d.t.Errorf("they left in the order %v, want %v", order, want)
+	}
+}
+
+// withoutTheDaemon drains the other node. Its daemon is killed when the first guest has left, and comes back; then it
+// is stopped.
+func (d drained) withoutTheDaemon() {
+	before := len(d.records(target, 0))
+	cmd := d.b.command(d.t.Context(), "shell", target, "vmferry", "drain")
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	if err := cmd.Start(); err != nil {
+		d.t.Fatal(err)
+	}
+	left := func(n int) func() bool {
+		return func() bool {
+			return n <= len(slices.DeleteFunc(slices.Clone(d.guests), func(g string) bool { return len(find(d.t, target, qemuOf(g))) > 0 }))
+		}
+	}
+	isDaemon := func(p proc) bool { return filepath.Base(p.args[0]) == "vmferryd" }
+	await(d.t, "the first guest to leave", 60*time.Second, left(1))
+	killed := find(d.t, target, isDaemon)
+	send(d.t, syscall.SIGKILL, killed)
+	await(d.t, "the daemon to come back", 30*time.Second, func() bool {
+		now := find(d.t, target, isDaemon)
+		return len(killed) == 1 && len(now) == 1 && now[0].pid != killed[0].pid
+	})
+	await(d.t, "another guest to leave", 60*time.Second, left(2))
+	d.on(target, "systemctl", "stop", "vmferryd.service")
+	if err := cmd.Wait(); err != nil {
+		d.t.Errorf("vmferry drain: %v\n%s", err, out.String())
+	}
+	d.on(target, "systemctl", "start", "vmferryd.service")
+	d.on(target, "vmferry", "undrain")
+	d.tell(target, before)
+	d.arrived(source, d.guests)
+}
+
+// inAWindow reboots the first node, with one guest that is much too slow for the window: it is shut down in
+// time and started elsewhere, and the others are moved as if there was none.
+func (d drained) inAWindow() {
+	const window = 25 * time.Second
+	slow, others := d.guests[len(d.guests)-1], d.guests[:len(d.guests)-1] // which is the dearest
+	d.on(source, "crm_resource", "--resource="+slow, "--set-parameter=migration_speed", "--parameter-value=1")
+	d.on(source, "bash", "-c", fmt.Sprintf("echo 'window = \"%s\"' > /etc/vmferry/vmferryd.toml", window))
+	d.on(source, "systemctl", "restart", "vmferryd.service")
+	d.on(source, "crm_resource", "--wait", "--timeout=60")
+	boots, begun, before := nodeBoots(d.t, d.b), time.Now(), len(d.records(source, 0))
+	d.on(source, "systemctl", "reboot", "--no-wall")
+	await(d.t, "the slow guest to be started on "+target, window+10*time.Second, func() bool { return d.state(target, slow) == "running (booted)" })
+	d.t.Logf("%s ran on %s after %s", slow, target, time.Since(begun).Round(100*time.Millisecond))
+	d.arrived(target, others)
+	await(d.t, source+" to come back", 90*time.Second, func() bool {
+		out, code := d.b.try(d.t, "shell", source, "crm_mon", "--one-shot")
+		return code == 0 && nodeBoots(d.t, d.b) != boots && strings.Contains(out, "Online: [ node1 node2 ]")
+	})
+	d.tell(source, before)
+	d.on(source, "rm", "/etc/vmferry/vmferryd.toml")
+	d.on(source, "systemctl", "restart", "vmferryd.service")
+}
