@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -24,25 +25,17 @@ type drained struct {
 	guests []string
 }
 
-const drainPrimitive = `<primitive id="%[1]s" class="ocf" provider="vmferry" type="Domain">
-  <instance_attributes id="%[1]s-params">
-    <nvpair id="%[1]s-config" name="config" value="/shared/guests/%[1]s.xml"/>
-    <nvpair id="%[1]s-hypervisor" name="hypervisor" value="qemu:///system"/>
-    <nvpair id="%[1]s-transport" name="migration_transport" value="tcp"/>
-    <nvpair id="%[1]s-priority" name="drain_priority" value="%[2]d"/>
-    <nvpair id="%[1]s-shutdown" name="shutdown_timeout" value="10"/>
-  </instance_attributes>
-  <meta_attributes id="%[1]s-meta">
-    <nvpair id="%[1]s-migrate" name="allow-migrate" value="true"/>
-    <nvpair id="%[1]s-sticky" name="resource-stickiness" value="1000"/>
-  </meta_attributes>
-  <operations>
-    <op id="%[1]s-start" name="start" interval="0s" timeout="60s"/>
-    <op id="%[1]s-stop" name="stop" interval="0s" timeout="60s"/>
-    <op id="%[1]s-to" name="migrate_to" interval="0s" timeout="120s"/>
-    <op id="%[1]s-from" name="migrate_from" interval="0s" timeout="60s"/>
-  </operations>
-</primitive>`
+// drainPrimitive is a guest as a resource that has a priority and is shut down in ten seconds.
+func drainPrimitive(name string, priority int) string {
+	param := func(key, value string) string {
+		return fmt.Sprintf(`<nvpair id="%s-%s" name="%s" value="%s"/>`, name, key, key, value)
+	}
+	return strings.NewReplacer(
+		"vm1", name,
+		"</instance_attributes>", param("drain_priority", strconv.Itoa(priority))+param("shutdown_timeout", "10")+"</instance_attributes>",
+		"</meta_attributes>", param("resource-stickiness", "1000")+"</meta_attributes>",
+	).Replace(guestPrimitive)
+}
 
 // testDrain empties nodes that run several guests: they leave in the order of their priorities, whatever becomes of
 // the daemon that keeps it, and what cannot leave within the window keeps nobody from leaving.
@@ -91,7 +84,7 @@ func (d *drained) place(n int) {
 			d.t.Fatal(err)
 		}
 		d.guests = append(d.guests, spec.Name)
-		fmt.Fprintf(&primitives, drainPrimitive, spec.Name, i)
+		primitives.WriteString(drainPrimitive(spec.Name, i))
 		fmt.Fprintf(&places, `<rsc_location id="%[1]s-here" rsc="%[1]s" node="%[2]s" score="100"/>`, spec.Name, source)
 	}
 	d.on(source, "cibadmin", "--modify", "--allow-create", "--scope=configuration",

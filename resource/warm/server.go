@@ -191,20 +191,12 @@ func (s *Server) turn(ctx context.Context, conn *net.UnixConn, in *bufio.Reader,
 // receive reads a line of bounded length and in bounded time.
 func receive(conn *net.UnixConn, in *bufio.Reader) ([]byte, error) {
 	_ = conn.SetReadDeadline(time.Now().Add(talkTime))
-	var line []byte
-	for {
-		part, err := in.ReadSlice('\n')
-		line = append(line, part...)
-		switch {
-		case len(line) > wire.MaxSize:
-			return nil, errors.New("read request: it is too long")
-		case err == nil:
-			_ = conn.SetReadDeadline(time.Time{})
-			return line, nil
-		case !errors.Is(err, bufio.ErrBufferFull):
-			return nil, fmt.Errorf("read request: %w", err)
-		}
+	line, err := wire.ReadLine(in)
+	if err != nil {
+		return nil, fmt.Errorf("read request: %w", err)
 	}
+	_ = conn.SetReadDeadline(time.Time{})
+	return line, nil
 }
 
 // send writes an answer. A caller that does not take it has gone, and looks for itself.

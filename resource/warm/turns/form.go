@@ -1,7 +1,6 @@
 package turns
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -9,9 +8,6 @@ import (
 	"github.com/vmferry/vmferry/migrate/drain"
 	"github.com/vmferry/vmferry/resource/warm/wire"
 )
-
-// maxSize is the longest message in bytes, its newline included.
-const maxSize = 8 << 10
 
 // Request asks for a guest's turn. Durations are in nanoseconds, rates in bytes per second.
 type Request struct {
@@ -83,7 +79,7 @@ type word struct {
 // decodeRequest reads a line that an agent sent. What the plan needs is checked by the plan.
 func decodeRequest(line []byte) (Request, error) {
 	var r Request
-	if err := decode(line, &r); err != nil {
+	if err := wire.Decode(line, &r); err != nil {
 		return Request{}, fmt.Errorf("read request: %w", err)
 	}
 	switch {
@@ -102,7 +98,7 @@ func decodeRequest(line []byte) (Request, error) {
 // decodeWord reads a line that the daemon sent. That it declined is an error.
 func decodeWord(line []byte) (word, error) {
 	var w word
-	if err := decode(line, &w); err != nil {
+	if err := wire.Decode(line, &w); err != nil {
 		return word{}, fmt.Errorf("read the daemon's word: %w", err)
 	}
 	switch {
@@ -133,31 +129,11 @@ type news struct {
 // decodeNews reads a line that an agent sent. What the plan needs is checked by the plan.
 func decodeNews(line []byte) (news, error) {
 	var n news
-	if err := decode(line, &n); err != nil {
+	if err := wire.Decode(line, &n); err != nil {
 		return news{}, fmt.Errorf("read the agent's word: %w", err)
 	}
 	if n.Schema != wire.Schema || n.Word != wordLoad && n.Word != wordCopied {
 		return news{}, fmt.Errorf("read the agent's word: %q of schema %d is none", n.Word, n.Schema)
 	}
 	return n, nil
-}
-
-func decode(line []byte, value any) error {
-	if len(line) > maxSize {
-		return errTooLong
-	}
-	return json.Unmarshal(line, value)
-}
-
-var errTooLong = errors.New("it is too long")
-
-func encode(value any) ([]byte, error) {
-	line, err := json.Marshal(value)
-	if err != nil {
-		return nil, err
-	}
-	if line = append(line, '\n'); len(line) > maxSize {
-		return nil, errTooLong
-	}
-	return line, nil
 }

@@ -11,6 +11,8 @@ import (
 
 	"github.com/sirupsen/logrus"
 	"github.com/sirupsen/logrus/hooks/test"
+
+	"github.com/vmferry/vmferry/resource/warm/wire"
 )
 
 func TestDecodeRequestRefuses(t *testing.T) {
@@ -23,7 +25,7 @@ func TestDecodeRequestRefuses(t *testing.T) {
 		{"a negative rate", `{"schema":1,"action":"enter","guest":"a","rate":-1}`, "negative"},
 		{"a negative size", `{"schema":1,"action":"enter","guest":"a","memory":-1}`, "memory"},
 		{"two values", `{"schema":1,"action":"enter","guest":"a"}{}`, "after top-level value"},
-		{"too long", strings.Repeat(" ", maxSize+1), "too long"},
+		{"too long", strings.Repeat(" ", wire.MaxSize+1), "too long"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if r, err := decodeRequest([]byte(c.line)); err == nil || !strings.Contains(err.Error(), c.words) {

@@ -2,10 +2,11 @@ package turns
 
 import (
 	"bufio"
-	"errors"
 	"net"
 	"sync"
 	"time"
+
+	"github.com/vmferry/vmferry/resource/warm/wire"
 )
 
 const (
@@ -27,7 +28,7 @@ type talk struct {
 
 // say sends a message.
 func (t *talk) say(value any) error {
-	line, err := encode(value)
+	line, err := wire.Encode(value)
 	if err != nil {
 		return err
 	}
@@ -39,18 +40,4 @@ func (t *talk) say(value any) error {
 }
 
 // hear waits for a message.
-func (t *talk) hear() ([]byte, error) {
-	var line []byte
-	for {
-		part, err := t.in.ReadSlice('\n')
-		line = append(line, part...)
-		switch {
-		case len(line) > maxSize:
-			return nil, errTooLong
-		case err == nil:
-			return line, nil
-		case !errors.Is(err, bufio.ErrBufferFull):
-			return nil, err
-		}
-	}
-}
+func (t *talk) hear() ([]byte, error) { return wire.ReadLine(t.in) }

@@ -19,6 +19,7 @@ import (
 
 	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/drain"
+	"github.com/vmferry/vmferry/resource/warm/wire"
 )
 
 const (
@@ -303,7 +304,7 @@ func TestTurnsDeclined(t *testing.T) {
 		bad := idle("b", 1, 0)
 		bad.Ladder = []drain.Means{"walk"}
 		for name, r := range map[string]Request{
-			"a turn already": idle("a", 9, 0), "no means": bad, "no guest": {}, "negative": {Guest: "c", SetUp: -1}, "too long": {Guest: strings.Repeat("x", maxSize)},
+			"a turn already": idle("a", 9, 0), "no means": bad, "no guest": {}, "negative": {Guest: "c", SetUp: -1}, "too long": {Guest: strings.Repeat("x", wire.MaxSize)},
 		} {
 			conn := o.connect(o.Context())
 			if _, err := enter(o.Context(), conn, r, nil, nil); err == nil {
