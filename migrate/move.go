@@ -186,7 +186,9 @@ func (m *mover) run(ctx context.Context) error {
 		}
 	}
 	m.predict(ctx)
+	shared := place.isShared()
 	err = m.migrate(ctx)
+	m.rec.Shared = shared && place.isShared()
 	if err == nil {
 		place.copied()
 	}

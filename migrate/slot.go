@@ -1,6 +1,7 @@
 package migrate
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -40,10 +41,7 @@ type Slot struct{ locks []*os.File }
 // Acquire takes a free slot, or waits for one until ctx ends. waiting, when not nil, is called
 // once before it waits.
 func (s Slots) Acquire(ctx context.Context, waiting func()) (*Slot, error) {
-	if s.Dir == "" {
-		s.Dir = DefaultSlotDir
-	}
-	if err := os.MkdirAll(s.Dir, 0o755); err != nil {
+	if err := os.MkdirAll(s.dir(), 0o755); err != nil {
 		return nil, fmt.Errorf("make the directory of migration slots: %w", err)
 	}
 	tick := time.NewTicker(slotPoll)
@@ -60,9 +58,33 @@ func (s Slots) Acquire(ctx context.Context, waiting func()) (*Slot, error) {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return nil, fmt.Errorf("wait for a migration slot in %q: %w", s.Dir, ctx.Err())
+			return nil, fmt.Errorf("wait for a migration slot in %q: %w", s.dir(), ctx.Err())
 		}
 	}
+}
+
+func (s Slots) dir() string { return cmp.Or(s.Dir, DefaultSlotDir) }
+
+func (s Slots) path(i int) string { return filepath.Join(s.dir(), strconv.Itoa(i)) }
+
+// shared tells whether somebody else holds a slot beside own.
+func (s Slots) shared(own *Slot) bool {
+	for i := 1; i <= max(s.N, s.Most, 1); i++ {
+		path := s.path(i)
+		if len(own.locks) > 0 && own.locks[0].Name() == path {
+			continue
+		}
+		f, err := os.Open(path)
+		if err != nil {
+			continue // nobody has ever held it
+		}
+		err = unix.Flock(int(f.Fd()), unix.LOCK_SH|unix.LOCK_NB)
+		_ = f.Close()
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			return true
+		}
+	}
+	return false
 }
 
 // try returns nil and no error when all slots are taken. It waits for nothing while it holds
@@ -91,7 +113,7 @@ func (s Slots) try() (*Slot, error) {
 
 // lock adds the lock of one file to the slot, unless somebody has it.
 func (s Slots) lock(slot *Slot, i, how int) error {
-	path := filepath.Join(s.Dir, strconv.Itoa(i))
+	path := s.path(i)
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return fmt.Errorf("open a migration slot: %w", err)

@@ -14,9 +14,15 @@ func TestSlots(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := Slots{Dir: filepath.Join(t.TempDir(), "slots"), N: 2}
 		a, errA := s.Acquire(t.Context(), func() { t.Error("waited for a free slot") })
+		if s.shared(a) {
+			t.Error("the only one is not alone")
+		}
 		b, errB := s.Acquire(t.Context(), nil)
 		if err := errors.Join(errA, errB); err != nil {
 			t.Fatal(err)
+		}
+		if !s.shared(a) || !s.shared(b) {
+			t.Error("each of two is alone")
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 		defer cancel()

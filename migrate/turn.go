@@ -55,9 +55,13 @@ const CheckWindow = "window"
 // place is what a move has of the link: its turn where a queue gave one, and its slot always. The
 // slot is what keeps those who came through the queue and those who did not apart.
 type place struct {
-	turn Turn
-	slot *Slot
+	turn  Turn
+	slots Slots
+	slot  *Slot
 }
+
+// isShared tells whether others are under way as well.
+func (p *place) isShared() bool { return p.slots.shared(p.slot) }
 
 // copied lets the next one begin. Without a queue that waits for the end of the move.
 func (p *place) copied() {
@@ -99,6 +103,7 @@ func (m *mover) takePlace(ctx context.Context) (*place, error) {
 			}
 		}()
 	}
+	p.slots = slots
 	if p.slot, err = slots.Acquire(ctx, m.waiting); err != nil {
 		p.release()
 		return nil, m.orGaveUp(err)

@@ -173,3 +173,23 @@ func TestMoveThatLosesItsTurn(t *testing.T) {
 		})
 	}
 }
+
+// A move during which another was under way says so, as it had a part of the link.
+func TestMoveBesideAnother(t *testing.T) {
+	for _, beside := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			p, _, _ := queued(t, 0, nil)
+			if beside {
+				other := p.deps.Slots
+				other.N, other.Most = 2, MostAtOnce
+				if slot, err := other.try(); slot == nil || err != nil {
+					t.Fatal(slot, err)
+				}
+			}
+			rec, err := Move(t.Context(), p.req, p.deps)
+			if err != nil || rec.Shared != beside {
+				t.Errorf("beside another: %v; the record says %v, %v", beside, rec.Shared, err)
+			}
+		})
+	}
+}
