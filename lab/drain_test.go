@@ -42,6 +42,11 @@ func drainPrimitive(name string, priority int) string {
 func testDrain(t *testing.T, b bench) {
 	d := drained{t: t, b: b}
 	defer d.remove()
+	// Else Pacemaker takes the load of the whole machine for the node's, and asks for one guest after the other.
+	for name, value := range map[string]string{"load-threshold": "10000%", "node-action-limit": "32"} {
+		d.on(source, "crm_attribute", "--type=crm_config", "--name="+name, "--update="+value)
+		defer d.on(target, "crm_attribute", "--type=crm_config", "--name="+name, "--delete")
+	}
 	d.place(4)
 	for _, part := range []struct {
 		name string

@@ -53,7 +53,8 @@ Options of bench:
                         emulator-part, busy-blackout-udp, busy-time, hopeless,
                         hopeless-blackout-udp, hopeless-postcopy,
                         hopeless-postcopy-blackout-udp
-                      drains: drain-10, drain-10-blackout
+                      drains: drain-10, drain-10-blackout, drain-10-at-once,
+                        drain-10-at-once-blackout
   -n N              how often each side has its turn (default 200 calls, 15 moves or
                     plans, 5 outages of each kind or runs, 3 hopeless moves or drains)
 
