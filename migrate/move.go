@@ -190,7 +190,7 @@ func (m *mover) run(ctx context.Context) error {
 	err = m.migrate(ctx)
 	m.rec.Shared = shared && place.isShared()
 	if err == nil {
-		place.copied()
+		place.copied(m.tape.timeline())
 	}
 	return m.conclude(ctx, err)
 }

@@ -1,12 +1,14 @@
 package migrate
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"time"
 
 	"github.com/vmferry/vmferry/migrate/drain"
+	"github.com/vmferry/vmferry/migrate/qmp"
 )
 
 // Wish is what a queue of moves is told of a guest that is to move.
@@ -35,8 +37,9 @@ type Turn interface {
 	GiveUp() <-chan struct{}
 	// Update tells what was learnt of the guest's load since.
 	Update(l drain.Load)
-	// Copied tells that the guest has left, and the next one may begin.
-	Copied()
+	// Copied tells that the guest has left, and the next one may begin. pause is for how long it stood still, 0
+	// where that is not known.
+	Copied(pause time.Duration)
 	// Release gives the turn back. It may be called again.
 	Release()
 }
@@ -64,10 +67,10 @@ type place struct {
 func (p *place) isShared() bool { return p.slots.shared(p.slot) }
 
 // copied lets the next one begin. Without a queue that waits for the end of the move.
-func (p *place) copied() {
+func (p *place) copied(t qmp.Timeline) {
 	if p.turn != nil {
 		p.slot.Release()
-		p.turn.Copied()
+		p.turn.Copied(*cmp.Or(t.Pause, new(time.Duration)))
 	}
 }
 

@@ -30,9 +30,9 @@ func (f *fakeTurn) AtOnce() int             { return f.atOnce }
 func (f *fakeTurn) Deadline() time.Time     { return f.deadline }
 func (f *fakeTurn) GiveUp() <-chan struct{} { return f.giveUp }
 func (f *fakeTurn) Update(l drain.Load)     { f.note(fmt.Sprintf("dirties %v", l.DirtyRate)) }
-func (f *fakeTurn) Copied() {
+func (f *fakeTurn) Copied(pause time.Duration) {
 	slot, _ := f.pair.deps.Slots.try()
-	f.note(fmt.Sprintf("copied, slot free: %v", slot != nil))
+	f.note(fmt.Sprintf("copied, pause %v, slot free: %v", pause, slot != nil))
 	slot.Release()
 }
 func (f *fakeTurn) Release() { f.note("released") }
@@ -80,7 +80,7 @@ func TestMoveInItsTurn(t *testing.T) {
 		if err != nil || rec.Outcome != Moved {
 			t.Fatalf("%q, %v", rec.Outcome, err)
 		}
-		if want := []string{"dirties 5.24288e+06", "copied, slot free: true", "released"}; !slices.Equal(turn.did, want) {
+		if want := []string{"dirties 5.24288e+06", "copied, pause 15ms, slot free: true", "released"}; !slices.Equal(turn.did, want) {
 			t.Errorf("did %q, want %q", turn.did, want)
 		}
 		if wish.Guest != "web" || wish.UUID != guestUUID || wish.Target != "node2" || wish.Rate != 100<<20 || wish.Most != 50<<20 || wish.SetUp != 700*time.Millisecond ||

@@ -139,7 +139,7 @@ func (t *track) find(o option) (start, free time.Duration) {
 				n, bears, next = n+1, min(bears, b.atOnce), min(next, b.free)
 			}
 		}
-		if n <= bears {
+		if n <= bears && (t.width == 0 || n <= max(t.width, len(t.lanes))+1) {
 			return start, later(later(start, t.Setup), o.pred.Duration)
 		}
 		start = next

@@ -23,7 +23,7 @@ type Link struct {
 	Setup    time.Duration // from the slot until the first byte: pre-flight, QEMU's start at the target
 	Teardown time.Duration // from the switchover until the slot is free: verification, cleaning up
 
-	width int // how many are tried at once, where that is more than fill it
+	width int // how many may copy at once, where that is tried out; 0 for lanes
 }
 
 // Guest is one that must leave.

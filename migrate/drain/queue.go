@@ -55,8 +55,8 @@ func (systemClock) AfterFunc(d time.Duration, f func()) func() bool {
 type Options struct {
 	Clock  Clock         // nil for the system's
 	Gather time.Duration // how long the first guest waits for others, so that the dearest of them goes first
-	// Explore has the queue try more at once than should fill the link, where they bear it, and find out whether all
-	// together become quicker by that.
+	// Explore has the queue find out how many at once are quickest: it begins with one that copies and one that is
+	// set up meanwhile, and tries more, where they bear it and keep their budgets.
 	Explore bool
 }
 
@@ -96,7 +96,10 @@ func NewQueue(n Node, o Options) (*Queue, error) {
 	if n.Window > 0 {
 		q.deadline = q.clock.Now().Add(n.Window)
 	}
-	for range n.Links {
+	for i := range n.Links {
+		if o.Explore {
+			q.links[i].width = 1
+		}
 		q.lanes = append(q.lanes, make([]time.Time, mostAtOnce))
 		q.widths = append(q.widths, width{now: 1})
 	}

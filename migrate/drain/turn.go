@@ -19,11 +19,12 @@ type Turn struct {
 	link     int
 	err      error
 	granted  time.Time
-	area     float64   // how many had been on the link until then, times seconds
-	free     time.Time // when it will have left, as far as can be told
-	overdue  int       // how often that was put off
-	attempt  bool      // nothing says that it will be gone in time, but the link was idle
-	lastCall time.Time // the last moment for fallback
+	pause    time.Duration // that was measured, 0 where none was
+	area     float64       // how many had been on the link until then, times seconds
+	free     time.Time     // when it will have left, as far as can be told
+	overdue  int           // how often that was put off
+	attempt  bool          // nothing says that it will be gone in time, but the link was idle
+	lastCall time.Time     // the last moment for fallback
 	fallback Means
 	untie    func() bool
 }
@@ -49,6 +50,13 @@ func (t *Turn) Step() Step {
 	t.q.mu.Lock()
 	defer t.q.mu.Unlock()
 	return t.step
+}
+
+// Paused tells for how long the guest stood still, before Copied tells that it has left.
+func (t *Turn) Paused(d time.Duration) {
+	t.q.mu.Lock()
+	defer t.q.mu.Unlock()
+	t.pause = d
 }
 
 // Copied tells that the guest has left: the link is free for the next while the caller

@@ -7,8 +7,9 @@ const gain = 1.25
 
 // width is how many a link is tried with at once, where they bear it. One migration may be held up by anything but
 // the link: its set-up, encryption, a processor, QEMU's one thread. Nobody knows that before, so it is tried: the
-// width is doubled for as long as all together become quicker by that. Where they do not the link
-// was full, and one after the other is the best that there is.
+// width is doubled for as long as all together become quicker by that, and no pause becomes too long for its
+// guest's budget. Where they do not the link was full, and where one does the hosts had too much to do: what is
+// predicted of guests that share a link knows nothing of processors.
 type width struct {
 	now  int     // 1 at first
 	pace float64 // bytes per second of all together, at the last width that was worth it
@@ -18,16 +19,15 @@ type width struct {
 	at   time.Time // up to which that was added up
 }
 
-// seen takes in the pace of a move that was one of company at once.
-func (w *width) seen(pace, company float64) {
-	if w.done || company < 0.75*float64(w.now) {
-		return
-	}
-	switch all := pace * company; {
-	case w.pace == 0 || all >= gain*w.pace:
+// seen takes in the pace of a move that was one of company at once, and whether it kept its budget.
+func (w *width) seen(pace, company float64, kept bool) {
+	all := pace * company
+	switch {
+	case w.done || company < 0.75*float64(w.now):
+	case w.now > 1 && (!kept || all < gain*w.pace):
+		w.now, w.done = w.now/2, true
+	case kept:
 		w.pace, w.now = all, min(2*w.now, mostAtOnce)
-	default:
-		w.now, w.done = max(w.now/2, 1), true
 	}
 }
 
@@ -57,7 +57,8 @@ func (q *Queue) widen(t *Turn) {
 	if !q.explore || t.attempt || !t.step.Prediction.ends() || took <= 0 {
 		return
 	}
+	budget := t.c.guest.Load.Budget
 	w := &q.widths[t.link]
-	w.seen(float64(t.step.Prediction.Bytes)/took, t.company())
+	w.seen(float64(t.step.Prediction.Bytes)/took, t.company(), budget <= 0 || t.pause > 0 && t.pause <= budget)
 	q.links[t.link].width = w.now
 }

@@ -31,17 +31,20 @@ func (p *pipe) step(d time.Duration) (done int) {
 // TestQueueExplores has eight guests of 10 GB leave over a link that is thought to carry 1 GB/s. One that is full with one
 // of them sees two at once for a while; of one that is not, as many as fill it make use.
 func TestQueueExplores(t *testing.T) {
+	bounded := func(g *Guest) { g.Load.Budget = 100 * ms }
 	for _, c := range []struct {
 		name       string
 		rate, each float64
 		guest      func(string) Guest
+		pause      time.Duration
 		most       int     // at once
 		within     float64 // seconds until the last has left, about
 	}{
-		{"one fills it", gb, gb, func(n string) Guest { return idle(n, 10) }, 2, 85},
-		{"four fill it", gb, gb / 4, func(n string) Guest { return idle(n, 10) }, 4, 162}, // 1, 2, 4, and the last,
-		{"nothing fills it", 100 * gb, gb, func(n string) Guest { return idle(n, 10) }, 4, 42},
-		{"they bear no company", 100 * gb, gb, func(n string) Guest { return tight(n, 10) }, 1, 88},
+		{"one fills it", gb, gb, func(n string) Guest { return idle(n, 10) }, ms, 2, 85},
+		{"four fill it", gb, gb / 4, func(n string) Guest { return idle(n, 10) }, ms, 4, 162}, // 1, 2, 4, and the last,
+		{"nothing fills it", 100 * gb, gb, func(n string) Guest { return idle(n, 10) }, ms, 4, 42},
+		{"they bear no company", 100 * gb, gb, func(n string) Guest { return tight(n, 10) }, ms, 1, 88},
+		{"nothing fills it, but pauses become too long", 100 * gb, gb, func(n string) Guest { return with(idle(n, 10), bounded) }, 200 * ms, 2, 75},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			onBench(t, Node{Links: []Link{{Name: "lan", Rate: gb}}}, Options{Explore: true, Gather: sec}, func(b *bench) {
@@ -64,6 +67,11 @@ func TestQueueExplores(t *testing.T) {
 					most = max(most, len(p.under))
 					b.pass(100 * ms)
 					for range p.step(100 * ms) { // equal parts: who came first is done first
+						if most > 1 {
+							moving[left].Paused(c.pause)
+						} else {
+							moving[left].Paused(ms)
+						}
 						moving[left].Copied()
 						moving[left].Release()
 						left++

@@ -150,8 +150,11 @@ func (t *Turn) Update(l drain.Load) {
 	_ = t.talk.say(news{Schema: wire.Schema, Word: wordLoad, Load: Load(l)})
 }
 
-// Copied tells the daemon that the guest has left. One that died needs not know.
-func (t *Turn) Copied() { _ = t.talk.say(news{Schema: wire.Schema, Word: wordCopied}) }
+// Copied tells the daemon that the guest has left, and for how long it stood still, if that is known. A daemon that died
+// needs not know.
+func (t *Turn) Copied(pause time.Duration) {
+	_ = t.talk.say(news{Schema: wire.Schema, Word: wordCopied, Pause: pause})
+}
 
 // Release gives the turn back.
 func (t *Turn) Release() { t.release() }

@@ -233,6 +233,7 @@ func (t *talk) heed(turn *drain.Turn) {
 		if err == nil && n.Word == wordLoad {
 			err = turn.Update(drain.Load(n.Load))
 		} else if err == nil {
+			turn.Paused(n.Pause)
 			turn.Copied()
 		}
 		if err != nil {

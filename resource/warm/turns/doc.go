@@ -16,7 +16,7 @@
 //	                              ← {"word":"granted", at_once, deadline}
 //	                                 or {"word":"too-late", means, left, why}
 //	                              ← {"word":"give-up"}    when the time for something else has come
-//	{"word":"copied"}             →                       the guest runs at the target: the next may begin
+//	{"word":"copied", pause}      →                       the guest runs at the target: the next may begin
 //
 // The turn lasts as long as the connection. Whoever ends it, be it by SIGKILL, has given the turn back.
 //

@@ -121,9 +121,10 @@ func decodeWord(line []byte) (word, error) {
 
 // news is what the agent says after the request.
 type news struct {
-	Schema int    `json:"schema"`
-	Word   string `json:"word"`
-	Load          // with wordLoad: what was measured meanwhile
+	Schema int           `json:"schema"`
+	Word   string        `json:"word"`
+	Pause  time.Duration `json:"pause,omitempty"` // with wordCopied: for how long the guest stood still, 0 where that is not known
+	Load                 // with wordLoad: what was measured meanwhile
 }
 
 // decodeNews reads a line that an agent sent. What the plan needs is checked by the plan.

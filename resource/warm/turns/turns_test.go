@@ -114,7 +114,7 @@ func (o *office) move(ctx context.Context, r Request, took time.Duration) {
 		o.note("%s has its turn", r.Guest)
 		select {
 		case <-time.After(r.SetUp + took):
-			turn.Copied()
+			turn.Copied(time.Millisecond)
 			o.note("%s left", r.Guest)
 			time.Sleep(sec)
 		case <-turn.GiveUp():
@@ -281,7 +281,7 @@ func TestTurnsWhenTheDaemonGoes(t *testing.T) {
 			t.Error("the end of the daemon ended a move")
 		case <-time.After(sec):
 		}
-		first.Copied()
+		first.Copied(time.Millisecond)
 		first.Release()
 		first.Release()
 
@@ -354,7 +354,7 @@ func TestTurnsUnderFire(t *testing.T) {
 					if err == nil {
 						o.pass(time.Duration(i%7) * sec)
 						if i%4 > 0 {
-							turn.Copied()
+							turn.Copied(time.Millisecond)
 							o.note("%d", i)
 						}
 						turn.Release()
@@ -405,7 +405,7 @@ func TestQueue(t *testing.T) {
 		t.Fatalf("%+v, %v", second, err)
 	}
 	second.Release()
-	first.Copied()
+	first.Copied(time.Millisecond)
 	first.Release()
 	if got := (Request{Ladder: []drain.Means{drain.Shutdown}}).with(w); !slices.Equal(got.Ladder, []drain.Means{drain.Live, drain.Shutdown}) {
 		t.Errorf("the ladder is %v", got.Ladder)
