@@ -103,6 +103,7 @@ func TestLab(t *testing.T) {
 		{"faults", testFaults},
 		{"heartbeat", testHeartbeat},
 		{"modular libvirt", testModular},
+		{"drain", testDrain},
 	} {
 		if !t.Run(part.name, func(t *testing.T) { part.test(t, b) }) {
 			t.Log(b.diagnosis(t))

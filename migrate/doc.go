@@ -7,10 +7,12 @@
 //
 // # The course of a move
 //
-//		measure → slot → pre-flight → watch → predict → (make images) → migrate ⇄ decide → verify → (settle disks) → record
+//		measure → turn, slot → pre-flight → watch → predict → (make images) → migrate ⇄ decide → verify → (settle disks) → record
 //
 //	  - A slot ([Slots]) bounds how many guests of this node move at once: migrations that share
 //	    a link spoil each other's pause. The dirty rate is measured while a guest waits for its turn.
+//	    Where there is a queue of moves ([Queue], the node daemon's), it decides who is next and how many go at
+//	    once; without one, one guest goes at a time.
 //	  - The pre-flight asks the target everything that can be asked before anything is changed.
 //	    What it finds is a [Refusal], and the guest was not touched.
 //	  - The prediction ([Predict]) stands in the record beside what was measured. What a move teaches of the

@@ -114,6 +114,11 @@ func (m *mover) steer(ctx context.Context, done <-chan error) (why, err error) {
 			if !m.tape.inPostCopy() { // then to give up would be to lose the guest
 				why = ErrOutOfTime
 			}
+		case <-m.giveUp:
+			m.giveUp = nil // which stays closed
+			if !m.tape.inPostCopy() {
+				why = fmt.Errorf("%w: %w", ErrOutOfTime, errGaveUp)
+			}
 		case deadline := <-m.req.Shorten:
 			m.shorten(deadline)
 			late.Reset(m.left())

@@ -82,6 +82,8 @@ type Deps struct {
 	Gone func(ctx context.Context, guest, uuid string) (bool, error)
 	// Slots bounds the migrations at once. The zero value is the default directory with one slot.
 	Slots Slots
+	// Queue, when not nil, gives moves their turns, before they take a slot.
+	Queue Queue
 	// Links is the file in which LearnLink remembers the links to the peers; empty where nothing does.
 	Links string
 	// Log gets what happens, with the fields guest, peer and phase.

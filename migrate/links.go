@@ -105,7 +105,7 @@ func (l Link) learn(r Record) (_ Link, ok bool) {
 	if r.Outcome != Moved || r.To == "" || r.Means == "" {
 		return l, false
 	}
-	if rate := r.Rate; r.Transferred >= enough && rate > 0 && (!r.capped() || rate > l.Bandwidth) {
+	if rate := r.Rate; r.Transferred >= enough && rate > 0 && (!r.capped() && !r.Shared || rate > l.Bandwidth) {
 		l.Bandwidth, ok = uint64(blend(float64(l.Bandwidth), float64(rate))), true
 	}
 	if setUp, known := r.setUp(); known {

@@ -162,10 +162,14 @@ func (m *mover) beginMeasuring(ctx context.Context) {
 	}
 	defer m.source.close()
 	load, err := m.source.host.Load(ctx, m.req.Guest)
+	if err == nil {
+		m.load = load
+	}
 	if err == nil && load.Dirty.Measured && time.Since(load.Dirty.Since).Abs() < measureFresh {
 		m.measured = time.Now()
 		return
 	}
+	m.load.Dirty = libvirt.Dirty{} // of some other time
 	if err := m.source.host.StartDirtyRate(ctx, m.req.Guest, measureSpan); err != nil {
 		m.log.WithError(err).Debug("the dirty rate cannot be measured")
 		return
@@ -190,6 +194,9 @@ func (m *mover) predict(ctx context.Context) {
 	m.rec.Used = used(m.load)
 	if m.load.Dirty.Measured {
 		m.rec.DirtyRate = &m.load.Dirty.Rate
+		if m.turn != nil {
+			m.turn.Update(LoadFor(m.load, m.link, m.budget()))
+		}
 	}
 	if f, ok := Predict(m.load, m.link, m.req.Bandwidth<<20, m.budget(), m.means()); ok {
 		f.addDisks(m.carried, m.req.Bandwidth > 0)

@@ -97,9 +97,11 @@ type mover struct {
 	wasPaused  bool
 	targetCaps *libvirtxml.Caps
 
-	deadline time.Time // the context's, or an earlier one that came later; zero without one
-	abortAt  time.Time // what is not done by then is aborted; zero without a deadline
-	link     Link      // what is remembered of the link to the target
+	deadline time.Time       // the context's, or an earlier one that came later; zero without one
+	abortAt  time.Time       // what is not done by then is aborted; zero without a deadline
+	turn     Turn            // that a queue of moves granted; nil without one
+	giveUp   <-chan struct{} // closed when the queue of moves takes the turn back; nil without one
+	link     Link            // what is remembered of the link to the target
 	load     libvirt.Load
 	measured time.Time // when the result of the measurement will be there, zero where there is none
 
@@ -165,11 +167,11 @@ func (m *mover) run(ctx context.Context) error {
 	}
 	m.plan(ctx)
 	m.beginMeasuring(ctx)
-	slot, err := m.takeSlot(ctx)
+	place, err := m.takePlace(ctx)
 	if err != nil {
 		return err
 	}
-	defer slot.Release()
+	defer place.release()
 	already, err := m.runPreflight(ctx)
 	if err != nil {
 		return err
@@ -195,7 +197,13 @@ func (m *mover) run(ctx context.Context) error {
 	if err := m.receive(ctx); err != nil {
 		return err
 	}
-	return m.conclude(ctx, m.migrate(ctx))
+	shared := place.isShared()
+	err = m.migrate(ctx)
+	m.rec.Shared = shared && place.isShared()
+	if err == nil {
+		place.copied(m.tape.timeline())
+	}
+	return m.conclude(ctx, err)
 }
 
 func (r Request) check() error {
@@ -263,13 +271,6 @@ func (m *mover) left() time.Duration {
 		return math.MaxInt64
 	}
 	return time.Until(m.abortAt)
-}
-
-func (m *mover) takeSlot(ctx context.Context) (*Slot, error) {
-	defer m.step("slot")()
-	ctx, cancel := m.before(ctx)
-	defer cancel()
-	return m.deps.Slots.Acquire(ctx, func() { m.report(PhaseSlot) })
 }
 
 func (m *mover) runPreflight(ctx context.Context) (already bool, err error) {

@@ -51,11 +51,12 @@ func (r *Refusal) Error() string {
 func (r *Refusal) Unwrap() error { return r.Err }
 
 // What bounds the pre-flight's questions. A libvirtd that was just started probes its QEMU
-// binaries before it tells its capabilities, which takes seconds.
+// binaries before it tells its capabilities, which takes seconds, and many on a busy node: it must not be the
+// reason to start a guest anew that could have been moved.
 const (
 	connectTime = 10 * time.Second
 	askTime     = 5 * time.Second
-	capsTime    = 15 * time.Second
+	capsTime    = 45 * time.Second
 )
 
 // preflight asks both ends all that can be asked. It fills m.uuid, m.wasPaused and the record's

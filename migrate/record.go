@@ -64,6 +64,7 @@ type Record struct {
 	DirtyRate *uint64     `json:"dirty_rate,omitempty"` // bytes per second that it wrote, just before
 	Rate      uint64      `json:"rate,omitempty"`       // highest seen, in bytes per second
 	Cap       uint64      `json:"rate_cap,omitempty"`   // bound that was asked for, in bytes per second
+	Shared    bool        `json:"shared,omitempty"`     // others were under way at its begin and at its end, and had a part of the link
 
 	Disks   []CopiedDisk `json:"disks,omitempty"`    // those that went along
 	DisksMS float64      `json:"disks_ms,omitempty"` // of the step "migrate", what their copying took before the memory

@@ -1,6 +1,7 @@
 package migrate
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,24 +19,29 @@ const DefaultSlotDir = "/run/vmferry/slots"
 // slotPoll is how often a waiter looks. The kernel's own waiting for a lock has no deadline.
 const slotPoll = 100 * time.Millisecond
 
+// MostAtOnce is the most migrations that ever leave a node at once, whoever says so.
+const MostAtOnce = 16
+
 // Slots bounds how many migrations leave a node at once, over all processes that use
 // the same directory. The files in it are 1, 2, … N; who holds the lock of one has
 // a slot. The kernel frees it when the holder dies.
+//
+// Where callers differ in N, each gives Most, which is the same for all: then nobody has a slot while more
+// than its own N are under way, and nobody begins who would bring that about. It also takes the locks
+// of N+1, … Most, shared with others of its kind, and so keeps out whoever would be one too many.
 type Slots struct {
-	Dir string // DefaultSlotDir when empty
-	N   int    // 1 when not positive
+	Dir  string // DefaultSlotDir when empty
+	N    int    // 1 when not positive
+	Most int    // the largest N of anybody, N when smaller
 }
 
 // Slot is a slot that is held.
-type Slot struct{ f *os.File }
+type Slot struct{ locks []*os.File }
 
 // Acquire takes a free slot, or waits for one until ctx ends. waiting, when not nil, is called
 // once before it waits.
 func (s Slots) Acquire(ctx context.Context, waiting func()) (*Slot, error) {
-	if s.Dir == "" {
-		s.Dir = DefaultSlotDir
-	}
-	if err := os.MkdirAll(s.Dir, 0o755); err != nil {
+	if err := os.MkdirAll(s.dir(), 0o755); err != nil {
 		return nil, fmt.Errorf("make the directory of migration slots: %w", err)
 	}
 	tick := time.NewTicker(slotPoll)
@@ -52,34 +58,85 @@ func (s Slots) Acquire(ctx context.Context, waiting func()) (*Slot, error) {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return nil, fmt.Errorf("wait for a migration slot in %q: %w", s.Dir, ctx.Err())
+			return nil, fmt.Errorf("wait for a migration slot in %q: %w", s.dir(), ctx.Err())
 		}
 	}
 }
 
-// try returns nil and no error when all slots are taken.
-func (s Slots) try() (*Slot, error) {
-	for i := 1; i <= max(s.N, 1); i++ {
-		path := filepath.Join(s.Dir, strconv.Itoa(i))
-		f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+func (s Slots) dir() string { return cmp.Or(s.Dir, DefaultSlotDir) }
+
+func (s Slots) path(i int) string { return filepath.Join(s.dir(), strconv.Itoa(i)) }
+
+// shared tells whether somebody else holds a slot beside own.
+func (s Slots) shared(own *Slot) bool {
+	for i := 1; i <= max(s.N, s.Most, 1); i++ {
+		path := s.path(i)
+		if len(own.locks) > 0 && own.locks[0].Name() == path {
+			continue
+		}
+		f, err := os.Open(path)
 		if err != nil {
-			return nil, fmt.Errorf("open a migration slot: %w", err)
+			continue // nobody has ever held it
 		}
-		err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-		if err == nil {
-			return &Slot{f}, nil
-		}
+		err = unix.Flock(int(f.Fd()), unix.LOCK_SH|unix.LOCK_NB)
 		_ = f.Close()
-		if !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, unix.EINTR) {
-			return nil, fmt.Errorf("lock migration slot %q: %w", path, err)
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			return true
 		}
 	}
-	return nil, nil
+	return false
+}
+
+// try returns nil and no error when all slots are taken. It waits for nothing while it holds
+// a lock, so that two who are in each other's way both go back.
+func (s Slots) try() (*Slot, error) {
+	n := max(s.N, 1)
+	slot := &Slot{}
+	for i := 1; i <= n && len(slot.locks) == 0; i++ {
+		if err := s.lock(slot, i, unix.LOCK_EX); err != nil {
+			return nil, err
+		}
+	}
+	if len(slot.locks) == 0 {
+		return nil, nil
+	}
+	for i := n + 1; i <= s.Most; i++ {
+		had := len(slot.locks)
+		err := s.lock(slot, i, unix.LOCK_SH)
+		if err != nil || len(slot.locks) == had {
+			slot.Release()
+			return nil, err
+		}
+	}
+	return slot, nil
+}
+
+// lock adds the lock of one file to the slot, unless somebody has it.
+func (s Slots) lock(slot *Slot, i, how int) error {
+	path := s.path(i)
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return fmt.Errorf("open a migration slot: %w", err)
+	}
+	err = unix.Flock(int(f.Fd()), how|unix.LOCK_NB)
+	if err == nil {
+		slot.locks = append(slot.locks, f)
+		return nil
+	}
+	_ = f.Close()
+	if !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, unix.EINTR) {
+		return fmt.Errorf("lock migration slot %q: %w", path, err)
+	}
+	return nil
 }
 
 // Release gives the slot back. It may be called again, and on nil.
 func (s *Slot) Release() {
-	if s != nil {
-		_ = s.f.Close()
+	if s == nil {
+		return
 	}
+	for _, f := range s.locks {
+		_ = f.Close()
+	}
+	s.locks = nil
 }

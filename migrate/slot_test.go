@@ -14,9 +14,15 @@ func TestSlots(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := Slots{Dir: filepath.Join(t.TempDir(), "slots"), N: 2}
 		a, errA := s.Acquire(t.Context(), func() { t.Error("waited for a free slot") })
+		if s.shared(a) {
+			t.Error("the only one is not alone")
+		}
 		b, errB := s.Acquire(t.Context(), nil)
 		if err := errors.Join(errA, errB); err != nil {
 			t.Fatal(err)
+		}
+		if !s.shared(a) || !s.shared(b) {
+			t.Error("each of two is alone")
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 		defer cancel()
@@ -50,5 +56,44 @@ func TestSlotsDirErrors(t *testing.T) {
 	}
 	if _, err := (Slots{Dir: dir}).Acquire(t.Context(), nil); err == nil {
 		t.Error("a directory was taken for a slot")
+	}
+}
+
+// TestSlotsOfDifferentKinds has callers with different N: nobody is ever one of more than its own.
+func TestSlotsOfDifferentKinds(t *testing.T) {
+	dir := t.TempDir()
+	for _, c := range []struct {
+		name string
+		held []int // N of those who have a slot
+		n    int
+		free bool
+	}{
+		{"alone", nil, 1, true},
+		{"two alone", []int{1}, 1, false},
+		{"with one who bears nobody", []int{1}, 5, false},
+		{"bears nobody", []int{5}, 1, false},
+		{"a pair", []int{2}, 2, true},
+		{"three of two", []int{2, 2}, 2, false},
+		{"a third that only it bears", []int{2, 2}, 3, false},
+		{"a pair of different patience", []int{2}, 16, true},
+		{"a pair the other way round", []int{16}, 2, true},
+		{"three, and one bears two", []int{16, 16}, 2, false},
+		{"three", []int{3, 16}, 4, true},
+		{"full", []int{16, 16, 16, 16, 16, 16, 16, 16, 16, 16, 16, 16, 16, 16, 16, 16}, 16, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			for _, n := range c.held {
+				slot, err := Slots{Dir: dir, N: n, Most: MostAtOnce}.try()
+				if err != nil || slot == nil {
+					t.Fatalf("no slot for one of %v: %v", c.held, err)
+				}
+				defer slot.Release()
+			}
+			slot, err := Slots{Dir: dir, N: c.n, Most: MostAtOnce}.try()
+			if err != nil || (slot != nil) != c.free {
+				t.Errorf("N %d beside %v: got %v, %v", c.n, c.held, slot, err)
+			}
+			slot.Release()
+		})
 	}
 }

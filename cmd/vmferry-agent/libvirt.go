@@ -24,12 +24,13 @@ var (
 )
 
 // migrator makes the real move and appends its record, of a failed one too. step, where
-// not nil, is told each of its phases.
-func migrator(log logrus.FieldLogger, host witness.Host, stateDir string, step func(string)) func(context.Context, resource.Move) error {
+// not nil, is told each of its phases. A guest that leaves this node asks queue for its turn.
+func migrator(log logrus.FieldLogger, host witness.Host, stateDir string, queue migrate.Queue, step func(string)) func(context.Context, resource.Move) error {
 	return func(ctx context.Context, m resource.Move) error {
 		links := filepath.Join(stateDir, migrate.LinksFile)
 		deps := migrate.Deps{Log: log, Open: openHost, Links: links}
 		if !m.Fetch { // the witness sees the source
+			deps.Queue = queue
 			deps.Gone = func(ctx context.Context, guest, uuid string) (bool, error) {
 				found, err := host.Find(ctx, guest, uuid)
 				return err == nil && len(found) == 0, err

@@ -58,11 +58,12 @@ func act(ctx context.Context, action string, environ []string, stderr io.Writer,
 	log := ocflog.New(ocflog.Call{Environ: environ, Instance: env.Instance, PID: os.Getpid()}, stderr)
 	host := witness.Host{}
 	stateDir := ocf.Variable(environ, "VMFERRY_STATE_DIR", resource.DefaultStateDir)
+	runDir := ocf.Variable(environ, "VMFERRY_RUN_DIR", resource.DefaultRunDir)
 	halt := halter(environ, action)
 	agent := resource.Agent{
 		Environ:  env,
 		Open:     open,
-		Migrate:  migrator(log, host, stateDir, halt),
+		Migrate:  migrator(log, host, stateDir, queueOf(runDir, env), halt),
 		Witness:  witnessOf(env.Params, host),
 		Announce: announcer(log),
 		Command:  resource.Execute(environ),
@@ -71,7 +72,7 @@ func act(ctx context.Context, action string, environ []string, stderr io.Writer,
 		Record:   func(r migrate.Record) { keepRecord(log, stateDir, r) },
 		Fetch:    from.fetch,
 		Step:     halt,
-		RunDir:   ocf.Variable(environ, "VMFERRY_RUN_DIR", resource.DefaultRunDir),
+		RunDir:   runDir,
 		StateDir: stateDir,
 		Log:      log,
 	}

@@ -54,7 +54,8 @@ Options of bench:
                         emulator-part, busy-blackout-udp, busy-time, hopeless,
                         hopeless-blackout-udp, hopeless-postcopy,
                         hopeless-postcopy-blackout-udp
-                      drains: drain-10, drain-10-blackout
+                      drains: drain-10, drain-10-blackout, drain-10-at-once,
+                        drain-10-at-once-blackout
   -n N              how often each side has its turn (default 200 calls, 100 outages of
                     each kind and length, 15 moves or plans, 3 to 10 runs of the probe,
                     3 hopeless moves or drains)

@@ -15,6 +15,8 @@ import (
 	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/libvirt/client"
 	"github.com/vmferry/vmferry/resource"
+	"github.com/vmferry/vmferry/resource/warm/turns"
+	"github.com/vmferry/vmferry/resource/warm/wire"
 	"github.com/vmferry/vmferry/resource/witness"
 )
 
@@ -40,6 +42,7 @@ type machine struct {
 	root      string // before each absolute path: empty, but in tests
 	stateDir  string // where the records are
 	slots     migrate.Slots
+	queue     migrate.Queue // of the node daemon; nil for none
 	run       pacemaker.Runner
 	open      func(ctx context.Context, uri string) (host, error)
 	processes func(ctx context.Context) ([]witness.Process, error)
@@ -52,6 +55,7 @@ type machine struct {
 func newMachine() *machine {
 	return &machine{
 		stateDir:  environ("VMFERRY_STATE_DIR", resource.DefaultStateDir),
+		queue:     turns.Queue(filepath.Join(resource.DefaultRunDir, wire.Socket), turns.Request{}),
 		run:       pacemaker.Exec,
 		open:      client.Opener(func(c *client.Conn) host { return c }),
 		processes: witness.List,

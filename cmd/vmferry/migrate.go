@@ -240,7 +240,7 @@ func (c *call) move(ctx context.Context, g *guest, target string, o order) (migr
 			}
 			meter.show(time.Now(), p.Phase, g.Name+": "+describe(p))
 		},
-	}, migrate.Deps{Open: c.openHost, Gone: c.gone, Slots: c.slots, Links: c.links(), Log: c.log()})
+	}, migrate.Deps{Open: c.openHost, Gone: c.gone, Slots: c.slots, Queue: c.queue, Links: c.links(), Log: c.log()})
 	meter.end()
 	if v != nil {
 		c.judge(context.WithoutCancel(ctx), &record, v)

@@ -105,6 +105,7 @@ func live(ctx context.Context, c Config, log logrus.FieldLogger) error {
 	if err != nil {
 		return fmt.Errorf("read the watchdog's interval: %w", err)
 	}
+	desk := newDesk(c.GuestsDir, log)
 	loop := shutdown.New(shutdown.Options{
 		Manager:    newManager(c),
 		Guests:     witnesses{dir: c.GuestsDir},
@@ -115,10 +116,11 @@ func live(ctx context.Context, c Config, log logrus.FieldLogger) error {
 		Window:     c.Window,
 		StopWindow: stopWindow(ctx, c, log),
 		Poll:       c.Poll,
+		Deadline:   deadline(c, desk),
 	})
 	ear := &logind.Keeper{Who: "vmferryd", Why: "moving the virtual machines off this node", Tell: loop.Tell, Log: log}
 	return serve(ctx, func() { notify(daemon.SdNotifyReady) },
-		loop, ear, newMonitorTask(c.StateDir, log), announceTask{c.StateDir, log}, signalTask{loop.Stop},
+		loop, ear, newMonitorTask(c.StateDir, desk, log), announceTask{c.StateDir, log}, signalTask{loop.Stop},
 		watchdogTask{every: every / 2, alive: loop.Alive, notify: notify})
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"os"
@@ -15,6 +16,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/vmferry/vmferry/hbplugin/logind/logindtest"
+	"github.com/vmferry/vmferry/resource/warm/turns"
 	"github.com/vmferry/vmferry/resource/warm/wire"
 )
 
@@ -24,6 +26,7 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
 		"vmferryd":      main,
 		"ask":           ask,
+		"turn":          turn,
 		"pacemakerd":    fakePacemakerd,
 		"crm_node":      func() { fmt.Println("n1") },
 		"crm_mon":       fakeMon,
@@ -172,6 +175,22 @@ func ask() {
 		os.Exit(1)
 	}
 	fmt.Printf("code %d reason %q\n", a.Code, a.Reason)
+}
+
+// turn asks for the turns of guests, one after the other, and gives each back.
+func turn() {
+	socket := nodeFile(filepath.Join("run", wire.Socket))
+	for _, guest := range os.Args[1:] {
+		t, err := turns.Enter(context.Background(), socket, turns.Request{Guest: guest, Load: turns.Load{Memory: 1 << 20}}, nil, nil)
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		fmt.Println(guest, "has its turn")
+		if guest != "forgotten" {
+			t.Release()
+		}
+	}
 }
 
 // fakePacemakerd lives until it is told to end: that it lives is all.

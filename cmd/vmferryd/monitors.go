@@ -9,21 +9,25 @@ import (
 	"github.com/vmferry/vmferry/migrate/libvirt/client"
 	"github.com/vmferry/vmferry/resource"
 	"github.com/vmferry/vmferry/resource/warm"
+	"github.com/vmferry/vmferry/resource/warm/turns"
 	"github.com/vmferry/vmferry/resource/warm/wire"
 	"github.com/vmferry/vmferry/resource/witness"
 )
 
-// monitorTask answers the agent's monitors (package resource/warm). It is a convenience, and
+// monitorTask answers the agent's monitors (package resource/warm), and has its migrations wait for their
+// turns (package resource/warm/turns). It is a convenience, and
 // the daemon's shutdown lock is not: where it cannot listen, it says so and the
-// daemon lives on; the agent then looks for itself.
+// daemon lives on; the agent then looks for itself, and moves
+// one guest at a time.
 type monitorTask struct {
 	dir   string // of the socket and the agent's notes
+	desk  *turns.Desk
 	ready chan struct{}
 	log   logrus.FieldLogger
 }
 
-func newMonitorTask(dir string, log logrus.FieldLogger) monitorTask {
-	return monitorTask{dir: dir, ready: make(chan struct{}), log: log}
+func newMonitorTask(dir string, desk *turns.Desk, log logrus.FieldLogger) monitorTask {
+	return monitorTask{dir: dir, desk: desk, ready: make(chan struct{}), log: log}
 }
 
 func (monitorTask) String() string           { return "monitors" }
@@ -36,7 +40,7 @@ func (t monitorTask) Run(ctx context.Context) error {
 		Open: pool.Open, Witness: witness.Host{},
 		RunDir: t.dir, StateDir: resource.DefaultStateDir, Log: t.log,
 	}
-	server := warm.Server{Socket: filepath.Join(t.dir, wire.Socket), Look: monitor.Look, Log: t.log}
+	server := warm.Server{Socket: filepath.Join(t.dir, wire.Socket), Look: monitor.Look, Turn: t.desk.Serve, Log: t.log}
 	if err := server.Run(ctx, func() { close(t.ready) }); err != nil {
 		t.log.WithError(err).Error("monitors are not answered: the agent looks without vmferryd, which costs more")
 		close(t.ready)

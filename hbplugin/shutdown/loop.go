@@ -51,6 +51,10 @@ type Options struct {
 	Window     time.Duration // the longest drain before logind's limit; zero: that limit
 	StopWindow time.Duration // the longest drain once systemd has asked the daemon to stop
 	Poll       time.Duration // the time from one look to the next
+
+	// Deadline, when not nil, is told by when the node is to be empty, whenever that changes: the end of the
+	// window while a drain is under way, and the zero time when none is. It must not block.
+	Deadline func(until time.Time)
 }
 
 // Loop is the task that drains. Its methods may be called from any goroutine.
@@ -131,6 +135,7 @@ func (l *Loop) Run(ctx context.Context) error {
 	for {
 		r.now = time.Now()
 		d := Decide(r.observed())
+		r.tellDeadline(d)
 		if r.carryOut(ctx, d) {
 			return nil
 		}
@@ -152,6 +157,7 @@ type round struct {
 	asks     int       // calls of Stop
 	began    time.Time // of what is going on: drain, undo or stop
 	era      int       // counts what has been going on
+	until    time.Time // what Deadline was told
 
 	seen      Observed // all of it but Spent and Window
 	looking   bool
@@ -170,6 +176,18 @@ func (r *round) observed() Observed {
 	}
 	o.Window = r.window()
 	return o
+}
+
+// tellDeadline passes on by when a drain is to be done.
+func (r *round) tellDeadline(d Decision) {
+	var until time.Time
+	if d.Phase == Draining {
+		until = r.began.Add(r.window())
+	}
+	if r.o.Deadline != nil && !until.Equal(r.until) {
+		r.o.Deadline(until)
+	}
+	r.until = until
 }
 
 func (r *round) window() time.Duration {

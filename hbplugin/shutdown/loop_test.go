@@ -135,6 +135,7 @@ type bench struct {
 
 	mu     sync.Mutex
 	states []string
+	untils []time.Duration // what Deadline was told, from the start on; -1 for none
 }
 
 const delayMax = 10 * time.Minute
@@ -154,7 +155,7 @@ func runAt(t *testing.T, node *fake, path string, script func(b *bench)) {
 		b := &bench{t: t, node: node, path: path, start: time.Now(), done: make(chan error, 1)}
 		b.loop = New(Options{
 			Manager: node, Guests: node, System: node, Intent: Intent{Path: path}, Log: log,
-			Notify: b.notify, StopWindow: 9 * time.Minute, Poll: time.Second,
+			Notify: b.notify, StopWindow: 9 * time.Minute, Poll: time.Second, Deadline: b.deadline,
 		})
 		ctx, cancel := context.WithCancel(t.Context())
 		go func() { b.done <- b.loop.Run(ctx) }()
@@ -173,6 +174,25 @@ func (b *bench) notify(state string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.states = append(b.states, state)
+}
+
+func (b *bench) deadline(until time.Time) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	after := until.Sub(b.start)
+	if until.IsZero() {
+		after = -1
+	}
+	b.untils = append(b.untils, after)
+}
+
+func (b *bench) wantDeadlines(want ...time.Duration) {
+	b.t.Helper()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !slices.Equal(b.untils, want) {
+		b.t.Errorf("deadlines %v, want %v", b.untils, want)
+	}
 }
 
 // say is what logind says: with each "no shutdown" it hands out a lock.
@@ -290,6 +310,25 @@ func TestWindowCloses(t *testing.T) {
 		if !b.ended() {
 			t.Error("the manager's own stop goes on with what is left, and the loop is in its way")
 		}
+	})
+}
+
+// Those who move guests hear by when they must be done: of each drain anew, and of its end.
+func TestDeadlineIsTold(t *testing.T) {
+	run(t, &fake{guests: []string{"a", "b"}, leave: 20 * time.Second}, func(b *bench) {
+		b.after(time.Second)
+		b.wantDeadlines()
+		b.say(true)
+		b.wantDeadlines(time.Second + delayMax - Margin)
+		b.after(9 * time.Second)
+		b.wantDeadlines(time.Second + delayMax - Margin)
+		b.say(false)
+		b.wantDeadlines(time.Second+delayMax-Margin, -1)
+		b.after(5 * time.Second)
+		b.say(true)
+		b.after(time.Minute)
+		b.released(55 * time.Second)
+		b.wantDeadlines(time.Second+delayMax-Margin, -1, 15*time.Second+delayMax-Margin, -1)
 	})
 }
 

@@ -53,6 +53,7 @@ var Benches = append(aloneBenches(), []Bench{
 	{Results: []string{"hopeless", "hopeless-blackout-udp"}, N: 3, Run: hopeless},
 	{Results: []string{"hopeless-postcopy", "hopeless-postcopy-blackout-udp"}, N: 3, Run: hopelessPostCopy},
 	{Results: []string{"drain-10", "drain-10-blackout"}, N: 3, Run: drainTen},
+	{Results: []string{"drain-10-at-once", "drain-10-at-once-blackout"}, N: 3, Run: drainTenAtOnce},
 }...)
 
 // Names are all results that there are.

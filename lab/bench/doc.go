@@ -25,6 +25,10 @@
 // an interval of a millisecond saw. A first move of each side is not counted where guests are idle. How moves
 // ended is counted, and only those that ended live are in a figure.
 //
+// drain-10 has Pacemaker's own defaults: it limits its calls by the load average, and the lab's nodes are never out
+// of load, so that both agents' guests leave one after the other. drain-10-at-once has all ten asked for at the
+// same time, as on a server with processors to spare. migration-limit is Pacemaker's default, unlimited, in both.
+//
 // floor-pause has a guest of the same kind moved between two QEMUs on one node by this process, over QMP. It is
 // the least that QEMU can do. emulator-part is what comes after RESUME because the lab's guests are emulated:
 // loadvm makes QEMU throw its translations away, and the guest needs them again before it answers.

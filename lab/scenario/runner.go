@@ -23,7 +23,7 @@ import (
 // wrong, and the scenario fails with what it saw.
 const (
 	startTime   = 90 * time.Second // from the cluster's knowing of the guests to their answers
-	startEach   = 15 * time.Second // more for each guest above a few: an emulated boot takes a processor
+	startEach   = 15 * time.Second // more for each guest above a few, here and below: an emulated boot takes a processor
 	startFew    = 2
 	triggerTime = 150 * time.Second // from the trigger until every guest answers on the other node
 	returnTime  = 120 * time.Second // until the node is a member again
@@ -102,11 +102,15 @@ func (r *Runner) Run(ctx context.Context, body func(context.Context) error) erro
 	return group.Wait()
 }
 
+// limit is what a few guests may take, and more for each of many.
+func (r *Runner) limit(few time.Duration) time.Duration {
+	return few + startEach*time.Duration(max(0, len(r.Guests)-startFew))
+}
+
 // Place has the cluster run the guests with the agent on the named node, and
 // waits until all of them answer.
 func (r *Runner) Place(ctx context.Context, agent cluster.Agent, node string) error {
-	limit := startTime + startEach*time.Duration(max(0, len(r.Guests)-startFew))
-	ctx, cancel := context.WithTimeoutCause(ctx, limit, errors.New("the guests did not start"))
+	ctx, cancel := context.WithTimeoutCause(ctx, r.limit(startTime), errors.New("the guests did not start"))
 	defer cancel()
 	r.Progress(fmt.Sprintf("%s: starting %d guests on %s", agent.Type, len(r.Guests), node))
 	if err := r.outfit(ctx, agent == cluster.Ours); err != nil {
@@ -173,7 +177,7 @@ func (r *Runner) ask(ctx context.Context, g Guest) (guest.Status, error) {
 
 // Remove takes the guests away from the cluster; via is a member of it.
 func (r *Runner) Remove(ctx context.Context, via string) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, triggerTime, errors.New("the guests did not stop"))
+	ctx, cancel := context.WithTimeoutCause(ctx, r.limit(triggerTime), errors.New("the guests did not stop"))
 	defer cancel()
 	r.Progress("removing the guests")
 	return r.manager().RemoveGuests(ctx, via, r.known())
@@ -249,7 +253,7 @@ func (r *Runner) observe(ctx context.Context, name string, agent cluster.Agent, 
 		return report.Scenario{}, fmt.Errorf("trigger %q: %w", name, err)
 	}
 	say("waiting for the guests on " + to)
-	limit, cancel := context.WithTimeoutCause(ctx, triggerTime, errors.New("the guests did not come back"))
+	limit, cancel := context.WithTimeoutCause(ctx, r.limit(triggerTime), errors.New("the guests did not come back"))
 	o.Recovery = r.awaitRecovery(limit, to, o.Trigger, pollers)
 	cancel()
 	if ctx.Err() != nil {

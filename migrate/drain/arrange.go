@@ -74,11 +74,12 @@ func compareBool(a, b bool) int {
 func newPlanner(n Node, under []busy) *planner {
 	p := &planner{node: n, tracks: make([]track, len(n.Links))}
 	for i, l := range n.Links {
-		p.tracks[i] = track{Link: l, lanes: make([]time.Duration, l.lanes())}
+		p.tracks[i] = track{Link: l, lanes: make([]time.Duration, max(l.lanes(), l.width))}
 	}
 	for _, b := range under {
 		t := &p.tracks[b.link]
-		t.lanes[b.lane] = max(t.lanes[b.lane], b.free)
+		lane := min(b.lane, len(t.lanes)-1) // there may have been more
+		t.lanes[lane] = max(t.lanes[lane], b.free)
 		t.flight = append(t.flight, b)
 	}
 	return p
@@ -107,9 +108,7 @@ func (p *planner) step(c *candidate) Step {
 		rest = rest[same:]
 	}
 	if p.node.Window == 0 && c.resort != nil && len(c.options) == 0 {
-		s := p.take(c, *c.resort)
-		s.Why = "no means is predicted to keep the budget"
-		return s
+		return p.take(c, *c.resort)
 	}
 	return p.strand(c)
 }
@@ -123,7 +122,7 @@ func (p *planner) first(c *candidate, options []option) (Step, bool) {
 		}
 	}
 	o := options[best]
-	if w := p.node.Window; w > 0 && later(at, p.tracks[o.link].Teardown) > w {
+	if w := c.within(p.node.Window); w > 0 && later(at, p.tracks[o.link].Teardown) > w {
 		return Step{}, false
 	}
 	return p.take(c, o), true
@@ -140,7 +139,7 @@ func (t *track) find(o option) (start, free time.Duration) {
 				n, bears, next = n+1, min(bears, b.atOnce), min(next, b.free)
 			}
 		}
-		if n <= bears {
+		if n <= bears && (t.width == 0 || n <= max(t.width, len(t.lanes))+1) {
 			return start, later(later(start, t.Setup), o.pred.Duration)
 		}
 		start = next
@@ -160,7 +159,11 @@ func (p *planner) take(c *candidate, o option) Step {
 	t.last, t.lanes[lane] = start, free
 	t.flight = slices.DeleteFunc(t.flight, func(b busy) bool { return b.free <= start })
 	t.flight = append(t.flight, busy{o.link, lane, free, o.atOnce})
-	return Step{Guest: c.guest.Name, Means: o.means, Link: t.Name, Lane: lane, Start: start, Copy: later(start, t.Setup),
+	why := ""
+	if !o.pred.Kept {
+		why = "no means is predicted to keep the budget"
+	}
+	return Step{Why: why, Guest: c.guest.Name, Means: o.means, Link: t.Name, Lane: lane, Start: start, Copy: later(start, t.Setup),
 		Free: free, End: later(free, t.Teardown), AtOnce: o.atOnce, Prediction: o.pred}
 }
 
@@ -171,7 +174,7 @@ func (p *planner) strand(c *candidate) Step {
 	if window == 0 {
 		var need time.Duration
 		s.Means, need = c.fallback(forever-1, p.node.StoreRate)
-		s.End = need
+		s.Start, s.End = c.window, c.window+need // at once where nothing moves it
 		return s
 	}
 	m, need := c.fallback(window, p.node.StoreRate)

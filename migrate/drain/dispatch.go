@@ -84,9 +84,9 @@ func (q *Queue) watch(t *Turn, wake *alarm) {
 func (t *Turn) lost() bool { return t.overdue > 1 }
 
 func (q *Queue) tooLate(t *Turn, now time.Time, why string) *TooLate {
-	var left time.Duration
-	if !q.deadline.IsZero() {
-		left = max(q.deadline.Sub(now), 0)
+	left := max(q.deadline.Sub(now), 0)
+	if q.deadline.IsZero() || !t.until.IsZero() && t.until.Before(q.deadline) {
+		left = max(t.until.Sub(now), 0) // 0 where neither has an end
 	}
 	return &TooLate{Guest: t.c.guest.Name, Means: t.fallback, Left: left, Why: why}
 }
@@ -108,6 +108,9 @@ func (q *Queue) steps(now time.Time) []Step {
 	cands := make([]*candidate, len(q.waiting))
 	for i, t := range q.waiting {
 		cands[i] = t.c
+		if !t.until.IsZero() {
+			t.c.window = max(t.until.Sub(now), 1) // 0 would be no end
+		}
 	}
 	return arrange(n, under, cands)
 }
@@ -138,7 +141,7 @@ func (q *Queue) strand(t *Turn, s Step, wake *alarm) {
 	due := !t.lastCall.IsZero() && !t.lastCall.After(wake.now)
 	if !due {
 		t.fallback, t.lastCall = s.Means, wake.now.Add(s.Start)
-		if s.Means == "" && t.c.mayTry() {
+		if s.Means == "" && t.c.mayTry() && !q.deadline.IsZero() {
 			t.lastCall = q.deadline
 		}
 		due = !t.lastCall.After(wake.now)
@@ -150,10 +153,12 @@ func (q *Queue) strand(t *Turn, s Step, wake *alarm) {
 }
 
 func (q *Queue) grant(t *Turn, s Step, wake *alarm) {
+	q.tally()
 	q.waiting = slices.DeleteFunc(q.waiting, func(o *Turn) bool { return o == t })
 	q.flight = append(q.flight, t)
 	t.step, t.granted, t.free = s, wake.now, wake.now.Add(s.Free)
 	t.link = slices.IndexFunc(q.links, func(l Link) bool { return l.Name == s.Link })
+	t.area = q.widths[t.link].area
 	if !t.attempt {
 		t.lastCall = time.Time{}
 	}
@@ -213,7 +218,8 @@ func (q *Queue) learn(t *Turn) {
 	}
 	*lane = now
 	predicted := t.step.Prediction.Duration
-	if t.attempt || !t.step.Prediction.Kept || predicted < link.Setup {
+	crowded := link.width > link.lanes() && t.company() > 1.5 // what one got says nothing of the link
+	if t.attempt || crowded || !t.step.Prediction.ends() || predicted < link.Setup {
 		return
 	}
 	given := q.node.Links[t.link]

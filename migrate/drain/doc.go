@@ -55,6 +55,12 @@
 //     enough, nobody counts on it any more. Who waits for it is refused, and itself told to give up, in
 //     time for what else can be done.
 //   - A link that turns out to be slower or quicker is believed half, and those that wait are predicted anew.
+//   - A link that one migration does not fill, for whatever reason, is found out ([Options].Explore): the number that
+//     copies at once is doubled, from one on, for as long as all together become quicker by that and each of them keeps
+//     its budget, and never beyond what each is predicted to bear. On a link that is full this costs one doubling.
+//     No more than one is set up beside them, however long that takes.
+//   - A caller that gives up by himself before the guest would be gone ([Guest].Patience) has those go first who have
+//     the time; he is refused only when his time is over.
 //   - A caller that dies or fails releases its turn, and the next is granted.
 //   - A link on which nobody is planned is given to a stranded guest until its last moment: the
 //     prediction may be wrong.

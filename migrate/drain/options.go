@@ -20,13 +20,17 @@ type option struct {
 
 // candidate is a guest with all its options, the gentlest means first.
 type candidate struct {
-	guest   Guest
-	options []option // those that keep the budget
-	// resort is what could be tried when no option keeps the budget: the strongest means over
+	guest Guest
+	// options are those that keep the budget, and where none does those that end by themselves: a hand-over
+	// that takes more than half of the budget does not make it better to shut the guest down.
+	options []option
+	over    []option // those that end by themselves beyond the budget
+	// resort is what could be tried when there is no option: the strongest means over
 	// any link, alone. The prediction may be wrong, and a move that fails costs only time.
 	resort *option
 	wants  Prediction    // of its first means: what a reader is told when it cannot leave so
 	length time.Duration // of the best option, forever without one
+	window time.Duration // until its caller gives up, 0 for never
 	alone  bool          // the best option bears no company
 }
 
@@ -37,7 +41,7 @@ func newCandidate(g Guest, links []Link) *candidate {
 	if g.Shutdown == 0 {
 		g.Shutdown = DefaultShutdown
 	}
-	c := &candidate{guest: g, length: forever}
+	c := &candidate{guest: g, length: forever, window: g.Patience}
 	for _, m := range g.Ladder {
 		if !m.OverLink() {
 			continue
@@ -48,6 +52,9 @@ func newCandidate(g Guest, links []Link) *candidate {
 			}
 		}
 	}
+	if len(c.options) == 0 {
+		c.options = c.over
+	}
 	for _, o := range c.options {
 		if o.means == c.options[0].means && o.pred.Duration < c.length {
 			c.length, c.alone = o.pred.Duration, o.atOnce == 1
@@ -57,13 +64,16 @@ func newCandidate(g Guest, links []Link) *candidate {
 }
 
 func (c *candidate) add(i int, l Link, m Means) {
-	o, best := newOption(c.guest.Load, i, l, m)
+	o, best := newOption(c.guest, i, l, m)
 	if c.wants.Means == "" {
-		c.wants = Predict(c.guest.Load, l.alone(), m)
+		c.wants = Predict(c.guest.Load, l.bounded(c.guest.Most).alone(), m)
 	}
 	if best.Kept {
 		c.options = append(c.options, o)
 		return
+	}
+	if best.ends() {
+		c.over = append(c.over, o)
 	}
 	if c.resort == nil || c.resort.means != m || o.pred.Duration < c.resort.pred.Duration {
 		c.resort = &o
@@ -71,14 +81,15 @@ func (c *candidate) add(i int, l Link, m Means) {
 }
 
 // newOption also returns the prediction for the guest that has the link to itself.
-func newOption(load Load, i int, l Link, m Means) (o option, best Prediction) {
-	best = predict(load, l.alone(), m)
+func newOption(g Guest, i int, l Link, m Means) (o option, best Prediction) {
+	own := l.bounded(g.Most)
+	best = predict(g.Load, own.alone(), m)
 	o = option{link: i, means: m, atOnce: 1}
-	for o.atOnce < mostAtOnce && best.Kept && bears(load, l, best, o.atOnce+1) {
+	for o.atOnce < mostAtOnce && best.ends() && bears(g.Load, own, best, o.atOnce+1) {
 		o.atOnce++
 	}
-	o.rate = l.share(min(l.lanes(), o.atOnce))
-	o.pred = predict(load, o.rate, m)
+	o.rate = own.share(min(l.lanes(), o.atOnce))
+	o.pred = predict(g.Load, o.rate, m)
 	return o, best
 }
 
@@ -87,13 +98,24 @@ func newOption(load Load, i int, l Link, m Means) (o option, best Prediction) {
 // the last copy was measured out for a link of its own.
 func bears(load Load, l Link, best Prediction, n int) bool {
 	budget := load.Budget
-	if budget <= 0 {
+	switch {
+	case budget <= 0:
 		budget = max(load.HandOver+normalPause, best.Pause)
+	case !best.Kept:
+		budget = best.Pause * 11 / 10 // which is broken anyway, and not to be broken by much more
 	}
 	lastCopy := float64(best.Pause - load.HandOver)
 	surprised := load.HandOver + time.Duration(lastCopy*l.alone()/l.share(n))
 	shared := predict(load, l.share(n), best.Means)
-	return shared.Kept && shared.Pause <= budget && surprised <= budget
+	return shared.ends() && shared.Pause <= budget && surprised <= budget
+}
+
+// within is the time that it has, given the node's; 0 is no bound.
+func (c *candidate) within(node time.Duration) time.Duration {
+	if node == 0 || c.window > 0 && c.window < node {
+		return c.window
+	}
+	return node
 }
 
 // fallback is the first means off the links that the guest allows and that is done within left,

@@ -22,6 +22,8 @@ type Link struct {
 	Each     float64       // the most that one migration gets, 0 for all of it
 	Setup    time.Duration // from the slot until the first byte: pre-flight, QEMU's start at the target
 	Teardown time.Duration // from the switchover until the slot is free: verification, cleaning up
+
+	width int // how many may copy at once, where that is tried out; 0 for lanes
 }
 
 // Guest is one that must leave.
@@ -32,6 +34,10 @@ type Guest struct {
 	Link     string        // the link to its target, "" for any
 	Ladder   []Means       // what may be done with it, in this order; nil for DefaultLadder
 	Shutdown time.Duration // how long its clean shutdown may take, DefaultShutdown when 0
+	Most     float64       // bytes per second that its move may take of a link, 0 for all
+	// Patience is from now until whoever moves it gives up by himself, 0 for never. Those who have the time left
+	// for it go before one that has not; it is refused for that only when the time is over, as predictions may be wrong.
+	Patience time.Duration
 }
 
 // Step is what is to be done with one guest, and when. Times count from the begin of the plan.
@@ -124,7 +130,7 @@ func (n Node) checkGuest(g Guest) error {
 		return fmt.Errorf("a guest has no name")
 	case g.Link != "" && !slices.ContainsFunc(n.Links, func(l Link) bool { return l.Name == g.Link }):
 		return fmt.Errorf("guest %q is to leave on link %q, which the node does not have", g.Name, g.Link)
-	case !(l.DirtyRate >= 0) || l.Limit < 0 || l.Budget < 0 || l.HandOver < 0 || g.Shutdown < 0:
+	case !(l.DirtyRate >= 0) || l.Limit < 0 || l.Budget < 0 || l.HandOver < 0 || g.Shutdown < 0 || g.Patience < 0 || !(g.Most >= 0):
 		return fmt.Errorf("guest %q has a negative rate or time", g.Name)
 	}
 	for _, m := range g.Ladder {
@@ -147,7 +153,7 @@ func bound(links []Link, cands []*candidate, steps []Step) time.Duration {
 	for _, s := range steps {
 		if c := at[s.Guest]; s.OverLink() {
 			i := slices.IndexFunc(links, func(l Link) bool { return l.Name == s.Link })
-			alone := float64(predict(c.guest.Load, links[i].alone(), s.Means).Bytes)
+			alone := float64(predict(c.guest.Load, links[i].bounded(c.guest.Most).alone(), s.Means).Bytes)
 			all += alone
 			bytes[c.guest.Link] += alone
 		}
@@ -157,6 +163,14 @@ func bound(links []Link, cands []*candidate, steps []Step) time.Duration {
 		most = max(most, bytes[l.Name]/l.Rate)
 	}
 	return toDuration(max(most, all/rate))
+}
+
+// bounded is the link for a migration that may take no more than most of it, where most is not 0.
+func (l Link) bounded(most float64) Link {
+	if most > 0 && (l.Each == 0 || most < l.Each) {
+		l.Each = most
+	}
+	return l
 }
 
 // alone is what one migration gets that has the link to itself.

@@ -84,6 +84,9 @@ var planCases = []struct {
 	{"no deadline and no means that keeps the budget: the last, as well as it goes",
 		oneLink(0), []Guest{with(idle("w", 1), func(g *Guest) { g.Load.DirtyRate, g.Load.Budget = 1000*gb, 100*ms; g.Priority = 9 }), idle("a", 1)},
 		[]string{"a live lan/0 0 0.5 1.5", "w converge lan/0 1.5 2 103"}, 103200 * ms},
+	{"a hand-over beyond the budget: to shut it down would be worse, and company makes no difference",
+		oneLink(100 * sec), []Guest{with(idle("over", 8), func(g *Guest) { g.Load.Budget, g.Load.HandOver = 100*ms, 200*ms }), idle("a", 1)},
+		[]string{"over live lan/0 0 0.5 8.7", "a live lan/0 8.2 8.7 9.7"}, 9900 * ms},
 	{"too short a window: the short ones leave, the long one is shut down while there is time",
 		oneLink(100 * sec), []Guest{idle("a", 90), idle("b", 50), idle("c", 40)},
 		[]string{"c live lan/0 0 0.5 40.5", "b live lan/0 40 40.5 90.5", "a shutdown by 40"}, 100 * sec},
@@ -155,14 +158,12 @@ func TestStrandedAreExplained(t *testing.T) {
 	hot := func(name string, rate float64, means ...Means) Guest {
 		return Guest{Name: name, Ladder: means, Load: Load{Memory: 8 * gb, DirtyRate: rate, Budget: 100 * ms, HandOver: 50 * ms}}
 	}
-	slow := hot("over", 0, Live, Shutdown)
-	slow.Load.HandOver = 200 * ms
-	s, err := Plan(oneLink(100*sec), []Guest{idle("long", 200), hot("hot", 2*gb, Live, Shutdown), hot("hotter", 1000*gb, Live, Shutdown), with(idle("cold", 1), ladder(Shutdown)), slow})
+	s, err := Plan(oneLink(100*sec), []Guest{idle("long", 200), hot("hot", 2*gb, Live, Shutdown), hot("hotter", 1000*gb, Live, Shutdown), with(idle("cold", 1), ladder(Shutdown))})
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := map[string]string{
-		"long": "it needs 3m20s on a link", "hot": "slowed down by 53 %", "hotter": "only by post-copy", "cold": "no live means", "over": "cannot be kept on this link",
+		"long": "it needs 3m20s on a link", "hot": "slowed down by 53 %", "hotter": "only by post-copy", "cold": "no live means",
 	}
 	for _, step := range s.Stranded() {
 		if !strings.Contains(step.Why, want[step.Guest]) || step.Means != Shutdown || step.Start != 40*sec {

@@ -66,6 +66,9 @@ func Predict(l Load, rate float64, m Means) Prediction {
 	return p
 }
 
+// ends tells whether it ends by itself, within the budget or not.
+func (p Prediction) ends() bool { return p.Passes > 0 && p.Passes < maxPasses }
+
 func usable(rate float64) bool { return rate > 0 && !math.IsInf(rate, 1) }
 
 func predict(l Load, rate float64, m Means) Prediction {
@@ -148,7 +151,7 @@ func (l Load) limit(passes int) time.Duration {
 		limit = defaultLimit
 	}
 	if l.Budget > 0 {
-		ceiling = max(l.Budget-l.HandOver, 0)
+		ceiling = max(l.Budget-l.HandOver, l.Budget/2) // as the engine has it
 	}
 	for ; passes > patience && limit < ceiling; passes-- {
 		limit *= 2

@@ -48,7 +48,7 @@ func TestPredict(t *testing.T) {
 			// The limit is 30 ms × 2⁶ = 1.92 s after nine passes, and 0.96 s after eight.
 			Prediction{Duration: 10 * sec, Bytes: 10 * gb, Passes: 9, Pause: sec, Limit: 1920 * ms, Kept: true}},
 		{"the hand-over alone breaks the budget", Load{Memory: gb, Budget: 40 * ms, HandOver: 50 * ms}, Live,
-			Prediction{Duration: 1050 * ms, Bytes: gb, Passes: 1, Pause: 50 * ms, Need: &Need{}}},
+			Prediction{Duration: 1050 * ms, Bytes: gb, Passes: 1, Pause: 50 * ms, Limit: 20 * ms, Need: &Need{}}},
 		// Five passes of 1 GB, as 0.8 × 1.25 = 1. At 30 %, each is 0.875 of the one before: 875 and 765.6 MB.
 		// At 40 % three quarters: 574.2 and 430.7; at 50 % 269.2 and 168.2; at 60 % a half: 84.1 and 42.06;
 		// at 70 % three eighths: 15.77 MB, which fit.

@@ -55,6 +55,9 @@ func (systemClock) AfterFunc(d time.Duration, f func()) func() bool {
 type Options struct {
 	Clock  Clock         // nil for the system's
 	Gather time.Duration // how long the first guest waits for others, so that the dearest of them goes first
+	// Explore has the queue find out how many at once are quickest: it begins with one that copies and one that is
+	// set up meanwhile, and tries more, where they bear it and keep their budgets.
+	Explore bool
 }
 
 // Queue grants slots to guests that leave one node, by the plan for those that have asked and for
@@ -64,6 +67,9 @@ type Queue struct {
 	clock  Clock
 	gather time.Duration
 	lanes  [][]time.Time // when each link's lanes were last left
+
+	explore bool
+	widths  []width // of each link, below mu
 
 	mu       sync.Mutex
 	node     Node   // its links as given; Window is not used
@@ -83,15 +89,19 @@ func NewQueue(n Node, o Options) (*Queue, error) {
 		return nil, err
 	}
 	n.Links = slices.Clone(n.Links)
-	q := &Queue{clock: o.Clock, gather: o.Gather, node: n, links: slices.Clone(n.Links), turns: make(map[string]*Turn), stop: func() bool { return false }}
+	q := &Queue{clock: o.Clock, gather: o.Gather, explore: o.Explore, node: n, links: slices.Clone(n.Links), turns: make(map[string]*Turn), stop: func() bool { return false }}
 	if q.clock == nil {
 		q.clock = systemClock{}
 	}
 	if n.Window > 0 {
 		q.deadline = q.clock.Now().Add(n.Window)
 	}
-	for _, l := range n.Links {
-		q.lanes = append(q.lanes, make([]time.Time, l.lanes()))
+	for i := range n.Links {
+		if o.Explore {
+			q.links[i].width = 1
+		}
+		q.lanes = append(q.lanes, make([]time.Time, mostAtOnce))
+		q.widths = append(q.widths, width{now: 1})
 	}
 	return q, nil
 }
@@ -123,6 +133,9 @@ func (q *Queue) Join(g Guest) (*Turn, error) {
 		return nil, fmt.Errorf("guest %q: %w", g.Name, ErrQueued)
 	}
 	t := &Turn{q: q, c: newCandidate(g, q.links), ready: make(chan struct{}), giveUp: make(chan struct{})}
+	if g.Patience > 0 {
+		t.until = q.clock.Now().Add(g.Patience)
+	}
 	if len(q.turns) == 0 {
 		q.gathered = q.clock.Now().Add(q.gather)
 	}

@@ -168,6 +168,35 @@ func TestQueueRefusesInTime(t *testing.T) {
 	})
 }
 
+// TestQueueMindsTheCallers has callers who give up by themselves: those who have the time go first, and nobody is
+// refused before his time is over.
+func TestQueueMindsTheCallers(t *testing.T) {
+	patience := func(d time.Duration) func(*Guest) { return func(g *Guest) { g.Patience = d } }
+	for _, c := range []struct {
+		name   string
+		guests []Guest
+		want   []string
+	}{
+		{"all have the time", []Guest{with(idle("a", 20), patience(100*sec)), with(idle("b", 10), patience(100*sec))},
+			[]string{"1 a live", "21 b live", "21.5 a left", "31.5 b left"}},
+		{"one has not, after the other", []Guest{with(idle("a", 20), patience(100*sec)), with(idle("b", 10), patience(25*sec))},
+			[]string{"1 b live", "11 a live", "11.5 b left", "31.5 a left"}},
+		{"one has not, whoever goes first", []Guest{with(idle("a", 60), prio(1)), with(idle("b", 10), patience(30*sec))},
+			[]string{"1 a live", `30 b: guest "b" cannot leave in the 0s that are left: it needs 10s on a link, and they are taken until too late; use "shutdown" instead`, "61.5 a left"}},
+		{"with nothing to fall back on", []Guest{with(idle("a", 60), prio(1)), with(idle("b", 10), patience(30*sec), ladder(Live))},
+			[]string{"1 a live", `30 b: guest "b" cannot leave in the 0s that are left: it needs 10s on a link, and they are taken until too late; nothing else that it allows can be done in time`, "61.5 a left"}},
+		{"not by the prediction, but the link is idle", []Guest{with(idle("a", 60), patience(50*sec))},
+			[]string{"1 a live", "61.5 a left"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			onBench(t, oneLink(0), Options{Gather: sec}, func(b *bench) {
+				b.moveAll(c.guests...)()
+				b.check(c.want...)
+			})
+		})
+	}
+}
+
 func TestQueueTakesInAFailure(t *testing.T) {
 	onBench(t, oneLink(100*sec), Options{Gather: sec}, func(b *bench) {
 		ctx, cancel := context.WithTimeout(b.Context(), 21*sec)
@@ -233,6 +262,68 @@ func TestQueueTriesTheHopelessOnAnIdleLink(t *testing.T) {
 		b.check("1 a live", "3.5 a left", "3.5 hot live",
 			`40 hot gives up: guest "hot" cannot leave in the 1m0s that are left: its move takes longer than predicted; use "shutdown" instead`)
 	})
+}
+
+// TestQueueHearsOfALoad has a guest that seemed idle turn out to bear no company while it waits.
+func TestQueueHearsOfALoad(t *testing.T) {
+	onBench(t, oneLink(0), Options{Gather: sec}, func(b *bench) {
+		turn, err := b.q.Join(idle("t", 1))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := turn.Update(Load{DirtyRate: -1}); err == nil {
+			t.Error("a negative rate was taken")
+		}
+		if err := turn.Update(tight("t", 1).Load); err != nil {
+			t.Error(err)
+		}
+		<-turn.Ready()
+		if n := turn.Step().AtOnce; n != 1 {
+			t.Errorf("%d at once", n)
+		}
+		turn.Release()
+		if err := turn.Update(idle("t", 1).Load); err != nil {
+			t.Errorf("after the end: %v", err)
+		}
+	})
+}
+
+// TestQueueHearsOfALoadUnderWay has a guest that moves already turn out to bear no company, or to take for ever.
+func TestQueueHearsOfALoadUnderWay(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		load Load
+		next float64 // when a guest that waits has its turn
+	}{
+		{"as thought", idle("t", 4).Load, 4},
+		{"longer", idle("t", 6).Load, 5}, // it leaves then
+		{"tight", tight("t", 4).Load, 5},
+		{"hopeless", Load{Memory: 4 * gb, DirtyRate: 2 * gb, Budget: 100 * ms}, 5},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			onBench(t, oneLink(0), Options{}, func(b *bench) {
+				turn, err := b.q.Enter(b.Context(), idle("t", 4))
+				if err != nil {
+					t.Fatal(err)
+				}
+				next, err := b.q.Join(idle("next", 1))
+				if err != nil {
+					t.Fatal(err)
+				}
+				b.pass(sec)
+				if err := turn.Update(c.load); err != nil {
+					t.Error(err)
+				}
+				go func() { b.pass(4 * sec); turn.Copied(); turn.Release() }()
+				<-next.Ready()
+				if at := time.Since(b.begin).Seconds(); at != c.next {
+					t.Errorf("the next came at %v, want %v", at, c.next)
+				}
+				next.Release()
+				b.pass(10 * sec)
+			})
+		})
+	}
 }
 
 func TestQueueRefusals(t *testing.T) {

@@ -14,14 +14,17 @@ type Turn struct {
 
 	// Below q.mu.
 	c        *candidate
+	until    time.Time // when its caller gives up, zero for never
 	step     Step
 	link     int
 	err      error
 	granted  time.Time
-	free     time.Time // when it will have left, as far as can be told
-	overdue  int       // how often that was put off
-	attempt  bool      // nothing says that it will be gone in time, but the link was idle
-	lastCall time.Time // the last moment for fallback
+	pause    time.Duration // that was measured, 0 where none was
+	area     float64       // how many had been on the link until then, times seconds
+	free     time.Time     // when it will have left, as far as can be told
+	overdue  int           // how often that was put off
+	attempt  bool          // nothing says that it will be gone in time, but the link was idle
+	lastCall time.Time     // the last moment for fallback
 	fallback Means
 	untie    func() bool
 }
@@ -49,16 +52,59 @@ func (t *Turn) Step() Step {
 	return t.step
 }
 
+// Paused tells for how long the guest stood still, before Copied tells that it has left.
+func (t *Turn) Paused(d time.Duration) {
+	t.q.mu.Lock()
+	defer t.q.mu.Unlock()
+	t.pause = d
+}
+
 // Copied tells that the guest has left: the link is free for the next while the caller
 // verifies and cleans up. Whoever does not call it before Release has not moved the guest, or cannot tell.
 func (t *Turn) Copied() {
 	t.q.mu.Lock()
 	defer t.q.mu.Unlock()
 	if i := slices.Index(t.q.flight, t); i >= 0 {
+		t.q.tally()
 		t.q.flight = slices.Delete(t.q.flight, i, i+1)
 		t.q.learn(t)
+		t.q.widen(t)
 		t.q.dispatch()
 	}
+}
+
+// Update takes over what was learnt of the guest's load. One that moves already goes on, and those that wait
+// reckon with what it bears now. The error is that of a load that makes no sense: then nothing is changed.
+func (t *Turn) Update(l Load) error {
+	q := t.q
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	g := t.c.guest
+	g.Load = l
+	if err := q.node.checkGuest(g); err != nil {
+		return err
+	}
+	t.c = newCandidate(g, q.links)
+	switch {
+	case slices.Contains(q.waiting, t):
+		t.lastCall = time.Time{}
+	case slices.Contains(q.flight, t):
+		t.expect()
+	}
+	q.dispatch()
+	return nil
+}
+
+// expect reckons anew with a move that is under way, by the means that it was granted.
+func (t *Turn) expect() {
+	i := slices.IndexFunc(t.c.options, func(o option) bool { return o.link == t.link && o.means == t.step.Means })
+	if i < 0 { // nothing says that it keeps its budget: leave it alone
+		t.step.AtOnce = 1
+		return
+	}
+	o := t.c.options[i]
+	t.step.AtOnce, t.step.Prediction = o.atOnce, o.pred
+	t.free = t.granted.Add(later(t.q.links[t.link].Setup, o.pred.Duration))
 }
 
 // Release gives the turn back, whether it was granted or not. It may be called again.
@@ -77,6 +123,7 @@ func (t *Turn) Release() {
 	if slices.Contains(q.waiting, t) {
 		q.deny(t, ErrReleased)
 	}
+	q.tally()
 	q.flight = slices.DeleteFunc(q.flight, func(o *Turn) bool { return o == t })
 	q.dispatch()
 }

@@ -4,7 +4,7 @@
 // Start with [Server]: for each request of an agent (package wire) it runs the very same
 // [resource.Agent] that the agent's full program would run, with the caller's parameters,
 // and sends back exit code, exit reason and log lines. There is one judgement, not two.
-// [Pool] is the connections.
+// [Pool] is the connections. Migrations, which use the same socket, are passed on to package turns.
 //
 // # What is declined
 //

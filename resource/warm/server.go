@@ -24,19 +24,25 @@ const (
 	// maxRequests is how many callers are served at once; more are sent away. Pacemaker runs
 	// at most twice as many actions at once as a node has cores.
 	maxRequests = 128
+	// maxTurns is how many migrations may be in the queue at once. They stay for long, and
+	// must not keep monitors out.
+	maxTurns = 128
 	// talkTime is how long a caller may take to say what it wants, and to listen.
 	talkTime = 5 * time.Second
 	// acceptPause keeps a server that cannot accept, for want of file descriptors, from spinning.
 	acceptPause = 100 * time.Millisecond
 )
 
-// Server answers monitors on a unix socket. All fields are required.
+// Server answers monitors on a unix socket. All fields but Turn are required.
 type Server struct {
 	// Socket is where it listens, normally wire.Socket in the agent's run directory.
 	Socket string
 	// Look answers a request of the process pid. It is called for several at once, and its
 	// context ends when the caller goes away.
 	Look func(ctx context.Context, pid int, r wire.Request) wire.Answer
+	// Turn, where not nil, has the conversation that a migration begins with first; in is
+	// what it says further. Without it migrations are sent away.
+	Turn func(ctx context.Context, conn net.Conn, in *bufio.Reader, first []byte)
 	Log  logrus.FieldLogger
 }
 
@@ -51,7 +57,7 @@ func (s *Server) Run(ctx context.Context, ready func()) error {
 	stop := context.AfterFunc(ctx, func() { _ = l.Close() }) // which removes the socket
 	defer stop()
 	ready()
-	free := make(chan struct{}, maxRequests)
+	free, turns := make(chan struct{}, maxRequests), make(chan struct{}, maxTurns)
 	for {
 		conn, err := l.AcceptUnix()
 		if ctx.Err() != nil {
@@ -65,8 +71,13 @@ func (s *Server) Run(ctx context.Context, ready func()) error {
 		select {
 		case free <- struct{}{}:
 			go func() {
-				defer func() { <-free }()
-				s.converse(ctx, conn)
+				defer func() { _ = conn.Close() }()
+				in := bufio.NewReader(conn)
+				first := s.converse(ctx, conn, in)
+				<-free
+				if first != nil {
+					s.turn(ctx, conn, in, first, turns)
+				}
 			}()
 		default:
 			_ = conn.Close() // which sends the caller away
@@ -132,59 +143,60 @@ func removeStale(path string) error {
 	return os.Remove(path)
 }
 
-// converse serves one caller.
-func (s *Server) converse(ctx context.Context, conn *net.UnixConn) {
-	defer func() { _ = conn.Close() }()
-	pid, err := caller(conn)
+// converse serves one caller. One that asks for a migration's turn is not served yet: its request
+// is returned.
+func (s *Server) converse(ctx context.Context, conn *net.UnixConn, in *bufio.Reader) (enter []byte) {
+	pid, err := wire.Caller(conn)
 	if err != nil {
 		s.Log.WithError(err).Warn("refused a caller")
-		return
+		return nil
 	}
-	request, err := receive(conn)
+	line, err := receive(conn, in)
+	if err == nil && s.Turn != nil && wire.IsEnter(line) {
+		return line
+	}
+	var request wire.Request
+	if err == nil {
+		request, err = wire.DecodeRequest(line)
+	}
 	if err != nil {
 		s.Log.WithError(err).Debug("a caller said nothing that can be understood")
 		send(conn, decline(err.Error()))
-		return
+		return nil
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	go func() {
-		_, _ = conn.Read(make([]byte, 1)) // a caller has no more to say: it went away
+		_, _ = in.ReadByte() // a caller has no more to say: it went away
 		cancel()
 	}()
 	answer := s.Look(ctx, pid, request)
 	if ctx.Err() == nil {
 		send(conn, answer)
 	}
+	return nil
 }
 
-// caller is the process at the other end, which must be root's or this user's.
-func caller(conn *net.UnixConn) (pid int, err error) {
-	raw, err := conn.SyscallConn()
-	if err != nil {
-		return 0, err
+// turn serves a migration, unless there are too many.
+func (s *Server) turn(ctx context.Context, conn *net.UnixConn, in *bufio.Reader, first []byte, turns chan struct{}) {
+	select {
+	case turns <- struct{}{}:
+		defer func() { <-turns }()
+		s.Turn(ctx, conn, in, first)
+	default:
+		send(conn, decline("too many migrations wait for their turn"))
 	}
-	var cred *unix.Ucred
-	var problem error
-	err = raw.Control(func(fd uintptr) {
-		if problem = wire.Trusted(int(fd)); problem == nil {
-			cred, problem = wire.Peer(int(fd))
-		}
-	})
-	if err = errors.Join(err, problem); err != nil {
-		return 0, err
-	}
-	return int(cred.Pid), nil
 }
 
-func receive(conn *net.UnixConn) (wire.Request, error) {
+// receive reads a line of bounded length and in bounded time.
+func receive(conn *net.UnixConn, in *bufio.Reader) ([]byte, error) {
 	_ = conn.SetReadDeadline(time.Now().Add(talkTime))
-	line, err := bufio.NewReader(io.LimitReader(conn, wire.MaxSize+1)).ReadBytes('\n')
+	line, err := wire.ReadLine(in)
 	if err != nil {
-		return wire.Request{}, fmt.Errorf("read request: %w", err)
+		return nil, fmt.Errorf("read request: %w", err)
 	}
 	_ = conn.SetReadDeadline(time.Time{})
-	return wire.DecodeRequest(line)
+	return line, nil
 }
 
 // send writes an answer. A caller that does not take it has gone, and looks for itself.

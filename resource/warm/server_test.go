@@ -1,6 +1,7 @@
 package warm
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
@@ -27,7 +28,13 @@ const limit = 20 * time.Second
 // start runs a server until the test ends, and returns its socket and what ends it.
 func start(t *testing.T, look func(context.Context, int, wire.Request) wire.Answer) (socket string, stop func()) {
 	t.Helper()
-	s := &Server{Socket: filepath.Join(t.TempDir(), "run", wire.Socket), Look: look, Log: quiet()}
+	return startServer(t, &Server{Look: look})
+}
+
+// startServer is start for any server.
+func startServer(t *testing.T, s *Server) (socket string, stop func()) {
+	t.Helper()
+	s.Socket, s.Log = filepath.Join(t.TempDir(), "run", wire.Socket), quiet()
 	ctx, cancel := context.WithCancel(context.Background())
 	ready, ended := make(chan struct{}), make(chan error, 1)
 	go func() { ended <- s.Run(ctx, func() { close(ready) }) }()
@@ -132,6 +139,45 @@ func TestServerBoundsItsWork(t *testing.T) {
 	close(release)
 	for _, c := range callers {
 		if line, err := io.ReadAll(c); err != nil || !bytes.Contains(line, []byte(`"schema":1`)) {
+			t.Errorf("%q, %v", line, err)
+		}
+	}
+}
+
+// Migrations go to the queue, which keeps their connections, and take no monitor's place. A daemon
+// without a queue sends them away.
+func TestServerPassesMigrationsOn(t *testing.T) {
+	const enter = `{"schema":1,"action":"enter","guest":"a"}` + "\n"
+	socket, _ := start(t, success)
+	line, _ := io.ReadAll(dial(t, socket, enter))
+	if _, err := wire.DecodeAnswer(line); err == nil || !strings.Contains(err.Error(), `declined: read request: action "enter"`) {
+		t.Errorf("without a queue: %q, %v", line, err)
+	}
+	var inside sync.WaitGroup
+	inside.Add(maxTurns)
+	socket, _ = startServer(t, &Server{Look: success, Turn: func(_ context.Context, conn net.Conn, in *bufio.Reader, first []byte) {
+		inside.Done()
+		said, err := in.ReadString('\n')
+		if string(first) != enter || said != "copied\n" || err != nil {
+			t.Errorf("%q, %q, %v", first, said, err)
+		}
+		_, _ = io.WriteString(conn, "bye\n")
+	}})
+	var movers []net.Conn
+	for range maxTurns {
+		movers = append(movers, dial(t, socket, enter+"cop"))
+	}
+	inside.Wait()
+	line, _ = io.ReadAll(dial(t, socket, enter))
+	if _, err := wire.DecodeAnswer(line); err == nil || !strings.Contains(err.Error(), "too many") {
+		t.Errorf("one too many: %q, %v", line, err)
+	}
+	if _, err := wire.Ask(socket, wire.NewRequest("monitor", nil), limit); err != nil {
+		t.Errorf("a monitor: %v", err)
+	}
+	for _, c := range movers {
+		_, _ = io.WriteString(c, "ied\n")
+		if line, err := io.ReadAll(c); err != nil || string(line) != "bye\n" {
 			t.Errorf("%q, %v", line, err)
 		}
 	}

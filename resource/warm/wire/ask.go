@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -118,6 +119,25 @@ func (c *client) retry(timer int, call func() error) error {
 // noted it when the connection was made (unix(7), SO_PEERCRED).
 func Peer(fd int) (*unix.Ucred, error) {
 	return unix.GetsockoptUcred(fd, unix.SOL_SOCKET, unix.SO_PEERCRED)
+}
+
+// Caller is the process at the other end of c, which must be Trusted.
+func Caller(c syscall.Conn) (pid int, err error) {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return 0, err
+	}
+	var cred *unix.Ucred
+	var problem error
+	err = raw.Control(func(fd uintptr) {
+		if problem = Trusted(int(fd)); problem == nil {
+			cred, problem = Peer(int(fd))
+		}
+	})
+	if err = errors.Join(err, problem); err != nil {
+		return 0, err
+	}
+	return int(cred.Pid), nil
 }
 
 // Trusted is an error unless the process at the other end is root's or runs as the same

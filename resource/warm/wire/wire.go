@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"bufio"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -15,6 +16,9 @@ const (
 	Schema = 1
 	// MaxSize is the longest request or answer in bytes, its newline included.
 	MaxSize = 128 << 10
+	// Enter is the action of a request for a migration's turn, which package turns
+	// goes on with. It is none of a Request's.
+	Enter = "enter"
 	// Socket is the name of the daemon's socket in the agent's run directory.
 	Socket = "agent.sock"
 )
@@ -40,6 +44,14 @@ type Answer struct {
 // Serves tells whether the daemon does an action.
 func Serves(action string) bool { return action == "monitor" || action == "status" }
 
+// IsEnter tells whether a line that a client sent asks for a migration's turn.
+func IsEnter(line []byte) bool {
+	var r struct {
+		Action string `json:"action"`
+	}
+	return Decode(line, &r) == nil && r.Action == Enter
+}
+
 // Passes tells whether a variable, as NAME=VALUE, belongs into a request: what OCF and
 // Heartbeat tell their agents.
 func Passes(variable string) bool {
@@ -62,7 +74,7 @@ func NewRequest(action string, environ []string) Request {
 // what is checked here.
 func DecodeRequest(line []byte) (Request, error) {
 	var r Request
-	if err := decode(line, &r); err != nil {
+	if err := Decode(line, &r); err != nil {
 		return Request{}, fmt.Errorf("read request: %w", err)
 	}
 	switch {
@@ -81,7 +93,7 @@ func DecodeRequest(line []byte) (Request, error) {
 // code 0 says that a guest runs, and does not come of an empty object: the schema is asked for.
 func DecodeAnswer(line []byte) (Answer, error) {
 	var a Answer
-	if err := decode(line, &a); err != nil {
+	if err := Decode(line, &a); err != nil {
 		return Answer{}, fmt.Errorf("read answer: %w", err)
 	}
 	switch {
@@ -95,8 +107,8 @@ func DecodeAnswer(line []byte) (Answer, error) {
 	return a, nil
 }
 
-// decode reads one JSON value that is all of the line.
-func decode(line []byte, value any) error {
+// Decode reads one JSON value that is all of the line, which must be no longer than MaxSize.
+func Decode(line []byte, value any) error {
 	if len(line) > MaxSize {
 		return errTooLong
 	}
@@ -105,8 +117,25 @@ func decode(line []byte, value any) error {
 
 var errTooLong = errors.New("it is too long")
 
-// Encode writes a request or an answer as a line.
-func Encode[T Request | Answer](value T) ([]byte, error) {
+// ReadLine reads up to the newline that ends a message, which must be no longer than MaxSize.
+func ReadLine(in *bufio.Reader) ([]byte, error) {
+	var line []byte
+	for {
+		part, err := in.ReadSlice('\n')
+		line = append(line, part...)
+		switch {
+		case len(line) > MaxSize:
+			return nil, errTooLong
+		case err == nil:
+			return line, nil
+		case !errors.Is(err, bufio.ErrBufferFull):
+			return nil, err
+		}
+	}
+}
+
+// Encode writes a message as a line.
+func Encode(value any) ([]byte, error) {
 	line, err := json.Marshal(value)
 	if err != nil {
 		return nil, err

@@ -1,0 +1,34 @@
+package main
+
+import (
+	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"github.com/vmferry/vmferry/resource"
+	"github.com/vmferry/vmferry/resource/warm/turns"
+)
+
+// gather is how long the first of several guests waits for the others to ask for their turns: a
+// cluster manager that empties a node makes its calls within a few hundred milliseconds.
+const gather = 500 * time.Millisecond
+
+// newDesk makes the queue of moves. A guest that is alone on its node waits for nobody.
+func newDesk(guestsDir string, log logrus.FieldLogger) *turns.Desk {
+	return &turns.Desk{Log: log, Gather: func() time.Duration {
+		if notes, err := resource.Guests(guestsDir); err == nil && len(notes) < 2 {
+			return 0
+		}
+		return gather
+	}}
+}
+
+// deadline has the queue keep the window that an operator has set: then a guest that would leave too
+// late is shut down in time and started elsewhere. Where none is set, what has not
+// left when logind waits no longer goes on moving while the cluster manager stops.
+func deadline(c Config, desk *turns.Desk) func(time.Time) {
+	if c.Window <= 0 {
+		return nil
+	}
+	return desk.SetDeadline
+}
