@@ -39,17 +39,6 @@ func (l link) cut() (mend func()) {
 	return func() { l.rule(target, "-D", "--dport", "DROP") }
 }
 
-// tear resets the connection at both ends.
-func (l link) tear() (mend func()) {
-	reset := []string{"REJECT", "--reject-with=tcp-reset"}
-	l.rule(target, "-I", "--dport", reset...)
-	l.rule(source, "-I", "--sport", reset...)
-	return func() {
-		l.rule(target, "-D", "--dport", reset...)
-		l.rule(source, "-D", "--sport", reset...)
-	}
-}
-
 // slow leaves 200 kB/s of the source's link, to the cluster manager too.
 func (l link) slow() (mend func()) {
 	l.b.run(l.t, "shell", source, "tc", "qdisc", "add", "dev", "host0", "root", "tbf", "rate", "1600kbit", "burst", "32kb", "latency", "200ms")
@@ -72,15 +61,18 @@ func testFaults(t *testing.T, b bench) {
 		t.Run(c.name, func(t *testing.T) { faultInCopy(t, b, c.fault, c.words) })
 	}
 	for _, c := range []struct {
-		name  string
-		fault func(t *testing.T, b bench) (mend func())
+		name   string
+		fault  func(t *testing.T, b bench) (mend func())
+		seldom bool // with VMFERRY_KILLS=all
 	}{
-		{"link cut in the post-copy", func(t *testing.T, b bench) func() { return link{t, b}.cut() }},
-		{"connection reset in the post-copy", func(t *testing.T, b bench) func() { return link{t, b}.tear() }},
-		{"agent killed in the post-copy", killInPostCopy(func(p proc) bool { return p.hasVariable(mark) && p.isAgent() }, source)},
-		{"libvirtd of node1 killed in the post-copy", killInPostCopy(proc.isLibvirtd, source)},
-		{"libvirtd of node2 killed in the post-copy", killInPostCopy(proc.isLibvirtd, target)},
+		{"link cut in the post-copy", func(t *testing.T, b bench) func() { return link{t, b}.cut() }, false},
+		{"agent killed in the post-copy", killInPostCopy(func(p proc) bool { return p.hasVariable(mark) && p.isAgent() }, source), false},
+		{"libvirtd of node1 killed in the post-copy", killInPostCopy(proc.isLibvirtd, source), true},
+		{"libvirtd of node2 killed in the post-copy", killInPostCopy(proc.isLibvirtd, target), true},
 	} {
+		if c.seldom && os.Getenv("VMFERRY_KILLS") != "all" {
+			continue
+		}
 		t.Run(c.name, func(t *testing.T) { faultInPostCopy(t, b, c.fault) })
 	}
 }

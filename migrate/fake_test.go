@@ -34,6 +34,7 @@ type fake struct {
 	watchers []func(libvirt.Event)
 	job      libvirt.JobStats
 	aborted  chan struct{}
+	broken   chan struct{} // closed by BreakPostCopy
 	closed   int
 	limits   []time.Duration
 	polls    int
@@ -164,6 +165,16 @@ func (f *fake) AbortJob(context.Context, string) error {
 	case <-f.aborted:
 	default:
 		close(f.aborted)
+	}
+	return nil
+}
+
+func (f *fake) BreakPostCopy(context.Context, string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.broken != nil {
+		close(f.broken)
+		f.broken = nil
 	}
 	return nil
 }

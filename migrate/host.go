@@ -32,6 +32,8 @@ type Mover interface {
 	StartPostCopy(ctx context.Context, guest string) error
 	// AbortJob ends the migration under way; the guest stays where it is.
 	AbortJob(ctx context.Context, guest string) error
+	// BreakPostCopy ends the job of a migration in its post-copy phase, which can be gone on with then.
+	BreakPostCopy(ctx context.Context, guest string) error
 	// Resume lets a paused guest's processors run again.
 	Resume(ctx context.Context, guest string) error
 }

@@ -93,6 +93,20 @@ func TestPostCopy(t *testing.T) {
 			p.whole()
 			return nil
 		}, Moved, "broke, and was gone on with"},
+		{"a try to go on hangs", func(p *pair) error {
+			if p.last().Recover && p.source.broken == nil {
+				p.whole()
+				return nil
+			}
+			p.tear()
+			if !p.last().Recover {
+				p.source.broken = make(chan struct{})
+				return errCut
+			}
+			p.source.setJob(libvirt.JobStats{}) // which tells of nothing sent
+			<-p.source.broken
+			return errCut
+		}, Moved, "broke, and was gone on with"},
 		{"the link stays cut", func(p *pair) error { p.tear(); return errCut }, Unknown, "destroy neither"},
 		{"the target's QEMU is killed", func(p *pair) error {
 			p.source.is(stopped("postcopy-failed"))

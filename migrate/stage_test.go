@@ -162,6 +162,13 @@ func (w *wire) AbortJob(ctx context.Context, guest string) error {
 	return w.fake.AbortJob(ctx, guest)
 }
 
+func (w *wire) BreakPostCopy(ctx context.Context, guest string) error {
+	if err := w.ask(ctx); err != nil {
+		return err
+	}
+	return w.fake.BreakPostCopy(ctx, guest)
+}
+
 func (w *wire) Resume(ctx context.Context, guest string) error {
 	if err := w.ask(ctx); err != nil {
 		return err

@@ -20,7 +20,7 @@ func (m *mover) conclude(ctx context.Context, jobErr error) error {
 	defer m.step("verify")()
 	m.report("verifying")
 	v := m.verify(ctx)
-	for began := time.Now(); v.torn && m.recover(ctx, began); {
+	for began, try := time.Now(), 0; v.torn && m.recover(ctx, began, try); try++ {
 		v = m.verify(ctx)
 	}
 	m.rec.Outcome = v.outcome

@@ -108,6 +108,14 @@ func (c *Conn) AbortJob(ctx context.Context, name string) error {
 	return doDomain(ctx, c, "abort migration of", name, (*lv.Domain).AbortJob)
 }
 
+// BreakPostCopy ends the job of a migration in its post-copy phase: what is left of it stands still until it is gone
+// on with, by MigrateToURI3 with Recover (virDomainAbortJobFlags).
+func (c *Conn) BreakPostCopy(ctx context.Context, name string) error {
+	return doDomain(ctx, c, "break off the post-copy of", name, func(d *lv.Domain) error {
+		return d.AbortJobFlags(lv.DOMAIN_ABORT_JOB_POSTCOPY)
+	})
+}
+
 // JobStats asks for the job that is under way; Active is false when there is none.
 func (c *Conn) JobStats(ctx context.Context, name string) (libvirt.JobStats, error) {
 	return c.jobStats(ctx, name, 0)
