@@ -237,11 +237,13 @@ func (d drained) rebooted(node, boots string) {
 // while Pacemaker stops.
 func (d drained) beyondLogind() {
 	const file = "/etc/systemd/logind.conf.d/99-lab.conf"
+	known := strings.TrimSpace(d.on(source, "systemctl", "show", "--property=StatusText", "vmferryd.service"))
 	d.on(source, "mkdir", "--parents", filepath.Dir(file))
 	d.on(source, "bash", "-c", "printf '[Login]\nInhibitDelayMaxSec=2\n' > "+file)
 	d.on(source, "systemctl", "restart", "systemd-logind.service")
 	await(d.t, "vmferryd to know", 30*time.Second, func() bool {
-		return strings.Contains(d.on(source, "systemctl", "show", "--property=StatusText", "vmferryd.service"), "a shutdown will wait up to 1 s")
+		out := d.on(source, "systemctl", "show", "--property=StatusText", "vmferryd.service")
+		return strings.Contains(out, "watching") && !strings.Contains(out, known)
 	})
 	boots, before := nodeBoots(d.t, d.b), len(d.records(source, 0))
 	d.on(source, "systemctl", "reboot", "--no-wall")
