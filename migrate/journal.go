@@ -16,6 +16,9 @@ import (
 	"github.com/vmferry/vmferry/migrate/replace"
 )
 
+// RecordsFile is the name of the file of records in a node's state directory.
+const RecordsFile = "migrations.jsonl"
+
 // AppendRecord adds r as one line to the file at path, making it when needed, and returns when
 // it is on the disk. Several processes may append at once. Killed at any point, it
 // leaves the earlier lines whole, and at worst a torn last line, which the next

@@ -22,7 +22,7 @@ func record(guest string) Record {
 }
 
 func TestJournal(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "state", "migrations.jsonl")
+	path := filepath.Join(t.TempDir(), "state", RecordsFile)
 	if got, err := ReadRecords(path); got != nil || err != nil {
 		t.Errorf("no file: %v, %v", got, err)
 	}
@@ -39,7 +39,7 @@ func TestJournal(t *testing.T) {
 
 // TestJournalTorn cuts the file at every byte of its last line, as a kill does, and goes on.
 func TestJournalTorn(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "migrations.jsonl")
+	path := filepath.Join(t.TempDir(), RecordsFile)
 	if err := AppendRecord(path, record("a")); err != nil {
 		t.Fatal(err)
 	}
@@ -66,7 +66,7 @@ func TestJournalTorn(t *testing.T) {
 }
 
 func TestJournalConcurrent(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "migrations.jsonl")
+	path := filepath.Join(t.TempDir(), RecordsFile)
 	var wg sync.WaitGroup
 	for range 8 {
 		wg.Go(func() {

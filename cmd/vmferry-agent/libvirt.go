@@ -15,8 +15,6 @@ import (
 	"github.com/vmferry/vmferry/resource/witness"
 )
 
-const recordsFile = "migrations.jsonl"
-
 // The connections to libvirt: the agent's, and to one end of a migration.
 var (
 	open     = client.Opener(func(c *client.Conn) resource.Hypervisor { return c })
@@ -80,7 +78,7 @@ func blackouts(ctx context.Context, log logrus.FieldLogger, v *vigil.Vigil, move
 
 // keepRecord appends the record. The guest is where it is, whatever becomes of that.
 func keepRecord(log logrus.FieldLogger, stateDir string, record migrate.Record) {
-	if err := migrate.AppendRecord(filepath.Join(stateDir, recordsFile), record); err != nil {
+	if err := migrate.AppendRecord(filepath.Join(stateDir, migrate.RecordsFile), record); err != nil {
 		log.WithError(err).Warn("the guest's record is lost: make the state directory writable")
 	}
 }

@@ -77,7 +77,7 @@ func environ(name, def string) string {
 func (m *machine) path(name string) string { return filepath.Join(m.root, name) }
 
 // records is the file of the migrations that began on this node.
-func (m *machine) records() string { return filepath.Join(m.stateDir, "migrations.jsonl") }
+func (m *machine) records() string { return filepath.Join(m.stateDir, migrate.RecordsFile) }
 
 // links is the file of what the links to the peers have carried.
 func (m *machine) links() string { return filepath.Join(m.stateDir, migrate.LinksFile) }
