@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
+	"time"
 
 	"github.com/vmferry/vmferry/migrate/drain"
 	"github.com/vmferry/vmferry/migrate/libvirt"
@@ -26,11 +28,46 @@ func (m *mover) switchover() uint64 {
 	return 0
 }
 
+const (
+	// paceLeast and paceTime bound what a first pass puts on the wire where nobody asked for a bound: a guest is
+	// copied in paceTime at the quickest, and never slower than paceLeast for that. QEMU fills the buffers of the
+	// connection faster than the target empties them, and what stands in them when the guest is stopped
+	// is part of the pause: of a small guest that is over before the flood has ended.
+	paceLeast = 128 // MiB/s
+	paceTime  = time.Second
+	// paceLift is the pass in which the bound is lifted: the guest is no idle one.
+	paceLift = 3
+	// unbound is libvirt's own, in MiB/s.
+	unbound = math.MaxInt64 >> 20
+)
+
+// pace is the bound of the first passes in MiB/s, 0 for none: libvirt has the bound hold for a post-copy too.
+func (m *mover) pace() uint64 {
+	if m.req.Bandwidth > 0 || m.policy.PostCopy || len(m.carried) > 0 || used(m.load) == 0 {
+		return 0
+	}
+	return max(paceLeast, uint64(float64(used(m.load)>>20)/paceTime.Seconds()))
+}
+
+// liftPace lets a migration that is not over after its first passes have the whole link.
+func (m *mover) liftPace(ctx context.Context, s State) {
+	if m.paced == 0 || s.Iteration < paceLift {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, sampleTime)
+	defer cancel()
+	if err := m.source.host.SetMaxSpeed(ctx, m.req.Guest, unbound, false); err != nil {
+		m.log.WithError(err).Warn("the bound of the first passes is not lifted")
+		return
+	}
+	m.paced, m.rec.Cap = 0, 0
+}
+
 // extras tells whether it asks for something that an older hypervisor refuses.
 func (a attempt) extras() bool { return a.postCopy || a.connections > 0 || a.switchover > 0 }
 
 func (m *mover) params() libvirt.MigrateParams {
-	p := libvirt.MigrateParams{URI: m.req.MigrateURI, Bandwidth: m.req.Bandwidth, Switchover: m.try.switchover, Unsafe: m.req.Unsafe, MigrateOptions: m.req.Options}
+	p := libvirt.MigrateParams{URI: m.req.MigrateURI, Bandwidth: max(m.req.Bandwidth, m.paced), Switchover: m.try.switchover, Unsafe: m.req.Unsafe, MigrateOptions: m.req.Options}
 	p.AutoConverge = m.try.throttle > 0
 	p.PostCopy = p.PostCopy || m.try.postCopy
 	if p.ConvergeInitial == 0 && m.try.throttle > throttleFirst {
@@ -53,6 +90,9 @@ func (m *mover) params() libvirt.MigrateParams {
 func (m *mover) migrate(ctx context.Context) error {
 	d := m.policy.Decide(m.state(libvirt.JobStats{}))
 	m.try = attempt{throttle: d.Throttle, postCopy: m.policy.PostCopy, connections: d.Connections, switchover: m.switchover()}
+	if m.paced = m.pace(); m.paced > 0 {
+		m.rec.Cap = m.paced << 20
+	}
 	for {
 		err := m.once(ctx)
 		if !m.again(ctx, err) {
@@ -64,7 +104,7 @@ func (m *mover) migrate(ctx context.Context) error {
 
 func (m *mover) forgetAttempt() {
 	m.tape.rewind()
-	m.trend, m.limit = trend{}, 0
+	m.trend, m.limit, m.paced = trend{}, 0, 0
 }
 
 // again tells whether the migration is to be begun once more, and with what then.

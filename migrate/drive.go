@@ -191,6 +191,7 @@ func (m *mover) carryOut(ctx context.Context, d Decision, s State) error {
 	case m.tape.isSwitching() || s.Switched:
 		return nil
 	}
+	m.liftPace(ctx, s)
 	if d.Limit > m.limit {
 		m.setLimit(ctx, d.Limit)
 	}

@@ -37,6 +37,7 @@ type fake struct {
 	broken   chan struct{} // closed by BreakPostCopy
 	closed   int
 	limits   []time.Duration
+	speeds   []uint64
 	polls    int
 	resumes  int
 
@@ -166,6 +167,13 @@ func (f *fake) AbortJob(context.Context, string) error {
 	default:
 		close(f.aborted)
 	}
+	return nil
+}
+
+func (f *fake) SetMaxSpeed(_ context.Context, _ string, mibs uint64, _ bool) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.speeds = append(f.speeds, mibs)
 	return nil
 }
 

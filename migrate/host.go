@@ -28,6 +28,8 @@ type Mover interface {
 	MigrateToURI3(ctx context.Context, guest, target string, p libvirt.MigrateParams) error
 	// SetMaxDowntime bounds the pause, of a migration under way or of the next one.
 	SetMaxDowntime(ctx context.Context, guest string, limit time.Duration) error
+	// SetMaxSpeed bounds what a migration under way may send, in MiB/s.
+	SetMaxSpeed(ctx context.Context, guest string, mibs uint64, postCopy bool) error
 	// StartPostCopy lets the guest of a migration under way go on at the target, before all is there.
 	StartPostCopy(ctx context.Context, guest string) error
 	// AbortJob ends the migration under way; the guest stays where it is.

@@ -198,7 +198,11 @@ func (m *mover) predict(ctx context.Context) {
 			m.turn.Update(LoadFor(m.load, m.link, m.budget()))
 		}
 	}
-	if f, ok := Predict(m.load, m.link, m.req.Bandwidth<<20, m.budget(), m.means()); ok {
+	bound := m.req.Bandwidth
+	if m.link.Bandwidth > 0 {
+		bound = max(bound, m.pace())
+	}
+	if f, ok := Predict(m.load, m.link, bound<<20, m.budget(), m.means()); ok {
 		f.addDisks(m.carried, m.req.Bandwidth > 0)
 		m.rec.Predicted = &f
 	}

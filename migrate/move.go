@@ -107,6 +107,7 @@ type mover struct {
 
 	policy   Policy
 	try      attempt
+	paced    uint64        // the bound of the first passes while it is in force, in MiB/s
 	limit    time.Duration // the downtime limit that is set, 0 before the first
 	trend    trend
 	ended    bool // no migration is under way at the source

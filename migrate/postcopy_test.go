@@ -298,6 +298,48 @@ func TestSwitchoverBandwidth(t *testing.T) {
 	}
 }
 
+// A small guest is copied at a bounded rate, so that nothing stands in the way of the last copy; one that goes
+// on writing has the whole link.
+func TestPace(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		used   uint64 // MiB
+		asked  uint64 // MiB/s
+		passes int
+		want   uint64
+		lifted bool
+	}{
+		{"a small guest", 100, 0, 2, 128, false},
+		{"a large one takes a second", 4096, 0, 2, 4096, false},
+		{"a bound that was asked for", 100, 20, 2, 20, false},
+		{"a busy guest", 100, 0, 3, 128, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := newPair(t)
+				p.req.Bandwidth = c.asked
+				p.source.load = libvirt.Load{Memory: c.used << 20, Resident: c.used << 20}
+				p.source.migrate = func(context.Context) error {
+					p.source.setJob(libvirt.JobStats{Active: true, Iteration: c.passes, Remaining: 50 << 20, Rate: 100 << 20})
+					time.Sleep(3 * pollEvery)
+					p.switchover()
+					return nil
+				}
+				rec, err := Move(t.Context(), p.req, p.deps)
+				if err != nil || p.last().Bandwidth != c.want {
+					t.Errorf("begun with %d MiB/s, %v; want %d", p.last().Bandwidth, err, c.want)
+				}
+				if got := slices.Contains(p.source.speeds, unbound); got != c.lifted {
+					t.Errorf("lifted %v, want %v", got, c.lifted)
+				}
+				if (rec.Cap == 0) != c.lifted {
+					t.Errorf("a bound of %d is on record", rec.Cap)
+				}
+			})
+		})
+	}
+}
+
 // TestTornBefore finds a guest whose post-copy broke under another caller.
 func TestTornBefore(t *testing.T) {
 	for _, c := range []struct {

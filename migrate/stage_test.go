@@ -162,6 +162,13 @@ func (w *wire) AbortJob(ctx context.Context, guest string) error {
 	return w.fake.AbortJob(ctx, guest)
 }
 
+func (w *wire) SetMaxSpeed(ctx context.Context, guest string, mibs uint64, postCopy bool) error {
+	if err := w.ask(ctx); err != nil {
+		return err
+	}
+	return w.fake.SetMaxSpeed(ctx, guest, mibs, postCopy)
+}
+
 func (w *wire) BreakPostCopy(ctx context.Context, guest string) error {
 	if err := w.ask(ctx); err != nil {
 		return err
