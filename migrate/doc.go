@@ -21,6 +21,8 @@
 //	    begun and what is done to it on the way ([Policy.Decide]): how long the last copy may take,
 //	    whether the guest is slowed down, when it goes on at the target before all of its memory is
 //	    there, and when all of that is no use. The engine carries it out.
+//	  - The first passes are copied at a bounded rate, where nobody asked for another: what stands in the
+//	    buffers of the connection when the guest is stopped is part of its pause.
 //	  - From the guest's STOP until it runs again the engine asks the hypervisor nothing, nor in
 //	    the moment after a new pass, in which the STOP of a quiet guest comes.
 //	  - A return code is never believed: both ends are asked where the guest runs, again
