@@ -34,7 +34,7 @@ type fake struct {
 	watchers []func(libvirt.Event)
 	job      libvirt.JobStats
 	aborted  chan struct{}
-	broken   chan struct{} // closed by BreakPostCopy
+	broken   chan struct{} // a try to go on with a post-copy was broken off
 	closed   int
 	limits   []time.Duration
 	speeds   []uint64
@@ -178,11 +178,9 @@ func (f *fake) SetMaxSpeed(_ context.Context, _ string, mibs uint64, _ bool) err
 }
 
 func (f *fake) BreakPostCopy(context.Context, string) error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.broken != nil {
-		close(f.broken)
-		f.broken = nil
+	select {
+	case f.broken <- struct{}{}:
+	default:
 	}
 	return nil
 }
@@ -250,7 +248,7 @@ type pair struct {
 func newPair(t *testing.T) *pair {
 	t.Helper()
 	p := &pair{
-		source: &fake{uri: sourceURI, status: runs("booted"), xml: guestDoc, caps: capsDoc("source"), aborted: make(chan struct{}), gauge: libvirt.ErrUnsupported},
+		source: &fake{uri: sourceURI, status: runs("booted"), xml: guestDoc, caps: capsDoc("source"), aborted: make(chan struct{}), broken: make(chan struct{}, 1), gauge: libvirt.ErrUnsupported},
 		target: &fake{uri: targetURI, fails: libvirt.ErrNoDomain, caps: capsDoc("target"), free: 1 << 40, visible: libvirt.VisibleYes, cpu: true},
 	}
 	p.source.migrate = func(context.Context) error { p.copy(); p.switchover(); return nil }

@@ -76,7 +76,7 @@ func (p *pair) tear() {
 }
 
 func TestPostCopy(t *testing.T) {
-	tries := 0
+	tries, brokenOff := 0, false
 	cases := []struct {
 		name    string
 		after   func(p *pair) error
@@ -94,17 +94,17 @@ func TestPostCopy(t *testing.T) {
 			return nil
 		}, Moved, "broke, and was gone on with"},
 		{"a try to go on hangs", func(p *pair) error {
-			if p.last().Recover && p.source.broken == nil {
+			if p.last().Recover && brokenOff {
 				p.whole()
 				return nil
 			}
 			p.tear()
 			if !p.last().Recover {
-				p.source.broken = make(chan struct{})
 				return errCut
 			}
 			p.source.setJob(libvirt.JobStats{}) // which tells of nothing sent
 			<-p.source.broken
+			brokenOff = true
 			return errCut
 		}, Moved, "broke, and was gone on with"},
 		{"the link stays cut", func(p *pair) error { p.tear(); return errCut }, Unknown, "destroy neither"},
