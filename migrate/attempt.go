@@ -16,6 +16,7 @@ type attempt struct {
 	throttle    int // per cent at which auto-converge begins, 0 for none
 	postCopy    bool
 	connections int
+	compress    bool   // on these
 	switchover  uint64 // MiB/s for the last copy, 0 for what the passes show
 }
 
@@ -82,6 +83,9 @@ func (m *mover) params() libvirt.MigrateParams {
 	if m.try.connections > 0 {
 		p.Parallel, p.Connections = true, m.try.connections
 	}
+	if m.try.compress {
+		p.Compressed, p.Compression = true, "zstd"
+	}
 	return p
 }
 
@@ -89,7 +93,7 @@ func (m *mover) params() libvirt.MigrateParams {
 // can do without, or aborted for one that it lacked. The error says nothing of where the guest is.
 func (m *mover) migrate(ctx context.Context) error {
 	d := m.policy.Decide(m.state(libvirt.JobStats{}))
-	m.try = attempt{throttle: d.Throttle, postCopy: m.policy.PostCopy, connections: d.Connections, switchover: m.switchover()}
+	m.try = attempt{throttle: d.Throttle, postCopy: m.policy.PostCopy, connections: d.Connections, compress: d.Compress, switchover: m.switchover()}
 	if m.paced = m.pace(); m.paced > 0 {
 		m.rec.Cap = m.paced << 20
 	}
@@ -117,8 +121,8 @@ func (m *mover) again(ctx context.Context, err error) bool {
 	case errors.As(err, &more):
 		next.throttle, why = more.percent, "begun anew, so that the guest can be slowed down"
 	case m.ended && m.hears.source && !m.tape.isActive() && m.try.extras():
-		next.postCopy, next.connections, next.switchover = false, 0, 0
-		why = "begun anew without post-copy, parallel connections and a bandwidth for the last copy: " + err.Error()
+		next.postCopy, next.connections, next.compress, next.switchover = false, 0, false, 0
+		why = "begun anew without post-copy, parallel connections, compression and a bandwidth for the last copy: " + err.Error()
 	default:
 		return false
 	}
@@ -140,6 +144,7 @@ func (m *mover) once(ctx context.Context) error {
 	m.climb(drain.Live)
 	m.report("migrating")
 	params := m.params()
+	m.rec.Compressed = m.try.compress
 	return m.call(ctx, func(ctx context.Context, host Host) error {
 		return host.MigrateToURI3(ctx, m.req.Guest, m.req.TargetURI, params)
 	})

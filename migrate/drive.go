@@ -166,6 +166,9 @@ func (m *mover) sample(ctx context.Context) error {
 	m.progress = Progress{Transferred: s.Processed, Total: s.Total, Remaining: s.Remaining, RateMiBs: float64(s.Rate) / (1 << 20), Iteration: s.Iteration, Throttle: s.Throttle}
 	m.rec.Transferred, m.rec.Iterations = s.Processed, max(m.rec.Iterations, s.Iteration)
 	m.rec.Throttle, m.rec.Rate = max(m.rec.Throttle, s.Throttle), max(m.rec.Rate, s.Rate)
+	if m.try.compress {
+		m.rec.Pages = s.Pages
+	}
 	if s.Throttle > 0 {
 		m.climb(drain.Converge)
 	}

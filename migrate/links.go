@@ -105,7 +105,8 @@ func (l Link) learn(r Record) (_ Link, ok bool) {
 	if r.Outcome != Moved || r.To == "" || r.Means == "" {
 		return l, false
 	}
-	if rate := r.Rate; r.Transferred >= enough && rate > 0 && (!r.capped() && !r.Shared || rate > l.Bandwidth) {
+	bound := r.capped() || r.Shared || r.Compressed // maybe by what compresses
+	if rate := r.Rate; r.Transferred >= enough && rate > 0 && (!bound || rate > l.Bandwidth) {
 		l.Bandwidth, ok = uint64(blend(float64(l.Bandwidth), float64(rate))), true
 	}
 	if setUp, known := r.setUp(); known {

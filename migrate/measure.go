@@ -123,8 +123,9 @@ type Forecast struct {
 	Disks      uint64      `json:"disks,omitempty"` // bytes of disks that are copied before, in duration_ms
 	Passes     int         `json:"passes"`
 	Throttle   int         `json:"throttle,omitempty"`
-	Kept       bool        `json:"kept"` // within the budget
-	Bandwidth  uint64      `json:"bandwidth"`
+	Kept       bool        `json:"kept"`                 // within the budget
+	Bandwidth  uint64      `json:"bandwidth"`            // bytes per second on the wire
+	Compressed bool        `json:"compressed,omitempty"` // to half of the bytes
 }
 
 // Predict says how a move goes by the first of the means that keeps the budget, or by the last of
@@ -202,10 +203,24 @@ func (m *mover) predict(ctx context.Context) {
 	if m.link.Bandwidth > 0 {
 		bound = max(bound, m.pace())
 	}
-	if f, ok := Predict(m.load, m.link, bound<<20, m.budget(), m.means()); ok {
-		f.addDisks(m.carried, m.req.Bandwidth > 0)
-		m.rec.Predicted = &f
+	f, ok := Predict(m.load, m.link, bound<<20, m.budget(), m.means())
+	if !ok {
+		return
 	}
+	m.rec.Predicted = &f
+	if m.policy.packs(m.state(libvirt.JobStats{})) {
+		f = predictPacked(m.load, m.link, bound<<20, m.budget(), m.means())
+	}
+	f.addDisks(m.carried, m.req.Bandwidth > 0)
+}
+
+// predictPacked is Predict for a move whose bandwidth is known, and whose memory shrinks by the usual.
+func predictPacked(load libvirt.Load, link Link, most uint64, budget time.Duration, means []drain.Means) Forecast {
+	rate := link.within(most)
+	link.Bandwidth = rate * usualShrink
+	f, _ := Predict(load, link, 0, budget, means)
+	f.Compressed, f.Bytes, f.Bandwidth = true, f.Bytes/usualShrink, rate
+	return f
 }
 
 // askLoad leaves out a dirty rate of some other time.
@@ -244,17 +259,23 @@ func (m *mover) bandwidth() uint64 { return m.link.within(m.req.Bandwidth << 20)
 
 // promise is what the rule may reckon with before the begin. For the guest to be easy, half of the bandwidth
 // is left for what a second's measurement did not see.
-func (m *mover) promise() (easy bool, needs int) {
+func (m *mover) promise() (easy, packs bool, needs int) {
 	f := m.rec.Predicted
 	if f == nil || !m.load.Dirty.Measured {
-		return false, 0
+		return false, false, 0
 	}
 	load := LoadFor(m.load, m.link, m.policy.ceiling()+m.link.handOver())
 	easy = drain.Predict(load, float64(f.Bandwidth)/2, drain.Live).Kept
-	if need := drain.Predict(load, float64(f.Bandwidth), drain.Live).Need; need != nil {
-		needs = need.Throttle
+	plain := drain.Predict(load, float64(f.Bandwidth), drain.Live)
+	if plain.Need != nil {
+		needs = plain.Need.Throttle
 	}
-	return easy, needs
+	if plain.Need != nil || m.policy.late(plain.Duration, m.left()) {
+		// QEMU reckons with what is on the wire when it looks whether the rest is within the limit.
+		load = LoadFor(m.load, m.link, m.policy.ceiling()/usualShrink+m.link.handOver())
+		packs = drain.Predict(load, float64(f.Bandwidth)*usualShrink, drain.Live).Kept
+	}
+	return easy, packs, needs
 }
 
 // means are the rungs that this engine may take, from the gentlest on.

@@ -26,11 +26,12 @@ const memory = 8
 // state is what the rule decides from; before the begin, of a job that is not there yet.
 func (m *mover) state(s libvirt.JobStats) State {
 	now, t := time.Now(), &m.trend
+	s.Rate = m.pageRate(s)
 	out := State{Active: s.Active, Elapsed: s.Elapsed - m.disks.took, Left: m.left(), Iteration: s.Iteration, Sent: s.Processed, Remaining: s.Remaining, Used: used(m.load),
 		Rate: s.Rate, DirtyRate: s.DirtyRate, Throttled: m.try.throttle > 0 || m.adopted, Percent: s.Throttle,
 		Switched: m.tape.inPostCopy(), Link: m.bandwidth(), Disks: m.diskBytes()}
 	if !out.begun() {
-		out.Easy, out.Needs = m.promise()
+		out.Easy, out.Packs, out.Needs = m.promise()
 	}
 	if s.Iteration > 1 {
 		if t.repeated.IsZero() {
@@ -43,6 +44,14 @@ func (m *mover) state(s libvirt.JobStats) State {
 	t.endure(s, m.policy.starved(out), now)
 	out.Quiet, out.Starved = t.quiet, t.starved
 	return out
+}
+
+// pageRate is how fast the guest's memory is carried. libvirt tells what is on the wire.
+func (m *mover) pageRate(s libvirt.JobStats) uint64 {
+	if !m.try.compress || s.Processed == 0 || s.Pages <= s.Processed {
+		return s.Rate
+	}
+	return uint64(float64(s.Rate) * float64(s.Pages) / float64(s.Processed))
 }
 
 // endure counts how long the link fails. A hypervisor that gave no answer for a while says nothing

@@ -46,7 +46,8 @@ type JobStats struct {
 	Active    bool          // a job is under way
 	Elapsed   time.Duration // since the job began
 	Total     uint64        // bytes of guest memory
-	Processed uint64        // bytes of it sent, pages sent again counted again
+	Processed uint64        // bytes sent, pages sent again counted again
+	Pages     uint64        // bytes of memory that they carried: more than Processed, where it was compressed
 	Remaining uint64        // bytes still to send
 	Rate      uint64        // bytes per second on the wire
 	DirtyRate uint64        // bytes per second that the guest writes

@@ -143,6 +143,7 @@ func jobStatsOf(i *lv.DomainJobInfo) libvirt.JobStats {
 		Elapsed:   time.Duration(i.TimeElapsed) * time.Millisecond,
 		Total:     i.MemTotal,
 		Processed: i.MemProcessed,
+		Pages:     i.MemNormalBytes,
 		Remaining: i.MemRemaining,
 		Rate:      i.MemBps,
 		DirtyRate: i.MemDirtyRate * i.MemPageSize, // libvirt counts pages here
