@@ -54,11 +54,17 @@ Options of bench:
                         emulator-part, busy-blackout-udp, busy-time, hopeless,
                         hopeless-blackout-udp, hopeless-postcopy,
                         hopeless-postcopy-blackout-udp
+                      VirtualDomain with one of virsh migrate's means, against it without:
+                        lever-auto-converge-time, lever-auto-converge-blackout-udp,
+                        lever-xbzrle-time, lever-xbzrle-blackout-udp,
+                        lever-multifd-time, lever-multifd-blackout-udp,
+                        lever-zstd-time, lever-zstd-blackout-udp,
+                        lever-postcopy-time, lever-postcopy-blackout-udp
                       drains: drain-10, drain-10-blackout, drain-10-at-once,
                         drain-10-at-once-blackout
   -n N              how often each side has its turn (default 200 calls, 100 outages of
                     each kind and length, 15 moves or plans, 3 to 10 runs of the probe,
-                    3 hopeless moves or drains)
+                    5 with a lever, 3 hopeless moves or drains)
 
 Options:
   --dir DIR    where the running lab keeps its files (default ` + lab.DefaultDir + `)

@@ -154,7 +154,7 @@ func (s *Stage) drainTen(ctx context.Context, name string) ([]Result, error) {
 	}
 	var ours, peer drains
 	err = r.Run(ctx, func(ctx context.Context) error {
-		return turns(s.N, false, func(round int, who side) error {
+		return turns(sides, s.N, false, func(round int, who side) error {
 			s.Progress(fmt.Sprintf("%s: round %d of %d, %s", name, round+1, s.N, who.label))
 			seen, err := drainOnce(ctx, r, who)
 			if err != nil {
@@ -294,7 +294,7 @@ func floor(ctx context.Context, s *Stage) ([]Result, error) {
 		if err := b.boot(ctx); err != nil {
 			return err
 		}
-		return turns(s.N, true, func(round int, who side) error {
+		return turns(sides, s.N, true, func(round int, who side) error {
 			s.Progress(fmt.Sprintf("floor-pause: round %d of %d", round+1, s.N))
 			if who.ours {
 				one, err := m.move(ctx, who)

@@ -27,7 +27,7 @@ func TestTurns(t *testing.T) {
 		{true, "-1V -1P 0P 0V 1V 1P 2P 2V"},
 	} {
 		var got []string
-		err := turns(3, c.warm, func(round int, who side) error {
+		err := turns(sides, 3, c.warm, func(round int, who side) error {
 			word := map[bool]string{true: "V", false: "P"}[who.ours]
 			got = append(got, map[int]string{-1: "-1", 0: "0", 1: "1", 2: "2"}[round]+word)
 			return nil
@@ -38,7 +38,7 @@ func TestTurns(t *testing.T) {
 	}
 	stop := errors.New("stop")
 	count := 0
-	if err := turns(3, false, func(int, side) error { count++; return stop }); err != stop || count != 1 {
+	if err := turns(sides, 3, false, func(int, side) error { count++; return stop }); err != stop || count != 1 {
 		t.Errorf("%v after %d turns", err, count)
 	}
 }
@@ -46,7 +46,7 @@ func TestTurns(t *testing.T) {
 // Over two rounds each side moves once in each direction, as each move goes to the other node.
 func TestTurnsAreFairToDirections(t *testing.T) {
 	at, from := 0, map[bool][2]int{}
-	_ = turns(2, false, func(_ int, who side) error {
+	_ = turns(sides, 2, false, func(_ int, who side) error {
 		n := from[who.ours]
 		n[at]++
 		from[who.ours], at = n, 1-at

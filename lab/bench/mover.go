@@ -44,19 +44,20 @@ const (
 
 // side is one of the two that have their turns.
 type side struct {
-	ours  bool
-	label string
-	path  string
-	agent cluster.Agent
+	ours   bool // the one that is to be compared, not the one with which it is
+	label  string
+	path   string
+	agent  cluster.Agent
+	daemon bool // vmferryd is there to help
 }
 
 // sides are both.
-var sides = []side{{true, report.Ours, oursPath, cluster.Ours}, {false, report.Peer, peerPath, cluster.VirtualDomain}}
+var sides = []side{{true, report.Ours, oursPath, cluster.Ours, true}, {false, report.Peer, peerPath, cluster.VirtualDomain, false}}
 
-// turns calls do for both sides n times. Who goes first changes with each round, so that
+// turns calls do for both of the sides n times. Who goes first changes with each round, so that
 // moves there and back are dealt out evenly too. Where warm is set there is one
 // round more, the first, numbered -1, which is not to be counted.
-func turns(n int, warm bool, do func(round int, who side) error) error {
+func turns(sides []side, n int, warm bool, do func(round int, who side) error) error {
 	order, first := slices.Clone(sides), 0
 	if warm {
 		first = -1
@@ -120,6 +121,7 @@ func endings(all []move) Endings {
 type mover struct {
 	stage  *Stage
 	runner *scenario.Runner
+	sides  []side
 	guest  scenario.Guest
 	params []string      // more of both agents' parameters, such as migration_speed=20
 	ours   []string      // more of ours
@@ -131,7 +133,7 @@ type mover struct {
 
 func (s *Stage) mover(g scenario.Guest, params ...string) (*mover, error) {
 	r, err := s.runner([]scenario.Guest{g}, time.Millisecond)
-	return &mover{stage: s, runner: r, guest: g, params: params, window: moveTime}, err
+	return &mover{stage: s, runner: r, sides: sides, guest: g, params: params, window: moveTime}, err
 }
 
 // runner watches guests, and probes them where it is asked to.
@@ -195,7 +197,7 @@ func (m *mover) serve(ctx context.Context, ours bool) error {
 func (m *mover) shuttle(ctx context.Context, name string, n int, warm bool) (moves, error) {
 	var all moves
 	err := m.run(ctx, func(ctx context.Context) error {
-		return turns(n, warm, func(round int, who side) error {
+		return turns(m.sides, n, warm, func(round int, who side) error {
 			m.stage.Progress(fmt.Sprintf("%s: round %d of %d, %s", name, round+1, n, who.label))
 			one, err := m.move(ctx, who)
 			if err == nil && round >= 0 {
@@ -210,7 +212,7 @@ func (m *mover) shuttle(ctx context.Context, name string, n int, warm bool) (mov
 // move moves the guest to the other node. That it did not move is a result; an error means
 // that nothing could be measured, or that the guest is lost.
 func (m *mover) move(ctx context.Context, who side) (move, error) {
-	if err := m.serve(ctx, who.ours); err != nil {
+	if err := m.serve(ctx, who.daemon); err != nil {
 		return move{}, err
 	}
 	was, err := ask(ctx, m.guest.Address)

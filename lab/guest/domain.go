@@ -31,6 +31,8 @@ type DomainSpec struct {
 	// DirtyMiB is how much memory the guest rewrites per second, and DirtySetMiB
 	// how much in turn: both or neither. The set must leave MinMemoryMiB.
 	DirtyMiB, DirtySetMiB uint
+	// NoisePercent is how much of each page that it rewrites cannot be compressed; 0 is all of it.
+	NoisePercent uint
 }
 
 // MinMemoryMiB is the least memory that a guest comes up with.
@@ -85,6 +87,8 @@ func (s DomainSpec) check() error {
 		return fmt.Errorf("memory of %d MiB is too little, give it %d or more", s.MemoryMiB, MinMemoryMiB)
 	case (s.DirtyMiB > 0) != (s.DirtySetMiB > 0):
 		return errors.New("a rate of rewriting and what is rewritten go together")
+	case s.NoisePercent > 100:
+		return fmt.Errorf("noise of %d per cent is more than all", s.NoisePercent)
 	case s.MemoryMiB-MinMemoryMiB < s.DirtySetMiB:
 		return fmt.Errorf("memory of %d MiB is too little to rewrite %d MiB of it, give it %d or more", s.MemoryMiB, s.DirtySetMiB, MinMemoryMiB+s.DirtySetMiB)
 	case s.VCPUs < 1 || s.VCPUs > 16:
@@ -131,6 +135,9 @@ func (s DomainSpec) CommandLine() string {
 	}
 	if s.DirtyMiB > 0 {
 		words = append(words, fmt.Sprintf("vmferry.dirty=%d", s.DirtyMiB), fmt.Sprintf("vmferry.dirtyset=%d", s.DirtySetMiB))
+	}
+	if s.NoisePercent > 0 {
+		words = append(words, fmt.Sprintf("vmferry.noise=%d", s.NoisePercent))
 	}
 	return strings.Join(words, " ")
 }

@@ -71,8 +71,8 @@ type Kind struct {
 	Name      string // each guest's is this and its number
 	First     int    // the number of the first one, 1 to 150
 	MemoryMiB uint
-	// DirtyMiB and DirtySetMiB make it busy, see [guest.DomainSpec].
-	DirtyMiB, DirtySetMiB uint
+	// DirtyMiB, DirtySetMiB and NoisePercent make it busy, see [guest.DomainSpec].
+	DirtyMiB, DirtySetMiB, NoisePercent uint
 }
 
 // MakeGuests makes n guests, vm1 and so on, on the shared storage: a definition
@@ -121,7 +121,7 @@ func (k Kind) Spec(i int) guest.DomainSpec {
 		MAC: fmt.Sprintf("52:54:00:76:6d:%02x", number), Bridge: "br0", IP: fmt.Sprintf("10.77.0.%d/24", 100+number),
 		MemoryMiB: k.MemoryMiB, VCPUs: 1, Disk: "/shared/guests/" + name + ".qcow2",
 		Kernel: "/shared/boot/vmlinuz", Initrd: "/shared/boot/initrd", Type: "qemu",
-		DirtyMiB: k.DirtyMiB, DirtySetMiB: k.DirtySetMiB,
+		DirtyMiB: k.DirtyMiB, DirtySetMiB: k.DirtySetMiB, NoisePercent: k.NoisePercent,
 	}
 }
 

@@ -25,12 +25,13 @@ type config struct {
 	interval time.Duration // between two records
 	dirty    int           // MiB of memory to rewrite per second; 0: none
 	dirtySet int           // MiB of memory that are rewritten in turn; 0 with dirty: none
+	noise    int           // per cent of each of their pages that cannot be compressed
 }
 
 // parseConfig reads the "vmferry." words of a kernel command line. Everything
 // else on the line is the kernel's. The first word that is wrong is the error.
 func parseConfig(cmdline string) (config, error) {
-	c := config{name: "guest", interval: defaultInterval}
+	c := config{name: "guest", interval: defaultInterval, noise: 100}
 	for _, word := range strings.Fields(cmdline) {
 		key, value, ok := strings.Cut(word, "=")
 		if !strings.HasPrefix(key, "vmferry.") {
@@ -80,6 +81,11 @@ func (c *config) set(key, value string) (err error) {
 		c.dirty, err = parseMiB(value)
 	case "vmferry.dirtyset":
 		c.dirtySet, err = parseMiB(value)
+	case "vmferry.noise":
+		c.noise, err = strconv.Atoi(value)
+		if err != nil || c.noise < 1 || c.noise > 100 {
+			err = errors.New("not a number of per cent from 1 to 100")
+		}
 	default:
 		err = errors.New("unknown key")
 	}

@@ -18,14 +18,15 @@ const (
 )
 
 // startRewriting takes the working set's memory, fills it with what cannot be
-// compressed, and begins to rewrite it.
+// compressed, as far as cfg wants that, and begins to rewrite it.
 func startRewriting(cfg config) error {
 	set, err := syscall.Mmap(-1, 0, cfg.dirtySet<<20, syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_ANON|syscall.MAP_PRIVATE)
 	if err != nil {
 		return errors.New("take memory to rewrite: " + err.Error())
 	}
-	fill(set)
-	r := &rewriter{set: set, page: os.Getpagesize(), rate: cfg.dirty << 20, last: time.Now()}
+	page := os.Getpagesize()
+	noise(set, page, cfg.noise)
+	r := &rewriter{set: set, page: page, rate: cfg.dirty << 20, last: time.Now()}
 	go func() {
 		for {
 			time.Sleep(rewriteEvery)
@@ -35,10 +36,17 @@ func startRewriting(cfg config) error {
 	return nil
 }
 
-// fill writes noise (Marsaglia's xorshift): a page of zeroes would cost a migration
-// nothing.
-func fill(set []byte) {
-	for x := uint64(88172645463325252); len(set) >= 8; set = set[8:] {
+// noise fills so many per cent of each page.
+func noise(set []byte, page, percent int) {
+	for at := 0; at+page <= len(set); at += page {
+		fill(set[at:at+page*percent/100], uint64(at))
+	}
+}
+
+// fill writes noise (Marsaglia's xorshift), another for every seed: a page of zeroes would cost a
+// migration nothing.
+func fill(set []byte, seed uint64) {
+	for x := 88172645463325252 + seed; len(set) >= 8; set = set[8:] {
 		x ^= x << 13
 		x ^= x >> 7
 		x ^= x << 17

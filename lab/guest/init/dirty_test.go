@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"compress/flate"
 	"testing"
 	"time"
 )
@@ -35,10 +36,33 @@ func TestRewriter(t *testing.T) {
 
 func TestFill(t *testing.T) {
 	set := make([]byte, 64)
-	fill(set)
+	fill(set, 0)
 	for i := 0; i < len(set); i += 8 {
 		if bytes.Count(set, set[i:i+8]) != 1 || bytes.Equal(set[i:i+8], make([]byte, 8)) {
 			t.Errorf("the word at %d is no noise: %v", i, set[i:i+8])
+		}
+	}
+}
+
+// What is to be half noise must shrink to about half, and what is to be all noise not at all.
+func TestFillCompresses(t *testing.T) {
+	const page = 4096
+	for _, percent := range []int{50, 100} {
+		set := make([]byte, 16*page)
+		noise(set, page, percent)
+		var packed bytes.Buffer
+		w, err := flate.NewWriter(&packed, flate.BestSpeed)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := w.Write(set); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if got := 100 * packed.Len() / len(set); got < percent-2 || got > percent+2 {
+			t.Errorf("%d per cent of noise shrink to %d per cent", percent, got)
 		}
 	}
 }

@@ -17,15 +17,16 @@ import (
 func TestParseConfig(t *testing.T) {
 	full := config{
 		name: "web1", addr: netip.MustParsePrefix("10.77.0.101/24"),
-		gateway: netip.MustParseAddr("10.77.0.1"), disk: "/dev/vda", interval: 250 * time.Millisecond,
+		gateway: netip.MustParseAddr("10.77.0.1"), disk: "/dev/vda", interval: 250 * time.Millisecond, noise: 100,
 	}
 	for _, test := range []struct {
 		name, line string
 		want       config
 	}{
 		{"full", "console=ttyS0 vmferry.name=web1 vmferry.ip=10.77.0.101/24 vmferry.gw=10.77.0.1 vmferry.disk=/dev/vda vmferry.interval=250ms quiet\n", full},
-		{"busy", "vmferry.ip=10.77.0.101/24 vmferry.dirty=16 vmferry.dirtyset=32", config{name: "guest", addr: full.addr, interval: defaultInterval, dirty: 16, dirtySet: 32}},
-		{"least", "vmferry.ip=10.77.0.101/24", config{name: "guest", addr: full.addr, interval: defaultInterval}},
+		{"busy", "vmferry.ip=10.77.0.101/24 vmferry.dirty=16 vmferry.dirtyset=32", config{name: "guest", addr: full.addr, interval: defaultInterval, dirty: 16, dirtySet: 32, noise: 100}},
+		{"least", "vmferry.ip=10.77.0.101/24", config{name: "guest", addr: full.addr, interval: defaultInterval, noise: 100}},
+		{"half of it noise", "vmferry.ip=10.77.0.101/24 vmferry.dirty=16 vmferry.dirtyset=32 vmferry.noise=50", config{name: "guest", addr: full.addr, interval: defaultInterval, dirty: 16, dirtySet: 32, noise: 50}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			if got, err := parseConfig(test.line); err != nil || got != test.want {
