@@ -60,20 +60,19 @@ func testFaults(t *testing.T, b bench) {
 	} {
 		t.Run(c.name, func(t *testing.T) { faultInCopy(t, b, c.fault, c.words) })
 	}
-	for _, c := range []struct {
-		name   string
-		fault  func(t *testing.T, b bench) (mend func())
-		seldom bool // with VMFERRY_KILLS=all
+	torn := []struct {
+		name  string
+		fault func(t *testing.T, b bench) (mend func())
 	}{
-		{"link cut in the post-copy", func(t *testing.T, b bench) func() { return link{t, b}.cut() }, false},
-		{"agent killed in the post-copy", killInPostCopy(func(p proc) bool { return p.hasVariable(mark) && p.isAgent() }, source), false},
-		{"libvirtd of node1 killed in the post-copy", killInPostCopy(proc.isLibvirtd, source), true},
-		{"libvirtd of node2 killed in the post-copy", killInPostCopy(proc.isLibvirtd, target), true},
-	} {
-		if c.seldom && os.Getenv("VMFERRY_KILLS") != "all" {
-			continue
+		{"link cut in the post-copy", func(t *testing.T, b bench) func() { return link{t, b}.cut() }},
+		{"agent killed in the post-copy", killInPostCopy(func(p proc) bool { return p.hasVariable(mark) && p.isAgent() }, source)},
+		{"libvirtd of node1 killed in the post-copy", killInPostCopy(proc.isLibvirtd, source)},
+		{"libvirtd of node2 killed in the post-copy", killInPostCopy(proc.isLibvirtd, target)},
+	}
+	for i, c := range torn {
+		if dueToday(i, len(torn)) {
+			t.Run(c.name, func(t *testing.T) { faultInPostCopy(t, b, c.fault) })
 		}
-		t.Run(c.name, func(t *testing.T) { faultInPostCopy(t, b, c.fault) })
 	}
 }
 

@@ -131,7 +131,7 @@ func (b bench) diagnosis(t *testing.T) string {
 
 // rounds is how often the scenarios are run: one move of an emulated guest on
 // a machine that is shared with others says little about the next.
-const rounds = 3
+const rounds = 2
 
 // testDemo is the main job: what make demo shows must hold.
 func testDemo(t *testing.T, b bench) {

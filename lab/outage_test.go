@@ -84,7 +84,7 @@ const guestPrimitive = `<primitive id="vm1" class="ocf" provider="vmferry" type=
   <operations>
     <op id="vm1-start" name="start" interval="0s" timeout="60s"/>
     <op id="vm1-stop" name="stop" interval="0s" timeout="40s"/>
-    <op id="vm1-monitor" name="monitor" interval="3s" timeout="20s"/>
+    <op id="vm1-monitor" name="monitor" interval="2s" timeout="20s"/>
     <op id="vm1-to" name="migrate_to" interval="0s" timeout="120s"/>
     <op id="vm1-from" name="migrate_from" interval="0s" timeout="60s"/>
   </operations>
@@ -110,7 +110,7 @@ func testOutages(t *testing.T, b bench) {
 			end := o.begin(t, b)
 			defer end()
 			// Six monitors, some of which must wait for the daemon.
-			time.Sleep(20 * time.Second)
+			time.Sleep(12 * time.Second)
 			if after := qemuPID(t, b); after != before {
 				t.Errorf("the guest was process %q and is %q", before, after)
 			}
