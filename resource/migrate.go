@@ -73,7 +73,7 @@ func (a *run) move(ctx context.Context, target, uuid string, adopt bool) error {
 	err := a.Migrate(soft, Move{
 		Guest: a.guest.Name, UUID: uuid, SourceURI: a.Params.Hypervisor,
 		Target: a.Target, TargetURI: target, MigrateURI: a.Params.DataURI(a.Target),
-		Bandwidth: a.Params.bandwidth(), Downtime: a.Params.Downtime, Tuning: a.Params.tuning(), Adopt: adopt,
+		Bandwidth: a.Params.Bandwidth(), Downtime: a.Params.Downtime, Tuning: a.Params.tuning(), Adopt: adopt,
 	})
 	if err == nil {
 		a.Log.Info("migrated")

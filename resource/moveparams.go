@@ -34,7 +34,8 @@ func (p Params) tuning() Tuning {
 	}
 }
 
-func (p Params) bandwidth() uint64 { return cmp.Or(p.Options.Bandwidth, p.Speed) }
+// Bandwidth is the most that a migration may put on the link, in MiB per second; 0 is no bound.
+func (p Params) Bandwidth() uint64 { return cmp.Or(p.Options.Bandwidth, p.Speed) }
 
 // targetNode is what stands for the target in the URIs: its name, or the address that
 // node_ip_attribute has for it, which the guest's memory is then sent to as well.

@@ -180,7 +180,7 @@ func (a *run) fetch(ctx context.Context, from *elsewhere) error {
 	err = a.Migrate(soft, Move{
 		Guest: a.guest.Name, UUID: cmp.Or(a.guest.UUID, from.status.UUID), SourceURI: source, Fetch: true,
 		Target: a.Node, TargetURI: own, MigrateURI: a.Params.DataURI(a.Node),
-		Bandwidth: a.Params.bandwidth(), Downtime: a.Params.Downtime, Tuning: a.Params.tuning(),
+		Bandwidth: a.Params.Bandwidth(), Downtime: a.Params.Downtime, Tuning: a.Params.tuning(),
 	})
 	if err != nil {
 		return because(Generic, err, "guest %q could not be fetched from %s", a.guest.Name, from.node)

@@ -264,7 +264,7 @@ func (p *planner) candidate(g *guest) drain.Guest {
 		params := g.Claim.env.Params
 		budget = cmp.Or(params.BlackoutBudget, budget)
 		d.Priority = params.DrainPriority
-		d.Ladder = params.Ladder
+		d.Ladder, d.Most = params.Ladder, float64(params.Bandwidth()<<20)
 		if g.Claim.manager == managerPacemaker && !pcmk.Bool(g.Claim.meta["allow-migrate"], false) {
 			d.Ladder = slices.DeleteFunc(slices.Clone(d.Ladder), drain.Means.OverLink)
 		}
