@@ -132,14 +132,14 @@ func (d drained) records(node string, since int) []migrate.Record {
 	return all[min(since, len(all)):]
 }
 
-// turn is when a move had its turn.
+// turn is when a move had its turn, or began without one.
 func turn(r migrate.Record) time.Time {
 	for _, s := range r.Steps {
 		if s.Name == "slot" {
 			return s.Begin.Add(time.Duration(s.MS * float64(time.Millisecond)))
 		}
 	}
-	return time.Time{}
+	return r.Started
 }
 
 // state is what a node's libvirt says of a guest.

@@ -73,12 +73,14 @@ func (t *trend) endure(s libvirt.JobStats, starved bool, now time.Time) {
 // weigh takes over what the present pass would leave for a last copy.
 func (t *trend) weigh(s libvirt.JobStats, now time.Time) {
 	left := lastCopy(s)
+	if s.Iteration == t.pass {
+		// Towards its end a pass has little left to send, but as much as ever was written meanwhile: what
+		// counts is its begin.
+		t.last[len(t.last)-1] = max(t.last[len(t.last)-1], left)
+		return
+	}
 	if len(t.last) == 0 || left < slices.Min(t.last)/10*9 {
 		t.gain, t.gained = s.Iteration, now
-	}
-	if s.Iteration == t.pass {
-		t.last[len(t.last)-1] = min(t.last[len(t.last)-1], left)
-		return
 	}
 	t.pass, t.last = s.Iteration, append(t.last, left)
 	if len(t.last) > memory {
