@@ -262,9 +262,10 @@ func (p Policy) scheduled(s State) time.Duration {
 	return limit
 }
 
-// stuck tells whether passes leave more than Most allows, as far as can be told.
+// stuck tells whether passes leave more than Most allows, as far as can be told. How fast the guest writes
+// says that sooner than its passes, but no guest writes evenly.
 func (p Policy) stuck(s State) bool {
-	never := s.Rate > 0 && s.DirtyRate >= s.Rate/10*9
+	never := s.Rate > 0 && s.DirtyRate >= s.Rate && (s.Stale > 0 || s.Stagnant >= firstRaise)
 	return s.Iteration > 1 && s.Best > p.ceiling() && (s.Stale >= p.Patience || never)
 }
 
