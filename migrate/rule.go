@@ -31,6 +31,7 @@ const (
 	defaultFirst    = 2 * time.Millisecond
 	defaultPatience = 2
 	firstRaise      = time.Second // after the last gain: passes of a small guest take no time
+	longestWait     = 10 * time.Second
 
 	// nearPart is the last part of the window in which meeting the deadline goes before the
 	// pause: a stopped and cold-started guest is away for much longer than any pause.
@@ -266,7 +267,13 @@ func (p Policy) scheduled(s State) time.Duration {
 // says that sooner than its passes, but no guest writes evenly.
 func (p Policy) stuck(s State) bool {
 	never := s.Rate > 0 && s.DirtyRate >= s.Rate && (s.Stale > 0 || s.Stagnant >= firstRaise)
-	return s.Iteration > 1 && s.Best > p.ceiling() && (s.Stale >= p.Patience || never)
+	return s.Iteration > 1 && s.Best > p.ceiling() && (s.Stale >= p.Patience && s.Stagnant >= p.wait(s) || never)
+}
+
+// wait is how long passes get to become shorter again: half of what it would cost to begin anew, as a guest
+// that writes almost as fast as the link carries does converge in the end.
+func (p Policy) wait(s State) time.Duration {
+	return min(max(seconds(s.Used, s.Rate)/2, firstRaise), longestWait)
 }
 
 func (p Policy) throttle(s State) int {
