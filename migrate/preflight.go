@@ -188,6 +188,8 @@ func (m *mover) checkDuplicate(ctx context.Context) error {
 		return &Refusal{CheckTarget, "the target's libvirt gives no answer", "", there.err}
 	case !strings.EqualFold(there.status.UUID, m.uuid):
 		return &Refusal{CheckDuplicate, "the target has another guest of this name, with UUID " + there.status.UUID, "rename or undefine it there", nil}
+	case !there.status.State.Active():
+		return m.checkLeftover(ctx, there.status)
 	case there.condition(m.uuid) == running:
 		m.rec.Outcome = Unknown
 		return &Refusal{CheckDuplicate, "the guest runs at both ends", "stop one of them at once: its disks are in danger", nil}
@@ -195,7 +197,23 @@ func (m *mover) checkDuplicate(ctx context.Context) error {
 		return &Refusal{CheckDuplicate, "the target has a paused copy of the guest (" + there.status.Reason + ")",
 			"it is left from a broken migration, or one is under way: virsh destroy it there once none is", nil}
 	}
-	return nil // the same guest, defined and not active
+	return nil
+}
+
+// checkLeftover lets a definition of the same guest be, which is not active. A guest without one is listed so only
+// while something is done with it; Xen's driver goes on with that for ever where the source died in the midst of a
+// migration, and takes no other until it is started anew.
+func (m *mover) checkLeftover(ctx context.Context, there libvirt.Status) error {
+	if there.Persistent {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, askTime)
+	defer cancel()
+	if job, err := m.target.host.JobStats(ctx, m.req.Guest); err != nil || !job.Active {
+		return nil
+	}
+	return &Refusal{CheckDuplicate, "the target's libvirt is still at work on an earlier migration or start of the guest",
+		"wait for it, or start its daemon there anew, which leaves guests alone: systemctl restart libvirtd", nil}
 }
 
 func (m *mover) capabilities(ctx context.Context) (source, target *libvirtxml.Caps, err error) {
@@ -283,6 +301,9 @@ func hasMachine(machines []libvirtxml.CapsGuestMachine, want string) bool {
 func (m *mover) checkMemory(ctx context.Context, guest *libvirtxml.Domain) error {
 	need := memoryOf(guest)
 	m.rec.Memory = need
+	if need > 0 {
+		need += m.driver.Overhead(need, processors(guest))
+	}
 	switch {
 	case m.req.Overcommit || need == 0:
 		return nil
@@ -300,6 +321,14 @@ func (m *mover) checkMemory(ctx context.Context, guest *libvirtxml.Domain) error
 			"free memory there, or allow overcommitting", nil}
 	}
 	return nil
+}
+
+// processors are the guest's virtual ones.
+func processors(guest *libvirtxml.Domain) uint {
+	if guest.VCPU == nil {
+		return 1
+	}
+	return guest.VCPU.Value
 }
 
 // memoryOf is what the guest has now, in bytes: less than its maximum when its balloon is inflated.
