@@ -301,9 +301,7 @@ func hasMachine(machines []libvirtxml.CapsGuestMachine, want string) bool {
 func (m *mover) checkMemory(ctx context.Context, guest *libvirtxml.Domain) error {
 	need := memoryOf(guest)
 	m.rec.Memory = need
-	if need > 0 {
-		need += m.driver.Overhead(need, processors(guest))
-	}
+	need = withOverhead(guest, m.driver)
 	switch {
 	case m.req.Overcommit || need == 0:
 		return nil
@@ -321,6 +319,24 @@ func (m *mover) checkMemory(ctx context.Context, guest *libvirtxml.Domain) error
 			"free memory there, or allow overcommitting", nil}
 	}
 	return nil
+}
+
+// MemoryNeed is how many bytes of its host's memory the guest takes that domainXML describes, with what the
+// hypervisor keeps for itself; 0 where the XML does not say it.
+func MemoryNeed(domainXML string, driver libvirt.Driver) uint64 {
+	guest := &libvirtxml.Domain{}
+	if err := guest.Unmarshal(domainXML); err != nil {
+		return 0
+	}
+	return withOverhead(guest, driver)
+}
+
+func withOverhead(guest *libvirtxml.Domain, driver libvirt.Driver) uint64 {
+	need := memoryOf(guest)
+	if need == 0 {
+		return 0
+	}
+	return need + driver.Overhead(need, processors(guest))
 }
 
 // processors are the guest's virtual ones.

@@ -24,6 +24,7 @@ const (
 	CanMeasure      Ability = "measure how fast a guest writes"                    // virDomainStartDirtyRateCalc
 	CanHeedDisks    Ability = "end a migration at an error of a disk"              // VIR_MIGRATE_ABORT_ON_ERROR, VIR_MIGRATE_UNSAFE
 	CanKnowState    Ability = "know a guest's state by itself"                     // virDomainGetState asks the hypervisor, or is told
+	CanMarkSaved    Ability = "mark a saved state that is not whole"               // QEMU_SAVE_PARTIAL, in libvirt's own file
 	CanKeepGuest    Ability = "keep a guest's process while the guest is rebooted" // a reboot resets it in place
 )
 
@@ -45,7 +46,7 @@ var drivers = []Driver{
 	{Name: "qemu", Hypervisor: "QEMU", Daemon: "virtqemud"},
 	{Name: "xen", Hypervisor: "Xen", Daemon: "virtxend", fixedMemory: true, lacks: []Ability{
 		CanBoundPause, CanBoundSpeed, CanAbort, CanTellProgress, CanTellPause, CanThrottle, CanPostCopy,
-		CanCopyDisks, CanEncrypt, CanTune, CanMeasure, CanHeedDisks, CanKnowState, CanKeepGuest,
+		CanCopyDisks, CanEncrypt, CanTune, CanMeasure, CanHeedDisks, CanKnowState, CanMarkSaved, CanKeepGuest,
 	}},
 }
 
