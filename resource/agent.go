@@ -31,7 +31,7 @@ type Hypervisor interface {
 }
 
 // Witness finds and kills what runs guests without libvirt: QEMU's processes, or Xen's domains. Package
-// witness/node has the real ones.
+// witness/local has the real ones.
 type Witness interface {
 	// Find lists the processes of the guest on this node; an error means "cannot tell".
 	Find(ctx context.Context, name, uuid string) ([]witness.Process, error)

@@ -152,7 +152,9 @@ func (a *run) takeBack(ctx context.Context) {
 	if err != nil {
 		return
 	}
-	a.dropBroken(conn.AbortJob(ctx, a.guest.Name)) // an error most often says that there is no job
+	if libvirt.DriverOf(a.Params.Hypervisor).Can(libvirt.CanAbort) {
+		a.dropBroken(conn.AbortJob(ctx, a.guest.Name)) // an error most often says that there is no job
+	}
 	if w, ok := a.Witness.(Waker); ok && a.refused {
 		if halted, err := w.Halted(ctx, a.guest.Name, a.guest.UUID); err == nil && halted {
 			err = w.Wake(ctx, a.guest.Name, a.guest.UUID)

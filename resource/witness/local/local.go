@@ -1,6 +1,6 @@
-// Package node chooses who sees the guests of a hypervisor on this node without its libvirt: package witness for
+// Package local chooses who sees the guests of a hypervisor on this node without its libvirt: package witness for
 // QEMU's, package xl for Xen's. Start with [Of].
-package node
+package local
 
 import (
 	"context"
