@@ -153,6 +153,10 @@ func (m *mover) checkSource(ctx context.Context, s libvirt.Status) error {
 	if job.Active {
 		return &Refusal{CheckJob, "another migration, save or dump of the guest is under way", "wait for it, or abort it: virsh domjobabort " + m.req.Guest, nil}
 	}
+	if m.isHalted(ctx, view{status: s}) {
+		return &Refusal{CheckRunning, "the guest stands still since a migration or a saving of it failed",
+			"stop it, or, where no other node has it, let it go on: xl resume " + m.req.Guest, nil}
+	}
 	return nil
 }
 

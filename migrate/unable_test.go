@@ -96,6 +96,9 @@ func TestRefusedWithoutLevers(t *testing.T) {
 		{"encrypted", CheckRequest, "cannot encrypt", func(p *pair) { p.req.Options.TLS = true }},
 		{"disks", CheckRequest, "cannot copy disks", func(p *pair) { p.req.Disks = DisksCopy }},
 		{"memory", CheckMemory, "the target has 132 MiB free, and the guest needs 133 MiB", func(p *pair) { p.target.free = 132 << 20 }},
+		{"standing still", CheckRunning, "xl resume web", func(p *pair) {
+			p.deps.Halted = func(context.Context, string, string) (bool, error) { return true, nil }
+		}},
 		{"a stuck copy", CheckDuplicate, "still at work", func(p *pair) { p.target.is(idle); p.target.setJob(libvirt.JobStats{Active: true}) }},
 	} {
 		t.Run(c.name, func(t *testing.T) {
