@@ -250,6 +250,7 @@ func (m *mover) plan(ctx context.Context) {
 	m.policy = newPolicy(m.req.DowntimeLimit, m.req.BlackoutBudget, m.link.handOver(), window)
 	m.policy.Firm, m.policy.Force = m.req.Firm, m.req.PauseAfter
 	m.policy.Throttle, m.policy.PostCopy = !m.req.NoConverge, m.req.PostCopy
+	m.policy.Single = !m.driver.Can(libvirt.CanTune)
 	m.policy.Compress = !m.req.Options.Compressed && !m.req.Options.Tunnelled && !m.req.Options.ZeroCopy
 }
 

@@ -23,6 +23,7 @@ type Policy struct {
 	Throttle bool          // the guest may be slowed down
 	PostCopy bool          // the guest may go on at the target before all of its memory is there
 	Compress bool          // what is sent may be compressed
+	Single   bool          // over one connection, and as it is
 }
 
 const (
@@ -179,7 +180,7 @@ func (p Policy) Decide(s State) Decision {
 	d.Throttle = p.throttle(s)
 	d.PostCopy = p.PostCopy && p.switches(s) && (d.Throttle == 0 || s.Throttled)
 	switch {
-	case s.begun() || p.PostCopy:
+	case s.begun() || p.PostCopy || p.Single:
 	case p.packs(s):
 		d.Connections, d.Compress = compressors, true
 	case s.Link >= wideLink && s.Used >= manyBytes:
@@ -192,7 +193,7 @@ func (p Policy) Decide(s State) Decision {
 // the guest is better off without than its own.
 func (p Policy) packs(s State) bool {
 	long := s.Link > 0 && p.late(seconds(s.Used, s.Link), s.Left)
-	return p.Compress && !p.PostCopy && s.Link <= packLink && (s.Packs || long)
+	return p.Compress && !p.Single && !p.PostCopy && s.Link <= packLink && (s.Packs || long)
 }
 
 // late tells whether what takes so long leaves less than half of the time.

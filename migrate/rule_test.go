@@ -121,6 +121,7 @@ func TestPolicyDecide(t *testing.T) {
 		{"begin, nothing would be enough", all, State{Left: 70 * s, Needs: 99}, 80, 0, false, ""},
 		{"begin, no throttle allowed", plain, State{Left: 70 * s, Needs: 45}, 0, 0, false, ""},
 		{"begin, a wide link and a big guest", plain, State{Left: 70 * s, Link: 2 * gib, Used: 8 * gib}, 0, 4, false, ""},
+		{"begin, the same with a driver that cannot", func(p *Policy) { p.Single = true }, State{Left: 70 * s, Link: 2 * gib, Used: 8 * gib}, 0, 0, false, ""},
 		{"begin, a wide link and a small guest", plain, State{Left: 70 * s, Link: 2 * gib, Used: 1 * gib}, 0, 0, false, ""},
 		{"begin, a wide link, and post-copy wants one connection", postCopy, State{Left: 70 * s, Link: 2 * gib, Used: 8 * gib}, 0, 0, false, ""},
 
