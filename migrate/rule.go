@@ -264,10 +264,11 @@ func (p Policy) scheduled(s State) time.Duration {
 	return limit
 }
 
-// stuck tells whether passes leave more than Most allows, as far as can be told. How fast the guest writes
-// says that sooner than its passes, but no guest writes evenly.
+// stuck tells whether passes leave more than Most allows, as far as can be told. That the guest writes as fast as
+// the link carries says it sooner, but not before a pass was no shorter than the one before: what is written again and
+// again counts as often as it is looked at, and that is more often the shorter the passes become.
 func (p Policy) stuck(s State) bool {
-	never := s.Rate > 0 && s.DirtyRate >= s.Rate && (s.Stale > 0 || s.Stagnant >= firstRaise)
+	never := s.Rate > 0 && s.DirtyRate >= s.Rate && s.Stale > 0
 	return s.Iteration > 1 && s.Best > p.ceiling() && (s.Stale >= p.Patience && s.Stagnant >= p.wait(s) || never)
 }
 
