@@ -57,6 +57,18 @@
 // or by the next. Whether both hypervisors can do it is found out by trying: a migration that is
 // refused with post-copy is begun anew without.
 //
+// # Drivers that have no levers
+//
+// libvirt's driver for Xen copies a guest and lets it go on at the target, and that is all that can be had of it: no
+// limit for the pause, no speed, no abort, no post-copy, no figures but the time, no events. What a driver can do is one
+// table ([libvirt.Driver]), asked before the move is begun: nothing is called that is not there, what was wished for is
+// left out with a note or refused, and the record says that the budget cannot be held ([BudgetHeld]). A migration that
+// cannot be aborted is awaited until the deadline.
+//
+// Nor does that driver know a guest's state by itself. One that stands still for a hand-over that failed
+// runs in its words, so that another witness is asked ([Deps].Halted), and the guest let go on
+// ([Deps].Wake) where libvirt said that it had told the target to drop it, and the target has none.
+//
 // # Guarantees
 //
 // "moved" means that the target's libvirt said the guest of this UUID runs there and that it does not run at

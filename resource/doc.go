@@ -10,8 +10,12 @@
 // # Truth
 //
 // Each decision starts from an observation by two witnesses: libvirt, and the QEMU
-// process as the kernel shows it (package witness). One table, in judge.go, turns the pair into
+// process as the kernel shows it (package witness), or the domain as Xen lists it (package witness/xl). Package
+// witness/local chooses. One table, in judge.go, turns the pair into
 // a verdict. "Cannot tell" is a verdict of its own and is never reported as stopped.
+//
+// Of a guest of Xen's the hypervisor is believed before libvirt, whose driver says what it did last. One that reboots
+// is nowhere for a moment, which is outlasted (observe.go).
 //
 // # Time
 //

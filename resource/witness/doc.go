@@ -7,7 +7,8 @@
 // a pidfd, so that neither the kill nor the proof of its end can hit another
 // process that got the same number.
 //
-// Start with [List] for all guests of a node, or [Host.Find] for one.
+// Start with [List] for all guests of a node, or [Host.Find] for one. Package xl does the same for the domains of Xen,
+// in the words of this package, and package local chooses between the two.
 //
 // # What an answer means
 //
