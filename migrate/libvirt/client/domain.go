@@ -15,7 +15,7 @@ func (c *Conn) Hostname(ctx context.Context) (string, error) {
 	return call(ctx, c, "hostname", "", c.lv.GetHostname)
 }
 
-// Active lists the names of all active domains, in no order.
+// Active lists the names of all active domains, in no order. Xen's Domain-0 is the host itself, and none of them.
 func (c *Conn) Active(ctx context.Context) ([]string, error) {
 	return call(ctx, c, "list", "", func() ([]string, error) {
 		doms, err := c.lv.ListAllDomains(lv.CONNECT_LIST_DOMAINS_ACTIVE)
@@ -24,6 +24,10 @@ func (c *Conn) Active(ctx context.Context) ([]string, error) {
 		}
 		names := make([]string, 0, len(doms))
 		for i := range doms {
+			if id, err := doms[i].GetID(); err == nil && id == 0 {
+				_ = doms[i].Free()
+				continue
+			}
 			if name, nerr := doms[i].GetName(); nerr != nil {
 				err = nerr
 			} else {
