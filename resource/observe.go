@@ -97,6 +97,9 @@ func (a *run) look(ctx context.Context) observation {
 		o.sight = sightOf(o.found, o.seeErr)
 	}
 	o.verdict = judge(o.answer, o.sight)
+	if o.sight == none && !driver.Can(libvirt.CanKnowState) {
+		o.verdict = notRunning // proven, and libvirt will hear of it yet
+	}
 	return o
 }
 
@@ -219,7 +222,7 @@ func (a *run) outlast(ctx context.Context, o observation, part time.Duration) ob
 	defer cancel()
 	began, told := time.Now(), false
 	for o.verdict == notRunning {
-		listed := o.libErr == nil && o.answer != absent && !o.status.Persistent
+		listed := o.libErr == nil && o.answer != absent && (o.status.State.Active() || !o.status.Persistent)
 		if !listed && (!a.isNoted() || time.Since(began) >= rebootTime) {
 			return o
 		}

@@ -19,6 +19,7 @@ func (a *run) start(ctx context.Context) error {
 	}
 	defer alone.Release()
 	o, _ := a.lookUntil(ctx, readyToStart)
+	o = a.outlast(ctx, o, a.budget.settle)
 	switch {
 	case o.verdict == running:
 		a.Log.Infof("already running: %s", o)

@@ -121,6 +121,8 @@ func TestReboot(t *testing.T) {
 		{"not seen before", "monitor", false, absent, 2 * time.Second, NotRunning, 0, 0},
 		{"libvirt is at work on it", "monitor", false, listed, 9 * time.Second, Success, 9 * time.Second, 10 * time.Second},
 		{"libvirt is at work for ever", "monitor", false, listed, 0, NotRunning, 14 * time.Second, remakeTime + time.Second},
+		{"libvirt has not heard of its end", "monitor", false, func(w *xenWorld) { w.boot(); w.procs = nil }, 0, NotRunning, 14 * time.Second, remakeTime + time.Second},
+		{"started in the midst of it", "start", true, absent, 2 * time.Second, Success, 2 * time.Second, 4 * time.Second},
 		{"stopped in the midst of it", "stop", true, absent, 2 * time.Second, Success, 2 * time.Second, 4 * time.Second},
 		{"stopped for the second time", "stop", false, absent, 0, Success, 0, 0},
 		{"moved in the midst of it", "migrate_to", true, absent, 2 * time.Second, Success, 2 * time.Second, 4 * time.Second},
@@ -140,6 +142,9 @@ func TestReboot(t *testing.T) {
 				checkExit(t, err, c.want, "")
 				if took < c.least || took > c.most {
 					t.Errorf("took %v, want %v to %v", took, c.least, c.most)
+				}
+				if slices.Contains(w.calls, "create") {
+					t.Error("made a second time")
 				}
 				if c.action == "stop" && slices.Contains(w.calls, "shutdown") != (c.back > 0) {
 					t.Errorf("did %q", w.calls)
