@@ -156,10 +156,7 @@ func (a *run) takeBack(ctx context.Context) {
 		a.dropBroken(conn.AbortJob(ctx, a.guest.Name)) // an error most often says that there is no job
 	}
 	if w, ok := a.Witness.(Waker); ok && a.refused {
-		if halted, err := w.Halted(ctx, a.guest.Name, a.guest.UUID); err == nil && halted {
-			err = w.Wake(ctx, a.guest.Name, a.guest.UUID)
-			a.Log.WithError(err).Warn("the guest stood still since its saving failed, and was told to go on")
-		}
+		a.wake(ctx, w)
 	}
 	o, runs := a.lookUntil(ctx, observation.executing)
 	if !runs {
@@ -170,6 +167,19 @@ func (a *run) takeBack(ctx context.Context) {
 	if err := timely(ctx, func() error { return removeIfThere(a.savesAs()) }); err != nil {
 		a.Log.WithError(err).Warn("what was saved of the guest could not be removed, and the next start will set it aside")
 	}
+}
+
+// wake lets a guest go on that stands still since its saving failed.
+func (a *run) wake(ctx context.Context, w Waker) {
+	halted, err := w.Halted(ctx, a.guest.Name, a.guest.UUID)
+	if err != nil || !halted {
+		return
+	}
+	if err := w.Wake(ctx, a.guest.Name, a.guest.UUID); err != nil {
+		a.Log.WithError(err).Warn("the guest stands still since its saving failed, and cannot be told to go on")
+		return
+	}
+	a.Log.Warn("the guest stood still since its saving failed, and was told to go on")
 }
 
 func removeIfThere(file string) error {
