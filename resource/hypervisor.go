@@ -11,6 +11,8 @@ import (
 type Keeper interface {
 	// Info tells how large the guest is.
 	Info(ctx context.Context, name string) (libvirt.Info, error)
+	// Busy names the guests that the hypervisor is at work on: a migration, a saving, a start.
+	Busy(ctx context.Context) ([]string, error)
 	// FreeMemory is what a new guest may take, in bytes.
 	FreeMemory(ctx context.Context) (uint64, error)
 	// Definition is the XML from which the guest would be started again, with its secrets.

@@ -43,9 +43,10 @@ const (
 )
 
 // pausedByUser is also what Xen's driver calls a guest of whose migration to here all has come, and which the source
-// has not let go yet; pausedAtArrival is a better word for that.
+// has not let go yet, and pausedUnknown after the driver was started anew; pausedAtArrival is a better word for that.
 const (
 	pausedByUser    answer = "paused/user"
+	pausedUnknown   answer = "paused/unknown"
 	pausedAtArrival answer = "paused/starting-up"
 )
 

@@ -24,6 +24,7 @@ type keeper struct {
 	ping       func(ctx context.Context) error
 	converted  string
 	free       uint64 // bytes of memory for a new guest
+	busy       []string
 	program    func(ctx context.Context, line string) (string, error)
 }
 
@@ -37,6 +38,8 @@ func (w *world) command(ctx context.Context, name string, args ...string) (strin
 }
 
 func (c fakeConn) Info(context.Context, string) (libvirt.Info, error) { return c.info, nil }
+
+func (c fakeConn) Busy(context.Context) ([]string, error) { return slices.Clone(c.busy), nil }
 
 func (c fakeConn) FreeMemory(context.Context) (uint64, error) { return c.free, nil }
 

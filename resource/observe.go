@@ -82,7 +82,7 @@ func (a *run) look(ctx context.Context) observation {
 	switch {
 	case err == nil:
 		o.answer, o.status = answerOf(status), status
-		if o.answer == pausedByUser && !driver.Can(libvirt.CanKnowState) && !a.isNoted() {
+		if (o.answer == pausedByUser || o.answer == pausedUnknown) && !driver.Can(libvirt.CanKnowState) && !a.isNoted() {
 			o.answer = pausedAtArrival
 		}
 	case errors.Is(err, libvirt.ErrNoDomain):

@@ -18,8 +18,7 @@ func (a *run) start(ctx context.Context) error {
 		return err
 	}
 	defer alone.Release()
-	o, _ := a.lookUntil(ctx, readyToStart)
-	o = a.outlast(ctx, o, a.budget.settle)
+	o := a.ready(ctx)
 	switch {
 	case o.verdict == running:
 		a.Log.Infof("already running: %s", o)
@@ -46,6 +45,20 @@ func (a *run) start(ctx context.Context) error {
 	return a.settleIn(ctx)
 }
 
+// ready looks until the guest can be started, or is seen to run.
+func (a *run) ready(ctx context.Context) observation {
+	soft, cancel := context.WithTimeout(ctx, orphanTime)
+	o, ok := a.lookUntil(soft, readyToStart)
+	cancel()
+	if !ok {
+		o = a.clearOrphan(ctx, o)
+	}
+	if !readyToStart(o) {
+		o, _ = a.lookUntil(ctx, readyToStart)
+	}
+	return a.outlast(ctx, o, a.budget.settle)
+}
+
 // begin starts the guest once it is proven to run nowhere, or fetches it from where it runs
 // if the caller wants that; how says which.
 func (a *run) begin(ctx context.Context, o observation) (how string, err error) {
@@ -64,6 +77,11 @@ func (a *run) begin(ctx context.Context, o observation) (how string, err error) 
 	// Where the storage is not mounted, to boot would leave a saved state behind that fits the disks no more.
 	if err := timely(ctx, a.checkSaveDirs); err != nil {
 		return "", err
+	}
+	if a.isLost(o) {
+		if err := a.revive(ctx); err != nil {
+			return "", because(Generic, err, "guest %q not started", a.guest.Name)
+		}
 	}
 	if err := a.create(ctx, o); err != nil {
 		return "", err

@@ -25,6 +25,7 @@ const (
 	CanHeedDisks    Ability = "end a migration at an error of a disk"              // VIR_MIGRATE_ABORT_ON_ERROR, VIR_MIGRATE_UNSAFE
 	CanKnowState    Ability = "know a guest's state by itself"                     // virDomainGetState asks the hypervisor, or is told
 	CanMarkSaved    Ability = "mark a saved state that is not whole"               // QEMU_SAVE_PARTIAL, in libvirt's own file
+	CanDropArrivals Ability = "drop what a migration left whose source is gone"    // when the connection of the source ends
 	CanKeepGuest    Ability = "keep a guest's process while the guest is rebooted" // a reboot resets it in place
 )
 
@@ -47,7 +48,8 @@ var drivers = []Driver{
 	{Name: "qemu", Hypervisor: "QEMU", Vessel: "QEMU process", Daemon: "virtqemud"},
 	{Name: "xen", Hypervisor: "Xen", Vessel: "Xen domain", Daemon: "virtxend", fixedMemory: true, lacks: []Ability{
 		CanBoundPause, CanBoundSpeed, CanAbort, CanTellProgress, CanTellPause, CanThrottle, CanPostCopy,
-		CanCopyDisks, CanEncrypt, CanTune, CanMeasure, CanHeedDisks, CanKnowState, CanMarkSaved, CanKeepGuest,
+		CanCopyDisks, CanEncrypt, CanTune, CanMeasure, CanHeedDisks, CanKnowState, CanMarkSaved, CanDropArrivals,
+		CanKeepGuest,
 	}},
 }
 

@@ -39,6 +39,26 @@ func (c *Conn) Active(ctx context.Context) ([]string, error) {
 	})
 }
 
+// Busy lists the names of the domains that have a job under way, in no order (virDomainGetJobInfo). One that vanishes
+// meanwhile has none.
+func (c *Conn) Busy(ctx context.Context) ([]string, error) {
+	return call(ctx, c, "list the jobs", "", func() ([]string, error) {
+		doms, err := c.lv.ListAllDomains(0)
+		if err != nil {
+			return nil, err
+		}
+		var names []string
+		for i := range doms {
+			job, jerr := doms[i].GetJobInfo()
+			if name, nerr := doms[i].GetName(); jerr == nil && nerr == nil && job.Type != lv.DOMAIN_JOB_NONE {
+				names = append(names, name)
+			}
+			_ = doms[i].Free()
+		}
+		return names, nil
+	})
+}
+
 // Status asks for one domain. The error is [libvirt.ErrNoDomain] when libvirt answered and
 // knows none of that name; a domain that vanishes between two of the questions is
 // reported so too.
