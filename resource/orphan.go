@@ -43,6 +43,17 @@ func (a *run) isLost(o observation) bool {
 		o.libErr == nil && o.sight == none && o.answer != absent && !o.status.Persistent
 }
 
+// tidyLost is for a stop of a guest that is not here: the next migration to here would be refused for what libvirt still
+// has of it. That it cannot be tidied fails nothing.
+func (a *run) tidyLost(ctx context.Context, o observation) {
+	if !a.isLost(o) {
+		return
+	}
+	if err := a.revive(ctx); err != nil {
+		a.Log.WithError(err).Warn("the guest cannot be moved to this node before that is in order")
+	}
+}
+
 // revive starts libvirt's daemon anew, which is all that helps then, and waits until it answers. Guests go on running, but
 // what libvirt does with one just now would be broken off: then this is left to a person.
 func (a *run) revive(ctx context.Context) error {

@@ -11,6 +11,29 @@ import (
 	"github.com/vmferry/vmferry/resource/witness"
 )
 
+// What libvirt still has of a guest that Xen has not is put in order by the stop that follows a failed migration.
+func TestStopAfterABrokenArrival(t *testing.T) {
+	for _, c := range []struct {
+		busy  []string
+		calls string
+	}{
+		{nil, "systemctl try-restart libvirtd.service; systemctl try-restart virtxend.service"},
+		{[]string{"web"}, ""},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			w := newXenWorld(t, "stop")
+			w.is(libvirt.ShutOff, "unknown")
+			w.procs, w.busy = nil, c.busy
+			w.program = func(context.Context, string) (string, error) { w.there = false; return "", nil }
+			err, _ := w.run("stop")
+			checkExit(t, err, Success, "")
+			if calls := strings.Join(w.calls, "; "); calls != c.calls {
+				t.Errorf("did %q, want %q", calls, c.calls)
+			}
+		})
+	}
+}
+
 // A migration to here whose source died leaves half a guest in Xen, and a libvirt that waits for the rest. A start that
 // the cluster manager asks for puts both in order.
 func TestStartAfterABrokenArrival(t *testing.T) {

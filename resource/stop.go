@@ -32,6 +32,7 @@ func (a *run) stop(ctx context.Context) error {
 		a.Log.Infof("already stopped: %s", o)
 		a.forget()
 		a.unstrand()
+		a.tidyLost(ctx, o)
 		return nil
 	}
 	if a.guess {
