@@ -48,12 +48,12 @@ func (a *run) start(ctx context.Context) error {
 // ready looks until the guest can be started, or is seen to run.
 func (a *run) ready(ctx context.Context) observation {
 	soft, cancel := context.WithTimeout(ctx, orphanTime)
+	defer cancel()
 	o, ok := a.lookUntil(soft, readyToStart)
-	cancel()
-	if !ok {
-		o = a.clearOrphan(ctx, o)
+	if !ok && ctx.Err() == nil {
+		o = a.clearOrphan(ctx, a.look(ctx)) // the last look may have been cut short
 	}
-	if !readyToStart(o) {
+	if !readyToStart(o) && ctx.Err() == nil {
 		o, _ = a.lookUntil(ctx, readyToStart)
 	}
 	return a.outlast(ctx, o, a.budget.settle)
