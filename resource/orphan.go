@@ -14,11 +14,17 @@ import (
 // orphanTime is how long a start waits for a guest that seems to arrive, before it asks whether anybody still sends it.
 const orphanTime = 10 * time.Second
 
+// isArrival tells whether what is here of the guest is what a migration has brought so far, with a driver that does not
+// let go of that. One that was seen to run here may be paused by somebody.
+func (a *run) isArrival(o observation) bool {
+	return !libvirt.DriverOf(a.Params.Hypervisor).Can(libvirt.CanDropArrivals) && o.sight == arriving && o.verdict != running && o.libErr == nil && !a.isNoted()
+}
+
 // clearOrphan ends what a migration to here has left whose source is gone: Xen's driver waits for the rest of the guest for
 // ever. It never ran here, so that nothing is lost with it. A guest that another node may have is let be.
 func (a *run) clearOrphan(ctx context.Context, o observation) observation {
-	if libvirt.DriverOf(a.Params.Hypervisor).Can(libvirt.CanDropArrivals) || o.sight != arriving || o.verdict == running || o.libErr != nil || a.isNoted() {
-		return o // one that was seen to run here may be paused by somebody
+	if !a.isArrival(o) {
+		return o
 	}
 	if err := a.proveNowhere(ctx); err != nil {
 		a.Log.WithError(err).Info("what was left of a migration to here stays")

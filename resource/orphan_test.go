@@ -13,17 +13,26 @@ import (
 
 // What libvirt still has of a guest that Xen has not is put in order by the stop that follows a failed migration.
 func TestStopAfterABrokenArrival(t *testing.T) {
+	const restarts = "systemctl try-restart libvirtd.service; systemctl try-restart virtxend.service"
 	for _, c := range []struct {
+		half  bool // Xen has half of it
 		busy  []string
 		calls string
 	}{
-		{nil, "systemctl try-restart libvirtd.service; systemctl try-restart virtxend.service"},
-		{[]string{"web"}, ""},
+		{false, nil, restarts},
+		{false, []string{"web"}, ""},
+		{true, nil, "kill; " + restarts},
+		{true, []string{"web"}, "kill"},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			w := newXenWorld(t, "stop")
 			w.is(libvirt.ShutOff, "unknown")
 			w.procs, w.busy = nil, c.busy
+			if c.half {
+				w.sees(witness.Alive)
+				w.procs[0].Incoming = true
+			}
+			w.kill = func(context.Context, witness.Process, time.Duration) error { w.procs = nil; return nil }
 			w.program = func(context.Context, string) (string, error) { w.there = false; return "", nil }
 			err, _ := w.run("stop")
 			checkExit(t, err, Success, "")

@@ -43,16 +43,20 @@ func (a *run) stop(ctx context.Context) error {
 	a.beforeStop(ctx, o)
 	why, leaves := a.leaves(ctx)
 	saves := a.saves(ctx, why, leaves)
+	orphan := a.isArrival(o) // of which libvirt could end nothing before its source does
 	for _, s := range []stopStep{
 		{"save", drain.Save, a.budget.save, (*run).save},
 		{"shutdown", drain.Shutdown, a.budget.graceful, (*run).shutdown},
 		{"destroy", drain.Destroy, a.budget.destroy, (*run).destroy},
 		{"kill", drain.Destroy, a.budget.end, (*run).kill},
 	} {
-		if s.means == drain.Save && !saves || !a.try(ctx, s) {
+		if s.means == drain.Save && !saves || orphan && s.name != "kill" || !a.try(ctx, s) {
 			continue
 		}
 		a.forget()
+		if orphan {
+			a.tidyLost(ctx, a.look(ctx))
+		}
 		if leaves {
 			a.account(ctx, why)
 		}
