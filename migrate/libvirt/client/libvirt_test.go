@@ -54,6 +54,9 @@ func TestLifecycle(t *testing.T) {
 	if err != nil || !slices.Contains(names, "fresh") || !slices.Contains(names, "test") {
 		t.Errorf("active = %q, %v", names, err)
 	}
+	if busy, err := c.Busy(ctx); err != nil || len(busy) > 0 {
+		t.Errorf("busy = %q, %v", busy, err)
+	}
 	if xml, err := c.XML(ctx, "fresh"); err != nil || !strings.Contains(xml, "<name>fresh</name>") {
 		t.Errorf("XML = %q, %v", xml, err)
 	}
