@@ -147,7 +147,7 @@ func (a *run) shutdown(ctx context.Context) error {
 		case o.libErr != nil && silent.IsZero():
 			silent = time.Now()
 		case o.libErr != nil && time.Since(silent) >= libvirtPatience:
-			return a.shutdownAlone(ctx)
+			return a.shutdownAlone(ctx, o)
 		case o.libErr != nil:
 		case o.sight == ending: // it does already, and then goes, or is back
 		case o.answer == beingSaved && a.saving: // its libvirtd was away when the saving was given up
@@ -175,10 +175,13 @@ func (a *run) shutdown(ctx context.Context) error {
 }
 
 // shutdownAlone is shutdown without libvirt, where a witness can ask the guest.
-func (a *run) shutdownAlone(ctx context.Context) error {
+func (a *run) shutdownAlone(ctx context.Context, o observation) error {
 	gentle, ok := a.Witness.(Gentle)
-	if !ok {
+	switch {
+	case !ok:
 		return errNoLibvirt
+	case o.sight == halted || o.sight == broken:
+		return errNotAlive
 	}
 	a.Log.Warn("asking the guest to shut down without libvirt, which does not answer")
 	return a.endEach(ctx, func(p witness.Process) error { return gentle.Shutdown(ctx, p, a.Params.ShutdownMode) })
