@@ -1,6 +1,7 @@
 package migrate
 
 import (
+	"context"
 	"fmt"
 
 	"github.com/vmferry/vmferry/migrate/libvirt"
@@ -72,4 +73,20 @@ func (m *mover) foretell() {
 	for _, text := range m.unable {
 		m.note(text)
 	}
+}
+
+// checkLeftover lets a definition of the same guest be, which is not active. A guest without one is listed so only
+// while something is done with it; Xen's driver goes on with that for ever where the source died in the midst of a
+// migration, and takes no other until it is started anew.
+func (m *mover) checkLeftover(ctx context.Context, there libvirt.Status) error {
+	if there.Persistent {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, askTime)
+	defer cancel()
+	if job, err := m.target.host.JobStats(ctx, m.req.Guest); err != nil || !job.Active {
+		return nil
+	}
+	return &Refusal{CheckDuplicate, "the target's libvirt is still at work on an earlier migration or start of the guest",
+		"wait for it, or start its daemon there anew, which leaves guests alone: systemctl restart libvirtd", nil}
 }
