@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path"
 	"path/filepath"
 	"strings"
 
@@ -102,7 +101,7 @@ func (s Spec) kernel(ctx context.Context) ([]byte, error) {
 func (s Spec) initrd(ctx context.Context) ([]byte, error) {
 	var out bytes.Buffer
 	w := cpio.NewWriter(&out)
-	if err := addSkeleton(w); err != nil {
+	if err := AddSkeleton(w); err != nil {
 		return nil, err
 	}
 	for _, f := range []struct{ name, from string }{{"init", s.Init}, {"blackout", s.Blackout}} {
@@ -114,80 +113,14 @@ func (s Spec) initrd(ctx context.Context) ([]byte, error) {
 			return nil, err
 		}
 	}
-	if err := s.addModules(ctx, w); err != nil {
+	lists := []ModuleList{{earlyList, earlyModules}, {lateList, lateModules}}
+	if err := AddModules(ctx, w, s.ModulesDir, lists); err != nil {
 		return nil, err
 	}
 	if err := w.Close(); err != nil {
 		return nil, err
 	}
 	return out.Bytes(), nil
-}
-
-// addSkeleton adds the mount points, and the two devices that process 1 needs
-// before it has mounted devtmpfs over them.
-func addSkeleton(w *cpio.Writer) error {
-	for _, e := range []cpio.Entry{
-		{Name: "dev", Mode: cpio.ModeDir | 0o755},
-		{Name: "dev/console", Mode: cpio.ModeChar | 0o600, Major: 5, Minor: 1},
-		{Name: "dev/null", Mode: cpio.ModeChar | 0o666, Major: 1, Minor: 3},
-		{Name: "proc", Mode: cpio.ModeDir | 0o555},
-		{Name: "sys", Mode: cpio.ModeDir | 0o555},
-		{Name: "modules", Mode: cpio.ModeDir | 0o755},
-	} {
-		if err := w.Write(e, nil); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// addModules adds the modules, unpacked, and the lists in which order to load
-// them.
-func (s Spec) addModules(ctx context.Context, w *cpio.Writer) error {
-	m, err := readModules(s.ModulesDir)
-	if err != nil {
-		return err
-	}
-	loaded := map[string]bool{}
-	for _, part := range []struct {
-		list  string
-		names []string
-	}{{earlyList, earlyModules}, {lateList, lateModules}} {
-		order, err := m.resolve(part.names, loaded)
-		if err != nil {
-			return err
-		}
-		var list strings.Builder
-		for _, p := range order {
-			name := "modules/" + moduleName(p) + ".ko"
-			fmt.Fprintf(&list, "/%s\n", name)
-			if err := s.addModule(ctx, w, name, p); err != nil {
-				return err
-			}
-		}
-		err = w.Write(cpio.Entry{Name: part.list, Mode: cpio.ModeRegular | 0o644}, []byte(list.String()))
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (s Spec) addModule(ctx context.Context, w *cpio.Writer, name, from string) error {
-	body, err := os.ReadFile(filepath.Join(s.ModulesDir, from))
-	if err != nil {
-		return err
-	}
-	switch path.Ext(from) {
-	case ".xz":
-		body, err = unpack(ctx, "xz", body)
-	case ".zst":
-		body, err = unpack(ctx, "zstd", body)
-	}
-	if err != nil {
-		return fmt.Errorf("module %q: %w", from, err)
-	}
-	return w.Write(cpio.Entry{Name: name, Mode: cpio.ModeRegular | 0o644}, body)
 }
 
 // unpack runs "TOOL -dc" over packed.
