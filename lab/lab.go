@@ -97,7 +97,7 @@ func (l *Lab) Up(ctx context.Context) (err error) {
 		return err
 	}
 	l.progress("node image")
-	tree, err := image.Build(ctx, l.Cache, func(step string) { l.progress("node image: %s", step) })
+	tree, err := image.Node().Build(ctx, l.Cache, func(step string) { l.progress("node image: %s", step) })
 	if err != nil {
 		return err
 	}
