@@ -20,6 +20,7 @@ STAGE    := build/stage
 # binding; the rest boots the lab's nodes and checks what is shipped.
 DEPS_BUILD := gcc libc6-dev
 DEPS_LAB   := systemd-container mmdebstrap util-linux xz-utils zstd
+DEPS_XEN   := openssh-client e2fsprogs
 DEPS_BENCH := irtt fping sockperf
 DEPS_TEST  := libvirt0 dbus-daemon libxml2-utils mandoc cpio qemu-utils
 
@@ -30,7 +31,7 @@ all: build
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
 
-build: deps-build $(BIN)/vmferry-agent $(BIN)/vmferry-agent-full $(BIN)/vmferryd $(BIN)/vmferry $(BIN)/blackout $(BIN)/vmferry-lab $(BIN)/guest-init ## build all programs into build/bin
+build: deps-build $(BIN)/vmferry-agent $(BIN)/vmferry-agent-full $(BIN)/vmferryd $(BIN)/vmferry $(BIN)/blackout $(BIN)/vmferry-lab $(BIN)/guest-init $(BIN)/dom0-init ## build all programs into build/bin
 
 blackout: $(BIN)/blackout ## build the probe alone: one static program, no C compiler
 
@@ -52,6 +53,8 @@ $(BIN)/vmferry-lab: FORCE
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS) -X main.revision=$(REVISION)' -o $@ ./cmd/vmferry-lab
 $(BIN)/guest-init: FORCE
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $@ ./lab/guest/init
+$(BIN)/dom0-init: FORCE
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $@ ./lab/xen/init
 
 install-blackout: blackout ## install the probe alone
 	install -D -m 755 $(BIN)/blackout $(DESTDIR)$(PREFIX)/bin/blackout

@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -55,6 +56,8 @@ type Lab struct {
 	Stage string // a tree made by `make install DESTDIR=…`: what is tested
 	Self  string // the vmferry-lab program, static: it is the supervisor and the nodes' fence agent too
 
+	Hypervisor string // that Up gives the nodes: [supervisor.QEMU], which "" is too, or [supervisor.Xen]
+
 	Progress func(step string) // is told what is being done; may be nil
 }
 
@@ -81,7 +84,12 @@ func (l *Lab) progress(format string, args ...any) {
 // that is up already is left as it is. If ctx ends first, all that was begun
 // is undone, except for what the cache holds whole.
 func (l *Lab) Up(ctx context.Context) (err error) {
-	if err := CheckHost(); err != nil {
+	hypervisor := cmp.Or(l.Hypervisor, supervisor.QEMU)
+	ground, err := groundworkOf(hypervisor)
+	if err != nil {
+		return err
+	}
+	if err := checkHost(ground.needs); err != nil {
 		return err
 	}
 	unlock, err := l.lock()
@@ -90,14 +98,13 @@ func (l *Lab) Up(ctx context.Context) (err error) {
 	}
 	defer unlock()
 	if _, err := l.supervisor(); err == nil {
-		l.progress("the lab is up already")
-		return nil
+		return l.already(ctx, hypervisor)
 	}
 	if err := l.clean(); err != nil {
 		return err
 	}
 	l.progress("node image")
-	tree, err := image.Node().Build(ctx, l.Cache, func(step string) { l.progress("node image: %s", step) })
+	tree, err := ground.image.Build(ctx, l.Cache, func(step string) { l.progress("node image: %s", step) })
 	if err != nil {
 		return err
 	}
@@ -109,10 +116,29 @@ func (l *Lab) Up(ctx context.Context) (err error) {
 	if err := l.stock(ctx, tree); err != nil {
 		return err
 	}
+	if ground.stock != nil {
+		if err := ground.stock(ctx, l, tree); err != nil {
+			return err
+		}
+	}
 	l.progress("starting the nodes")
 	return l.start(ctx, supervisor.Config{
 		Dir: l.Dir, Image: tree, Product: filepath.Join(l.Dir, "product"), Network: Network, Nodes: Nodes,
+		Hypervisor: hypervisor,
 	})
+}
+
+// already is Up's answer when there is a lab: it will do if it has the hypervisor.
+func (l *Lab) already(ctx context.Context, hypervisor string) error {
+	reply, err := l.Status(ctx)
+	if err != nil {
+		return err
+	}
+	if reply.Hypervisor != hypervisor {
+		return fmt.Errorf("a lab with hypervisor %q is up already: end it with `vmferry-lab down` first", reply.Hypervisor)
+	}
+	l.progress("the lab is up already")
+	return nil
 }
 
 // stock fills the lab's folder with what the nodes will see: the product, the
@@ -128,13 +154,10 @@ func (l *Lab) stock(ctx context.Context, tree string) error {
 	if err := os.CopyFS(product, os.DirFS(l.Stage)); err != nil {
 		return fmt.Errorf("copy what `make install` staged in %q: %w", l.Stage, err)
 	}
-	if err := copyFile(l.Self, filepath.Join(supervisor.Device(l.Dir), "fence_lab"), 0o755); err != nil {
-		return err
-	}
 	if err := os.MkdirAll(filepath.Join(product, "usr/sbin"), 0o755); err != nil {
 		return err
 	}
-	if err := os.Symlink("/lab/fence_lab", filepath.Join(product, "usr/sbin/fence_lab")); err != nil {
+	if err := copyFile(l.Self, filepath.Join(product, "usr/sbin/fence_lab"), 0o755); err != nil {
 		return err
 	}
 	l.progress("guest kernel and initramfs")
@@ -365,7 +388,7 @@ func (l *Lab) clean() error {
 	if err != nil {
 		return err
 	}
-	own := []string{"lab.json", "lab.json.part", "product", "device", "shared", "nodes", "cgroup", "control.sock", "supervisor.log"}
+	own := []string{"lab.json", "lab.json.part", "product", "device", "shared", "nodes", "cgroup", "control.sock", "supervisor.log", "ssh"}
 	for _, n := range Nodes {
 		own = append(own, filepath.Base(supervisor.Console(l.Dir, n.Name)))
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -24,7 +25,9 @@ const defaultGuests = 2
 const bootTime = 4 * time.Minute
 
 func up(ctx context.Context, l *lab.Lab, args []string) error {
-	if err := parse(newFlags("up"), args); err != nil {
+	flags := newFlags("up")
+	flags.StringVar(&l.Hypervisor, "hypervisor", supervisor.QEMU, "")
+	if err := parse(flags, args); err != nil {
 		return err
 	}
 	steps := newSteps(os.Stderr)
@@ -126,11 +129,13 @@ func watchBoot(ctx context.Context, l *lab.Lab, c *cluster.Cluster, giveUp conte
 }
 
 func insideShell(ctx context.Context, l *lab.Lab, args []string) error {
-	words := args[1:]
-	if len(words) == 0 {
-		words = []string{"bash", "-l"}
+	var cmd *exec.Cmd
+	var err error
+	if c, words := clusterOf(l), args[1:]; len(words) == 0 {
+		cmd, err = c.Shell(ctx, args[0])
+	} else {
+		cmd, err = c.Command(ctx, args[0], words[0], words[1:]...)
 	}
-	cmd, err := clusterOf(l).Command(ctx, args[0], words[0], words[1:]...)
 	if err != nil {
 		return err
 	}

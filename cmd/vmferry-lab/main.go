@@ -14,7 +14,6 @@ import (
 	"github.com/vmferry/vmferry/lab"
 	"github.com/vmferry/vmferry/lab/bench"
 	"github.com/vmferry/vmferry/lab/fence"
-	"github.com/vmferry/vmferry/lab/supervisor"
 )
 
 const usage = `Usage: vmferry-lab [--dir DIR] [--cache DIR] [--stage DIR] COMMAND
@@ -23,7 +22,7 @@ Real nodes on one machine: systemd, Pacemaker on Corosync or Heartbeat, libvirt
 and QEMU in each, shared storage, and guests. Needs root, and Debian 12 or later.
 
 Commands:
-  up                    build what is missing, boot the nodes, wait for the cluster
+  up [options]          build what is missing, boot the nodes, wait for the cluster
   demo [options]        run the scenarios with vmferry and with VirtualDomain on
                         Pacemaker and with vmferry on Heartbeat, and write
                         report.json and report.html
@@ -32,6 +31,10 @@ Commands:
   shell NODE [COMMAND]  a root shell, or one command, on a node
   status [--json]       what is up
   down                  end everything, and leave nothing but the cache
+
+Options of up:
+  --hypervisor NAME  qemu (default): the nodes are containers and run QEMU;
+                     xen: they are emulated machines and run Xen, the node is domain 0
 
 Options of demo:
   --out DIR         where the report goes (default build/demo)
@@ -81,7 +84,7 @@ func main() {
 	case bench.CallerName:
 		os.Exit(bench.Caller(os.Stdin, os.Stdout, os.Stderr))
 	case "fence_lab":
-		os.Exit(fence.Main(context.Background(), "/lab/"+supervisor.Switch, os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+		os.Exit(fence.Main(context.Background(), "/lab", os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	err := run(ctx, os.Args[1:])

@@ -12,6 +12,7 @@ import (
 
 	"github.com/vmferry/vmferry/lab/node"
 	"github.com/vmferry/vmferry/lab/supervisor"
+	"github.com/vmferry/vmferry/lab/xen"
 )
 
 // Cluster is the running lab's nodes.
@@ -30,7 +31,7 @@ func (c *Cluster) State(ctx context.Context) (supervisor.Reply, error) {
 	return supervisor.Ask(ctx, c.Control, supervisor.Request{Op: supervisor.OpStatus})
 }
 
-// Command is a command for the node, not yet started. See [node.Command].
+// Command is a command for the node, not yet started. See [node.Command] and [xen.Command].
 func (c *Cluster) Command(ctx context.Context, name, program string, args ...string) (*exec.Cmd, error) {
 	reply, err := c.State(ctx)
 	if err != nil {
@@ -43,7 +44,22 @@ func (c *Cluster) Command(ctx context.Context, name, program string, args ...str
 	if state.Leader == 0 {
 		return nil, fmt.Errorf("run %q on node %q: %w", program, name, ErrDown)
 	}
+	if reply.Login != "" {
+		return xen.Command(ctx, reply.Login, name, program, args...), nil
+	}
 	return node.Command(ctx, state.Leader, program, args...), nil
+}
+
+// Shell is an interactive root shell on the node, not yet started.
+func (c *Cluster) Shell(ctx context.Context, name string) (*exec.Cmd, error) {
+	reply, err := c.State(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if reply.Login != "" {
+		return xen.Shell(ctx, reply.Login, name), nil
+	}
+	return c.Command(ctx, name, "bash", "-l")
 }
 
 // Run runs a command on the node and returns what it printed. A command that

@@ -17,9 +17,9 @@ func newSupervisor() *supervisor {
 	log := logrus.New()
 	log.SetOutput(io.Discard)
 	return &supervisor{
-		cfg:   Config{Nodes: []node.Spec{{Name: "node1"}, {Name: "node2"}}},
-		log:   log,
-		nodes: map[string]*node.Node{}, boots: map[string]int{},
+		cfg:  Config{Hypervisor: QEMU, Nodes: []node.Spec{{Name: "node1"}, {Name: "node2"}}},
+		log:  log,
+		kind: containers{}, nodes: map[string]machine{}, boots: map[string]int{},
 	}
 }
 
