@@ -27,8 +27,9 @@ const (
 // diskSize is the most that the tree may grow to; the file is sparse.
 const diskSize = "4G"
 
-// useless are the drivers of hardware that no machine here has. They are half of the kernel's
-// modules. The last one is the hook that makes an initramfs: the lab brings its own.
+// useless are the drivers of hardware that no machine here has, which are half of the kernel's
+// modules; the hook that makes an initramfs, as the lab brings its own; and libvirt's driver for QEMU,
+// which would ask QEMU what it can do: that takes an emulated minute.
 var useless = []string{
 	"/usr/lib/modules/*/kernel/drivers/gpu/*", "/usr/lib/modules/*/kernel/drivers/media/*",
 	"/usr/lib/modules/*/kernel/drivers/infiniband/*", "/usr/lib/modules/*/kernel/drivers/staging/*",
@@ -36,6 +37,7 @@ var useless = []string{
 	"/usr/lib/modules/*/kernel/drivers/net/wireless/*", "/usr/lib/modules/*/kernel/drivers/net/ethernet/*",
 	"/usr/lib/modules/*/kernel/sound/*",
 	"/etc/kernel/postinst.d/initramfs-tools",
+	"/usr/lib/x86_64-linux-gnu/libvirt/connection-driver/libvirt_driver_qemu.so",
 }
 
 // Image is the recipe of the image that the machines boot: what every node has, Xen with libvirt's
