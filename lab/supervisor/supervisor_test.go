@@ -109,3 +109,26 @@ func TestCleanOfNothing(t *testing.T) {
 		t.Errorf("the folder is there: %v", err)
 	}
 }
+
+func TestPlatformOf(t *testing.T) {
+	for _, name := range []string{QEMU, Xen} {
+		if kind, err := platformOf(name); err != nil || kind == nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if _, err := platformOf("bhyve"); err == nil || !strings.Contains(err.Error(), `"qemu" or "xen"`) {
+		t.Errorf("got %v", err)
+	}
+}
+
+// A node that is a container is entered through its leader, a machine is logged in to.
+func TestStatusTellsHowToReachTheNodes(t *testing.T) {
+	s := newSupervisor()
+	if reply := s.status(); reply.Hypervisor != QEMU || reply.Login != "" {
+		t.Errorf("got %+v", reply)
+	}
+	s.cfg.Dir, s.cfg.Hypervisor, s.kind = "/lab", Xen, machines{}
+	if reply := s.status(); reply.Hypervisor != Xen || reply.Login != "/lab/ssh/config" {
+		t.Errorf("got %+v", reply)
+	}
+}

@@ -123,9 +123,10 @@ func (h Host) makeDisks(ctx context.Context) error {
 // inside is where QEMU, whose root is the image, finds the lab's folder.
 const inside = "/mnt"
 
-// mountRoot turns the image into the root of QEMU: with devices, and with the lab's folder.
+// mountRoot turns the image into the root of QEMU: with devices and processes, and with the lab's
+// folder.
 func (h Host) mountRoot() error {
-	for from, to := range map[string]string{"/dev": "dev", h.Dir: inside} {
+	for from, to := range map[string]string{"/dev": "dev", "/proc": "proc", h.Dir: inside} {
 		to = filepath.Join(h.Image, to)
 		if err := unix.Mount(from, to, "", unix.MS_BIND, ""); err != nil {
 			return fmt.Errorf("show %q to QEMU at %q: %w", from, to, err)

@@ -35,6 +35,7 @@ func clientConfig(nodes []node.Spec, dir string) string {
 	StrictHostKeyChecking no
 	UserKnownHostsFile /dev/null
 	LogLevel ERROR
+	SetEnv LANG=C.UTF-8
 	ConnectTimeout 10
 	ServerAliveInterval 10
 	ServerAliveCountMax 6
