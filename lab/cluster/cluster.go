@@ -21,6 +21,10 @@ type Cluster struct {
 	Control string
 	// Nodes are the names, in order.
 	Nodes []string
+	// Addresses are the nodes', by name, in the lab's network.
+	Addresses map[string]string
+	// Hypervisor is what runs the guests.
+	Hypervisor Hypervisor
 }
 
 // ErrDown says that a command was meant for a node that is not up.
