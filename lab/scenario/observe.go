@@ -36,12 +36,13 @@ type NodeState struct {
 type Observation struct {
 	Scenario              string
 	Agent, Manager        string
+	Hypervisor            string
 	From, To              string
 	Guests                []string
 	Begun, Trigger, Ended time.Time
 	Recovery              error // why the guests were not all back in time, or nil
 	Copies                []Copy
-	Events                []QEMUEvent
+	Events                []Event
 	States                []NodeState
 	Fences                []supervisor.FenceEvent
 	Samples               map[string][]Sample // by guest, in order of time
@@ -185,7 +186,7 @@ func changes(leaders map[string]int, now map[string]supervisor.State, at time.Ti
 
 // Where are the nodes on which a copy of the guest lives, as the watch last saw
 // it. It may be called within [Runner.Run].
-func (r *Runner) Where(guest string) []string { return nodesOf(whereNow(guest, r.watch.Copies())) }
+func (r *Runner) Where(guest string) []string { return nodesOf(whereNow(guest, r.seen.Copies())) }
 
 // whereNow are the copies of a guest that live.
 func whereNow(guest string, copies []Copy) []Copy {
