@@ -37,7 +37,7 @@ func parseDemo(args []string) (demoOptions, error) {
 	flags.StringVar(&o.out, "out", filepath.Join("build", "demo"), "")
 	flags.BoolVar(&o.keep, "keep", false, "")
 	flags.IntVar(&o.guests, "guests", defaultGuests, "")
-	flags.DurationVar(&o.interval, "interval", 5*time.Millisecond, "")
+	flags.DurationVar(&o.interval, "interval", 0, "")
 	flags.StringVar(&o.hypervisor, "hypervisor", "", "")
 	flags.StringVar(&o.agents, "agent", "", "")
 	flags.StringVar(&o.managers, "manager", "", "")
@@ -59,7 +59,7 @@ func (o *demoOptions) check(flags *flag.FlagSet) error {
 	if o.rounds < 1 || o.rounds > 100 {
 		return fmt.Errorf("demo: --rounds is a number from 1 to 100: %w", errUsage)
 	}
-	if o.interval < time.Millisecond || o.interval > time.Second {
+	if o.interval != 0 && o.interval < time.Millisecond || o.interval > time.Second {
 		return fmt.Errorf("demo: --interval is a time from 1ms to 1s: %w", errUsage)
 	}
 	if o.hypervisor != "" {

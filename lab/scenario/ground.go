@@ -20,6 +20,7 @@ type ground struct {
 	xl      bool   // guests have a configuration for xl
 	alone   bool   // the emulator makes most of an outage: measure one that nobody else has a part in
 	limits  limits
+	pace    time.Duration // between two probes of one target
 	observe func(*cluster.Cluster, []Guest) observer
 }
 
@@ -41,12 +42,12 @@ func groundOf(c *cluster.Cluster) ground {
 	if c.Hypervisor.Name == cluster.Xen.Name {
 		// dom0 is emulated too, and moves one guest at a time.
 		return ground{
-			kind: "xen", xl: true, alone: true, observe: newXenObserver,
+			kind: "xen", xl: true, alone: true, pace: 20 * time.Millisecond, observe: newXenObserver,
 			limits: limits{start: 4 * time.Minute, each: time.Minute, trigger: 6 * time.Minute, comeback: 5 * time.Minute},
 		}
 	}
 	return ground{
-		kind: "qemu", disks: true, observe: newQEMUObserver,
+		kind: "qemu", disks: true, pace: 5 * time.Millisecond, observe: newQEMUObserver,
 		limits: limits{start: 90 * time.Second, each: 15 * time.Second, trigger: 150 * time.Second, comeback: 2 * time.Minute},
 	}
 }

@@ -2,6 +2,7 @@ package scenario
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -58,7 +59,7 @@ func (r *Runner) Probe(ctx context.Context, file string) func() ([]blackout.Targ
 		at := g.at(guest.ReflectorPort)
 		args = append(args, "udp://"+at, "tcp://"+at)
 	}
-	args = append(args, "--interval="+r.Interval.String(), "--quiet", "--json="+file)
+	args = append(args, "--interval="+cmp.Or(r.Interval, r.ground().pace).String(), "--quiet", "--json="+file)
 	cmd := exec.CommandContext(ctx, r.Blackout, args...)
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	cmd.WaitDelay = 15 * time.Second

@@ -31,7 +31,8 @@ type Runner struct {
 	Guests  []Guest
 	// Blackout is the probe program, Scratch a folder for its reports.
 	Blackout, Scratch string
-	// Interval is between two probes of one target.
+	// Interval is between two probes of one target; 0 is one that the nodes
+	// carry without its being felt.
 	Interval time.Duration
 	// Progress is told what is being done.
 	Progress func(step string)
