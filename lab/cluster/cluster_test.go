@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -110,6 +111,25 @@ func TestHypervisorNamed(t *testing.T) {
 	}
 	if _, err := HypervisorNamed("bhyve"); err == nil {
 		t.Error("found one that is not there")
+	}
+}
+
+// Looks that take long are few.
+func TestAwaitLeavesTheNodeAlone(t *testing.T) {
+	for look, want := range map[time.Duration]int{time.Millisecond: 120, time.Second: 20, 8 * time.Second: 6} {
+		synctest.Test(t, func(t *testing.T) {
+			ctx, cancel := context.WithTimeout(t.Context(), 59900*time.Millisecond)
+			defer cancel()
+			looks := 0
+			_ = Await(ctx, "the end", func(context.Context) (bool, error) {
+				looks++
+				time.Sleep(look)
+				return false, nil
+			})
+			if looks != want {
+				t.Errorf("%d looks of %v, want %d", looks, look, want)
+			}
+		})
 	}
 }
 
