@@ -45,6 +45,10 @@ var links = map[string]string{
 	"etc/systemd/system/systemd-pstore.service":       "/dev/null",
 	"etc/systemd/system/sshd-keygen.service":          "/dev/null",
 	"etc/systemd/system/logd.service":                 "/dev/null",
+	// Their caches are in the image; what is newer than them is only vmferry.
+	"etc/systemd/system/ldconfig.service":                       "/dev/null",
+	"etc/systemd/system/systemd-journal-catalog-update.service": "/dev/null",
+	"etc/systemd/system/systemd-update-done.service":            "/dev/null",
 }
 
 // Folders and files of the lab, below Dir.

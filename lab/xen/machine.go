@@ -120,6 +120,7 @@ const processor = "max,-rdtscp,-xsave,-avx"
 var hypervisorLine = []string{
 	"console=com1", "com1=115200,8n1", "noreboot",
 	fmt.Sprintf("dom0_mem=%dM,max:%[1]dM", dom0Memory), "dom0_max_vcpus=1", "smt=0", "xpti=0", "spec-ctrl=no",
+	"bootscrub=0", // an emulator's memory is clean, and takes room on the host only once it was written to
 }
 
 // unneeded are drivers for what the machine has and nobody uses, and for
