@@ -25,7 +25,7 @@ DEPS_XEN   := openssh-client e2fsprogs
 DEPS_BENCH := irtt fping sockperf
 DEPS_TEST  := libvirt0 dbus-daemon libxml2-utils mandoc cpio qemu-utils
 
-.PHONY: all build blackout stage install install-blackout demo bench test unit lab-test test-xen clean help deps-build deps-lab deps-xen deps-bench deps-test FORCE
+.PHONY: all build blackout stage install install-blackout demo demo-xen bench test unit lab-test test-xen clean help deps-build deps-lab deps-xen deps-bench deps-test FORCE
 
 all: build
 
@@ -87,6 +87,9 @@ stage: ## install into build/stage: what the lab's nodes get
 demo: deps-lab stage ## show the main job on real nodes (first time under 10 minutes, then under 5)
 	$(BIN)/vmferry-lab demo --out build/demo
 
+demo-xen: deps-lab deps-xen stage ## the same on Xen, with ocf:heartbeat:Xen as the peer (about half an hour)
+	$(BIN)/vmferry-lab demo --hypervisor xen --out build/demo-xen
+
 bench: deps-lab deps-bench stage ## measure against the peers: build/bench/report.json; BENCH=idle-pause,plan-10k for a part, N=30 for that many turns
 	$(BIN)/vmferry-lab bench --out build/bench --only '$(BENCH)' -n '$(N)'
 
@@ -98,10 +101,10 @@ unit: ## the tests that need neither root nor a lab
 	$(GO) test -race -tags $(TAGS) -skip "^TestLab" ./...
 
 lab-test: ## the lab run alone; needs root, and what `make stage` built
-	VMFERRY_LAB=$(CURDIR)/$(BIN)/vmferry-lab $(GO) test -count=1 -v -timeout 40m -tags $(TAGS) -run '^TestLab' ./lab
+	VMFERRY_LAB=$(CURDIR)/$(BIN)/vmferry-lab $(GO) test -count=1 -v -timeout 60m -tags $(TAGS) -run '^TestLab' ./lab
 
-test-xen: deps-lab deps-xen stage ## the lab run on Xen alone; needs root
-	VMFERRY_LAB=$(CURDIR)/$(BIN)/vmferry-lab $(GO) test -count=1 -v -timeout 40m -tags $(TAGS) -run '^TestLabXen' ./lab
+test-xen: deps-lab deps-xen stage ## the lab run on Xen alone, all of it: make test runs the shorter parts; needs root
+	VMFERRY_XEN=all VMFERRY_LAB=$(CURDIR)/$(BIN)/vmferry-lab $(GO) test -count=1 -v -timeout 60m -tags $(TAGS) -run '^TestLabXen' ./lab
 
 clean: ## remove what was built here; vmferry-lab's cache stays
 	rm -rf build

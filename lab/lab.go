@@ -169,7 +169,7 @@ func (l *Lab) stock(ctx context.Context, tree string) error {
 		return err
 	}
 	return guest.Build(ctx, guest.Spec{
-		KernelImage: kernel, ModulesDir: modules, OutDir: l.guestDir(),
+		Type: l.Hypervisor, KernelImage: kernel, ModulesDir: modules, OutDir: l.guestDir(),
 		Init:     filepath.Join(filepath.Dir(l.Self), "guest-init"),
 		Blackout: filepath.Join(l.Stage, "usr/bin/blackout"),
 	})

@@ -34,6 +34,10 @@ func TestLabXen(t *testing.T) {
 		{"reboot", testXenReboot},
 		{"power", testXenPower},
 		{"crash", testXenCrash},
+		{"scenarios", testXenScenarios},
+		{"ocft", testXenOCFT},
+		{"ten moves", testXenMoves},
+		{"kills", testXenKills},
 	} {
 		if !t.Run(part.name, func(t *testing.T) { part.test(t, b) }) {
 			t.Log(b.diagnosis(t))

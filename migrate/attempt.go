@@ -23,6 +23,9 @@ type attempt struct {
 // switchover is what the last copy may reckon with where the passes are bounded to less than the link carries:
 // QEMU lifts the bound for it, and does not know how much that helps. Half of the link is left for others.
 func (m *mover) switchover() uint64 {
+	if !m.driver.Can(libvirt.CanBoundSpeed) {
+		return 0
+	}
 	if half := m.link.Bandwidth >> 21; m.req.Bandwidth > 0 && half > m.req.Bandwidth {
 		return half
 	}
@@ -44,7 +47,7 @@ const (
 
 // pace is the bound of the first passes in MiB/s, 0 for none: libvirt has the bound hold for a post-copy too.
 func (m *mover) pace() uint64 {
-	if m.req.Bandwidth > 0 || m.policy.PostCopy || len(m.carried) > 0 || used(m.load) == 0 {
+	if !m.driver.Can(libvirt.CanBoundSpeed) || m.req.Bandwidth > 0 || m.policy.PostCopy || len(m.carried) > 0 || used(m.load) == 0 {
 		return 0
 	}
 	return max(paceLeast, uint64(float64(used(m.load)>>20)/paceTime.Seconds()))

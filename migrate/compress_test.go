@@ -30,6 +30,7 @@ func TestCompress(t *testing.T) {
 		{"the same, and nothing is known of it: a throttle too", func(*Policy) {}, State{Left: 70 * s, Used: 4 * gib, Link: 100 * mib}, true, 20},
 		{"no link is known", func(*Policy) {}, State{Left: 70 * s, Used: 4 * gib}, false, 20},
 		{"post-copy", func(p *Policy) { p.PostCopy = true }, busy, false, 45},
+		{"a driver that cannot", func(p *Policy) { p.Single = true }, busy, false, 45},
 		{"not allowed", func(p *Policy) { p.Compress = false }, busy, false, 45},
 		{"under way: too late", func(*Policy) {}, with(func(x *State) { x.Active = true }), false, 0},
 	} {

@@ -56,6 +56,9 @@ func (m *mover) awaitEnd(ctx context.Context) error {
 	if m.tape.inPostCopy() {
 		return why
 	}
+	if lack := m.driver.Lacks(libvirt.CanAbort); lack != nil {
+		return fmt.Errorf("%w, and goes on: %w", why, lack)
+	}
 	m.tryAbort(context.WithoutCancel(ctx))
 	return fmt.Errorf("%w, and was aborted", why)
 }
@@ -141,7 +144,7 @@ func (m *mover) steer(ctx context.Context, done <-chan error) (why, err error) {
 // when the connection broke, for libvirtd may go on without us.
 func (m *mover) callEnded(err error) {
 	broken := errors.Is(err, libvirt.ErrConnect) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
-	m.ended = !broken
+	m.ended, m.told = !broken, !broken && err != nil
 	if broken {
 		m.source.drop()
 	}
@@ -163,7 +166,7 @@ func (m *mover) sample(ctx context.Context) error {
 		return m.sampleDisks(s.Disks)
 	}
 	m.copied()
-	m.progress = Progress{Transferred: s.Processed, Total: s.Total, Remaining: s.Remaining, RateMiBs: float64(s.Rate) / (1 << 20), Iteration: s.Iteration, Throttle: s.Throttle}
+	m.progress = Progress{Elapsed: s.Elapsed, Transferred: s.Processed, Total: s.Total, Remaining: s.Remaining, RateMiBs: float64(s.Rate) / (1 << 20), Iteration: s.Iteration, Throttle: s.Throttle}
 	m.rec.Transferred, m.rec.Iterations = s.Processed, max(m.rec.Iterations, s.Iteration)
 	m.rec.Throttle, m.rec.Rate = max(m.rec.Throttle, s.Throttle), max(m.rec.Rate, s.Rate)
 	if m.try.compress {
@@ -204,8 +207,12 @@ func (m *mover) carryOut(ctx context.Context, d Decision, s State) error {
 	return nil
 }
 
-// setLimit leaves m.limit as it is when it fails, so that the next sample tries again.
+// setLimit leaves m.limit as it is when it fails, so that the next sample tries again. A driver that has
+// no limit is not asked.
 func (m *mover) setLimit(ctx context.Context, limit time.Duration) {
+	if !m.driver.Can(libvirt.CanBoundPause) {
+		return
+	}
 	ctx, cancel := context.WithTimeout(ctx, sampleTime)
 	defer cancel()
 	if err := m.source.host.SetMaxDowntime(ctx, m.req.Guest, limit); err != nil {
@@ -218,8 +225,8 @@ func (m *mover) setLimit(ctx context.Context, limit time.Duration) {
 
 // abort asks libvirt to give the migration up, as often as needed: just after its start there
 // is no job yet. It returns when the migration ended, or without that after abortTime. The
-// migration may have won the race: then the error is nil. One in its post-copy phase is not
-// aborted but awaited, as long as there is time at all.
+// migration may have won the race: then the error is nil. One that cannot be aborted, in its post-copy
+// phase or by its driver, is awaited instead, as long as there is time at all.
 func (m *mover) abort(ctx context.Context, done <-chan error, why error) error {
 	defer m.step("abort")()
 	m.report("aborting")
@@ -231,7 +238,7 @@ func (m *mover) abort(ctx context.Context, done <-chan error, why error) error {
 	tick := time.NewTicker(abortEvery)
 	defer tick.Stop()
 	for {
-		if !m.tape.inPostCopy() && (!m.tape.isSwitching() || time.Since(begin) >= min(switchGrace, limit/2)) {
+		if !m.unstoppable() && (!m.tape.isSwitching() || time.Since(begin) >= min(switchGrace, limit/2)) {
 			m.tryAbort(ctx)
 		}
 		select {
@@ -240,8 +247,14 @@ func (m *mover) abort(ctx context.Context, done <-chan error, why error) error {
 			if err == nil {
 				return nil
 			}
+			if lack := m.driver.Lacks(libvirt.CanAbort); lack != nil {
+				return fmt.Errorf("%w, and failed by itself: %v", why, err)
+			}
 			return fmt.Errorf("%w, and was aborted: %v", why, err)
 		case <-giveUp.C:
+			if lack := m.driver.Lacks(libvirt.CanAbort); lack != nil {
+				return fmt.Errorf("%w, and goes on: %w", why, lack)
+			}
 			return fmt.Errorf("%w, and could not be aborted within %v", why, limit.Round(time.Millisecond))
 		case <-tick.C:
 		}
@@ -251,7 +264,7 @@ func (m *mover) abort(ctx context.Context, done <-chan error, why error) error {
 // abortLimit leaves a third of the time to verifying.
 func (m *mover) abortLimit() time.Duration {
 	limit := abortTime
-	if m.tape.inPostCopy() {
+	if m.unstoppable() {
 		limit = postCopyTime
 	}
 	if m.deadline.IsZero() {
@@ -260,7 +273,13 @@ func (m *mover) abortLimit() time.Duration {
 	return max(min(limit, time.Until(m.deadline)*2/3), sampleTime)
 }
 
+// unstoppable tells whether the migration under way goes on to its end, whoever wants it away.
+func (m *mover) unstoppable() bool { return m.tape.inPostCopy() || !m.driver.Can(libvirt.CanAbort) }
+
 func (m *mover) tryAbort(ctx context.Context) {
+	if !m.driver.Can(libvirt.CanAbort) {
+		return
+	}
 	ctx, cancel := context.WithTimeout(ctx, sampleTime)
 	defer cancel()
 	if err := m.source.host.AbortJob(ctx, m.req.Guest); err != nil {

@@ -1,6 +1,7 @@
 package migrate
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -29,6 +30,7 @@ func capsDoc(uuid string) string {
 type fake struct {
 	mu       sync.Mutex
 	uri      string
+	peer     string // where it may migrate to
 	status   libvirt.Status
 	fails    error // why it gives no answer, libvirt.ErrNoDomain for a guest that is not there
 	watchers []func(libvirt.Event)
@@ -121,7 +123,7 @@ func (f *fake) CompletedJob(context.Context, string) (libvirt.JobStats, error) {
 }
 
 func (f *fake) MigrateToURI3(ctx context.Context, _, target string, params libvirt.MigrateParams) error {
-	if target != targetURI {
+	if target != cmp.Or(f.peer, targetURI) {
 		return fmt.Errorf("migrated to %q", target)
 	}
 	f.mu.Lock()
@@ -258,7 +260,7 @@ func newPair(t *testing.T) *pair {
 }
 
 func (p *pair) open(_ context.Context, uri string) (Host, error) {
-	f := map[string]*fake{sourceURI: p.source, targetURI: p.target}[uri]
+	f := map[string]*fake{p.source.uri: p.source, p.target.uri: p.target}[uri]
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.connect != nil {

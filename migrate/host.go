@@ -84,6 +84,12 @@ type Deps struct {
 	// Gone, when set, is asked while the source's libvirt gives no answer: has the guest's
 	// hypervisor process on this node ended? True must be proof. Errors mean "cannot tell".
 	Gone func(ctx context.Context, guest, uuid string) (bool, error)
+	// Halted, when set, is asked where the source's libvirt says that the guest runs, and its driver does not know
+	// that by itself: does the guest stand still there, for a hand-over that is under way or has failed? Errors mean
+	// "cannot tell", and libvirt's word counts.
+	Halted func(ctx context.Context, guest, uuid string) (bool, error)
+	// Wake, when set, lets a guest go on at the source that Halted told of.
+	Wake func(ctx context.Context, guest, uuid string) error
 	// Slots bounds the migrations at once. The zero value is the default directory with one slot.
 	Slots Slots
 	// Queue, when not nil, gives moves their turns, before they take a slot.

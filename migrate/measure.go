@@ -153,7 +153,7 @@ func Predict(load libvirt.Load, link Link, most uint64, budget time.Duration, me
 // unless it was measured not long ago. The connection is given back: a queue may be long, and
 // libvirtd started again meanwhile.
 func (m *mover) beginMeasuring(ctx context.Context) {
-	if m.req.Adopt {
+	if m.req.Adopt || !m.driver.Can(libvirt.CanMeasure) {
 		return // a guest that moves already cannot be measured
 	}
 	ctx, cancel := context.WithTimeout(ctx, measureMost)

@@ -71,6 +71,7 @@ type Progress struct {
 	DowntimeLimit time.Duration // at present
 	DiskTotal     uint64        // bytes of disks that go along, while they are copied
 	DiskRemaining uint64        // of these, still to copy
+	Elapsed       time.Duration // since the migration began; all that is known where the driver tells no more
 }
 
 var (
@@ -88,6 +89,8 @@ type mover struct {
 	req            Request
 	deps           Deps
 	log            logrus.FieldLogger
+	driver         libvirt.Driver // the source's
+	unable         []string       // what it cannot do of what was asked
 	rec            Record
 	source, target side
 	tape           *tape
@@ -111,6 +114,7 @@ type mover struct {
 	limit    time.Duration // the downtime limit that is set, 0 before the first
 	trend    trend
 	ended    bool // no migration is under way at the source
+	told     bool // libvirt itself said that the migration failed
 	adopted  bool // the migration was begun by another, and its first events were missed
 	torn     bool // an earlier one broke in its post-copy phase
 	progress Progress
@@ -147,7 +151,7 @@ func Move(ctx context.Context, req Request, deps Deps) (Record, error) {
 }
 
 func newMover(req Request, deps Deps) *mover {
-	m := &mover{req: req, deps: deps, uuid: strings.ToLower(req.UUID), tape: newTape(), ended: true}
+	m := &mover{req: req, deps: deps, driver: libvirt.DriverOf(req.SourceURI), uuid: strings.ToLower(req.UUID), tape: newTape(), ended: true}
 	if deps.Log == nil {
 		quiet := logrus.New()
 		quiet.SetLevel(logrus.PanicLevel)
@@ -166,6 +170,9 @@ func (m *mover) run(ctx context.Context) error {
 	if err := m.req.check(); err != nil {
 		return err
 	}
+	if err := m.fit(); err != nil {
+		return err
+	}
 	m.plan(ctx)
 	m.beginMeasuring(ctx)
 	place, err := m.takePlace(ctx)
@@ -182,6 +189,7 @@ func (m *mover) run(ctx context.Context) error {
 		m.rec.Outcome = Moved
 		return nil
 	}
+	m.foretell()
 	stop := m.watch(ctx)
 	defer stop()
 	if m.torn {
@@ -242,6 +250,7 @@ func (m *mover) plan(ctx context.Context) {
 	m.policy = newPolicy(m.req.DowntimeLimit, m.req.BlackoutBudget, m.link.handOver(), window)
 	m.policy.Firm, m.policy.Force = m.req.Firm, m.req.PauseAfter
 	m.policy.Throttle, m.policy.PostCopy = !m.req.NoConverge, m.req.PostCopy
+	m.policy.Single = !m.driver.Can(libvirt.CanTune)
 	m.policy.Compress = !m.req.Options.Compressed && !m.req.Options.Tunnelled && !m.req.Options.ZeroCopy
 }
 

@@ -153,6 +153,10 @@ func (m *mover) checkSource(ctx context.Context, s libvirt.Status) error {
 	if job.Active {
 		return &Refusal{CheckJob, "another migration, save or dump of the guest is under way", "wait for it, or abort it: virsh domjobabort " + m.req.Guest, nil}
 	}
+	if m.isHalted(ctx, view{status: s}) {
+		return &Refusal{CheckRunning, "the guest stands still since a migration or a saving of it failed",
+			"stop it, or, where no other node has it, let it go on: xl resume " + m.req.Guest, nil}
+	}
 	return nil
 }
 
@@ -188,6 +192,8 @@ func (m *mover) checkDuplicate(ctx context.Context) error {
 		return &Refusal{CheckTarget, "the target's libvirt gives no answer", "", there.err}
 	case !strings.EqualFold(there.status.UUID, m.uuid):
 		return &Refusal{CheckDuplicate, "the target has another guest of this name, with UUID " + there.status.UUID, "rename or undefine it there", nil}
+	case !there.status.State.Active():
+		return m.checkLeftover(ctx, there.status)
 	case there.condition(m.uuid) == running:
 		m.rec.Outcome = Unknown
 		return &Refusal{CheckDuplicate, "the guest runs at both ends", "stop one of them at once: its disks are in danger", nil}
@@ -195,7 +201,23 @@ func (m *mover) checkDuplicate(ctx context.Context) error {
 		return &Refusal{CheckDuplicate, "the target has a paused copy of the guest (" + there.status.Reason + ")",
 			"it is left from a broken migration, or one is under way: virsh destroy it there once none is", nil}
 	}
-	return nil // the same guest, defined and not active
+	return nil
+}
+
+// checkLeftover lets a definition of the same guest be, which is not active. A guest without one is listed so only
+// while something is done with it; Xen's driver goes on with that for ever where the source died in the midst of a
+// migration, and takes no other until it is started anew.
+func (m *mover) checkLeftover(ctx context.Context, there libvirt.Status) error {
+	if there.Persistent {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, askTime)
+	defer cancel()
+	if job, err := m.target.host.JobStats(ctx, m.req.Guest); err != nil || !job.Active {
+		return nil
+	}
+	return &Refusal{CheckDuplicate, "the target's libvirt is still at work on an earlier migration or start of the guest",
+		"wait for it, or start its daemon there anew, which leaves guests alone: systemctl restart libvirtd", nil}
 }
 
 func (m *mover) capabilities(ctx context.Context) (source, target *libvirtxml.Caps, err error) {
@@ -283,6 +305,7 @@ func hasMachine(machines []libvirtxml.CapsGuestMachine, want string) bool {
 func (m *mover) checkMemory(ctx context.Context, guest *libvirtxml.Domain) error {
 	need := memoryOf(guest)
 	m.rec.Memory = need
+	need = withOverhead(guest, m.driver)
 	switch {
 	case m.req.Overcommit || need == 0:
 		return nil
@@ -300,6 +323,32 @@ func (m *mover) checkMemory(ctx context.Context, guest *libvirtxml.Domain) error
 			"free memory there, or allow overcommitting", nil}
 	}
 	return nil
+}
+
+// MemoryNeed is how many bytes of its host's memory the guest takes that domainXML describes, with what the
+// hypervisor keeps for itself; 0 where the XML does not say it.
+func MemoryNeed(domainXML string, driver libvirt.Driver) uint64 {
+	guest := &libvirtxml.Domain{}
+	if err := guest.Unmarshal(domainXML); err != nil {
+		return 0
+	}
+	return withOverhead(guest, driver)
+}
+
+func withOverhead(guest *libvirtxml.Domain, driver libvirt.Driver) uint64 {
+	need := memoryOf(guest)
+	if need == 0 {
+		return 0
+	}
+	return need + driver.Overhead(need, processors(guest))
+}
+
+// processors are the guest's virtual ones.
+func processors(guest *libvirtxml.Domain) uint {
+	if guest.VCPU == nil {
+		return 1
+	}
+	return guest.VCPU.Value
 }
 
 // memoryOf is what the guest has now, in bytes: less than its maximum when its balloon is inflated.

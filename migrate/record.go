@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/vmferry/vmferry/migrate/drain"
+	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/migrate/qmp"
 )
 
@@ -41,7 +42,9 @@ type Record struct {
 	Outcome  Outcome      `json:"outcome"`
 	Verified Verification `json:"verified"`
 	Notes    []string     `json:"notes,omitempty"` // what a reader should know, in order
-	Error    string       `json:"error,omitempty"`
+	// Unsupported is what the hypervisor's driver cannot do of what keeps a budget or proves it.
+	Unsupported []libvirt.Ability `json:"unsupported,omitempty"`
+	Error       string            `json:"error,omitempty"`
 
 	Steps      []Step      `json:"steps"`            // what was done, with the time of each
 	Phases     []qmp.Phase `json:"phases,omitempty"` // what QEMU told of it

@@ -23,6 +23,7 @@ type Policy struct {
 	Throttle bool          // the guest may be slowed down
 	PostCopy bool          // the guest may go on at the target before all of its memory is there
 	Compress bool          // what is sent may be compressed
+	Single   bool          // over one connection, and as it is
 }
 
 const (
@@ -31,6 +32,7 @@ const (
 	defaultFirst    = 2 * time.Millisecond
 	defaultPatience = 2
 	firstRaise      = time.Second // after the last gain: passes of a small guest take no time
+	longestWait     = 10 * time.Second
 
 	// nearPart is the last part of the window in which meeting the deadline goes before the
 	// pause: a stopped and cold-started guest is away for much longer than any pause.
@@ -178,7 +180,7 @@ func (p Policy) Decide(s State) Decision {
 	d.Throttle = p.throttle(s)
 	d.PostCopy = p.PostCopy && p.switches(s) && (d.Throttle == 0 || s.Throttled)
 	switch {
-	case s.begun() || p.PostCopy:
+	case s.begun() || p.PostCopy || p.Single:
 	case p.packs(s):
 		d.Connections, d.Compress = compressors, true
 	case s.Link >= wideLink && s.Used >= manyBytes:
@@ -191,7 +193,7 @@ func (p Policy) Decide(s State) Decision {
 // the guest is better off without than its own.
 func (p Policy) packs(s State) bool {
 	long := s.Link > 0 && p.late(seconds(s.Used, s.Link), s.Left)
-	return p.Compress && !p.PostCopy && s.Link <= packLink && (s.Packs || long)
+	return p.Compress && !p.Single && !p.PostCopy && s.Link <= packLink && (s.Packs || long)
 }
 
 // late tells whether what takes so long leaves less than half of the time.
@@ -262,10 +264,17 @@ func (p Policy) scheduled(s State) time.Duration {
 	return limit
 }
 
-// stuck tells whether passes leave more than Most allows, as far as can be told.
+// stuck tells whether passes leave more than Most allows, as far as can be told. How fast the guest writes
+// says that sooner than its passes, but no guest writes evenly.
 func (p Policy) stuck(s State) bool {
-	never := s.Rate > 0 && s.DirtyRate >= s.Rate/10*9
-	return s.Iteration > 1 && s.Best > p.ceiling() && (s.Stale >= p.Patience || never)
+	never := s.Rate > 0 && s.DirtyRate >= s.Rate && (s.Stale > 0 || s.Stagnant >= firstRaise)
+	return s.Iteration > 1 && s.Best > p.ceiling() && (s.Stale >= p.Patience && s.Stagnant >= p.wait(s) || never)
+}
+
+// wait is how long passes get to become shorter again: half of what it would cost to begin anew, as a guest
+// that writes almost as fast as the link carries does converge in the end.
+func (p Policy) wait(s State) time.Duration {
+	return min(max(seconds(s.Used, s.Rate)/2, firstRaise), longestWait)
 }
 
 func (p Policy) throttle(s State) int {

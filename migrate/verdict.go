@@ -13,6 +13,7 @@ type view struct {
 	status libvirt.Status
 	err    error // nil, libvirt.ErrNoDomain, or why there is no answer
 	gone   bool  // another witness proved that the guest's process ended
+	halted bool  // another witness saw that the guest stands still for a hand-over, whatever libvirt says
 }
 
 // condition is a view reduced to what the decision needs.
@@ -35,7 +36,7 @@ func (v view) condition(uuid string) condition {
 		return noAnswer
 	case !v.status.State.Active(), uuid != "" && !strings.EqualFold(v.status.UUID, uuid):
 		return absent
-	case v.status.State == libvirt.Paused:
+	case v.halted, v.status.State == libvirt.Paused:
 		return paused
 	}
 	return running
@@ -60,6 +61,9 @@ func (v view) String() string {
 		return "absent"
 	case v.err != nil:
 		return "no answer: " + v.err.Error()
+	}
+	if v.halted {
+		return fmt.Sprintf("standing still for its hand-over, and %v (%s) in libvirt's words", v.status.State, v.status.Reason)
 	}
 	return fmt.Sprintf("%v (%s)", v.status.State, v.status.Reason)
 }
@@ -187,7 +191,10 @@ func (e evidence) sourcePaused() verdict {
 		return verdict{outcome: Unknown, note: "the guest is paused at the source after it may have been handed over: not resumed"}
 	}
 	v := e.stayed(false, "the guest is paused at the source ("+e.source.status.Reason+")")
-	v.resume = v.outcome == Stayed && leftPaused[e.source.status.Reason]
+	if e.source.halted {
+		v.note = "the guest stands still at the source, for a hand-over that failed"
+	}
+	v.resume = v.outcome == Stayed && (e.source.halted || leftPaused[e.source.status.Reason])
 	if v.outcome == Stayed && !v.resume {
 		v.settled = true // paused for a reason of its own, which is not ours to undo
 	}

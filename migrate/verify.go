@@ -89,7 +89,7 @@ func (m *mover) verify(ctx context.Context) verdict {
 			return v
 		}
 		if v.resume && !resumed {
-			resumed = m.resumeSource(ctx)
+			resumed = m.resumeSource(ctx, e.source.halted)
 		}
 		select {
 		case <-tick.C:
@@ -121,6 +121,7 @@ func (m *mover) evidence(ctx context.Context) evidence {
 		gone, err := m.deps.Gone(ctx, m.req.Guest, m.uuid)
 		e.source.gone = gone && err == nil
 	}
+	e.source.halted = m.isHalted(ctx, e.source)
 	// A migration that is found ended now may have moved the guest since the questions
 	// above: only the next round's answers count as given after its end.
 	e.ended = m.ended
@@ -129,7 +130,30 @@ func (m *mover) evidence(ctx context.Context) evidence {
 	}
 	e.completed, e.postCopy = m.tape.isCompleted(), m.tape.inPostCopy()
 	e.blind = !m.hears.source || m.source.broken || m.adopted
+	if !m.driver.Can(libvirt.CanTellPause) && m.told && !m.source.broken {
+		// Without events, the order of libvirt's protocol has to do: it tells the target to let the guest run after all
+		// else succeeded, and an error of its own says that it has told it to drop it.
+		e.blind = false
+	}
 	return e
+}
+
+// isHalted asks the other witness where libvirt's word for a running guest is no proof. A driver that was started
+// anew sees for itself, and calls it asleep.
+func (m *mover) isHalted(ctx context.Context, source view) bool {
+	if m.driver.Can(libvirt.CanKnowState) || source.condition(m.uuid) != running {
+		return false
+	}
+	if source.status.State == libvirt.PMSuspended {
+		return true
+	}
+	if m.deps.Halted == nil {
+		return false
+	}
+	ask, cancel := context.WithTimeout(ctx, lookTime)
+	defer cancel()
+	halted, err := m.deps.Halted(ask, m.req.Guest, m.uuid)
+	return halted && err == nil
 }
 
 // endJob tells whether the source has no migration under way. One that nobody steers any more is
@@ -147,11 +171,18 @@ func (m *mover) endJob(ctx context.Context, postCopy bool) bool {
 	return !job.Active
 }
 
-func (m *mover) resumeSource(ctx context.Context) bool {
+func (m *mover) resumeSource(ctx context.Context, halted bool) bool {
 	defer m.step("resume")()
 	ask, cancel := context.WithTimeout(ctx, lookTime)
 	defer cancel()
-	if err := m.source.host.Resume(ask, m.req.Guest); err != nil {
+	resume := m.source.host.Resume
+	if halted {
+		if m.deps.Wake == nil {
+			return true
+		}
+		resume = func(ctx context.Context, guest string) error { return m.deps.Wake(ctx, guest, m.uuid) }
+	}
+	if err := resume(ask, m.req.Guest); err != nil {
 		m.note("the guest could not be resumed at the source: " + err.Error())
 		return false
 	}

@@ -118,6 +118,9 @@ func (t *tape) awaitResume() {
 // watch begins to listen at both ends. Without events a guest can be moved all the same, with
 // less to tell: a failure is a note.
 func (m *mover) watch(ctx context.Context) (stop func()) {
+	if !m.driver.Can(libvirt.CanTellPause) {
+		return func() {}
+	}
 	var stops []func()
 	listen := func(s *side, which qmp.Side) bool {
 		if s.host == nil { // only where a migration was adopted whose target gives no answer

@@ -30,13 +30,28 @@ type Hypervisor interface {
 	Keeper
 }
 
-// Witness finds and kills QEMU processes without libvirt; witness.Host is the real one.
+// Witness finds and kills what runs guests without libvirt: QEMU's processes, or Xen's domains. Package
+// witness/local has the real ones.
 type Witness interface {
 	// Find lists the processes of the guest on this node; an error means "cannot tell".
 	Find(ctx context.Context, name, uuid string) ([]witness.Process, error)
 	// Kill ends the process, with SIGTERM and after grace with SIGKILL; nil is proof of
 	// its exit.
 	Kill(ctx context.Context, p witness.Process, grace time.Duration) error
+}
+
+// Gentle is a Witness that can ask a guest to shut down, too.
+type Gentle interface {
+	// Shutdown asks the guest, with mode as the parameter shutdown_mode has it, and waits for its end; nil is proof
+	// of that.
+	Shutdown(ctx context.Context, p witness.Process, mode string) error
+}
+
+// Waker is a Witness that knows a guest which stands still since a hand-over or a saving of it failed, and can let
+// it go on.
+type Waker interface {
+	Halted(ctx context.Context, name, uuid string) (bool, error)
+	Wake(ctx context.Context, name, uuid string) error
 }
 
 // Move is a live migration to make.
@@ -97,8 +112,9 @@ type run struct {
 	config configState
 	conn   Hypervisor
 
-	rungs  []migrate.Rung // what a stop has tried
-	saving bool           // libvirt was asked to save the guest, and this was not seen to end
+	rungs   []migrate.Rung // what a stop has tried
+	refused bool           // libvirt itself said that it could not save the guest
+	saving  bool           // libvirt was asked to save the guest, and this was not seen to end
 
 	state   stateDir // ends with the boot
 	lasting stateDir // does not

@@ -21,6 +21,9 @@ func (a *run) bringUp(ctx context.Context, conn Hypervisor, o observation) error
 			return err
 		}
 	}
+	if err := a.checkMemory(ctx, conn, text); err != nil {
+		return err
+	}
 	state, err := a.takeSaved(ctx, text)
 	if err != nil {
 		return err

@@ -126,7 +126,7 @@ func (w *world) connect(ctx context.Context, uri string) (Hypervisor, error) {
 	if err := w.open(ctx, uri); err != nil {
 		return nil, err
 	}
-	if uri != "qemu:///system" {
+	if uri != w.agent.Params.Hypervisor {
 		return fakeTarget{fakeConn{w}}, nil
 	}
 	return fakeConn{w}, nil

@@ -11,6 +11,8 @@ import (
 type Keeper interface {
 	// Info tells how large the guest is.
 	Info(ctx context.Context, name string) (libvirt.Info, error)
+	// FreeMemory is what a new guest may take, in bytes.
+	FreeMemory(ctx context.Context) (uint64, error)
 	// Definition is the XML from which the guest would be started again, with its secrets.
 	Definition(ctx context.Context, name string) (string, error)
 	// Save puts the guest's memory and state into a file and ends the guest; when ctx

@@ -42,6 +42,13 @@ const (
 	tornPostCopy   answer = "paused/postcopy-failed"
 )
 
+// pausedByUser is also what Xen's driver calls a guest of whose migration to here all has come, and which the source
+// has not let go yet; pausedAtArrival is a better word for that.
+const (
+	pausedByUser    answer = "paused/user"
+	pausedAtArrival answer = "paused/starting-up"
+)
+
 // beingSaved is libvirt's answer while it writes the guest's memory to a file.
 const beingSaved answer = "paused/save"
 
@@ -57,6 +64,11 @@ const (
 	none                  // proven: no process
 	unsure                // some processes could not be looked at
 	unasked               // nobody looked: libvirt's answer is undisputed
+
+	// Only Xen tells these, and they go before what libvirt says.
+	halted // it stands still for a hand-over or a saving
+	ending // it has shut down, or is being torn down; a guest that reboots is made anew then
+	broken // it crashed, and was kept
 )
 
 // table is the whole of the agent's judgement. A row is found by libvirt's state and
@@ -98,8 +110,15 @@ var table = map[answer][4]verdict{
 
 // judge looks the pair up. What the table does not know, it cannot tell.
 func judge(a answer, s sight) verdict {
-	if s == unasked {
+	switch s {
+	case unasked:
 		s = seen // all columns are the same
+	case halted:
+		return switching
+	case ending:
+		return unknown // soon it is gone, or back
+	case broken:
+		return stalled
 	}
 	return row(a)[s]
 }

@@ -23,6 +23,7 @@ type keeper struct {
 	resource   func(name string) error // starts a network or pool
 	ping       func(ctx context.Context) error
 	converted  string
+	free       uint64 // bytes of memory for a new guest
 	program    func(ctx context.Context, line string) (string, error)
 }
 
@@ -36,6 +37,8 @@ func (w *world) command(ctx context.Context, name string, args ...string) (strin
 }
 
 func (c fakeConn) Info(context.Context, string) (libvirt.Info, error) { return c.info, nil }
+
+func (c fakeConn) FreeMemory(context.Context) (uint64, error) { return c.free, nil }
 
 func (c fakeConn) Definition(context.Context, string) (string, error) {
 	if c.keeper.definition == "" {

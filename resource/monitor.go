@@ -13,7 +13,7 @@ func (a *run) monitor(ctx context.Context) error {
 	switch o.verdict {
 	case running:
 		a.noteOddities(o)
-		_, noted := a.state.age(guestsDir, a.Instance)
+		noted := a.isNoted()
 		if !a.guess {
 			a.keep(o)
 			a.arrived(ctx)
@@ -41,7 +41,7 @@ func (a *run) notHere() error {
 func (a *run) noteOddities(o observation) {
 	switch {
 	case o.libErr != nil:
-		a.Log.WithError(o.libErr).Warnf("libvirt does not answer, but the guest runs: QEMU process %d", o.found[0].PID)
+		a.Log.WithError(o.libErr).Warnf("libvirt does not answer, but the guest runs: %v", o.found[0])
 	case o.answer == absent || o.status.State == libvirt.ShutOff:
 		a.Log.Warnf("the guest runs without libvirt's knowledge: %s", o)
 	case o.status.State == libvirt.Paused:

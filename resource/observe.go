@@ -23,6 +23,7 @@ type observation struct {
 	found   []witness.Process
 	seeErr  error // why the witness is unsure
 	verdict verdict
+	kind    string // what runs the guest, in words
 }
 
 // String tells both sides of the observation for log lines and exit reasons.
@@ -35,13 +36,15 @@ func (o observation) String() string {
 	case unasked:
 		return said
 	case none:
-		return said + ", and no QEMU process of it is here"
+		return fmt.Sprintf("%s, and no %s of it is here", said, o.kind)
 	case unsure:
-		return fmt.Sprintf("%s, and the processes cannot be told (%v)", said, o.seeErr)
+		return fmt.Sprintf("%s, and whether a %s of it is here cannot be told (%v)", said, o.kind, o.seeErr)
 	case arriving:
-		return fmt.Sprintf("%s, and QEMU process %d was started for an incoming migration", said, o.found[0].PID)
+		return fmt.Sprintf("%s, and %v was started for an incoming migration", said, o.found[0])
+	case halted, ending, broken:
+		return fmt.Sprintf("%s, and %v is %v", said, o.found[0], o.found[0].Condition)
 	}
-	return fmt.Sprintf("%s, and QEMU process %d is here", said, o.found[0].PID)
+	return fmt.Sprintf("%s, and %v is here", said, o.found[0])
 }
 
 // uuid is the guest's UUID as observed, or "".
@@ -57,6 +60,9 @@ func (o observation) uuid() string {
 
 // executing tells whether the guest can act on a request to shut down.
 func (o observation) executing() bool {
+	if o.sight == halted || o.sight == ending || o.sight == broken {
+		return false
+	}
 	switch o.status.State {
 	case libvirt.Running, libvirt.Blocked, libvirt.ShuttingDown:
 		return o.libErr == nil && o.answer != absent
@@ -67,19 +73,27 @@ func (o observation) executing() bool {
 // look asks both witnesses once. libvirt is asked first: a guest that ends in
 // between is then seen by libvirt only, and believed to be here until the next look.
 // A monitor does not ask the processes where libvirt's answer decides alone: reading them all is
-// most of what it would cost on a node of many. Other actions need the process itself.
+// most of what it would cost on a node of many. Other actions need the process itself, and so does a monitor
+// of a driver that does not know by itself how its guests are.
 func (a *run) look(ctx context.Context) observation {
-	var o observation
+	driver := libvirt.DriverOf(a.Params.Hypervisor)
+	o := observation{kind: "QEMU process"}
+	if driver.Name == "xen" {
+		o.kind = "Xen domain"
+	}
 	status, err := a.status(ctx)
 	switch {
 	case err == nil:
 		o.answer, o.status = answerOf(status), status
+		if o.answer == pausedByUser && !driver.Can(libvirt.CanKnowState) && !a.isNoted() {
+			o.answer = pausedAtArrival
+		}
 	case errors.Is(err, libvirt.ErrNoDomain):
 		o.answer = absent
 	default:
 		o.answer, o.libErr = unreachable, err
 	}
-	if a.isMonitor() && undisputed(o.answer) {
+	if a.isMonitor() && undisputed(o.answer) && driver.Can(libvirt.CanKnowState) {
 		o.sight = unasked
 	} else {
 		o.found, o.seeErr = a.find(ctx)
@@ -98,12 +112,25 @@ func sightOf(found []witness.Process, err error) sight {
 	case len(found) == 0:
 		return none
 	}
+	best := arriving
 	for _, p := range found {
-		if !p.Incoming {
+		switch s, known := conditions[p.Condition]; {
+		case known:
+			best = s
+		case !p.Incoming:
 			return seen
 		}
 	}
-	return arriving
+	return best
+}
+
+// conditions are the sights of what the hypervisor itself calls not alive.
+var conditions = map[witness.Condition]sight{witness.Halted: halted, witness.Ending: ending, witness.Broken: broken}
+
+// isNoted tells whether the guest was seen to run here.
+func (a *run) isNoted() bool {
+	_, noted := a.state.age(guestsDir, a.Instance)
+	return noted
 }
 
 // status asks libvirt, for at most half of the time that is left: a daemon that
@@ -175,9 +202,51 @@ func (a *run) lookUntil(ctx context.Context, done func(observation) bool) (o obs
 	}
 }
 
+const (
+	// rebootTime is how long a guest of Xen's may be away while it reboots: it is torn down and made anew, and in between
+	// there is none. One to two seconds are usual (resource-agents' issues 308 and 314).
+	rebootTime = 5 * time.Second
+	// remakeTime is the same where libvirt still has a guest on its list that it would forget had it ended: it
+	// is at work on it.
+	remakeTime = 15 * time.Second
+)
+
+// outlast looks again and again while a guest that is not here may be back at once, at most until the part of the action's
+// time is over. o is the last look.
+func (a *run) outlast(ctx context.Context, o observation, part time.Duration) observation {
+	if libvirt.DriverOf(a.Params.Hypervisor).Can(libvirt.CanKeepGuest) {
+		return o
+	}
+	part = min(part, time.Since(a.began)+remakeTime)
+	ctx, cancel := a.at(ctx, part)
+	defer cancel()
+	began, told := time.Now(), false
+	for o.verdict == notRunning {
+		listed := o.libErr == nil && o.answer != absent && !o.status.Persistent
+		if !listed && (!a.isNoted() || time.Since(began) >= rebootTime) {
+			return o
+		}
+		if !told {
+			a.Log.Infof("the guest is away for the moment, and may only reboot: %s", o)
+			told = true
+		}
+		if !pause(ctx, pollInterval) {
+			return o
+		}
+		if again := a.look(ctx); ctx.Err() == nil {
+			o = again // else it was cut short
+		}
+	}
+	return o
+}
+
 // settle looks until the verdict is one that waiting would not change, for a part
 // of the action's time.
 func (a *run) settle(ctx context.Context) observation {
+	return a.outlast(ctx, a.settled(ctx), a.budget.settle)
+}
+
+func (a *run) settled(ctx context.Context) observation {
 	soft, cancel := context.WithDeadline(ctx, a.began.Add(a.budget.settle))
 	defer cancel()
 	o, ok := a.lookUntil(soft, func(o observation) bool { return o.verdict.settled() })

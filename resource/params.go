@@ -116,6 +116,9 @@ func parseParams(vars map[string]string) (Params, []Problem) {
 	}
 	p.SaveConfig = p.SaveConfig || p.SyncConfig
 	r.xen(&p)
+	if p.File() == "" && vars[reskey+"hypervisor"] != "" && p.IsXen() {
+		p.XMFile = defaultXMFile
+	}
 	r.check(p)
 	return p, r.problems
 }

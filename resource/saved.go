@@ -30,6 +30,7 @@ const (
 // that may be restored. It is taken away before libvirt is asked to: a guest that ran from it,
 // for however short, has disks that fit it no more.
 const (
+	saving    = ".saving"    // it is being written, by a libvirt that does not mark it so
 	restoring = ".restoring" // a start has begun to restore the guest from it
 	stale     = ".stale"     // it does not fit the guest's disks, or nobody can tell
 )
@@ -80,10 +81,35 @@ func (a *run) save(ctx context.Context) error {
 	after, cancel := context.WithTimeout(context.WithoutCancel(ctx), abortTime)
 	defer cancel()
 	if err == nil || a.look(after).verdict == notRunning { // the answer got lost, or the guest died
-		return timely(after, func() error { return wholeness(a.stateFile()) })
+		return timely(after, func() error { return a.finishSaved(err) })
 	}
 	a.takeBack(context.WithoutCancel(ctx))
 	return err
+}
+
+// savesAs is the name that libvirt is given for the guest's state: one by which it is not restored, where libvirt
+// does not itself mark what is not whole.
+func (a *run) savesAs() string {
+	if libvirt.DriverOf(a.Params.Hypervisor).Can(libvirt.CanMarkSaved) {
+		return a.stateFile()
+	}
+	return a.stateFile() + saving
+}
+
+// finishSaved gives the saved state the name by which it may be restored, once it is known to be whole. err is
+// what libvirt said.
+func (a *run) finishSaved(err error) error {
+	file := a.savesAs()
+	if werr := wholeness(file); werr != nil {
+		return werr
+	}
+	if file == a.stateFile() {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("%w, as far as can be told: %w", errNotWhole, err)
+	}
+	return rename(file, a.stateFile())
 }
 
 func (a *run) callSave(ctx context.Context) error {
@@ -93,8 +119,9 @@ func (a *run) callSave(ctx context.Context) error {
 	}
 	a.Log.Infof("saving the guest to %s", a.stateFile())
 	a.step("saving")
-	err = conn.Save(ctx, a.guest.Name, a.stateFile())
+	err = conn.Save(ctx, a.guest.Name, a.savesAs())
 	a.dropBroken(err)
+	a.refused = err != nil && !unclear(err)
 	return err
 }
 
@@ -125,14 +152,22 @@ func (a *run) takeBack(ctx context.Context) {
 	if err != nil {
 		return
 	}
-	a.dropBroken(conn.AbortJob(ctx, a.guest.Name)) // an error most often says that there is no job
+	if libvirt.DriverOf(a.Params.Hypervisor).Can(libvirt.CanAbort) {
+		a.dropBroken(conn.AbortJob(ctx, a.guest.Name)) // an error most often says that there is no job
+	}
+	if w, ok := a.Witness.(Waker); ok && a.refused {
+		if halted, err := w.Halted(ctx, a.guest.Name, a.guest.UUID); err == nil && halted {
+			err = w.Wake(ctx, a.guest.Name, a.guest.UUID)
+			a.Log.WithError(err).Warn("the guest stood still since its saving failed, and was told to go on")
+		}
+	}
 	o, runs := a.lookUntil(ctx, observation.executing)
 	if !runs {
 		a.Log.Warnf("the guest does not go on: %s", o)
 		return
 	}
 	a.saving = false
-	if err := timely(ctx, func() error { return removeIfThere(a.stateFile()) }); err != nil {
+	if err := timely(ctx, func() error { return removeIfThere(a.savesAs()) }); err != nil {
 		a.Log.WithError(err).Warn("what was saved of the guest could not be removed, and the next start will set it aside")
 	}
 }
@@ -248,8 +283,7 @@ func (a *run) restore(ctx context.Context, conn Hypervisor, file string) error {
 		a.recordRestored(file, began)
 		return nil
 	}
-	unclear := errors.Is(err, libvirt.ErrConnect) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)
-	if unclear || a.look(ctx).verdict != notRunning {
+	if unclear(err) || a.look(ctx).verdict != notRunning {
 		return err
 	}
 	plain := a.stateFile()
@@ -260,6 +294,11 @@ func (a *run) restore(ctx context.Context, conn Hypervisor, file string) error {
 	return err
 }
 
+// unclear tells whether it is not known what libvirt did: it gave no answer.
+func unclear(err error) bool {
+	return errors.Is(err, libvirt.ErrConnect) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)
+}
+
 // dropSaved removes the files of a guest that runs, which would be wrong from now on. A guest that
 // is paused may be one that a person is saving just now.
 func (a *run) dropSaved(ctx context.Context, o observation) {
@@ -268,7 +307,7 @@ func (a *run) dropSaved(ctx context.Context, o observation) {
 	}
 	ctx, cancel := within(ctx, storageTime)
 	defer cancel()
-	for _, file := range []string{a.stateFile(), a.stateFile() + restoring} {
+	for _, file := range []string{a.stateFile(), a.stateFile() + restoring, a.stateFile() + saving} {
 		err := timely(ctx, func() error { return os.Remove(file) })
 		switch {
 		case err == nil:

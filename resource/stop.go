@@ -3,11 +3,13 @@ package resource
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/drain"
 	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/resource/witness"
 )
 
 const (
@@ -25,7 +27,7 @@ const (
 // destroy, by killing its process, in this order and each until its part of the time is over. It
 // succeeds only with the proof that the guest does not run here.
 func (a *run) stop(ctx context.Context) error {
-	o := a.look(ctx)
+	o := a.outlast(ctx, a.look(ctx), a.budget.graceful)
 	if o.verdict == notRunning {
 		a.Log.Infof("already stopped: %s", o)
 		a.forget()
@@ -64,6 +66,10 @@ func (a *run) stop(ctx context.Context) error {
 func (a *run) callOff(ctx context.Context) {
 	i, pending, err := a.pending()
 	if err != nil || !pending || i.Way != outward {
+		return
+	}
+	if lack := libvirt.DriverOf(a.Params.Hypervisor).Lacks(libvirt.CanAbort); lack != nil {
+		a.Log.WithError(lack).Infof("a migration to %s that may be under way is not called off", i.Peer)
 		return
 	}
 	conn, err := a.connectBriefly(ctx)
@@ -136,8 +142,9 @@ func (a *run) shutdown(ctx context.Context) error {
 		case o.libErr != nil && silent.IsZero():
 			silent = time.Now()
 		case o.libErr != nil && time.Since(silent) >= libvirtPatience:
-			return errNoLibvirt
+			return a.shutdownAlone(ctx)
 		case o.libErr != nil:
+		case o.sight == ending: // it does already, and then goes, or is back
 		case o.answer == beingSaved && a.saving: // its libvirtd was away when the saving was given up
 			a.saving = false
 			a.takeBack(ctx)
@@ -160,6 +167,16 @@ func (a *run) shutdown(ctx context.Context) error {
 			return errTimeUp
 		}
 	}
+}
+
+// shutdownAlone is shutdown without libvirt, where a witness can ask the guest.
+func (a *run) shutdownAlone(ctx context.Context) error {
+	gentle, ok := a.Witness.(Gentle)
+	if !ok {
+		return errNoLibvirt
+	}
+	a.Log.Warn("asking the guest to shut down without libvirt, which does not answer")
+	return a.endEach(ctx, func(p witness.Process) error { return gentle.Shutdown(ctx, p, a.Params.ShutdownMode) })
 }
 
 func (a *run) ask(ctx context.Context) error {
@@ -212,14 +229,24 @@ func isGone(o observation) bool { return o.verdict == notRunning }
 // kill ends the guest's process without libvirt, and waits until both witnesses say
 // that it is gone, as far as libvirt says anything.
 func (a *run) kill(ctx context.Context) error {
+	return a.endEach(ctx, func(p witness.Process) error {
+		a.Log.Warnf("killing %v", p)
+		a.step("killing")
+		remaining := time.Until(a.began.Add(a.budget.end))
+		return a.Witness.Kill(ctx, p, remaining/2)
+	})
+}
+
+// endEach ends whatever runs the guest until nothing does. What is proven to be another guest of its name is let be.
+func (a *run) endEach(ctx context.Context, end func(witness.Process) error) error {
 	for {
 		found, err := a.find(ctx)
 		for _, p := range found {
-			a.Log.Warnf("killing QEMU process %d", p.PID)
-			a.step("killing")
-			remaining := time.Until(a.began.Add(a.budget.end))
-			if kerr := a.Witness.Kill(ctx, p, remaining/2); kerr != nil {
-				return kerr
+			if a.isOther(p.UUID) {
+				return fmt.Errorf("%v is another guest of this name, with UUID %s", p, p.UUID)
+			}
+			if err := end(p); err != nil {
+				return err
 			}
 		}
 		o := a.look(ctx)

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/vmferry/vmferry/migrate/libvirt"
 )
 
 const (
@@ -20,8 +22,11 @@ const (
 
 var uriDefault = regexp.MustCompile(`(?m)^[ \t]*uri_default[ \t]*=[ \t]*["']([^"'\n]+)["']`)
 
+// xenControl is a file that tells a Xen control domain (dom0), where libvirt's own default is Xen.
+const xenControl = "/proc/xen/capabilities"
+
 // DefaultURI is where "virsh uri" would connect: what the environment says, then
-// uri_default of libvirt's client configuration conf, then this node's system daemon.
+// uri_default of libvirt's client configuration conf, then this node's system daemon, which is Xen's in a dom0.
 func DefaultURI(vars map[string]string, conf string) string {
 	uri := cmp.Or(vars["VIRSH_DEFAULT_CONNECT_URI"], vars["LIBVIRT_DEFAULT_URI"])
 	if uri == "" {
@@ -30,6 +35,9 @@ func DefaultURI(vars map[string]string, conf string) string {
 				uri = string(m[1])
 			}
 		}
+	}
+	if raw, err := os.ReadFile(xenControl); uri == "" && err == nil && strings.HasPrefix(string(raw), "control_d") {
+		return xenURI
 	}
 	return cmp.Or(uri, systemURI)
 }
@@ -43,15 +51,8 @@ func defaultHypervisor(vars map[string]string) string {
 	return DefaultURI(vars, libvirtConf)
 }
 
-// driver is the name of the hypervisor's driver in a URI: "qemu" or "xen".
-func driver(uri string) string {
-	scheme, _, _ := strings.Cut(uri, ":")
-	name, _, _ := strings.Cut(scheme, "+")
-	return name
-}
-
 // IsXen tells whether the guest is one of Xen's.
-func (p Params) IsXen() bool { return driver(p.Hypervisor) == "xen" }
+func (p Params) IsXen() bool { return libvirt.DriverOf(p.Hypervisor).Name == "xen" }
 
 // checkHypervisor says what is wrong with the URI of the node's own libvirt, or "".
 // A URI that leads to another machine is refused: the process witness sees this one only.

@@ -15,10 +15,16 @@ func (a *run) validate(context.Context) error {
 			return err
 		}
 	}
-	if a.Params.MemManagement {
-		a.Log.Warn("allow_mem_management has no effect: remove it, and reserved_Dom0_memory")
-	}
+	a.warnOfMemory()
 	return nil
+}
+
+// warnOfMemory says what is done about memory in place of what the Xen agent does.
+func (a *run) warnOfMemory() {
+	if a.Params.MemManagement {
+		a.Log.Warn("allow_mem_management is not done, and no guest's memory is changed: remove it and reserved_Dom0_memory, give dom0 a fixed amount " +
+			"(dom0_mem=1G,max:1G on Xen's command line), and leave room for the guests that may come")
+	}
 }
 
 func (a *run) checkEmulator() error {

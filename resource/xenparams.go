@@ -4,6 +4,9 @@ import (
 	"time"
 )
 
+// defaultXMFile is the Xen agent's, for a guest of Xen's of which no file is named.
+const defaultXMFile = "/etc/xen/vm/MyDomU"
+
 // xen reads what only the Xen agent has, into p, which holds all the rest.
 func (r *reader) xen(p *Params) {
 	p.XMFile, p.Name = r.get("xmfile"), r.get("name")

@@ -2,9 +2,7 @@ package main
 
 import (
 	"context"
-	"errors"
 	"path/filepath"
-	"time"
 
 	"github.com/sirupsen/logrus"
 
@@ -12,7 +10,7 @@ import (
 	"github.com/vmferry/vmferry/migrate/libvirt/client"
 	"github.com/vmferry/vmferry/migrate/vigil"
 	"github.com/vmferry/vmferry/resource"
-	"github.com/vmferry/vmferry/resource/witness"
+	"github.com/vmferry/vmferry/resource/witness/local"
 )
 
 // The connections to libvirt: the agent's, and to one end of a migration.
@@ -23,16 +21,13 @@ var (
 
 // migrator makes the real move and appends its record, of a failed one too. step, where
 // not nil, is told each of its phases. A guest that leaves this node asks queue for its turn.
-func migrator(log logrus.FieldLogger, host witness.Host, stateDir string, queue migrate.Queue, step func(string)) func(context.Context, resource.Move) error {
+func migrator(log logrus.FieldLogger, sees local.Witness, stateDir string, queue migrate.Queue, step func(string)) func(context.Context, resource.Move) error {
 	return func(ctx context.Context, m resource.Move) error {
 		links := filepath.Join(stateDir, migrate.LinksFile)
 		deps := migrate.Deps{Log: log, Open: openHost, Links: links}
 		if !m.Fetch { // the witness sees the source
 			deps.Queue = queue
-			deps.Gone = func(ctx context.Context, guest, uuid string) (bool, error) {
-				found, err := host.Find(ctx, guest, uuid)
-				return err == nil && len(found) == 0, err
-			}
+			local.Testify(&deps, sees)
 		}
 		var v *vigil.Vigil
 		record, err := migrate.Move(ctx, migrate.Request{
@@ -82,23 +77,3 @@ func keepRecord(log logrus.FieldLogger, stateDir string, record migrate.Record) 
 		log.WithError(err).Warn("the guest's record is lost: make the state directory writable")
 	}
 }
-
-// witnessOf is who sees the guests of a hypervisor without asking libvirt. Nobody does
-// for Xen's: what libvirt does not tell of them cannot be told.
-func witnessOf(p resource.Params, host witness.Host) resource.Witness {
-	if p.IsXen() {
-		return blind{}
-	}
-	return host
-}
-
-var errBlind = errors.New("nothing but libvirt sees a guest of Xen")
-
-// blind is a Witness that is sure of nothing.
-type blind struct{}
-
-// Find implements resource.Witness.
-func (blind) Find(context.Context, string, string) ([]witness.Process, error) { return nil, errBlind }
-
-// Kill implements resource.Witness.
-func (blind) Kill(context.Context, witness.Process, time.Duration) error { return errBlind }

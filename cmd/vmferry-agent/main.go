@@ -14,7 +14,7 @@ import (
 	"github.com/vmferry/vmferry/resource"
 	"github.com/vmferry/vmferry/resource/ocf"
 	"github.com/vmferry/vmferry/resource/ocflog"
-	"github.com/vmferry/vmferry/resource/witness"
+	"github.com/vmferry/vmferry/resource/witness/local"
 )
 
 func main() {
@@ -56,15 +56,15 @@ func act(ctx context.Context, action string, environ []string, stderr io.Writer,
 			Reason: "no resource is named: this program is run by the cluster manager; by hand, set OCF_RESKEY_config to the guest's XML file, or type vmferry-agent usage"}
 	}
 	log := ocflog.New(ocflog.Call{Environ: environ, Instance: env.Instance, PID: os.Getpid()}, stderr)
-	host := witness.Host{}
+	sees := local.Of(env.Params.Hypervisor)
 	stateDir := ocf.Variable(environ, "VMFERRY_STATE_DIR", resource.DefaultStateDir)
 	runDir := ocf.Variable(environ, "VMFERRY_RUN_DIR", resource.DefaultRunDir)
 	halt := halter(environ, action)
 	agent := resource.Agent{
 		Environ:  env,
 		Open:     open,
-		Migrate:  migrator(log, host, stateDir, queueOf(runDir, env), halt),
-		Witness:  witnessOf(env.Params, host),
+		Migrate:  migrator(log, sees, stateDir, queueOf(runDir, env), halt),
+		Witness:  sees,
 		Announce: announcer(log),
 		Command:  resource.Execute(environ),
 		Peers:    from.peers,

@@ -47,10 +47,7 @@ func plural(n int, what string) string {
 // enabled, else by the monolithic one, else by the modular one. One that is active
 // and mute hangs.
 func (k *checker) startLibvirt(ctx context.Context, uri string) string {
-	modular := "virtqemud"
-	if strings.HasPrefix(uri, "xen") {
-		modular = "virtxend"
-	}
+	modular := libvirt.DriverOf(uri).Daemon
 	start := ""
 	for _, name := range []string{modular, "libvirtd"} {
 		socket, err := k.units.Unit(ctx, name+".socket")

@@ -154,7 +154,11 @@ func (d *drainer) hereByProcess(ctx context.Context) ([]string, error) {
 	if err != nil || len(notes) == 0 {
 		return nil, err
 	}
-	alive, err := d.processes(ctx)
+	var uris []string
+	for _, e := range notes {
+		uris = append(uris, e.URI)
+	}
+	alive, err := d.processes(ctx, uris...)
 	if err != nil {
 		return nil, err
 	}

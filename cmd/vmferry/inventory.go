@@ -24,8 +24,9 @@ type guest struct {
 	Noted    bool            // vmferry's agent noted that it runs here
 	View     *hbplugin.Guest // what the manager that has it here says of it
 	Libvirt  *libvirt.Status // nil where libvirt knows none or did not answer
-	Process  int             // its QEMU's number, 0 for none
+	Process  int             // the number of its QEMU, or of its domain of Xen's; 0 for none
 	Incoming bool            // that process only receives it
+	Odd      string          // what else the hypervisor itself says of it, empty where it is alive
 }
 
 // inventory is all guests of this node, by name, and whom there was no answer from.
@@ -57,7 +58,7 @@ func (c *call) survey(ctx context.Context) *inventory {
 	inv.takeViews()
 	inv.uris = c.hypervisors(inv)
 	inv.askLibvirts(ctx, c)
-	found, err := c.processes(ctx)
+	found, err := c.processes(ctx, inv.uris...)
 	inv.blind = err
 	inv.note(err)
 	inv.takeProcesses(found)
@@ -204,7 +205,10 @@ func (inv *inventory) takeProcesses(found []witness.Process) {
 			continue // somebody's QEMU that is not libvirt's
 		}
 		g := inv.of(p.Name)
-		g.Process, g.Incoming = p.PID, p.Incoming
+		g.Process, g.Incoming = p.PID, p.Incoming && (!p.Domain || !g.active()) // libvirt knows who paused a domain
+		if p.Condition != witness.Alive {
+			g.Odd = p.Condition.String()
+		}
 		if g.UUID == "" {
 			g.UUID = p.UUID
 		}
@@ -232,9 +236,11 @@ func (inv *inventory) processSays(g *guest) string {
 	switch {
 	case g.Process != 0 && g.Incoming:
 		return fmt.Sprintf("%d, arriving", g.Process)
+	case g.Odd != "":
+		return fmt.Sprintf("%d, %s", g.Process, g.Odd)
 	case g.Process != 0:
 		return fmt.Sprint(g.Process)
-	case inv.blind != nil || strings.HasPrefix(g.URI, "xen"):
+	case inv.blind != nil:
 		return "cannot tell"
 	}
 	return "none"

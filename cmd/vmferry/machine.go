@@ -18,6 +18,7 @@ import (
 	"github.com/vmferry/vmferry/resource/warm/turns"
 	"github.com/vmferry/vmferry/resource/warm/wire"
 	"github.com/vmferry/vmferry/resource/witness"
+	"github.com/vmferry/vmferry/resource/witness/local"
 )
 
 // What one question to the machine may take: an answer that takes longer is a
@@ -45,7 +46,8 @@ type machine struct {
 	queue     migrate.Queue // of the node daemon; nil for none
 	run       pacemaker.Runner
 	open      func(ctx context.Context, uri string) (host, error)
-	processes func(ctx context.Context) ([]witness.Process, error)
+	processes func(ctx context.Context, uris ...string) ([]witness.Process, error) // of the guests of these libvirts
+	witness   func(uri string) local.Witness                                       // of the guests of this node's libvirt
 	units     units
 	delayMax  func(ctx context.Context) (time.Duration, error)
 	poll      time.Duration // from one look at the cluster to the next
@@ -58,7 +60,8 @@ func newMachine() *machine {
 		queue:     turns.Queue(filepath.Join(resource.DefaultRunDir, wire.Socket), turns.Request{}),
 		run:       pacemaker.Exec,
 		open:      client.Opener(func(c *client.Conn) host { return c }),
-		processes: witness.List,
+		processes: local.List,
+		witness:   local.Of,
 		units:     systemd{},
 		delayMax:  logind.DelayMax,
 		poll:      time.Second,

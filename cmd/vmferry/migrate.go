@@ -16,6 +16,7 @@ import (
 	"github.com/vmferry/vmferry/migrate/blackout"
 	"github.com/vmferry/vmferry/migrate/vigil"
 	"github.com/vmferry/vmferry/resource"
+	"github.com/vmferry/vmferry/resource/witness/local"
 )
 
 // order is what an operator asked of migrate.
@@ -231,6 +232,11 @@ func (c *call) keep(record migrate.Record) {
 func (c *call) move(ctx context.Context, g *guest, target string, o order) (migrate.Record, error) {
 	meter := c.meter()
 	var v *vigil.Vigil
+	if lack := migrate.BudgetHeld(g.URI); lack != nil {
+		c.tell("the blackout budget of %s cannot be held: %s", g.Name, oneLine(lack))
+	}
+	deps := migrate.Deps{Open: c.openHost, Slots: c.slots, Queue: c.queue, Links: c.links(), Log: c.log()}
+	local.Testify(&deps, c.witness(g.URI))
 	record, err := migrate.Move(ctx, migrate.Request{
 		Guest: g.Name, UUID: g.UUID, SourceURI: g.URI, Target: o.node, TargetURI: target,
 		Bandwidth: o.bandwidth, BlackoutBudget: o.budget, Disks: o.disks,
@@ -240,7 +246,7 @@ func (c *call) move(ctx context.Context, g *guest, target string, o order) (migr
 			}
 			meter.show(time.Now(), p.Phase, g.Name+": "+describe(p))
 		},
-	}, migrate.Deps{Open: c.openHost, Gone: c.gone, Slots: c.slots, Queue: c.queue, Links: c.links(), Log: c.log()})
+	}, deps)
 	meter.end()
 	if v != nil {
 		c.judge(context.WithoutCancel(ctx), &record, v)
@@ -276,17 +282,6 @@ func (c *call) openHost(ctx context.Context, uri string) (migrate.Host, error) {
 		return nil, err
 	}
 	return h, nil
-}
-
-// gone tells whether the guest's process has ended.
-func (c *call) gone(ctx context.Context, name, uuid string) (bool, error) {
-	found, err := c.processes(ctx)
-	for _, p := range found {
-		if p.Name == name || uuid != "" && strings.EqualFold(p.UUID, uuid) {
-			return false, err
-		}
-	}
-	return err == nil, err
 }
 
 func whereIs(r migrate.Record, from, to string) string {

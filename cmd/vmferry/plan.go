@@ -45,6 +45,8 @@ type planStep struct {
 	Bytes     uint64      `json:"bytes"`
 	DirtyRate *uint64     `json:"dirty_rate,omitempty"` // bytes per second
 	Why       string      `json:"why,omitempty"`
+	// Unsupported is why the budget cannot be held, whatever is predicted: the hypervisor's driver lacks what it takes.
+	Unsupported string `json:"unsupported,omitempty"`
 }
 
 var errDoesNotFit = errors.New("not every guest leaves running within the window: see the plan")
@@ -200,6 +202,9 @@ func (p *planner) make(ctx context.Context) (planReport, error) {
 	var stay []planStep
 	for _, g := range p.inv.guests {
 		s := planStep{Guest: g.Name, To: p.to, Why: p.stays(g)}
+		if lack := migrate.BudgetHeld(g.URI); lack != nil {
+			s.Unsupported = lack.Error()
+		}
 		if g.Claim != nil {
 			s.Resource = g.Claim.resource
 		}
@@ -269,9 +274,20 @@ func (p *planner) candidate(g *guest) drain.Guest {
 			d.Ladder = slices.DeleteFunc(slices.Clone(d.Ladder), drain.Means.OverLink)
 		}
 	}
+	d.Ladder = climbable(g.URI, d.Ladder)
 	d.Load = migrate.LoadFor(p.loads[g.Name], p.link, budget)
 	d.Load.Disks = p.disks[g.Name]
 	return d
+}
+
+// climbable are the rungs that the guest's driver has; an empty ladder is the usual one.
+func climbable(uri string, ladder []drain.Means) []drain.Means {
+	driver := libvirt.DriverOf(uri)
+	if len(ladder) == 0 {
+		ladder = drain.DefaultLadder
+	}
+	needs := map[drain.Means]libvirt.Ability{drain.Converge: libvirt.CanThrottle, drain.PostCopy: libvirt.CanPostCopy}
+	return slices.DeleteFunc(slices.Clone(ladder), func(m drain.Means) bool { return needs[m] != "" && !driver.Can(needs[m]) })
 }
 
 func (p *planner) report(schedule drain.Schedule, stay []planStep) planReport {
@@ -280,7 +296,7 @@ func (p *planner) report(schedule drain.Schedule, stay []planStep) planReport {
 	for _, d := range schedule.Steps {
 		s := p.step[d.Guest]
 		s.Means, s.Start, s.End, s.Why = d.Means, d.Start.Seconds(), d.End.Seconds(), d.Why
-		s.Kept = d.Prediction.Kept && d.OverLink()
+		s.Kept = d.Prediction.Kept && d.OverLink() && s.Unsupported == ""
 		if d.OverLink() {
 			s.Pause = float64(d.Prediction.Pause.Microseconds()) / 1000
 			s.Blackout = s.Pause + p.link.RelearnMS
@@ -311,6 +327,9 @@ func (r planReport) table(w io.Writer) error {
 		if s.Why != "" {
 			fmt.Fprintf(w, "%s: %s\n", s.Guest, s.Why)
 		}
+		if s.Unsupported != "" && s.Means.OverLink() {
+			fmt.Fprintf(w, "%s: the blackout budget cannot be held: %s\n", s.Guest, s.Unsupported)
+		}
 	}
 	fmt.Fprintf(w, "\nempty after %.1f s of %.0f s; the link alone needs %.1f s\n", r.Makespan, r.Window, r.Bound)
 	if !r.Measured {
@@ -326,7 +345,10 @@ func (s planStep) cells() []string {
 		return []string{"-", s.Guest, "-", "stays", "-", "-", "-", "-"}
 	case drain.Live, drain.Converge, drain.PostCopy:
 		budget := "kept"
-		if !s.Kept {
+		switch {
+		case s.Unsupported != "":
+			budget = "not held"
+		case !s.Kept:
 			budget = "broken"
 		}
 		return []string{fmt.Sprintf("+%.1f s", s.Start), s.Guest, to, string(s.Means), fmt.Sprintf("%.1f", s.End-s.Start),

@@ -74,6 +74,9 @@ func describe(p migrate.Progress) string {
 	if p.DiskTotal > 0 {
 		return bar(p.Phase, p.DiskRemaining, p.DiskTotal, p.RateMiBs)
 	}
+	if p.Total == 0 && p.Elapsed > 0 {
+		return fmt.Sprintf("%s for %d s", p.Phase, int(p.Elapsed.Seconds()))
+	}
 	if p.Total == 0 {
 		return p.Phase
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/resource/witness"
+	"github.com/vmferry/vmferry/resource/witness/local"
 )
 
 // world is a node and its cluster as files below one directory, which scripts
@@ -39,7 +40,7 @@ func newWorld() *machine {
 	w := world(os.Getenv("NODE"))
 	return &machine{
 		root: string(w), stateDir: w.file("state"), slots: migrate.Slots{Dir: w.file("slots")}, run: w.run,
-		open: w.open, processes: w.processes, units: w, delayMax: w.delayMax,
+		open: w.open, processes: w.processes, witness: func(string) local.Witness { return alone{w} }, units: w, delayMax: w.delayMax,
 		poll: 20 * time.Millisecond, lines: time.Minute,
 	}
 }
@@ -187,7 +188,21 @@ func (w world) resource(args []string) error {
 	return nil
 }
 
-func (w world) processes(context.Context) ([]witness.Process, error) {
+// alone is the world as a witness.
+type alone struct{ world }
+
+func (a alone) List(ctx context.Context) ([]witness.Process, error) { return a.processes(ctx) }
+
+func (a alone) Find(ctx context.Context, name, _ string) ([]witness.Process, error) {
+	all, err := a.processes(ctx)
+	return slices.DeleteFunc(all, func(p witness.Process) bool { return p.Name != name }), err
+}
+
+func (a alone) Kill(context.Context, witness.Process, time.Duration) error {
+	return errors.New("nobody here kills")
+}
+
+func (w world) processes(context.Context, ...string) ([]witness.Process, error) {
 	var out []witness.Process
 	for _, p := range w.lines("processes") {
 		pid, err := strconv.Atoi(p[1])

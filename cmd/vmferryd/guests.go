@@ -9,15 +9,14 @@ import (
 	"github.com/vmferry/vmferry/resource/witness"
 )
 
-// witnesses tells the guests whose QEMU process lives on this node: it
+// witnesses tells the guests whose QEMU process, or domain of Xen's, lives on this node: it
 // implements shutdown.Guests. The agent says whose process to look for, and the
 // process itself says whether the guest is here; a return code is not asked. A
 // process that only receives a migration counts: its guest may be about to run.
-// Guests of other hypervisors have no such process, and are the manager's to
-// report.
 type witnesses struct {
-	dir  string       // of the agent's notes; that it is missing means no guest
-	host witness.Host // where processes are looked for
+	dir string // of the agent's notes; that it is missing means no guest
+	// list looks for what runs guests of these libvirts; normally local.List.
+	list func(ctx context.Context, uris ...string) ([]witness.Process, error)
 }
 
 // Here implements shutdown.Guests. A note or a process that cannot be read is
@@ -27,7 +26,11 @@ func (w witnesses) Here(ctx context.Context) ([]string, error) {
 	if err != nil || len(entries) == 0 {
 		return nil, err
 	}
-	alive, err := w.host.List(ctx)
+	var uris []string
+	for _, e := range entries {
+		uris = append(uris, e.URI)
+	}
+	alive, err := w.list(ctx, uris...)
 	if err != nil {
 		return nil, err
 	}

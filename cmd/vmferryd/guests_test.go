@@ -11,10 +11,18 @@ import (
 	"github.com/vmferry/vmferry/resource/witness"
 )
 
+// notedHere are the witnesses of a node whose procfs a test has laid out.
+type notedHere struct {
+	witnesses
+	host witness.Host
+}
+
 // notedNode lays out the agent's notes and the processes of a node.
-func notedNode(t *testing.T, notes, cmdlines map[string]string) witnesses {
+func notedNode(t *testing.T, notes, cmdlines map[string]string) notedHere {
 	t.Helper()
-	w := witnesses{dir: t.TempDir(), host: witness.Host{Proc: t.TempDir(), Run: t.TempDir()}}
+	w := notedHere{host: witness.Host{Proc: t.TempDir(), Run: t.TempDir()}}
+	w.dir = t.TempDir()
+	w.list = func(ctx context.Context, _ ...string) ([]witness.Process, error) { return w.host.List(ctx) }
 	process(t, w, "1", "/sbin/init")
 	for name, text := range notes {
 		put(t, filepath.Join(w.dir, name), text)
@@ -26,7 +34,7 @@ func notedNode(t *testing.T, notes, cmdlines map[string]string) witnesses {
 }
 
 // process adds one to the node's procfs.
-func process(t *testing.T, w witnesses, pid, line string) {
+func process(t *testing.T, w notedHere, pid, line string) {
 	t.Helper()
 	dir := filepath.Join(w.host.Proc, pid)
 	put(t, filepath.Join(dir, "cmdline"), strings.ReplaceAll(line, " ", "\x00")+"\x00")

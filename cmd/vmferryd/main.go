@@ -16,6 +16,7 @@ import (
 
 	"github.com/vmferry/vmferry/hbplugin/logind"
 	"github.com/vmferry/vmferry/hbplugin/shutdown"
+	"github.com/vmferry/vmferry/resource/witness/local"
 )
 
 // Exit codes. The unit does not restart the daemon after exitUsage: only an
@@ -108,7 +109,7 @@ func live(ctx context.Context, c Config, log logrus.FieldLogger) error {
 	desk := newDesk(c.GuestsDir, log)
 	loop := shutdown.New(shutdown.Options{
 		Manager:    newManager(c),
-		Guests:     witnesses{dir: c.GuestsDir},
+		Guests:     witnesses{dir: c.GuestsDir, list: local.List},
 		System:     logind.System{},
 		Intent:     shutdown.Intent{Path: filepath.Join(c.StateDir, intentFile)},
 		Notify:     notify,

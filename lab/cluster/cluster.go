@@ -21,6 +21,10 @@ type Cluster struct {
 	Control string
 	// Nodes are the names, in order.
 	Nodes []string
+	// Addresses are the nodes', by name, in the lab's network.
+	Addresses map[string]string
+	// Hypervisor is what runs the guests.
+	Hypervisor Hypervisor
 }
 
 // ErrDown says that a command was meant for a node that is not up.
@@ -171,24 +175,32 @@ func parseMonitor(text []byte) (Monitor, error) {
 	return m, nil
 }
 
-// pollEvery is how often a condition in the nodes is looked at. Each look
-// costs a process in a node that may be busy booting.
-const pollEvery = 500 * time.Millisecond
+// A condition in the nodes is looked at every pollEvery. Each look costs a
+// process in a node that may be busy booting: where it takes long, what follows
+// is pollRest times as long as it, up to pollMost, so that looking does not keep the
+// node from what is waited for.
+const (
+	pollEvery = 500 * time.Millisecond
+	pollRest  = 2
+	pollMost  = 3 * time.Second
+)
 
 // Await looks until cond holds. When ctx ends first, the error says what was
 // waited for and how the last look failed.
 func Await(ctx context.Context, what string, cond func(context.Context) (bool, error)) error {
-	tick := time.NewTicker(pollEvery)
-	defer tick.Stop()
 	for {
+		begun := time.Now()
 		ok, err := cond(ctx)
 		if ok && err == nil {
 			return nil
 		}
+		took := time.Since(begun)
+		rest := time.NewTimer(min(max(pollEvery-took, pollRest*took), pollMost))
 		select {
 		case <-ctx.Done():
+			rest.Stop()
 			return errors.Join(fmt.Errorf("wait for %s: %w", what, context.Cause(ctx)), err)
-		case <-tick.C:
+		case <-rest.C:
 		}
 	}
 }

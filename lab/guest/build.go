@@ -26,9 +26,10 @@ const (
 	lateList  = "modules/late"
 )
 
-// Spec says from what to build the guests' kernel and initramfs. All fields are
-// paths and required.
+// Spec says from what to build the guests' kernel and initramfs. All fields but
+// Type are paths, and required.
 type Spec struct {
+	Type        string // of the guests, see [DomainSpec]; empty is "qemu"
 	KernelImage string // Debian's /boot/vmlinuz-VERSION
 	ModulesDir  string // …/lib/modules/VERSION of the same kernel
 	Init        string // lab/guest/init, built with CGO_ENABLED=0
@@ -66,6 +67,9 @@ func Build(ctx context.Context, s Spec) error {
 }
 
 func (s Spec) check() error {
+	if _, err := platformOf(s.kind()); err != nil {
+		return fmt.Errorf("build guest: %w", err)
+	}
 	for _, f := range []struct{ field, path string }{
 		{"KernelImage", s.KernelImage}, {"ModulesDir", s.ModulesDir},
 		{"Init", s.Init}, {"Blackout", s.Blackout},
@@ -81,6 +85,14 @@ func (s Spec) check() error {
 		return errors.New("build guest: OutDir is not set")
 	}
 	return nil
+}
+
+// kind is the guests' type.
+func (s Spec) kind() string {
+	if s.Type == "" {
+		return "qemu"
+	}
+	return s.Type
 }
 
 // kernel returns the kernel's unpacked form, or the image itself where that
@@ -113,7 +125,14 @@ func (s Spec) initrd(ctx context.Context) ([]byte, error) {
 			return nil, err
 		}
 	}
-	lists := []ModuleList{{earlyList, earlyModules}, {lateList, lateModules}}
+	if err := addPowerCommands(w); err != nil {
+		return nil, err
+	}
+	p, err := platformOf(s.kind())
+	if err != nil {
+		return nil, err
+	}
+	lists := []ModuleList{{earlyList, p.early}, {lateList, p.late}}
 	if err := AddModules(ctx, w, s.ModulesDir, lists); err != nil {
 		return nil, err
 	}
@@ -121,6 +140,20 @@ func (s Spec) initrd(ctx context.Context) ([]byte, error) {
 		return nil, err
 	}
 	return out.Bytes(), nil
+}
+
+// addPowerCommands adds what the kernel runs when a toolstack asks the guest
+// to shut down or to reboot (orderly_poweroff in Linux' kernel/reboot.c).
+func addPowerCommands(w *cpio.Writer) error {
+	if err := w.Write(cpio.Entry{Name: "sbin", Mode: cpio.ModeDir | 0o755}, nil); err != nil {
+		return err
+	}
+	for _, name := range []string{"sbin/poweroff", "sbin/reboot"} {
+		if err := w.Write(cpio.Entry{Name: name, Mode: cpio.ModeLink | 0o777}, []byte("/init")); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // unpack runs "TOOL -dc" over packed.

@@ -71,6 +71,7 @@ func (a Announcer) Prepare(ctx context.Context, src Source, guest string, s Sett
 	}
 	known := a.addresses(ctx, src, guest, cards, s)
 	for i, c := range cards {
+		c.Dev = a.Host.device(c.Dev)
 		outlets, err := a.Host.Outlets(c.Dev)
 		if err != nil {
 			a.Log.WithError(err).Infof("network card %s of guest %q is not announced", c.MAC, guest)

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"reflect"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -237,5 +238,38 @@ func TestPrepareWithoutAnswers(t *testing.T) {
 	}
 	if plan, err := a.Prepare(t.Context(), src, "vm1", Setting{Off: true}); err != nil || len(plan.Cards) > 0 {
 		t.Errorf("off: %+v, %v", plan, err)
+	}
+}
+
+// A guest of Xen's has a device named by its number. libvirt's XML goes on to name the one that was there for a guest
+// without drivers, which Xen removes.
+func TestPrepareOfXen(t *testing.T) {
+	const card = `<domain type='xen'><devices><interface type='bridge'><mac address='00:16:3e:12:34:56'/><source bridge='br0'/><target dev='DEV'/></interface></devices></domain>`
+	const ports = `
+		vif3.0 master br0
+		eth0 brport/state 3
+		br0 bridge/vlan_filtering 0
+		br0 brif/vif3.0 -
+		br0 brif/eth0 -`
+	for name, c := range map[string]struct{ dev, more, want string }{
+		"its own device":            {"vif3.0", "", "vif3.0"},
+		"an emulated one that went": {"vif3.0-emu", "", "vif3.0"},
+		"an emulated one in use": {"vif3.0-emu", `
+			vif3.0-emu master br0
+			br0 brif/vif3.0-emu -`, "vif3.0-emu"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := sysfs(t, ports+c.more)
+			h.Neighbours = func() ([]Neighbour, error) { return nil, nil }
+			src := newSource()
+			src.xml = func() (string, error) { return strings.Replace(card, "DEV", c.dev, 1), nil }
+			plan, err := newWire().announcer(h).Prepare(t.Context(), src, "vm1", Setting{})
+			if err != nil || len(plan.Cards) != 1 || plan.Cards[0].Dev != c.want {
+				t.Fatalf("plan %+v, %v", plan, err)
+			}
+			if o := plan.Cards[0].Outlets; len(o) != 1 || o[0].Dev != "eth0" {
+				t.Errorf("outlets %v", o)
+			}
+		})
 	}
 }

@@ -46,6 +46,19 @@ type Host struct {
 // forwarding is BR_STATE_FORWARDING of linux/if_bridge.h.
 const forwarding = "3"
 
+// emulated is how Xen calls the device of a card that QEMU emulates for a guest without Xen's own drivers, behind the
+// name of the one for a guest with them. libvirt's XML has the emulated one for as long as the guest runs.
+const emulated = "-emu"
+
+// device is what is behind a guest's card now: Xen removes the emulated device once the guest uses the other.
+func (h Host) device(dev string) string {
+	own, isEmulated := strings.CutSuffix(dev, emulated)
+	if _, err := os.Stat(h.path(dev)); err == nil || !isEmulated {
+		return dev
+	}
+	return own
+}
+
 // Outlets finds where the frames of the card behind dev leave: at the other ports of its bridge,
 // or at dev itself where that is a macvtap. No outlet and no error means that there is nobody to
 // tell. The error says why nothing can be announced, see the package's comment.

@@ -22,16 +22,42 @@ const (
 	defaultRun  = "/run/libvirt/qemu"
 )
 
-// Process is the QEMU process of one guest.
+// Condition is what the hypervisor itself says of a guest that is here.
+type Condition int
+
+// The conditions. QEMU's processes are all alive.
+const (
+	Alive  Condition = iota // it runs, or rests as somebody wishes
+	Halted                  // it stands still for a hand-over or a saving that is under way, or has failed
+	Ending                  // it has shut down or is being torn down, maybe to be made anew at once
+	Broken                  // it crashed, and was kept
+)
+
+// String is the condition in a few words, for reasons.
+func (c Condition) String() string {
+	return [...]string{"alive", "standing still for a hand-over", "ending", "crashed"}[c]
+}
+
+// Process is what runs one guest: its QEMU process, or its domain of Xen's.
 type Process struct {
-	PID  int
+	PID  int    // of a domain, its number
 	Name string // libvirt's name of the guest, empty when the command line has none
 	UUID string // dashed and lower case, empty when the command line has none
 	// Incoming says that the process was started to receive a guest and that
 	// nothing shows that the guest runs in it yet. libvirt's status file clears
 	// it after a migration; without that file it stays set for the process's life.
 	Incoming  bool
-	StartTime uint64 // clock ticks after boot, field 22 of proc(5)'s stat
+	StartTime uint64 // clock ticks after boot, field 22 of proc(5)'s stat; 0 for a domain
+	Condition Condition
+	Domain    bool // it is a domain of Xen's
+}
+
+// String names the process or domain.
+func (p Process) String() string {
+	if p.Domain {
+		return fmt.Sprintf("Xen domain %d", p.PID)
+	}
+	return fmt.Sprintf("QEMU process %d", p.PID)
 }
 
 // Host is where the witness looks. The zero value is this node.

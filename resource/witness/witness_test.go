@@ -62,30 +62,30 @@ func TestList(t *testing.T) {
 	}{
 		{"nothing", func(tree) {}, nil, false},
 		{"two guests", func(f tree) { f.guest(7, "a", uuidA); f.guest(8, "b", uuidB) },
-			[]Process{{7, "a", uuidA, false, 700}, {8, "b", uuidB, false, 800}}, false},
+			[]Process{{PID: 7, Name: "a", UUID: uuidA, Incoming: false, StartTime: 700}, {PID: 8, Name: "b", UUID: uuidB, Incoming: false, StartTime: 800}}, false},
 		{"kernel thread", func(f tree) { f.process(2, "kthreadd", 'S') }, nil, false},
 		{"zombie", func(f tree) { f.process(9, "qemu-system-x86", 'Z') }, nil, false},
 		{"exiting QEMU", func(f tree) { f.process(9, "qemu-system-x86", 'D') }, nil, true},
 		{"exiting QEMU beside a guest", func(f tree) { f.guest(7, "a", uuidA); f.process(9, "qemu-kvm", 'R') },
-			[]Process{{7, "a", uuidA, false, 700}}, true},
+			[]Process{{PID: 7, Name: "a", UUID: uuidA, Incoming: false, StartTime: 700}}, true},
 		{"incoming", func(f tree) { f.guest(7, "a", uuidA, "-incoming", "defer") },
-			[]Process{{7, "a", uuidA, true, 700}}, false},
+			[]Process{{PID: 7, Name: "a", UUID: uuidA, Incoming: true, StartTime: 700}}, false},
 		{"incoming, resumed", func(f tree) {
 			f.guest(7, "a", uuidA, "-incoming", "defer")
 			f.run("a.xml", "<!-- generated -->\n<domstatus state='running' reason='migrated' pid='7'><domain/></domstatus>")
-		}, []Process{{7, "a", uuidA, false, 700}}, false},
+		}, []Process{{PID: 7, Name: "a", UUID: uuidA, Incoming: false, StartTime: 700}}, false},
 		{"incoming, paused", func(f tree) {
 			f.guest(7, "a", uuidA, "-incoming", "defer")
 			f.run("a.xml", "<domstatus state='paused' reason='migration' pid='7'/>")
-		}, []Process{{7, "a", uuidA, true, 700}}, false},
+		}, []Process{{PID: 7, Name: "a", UUID: uuidA, Incoming: true, StartTime: 700}}, false},
 		{"status of an older process", func(f tree) {
 			f.guest(7, "a", uuidA, "-incoming", "defer")
 			f.run("a.xml", "<domstatus state='running' pid='6'/>")
-		}, []Process{{7, "a", uuidA, true, 700}}, false},
+		}, []Process{{PID: 7, Name: "a", UUID: uuidA, Incoming: true, StartTime: 700}}, false},
 		{"malformed status", func(f tree) {
 			f.guest(7, "a", uuidA, "-incoming", "defer")
 			f.run("a.xml", "<domstatus state='running' pid='")
-		}, []Process{{7, "a", uuidA, true, 700}}, false},
+		}, []Process{{PID: 7, Name: "a", UUID: uuidA, Incoming: true, StartTime: 700}}, false},
 		{"stale pid file", func(f tree) { f.run("a.pid", "4711\n") }, nil, false},
 		{"pid file of another program", func(f tree) { f.process(5, "cron", 'S', "cron"); f.run("a.pid", "5") }, nil, false},
 		{"pid file of a QEMU nobody recognises", func(f tree) {

@@ -136,7 +136,8 @@ func (c *Conn) Capabilities(ctx context.Context) (string, error) {
 
 // FreeMemory is the memory in bytes that the host could give to a new guest: free
 // pages and those that only cache files. Drivers that cannot tell these apart count
-// free pages alone.
+// free pages alone. Where Xen's dom0 gives up memory for guests, nobody can tell how much: that
+// is [libvirt.ErrUnsupported].
 func (c *Conn) FreeMemory(ctx context.Context) (uint64, error) {
 	return call(ctx, c, "free memory", "", func() (uint64, error) {
 		stats, err := c.lv.GetMemoryStats(lv.NODE_MEMORY_STATS_ALL_CELLS, 0)
@@ -146,8 +147,29 @@ func (c *Conn) FreeMemory(ctx context.Context) (uint64, error) {
 		case err == nil && stats.FreeSet:
 			return (stats.Free + stats.Buffers + stats.Cached) << 10, nil
 		}
+		if c.dom0Yields() {
+			return 0, lv.Error{Code: lv.ERR_OPERATION_UNSUPPORTED, Message: "dom0 has all of the memory and gives guests what they need, and how much it can give is not known: set dom0_mem for Xen"}
+		}
 		return c.lv.GetFreeMemory()
 	})
+}
+
+// dom0Slack is how much more memory dom0 may be allowed than it has, and count as fixed: Xen rounds.
+const dom0Slack = 64 << 10 // KiB
+
+// dom0Yields tells whether the host is Xen's with a dom0 whose memory is not fixed (dom0_mem=…,max:…): libxl takes from
+// it what a new guest needs.
+func (c *Conn) dom0Yields() bool {
+	if !libvirt.DriverOf(c.uri).FixedMemory() {
+		return false
+	}
+	dom0, err := c.lv.LookupDomainById(0)
+	if err != nil {
+		return false
+	}
+	defer func() { _ = dom0.Free() }()
+	info, err := dom0.GetInfo()
+	return err == nil && info.MaxMem > info.Memory+dom0Slack
 }
 
 // CompareCPU tells whether the host's hypervisor can give such a guest the processor that

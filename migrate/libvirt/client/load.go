@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	lv "libvirt.org/go/libvirt"
@@ -21,7 +22,8 @@ func (c *Conn) StartDirtyRate(ctx context.Context, name string, span time.Durati
 }
 
 // Load asks what the domain would give a migration to carry. A domain that is busy with another
-// job answers with what libvirt knows already (virDomainListGetStats).
+// job answers with what libvirt knows already (virDomainListGetStats). Of a driver without these statistics
+// the domain's memory is all that is known (virDomainGetInfo).
 func (c *Conn) Load(ctx context.Context, name string) (libvirt.Load, error) {
 	return withDomain(ctx, c, "ask the load of", name, func(d *lv.Domain) (libvirt.Load, error) {
 		all, err := c.lv.GetAllDomainStats([]*lv.Domain{d}, lv.DOMAIN_STATS_BALLOON|lv.DOMAIN_STATS_DIRTYRATE, lv.CONNECT_GET_ALL_DOMAINS_STATS_NOWAIT)
@@ -29,6 +31,13 @@ func (c *Conn) Load(ctx context.Context, name string) (libvirt.Load, error) {
 		for i := range all {
 			load = loadOf(&all[i])
 			_ = all[i].Domain.Free()
+		}
+		if err != nil && errors.Is(wrap("", "", "", err), libvirt.ErrUnsupported) {
+			info, err := d.GetInfo()
+			if err != nil {
+				return libvirt.Load{}, err
+			}
+			return libvirt.Load{Memory: info.Memory << 10}, nil
 		}
 		return load, err
 	})

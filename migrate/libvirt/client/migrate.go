@@ -18,15 +18,19 @@ import (
 // It returns when the migration ended. When ctx ends first it returns, and the migration goes
 // on: use AbortJob. An error does not prove that the domain stayed.
 func (c *Conn) MigrateToURI3(ctx context.Context, name, dconnURI string, p libvirt.MigrateParams) error {
-	flags, params := migration(p)
+	flags, params := migration(p, libvirt.DriverOf(c.uri))
 	return doDomain(ctx, c, "migrate", name, func(d *lv.Domain) error {
 		return d.MigrateToURI3(dconnURI, &params, flags)
 	})
 }
 
-// migration puts p into libvirt's words.
-func migration(p libvirt.MigrateParams) (lv.DomainMigrateFlags, lv.DomainMigrateParameters) {
-	flags := lv.MIGRATE_LIVE | lv.MIGRATE_PEER2PEER | lv.MIGRATE_ABORT_ON_ERROR
+// migration puts p into libvirt's words. What is asked for is the caller's to fit to the driver; what is
+// here for every migration is left out where the driver refuses it.
+func migration(p libvirt.MigrateParams, driver libvirt.Driver) (lv.DomainMigrateFlags, lv.DomainMigrateParameters) {
+	flags := lv.MIGRATE_LIVE | lv.MIGRATE_PEER2PEER
+	if driver.Can(libvirt.CanHeedDisks) {
+		flags |= lv.MIGRATE_ABORT_ON_ERROR
+	}
 	for _, f := range []struct {
 		on   bool
 		flag lv.DomainMigrateFlags

@@ -116,13 +116,13 @@ func TestShutdownFlags(t *testing.T) {
 
 func TestMigration(t *testing.T) {
 	const usual = lv.MIGRATE_LIVE | lv.MIGRATE_PEER2PEER | lv.MIGRATE_ABORT_ON_ERROR
-	flags, params := migration(libvirt.MigrateParams{})
+	flags, params := migration(libvirt.MigrateParams{}, libvirt.DriverOf("qemu:///system"))
 	if flags != usual || params.URISet || params.BandwidthSet || params.ParallelConnectionsSet || params.MigrateDisksSet || params.CompressionSet {
 		t.Errorf("no options: %b, %+v", flags, params)
 	}
 	var o libvirt.MigrateOptions
 	o.CopyInc, o.Parallel, o.Connections, o.Disks, o.Compression = true, true, 4, []string{"vda"}, "zstd"
-	flags, params = migration(libvirt.MigrateParams{URI: "tcp://x", Bandwidth: 7, AutoConverge: true, Unsafe: true, MigrateOptions: o})
+	flags, params = migration(libvirt.MigrateParams{URI: "tcp://x", Bandwidth: 7, AutoConverge: true, Unsafe: true, MigrateOptions: o}, libvirt.DriverOf("qemu:///system"))
 	if want := usual | lv.MIGRATE_AUTO_CONVERGE | lv.MIGRATE_UNSAFE | lv.MIGRATE_NON_SHARED_INC | lv.MIGRATE_PARALLEL; flags != want {
 		t.Errorf("flags %b, want %b", flags, want)
 	}
@@ -142,12 +142,20 @@ func TestMigrationLevers(t *testing.T) {
 		{"post-copy to be gone on with", libvirt.MigrateParams{Recover: true}, levers | lv.MIGRATE_POSTCOPY_RESUME},
 	}
 	for _, c := range cases {
-		if flags, _ := migration(c.params); flags != c.want {
+		if flags, _ := migration(c.params, libvirt.DriverOf("qemu:///system")); flags != c.want {
 			t.Errorf("%s: flags %b, want %b", c.name, flags, c.want)
 		}
 	}
-	_, params := migration(libvirt.MigrateParams{AutoConverge: true, MigrateOptions: libvirt.MigrateOptions{ConvergeInitial: 40, ConvergeIncrement: 20}})
+	_, params := migration(libvirt.MigrateParams{AutoConverge: true, MigrateOptions: libvirt.MigrateOptions{ConvergeInitial: 40, ConvergeIncrement: 20}}, libvirt.DriverOf("qemu:///system"))
 	if !params.AutoConvergeInitialSet || params.AutoConvergeInitial != 40 || !params.AutoConvergeIncrementSet || params.AutoConvergeIncrement != 20 {
 		t.Errorf("parameters %+v", params)
+	}
+}
+
+// Xen's driver refuses a migration with a flag that it does not know, whoever set it.
+func TestMigrationOfXen(t *testing.T) {
+	flags, _ := migration(libvirt.MigrateParams{}, libvirt.DriverOf("xen:///system"))
+	if want := lv.MIGRATE_LIVE | lv.MIGRATE_PEER2PEER; flags != want {
+		t.Errorf("flags %b, want %b", flags, want)
 	}
 }

@@ -1,0 +1,62 @@
+// Package local chooses who sees the guests of a hypervisor on this node without its libvirt: package witness for
+// QEMU's, package xl for Xen's. Start with [Of].
+package local
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/vmferry/vmferry/migrate"
+	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/resource/witness"
+	"github.com/vmferry/vmferry/resource/witness/xl"
+)
+
+// Witness sees and ends guests. An answer without an error is a proof; an error means "cannot tell".
+type Witness interface {
+	// List returns what runs all guests of the hypervisor here.
+	List(ctx context.Context) ([]witness.Process, error)
+	// Find returns what runs one guest.
+	Find(ctx context.Context, name, uuid string) ([]witness.Process, error)
+	// Kill ends it; nil is proof of its end.
+	Kill(ctx context.Context, p witness.Process, grace time.Duration) error
+}
+
+// Of is the witness of the guests of the libvirt at uri, which is this node's.
+func Of(uri string) Witness {
+	if isXen(uri) {
+		return xl.Host{}
+	}
+	return witness.Host{}
+}
+
+// List asks the witness of each of the libvirts, each hypervisor's once. With an error some guests may be missing.
+func List(ctx context.Context, uris ...string) ([]witness.Process, error) {
+	asked := map[bool]bool{}
+	var all []witness.Process
+	var errs []error
+	for _, uri := range uris {
+		if asked[isXen(uri)] {
+			continue
+		}
+		asked[isXen(uri)] = true
+		found, err := Of(uri).List(ctx)
+		all, errs = append(all, found...), append(errs, err)
+	}
+	return all, errors.Join(errs...)
+}
+
+func isXen(uri string) bool { return libvirt.DriverOf(uri).Name == "xen" }
+
+// Testify makes the witness of the guests of a move's source, which is this node's libvirt at uri, one of the
+// engine's.
+func Testify(deps *migrate.Deps, w Witness) {
+	deps.Gone = func(ctx context.Context, guest, uuid string) (bool, error) {
+		found, err := w.Find(ctx, guest, uuid)
+		return err == nil && len(found) == 0, err
+	}
+	if x, ok := w.(xl.Host); ok {
+		deps.Halted, deps.Wake = x.Halted, x.Wake
+	}
+}

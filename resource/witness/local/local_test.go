@@ -1,0 +1,57 @@
+package local
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/vmferry/vmferry/migrate"
+	"github.com/vmferry/vmferry/resource/witness"
+	"github.com/vmferry/vmferry/resource/witness/xl"
+)
+
+func TestOf(t *testing.T) {
+	for uri, isXen := range map[string]bool{"qemu:///system": false, "": false, "xen:///system": true, "xen+unix:///system": true} {
+		if _, ok := Of(uri).(xl.Host); ok != isXen {
+			t.Errorf("%q: %T", uri, Of(uri))
+		}
+	}
+}
+
+// fixed is a witness of what a test says.
+type fixed struct {
+	found []witness.Process
+	err   error
+}
+
+func (f fixed) List(context.Context) ([]witness.Process, error) { return f.found, f.err }
+func (f fixed) Find(context.Context, string, string) ([]witness.Process, error) {
+	return f.found, f.err
+}
+func (f fixed) Kill(context.Context, witness.Process, time.Duration) error { return f.err }
+
+// A guest is gone where the witness is sure, and nothing else is proof.
+func TestTestify(t *testing.T) {
+	for _, c := range []struct {
+		w    fixed
+		gone bool
+	}{
+		{fixed{}, true},
+		{fixed{found: []witness.Process{{PID: 7}}}, false},
+		{fixed{err: errors.New("cannot tell")}, false},
+	} {
+		var deps migrate.Deps
+		Testify(&deps, c.w)
+		if gone, err := deps.Gone(t.Context(), "vm1", ""); gone != c.gone || !errors.Is(err, c.w.err) {
+			t.Errorf("%+v: gone %t, %v", c.w, gone, err)
+		}
+		if deps.Halted != nil || deps.Wake != nil {
+			t.Error("a witness that cannot tell it was made to")
+		}
+	}
+	var deps migrate.Deps
+	if Testify(&deps, xl.Host{}); deps.Halted == nil || deps.Wake == nil || deps.Gone == nil {
+		t.Error("Xen's witness does not say what it knows")
+	}
+}
