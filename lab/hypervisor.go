@@ -29,8 +29,8 @@ func groundworkOf(hypervisor string) (groundwork, error) {
 			image: xen.Image(),
 			needs: []need{{"ssh", "openssh-client"}, {"ssh-keygen", "openssh-client"}, {"mke2fs", "e2fsprogs"}},
 			stock: func(ctx context.Context, l *Lab, tree string) error {
-				l.progress("domain 0's initramfs")
-				return xen.Initramfs(ctx, tree, filepath.Join(filepath.Dir(l.Self), "dom0-init"), l.Dir)
+				l.progress("domain 0's kernel and initramfs")
+				return xen.Stock(ctx, tree, filepath.Join(filepath.Dir(l.Self), "dom0-init"), l.Dir)
 			},
 		}, nil
 	}
