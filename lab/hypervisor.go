@@ -34,8 +34,8 @@ func groundworkOf(hypervisor string) (groundwork, error) {
 				if err := l.stockBoot(); err != nil {
 					return err
 				}
-				l.progress("domain 0's initramfs")
-				return xen.Initramfs(ctx, tree, filepath.Join(filepath.Dir(l.Self), "dom0-init"), l.Dir)
+				l.progress("domain 0's kernel and initramfs")
+				return xen.Stock(ctx, tree, filepath.Join(filepath.Dir(l.Self), "dom0-init"), l.Dir)
 			},
 		}, nil
 	}

@@ -114,6 +114,9 @@ func (f *fake) JobStats(context.Context, string) (libvirt.JobStats, error) {
 	f.polls++
 	if f.job.Active && !f.cut {
 		f.job.Processed++
+		if f.job.Rate > 0 && f.job.DirtyRate >= f.job.Rate {
+			f.job.Iteration++ // which never converges
+		}
 	}
 	return f.job, f.fails
 }

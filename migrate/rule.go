@@ -38,9 +38,10 @@ const (
 	// pause: a stopped and cold-started guest is away for much longer than any pause.
 	nearPart = 4
 
-	// usualPause is QEMU's own downtime limit, and so what a move costs where nobody has a budget. A budget that
-	// nobody asked for is not worth slowing a guest down, as long as this much is enough.
-	usualPause = 300 * time.Millisecond
+	// usualPause is what a move may cost where nobody has a budget: somewhat more than QEMU's own downtime limit of 300 ms,
+	// which many a guest that writes much hardly misses for long. A budget that nobody asked for is not worth slowing a
+	// guest down, as long as this much is enough.
+	usualPause = 500 * time.Millisecond
 
 	// longestPause bounds a forced pause without a deadline.
 	longestPause = time.Minute
@@ -264,11 +265,15 @@ func (p Policy) scheduled(s State) time.Duration {
 	return limit
 }
 
-// stuck tells whether passes leave more than Most allows, as far as can be told. How fast the guest writes
-// says that sooner than its passes, but no guest writes evenly.
+// stuck tells whether passes leave more than Most allows, as far as can be told. That the guest writes as fast as
+// the link carries says it sooner, but not alone: what is written again and again counts as often as it is looked at,
+// and that is more often the shorter the passes become.
 func (p Policy) stuck(s State) bool {
-	never := s.Rate > 0 && s.DirtyRate >= s.Rate && (s.Stale > 0 || s.Stagnant >= firstRaise)
-	return s.Iteration > 1 && s.Best > p.ceiling() && (s.Stale >= p.Patience && s.Stagnant >= p.wait(s) || never)
+	patience := p.Patience
+	if s.Rate > 0 && s.DirtyRate >= s.Rate {
+		patience = 1
+	}
+	return s.Iteration > 1 && s.Best > p.ceiling() && s.Stale >= patience && s.Stagnant >= p.wait(s)
 }
 
 // wait is how long passes get to become shorter again: half of what it would cost to begin anew, as a guest

@@ -77,10 +77,7 @@ func (o observation) executing() bool {
 // of a driver that does not know by itself how its guests are.
 func (a *run) look(ctx context.Context) observation {
 	driver := libvirt.DriverOf(a.Params.Hypervisor)
-	o := observation{kind: "QEMU process"}
-	if driver.Name == "xen" {
-		o.kind = "Xen domain"
-	}
+	o := observation{kind: driver.Vessel}
 	status, err := a.status(ctx)
 	switch {
 	case err == nil:

@@ -50,7 +50,7 @@ func Build(ctx context.Context, s Spec) error {
 	if err != nil {
 		return fmt.Errorf("build guest initrd: %w", err)
 	}
-	kernel, err := s.kernel(ctx)
+	kernel, err := Kernel(ctx, s.KernelImage)
 	if err != nil {
 		return fmt.Errorf("build guest kernel from %q: %w", s.KernelImage, err)
 	}
@@ -93,20 +93,6 @@ func (s Spec) kind() string {
 		return "qemu"
 	}
 	return s.Type
-}
-
-// kernel returns the kernel's unpacked form, or the image itself where that
-// cannot be booted.
-func (s Spec) kernel(ctx context.Context) ([]byte, error) {
-	image, err := os.ReadFile(s.KernelImage)
-	if err != nil {
-		return nil, err
-	}
-	plain, err := plainKernel(ctx, image)
-	if errors.Is(err, errNotPlain) {
-		return image, nil
-	}
-	return plain, err
 }
 
 // initrd returns the archive that the kernel unpacks into its first root.

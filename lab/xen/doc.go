@@ -13,7 +13,7 @@
 //
 // # How a machine is made
 //
-// QEMU loads Xen, with domain 0's kernel and a small initramfs ([Initramfs], whose
+// QEMU loads Xen, with domain 0's kernel and a small initramfs ([Stock]; its
 // process 1 is lab/xen/init) beside it. Three disks are stacked into one root, as
 // the layers of a container are: the image and the product, which both machines
 // read, and the node's own, which is written to. /shared is a folder of the host

@@ -45,6 +45,10 @@ var links = map[string]string{
 	"etc/systemd/system/systemd-pstore.service":       "/dev/null",
 	"etc/systemd/system/sshd-keygen.service":          "/dev/null",
 	"etc/systemd/system/logd.service":                 "/dev/null",
+	// Their caches are in the image; what is newer than them is only vmferry.
+	"etc/systemd/system/ldconfig.service":                       "/dev/null",
+	"etc/systemd/system/systemd-journal-catalog-update.service": "/dev/null",
+	"etc/systemd/system/systemd-update-done.service":            "/dev/null",
 }
 
 // Folders and files of the lab, below Dir.
@@ -52,6 +56,7 @@ func (h Host) ssh() string                  { return filepath.Join(h.Dir, "ssh")
 func (h Host) state(name string) string     { return filepath.Join(h.Dir, "nodes", name) }
 func (h Host) stateDisk(name string) string { return h.state(name) + ".ext4" }
 func (h Host) productDisk() string          { return filepath.Join(h.Dir, "nodes", "product.ext4") }
+func kernelFile(dir string) string          { return filepath.Join(dir, "nodes", "vmlinux") }
 func initramfs(dir string) string           { return filepath.Join(dir, "nodes", "initramfs") }
 
 // stateSize is the most that a machine may write.
@@ -59,7 +64,7 @@ const stateSize = "4G"
 
 // Prepare makes what the machines boot from, and the links that they are on. It
 // is called once in the life of a lab, in the lab's own mount and network
-// namespaces, after [Initramfs]; when ctx ends it stops, and what is in Dir is of no use.
+// namespaces, after [Stock]; when ctx ends it stops, and what is in Dir is of no use.
 func (h Host) Prepare(ctx context.Context) error {
 	key, err := makeKey(ctx, h.ssh())
 	if err != nil {

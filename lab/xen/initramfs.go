@@ -21,13 +21,18 @@ var modules = []string{"crc32c_generic", "virtio_blk", "ext4", "overlay", "9p", 
 
 const modulesFile = "modules/order"
 
-// Initramfs makes what domain 0 boots from before it has its root, in the lab's folder
-// dir, from what [Image] built at tree. init is lab/xen/init, built with CGO_ENABLED=0.
-// The archive is not packed: unpacking is what an emulated processor is slowest at.
-func Initramfs(ctx context.Context, tree, init, dir string) error {
-	_, modulesDir, err := image.Kernel(tree)
+// Stock makes what domain 0 boots from before it has its root, a kernel and an
+// initramfs, in the lab's folder dir, from what [Image] built at tree. init is
+// lab/xen/init, built with CGO_ENABLED=0. Neither is packed: unpacking is what an
+// emulated processor is slowest at.
+func Stock(ctx context.Context, tree, init, dir string) error {
+	kernel, modulesDir, err := image.Kernel(tree)
 	if err != nil {
 		return err
+	}
+	plain, err := guest.Kernel(ctx, kernel)
+	if err != nil {
+		return fmt.Errorf("unpack domain 0's kernel: %w", err)
 	}
 	body, err := os.ReadFile(init)
 	if err != nil {
@@ -37,11 +42,13 @@ func Initramfs(ctx context.Context, tree, init, dir string) error {
 	if err != nil {
 		return fmt.Errorf("make domain 0's initramfs: %w", err)
 	}
-	path := initramfs(dir)
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Dir(kernelFile(dir)), 0o755); err != nil {
 		return err
 	}
-	return replace.Bytes(path, archive, 0o644)
+	if err := replace.Bytes(kernelFile(dir), plain, 0o644); err != nil {
+		return err
+	}
+	return replace.Bytes(initramfs(dir), archive, 0o644)
 }
 
 func pack(ctx context.Context, modulesDir string, init []byte) ([]byte, error) {

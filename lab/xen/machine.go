@@ -12,7 +12,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/vmferry/vmferry/lab/image"
 	"github.com/vmferry/vmferry/lab/node"
 )
 
@@ -33,16 +32,12 @@ func (h Host) Boot(spec node.Spec, cgroup node.Cgroup, console string) (*Machine
 	if err != nil {
 		return nil, err
 	}
-	kernel, _, err := image.Kernel(h.Image)
-	if err != nil {
-		return nil, err
-	}
 	ours, theirs, err := eventPipe()
 	if err != nil {
 		return nil, err
 	}
 	defer theirs.Close()
-	args := arguments(spec, filepath.Join("/boot", filepath.Base(kernel)), console)
+	args := arguments(spec, console)
 	cmd := exec.Command("/usr/bin/qemu-system-x86_64", args...)
 	cmd.Dir = "/"
 	cmd.SysProcAttr = &syscall.SysProcAttr{Chroot: h.Image}
@@ -120,6 +115,7 @@ const processor = "max,-rdtscp,-xsave,-avx"
 var hypervisorLine = []string{
 	"console=com1", "com1=115200,8n1", "noreboot",
 	fmt.Sprintf("dom0_mem=%dM,max:%[1]dM", dom0Memory), "dom0_max_vcpus=1", "smt=0", "xpti=0", "spec-ctrl=no",
+	"bootscrub=0", // an emulator's memory is clean, and takes room on the host only once it was written to
 }
 
 // unneeded are drivers for what the machine has and nobody uses, and for
@@ -137,7 +133,7 @@ var dom0Line = []string{
 
 // arguments is QEMU's command line for a machine. All paths are as QEMU sees them; file
 // descriptor 3 is the socket on which it tells its events.
-func arguments(spec node.Spec, kernel, console string) []string {
+func arguments(spec node.Spec, console string) []string {
 	disk := func(id, file, options string) []string {
 		return []string{
 			"-drive", "if=none,id=" + id + ",format=raw,file=" + file + "," + options,
@@ -151,7 +147,7 @@ func arguments(spec node.Spec, kernel, console string) []string {
 		}
 	}
 	// The multiboot protocol has modules, each with a command line, in which a comma is doubled.
-	modules := kernel + " " + strings.ReplaceAll(strings.Join(dom0Line, " "), ",", ",,") + "," + initramfs(inside)
+	modules := kernelFile(inside) + " " + strings.ReplaceAll(strings.Join(dom0Line, " "), ",", ",,") + "," + initramfs(inside)
 	args := []string{
 		"-name", spec.Name, "-uuid", fmt.Sprintf("766d6665-7272-4000-8000-%012x", spec.ID),
 		"-machine", "pc", "-accel", "tcg,thread=single,tb-size=256", "-cpu", processor,

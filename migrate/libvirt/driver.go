@@ -32,6 +32,7 @@ const (
 type Driver struct {
 	Name       string // in URIs, such as "qemu"
 	Hypervisor string // its name for people, such as "QEMU"
+	Vessel     string // what a guest runs in, such as "QEMU process"
 	Daemon     string // that has this driver alone, such as "virtqemud"
 	lacks      []Ability
 
@@ -43,8 +44,8 @@ type Driver struct {
 // libxlDomainGetJobStats of libxl_driver.c), where such a call or flag is an error (3, 8 or 84). Its state of a
 // guest is what it did last: it does not know that a guest stands still for a migration that then failed.
 var drivers = []Driver{
-	{Name: "qemu", Hypervisor: "QEMU", Daemon: "virtqemud"},
-	{Name: "xen", Hypervisor: "Xen", Daemon: "virtxend", fixedMemory: true, lacks: []Ability{
+	{Name: "qemu", Hypervisor: "QEMU", Vessel: "QEMU process", Daemon: "virtqemud"},
+	{Name: "xen", Hypervisor: "Xen", Vessel: "Xen domain", Daemon: "virtxend", fixedMemory: true, lacks: []Ability{
 		CanBoundPause, CanBoundSpeed, CanAbort, CanTellProgress, CanTellPause, CanThrottle, CanPostCopy,
 		CanCopyDisks, CanEncrypt, CanTune, CanMeasure, CanHeedDisks, CanKnowState, CanMarkSaved, CanKeepGuest,
 	}},
@@ -60,7 +61,7 @@ func DriverOf(uri string) Driver {
 			return d
 		}
 	}
-	return Driver{Name: name, Hypervisor: name, Daemon: "libvirtd"}
+	return Driver{Name: name, Hypervisor: name, Vessel: "process", Daemon: "libvirtd"}
 }
 
 // Lacks is an [*Unsupported] where the driver has not the ability, and nil where it has.
