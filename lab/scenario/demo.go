@@ -33,11 +33,19 @@ func (r *Runner) Both(ctx context.Context, agent cluster.Agent, calmly bool, rep
 	if err := r.Place(ctx, agent, first); err != nil {
 		return err
 	}
+	before, err := r.Cluster.State(ctx)
+	if err != nil {
+		return err
+	}
 	s, err := r.GracefulShutdown(ctx, agent, first, second)
 	if err != nil {
 		return err
 	}
 	rep.Scenarios = append(rep.Scenarios, s)
+	// A node that has no guests left may take its time to go down, as a member.
+	if err := r.awaitBoot(ctx, first, before.Nodes[first].Boots); err != nil {
+		return err
+	}
 	if err := r.AwaitMember(ctx); err != nil {
 		return err
 	}

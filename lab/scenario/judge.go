@@ -13,8 +13,10 @@ import (
 // judge turns what was seen into a verdict. A scenario passes when every
 // guest answers on the other node, never more than one copy of it executed,
 // its counter on disk never went back, and, for a graceful shutdown, it is
-// still the same boot.
+// still the same boot. Guests that are none of the scenario's do not count.
 func judge(o Observation) report.Scenario {
+	o.Copies = slices.DeleteFunc(slices.Clone(o.Copies), func(c Copy) bool { return !slices.Contains(o.Guests, c.Guest) })
+	o.Events = slices.DeleteFunc(slices.Clone(o.Events), func(e Event) bool { return !slices.Contains(o.Guests, e.Guest) })
 	s := report.Scenario{
 		Name: o.Scenario, Agent: o.Agent, Manager: o.Manager, Hypervisor: o.Hypervisor, Trigger: o.Trigger,
 	}

@@ -47,7 +47,9 @@ func crash() Observation {
 }
 
 func TestJudgeWhatWentWell(t *testing.T) {
-	s := judge(graceful())
+	o := graceful()
+	o.Copies = append(o.Copies, Copy{Guest: "another", Node: "node1", Seen: clock(1)}) // it stays where it is
+	s := judge(o)
 	g := s.Guests[0]
 	if !s.Passed || s.Manager != "heartbeat" || s.MaxRunningCopies != 1 || s.DrainS == nil || *s.DrainS != 6 {
 		t.Errorf("got %+v", s)

@@ -206,6 +206,17 @@ func (r *Runner) AwaitMember(ctx context.Context) error {
 	return r.manager().AwaitOnline(ctx, r.Progress)
 }
 
+// awaitBoot waits until the node has been booted more often than that.
+func (r *Runner) awaitBoot(ctx context.Context, node string, boots int) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, r.ground().limits.comeback, errors.New("the node did not go down"))
+	defer cancel()
+	r.Progress("waiting for " + node + " to boot again")
+	return cluster.Await(ctx, node+" to boot again", func(ctx context.Context) (bool, error) {
+		reply, err := r.Cluster.State(ctx)
+		return reply.Nodes[node].Boots > boots, err
+	})
+}
+
 // powerOn boots a node that is off: nobody else does, where nobody fences.
 func (r *Runner) powerOn(ctx context.Context, node string) error {
 	_, err := supervisor.Ask(ctx, r.Cluster.Control, supervisor.Request{Op: supervisor.OpOn, Node: node})
