@@ -14,8 +14,8 @@
 // lab/node boots and kills one node that is a container, lab/xen one that is
 // a machine with Xen, lab/supervisor holds the running lab
 // together, lab/cluster speaks with the software in the nodes, lab/scenario
-// breaks things on purpose and measures what clients saw, and lab/report
-// writes that down.
+// breaks things on purpose and measures what clients saw, with lab/domains as its
+// eye in a domain 0, and lab/report writes that down.
 //
 // Nothing here is for production: the lab's network has no authentication,
 // and it must not be reachable from anywhere. It is not: it has no link out.

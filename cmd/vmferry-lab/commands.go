@@ -110,12 +110,8 @@ func insideWait(ctx context.Context, l *lab.Lab, _ []string) error {
 	if err := c.AwaitOnline(ctx, steps.say); err != nil {
 		return err
 	}
-	reply, err := c.State(ctx)
-	if err != nil || reply.Hypervisor != supervisor.QEMU {
-		return err
-	}
 	// So that there is something to play with: /shared/guests/vm1.xml, ….
-	steps.say("making the guests' disks")
+	steps.say("making the guests")
 	_, err = scenario.MakeGuests(ctx, c, supervisor.Shared(l.Dir), defaultGuests)
 	return err
 }

@@ -101,10 +101,10 @@ func TestWatch(t *testing.T) {
 		ms := time.Millisecond
 		want := []Look{
 			{0, 0, []Domain{{1, vm1, Paused}}},
-			{100 * ms, 80 * ms, []Domain{{1, vm1, Executing}}},
-			{360 * ms, 340 * ms, []Domain{{1, vm1, Executing}}},
-			{600 * ms, 580 * ms, nil},
-			{860 * ms, 840 * ms, nil},
+			{100 * ms, 50 * ms, []Domain{{1, vm1, Executing}}},
+			{350 * ms, 300 * ms, []Domain{{1, vm1, Executing}}},
+			{600 * ms, 550 * ms, nil},
+			{850 * ms, 800 * ms, nil},
 		}
 		if !reflect.DeepEqual(told, want) {
 			t.Errorf("got %+v", told)

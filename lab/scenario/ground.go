@@ -16,6 +16,7 @@ import (
 // the hypervisor.
 type ground struct {
 	kind    string // of guests, see [guest.DomainSpec]
+	boot    string // the folder of guests' kernel and initramfs
 	disks   bool   // guests have a disk
 	xl      bool   // guests have a configuration for xl
 	alone   bool   // the emulator makes most of an outage: measure one that nobody else has a part in
@@ -42,22 +43,26 @@ func groundOf(c *cluster.Cluster) ground {
 	if c.Hypervisor.Name == cluster.Xen.Name {
 		// dom0 is emulated too, and moves one guest at a time.
 		return ground{
-			kind: "xen", xl: true, alone: true, pace: 20 * time.Millisecond, observe: newXenObserver,
+			kind: "xen", boot: OwnBoot, xl: true, alone: true, pace: 20 * time.Millisecond, observe: newXenObserver,
 			limits: limits{start: 4 * time.Minute, each: time.Minute, trigger: 6 * time.Minute, comeback: 5 * time.Minute},
 		}
 	}
 	return ground{
-		kind: "qemu", disks: true, pace: 5 * time.Millisecond, observe: newQEMUObserver,
+		kind: "qemu", boot: "/shared/boot", disks: true, pace: 5 * time.Millisecond, observe: newQEMUObserver,
 		limits: limits{start: 90 * time.Second, each: 15 * time.Second, trigger: 150 * time.Second, comeback: 2 * time.Minute},
 	}
 }
 
 func (r *Runner) ground() ground { return groundOf(r.Cluster) }
 
+// OwnBoot is where nodes that read /shared slowly have the guests' kernel and
+// initramfs of their own.
+const OwnBoot = "/usr/lib/vmferry-lab"
+
 // make writes the files of one guest below shared, which the nodes see as
 // /shared, and says how to run it. What is on its disk already is kept.
 func (g ground) make(ctx context.Context, c *cluster.Cluster, shared string, spec guest.DomainSpec) (Guest, error) {
-	spec.Type = g.kind
+	spec.Type, spec.Kernel, spec.Initrd = g.kind, g.boot+"/vmlinuz", g.boot+"/initrd"
 	if !g.disks {
 		spec.Disk = ""
 	}

@@ -116,6 +116,9 @@ var dropIns = []string{"logind.conf.d/90-vmferry.conf", "system/pacemaker.servic
 // with, or takes them away: the peer is to run as people run it today, and
 // neither hampered nor helped by ours.
 func (r *Runner) outfit(ctx context.Context, ours bool) error {
+	if ours && !r.stripped && r.hasDaemon(ctx) {
+		return nil
+	}
 	steps := [][]string{{"systemctl", "disable", "--now", "vmferryd.service"}}
 	for _, name := range dropIns {
 		path := "/etc/systemd/" + name
@@ -142,6 +145,17 @@ func (r *Runner) outfit(ctx context.Context, ours bool) error {
 	}
 	r.stripped = !ours // or half, which is mended the same way
 	return group.Wait()
+}
+
+// hasDaemon tells whether all nodes run vmferry's daemon, which is the first to be
+// taken away and the last to be given back: then they have the settings too.
+func (r *Runner) hasDaemon(ctx context.Context) bool {
+	for _, name := range r.Cluster.Nodes {
+		if _, err := r.Cluster.Run(ctx, name, "systemctl", "is-active", "--quiet", "vmferryd.service"); err != nil {
+			return false
+		}
+	}
+	return true
 }
 
 // awaitAnswers waits until every guest answers and the manager has it on node.
