@@ -47,7 +47,7 @@ func TestPrepare(t *testing.T) {
 		{"node1", "etc/systemd/network/10-lab0.link", "PermanentMACAddress=52:54:00:76:79:01\n"},
 		{"node1", "etc/corosync/corosync.conf", "    token: 10000\n"},
 		{"node1", "etc/ha.d/ha.cf", "deadtime 20\ninitdead 60\n"},
-		{"node1", "var/lib/pacemaker/cib/cib.xml", `name="dc-deadtime" value="20s"`},
+		{"node1", "var/lib/pacemaker/cib/cib.xml", `name="dc-deadtime" value="8s"`},
 		{"node1", "lab/switch", "10.78.0.254:7710\n"},
 		{"node1", "root/.ssh/id_ed25519", "the private key\n"},
 		{"node2", "root/.ssh/authorized_keys", "the public key\n"},
