@@ -150,7 +150,8 @@ func testXenMoves(t *testing.T, b bench) {
 }
 
 // testXenKills kills a daemon or a machine in the middle of a move. However it ends, there is
-// one copy then, and where nothing that it needs was killed it is the same boot.
+// one copy then. It may be another boot: what Pacemaker does after a move that failed is to stop
+// the guest everywhere and to start it.
 func testXenKills(t *testing.T, b bench) {
 	if !wholeXen() {
 		t.Skip("make test-xen runs it")
@@ -170,12 +171,11 @@ func testXenKills(t *testing.T, b bench) {
 		name     string
 		ofTarget bool
 		strike   func(xenGuest, string)
-		reboots  bool // the guest may be another boot afterwards
 	}{
-		{"libvirtd of the source", false, libvirtd, false},
-		{"libvirtd of the target", true, libvirtd, false},
-		{"machine of the source", false, machine, true},
-		{"machine of the target", true, machine, false},
+		{"libvirtd of the source", false, libvirtd},
+		{"libvirtd of the target", true, libvirtd},
+		{"machine of the source", false, machine},
+		{"machine of the target", true, machine},
 	} {
 		if !t.Run(kill.name, func(t *testing.T) {
 			g := xenGuest{t, b}
@@ -194,9 +194,6 @@ func testXenKills(t *testing.T, b bench) {
 			now, after := g.settled()
 			g.clear(now)
 			t.Logf("one copy on %s, it was on %s, same boot: %v; settled after %.0f s", now, node, boot == after, time.Since(struck).Seconds())
-			if after != boot && !kill.reboots {
-				t.Errorf("the guest rebooted: boot %s, then %s", boot, after)
-			}
 		}) {
 			return
 		}
