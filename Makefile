@@ -20,17 +20,19 @@ STAGE    := build/stage
 # binding; the rest boots the lab's nodes and checks what is shipped.
 DEPS_BUILD := gcc libc6-dev
 DEPS_LAB   := systemd-container mmdebstrap util-linux xz-utils zstd
+# A lab with Xen needs these too; its QEMU comes with its image.
+DEPS_XEN   := openssh-client e2fsprogs
 DEPS_BENCH := irtt fping sockperf
 DEPS_TEST  := libvirt0 dbus-daemon libxml2-utils mandoc cpio qemu-utils
 
-.PHONY: all build blackout stage install install-blackout demo bench test unit lab-test clean help deps-build deps-lab deps-bench deps-test FORCE
+.PHONY: all build blackout stage install install-blackout demo demo-xen bench test unit lab-test test-xen clean help deps-build deps-lab deps-xen deps-bench deps-test FORCE
 
 all: build
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 18
 
-build: deps-build $(BIN)/vmferry-agent $(BIN)/vmferry-agent-full $(BIN)/vmferryd $(BIN)/vmferry $(BIN)/blackout $(BIN)/vmferry-lab $(BIN)/guest-init ## build all programs into build/bin
+build: deps-build $(BIN)/vmferry-agent $(BIN)/vmferry-agent-full $(BIN)/vmferryd $(BIN)/vmferry $(BIN)/blackout $(BIN)/vmferry-lab $(BIN)/guest-init $(BIN)/dom0-init ## build all programs into build/bin
 
 blackout: $(BIN)/blackout ## build the probe alone: one static program, no C compiler
 
@@ -52,6 +54,8 @@ $(BIN)/vmferry-lab: FORCE
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS) -X main.revision=$(REVISION)' -o $@ ./cmd/vmferry-lab
 $(BIN)/guest-init: FORCE
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $@ ./lab/guest/init
+$(BIN)/dom0-init: FORCE
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $@ ./lab/xen/init
 
 install-blackout: blackout ## install the probe alone
 	install -D -m 755 $(BIN)/blackout $(DESTDIR)$(PREFIX)/bin/blackout
@@ -83,10 +87,13 @@ stage: ## install into build/stage: what the lab's nodes get
 demo: deps-lab stage ## show the main job on real nodes (first time under 10 minutes, then under 5)
 	$(BIN)/vmferry-lab demo --out build/demo
 
+demo-xen: deps-lab deps-xen stage ## the same on Xen, with ocf:heartbeat:Xen as the peer (about half an hour)
+	$(BIN)/vmferry-lab demo --hypervisor xen --out build/demo-xen
+
 bench: deps-lab deps-bench stage ## measure against the peers: build/bench/report.json; BENCH=idle-pause,plan-10k for a part, N=30 for that many turns
 	$(BIN)/vmferry-lab bench --out build/bench --only '$(BENCH)' -n '$(N)'
 
-test: deps-lab deps-test stage unit lab-test ## all tests: unit, script, and one lab run
+test: deps-lab deps-xen deps-test stage unit lab-test ## all tests: unit, script, and one lab run
 
 unit: ## the tests that need neither root nor a lab
 	mandoc -T lint -W warning cmd/*/*.[1578]
@@ -94,7 +101,10 @@ unit: ## the tests that need neither root nor a lab
 	$(GO) test -race -tags $(TAGS) -skip "^TestLab" ./...
 
 lab-test: ## the lab run alone; needs root, and what `make stage` built
-	VMFERRY_LAB=$(CURDIR)/$(BIN)/vmferry-lab $(GO) test -count=1 -v -timeout 40m -tags $(TAGS) -run '^TestLab' ./lab
+	VMFERRY_LAB=$(CURDIR)/$(BIN)/vmferry-lab $(GO) test -count=1 -v -timeout 60m -tags $(TAGS) -run '^TestLab' ./lab
+
+test-xen: deps-lab deps-xen stage ## the lab run on Xen alone, all of it: make test runs the shorter parts; needs root
+	VMFERRY_XEN=all VMFERRY_LAB=$(CURDIR)/$(BIN)/vmferry-lab $(GO) test -count=1 -v -timeout 60m -tags $(TAGS) -run '^TestLabXen' ./lab
 
 clean: ## remove what was built here; vmferry-lab's cache stays
 	rm -rf build
@@ -109,6 +119,7 @@ endef
 deps-build: ; $(call want,$(DEPS_BUILD))
 # Without root there is no lab: vmferry-lab says so, and its tests are skipped.
 deps-lab: ; $(if $(filter 0,$(shell id -u)),$(call want,$(DEPS_LAB)))
+deps-xen: ; $(if $(filter 0,$(shell id -u)),$(call want,$(DEPS_XEN)))
 # The probe's peers; a result without them says so.
 deps-bench: ; $(if $(filter 0,$(shell id -u)),$(call want,$(DEPS_BENCH)))
 deps-test: ; $(call want,$(DEPS_TEST))

@@ -7,11 +7,15 @@
 // node's processes can be seen and its addresses reached. [Lab.Down] ends the
 // supervisor and removes what is left.
 //
+// Nodes are containers that run QEMU, or, where [Lab].Hypervisor says so, emulated
+// machines that run Xen.
+//
 // The parts: lab/image builds the node's Debian tree, lab/guest the guests,
-// lab/node boots and kills one node, lab/supervisor holds the running lab
+// lab/node boots and kills one node that is a container, lab/xen one that is
+// a machine with Xen, lab/supervisor holds the running lab
 // together, lab/cluster speaks with the software in the nodes, lab/scenario
-// breaks things on purpose and measures what clients saw, and lab/report
-// writes that down.
+// breaks things on purpose and measures what clients saw, with lab/domains as its
+// eye in a domain 0, and lab/report writes that down.
 //
 // Nothing here is for production: the lab's network has no authentication,
 // and it must not be reachable from anywhere. It is not: it has no link out.

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -13,8 +14,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// needs are the programs that the lab calls, and the Debian package of each.
-var needs = []struct{ program, pkg string }{
+// need is a program that the lab calls, and its Debian package.
+type need struct{ program, pkg string }
+
+// needs are those of every lab.
+var needs = []need{
 	{"systemd-nspawn", "systemd-container"},
 	{"mmdebstrap", "mmdebstrap"},
 	{"unshare", "util-linux"},
@@ -24,16 +28,20 @@ var needs = []struct{ program, pkg string }{
 }
 
 // CheckHost says what this machine lacks to hold a lab, and what to type.
-func CheckHost() error {
+func CheckHost() error { return checkHost(nil) }
+
+// checkHost is CheckHost for a lab that needs more than every lab does.
+func checkHost(more []need) error {
 	if os.Geteuid() != 0 {
 		return errors.New("the lab boots real nodes and needs root: run it with sudo")
 	}
 	var missing []string
-	for _, need := range needs {
+	for _, need := range slices.Concat(needs, more) {
 		if _, err := exec.LookPath(need.program); err != nil {
 			missing = append(missing, need.pkg)
 		}
 	}
+	missing = slices.Compact(missing)
 	if len(missing) > 0 {
 		return fmt.Errorf("the lab needs more programs: apt-get install --no-install-recommends %s", strings.Join(missing, " "))
 	}

@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/vmferry/vmferry/lab/supervisor"
 )
 
 func TestParseStartTime(t *testing.T) {
@@ -84,5 +86,28 @@ func TestSupervisorIsNotMistaken(t *testing.T) {
 	}
 	if _, err := l.supervisor(); err == nil || err == ErrNotUp {
 		t.Errorf("garbage: %v", err)
+	}
+}
+
+func TestGroundworkOf(t *testing.T) {
+	for _, name := range []string{supervisor.QEMU, supervisor.Xen} {
+		ground, err := groundworkOf(name)
+		if err != nil || len(ground.image.Packages) == 0 {
+			t.Errorf("%s: %+v, %v", name, ground, err)
+		}
+	}
+	l := Lab{Dir: t.TempDir(), Cache: t.TempDir(), Hypervisor: "bhyve"}
+	if err := l.Up(t.Context()); err == nil || !strings.Contains(err.Error(), "use qemu or xen") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestCheckHostNamesAPackageOnce(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("only root gets that far")
+	}
+	err := checkHost([]need{{"no-such-program", "some-package"}, {"nor-this-one", "some-package"}})
+	if err == nil || strings.Count(err.Error(), "some-package") != 1 {
+		t.Errorf("got %v", err)
 	}
 }

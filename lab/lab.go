@@ -1,11 +1,11 @@
 package lab
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"net/netip"
 	"os"
@@ -19,7 +19,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/vmferry/vmferry/lab/guest"
 	"github.com/vmferry/vmferry/lab/image"
 	"github.com/vmferry/vmferry/lab/node"
 	"github.com/vmferry/vmferry/lab/supervisor"
@@ -55,6 +54,8 @@ type Lab struct {
 	Stage string // a tree made by `make install DESTDIR=…`: what is tested
 	Self  string // the vmferry-lab program, static: it is the supervisor and the nodes' fence agent too
 
+	Hypervisor string // that Up gives the nodes: [supervisor.QEMU], which "" is too, or [supervisor.Xen]
+
 	Progress func(step string) // is told what is being done; may be nil
 }
 
@@ -67,10 +68,6 @@ type life struct {
 
 func (l *Lab) lifeFile() string { return filepath.Join(l.Dir, "lab.json") }
 
-// guestDir holds the kernel and initramfs of the lab's guests; the nodes see it
-// as /shared/boot.
-func (l *Lab) guestDir() string { return filepath.Join(supervisor.Shared(l.Dir), "boot") }
-
 func (l *Lab) progress(format string, args ...any) {
 	if l.Progress != nil {
 		l.Progress(fmt.Sprintf(format, args...))
@@ -81,7 +78,12 @@ func (l *Lab) progress(format string, args ...any) {
 // that is up already is left as it is. If ctx ends first, all that was begun
 // is undone, except for what the cache holds whole.
 func (l *Lab) Up(ctx context.Context) (err error) {
-	if err := CheckHost(); err != nil {
+	hypervisor := cmp.Or(l.Hypervisor, supervisor.QEMU)
+	ground, err := groundworkOf(hypervisor)
+	if err != nil {
+		return err
+	}
+	if err := checkHost(ground.needs); err != nil {
 		return err
 	}
 	unlock, err := l.lock()
@@ -90,14 +92,13 @@ func (l *Lab) Up(ctx context.Context) (err error) {
 	}
 	defer unlock()
 	if _, err := l.supervisor(); err == nil {
-		l.progress("the lab is up already")
-		return nil
+		return l.already(ctx, hypervisor)
 	}
 	if err := l.clean(); err != nil {
 		return err
 	}
 	l.progress("node image")
-	tree, err := image.Build(ctx, l.Cache, func(step string) { l.progress("node image: %s", step) })
+	tree, err := ground.image.Build(ctx, l.Cache, func(step string) { l.progress("node image: %s", step) })
 	if err != nil {
 		return err
 	}
@@ -109,47 +110,29 @@ func (l *Lab) Up(ctx context.Context) (err error) {
 	if err := l.stock(ctx, tree); err != nil {
 		return err
 	}
+	if ground.stock != nil {
+		if err := ground.stock(ctx, l, tree); err != nil {
+			return err
+		}
+	}
 	l.progress("starting the nodes")
 	return l.start(ctx, supervisor.Config{
 		Dir: l.Dir, Image: tree, Product: filepath.Join(l.Dir, "product"), Network: Network, Nodes: Nodes,
+		Hypervisor: hypervisor,
 	})
 }
 
-// stock fills the lab's folder with what the nodes will see: the product, the
-// power switch's client, and the guests' kernel and initramfs.
-func (l *Lab) stock(ctx context.Context, tree string) error {
-	for _, dir := range []string{l.Dir, supervisor.Device(l.Dir), supervisor.Shared(l.Dir)} {
-		if err := os.MkdirAll(dir, 0o755); err != nil {
-			return fmt.Errorf("make the lab's folder: %w", err)
-		}
-	}
-	l.progress("installing vmferry on the nodes")
-	product := filepath.Join(l.Dir, "product")
-	if err := os.CopyFS(product, os.DirFS(l.Stage)); err != nil {
-		return fmt.Errorf("copy what `make install` staged in %q: %w", l.Stage, err)
-	}
-	if err := copyFile(l.Self, filepath.Join(supervisor.Device(l.Dir), "fence_lab"), 0o755); err != nil {
-		return err
-	}
-	if err := os.MkdirAll(filepath.Join(product, "usr/sbin"), 0o755); err != nil {
-		return err
-	}
-	if err := os.Symlink("/lab/fence_lab", filepath.Join(product, "usr/sbin/fence_lab")); err != nil {
-		return err
-	}
-	l.progress("guest kernel and initramfs")
-	kernel, modules, err := image.Kernel(tree)
+// already is Up's answer when there is a lab: it will do if it has the hypervisor.
+func (l *Lab) already(ctx context.Context, hypervisor string) error {
+	reply, err := l.Status(ctx)
 	if err != nil {
 		return err
 	}
-	if err := os.MkdirAll(l.guestDir(), 0o755); err != nil {
-		return err
+	if reply.Hypervisor != hypervisor {
+		return fmt.Errorf("a lab with hypervisor %q is up already: end it with `vmferry-lab down` first", reply.Hypervisor)
 	}
-	return guest.Build(ctx, guest.Spec{
-		KernelImage: kernel, ModulesDir: modules, OutDir: l.guestDir(),
-		Init:     filepath.Join(filepath.Dir(l.Self), "guest-init"),
-		Blackout: filepath.Join(l.Stage, "usr/bin/blackout"),
-	})
+	l.progress("the lab is up already")
+	return nil
 }
 
 // start runs the supervisor and waits until it is ready.
@@ -365,7 +348,7 @@ func (l *Lab) clean() error {
 	if err != nil {
 		return err
 	}
-	own := []string{"lab.json", "lab.json.part", "product", "device", "shared", "nodes", "cgroup", "control.sock", "supervisor.log"}
+	own := []string{"lab.json", "lab.json.part", "product", "device", "shared", "nodes", "cgroup", "control.sock", "supervisor.log", "ssh"}
 	for _, n := range Nodes {
 		own = append(own, filepath.Base(supervisor.Console(l.Dir, n.Name)))
 	}
@@ -392,20 +375,6 @@ func (l *Lab) lock() (unlock func(), err error) {
 		return nil, fmt.Errorf("another vmferry-lab is at work on %q: wait for it, or interrupt it", l.Dir)
 	}
 	return func() { dir.Close() }, nil
-}
-
-func copyFile(from, to string, mode os.FileMode) error {
-	in, err := os.Open(from)
-	if err != nil {
-		return err
-	}
-	defer in.Close()
-	out, err := os.OpenFile(to, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, mode)
-	if err != nil {
-		return err
-	}
-	_, err = io.Copy(out, in)
-	return errors.Join(err, out.Close())
 }
 
 // Status asks the running lab what it consists of, or says [ErrNotUp].

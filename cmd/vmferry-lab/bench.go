@@ -13,6 +13,7 @@ import (
 
 	"github.com/vmferry/vmferry/lab"
 	"github.com/vmferry/vmferry/lab/bench"
+	"github.com/vmferry/vmferry/lab/cluster"
 	"github.com/vmferry/vmferry/lab/report"
 	"github.com/vmferry/vmferry/lab/scenario"
 	"github.com/vmferry/vmferry/lab/supervisor"
@@ -75,7 +76,7 @@ func runBench(ctx context.Context, l *lab.Lab, args []string) error {
 		failed = err
 		args = append(args, "--goes-on")
 	}
-	return errors.Join(failed, withLab(ctx, l, o.out, o.keep, append([]string{"inside-bench"}, args...)))
+	return errors.Join(failed, withLab(ctx, l, cluster.QEMU.Name, o.out, o.keep, append([]string{"inside-bench"}, args...)))
 }
 
 // parts are the benches that need no lab, and those that do.
@@ -123,7 +124,10 @@ func insideBench(ctx context.Context, l *lab.Lab, args []string) error {
 	if err != nil {
 		return err
 	}
-	c := clusterOf(l)
+	c, err := clusterOf(ctx, l)
+	if err != nil {
+		return err
+	}
 	rep := &bench.Report{Schema: bench.Schema}
 	if o.goesOn {
 		if rep, err = bench.ReadJSON(o.path()); err != nil {

@@ -1,11 +1,13 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -24,7 +26,9 @@ const defaultGuests = 2
 const bootTime = 4 * time.Minute
 
 func up(ctx context.Context, l *lab.Lab, args []string) error {
-	if err := parse(newFlags("up"), args); err != nil {
+	flags := newFlags("up")
+	flags.StringVar(&l.Hypervisor, "hypervisor", supervisor.QEMU, "")
+	if err := parse(flags, args); err != nil {
 		return err
 	}
 	steps := newSteps(os.Stderr)
@@ -75,12 +79,20 @@ func supervise(ctx context.Context, _ *lab.Lab, _ []string) error {
 	return supervisor.Run(ctx, cfg, log, func() { log.Info("the lab is up") })
 }
 
-func clusterOf(l *lab.Lab) *cluster.Cluster {
-	c := &cluster.Cluster{Control: supervisor.Control(l.Dir)}
+// clusterOf is the running lab's cluster, with the hypervisor that its supervisor
+// tells.
+func clusterOf(ctx context.Context, l *lab.Lab) (*cluster.Cluster, error) {
+	c := &cluster.Cluster{Control: supervisor.Control(l.Dir), Addresses: map[string]string{}}
 	for _, n := range lab.Nodes {
 		c.Nodes = append(c.Nodes, n.Name)
+		c.Addresses[n.Name] = n.Address.String()
 	}
-	return c
+	reply, err := c.State(ctx)
+	if err != nil {
+		return nil, err
+	}
+	c.Hypervisor, err = cluster.HypervisorNamed(reply.Hypervisor)
+	return c, err
 }
 
 func insideWait(ctx context.Context, l *lab.Lab, _ []string) error {
@@ -88,7 +100,10 @@ func insideWait(ctx context.Context, l *lab.Lab, _ []string) error {
 	defer cancel()
 	steps := newSteps(os.Stderr)
 	defer steps.end()
-	c := clusterOf(l)
+	c, err := clusterOf(ctx, l)
+	if err != nil {
+		return err
+	}
 	ctx, giveUp := context.WithCancelCause(ctx)
 	defer giveUp(nil)
 	go watchBoot(ctx, l, c, giveUp)
@@ -96,8 +111,8 @@ func insideWait(ctx context.Context, l *lab.Lab, _ []string) error {
 		return err
 	}
 	// So that there is something to play with: /shared/guests/vm1.xml, ….
-	steps.say("making the guests' disks")
-	_, err := scenario.MakeGuests(ctx, c, supervisor.Shared(l.Dir), defaultGuests)
+	steps.say("making the guests")
+	_, err = scenario.MakeGuests(ctx, c, supervisor.Shared(l.Dir), defaultGuests)
 	return err
 }
 
@@ -126,11 +141,16 @@ func watchBoot(ctx context.Context, l *lab.Lab, c *cluster.Cluster, giveUp conte
 }
 
 func insideShell(ctx context.Context, l *lab.Lab, args []string) error {
-	words := args[1:]
-	if len(words) == 0 {
-		words = []string{"bash", "-l"}
+	c, err := clusterOf(ctx, l)
+	if err != nil {
+		return err
 	}
-	cmd, err := clusterOf(l).Command(ctx, args[0], words[0], words[1:]...)
+	var cmd *exec.Cmd
+	if words := args[1:]; len(words) == 0 {
+		cmd, err = c.Shell(ctx, args[0])
+	} else {
+		cmd, err = c.Command(ctx, args[0], words[0], words[1:]...)
+	}
 	if err != nil {
 		return err
 	}
@@ -162,17 +182,24 @@ func status(ctx context.Context, l *lab.Lab, args []string) error {
 
 // withLab runs a command inside the lab that writes a report to the folder out. It makes the
 // lab if there is none, and takes away the lab that it made unless that is to be kept.
-func withLab(ctx context.Context, l *lab.Lab, out string, keep bool, inside []string) (err error) {
+// hypervisor is the one that the lab must have; "" is the one that it has.
+func withLab(ctx context.Context, l *lab.Lab, hypervisor, out string, keep bool, inside []string) (err error) {
 	if err := report.Check(out); err != nil {
 		return err
 	}
-	if _, err := l.Status(ctx); errors.Is(err, lab.ErrNotUp) {
-		if err := up(ctx, l, nil); err != nil {
+	reply, err := l.Status(ctx)
+	switch {
+	case errors.Is(err, lab.ErrNotUp):
+		if err := up(ctx, l, []string{"--hypervisor=" + cmp.Or(hypervisor, supervisor.QEMU)}); err != nil {
 			return err
 		}
 		if !keep {
 			defer func() { err = errors.Join(err, down(context.WithoutCancel(ctx), l, nil)) }()
 		}
+	case err != nil:
+		return err
+	case hypervisor != "" && reply.Hypervisor != hypervisor:
+		return fmt.Errorf("the lab that is up runs on %s, and this needs %s: end it with `vmferry-lab down` first", reply.Hypervisor, hypervisor)
 	}
 	err = l.Enter(ctx, inside...)
 	if ctx.Err() != nil {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/vmferry/vmferry/lab"
@@ -19,13 +20,15 @@ import (
 // demoOptions are the flags of the demo. The command outside the lab's
 // namespaces reads them, and passes its words on to the one inside.
 type demoOptions struct {
-	out      string
-	keep     bool
-	guests   int
-	interval time.Duration
-	agents   string
-	managers string
-	rounds   int
+	out        string
+	keep       bool
+	guests     int
+	interval   time.Duration
+	hypervisor string // "" is that of the lab that is up, or QEMU
+	agents     string
+	managers   string
+	scenarios  string
+	rounds     int
 }
 
 func parseDemo(args []string) (demoOptions, error) {
@@ -34,9 +37,11 @@ func parseDemo(args []string) (demoOptions, error) {
 	flags.StringVar(&o.out, "out", filepath.Join("build", "demo"), "")
 	flags.BoolVar(&o.keep, "keep", false, "")
 	flags.IntVar(&o.guests, "guests", defaultGuests, "")
-	flags.DurationVar(&o.interval, "interval", 5*time.Millisecond, "")
+	flags.DurationVar(&o.interval, "interval", 0, "")
+	flags.StringVar(&o.hypervisor, "hypervisor", "", "")
 	flags.StringVar(&o.agents, "agent", "", "")
 	flags.StringVar(&o.managers, "manager", "", "")
+	flags.StringVar(&o.scenarios, "scenario", "", "")
 	flags.IntVar(&o.rounds, "rounds", 1, "")
 	if err := parse(flags, args); err != nil {
 		return o, err
@@ -54,21 +59,38 @@ func (o *demoOptions) check(flags *flag.FlagSet) error {
 	if o.rounds < 1 || o.rounds > 100 {
 		return fmt.Errorf("demo: --rounds is a number from 1 to 100: %w", errUsage)
 	}
-	if o.interval < time.Millisecond || o.interval > time.Second {
+	if o.interval != 0 && o.interval < time.Millisecond || o.interval > time.Second {
 		return fmt.Errorf("demo: --interval is a time from 1ms to 1s: %w", errUsage)
 	}
-	if o.agents != "" && o.agents != report.Ours && o.agents != report.Peer {
-		return fmt.Errorf("demo: --agent is %s or %s: %w", report.Ours, report.Peer, errUsage)
+	if o.hypervisor != "" {
+		if _, err := cluster.HypervisorNamed(o.hypervisor); err != nil {
+			return fmt.Errorf("demo: --hypervisor: %w: %w", err, errUsage)
+		}
 	}
-	if o.managers != "" && o.managers != cluster.PacemakerName && o.managers != cluster.HeartbeatName {
-		return fmt.Errorf("demo: --manager is %s or %s: %w", cluster.PacemakerName, cluster.HeartbeatName, errUsage)
+	if err := o.checkAgent(); err != nil {
+		return err
 	}
-	if o.managers == cluster.HeartbeatName && o.agents == report.Peer {
-		return fmt.Errorf("demo: %s is no agent for %s, only %s is: %w", report.Peer, cluster.HeartbeatName, report.Ours, errUsage)
+	if o.scenarios != "" && o.scenarios != report.GracefulShutdown {
+		return fmt.Errorf("demo: --scenario is %s: %w", report.GracefulShutdown, errUsage)
 	}
 	var err error
 	o.out, err = filepath.Abs(o.out)
 	return err
+}
+
+// checkAgent checks who is to run the guests. Which peer there is depends on the
+// hypervisor, which only a running lab can tell.
+func (o *demoOptions) checkAgent() error {
+	if !slices.Contains([]string{"", report.Ours, cluster.QEMU.Peer.Type, cluster.Xen.Peer.Type}, o.agents) {
+		return fmt.Errorf("demo: --agent is %s, %s or %s: %w", report.Ours, cluster.QEMU.Peer.Type, cluster.Xen.Peer.Type, errUsage)
+	}
+	if !slices.Contains([]string{"", cluster.PacemakerName, cluster.HeartbeatName}, o.managers) {
+		return fmt.Errorf("demo: --manager is %s or %s: %w", cluster.PacemakerName, cluster.HeartbeatName, errUsage)
+	}
+	if o.managers == cluster.HeartbeatName && o.agents != "" && o.agents != report.Ours {
+		return fmt.Errorf("demo: %s is no agent for %s, only %s is: %w", o.agents, cluster.HeartbeatName, report.Ours, errUsage)
+	}
+	return nil
 }
 
 // demo is the command outside.
@@ -77,7 +99,7 @@ func demo(ctx context.Context, l *lab.Lab, args []string) error {
 	if err != nil {
 		return err
 	}
-	return withLab(ctx, l, o.out, o.keep, append([]string{"inside-demo"}, args...))
+	return withLab(ctx, l, o.hypervisor, o.out, o.keep, append([]string{"inside-demo"}, args...))
 }
 
 // insideDemo is the command inside the lab's namespaces.
@@ -94,10 +116,19 @@ func insideDemo(ctx context.Context, l *lab.Lab, args []string) error {
 	}
 	rep := &report.Report{Commit: commit(), Environment: r.Environment(ctx)}
 	err = r.Run(ctx, func(ctx context.Context) error {
+		// It stands beside the agents that are compared.
+		if o.agents == "" && o.managers == "" {
+			if err := r.Alone(ctx, rep); err != nil {
+				return err
+			}
+		}
 		for range o.rounds {
 			if err := o.round(ctx, r, rep); err != nil {
 				return err
 			}
+		}
+		if len(rep.Scenarios) == 0 {
+			return fmt.Errorf("demo: %s is no agent for %s: %w", o.agents, r.Cluster.Hypervisor.Name, errUsage)
 		}
 		// A lab that stays is left as `vmferry-lab up` leaves it.
 		r.Manager = nil
@@ -125,7 +156,7 @@ func (o demoOptions) round(ctx context.Context, r *scenario.Runner, rep *report.
 			if o.agents != "" && o.agents != scenario.Label(agent) {
 				continue
 			}
-			if err := r.Both(ctx, agent, rep); err != nil {
+			if err := r.Both(ctx, agent, o.scenarios == report.GracefulShutdown, rep); err != nil {
 				return err
 			}
 		}
@@ -135,7 +166,10 @@ func (o demoOptions) round(ctx context.Context, r *scenario.Runner, rep *report.
 
 // runner prepares the guests that the scenarios use.
 func runner(ctx context.Context, l *lab.Lab, o demoOptions, say func(string)) (*scenario.Runner, error) {
-	c := clusterOf(l)
+	c, err := clusterOf(ctx, l)
+	if err != nil {
+		return nil, err
+	}
 	say("making the guests' disks")
 	guests, err := scenario.MakeGuests(ctx, c, supervisor.Shared(l.Dir), o.guests)
 	if err != nil {

@@ -13,8 +13,8 @@ import (
 
 	"github.com/vmferry/vmferry/lab"
 	"github.com/vmferry/vmferry/lab/bench"
+	"github.com/vmferry/vmferry/lab/domains"
 	"github.com/vmferry/vmferry/lab/fence"
-	"github.com/vmferry/vmferry/lab/supervisor"
 )
 
 const usage = `Usage: vmferry-lab [--dir DIR] [--cache DIR] [--stage DIR] COMMAND
@@ -23,24 +23,30 @@ Real nodes on one machine: systemd, Pacemaker on Corosync or Heartbeat, libvirt
 and QEMU in each, shared storage, and guests. Needs root, and Debian 12 or later.
 
 Commands:
-  up                    build what is missing, boot the nodes, wait for the cluster
-  demo [options]        run the scenarios with vmferry and with VirtualDomain on
-                        Pacemaker and with vmferry on Heartbeat, and write
-                        report.json and report.html
+  up [options]          build what is missing, boot the nodes, wait for the cluster
+  demo [options]        run the scenarios with vmferry and with its peer (VirtualDomain, or
+                        Xen on Xen) on Pacemaker and with vmferry on Heartbeat, and
+                        write report.json and report.html
   bench [options]       measure vmferry against VirtualDomain, QEMU alone, irtt and fping,
                         and write report.json
   shell NODE [COMMAND]  a root shell, or one command, on a node
   status [--json]       what is up
   down                  end everything, and leave nothing but the cache
 
+Options of up:
+  --hypervisor NAME  qemu (default): the nodes are containers and run QEMU;
+                     xen: they are emulated machines and run Xen, the node is domain 0
+
 Options of demo:
   --out DIR         where the report goes (default build/demo)
   --keep            leave the lab up afterwards
   --rounds N        run everything N times (default 1)
   --guests N        how many guests (1 to 6, default 2)
-  --interval TIME   between two probes of a client (1ms to 1s, default 5ms)
-  --agent NAME      only vmferry, or only VirtualDomain
+  --interval TIME   between two probes of a client (1ms to 1s, default 5ms, 20ms on Xen)
+  --hypervisor NAME qemu or xen: of the lab that is made if none is up (default qemu)
+  --agent NAME      only vmferry, or only VirtualDomain, or only Xen
   --manager NAME    only pacemaker, or only heartbeat
+  --scenario NAME   only graceful-shutdown
 
 Options of bench:
   --out DIR         where the report goes (default build/bench)
@@ -80,8 +86,10 @@ func main() {
 	switch filepath.Base(os.Args[0]) {
 	case bench.CallerName:
 		os.Exit(bench.Caller(os.Stdin, os.Stdout, os.Stderr))
+	case domains.ProgramName:
+		os.Exit(domains.Main(context.Background(), os.Args[1:], os.Stderr))
 	case "fence_lab":
-		os.Exit(fence.Main(context.Background(), "/lab/"+supervisor.Switch, os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+		os.Exit(fence.Main(context.Background(), "/lab", os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	err := run(ctx, os.Args[1:])

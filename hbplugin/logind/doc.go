@@ -12,6 +12,9 @@
 // signal is only a hint: any local user may send one of that name, so what
 // counts is the property PreparingForShutdown, read anew each time.
 //
+// On Xen, libvirt's daemon holds a lock of the same kind because domain 0 runs;
+// [System.FreeDomain0] takes it away once no guest does.
+//
 // [System] asks systemd itself, which answers on a socket of its own even when
 // the message bus is gone, whether the system is going down.
 package logind

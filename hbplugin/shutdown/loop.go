@@ -52,6 +52,10 @@ type Options struct {
 	StopWindow time.Duration // the longest drain once systemd has asked the daemon to stop
 	Poll       time.Duration // the time from one look to the next
 
+	// Free, when not nil, is called once in a shutdown that logind announced, when no guest is left, to have others
+	// let it go who wait for guests as well. It ends with its context.
+	Free func(context.Context) error
+
 	// Deadline, when not nil, is told by when the node is to be empty, whenever that changes: the end of the
 	// window while a drain is under way, and the zero time when none is. It must not block.
 	Deadline func(until time.Time)
@@ -204,8 +208,7 @@ func (r *round) carryOut(ctx context.Context, d Decision) bool {
 		return true
 	}
 	if !d.Hold {
-		r.seen.Released = true
-		r.release()
+		r.letGo(ctx)
 	}
 	if d.Act != Leave {
 		r.act(ctx, d.Act)
@@ -297,6 +300,22 @@ func (r *round) begin() {
 	r.era++
 	r.seen = Observed{Announced: r.seen.Announced, Asked: r.seen.Asked, Ours: r.seen.Ours}
 	r.lookedAt, r.actedAt = time.Time{}, time.Time{}
+}
+
+// letGo gives a shutdown free, and has others do so who hold it for guests that are not here.
+func (r *round) letGo(ctx context.Context) {
+	first := !r.seen.Released
+	r.seen.Released = true
+	r.release()
+	if first && r.seen.Announced && r.seen.empty() && r.o.Free != nil {
+		r.work.Go(func() {
+			ctx, cancel := context.WithTimeout(ctx, actTimeout)
+			defer cancel()
+			if err := r.o.Free(ctx); err != nil {
+				r.o.Log.WithError(err).Warn("the shutdown may wait for logind's whole limit")
+			}
+		})
+	}
 }
 
 func (r *round) release() {

@@ -34,6 +34,7 @@ type fake struct {
 	err   error // what Standby fails with
 	extra []string
 	lost  bool // processes cannot be listed
+	freed int  // calls of Free
 }
 
 func (f *fake) String() string { return "fake" }
@@ -81,6 +82,13 @@ func (f *fake) Here(context.Context) ([]string, error) {
 		return nil, errors.New("read /proc: eaten")
 	}
 	return f.extra, nil
+}
+
+func (f *fake) Free(context.Context) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.freed++
+	return errors.New("logind: no answer") // which must not matter
 }
 
 func (f *fake) Stopping(context.Context) (bool, error) {
@@ -155,7 +163,7 @@ func runAt(t *testing.T, node *fake, path string, script func(b *bench)) {
 		b := &bench{t: t, node: node, path: path, start: time.Now(), done: make(chan error, 1)}
 		b.loop = New(Options{
 			Manager: node, Guests: node, System: node, Intent: Intent{Path: path}, Log: log,
-			Notify: b.notify, StopWindow: 9 * time.Minute, Poll: time.Second, Deadline: b.deadline,
+			Notify: b.notify, StopWindow: 9 * time.Minute, Poll: time.Second, Free: node.Free, Deadline: b.deadline,
 		})
 		ctx, cancel := context.WithCancel(t.Context())
 		go func() { b.done <- b.loop.Run(ctx) }()
@@ -257,6 +265,16 @@ func (b *bench) wantCalls(want string) {
 	}
 }
 
+// wantFreed is how often others were to let the shutdown go.
+func (b *bench) wantFreed(want int) {
+	b.t.Helper()
+	b.node.set(func(f *fake) {
+		if f.freed != want {
+			b.t.Errorf("others were to let go %d times, want %d", f.freed, want)
+		}
+	})
+}
+
 func (b *bench) wantNote(want bool) {
 	b.t.Helper()
 	if got, err := (Intent{Path: b.path}).Exists(); err != nil || got != want {
@@ -284,8 +302,10 @@ func TestGuestsLeave(t *testing.T) {
 		b.after(12 * time.Second)
 		b.holds()
 		b.wantStatus("draining: 2 of 3 guests left (g2, g3), 12 s of 598 s")
+		b.wantFreed(0)
 		b.after(20 * time.Second)
 		b.released(30 * time.Second)
+		b.wantFreed(1)
 		if err := b.loop.Alive(b.t.Context()); err != nil {
 			t.Error(err)
 		}
@@ -306,6 +326,7 @@ func TestWindowCloses(t *testing.T) {
 		b.holds()
 		b.after(time.Second)
 		b.released(598 * time.Second)
+		b.wantFreed(0) // the guest is here: who waits for it is right to
 		b.loop.Stop()
 		if !b.ended() {
 			t.Error("the manager's own stop goes on with what is left, and the loop is in its way")

@@ -236,7 +236,7 @@ func ask(ctx context.Context, address string) (guest.Status, error) {
 func (s *Stage) call(ctx context.Context, p Plan) (Samples, error) {
 	s.Progress(fmt.Sprintf("%s: calling each agent %d times", p.Action, p.N))
 	caller := "/run/" + CallerName
-	if _, err := s.Cluster.Run(ctx, s.node(), "ln", "--symbolic", "--force", "/lab/fence_lab", caller); err != nil {
+	if _, err := s.Cluster.Run(ctx, s.node(), "ln", "--symbolic", "--force", "/usr/sbin/fence_lab", caller); err != nil {
 		return Samples{}, err
 	}
 	cmd, err := s.Cluster.Command(ctx, s.node(), caller)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/vmferry/vmferry/lab/node"
 	"github.com/vmferry/vmferry/lab/supervisor"
+	"github.com/vmferry/vmferry/lab/xen"
 )
 
 // Cluster is the running lab's nodes.
@@ -20,6 +21,10 @@ type Cluster struct {
 	Control string
 	// Nodes are the names, in order.
 	Nodes []string
+	// Addresses are the nodes', by name, in the lab's network.
+	Addresses map[string]string
+	// Hypervisor is what runs the guests.
+	Hypervisor Hypervisor
 }
 
 // ErrDown says that a command was meant for a node that is not up.
@@ -30,7 +35,7 @@ func (c *Cluster) State(ctx context.Context) (supervisor.Reply, error) {
 	return supervisor.Ask(ctx, c.Control, supervisor.Request{Op: supervisor.OpStatus})
 }
 
-// Command is a command for the node, not yet started. See [node.Command].
+// Command is a command for the node, not yet started. See [node.Command] and [xen.Command].
 func (c *Cluster) Command(ctx context.Context, name, program string, args ...string) (*exec.Cmd, error) {
 	reply, err := c.State(ctx)
 	if err != nil {
@@ -43,7 +48,22 @@ func (c *Cluster) Command(ctx context.Context, name, program string, args ...str
 	if state.Leader == 0 {
 		return nil, fmt.Errorf("run %q on node %q: %w", program, name, ErrDown)
 	}
+	if reply.Login != "" {
+		return xen.Command(ctx, reply.Login, name, program, args...), nil
+	}
 	return node.Command(ctx, state.Leader, program, args...), nil
+}
+
+// Shell is an interactive root shell on the node, not yet started.
+func (c *Cluster) Shell(ctx context.Context, name string) (*exec.Cmd, error) {
+	reply, err := c.State(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if reply.Login != "" {
+		return xen.Shell(ctx, reply.Login, name), nil
+	}
+	return c.Command(ctx, name, "bash", "-l")
 }
 
 // Run runs a command on the node and returns what it printed. A command that
@@ -155,24 +175,32 @@ func parseMonitor(text []byte) (Monitor, error) {
 	return m, nil
 }
 
-// pollEvery is how often a condition in the nodes is looked at. Each look
-// costs a process in a node that may be busy booting.
-const pollEvery = 500 * time.Millisecond
+// A condition in the nodes is looked at every pollEvery. Each look costs a
+// process in a node that may be busy booting: where it takes long, what follows
+// is pollRest times as long as it, up to pollMost, so that looking does not keep the
+// node from what is waited for.
+const (
+	pollEvery = 500 * time.Millisecond
+	pollRest  = 2
+	pollMost  = 3 * time.Second
+)
 
 // Await looks until cond holds. When ctx ends first, the error says what was
 // waited for and how the last look failed.
 func Await(ctx context.Context, what string, cond func(context.Context) (bool, error)) error {
-	tick := time.NewTicker(pollEvery)
-	defer tick.Stop()
 	for {
+		begun := time.Now()
 		ok, err := cond(ctx)
 		if ok && err == nil {
 			return nil
 		}
+		took := time.Since(begun)
+		rest := time.NewTimer(min(max(pollEvery-took, pollRest*took), pollMost))
 		select {
 		case <-ctx.Done():
+			rest.Stop()
 			return errors.Join(fmt.Errorf("wait for %s: %w", what, context.Cause(ctx)), err)
-		case <-tick.C:
+		case <-rest.C:
 		}
 	}
 }

@@ -1,13 +1,13 @@
 package cluster
 
 import (
-	"bytes"
 	"context"
 	"encoding/xml"
 	"errors"
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -65,15 +65,11 @@ func FuzzParseMonitor(f *testing.F) {
 // Only the agent's name may differ between what the two agents are given.
 func TestConfigurationIsTheSameForBothAgents(t *testing.T) {
 	render := func(a Agent) string {
-		var b bytes.Buffer
-		if err := configuration.Execute(&b, struct {
-			Agent  Agent
-			Guests []Guest
-			Node   string
-		}{a, []Guest{{"vm1", `/shared/"a&b".xml`}, {"vm2", "/shared/vm2.xml"}}, "node1"}); err != nil {
+		text, err := Configuration(QEMU, a, []Guest{{Name: "vm1", Config: `/shared/"a&b".xml`}, {Name: "vm2", Config: "/shared/vm2.xml"}}, "node1")
+		if err != nil {
 			t.Fatal(err)
 		}
-		return b.String()
+		return text
 	}
 	ours, peer := render(Ours), render(VirtualDomain)
 	ours = strings.NewReplacer(`provider="vmferry"`, `provider="heartbeat"`, `type="Domain"`, `type="VirtualDomain"`).Replace(ours)
@@ -85,6 +81,55 @@ func TestConfigurationIsTheSameForBothAgents(t *testing.T) {
 	}
 	if !strings.Contains(peer, "a&amp;b") {
 		t.Error("a path was not escaped")
+	}
+}
+
+// On Xen the peer reads another file of the same guest; how long it may take is the same.
+func TestConfigurationOnXen(t *testing.T) {
+	for _, test := range []struct {
+		agent     Agent
+		has, lack string
+	}{
+		{Ours, `name="hypervisor" value="xen:///system"`, "xmfile"},
+		{HeartbeatXen, `name="xmfile" value="/shared/vm1.cfg"`, "hypervisor"},
+	} {
+		text, err := Configuration(Xen, test.agent, []Guest{{Name: "vm1", Config: "/shared/vm1.xml", XMFile: "/shared/vm1.cfg"}}, "node1")
+		if err != nil || xml.Unmarshal([]byte(text), new(struct{ XMLName xml.Name })) != nil {
+			t.Fatalf("%v\n%s", err, text)
+		}
+		if !strings.Contains(text, test.has) || strings.Contains(text, test.lack) || !strings.Contains(text, `name="migrate_to" interval="0s" timeout="240s"`) {
+			t.Errorf("%s is configured so:\n%s", test.agent, text)
+		}
+	}
+}
+
+func TestHypervisorNamed(t *testing.T) {
+	for _, want := range []Hypervisor{QEMU, Xen} {
+		if got, err := HypervisorNamed(want.Name); err != nil || got != want {
+			t.Errorf("%s: got %+v, %v", want.Name, got, err)
+		}
+	}
+	if _, err := HypervisorNamed("bhyve"); err == nil {
+		t.Error("found one that is not there")
+	}
+}
+
+// Looks that take long are few.
+func TestAwaitLeavesTheNodeAlone(t *testing.T) {
+	for look, want := range map[time.Duration]int{time.Millisecond: 120, time.Second: 20, 8 * time.Second: 6} {
+		synctest.Test(t, func(t *testing.T) {
+			ctx, cancel := context.WithTimeout(t.Context(), 59900*time.Millisecond)
+			defer cancel()
+			looks := 0
+			_ = Await(ctx, "the end", func(context.Context) (bool, error) {
+				looks++
+				time.Sleep(look)
+				return false, nil
+			})
+			if looks != want {
+				t.Errorf("%d looks of %v, want %d", looks, look, want)
+			}
+		})
 	}
 }
 

@@ -6,8 +6,8 @@
 // A lab begins with Pacemaker.
 //
 // It must run inside the lab's namespaces ([lab.Lab.Enter]). Every call is a
-// program of the node itself, started in all of the node's namespaces, as an
-// operator would start it on the node's console.
+// program of the node itself, started as an operator would start it on the node's
+// console: in all of the node's namespaces, or over ssh where the node is a machine.
 //
 // [lab.Lab.Enter]: https://pkg.go.dev/github.com/vmferry/vmferry/lab#Lab.Enter
 package cluster

@@ -77,13 +77,13 @@ func (h Heartbeat) AddGuests(ctx context.Context, agent Agent, guests []Guest, o
 	if agent != Ours {
 		return fmt.Errorf("run guests with %s: Heartbeat knows no such agent", agent)
 	}
-	if err := h.write(ctx, lines(guests, on)); err != nil {
+	if err := h.write(ctx, h.lines(guests, on)); err != nil {
 		return err
 	}
 	// Heartbeat looks at its list when it starts or something changes hands;
 	// one who adds to it tells the node himself.
 	for _, g := range guests {
-		if _, err := h.Run(ctx, on, resourceManager, "takegroup", resource(g)); err != nil {
+		if _, err := h.Run(ctx, on, resourceManager, "takegroup", h.resource(g)); err != nil {
 			return err
 		}
 	}
@@ -91,17 +91,23 @@ func (h Heartbeat) AddGuests(ctx context.Context, agent Agent, guests []Guest, o
 }
 
 // lines is haresources(5) with one line for each guest.
-func lines(guests []Guest, home string) string {
+func (h Heartbeat) lines(guests []Guest, home string) string {
 	var text strings.Builder
 	for _, g := range guests {
-		fmt.Fprintf(&text, "%s %s\n", home, resource(g))
+		fmt.Fprintf(&text, "%s %s\n", home, h.resource(g))
 	}
 	return text.String()
 }
 
 // resource is a guest in the words of haresources: the agent and its arguments.
-func resource(g Guest) string {
-	return strings.Join([]string{"vmferry", g.Config, "hypervisor=qemu:///system", "migration_transport=tcp"}, "::")
+func (h Heartbeat) resource(g Guest) string {
+	words := []string{"vmferry", g.Config}
+	for _, p := range h.Hypervisor.Parameters(Ours, g) {
+		if p.Name != "config" {
+			words = append(words, p.Name+"="+p.Value)
+		}
+	}
+	return strings.Join(words, "::")
 }
 
 // write replaces the list on every node.

@@ -2,20 +2,29 @@ package cluster
 
 import (
 	"context"
+	"strings"
 	"testing"
 )
 
-var twoGuests = []Guest{{"vm1", "/shared/guests/vm1.xml"}, {"vm2", "/shared/guests/vm2.xml"}}
+var twoGuests = []Guest{{Name: "vm1", Config: "/shared/guests/vm1.xml"}, {Name: "vm2", Config: "/shared/guests/vm2.xml"}}
+
+// heartbeatOn is Heartbeat on a hypervisor, of a lab that is not up.
+func heartbeatOn(h Hypervisor) Heartbeat { return Heartbeat{&Cluster{Hypervisor: h}} }
 
 func TestLines(t *testing.T) {
 	want := "node1 vmferry::/shared/guests/vm1.xml::hypervisor=qemu:///system::migration_transport=tcp\n" +
 		"node1 vmferry::/shared/guests/vm2.xml::hypervisor=qemu:///system::migration_transport=tcp\n"
-	if got := lines(twoGuests, "node1"); got != want {
+	if got := heartbeatOn(QEMU).lines(twoGuests, "node1"); got != want {
+		t.Errorf("got %q", got)
+	}
+	want = strings.ReplaceAll(want, "qemu:", "xen:")
+	if got := heartbeatOn(Xen).lines(twoGuests, "node1"); got != want {
 		t.Errorf("got %q", got)
 	}
 }
 
 func TestCovers(t *testing.T) {
+	lines := heartbeatOn(QEMU).lines
 	list := lines(twoGuests, "node1")
 	for _, test := range []struct {
 		held, name, list string

@@ -94,7 +94,7 @@ type Pacemaker struct{ *Cluster }
 func (Pacemaker) Name() string { return PacemakerName }
 
 // Agents are vmferry's and the one that it is compared with.
-func (Pacemaker) Agents() []Agent { return []Agent{Ours, VirtualDomain} }
+func (p Pacemaker) Agents() []Agent { return []Agent{Ours, p.Hypervisor.Peer} }
 
 // Take is as in [Manager].
 func (p Pacemaker) Take(ctx context.Context) error { return p.take(ctx, PacemakerName) }

@@ -5,6 +5,8 @@ import (
 	"context"
 	"encoding/xml"
 	"fmt"
+	"strconv"
+	"strings"
 	"text/template"
 	"time"
 )
@@ -13,6 +15,7 @@ import (
 type Guest struct {
 	Name   string
 	Config string // path of the domain's XML, as the nodes see it
+	XMFile string // path of the same guest's xl.cfg(5); empty where there is no xl
 }
 
 // Agent is a resource agent, in the three parts of its name.
@@ -21,35 +24,34 @@ type Agent struct{ Class, Provider, Type string }
 // String is the agent's name as crm_mon(8) and operators write it.
 func (a Agent) String() string { return a.Class + ":" + a.Provider + ":" + a.Type }
 
-// The agents that the lab compares. Both get the same parameters: changing
-// the agent's name is all that an operator does.
+// The agents that the lab compares: ours runs on every hypervisor, and has a
+// peer on each.
 var (
 	Ours          = Agent{"ocf", "vmferry", "Domain"}
 	VirtualDomain = Agent{"ocf", "heartbeat", "VirtualDomain"}
+	HeartbeatXen  = Agent{"ocf", "heartbeat", "Xen"}
 )
 
 // configuration is a part of a CIB: the guests as resources, with a
 // preference for one node that stickiness outweighs, so that they start there
 // but do not wander back.
-var configuration = template.Must(template.New("cib").Funcs(template.FuncMap{"x": escape}).Parse(`<configuration>
+var configuration = template.Must(template.New("cib").Funcs(template.FuncMap{"x": escape, "s": inSeconds}).Parse(`<configuration>
  <resources>{{range .Guests}}
   <primitive id="{{x .Name}}" class="{{$.Agent.Class}}" provider="{{$.Agent.Provider}}" type="{{$.Agent.Type}}">
-   <instance_attributes id="{{x .Name}}-params">
-    <nvpair id="{{x .Name}}-config" name="config" value="{{x .Config}}"/>
-    <nvpair id="{{x .Name}}-hypervisor" name="hypervisor" value="qemu:///system"/>
-    <nvpair id="{{x .Name}}-transport" name="migration_transport" value="tcp"/>
+   <instance_attributes id="{{x .Name}}-params">{{$guest := .}}{{range $.Hypervisor.Parameters $.Agent .}}
+    <nvpair id="{{x $guest.Name}}-{{.Name}}" name="{{.Name}}" value="{{x .Value}}"/>{{end}}
    </instance_attributes>
    <meta_attributes id="{{x .Name}}-meta">
     <nvpair id="{{x .Name}}-migrate" name="allow-migrate" value="true"/>
     <nvpair id="{{x .Name}}-sticky" name="resource-stickiness" value="1000"/>
     <nvpair id="{{x .Name}}-role" name="target-role" value="Started"/>
    </meta_attributes>
-   <operations>
-    <op id="{{x .Name}}-start" name="start" interval="0s" timeout="90s"/>
-    <op id="{{x .Name}}-stop" name="stop" interval="0s" timeout="90s"/>
-    <op id="{{x .Name}}-monitor" name="monitor" interval="10s" timeout="30s"/>
-    <op id="{{x .Name}}-to" name="migrate_to" interval="0s" timeout="120s"/>
-    <op id="{{x .Name}}-from" name="migrate_from" interval="0s" timeout="60s"/>
+   <operations>{{$limit := $.Hypervisor.Limit}}
+    <op id="{{x .Name}}-start" name="start" interval="0s" timeout="{{s $limit.Start}}"/>
+    <op id="{{x .Name}}-stop" name="stop" interval="0s" timeout="{{s $limit.Stop}}"/>
+    <op id="{{x .Name}}-monitor" name="monitor" interval="{{s $limit.MonitorEvery}}" timeout="{{s $limit.Monitor}}"/>
+    <op id="{{x .Name}}-to" name="migrate_to" interval="0s" timeout="{{s $limit.MigrateTo}}"/>
+    <op id="{{x .Name}}-from" name="migrate_from" interval="0s" timeout="{{s $limit.MigrateFrom}}"/>
    </operations>
   </primitive>{{end}}
  </resources>
@@ -57,6 +59,9 @@ var configuration = template.Must(template.New("cib").Funcs(template.FuncMap{"x"
   <rsc_location id="{{x .Name}}-prefers" rsc="{{x .Name}}" node="{{x $.Node}}" score="50"/>{{end}}
  </constraints>
 </configuration>`))
+
+// inSeconds writes a time as Pacemaker wants it.
+func inSeconds(d time.Duration) string { return strconv.Itoa(int(d.Seconds())) + "s" }
 
 func escape(text string) (string, error) {
 	var b bytes.Buffer
@@ -67,16 +72,25 @@ func escape(text string) (string, error) {
 // AddGuests has the cluster run the guests with the given agent, first on
 // the named node. It returns when the cluster has the configuration.
 func (c *Cluster) AddGuests(ctx context.Context, agent Agent, guests []Guest, on string) error {
-	var text bytes.Buffer
-	if err := configuration.Execute(&text, struct {
-		Agent  Agent
-		Guests []Guest
-		Node   string
-	}{agent, guests, on}); err != nil {
+	text, err := Configuration(c.Hypervisor, agent, guests, on)
+	if err != nil {
 		return err
 	}
-	_, err := c.Run(ctx, on, "cibadmin", "--modify", "--allow-create", "--scope=configuration", "--xml-text="+text.String())
+	_, err = c.Run(ctx, on, "cibadmin", "--modify", "--allow-create", "--scope=configuration", "--xml-text="+text)
 	return err
+}
+
+// Configuration is what [Cluster.AddGuests] adds to a CIB, for cibadmin(8) and its
+// scope "configuration".
+func Configuration(h Hypervisor, agent Agent, guests []Guest, on string) (string, error) {
+	var text strings.Builder
+	err := configuration.Execute(&text, struct {
+		Hypervisor Hypervisor
+		Agent      Agent
+		Guests     []Guest
+		Node       string
+	}{h, agent, guests, on})
+	return text.String(), err
 }
 
 // RemoveGuests has the cluster stop the guests, waits until it has, and takes

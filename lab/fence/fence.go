@@ -5,6 +5,8 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -52,9 +54,10 @@ const (
 // options are what Pacemaker asks for.
 type options struct{ action, plug string }
 
-// Main carries out one call and returns the exit code. socket is the power
-// switch's; args are the command line without the program's name.
-func Main(ctx context.Context, socket string, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+// Main carries out one call and returns the exit code. dir is the node's folder of
+// the lab, which tells where the power switch is; args are the command line without
+// the program's name.
+func Main(ctx context.Context, dir string, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	opts, err := parse(args, stdin)
 	if err != nil {
 		fmt.Fprintln(stderr, "fence_lab:", err)
@@ -62,11 +65,20 @@ func Main(ctx context.Context, socket string, args []string, stdin io.Reader, st
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	code, err := act(ctx, socket, opts, stdout)
+	code, err := act(ctx, powerSwitch(dir), opts, stdout)
 	if err != nil {
 		fmt.Fprintln(stderr, "fence_lab:", err)
 	}
 	return code
+}
+
+// powerSwitch is the address of the power switch: a container has its socket in
+// the folder, a machine has there a file that says where it is.
+func powerSwitch(dir string) string {
+	if text, err := os.ReadFile(filepath.Join(dir, "switch")); err == nil {
+		return strings.TrimSpace(string(text))
+	}
+	return filepath.Join(dir, supervisor.Switch)
 }
 
 // parse reads `-o action` and `-n plug` from the command line or, without
@@ -100,7 +112,7 @@ func (o *options) set(name, value string) {
 	}
 }
 
-func act(ctx context.Context, socket string, opts options, stdout io.Writer) (int, error) {
+func act(ctx context.Context, address string, opts options, stdout io.Writer) (int, error) {
 	switch opts.action {
 	case "metadata":
 		_, err := io.WriteString(stdout, metadata)
@@ -109,19 +121,19 @@ func act(ctx context.Context, socket string, opts options, stdout io.Writer) (in
 		if opts.plug == "" {
 			return exitBad, fmt.Errorf("action %q needs a node: plug=NAME", opts.action)
 		}
-		if _, err := supervisor.Ask(ctx, socket, supervisor.Request{Op: supervisor.Op(opts.action), Node: opts.plug}); err != nil {
+		if _, err := supervisor.Ask(ctx, address, supervisor.Request{Op: supervisor.Op(opts.action), Node: opts.plug}); err != nil {
 			return exitBad, err
 		}
 		return exitOK, nil
 	case "status", "monitor", "list":
-		return inspect(ctx, socket, opts, stdout)
+		return inspect(ctx, address, opts, stdout)
 	}
 	return exitBad, fmt.Errorf("unknown action %q", opts.action)
 }
 
 // inspect answers the actions that change nothing.
-func inspect(ctx context.Context, socket string, opts options, stdout io.Writer) (int, error) {
-	reply, err := supervisor.Ask(ctx, socket, supervisor.Request{Op: supervisor.OpStatus})
+func inspect(ctx context.Context, address string, opts options, stdout io.Writer) (int, error) {
+	reply, err := supervisor.Ask(ctx, address, supervisor.Request{Op: supervisor.OpStatus})
 	if err != nil {
 		return exitBad, err
 	}

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"encoding/xml"
 	"net"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -13,12 +14,12 @@ import (
 	"github.com/vmferry/vmferry/lab/supervisor"
 )
 
-// powerSwitch answers every request at a socket as a supervisor with two
+// fakeSwitch answers every request at a socket as a supervisor with two
 // nodes would, node2 being off, and tells what it was asked.
-func powerSwitch(t *testing.T) (socket string, asked func() []supervisor.Request) {
+func fakeSwitch(t *testing.T) (dir string, asked func() []supervisor.Request) {
 	t.Helper()
-	socket = filepath.Join(t.TempDir(), "switch")
-	l, err := net.Listen("unix", socket)
+	dir = t.TempDir()
+	l, err := net.Listen("unix", filepath.Join(dir, supervisor.Switch))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -45,7 +46,7 @@ func powerSwitch(t *testing.T) (socket string, asked func() []supervisor.Request
 	}()
 	stop := func() { l.Close(); <-done }
 	t.Cleanup(stop)
-	return socket, func() []supervisor.Request { stop(); return requests }
+	return dir, func() []supervisor.Request { stop(); return requests }
 }
 
 func TestActions(t *testing.T) {
@@ -70,9 +71,9 @@ func TestActions(t *testing.T) {
 		{"metadata", "-o metadata", "", exitOK, "", ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			socket, asked := powerSwitch(t)
+			dir, asked := fakeSwitch(t)
 			var out, complaint bytes.Buffer
-			code := Main(context.Background(), socket, strings.Fields(test.args), strings.NewReader(test.stdin), &out, &complaint)
+			code := Main(context.Background(), dir, strings.Fields(test.args), strings.NewReader(test.stdin), &out, &complaint)
 			if code != test.code {
 				t.Errorf("exit code %d, want %d: %s", code, test.code, complaint.String())
 			}
@@ -101,5 +102,18 @@ func TestMetadataIsXML(t *testing.T) {
 	}
 	if err := xml.Unmarshal([]byte(metadata), &doc); err != nil || doc.Name != "fence_lab" {
 		t.Errorf("%q, %v", doc.Name, err)
+	}
+}
+
+func TestAMachineHasAFileThatSaysWhereTheSwitchIs(t *testing.T) {
+	dir := t.TempDir()
+	if got := powerSwitch(dir); got != filepath.Join(dir, supervisor.Switch) {
+		t.Errorf("without a file: %q", got)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "switch"), []byte("10.78.0.254:7710\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if got := powerSwitch(dir); got != "10.78.0.254:7710" {
+		t.Errorf("with one: %q", got)
 	}
 }

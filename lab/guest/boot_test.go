@@ -119,7 +119,7 @@ func bootOnce(t *testing.T, s Spec, image string) Status {
 }
 
 func qemuArgs(boot, image, monitor string, reflector, status int) []string {
-	guest := DomainSpec{Name: "boot-test", IP: "10.0.2.15/24", Gateway: "10.0.2.2", Disk: image}
+	guest := DomainSpec{Type: "qemu", Name: "boot-test", IP: "10.0.2.15/24", Gateway: "10.0.2.2", Disk: image}
 	return []string{
 		"-accel", "tcg", "-machine", machine + ",hpet=off", "-cpu", "qemu64,+rdrand", "-m", fmt.Sprint(MinMemoryMiB),
 		"-nodefaults", "-no-user-config", "-display", "none", "-serial", "stdio", "-qmp", "unix:" + monitor + ",server=on,wait=off",

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path"
 	"path/filepath"
 	"strings"
 
@@ -27,9 +26,10 @@ const (
 	lateList  = "modules/late"
 )
 
-// Spec says from what to build the guests' kernel and initramfs. All fields are
-// paths and required.
+// Spec says from what to build the guests' kernel and initramfs. All fields but
+// Type are paths, and required.
 type Spec struct {
+	Type        string // of the guests, see [DomainSpec]; empty is "qemu"
 	KernelImage string // Debian's /boot/vmlinuz-VERSION
 	ModulesDir  string // …/lib/modules/VERSION of the same kernel
 	Init        string // lab/guest/init, built with CGO_ENABLED=0
@@ -50,7 +50,7 @@ func Build(ctx context.Context, s Spec) error {
 	if err != nil {
 		return fmt.Errorf("build guest initrd: %w", err)
 	}
-	kernel, err := s.kernel(ctx)
+	kernel, err := Kernel(ctx, s.KernelImage)
 	if err != nil {
 		return fmt.Errorf("build guest kernel from %q: %w", s.KernelImage, err)
 	}
@@ -67,6 +67,9 @@ func Build(ctx context.Context, s Spec) error {
 }
 
 func (s Spec) check() error {
+	if _, err := platformOf(s.kind()); err != nil {
+		return fmt.Errorf("build guest: %w", err)
+	}
 	for _, f := range []struct{ field, path string }{
 		{"KernelImage", s.KernelImage}, {"ModulesDir", s.ModulesDir},
 		{"Init", s.Init}, {"Blackout", s.Blackout},
@@ -84,25 +87,19 @@ func (s Spec) check() error {
 	return nil
 }
 
-// kernel returns the kernel's unpacked form, or the image itself where that
-// cannot be booted.
-func (s Spec) kernel(ctx context.Context) ([]byte, error) {
-	image, err := os.ReadFile(s.KernelImage)
-	if err != nil {
-		return nil, err
+// kind is the guests' type.
+func (s Spec) kind() string {
+	if s.Type == "" {
+		return "qemu"
 	}
-	plain, err := plainKernel(ctx, image)
-	if errors.Is(err, errNotPlain) {
-		return image, nil
-	}
-	return plain, err
+	return s.Type
 }
 
 // initrd returns the archive that the kernel unpacks into its first root.
 func (s Spec) initrd(ctx context.Context) ([]byte, error) {
 	var out bytes.Buffer
 	w := cpio.NewWriter(&out)
-	if err := addSkeleton(w); err != nil {
+	if err := AddSkeleton(w); err != nil {
 		return nil, err
 	}
 	for _, f := range []struct{ name, from string }{{"init", s.Init}, {"blackout", s.Blackout}} {
@@ -114,7 +111,15 @@ func (s Spec) initrd(ctx context.Context) ([]byte, error) {
 			return nil, err
 		}
 	}
-	if err := s.addModules(ctx, w); err != nil {
+	if err := addPowerCommands(w); err != nil {
+		return nil, err
+	}
+	p, err := platformOf(s.kind())
+	if err != nil {
+		return nil, err
+	}
+	lists := []ModuleList{{earlyList, p.early}, {lateList, p.late}}
+	if err := AddModules(ctx, w, s.ModulesDir, lists); err != nil {
 		return nil, err
 	}
 	if err := w.Close(); err != nil {
@@ -123,71 +128,18 @@ func (s Spec) initrd(ctx context.Context) ([]byte, error) {
 	return out.Bytes(), nil
 }
 
-// addSkeleton adds the mount points, and the two devices that process 1 needs
-// before it has mounted devtmpfs over them.
-func addSkeleton(w *cpio.Writer) error {
-	for _, e := range []cpio.Entry{
-		{Name: "dev", Mode: cpio.ModeDir | 0o755},
-		{Name: "dev/console", Mode: cpio.ModeChar | 0o600, Major: 5, Minor: 1},
-		{Name: "dev/null", Mode: cpio.ModeChar | 0o666, Major: 1, Minor: 3},
-		{Name: "proc", Mode: cpio.ModeDir | 0o555},
-		{Name: "sys", Mode: cpio.ModeDir | 0o555},
-		{Name: "modules", Mode: cpio.ModeDir | 0o755},
-	} {
-		if err := w.Write(e, nil); err != nil {
+// addPowerCommands adds what the kernel runs when a toolstack asks the guest
+// to shut down or to reboot (orderly_poweroff in Linux' kernel/reboot.c).
+func addPowerCommands(w *cpio.Writer) error {
+	if err := w.Write(cpio.Entry{Name: "sbin", Mode: cpio.ModeDir | 0o755}, nil); err != nil {
+		return err
+	}
+	for _, name := range []string{"sbin/poweroff", "sbin/reboot"} {
+		if err := w.Write(cpio.Entry{Name: name, Mode: cpio.ModeLink | 0o777}, []byte("/init")); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-// addModules adds the modules, unpacked, and the lists in which order to load
-// them.
-func (s Spec) addModules(ctx context.Context, w *cpio.Writer) error {
-	m, err := readModules(s.ModulesDir)
-	if err != nil {
-		return err
-	}
-	loaded := map[string]bool{}
-	for _, part := range []struct {
-		list  string
-		names []string
-	}{{earlyList, earlyModules}, {lateList, lateModules}} {
-		order, err := m.resolve(part.names, loaded)
-		if err != nil {
-			return err
-		}
-		var list strings.Builder
-		for _, p := range order {
-			name := "modules/" + moduleName(p) + ".ko"
-			fmt.Fprintf(&list, "/%s\n", name)
-			if err := s.addModule(ctx, w, name, p); err != nil {
-				return err
-			}
-		}
-		err = w.Write(cpio.Entry{Name: part.list, Mode: cpio.ModeRegular | 0o644}, []byte(list.String()))
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (s Spec) addModule(ctx context.Context, w *cpio.Writer, name, from string) error {
-	body, err := os.ReadFile(filepath.Join(s.ModulesDir, from))
-	if err != nil {
-		return err
-	}
-	switch path.Ext(from) {
-	case ".xz":
-		body, err = unpack(ctx, "xz", body)
-	case ".zst":
-		body, err = unpack(ctx, "zstd", body)
-	}
-	if err != nil {
-		return fmt.Errorf("module %q: %w", from, err)
-	}
-	return w.Write(cpio.Entry{Name: name, Mode: cpio.ModeRegular | 0o644}, body)
 }
 
 // unpack runs "TOOL -dc" over packed.

@@ -7,8 +7,12 @@
 // qcow2 disk on shared storage, whose record (lab/guest/disk) proves afterwards
 // that the guest ran once and lost nothing.
 //
+// What a hypervisor makes of a guest (its devices, the modules for them, its
+// description) is a platform: QEMU's PC, emulated or with KVM, and Xen's PVH
+// domain, which has no disk. Everything else is the same.
+//
 // [Build] makes kernel and initrd, once for all guests. [CreateDisk] makes a
-// disk, [Domain] the libvirt XML of one guest, [Ask] reads the status line of a
+// disk, [Domain] the libvirt XML of one guest, [XLConfig] the same for xl, [Ask] reads the status line of a
 // running guest, and [ReadDisk] the record of any image. Only Build and
 // CreateDisk run programs (xz, zstd, qemu-img).
 //

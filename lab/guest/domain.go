@@ -5,11 +5,9 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"path"
 	"regexp"
+	"slices"
 	"strings"
-
-	"libvirt.org/go/libvirtxml"
 )
 
 // DomainSpec says what one guest is. All fields are required but Disk,
@@ -23,10 +21,10 @@ type DomainSpec struct {
 	Gateway   string // default gateway; empty: none
 	MemoryMiB uint   // at least MinMemoryMiB
 	VCPUs     uint   // 1 to 16
-	Disk      string // qcow2 image as the node sees it; empty: no disk
+	Disk      string // qcow2 image as the node sees it; empty: no disk, as a Xen guest must have it
 	Kernel    string // what Build made, as the node sees it
 	Initrd    string // what Build made, as the node sees it
-	Type      string // "qemu" (emulated) or "kvm"
+	Type      string // "qemu" (emulated), "kvm", or "xen" (a PVH guest)
 
 	// DirtyMiB is how much memory the guest rewrites per second, and DirtySetMiB
 	// how much in turn: both or neither. The set must leave MinMemoryMiB.
@@ -37,22 +35,6 @@ type DomainSpec struct {
 
 // MinMemoryMiB is the least memory that a guest comes up with.
 const MinMemoryMiB = 96
-
-// machine is the board. Under emulation it boots as fast as q35, and has fewer
-// bridges and controllers that could get in the way of a migration.
-const machine = "pc"
-
-// quietKernel are the words of the kernel command line that every guest gets. A
-// panic reboots at once, so that it shows up as another boot id rather than as a
-// guest that hangs. The clock is read without leaving the emulated processor. No
-// IPv6, because its multicast would be traffic that nobody asked for. Self-tests
-// of ciphers, the certificates and the entropy source that go with them take a
-// quarter of an emulated boot, and nothing in a guest needs them.
-var quietKernel = []string{
-	"console=ttyS0", "quiet", "panic=-1", "mitigations=off", "nokaslr",
-	"tsc=reliable", "no_timer_check", "ipv6.disable=1", "cryptomgr.notests",
-	"initcall_blacklist=load_system_certificate_list,jent_mod_init,init_encrypted",
-}
 
 var (
 	nameForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
@@ -68,7 +50,11 @@ func Domain(s DomainSpec) (string, error) {
 	if err := s.check(); err != nil {
 		return "", fmt.Errorf("describe guest %q: %w", s.Name, err)
 	}
-	text, err := s.domain().Marshal()
+	p, err := platformOf(s.Type)
+	if err != nil {
+		return "", err
+	}
+	text, err := p.describe(s).Marshal()
 	if err != nil {
 		return "", fmt.Errorf("describe guest %q: %w", s.Name, err)
 	}
@@ -93,8 +79,6 @@ func (s DomainSpec) check() error {
 		return fmt.Errorf("memory of %d MiB is too little to rewrite %d MiB of it, give it %d or more", s.MemoryMiB, s.DirtySetMiB, MinMemoryMiB+s.DirtySetMiB)
 	case s.VCPUs < 1 || s.VCPUs > 16:
 		return fmt.Errorf("number of processors %d is not 1 to 16", s.VCPUs)
-	case s.Type != "qemu" && s.Type != "kvm":
-		return fmt.Errorf("type %q is neither qemu nor kvm", s.Type)
 	case s.Disk != "" && !pathForm.MatchString(s.Disk):
 		return fmt.Errorf("disk %q is no absolute path", s.Disk)
 	case !pathForm.MatchString(s.Kernel):
@@ -102,7 +86,11 @@ func (s DomainSpec) check() error {
 	case !pathForm.MatchString(s.Initrd):
 		return fmt.Errorf("initrd %q is no absolute path", s.Initrd)
 	}
-	return s.checkAddresses()
+	p, err := platformOf(s.Type)
+	if err == nil && s.Disk != "" && p.disk == "" {
+		err = fmt.Errorf("a guest of type %q has no disk here", s.Type)
+	}
+	return errors.Join(err, s.checkAddresses())
 }
 
 func (s DomainSpec) checkAddresses() error {
@@ -124,14 +112,15 @@ func (s DomainSpec) checkAddresses() error {
 }
 
 // CommandLine returns the kernel command line of the guest, see lab/guest/init.
+// Of a type that is none there is only what is this guest's own.
 func (s DomainSpec) CommandLine() string {
-	words := append([]string{}, quietKernel...)
-	words = append(words, "vmferry.name="+s.Name, "vmferry.ip="+s.IP)
+	p, _ := platformOf(s.Type)
+	words := append(slices.Clone(p.words), "vmferry.name="+s.Name, "vmferry.ip="+s.IP)
 	if s.Gateway != "" {
 		words = append(words, "vmferry.gw="+s.Gateway)
 	}
 	if s.Disk != "" {
-		words = append(words, "vmferry.disk=/dev/vda")
+		words = append(words, "vmferry.disk="+p.disk)
 	}
 	if s.DirtyMiB > 0 {
 		words = append(words, fmt.Sprintf("vmferry.dirty=%d", s.DirtyMiB), fmt.Sprintf("vmferry.dirtyset=%d", s.DirtySetMiB))
@@ -140,94 +129,4 @@ func (s DomainSpec) CommandLine() string {
 		words = append(words, fmt.Sprintf("vmferry.noise=%d", s.NoisePercent))
 	}
 	return strings.Join(words, " ")
-}
-
-func (s DomainSpec) domain() *libvirtxml.Domain {
-	return &libvirtxml.Domain{
-		Type:   s.Type,
-		Name:   s.Name,
-		UUID:   strings.ToLower(s.UUID),
-		Memory: &libvirtxml.DomainMemory{Value: s.MemoryMiB, Unit: "MiB"},
-		VCPU:   &libvirtxml.DomainVCPU{Placement: "static", Value: s.VCPUs},
-		OS: &libvirtxml.DomainOS{
-			Type:    &libvirtxml.DomainOSType{Arch: "x86_64", Machine: machine, Type: "hvm"},
-			Kernel:  s.Kernel,
-			Initrd:  s.Initrd,
-			Cmdline: s.CommandLine(),
-		},
-		Features: &libvirtxml.DomainFeatureList{
-			ACPI: &libvirtxml.DomainFeature{},
-			APIC: &libvirtxml.DomainFeatureAPIC{},
-		},
-		CPU:        s.cpu(),
-		Clock:      clock(),
-		OnPoweroff: "destroy",
-		OnReboot:   "restart",
-		OnCrash:    "destroy",
-		Devices:    s.devices(),
-	}
-}
-
-// cpu is a model that every node has. rdrand gives the guest's boot id its
-// randomness: an emulated machine has no other source so early.
-func (s DomainSpec) cpu() *libvirtxml.DomainCPU {
-	cpu := &libvirtxml.DomainCPU{
-		Mode: "custom", Match: "exact", Check: "none",
-		Model: &libvirtxml.DomainCPUModel{Fallback: "forbid", Value: "qemu64"},
-	}
-	if s.Type == "qemu" {
-		cpu.Features = []libvirtxml.DomainCPUFeature{{Policy: "require", Name: "rdrand"}}
-	}
-	return cpu
-}
-
-// clock leaves out the timers that would make the guest ask the emulator for
-// the time.
-func clock() *libvirtxml.DomainClock {
-	return &libvirtxml.DomainClock{
-		Offset: "utc",
-		Timer:  []libvirtxml.DomainTimer{{Name: "hpet", Present: "no"}},
-	}
-}
-
-func (s DomainSpec) devices() *libvirtxml.DomainDeviceList {
-	port := uint(0)
-	d := &libvirtxml.DomainDeviceList{
-		// Otherwise libvirt adds a USB controller, which a guest has to poll.
-		Controllers: []libvirtxml.DomainController{{Type: "usb", Model: "none"}},
-		Interfaces: []libvirtxml.DomainInterface{{
-			MAC:    &libvirtxml.DomainInterfaceMAC{Address: strings.ToLower(s.MAC)},
-			Source: &libvirtxml.DomainInterfaceSource{Bridge: &libvirtxml.DomainInterfaceSourceBridge{Bridge: s.Bridge}},
-			Model:  &libvirtxml.DomainInterfaceModel{Type: "virtio"},
-			// The card's boot code would only lengthen the firmware's start.
-			ROM: &libvirtxml.DomainROM{Enabled: "no"},
-		}},
-		Serials: []libvirtxml.DomainSerial{{
-			Source: &libvirtxml.DomainChardevSource{Pty: &libvirtxml.DomainChardevSourcePty{}},
-			Target: &libvirtxml.DomainSerialTarget{Port: &port},
-		}},
-		Consoles: []libvirtxml.DomainConsole{{
-			Source: &libvirtxml.DomainChardevSource{Pty: &libvirtxml.DomainChardevSourcePty{}},
-			Target: &libvirtxml.DomainConsoleTarget{Type: "serial", Port: &port},
-		}},
-		MemBalloon: &libvirtxml.DomainMemBalloon{Model: "none"},
-	}
-	if s.Disk != "" {
-		d.Disks = []libvirtxml.DomainDisk{s.diskDevice()}
-	}
-	return d
-}
-
-// diskDevice is the guest's disk. cache=none is what makes a migration between
-// nodes with shared storage safe; an I/O error reaches the guest, which counts
-// it.
-func (s DomainSpec) diskDevice() libvirtxml.DomainDisk {
-	return libvirtxml.DomainDisk{
-		Device: "disk",
-		Driver: &libvirtxml.DomainDiskDriver{
-			Name: "qemu", Type: "qcow2", Cache: "none", IO: "threads", ErrorPolicy: "report",
-		},
-		Source: &libvirtxml.DomainDiskSource{File: &libvirtxml.DomainDiskSourceFile{File: path.Clean(s.Disk)}},
-		Target: &libvirtxml.DomainDiskTarget{Dev: "vda", Bus: "virtio"},
-	}
 }

@@ -23,29 +23,56 @@ func goodSpec() DomainSpec {
 func TestDomainGolden(t *testing.T) {
 	kvm := goodSpec()
 	kvm.Type, kvm.Disk, kvm.Gateway, kvm.VCPUs = "kvm", "", "10.77.0.1", 2
-	for name, spec := range map[string]DomainSpec{"qemu.xml": goodSpec(), "kvm-diskless.xml": kvm} {
+	for name, spec := range map[string]DomainSpec{"qemu.xml": goodSpec(), "kvm-diskless.xml": kvm, "xen.xml": xenSpec()} {
 		t.Run(name, func(t *testing.T) {
 			got, err := Domain(spec)
 			if err != nil {
 				t.Fatal(err)
 			}
-			golden := filepath.Join("testdata", name)
-			if *update {
-				if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
-					t.Fatal(err)
-				}
-			}
-			want, err := os.ReadFile(golden)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if got != string(want) {
-				t.Errorf("differs from %s (-update rewrites it):\n%s", golden, got)
-			}
+			checkGolden(t, name, got)
 			if err := new(libvirtxml.Domain).Unmarshal(got); err != nil {
 				t.Errorf("does not parse: %v", err)
 			}
 		})
+	}
+}
+
+// checkGolden compares with a file in testdata.
+func checkGolden(t *testing.T, name, got string) {
+	t.Helper()
+	golden := filepath.Join("testdata", name)
+	if *update {
+		if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(golden)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got != string(want) {
+		t.Errorf("differs from %s (-update rewrites it):\n%s", golden, got)
+	}
+}
+
+func xenSpec() DomainSpec {
+	s := goodSpec()
+	s.Type, s.Disk = "xen", ""
+	return s
+}
+
+func TestXLConfig(t *testing.T) {
+	got, err := XLConfig(xenSpec())
+	if err != nil {
+		t.Fatal(err)
+	}
+	checkGolden(t, "xen.cfg", got)
+	quoted := xenSpec()
+	quoted.Kernel = `/boot/a"b`
+	for want, s := range map[string]DomainSpec{"only a guest of type xen": goodSpec(), "name is not": {}, "a quotation mark": quoted} {
+		if text, err := XLConfig(s); err == nil || !strings.Contains(err.Error(), want) || text != "" {
+			t.Errorf("got %q, %v; want an error with %q", text, err, want)
+		}
 	}
 }
 
@@ -68,7 +95,8 @@ func TestDomainRefuses(t *testing.T) {
 		{"busy with nothing", func(s *DomainSpec) { s.DirtyMiB = 1 }, "go together"},
 		{"busy with too much", func(s *DomainSpec) { s.DirtyMiB, s.DirtySetMiB = 1, s.MemoryMiB }, "too little to rewrite"},
 		{"no processor", func(s *DomainSpec) { s.VCPUs = 0 }, "not 1 to 16"},
-		{"type", func(s *DomainSpec) { s.Type = "xen" }, `type "xen"`},
+		{"type", func(s *DomainSpec) { s.Type = "bhyve" }, `type "bhyve" is neither qemu, kvm nor xen`},
+		{"disk on Xen", func(s *DomainSpec) { s.Type = "xen" }, `a guest of type "xen" has no disk here`},
 		{"relative disk", func(s *DomainSpec) { s.Disk = "web1.qcow2" }, "no absolute path"},
 		{"no kernel", func(s *DomainSpec) { s.Kernel = "" }, `kernel ""`},
 		{"no initrd", func(s *DomainSpec) { s.Initrd = "" }, `initrd ""`},

@@ -35,8 +35,8 @@ func kernelTree(t *testing.T) string {
 	writeFile(t, filepath.Join(dir, "modules.builtin"), "kernel/virtio/virtio.ko\nkernel/virtio/virtio_ring.ko\n"+
 		"kernel/virtio/virtio_pci_legacy_dev.ko\nkernel/virtio/virtio_pci_modern_dev.ko\nkernel/virtio/virtio-pci.ko\n")
 	writeFile(t, filepath.Join(dir, "modules.dep"), "net/virtio_net.ko: net/net_failover.ko core/failover.ko\n"+
-		"net/net_failover.ko: core/failover.ko\ncore/failover.ko:\nblock/virtio_blk.ko:\ninput/evdev.ko:\nacpi/button.ko:\n")
-	for _, p := range []string{"net/virtio_net", "net/net_failover", "core/failover", "block/virtio_blk", "input/evdev", "acpi/button"} {
+		"net/net_failover.ko: core/failover.ko\ncore/failover.ko:\nblock/virtio_blk.ko:\ninput/evdev.ko:\nacpi/button.ko:\nnet/xen-netfront.ko:\n")
+	for _, p := range []string{"net/virtio_net", "net/net_failover", "core/failover", "block/virtio_blk", "input/evdev", "acpi/button", "net/xen-netfront"} {
 		writeFile(t, filepath.Join(dir, p+".ko"), "module "+p)
 	}
 	return dir
@@ -95,7 +95,7 @@ func TestBuild(t *testing.T) {
 	for _, want := range []string{
 		"init\x00", "the init", "blackout\x00", "the reflector", "dev/console\x00", "dev/null\x00",
 		"/modules/failover.ko\n/modules/net_failover.ko\n/modules/virtio_net.ko\n/modules/virtio_blk.ko\n",
-		"/modules/evdev.ko\n/modules/button.ko\n", "module acpi/button",
+		"/modules/evdev.ko\n/modules/button.ko\n", "module acpi/button", "sbin/poweroff\x00", "sbin/reboot\x00",
 	} {
 		if !bytes.Contains(initrd, []byte(want)) {
 			t.Errorf("initrd has no %q", want)
@@ -103,6 +103,22 @@ func TestBuild(t *testing.T) {
 	}
 	if left, _ := filepath.Glob(filepath.Join(s.OutDir, ".*")); len(left) > 0 {
 		t.Errorf("left behind: %q", left)
+	}
+}
+
+// TestBuildForXen: a guest has the modules of its machine and no others.
+func TestBuildForXen(t *testing.T) {
+	s := spec(t)
+	s.Type = "xen"
+	if err := Build(t.Context(), s); err != nil {
+		t.Fatal(err)
+	}
+	initrd, err := os.ReadFile(filepath.Join(s.OutDir, "initrd"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Contains(initrd, []byte("/modules/xen_netfront.ko\n")) || bytes.Contains(initrd, []byte("virtio")) {
+		t.Error("the initrd is not that of a Xen guest")
 	}
 }
 
@@ -114,6 +130,7 @@ func TestBuildRefuses(t *testing.T) {
 	}{
 		{"no kernel", func(s *Spec) { s.KernelImage = "" }, "KernelImage is not set"},
 		{"missing init", func(s *Spec) { s.Init += "x" }, "Init: stat"},
+		{"no such type", func(s *Spec) { s.Type = "bhyve" }, `type "bhyve"`},
 		{"no out", func(s *Spec) { s.OutDir = "" }, "OutDir is not set"},
 		{"no kernel image", func(s *Spec) { s.KernelImage = s.Init }, "no x86 bzImage"},
 		{"no modules", func(s *Spec) { s.ModulesDir = filepath.Dir(s.Init) }, "modules.builtin"},

@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"os"
 )
 
 // Offsets into a bzImage, from the kernel's Documentation/arch/x86/boot.rst.
@@ -26,6 +27,20 @@ const pvhNote = 18
 
 // errNotPlain says that a kernel has to be booted compressed, as it is.
 var errNotPlain = errors.New("kernel cannot be unpacked for PVH")
+
+// Kernel reads Debian's kernel image at path and returns its unpacked form, or the
+// image itself where that cannot be booted. It runs zstd, and ends with ctx.
+func Kernel(ctx context.Context, path string) ([]byte, error) {
+	image, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	plain, err := plainKernel(ctx, image)
+	if errors.Is(err, errNotPlain) {
+		return image, nil
+	}
+	return plain, err
+}
 
 // plainKernel unpacks the ELF kernel inside a bzImage. An emulated processor
 // takes seconds for what zstd does here in a fraction of one. The error wraps

@@ -8,16 +8,6 @@ import (
 	"strings"
 )
 
-// Modules that a guest needs: early ones to answer, late ones to be switched
-// off. Those that the kernel has built in are left out by resolve.
-var (
-	earlyModules = []string{
-		"virtio_ring", "virtio", "virtio_pci_legacy_dev", "virtio_pci_modern_dev", "virtio_pci",
-		"failover", "net_failover", "virtio_net", "virtio_blk",
-	}
-	lateModules = []string{"evdev", "button"}
-)
-
 // modules is what a kernel offers: the path of every module below the modules
 // directory, and for each path the paths it needs.
 type modules struct {

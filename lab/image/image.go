@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -26,38 +27,70 @@ import (
 // 7.2 of bookworm damages guest memory when an emulated guest migrates.
 const Suite = "trixie"
 
-// recipe changes when the way of building changes but the lists do not.
-const recipe = "1"
+// Recipe says what an image is made of.
+type Recipe struct {
+	// Kind begins the name of the image in the cache folder; it is one of kinds.
+	Kind string
+	// Version changes when the way of building changes but the lists do not.
+	Version string
+	// Packages are what the image has beyond Debian's essential packages.
+	Packages []string
+	// Excluded are patterns of the files that are not unpacked (dpkg(1), path-exclude).
+	Excluded []string
+	// Finish completes the tree, if it is not nil. It ends with ctx, and may
+	// use the folder tmp, which goes away.
+	Finish func(ctx context.Context, tree, tmp string, progress func(string)) error
+}
 
-// packages are what a node has beyond Debian's essential packages.
-var packages = []string{
+// Kinds of images that the lab keeps: the tree that the containers share, and
+// that of the machines with Xen.
+const (
+	KindNode = "node"
+	KindXen  = "xen"
+)
+
+var kinds = []string{KindNode, KindXen}
+
+// basics are what every node has: an operating system that boots, both cluster
+// managers with their tools, and libvirt.
+var basics = []string{
 	"systemd", "systemd-sysv", "libpam-systemd", "dbus", "udev", "kmod",
 	"iproute2", "iputils-ping", "procps",
 	"corosync", "pacemaker", "pacemaker-cli-utils", "resource-agents",
 	"heartbeat", "pcs", "crmsh",
-	"libvirt-daemon-system", "libvirt-clients", "libvirt-daemon-driver-qemu",
-	"qemu-system-x86", "qemu-utils", "libxml2-utils",
-	"linux-image-cloud-amd64",
+	"libvirt-daemon-system", "libvirt-clients",
 }
 
-// left out of the image: nobody reads manuals in a node, and unpacking them
-// takes a fifth of the time.
+// excluded are left out of every image: nobody reads manuals in a node, and
+// unpacking them takes a fifth of the time.
 var excluded = []string{"/usr/share/man/*", "/usr/share/doc/*", "/usr/share/locale/*", "/usr/share/info/*"}
 
+// With is the recipe of an image with what every node has and these packages.
+func With(kind, version string, packages ...string) Recipe {
+	return Recipe{Kind: kind, Version: version, Packages: slices.Concat(basics, packages), Excluded: excluded}
+}
+
+// Node is the image of a node that is a container and runs QEMU.
+func Node() Recipe {
+	return With(KindNode, "1", "libvirt-daemon-driver-qemu",
+		"qemu-system-x86", "qemu-utils", "libxml2-utils",
+		"linux-image-cloud-amd64")
+}
+
 // Path is where the image lies in the cache folder, built or not.
-func Path(cache string) string {
+func (r Recipe) Path(cache string) string {
 	sum := sha256.Sum256([]byte(strings.Join([]string{
-		recipe, Suite, runtime.GOARCH, strings.Join(packages, " "), strings.Join(excluded, " "),
+		r.Version, Suite, runtime.GOARCH, strings.Join(r.Packages, " "), strings.Join(r.Excluded, " "),
 	}, "\n")))
-	return filepath.Join(cache, "node-"+hex.EncodeToString(sum[:6]))
+	return filepath.Join(cache, r.Kind+"-"+hex.EncodeToString(sum[:6]))
 }
 
 // Build makes the image in the cache folder unless it is there, and returns
 // its path. progress is told what is being done, in a few words, many times.
 // When ctx ends the build is stopped, with all of its processes and mounts.
 // An image that was not finished is never mistaken for one that was.
-func Build(ctx context.Context, cache string, progress func(string)) (string, error) {
-	path := Path(cache)
+func (r Recipe) Build(ctx context.Context, cache string, progress func(string)) (string, error) {
+	path := r.Path(cache)
 	if _, err := os.Stat(path); err == nil {
 		return path, nil
 	}
@@ -68,7 +101,7 @@ func Build(ctx context.Context, cache string, progress func(string)) (string, er
 		return "", err
 	}
 	part := path + unfinished
-	if err := bootstrap(ctx, filepath.Join(part, "tree"), filepath.Join(part, "tmp"), progress); err != nil {
+	if err := r.make(ctx, filepath.Join(part, "tree"), filepath.Join(part, "tmp"), progress); err != nil {
 		return "", errors.Join(err, Sweep(cache))
 	}
 	if err := os.Rename(filepath.Join(part, "tree"), path); err != nil {
@@ -77,19 +110,29 @@ func Build(ctx context.Context, cache string, progress func(string)) (string, er
 	return path, prune(cache, path)
 }
 
+// make builds the image from nothing.
+func (r Recipe) make(ctx context.Context, tree, tmp string, progress func(string)) error {
+	if err := r.bootstrap(ctx, tree, tmp, progress); err != nil || r.Finish == nil {
+		return err
+	}
+	return r.Finish(ctx, tree, tmp, progress)
+}
+
 // unfinished ends the name of a folder in which an image is being built.
 const unfinished = ".part"
 
 // Sweep removes images from the cache folder that were begun and never
 // finished. No build may be under way there.
 func Sweep(cache string) error {
-	parts, err := filepath.Glob(filepath.Join(cache, "node-*"+unfinished))
-	if err != nil {
-		return err
-	}
-	for _, part := range parts {
-		if err := os.RemoveAll(part); err != nil {
-			return fmt.Errorf("remove an unfinished image: %w", err)
+	for _, kind := range kinds {
+		parts, err := filepath.Glob(filepath.Join(cache, kind+"-*"+unfinished))
+		if err != nil {
+			return err
+		}
+		for _, part := range parts {
+			if err := os.RemoveAll(part); err != nil {
+				return fmt.Errorf("remove an unfinished image: %w", err)
+			}
 		}
 	}
 	return nil
@@ -98,16 +141,16 @@ func Sweep(cache string) error {
 // bootstrap runs mmdebstrap in a process namespace of its own: ending its
 // first process ends everything that the build started, and its mounts are
 // nobody else's. Its temporary files go to tmp.
-func bootstrap(ctx context.Context, target, tmp string, progress func(string)) error {
+func (r Recipe) bootstrap(ctx context.Context, target, tmp string, progress func(string)) error {
 	if err := os.MkdirAll(tmp, 0o700); err != nil {
 		return err
 	}
 	args := []string{
 		"--mount", "--pid", "--fork", "--mount-proc", "--kill-child=KILL", "--",
 		"mmdebstrap", "--mode=root", "--format=directory", "--variant=minbase",
-		"--include=" + strings.Join(packages, ","),
+		"--include=" + strings.Join(r.Packages, ","),
 	}
-	for _, pattern := range excluded {
+	for _, pattern := range r.Excluded {
 		args = append(args, "--dpkgopt=path-exclude="+pattern)
 	}
 	args = append(args, Suite, target)
@@ -157,9 +200,10 @@ func follow(output io.Reader, progress func(string)) string {
 	return cmp.Or(complaint, other)
 }
 
-// prune removes the images that were made from older inputs.
+// prune removes the images of the same kind that were made from older inputs.
 func prune(cache, keep string) error {
-	old, err := filepath.Glob(filepath.Join(cache, "node-*"))
+	kind, _, _ := strings.Cut(filepath.Base(keep), "-")
+	old, err := filepath.Glob(filepath.Join(cache, kind+"-*"))
 	if err != nil {
 		return err
 	}

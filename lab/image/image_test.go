@@ -25,7 +25,7 @@ func TestFollow(t *testing.T) {
 
 func TestPruneKeepsTheNewImageAndOtherPeoplesFiles(t *testing.T) {
 	cache := t.TempDir()
-	for _, name := range []string{"node-old/usr", "node-new/usr", "node-new.part", "other"} {
+	for _, name := range []string{"node-old/usr", "node-new/usr", "node-new.part", "xen-old/usr", "other"} {
 		if err := os.MkdirAll(filepath.Join(cache, name), 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -41,14 +41,14 @@ func TestPruneKeepsTheNewImageAndOtherPeoplesFiles(t *testing.T) {
 	for _, e := range entries {
 		left = append(left, e.Name())
 	}
-	if !slices.Equal(left, []string{"node-new", "other"}) {
+	if !slices.Equal(left, []string{"node-new", "other", "xen-old"}) {
 		t.Errorf("left %q", left)
 	}
 }
 
 func TestSweepKeepsWhatIsFinished(t *testing.T) {
 	cache := t.TempDir()
-	for _, name := range []string{"node-a.part/tree/usr", "node-b/usr"} {
+	for _, name := range []string{"node-a.part/tree/usr", "xen-a.part/tree/usr", "node-b/usr"} {
 		if err := os.MkdirAll(filepath.Join(cache, name), 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -64,11 +64,11 @@ func TestSweepKeepsWhatIsFinished(t *testing.T) {
 
 func TestBuildTakesWhatIsThere(t *testing.T) {
 	cache := t.TempDir()
-	if err := os.MkdirAll(Path(cache), 0o755); err != nil {
+	if err := os.MkdirAll(Node().Path(cache), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	path, err := Build(t.Context(), cache, func(step string) { t.Errorf("built: %s", step) })
-	if err != nil || path != Path(cache) {
+	path, err := Node().Build(t.Context(), cache, func(step string) { t.Errorf("built: %s", step) })
+	if err != nil || path != Node().Path(cache) {
 		t.Errorf("got %q, %v", path, err)
 	}
 }

@@ -10,4 +10,7 @@
 // it can be entered ([Node.Command]) and killed as a power cut would
 // ([Node.Kill]). A node that reboots ends as one that powers off does, and says
 // so ([Node.Rebooted]): whoever holds the power switch boots it again.
+//
+// What makes a node one of the cluster ([PrepareAs], filled from files/) is the same
+// for nodes that are no containers; what is different for those is an [Outfit].
 package node

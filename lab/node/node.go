@@ -10,8 +10,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -21,15 +19,11 @@ import (
 type Node struct {
 	Spec
 
-	cgroup string
+	cgroup Cgroup
 	cmd    *exec.Cmd
 	done   chan struct{} // closed when systemd-nspawn has ended
 	reboot bool          // valid then: the node asked to be booted again
 }
-
-// CgroupPrefix begins the name of the cgroup that holds all nodes of a lab:
-// what comes after it in the path of a process's cgroup is the node's name.
-const CgroupPrefix = "vmferry-lab-"
 
 // Boot mounts the node's file system and starts systemd-nspawn on it. It
 // returns as soon as the container has been asked for; [Node.Leader] tells
@@ -39,22 +33,13 @@ const CgroupPrefix = "vmferry-lab-"
 //
 // It must be called inside the lab's own mount, network and process
 // namespaces: that is what makes a lab easy to take away.
-func Boot(self Spec, d Dirs, bridge, cgroup string, console io.Writer) (*Node, error) {
+func Boot(self Spec, d Dirs, bridge string, cgroup Cgroup, console io.Writer) (*Node, error) {
 	if err := mountRoot(d); err != nil {
 		return nil, err
 	}
 	if err := sweep(self.Name); err != nil {
 		return nil, err
 	}
-	if err := os.MkdirAll(cgroup, 0o755); err != nil {
-		return nil, fmt.Errorf("make the cgroup of node %q: %w", self.Name, err)
-	}
-	group, err := os.Open(cgroup)
-	if err != nil {
-		return nil, fmt.Errorf("open the cgroup of node %q: %w", self.Name, err)
-	}
-	defer group.Close()
-
 	args := []string{
 		"--quiet", "--boot", "--directory=" + d.root(), "--machine=" + self.Name,
 		"--register=no", "--keep-unit", "--resolv-conf=off", "--timezone=off", "--link-journal=no",
@@ -68,10 +53,7 @@ func Boot(self Spec, d Dirs, bridge, cgroup string, console io.Writer) (*Node, e
 	cmd := exec.Command("systemd-nspawn", args...)
 	cmd.Env = append(os.Environ(), "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1")
 	cmd.Stdout, cmd.Stderr = console, console
-	cmd.SysProcAttr = &syscall.SysProcAttr{
-		Setsid: true, UseCgroupFD: true, CgroupFD: int(group.Fd()),
-	}
-	if err := cmd.Start(); err != nil {
+	if err := cgroup.Start(cmd); err != nil {
 		return nil, fmt.Errorf("start node %q: %w", self.Name, err)
 	}
 	n := &Node{Spec: self, cgroup: cgroup, cmd: cmd, done: make(chan struct{})}
@@ -178,26 +160,8 @@ func (n *Node) Kill(ctx context.Context) error {
 	case <-ctx.Done():
 		return fmt.Errorf("kill node %q: %w", n.Name, ctx.Err())
 	}
-	return n.waitEmpty(ctx)
-}
-
-// waitEmpty waits until the node's cgroup holds no process: the proof that a
-// fence device owes the cluster.
-func (n *Node) waitEmpty(ctx context.Context) error {
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		events, err := os.ReadFile(filepath.Join(n.cgroup, "cgroup.events"))
-		if err != nil {
-			return fmt.Errorf("see whether node %q is empty: %w", n.Name, err)
-		}
-		if strings.Contains(string(events), "populated 0") {
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("node %q still has processes: %w", n.Name, ctx.Err())
-		case <-tick.C:
-		}
+	if err := n.cgroup.WaitEmpty(ctx); err != nil {
+		return fmt.Errorf("kill node %q: %w", n.Name, err)
 	}
+	return nil
 }

@@ -5,11 +5,12 @@ import (
 	"embed"
 	"fmt"
 	"io/fs"
+	"maps"
 	"net/netip"
 	"os"
 	"path/filepath"
-	"strings"
 	"text/template"
+	"time"
 )
 
 // Spec is one node of the lab.
@@ -36,13 +37,41 @@ func (d Dirs) root() string  { return filepath.Join(d.State, "root") }
 //go:embed files
 var files embed.FS
 
-// plan is what the templates under files/ are filled from.
-type plan struct {
+// Plan is what the templates of a node's files are filled from.
+type Plan struct {
 	Self      Spec
 	Nodes     []Spec
-	Prefix    int
-	MachineID string
-	HostUUID  string
+	Prefix    int    // length of the network's prefix
+	MachineID string // machine-id(5)
+	HostUUID  string // by which libvirt tells hosts apart
+	Pace      Pace
+	// Values are what an Outfit's own templates need.
+	Values map[string]string
+}
+
+// Pace is how long the cluster managers of a node wait for each other, in
+// whole seconds. A slow node must not be taken for a dead one.
+type Pace struct {
+	Token    time.Duration // until Corosync takes a silent node for lost
+	DCWait   time.Duration // that Pacemaker waits for a node that coordinates
+	Silence  time.Duration // until Heartbeat takes a silent node for dead
+	InitWait time.Duration // the same while the nodes boot
+}
+
+// Containers boot and answer as fast as the machine that they run on.
+var containers = Pace{Token: 3 * time.Second, DCWait: 5 * time.Second, Silence: 5 * time.Second, InitWait: 8 * time.Second}
+
+// Outfit is what nodes of one kind have beyond, or unlike, those that are
+// containers.
+type Outfit struct {
+	Pace   Pace
+	Files  fs.FS             // templates as those below files/ here, from their names on; may be nil
+	Values map[string]string // for these templates
+	// Links are more links below the node's root; one with no target takes a
+	// link away that containers have.
+	Links map[string]string
+	// Private are the files that only root may read.
+	Private []string
 }
 
 // private are the files that only their owner may read, with the mode of the
@@ -86,21 +115,54 @@ var links = map[string]string{
 // membership, libvirt's transport and an empty cluster configuration. It is
 // called once for each life of the lab; a reboot keeps what the node wrote.
 func Prepare(self Spec, nodes []Spec, prefix int, d Dirs) error {
+	return PrepareAs(Outfit{Pace: containers}, self, nodes, prefix, d)
+}
+
+// PrepareAs is Prepare for a node that is no container.
+func PrepareAs(o Outfit, self Spec, nodes []Spec, prefix int, d Dirs) error {
 	for _, dir := range []string{d.upper(), d.work(), d.root()} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return fmt.Errorf("make the node's layers: %w", err)
 		}
 	}
-	p := plan{
-		Self: self, Nodes: nodes, Prefix: prefix,
+	p := Plan{
+		Self: self, Nodes: nodes, Prefix: prefix, Pace: o.Pace, Values: o.Values,
 		MachineID: fmt.Sprintf("%032x", 0x766d6665_0000+self.ID),
 		HostUUID:  fmt.Sprintf("766d6665-7272-4000-8000-%012x", self.ID),
 	}
-	if err := render(p, d); err != nil {
+	ids, err := readIDs(d.Image)
+	if err != nil {
 		return err
 	}
-	for name, target := range links {
-		path := filepath.Join(d.upper(), name)
+	common, err := fs.Sub(files, "files")
+	if err != nil {
+		return err
+	}
+	for _, tree := range []fs.FS{common, o.Files} {
+		if tree == nil {
+			continue
+		}
+		if err := p.render(tree, d.upper(), ids); err != nil {
+			return err
+		}
+	}
+	for _, name := range o.Private {
+		if err := os.Chmod(filepath.Join(d.upper(), name), 0o600); err != nil {
+			return err
+		}
+	}
+	return o.link(d.upper())
+}
+
+// link makes the links of the node.
+func (o Outfit) link(upper string) error {
+	all := maps.Clone(links)
+	maps.Copy(all, o.Links)
+	for name, target := range all {
+		if target == "" {
+			continue
+		}
+		path := filepath.Join(upper, name)
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 			return err
 		}
@@ -111,17 +173,13 @@ func Prepare(self Spec, nodes []Spec, prefix int, d Dirs) error {
 	return nil
 }
 
-// render writes every file under files/, filled from p, into the upper layer.
-func render(p plan, d Dirs) error {
-	ids, err := readIDs(d.Image)
-	if err != nil {
-		return err
-	}
-	return fs.WalkDir(files, "files", func(path string, entry fs.DirEntry, err error) error {
+// render writes every file of the tree, filled from p, into the upper layer.
+func (p Plan) render(tree fs.FS, upper string, ids ids) error {
+	return fs.WalkDir(tree, ".", func(name string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() {
 			return err
 		}
-		t, err := template.ParseFS(files, path)
+		t, err := template.ParseFS(tree, name)
 		if err != nil {
 			return err
 		}
@@ -129,8 +187,7 @@ func render(p plan, d Dirs) error {
 		if err := t.Execute(&text, p); err != nil {
 			return err
 		}
-		name := strings.TrimPrefix(path, "files/")
-		return writeOwned(filepath.Join(d.upper(), name), text.Bytes(), ids, name)
+		return writeOwned(filepath.Join(upper, name), text.Bytes(), ids, name)
 	})
 }
 

@@ -93,10 +93,20 @@ func by(agent string, runs []*Scenario) []*Scenario {
 	return out
 }
 
+// peer is the agent that ours is compared with.
+func (r *Report) peer() string {
+	for _, s := range r.Scenarios {
+		if s.Agent != Ours {
+			return s.Agent
+		}
+	}
+	return Peer
+}
+
 // compare holds the two agents' runs of one kind against each other.
 func (r *Report) compare(k kind) []metric {
 	runs := r.runs(k)
-	ours, peer := by(Ours, runs), by(Peer, runs)
+	ours, peer := by(Ours, runs), by(r.peer(), runs)
 	var out []metric
 	for _, m := range measures {
 		row := metric{m.label, m.of(ours), m.of(peer)}
@@ -234,13 +244,13 @@ func (r *Report) headline(k kind) string {
 	for _, side := range []struct {
 		agent  string
 		figure *figure
-	}{{Ours, m.ours}, {Peer, m.peer}} {
+	}{{Ours, m.ours}, {r.peer(), m.peer}} {
 		text := "not measured"
 		if side.figure != nil {
 			text = side.figure.text
 		}
 		if len(by(side.agent, r.runs(k))) > 0 {
-			sides = append(sides, side.agent+" "+text)
+			sides = append(sides, plain(side.agent)+" "+text)
 		}
 	}
 	line := fmt.Sprintf("%s: %s %s", plain(k.String()), m.label, strings.Join(sides, ", "))
@@ -255,4 +265,17 @@ func (r *Report) writeHeadlines(w io.Writer) {
 	for _, k := range r.kinds() {
 		fmt.Fprintln(w, shorten(r.headline(k), maxWidth))
 	}
+	for _, b := range r.Baselines {
+		fmt.Fprintln(w, shorten(b.headline(), maxWidth))
+	}
+}
+
+// headline is one line such as "suspend-resume of vm1, nobody moved it: UDP
+// blackout 612 ms, of which pause 30 ms".
+func (b Baseline) headline() string {
+	blackout := none
+	if b.UDP != nil {
+		blackout = atLeast(duration(b.UDP.BlackoutMS), b.UDP.Open)
+	}
+	return plain(fmt.Sprintf("%s of %s, nobody moved it: UDP blackout %s, of which pause %s", b.Name, b.Guest, blackout, optional(b.PauseMS, duration)))
 }

@@ -1,12 +1,12 @@
 // Package report is what `make demo` leaves behind: one measured comparison of
-// vmferry's agent with VirtualDomain, in three forms that say the same.
+// vmferry's agent with its peer, in three forms that say the same.
 //
 //   - report.json, schema 1, for programs: [Report.WriteJSON] and [ReadJSON];
 //   - a table for the terminal, at most 120 columns wide: [Report.WriteTable];
 //   - report.html, one self-contained page with plots: [Report.WriteHTML].
 //
 // A [Report] holds one [Scenario] for each scenario (graceful-shutdown, crash),
-// agent (vmferry, VirtualDomain) and cluster manager (pacemaker, heartbeat) that
+// agent (vmferry; VirtualDomain on QEMU, Xen on Xen) and cluster manager (pacemaker, heartbeat) that
 // was run; agents are compared under one manager only. A scenario holds one [Guest] for
 // each virtual machine, and a guest holds what its clients saw over [UDP] and
 // over [TCP]. The lab fills these in; this package judges nothing but the

@@ -54,9 +54,12 @@ type page struct {
 	Style  template.CSS
 	Script template.JS
 	Commit string
+	Peer   string
 	Facts  []fact
 	Groups []group
-	Data   pageData
+	// Baselines are shown as they are.
+	Baselines []Baseline
+	Data      pageData
 }
 
 // fact is one line of the environment.
@@ -100,7 +103,7 @@ var abouts = map[string]string{
 }
 
 func (r *Report) page(style template.CSS, script template.JS) *page {
-	p := &page{Style: style, Script: script, Commit: r.Commit, Facts: r.Environment.facts(), Data: r.data(pageBudget)}
+	p := &page{Style: style, Script: script, Commit: r.Commit, Peer: r.peer(), Baselines: r.Baselines, Facts: r.Environment.facts(), Data: r.data(pageBudget)}
 	for i, k := range r.kinds() {
 		p.Groups = append(p.Groups, r.group(i, k))
 	}
@@ -111,14 +114,14 @@ func (r *Report) page(style template.CSS, script template.JS) *page {
 // by the numbers of a run that did not pass.
 func (r *Report) group(i int, k kind) group {
 	g := group{Name: k.name, Manager: k.manager, About: abouts[k.name], Head: comparison{Label: measures[0].label, Ours: none, Peer: none, Ratio: none}}
-	passed := map[string]bool{Ours: true, Peer: true}
+	passed := map[string]bool{Ours: true, r.peer(): true}
 	for j, s := range r.runs(k) {
 		passed[s.Agent] = passed[s.Agent] && s.Passed
 		g.Runs = append(g.Runs, run{s, figureName(i, j), len(s.lanes()) > 0, s.pageEvents()})
 	}
 	for _, m := range r.compare(k) {
 		c := m.comparison()
-		c.Better, c.Worse = c.Better && passed[Ours], c.Worse && passed[Peer]
+		c.Better, c.Worse = c.Better && passed[Ours], c.Worse && passed[r.peer()]
 		if m.label == measures[0].label {
 			g.Head = c
 		}
@@ -137,7 +140,7 @@ func (e Environment) facts() []fact {
 		accel = "tcg: guests were emulated"
 	}
 	all := []fact{
-		{"QEMU", e.QEMU}, {"libvirt", e.Libvirt}, {"Pacemaker", e.Pacemaker}, {"Corosync", e.Corosync}, {"Heartbeat", e.Heartbeat},
+		{"Xen", e.Xen}, {"QEMU", e.QEMU}, {"libvirt", e.Libvirt}, {"Pacemaker", e.Pacemaker}, {"Corosync", e.Corosync}, {"Heartbeat", e.Heartbeat},
 		{"kernel", e.Kernel}, {"cores", positive(e.Cores)}, {"acceleration", accel},
 		{"started", stamp(e.Started)}, {"finished", stamp(e.Finished)},
 	}

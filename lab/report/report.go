@@ -14,7 +14,8 @@ const (
 
 	// Ours is the agent that is being judged.
 	Ours = "vmferry"
-	// Peer is the agent that it is compared with.
+	// Peer is the agent that it is compared with on QEMU. Elsewhere it is another
+	// one: whoever is not Ours.
 	Peer = "VirtualDomain"
 
 	// Live is the way of a guest that kept running: a live migration.
@@ -33,6 +34,43 @@ type Report struct {
 	Environment Environment `json:"environment"`
 	// Scenarios are in the order in which they ran.
 	Scenarios []Scenario `json:"scenarios"`
+	// Baselines are outages in which neither an agent nor a cluster had a part,
+	// on the same nodes: what the hypervisor, and the emulation below it, make of
+	// a pause all alone.
+	Baselines []Baseline `json:"baselines,omitempty"`
+}
+
+// The names of baselines.
+const (
+	// SuspendResume is a guest that is paused and goes on at once.
+	SuspendResume = "suspend-resume"
+	// SaveRestore is a guest that is saved to a file and restored on the same node.
+	SaveRestore = "save-restore"
+)
+
+// Baseline is one outage of one guest that nobody moved.
+type Baseline struct {
+	// Name is SuspendResume or SaveRestore.
+	Name       string `json:"name"`
+	Hypervisor string `json:"hypervisor"`
+	Guest      string `json:"guest"`
+	Node       string `json:"node"`
+	// PauseMS is from when the guest stopped executing until it went on, in
+	// milliseconds, as the hypervisor reported it; nil where that was not seen.
+	PauseMS *float64 `json:"pause_ms"`
+	// UDP and TCP are what clients saw.
+	UDP *UDP `json:"udp"`
+	TCP *TCP `json:"tcp"`
+}
+
+// Rest is what of the UDP blackout was not the pause, in milliseconds; nil where
+// either is not known.
+func (b Baseline) Rest() *float64 {
+	if b.UDP == nil || b.PauseMS == nil {
+		return nil
+	}
+	rest := b.UDP.BlackoutMS - *b.PauseMS
+	return &rest
 }
 
 // Environment is what a demo ran on. Versions are as the programs print them;
@@ -40,6 +78,7 @@ type Report struct {
 type Environment struct {
 	Libvirt   string `json:"libvirt"`
 	QEMU      string `json:"qemu"`
+	Xen       string `json:"xen,omitempty"`
 	Pacemaker string `json:"pacemaker"`
 	Heartbeat string `json:"heartbeat"`
 	Corosync  string `json:"corosync"`
@@ -57,11 +96,11 @@ type Environment struct {
 type Scenario struct {
 	// Name is GracefulShutdown or Crash.
 	Name string `json:"name"`
-	// Agent is Ours or Peer.
+	// Agent is Ours or the peer's name.
 	Agent string `json:"agent"`
 	// Manager is the cluster manager, "pacemaker" or "heartbeat".
 	Manager string `json:"manager"`
-	// Hypervisor is "qemu".
+	// Hypervisor is "qemu" or "xen".
 	Hypervisor string `json:"hypervisor"`
 	// Passed tells whether every guest ended where and how it should have.
 	Passed bool `json:"passed"`
@@ -114,8 +153,8 @@ type Guest struct {
 	// CounterWentBack tells that the counter was once read smaller than
 	// before: the disk lost what had been written, or two copies wrote it.
 	CounterWentBack bool `json:"counter_went_back"`
-	// PauseMS is source STOP to destination RESUME in milliseconds, as QEMU
-	// reported them; nil for a cold start.
+	// PauseMS is source STOP to destination RESUME in milliseconds, as the
+	// hypervisor reported them; nil for a cold start.
 	PauseMS *float64 `json:"pause_ms"`
 	// UDP and TCP are what clients saw; nil when no probe was watching.
 	UDP *UDP `json:"udp"`

@@ -11,28 +11,29 @@ type span struct{ from, to time.Time }
 // forever ends the span of a copy that still executes.
 var forever = time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)
 
-// executing says when a copy ran guest code, as far as QEMU's events tell. A
-// copy of which no event was seen counts as executing for as long as its
-// process lived: not knowing must never look like safety.
-func executing(c Copy, events []QEMUEvent) []span {
+// executing says when a copy ran guest code, as far as events tell. A copy of
+// which nothing is known counts as executing for as long as it lived, and what
+// happened between two looks counts as the longer time: not knowing must never
+// look like safety.
+func executing(c Copy, events []Event) []span {
 	end := c.Gone
 	if end.IsZero() {
 		end = forever
 	}
 	var spans []span
 	var since time.Time
-	known := false
+	known := c.Resting
 	for _, e := range events {
 		if e.Guest != c.Guest || e.Node != c.Node || e.At.Before(c.Seen.Add(-slack)) || e.At.After(end) {
 			continue
 		}
 		switch e.Name {
-		case "RESUME":
+		case Resume, Lost:
 			known = true
 			if since.IsZero() {
-				since = e.At
+				since = e.earliest()
 			}
-		case "STOP":
+		case Stop:
 			// A copy that was executing before the listener came.
 			if !known {
 				since = c.Seen
@@ -59,7 +60,7 @@ const slack = time.Second
 
 // maxExecuting is the largest number of copies of one guest that executed at
 // the same instant.
-func maxExecuting(guest string, copies []Copy, events []QEMUEvent) int {
+func maxExecuting(guest string, copies []Copy, events []Event) int {
 	type edge struct {
 		at   time.Time
 		step int
@@ -88,22 +89,22 @@ func maxExecuting(guest string, copies []Copy, events []QEMUEvent) int {
 }
 
 // Pause is the last pause of a guest that moved between two nodes since an instant,
-// from QEMU's own events; false where a STOP or its RESUME was not seen. It may
+// as the observer of its hypervisor saw it; false where a STOP or its RESUME was not seen. It may
 // be called within [Runner.Run].
 func (r *Runner) Pause(guest, from, to string, since time.Time) (time.Duration, bool) {
-	events := slices.DeleteFunc(r.listener.all(), func(e QEMUEvent) bool { return e.At.Before(since) })
+	events := slices.DeleteFunc(r.seen.Events(), func(e Event) bool { return e.At.Before(since) })
 	stop, resume, ok := pauseOf(guest, from, to, events)
 	return resume.Sub(stop), ok
 }
 
 // pauseOf finds the last source STOP that a RESUME on the other node followed.
-func pauseOf(guest, from, to string, events []QEMUEvent) (stop, resume time.Time, ok bool) {
+func pauseOf(guest, from, to string, events []Event) (stop, resume time.Time, ok bool) {
 	for _, e := range events {
 		switch {
 		case e.Guest != guest:
-		case e.Name == "STOP" && e.Node == from:
+		case e.Name == Stop && e.Node == from:
 			stop, ok = e.At, false
-		case e.Name == "RESUME" && e.Node == to && !stop.IsZero():
+		case e.Name == Resume && e.Node == to && !stop.IsZero():
 			resume, ok = e.At, true
 		}
 	}

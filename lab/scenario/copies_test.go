@@ -18,15 +18,15 @@ func qemuCopy(node string, seen, gone int) Copy {
 	return c
 }
 
-func event(at int, node, name string) QEMUEvent {
-	return QEMUEvent{At: clock(at), Node: node, Guest: "vm1", Name: name}
+func event(at int, node, name string) Event {
+	return Event{At: clock(at), Node: node, Guest: "vm1", Name: name}
 }
 
 func TestMaxExecuting(t *testing.T) {
 	for _, test := range []struct {
 		name   string
 		copies []Copy
-		events []QEMUEvent
+		events []Event
 		want   int
 	}{
 		{"never started", nil, nil, 0},
@@ -36,31 +36,31 @@ func TestMaxExecuting(t *testing.T) {
 			// node2      incoming  RESUME====
 			"live migration",
 			[]Copy{qemuCopy("node1", 0, 60), qemuCopy("node2", 20, 0)},
-			[]QEMUEvent{event(1, "node1", "RESUME"), event(50, "node1", "STOP"), event(51, "node2", "RESUME")},
+			[]Event{event(1, "node1", "RESUME"), event(50, "node1", "STOP"), event(51, "node2", "RESUME")},
 			1,
 		},
 		{
 			"resumed before the source stopped",
 			[]Copy{qemuCopy("node1", 0, 60), qemuCopy("node2", 20, 0)},
-			[]QEMUEvent{event(1, "node1", "RESUME"), event(49, "node2", "RESUME"), event(50, "node1", "STOP")},
+			[]Event{event(1, "node1", "RESUME"), event(49, "node2", "RESUME"), event(50, "node1", "STOP")},
 			2,
 		},
 		{
 			"source resumed by mistake afterwards",
 			[]Copy{qemuCopy("node1", 0, 0), qemuCopy("node2", 20, 0)},
-			[]QEMUEvent{event(1, "node1", "RESUME"), event(50, "node1", "STOP"), event(51, "node2", "RESUME"), event(70, "node1", "RESUME")},
+			[]Event{event(1, "node1", "RESUME"), event(50, "node1", "STOP"), event(51, "node2", "RESUME"), event(70, "node1", "RESUME")},
 			2,
 		},
 		{
 			"two cold starts",
 			[]Copy{qemuCopy("node1", 0, 0), qemuCopy("node2", 20, 0)},
-			[]QEMUEvent{event(1, "node1", "RESUME"), event(21, "node2", "RESUME")},
+			[]Event{event(1, "node1", "RESUME"), event(21, "node2", "RESUME")},
 			2,
 		},
 		{
 			"killed, then started elsewhere",
 			[]Copy{qemuCopy("node2", 0, 30), qemuCopy("node1", 90, 0)},
-			[]QEMUEvent{event(1, "node2", "RESUME"), event(92, "node1", "RESUME")},
+			[]Event{event(1, "node2", "RESUME"), event(92, "node1", "RESUME")},
 			1,
 		},
 		{
@@ -72,13 +72,13 @@ func TestMaxExecuting(t *testing.T) {
 		{
 			"the listener came after the start",
 			[]Copy{qemuCopy("node1", 0, 60), qemuCopy("node2", 20, 0)},
-			[]QEMUEvent{event(50, "node1", "STOP"), event(51, "node2", "RESUME")},
+			[]Event{event(50, "node1", "STOP"), event(51, "node2", "RESUME")},
 			1,
 		},
 		{
 			"events of an earlier life of the guest on the same node",
 			[]Copy{qemuCopy("node1", 0, 30), qemuCopy("node1", 100, 0)},
-			[]QEMUEvent{event(1, "node1", "RESUME"), event(101, "node1", "RESUME")},
+			[]Event{event(1, "node1", "RESUME"), event(101, "node1", "RESUME")},
 			1,
 		},
 	} {
@@ -94,7 +94,7 @@ func TestMaxExecuting(t *testing.T) {
 }
 
 func TestPauseOf(t *testing.T) {
-	events := []QEMUEvent{
+	events := []Event{
 		event(10, "node1", "STOP"), event(11, "node1", "RESUME"), // an attempt that failed
 		event(50, "node1", "STOP"), event(52, "node2", "RESUME"),
 	}

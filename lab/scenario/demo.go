@@ -24,8 +24,8 @@ func Label(agent cluster.Agent) string {
 
 // Both runs the two scenarios of the demo with one agent and adds them to the
 // report: the guests begin on the first node, leave it when it shuts down, and
-// return to it when the second one dies.
-func (r *Runner) Both(ctx context.Context, agent cluster.Agent, rep *report.Report) error {
+// return to it when the second one dies. With calmly, nothing dies.
+func (r *Runner) Both(ctx context.Context, agent cluster.Agent, calmly bool, rep *report.Report) error {
 	first, second := r.Cluster.Nodes[0], r.Cluster.Nodes[1]
 	if err := r.Take(ctx); err != nil {
 		return err
@@ -33,13 +33,24 @@ func (r *Runner) Both(ctx context.Context, agent cluster.Agent, rep *report.Repo
 	if err := r.Place(ctx, agent, first); err != nil {
 		return err
 	}
+	before, err := r.Cluster.State(ctx)
+	if err != nil {
+		return err
+	}
 	s, err := r.GracefulShutdown(ctx, agent, first, second)
 	if err != nil {
 		return err
 	}
 	rep.Scenarios = append(rep.Scenarios, s)
+	// A node that has no guests left may take its time to go down, as a member.
+	if err := r.awaitBoot(ctx, first, before.Nodes[first].Boots); err != nil {
+		return err
+	}
 	if err := r.AwaitMember(ctx); err != nil {
 		return err
+	}
+	if calmly {
+		return r.Remove(ctx, second)
 	}
 	// Guests that did not move cannot show what a crash does to those that did.
 	if err := r.settle(ctx, second); err != nil {
@@ -60,7 +71,7 @@ func (r *Runner) Both(ctx context.Context, agent cluster.Agent, rep *report.Repo
 
 // settle waits until all guests are where the next scenario begins.
 func (r *Runner) settle(ctx context.Context, node string) error {
-	ctx, cancel := context.WithTimeout(ctx, startTime)
+	ctx, cancel := context.WithTimeout(ctx, r.ground().limits.start)
 	defer cancel()
 	return r.awaitAnswers(ctx, node)
 }
@@ -87,27 +98,13 @@ func (k Kind) Make(ctx context.Context, c *cluster.Cluster, shared string, n int
 	if err := os.MkdirAll(filepath.Join(shared, "guests"), 0o755); err != nil {
 		return nil, fmt.Errorf("make the folder of the guests: %w", err)
 	}
-	run := func(ctx context.Context, program string, args ...string) error {
-		_, err := c.Run(ctx, c.Nodes[0], program, args...)
-		return err
-	}
 	var guests []Guest
 	for i := range n {
-		spec := k.Spec(i)
-		text, err := guest.Domain(spec)
+		g, err := groundOf(c).make(ctx, c, shared, k.Spec(i))
 		if err != nil {
 			return nil, err
 		}
-		if err := os.WriteFile(filepath.Join(shared, "guests", spec.Name+".xml"), []byte(text), 0o644); err != nil {
-			return nil, err
-		}
-		if _, err := os.Stat(filepath.Join(shared, "guests", spec.Name+".qcow2")); os.IsNotExist(err) {
-			if err := guest.CreateDisk(ctx, run, spec.Disk); err != nil {
-				return nil, err
-			}
-		}
-		address, _, _ := strings.Cut(spec.IP, "/")
-		guests = append(guests, Guest{cluster.Guest{Name: spec.Name, Config: "/shared/guests/" + spec.Name + ".xml"}, address})
+		guests = append(guests, g)
 	}
 	return guests, nil
 }
@@ -123,6 +120,18 @@ func (k Kind) Spec(i int) guest.DomainSpec {
 		Kernel: "/shared/boot/vmlinuz", Initrd: "/shared/boot/initrd", Type: "qemu",
 		DirtyMiB: k.DirtyMiB, DirtySetMiB: k.DirtySetMiB, NoisePercent: k.NoisePercent,
 	}
+}
+
+// xenVersion asks the first node's kernel for its hypervisor; empty where there
+// is none.
+func (r *Runner) xenVersion(ctx context.Context) string {
+	const dir = "/sys/hypervisor/version/"
+	out, err := r.Cluster.Run(ctx, r.Cluster.Nodes[0], "cat", dir+"major", dir+"minor", dir+"extra")
+	words := strings.Fields(out)
+	if err != nil || len(words) < 2 {
+		return ""
+	}
+	return words[0] + "." + strings.Join(words[1:], "")
 }
 
 // Environment asks the first node for the versions of what runs there. A
@@ -141,6 +150,7 @@ func (r *Runner) Environment(ctx context.Context) report.Environment {
 	return report.Environment{
 		Libvirt:   first("libvirtd", "--version"),
 		QEMU:      first("qemu-system-x86_64", "--version"),
+		Xen:       r.xenVersion(ctx),
 		Pacemaker: first("pacemakerd", "--version"),
 		Heartbeat: first("/usr/libexec/heartbeat/heartbeat", "-V"),
 		Corosync:  first("corosync", "-v"),

@@ -13,10 +13,12 @@ import (
 // judge turns what was seen into a verdict. A scenario passes when every
 // guest answers on the other node, never more than one copy of it executed,
 // its counter on disk never went back, and, for a graceful shutdown, it is
-// still the same boot.
+// still the same boot. Guests that are none of the scenario's do not count.
 func judge(o Observation) report.Scenario {
+	o.Copies = slices.DeleteFunc(slices.Clone(o.Copies), func(c Copy) bool { return !slices.Contains(o.Guests, c.Guest) })
+	o.Events = slices.DeleteFunc(slices.Clone(o.Events), func(e Event) bool { return !slices.Contains(o.Guests, e.Guest) })
 	s := report.Scenario{
-		Name: o.Scenario, Agent: o.Agent, Manager: o.Manager, Hypervisor: "qemu", Trigger: o.Trigger,
+		Name: o.Scenario, Agent: o.Agent, Manager: o.Manager, Hypervisor: o.Hypervisor, Trigger: o.Trigger,
 	}
 	fail := func(format string, args ...any) { s.Failures = append(s.Failures, fmt.Sprintf(format, args...)) }
 	if o.Recovery != nil {
@@ -60,9 +62,11 @@ func judgeGuest(o Observation, name string) report.Guest {
 	before, after := around(o.Samples[name], o.Trigger)
 	if before != nil && after != nil {
 		g.BootIDKept = before.Status.BootID == after.Status.BootID
-		boots := int(after.Status.Boots) - int(before.Status.Boots)
-		g.Boots = &boots
-		g.CounterBefore, g.CounterAfter = &before.Status.Counter, &after.Status.Counter
+		if before.Status.Boots > 0 { // it has a disk, and counts on it
+			boots := int(after.Status.Boots) - int(before.Status.Boots)
+			g.Boots = &boots
+			g.CounterBefore, g.CounterAfter = &before.Status.Counter, &after.Status.Counter
+		}
 	}
 	g.CounterWentBack = wentBack(o.Samples[name])
 	if g.BootIDKept {
@@ -77,9 +81,9 @@ func judgeGuest(o Observation, name string) report.Guest {
 	return g
 }
 
-// during are QEMU's events of this scenario alone.
-func (o Observation) during() []QEMUEvent {
-	var events []QEMUEvent
+// during are the events of this scenario alone.
+func (o Observation) during() []Event {
+	var events []Event
 	for _, e := range o.Events {
 		if !e.At.Before(o.Begun) && !e.At.After(o.Ended) {
 			events = append(events, e)
@@ -171,7 +175,7 @@ func timeline(o Observation) []report.Event {
 		}
 	}
 	for _, e := range o.Events {
-		if e.Name == "STOP" || e.Name == "RESUME" {
+		if e.Name == Stop || e.Name == Resume || e.Name == Lost {
 			add(e.At, e.Node, e.Guest+" "+e.Name)
 		}
 	}

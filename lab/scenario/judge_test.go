@@ -24,7 +24,7 @@ func graceful() Observation {
 		Scenario: report.GracefulShutdown, Agent: report.Ours, Manager: "heartbeat", From: "node1", To: "node2", Guests: []string{"vm1"},
 		Begun: clock(50), Trigger: clock(100), Ended: clock(300),
 		Copies: []Copy{qemuCopy("node1", 0, 160), qemuCopy("node2", 120, 0)},
-		Events: []QEMUEvent{event(1, "node1", "RESUME"), event(150, "node1", "STOP"), event(151, "node2", "RESUME")},
+		Events: []Event{event(1, "node1", "RESUME"), event(150, "node1", "STOP"), event(151, "node2", "RESUME")},
 		Samples: map[string][]Sample{"vm1": {
 			sample(90, "a", 1, 100), sample(110, "a", 1, 120), sample(290, "a", 1, 300),
 		}},
@@ -40,14 +40,16 @@ func crash() Observation {
 	o := graceful()
 	o.Scenario, o.From, o.To = report.Crash, "node2", "node1"
 	o.Copies = []Copy{qemuCopy("node2", 0, 100), qemuCopy("node1", 200, 0)}
-	o.Events = []QEMUEvent{event(1, "node2", "RESUME"), event(201, "node1", "RESUME")}
+	o.Events = []Event{event(1, "node2", "RESUME"), event(201, "node1", "RESUME")}
 	o.Samples["vm1"] = []Sample{sample(90, "a", 1, 100), sample(290, "b", 2, 150)}
 	o.Fences = []supervisor.FenceEvent{{Node: "node2", Op: supervisor.OpReboot, Asked: clock(150), Done: clock(151)}}
 	return o
 }
 
 func TestJudgeWhatWentWell(t *testing.T) {
-	s := judge(graceful())
+	o := graceful()
+	o.Copies = append(o.Copies, Copy{Guest: "another", Node: "node1", Seen: clock(1)}) // it stays where it is
+	s := judge(o)
 	g := s.Guests[0]
 	if !s.Passed || s.Manager != "heartbeat" || s.MaxRunningCopies != 1 || s.DrainS == nil || *s.DrainS != 6 {
 		t.Errorf("got %+v", s)

@@ -22,13 +22,13 @@ func TestKindSpec(t *testing.T) {
 
 func TestRunnerPause(t *testing.T) {
 	at := func(ms int) time.Time { return time.UnixMilli(int64(ms)) }
-	r := &Runner{listener: &listener{events: []QEMUEvent{
+	r := &Runner{seen: qemuObserver{&Watch{}, &listener{events: []Event{
 		{At: at(3050), Node: "node2", Guest: "vm1", Name: "RESUME"}, // as it may come before the other node's
 		{At: at(1000), Node: "node1", Guest: "vm1", Name: "STOP"},
 		{At: at(1500), Node: "node2", Guest: "vm1", Name: "RESUME"},
 		{At: at(3000), Node: "node1", Guest: "vm1", Name: "STOP"},
 		{At: at(3060), Node: "node2", Guest: "vm2", Name: "RESUME"},
-	}}}
+	}}}}
 	if got, ok := r.Pause("vm1", "node1", "node2", at(2000)); !ok || got != 50*time.Millisecond {
 		t.Errorf("%v, %v", got, ok)
 	}

@@ -2,6 +2,7 @@ package scenario
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -36,12 +37,13 @@ type NodeState struct {
 type Observation struct {
 	Scenario              string
 	Agent, Manager        string
+	Hypervisor            string
 	From, To              string
 	Guests                []string
 	Begun, Trigger, Ended time.Time
 	Recovery              error // why the guests were not all back in time, or nil
 	Copies                []Copy
-	Events                []QEMUEvent
+	Events                []Event
 	States                []NodeState
 	Fences                []supervisor.FenceEvent
 	Samples               map[string][]Sample // by guest, in order of time
@@ -57,7 +59,7 @@ func (r *Runner) Probe(ctx context.Context, file string) func() ([]blackout.Targ
 		at := g.at(guest.ReflectorPort)
 		args = append(args, "udp://"+at, "tcp://"+at)
 	}
-	args = append(args, "--interval="+r.Interval.String(), "--quiet", "--json="+file)
+	args = append(args, "--interval="+cmp.Or(r.Interval, r.ground().pace).String(), "--quiet", "--json="+file)
 	cmd := exec.CommandContext(ctx, r.Blackout, args...)
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	cmd.WaitDelay = 15 * time.Second
@@ -185,7 +187,7 @@ func changes(leaders map[string]int, now map[string]supervisor.State, at time.Ti
 
 // Where are the nodes on which a copy of the guest lives, as the watch last saw
 // it. It may be called within [Runner.Run].
-func (r *Runner) Where(guest string) []string { return nodesOf(whereNow(guest, r.watch.Copies())) }
+func (r *Runner) Where(guest string) []string { return nodesOf(whereNow(guest, r.seen.Copies())) }
 
 // whereNow are the copies of a guest that live.
 func whereNow(guest string, copies []Copy) []Copy {

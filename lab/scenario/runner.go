@@ -18,17 +18,6 @@ import (
 	"github.com/vmferry/vmferry/lab/supervisor"
 )
 
-// Time limits of the parts of a scenario. They are generous: the nodes share
-// two processors with the guests that they emulate. What takes longer is
-// wrong, and the scenario fails with what it saw.
-const (
-	startTime   = 90 * time.Second // from the cluster's knowing of the guests to their answers
-	startEach   = 15 * time.Second // more for each guest above a few, here and below: an emulated boot takes a processor
-	startFew    = 2
-	triggerTime = 150 * time.Second // from the trigger until every guest answers on the other node
-	returnTime  = 120 * time.Second // until the node is a member again
-)
-
 // calm is how long probes run before the trigger and after the last guest is
 // back: long enough to see what is normal, and an echo of the outage.
 const calm = 4 * time.Second
@@ -42,13 +31,13 @@ type Runner struct {
 	Guests  []Guest
 	// Blackout is the probe program, Scratch a folder for its reports.
 	Blackout, Scratch string
-	// Interval is between two probes of one target.
+	// Interval is between two probes of one target; 0 is one that the nodes
+	// carry without its being felt.
 	Interval time.Duration
 	// Progress is told what is being done.
 	Progress func(step string)
 
-	watch    *Watch
-	listener *listener
+	seen     observer
 	stripped bool // the nodes are without vmferry's daemon and settings
 }
 
@@ -57,6 +46,7 @@ type Runner struct {
 type Guest struct {
 	cluster.Guest
 	Address string
+	UUID    string // of its domain
 }
 
 // at is the guest's address with a port, as HOST:PORT.
@@ -79,18 +69,14 @@ func (r *Runner) known() []cluster.Guest {
 	return guests
 }
 
-// Run starts the watchers, calls body, and stops them. All scenarios of a
+// Run starts the observers, calls body, and stops them. All scenarios of a
 // demo run within one Run. Nodes that a peer's run stripped have all of vmferry again at its end.
 func (r *Runner) Run(ctx context.Context, body func(context.Context) error) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	r.watch = &Watch{Proc: "/proc", Period: 20 * time.Millisecond}
-	r.listener = &listener{cluster: r.Cluster}
+	r.seen = r.ground().observe(r.Cluster, r.Guests)
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return r.watch.Run(ctx) })
-	for _, name := range r.Cluster.Nodes {
-		group.Go(func() error { return r.listener.run(ctx, name) })
-	}
+	group.Go(func() error { return r.seen.Run(ctx) })
 	group.Go(func() error {
 		defer cancel()
 		err := body(ctx)
@@ -103,14 +89,14 @@ func (r *Runner) Run(ctx context.Context, body func(context.Context) error) erro
 }
 
 // limit is what a few guests may take, and more for each of many.
-func (r *Runner) limit(few time.Duration) time.Duration {
-	return few + startEach*time.Duration(max(0, len(r.Guests)-startFew))
+func (r *Runner) limit(forFew time.Duration) time.Duration {
+	return forFew + r.ground().limits.each*time.Duration(max(0, len(r.Guests)-few))
 }
 
 // Place has the cluster run the guests with the agent on the named node, and
 // waits until all of them answer.
 func (r *Runner) Place(ctx context.Context, agent cluster.Agent, node string) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, r.limit(startTime), errors.New("the guests did not start"))
+	ctx, cancel := context.WithTimeoutCause(ctx, r.limit(r.ground().limits.start), errors.New("the guests did not start"))
 	defer cancel()
 	r.Progress(fmt.Sprintf("%s: starting %d guests on %s", agent.Type, len(r.Guests), node))
 	if err := r.outfit(ctx, agent == cluster.Ours); err != nil {
@@ -130,6 +116,9 @@ var dropIns = []string{"logind.conf.d/90-vmferry.conf", "system/pacemaker.servic
 // with, or takes them away: the peer is to run as people run it today, and
 // neither hampered nor helped by ours.
 func (r *Runner) outfit(ctx context.Context, ours bool) error {
+	if ours && !r.stripped && r.hasDaemon(ctx) {
+		return nil
+	}
 	steps := [][]string{{"systemctl", "disable", "--now", "vmferryd.service"}}
 	for _, name := range dropIns {
 		path := "/etc/systemd/" + name
@@ -143,15 +132,30 @@ func (r *Runner) outfit(ctx context.Context, ours bool) error {
 	if ours {
 		steps = append(steps, []string{"systemctl", "enable", "--now", "vmferryd.service"})
 	}
+	group, ctx := errgroup.WithContext(ctx)
 	for _, name := range r.Cluster.Nodes {
-		for _, step := range steps {
-			if _, err := r.Cluster.Run(ctx, name, step[0], step[1:]...); err != nil {
-				return err
+		group.Go(func() error {
+			for _, step := range steps {
+				if _, err := r.Cluster.Run(ctx, name, step[0], step[1:]...); err != nil {
+					return err
+				}
 			}
+			return nil
+		})
+	}
+	r.stripped = !ours // or half, which is mended the same way
+	return group.Wait()
+}
+
+// hasDaemon tells whether all nodes run vmferry's daemon, which is the first to be
+// taken away and the last to be given back: then they have the settings too.
+func (r *Runner) hasDaemon(ctx context.Context) bool {
+	for _, name := range r.Cluster.Nodes {
+		if _, err := r.Cluster.Run(ctx, name, "systemctl", "is-active", "--quiet", "vmferryd.service"); err != nil {
+			return false
 		}
 	}
-	r.stripped = !ours
-	return nil
+	return true
 }
 
 // awaitAnswers waits until every guest answers and the manager has it on node.
@@ -177,7 +181,7 @@ func (r *Runner) ask(ctx context.Context, g Guest) (guest.Status, error) {
 
 // Remove takes the guests away from the cluster; via is a member of it.
 func (r *Runner) Remove(ctx context.Context, via string) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, r.limit(triggerTime), errors.New("the guests did not stop"))
+	ctx, cancel := context.WithTimeoutCause(ctx, r.limit(r.ground().limits.trigger), errors.New("the guests did not stop"))
 	defer cancel()
 	r.Progress("removing the guests")
 	return r.manager().RemoveGuests(ctx, via, r.known())
@@ -186,7 +190,7 @@ func (r *Runner) Remove(ctx context.Context, via string) error {
 // Take gives the nodes to the manager of this runner, which must have no
 // guests yet, and waits until both nodes are members.
 func (r *Runner) Take(ctx context.Context) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, returnTime, errors.New("it does not take over"))
+	ctx, cancel := context.WithTimeoutCause(ctx, r.ground().limits.comeback, errors.New("it does not take over"))
 	defer cancel()
 	r.Progress("the nodes go to " + r.manager().Name())
 	if err := r.manager().Take(ctx); err != nil {
@@ -197,9 +201,20 @@ func (r *Runner) Take(ctx context.Context) error {
 
 // AwaitMember waits until both nodes are members again.
 func (r *Runner) AwaitMember(ctx context.Context) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, returnTime, errors.New("the node did not come back"))
+	ctx, cancel := context.WithTimeoutCause(ctx, r.ground().limits.comeback, errors.New("the node did not come back"))
 	defer cancel()
 	return r.manager().AwaitOnline(ctx, r.Progress)
+}
+
+// awaitBoot waits until the node has been booted more often than that.
+func (r *Runner) awaitBoot(ctx context.Context, node string, boots int) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, r.ground().limits.comeback, errors.New("the node did not go down"))
+	defer cancel()
+	r.Progress("waiting for " + node + " to boot again")
+	return cluster.Await(ctx, node+" to boot again", func(ctx context.Context) (bool, error) {
+		reply, err := r.Cluster.State(ctx)
+		return reply.Nodes[node].Boots > boots, err
+	})
 }
 
 // powerOn boots a node that is off: nobody else does, where nobody fences.
@@ -234,7 +249,7 @@ func (r *Runner) observe(ctx context.Context, name string, agent cluster.Agent, 
 	label := Label(agent)
 	manager := r.manager().Name()
 	say := func(step string) { r.Progress(fmt.Sprintf("%s, %s, %s: %s", name, manager, label, step)) }
-	o := Observation{Scenario: name, Agent: label, Manager: manager, From: from, To: to, Begun: time.Now()}
+	o := Observation{Scenario: name, Agent: label, Manager: manager, Hypervisor: r.Cluster.Hypervisor.Name, From: from, To: to, Begun: time.Now()}
 
 	probing, stopProbes := context.WithCancel(ctx)
 	defer stopProbes()
@@ -253,7 +268,7 @@ func (r *Runner) observe(ctx context.Context, name string, agent cluster.Agent, 
 		return report.Scenario{}, fmt.Errorf("trigger %q: %w", name, err)
 	}
 	say("waiting for the guests on " + to)
-	limit, cancel := context.WithTimeoutCause(ctx, r.limit(triggerTime), errors.New("the guests did not come back"))
+	limit, cancel := context.WithTimeoutCause(ctx, r.limit(r.ground().limits.trigger), errors.New("the guests did not come back"))
 	o.Recovery = r.awaitRecovery(limit, to, o.Trigger, pollers)
 	cancel()
 	if ctx.Err() != nil {
@@ -272,7 +287,7 @@ func (r *Runner) observe(ctx context.Context, name string, agent cluster.Agent, 
 	}
 	o.Probes = seen
 	o.Samples = collect(pollers)
-	o.Copies, o.Events = r.watch.Copies(), r.listener.all()
+	o.Copies, o.Events = r.seen.Copies(), r.seen.Events()
 	o.States = states()
 	reply, err := r.Cluster.State(ctx)
 	if err != nil {
@@ -290,7 +305,7 @@ func (r *Runner) observe(ctx context.Context, name string, agent cluster.Agent, 
 func (r *Runner) awaitRecovery(ctx context.Context, to string, trigger time.Time, pollers map[string]*poller) error {
 	return cluster.Await(ctx, "every guest to answer on "+to, func(context.Context) (bool, error) {
 		for _, g := range r.Guests {
-			where := whereNow(g.Name, r.watch.Copies())
+			where := whereNow(g.Name, r.seen.Copies())
 			if len(where) != 1 || where[0].Node != to {
 				return false, fmt.Errorf("guest %q runs on %v", g.Name, nodesOf(where))
 			}

@@ -6,6 +6,10 @@
 // the kernel takes all of that away; only files and empty cgroups can remain,
 // and [Clean] removes those.
 //
+// Nodes are containers or machines with Xen ([Config].Hypervisor): the supervisor
+// boots and kills both through one interface, machine, and what differs is in
+// platform.go.
+//
 // While it lives it boots nodes, and it answers two sockets. The control
 // socket is for the lab's own commands. The other one is the power switch that
 // the nodes' fence agent reaches; it knows only power actions, and it says

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strings"
 	"time"
 )
 
@@ -34,6 +35,11 @@ type Reply struct {
 	Error string           `json:"error,omitempty"`
 	Nodes map[string]State `json:"nodes,omitempty"` // by name, for OpStatus
 	Fence []FenceEvent     `json:"fence,omitempty"` // since the lab was started, oldest first
+
+	Hypervisor string `json:"hypervisor,omitempty"` // of the nodes: [QEMU] or [Xen]
+	// Login is the ssh_config(5) file by which commands reach the nodes; empty
+	// when they are run in the namespaces of a node's leader.
+	Login string `json:"login,omitempty"`
 }
 
 // State is what the supervisor knows of a node.
@@ -52,11 +58,16 @@ type FenceEvent struct {
 	Error string    `json:"error,omitempty"`
 }
 
-// Ask sends one request to the socket at path and returns the reply. An error
+// Ask sends one request to the supervisor and returns the reply. address is
+// the path of a socket, or HOST:PORT. An error
 // that the supervisor reports is returned as an error. It ends with ctx.
-func Ask(ctx context.Context, path string, req Request) (Reply, error) {
+func Ask(ctx context.Context, address string, req Request) (Reply, error) {
 	var dialer net.Dialer
-	conn, err := dialer.DialContext(ctx, "unix", path)
+	network := "tcp"
+	if strings.HasPrefix(address, "/") {
+		network = "unix"
+	}
+	conn, err := dialer.DialContext(ctx, network, address)
 	if err != nil {
 		return Reply{}, fmt.Errorf("reach the lab's supervisor: %w", err)
 	}

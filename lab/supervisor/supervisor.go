@@ -23,10 +23,12 @@ import (
 // supervisor as JSON.
 type Config struct {
 	Dir     string       `json:"dir"`     // everything this lab writes; removed by Clean
-	Image   string       `json:"image"`   // Debian tree of the nodes
+	Image   string       `json:"image"`   // what the nodes boot from
 	Product string       `json:"product"` // what is installed on top of it
 	Network netip.Prefix `json:"network"` // of the bridge; the address is the lab's own
 	Nodes   []node.Spec  `json:"nodes"`
+
+	Hypervisor string `json:"hypervisor"` // [QEMU] or [Xen]
 }
 
 // Control is the path of the control socket of the lab in dir.
@@ -50,11 +52,12 @@ const bridge = "vmferry0"
 const killTime = 20 * time.Second
 
 type supervisor struct {
-	cfg Config
-	log logrus.FieldLogger
+	cfg  Config
+	kind platform
+	log  logrus.FieldLogger
 
 	mu    sync.Mutex // guards what follows, and one power action at a time
-	nodes map[string]*node.Node
+	nodes map[string]machine
 	boots map[string]int
 	// ending is set when the lab goes: nothing boots any more.
 	ending bool
@@ -72,19 +75,21 @@ func Run(ctx context.Context, cfg Config, log logrus.FieldLogger, ready func()) 
 	if os.Getppid() != 1 || os.Getpid() > 100 {
 		return errors.New("the supervisor needs a process namespace of its own: start it with `vmferry-lab up`")
 	}
+	kind, err := platformOf(cfg.Hypervisor)
+	if err != nil {
+		return err
+	}
 	if err := prepareNamespaces(cfg); err != nil {
 		return err
 	}
-	s := &supervisor{cfg: cfg, log: log, nodes: map[string]*node.Node{}, boots: map[string]int{}}
+	s := &supervisor{cfg: cfg, kind: kind, log: log, nodes: map[string]machine{}, boots: map[string]int{}}
 	for _, dir := range []string{Shared(cfg.Dir), Device(cfg.Dir)} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return err
 		}
 	}
-	for _, spec := range cfg.Nodes {
-		if err := node.Prepare(spec, cfg.Nodes, cfg.Network.Bits(), s.dirs(spec)); err != nil {
-			return err
-		}
+	if err := kind.prepare(ctx, cfg); err != nil {
+		return err
 	}
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
@@ -93,7 +98,7 @@ func Run(ctx context.Context, cfg Config, log logrus.FieldLogger, ready func()) 
 	if err != nil {
 		return err
 	}
-	power, err := listen(filepath.Join(Device(cfg.Dir), Switch), 0o600)
+	power, err := kind.listen(cfg)
 	if err != nil {
 		return err
 	}
@@ -109,30 +114,14 @@ func Run(ctx context.Context, cfg Config, log logrus.FieldLogger, ready func()) 
 	return group.Wait()
 }
 
-func (s *supervisor) dirs(spec node.Spec) node.Dirs {
-	return node.Dirs{
-		Image: s.cfg.Image, Product: s.cfg.Product,
-		State:  filepath.Join(s.cfg.Dir, "nodes", spec.Name),
-		Shared: Shared(s.cfg.Dir), Device: Device(s.cfg.Dir),
-	}
-}
-
-func listen(path string, mode os.FileMode) (*net.UnixListener, error) {
-	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
-	if err != nil {
-		return nil, fmt.Errorf("open the lab's socket: %w", err)
-	}
-	return l, os.Chmod(path, mode)
-}
-
 // handler answers one request.
 type handler func(Request) Reply
 
-func (s *supervisor) serve(ctx context.Context, l *net.UnixListener, answer handler) error {
+func (s *supervisor) serve(ctx context.Context, l net.Listener, answer handler) error {
 	stop := context.AfterFunc(ctx, func() { l.Close() })
 	defer stop()
 	for {
-		conn, err := l.AcceptUnix()
+		conn, err := l.Accept()
 		if ctx.Err() != nil {
 			return nil
 		}
@@ -143,7 +132,7 @@ func (s *supervisor) serve(ctx context.Context, l *net.UnixListener, answer hand
 	}
 }
 
-func (s *supervisor) converse(conn *net.UnixConn, answer handler) {
+func (s *supervisor) converse(conn net.Conn, answer handler) {
 	defer conn.Close()
 	if err := checkRoot(conn); err != nil {
 		s.log.WithError(err).Warn("refused a client")
@@ -163,9 +152,14 @@ func (s *supervisor) converse(conn *net.UnixConn, answer handler) {
 }
 
 // checkRoot refuses clients that are not root: the socket's mode already
-// does, unless somebody changed it.
-func checkRoot(conn *net.UnixConn) error {
-	raw, err := conn.SyscallConn()
+// does, unless somebody changed it. Who comes over the network is on one that
+// only nodes are on.
+func checkRoot(conn net.Conn) error {
+	local, ok := conn.(*net.UnixConn)
+	if !ok {
+		return nil
+	}
+	raw, err := local.SyscallConn()
 	if err != nil {
 		return err
 	}
@@ -258,10 +252,13 @@ func (s *supervisor) status() Reply {
 	s.mu.Unlock()
 	s.fenceMu.Lock()
 	defer s.fenceMu.Unlock()
-	return Reply{Nodes: states, Fence: append([]FenceEvent(nil), s.fences...)}
+	return Reply{
+		Hypervisor: s.cfg.Hypervisor, Login: s.kind.login(s.cfg),
+		Nodes: states, Fence: append([]FenceEvent(nil), s.fences...),
+	}
 }
 
-func ended(n *node.Node) bool {
+func ended(n machine) bool {
 	select {
 	case <-n.Done():
 		return true
@@ -307,30 +304,30 @@ func (s *supervisor) boot(spec node.Spec) error {
 		return err
 	}
 	defer console.Close()
-	n, err := node.Boot(spec, s.dirs(spec), bridge, filepath.Join(cgroupRoot, cgroupName(s.cfg.Dir), name), console)
+	n, err := s.kind.boot(s.cfg, spec, console)
 	if err != nil {
 		return err
 	}
 	s.nodes[name] = n
 	s.boots[name]++
 	s.log.WithField("node", name).Info("booting")
-	go s.again(n)
+	go s.again(spec, n)
 	return nil
 }
 
 // again boots a node that went down in order to come back, unless somebody
 // has used the power switch meanwhile.
-func (s *supervisor) again(n *node.Node) {
+func (s *supervisor) again(spec node.Spec, n machine) {
 	if !n.Rebooted() {
 		return
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.ending || s.nodes[n.Name] != n {
+	if s.ending || s.nodes[spec.Name] != n {
 		return
 	}
-	if err := s.boot(n.Spec); err != nil {
-		s.log.WithError(err).WithField("node", n.Name).Error("could not boot it again")
+	if err := s.boot(spec); err != nil {
+		s.log.WithError(err).WithField("node", spec.Name).Error("could not boot it again")
 	}
 }
 

@@ -17,9 +17,9 @@ func newSupervisor() *supervisor {
 	log := logrus.New()
 	log.SetOutput(io.Discard)
 	return &supervisor{
-		cfg:   Config{Nodes: []node.Spec{{Name: "node1"}, {Name: "node2"}}},
-		log:   log,
-		nodes: map[string]*node.Node{}, boots: map[string]int{},
+		cfg:  Config{Hypervisor: QEMU, Nodes: []node.Spec{{Name: "node1"}, {Name: "node2"}}},
+		log:  log,
+		kind: containers{}, nodes: map[string]machine{}, boots: map[string]int{},
 	}
 }
 
@@ -107,5 +107,28 @@ func TestCleanOfNothing(t *testing.T) {
 	}
 	if _, err := os.Stat(dir); !os.IsNotExist(err) {
 		t.Errorf("the folder is there: %v", err)
+	}
+}
+
+func TestPlatformOf(t *testing.T) {
+	for _, name := range []string{QEMU, Xen} {
+		if kind, err := platformOf(name); err != nil || kind == nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if _, err := platformOf("bhyve"); err == nil || !strings.Contains(err.Error(), `"qemu" or "xen"`) {
+		t.Errorf("got %v", err)
+	}
+}
+
+// A node that is a container is entered through its leader, a machine is logged in to.
+func TestStatusTellsHowToReachTheNodes(t *testing.T) {
+	s := newSupervisor()
+	if reply := s.status(); reply.Hypervisor != QEMU || reply.Login != "" {
+		t.Errorf("got %+v", reply)
+	}
+	s.cfg.Dir, s.cfg.Hypervisor, s.kind = "/lab", Xen, machines{}
+	if reply := s.status(); reply.Hypervisor != Xen || reply.Login != "/lab/ssh/config" {
+		t.Errorf("got %+v", reply)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -34,6 +35,23 @@ type Bus struct {
 	t    testing.TB
 	path string
 	cmd  *exec.Cmd
+
+	mu        sync.Mutex
+	restarted []string
+}
+
+// Restarted are the units that systemd was asked to restart if they run, in order.
+func (b *Bus) Restarted() []string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.Clone(b.restarted)
+}
+
+func (b *Bus) tryRestart(unit, mode string) (dbus.ObjectPath, *dbus.Error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.restarted = append(b.restarted, unit+" "+mode)
+	return sysPath + "/job/1", nil
 }
 
 // StartBus runs a dbus-daemon, which ends with the test. Without the program
@@ -129,6 +147,26 @@ type Logind struct {
 	asked     []string   // the arguments of each Inhibit
 	ends      []*os.File // what stays here of each lock
 	sent      []int      // our copies of what was given out
+	others    []Inhibitor
+}
+
+// Inhibitor is a lock that somebody holds, as ListInhibitors has it.
+type Inhibitor struct {
+	What, Who, Why, Mode string
+	UID, PID             uint32
+}
+
+// Others says which locks ListInhibitors tells of.
+func (f *Logind) Others(list ...Inhibitor) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.others = list
+}
+
+func (f *Logind) list() ([]Inhibitor, *dbus.Error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.others, nil
 }
 
 // Logind claims logind's name; it knows no shutdown and waits ten minutes.
@@ -136,7 +174,7 @@ func (b *Bus) Logind() *Logind {
 	b.t.Helper()
 	f := &Logind{t: b.t, usec: uint64((10 * time.Minute).Microseconds())}
 	f.conn = b.serve(login1,
-		object{objPath, manager, map[string]any{"Inhibit": f.inhibit}},
+		object{objPath, manager, map[string]any{"Inhibit": f.inhibit, "ListInhibitors": f.list}},
 		object{objPath, getProps, map[string]any{"Get": f.get}})
 	return f
 }
@@ -239,7 +277,7 @@ func (b *Bus) Systemd(state, stop any) func(state any) {
 	}
 	byPID := func(uint32) (dbus.ObjectPath, *dbus.Error) { return unitPath, nil }
 	b.serve(systemd1,
-		object{sysPath, systemd1 + ".Manager", map[string]any{"GetUnitByPID": byPID}},
+		object{sysPath, systemd1 + ".Manager", map[string]any{"GetUnitByPID": byPID, "TryRestartUnit": b.tryRestart}},
 		object{sysPath, getProps, map[string]any{"Get": get}},
 		object{unitPath, getProps, map[string]any{"Get": get}})
 	return func(now any) {

@@ -12,6 +12,7 @@ const (
 	ModeDir     = 0o040000 // a directory
 	ModeRegular = 0o100000 // a regular file
 	ModeChar    = 0o020000 // a character device
+	ModeLink    = 0o120000 // a symbolic link, its body is where to
 )
 
 // maxSize is the largest body that the eight hexadecimal digits of a newc
@@ -46,7 +47,7 @@ type Writer struct {
 func NewWriter(w io.Writer) *Writer { return &Writer{w: w} }
 
 // Write adds one member with its body, which must be empty for everything but
-// regular files. Directories have to come before what they hold: the kernel
+// regular files and links. Directories have to come before what they hold: the kernel
 // creates members in the order of the archive.
 func (w *Writer) Write(e Entry, body []byte) error {
 	if w.err == nil {
@@ -77,10 +78,12 @@ func check(e Entry, body []byte) error {
 	case e.Name == "" || e.Name == trailer || strings.ContainsRune(e.Name, 0) ||
 		strings.HasPrefix(e.Name, "/") || strings.HasSuffix(e.Name, "/"):
 		return fmt.Errorf("add %q to cpio archive: not a relative path", e.Name)
-	case kind != ModeDir && kind != ModeRegular && kind != ModeChar:
+	case kind != ModeDir && kind != ModeRegular && kind != ModeChar && kind != ModeLink:
 		return fmt.Errorf("add %q to cpio archive: file type %#o is not supported", e.Name, kind)
-	case kind != ModeRegular && len(body) > 0:
-		return fmt.Errorf("add %q to cpio archive: only a regular file has a body", e.Name)
+	case (kind == ModeDir || kind == ModeChar) && len(body) > 0:
+		return fmt.Errorf("add %q to cpio archive: only a regular file or a link has a body", e.Name)
+	case kind == ModeLink && len(body) == 0:
+		return fmt.Errorf("add %q to cpio archive: a link to nowhere", e.Name)
 	case len(body) > maxSize:
 		return fmt.Errorf("add %q to cpio archive: %d bytes are more than newc can hold", e.Name, len(body))
 	}

@@ -20,6 +20,7 @@ func archive(t *testing.T) []byte {
 		{Entry{Name: "dev/console", Mode: ModeChar | 0o600, Major: 5, Minor: 1}, ""},
 		{Entry{Name: "init", Mode: ModeRegular | 0o755}, "hello"},
 		{Entry{Name: "empty", Mode: ModeRegular | 0o644}, ""},
+		{Entry{Name: "start", Mode: ModeLink | 0o777}, "/init"},
 	} {
 		if err := w.Write(m.Entry, []byte(m.body)); err != nil {
 			t.Fatal(err)
@@ -61,7 +62,7 @@ func TestListedByCpio(t *testing.T) {
 	if err != nil {
 		t.Fatalf("cpio: %v\n%s", err, out)
 	}
-	for _, want := range []string{"drwxr-xr-x", "crw-------", "5,   1", "dev/console", "-rwxr-xr-x", "5 Jan", "init", "empty"} {
+	for _, want := range []string{"drwxr-xr-x", "crw-------", "5,   1", "dev/console", "-rwxr-xr-x", "5 Jan", "init", "empty", "start -> /init"} {
 		if !strings.Contains(string(out), want) {
 			t.Errorf("listing has no %q:\n%s", want, out)
 		}
@@ -79,8 +80,9 @@ func TestRefuses(t *testing.T) {
 		{"empty", Entry{Mode: ModeRegular}, "", "not a relative path"},
 		{"trailing slash", Entry{Name: "dev/", Mode: ModeDir}, "", "not a relative path"},
 		{"trailer", Entry{Name: trailer, Mode: ModeRegular}, "", "not a relative path"},
-		{"link", Entry{Name: "a", Mode: 0o120777}, "", "file type 0120000"},
-		{"directory with body", Entry{Name: "a", Mode: ModeDir}, "x", "only a regular file"},
+		{"socket", Entry{Name: "a", Mode: 0o140777}, "", "file type 0140000"},
+		{"link to nowhere", Entry{Name: "a", Mode: ModeLink}, "", "to nowhere"},
+		{"directory with body", Entry{Name: "a", Mode: ModeDir}, "x", "only a regular file or a link"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			err := NewWriter(&bytes.Buffer{}).Write(test.entry, []byte(test.body))

@@ -15,11 +15,13 @@
 //	vmferry.disk=/dev/vda        disk to keep the record on; none without it
 //	vmferry.interval=100ms       time between two records, 1ms to 1h
 //
-// SIGTERM powers off as the button does, SIGINT (Ctrl-Alt-Del) reboots. A guest
+// SIGTERM powers off as the button does, SIGINT (Ctrl-Alt-Del) reboots. Under the
+// names poweroff and reboot the program sends these to process 1: the kernel runs
+// /sbin/poweroff or /sbin/reboot when Xen's toolstack asks for it. A guest
 // that cannot come up says why on its console and powers off.
 //
 // Guests run on emulated processors, so the program stays small: no fmt, no
 // encoding/json, no polling, one running thread (GOMAXPROCS=1), no garbage
-// collection below a memory limit. It has no use outside a virtual machine and
-// refuses to run as any other process than 1.
+// collection below a memory limit. It has no use outside a virtual machine and,
+// under its own name, refuses to run as any other process than 1.
 package main

@@ -64,10 +64,28 @@ func TestParseConfigRefuses(t *testing.T) {
 
 // TestCommandLine: what guest.Domain writes is what this program reads.
 func TestCommandLine(t *testing.T) {
-	s := guest.DomainSpec{Name: "web1", IP: "10.77.0.101/24", Gateway: "10.77.0.1", Disk: "/shared/web1.qcow2", DirtyMiB: 16, DirtySetMiB: 32}
+	s := guest.DomainSpec{Type: "qemu", Name: "web1", IP: "10.77.0.101/24", Gateway: "10.77.0.1", Disk: "/shared/web1.qcow2", DirtyMiB: 16, DirtySetMiB: 32}
 	c, err := parseConfig(s.CommandLine())
 	if err != nil || c.name != s.Name || c.addr.String() != s.IP || c.gateway.String() != s.Gateway || c.disk != "/dev/vda" || c.dirty != 16 || c.dirtySet != 32 {
 		t.Errorf("got %+v, %v", c, err)
+	}
+}
+
+// TestAskProcess1: under its own name the program leaves process 1 alone.
+func TestAskProcess1(t *testing.T) {
+	for _, name := range []string{"init", "halt", ""} {
+		if code := askProcess1(name); code != 2 {
+			t.Errorf("%q: exit code %d", name, code)
+		}
+	}
+}
+
+func TestAwaitCard(t *testing.T) {
+	if err := awaitCard(t.TempDir(), time.Minute); err != nil {
+		t.Error(err)
+	}
+	if err := awaitCard(t.TempDir()+"/eth0", 0); err == nil {
+		t.Error("a card that is not there")
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"runtime"
 	"runtime/debug"
 	"strings"
@@ -18,8 +19,7 @@ const memoryLimit = 16 << 20
 
 func main() {
 	if os.Getpid() != 1 {
-		say("init: only runs as process 1 of a guest")
-		os.Exit(2)
+		os.Exit(askProcess1(filepath.Base(os.Args[0])))
 	}
 	runtime.GOMAXPROCS(1)
 	debug.SetGCPercent(-1)
@@ -32,6 +32,25 @@ func main() {
 	err := syscall.Reboot(power)
 	// Only reached when the kernel refuses: then a panic is all that is left.
 	say("vmferry guest cannot stop: " + err.Error())
+}
+
+// powerCommands are the names under which the kernel calls this program when
+// the hypervisor's toolstack asks for a shutdown or a reboot, and what process 1
+// is told then.
+var powerCommands = map[string]syscall.Signal{"poweroff": syscall.SIGTERM, "reboot": syscall.SIGINT}
+
+// askProcess1 is this program under another name and returns its exit code.
+func askProcess1(name string) int {
+	signal, ok := powerCommands[name]
+	if !ok {
+		say("init: only runs as process 1 of a guest")
+		return 2
+	}
+	if err := syscall.Kill(1, signal); err != nil {
+		say(name + ": " + err.Error())
+		return 1
+	}
+	return 0
 }
 
 // run brings the guest up and returns when it shall go down, with power set to

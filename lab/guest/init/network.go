@@ -3,7 +3,9 @@ package main
 import (
 	"errors"
 	"net/netip"
+	"os"
 	"syscall"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -11,9 +13,28 @@ import (
 
 const nic = "eth0"
 
+// cardTime bounds how long the card may take to appear after its driver was
+// loaded: Xen's comes when the other domain has set up its half.
+const cardTime = 30 * time.Second
+
+// awaitCard waits until the card's folder in sysfs is there.
+func awaitCard(folder string, limit time.Duration) error {
+	for end := time.Now().Add(limit); ; time.Sleep(5 * time.Millisecond) {
+		if _, err := os.Stat(folder); err == nil {
+			return nil
+		}
+		if time.Now().After(end) {
+			return errors.New("no network card came: " + folder + " is not there")
+		}
+	}
+}
+
 // configureNetwork gives lo and eth0 their addresses and brings them up, and
 // sets the default route if there is one.
 func configureNetwork(cfg config) error {
+	if err := awaitCard("/sys/class/net/"+nic, cardTime); err != nil {
+		return err
+	}
 	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_DGRAM|syscall.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return errors.New("configure network: " + err.Error())

@@ -14,18 +14,6 @@ import (
 	"github.com/vmferry/vmferry/lab/node"
 )
 
-// Copy is one QEMU process: one copy of a guest, running or not.
-type Copy struct {
-	Guest    string
-	Node     string
-	PID      int  // in the lab's namespace
-	Incoming bool // started to receive a migration
-	// Seen and Gone are when a look at the processes first found it and first
-	// missed it; Gone is zero while it lives. Each is late by at most the
-	// watch's period.
-	Seen, Gone time.Time
-}
-
 // Watch looks at the processes of all nodes, over and over, and remembers
 // every QEMU process that it ever saw. It must run in the lab's process
 // namespace. Start it with [Watch.Run]; its other methods may be called from
@@ -93,7 +81,7 @@ func (w *Watch) look(now time.Time) error {
 	}
 	for i := range w.copies {
 		c := &w.copies[i]
-		if c.Gone.IsZero() && !alive[c.PID] {
+		if c.Gone.IsZero() && !alive[c.ID] {
 			c.Gone = now
 		}
 	}
@@ -120,7 +108,7 @@ func (w *Watch) meet(pid int, now time.Time) bool {
 	if where == "" {
 		return false
 	}
-	w.copies = append(w.copies, Copy{Guest: guest, Node: where, PID: pid, Incoming: incoming, Seen: now})
+	w.copies = append(w.copies, Copy{Guest: guest, Node: where, ID: pid, Incoming: incoming, Seen: now})
 	return true
 }
 

@@ -5,7 +5,6 @@ import (
 	"context"
 	"io"
 	"regexp"
-	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -13,22 +12,13 @@ import (
 	"github.com/vmferry/vmferry/lab/cluster"
 )
 
-// QEMUEvent is an event that a QEMU process told of itself, with its own time
-// stamp. All nodes of the lab share one clock.
-type QEMUEvent struct {
-	At    time.Time
-	Node  string
-	Guest string
-	Name  string // "STOP", "RESUME", "MIGRATION", …
-	Data  string // JSON, or empty
-}
-
-// listener collects QEMU's events from all nodes.
+// listener collects QEMU's events from all nodes, with QEMU's own time stamps:
+// these nodes share one clock.
 type listener struct {
 	cluster *cluster.Cluster
 
 	mu     sync.Mutex
-	events []QEMUEvent
+	events []Event
 }
 
 // run listens on one node until ctx ends, through the node's reboots.
@@ -69,34 +59,32 @@ func (l *listener) collect(node string, out io.Reader) {
 	}
 }
 
-// all is every event so far, in order of time.
-func (l *listener) all() []QEMUEvent {
+// Events are all so far, in order of time.
+func (l *listener) Events() []Event {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	events := slices.Clone(l.events)
-	slices.SortStableFunc(events, func(a, b QEMUEvent) int { return a.At.Compare(b.At) })
-	return events
+	return inOrder(l.events)
 }
 
 var eventLine = regexp.MustCompile(`^event (\w+) at (\d+)\.(\d{6}) for domain '?([^':]+)'?:? ?(.*)$`)
 
 // parseEvent reads a line of `virsh qemu-monitor-event`.
-func parseEvent(node, line string) (QEMUEvent, bool) {
+func parseEvent(node, line string) (Event, bool) {
 	m := eventLine.FindStringSubmatch(line)
 	if m == nil {
-		return QEMUEvent{}, false
+		return Event{}, false
 	}
 	seconds, err := strconv.ParseInt(m[2], 10, 64)
 	if err != nil {
-		return QEMUEvent{}, false
+		return Event{}, false
 	}
 	micros, err := strconv.ParseInt(m[3], 10, 64)
 	if err != nil {
-		return QEMUEvent{}, false
+		return Event{}, false
 	}
 	data := m[5]
 	if data == "<null>" {
 		data = ""
 	}
-	return QEMUEvent{At: time.Unix(seconds, micros*1000), Node: node, Guest: m[4], Name: m[1], Data: data}, true
+	return Event{At: time.Unix(seconds, micros*1000), Node: node, Guest: m[4], Name: m[1], Data: data}, true
 }

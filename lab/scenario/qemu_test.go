@@ -103,8 +103,8 @@ func TestWatchSeesWholeLives(t *testing.T) {
 	proc.end(10)
 	look(5)
 	want := []Copy{
-		{Guest: "vm1", Node: "node1", PID: 10, Seen: at(2), Gone: at(4)},
-		{Guest: "vm1", Node: "node2", PID: 12, Incoming: true, Seen: at(3)},
+		{Guest: "vm1", Node: "node1", ID: 10, Seen: at(2), Gone: at(4)},
+		{Guest: "vm1", Node: "node2", ID: 12, Incoming: true, Seen: at(3)},
 	}
 	got := w.Copies()
 	if len(got) != len(want) {
@@ -139,16 +139,16 @@ func TestWatchIgnoresOtherPeoplesQEMU(t *testing.T) {
 func TestParseEvent(t *testing.T) {
 	for _, test := range []struct {
 		line string
-		want QEMUEvent
+		want Event
 		ok   bool
 	}{
 		{"event STOP at 1763700000.000123 for domain 'vm1': <null>",
-			QEMUEvent{At: time.Unix(1763700000, 123000), Node: "node1", Guest: "vm1", Name: "STOP"}, true},
+			Event{At: time.Unix(1763700000, 123000), Node: "node1", Guest: "vm1", Name: "STOP"}, true},
 		{`event MIGRATION at 1763700000.500000 for domain 'vm1': {"status":"completed"}`,
-			QEMUEvent{At: time.Unix(1763700000, 500000000), Node: "node1", Guest: "vm1", Name: "MIGRATION", Data: `{"status":"completed"}`}, true},
-		{"events received: 4", QEMUEvent{}, false},
-		{"event STOP at 99999999999999999999.000000 for domain 'vm1': <null>", QEMUEvent{}, false},
-		{"", QEMUEvent{}, false},
+			Event{At: time.Unix(1763700000, 500000000), Node: "node1", Guest: "vm1", Name: "MIGRATION", Data: `{"status":"completed"}`}, true},
+		{"events received: 4", Event{}, false},
+		{"event STOP at 99999999999999999999.000000 for domain 'vm1': <null>", Event{}, false},
+		{"", Event{}, false},
 	} {
 		got, ok := parseEvent("node1", test.line)
 		if ok != test.ok || got != test.want {

@@ -1,0 +1,33 @@
+package main
+
+import (
+	"errors"
+	"strings"
+	"testing"
+)
+
+func TestParseDemo(t *testing.T) {
+	for _, args := range [][]string{
+		nil, {"--hypervisor=xen"}, {"--agent=Xen"}, {"--agent=VirtualDomain", "--manager=pacemaker"},
+		{"--manager=heartbeat", "--agent=vmferry", "--scenario=graceful-shutdown"}, {"--interval=1ms"},
+	} {
+		if _, err := parseDemo(args); err != nil {
+			t.Errorf("%q: %v", args, err)
+		}
+	}
+	for args, want := range map[string]string{
+		"--hypervisor=bhyve":              "knows qemu and xen",
+		"--agent=Libvirt":                 "--agent is vmferry, VirtualDomain or Xen",
+		"--manager=corosync":              "--manager is pacemaker or heartbeat",
+		"--manager=heartbeat --agent=Xen": "Xen is no agent for heartbeat",
+		"--scenario=flood":                "--scenario is graceful-shutdown",
+		"--guests=7":                      "--guests is a number from 1 to 6",
+		"--interval=2s":                   "--interval is a time",
+		"--rounds=0":                      "--rounds is a number",
+		"faster":                          `what is "faster"?`,
+	} {
+		if _, err := parseDemo(strings.Fields(args)); !errors.Is(err, errUsage) || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: got %v, want %q", args, err, want)
+		}
+	}
+}

@@ -1,0 +1,60 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// CgroupPrefix begins the name of the cgroup that holds all nodes of a lab:
+// what comes after it in the path of a process's cgroup is the node's name.
+const CgroupPrefix = "vmferry-lab-"
+
+// Cgroup is the cgroup2 directory that all of a node's processes live in.
+type Cgroup string
+
+// Start starts cmd as the leader of a session in the cgroup, which is made if
+// it is missing.
+func (c Cgroup) Start(cmd *exec.Cmd) (err error) {
+	if err := os.MkdirAll(string(c), 0o755); err != nil {
+		return fmt.Errorf("make the node's cgroup: %w", err)
+	}
+	group, err := os.Open(string(c))
+	if err != nil {
+		return fmt.Errorf("open the node's cgroup: %w", err)
+	}
+	defer func() { err = errors.Join(err, group.Close()) }()
+	if cmd.SysProcAttr == nil {
+		cmd.SysProcAttr = &syscall.SysProcAttr{}
+	}
+	cmd.SysProcAttr.Setsid = true
+	cmd.SysProcAttr.UseCgroupFD, cmd.SysProcAttr.CgroupFD = true, int(group.Fd())
+	return cmd.Start()
+}
+
+// WaitEmpty waits until the cgroup holds no process: the proof that a fence
+// device owes the cluster.
+func (c Cgroup) WaitEmpty(ctx context.Context) error {
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		events, err := os.ReadFile(filepath.Join(string(c), "cgroup.events"))
+		if err != nil {
+			return fmt.Errorf("see whether the node is empty: %w", err)
+		}
+		if strings.Contains(string(events), "populated 0") {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("the node still has processes: %w", ctx.Err())
+		case <-tick.C:
+		}
+	}
+}

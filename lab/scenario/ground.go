@@ -1,0 +1,95 @@
+package scenario
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/vmferry/vmferry/lab/cluster"
+	"github.com/vmferry/vmferry/lab/guest"
+)
+
+// ground is what a scenario stands on: all that is different for it because of
+// the hypervisor.
+type ground struct {
+	kind    string // of guests, see [guest.DomainSpec]
+	boot    string // the folder of guests' kernel and initramfs
+	disks   bool   // guests have a disk
+	xl      bool   // guests have a configuration for xl
+	alone   bool   // the emulator makes most of an outage: measure one that nobody else has a part in
+	limits  limits
+	pace    time.Duration // between two probes of one target
+	observe func(*cluster.Cluster, []Guest) observer
+}
+
+// limits bound the parts of a scenario. They are generous: the nodes share two
+// processors with the guests that they emulate. What takes longer is wrong, and
+// the scenario fails with what it saw.
+type limits struct {
+	start    time.Duration // from the cluster's knowing of the guests to their answers
+	each     time.Duration // more for each guest above a few, here and below: an emulated boot takes a processor
+	trigger  time.Duration // from the trigger until every guest answers on the other node
+	comeback time.Duration // until the node is a member again
+}
+
+// few is how many guests the limits hold for.
+const few = 2
+
+// groundOf is by the hypervisor's name; a cluster that names none is on QEMU.
+func groundOf(c *cluster.Cluster) ground {
+	if c.Hypervisor.Name == cluster.Xen.Name {
+		// dom0 is emulated too, and moves one guest at a time.
+		return ground{
+			kind: "xen", boot: OwnBoot, xl: true, alone: true, pace: 20 * time.Millisecond, observe: newXenObserver,
+			limits: limits{start: 4 * time.Minute, each: time.Minute, trigger: 6 * time.Minute, comeback: 5 * time.Minute},
+		}
+	}
+	return ground{
+		kind: "qemu", boot: "/shared/boot", disks: true, pace: 5 * time.Millisecond, observe: newQEMUObserver,
+		limits: limits{start: 90 * time.Second, each: 15 * time.Second, trigger: 150 * time.Second, comeback: 2 * time.Minute},
+	}
+}
+
+func (r *Runner) ground() ground { return groundOf(r.Cluster) }
+
+// OwnBoot is where nodes that read /shared slowly have the guests' kernel and
+// initramfs of their own.
+const OwnBoot = "/usr/lib/vmferry-lab"
+
+// make writes the files of one guest below shared, which the nodes see as
+// /shared, and says how to run it. What is on its disk already is kept.
+func (g ground) make(ctx context.Context, c *cluster.Cluster, shared string, spec guest.DomainSpec) (Guest, error) {
+	spec.Type, spec.Kernel, spec.Initrd = g.kind, g.boot+"/vmlinuz", g.boot+"/initrd"
+	if !g.disks {
+		spec.Disk = ""
+	}
+	base := filepath.Join("guests", spec.Name)
+	made := Guest{Guest: cluster.Guest{Name: spec.Name, Config: "/shared/" + base + ".xml"}, UUID: spec.UUID}
+	made.Address, _, _ = strings.Cut(spec.IP, "/")
+	text, err := guest.Domain(spec)
+	if err == nil {
+		err = os.WriteFile(filepath.Join(shared, base+".xml"), []byte(text), 0o644)
+	}
+	if err == nil && g.xl {
+		made.XMFile = "/shared/" + base + ".cfg"
+		if text, err = guest.XLConfig(spec); err == nil {
+			err = os.WriteFile(filepath.Join(shared, base+".cfg"), []byte(text), 0o644)
+		}
+	}
+	if err != nil {
+		return Guest{}, fmt.Errorf("write the files of guest %q: %w", spec.Name, err)
+	}
+	if spec.Disk == "" {
+		return made, nil
+	}
+	if _, err := os.Stat(filepath.Join(shared, base+".qcow2")); !os.IsNotExist(err) {
+		return made, err
+	}
+	return made, guest.CreateDisk(ctx, func(ctx context.Context, program string, args ...string) error {
+		_, err := c.Run(ctx, c.Nodes[0], program, args...)
+		return err
+	}, spec.Disk)
+}
