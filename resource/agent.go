@@ -50,7 +50,9 @@ type Gentle interface {
 // Waker is a Witness that knows a guest which stands still since a hand-over or a saving of it failed, and can let
 // it go on.
 type Waker interface {
+	// Halted tells whether the guest is here and stands still so; an error means "cannot tell".
 	Halted(ctx context.Context, name, uuid string) (bool, error)
+	// Wake lets that guest go on here. It is for one that runs nowhere else.
 	Wake(ctx context.Context, name, uuid string) error
 }
 
