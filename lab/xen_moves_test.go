@@ -127,9 +127,6 @@ func other(node string) string { return map[string]string{source: target, target
 
 // testXenMoves moves one guest there and back, over and over: it is the same boot all the time.
 func testXenMoves(t *testing.T, b bench) {
-	if !wholeXen() {
-		t.Skip("make test-xen runs it")
-	}
 	g := xenGuest{t, b}
 	g.place()
 	defer g.remove()
@@ -153,9 +150,6 @@ func testXenMoves(t *testing.T, b bench) {
 // one copy then. It may be another boot: what Pacemaker does after a move that failed is to stop
 // the guest everywhere and to start it.
 func testXenKills(t *testing.T, b bench) {
-	if !wholeXen() {
-		t.Skip("make test-xen runs it")
-	}
 	g := xenGuest{t, b}
 	g.place()
 	defer g.remove()

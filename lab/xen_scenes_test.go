@@ -38,9 +38,6 @@ func testXenScenarios(t *testing.T, b bench) {
 
 // testXenOCFT runs the peer's suite against our agent, with the file that the peer would get.
 func testXenOCFT(t *testing.T, b bench) {
-	if !wholeXen() {
-		t.Skip("make test-xen runs it")
-	}
 	suite{"Xen", cluster.Xen.URI, []string{
 		"Agent Xen", "Agent Domain",
 		"AgentRoot /usr/lib/ocf/resource.d/heartbeat", "AgentRoot /usr/lib/ocf/resource.d/vmferry",
