@@ -37,33 +37,43 @@ func (c *Cluster) State(ctx context.Context) (supervisor.Reply, error) {
 
 // Command is a command for the node, not yet started. See [node.Command] and [xen.Command].
 func (c *Cluster) Command(ctx context.Context, name, program string, args ...string) (*exec.Cmd, error) {
-	reply, err := c.State(ctx)
-	if err != nil {
-		return nil, err
+	login, leader, err := c.way(ctx, name)
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("run %q on node %q: %w", program, name, err)
+	case login != "":
+		return xen.Command(ctx, login, name, program, args...), nil
 	}
-	state, ok := reply.Nodes[name]
-	if !ok {
-		return nil, fmt.Errorf("the lab has no node %q; it has %s", name, strings.Join(c.Nodes, ", "))
-	}
-	if state.Leader == 0 {
-		return nil, fmt.Errorf("run %q on node %q: %w", program, name, ErrDown)
-	}
-	if reply.Login != "" {
-		return xen.Command(ctx, reply.Login, name, program, args...), nil
-	}
-	return node.Command(ctx, state.Leader, program, args...), nil
+	return node.Command(ctx, leader, program, args...), nil
 }
 
 // Shell is an interactive root shell on the node, not yet started.
 func (c *Cluster) Shell(ctx context.Context, name string) (*exec.Cmd, error) {
+	login, leader, err := c.way(ctx, name)
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("open a shell on node %q: %w", name, err)
+	case login != "":
+		return xen.Shell(ctx, login, name), nil
+	}
+	return node.Command(ctx, leader, "bash", "-l"), nil
+}
+
+// way is how commands get to a node that is up: the configuration with which to log in to
+// a machine, or "" and the leader of a container.
+func (c *Cluster) way(ctx context.Context, name string) (login string, leader int, err error) {
 	reply, err := c.State(ctx)
 	if err != nil {
-		return nil, err
+		return "", 0, err
 	}
-	if reply.Login != "" {
-		return xen.Shell(ctx, reply.Login, name), nil
+	state, ok := reply.Nodes[name]
+	if !ok {
+		return "", 0, fmt.Errorf("the lab has no such node; it has %s", strings.Join(c.Nodes, ", "))
 	}
-	return c.Command(ctx, name, "bash", "-l")
+	if state.Leader == 0 {
+		return "", 0, ErrDown
+	}
+	return reply.Login, state.Leader, nil
 }
 
 // Run runs a command on the node and returns what it printed. A command that
