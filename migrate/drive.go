@@ -238,8 +238,12 @@ func (m *mover) abort(ctx context.Context, done <-chan error, why error) error {
 	tick := time.NewTicker(abortEvery)
 	defer tick.Stop()
 	for {
-		if !m.unstoppable() && (!m.tape.isSwitching() || time.Since(begin) >= min(switchGrace, limit/2)) {
-			m.tryAbort(ctx)
+		var again <-chan time.Time
+		if time.Since(begin) < limit { // else a tick that is due would win over giveUp, by chance and again
+			again = tick.C
+			if !m.unstoppable() && (!m.tape.isSwitching() || time.Since(begin) >= min(switchGrace, limit/2)) {
+				m.tryAbort(ctx)
+			}
 		}
 		select {
 		case err := <-done:
@@ -256,7 +260,7 @@ func (m *mover) abort(ctx context.Context, done <-chan error, why error) error {
 				return fmt.Errorf("%w, and goes on: %w", why, lack)
 			}
 			return fmt.Errorf("%w, and could not be aborted within %v", why, limit.Round(time.Millisecond))
-		case <-tick.C:
+		case <-again:
 		}
 	}
 }

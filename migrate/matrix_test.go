@@ -108,7 +108,7 @@ func runCell(t *testing.T, phase, fault, want string) {
 		t.Errorf("another target may help: %v, want %v: %v", !next, next, err)
 	}
 	if rec.DurationMS > float64(time.Minute.Milliseconds())+2000 { // what aborting and verifying get at least
-		t.Errorf("took %v ms of a minute", rec.DurationMS)
+		t.Errorf("took %v ms of a minute: %+v, %v", rec.DurationMS, rec.Steps, rec.Error)
 	}
 }
 
