@@ -97,11 +97,22 @@ func TestWatchServiceStartedAgain(t *testing.T) {
 
 func TestWatchTCPStall(t *testing.T) {
 	ctx, cancel := deadline(t)
+	// A busy machine sends many probes at once, so that their number alone is no time.
+	var begun time.Time
+	var over uint64 // the first probe after the stall
 	relay := &tcpRelay{t: t,
 		accepted: func(n int) bool { return n == 0 }, // attempts during the stall fail
-		hold:     func(_ int, seq uint64) bool { return seq >= 100 && seq < 300 },
+		hold: func(_ int, seq uint64) bool {
+			if seq == 100 {
+				begun = time.Now()
+			}
+			if over == 0 && seq >= 300 && time.Since(begun) >= 200*relayInterval {
+				over = seq
+			}
+			return seq >= 100 && over == 0
+		},
 		probe: func(_ int, seq uint64) bool {
-			if seq >= 360 {
+			if over > 0 && seq >= over+60 {
 				cancel()
 			}
 			return true
