@@ -10,7 +10,7 @@ import (
 )
 
 // wholeXen tells whether all of the parts on Xen are to be run (make test-xen), or those
-// that tell most in the time that there is (make test).
+// that tell most in a short time (make test-xen PARTS=short).
 func wholeXen() bool { return os.Getenv("VMFERRY_XEN") == "all" }
 
 // testXenScenarios is the main job on Xen: graceful shutdown and crash under Pacemaker, graceful
