@@ -113,7 +113,7 @@ func faultInCopy(t *testing.T, b bench, fault func(link) func(), words string) {
 	k := kill{action: "migrate_to", step: "copying"}
 	r.prepare(k)
 	pid := qemuPID(t, b)
-	agent, ended, out := r.halt(k, source, []string{"migration_speed=4", "migrate_options=" + bulky, "CRM_meta_timeout=60000"})
+	agent, ended, out := r.halt(k, source, []string{"migration_speed=4", "CRM_meta_timeout=60000"})
 	above := agent.ancestors()
 	begun := time.Now()
 	mend := fault(link{t, b})

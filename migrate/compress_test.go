@@ -57,6 +57,7 @@ func TestCompressedMove(t *testing.T) {
 		note   string
 	}{
 		{"there is time without", 10 * time.Minute, func(*pair) {}, []bool{false}, ""},
+		{"nobody asked for several connections", 5 * time.Minute, func(p *pair) { p.req.Options.Parallel = false }, []bool{false}, ""},
 		{"both can", 5 * time.Minute, func(*pair) {}, []bool{true}, ""},
 		{"one of them cannot", 5 * time.Minute, func(p *pair) {
 			carry := p.source.migrate
@@ -76,6 +77,7 @@ func TestCompressedMove(t *testing.T) {
 				p.source.gauge = nil
 				p.source.load = libvirt.Load{Memory: 4 << 30, Resident: 4 << 30, Dirty: libvirt.Dirty{Measured: true, Rate: 80 << 20}}
 				p.known(Link{Bandwidth: 100 << 20})
+				p.req.Options.Parallel = true
 				c.spoil(p)
 				ctx, cancel := context.WithTimeout(t.Context(), c.window)
 				defer cancel()

@@ -23,7 +23,8 @@
 //	    there, and when all of that is no use. The engine carries it out.
 //	  - The first passes are copied at a bounded rate, where nobody asked for another: what stands in the
 //	    buffers of the connection when the guest is stopped is part of its pause.
-//	  - What a slow link does not carry in time is compressed, by the guess that it shrinks to a half; what it did
+//	  - What a slow link does not carry in time is compressed, by the guess that it shrinks to a half, if several
+//	    connections are allowed; what it did
 //	    shrink to is in the record.
 //	  - From the guest's STOP until it runs again the engine asks the hypervisor nothing, nor in
 //	    the moment after a new pass, in which the STOP of a quiet guest comes.

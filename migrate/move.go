@@ -250,7 +250,9 @@ func (m *mover) plan(ctx context.Context) {
 	m.policy = newPolicy(m.req.DowntimeLimit, m.req.BlackoutBudget, m.link.handOver(), window)
 	m.policy.Firm, m.policy.Force = m.req.Firm, m.req.PauseAfter
 	m.policy.Throttle, m.policy.PostCopy = !m.req.NoConverge, m.req.PostCopy
-	m.policy.Single = !m.driver.Can(libvirt.CanTune)
+	// With several connections QEMU 10.0 does not give a migration up while the link is cut, and answers nothing
+	// meanwhile: only who asks for them gets them.
+	m.policy.Single = !m.driver.Can(libvirt.CanTune) || !m.req.Options.Parallel
 	m.policy.Compress = !m.req.Options.Compressed && !m.req.Options.Tunnelled && !m.req.Options.ZeroCopy
 }
 

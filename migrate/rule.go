@@ -23,7 +23,7 @@ type Policy struct {
 	Throttle bool          // the guest may be slowed down
 	PostCopy bool          // the guest may go on at the target before all of its memory is there
 	Compress bool          // what is sent may be compressed
-	Single   bool          // over one connection, and as it is
+	Single   bool          // over one connection, and as it is: compressing takes several
 }
 
 const (
