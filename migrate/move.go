@@ -252,7 +252,7 @@ func (m *mover) plan(ctx context.Context) {
 	m.policy.Throttle, m.policy.PostCopy = !m.req.NoConverge, m.req.PostCopy
 	// With several connections QEMU 10.0 does not give a migration up while the link is cut, and answers nothing
 	// meanwhile: only who asks for them gets them.
-	m.policy.Single = !m.driver.Can(libvirt.CanTune) || !m.req.Options.Parallel
+	m.policy.Single = !m.req.Options.Parallel // which fit took out where the driver has none
 	m.policy.Compress = !m.req.Options.Compressed && !m.req.Options.Tunnelled && !m.req.Options.ZeroCopy
 }
 

@@ -39,6 +39,16 @@ func Guests(dir string) ([]Entry, error) {
 	return entries, err
 }
 
+// URIs are those of the libvirts that the guests run under, in the order of the entries. One that several guests
+// have stands there as often.
+func URIs(entries []Entry) []string {
+	uris := make([]string, len(entries))
+	for i, e := range entries {
+		uris[i] = e.URI
+	}
+	return uris
+}
+
 // readNotes calls each with the contents of every note in dir. One that cannot be read does not
 // keep the others from being read.
 func readNotes(dir string, each func(raw []byte)) error {

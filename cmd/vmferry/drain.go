@@ -154,11 +154,7 @@ func (d *drainer) hereByProcess(ctx context.Context) ([]string, error) {
 	if err != nil || len(notes) == 0 {
 		return nil, err
 	}
-	var uris []string
-	for _, e := range notes {
-		uris = append(uris, e.URI)
-	}
-	alive, err := d.processes(ctx, uris...)
+	alive, err := d.processes(ctx, resource.URIs(notes)...)
 	if err != nil {
 		return nil, err
 	}

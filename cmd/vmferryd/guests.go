@@ -26,11 +26,7 @@ func (w witnesses) Here(ctx context.Context) ([]string, error) {
 	if err != nil || len(entries) == 0 {
 		return nil, err
 	}
-	var uris []string
-	for _, e := range entries {
-		uris = append(uris, e.URI)
-	}
-	alive, err := w.list(ctx, uris...)
+	alive, err := w.list(ctx, resource.URIs(entries)...)
 	if err != nil {
 		return nil, err
 	}
