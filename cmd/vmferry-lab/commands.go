@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -182,8 +183,9 @@ func status(ctx context.Context, l *lab.Lab, args []string) error {
 
 // withLab runs a command inside the lab that writes a report to the folder out. It makes the
 // lab if there is none, and takes away the lab that it made unless that is to be kept.
-// hypervisor is the one that the lab must have; "" is the one that it has.
-func withLab(ctx context.Context, l *lab.Lab, hypervisor, out string, keep bool, inside []string) (err error) {
+// hypervisor is the one that the lab must have; "" is the one that it has. The command gets the words
+// last where the lab goes down after it.
+func withLab(ctx context.Context, l *lab.Lab, hypervisor, out string, keep bool, inside []string, last ...string) (err error) {
 	if err := report.Check(out); err != nil {
 		return err
 	}
@@ -195,6 +197,7 @@ func withLab(ctx context.Context, l *lab.Lab, hypervisor, out string, keep bool,
 		}
 		if !keep {
 			defer func() { err = errors.Join(err, down(context.WithoutCancel(ctx), l, nil)) }()
+			inside = slices.Concat(inside, last)
 		}
 	case err != nil:
 		return err

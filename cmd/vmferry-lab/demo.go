@@ -22,6 +22,7 @@ import (
 type demoOptions struct {
 	out        string
 	keep       bool
+	leave      bool
 	guests     int
 	interval   time.Duration
 	hypervisor string // "" is that of the lab that is up, or QEMU
@@ -36,6 +37,7 @@ func parseDemo(args []string) (demoOptions, error) {
 	flags := newFlags("demo")
 	flags.StringVar(&o.out, "out", filepath.Join("build", "demo"), "")
 	flags.BoolVar(&o.keep, "keep", false, "")
+	flags.BoolVar(&o.leave, "leave", false, "")
 	flags.IntVar(&o.guests, "guests", defaultGuests, "")
 	flags.DurationVar(&o.interval, "interval", 0, "")
 	flags.StringVar(&o.hypervisor, "hypervisor", "", "")
@@ -99,7 +101,7 @@ func demo(ctx context.Context, l *lab.Lab, args []string) error {
 	if err != nil {
 		return err
 	}
-	return withLab(ctx, l, o.hypervisor, o.out, o.keep, append([]string{"inside-demo"}, args...))
+	return withLab(ctx, l, o.hypervisor, o.out, o.keep, append([]string{"inside-demo"}, args...), "--leave")
 }
 
 // insideDemo is the command inside the lab's namespaces.
@@ -122,13 +124,19 @@ func insideDemo(ctx context.Context, l *lab.Lab, args []string) error {
 				return err
 			}
 		}
-		for range o.rounds {
-			if err := o.round(ctx, r, rep); err != nil {
+		turns := slices.Repeat(o.round(r.Cluster.Managers()), o.rounds)
+		for i, turn := range turns {
+			r.Manager = turn.manager
+			extent := scenario.Extent{Calmly: o.scenarios == report.GracefulShutdown, Leave: o.leave && i == len(turns)-1}
+			if err := r.Both(ctx, turn.agent, extent, rep); err != nil {
 				return err
 			}
 		}
 		if len(rep.Scenarios) == 0 {
 			return fmt.Errorf("demo: %s is no agent for %s: %w", o.agents, r.Cluster.Hypervisor.Name, errUsage)
+		}
+		if o.leave {
+			return nil
 		}
 		// A lab that stays is left as `vmferry-lab up` leaves it.
 		r.Manager = nil
@@ -145,23 +153,27 @@ func insideDemo(ctx context.Context, l *lab.Lab, args []string) error {
 	return verdict(rep)
 }
 
-// round runs both scenarios with each manager and agent, one after the other,
-// so that what changes on the machine with time changes for all.
-func (o demoOptions) round(ctx context.Context, r *scenario.Runner, rep *report.Report) error {
-	for _, r.Manager = range r.Cluster.Managers() {
-		if o.managers != "" && o.managers != r.Manager.Name() {
+// turn is a manager and an agent of its for both scenarios.
+type turn struct {
+	manager cluster.Manager
+	agent   cluster.Agent
+}
+
+// round has each manager and agent once, one after the other, so that what changes on the machine
+// with time changes for all.
+func (o demoOptions) round(managers []cluster.Manager) []turn {
+	var turns []turn
+	for _, manager := range managers {
+		if o.managers != "" && o.managers != manager.Name() {
 			continue
 		}
-		for _, agent := range r.Manager.Agents() {
-			if o.agents != "" && o.agents != scenario.Label(agent) {
-				continue
-			}
-			if err := r.Both(ctx, agent, o.scenarios == report.GracefulShutdown, rep); err != nil {
-				return err
+		for _, agent := range manager.Agents() {
+			if o.agents == "" || o.agents == scenario.Label(agent) {
+				turns = append(turns, turn{manager, agent})
 			}
 		}
 	}
-	return nil
+	return turns
 }
 
 // runner prepares the guests that the scenarios use.

@@ -4,6 +4,9 @@ import (
 	"errors"
 	"strings"
 	"testing"
+
+	"github.com/vmferry/vmferry/lab/cluster"
+	"github.com/vmferry/vmferry/lab/scenario"
 )
 
 func TestParseDemo(t *testing.T) {
@@ -28,6 +31,29 @@ func TestParseDemo(t *testing.T) {
 	} {
 		if _, err := parseDemo(strings.Fields(args)); !errors.Is(err, errUsage) || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: got %v, want %q", args, err, want)
+		}
+	}
+}
+
+func TestRound(t *testing.T) {
+	managers := (&cluster.Cluster{Hypervisor: cluster.Xen}).Managers()
+	for args, want := range map[string]string{
+		"":                      "pacemaker/vmferry pacemaker/Xen heartbeat/vmferry",
+		"--agent=vmferry":       "pacemaker/vmferry heartbeat/vmferry",
+		"--agent=Xen":           "pacemaker/Xen",
+		"--manager=heartbeat":   "heartbeat/vmferry",
+		"--agent=VirtualDomain": "",
+	} {
+		o, err := parseDemo(strings.Fields(args))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, turn := range o.round(managers) {
+			got = append(got, turn.manager.Name()+"/"+scenario.Label(turn.agent))
+		}
+		if strings.Join(got, " ") != want {
+			t.Errorf("%q: got %q, want %q", args, got, want)
 		}
 	}
 }

@@ -40,6 +40,8 @@ Options of up:
 Options of demo:
   --out DIR         where the report goes (default build/demo)
   --keep            leave the lab up afterwards
+  --leave           in a lab that was up: leave nodes and guests as the last scenario
+                    left them, for who takes the lab down next
   --rounds N        run everything N times (default 1)
   --guests N        how many guests (1 to 6, default 2)
   --interval TIME   between two probes of a client (1ms to 1s, default 5ms, 20ms on Xen)

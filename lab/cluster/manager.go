@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 
 	"golang.org/x/sync/errgroup"
 )
@@ -61,6 +62,9 @@ func (c *Cluster) take(ctx context.Context, name string) error {
 			others = append(others, list...)
 		}
 	}
+	if c.has(ctx, units[name], others) {
+		return nil // each step below takes seconds on nodes that are emulated
+	}
 	for _, step := range [][]string{
 		slices.Concat([]string{"stop"}, others),
 		slices.Concat([]string{"mask"}, others),
@@ -72,6 +76,44 @@ func (c *Cluster) take(ctx context.Context, name string) error {
 		}
 	}
 	return nil
+}
+
+// has tells whether on all nodes the units of one manager are at work, and those of every
+// other one are masked and at rest.
+func (c *Cluster) has(ctx context.Context, own, others []string) bool {
+	show := slices.Concat([]string{"show", "--property=Id,ActiveState,UnitFileState"}, own, others)
+	for _, node := range c.Nodes {
+		text, err := c.Run(ctx, node, "systemctl", show...)
+		if err != nil || !atWork(unitStates(text), own, others) {
+			return false
+		}
+	}
+	return true
+}
+
+// atWork tells of one node what has tells of all.
+func atWork(states map[string]map[string]string, own, others []string) bool {
+	is := func(unit, state string, masked bool) bool {
+		return states[unit]["ActiveState"] == state && (states[unit]["UnitFileState"] == "masked") == masked
+	}
+	return !slices.ContainsFunc(own, func(unit string) bool { return !is(unit, "active", false) }) &&
+		!slices.ContainsFunc(others, func(unit string) bool { return !is(unit, "inactive", true) })
+}
+
+// unitStates reads what systemctl show tells of several units: their properties by their
+// names.
+func unitStates(text string) map[string]map[string]string {
+	states := map[string]map[string]string{}
+	for block := range strings.SplitSeq(strings.TrimSpace(text), "\n\n") {
+		properties := map[string]string{}
+		for line := range strings.Lines(block) {
+			if name, value, ok := strings.Cut(strings.TrimSpace(line), "="); ok {
+				properties[name] = value
+			}
+		}
+		states[properties["Id"]] = properties
+	}
+	return states
 }
 
 // everywhere runs a command on all nodes at once.

@@ -22,10 +22,16 @@ func Label(agent cluster.Agent) string {
 	return agent.Type
 }
 
+// Extent is how much of the demo is run.
+type Extent struct {
+	Calmly bool // nothing dies
+	Leave  bool // the nodes and guests are left as the last scenario left them: the lab goes down next
+}
+
 // Both runs the two scenarios of the demo with one agent and adds them to the
 // report: the guests begin on the first node, leave it when it shuts down, and
-// return to it when the second one dies. With calmly, nothing dies.
-func (r *Runner) Both(ctx context.Context, agent cluster.Agent, calmly bool, rep *report.Report) error {
+// return to it when the second one dies.
+func (r *Runner) Both(ctx context.Context, agent cluster.Agent, extent Extent, rep *report.Report) error {
 	first, second := r.Cluster.Nodes[0], r.Cluster.Nodes[1]
 	if err := r.Take(ctx); err != nil {
 		return err
@@ -42,6 +48,9 @@ func (r *Runner) Both(ctx context.Context, agent cluster.Agent, calmly bool, rep
 		return err
 	}
 	rep.Scenarios = append(rep.Scenarios, s)
+	if extent.Calmly && extent.Leave {
+		return nil
+	}
 	// A node that has no guests left may take its time to go down, as a member.
 	if err := r.awaitBoot(ctx, first, before.Nodes[first].Boots); err != nil {
 		return err
@@ -49,7 +58,7 @@ func (r *Runner) Both(ctx context.Context, agent cluster.Agent, calmly bool, rep
 	if err := r.AwaitMember(ctx); err != nil {
 		return err
 	}
-	if calmly {
+	if extent.Calmly {
 		return r.Remove(ctx, second)
 	}
 	// Guests that did not move cannot show what a crash does to those that did.
@@ -60,6 +69,9 @@ func (r *Runner) Both(ctx context.Context, agent cluster.Agent, calmly bool, rep
 		return err
 	}
 	rep.Scenarios = append(rep.Scenarios, s)
+	if extent.Leave {
+		return nil
+	}
 	if err := r.powerOn(ctx, second); err != nil {
 		return err
 	}
