@@ -1,6 +1,7 @@
 package resource
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -9,6 +10,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/vmferry/vmferry/resource/witness"
 )
 
 // DefaultGuestsDir is where the agent notes the guests that this node answers for.
@@ -47,6 +50,37 @@ func URIs(entries []Entry) []string {
 		uris[i] = e.URI
 	}
 	return uris
+}
+
+// Present lists the resources that are noted in dir and whose guests' QEMU process, or domain of Xen's, lives on
+// this node; list, normally local.List, looks for what runs guests of these libvirts. The agent says whose process
+// to look for, and the process itself says whether the guest is here: no return code is asked. A process
+// that only receives a migration counts, as its guest may be about to run. A note or a process that
+// cannot be read is an error: a guest may hide there.
+func Present(ctx context.Context, dir string, list func(ctx context.Context, uris ...string) ([]witness.Process, error)) ([]string, error) {
+	entries, err := Guests(dir)
+	if err != nil || len(entries) == 0 {
+		return nil, err
+	}
+	alive, err := list(ctx, URIs(entries)...)
+	if err != nil {
+		return nil, err
+	}
+	var here []string
+	for _, e := range entries {
+		if slices.ContainsFunc(alive, e.isIn) {
+			here = append(here, e.Resource)
+		}
+	}
+	return here, nil
+}
+
+// isIn says whether the process is the guest's: by UUID where both have one, else by name.
+func (e Entry) isIn(p witness.Process) bool {
+	if e.UUID != "" && p.UUID != "" {
+		return strings.EqualFold(p.UUID, e.UUID)
+	}
+	return p.Name == e.Guest
 }
 
 // readNotes calls each with the contents of every note in dir. One that cannot be read does not

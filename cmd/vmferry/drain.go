@@ -14,7 +14,6 @@ import (
 	"github.com/vmferry/vmferry/hbplugin/shutdown"
 	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/resource"
-	"github.com/vmferry/vmferry/resource/witness"
 )
 
 // defaultDrain is how long an operator's drain is followed: nobody waits for a
@@ -122,7 +121,7 @@ func (d *drainer) look(ctx context.Context) {
 	s := &d.seen
 	s.Spent = time.Since(d.began)
 	view, err := look(ctx, d.manager)
-	here, herr := d.hereByProcess(ctx)
+	here, herr := resource.Present(ctx, d.path(d.config.GuestsDir), d.processes)
 	if ctx.Err() != nil {
 		return // what was cut short says nothing
 	}
@@ -145,26 +144,6 @@ func (d *drainer) look(ctx context.Context) {
 	}
 	slices.SortFunc(s.Guests, func(a, b hbplugin.Guest) int { return cmp.Compare(a.Name, b.Name) })
 	s.Most = max(s.Most, len(s.Guests))
-}
-
-// hereByProcess are the resources that vmferry's agent noted and whose guest's
-// process lives here.
-func (d *drainer) hereByProcess(ctx context.Context) ([]string, error) {
-	notes, err := resource.Guests(d.path(d.config.GuestsDir))
-	if err != nil || len(notes) == 0 {
-		return nil, err
-	}
-	alive, err := d.processes(ctx, resource.URIs(notes)...)
-	if err != nil {
-		return nil, err
-	}
-	var here []string
-	for _, e := range notes {
-		if slices.ContainsFunc(alive, func(p witness.Process) bool { return p.Name == e.Guest || strings.EqualFold(p.UUID, e.UUID) }) {
-			here = append(here, e.Resource)
-		}
-	}
-	return here, nil
 }
 
 // end tells how it went. Standby stays where the window closed: what is left may
