@@ -2,6 +2,7 @@ package lab_test
 
 import (
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -10,21 +11,21 @@ import (
 )
 
 // wholeXen tells whether all of the parts on Xen are to be run (make test-xen), or those
-// that tell most in a short time (make test-xen PARTS=short).
+// that tell most in a short time (make test).
 func wholeXen() bool { return os.Getenv("VMFERRY_XEN") == "all" }
 
 // testXenScenarios is the main job on Xen: graceful shutdown and crash under Pacemaker, graceful
-// shutdown under Heartbeat. The whole has the peer beside us, and outages that nobody made.
+// shutdown under Heartbeat. The whole has the peer beside us.
 func testXenScenarios(t *testing.T, b bench) {
-	var scenarios []report.Scenario
+	pacemaker := []string{"--guests", "1", "--manager", cluster.PacemakerName}
+	heartbeat := []string{"--guests", "1", "--manager", cluster.HeartbeatName, "--scenario", report.GracefulShutdown}
 	want := 5
-	if wholeXen() {
-		scenarios = b.demo(t, "--guests", "1", "--manager", cluster.PacemakerName)
-	} else {
+	if !wholeXen() {
 		want = 3
-		scenarios = b.demo(t, "--guests", "1", "--manager", cluster.PacemakerName, "--agent", report.Ours)
+		pacemaker = append(pacemaker, "--agent", report.Ours)
+		heartbeat = append(heartbeat, "--leave") // it is the last part
 	}
-	scenarios = append(scenarios, b.demo(t, "--guests", "1", "--manager", cluster.HeartbeatName, "--scenario", report.GracefulShutdown)...)
+	scenarios := slices.Concat(b.demo(t, pacemaker...), b.demo(t, heartbeat...))
 	if len(scenarios) != want {
 		t.Errorf("%d scenarios ran, want %d", len(scenarios), want)
 	}
