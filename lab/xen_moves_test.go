@@ -84,11 +84,12 @@ func (g xenGuest) where() ([]string, bool) {
 	return nodes, true
 }
 
-// settled waits until both nodes are members, there is exactly one copy of the guest, Pacemaker
-// knows of it, and it answers. It returns where that is, and which boot.
+// settled waits until both nodes are members, Pacemaker has nothing left to do, there is exactly one copy of the
+// guest, Pacemaker knows of it, and it answers. It returns where that is, and which boot.
 func (g xenGuest) settled() (node, boot string) {
 	g.t.Helper()
 	g.b.awaitMembers(g.t)
+	g.on(source, "crm_resource", "--wait", "--timeout=300")
 	g.await("exactly one copy that answers", func() bool {
 		copies, ok := g.where()
 		if boot = g.bootID(); !ok || len(copies) != 1 || boot == "" {
@@ -173,6 +174,7 @@ func testXenKills(t *testing.T, b bench) {
 	} {
 		if !t.Run(kill.name, func(t *testing.T) {
 			g := xenGuest{t, b}
+			g.on(source, "crm_resource", "--cleanup", "--resource=vm1") // a node where the guest failed before would not get it
 			node, boot := g.settled()
 			victim := node
 			if kill.ofTarget {
