@@ -117,7 +117,7 @@ func live(ctx context.Context, c Config, log logrus.FieldLogger) error {
 		Window:     c.Window,
 		StopWindow: stopWindow(ctx, c, log),
 		Poll:       c.Poll,
-		Free:       logind.System{}.FreeDomain0,
+		Proceed:    logind.System{}.Proceed,
 		Deadline:   deadline(c, desk),
 	})
 	ear := &logind.Keeper{Who: "vmferryd", Why: "moving the virtual machines off this node", Tell: loop.Tell, Log: log}

@@ -10,10 +10,11 @@
 //
 // [Keeper] keeps the lock over restarts of logind and of the message bus. The
 // signal is only a hint: any local user may send one of that name, so what
-// counts is the property PreparingForShutdown, read anew each time.
+// counts is the property PreparingForShutdown, read anew each time. What kind of shutdown it
+// is stands in no property; the signal that tells it must come from logind's connection.
 //
-// On Xen, libvirt's daemon holds a lock of the same kind because domain 0 runs;
-// [System.FreeDomain0] takes it away once no guest does.
+// libvirt's daemon holds a lock of the same kind while anything runs on the node, on Xen because of domain 0 alone.
+// [System.Proceed] goes on with a shutdown that waits for nobody else.
 //
 // [System] asks systemd itself, which answers on a socket of its own even when
 // the message bus is gone, whether the system is going down.

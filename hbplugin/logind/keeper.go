@@ -37,6 +37,9 @@ type Event struct {
 	Up bool
 	// Preparing says that a shutdown is announced and not called off.
 	Preparing bool
+	// Kind is which shutdown it is, in logind's words ("poweroff", "reboot", …); empty where none is
+	// announced or logind, before systemd 255, did not tell.
+	Kind string
 	// DelayMax is how long logind will wait for delay locks.
 	DelayMax time.Duration
 	// Lock is a newly taken delay lock, the receiver's to close; nil while a
@@ -54,6 +57,7 @@ type Keeper struct {
 
 	once  sync.Once
 	ready chan struct{}
+	kind  string // of the shutdown that was announced last
 }
 
 // String names the task.
@@ -111,10 +115,12 @@ func (k *Keeper) session(ctx context.Context) error {
 func subscribe(ctx context.Context, conn *dbus.Conn) error {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	err := conn.AddMatchSignalContext(ctx, dbus.WithMatchSender(destination),
-		dbus.WithMatchInterface(manager), dbus.WithMatchMember("PrepareForShutdown"))
-	if err != nil {
-		return err
+	for _, member := range []string{"PrepareForShutdownWithMetadata", "PrepareForShutdown"} {
+		err := conn.AddMatchSignalContext(ctx, dbus.WithMatchSender(destination),
+			dbus.WithMatchInterface(manager), dbus.WithMatchMember(member))
+		if err != nil {
+			return err
+		}
 	}
 	return conn.AddMatchSignalContext(ctx, dbus.WithMatchSender(busName),
 		dbus.WithMatchMember("NameOwnerChanged"), dbus.WithMatchArg(0, destination))
@@ -140,6 +146,10 @@ func (k *Keeper) listen(ctx context.Context, conn *dbus.Conn, signals <-chan *db
 // so retakes the lock; one that went away is waited for.
 func (k *Keeper) hear(ctx context.Context, conn *dbus.Conn, s *dbus.Signal) error {
 	switch s.Name {
+	case manager + ".PrepareForShutdownWithMetadata": // comes before the other one
+		if isLogind(ctx, conn, s.Sender) {
+			k.kind = kindOf(s)
+		}
 	case manager + ".PrepareForShutdown":
 		return k.report(ctx, conn)
 	case busName + ".NameOwnerChanged":
@@ -150,6 +160,25 @@ func (k *Keeper) hear(ctx context.Context, conn *dbus.Conn, s *dbus.Signal) erro
 		return k.report(ctx, conn)
 	}
 	return nil
+}
+
+// isLogind tells whether a sender of a signal is logind: any local user may send one of the name to us.
+func isLogind(ctx context.Context, conn *dbus.Conn, sender string) bool {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	var owner string
+	err := conn.BusObject().CallWithContext(ctx, busName+".GetNameOwner", 0, destination).Store(&owner)
+	return err == nil && owner == sender
+}
+
+// kindOf is the kind of shutdown that a signal with metadata tells of.
+func kindOf(s *dbus.Signal) string {
+	if len(s.Body) != 2 {
+		return ""
+	}
+	metadata, _ := s.Body[1].(map[string]dbus.Variant)
+	kind, _ := metadata["type"].Value().(string)
+	return kind
 }
 
 func owner(s *dbus.Signal) string {
@@ -172,7 +201,10 @@ func (k *Keeper) report(ctx context.Context, conn *dbus.Conn) error {
 	if err := property(ctx, conn, "PreparingForShutdown", &e.Preparing); err != nil {
 		return err
 	}
-	if !e.Preparing {
+	if e.Preparing {
+		e.Kind = k.kind
+	} else {
+		k.kind = ""
 		lock, err := k.inhibit(ctx)
 		if err != nil {
 			return fmt.Errorf("take the shutdown delay lock: %w", err)

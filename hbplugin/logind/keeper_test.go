@@ -123,6 +123,51 @@ func TestHearsAnnouncementAndCancellation(t *testing.T) {
 	e.locked().Lock.Close()
 }
 
+func TestHearsTheKind(t *testing.T) {
+	f := startBus(t).Logind()
+	e := listen(t)
+	first := e.locked()
+	defer first.Lock.Close()
+	announced := func(e Event) bool { return e.Preparing }
+	f.PrepareKind(true, "soft-reboot")
+	if event := e.until("the announcement", announced); event.Kind != "soft-reboot" {
+		t.Errorf("kind %q", event.Kind)
+	}
+	f.PrepareKind(false, "soft-reboot")
+	e.locked().Lock.Close()
+	f.Prepare(true) // what was told of another one says nothing of this one
+	if event := e.until("the next announcement", announced); event.Kind != "" {
+		t.Errorf("kind %q", event.Kind)
+	}
+}
+
+// TestForgedKind sends the signal to every connection, past the match for logind's name.
+func TestForgedKind(t *testing.T) {
+	b := startBus(t)
+	f := b.Logind()
+	e := listen(t)
+	first := e.locked()
+	defer first.Lock.Close()
+	anybody := b.Dial()
+	var names []string
+	if err := anybody.BusObject().Call("org.freedesktop.DBus.ListNames", 0).Store(&names); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range names {
+		if err := logindtest.AnnounceKindTo(anybody, name, true, "halt"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// A round trip to the bus: it has taken the forgeries before it takes the announcement.
+	if err := anybody.BusObject().Call("org.freedesktop.DBus.ListNames", 0).Store(&names); err != nil {
+		t.Fatal(err)
+	}
+	f.Prepare(true)
+	if event := e.until("the announcement", func(e Event) bool { return e.Preparing }); event.Kind != "" {
+		t.Errorf("kind %q, of which logind has said nothing", event.Kind)
+	}
+}
+
 func TestAnnouncedBeforeTheStart(t *testing.T) {
 	f := startBus(t).Logind()
 	f.Set(true, 5_000_000)

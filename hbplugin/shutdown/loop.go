@@ -52,9 +52,10 @@ type Options struct {
 	StopWindow time.Duration // the longest drain once systemd has asked the daemon to stop
 	Poll       time.Duration // the time from one look to the next
 
-	// Free, when not nil, is called once in a shutdown that logind announced, when no guest is left, to have others
-	// let it go who wait for guests as well. It ends with its context.
-	Free func(context.Context) error
+	// Proceed, when not nil, is called once in a shutdown that logind announced, when it was let go here: it goes on
+	// with a shutdown of that kind which others hold for no use, tells whether it did, and ends with its
+	// context.
+	Proceed func(ctx context.Context, kind string) (started bool, err error)
 
 	// Deadline, when not nil, is told by when the node is to be empty, whenever that changes: the end of the
 	// window while a drain is under way, and the zero time when none is. It must not block.
@@ -157,6 +158,7 @@ type round struct {
 
 	lock     io.Closer
 	delayMax time.Duration
+	kind     string // of the shutdown that is announced, where logind tells
 	advised  string
 	asks     int       // calls of Stop
 	began    time.Time // of what is going on: drain, undo or stop
@@ -258,7 +260,7 @@ func (r *round) heard(e logind.Event) {
 	if !e.Up {
 		return
 	}
-	r.delayMax = e.DelayMax
+	r.delayMax, r.kind = e.DelayMax, e.Kind
 	r.advise()
 	if e.Lock != nil {
 		r.release()
@@ -302,17 +304,20 @@ func (r *round) begin() {
 	r.lookedAt, r.actedAt = time.Time{}, time.Time{}
 }
 
-// letGo gives a shutdown free, and has others do so who hold it for guests that are not here.
+// letGo gives a shutdown free, and sees to it that it goes on.
 func (r *round) letGo(ctx context.Context) {
 	first := !r.seen.Released
 	r.seen.Released = true
 	r.release()
-	if first && r.seen.Announced && r.seen.empty() && r.o.Free != nil {
+	if first && r.seen.Announced && r.o.Proceed != nil {
+		kind := r.kind
 		r.work.Go(func() {
-			ctx, cancel := context.WithTimeout(ctx, actTimeout)
-			defer cancel()
-			if err := r.o.Free(ctx); err != nil {
+			started, err := r.o.Proceed(ctx, kind)
+			switch {
+			case err != nil && ctx.Err() == nil:
 				r.o.Log.WithError(err).Warn("the shutdown may wait for logind's whole limit")
+			case started:
+				r.o.Log.Info("the shutdown goes on: only libvirt held it, for what will not leave")
 			}
 		})
 	}

@@ -33,8 +33,8 @@ type fake struct {
 	hang  bool  // View answers only when its context ends
 	err   error // what Standby fails with
 	extra []string
-	lost  bool // processes cannot be listed
-	freed int  // calls of Free
+	lost  bool     // processes cannot be listed
+	kinds []string // with which Proceed was called
 }
 
 func (f *fake) String() string { return "fake" }
@@ -84,11 +84,11 @@ func (f *fake) Here(context.Context) ([]string, error) {
 	return f.extra, nil
 }
 
-func (f *fake) Free(context.Context) error {
+func (f *fake) Proceed(_ context.Context, kind string) (bool, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.freed++
-	return errors.New("logind: no answer") // which must not matter
+	f.kinds = append(f.kinds, kind)
+	return false, errors.New("logind: no answer") // which must not matter
 }
 
 func (f *fake) Stopping(context.Context) (bool, error) {
@@ -163,7 +163,7 @@ func runAt(t *testing.T, node *fake, path string, script func(b *bench)) {
 		b := &bench{t: t, node: node, path: path, start: time.Now(), done: make(chan error, 1)}
 		b.loop = New(Options{
 			Manager: node, Guests: node, System: node, Intent: Intent{Path: path}, Log: log,
-			Notify: b.notify, StopWindow: 9 * time.Minute, Poll: time.Second, Free: node.Free, Deadline: b.deadline,
+			Notify: b.notify, StopWindow: 9 * time.Minute, Poll: time.Second, Proceed: node.Proceed, Deadline: b.deadline,
 		})
 		ctx, cancel := context.WithCancel(t.Context())
 		go func() { b.done <- b.loop.Run(ctx) }()
@@ -207,7 +207,9 @@ func (b *bench) wantDeadlines(want ...time.Duration) {
 func (b *bench) say(preparing bool) {
 	b.t.Helper()
 	e := logind.Event{Up: true, Preparing: preparing, DelayMax: delayMax}
-	if !preparing {
+	if preparing {
+		e.Kind = "reboot"
+	} else {
 		b.lock = &lock{}
 		e.Lock = b.lock
 	}
@@ -265,12 +267,12 @@ func (b *bench) wantCalls(want string) {
 	}
 }
 
-// wantFreed is how often others were to let the shutdown go.
-func (b *bench) wantFreed(want int) {
+// wantProceeded is with which shutdowns it was gone on.
+func (b *bench) wantProceeded(want ...string) {
 	b.t.Helper()
 	b.node.set(func(f *fake) {
-		if f.freed != want {
-			b.t.Errorf("others were to let go %d times, want %d", f.freed, want)
+		if !slices.Equal(f.kinds, want) {
+			b.t.Errorf("shutdowns %q went on, want %q", f.kinds, want)
 		}
 	})
 }
@@ -302,10 +304,10 @@ func TestGuestsLeave(t *testing.T) {
 		b.after(12 * time.Second)
 		b.holds()
 		b.wantStatus("draining: 2 of 3 guests left (g2, g3), 12 s of 598 s")
-		b.wantFreed(0)
+		b.wantProceeded()
 		b.after(20 * time.Second)
 		b.released(30 * time.Second)
-		b.wantFreed(1)
+		b.wantProceeded("reboot")
 		if err := b.loop.Alive(b.t.Context()); err != nil {
 			t.Error(err)
 		}
@@ -326,7 +328,7 @@ func TestWindowCloses(t *testing.T) {
 		b.holds()
 		b.after(time.Second)
 		b.released(598 * time.Second)
-		b.wantFreed(0) // the guest is here: who waits for it is right to
+		b.wantProceeded("reboot") // no longer than was asked for, whoever else holds it
 		b.loop.Stop()
 		if !b.ended() {
 			t.Error("the manager's own stop goes on with what is left, and the loop is in its way")

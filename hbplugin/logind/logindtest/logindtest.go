@@ -36,21 +36,21 @@ type Bus struct {
 	path string
 	cmd  *exec.Cmd
 
-	mu        sync.Mutex
-	restarted []string
+	mu      sync.Mutex
+	started []string
 }
 
-// Restarted are the units that systemd was asked to restart if they run, in order.
-func (b *Bus) Restarted() []string {
+// Started are the units that systemd was asked to start, each with the job's mode, in order.
+func (b *Bus) Started() []string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return slices.Clone(b.restarted)
+	return slices.Clone(b.started)
 }
 
-func (b *Bus) tryRestart(unit, mode string) (dbus.ObjectPath, *dbus.Error) {
+func (b *Bus) start(unit, mode string) (dbus.ObjectPath, *dbus.Error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.restarted = append(b.restarted, unit+" "+mode)
+	b.started = append(b.started, unit+" "+mode)
 	return sysPath + "/job/1", nil
 }
 
@@ -133,6 +133,28 @@ type object struct {
 // Announce sends logind's signal over any connection.
 func Announce(conn *dbus.Conn, preparing bool) error {
 	return conn.Emit(objPath, manager+".PrepareForShutdown", preparing)
+}
+
+// AnnounceKind sends the signal with which logind, from systemd 255 on, tells first what kind of shutdown it is.
+func AnnounceKind(conn *dbus.Conn, preparing bool, kind string) error {
+	return AnnounceKindTo(conn, "", preparing, kind)
+}
+
+// AnnounceKindTo sends it to one connection, which need not listen for it; "" is for all that do.
+func AnnounceKindTo(conn *dbus.Conn, name string, preparing bool, kind string) error {
+	body := []any{preparing, map[string]dbus.Variant{"type": dbus.MakeVariant(kind)}}
+	msg := &dbus.Message{
+		Type: dbus.TypeSignal, Body: body,
+		Headers: map[dbus.HeaderField]dbus.Variant{
+			dbus.FieldPath: dbus.MakeVariant(objPath), dbus.FieldInterface: dbus.MakeVariant(manager),
+			dbus.FieldMember:    dbus.MakeVariant("PrepareForShutdownWithMetadata"),
+			dbus.FieldSignature: dbus.MakeVariant(dbus.SignatureOf(body...)),
+		},
+	}
+	if name != "" {
+		msg.Headers[dbus.FieldDestination] = dbus.MakeVariant(name)
+	}
+	return conn.Send(msg, nil).Err
 }
 
 // Logind is org.freedesktop.login1 on the private bus. A lock is one end
@@ -229,6 +251,15 @@ func (f *Logind) Set(preparing bool, usec uint64) {
 	f.preparing, f.usec = preparing, usec
 }
 
+// PrepareKind is Prepare by a logind that tells the kind of shutdown.
+func (f *Logind) PrepareKind(preparing bool, kind string) {
+	f.t.Helper()
+	if err := AnnounceKind(f.conn, preparing, kind); err != nil {
+		f.t.Fatal(err)
+	}
+	f.Prepare(preparing)
+}
+
 // Prepare announces a shutdown or calls it off.
 func (f *Logind) Prepare(preparing bool) {
 	f.t.Helper()
@@ -277,7 +308,7 @@ func (b *Bus) Systemd(state, stop any) func(state any) {
 	}
 	byPID := func(uint32) (dbus.ObjectPath, *dbus.Error) { return unitPath, nil }
 	b.serve(systemd1,
-		object{sysPath, systemd1 + ".Manager", map[string]any{"GetUnitByPID": byPID, "TryRestartUnit": b.tryRestart}},
+		object{sysPath, systemd1 + ".Manager", map[string]any{"GetUnitByPID": byPID, "StartUnit": b.start}},
 		object{sysPath, getProps, map[string]any{"Get": get}},
 		object{unitPath, getProps, map[string]any{"Get": get}})
 	return func(now any) {

@@ -1,0 +1,111 @@
+package logind
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/godbus/dbus/v5"
+)
+
+// inhibitor is one entry of logind's ListInhibitors (org.freedesktop.login1(5)),
+// in the order of its fields.
+type inhibitor struct {
+	What, Who, Why, Mode string
+	UID, PID             uint32
+}
+
+// delays tells whether a shutdown waits for it.
+func (i inhibitor) delays() bool {
+	return i.Mode == "delay" && slices.Contains(strings.Split(i.What, ":"), "shutdown")
+}
+
+// libvirts tells whether a libvirt daemon holds it. Each driver does so while it knows of a running domain,
+// under a name that begins alike; the one for Xen counts domain 0, and so holds it from the daemon's start
+// to its end.
+func (i inhibitor) libvirts() bool { return strings.HasPrefix(i.Who, "Libvirt") }
+
+// targets are what logind starts in the end, by the kind of shutdown that it announced.
+var targets = map[string]string{
+	"poweroff": "poweroff.target", "reboot": "reboot.target", "halt": "halt.target",
+	"kexec": "kexec.target", "soft-reboot": "soft-reboot.target",
+}
+
+// errKind is why a shutdown has to wait although nobody needs that.
+var errKind = errors.New("libvirt holds the shutdown for what it runs, and logind has not told what kind of shutdown it is (systemd before 255 does not)")
+
+const (
+	// othersAgain is how often it is looked who still holds the shutdown.
+	othersAgain = 500 * time.Millisecond
+	// irreversibly is the mode in which logind queues a shutdown.
+	irreversibly = "replace-irreversibly"
+)
+
+// Proceed goes on with an announced shutdown, of the kind that [Event] told of, as soon as nobody but libvirt
+// holds it any more: by systemd's target, as logind would do when its limit is over. For who has
+// raised that limit, and waited for all that would leave: libvirt's daemon holds a delay lock while anything runs
+// there, and would have the rest of the limit pass for nothing. started is false where logind went on by
+// itself, or the shutdown was called off. It returns when ctx ends.
+func (System) Proceed(ctx context.Context, kind string) (started bool, err error) {
+	conn, err := within(ctx, func() (*dbus.Conn, error) {
+		return dbus.ConnectSystemBus()
+	}, func(c *dbus.Conn) { c.Close() })
+	if err != nil {
+		return false, fmt.Errorf("connect to the system bus: %w", err)
+	}
+	defer conn.Close()
+	tick := time.NewTicker(othersAgain)
+	defer tick.Stop()
+	for {
+		holders, err := delayers(ctx, conn)
+		if err != nil {
+			return false, err
+		}
+		if len(holders) == 0 {
+			return false, nil
+		}
+		if !slices.ContainsFunc(holders, func(i inhibitor) bool { return !i.libvirts() }) {
+			return start(ctx, kind)
+		}
+		select {
+		case <-ctx.Done():
+			return false, ctx.Err()
+		case <-tick.C:
+		}
+	}
+}
+
+// delayers are the locks that an announced shutdown waits for: none where none is announced.
+func delayers(ctx context.Context, conn *dbus.Conn) ([]inhibitor, error) {
+	var preparing bool
+	if err := property(ctx, conn, "PreparingForShutdown", &preparing); err != nil || !preparing {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	var all []inhibitor
+	if err := conn.Object(destination, objectPath).CallWithContext(ctx, manager+".ListInhibitors", 0).Store(&all); err != nil {
+		return nil, fmt.Errorf("ask logind who holds locks: %w", err)
+	}
+	return slices.DeleteFunc(all, func(i inhibitor) bool { return !i.delays() }), nil
+}
+
+// start queues the target of a kind of shutdown.
+func start(ctx context.Context, kind string) (started bool, err error) {
+	target, ok := targets[kind]
+	if !ok {
+		return false, errKind
+	}
+	conn, err := dial(ctx)
+	if err != nil {
+		return false, err
+	}
+	defer conn.Close()
+	if _, err := conn.StartUnitContext(ctx, target, irreversibly, nil); err != nil {
+		return false, fmt.Errorf("start %q: %w", target, err)
+	}
+	return true, nil
+}
