@@ -52,7 +52,7 @@ func defaultHypervisor(vars map[string]string) string {
 }
 
 // IsXen tells whether the guest is one of Xen's.
-func (p Params) IsXen() bool { return libvirt.DriverOf(p.Hypervisor).Name == "xen" }
+func (p Params) IsXen() bool { return libvirt.DriverOf(p.Hypervisor).IsXen() }
 
 // checkHypervisor says what is wrong with the URI of the node's own libvirt, or "".
 // A URI that leads to another machine is refused: the process witness sees this one only.

@@ -66,6 +66,10 @@ func DriverOf(uri string) Driver {
 	return Driver{Name: name, Hypervisor: name, Vessel: "process", Daemon: "libvirtd"}
 }
 
+// IsXen tells whether its guests are Xen's: for what an ability does not say, as where to look for them without libvirt
+// and in which words they are described.
+func (d Driver) IsXen() bool { return d.Name == "xen" }
+
 // Lacks is an [*Unsupported] where the driver has not the ability, and nil where it has.
 func (d Driver) Lacks(a Ability) error {
 	for _, lack := range d.lacks {

@@ -45,7 +45,7 @@ func List(ctx context.Context, uris ...string) ([]witness.Process, error) {
 	return all, errors.Join(errs...)
 }
 
-func isXen(uri string) bool { return libvirt.DriverOf(uri).Name == "xen" }
+func isXen(uri string) bool { return libvirt.DriverOf(uri).IsXen() }
 
 // Testify makes the witness of the guests of a move's source, which is this node's libvirt at uri, one of the
 // engine's.
