@@ -105,11 +105,12 @@ func (m *mover) migrate(ctx context.Context) error {
 		if !m.again(ctx, err) {
 			return err
 		}
-		m.forgetAttempt()
+		m.forgetAttempt(ctx)
 	}
 }
 
-func (m *mover) forgetAttempt() {
+func (m *mover) forgetAttempt(ctx context.Context) {
+	m.endRelay(ctx)
 	m.tape.rewind()
 	m.trend, m.limit, m.paced = trend{}, 0, 0
 }
@@ -143,6 +144,7 @@ func (m *mover) once(ctx context.Context) error {
 	if ctx.Err() != nil || m.left() <= 0 {
 		return fmt.Errorf("%w: no time was left to begin", ErrOutOfTime)
 	}
+	m.beginRelay(ctx)
 	m.setLimit(ctx, m.policy.First) // before the start: a short migration is over before the first look
 	m.climb(drain.Live)
 	m.report("migrating")

@@ -35,7 +35,7 @@ func (m *mover) seeThrough(ctx context.Context) (over bool, err error) {
 	m.adopted, m.req.Adopt = false, false
 	m.rec.Outcome = Stayed
 	m.settleDisks(ctx)
-	m.forgetAttempt()
+	m.forgetAttempt(ctx)
 	return m.runPreflight(ctx)
 }
 

@@ -77,6 +77,21 @@ type Host interface {
 	Close() error
 }
 
+// Relay keeps what reaches a guest at its source while it stands still, and hands it on to the target. It belongs
+// to one attempt to migrate. All methods but Close return at once: they are called from libvirt's event loop.
+// *relay.Relay is one.
+type Relay interface {
+	// Hold begins to keep what comes in.
+	Hold()
+	// Pass says that the target has the guest.
+	Pass()
+	// Drop says that the guest goes on at the source.
+	Drop()
+	// Close ends it and returns how many frames were handed on. Before that it waits, until ctx ends, for those that
+	// are still to be. The error says why not all were, or could not be.
+	Close(ctx context.Context) (passed int, err error)
+}
+
 // Deps is what Move needs from outside.
 type Deps struct {
 	// Open connects to the libvirt at a URI. It is called again when a connection breaks.
@@ -94,6 +109,9 @@ type Deps struct {
 	Slots Slots
 	// Queue, when not nil, gives moves their turns, before they take a slot.
 	Queue Queue
+	// Relay, when not nil, makes the relay of a guest that runs on this node, from its XML. It is called just before the
+	// migration begins, where the hypervisor tells when the guest stands still.
+	Relay func(guest, domainXML string) (Relay, error)
 	// Links is the file in which LearnLink remembers the links to the peers; empty where nothing does.
 	Links string
 	// Log gets what happens, with the fields guest, peer and phase.

@@ -139,6 +139,7 @@ func Move(ctx context.Context, req Request, deps Deps) (Record, error) {
 	err := m.run(ctx)
 	m.leaveRung(err)
 	m.settleDisks(ctx)
+	m.endRelay(ctx)
 	m.rec.Ended = time.Now()
 	m.rec.DurationMS = millis(m.rec.Ended.Sub(m.rec.Started))
 	m.rec.Judge(nil)

@@ -22,6 +22,7 @@ type tape struct {
 	postCopy  bool          // the guest may run at the target, and part of its memory is still at the source
 	runs      bool          // the target's guest runs
 	memory    chan struct{} // has something in it after the source's QEMU began with the memory
+	relay     Relay         // nil where there is none
 	pass      chan struct{} // has something in it after a pass began
 	resumed   chan struct{} // closed when the target's guest runs
 	once      sync.Once
@@ -45,6 +46,7 @@ func (t *tape) add(side qmp.Side, e libvirt.Event) {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.steerRelay(o)
 	t.events = append(t.events, o)
 	t.switching = (t.switching || o.Switching()) && !o.GoesOn()
 	if side == qmp.Source {

@@ -69,6 +69,7 @@ type Move struct {
 	Tuning                   // how, beyond that
 	Adopt      bool          // one to this target was begun before: where it is under way, wait for it
 	Fetch      bool          // this node is the target, and the source another
+	Relay      bool          // what comes in here while the guest stands still is handed on to the target
 }
 
 // Agent is the resource agent for one call. All fields but Environ's contents, Peers and

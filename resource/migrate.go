@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/vmferry/vmferry/migrate"
+	"github.com/vmferry/vmferry/migrate/announce"
 	"github.com/vmferry/vmferry/migrate/drain"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 )
@@ -74,6 +75,7 @@ func (a *run) move(ctx context.Context, target, uuid string, adopt bool) error {
 		Guest: a.guest.Name, UUID: uuid, SourceURI: a.Params.Hypervisor,
 		Target: a.Target, TargetURI: target, MigrateURI: a.Params.DataURI(a.Target),
 		Bandwidth: a.Params.Bandwidth(), Downtime: a.Params.Downtime, Tuning: a.Params.tuning(), Adopt: adopt,
+		Relay: a.Params.Announce != announce.Off,
 	})
 	if err == nil {
 		a.Log.Info("migrated")

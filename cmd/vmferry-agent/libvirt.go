@@ -8,6 +8,7 @@ import (
 
 	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/libvirt/client"
+	"github.com/vmferry/vmferry/migrate/relay"
 	"github.com/vmferry/vmferry/migrate/vigil"
 	"github.com/vmferry/vmferry/resource"
 	"github.com/vmferry/vmferry/resource/witness/local"
@@ -28,6 +29,9 @@ func migrator(log logrus.FieldLogger, sees local.Witness, stateDir string, queue
 		if !m.Fetch { // the witness sees the source
 			deps.Queue = queue
 			local.Testify(&deps, sees)
+		}
+		if m.Relay {
+			deps.Relay = func(guest, domainXML string) (migrate.Relay, error) { return relay.Open(guest, domainXML, log) }
 		}
 		var v *vigil.Vigil
 		record, err := migrate.Move(ctx, migrate.Request{

@@ -14,6 +14,7 @@ import (
 	"github.com/vmferry/vmferry/cmd/vmferry/report"
 	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/blackout"
+	"github.com/vmferry/vmferry/migrate/relay"
 	"github.com/vmferry/vmferry/migrate/vigil"
 	"github.com/vmferry/vmferry/resource"
 	"github.com/vmferry/vmferry/resource/witness/local"
@@ -237,6 +238,7 @@ func (c *call) move(ctx context.Context, g *guest, target string, o order) (migr
 	}
 	deps := migrate.Deps{Open: c.openHost, Slots: c.slots, Queue: c.queue, Links: c.links(), Log: c.log()}
 	local.Testify(&deps, c.witness(g.URI))
+	deps.Relay = func(guest, domainXML string) (migrate.Relay, error) { return relay.Open(guest, domainXML, c.log()) }
 	record, err := migrate.Move(ctx, migrate.Request{
 		Guest: g.Name, UUID: g.UUID, SourceURI: g.URI, Target: o.node, TargetURI: target,
 		Bandwidth: o.bandwidth, BlackoutBudget: o.budget, Disks: o.disks,

@@ -1,0 +1,43 @@
+// Package relay keeps what reaches a guest's old node while the guest stands still for its
+// migration, and hands it on to the new one.
+//
+// Between the guest's STOP at the source and its RESUME at the target its clients go on sending, and
+// the switches still send all of it to the source, where it is lost with the guest's tap. A client's TCP then waits
+// for its retransmission timer, 200 ms at the least on Linux and doubled each time (RFC 6298, section 5.5),
+// however short the pause was. With what was lost handed on, the guest acknowledges it at once, and
+// the client's stall is no longer than the pause. UDP datagrams come late instead of never.
+//
+// Start with [Open], just before a migration begins. Then the guest's events decide: [Relay.Hold] at
+// its STOP, [Relay.Pass] when the target has it, [Relay.Drop] when it goes on here, and [Relay.Close] in the end.
+//
+// # How
+//
+//		Open ── Hold ── Pass ──┐
+//		                       ├── frames leave at that port
+//		     the bridge hears ─┘
+//		     of the guest elsewhere
+//
+//	  - A packet socket for each card is bound to the guest's tap, but listens to nothing (protocol 0, packet(7))
+//	    until Hold: a guest under load costs nothing. Hold is one system call, so that it may be
+//	    called from libvirt's event loop.
+//	  - What is kept stands in the socket's own receive buffer, which outlives the tap. It is bounded; when it is full,
+//	    what comes later is lost, for TCP needs the oldest first.
+//	  - Kept are IP packets alone that leave at the tap for the guest's own MAC. Broadcasts and
+//	    multicasts are flooded to the target as well.
+//	  - A frame is kept with its virtio_net_hdr (PACKET_VNET_HDR), and sent with it: clients on the same host
+//	    leave checksums to a card that there is not, and several segments of TCP may be one frame.
+//	  - The frames leave when this node's own bridge has learned that the guest is behind another port, and at that
+//	    port. What taught the bridge is the announcement from the target (package announce, and QEMU's own),
+//	    so that the switches on its way have learned it too. Earlier, they would send the frames back to here.
+//	  - A frame leaves with the port's MAC for its source. With the client's, switches would look for the client here.
+//	    IP does not mind: a router changes it as well.
+//
+// # Non-guarantees
+//
+// Nothing is promised to arrive; all of it may be lost, come twice or out of order, as on any
+// network. What comes between the STOP and the moment at which its event is heard here is lost: TCP then has a gap
+// that the guest reports with what follows it. ARP is not handed on, nor what is in a VLAN that the guest tags itself.
+//
+// Cards on a macvtap or on Open vSwitch have no relay. Nor has a guest whose switches are told of its place by other
+// means than its frames, if this node's bridge never hears of that: then nothing is sent, and Close says so.
+package relay

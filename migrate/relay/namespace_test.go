@@ -1,0 +1,256 @@
+package relay
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/vmferry/vmferry/migrate/announce"
+)
+
+// exchange has a connection carry so many bytes, in both directions, so that its window is open wide.
+func (n network) exchange(from, to io.ReadWriter, size int) {
+	n.Helper()
+	sent := make(chan error, 1)
+	go func() {
+		_, err := from.Write(make([]byte, size))
+		sent <- err
+	}()
+	_, err := io.ReadFull(to, make([]byte, size))
+	n.must(err)
+	n.must(<-sent)
+}
+
+// What a client sends while the guest stands still arrives at the guest's new place without the client's
+// retransmitting it, whole: the frames are of several segments each, and nobody filled their checksums in.
+func TestHandedOn(t *testing.T) {
+	for name, c := range map[string]struct{ tapGone bool }{
+		"while the tap is there": {},
+		"after the tap has gone": {tapGone: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := newNetwork(t)
+			client, guest := n.connect()
+			n.exchange(client, guest, 1<<20)
+			n.exchange(guest, client, 1)
+			r := n.relay()
+			data := make([]byte, 100_000)
+			random := rand.NewChaCha8([32]byte{})
+			_, _ = random.Read(data)
+
+			n.stop()
+			r.Hold()
+			_, err := client.Write(data)
+			n.must(err)
+			n.move()
+			if c.tapGone {
+				n.must(netlink.LinkDel(n.link("vnet0")))
+			}
+			n.announce()
+			r.Pass()
+			passed, err := r.Close(t.Context())
+			if err != nil || passed == 0 || passed > len(data)/1448/2 {
+				t.Errorf("handed on %d frames, %v", passed, err)
+			}
+			got := make([]byte, len(data))
+			if size, err := io.ReadFull(guest, got); err != nil {
+				t.Fatalf("%d of %d bytes arrived: %v", size, len(data), err)
+			}
+			if !bytes.Equal(got, data) {
+				t.Error("other bytes arrived than were sent")
+			}
+			if at := n.behind("switch", clientMAC); at != "sw3" {
+				t.Errorf("the switch looks for the client at %q", at)
+			}
+			if at := n.behind("br0", clientMAC); at != "up" {
+				t.Errorf("the old node looks for the client at %q", at)
+			}
+		})
+	}
+}
+
+// What a guest's client sends before the bridge knows the guest elsewhere waits for that.
+func TestPassedBeforeTheAnnouncement(t *testing.T) {
+	n := newNetwork(t)
+	client, guest := n.connect()
+	r := n.relay()
+	n.stop()
+	r.Hold()
+	r.Pass()
+	_, err := client.Write([]byte("word"))
+	n.must(err)
+	n.move()
+	n.announce()
+	if passed, err := r.Close(t.Context()); err != nil || passed != 1 {
+		t.Errorf("handed on %d frames, %v", passed, err)
+	}
+	word := make([]byte, 4)
+	if _, err := io.ReadFull(guest, word); err != nil || string(word) != "word" {
+		t.Errorf("read %q, %v", word, err)
+	}
+}
+
+func TestNothingIsHandedOn(t *testing.T) {
+	for name, c := range map[string]struct {
+		do   func(n network, r *Relay)
+		want error
+	}{
+		"the guest is announced nowhere":  {do: func(n network, r *Relay) { r.Hold(); n.send(toGuest); r.Pass() }, want: ErrUnheard},
+		"nothing came":                    {do: func(n network, r *Relay) { r.Hold(); r.Pass(); n.move(); n.announce() }},
+		"nothing came, announced nowhere": {do: func(n network, r *Relay) { r.Hold(); r.Pass() }},
+		"it came before the stop":         {do: func(n network, r *Relay) { n.send(toGuest); r.Hold(); r.Pass(); n.move(); n.announce() }},
+		"the guest goes on here": {do: func(n network, r *Relay) {
+			r.Hold()
+			n.send(toGuest)
+			r.Drop()
+			r.Pass()
+			n.move()
+			n.announce()
+		}},
+		"never passed": {do: func(n network, r *Relay) { r.Hold(); n.send(toGuest); n.move(); n.announce() }},
+		"held after the end": {do: func(n network, r *Relay) {
+			_, err := r.Close(n.Context())
+			n.must(err)
+			r.Hold()
+			n.send(toGuest)
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := newNetwork(t)
+			r := n.relay()
+			c.do(n, r)
+			if passed, err := r.Close(t.Context()); passed != 0 || !errors.Is(err, c.want) {
+				t.Errorf("handed on %d frames, %v", passed, err)
+			}
+		})
+	}
+}
+
+// A caller whose time is up does not wait for an announcement.
+func TestCloseEndsWithItsContext(t *testing.T) {
+	n := newNetwork(t)
+	r := n.relay()
+	r.Hold()
+	r.Pass()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if passed, err := r.Close(ctx); passed != 0 || err != nil {
+		t.Errorf("handed on %d frames, %v", passed, err)
+	}
+}
+
+// ether is a frame that says no more than its header.
+func ether(to announce.MAC, protocol uint16, vlan ...byte) []byte {
+	f := append(append([]byte{}, to[:]...), clientMAC[:]...)
+	f = append(f, vlan...)
+	f = append(f, byte(protocol>>8), byte(protocol))
+	return append(f, make([]byte, 46)...)
+}
+
+var toGuest = ether(guestMAC, unix.ETH_P_IP)
+
+// send puts a frame on the guest's tap, as the bridge would.
+func (n network) send(frame []byte) { n.Helper(); n.sendOn("vnet0", frame) }
+
+func (n network) sendOn(dev string, frame []byte) {
+	n.Helper()
+	s, err := announce.Open()
+	n.must(err)
+	defer func() { n.must(s.Close()) }()
+	n.must(s.Send(announce.Outlet{Dev: dev, Index: n.link(dev).Attrs().Index}, frame))
+}
+
+// Only what the guest alone would have got is kept.
+func TestWhatIsKept(t *testing.T) {
+	n := newNetwork(t)
+	for name, c := range map[string]struct {
+		frame []byte
+		want  bool
+	}{
+		"IPv4":                 {toGuest, true},
+		"IPv6":                 {ether(guestMAC, unix.ETH_P_IPV6), true},
+		"ARP":                  {ether(guestMAC, unix.ETH_P_ARP), false},
+		"of another's MAC":     {ether(announce.MAC{0x52, 0x54, 0, 0x12, 0x34, 0x57}, unix.ETH_P_IP), false},
+		"of another maker's":   {ether(announce.MAC{0x52, 0x54, 1, 0x12, 0x34, 0x56}, unix.ETH_P_IP), false},
+		"broadcast":            {ether(announce.MAC{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}, unix.ETH_P_IP), false},
+		"in a VLAN of its own": {ether(guestMAC, unix.ETH_P_IP, 0x81, 0, 0, 7), false},
+	} {
+		k, err := openKeeper(n.link("vnet0").Attrs().Index, guestMAC)
+		n.must(err)
+		n.must(k.listen())
+		n.send(c.frame)
+		n.in(n.guest, func() { n.sendOn("old", ether(guestMAC, unix.ETH_P_IP)) }) // the other way: it comes from the guest
+		frame, err := k.next(make([]byte, maxFrame))
+		if got := err == nil; got != c.want {
+			t.Errorf("%s: kept %v, %v", name, got, err)
+		}
+		if c.want && !bytes.Equal(frame[tagSize+vnetHeader:], c.frame) {
+			t.Errorf("%s: kept %x", name, frame)
+		}
+		if k.holds() {
+			t.Errorf("%s: kept more than that", name)
+		}
+		k.close()
+	}
+}
+
+// What is kept is bounded, and the oldest is kept.
+func TestKeptIsBounded(t *testing.T) {
+	n := newNetwork(t)
+	k, err := openKeeper(n.link("vnet0").Attrs().Index, guestMAC)
+	n.must(err)
+	defer k.close()
+	n.must(k.listen())
+	s, err := announce.Open()
+	n.must(err)
+	defer func() { n.must(s.Close()) }()
+	at, frame := announce.Outlet{Dev: "vnet0", Index: n.link("vnet0").Attrs().Index}, bytes.Clone(toGuest)
+	const sent = 20_000
+	for i := range sent {
+		frame[20], frame[21] = byte(i>>8), byte(i)
+		n.must(s.Send(at, frame))
+	}
+	kept, buffer := 0, make([]byte, maxFrame)
+	for {
+		frame, err := k.next(buffer)
+		if errors.Is(err, unix.EAGAIN) {
+			break
+		}
+		n.must(err)
+		if at := tagSize + vnetHeader + 20; int(frame[at])<<8|int(frame[at+1]) != kept {
+			t.Fatalf("frame %d is %x", kept, frame[at:])
+		}
+		kept++
+	}
+	if kept < 1000 || kept == sent {
+		t.Errorf("kept %d of %d frames", kept, sent)
+	}
+}
+
+// A card that the kernel has on no bridge has no relay, and that is no error.
+func TestNoBridge(t *testing.T) {
+	n := newNetwork(t)
+	n.must(netlink.LinkSetNoMaster(n.link("vnet0")))
+	if p, err := placeOf(n.host, announce.Card{MAC: guestMAC, Dev: "vnet0"}); err == nil {
+		t.Errorf("it is at %+v", p)
+	}
+}
+
+// Without the right to open a packet socket there is one error, and nothing is left behind.
+func TestWithoutNetRaw(t *testing.T) {
+	n := newNetwork(t)
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3} // of this thread
+	var caps [2]unix.CapUserData
+	n.must(unix.Capget(&header, &caps[0]))
+	caps[0].Effective &^= 1 << unix.CAP_NET_RAW
+	n.must(unix.Capset(&header, &caps[0]))
+	if _, err := open(n.host, "vm1", guestXML, quiet()); !errors.Is(err, unix.EPERM) {
+		t.Errorf("opened: %v", err)
+	}
+}

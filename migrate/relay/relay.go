@@ -1,0 +1,109 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"github.com/vmferry/vmferry/migrate/announce"
+)
+
+const (
+	// hearTime is how long after Pass the bridge may take to hear of the guest at its new place. The announcements
+	// come within milliseconds of the guest's RESUME, and a client has retransmitted by itself long before.
+	hearTime = time.Second
+	// settle is when the socket is read once more after the bridge began to send elsewhere: what another processor had
+	// on its way to the tap has arrived by then.
+	settle = 10 * time.Millisecond
+)
+
+// ErrUnheard is in the error of a Close that sent nothing, because the node's bridge never heard of the
+// guest behind another port.
+var ErrUnheard = errors.New("the node's bridge has not heard where the guest is")
+
+// Relay is the relay of one guest, for one attempt to migrate it. Its methods may be called from several
+// goroutines; all but Close return at once, and may be called again without effect.
+type Relay struct {
+	guest string
+	log   logrus.FieldLogger
+	lines []*line
+	group sync.WaitGroup
+	once  struct{ hold, pass, drop sync.Once }
+	begun chan struct{} // closed by Pass
+	over  chan struct{} // closed by Drop
+}
+
+// Open prepares the relay of a guest that runs here. domainXML is that of the running guest. A card that
+// can have no relay is logged and left out; a Relay without cards is no error, and does nothing. The error
+// is one of the kernel's that concerns all cards, as where CAP_NET_RAW is missing. Close the Relay in any case.
+func Open(guest, domainXML string, log logrus.FieldLogger) (*Relay, error) {
+	return open(announce.Host{}, guest, domainXML, log)
+}
+
+func open(host announce.Host, guest, domainXML string, log logrus.FieldLogger) (*Relay, error) {
+	r := &Relay{guest: guest, log: log.WithField("guest", guest), begun: make(chan struct{}), over: make(chan struct{})}
+	cards, err := announce.ParseCards(domainXML)
+	if err != nil {
+		return nil, fmt.Errorf("prepare the relay of guest %q: %w", guest, err)
+	}
+	for _, c := range cards {
+		p, err := placeOf(host, c)
+		if err != nil {
+			r.log.WithError(err).Debugf("network card %s has no relay", c.MAC)
+			continue
+		}
+		l, err := newLine(p)
+		if err != nil {
+			r.Drop()
+			r.group.Wait()
+			return nil, fmt.Errorf("prepare the relay of guest %q: %w", guest, err)
+		}
+		r.lines = append(r.lines, l)
+		r.group.Go(func() { l.run(r.begun, r.over) })
+	}
+	return r, nil
+}
+
+// Hold begins to keep what comes in for the guest, which stands still. It does not block.
+func (r *Relay) Hold() {
+	r.once.hold.Do(func() {
+		for _, l := range r.lines {
+			if err := l.keep.listen(); err != nil {
+				r.log.WithError(err).Info("what comes in for the guest while it stands still is lost")
+			}
+		}
+	})
+}
+
+// Pass says that the target has the guest: what was kept may go there.
+func (r *Relay) Pass() { r.once.pass.Do(func() { close(r.begun) }) }
+
+// Drop says that the guest goes on here. Its tap still has what came in meanwhile, and what was kept is forgotten.
+func (r *Relay) Drop() { r.once.drop.Do(func() { close(r.over) }) }
+
+// Close ends the relay, and returns how many frames were handed on, each of which may be several packets of TCP. After
+// Pass it waits until they have left, for a second at the most or until ctx ends. Without Pass it is a Drop. The error
+// says why not all was handed on that was kept.
+func (r *Relay) Close(ctx context.Context) (passed int, err error) {
+	select {
+	case <-r.begun:
+	default:
+		r.Drop()
+	}
+	defer context.AfterFunc(ctx, r.Drop)()
+	r.group.Wait()
+	r.Drop() // nothing is left that could heed it
+	var errs []error
+	for _, l := range r.lines {
+		passed += l.passed
+		errs = append(errs, l.err)
+	}
+	if err := errors.Join(errs...); err != nil {
+		return passed, fmt.Errorf("hand on what came in for guest %q while it stood still: %w", r.guest, err)
+	}
+	return passed, nil
+}

@@ -1,0 +1,177 @@
+package relay
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/vmferry/vmferry/migrate/announce"
+)
+
+const (
+	// keepBytes bounds what is kept for one card. The kernel doubles it, and counts its own bookkeeping: some
+	// 8 MiB, or 10,000 small frames. Without CAP_NET_ADMIN the bound is that of net.core.rmem_max.
+	keepBytes = 4 << 20
+	// sendTime is how long a full queue may keep one frame from leaving.
+	sendTime = 100 * time.Millisecond
+	// interactive is TC_PRIO_INTERACTIVE of linux/pkt_sched.h: the usual queues send such frames before those of
+	// a post-copy that fills the link.
+	interactive = 6
+)
+
+// errStuck says that a device takes no more frames.
+var errStuck = errors.New("its queue stays full")
+
+// keeper is a packet socket at a guest's tap.
+type keeper struct {
+	fd, tap int
+
+	mu     sync.Mutex
+	closed bool
+}
+
+// openKeeper makes a keeper that keeps nothing yet. It needs CAP_NET_RAW.
+func openKeeper(tap int, mac announce.MAC) (*keeper, error) {
+	fd, err := packetSocket(unix.SOCK_NONBLOCK)
+	if err != nil {
+		return nil, err
+	}
+	if unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, keepBytes) != nil {
+		err = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, keepBytes)
+	}
+	if err == nil {
+		program := filter(mac)
+		err = unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: uint16(len(program)), Filter: &program[0]})
+	}
+	if err != nil {
+		_ = unix.Close(fd)
+		return nil, fmt.Errorf("set up a packet socket: %w", err)
+	}
+	return &keeper{fd: fd, tap: tap}, nil
+}
+
+// listen begins to keep. It takes microseconds: the kernel adds a listener without waiting for anybody.
+func (k *keeper) listen() error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.closed {
+		return nil
+	}
+	if err := unix.Bind(k.fd, &unix.SockaddrLinklayer{Protocol: networkOrder(unix.ETH_P_ALL), Ifindex: k.tap}); err != nil {
+		return fmt.Errorf("listen to device number %d: %w", k.tap, err)
+	}
+	return nil
+}
+
+// next takes the oldest frame that is kept, with its header, and leaves room for a tag before it. The error is EAGAIN
+// where there is none. buffer is of maxFrame bytes.
+func (k *keeper) next(buffer []byte) (frame []byte, err error) {
+	for {
+		n, _, err := unix.Recvfrom(k.fd, buffer[tagSize:], unix.MSG_DONTWAIT|unix.MSG_TRUNC)
+		switch {
+		case errors.Is(err, unix.ENETDOWN), errors.Is(err, unix.EINTR):
+			continue // told once, when the tap is gone; what was kept is there
+		case err != nil:
+			return nil, fmt.Errorf("take a frame that was kept: %w", err)
+		case tagSize+n > len(buffer):
+			return nil, fmt.Errorf("a frame of %d bytes is too long", n)
+		}
+		return buffer[:tagSize+n], nil
+	}
+}
+
+// holds tells whether a frame is kept. It takes it.
+func (k *keeper) holds() bool {
+	_, err := k.next(make([]byte, maxFrame))
+	return !errors.Is(err, unix.EAGAIN)
+}
+
+func (k *keeper) close() {
+	k.mu.Lock()
+	k.closed = true
+	k.mu.Unlock()
+	_ = unix.Close(k.fd)
+}
+
+// filter takes the IP packets that leave at a device for mac, without a tag. Addresses and offsets are those of
+// linux/filter.h.
+func filter(mac announce.MAC) []unix.SockFilter {
+	const (
+		load4, load2 = unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, unix.BPF_LD | unix.BPF_H | unix.BPF_ABS
+		equal, end   = unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, unix.BPF_RET | unix.BPF_K
+		auxiliary    = 0xfffff000 // SKF_AD_OFF
+		packetType   = auxiliary + 4
+		vlanPresent  = auxiliary + 48
+	)
+	return []unix.SockFilter{
+		{Code: load2, K: packetType},
+		{Code: equal, Jf: 10, K: unix.PACKET_OUTGOING},
+		{Code: load2, K: vlanPresent},
+		{Code: equal, Jf: 8, K: 0},
+		{Code: load2, K: 12},
+		{Code: equal, Jt: 1, K: unix.ETH_P_IP},
+		{Code: equal, Jf: 5, K: unix.ETH_P_IPV6},
+		{Code: load4, K: 0},
+		{Code: equal, Jf: 3, K: uint32(mac[0])<<24 | uint32(mac[1])<<16 | uint32(mac[2])<<8 | uint32(mac[3])},
+		{Code: load2, K: 4},
+		{Code: equal, Jf: 1, K: uint32(mac[4])<<8 | uint32(mac[5])},
+		{Code: end, K: 1<<32 - 1},
+		{Code: end, K: 0},
+	}
+}
+
+// sender is a packet socket that receives nothing.
+type sender struct{ fd int }
+
+func openSender() (*sender, error) {
+	fd, err := packetSocket(0)
+	if err != nil {
+		return nil, err
+	}
+	wait := unix.NsecToTimeval(int64(sendTime))
+	if err = unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &wait); err == nil {
+		err = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_PRIORITY, interactive)
+	}
+	if err != nil {
+		_ = unix.Close(fd)
+		return nil, fmt.Errorf("set up a packet socket: %w", err)
+	}
+	return &sender{fd}, nil
+}
+
+// send puts a frame with its header on the wire. errStuck is in the error where another try makes no sense.
+func (s *sender) send(o announce.Outlet, frame []byte) error {
+	for {
+		err := unix.Sendto(s.fd, frame, 0, &unix.SockaddrLinklayer{Ifindex: o.Index, Halen: uint8(len(announce.MAC{}))})
+		switch {
+		case errors.Is(err, unix.EINTR):
+			continue
+		case errors.Is(err, unix.EAGAIN):
+			err = errStuck
+		}
+		if err != nil {
+			return fmt.Errorf("send on %s: %w", o, err)
+		}
+		return nil
+	}
+}
+
+func (s *sender) close() { _ = unix.Close(s.fd) }
+
+// packetSocket makes one whose frames have a virtio_net_hdr before them, both ways.
+func packetSocket(flags int) (fd int, err error) {
+	fd, err = unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC|flags, 0)
+	if err != nil {
+		return -1, fmt.Errorf("open a packet socket: %w", err)
+	}
+	if err := unix.SetsockoptInt(fd, unix.SOL_PACKET, unix.PACKET_VNET_HDR, 1); err != nil {
+		_ = unix.Close(fd)
+		return -1, fmt.Errorf("set up a packet socket: %w", err)
+	}
+	return fd, nil
+}
+
+func networkOrder(protocol uint16) uint16 { return protocol<<8 | protocol>>8 }
