@@ -8,8 +8,12 @@ import (
 	"github.com/vmferry/vmferry/migrate/qmp"
 )
 
-// relayTime bounds what the relay may take of a move's time, at its begin and at its end.
-const relayTime = 2 * time.Second
+const (
+	// relayTime bounds what the relay may take of a move's time, at its begin and at its end, and relayLeast is what
+	// it gets at the end even past the deadline.
+	relayTime  = time.Second
+	relayLeast = 50 * time.Millisecond
+)
 
 // beginRelay makes the relay for one attempt, if there is anything to listen to at the source. A move
 // goes on without it.
@@ -57,7 +61,11 @@ func (m *mover) endRelay(ctx context.Context) {
 	} else {
 		r.Drop()
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), relayTime)
+	limit := relayTime
+	if !m.deadline.IsZero() {
+		limit = min(limit, max(time.Until(m.deadline), relayLeast))
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
 	defer cancel()
 	passed := make(chan int, 1)
 	go func() {

@@ -14,8 +14,8 @@ import (
 
 const (
 	// hearTime is how long after Pass the bridge may take to hear of the guest at its new place. The announcements
-	// come within milliseconds of the guest's RESUME, and a client has retransmitted by itself long before.
-	hearTime = time.Second
+	// come within milliseconds of the guest's RESUME, again and again, and a client has retransmitted by itself before long.
+	hearTime = 500 * time.Millisecond
 	// settle is when the socket is read once more after the bridge began to send elsewhere: what another processor had
 	// on its way to the tap has arrived by then.
 	settle = 10 * time.Millisecond
@@ -86,7 +86,7 @@ func (r *Relay) Pass() { r.once.pass.Do(func() { close(r.begun) }) }
 func (r *Relay) Drop() { r.once.drop.Do(func() { close(r.over) }) }
 
 // Close ends the relay, and returns how many frames were handed on, each of which may be several packets of TCP. After
-// Pass it waits until they have left, for a second at the most or until ctx ends. Without Pass it is a Drop. The error
+// Pass it waits until they have left, for half a second at the most or until ctx ends. Without Pass it is a Drop. The error
 // says why not all was handed on that was kept.
 func (r *Relay) Close(ctx context.Context) (passed int, err error) {
 	select {
