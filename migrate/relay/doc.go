@@ -2,10 +2,14 @@
 // migration, and hands it on to the new one.
 //
 // Between the guest's STOP at the source and its RESUME at the target its clients go on sending, and
-// the switches still send all of it to the source, where it is lost with the guest's tap. A client's TCP then waits
-// for its retransmission timer, 200 ms at the least on Linux and doubled each time (RFC 6298, section 5.5),
-// however short the pause was. With what was lost handed on, the guest acknowledges it at once, and
-// the client's stall is no longer than the pause. UDP datagrams come late instead of never.
+// the switches still send all of it to the source, where it is lost with the guest's tap. A client that goes on sending
+// afterwards hears of the gap by what follows it (SACK, RFC 2018). One that waits for the answer to a request has nothing to
+// follow it with, nor has one whose window is full: its TCP waits for the retransmission timer, 200 ms at the least on
+// Linux and doubled each time (RFC 6298, section 5.5), however short the pause was. With what was lost handed on, the
+// guest answers at once, and the wait is no longer than the pause. UDP datagrams come late instead of never.
+//
+// Measured between network namespaces, with requests over TCP one after the other (median of seven): with a pause of 25 ms
+// the longest wait was 206 ms without the relay and 37 ms with it; with a pause of 250 ms, 415 ms and 261 ms.
 //
 // Start with [Open], just before a migration begins. Then the guest's events decide: [Relay.Hold] at
 // its STOP, [Relay.Pass] when the target has it, [Relay.Drop] when it goes on here, and [Relay.Close] in the end.
