@@ -72,7 +72,7 @@ Options of bench:
                         drain-10-at-once-blackout
   -n N              how often each side has its turn (default 200 calls, 100 outages of
                     each kind and length, 15 moves or plans, 3 to 10 runs of the probe,
-                    5 with a lever, 3 hopeless moves or drains)
+                    5 with a lever, 3 drains)
 
 Options:
   --dir DIR    where the running lab keeps its files (default ` + lab.DefaultDir + `)

@@ -76,7 +76,7 @@ func hopelessPostCopy(ctx context.Context, s *Stage) ([]Result, error) {
 	kind := scenario.Kind{Name: "torn", First: 22, MemoryMiB: 128, DirtyMiB: hopelessRate, DirtySetMiB: workingSet}
 	all, err := s.strained(ctx, "hopeless-postcopy", kind, func(m *mover) {
 		m.window = hopelessTime
-		m.ours = []string{"ladder=live,converge,postcopy"}
+		m.ours = []string{"ladder=live,postcopy"} // as the peer, which is not asked to slow the guest down
 		m.peers = []string{"migrate_options=--postcopy --postcopy-after-precopy"}
 	})
 	if err != nil {
