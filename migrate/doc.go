@@ -26,7 +26,7 @@
 //	  - What a slow link does not carry in time is compressed, by the guess that it shrinks to a half, if several
 //	    connections are allowed; what it did
 //	    shrink to is in the record.
-//	  - What comes in for the guest at the source during its pause is kept, and handed on once the network knows the
+//	  - What of TCP comes in for the guest at the source during its pause is kept, and handed on once the network knows the
 //	    guest at the target ([Relay]; package relay has the why and how). It follows the events that are heard,
 //	    and hinders nothing: a move without it is as good, but for clients that were sending.
 //	  - From the guest's STOP until it runs again the engine asks the hypervisor nothing, nor in

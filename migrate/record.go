@@ -56,7 +56,7 @@ type Record struct {
 	PauseReceiptMS *float64  `json:"pause_receipt_ms,omitempty"`
 	Clock          qmp.Clock `json:"clock,omitempty"`
 
-	// Relayed is how many frames came in at the source during the pause and were handed on to the target.
+	// Relayed is how many frames of TCP came in at the source during the pause and were handed on to the target.
 	Relayed int `json:"relayed,omitempty"`
 
 	Blackouts  []Blackout `json:"blackouts,omitempty"`          // what a probe saw, by target

@@ -1,4 +1,4 @@
-// Package relay keeps what reaches a guest's old node while the guest stands still for its
+// Package relay keeps what of TCP reaches a guest's old node while the guest stands still for its
 // migration, and hands it on to the new one.
 //
 // Between the guest's STOP at the source and its RESUME at the target its clients go on sending, and
@@ -6,7 +6,7 @@
 // afterwards hears of the gap by what follows it (SACK, RFC 2018). One that waits for the answer to a request has nothing to
 // follow it with, nor has one whose window is full: its TCP waits for the retransmission timer, 200 ms at the least on
 // Linux and doubled each time (RFC 6298, section 5.5), however short the pause was. With what was lost handed on, the
-// guest answers at once, and the wait is no longer than the pause. UDP datagrams come late instead of never.
+// guest answers at once, and the wait is no longer than the pause.
 //
 // Measured between network namespaces, with requests over TCP one after the other (median of seven): with a pause of 25 ms
 // the longest wait was 206 ms without the relay and 37 ms with it; with a pause of 250 ms, 415 ms and 261 ms.
@@ -26,8 +26,9 @@
 //	    called from libvirt's event loop.
 //	  - What is kept stands in the socket's own receive buffer, which outlives the tap. It is bounded; when it is full,
 //	    what comes later is lost, for TCP needs the oldest first.
-//	  - Kept are IP packets alone that leave at the tap for the guest's own MAC. Broadcasts and
-//	    multicasts are flooded to the target as well.
+//	  - Kept are segments of TCP alone that leave at the tap for the guest's own MAC. A datagram that is late is of no
+//	    use to many (voice, time), who sends it again does so by a clock of its own, and a pause full of them would
+//	    stand in the guest's queue before all that is new.
 //	  - A frame is kept with its virtio_net_hdr (PACKET_VNET_HDR), and sent with it: clients on the same host
 //	    leave checksums to a card that there is not, and several segments of TCP may be one frame.
 //	  - The frames leave when this node's own bridge has learned that the guest is behind another port, and at that
@@ -40,7 +41,7 @@
 //
 // Nothing is promised to arrive; all of it may be lost, come twice or out of order, as on any
 // network. What comes between the STOP and the moment at which its event is heard here is lost: TCP then has a gap
-// that the guest reports with what follows it. ARP is not handed on, nor what is in a VLAN that the guest tags itself.
+// that the guest reports with what follows it. Nothing but TCP is handed on, nor what is in a VLAN that the guest tags itself.
 //
 // Cards on a macvtap or on Open vSwitch have no relay. Nor has a guest whose switches are told of its place by other
 // means than its frames, if this node's bridge never hears of that: then nothing is sent, and Close says so.

@@ -145,12 +145,24 @@ func TestCloseEndsWithItsContext(t *testing.T) {
 	}
 }
 
-// ether is a frame that says no more than its header.
+// ether is a frame that says no more than its header, and that it is one of TCP where it is IP.
 func ether(to announce.MAC, protocol uint16, vlan ...byte) []byte {
+	return of(unix.IPPROTO_TCP, to, protocol, vlan...)
+}
+
+// of is ether of another protocol above IP.
+func of(above byte, to announce.MAC, protocol uint16, vlan ...byte) []byte {
 	f := append(append([]byte{}, to[:]...), clientMAC[:]...)
 	f = append(f, vlan...)
 	f = append(f, byte(protocol>>8), byte(protocol))
-	return append(f, make([]byte, 46)...)
+	packet := make([]byte, 46)
+	switch protocol {
+	case unix.ETH_P_IP:
+		packet[9] = above
+	case unix.ETH_P_IPV6:
+		packet[6] = above
+	}
+	return append(f, packet...)
 }
 
 var toGuest = ether(guestMAC, unix.ETH_P_IP)
@@ -175,6 +187,8 @@ func TestWhatIsKept(t *testing.T) {
 	}{
 		"IPv4":                 {toGuest, true},
 		"IPv6":                 {ether(guestMAC, unix.ETH_P_IPV6), true},
+		"UDP":                  {of(unix.IPPROTO_UDP, guestMAC, unix.ETH_P_IP), false},
+		"UDP over IPv6":        {of(unix.IPPROTO_UDP, guestMAC, unix.ETH_P_IPV6), false},
 		"ARP":                  {ether(guestMAC, unix.ETH_P_ARP), false},
 		"of another's MAC":     {ether(announce.MAC{0x52, 0x54, 0, 0x12, 0x34, 0x57}, unix.ETH_P_IP), false},
 		"of another maker's":   {ether(announce.MAC{0x52, 0x54, 1, 0x12, 0x34, 0x56}, unix.ETH_P_IP), false},

@@ -96,24 +96,28 @@ func (k *keeper) close() {
 	_ = unix.Close(k.fd)
 }
 
-// filter takes the IP packets that leave at a device for mac, without a tag. Addresses and offsets are those of
-// linux/filter.h.
+// filter takes the segments of TCP that leave at a device for mac, without a tag. Addresses and offsets are those of
+// linux/filter.h. The protocol of an IPv6 packet with further headers is not looked for.
 func filter(mac announce.MAC) []unix.SockFilter {
 	const (
-		load4, load2 = unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, unix.BPF_LD | unix.BPF_H | unix.BPF_ABS
-		equal, end   = unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, unix.BPF_RET | unix.BPF_K
-		auxiliary    = 0xfffff000 // SKF_AD_OFF
-		packetType   = auxiliary + 4
-		vlanPresent  = auxiliary + 48
+		load4, load2, load1 = unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, unix.BPF_LD | unix.BPF_H | unix.BPF_ABS, unix.BPF_LD | unix.BPF_B | unix.BPF_ABS
+		equal, always, end  = unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, unix.BPF_JMP | unix.BPF_JA, unix.BPF_RET | unix.BPF_K
+		auxiliary           = 0xfffff000 // SKF_AD_OFF
+		packetType          = auxiliary + 4
+		vlanPresent         = auxiliary + 48
 	)
 	return []unix.SockFilter{
 		{Code: load2, K: packetType},
-		{Code: equal, Jf: 10, K: unix.PACKET_OUTGOING},
+		{Code: equal, Jf: 14, K: unix.PACKET_OUTGOING},
 		{Code: load2, K: vlanPresent},
-		{Code: equal, Jf: 8, K: 0},
+		{Code: equal, Jf: 12, K: 0},
 		{Code: load2, K: 12},
-		{Code: equal, Jt: 1, K: unix.ETH_P_IP},
-		{Code: equal, Jf: 5, K: unix.ETH_P_IPV6},
+		{Code: equal, Jt: 3, K: unix.ETH_P_IP},
+		{Code: equal, Jf: 9, K: unix.ETH_P_IPV6},
+		{Code: load1, K: etherHeader + 6}, // Next Header
+		{Code: always, K: 1},
+		{Code: load1, K: etherHeader + 9}, // Protocol
+		{Code: equal, Jf: 5, K: unix.IPPROTO_TCP},
 		{Code: load4, K: 0},
 		{Code: equal, Jf: 3, K: uint32(mac[0])<<24 | uint32(mac[1])<<16 | uint32(mac[2])<<8 | uint32(mac[3])},
 		{Code: load2, K: 4},
