@@ -58,7 +58,8 @@ func TestBusyGuestConverges(t *testing.T) {
 		{"at half of the link", emulation{20 * mib, 10 * mib, 100 * mib, 32 * mib, 0}, 10 * time.Second, 100 * time.Millisecond, false},
 		{"at four fifths, with other work", emulation{20 * mib, 16 * mib, 100 * mib, 32 * mib, 13 * mib / 10}, 20 * time.Second, usualPause, false},
 		{"at nine tenths, over a faster link", emulation{100 * mib, 90 * mib, 2048 * mib, 512 * mib, mib}, 90 * time.Second, usualPause, false},
-		{"at three times the link", emulation{20 * mib, 60 * mib, 100 * mib, 32 * mib, mib}, 15 * time.Second, usualPause, true},
+		{"at three times the link, but of little memory", emulation{20 * mib, 60 * mib, 100 * mib, 32 * mib, mib}, 15 * time.Second, longPause, false},
+		{"at three times the link", emulation{20 * mib, 60 * mib, 100 * mib, 64 * mib, mib}, 20 * time.Second, usualPause, true},
 		{"at three times a faster one", emulation{100 * mib, 300 * mib, 4096 * mib, 1024 * mib, mib}, 90 * time.Second, usualPause, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {

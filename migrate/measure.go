@@ -267,7 +267,8 @@ func (m *mover) promise() (easy, packs bool, needs int) {
 	load := LoadFor(m.load, m.link, m.policy.ceiling()+m.link.handOver())
 	easy = drain.Predict(load, float64(f.Bandwidth)/2, drain.Live).Kept
 	plain := drain.Predict(load, float64(f.Bandwidth), drain.Live)
-	if plain.Need != nil {
+	// What it writes in a second is the least that a last copy would have, once passes take no less.
+	if plain.Need != nil && seconds(m.load.Dirty.Rate, f.Bandwidth) > m.policy.Long {
 		needs = plain.Need.Throttle
 	}
 	if plain.Need != nil || m.policy.late(plain.Duration, m.left()) {

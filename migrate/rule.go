@@ -14,7 +14,8 @@ const DefaultBudget = 100 * time.Millisecond
 type Policy struct {
 	First    time.Duration // the downtime limit from the start on
 	Cap      time.Duration // what the budget leaves for the last copy
-	Most     time.Duration // unless Firm, the highest in normal time, Cap or more: better than a guest that is slowed down
+	Most     time.Duration // unless Firm, the highest in normal time, Cap or more
+	Long     time.Duration // unless Firm, what is still better than a guest that is slowed down, Most or more
 	Firm     bool          // Cap holds at any time, also where the deadline is missed for it
 	Patience int           // passes that were no shorter than those before, until the first raise
 	Every    time.Duration // at least so long between two raises while a throttle works, a second without one
@@ -42,6 +43,10 @@ const (
 	// which many a guest that writes much hardly misses for long. A budget that nobody asked for is not worth slowing a
 	// guest down, as long as this much is enough.
 	usualPause = 500 * time.Millisecond
+
+	// longPause is what it may cost there before the guest is slowed down. In the lab a guest that QEMU slowed down as
+	// far as it took stood still for 2 to 3 s in the end, and its clients had waited for it before.
+	longPause = 2 * time.Second
 
 	// longestPause bounds a forced pause without a deadline.
 	longestPause = time.Minute
@@ -97,9 +102,9 @@ func newPolicy(first, budget, handOver, window time.Duration) Policy {
 	default:
 		p.First, p.Cap = first, max(first, p.Cap)
 	}
-	p.Most = p.Cap
+	p.Most, p.Long = p.Cap, p.Cap
 	if !asked {
-		p.Most = max(p.Cap, usualPause)
+		p.Most, p.Long = max(p.Cap, usualPause), max(p.Cap, longPause)
 	}
 	return p
 }
@@ -151,16 +156,17 @@ type Decision struct {
 //     converges needs no higher one. Then it follows the shortest last copy that a pass would have left,
 //     so that the switchover comes at a good moment and not at the first that is allowed, with more leeway
 //     at each step, but never more often than once in Every while a throttle works, and once a second without
-//     one, up to Cap, and from there to Most.
+//     one, up to Cap, and from there to Most. Where passes do not come below Most, but below Long, it is raised
+//     to that, unless post-copy is allowed.
 //   - It is at least as long as the throttle makes the guest stand still at a time, and what the last copy
 //     needs, up to a second, once the throttle takes more than 80 per cent; unless Firm forbids it.
 //   - In the last quarter of the window, and once Force has passed, it is as much as the last copy needs
 //     at the present rate and a quarter more, at most half of the time that is left (a minute without a
 //     window). Firm keeps it at Cap.
-//   - A throttle is wanted when passes do not come below Most. QEMU must be told of it at the begin: it is, where a
+//   - A throttle is wanted when passes do not come below Long. QEMU must be told of it at the begin: it is, where a
 //     measurement says that it will be needed, or where there is not three times the time that the first
 //     pass takes; else the migration is begun anew when passes show it.
-//   - Post-copy is wanted when passes do not come below Most, and throttling has had half of the window
+//   - Post-copy is wanted when passes do not come below Most, and throttling, where that is allowed, has had half of the window
 //     or all that it can take; and before it would be too late to get the rest across.
 //   - Memory is compressed on its way over a link that compressors fill, where a measurement says that the guest
 //     then need not be slowed down, or where it would take more than half of the time that is left. Several connections carry a
@@ -202,6 +208,9 @@ func (p Policy) late(took, left time.Duration) bool { return p.Window > 0 && too
 
 func (p Policy) limit(s State) time.Duration {
 	limit := p.scheduled(s)
+	if p.bears(s) {
+		limit = max(limit, p.borne(s))
+	}
 	if !p.Firm {
 		limit = max(limit, stall(s.Percent))
 	}
@@ -276,6 +285,20 @@ func (p Policy) stuck(s State) bool {
 	return s.Iteration > 1 && s.Best > p.ceiling() && s.Stale >= patience && s.Stagnant >= p.wait(s)
 }
 
+// bears tells whether passes stay above Most and a pause of Long at most is the better way out. It is not where post-copy is
+// allowed, nor for ever: passes that are shorter now and then prove nothing.
+func (p Policy) bears(s State) bool {
+	return !p.Firm && !p.PostCopy && p.stuck(s) && s.Best <= p.Long && s.Stagnant < 4*p.wait(s)
+}
+
+// borne is that pause: as long as the shortest of the passes needs, and after as much time again all that may be.
+func (p Policy) borne(s State) time.Duration {
+	if s.Stagnant >= 2*p.wait(s) {
+		return p.Long
+	}
+	return min(s.Best*5/4, p.Long)
+}
+
 // wait is how long passes get to become shorter again: half of what it would cost to begin anew, as a guest
 // that writes almost as fast as the link carries does converge in the end.
 func (p Policy) wait(s State) time.Duration {
@@ -290,7 +313,7 @@ func (p Policy) throttle(s State) int {
 	case s.Throttled:
 		return max(percent, s.Percent)
 	case s.begun():
-		if p.stuck(s) && p.mayBeginAnew(s) {
+		if p.stuck(s) && !p.bears(s) && p.mayBeginAnew(s) {
 			return percent
 		}
 	case !s.Easy && (s.Needs > 0 && !(s.Packs && p.packs(s)) || !p.mayBeginAnew(s)):

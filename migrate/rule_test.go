@@ -40,9 +40,10 @@ func TestLimit(t *testing.T) {
 	idle := newPolicy(10*ms, 250*ms, 50*ms, 0)      // a step every 5 s
 	window := newPolicy(10*ms, 250*ms, 50*ms, 60*s) // a step every 3 s, near the end in the last 15 s
 	strict := newPolicy(500*ms, 0, 50*ms, 60*s)     // a first limit above the cap
-	firm, forced, hurry := window, idle, window
+	usual := newPolicy(0, 0, 50*ms, 0)              // nobody asked for a budget
+	firm, forced, hurry, hard := window, idle, window, usual
 	firm.Firm, forced.Force, hurry.Force = true, 20*s, 5*s
-	hurry.Firm = true
+	hurry.Firm, hard.Firm = true, true
 	year := 365 * 24 * time.Hour
 	cases := []struct {
 		name   string
@@ -82,6 +83,12 @@ func TestLimit(t *testing.T) {
 		{"forced, stalled link", forced, State{Elapsed: 20 * s, Iteration: 2, Remaining: 1 << 62, Rate: 1}, time.Minute},
 		{"forced and firm", hurry, State{Elapsed: 20 * s, Iteration: 2, Left: 40 * s, Remaining: 100 * mib, Rate: 100 * mib}, 10 * ms},
 		{"a first limit above the cap is kept", strict, State{Stale: 99, Stagnant: 40 * s, Left: 20 * s}, 500 * ms},
+		{"nobody asked for a budget: passes may still become shorter", usual, State{Iteration: 9, Stale: 9, Stagnant: 4 * s, Used: 900 * mib, Rate: 100 * mib, Best: 1200 * ms}, 500 * ms},
+		{"they do not: as much as the shortest needs", usual, State{Iteration: 9, Stale: 9, Stagnant: 5 * s, Used: 900 * mib, Rate: 100 * mib, Best: 1200 * ms}, 1500 * ms},
+		{"nor with that", usual, State{Iteration: 9, Stale: 9, Stagnant: 9 * s, Used: 900 * mib, Rate: 100 * mib, Best: 1200 * ms}, 2 * s},
+		{"nor with that: slowing down has its turn", usual, State{Iteration: 9, Stale: 9, Stagnant: 18 * s, Used: 900 * mib, Rate: 100 * mib, Best: 1200 * ms}, 500 * ms},
+		{"more than 2 s: slowing down it is", usual, State{Iteration: 9, Stale: 9, Stagnant: 9 * s, Used: 900 * mib, Rate: 100 * mib, Best: 2100 * ms}, 500 * ms},
+		{"firm: no longer for that", hard, State{Iteration: 9, Stale: 9, Stagnant: 9 * s, Used: 900 * mib, Rate: 100 * mib, Best: 1200 * ms}, 50 * ms},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
@@ -101,7 +108,7 @@ func TestPolicyDecide(t *testing.T) {
 	plain := func(*Policy) {}
 	// A guest of 2 GiB that writes 90 MiB/s to a link of 100 MiB/s, 25 s after its begin.
 	busy := State{Elapsed: 25 * s, Left: 45 * s, Iteration: 4, Repeated: 5 * s, Stale: 2, Stagnant: 4 * s, Sent: 2500 * mib, Remaining: 200 * mib,
-		Rate: 100 * mib, DirtyRate: 90 * mib, Best: 1500 * ms, Throttled: true, Percent: 20}
+		Rate: 100 * mib, DirtyRate: 90 * mib, Best: 2100 * ms, Throttled: true, Percent: 20}
 	with := func(s State, change func(*State)) State { change(&s); return s }
 	cases := []struct {
 		name     string
@@ -144,7 +151,10 @@ func TestPolicyDecide(t *testing.T) {
 		{"and 5 s are left: too late, pre-copy has to end it", all, with(busy, func(x *State) { x.Left = 5 * s }), 20, 0, false, ""},
 		{"switched: nothing is left to decide", all, with(busy, func(x *State) { x.Left, x.Switched = 39*s, true }), 0, 0, false, ""},
 
-		{"thought easy, and is not: begin anew with a throttle", all, with(busy, func(x *State) { x.Throttled, x.Sent, x.Left = false, 1000*mib, 60*s }), 20, 0, false, ""},
+		{"thought easy, and is not: begin anew with a throttle", throttle, with(busy, func(x *State) { x.Throttled, x.Sent, x.Left = false, 1000*mib, 60*s }), 20, 0, false, ""},
+		{"thought easy, and is not, but a pause of 2 s would do", throttle, with(busy, func(x *State) { x.Throttled, x.Sent, x.Left, x.Best, x.Used = false, 1000*mib, 60*s, 1900*ms, 300*mib }), 0, 0, false, ""},
+		{"and it does not", throttle, with(busy, func(x *State) { x.Throttled, x.Sent, x.Left, x.Best, x.Stagnant = false, 1000*mib, 60*s, 1600*ms, 40*s }), 20, 0, false, ""},
+		{"a pause of 2 s would do, and post-copy is allowed", all, with(busy, func(x *State) { x.Throttled, x.Sent, x.Left, x.Best = false, 1000*mib, 60*s, 1600*ms }), 20, 0, false, ""},
 		{"thought easy, and no time to begin anew: post-copy", all, with(busy, func(x *State) { x.Throttled, x.Left = false, 39*s }), 0, 0, true, ""},
 		{"thought easy, and no time, and no post-copy: as it is", throttle, with(busy, func(x *State) { x.Throttled, x.Left = false, 39*s }), 0, 0, false, ""},
 
