@@ -120,7 +120,7 @@ func (m *mover) again(ctx context.Context, err error) bool {
 	next, why := m.try, ""
 	var more *wantThrottle
 	switch {
-	case err == nil, ctx.Err() != nil, errors.Is(err, ErrOutOfTime), errors.Is(err, ErrHopeless):
+	case err == nil, ctx.Err() != nil, errors.Is(err, ErrOutOfTime), errors.Is(err, ErrHopeless), errors.Is(err, ErrTargetSilent):
 		return false
 	case errors.As(err, &more):
 		next.throttle, why = more.percent, "begun anew, so that the guest can be slowed down"

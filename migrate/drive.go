@@ -13,13 +13,6 @@ import (
 const (
 	pollEvery  = 500 * time.Millisecond // between two looks at a migration's progress
 	sampleTime = 500 * time.Millisecond // bounds one such look
-	abortEvery = 250 * time.Millisecond // between two tries to abort
-
-	// abortTime is how long aborting may take before verification goes on without an
-	// answer from the migration, and switchGrace how much of it a guest has that stands still
-	// already: to let it arrive is quicker than to take it back.
-	abortTime   = 5 * time.Second
-	switchGrace = time.Second
 )
 
 // seeThrough waits for the end of a migration that another began, and aborts it where that
@@ -56,10 +49,14 @@ func (m *mover) awaitEnd(ctx context.Context) error {
 	if m.tape.inPostCopy() {
 		return why
 	}
-	if lack := m.driver.Lacks(libvirt.CanAbort); lack != nil {
+	if lack := m.lacksAbort(); lack != nil {
 		return fmt.Errorf("%w, and goes on: %w", why, lack)
 	}
-	m.tryAbort(context.WithoutCancel(ctx))
+	ctx = context.WithoutCancel(ctx)
+	if m.mustArrive(ctx) {
+		return fmt.Errorf("%w, and goes on: %w", why, errLastCopy)
+	}
+	m.tryAbort(ctx)
 	return fmt.Errorf("%w, and was aborted", why)
 }
 
@@ -106,6 +103,8 @@ func (m *mover) steer(ctx context.Context, done <-chan error) (why, err error) {
 	late := time.NewTimer(m.left())
 	defer late.Stop()
 	var settled <-chan time.Time // while a pass is young
+	silent, unwatch := m.watchTarget(ctx)
+	defer unwatch()
 	for why == nil {
 		select {
 		case err := <-done:
@@ -125,6 +124,7 @@ func (m *mover) steer(ctx context.Context, done <-chan error) (why, err error) {
 		case deadline := <-m.req.Shorten:
 			m.shorten(deadline)
 			late.Reset(m.left())
+		case why = <-silent:
 		case <-m.tape.memory:
 			m.copied()
 		case <-m.tape.pass:
@@ -221,72 +221,4 @@ func (m *mover) setLimit(ctx context.Context, limit time.Duration) {
 	}
 	m.limit = limit
 	m.rec.DowntimeLimitsMS = append(m.rec.DowntimeLimitsMS, millis(limit))
-}
-
-// abort asks libvirt to give the migration up, as often as needed: just after its start there
-// is no job yet. It returns when the migration ended, or without that after abortTime. The
-// migration may have won the race: then the error is nil. One that cannot be aborted, in its post-copy
-// phase or by its driver, is awaited instead, as long as there is time at all.
-func (m *mover) abort(ctx context.Context, done <-chan error, why error) error {
-	defer m.step("abort")()
-	m.report("aborting")
-	begin := time.Now()
-	ctx = context.WithoutCancel(ctx)
-	limit := m.abortLimit()
-	giveUp := time.NewTimer(limit)
-	defer giveUp.Stop()
-	tick := time.NewTicker(abortEvery)
-	defer tick.Stop()
-	for {
-		var again <-chan time.Time
-		if time.Since(begin) < limit { // else a tick that is due would win over giveUp, by chance and again
-			again = tick.C
-			if !m.unstoppable() && (!m.tape.isSwitching() || time.Since(begin) >= min(switchGrace, limit/2)) {
-				m.tryAbort(ctx)
-			}
-		}
-		select {
-		case err := <-done:
-			m.callEnded(err)
-			if err == nil {
-				return nil
-			}
-			if lack := m.driver.Lacks(libvirt.CanAbort); lack != nil {
-				return fmt.Errorf("%w, and failed by itself: %v", why, err)
-			}
-			return fmt.Errorf("%w, and was aborted: %v", why, err)
-		case <-giveUp.C:
-			if lack := m.driver.Lacks(libvirt.CanAbort); lack != nil {
-				return fmt.Errorf("%w, and goes on: %w", why, lack)
-			}
-			return fmt.Errorf("%w, and could not be aborted within %v", why, limit.Round(time.Millisecond))
-		case <-again:
-		}
-	}
-}
-
-// abortLimit leaves a third of the time to verifying.
-func (m *mover) abortLimit() time.Duration {
-	limit := abortTime
-	if m.unstoppable() {
-		limit = postCopyTime
-	}
-	if m.deadline.IsZero() {
-		return limit
-	}
-	return max(min(limit, time.Until(m.deadline)*2/3), sampleTime)
-}
-
-// unstoppable tells whether the migration under way goes on to its end, whoever wants it away.
-func (m *mover) unstoppable() bool { return m.tape.inPostCopy() || !m.driver.Can(libvirt.CanAbort) }
-
-func (m *mover) tryAbort(ctx context.Context) {
-	if !m.driver.Can(libvirt.CanAbort) {
-		return
-	}
-	ctx, cancel := context.WithTimeout(ctx, sampleTime)
-	defer cancel()
-	if err := m.source.host.AbortJob(ctx, m.req.Guest); err != nil {
-		m.log.WithError(err).Debug("abort refused")
-	}
 }

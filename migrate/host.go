@@ -105,6 +105,9 @@ type Deps struct {
 	Halted func(ctx context.Context, guest, uuid string) (bool, error)
 	// Wake, when set, lets a guest go on at the source that Halted told of.
 	Wake func(ctx context.Context, guest, uuid string) error
+	// Abort, when set, gives up the migration under way at the source where libvirt's driver cannot; it does not wait for
+	// the end. Errors mean that nothing was given up.
+	Abort func(ctx context.Context, guest, uuid string) error
 	// Slots bounds the migrations at once. The zero value is the default directory with one slot.
 	Slots Slots
 	// Queue, when not nil, gives moves their turns, before they take a slot.

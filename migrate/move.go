@@ -82,6 +82,8 @@ var (
 	// ErrHopeless is in the error of a Move that gave up early, as its time is better spent on
 	// another way to get the guest off this node.
 	ErrHopeless = errors.New("the migration cannot succeed")
+	// ErrTargetSilent is in the error of a Move that gave up since its target gave no answer any more.
+	ErrTargetSilent = errors.New("the target gives no answer")
 )
 
 // mover is one Move under way.

@@ -151,7 +151,11 @@ func (m *mover) checkSource(ctx context.Context, s libvirt.Status) error {
 		return nil
 	}
 	if job.Active {
-		return &Refusal{CheckJob, "another migration, save or dump of the guest is under way", "wait for it, or abort it: virsh domjobabort " + m.req.Guest, nil}
+		hint := "wait for it"
+		if m.driver.Can(libvirt.CanAbort) {
+			hint += ", or abort it: virsh domjobabort " + m.req.Guest
+		}
+		return &Refusal{CheckJob, "another migration, save or dump of the guest is under way", hint, nil}
 	}
 	if m.isHalted(ctx, view{status: s}) {
 		return &Refusal{CheckRunning, "the guest stands still since a migration or a saving of it failed",

@@ -126,7 +126,7 @@ func (m *mover) evidence(ctx context.Context) evidence {
 	// above: only the next round's answers count as given after its end.
 	e.ended = m.ended
 	if !m.ended && e.source.err == nil {
-		m.ended = m.endJob(ctx, e.postCopy || e.source.inPostCopy(m.uuid))
+		m.ended = m.endJob(ctx, e.postCopy || e.source.inPostCopy(m.uuid) || e.source.halted)
 	}
 	e.completed, e.postCopy = m.tape.isCompleted(), m.tape.inPostCopy()
 	e.blind = !m.hears.source || m.source.broken || m.adopted
@@ -157,15 +157,16 @@ func (m *mover) isHalted(ctx context.Context, source view) bool {
 }
 
 // endJob tells whether the source has no migration under way. One that nobody steers any more is
-// aborted: the guest is safe where it is. In post-copy it is not.
-func (m *mover) endJob(ctx context.Context, postCopy bool) bool {
+// aborted: the guest is safe where it is. One that must arrive is not: in post-copy, and where the guest stands still
+// for its last copy and only a driver's answer, which nobody will hear, could tell that it may go on here.
+func (m *mover) endJob(ctx context.Context, mustArrive bool) bool {
 	ask, cancel := context.WithTimeout(ctx, lookTime)
 	defer cancel()
 	job, err := m.source.host.JobStats(ask, m.req.Guest)
 	if err != nil {
 		return false
 	}
-	if job.Active && !postCopy {
+	if job.Active && !mustArrive {
 		m.tryAbort(ctx)
 	}
 	return !job.Active

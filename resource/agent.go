@@ -56,6 +56,13 @@ type Waker interface {
 	Wake(ctx context.Context, name, uuid string) error
 }
 
+// Aborter is a Witness that can give up the migration of a guest where libvirt's driver cannot.
+type Aborter interface {
+	// Abort gives up what copies the guest from here, and does not wait for its end. The guest stays, maybe as a Waker
+	// tells. An error says that nothing was given up.
+	Abort(ctx context.Context, name, uuid string) error
+}
+
 // Move is a live migration to make.
 type Move struct {
 	Guest      string

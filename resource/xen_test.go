@@ -191,19 +191,47 @@ func TestStopOfXen(t *testing.T) {
 	}
 }
 
-// A migration that cannot be called off is not called off, and an abort that would fail is not asked for.
-func TestStopCallsNothingOffOfXen(t *testing.T) {
+// abortable is a xenWorld whose witness can give up a migration.
+type abortable struct {
+	*xenWorld
+	err error
+}
+
+// Abort implements Aborter.
+func (w abortable) Abort(_ context.Context, guest, uuid string) error {
+	w.note("abort " + guest + " " + uuid)
+	return w.err
+}
+
+// A migration that an agent which was killed has left is called off by the witness, and an abort that libvirt's driver has
+// not is never asked for.
+func TestStopCallsOffOfXen(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		sees  func(*xenWorld) Witness
+		calls []string
+	}{
+		{"by the witness", func(w *xenWorld) Witness { return abortable{w, nil} }, []string{"abort vm1 " + guestUUID, "shutdown"}},
+		{"none is under way", func(w *xenWorld) Witness { return abortable{w, errors.New("none")} }, []string{"abort vm1 " + guestUUID, "shutdown"}},
+		{"by nobody", func(w *xenWorld) Witness { return w }, []string{"shutdown"}},
+	} {
+		t.Run(c.name, func(t *testing.T) { stopWithMigration(t, c.sees, c.calls) })
+	}
+}
+
+func stopWithMigration(t *testing.T, sees func(*xenWorld) Witness, calls []string) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newXenWorld(t, "stop")
 		w.boot()
 		w.sees(witness.Alive)
+		w.agent.Witness = sees(w)
 		i := intent{Way: outward, Guest: "vm1", UUID: guestUUID, Peer: "node2", Began: time.Now()}
 		if err := stateDir(w.agent.StateDir).save(intentsDir, "res1", i); err != nil {
 			t.Fatal(err)
 		}
 		err, _ := w.run("stop")
 		checkExit(t, err, Success, "")
-		w.did("shutdown")
+		w.did(calls...)
 	})
 }
 

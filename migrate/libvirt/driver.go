@@ -14,6 +14,7 @@ const (
 	CanBoundPause   Ability = "bound the pause of a migration"                     // virDomainMigrateSetMaxDowntime
 	CanBoundSpeed   Ability = "bound the speed of a migration"                     // virDomainMigrateSetMaxSpeed, VIR_MIGRATE_PARAM_BANDWIDTH
 	CanAbort        Ability = "abort a migration"                                  // virDomainAbortJob
+	CanNoticeTarget Ability = "notice in time that a migration's target is gone"   // the connection to it moves nothing
 	CanTellProgress Ability = "tell how far a migration is"                        // virDomainGetJobStats beyond the time
 	CanTellPause    Ability = "tell when a guest stops and goes on"                // virConnectDomainQemuMonitorEventRegister
 	CanThrottle     Ability = "slow down a guest that writes too fast"             // VIR_MIGRATE_AUTO_CONVERGE
@@ -47,7 +48,7 @@ type Driver struct {
 var drivers = []Driver{
 	{Name: "qemu", Hypervisor: "QEMU", Vessel: "QEMU process", Daemon: "virtqemud"},
 	{Name: "xen", Hypervisor: "Xen", Vessel: "Xen domain", Daemon: "virtxend", fixedMemory: true, lacks: []Ability{
-		CanBoundPause, CanBoundSpeed, CanAbort, CanTellProgress, CanTellPause, CanThrottle, CanPostCopy,
+		CanBoundPause, CanBoundSpeed, CanAbort, CanNoticeTarget, CanTellProgress, CanTellPause, CanThrottle, CanPostCopy,
 		CanCopyDisks, CanEncrypt, CanTune, CanMeasure, CanHeedDisks, CanKnowState, CanMarkSaved, CanDropArrivals,
 		CanKeepGuest,
 	}},

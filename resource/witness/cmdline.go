@@ -19,7 +19,7 @@ type identity struct {
 // believed whatever the program is called (emulator wrappers); one alone needs
 // a program that is called like QEMU.
 func parseCmdline(raw []byte) (id identity, ok bool) {
-	args := strings.Split(strings.TrimSuffix(string(raw), "\x00"), "\x00")
+	args := arguments(raw)
 	for i := 1; i < len(args); i++ {
 		option, isOption := option(args[i])
 		if !isOption {
@@ -43,6 +43,11 @@ func parseCmdline(raw []byte) (id identity, ok bool) {
 	}
 	both := id.name != "" && isUUID(id.uuid)
 	return id, both || (isEmulator(args[0]) && (id.name != "" || isUUID(id.uuid)))
+}
+
+// arguments are those of a command line, the program's name first.
+func arguments(raw []byte) []string {
+	return strings.Split(strings.TrimSuffix(string(raw), "\x00"), "\x00")
 }
 
 // option strips the one or two dashes that QEMU accepts.

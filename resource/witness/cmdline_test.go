@@ -61,19 +61,20 @@ func FuzzParseCmdline(f *testing.F) {
 
 func TestParseStat(t *testing.T) {
 	line := func(comm, state, threads string) string {
-		return "42 (" + comm + ") " + state + " 1 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 " + threads + " 0 12345 0 0 0"
+		return "42 (" + comm + ") " + state + " 6 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 " + threads + " 0 12345 0 0 0"
 	}
 	for _, c := range []struct {
 		name, raw string
 		want      procStat
 		dead, ok  bool
 	}{
-		{"runs", line("qemu-system-x86", "S", "7"), procStat{"qemu-system-x86", 'S', 7, 12345}, false, true},
-		{"brackets in the name", line("a) S (b", "S", "1"), procStat{"a) S (b", 'S', 1, 12345}, false, true},
-		{"zombie", line("qemu", "Z", "1"), procStat{"qemu", 'Z', 1, 12345}, true, true},
-		{"zombie leader with threads", line("qemu", "Z", "3"), procStat{"qemu", 'Z', 3, 12345}, false, true},
+		{"runs", line("qemu-system-x86", "S", "7"), procStat{"qemu-system-x86", 'S', 6, 7, 12345}, false, true},
+		{"brackets in the name", line("a) S (b", "S", "1"), procStat{"a) S (b", 'S', 6, 1, 12345}, false, true},
+		{"zombie", line("qemu", "Z", "1"), procStat{"qemu", 'Z', 6, 1, 12345}, true, true},
+		{"zombie leader with threads", line("qemu", "Z", "3"), procStat{"qemu", 'Z', 6, 3, 12345}, false, true},
 		{"empty", "", procStat{}, false, false},
 		{"short", "42 (x) S 1", procStat{}, false, false},
+		{"no parent", strings.Replace(line("x", "S", "1"), " 6 ", " x ", 1), procStat{}, false, false},
 		{"no number", strings.Replace(line("x", "S", "1"), "12345", "soon", 1), procStat{}, false, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -8,7 +8,8 @@
 // process that got the same number.
 //
 // Start with [List] for all guests of a node, or [Host.Find] for one. Package xl does the same for the domains of Xen,
-// in the words of this package, and package local chooses between the two.
+// in the words of this package, and package local chooses between the two. [Host.Helpers] finds what works for libvirt's
+// daemon beside the guests.
 //
 // # What an answer means
 //

@@ -38,6 +38,19 @@ func (h Host) Kill(ctx context.Context, p Process, grace time.Duration) error {
 	return nil
 }
 
+// Terminate sends SIGTERM to exactly the process that was listed, and does not wait. It is no error where that has ended.
+func (h Host) Terminate(p Process) error {
+	fd, err := h.open(p)
+	if err != nil || fd == nil {
+		return err
+	}
+	defer func() { _ = fd.Close() }()
+	if err := send(fd, unix.SIGTERM); err != nil {
+		return fmt.Errorf("terminate process %d: %w", p.PID, err)
+	}
+	return nil
+}
+
 // open returns a pidfd of exactly the process that was listed, or nil when that has
 // ended. The start time is compared after the pidfd is open: the process that
 // had the number before and has it still is the one that the pidfd holds.

@@ -11,6 +11,7 @@ import (
 type procStat struct {
 	comm    string
 	state   byte
+	parent  int
 	threads int
 	start   uint64 // clock ticks after boot; with the number it names a process for good
 }
@@ -26,6 +27,10 @@ func parseStat(raw []byte) (procStat, error) {
 	if len(fields) < 20 {
 		return procStat{}, fmt.Errorf("parse stat %.40q: %d fields after the name, want 20", raw, len(fields))
 	}
+	parent, err := strconv.Atoi(fields[1])
+	if err != nil {
+		return procStat{}, fmt.Errorf("parse stat: parent: %w", err)
+	}
 	threads, err := strconv.Atoi(fields[17])
 	if err != nil {
 		return procStat{}, fmt.Errorf("parse stat: threads: %w", err)
@@ -34,7 +39,7 @@ func parseStat(raw []byte) (procStat, error) {
 	if err != nil {
 		return procStat{}, fmt.Errorf("parse stat: start time: %w", err)
 	}
-	return procStat{comm: string(raw[from+1 : to]), state: fields[0][0], threads: threads, start: start}, nil
+	return procStat{comm: string(raw[from+1 : to]), state: fields[0][0], parent: parent, threads: threads, start: start}, nil
 }
 
 // dead tells whether nothing of the process executes any more: a zombie that

@@ -1,6 +1,7 @@
 package witness
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -158,10 +159,19 @@ func (h Host) run() string {
 
 // scan looks at every process. It ends at ctx between two of them.
 func (h Host) scan(ctx context.Context) (s sighting) {
+	if err := h.each(ctx, func(pid int) { s.add(pid, h) }); err != nil {
+		s.problem = cmp.Or(s.problem, err)
+		return s
+	}
+	s.problem = h.pidFilesSeen(s)
+	return s
+}
+
+// each calls f with the number of every process. An error, which is [ErrIncomplete], says that there may be others.
+func (h Host) each(ctx context.Context, f func(pid int)) error {
 	entries, err := os.ReadDir(h.proc())
 	if err != nil {
-		s.problem = fmt.Errorf("%w: %w", ErrIncomplete, err)
-		return s
+		return fmt.Errorf("%w: %w", ErrIncomplete, err)
 	}
 	sawInit := false
 	for _, e := range entries {
@@ -170,17 +180,15 @@ func (h Host) scan(ctx context.Context) (s sighting) {
 			continue
 		}
 		if ctx.Err() != nil {
-			s.problem = fmt.Errorf("%w: %w", ErrIncomplete, context.Cause(ctx))
-			return s
+			return fmt.Errorf("%w: %w", ErrIncomplete, context.Cause(ctx))
 		}
 		sawInit = sawInit || pid == 1
-		s.add(pid, h)
+		f(pid)
 	}
-	if !sawInit && s.problem == nil {
-		s.problem = fmt.Errorf("%w: %s shows no process 1 (not mounted, or hidepid without being root)", ErrIncomplete, h.proc())
+	if !sawInit {
+		return fmt.Errorf("%w: %s shows no process 1 (not mounted, or hidepid without being root)", ErrIncomplete, h.proc())
 	}
-	s.problem = h.pidFilesSeen(s)
-	return s
+	return nil
 }
 
 // add looks at one process.

@@ -43,7 +43,11 @@ func (f tree) process(pid int, comm string, state byte, args ...string) {
 		raw = cmdline(args...)
 	}
 	f.write(filepath.Join(dir, "cmdline"), string(raw))
-	f.write(filepath.Join(dir, "stat"), fmt.Sprintf("%d (%s) %c 1 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 %d 0", pid, comm, state, pid*100))
+	f.write(filepath.Join(dir, "stat"), stat(pid, comm, state, 1, uint64(pid)*100))
+}
+
+func stat(pid int, comm string, state byte, parent int, start uint64) string {
+	return fmt.Sprintf("%d (%s) %c %d 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 %d 0", pid, comm, state, parent, start)
 }
 
 func (f tree) guest(pid int, name, uuid string, more ...string) {

@@ -55,6 +55,6 @@ func Testify(deps *migrate.Deps, w Witness) {
 		return err == nil && len(found) == 0, err
 	}
 	if x, ok := w.(xl.Host); ok {
-		deps.Halted, deps.Wake = x.Halted, x.Wake
+		deps.Halted, deps.Wake, deps.Abort = x.Halted, x.Wake, x.Abort
 	}
 }

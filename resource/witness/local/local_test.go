@@ -46,12 +46,12 @@ func TestTestify(t *testing.T) {
 		if gone, err := deps.Gone(t.Context(), "vm1", ""); gone != c.gone || !errors.Is(err, c.w.err) {
 			t.Errorf("%+v: gone %t, %v", c.w, gone, err)
 		}
-		if deps.Halted != nil || deps.Wake != nil {
+		if deps.Halted != nil || deps.Wake != nil || deps.Abort != nil {
 			t.Error("a witness that cannot tell it was made to")
 		}
 	}
 	var deps migrate.Deps
-	if Testify(&deps, xl.Host{}); deps.Halted == nil || deps.Wake == nil || deps.Gone == nil {
+	if Testify(&deps, xl.Host{}); deps.Halted == nil || deps.Wake == nil || deps.Abort == nil || deps.Gone == nil {
 		t.Error("Xen's witness does not say what it knows")
 	}
 }

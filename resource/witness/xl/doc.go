@@ -15,6 +15,12 @@
 // may still have its disks open, and one that reboots is made anew under another number, so that for
 // a second or two there is none.
 //
+// # What copies a guest
+//
+// libvirt's driver for Xen cannot abort a migration or a saving. libxl, which it calls, can: it copies in a process of its
+// own, a child of libvirt's daemon, which ends in order on SIGTERM. [Host.Abort] finds the one that copies this guest, and
+// never sends anything else.
+//
 // # Not to be mixed
 //
 // libvirt does not know a domain that xl made or moved. So nothing here makes or moves one; what ends one

@@ -28,6 +28,8 @@ type Host struct {
 	// Run runs xl with arguments and returns what it wrote to its standard output; nil is the program of
 	// that name. It returns at the end of its context.
 	Run func(ctx context.Context, args ...string) (string, error)
+	// Procs is where what copies a guest is looked for.
+	Procs witness.Host
 }
 
 // List returns the domains of all guests. With an error, which is [witness.ErrIncomplete], there may be others.

@@ -1,0 +1,87 @@
+package migrate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/vmferry/vmferry/migrate/libvirt"
+)
+
+const (
+	// silentTime is how long a target gives no answer until it is given up. It is longer than what a busy host, a
+	// bridge's table or a new route makes of it, and half of what libvirt's daemons themselves allow each other, who
+	// give up after that: so no move is given up that could have gone through.
+	silentTime = 15 * time.Second
+	// silentEvery is between two questions to the target.
+	silentEvery = 3 * time.Second
+)
+
+// watchTarget asks the target again and again whether it is there, for a driver that does not notice by itself that
+// it is gone: its copy hangs then for as long as TCP tries, a quarter of an hour. lost gets why to give up, at most
+// once; it is nil for a driver that needs no such watch, and where the migration cannot be given up.
+func (m *mover) watchTarget(ctx context.Context) (lost <-chan error, stop func()) {
+	if m.driver.Can(libvirt.CanNoticeTarget) || m.lacksAbort() != nil {
+		return nil, func() {}
+	}
+	ctx, stop = context.WithCancel(ctx)
+	out := make(chan error, 1)
+	own := side{uri: m.target.uri, open: m.target.open} // the other is in use
+	go awaitSilence(ctx, own, m.req.Guest, out)
+	return out, stop
+}
+
+// awaitSilence sends once the target has been silent for silentTime, from the first question that it did not answer, and
+// returns then or at the end of ctx.
+func awaitSilence(ctx context.Context, target side, guest string, lost chan<- error) {
+	defer target.close()
+	tick := time.NewTicker(silentEvery)
+	defer tick.Stop()
+	var since time.Time // zero while it answers
+	for {
+		asked := time.Now()
+		err := target.look(ctx, guest).err
+		switch {
+		case ctx.Err() != nil:
+			return
+		case answered(err):
+			since = time.Time{}
+		case since.IsZero():
+			since = asked
+		case asked.Sub(since) >= silentTime:
+			lost <- fmt.Errorf("%w for %v: %w", ErrTargetSilent, asked.Sub(since).Round(time.Second), err)
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// unreached are what the kernel says of a host that does not answer. libvirt has it in its text alone, and so has the
+// ssh that it may use.
+var unreached = []syscall.Errno{syscall.EHOSTUNREACH, syscall.ENETUNREACH, syscall.EHOSTDOWN, syscall.ETIMEDOUT}
+
+// answered tells whether what came of a question shows that the host asked is there. A connection that it
+// refuses does, as while its libvirtd is started anew: whether the migration outlives that is not ours to judge. A
+// libvirtd that takes a connection and then says nothing does not: the source's daemon gives it up as well.
+func answered(err error) bool {
+	if err == nil || errors.Is(err, libvirt.ErrNoDomain) {
+		return true
+	}
+	if errors.Is(err, context.DeadlineExceeded) {
+		return false
+	}
+	text := strings.ToLower(err.Error())
+	for _, no := range unreached {
+		if strings.Contains(text, no.Error()) {
+			return false
+		}
+	}
+	return true
+}

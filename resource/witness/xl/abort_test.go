@@ -1,0 +1,112 @@
+package xl
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/vmferry/vmferry/resource/witness"
+)
+
+const (
+	helperExe = "/usr/lib/xen-4.20/bin/libxl-save-helper"
+	daemonPID = 40
+)
+
+// procs is a proc file system of plain files with libvirt's daemon in it.
+type procs struct {
+	t   *testing.T
+	dir string
+}
+
+func newProcs(t *testing.T, daemon string) procs {
+	p := procs{t, t.TempDir()}
+	p.add(1, 0, "systemd", "0", "/sbin/init", "/sbin/init")
+	p.add(daemonPID, 1, daemon, "0", "/usr/sbin/"+daemon, "/usr/sbin/"+daemon)
+	return p
+}
+
+func (p procs) add(pid, parent int, comm, start, exe string, args ...string) {
+	p.t.Helper()
+	dir := filepath.Join(p.dir, strconv.Itoa(pid))
+	err := os.Mkdir(dir, 0o755)
+	for file, text := range map[string]string{
+		"stat":    fmt.Sprintf("%d (%s) S %d 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 %s 0", pid, comm, parent, start),
+		"cmdline": strings.Join(args, "\x00") + "\x00",
+	} {
+		err = errors.Join(err, os.WriteFile(filepath.Join(dir, file), []byte(text), 0o644))
+	}
+	if err = errors.Join(err, os.Symlink(exe, filepath.Join(dir, "exe"))); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+// startCopy starts a real process and shows it as one of libxl's with these arguments. ended tells by which signal it
+// ended, after a while by SIGKILL from here.
+func (p procs) startCopy(args ...string) (ended func() syscall.Signal) {
+	p.t.Helper()
+	cmd := exec.Command("sleep", "600")
+	if err := cmd.Start(); err != nil {
+		p.t.Fatal(err)
+	}
+	ended = func() syscall.Signal {
+		_ = cmd.Process.Kill() // which nothing notices that has got its SIGTERM
+		_ = cmd.Wait()
+		return cmd.ProcessState.Sys().(syscall.WaitStatus).Signal()
+	}
+	p.t.Cleanup(func() { _ = cmd.Process.Kill() })
+	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", cmd.Process.Pid))
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(raw), ") ")
+	p.add(cmd.Process.Pid, daemonPID, "libxl-save-help", strings.Fields(rest)[19], helperExe, slices.Concat([]string{helperExe}, args)...)
+	return ended
+}
+
+func TestAbort(t *testing.T) {
+	saving := func(domid string) []string { return []string{"--save-domain", "33", "-1", domid, "1", "3", "0"} }
+	for _, c := range []struct {
+		name, daemon, lines string
+		args                []string
+		aborted             bool
+		text                string
+	}{
+		{"a migration", "libvirtd", line("vm1", 3, "-b----", uuidA), saving("3"), true, ""},
+		{"in its last copy", "virtxend", line("vm1", 3, "---ss-", uuidA), saving("3"), true, ""},
+		{"of another guest", "libvirtd", line("vm1", 3, "-b----", uuidA) + line("vm2", 33, "-b----", uuidB), saving("33"), false, "none by libvirt is under way here"},
+		{"one that arrives", "libvirtd", line("vm1", 3, "--p---", uuidA), []string{"--restore-domain", "33", "-1", "3", "5", "0", "6", "0", "7", "0"}, false, "none by libvirt"},
+		{"of xl's own", "xl", line("vm1", 3, "-b----", uuidA), saving("3"), false, "none by libvirt"},
+		{"cut short", "libvirtd", line("vm1", 3, "-b----", uuidA), []string{"--save-domain", "3"}, false, "none by libvirt"},
+		{"the guest is not here", "libvirtd", "", saving("3"), false, "none by libvirt"},
+		{"xl cannot tell", "libvirtd", "?\n", saving("3"), false, witness.ErrIncomplete.Error()},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			p := newProcs(t, c.daemon)
+			ended := p.startCopy(c.args...)
+			h := Host{
+				Run:   func(context.Context, ...string) (string, error) { return header + dom0 + c.lines, nil },
+				Procs: witness.Host{Proc: p.dir},
+			}
+			err := h.Abort(t.Context(), "vm1", uuidA)
+			if (err == nil) != c.aborted || err != nil && !strings.Contains(err.Error(), c.text) {
+				t.Errorf("said %v", err)
+			}
+			want := syscall.SIGKILL
+			if c.aborted {
+				want = syscall.SIGTERM
+			}
+			if sig := ended(); sig != want {
+				t.Errorf("the process ended by %v, want %v", sig, want)
+			}
+		})
+	}
+}
