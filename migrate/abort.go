@@ -18,8 +18,8 @@ const (
 	abortTime   = 5 * time.Second
 	switchGrace = time.Second
 	// abortTold is abortTime where libvirt did not itself abort the migration. It then tells the target before its call
-	// ends, and one that has died it gives up after keepalive_interval × (keepalive_count + 1) of libvirtd.conf
-	// or libxl.conf, which are 30 s as they are shipped.
+	// ends, and one that has died it gives up after keepalive_interval × (keepalive_count + 1) of libxl.conf, which is
+	// 30 s as it is shipped.
 	abortTold = 45 * time.Second
 )
 

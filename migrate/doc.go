@@ -67,7 +67,12 @@
 // limit for the pause, no speed, no abort, no post-copy, no figures but the time, no events. What a driver can do is one
 // table ([libvirt.Driver]), asked before the move is begun: nothing is called that is not there, what was wished for is
 // left out with a note or refused, and the record says that the budget cannot be held ([BudgetHeld]). A migration that
-// cannot be aborted is awaited until the deadline.
+// the driver cannot abort is given up by another way where there is one ([Deps].Abort), and else awaited until the
+// deadline.
+//
+// Such a driver does not notice in time either that its target has died. The engine asks the target itself while
+// the guest is copied, and gives the migration up after 15 s in which the target's host gave no answer at
+// all ([ErrTargetSilent]): a cluster manager may wait for this very move before it fences.
 //
 // Nor does that driver know a guest's state by itself. One that stands still for a hand-over that failed
 // runs in its words, so that another witness is asked ([Deps].Halted), and the guest let go on

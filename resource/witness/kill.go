@@ -16,14 +16,11 @@ import (
 // process that has ended already is a success. At the end of ctx the process may still
 // be there: a thread that waits for dead storage cannot be killed.
 func (h Host) Kill(ctx context.Context, p Process, grace time.Duration) error {
-	fd, err := h.open(p)
+	fd, err := h.terminate(p)
 	if err != nil || fd == nil {
 		return err
 	}
 	defer func() { _ = fd.Close() }()
-	if err := send(fd, unix.SIGTERM); err != nil {
-		return fmt.Errorf("terminate process %d: %w", p.PID, err)
-	}
 	soft, cancel := context.WithTimeout(ctx, grace)
 	defer cancel()
 	if err := waitExit(soft, fd); err == nil {
@@ -40,15 +37,24 @@ func (h Host) Kill(ctx context.Context, p Process, grace time.Duration) error {
 
 // Terminate sends SIGTERM to exactly the process that was listed, and does not wait. It is no error where that has ended.
 func (h Host) Terminate(p Process) error {
+	fd, err := h.terminate(p)
+	if fd != nil {
+		_ = fd.Close()
+	}
+	return err
+}
+
+// terminate returns the pidfd of the process, nil where that has ended.
+func (h Host) terminate(p Process) (*os.File, error) {
 	fd, err := h.open(p)
 	if err != nil || fd == nil {
-		return err
+		return nil, err
 	}
-	defer func() { _ = fd.Close() }()
 	if err := send(fd, unix.SIGTERM); err != nil {
-		return fmt.Errorf("terminate process %d: %w", p.PID, err)
+		_ = fd.Close()
+		return nil, fmt.Errorf("terminate process %d: %w", p.PID, err)
 	}
-	return nil
+	return fd, nil
 }
 
 // open returns a pidfd of exactly the process that was listed, or nil when that has
