@@ -4,8 +4,6 @@ import (
 	"errors"
 	"net"
 	"net/netip"
-	"os"
-	"runtime"
 	"slices"
 	"testing"
 	"time"
@@ -13,6 +11,7 @@ import (
 	"github.com/sirupsen/logrus"
 	"github.com/sirupsen/logrus/hooks/test"
 	"github.com/vishvananda/netlink"
+	"github.com/vmferry/vmferry/migrate/announce/bridgetest"
 	"golang.org/x/sys/unix"
 )
 
@@ -26,110 +25,45 @@ import (
 // br0 is the bridge of the guest's new node and "switch" the one that all nodes are on. "old" is where
 // the guest was. Each line is a pair of veth devices.
 type network struct {
-	*testing.T
+	bridgetest.Space
 	host Host
 }
 
 // newNetwork locks the goroutine to a thread that lives in the namespace, and ends with the test.
 func newNetwork(t *testing.T) network {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		if os.Getenv("CI") == "true" {
-			t.Fatal("this test needs root")
-		}
-		t.Skip("this test needs root")
-	}
-	runtime.LockOSThread() // and never unlocked: the thread is not to be used again
-	n := network{T: t, host: Host{Sys: t.TempDir()}}
-	n.must(unix.Unshare(unix.CLONE_NEWNET | unix.CLONE_NEWNS))
-	n.must(unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""))
-	n.must(unix.Mount("sysfs", n.host.Sys, "sysfs", 0, ""))
-	t.Cleanup(func() { n.must(unix.Unmount(n.host.Sys, unix.MNT_DETACH)) }) // else the directory cannot be removed
+	space := bridgetest.New(t)
+	n := network{space, Host{Sys: space.Sys}}
 	for _, pair := range [][2]string{{"guest", "vnet0"}, {"other", "vnet1"}, {"up", "sw1"}, {"old", "sw2"}, {"client", "sw3"}} {
-		n.must(netlink.LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: pair[0]}, PeerName: pair[1]}))
-		n.must(netlink.LinkSetUp(n.link(pair[0])))
-		n.must(netlink.LinkSetUp(n.link(pair[1])))
+		n.Pair(pair[0], pair[1])
+		n.Up(pair[0], pair[1])
 	}
-	n.bridge("br0", "vnet0", "vnet1", "up")
-	n.bridge("switch", "sw1", "sw2", "sw3")
+	n.Bridge("br0", "vnet0", "vnet1", "up")
+	n.Bridge("switch", "sw1", "sw2", "sw3")
 	for _, a := range []string{"192.0.2.1/24", "2001:db8::1/64"} {
 		addr, err := netlink.ParseAddr(a)
-		n.must(err)
+		n.Must(err)
 		addr.Flags = unix.IFA_F_NODAD
-		n.must(netlink.AddrAdd(n.link("client"), addr))
+		n.Must(netlink.AddrAdd(n.Link("client"), addr))
 	}
 	return n
 }
 
-func (n network) must(err error) {
-	n.Helper()
-	if err != nil {
-		n.Fatal(err)
-	}
-}
-
-func (n network) link(name string) netlink.Link {
-	n.Helper()
-	l, err := netlink.LinkByName(name)
-	n.must(err)
-	return l
-}
-
-func (n network) index(name string) int { n.Helper(); return n.link(name).Attrs().Index }
-
-func (n network) bridge(name string, ports ...string) {
-	n.Helper()
-	n.must(netlink.LinkAdd(&netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: name}}))
-	n.must(netlink.LinkSetUp(n.link(name)))
-	for _, p := range ports {
-		n.must(netlink.LinkSetMaster(n.link(p), n.link(name)))
-	}
-	n.eventually("the ports of "+name+" forward", func() bool {
-		return !slices.ContainsFunc(ports, func(p string) bool { return n.host.read(p, "brport/state") != forwarding })
-	})
-}
-
-// eventually waits for what the kernel does in its own time.
-func (n network) eventually(what string, done func() bool) {
-	n.Helper()
-	tick := time.NewTicker(2 * time.Millisecond)
-	defer tick.Stop()
-	for range 2500 {
-		if done() {
-			return
-		}
-		<-tick.C
-	}
-	n.Fatalf("it never came about that %s", what)
-}
-
 // behind is the port at which a bridge looks for the guest, "" for none.
-func (n network) behind(bridge string) string {
-	n.Helper()
-	entries, err := netlink.NeighList(0, unix.AF_BRIDGE)
-	n.must(err)
-	for _, e := range entries {
-		if e.MasterIndex == n.index(bridge) && slices.Equal(e.HardwareAddr, guest[:]) {
-			l, err := netlink.LinkByIndex(e.LinkIndex)
-			n.must(err)
-			return l.Attrs().Name
-		}
-	}
-	return ""
-}
+func (n network) behind(bridge string) string { n.Helper(); return n.Behind(bridge, guest) }
 
 // believes sets what the client believes the guest's MAC to be.
 func (n network) believes(addr netip.Addr, mac MAC) {
 	n.Helper()
-	n.must(netlink.NeighSet(&netlink.Neigh{
-		LinkIndex: n.index("client"), State: unix.NUD_REACHABLE, IP: net.IP(addr.AsSlice()), HardwareAddr: mac[:],
+	n.Must(netlink.NeighSet(&netlink.Neigh{
+		LinkIndex: n.Index("client"), State: unix.NUD_REACHABLE, IP: net.IP(addr.AsSlice()), HardwareAddr: mac[:],
 	}))
 }
 
 func (n network) belief(addr netip.Addr) (mac MAC) {
 	n.Helper()
-	entries, err := netlink.NeighList(n.index("client"), netlink.FAMILY_ALL)
-	n.must(err)
+	entries, err := netlink.NeighList(n.Index("client"), netlink.FAMILY_ALL)
+	n.Must(err)
 	for _, e := range entries {
 		if e.IP.Equal(net.IP(addr.AsSlice())) {
 			copy(mac[:], e.HardwareAddr)
@@ -148,9 +82,9 @@ func (n network) listen(dev string) ear {
 	n.Helper()
 	const all = unix.ETH_P_ALL<<8 | unix.ETH_P_ALL>>8 // in network order
 	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, all)
-	n.must(err)
+	n.Must(err)
 	n.Cleanup(func() { _ = unix.Close(fd) })
-	n.must(unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: all, Ifindex: n.index(dev)}))
+	n.Must(unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: all, Ifindex: n.Index(dev)}))
 	return ear{n, fd}
 }
 
@@ -163,7 +97,7 @@ func (e ear) heard() (kinds []Kind) {
 		if errors.Is(err, unix.EAGAIN) {
 			return kinds
 		}
-		e.must(err)
+		e.Must(err)
 		n, err := Parse(buffer[:size])
 		if ll, ok := from.(*unix.SockaddrLinklayer); err == nil && ok && ll.Pkttype != unix.PACKET_OUTGOING && n.MAC == guest {
 			kinds = append(kinds, n.Kind)
@@ -175,7 +109,7 @@ func (e ear) heard() (kinds []Kind) {
 func (e ear) awaits(want ...Kind) {
 	e.Helper()
 	var got []Kind
-	e.eventually("these are heard", func() bool {
+	e.Eventually("these are heard", func() bool {
 		got = append(got, e.heard()...)
 		return len(got) >= len(want)
 	})
@@ -187,8 +121,8 @@ func (e ear) awaits(want ...Kind) {
 func (n network) socket() *Socket {
 	n.Helper()
 	s, err := Open()
-	n.must(err)
-	n.Cleanup(func() { n.must(s.Close()) })
+	n.Must(err)
+	n.Cleanup(func() { n.Must(s.Close()) })
 	return s
 }
 
@@ -199,10 +133,10 @@ func (n network) moved(s *Socket) {
 	for _, addr := range []netip.Addr{guest4, guest6} {
 		n.believes(addr, MAC{2, 0, 0, 0, 0, 0x99})
 	}
-	old := Outlet{Dev: "old", Index: n.index("old")}
-	n.eventually("the bridges look for the guest at the old place", func() bool {
+	old := Outlet{Dev: "old", Index: n.Index("old")}
+	n.Eventually("the bridges look for the guest at the old place", func() bool {
 		// Said again each time: a device that has just come up has words of its own to say.
-		n.must(s.Send(old, RARP(guest)))
+		n.Must(s.Send(old, RARP(guest)))
 		return n.behind("switch") == "sw2" && n.behind("br0") == "up"
 	})
 }
@@ -226,13 +160,13 @@ func TestNetworkLearns(t *testing.T) {
 	}}
 	a := n.announcer(s)
 	plan, err := a.Prepare(t.Context(), src, "vm1", Setting{First: []netip.Addr{guest4, guest6}})
-	n.must(err)
+	n.Must(err)
 	a.Announce(t.Context(), plan, nil)
 
-	n.eventually("the switch looks for the guest at its new node", func() bool { return n.behind("switch") == "sw1" })
-	n.eventually("the node looks for the guest at its tap", func() bool { return n.behind("br0") == "vnet0" })
-	n.eventually("the client has the guest's MAC for IPv4", func() bool { return n.belief(guest4) == guest })
-	n.eventually("the client has the guest's MAC for IPv6", func() bool { return n.belief(guest6) == guest })
+	n.Eventually("the switch looks for the guest at its new node", func() bool { return n.behind("switch") == "sw1" })
+	n.Eventually("the node looks for the guest at its tap", func() bool { return n.behind("br0") == "vnet0" })
+	n.Eventually("the client has the guest's MAC for IPv4", func() bool { return n.belief(guest4) == guest })
+	n.Eventually("the client has the guest's MAC for IPv6", func() bool { return n.belief(guest6) == guest })
 	other.awaits(KindRARP, KindARPRequest, KindARPReply, KindAdvertisement)
 	if got := self.heard(); len(got) > 0 {
 		t.Errorf("the guest heard %v of itself", got)
@@ -252,8 +186,8 @@ func TestEachFormIsHeeded(t *testing.T) {
 		KindAdvertisement: {Advertisement(guest, guest6), guest6},
 	} {
 		n.moved(s)
-		n.must(s.Send(Outlet{Dev: "up", Index: n.index("up")}, c.frame))
-		n.eventually("the client heeds an "+string(kind), func() bool { return n.belief(c.addr) == guest })
+		n.Must(s.Send(Outlet{Dev: "up", Index: n.Index("up")}, c.frame))
+		n.Eventually("the client heeds an "+string(kind), func() bool { return n.belief(c.addr) == guest })
 	}
 }
 
@@ -265,9 +199,9 @@ func TestTheBridgeItselfIsNoOutlet(t *testing.T) {
 	self := n.listen("guest")
 	n.moved(s)
 	self.awaits(KindRARP)
-	n.must(s.Send(Outlet{Dev: "br0", Index: n.index("br0")}, Advertisement(guest, guest6)))
+	n.Must(s.Send(Outlet{Dev: "br0", Index: n.Index("br0")}, Advertisement(guest, guest6)))
 	self.awaits(KindAdvertisement) // which is what must not be
-	n.eventually("the switch looks for the guest at its new node", func() bool { return n.behind("switch") == "sw1" })
+	n.Eventually("the switch looks for the guest at its new node", func() bool { return n.behind("switch") == "sw1" })
 	if got := n.behind("br0"); got != "up" {
 		t.Errorf("the bridge learned that the guest is at %q", got)
 	}
@@ -281,21 +215,21 @@ func TestWithoutNetAdmin(t *testing.T) {
 	n.moved(s)
 	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3} // of this thread
 	var caps [2]unix.CapUserData
-	n.must(unix.Capget(&header, &caps[0]))
+	n.Must(unix.Capget(&header, &caps[0]))
 	caps[0].Effective &^= 1 << unix.CAP_NET_ADMIN
-	n.must(unix.Capset(&header, &caps[0]))
+	n.Must(unix.Capset(&header, &caps[0]))
 	if err := n.host.Learn("vnet0", guest); !errors.Is(err, unix.EPERM) {
 		t.Fatalf("told the bridge: %v", err)
 	}
 	outlets, err := n.host.Outlets("vnet0")
-	n.must(err)
+	n.Must(err)
 	log, hook := test.NewNullLogger()
 	a := n.announcer(s)
 	a.Log = log
 	plan := Plan{Guest: "vm1", Cards: []Planned{{Card: Card{MAC: guest, Dev: "vnet0"}, Outlets: outlets, frames: Frames(guest, []netip.Addr{guest4})}}}
 	a.Announce(t.Context(), plan, nil)
-	n.eventually("the switch looks for the guest at its new node", func() bool { return n.behind("switch") == "sw1" })
-	n.eventually("the client has the guest's MAC", func() bool { return n.belief(guest4) == guest })
+	n.Eventually("the switch looks for the guest at its new node", func() bool { return n.behind("switch") == "sw1" })
+	n.Eventually("the client has the guest's MAC", func() bool { return n.belief(guest4) == guest })
 	if got := n.behind("br0"); got != "up" {
 		t.Errorf("the bridge looks for the guest at %q", got)
 	}
@@ -310,17 +244,17 @@ func TestWithoutNetAdmin(t *testing.T) {
 func TestMacvtap(t *testing.T) {
 	n := newNetwork(t)
 	s := n.socket()
-	n.must(netlink.LinkAdd(&netlink.Macvtap{Macvlan: netlink.Macvlan{
-		LinkAttrs: netlink.LinkAttrs{Name: "macvtap0", ParentIndex: n.index("guest"), HardwareAddr: guest[:]}, Mode: netlink.MACVLAN_MODE_BRIDGE,
+	n.Must(netlink.LinkAdd(&netlink.Macvtap{Macvlan: netlink.Macvlan{
+		LinkAttrs: netlink.LinkAttrs{Name: "macvtap0", ParentIndex: n.Index("guest"), HardwareAddr: guest[:]}, Mode: netlink.MACVLAN_MODE_BRIDGE,
 	}}))
-	n.must(netlink.LinkSetUp(n.link("macvtap0")))
+	n.Must(netlink.LinkSetUp(n.Link("macvtap0")))
 	n.moved(s)
 	outlets, err := n.host.Outlets("macvtap0")
 	if err != nil || len(outlets) != 1 || outlets[0].Dev != "macvtap0" {
 		t.Fatalf("outlets %v, %v", outlets, err)
 	}
-	n.must(s.Send(outlets[0], ARPReply(guest, guest4)))
-	n.eventually("the client has the guest's MAC", func() bool { return n.belief(guest4) == guest })
+	n.Must(s.Send(outlets[0], ARPReply(guest, guest4)))
+	n.Eventually("the client has the guest's MAC", func() bool { return n.belief(guest4) == guest })
 	if got := n.behind("switch"); got != "sw1" {
 		t.Errorf("the switch looks for the guest at %q", got)
 	}
@@ -332,7 +266,7 @@ func TestNeighboursOfTheKernel(t *testing.T) {
 	n.believes(guest4, guest)
 	n.believes(guest6, guest)
 	seen, err := n.host.seen()
-	n.must(err)
+	n.Must(err)
 	got := merge(seen[guest])
 	if !slices.Contains(got, guest4) || !slices.Contains(got, guest6) || len(got) != 2 {
 		t.Errorf("seen %v", got)

@@ -23,8 +23,8 @@ func (n network) exchange(from, to io.ReadWriter, size int) {
 		sent <- err
 	}()
 	_, err := io.ReadFull(to, make([]byte, size))
-	n.must(err)
-	n.must(<-sent)
+	n.Must(err)
+	n.Must(<-sent)
 }
 
 // What a client sends while the guest stands still arrives at the guest's new place without the client's
@@ -47,10 +47,10 @@ func TestHandedOn(t *testing.T) {
 			n.stop()
 			r.Hold()
 			_, err := client.Write(data)
-			n.must(err)
+			n.Must(err)
 			n.move()
 			if c.tapGone {
-				n.must(netlink.LinkDel(n.link("vnet0")))
+				n.Must(netlink.LinkDel(n.Link("vnet0")))
 			}
 			n.announce()
 			r.Pass()
@@ -65,10 +65,10 @@ func TestHandedOn(t *testing.T) {
 			if !bytes.Equal(got, data) {
 				t.Error("other bytes arrived than were sent")
 			}
-			if at := n.behind("switch", clientMAC); at != "sw3" {
+			if at := n.Behind("switch", clientMAC); at != "sw3" {
 				t.Errorf("the switch looks for the client at %q", at)
 			}
-			if at := n.behind("br0", clientMAC); at != "up" {
+			if at := n.Behind("br0", clientMAC); at != "up" {
 				t.Errorf("the old node looks for the client at %q", at)
 			}
 		})
@@ -84,7 +84,7 @@ func TestPassedBeforeTheAnnouncement(t *testing.T) {
 	r.Hold()
 	r.Pass()
 	_, err := client.Write([]byte("word"))
-	n.must(err)
+	n.Must(err)
 	n.move()
 	n.announce()
 	if passed, err := r.Close(t.Context()); err != nil || passed != 1 {
@@ -116,7 +116,7 @@ func TestNothingIsHandedOn(t *testing.T) {
 		"never passed": {do: func(n network, r *Relay) { r.Hold(); n.send(toGuest); n.move(); n.announce() }},
 		"held after the end": {do: func(n network, r *Relay) {
 			_, err := r.Close(n.Context())
-			n.must(err)
+			n.Must(err)
 			r.Hold()
 			n.send(toGuest)
 		}},
@@ -173,9 +173,9 @@ func (n network) send(frame []byte) { n.Helper(); n.sendOn("vnet0", frame) }
 func (n network) sendOn(dev string, frame []byte) {
 	n.Helper()
 	s, err := announce.Open()
-	n.must(err)
-	defer func() { n.must(s.Close()) }()
-	n.must(s.Send(announce.Outlet{Dev: dev, Index: n.link(dev).Attrs().Index}, frame))
+	n.Must(err)
+	defer func() { n.Must(s.Close()) }()
+	n.Must(s.Send(announce.Outlet{Dev: dev, Index: n.Link(dev).Attrs().Index}, frame))
 }
 
 // Only what the guest alone would have got is kept.
@@ -195,9 +195,9 @@ func TestWhatIsKept(t *testing.T) {
 		"broadcast":            {ether(announce.MAC{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}, unix.ETH_P_IP), false},
 		"in a VLAN of its own": {ether(guestMAC, unix.ETH_P_IP, 0x81, 0, 0, 7), false},
 	} {
-		k, err := openKeeper(n.link("vnet0").Attrs().Index, guestMAC)
-		n.must(err)
-		n.must(k.listen())
+		k, err := openKeeper(n.Link("vnet0").Attrs().Index, guestMAC)
+		n.Must(err)
+		n.Must(k.listen())
 		n.send(c.frame)
 		n.in(n.guest, func() { n.sendOn("old", ether(guestMAC, unix.ETH_P_IP)) }) // the other way: it comes from the guest
 		frame, err := k.next(make([]byte, maxFrame))
@@ -217,18 +217,18 @@ func TestWhatIsKept(t *testing.T) {
 // What is kept is bounded, and the oldest is kept.
 func TestKeptIsBounded(t *testing.T) {
 	n := newNetwork(t)
-	k, err := openKeeper(n.link("vnet0").Attrs().Index, guestMAC)
-	n.must(err)
+	k, err := openKeeper(n.Link("vnet0").Attrs().Index, guestMAC)
+	n.Must(err)
 	defer k.close()
-	n.must(k.listen())
+	n.Must(k.listen())
 	s, err := announce.Open()
-	n.must(err)
-	defer func() { n.must(s.Close()) }()
-	at, frame := announce.Outlet{Dev: "vnet0", Index: n.link("vnet0").Attrs().Index}, bytes.Clone(toGuest)
+	n.Must(err)
+	defer func() { n.Must(s.Close()) }()
+	at, frame := announce.Outlet{Dev: "vnet0", Index: n.Link("vnet0").Attrs().Index}, bytes.Clone(toGuest)
 	const sent = 20_000
 	for i := range sent {
 		frame[20], frame[21] = byte(i>>8), byte(i)
-		n.must(s.Send(at, frame))
+		n.Must(s.Send(at, frame))
 	}
 	kept, buffer := 0, make([]byte, maxFrame)
 	for {
@@ -236,7 +236,7 @@ func TestKeptIsBounded(t *testing.T) {
 		if errors.Is(err, unix.EAGAIN) {
 			break
 		}
-		n.must(err)
+		n.Must(err)
 		if at := tagSize + vnetHeader + 20; int(frame[at])<<8|int(frame[at+1]) != kept {
 			t.Fatalf("frame %d is %x", kept, frame[at:])
 		}
@@ -250,7 +250,7 @@ func TestKeptIsBounded(t *testing.T) {
 // A card that the kernel has on no bridge has no relay, and that is no error.
 func TestNoBridge(t *testing.T) {
 	n := newNetwork(t)
-	n.must(netlink.LinkSetNoMaster(n.link("vnet0")))
+	n.Must(netlink.LinkSetNoMaster(n.Link("vnet0")))
 	if p, err := placeOf(n.host, announce.Card{MAC: guestMAC, Dev: "vnet0"}); err == nil {
 		t.Errorf("it is at %+v", p)
 	}
@@ -261,9 +261,9 @@ func TestWithoutNetRaw(t *testing.T) {
 	n := newNetwork(t)
 	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3} // of this thread
 	var caps [2]unix.CapUserData
-	n.must(unix.Capget(&header, &caps[0]))
+	n.Must(unix.Capget(&header, &caps[0]))
 	caps[0].Effective &^= 1 << unix.CAP_NET_RAW
-	n.must(unix.Capset(&header, &caps[0]))
+	n.Must(unix.Capset(&header, &caps[0]))
 	if _, err := open(n.host, "vm1", guestXML, quiet()); !errors.Is(err, unix.EPERM) {
 		t.Errorf("opened: %v", err)
 	}

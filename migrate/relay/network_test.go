@@ -4,8 +4,6 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"runtime"
-	"slices"
 	"testing"
 	"time"
 
@@ -15,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/vmferry/vmferry/migrate/announce"
+	"github.com/vmferry/vmferry/migrate/announce/bridgetest"
 )
 
 var (
@@ -35,7 +34,7 @@ const guestXML = `<domain><devices><interface type='bridge'><mac address='52:54:
 // br0 is the bridge of the guest's old node. The guest's card is a bridge in its namespace, of which
 // one of "old" and "new" is a port: so it is at its old place or at its new one.
 type network struct {
-	*testing.T
+	bridgetest.Space
 	host                 announce.Host
 	nodes, client, guest int // the namespaces
 }
@@ -43,53 +42,44 @@ type network struct {
 // newNetwork locks the goroutine to a thread of its own, that ends with the test.
 func newNetwork(t *testing.T) network {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		if os.Getenv("CI") == "true" {
-			t.Fatal("this test needs root")
-		}
-		t.Skip("this test needs root")
-	}
-	runtime.LockOSThread() // and never unlocked: the thread is not to be used again
-	n := network{T: t, host: announce.Host{Sys: t.TempDir()}}
-	n.guest, n.client, n.nodes = n.namespace(), n.namespace(), n.namespace()
-	n.must(unix.Unshare(unix.CLONE_NEWNS))
-	n.must(unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""))
-	n.must(unix.Mount("sysfs", n.host.Sys, "sysfs", 0, ""))
-	t.Cleanup(func() { n.must(unix.Unmount(n.host.Sys, unix.MNT_DETACH)) }) // else the directory cannot be removed
+	space := bridgetest.New(t)
+	n := network{Space: space, host: announce.Host{Sys: space.Sys}}
+	n.nodes = n.own()
+	n.guest, n.client = n.namespace(), n.namespace()
 	for _, pair := range [][2]string{{"client", "sw3"}, {"old", "vnet0"}, {"new", "sw2"}, {"up", "sw1"}} {
-		n.must(netlink.LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: pair[0]}, PeerName: pair[1]}))
-		n.must(netlink.LinkSetUp(n.link(pair[1])))
+		n.Pair(pair[0], pair[1])
+		n.Up(pair[1])
 	}
-	n.must(netlink.LinkSetUp(n.link("up")))
-	n.must(netlink.LinkSetNsFd(n.link("client"), n.client))
-	n.must(netlink.LinkSetNsFd(n.link("old"), n.guest))
-	n.must(netlink.LinkSetNsFd(n.link("new"), n.guest))
+	n.Up("up")
+	n.Must(netlink.LinkSetNsFd(n.Link("client"), n.client))
+	n.Must(netlink.LinkSetNsFd(n.Link("old"), n.guest))
+	n.Must(netlink.LinkSetNsFd(n.Link("new"), n.guest))
 	n.in(n.client, func() { n.card("client", clientMAC, guestMAC, "192.0.2.1", "192.0.2.7") })
 	n.in(n.guest, func() {
-		n.must(netlink.LinkAdd(&netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: "card"}}))
-		n.must(netlink.LinkSetUp(n.link("old")))
-		n.must(netlink.LinkSetUp(n.link("new")))
-		n.must(netlink.LinkSetMaster(n.link("old"), n.link("card")))
+		n.Must(netlink.LinkAdd(&netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: "card"}}))
+		n.Must(netlink.LinkSetUp(n.Link("old")))
+		n.Must(netlink.LinkSetUp(n.Link("new")))
+		n.Must(netlink.LinkSetMaster(n.Link("old"), n.Link("card")))
 		n.card("card", guestMAC, clientMAC, "192.0.2.7", "192.0.2.1")
 	})
-	n.bridge("br0", "up", "vnet0")
-	n.bridge("switch", "sw1", "sw2", "sw3")
+	n.Bridge("br0", "up", "vnet0")
+	n.Bridge("switch", "sw1", "sw2", "sw3")
 	return n
 }
 
-func (n network) must(err error) {
-	n.Helper()
-	if err != nil {
-		n.Fatal(err)
-	}
-}
-
-// namespace makes one, goes into it, and returns what setns takes.
+// namespace makes one, and returns what setns takes.
 func (n network) namespace() int {
 	n.Helper()
-	n.must(unix.Unshare(unix.CLONE_NEWNET))
+	n.Must(unix.Unshare(unix.CLONE_NEWNET))
+	defer func() { n.Must(unix.Setns(n.nodes, unix.CLONE_NEWNET)) }()
+	return n.own()
+}
+
+// own is the namespace of the thread.
+func (n network) own() int {
+	n.Helper()
 	fd, err := unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
-	n.must(err)
+	n.Must(err)
 	n.Cleanup(func() { _ = unix.Close(fd) })
 	return fd
 }
@@ -97,91 +87,40 @@ func (n network) namespace() int {
 // in does something in another namespace than that of the nodes.
 func (n network) in(namespace int, do func()) {
 	n.Helper()
-	n.must(unix.Setns(namespace, unix.CLONE_NEWNET))
-	defer func() { n.must(unix.Setns(n.nodes, unix.CLONE_NEWNET)) }()
+	n.Must(unix.Setns(namespace, unix.CLONE_NEWNET))
+	defer func() { n.Must(unix.Setns(n.nodes, unix.CLONE_NEWNET)) }()
 	do()
-}
-
-func (n network) link(name string) netlink.Link {
-	n.Helper()
-	l, err := netlink.LinkByName(name)
-	n.must(err)
-	return l
 }
 
 // card gives a device its addresses, and makes TCP over it one that never retransmits in the time of a test: what
 // arrives was handed on.
 func (n network) card(dev string, mac, other announce.MAC, addr, otherAddr string) {
 	n.Helper()
-	l := n.link(dev)
-	n.must(netlink.LinkSetHardwareAddr(l, mac[:]))
-	n.must(netlink.LinkSetUp(l))
+	l := n.Link(dev)
+	n.Must(netlink.LinkSetHardwareAddr(l, mac[:]))
+	n.Must(netlink.LinkSetUp(l))
 	a, err := netlink.ParseAddr(addr + "/32")
-	n.must(err)
-	n.must(netlink.AddrAdd(l, a))
-	n.must(netlink.RouteAdd(&netlink.Route{LinkIndex: l.Attrs().Index, Scope: netlink.SCOPE_LINK, RtoMin: 60_000,
+	n.Must(err)
+	n.Must(netlink.AddrAdd(l, a))
+	n.Must(netlink.RouteAdd(&netlink.Route{LinkIndex: l.Attrs().Index, Scope: netlink.SCOPE_LINK, RtoMin: 60_000,
 		Dst: &net.IPNet{IP: net.ParseIP(otherAddr), Mask: net.CIDRMask(32, 32)}}))
-	n.must(netlink.NeighSet(&netlink.Neigh{LinkIndex: l.Attrs().Index, State: unix.NUD_PERMANENT, IP: net.ParseIP(otherAddr), HardwareAddr: other[:]}))
-	n.must(os.WriteFile("/proc/sys/net/ipv4/tcp_early_retrans", []byte("0"), 0)) // no tail loss probe
-}
-
-func (n network) bridge(name string, ports ...string) {
-	n.Helper()
-	n.must(netlink.LinkAdd(&netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: name}}))
-	n.must(netlink.LinkSetUp(n.link(name)))
-	for _, p := range ports {
-		n.must(netlink.LinkSetMaster(n.link(p), n.link(name)))
-	}
-	n.eventually("the ports of "+name+" forward", func() bool {
-		return !slices.ContainsFunc(ports, func(p string) bool {
-			state, _ := os.ReadFile(n.host.Sys + "/class/net/" + p + "/brport/state")
-			return string(state) != "3\n"
-		})
-	})
-}
-
-// eventually waits for what the kernel does in its own time.
-func (n network) eventually(what string, done func() bool) {
-	n.Helper()
-	tick := time.NewTicker(2 * time.Millisecond)
-	defer tick.Stop()
-	for range 2500 {
-		if done() {
-			return
-		}
-		<-tick.C
-	}
-	n.Fatalf("it never came about that %s", what)
-}
-
-// behind is the port at which a bridge looks for a MAC, "" for none.
-func (n network) behind(bridge string, mac announce.MAC) string {
-	n.Helper()
-	entries, err := netlink.NeighList(0, unix.AF_BRIDGE)
-	n.must(err)
-	for _, e := range entries {
-		if e.MasterIndex == n.link(bridge).Attrs().Index && slices.Equal(e.HardwareAddr, mac[:]) && e.State&unix.NUD_PERMANENT == 0 {
-			l, err := netlink.LinkByIndex(e.LinkIndex)
-			n.must(err)
-			return l.Attrs().Name
-		}
-	}
-	return ""
+	n.Must(netlink.NeighSet(&netlink.Neigh{LinkIndex: l.Attrs().Index, State: unix.NUD_PERMANENT, IP: net.ParseIP(otherAddr), HardwareAddr: other[:]}))
+	n.Must(os.WriteFile("/proc/sys/net/ipv4/tcp_early_retrans", []byte("0"), 0)) // no tail loss probe
 }
 
 // stop has the guest hear nothing more at its old place.
 func (n network) stop() {
 	n.Helper()
-	n.in(n.guest, func() { n.must(netlink.LinkSetNoMaster(n.link("old"))) })
+	n.in(n.guest, func() { n.Must(netlink.LinkSetNoMaster(n.Link("old"))) })
 }
 
 // move has the guest run at its new place.
 func (n network) move() {
 	n.Helper()
 	n.in(n.guest, func() {
-		n.must(netlink.LinkSetMaster(n.link("new"), n.link("card")))
-		n.eventually("the guest's card is connected", func() bool {
-			l, ok := n.link("new").(*netlink.Veth)
+		n.Must(netlink.LinkSetMaster(n.Link("new"), n.Link("card")))
+		n.Eventually("the guest's card is connected", func() bool {
+			l, ok := n.Link("new").(*netlink.Veth)
 			return ok && l.Attrs().OperState == netlink.OperUp
 		})
 	})
@@ -192,12 +131,12 @@ func (n network) announce() {
 	n.Helper()
 	n.in(n.guest, func() {
 		s, err := announce.Open()
-		n.must(err)
-		defer func() { n.must(s.Close()) }()
-		o := announce.Outlet{Dev: "new", Index: n.link("new").Attrs().Index}
-		n.must(s.Send(o, announce.RARP(guestMAC)))
+		n.Must(err)
+		defer func() { n.Must(s.Close()) }()
+		o := announce.Outlet{Dev: "new", Index: n.Link("new").Attrs().Index}
+		n.Must(s.Send(o, announce.RARP(guestMAC)))
 	})
-	n.eventually("the switch looks for the guest at its new node", func() bool { return n.behind("switch", guestMAC) == "sw2" })
+	n.Eventually("the switch looks for the guest at its new node", func() bool { return n.Behind("switch", guestMAC) == "sw2" })
 }
 
 func quiet() logrus.FieldLogger {
@@ -209,7 +148,7 @@ func quiet() logrus.FieldLogger {
 func (n network) relay() *Relay {
 	n.Helper()
 	r, err := open(n.host, "vm1", guestXML, quiet())
-	n.must(err)
+	n.Must(err)
 	if len(r.lines) != 1 {
 		n.Fatalf("%d cards have a relay", len(r.lines))
 	}
@@ -224,16 +163,16 @@ func (n network) connect() (client, guest *net.TCPConn) {
 	var listener *net.TCPListener
 	var err error
 	n.in(n.guest, func() { listener, err = net.ListenTCP("tcp4", net.TCPAddrFromAddrPort(addr)) })
-	n.must(err)
-	defer func() { n.must(listener.Close()) }()
-	n.must(listener.SetDeadline(time.Now().Add(10 * time.Second)))
+	n.Must(err)
+	defer func() { n.Must(listener.Close()) }()
+	n.Must(listener.SetDeadline(time.Now().Add(10 * time.Second)))
 	n.in(n.client, func() { client, err = net.DialTCP("tcp4", nil, net.TCPAddrFromAddrPort(addr)) })
-	n.must(err)
+	n.Must(err)
 	guest, err = listener.AcceptTCP()
-	n.must(err)
+	n.Must(err)
 	n.Cleanup(func() { _, _ = client.Close(), guest.Close() })
 	for _, c := range []*net.TCPConn{client, guest} {
-		n.must(c.SetDeadline(time.Now().Add(10 * time.Second)))
+		n.Must(c.SetDeadline(time.Now().Add(10 * time.Second)))
 	}
 	return client, guest
 }

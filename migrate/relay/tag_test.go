@@ -15,7 +15,7 @@ import (
 func (n network) leaveChecksums(dev string) {
 	n.Helper()
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
-	n.must(err)
+	n.Must(err)
 	defer func() { _ = unix.Close(fd) }()
 	value := struct{ cmd, data uint32 }{cmd: unix.ETHTOOL_STXCSUM}
 	request := struct { // struct ifreq
@@ -53,17 +53,17 @@ func TestTaggedOnTheWire(t *testing.T) {
 	n.leaveChecksums("up")
 	client, guest := n.connect()
 	n.exchange(client, guest, 1<<20)
-	keep, err := openKeeper(n.link("vnet0").Attrs().Index, guestMAC)
-	n.must(err)
+	keep, err := openKeeper(n.Link("vnet0").Attrs().Index, guestMAC)
+	n.Must(err)
 	defer keep.close()
-	n.must(keep.listen())
+	n.Must(keep.listen())
 	const size = 20_000
 	_, err = client.Write(make([]byte, size))
-	n.must(err)
+	n.Must(err)
 
 	wire := n.listen("sw1")
 	send, err := openSender()
-	n.must(err)
+	n.Must(err)
 	defer send.close()
 	buffer := make([]byte, maxFrame)
 	for {
@@ -71,13 +71,13 @@ func TestTaggedOnTheWire(t *testing.T) {
 		if errors.Is(err, unix.EAGAIN) {
 			break
 		}
-		n.must(err)
+		n.Must(err)
 		frame, err = readdress(frame, portMAC, 7)
-		n.must(err)
-		n.must(send.send(announce.Outlet{Dev: "up", Index: n.link("up").Attrs().Index, VLAN: 7}, frame))
+		n.Must(err)
+		n.Must(send.send(announce.Outlet{Dev: "up", Index: n.Link("up").Attrs().Index, VLAN: 7}, frame))
 	}
 	payload := 0
-	n.eventually("all has arrived", func() bool {
+	n.Eventually("all has arrived", func() bool {
 		for {
 			frame, tag := n.arrived(wire, buffer)
 			if frame == nil {
@@ -92,10 +92,10 @@ func TestTaggedOnTheWire(t *testing.T) {
 func (n network) listen(dev string) (fd int) {
 	n.Helper()
 	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
-	n.must(err)
+	n.Must(err)
 	n.Cleanup(func() { _ = unix.Close(fd) })
-	n.must(unix.SetsockoptInt(fd, unix.SOL_PACKET, unix.PACKET_AUXDATA, 1))
-	n.must(unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: networkOrder(unix.ETH_P_ALL), Ifindex: n.link(dev).Attrs().Index}))
+	n.Must(unix.SetsockoptInt(fd, unix.SOL_PACKET, unix.PACKET_AUXDATA, 1))
+	n.Must(unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: networkOrder(unix.ETH_P_ALL), Ifindex: n.Link(dev).Attrs().Index}))
 	return fd
 }
 
@@ -108,12 +108,12 @@ func (n network) arrived(fd int, buffer []byte) (frame []byte, tag uint16) {
 		if errors.Is(err, unix.EAGAIN) {
 			return nil, 0
 		}
-		n.must(err)
+		n.Must(err)
 		if announce.MAC(buffer[6:12]) != portMAC {
 			continue // the guest's own
 		}
 		messages, err := unix.ParseSocketControlMessage(control[:controls])
-		n.must(err)
+		n.Must(err)
 		const tagAt = 16 // tp_vlan_tci in struct tpacket_auxdata of linux/if_packet.h
 		return buffer[:size], binary.NativeEndian.Uint16(messages[0].Data[tagAt:])
 	}
