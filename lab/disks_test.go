@@ -26,20 +26,24 @@ type local struct {
 }
 
 // testDisks moves a guest that writes to a disk of its node all the time. What it wrote is
-// never lost, and no old copy of it is ever started.
+// never lost, and no old copy of it is ever started. Of the two accidents that take long, each day has one.
 func testDisks(t *testing.T, b bench) {
 	l := &local{pair: pair{t, b}}
 	l.prepare()
 	defer l.giveBack()
 	for _, part := range []struct {
 		name string
+		due  bool
 		do   func()
 	}{
-		{"there and back", l.thereAndBack},
-		{"the link is cut in the middle", l.linkCut},
-		{"the target is full", l.targetFull},
-		{"the node with the truth crashes", l.truthCrashes},
+		{"there and back", true, l.thereAndBack},
+		{"the link is cut in the middle", dueToday(0, 2), l.linkCut},
+		{"the target is full", true, l.targetFull},
+		{"the node with the truth crashes", dueToday(1, 2), l.truthCrashes},
 	} {
+		if !part.due {
+			continue
+		}
 		if !t.Run(part.name, func(t *testing.T) { l.t = t; part.do() }) {
 			return
 		}
@@ -213,7 +217,11 @@ func (l *local) truthCrashes() {
 
 // verify stops the guest and compares the rest of its disk.
 func (l *local) verify() {
+	at := l.where()
+	if len(at) != 1 {
+		l.t.Fatalf("the guest runs on %v", at)
+	}
 	l.on(target, "crm_resource", "--resource=vm1", "--meta", "--set-parameter=target-role", "--parameter-value=Stopped")
 	l.on(target, "crm_resource", "--wait", "--timeout=90")
-	l.same(target, localDisk)
+	l.same(at[0], localDisk)
 }
