@@ -114,6 +114,12 @@ func TestSilentTarget(t *testing.T) {
 			}
 			return x.arrives(ctx, 40*time.Second)
 		}, nil, Moved, nil, "", false, 40 * time.Second, 41 * time.Second},
+		{"and so is the source's libvirt", func(x *xen, ctx context.Context) error {
+			x.silent()
+			x.source.answers(mute)
+			time.AfterFunc(35*time.Second, func() { x.back(); x.source.answers(nil) })
+			return x.arrives(ctx, 40*time.Second)
+		}, nil, Moved, nil, "", false, 40 * time.Second, 41 * time.Second},
 		{"its libvirtd is down", func(x *xen, ctx context.Context) error {
 			refused := &libvirt.Error{Op: "connect", Code: 38, Message: "unable to connect to server at 'node2:16509': Connection refused", Kind: libvirt.ErrConnect}
 			x.target.answers(refused)

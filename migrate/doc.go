@@ -72,7 +72,7 @@
 //
 // Such a driver does not notice in time either that its target has died. The engine asks the target itself while
 // the guest is copied, and gives the migration up after 15 s in which the target's host gave no answer at
-// all ([ErrTargetSilent]): a cluster manager may wait for this very move before it fences.
+// all, and the source did ([ErrTargetSilent]): a cluster manager may wait for this very move before it fences.
 //
 // Nor does that driver know a guest's state by itself. One that stands still for a hand-over that failed
 // runs in its words, so that another witness is asked ([Deps].Halted), and the guest let go on

@@ -29,15 +29,17 @@ func (m *mover) watchTarget(ctx context.Context) (lost <-chan error, stop func()
 	}
 	ctx, stop = context.WithCancel(ctx)
 	out := make(chan error, 1)
-	own := side{uri: m.target.uri, open: m.target.open} // the other is in use
-	go awaitSilence(ctx, own, m.req.Guest, out)
+	// The others are in use.
+	go awaitSilence(ctx, side{uri: m.target.uri, open: m.target.open}, side{uri: m.source.uri, open: m.source.open}, m.req.Guest, out)
 	return out, stop
 }
 
 // awaitSilence sends once the target has been silent for silentTime, from the first question that it did not answer, and
-// returns then or at the end of ctx.
-func awaitSilence(ctx context.Context, target side, guest string, lost chan<- error) {
+// returns then or at the end of ctx. What cannot be asked of the source either counts for nothing: then this
+// node is so busy that no answer reaches us.
+func awaitSilence(ctx context.Context, target, source side, guest string, lost chan<- error) {
 	defer target.close()
+	defer source.close()
 	tick := time.NewTicker(silentEvery)
 	defer tick.Stop()
 	var since time.Time // zero while it answers
@@ -47,7 +49,7 @@ func awaitSilence(ctx context.Context, target side, guest string, lost chan<- er
 		switch {
 		case ctx.Err() != nil:
 			return
-		case answered(err):
+		case answered(err), !answered(source.look(ctx, guest).err):
 			since = time.Time{}
 		case since.IsZero():
 			since = asked
