@@ -20,7 +20,7 @@ import (
 	"github.com/vmferry/vmferry/lab/supervisor"
 )
 
-// defaultGuests is how many guests there are unless somebody wants more.
+// defaultGuests is how many guests `vmferry-lab up` makes.
 const defaultGuests = 2
 
 // bootTime bounds how long the cluster may take to come up.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -23,7 +24,7 @@ type demoOptions struct {
 	out        string
 	keep       bool
 	leave      bool
-	guests     int
+	guests     int // 0 for the usual number
 	interval   time.Duration
 	hypervisor string // "" is that of the lab that is up, or QEMU
 	agents     string
@@ -38,7 +39,7 @@ func parseDemo(args []string) (demoOptions, error) {
 	flags.StringVar(&o.out, "out", filepath.Join("build", "demo"), "")
 	flags.BoolVar(&o.keep, "keep", false, "")
 	flags.BoolVar(&o.leave, "leave", false, "")
-	flags.IntVar(&o.guests, "guests", defaultGuests, "")
+	flags.IntVar(&o.guests, "guests", 0, "")
 	flags.DurationVar(&o.interval, "interval", 0, "")
 	flags.StringVar(&o.hypervisor, "hypervisor", "", "")
 	flags.StringVar(&o.agents, "agent", "", "")
@@ -55,7 +56,7 @@ func (o *demoOptions) check(flags *flag.FlagSet) error {
 	if flags.NArg() > 0 {
 		return fmt.Errorf("demo: what is %q?: %w", flags.Arg(0), errUsage)
 	}
-	if o.guests < 1 || o.guests > lab.MaxGuests {
+	if isSet(flags, "guests") && (o.guests < 1 || o.guests > lab.MaxGuests) {
 		return fmt.Errorf("demo: --guests is a number from 1 to %d: %w", lab.MaxGuests, errUsage)
 	}
 	if o.rounds < 1 || o.rounds > 100 {
@@ -78,6 +79,13 @@ func (o *demoOptions) check(flags *flag.FlagSet) error {
 	var err error
 	o.out, err = filepath.Abs(o.out)
 	return err
+}
+
+// isSet tells whether a flag was given.
+func isSet(flags *flag.FlagSet, name string) bool {
+	set := false
+	flags.Visit(func(f *flag.Flag) { set = set || f.Name == name })
+	return set
 }
 
 // checkAgent checks who is to run the guests. Which peer there is depends on the
@@ -183,7 +191,7 @@ func runner(ctx context.Context, l *lab.Lab, o demoOptions, say func(string)) (*
 		return nil, err
 	}
 	say("making the guests' disks")
-	guests, err := scenario.MakeGuests(ctx, c, supervisor.Shared(l.Dir), o.guests)
+	guests, err := scenario.MakeGuests(ctx, c, supervisor.Shared(l.Dir), cmp.Or(o.guests, scenario.UsualGuests(c)))
 	if err != nil {
 		return nil, err
 	}

@@ -25,6 +25,7 @@ func TestParseDemo(t *testing.T) {
 		"--manager=heartbeat --agent=Xen": "Xen is no agent for heartbeat",
 		"--scenario=flood":                "--scenario is graceful-shutdown",
 		"--guests=7":                      "--guests is a number from 1 to 6",
+		"--guests=0":                      "--guests is a number from 1 to 6",
 		"--interval=2s":                   "--interval is a time",
 		"--rounds=0":                      "--rounds is a number",
 		"faster":                          `what is "faster"?`,

@@ -43,7 +43,7 @@ Options of demo:
   --leave           in a lab that was up: leave nodes and guests as the last scenario
                     left them, for who takes the lab down next
   --rounds N        run everything N times (default 1)
-  --guests N        how many guests (1 to 6, default 2)
+  --guests N        how many guests (1 to 6, default 2, on Xen 1)
   --interval TIME   between two probes of a client (1ms to 1s, default 5ms, 20ms on Xen)
   --hypervisor NAME qemu or xen: of the lab that is made if none is up (default qemu)
   --agent NAME      only vmferry, or only VirtualDomain, or only Xen

@@ -22,6 +22,7 @@ type ground struct {
 	alone   bool   // the emulator makes most of an outage: measure one that nobody else has a part in
 	limits  limits
 	pace    time.Duration // between two probes of one target
+	guests  int           // how many one processor of a node carries, with their probes
 	observe func(*cluster.Cluster, []Guest) observer
 }
 
@@ -43,17 +44,20 @@ func groundOf(c *cluster.Cluster) ground {
 	if c.Hypervisor.Name == cluster.Xen.Name {
 		// dom0 is emulated too, and moves one guest at a time.
 		return ground{
-			kind: "xen", boot: OwnBoot, xl: true, alone: true, pace: 20 * time.Millisecond, observe: newXenObserver,
+			kind: "xen", boot: OwnBoot, xl: true, alone: true, pace: 20 * time.Millisecond, guests: 1, observe: newXenObserver,
 			limits: limits{start: 4 * time.Minute, each: time.Minute, trigger: 6 * time.Minute, comeback: 5 * time.Minute},
 		}
 	}
 	return ground{
-		kind: "qemu", boot: "/shared/boot", disks: true, pace: 5 * time.Millisecond, observe: newQEMUObserver,
+		kind: "qemu", boot: "/shared/boot", disks: true, pace: 5 * time.Millisecond, guests: 2, observe: newQEMUObserver,
 		limits: limits{start: 90 * time.Second, each: 15 * time.Second, trigger: 150 * time.Second, comeback: 2 * time.Minute},
 	}
 }
 
 func (r *Runner) ground() ground { return groundOf(r.Cluster) }
+
+// UsualGuests is how many guests a demo has on these nodes unless somebody wants another number.
+func UsualGuests(c *cluster.Cluster) int { return groundOf(c).guests }
 
 // OwnBoot is where nodes that read /shared slowly have the guests' kernel and
 // initramfs of their own.
