@@ -15,7 +15,10 @@ import (
 // its counter on disk never went back, and, for a graceful shutdown, it is
 // still the same boot. Guests that are none of the scenario's do not count.
 func judge(o Observation) report.Scenario {
-	o.Copies = slices.DeleteFunc(slices.Clone(o.Copies), func(c Copy) bool { return !slices.Contains(o.Guests, c.Guest) })
+	o.Copies = slices.DeleteFunc(slices.Clone(o.Copies), func(c Copy) bool {
+		before := !c.Gone.IsZero() && c.Gone.Before(o.Begun) // one of another scenario, or of a guest that nobody moved
+		return before || !slices.Contains(o.Guests, c.Guest)
+	})
 	o.Events = slices.DeleteFunc(slices.Clone(o.Events), func(e Event) bool { return !slices.Contains(o.Guests, e.Guest) })
 	s := report.Scenario{
 		Name: o.Scenario, Agent: o.Agent, Manager: o.Manager, Hypervisor: o.Hypervisor, Trigger: o.Trigger,

@@ -77,6 +77,22 @@ func TestJudgeWhatWentWell(t *testing.T) {
 	}
 }
 
+// What executed before a scenario began is not its.
+func TestJudgeEarlierCopies(t *testing.T) {
+	o := graceful()
+	o.Begun = clock(-100)
+	o.Copies = append(o.Copies,
+		Copy{Guest: "vm1", Node: "node1", Seen: clock(-300), Gone: clock(-200)},
+		Copy{Guest: "vm1", Node: "node1", Seen: clock(-250), Gone: clock(-150)})
+	if s := judge(o); !s.Passed || s.MaxRunningCopies != 1 {
+		t.Errorf("got %+v", s)
+	}
+	o.Begun = clock(-260)
+	if s := judge(o); s.Passed || s.MaxRunningCopies != 2 {
+		t.Errorf("of two copies of its own, got %+v", s)
+	}
+}
+
 func TestJudgeWhatWentWrong(t *testing.T) {
 	for _, test := range []struct {
 		name   string
