@@ -87,7 +87,7 @@ stage: ## install into build/stage: what the lab's nodes get
 demo: deps-lab stage ## show the main job on real nodes (first time under 10 minutes, then under 5)
 	$(BIN)/vmferry-lab demo --out build/demo
 
-demo-xen: deps-lab deps-xen stage ## the same on Xen, with ocf:heartbeat:Xen as the peer (about half an hour)
+demo-xen: deps-lab deps-xen stage ## the same on Xen, with ocf:heartbeat:Xen as the peer (about 20 minutes)
 	$(BIN)/vmferry-lab demo --hypervisor xen --out build/demo-xen
 
 bench: deps-lab deps-bench stage ## measure against the peers: build/bench/report.json; BENCH=idle-pause,plan-10k for a part, N=30 for that many turns
