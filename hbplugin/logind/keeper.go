@@ -94,11 +94,9 @@ func (k *Keeper) Run(ctx context.Context) error {
 
 // session lives as long as one connection to the bus.
 func (k *Keeper) session(ctx context.Context) error {
-	conn, err := within(ctx, func() (*dbus.Conn, error) {
-		return dbus.ConnectSystemBus()
-	}, func(c *dbus.Conn) { c.Close() })
+	conn, err := systemBus(ctx)
 	if err != nil {
-		return fmt.Errorf("connect to the system bus: %w", err)
+		return err
 	}
 	defer conn.Close()
 	signals := make(chan *dbus.Signal, 16)
@@ -110,6 +108,17 @@ func (k *Keeper) session(ctx context.Context) error {
 		return err
 	}
 	return k.listen(ctx, conn, signals)
+}
+
+// systemBus makes a connection of its own to the message bus.
+func systemBus(ctx context.Context) (*dbus.Conn, error) {
+	conn, err := within(ctx, func() (*dbus.Conn, error) {
+		return dbus.ConnectSystemBus()
+	}, func(c *dbus.Conn) { c.Close() })
+	if err != nil {
+		return nil, fmt.Errorf("connect to the system bus: %w", err)
+	}
+	return conn, nil
 }
 
 func subscribe(ctx context.Context, conn *dbus.Conn) error {
@@ -247,11 +256,9 @@ func (k *Keeper) inhibit(ctx context.Context) (io.Closer, error) {
 // DelayMax asks logind, over a connection of its own, how long it waits for
 // delay locks (InhibitDelayMaxSec in logind.conf(5)).
 func DelayMax(ctx context.Context) (time.Duration, error) {
-	conn, err := within(ctx, func() (*dbus.Conn, error) {
-		return dbus.ConnectSystemBus()
-	}, func(c *dbus.Conn) { c.Close() })
+	conn, err := systemBus(ctx)
 	if err != nil {
-		return 0, fmt.Errorf("connect to the system bus: %w", err)
+		return 0, err
 	}
 	defer conn.Close()
 	var usec uint64

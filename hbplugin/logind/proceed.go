@@ -50,11 +50,9 @@ const (
 // there, and would have the rest of the limit pass for nothing. started is false where logind went on by
 // itself, or the shutdown was called off. It returns when ctx ends.
 func (System) Proceed(ctx context.Context, kind string) (started bool, err error) {
-	conn, err := within(ctx, func() (*dbus.Conn, error) {
-		return dbus.ConnectSystemBus()
-	}, func(c *dbus.Conn) { c.Close() })
+	conn, err := systemBus(ctx)
 	if err != nil {
-		return false, fmt.Errorf("connect to the system bus: %w", err)
+		return false, err
 	}
 	defer conn.Close()
 	tick := time.NewTicker(othersAgain)

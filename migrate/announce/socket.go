@@ -6,9 +6,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// interactive is TC_PRIO_INTERACTIVE of linux/pkt_sched.h, the highest that needs no privilege: the
+// Interactive is TC_PRIO_INTERACTIVE of linux/pkt_sched.h, the highest that needs no privilege: the
 // usual queues send such frames before those of a migration that fills the link.
-const interactive = 6
+const Interactive = 6
 
 // Socket sends frames as they are. It receives nothing.
 type Socket struct{ fd int }
@@ -19,7 +19,7 @@ func Open() (*Socket, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open a packet socket: %w", err)
 	}
-	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_PRIORITY, interactive); err != nil {
+	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_PRIORITY, Interactive); err != nil {
 		_ = unix.Close(fd)
 		return nil, fmt.Errorf("set the priority of a packet socket: %w", err)
 	}

@@ -17,9 +17,6 @@ const (
 	keepBytes = 4 << 20
 	// sendTime is how long a full queue may keep one frame from leaving.
 	sendTime = 100 * time.Millisecond
-	// interactive is TC_PRIO_INTERACTIVE of linux/pkt_sched.h: the usual queues send such frames before those of
-	// a post-copy that fills the link.
-	interactive = 6
 )
 
 // errStuck says that a device takes no more frames.
@@ -137,7 +134,7 @@ func openSender() (*sender, error) {
 	}
 	wait := unix.NsecToTimeval(int64(sendTime))
 	if err = unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &wait); err == nil {
-		err = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_PRIORITY, interactive)
+		err = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_PRIORITY, announce.Interactive)
 	}
 	if err != nil {
 		_ = unix.Close(fd)
