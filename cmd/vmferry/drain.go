@@ -78,10 +78,13 @@ type drainer struct {
 
 func (d *drainer) run(ctx context.Context) error {
 	meter := d.meter()
-	tick := time.NewTicker(d.poll)
-	defer tick.Stop()
 	for {
+		begun := time.Now()
 		d.look(ctx)
+		next := begun.Add(shutdown.Every(d.poll, time.Since(begun)))
+		if end := d.began.Add(d.seen.Window); begun.Before(end) && next.After(end) {
+			next = end
+		}
 		step := shutdown.Decide(d.seen)
 		if !step.Hold || ctx.Err() != nil {
 			meter.end()
@@ -96,7 +99,7 @@ func (d *drainer) run(ctx context.Context) error {
 		}
 		select {
 		case <-ctx.Done():
-		case <-tick.C:
+		case <-time.After(time.Until(next)):
 		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/vmferry/vmferry/cmd/vmferry/pcmk"
+	"github.com/vmferry/vmferry/hbplugin/shutdown"
 	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/drain"
 	"github.com/vmferry/vmferry/migrate/vigil"
@@ -132,11 +133,11 @@ func (c *call) follow(ctx context.Context, g *guest, o order) (where []string, e
 	defer cancel()
 	meter := c.meter()
 	defer meter.end()
-	tick := time.NewTicker(c.poll)
-	defer tick.Stop()
 	began := time.Now()
 	for settled := 0; ; {
+		begun := time.Now()
 		status, err := c.crmStatus(ctx)
+		next := begun.Add(shutdown.Every(c.poll, time.Since(begun)))
 		if err == nil {
 			place := status.Places[g.Claim.resource]
 			where = place.Nodes
@@ -155,7 +156,7 @@ func (c *call) follow(ctx context.Context, g *guest, o order) (where []string, e
 		select {
 		case <-ctx.Done():
 			return where, ctx.Err()
-		case <-tick.C:
+		case <-time.After(time.Until(next)):
 		}
 	}
 }

@@ -19,6 +19,10 @@ const (
 	lookTimeout = 10 * time.Second
 	// actTimeout bounds one change of standby, for the same reason.
 	actTimeout = 15 * time.Second
+	// lookShare is how many times as long as a look the time to the next is at least, and lookMost where that
+	// ends: on a slow or busy node, looking must not take from the migrations what they need.
+	lookShare = 5
+	lookMost  = 10 * time.Second
 	// actAgain is the pause before standby is asked for again when it failed
 	// or does not show: the attribute takes a moment through the cluster.
 	actAgain = 5 * time.Second
@@ -50,7 +54,7 @@ type Options struct {
 
 	Window     time.Duration // the longest drain before logind's limit; zero: that limit
 	StopWindow time.Duration // the longest drain once systemd has asked the daemon to stop
-	Poll       time.Duration // the time from one look to the next
+	Poll       time.Duration // the time from one look to the next, more where a look takes long
 
 	// Proceed, when not nil, is called once in a shutdown that logind announced, when it was let go here: it goes on
 	// with a shutdown of that kind which others hold for no use, tells whether it did, and ends with its
@@ -168,6 +172,7 @@ type round struct {
 	seen      Observed // all of it but Spent and Window
 	looking   bool
 	lookedAt  time.Time
+	took      time.Duration // the last look
 	acting    bool
 	actedAt   time.Time
 	said      string
@@ -248,11 +253,23 @@ func (r *round) wait(ctx context.Context, d Decision) bool {
 
 // pause is the time until the next look, or until the window closes.
 func (r *round) pause() time.Duration {
+	wait := r.every() - r.now.Sub(r.lookedAt)
+	if r.looking || wait <= 0 {
+		wait = r.o.Poll
+	}
 	o := r.observed()
 	if left := o.Window - o.Spent; left > 0 {
-		return min(r.o.Poll, left)
+		return min(wait, left)
 	}
-	return r.o.Poll
+	return wait
+}
+
+func (r *round) every() time.Duration { return Every(r.o.Poll, r.took) }
+
+// Every is the time from the begin of one look at a cluster manager to the begin of the next: poll, and more where the last
+// one took long, so that looking takes at most a fifth of a busy node's time. It ends at 10 seconds.
+func Every(poll, took time.Duration) time.Duration {
+	return max(poll, min(lookShare*took, lookMost))
 }
 
 // heard takes in what logind says.

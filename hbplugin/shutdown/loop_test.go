@@ -30,6 +30,8 @@ type fake struct {
 	calls    []string
 	stopping bool
 
+	slow  time.Duration // how long View takes
+	views int
 	hang  bool  // View answers only when its context ends
 	err   error // what Standby fails with
 	extra []string
@@ -42,6 +44,12 @@ func (f *fake) String() string { return "fake" }
 func (f *fake) View(ctx context.Context) (hbplugin.View, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	f.views++
+	if f.slow > 0 {
+		f.mu.Unlock()
+		time.Sleep(f.slow)
+		f.mu.Lock()
+	}
 	if f.hang {
 		f.mu.Unlock()
 		<-ctx.Done()
@@ -319,6 +327,23 @@ func TestGuestsLeave(t *testing.T) {
 			t.Error("asked to stop after the drain, the loop stays")
 		}
 	})
+}
+
+// Looking takes at most a fifth of the time, and a node on which it takes long is looked at every ten seconds still.
+func TestLooksMakeRoom(t *testing.T) {
+	for _, c := range []struct {
+		slow time.Duration
+		want int
+	}{{0, 60}, {100 * time.Millisecond, 60}, {400 * time.Millisecond, 30}, {time.Second, 12}, {6 * time.Second, 6}} {
+		node := &fake{guests: []string{"g1"}, leave: time.Hour, slow: c.slow}
+		run(t, node, func(b *bench) {
+			b.say(true)
+			b.after(59500 * time.Millisecond)
+			if node.views != c.want {
+				t.Errorf("a look takes %v: %d in a minute, want %d", c.slow, node.views, c.want)
+			}
+		})
+	}
 }
 
 func TestWindowCloses(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/vmferry/vmferry/hbplugin"
 )
@@ -21,6 +22,7 @@ type looked struct {
 	here     []string
 	hereErr  error
 	era      int // the state of affairs in which it was begun
+	took     time.Duration
 }
 
 // acted is what became of an act.
@@ -32,16 +34,16 @@ type acted struct {
 // look starts a look unless one is under way or the last is fresh. It happens
 // in a goroutine of its own: the loop answers the watchdog meanwhile.
 func (r *round) look(ctx context.Context, what Look) {
-	if r.looking || r.now.Sub(r.lookedAt) < r.o.Poll {
+	if r.looking || r.now.Sub(r.lookedAt) < r.every() {
 		return
 	}
 	r.looking, r.lookedAt = true, r.now
-	era := r.era
+	era, begun := r.era, r.now
 	r.work.Go(func() {
 		ctx, cancel := context.WithTimeout(ctx, lookTimeout)
 		defer cancel()
 		res := lookAt(ctx, r.o, what)
-		res.era = era
+		res.era, res.took = era, time.Since(begun)
 		r.looks <- res
 	})
 }
@@ -67,6 +69,7 @@ func (r *round) saw(res looked) {
 	if res.era != r.era {
 		return
 	}
+	r.took = res.took
 	s := &r.seen
 	s.Heard, s.Stopping = true, answer(res.stopping, res.sysErr)
 	if !res.all {
