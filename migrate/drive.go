@@ -12,6 +12,7 @@ import (
 
 const (
 	pollEvery  = 500 * time.Millisecond // between two looks at a migration's progress
+	timeEvery  = 2 * time.Second        // where a look tells no more than the time
 	sampleTime = 500 * time.Millisecond // bounds one such look
 )
 
@@ -98,7 +99,7 @@ const passSettle = 50 * time.Millisecond
 // steer waits for the migration's end, and meanwhile reports and carries out what the rule says. why is
 // not nil when the migration must be aborted.
 func (m *mover) steer(ctx context.Context, done <-chan error) (why, err error) {
-	tick := time.NewTicker(pollEvery)
+	tick := time.NewTicker(m.sampleEvery())
 	defer tick.Stop()
 	late := time.NewTimer(m.left())
 	defer late.Stop()
@@ -138,6 +139,14 @@ func (m *mover) steer(ctx context.Context, done <-chan error) (why, err error) {
 		}
 	}
 	return why, nil
+}
+
+// sampleEvery is the time between two samples. One that tells nothing takes from the node what the copy needs.
+func (m *mover) sampleEvery() time.Duration {
+	if m.driver.Can(libvirt.CanTellProgress) {
+		return pollEvery
+	}
+	return timeEvery
 }
 
 // callEnded notes whether the end of the call is the end of the migration: not so
