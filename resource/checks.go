@@ -114,7 +114,7 @@ func (a *run) checkServices(ctx context.Context, o observation) error {
 	if err := a.runScripts(ctx); err != nil {
 		return err
 	}
-	if a.isYoung() {
+	if a.isYoung(a.Params.Checks.Grace) {
 		return nil
 	}
 	return a.runChecks(ctx)
@@ -136,11 +136,11 @@ func (a *run) runScripts(ctx context.Context) error {
 	return nil
 }
 
-// isYoung tells whether the guest was started, or arrived, within check_grace. The note for the
-// node daemon is as old as the guest's time here.
-func (a *run) isYoung() bool {
-	age, known := a.state.age(guestsDir, a.Instance)
-	return known && age >= 0 && age < a.Params.Checks.Grace
+// isYoung tells whether the guest was started, or arrived, less than so long ago. The note for the
+// node daemon is as old as that; where it is in the future, the clock was set, and nothing is known.
+func (a *run) isYoung(age time.Duration) bool {
+	here, known := a.state.age(guestsDir, a.Instance)
+	return known && here >= 0 && here < age
 }
 
 // runChecks makes our own checks until one fails.

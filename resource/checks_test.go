@@ -238,7 +238,8 @@ func TestMonitorWithoutPrograms(t *testing.T) {
 	}{
 		"nothing to do":       {func(*world) {}, false},
 		"told before":         {func(w *world) { w.agent.Pacemaker, w.agent.Params.Utilization = true, nil }, false},
-		"utilization":         {func(w *world) { w.agent.Pacemaker = true }, true},
+		"utilization":         {func(w *world) { w.agent.Pacemaker = true; w.aged() }, true},
+		"utilization, as yet": {func(w *world) { w.agent.Pacemaker = true; w.noted() }, false},
 		"scripts":             {func(w *world) { w.agent.Params.Scripts = []string{"/a"} }, true},
 		"scripts, of a probe": {func(w *world) { w.agent.Params.Scripts, w.agent.Probe = []string{"/a"}, true }, false},
 		"checks":              {func(w *world) { w.agent.Params.Checks.UDP = []string{"a:1"} }, true},

@@ -39,7 +39,11 @@ const (
 	utilizationTime = 2 * time.Second
 	// utilizationRetry is how long Pacemaker is left alone after it did not take a value.
 	utilizationRetry = 5 * time.Minute
-	utilizationDir   = "utilization"
+	// utilizationAge is how long a guest has been here before Pacemaker is told: the first time belongs to the guest's
+	// services. And each value is a change of Pacemaker's configuration, for which it plans anew, best not while
+	// it is still starting what a crashed node left.
+	utilizationAge = 30 * time.Second
+	utilizationDir = "utilization"
 )
 
 // utilizationNote is what Pacemaker was told about this guest since it came here.
@@ -68,7 +72,7 @@ func (a *run) utilize(ctx context.Context, o observation) {
 // utilizationDue tells whether Pacemaker should be told something, and what it was told. A guest whose
 // size libvirt does not tell is left to the next monitor.
 func (a *run) utilizationDue(ctx context.Context, o observation) (note utilizationNote, want map[string]string, due bool) {
-	if !a.Pacemaker || len(a.Params.Utilization) == 0 || o.libErr != nil {
+	if !a.Pacemaker || len(a.Params.Utilization) == 0 || o.libErr != nil || a.isYoung(utilizationAge) {
 		return note, nil, false
 	}
 	if err := a.state.load(utilizationDir, a.Instance, &note); err != nil || note.Told == nil {
