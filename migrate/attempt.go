@@ -45,7 +45,8 @@ const (
 	unbound = math.MaxInt64 >> 20
 )
 
-// pace is the bound of the first passes in MiB/s, 0 for none: libvirt has the bound hold for a post-copy too.
+// pace is the bound of the first passes in MiB/s, 0 for none, as where the guest may be switched to post-copy: that is
+// for guests that write much, which need the whole link.
 func (m *mover) pace() uint64 {
 	if !m.driver.Can(libvirt.CanBoundSpeed) || m.req.Bandwidth > 0 || m.policy.PostCopy || len(m.carried) > 0 || used(m.load) == 0 {
 		return 0

@@ -28,20 +28,22 @@ func capsDoc(uuid string) string {
 
 // fake is one end of a pair. What a test wants to go wrong it assigns.
 type fake struct {
-	mu       sync.Mutex
-	uri      string
-	peer     string // where it may migrate to
-	status   libvirt.Status
-	fails    error // why it gives no answer, libvirt.ErrNoDomain for a guest that is not there
-	watchers []func(libvirt.Event)
-	job      libvirt.JobStats
-	aborted  chan struct{}
-	broken   chan struct{} // a try to go on with a post-copy was broken off
-	closed   int
-	limits   []time.Duration
-	speeds   []uint64
-	polls    int
-	resumes  int
+	mu             sync.Mutex
+	uri            string
+	peer           string // where it may migrate to
+	status         libvirt.Status
+	fails          error // why it gives no answer, libvirt.ErrNoDomain for a guest that is not there
+	watchers       []func(libvirt.Event)
+	job            libvirt.JobStats
+	aborted        chan struct{}
+	broken         chan struct{} // a try to go on with a post-copy was broken off
+	closed         int
+	limits         []time.Duration
+	speeds         []uint64
+	postCopySpeeds []uint64
+	speedErr       error // of those
+	polls          int
+	resumes        int
 
 	xml, caps string
 	free      uint64
@@ -175,9 +177,13 @@ func (f *fake) AbortJob(context.Context, string) error {
 	return nil
 }
 
-func (f *fake) SetMaxSpeed(_ context.Context, _ string, mibs uint64, _ bool) error {
+func (f *fake) SetMaxSpeed(_ context.Context, _ string, mibs uint64, postCopy bool) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if postCopy {
+		f.postCopySpeeds = append(f.postCopySpeeds, mibs)
+		return f.speedErr
+	}
 	f.speeds = append(f.speeds, mibs)
 	return nil
 }

@@ -29,6 +29,7 @@ func (m *mover) startPostCopy(ctx context.Context) {
 	defer m.step("post-copy")()
 	ctx, cancel := context.WithTimeout(ctx, lookTime)
 	defer cancel()
+	m.unboundPostCopy(ctx)
 	err := m.source.host.StartPostCopy(ctx, m.req.Guest)
 	if errors.Is(err, context.DeadlineExceeded) {
 		m.tape.expectPostCopy() // libvirt may do it yet
@@ -41,6 +42,17 @@ func (m *mover) startPostCopy(ctx context.Context) {
 	m.tape.expectPostCopy()
 	m.climb(drain.PostCopy)
 	m.note("the guest did not converge, and was switched to post-copy")
+}
+
+// unboundPostCopy lifts the bound for what follows the switch, where one was asked for: from there on the guest waits for
+// each page that it lacks, and a bound is meant to spare others a copy that nobody waits for. virsh migrate has it so, too.
+func (m *mover) unboundPostCopy(ctx context.Context) {
+	if m.req.Bandwidth == 0 {
+		return
+	}
+	if err := m.source.host.SetMaxSpeed(ctx, m.req.Guest, 0, true); err != nil {
+		m.log.WithError(err).Warn("the bound on the bandwidth will hold for the post-copy too, and the guest be slow until its end")
+	}
 }
 
 // recover goes on, once, with a post-copy that broke: the guest stands still, and its memory is at both
@@ -59,7 +71,7 @@ func (m *mover) recover(ctx context.Context, began time.Time, try int) (ok bool)
 		return sleep(ctx, recoverEvery) == nil
 	}
 	params := m.params()
-	params.Recover = true
+	params.Recover, params.Bandwidth = true, 0 // as in startPostCopy
 	m.ended = false
 	err := m.goOn(ctx, params)
 	m.callEnded(err)

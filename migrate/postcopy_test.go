@@ -172,6 +172,39 @@ func (p *pair) wasAborted() bool {
 	}
 }
 
+// A bound holds for what nobody waits for: not from the switch on, nor for what is gone on with after a cut.
+func TestPostCopyIsNotBounded(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		bound uint64
+		fails error
+		want  []uint64
+	}{{"no bound", 0, nil, nil}, {"bounded", 20, nil, []uint64{0}}, {"the bound stays", 20, errLibvirt, []uint64{0}}} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := newWriter(t, func(p *pair) error {
+					if p.last().Recover {
+						p.whole()
+						return nil
+					}
+					if !slices.Equal(p.source.postCopySpeeds, c.want) {
+						t.Errorf("at the switch: %v MiB/s, want %v", p.source.postCopySpeeds, c.want)
+					}
+					p.tear()
+					return errCut
+				})
+				p.req.Bandwidth, p.source.speedErr = c.bound, c.fails
+				if rec, err := Move(t.Context(), p.req, p.deps); err != nil || rec.Means != drain.PostCopy {
+					t.Errorf("by %q, %v", rec.Means, err)
+				}
+				if first, last := p.source.params[0], p.last(); first.Bandwidth != c.bound || last.Bandwidth != 0 {
+					t.Errorf("begun with %d MiB/s, gone on with %d", first.Bandwidth, last.Bandwidth)
+				}
+			})
+		})
+	}
+}
+
 func TestPostCopyIsNotCancelled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())

@@ -57,7 +57,7 @@ func migration(p libvirt.MigrateParams, driver libvirt.Driver) (lv.DomainMigrate
 	}
 	return flags, lv.DomainMigrateParameters{
 		URI: p.URI, URISet: p.URI != "",
-		// The binding sets the bandwidth of the post-copy phase together with this one.
+		// The binding bounds the post-copy phase together with this one; SetMaxSpeed parts them.
 		Bandwidth: p.Bandwidth, BandwidthSet: p.Bandwidth != 0,
 		BandwidthAvailSwitchover: p.Switchover, BandwidthAvailSwitchoverSet: p.Switchover != 0,
 		ParallelConnections: p.Connections, ParallelConnectionsSet: p.Connections != 0,
