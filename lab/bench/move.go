@@ -192,8 +192,15 @@ func drainOnce(ctx context.Context, r *scenario.Runner, who side) (report.Scenar
 	if err := r.Place(ctx, who.agent, first); err != nil {
 		return report.Scenario{}, err
 	}
+	boots, err := r.Boots(ctx, first)
+	if err != nil {
+		return report.Scenario{}, err
+	}
 	seen, err := r.GracefulShutdown(ctx, who.agent, first, second)
 	if err != nil {
+		return seen, err
+	}
+	if err := r.AwaitBoot(ctx, first, boots); err != nil {
 		return seen, err
 	}
 	if err := r.AwaitMember(ctx); err != nil {

@@ -39,7 +39,7 @@ func (r *Runner) Both(ctx context.Context, agent cluster.Agent, extent Extent, r
 	if err := r.Place(ctx, agent, first); err != nil {
 		return err
 	}
-	before, err := r.Cluster.State(ctx)
+	boots, err := r.Boots(ctx, first)
 	if err != nil {
 		return err
 	}
@@ -51,8 +51,7 @@ func (r *Runner) Both(ctx context.Context, agent cluster.Agent, extent Extent, r
 	if extent.Calmly && extent.Leave {
 		return nil
 	}
-	// A node that has no guests left may take its time to go down, as a member.
-	if err := r.awaitBoot(ctx, first, before.Nodes[first].Boots); err != nil {
+	if err := r.AwaitBoot(ctx, first, boots); err != nil {
 		return err
 	}
 	if err := r.AwaitMember(ctx); err != nil {

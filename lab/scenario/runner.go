@@ -206,14 +206,21 @@ func (r *Runner) AwaitMember(ctx context.Context) error {
 	return r.manager().AwaitOnline(ctx, r.Progress)
 }
 
-// awaitBoot waits until the node has been booted more often than that.
-func (r *Runner) awaitBoot(ctx context.Context, node string, boots int) error {
+// Boots is how often the node has been booted in this lab.
+func (r *Runner) Boots(ctx context.Context, node string) (int, error) {
+	reply, err := r.Cluster.State(ctx)
+	return reply.Nodes[node].Boots, err
+}
+
+// AwaitBoot waits until the node has been booted more often than that. A node that was told to reboot and has no
+// guests left may take its time to go down, as a member: to await that alone would be to find it as it was.
+func (r *Runner) AwaitBoot(ctx context.Context, node string, boots int) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, r.ground().limits.comeback, errors.New("the node did not go down"))
 	defer cancel()
 	r.Progress("waiting for " + node + " to boot again")
 	return cluster.Await(ctx, node+" to boot again", func(ctx context.Context) (bool, error) {
-		reply, err := r.Cluster.State(ctx)
-		return reply.Nodes[node].Boots > boots, err
+		now, err := r.Boots(ctx, node)
+		return now > boots, err
 	})
 }
 
