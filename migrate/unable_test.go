@@ -80,7 +80,7 @@ func TestMoveWithoutLevers(t *testing.T) {
 				t.Errorf("no note says %q: %q", want, rec.Notes)
 			}
 		}
-		if longest < 3*time.Second {
+		if longest < timeEvery/2 {
 			t.Errorf("the progress told of %v", longest)
 		}
 	})
