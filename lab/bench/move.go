@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/vmferry/vmferry/lab/report"
@@ -179,6 +180,7 @@ func (s *Stage) drainTen(ctx context.Context, name string) ([]Result, error) {
 		results[i].OursEnded, results[i].PeerEnded = ours.ended, peer.ended
 	}
 	results[0].Notes = []string{fmt.Sprintf("%d guests of %d MiB", drainGuests, drainMemory)}
+	results[1].Notes = append(ours.about("vmferry"), peer.about(report.Peer)...)
 	return results, nil
 }
 
@@ -213,6 +215,7 @@ func drainOnce(ctx context.Context, r *scenario.Runner, who side) (report.Scenar
 type drains struct {
 	seconds []float64 // until the last guest had left
 	worst   []float64 // ms: the longest blackout of any guest and protocol
+	whose   []string  // that was
 	ended   Endings   // of the guests
 }
 
@@ -224,17 +227,41 @@ func (d *drains) add(s report.Scenario) {
 	if s.DrainS != nil {
 		d.seconds = append(d.seconds, *s.DrainS)
 	}
-	worst := 0.0
+	worst, whose := 0.0, ""
+	see := func(g report.Guest, over string, ms float64, at time.Time) {
+		if ms > worst {
+			worst, whose = ms, fmt.Sprintf("%s's over %s, %.0f ms%s", g.Guest, over, ms, placed(s, g, at))
+		}
+	}
 	for _, g := range s.Guests {
 		d.ended[g.How]++
 		if g.UDP != nil {
-			worst = max(worst, g.UDP.BlackoutMS)
+			see(g, "UDP", g.UDP.BlackoutMS, g.UDP.BlackoutAt)
 		}
 		if g.TCP != nil {
-			worst = max(worst, g.TCP.BlackoutMS)
+			see(g, "TCP", g.TCP.BlackoutMS, g.TCP.BlackoutAt)
 		}
 	}
-	d.worst = append(d.worst, worst)
+	d.worst, d.whose = append(d.worst, worst), append(d.whose, whose)
+}
+
+// placed says when a blackout began, and beside it how long the guest stood still: what is beyond that, or elsewhere, is the
+// want of processors on a machine that emulates all the guests.
+func placed(s report.Scenario, g report.Guest, at time.Time) string {
+	i := slices.IndexFunc(s.Events, func(e report.Event) bool { return e.What == g.Guest+" STOP" })
+	if i < 0 || at.IsZero() || g.PauseMS == nil {
+		return ""
+	}
+	return fmt.Sprintf(", from %.1f s after the guest's STOP on, its pause %.0f ms", at.Sub(s.Events[i].At).Seconds(), *g.PauseMS)
+}
+
+// about tells of each drain whose blackout was the worst.
+func (d *drains) about(who string) []string {
+	var notes []string
+	for i, whose := range d.whose {
+		notes = append(notes, fmt.Sprintf("the worst of %s's drain %d was %s", who, i+1, whose))
+	}
+	return notes
 }
 
 // emulatorPart measures what a client of an emulated guest waits for after it runs on, when the emulator must
