@@ -40,8 +40,13 @@ func (l link) cut() (mend func()) {
 }
 
 // slow leaves 200 kB/s of the source's link, to the cluster manager too.
-func (l link) slow() (mend func()) {
-	l.b.run(l.t, "shell", source, "tc", "qdisc", "add", "dev", "host0", "root", "tbf", "rate", "1600kbit", "burst", "32kb", "latency", "200ms")
+func (l link) slow() (mend func()) { return l.bound("1600kbit", "32kb") }
+
+// narrow leaves 8 MB/s of it: a post-copy has all that there is, and is to be seen under way.
+func (l link) narrow() (widen func()) { return l.bound("64mbit", "256kb") }
+
+func (l link) bound(rate, burst string) (lift func()) {
+	l.b.run(l.t, "shell", source, "tc", "qdisc", "add", "dev", "host0", "root", "tbf", "rate", rate, "burst", burst, "latency", "200ms")
 	return func() { l.b.run(l.t, "shell", source, "tc", "qdisc", "delete", "dev", "host0", "root") }
 }
 
@@ -147,6 +152,7 @@ func faultInPostCopy(t *testing.T, b bench, fault func(*testing.T, bench) func()
 	r.off()
 	r.must(source, "start", "config="+busyVM1)
 	was := bootID(t, b)
+	defer link{t, b}.narrow()()
 	params := []string{"config=" + busyVM1, "ladder=live,postcopy", "blackout_budget=10", "migration_speed=8", "CRM_meta_timeout=110000"}
 	args := append(r.environ(source, "migrate_to", params), mark, agentFile, "migrate_to")
 	cmd := b.command(t.Context(), append([]string{"shell", source}, args...)...)
