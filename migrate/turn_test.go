@@ -182,9 +182,11 @@ func TestMoveBesideAnother(t *testing.T) {
 			if beside {
 				other := p.deps.Slots
 				other.N, other.Most = 2, MostAtOnce
-				if slot, err := other.try(); slot == nil || err != nil {
+				slot, err := other.try()
+				if slot == nil || err != nil {
 					t.Fatal(slot, err)
 				}
+				defer slot.Release() // held until then: a file that nobody refers to is closed, and unlocked
 			}
 			rec, err := Move(t.Context(), p.req, p.deps)
 			if err != nil || rec.Shared != beside {
