@@ -155,15 +155,12 @@ func TestGrace(t *testing.T) {
 	w.boot()
 	w.agent.Params.Checks = Checks{Agent: true, Timeout: time.Second, Grace: time.Minute}
 	w.ping = func(context.Context) error { return errors.New("not responding") }
-	note := stateDir(w.agent.RunDir).file(guestsDir, "res1")
 	for _, c := range []struct {
 		age  time.Duration
 		want ExitCode
 	}{{0, Success}, {50 * time.Second, Success}, {70 * time.Second, Generic}, {-time.Hour, Generic}} {
 		if c.age != 0 {
-			if err := os.Chtimes(note, time.Time{}, time.Now().Add(-c.age)); err != nil {
-				t.Fatal(err)
-			}
+			w.aged(c.age)
 		}
 		err, _ := w.run("monitor")
 		checkExit(t, err, c.want, "")
@@ -238,7 +235,7 @@ func TestMonitorWithoutPrograms(t *testing.T) {
 	}{
 		"nothing to do":       {func(*world) {}, false},
 		"told before":         {func(w *world) { w.agent.Pacemaker, w.agent.Params.Utilization = true, nil }, false},
-		"utilization":         {func(w *world) { w.agent.Pacemaker = true; w.aged() }, true},
+		"utilization":         {func(w *world) { w.agent.Pacemaker = true; w.noted(); w.aged(time.Minute) }, true},
 		"utilization, as yet": {func(w *world) { w.agent.Pacemaker = true; w.noted() }, false},
 		"scripts":             {func(w *world) { w.agent.Params.Scripts = []string{"/a"} }, true},
 		"scripts, of a probe": {func(w *world) { w.agent.Params.Scripts, w.agent.Probe = []string{"/a"}, true }, false},

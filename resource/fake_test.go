@@ -189,11 +189,9 @@ func (w *world) noted() {
 	}
 }
 
-// aged is noted, and a while ago.
-func (w *world) aged() {
-	w.noted()
-	then := time.Now().Add(-time.Minute)
-	if err := os.Chtimes(stateDir(w.agent.RunDir).file(guestsDir, "res1"), then, then); err != nil {
+// aged makes the note for the node daemon so old.
+func (w *world) aged(age time.Duration) {
+	if err := os.Chtimes(stateDir(w.agent.RunDir).file(guestsDir, "res1"), time.Time{}, time.Now().Add(-age)); err != nil {
 		w.t.Fatal(err)
 	}
 }

@@ -131,7 +131,7 @@ func TestUtilization(t *testing.T) {
 	w.agent.Pacemaker = true
 	monitor()
 	w.did() // its services come first
-	w.aged()
+	w.aged(time.Minute)
 	const ask, set = "crm_resource --resource res1 --utilization --quiet --get-parameter ", "crm_resource --resource res1 --utilization --set-parameter "
 	monitor()
 	w.did(ask+"cpu", set+"cpu --parameter-value 4", ask+"host_memory", ask+"hv_memory", set+"hv_memory --parameter-value 1024")

@@ -202,10 +202,7 @@ func drainOnce(ctx context.Context, r *scenario.Runner, who side) (report.Scenar
 	if err != nil {
 		return seen, err
 	}
-	if err := r.AwaitBoot(ctx, first, boots); err != nil {
-		return seen, err
-	}
-	if err := r.AwaitMember(ctx); err != nil {
+	if err := r.AwaitReturn(ctx, first, boots); err != nil {
 		return seen, err
 	}
 	return seen, r.Remove(ctx, first)

@@ -51,10 +51,7 @@ func (r *Runner) Both(ctx context.Context, agent cluster.Agent, extent Extent, r
 	if extent.Calmly && extent.Leave {
 		return nil
 	}
-	if err := r.AwaitBoot(ctx, first, boots); err != nil {
-		return err
-	}
-	if err := r.AwaitMember(ctx); err != nil {
+	if err := r.AwaitReturn(ctx, first, boots); err != nil {
 		return err
 	}
 	if extent.Calmly {
@@ -74,7 +71,7 @@ func (r *Runner) Both(ctx context.Context, agent cluster.Agent, extent Extent, r
 	if err := r.powerOn(ctx, second); err != nil {
 		return err
 	}
-	if err := r.AwaitMember(ctx); err != nil {
+	if err := r.awaitMember(ctx); err != nil {
 		return err
 	}
 	return r.Remove(ctx, first)

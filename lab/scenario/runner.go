@@ -199,8 +199,18 @@ func (r *Runner) Take(ctx context.Context) error {
 	return r.manager().AwaitOnline(ctx, r.Progress)
 }
 
-// AwaitMember waits until both nodes are members again.
-func (r *Runner) AwaitMember(ctx context.Context) error {
+// AwaitReturn waits until the node has been booted more often than that, and both nodes are members again. A node that was
+// told to reboot and has no guests left may take its time to go down, as a member: to await that alone would be to
+// find it as it was.
+func (r *Runner) AwaitReturn(ctx context.Context, node string, boots int) error {
+	if err := r.awaitBoot(ctx, node, boots); err != nil {
+		return err
+	}
+	return r.awaitMember(ctx)
+}
+
+// awaitMember waits until both nodes are members again.
+func (r *Runner) awaitMember(ctx context.Context) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, r.ground().limits.comeback, errors.New("the node did not come back"))
 	defer cancel()
 	return r.manager().AwaitOnline(ctx, r.Progress)
@@ -212,9 +222,8 @@ func (r *Runner) Boots(ctx context.Context, node string) (int, error) {
 	return reply.Nodes[node].Boots, err
 }
 
-// AwaitBoot waits until the node has been booted more often than that. A node that was told to reboot and has no
-// guests left may take its time to go down, as a member: to await that alone would be to find it as it was.
-func (r *Runner) AwaitBoot(ctx context.Context, node string, boots int) error {
+// awaitBoot waits until the node has been booted more often than that.
+func (r *Runner) awaitBoot(ctx context.Context, node string, boots int) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, r.ground().limits.comeback, errors.New("the node did not go down"))
 	defer cancel()
 	r.Progress("waiting for " + node + " to boot again")
