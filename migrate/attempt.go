@@ -45,8 +45,8 @@ const (
 	unbound = math.MaxInt64 >> 20
 )
 
-// pace is the bound of the first passes in MiB/s, 0 for none, as where the guest may be switched to post-copy: that is
-// for guests that write much, which need the whole link.
+// pace is the bound of the first passes in MiB/s, 0 for none: the binding has the bound hold for a post-copy too, and only one
+// that was asked for is lifted at the switch.
 func (m *mover) pace() uint64 {
 	if !m.driver.Can(libvirt.CanBoundSpeed) || m.req.Bandwidth > 0 || m.policy.PostCopy || len(m.carried) > 0 || used(m.load) == 0 {
 		return 0
@@ -59,13 +59,18 @@ func (m *mover) liftPace(ctx context.Context, s State) {
 	if m.paced == 0 || s.Iteration < paceLift {
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, sampleTime)
-	defer cancel()
-	if err := m.source.host.SetMaxSpeed(ctx, m.req.Guest, unbound, false); err != nil {
+	if err := m.setSpeed(ctx, unbound, false); err != nil {
 		m.log.WithError(err).Warn("the bound of the first passes is not lifted")
 		return
 	}
 	m.paced, m.rec.Cap = 0, 0
+}
+
+// setSpeed bounds the passes of the migration under way, or its post-copy, and gives up soon: what follows does not depend on it.
+func (m *mover) setSpeed(ctx context.Context, mibs uint64, postCopy bool) error {
+	ctx, cancel := context.WithTimeout(ctx, sampleTime)
+	defer cancel()
+	return m.source.host.SetMaxSpeed(ctx, m.req.Guest, mibs, postCopy)
 }
 
 // extras tells whether it asks for something that an older hypervisor refuses.

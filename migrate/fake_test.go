@@ -41,7 +41,7 @@ type fake struct {
 	limits         []time.Duration
 	speeds         []uint64
 	postCopySpeeds []uint64
-	speedErr       error // of those
+	setPostCopy    func(ctx context.Context) error // answers those, where not nil
 	polls          int
 	resumes        int
 
@@ -164,7 +164,12 @@ func (f *fake) StartDirtyRate(_ context.Context, _ string, span time.Duration) e
 	return f.gauge
 }
 
-func (f *fake) StartPostCopy(context.Context, string) error { return f.postCopy() }
+func (f *fake) StartPostCopy(ctx context.Context, _ string) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return f.postCopy()
+}
 
 func (f *fake) AbortJob(context.Context, string) error {
 	f.mu.Lock()
@@ -177,14 +182,18 @@ func (f *fake) AbortJob(context.Context, string) error {
 	return nil
 }
 
-func (f *fake) SetMaxSpeed(_ context.Context, _ string, mibs uint64, postCopy bool) error {
+func (f *fake) SetMaxSpeed(ctx context.Context, _ string, mibs uint64, postCopy bool) error {
 	f.mu.Lock()
-	defer f.mu.Unlock()
-	if postCopy {
-		f.postCopySpeeds = append(f.postCopySpeeds, mibs)
-		return f.speedErr
+	if !postCopy {
+		defer f.mu.Unlock()
+		f.speeds = append(f.speeds, mibs)
+		return nil
 	}
-	f.speeds = append(f.speeds, mibs)
+	f.postCopySpeeds = append(f.postCopySpeeds, mibs)
+	f.mu.Unlock()
+	if f.setPostCopy != nil {
+		return f.setPostCopy(ctx)
+	}
 	return nil
 }
 

@@ -27,9 +27,9 @@ const (
 // startPostCopy lets the guest go on at the target. Where that is refused, pre-copy goes on.
 func (m *mover) startPostCopy(ctx context.Context) {
 	defer m.step("post-copy")()
+	m.unboundPostCopy(ctx)
 	ctx, cancel := context.WithTimeout(ctx, lookTime)
 	defer cancel()
-	m.unboundPostCopy(ctx)
 	err := m.source.host.StartPostCopy(ctx, m.req.Guest)
 	if errors.Is(err, context.DeadlineExceeded) {
 		m.tape.expectPostCopy() // libvirt may do it yet
@@ -50,7 +50,7 @@ func (m *mover) unboundPostCopy(ctx context.Context) {
 	if m.req.Bandwidth == 0 {
 		return
 	}
-	if err := m.source.host.SetMaxSpeed(ctx, m.req.Guest, 0, true); err != nil {
+	if err := m.setSpeed(ctx, 0, true); err != nil {
 		m.log.WithError(err).Warn("the bound on the bandwidth will hold for the post-copy too, and the guest be slow until its end")
 	}
 }
@@ -71,7 +71,7 @@ func (m *mover) recover(ctx context.Context, began time.Time, try int) (ok bool)
 		return sleep(ctx, recoverEvery) == nil
 	}
 	params := m.params()
-	params.Recover, params.Bandwidth = true, 0 // as in startPostCopy
+	params.Recover, params.Bandwidth = true, 0 // see unboundPostCopy
 	m.ended = false
 	err := m.goOn(ctx, params)
 	m.callEnded(err)

@@ -177,9 +177,14 @@ func TestPostCopyIsNotBounded(t *testing.T) {
 	for _, c := range []struct {
 		name  string
 		bound uint64
-		fails error
+		lift  func(ctx context.Context) error
 		want  []uint64
-	}{{"no bound", 0, nil, nil}, {"bounded", 20, nil, []uint64{0}}, {"the bound stays", 20, errLibvirt, []uint64{0}}} {
+	}{
+		{"no bound", 0, nil, nil},
+		{"bounded", 20, nil, []uint64{0}},
+		{"the bound stays", 20, func(context.Context) error { return errLibvirt }, []uint64{0}},
+		{"libvirt does not answer", 20, func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }, []uint64{0}},
+	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				p := newWriter(t, func(p *pair) error {
@@ -193,7 +198,7 @@ func TestPostCopyIsNotBounded(t *testing.T) {
 					p.tear()
 					return errCut
 				})
-				p.req.Bandwidth, p.source.speedErr = c.bound, c.fails
+				p.req.Bandwidth, p.source.setPostCopy = c.bound, c.lift
 				if rec, err := Move(t.Context(), p.req, p.deps); err != nil || rec.Means != drain.PostCopy {
 					t.Errorf("by %q, %v", rec.Means, err)
 				}
