@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -39,7 +41,31 @@ func newBench(t *testing.T) bench {
 	if program == "" {
 		refuse("VMFERRY_LAB does not name the vmferry-lab program: run `make lab-test`")
 	}
-	return bench{program: program, dir: filepath.Join(t.TempDir(), "lab")}
+	b := bench{program: program, dir: filepath.Join(t.TempDir(), "lab")}
+	b.endWhenInterrupted(t)
+	return b
+}
+
+// endWhenInterrupted takes the lab down when somebody ends the tests with Ctrl-C: no cleanup of a test's is called then.
+func (b bench) endWhenInterrupted(t *testing.T) {
+	signals, over := make(chan os.Signal, 1), make(chan struct{})
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	t.Cleanup(func() {
+		signal.Stop(signals)
+		close(over)
+	})
+	go func() {
+		select {
+		case <-over:
+		case s := <-signals:
+			fmt.Fprintf(os.Stderr, "%v: taking the lab down\n", s)
+			if out, err := b.command(context.Background(), "down").CombinedOutput(); err != nil {
+				fmt.Fprintf(os.Stderr, "vmferry-lab down: %v\n%s", err, out)
+			}
+			_ = os.RemoveAll(filepath.Dir(b.dir))
+			os.Exit(130)
+		}
+	}()
 }
 
 func (b bench) command(ctx context.Context, args ...string) *exec.Cmd {
@@ -105,7 +131,7 @@ func TestLab(t *testing.T) {
 		{"drain", testDrain},
 	} {
 		if !t.Run(part.name, func(t *testing.T) { part.test(t, b) }) {
-			t.Log(b.diagnosis(t))
+			b.diagnose(t)
 			return
 		}
 	}
@@ -113,19 +139,26 @@ func TestLab(t *testing.T) {
 	compareFootprints(t, before, footprint(t))
 }
 
-// diagnosis is what helps to understand a failure afterwards.
-func (b bench) diagnosis(t *testing.T) string {
+// diagnose collects what helps to understand a failure afterwards. It goes to a file beside the programs: in the test's
+// own output, the reason of the failure would drown in it.
+func (b bench) diagnose(t *testing.T) {
+	t.Helper()
 	var all strings.Builder
 	for _, node := range lab.Nodes {
 		for _, command := range [][]string{
-			{"crm_mon", "--one-shot", "--inactive"},
-			{"journalctl", "--boot", "--no-pager", "--lines=60", "--priority=notice"},
+			{"crm_mon", "--one-shot", "--inactive", "--failcounts"},
+			{"journalctl", "--no-pager", "--output=short-precise"},
 		} {
 			out, _ := b.try(t, append([]string{"shell", node.Name}, command...)...)
 			all.WriteString(node.Name + ": " + strings.Join(command, " ") + "\n" + out + "\n")
 		}
 	}
-	return all.String()
+	file := filepath.Join(filepath.Dir(filepath.Dir(b.program)), "lab-diagnosis.txt")
+	if err := os.WriteFile(file, []byte(all.String()), 0o600); err != nil {
+		t.Error(err)
+		return
+	}
+	t.Logf("what the nodes have logged is in %s", file)
 }
 
 // testDemo is the main job: what make demo shows must hold. The graceful shutdown is run twice: one move of

@@ -44,7 +44,7 @@ func TestLabXen(t *testing.T) {
 			continue
 		}
 		if !t.Run(part.name, func(t *testing.T) { part.test(t, b) }) {
-			t.Log(b.diagnosis(t))
+			b.diagnose(t)
 			return
 		}
 	}
