@@ -28,6 +28,9 @@ type config struct {
 	noise    int           // per cent of each of their pages that cannot be compressed
 }
 
+// reflector is where the guest's clients find it.
+func (c config) reflector() string { return c.addr.Addr().String() + ":7007" }
+
 // parseConfig reads the "vmferry." words of a kernel command line. Everything
 // else on the line is the kernel's. The first word that is wrong is the error.
 func parseConfig(cmdline string) (config, error) {

@@ -4,7 +4,7 @@
 // In order it mounts proc, sysfs and devtmpfs, loads the modules listed in
 // /modules/order, gives eth0 its address, starts "/blackout serve" (again
 // whenever it exits), writes the disk record of package disk every 100 ms,
-// answers each connection to TCP port 7009 with one line of JSON (package
+// answers each connection to TCP port 7009, once the reflector answers, with one line of JSON (package
 // guest's Status) and powers the machine off when its power button is pressed.
 //
 // The kernel command line configures it:

@@ -198,3 +198,28 @@ func FuzzPowerPressed(f *testing.F) {
 		}
 	})
 }
+
+// Nobody is told that the guest is back before its clients can be answered.
+func TestAwaitService(t *testing.T) {
+	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := l.Addr().String()
+	l.Close()
+	done := make(chan struct{})
+	go func() {
+		awaitService(addr)
+		close(done)
+	}()
+	select {
+	case <-done:
+		t.Fatal("it did not wait")
+	case <-time.After(2 * retryPause):
+	}
+	if l, err = net.Listen("tcp4", addr); err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	<-done
+}

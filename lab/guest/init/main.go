@@ -76,7 +76,7 @@ func run(power *int) error {
 		}
 	}
 	// Last, so that a guest which answers can also be switched off.
-	if err := serveStatus(&state{bootID: bootID, journal: j, diskFailed: diskErr != nil}); err != nil {
+	if err := serveStatus(&state{bootID: bootID, journal: j, diskFailed: diskErr != nil}, cfg.reflector()); err != nil {
 		return err
 	}
 	say("vmferry guest " + cfg.name + " up, boot id " + bootID)

@@ -26,13 +26,15 @@ type state struct {
 	diskFailed bool          // the disk could not be opened
 }
 
-// serveStatus starts to answer connections and returns.
-func serveStatus(s *state) error {
+// serveStatus starts to answer connections and returns. The first answer waits until the guest is in service: who asks a
+// guest whether it is back means what its clients use.
+func serveStatus(s *state, reflector string) error {
 	l, err := net.Listen("tcp4", statusAddr)
 	if err != nil {
 		return err
 	}
 	go func() {
+		awaitService(reflector)
 		for {
 			c, err := l.Accept()
 			if err != nil {
@@ -43,6 +45,18 @@ func serveStatus(s *state) error {
 		}
 	}()
 	return nil
+}
+
+// awaitService waits until somebody accepts connections at addr.
+func awaitService(addr string) {
+	for {
+		c, err := net.DialTimeout("tcp4", addr, answerTimeout)
+		if err == nil {
+			c.Close()
+			return
+		}
+		time.Sleep(retryPause)
+	}
 }
 
 func answer(c net.Conn, s *state) {

@@ -60,7 +60,7 @@ func loadModule(path string) error {
 // supervise keeps the reflector running. As process 1 it also collects the
 // children that others left behind. It does not return.
 func supervise(cfg config) {
-	argv := []string{"/blackout", "serve", "--listen", cfg.addr.Addr().String() + ":7007"}
+	argv := []string{"/blackout", "serve", "--listen", cfg.reflector()}
 	attr := &syscall.ProcAttr{
 		Env:   []string{"GOMAXPROCS=1", "GOGC=off", "GOMEMLIMIT=24MiB", "HOME=/"},
 		Files: []uintptr{0, 2, 2},
