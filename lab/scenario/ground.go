@@ -22,6 +22,7 @@ type ground struct {
 	alone   bool   // the emulator makes most of an outage: measure one that nobody else has a part in
 	limits  limits
 	pace    time.Duration // between two probes of one target
+	ask     time.Duration // between two questions to one guest about itself, of which each is a connection
 	guests  int           // how many one processor of a node carries, with their probes
 	observe func(*cluster.Cluster, []Guest) observer
 }
@@ -42,14 +43,15 @@ const few = 2
 // groundOf is by the hypervisor's name; a cluster that names none is on QEMU.
 func groundOf(c *cluster.Cluster) ground {
 	if c.Hypervisor.Name == cluster.Xen.Name {
-		// dom0 is emulated too, and moves one guest at a time.
+		// dom0 is emulated too, and moves one guest at a time. A packet costs such a node milliseconds: at fifty a second and
+		// target, clients alone would take all of its processor, and what was observed would be their doing.
 		return ground{
-			kind: "xen", boot: OwnBoot, xl: true, alone: true, pace: 20 * time.Millisecond, guests: 1, observe: newXenObserver,
+			kind: "xen", boot: OwnBoot, xl: true, alone: true, pace: 100 * time.Millisecond, ask: time.Second, guests: 1, observe: newXenObserver,
 			limits: limits{start: 4 * time.Minute, each: time.Minute, trigger: 6 * time.Minute, comeback: 5 * time.Minute},
 		}
 	}
 	return ground{
-		kind: "qemu", boot: "/shared/boot", disks: true, pace: 5 * time.Millisecond, guests: 2, observe: newQEMUObserver,
+		kind: "qemu", boot: "/shared/boot", disks: true, pace: 5 * time.Millisecond, ask: 250 * time.Millisecond, guests: 2, observe: newQEMUObserver,
 		limits: limits{start: 90 * time.Second, each: 15 * time.Second, trigger: 150 * time.Second, comeback: 2 * time.Minute},
 	}
 }

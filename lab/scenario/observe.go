@@ -97,15 +97,13 @@ type poller struct {
 	samples []Sample
 }
 
-const askEvery = 250 * time.Millisecond
-
 func (r *Runner) startPollers(ctx context.Context) map[string]*poller {
 	pollers := map[string]*poller{}
 	for _, g := range r.Guests {
 		p := &poller{}
 		pollers[g.Name] = p
 		go func() {
-			tick := time.NewTicker(askEvery)
+			tick := time.NewTicker(r.ground().ask)
 			defer tick.Stop()
 			for {
 				if status, err := r.ask(ctx, g); err == nil {
