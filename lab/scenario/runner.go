@@ -108,9 +108,12 @@ func (r *Runner) Place(ctx context.Context, agent cluster.Agent, node string) er
 	return r.awaitAnswers(ctx, node)
 }
 
-// dropIns are what vmferry changes of other people's units, below
-// /usr/lib/systemd, where a link to /dev/null below /etc takes it back.
-var dropIns = []string{"logind.conf.d/90-vmferry.conf", "system/pacemaker.service.d/10-vmferry.conf", "system/heartbeat.service.d/10-vmferry.conf"}
+// dropIns are what vmferry changes of other people's units, and the lab for it, below /usr/lib/systemd, where a link to
+// /dev/null below /etc takes it back.
+var dropIns = []string{
+	"logind.conf.d/90-vmferry.conf", "logind.conf.d/95-lab.conf",
+	"system/pacemaker.service.d/10-vmferry.conf", "system/heartbeat.service.d/10-vmferry.conf",
+}
 
 // outfit gives the nodes the daemon and the settings that vmferry is installed
 // with, or takes them away: the peer is to run as people run it today, and
