@@ -81,15 +81,14 @@ func dueToday(number, of int) bool {
 	return os.Getenv("VMFERRY_KILLS") == "all" || (number+time.Now().UTC().YearDay())%of == 0
 }
 
-// kills makes the matrix: at every step each victim, in both orders. In four days each of them is due once, and on
-// each day some of every step.
+// kills makes the matrix: at every step each victim, in both orders. In six days each of them is due once.
 func kills() []kill {
 	var due []kill
 	number := 0
 	for _, s := range steps {
 		for i, v := range append([]victim{agentItself}, s.victims...) {
 			for order, elsewhere := range []bool{false, true} {
-				if dueToday(number+i+2*order, 4) {
+				if dueToday(number+i+3*order, 6) {
 					due = append(due, kill{s.action, s.step, v, elsewhere})
 				}
 			}
