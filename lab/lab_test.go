@@ -27,7 +27,7 @@ type bench struct {
 }
 
 // newBench finds the program, or skips the test where a lab cannot be. In
-// continuous integration a lab must be possible.
+// continuous integration a lab must be possible. The lab is down when the test has ended.
 func newBench(t *testing.T) bench {
 	t.Helper()
 	refuse := t.Skipf
@@ -43,7 +43,20 @@ func newBench(t *testing.T) bench {
 	}
 	b := bench{program: program, dir: filepath.Join(t.TempDir(), "lab")}
 	b.endWhenInterrupted(t)
+	t.Cleanup(func() {
+		if err := b.down(); err != nil {
+			t.Error(err)
+		}
+	})
 	return b
+}
+
+// down takes the lab down, if there is one, whatever has become of the test.
+func (b bench) down() error {
+	if out, err := b.command(context.Background(), "down").CombinedOutput(); err != nil {
+		return fmt.Errorf("vmferry-lab down: %w\n%s", err, out)
+	}
+	return nil
 }
 
 // endWhenInterrupted takes the lab down when somebody ends the tests with Ctrl-C: no cleanup of a test's is called then.
@@ -59,8 +72,8 @@ func (b bench) endWhenInterrupted(t *testing.T) {
 		case <-over:
 		case s := <-signals:
 			fmt.Fprintf(os.Stderr, "%v: taking the lab down\n", s)
-			if out, err := b.command(context.Background(), "down").CombinedOutput(); err != nil {
-				fmt.Fprintf(os.Stderr, "vmferry-lab down: %v\n%s", err, out)
+			if err := b.down(); err != nil {
+				fmt.Fprintln(os.Stderr, err)
 			}
 			_ = os.RemoveAll(filepath.Dir(b.dir))
 			os.Exit(130)
@@ -102,11 +115,6 @@ func (b bench) try(t *testing.T, args ...string) (string, int) {
 func TestLab(t *testing.T) {
 	b := newBench(t)
 	before := footprint(t)
-	t.Cleanup(func() {
-		if out, err := b.command(context.Background(), "down").CombinedOutput(); err != nil {
-			t.Errorf("vmferry-lab down: %v\n%s", err, out)
-		}
-	})
 	b.run(t, "up")
 	for _, part := range []struct {
 		name string

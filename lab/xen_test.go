@@ -1,7 +1,6 @@
 package lab_test
 
 import (
-	"context"
 	"encoding/json"
 	"os"
 	"path/filepath"
@@ -17,11 +16,6 @@ import (
 func TestLabXen(t *testing.T) {
 	b := newBench(t)
 	before := footprint(t)
-	t.Cleanup(func() {
-		if out, err := b.command(context.Background(), "down").CombinedOutput(); err != nil {
-			t.Errorf("vmferry-lab down: %v\n%s", err, out)
-		}
-	})
 	begun := time.Now()
 	t.Log(b.run(t, "up", "--hypervisor", "xen"))
 	t.Logf("up after %.0f s", time.Since(begun).Seconds())
