@@ -111,12 +111,10 @@ func TestChecks(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = listener.Close() })
-	closed, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_ = closed.Close()
-	const quick = 100 * time.Millisecond
+	const (
+		closed = "127.0.0.1:1" // not of the ports that are given to whoever asks for a free one
+		quick  = 100 * time.Millisecond
+	)
 	for _, c := range []struct {
 		name   string
 		checks Checks
@@ -125,15 +123,15 @@ func TestChecks(t *testing.T) {
 		reason string
 	}{
 		{"TCP", Checks{TCP: []string{listener.Addr().String()}}, nil, Success, ""},
-		{"TCP refused", Checks{TCP: []string{listener.Addr().String(), closed.Addr().String()}}, nil, Generic, "check_tcp: " + closed.Addr().String()},
+		{"TCP refused", Checks{TCP: []string{listener.Addr().String(), closed}}, nil, Generic, "check_tcp: " + closed},
 		{"UDP", Checks{UDP: []string{echo(t, 1)}}, nil, Success, ""},
 		{"UDP, the first is lost", Checks{UDP: []string{echo(t, 2)}, Timeout: 3 * time.Second}, nil, Success, ""},
-		{"UDP refused", Checks{UDP: []string{closed.Addr().String()}}, nil, Generic, "check_udp"},
+		{"UDP refused", Checks{UDP: []string{closed}}, nil, Generic, "check_udp"},
 		{"UDP, silence", Checks{UDP: []string{echo(t, 1000)}, Timeout: quick}, nil, Generic, "check_udp"},
 		{"agent", Checks{Agent: true}, nil, Success, ""},
 		{"agent does not answer", Checks{Agent: true}, errors.New("guest agent is not responding"), Generic, "check_agent"},
 		{"libvirt does not answer", Checks{Agent: true}, dead(), Success, ""},
-		{"young", Checks{TCP: []string{closed.Addr().String()}, Grace: time.Hour}, nil, Success, ""},
+		{"young", Checks{TCP: []string{closed}, Grace: time.Hour}, nil, Success, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			w := newWorld(t, "monitor")

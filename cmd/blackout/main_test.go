@@ -1,7 +1,6 @@
 package main
 
 import (
-	"net"
 	"os"
 	"reflect"
 	"regexp"
@@ -22,46 +21,42 @@ func TestMain(m *testing.M) {
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
-		Setup: func(env *testscript.Env) error {
-			port, err := freePort()
-			env.Setenv("ADDR", port)
-			return err
-		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"await":  cmdAwait,
-			"report": cmdReport,
+			"address": cmdAddress,
+			"report":  cmdReport,
 		},
 	})
 }
 
-// freePort is an address of the loopback that nobody listens on.
-func freePort() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	defer l.Close()
-	return l.Addr().String(), nil
-}
-
-// cmdAwait waits until somebody accepts connections at an address.
-func cmdAwait(ts *testscript.TestScript, neg bool, args []string) {
+// cmdAddress waits until a log tells an address and sets ADDR to it. Whoever takes
+// port 0 keeps it; a port that was looked up beforehand may be another's by then.
+func cmdAddress(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
-		ts.Fatalf("usage: await HOST:PORT")
+		ts.Fatalf("usage: address LOG")
 	}
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	for patience := time.After(20 * time.Second); ; {
-		if conn, err := net.Dial("tcp", args[0]); err == nil {
-			conn.Close()
+		text, err := os.ReadFile(ts.MkAbs(args[0]))
+		if addr := loggedAddress(string(text)); addr != "" {
+			ts.Setenv("ADDR", addr)
 			return
 		}
 		select {
 		case <-tick.C:
 		case <-patience:
-			ts.Fatalf("nobody listens at %s", args[0])
+			ts.Fatalf("%s tells no address: %q, %v", args[0], text, err)
 		}
 	}
+}
+
+// loggedAddress is what a whole line of a log says of an address, or empty.
+func loggedAddress(log string) string {
+	found := regexp.MustCompile(`address="([^"]+)"\n`).FindStringSubmatch(log)
+	if found == nil {
+		return ""
+	}
+	return found[1]
 }
 
 // cmdReport reads a report and checks what every good one has: it is complete,

@@ -175,15 +175,20 @@ func TestServeDropsPrivileges(t *testing.T) {
 
 func TestMetricsAreServed(t *testing.T) {
 	addr := startReflector(t)
-	at, err := freePort()
+	cmd := exec.Command("blackout", "watch", "udp://"+addr, "--quiet", "--max-error", "10s", "--metrics", "127.0.0.1:0")
+	stderr, err := cmd.StderrPipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command("blackout", "watch", "udp://"+addr, "--quiet", "--max-error", "10s", "--metrics", at)
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
+	line, err := bufio.NewReader(stderr).ReadString('\n')
+	at := loggedAddress(line)
+	if at == "" {
+		t.Fatalf("%q, %v", line, err)
+	}
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for patience := time.After(20 * time.Second); ; {

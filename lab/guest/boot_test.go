@@ -94,21 +94,21 @@ func runHere(ctx context.Context, program string, args ...string) error {
 // end and returns what it last said.
 func bootOnce(t *testing.T, s Spec, image string) Status {
 	t.Helper()
-	reflector, status := freePort(t), freePort(t)
+	addr := ownAddress()
 	ctx, cancel := context.WithTimeout(t.Context(), bootLimit)
 	defer cancel()
 	monitor := filepath.Join(t.TempDir(), "qmp")
-	cmd := exec.CommandContext(ctx, "qemu-system-x86_64", qemuArgs(s.OutDir, image, monitor, reflector, status)...)
+	cmd := exec.CommandContext(ctx, "qemu-system-x86_64", qemuArgs(s.OutDir, image, monitor, addr)...)
 	cmd.Stdout, cmd.Stderr = t.Output(), t.Output()
 	begin := time.Now()
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
 	defer cmd.Process.Kill()
-	early := awaitCounter(ctx, t, status, 0)
+	early := awaitCounter(ctx, t, addr, 0)
 	t.Logf("status %v after start, kernel up for %d ms", time.Since(begin).Round(10*time.Millisecond), early.UptimeMS)
-	probe(ctx, t, s.Blackout, reflector)
-	late := awaitCounter(ctx, t, status, early.Counter+2)
+	probe(ctx, t, s.Blackout, addr)
+	late := awaitCounter(ctx, t, addr, early.Counter+2)
 	begin = time.Now()
 	pressPower(ctx, t, monitor)
 	if err := cmd.Wait(); err != nil {
@@ -118,47 +118,44 @@ func bootOnce(t *testing.T, s Spec, image string) Status {
 	return late
 }
 
-func qemuArgs(boot, image, monitor string, reflector, status int) []string {
+func qemuArgs(boot, image, monitor, addr string) []string {
 	guest := DomainSpec{Type: "qemu", Name: "boot-test", IP: "10.0.2.15/24", Gateway: "10.0.2.2", Disk: image}
 	return []string{
 		"-accel", "tcg", "-machine", machine + ",hpet=off", "-cpu", "qemu64,+rdrand", "-m", fmt.Sprint(MinMemoryMiB),
 		"-nodefaults", "-no-user-config", "-display", "none", "-serial", "stdio", "-qmp", "unix:" + monitor + ",server=on,wait=off",
 		"-kernel", filepath.Join(boot, "vmlinuz"), "-initrd", filepath.Join(boot, "initrd"), "-append", guest.CommandLine(),
 		"-drive", "file=" + image + ",if=none,id=disk,format=qcow2,cache=none", "-device", "virtio-blk-pci,drive=disk",
-		"-netdev", fmt.Sprintf("user,id=net,hostfwd=udp:127.0.0.1:%[1]d-:%[2]d,hostfwd=tcp:127.0.0.1:%[1]d-:%[2]d,hostfwd=tcp:127.0.0.1:%[3]d-:%[4]d",
-			reflector, ReflectorPort, status, StatusPort),
+		"-netdev", fmt.Sprintf("user,id=net,hostfwd=udp:%[1]s:%[2]d-:%[2]d,hostfwd=tcp:%[1]s:%[2]d-:%[2]d,hostfwd=tcp:%[1]s:%[3]d-:%[3]d",
+			addr, ReflectorPort, StatusPort),
 		"-device", "virtio-net-pci,netdev=net,romfile=",
 	}
 }
 
-func freePort(t *testing.T) int {
-	t.Helper()
-	l, err := net.Listen("tcp4", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
+// ownAddress is an address of loopback that this process alone uses, so that no
+// port of it is ever another's.
+func ownAddress() string {
+	pid := os.Getpid()
+	return net.IPv4(127, 64|byte(pid>>16), byte(pid>>8), byte(pid)).String()
 }
 
 // probe lets the probe tool ask the reflector over UDP and TCP: it fails when
 // either never answers.
-func probe(ctx context.Context, t *testing.T, tool string, port int) {
+func probe(ctx context.Context, t *testing.T, tool, addr string) {
 	t.Helper()
-	addr := fmt.Sprintf("://127.0.0.1:%d", port)
-	err := runHere(ctx, tool, "watch", "--quiet", "--interval", "5ms", "--for", "1s", "udp"+addr, "tcp"+addr)
+	at := fmt.Sprintf("://%s:%d", addr, ReflectorPort)
+	err := runHere(ctx, tool, "watch", "--quiet", "--interval", "5ms", "--for", "1s", "udp"+at, "tcp"+at)
 	if err != nil {
 		t.Errorf("probe the reflector: %v", err)
 	}
 }
 
 // awaitCounter asks until the guest's counter has reached least.
-func awaitCounter(ctx context.Context, t *testing.T, port int, least uint64) Status {
+func awaitCounter(ctx context.Context, t *testing.T, addr string, least uint64) Status {
 	t.Helper()
 	for {
 		// The emulator accepts before the guest is up and then says nothing.
 		try, cancel := context.WithTimeout(ctx, 200*time.Millisecond)
-		s, err := Ask(try, fmt.Sprintf("127.0.0.1:%d", port))
+		s, err := Ask(try, fmt.Sprintf("%s:%d", addr, StatusPort))
 		cancel()
 		if err == nil && s.Counter >= least {
 			return s

@@ -98,15 +98,29 @@ func Serve(ctx context.Context, s Service, log logrus.FieldLogger) error {
 	return g.Wait()
 }
 
-// Listen opens the two sockets of a reflector, both on the same port.
+// listenTries is how many ports are tried when any will do.
+const listenTries = 16
+
+// Listen opens the two sockets of a reflector, both on the same port. Port 0 takes
+// one that is free for both.
 func Listen(addr string) (*net.UDPConn, net.Listener, error) {
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return nil, nil, fmt.Errorf("listen on %q: %w", addr, err)
+	}
+	for try := 1; ; try++ {
+		udp, tcp, err := listenBoth(addr, host)
+		if port != "0" || try == listenTries || !errors.Is(err, unix.EADDRINUSE) {
+			return udp, tcp, err
+		}
+	}
+}
+
+// listenBoth lets TCP choose the port: what is free for TCP may be taken for UDP.
+func listenBoth(addr, host string) (*net.UDPConn, net.Listener, error) {
 	tcp, err := net.Listen("tcp", addr)
 	if err != nil {
 		return nil, nil, fmt.Errorf("listen for TCP on %q: %w", addr, err)
-	}
-	host, _, err := net.SplitHostPort(addr)
-	if err != nil {
-		return nil, nil, errors.Join(fmt.Errorf("listen on %q: %w", addr, err), tcp.Close())
 	}
 	port := tcp.Addr().(*net.TCPAddr).Port
 	udpAddr, err := net.ResolveUDPAddr("udp", net.JoinHostPort(host, strconv.Itoa(port)))

@@ -349,3 +349,24 @@ func TestServeTellsWhatFails(t *testing.T) {
 		}
 	}
 }
+
+// A port that is free for TCP only is not taken for good where any will do.
+func TestListenTakesAPortFreeForBoth(t *testing.T) {
+	const host, taken, turns = "127.0.0.9", 1000, 200 // of 28,000 ports; one in 28 turns meets a taken one
+	for range taken {
+		conn, err := net.ListenPacket("udp", host+":0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = conn.Close() })
+	}
+	for range turns {
+		udp, tcp, err := Listen(host + ":0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(udp.Close(), tcp.Close()); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
