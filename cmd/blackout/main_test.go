@@ -36,7 +36,7 @@ func cmdAddress(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
-	for patience := time.After(20 * time.Second); ; {
+	for patience := time.After(2 * time.Minute); ; {
 		text, err := os.ReadFile(ts.MkAbs(args[0]))
 		if addr := loggedAddress(string(text)); addr != "" {
 			ts.Setenv("ADDR", addr)

@@ -76,7 +76,7 @@ func cmdEdit(ts *testscript.TestScript, neg bool, args []string) {
 func cmdAppears(ts *testscript.TestScript, neg bool, args []string) {
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
-	for patience := time.After(20 * time.Second); ; {
+	for patience := time.After(2 * time.Minute); ; {
 		text, err := os.ReadFile(ts.MkAbs(args[0]))
 		if err == nil && (len(args) == 1 || strings.Contains(string(text), args[1])) {
 			return

@@ -51,7 +51,7 @@ func TestWake(t *testing.T) {
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Wait() }()
 	path := filepath.Join("/proc", strconv.Itoa(cmd.Process.Pid))
-	limit := time.After(20 * time.Second)
+	limit := time.After(2 * time.Minute)
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	for stopped := false; ; {

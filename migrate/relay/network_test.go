@@ -165,14 +165,14 @@ func (n network) connect() (client, guest *net.TCPConn) {
 	n.in(n.guest, func() { listener, err = net.ListenTCP("tcp4", net.TCPAddrFromAddrPort(addr)) })
 	n.Must(err)
 	defer func() { n.Must(listener.Close()) }()
-	n.Must(listener.SetDeadline(time.Now().Add(10 * time.Second)))
+	n.Must(listener.SetDeadline(time.Now().Add(2 * time.Minute)))
 	n.in(n.client, func() { client, err = net.DialTCP("tcp4", nil, net.TCPAddrFromAddrPort(addr)) })
 	n.Must(err)
 	guest, err = listener.AcceptTCP()
 	n.Must(err)
 	n.Cleanup(func() { _, _ = client.Close(), guest.Close() })
 	for _, c := range []*net.TCPConn{client, guest} {
-		n.Must(c.SetDeadline(time.Now().Add(10 * time.Second)))
+		n.Must(c.SetDeadline(time.Now().Add(2 * time.Minute)))
 	}
 	return client, guest
 }

@@ -18,7 +18,7 @@ import (
 )
 
 // Patience is how long a test waits for something that must happen.
-const Patience = 10 * time.Second
+const Patience = 2 * time.Minute
 
 const (
 	login1   = "org.freedesktop.login1"

@@ -128,7 +128,7 @@ func (p watch) answered(ctx context.Context) error {
 		if err == nil && !slices.ContainsFunc(report.Targets, func(t blackout.Target) bool { return t.Answered == 0 }) {
 			return nil
 		}
-		if time.Since(begun) > time.Minute || ctx.Err() != nil {
+		if time.Since(begun) > patience || ctx.Err() != nil {
 			return errors.Join(errors.New("not everything that is probed answers"), err, ctx.Err())
 		}
 		wait(ctx, calm)

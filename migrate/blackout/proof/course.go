@@ -113,7 +113,7 @@ func (c *course) halt(on bool) error {
 		}
 	}
 	for begun := time.Now(); on && !c.halted(); {
-		if time.Since(begun) > 10*time.Second {
+		if time.Since(begun) > patience {
 			return errors.New("the server does not stop")
 		}
 	}

@@ -77,7 +77,7 @@ func sample(ctx context.Context) ([]byte, error) {
 		return nil, err
 	}
 	defer conn.Close()
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	defer context.AfterFunc(ctx, func() { _ = conn.SetReadDeadline(time.Now()) })()
 	done := make(chan error, 1)
@@ -141,7 +141,7 @@ func garbage(buf, probe []byte) []byte {
 // drained waits until the reflector's socket is empty; an error when it dropped
 // something, or does not read it.
 func (b *stand) drained(ctx context.Context) error {
-	for begun := time.Now(); time.Since(begun) < 10*time.Second; {
+	for begun := time.Now(); time.Since(begun) < patience; {
 		waiting, dropped, err := b.socket()
 		switch {
 		case err != nil:

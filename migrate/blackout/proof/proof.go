@@ -62,6 +62,10 @@ type Options struct {
 	Log logrus.FieldLogger
 }
 
+// patience is how long something is waited for that happens at once, but on a machine
+// that stands still: those that are shared do, for as long as a minute.
+const patience = 2 * time.Minute
+
 // DefaultLengths are from 5 ms to 10 s.
 var DefaultLengths = []time.Duration{
 	5 * time.Millisecond, 10 * time.Millisecond, 20 * time.Millisecond, 50 * time.Millisecond,

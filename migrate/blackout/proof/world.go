@@ -82,7 +82,7 @@ func (l *lane) cut(on bool) error {
 	if err := l.server.net.LinkSetUp(l.far); err != nil {
 		return err
 	}
-	for begun := time.Now(); time.Since(begun) < 10*time.Second; {
+	for begun := time.Now(); time.Since(begun) < patience; {
 		near, err := l.client.net.LinkByIndex(l.near.Attrs().Index)
 		if err != nil {
 			return err
@@ -126,7 +126,7 @@ func (s *space) know(link netlink.Link, addr string, other netlink.Link) error {
 func (w *world) await(ctx context.Context, addr string) error {
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	for {
 		var failed error

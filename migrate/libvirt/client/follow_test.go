@@ -19,7 +19,7 @@ func told(t *testing.T, turns <-chan string) string {
 	select {
 	case s := <-turns:
 		return s
-	case <-time.After(10 * time.Second):
+	case <-time.After(2 * time.Minute):
 		t.Fatal("no turn was told")
 		return ""
 	}
