@@ -126,6 +126,8 @@ type run struct {
 	refused bool           // libvirt itself said that it could not save the guest
 	saving  bool           // libvirt was asked to save the guest, and this was not seen to end
 
+	disputed time.Time // since when libvirt has called a guest here of which there is no process
+
 	state   stateDir // ends with the boot
 	lasting stateDir // does not
 }

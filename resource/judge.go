@@ -75,8 +75,9 @@ const (
 // table is the whole of the agent's judgement. A row is found by libvirt's state and
 // reason, or else by the state; its columns are the sights, in their order.
 //
-// libvirt is believed when it says that a guest is here. It is not believed alone when it
-// says that a guest is gone, because a process it has lost still writes to the disk.
+// libvirt is believed when it says that a guest is here; where there is no process, only once it stays with
+// that (isDisputed). It is not believed alone when it says that a guest is gone, because a process
+// it has lost still writes to the disk.
 //
 // A guest that reboots keeps its process and its state: QEMU resets it in place. One that shuts
 // down is here until its process has ended.

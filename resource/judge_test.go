@@ -2,6 +2,7 @@ package resource
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -166,6 +167,7 @@ func TestMonitorAsksTheWitnessWhenItMatters(t *testing.T) {
 		{"shut off", "monitor", state(libvirt.ShutOff, "shutdown"), 1},
 		{"crashed", "monitor", state(libvirt.Crashed, "panicked"), 1},
 		{"a start of what runs", "start", (*world).boot, 1},
+		{"a probe of what runs", "monitor", func(w *world) { w.boot(); w.agent.Probe = true }, 1},
 	} {
 		t.Run(c.action+" "+c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -176,6 +178,53 @@ func TestMonitorAsksTheWitnessWhenItMatters(t *testing.T) {
 				_, _ = w.run(c.action)
 				if looks != c.want {
 					t.Errorf("looked %d times, want %d", looks, c.want)
+				}
+			})
+		})
+	}
+}
+
+// A libvirtd that was just started lists a guest whose QEMU ended while it was away, for a moment.
+func TestWhatLibvirtHadIsNotWhatIsHere(t *testing.T) {
+	for _, c := range []struct {
+		name, action string
+		probe        bool
+		state        libvirt.State
+		reason       string
+		stays        bool // with what it said
+		want         ExitCode
+		created      bool
+	}{
+		{"started", "start", false, libvirt.Running, "booted", false, Success, true},
+		{"started, it was broken", "start", false, libvirt.Paused, "ioerror", false, Success, true},
+		{"probed", "monitor", true, libvirt.Running, "booted", false, NotRunning, false},
+		{"moved", "migrate_to", false, libvirt.Running, "booted", false, Generic, false},
+		{"stopped", "stop", false, libvirt.Running, "booted", false, Success, false},
+		{"started, and libvirt stays with it", "start", false, libvirt.Running, "booted", true, Success, false},
+		{"probed, and libvirt stays with it", "monitor", true, libvirt.Running, "booted", true, Success, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, c.action)
+				w.agent.Probe = c.probe
+				w.is(c.state, c.reason)
+				w.procs = nil
+				create, created := w.create, false
+				w.create = func(ctx context.Context, xml string) error { created = true; return create(ctx, xml) }
+				status, asked := w.status, 0
+				w.status = func(ctx context.Context) (libvirt.Status, error) {
+					if asked++; asked == 3 && !c.stays {
+						w.gone()
+					}
+					return status(ctx)
+				}
+				err, took := w.run(c.action)
+				checkExit(t, err, c.want, "")
+				if created != c.created || slices.Contains(w.calls, "migrate") {
+					t.Errorf("did %v", w.calls)
+				}
+				if least := defaults["monitor"] / 4; c.stays && took < least {
+					t.Errorf("believed after %v, want %v at least", took, least)
 				}
 			})
 		})

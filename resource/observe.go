@@ -73,8 +73,8 @@ func (o observation) executing() bool {
 // look asks both witnesses once. libvirt is asked first: a guest that ends in
 // between is then seen by libvirt only, and believed to be here until the next look.
 // A monitor does not ask the processes where libvirt's answer decides alone: reading them all is
-// most of what it would cost on a node of many. Other actions need the process itself, and so does a monitor
-// of a driver that does not know by itself how its guests are.
+// most of what it would cost on a node of many. Other actions need the process itself, and so does a probe, after which
+// nobody may come again, and a monitor of a driver that does not know by itself how its guests are.
 func (a *run) look(ctx context.Context) observation {
 	driver := libvirt.DriverOf(a.Params.Hypervisor)
 	o := observation{kind: driver.Vessel}
@@ -90,7 +90,7 @@ func (a *run) look(ctx context.Context) observation {
 	default:
 		o.answer, o.libErr = unreachable, err
 	}
-	if a.isMonitor() && undisputed(o.answer) && driver.Can(libvirt.CanKnowState) {
+	if a.isMonitor() && !a.Probe && undisputed(o.answer) && driver.Can(libvirt.CanKnowState) {
 		o.sight = unasked
 	} else {
 		o.found, o.seeErr = a.find(ctx)
@@ -100,7 +100,24 @@ func (a *run) look(ctx context.Context) observation {
 	if o.sight == none && !driver.Can(libvirt.CanKnowState) {
 		o.verdict = notRunning // proven, and libvirt will hear of it yet
 	}
+	if a.isDisputed(o) {
+		o.verdict = unknown
+	}
 	return o
+}
+
+// isDisputed tells that libvirt calls a guest here of which there is no process, and has not done so for long. A daemon
+// that was just started lists the guests that it had, as they were, until it has found their monitors gone
+// (qemuProcessReconnect): QEMU may have ended while it was away. If it stays with that it is believed,
+// as a process may have a shape that the witness does not know.
+func (a *run) isDisputed(o observation) bool {
+	if o.sight != none || o.verdict != running && o.verdict != stalled {
+		return false
+	}
+	if a.disputed.IsZero() {
+		a.disputed = time.Now()
+	}
+	return time.Since(a.disputed) < a.budget.call
 }
 
 func (a *run) isMonitor() bool { return a.action == "monitor" || a.action == "status" }
