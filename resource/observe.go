@@ -71,7 +71,7 @@ func (o observation) executing() bool {
 }
 
 // look asks both witnesses once. libvirt is asked first: a guest that ends in
-// between is then seen by libvirt only, and believed to be here until the next look.
+// between is then seen by libvirt only, and the next look tells.
 // A monitor does not ask the processes where libvirt's answer decides alone: reading them all is
 // most of what it would cost on a node of many. Other actions need the process itself, and so does a probe, after which
 // nobody may come again, and a monitor of a driver that does not know by itself how its guests are.
