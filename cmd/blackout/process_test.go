@@ -39,11 +39,11 @@ func startReflector(t *testing.T) string {
 	return tcp.Addr().String()
 }
 
-// startWatch runs watch in a process of its own and returns once it measures.
-func startWatch(t *testing.T, file string) *exec.Cmd {
+// start runs blackout in a process of its own and returns what it first says on
+// standard error, up to a byte. It is killed when the test ends.
+func start(t *testing.T, upTo byte, args ...string) (*exec.Cmd, string) {
 	t.Helper()
-	addr := startReflector(t)
-	cmd := exec.Command("blackout", "watch", "udp://"+addr, "tcp://"+addr, "--live", "--max-error", "10s", "--json", file)
+	cmd := exec.Command("blackout", args...)
 	stderr, err := cmd.StderrPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -51,10 +51,19 @@ func startWatch(t *testing.T, file string) *exec.Cmd {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = cmd.Process.Kill() })
-	if _, err := bufio.NewReader(stderr).ReadString('|'); err != nil {
-		t.Fatalf("no progress was shown: %v", err)
+	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
+	said, err := bufio.NewReader(stderr).ReadString(upTo)
+	if err != nil {
+		t.Fatalf("%q, %v", said, err)
 	}
+	return cmd, said
+}
+
+// startWatch runs watch and returns once it measures, which its progress shows.
+func startWatch(t *testing.T, file string) *exec.Cmd {
+	t.Helper()
+	addr := startReflector(t)
+	cmd, _ := start(t, '|', "watch", "udp://"+addr, "tcp://"+addr, "--live", "--max-error", "10s", "--json", file)
 	return cmd
 }
 
@@ -150,17 +159,9 @@ func TestServeDropsPrivileges(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("not root")
 	}
-	cmd := exec.Command("blackout", "serve", "--listen", "127.0.0.1:0", "--user", "65534:65533")
-	stderr, err := cmd.StderrPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
-	if line, err := bufio.NewReader(stderr).ReadString('\n'); err != nil || !strings.Contains(line, "answering probes") {
-		t.Fatalf("%q, %v", line, err)
+	cmd, line := start(t, '\n', "serve", "--listen", "127.0.0.1:0", "--user", "65534:65533")
+	if !strings.Contains(line, "answering probes") {
+		t.Fatalf("%q", line)
 	}
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", cmd.Process.Pid))
 	if err != nil {
@@ -175,19 +176,10 @@ func TestServeDropsPrivileges(t *testing.T) {
 
 func TestMetricsAreServed(t *testing.T) {
 	addr := startReflector(t)
-	cmd := exec.Command("blackout", "watch", "udp://"+addr, "--quiet", "--max-error", "10s", "--metrics", "127.0.0.1:0")
-	stderr, err := cmd.StderrPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
-	line, err := bufio.NewReader(stderr).ReadString('\n')
+	_, line := start(t, '\n', "watch", "udp://"+addr, "--quiet", "--max-error", "10s", "--metrics", "127.0.0.1:0")
 	at := loggedAddress(line)
 	if at == "" {
-		t.Fatalf("%q, %v", line, err)
+		t.Fatalf("%q", line)
 	}
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()

@@ -292,20 +292,10 @@ func TestGarbageIsCollectedWhileTheLoopWaits(t *testing.T) {
 		t.Fatal(err)
 	}
 	const collections = 8
-	begun, done := 0, make(chan error, 1)
-	go func() {
-		for ctx.Err() == nil {
-			slots, err := l.wait()
-			if err != nil {
-				done <- err
-				return
-			}
-			if slots > 0 {
-				begun++
-			}
-		}
-		done <- nil
-	}()
+	var begun ticks
+	l.probers = []prober{&begun}
+	done := make(chan error, 1)
+	go func() { done <- l.send(ctx) }()
 	for range collections {
 		runtime.GC()
 	}
@@ -315,6 +305,14 @@ func TestGarbageIsCollectedWhileTheLoopWaits(t *testing.T) {
 		t.Errorf("%d slots began in %d collections: %v", begun, collections, err)
 	}
 }
+
+// ticks is a prober that counts how often it may send.
+type ticks int
+
+func (n *ticks) tick(time.Duration, uint64)     { *n++ }
+func (*ticks) ready(int, uint32, time.Duration) {}
+func (*ticks) settled() bool                    { return true }
+func (*ticks) close()                           {}
 
 // Several runs in one process must leave a place for everything else.
 func TestKeepPlace(t *testing.T) {
