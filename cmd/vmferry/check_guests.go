@@ -12,7 +12,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/vmferry/vmferry/cmd/vmferry/pcmk"
+	"github.com/vmferry/vmferry/hbplugin/pacemaker/cib"
 	"github.com/vmferry/vmferry/migrate/drain"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/resource"
@@ -200,7 +200,7 @@ const leastMove = time.Minute
 
 func (k *checker) checkMeta(cl *claim) {
 	live := cl.env.Params.MayUse(drain.Live)
-	switch migrates := pcmk.Bool(cl.meta["allow-migrate"], false); {
+	switch migrates := cib.Bool(cl.meta["allow-migrate"], false); {
 	case migrates && !live:
 		k.add("resource", cl.resource, warning, "Pacemaker tries to migrate it, which its ladder does not name", "add live to its ladder, or set its meta attribute allow-migrate to false")
 	case !migrates && live:

@@ -9,7 +9,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/vmferry/vmferry/cmd/vmferry/pcmk"
+	"github.com/vmferry/vmferry/hbplugin/pacemaker/cib"
 	"github.com/vmferry/vmferry/hbplugin/shutdown"
 )
 
@@ -54,22 +54,22 @@ func checkFencing(ctx context.Context, k *checker) {
 }
 
 func (k *checker) pacemakerFencing(ctx context.Context) {
-	cib, err := k.cib(ctx)
+	conf, err := k.configuration(ctx)
 	if err != nil {
 		return // said by checkManager
 	}
-	enabled := cib.Options["stonith-enabled"]
-	if v, set := cib.Options["fencing-enabled"]; set { // its name from Pacemaker 3.0.2 on
+	enabled := conf.Options["stonith-enabled"]
+	if v, set := conf.Options["fencing-enabled"]; set { // its name from Pacemaker 3.0.2 on
 		enabled = v
 	}
 	devices := 0
-	for _, r := range cib.Resources {
+	for _, r := range conf.Resources {
 		if strings.HasPrefix(r.Agent, "stonith:") {
 			devices++
 		}
 	}
 	const how = "configure a fence device, then type: crm_attribute --type crm_config --name stonith-enabled --update true"
-	switch on := pcmk.Bool(enabled, true); {
+	switch on := cib.Bool(enabled, true); {
 	case on && devices > 0:
 		k.add("fencing", managerPacemaker, ok, "on, with "+plural(devices, "device"), "")
 	case on:

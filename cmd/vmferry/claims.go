@@ -10,8 +10,8 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/vmferry/vmferry/cmd/vmferry/pcmk"
 	"github.com/vmferry/vmferry/hbplugin/heartbeat"
+	"github.com/vmferry/vmferry/hbplugin/pacemaker/cib"
 	"github.com/vmferry/vmferry/resource"
 )
 
@@ -23,7 +23,7 @@ type claim struct {
 	guessed  bool   // the guest's file could not be read: guest is the file's name
 	env      resource.Environ
 	meta     map[string]string // Pacemaker's meta attributes
-	ops      []pcmk.Op
+	ops      []cib.Op
 }
 
 // claims are those of all managers that run here. An error means that some may
@@ -49,12 +49,12 @@ func (c *call) claims(ctx context.Context, managers []managed, notes []resource.
 }
 
 func (c *call) fromCIB(ctx context.Context) ([]claim, error) {
-	cib, err := c.cib(ctx)
+	conf, err := c.configuration(ctx)
 	if err != nil {
 		return nil, err
 	}
 	var out []claim
-	for _, r := range c.ours(cib) {
+	for _, r := range c.ours(conf) {
 		out = append(out, claim{resource: r.ID, manager: managerPacemaker, env: paramsOf(r.ID, r.Params), meta: r.Meta, ops: r.Ops})
 	}
 	return out, nil

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/vmferry/vmferry/cmd/vmferry/pcmk"
+	"github.com/vmferry/vmferry/hbplugin/pacemaker/cib"
 	"github.com/vmferry/vmferry/hbplugin/shutdown"
 	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/drain"
@@ -67,14 +67,14 @@ func iso8601(d time.Duration) string { return fmt.Sprintf("PT%dS", int(d.Seconds
 // movable refuses what Pacemaker would not do, or would do by a restart.
 func (c *call) movable(ctx context.Context, g *guest, node string) error {
 	id := g.Claim.resource
-	if !pcmk.Bool(g.Claim.meta["allow-migrate"], false) {
+	if !cib.Bool(g.Claim.meta["allow-migrate"], false) {
 		return fmt.Errorf("pacemaker would stop %q and start it on %s, not move it: type %s", id, node, allowMigrate(id))
 	}
 	status, err := c.crmStatus(ctx)
 	if err != nil {
 		return err
 	}
-	cib, err := c.cib(ctx)
+	conf, err := c.configuration(ctx)
 	if err != nil {
 		return err
 	}
@@ -92,12 +92,12 @@ func (c *call) movable(ctx context.Context, g *guest, node string) error {
 	case place.Pending != "":
 		return fmt.Errorf("pacemaker is at work on %q (%s): try again when it is done", id, place.Pending)
 	}
-	return inTheWay(cib.Constraints, id, node)
+	return inTheWay(conf.Constraints, id, node)
 }
 
 // inTheWay refuses to undo what somebody has decided for good. A move with a
 // lifetime, such as ours, makes way for the next one, as crm_resource has it.
-func inTheWay(constraints []pcmk.Constraint, id, node string) error {
+func inTheWay(constraints []cib.Constraint, id, node string) error {
 	for _, l := range constraints {
 		move := l.ID == "cli-prefer-"+id && l.Until.IsZero()
 		ban := l.ID == "cli-ban-"+id+"-on-"+node && l.Holds(time.Now())
@@ -161,7 +161,7 @@ func (c *call) follow(ctx context.Context, g *guest, o order) (where []string, e
 	}
 }
 
-func (c *call) showPlace(m *meter, g *guest, p pcmk.Place, spent time.Duration) {
+func (c *call) showPlace(m *meter, g *guest, p cib.Place, spent time.Duration) {
 	doing := p.Pending
 	if doing == "" {
 		doing = "waiting for Pacemaker"

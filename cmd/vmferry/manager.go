@@ -9,10 +9,10 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/vmferry/vmferry/cmd/vmferry/pcmk"
 	"github.com/vmferry/vmferry/hbplugin"
 	"github.com/vmferry/vmferry/hbplugin/heartbeat"
 	"github.com/vmferry/vmferry/hbplugin/pacemaker"
+	"github.com/vmferry/vmferry/hbplugin/pacemaker/cib"
 	"github.com/vmferry/vmferry/hbplugin/shutdown"
 	"github.com/vmferry/vmferry/resource"
 )
@@ -125,27 +125,27 @@ func (c *call) query(ctx context.Context, program string, args ...string) ([]byt
 	return c.machine.run(ctx, program, args...)
 }
 
-// cib reads Pacemaker's configuration.
-func (c *call) cib(ctx context.Context) (pcmk.Config, error) {
+// configuration reads Pacemaker's configuration.
+func (c *call) configuration(ctx context.Context) (cib.Config, error) {
 	out, err := c.query(ctx, "cibadmin", "--query", "--scope=configuration")
 	if err != nil {
-		return pcmk.Config{}, err
+		return cib.Config{}, err
 	}
-	return pcmk.ParseConfig(bytes.NewReader(out))
+	return cib.ParseConfig(bytes.NewReader(out))
 }
 
 // crmStatus looks where Pacemaker has its resources.
-func (c *call) crmStatus(ctx context.Context) (pcmk.Status, error) {
+func (c *call) crmStatus(ctx context.Context) (cib.Status, error) {
 	out, err := c.query(ctx, "crm_mon", "--output-as=xml", "--exclude=all", "--include=nodes,resources", "-1")
 	if err != nil {
-		return pcmk.Status{}, err
+		return cib.Status{}, err
 	}
-	return pcmk.ParseStatus(bytes.NewReader(out))
+	return cib.ParseStatus(bytes.NewReader(out))
 }
 
 // ours are the resources that are guests.
-func (c *call) ours(cib pcmk.Config) []pcmk.Resource {
-	return slices.DeleteFunc(slices.Clone(cib.Resources), func(r pcmk.Resource) bool { return !slices.Contains(c.config.Agents, r.Agent) })
+func (c *call) ours(conf cib.Config) []cib.Resource {
+	return slices.DeleteFunc(slices.Clone(conf.Resources), func(r cib.Resource) bool { return !slices.Contains(c.config.Agents, r.Agent) })
 }
 
 // paramsOf reads a resource's parameters as the agent does.

@@ -12,7 +12,7 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"github.com/vmferry/vmferry/cmd/vmferry/pcmk"
+	"github.com/vmferry/vmferry/hbplugin/pacemaker/cib"
 	"github.com/vmferry/vmferry/hbplugin/shutdown"
 	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/drain"
@@ -270,7 +270,7 @@ func (p *planner) candidate(g *guest) drain.Guest {
 		budget = cmp.Or(params.BlackoutBudget, budget)
 		d.Priority = params.DrainPriority
 		d.Ladder, d.Most = params.Ladder, float64(params.Bandwidth()<<20)
-		if g.Claim.manager == managerPacemaker && !pcmk.Bool(g.Claim.meta["allow-migrate"], false) {
+		if g.Claim.manager == managerPacemaker && !cib.Bool(g.Claim.meta["allow-migrate"], false) {
 			d.Ladder = slices.DeleteFunc(slices.Clone(d.Ladder), drain.Means.OverLink)
 		}
 	}

@@ -1,4 +1,4 @@
-package pcmk
+package cib
 
 import (
 	"encoding/xml"
