@@ -1,0 +1,51 @@
+package hbplugin
+
+import (
+	"context"
+
+	"github.com/vmferry/vmferry/resource"
+)
+
+// Fate is what becomes of a guest when its node goes into standby.
+type Fate string
+
+// The fates. Only the first two keep the guest running.
+const (
+	MovesLive Fate = "moves live"          // by live migration, and nothing else changes
+	MovesWith Fate = "moves with"          // by live migration, and something goes along or stays behind: Verdict.With
+	Restarts  Fate = "restarted elsewhere" // it is stopped here and started on another node
+	Stops     Fate = "stopped, no place"   // it is stopped here, and no other node takes it
+	Stays     Fate = "stays"               // the manager leaves it on this node
+	Untold    Fate = "cannot tell"         // nobody could say: Verdict.Why has the reason
+)
+
+// KeepsRunning tells whether clients keep their guest: it is moved live.
+func (f Fate) KeepsRunning() bool { return f == MovesLive || f == MovesWith }
+
+// Verdict is what will become of one guest of this node when the node goes into standby: by the cluster
+// manager's word, and, where that is a live migration, by the target's.
+type Verdict struct {
+	Resource string   `json:"resource"` // the manager's name of the guest
+	Fate     Fate     `json:"fate"`
+	To       string   `json:"to,omitempty"`     // the node that takes it, where that is known
+	With     []string `json:"with,omitempty"`   // what goes along or stays behind, in words, such as "disk vda (3 GiB) is copied"
+	Why      string   `json:"why,omitempty"`    // why it is not moved live; the scheduler's own reason where it gives one
+	Remedy   string   `json:"remedy,omitempty"` // what to type, or to do, so that it is moved live
+}
+
+// Claim is a guest that a cluster manager is configured to run, on this node or elsewhere.
+type Claim struct {
+	Resource string            // the manager's name of it
+	Environ  resource.Environ  // its parameters, read as the agent reads them
+	Meta     map[string]string // Pacemaker's meta attributes, defaults included; nil from other managers
+	Timeouts map[string]string // by action: the time-out that the manager gives it, as written, defaults included
+}
+
+// Forecaster is a cluster manager that tells beforehand what it would do. It changes nothing.
+type Forecaster interface {
+	// Forecast says what the manager would do with each guest on this node if the node went into standby
+	// now: a Verdict for each of its guests here, by the manager's rules alone. The target is not asked.
+	Forecast(ctx context.Context) ([]Verdict, error)
+	// Claims lists the guests that the manager is configured to run, wherever they are now.
+	Claims(ctx context.Context) ([]Claim, error)
+}
