@@ -20,7 +20,8 @@ type PeerState int
 const (
 	PeerUnknown PeerState = iota // nobody can tell
 	PeerUp                       // a member of the cluster
-	PeerDown                     // proven to be down: it left in order, or it was fenced
+	PeerDown                     // no member of the cluster, and in order; not known to be fenced, so it may run
+	PeerFenced                   // fenced with success since it was last a member: nothing of it runs
 )
 
 // Peer is another node of the cluster, which may run the guest.
@@ -77,7 +78,7 @@ func (a *run) suspects(ctx context.Context) ([]suspect, error) {
 	var out []suspect
 	for _, p := range peers {
 		must := pending && p.Name == i.Peer
-		if p.State != PeerDown && p.Name != a.Node {
+		if p.State != PeerDown && p.State != PeerFenced && p.Name != a.Node {
 			out = append(out, suspect{p, must})
 		}
 	}
