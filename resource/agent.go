@@ -88,6 +88,8 @@ type Agent struct {
 	Witness Witness
 	// Peers lists the other nodes of the cluster; nil where no manager can be asked.
 	Peers func(ctx context.Context) ([]Peer, error)
+	// Runnable names the nodes that may run the resource at all; nil where nobody can tell, and all are asked before a start.
+	Runnable func(ctx context.Context, resource string) ([]string, error)
 	// Leaving tells whether the cluster manager empties this node: it is in standby, or the manager shuts
 	// down. nil where nobody can tell.
 	Leaving func(ctx context.Context) (bool, error)

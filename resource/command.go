@@ -74,3 +74,14 @@ func within(ctx context.Context, limit time.Duration) (context.Context, context.
 	}
 	return context.WithTimeout(ctx, limit)
 }
+
+// quoted writes a word so that it can be pasted into a shell.
+func quoted(word string) string {
+	plain := func(r rune) bool {
+		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("_@%+=:,./-", r)
+	}
+	if word != "" && strings.IndexFunc(word, func(r rune) bool { return !plain(r) }) < 0 {
+		return word
+	}
+	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
+}

@@ -174,6 +174,18 @@ func (c fakeTarget) Status(ctx context.Context, _ string) (libvirt.Status, error
 	return c.target(ctx)
 }
 
+// Residents lists the guest where the node has it active.
+func (c fakeTarget) Residents(ctx context.Context) ([]libvirt.Resident, error) {
+	s, err := c.target(ctx)
+	switch {
+	case errors.Is(err, libvirt.ErrNoDomain), err == nil && !s.State.Active():
+		return nil, nil
+	case err != nil:
+		return nil, err
+	}
+	return []libvirt.Resident{{Name: "vm1", UUID: s.UUID}}, nil
+}
+
 // run does an action and returns its error and how long it took by the bubble's clock.
 func (w *world) run(action string) (error, time.Duration) {
 	began := time.Now()

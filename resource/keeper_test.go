@@ -41,6 +41,8 @@ func (c fakeConn) Info(context.Context, string) (libvirt.Info, error) { return c
 
 func (c fakeConn) Busy(context.Context) ([]string, error) { return slices.Clone(c.busy), nil }
 
+func (c fakeConn) Residents(context.Context) ([]libvirt.Resident, error) { return nil, dead() }
+
 func (c fakeConn) FreeMemory(context.Context) (uint64, error) { return c.free, nil }
 
 func (c fakeConn) Definition(context.Context, string) (string, error) {
