@@ -25,12 +25,13 @@ type Tuning struct {
 	BlackoutBudget time.Duration // blackout to stay below where the deadline allows it, 0 for the default
 	Watch          []string      // targets of package blackout to probe meanwhile
 	Disks          migrate.DiskMode
+	Memory         migrate.MemoryMode
 }
 
 func (p Params) tuning() Tuning {
 	return Tuning{
 		Options: p.Options.MigrateOptions, Unsafe: p.Options.Unsafe, NoConverge: !p.MayUse(drain.Converge), PostCopy: p.MayUse(drain.PostCopy),
-		PauseAfter: p.Options.Timeout, BlackoutBudget: p.BlackoutBudget, Watch: p.Watch, Disks: p.Disks,
+		PauseAfter: p.Options.Timeout, BlackoutBudget: p.BlackoutBudget, Watch: p.Watch, Disks: p.Disks, Memory: p.Memory,
 	}
 }
 

@@ -39,7 +39,7 @@ func migrator(log logrus.FieldLogger, sees local.Witness, stateDir string, queue
 			Target: m.Target, TargetURI: m.TargetURI, MigrateURI: m.MigrateURI,
 			Bandwidth: m.Bandwidth, DowntimeLimit: m.Downtime, Adopt: m.Adopt,
 			Options: m.Options, Unsafe: m.Unsafe, NoConverge: m.NoConverge, PostCopy: m.PostCopy,
-			Disks: m.Disks, Fetch: m.Fetch, PauseAfter: m.PauseAfter, BlackoutBudget: m.BlackoutBudget,
+			Disks: m.Disks, Memory: m.Memory, Fetch: m.Fetch, PauseAfter: m.PauseAfter, BlackoutBudget: m.BlackoutBudget,
 			Progress: func(p migrate.Progress) {
 				if v == nil && len(m.Watch) > 0 && p.Phase != migrate.PhaseSlot { // a guest that waits for its turn needs no probe
 					v = vigil.Begin(ctx, m.Watch)
