@@ -101,7 +101,7 @@ func (a *run) callSave(ctx context.Context) error {
 	}
 	a.Log.Infof("saving the guest to %s", a.stateFile())
 	a.step("saving")
-	err = conn.Save(ctx, a.guest.Name, a.savesAs())
+	err = conn.Save(ctx, a.ref(), a.savesAs())
 	a.dropBroken(err)
 	a.refused = err != nil && !unclear(err)
 	return err
@@ -135,7 +135,7 @@ func (a *run) takeBack(ctx context.Context) {
 		return
 	}
 	if libvirt.DriverOf(a.Params.Hypervisor).Can(libvirt.CanAbort) {
-		a.dropBroken(conn.AbortJob(ctx, a.guest.Name)) // an error most often says that there is no job
+		a.dropBroken(conn.AbortJob(ctx, a.ref())) // an error most often says that there is no job
 	}
 	if w, ok := a.Witness.(Waker); ok && a.refused {
 		a.wake(ctx, w)

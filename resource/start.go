@@ -18,8 +18,10 @@ func (a *run) start(ctx context.Context) error {
 		return err
 	}
 	defer alone.Release()
-	o := a.ready(ctx)
+	o, err := a.claim(ctx, a.ready(ctx))
 	switch {
+	case err != nil:
+		return err
 	case o.verdict == running:
 		a.Log.Infof("already running: %s", o)
 		a.keep(o)
