@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os/exec"
+	"regexp"
 	"strings"
 	"time"
 
@@ -53,6 +54,17 @@ func (t *tail) Write(p []byte) (int, error) {
 	return n, err
 }
 
+// shellSafe is text that a shell takes as it stands.
+var shellSafe = regexp.MustCompile(`^[A-Za-z0-9_./:@%+=,][-A-Za-z0-9_./:@%+=,]*$`)
+
+// shellQuote is text as a person may paste it into a shell.
+func shellQuote(text string) string {
+	if shellSafe.MatchString(text) {
+		return text
+	}
+	return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'"
+}
+
 // lastLine is the last line that is not empty.
 func lastLine(text string) string {
 	lines := strings.Split(strings.TrimSpace(text), "\n")
@@ -73,15 +85,4 @@ func within(ctx context.Context, limit time.Duration) (context.Context, context.
 		limit = min(limit, time.Until(deadline)/2)
 	}
 	return context.WithTimeout(ctx, limit)
-}
-
-// quoted writes a word so that it can be pasted into a shell.
-func quoted(word string) string {
-	plain := func(r rune) bool {
-		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("_@%+=:,./-", r)
-	}
-	if word != "" && strings.IndexFunc(word, func(r rune) bool { return !plain(r) }) < 0 {
-		return word
-	}
-	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
 }

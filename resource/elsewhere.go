@@ -112,8 +112,8 @@ type elsewhere struct {
 func (e *elsewhere) Error() string {
 	if wordOf(e.status) == unsettled {
 		return fmt.Sprintf("a part of it is on %s still, %s (%s): wait until that has ended; if nothing sends it any more, on %s type virsh destroy %s",
-			e.node, e.status.State, e.status.Reason, e.node, quoted(e.guest))
+			e.node, e.status.State, e.status.Reason, e.node, shellQuote(e.guest))
 	}
 	return fmt.Sprintf("it is on %s already, %s (%s): stop it there, or let the cluster manager find it: crm_resource --refresh --resource %s",
-		e.node, e.status.State, e.status.Reason, quoted(e.resource))
+		e.node, e.status.State, e.status.Reason, shellQuote(e.resource))
 }

@@ -147,7 +147,14 @@ func (w *world) Kill(ctx context.Context, p witness.Process, grace time.Duration
 // fakeConn is the node's own libvirt.
 type fakeConn struct{ *world }
 
-func (c fakeConn) Status(ctx context.Context, _ string) (libvirt.Status, error) { return c.status(ctx) }
+func (c fakeConn) Status(ctx context.Context, ref string) (libvirt.Status, error) {
+	s, err := c.status(ctx)
+	if _, uuid := libvirt.SplitRef(ref); err == nil && uuid != "" && s.UUID != "" && s.UUID != uuid {
+		return libvirt.Status{}, noDomain()
+	}
+	return s, err
+}
+
 func (c fakeConn) Create(ctx context.Context, xml string) error {
 	c.note("create")
 	return c.create(ctx, xml)

@@ -40,7 +40,7 @@ func (a *run) moveAway(ctx context.Context) error {
 	switch {
 	case o.verdict == running, o.answer == tornPostCopy: // which only this migration can mend
 	case o.verdict == notRunning:
-		return a.alreadyThere(ctx, target.URI)
+		return a.alreadyThere(ctx, target.URI, o)
 	default:
 		return a.refuse(o)
 	}
@@ -89,9 +89,9 @@ func (a *run) move(ctx context.Context, target Route, uuid string, adopt bool) e
 }
 
 // alreadyThere is the answer for a guest that does not run here: an earlier call may have moved it.
-func (a *run) alreadyThere(ctx context.Context, target string) error {
+func (a *run) alreadyThere(ctx context.Context, target string, o observation) error {
 	if err := a.runsAt(ctx, target); err != nil {
-		return because(Generic, err, "guest %q is not active on this node, so it cannot be migrated to %s", a.guest.Name, a.Target)
+		return because(Generic, err, "guest %q is not active on this node (%s), so it cannot be migrated to %s", a.guest.Name, o, a.Target)
 	}
 	a.Log.Info("the guest has moved already")
 	a.gone(ctx)

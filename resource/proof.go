@@ -29,9 +29,9 @@ type proof struct {
 // says that nothing of the guest is here, and libvirt answers here.
 func (p *proof) find(ctx context.Context) (o observation, c course, by heard, err error) {
 	for {
-		o = p.ready(ctx)
-		if o.verdict != notRunning || o.libErr != nil {
-			return o, giveBack, by, nil
+		o, err = p.claim(ctx, p.ready(ctx))
+		if err != nil || o.verdict != notRunning || o.libErr != nil {
+			return o, giveBack, by, err
 		}
 		c, by, err = p.round(ctx)
 		late := time.Since(p.began) >= p.budget.wait
@@ -128,24 +128,24 @@ func (p *proof) ask(ctx context.Context, q question, since time.Duration) (libvi
 	if err != nil {
 		return libvirt.Status{}, err
 	}
-	name, ok := p.among(guests)
+	ref, ok := p.among(guests)
 	if !ok {
 		return libvirt.Status{}, libvirt.ErrNoDomain
 	}
 	ctx, cancel := context.WithTimeout(ctx, p.budget.call)
 	defer cancel()
-	status, err := p.statusAt(ctx, to.URI, name)
+	status, err := p.statusAt(ctx, to.URI, ref)
 	if err != nil { // it was there a moment ago, and where it is now is to be asked of all once more
 		return libvirt.Status{State: libvirt.NoState, Reason: err.Error()}, nil
 	}
 	return status, nil
 }
 
-// among is the name of the guest in a list of active ones.
-func (a *run) among(guests []libvirt.Resident) (name string, ok bool) {
+// among is what to ask libvirt for the guest by that is in a list of active ones.
+func (a *run) among(guests []libvirt.Resident) (ref string, ok bool) {
 	for _, g := range guests {
 		if a.guest.UUID == "" && g.Name == a.guest.Name || a.guest.UUID != "" && strings.EqualFold(g.UUID, a.guest.UUID) {
-			return g.Name, true
+			return libvirt.Ref(g.Name, g.UUID), true
 		}
 	}
 	return "", false
@@ -178,7 +178,7 @@ func (a *run) refusal(by heard) error {
 	if by.word == mustTell {
 		return because(Generic, by.err, "guest %q not started: a migration between this node and %s was begun, its end is not known, and %s cannot be asked: "+
 			"make its libvirt answer, or fence the node; if you know that the guest is not there, remove the note: rm %s",
-			a.guest.Name, by.node, by.node, quoted(a.lasting.file(intentsDir, a.Instance)))
+			a.guest.Name, by.node, by.node, shellQuote(a.lasting.file(intentsDir, a.Instance)))
 	}
 	return because(Generic, &elsewhere{by.node, by.status, a.guest.Name, a.Instance}, "guest %q not started", a.guest.Name)
 }

@@ -108,7 +108,7 @@ func (a *run) utilizationOf(ctx context.Context) (map[string]string, error) {
 			if err != nil {
 				return nil, err
 			}
-			if info, err = conn.Info(ctx, a.guest.Name); err != nil {
+			if info, err = conn.Info(ctx, a.ref()); err != nil {
 				a.dropBroken(err)
 				return nil, err
 			}
