@@ -189,7 +189,7 @@ func (a Agent) Run(ctx context.Context, action string) error {
 	}
 	r.expect()
 	r.step("begin")
-	err := do(r, ctx)
+	err := r.tidyUtilization(ctx, do(r, ctx))
 	r.step("end")
 	return err
 }
