@@ -162,6 +162,19 @@ func TestParseEnviron(t *testing.T) {
 	if len(e.Ignored) != 1 || e.Ignored[0] != "save_confing_on_stop" {
 		t.Errorf("ignored %v", e.Ignored)
 	}
+	for _, c := range []struct {
+		vars  []string
+		probe bool
+	}{
+		{[]string{"OCF_RESKEY_crm_feature_set=3.20.0"}, true}, // Pacemaker's, of a probe
+		{[]string{"OCF_RESKEY_crm_feature_set=3.20.0", "OCF_RESKEY_CRM_meta_interval=10000"}, false},
+		{[]string{"OCF_RESKEY_CRM_meta_interval=0"}, true},
+		{[]string{"OCF_RESOURCE_INSTANCE=vm"}, false}, // Heartbeat's face, or a person
+	} {
+		if e := ParseEnviron(c.vars); e.Probe != c.probe {
+			t.Errorf("%v: a probe is %v", c.vars, e.Probe)
+		}
+	}
 	if bare := ParseEnviron([]string{"PATH=/bin"}); !bare.Bare || bare.Instance != "default" || bare.Probe || bare.Pacemaker {
 		t.Errorf("parsed %+v", bare)
 	}

@@ -246,16 +246,22 @@ func (a *run) unsetUtilization(ctx context.Context) {
 	ctx, cancel := within(ctx, unsetTime)
 	defer cancel()
 	for _, name := range a.removesUtilization() {
-		_, err := a.command(ctx, "crm_resource", a.utilizationArgs("--quiet", "--get-parameter", name)...)
-		if err != nil { // most often it has none
+		if !a.hasUtilization(ctx, name) { // as most often
 			continue
 		}
-		if err := a.setUtilization(ctx, "--delete-parameter", name); err != nil {
+		err := a.setUtilization(ctx, "--delete-parameter", name)
+		switch {
+		case err == nil:
+			a.Log.Infof("the utilization attribute %s is removed", name)
+		case a.hasUtilization(ctx, name): // else another node's probe was faster
 			a.Log.WithError(err).Warnf("the utilization attribute %s could not be removed", name)
-			continue
 		}
-		a.Log.Infof("the utilization attribute %s is removed", name)
 	}
+}
+
+func (a *run) hasUtilization(ctx context.Context, name string) bool {
+	_, err := a.command(ctx, "crm_resource", a.utilizationArgs("--quiet", "--get-parameter", name)...)
+	return err == nil
 }
 
 // forgetUtilization is for a guest that has left: where it comes to next, Pacemaker is told anew.
