@@ -2,6 +2,7 @@ package pacemaker
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -39,11 +40,11 @@ func (c *Client) Forecast(ctx context.Context) ([]hbplugin.Verdict, error) {
 	if err != nil {
 		return nil, err
 	}
-	doc, err := cib.WithStandby(live, node)
+	conf, err := cib.ParseConfig(bytes.NewReader(live))
 	if err != nil {
 		return nil, err
 	}
-	conf, err := cib.ParseConfig(bytes.NewReader(doc))
+	doc, err := cib.WithStandby(live, node)
 	if err != nil {
 		return nil, err
 	}
@@ -71,11 +72,11 @@ func (c *Client) simulate(ctx context.Context, doc []byte) ([]cib.Simulation, er
 		// Without --save-output the result would go to a file beside the cluster's own CIB.
 		out, err := c.run(ctx, "crm_simulate", "--xml-file", file(i), "--save-output", file(i+1),
 			"--simulate", "--show-scores", "--show-utilization", "--output-as=xml")
-		if err != nil {
-			return nil, err
+		s, perr := cib.ParseSimulation(bytes.NewReader(out))
+		if err != nil && len(out) > 0 { // the document says more than the exit code
+			err = fmt.Errorf("%w: %w", err, perr)
 		}
-		s, err := cib.ParseSimulation(bytes.NewReader(out))
-		if err != nil {
+		if err = cmp.Or(err, perr); err != nil {
 			return nil, err
 		}
 		runs = append(runs, s)

@@ -17,6 +17,7 @@ type Config struct {
 	Tickets     []Ticket
 	Nodes       []Member            // the members and the remote nodes, in the order of the document
 	Tags        map[string][]string // what each tag stands for
+	Underway    []Pending           // the operations that have begun and not ended
 }
 
 // Resource is one primitive, with what it inherits from its template, from the
@@ -83,6 +84,7 @@ func (d *document) read() Config {
 	defaults := d.values(d.conf.at("rsc_defaults").all("meta_attributes"))
 	d.walk(d.conf.at("resources"), holder{meta: defaults, origin: originOf(nil, defaults, "")})
 	d.readNodes()
+	d.readPending()
 	d.readConstraints(d.conf.at("constraints"))
 	return d.out
 }
@@ -212,6 +214,11 @@ func (c Config) Resource(id string) (Resource, bool) {
 	return c.Resources[i], true
 }
 
+// Fenceable tells whether any fence device is configured.
+func (c Config) Fenceable() bool {
+	return slices.ContainsFunc(c.Resources, func(r Resource) bool { return strings.HasPrefix(r.Agent, "stonith:") })
+}
+
 // Primitive is the id of the primitive that an instance belongs to: "web" for "web:0".
 func Primitive(instance string) string {
 	id, number, ok := strings.Cut(instance, ":")
@@ -305,6 +312,28 @@ func answers(state *tree) (codes map[string]int, erased bool) {
 		}
 	}
 	return codes, erased
+}
+
+// Pending is an operation that has begun and not ended.
+type Pending struct {
+	Resource, Operation string
+	Node                string // where the operation runs
+	Source, Target      string // of a migration
+}
+
+func (d *document) readPending() {
+	for _, s := range d.state.all("node_state") {
+		for _, r := range s.at("lrm", "lrm_resources").all("lrm_resource") {
+			for _, op := range r.all("lrm_rsc_op") {
+				if op.attr("op-status") == "-1" {
+					d.out.Underway = append(d.out.Underway, Pending{
+						Resource: r.attr("id"), Operation: op.attr("operation"), Node: s.attr("uname"),
+						Source: op.attr("migrate_source"), Target: op.attr("migrate_target"),
+					})
+				}
+			}
+		}
+	}
 }
 
 // Member finds a node by its name.

@@ -192,6 +192,14 @@ func truth(b bool) Truth {
 	return False
 }
 
+// ScoreOn is the score that the rule gives to a node for which it holds, as written.
+func (r Rule) ScoreOn(m Member) string {
+	if r.Score != "" {
+		return r.Score
+	}
+	return m.Attrs[r.tree.attr("score-attribute")]
+}
+
 // Eval tells whether the rule holds for a node. Dates are Untold.
 func (r Rule) Eval(m Member) Truth { return r.tree.eval(m) }
 

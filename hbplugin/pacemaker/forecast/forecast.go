@@ -9,19 +9,46 @@ import (
 	"github.com/vmferry/vmferry/hbplugin/pacemaker/cib"
 )
 
-// Verdicts returns a verdict for each resource of the agents that is active on the node, in the order of the CIB.
-// conf is the cluster's CIB with the node in standby; runs are the transitions that follow from it, each from where
-// the one before it ended, and at least one.
+// Verdicts returns a verdict for each resource of the agents that is active on the node, in the order of the CIB,
+// and for each that an operation under way takes off it. conf is the cluster's CIB as it is; runs are the transitions
+// that follow from it once the node is in standby and what is under way has succeeded, each from where the one before
+// it ended, and at least one.
 func Verdicts(conf cib.Config, runs []cib.Simulation, node string, agents []string) []hbplugin.Verdict {
 	w := world{conf: conf, runs: runs, node: node, before: runs[0].Before, after: runs[len(runs)-1].After}
 	var out []hbplugin.Verdict
+	known := func(id string) bool {
+		return slices.ContainsFunc(out, func(v hbplugin.Verdict) bool { return v.Resource == id })
+	}
 	for _, p := range w.before.Resources {
-		known := func(v hbplugin.Verdict) bool { return v.Resource == p.ID }
-		if slices.Contains(agents, p.Agent) && slices.Contains(p.Nodes, node) && !slices.ContainsFunc(out, known) {
+		if slices.Contains(agents, p.Agent) && slices.Contains(p.Nodes, node) && !known(p.ID) {
 			out = append(out, w.verdict(p))
 		}
 	}
+	for _, op := range conf.Underway {
+		r, _ := conf.Resource(op.Resource)
+		if slices.Contains(agents, r.Agent) && (op.Node == node || op.Source == node) && !known(op.Resource) {
+			out = appendLeaving(out, w, op)
+		}
+	}
 	return out
+}
+
+// appendLeaving adds the verdict for a resource that is no longer here once the operation under way has succeeded.
+// One that was not here before, such as one whose probe is under way, gets none.
+func appendLeaving(out []hbplugin.Verdict, w world, op cib.Pending) []hbplugin.Verdict {
+	v := hbplugin.Verdict{Resource: op.Resource}
+	after := w.after.Places[op.Resource].Nodes
+	switch {
+	case strings.HasPrefix(op.Operation, "migrate_") && op.Source == w.node && slices.Contains(after, op.Target):
+		v.Fate, v.To = hbplugin.MovesLive, op.Target
+	case op.Operation != "stop" || op.Node != w.node:
+		return out
+	case len(after) > 0:
+		v.Fate, v.To, v.Why = hbplugin.Restarts, after[0], "its stop is under way"
+	default:
+		v.Fate, v.Why = hbplugin.Stops, "its stop is under way"
+	}
+	return append(out, v)
 }
 
 // world is all that is known.
@@ -112,20 +139,11 @@ func (w world) whyStays(r cib.Resource, p cib.Place) cause {
 	case a.Blocked:
 		return cause{"Pacemaker wants to " + a.Kind + " it and cannot: " + cmp.Or(a.Reason, "its stop is blocked"), "type: crm_mon -1rf"}
 	}
-	if lost := w.lost(); lost != "" {
-		return cause{"Pacemaker must fence " + lost + " first, and cannot", "see that " + lost + " has a working fence device: " + command("stonith_admin", "--list", lost)}
+	if cib.Bool(w.conf.Options["stonith-enabled"], true) && !w.conf.Fenceable() {
+		return cause{"fencing is enabled (stonith-enabled) and no fence device is configured: Pacemaker starts and moves nothing",
+			"configure a fence device; where guests may be lost, such as in a test, type: crm_attribute --name stonith-enabled --update false"}
 	}
 	return cause{"Pacemaker's scheduler leaves it here and gives no reason", "type: crm_simulate --live-check --show-scores"}
-}
-
-// lost is a node that Pacemaker must fence before it goes on.
-func (w world) lost() string {
-	for _, n := range w.after.Nodes {
-		if n.Host() && n.State == cib.Unsure && n.Name != w.node {
-			return n.Name
-		}
-	}
-	return ""
 }
 
 func (w world) whyRestarts(r cib.Resource, p cib.Place) cause {
@@ -151,7 +169,7 @@ func (w world) whyRestarts(r cib.Resource, p cib.Place) cause {
 func (w world) fenced() (cause, bool) {
 	for _, run := range w.runs {
 		if reason, ok := run.Fences[w.node]; ok {
-			return cause{"Pacemaker is about to fence this node: " + cmp.Or(reason, "it is unclean"), "type: crm_mon -1rf"}, true
+			return cause{"Pacemaker fences this node first: " + cmp.Or(reason, "it is unclean"), "type: crm_mon -1rf"}, true
 		}
 	}
 	return cause{}, false
@@ -192,7 +210,7 @@ func (w world) follows(r cib.Resource, name, task, reason string) cause {
 	}
 	switch {
 	case task == "demote" || task == "promote":
-		return cause{why, "move the promoted role first, at a time when the guest may stop; or let " + quoted(name) + " be promoted on both nodes"}
+		return cause{why, "move the promoted role at a time when the guest may stop"}
 	case known && w.cannotMigrate(other).why != "":
 		why += ", and " + quoted(name) + " is moved by a restart (" + w.cannotMigrate(other).why + ")"
 	}

@@ -100,7 +100,7 @@ func (w world) ruledOut(r cib.Resource, instance string, n cib.Node) cause {
 		return c
 	}
 	for _, rule := range []func(cib.Resource, string) cause{w.located, w.failed, w.exclusive, w.optIn, w.colocated, w.grouped} {
-		if c := rule(r, n.Name); c.why != "" && (w.forbidden(instance, n.Name) || !w.scored(instance)) {
+		if c := rule(r, n.Name); c.why != "" && w.forbidden(instance, n.Name) {
 			return c
 		}
 	}
@@ -111,18 +111,16 @@ func (w world) ruledOut(r cib.Resource, instance string, n cib.Node) cause {
 		return cause{"an instance runs there already", ""}
 	}
 	if w.forbidden(instance, n.Name) {
-		return cause{"its score there is -INFINITY, and neither a constraint nor a failure says why", "type: crm_simulate --live-check --show-scores"}
+		return cause{"its score there is negative, and neither a constraint nor a failure says why", "type: crm_simulate --live-check --show-scores"}
 	}
 	return cause{"Pacemaker's scheduler gives no reason", "type: crm_simulate --live-check --show-scores"}
 }
 
-// scored tells whether the scheduler has told any score of a resource.
-func (w world) scored(instance string) bool { return len(w.runs[0].Scores[instance]) > 0 }
-
-// forbidden tells whether the scheduler's own score rules the node out.
+// forbidden tells whether the scheduler's own scores rule the node out, or may do so: a node that a resource
+// must not run on can be missing from its scores, and a resource that is held anyway has none.
 func (w world) forbidden(instance, node string) bool {
 	score, known := w.runs[0].Scores[instance][node]
-	return known && score <= -cib.Infinity
+	return !known || score < 0
 }
 
 // unusable says why no resource at all is started on a host.
@@ -135,6 +133,8 @@ func (w world) unusable(n cib.Node) cause {
 		return cause{"it is unclean, or still joining", "type: crm_mon -1"}
 	case n.Leaving:
 		return cause{"Pacemaker shuts down there", ""}
+	case w.goesAlong(n.Name):
+		return cause{"its connection ends when this node is in standby", "type: " + command("crm_resource", "--why", "--resource", n.Name)}
 	case n.Standby && m.Attrs["standby"] != m.Permanent["standby"]:
 		return cause{"it is in standby until it reboots", "on " + n.Name + ", type: vmferry undrain; or: " +
 			command("crm_attribute", "--node", n.Name, "--name", "standby", "--lifetime", "reboot", "--delete")}
@@ -152,23 +152,31 @@ func (w world) unusable(n cib.Node) cause {
 	return cause{}
 }
 
-// located finds a location constraint that forbids the node. One whose rule cannot be evaluated here counts where no
+// goesAlong tells whether a remote node is lost because its connection has no other node to run on.
+func (w world) goesAlong(node string) bool {
+	n, _ := w.after.Node(node)
+	return n.Type == "remote" && n.State != cib.Online
+}
+
+// located finds a location constraint that speaks against the node: a negative sum of scores forbids it. One whose rule cannot be evaluated here counts where no
 // other does.
 func (w world) located(r cib.Resource, node string) cause {
 	var maybe cause
+	m := w.conf.Member(node)
 	for _, l := range w.conf.Constraints {
 		if l.Promoted || !w.conf.Applies(l, r) {
 			continue
 		}
-		if l.Node == node && cib.Score(l.Score) <= -cib.Infinity {
-			return cause{fmt.Sprintf("location constraint %q forbids it (-INFINITY)", l.ID), unlocate(l, r)}
+		if l.Node == node && cib.Score(l.Score) < 0 {
+			return cause{fmt.Sprintf("location constraint %q forbids it (%s)", l.ID, l.Score), unlocate(l, r)}
 		}
 		for _, rule := range l.Rules {
-			c := cause{fmt.Sprintf("location constraint %q forbids it by the rule %s (-INFINITY)", l.ID, rule.Text), unlocate(l, r)}
-			if cib.Score(rule.Score) > -cib.Infinity {
+			score := rule.ScoreOn(m)
+			if cib.Score(score) >= 0 {
 				continue
 			}
-			switch rule.Eval(w.conf.Member(node)) {
+			c := cause{fmt.Sprintf("location constraint %q forbids it by the rule %s (%s)", l.ID, rule.Text, score), unlocate(l, r)}
+			switch rule.Eval(m) {
 			case cib.True:
 				return c
 			case cib.Untold:
