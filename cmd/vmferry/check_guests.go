@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -144,6 +145,9 @@ func checkResources(_ context.Context, k *checker) {
 		cl := &k.inv.claims[i]
 		bad := len(k.findings)
 		for _, p := range cl.env.Problems {
+			if slices.Contains(cl.ruled, p.Param) {
+				continue // a rule may set it right
+			}
 			k.add("resource", cl.resource, problem, "parameter "+p.Param+": "+p.Err.Error(), "correct it")
 		}
 		if cl.manager == managerPacemaker {
@@ -200,19 +204,15 @@ const leastMove = time.Minute
 
 func (k *checker) checkMeta(cl *claim) {
 	live := cl.env.Params.MayUse(drain.Live)
+	known := !slices.Contains(cl.ruled, "allow-migrate")
 	switch migrates := cib.Bool(cl.meta["allow-migrate"], false); {
 	case migrates && !live:
 		k.add("resource", cl.resource, warning, "Pacemaker tries to migrate it, which its ladder does not name", "add live to its ladder, or set its meta attribute allow-migrate to false")
-	case !migrates && live:
+	case !migrates && live && known:
 		k.add("resource", cl.resource, problem, "is stopped and started elsewhere, and not moved live: allow-migrate is not set", "type: "+allowMigrate(cl.resource))
 	}
-	limit := 20 * time.Second
-	for _, op := range cl.ops {
-		if d, known := pacemakerTime(op.Timeout); op.Name == "migrate_to" && known {
-			limit = d
-		}
-	}
-	if limit < leastMove {
+	limit, known := pacemakerTime(cmp.Or(cl.timeouts["migrate_to"], "20s"))
+	if known && limit < leastMove && !slices.Contains(cl.ruled, "migrate_to") {
 		k.add("resource", cl.resource, warning, fmt.Sprintf("its migration may take %s only, and what takes longer ends in a restart", limit),
 			"give its operation migrate_to a timeout of 120s or more")
 	}
