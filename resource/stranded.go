@@ -46,14 +46,14 @@ func (a *run) strand(why error) {
 	if errors.As(why, &refusal) {
 		note.Check = refusal.Check
 	}
-	if err := a.lasting.save(strandedDir, a.Instance, note); err != nil {
+	if err := a.tidy(func() error { return a.lasting.save(strandedDir, a.Instance, note) }); err != nil {
 		a.Log.WithError(err).Warn("a stop that follows will not know that the guest could not be moved: make the state directory writable")
 	}
 }
 
 // unstrand removes the note: the guest has left this node, or was started on it.
 func (a *run) unstrand() {
-	if err := a.lasting.remove(strandedDir, a.Instance); err != nil {
+	if err := a.tidy(func() error { return a.lasting.remove(strandedDir, a.Instance) }); err != nil {
 		a.Log.WithError(err).Warn("the note about a failed migration stays: a stop soon may save the guest")
 	}
 }
@@ -148,7 +148,9 @@ func (a *run) recordRestored(file string, began time.Time) {
 	r := a.newRecord(began)
 	r.From, r.To, r.Outcome, r.Means = file, a.Node, migrate.Restored, drain.Save
 	r.Steps = []migrate.Step{{Name: "restore", Begin: began, MS: r.DurationMS}}
-	if info, err := os.Stat(file); err == nil {
+	ctx, cancel := context.WithTimeout(context.Background(), tidyTime)
+	defer cancel()
+	if info, err := timelyValue(ctx, func() (fs.FileInfo, error) { return os.Stat(file) }); err == nil {
 		r.Notes = []string{"the guest was saved until " + info.ModTime().UTC().Format(time.RFC3339)}
 	}
 	a.Record(r)
