@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/vmferry/vmferry/hbplugin"
 	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/resource/witness"
@@ -27,6 +28,8 @@ import (
 //	places            lines "RESOURCE NODE [pending|blocked]": where Pacemaker has them
 //	cib.xml           its configuration
 //	stubborn          exists: Pacemaker moves nothing
+//	forecast.json     verdicts: what it would do; without the file each guest that is not blocked moves live
+//	happens           lines "RESOURCE moved|lost|restarted|stopped": what a drain does with it; without one it is moved
 //	calls             each program that was run
 //	hosts.json        what each libvirt knows, by URI
 //	processes         lines "GUEST PID"
@@ -41,7 +44,8 @@ func newWorld() *machine {
 	return &machine{
 		root: string(w), stateDir: w.file("state"), slots: migrate.Slots{Dir: w.file("slots")}, run: w.run,
 		open: w.open, processes: w.processes, witness: func(string) local.Witness { return alone{w} }, units: w, delayMax: w.delayMax,
-		poll: 20 * time.Millisecond, lines: time.Minute,
+		forecaster: func(hbplugin.Manager) (hbplugin.Forecaster, bool) { return w, w.text("forecast.none") == "" },
+		poll:       20 * time.Millisecond, lines: time.Minute,
 	}
 }
 
@@ -188,6 +192,30 @@ func (w world) resource(args []string) error {
 	return nil
 }
 
+// Forecast implements hbplugin.Forecaster.
+func (w world) Forecast(context.Context) ([]hbplugin.Verdict, error) {
+	var out []hbplugin.Verdict
+	if text := w.text("forecast.json"); text != "" {
+		return out, json.Unmarshal([]byte(text), &out)
+	}
+	if w.text("crm_mon.fails") != "" {
+		return nil, errors.New("crm_simulate: exit status 102: Not connected")
+	}
+	nodes := w.lines("nodes")
+	for _, p := range w.lines("places") {
+		v := hbplugin.Verdict{Resource: p[0], Fate: hbplugin.MovesLive, To: nodes[1][0]}
+		if slices.Contains(p, "blocked") {
+			v = hbplugin.Verdict{Resource: p[0], Fate: hbplugin.Stays, Why: "it is blocked"}
+		}
+		if p[1] == nodes[0][0] {
+			out = append(out, v)
+		}
+	}
+	return out, nil
+}
+
+func (w world) Claims(context.Context) ([]hbplugin.Claim, error) { return nil, errors.New("nobody asks") }
+
 // alone is the world as a witness.
 type alone struct{ world }
 
@@ -239,6 +267,8 @@ type fakeHost struct {
 	Hostname_ string                    `json:"hostname"`
 	Guests    map[string]libvirt.Status `json:"guests"`
 	Free      uint64                    `json:"free"`
+	CDROMs    map[string]string         `json:"cdroms"`  // by guest: the image in its drive
+	Missing   []string                  `json:"missing"` // images that it does not see
 }
 
 // hosts are opened once in a process: what a migration changes is seen by all.
@@ -280,7 +310,10 @@ func (h *fakeHost) SetMaxDowntime(context.Context, string, time.Duration) error 
 	return nil
 }
 
-func (h *fakeHost) DiskVisible(context.Context, string, string) (libvirt.Visible, error) {
+func (h *fakeHost) DiskVisible(_ context.Context, path, _ string) (libvirt.Visible, error) {
+	if slices.Contains(h.Missing, path) {
+		return libvirt.VisibleNo, nil
+	}
 	return libvirt.VisibleYes, nil
 }
 
@@ -296,8 +329,13 @@ func (h *fakeHost) CompletedJob(context.Context, string) (libvirt.JobStats, erro
 }
 
 func (h *fakeHost) XML(_ context.Context, guest string) (string, error) {
+	devices := ""
+	if image := h.CDROMs[guest]; image != "" {
+		devices = `<devices><disk type='file' device='cdrom'><driver name='qemu' type='raw'/><source file='` + image +
+			`'/><target dev='sda' bus='sata'/><readonly/></disk></devices>`
+	}
 	return `<domain type='qemu'><name>` + guest + `</name><memory unit='KiB'>524288</memory>
-<os><type arch='x86_64' machine='pc'>hvm</type></os></domain>`, nil
+<os><type arch='x86_64' machine='pc'>hvm</type></os>` + devices + `</domain>`, nil
 }
 
 func capabilities(host string) string {
