@@ -13,7 +13,6 @@ import (
 	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/shellword"
 	"github.com/vmferry/vmferry/resource"
-	"github.com/vmferry/vmferry/resource/witness/local"
 )
 
 const (
@@ -62,29 +61,48 @@ func (c *call) askManager(ctx context.Context, inv *inventory, m managed) []hbpl
 	meter := c.meter()
 	defer meter.end()
 	c.tell("asking %s what becomes of %s", m, plural(len(guests), "guest"))
-	asker := verdict.Asker{
-		Forecast: func(ctx context.Context) ([]hbplugin.Verdict, error) {
-			f, able := c.forecaster(m.peered)
-			if !able {
-				return nil, fmt.Errorf("%s does not say beforehand what it would do", m)
-			}
-			ctx, cancel := context.WithTimeoutCause(ctx, forecastTime, fmt.Errorf("no answer within %v", forecastTime))
-			defer cancel()
-			return f.Forecast(ctx)
-		},
-		Candidates: func(ctx context.Context) ([]string, error) { return peersUp(ctx, m) },
-		Request:    c.wouldMove,
-	}
+	asker := verdict.For(predictor{m.peered, c.forecaster}, c.openHost, c.program)
+	examine := asker.Examine
 	var mu sync.Mutex
 	asker.Examine = func(ctx context.Context, req migrate.Request) (migrate.Examination, error) {
 		mu.Lock()
-		meter.show(time.Now(), req.Guest+"\x00"+req.Target, fmt.Sprintf("asking node %s about guest %s", req.Target, req.Guest))
+		meter.show(time.Now(), req.Guest+" "+req.Target, fmt.Sprintf("asking node %s about guest %s", req.Target, req.Guest))
 		mu.Unlock()
-		deps := migrate.Deps{Open: c.openHost, Slots: c.slots, Queue: c.queue, Links: c.links(), Log: c.log()}
-		local.Testify(&deps, c.witness(req.SourceURI))
-		return migrate.Examine(ctx, req, deps)
+		return examine(ctx, req)
 	}
 	return asker.Ask(ctx, guests)
+}
+
+// predictor is a manager of which it is not known yet whether it tells beforehand what it would do.
+type predictor struct {
+	peered
+	forecaster func(hbplugin.Manager) (hbplugin.Forecaster, bool)
+}
+
+// Forecast implements hbplugin.Forecaster, within its time.
+func (p predictor) Forecast(ctx context.Context) ([]hbplugin.Verdict, error) {
+	f, able := p.forecaster(p.peered)
+	if !able {
+		return nil, fmt.Errorf("%s does not say beforehand what it would do", p.peered)
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, forecastTime, fmt.Errorf("no answer within %v", forecastTime))
+	defer cancel()
+	return f.Forecast(ctx)
+}
+
+// Claims implements hbplugin.Forecaster.
+func (p predictor) Claims(ctx context.Context) ([]hbplugin.Claim, error) {
+	f, able := p.forecaster(p.peered)
+	if !able {
+		return nil, fmt.Errorf("%s does not list its guests", p.peered)
+	}
+	return f.Claims(ctx)
+}
+
+// program runs a program of the cluster manager's.
+func (m *machine) program(ctx context.Context, name string, args ...string) (string, error) {
+	out, err := m.run(ctx, name, args...)
+	return string(out), err
 }
 
 // peersUp are the other nodes that can take guests now.
@@ -98,22 +116,6 @@ func peersUp(ctx context.Context, m managed) (up []string, err error) {
 		}
 	}
 	return up, err
-}
-
-// wouldMove is the move that the agent would make of the guest.
-func (c *call) wouldMove(ctx context.Context, g verdict.Guest, node string) (migrate.Request, error) {
-	address, err := g.Params.AddressOf(ctx, func(ctx context.Context, name string, args ...string) (string, error) {
-		out, err := c.run(ctx, name, args...)
-		return string(out), err
-	}, node)
-	if err != nil {
-		address = "" // the agent uses the node's name then
-	}
-	route, err := g.Params.Route(node, address)
-	if err != nil {
-		return migrate.Request{}, err
-	}
-	return g.Params.Move(g.Name, g.UUID, route).Request(), nil
 }
 
 // managedBy are the guests that the manager has here, as far as it is known what libvirt calls them.

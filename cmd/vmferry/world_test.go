@@ -214,7 +214,9 @@ func (w world) Forecast(context.Context) ([]hbplugin.Verdict, error) {
 	return out, nil
 }
 
-func (w world) Claims(context.Context) ([]hbplugin.Claim, error) { return nil, errors.New("nobody asks") }
+func (w world) Claims(context.Context) ([]hbplugin.Claim, error) {
+	return nil, errors.New("nobody asks")
+}
 
 // alone is the world as a witness.
 type alone struct{ world }
@@ -249,7 +251,7 @@ func (w world) Unit(_ context.Context, name string) (unit, error) {
 	}
 	u := known[name]
 	if slices.Equal(u.After, []string{"all"}) {
-		u.After = append(slices.Clone(outlives), "pacemaker.service", "heartbeat.service")
+		u.After = append(slices.Clone(outlives), "pacemaker.service", "pacemaker_remote.service", "heartbeat.service")
 	}
 	return u, nil
 }
