@@ -15,6 +15,7 @@ import (
 
 	"github.com/vmferry/vmferry/hbplugin"
 	"github.com/vmferry/vmferry/migrate"
+	"github.com/vmferry/vmferry/migrate/drain"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/resource/witness"
 	"github.com/vmferry/vmferry/resource/witness/local"
@@ -25,7 +26,7 @@ import (
 //
 //	proc/N/status     Pacemaker runs while it says so
 //	nodes             lines "NAME [offline|standby]"; the first is this node
-//	places            lines "RESOURCE NODE [pending|blocked]": where Pacemaker has them
+//	places            lines "RESOURCE NODE [pending|blocked]": where Pacemaker has them; the node - is none
 //	cib.xml           its configuration
 //	stubborn          exists: Pacemaker moves nothing
 //	forecast.json     verdicts: what it would do; without the file each guest that is not blocked moves live
@@ -97,6 +98,7 @@ func (w world) run(_ context.Context, program string, args ...string) ([]byte, e
 		return []byte(w.text("cl_status/" + strings.Join(args, "-"))), nil
 	case "hb_standby":
 		w.write("cl_status/rscstatus", "none\n")
+		w.carry("web", "n2", "migrated")
 		return nil, nil
 	case "hb_takeover":
 		w.write("cl_status/rscstatus", "local\n")
@@ -126,8 +128,12 @@ func (w world) monitor() ([]byte, error) {
 		if slices.Contains(p, "pending") {
 			pending = ` pending="Migrating"`
 		}
-		fmt.Fprintf(&b, `<resource id="%s" resource_agent="ocf:vmferry:Domain" managed="true" blocked="%t" failed="false"%s><node name="%s"/></resource>`,
-			p[0], slices.Contains(p, "blocked"), pending, p[1])
+		node := ""
+		if p[1] != "-" {
+			node = `<node name="` + p[1] + `"/>`
+		}
+		fmt.Fprintf(&b, `<resource id="%s" resource_agent="ocf:vmferry:Domain" managed="true" blocked="%t" failed="false"%s>%s</resource>`,
+			p[0], slices.Contains(p, "blocked"), pending, node)
 	}
 	b.WriteString(`</resources><status code="0" message="OK"/></pacemaker-result>`)
 	w.manage(own)
@@ -143,26 +149,76 @@ func (w world) manage(own string) {
 	moved := false
 	var places strings.Builder
 	for _, p := range w.lines("places") {
+		to := ""
 		switch {
-		case !moved && len(asked) == 2 && p[0] == asked[0] && p[1] != asked[1]:
-			p[1], moved = asked[1], true
-			w.record(p[0], asked[1])
-		case !moved && w.standby() && p[1] == own && !slices.Contains(p, "blocked"):
-			p[1], moved = w.lines("nodes")[1][0], true
-			w.record(p[0], p[1])
+		case moved:
+		case len(asked) == 2 && p[0] == asked[0] && p[1] != asked[1]:
+			to = asked[1]
+		case w.standby() && p[1] == own && !slices.Contains(p, "blocked"):
+			to = w.lines("nodes")[1][0]
+		}
+		if to != "" {
+			p[1], moved = w.leave(p[0], to), true
 		}
 		places.WriteString(strings.Join(p, " ") + "\n")
 	}
 	w.write("places", places.String())
 }
 
-// record is what the agent would leave.
-func (w world) record(guest, to string) {
+// leave takes a guest off this node, and returns where it is then.
+func (w world) leave(resource, to string) string {
+	guest := strings.TrimPrefix(resource, "r-")
 	_ = os.Remove(w.file("run/vmferry/guests/" + guest + ".json")) // the agent answers for it no more
-	pause := 21.5
-	r := migrate.Record{Schema: migrate.RecordSchema, Guest: guest, To: to, Started: time.Now(), Ended: time.Now(), Outcome: migrate.Moved, PauseMS: &pause}
-	if w.text("restarts") != "" {
-		r.Outcome, r.Error = migrate.Stayed, "the link broke"
+	happens := "moved"
+	for _, line := range w.lines("happens") {
+		if line[0] == resource {
+			happens = line[1]
+		}
+	}
+	switch happens {
+	case "stopped":
+		w.record(guest, "", migrate.Ended, "no node may run it")
+		return "-"
+	case "restarted":
+		w.carry(guest, to, "booted")
+		w.record(guest, to, migrate.Ended, "the target does not see its image")
+	case "lost": // by an agent that keeps no record
+		w.carry(guest, to, "migrated")
+	default:
+		if w.text("restarts") != "" {
+			w.carry(guest, to, "booted")
+			w.record(guest, to, migrate.Stayed, "the link broke")
+			break
+		}
+		w.carry(guest, to, "migrated")
+		w.record(guest, to, migrate.Moved, "")
+	}
+	return to
+}
+
+// carry changes what the libvirts of both nodes know.
+func (w world) carry(guest, to, reason string) {
+	here, herr := w.open(context.Background(), "qemu:///system")
+	there, terr := w.open(context.Background(), "qemu+tcp://"+to+"/system")
+	if herr != nil || terr != nil {
+		return
+	}
+	hosts.Lock()
+	defer hosts.Unlock()
+	s := here.(*fakeHost).Guests[guest]
+	s.Reason = reason
+	delete(here.(*fakeHost).Guests, guest)
+	there.(*fakeHost).Guests[guest] = s
+}
+
+// record is what the agent would leave.
+func (w world) record(guest, to string, outcome migrate.Outcome, why string) {
+	r := migrate.Record{Schema: migrate.RecordSchema, Guest: guest, To: to, Started: time.Now(), Ended: time.Now(), Outcome: outcome, Error: why}
+	switch pause := 21.5; outcome {
+	case migrate.Moved:
+		r.PauseMS = &pause
+	case migrate.Ended:
+		r.Means = drain.Shutdown
 	}
 	if err := migrate.AppendRecord(w.file("state/migrations.jsonl"), r); err != nil {
 		panic(err)
