@@ -152,7 +152,7 @@ func (d *drainer) onPeers(ctx context.Context, f foretold) place {
 	}
 	var lost error
 	for _, node := range peers {
-		switch s, err := d.statusOn(ctx, f, node); {
+		switch s, err := d.statusOn(ctx, f.guest, node); {
 		case err != nil:
 			lost = err
 		case s.State.Active():
@@ -163,8 +163,8 @@ func (d *drainer) onPeers(ctx context.Context, f foretold) place {
 }
 
 // statusOn asks another node's libvirt for the guest.
-func (c *call) statusOn(ctx context.Context, f foretold, node string) (*libvirt.Status, error) {
-	params := f.guest.Claim.env.Params
+func (c *call) statusOn(ctx context.Context, g *guest, node string) (*libvirt.Status, error) {
+	params := g.Claim.env.Params
 	address, err := params.AddressOf(ctx, c.program, node)
 	if err != nil {
 		address = "" // the agent uses the node's name then
@@ -173,7 +173,7 @@ func (c *call) statusOn(ctx context.Context, f foretold, node string) (*libvirt.
 	if err != nil {
 		return nil, err
 	}
-	return c.statusAt(ctx, to.URI, f.guest.Name)
+	return c.statusAt(ctx, to.URI, g.Name)
 }
 
 // statusAt is the guest by the word of one libvirt; one that has no such guest has it shut off.
@@ -201,7 +201,7 @@ func (d *drainer) account(ctx context.Context, f foretold, p place, records []mi
 		}
 	}
 	if t.There == nil && len(t.Nodes) > 0 && !slices.Contains(t.Nodes, d.node) && f.guest.Claim != nil {
-		t.There, _ = d.statusOn(ctx, f, t.Nodes[0]) // else the records tell
+		t.There, _ = d.statusOn(ctx, f.guest, t.Nodes[0]) // else the records tell
 	}
 	g := drainedGuest{Resource: f.Resource, Guest: f.guest.Name, Said: f.Verdict, Nodes: append([]string{}, p.nodes...)}
 	g.Happened, g.Why = verdict.Became(t)

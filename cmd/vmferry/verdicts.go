@@ -18,6 +18,9 @@ import (
 const (
 	// forecastTime bounds the manager's word: Pacemaker's scheduler runs once for it.
 	forecastTime = 30 * time.Second
+	// examineTime bounds the pre-flight of one guest. A libvirtd that was just started takes most of a minute to
+	// tell its capabilities.
+	examineTime = time.Minute
 	// foretellTime bounds all verdicts of a node together.
 	foretellTime = 5 * time.Minute
 )

@@ -30,7 +30,7 @@ import (
 //	cib.xml           its configuration
 //	stubborn          exists: Pacemaker moves nothing
 //	forecast.json     verdicts: what it would do; without the file each guest that is not blocked moves live
-//	happens           lines "RESOURCE moved|lost|restarted|stopped": what a drain does with it; without one it is moved
+//	happens           lines "RESOURCE moved|lost|restarted|rebooted|stopped": what a drain does with it; without one it is moved
 //	calls             each program that was run
 //	hosts.json        what each libvirt knows, by URI
 //	processes         lines "GUEST PID"
@@ -182,6 +182,8 @@ func (w world) leave(resource, to string) string {
 	case "restarted":
 		w.carry(guest, to, "booted")
 		w.record(guest, to, migrate.Ended, "the target does not see its image")
+	case "rebooted": // by an agent that keeps no record
+		w.carry(guest, to, "booted")
 	case "lost": // by an agent that keeps no record
 		w.carry(guest, to, "migrated")
 	default:
