@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os/exec"
+	"regexp"
 	"strings"
 	"time"
 
@@ -51,6 +52,17 @@ func (t *tail) Write(p []byte) (int, error) {
 		t.buf.Next(over)
 	}
 	return n, err
+}
+
+// shellSafe is text that a shell takes as it stands.
+var shellSafe = regexp.MustCompile(`^[A-Za-z0-9_./:@%+=,][-A-Za-z0-9_./:@%+=,]*$`)
+
+// shellQuote is text as a person may paste it into a shell.
+func shellQuote(text string) string {
+	if shellSafe.MatchString(text) {
+		return text
+	}
+	return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'"
 }
 
 // lastLine is the last line that is not empty.

@@ -41,13 +41,14 @@ type Params struct {
 
 	Xen // what the Xen agent has and VirtualDomain has not
 
-	BlackoutBudget time.Duration    // blackout_budget; 0 for migrate.DefaultBudget
-	DrainPriority  int              // drain_priority: higher goes first
-	Ladder         []drain.Means    // ladder: what may be tried to get the guest off its node, always with shutdown and destroy at the end
-	SaveDir        string           // save_dir: a directory that the nodes share
-	Watch          []string         // watch: targets of package blackout
-	Announce       string           // announce, as announce.ParseSetting takes it
-	Disks          migrate.DiskMode // disks, never empty
+	BlackoutBudget time.Duration      // blackout_budget; 0 for migrate.DefaultBudget
+	DrainPriority  int                // drain_priority: higher goes first
+	Ladder         []drain.Means      // ladder: what may be tried to get the guest off its node, always with shutdown and destroy at the end
+	SaveDir        string             // save_dir: a directory that the nodes share
+	Watch          []string           // watch: targets of package blackout
+	Announce       string             // announce, as announce.ParseSetting takes it
+	Disks          migrate.DiskMode   // disks, never empty
+	Memory         migrate.MemoryMode // check_memory, never empty
 }
 
 // Xen are the Xen agent's own parameters.
@@ -113,6 +114,7 @@ func parseParams(vars map[string]string) (Params, []Problem) {
 		Watch:          r.list("watch"),
 		Announce:       r.announce("announce"),
 		Disks:          r.disks("disks"),
+		Memory:         r.memory("check_memory"),
 	}
 	p.SaveConfig = p.SaveConfig || p.SyncConfig
 	r.xen(&p)
@@ -131,7 +133,7 @@ var known = []string{"config", "hypervisor", "force_stop", "migration_transport"
 	"save_config_on_stop", "sync_config_on_stop", "snapshot", "backingfile", "stateless", "copyindirs", "shutdown_mode", "start_resources",
 	"xmfile", "name", "shutdown_timeout", "shutdown_acpi", "allow_mem_management", "reserved_Dom0_memory", "node_ip_attribute",
 	"check_tcp", "check_udp", "check_agent", "check_timeout", "check_grace",
-	"blackout_budget", "drain_priority", "ladder", "save_dir", "watch", "announce", "disks"}
+	"blackout_budget", "drain_priority", "ladder", "save_dir", "watch", "announce", "disks", "check_memory"}
 
 // ignored names the parameters that are set and mean nothing here, sorted. Names that
 // a manager or a tracer adds are no parameters.

@@ -105,6 +105,9 @@ func TestCheck(t *testing.T) {
 		{"check_timeout=0", Configured, Success},
 		{"check_grace=0", Success, Success},
 		{"check_grace=-1", Configured, Success},
+		{"check_memory=refuse", Success, Success},
+		{"check_memory=no", Success, Success},
+		{"check_memory=yes", Configured, Success},
 		{"blackout_budget=250", Success, Success},
 		{"blackout_budget=0.25", Configured, Success},
 		{"drain_priority=-5", Success, Success},
@@ -173,7 +176,7 @@ var fuzzSeeds = []string{
 	"unset_utilization_host_memory=x", "unset_utilization_hv_memory=1", "save_config_on_stop=1", "sync_config_on_stop=1", "snapshot=/s",
 	"backingfile=/b", "stateless=1", "copyindirs=/a /b", "shutdown_mode=acpi,agent", "start_resources=1", "xmfile=/x.cfg", "name=vm1",
 	"shutdown_timeout=0", "shutdown_acpi=1", "allow_mem_management=1", "reserved_Dom0_memory=512", "node_ip_attribute=ip",
-	"check_tcp=a:1,b:2", "check_udp=[::1]:53", "check_agent=1", "check_timeout=9999999999999", "check_grace=0", "blackout_budget=250",
+	"check_tcp=a:1,b:2", "check_udp=[::1]:53", "check_agent=1", "check_timeout=9999999999999", "check_grace=0", "check_memory=no", "blackout_budget=250",
 	"drain_priority=-1", "ladder=live,converge,save", "save_dir=/s", "watch=udp://a:7,tcp://[::1]:7",
 	"announce=52:54:00:12:34:56=192.0.2.7,2001:db8::7", "disks=auto",
 }

@@ -89,7 +89,7 @@ func (a *run) definition(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	text, err := conn.Definition(ctx, a.guest.Name)
+	text, err := conn.Definition(ctx, a.ref())
 	if err != nil {
 		a.dropBroken(err)
 		return "", err
