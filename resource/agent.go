@@ -121,6 +121,7 @@ type run struct {
 	guess  bool // guest is named after the config file's name only
 	config configState
 	conn   Hypervisor
+	routes routes
 
 	rungs   []migrate.Rung // what a stop has tried
 	refused bool           // libvirt itself said that it could not save the guest

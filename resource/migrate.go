@@ -6,7 +6,6 @@ import (
 	"fmt"
 
 	"github.com/vmferry/vmferry/migrate"
-	"github.com/vmferry/vmferry/migrate/announce"
 	"github.com/vmferry/vmferry/migrate/drain"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 )
@@ -31,7 +30,7 @@ func (a *run) moveAway(ctx context.Context) error {
 	if !a.Params.MayUse(drain.Live) {
 		return fail(Generic, "guest %q is not migrated, as its ladder does not name live: set allow-migrate=false", a.guest.Name)
 	}
-	target, err := a.Params.TargetURI(a.targetNode(ctx))
+	target, err := a.route(ctx, a.Target)
 	if err != nil {
 		return because(Configured, err, "cannot migrate guest %q", a.guest.Name)
 	}
@@ -40,12 +39,12 @@ func (a *run) moveAway(ctx context.Context) error {
 	switch {
 	case o.verdict == running, o.answer == tornPostCopy: // which only this migration can mend
 	case o.verdict == notRunning:
-		return a.alreadyThere(ctx, target)
+		return a.alreadyThere(ctx, target.URI)
 	default:
 		return a.refuse(o)
 	}
 	a.keep(o) // until the guest is proven to be there, this node answers for it
-	if err := a.prepareMove(ctx, o, target); err != nil {
+	if err := a.prepareMove(ctx, o, target.URI); err != nil {
 		return err
 	}
 	before, pending, err := a.pending()
@@ -67,23 +66,20 @@ func (a *run) moveAway(ctx context.Context) error {
 }
 
 // move migrates, with time left to look where the guest is.
-func (a *run) move(ctx context.Context, target, uuid string, adopt bool) error {
+func (a *run) move(ctx context.Context, target Route, uuid string, adopt bool) error {
 	soft, cancel := a.at(ctx, a.budget.migrate)
 	defer cancel()
 	a.Log.Infof("migrating to %s", target)
-	err := a.Migrate(soft, Move{
-		Guest: a.guest.Name, UUID: uuid, SourceURI: a.Params.Hypervisor,
-		Target: a.Target, TargetURI: target, MigrateURI: a.Params.DataURI(a.Target),
-		Bandwidth: a.Params.Bandwidth(), Downtime: a.Params.Downtime, Tuning: a.Params.tuning(), Adopt: adopt,
-		Relay: a.Params.Announce != announce.Off,
-	})
+	m := a.Params.Move(a.guest.Name, uuid, target)
+	m.Adopt = adopt
+	err := a.Migrate(soft, m)
 	if err == nil {
 		a.Log.Info("migrated")
 		return nil
 	}
 	// The connection may have broken after the switchover: what counts is where the guest runs.
 	o := a.look(ctx)
-	if o.verdict == notRunning && a.runsAt(ctx, target) == nil {
+	if o.verdict == notRunning && a.runsAt(ctx, target.URI) == nil {
 		a.Log.WithError(err).Warn("the migration reported an error, but the guest runs on the target")
 		return nil
 	}

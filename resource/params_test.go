@@ -207,8 +207,7 @@ func FuzzParseEnviron(f *testing.F) {
 		if g := p.graceful(time.Minute, 90*time.Second); g <= 0 || g > time.Minute {
 			t.Errorf("%+v waits %v for the guest", p, g)
 		}
-		_, _ = p.TargetURI(node)
-		_ = p.DataURI(node)
+		_, _ = p.Route(node, a)
 	})
 }
 
@@ -316,7 +315,7 @@ func TestDefaultURI(t *testing.T) {
 	}
 }
 
-func TestTargetURIs(t *testing.T) {
+func TestRoute(t *testing.T) {
 	for _, c := range []struct {
 		name, node   string
 		p            Params
@@ -343,21 +342,31 @@ func TestTargetURIs(t *testing.T) {
 		{"Xen", "node2", Params{Hypervisor: "xen:///system", Transport: "ssh"}, "xen+ssh://node2/system", ""},
 		{"remoteuri", "node2", Params{RemoteURI: "qemu+tcp://%n.lan/system", User: "virt", Suffix: "-mig", Transport: "ssh"}, "qemu+tcp://node2.lan/system", "tcp://node2-mig"},
 		{"remoteuri and migrateuri", "node2", Params{RemoteURI: "qemu+tcp://%n/system", MigrateURI: "tcp://%n", Suffix: "-mig"}, "qemu+tcp://node2/system", "tcp://node2"},
+
+		{"address", "node2 at 192.0.2.2", Params{Transport: "tcp", Suffix: "-mig"}, "qemu+tcp://192.0.2.2/system", "tcp://192.0.2.2"},
+		{"address and user", "node2 at 192.0.2.2", Params{User: "virt"}, "qemu://virt@192.0.2.2/system", "tcp://192.0.2.2"},
+		{"address and migrateport", "node2 at 192.0.2.2", Params{MigratePort: 7}, "qemu://192.0.2.2/system", "tcp://192.0.2.2:7"},
+		{"address and migrateuri", "node2 at 192.0.2.2", Params{MigrateURI: "tcp://%n:7"}, "qemu://192.0.2.2/system", "tcp://192.0.2.2:7"},
+		{"address, remoteuri and migrateuri", "node2 at 192.0.2.2", Params{RemoteURI: "qemu+tcp://%n/system", MigrateURI: "tcp://%n"}, "qemu+tcp://192.0.2.2/system", "tcp://192.0.2.2"},
+		{"a name as the address", "node2 at fast2.lan", Params{Suffix: "-mig"}, "qemu://fast2.lan/system", "tcp://fast2.lan"},
+		{"IPv6 address", "node2 at 2001:db8::2", Params{Transport: "tcp"}, "qemu+tcp://[2001:db8::2]/system", "tcp://[2001:db8::2]"},
+		{"IPv6 address and migrateport", "node2 at 2001:db8::2", Params{MigratePort: 7}, "qemu://[2001:db8::2]/system", "tcp://[2001:db8::2]:7"},
+		{"IPv6 address in brackets", "node2 at 2001:db8::2", Params{RemoteURI: "qemu+tcp://[%n]/system", MigrateURI: "tcp://[%n]:7"}, "qemu+tcp://[2001:db8::2]/system", "tcp://[2001:db8::2]:7"},
+		{"a node named by its address", "192.0.2.2", Params{Suffix: "-mig"}, "qemu://192.0.2.2/system", ""},
+		{"a node named by its IPv6 address", "2001:db8::2", Params{}, "qemu://[2001:db8::2]/system", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if c.p.Hypervisor == "" {
 				c.p.Hypervisor = systemURI
 			}
-			target, err := c.p.TargetURI(c.node)
-			if err != nil || target != c.target {
-				t.Errorf("TargetURI = %q, %v, want %q", target, err, c.target)
-			}
-			if data := c.p.DataURI(c.node); data != c.data {
-				t.Errorf("DataURI = %q, want %q", data, c.data)
+			node, address, _ := strings.Cut(c.node, " at ")
+			got, err := c.p.Route(node, address)
+			if want := (Route{node, c.target, c.data}); err != nil || got != want {
+				t.Errorf("got %+v, %v, want %+v", got, err, want)
 			}
 		})
 	}
-	if uri, err := (Params{Hypervisor: "qemu://[::1]/system"}).TargetURI("node2"); err == nil {
+	if uri, err := (Params{Hypervisor: "qemu://[::1]/system"}).Route("node2", ""); err == nil {
 		t.Errorf("a URI without place for the node became %q", uri)
 	}
 }

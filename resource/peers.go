@@ -163,11 +163,11 @@ func (a *run) fetch(ctx context.Context, from *elsewhere) error {
 	if from.status.State != libvirt.Running && from.status.State != libvirt.Blocked {
 		return because(Generic, from, "guest %q not started", a.guest.Name)
 	}
-	source, err := a.Params.TargetURI(from.node)
+	source, err := a.route(ctx, from.node)
 	if err != nil {
 		return because(Configured, err, "guest %q cannot be fetched from %s", a.guest.Name, from.node)
 	}
-	own, err := a.Params.TargetURI(a.Node)
+	own, err := a.route(ctx, a.Node)
 	if err != nil || a.Node == "" {
 		return because(Generic, errors.Join(err, from), "guest %q cannot be fetched, as this node's own name is not known", a.guest.Name)
 	}
@@ -177,11 +177,9 @@ func (a *run) fetch(ctx context.Context, from *elsewhere) error {
 	soft, cancel := a.at(ctx, a.budget.migrate)
 	defer cancel()
 	a.Log.WithField("peer", from.node).Info("the guest runs there already: moving it here")
-	err = a.Migrate(soft, Move{
-		Guest: a.guest.Name, UUID: cmp.Or(a.guest.UUID, from.status.UUID), SourceURI: source, Fetch: true,
-		Target: a.Node, TargetURI: own, MigrateURI: a.Params.DataURI(a.Node),
-		Bandwidth: a.Params.Bandwidth(), Downtime: a.Params.Downtime, Tuning: a.Params.tuning(),
-	})
+	m := a.Params.Move(a.guest.Name, cmp.Or(a.guest.UUID, from.status.UUID), own)
+	m.SourceURI, m.Fetch, m.Relay = source.URI, true, false
+	err = a.Migrate(soft, m)
 	if err != nil {
 		return because(Generic, err, "guest %q could not be fetched from %s", a.guest.Name, from.node)
 	}
@@ -195,11 +193,11 @@ func (a *run) isOther(uuid string) bool {
 
 // askPeer asks another node's libvirt for the guest.
 func (a *run) askPeer(ctx context.Context, node string) (libvirt.Status, error) {
-	uri, err := a.Params.TargetURI(node)
+	to, err := a.route(ctx, node)
 	if err != nil {
 		return libvirt.Status{}, err
 	}
-	return a.statusAt(ctx, uri)
+	return a.statusAt(ctx, to.URI)
 }
 
 // statusAt asks the libvirt at uri for the guest, over a connection of its own.

@@ -34,21 +34,16 @@ func migrator(log logrus.FieldLogger, sees local.Witness, stateDir string, queue
 			deps.Relay = func(guest, domainXML string) (migrate.Relay, error) { return relay.Open(guest, domainXML, log) }
 		}
 		var v *vigil.Vigil
-		record, err := migrate.Move(ctx, migrate.Request{
-			Guest: m.Guest, UUID: m.UUID, SourceURI: m.SourceURI,
-			Target: m.Target, TargetURI: m.TargetURI, MigrateURI: m.MigrateURI,
-			Bandwidth: m.Bandwidth, DowntimeLimit: m.Downtime, Adopt: m.Adopt,
-			Options: m.Options, Unsafe: m.Unsafe, NoConverge: m.NoConverge, PostCopy: m.PostCopy,
-			Disks: m.Disks, Fetch: m.Fetch, PauseAfter: m.PauseAfter, BlackoutBudget: m.BlackoutBudget,
-			Progress: func(p migrate.Progress) {
-				if v == nil && len(m.Watch) > 0 && p.Phase != migrate.PhaseSlot { // a guest that waits for its turn needs no probe
-					v = vigil.Begin(ctx, m.Watch)
-				}
-				if step != nil {
-					step(phase(p))
-				}
-			},
-		}, deps)
+		req := m.Request()
+		req.Progress = func(p migrate.Progress) {
+			if v == nil && len(m.Watch) > 0 && p.Phase != migrate.PhaseSlot { // a guest that waits for its turn needs no probe
+				v = vigil.Begin(ctx, m.Watch)
+			}
+			if step != nil {
+				step(phase(p))
+			}
+		}
+		record, err := migrate.Move(ctx, req, deps)
 		if v != nil {
 			record.Judge(blackouts(ctx, log, v, record.Outcome == migrate.Moved))
 		}
