@@ -156,3 +156,42 @@ func TestNoForecast(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 }
+
+// manager is a cluster manager with one peer that is up.
+type manager struct{ world }
+
+func (m *manager) Forecast(context.Context) ([]hbplugin.Verdict, error) { return m.said, m.err }
+func (m *manager) Claims(context.Context) ([]hbplugin.Claim, error)     { return nil, nil }
+func (m *manager) Peers(context.Context) ([]resource.Peer, error) {
+	return []resource.Peer{{Name: "n2", State: resource.PeerUp}, {Name: "n3", State: resource.PeerDown}}, nil
+}
+
+// TestFor: the request is the agent's own, with the address that the cluster has for the node.
+func TestFor(t *testing.T) {
+	asked := ""
+	command := func(_ context.Context, name string, args ...string) (string, error) {
+		asked = strings.Join(append([]string{name}, args...), " ")
+		return "192.0.2.2\n", nil
+	}
+	open := func(context.Context, string) (migrate.Host, error) { return nil, errors.New("refused") }
+	a := For(&manager{}, open, command)
+	if nodes, err := a.Candidates(t.Context()); err != nil || !reflect.DeepEqual(nodes, []string{"n2"}) {
+		t.Errorf("candidates %v, %v", nodes, err)
+	}
+	env := resource.ParseEnviron([]string{"OCF_RESKEY_config=/x.xml", "OCF_RESKEY_hypervisor=qemu:///system", "OCF_RESKEY_migration_transport=tcp",
+		"OCF_RESKEY_node_ip_attribute=fast", "OCF_RESKEY_migration_speed=7", "OCF_RESKEY_disks=auto"})
+	guests := Guests([]hbplugin.Claim{{Resource: "web", Environ: env}, {Resource: "gone"}}, []resource.Entry{{Guest: "Web 1", UUID: "u", Resource: "web"}})
+	if len(guests) != 1 {
+		t.Fatalf("guests %+v", guests)
+	}
+	req, err := a.Request(t.Context(), guests[0], "n2")
+	want := migrate.Request{Guest: "Web 1", UUID: "u", SourceURI: "qemu:///system", Target: "n2", TargetURI: "qemu+tcp://192.0.2.2/system",
+		MigrateURI: "tcp://192.0.2.2", Bandwidth: 7, Disks: migrate.DisksAuto}
+	if err != nil || !reflect.DeepEqual(req, want) || !strings.Contains(asked, "--name fast") {
+		t.Errorf("\n got %+v, %v\nwant %+v; asked %q", req, err, want, asked)
+	}
+	x, err := a.Examine(t.Context(), req)
+	if err != nil || len(x.Refusals) != 1 || x.Refusals[0].Check != migrate.CheckSource {
+		t.Errorf("a libvirt that refuses: %+v, %v", x, err)
+	}
+}
