@@ -15,6 +15,7 @@ import (
 	"github.com/vmferry/vmferry/hbplugin/pacemaker/cib"
 	"github.com/vmferry/vmferry/migrate/drain"
 	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/migrate/shellword"
 	"github.com/vmferry/vmferry/resource"
 )
 
@@ -128,7 +129,7 @@ func howToReach(uri, node string) string {
 	_, transport, _ := strings.Cut(scheme, "+")
 	switch transport {
 	case "ssh":
-		return "type: ssh " + node + " true, as root and without a password; and on " + node + ": systemctl status libvirtd virtqemud"
+		return "as root, type: " + shellword.Line("ssh", node, "true") + " (it must ask for no password); and on " + node + ": systemctl status libvirtd virtqemud"
 	case "tcp":
 		return "on " + node + ", type: systemctl enable --now libvirtd-tcp.socket (modular daemons: virtproxyd-tcp.socket)"
 	case "", "tls":
@@ -188,9 +189,10 @@ func (k *checker) unstick(cl *claim, why string) string {
 	case cl.manager != managerPacemaker:
 		return "start heartbeat on the other node"
 	case why == "blocked":
-		return "type: crm_resource --resource " + cl.resource + " --cleanup"
+		return "type: " + shellword.Line("crm_resource", "--resource", cl.resource, "--cleanup")
 	}
-	return "type: crm_resource --resource " + cl.resource + " --meta --set-parameter is-managed --parameter-value true, and see that maintenance-mode is off"
+	return "see that maintenance-mode is off, then type: " +
+		shellword.Line("crm_resource", "--resource", cl.resource, "--meta", "--set-parameter", "is-managed", "--parameter-value", "true")
 }
 
 // leastMove is the least time that a migration should be given: Pacemaker's own
@@ -245,7 +247,7 @@ func checkAutostart(_ context.Context, k *checker) {
 				continue
 			}
 			found = true
-			k.add("autostart", name, problem, "libvirt starts this guest at boot, and so does the cluster: it may run twice", "type: virsh autostart --disable "+name)
+			k.add("autostart", name, problem, "libvirt starts this guest at boot, and so does the cluster: it may run twice", "type: virsh autostart --disable "+shellword.Operands(name))
 		}
 	}
 	if !found {
@@ -260,11 +262,12 @@ func checkStrays(_ context.Context, k *checker) {
 		switch {
 		case k.inv.unsure == nil && g.Claim == nil && g.here() && !g.Incoming:
 			k.add("guest", g.Name, warning, "runs here, and no cluster manager has it: a drain leaves it behind",
-				"make it a resource, or before the node goes down type: vmferry migrate "+g.Name+" NODE")
+				"make it a resource, or before the node goes down type: vmferry migrate "+shellword.Operands(g.Name, "NODE"))
 		case g.active() && g.Libvirt.State == libvirt.Paused:
-			k.add("guest", g.Name, warning, fmt.Sprintf("is paused (%s)", g.Libvirt.Reason), "see why, then type: virsh resume "+g.Name)
+			k.add("guest", g.Name, warning, fmt.Sprintf("is paused (%s)", g.Libvirt.Reason), "see why, then type: virsh resume "+shellword.Operands(g.Name))
 		case g.active() && g.Process == 0 && k.inv.blind == nil && strings.HasPrefix(g.URI, "qemu"):
-			k.add("guest", g.Name, problem, "libvirt says that it is active, and it has no process here", "type: virsh domstate --reason "+g.Name+", and systemctl restart libvirt's daemon")
+			k.add("guest", g.Name, problem, "libvirt says that it is active, and it has no process here",
+				"restart libvirt's daemon, then type: virsh domstate --reason "+shellword.Operands(g.Name))
 		case g.Noted && !g.here() && len(k.inv.deaf) == 0:
 			k.add("guest", g.Name, warning, "was noted as running here, and is not", "see the cluster manager's status; the next monitor settles it")
 		}

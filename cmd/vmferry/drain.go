@@ -13,6 +13,7 @@ import (
 	"github.com/vmferry/vmferry/hbplugin"
 	"github.com/vmferry/vmferry/hbplugin/shutdown"
 	"github.com/vmferry/vmferry/migrate"
+	"github.com/vmferry/vmferry/migrate/shellword"
 	"github.com/vmferry/vmferry/resource"
 )
 
@@ -293,7 +294,8 @@ func (c *call) notOurs(m managed, node string) error {
 		return errors.New("vmferryd has put this node into standby for a shutdown, and takes that back itself when the shutdown is called off: type shutdown -c, or see systemctl status vmferryd")
 	}
 	if m.pacemaker() {
-		return fmt.Errorf("somebody else has put this node into standby: to take that back, type crm_attribute --node %s --name standby --delete, and the same with --lifetime reboot", node)
+		return fmt.Errorf("somebody else has put this node into standby: to take that back, type %s, and the same with --lifetime reboot",
+			shellword.Line("crm_attribute", "--node", node, "--name", "standby", "--delete"))
 	}
 	return errors.New("vmferry drain was not what took this node's resources: to take them back, type hb_takeover local, or all")
 }

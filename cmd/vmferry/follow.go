@@ -12,6 +12,7 @@ import (
 	"github.com/vmferry/vmferry/hbplugin/shutdown"
 	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/drain"
+	"github.com/vmferry/vmferry/migrate/shellword"
 	"github.com/vmferry/vmferry/migrate/vigil"
 )
 
@@ -28,8 +29,8 @@ var errSaved = errors.New("the live migration failed, and the guest was saved an
 // the node with a constraint that ends by itself, and follows what becomes of it.
 func (c *call) throughPacemaker(ctx context.Context, inv *inventory, g *guest, o order) error {
 	if name, ok := c.given("to-uri", "transport", "bandwidth", "budget", "disks"); ok {
-		return misuse("migrate: Pacemaker has guest %q, and --%s is for the resource to say: type crm_resource --resource %s --set-parameter %s --parameter-value …",
-			g.Name, name, g.Claim.resource, parameterOf[name])
+		return misuse("migrate: Pacemaker has guest %q, and --%s is for the resource to say: type %s VALUE", g.Name, name,
+			shellword.Line("crm_resource", "--resource", g.Claim.resource, "--set-parameter", parameterOf[name], "--parameter-value"))
 	}
 	if err := c.movable(ctx, g, o.node); err != nil {
 		return err
@@ -88,7 +89,8 @@ func (c *call) movable(ctx context.Context, g *guest, node string) error {
 	case status.Standby[node]:
 		return fmt.Errorf("node %q is in standby, and takes no guest: on it, type vmferry undrain", node)
 	case !place.Managed || place.Blocked:
-		return fmt.Errorf("pacemaker does not touch %q (unmanaged or blocked): type crm_resource --resource %[1]s --cleanup, or manage it again", id)
+		return fmt.Errorf("pacemaker does not touch %q (unmanaged or blocked): type %s, or manage it again", id,
+			shellword.Line("crm_resource", "--resource", id, "--cleanup"))
 	case place.Pending != "":
 		return fmt.Errorf("pacemaker is at work on %q (%s): try again when it is done", id, place.Pending)
 	}
@@ -102,14 +104,14 @@ func inTheWay(constraints []cib.Constraint, id, node string) error {
 		move := l.ID == "cli-prefer-"+id && l.Until.IsZero()
 		ban := l.ID == "cli-ban-"+id+"-on-"+node && l.Holds(time.Now())
 		if move || ban {
-			return fmt.Errorf("an earlier move or ban of %q still holds (%s): type crm_resource --resource %[1]s --clear", id, l.ID)
+			return fmt.Errorf("an earlier move or ban of %q still holds (%s): type %s", id, l.ID, shellword.Line("crm_resource", "--resource", id, "--clear"))
 		}
 	}
 	return nil
 }
 
 func allowMigrate(id string) string {
-	return "crm_resource --resource " + id + " --meta --set-parameter allow-migrate --parameter-value true"
+	return shellword.Line("crm_resource", "--resource", id, "--meta", "--set-parameter", "allow-migrate", "--parameter-value", "true")
 }
 
 func keys(m map[string]bool) []string {
@@ -203,7 +205,7 @@ func (c *call) strangersRecord(g *guest, o order, began time.Time, ferr error) *
 // it back is the operator's choice. One that was interrupted is taken back.
 func (c *call) conclude(ctx context.Context, inv *inventory, g *guest, o order, where []string, record *migrate.Record, ferr error) error {
 	id := g.Claim.resource
-	clear := "crm_resource --resource " + id + " --clear --node " + o.node
+	clear := shellword.Line("crm_resource", "--resource", id, "--clear", "--node", o.node)
 	r := migrateResult{Schema: schema, Guest: g.Name, From: inv.node, To: o.node, By: managerPacemaker, Moved: ferr == nil, Record: record}
 	r.Where = "on " + strings.Join(where, " and ")
 	if len(where) == 0 {

@@ -36,10 +36,15 @@ func TestMain(m *testing.M) {
 }
 
 func TestScripts(t *testing.T) {
+	completion, err := filepath.Abs("vmferry.bash")
+	if err != nil {
+		t.Fatal(err)
+	}
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("NODE", env.WorkDir)
+			env.Setenv("COMPLETION", completion)
 			env.Setenv("GORACE", "atexit_sleep_ms=0") // else each program takes a second to end
 			return makeNode(env.WorkDir)
 		},
