@@ -74,7 +74,7 @@ install: build install-blackout ## install on this machine, or below DESTDIR
 	install -d $(DESTDIR)$(SYSCONF)/ha.d/resource.d
 	ln -sf $(PREFIX)/sbin/vmferry-agent $(DESTDIR)$(SYSCONF)/ha.d/resource.d/vmferry
 	install -D -m 644 cmd/vmferryd/vmferryd.service $(DESTDIR)$(PREFIX)/lib/systemd/system/vmferryd.service
-	install -D -m 644 cmd/vmferryd/pacemaker.service.d/10-vmferry.conf $(DESTDIR)$(PREFIX)/lib/systemd/system/pacemaker.service.d/10-vmferry.conf
+	for unit in pacemaker.service pacemaker_remote.service; do install -D -m 644 cmd/vmferryd/pacemaker.service.d/10-vmferry.conf $(DESTDIR)$(PREFIX)/lib/systemd/system/$$unit.d/10-vmferry.conf || exit 1; done
 	install -D -m 644 cmd/vmferryd/heartbeat.service.d/10-vmferry.conf $(DESTDIR)$(PREFIX)/lib/systemd/system/heartbeat.service.d/10-vmferry.conf
 	install -D -m 644 cmd/vmferryd/logind.conf.d/90-vmferry.conf $(DESTDIR)$(PREFIX)/lib/systemd/logind.conf.d/90-vmferry.conf
 	test -e $(DESTDIR)$(SYSCONF)/vmferry/vmferryd.toml || install -D -m 644 cmd/vmferryd/vmferryd.toml $(DESTDIR)$(SYSCONF)/vmferry/vmferryd.toml
