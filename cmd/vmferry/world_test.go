@@ -280,13 +280,20 @@ func (h *fakeHost) SetMaxDowntime(context.Context, string, time.Duration) error 
 	return nil
 }
 
-func (h *fakeHost) DiskVisible(context.Context, string, string) (libvirt.Visible, error) {
+func (h *fakeHost) DiskVisible(context.Context, libvirt.DiskSource) (libvirt.Visible, error) {
 	return libvirt.VisibleYes, nil
 }
 
 func (h *fakeHost) Room(context.Context, string) (uint64, error)     { return 0, nil }
 func (h *fakeHost) CreateImage(context.Context, libvirt.Image) error { return nil }
-func (h *fakeHost) RemoveImage(context.Context, string) error        { return nil }
+func (h *fakeHost) RemoveImage(context.Context, string, libvirt.Mark) error {
+	return nil
+}
+
+func (h *fakeHost) ReadImage(context.Context, string, int) ([]byte, error) {
+	return nil, nil
+}
+
 func (h *fakeHost) DiskSize(context.Context, string, string) (libvirt.DiskSize, error) {
 	return libvirt.DiskSize{}, nil
 }
