@@ -40,7 +40,7 @@ func (a *run) stop(ctx context.Context) error {
 	a.callOff(ctx)
 	a.dropSaved(ctx, o)
 	a.beforeStop(ctx, o)
-	why := a.departs(ctx)
+	why := a.evacuates(ctx)
 	saves := a.saves(ctx, why)
 	orphan := a.isArrival(o) // of which libvirt could end nothing before its source does
 	for _, s := range []stopStep{
