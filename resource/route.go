@@ -142,6 +142,16 @@ func (p Params) AddressOf(ctx context.Context, run Command, node string) (string
 	return "", fmt.Errorf("read attribute %q of node %q: %w", p.NodeIPAttribute, node, err)
 }
 
+// RouteTo is [Params.Route] with the address that [Params.AddressOf] finds by run. A node of which Pacemaker has none is
+// reached by its name, as the agent does it.
+func (p Params) RouteTo(ctx context.Context, run Command, node string) (Route, error) {
+	address, err := p.AddressOf(ctx, run, node)
+	if err != nil {
+		address = ""
+	}
+	return p.Route(node, address)
+}
+
 // routes are the ways to nodes that an action has asked for: Pacemaker is asked once about each node.
 type routes struct {
 	mu    sync.Mutex

@@ -77,7 +77,7 @@ func (k *checker) startLibvirt(ctx context.Context, uri string) string {
 // checkReach: does libvirt on each node that is up answer, over the transport
 // that the guests' resources name?
 func checkReach(ctx context.Context, k *checker) {
-	targets := k.targets()
+	targets := k.targets(ctx)
 	answers := make([]error, len(targets))
 	var wait sync.WaitGroup
 	for i, t := range targets {
@@ -110,14 +110,14 @@ type target struct {
 }
 
 // targets are where the guests would go: each libvirt once.
-func (k *checker) targets() []target {
+func (k *checker) targets(ctx context.Context) []target {
 	var out []target
 	for _, node := range k.peers {
 		for i := range k.inv.claims {
 			cl := &k.inv.claims[i]
-			uri, err := cl.env.Params.TargetURI(node)
-			t := target{node, uri, cl.resource, err}
-			same := func(o target) bool { return o.node == node && o.uri == uri && (o.err == nil) == (err == nil) }
+			to, err := cl.env.Params.RouteTo(ctx, k.program, node)
+			t := target{node, to.URI, cl.resource, err}
+			same := func(o target) bool { return o.node == node && o.uri == to.URI && (o.err == nil) == (err == nil) }
 			if !slices.ContainsFunc(out, same) {
 				out = append(out, t)
 			}
