@@ -22,7 +22,7 @@ func environ(params ...string) Environ {
 
 // ofAMove are the parameters without which a guest can be started.
 var ofAMove = []string{"migration_transport", "migration_user", "migration_downtime", "migration_speed", "migration_network_suffix", "migrateuri",
-	"migrateport", "migrate_options", "remoteuri", "node_ip_attribute", "blackout_budget", "drain_priority", "ladder", "watch", "announce", "disks"}
+	"migrateport", "migrate_options", "remoteuri", "node_ip_attribute", "blackout_budget", "drain_priority", "ladder", "watch", "announce", "disks", "check_memory"}
 
 // A guest with a move's parameter that cannot be used is started, and validate-all tells of all such.
 func TestMoveParametersFailMovesAlone(t *testing.T) {
