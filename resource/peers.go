@@ -53,7 +53,8 @@ func questions(own string, r roster, i intent, pending bool) []question {
 	for _, p := range r.peers {
 		noted := pending && strings.EqualFold(p.Name, i.Peer)
 		listed = listed || noted
-		may := !r.limited || noted || slices.ContainsFunc(r.runnable, func(n string) bool { return strings.EqualFold(n, p.Name) })
+		isIt := func(node string) bool { return strings.EqualFold(node, p.Name) }
+		may := !r.limited || noted || slices.ContainsFunc(r.runnable, isIt)
 		if p.State == PeerFenced || !may || strings.EqualFold(p.Name, own) {
 			continue
 		}

@@ -201,8 +201,9 @@ func (a *run) hasRoom(ctx context.Context, note *utilizationNote, name, value st
 		return true, nil
 	}
 	if note.Denied[name] != value && c.placed {
-		a.Log.Warnf("the utilization attribute %s=%s is not set, as node %s has %d left of it, and Pacemaker would stop the guest: "+
-			"correct what the node has, or type crm_resource --resource %s --set-parameter autoset_utilization_%s --parameter-value false",
+		a.Log.Warnf("the utilization attribute %s=%s is not set, as node %s has %d left of it, "+
+			"and Pacemaker would stop the guest: correct what the node has, or type "+
+			"crm_resource --resource %s --set-parameter autoset_utilization_%s --parameter-value false",
 			name, value, a.Node, c.left[name], shellQuote(a.Instance), name)
 		if note.Denied == nil {
 			note.Denied = make(map[string]string)
@@ -226,8 +227,8 @@ func (a *run) removesUtilization() []string {
 	return names
 }
 
-// tidyUtilization removes attributes of a guest that is not here, and returns how the action ended. One that Pacemaker has
-// stopped because they fit on no node has no monitor that could: what remains are its stop, and the probes of
+// tidyUtilization removes attributes of a guest that is not here, and returns how the action ended. One that Pacemaker
+// has stopped because they fit on no node has no monitor that could: what remains are its stop, and the probes of
 // crm_resource --refresh.
 func (a *run) tidyUtilization(ctx context.Context, end error) error {
 	away := a.action == "stop" && end == nil || a.isMonitor() && a.Probe && CodeOf(end) == NotRunning
