@@ -21,6 +21,7 @@ func (a *run) validate(ctx context.Context) error {
 		}
 	}
 	a.warnOfMemory()
+	a.warnOfFirmware(ctx)
 	return nil
 }
 
