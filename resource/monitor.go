@@ -22,7 +22,7 @@ func (a *run) monitor(ctx context.Context) error {
 		return a.tend(ctx, o, noted)
 	case notRunning:
 		if o.namesake != nil {
-			a.Log.Warnf("the guest does not run here: %s", o)
+			return fail(NotRunning, "guest %q with UUID %s does not run here: %s", a.guest.Name, a.guest.UUID, o)
 		}
 		return &Error{Code: NotRunning}
 	case incoming:
