@@ -3,6 +3,7 @@ package resource
 import (
 	"context"
 	"errors"
+	"os"
 	"os/exec"
 	"slices"
 	"testing"
@@ -72,17 +73,22 @@ func TestTidyEnds(t *testing.T) {
 	}
 }
 
+// onWrite is a writer that calls it for each write.
+type onWrite func()
+
+func (f onWrite) Write(p []byte) (int, error) { f(); return len(p), nil }
+
 // A program that does not die is left behind.
 func TestProgramThatCannotBeKilled(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, "sleep", "3600")
-	cmd.Cancel, cmd.WaitDelay = func() error { return nil }, time.Hour
-	err := runUntil(ctx, cmd)
-	if !errors.Is(err, errStuck) || !errors.Is(err, context.DeadlineExceeded) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cmd := exec.CommandContext(ctx, "sh", "-c", "echo here; exec sleep 3600")
+	process := make(chan *os.Process, 1)
+	cmd.Stdout = onWrite(cancel)
+	cmd.Cancel, cmd.WaitDelay = func() error { process <- cmd.Process; return nil }, time.Hour
+	if err := runUntil(ctx, cmd); !errors.Is(err, errStuck) || !errors.Is(err, context.Canceled) {
 		t.Errorf("it ended with %v", err)
 	}
-	if err := cmd.Process.Kill(); err != nil {
+	if err := (<-process).Kill(); err != nil {
 		t.Error(err)
 	}
 }
