@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -81,7 +82,11 @@ func (f onWrite) Write(p []byte) (int, error) { f(); return len(p), nil }
 // A program that does not die is left behind.
 func TestProgramThatCannotBeKilled(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
-	cmd := exec.CommandContext(ctx, "sh", "-c", "echo here; exec sleep 3600")
+	file := filepath.Join(t.TempDir(), "x")
+	if err := os.WriteFile(file, []byte("here\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(ctx, "tail", "-f", file) // which says what it has, and stays
 	process := make(chan *os.Process, 1)
 	cmd.Stdout = onWrite(cancel)
 	cmd.Cancel, cmd.WaitDelay = func() error { process <- cmd.Process; return nil }, time.Hour
