@@ -56,9 +56,9 @@ func ParseEnviron(environ []string) Environ {
 
 func fromPacemaker(vars map[string]string) bool { return vars[reskey+"crm_feature_set"] != "" }
 
-// isProbe tells a probe from a monitor that comes again and again. Pacemaker sets OCF_RESKEY_CRM_meta_interval for those
-// alone (3.0 does), or to 0 for a probe; the shell functions of resource-agents take an unset one for 0, too. Without Pacemaker
-// an unset one is the status of Heartbeat, or a person's question.
+// isProbe tells a probe from a monitor that comes again and again. Pacemaker sets OCF_RESKEY_CRM_meta_interval for
+// those alone (3.0 does), or to 0 for a probe; the shell functions of resource-agents take an unset one for 0,
+// too. Without Pacemaker an unset one is the status of Heartbeat, or a person's question.
 func isProbe(vars map[string]string) bool {
 	interval := vars[reskey+"CRM_meta_interval"]
 	return interval == "0" || interval == "" && fromPacemaker(vars)

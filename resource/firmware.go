@@ -26,11 +26,11 @@ type Firmware struct {
 	Advice string // what keeps it, as an imperative clause
 }
 
-// FirmwareState lists what of a guest's firmware does not follow it when it is started on another node, by its libvirt XML.
-// A live migration takes all of it along. What stands on storage that the nodes share is listed too: see [Firmware.IsShared].
-// Text that is no domain XML has none.
+// FirmwareState lists what of a guest's firmware does not follow it when it is started on another node, by its
+// libvirt XML. A live migration takes all of it along. What stands on storage that the nodes share is listed too:
+// see [Firmware.IsShared]. Text that is no domain XML has none.
 //
-// Source: libvirt's formatdomain page, "TPM device" and "BIOS bootloader"; persistent_state is known since libvirt 7.0.0.
+// Source: libvirt's formatdomain page, "TPM device" and "BIOS bootloader".
 func FirmwareState(text string) []Firmware {
 	d, err := parseDomain(text)
 	guest := &libvirtxml.Domain{}
@@ -85,7 +85,8 @@ func nvramState(os *libvirtxml.DomainOS, name string) (f Firmware, ok bool) {
 	if os.Firmware != "efi" && os.NVRam == nil && !pflash {
 		return Firmware{}, false
 	}
-	f = Firmware{Device: "NVRAM", Path: path.Join(nvramDir, name+"_VARS.fd"), Lost: "a start on another node has that node's copy, or a new one from the template",
+	f = Firmware{Device: "NVRAM", Path: path.Join(nvramDir, name+"_VARS.fd"),
+		Lost:   "a start on another node has that node's copy, or a new one from the template",
 		Advice: "set <nvram> in the guest's file to a path on storage that all nodes share"}
 	if os.NVRam != nil {
 		switch s := os.NVRam.Source; {
@@ -111,12 +112,13 @@ func (f Firmware) String() string {
 
 // clusterFS are file systems that several nodes have mounted at once, by statfs(2)'s numbers: NFS, SMB (its three
 // generations), Ceph, GFS2, OCFS2, Lustre, AFS, 9p, virtiofs and GlusterFS (as FUSE), GPFS.
-var clusterFS = []int64{unix.NFS_SUPER_MAGIC, unix.SMB_SUPER_MAGIC, 0xff534d42, unix.SMB2_SUPER_MAGIC, unix.CEPH_SUPER_MAGIC, 0x01161970,
-	unix.OCFS2_SUPER_MAGIC, 0x0bd00bd3, unix.AFS_SUPER_MAGIC, unix.V9FS_MAGIC, unix.FUSE_SUPER_MAGIC, 0x47504653}
+var clusterFS = []int64{unix.NFS_SUPER_MAGIC, unix.SMB_SUPER_MAGIC, 0xff534d42, unix.SMB2_SUPER_MAGIC,
+	unix.CEPH_SUPER_MAGIC, 0x01161970, unix.OCFS2_SUPER_MAGIC, 0x0bd00bd3, unix.AFS_SUPER_MAGIC, unix.V9FS_MAGIC,
+	unix.FUSE_SUPER_MAGIC, 0x47504653}
 
-// IsShared tells whether the state is on a file system of a kind that several nodes mount at once, as far as this node can
-// see: the path itself, or the nearest directory above it that exists. Storage that gives no answer until ctx ends is
-// counted as shared, since a local disk answers.
+// IsShared tells whether the state is on a file system of a kind that several nodes mount at once, as far as this
+// node can see: the path itself, or the nearest directory above it that exists. Storage that gives no answer until
+// ctx ends is counted as shared, since a local disk answers.
 func (f Firmware) IsShared(ctx context.Context) bool {
 	if f.Path == "" || strings.Contains(f.Lost, "each stop") {
 		return false
@@ -145,9 +147,9 @@ func (a *run) warnOfFirmware(ctx context.Context) {
 	}
 }
 
-// keepTPM is a domain's XML with which libvirt keeps an emulated TPM's state when the guest ends. It deletes that of a
-// transient domain, as ours are, unless persistent_state says otherwise. What the operator wrote there stands, and releases
-// before 7.0.0 ignore it.
+// keepTPM is a domain's XML with which libvirt keeps an emulated TPM's state when the guest ends. It deletes that
+// of a transient domain, as ours are, unless persistent_state says otherwise. What the operator wrote there
+// stands, and releases before 7.0.0 ignore it.
 //
 // The alternative, to define the guest for as long as it runs, would leave a definition behind wherever an agent is
 // killed, and with it a second way to start the guest.
