@@ -84,9 +84,9 @@ func (s *scheduler) client() *Client {
 	return &Client{Node: "n1", Agents: bothAgents, Run: s.run, Proc: proc(s.t, alive)}
 }
 
-// line is a verdict as the table has it: resource | fate | to | why | remedy.
+// line is a verdict as the table has it: resource | fate | to | why | remedy, and what goes along.
 func line(v hbplugin.Verdict) string {
-	return strings.TrimSpace(strings.Join([]string{v.Resource, string(v.Fate), v.To, v.Why, v.Remedy}, " | "))
+	return strings.TrimSpace(strings.Join([]string{v.Resource, string(v.Fate), v.To, v.Why, v.Remedy + strings.Join(v.With, "; ")}, " | "))
 }
 
 func TestForecast(t *testing.T) {
@@ -203,7 +203,7 @@ var forecasts = map[string][]string{
 		`a | stopped, no place |  | n2: colocation "apart" keeps it away from "b", which runs there |`,
 	},
 	"anti-colocated-reverse": {
-		`a | moves live | n2 |  |`,
+		`a | moves with | n2 |  | guest "b" on n2: stopped, no place`,
 	},
 	"asymmetric": {
 		`a | stopped, no place |  | n2: no location constraint allows it there (symmetric-cluster is false) | type: cibadmin --create --scope constraints --xml-text '<rsc_location id="allow-a-on-n2" rsc="a" node="n2" score="0"/>'`,
@@ -262,6 +262,12 @@ var forecasts = map[string][]string{
 	},
 	"disabled-dependency-group": {
 		`a | stopped, no place |  | n2: it comes after "ip" in group "g", and "ip" does not run there: target-role is Stopped | type: crm_resource --resource ip --meta --set-parameter target-role --parameter-value Started`,
+	},
+	"displaces": {
+		`a | moves with | n2 |  | guest "b" on n2: stopped, no place`,
+	},
+	"displaces-live": {
+		`a | moves with | n2 |  | guest "b" on n2: stopped, no place`,
 	},
 	"exclusive": {
 		`a | stopped, no place |  | n2: location constraint "pin-a" pins it to other nodes (resource-discovery=exclusive) | if that is not what you want, type: cibadmin --delete --xml-text '<rsc_location id="pin-a"/>'`,
@@ -408,13 +414,13 @@ var forecasts = map[string][]string{
 		`a | stopped, no place |  | n2: location constraint "loc-a-n2" forbids it (-INFINITY) | if that is not what you want, type: cibadmin --delete --xml-text '<rsc_location id="loc-a-n2"/>'`,
 	},
 	"promoted": {
-		`a | restarted elsewhere | n2 | unmigrateable ms_data demote: order "ord-ms_data-a" starts it after "ms_data" | move the promoted role first, at a time when the guest may stop; or let "ms_data" be promoted on both nodes`,
+		`a | restarted elsewhere | n2 | unmigrateable ms_data demote: order "ord-ms_data-a" starts it after "ms_data" | move the promoted role at a time when the guest may stop`,
 	},
 	"promoted-no-peer": {
 		`a | stopped, no place |  | n2: colocation "col-a-ms_data" keeps it with "ms_data", which does not run there as Promoted: location constraint "loc-ms_data-n2" forbids it (-INFINITY) | if that is not what you want, type: cibadmin --delete --xml-text '<rsc_location id="loc-ms_data-n2"/>'`,
 	},
 	"promoted-two": {
-		`a | restarted elsewhere | n2 | unmigrateable ms_data demote: order "ord-ms_data-a" starts it after "ms_data" | move the promoted role first, at a time when the guest may stop; or let "ms_data" be promoted on both nodes`,
+		`a | restarted elsewhere | n2 | unmigrateable ms_data demote: order "ord-ms_data-a" starts it after "ms_data" | move the promoted role at a time when the guest may stop`,
 	},
 	"remote-node-goes-on": {
 		`a | moves live | r1 |  |`,
@@ -438,7 +444,7 @@ var forecasts = map[string][]string{
 		`a | stopped, no place |  | n2: location constraint "weight" forbids it by the rule w defined (-INFINITY) | if that is not what you want, type: cibadmin --delete --xml-text '<rsc_location id="weight"/>'`,
 	},
 	"second-transition": {
-		`a | moves live | n2 |  |`,
+		`a | moves with | n2 |  | guest "c" on n2: moves live n3`,
 		`b | stopped, no place |  | n2: m 32 does not fit on n2, which has 8 left of 40; n3: m 32 does not fit on n3, which has 0 left of 32 | if n2 really has that much, type: crm_attribute --node n2 --utilization --name m --update 64`,
 	},
 	"self-to-be-fenced": {

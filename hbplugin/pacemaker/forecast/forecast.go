@@ -2,6 +2,7 @@ package forecast
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -14,7 +15,7 @@ import (
 // that follow from it once the node is in standby and what is under way has succeeded, each from where the one before
 // it ended, and at least one.
 func Verdicts(conf cib.Config, runs []cib.Simulation, node string, agents []string) []hbplugin.Verdict {
-	w := world{conf: conf, runs: runs, node: node, before: runs[0].Before, after: runs[len(runs)-1].After}
+	w := world{conf: conf, runs: runs, node: node, agents: agents, before: runs[0].Before, after: runs[len(runs)-1].After}
 	var out []hbplugin.Verdict
 	known := func(id string) bool {
 		return slices.ContainsFunc(out, func(v hbplugin.Verdict) bool { return v.Resource == id })
@@ -56,6 +57,7 @@ type world struct {
 	conf          cib.Config
 	runs          []cib.Simulation
 	node          string
+	agents        []string
 	before, after cib.Status
 }
 
@@ -76,7 +78,22 @@ func (w world) verdict(p cib.Place) hbplugin.Verdict {
 		c = w.whyStops(r, p)
 	}
 	v.Why, v.Remedy = c.why, c.remedy
+	if v.With = w.displaced(v.To); v.Fate == hbplugin.MovesLive && len(v.With) > 0 {
+		v.Fate = hbplugin.MovesWith
+	}
 	return v
+}
+
+// displaced are the guests that a node gives up in favour of those that come.
+func (w world) displaced(node string) []string {
+	var out []string
+	for _, p := range w.before.Resources {
+		guest := slices.Contains(w.agents, p.Agent) && slices.Contains(p.Nodes, node) && !slices.Contains(p.Nodes, w.node)
+		if fate, to := (world{conf: w.conf, runs: w.runs, node: node, before: w.before, after: w.after}).fate(p); guest && fate != hbplugin.Stays {
+			out = append(out, strings.TrimSpace(fmt.Sprintf("guest %q on %s: %s %s", p.ID, node, fate, to)))
+		}
+	}
+	return out
 }
 
 // fate compares where the resource is at first and at last. An instance of a clone has gone to another node where
