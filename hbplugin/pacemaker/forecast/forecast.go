@@ -176,7 +176,7 @@ func (w world) whyRestarts(r cib.Resource, p cib.Place) cause {
 	case len(w.before.Places[p.ID].Nodes) > 1 && !r.Clone:
 		return cause{"it is active on more than one node: " + strings.Join(w.before.Places[p.ID].Nodes, ", "), "see that it runs once, then " + cleanup(r.ID, "")}
 	}
-	if name, task, ok := unmigratable(reason); ok {
+	if name, task := about(reason); name != "" {
 		return w.follows(r, name, task, reason)
 	}
 	return cause{cmp.Or(reason, "Pacemaker's scheduler moves it by a restart and gives no reason"), ""}
@@ -207,14 +207,19 @@ func (w world) cannotMigrate(r cib.Resource) cause {
 	}
 }
 
-// unmigratable reads the scheduler's reason "unmigrateable NAME TASK": NAME, before which or after which the
-// resource must be stopped, does TASK in the course of it.
-func unmigratable(reason string) (name, task string, ok bool) {
+// about reads the scheduler's reasons that name another resource (pe__action2reason): "unmigrateable NAME TASK", which
+// is "unrunnable NAME TASK" before Pacemaker 2.1.6, "required NAME TASK", and "colocation with NAME".
+func about(reason string) (name, task string) {
 	f := strings.Fields(reason)
-	if len(f) != 3 || f[0] != "unmigrateable" {
-		return "", "", false
+	switch {
+	case len(f) != 3:
+		return "", ""
+	case f[0] == "colocation" && f[1] == "with":
+		return f[2], ""
+	case slices.Contains([]string{"unmigrateable", "unrunnable", "required"}, f[0]):
+		return f[1], f[2]
 	}
-	return f[1], f[2], true
+	return "", ""
 }
 
 // follows explains a restart by a resource that must be started before and stopped after this one.

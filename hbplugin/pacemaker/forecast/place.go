@@ -50,16 +50,9 @@ func (w world) quorumLost() bool {
 	return slices.ContainsFunc(w.runs[0].Actions, func(a cib.Action) bool { return a.Reason == "no quorum" })
 }
 
-// dependent explains the scheduler's "unrunnable NAME start" and "colocation with NAME".
+// dependent explains a stop by a resource that the scheduler names.
 func (w world) dependent(r cib.Resource, reason string) cause {
-	f := strings.Fields(reason)
-	name := ""
-	switch {
-	case len(f) == 3 && f[0] == "unrunnable":
-		name = f[1]
-	case len(f) == 3 && f[0] == "colocation" && f[1] == "with":
-		name = f[2]
-	}
+	name, _ := about(reason)
 	why := reason
 	if link := w.link(r, name); link != "" {
 		why += ": " + link
