@@ -249,7 +249,7 @@ var forecasts = map[string][]string{
 		`b | stopped, no place |  | n2: m 32 does not fit on n2, which has 8 left of 40 | if n2 really has that much, type: crm_attribute --node n2 --utilization --name m --update 64`,
 	},
 	"colocated-with-dependency": {
-		`a | restarted elsewhere | n2 | unmigrateable fs stop: order "ord-fs-a" starts it after "fs", and "fs" is moved by a restart (allow-migrate is not set) | run "fs" on all nodes as a clone with interleave=true, or let it be moved live too, if its agent can`,
+		`a | restarted elsewhere | n2 | unmigrateable fs stop: order "ord-fs-a" starts it after "fs", and "fs" is moved by a restart (allow-migrate is not set) | run "fs" on all nodes as a clone with interleave=true, or, if its agent can, move it live too`,
 	},
 	"colocation-set": {
 		`a | stopped, no place |  | n2: colocation "cset" keeps it with "fs", which does not run there: location constraint "loc-fs-n2" forbids it (-INFINITY) | if that is not what you want, type: cibadmin --delete --xml-text '<rsc_location id="loc-fs-n2"/>'`,
@@ -304,7 +304,7 @@ var forecasts = map[string][]string{
 		`b | moves live | n2 |  |`,
 	},
 	"group-unmigratable-first": {
-		`a | restarted elsewhere | n2 | unmigrateable ip stop: it comes after "ip" in group "g", and "ip" is moved by a restart (allow-migrate is not set) | run "ip" on all nodes as a clone with interleave=true, or let it be moved live too, if its agent can`,
+		`a | restarted elsewhere | n2 | unmigrateable ip stop: it comes after "ip" in group "g", and "ip" is moved by a restart (allow-migrate is not set) | run "ip" on all nodes as a clone with interleave=true, or, if its agent can, move it live too`,
 	},
 	"group-unmigratable-last": {
 		`a | moves live | n2 |  |`,
@@ -397,7 +397,7 @@ var forecasts = map[string][]string{
 		`a | moves live | n2 |  |`,
 	},
 	"order-set": {
-		`a | restarted elsewhere | n2 | unmigrateable ip stop: order "oset" starts it after "ip", and "ip" is moved by a restart (allow-migrate is not set) | run "ip" on all nodes as a clone with interleave=true, or let it be moved live too, if its agent can`,
+		`a | restarted elsewhere | n2 | unmigrateable ip stop: order "oset" starts it after "ip", and "ip" is moved by a restart (allow-migrate is not set) | run "ip" on all nodes as a clone with interleave=true, or, if its agent can, move it live too`,
 	},
 	"order-stopped-first": {
 		`a | stopped, no place |  | unrunnable fs start: order "ord-fs-a" starts it after "fs", and for "fs": target-role is Stopped | type: crm_resource --resource fs --meta --set-parameter target-role --parameter-value Started`,

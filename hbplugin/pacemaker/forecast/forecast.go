@@ -268,7 +268,7 @@ func (w world) follows(r cib.Resource, name, task, reason string) cause {
 	other, known := w.conf.Resource(name)
 	link := w.link(r, name)
 	why := reason
-	remedy := "run " + quoted(name) + " on all nodes as a clone with interleave=true, or let it be moved live too, if its agent can"
+	remedy := "run " + quoted(name) + " on all nodes as a clone with interleave=true, or, if its agent can, move it live too"
 	if link != "" {
 		why += ": " + link
 	}
