@@ -194,7 +194,7 @@ func (c *call) statusAt(ctx context.Context, uri, name string) (*libvirt.Status,
 
 // account judges one guest.
 func (d *drainer) account(ctx context.Context, f foretold, p place, records []migrate.Record) drainedGuest {
-	t := verdict.Trace{Node: d.node, Nodes: p.nodes, Lost: p.lost, There: p.there}
+	t := verdict.Trace{Node: d.node, Nodes: p.nodes, Busy: p.busy, Lost: p.lost, There: p.there}
 	for _, r := range records {
 		if r.Guest == f.guest.Name && (r.UUID == "" || f.guest.UUID == "" || strings.EqualFold(r.UUID, f.guest.UUID)) {
 			t.Records = append(t.Records, r)
