@@ -180,6 +180,9 @@ func (a Agent) Run(ctx context.Context, action string) error {
 	for _, name := range a.Ignored {
 		r.Log.Debugf("parameter %s has no meaning for this agent and is ignored", name)
 	}
+	for _, p := range a.overlooked(action) {
+		r.Log.Warnf("the guest could not be moved: %s", p.Err.Reason)
+	}
 	if err := r.identify(ctx); err != nil {
 		return err
 	}

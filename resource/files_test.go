@@ -171,12 +171,12 @@ func TestMetaDataNamesWhatIsThere(t *testing.T) {
 			t.Errorf("action %s is not advertised with its default timeout %v", action, defaults[action])
 		}
 	}
-	for _, name := range known {
-		if !strings.Contains(text, `<parameter name="`+name+`"`) {
-			t.Errorf("parameter %s is not advertised", name)
+	for _, p := range parameters {
+		if !strings.Contains(text, `<parameter name="`+p.name+`"`) {
+			t.Errorf("parameter %s is not advertised", p.name)
 		}
 	}
-	if got, want := strings.Count(text, "<parameter name="), len(known); got != want {
+	if got, want := strings.Count(text, "<parameter name="), len(parameters); got != want {
 		t.Errorf("%d parameters advertised, %d known", got, want)
 	}
 }

@@ -101,7 +101,7 @@ func (a *run) taken(other libvirt.Status) error {
 // taken out of its configuration while the guest was moving; to refuse it gets the node fenced.
 // What was noted of the resource on this node says which guest it is.
 func (a *run) recall() {
-	if a.Params.File() != "" || len(needs(a.action)) == 0 {
+	if a.Params.File() != "" || needs(a.action, living) {
 		return
 	}
 	var noted identity

@@ -31,7 +31,7 @@ type intent struct {
 // intend writes the note. Nothing may be begun without it.
 func (a *run) intend(way, peer, uuid string) error {
 	i := intent{Way: way, Guest: a.guest.Name, UUID: uuid, Peer: peer, Began: time.Now()}
-	if err := a.lasting.save(intentsDir, a.Instance, i); err != nil {
+	if err := a.tidy(func() error { return a.lasting.save(intentsDir, a.Instance, i) }); err != nil {
 		return because(Generic, err, "the migration cannot be noted before it begins: make the state directory writable")
 	}
 	a.step("intended")
@@ -54,7 +54,7 @@ func (a *run) pending() (i intent, ok bool, err error) {
 // resolve removes the note: it is known where the guest runs. A note that stays costs the
 // next start a question to the peer.
 func (a *run) resolve() {
-	if err := a.lasting.remove(intentsDir, a.Instance); err != nil {
+	if err := a.tidy(func() error { return a.lasting.remove(intentsDir, a.Instance) }); err != nil {
 		a.Log.WithError(err).Warn("the note about a migration stays: the next start will ask the peer")
 	}
 }

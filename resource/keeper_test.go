@@ -446,7 +446,7 @@ func TestReload(t *testing.T) {
 		t.Error("the priority is not in the note")
 	}
 	w.did()
-	w.agent.Environ = environ("drain_priority=first")
+	w.agent.Environ = environ("check_timeout=soon")
 	err, _ = w.run("reload-agent")
-	checkExit(t, err, Configured, "drain_priority")
+	checkExit(t, err, Configured, "check_timeout")
 }

@@ -33,7 +33,7 @@ func (a *run) moveAway(ctx context.Context) error {
 	}
 	target, err := a.route(ctx, a.Target)
 	if err != nil {
-		return because(Configured, err, "cannot migrate guest %q", a.guest.Name)
+		return because(Generic, err, "cannot migrate guest %q", a.guest.Name)
 	}
 	a.Log = a.Log.WithField("peer", a.Target)
 	o := a.settle(ctx)

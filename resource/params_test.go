@@ -20,11 +20,44 @@ func environ(params ...string) Environ {
 	return ParseEnviron(vars)
 }
 
+// ofAMove are the parameters without which a guest can be started.
+var ofAMove = []string{"migration_transport", "migration_user", "migration_downtime", "migration_speed", "migration_network_suffix", "migrateuri",
+	"migrateport", "migrate_options", "remoteuri", "node_ip_attribute", "blackout_budget", "drain_priority", "ladder", "watch", "announce", "disks"}
+
+// A guest with a move's parameter that cannot be used is started, and validate-all tells of all such.
+func TestMoveParametersFailMovesAlone(t *testing.T) {
+	bad := environ("migrateuri=%n", "watch=192.0.2.7:7", "ladder=live,prayer")
+	for _, c := range []struct {
+		action string
+		want   ExitCode
+		calls  []string
+	}{
+		{"start", Success, []string{"create"}}, {"monitor", Success, nil}, {"migrate_to", Generic, nil}, {"reload-agent", Success, nil}, {"stop", Success, []string{"shutdown"}},
+		{"validate-all", Configured, nil},
+	} {
+		w := newWorld(t, c.action)
+		if c.action != "start" {
+			w.boot()
+		}
+		w.agent.Problems = bad.Problems
+		err, _ := w.run(c.action)
+		checkExit(t, err, c.want, "")
+		if !slices.Equal(w.calls, c.calls) {
+			t.Errorf("%s did %v, want %v", c.action, w.calls, c.calls)
+		}
+		for _, name := range []string{"migrateuri", "watch", "ladder"} {
+			if c.action == "validate-all" && !strings.Contains(err.Error(), name) {
+				t.Errorf("validate-all does not tell of %s: %v", name, err)
+			}
+		}
+	}
+}
+
 func TestCheck(t *testing.T) {
 	host, _ := os.Hostname()
 	for _, c := range []struct {
 		param          string
-		start, monitor ExitCode // start stands for all actions that need every parameter
+		start, monitor ExitCode // start is that of validate-all, too; what a move alone needs fails neither a start nor an arrival
 	}{
 		{"config=/etc/vm1.xml", Success, Success},
 		{"config=", Configured, Configured},
@@ -138,13 +171,22 @@ func TestCheck(t *testing.T) {
 	} {
 		t.Run(c.param, func(t *testing.T) {
 			e := environ(c.param)
-			for _, action := range []string{"start", "migrate_to", "migrate_from", "validate-all"} {
-				checkExit(t, e.check(action), c.start, "")
+			start, move := c.start, c.start
+			if name, _, _ := strings.Cut(c.param, "="); start == Configured && slices.Contains(ofAMove, name) {
+				start, move = Success, Generic
+			}
+			checkExit(t, e.check("validate-all"), c.start, "")
+			checkExit(t, e.check("migrate_to"), move, "")
+			for _, action := range []string{"start", "migrate_from", "reload-agent"} {
+				checkExit(t, e.check(action), start, "")
+			}
+			if told := len(e.overlooked("start")) > 0; told != (start != c.start) {
+				t.Errorf("a start tells of %v", e.overlooked("start"))
 			}
 			for _, action := range []string{"monitor", "status", "stop"} {
 				checkExit(t, e.check(action), c.monitor, "")
 			}
-			if err := e.check("start"); err != nil && !strings.Contains(err.Error(), strings.SplitN(c.param, "=", 2)[0]) {
+			if err := e.check("validate-all"); err != nil && !strings.Contains(err.Error(), strings.SplitN(c.param, "=", 2)[0]) {
 				t.Errorf("reason %q does not name the parameter", err)
 			}
 		})
@@ -182,9 +224,9 @@ var fuzzSeeds = []string{
 }
 
 func TestFuzzSeedsKnowEveryParameter(t *testing.T) {
-	for _, name := range known {
-		if !slices.ContainsFunc(fuzzSeeds, func(s string) bool { return strings.HasPrefix(s, name+"=") }) {
-			t.Errorf("no seed sets %s", name)
+	for _, p := range parameters {
+		if !slices.ContainsFunc(fuzzSeeds, func(s string) bool { return strings.HasPrefix(s, p.name+"=") }) {
+			t.Errorf("no seed sets %s", p.name)
 		}
 	}
 }
@@ -203,7 +245,7 @@ func FuzzParseEnviron(f *testing.F) {
 			t.Errorf("parsed %+v", e)
 		}
 		for _, p := range e.Problems {
-			if p.Err.Reason == "" || p.Err.Code != Configured || !slices.Contains(known, p.Param) || !strings.Contains(p.Err.Reason, p.Param) {
+			if _, known := useOf(p.Param); !known || p.Err.Reason == "" || p.Err.Code != Configured || !strings.Contains(p.Err.Reason, p.Param) {
 				t.Errorf("problem %+v", p)
 			}
 		}

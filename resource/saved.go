@@ -112,18 +112,11 @@ func (a *run) savedBytes(ctx context.Context) uint64 {
 	ctx, cancel := within(ctx, storageTime)
 	defer cancel()
 	file := a.stateFile()
-	var size uint64 // not to be read where the question was left behind
-	err := timely(ctx, func() error {
-		info, err := os.Stat(file)
-		if err == nil {
-			size = uint64(info.Size())
-		}
-		return err
-	})
+	info, err := timelyValue(ctx, func() (fs.FileInfo, error) { return os.Stat(file) })
 	if err != nil {
 		return 0
 	}
-	return size
+	return uint64(info.Size())
 }
 
 // takeBack ends a job that saves the guest, and removes what it has written.

@@ -40,8 +40,8 @@ func (a *run) stop(ctx context.Context) error {
 	a.callOff(ctx)
 	a.dropSaved(ctx, o)
 	a.beforeStop(ctx, o)
-	why, leaves := a.leaves(ctx)
-	saves := a.saves(ctx, why, leaves)
+	why := a.evacuates(ctx)
+	saves := a.saves(ctx, why)
 	orphan := a.isArrival(o) // of which libvirt could end nothing before its source does
 	for _, s := range []stopStep{
 		{"save", drain.Save, a.budget.save, (*run).save},
@@ -56,9 +56,7 @@ func (a *run) stop(ctx context.Context) error {
 		if orphan {
 			a.tidyLost(ctx, a.look(ctx))
 		}
-		if leaves {
-			a.account(ctx, why)
-		}
+		a.account(ctx, why)
 		a.unstrand()
 		return nil
 	}

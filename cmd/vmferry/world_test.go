@@ -370,8 +370,8 @@ func (h *fakeHost) SetMaxDowntime(context.Context, string, time.Duration) error 
 	return nil
 }
 
-func (h *fakeHost) DiskVisible(_ context.Context, path, _ string) (libvirt.Visible, error) {
-	if slices.Contains(h.Missing, path) {
+func (h *fakeHost) DiskVisible(_ context.Context, d libvirt.DiskSource) (libvirt.Visible, error) {
+	if slices.Contains(h.Missing, d.Path) {
 		return libvirt.VisibleNo, nil
 	}
 	return libvirt.VisibleYes, nil
@@ -379,7 +379,14 @@ func (h *fakeHost) DiskVisible(_ context.Context, path, _ string) (libvirt.Visib
 
 func (h *fakeHost) Room(context.Context, string) (uint64, error)     { return 0, nil }
 func (h *fakeHost) CreateImage(context.Context, libvirt.Image) error { return nil }
-func (h *fakeHost) RemoveImage(context.Context, string) error        { return nil }
+func (h *fakeHost) RemoveImage(context.Context, string, libvirt.Mark) error {
+	return nil
+}
+
+func (h *fakeHost) ReadImage(context.Context, string, int) ([]byte, error) {
+	return nil, nil
+}
+
 func (h *fakeHost) DiskSize(context.Context, string, string) (libvirt.DiskSize, error) {
 	return libvirt.DiskSize{}, nil
 }

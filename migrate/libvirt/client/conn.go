@@ -33,6 +33,8 @@ type Conn struct {
 	mu     sync.Mutex
 	calls  int // C calls under way, abandoned ones too
 	closed bool
+
+	paths pathWords
 }
 
 // Open connects to the libvirt daemon at uri, read-write. It returns at the
