@@ -228,7 +228,11 @@ func (g drainedGuest) line() string {
 	if g.PauseMS != nil {
 		text += fmt.Sprintf(", pause %.1f ms", *g.PauseMS)
 	}
-	if why := cmp.Or(g.Why, g.Said.Why); why != "" && !g.Happened.KeepsRunning() {
+	why := cmp.Or(g.Why, g.Said.Why)
+	if g.AsSaid { // the record of a stop that nobody asked to migrate knows less
+		why = cmp.Or(g.Said.Why, g.Why)
+	}
+	if why != "" && !g.Happened.KeepsRunning() {
 		text += ": " + oneLine(errors.New(why))
 	}
 	if !g.AsSaid {
@@ -256,13 +260,13 @@ func notMoved(guests []drainedGuest) error {
 	var lines []string
 	for _, g := range guests {
 		if !g.Happened.KeepsRunning() {
-			lines = append(lines, g.line())
+			lines = append(lines, fmt.Sprintf("%s (%s)", g.Guest, verdict.Past(g.Happened)))
 		}
 	}
 	if len(lines) == 0 {
 		return nil
 	}
-	return fmt.Errorf("%d of %s %s not moved live: %s", len(lines), plural(len(guests), "guest"), wasOrWere(len(lines)), strings.Join(lines, "; "))
+	return fmt.Errorf("%d of %s %s not moved live: %s", len(lines), plural(len(guests), "guest"), wasOrWere(len(lines)), strings.Join(lines, ", "))
 }
 
 func wasOrWere(n int) string {
