@@ -142,9 +142,11 @@ var parameters = []struct {
 	{"config", always}, {"hypervisor", always}, {"xmfile", always}, {"name", always},
 
 	{"force_stop", living}, {"shutdown_mode", living}, {"shutdown_timeout", living}, {"shutdown_acpi", living},
-	{"monitor_scripts", living}, {"check_tcp", living}, {"check_udp", living}, {"check_agent", living}, {"check_timeout", living}, {"check_grace", living},
-	{"autoset_utilization_cpu", living}, {"autoset_utilization_host_memory", living}, {"autoset_utilization_hv_memory", living},
-	{"unset_utilization_cpu", living}, {"unset_utilization_host_memory", living}, {"unset_utilization_hv_memory", living},
+	{"monitor_scripts", living}, {"check_tcp", living}, {"check_udp", living}, {"check_agent", living},
+	{"check_timeout", living}, {"check_grace", living},
+	{"autoset_utilization_cpu", living}, {"unset_utilization_cpu", living},
+	{"autoset_utilization_host_memory", living}, {"unset_utilization_host_memory", living},
+	{"autoset_utilization_hv_memory", living}, {"unset_utilization_hv_memory", living},
 	{"save_config_on_stop", living}, {"sync_config_on_stop", living}, {"snapshot", living}, {"save_dir", living},
 	{"backingfile", living}, {"stateless", living}, {"copyindirs", living}, {"start_resources", living},
 	{"allow_mem_management", living}, {"reserved_Dom0_memory", living},
@@ -165,9 +167,9 @@ func useOf(name string) (u use, ok bool) {
 	return 0, false
 }
 
-// needs tells whether an action fails where a parameter of this use cannot be used. A stop must not fail, and a guest
-// must not count as failed, because of a typing error in a parameter that only matters for the next start; and a guest must
-// not be kept from running on every node because of one that only matters for a move.
+// needs tells whether an action fails where a parameter of this use cannot be used. A stop must not fail, and a
+// guest must not count as failed, because of a typing error in a parameter that only matters for the next start;
+// and a guest must not be kept from running on every node because of one that only matters for a move.
 func needs(action string, u use) bool {
 	switch action {
 	case "stop", "monitor", "status":
@@ -192,8 +194,9 @@ func ignored(vars map[string]string) []string {
 	return names
 }
 
-// check returns the first problem that concerns the action, and all of them for validate-all. For a migrate_to one of the
-// move's own is a failed move and no more: after "not configured" Pacemaker would start the guest on no node.
+// check returns the first problem that concerns the action, and all of them for validate-all. For a migrate_to one
+// of the move's own is a failed move and no more: after "not configured" Pacemaker would start the guest on no
+// node.
 func (e Environ) check(action string) error {
 	var reasons []string
 	for _, p := range e.Problems {
