@@ -362,6 +362,7 @@ type fakeHost struct {
 	Guests    map[string]libvirt.Status `json:"guests"`
 	Free      uint64                    `json:"free"`
 	CDROMs    map[string]string         `json:"cdroms"`  // by guest: the image in its drive
+	TPMs      []string                  `json:"tpms"`    // guests that have one
 	Missing   []string                  `json:"missing"` // images that it does not see
 }
 
@@ -431,6 +432,9 @@ func (h *fakeHost) CompletedJob(context.Context, string) (libvirt.JobStats, erro
 
 func (h *fakeHost) XML(_ context.Context, guest string) (string, error) {
 	devices := ""
+	if slices.Contains(h.TPMs, guest) {
+		devices = `<devices><tpm model='tpm-crb'><backend type='emulator' version='2.0'/></tpm></devices>`
+	}
 	if image := h.CDROMs[guest]; image != "" {
 		devices = `<devices><disk type='file' device='cdrom'><driver name='qemu' type='raw'/><source file='` + image +
 			`'/><target dev='sda' bus='sata'/><readonly/></disk></devices>`
