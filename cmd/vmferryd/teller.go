@@ -1,0 +1,271 @@
+package main
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/vmferry/vmferry/hbplugin"
+	"github.com/vmferry/vmferry/hbplugin/pacemaker"
+	"github.com/vmferry/vmferry/hbplugin/pacemaker/cib"
+	"github.com/vmferry/vmferry/hbplugin/verdict"
+	"github.com/vmferry/vmferry/migrate"
+	"github.com/vmferry/vmferry/migrate/libvirt/client"
+	"github.com/vmferry/vmferry/resource"
+)
+
+// tellMargin is what a forecast keeps of the time that a shutdown gives it, so that the last answer serves where no new one
+// comes.
+const tellMargin = 500 * time.Millisecond
+
+// ownAgent is vmferry's agent as Pacemaker names it.
+const ownAgent = "ocf:vmferry:Domain"
+
+// teller tells what becomes of the guests of this node when the node is emptied, and what has become of them. Its methods
+// may be called from several goroutines at once.
+type teller struct {
+	managers func() []hbplugin.Manager // new ones for each call: each serves one goroutine
+	claimers func() []hbplugin.Manager // the same, with all agents that the agent's notes may come from
+	notes    func() ([]resource.Entry, error)
+	records  func() ([]migrate.Record, error)
+	open     func(ctx context.Context, uri string) (migrate.Host, error)
+	run      resource.Command // for Pacemaker's programs
+	node     string           // this node's name; empty: ask crm_node
+
+	mu    sync.Mutex
+	last  answer
+	known map[string]resource.Entry // the last note of each resource, which goes when the guest leaves
+}
+
+// answer is what was said last.
+type answer struct {
+	forecast []hbplugin.Verdict // by the manager alone
+	verdicts []hbplugin.Verdict // by the manager and the target
+}
+
+// newTeller makes the one of the daemon. Guests of vmferry's own agent are the cluster's, whether it is to wait for them or
+// not.
+func newTeller(c Config) *teller {
+	agents := c.Agents
+	if !slices.Contains(agents, ownAgent) {
+		agents = append(slices.Clone(agents), ownAgent)
+	}
+	return &teller{
+		managers: func() []hbplugin.Manager { return newManagers(c, c.Agents) },
+		claimers: func() []hbplugin.Manager { return newManagers(c, agents) },
+		notes:    func() ([]resource.Entry, error) { return resource.Guests(c.GuestsDir) },
+		records: func() ([]migrate.Record, error) {
+			return migrate.ReadRecords(filepath.Join(resource.DefaultStateDir, migrate.RecordsFile))
+		},
+		open: client.Opener(func(c *client.Conn) migrate.Host { return c }),
+		run:  resource.Execute(os.Environ()),
+		node: c.Node,
+	}
+}
+
+// running are the cluster managers that run on this node, and whether all of them have it in standby.
+func running(ctx context.Context, managers []hbplugin.Manager) (up []hbplugin.Manager, standby bool, err error) {
+	standby = true
+	for _, m := range managers {
+		v, err := m.View(ctx)
+		if err != nil {
+			return nil, false, err
+		}
+		if v.Running {
+			up, standby = append(up, m), standby && v.Standby
+		}
+	}
+	if len(up) == 0 {
+		return nil, false, errNoManager
+	}
+	return up, standby, nil
+}
+
+// ask asks managers and targets what would become of each guest. It takes as long as the slowest target, within ctx.
+func (t *teller) ask(ctx context.Context, managers []hbplugin.Manager) ([]hbplugin.Verdict, error) {
+	notes, err := t.note()
+	if err != nil {
+		return nil, err
+	}
+	var now answer
+	for _, m := range managers {
+		f, err := forecaster(m)
+		if err != nil {
+			return nil, err
+		}
+		claims, err := f.Claims(ctx)
+		if err != nil {
+			return nil, err
+		}
+		forecast, err := f.Forecast(ctx)
+		if err != nil {
+			return nil, err
+		}
+		asker := verdict.For(f, t.open, t.run)
+		asker.Forecast = func(context.Context) ([]hbplugin.Verdict, error) { return slices.Clone(forecast), nil }
+		now.forecast = append(now.forecast, forecast...)
+		now.verdicts = append(now.verdicts, asker.Ask(ctx, verdict.Guests(claims, notes))...)
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.last = now
+	return now.verdicts, nil
+}
+
+func forecaster(m hbplugin.Manager) (verdict.Manager, error) {
+	f, ok := m.(verdict.Manager)
+	if !ok {
+		return nil, fmt.Errorf("%s does not say beforehand what it would do", m)
+	}
+	return f, nil
+}
+
+// note reads the agent's notes, and remembers them.
+func (t *teller) note() ([]resource.Entry, error) {
+	notes, err := t.notes()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.known == nil {
+		t.known = map[string]resource.Entry{}
+	}
+	for _, n := range notes {
+		t.known[n.Resource] = n
+	}
+	return notes, err
+}
+
+// foretell is for a shutdown: the managers are asked anew, which takes them a fraction of a second, and the targets' word
+// is that of the last time. With an error it returns what was said then.
+func (t *teller) foretell(ctx context.Context) ([]hbplugin.Verdict, error) {
+	if deadline, ok := ctx.Deadline(); ok {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithDeadline(ctx, deadline.Add(-tellMargin))
+		defer cancel()
+	}
+	_, _ = t.note() // what is missing is missing in the account alone
+	t.mu.Lock()
+	last := t.last
+	t.mu.Unlock()
+	managers, _, err := running(ctx, t.managers())
+	if err != nil {
+		return last.verdicts, err
+	}
+	var fresh []hbplugin.Verdict
+	for _, m := range managers {
+		f, err := forecaster(m)
+		if err != nil {
+			return last.verdicts, err
+		}
+		said, err := f.Forecast(ctx)
+		if err != nil {
+			return last.verdicts, err
+		}
+		fresh = append(fresh, said...)
+	}
+	return refresh(fresh, last), nil
+}
+
+// refresh joins a new forecast with the last verdicts: where the manager says what it said then, the target's word of then
+// holds.
+func refresh(fresh []hbplugin.Verdict, last answer) []hbplugin.Verdict {
+	out := slices.Clone(fresh)
+	for i, v := range out {
+		of := func(o hbplugin.Verdict) bool { return o.Resource == v.Resource }
+		then, now := slices.IndexFunc(last.forecast, of), slices.IndexFunc(last.verdicts, of)
+		if then < 0 || now < 0 {
+			continue
+		}
+		if f := last.forecast[then]; f.Fate == v.Fate && f.To == v.To && f.Why == v.Why {
+			out[i] = last.verdicts[now]
+		}
+	}
+	return out
+}
+
+// claims are the guests that the managers which run here are configured to run, wherever they are.
+func (t *teller) claims(ctx context.Context) ([]hbplugin.Claim, error) {
+	managers, _, err := running(ctx, t.claimers())
+	if err != nil {
+		return nil, err
+	}
+	var all []hbplugin.Claim
+	for _, m := range managers {
+		f, err := forecaster(m)
+		if err != nil {
+			return nil, err
+		}
+		claims, err := f.Claims(ctx)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, claims...)
+	}
+	return all, nil
+}
+
+// trace is what is known of guests since a drain began: the records of this node, and where Pacemaker has each now.
+func (t *teller) trace(ctx context.Context, guests []string, since time.Time) map[string]verdict.Trace {
+	places, node, lost := t.places(ctx)
+	records, err := t.records()
+	lost = cmp.Or(lost, err)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	out := map[string]verdict.Trace{}
+	for _, g := range guests {
+		out[g] = verdict.Trace{Node: node, Lost: lost, Nodes: places[g], Records: recordsOf(g, t.known[g], records, since)}
+	}
+	return out
+}
+
+// recordsOf are the records of a guest that ended since then. Without a note of it, the guest has the resource's name.
+func recordsOf(name string, note resource.Entry, records []migrate.Record, since time.Time) (out []migrate.Record) {
+	guest := cmp.Or(note.Guest, name)
+	for _, r := range records {
+		same := r.Guest == guest
+		if note.UUID != "" && r.UUID != "" {
+			same = strings.EqualFold(note.UUID, r.UUID)
+		}
+		if same && !r.Ended.Before(since) {
+			out = append(out, r)
+		}
+	}
+	return out
+}
+
+// places are the nodes on which Pacemaker has each resource, and this node's name. Heartbeat does not tell.
+func (t *teller) places(ctx context.Context) (nodes map[string][]string, node string, err error) {
+	managers, _, err := running(ctx, t.managers())
+	if err != nil {
+		return nil, "", err
+	}
+	if i := slices.IndexFunc(managers, func(m hbplugin.Manager) bool { return m.String() == managerPacemaker }); i < 0 {
+		return nil, "", fmt.Errorf("%s does not tell where a guest runs", managers[0])
+	}
+	if node = t.node; node == "" {
+		out, err := pacemaker.Exec(ctx, "crm_node", "--name")
+		if err != nil {
+			return nil, "", err
+		}
+		node = strings.TrimSpace(string(out))
+	}
+	out, err := pacemaker.Exec(ctx, "crm_mon", "--output-as=xml", "--exclude=all", "--include=nodes,resources", "-1")
+	if err != nil {
+		return nil, "", err
+	}
+	status, err := cib.ParseStatus(bytes.NewReader(out))
+	if err != nil {
+		return nil, "", err
+	}
+	nodes = map[string][]string{}
+	for name, p := range status.Places {
+		nodes[name] = p.Nodes
+	}
+	return nodes, node, nil
+}
