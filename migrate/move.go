@@ -13,6 +13,7 @@ import (
 	"github.com/sirupsen/logrus"
 	"libvirt.org/go/libvirtxml"
 
+	"github.com/vmferry/vmferry/migrate/disks"
 	"github.com/vmferry/vmferry/migrate/drain"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 )
@@ -30,7 +31,7 @@ type Request struct {
 	DowntimeLimit time.Duration // the first limit, 2 ms when 0
 	NoConverge    bool          // do not slow down a guest that writes faster than the link carries
 	Unsafe        bool          // move even where libvirt fears for disks with a host cache
-	Overcommit    bool          // do not ask whether the target has enough free memory
+	Memory        MemoryMode    // what follows where the target is short of memory for the guest
 	// BlackoutBudget is what the blackout is to stay within, DefaultBudget when 0. Near the deadline a
 	// guest that does not converge is paused for longer all the same, unless Firm. The record tells
 	// whether the budget was kept.
@@ -125,6 +126,8 @@ type mover struct {
 	rungBegan time.Time
 	carried   []*carried // the disks that go along
 	disks     diskLoad
+	diskCheck diskReport
+	sharedBy  func(path string) (kind string, err error)
 }
 
 // Move moves one guest and returns the account of it, which is complete whatever the error.
@@ -166,6 +169,7 @@ func newMover(req Request, deps Deps) *mover {
 	m.rec.BudgetMS = millis(m.budget())
 	m.source = side{uri: req.SourceURI, open: deps.Open}
 	m.target = side{uri: req.TargetURI, open: deps.Open}
+	m.sharedBy = disks.SharedBy
 	return m
 }
 
@@ -226,6 +230,9 @@ func (r Request) check() error {
 	}
 	if r.Disks != "" && !slices.Contains(DiskModes, r.Disks) {
 		return &Refusal{CheckRequest, fmt.Sprintf("the mode %q for disks is unknown", r.Disks), "use shared, copy or auto", nil}
+	}
+	if r.Memory != "" && !slices.Contains(MemoryModes, r.Memory) {
+		return &Refusal{CheckRequest, fmt.Sprintf("the mode %q for memory is unknown", r.Memory), "use warn, refuse or no", nil}
 	}
 	if r.DowntimeLimit < 0 || r.BlackoutBudget < 0 || r.PauseAfter < 0 {
 		return &Refusal{CheckRequest, "a limit is negative", "", nil}

@@ -138,8 +138,8 @@ func TestConfigGone(t *testing.T) {
 		{"monitor", true, true, false, Success},
 		{"monitor", true, true, true, Success},
 		{"monitor", true, false, false, NotRunning},
-		{"monitor", true, false, true, Installed},
-		{"monitor", false, false, true, Installed},
+		{"monitor", true, false, true, NotRunning},
+		{"monitor", false, false, true, NotRunning},
 		{"monitor", false, true, true, Success}, // a guest with the file's name is there
 		{"monitor", false, true, false, Installed},
 		{"stop", true, true, false, Success},

@@ -47,33 +47,33 @@ func (a *run) strand(why error) {
 	if errors.As(why, &refusal) {
 		note.Check = refusal.Check
 	}
-	if err := a.lasting.save(strandedDir, a.Instance, note); err != nil {
+	if err := a.tidy(func() error { return a.lasting.save(strandedDir, a.Instance, note) }); err != nil {
 		a.Log.WithError(err).Warn("a stop that follows will not know that the guest could not be moved: make the state directory writable")
 	}
 }
 
 // unstrand removes the note: the guest has left this node, or was started on it.
 func (a *run) unstrand() {
-	if err := a.lasting.remove(strandedDir, a.Instance); err != nil {
+	if err := a.tidy(func() error { return a.lasting.remove(strandedDir, a.Instance) }); err != nil {
 		a.Log.WithError(err).Warn("the note about a failed migration stays: a stop soon may save the guest")
 	}
 }
 
-// departure is why a stop takes the guest off its node: because it could not be moved, or was not meant to be. Where
+// evacuation is why a stop takes the guest off its node: because it could not be moved, or was not meant to be. Where
 // nothing is noted of a migration that failed, only the cluster manager knows, and is asked while the guest ends.
-type departure struct {
+type evacuation struct {
 	why    stranded
 	leaves func() bool // waits for the manager's answer, no longer than leavingTime
 }
 
-// departs finds out why the guest is stopped. The question to the cluster manager costs the stop no time unless its
+// evacuates finds out why the guest is stopped. The question to the cluster manager costs the stop no time unless its
 // answer decides how the guest ends; see [run.saves].
-func (a *run) departs(ctx context.Context) departure {
+func (a *run) evacuates(ctx context.Context) evacuation {
 	if why, noted := a.failedMove(); noted {
-		return departure{why, func() bool { return true }}
+		return evacuation{why, func() bool { return true }}
 	}
 	if a.Leaving == nil || a.Record == nil && !a.maySave() {
-		return departure{leaves: func() bool { return false }} // nobody can tell, or needs to know
+		return evacuation{leaves: func() bool { return false }} // nobody can tell, or needs to know
 	}
 	ctx, cancel := within(ctx, leavingTime)
 	answer := make(chan bool, 1)
@@ -84,7 +84,7 @@ func (a *run) departs(ctx context.Context) departure {
 		}
 		answer <- err == nil && leaving
 	}()
-	return departure{
+	return evacuation{
 		why: stranded{Why: "the cluster manager empties the node, and has asked for no migration of the guest"},
 		leaves: sync.OnceValue(func() bool {
 			defer cancel()
@@ -123,7 +123,7 @@ func (a *run) maySave() bool { return a.Params.MayUse(drain.Save) && a.Params.sa
 var notThere = []string{migrate.CheckHypervisor, migrate.CheckCPU}
 
 // saves tells whether the stop begins with saving the guest.
-func (a *run) saves(ctx context.Context, d departure) bool {
+func (a *run) saves(ctx context.Context, d evacuation) bool {
 	p, why := a.Params, d.why
 	switch {
 	case p.savesTo() == "" || p.ForceStop:
@@ -162,7 +162,7 @@ func (a *run) isClear(ctx context.Context, peer string) bool {
 }
 
 // account writes the record of a stop that took the guest off its node. A stop that an operator asked for has none.
-func (a *run) account(ctx context.Context, d departure) {
+func (a *run) account(ctx context.Context, d evacuation) {
 	if len(a.rungs) == 0 || a.Record == nil || !d.leaves() {
 		return
 	}
@@ -183,7 +183,9 @@ func (a *run) recordRestored(file string, began time.Time) {
 	r := a.newRecord(began)
 	r.From, r.To, r.Outcome, r.Means = file, a.Node, migrate.Restored, drain.Save
 	r.Steps = []migrate.Step{{Name: "restore", Begin: began, MS: r.DurationMS}}
-	if info, err := os.Stat(file); err == nil {
+	ctx, cancel := context.WithTimeout(context.Background(), tidyTime)
+	defer cancel()
+	if info, err := timelyValue(ctx, func() (fs.FileInfo, error) { return os.Stat(file) }); err == nil {
 		r.Notes = []string{"the guest was saved until " + info.ModTime().UTC().Format(time.RFC3339)}
 	}
 	a.Record(r)

@@ -12,7 +12,9 @@ import (
 	"sync"
 	"time"
 
+	"github.com/vmferry/vmferry/hbplugin"
 	"github.com/vmferry/vmferry/hbplugin/pacemaker/cib"
+	"github.com/vmferry/vmferry/hbplugin/verdict"
 	"github.com/vmferry/vmferry/migrate/drain"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/migrate/shellword"
@@ -138,8 +140,8 @@ func howToReach(uri, node string) string {
 	return "see that libvirt on " + node + " listens for " + uri
 }
 
-// checkResources: will the manager move each guest live? Those that are elsewhere
-// count too: they may come here.
+// checkResources: does each guest's configuration allow that it is moved live? Those that are
+// elsewhere count too: they may come here.
 func checkResources(_ context.Context, k *checker) {
 	for i := range k.inv.claims {
 		cl := &k.inv.claims[i]
@@ -150,15 +152,12 @@ func checkResources(_ context.Context, k *checker) {
 		if cl.manager == managerPacemaker {
 			k.checkMeta(cl)
 		}
-		if why := k.stuck(cl); why != "" {
-			k.add("resource", cl.resource, warning, "the cluster manager will not move it: "+why, k.unstick(cl, why))
-		}
 		k.checkSaveDir(cl)
 		if cl.guessed {
 			k.add("resource", cl.resource, warning, fmt.Sprintf("its file %q cannot be read on this node", cl.env.Params.File()), "put the file on every node, or on shared storage")
 		}
 		if len(k.findings) == bad {
-			k.add("resource", cl.resource, ok, "can move", "")
+			k.add("resource", cl.resource, ok, "its configuration allows a live migration", "")
 		}
 	}
 }
@@ -174,16 +173,47 @@ func (k *checker) checkSaveDir(cl *claim) {
 	}
 }
 
-// stuck says why the manager will not move a resource that it has here.
-func (k *checker) stuck(cl *claim) string {
-	for _, g := range k.inv.guests {
-		if g.Claim == cl && g.View != nil {
-			return g.View.Stuck
-		}
+// checkGuests: what becomes of each guest of this node when the node goes into standby, by the manager's and
+// the target's word?
+func checkGuests(ctx context.Context, k *checker) {
+	if len(k.inv.managers) == 0 {
+		return // said by checkManager
 	}
-	return ""
+	for _, f := range k.foretell(ctx, k.inv) {
+		if !f.Fate.KeepsRunning() {
+			k.notLive = append(k.notLive, f.guest.Name)
+		}
+		cl := f.guest.Claim
+		if cl == nil {
+			continue // said by checkStrays
+		}
+		if f.Remedy == "" && f.guest.View != nil && f.guest.View.Stuck != "" {
+			f.Remedy = k.unstick(cl, f.guest.View.Stuck)
+		}
+		k.findings = append(k.findings, finding{Check: "guest", About: f.guest.Name, Grade: gradeOf(f.Fate, cl.pinned()),
+			Found: verdict.Words(f.Verdict), Remedy: f.Remedy, Verdict: &f.Verdict})
+	}
 }
 
+// gradeOf is how a verdict is graded: a guest that ends up nowhere, or of which nobody knows, is a problem, unless
+// its operator has pinned it.
+func gradeOf(f hbplugin.Fate, pinned bool) grade {
+	switch {
+	case f.KeepsRunning():
+		return ok
+	case f == hbplugin.Restarts, f == hbplugin.Stays, f == hbplugin.Stops && pinned:
+		return warning
+	}
+	return problem
+}
+
+// pinned tells whether the resource says itself that its guest is never moved live.
+func (cl *claim) pinned() bool {
+	said, set := cl.meta["allow-migrate"]
+	return !cl.env.Params.MayUse(drain.Live) || set && !cib.Bool(said, true)
+}
+
+// unstick is how a manager is brought to move a guest that it keeps.
 func (k *checker) unstick(cl *claim, why string) string {
 	switch {
 	case cl.manager != managerPacemaker:
@@ -205,6 +235,8 @@ func (k *checker) checkMeta(cl *claim) {
 	switch migrates := cib.Bool(cl.meta["allow-migrate"], false); {
 	case migrates && !live:
 		k.add("resource", cl.resource, warning, "Pacemaker tries to migrate it, which its ladder does not name", "add live to its ladder, or set its meta attribute allow-migrate to false")
+	case cl.pinned() && live:
+		k.add("resource", cl.resource, warning, "is never moved live: allow-migrate is false", "if that is not meant, type: "+allowMigrate(cl.resource))
 	case !migrates && live:
 		k.add("resource", cl.resource, problem, "is stopped and started elsewhere, and not moved live: allow-migrate is not set", "type: "+allowMigrate(cl.resource))
 	}

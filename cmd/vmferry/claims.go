@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/xml"
 	"errors"
 	"fmt"
 	"os"
@@ -104,29 +103,9 @@ func (c *call) identify(cl *claim, notes []resource.Entry) {
 		return
 	}
 	file := cl.env.Params.File()
-	if name, err := domainName(c.path(file)); err == nil {
+	if name, err := resource.GuestName(c.path(file)); err == nil {
 		cl.guest = name
 		return
 	}
 	cl.guest, cl.guessed = strings.TrimSuffix(filepath.Base(file), filepath.Ext(file)), true
-}
-
-// domainName reads the guest's name from its libvirt XML.
-func domainName(path string) (string, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return "", err
-	}
-	defer f.Close()
-	var d struct {
-		XMLName xml.Name `xml:"domain"`
-		Name    string   `xml:"name"`
-	}
-	if err := xml.NewDecoder(f).Decode(&d); err != nil {
-		return "", fmt.Errorf("read %q: %w", path, err)
-	}
-	if d.Name = strings.TrimSpace(d.Name); d.Name == "" {
-		return "", fmt.Errorf("read %q: it names no guest", path)
-	}
-	return d.Name, nil
 }

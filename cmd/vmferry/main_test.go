@@ -65,10 +65,13 @@ func makeNode(dir string) error {
 	return os.CopyFS(dir, os.DirFS("testdata/node"))
 }
 
-// cmdEdit replaces a string in a file: edit FILE OLD NEW.
+// cmdEdit replaces a string in a file: edit FILE OLD NEW. A \n in it is a line break.
 func cmdEdit(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 3 {
 		ts.Fatalf("usage: edit FILE OLD NEW")
+	}
+	for i := range args {
+		args[i] = strings.ReplaceAll(args[i], `\n`, "\n")
 	}
 	text := ts.ReadFile(args[0])
 	if !strings.Contains(text, args[1]) {

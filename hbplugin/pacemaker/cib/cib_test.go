@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-const document = `<cib><configuration>
+const written = `<cib><configuration>
  <crm_config><cluster_property_set id="b"><nvpair name="stonith-enabled" value="false"/></cluster_property_set></crm_config>
  <resources>
   <template id="tmpl" class="ocf" provider="vmferry" type="Domain">
@@ -37,7 +37,7 @@ const document = `<cib><configuration>
 </configuration></cib>`
 
 func TestParseConfig(t *testing.T) {
-	c, err := ParseConfig(strings.NewReader(document))
+	c, err := ParseConfig(strings.NewReader(written))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -155,7 +155,7 @@ func TestParseStatusRefuses(t *testing.T) {
 }
 
 func FuzzParseConfig(f *testing.F) {
-	f.Add(document)
+	f.Add(written)
 	f.Add(read(f, "testdata/configuration.xml"))
 	f.Add(`<configuration><resources><primitive id="a" template="a"/></resources></configuration>`)
 	f.Fuzz(func(t *testing.T, text string) {

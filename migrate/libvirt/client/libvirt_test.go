@@ -105,22 +105,6 @@ func TestHostQuestions(t *testing.T) {
 	if c.URI() != "test:///default" {
 		t.Errorf("URI = %q", c.URI())
 	}
-	if v, err := c.DiskVisible(ctx, "/nowhere/disk.img", "/nowhere"); err != nil || v != libvirt.VisibleUnknown {
-		t.Errorf("a disk that no pool covers: %v, %v", v, err)
-	}
-	pool, err := c.lv.LookupStoragePoolByName("default-pool")
-	if err != nil {
-		t.Fatal(err)
-	}
-	vol, err := pool.StorageVolCreateXML("<volume><name>disk.img</name><capacity>1</capacity></volume>", 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	// All connections of a process share the test driver's host.
-	t.Cleanup(func() { _, _ = vol.Delete(0), vol.Free() })
-	if v, err := c.DiskVisible(ctx, "/default-pool/disk.img", "/default-pool"); err != nil || v != libvirt.VisibleYes {
-		t.Errorf("a disk that the pool has: %v, %v", v, err)
-	}
 }
 
 func TestErrors(t *testing.T) {
