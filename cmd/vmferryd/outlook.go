@@ -57,15 +57,19 @@ func (t outlookTask) Run(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return nil
 		}
+		wait = t.every + jitter(t.every)
+		if errors.Is(err, errShutdown) {
+			continue
+		}
 		if err != nil && !errors.Is(err, errStandby) {
 			if text := err.Error(); text != problem {
-				t.log.WithError(err).Warn("it cannot be told which guests would move live")
+				t.cannotTell(err)
 				problem = text
 			}
 			wait = min(t.every, outlookAgain)
 			continue
 		}
-		wait, problem = t.every+jitter(t.every), ""
+		problem = ""
 		for _, v := range book.take(said) {
 			logNews(t.log, v)
 		}
@@ -73,6 +77,16 @@ func (t outlookTask) Run(ctx context.Context) error {
 			return nil // the daemon ends
 		}
 	}
+}
+
+// cannotTell says why nothing is known. A node without a cluster manager needs nobody's attention.
+func (t outlookTask) cannotTell(err error) {
+	log := t.log.WithError(err)
+	if errors.Is(err, errNoManager) {
+		log.Info("it cannot be told which guests would move live")
+		return
+	}
+	log.Warn("it cannot be told which guests would move live")
 }
 
 // errStandby is why nothing is asked: the node is being emptied, or is empty.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -40,6 +41,7 @@ type teller struct {
 	node     string           // this node's name; empty: ask crm_node
 
 	mu    sync.Mutex
+	stop  context.CancelCauseFunc // ends the questions to the targets; nil where none are asked
 	last  answer
 	known map[string]resource.Entry // the last note of each resource, which goes when the guest leaves
 }
@@ -88,35 +90,55 @@ func running(ctx context.Context, managers []hbplugin.Manager) (up []hbplugin.Ma
 	return up, standby, nil
 }
 
-// ask asks managers and targets what would become of each guest. It takes as long as the slowest target, within ctx.
+// errShutdown is why questions to the targets were given up: the drain needs the machine.
+var errShutdown = errors.New("a shutdown has begun")
+
+// ask asks managers and targets what would become of each guest. It takes as long as the slowest target, within ctx, and
+// ends with errShutdown when a shutdown begins.
 func (t *teller) ask(ctx context.Context, managers []hbplugin.Manager) ([]hbplugin.Verdict, error) {
-	notes, err := t.note()
-	if err != nil {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	t.mu.Lock()
+	t.stop = cancel
+	t.mu.Unlock()
+	now, err := t.answer(ctx, managers)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.stop = nil
+	switch {
+	case errors.Is(context.Cause(ctx), errShutdown):
+		return nil, errShutdown
+	case err != nil:
 		return nil, err
 	}
-	var now answer
+	t.last = now
+	return now.verdicts, nil
+}
+
+func (t *teller) answer(ctx context.Context, managers []hbplugin.Manager) (now answer, err error) {
+	notes, err := t.note()
+	if err != nil {
+		return now, err
+	}
 	for _, m := range managers {
 		f, err := forecaster(m)
 		if err != nil {
-			return nil, err
+			return now, err
 		}
 		claims, err := f.Claims(ctx)
 		if err != nil {
-			return nil, err
+			return now, err
 		}
 		forecast, err := f.Forecast(ctx)
 		if err != nil {
-			return nil, err
+			return now, err
 		}
 		asker := verdict.For(f, t.open, t.run)
 		asker.Forecast = func(context.Context) ([]hbplugin.Verdict, error) { return slices.Clone(forecast), nil }
 		now.forecast = append(now.forecast, forecast...)
 		now.verdicts = append(now.verdicts, asker.Ask(ctx, verdict.Guests(claims, notes))...)
 	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.last = now
-	return now.verdicts, nil
+	return now, nil
 }
 
 func forecaster(m hbplugin.Manager) (verdict.Manager, error) {
@@ -152,8 +174,14 @@ func (t *teller) foretell(ctx context.Context) ([]hbplugin.Verdict, error) {
 	_, _ = t.note() // what is missing is missing in the account alone
 	t.mu.Lock()
 	last := t.last
+	if t.stop != nil {
+		t.stop(errShutdown)
+	}
 	t.mu.Unlock()
 	managers, _, err := running(ctx, t.managers())
+	if errors.Is(err, errNoManager) {
+		return nil, nil // the drain says so
+	}
 	if err != nil {
 		return last.verdicts, err
 	}

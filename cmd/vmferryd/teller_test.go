@@ -47,11 +47,11 @@ func TestForetellKeepsTheLastWord(t *testing.T) {
 	for name, change := range map[string]func(*oracle){
 		"an error": func(o *oracle) { o.err = errors.New("crm_simulate: no answer") },
 		"silence":  func(o *oracle) { o.err, o.hangs = nil, true },
-		"gone":     func(o *oracle) { o.hangs, o.view.Running = false, false },
+		"no view":  func(o *oracle) { o.hangs, o.viewErr = false, errors.New("crm_mon: no answer") },
 	} {
 		t.Run(name, func(t *testing.T) {
 			o.set(change)
-			defer o.set(func(o *oracle) { o.err, o.hangs, o.view.Running = nil, false, true })
+			defer o.set(func(o *oracle) { o.err, o.hangs, o.viewErr = nil, false, nil })
 			ctx, cancel := context.WithTimeout(t.Context(), tellMargin+20*time.Millisecond)
 			defer cancel()
 			got, err := tell.foretell(ctx)
@@ -61,6 +61,47 @@ func TestForetellKeepsTheLastWord(t *testing.T) {
 		})
 	}
 	if got, err := tell.foretell(t.Context()); err != nil || len(got) != 1 {
+		t.Errorf("%+v, %v", got, err)
+	}
+}
+
+// A shutdown ends the questions to the targets, and what they had answered before still counts.
+func TestForetellStopsTheQuestions(t *testing.T) {
+	o := &oracle{view: hbplugin.View{Running: true}, said: []hbplugin.Verdict{restarts("db", "banned")}}
+	tell := tellerOf(o)
+	managers := []hbplugin.Manager{o}
+	if _, err := tell.ask(t.Context(), managers); err != nil {
+		t.Fatal(err)
+	}
+	began := make(chan struct{})
+	hung := &oracle{hangs: true}
+	tell.notes = func() ([]resource.Entry, error) {
+		select {
+		case <-began:
+		default:
+			close(began)
+		}
+		return nil, nil
+	}
+	done := make(chan error, 1)
+	go func() { _, err := tell.ask(t.Context(), []hbplugin.Manager{hung}); done <- err }()
+	<-began
+	got, err := tell.foretell(t.Context())
+	if err != nil || len(got) != 1 || got[0].Why != "banned" {
+		t.Errorf("%+v, %v", got, err)
+	}
+	if err := <-done; !errors.Is(err, errShutdown) {
+		t.Errorf("the questions ended with %v", err)
+	}
+	o.set(func(o *oracle) { o.err = errors.New("no answer") })
+	if got, err := tell.foretell(t.Context()); err == nil || len(got) != 1 {
+		t.Errorf("afterwards: %+v, %v", got, err)
+	}
+}
+
+// Where no cluster manager runs there is nothing to foretell, and the drain says so itself.
+func TestForetellWithoutAManager(t *testing.T) {
+	if got, err := tellerOf(&oracle{}).foretell(t.Context()); got != nil || err != nil {
 		t.Errorf("%+v, %v", got, err)
 	}
 }

@@ -95,6 +95,7 @@ func TestServiceSettings(t *testing.T) {
 		"Service.RuntimeDirectoryPreserve": "yes",
 		"Service.RestrictAddressFamilies":  "AF_UNIX AF_INET AF_INET6 AF_PACKET AF_NETLINK",
 		"Service.ProtectHome":              "read-only",
+		"Service.Environment":              "TMPDIR=/run/vmferry",
 		"Install.WantedBy":                 "multi-user.target",
 	} {
 		if got := strings.Join(u[key], " "); got != want {

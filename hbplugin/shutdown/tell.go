@@ -115,11 +115,13 @@ func (r *round) foresaw(f foretold) {
 
 // logVerdict adds the fields of a verdict to a log.
 func logVerdict(log logrus.FieldLogger, v hbplugin.Verdict) logrus.FieldLogger {
-	log = log.WithFields(logrus.Fields{"guest": v.Resource, "verdict": string(v.Fate)})
-	if v.Remedy != "" {
-		log = log.WithField("remedy", v.Remedy)
+	fields := logrus.Fields{"guest": v.Resource}
+	for name, text := range map[string]string{"verdict": string(v.Fate), "remedy": v.Remedy} {
+		if text != "" {
+			fields[name] = text
+		}
 	}
-	return log
+	return log.WithFields(fields)
 }
 
 // met notes the guests that are seen in a drain.
