@@ -137,10 +137,11 @@ func warnOfLibvirt(log logrus.FieldLogger) {
 	auto, err := logind.System{}.QEMUAutoShutdown()
 	switch {
 	case err != nil:
-		log.WithError(err).Warn("it cannot be told whether libvirt acts on the guests at a shutdown: then nothing shortens a shutdown that libvirt holds")
+		log.WithError(err).Warn("it cannot be told whether libvirt acts on guests at a shutdown: one that libvirt holds is waited for")
 	case auto.Transient:
 		log.Warnf("libvirt stops guests by itself the moment a shutdown is announced, also those that are about to move (%s): "+
-			"set that to \"none\" or \"persistent\" in %s and type: systemctl try-restart virtqemud libvirtd", strings.Join(auto.Settings, ", "), auto.File)
+			"set that to \"none\" or \"persistent\" in %s and type: systemctl try-restart virtqemud libvirtd",
+			strings.Join(auto.Settings, ", "), auto.File)
 	}
 }
 

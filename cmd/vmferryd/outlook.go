@@ -22,6 +22,10 @@ const (
 	outlookMost = 5 * time.Minute
 	// outlookAgain is the time to the next attempt while no cluster manager answers, as after the boot.
 	outlookAgain = 30 * time.Second
+	// settleWait is the time to the next look while a manager is at work, and settleTries bounds these: something may
+	// always be.
+	settleWait  = 10 * time.Second
+	settleTries = 6
 	// outlookShare is the part of the interval by which each wait is longer at random, so that nodes that were booted
 	// together do not ask together.
 	outlookShare = 5
@@ -92,17 +96,26 @@ func (t outlookTask) cannotTell(err error) {
 // errStandby is why nothing is asked: the node is being emptied, or is empty.
 var errStandby = errors.New("the node is in standby")
 
+// look asks once. While the manager is at work on a guest, what it would do next is not what it would do in a minute.
 func (t outlookTask) look(ctx context.Context) ([]hbplugin.Verdict, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, outlookMost, fmt.Errorf("no answer within %v", outlookMost))
 	defer cancel()
-	managers, standby, err := running(ctx, t.teller.managers())
-	if err != nil {
-		return nil, err
+	for try := 1; ; try++ {
+		seen, err := look(ctx, t.teller.managers())
+		switch {
+		case err != nil:
+			return nil, err
+		case seen.standby:
+			return nil, errStandby
+		case !seen.busy || try == settleTries:
+			return t.teller.ask(ctx, seen.running)
+		}
+		select {
+		case <-time.After(settleWait):
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
 	}
-	if standby {
-		return nil, errStandby
-	}
-	return t.teller.ask(ctx, managers)
 }
 
 // jitter is a random part of a wait.

@@ -262,3 +262,27 @@ func TestOutlookIsBounded(t *testing.T) {
 		}
 	})
 }
+
+// While the manager moves a guest its forecast is not of what would happen at a shutdown.
+func TestOutlookWaitsUntilItIsQuiet(t *testing.T) {
+	busy := hbplugin.View{Running: true, Guests: []hbplugin.Guest{{Name: "db", Moving: true}}}
+	o := &oracle{view: busy, said: []hbplugin.Verdict{restarts("db", "it is in the middle of a move")}}
+	foresee(t, o, time.Hour, func(f *foresight) {
+		after(2 * settleWait)
+		if log, _ := f.take(); o.count() != 0 || log != "" {
+			t.Errorf("asked %d times, log\n%s", o.count(), log)
+		}
+		o.set(func(o *oracle) { o.view.Guests[0].Moving, o.said = false, allLive("db") })
+		after(2 * settleWait)
+		if log, _ := f.take(); o.count() != 1 || log != "" {
+			t.Errorf("asked %d times, log\n%s", o.count(), log)
+		}
+	})
+	o.set(func(o *oracle) { o.view.Guests[0].Moving = true })
+	foresee(t, o, time.Hour, func(f *foresight) {
+		after(settleTries*settleWait + outlookAgain)
+		if o.count() != 2 {
+			t.Errorf("a manager that is always at work was asked %d times", o.count()-1)
+		}
+	})
+}

@@ -22,15 +22,15 @@ import (
 	"github.com/vmferry/vmferry/resource"
 )
 
-// tellMargin is what a forecast keeps of the time that a shutdown gives it, so that the last answer serves where no new one
-// comes.
+// tellMargin is what a forecast keeps of the time that a shutdown gives it, so that the last answer serves where no new
+// one comes.
 const tellMargin = 500 * time.Millisecond
 
 // ownAgent is vmferry's agent as Pacemaker names it.
 const ownAgent = "ocf:vmferry:Domain"
 
-// teller tells what becomes of the guests of this node when the node is emptied, and what has become of them. Its methods
-// may be called from several goroutines at once.
+// teller tells what becomes of the guests of this node when the node is emptied, and what has become of them. Its
+// methods may be called from several goroutines at once.
 type teller struct {
 	managers func() []hbplugin.Manager // new ones for each call: each serves one goroutine
 	claimers func() []hbplugin.Manager // the same, with all agents that the agent's notes may come from
@@ -52,8 +52,8 @@ type answer struct {
 	verdicts []hbplugin.Verdict // by the manager and the target
 }
 
-// newTeller makes the one of the daemon. Guests of vmferry's own agent are the cluster's, whether it is to wait for them or
-// not.
+// newTeller makes the one of the daemon. Guests of vmferry's own agent are the cluster's, whether it is to wait for
+// them or not.
 func newTeller(c Config) *teller {
 	agents := c.Agents
 	if !slices.Contains(agents, ownAgent) {
@@ -72,29 +72,36 @@ func newTeller(c Config) *teller {
 	}
 }
 
-// running are the cluster managers that run on this node, and whether all of them have it in standby.
-func running(ctx context.Context, managers []hbplugin.Manager) (up []hbplugin.Manager, standby bool, err error) {
-	standby = true
+// survey is one look at the cluster managers.
+type survey struct {
+	running []hbplugin.Manager // those that run on this node: one at least
+	standby bool               // all of them have the node in standby
+	busy    bool               // one is at work on a guest that is here
+}
+
+func look(ctx context.Context, managers []hbplugin.Manager) (survey, error) {
+	s := survey{standby: true}
 	for _, m := range managers {
 		v, err := m.View(ctx)
 		if err != nil {
-			return nil, false, err
+			return survey{}, err
 		}
 		if v.Running {
-			up, standby = append(up, m), standby && v.Standby
+			s.running, s.standby = append(s.running, m), s.standby && v.Standby
+			s.busy = s.busy || slices.ContainsFunc(v.Guests, func(g hbplugin.Guest) bool { return g.Moving })
 		}
 	}
-	if len(up) == 0 {
-		return nil, false, errNoManager
+	if len(s.running) == 0 {
+		return survey{}, errNoManager
 	}
-	return up, standby, nil
+	return s, nil
 }
 
 // errShutdown is why questions to the targets were given up: the drain needs the machine.
 var errShutdown = errors.New("a shutdown has begun")
 
-// ask asks managers and targets what would become of each guest. It takes as long as the slowest target, within ctx, and
-// ends with errShutdown when a shutdown begins.
+// ask asks managers and targets what would become of each guest. It takes as long as the slowest target, within ctx,
+// and ends with errShutdown when a shutdown begins.
 func (t *teller) ask(ctx context.Context, managers []hbplugin.Manager) ([]hbplugin.Verdict, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -163,8 +170,8 @@ func (t *teller) note() ([]resource.Entry, error) {
 	return notes, err
 }
 
-// foretell is for a shutdown: the managers are asked anew, which takes them a fraction of a second, and the targets' word
-// is that of the last time. With an error it returns what was said then.
+// foretell is for a shutdown: the managers are asked again, which takes them a fraction of a second, and the targets'
+// word is that of the last time. With an error it returns what was said then.
 func (t *teller) foretell(ctx context.Context) ([]hbplugin.Verdict, error) {
 	if deadline, ok := ctx.Deadline(); ok {
 		var cancel context.CancelFunc
@@ -178,7 +185,7 @@ func (t *teller) foretell(ctx context.Context) ([]hbplugin.Verdict, error) {
 		t.stop(errShutdown)
 	}
 	t.mu.Unlock()
-	managers, _, err := running(ctx, t.managers())
+	seen, err := look(ctx, t.managers())
 	if errors.Is(err, errNoManager) {
 		return nil, nil // the drain says so
 	}
@@ -186,7 +193,7 @@ func (t *teller) foretell(ctx context.Context) ([]hbplugin.Verdict, error) {
 		return last.verdicts, err
 	}
 	var fresh []hbplugin.Verdict
-	for _, m := range managers {
+	for _, m := range seen.running {
 		f, err := forecaster(m)
 		if err != nil {
 			return last.verdicts, err
@@ -200,8 +207,8 @@ func (t *teller) foretell(ctx context.Context) ([]hbplugin.Verdict, error) {
 	return refresh(fresh, last), nil
 }
 
-// refresh joins a new forecast with the last verdicts: where the manager says what it said then, the target's word of then
-// holds.
+// refresh joins a new forecast with the last verdicts: where the manager says what it said then, the target's word of
+// then holds.
 func refresh(fresh []hbplugin.Verdict, last answer) []hbplugin.Verdict {
 	out := slices.Clone(fresh)
 	for i, v := range out {
@@ -219,12 +226,12 @@ func refresh(fresh []hbplugin.Verdict, last answer) []hbplugin.Verdict {
 
 // claims are the guests that the managers which run here are configured to run, wherever they are.
 func (t *teller) claims(ctx context.Context) ([]hbplugin.Claim, error) {
-	managers, _, err := running(ctx, t.claimers())
+	seen, err := look(ctx, t.claimers())
 	if err != nil {
 		return nil, err
 	}
 	var all []hbplugin.Claim
-	for _, m := range managers {
+	for _, m := range seen.running {
 		f, err := forecaster(m)
 		if err != nil {
 			return nil, err
@@ -269,12 +276,13 @@ func recordsOf(name string, note resource.Entry, records []migrate.Record, since
 
 // places are the nodes on which Pacemaker has each resource, and this node's name. Heartbeat does not tell.
 func (t *teller) places(ctx context.Context) (nodes map[string][]string, node string, err error) {
-	managers, _, err := running(ctx, t.managers())
+	seen, err := look(ctx, t.managers())
 	if err != nil {
 		return nil, "", err
 	}
-	if i := slices.IndexFunc(managers, func(m hbplugin.Manager) bool { return m.String() == managerPacemaker }); i < 0 {
-		return nil, "", fmt.Errorf("%s does not tell where a guest runs", managers[0])
+	isPacemaker := func(m hbplugin.Manager) bool { return m.String() == managerPacemaker }
+	if !slices.ContainsFunc(seen.running, isPacemaker) {
+		return nil, "", fmt.Errorf("%s does not tell where a guest runs", seen.running[0])
 	}
 	if node = t.node; node == "" {
 		out, err := pacemaker.Exec(ctx, "crm_node", "--name")

@@ -79,7 +79,8 @@ func (res looked) beside() []string {
 // instance is the number that Pacemaker adds to the name of a clone's instance.
 var instance = regexp.MustCompile(`:[0-9]+$`)
 
-// adrift are the guests that nobody claims: their resource was deleted while they ran, and nobody will move or stop them.
+// adrift are the guests that nobody claims: their resource was deleted while they ran, and nobody will move them or
+// stop them.
 func adrift(names []string, claims []hbplugin.Claim) []string {
 	return slices.DeleteFunc(slices.Clone(names), func(name string) bool {
 		return slices.ContainsFunc(claims, func(c hbplugin.Claim) bool {
