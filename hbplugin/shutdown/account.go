@@ -87,6 +87,9 @@ func (d Departure) String() string {
 }
 
 func (d Departure) because(text string) string {
+	if d.Said.Fate.KeepsRunning() && d.Fate != hbplugin.Untold {
+		text = "was to move live, and " + text
+	}
 	if d.Why == "" {
 		return text
 	}
