@@ -16,10 +16,13 @@ import (
 	"github.com/vmferry/vmferry/hbplugin"
 	"github.com/vmferry/vmferry/hbplugin/pacemaker"
 	"github.com/vmferry/vmferry/hbplugin/pacemaker/cib"
+	"github.com/vmferry/vmferry/hbplugin/shutdown"
 	"github.com/vmferry/vmferry/hbplugin/verdict"
 	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/libvirt/client"
+	"github.com/vmferry/vmferry/migrate/shellword"
 	"github.com/vmferry/vmferry/resource"
+	"github.com/vmferry/vmferry/resource/witness/local"
 )
 
 // tellMargin is what a forecast keeps of the time that a shutdown gives it, so that the last answer serves where no new
@@ -35,6 +38,7 @@ type teller struct {
 	managers func() []hbplugin.Manager // new ones for each call: each serves one goroutine
 	claimers func() []hbplugin.Manager // the same, with all agents that the agent's notes may come from
 	notes    func() ([]resource.Entry, error)
+	here     func(ctx context.Context) ([]string, error) // the resources whose guests have a process here
 	records  func() ([]migrate.Record, error)
 	open     func(ctx context.Context, uri string) (migrate.Host, error)
 	run      resource.Command // for Pacemaker's programs
@@ -63,6 +67,7 @@ func newTeller(c Config) *teller {
 		managers: func() []hbplugin.Manager { return newManagers(c, c.Agents) },
 		claimers: func() []hbplugin.Manager { return newManagers(c, agents) },
 		notes:    func() ([]resource.Entry, error) { return resource.Guests(c.GuestsDir) },
+		here:     witnesses{dir: c.GuestsDir, list: local.List}.Here,
 		records: func() ([]migrate.Record, error) {
 			return migrate.ReadRecords(filepath.Join(resource.DefaultStateDir, migrate.RecordsFile))
 		},
@@ -145,7 +150,31 @@ func (t *teller) answer(ctx context.Context, managers []hbplugin.Manager) (now a
 		now.forecast = append(now.forecast, forecast...)
 		now.verdicts = append(now.verdicts, asker.Ask(ctx, verdict.Guests(claims, notes))...)
 	}
+	now.verdicts = append(now.verdicts, t.adrift(ctx, now.verdicts)...)
 	return now, nil
+}
+
+// adrift are the verdicts of guests that run here without a resource, beside those that the managers have. Where that
+// cannot be told there are none: a drain takes them for guests that may move.
+func (t *teller) adrift(ctx context.Context, said []hbplugin.Verdict) (out []hbplugin.Verdict) {
+	names, err := t.here(ctx)
+	names = slices.DeleteFunc(names, func(name string) bool {
+		return slices.ContainsFunc(said, func(v hbplugin.Verdict) bool { return v.Resource == name })
+	})
+	if err != nil || len(names) == 0 {
+		return nil
+	}
+	claims, err := t.claims(ctx)
+	if err != nil {
+		return nil
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, name := range shutdown.Adrift(names, claims) {
+		out = append(out, hbplugin.Verdict{Resource: name, Fate: hbplugin.Stays, Why: "its resource was deleted while it ran",
+			Remedy: "before the node goes down, type: vmferry migrate " + shellword.Operands(t.known[name].Guest, "NODE")})
+	}
+	return out
 }
 
 func forecaster(m hbplugin.Manager) (verdict.Manager, error) {

@@ -99,6 +99,20 @@ func TestForetellStopsTheQuestions(t *testing.T) {
 	}
 }
 
+// A guest without a resource is nobody's to move; one that just comes or goes is somebody's.
+func TestAskNamesTheDeleted(t *testing.T) {
+	o := &oracle{view: hbplugin.View{Running: true}, said: allLive("web"), claims: []hbplugin.Claim{{Resource: "web"}, {Resource: "comes"}}}
+	tell := tellerOf(o)
+	tell.notes = func() ([]resource.Entry, error) { return []resource.Entry{{Resource: "old", Guest: "Old 1"}}, nil }
+	tell.here = func(context.Context) ([]string, error) { return []string{"comes", "old", "web"}, nil }
+	got, err := tell.ask(t.Context(), []hbplugin.Manager{o})
+	want := hbplugin.Verdict{Resource: "old", Fate: hbplugin.Stays, Why: "its resource was deleted while it ran",
+		Remedy: "before the node goes down, type: vmferry migrate 'Old 1' NODE"}
+	if err != nil || len(got) != 2 || !reflect.DeepEqual(got[1], want) {
+		t.Errorf("%+v, %v", got, err)
+	}
+}
+
 // Where no cluster manager runs there is nothing to foretell, and the drain says so itself.
 func TestForetellWithoutAManager(t *testing.T) {
 	if got, err := tellerOf(&oracle{}).foretell(t.Context()); got != nil || err != nil {

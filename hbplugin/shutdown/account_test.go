@@ -93,7 +93,7 @@ func TestSummary(t *testing.T) {
 
 func TestAdrift(t *testing.T) {
 	claims := []hbplugin.Claim{{Resource: "web"}, {Resource: "many"}, {Resource: "odd:name"}}
-	got := adrift([]string{"web", "many:3", "old", "web:x", "odd:name"}, claims)
+	got := Adrift([]string{"web", "many:3", "old", "web:x", "odd:name"}, claims)
 	if s := strings.Join(got, " "); s != "old web:x" {
 		t.Errorf("adrift: %q", s)
 	}
