@@ -21,16 +21,16 @@ var managers = []string{managerAuto, managerPacemaker, managerHeartbeat}
 
 // newManager makes the one that is configured.
 func newManager(c Config) hbplugin.Manager {
-	all := newManagers(c, c.Agents)
+	all := newManagers(c)
 	if len(all) == 1 {
 		return all[0]
 	}
 	return whichever(all)
 }
 
-// newManagers makes all that the configuration allows; agents are those whose resources are guests.
-func newManagers(c Config, agents []string) []hbplugin.Manager {
-	p := &pacemaker.Client{Agents: agents, Node: c.Node}
+// newManagers makes all that the configuration allows.
+func newManagers(c Config) []hbplugin.Manager {
+	p := &pacemaker.Client{Agents: c.Agents, Node: c.Node}
 	h := &heartbeat.Client{Node: c.Node}
 	switch c.Manager {
 	case managerPacemaker:

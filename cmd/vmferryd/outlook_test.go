@@ -74,11 +74,11 @@ func (o *oracle) count() int {
 func tellerOf(managers ...hbplugin.Manager) *teller {
 	all := func() []hbplugin.Manager { return managers }
 	return &teller{
-		managers: all, claimers: all,
-		notes:   func() ([]resource.Entry, error) { return nil, nil },
-		here:    func(context.Context) ([]string, error) { return nil, nil },
-		records: func() ([]migrate.Record, error) { return nil, nil },
-		open:    func(context.Context, string) (migrate.Host, error) { return nil, errors.New("no libvirt") },
+		managers: all,
+		notes:    func() ([]resource.Entry, error) { return nil, nil },
+		here:     func(context.Context) ([]string, error) { return nil, nil },
+		records:  func() ([]migrate.Record, error) { return nil, nil },
+		open:     func(context.Context, string) (migrate.Host, error) { return nil, errors.New("no libvirt") },
 	}
 }
 

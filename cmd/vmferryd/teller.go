@@ -29,19 +29,16 @@ import (
 // one comes.
 const tellMargin = 500 * time.Millisecond
 
-// ownAgent is vmferry's agent as Pacemaker names it.
-const ownAgent = "ocf:vmferry:Domain"
-
 // teller tells what becomes of the guests of this node when the node is emptied, and what has become of them. Its
 // methods may be called from several goroutines at once.
 type teller struct {
 	managers func() []hbplugin.Manager // new ones for each call: each serves one goroutine
-	claimers func() []hbplugin.Manager // the same, with all agents that the agent's notes may come from
 	notes    func() ([]resource.Entry, error)
 	here     func(ctx context.Context) ([]string, error) // the resources whose guests have a process here
 	records  func() ([]migrate.Record, error)
 	open     func(ctx context.Context, uri string) (migrate.Host, error)
-	run      resource.Command // for Pacemaker's programs
+	run      resource.Command // for the program that tells a node's address
+	exec     pacemaker.Runner // for Pacemaker's other programs
 	node     string           // this node's name; empty: ask crm_node
 
 	mu    sync.Mutex
@@ -56,16 +53,10 @@ type answer struct {
 	verdicts []hbplugin.Verdict // by the manager and the target
 }
 
-// newTeller makes the one of the daemon. Guests of vmferry's own agent are the cluster's, whether it is to wait for
-// them or not.
+// newTeller makes the one of the daemon.
 func newTeller(c Config) *teller {
-	agents := c.Agents
-	if !slices.Contains(agents, ownAgent) {
-		agents = append(slices.Clone(agents), ownAgent)
-	}
 	return &teller{
-		managers: func() []hbplugin.Manager { return newManagers(c, c.Agents) },
-		claimers: func() []hbplugin.Manager { return newManagers(c, agents) },
+		managers: func() []hbplugin.Manager { return newManagers(c) },
 		notes:    func() ([]resource.Entry, error) { return resource.Guests(c.GuestsDir) },
 		here:     witnesses{dir: c.GuestsDir, list: local.List}.Here,
 		records: func() ([]migrate.Record, error) {
@@ -73,6 +64,7 @@ func newTeller(c Config) *teller {
 		},
 		open: client.Opener(func(c *client.Conn) migrate.Host { return c }),
 		run:  resource.Execute(os.Environ()),
+		exec: pacemaker.Exec,
 		node: c.Node,
 	}
 }
@@ -253,25 +245,47 @@ func refresh(fresh []hbplugin.Verdict, last answer) []hbplugin.Verdict {
 	return out
 }
 
-// claims are the guests that the managers which run here are configured to run, wherever they are.
+// claims are the resources that the managers which run here are configured to run, wherever they are. Of Pacemaker's they
+// are those of all agents: whoever has one of vmferry's notes may call the agent by a name that is not configured here.
 func (t *teller) claims(ctx context.Context) ([]hbplugin.Claim, error) {
-	seen, err := look(ctx, t.claimers())
+	seen, err := look(ctx, t.managers())
 	if err != nil {
 		return nil, err
 	}
 	var all []hbplugin.Claim
 	for _, m := range seen.running {
-		f, err := forecaster(m)
-		if err != nil {
-			return nil, err
+		list := t.resources
+		if m.String() != managerPacemaker {
+			f, err := forecaster(m)
+			if err != nil {
+				return nil, err
+			}
+			list = f.Claims
 		}
-		claims, err := f.Claims(ctx)
+		claims, err := list(ctx)
 		if err != nil {
 			return nil, err
 		}
 		all = append(all, claims...)
 	}
 	return all, nil
+}
+
+// resources are the names of all that Pacemaker is configured to run.
+func (t *teller) resources(ctx context.Context) ([]hbplugin.Claim, error) {
+	out, err := t.exec(ctx, "cibadmin", "--query", "--scope=configuration")
+	if err != nil {
+		return nil, err
+	}
+	conf, err := cib.ParseConfig(bytes.NewReader(out))
+	if err != nil {
+		return nil, err
+	}
+	claims := make([]hbplugin.Claim, 0, len(conf.Resources))
+	for _, r := range conf.Resources {
+		claims = append(claims, hbplugin.Claim{Resource: r.ID})
+	}
+	return claims, nil
 }
 
 // trace is what is known of guests since a drain began: the records of this node, and where Pacemaker has each now.
@@ -314,13 +328,13 @@ func (t *teller) places(ctx context.Context) (nodes map[string][]string, node st
 		return nil, "", fmt.Errorf("%s does not tell where a guest runs", seen.running[0])
 	}
 	if node = t.node; node == "" {
-		out, err := pacemaker.Exec(ctx, "crm_node", "--name")
+		out, err := t.exec(ctx, "crm_node", "--name")
 		if err != nil {
 			return nil, "", err
 		}
 		node = strings.TrimSpace(string(out))
 	}
-	out, err := pacemaker.Exec(ctx, "crm_mon", "--output-as=xml", "--exclude=all", "--include=nodes,resources", "-1")
+	out, err := t.exec(ctx, "crm_mon", "--output-as=xml", "--exclude=all", "--include=nodes,resources", "-1")
 	if err != nil {
 		return nil, "", err
 	}

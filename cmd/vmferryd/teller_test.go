@@ -4,13 +4,11 @@ import (
 	"context"
 	"errors"
 	"reflect"
-	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/vmferry/vmferry/hbplugin"
-	"github.com/vmferry/vmferry/hbplugin/pacemaker"
 	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/resource"
 )
@@ -191,12 +189,54 @@ func TestTraceOutlivesTheNote(t *testing.T) {
 	}
 }
 
-func TestTellerTakesOwnGuestsForClaimed(t *testing.T) {
-	c := newConfig()
-	c.Agents = []string{"ocf:heartbeat:VirtualDomain"}
-	tell := newTeller(c)
-	foretold, claimed := tell.managers()[0].(*pacemaker.Client).Agents, tell.claimers()[0].(*pacemaker.Client).Agents
-	if !slices.Equal(foretold, c.Agents) || !slices.Equal(claimed, []string{"ocf:heartbeat:VirtualDomain", ownAgent}) {
-		t.Errorf("foretold of %q, claims of %q", foretold, claimed)
+// pacemakerOracle is one with Pacemaker's name, which is asked by Pacemaker's programs.
+type pacemakerOracle struct{ *oracle }
+
+func (pacemakerOracle) String() string { return managerPacemaker }
+
+// A resource of any agent claims its guest: who is not waited for is no stranger.
+func TestClaimsOfAllAgents(t *testing.T) {
+	tell := tellerOf(pacemakerOracle{&oracle{view: hbplugin.View{Running: true}}})
+	said, failed := `<configuration><resources><primitive id="a" class="ocf" provider="x" type="Y"/>`+
+		`<group id="g"><primitive id="b" class="ocf" provider="vmferry" type="Domain"/></group></resources></configuration>`, error(nil)
+	tell.exec = func(_ context.Context, program string, args ...string) ([]byte, error) {
+		if line := program + " " + strings.Join(args, " "); line != "cibadmin --query --scope=configuration" {
+			t.Errorf("ran %s", line)
+		}
+		return []byte(said), failed
+	}
+	if got, err := tell.claims(t.Context()); err != nil || len(got) != 2 || got[0].Resource != "a" || got[1].Resource != "b" {
+		t.Errorf("%+v, %v", got, err)
+	}
+	for _, c := range []struct {
+		said   string
+		failed error
+	}{{said[:40], nil}, {"", nil}, {"<status/>", nil}, {said, errors.New("cibadmin: not connected")}} {
+		said, failed = c.said, c.failed
+		if got, err := tell.claims(t.Context()); err == nil {
+			t.Errorf("%q, %v: %+v", c.said, c.failed, got)
+		}
+	}
+}
+
+// Where each guest is now is Pacemaker's word, and so is this node's name.
+func TestTracePlaces(t *testing.T) {
+	tell := tellerOf(pacemakerOracle{&oracle{view: hbplugin.View{Running: true}}})
+	mon := `<pacemaker-result><nodes><node name="n1" online="true" type="member"/><node name="n2" online="true" type="member"/></nodes>` +
+		`<resources><resource id="web" resource_agent="ocf:vmferry:Domain" managed="true"><node name="n2"/></resource></resources>` +
+		`<status code="0" message="OK"/></pacemaker-result>`
+	tell.exec = func(_ context.Context, program string, _ ...string) ([]byte, error) {
+		return []byte(map[string]string{"crm_node": "n1\n", "crm_mon": mon}[program]), nil
+	}
+	got := tell.trace(t.Context(), []string{"web", "db"}, time.Now())
+	if web := got["web"]; web.Lost != nil || web.Node != "n1" || !reflect.DeepEqual(web.Nodes, []string{"n2"}) {
+		t.Errorf("web: %+v", web)
+	}
+	if db := got["db"]; db.Lost != nil || len(db.Nodes) != 0 {
+		t.Errorf("db: %+v", db)
+	}
+	mon = mon[:90]
+	if got := tell.trace(t.Context(), []string{"web"}, time.Now())["web"]; got.Lost == nil {
+		t.Errorf("a status that was cut short: %+v", got)
 	}
 }
