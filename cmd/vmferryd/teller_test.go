@@ -6,6 +6,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/vmferry/vmferry/hbplugin"
@@ -50,12 +51,14 @@ func TestForetellKeepsTheLastWord(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			o.set(change)
 			defer o.set(func(o *oracle) { o.err, o.hangs, o.viewErr = nil, false, nil })
-			ctx, cancel := context.WithTimeout(t.Context(), tellMargin+20*time.Millisecond)
-			defer cancel()
-			got, err := tell.foretell(ctx)
-			if err == nil || len(got) != 1 || got[0].Why != "banned" || ctx.Err() != nil {
-				t.Errorf("%+v, %v, %v", got, err, ctx.Err())
-			}
+			synctest.Test(t, func(t *testing.T) {
+				ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+				defer cancel()
+				got, err := tell.foretell(ctx)
+				if err == nil || len(got) != 1 || got[0].Why != "banned" || ctx.Err() != nil {
+					t.Errorf("%+v, %v, %v", got, err, ctx.Err())
+				}
+			})
 		})
 	}
 	if got, err := tell.foretell(t.Context()); err != nil || len(got) != 1 {
