@@ -18,7 +18,7 @@ type Environ struct {
 	Target    string        // OCF_RESKEY_CRM_meta_migrate_target
 	Source    string        // OCF_RESKEY_CRM_meta_migrate_source
 	Timeout   time.Duration // OCF_RESKEY_CRM_meta_timeout; 0 when unset or senseless
-	Probe     bool          // OCF_RESKEY_CRM_meta_interval is 0
+	Probe     bool          // OCF_RESKEY_CRM_meta_interval is 0, or unset where Pacemaker called: of a probe it sets none
 	Params    Params
 	Problems  []Problem // what is wrong with the parameters, in their order
 	Ignored   []string  // parameters that are set and that this agent does not know
@@ -45,10 +45,11 @@ func ParseEnviron(environ []string) Environ {
 		Target:    vars[reskey+"CRM_meta_migrate_target"],
 		Source:    vars[reskey+"CRM_meta_migrate_source"],
 		Timeout:   ocf.ParseTimeout(vars[reskey+"CRM_meta_timeout"]),
-		Probe:     vars[reskey+"CRM_meta_interval"] == "0",
 		Pacemaker: vars[reskey+"crm_feature_set"] != "",
 		Bare:      bare,
 	}
+	interval := vars[reskey+"CRM_meta_interval"]
+	e.Probe = interval == "0" || interval == "" && e.Pacemaker
 	e.Params, e.Problems = parseParams(vars)
 	e.Ignored = ignored(vars)
 	return e
