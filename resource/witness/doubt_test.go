@@ -32,8 +32,9 @@ func (f tree) blocked(pid int, comm, cgroup string) {
 		f.t.Fatal(err)
 	}
 	f.t.Cleanup(func() { // lets readers go
+		// Who waits to open it is woken by another end, and whoever comes later finds nothing.
 		fd, err := unix.Open(path, unix.O_RDWR|unix.O_NONBLOCK, 0)
-		if err != nil {
+		if err = errors.Join(err, os.Remove(path)); err != nil {
 			f.t.Error(err)
 			return
 		}
