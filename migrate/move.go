@@ -43,9 +43,12 @@ type Request struct {
 	// at once, but is lost if one of the two nodes dies before the rest of its memory is there.
 	PostCopy bool
 	Options  libvirt.MigrateOptions
-	Disks    DiskMode // what is done with disks that are not on shared storage
-	Fetch    bool     // the source is another node, so that nothing can be done with its files
-	Adopt    bool     // a migration to this target was begun by a caller that died: one under way is waited for
+	// StartsNetworks says that the caller starts networks of the target that are not active.
+	StartsNetworks bool
+
+	Disks DiskMode // what is done with disks that are not on shared storage
+	Fetch bool     // the source is another node, so that nothing can be done with its files
+	Adopt bool     // a migration to this target was begun by a caller that died: one under way is waited for
 
 	// Shorten, when not nil, brings a deadline that is earlier than the context's. It is heeded while
 	// the guest is being copied: give the channel room for one.
@@ -100,7 +103,15 @@ type mover struct {
 
 	uuid       string
 	wasPaused  bool
+	sourceCaps *libvirtxml.Caps // nil before they were asked
 	targetCaps *libvirtxml.Caps
+	sameHost   bool
+	portable   *libvirtxml.Domain // the guest as the target gets it
+	sent       string             // the same as text, "" where the driver does not give it
+	managed    bool               // this process talks to both daemons, as the source's does not reach the target's
+	with       []string           // what goes along with the guest or stays behind, in words
+	examines   bool               // nothing is to be moved: refusals are kept
+	refusals   []*Refusal         // of an examination
 
 	deadline time.Time       // the context's, or an earlier one that came later; zero without one
 	abortAt  time.Time       // what is not done by then is aborted; zero without a deadline

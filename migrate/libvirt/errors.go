@@ -9,6 +9,8 @@ import (
 var (
 	// ErrNoDomain says that libvirt answered, and knows no domain of that name.
 	ErrNoDomain = errors.New("no such domain")
+	// ErrNoNetwork says that libvirt answered, and knows no network of that name.
+	ErrNoNetwork = errors.New("no such network")
 	// ErrConnect says that libvirt could not be reached: the library is missing,
 	// the daemon is down, or the connection broke.
 	ErrConnect = errors.New("cannot reach libvirt")
