@@ -27,7 +27,7 @@ type Request struct {
 
 	MigrateURI    string        // optional: the hypervisor's data channel, such as "tcp://10.0.0.2"
 	Bandwidth     uint64        // MiB/s, 0 for libvirt's default
-	DowntimeLimit time.Duration // the first limit, 2 ms when 0
+	DowntimeLimit time.Duration // the longest pause, also near the deadline and after PauseAfter; 0 for no such bound
 	NoConverge    bool          // do not slow down a guest that writes faster than the link carries
 	Unsafe        bool          // move even where libvirt fears for disks with a host cache
 	Memory        MemoryMode    // what follows where the target is short of memory for the guest
@@ -37,7 +37,7 @@ type Request struct {
 	BlackoutBudget time.Duration
 	Firm           bool // rather leave the guest where it is than exceed the budget
 	// PauseAfter is how long after its begin a migration may make the pause as long as
-	// the last copy needs; 0 leaves that to the deadline alone. Firm goes before it.
+	// the last copy needs; 0 leaves that to the deadline alone. Firm and DowntimeLimit go before it.
 	PauseAfter time.Duration
 	// PostCopy lets the engine switch a guest that does not converge to post-copy: it goes on at the target
 	// at once, but is lost if one of the two nodes dies before the rest of its memory is there.
@@ -264,7 +264,7 @@ func (m *mover) plan(ctx context.Context) {
 		window = time.Until(deadline)
 		m.deadline, m.abortAt = deadline, deadline.Add(-reserveOf(window))
 	}
-	m.policy = newPolicy(m.req.DowntimeLimit, m.req.BlackoutBudget, m.link.handOver(), window)
+	m.policy = newPolicy(0, m.req.BlackoutBudget, m.link.handOver(), window).within(m.req.DowntimeLimit, m.link.handOver(), m.req.BlackoutBudget > 0)
 	m.policy.Firm, m.policy.Force = m.req.Firm, m.req.PauseAfter
 	m.policy.Throttle, m.policy.PostCopy = !m.req.NoConverge, m.req.PostCopy
 	// With several connections QEMU 10.0 does not give a migration up while the link is cut, and answers nothing
