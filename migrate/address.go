@@ -20,8 +20,8 @@ const (
 	home      reach = "means this node here"  // to this node, or to whoever asks
 )
 
-// reachOf tells where a name leads that has such addresses; own are this node's. Of several one that is wrong spoils it, as
-// libvirt tries them in turn, and another guest's QEMU may listen on the same port here.
+// reachOf tells where a name leads that has such addresses; own are this node's. Of several one that is wrong spoils
+// it, as libvirt tries them in turn, and another guest's QEMU may listen on the same port here.
 func reachOf(addrs, own []netip.Addr) reach {
 	if len(addrs) == 0 {
 		return nowhere
@@ -48,8 +48,8 @@ type route struct {
 	known reach
 }
 
-// decide is the whole rule: the address to give to libvirt ("" leaves it to the target) and why, or a refusal. A name that begins with localhost
-// is refused by libvirt itself (qemuMigrationDstPrepareDirect).
+// decide is the whole rule: the address to give to libvirt ("" leaves it to the target) and why, or a refusal. A name
+// that begins with localhost is refused by libvirt itself (qemuMigrationDstPrepareDirect).
 func (r route) decide() (uri, why string, err error) {
 	named := r.named
 	if strings.HasPrefix(r.name, "localhost") {
@@ -66,11 +66,13 @@ func (r route) decide() (uri, why string, err error) {
 		}
 		return "tcp://" + host, why, nil
 	}
-	return "", "", &Refusal{CheckAddress, why, "make that name the target's here, in DNS or /etc/hosts, or say where the memory goes: migrateuri=tcp://ADDRESS-OF-THE-TARGET", nil}
+	return "", "", &Refusal{CheckAddress, why, "make that name the target's here, in DNS or /etc/hosts, " +
+		"or say where the memory goes: migrateuri=tcp://ADDRESS-OF-THE-TARGET", nil}
 }
 
-// chooseAddress finds the address that the memory is sent to, where nobody gave one. It is looked up at the source: one that is another
-// node cannot be asked.
+// chooseAddress finds the address that the memory is sent to, where nobody gave one. What a name means counts at the
+// source: one that is another node cannot be asked. That the target has a migration_host in its qemu.conf cannot be
+// seen; it is used where the target's own name is good, and migrateuri says it elsewhere.
 func (m *mover) chooseAddress(ctx context.Context, _ *libvirtxml.Domain) error {
 	if m.req.MigrateURI != "" || m.req.Options.Tunnelled || hostOf(m.req.SourceURI) != "" {
 		return nil

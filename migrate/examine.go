@@ -14,8 +14,9 @@ type Examination struct {
 }
 
 // Examine runs the whole pre-flight of the move that req describes, without the move. Unlike [Move] it goes on after a
-// refusal, so that an operator sees everything that is in the way. It waits for no turn and no slot, and writes no record.
-// The error is why it could not be examined at all: the end of ctx, or a guest that is not at the source.
+// refusal, so that an operator sees everything that is in the way. It waits for no turn and no slot, and writes no
+// record. Each question is bounded; together they take less than a second where both libvirts answer. The error is why
+// it could not be examined at all: the end of ctx, or a guest that is not at the source.
 func Examine(ctx context.Context, req Request, deps Deps) (Examination, error) {
 	req.Adopt, req.Progress = false, nil
 	m := newMover(req, deps)

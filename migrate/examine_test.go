@@ -67,6 +67,21 @@ func TestExamineSaysWhatGoesAlong(t *testing.T) {
 	})
 }
 
+func TestCheckpointsStayBehind(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPair(t)
+		p.source.snapshots = libvirt.Snapshots{Checkpoints: []string{"daily"}}
+		x, err := Examine(t.Context(), p.req, p.deps)
+		if err != nil || len(x.With) != 1 || !strings.Contains(x.With[0], `"daily"`) || len(x.Notes) != 0 {
+			t.Errorf("%+v, %v", x, err)
+		}
+		rec, err := Move(t.Context(), p.req, p.deps)
+		if err != nil || len(rec.Notes) != 1 {
+			t.Errorf("notes %q, %v", rec.Notes, err)
+		}
+	})
+}
+
 func TestExamineOfNoGuest(t *testing.T) {
 	for name, spoil := range map[string]func(p *pair){
 		"nowhere":       func(p *pair) { p.source.fails = libvirt.ErrNoDomain },

@@ -51,30 +51,37 @@ func hasSwtpm(caps string) bool {
 	return true
 }
 
-// checkFirmware wants the files and programs of the guest's firmware at the target, where the source's libvirt shows that
-// they can be seen so.
+// checkFirmware wants the files and programs of the guest's firmware at the target.
 func (m *mover) checkFirmware(ctx context.Context, guest *libvirtxml.Domain) error {
 	for _, path := range firmwareFiles(guest) {
-		dir, name := filepath.Split(path)
-		dir = filepath.Clean(dir)
-		there, err := m.target.host.Names(ctx, dir)
-		if err == nil && slices.Contains(there, name) {
-			continue
-		}
-		here, herr := m.source.host.Names(ctx, dir)
-		switch {
-		case herr != nil || !slices.Contains(here, name): // it is not found so, though the guest runs with it
-			m.note(fmt.Sprintf("whether the target has %q, which the guest boots from, was not checked", path))
-		default:
-			refusal := &Refusal{CheckFirmware, fmt.Sprintf("the target has no file %q, which the guest boots from", path), "install there the package that it is from, in the same version", err}
-			if err := m.refuse(refusal); err != nil {
-				return err
-			}
+		if err := m.refuse(m.checkFile(ctx, path)); err != nil {
+			return err
 		}
 	}
-	if guest.Devices == nil || !emulatesTPM(guest) {
+	if !emulatesTPM(guest) {
 		return nil
 	}
+	return m.checkTPM(ctx, guest)
+}
+
+// checkFile refuses a target that does not show a file which the source shows.
+func (m *mover) checkFile(ctx context.Context, path string) error {
+	dir, name := filepath.Dir(path), filepath.Base(path)
+	there, err := m.target.host.Names(ctx, dir)
+	if err == nil && slices.Contains(there, name) {
+		return nil
+	}
+	here, herr := m.source.host.Names(ctx, dir)
+	if err != nil || herr != nil || !slices.Contains(here, name) {
+		m.note(fmt.Sprintf("whether the target has %q, which the guest boots from, was not checked", path))
+		return nil
+	}
+	return &Refusal{CheckFirmware, fmt.Sprintf("the target has no file %q, which the guest boots from", path),
+		"install there the package that it is from, in the same version", nil}
+}
+
+// checkTPM refuses a target without swtpm, where the source's libvirt tells of its own.
+func (m *mover) checkTPM(ctx context.Context, guest *libvirtxml.Domain) error {
 	ask := func(h Host) (bool, error) {
 		doc, err := h.DomainCapabilities(ctx, guest.Devices.Emulator, machineOf(guest))
 		return err != nil || hasSwtpm(doc), err
@@ -84,15 +91,20 @@ func (m *mover) checkFirmware(ctx context.Context, guest *libvirtxml.Domain) err
 		m.note("whether the target can emulate a TPM was not checked: " + err.Error())
 	}
 	if here, _ := ask(m.source.host); here && !there {
-		return &Refusal{CheckFirmware, "the target cannot emulate the guest's TPM", "install swtpm and swtpm-tools there, and restart its libvirt daemon, which leaves guests alone", nil}
+		return &Refusal{CheckFirmware, "the target cannot emulate the guest's TPM",
+			"install swtpm and swtpm-tools there, and restart its libvirt daemon, which leaves guests alone", nil}
 	}
 	return nil
+}
+
+func usesHugePages(guest *libvirtxml.Domain) bool {
+	return guest.MemoryBacking != nil && guest.MemoryBacking.MemoryHugePages != nil
 }
 
 // hugePages is how many pages of which size in KiB the guest takes from the host's pools; size is 0 where that is
 // not known, or there are several kinds.
 func hugePages(guest *libvirtxml.Domain) (size, pages uint64) {
-	if guest.MemoryBacking == nil || guest.MemoryBacking.MemoryHugePages == nil || len(guest.MemoryBacking.MemoryHugePages.Hugepages) != 1 {
+	if !usesHugePages(guest) || len(guest.MemoryBacking.MemoryHugePages.Hugepages) != 1 {
 		return 0, 0
 	}
 	page := guest.MemoryBacking.MemoryHugePages.Hugepages[0]
@@ -106,7 +118,7 @@ func hugePages(guest *libvirtxml.Domain) (size, pages uint64) {
 
 // checkPages wants a guest's huge pages in the target's pool. QEMU takes all of them at its start, or ends.
 func (m *mover) checkPages(ctx context.Context, guest *libvirtxml.Domain) error {
-	if guest.MemoryBacking == nil || guest.MemoryBacking.MemoryHugePages == nil {
+	if !usesHugePages(guest) {
 		return nil
 	}
 	size, pages := hugePages(guest)
@@ -120,7 +132,8 @@ func (m *mover) checkPages(ctx context.Context, guest *libvirtxml.Domain) error 
 		return nil
 	}
 	if free < pages {
-		return &Refusal{CheckMemory, fmt.Sprintf("the target has %d free huge pages of %d KiB, and the guest needs %d", free, size, pages),
+		return &Refusal{CheckMemory,
+			fmt.Sprintf("the target has %d free huge pages of %d KiB, and the guest needs %d", free, size, pages),
 			fmt.Sprintf("virsh -c %s allocpages %d %d --add", shellWord(m.req.TargetURI), size, pages-free), nil}
 	}
 	return nil
@@ -167,7 +180,8 @@ func (m *mover) checkCPU(ctx context.Context, guest *libvirtxml.Domain) error {
 		return nil
 	}
 	if !ok {
-		return &Refusal{CheckCPU, "the target's processor lacks features that the guest has", "give the guest a <cpu> that both hosts have: virsh hypervisor-cpu-baseline", nil}
+		return &Refusal{CheckCPU, "the target's processor lacks features that the guest has",
+			"give the guest a <cpu> that both hosts have: virsh hypervisor-cpu-baseline", nil}
 	}
 	return nil
 }
@@ -179,6 +193,7 @@ func (m *mover) comparePassthrough(mode string) {
 		return
 	}
 	if differs := compareHosts(m.sourceCaps.Host.CPU, m.targetCaps.Host.CPU); differs != "" {
-		m.note(fmt.Sprintf("the guest has the host's own processor (%s), and %s: libvirt migrates it all the same, and it may crash there", mode, differs))
+		m.note(fmt.Sprintf("the guest has the host's own processor (%s), and %s: libvirt migrates it all the same, "+
+			"and it may crash there", mode, differs))
 	}
 }

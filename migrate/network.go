@@ -65,7 +65,8 @@ func (d devices) sure() bool { return d.known && slices.Contains(d.names, "lo") 
 func (u uplink) judge(there devices) (note string, err error) {
 	switch {
 	case there.lacks(u.device):
-		return "", &Refusal{CheckNetwork, fmt.Sprintf("the target has no %s %q, which the guest is connected to", u.kind, u.device),
+		return "", &Refusal{CheckNetwork,
+			fmt.Sprintf("the target has no %s %q, which the guest is connected to", u.kind, u.device),
 			"make it there as it is here, or connect the guest to a network of libvirt's that both nodes have", nil}
 	case !there.sure():
 		return fmt.Sprintf("whether the target has the %s %q was not checked", u.kind, u.device), nil
@@ -73,8 +74,8 @@ func (u uplink) judge(there devices) (note string, err error) {
 	return "", nil
 }
 
-// bridged lists the devices of the host that a network needs and libvirt does not make itself: the bridge of mode bridge, or
-// those of a pool, of which any will do. of is nil for one whose description cannot be read.
+// bridged lists the devices of the host that a network needs and libvirt does not make itself: the bridge of mode
+// bridge, or those of a pool, of which any will do. of is nil for one whose description cannot be read.
 func bridged(of *libvirtxml.Network) (needs []uplink, anyOf []string) {
 	if of == nil || of.Forward == nil {
 		return nil, nil
@@ -96,8 +97,8 @@ func bridged(of *libvirtxml.Network) (needs []uplink, anyOf []string) {
 	return needs, anyOf
 }
 
-// judgeNetwork says why the target cannot take a card on its network of that description, which is active, and what is to be known
-// of it. here is the source's, nil where that is not known.
+// judgeNetwork says why the target cannot take a card on its network of that description, which is active, and what is
+// to be known of it. here is the source's, nil where that is not known.
 func (u uplink) judgeNetwork(there, here *libvirtxml.Network, d devices) (notes []string, err error) {
 	needs, anyOf := bridged(there)
 	for _, n := range needs {
@@ -112,13 +113,18 @@ func (u uplink) judgeNetwork(there, here *libvirtxml.Network, d devices) (notes 
 		}
 	}
 	if len(anyOf) > 0 && !slices.ContainsFunc(anyOf, func(dev string) bool { return !d.lacks(dev) }) {
-		return nil, &Refusal{CheckNetwork, fmt.Sprintf("the target has the network %q, and none of its devices %q", u.network, anyOf), "give it devices that the target has: virsh net-edit " + shellWord(u.network), nil}
+		return nil, &Refusal{CheckNetwork,
+			fmt.Sprintf("the target has the network %q, and none of its devices %q", u.network, anyOf),
+			"give it devices that the target has: virsh net-edit " + shellWord(u.network), nil}
 	}
-	if u.portGroup != "" && there != nil && !slices.ContainsFunc(there.PortGroups, func(g libvirtxml.NetworkPortGroup) bool { return g.Name == u.portGroup }) {
-		notes = append(notes, fmt.Sprintf("the target's network %q has no port group %q: the guest gets the default one there", u.network, u.portGroup))
+	named := func(g libvirtxml.NetworkPortGroup) bool { return g.Name == u.portGroup }
+	if u.portGroup != "" && there != nil && !slices.ContainsFunc(there.PortGroups, named) {
+		notes = append(notes, fmt.Sprintf("the target's network %q has no port group %q: the guest gets the default one",
+			u.network, u.portGroup))
 	}
-	if h, _ := bridged(here); here != nil && len(needs) > 0 && len(h) > 0 && h[0].device != needs[0].device {
-		notes = append(notes, fmt.Sprintf("the network %q is the bridge %q here, and %q at the target", u.network, h[0].device, needs[0].device))
+	if h, _ := bridged(here); len(needs) > 0 && len(h) > 0 && h[0].device != needs[0].device {
+		notes = append(notes, fmt.Sprintf("the network %q is the bridge %q here, and %q at the target",
+			u.network, h[0].device, needs[0].device))
 	}
 	return notes, nil
 }
@@ -166,12 +172,15 @@ func (m *mover) checkNetwork(ctx context.Context, u uplink, d devices) (notes []
 	at := "virsh -c " + shellWord(m.req.TargetURI)
 	switch {
 	case errors.Is(err, libvirt.ErrNoNetwork):
-		return nil, &Refusal{CheckNetwork, fmt.Sprintf("the target has no network %q, which the guest is connected to", u.network),
-			fmt.Sprintf("define it there as it is here: virsh net-dumpxml %s > net.xml; %s net-define net.xml", shellWord(u.network), at), nil}
+		return nil, &Refusal{CheckNetwork,
+			fmt.Sprintf("the target has no network %q, which the guest is connected to", u.network),
+			fmt.Sprintf("define it there as it is here: virsh net-dumpxml %s > net.xml; %s net-define net.xml; "+
+				"%[2]s net-start %[1]s", shellWord(u.network), at), nil}
 	case err != nil:
 		return []string{fmt.Sprintf("whether the target has the network %q was not checked: %v", u.network, err)}, nil
 	case !there.Active && !m.req.StartsNetworks:
-		return nil, &Refusal{CheckNetwork, fmt.Sprintf("the target's network %q is not active, and the guest is connected to it", u.network),
+		return nil, &Refusal{CheckNetwork,
+			fmt.Sprintf("the target's network %q is not active, and the guest is connected to it", u.network),
 			fmt.Sprintf("%s net-start %s; %[1]s net-autostart %[2]s", at, shellWord(u.network)), nil}
 	}
 	here, err := m.source.host.Network(ctx, u.network)

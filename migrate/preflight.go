@@ -73,8 +73,8 @@ type question struct {
 	ask   func(ctx context.Context, guest *libvirtxml.Domain) error
 }
 
-// questions are those about a guest that runs here, with the target connected, in their order: what names the cause best
-// goes first, and what needs the answers of others last.
+// questions are those about a guest that runs here, with the target connected, in their order: what names the cause
+// best goes first, and what needs the answers of others last.
 func (m *mover) questions() []question {
 	return []question{
 		{capsTime, m.checkHost},
@@ -119,7 +119,8 @@ func (m *mover) preflight(ctx context.Context) (already bool, err error) {
 		return false, nil // all was checked when it began, and the target's copy is its own
 	}
 	if err != nil {
-		return false, &Refusal{CheckTarget, "the target's libvirt cannot be reached", "is libvirt's TCP or TLS socket open on " + m.req.Target + "?", err}
+		return false, &Refusal{CheckTarget, "the target's libvirt cannot be reached",
+			"is it open to " + m.req.Target + "'s peers? try: virsh -c " + shellWord(m.req.TargetURI) + " hostname", err}
 	}
 	return false, m.askAll(ctx)
 }
@@ -244,8 +245,8 @@ func (m *mover) checkSource(ctx context.Context, s libvirt.Status) error {
 	return nil
 }
 
-// jobHere tells of the guest's job. One that has nothing to show may be the question of another's pre-flight, and is looked at
-// again until it has ended, or is none of these.
+// jobHere tells of the guest's job. One that has nothing to show may be the rehearsal of another pre-flight, and is
+// looked at again until it has ended, or is none of these.
 func (m *mover) jobHere(ctx context.Context) (libvirt.JobStats, error) {
 	tick := time.NewTicker(jobAgain)
 	defer tick.Stop()

@@ -75,7 +75,7 @@ func TestRehearsalWithoutAnAnswer(t *testing.T) {
 		err   error
 		check string // "" where the move goes on
 	}{
-		{"driver without it", libvirt.ErrUnsupported, ""},
+		{"driver without it", &libvirt.Error{Code: 3, Kind: libvirt.ErrUnsupported}, ""},
 		{"target swallows the connection", context.DeadlineExceeded, CheckConnection},
 	} {
 		synctest.Test(t, func(t *testing.T) {
@@ -120,6 +120,20 @@ func TestTargetLacksWhatTheGuestIsMadeOf(t *testing.T) {
 			}
 		})
 	}
+}
+
+// An operation that libvirt does not support for this guest is a refusal like any other.
+func TestUnsupportedForThisGuest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPair(t)
+		p.source.rehearsal = func(libvirt.MigrateParams) error {
+			return &libvirt.Error{Code: 84, Kind: libvirt.ErrUnsupported, Message: "migration with such a device is not supported"}
+		}
+		x, err := Examine(t.Context(), p.req, p.deps)
+		if err != nil || len(x.Refusals) != 1 || x.Refusals[0].Check != CheckLibvirt {
+			t.Errorf("%+v, %v", x, err)
+		}
+	})
 }
 
 func TestSnapshotHint(t *testing.T) {

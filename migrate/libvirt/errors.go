@@ -39,6 +39,16 @@ func (e *Error) Error() string {
 	return fmt.Sprintf("libvirt %s at %q: %s", what, e.URI, e.Message)
 }
 
+// noSupport is VIR_ERR_NO_SUPPORT.
+const noSupport = 3
+
+// Unimplemented tells whether err says that the driver has not the call at all. ErrUnsupported also stands for what it
+// refuses in one guest.
+func Unimplemented(err error) bool {
+	var e *Error
+	return errors.As(err, &e) && e.Code == noSupport
+}
+
 // Is reports whether target is the sentinel that the error belongs to.
 func (e *Error) Is(target error) bool { return e.Kind != nil && target == e.Kind }
 

@@ -14,14 +14,14 @@ import (
 // noDomain is the root element of a description that is none of a domain, in any version of libvirt.
 const noDomain = "vmferry-preflight"
 
-// Rehearse is nil where libvirt would begin the migration that MigrateToURI3 makes of the same arguments. Else the error is
-// libvirt's own: what it refuses to migrate, or why the source's daemon does not reach the target's. When ctx ends
+// Rehearse is nil where libvirt would begin the migration that MigrateToURI3 makes of the same arguments. Else the error
+// is libvirt's own: what it refuses to migrate, or why the source's daemon does not reach the target's. When ctx ends
 // first, libvirt goes on with the question, and has a job of the domain meanwhile.
 //
 // It asks for the migration with a description for the target (VIR_MIGRATE_PARAM_DEST_XML) that libvirt cannot
 // read. The source's daemon reads it after all its own checks and after it has connected to the target, and before it
-// tells the target or the hypervisor anything. So the migration always fails, and how it fails is the answer. The domain has
-// a job for that time, some 20 ms; no event is sent.
+// tells the target or the hypervisor anything. So the migration always fails, and how it fails is the answer. The
+// domain has a job for that time, some 20 ms, no event is sent, and the daemon logs an XML error.
 //
 // Source: qemu_migration.c of libvirt 11.3, in this order: qemuMigrationSrcPerformJob (qemuMigrationSrcIsAllowed:
 // snapshots, checkpoints, devices, what QEMU's query-migrate names as blockers; qemuMigrationSrcIsSafe: caches of
@@ -40,16 +40,17 @@ func (c *Conn) Rehearse(ctx context.Context, name, dconnURI string, p libvirt.Mi
 	return err
 }
 
-// Portable is the description of an active domain as it is sent to the target of a migration (VIR_DOMAIN_XML_MIGRATABLE).
+// Portable is the description of an active domain as it is sent to the target of a migration
+// (VIR_DOMAIN_XML_MIGRATABLE).
 func (c *Conn) Portable(ctx context.Context, name string) (string, error) {
 	return withDomain(ctx, c, "describe", name, func(d *lv.Domain) (string, error) {
 		return d.GetXMLDesc(lv.DOMAIN_XML_MIGRATABLE)
 	})
 }
 
-// Accepts is nil where the host could make the hypervisor's command line of the domain that domainXML describes, and changes
-// nothing: it has the emulator, and that has the machine type and the devices. What the domain is connected to on the
-// host is not looked at (virConnectDomainXMLToNative with qemu-argv).
+// Accepts is nil where the host could make the hypervisor's command line of the domain that domainXML describes, and
+// changes nothing: it has the emulator, and that has the machine type and the devices. What the domain is connected to
+// on the host is not looked at (virConnectDomainXMLToNative with qemu-argv).
 func (c *Conn) Accepts(ctx context.Context, domainXML string) error {
 	_, err := call(ctx, c, "try the description of a guest", "", func() (string, error) {
 		return c.lv.DomainXMLToNative("qemu-argv", domainXML, 0)

@@ -37,10 +37,10 @@ const (
 	lookTries = 3
 )
 
-// Names lists what is in the directory dir of the host, as libvirt's storage driver sees it: through the pool that has it
-// as its target, or else through one that exists for this question alone. Nothing is written. A process that is killed
-// meanwhile leaves that pool behind; the next question uses it, and it is gone when the daemon of the host is restarted.
-// dir should be small: libvirt looks into each file.
+// Names lists what is in the directory dir of the host, as libvirt's storage driver sees it: through the pool that has
+// it as its target, or else through one that exists for this question alone. Nothing is written. A process that is
+// killed meanwhile leaves that pool behind, and the next question uses it. dir should be small: libvirt looks into each
+// file.
 //
 // It is how the devices of a host's network are found, in /sys/class/net: the node device driver leaves out bridges,
 // bonds and VLANs (udevGetDeviceType of libvirt 11.3 knows no DEVTYPE of them), and the interface driver is seldom
