@@ -24,6 +24,7 @@ func Examine(ctx context.Context, req Request, deps Deps) (Examination, error) {
 	defer m.target.close()
 	defer m.source.close()
 	already, err := m.examine(ctx)
+	m.guard.Release()
 	x := Examination{Refusals: m.refusals, With: m.with, Notes: m.rec.Notes}
 	for _, c := range m.carried {
 		x.With = append(x.With, fmt.Sprintf("disk %s (%d MiB) is copied", c.Target, mebibytes(c.Bytes)))

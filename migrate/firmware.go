@@ -7,6 +7,8 @@ import (
 	"slices"
 
 	"libvirt.org/go/libvirtxml"
+
+	"github.com/vmferry/vmferry/migrate/libvirt"
 )
 
 // firmwareFiles are the files of a guest's firmware that have to be on its host: the program, and the template of a new
@@ -64,15 +66,34 @@ func (m *mover) checkFirmware(ctx context.Context, guest *libvirtxml.Domain) err
 	return m.checkTPM(ctx, guest)
 }
 
+// parents is how many directories above one that cannot be looked into may show that it does not exist.
+const parents = 2
+
+// shower is as much of [Surroundings] as it takes to look for a file.
+type shower interface {
+	Names(ctx context.Context, dir string) ([]string, error)
+}
+
+// shows tells whether a host shows a file.
+func shows(ctx context.Context, host shower, path string, up int) libvirt.Visible {
+	dir := filepath.Dir(path)
+	names, err := host.Names(ctx, dir)
+	switch {
+	case err == nil && slices.Contains(names, filepath.Base(path)):
+		return libvirt.VisibleYes
+	case err == nil, up > 0 && dir != "/" && shows(ctx, host, dir, up-1) == libvirt.VisibleNo:
+		return libvirt.VisibleNo
+	}
+	return libvirt.VisibleUnknown
+}
+
 // checkFile refuses a target that does not show a file which the source shows.
 func (m *mover) checkFile(ctx context.Context, path string) error {
-	dir, name := filepath.Dir(path), filepath.Base(path)
-	there, err := m.target.host.Names(ctx, dir)
-	if err == nil && slices.Contains(there, name) {
+	there := shows(ctx, m.target.host, path, parents)
+	switch {
+	case there == libvirt.VisibleYes:
 		return nil
-	}
-	here, herr := m.source.host.Names(ctx, dir)
-	if err != nil || herr != nil || !slices.Contains(here, name) {
+	case there == libvirt.VisibleUnknown || shows(ctx, m.source.host, path, parents) != libvirt.VisibleYes:
 		m.note(fmt.Sprintf("whether the target has %q, which the guest boots from, was not checked", path))
 		return nil
 	}

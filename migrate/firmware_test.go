@@ -1,12 +1,16 @@
 package migrate
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
 	"testing/synctest"
 
 	"libvirt.org/go/libvirtxml"
+
+	"github.com/vmferry/vmferry/migrate/libvirt"
 )
 
 const (
@@ -71,6 +75,37 @@ func TestCompareHosts(t *testing.T) {
 	} {
 		if got := compareHosts(c.source, c.target); (got == "") != (c.want == "") || !strings.Contains(got, c.want) {
 			t.Errorf("%+v and %+v: %q", c.source, c.target, got)
+		}
+	}
+}
+
+// shelf is a host's directories; one that is not in it cannot be looked into.
+type shelf map[string][]string
+
+func (s shelf) Names(_ context.Context, dir string) ([]string, error) {
+	names, ok := s[dir]
+	if !ok {
+		return nil, errors.New("cannot open directory")
+	}
+	return names, nil
+}
+
+func TestShows(t *testing.T) {
+	for _, c := range []struct {
+		host shelf
+		want libvirt.Visible
+	}{
+		{shelf{"/usr/share/OVMF": {"CODE.fd"}}, libvirt.VisibleYes},
+		{shelf{"/usr/share/OVMF": {"VARS.fd"}}, libvirt.VisibleNo},
+		{shelf{"/usr/share/OVMF": nil}, libvirt.VisibleNo},
+		{shelf{"/usr/share": {"seabios"}}, libvirt.VisibleNo},
+		{shelf{"/usr/share": {"OVMF"}}, libvirt.VisibleUnknown},
+		{shelf{"/usr": {"bin"}}, libvirt.VisibleNo},
+		{shelf{"/": {"bin"}}, libvirt.VisibleUnknown},
+		{nil, libvirt.VisibleUnknown},
+	} {
+		if got := shows(t.Context(), c.host, "/usr/share/OVMF/CODE.fd", parents); got != c.want {
+			t.Errorf("%v: %v, want %v", c.host, got, c.want)
 		}
 	}
 }

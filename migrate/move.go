@@ -108,6 +108,7 @@ type mover struct {
 	sameHost   bool
 	portable   *libvirtxml.Domain // the guest as the target gets it
 	sent       string             // the same as text, "" where the driver does not give it
+	guard      *Slot              // the guest's lock, from the rehearsal on
 	managed    bool               // this process talks to both daemons, as the source's does not reach the target's
 	with       []string           // what goes along with the guest or stays behind, in words
 	examines   bool               // nothing is to be moved: refusals are kept
@@ -150,6 +151,7 @@ func Move(ctx context.Context, req Request, deps Deps) (Record, error) {
 	defer m.target.close()
 	defer m.source.close()
 	err := m.run(ctx)
+	m.guard.Release()
 	m.leaveRung(err)
 	m.settleDisks(ctx)
 	m.endRelay(ctx)

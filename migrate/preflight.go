@@ -88,7 +88,7 @@ func (m *mover) questions() []question {
 		{askTime, m.checkFirmware},
 		{askTime, m.checkAccepted},
 		{askTime, m.chooseAddress},
-		{connectTime, m.checkRehearsal},
+		{2 * connectTime, m.checkRehearsal},
 	}
 }
 

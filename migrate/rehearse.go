@@ -40,6 +40,11 @@ func (m *mover) checkRehearsal(ctx context.Context, _ *libvirtxml.Domain) error 
 		m.note(fmt.Sprintf("what libvirt itself would refuse was not checked: %v", err))
 		return nil
 	}
+	if err := m.keepApart(ctx); err != nil {
+		return &Refusal{CheckJob, "another pre-flight or move of the guest is under way", "wait for it", err}
+	}
+	ctx, cancel := context.WithTimeout(ctx, connectTime)
+	defer cancel()
 	r := m.rehearse(ctx)
 	switch {
 	case libvirt.Unimplemented(r.direct):
@@ -78,7 +83,26 @@ func (m *mover) leaveCheckpoints(ctx context.Context) {
 	}
 }
 
-// rehearse asks for both ways, for the second only where the first does not do.
+// keepApart takes the guest's lock. The error is that another has it; a node without locks goes on without.
+func (m *mover) keepApart(ctx context.Context) error {
+	if m.guard != nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, connectTime)
+	defer cancel()
+	guard, err := m.deps.Slots.acquireGuest(ctx, m.uuid)
+	if err != nil && ctx.Err() != nil {
+		return err
+	}
+	if err != nil {
+		m.log.WithError(err).Info("the pre-flight is not kept apart from others")
+	}
+	m.guard = guard
+	return nil
+}
+
+// rehearse asks for both ways, for the second only where the first does not do. Before the second is taken the first is
+// asked again: what it met may be over.
 func (m *mover) rehearse(ctx context.Context) (r rehearsal) {
 	params := m.params()
 	r.direct = m.source.host.Rehearse(ctx, m.req.Guest, m.req.TargetURI, params)
@@ -91,6 +115,9 @@ func (m *mover) rehearse(ctx context.Context) (r rehearsal) {
 	default:
 		params.Managed = true
 		r.managed = m.source.host.Rehearse(ctx, m.req.Guest, m.req.TargetURI, params)
+	}
+	if r.direct != nil && r.managed == nil {
+		r.direct = m.source.host.Rehearse(ctx, m.req.Guest, m.req.TargetURI, m.params())
 	}
 	return r
 }

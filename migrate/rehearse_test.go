@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/vmferry/vmferry/migrate/libvirt"
 )
@@ -51,6 +54,72 @@ func TestMoveIsManagedWhereTheDaemonDoesNotReachTheTarget(t *testing.T) {
 		p := newPair(t)
 		if _, err := Move(t.Context(), p.req, p.deps); err != nil || p.source.params[0].Managed {
 			t.Errorf("managed %+v, %v", p.source.params, err)
+		}
+	})
+}
+
+// Two pre-flights of one guest are kept apart, and from its migration.
+func TestRehearsalsAreKeptApart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPair(t)
+		var at, met atomic.Int32
+		enter := func(d time.Duration) {
+			if at.Add(1) > 1 {
+				met.Add(1)
+			}
+			time.Sleep(d)
+			at.Add(-1)
+		}
+		p.source.rehearsal = func(libvirt.MigrateParams) error { enter(50 * time.Millisecond); return nil }
+		p.source.migrate = func(context.Context) error { enter(time.Second); p.copy(); p.switchover(); return nil }
+		var wait sync.WaitGroup
+		for range 3 {
+			wait.Go(func() {
+				if x, err := Examine(t.Context(), p.req, p.deps); err == nil && len(x.Refusals) != 0 {
+					t.Errorf("%+v", x)
+				}
+			})
+		}
+		rec, err := Move(t.Context(), p.req, p.deps)
+		wait.Wait()
+		if met.Load() > 0 || err != nil || rec.Outcome != Moved {
+			t.Errorf("%d were at it at once; outcome %q, %v", met.Load(), rec.Outcome, err)
+		}
+	})
+}
+
+// A lock that is held for long is another's move.
+func TestAnotherMoveHoldsTheGuest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPair(t)
+		held, err := p.deps.Slots.acquireGuest(t.Context(), guestUUID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = Move(t.Context(), p.req, p.deps)
+		var r *Refusal
+		if !errors.As(err, &r) || r.Check != CheckJob {
+			t.Errorf("%v", err)
+		}
+		held.Release()
+		if _, err = Move(t.Context(), p.req, p.deps); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestDirectWayIsTriedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPair(t)
+		tries := 0
+		p.source.rehearsal = func(params libvirt.MigrateParams) error {
+			if tries++; tries == 1 {
+				return says("another migration job is already running")
+			}
+			return nil
+		}
+		if _, err := Move(t.Context(), p.req, p.deps); err != nil || p.source.params[0].Managed || tries != 3 {
+			t.Errorf("managed %v after %d tries, %v", p.source.params[0].Managed, tries, err)
 		}
 	})
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"time"
 
 	lv "libvirt.org/go/libvirt"
 	"libvirt.org/go/libvirtxml"
@@ -30,11 +31,12 @@ func (c *Conn) Network(ctx context.Context, name string) (libvirt.Network, error
 	})
 }
 
-// lookPool begins the name of the pool that Names makes, and lookTries is how often it tries to: others may look
-// at the same time.
+// lookPool begins the name of the pool that Names makes. Others may look at the same time, with a pool of the same
+// directory, which libvirt allows once: so it is tried lookTries times, with lookWait more between each two.
 const (
 	lookPool  = "vmferry-look-"
-	lookTries = 3
+	lookTries = 12
+	lookWait  = 10 * time.Millisecond
 )
 
 // Names lists what is in the directory dir of the host, as libvirt's storage driver sees it: through the pool that has
@@ -47,13 +49,21 @@ const (
 // installed.
 func (c *Conn) Names(ctx context.Context, dir string) ([]string, error) {
 	return call(ctx, c, fmt.Sprintf("look into %q", dir), "", func() (names []string, err error) {
-		for range lookTries {
-			if names, err = c.names(dir); err == nil || ctx.Err() != nil {
+		for try := range time.Duration(lookTries) {
+			if names, err = c.names(dir); err == nil || ctx.Err() != nil || !isTaken(err) {
 				break
 			}
+			time.Sleep(try * lookWait)
 		}
 		return names, err
 	})
+}
+
+// isTaken tells whether another's pool was in the way, or has just gone.
+func isTaken(err error) bool {
+	var lerr lv.Error
+	return errors.As(err, &lerr) && lerr.Domain == lv.FROM_STORAGE &&
+		(lerr.Code == lv.ERR_OPERATION_FAILED || lerr.Code == lv.ERR_OPERATION_INVALID || lerr.Code == lv.ERR_NO_STORAGE_POOL)
 }
 
 func (c *Conn) names(dir string) (names []string, err error) {
