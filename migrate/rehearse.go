@@ -50,6 +50,8 @@ func (m *mover) checkRehearsal(ctx context.Context, _ *libvirtxml.Domain) error 
 	case libvirt.Unimplemented(r.direct):
 		m.note("what libvirt itself would refuse was not checked: " + r.direct.Error())
 		return nil
+	case errors.Is(r.direct, libvirt.ErrNoDomain):
+		return &Refusal{CheckRunning, "the guest has left the source meanwhile", "", r.direct}
 	case errors.Is(r.direct, context.DeadlineExceeded):
 		return &Refusal{CheckConnection,
 			fmt.Sprintf("the source's libvirt gets no answer from the target's within %v", connectTime), m.connectHint(), r.direct}
