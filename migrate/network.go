@@ -18,6 +18,7 @@ const netDevices = "/sys/class/net"
 type uplink struct {
 	network, portGroup string // a network of libvirt's
 	device, kind       string // a device of the host, and what it is for people
+	hidden             bool   // no list of the host's devices has it
 }
 
 // uplinks lists them without repeats. guest is described as the target gets it: the live description of a card on
@@ -37,6 +38,10 @@ func uplinks(guest *libvirtxml.Domain) []uplink {
 			u = uplink{device: s.Bridge.Bridge, kind: "bridge"}
 		case s.Direct != nil:
 			u = uplink{device: s.Direct.Dev, kind: "network device"}
+		case s.VHostUser != nil && s.VHostUser.Chardev != nil && s.VHostUser.Chardev.UNIX != nil:
+			u = uplink{device: s.VHostUser.Chardev.UNIX.Path, kind: "vhost-user socket", hidden: true}
+		case s.VDPA != nil:
+			u = uplink{device: s.VDPA.Device, kind: "vDPA device", hidden: true}
 		case s.Ethernet != nil && card.Target != nil && card.Target.Managed == "no":
 			u = uplink{device: card.Target.Dev, kind: "network device"}
 		}
@@ -64,12 +69,12 @@ func (d devices) sure() bool { return d.known && slices.Contains(d.names, "lo") 
 // judge says why the target's host cannot take a card on the device, or what is not known. uri is the target's.
 func (u uplink) judge(there devices) (note string, err error) {
 	switch {
+	case u.hidden || !there.sure():
+		return fmt.Sprintf("whether the target has the %s %q was not checked", u.kind, u.device), nil
 	case there.lacks(u.device):
 		return "", &Refusal{CheckNetwork,
 			fmt.Sprintf("the target has no %s %q, which the guest is connected to", u.kind, u.device),
 			"make it there as it is here, or connect the guest to a network of libvirt's that both nodes have", nil}
-	case !there.sure():
-		return fmt.Sprintf("whether the target has the %s %q was not checked", u.kind, u.device), nil
 	}
 	return "", nil
 }

@@ -33,6 +33,9 @@ func TestUplinks(t *testing.T) {
 		{`<interface type='ethernet'><target dev='tap7' managed='no'/></interface>`, []uplink{{device: "tap7", kind: "network device"}}},
 		{`<interface type='ethernet'><target dev='vnet7'/></interface>`, nil},
 		{`<interface type='user'/>`, nil},
+		{`<interface type='vhostuser'><source type='unix' path='/run/ovs/a.sock' mode='server'/></interface>`,
+			[]uplink{{device: "/run/ovs/a.sock", kind: "vhost-user socket", hidden: true}}},
+		{`<interface type='vdpa'><source dev='/dev/vhost-vdpa-0'/></interface>`, []uplink{{device: "/dev/vhost-vdpa-0", kind: "vDPA device", hidden: true}}},
 		{``, nil},
 	} {
 		if got := uplinks(domainWith(t, c.card)); fmt.Sprint(got) != fmt.Sprint(c.want) {
@@ -86,6 +89,7 @@ func TestNetworks(t *testing.T) {
 		{"bridge is there", bridgeCard, nil, []string{"lo", "br77"}, false, "", ""},
 		{"bridge is missing", bridgeCard, nil, []string{"lo", "br0"}, false, `no bridge "br77"`, ""},
 		{"bridge cannot be looked for", bridgeCard, nil, nil, false, "", `bridge "br77" was not checked`},
+		{"a socket is in no list", `<interface type='vhostuser'><source type='unix' path='/a.sock' mode='server'/></interface>`, nil, []string{"lo"}, false, "", `socket "/a.sock" was not checked`},
 		{"macvtap's device is missing", `<interface type='direct'><source dev='eth1' mode='bridge'/></interface>`, nil, []string{"lo"}, false, `no network device "eth1"`, ""},
 		{"no network", card, nil, []string{"lo"}, false, "net-define", ""},
 		{"network is not active", card, map[string]libvirt.Network{"dmz": {XML: nat}}, []string{"lo"}, false, "net-start dmz", ""},

@@ -234,13 +234,13 @@ func (m *mover) checkSource(ctx context.Context, s libvirt.Status) error {
 	if job.Active {
 		hint := "wait for it"
 		if m.driver.Can(libvirt.CanAbort) {
-			hint += ", or abort it: virsh domjobabort " + m.req.Guest
+			hint += ", or abort it: virsh domjobabort " + shellWord(m.req.Guest)
 		}
 		return &Refusal{CheckJob, "another migration, save or dump of the guest is under way", hint, nil}
 	}
 	if m.isHalted(ctx, view{status: s}) {
 		return &Refusal{CheckRunning, "the guest stands still since a migration or a saving of it failed",
-			"stop it, or, where no other node has it, let it go on: xl resume " + m.req.Guest, nil}
+			"stop it, or, where no other node has it, let it go on: xl resume " + shellWord(m.req.Guest), nil}
 	}
 	return nil
 }
