@@ -23,3 +23,19 @@ func (h *fakeHost) Accepts(context.Context, string) error { return nil }
 func (h *fakeHost) Names(context.Context, string) ([]string, error) {
 	return nil, libvirt.ErrUnsupported
 }
+
+func (h *fakeHost) Snapshots(context.Context, string) (libvirt.Snapshots, error) {
+	return libvirt.Snapshots{}, nil
+}
+
+func (h *fakeHost) Network(context.Context, string) (libvirt.Network, error) {
+	return libvirt.Network{Active: true}, nil
+}
+
+func (h *fakeHost) FreePages(context.Context, uint64) (uint64, error) {
+	return 0, libvirt.ErrUnsupported
+}
+
+func (h *fakeHost) DomainCapabilities(context.Context, string, libvirt.Machine) (string, error) {
+	return "", nil
+}
