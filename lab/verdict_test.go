@@ -214,7 +214,9 @@ func (f field) warnings() map[string]bool {
 // settle waits until all guests run again. One that does not is a matter of the comparison.
 func (f field) settle(all []subject) {
 	f.t.Helper()
-	missing := func() bool { return slices.ContainsFunc(all, func(s subject) bool { return f.outcome(s.name).Node == "" }) }
+	missing := func() bool {
+		return slices.ContainsFunc(all, func(s subject) bool { return f.outcome(s.name).Node == "" })
+	}
 	for deadline := time.Now().Add(2 * time.Minute); missing() && time.Now().Before(deadline); {
 		time.Sleep(time.Second)
 	}
