@@ -77,7 +77,7 @@ for unit in corosync pacemaker heartbeat vmferryd libvirtd.socket libvirtd-tcp.s
 done
 ip -brief address show br0
 iptables --wait --list-rules INPUT
-cat /etc/ha.d/haresources
+grep -v '^#' /etc/ha.d/haresources
 true`
 
 // traces asks every node for its traces. What a node that is down has is a trace as well.
