@@ -36,12 +36,15 @@ func subjects() []subject {
 		{resident{name: "carried", number: 2, devices: diskDevice(ownDisk), params: map[string]string{"disks": "auto"}},
 			hbplugin.MovesWith, `vda|carried\.qcow2`},
 		{resident{name: "iso", number: 3, devices: diskDevice(sharedDisk) + iso}, hbplugin.MovesWith, `install\.iso|hda`},
+		{resident{name: "vtpm", number: 12, devices: tpmDevice}, hbplugin.MovesLive, ""},
+		{resident{name: "laddered", number: 13, params: map[string]string{"ladder": "shutdown"}}, hbplugin.Restarts, `ladder`},
 		{resident{name: "cold", number: 4, meta: map[string]string{"allow-migrate": "false"}}, hbplugin.Restarts, `allow-migrate`},
 		{resident{name: "snapped", number: 5, devices: diskDevice(sharedDisk)}, hbplugin.Restarts, `snapshot`},
 		{resident{name: "pinned", number: 72, real: true,
 			location: `<rsc_location id="ID-here" rsc="ID" node="` + source + `" score="INFINITY" resource-discovery="exclusive"/>`},
-			hbplugin.Stops, `.`},
-		{resident{name: "banned", number: 7, location: only(target) + only("node3")}, hbplugin.Stops, `.`},
+			hbplugin.Stops, `pinned-here`},
+		{resident{name: "banned", number: 7, location: only(target) + only("node3")}, hbplugin.Stops, `banned-away-node2`},
+		{resident{name: "failed", number: 11}, hbplugin.Stops, `fail`}, // on the other nodes, before
 		{resident{name: "heavy", number: 8, utilization: "slots"}, hbplugin.Stops, `utilization|capacity|slots`},
 		{resident{name: "bridged", number: 9, devices: card("bridge", cluster.OnlyBridge)}, hbplugin.Stops, cluster.OnlyBridge},
 		{resident{name: "netted", number: 10, devices: card("network", cluster.OnlyNetwork)}, hbplugin.Stops, cluster.OnlyNetwork},
@@ -71,6 +74,9 @@ func testVerdicts(t *testing.T, b bench) {
 	f.rule()
 	f.place(guests)
 	f.on(source, "virsh", "--connect", "qemu:///system", "snapshot-create-as", "snapped", "before-upgrade")
+	for _, node := range []string{target, "node3"} {
+		f.on(source, "attrd_updater", "--node="+node, "--name=fail-count-failed#start_0", "--update=INFINITY")
+	}
 	f.sized(guests)
 
 	told := f.verdicts()
@@ -200,12 +206,15 @@ func (f field) verdicts() map[string]hbplugin.Verdict {
 	return told
 }
 
-// warnings are the guests for which vmferry check has a warning or a problem.
+// warnings are the guests whose verdict is a warning or a problem to vmferry check.
 func (f field) warnings() map[string]bool {
 	f.t.Helper()
 	out, code := f.output(source, "vmferry", "check", "--json")
 	var check struct {
-		Checks []struct{ Check, About, Grade, Found string }
+		Checks []struct {
+			Check, About, Grade, Found string
+			Verdict                    *hbplugin.Verdict
+		}
 	}
 	if err := json.Unmarshal([]byte(out), &check); err != nil {
 		f.t.Fatalf("vmferry check: exit code %d, %v\n%s", code, err, out)
@@ -213,7 +222,9 @@ func (f field) warnings() map[string]bool {
 	warned := map[string]bool{}
 	for _, c := range check.Checks {
 		f.t.Logf("check %s %s: %s: %s", c.Check, c.About, c.Grade, c.Found)
-		warned[c.About] = warned[c.About] || c.Grade != "ok"
+		if c.Verdict != nil {
+			warned[c.Verdict.Resource] = c.Grade != "ok"
+		}
 	}
 	return warned
 }
