@@ -25,11 +25,12 @@ const RecordsFile = "migrations.jsonl"
 // leaves the earlier lines whole, and at worst a torn last line, which the next
 // append closes and ReadRecords skips.
 //
-// A disk, or another writer, that gives no answer is waited for two seconds: a guest that has moved must not fail for its
-// record. The append goes on while the process lives, and the error says that its end is not known.
+// A disk, or another writer, that gives no answer is waited for two seconds: a guest that has moved must not fail
+// for its record. The append goes on while the process lives, and the error says that its end is not known.
 func AppendRecord(path string, r Record) error { return appendWithin(appendTime, path, r) }
 
-// appendTime is far above what a busy disk needs for one line, and below what an action keeps for looking where the guest is.
+// appendTime is far above what a busy disk needs for one line, and below what an action keeps for looking where
+// the guest is.
 const appendTime = 2 * time.Second
 
 func appendWithin(limit time.Duration, path string, r Record) error {
@@ -41,7 +42,8 @@ func appendWithin(limit time.Duration, path string, r Record) error {
 	case err := <-done:
 		return err
 	case <-timer.C:
-		return fmt.Errorf("append to %q: not done after %v, because the disk or another writer gives no answer: look for the process with fuser %s", path, limit, path)
+		return fmt.Errorf("append to %q: not done after %v, as the disk or another writer gives no answer: "+
+			"type fuser -v %s to see who has it open", path, limit, path)
 	}
 }
 

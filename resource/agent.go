@@ -11,11 +11,11 @@ import (
 	"github.com/vmferry/vmferry/resource/witness"
 )
 
-// Hypervisor is a connection to one libvirt. Errors are those of package
-// migrate/libvirt; every method returns at the end of its context. A name may be a [libvirt.Ref], by which another guest
-// of that name is not found.
+// Hypervisor is a connection to one libvirt. Errors are those of package migrate/libvirt; every method returns at
+// the end of its context. A name may be a [libvirt.Ref], by which another guest of that name is not found.
 type Hypervisor interface {
-	// Status is the state of the guest; libvirt.ErrNoDomain says that it is not known here, by its UUID where name has one.
+	// Status is the state of the guest; libvirt.ErrNoDomain says that it is not known here, by its UUID where name
+	// has one.
 	Status(ctx context.Context, name string) (libvirt.Status, error)
 	// Create starts the guest that xml describes, and defines nothing.
 	Create(ctx context.Context, xml string) error
@@ -73,7 +73,7 @@ type Move struct {
 	TargetURI  string        // the target's libvirt, as seen from here
 	MigrateURI string        // where the memory goes; empty lets libvirt choose
 	Bandwidth  uint64        // MiB/s, 0 for no limit
-	Downtime   time.Duration // longest pause to allow, 0 for the default
+	Downtime   time.Duration // longest pause to allow, 0 for no such bound
 	Tuning                   // how, beyond that
 	Adopt      bool          // one to this target was begun before: where it is under way, wait for it
 	Fetch      bool          // this node is the target, and the source another
@@ -123,7 +123,7 @@ type run struct {
 	budget budget
 	began  time.Time
 	guest  identity
-	meant  *identity // the guest that the config file describes by now, where guest was seen to run here before it was edited
+	meant  *identity // the guest of a config file that was edited while guest ran
 	lent   bool      // guest has its UUID from libvirt, and will have another one after its end
 	guess  bool      // guest is named after the config file's name only
 	config configState

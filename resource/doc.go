@@ -30,7 +30,8 @@
 //   - resources/ID.json: the name and UUID of the guest last seen in the resource's config
 //     file. When that file is gone (its file system is not mounted) the guest can still
 //     be judged and stopped. It is written before anything is started.
-//   - guests/ID.json: the guest runs here and this node answers for it; see [Guests].
+//   - guests/ID.json: the guest runs here and this node answers for it; see [Guests]. Until it is stopped it is the one
+//     meant, also where the file names no UUID or was edited (identify.go).
 //   - utilization/ID.json: what Pacemaker was told about the guest's size.
 //   - starts/ID/1: a lock, so that one start of the guest runs at a time.
 //   - departures/ID.json: the guest has moved from here to a peer. A start soon after that brings it back.

@@ -28,8 +28,9 @@ type domain struct {
 	native bool   // text is no XML but an xl configuration
 }
 
-// GuestName reads the name of the guest from its libvirt XML, byte for byte as libvirt has it, blanks included. A file
-// that releases of libvirt may read differently is an error. On storage that gives no answer it returns after five seconds.
+// GuestName reads the name of the guest from its libvirt XML, byte for byte as libvirt has it, blanks included. A
+// file that releases of libvirt may read differently is an error. On storage that gives no answer it returns after
+// five seconds.
 //
 // Source: virDomainDefParseIDs in libvirt's src/conf/domain_conf.c.
 func GuestName(path string) (string, error) {
@@ -65,7 +66,8 @@ func parseDomain(raw string) (domain, error) {
 	case d.Name == "":
 		return domain{}, errNoName
 	case !validName(d.Name):
-		return domain{}, fmt.Errorf("its name %q cannot be used: write it on one line, without a slash, as in <name>GUEST</name>", d.Name)
+		return domain{}, fmt.Errorf("its name %q cannot be used: "+
+			"write it on one line, without a slash, as in <name>GUEST</name>", d.Name)
 	}
 	d.UUID, err = s.uuid()
 	return d, err
@@ -128,7 +130,8 @@ func (s *idScan) open(t xml.StartElement) error {
 		}
 	}
 	if len(s.path) == 1 && name != "domain" {
-		return fmt.Errorf("it is no libvirt domain XML: its root element is <%s>, and must be <domain> without a namespace", t.Name.Local)
+		return fmt.Errorf("it is no libvirt domain XML: its root element is <%s>, "+
+			"and must be <domain> without a namespace", t.Name.Local)
 	}
 	return nil
 }
@@ -163,7 +166,8 @@ func (s *idScan) uuid() (string, error) {
 		}
 		u, ok := parseUUID(text)
 		if !ok {
-			return "", fmt.Errorf("its UUID %q is none: write it like 6e2c1a10-7f0b-4000-8000-0123456789ab, or leave it out", text)
+			return "", fmt.Errorf("its UUID %q is none: "+
+				"write it like 6e2c1a10-7f0b-4000-8000-0123456789ab, or leave it out", text)
 		}
 		all = append(all, u)
 	}

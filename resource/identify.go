@@ -45,16 +45,16 @@ func (a *run) identify(ctx context.Context) error {
 	return a.goOnWithoutName()
 }
 
-// keepToSeen keeps to the guest that was seen to run here under this resource, until it is stopped or gone: where the config
-// file has no UUID, to the one that libvirt gave the guest, and where the file was edited meanwhile, to the guest that it
-// described. A guest that arrives is the file's.
+// keepToSeen keeps to the guest that was seen to run here under this resource, until it is stopped or gone: where
+// the config file has no UUID, to the one that libvirt gave the guest, and where the file was edited meanwhile, to
+// the guest that it described. A guest that arrives is the file's.
 func (a *run) keepToSeen() {
 	if a.action == "migrate_from" || a.action == "validate-all" {
 		return
 	}
 	var seen Entry
 	if err := a.state.load(guestsDir, a.Instance, &seen); err != nil || seen.Guest == "" || seen.UUID == "" {
-		return // what cannot be read is as good as none: the file says whom to look for
+		return // the file alone says whom to look for
 	}
 	switch sameName := seen.Guest == a.guest.Name; {
 	case sameName && strings.EqualFold(seen.UUID, a.guest.UUID):
@@ -70,8 +70,9 @@ func (a *run) keepToSeen() {
 // ref is what libvirt is asked for.
 func (a *run) ref() string { return libvirt.Ref(a.guest.Name, a.guest.UUID) }
 
-// claim makes sure before a start that the guest's name is free for it here. A UUID that libvirt made has ended with its
-// guest: this start gives the guest another one, and any node may have done so, so that it goes by its name again.
+// claim makes sure before a start that the guest's name is free for it here. A UUID that libvirt made has ended
+// with its guest: this start gives the guest another one, and any node may have done so, so that it goes by its
+// name again.
 func (a *run) claim(ctx context.Context, o observation) (observation, error) {
 	switch {
 	case o.verdict != notRunning || o.libErr != nil:
@@ -88,7 +89,8 @@ func (a *run) claim(ctx context.Context, o observation) (observation, error) {
 // taken is why the guest is not started: libvirt has another one of its name.
 func (a *run) taken(other libvirt.Status) error {
 	uri := shellQuote(a.Params.Hypervisor)
-	to := fmt.Sprintf("to remove that definition, type virsh -c %s undefine --keep-nvram --keep-tpm %s; if both are one guest, write <uuid>%s</uuid> in its file",
+	to := fmt.Sprintf("to remove that definition, type virsh -c %s undefine --keep-nvram --keep-tpm %s; "+
+		"if both are one guest, write <uuid>%s</uuid> in its file",
 		uri, other.UUID, other.UUID)
 	if other.State.Active() {
 		to = fmt.Sprintf("to end that one, type virsh -c %s shutdown %s, or give one of them another name", uri, other.UUID)
@@ -173,7 +175,8 @@ func (a *run) configError() error {
 	case errors.Is(err, fs.ErrNotExist):
 		return fail(Installed, "config file %q does not exist on this node: put %s there, or correct the parameter %s", path, what, param)
 	case errors.Is(err, errNoStorage):
-		return because(Generic, err, "config file %q cannot be read: check its file system, for instance with ls -l %s", path, shellQuote(path))
+		return because(Generic, err, "config file %q cannot be read: type df %s to see its file system",
+			path, shellQuote(path))
 	case errors.Is(err, fs.ErrPermission):
 		return fail(Installed, "config file %q cannot be read: make it readable for root", path)
 	}

@@ -91,7 +91,8 @@ func (a *run) move(ctx context.Context, target Route, uuid string, adopt bool) e
 // alreadyThere is the answer for a guest that does not run here: an earlier call may have moved it.
 func (a *run) alreadyThere(ctx context.Context, target string, o observation) error {
 	if err := a.runsAt(ctx, target); err != nil {
-		return because(Generic, err, "guest %q is not active on this node (%s), so it cannot be migrated to %s", a.guest.Name, o, a.Target)
+		return because(Generic, err, "guest %q is not active on this node (%s), so it cannot be migrated to %s",
+			a.guest.Name, o, a.Target)
 	}
 	a.Log.Info("the guest has moved already")
 	a.gone(ctx)

@@ -6,9 +6,9 @@ import (
 	"github.com/vmferry/vmferry/migrate/libvirt"
 )
 
-// monitor answers whether the guest runs here. A verdict that is not clear at once
-// gets part of the action's time to become so. Where nothing of the guest is here, a probe says so even without the config
-// file, whose file system the cluster may have yet to mount: any other answer would ban the resource from the node.
+// monitor answers whether the guest runs here. A verdict that is not clear at once gets part of the action's time
+// to become so. Where nothing of the guest is here, a probe says so even without the config file, whose file
+// system the cluster may have yet to mount: any other answer would ban the resource from the node.
 func (a *run) monitor(ctx context.Context) error {
 	o := a.settle(ctx)
 	switch o.verdict {
@@ -22,7 +22,7 @@ func (a *run) monitor(ctx context.Context) error {
 		return a.tend(ctx, o, noted)
 	case notRunning:
 		if o.namesake != nil {
-			a.Log.Warnf("the guest does not run here: %s", o)
+			return fail(NotRunning, "guest %q with UUID %s does not run here: %s", a.guest.Name, a.guest.UUID, o)
 		}
 		return &Error{Code: NotRunning}
 	case incoming:
@@ -35,7 +35,8 @@ func (a *run) monitor(ctx context.Context) error {
 // noteOddities logs what an operator should know of a guest that counts as running.
 func (a *run) noteOddities(o observation) {
 	if a.meant != nil {
-		a.Log.Warnf("the config file describes guest %q with UUID %q by now, and %q with UUID %s runs here: the file counts when that one has ended",
+		a.Log.Warnf("the config file describes guest %q with UUID %q by now, and %q with UUID %s runs here: "+
+			"the file counts when that one has ended",
 			a.meant.Name, a.meant.UUID, a.guest.Name, a.guest.UUID)
 	}
 	switch {

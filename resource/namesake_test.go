@@ -46,8 +46,8 @@ func TestNamesake(t *testing.T) {
 		want         ExitCode
 		reason       string
 	}{
-		{"probed", "monitor", []func(*world){stranger(libvirt.Running), probe}, NotRunning, ""},
-		{"monitored", "monitor", []func(*world){stranger(libvirt.Running)}, NotRunning, ""},
+		{"probed", "monitor", []func(*world){stranger(libvirt.Running), probe}, NotRunning, strangerUUID},
+		{"monitored", "monitor", []func(*world){stranger(libvirt.Running)}, NotRunning, strangerUUID},
 		{"monitored, broken", "monitor", []func(*world){stranger(libvirt.Crashed)}, NotRunning, ""},
 		{"monitored without libvirt", "monitor", []func(*world){stranger(libvirt.Running), dies}, NotRunning, ""},
 		{"stopped", "stop", []func(*world){stranger(libvirt.Running)}, Success, ""},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -79,12 +80,24 @@ func (o observation) executing() bool {
 // only when that is proven to be gone.
 func (a *run) look(ctx context.Context) observation {
 	o := a.lookOnce(ctx)
+	if a.guess && a.isClaimed(o) {
+		o.verdict = notRunning
+	}
 	if o.verdict != notRunning || a.meant == nil {
 		return o
 	}
-	a.Log.Infof("going on with guest %q of the config file: the last one, %q with UUID %s, is gone", a.meant.Name, a.guest.Name, a.guest.UUID)
+	a.Log.Infof("going on with guest %q of the config file: the last one, %q with UUID %s, is gone",
+		a.meant.Name, a.guest.Name, a.guest.UUID)
 	a.guest, a.meant = *a.meant, nil
 	return a.lookOnce(ctx)
+}
+
+// isClaimed tells whether what was found under a guessed name is the guest of another resource, as noted here.
+func (a *run) isClaimed(o observation) bool {
+	entries, _ := Guests(filepath.Join(a.RunDir, guestsDir)) // a note that cannot be read claims nothing
+	return slices.ContainsFunc(entries, func(e Entry) bool {
+		return e.Resource != a.Instance && e.UUID != "" && strings.EqualFold(e.UUID, o.uuid())
+	})
 }
 
 // lookOnce asks both witnesses once. libvirt is asked first: a guest that ends in

@@ -21,7 +21,7 @@ type Params struct {
 	ForceStop    bool          // force_stop, or shutdown_timeout=0
 	Transport    string        // migration_transport
 	User         string        // migration_user
-	Downtime     time.Duration // migration_downtime; 0 leaves QEMU's default
+	Downtime     time.Duration // migration_downtime, the longest pause; 0 for no such bound
 	Speed        uint64        // migration_speed in MiB/s; 0 leaves libvirt's default
 	Suffix       string        // migration_network_suffix
 	MigrateURI   string        // migrateuri, with %n in it
@@ -142,16 +142,19 @@ var parameters = []struct {
 	{"config", always}, {"hypervisor", always}, {"xmfile", always}, {"name", always},
 
 	{"force_stop", living}, {"shutdown_mode", living}, {"shutdown_timeout", living}, {"shutdown_acpi", living},
-	{"monitor_scripts", living}, {"check_tcp", living}, {"check_udp", living}, {"check_agent", living}, {"check_timeout", living}, {"check_grace", living},
-	{"autoset_utilization_cpu", living}, {"autoset_utilization_host_memory", living}, {"autoset_utilization_hv_memory", living},
-	{"unset_utilization_cpu", living}, {"unset_utilization_host_memory", living}, {"unset_utilization_hv_memory", living},
+	{"monitor_scripts", living}, {"check_tcp", living}, {"check_udp", living}, {"check_agent", living},
+	{"check_timeout", living}, {"check_grace", living},
+	{"autoset_utilization_cpu", living}, {"unset_utilization_cpu", living},
+	{"autoset_utilization_host_memory", living}, {"unset_utilization_host_memory", living},
+	{"autoset_utilization_hv_memory", living}, {"unset_utilization_hv_memory", living},
 	{"save_config_on_stop", living}, {"sync_config_on_stop", living}, {"snapshot", living}, {"save_dir", living},
 	{"backingfile", living}, {"stateless", living}, {"copyindirs", living}, {"start_resources", living},
 	{"allow_mem_management", living}, {"reserved_Dom0_memory", living},
 
-	{"migration_transport", moving}, {"migration_user", moving}, {"migration_downtime", moving}, {"migration_speed", moving},
-	{"migration_network_suffix", moving}, {"migrateuri", moving}, {"migrateport", moving}, {"migrate_options", moving}, {"remoteuri", moving},
-	{"node_ip_attribute", moving}, {"blackout_budget", moving}, {"drain_priority", moving}, {"ladder", moving}, {"watch", moving},
+	{"migration_transport", moving}, {"migration_user", moving}, {"migration_network_suffix", moving},
+	{"migration_downtime", moving}, {"migration_speed", moving}, {"migrate_options", moving},
+	{"migrateuri", moving}, {"migrateport", moving}, {"remoteuri", moving}, {"node_ip_attribute", moving},
+	{"blackout_budget", moving}, {"drain_priority", moving}, {"ladder", moving}, {"watch", moving},
 	{"announce", moving}, {"disks", moving}, {"check_memory", moving},
 }
 
@@ -165,9 +168,9 @@ func useOf(name string) (u use, ok bool) {
 	return 0, false
 }
 
-// needs tells whether an action fails where a parameter of this use cannot be used. A stop must not fail, and a guest
-// must not count as failed, because of a typing error in a parameter that only matters for the next start; and a guest must
-// not be kept from running on every node because of one that only matters for a move.
+// needs tells whether an action fails where a parameter of this use cannot be used. A stop must not fail, and a
+// guest must not count as failed, because of a typing error in a parameter that only matters for the next start;
+// and a guest must not be kept from running on every node because of one that only matters for a move.
 func needs(action string, u use) bool {
 	switch action {
 	case "stop", "monitor", "status":
@@ -192,8 +195,9 @@ func ignored(vars map[string]string) []string {
 	return names
 }
 
-// check returns the first problem that concerns the action, and all of them for validate-all. For a migrate_to one of the
-// move's own is a failed move and no more: after "not configured" Pacemaker would start the guest on no node.
+// check returns the first problem that concerns the action, and all of them for validate-all. For a migrate_to one
+// of the move's own is a failed move and no more: after "not configured" Pacemaker would start the guest on no
+// node.
 func (e Environ) check(action string) error {
 	var reasons []string
 	for _, p := range e.Problems {

@@ -193,6 +193,21 @@ func TestCheck(t *testing.T) {
 	}
 }
 
+func TestProbe(t *testing.T) {
+	const pacemaker, interval = "OCF_RESKEY_crm_feature_set=3.20.0", "OCF_RESKEY_CRM_meta_interval="
+	for _, c := range []struct {
+		environ []string
+		want    bool
+	}{
+		{[]string{pacemaker}, true}, {[]string{pacemaker, interval + "0"}, true}, {[]string{pacemaker, interval + "10000"}, false},
+		{[]string{interval + "0"}, true}, {[]string{interval + "10000"}, false}, {nil, false},
+	} {
+		if e := ParseEnviron(c.environ); e.Probe != c.want {
+			t.Errorf("%v is a probe: %t", c.environ, e.Probe)
+		}
+	}
+}
+
 func TestParseEnviron(t *testing.T) {
 	e := ParseEnviron([]string{"PATH=/bin", "OCF_RESOURCE_INSTANCE=vm:0", "OCF_RESKEY_CRM_meta_timeout=20000",
 		"OCF_RESKEY_CRM_meta_interval=0", "OCF_RESKEY_migration_downtime=30", "OCF_RESKEY_force_stop=ja",

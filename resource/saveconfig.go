@@ -63,8 +63,8 @@ func (a *run) trySaveConfig(ctx context.Context) (changed bool, err error) {
 	return timelyValue(ctx, func() (bool, error) { return a.putConfig(path, text) })
 }
 
-// putConfig puts text into the config file, unless it is there or somebody has edited the file. The first time it keeps the
-// operator's file beside it.
+// putConfig puts text into the config file, unless it is there or somebody has edited the file. The first time it
+// keeps the operator's file beside it.
 func (a *run) putConfig(path, text string) (changed bool, err error) {
 	old, info, err := readWhole(path)
 	if err != nil {

@@ -183,6 +183,25 @@ func TestConfigGone(t *testing.T) {
 	}
 }
 
+// A guest of the file's name that another resource runs is not the one that is looked for.
+func TestGuessedNameOfAnotherResource(t *testing.T) {
+	for action, want := range map[string]ExitCode{"monitor": NotRunning, "stop": Success} {
+		t.Run(action, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, action)
+				w.boot()
+				w.noted()
+				w.agent.Instance, w.agent.Params.Config, w.agent.Probe = "res2", "/not/there/vm1.xml", true
+				err, _ := w.run(action)
+				checkExit(t, err, want, "")
+				if len(w.calls) > 0 || !w.held() {
+					t.Errorf("did %v, and it is noted: %t", w.calls, w.held())
+				}
+			})
+		})
+	}
+}
+
 // The note belongs to one config file: a resource that was given another one is another guest.
 func TestNoteOfAnotherConfig(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -3,7 +3,9 @@ package resource
 import (
 	"context"
 	"errors"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -72,17 +74,26 @@ func TestTidyEnds(t *testing.T) {
 	}
 }
 
+// onWrite is a writer that calls it for each write.
+type onWrite func()
+
+func (f onWrite) Write(p []byte) (int, error) { f(); return len(p), nil }
+
 // A program that does not die is left behind.
 func TestProgramThatCannotBeKilled(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, "sleep", "3600")
-	cmd.Cancel, cmd.WaitDelay = func() error { return nil }, time.Hour
-	err := runUntil(ctx, cmd)
-	if !errors.Is(err, errStuck) || !errors.Is(err, context.DeadlineExceeded) {
+	ctx, cancel := context.WithCancel(t.Context())
+	file := filepath.Join(t.TempDir(), "x")
+	if err := os.WriteFile(file, []byte("here\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(ctx, "tail", "-f", file) // which says what it has, and stays
+	process := make(chan *os.Process, 1)
+	cmd.Stdout = onWrite(cancel)
+	cmd.Cancel, cmd.WaitDelay = func() error { process <- cmd.Process; return nil }, time.Hour
+	if err := runUntil(ctx, cmd); !errors.Is(err, errStuck) || !errors.Is(err, context.Canceled) {
 		t.Errorf("it ended with %v", err)
 	}
-	if err := cmd.Process.Kill(); err != nil {
+	if err := (<-process).Kill(); err != nil {
 		t.Error(err)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 )
 
 // validate checks what can be checked without libvirt: the parameters (by Run), the
@@ -20,7 +21,12 @@ func (a *run) validate(ctx context.Context) error {
 			return err
 		}
 	}
+	if name := a.guest.Name; name != strings.TrimSpace(name) {
+		a.Log.Warnf("the guest's name %q begins or ends with a blank, which libvirt keeps: "+
+			"write <name>%s</name> if it is not meant", name, strings.TrimSpace(name))
+	}
 	a.warnOfMemory()
+	a.warnOfFirmware(ctx)
 	return nil
 }
 

@@ -20,8 +20,8 @@ var (
 	versionOne = regexp.MustCompile(`^1\.[0-9]+$`) // libxml2 reads every 1.N as 1.0
 	utf8Alias  = regexp.MustCompile(`(?i)^utf-?8$`)
 	// asciiBased are encodings in which a byte below 0x80 is what it is in ASCII.
-	asciiBased = regexp.MustCompile(`(?i)^(?:us-ascii|ascii|ansi_x3\.4-19(?:68|86)|iso646-us|iso[-_]?8859-?[0-9]+(?::[0-9]+)?|` +
-		`latin-?[0-9]+|l[0-9]+|(?:windows-|cp)125[0-9]|koi8-[ru])$`)
+	asciiBased = regexp.MustCompile(`(?i)^(?:us-ascii|ascii|ansi_x3\.4-19(?:68|86)|iso646-us|` +
+		`iso[-_]?8859-?[0-9]+(?::[0-9]+)?|latin-?[0-9]+|l[0-9]+|(?:windows-|cp)125[0-9]|koi8-[ru])$`)
 )
 
 // surrogate matches what may be a reference to half a character, which Go's decoder takes for U+FFFD.
@@ -29,11 +29,12 @@ var surrogate = regexp.MustCompile(`&#(?:0*5[5-7][0-9]{3}|x0*[dD][89a-fA-F][0-9a
 
 var errByteOrder = errors.New("it is UTF-16: convert it, with iconv -f UTF-16 -t UTF-8, and declare encoding='UTF-8'")
 
-// xmlText gives the text of an XML file without its byte order mark and its XML declaration, which are overwritten with
-// blanks, so that offsets and lines stay. What is left has one meaning for every version of libxml2, and for Go's decoder.
+// xmlText gives the text of an XML file without its byte order mark and its XML declaration, which are overwritten
+// with blanks, so that offsets and lines stay. What is left has one meaning for every version of libxml2, and for
+// Go's decoder.
 //
-// A declared encoding is an error where releases of libxml2 differ: 2.9 ignores it in the strings that libvirt gives it, and
-// later ones obey it. Text in ASCII is the same for both.
+// A declared encoding is an error where releases of libxml2 differ: 2.9 ignores it in the strings that libvirt
+// gives it, and later ones obey it. Text in ASCII is the same for both.
 func xmlText(raw []byte) (string, error) {
 	if bytes.HasPrefix(raw, []byte("\xff\xfe")) || bytes.HasPrefix(raw, []byte("\xfe\xff")) {
 		return "", errByteOrder
@@ -67,9 +68,11 @@ func checkEncoding(text, declared string) error {
 			return errors.New("it is not UTF-8: convert it, for instance with iconv -f ISO-8859-1 -t UTF-8")
 		}
 	case !asciiBased.MatchString(declared):
-		return fmt.Errorf("it declares the encoding %q: convert it to UTF-8 with iconv, and declare encoding='UTF-8'", declared)
+		return fmt.Errorf("it declares the encoding %q: "+
+			"convert it to UTF-8 with iconv, and declare encoding='UTF-8'", declared)
 	case beyond >= 0:
-		return fmt.Errorf("it declares the encoding %q and is not plain ASCII at byte %d, which releases of libvirt read differently: "+
+		return fmt.Errorf("it declares the encoding %q and is not plain ASCII at byte %d, "+
+			"which releases of libvirt read differently: "+
 			"convert it to UTF-8 with iconv, and declare encoding='UTF-8'", declared, beyond)
 	}
 	return nil
@@ -113,7 +116,8 @@ func checkDocument(text string) error {
 				"write its text out with xmllint --noent --dropdtd, and use that")
 		case xml.ProcInst:
 			if strings.EqualFold(t.Target, "xml") {
-				return errors.New("its XML declaration is malformed or not at its very start: begin it with <?xml version='1.0' encoding='UTF-8'?>")
+				return errors.New("its XML declaration is malformed or not at its very start: " +
+					"begin it with <?xml version='1.0' encoding='UTF-8'?>")
 			}
 		case xml.CharData:
 			if depth == 0 && !isBlank(string(t)) {

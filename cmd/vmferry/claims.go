@@ -47,7 +47,9 @@ func claimsOf(ctx context.Context, m managed) ([]claim, error) {
 	found, err := m.Claims(ctx)
 	var out []claim
 	for _, f := range found {
-		out = append(out, claim{resource: f.Resource, manager: m.String(), env: f.Environ, meta: f.Meta, timeouts: f.Timeouts, ruled: f.Ruled})
+		out = append(out, claim{
+			resource: f.Resource, manager: m.String(), env: f.Environ, meta: f.Meta, timeouts: f.Timeouts, ruled: f.Ruled,
+		})
 	}
 	return out, err
 }

@@ -36,7 +36,7 @@ type drainResult struct {
 	Seconds float64          `json:"seconds"`
 	Left    []leftGuest      `json:"left"`
 	Guests  []drainedGuest   `json:"guests,omitempty"` // of drain: what became of each guest that was here
-	Moves   []migrate.Record `json:"moves"` // those that were recorded meanwhile
+	Moves   []migrate.Record `json:"moves"`            // those that were recorded meanwhile
 	Notes   string           `json:"why"`
 }
 

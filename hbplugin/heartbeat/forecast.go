@@ -71,11 +71,14 @@ func verdict(e Entry, s state, peers []resource.Peer) hbplugin.Verdict {
 		v.Fate, v.To, v.Why = hbplugin.Untold, "", "heartbeat is moving resources between the nodes"
 		v.Remedy = "ask again when cl_status rscstatus no longer says transition"
 	case e.Stuck != "":
-		v.Fate, v.To, v.Why, v.Remedy = hbplugin.Stays, "", e.Stuck, "put another resource, such as an address, first in its line of haresources on both nodes"
+		v.Fate, v.To, v.Why = hbplugin.Stays, "", e.Stuck
+		v.Remedy = "put another resource, such as an address, first in its line of haresources on both nodes"
 	case v.To == "":
-		v.Fate, v.Why, v.Remedy = hbplugin.Stops, "no other node is active", "on "+strings.Join(down, ", ")+", type: systemctl start heartbeat"
+		v.Fate, v.Why = hbplugin.Stops, "no other node is active"
+		v.Remedy = "on " + strings.Join(down, ", ") + ", type: systemctl start heartbeat"
 	case !params.MayUse(drain.Live):
-		v.Fate, v.Why, v.Remedy = hbplugin.Restarts, "its ladder does not name live", "add live to its parameter ladder in haresources on both nodes"
+		v.Fate, v.Why = hbplugin.Restarts, "its ladder does not name live"
+		v.Remedy = "add live to its parameter ladder in haresources on both nodes"
 	default:
 		v.Fate = hbplugin.MovesLive
 	}

@@ -54,8 +54,8 @@ func (m *Monitor) Look(ctx context.Context, pid int, r wire.Request) wire.Answer
 // accessTime is how long a file may take to be looked up. A cached one takes microseconds.
 const accessTime = 2 * time.Second
 
-// suits is strange for storage that may hang. Where that gives no answer the resource stays marked as looked at until it
-// does, so that no more than one goroutine hangs for each.
+// suits is strange for storage that may hang. Where that gives no answer the resource stays marked as looked at
+// until it does, so that no more than one goroutine hangs for each.
 func (m *Monitor) suits(ctx context.Context, env resource.Environ) (why string, answered bool) {
 	ctx, cancel := context.WithTimeout(ctx, accessTime)
 	defer cancel()
