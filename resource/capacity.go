@@ -38,8 +38,8 @@ var (
 	useLine      = regexp.MustCompile(`^\s*\*? ?\S+: (\S+) utilization on (\S+):(.*)$`)
 )
 
-// parseCapacity reads the text that crm_simulate --show-utilization writes, for one node and one resource on it. It is an
-// error when the node is not in it.
+// parseCapacity reads the text that crm_simulate --show-utilization writes, for one node and one resource on it. It
+// is an error when the node is not in it.
 func parseCapacity(text, node, resource string) (capacity, error) {
 	c := capacity{mine: map[string]int64{}}
 	for line := range strings.Lines(text) {
@@ -82,7 +82,8 @@ func (a *run) capacity(ctx context.Context) (c capacity, strategy string, err er
 	if c, err = parseCapacity(out, a.Node, a.Instance); err != nil {
 		return c, "", err
 	}
-	out, err = a.command(ctx, "crm_attribute", "--type", "crm_config", "--name", "placement-strategy", "--query", "--quiet", "--default", "default")
+	out, err = a.command(ctx, "crm_attribute", "--type", "crm_config", "--name", "placement-strategy",
+		"--query", "--quiet", "--default", "default")
 	if err != nil {
 		return c, "", fmt.Errorf("crm_attribute: %w", explain(out, err))
 	}

@@ -46,7 +46,7 @@ type rollCall struct {
 	Asked  time.Duration      `json:"asked"`            // the uptime before the question
 	Guests []libvirt.Resident `json:"guests"`           // valid when Why is empty
 	Why    string             `json:"why,omitempty"`    // why there is no answer
-	Silent time.Duration      `json:"silent,omitempty"` // the uptime before the last question of full length that got none; 0 for an answer
+	Silent time.Duration      `json:"silent,omitempty"` // the uptime before the last full question that got none
 }
 
 // patience is how long a libvirt gets for its answer, by what came of the last question: limit, or less.
@@ -90,8 +90,11 @@ func (last rollCall) answer() ([]libvirt.Resident, error) {
 type lister func(ctx context.Context, uri string) ([]libvirt.Resident, error)
 
 // ask returns the active guests at the libvirt of uri, as they were at some moment after the uptime since, or an
-// error. It asks by list, which gets limit at most, or waits for the answer of another start, for at most twice as long.
-func (c census) ask(ctx context.Context, uri string, since, limit time.Duration, list lister) ([]libvirt.Resident, error) {
+// error. It asks by list, which gets limit at most, or waits for the answer of another start, for at most twice as
+// long.
+func (c census) ask(ctx context.Context, uri string, since, limit time.Duration, list lister) (
+	[]libvirt.Resident, error,
+) {
 	turn, err := c.turn(ctx, uri, limit)
 	if err != nil { // whoever has it hangs, or nobody can have it
 		ctx, cancel := context.WithTimeout(ctx, limit)
@@ -112,12 +115,14 @@ func (c census) ask(ctx context.Context, uri string, since, limit time.Duration,
 	defer cancel()
 	guests, err := list(soft, uri)
 	if ctx.Err() == nil { // else it was cut short, which says nothing of the peer
-		_ = stateDir(c.dir).save(censusDir, uri, last.next(asked, patience == limit, guests, err)) // else the next one asks, too
+		now := last.next(asked, patience == limit, guests, err)
+		_ = stateDir(c.dir).save(censusDir, uri, now) // where it fails, the next one asks, too
 	}
 	return guests, err
 }
 
-// turn waits until no other start asks the libvirt: for one question that gets no answer, and for the shorter one after it.
+// turn waits until no other start asks the libvirt: for one question that gets no answer, and for the shorter one
+// after it.
 func (c census) turn(ctx context.Context, uri string, limit time.Duration) (*migrate.Slot, error) {
 	ctx, cancel := context.WithTimeout(ctx, 2*limit)
 	defer cancel()

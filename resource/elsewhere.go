@@ -72,8 +72,8 @@ const (
 	giveBack               // give up: somebody else has it, or may have it
 )
 
-// decide is what to do by all answers, and the answer that decides. fetches tells whether a guest that runs on a node is to
-// be brought here.
+// decide is what to do by all answers, and the answer that decides. fetches tells whether a guest that runs on a node
+// is to be brought here.
 //
 // A guest that is on its way somewhere is waited for: soon it runs there, or is gone. One that runs on a peer is not.
 func decide(all []heard, fetches func(node string) bool) (course, heard) {
@@ -111,9 +111,11 @@ type elsewhere struct {
 // Error says where it is and what to do.
 func (e *elsewhere) Error() string {
 	if wordOf(e.status) == unsettled {
-		return fmt.Sprintf("a part of it is on %s still, %s (%s): wait until that has ended; if nothing sends it any more, on %s type virsh destroy %s",
+		return fmt.Sprintf("a part of it is on %s still, %s (%s): wait until that has ended; "+
+			"if nothing sends it any more, on %s type virsh destroy %s",
 			e.node, e.status.State, e.status.Reason, e.node, shellQuote(e.guest))
 	}
-	return fmt.Sprintf("it is on %s already, %s (%s): stop it there, or let the cluster manager find it: crm_resource --refresh --resource %s",
-		e.node, e.status.State, e.status.Reason, shellQuote(e.resource))
+	return fmt.Sprintf("it is on %s already, %s (%s): to end it, on %s type virsh shutdown %s; "+
+		"to let Pacemaker find it, type crm_resource --refresh --resource %s",
+		e.node, e.status.State, e.status.Reason, e.node, shellQuote(e.guest), shellQuote(e.resource))
 }

@@ -27,7 +27,7 @@ type Firmware struct {
 }
 
 // FirmwareState lists what of a guest's firmware does not follow it when it is started on another node, by its
-// libvirt XML. A live migration takes all of it along. What stands on storage that the nodes share is listed too:
+// libvirt XML. A live migration takes all of it along. State on storage that the nodes share is listed too:
 // see [Firmware.IsShared]. Text that is no domain XML has none.
 //
 // Source: libvirt's formatdomain page, "TPM device" and "BIOS bootloader".
@@ -148,8 +148,8 @@ func (a *run) warnOfFirmware(ctx context.Context) {
 }
 
 // keepTPM is a domain's XML with which libvirt keeps an emulated TPM's state when the guest ends. It deletes that
-// of a transient domain, as ours are, unless persistent_state says otherwise. What the operator wrote there
-// stands, and releases before 7.0.0 ignore it.
+// of a transient domain, as ours are, unless persistent_state says otherwise. A value of the operator's own is
+// kept, and releases before 7.0.0 ignore the attribute.
 //
 // The alternative, to define the guest for as long as it runs, would leave a definition behind wherever an agent is
 // killed, and with it a second way to start the guest.

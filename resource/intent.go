@@ -75,8 +75,10 @@ type departure struct {
 
 // depart writes the note, before that of the migration is removed: one of them is always there.
 func (a *run) depart(peer string) {
-	if err := a.state.save(departuresDir, a.Instance, departure{Guest: a.guest.Name, Peer: peer, At: time.Now()}); err != nil {
-		a.Log.WithError(err).Warn("should the move be withdrawn, the guest cannot be brought back: make the state directory writable")
+	d := departure{Guest: a.guest.Name, Peer: peer, At: time.Now()}
+	if err := a.state.save(departuresDir, a.Instance, d); err != nil {
+		a.Log.WithError(err).Warn("should the move be withdrawn, the guest cannot be brought back: " +
+			"make the state directory writable")
 	}
 }
 
@@ -87,8 +89,8 @@ func (a *run) returned() {
 	}
 }
 
-// hasDeparted tells whether the guest has just moved from here to the node. A note that cannot be read, or of a time that is
-// to come, is none.
+// hasDeparted tells whether the guest has just moved from here to the node. A note that cannot be read, or of a time
+// that is to come, is none.
 func (a *run) hasDeparted(node string) bool {
 	var d departure
 	if err := a.state.load(departuresDir, a.Instance, &d); err != nil {

@@ -21,7 +21,7 @@ type Params struct {
 	ForceStop    bool          // force_stop, or shutdown_timeout=0
 	Transport    string        // migration_transport
 	User         string        // migration_user
-	Downtime     time.Duration // migration_downtime; 0 leaves QEMU's default
+	Downtime     time.Duration // migration_downtime, the longest pause; 0 for no such bound
 	Speed        uint64        // migration_speed in MiB/s; 0 leaves libvirt's default
 	Suffix       string        // migration_network_suffix
 	MigrateURI   string        // migrateuri, with %n in it
@@ -151,9 +151,10 @@ var parameters = []struct {
 	{"backingfile", living}, {"stateless", living}, {"copyindirs", living}, {"start_resources", living},
 	{"allow_mem_management", living}, {"reserved_Dom0_memory", living},
 
-	{"migration_transport", moving}, {"migration_user", moving}, {"migration_downtime", moving}, {"migration_speed", moving},
-	{"migration_network_suffix", moving}, {"migrateuri", moving}, {"migrateport", moving}, {"migrate_options", moving}, {"remoteuri", moving},
-	{"node_ip_attribute", moving}, {"blackout_budget", moving}, {"drain_priority", moving}, {"ladder", moving}, {"watch", moving},
+	{"migration_transport", moving}, {"migration_user", moving}, {"migration_network_suffix", moving},
+	{"migration_downtime", moving}, {"migration_speed", moving}, {"migrate_options", moving},
+	{"migrateuri", moving}, {"migrateport", moving}, {"remoteuri", moving}, {"node_ip_attribute", moving},
+	{"blackout_budget", moving}, {"drain_priority", moving}, {"ladder", moving}, {"watch", moving},
 	{"announce", moving}, {"disks", moving}, {"check_memory", moving},
 }
 

@@ -22,7 +22,7 @@ func environ(params ...string) Environ {
 
 // ofAMove are the parameters without which a guest can be started.
 var ofAMove = []string{"migration_transport", "migration_user", "migration_downtime", "migration_speed", "migration_network_suffix", "migrateuri",
-	"migrateport", "migrate_options", "remoteuri", "node_ip_attribute", "blackout_budget", "drain_priority", "ladder", "watch", "announce", "disks"}
+	"migrateport", "migrate_options", "remoteuri", "node_ip_attribute", "blackout_budget", "drain_priority", "ladder", "watch", "announce", "disks", "check_memory"}
 
 // A guest with a move's parameter that cannot be used is started, and validate-all tells of all such.
 func TestMoveParametersFailMovesAlone(t *testing.T) {
@@ -219,6 +219,19 @@ func TestParseEnviron(t *testing.T) {
 	if len(e.Ignored) != 1 || e.Ignored[0] != "save_confing_on_stop" {
 		t.Errorf("ignored %v", e.Ignored)
 	}
+	for _, c := range []struct {
+		vars  []string
+		probe bool
+	}{
+		{[]string{"OCF_RESKEY_crm_feature_set=3.20.0"}, true}, // Pacemaker's, of a probe
+		{[]string{"OCF_RESKEY_crm_feature_set=3.20.0", "OCF_RESKEY_CRM_meta_interval=10000"}, false},
+		{[]string{"OCF_RESKEY_CRM_meta_interval=0"}, true},
+		{[]string{"OCF_RESOURCE_INSTANCE=vm"}, false}, // Heartbeat's face, or a person
+	} {
+		if e := ParseEnviron(c.vars); e.Probe != c.probe {
+			t.Errorf("%v: a probe is %v", c.vars, e.Probe)
+		}
+	}
 	if bare := ParseEnviron([]string{"PATH=/bin"}); !bare.Bare || bare.Instance != "default" || bare.Probe || bare.Pacemaker {
 		t.Errorf("parsed %+v", bare)
 	}
@@ -347,7 +360,10 @@ func TestPairs(t *testing.T) {
 	if p := environ().Params; p.IsXen() || !slices.Equal(p.Utilization, all) || p.graceful(time.Minute, time.Minute) != time.Minute {
 		t.Errorf("of config alone: %+v", p)
 	}
-	if p := environ("autoset_utilization_cpu=0", "unset_utilization_cpu=1", "unset_utilization_hv_memory=1", "autoset_utilization_host_memory=off").Params; !slices.Equal(p.Utilization, []Utilization{{"cpu", true}, {"hv_memory", false}}) {
+	if p := environ("autoset_utilization_cpu=1", "unset_utilization_cpu=1", "autoset_utilization_host_memory=off", "autoset_utilization_hv_memory=off").Params; !slices.Equal(p.Utilization, []Utilization{{"cpu", false}}) {
+		t.Errorf("utilization %v", p.Utilization)
+	}
+	if p := environ("autoset_utilization_cpu=0", "unset_utilization_cpu=1", "unset_utilization_hv_memory=1", "autoset_utilization_host_memory=off").Params; !slices.Equal(p.Utilization, []Utilization{{"cpu", true}, {"hv_memory", true}}) {
 		t.Errorf("utilization %+v", p.Utilization)
 	}
 	if p := environ("shutdown_timeout=0", "shutdown_acpi=1", "sync_config_on_stop=1").Params; !p.ForceStop || p.ShutdownMode != "acpi" || !p.SaveConfig {

@@ -53,7 +53,8 @@ func questions(own string, r roster, i intent, pending bool) []question {
 	for _, p := range r.peers {
 		noted := pending && strings.EqualFold(p.Name, i.Peer)
 		listed = listed || noted
-		may := !r.limited || noted || slices.ContainsFunc(r.runnable, func(n string) bool { return strings.EqualFold(n, p.Name) })
+		isIt := func(node string) bool { return strings.EqualFold(node, p.Name) }
+		may := !r.limited || noted || slices.ContainsFunc(r.runnable, isIt)
 		if p.State == PeerFenced || !may || strings.EqualFold(p.Name, own) {
 			continue
 		}
@@ -78,22 +79,26 @@ func (q question) limit(call time.Duration) time.Duration {
 }
 
 // roster asks the cluster manager.
-func (a *run) roster(ctx context.Context) roster {
+func (p *proof) roster(ctx context.Context) roster {
 	var r roster
-	if a.Peers == nil {
+	if p.Peers == nil {
 		return r
 	}
-	ctx, cancel := context.WithTimeout(ctx, min(managerTime, a.budget.call))
+	ctx, cancel := context.WithTimeout(ctx, min(managerTime, p.budget.call))
 	defer cancel()
 	limits := make(chan error, 1)
-	go func() { limits <- a.limit(ctx, &r) }()
-	peers, err := a.Peers(ctx)
+	go func() { limits <- p.limit(ctx, &r) }()
+	peers, err := p.Peers(ctx)
 	if lerr := <-limits; lerr != nil {
-		a.Log.WithError(lerr).Info("the cluster manager does not say which nodes may run the guest: all are asked")
+		p.once("limit", func() {
+			p.Log.WithError(lerr).Info("the cluster manager does not say which nodes may run the guest: all are asked")
+		})
 	}
 	if err != nil {
-		a.Log.WithError(err).Warn("the cluster manager does not name the other nodes: " +
-			"that none of them runs the guest is not proven, beyond one that a migration was begun with")
+		p.once("peers", func() {
+			p.Log.WithError(err).Warn("the cluster manager does not name the other nodes: " +
+				"that none of them runs the guest is not proven, beyond one that a migration was begun with")
+		})
 		return roster{}
 	}
 	r.peers, r.known = peers, true

@@ -25,37 +25,69 @@ type proof struct {
 	told map[string]bool // what was logged, which each round would say again
 }
 
-// find looks until it is settled where the guest is, as far as the action's time allows. The course is of use only where o
-// says that nothing of the guest is here, and libvirt answers here.
+// find looks until it is settled where the guest is, as far as the action's time allows. The course is of use only
+// where o says that nothing of the guest is here, and libvirt answers here.
 func (p *proof) find(ctx context.Context) (o observation, c course, by heard, err error) {
 	for {
 		o, err = p.claim(ctx, p.ready(ctx))
-		if err != nil || o.verdict != notRunning || o.libErr != nil {
-			return o, giveBack, by, err
-		}
-		c, by, err = p.round(ctx)
 		late := time.Since(p.began) >= p.budget.wait
 		switch {
-		case err != nil || late:
-			return o, c, by, err
-		case c == holdOn:
-			p.once("hold "+by.node, func() {
-				p.Log.WithField("peer", by.node).Infof("waiting for what is on its way: the guest is %s (%s) there", by.status.State, by.status.Reason)
-			})
-		case c != giveBack || p.look(ctx).verdict == notRunning:
-			return o, c, by, nil
-		} // else it has set out for here meanwhile
+		case err != nil || late && o.verdict != notRunning:
+			return o, giveBack, by, err
+		case o.verdict == running && p.isLeaving(ctx, o):
+		case o.verdict != notRunning || o.libErr != nil:
+			return o, giveBack, by, nil
+		default:
+			var settled bool
+			if c, by, settled, err = p.elsewhere(ctx); settled || late {
+				return o, c, by, err
+			}
+		}
 		if !pause(ctx, askPause) {
 			return o, c, by, nil
 		}
 	}
 }
 
+// elsewhere asks all peers once; settled tells whether another round could say nothing else.
+func (p *proof) elsewhere(ctx context.Context) (c course, by heard, settled bool, err error) {
+	c, by, err = p.round(ctx)
+	switch {
+	case err != nil:
+		return c, by, true, err
+	case c == holdOn:
+		p.once("hold "+by.node, func() {
+			p.Log.WithField("peer", by.node).Infof("waiting for what is on its way: the guest is %s (%s) there",
+				by.status.State, by.status.Reason)
+		})
+		return c, by, false, nil
+	case c == giveBack: // unless it has set out for here meanwhile
+		return c, by, p.look(ctx).verdict == notRunning, nil
+	}
+	return c, by, true, nil
+}
+
+// isLeaving tells whether a guest that is here may go, by a migration that an agent which was killed has begun. It is
+// called off: the guest is wanted here. In post-copy it cannot be, and the guest is brought back when it has gone.
+func (p *proof) isLeaving(ctx context.Context, o observation) bool {
+	i, pending, err := p.pending()
+	if err != nil || !pending || i.Way != outward {
+		return false
+	}
+	leaving := o.answer == postCopySource
+	p.once("leaving", func() {
+		p.callOff(ctx)
+		leaving = true // as long as that takes
+	})
+	return leaving
+}
+
 // round asks all peers once, at the same time.
 func (p *proof) round(ctx context.Context) (course, heard, error) {
 	i, pending, err := p.pending()
 	if err != nil {
-		return giveBack, heard{}, because(Generic, err, "guest %q not started: the note about its last migration cannot be read", p.guest.Name)
+		return giveBack, heard{}, because(Generic, err,
+			"guest %q not started: the note about its last migration cannot be read", p.guest.Name)
 	}
 	since := uptime()
 	all := questions(p.Node, p.roster(ctx), i, pending)
@@ -83,7 +115,8 @@ func (p *proof) report(h heard) {
 			log.Info("the peer left the cluster in order, and its libvirt gives no answer")
 			return
 		}
-		log.Warn("that the guest does not run on the peer is not proven, as its libvirt gives no answer: the cluster manager's word counts")
+		log.Warn("that the guest does not run on the peer is not proven, as its libvirt gives no answer: " +
+			"the cluster manager's word counts")
 	})
 }
 
@@ -161,10 +194,10 @@ func (a *run) residents(ctx context.Context, uri string) ([]libvirt.Resident, er
 	return conn.Residents(ctx)
 }
 
-// mayFetch tells whether a guest that runs on the node is to be brought here, live. That is so for a manager which never
-// looks where a guest runs. And it is so where a migration between the two nodes is all that took it there: a move that is
-// withdrawn while it is under way has Pacemaker start the guest on its old node, although it runs on the new one by then.
-// A refusal would ban the old node, and a guest that somebody started elsewhere is not touched.
+// mayFetch tells whether a guest that runs on the node is to be brought here, live. That is so for a manager which
+// never looks where a guest runs. And it is so where a migration between the two nodes is all that took it there: a
+// move that is withdrawn while it is under way has Pacemaker start the guest on its old node, although it runs on the
+// new one by then. A refusal would ban the old node. A guest that somebody started elsewhere is not touched.
 func (a *run) mayFetch(node string, i intent, pending bool) bool {
 	if a.Fetch {
 		return true
@@ -176,8 +209,8 @@ func (a *run) mayFetch(node string, i intent, pending bool) bool {
 // refusal is why the guest is not started.
 func (a *run) refusal(by heard) error {
 	if by.word == mustTell {
-		return because(Generic, by.err, "guest %q not started: a migration between this node and %s was begun, its end is not known, and %s cannot be asked: "+
-			"make its libvirt answer, or fence the node; if you know that the guest is not there, remove the note: rm %s",
+		return because(Generic, by.err, "guest %q not started: a migration between this node and %s was begun, "+
+			"its end is not known, and %s cannot be asked: make its libvirt answer, or fence the node; if you know that the guest is not there, remove the note: rm %s",
 			a.guest.Name, by.node, by.node, shellQuote(a.lasting.file(intentsDir, a.Instance)))
 	}
 	return because(Generic, &elsewhere{by.node, by.status, a.guest.Name, a.Instance}, "guest %q not started", a.guest.Name)
@@ -187,7 +220,8 @@ func (a *run) refusal(by heard) error {
 // would else take the failed start for a failed node.
 func (a *run) fetch(ctx context.Context, from heard) error {
 	if a.Node == "" {
-		return because(Generic, a.refusal(from), "guest %q cannot be fetched, as this node's own name is not known", a.guest.Name)
+		return because(Generic, a.refusal(from),
+			"guest %q cannot be fetched, as this node's own name is not known", a.guest.Name)
 	}
 	source, err := a.route(ctx, from.node)
 	if err != nil {

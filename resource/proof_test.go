@@ -431,3 +431,47 @@ func TestDroppedProofIsAWarning(t *testing.T) {
 		})
 	}
 }
+
+// A migration that a killed agent has left under way would carry the guest off after the start.
+func TestStartCallsOffWhatLeaves(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		way  string
+		left func(*world) // what becomes of it; the test's bubble has the time
+		want []string
+	}{
+		{"it stays", outward, func(w *world) { w.abort = func(context.Context) error { return nil } }, []string{"abort"}},
+		{"no job is under way", outward, nil, []string{"abort"}},
+		{"it came from there", inward, nil, nil},
+		{"it won the race", outward, func(w *world) {
+			w.abort = func(context.Context) error { w.gone(); at(libvirt.Running, guestUUID)(w); return noDomain() }
+		}, []string{"abort", "migrate"}},
+		{"post-copy", outward, func(w *world) {
+			w.is(libvirt.Paused, "postcopy")
+			ends, status := time.Now().Add(5*time.Second), w.status
+			w.status = func(ctx context.Context) (libvirt.Status, error) {
+				if w.there && w.state.Reason == "postcopy" && !time.Now().Before(ends) {
+					w.gone()
+					at(libvirt.Running, guestUUID)(w)
+				}
+				return status(ctx)
+			}
+		}, []string{"abort", "migrate"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, "start")
+				w.boot()
+				manager(Peer{"node2", PeerUp})(w)
+				pendingTo(c.way, "node2")(w)
+				w.migrate = func(context.Context, Move) error { w.is(libvirt.Running, "migrated"); return nil }
+				if c.left != nil {
+					c.left(w)
+				}
+				err, _ := w.run("start")
+				checkExit(t, err, Success, "")
+				w.did(c.want...)
+			})
+		})
+	}
+}

@@ -20,13 +20,13 @@ type Utilization struct {
 }
 
 // utilization reads autoset_… and unset_… for each attribute. Unset, VirtualDomain sets all of
-// them, and the Xen agent none.
+// them, and the Xen agent none. As there, autoset_… goes before, but only one that somebody has set.
 func (r *reader) utilization() []Utilization {
 	auto := r.get("xmfile") == ""
 	var all []Utilization
 	for _, name := range []string{"cpu", "host_memory", "hv_memory"} {
-		set := r.boolean("autoset_utilization_"+name, auto)
 		remove := r.boolean("unset_utilization_"+name, false)
+		set := r.boolean("autoset_utilization_"+name, auto && !remove)
 		if set || remove {
 			all = append(all, Utilization{Name: name, Remove: !set})
 		}
@@ -201,8 +201,9 @@ func (a *run) hasRoom(ctx context.Context, note *utilizationNote, name, value st
 		return true, nil
 	}
 	if note.Denied[name] != value && c.placed {
-		a.Log.Warnf("the utilization attribute %s=%s is not set, as node %s has %d left of it, and Pacemaker would stop the guest: "+
-			"correct what the node has, or type crm_resource --resource %s --set-parameter autoset_utilization_%s --parameter-value false",
+		a.Log.Warnf("the utilization attribute %s=%s is not set, as node %s has %d left of it, "+
+			"and Pacemaker would stop the guest: correct what the node has, or type "+
+			"crm_resource --resource %s --set-parameter autoset_utilization_%s --parameter-value false",
 			name, value, a.Node, c.left[name], shellQuote(a.Instance), name)
 		if note.Denied == nil {
 			note.Denied = make(map[string]string)
@@ -226,8 +227,8 @@ func (a *run) removesUtilization() []string {
 	return names
 }
 
-// tidyUtilization removes attributes of a guest that is not here, and returns how the action ended. One that Pacemaker has
-// stopped because they fit on no node has no monitor that could: what remains are its stop, and the probes of
+// tidyUtilization removes attributes of a guest that is not here, and returns how the action ended. One that Pacemaker
+// has stopped because they fit on no node has no monitor that could: what remains are its stop, and the probes of
 // crm_resource --refresh.
 func (a *run) tidyUtilization(ctx context.Context, end error) error {
 	away := a.action == "stop" && end == nil || a.isMonitor() && a.Probe && CodeOf(end) == NotRunning
@@ -246,16 +247,22 @@ func (a *run) unsetUtilization(ctx context.Context) {
 	ctx, cancel := within(ctx, unsetTime)
 	defer cancel()
 	for _, name := range a.removesUtilization() {
-		_, err := a.command(ctx, "crm_resource", a.utilizationArgs("--quiet", "--get-parameter", name)...)
-		if err != nil { // most often it has none
+		if !a.hasUtilization(ctx, name) { // as most often
 			continue
 		}
-		if err := a.setUtilization(ctx, "--delete-parameter", name); err != nil {
+		err := a.setUtilization(ctx, "--delete-parameter", name)
+		switch {
+		case err == nil:
+			a.Log.Infof("the utilization attribute %s is removed", name)
+		case a.hasUtilization(ctx, name): // else another node's probe was faster
 			a.Log.WithError(err).Warnf("the utilization attribute %s could not be removed", name)
-			continue
 		}
-		a.Log.Infof("the utilization attribute %s is removed", name)
 	}
+}
+
+func (a *run) hasUtilization(ctx context.Context, name string) bool {
+	_, err := a.command(ctx, "crm_resource", a.utilizationArgs("--quiet", "--get-parameter", name)...)
+	return err == nil
 }
 
 // forgetUtilization is for a guest that has left: where it comes to next, Pacemaker is told anew.

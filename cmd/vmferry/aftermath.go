@@ -164,12 +164,7 @@ func (d *drainer) onPeers(ctx context.Context, f foretold) place {
 
 // statusOn asks another node's libvirt for the guest.
 func (c *call) statusOn(ctx context.Context, g *guest, node string) (*libvirt.Status, error) {
-	params := g.Claim.env.Params
-	address, err := params.AddressOf(ctx, c.program, node)
-	if err != nil {
-		address = "" // the agent uses the node's name then
-	}
-	to, err := params.Route(node, address)
+	to, err := g.Claim.env.Params.RouteTo(ctx, c.program, node)
 	if err != nil {
 		return nil, err
 	}

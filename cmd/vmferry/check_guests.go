@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -76,7 +77,7 @@ func (k *checker) startLibvirt(ctx context.Context, uri string) string {
 // checkReach: does libvirt on each node that is up answer, over the transport
 // that the guests' resources name?
 func checkReach(ctx context.Context, k *checker) {
-	targets := k.targets()
+	targets := k.targets(ctx)
 	answers := make([]error, len(targets))
 	var wait sync.WaitGroup
 	for i, t := range targets {
@@ -109,14 +110,14 @@ type target struct {
 }
 
 // targets are where the guests would go: each libvirt once.
-func (k *checker) targets() []target {
+func (k *checker) targets(ctx context.Context) []target {
 	var out []target
 	for _, node := range k.peers {
 		for i := range k.inv.claims {
 			cl := &k.inv.claims[i]
-			uri, err := cl.env.Params.TargetURI(node)
-			t := target{node, uri, cl.resource, err}
-			same := func(o target) bool { return o.node == node && o.uri == uri && (o.err == nil) == (err == nil) }
+			to, err := cl.env.Params.RouteTo(ctx, k.program, node)
+			t := target{node, to.URI, cl.resource, err}
+			same := func(o target) bool { return o.node == node && o.uri == to.URI && (o.err == nil) == (err == nil) }
 			if !slices.ContainsFunc(out, same) {
 				out = append(out, t)
 			}
@@ -147,6 +148,9 @@ func checkResources(_ context.Context, k *checker) {
 		cl := &k.inv.claims[i]
 		bad := len(k.findings)
 		for _, p := range cl.env.Problems {
+			if slices.Contains(cl.ruled, p.Param) {
+				continue // a rule may set it right
+			}
 			k.add("resource", cl.resource, problem, "parameter "+p.Param+": "+p.Err.Error(), "correct it")
 		}
 		if cl.manager == managerPacemaker {
@@ -260,21 +264,17 @@ const leastMove = time.Minute
 
 func (k *checker) checkMeta(cl *claim) {
 	live := cl.env.Params.MayUse(drain.Live)
+	known := !slices.Contains(cl.ruled, "allow-migrate")
 	switch migrates := cib.Bool(cl.meta["allow-migrate"], false); {
 	case migrates && !live:
 		k.add("resource", cl.resource, warning, "Pacemaker tries to migrate it, which its ladder does not name", "add live to its ladder, or set its meta attribute allow-migrate to false")
 	case cl.pinned() && live:
 		k.add("resource", cl.resource, warning, "is never moved live: allow-migrate is false", "if that is not meant, type: "+allowMigrate(cl.resource))
-	case !migrates && live:
+	case !migrates && live && known:
 		k.add("resource", cl.resource, problem, "is stopped and started elsewhere, and not moved live: allow-migrate is not set", "type: "+allowMigrate(cl.resource))
 	}
-	limit := 20 * time.Second
-	for _, op := range cl.ops {
-		if d, known := pacemakerTime(op.Timeout); op.Name == "migrate_to" && known {
-			limit = d
-		}
-	}
-	if limit < leastMove {
+	limit, known := pacemakerTime(cmp.Or(cl.timeouts["migrate_to"], "20s"))
+	if known && limit < leastMove && !slices.Contains(cl.ruled, "migrate_to") {
 		k.add("resource", cl.resource, warning, fmt.Sprintf("its migration may take %s only, and what takes longer ends in a restart", limit),
 			"give its operation migrate_to a timeout of 120s or more")
 	}

@@ -61,7 +61,7 @@ func (c *Client) View(ctx context.Context) (hbplugin.View, error) {
 // operations of the node. Pacemaker erases that history when a node has been fenced, keeps it when a node
 // leaves in order, and writes a new one as soon as the node joins again.
 func (c *Client) Peers(ctx context.Context) ([]resource.Peer, error) {
-	out, node, err := c.monitor(ctx, "nodes,fencing-succeeded")
+	out, node, err := c.monitor(ctx, "nodes,fencing")
 	if err != nil {
 		return nil, err
 	}

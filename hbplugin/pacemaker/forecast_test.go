@@ -84,9 +84,9 @@ func (s *scheduler) client() *Client {
 	return &Client{Node: "n1", Agents: bothAgents, Run: s.run, Proc: proc(s.t, alive)}
 }
 
-// line is a verdict as the table has it: resource | fate | to | why | remedy.
+// line is a verdict as the table has it: resource | fate | to | why | remedy, and what goes along.
 func line(v hbplugin.Verdict) string {
-	return strings.TrimSpace(strings.Join([]string{v.Resource, string(v.Fate), v.To, v.Why, v.Remedy}, " | "))
+	return strings.TrimSpace(strings.Join([]string{v.Resource, string(v.Fate), v.To, v.Why, v.Remedy + strings.Join(v.With, "; ")}, " | "))
 }
 
 func TestForecast(t *testing.T) {
@@ -203,7 +203,7 @@ var forecasts = map[string][]string{
 		`a | stopped, no place |  | n2: colocation "apart" keeps it away from "b", which runs there |`,
 	},
 	"anti-colocated-reverse": {
-		`a | moves live | n2 |  |`,
+		`a | moves with | n2 |  | guest "b" on n2: stopped, no place`,
 	},
 	"asymmetric": {
 		`a | stopped, no place |  | n2: no location constraint allows it there (symmetric-cluster is false) | type: cibadmin --create --scope constraints --xml-text '<rsc_location id="allow-a-on-n2" rsc="a" node="n2" score="0"/>'`,
@@ -249,7 +249,7 @@ var forecasts = map[string][]string{
 		`b | stopped, no place |  | n2: m 32 does not fit on n2, which has 8 left of 40 | if n2 really has that much, type: crm_attribute --node n2 --utilization --name m --update 64`,
 	},
 	"colocated-with-dependency": {
-		`a | restarted elsewhere | n2 | unmigrateable fs stop: order "ord-fs-a" starts it after "fs", and "fs" is moved by a restart (allow-migrate is not set) | run "fs" on all nodes as a clone with interleave=true, or let it be moved live too, if its agent can`,
+		`a | restarted elsewhere | n2 | unmigrateable fs stop: order "ord-fs-a" starts it after "fs", and "fs" is moved by a restart (allow-migrate is not set) | run "fs" on all nodes as a clone with interleave=true, or, if its agent can, move it live too`,
 	},
 	"colocation-set": {
 		`a | stopped, no place |  | n2: colocation "cset" keeps it with "fs", which does not run there: location constraint "loc-fs-n2" forbids it (-INFINITY) | if that is not what you want, type: cibadmin --delete --xml-text '<rsc_location id="loc-fs-n2"/>'`,
@@ -260,8 +260,17 @@ var forecasts = map[string][]string{
 	"degraded": {
 		`a | moves live | n2 |  |`,
 	},
+	"dependency-on-other-node": {
+		`a | stopped, no place |  | n2: colocation "not-with-fs" keeps it away from "fs", which runs there |`,
+	},
 	"disabled-dependency-group": {
-		`a | stopped, no place |  | n2: it comes after "ip" in group "g", and "ip" does not run there: target-role is Stopped | type: crm_resource --resource ip --meta --set-parameter target-role --parameter-value Started`,
+		`a | stopped, no place |  | n2: it comes after "ip" in group "g", which does not run there: target-role is Stopped | type: crm_resource --resource ip --meta --set-parameter target-role --parameter-value Started`,
+	},
+	"displaces": {
+		`a | moves with | n2 |  | guest "b" on n2: stopped, no place`,
+	},
+	"displaces-live": {
+		`a | moves with | n2 |  | guest "b" on n2: stopped, no place`,
 	},
 	"exclusive": {
 		`a | stopped, no place |  | n2: location constraint "pin-a" pins it to other nodes (resource-discovery=exclusive) | if that is not what you want, type: cibadmin --delete --xml-text '<rsc_location id="pin-a"/>'`,
@@ -285,7 +294,7 @@ var forecasts = map[string][]string{
 		`a | stopped, no place |  | n2: location constraint "loc-g-n2" forbids it (-INFINITY) | if that is not what you want, type: cibadmin --delete --xml-text '<rsc_location id="loc-g-n2"/>'`,
 	},
 	"group-banned-member": {
-		`a | stopped, no place |  | n2: it comes after "ip" in group "g", and "ip" does not run there: location constraint "loc-ip-n2" forbids it (-INFINITY) | if that is not what you want, type: cibadmin --delete --xml-text '<rsc_location id="loc-ip-n2"/>'`,
+		`a | stopped, no place |  | n2: it comes after "ip" in group "g", which does not run there: location constraint "loc-ip-n2" forbids it (-INFINITY) | if that is not what you want, type: cibadmin --delete --xml-text '<rsc_location id="loc-ip-n2"/>'`,
 	},
 	"group-target-role-stopped": {
 		`a | stopped, no place |  | target-role is Stopped (by "g") | type: crm_resource --resource g --meta --set-parameter target-role --parameter-value Started`,
@@ -295,7 +304,7 @@ var forecasts = map[string][]string{
 		`b | moves live | n2 |  |`,
 	},
 	"group-unmigratable-first": {
-		`a | restarted elsewhere | n2 | unmigrateable ip stop: it comes after "ip" in group "g", and "ip" is moved by a restart (allow-migrate is not set) | run "ip" on all nodes as a clone with interleave=true, or let it be moved live too, if its agent can`,
+		`a | restarted elsewhere | n2 | unmigrateable ip stop: it comes after "ip" in group "g", and "ip" is moved by a restart (allow-migrate is not set) | run "ip" on all nodes as a clone with interleave=true, or, if its agent can, move it live too`,
 	},
 	"group-unmigratable-last": {
 		`a | moves live | n2 |  |`,
@@ -320,6 +329,9 @@ var forecasts = map[string][]string{
 		`a | stopped, no place |  | n2: location constraint "set-n2" forbids it (-INFINITY) | if that is not what you want, type: cibadmin --delete --xml-text '<rsc_location id="set-n2"/>'`,
 		`b | moves live | n2 |  |`,
 	},
+	"maintenance-by-defaults": {
+		`a | stays |  | it is not managed: is-managed is false (by the resource defaults) | type: crm_resource --resource a --meta --set-parameter is-managed --parameter-value true`,
+	},
 	"maintenance-mode": {
 		`a | stays |  | the cluster is in maintenance mode | type: crm_attribute --name maintenance-mode --update false`,
 	},
@@ -338,8 +350,11 @@ var forecasts = map[string][]string{
 	"multiply-active": {
 		`a | restarted elsewhere | n2 | it is active on more than one node: n1, n2 | see that it runs once, then type: crm_resource --cleanup --resource a`,
 	},
+	"multiply-active-block": {
+		`a | stays |  | it is active on more than one node: n1, n2 | see that it runs once, then type: crm_resource --cleanup --resource a`,
+	},
 	"no-fence-device": {
-		`a | stays |  | fencing is enabled (stonith-enabled) and no fence device is configured: Pacemaker starts and moves nothing | configure a fence device; where guests may be lost, such as in a test, type: crm_attribute --name stonith-enabled --update false`,
+		`a | stays |  | fencing is enabled (stonith-enabled) and no fence device is configured: Pacemaker starts and moves nothing | configure a fence device; where guests may be lost, type: crm_attribute --name stonith-enabled --update false`,
 	},
 	"no-quorum-demote": {
 		`a | stopped, no place |  | this part of the cluster has no quorum | start Pacemaker on the nodes that are down`,
@@ -365,14 +380,31 @@ var forecasts = map[string][]string{
 	"odd-name": {
 		`Web_1.x | restarted elsewhere | n2 | allow-migrate is not set | type: crm_resource --resource Web_1.x --meta --set-parameter allow-migrate --parameter-value true`,
 	},
+	"order-asymmetrical": {
+		`a | moves live | n2 |  |`,
+	},
 	"order-clone": {
 		`a | moves live | n2 |  |`,
 	},
 	"order-clone-not-on-peer": {
 		`a | stopped, no place |  | n2: colocation "col-a-stc" keeps it with "stc", which does not run there: location constraint "loc-stc-n2" forbids it (-INFINITY) | if that is not what you want, type: cibadmin --delete --xml-text '<rsc_location id="loc-stc-n2"/>'`,
 	},
+	"order-guest-not-migratable": {
+		`a | restarted elsewhere | n2 | allow-migrate is not set | type: crm_resource --resource a --meta --set-parameter allow-migrate --parameter-value true`,
+		`b | restarted elsewhere | n2 | unmigrateable a stop: order "ord-a-b" starts it after "a", and "a" is moved by a restart (allow-migrate is not set) | type: crm_resource --resource a --meta --set-parameter allow-migrate --parameter-value true`,
+	},
+	"order-optional": {
+		`a | moves live | n2 |  |`,
+	},
+	"order-set": {
+		`a | restarted elsewhere | n2 | unmigrateable ip stop: order "oset" starts it after "ip", and "ip" is moved by a restart (allow-migrate is not set) | run "ip" on all nodes as a clone with interleave=true, or, if its agent can, move it live too`,
+	},
 	"order-stopped-first": {
 		`a | stopped, no place |  | unrunnable fs start: order "ord-fs-a" starts it after "fs", and for "fs": target-role is Stopped | type: crm_resource --resource fs --meta --set-parameter target-role --parameter-value Started`,
+	},
+	"order-two-guests": {
+		`a | moves live | n2 |  |`,
+		`b | moves live | n2 |  |`,
 	},
 	"pattern": {
 		`a | stopped, no place |  | n2: location constraint "pat" forbids it (-INFINITY) | if that is not what you want, type: cibadmin --delete --xml-text '<rsc_location id="pat"/>'`,
@@ -402,25 +434,34 @@ var forecasts = map[string][]string{
 		`a | stopped, no place |  | n2: it is unclean, or still joining; n3: it is offline | type: crm_mon -1`,
 	},
 	"peer-unhealthy": {
-		`a | stopped, no place |  | n2: its health is bad: #health-smart is red | mend it; then type: crm_attribute --node n2 --name '#health-smart' --update green`,
+		`a | stopped, no place |  | n2: its health is bad: #health-smart is red | mend it, then type: crm_attribute --node n2 --name '#health-smart' --update green`,
 	},
 	"permanent-standby": {
 		`a | stopped, no place |  | n2: location constraint "loc-a-n2" forbids it (-INFINITY) | if that is not what you want, type: cibadmin --delete --xml-text '<rsc_location id="loc-a-n2"/>'`,
 	},
+	"prefers-here": {
+		`a | moves live | n2 |  |`,
+	},
 	"promoted": {
-		`a | restarted elsewhere | n2 | unmigrateable ms_data demote: order "ord-ms_data-a" starts it after "ms_data" | move the promoted role first, at a time when the guest may stop; or let "ms_data" be promoted on both nodes`,
+		`a | restarted elsewhere | n2 | unmigrateable ms_data demote: order "ord-ms_data-a" starts it after "ms_data" | move the promoted role at a time when the guest may stop`,
 	},
 	"promoted-no-peer": {
 		`a | stopped, no place |  | n2: colocation "col-a-ms_data" keeps it with "ms_data", which does not run there as Promoted: location constraint "loc-ms_data-n2" forbids it (-INFINITY) | if that is not what you want, type: cibadmin --delete --xml-text '<rsc_location id="loc-ms_data-n2"/>'`,
 	},
 	"promoted-two": {
-		`a | restarted elsewhere | n2 | unmigrateable ms_data demote: order "ord-ms_data-a" starts it after "ms_data" | move the promoted role first, at a time when the guest may stop; or let "ms_data" be promoted on both nodes`,
+		`a | restarted elsewhere | n2 | unmigrateable ms_data demote: order "ord-ms_data-a" starts it after "ms_data" | move the promoted role at a time when the guest may stop`,
 	},
 	"remote-node-goes-on": {
 		`a | moves live | r1 |  |`,
 	},
 	"remote-node-peer": {
 		`a | stopped, no place |  | r1: its connection ends when this node is in standby | type: crm_resource --why --resource r1`,
+	},
+	"resource-defaults-rule": {
+		`a | moves live | n2 |  |`,
+	},
+	"resource-defaults-rule-elsewhere": {
+		`a | restarted elsewhere | n2 | a rule decides allow-migrate, and does not set it here now | type: crm_resource --resource a --meta --set-parameter allow-migrate --parameter-value true`,
 	},
 	"resource-maintenance": {
 		`a | stays |  | maintenance is set | type: crm_resource --resource a --meta --set-parameter maintenance --parameter-value false`,
@@ -438,11 +479,15 @@ var forecasts = map[string][]string{
 		`a | stopped, no place |  | n2: location constraint "weight" forbids it by the rule w defined (-INFINITY) | if that is not what you want, type: cibadmin --delete --xml-text '<rsc_location id="weight"/>'`,
 	},
 	"second-transition": {
-		`a | moves live | n2 |  |`,
+		`a | moves with | n2 |  | guest "c" on n2: moves live n3`,
 		`b | stopped, no place |  | n2: m 32 does not fit on n2, which has 8 left of 40; n3: m 32 does not fit on n3, which has 0 left of 32 | if n2 really has that much, type: crm_attribute --node n2 --utilization --name m --update 64`,
 	},
 	"self-to-be-fenced": {
 		`a | restarted elsewhere | n2 | Pacemaker fences this node first: a failed there | type: crm_mon -1rf`,
+	},
+	"serialize-set": {
+		`a | moves live | n2 |  |`,
+		`b | moves live | n2 |  |`,
 	},
 	"single-node": {
 		`a | stopped, no place |  | the cluster has no other node |`,
@@ -465,6 +510,9 @@ var forecasts = map[string][]string{
 	"stop-under-way": {
 		`a | stopped, no place |  | its stop is under way |`,
 	},
+	"storage-clone-member-down": {
+		`a | stopped, no place |  | n2: colocation "col-a-lvmc" keeps it with "lvmc", which does not run there: it has failed there: its fail-count is INFINITY | type: crm_resource --cleanup --resource lvm --node n2`,
+	},
 	"tag": {
 		`a | stopped, no place |  | n2: location constraint "tagged" forbids it (-INFINITY) | if that is not what you want, type: cibadmin --delete --xml-text '<rsc_location id="tagged"/>'`,
 	},
@@ -473,6 +521,10 @@ var forecasts = map[string][]string{
 	},
 	"template": {
 		`a | stopped, no place |  | n2: location constraint "loc-vm-n2" forbids it (-INFINITY) | if that is not what you want, type: cibadmin --delete --xml-text '<rsc_location id="loc-vm-n2"/>'`,
+	},
+	"three-nodes-mixed": {
+		`a | stopped, no place |  | n2: it is in standby; n3: location constraint "loc-a-n3" forbids it (-INFINITY) | type: crm_attribute --node n2 --name standby --delete`,
+		`b | restarted elsewhere | n3 | allow-migrate is not set | type: crm_resource --resource b --meta --set-parameter allow-migrate --parameter-value true`,
 	},
 	"threshold": {
 		`a | stopped, no place |  | n2: it has failed there: its fail-count is 3, and migration-threshold is 3 | type: crm_resource --cleanup --resource a --node n2`,
@@ -485,6 +537,9 @@ var forecasts = map[string][]string{
 	},
 	"unmanaged-dependent": {
 		`a | moves live | n2 |  |`,
+	},
+	"unmanaged-group": {
+		`a | stays |  | it is not managed: is-managed is false (by "g") | type: crm_resource --resource g --meta --set-parameter is-managed --parameter-value true`,
 	},
 	"unprobed-peer": {
 		`a | moves live | n2 |  |`,

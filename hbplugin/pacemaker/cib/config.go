@@ -3,6 +3,7 @@ package cib
 import (
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 )
@@ -30,8 +31,8 @@ type Resource struct {
 	Utilization map[string]string
 	Ops         []Op
 	Timeouts    map[string]string // by action, as written; without an entry Pacemaker's own default of 20 s holds
-	Ruled       []string          // parameters, meta attributes and actions of which a rule decides the value: in no map
-	Origin      map[string]string // by meta attribute: the id of the element that sets it; empty for the resource defaults
+	Ruled       []string          // parameters, meta attributes and actions that a rule decides: in no map
+	Origin      map[string]string // by meta attribute: the id of the element that sets it; empty: the resource defaults
 	Within      []string          // the ids of the group, clone or bundle around it, the outermost first
 	Group       []string          // the members of its group that come before it
 	Template    string
@@ -101,17 +102,17 @@ type holder struct {
 func (d *document) enter(h holder, t *tree) holder {
 	meta := d.values(t.all("meta_attributes"))
 	return holder{
-		meta: meta.over(h.meta), origin: originOf(h.origin, meta, t.attr("id")), within: append(slices.Clone(h.within), t.attr("id")),
-		clone: h.clone || t.name() != "group",
+		meta:   meta.over(h.meta),
+		origin: originOf(h.origin, meta, t.attr("id")),
+		within: append(slices.Clone(h.within), t.attr("id")),
+		clone:  h.clone || t.name() != "group",
 	}
 }
 
 // originOf is base with id for all that meta sets.
 func originOf(base map[string]string, meta choices, id string) map[string]string {
 	out := map[string]string{}
-	for name, from := range base {
-		out[name] = from
-	}
+	maps.Copy(out, base)
 	for name := range meta {
 		out[name] = id
 	}
@@ -147,7 +148,13 @@ func (d *document) resource(p *tree, h holder) Resource {
 	}
 	both := func(set string) choices { return d.values(p.all(set)).over(d.values(template.all(set))) }
 	own, inherited := d.values(p.all("meta_attributes")), d.values(template.all("meta_attributes"))
-	r := Resource{ID: p.attr("id"), Agent: agent.agent(), Within: h.within, Template: p.attr("template"), Clone: h.clone}
+	r := Resource{
+		ID:       p.attr("id"),
+		Agent:    agent.agent(),
+		Within:   h.within,
+		Template: p.attr("template"),
+		Clone:    h.clone,
+	}
 	r.Origin = originOf(originOf(h.origin, inherited, r.Template), own, r.ID)
 	var params, meta, ops []string
 	r.Params, params = both("instance_attributes").split()
@@ -160,8 +167,8 @@ func (d *document) resource(p *tree, h holder) Resource {
 
 // agent is the name of the agent, such as "ocf:vmferry:Domain".
 func (t *tree) agent() string {
-	parts := slices.DeleteFunc([]string{t.attr("class"), t.attr("provider"), t.attr("type")}, func(s string) bool { return s == "" })
-	return strings.Join(parts, ":")
+	parts := []string{t.attr("class"), t.attr("provider"), t.attr("type")}
+	return strings.Join(slices.DeleteFunc(parts, func(s string) bool { return s == "" }), ":")
 }
 
 // timed are the actions of which the time-out is told.
@@ -235,12 +242,13 @@ func (c Config) Names(r Resource) []string {
 	if r.Template != "" {
 		names = append(names, r.Template)
 	}
-	for tag, ids := range c.Tags {
-		if slices.ContainsFunc(ids, func(id string) bool { return slices.Contains(names[:len(names):len(names)], id) }) {
-			names = append(names, tag)
+	tagged := names
+	for _, tag := range slices.Sorted(maps.Keys(c.Tags)) {
+		if slices.ContainsFunc(c.Tags[tag], func(id string) bool { return slices.Contains(names, id) }) {
+			tagged = append(tagged, tag)
 		}
 	}
-	return names
+	return tagged
 }
 
 // Member is a node of the configuration.

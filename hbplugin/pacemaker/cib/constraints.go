@@ -14,7 +14,7 @@ type Constraint struct {
 	ID        string
 	Until     time.Time // the end of its lifetime; zero where it has none
 	Resources []string  // resources, templates or tags, by name
-	Pattern   string    // a regular expression for resources in their place; with a "!" before it, for those that do not match
+	Pattern   string    // a regular expression in their place; with a "!" before it, for those that do not match
 	Node      string    // empty where rules decide
 	Score     string
 	Discovery string // resource-discovery: "always", "never" or "exclusive"; empty is always
@@ -82,7 +82,8 @@ func (t *tree) members() []string {
 
 func (t *tree) location() Constraint {
 	c := Constraint{
-		ID: t.attr("id"), Pattern: t.attr("rsc-pattern"), Node: t.attr("node"), Score: t.attr("score"), Discovery: t.attr("resource-discovery"),
+		ID: t.attr("id"), Pattern: t.attr("rsc-pattern"), Node: t.attr("node"), Score: t.attr("score"),
+		Discovery: t.attr("resource-discovery"),
 		Resources: t.members(), Until: t.lifetime(), Promoted: t.promoted(),
 	}
 	if rsc := t.attr("rsc"); rsc != "" {
@@ -268,7 +269,9 @@ func ordered(value, op, with, kind string) Truth {
 	case numeric && kind != "":
 		return Untold
 	}
-	result, known := map[string]bool{"eq": order == 0, "ne": order != 0, "lt": order < 0, "lte": order <= 0, "gt": order > 0, "gte": order >= 0}[op]
+	result, known := map[string]bool{
+		"eq": order == 0, "ne": order != 0, "lt": order < 0, "lte": order <= 0, "gt": order > 0, "gte": order >= 0,
+	}[op]
 	if !known {
 		return Untold
 	}

@@ -131,7 +131,9 @@ func succeeded(t xml.StartElement, selfClosing bool) string {
 	if parts := strings.Split(key, ":"); len(parts) == 4 {
 		expected = parts[2]
 	}
-	set := map[string]string{"op-status": "0", "rc-code": expected, "call-id": "2000000000", "transition-magic": "0:" + expected + ";" + key}
+	set := map[string]string{
+		"op-status": "0", "rc-code": expected, "call-id": "2000000000", "transition-magic": "0:" + expected + ";" + key,
+	}
 	var b strings.Builder
 	b.WriteString("<" + t.Name.Local)
 	for _, a := range t.Attr {

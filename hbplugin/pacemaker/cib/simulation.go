@@ -62,7 +62,14 @@ func (s *Simulation) readActions(t *tree) {
 		}
 	}
 	for _, e := range t.all("rsc_action") {
-		a := Action{Kind: e.attr("action"), Resource: e.attr("resource"), From: e.attr("source"), To: e.attr("dest"), Reason: e.attr("reason"), Blocked: e.is("blocked")}
+		a := Action{
+			Kind:     e.attr("action"),
+			Resource: e.attr("resource"),
+			From:     e.attr("source"),
+			To:       e.attr("dest"),
+			Reason:   e.attr("reason"),
+			Blocked:  e.is("blocked"),
+		}
 		if node := e.attr("node"); a.Kind == "start" {
 			a.To += node
 		} else {
@@ -72,11 +79,10 @@ func (s *Simulation) readActions(t *tree) {
 	}
 }
 
-// readNumbers reads scores and capacities. A score is told at several moments; the last one counts, and of these
-// the one of the primitive's own assignment. Where that is told twice, the resource was assigned twice: to see what
-// would be, and for good. A score once forbidden stays so.
+// readNumbers reads scores and capacities. A score is told at several moments: the last one is that of the decision.
 func (s *Simulation) readNumbers(t *tree) {
-	s.Scores, s.Original, s.Remaining = map[string]map[string]int{}, map[string]map[string]int{}, map[string]map[string]int{}
+	s.Scores = map[string]map[string]int{}
+	s.Original, s.Remaining = map[string]map[string]int{}, map[string]map[string]int{}
 	for _, e := range t.Nodes {
 		switch e.name() {
 		case "node_weight":
@@ -104,12 +110,17 @@ func set(m map[string]map[string]int, outer, inner string, n int) {
 
 // Of are the planned actions on a resource, under any number of its instances.
 func (s Simulation) Of(resource string) []Action {
-	return slices.DeleteFunc(slices.Clone(s.Actions), func(a Action) bool { return a.Resource != resource && Primitive(a.Resource) != resource })
+	return slices.DeleteFunc(slices.Clone(s.Actions), func(a Action) bool { return !isOf(a.Resource, resource) })
 }
 
 // Ran tells whether an operation of the resource was carried out on the node.
 func (s Simulation) Ran(operation, resource, node string) bool {
 	return slices.ContainsFunc(s.Steps, func(st Step) bool {
-		return st.Operation == operation && (st.Resource == resource || Primitive(st.Resource) == resource) && st.Node == node
+		return st.Operation == operation && isOf(st.Resource, resource) && st.Node == node
 	})
+}
+
+// isOf tells whether an instance is the resource, or one of its instances.
+func isOf(instance, resource string) bool {
+	return instance == resource || Primitive(instance) == resource
 }

@@ -92,7 +92,8 @@ func (t *tree) succeeded(program string) error {
 	for _, e := range last.at("errors").all("error") {
 		said = append(said, strings.TrimSpace(e.Text))
 	}
-	return fmt.Errorf("%s failed with code %s (%s)", program, last.attr("code"), strings.Join(append(said, last.attr("message")), "; "))
+	said = append(said, last.attr("message"))
+	return fmt.Errorf("%s failed with code %s (%s)", program, last.attr("code"), strings.Join(said, "; "))
 }
 
 // status reads the lists of nodes and of resources below t.
@@ -108,7 +109,8 @@ func (t *tree) status() Status {
 func (t *tree) node() Node {
 	n := Node{
 		Name: t.attr("name"), ID: t.attr("id"), Standby: t.is("standby"), Maintenance: t.is("maintenance"),
-		Leaving: t.is("shutdown"), Health: t.attr("health"), Type: t.attr("type"), Resource: t.attr("id_as_resource") + t.attr("container_id"),
+		Leaving: t.is("shutdown"), Health: t.attr("health"), Type: t.attr("type"),
+		Resource: t.attr("id_as_resource") + t.attr("container_id"),
 	}
 	switch online := t.attr("online"); {
 	case t.attr("unclean") != "false" || t.is("pending"):
@@ -147,8 +149,9 @@ func (s *Status) seeResources(t *tree, within []string) {
 // place reads a resource. Older crm_mon write the agent with two colons where there is no provider in between.
 func (t *tree) place(within []string) Place {
 	p := Place{
-		ID: t.attr("id"), Agent: strings.ReplaceAll(t.attr("resource_agent"), "::", ":"), Pending: t.attr("pending"), Failed: t.is("failed"),
-		Blocked: t.is("blocked"), Managed: Bool(t.attr("managed"), true), Maintenance: t.is("maintenance"), Within: within,
+		ID: t.attr("id"), Agent: strings.ReplaceAll(t.attr("resource_agent"), "::", ":"), Pending: t.attr("pending"),
+		Failed: t.is("failed"), Blocked: t.is("blocked"), Managed: Bool(t.attr("managed"), true),
+		Maintenance: t.is("maintenance"), Within: within,
 	}
 	for _, n := range t.all("node") {
 		p.Nodes = append(p.Nodes, n.attr("name"))

@@ -67,7 +67,7 @@ func (d *document) values(sets []*tree) choices {
 	for i, s := range sets {
 		sets[i] = d.resolve(s)
 	}
-	slices.SortStableFunc(sets, func(a, b *tree) int { return cmp.Compare(Score(b.attr("score")), Score(a.attr("score"))) })
+	slices.SortStableFunc(sets, func(a, b *tree) int { return Score(b.attr("score")) - Score(a.attr("score")) })
 	out := choices{}
 	for _, s := range sets {
 		ruled := len(s.all("rule")) > 0

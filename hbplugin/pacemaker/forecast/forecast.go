@@ -2,6 +2,7 @@ package forecast
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -14,7 +15,7 @@ import (
 // that follow from it once the node is in standby and what is under way has succeeded, each from where the one before
 // it ended, and at least one.
 func Verdicts(conf cib.Config, runs []cib.Simulation, node string, agents []string) []hbplugin.Verdict {
-	w := world{conf: conf, runs: runs, node: node, before: runs[0].Before, after: runs[len(runs)-1].After}
+	w := world{conf, runs, node, agents, runs[0].Before, runs[len(runs)-1].After}
 	var out []hbplugin.Verdict
 	known := func(id string) bool {
 		return slices.ContainsFunc(out, func(v hbplugin.Verdict) bool { return v.Resource == id })
@@ -56,6 +57,7 @@ type world struct {
 	conf          cib.Config
 	runs          []cib.Simulation
 	node          string
+	agents        []string
 	before, after cib.Status
 }
 
@@ -76,7 +78,26 @@ func (w world) verdict(p cib.Place) hbplugin.Verdict {
 		c = w.whyStops(r, p)
 	}
 	v.Why, v.Remedy = c.why, c.remedy
+	if v.With = w.displaced(v.To); v.Fate == hbplugin.MovesLive && len(v.With) > 0 {
+		v.Fate = hbplugin.MovesWith
+	}
 	return v
+}
+
+// displaced are the guests that a node gives up in favour of those that come.
+func (w world) displaced(node string) []string {
+	var out []string
+	there := w
+	there.node = node
+	for _, p := range w.before.Resources {
+		if !slices.Contains(w.agents, p.Agent) || !slices.Contains(p.Nodes, node) || slices.Contains(p.Nodes, w.node) {
+			continue
+		}
+		if fate, to := there.fate(p); fate != hbplugin.Stays {
+			out = append(out, strings.TrimSpace(fmt.Sprintf("guest %q on %s: %s %s", p.ID, node, fate, to)))
+		}
+	}
+	return out
 }
 
 // fate compares where the resource is at first and at last. An instance of a clone has gone to another node where
@@ -125,25 +146,47 @@ func (w world) whyStays(r cib.Resource, p cib.Place) cause {
 	a := w.action(p.ID)
 	switch {
 	case w.option("maintenance-mode"):
-		return cause{"the cluster is in maintenance mode", "type: crm_attribute --name maintenance-mode --update false"}
+		return cause{
+			"the cluster is in maintenance mode",
+			"type: crm_attribute --name maintenance-mode --update false",
+		}
 	case own.Maintenance:
-		return cause{"this node is in maintenance", "type: " + command("crm_attribute", "--node", w.node, "--name", "maintenance", "--delete")}
+		return cause{
+			"this node is in maintenance",
+			"type: " + command("crm_attribute", "--node", w.node, "--name", "maintenance", "--delete"),
+		}
+	case len(w.before.Places[p.ID].Nodes) > 1 && !r.Clone:
+		return w.several(p)
 	case p.Blocked && p.Failed:
 		return cause{"its stop has failed here, and Pacemaker touches it no more", cleanup(r.ID, "")}
 	case p.Maintenance:
-		return cause{"maintenance is set" + from(r, "maintenance"), setMeta(origin(r, "maintenance"), "maintenance", "false")}
+		return cause{
+			"maintenance is set" + from(r, "maintenance"),
+			setMeta(origin(r, "maintenance"), "maintenance", "false"),
+		}
 	case !p.Managed:
-		return cause{"it is not managed: is-managed is false" + from(r, "is-managed"), setMeta(origin(r, "is-managed"), "is-managed", "true")}
+		return cause{
+			"it is not managed: is-managed is false" + from(r, "is-managed"),
+			setMeta(origin(r, "is-managed"), "is-managed", "true"),
+		}
 	case p.Blocked:
 		return cause{"Pacemaker has blocked it", cleanup(r.ID, "")}
 	case a.Blocked:
-		return cause{"Pacemaker wants to " + a.Kind + " it and cannot: " + cmp.Or(a.Reason, "its stop is blocked"), "type: crm_mon -1rf"}
+		return cause{
+			"Pacemaker wants to " + a.Kind + " it and cannot: " + cmp.Or(a.Reason, "its stop is blocked"),
+			"type: crm_mon -1rf",
+		}
 	}
 	if cib.Bool(w.conf.Options["stonith-enabled"], true) && !w.conf.Fenceable() {
-		return cause{"fencing is enabled (stonith-enabled) and no fence device is configured: Pacemaker starts and moves nothing",
-			"configure a fence device; where guests may be lost, such as in a test, type: crm_attribute --name stonith-enabled --update false"}
+		return cause{
+			"fencing is enabled (stonith-enabled) and no fence device is configured: Pacemaker starts and moves nothing",
+			"configure a fence device; where guests may be lost, type: crm_attribute --name stonith-enabled --update false",
+		}
 	}
-	return cause{"Pacemaker's scheduler leaves it here and gives no reason", "type: crm_simulate --live-check --show-scores"}
+	return cause{
+		"Pacemaker's scheduler leaves it here and gives no reason",
+		"type: crm_simulate --live-check --show-scores",
+	}
 }
 
 func (w world) whyRestarts(r cib.Resource, p cib.Place) cause {
@@ -157,19 +200,34 @@ func (w world) whyRestarts(r cib.Resource, p cib.Place) cause {
 	case p.Failed:
 		return cause{"it has failed here: Pacemaker recovers a failed resource by a restart", cleanup(r.ID, w.node)}
 	case len(w.before.Places[p.ID].Nodes) > 1 && !r.Clone:
-		return cause{"it is active on more than one node: " + strings.Join(w.before.Places[p.ID].Nodes, ", "), "see that it runs once, then " + cleanup(r.ID, "")}
+		return w.several(p)
 	}
-	if name, task, ok := unmigratable(reason); ok {
+	if name, task := about(reason); name != "" {
 		return w.follows(r, name, task, reason)
 	}
+	if reason == "" && slices.Contains(r.Ruled, "allow-migrate") {
+		return cause{
+			"a rule decides allow-migrate, and does not set it here now",
+			setMeta(r.ID, "allow-migrate", "true"),
+		}
+	}
 	return cause{cmp.Or(reason, "Pacemaker's scheduler moves it by a restart and gives no reason"), ""}
+}
+
+// several explains what Pacemaker does with a resource that it finds on more than one node.
+func (w world) several(p cib.Place) cause {
+	nodes := strings.Join(w.before.Places[p.ID].Nodes, ", ")
+	return cause{"it is active on more than one node: " + nodes, "see that it runs once, then " + cleanup(p.ID, "")}
 }
 
 // fenced tells whether this node itself is fenced first.
 func (w world) fenced() (cause, bool) {
 	for _, run := range w.runs {
 		if reason, ok := run.Fences[w.node]; ok {
-			return cause{"Pacemaker fences this node first: " + cmp.Or(reason, "it is unclean"), "type: crm_mon -1rf"}, true
+			return cause{
+				"Pacemaker fences this node first: " + cmp.Or(reason, "it is unclean"),
+				"type: crm_mon -1rf",
+			}, true
 		}
 	}
 	return cause{}, false
@@ -190,14 +248,19 @@ func (w world) cannotMigrate(r cib.Resource) cause {
 	}
 }
 
-// unmigratable reads the scheduler's reason "unmigrateable NAME TASK": NAME, before which or after which the
-// resource must be stopped, does TASK in the course of it.
-func unmigratable(reason string) (name, task string, ok bool) {
+// about reads the scheduler's reasons that name another resource (pe__action2reason): "unmigrateable NAME TASK", which
+// is "unrunnable NAME TASK" before Pacemaker 2.1.6, "required NAME TASK", and "colocation with NAME".
+func about(reason string) (name, task string) {
 	f := strings.Fields(reason)
-	if len(f) != 3 || f[0] != "unmigrateable" {
-		return "", "", false
+	switch {
+	case len(f) != 3:
+		return "", ""
+	case f[0] == "colocation" && f[1] == "with":
+		return f[2], ""
+	case slices.Contains([]string{"unmigrateable", "unrunnable", "required"}, f[0]):
+		return f[1], f[2]
 	}
-	return f[1], f[2], true
+	return "", ""
 }
 
 // follows explains a restart by a resource that must be started before and stopped after this one.
@@ -205,6 +268,7 @@ func (w world) follows(r cib.Resource, name, task, reason string) cause {
 	other, known := w.conf.Resource(name)
 	link := w.link(r, name)
 	why := reason
+	remedy := "run " + quoted(name) + " on all nodes as a clone with interleave=true, or, if its agent can, move it live too"
 	if link != "" {
 		why += ": " + link
 	}
@@ -212,9 +276,12 @@ func (w world) follows(r cib.Resource, name, task, reason string) cause {
 	case task == "demote" || task == "promote":
 		return cause{why, "move the promoted role at a time when the guest may stop"}
 	case known && w.cannotMigrate(other).why != "":
+		if slices.Contains(w.agents, other.Agent) {
+			remedy = w.cannotMigrate(other).remedy
+		}
 		why += ", and " + quoted(name) + " is moved by a restart (" + w.cannotMigrate(other).why + ")"
 	}
-	return cause{why, "run " + quoted(name) + " on all nodes as a clone with interleave=true, or let it be moved live too, if its agent can"}
+	return cause{why, remedy}
 }
 
 // link names what ties two resources: an order, or a group. Empty where none is found.

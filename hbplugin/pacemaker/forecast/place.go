@@ -31,15 +31,24 @@ func (w world) held(r cib.Resource) (cause, bool) {
 	names := w.conf.Names(r)
 	switch {
 	case w.option("stop-all-resources"):
-		return cause{"the cluster stops everything: stop-all-resources is true", "type: crm_attribute --name stop-all-resources --update false"}, true
+		return cause{
+			"the cluster stops everything: stop-all-resources is true",
+			"type: crm_attribute --name stop-all-resources --update false",
+		}, true
 	case role == "stopped":
-		return cause{"target-role is Stopped" + from(r, "target-role"), setMeta(origin(r, "target-role"), "target-role", "Started")}, true
+		return cause{
+			"target-role is Stopped" + from(r, "target-role"),
+			setMeta(origin(r, "target-role"), "target-role", "Started"),
+		}, true
 	case w.quorumLost():
 		return cause{"this part of the cluster has no quorum", "start Pacemaker on the nodes that are down"}, true
 	}
 	for _, t := range w.conf.Tickets {
 		if slices.Contains(names, t.Resource) {
-			return cause{fmt.Sprintf("it depends on ticket %q (%s)", t.Ticket, t.ID), "type: " + command("crm_ticket", "--info", "--ticket", t.Ticket)}, true
+			return cause{
+				fmt.Sprintf("it depends on ticket %q (%s)", t.Ticket, t.ID),
+				"type: " + command("crm_ticket", "--info", "--ticket", t.Ticket),
+			}, true
 		}
 	}
 	return cause{}, false
@@ -50,16 +59,9 @@ func (w world) quorumLost() bool {
 	return slices.ContainsFunc(w.runs[0].Actions, func(a cib.Action) bool { return a.Reason == "no quorum" })
 }
 
-// dependent explains the scheduler's "unrunnable NAME start" and "colocation with NAME".
+// dependent explains a stop by a resource that the scheduler names.
 func (w world) dependent(r cib.Resource, reason string) cause {
-	f := strings.Fields(reason)
-	name := ""
-	switch {
-	case len(f) == 3 && f[0] == "unrunnable":
-		name = f[1]
-	case len(f) == 3 && f[0] == "colocation" && f[1] == "with":
-		name = f[2]
-	}
+	name, _ := about(reason)
 	why := reason
 	if link := w.link(r, name); link != "" {
 		why += ": " + link
@@ -99,7 +101,8 @@ func (w world) ruledOut(r cib.Resource, instance string, n cib.Node) cause {
 	if c := w.unusable(n); c.why != "" {
 		return c
 	}
-	for _, rule := range []func(cib.Resource, string) cause{w.located, w.failed, w.exclusive, w.optIn, w.colocated, w.grouped} {
+	rules := []func(cib.Resource, string) cause{w.located, w.failed, w.exclusive, w.optIn, w.colocated, w.grouped}
+	for _, rule := range rules {
 		if c := rule(r, n.Name); c.why != "" && w.forbidden(instance, n.Name) {
 			return c
 		}
@@ -111,7 +114,10 @@ func (w world) ruledOut(r cib.Resource, instance string, n cib.Node) cause {
 		return cause{"an instance runs there already", ""}
 	}
 	if w.forbidden(instance, n.Name) {
-		return cause{"its score there is negative, and neither a constraint nor a failure says why", "type: crm_simulate --live-check --show-scores"}
+		return cause{
+			"its score there is negative, and neither a constraint nor a failure says why",
+			"type: crm_simulate --live-check --show-scores",
+		}
 	}
 	return cause{"Pacemaker's scheduler gives no reason", "type: crm_simulate --live-check --show-scores"}
 }
@@ -134,19 +140,34 @@ func (w world) unusable(n cib.Node) cause {
 	case n.Leaving:
 		return cause{"Pacemaker shuts down there", ""}
 	case w.goesAlong(n.Name):
-		return cause{"its connection ends when this node is in standby", "type: " + command("crm_resource", "--why", "--resource", n.Name)}
+		return cause{
+			"its connection ends when this node is in standby",
+			"type: " + command("crm_resource", "--why", "--resource", n.Name),
+		}
 	case n.Standby && m.Attrs["standby"] != m.Permanent["standby"]:
 		return cause{"it is in standby until it reboots", "on " + n.Name + ", type: vmferry undrain; or: " +
 			command("crm_attribute", "--node", n.Name, "--name", "standby", "--lifetime", "reboot", "--delete")}
 	case n.Standby:
-		return cause{"it is in standby", "type: " + command("crm_attribute", "--node", n.Name, "--name", "standby", "--delete")}
+		return cause{
+			"it is in standby",
+			"type: " + command("crm_attribute", "--node", n.Name, "--name", "standby", "--delete"),
+		}
 	case n.Maintenance:
-		return cause{"it is in maintenance", "type: " + command("crm_attribute", "--node", n.Name, "--name", "maintenance", "--delete")}
+		return cause{
+			"it is in maintenance",
+			"type: " + command("crm_attribute", "--node", n.Name, "--name", "maintenance", "--delete"),
+		}
+	}
+	strategy := w.conf.Options["node-health-strategy"]
+	if strategy == "" || strategy == "none" {
+		return cause{}
 	}
 	for _, name := range slices.Sorted(maps.Keys(m.Attrs)) {
-		strategy := w.conf.Options["node-health-strategy"]
-		if strings.HasPrefix(name, "#health") && strategy != "" && strategy != "none" && (m.Attrs[name] == "red" || n.Health == "red") {
-			return cause{fmt.Sprintf("its health is bad: %s is %s", name, m.Attrs[name]), "mend it; then " + "type: " + command("crm_attribute", "--node", n.Name, "--name", name, "--update", "green")}
+		if strings.HasPrefix(name, "#health") && m.Attrs[name] == "red" {
+			return cause{
+				fmt.Sprintf("its health is bad: %s is %s", name, m.Attrs[name]),
+				"mend it, then type: " + command("crm_attribute", "--node", n.Name, "--name", name, "--update", "green"),
+			}
 		}
 	}
 	return cause{}
@@ -158,8 +179,8 @@ func (w world) goesAlong(node string) bool {
 	return n.Type == "remote" && n.State != cib.Online
 }
 
-// located finds a location constraint that speaks against the node: a negative sum of scores forbids it. One whose rule cannot be evaluated here counts where no
-// other does.
+// located finds a location constraint that speaks against the node: a negative sum of scores forbids it. One whose
+// rule cannot be evaluated here counts where no other does.
 func (w world) located(r cib.Resource, node string) cause {
 	var maybe cause
 	m := w.conf.Member(node)
@@ -175,7 +196,10 @@ func (w world) located(r cib.Resource, node string) cause {
 			if cib.Score(score) >= 0 {
 				continue
 			}
-			c := cause{fmt.Sprintf("location constraint %q forbids it by the rule %s (%s)", l.ID, rule.Text, score), unlocate(l, r)}
+			c := cause{
+				fmt.Sprintf("location constraint %q forbids it by the rule %s (%s)", l.ID, rule.Text, score),
+				unlocate(l, r),
+			}
 			switch rule.Eval(m) {
 			case cib.True:
 				return c
@@ -187,6 +211,11 @@ func (w world) located(r cib.Resource, node string) cause {
 	return maybe
 }
 
+// hard are the answers of an agent that forbid the node without a fail-count.
+var hard = map[int]string{
+	2: "invalid parameter", 3: "unimplemented action", 4: "insufficient privileges", 5: "not installed",
+}
+
 // failed finds a fail-count that forbids the node, or an answer of the agent's that does.
 func (w world) failed(r cib.Resource, node string) cause {
 	m := w.conf.Member(node)
@@ -195,15 +224,23 @@ func (w world) failed(r cib.Resource, node string) cause {
 		return cause{"it has failed there: its fail-count is INFINITY", cleanup(r.ID, node)}
 	}
 	if limit := cib.Score(r.Meta["migration-threshold"]); limit > 0 && count >= limit {
-		return cause{fmt.Sprintf("it has failed there: its fail-count is %d, and migration-threshold is %d", count, limit), cleanup(r.ID, node)}
+		return cause{
+			fmt.Sprintf("it has failed there: its fail-count is %d, and migration-threshold is %d", count, limit),
+			cleanup(r.ID, node),
+		}
 	}
-	hard := map[int]string{2: "invalid parameter", 3: "unimplemented action", 4: "insufficient privileges", 5: "not installed"}
 	if text := hard[m.Answers[r.ID]]; text != "" {
-		return cause{fmt.Sprintf("its agent answered %d there (%s)", m.Answers[r.ID], text), "mend it there, then " + cleanup(r.ID, node)}
+		return cause{
+			fmt.Sprintf("its agent answered %d there (%s)", m.Answers[r.ID], text),
+			"mend it there, then " + cleanup(r.ID, node),
+		}
 	}
 	for _, m := range w.conf.Nodes {
 		if m.Answers[r.ID] == 6 {
-			return cause{fmt.Sprintf("its agent answered 6 (not configured) on %s, which forbids every node", m.Name), "correct its parameters, then " + cleanup(r.ID, m.Name)}
+			return cause{
+				fmt.Sprintf("its agent answered 6 (not configured) on %s, which forbids every node", m.Name),
+				"correct its parameters, then " + cleanup(r.ID, m.Name),
+			}
 		}
 	}
 	return cause{}
@@ -218,14 +255,18 @@ func (w world) exclusive(r cib.Resource, node string) cause {
 		}
 	}
 	for _, l := range only {
-		if l.Node == node || slices.ContainsFunc(l.Rules, func(rule cib.Rule) bool { return rule.Eval(w.conf.Member(node)) != cib.False }) {
+		holds := func(rule cib.Rule) bool { return rule.Eval(w.conf.Member(node)) != cib.False }
+		if l.Node == node || slices.ContainsFunc(l.Rules, holds) {
 			return cause{}
 		}
 	}
 	if len(only) == 0 {
 		return cause{}
 	}
-	return cause{fmt.Sprintf("location constraint %q pins it to other nodes (resource-discovery=exclusive)", only[0].ID), unlocate(only[0], r)}
+	return cause{
+		fmt.Sprintf("location constraint %q pins it to other nodes (resource-discovery=exclusive)", only[0].ID),
+		unlocate(only[0], r),
+	}
 }
 
 // optIn says that a cluster that is not symmetric needs a constraint for each node.
@@ -235,7 +276,10 @@ func (w world) optIn(r cib.Resource, node string) cause {
 	}
 	id := "allow-" + r.ID + "-on-" + node
 	xml := fmt.Sprintf(`<rsc_location id="%s" rsc="%s" node="%s" score="0"/>`, id, r.ID, node)
-	return cause{"no location constraint allows it there (symmetric-cluster is false)", "type: " + command("cibadmin", "--create", "--scope", "constraints", "--xml-text", xml)}
+	return cause{
+		"no location constraint allows it there (symmetric-cluster is false)",
+		"type: " + command("cibadmin", "--create", "--scope", "constraints", "--xml-text", xml),
+	}
 }
 
 // colocated finds a resource without which this one cannot run, and which is not there; or one with which it must
@@ -255,7 +299,10 @@ func (w world) colocated(r cib.Resource, node string) cause {
 		case c.Score <= -cib.Infinity && there:
 			return cause{fmt.Sprintf("colocation %q keeps it away from %q, which runs there", c.ID, c.With), ""}
 		case c.Score >= cib.Infinity && (!there || role != ""):
-			why := cause{fmt.Sprintf("colocation %q keeps it with %q, which does not run there%s", c.ID, c.With, role), ""}
+			why := cause{
+				fmt.Sprintf("colocation %q keeps it with %q, which does not run there%s", c.ID, c.With, role),
+				"",
+			}
 			return w.because(why, c.With, node)
 		}
 	}
@@ -266,7 +313,10 @@ func (w world) colocated(r cib.Resource, node string) cause {
 func (w world) grouped(r cib.Resource, node string) cause {
 	for _, name := range r.Group {
 		if !w.runsAfter(name, node) {
-			why := cause{fmt.Sprintf("it comes after %q in group %q, and %q does not run there", name, r.Within[len(r.Within)-1], name), ""}
+			why := cause{
+				fmt.Sprintf("it comes after %q in group %q, which does not run there", name, r.Within[len(r.Within)-1]),
+				"",
+			}
 			return w.because(why, name, node)
 		}
 	}
@@ -313,8 +363,11 @@ func (w world) full(r cib.Resource, node string) cause {
 		if free != all {
 			has = fmt.Sprintf("%d left of %d", free, all)
 		}
-		return cause{fmt.Sprintf("%s %d does not fit on %s, which has %s", name, need, node, has),
-			fmt.Sprintf("if %s really has that much, type: %s", node, command("crm_attribute", "--node", node, "--utilization", "--name", name, "--update", fmt.Sprint(all-free+need)))}
+		more := command("crm_attribute", "--node", node, "--utilization", "--name", name, "--update", fmt.Sprint(all-free+need))
+		return cause{
+			fmt.Sprintf("%s %d does not fit on %s, which has %s", name, need, node, has),
+			"if " + node + " really has that much, type: " + more,
+		}
 	}
 	return cause{}
 }
