@@ -206,7 +206,7 @@ func (m *mover) checkDiskRoom(ctx context.Context) error {
 		}
 		c.image.Capacity, c.Bytes = size.Capacity, size.Allocated
 		need[filepath.Dir(c.Path)] += size.Allocated
-		m.diskCheck.with = append(m.diskCheck.with, fmt.Sprintf("disk %s (%d MiB) is copied", c.Target, roundedMiB(c.Bytes)))
+		m.diskCheck.with = append(m.diskCheck.with, fmt.Sprintf("disk %s (%d MiB) is copied", c.Target, mebibytes(c.Bytes)))
 	}
 	for dir, bytes := range need {
 		room, err := m.target.host.Room(ctx, dir)
@@ -214,14 +214,11 @@ func (m *mover) checkDiskRoom(ctx context.Context) error {
 			return &Refusal{CheckDisk, fmt.Sprintf("the target does not tell the room in %q", dir), poolHint(dir), err}
 		}
 		if room < bytes && !m.mayDropOld(ctx, dir) {
-			return &Refusal{CheckDisk, fmt.Sprintf("the target has %d MiB free in %s, and the guest's disks need %d MiB", room>>20, dir, roundedMiB(bytes)), "free some there", nil}
+			return &Refusal{CheckDisk, fmt.Sprintf("the target has %d MiB free in %s, and the guest's disks need %d MiB", room>>20, dir, mebibytes(bytes)), "free some there", nil}
 		}
 	}
 	return nil
 }
-
-// roundedMiB rounds up.
-func roundedMiB(bytes uint64) uint64 { return (bytes + 1<<20 - 1) >> 20 }
 
 // mayDropOld tells whether the target has old copies of the guest's disks in a folder, of which the truth is here. They
 // are removed when the disks begin to be copied.

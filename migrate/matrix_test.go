@@ -166,6 +166,7 @@ func newStage(t *testing.T, phase, fault string) *stage {
 	s.pair.shorten = make(chan time.Time, 1)
 	s.req.Shorten = s.pair.shorten
 	s.req.PostCopy, s.req.NoConverge = phase == "post-copy", phase == "post-copy"
+	s.req.Memory = MemoryRefuse
 	s.deps.Open = s.open
 	log := logrus.New()
 	log.SetOutput(io.Discard)

@@ -31,7 +31,7 @@ type Request struct {
 	DowntimeLimit time.Duration // the first limit, 2 ms when 0
 	NoConverge    bool          // do not slow down a guest that writes faster than the link carries
 	Unsafe        bool          // move even where libvirt fears for disks with a host cache
-	Overcommit    bool          // do not ask whether the target has enough free memory
+	Memory        MemoryMode    // what follows where the target is short of memory for the guest
 	// BlackoutBudget is what the blackout is to stay within, DefaultBudget when 0. Near the deadline a
 	// guest that does not converge is paused for longer all the same, unless Firm. The record tells
 	// whether the budget was kept.
@@ -230,6 +230,9 @@ func (r Request) check() error {
 	}
 	if r.Disks != "" && !slices.Contains(DiskModes, r.Disks) {
 		return &Refusal{CheckRequest, fmt.Sprintf("the mode %q for disks is unknown", r.Disks), "use shared, copy or auto", nil}
+	}
+	if r.Memory != "" && !slices.Contains(MemoryModes, r.Memory) {
+		return &Refusal{CheckRequest, fmt.Sprintf("the mode %q for memory is unknown", r.Memory), "use warn, refuse or no", nil}
 	}
 	if r.DowntimeLimit < 0 || r.BlackoutBudget < 0 || r.PauseAfter < 0 {
 		return &Refusal{CheckRequest, "a limit is negative", "", nil}

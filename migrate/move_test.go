@@ -101,7 +101,7 @@ func TestRefusals(t *testing.T) {
 		{"older QEMU there", func(p *pair) { p.source.xml = strings.Replace(guestDoc, "10.0", "11.0", 1) }, CheckHypervisor, "pc-q35-11.0", Stayed},
 		{"other architecture", func(p *pair) { p.source.xml = strings.Replace(guestDoc, "x86_64", "aarch64", 1) }, CheckHypervisor, "aarch64", Stayed},
 		{"guest's XML broken", func(p *pair) { p.source.xml = "<" }, CheckSource, "description", Stayed},
-		{"no memory", func(p *pair) { p.target.free = 512<<20 - 1 }, CheckMemory, "needs 512 MiB", Stayed},
+		{"no memory", func(p *pair) { p.target.free, p.req.Memory = 512<<20-1, MemoryRefuse }, CheckMemory, "needs 512 MiB", Stayed},
 		{"CPU", func(p *pair) {
 			p.target.cpu = false
 			p.source.xml = strings.Replace(strings.Replace(guestDoc, "'qemu'", "'kvm'", 1), "<devices>", "<cpu mode='custom'><model>EPYC</model></cpu><devices>", 1)
@@ -133,7 +133,7 @@ func TestRefusals(t *testing.T) {
 func TestOvercommitAndUncheckedAreNotRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPair(t)
-		p.target.free, p.req.Overcommit, p.target.visible = 0, true, libvirt.VisibleUnknown
+		p.target.free, p.req.Memory, p.target.visible = 0, MemoryIgnore, libvirt.VisibleUnknown
 		rec, err := Move(t.Context(), p.req, p.deps)
 		if err != nil || len(rec.Notes) != 1 || !strings.Contains(rec.Notes[0], "cannot tell") {
 			t.Errorf("notes %q, %v", rec.Notes, err)

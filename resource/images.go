@@ -23,6 +23,19 @@ func (r *reader) disks(name string) migrate.DiskMode {
 	return mode
 }
 
+// memory reads what follows where a node is short of memory for the guest.
+func (r *reader) memory(name string) migrate.MemoryMode {
+	mode := migrate.MemoryMode(r.get(name))
+	switch {
+	case mode == "":
+		return migrate.MemoryWarn
+	case !slices.Contains(migrate.MemoryModes, mode):
+		r.bad(name, "%s=%q is unknown: use warn, refuse or no, or leave it unset", name, mode)
+		return migrate.MemoryWarn
+	}
+	return mode
+}
+
 // images are the guest's disks as its config file names them.
 func (a *run) images() []string { return namesIn(a.config.domain.text).disks }
 

@@ -77,7 +77,7 @@ func TestMigrateToPassesTheParameters(t *testing.T) {
 		checkExit(t, err, Success, "")
 		want := Move{Guest: "vm1", UUID: guestUUID, SourceURI: "qemu:///system", Target: "node2",
 			TargetURI: "qemu+tcp://node2-mig/system", MigrateURI: "tcp://node2-mig", Bandwidth: 100, Downtime: 50 * time.Millisecond,
-			Tuning: Tuning{Disks: migrate.DisksShared}, Relay: true}
+			Tuning: Tuning{Disks: migrate.DisksShared, Memory: migrate.MemoryWarn}, Relay: true}
 		if !reflect.DeepEqual(got, want) {
 			t.Errorf("moved with %+v, want %+v", got, want)
 		}

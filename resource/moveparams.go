@@ -21,12 +21,13 @@ type Tuning struct {
 	BlackoutBudget time.Duration // blackout to stay below where the deadline allows it, 0 for the default
 	Watch          []string      // targets of package blackout to probe meanwhile
 	Disks          migrate.DiskMode
+	Memory         migrate.MemoryMode
 }
 
 func (p Params) tuning() Tuning {
 	return Tuning{
 		Options: p.Options.MigrateOptions, Unsafe: p.Options.Unsafe, NoConverge: !p.MayUse(drain.Converge), PostCopy: p.MayUse(drain.PostCopy),
-		PauseAfter: p.Options.Timeout, BlackoutBudget: p.BlackoutBudget, Watch: p.Watch, Disks: p.Disks,
+		PauseAfter: p.Options.Timeout, BlackoutBudget: p.BlackoutBudget, Watch: p.Watch, Disks: p.Disks, Memory: p.Memory,
 	}
 }
 
@@ -49,7 +50,7 @@ func (m Move) Request() migrate.Request {
 		Target: m.Target, TargetURI: m.TargetURI, MigrateURI: m.MigrateURI,
 		Bandwidth: m.Bandwidth, DowntimeLimit: m.Downtime, Adopt: m.Adopt, Fetch: m.Fetch,
 		Options: m.Options, Unsafe: m.Unsafe, NoConverge: m.NoConverge, PostCopy: m.PostCopy,
-		Disks: m.Disks, PauseAfter: m.PauseAfter, BlackoutBudget: m.BlackoutBudget,
+		Disks: m.Disks, Memory: m.Memory, PauseAfter: m.PauseAfter, BlackoutBudget: m.BlackoutBudget,
 	}
 }
 

@@ -20,11 +20,44 @@ func environ(params ...string) Environ {
 	return ParseEnviron(vars)
 }
 
+// ofAMove are the parameters without which a guest can be started.
+var ofAMove = []string{"migration_transport", "migration_user", "migration_downtime", "migration_speed", "migration_network_suffix", "migrateuri",
+	"migrateport", "migrate_options", "remoteuri", "node_ip_attribute", "blackout_budget", "drain_priority", "ladder", "watch", "announce", "disks", "check_memory"}
+
+// A guest with a move's parameter that cannot be used is started, and validate-all tells of all such.
+func TestMoveParametersFailMovesAlone(t *testing.T) {
+	bad := environ("migrateuri=%n", "watch=192.0.2.7:7", "ladder=live,prayer")
+	for _, c := range []struct {
+		action string
+		want   ExitCode
+		calls  []string
+	}{
+		{"start", Success, []string{"create"}}, {"monitor", Success, nil}, {"migrate_to", Generic, nil}, {"reload-agent", Success, nil}, {"stop", Success, []string{"shutdown"}},
+		{"validate-all", Configured, nil},
+	} {
+		w := newWorld(t, c.action)
+		if c.action != "start" {
+			w.boot()
+		}
+		w.agent.Problems = bad.Problems
+		err, _ := w.run(c.action)
+		checkExit(t, err, c.want, "")
+		if !slices.Equal(w.calls, c.calls) {
+			t.Errorf("%s did %v, want %v", c.action, w.calls, c.calls)
+		}
+		for _, name := range []string{"migrateuri", "watch", "ladder"} {
+			if c.action == "validate-all" && !strings.Contains(err.Error(), name) {
+				t.Errorf("validate-all does not tell of %s: %v", name, err)
+			}
+		}
+	}
+}
+
 func TestCheck(t *testing.T) {
 	host, _ := os.Hostname()
 	for _, c := range []struct {
 		param          string
-		start, monitor ExitCode // start stands for all actions that need every parameter
+		start, monitor ExitCode // start is that of validate-all, too; what a move alone needs fails neither a start nor an arrival
 	}{
 		{"config=/etc/vm1.xml", Success, Success},
 		{"config=", Configured, Configured},
@@ -105,6 +138,9 @@ func TestCheck(t *testing.T) {
 		{"check_timeout=0", Configured, Success},
 		{"check_grace=0", Success, Success},
 		{"check_grace=-1", Configured, Success},
+		{"check_memory=refuse", Success, Success},
+		{"check_memory=no", Success, Success},
+		{"check_memory=yes", Configured, Success},
 		{"blackout_budget=250", Success, Success},
 		{"blackout_budget=0.25", Configured, Success},
 		{"drain_priority=-5", Success, Success},
@@ -135,16 +171,40 @@ func TestCheck(t *testing.T) {
 	} {
 		t.Run(c.param, func(t *testing.T) {
 			e := environ(c.param)
-			for _, action := range []string{"start", "migrate_to", "migrate_from", "validate-all"} {
-				checkExit(t, e.check(action), c.start, "")
+			start, move := c.start, c.start
+			if name, _, _ := strings.Cut(c.param, "="); start == Configured && slices.Contains(ofAMove, name) {
+				start, move = Success, Generic
+			}
+			checkExit(t, e.check("validate-all"), c.start, "")
+			checkExit(t, e.check("migrate_to"), move, "")
+			for _, action := range []string{"start", "migrate_from", "reload-agent"} {
+				checkExit(t, e.check(action), start, "")
+			}
+			if told := len(e.overlooked("start")) > 0; told != (start != c.start) {
+				t.Errorf("a start tells of %v", e.overlooked("start"))
 			}
 			for _, action := range []string{"monitor", "status", "stop"} {
 				checkExit(t, e.check(action), c.monitor, "")
 			}
-			if err := e.check("start"); err != nil && !strings.Contains(err.Error(), strings.SplitN(c.param, "=", 2)[0]) {
+			if err := e.check("validate-all"); err != nil && !strings.Contains(err.Error(), strings.SplitN(c.param, "=", 2)[0]) {
 				t.Errorf("reason %q does not name the parameter", err)
 			}
 		})
+	}
+}
+
+func TestProbe(t *testing.T) {
+	const pacemaker, interval = "OCF_RESKEY_crm_feature_set=3.20.0", "OCF_RESKEY_CRM_meta_interval="
+	for _, c := range []struct {
+		environ []string
+		want    bool
+	}{
+		{[]string{pacemaker}, true}, {[]string{pacemaker, interval + "0"}, true}, {[]string{pacemaker, interval + "10000"}, false},
+		{[]string{interval + "0"}, true}, {[]string{interval + "10000"}, false}, {nil, false},
+	} {
+		if e := ParseEnviron(c.environ); e.Probe != c.want {
+			t.Errorf("%v is a probe: %t", c.environ, e.Probe)
+		}
 	}
 }
 
@@ -158,6 +218,19 @@ func TestParseEnviron(t *testing.T) {
 	}
 	if len(e.Ignored) != 1 || e.Ignored[0] != "save_confing_on_stop" {
 		t.Errorf("ignored %v", e.Ignored)
+	}
+	for _, c := range []struct {
+		vars  []string
+		probe bool
+	}{
+		{[]string{"OCF_RESKEY_crm_feature_set=3.20.0"}, true}, // Pacemaker's, of a probe
+		{[]string{"OCF_RESKEY_crm_feature_set=3.20.0", "OCF_RESKEY_CRM_meta_interval=10000"}, false},
+		{[]string{"OCF_RESKEY_CRM_meta_interval=0"}, true},
+		{[]string{"OCF_RESOURCE_INSTANCE=vm"}, false}, // Heartbeat's face, or a person
+	} {
+		if e := ParseEnviron(c.vars); e.Probe != c.probe {
+			t.Errorf("%v: a probe is %v", c.vars, e.Probe)
+		}
 	}
 	if bare := ParseEnviron([]string{"PATH=/bin"}); !bare.Bare || bare.Instance != "default" || bare.Probe || bare.Pacemaker {
 		t.Errorf("parsed %+v", bare)
@@ -173,15 +246,15 @@ var fuzzSeeds = []string{
 	"unset_utilization_host_memory=x", "unset_utilization_hv_memory=1", "save_config_on_stop=1", "sync_config_on_stop=1", "snapshot=/s",
 	"backingfile=/b", "stateless=1", "copyindirs=/a /b", "shutdown_mode=acpi,agent", "start_resources=1", "xmfile=/x.cfg", "name=vm1",
 	"shutdown_timeout=0", "shutdown_acpi=1", "allow_mem_management=1", "reserved_Dom0_memory=512", "node_ip_attribute=ip",
-	"check_tcp=a:1,b:2", "check_udp=[::1]:53", "check_agent=1", "check_timeout=9999999999999", "check_grace=0", "blackout_budget=250",
+	"check_tcp=a:1,b:2", "check_udp=[::1]:53", "check_agent=1", "check_timeout=9999999999999", "check_grace=0", "check_memory=no", "blackout_budget=250",
 	"drain_priority=-1", "ladder=live,converge,save", "save_dir=/s", "watch=udp://a:7,tcp://[::1]:7",
 	"announce=52:54:00:12:34:56=192.0.2.7,2001:db8::7", "disks=auto",
 }
 
 func TestFuzzSeedsKnowEveryParameter(t *testing.T) {
-	for _, name := range known {
-		if !slices.ContainsFunc(fuzzSeeds, func(s string) bool { return strings.HasPrefix(s, name+"=") }) {
-			t.Errorf("no seed sets %s", name)
+	for _, p := range parameters {
+		if !slices.ContainsFunc(fuzzSeeds, func(s string) bool { return strings.HasPrefix(s, p.name+"=") }) {
+			t.Errorf("no seed sets %s", p.name)
 		}
 	}
 }
@@ -200,7 +273,7 @@ func FuzzParseEnviron(f *testing.F) {
 			t.Errorf("parsed %+v", e)
 		}
 		for _, p := range e.Problems {
-			if p.Err.Reason == "" || p.Err.Code != Configured || !slices.Contains(known, p.Param) || !strings.Contains(p.Err.Reason, p.Param) {
+			if _, known := useOf(p.Param); !known || p.Err.Reason == "" || p.Err.Code != Configured || !strings.Contains(p.Err.Reason, p.Param) {
 				t.Errorf("problem %+v", p)
 			}
 		}
@@ -287,7 +360,10 @@ func TestPairs(t *testing.T) {
 	if p := environ().Params; p.IsXen() || !slices.Equal(p.Utilization, all) || p.graceful(time.Minute, time.Minute) != time.Minute {
 		t.Errorf("of config alone: %+v", p)
 	}
-	if p := environ("autoset_utilization_cpu=0", "unset_utilization_cpu=1", "unset_utilization_hv_memory=1", "autoset_utilization_host_memory=off").Params; !slices.Equal(p.Utilization, []Utilization{{"cpu", true}, {"hv_memory", false}}) {
+	if p := environ("autoset_utilization_cpu=1", "unset_utilization_cpu=1", "autoset_utilization_host_memory=off", "autoset_utilization_hv_memory=off").Params; !slices.Equal(p.Utilization, []Utilization{{"cpu", false}}) {
+		t.Errorf("utilization %v", p.Utilization)
+	}
+	if p := environ("autoset_utilization_cpu=0", "unset_utilization_cpu=1", "unset_utilization_hv_memory=1", "autoset_utilization_host_memory=off").Params; !slices.Equal(p.Utilization, []Utilization{{"cpu", true}, {"hv_memory", true}}) {
 		t.Errorf("utilization %+v", p.Utilization)
 	}
 	if p := environ("shutdown_timeout=0", "shutdown_acpi=1", "sync_config_on_stop=1").Params; !p.ForceStop || p.ShutdownMode != "acpi" || !p.SaveConfig {

@@ -26,8 +26,8 @@ type Route struct {
 // Its parts are: driver and transport, host (dropped), port, the rest.
 var remotePattern = regexp.MustCompile(`^(.*)://[^/:]*(:?[0-9]*)/(.*)$`)
 
-// Route is the way to a node. address stands for the node in all URIs, and goes before migration_network_suffix; without
-// one, which is empty, that is the node's name. See [Params.AddressOf].
+// Route is the way to a node. address stands for the node in all URIs, and goes before migration_network_suffix;
+// without one, which is empty, that is the node's name. See [Params.AddressOf].
 //
 // The URI of libvirt is the hypervisor's, with the transport, and with the node in place of its host; remoteuri
 // replaces all that. The memory is sent to migrateuri, else to --migrateuri of migrate_options, else to a URI that is
@@ -127,7 +127,8 @@ func (p Params) AddressOf(ctx context.Context, run Command, node string) (string
 	}
 	ctx, cancel := within(ctx, attributeTime)
 	defer cancel()
-	out, err := run(ctx, "crm_attribute", "--type", "nodes", "--node", node, "--name", p.NodeIPAttribute, "--query", "--quiet")
+	out, err := run(ctx, "crm_attribute", "--type", "nodes", "--node", node, "--name", p.NodeIPAttribute,
+		"--query", "--quiet")
 	address := strings.TrimSpace(out)
 	switch {
 	case err != nil:
@@ -140,6 +141,16 @@ func (p Params) AddressOf(ctx context.Context, run Command, node string) (string
 		return address, nil
 	}
 	return "", fmt.Errorf("read attribute %q of node %q: %w", p.NodeIPAttribute, node, err)
+}
+
+// RouteTo is [Params.Route] with the address that [Params.AddressOf] finds by run. A node of which Pacemaker has none
+// is reached by its name, as the agent does it.
+func (p Params) RouteTo(ctx context.Context, run Command, node string) (Route, error) {
+	address, err := p.AddressOf(ctx, run, node)
+	if err != nil {
+		address = ""
+	}
+	return p.Route(node, address)
 }
 
 // routes are the ways to nodes that an action has asked for: Pacemaker is asked once about each node.

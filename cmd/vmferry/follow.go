@@ -8,10 +8,13 @@ import (
 	"strings"
 	"time"
 
+	"github.com/vmferry/vmferry/hbplugin"
 	"github.com/vmferry/vmferry/hbplugin/pacemaker/cib"
 	"github.com/vmferry/vmferry/hbplugin/shutdown"
+	"github.com/vmferry/vmferry/hbplugin/verdict"
 	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/drain"
+	"github.com/vmferry/vmferry/migrate/shellword"
 	"github.com/vmferry/vmferry/migrate/vigil"
 )
 
@@ -28,11 +31,21 @@ var errSaved = errors.New("the live migration failed, and the guest was saved an
 // the node with a constraint that ends by itself, and follows what becomes of it.
 func (c *call) throughPacemaker(ctx context.Context, inv *inventory, g *guest, o order) error {
 	if name, ok := c.given("to-uri", "transport", "bandwidth", "budget", "disks"); ok {
-		return misuse("migrate: Pacemaker has guest %q, and --%s is for the resource to say: type crm_resource --resource %s --set-parameter %s --parameter-value …",
-			g.Name, name, g.Claim.resource, parameterOf[name])
+		return misuse("migrate: Pacemaker has guest %q, and --%s is for the resource to say: type %s VALUE", g.Name, name,
+			shellword.Line("crm_resource", "--resource", g.Claim.resource, "--set-parameter", parameterOf[name], "--parameter-value"))
 	}
-	if err := c.movable(ctx, g, o.node); err != nil {
+	agent, err := c.movable(ctx, g, o.node)
+	if err == nil {
+		err = inv.allowed(ctx, g, o.node)
+	}
+	if err != nil {
 		return err
+	}
+	if err := c.examine(ctx, g, o.node); err != nil {
+		if agent == vmferryAgent {
+			return err
+		}
+		c.tell("%s may think otherwise: %s", agent, oneLine(err))
 	}
 	began := time.Now()
 	var v *vigil.Vigil
@@ -40,7 +53,7 @@ func (c *call) throughPacemaker(ctx context.Context, inv *inventory, g *guest, o
 		v = vigil.Begin(ctx, o.watch)
 	}
 	c.tell("asking Pacemaker to move %q to %s, and to prefer that node for %s", g.Claim.resource, o.node, o.lifetime)
-	_, err := c.query(ctx, "crm_resource", "--resource", g.Claim.resource, "--move", "--node", o.node, "--lifetime", iso8601(o.lifetime))
+	_, err = c.query(ctx, "crm_resource", "--resource", g.Claim.resource, "--move", "--node", o.node, "--lifetime", iso8601(o.lifetime))
 	if err != nil {
 		if v != nil {
 			_, _ = v.End(ctx, false)
@@ -64,35 +77,98 @@ var parameterOf = map[string]string{"to-uri": "remoteuri", "transport": "migrati
 // iso8601 is a duration as Pacemaker takes it, in whole seconds.
 func iso8601(d time.Duration) string { return fmt.Sprintf("PT%dS", int(d.Seconds())) }
 
-// movable refuses what Pacemaker would not do, or would do by a restart.
-func (c *call) movable(ctx context.Context, g *guest, node string) error {
+// vmferryAgent is the agent that makes the pre-flight itself.
+const vmferryAgent = "ocf:vmferry:Domain"
+
+// movable refuses what Pacemaker would not do, or would do by a restart. agent is the one that moves the guest.
+func (c *call) movable(ctx context.Context, g *guest, node string) (agent string, err error) {
 	id := g.Claim.resource
 	if !cib.Bool(g.Claim.meta["allow-migrate"], false) {
-		return fmt.Errorf("pacemaker would stop %q and start it on %s, not move it: type %s", id, node, allowMigrate(id))
+		return "", fmt.Errorf("pacemaker would stop %q and start it on %s, not move it: type %s", id, node, allowMigrate(id))
 	}
 	status, err := c.crmStatus(ctx)
 	if err != nil {
-		return err
+		return "", err
 	}
 	conf, err := c.configuration(ctx)
 	if err != nil {
-		return err
+		return "", err
 	}
 	place := status.Places[id]
 	_, known := status.Online[node]
 	switch {
 	case !known:
-		return fmt.Errorf("node %q is not in the cluster: its nodes are %s", node, strings.Join(keys(status.Online), ", "))
+		return "", fmt.Errorf("node %q is not in the cluster: its nodes are %s", node, strings.Join(keys(status.Online), ", "))
 	case !status.Online[node]:
-		return fmt.Errorf("node %q is not online: type crm_mon -1", node)
+		return "", fmt.Errorf("node %q is not online: type crm_mon -1", node)
 	case status.Standby[node]:
-		return fmt.Errorf("node %q is in standby, and takes no guest: on it, type vmferry undrain", node)
+		return "", fmt.Errorf("node %q is in standby, and takes no guest: on it, type vmferry undrain", node)
 	case !place.Managed || place.Blocked:
-		return fmt.Errorf("pacemaker does not touch %q (unmanaged or blocked): type crm_resource --resource %[1]s --cleanup, or manage it again", id)
+		return "", fmt.Errorf("pacemaker does not touch %q (unmanaged or blocked): type %s, or manage it again", id,
+			shellword.Line("crm_resource", "--resource", id, "--cleanup"))
 	case place.Pending != "":
-		return fmt.Errorf("pacemaker is at work on %q (%s): try again when it is done", id, place.Pending)
+		return "", fmt.Errorf("pacemaker is at work on %q (%s): try again when it is done", id, place.Pending)
 	}
-	return inTheWay(conf.Constraints, id, node)
+	for _, r := range conf.Resources {
+		if r.ID == id {
+			agent = r.Agent
+		}
+	}
+	return agent, inTheWay(conf.Constraints, id, node)
+}
+
+// runnable is a manager that knows which nodes may run a resource.
+type runnable interface {
+	Runnable(ctx context.Context, resource string) ([]string, error)
+}
+
+// allowed refuses a node that a location constraint forbids.
+func (inv *inventory) allowed(ctx context.Context, g *guest, node string) error {
+	ctx, cancel := context.WithTimeout(ctx, managerTime)
+	defer cancel()
+	for _, m := range inv.managers {
+		r, able := m.peered.(runnable)
+		if !able || m.String() != g.Claim.manager {
+			continue
+		}
+		nodes, err := r.Runnable(ctx, g.Claim.resource)
+		if err != nil {
+			return err
+		}
+		if !slices.Contains(nodes, node) {
+			return fmt.Errorf("pacemaker does not run %q on %s, by a location constraint: to see it, type %s", g.Claim.resource, node,
+				shellword.Line("crm_resource", "--resource", g.Claim.resource, "--constraints"))
+		}
+	}
+	return nil
+}
+
+// examine refuses what the agent or libvirt would refuse: Pacemaker stops a guest that it cannot migrate, and starts it
+// on the other node.
+func (c *call) examine(ctx context.Context, g *guest, node string) error {
+	c.tell("asking node %s about guest %s", node, g.Name)
+	asker := verdict.For(predictor{forecaster: c.forecaster}, c.openHost, c.program)
+	ctx, cancel := context.WithTimeout(ctx, examineTime)
+	defer cancel()
+	req, err := asker.Request(ctx, verdict.Guest{Resource: g.Claim.resource, Name: g.Name, UUID: g.UUID, Params: g.Claim.env.Params}, node)
+	if err != nil {
+		return fmt.Errorf("guest %q cannot be moved to %s: %w", g.Name, node, err)
+	}
+	x, err := asker.Examine(ctx, req)
+	if err != nil {
+		return fmt.Errorf("cannot tell whether %s takes guest %q: %w", node, g.Name, err)
+	}
+	errs := make([]error, len(x.Refusals))
+	for i, r := range x.Refusals {
+		errs[i] = r
+	}
+	if len(errs) > 0 {
+		return fmt.Errorf("pacemaker would stop %q and start it on %s, not move it: %w", g.Claim.resource, node, errors.Join(errs...))
+	}
+	for _, with := range x.With {
+		c.tell("%s", with)
+	}
+	return nil
 }
 
 // inTheWay refuses to undo what somebody has decided for good. A move with a
@@ -102,14 +178,14 @@ func inTheWay(constraints []cib.Constraint, id, node string) error {
 		move := l.ID == "cli-prefer-"+id && l.Until.IsZero()
 		ban := l.ID == "cli-ban-"+id+"-on-"+node && l.Holds(time.Now())
 		if move || ban {
-			return fmt.Errorf("an earlier move or ban of %q still holds (%s): type crm_resource --resource %[1]s --clear", id, l.ID)
+			return fmt.Errorf("an earlier move or ban of %q still holds (%s): type %s", id, l.ID, shellword.Line("crm_resource", "--resource", id, "--clear"))
 		}
 	}
 	return nil
 }
 
 func allowMigrate(id string) string {
-	return "crm_resource --resource " + id + " --meta --set-parameter allow-migrate --parameter-value true"
+	return shellword.Line("crm_resource", "--resource", id, "--meta", "--set-parameter", "allow-migrate", "--parameter-value", "true")
 }
 
 func keys(m map[string]bool) []string {
@@ -121,9 +197,26 @@ func keys(m map[string]bool) []string {
 	return out
 }
 
+// errNotMoved says that Pacemaker has nothing to do, and the guest is not where it was asked for.
+var errNotMoved = errors.New("pacemaker has decided otherwise")
+
+// idle is closed once Pacemaker has nothing more to do, by its scheduler's word on the live configuration; never where
+// that is not known.
+func (c *call) idle(ctx context.Context, within time.Duration) <-chan struct{} {
+	done := make(chan struct{})
+	go func() {
+		_, err := c.run(ctx, "crm_resource", "--wait", fmt.Sprintf("--timeout=%.0f", within.Seconds()+1))
+		if err == nil {
+			close(done)
+		}
+	}()
+	return done
+}
+
 // follow waits until Pacemaker has the guest on the node, and on no other, and
 // has nothing more to do with it. where is the last that was seen. The
-// hypervisor is not asked: each question would lengthen the pause.
+// hypervisor is not asked: each question would lengthen the pause. The error is errNotMoved where Pacemaker
+// does not move it.
 func (c *call) follow(ctx context.Context, g *guest, o order) (where []string, err error) {
 	limit := o.deadline
 	if limit == 0 {
@@ -134,8 +227,10 @@ func (c *call) follow(ctx context.Context, g *guest, o order) (where []string, e
 	meter := c.meter()
 	defer meter.end()
 	began := time.Now()
+	idle := c.idle(ctx, limit)
 	for settled := 0; ; {
 		begun := time.Now()
+		decided := isClosed(idle) // before the look
 		status, err := c.crmStatus(ctx)
 		next := begun.Add(shutdown.Every(c.poll, time.Since(begun)))
 		if err == nil {
@@ -149,6 +244,9 @@ func (c *call) follow(ctx context.Context, g *guest, o order) (where []string, e
 			if settled == 2 { // once may be the moment between two actions
 				return where, nil
 			}
+			if decided && settled == 0 && place.Pending == "" {
+				return where, errNotMoved
+			}
 			c.showPlace(meter, g, place, time.Since(began))
 		} else if ctx.Err() == nil {
 			meter.show(time.Now(), "deaf", oneLine(err))
@@ -158,6 +256,15 @@ func (c *call) follow(ctx context.Context, g *guest, o order) (where []string, e
 			return where, ctx.Err()
 		case <-time.After(time.Until(next)):
 		}
+	}
+}
+
+func isClosed(done <-chan struct{}) bool {
+	select {
+	case <-done:
+		return true
+	default:
+		return false
 	}
 }
 
@@ -203,30 +310,76 @@ func (c *call) strangersRecord(g *guest, o order, began time.Time, ferr error) *
 // it back is the operator's choice. One that was interrupted is taken back.
 func (c *call) conclude(ctx context.Context, inv *inventory, g *guest, o order, where []string, record *migrate.Record, ferr error) error {
 	id := g.Claim.resource
-	clear := "crm_resource --resource " + id + " --clear --node " + o.node
+	clear := shellword.Line("crm_resource", "--resource", id, "--clear", "--node", o.node)
 	r := migrateResult{Schema: schema, Guest: g.Name, From: inv.node, To: o.node, By: managerPacemaker, Moved: ferr == nil, Record: record}
 	r.Where = "on " + strings.Join(where, " and ")
 	if len(where) == 0 {
 		r.Where = "cannot tell: Pacemaker has it on no node just now"
 	}
-	restarted := ferr == nil && record != nil && record.Outcome != migrate.Moved
+	restarted := false
+	why := ""
+	if ferr == nil {
+		restarted, why = c.restarted(ctx, inv, g, where, record)
+	}
 	r.Moved = r.Moved && !restarted
 	if err := c.result(r, r.table); err != nil {
 		return err
 	}
 	switch {
 	case restarted:
-		if record.Means == drain.Save {
-			return fmt.Errorf("%w: %s", errSaved, record.Error)
+		err := errRestarted
+		if record != nil && record.Means == drain.Save {
+			err = errSaved
 		}
-		return fmt.Errorf("%w: %s", errRestarted, record.Error)
+		if why == "" {
+			return err
+		}
+		return fmt.Errorf("%w: %s", err, why)
 	case ferr == nil:
 		c.tell("Pacemaker prefers %s for %s; to end that at once, type %s", o.node, o.lifetime, clear)
 		return nil
 	case errors.Is(ctx.Err(), context.Canceled):
 		return c.takeBack(ctx, g, o, clear)
+	case errors.Is(ferr, errNotMoved):
+		return c.notMoved(ctx, inv, g, o, clear)
 	}
 	return fmt.Errorf("guest %q has not come to %s in time; Pacemaker may still move it: see crm_mon -1, and to take the request back type %s", g.Name, o.node, clear)
+}
+
+// restarted tells whether the guest was stopped and started on its node, and why, by libvirt's word there and by the
+// agent's record.
+func (c *call) restarted(ctx context.Context, inv *inventory, g *guest, where []string, record *migrate.Record) (bool, string) {
+	t := verdict.Trace{Node: inv.node, Nodes: where}
+	if record != nil {
+		t.Records = append(t.Records, *record)
+	}
+	there, err := c.statusOn(context.WithoutCancel(ctx), g, where[0])
+	if err == nil {
+		t.There = there
+	}
+	fate, why := verdict.Became(t)
+	if fate == hbplugin.Untold {
+		c.tell("how guest %s came to %s is not known: %s", g.Name, where[0], why)
+	}
+	return fate == hbplugin.Restarts, why
+}
+
+// notMoved withdraws a request that Pacemaker does not follow, and says why, as far as its forecast does.
+func (c *call) notMoved(ctx context.Context, inv *inventory, g *guest, o order, clear string) error {
+	id := g.Claim.resource
+	taken := "; the request is taken back"
+	if _, err := c.query(ctx, "crm_resource", "--resource", id, "--clear", "--node", o.node); err != nil {
+		taken = fmt.Sprintf("; the request could not be taken back (%s): type %s", oneLine(err), clear)
+	}
+	for _, m := range inv.managers {
+		said, err := predictor{m.peered, c.forecaster}.Forecast(ctx)
+		for _, v := range said {
+			if err == nil && v.Resource == id && v.Fate == hbplugin.Stops {
+				return fmt.Errorf("pacemaker does not move %q to %s: %s%s", id, o.node, v.Why, taken)
+			}
+		}
+	}
+	return fmt.Errorf("pacemaker does not move %q to %s: to see its scores, type crm_simulate --live-check --show-scores%s", id, o.node, taken)
 }
 
 // takeBack withdraws the request. A migration that Pacemaker has begun is not

@@ -45,11 +45,7 @@ func up(peers []resource.Peer) (nodes []string) {
 // request is the move that the agent would make. Where a node has no address of its own its name stands for it, as the
 // agent does it.
 func request(ctx context.Context, g Guest, node string, run resource.Command) (migrate.Request, error) {
-	address, err := g.Params.AddressOf(ctx, run, node)
-	if err != nil {
-		address = ""
-	}
-	to, err := g.Params.Route(node, address)
+	to, err := g.Params.RouteTo(ctx, run, node)
 	if err != nil {
 		return migrate.Request{}, err
 	}

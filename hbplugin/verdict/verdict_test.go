@@ -186,7 +186,7 @@ func TestFor(t *testing.T) {
 	}
 	req, err := a.Request(t.Context(), guests[0], "n2")
 	want := migrate.Request{Guest: "Web 1", UUID: "u", SourceURI: "qemu:///system", Target: "n2", TargetURI: "qemu+tcp://192.0.2.2/system",
-		MigrateURI: "tcp://192.0.2.2", Bandwidth: 7, Disks: migrate.DisksAuto}
+		MigrateURI: "tcp://192.0.2.2", Bandwidth: 7, Disks: migrate.DisksAuto, Memory: migrate.MemoryWarn}
 	if err != nil || !reflect.DeepEqual(req, want) || !strings.Contains(asked, "--name fast") {
 		t.Errorf("\n got %+v, %v\nwant %+v; asked %q", req, err, want, asked)
 	}

@@ -57,6 +57,18 @@ func TestLifecycle(t *testing.T) {
 	if busy, err := c.Busy(ctx); err != nil || len(busy) > 0 {
 		t.Errorf("busy = %q, %v", busy, err)
 	}
+	const uuid, other = "11111111-2222-3333-4444-555555555555", "21111111-2222-3333-4444-555555555555"
+	if s, err := c.Status(ctx, libvirt.Ref("renamed", uuid)); err != nil || s.ID != got.ID {
+		t.Errorf("status by its UUID: %+v, %v", s, err)
+	}
+	for _, act := range []func(context.Context, string) error{
+		func(ctx context.Context, name string) error { _, err := c.Status(ctx, name); return err }, c.Destroy,
+		func(ctx context.Context, name string) error { return c.Shutdown(ctx, name, "") },
+	} {
+		if err := act(ctx, libvirt.Ref("fresh", other)); !errors.Is(err, libvirt.ErrNoDomain) {
+			t.Errorf("of another UUID: %v, want ErrNoDomain", err)
+		}
+	}
 	if xml, err := c.XML(ctx, "fresh"); err != nil || !strings.Contains(xml, "<name>fresh</name>") {
 		t.Errorf("XML = %q, %v", xml, err)
 	}
