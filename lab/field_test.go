@@ -263,8 +263,10 @@ func testHelpers(t *testing.T, b bench) {
 	}
 	f.define(resident{name: "absent", number: 3})
 	call := func(name, action string) int {
-		out, code := b.try(t, append(append([]string{"shell", source}, agentEnv("config="+cluster.Configs+"/"+name+".xml",
-			"hypervisor=qemu:///system", "migration_transport=tcp", "CRM_meta_timeout=20000", "CRM_meta_on_node="+source)...), agentFile, action)...)
+		env := agentEnv("config="+cluster.Configs+"/"+name+".xml", "hypervisor=qemu:///system", "migration_transport=tcp",
+			"CRM_meta_timeout=20000", "CRM_meta_on_node="+source)
+		env = append(env, "OCF_RESOURCE_INSTANCE="+name)
+		out, code := b.try(t, append(append([]string{"shell", source}, env...), agentFile, action)...)
 		t.Logf("%s of %s: exit code %d %s", action, name, code, strings.TrimSpace(out))
 		return code
 	}

@@ -77,7 +77,7 @@ func (m *mover) setSpeed(ctx context.Context, mibs uint64, postCopy bool) error 
 func (a attempt) extras() bool { return a.postCopy || a.connections > 0 || a.switchover > 0 }
 
 func (m *mover) params() libvirt.MigrateParams {
-	p := libvirt.MigrateParams{URI: m.req.MigrateURI, Bandwidth: max(m.req.Bandwidth, m.paced), Switchover: m.try.switchover, Unsafe: m.req.Unsafe, MigrateOptions: m.req.Options}
+	p := libvirt.MigrateParams{URI: m.req.MigrateURI, Bandwidth: max(m.req.Bandwidth, m.paced), Switchover: m.try.switchover, Unsafe: m.req.Unsafe, Managed: m.managed, MigrateOptions: m.req.Options}
 	p.AutoConverge = m.try.throttle > 0
 	p.PostCopy = p.PostCopy || m.try.postCopy
 	if p.ConvergeInitial == 0 && m.try.throttle > throttleFirst {

@@ -13,11 +13,12 @@
 //	    a link spoil each other's pause. The dirty rate is measured while a guest waits for its turn.
 //	    Where there is a queue of moves ([Queue], the node daemon's), it decides who is next and how many go at
 //	    once; without one, one guest goes at a time.
-//	  - The pre-flight asks the target everything that can be asked before anything is changed.
-//	    What it finds is a [Refusal], and the guest was not touched.
+//	  - The pre-flight asks both ends everything that can be asked before anything is changed.
+//	    What it finds is a [Refusal], and the guest was not touched. [Examine] asks the same questions without the move.
 //	  - The prediction ([Predict]) stands in the record beside what was measured. What a move teaches of the
 //	    link to its target ([LearnLink]) makes the next one better.
-//	  - The migration is peer to peer, so that no client stands in the pause. One rule decides how it is
+//	  - The migration is peer to peer, so that no client stands in the pause; this process manages it only where the
+//	    source's daemon does not reach the target's. One rule decides how it is
 //	    begun and what is done to it on the way ([Policy.Decide]): how long the last copy may take,
 //	    whether the guest is slowed down, when it goes on at the target before all of its memory is
 //	    there, and when all of that is no use. The engine carries it out.
@@ -33,6 +34,23 @@
 //	    the moment after a new pass, in which the STOP of a quiet guest comes.
 //	  - A return code is never believed: both ends are asked where the guest runs, again
 //	    and again until their answers fit together or the time is up.
+//
+// # The pre-flight
+//
+// One list of questions, each bounded and each with a rule of its own. Of the target: is it another host, without the
+// guest; has it the emulator, machine type and devices (its libvirt is asked for the command line), memory (a lack is a
+// warning, as [JudgeMemory] says), huge pages, processor, disks, networks and bridges, firmware files, swtpm. Of the way
+// there: does the name that the target calls itself by lead to it from here? libvirt's target has the memory sent
+// to that name; where it does not, [Request.MigrateURI] is set to the host of [Request.TargetURI].
+//
+// The last question goes to libvirt itself: the source's daemon is asked for the very migration, with a description for
+// the target that it cannot read, and so does all of its own checks, connects to the target, and stops
+// (client.Conn.Rehearse). That finds what no list here has: snapshots, devices that cannot migrate, caches that are
+// not safe, keys that root's daemon does not have. Where the daemon cannot connect and this process can, the move is
+// client-managed, and a note says so.
+//
+// What cannot be asked is a note, and no refusal: a list of network devices without the loopback device, a libvirt without
+// storage driver, Xen's driver, which cannot be asked beforehand.
 //
 // # After a move that failed
 //
@@ -92,5 +110,7 @@
 // # Non-guarantees
 //
 // A Move that is killed leaves libvirt's migration running: start it again, and it sees
-// the job, or the moved guest. Blackout is not measured here: what QEMU reports is a pause.
+// the job, or the moved guest. A client-managed migration ends with it: libvirt aborts it, and the guest stays.
+// The pre-flight sees no migration_host of the target's qemu.conf, no socket of vhost-user, and nothing of a firewall
+// between the hypervisors. Blackout is not measured here: what QEMU reports is a pause.
 package migrate

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -61,6 +62,15 @@ type fake struct {
 	making func(path string) // before an image is made, where not nil
 	create error             // why no image can be made
 	cut    bool              // nothing is sent any more
+
+	hostname  string
+	rehearsal func(p libvirt.MigrateParams) error // nil where libvirt has nothing against it
+	accepts   error
+	snapshots libvirt.Snapshots
+	networks  map[string]libvirt.Network
+	names     map[string][]string // by directory; nil where it cannot look
+	pages     uint64
+	domCaps   string
 
 	connect, watch, setLimit error
 	gauge                    error // why it cannot measure, which it usually cannot
@@ -225,6 +235,45 @@ func (f *fake) DiskSize(context.Context, string, string) (libvirt.DiskSize, erro
 	return f.size, nil
 }
 
+func (f *fake) Rehearse(_ context.Context, _, target string, p libvirt.MigrateParams) error {
+	if target != cmp.Or(f.peer, targetURI) {
+		return fmt.Errorf("rehearsed to %q", target)
+	}
+	if f.rehearsal == nil {
+		return nil
+	}
+	return f.rehearsal(p)
+}
+
+func (f *fake) Portable(context.Context, string) (string, error) { return f.xml, nil }
+func (f *fake) Accepts(context.Context, string) error            { return f.accepts }
+func (f *fake) Hostname(context.Context) (string, error)         { return f.hostname, nil }
+
+func (f *fake) Snapshots(context.Context, string) (libvirt.Snapshots, error) {
+	return f.snapshots, nil
+}
+
+func (f *fake) Network(_ context.Context, name string) (libvirt.Network, error) {
+	n, ok := f.networks[name]
+	if !ok {
+		return n, libvirt.ErrNoNetwork
+	}
+	return n, nil
+}
+
+func (f *fake) Names(_ context.Context, dir string) ([]string, error) {
+	if f.names == nil {
+		return nil, libvirt.ErrUnsupported
+	}
+	return f.names[dir], nil
+}
+
+func (f *fake) FreePages(context.Context, uint64) (uint64, error) { return f.pages, nil }
+
+func (f *fake) DomainCapabilities(context.Context, string, libvirt.Machine) (string, error) {
+	return f.domCaps, nil
+}
+
 func (f *fake) Room(context.Context, string) (uint64, error) { return f.room, nil }
 
 func (f *fake) CreateImage(_ context.Context, image libvirt.Image) error {
@@ -287,11 +336,11 @@ func newPair(t *testing.T) *pair {
 	t.Helper()
 	p := &pair{
 		source: &fake{uri: sourceURI, status: runs("booted"), xml: guestDoc, caps: capsDoc("source"), aborted: make(chan struct{}), broken: make(chan struct{}, 1), gauge: libvirt.ErrUnsupported},
-		target: &fake{uri: targetURI, fails: libvirt.ErrNoDomain, caps: capsDoc("target"), free: 1 << 40, visible: libvirt.VisibleYes, cpu: true},
+		target: &fake{uri: targetURI, fails: libvirt.ErrNoDomain, caps: capsDoc("target"), free: 1 << 40, visible: libvirt.VisibleYes, cpu: true, hostname: "node2"},
 	}
 	p.source.migrate = func(context.Context) error { p.copy(); p.switchover(); return nil }
 	p.req = Request{Guest: "web", SourceURI: sourceURI, Target: "node2", TargetURI: targetURI}
-	p.deps = Deps{Slots: Slots{Dir: t.TempDir()}, Open: p.open}
+	p.deps = Deps{Slots: Slots{Dir: t.TempDir()}, Open: p.open, Resolve: resolve, Own: func() []netip.Addr { return []netip.Addr{netip.MustParseAddr("192.0.2.1")} }}
 	return p
 }
 
@@ -347,4 +396,13 @@ func (p *pair) cancelled() {
 	p.source.setJob(libvirt.JobStats{})
 	p.source.is(runs("migration-canceled"))
 	p.target.answers(libvirt.ErrNoDomain)
+}
+
+// resolve knows the target, and each name that says itself where it leads.
+func resolve(_ context.Context, host string) ([]netip.Addr, error) {
+	known := map[string]string{"node2": "192.0.2.2", "kvm-b": "192.0.2.2", "self": "127.0.1.1", "vip": "192.0.2.1"}
+	if known[host] == "" {
+		return nil, errors.New("no such host")
+	}
+	return []netip.Addr{netip.MustParseAddr(known[host])}, nil
 }

@@ -2,6 +2,7 @@ package migrate
 
 import (
 	"context"
+	"net/netip"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -58,6 +59,33 @@ type Surveyor interface {
 	Room(ctx context.Context, dir string) (uint64, error)
 }
 
+// Rehearser asks libvirt itself what it would refuse, and changes nothing.
+type Rehearser interface {
+	// Rehearse is nil where MigrateToURI3 would begin with the same arguments. At the context's end it returns,
+	// and libvirt may go on with the question.
+	Rehearse(ctx context.Context, guest, target string, p libvirt.MigrateParams) error
+	// Portable is the description of the running guest as a target gets it.
+	Portable(ctx context.Context, guest string) (string, error)
+	// Accepts is nil where the host's hypervisor has what a guest of that description is made of.
+	Accepts(ctx context.Context, domainXML string) error
+	// Snapshots are those of the guest.
+	Snapshots(ctx context.Context, guest string) (libvirt.Snapshots, error)
+}
+
+// Surroundings tells what a host has that a guest is connected to, or lives on.
+type Surroundings interface {
+	// Hostname is the name that the host gives itself.
+	Hostname(ctx context.Context) (string, error)
+	// Network fails with libvirt.ErrNoNetwork when libvirt answered and knows no such network.
+	Network(ctx context.Context, name string) (libvirt.Network, error)
+	// Names lists what is in a directory of the host.
+	Names(ctx context.Context, dir string) ([]string, error)
+	// FreePages is how many huge pages of size KiB are free.
+	FreePages(ctx context.Context, size uint64) (uint64, error)
+	// DomainCapabilities is what the emulator at that path of the host can do, as XML.
+	DomainCapabilities(ctx context.Context, emulator string, m libvirt.Machine) (string, error)
+}
+
 // Keeper makes and removes images at the target, in a storage pool, for disks that are copied.
 type Keeper interface {
 	// CreateImage fails where there is a file of the name.
@@ -73,6 +101,8 @@ type Host interface {
 	Witness
 	Mover
 	Surveyor
+	Rehearser
+	Surroundings
 	Gauge
 	Keeper
 	// Close gives the connection back. The host must not be used afterwards.
@@ -117,6 +147,10 @@ type Deps struct {
 	// Relay, when not nil, makes the relay of a guest that runs on this node, from its XML. It is called just before the
 	// migration begins, where the hypervisor tells when the guest stands still.
 	Relay func(guest, domainXML string) (Relay, error)
+	// Resolve looks up a host's addresses as this node does; nil is the system's own resolver.
+	Resolve func(ctx context.Context, host string) ([]netip.Addr, error)
+	// Own lists this node's addresses; nil asks the system.
+	Own func() []netip.Addr
 	// Links is the file in which LearnLink remembers the links to the peers; empty where nothing does.
 	Links string
 	// Log gets what happens, with the fields guest, peer and phase.

@@ -36,7 +36,7 @@ func JudgeMemory(need, free uint64, fixed bool, mode MemoryMode) (short, refused
 func (m *mover) checkMemory(ctx context.Context, guest *libvirtxml.Domain) error {
 	m.rec.Memory = memoryOf(guest)
 	need, fixed := withOverhead(guest, m.driver), m.driver.FixedMemory()
-	if need == 0 || m.req.Memory == MemoryIgnore && !fixed || guest.MemoryBacking != nil && guest.MemoryBacking.MemoryHugePages != nil {
+	if need == 0 || m.req.Memory == MemoryIgnore && !fixed || usesHugePages(guest) {
 		return nil
 	}
 	free, err := m.target.host.FreeMemory(ctx)
@@ -47,10 +47,12 @@ func (m *mover) checkMemory(ctx context.Context, guest *libvirtxml.Domain) error
 	short, refused := JudgeMemory(need, free, fixed, m.req.Memory)
 	switch {
 	case refused:
-		return &Refusal{CheckMemory, fmt.Sprintf("the target has %d MiB free, and the guest needs %d MiB", free>>20, mebibytes(need)),
+		return &Refusal{CheckMemory,
+			fmt.Sprintf("the target has %d MiB free, and the guest needs %d MiB", free>>20, mebibytes(need)),
 			"free memory there, or move the guest to another node", nil}
 	case short:
-		m.note(fmt.Sprintf("the target may not have memory for the guest: it has %d MiB free, and the guest needs %d MiB", free>>20, mebibytes(need)))
+		m.note(fmt.Sprintf("the target may not have memory for the guest: it has %d MiB free, and the guest needs %d MiB",
+			free>>20, mebibytes(need)))
 	}
 	return nil
 }

@@ -28,7 +28,7 @@ type Request struct {
 
 	MigrateURI    string        // optional: the hypervisor's data channel, such as "tcp://10.0.0.2"
 	Bandwidth     uint64        // MiB/s, 0 for libvirt's default
-	DowntimeLimit time.Duration // the first limit, 2 ms when 0
+	DowntimeLimit time.Duration // the longest pause, also near the deadline and after PauseAfter; 0 for no such bound
 	NoConverge    bool          // do not slow down a guest that writes faster than the link carries
 	Unsafe        bool          // move even where libvirt fears for disks with a host cache
 	Memory        MemoryMode    // what follows where the target is short of memory for the guest
@@ -38,15 +38,18 @@ type Request struct {
 	BlackoutBudget time.Duration
 	Firm           bool // rather leave the guest where it is than exceed the budget
 	// PauseAfter is how long after its begin a migration may make the pause as long as
-	// the last copy needs; 0 leaves that to the deadline alone. Firm goes before it.
+	// the last copy needs; 0 leaves that to the deadline alone. Firm and DowntimeLimit go before it.
 	PauseAfter time.Duration
 	// PostCopy lets the engine switch a guest that does not converge to post-copy: it goes on at the target
 	// at once, but is lost if one of the two nodes dies before the rest of its memory is there.
 	PostCopy bool
 	Options  libvirt.MigrateOptions
-	Disks    DiskMode // what is done with disks that are not on shared storage
-	Fetch    bool     // the source is another node, so that nothing can be done with its files
-	Adopt    bool     // a migration to this target was begun by a caller that died: one under way is waited for
+	// StartsNetworks says that the caller starts networks of the target that are not active.
+	StartsNetworks bool
+
+	Disks DiskMode // what is done with disks that are not on shared storage
+	Fetch bool     // the source is another node, so that nothing can be done with its files
+	Adopt bool     // a migration to this target was begun by a caller that died: one under way is waited for
 
 	// Shorten, when not nil, brings a deadline that is earlier than the context's. It is heeded while
 	// the guest is being copied: give the channel room for one.
@@ -101,7 +104,16 @@ type mover struct {
 
 	uuid       string
 	wasPaused  bool
+	sourceCaps *libvirtxml.Caps // nil before they were asked
 	targetCaps *libvirtxml.Caps
+	sameHost   bool
+	portable   *libvirtxml.Domain // the guest as the target gets it
+	sent       string             // the same as text, "" where the driver does not give it
+	guard      *Slot              // the guest's lock, from the rehearsal on
+	managed    bool               // this process talks to both daemons, as the source's does not reach the target's
+	with       []string           // what goes along with the guest or stays behind, in words
+	examines   bool               // nothing is to be moved: refusals are kept
+	refusals   []*Refusal         // of an examination
 
 	deadline time.Time       // the context's, or an earlier one that came later; zero without one
 	abortAt  time.Time       // what is not done by then is aborted; zero without a deadline
@@ -142,6 +154,7 @@ func Move(ctx context.Context, req Request, deps Deps) (Record, error) {
 	defer m.target.close()
 	defer m.source.close()
 	err := m.run(ctx)
+	m.guard.Release()
 	m.leaveRung(err)
 	m.settleDisks(ctx)
 	m.endRelay(ctx)
@@ -257,7 +270,7 @@ func (m *mover) plan(ctx context.Context) {
 		window = time.Until(deadline)
 		m.deadline, m.abortAt = deadline, deadline.Add(-reserveOf(window))
 	}
-	m.policy = newPolicy(m.req.DowntimeLimit, m.req.BlackoutBudget, m.link.handOver(), window)
+	m.policy = newPolicy(0, m.req.BlackoutBudget, m.link.handOver(), window).within(m.req.DowntimeLimit, m.link.handOver(), m.req.BlackoutBudget > 0)
 	m.policy.Firm, m.policy.Force = m.req.Firm, m.req.PauseAfter
 	m.policy.Throttle, m.policy.PostCopy = !m.req.NoConverge, m.req.PostCopy
 	// With several connections QEMU 10.0 does not give a migration up while the link is cut, and answers nothing

@@ -33,6 +33,11 @@ const (
 	CheckMemory     = "memory"     // and has room for it
 	CheckCPU        = "cpu"        // and its processor
 	CheckDisk       = "disk"       // and sees its disks
+	CheckNetwork    = "network"    // and has its bridges and networks
+	CheckFirmware   = "firmware"   // and the files and programs of its firmware and TPM
+	CheckAddress    = "address"    // the memory can be sent to the target by a name that is known here
+	CheckConnection = "connection" // the source's libvirt reaches the target's
+	CheckLibvirt    = "libvirt"    // the source's libvirt has nothing against it
 )
 
 // Error is one line: the check, the reason, and what to do about it.
@@ -57,7 +62,35 @@ const (
 	connectTime = 10 * time.Second
 	askTime     = 5 * time.Second
 	capsTime    = 45 * time.Second
+
+	jobAgain = 100 * time.Millisecond // between two looks at a job that has sent nothing
+	jobYoung = 2 * time.Second        // for how long such a job is looked at
 )
+
+// question is one of the pre-flight's: it is bounded by its limit, changes nothing, and its error is a [*Refusal].
+type question struct {
+	limit time.Duration
+	ask   func(ctx context.Context, guest *libvirtxml.Domain) error
+}
+
+// questions are those about a guest that runs here, with the target connected, in their order: what names the cause
+// best goes first, and what needs the answers of others last.
+func (m *mover) questions() []question {
+	return []question{
+		{capsTime, m.checkHost},
+		{2 * lookTime, m.checkDuplicate},
+		{askTime, m.checkHypervisor},
+		{askTime, m.checkMemory},
+		{askTime, m.checkPages},
+		{askTime, m.checkCPU},
+		{storageTime, m.checkDisks},
+		{askTime, m.checkNetworks},
+		{askTime, m.checkFirmware},
+		{askTime, m.checkAccepted},
+		{askTime, m.chooseAddress},
+		{2 * connectTime, m.checkRehearsal},
+	}
+}
 
 // preflight asks both ends all that can be asked. It fills m.uuid, m.wasPaused and the record's
 // memory. already is true when the guest is at the target and not here.
@@ -74,7 +107,7 @@ func (m *mover) preflight(ctx context.Context) (already bool, err error) {
 		return m.absentHere(ctx)
 	}
 	m.rec.Outcome = Stayed // until something is begun
-	if err := m.checkSource(ctx, here.status); err != nil {
+	if err := m.refuse(m.checkSource(ctx, here.status)); err != nil {
 		return false, err
 	}
 	err = m.target.connect(ctx, connectTime)
@@ -86,12 +119,60 @@ func (m *mover) preflight(ctx context.Context) (already bool, err error) {
 		return false, nil // all was checked when it began, and the target's copy is its own
 	}
 	if err != nil {
-		return false, &Refusal{CheckTarget, "the target's libvirt cannot be reached", "is libvirt's TCP or TLS socket open on " + m.req.Target + "?", err}
+		return false, &Refusal{CheckTarget, "the target's libvirt cannot be reached",
+			"is it open to " + m.req.Target + "'s peers? try: virsh -c " + shellWord(m.req.TargetURI) + " hostname", err}
 	}
-	if err := m.checkDuplicate(ctx); err != nil {
-		return false, err
+	return false, m.askAll(ctx)
+}
+
+// askAll asks the questions until the first refusal, or all of them in an examination.
+func (m *mover) askAll(ctx context.Context) error {
+	guest, err := m.describe(ctx)
+	if err != nil {
+		return err
 	}
-	return false, m.checkRoom(ctx)
+	for _, q := range m.questions() {
+		if m.source.host == nil || m.target.host == nil {
+			return nil // a refusal has said so
+		}
+		ask, cancel := context.WithTimeout(ctx, q.limit)
+		err := m.refuse(q.ask(ask, guest))
+		cancel()
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// refuse is err, which ends a move; an examination keeps a refusal and goes on.
+func (m *mover) refuse(err error) error {
+	var refusal *Refusal
+	if !m.examines || !errors.As(err, &refusal) {
+		return err
+	}
+	m.refusals = append(m.refusals, refusal)
+	return nil
+}
+
+func (m *mover) describe(ctx context.Context) (*libvirtxml.Domain, error) {
+	ctx, cancel := context.WithTimeout(ctx, askTime)
+	defer cancel()
+	doc, err := m.source.host.XML(ctx, m.req.Guest)
+	guest := &libvirtxml.Domain{}
+	if err == nil {
+		err = guest.Unmarshal(doc)
+	}
+	if err != nil {
+		return nil, &Refusal{CheckSource, "the guest's description cannot be read", "", err}
+	}
+	m.portable, m.sent = guest, ""
+	if doc, err := m.source.host.Portable(ctx, m.req.Guest); err == nil {
+		if sent := (&libvirtxml.Domain{}); sent.Unmarshal(doc) == nil {
+			m.portable, m.sent = sent, doc
+		}
+	}
+	return guest, nil
 }
 
 func (m *mover) learnUUID(here view) {
@@ -139,7 +220,7 @@ func (m *mover) checkSource(ctx context.Context, s libvirt.Status) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, askTime)
 	defer cancel()
-	job, err := m.source.host.JobStats(ctx, m.req.Guest)
+	job, err := m.jobHere(ctx)
 	if err == nil && !job.Active && s.State == libvirt.Paused && !m.wasPaused {
 		return &Refusal{CheckRunning, "the guest was left paused by a migration", "stop it: whether the target ran it cannot be told from here", nil}
 	}
@@ -153,15 +234,34 @@ func (m *mover) checkSource(ctx context.Context, s libvirt.Status) error {
 	if job.Active {
 		hint := "wait for it"
 		if m.driver.Can(libvirt.CanAbort) {
-			hint += ", or abort it: virsh domjobabort " + m.req.Guest
+			hint += ", or abort it: virsh domjobabort " + shellWord(m.req.Guest)
 		}
 		return &Refusal{CheckJob, "another migration, save or dump of the guest is under way", hint, nil}
 	}
 	if m.isHalted(ctx, view{status: s}) {
 		return &Refusal{CheckRunning, "the guest stands still since a migration or a saving of it failed",
-			"stop it, or, where no other node has it, let it go on: xl resume " + m.req.Guest, nil}
+			"stop it, or, where no other node has it, let it go on: xl resume " + shellWord(m.req.Guest), nil}
 	}
 	return nil
+}
+
+// jobHere tells of the guest's job. One that has nothing to show may be the rehearsal of another pre-flight, and is
+// looked at again until it has ended, or is none of these.
+func (m *mover) jobHere(ctx context.Context) (libvirt.JobStats, error) {
+	tick := time.NewTicker(jobAgain)
+	defer tick.Stop()
+	for began := time.Now(); ; {
+		job, err := m.source.host.JobStats(ctx, m.req.Guest)
+		young := job.Active && job.Total == 0 && job.Processed == 0 && m.driver.Can(libvirt.CanRehearse)
+		if err != nil || !young || time.Since(began) >= jobYoung {
+			return job, err
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return job, nil
+		}
+	}
 }
 
 // checkHalf wants the other half of a guest whose post-copy broke at this target, and not at another.
@@ -177,17 +277,26 @@ func (m *mover) checkHalf(ctx context.Context, connect error) error {
 		"move it to where it was moved to before, or destroy it at both ends and start it anew", nil}
 }
 
-// checkDuplicate refuses when the target has the guest, or another of its name.
-func (m *mover) checkDuplicate(ctx context.Context) error {
+// checkHost refuses the same host, and keeps both ends' capabilities.
+func (m *mover) checkHost(ctx context.Context, _ *libvirtxml.Domain) error {
 	source, target, err := m.capabilities(ctx)
 	if err != nil {
 		return err
 	}
+	m.sourceCaps, m.targetCaps = source, target
 	if u := target.Host.UUID; u != "" && u == source.Host.UUID {
+		m.sameHost = true
 		return &Refusal{CheckSameHost, "source and target are the same host, or have the same host UUID " + u,
-			"give another target, or set host_uuid in libvirtd.conf", nil}
+			"give another target, or set another host_uuid in libvirtd.conf or virtqemud.conf there: uuidgen", nil}
 	}
-	m.targetCaps = target
+	return nil
+}
+
+// checkDuplicate refuses when the target has the guest, or another of its name.
+func (m *mover) checkDuplicate(ctx context.Context, _ *libvirtxml.Domain) error {
+	if m.sameHost {
+		return nil // it would be the guest itself
+	}
 	there := m.target.look(ctx, m.req.Guest)
 	switch {
 	case errors.Is(there.err, libvirt.ErrNoDomain):
@@ -209,8 +318,6 @@ func (m *mover) checkDuplicate(ctx context.Context) error {
 }
 
 func (m *mover) capabilities(ctx context.Context) (source, target *libvirtxml.Caps, err error) {
-	ctx, cancel := context.WithTimeout(ctx, capsTime)
-	defer cancel()
 	ask := func(h Host, check string) (*libvirtxml.Caps, error) {
 		doc, err := h.Capabilities(ctx)
 		caps := &libvirtxml.Caps{}
@@ -229,30 +336,6 @@ func (m *mover) capabilities(ctx context.Context) (source, target *libvirtxml.Ca
 	return source, target, err
 }
 
-// checkRoom compares what the guest is with what the target has.
-func (m *mover) checkRoom(ctx context.Context) error {
-	long := ctx
-	ctx, cancel := context.WithTimeout(ctx, askTime)
-	defer cancel()
-	doc, err := m.source.host.XML(ctx, m.req.Guest)
-	guest := &libvirtxml.Domain{}
-	if err == nil {
-		err = guest.Unmarshal(doc)
-	}
-	if err != nil {
-		return &Refusal{CheckSource, "the guest's description cannot be read", "", err}
-	}
-	if err := checkHypervisor(guest, m.targetCaps); err != nil {
-		return err
-	}
-	for _, check := range []func(context.Context, *libvirtxml.Domain) error{m.checkMemory, m.checkCPU} {
-		if err := check(ctx, guest); err != nil {
-			return err
-		}
-	}
-	return m.checkDisks(long, guest)
-}
-
 // machineOf is zero where the description does not say it.
 func machineOf(guest *libvirtxml.Domain) libvirt.Machine {
 	mach := libvirt.Machine{VirtType: guest.Type}
@@ -263,9 +346,12 @@ func machineOf(guest *libvirtxml.Domain) libvirt.Machine {
 }
 
 // checkHypervisor wants the guest's architecture, type and machine among the target's.
-func checkHypervisor(guest *libvirtxml.Domain, caps *libvirtxml.Caps) error {
+func (m *mover) checkHypervisor(_ context.Context, guest *libvirtxml.Domain) error {
 	want := machineOf(guest)
-	for _, g := range caps.Guests {
+	if m.targetCaps == nil {
+		return nil // which was refused
+	}
+	for _, g := range m.targetCaps.Guests {
 		if g.Arch.Name != want.Arch {
 			continue
 		}
@@ -287,29 +373,4 @@ func hasMachine(machines []libvirtxml.CapsGuestMachine, want string) bool {
 		}
 	}
 	return want == ""
-}
-
-// checkCPU asks only where the answer is meant: an emulated processor does not depend on the host,
-// and libvirt compares no host-passthrough ones.
-func (m *mover) checkCPU(ctx context.Context, guest *libvirtxml.Domain) error {
-	if guest.Type != "kvm" || guest.CPU == nil {
-		return nil
-	}
-	if mode := guest.CPU.Mode; mode == "host-passthrough" || mode == "maximum" {
-		m.note("the processor was not checked: its mode is " + mode)
-		return nil
-	}
-	doc, err := guest.CPU.Marshal()
-	if err != nil {
-		return fmt.Errorf("describe the processor of guest %q: %w", m.req.Guest, err)
-	}
-	ok, err := m.target.host.CompareCPU(ctx, machineOf(guest), doc)
-	if err != nil {
-		m.note("the processor was not checked: " + err.Error())
-		return nil
-	}
-	if !ok {
-		return &Refusal{CheckCPU, "the target's processor lacks features that the guest has", "give the guest a <cpu> that both hosts have: virsh hypervisor-cpu-baseline", nil}
-	}
-	return nil
 }

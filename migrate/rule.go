@@ -16,6 +16,7 @@ type Policy struct {
 	Cap      time.Duration // what the budget leaves for the last copy
 	Most     time.Duration // unless Firm, the highest in normal time, Cap or more
 	Long     time.Duration // unless Firm, what is still better than a guest that is slowed down, Most or more
+	Longest  time.Duration // no limit is ever above it, 0 for no such bound
 	Firm     bool          // Cap holds at any time, also where the deadline is missed for it
 	Patience int           // passes that were no shorter than those before, until the first raise
 	Every    time.Duration // at least so long between two raises while a throttle works, a second without one
@@ -109,6 +110,23 @@ func newPolicy(first, budget, handOver, window time.Duration) Policy {
 	return p
 }
 
+// within is p for a guest whose pause is longest at most, whatever happens; 0 leaves p as it is. The hand-over gets its
+// part of it, as of the budget. Where nobody has a budget (asked is false), a pause of that length is what the caller allows, up to
+// longPause, and it is not worth slowing the guest down as long as this is enough.
+func (p Policy) within(longest, handOver time.Duration, asked bool) Policy {
+	if longest <= 0 {
+		return p
+	}
+	p.Longest = max(longest-handOver, longest/2)
+	p.First, p.Cap = min(p.First, p.Longest), min(p.Cap, p.Longest)
+	p.Most, p.Long = min(p.Most, p.Longest), min(p.Long, p.Longest)
+	if !asked {
+		p.Most = min(p.Longest, longPause)
+		p.Long = p.Most
+	}
+	return p
+}
+
 // State is how a migration goes at one instant, from what the hypervisor tells. Before the begin
 // all is zero but Left, Used and what is predicted.
 type State struct {
@@ -162,7 +180,7 @@ type Decision struct {
 //     needs, up to a second, once the throttle takes more than 80 per cent; unless Firm forbids it.
 //   - In the last quarter of the window, and once Force has passed, it is as much as the last copy needs
 //     at the present rate and a quarter more, at most half of the time that is left (a minute without a
-//     window). Firm keeps it at Cap.
+//     window). Firm keeps it at Cap, and at no time is it above Longest.
 //   - A throttle is wanted when passes do not come below Long. QEMU must be told of it at the begin: it is, where a
 //     measurement says that it will be needed, or where there is not three times the time that the first
 //     pass takes; else the migration is begun anew when passes show it.
@@ -207,6 +225,15 @@ func (p Policy) packs(s State) bool {
 func (p Policy) late(took, left time.Duration) bool { return p.Window > 0 && took > left/2 }
 
 func (p Policy) limit(s State) time.Duration {
+	limit := p.unbounded(s)
+	if p.Longest > 0 {
+		limit = min(limit, p.Longest)
+	}
+	return limit
+}
+
+// unbounded is the limit without regard to Longest.
+func (p Policy) unbounded(s State) time.Duration {
 	limit := p.scheduled(s)
 	if p.bears(s) {
 		limit = max(limit, p.borne(s))
@@ -371,7 +398,7 @@ func (p Policy) starved(s State) bool {
 }
 
 func (p Policy) hopeless(s State) string {
-	converges := p.PostCopy || p.Force > 0 || s.Best <= p.ceiling() || s.Throttled && s.Percent < throttleMost && s.Repeated < 2*endless
+	converges := p.PostCopy || p.Force > 0 && p.Longest == 0 || s.Best <= p.ceiling() || s.Throttled && s.Percent < throttleMost && s.Repeated < 2*endless
 	switch {
 	case s.Iteration > 0 && s.Quiet >= p.grace():
 		return fmt.Sprintf("the link has carried nothing for %v", s.Quiet.Round(time.Second))

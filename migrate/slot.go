@@ -41,13 +41,31 @@ type Slot struct{ locks []*os.File }
 // Acquire takes a free slot, or waits for one until ctx ends. waiting, when not nil, is called
 // once before it waits.
 func (s Slots) Acquire(ctx context.Context, waiting func()) (*Slot, error) {
+	return s.await(ctx, waiting, s.try)
+}
+
+// acquireGuest takes the lock of one guest, which keeps its rehearsals apart from each other and from its migration:
+// libvirt refuses a second one at once (qemuMigrationJobIsAllowed).
+func (s Slots) acquireGuest(ctx context.Context, uuid string) (*Slot, error) {
+	return s.await(ctx, nil, func() (*Slot, error) {
+		slot := &Slot{}
+		err := slot.lock(filepath.Join(s.dir(), "guest-"+filepath.Base(uuid)), unix.LOCK_EX)
+		if len(slot.locks) == 0 {
+			return nil, err
+		}
+		return slot, nil
+	})
+}
+
+// await tries until it has something, or ctx ends.
+func (s Slots) await(ctx context.Context, waiting func(), try func() (*Slot, error)) (*Slot, error) {
 	if err := os.MkdirAll(s.dir(), 0o755); err != nil {
 		return nil, fmt.Errorf("make the directory of migration slots: %w", err)
 	}
 	tick := time.NewTicker(slotPoll)
 	defer tick.Stop()
 	for {
-		slot, err := s.try()
+		slot, err := try()
 		if slot != nil || err != nil {
 			return slot, err
 		}
@@ -93,7 +111,7 @@ func (s Slots) try() (*Slot, error) {
 	n := max(s.N, 1)
 	slot := &Slot{}
 	for i := 1; i <= n && len(slot.locks) == 0; i++ {
-		if err := s.lock(slot, i, unix.LOCK_EX); err != nil {
+		if err := slot.lock(s.path(i), unix.LOCK_EX); err != nil {
 			return nil, err
 		}
 	}
@@ -102,7 +120,7 @@ func (s Slots) try() (*Slot, error) {
 	}
 	for i := n + 1; i <= s.Most; i++ {
 		had := len(slot.locks)
-		err := s.lock(slot, i, unix.LOCK_SH)
+		err := slot.lock(s.path(i), unix.LOCK_SH)
 		if err != nil || len(slot.locks) == had {
 			slot.Release()
 			return nil, err
@@ -112,15 +130,14 @@ func (s Slots) try() (*Slot, error) {
 }
 
 // lock adds the lock of one file to the slot, unless somebody has it.
-func (s Slots) lock(slot *Slot, i, how int) error {
-	path := s.path(i)
+func (s *Slot) lock(path string, how int) error {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return fmt.Errorf("open a migration slot: %w", err)
 	}
 	err = unix.Flock(int(f.Fd()), how|unix.LOCK_NB)
 	if err == nil {
-		slot.locks = append(slot.locks, f)
+		s.locks = append(s.locks, f)
 		return nil
 	}
 	_ = f.Close()

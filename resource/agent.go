@@ -73,7 +73,7 @@ type Move struct {
 	TargetURI  string        // the target's libvirt, as seen from here
 	MigrateURI string        // where the memory goes; empty lets libvirt choose
 	Bandwidth  uint64        // MiB/s, 0 for no limit
-	Downtime   time.Duration // longest pause to allow, 0 for the default
+	Downtime   time.Duration // longest pause to allow, 0 for no such bound
 	Tuning                   // how, beyond that
 	Adopt      bool          // one to this target was begun before: where it is under way, wait for it
 	Fetch      bool          // this node is the target, and the source another

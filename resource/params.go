@@ -21,7 +21,7 @@ type Params struct {
 	ForceStop    bool          // force_stop, or shutdown_timeout=0
 	Transport    string        // migration_transport
 	User         string        // migration_user
-	Downtime     time.Duration // migration_downtime; 0 leaves QEMU's default
+	Downtime     time.Duration // migration_downtime, the longest pause; 0 for no such bound
 	Speed        uint64        // migration_speed in MiB/s; 0 leaves libvirt's default
 	Suffix       string        // migration_network_suffix
 	MigrateURI   string        // migrateuri, with %n in it

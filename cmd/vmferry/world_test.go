@@ -394,7 +394,6 @@ func (w world) open(_ context.Context, uri string) (host, error) {
 }
 
 func (h *fakeHost) Close() error                                { return nil }
-func (h *fakeHost) Hostname(context.Context) (string, error)    { return h.Hostname_, nil }
 func (h *fakeHost) FreeMemory(context.Context) (uint64, error)  { return h.Free << 20, nil }
 func (h *fakeHost) StartPostCopy(context.Context, string) error { return libvirt.ErrUnsupported }
 func (h *fakeHost) Resume(context.Context, string) error        { return nil }

@@ -9,6 +9,8 @@ import (
 var (
 	// ErrNoDomain says that libvirt answered, and knows no domain of that name.
 	ErrNoDomain = errors.New("no such domain")
+	// ErrNoNetwork says that libvirt answered, and knows no network of that name.
+	ErrNoNetwork = errors.New("no such network")
 	// ErrConnect says that libvirt could not be reached: the library is missing,
 	// the daemon is down, or the connection broke.
 	ErrConnect = errors.New("cannot reach libvirt")
@@ -36,6 +38,16 @@ func (e *Error) Error() string {
 		what = fmt.Sprintf("%s %q", e.Op, name)
 	}
 	return fmt.Sprintf("libvirt %s at %q: %s", what, e.URI, e.Message)
+}
+
+// noSupport is VIR_ERR_NO_SUPPORT.
+const noSupport = 3
+
+// Unimplemented tells whether err says that the driver has not the call at all. ErrUnsupported also stands for what it
+// refuses in one guest.
+func Unimplemented(err error) bool {
+	var e *Error
+	return errors.As(err, &e) && e.Code == noSupport
 }
 
 // Is reports whether target is the sentinel that the error belongs to.

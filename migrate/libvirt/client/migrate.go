@@ -10,7 +10,7 @@ import (
 )
 
 // MigrateToURI3 migrates the domain live and peer to peer: the source's daemon talks to the
-// target's daemon at dconnURI, and no client stands in the pause. Definitions stay as
+// target's daemon at dconnURI, and no client stands in the pause; p.Managed changes that (virDomainMigrate3). Definitions stay as
 // they are on both sides: the source's is kept, and the target gets a
 // transient domain unless it had a definition already. MigrateOptions change that where they
 // say so.
@@ -18,9 +18,31 @@ import (
 // It returns when the migration ended. When ctx ends first it returns, and the migration goes
 // on: use AbortJob. An error does not prove that the domain stayed.
 func (c *Conn) MigrateToURI3(ctx context.Context, name, dconnURI string, p libvirt.MigrateParams) error {
+	return c.migrate(ctx, "migrate", name, dconnURI, "", p)
+}
+
+// migrate is MigrateToURI3 with a description for the target, where that is not empty.
+func (c *Conn) migrate(ctx context.Context, op, name, dconnURI, destXML string, p libvirt.MigrateParams) error {
 	flags, params := migration(p, libvirt.DriverOf(c.uri))
-	return doDomain(ctx, c, "migrate", name, func(d *lv.Domain) error {
-		return d.MigrateToURI3(dconnURI, &params, flags)
+	params.DestXML, params.DestXMLSet = destXML, destXML != ""
+	if !p.Managed {
+		return doDomain(ctx, c, op, name, func(d *lv.Domain) error { return d.MigrateToURI3(dconnURI, &params, flags) })
+	}
+	target, err := Open(ctx, dconnURI)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = target.Close() }() // while the call is abandoned, its last user closes it
+	return doDomain(ctx, c, op, name, func(d *lv.Domain) error {
+		if err := target.enter(op, name); err != nil {
+			return err
+		}
+		defer target.leave()
+		there, err := d.Migrate3(target.lv, &params, flags&^lv.MIGRATE_PEER2PEER)
+		if err == nil {
+			_ = there.Free()
+		}
+		return err
 	})
 }
 

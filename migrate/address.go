@@ -1,0 +1,137 @@
+package migrate
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"net/url"
+	"strings"
+
+	"libvirt.org/go/libvirtxml"
+)
+
+// reach is where a name leads, seen from this node.
+type reach string
+
+const (
+	elsewhere reach = ""                      // to another host
+	nowhere   reach = "does not resolve here" // to none
+	home      reach = "means this node here"  // to this node, or to whoever asks
+)
+
+// reachOf tells where a name leads that has such addresses; own are this node's. Of several one that is wrong spoils
+// it, as libvirt tries them in turn, and another guest's QEMU may listen on the same port here.
+func reachOf(addrs, own []netip.Addr) reach {
+	if len(addrs) == 0 {
+		return nowhere
+	}
+	for _, a := range addrs {
+		a = a.Unmap().WithZone("")
+		if a.IsLoopback() || a.IsUnspecified() {
+			return home
+		}
+		for _, o := range own {
+			if o.Unmap().WithZone("") == a {
+				return home
+			}
+		}
+	}
+	return elsewhere
+}
+
+// route is what is known of where the memory of a guest can be sent to.
+type route struct {
+	name  string // by which the target calls itself, and which its libvirt puts into the address
+	named reach
+	host  string // in the URI of the target's libvirt, as it is used from here, "" for none
+	known reach
+}
+
+// decide is the whole rule: the address to give to libvirt ("" leaves it to the target) and why, or a refusal. A name
+// that begins with localhost is refused by libvirt itself (qemuMigrationDstPrepareDirect).
+func (r route) decide() (uri, why string, err error) {
+	named := r.named
+	if strings.HasPrefix(r.name, "localhost") {
+		named = home
+	}
+	if named == elsewhere {
+		return "", "", nil
+	}
+	why = fmt.Sprintf("the target calls itself %q, which %s", r.name, named)
+	if r.host != "" && r.known == elsewhere {
+		host := r.host
+		if strings.Contains(host, ":") {
+			host = "[" + host + "]"
+		}
+		return "tcp://" + host, why, nil
+	}
+	return "", "", &Refusal{CheckAddress, why, "make that name the target's here, in DNS or /etc/hosts, " +
+		"or say where the memory goes: migrateuri=tcp://ADDRESS-OF-THE-TARGET", nil}
+}
+
+// chooseAddress finds the address that the memory is sent to, where nobody gave one. What a name means counts at the
+// source: one that is another node cannot be asked. That the target has a migration_host in its qemu.conf cannot be
+// seen; it is used where the target's own name is good, and migrateuri says it elsewhere.
+func (m *mover) chooseAddress(ctx context.Context, _ *libvirtxml.Domain) error {
+	if m.req.MigrateURI != "" || m.req.Options.Tunnelled || hostOf(m.req.SourceURI) != "" {
+		return nil
+	}
+	name, err := m.target.host.Hostname(ctx)
+	if err != nil {
+		m.note("whether the target's own name is known here was not checked: " + err.Error())
+		return nil
+	}
+	own := ownAddresses
+	if m.deps.Own != nil {
+		own = m.deps.Own
+	}
+	r := route{name: name, host: hostOf(m.req.TargetURI)}
+	r.named = reachOf(m.lookUp(ctx, name), own())
+	if r.named != elsewhere && r.host != "" {
+		r.known = reachOf(m.lookUp(ctx, r.host), own())
+	}
+	uri, why, err := r.decide()
+	if uri != "" {
+		m.req.MigrateURI = uri
+		m.note(fmt.Sprintf("%s: the memory is sent to %s, unless migrateuri says otherwise", why, uri))
+	}
+	return err
+}
+
+// lookUp is empty for a name that does not resolve.
+func (m *mover) lookUp(ctx context.Context, host string) []netip.Addr {
+	if a, err := netip.ParseAddr(host); err == nil {
+		return []netip.Addr{a}
+	}
+	resolve := m.deps.Resolve
+	if resolve == nil {
+		resolve = func(ctx context.Context, host string) ([]netip.Addr, error) {
+			return net.DefaultResolver.LookupNetIP(ctx, "ip", host)
+		}
+	}
+	addrs, err := resolve(ctx, host)
+	if err != nil {
+		m.log.WithError(err).Infof("the name %q is not known here", host)
+	}
+	return addrs
+}
+
+// hostOf is the host in a URI, without brackets, and "" where it has none.
+func hostOf(uri string) string {
+	u, err := url.Parse(uri)
+	if err != nil {
+		return ""
+	}
+	return u.Hostname()
+}
+
+func ownAddresses() (own []netip.Addr) {
+	all, _ := net.InterfaceAddrs() // without them a name of this node's is not known as such
+	for _, a := range all {
+		if p, err := netip.ParsePrefix(a.String()); err == nil {
+			own = append(own, p.Addr())
+		}
+	}
+	return own
+}

@@ -1,0 +1,205 @@
+package migrate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"libvirt.org/go/libvirtxml"
+
+	"github.com/vmferry/vmferry/migrate/libvirt"
+)
+
+// netDevices is the directory in which Linux has one entry for each device of its network, bridges included.
+const netDevices = "/sys/class/net"
+
+// uplink is what one network card of a guest is connected to on its host, by one of these.
+type uplink struct {
+	network, portGroup string // a network of libvirt's
+	device, kind       string // a device of the host, and what it is for people
+	hidden             bool   // no list of the host's devices has it
+}
+
+// uplinks lists them without repeats. guest is described as the target gets it: the live description of a card on
+// a network has the bridge in its place.
+func uplinks(guest *libvirtxml.Domain) []uplink {
+	if guest.Devices == nil {
+		return nil
+	}
+	var all []uplink
+	for _, card := range guest.Devices.Interfaces {
+		u := uplink{}
+		switch s := card.Source; {
+		case s == nil:
+		case s.Network != nil:
+			u = uplink{network: s.Network.Network, portGroup: s.Network.PortGroup}
+		case s.Bridge != nil:
+			u = uplink{device: s.Bridge.Bridge, kind: "bridge"}
+		case s.Direct != nil:
+			u = uplink{device: s.Direct.Dev, kind: "network device"}
+		case s.VHostUser != nil && s.VHostUser.Chardev != nil && s.VHostUser.Chardev.UNIX != nil:
+			u = uplink{device: s.VHostUser.Chardev.UNIX.Path, kind: "vhost-user socket", hidden: true}
+		case s.VDPA != nil:
+			u = uplink{device: s.VDPA.Device, kind: "vDPA device", hidden: true}
+		case s.Ethernet != nil && card.Target != nil && card.Target.Managed == "no":
+			u = uplink{device: card.Target.Dev, kind: "network device"}
+		}
+		if u != (uplink{}) && !slices.Contains(all, u) {
+			all = append(all, u)
+		}
+	}
+	return all
+}
+
+// devices are those of a host's network; known is false where they could not be had.
+type devices struct {
+	names []string
+	known bool
+}
+
+// lacks tells for sure that the host has none of that name: a list without the loopback device is no whole one.
+func (d devices) lacks(name string) bool {
+	return d.known && slices.Contains(d.names, "lo") && !slices.Contains(d.names, name)
+}
+
+// sure tells whether the list says anything of a device.
+func (d devices) sure() bool { return d.known && slices.Contains(d.names, "lo") }
+
+// judge says why the target's host cannot take a card on the device, or what is not known. uri is the target's.
+func (u uplink) judge(there devices) (note string, err error) {
+	switch {
+	case u.hidden || !there.sure():
+		return fmt.Sprintf("whether the target has the %s %q was not checked", u.kind, u.device), nil
+	case there.lacks(u.device):
+		return "", &Refusal{CheckNetwork,
+			fmt.Sprintf("the target has no %s %q, which the guest is connected to", u.kind, u.device),
+			"make it there as it is here, or connect the guest to a network of libvirt's that both nodes have", nil}
+	}
+	return "", nil
+}
+
+// bridged lists the devices of the host that a network needs and libvirt does not make itself: the bridge of mode
+// bridge, or those of a pool, of which any will do. of is nil for one whose description cannot be read.
+func bridged(of *libvirtxml.Network) (needs []uplink, anyOf []string) {
+	if of == nil || of.Forward == nil {
+		return nil, nil
+	}
+	switch of.Forward.Mode {
+	case "bridge", "private", "vepa", "passthrough":
+	default:
+		return nil, nil
+	}
+	if of.Bridge != nil && of.Bridge.Name != "" {
+		needs = append(needs, uplink{device: of.Bridge.Name, kind: "bridge"})
+	}
+	for _, i := range of.Forward.Interfaces {
+		anyOf = append(anyOf, i.Dev)
+	}
+	if len(anyOf) == 0 && of.Forward.Dev != "" {
+		anyOf = append(anyOf, of.Forward.Dev)
+	}
+	return needs, anyOf
+}
+
+// judgeNetwork says why the target cannot take a card on its network of that description, which is active, and what is
+// to be known of it. here is the source's, nil where that is not known.
+func (u uplink) judgeNetwork(there, here *libvirtxml.Network, d devices) (notes []string, err error) {
+	needs, anyOf := bridged(there)
+	for _, n := range needs {
+		note, err := n.judge(d)
+		var r *Refusal
+		if errors.As(err, &r) {
+			r.Reason = fmt.Sprintf("the target has the network %q, and not its bridge %q", u.network, n.device)
+			return nil, r
+		}
+		if note != "" {
+			notes = append(notes, note)
+		}
+	}
+	if len(anyOf) > 0 && !slices.ContainsFunc(anyOf, func(dev string) bool { return !d.lacks(dev) }) {
+		return nil, &Refusal{CheckNetwork,
+			fmt.Sprintf("the target has the network %q, and none of its devices %q", u.network, anyOf),
+			"give it devices that the target has: virsh net-edit " + shellWord(u.network), nil}
+	}
+	named := func(g libvirtxml.NetworkPortGroup) bool { return g.Name == u.portGroup }
+	if u.portGroup != "" && there != nil && !slices.ContainsFunc(there.PortGroups, named) {
+		notes = append(notes, fmt.Sprintf("the target's network %q has no port group %q: the guest gets the default one",
+			u.network, u.portGroup))
+	}
+	if h, _ := bridged(here); len(needs) > 0 && len(h) > 0 && h[0].device != needs[0].device {
+		notes = append(notes, fmt.Sprintf("the network %q is the bridge %q here, and %q at the target",
+			u.network, h[0].device, needs[0].device))
+	}
+	return notes, nil
+}
+
+// checkNetworks wants what the guest's network cards are connected to at the target, too.
+func (m *mover) checkNetworks(ctx context.Context, _ *libvirtxml.Domain) error {
+	var d devices
+	for _, u := range uplinks(m.portable) {
+		var notes []string
+		var err error
+		if !d.known {
+			d = m.devicesThere(ctx)
+		}
+		if u.network != "" {
+			notes, err = m.checkNetwork(ctx, u, d)
+		} else {
+			var note string
+			note, err = u.judge(d)
+			notes = append(notes, note)
+		}
+		if err := m.refuse(err); err != nil {
+			return err
+		}
+		for _, note := range notes {
+			if note != "" {
+				m.note(note)
+			}
+		}
+	}
+	return nil
+}
+
+// devicesThere are those of the target.
+func (m *mover) devicesThere(ctx context.Context) devices {
+	names, err := m.target.host.Names(ctx, netDevices)
+	if err != nil {
+		m.log.WithError(err).Info("the devices of the target's network are not known")
+		return devices{}
+	}
+	return devices{names, true}
+}
+
+func (m *mover) checkNetwork(ctx context.Context, u uplink, d devices) (notes []string, err error) {
+	there, err := m.target.host.Network(ctx, u.network)
+	at := "virsh -c " + shellWord(m.req.TargetURI)
+	switch {
+	case errors.Is(err, libvirt.ErrNoNetwork):
+		return nil, &Refusal{CheckNetwork,
+			fmt.Sprintf("the target has no network %q, which the guest is connected to", u.network),
+			fmt.Sprintf("define it there as it is here: virsh net-dumpxml %s > net.xml; %s net-define net.xml; "+
+				"%[2]s net-start %[1]s", shellWord(u.network), at), nil}
+	case err != nil:
+		return []string{fmt.Sprintf("whether the target has the network %q was not checked: %v", u.network, err)}, nil
+	case !there.Active && !m.req.StartsNetworks:
+		return nil, &Refusal{CheckNetwork,
+			fmt.Sprintf("the target's network %q is not active, and the guest is connected to it", u.network),
+			fmt.Sprintf("%s net-start %s; %[1]s net-autostart %[2]s", at, shellWord(u.network)), nil}
+	}
+	here, err := m.source.host.Network(ctx, u.network)
+	if err != nil {
+		m.log.WithError(err).Infof("the network %q of the source is not known", u.network)
+	}
+	return u.judgeNetwork(parseNetwork(there.XML), parseNetwork(here.XML), d)
+}
+
+// parseNetwork is nil where the description cannot be read.
+func parseNetwork(doc string) *libvirtxml.Network {
+	n := &libvirtxml.Network{}
+	if doc == "" || n.Unmarshal(doc) != nil {
+		return nil
+	}
+	return n
+}

@@ -1,0 +1,239 @@
+package migrate
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/vmferry/vmferry/migrate/libvirt"
+)
+
+func says(text string) error {
+	return &libvirt.Error{Op: "rehearse", URI: sourceURI, Message: text}
+}
+
+func TestJudgeRehearsal(t *testing.T) {
+	for _, c := range []struct {
+		name            string
+		direct, managed error
+		manages         bool
+		check           string
+	}{
+		{"nothing against it", nil, nil, false, ""},
+		{"the daemon has no key", says("Host key verification failed"), nil, true, ""},
+		{"libvirt refuses the guest", says("1 snapshots"), says("1 snapshots"), false, CheckLibvirt},
+		{"neither reaches it", says("connection refused"), says("no route"), false, CheckConnection},
+	} {
+		managed, check, err := rehearsal{c.direct, c.managed}.judge()
+		if managed != c.manages || check != c.check || (err == nil) != (check == "") {
+			t.Errorf("%s: managed %v, check %q, %v", c.name, managed, check, err)
+		}
+	}
+}
+
+func TestMoveIsManagedWhereTheDaemonDoesNotReachTheTarget(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPair(t)
+		p.source.rehearsal = func(params libvirt.MigrateParams) error {
+			if params.Managed {
+				return nil
+			}
+			return says("Host key verification failed")
+		}
+		rec, err := Move(t.Context(), p.req, p.deps)
+		if err != nil || !p.source.params[0].Managed || len(rec.Notes) != 1 || !strings.Contains(rec.Notes[0], "this process manages") {
+			t.Errorf("managed %+v, notes %q, %v", p.source.params, rec.Notes, err)
+		}
+	})
+	synctest.Test(t, func(t *testing.T) { // the usual way
+		p := newPair(t)
+		if _, err := Move(t.Context(), p.req, p.deps); err != nil || p.source.params[0].Managed {
+			t.Errorf("managed %+v, %v", p.source.params, err)
+		}
+	})
+}
+
+// Two pre-flights of one guest are kept apart, and from its migration.
+func TestRehearsalsAreKeptApart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPair(t)
+		var at, met atomic.Int32
+		enter := func(d time.Duration) {
+			if at.Add(1) > 1 {
+				met.Add(1)
+			}
+			time.Sleep(d)
+			at.Add(-1)
+		}
+		p.source.rehearsal = func(libvirt.MigrateParams) error { enter(50 * time.Millisecond); return nil }
+		p.source.migrate = func(context.Context) error { enter(time.Second); p.copy(); p.switchover(); return nil }
+		var wait sync.WaitGroup
+		for range 3 {
+			wait.Go(func() {
+				if x, err := Examine(t.Context(), p.req, p.deps); err == nil && len(x.Refusals) != 0 {
+					t.Errorf("%+v", x)
+				}
+			})
+		}
+		rec, err := Move(t.Context(), p.req, p.deps)
+		wait.Wait()
+		if met.Load() > 0 || err != nil || rec.Outcome != Moved {
+			t.Errorf("%d were at it at once; outcome %q, %v", met.Load(), rec.Outcome, err)
+		}
+	})
+}
+
+// A lock that is held for long is another's move.
+func TestAnotherMoveHoldsTheGuest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPair(t)
+		held, err := p.deps.Slots.acquireGuest(t.Context(), guestUUID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = Move(t.Context(), p.req, p.deps)
+		var r *Refusal
+		if !errors.As(err, &r) || r.Check != CheckJob {
+			t.Errorf("%v", err)
+		}
+		held.Release()
+		if _, err = Move(t.Context(), p.req, p.deps); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestDirectWayIsTriedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPair(t)
+		tries := 0
+		p.source.rehearsal = func(params libvirt.MigrateParams) error {
+			if tries++; tries == 1 {
+				return says("another migration job is already running")
+			}
+			return nil
+		}
+		if _, err := Move(t.Context(), p.req, p.deps); err != nil || p.source.params[0].Managed || tries != 3 {
+			t.Errorf("managed %v after %d tries, %v", p.source.params[0].Managed, tries, err)
+		}
+	})
+}
+
+func TestRehearsalIsOfTheMigrationToCome(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPair(t)
+		var asked []libvirt.MigrateParams
+		p.source.rehearsal = func(params libvirt.MigrateParams) error { asked = append(asked, params); return says("no") }
+		p.req.Unsafe, p.req.Options.Tunnelled = true, true
+		_, err := Move(t.Context(), p.req, p.deps)
+		var r *Refusal
+		if !errors.As(err, &r) || r.Check != CheckLibvirt || len(asked) != 1 || !asked[0].Unsafe || !asked[0].Tunnelled {
+			t.Errorf("asked %+v, %v", asked, err)
+		}
+	})
+}
+
+func TestRehearsalWithoutAnAnswer(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		err   error
+		check string // "" where the move goes on
+	}{
+		{"driver without it", &libvirt.Error{Code: 3, Kind: libvirt.ErrUnsupported}, ""},
+		{"target swallows the connection", context.DeadlineExceeded, CheckConnection},
+		{"guest moved meanwhile", libvirt.ErrNoDomain, CheckRunning},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			p := newPair(t)
+			calls := 0
+			p.source.rehearsal = func(libvirt.MigrateParams) error { calls++; return c.err }
+			rec, err := Move(t.Context(), p.req, p.deps)
+			var r *Refusal
+			if errors.As(err, &r) != (c.check != "") || r != nil && r.Check != c.check || calls != 1 && !errors.Is(c.err, libvirt.ErrNoDomain) {
+				t.Errorf("%s: asked %d times, notes %q, %v", c.name, calls, rec.Notes, err)
+			}
+			if c.check == "" && len(rec.Notes) != 1 {
+				t.Errorf("notes %q", rec.Notes)
+			}
+		})
+	}
+}
+
+// What the target refuses counts where the source accepts it.
+func TestTargetLacksWhatTheGuestIsMadeOf(t *testing.T) {
+	refused := says("Emulator '/usr/bin/qemu' does not support machine type 'pc-i440fx-99.0'")
+	for _, c := range []struct {
+		name        string
+		there, here error
+		refused     bool
+		note        string
+	}{
+		{"both accept", nil, nil, false, ""},
+		{"target refuses", refused, nil, true, ""},
+		{"both refuse", refused, refused, false, ""},
+		{"connection lost", &libvirt.Error{Message: "broken", Kind: libvirt.ErrConnect}, nil, false, "was not checked"},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			p := newPair(t)
+			p.target.accepts, p.source.accepts = c.there, c.here
+			x, err := Examine(t.Context(), p.req, p.deps)
+			if err != nil || (len(x.Refusals) == 1) != c.refused || c.refused && x.Refusals[0].Check != CheckHypervisor {
+				t.Errorf("%s: %v, %v", c.name, x.Refusals, err)
+			}
+			if !strings.Contains(strings.Join(x.Notes, ";"), c.note) {
+				t.Errorf("%s: notes %q", c.name, x.Notes)
+			}
+		})
+	}
+}
+
+// An operation that libvirt does not support for this guest is a refusal like any other.
+func TestUnsupportedForThisGuest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPair(t)
+		p.source.rehearsal = func(libvirt.MigrateParams) error {
+			return &libvirt.Error{Code: 84, Kind: libvirt.ErrUnsupported, Message: "migration with such a device is not supported"}
+		}
+		x, err := Examine(t.Context(), p.req, p.deps)
+		if err != nil || len(x.Refusals) != 1 || x.Refusals[0].Check != CheckLibvirt {
+			t.Errorf("%+v, %v", x, err)
+		}
+	})
+}
+
+func TestSnapshotHint(t *testing.T) {
+	for _, c := range []struct {
+		s    libvirt.Snapshots
+		want []string
+	}{
+		{libvirt.Snapshots{}, nil},
+		{libvirt.Snapshots{Snapshots: []string{"-a", "b c"}}, []string{"snapshots '-a', 'b c'", "virsh snapshot-delete 'Night Watch 1' '-a' --metadata", "stays in the image"}},
+		{libvirt.Snapshots{Checkpoints: []string{"daily"}}, []string{"checkpoints daily", "virsh checkpoint-delete 'Night Watch 1' daily --metadata", "full one"}},
+	} {
+		hint := snapshotHint("Night Watch 1", c.s)
+		if (hint == "") != (len(c.want) == 0) {
+			t.Errorf("%+v: %q", c.s, hint)
+		}
+		for _, want := range c.want {
+			if !strings.Contains(hint, want) {
+				t.Errorf("%q does not say %q", hint, want)
+			}
+		}
+	}
+}
+
+func TestShellWord(t *testing.T) {
+	for word, want := range map[string]string{
+		"web1": "web1", "": "''", "Night Watch 1": "'Night Watch 1'", "-web1": "'-web1'", "it's": `'it'\''s'`, "a$b": "'a$b'",
+		"qemu+tcp://n2/system": "qemu+tcp://n2/system", "qemu+ssh://n2/system?socket=/x&no_tty=1": "'qemu+ssh://n2/system?socket=/x&no_tty=1'",
+	} {
+		if got := shellWord(word); got != want {
+			t.Errorf("%q: %s, want %s", word, got, want)
+		}
+	}
+}
