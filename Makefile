@@ -1,4 +1,4 @@
-# vmferry's Makefile. The two commands to know: make demo, make test.
+# vmferry's Makefile. The commands to know: make demo, make test, and make test-all, which leaves out nothing.
 # make help lists the rest.
 
 PREFIX  ?= /usr
@@ -7,6 +7,12 @@ DESTDIR ?=
 GO      ?= go
 BENCH   ?=
 N       ?= 0
+
+# What a lab run has: SHARE=2/6 is the second sixth of the kill matrix and of what else is dealt out, SHARE=all is all of
+# it. XEN=all has all parts on Xen. LAB is what go test -run gets: LAB=TestLab/kills is one part.
+SHARE   ?= 1/6
+XEN     ?= short
+LAB     ?= ^TestLab
 
 # libvirt's library is opened at run time: no headers to build, and one binary
 # for every release of it.
@@ -23,9 +29,10 @@ DEPS_LAB   := systemd-container mmdebstrap util-linux xz-utils zstd
 # A lab with Xen needs these too; its QEMU comes with its image.
 DEPS_XEN   := openssh-client e2fsprogs
 DEPS_BENCH := irtt fping sockperf
+# Those of make test; what make unit does not find of them, its tests do without.
 DEPS_TEST  := libvirt0 dbus-daemon libxml2-utils mandoc cpio qemu-utils
 
-.PHONY: all build blackout stage install install-blackout demo demo-xen bench test unit lab-test test-xen clean help deps-build deps-lab deps-xen deps-bench deps-test FORCE
+.PHONY: all build blackout stage install install-blackout demo demo-xen bench test test-all unit lab-test test-xen clean help deps-build deps-lab deps-xen deps-bench deps-test FORCE
 
 all: build
 
@@ -74,7 +81,7 @@ install: build install-blackout ## install on this machine, or below DESTDIR
 	install -d $(DESTDIR)$(SYSCONF)/ha.d/resource.d
 	ln -sf $(PREFIX)/sbin/vmferry-agent $(DESTDIR)$(SYSCONF)/ha.d/resource.d/vmferry
 	install -D -m 644 cmd/vmferryd/vmferryd.service $(DESTDIR)$(PREFIX)/lib/systemd/system/vmferryd.service
-	install -D -m 644 cmd/vmferryd/pacemaker.service.d/10-vmferry.conf $(DESTDIR)$(PREFIX)/lib/systemd/system/pacemaker.service.d/10-vmferry.conf
+	for unit in pacemaker.service pacemaker_remote.service; do install -D -m 644 cmd/vmferryd/pacemaker.service.d/10-vmferry.conf $(DESTDIR)$(PREFIX)/lib/systemd/system/$$unit.d/10-vmferry.conf || exit 1; done
 	install -D -m 644 cmd/vmferryd/heartbeat.service.d/10-vmferry.conf $(DESTDIR)$(PREFIX)/lib/systemd/system/heartbeat.service.d/10-vmferry.conf
 	install -D -m 644 cmd/vmferryd/logind.conf.d/90-vmferry.conf $(DESTDIR)$(PREFIX)/lib/systemd/logind.conf.d/90-vmferry.conf
 	test -e $(DESTDIR)$(SYSCONF)/vmferry/vmferryd.toml || install -D -m 644 cmd/vmferryd/vmferryd.toml $(DESTDIR)$(SYSCONF)/vmferry/vmferryd.toml
@@ -93,29 +100,27 @@ demo-xen: deps-lab deps-xen stage ## the same on Xen, with ocf:heartbeat:Xen as 
 bench: deps-lab deps-bench stage ## measure against the peers: build/bench/report.json; BENCH=idle-pause,plan-10k for a part, N=30 for that many turns
 	$(BIN)/vmferry-lab bench --out build/bench --only '$(BENCH)' -n '$(N)'
 
-test: deps-lab deps-xen deps-test stage unit lab-test ## all tests: unit, script, a lab run on QEMU and a short one on Xen
+test: deps-lab deps-xen deps-test stage unit lab-test ## unit and script tests, a lab run on QEMU and a short one on Xen (under 30 minutes); SHARE=2/6 for another share of it
 
-unit: ## the tests that need neither root nor a lab
-	mandoc -T lint -W warning cmd/*/*.[1578]
+test-all: deps-lab deps-xen deps-test stage unit ## all tests: make test with the whole kill matrix, all outages, all suites and all of Xen (under 80 minutes)
+	$(MAKE) --no-print-directory lab-test SHARE=all XEN=all
+
+unit: deps-build ## the tests that need neither root nor a lab
+	if command -v mandoc >/dev/null || test "$$CI" = true; then mandoc -T lint -W warning cmd/*/*.[1578]; fi
 	$(GO) vet -tags $(TAGS) ./...
 	$(GO) test -race -tags $(TAGS) -skip "^TestLab" ./...
 
-lab-test: ## the lab runs alone; needs root, and what `make stage` built
-	VMFERRY_LAB=$(CURDIR)/$(BIN)/vmferry-lab $(GO) test -count=1 -v -timeout 60m -tags $(TAGS) -run '^TestLab' ./lab
+lab-test: ## the lab runs alone; needs root, and what `make stage` built; LAB=TestLab/kills for one part
+	VMFERRY_SHARE=$(SHARE) VMFERRY_XEN=$(XEN) VMFERRY_LAB=$(CURDIR)/$(BIN)/vmferry-lab $(GO) test -count=1 -v -timeout 120m -tags $(TAGS) -run '$(LAB)' ./lab
 
 test-xen: deps-lab deps-xen stage ## the whole lab run on Xen; needs root; PARTS=short for the part that make test has
-	VMFERRY_XEN=$(or $(PARTS),all) VMFERRY_LAB=$(CURDIR)/$(BIN)/vmferry-lab $(GO) test -count=1 -v -timeout 60m -tags $(TAGS) -run '^TestLabXen' ./lab
+	$(MAKE) --no-print-directory lab-test LAB='^TestLabXen$$' XEN=$(or $(PARTS),all)
 
 clean: ## remove what was built here; vmferry-lab's cache stays
 	rm -rf build
 
-# Installs what is missing; without root, says what to type.
-define want
-	@missing=$$(for p in $(1); do dpkg-query -W -f '$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || echo $$p; done); \
-	test -z "$$missing" || { \
-		test "$$(id -u)" = 0 || { echo "missing packages, type: sudo apt-get install --no-install-recommends" $$missing >&2; exit 1; }; \
-		apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $$missing; }
-endef
+# What is missing is installed; see there.
+want = @.ci/install $(1)
 deps-build: ; $(call want,$(DEPS_BUILD))
 # Without root there is no lab: vmferry-lab says so, and its tests are skipped.
 deps-lab: ; $(if $(filter 0,$(shell id -u)),$(call want,$(DEPS_LAB)))

@@ -2,11 +2,11 @@
 // goes down: to move its guests away, to say which are still there, and to
 // take the request back when the shutdown was called off.
 //
-// The package itself is only the contract ([Manager], [View], [Guest]). The
+// The package itself is only the contract ([Manager], [View], [Guest]; [Forecaster], [Verdict], [Claim]). The
 // sub-packages fill it:
 //
 //   - pacemaker drives Pacemaker through its own programs (crm_attribute,
-//     crm_mon, crm_node);
+//     crm_mon, crm_node, cibadmin, crm_simulate);
 //   - heartbeat drives Heartbeat in haresources mode through its own (cl_status,
 //     hb_standby, hb_takeover);
 //   - logind holds systemd-logind's delay inhibitor and reports shutdowns;

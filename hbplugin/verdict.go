@@ -39,6 +39,16 @@ type Claim struct {
 	Environ  resource.Environ  // its parameters, read as the agent reads them
 	Meta     map[string]string // Pacemaker's meta attributes, defaults included; nil from other managers
 	Timeouts map[string]string // by action: the time-out that the manager gives it, as written, defaults included
+	Ruled    []string          // parameters, meta attributes and actions that a rule of Pacemaker's decides: neither set nor unset
+}
+
+// EnvironOf reads the parameters of a resource as the agent reads them.
+func EnvironOf(id string, params map[string]string) resource.Environ {
+	env := []string{"OCF_RESOURCE_INSTANCE=" + id}
+	for name, value := range params {
+		env = append(env, "OCF_RESKEY_"+name+"="+value)
+	}
+	return resource.ParseEnviron(env)
 }
 
 // Forecaster is a cluster manager that tells beforehand what it would do. It changes nothing.

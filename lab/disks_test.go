@@ -26,7 +26,7 @@ type local struct {
 }
 
 // testDisks moves a guest that writes to a disk of its node all the time. What it wrote is
-// never lost, and no old copy of it is ever started. Of the two accidents that take long, each day has one.
+// never lost, and no old copy of it is ever started. Of the two accidents that take long, each share has one.
 func testDisks(t *testing.T, b bench) {
 	l := &local{pair: pair{t, b}}
 	l.prepare()
@@ -37,9 +37,9 @@ func testDisks(t *testing.T, b bench) {
 		do   func()
 	}{
 		{"there and back", true, l.thereAndBack},
-		{"the link is cut in the middle", dueToday(0, 2), l.linkCut},
+		{"the link is cut in the middle", shareOf(t).hasOf(0, 2), l.linkCut},
 		{"the target is full", true, l.targetFull},
-		{"the node with the truth crashes", dueToday(1, 2), l.truthCrashes},
+		{"the node with the truth crashes", shareOf(t).hasOf(1, 2), l.truthCrashes},
 	} {
 		if !part.due {
 			continue

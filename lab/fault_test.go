@@ -75,7 +75,7 @@ func testFaults(t *testing.T, b bench) {
 		{"libvirtd of node2 killed in the post-copy", killInPostCopy(proc.isLibvirtd, target)},
 	}
 	for i, c := range torn {
-		if dueToday(i, len(torn)) {
+		if shareOf(t).hasOf(i, len(torn)) {
 			t.Run(c.name, func(t *testing.T) { faultInPostCopy(t, b, c.fault) })
 		}
 	}

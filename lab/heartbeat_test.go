@@ -55,10 +55,10 @@ func testHeartbeat(t *testing.T, b bench) {
 			t.Fatalf("%s: the guest was %+v and is %+v", part.name, first, now)
 		}
 	}
-	if dueToday(0, 2) {
+	if shareOf(t).hasOf(0, 2) {
 		t.Run("the peer dies in the middle of a move", func(t *testing.T) { pair{t, b}.peerDies() })
 	}
-	if dueToday(1, 2) {
+	if shareOf(t).hasOf(1, 2) {
 		t.Run("both nodes shut down at once", func(t *testing.T) { pair{t, b}.bothShutDown() })
 	}
 }

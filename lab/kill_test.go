@@ -3,7 +3,6 @@ package lab_test
 import (
 	"bytes"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 	"syscall"
@@ -75,27 +74,20 @@ var steps = []struct {
 	{"migrate_from", "end", []victim{targetLibvirt, targetQEMU}},
 }
 
-// dueToday deals out over the days what would take a lab run too long: of so many cases one is due, and
-// the next one tomorrow. VMFERRY_KILLS=all has them all.
-func dueToday(number, of int) bool {
-	return os.Getenv("VMFERRY_KILLS") == "all" || (number+time.Now().UTC().YearDay())%of == 0
-}
-
-// kills makes the matrix: at every step each victim, in both orders. In six days each of them is due once.
-func kills() []kill {
-	var due []kill
-	number := 0
-	for _, s := range steps {
+// kills makes a share of the matrix: at every step each victim, in both orders. Neighbours in the matrix are in
+// different shares, so that each share has every action.
+func kills(of share) []kill {
+	var some []kill
+	for number, s := range steps {
 		for i, v := range append([]victim{agentItself}, s.victims...) {
 			for order, elsewhere := range []bool{false, true} {
-				if dueToday(number+i+3*order, 6) {
-					due = append(due, kill{s.action, s.step, v, elsewhere})
+				if of.has(number + i + 3*order) {
+					some = append(some, kill{s.action, s.step, v, elsewhere})
 				}
 			}
 		}
-		number++
 	}
-	return due
+	return some
 }
 
 // killer runs the cases, one after the other, with the guest vm1.
@@ -107,7 +99,9 @@ type killer struct {
 // testKills walks through every step of every action. Whatever is killed there, the guest
 // executes at most once at any time, and the cluster manager's recovery brings it back.
 func testKills(t *testing.T, b bench) {
-	for _, k := range kills() {
+	some := kills(shareOf(t))
+	t.Logf("share %s of the kill matrix: %d of %d cases", shareOf(t), len(some), len(kills(share{})))
+	for _, k := range some {
 		t.Run(k.String(), func(t *testing.T) {
 			r := killer{t, b}
 			r.prepare(k)

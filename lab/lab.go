@@ -33,12 +33,6 @@ const (
 // Network is the lab's own; the address is the one that clients have.
 var Network = netip.MustParsePrefix("10.77.0.254/24")
 
-// Nodes are the cluster.
-var Nodes = []node.Spec{
-	{Name: "node1", ID: 1, Address: netip.MustParseAddr("10.77.0.1")},
-	{Name: "node2", ID: 2, Address: netip.MustParseAddr("10.77.0.2")},
-}
-
 // MaxGuests is how many guests the demo can run: each is an emulator that
 // shares the machine's processors with all others.
 const MaxGuests = 6
@@ -55,6 +49,7 @@ type Lab struct {
 	Self  string // the vmferry-lab program, static: it is the supervisor and the nodes' fence agent too
 
 	Hypervisor string // that Up gives the nodes: [supervisor.QEMU], which "" is too, or [supervisor.Xen]
+	Shape      Shape  // that Up gives the cluster; "" is [Plain]
 
 	Progress func(step string) // is told what is being done; may be nil
 }
@@ -80,6 +75,10 @@ func (l *Lab) progress(format string, args ...any) {
 func (l *Lab) Up(ctx context.Context) (err error) {
 	hypervisor := cmp.Or(l.Hypervisor, supervisor.QEMU)
 	ground, err := groundworkOf(hypervisor)
+	if err != nil {
+		return err
+	}
+	nodes, err := layOut(l.Shape, hypervisor)
 	if err != nil {
 		return err
 	}
@@ -117,12 +116,12 @@ func (l *Lab) Up(ctx context.Context) (err error) {
 	}
 	l.progress("starting the nodes")
 	return l.start(ctx, supervisor.Config{
-		Dir: l.Dir, Image: tree, Product: filepath.Join(l.Dir, "product"), Network: Network, Nodes: Nodes,
-		Hypervisor: hypervisor,
+		Dir: l.Dir, Image: tree, Product: filepath.Join(l.Dir, "product"), Network: Network, Nodes: nodes,
+		Hypervisor: hypervisor, Shape: string(cmp.Or(l.Shape, Plain)),
 	})
 }
 
-// already is Up's answer when there is a lab: it will do if it has the hypervisor.
+// already is Up's answer when there is a lab: it will do if it has the hypervisor and the shape.
 func (l *Lab) already(ctx context.Context, hypervisor string) error {
 	reply, err := l.Status(ctx)
 	if err != nil {
@@ -130,6 +129,9 @@ func (l *Lab) already(ctx context.Context, hypervisor string) error {
 	}
 	if reply.Hypervisor != hypervisor {
 		return fmt.Errorf("a lab with hypervisor %q is up already: end it with `vmferry-lab down` first", reply.Hypervisor)
+	}
+	if want := string(cmp.Or(l.Shape, Plain)); reply.Shape != want {
+		return fmt.Errorf("a lab of the shape %q is up already: end it with `vmferry-lab down` first", reply.Shape)
 	}
 	l.progress("the lab is up already")
 	return nil
@@ -349,8 +351,14 @@ func (l *Lab) clean() error {
 		return err
 	}
 	own := []string{"lab.json", "lab.json.part", "product", "device", "shared", "nodes", "cgroup", "control.sock", "supervisor.log", "ssh"}
-	for _, n := range Nodes {
-		own = append(own, filepath.Base(supervisor.Console(l.Dir, n.Name)))
+	for _, shape := range []Shape{Plain, Field} {
+		nodes, err := NodesOf(shape)
+		if err != nil {
+			return err
+		}
+		for _, n := range nodes {
+			own = append(own, filepath.Base(supervisor.Console(l.Dir, n.Name)))
+		}
 	}
 	for _, entry := range entries {
 		if !slices.Contains(own, entry.Name()) {

@@ -96,7 +96,7 @@ func writeStandIns(t *testing.T, b bench, run func(...string) string) {
 }
 
 // testModular reboots a node whose libvirt is the modular one: the guest moves live before
-// its daemon goes. The nodes keep that libvirt; the test is the last one.
+// its daemon goes. The nodes keep that libvirt.
 func testModular(t *testing.T, b bench) {
 	for _, node := range []string{source, target} {
 		goModular(t, b, node)

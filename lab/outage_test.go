@@ -101,7 +101,7 @@ func testOutages(t *testing.T, b bench) {
 		cib("crm_resource", "--wait", "--timeout=90")
 	}
 	for i, o := range outages {
-		if !dueToday(i, 2) {
+		if !shareOf(t).hasOf(i, 2) {
 			continue
 		}
 		t.Run(o.name, func(t *testing.T) {

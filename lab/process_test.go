@@ -19,7 +19,7 @@ type proc struct {
 }
 
 // processes lists those of a node. A process belongs to the node whose host name its root
-// directory holds.
+// directory holds; what comes after a dot in it is not the node's name.
 func processes(t *testing.T, node string) []proc {
 	t.Helper()
 	dirs, err := filepath.Glob("/proc/[0-9]*")
@@ -29,7 +29,7 @@ func processes(t *testing.T, node string) []proc {
 	var found []proc
 	for _, dir := range dirs {
 		name, err := os.ReadFile(dir + "/root/etc/hostname")
-		if err != nil || strings.TrimSpace(string(name)) != node {
+		if short, _, _ := strings.Cut(strings.TrimSpace(string(name)), "."); err != nil || short != node {
 			continue // gone meanwhile, or of this machine
 		}
 		text, err := os.ReadFile(dir + "/cmdline")

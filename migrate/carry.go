@@ -1,16 +1,19 @@
 package migrate
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"libvirt.org/go/libvirtxml"
 
 	"github.com/vmferry/vmferry/migrate/disks"
 	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/migrate/shellword"
 )
 
 // storageTime bounds what is asked of images at the target and done with them, before a move and
@@ -30,9 +33,22 @@ type CopiedDisk struct {
 // carried is a disk on its way, and what has been done for it.
 type carried struct {
 	CopiedDisk
-	image   libvirt.Image
-	renew   bool           // the target has a half copy, of a move that broke
-	leaving *disks.Leaving // nil before it is begun
+	image    libvirt.Image
+	before   disks.Note     // of a move that broke and left a half copy at the target; zero without one
+	makeRoom bool           // an old copy there has to go first
+	leaving  *disks.Leaving // nil before it is begun
+}
+
+// mark is the one behind which the target's image lies. It is known once the disk is on its way.
+func (c *carried) mark() libvirt.Mark {
+	return libvirt.Mark{Path: c.Path + disks.ArrivingSuffix, Size: c.leaving.Note().Mark}
+}
+
+// diskReport is what the pre-flight found of the guest's disks.
+type diskReport struct {
+	with     []string   // what goes along, and what stays behind
+	missing  []string   // what the target lacks, so that the guest could not be started there either
+	refusals []*Refusal // all of them: a move ends at the first
 }
 
 // diskLoad is how far the copying of disks is.
@@ -45,50 +61,135 @@ type diskLoad struct {
 	starved time.Duration
 }
 
-// checkDisks refuses what a storage pool of the target says is not there, unless it is to be copied.
+// checkDisks refuses what the target does not have, unless it is to be copied or libvirt leaves it out.
 func (m *mover) checkDisks(ctx context.Context, guest *libvirtxml.Domain) error {
 	ctx, cancel := context.WithTimeout(ctx, storageTime)
 	defer cancel()
-	if m.req.Options.CopyAll || m.req.Options.CopyInc {
-		m.note("disks were not checked: they are copied")
-		return nil
+	m.carried, m.diskCheck = nil, diskReport{}
+	byLibvirt := m.req.Options.CopyAll || m.req.Options.CopyInc
+	if byLibvirt {
+		m.note("disks that the guest writes to were not checked: they are copied")
 	}
-	m.carried = nil
 	for _, d := range hostDisks(guest) {
-		there, renew, err := m.seeAtTarget(ctx, d)
-		if err != nil {
-			m.note(fmt.Sprintf("disk %q was not checked: %v", d.path, err))
-			there = libvirt.VisibleUnknown
+		if byLibvirt && d.writable {
+			continue
 		}
-		carry, refusal := d.decide(m.req.Disks, there)
-		switch {
-		case refusal != nil:
-			return refusal
-		case carry:
-			m.carried = append(m.carried, &carried{CopiedDisk: CopiedDisk{Target: d.target, Path: d.path}, image: libvirt.Image{Path: d.path, Format: d.format}, renew: renew})
-		case err == nil && there == libvirt.VisibleUnknown:
-			m.note(fmt.Sprintf("disk %q was not checked: no storage pool of the target covers it", d.path))
+		if err := m.checkDisk(ctx, d); err != nil {
+			m.diskCheck.refusals = append(m.diskCheck.refusals, err)
 		}
+	}
+	if len(m.diskCheck.refusals) > 0 {
+		return m.diskCheck.refusals[0]
 	}
 	return m.checkDiskRoom(ctx)
 }
 
-// seeAtTarget asks whether the target has the disk. What a move that broke has left of it there does
-// not count: renew tells of it.
-func (m *mover) seeAtTarget(ctx context.Context, d hostDisk) (there libvirt.Visible, renew bool, err error) {
-	dir, shared := filepath.Dir(d.path), m.req.Disks == DisksShared || m.req.Disks == ""
-	if !shared {
-		_, _ = m.target.host.Room(ctx, dir) // so that it knows of files that came or went; without a pool it knows nothing
+func (m *mover) checkDisk(ctx context.Context, d hostDisk) *Refusal {
+	there, before, refusal := m.seeAtTarget(ctx, d)
+	if refusal != nil {
+		return refusal
 	}
-	there, err = m.target.host.DiskVisible(ctx, d.path, dir)
-	if err != nil || there == libvirt.VisibleUnknown || shared {
-		return there, false, err
+	fate, refusal := d.decide(m.req.Disks, there, m.lacking(ctx, d), heading{m.req.Guest, m.req.Target})
+	if fate == diskCopied && refusal == nil {
+		refusal = m.checkLocal(ctx, d)
 	}
-	mark, err := m.target.host.DiskVisible(ctx, d.path+disks.ArrivingSuffix, dir)
-	if err == nil && mark == libvirt.VisibleYes {
-		return libvirt.VisibleNo, true, nil
+	if refusal != nil {
+		return refusal
 	}
-	return there, false, err
+	switch fate {
+	case diskCopied:
+		m.carried = append(m.carried, &carried{CopiedDisk: CopiedDisk{Target: d.target, Path: d.path}, image: libvirt.Image{Path: d.path, Format: d.format}, before: before})
+		m.diskCheck.missing = append(m.diskCheck.missing, fmt.Sprintf("the target does not have the disk %q before it is copied", d.path))
+	case diskLeft:
+		m.diskCheck.with = append(m.diskCheck.with, fmt.Sprintf("%q stays behind: the target lacks it, and libvirt leaves drive %s empty, as its startupPolicy is %s", d.source, d.target, d.policy))
+		if !d.startsWithout() {
+			m.diskCheck.missing = append(m.diskCheck.missing, fmt.Sprintf("the target does not have %q, which a start needs", d.source))
+		}
+	}
+	return nil
+}
+
+// lacking returns the first thing that the target lacks below the disk's image.
+func (m *mover) lacking(ctx context.Context, d hostDisk) libvirt.DiskSource {
+	for _, source := range d.below {
+		if m.visible(ctx, source) == libvirt.VisibleNo {
+			return source
+		}
+	}
+	return libvirt.DiskSource{}
+}
+
+// visible asks the target, and notes what it cannot tell.
+func (m *mover) visible(ctx context.Context, source libvirt.DiskSource) libvirt.Visible {
+	there, err := m.target.host.DiskVisible(ctx, source)
+	switch {
+	case err != nil:
+		m.note(fmt.Sprintf("disk %q was not checked: %v", source, err))
+		return libvirt.VisibleUnknown
+	case there == libvirt.VisibleUnknown:
+		m.note(fmt.Sprintf("disk %q was not checked: the target's libvirt cannot tell", source))
+	}
+	return there
+}
+
+// seeAtTarget asks whether the target has the disk. What a move that broke has left of it there does not count: before
+// is that move's note. A half copy that no move from here is noted for is not touched.
+func (m *mover) seeAtTarget(ctx context.Context, d hostDisk) (there libvirt.Visible, before disks.Note, refusal *Refusal) {
+	if d.source == (libvirt.DiskSource{}) {
+		return libvirt.VisibleYes, before, nil
+	}
+	there = m.visible(ctx, d.source)
+	shared := m.req.Disks == DisksShared || m.req.Disks == ""
+	if shared || !d.writable || d.path == "" || there == libvirt.VisibleUnknown {
+		return there, before, nil
+	}
+	mark := d.path + disks.ArrivingSuffix
+	if m.visible(ctx, libvirt.DiskSource{Path: mark}) != libvirt.VisibleYes {
+		return there, before, nil
+	}
+	before, err := bounded(ctx, func() (disks.Note, error) { return disks.ReadNote(d.path) })
+	if err != nil || before.Mark == 0 || before.Peer != m.req.Target || !strings.EqualFold(before.UUID, m.uuid) || !before.Made && there == libvirt.VisibleYes {
+		return there, before, &Refusal{CheckDisk, fmt.Sprintf("the target has an unfinished copy of the disk %q, and nothing here tells that a move from here made it", d.path),
+			"if it is certain that no guest uses it, remove it there: " + shellword.Line("rm", d.path, mark), nil}
+	}
+	return libvirt.VisibleNo, before, nil
+}
+
+// checkLocal refuses to copy what other hosts may see as it is, and would be overwritten by its own copy, or removed with
+// one that is given up.
+func (m *mover) checkLocal(ctx context.Context, d hostDisk) *Refusal {
+	if m.req.Fetch {
+		return nil // it is refused for that
+	}
+	kind, err := bounded(ctx, func() (string, error) { return m.sharedBy(d.path) })
+	switch {
+	case err != nil:
+		return &Refusal{CheckDisk, fmt.Sprintf("whether the disk %q is on shared storage cannot be told", d.path), "", err}
+	case kind != "":
+		return &Refusal{CheckDisk, fmt.Sprintf("the target does not see the disk %q, which lies on %s here, and is not copied since it may be shared", d.path, kind),
+			fmt.Sprintf("mount it on %s as it is mounted here: %s", m.req.Target, shellword.Line("findmnt", "-T", d.path)), nil}
+	}
+	return nil
+}
+
+// bounded calls what may hang on storage, and leaves it behind at the end of ctx.
+func bounded[T any](ctx context.Context, f func() (T, error)) (T, error) {
+	type answer struct {
+		value T
+		err   error
+	}
+	done := make(chan answer, 1)
+	go func() {
+		value, err := f()
+		done <- answer{value, err}
+	}()
+	select {
+	case a := <-done:
+		return a.value, a.err
+	case <-ctx.Done():
+		var none T
+		return none, context.Cause(ctx)
+	}
 }
 
 // checkDiskRoom asks how large the disks are that go along, and whether the target has room. An old
@@ -105,35 +206,48 @@ func (m *mover) checkDiskRoom(ctx context.Context) error {
 		}
 		c.image.Capacity, c.Bytes = size.Capacity, size.Allocated
 		need[filepath.Dir(c.Path)] += size.Allocated
+		m.diskCheck.with = append(m.diskCheck.with, fmt.Sprintf("disk %s (%d MiB) is copied", c.Target, mebibytes(c.Bytes)))
 	}
 	for dir, bytes := range need {
 		room, err := m.target.host.Room(ctx, dir)
 		if err != nil {
-			return &Refusal{CheckDisk, fmt.Sprintf("the target does not tell the room in %q", dir), "", err}
+			return &Refusal{CheckDisk, fmt.Sprintf("the target does not tell the room in %q", dir), poolHint(dir), err}
 		}
-		if room < bytes && !m.dropOld(ctx, dir) {
-			return &Refusal{CheckDisk, fmt.Sprintf("the target has %d MiB free in %s, and the guest's disks need %d MiB", room>>20, dir, (bytes+1<<20-1)>>20), "free some there", nil}
+		if room < bytes && !m.mayDropOld(ctx, dir) {
+			return &Refusal{CheckDisk, fmt.Sprintf("the target has %d MiB free in %s, and the guest's disks need %d MiB", room>>20, dir, mebibytes(bytes)), "free some there", nil}
 		}
 	}
 	return nil
 }
 
-// dropOld removes old copies of the guest's disks at the target, of which the truth is here, and tells
-// whether there were any.
-func (m *mover) dropOld(ctx context.Context, dir string) (any bool) {
+// mayDropOld tells whether the target has old copies of the guest's disks in a folder, of which the truth is here. They
+// are removed when the disks begin to be copied.
+func (m *mover) mayDropOld(ctx context.Context, dir string) (any bool) {
 	for _, c := range m.carried {
-		old := c.Path + disks.OldSuffix
-		if there, err := m.target.host.DiskVisible(ctx, old, dir); err != nil || there != libvirt.VisibleYes || filepath.Dir(c.Path) != dir {
-			continue
+		if filepath.Dir(c.Path) == dir && m.hasOld(ctx, c) {
+			m.note(fmt.Sprintf("the old copy %q at the target makes room for the new one", c.Path+disks.OldSuffix))
+			c.makeRoom, any = true, true
 		}
-		if err := m.target.host.RemoveImage(ctx, old); err != nil {
-			m.log.WithError(err).Warn("an old copy stays at the target")
-			continue
-		}
-		m.note(fmt.Sprintf("removed the old copy %q at the target, to make room for the new one", old))
-		any = true
 	}
 	return any
+}
+
+// noteLimit is longer than any note, in bytes.
+const noteLimit = 4 << 10
+
+// hasOld tells whether the target has an old copy of the disk that this very guest left there: the note beside it
+// says so.
+func (m *mover) hasOld(ctx context.Context, c *carried) bool {
+	raw, err := m.target.host.ReadImage(ctx, c.Path+disks.NoteSuffix, noteLimit)
+	if err != nil || len(raw) == 0 {
+		return false
+	}
+	note, err := disks.ParseNote(raw)
+	if err != nil || note.Stage != disks.Moved || !strings.EqualFold(note.UUID, m.uuid) {
+		return false
+	}
+	there, err := m.target.host.DiskVisible(ctx, libvirt.DiskSource{Path: c.Path + disks.OldSuffix})
+	return err == nil && there == libvirt.VisibleYes
 }
 
 // addDisks reckons with the copying of disks, which comes before all else and takes nothing from the
@@ -186,19 +300,25 @@ func (m *mover) receive(ctx context.Context) error {
 }
 
 func (m *mover) receiveOne(ctx context.Context, c *carried) (err error) {
-	note := disks.Note{Guest: m.req.Guest, UUID: m.uuid, Peer: m.req.Target}
+	note := disks.Note{Guest: m.req.Guest, UUID: m.uuid, Peer: m.req.Target, Mark: cmp.Or(c.before.Mark, disks.NewMark()), Made: c.before.Made}
 	if c.leaving, err = disks.Begin(c.Path, note); err != nil {
 		return err
 	}
-	if c.renew {
-		err = m.target.host.RemoveImage(ctx, c.Path)
+	if c.before.Mark != 0 {
+		err = errors.Join(m.target.host.RemoveImage(ctx, c.Path, c.mark()), c.leaving.MadeImage(false))
 	} else {
-		err = m.target.host.CreateImage(ctx, libvirt.Image{Path: c.Path + disks.ArrivingSuffix, Format: "raw"})
+		err = m.target.host.CreateImage(ctx, libvirt.Image{Path: c.mark().Path, Format: "raw", Capacity: c.mark().Size})
+	}
+	if err == nil && c.makeRoom {
+		err = m.target.host.RemoveImage(ctx, c.Path+disks.OldSuffix, c.mark())
 	}
 	if err != nil {
 		return err
 	}
 	if err := m.target.host.CreateImage(ctx, c.image); err != nil {
+		return err
+	}
+	if err := c.leaving.MadeImage(true); err != nil {
 		return err
 	}
 	if m.hears.source {
@@ -224,6 +344,9 @@ func (m *mover) adoptDisks(ctx context.Context, host Host) {
 		return
 	}
 	for _, d := range hostDisks(guest) {
+		if d.path == "" {
+			continue
+		}
 		l, ok, err := disks.Adopt(d.path)
 		if err != nil {
 			m.note("a disk that was to go along: " + err.Error())
@@ -307,22 +430,50 @@ func (m *mover) settleDisks(ctx context.Context) {
 func (m *mover) settle(ctx context.Context, c *carried) error {
 	switch m.rec.Outcome {
 	case Moved:
-		return errors.Join(c.leaving.Left(), m.removeThere(ctx, c.Path, disks.ArrivingSuffix, disks.NoteSuffix, disks.OldSuffix))
+		return errors.Join(c.leaving.Left(), m.tidyAfter(ctx, c))
 	case Stayed:
-		return errors.Join(m.removeThere(ctx, c.Path, "", disks.ArrivingSuffix), c.leaving.Stayed())
+		if err := m.giveBack(ctx, c); err != nil {
+			return errors.Join(err, c.leaving.StayedBut())
+		}
+		return c.leaving.Stayed()
 	}
 	m.note(fmt.Sprintf("which copy of disk %q is the truth is not known: neither node starts the guest from it before a person has looked", c.Path))
 	return c.leaving.Close()
 }
 
-// removeThere removes files beside an image at the target. The first failure ends it, so that the mark of a half
-// copy stays for as long as that does.
-func (m *mover) removeThere(ctx context.Context, image string, suffixes ...string) error {
+// giveBack removes a half copy at the target, if this move made it. The mark goes last: it says what the copy is.
+func (m *mover) giveBack(ctx context.Context, c *carried) error {
 	if err := m.target.connect(ctx, lookTime); err != nil {
 		return fmt.Errorf("tidy up at the target: %w", err)
 	}
-	for _, suffix := range suffixes {
-		if err := m.target.host.RemoveImage(ctx, image+suffix); err != nil {
+	if c.leaving.Note().Made {
+		if err := m.target.host.RemoveImage(ctx, c.Path, c.mark()); err != nil {
+			return err
+		}
+		if err := c.leaving.MadeImage(false); err != nil {
+			return err
+		}
+	}
+	return m.target.host.RemoveImage(ctx, c.mark().Path, c.mark())
+}
+
+// tidyAfter removes at the target what an earlier stay of the guest left there, and then the mark: the image is the
+// truth. Where the mark is not there any more, another has seen that already, or looks at another directory now.
+func (m *mover) tidyAfter(ctx context.Context, c *carried) error {
+	if err := m.target.connect(ctx, lookTime); err != nil {
+		return fmt.Errorf("tidy up at the target: %w", err)
+	}
+	there, err := m.target.host.DiskVisible(ctx, libvirt.DiskSource{Path: c.Path})
+	if err == nil && there == libvirt.VisibleNo {
+		return fmt.Errorf("disk %q is not in its directory at the target, although the guest runs from it there: something was mounted over it while the disk was copied; "+
+			"unmount that on %s before the guest is stopped: %s", c.Path, m.req.Target, shellword.Line("umount", filepath.Dir(c.Path)))
+	}
+	old := m.hasOld(ctx, c)
+	for _, suffix := range []string{disks.OldSuffix, disks.NoteSuffix, disks.ArrivingSuffix} {
+		if !old && suffix != disks.ArrivingSuffix {
+			continue
+		}
+		if err := m.target.host.RemoveImage(ctx, c.Path+suffix, c.mark()); err != nil {
 			return err
 		}
 	}

@@ -28,7 +28,7 @@ func localPair(t *testing.T) (p *pair, image string) {
 	}
 	p.source.xml = localDoc(image, "")
 	p.source.size = libvirt.DiskSize{Capacity: 64 << 20, Allocated: 10 << 20}
-	p.target.files, p.target.room = map[string]bool{}, 10<<20
+	p.target.files, p.target.room = map[string]string{}, 10<<20
 	p.source.migrate = func(context.Context) error {
 		p.copyDisks()
 		p.copy()
@@ -61,6 +61,24 @@ func (p *pair) there() []string {
 	return names
 }
 
+// oldCopy is what a guest of that UUID has left at the target that was moved from there.
+func oldCopy(image, uuid string) map[string]string {
+	return map[string]string{image + disks.OldSuffix: "100", image + disks.NoteSuffix: `{"stage":"moved","uuid":"` + uuid + `"}`}
+}
+
+// halfCopy is what a move that was killed has left at both ends.
+func halfCopy(t *testing.T, p *pair, made bool) {
+	t.Helper()
+	l, err := disks.Begin(imageOf(p), disks.Note{Guest: "web", UUID: guestUUID, Peer: "node2", Mark: 4711, Made: made})
+	if err != nil || l.Close() != nil {
+		t.Fatal(err)
+	}
+	p.target.files = map[string]string{imageOf(p) + disks.ArrivingSuffix: "4711"}
+	if made {
+		p.target.files[imageOf(p)] = "100"
+	}
+}
+
 // here lists the files beside an image.
 func here(t *testing.T, image string) []string {
 	t.Helper()
@@ -91,7 +109,7 @@ func TestDisksGoAlong(t *testing.T) {
 			}
 		}
 		// From an earlier stay of the guest there.
-		p.target.files = map[string]bool{image + disks.OldSuffix: true, image + disks.NoteSuffix: true}
+		p.target.files = oldCopy(image, guestUUID)
 		rec, err := Move(t.Context(), p.req, p.deps)
 		if err != nil {
 			t.Fatal(err)
@@ -140,11 +158,11 @@ func TestDisksThatDoNotArrive(t *testing.T) {
 			p.source.migrate = func(context.Context) error { p.copyDisks(); p.copy(); p.cancelled(); return fails }
 		}, Stayed, "web.img", ""},
 		{"a half copy is left from before", func(p *pair) {
-			p.target.files = map[string]bool{imageOf(p): true, imageOf(p) + disks.ArrivingSuffix: true}
+			halfCopy(t, p, true)
 			p.source.migrate = func(context.Context) error { p.cancelled(); return fails }
 		}, Stayed, "web.img", ""},
 		{"a mark alone is left from before", func(p *pair) {
-			p.target.files = map[string]bool{imageOf(p) + disks.ArrivingSuffix: true}
+			halfCopy(t, p, false)
 			p.source.migrate = func(context.Context) error { p.cancelled(); return fails }
 		}, Stayed, "web.img", ""},
 		{"no image can be made there", func(p *pair) { p.target.create = fails }, Stayed, "web.img", ""},
@@ -167,7 +185,7 @@ func TestDisksThatDoNotArrive(t *testing.T) {
 				p.target.refuse(libvirt.ErrConnect)
 				return fails
 			}
-		}, Stayed, "web.img", "web.img web.img.vmferry-arriving"},
+		}, Stayed, "web.img web.img.vmferry", "web.img web.img.vmferry-arriving"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -252,59 +270,93 @@ func TestDisksOverABadLink(t *testing.T) {
 // What the target sees, and what the guest is, decide what is copied.
 func TestWhichDisksGoAlong(t *testing.T) {
 	const (
-		qcow  = `<disk type='file' device='disk'><driver type='qcow2'/><source file='/d/a'/><backingStore/><target dev='vdb'/></disk>`
-		based = `<disk type='file' device='disk'><driver type='qcow2'/><source file='/d/a'/><backingStore type='file'><format type='raw'/><source file='/d/b'/></backingStore><target dev='vdb'/></disk>`
-		block = `<disk type='block' device='disk'><driver type='raw'/><source dev='/dev/vg/a'/><target dev='vdb'/></disk>`
-		share = `<disk type='file' device='disk'><driver type='raw'/><source file='/d/a'/><target dev='vdb'/><shareable/></disk>`
-		rom   = `<disk type='file' device='cdrom'><driver type='raw'/><source file='/d/a'/><target dev='sda'/><readonly/></disk>`
-		empty = `<disk type='file' device='cdrom'><target dev='sda'/><readonly/></disk>`
-		ceph  = `<disk type='network' device='disk'><source protocol='rbd' name='a'/><target dev='vdb'/></disk>`
-		vmdk  = `<disk type='file' device='disk'><driver type='vmdk'/><source file='/d/a'/><target dev='vdb'/></disk>`
+		qcow      = `<disk type='file' device='disk'><driver type='qcow2'/><source file='/d/a'/><backingStore/><target dev='vdb'/></disk>`
+		based     = `<disk type='file' device='disk'><driver type='qcow2'/><source file='/d/a'/><backingStore type='file'><format type='raw'/><source file='/d/b'/></backingStore><target dev='vdb'/></disk>`
+		block     = `<disk type='block' device='disk'><driver type='raw'/><source dev='/dev/vg/a'/><target dev='vdb'/></disk>`
+		share     = `<disk type='file' device='disk'><driver type='raw'/><source file='/d/a'/><target dev='vdb'/><shareable/></disk>`
+		rom       = `<disk type='file' device='cdrom'><driver type='raw'/><source file='/d/a'/><target dev='sda'/><readonly/></disk>`
+		empty     = `<disk type='file' device='cdrom'><target dev='sda'/><readonly/></disk>`
+		ceph      = `<disk type='network' device='disk'><source protocol='rbd' name='a'/><target dev='vdb'/></disk>`
+		opt       = `<disk type='file' device='cdrom'><driver type='raw'/><source file='/d/a' startupPolicy='optional'/><target dev='sda'/><readonly/></disk>`
+		req       = `<disk type='file' device='cdrom'><driver type='raw'/><source file='/d/a' startupPolicy='requisite'/><target dev='sda'/><readonly/></disk>`
+		flop      = `<disk type='file' device='floppy'><driver type='raw'/><source file='/d/a' startupPolicy='optional'/><target dev='fda'/></disk>`
+		optDisk   = `<disk type='file' device='disk'><driver type='raw'/><source file='/d/a' startupPolicy='optional'/><target dev='vdb'/></disk>`
+		cephBased = `<disk type='network' device='disk'><source protocol='rbd' name='a'/><backingStore type='file'><format type='raw'/><source file='/d/b'/></backingStore><target dev='vdb'/></disk>`
+		vol       = `<disk type='volume' device='disk'><driver type='raw'/><source pool='my pool' volume='a'/><target dev='vdb'/></disk>`
+		data      = `<disk type='file' device='disk'><driver type='qcow2'/><source file='/d/a'><dataStore type='file'><format type='raw'/><source file='/d/b'/></dataStore></source><target dev='vdb'/></disk>`
+		vmdk      = `<disk type='file' device='disk'><driver type='vmdk'/><source file='/d/a'/><target dev='vdb'/></disk>`
 	)
+	none, base := libvirt.DiskSource{}, libvirt.DiskSource{Path: "/d/b"}
 	yes, no, unknown := libvirt.VisibleYes, libvirt.VisibleNo, libvirt.VisibleUnknown
 	for _, c := range []struct {
-		name  string
-		disk  string
-		mode  DiskMode
-		there libvirt.Visible
-		carry bool
-		words string // of the refusal
+		name   string
+		disk   string
+		mode   DiskMode
+		there  libvirt.Visible
+		fate   diskFate
+		words  string // of the refusal
+		lacks  libvirt.DiskSource
+		starts bool // a start at the target would not fail for it
 	}{
-		{"shared, there", qcow, DisksShared, yes, false, ""},
-		{"shared, not there", qcow, DisksShared, no, false, "disks=auto"},
-		{"unset, not there", qcow, "", no, false, "disks=auto"},
-		{"shared, nobody knows", qcow, DisksShared, unknown, false, ""},
-		{"auto, there", qcow, DisksAuto, yes, false, ""},
-		{"auto, not there", qcow, DisksAuto, no, true, ""},
-		{"auto, nobody knows", qcow, DisksAuto, unknown, false, ""},
-		{"copy, not there", qcow, DisksCopy, no, true, ""},
-		{"copy, there", qcow, DisksCopy, yes, false, "has a file \"/d/a\" already"},
-		{"copy, no pool", qcow, DisksCopy, unknown, false, "virsh pool-define-as NAME dir --target /d"},
-		{"copy, based on another", based, DisksCopy, no, false, "is based on another one"},
-		{"auto, based on another", based, DisksAuto, no, false, "is based on another one"},
-		{"auto, based on another and there", based, DisksAuto, yes, false, ""},
-		{"copy, block device", block, DisksCopy, unknown, false, "block device"},
-		{"auto, block device that is not there", block, DisksAuto, no, false, "block device"},
-		{"auto, block device", block, DisksAuto, unknown, false, ""},
-		{"copy, another format", vmdk, DisksCopy, no, false, `format "vmdk"`},
-		{"copy, CD-ROM there", rom, DisksCopy, yes, false, ""},
-		{"copy, CD-ROM not there", rom, DisksCopy, no, false, "eject it"},
-		{"copy, empty CD-ROM", empty, DisksCopy, no, false, ""},
-		{"copy, shareable", share, DisksCopy, yes, false, ""},
-		{"copy, network", ceph, DisksCopy, no, false, ""},
+		{"shared, there", qcow, DisksShared, yes, diskThere, "", none, false},
+		{"shared, not there", qcow, DisksShared, no, diskThere, "disks=auto", none, false},
+		{"unset, not there", qcow, "", no, diskThere, "disks=auto", none, false},
+		{"shared, nobody knows", qcow, DisksShared, unknown, diskThere, "", none, false},
+		{"auto, there", qcow, DisksAuto, yes, diskThere, "", none, false},
+		{"auto, not there", qcow, DisksAuto, no, diskCopied, "", none, false},
+		{"auto, nobody knows", qcow, DisksAuto, unknown, diskThere, "", none, false},
+		{"copy, not there", qcow, DisksCopy, no, diskCopied, "", none, false},
+		{"copy, there", qcow, DisksCopy, yes, diskThere, "has a file \"/d/a\" already", none, true},
+		{"copy, no pool", qcow, DisksCopy, unknown, diskThere, "virsh pool-define-as NAME dir --target /d;", none, true},
+		{"copy, based on another", based, DisksCopy, no, diskThere, "is based on another one", none, false},
+		{"auto, based on another", based, DisksAuto, no, diskThere, "is based on another one", none, false},
+		{"auto, based on another and there", based, DisksAuto, yes, diskThere, "", none, false},
+		{"copy, block device", block, DisksCopy, unknown, diskThere, "block device", none, true},
+		{"auto, block device that is not there", block, DisksAuto, no, diskThere, "block device", none, false},
+		{"auto, block device", block, DisksAuto, unknown, diskThere, "", none, false},
+		{"copy, another format", vmdk, DisksCopy, no, diskThere, `format "vmdk"`, none, false},
+		{"copy, CD-ROM there", rom, DisksCopy, yes, diskThere, "", none, false},
+		{"copy, CD-ROM not there", rom, DisksCopy, no, diskThere, "eject it", none, false},
+		{"copy, empty CD-ROM", empty, DisksCopy, no, diskThere, "", none, false},
+		{"copy, shareable", share, DisksCopy, yes, diskThere, "", none, false},
+		{"copy, network", ceph, DisksCopy, no, diskThere, "", none, false},
+		{"optional medium that is not there", opt, DisksShared, no, diskLeft, "", none, false},
+		{"requisite medium that is not there", req, "", no, diskLeft, "", none, false},
+		{"mandatory medium that is not there", rom, "", no, diskThere, "virsh change-media 'web 1' sda --eject,", none, false},
+		{"optional floppy that is not there", flop, "", no, diskLeft, "", none, false},
+		{"optional disk that is not there", optDisk, "", no, diskThere, "does not see the disk", none, true},
+		{"optional disk that is not there, copied", optDisk, DisksAuto, no, diskCopied, "", none, false},
+		{"optional medium that is there", opt, "", yes, diskThere, "", none, false},
+		{"optional medium, nobody knows", opt, "", unknown, diskThere, "", none, false},
+		{"base that is not there", based, "", yes, diskThere, `does not see "/d/b", which the disk "/d/a" needs`, base, false},
+		{"base that is not there, nobody knows of the image", based, "", unknown, diskThere, "does not see", base, false},
+		{"base of an optional medium", opt, "", yes, diskLeft, "", base, false},
+		{"base of an optional disk", optDisk, "", yes, diskThere, "which the disk", base, true},
+		{"base of an image of the network", cephBased, DisksCopy, unknown, diskThere, "does not see", base, false},
+		{"volume that is not there", vol, "", no, diskThere, "virsh pool-start 'my pool', or virsh pool-refresh 'my pool'", none, false},
+		{"volume that is not there, auto", vol, DisksAuto, no, diskThere, "named as a volume", none, false},
+		{"volume that is there", vol, DisksAuto, yes, diskThere, "", none, false},
+		{"data in another file", data, DisksCopy, no, diskThere, "has its data in another file", none, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			guest := &libvirtxml.Domain{}
 			if err := guest.Unmarshal("<domain><devices>" + c.disk + "</devices></domain>"); err != nil {
 				t.Fatal(err)
 			}
-			carry, err := false, error(nil)
-			for _, d := range hostDisks(guest) {
-				carry, err = d.decide(c.mode, c.there)
-			}
+			var fate diskFate
 			var refusal *Refusal
-			if carry != c.carry || (err == nil) != (c.words == "") || err != nil && (!errors.As(err, &refusal) || !strings.Contains(err.Error(), c.words)) {
-				t.Errorf("carried %v, %v", carry, err)
+			for _, d := range hostDisks(guest) {
+				there := c.there
+				if d.path == "" && d.source.Pool == "" {
+					there = yes
+				}
+				fate, refusal = d.decide(c.mode, there, c.lacks, heading{"web 1", "node2"})
+			}
+			if fate != c.fate || (refusal == nil) != (c.words == "") || refusal != nil && !strings.Contains(refusal.Error(), c.words) {
+				t.Errorf("fate %v, %v", fate, refusal)
+			}
+			if refusal != nil && (refusal.Check == CheckDiskMove) != c.starts {
+				t.Errorf("refused by check %q", refusal.Check)
 			}
 		})
 	}
@@ -318,7 +370,7 @@ func TestDiskRefusals(t *testing.T) {
 		words string
 	}{
 		{"no room", func(p *pair, _ string) { p.target.room-- }, "has 9 MiB free in "},
-		{"there already", func(p *pair, image string) { p.target.files[image] = true }, "already"},
+		{"there already", func(p *pair, image string) { p.target.files[image] = "100" }, "already"},
 		{"fetched from the other side", func(p *pair, _ string) { p.req.Fetch = true }, "only the node that it leaves"},
 		{"unknown mode", func(p *pair, _ string) { p.req.Disks = "all" }, "use shared, copy or auto"},
 		{"the image is not on this node", func(p *pair, image string) { _ = os.Remove(image) }, "no such file"},
@@ -347,9 +399,9 @@ func TestOldCopyMakesRoom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p, image := localPair(t)
 		p.target.room--
-		p.target.files[image+disks.OldSuffix] = true
+		p.target.files = oldCopy(image, guestUUID)
 		rec, err := Move(t.Context(), p.req, p.deps)
-		if err != nil || !slices.ContainsFunc(rec.Notes, func(n string) bool { return strings.Contains(n, "to make room") }) {
+		if err != nil || !slices.ContainsFunc(rec.Notes, func(n string) bool { return strings.Contains(n, "makes room") }) {
 			t.Errorf("%v, notes %q", err, rec.Notes)
 		}
 	})
@@ -369,11 +421,7 @@ func TestDisksOfAnAdoptedMove(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				p, image := localPair(t)
 				p.req.Adopt = true
-				l, err := disks.Begin(image, disks.Note{Guest: "web", Peer: "node2"})
-				if err != nil || l.Close() != nil {
-					t.Fatal(err)
-				}
-				p.target.files = map[string]bool{image: true, image + disks.ArrivingSuffix: true}
+				halfCopy(t, p, true)
 				p.source.setJob(libvirt.JobStats{Active: true, Iteration: 1, Total: 512 << 20})
 				go func() { time.Sleep(3 * time.Second); c.end(p) }()
 				if _, err := Move(t.Context(), p.req, p.deps); err != nil {

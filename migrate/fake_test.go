@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -54,11 +56,12 @@ type fake struct {
 	load   libvirt.Load // with what StartDirtyRate measures
 	ready  time.Time    // when that is there
 	params []libvirt.MigrateParams
-	files  map[string]bool // in its storage pool; nil where visible is the answer for all
+	files  map[string]string // in its storage pool, with what is in them, or how large they are; nil where visible is the answer for all
 	size   libvirt.DiskSize
 	room   uint64
-	create error // why no image can be made
-	cut    bool  // nothing is sent any more
+	making func(path string) // before an image is made, where not nil
+	create error             // why no image can be made
+	cut    bool              // nothing is sent any more
 
 	hostname  string
 	rehearsal func(p libvirt.MigrateParams) error // nil where libvirt has nothing against it
@@ -274,36 +277,51 @@ func (f *fake) DomainCapabilities(context.Context, string, libvirt.Machine) (str
 func (f *fake) Room(context.Context, string) (uint64, error) { return f.room, nil }
 
 func (f *fake) CreateImage(_ context.Context, image libvirt.Image) error {
+	if f.making != nil {
+		f.making(image.Path)
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	switch {
-	case f.create != nil && image.Capacity > 0:
+	if f.create != nil && strings.HasSuffix(image.Path, ".img") {
 		return f.create
-	case f.files[image.Path]:
+	}
+	if _, there := f.files[image.Path]; there {
 		return errors.New("storage volume exists already")
 	}
-	f.files[image.Path] = true
+	f.files[image.Path] = fmt.Sprint(image.Capacity)
 	return nil
 }
 
-func (f *fake) RemoveImage(_ context.Context, path string) error {
+// RemoveImage is strict as a real host is.
+func (f *fake) RemoveImage(_ context.Context, path string, mark libvirt.Mark) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if _, there := f.files[path]; !there {
+		return nil
+	}
+	if mark.Size == 0 || filepath.Dir(mark.Path) != filepath.Dir(path) || f.files[mark.Path] != fmt.Sprint(mark.Size) {
+		return libvirt.ErrForeign
+	}
 	delete(f.files, path)
 	return nil
 }
 
-func (f *fake) DiskVisible(_ context.Context, path, _ string) (libvirt.Visible, error) {
+func (f *fake) ReadImage(_ context.Context, path string, _ int) ([]byte, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	switch {
-	case f.files == nil:
-	case f.files[path]:
-		return libvirt.VisibleYes, nil
-	default:
-		return libvirt.VisibleNo, nil
+	return []byte(f.files[path]), nil
+}
+
+func (f *fake) DiskVisible(_ context.Context, source libvirt.DiskSource) (libvirt.Visible, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.files == nil {
+		return f.visible, nil
 	}
-	return f.visible, nil
+	if _, there := f.files[source.Path]; there {
+		return libvirt.VisibleYes, nil
+	}
+	return libvirt.VisibleNo, nil
 }
 
 // pair is a guest that runs at the source, and a target with room for it.

@@ -51,8 +51,8 @@ type Surveyor interface {
 	FreeMemory(ctx context.Context) (uint64, error)
 	// CompareCPU tells whether the host can be the processor that cpuXML describes.
 	CompareCPU(ctx context.Context, m libvirt.Machine, cpuXML string) (bool, error)
-	// DiskVisible tells whether the host sees the file path in the folder dir.
-	DiskVisible(ctx context.Context, path, dir string) (libvirt.Visible, error)
+	// DiskVisible tells whether the host has what a disk's source names. Yes and no are proven.
+	DiskVisible(ctx context.Context, source libvirt.DiskSource) (libvirt.Visible, error)
 	// DiskSize is how large the guest's disk of that name is, such as "vda".
 	DiskSize(ctx context.Context, guest, disk string) (libvirt.DiskSize, error)
 	// Room is how many bytes are free in the storage pool in the folder dir, which it looks through anew.
@@ -90,8 +90,10 @@ type Surroundings interface {
 type Keeper interface {
 	// CreateImage fails where there is a file of the name.
 	CreateImage(ctx context.Context, image libvirt.Image) error
-	// RemoveImage does nothing where there is none.
-	RemoveImage(ctx context.Context, path string) error
+	// RemoveImage fails with libvirt.ErrForeign where the mark is not beside the file, and does nothing where there is none.
+	RemoveImage(ctx context.Context, path string, mark libvirt.Mark) error
+	// ReadImage reads the first limit bytes of a file, and nothing where there is none.
+	ReadImage(ctx context.Context, path string, limit int) ([]byte, error)
 }
 
 // Host is one end of a migration. *client.Conn is one.

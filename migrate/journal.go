@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -23,7 +24,30 @@ const RecordsFile = "migrations.jsonl"
 // it is on the disk. Several processes may append at once. Killed at any point, it
 // leaves the earlier lines whole, and at worst a torn last line, which the next
 // append closes and ReadRecords skips.
-func AppendRecord(path string, r Record) (err error) {
+//
+// A disk, or another writer, that gives no answer is waited for two seconds: a guest that has moved must not fail
+// for its record. The append goes on while the process lives, and the error says that its end is not known.
+func AppendRecord(path string, r Record) error { return appendWithin(appendTime, path, r) }
+
+// appendTime is far above what a busy disk needs for one line, and below what an action keeps for looking where
+// the guest is.
+const appendTime = 2 * time.Second
+
+func appendWithin(limit time.Duration, path string, r Record) error {
+	done := make(chan error, 1)
+	go func() { done <- appendRecord(path, r) }()
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
+	select {
+	case err := <-done:
+		return err
+	case <-timer.C:
+		return fmt.Errorf("append to %q: not done after %v, as the disk or another writer gives no answer: "+
+			"type fuser -v %s to see who has it open", path, limit, path)
+	}
+}
+
+func appendRecord(path string, r Record) (err error) {
 	line, err := json.Marshal(r)
 	if err != nil {
 		return fmt.Errorf("write record of guest %q: %w", r.Guest, err)

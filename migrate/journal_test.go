@@ -6,9 +6,13 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"runtime"
+	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/vmferry/vmferry/migrate/drain"
 )
@@ -132,4 +136,35 @@ func FuzzDecodeRecords(f *testing.F) {
 			}
 		}
 	})
+}
+
+// Another writer that holds the file and hangs does not hold up a guest that has moved, and the record is not lost for it.
+func TestAppendRecordDoesNotWaitForEver(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "m.jsonl")
+	other, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Flock(int(other.Fd()), unix.LOCK_EX); err != nil {
+		t.Fatal(err)
+	}
+	if err := appendWithin(time.Millisecond, path, Record{Schema: RecordSchema, Guest: "vm1"}); err == nil || !strings.Contains(err.Error(), path) {
+		t.Errorf("appended to a file that another writer has: %v", err)
+	}
+	if err := other.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := appendRecord(path, Record{Schema: RecordSchema, Guest: "vm2"}); err != nil {
+		t.Fatal(err)
+	}
+	for {
+		records, err := ReadRecords(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(records) == 2 {
+			return
+		}
+		runtime.Gosched()
+	}
 }

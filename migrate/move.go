@@ -13,6 +13,7 @@ import (
 	"github.com/sirupsen/logrus"
 	"libvirt.org/go/libvirtxml"
 
+	"github.com/vmferry/vmferry/migrate/disks"
 	"github.com/vmferry/vmferry/migrate/drain"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 )
@@ -137,6 +138,8 @@ type mover struct {
 	rungBegan time.Time
 	carried   []*carried // the disks that go along
 	disks     diskLoad
+	diskCheck diskReport
+	sharedBy  func(path string) (kind string, err error)
 }
 
 // Move moves one guest and returns the account of it, which is complete whatever the error.
@@ -179,6 +182,7 @@ func newMover(req Request, deps Deps) *mover {
 	m.rec.BudgetMS = millis(m.budget())
 	m.source = side{uri: req.SourceURI, open: deps.Open}
 	m.target = side{uri: req.TargetURI, open: deps.Open}
+	m.sharedBy = disks.SharedBy
 	return m
 }
 

@@ -11,10 +11,11 @@ import (
 	"github.com/vmferry/vmferry/resource/witness"
 )
 
-// Hypervisor is a connection to one libvirt. Errors are those of package
-// migrate/libvirt; every method returns at the end of its context.
+// Hypervisor is a connection to one libvirt. Errors are those of package migrate/libvirt; every method returns at
+// the end of its context. A name may be a [libvirt.Ref], by which another guest of that name is not found.
 type Hypervisor interface {
-	// Status is the state of the guest; libvirt.ErrNoDomain says that it is not known here.
+	// Status is the state of the guest; libvirt.ErrNoDomain says that it is not known here, by its UUID where name
+	// has one.
 	Status(ctx context.Context, name string) (libvirt.Status, error)
 	// Create starts the guest that xml describes, and defines nothing.
 	Create(ctx context.Context, xml string) error
@@ -88,6 +89,8 @@ type Agent struct {
 	Witness Witness
 	// Peers lists the other nodes of the cluster; nil where no manager can be asked.
 	Peers func(ctx context.Context) ([]Peer, error)
+	// Runnable names the nodes that may run the resource at all; nil where nobody can tell, and all are asked before a start.
+	Runnable func(ctx context.Context, resource string) ([]string, error)
 	// Leaving tells whether the cluster manager empties this node: it is in standby, or the manager shuts
 	// down. nil where nobody can tell.
 	Leaving func(ctx context.Context) (bool, error)
@@ -103,6 +106,8 @@ type Agent struct {
 	RunDir   string            // state that ends with the boot, normally DefaultRunDir
 	StateDir string            // state that outlives it, normally DefaultStateDir
 	Log      logrus.FieldLogger
+
+	readFile func(path string) ([]byte, error) // in place of readConfig, for a test
 }
 
 // Where the agent keeps its state.
@@ -118,9 +123,12 @@ type run struct {
 	budget budget
 	began  time.Time
 	guest  identity
-	guess  bool // guest is named after the config file's name only
+	meant  *identity // the guest of a config file that was edited while guest ran
+	lent   bool      // guest has its UUID from libvirt, and will have another one after its end
+	guess  bool      // guest is named after the config file's name only
 	config configState
 	conn   Hypervisor
+	routes routes
 
 	rungs   []migrate.Rung // what a stop has tried
 	refused bool           // libvirt itself said that it could not save the guest
@@ -172,7 +180,10 @@ func (a Agent) Run(ctx context.Context, action string) error {
 	for _, name := range a.Ignored {
 		r.Log.Debugf("parameter %s has no meaning for this agent and is ignored", name)
 	}
-	if err := r.identify(); err != nil {
+	for _, p := range a.overlooked(action) {
+		r.Log.Warnf("the guest could not be moved: %s", p.Err.Reason)
+	}
+	if err := r.identify(ctx); err != nil {
 		return err
 	}
 	r.Log = a.Log.WithFields(logrus.Fields{"guest": r.guest.Name, "phase": action})
@@ -181,7 +192,7 @@ func (a Agent) Run(ctx context.Context, action string) error {
 	}
 	r.expect()
 	r.step("begin")
-	err := do(r, ctx)
+	err := r.tidyUtilization(ctx, do(r, ctx))
 	r.step("end")
 	return err
 }

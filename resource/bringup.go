@@ -41,7 +41,10 @@ func (a *run) bringUp(ctx context.Context, conn Hypervisor, o observation) error
 func (a *run) startXML(ctx context.Context, conn Hypervisor, uuid string) (string, error) {
 	d := a.config.domain
 	if !d.native {
-		return d.withUUID(uuid), nil
+		if d.UUID == "" && uuid == "" { // what is kept under a UUID that ends with the guest is of no use to anybody
+			return d.text, nil
+		}
+		return keepTPM(d.withUUID(uuid)), nil
 	}
 	text, err := conn.DomainXML(ctx, libvirt.NativeXL, d.text)
 	if err != nil {

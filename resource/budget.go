@@ -21,6 +21,8 @@ const (
 	// checkReserve is for looking where the guest is after a migration that failed. The
 	// migration keeps its own reserve for taking itself back.
 	checkReserve = 3 * time.Second
+	// startReserve is what a start that waits for another node keeps for the guest itself.
+	startReserve = 15 * time.Second
 )
 
 // defaults are the timeouts of meta-data.xml, for calls without one.
@@ -38,6 +40,7 @@ type budget struct {
 	graceful time.Duration // a stop: patience with the guest ends, destroy begins
 	destroy  time.Duration // a stop: patience with libvirt ends, kill begins
 	migrate  time.Duration // a migration must have returned
+	wait     time.Duration // a start: patience with what is on its way between nodes ends
 	settle   time.Duration // an unclear answer is taken as it is
 	call     time.Duration // length of one question to libvirt
 }
@@ -52,6 +55,7 @@ func newBudget(timeout time.Duration) budget {
 		graceful: end - reserve,
 		destroy:  end - min(killReserve, reserve/3),
 		migrate:  end - min(checkReserve, timeout/10),
+		wait:     end - min(startReserve, timeout/4),
 		settle:   end / 2,
 		call:     min(callLimit, timeout/3),
 	}

@@ -216,7 +216,7 @@ func checkUDP(ctx context.Context, address string) error {
 func (a *run) checkAgent(ctx context.Context) error {
 	conn, err := a.connect(ctx)
 	if err == nil {
-		err = conn.AgentPing(ctx, a.guest.Name)
+		err = conn.AgentPing(ctx, a.ref())
 		a.dropBroken(err)
 	}
 	if errors.Is(err, libvirt.ErrConnect) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, libvirt.ErrNoDomain) {

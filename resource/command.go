@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os/exec"
+	"regexp"
 	"strings"
 	"time"
 
@@ -29,8 +30,11 @@ func Execute(environ []string) Command {
 		cmd.Env, cmd.Stdout, cmd.Stderr = environ, &out, &out
 		cmd.SysProcAttr = &unix.SysProcAttr{Setpgid: true}
 		cmd.Cancel = func() error { return unix.Kill(-cmd.Process.Pid, unix.SIGKILL) }
-		cmd.WaitDelay = time.Second // for a child that left the group and holds the pipe
-		err := cmd.Run()
+		cmd.WaitDelay = leaveTime // for a child that left the group and holds the pipe
+		err := runUntil(ctx, cmd)
+		if errors.Is(err, errStuck) {
+			return "", fmt.Errorf("%q: %w", name, err) // out is still written to
+		}
 		if ctx.Err() != nil && err != nil {
 			err = fmt.Errorf("%q: %w", name, ctx.Err())
 		}
@@ -38,6 +42,30 @@ func Execute(environ []string) Command {
 			err = nil // it ended well, and left something behind that holds the pipe
 		}
 		return out.buf.String(), err
+	}
+}
+
+// leaveTime is how long a program may take to die.
+const leaveTime = 500 * time.Millisecond
+
+var errStuck = errors.New("it cannot be killed, as it waits for storage that gives no answer")
+
+// runUntil is cmd.Run, which would wait for ever for a program that sleeps in the kernel where no signal ends it.
+func runUntil(ctx context.Context, cmd *exec.Cmd) error {
+	done := make(chan error, 1)
+	go func() { done <- cmd.Run() }()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+	}
+	after, cancel := context.WithTimeout(context.WithoutCancel(ctx), 3*leaveTime/2)
+	defer cancel()
+	select {
+	case err := <-done:
+		return err
+	case <-after.Done():
+		return errors.Join(errStuck, context.Cause(ctx))
 	}
 }
 
@@ -51,6 +79,17 @@ func (t *tail) Write(p []byte) (int, error) {
 		t.buf.Next(over)
 	}
 	return n, err
+}
+
+// shellSafe is text that a shell takes as it stands.
+var shellSafe = regexp.MustCompile(`^[A-Za-z0-9_./:@%+=,][-A-Za-z0-9_./:@%+=,]*$`)
+
+// shellQuote is text as a person may paste it into a shell.
+func shellQuote(text string) string {
+	if shellSafe.MatchString(text) {
+		return text
+	}
+	return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'"
 }
 
 // lastLine is the last line that is not empty.

@@ -30,10 +30,14 @@
 //   - resources/ID.json: the name and UUID of the guest last seen in the resource's config
 //     file. When that file is gone (its file system is not mounted) the guest can still
 //     be judged and stopped. It is written before anything is started.
-//   - guests/ID.json: the guest runs here and this node answers for it; see [Guests].
+//   - guests/ID.json: the guest runs here and this node answers for it; see [Guests]. Until it is stopped it is the one
+//     meant, also where the file names no UUID or was edited (identify.go).
 //   - utilization/ID.json: what Pacemaker was told about the guest's size.
 //   - starts/ID/1: a lock, so that one start of the guest runs at a time.
-//   - silent/PEER.json: the peer's libvirt gave no answer; the next start need not wait for it.
+//   - departures/ID.json: the guest has moved from here to a peer. A start soon after that brings it back.
+//   - peers/URI.json: what a peer's libvirt said last of its guests, and when; see census. Beside it,
+//     peers/turns/URI/1 is a lock, so that one start asks it at a time.
+//   - utilization/turn/1: a lock, so that one guest's size is told at a time.
 //
 // Below /var/lib/vmferry, which does:
 //

@@ -18,7 +18,7 @@ type Environ struct {
 	Target    string        // OCF_RESKEY_CRM_meta_migrate_target
 	Source    string        // OCF_RESKEY_CRM_meta_migrate_source
 	Timeout   time.Duration // OCF_RESKEY_CRM_meta_timeout; 0 when unset or senseless
-	Probe     bool          // OCF_RESKEY_CRM_meta_interval is 0
+	Probe     bool          // a monitor finds out whether the guest is here at all
 	Params    Params
 	Problems  []Problem // what is wrong with the parameters, in their order
 	Ignored   []string  // parameters that are set and that this agent does not know
@@ -45,11 +45,21 @@ func ParseEnviron(environ []string) Environ {
 		Target:    vars[reskey+"CRM_meta_migrate_target"],
 		Source:    vars[reskey+"CRM_meta_migrate_source"],
 		Timeout:   ocf.ParseTimeout(vars[reskey+"CRM_meta_timeout"]),
-		Probe:     vars[reskey+"CRM_meta_interval"] == "0",
-		Pacemaker: vars[reskey+"crm_feature_set"] != "",
+		Probe:     isProbe(vars),
+		Pacemaker: fromPacemaker(vars),
 		Bare:      bare,
 	}
 	e.Params, e.Problems = parseParams(vars)
 	e.Ignored = ignored(vars)
 	return e
+}
+
+func fromPacemaker(vars map[string]string) bool { return vars[reskey+"crm_feature_set"] != "" }
+
+// isProbe tells a probe from a monitor that comes again and again. Pacemaker sets OCF_RESKEY_CRM_meta_interval for
+// those alone (3.0 does), or to 0 for a probe; the shell functions of resource-agents take an unset one for 0,
+// too. Without Pacemaker an unset one is the status of Heartbeat, or a person's question.
+func isProbe(vars map[string]string) bool {
+	interval := vars[reskey+"CRM_meta_interval"]
+	return interval == "0" || interval == "" && fromPacemaker(vars)
 }

@@ -147,7 +147,14 @@ func (w *world) Kill(ctx context.Context, p witness.Process, grace time.Duration
 // fakeConn is the node's own libvirt.
 type fakeConn struct{ *world }
 
-func (c fakeConn) Status(ctx context.Context, _ string) (libvirt.Status, error) { return c.status(ctx) }
+func (c fakeConn) Status(ctx context.Context, ref string) (libvirt.Status, error) {
+	s, err := c.status(ctx)
+	if _, uuid := libvirt.SplitRef(ref); err == nil && uuid != "" && s.UUID != "" && s.UUID != uuid {
+		return libvirt.Status{}, noDomain()
+	}
+	return s, err
+}
+
 func (c fakeConn) Create(ctx context.Context, xml string) error {
 	c.note("create")
 	return c.create(ctx, xml)
@@ -172,6 +179,18 @@ type fakeTarget struct{ fakeConn }
 
 func (c fakeTarget) Status(ctx context.Context, _ string) (libvirt.Status, error) {
 	return c.target(ctx)
+}
+
+// Residents lists the guest where the node has it active.
+func (c fakeTarget) Residents(ctx context.Context) ([]libvirt.Resident, error) {
+	s, err := c.target(ctx)
+	switch {
+	case errors.Is(err, libvirt.ErrNoDomain), err == nil && !s.State.Active():
+		return nil, nil
+	case err != nil:
+		return nil, err
+	}
+	return []libvirt.Resident{{Name: "vm1", UUID: s.UUID}}, nil
 }
 
 // run does an action and returns its error and how long it took by the bubble's clock.

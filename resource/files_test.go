@@ -22,8 +22,9 @@ func TestParseDomain(t *testing.T) {
 		ok         bool
 	}{
 		{"full", guestXML, domain{Name: "vm1", UUID: guestUUID}, true},
-		{"namespace, capitals, spaces", "<?xml version='1.0'?><!-- x --><domain xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'><name> vm1\n</name><uuid>" + strings.ToUpper(guestUUID) + "</uuid></domain>",
-			domain{Name: "vm1", UUID: guestUUID}, true},
+		{"namespace, capitals, spaces", "<?xml version='1.0'?><!-- x --><domain xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'><name> vm1 </name><uuid> \n" + strings.ToUpper(guestUUID) + "</uuid></domain>",
+			domain{Name: " vm1 ", UUID: guestUUID}, true},
+		{"a line of its own", "<domain><name>\n vm1\n</name></domain>", domain{}, false},
 		{"other names inside", "<domain><metadata><name>no</name></metadata><name>vm1</name><devices><emulator>/usr/bin/kvm</emulator></devices></domain>",
 			domain{Name: "vm1", Emulator: "/usr/bin/kvm"}, true},
 		{"repeated name", "<domain><name>vm1</name><name>vm2</name></domain>", domain{Name: "vm1"}, true},
@@ -35,7 +36,7 @@ func TestParseDomain(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			got, err := parseDomain(c.text)
-			got.text, got.hasUUID = "", false
+			got.text = ""
 			if (err == nil) != c.ok || got != c.want {
 				t.Errorf("parseDomain = %+v, %v, want %+v", got, err, c.want)
 			}
@@ -58,7 +59,7 @@ func FuzzParseDomain(f *testing.F) {
 			t.Fatalf("name %q accepted", d.Name)
 		}
 		again, err := parseDomain(d.withUUID(guestUUID))
-		if err != nil || again.Name != d.Name || again.Emulator != d.Emulator || !d.hasUUID && again.UUID != guestUUID {
+		if err != nil || again.Name != d.Name || again.Emulator != d.Emulator || d.UUID == "" && again.UUID != guestUUID {
 			t.Errorf("adopting a UUID made %+v, %v of %+v", again, err, d)
 		}
 		if text, err := withName(text, "a&<b"); err == nil {
@@ -170,12 +171,12 @@ func TestMetaDataNamesWhatIsThere(t *testing.T) {
 			t.Errorf("action %s is not advertised with its default timeout %v", action, defaults[action])
 		}
 	}
-	for _, name := range known {
-		if !strings.Contains(text, `<parameter name="`+name+`"`) {
-			t.Errorf("parameter %s is not advertised", name)
+	for _, p := range parameters {
+		if !strings.Contains(text, `<parameter name="`+p.name+`"`) {
+			t.Errorf("parameter %s is not advertised", p.name)
 		}
 	}
-	if got, want := strings.Count(text, "<parameter name="), len(known); got != want {
+	if got, want := strings.Count(text, "<parameter name="), len(parameters); got != want {
 		t.Errorf("%d parameters advertised, %d known", got, want)
 	}
 }

@@ -13,6 +13,8 @@ type Keeper interface {
 	Info(ctx context.Context, name string) (libvirt.Info, error)
 	// Busy names the guests that the hypervisor is at work on: a migration, a saving, a start.
 	Busy(ctx context.Context) ([]string, error)
+	// Residents lists the active guests, in no order.
+	Residents(ctx context.Context) ([]libvirt.Resident, error)
 	// FreeMemory is what a new guest may take, in bytes.
 	FreeMemory(ctx context.Context) (uint64, error)
 	// Definition is the XML from which the guest would be started again, with its secrets.

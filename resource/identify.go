@@ -2,11 +2,15 @@ package resource
 
 import (
 	"cmp"
+	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/vmferry/vmferry/migrate/libvirt"
 )
 
 // identity is the guest that a resource stands for. It is kept in
@@ -19,17 +23,20 @@ type identity struct {
 
 // identify finds out which guest this is about: from the config file, else from what the
 // last call noted. With neither, it returns the error for the action, or leaves a guess.
-func (a *run) identify() error {
+func (a *run) identify(ctx context.Context) error {
 	path := a.Params.File()
-	a.config.domain, a.config.err = a.readGuest()
+	a.config.domain, a.config.err = a.readGuest(ctx)
 	if a.config.err == nil {
 		a.guest = identity{Name: a.config.domain.Name, UUID: a.config.domain.UUID, Config: path}
-		return a.remember()
+		err := a.remember()
+		a.keepToSeen()
+		return err
 	}
 	var noted identity
 	err := a.state.load(resourcesDir, a.Instance, &noted)
 	if err == nil && noted.Name != "" && noted.Config == path {
 		a.guest = noted
+		a.keepToSeen()
 		return a.goOnWithoutConfig()
 	}
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -38,11 +45,65 @@ func (a *run) identify() error {
 	return a.goOnWithoutName()
 }
 
+// keepToSeen keeps to the guest that was seen to run here under this resource, until it is stopped or gone: where
+// the config file has no UUID, to the one that libvirt gave the guest, and where the file was edited meanwhile, to
+// the guest that it described. A guest that arrives is the file's.
+func (a *run) keepToSeen() {
+	if a.action == "migrate_from" || a.action == "validate-all" {
+		return
+	}
+	var seen Entry
+	if err := a.state.load(guestsDir, a.Instance, &seen); err != nil || seen.Guest == "" || seen.UUID == "" {
+		return // the file alone says whom to look for
+	}
+	switch sameName := seen.Guest == a.guest.Name; {
+	case sameName && strings.EqualFold(seen.UUID, a.guest.UUID):
+	case sameName && a.guest.UUID == "":
+		a.guest.UUID, a.lent = seen.UUID, true
+	default:
+		meant := a.guest
+		a.meant = &meant
+		a.guest.Name, a.guest.UUID = seen.Guest, seen.UUID
+	}
+}
+
+// ref is what libvirt is asked for.
+func (a *run) ref() string { return libvirt.Ref(a.guest.Name, a.guest.UUID) }
+
+// claim makes sure before a start that the guest's name is free for it here. A UUID that libvirt made has ended
+// with its guest: this start gives the guest another one, and any node may have done so, so that it goes by its
+// name again.
+func (a *run) claim(ctx context.Context, o observation) (observation, error) {
+	switch {
+	case o.verdict != notRunning || o.libErr != nil:
+		return o, nil
+	case o.namesake != nil && (o.namesake.State.Active() || !a.lent):
+		return o, a.taken(*o.namesake)
+	case a.lent:
+		a.guest.UUID, a.lent = "", false
+		return a.look(ctx), nil
+	}
+	return o, nil
+}
+
+// taken is why the guest is not started: libvirt has another one of its name.
+func (a *run) taken(other libvirt.Status) error {
+	uri := shellQuote(a.Params.Hypervisor)
+	to := fmt.Sprintf("to remove that definition, type virsh -c %s undefine --keep-nvram --keep-tpm %s; "+
+		"if both are one guest, write <uuid>%s</uuid> in its file",
+		uri, other.UUID, other.UUID)
+	if other.State.Active() {
+		to = fmt.Sprintf("to end that one, type virsh -c %s shutdown %s, or give one of them another name", uri, other.UUID)
+	}
+	return fail(Generic, "guest %q with UUID %s not started: libvirt has another guest of this name, %s, with UUID %s: %s",
+		a.guest.Name, a.guest.UUID, other.State, other.UUID, to)
+}
+
 // recall is for a call without parameters. Pacemaker makes one when it stops a resource that was
 // taken out of its configuration while the guest was moving; to refuse it gets the node fenced.
 // What was noted of the resource on this node says which guest it is.
 func (a *run) recall() {
-	if a.Params.File() != "" || len(needs(a.action)) == 0 {
+	if a.Params.File() != "" || needs(a.action, living) {
 		return
 	}
 	var noted identity
@@ -91,7 +152,7 @@ func (a *run) goOnWithoutConfig() error {
 // file NAME.xml most often describes guest NAME, so a guest of that name is still
 // looked for before anyone is told that it is not here.
 func (a *run) goOnWithoutName() error {
-	if a.action != "stop" && !(a.action == "monitor" && a.Probe) {
+	if a.action != "stop" && !(a.isMonitor() && a.Probe) {
 		return a.configError()
 	}
 	path := a.Params.File()
@@ -113,6 +174,9 @@ func (a *run) configError() error {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return fail(Installed, "config file %q does not exist on this node: put %s there, or correct the parameter %s", path, what, param)
+	case errors.Is(err, errNoStorage):
+		return because(Generic, err, "config file %q cannot be read: type df %s to see its file system",
+			path, shellQuote(path))
 	case errors.Is(err, fs.ErrPermission):
 		return fail(Installed, "config file %q cannot be read: make it readable for root", path)
 	}

@@ -3,6 +3,7 @@ package resource
 import (
 	"errors"
 	"io/fs"
+	"strings"
 	"time"
 )
 
@@ -30,7 +31,7 @@ type intent struct {
 // intend writes the note. Nothing may be begun without it.
 func (a *run) intend(way, peer, uuid string) error {
 	i := intent{Way: way, Guest: a.guest.Name, UUID: uuid, Peer: peer, Began: time.Now()}
-	if err := a.lasting.save(intentsDir, a.Instance, i); err != nil {
+	if err := a.tidy(func() error { return a.lasting.save(intentsDir, a.Instance, i) }); err != nil {
 		return because(Generic, err, "the migration cannot be noted before it begins: make the state directory writable")
 	}
 	a.step("intended")
@@ -53,7 +54,48 @@ func (a *run) pending() (i intent, ok bool, err error) {
 // resolve removes the note: it is known where the guest runs. A note that stays costs the
 // next start a question to the peer.
 func (a *run) resolve() {
-	if err := a.lasting.remove(intentsDir, a.Instance); err != nil {
+	if err := a.tidy(func() error { return a.lasting.remove(intentsDir, a.Instance) }); err != nil {
 		a.Log.WithError(err).Warn("the note about a migration stays: the next start will ask the peer")
 	}
+}
+
+// departuresDir is a folder of the state directory that ends with the boot.
+const departuresDir = "departures"
+
+// departureTime is for how long a guest that moved to a peer is brought back by a start here, instead of refused. The
+// cluster manager orders such a start as soon as the move has ended, after what else it has under way.
+const departureTime = 5 * time.Minute
+
+// departure is the note that the guest has moved from here to a peer.
+type departure struct {
+	Guest string    `json:"guest"`
+	Peer  string    `json:"peer"`
+	At    time.Time `json:"at"`
+}
+
+// depart writes the note, before that of the migration is removed: one of them is always there.
+func (a *run) depart(peer string) {
+	d := departure{Guest: a.guest.Name, Peer: peer, At: time.Now()}
+	if err := a.state.save(departuresDir, a.Instance, d); err != nil {
+		a.Log.WithError(err).Warn("should the move be withdrawn, the guest cannot be brought back: " +
+			"make the state directory writable")
+	}
+}
+
+// returned removes the note.
+func (a *run) returned() {
+	if err := a.state.remove(departuresDir, a.Instance); err != nil {
+		a.Log.WithError(err).Warn("the note that the guest has moved away stays, for five minutes")
+	}
+}
+
+// hasDeparted tells whether the guest has just moved from here to the node. A note that cannot be read, or of a time
+// that is to come, is none.
+func (a *run) hasDeparted(node string) bool {
+	var d departure
+	if err := a.state.load(departuresDir, a.Instance, &d); err != nil {
+		return false
+	}
+	age := time.Since(d.At)
+	return d.Guest == a.guest.Name && strings.EqualFold(d.Peer, node) && age >= 0 && age < departureTime
 }

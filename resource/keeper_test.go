@@ -41,6 +41,8 @@ func (c fakeConn) Info(context.Context, string) (libvirt.Info, error) { return c
 
 func (c fakeConn) Busy(context.Context) ([]string, error) { return slices.Clone(c.busy), nil }
 
+func (c fakeConn) Residents(context.Context) ([]libvirt.Resident, error) { return nil, dead() }
+
 func (c fakeConn) FreeMemory(context.Context) (uint64, error) { return c.free, nil }
 
 func (c fakeConn) Definition(context.Context, string) (string, error) {
@@ -111,14 +113,21 @@ func TestUtilization(t *testing.T) {
 	w.boot()
 	w.info = libvirt.Info{CPUs: 4, Memory: 512 << 10, MaxMemory: 1024 << 10}
 	known := map[string]string{"host_memory": "1024"}
+	room := "  * Original: node1 capacity: cpu=8 hv_memory=4096\n  * pcmk__assign_resource: res1 utilization on node1: host_memory=1024\n" +
+		"  * Remaining: node1 capacity: cpu=8 hv_memory=4096\n"
 	w.program = func(_ context.Context, line string) (string, error) {
 		words := strings.Fields(line)
 		name := words[len(words)-1]
 		if words[len(words)-2] == "--get-parameter" && known[name] != "" {
 			return known[name] + "\n", nil
 		}
-		if strings.Contains(line, "--get-parameter") {
+		switch {
+		case strings.Contains(line, "--get-parameter"):
 			return fails("no such attribute")
+		case words[0] == "crm_simulate":
+			return room, nil
+		case words[0] == "crm_attribute":
+			return "balanced\n", nil
 		}
 		return "", nil
 	}
@@ -133,13 +142,14 @@ func TestUtilization(t *testing.T) {
 	w.did() // its services come first
 	w.aged(time.Minute)
 	const ask, set = "crm_resource --resource res1 --utilization --quiet --get-parameter ", "crm_resource --resource res1 --utilization --set-parameter "
+	const simulate, strategy = "crm_simulate --live-check --quiet --show-utilization", "crm_attribute --type crm_config --name placement-strategy --query --quiet --default default"
 	monitor()
-	w.did(ask+"cpu", set+"cpu --parameter-value 4", ask+"host_memory", ask+"hv_memory", set+"hv_memory --parameter-value 1024")
+	w.did(ask+"cpu", simulate, strategy, set+"cpu --parameter-value 4", ask+"host_memory", ask+"hv_memory", simulate, strategy, set+"hv_memory --parameter-value 1024")
 	monitor()
 	w.did() // it was told
 	w.info.CPUs = 8
 	monitor()
-	w.did(ask+"cpu", set+"cpu --parameter-value 8")
+	w.did(ask+"cpu", simulate, strategy, set+"cpu --parameter-value 8")
 	known["cpu"] = "8"
 	w.agent.Params.Utilization = []Utilization{{"cpu", true}}
 	monitor()
@@ -148,7 +158,7 @@ func TestUtilization(t *testing.T) {
 	w.agent.Params.Utilization = []Utilization{{"cpu", false}}
 	w.program = func(context.Context, string) (string, error) { return fails("the CIB is gone") }
 	monitor()
-	w.did(ask+"cpu", set+"cpu --parameter-value 2")
+	w.did(ask+"cpu", simulate)
 	monitor()
 	w.did() // it is left alone for a while
 	err, _ := w.run("stop")
@@ -354,7 +364,7 @@ func TestXL(t *testing.T) {
 			r := run{Agent: w.agent}
 			w.write("vm1.cfg", c.file)
 			r.Params.Name = c.param
-			if d, err := r.readGuest(); err != nil || d.Name != c.want {
+			if d, err := r.readGuest(t.Context()); err != nil || d.Name != c.want {
 				t.Errorf("guest %q, %v, want %q", d.Name, err, c.want)
 			}
 		})
@@ -436,7 +446,7 @@ func TestReload(t *testing.T) {
 		t.Error("the priority is not in the note")
 	}
 	w.did()
-	w.agent.Environ = environ("drain_priority=first")
+	w.agent.Environ = environ("check_timeout=soon")
 	err, _ = w.run("reload-agent")
-	checkExit(t, err, Configured, "drain_priority")
+	checkExit(t, err, Configured, "check_timeout")
 }

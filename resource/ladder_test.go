@@ -93,6 +93,7 @@ func TestWhichStopSaves(t *testing.T) {
 		return func(w *world) { w.target = func(context.Context) (libvirt.Status, error) { return s, err } }
 	}
 	pending := pendingTo(outward, "node2")
+	plain := func(w *world) { w.agent.Params.Ladder, w.agent.Params.SaveDir = defaultLadder, "" }
 	for _, c := range []struct {
 		name  string
 		build []func(*world)
@@ -113,6 +114,10 @@ func TestWhichStopSaves(t *testing.T) {
 		}}, "shutdown", drain.Shutdown},
 		{"force_stop", []func(*world){strandedNote("vm1", 0), func(w *world) { w.agent.Params.ForceStop = true }}, "destroy", drain.Destroy},
 		{"the node is emptied", []func(*world){leaving(true, nil)}, "save", drain.Save},
+		{"the node is emptied, and save is no rung", []func(*world){leaving(true, nil), plain}, "shutdown", drain.Shutdown},
+		{"the node is emptied, and the guest is ended by force", []func(*world){leaving(true, nil), func(w *world) { w.agent.Params.ForceStop = true }},
+			"destroy", drain.Destroy},
+		{"the node is not emptied, and save is no rung", []func(*world){leaving(false, nil), plain}, "shutdown", ""},
 		{"the node is not", []func(*world){leaving(false, nil)}, "shutdown", ""},
 		{"nobody can tell", []func(*world){leaving(true, errors.New("not connected"))}, "shutdown", ""},
 		{"the manager hangs", []func(*world){func(w *world) {
@@ -158,6 +163,58 @@ func TestWhichStopSaves(t *testing.T) {
 				}
 				if err := stateDir(w.agent.StateDir).load(strandedDir, "res1", &stranded{}); err == nil {
 					t.Error("the note is still there")
+				}
+			})
+		})
+	}
+}
+
+// The manager is asked for the record while the guest shuts down: the stop takes no longer for it than the manager may
+// take to answer.
+func TestRecordCostsAStopNoTime(t *testing.T) {
+	slow := func(d time.Duration) func(context.Context) (bool, error) {
+		return func(ctx context.Context) (bool, error) {
+			select {
+			case <-time.After(d):
+				return true, nil
+			case <-ctx.Done():
+				return false, ctx.Err()
+			}
+		}
+	}
+	for _, c := range []struct {
+		name           string
+		guest, manager time.Duration // which each takes
+		timeout        time.Duration
+		least, most    time.Duration // of the stop
+		recorded       bool
+	}{
+		{"the guest is slower", 6 * time.Second, 3 * time.Second, time.Minute, 6 * time.Second, 7 * time.Second, true},
+		{"the manager is slower", 0, 3 * time.Second, time.Minute, 3 * time.Second, 4 * time.Second, true},
+		{"the manager hangs", 0, time.Hour, time.Minute, leavingTime, leavingTime + time.Second, false},
+		{"the manager hangs and the stop has little time", 0, time.Hour, 6 * time.Second, 2 * time.Second, 4 * time.Second, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, "stop")
+				w.boot()
+				w.agent.Timeout = c.timeout
+				began, asked := time.Now(), time.Duration(-1)
+				status := w.status
+				w.shutdown = func(context.Context, string) error { asked = time.Since(began); return nil }
+				w.status = func(ctx context.Context) (libvirt.Status, error) {
+					if asked >= 0 && time.Since(began) >= asked+c.guest {
+						w.gone()
+					}
+					return status(ctx)
+				}
+				w.agent.Leaving = slow(c.manager)
+				recorded := 0
+				w.agent.Record = func(migrate.Record) { recorded++ }
+				err, took := w.run("stop")
+				checkExit(t, err, Success, "")
+				if took < c.least || took > c.most || asked > time.Second || (recorded == 1) != c.recorded {
+					t.Errorf("took %v, asked the guest after %v, %d records", took, asked, recorded)
 				}
 			})
 		})

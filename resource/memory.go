@@ -4,26 +4,42 @@ import (
 	"context"
 	"fmt"
 
+	"libvirt.org/go/libvirtxml"
+
 	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 )
 
-// checkMemory refuses a start that the node has too little memory for, where the hypervisor gives a guest all of it at
-// once: what Xen says of that itself is that a domain could not be created. text is the guest's XML.
+// checkMemory compares what the guest needs with what the node has, by the rule of a migration's target: see
+// [migrate.JudgeMemory]. Xen gives a guest all of its memory at once, and what it says itself of too little is that a
+// domain could not be created. text is the guest's XML.
 func (a *run) checkMemory(ctx context.Context, conn Hypervisor, text string) error {
 	driver := libvirt.DriverOf(a.Params.Hypervisor)
-	need := migrate.MemoryNeed(text, driver)
-	if !driver.FixedMemory() || need == 0 {
+	need, fixed := migrate.MemoryNeed(text, driver), driver.FixedMemory()
+	if need == 0 || a.Params.Memory == migrate.MemoryIgnore && !fixed || onHugePages(text) {
 		return nil
 	}
+	ctx, cancel := within(ctx, a.budget.call)
+	defer cancel()
 	free, err := conn.FreeMemory(ctx)
 	if err != nil {
 		a.Log.WithError(err).Info("whether there is memory for the guest is not known")
 		return nil
 	}
-	if free < need {
-		return fmt.Errorf("the node has %d MiB of memory free, and the guest needs %d MiB: move or stop another guest, or give this one less",
-			free>>20, (need+1<<20-1)>>20)
+	short, refused := migrate.JudgeMemory(need, free, fixed, a.Params.Memory)
+	has := fmt.Sprintf("%d MiB of memory free, and the guest needs %d MiB", free>>20, (need+1<<20-1)>>20)
+	switch {
+	case refused:
+		return fmt.Errorf("the node has %s: move or stop another guest, or give this one less", has)
+	case short:
+		a.Log.Warnf("the node may not have memory for the guest: it has %s", has)
 	}
 	return nil
+}
+
+// onHugePages tells whether the guest's memory comes from a pool of its own.
+func onHugePages(text string) bool {
+	guest := &libvirtxml.Domain{}
+	err := guest.Unmarshal(text)
+	return err == nil && guest.MemoryBacking != nil && guest.MemoryBacking.MemoryHugePages != nil
 }

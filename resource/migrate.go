@@ -4,9 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/vmferry/vmferry/migrate"
-	"github.com/vmferry/vmferry/migrate/announce"
 	"github.com/vmferry/vmferry/migrate/drain"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 )
@@ -31,21 +31,21 @@ func (a *run) moveAway(ctx context.Context) error {
 	if !a.Params.MayUse(drain.Live) {
 		return fail(Generic, "guest %q is not migrated, as its ladder does not name live: set allow-migrate=false", a.guest.Name)
 	}
-	target, err := a.Params.TargetURI(a.targetNode(ctx))
+	target, err := a.route(ctx, a.Target)
 	if err != nil {
-		return because(Configured, err, "cannot migrate guest %q", a.guest.Name)
+		return because(Generic, err, "cannot migrate guest %q", a.guest.Name)
 	}
 	a.Log = a.Log.WithField("peer", a.Target)
 	o := a.settle(ctx)
 	switch {
 	case o.verdict == running, o.answer == tornPostCopy: // which only this migration can mend
 	case o.verdict == notRunning:
-		return a.alreadyThere(ctx, target)
+		return a.alreadyThere(ctx, target.URI, o)
 	default:
 		return a.refuse(o)
 	}
 	a.keep(o) // until the guest is proven to be there, this node answers for it
-	if err := a.prepareMove(ctx, o, target); err != nil {
+	if err := a.prepareMove(ctx, o, target.URI); err != nil {
 		return err
 	}
 	before, pending, err := a.pending()
@@ -60,30 +60,25 @@ func (a *run) moveAway(ctx context.Context) error {
 		return err
 	}
 	a.step("moved")
-	a.leaveBehind(ctx)
-	a.forget()
-	a.resolve()
+	a.gone(ctx)
 	return nil
 }
 
 // move migrates, with time left to look where the guest is.
-func (a *run) move(ctx context.Context, target, uuid string, adopt bool) error {
+func (a *run) move(ctx context.Context, target Route, uuid string, adopt bool) error {
 	soft, cancel := a.at(ctx, a.budget.migrate)
 	defer cancel()
-	a.Log.Infof("migrating to %s", target)
-	err := a.Migrate(soft, Move{
-		Guest: a.guest.Name, UUID: uuid, SourceURI: a.Params.Hypervisor,
-		Target: a.Target, TargetURI: target, MigrateURI: a.Params.DataURI(a.Target),
-		Bandwidth: a.Params.Bandwidth(), Downtime: a.Params.Downtime, Tuning: a.Params.tuning(), Adopt: adopt,
-		Relay: a.Params.Announce != announce.Off,
-	})
+	a.Log.Infof("migrating to %s", a.Target)
+	m := a.Params.Move(a.guest.Name, uuid, target)
+	m.Adopt = adopt
+	err := a.Migrate(soft, m)
 	if err == nil {
 		a.Log.Info("migrated")
 		return nil
 	}
 	// The connection may have broken after the switchover: what counts is where the guest runs.
 	o := a.look(ctx)
-	if o.verdict == notRunning && a.runsAt(ctx, target) == nil {
+	if o.verdict == notRunning && a.runsAt(ctx, target.URI) == nil {
 		a.Log.WithError(err).Warn("the migration reported an error, but the guest runs on the target")
 		return nil
 	}
@@ -94,15 +89,22 @@ func (a *run) move(ctx context.Context, target, uuid string, adopt bool) error {
 }
 
 // alreadyThere is the answer for a guest that does not run here: an earlier call may have moved it.
-func (a *run) alreadyThere(ctx context.Context, target string) error {
+func (a *run) alreadyThere(ctx context.Context, target string, o observation) error {
 	if err := a.runsAt(ctx, target); err != nil {
-		return because(Generic, err, "guest %q is not active on this node, so it cannot be migrated to %s", a.guest.Name, a.Target)
+		return because(Generic, err, "guest %q is not active on this node (%s), so it cannot be migrated to %s",
+			a.guest.Name, o, a.Target)
 	}
 	a.Log.Info("the guest has moved already")
+	a.gone(ctx)
+	return nil
+}
+
+// gone puts this node in order after the guest has moved to the target.
+func (a *run) gone(ctx context.Context) {
 	a.leaveBehind(ctx)
 	a.forget()
+	a.depart(a.Target)
 	a.resolve()
-	return nil
 }
 
 // runsAt returns nil when the target's libvirt says that the guest runs there. A guest of the
@@ -110,7 +112,7 @@ func (a *run) alreadyThere(ctx context.Context, target string) error {
 func (a *run) runsAt(ctx context.Context, uri string) error {
 	ctx, cancel := context.WithTimeout(ctx, a.budget.call)
 	defer cancel()
-	status, err := a.statusAt(ctx, uri)
+	status, err := a.statusAt(ctx, uri, a.guest.Name)
 	switch {
 	case err != nil:
 		return err
@@ -120,6 +122,30 @@ func (a *run) runsAt(ctx context.Context, uri string) error {
 		return fmt.Errorf("the target runs another guest of this name, with UUID %s", status.UUID)
 	}
 	return nil
+}
+
+// isOther tells whether a UUID proves that a guest of our name is another one.
+func (a *run) isOther(uuid string) bool {
+	return a.guest.UUID != "" && uuid != "" && !strings.EqualFold(a.guest.UUID, uuid)
+}
+
+// askPeer asks another node's libvirt for the guest.
+func (a *run) askPeer(ctx context.Context, node string) (libvirt.Status, error) {
+	to, err := a.route(ctx, node)
+	if err != nil {
+		return libvirt.Status{}, err
+	}
+	return a.statusAt(ctx, to.URI, a.guest.Name)
+}
+
+// statusAt asks the libvirt at uri for a guest, over a connection of its own.
+func (a *run) statusAt(ctx context.Context, uri, name string) (libvirt.Status, error) {
+	conn, err := a.Open(ctx, uri)
+	if err != nil {
+		return libvirt.Status{}, err
+	}
+	defer func() { _ = conn.Close() }()
+	return conn.Status(ctx, name)
 }
 
 // migrateFrom waits until the guest that was migrated here runs.

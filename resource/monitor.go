@@ -6,8 +6,9 @@ import (
 	"github.com/vmferry/vmferry/migrate/libvirt"
 )
 
-// monitor answers whether the guest runs here. A verdict that is not clear at once
-// gets part of the action's time to become so.
+// monitor answers whether the guest runs here. A verdict that is not clear at once gets part of the action's time
+// to become so. Where nothing of the guest is here, a probe says so even without the config file, whose file
+// system the cluster may have yet to mount: any other answer would ban the resource from the node.
 func (a *run) monitor(ctx context.Context) error {
 	o := a.settle(ctx)
 	switch o.verdict {
@@ -20,7 +21,10 @@ func (a *run) monitor(ctx context.Context) error {
 		}
 		return a.tend(ctx, o, noted)
 	case notRunning:
-		return a.notHere()
+		if o.namesake != nil {
+			return fail(NotRunning, "guest %q with UUID %s does not run here: %s", a.guest.Name, a.guest.UUID, o)
+		}
+		return &Error{Code: NotRunning}
 	case incoming:
 		a.Log.Infof("the guest is arriving and does not run here yet: %s", o)
 		return &Error{Code: NotRunning}
@@ -28,17 +32,13 @@ func (a *run) monitor(ctx context.Context) error {
 	return a.refuse(o)
 }
 
-// notHere is the monitor's answer for a guest that is proven not to run. A probe
-// also tells the manager that the guest could not be started here.
-func (a *run) notHere() error {
-	if a.Probe && a.config.err != nil {
-		return a.configError()
-	}
-	return &Error{Code: NotRunning}
-}
-
 // noteOddities logs what an operator should know of a guest that counts as running.
 func (a *run) noteOddities(o observation) {
+	if a.meant != nil {
+		a.Log.Warnf("the config file describes guest %q with UUID %q by now, and %q with UUID %s runs here: "+
+			"the file counts when that one has ended",
+			a.meant.Name, a.meant.UUID, a.guest.Name, a.guest.UUID)
+	}
 	switch {
 	case o.libErr != nil:
 		a.Log.WithError(o.libErr).Warnf("libvirt does not answer, but the guest runs: %v", o.found[0])

@@ -3,17 +3,13 @@ package resource
 import (
 	"cmp"
 	"context"
-	"net/netip"
-	"strings"
 	"time"
 
 	"github.com/vmferry/vmferry/migrate"
+	"github.com/vmferry/vmferry/migrate/announce"
 	"github.com/vmferry/vmferry/migrate/drain"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 )
-
-// attributeTime bounds a question to Pacemaker about a node's attribute.
-const attributeTime = 5 * time.Second
 
 // Tuning is how a guest is to be moved; the zero value is the usual way.
 type Tuning struct {
@@ -38,29 +34,24 @@ func (p Params) tuning() Tuning {
 // Bandwidth is the most that a migration may put on the link, in MiB per second; 0 is no bound.
 func (p Params) Bandwidth() uint64 { return cmp.Or(p.Options.Bandwidth, p.Speed) }
 
-// targetNode is what stands for the target in the URIs: its name, or the address that
-// node_ip_attribute has for it, which the guest's memory is then sent to as well.
-func (a *run) targetNode(ctx context.Context) string {
-	if a.Params.NodeIPAttribute == "" {
-		return a.Target
+// Move is the migration of a guest from this node, by its parameters; uuid may be empty. The same parameters make the
+// same move, whether it is made or only examined.
+func (p Params) Move(guest, uuid string, to Route) Move {
+	return Move{
+		Guest: guest, UUID: uuid, SourceURI: p.Hypervisor, Target: to.Node, TargetURI: to.URI, MigrateURI: to.DataURI,
+		Bandwidth: p.Bandwidth(), Downtime: p.Downtime, Tuning: p.tuning(), Relay: p.Announce != announce.Off,
 	}
-	ctx, cancel := within(ctx, attributeTime)
-	defer cancel()
-	out, err := a.command(ctx, "crm_attribute", "--type", "nodes", "--node", a.Target, "--name", a.Params.NodeIPAttribute, "--query", "--quiet")
-	address := strings.TrimSpace(out)
-	if err != nil || address == "" || address == "(null)" {
-		a.Log.WithError(err).Warnf("node %s has no attribute %s: using its name", a.Target, a.Params.NodeIPAttribute)
-		return a.Target
+}
+
+// Request is the move as the engine takes it. What watches the guest meanwhile is left to the caller.
+func (m Move) Request() migrate.Request {
+	return migrate.Request{
+		Guest: m.Guest, UUID: m.UUID, SourceURI: m.SourceURI,
+		Target: m.Target, TargetURI: m.TargetURI, MigrateURI: m.MigrateURI,
+		Bandwidth: m.Bandwidth, DowntimeLimit: m.Downtime, Adopt: m.Adopt, Fetch: m.Fetch,
+		Options: m.Options, Unsafe: m.Unsafe, NoConverge: m.NoConverge, PostCopy: m.PostCopy,
+		Disks: m.Disks, Memory: m.Memory, PauseAfter: m.PauseAfter, BlackoutBudget: m.BlackoutBudget,
 	}
-	if ip, err := netip.ParseAddr(address); err == nil && ip.Is6() {
-		address = "[" + address + "]"
-	}
-	a.Log.Infof("node %s has the address %s", a.Target, address)
-	a.Params.Suffix = ""
-	if a.Params.MigrateURI == "" && a.Params.Options.MigrateURI == "" && a.Params.MigratePort == 0 {
-		a.Params.MigrateURI = "tcp://" + address
-	}
-	return address
 }
 
 // prepareMove does what is asked for before a migration.

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -16,19 +18,23 @@ const pollInterval = 500 * time.Millisecond
 
 // observation is one look at a guest by both witnesses.
 type observation struct {
-	answer  answer
-	status  libvirt.Status // where libvirt knows the guest
-	libErr  error          // why libvirt is unreachable
-	sight   sight
-	found   []witness.Process
-	seeErr  error // why the witness is unsure
-	verdict verdict
-	kind    string // what runs the guest, in words
+	answer   answer
+	status   libvirt.Status  // where libvirt knows the guest
+	namesake *libvirt.Status // where libvirt does not: another guest of its name, which is not ours
+	libErr   error           // why libvirt is unreachable
+	sight    sight
+	found    []witness.Process
+	seeErr   error // why the witness is unsure
+	verdict  verdict
+	kind     string // what runs the guest, in words
 }
 
 // String tells both sides of the observation for log lines and exit reasons.
 func (o observation) String() string {
 	said := strings.TrimSuffix("libvirt says "+string(o.answer), "/unknown")
+	if o.namesake != nil {
+		said += fmt.Sprintf(" (another guest of this name is %s here, with UUID %s)", o.namesake.State, o.namesake.UUID)
+	}
 	if o.libErr != nil {
 		said = fmt.Sprintf("libvirt does not answer (%v)", o.libErr)
 	}
@@ -70,15 +76,39 @@ func (o observation) executing() bool {
 	return false
 }
 
-// look asks both witnesses once. libvirt is asked first: a guest that ends in
+// look looks for the guest that was seen here last, and for the one that an edited config file describes by now
+// only when that is proven to be gone.
+func (a *run) look(ctx context.Context) observation {
+	o := a.lookOnce(ctx)
+	if a.guess && a.isClaimed(o) {
+		o.verdict = notRunning
+	}
+	if o.verdict != notRunning || a.meant == nil {
+		return o
+	}
+	a.Log.Infof("going on with guest %q of the config file: the last one, %q with UUID %s, is gone",
+		a.meant.Name, a.guest.Name, a.guest.UUID)
+	a.guest, a.meant = *a.meant, nil
+	return a.lookOnce(ctx)
+}
+
+// isClaimed tells whether what was found under a guessed name is the guest of another resource, as noted here.
+func (a *run) isClaimed(o observation) bool {
+	entries, _ := Guests(filepath.Join(a.RunDir, guestsDir)) // a note that cannot be read claims nothing
+	return slices.ContainsFunc(entries, func(e Entry) bool {
+		return e.Resource != a.Instance && e.UUID != "" && strings.EqualFold(e.UUID, o.uuid())
+	})
+}
+
+// lookOnce asks both witnesses once. libvirt is asked first: a guest that ends in
 // between is then seen by libvirt only, and the next look tells.
 // A monitor does not ask the processes where libvirt's answer decides alone: reading them all is
 // most of what it would cost on a node of many. Other actions need the process itself, and so does a probe, after which
 // nobody may come again, and a monitor of a driver that does not know by itself how its guests are.
-func (a *run) look(ctx context.Context) observation {
+func (a *run) lookOnce(ctx context.Context) observation {
 	driver := libvirt.DriverOf(a.Params.Hypervisor)
 	o := observation{kind: driver.Vessel}
-	status, err := a.status(ctx)
+	status, err := a.status(ctx, a.ref())
 	switch {
 	case err == nil:
 		o.answer, o.status = answerOf(status), status
@@ -86,7 +116,7 @@ func (a *run) look(ctx context.Context) observation {
 			o.answer = pausedAtArrival
 		}
 	case errors.Is(err, libvirt.ErrNoDomain):
-		o.answer = absent
+		o.answer, o.namesake = absent, a.namesake(ctx)
 	default:
 		o.answer, o.libErr = unreachable, err
 	}
@@ -150,9 +180,21 @@ func (a *run) isNoted() bool {
 	return noted
 }
 
-// status asks libvirt, for at most half of the time that is left: a daemon that
+// namesake is another guest that libvirt has under the name of ours, nil where there is none or it cannot be asked.
+func (a *run) namesake(ctx context.Context) *libvirt.Status {
+	if a.guest.UUID == "" {
+		return nil
+	}
+	status, err := a.status(ctx, a.guest.Name)
+	if err != nil || !a.isOther(status.UUID) {
+		return nil
+	}
+	return &status
+}
+
+// status asks libvirt for a guest, for at most half of the time that is left: a daemon that
 // hangs must leave the process witness time to answer.
-func (a *run) status(ctx context.Context) (libvirt.Status, error) {
+func (a *run) status(ctx context.Context, ref string) (libvirt.Status, error) {
 	limit := a.budget.call
 	if deadline, ok := ctx.Deadline(); ok {
 		limit = min(limit, time.Until(deadline)/2)
@@ -163,15 +205,17 @@ func (a *run) status(ctx context.Context) (libvirt.Status, error) {
 	if err != nil {
 		return libvirt.Status{}, err
 	}
-	status, err := conn.Status(ctx, a.guest.Name)
+	status, err := conn.Status(ctx, ref)
 	a.dropBroken(err)
 	return status, err
 }
 
+// find lists what runs the guest. A process with the name of ours and another UUID is another guest's.
 func (a *run) find(ctx context.Context) ([]witness.Process, error) {
 	ctx, cancel := context.WithTimeout(ctx, a.budget.call)
 	defer cancel()
-	return a.Witness.Find(ctx, a.guest.Name, a.guest.UUID)
+	found, err := a.Witness.Find(ctx, a.guest.Name, a.guest.UUID)
+	return slices.DeleteFunc(found, func(p witness.Process) bool { return a.isOther(p.UUID) }), err
 }
 
 // connect returns the connection to the node's libvirt, opening it when there is none.

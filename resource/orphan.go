@@ -26,7 +26,12 @@ func (a *run) clearOrphan(ctx context.Context, o observation) observation {
 	if !a.isArrival(o) {
 		return o
 	}
-	if err := a.proveNowhere(ctx); err != nil {
+	p := &proof{run: a}
+	c, by, err := p.round(ctx)
+	if err == nil && c != goAhead {
+		err = a.refusal(by)
+	}
+	if err != nil {
 		a.Log.WithError(err).Info("what was left of a migration to here stays")
 		return o
 	}

@@ -10,8 +10,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-
-	"github.com/vmferry/vmferry/migrate/replace"
 )
 
 // overlayPath is where VirtualDomain has the guest's own image: the path of the config file up to
@@ -37,7 +35,7 @@ func (a *run) makeOverlay(ctx context.Context, disks []string) error {
 	if !slices.Contains(disks, path) {
 		a.Log.Warnf("the guest's image is %s, and config file %s names no such disk", path, a.Params.Config)
 	}
-	info, err := os.Stat(path)
+	info, err := timelyValue(ctx, func() (fs.FileInfo, error) { return os.Stat(path) })
 	there := err == nil && info.Size() > 0
 	switch {
 	case err != nil && !errors.Is(err, fs.ErrNotExist):
@@ -61,10 +59,10 @@ func (a *run) makeOverlay(ctx context.Context, disks []string) error {
 	if target == path {
 		return nil
 	}
-	if err := os.Rename(target, path); err != nil {
+	if err := timely(ctx, func() error { return rename(target, path) }); err != nil {
 		return fmt.Errorf("put image %q in place: %w", path, err)
 	}
-	return replace.SyncDir(filepath.Dir(path))
+	return nil
 }
 
 func (a *run) createOverlay(ctx context.Context, path, format string) error {
@@ -79,7 +77,7 @@ func (a *run) createOverlay(ctx context.Context, path, format string) error {
 	}
 	args := append([]string{"--format=qcow2", "-a", path}, o.CopyIn...)
 	if out, err := a.command(ctx, "virt-copy-in", append(args, "/")...); err != nil {
-		_ = os.Truncate(path, 0) // an empty one is made again by the next start
+		_ = briefly(ctx, func() error { return os.Truncate(path, 0) }) // an empty one is made again by the next start
 		return fmt.Errorf("copy copyindirs into image %q: %w", path, explain(out, err))
 	}
 	return nil

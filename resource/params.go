@@ -125,15 +125,61 @@ func parseParams(vars map[string]string) (Params, []Problem) {
 	return p, r.problems
 }
 
-// known are the parameters that Params holds.
-var known = []string{"config", "hypervisor", "force_stop", "migration_transport", "migration_user", "migration_downtime",
-	"migration_speed", "migration_network_suffix", "migrateuri", "migrateport", "migrate_options", "remoteuri",
-	"monitor_scripts", "autoset_utilization_cpu", "autoset_utilization_host_memory", "autoset_utilization_hv_memory",
-	"unset_utilization_cpu", "unset_utilization_host_memory", "unset_utilization_hv_memory",
-	"save_config_on_stop", "sync_config_on_stop", "snapshot", "backingfile", "stateless", "copyindirs", "shutdown_mode", "start_resources",
-	"xmfile", "name", "shutdown_timeout", "shutdown_acpi", "allow_mem_management", "reserved_Dom0_memory", "node_ip_attribute",
-	"check_tcp", "check_udp", "check_agent", "check_timeout", "check_grace",
-	"blackout_budget", "drain_priority", "ladder", "save_dir", "watch", "announce", "disks", "check_memory"}
+// use is what a parameter is for: it decides which actions cannot do without a usable value.
+type use int
+
+const (
+	always use = iota // to find the guest, which every action does
+	living            // to bring it up, to keep it, or to end it
+	moving            // to move it to another node, and nothing else
+)
+
+// parameters are those that Params holds, each with what it is for.
+var parameters = []struct {
+	name string
+	use  use
+}{
+	{"config", always}, {"hypervisor", always}, {"xmfile", always}, {"name", always},
+
+	{"force_stop", living}, {"shutdown_mode", living}, {"shutdown_timeout", living}, {"shutdown_acpi", living},
+	{"monitor_scripts", living}, {"check_tcp", living}, {"check_udp", living}, {"check_agent", living},
+	{"check_timeout", living}, {"check_grace", living},
+	{"autoset_utilization_cpu", living}, {"unset_utilization_cpu", living},
+	{"autoset_utilization_host_memory", living}, {"unset_utilization_host_memory", living},
+	{"autoset_utilization_hv_memory", living}, {"unset_utilization_hv_memory", living},
+	{"save_config_on_stop", living}, {"sync_config_on_stop", living}, {"snapshot", living}, {"save_dir", living},
+	{"backingfile", living}, {"stateless", living}, {"copyindirs", living}, {"start_resources", living},
+	{"allow_mem_management", living}, {"reserved_Dom0_memory", living},
+
+	{"migration_transport", moving}, {"migration_user", moving}, {"migration_network_suffix", moving},
+	{"migration_downtime", moving}, {"migration_speed", moving}, {"migrate_options", moving},
+	{"migrateuri", moving}, {"migrateport", moving}, {"remoteuri", moving}, {"node_ip_attribute", moving},
+	{"blackout_budget", moving}, {"drain_priority", moving}, {"ladder", moving}, {"watch", moving},
+	{"announce", moving}, {"disks", moving}, {"check_memory", moving},
+}
+
+// useOf is what the parameter is for; ok is false for one that this agent does not know.
+func useOf(name string) (u use, ok bool) {
+	for _, p := range parameters {
+		if p.name == name {
+			return p.use, true
+		}
+	}
+	return 0, false
+}
+
+// needs tells whether an action fails where a parameter of this use cannot be used. A stop must not fail, and a
+// guest must not count as failed, because of a typing error in a parameter that only matters for the next start;
+// and a guest must not be kept from running on every node because of one that only matters for a move.
+func needs(action string, u use) bool {
+	switch action {
+	case "stop", "monitor", "status":
+		return u == always
+	case "start", "migrate_from", "reload-agent":
+		return u != moving
+	}
+	return true
+}
 
 // ignored names the parameters that are set and mean nothing here, sorted. Names that
 // a manager or a tracer adds are no parameters.
@@ -142,32 +188,45 @@ func ignored(vars map[string]string) []string {
 	for _, v := range slices.Sorted(maps.Keys(vars)) {
 		name, ok := strings.CutPrefix(v, reskey)
 		meta := strings.HasPrefix(name, "CRM_") || strings.HasPrefix(name, "trace_") || name == "crm_feature_set"
-		if ok && !meta && vars[v] != "" && !slices.Contains(known, name) {
+		if _, known := useOf(name); ok && !meta && vars[v] != "" && !known {
 			names = append(names, name)
 		}
 	}
 	return names
 }
 
-// needs names the parameters that an action cannot do without; nil means all. A stop must not
-// fail, and a guest must not count as failed, because of a typing error in a
-// parameter that only matters for a migration, or for the next start.
-func needs(action string) []string {
-	switch action {
-	case "stop", "monitor", "status":
-		return []string{"config", "hypervisor", "xmfile", "name"}
-	}
-	return nil
-}
-
-// check returns the first problem that concerns the action.
+// check returns the first problem that concerns the action, and all of them for validate-all. For a migrate_to one
+// of the move's own is a failed move and no more: after "not configured" Pacemaker would start the guest on no
+// node.
 func (e Environ) check(action string) error {
+	var reasons []string
 	for _, p := range e.Problems {
-		if need := needs(action); need == nil || slices.Contains(need, p.Param) {
+		u, _ := useOf(p.Param)
+		switch {
+		case !needs(action, u):
+		case action == "validate-all":
+			reasons = append(reasons, p.Err.Reason)
+		case action == "migrate_to" && u == moving:
+			return fail(Generic, "the guest cannot be migrated: %s", p.Err.Reason)
+		default:
 			return p.Err
 		}
 	}
-	return nil
+	if len(reasons) == 0 {
+		return nil
+	}
+	return fail(Configured, "%s", strings.Join(reasons, "; "))
+}
+
+// overlooked are the problems that do not keep a start or a reload from being done, and of which somebody should hear.
+func (e Environ) overlooked(action string) []Problem {
+	if action != "start" && action != "reload-agent" {
+		return nil
+	}
+	return slices.DeleteFunc(slices.Clone(e.Problems), func(p Problem) bool {
+		u, _ := useOf(p.Param)
+		return needs(action, u)
+	})
 }
 
 // File is the path of the file that describes the guest.

@@ -20,11 +20,44 @@ func environ(params ...string) Environ {
 	return ParseEnviron(vars)
 }
 
+// ofAMove are the parameters without which a guest can be started.
+var ofAMove = []string{"migration_transport", "migration_user", "migration_downtime", "migration_speed", "migration_network_suffix", "migrateuri",
+	"migrateport", "migrate_options", "remoteuri", "node_ip_attribute", "blackout_budget", "drain_priority", "ladder", "watch", "announce", "disks", "check_memory"}
+
+// A guest with a move's parameter that cannot be used is started, and validate-all tells of all such.
+func TestMoveParametersFailMovesAlone(t *testing.T) {
+	bad := environ("migrateuri=%n", "watch=192.0.2.7:7", "ladder=live,prayer")
+	for _, c := range []struct {
+		action string
+		want   ExitCode
+		calls  []string
+	}{
+		{"start", Success, []string{"create"}}, {"monitor", Success, nil}, {"migrate_to", Generic, nil}, {"reload-agent", Success, nil}, {"stop", Success, []string{"shutdown"}},
+		{"validate-all", Configured, nil},
+	} {
+		w := newWorld(t, c.action)
+		if c.action != "start" {
+			w.boot()
+		}
+		w.agent.Problems = bad.Problems
+		err, _ := w.run(c.action)
+		checkExit(t, err, c.want, "")
+		if !slices.Equal(w.calls, c.calls) {
+			t.Errorf("%s did %v, want %v", c.action, w.calls, c.calls)
+		}
+		for _, name := range []string{"migrateuri", "watch", "ladder"} {
+			if c.action == "validate-all" && !strings.Contains(err.Error(), name) {
+				t.Errorf("validate-all does not tell of %s: %v", name, err)
+			}
+		}
+	}
+}
+
 func TestCheck(t *testing.T) {
 	host, _ := os.Hostname()
 	for _, c := range []struct {
 		param          string
-		start, monitor ExitCode // start stands for all actions that need every parameter
+		start, monitor ExitCode // start is that of validate-all, too; what a move alone needs fails neither a start nor an arrival
 	}{
 		{"config=/etc/vm1.xml", Success, Success},
 		{"config=", Configured, Configured},
@@ -138,16 +171,40 @@ func TestCheck(t *testing.T) {
 	} {
 		t.Run(c.param, func(t *testing.T) {
 			e := environ(c.param)
-			for _, action := range []string{"start", "migrate_to", "migrate_from", "validate-all"} {
-				checkExit(t, e.check(action), c.start, "")
+			start, move := c.start, c.start
+			if name, _, _ := strings.Cut(c.param, "="); start == Configured && slices.Contains(ofAMove, name) {
+				start, move = Success, Generic
+			}
+			checkExit(t, e.check("validate-all"), c.start, "")
+			checkExit(t, e.check("migrate_to"), move, "")
+			for _, action := range []string{"start", "migrate_from", "reload-agent"} {
+				checkExit(t, e.check(action), start, "")
+			}
+			if told := len(e.overlooked("start")) > 0; told != (start != c.start) {
+				t.Errorf("a start tells of %v", e.overlooked("start"))
 			}
 			for _, action := range []string{"monitor", "status", "stop"} {
 				checkExit(t, e.check(action), c.monitor, "")
 			}
-			if err := e.check("start"); err != nil && !strings.Contains(err.Error(), strings.SplitN(c.param, "=", 2)[0]) {
+			if err := e.check("validate-all"); err != nil && !strings.Contains(err.Error(), strings.SplitN(c.param, "=", 2)[0]) {
 				t.Errorf("reason %q does not name the parameter", err)
 			}
 		})
+	}
+}
+
+func TestProbe(t *testing.T) {
+	const pacemaker, interval = "OCF_RESKEY_crm_feature_set=3.20.0", "OCF_RESKEY_CRM_meta_interval="
+	for _, c := range []struct {
+		environ []string
+		want    bool
+	}{
+		{[]string{pacemaker}, true}, {[]string{pacemaker, interval + "0"}, true}, {[]string{pacemaker, interval + "10000"}, false},
+		{[]string{interval + "0"}, true}, {[]string{interval + "10000"}, false}, {nil, false},
+	} {
+		if e := ParseEnviron(c.environ); e.Probe != c.want {
+			t.Errorf("%v is a probe: %t", c.environ, e.Probe)
+		}
 	}
 }
 
@@ -161,6 +218,19 @@ func TestParseEnviron(t *testing.T) {
 	}
 	if len(e.Ignored) != 1 || e.Ignored[0] != "save_confing_on_stop" {
 		t.Errorf("ignored %v", e.Ignored)
+	}
+	for _, c := range []struct {
+		vars  []string
+		probe bool
+	}{
+		{[]string{"OCF_RESKEY_crm_feature_set=3.20.0"}, true}, // Pacemaker's, of a probe
+		{[]string{"OCF_RESKEY_crm_feature_set=3.20.0", "OCF_RESKEY_CRM_meta_interval=10000"}, false},
+		{[]string{"OCF_RESKEY_CRM_meta_interval=0"}, true},
+		{[]string{"OCF_RESOURCE_INSTANCE=vm"}, false}, // Heartbeat's face, or a person
+	} {
+		if e := ParseEnviron(c.vars); e.Probe != c.probe {
+			t.Errorf("%v: a probe is %v", c.vars, e.Probe)
+		}
 	}
 	if bare := ParseEnviron([]string{"PATH=/bin"}); !bare.Bare || bare.Instance != "default" || bare.Probe || bare.Pacemaker {
 		t.Errorf("parsed %+v", bare)
@@ -182,9 +252,9 @@ var fuzzSeeds = []string{
 }
 
 func TestFuzzSeedsKnowEveryParameter(t *testing.T) {
-	for _, name := range known {
-		if !slices.ContainsFunc(fuzzSeeds, func(s string) bool { return strings.HasPrefix(s, name+"=") }) {
-			t.Errorf("no seed sets %s", name)
+	for _, p := range parameters {
+		if !slices.ContainsFunc(fuzzSeeds, func(s string) bool { return strings.HasPrefix(s, p.name+"=") }) {
+			t.Errorf("no seed sets %s", p.name)
 		}
 	}
 }
@@ -203,15 +273,14 @@ func FuzzParseEnviron(f *testing.F) {
 			t.Errorf("parsed %+v", e)
 		}
 		for _, p := range e.Problems {
-			if p.Err.Reason == "" || p.Err.Code != Configured || !slices.Contains(known, p.Param) || !strings.Contains(p.Err.Reason, p.Param) {
+			if _, known := useOf(p.Param); !known || p.Err.Reason == "" || p.Err.Code != Configured || !strings.Contains(p.Err.Reason, p.Param) {
 				t.Errorf("problem %+v", p)
 			}
 		}
 		if g := p.graceful(time.Minute, 90*time.Second); g <= 0 || g > time.Minute {
 			t.Errorf("%+v waits %v for the guest", p, g)
 		}
-		_, _ = p.TargetURI(node)
-		_ = p.DataURI(node)
+		_, _ = p.Route(node, a)
 	})
 }
 
@@ -291,7 +360,10 @@ func TestPairs(t *testing.T) {
 	if p := environ().Params; p.IsXen() || !slices.Equal(p.Utilization, all) || p.graceful(time.Minute, time.Minute) != time.Minute {
 		t.Errorf("of config alone: %+v", p)
 	}
-	if p := environ("autoset_utilization_cpu=0", "unset_utilization_cpu=1", "unset_utilization_hv_memory=1", "autoset_utilization_host_memory=off").Params; !slices.Equal(p.Utilization, []Utilization{{"cpu", true}, {"hv_memory", false}}) {
+	if p := environ("autoset_utilization_cpu=1", "unset_utilization_cpu=1", "autoset_utilization_host_memory=off", "autoset_utilization_hv_memory=off").Params; !slices.Equal(p.Utilization, []Utilization{{"cpu", false}}) {
+		t.Errorf("utilization %v", p.Utilization)
+	}
+	if p := environ("autoset_utilization_cpu=0", "unset_utilization_cpu=1", "unset_utilization_hv_memory=1", "autoset_utilization_host_memory=off").Params; !slices.Equal(p.Utilization, []Utilization{{"cpu", true}, {"hv_memory", true}}) {
 		t.Errorf("utilization %+v", p.Utilization)
 	}
 	if p := environ("shutdown_timeout=0", "shutdown_acpi=1", "sync_config_on_stop=1").Params; !p.ForceStop || p.ShutdownMode != "acpi" || !p.SaveConfig {
@@ -319,7 +391,7 @@ func TestDefaultURI(t *testing.T) {
 	}
 }
 
-func TestTargetURIs(t *testing.T) {
+func TestRoute(t *testing.T) {
 	for _, c := range []struct {
 		name, node   string
 		p            Params
@@ -346,21 +418,31 @@ func TestTargetURIs(t *testing.T) {
 		{"Xen", "node2", Params{Hypervisor: "xen:///system", Transport: "ssh"}, "xen+ssh://node2/system", ""},
 		{"remoteuri", "node2", Params{RemoteURI: "qemu+tcp://%n.lan/system", User: "virt", Suffix: "-mig", Transport: "ssh"}, "qemu+tcp://node2.lan/system", "tcp://node2-mig"},
 		{"remoteuri and migrateuri", "node2", Params{RemoteURI: "qemu+tcp://%n/system", MigrateURI: "tcp://%n", Suffix: "-mig"}, "qemu+tcp://node2/system", "tcp://node2"},
+
+		{"address", "node2 at 192.0.2.2", Params{Transport: "tcp", Suffix: "-mig"}, "qemu+tcp://192.0.2.2/system", "tcp://192.0.2.2"},
+		{"address and user", "node2 at 192.0.2.2", Params{User: "virt"}, "qemu://virt@192.0.2.2/system", "tcp://192.0.2.2"},
+		{"address and migrateport", "node2 at 192.0.2.2", Params{MigratePort: 7}, "qemu://192.0.2.2/system", "tcp://192.0.2.2:7"},
+		{"address and migrateuri", "node2 at 192.0.2.2", Params{MigrateURI: "tcp://%n:7"}, "qemu://192.0.2.2/system", "tcp://192.0.2.2:7"},
+		{"address, remoteuri and migrateuri", "node2 at 192.0.2.2", Params{RemoteURI: "qemu+tcp://%n/system", MigrateURI: "tcp://%n"}, "qemu+tcp://192.0.2.2/system", "tcp://192.0.2.2"},
+		{"a name as the address", "node2 at fast2.lan", Params{Suffix: "-mig"}, "qemu://fast2.lan/system", "tcp://fast2.lan"},
+		{"IPv6 address", "node2 at 2001:db8::2", Params{Transport: "tcp"}, "qemu+tcp://[2001:db8::2]/system", "tcp://[2001:db8::2]"},
+		{"IPv6 address and migrateport", "node2 at 2001:db8::2", Params{MigratePort: 7}, "qemu://[2001:db8::2]/system", "tcp://[2001:db8::2]:7"},
+		{"IPv6 address in brackets", "node2 at 2001:db8::2", Params{RemoteURI: "qemu+tcp://[%n]/system", MigrateURI: "tcp://[%n]:7"}, "qemu+tcp://[2001:db8::2]/system", "tcp://[2001:db8::2]:7"},
+		{"a node named by its address", "192.0.2.2", Params{Suffix: "-mig"}, "qemu://192.0.2.2/system", ""},
+		{"a node named by its IPv6 address", "2001:db8::2", Params{}, "qemu://[2001:db8::2]/system", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if c.p.Hypervisor == "" {
 				c.p.Hypervisor = systemURI
 			}
-			target, err := c.p.TargetURI(c.node)
-			if err != nil || target != c.target {
-				t.Errorf("TargetURI = %q, %v, want %q", target, err, c.target)
-			}
-			if data := c.p.DataURI(c.node); data != c.data {
-				t.Errorf("DataURI = %q, want %q", data, c.data)
+			node, address, _ := strings.Cut(c.node, " at ")
+			got, err := c.p.Route(node, address)
+			if want := (Route{node, c.target, c.data}); err != nil || got != want {
+				t.Errorf("got %+v, %v, want %+v", got, err, want)
 			}
 		})
 	}
-	if uri, err := (Params{Hypervisor: "qemu://[::1]/system"}).TargetURI("node2"); err == nil {
+	if uri, err := (Params{Hypervisor: "qemu://[::1]/system"}).Route("node2", ""); err == nil {
 		t.Errorf("a URI without place for the node became %q", uri)
 	}
 }

@@ -3,7 +3,6 @@ package resource
 import (
 	"context"
 	"errors"
-	"os"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -35,6 +34,17 @@ func manager(peers ...Peer) func(*world) {
 	}
 }
 
+func runnable(nodes ...string) func(*world) {
+	return func(w *world) {
+		w.agent.Runnable = func(_ context.Context, resource string) ([]string, error) {
+			if resource != "res1" {
+				w.t.Errorf("asked for resource %q", resource)
+			}
+			return nodes, nil
+		}
+	}
+}
+
 // A guest that may be elsewhere is not started, and the reason says where it is.
 func TestStartAsksThePeers(t *testing.T) {
 	deaf := func(w *world) {
@@ -51,7 +61,7 @@ func TestStartAsksThePeers(t *testing.T) {
 	silent := func(w *world) {
 		w.agent.Peers = func(context.Context) ([]Peer, error) { return nil, errors.New("crm_mon: not connected") }
 	}
-	up, down, lost := Peer{"node2", PeerUp}, Peer{"node2", PeerDown}, Peer{"node2", PeerUnknown}
+	up, down, lost, fenced := Peer{"node2", PeerUp}, Peer{"node2", PeerDown}, Peer{"node2", PeerUnknown}, Peer{"node2", PeerFenced}
 	const other = "99999999-2222-3333-4444-555555555555"
 	for _, c := range []struct {
 		name   string
@@ -77,14 +87,23 @@ func TestStartAsksThePeers(t *testing.T) {
 				return nil
 			}
 		}}, Success, ""},
-		{"peer is down", []func(*world){manager(down), at(libvirt.Running, guestUUID)}, Success, ""},
+		{"peer was fenced", []func(*world){manager(fenced), at(libvirt.Running, guestUUID)}, Success, ""},
+		{"peer left, and runs it", []func(*world){manager(down), at(libvirt.Running, guestUUID)}, Generic, "it is on node2 already"},
+		{"peer left, and is off", []func(*world){manager(down), deaf}, Success, ""},
+		{"peer left, and hangs", []func(*world){manager(down), hangs}, Success, ""},
+		{"peer may not run it", []func(*world){manager(up), runnable("node1", "node3"), at(libvirt.Running, guestUUID)}, Success, ""},
+		{"peer may run it", []func(*world){manager(up), runnable("node1", "node2"), at(libvirt.Running, guestUUID)}, Generic, "it is on node2 already"},
+		{"nobody knows who may", []func(*world){manager(up), func(w *world) {
+			w.agent.Runnable = func(context.Context, string) ([]string, error) { return nil, errors.New("cibadmin: not connected") }
+		}, at(libvirt.Running, guestUUID)}, Generic, "it is on node2 already"},
 		{"our own name among the peers", []func(*world){manager(Peer{"node1", PeerUp}), at(libvirt.Running, guestUUID)}, Success, ""},
 
 		{"pending, peer has none", []func(*world){pendingTo(outward, "node2"), manager(up)}, Success, ""},
-		{"pending, peer runs it", []func(*world){pendingTo(outward, "node2"), manager(up), at(libvirt.Running, guestUUID)}, Generic, "it is on node2 already"},
+		{"pending, peer may not run it, and has it paused", []func(*world){pendingTo(outward, "node2"), manager(up), runnable("node1"), at(libvirt.Paused, guestUUID)}, Generic, "it is on node2 already"},
 		{"pending, peer gives no answer", []func(*world){pendingTo(outward, "node2"), manager(up), deaf}, Generic, "its end is not known"},
 		{"pending, peer hangs", []func(*world){pendingTo(inward, "node2"), manager(up), hangs}, Generic, "its end is not known"},
-		{"pending, peer was fenced", []func(*world){pendingTo(outward, "node2"), manager(down), deaf}, Success, ""},
+		{"pending, peer was fenced", []func(*world){pendingTo(outward, "node2"), manager(fenced), deaf}, Success, ""},
+		{"pending, peer left", []func(*world){pendingTo(outward, "node2"), manager(down), deaf}, Success, ""},
 		{"pending, peer was taken out of the cluster", []func(*world){pendingTo(outward, "node2"), manager(Peer{"node3", PeerUp}), deaf}, Success, ""},
 		{"pending, no manager, peer gives no answer", []func(*world){pendingTo(outward, "node2"), deaf}, Generic, "its end is not known"},
 		{"pending, manager silent, peer gives no answer", []func(*world){pendingTo(outward, "node2"), silent, deaf}, Generic, "remove "},
@@ -247,47 +266,6 @@ func TestSteps(t *testing.T) {
 	}
 }
 
-// The guests of a node that crashed are started one after the other: only the first start
-// waits for it, unless the peer must be asked.
-func TestSilentPeerIsAskedOnce(t *testing.T) {
-	w := newWorld(t, "start")
-	manager(Peer{"node2", PeerUnknown})(w)
-	asked := 0
-	w.open = func(_ context.Context, uri string) error {
-		if uri == "qemu:///system" {
-			return nil
-		}
-		asked++
-		return dead()
-	}
-	for _, c := range []struct {
-		name  string
-		build func(*world)
-		asked int
-	}{
-		{"first", func(*world) {}, 1},
-		{"second", func(*world) {}, 1},
-		{"must", pendingTo(outward, "node2"), 2},
-		{"later", func(w *world) {
-			if err := stateDir(w.agent.StateDir).remove(intentsDir, "res1"); err != nil {
-				t.Fatal(err)
-			}
-			manager(Peer{"node2", PeerUnknown})(w)
-			old := time.Now().Add(-2 * silence)
-			if err := os.Chtimes(stateDir(w.agent.RunDir).file(silentDir, "node2"), old, old); err != nil {
-				t.Fatal(err)
-			}
-		}, 3},
-	} {
-		w.gone()
-		c.build(w)
-		_, _ = w.run("start")
-		if asked != c.asked {
-			t.Fatalf("%s: asked %d times, want %d", c.name, asked, c.asked)
-		}
-	}
-}
-
 // A manager that never looks where a guest runs gets it moved here, and not an error.
 func TestStartFetches(t *testing.T) {
 	arrives := func(w *world) {
@@ -313,6 +291,7 @@ func TestStartFetches(t *testing.T) {
 		{"runs there", []func(*world){at(libvirt.Running, guestUUID), arrives}, Success, "", true, false},
 		{"paused there", []func(*world){at(libvirt.Paused, guestUUID)}, Generic, "it is on node2 already", false, false},
 		{"runs nowhere", nil, Success, "", false, false},
+		{"in a half-made move there", []func(*world){paused("starting-up")}, Generic, "a part of it is on node2", false, false},
 		{"cannot be moved", []func(*world){at(libvirt.Running, guestUUID), fails}, Generic, "could not be fetched", true, true},
 		{"own name unknown", []func(*world){at(libvirt.Running, guestUUID), func(w *world) { w.agent.Node = "" }}, Generic, "own name is not known", false, false},
 	} {

@@ -58,6 +58,14 @@ func (a *run) trySaveConfig(ctx context.Context) (changed bool, err error) {
 	if err != nil {
 		return false, err
 	}
+	ctx, cancel := within(ctx, storageTime)
+	defer cancel()
+	return timelyValue(ctx, func() (bool, error) { return a.putConfig(path, text) })
+}
+
+// putConfig puts text into the config file, unless it is there or somebody has edited the file. The first time it
+// keeps the operator's file beside it.
+func (a *run) putConfig(path, text string) (changed bool, err error) {
 	old, info, err := readWhole(path)
 	if err != nil {
 		return false, err
@@ -89,7 +97,7 @@ func (a *run) definition(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	text, err := conn.Definition(ctx, a.guest.Name)
+	text, err := conn.Definition(ctx, a.ref())
 	if err != nil {
 		a.dropBroken(err)
 		return "", err

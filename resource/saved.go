@@ -18,9 +18,6 @@ import (
 const (
 	// abortTime is how long a stop waits for a guest to go on whose saving was given up.
 	abortTime = 2 * time.Second
-	// storageTime bounds what is done to a saved state's file beside a guest that runs or ends: storage
-	// that hangs must not take the time of what matters more.
-	storageTime = 5 * time.Second
 	// staleAfter is how much later than the saved state a disk may have been written to: clocks of
 	// file servers differ, and the file system counts in ticks.
 	staleAfter = 10 * time.Second
@@ -39,25 +36,10 @@ const (
 // libvirt's qemu_saveimage.h).
 var partialMagic = []byte("LibvirtQemudPart")
 
-var (
-	errNotWhole  = errors.New("it was not written to its end")
-	errNoStorage = errors.New("the storage gives no answer")
-)
+var errNotWhole = errors.New("it was not written to its end")
 
 // stateFile is where the guest is saved.
 func (a *run) stateFile() string { return filepath.Join(a.Params.savesTo(), a.guest.Name+".state") }
-
-// timely does f, which may hang on storage that gives no answer: then it is left behind.
-func timely(ctx context.Context, f func() error) error {
-	done := make(chan error, 1)
-	go func() { done <- f() }()
-	select {
-	case err := <-done:
-		return err
-	case <-ctx.Done():
-		return fmt.Errorf("%w: %w", errNoStorage, context.Cause(ctx))
-	}
-}
 
 // save is the rung that keeps the guest's memory: libvirt writes it to a file and ends the guest, and the
 // next start restores it, on whichever node that is. Where it fails, the guest goes on.
@@ -119,7 +101,7 @@ func (a *run) callSave(ctx context.Context) error {
 	}
 	a.Log.Infof("saving the guest to %s", a.stateFile())
 	a.step("saving")
-	err = conn.Save(ctx, a.guest.Name, a.savesAs())
+	err = conn.Save(ctx, a.ref(), a.savesAs())
 	a.dropBroken(err)
 	a.refused = err != nil && !unclear(err)
 	return err
@@ -130,18 +112,11 @@ func (a *run) savedBytes(ctx context.Context) uint64 {
 	ctx, cancel := within(ctx, storageTime)
 	defer cancel()
 	file := a.stateFile()
-	var size uint64 // not to be read where the question was left behind
-	err := timely(ctx, func() error {
-		info, err := os.Stat(file)
-		if err == nil {
-			size = uint64(info.Size())
-		}
-		return err
-	})
+	info, err := timelyValue(ctx, func() (fs.FileInfo, error) { return os.Stat(file) })
 	if err != nil {
 		return 0
 	}
-	return size
+	return uint64(info.Size())
 }
 
 // takeBack ends a job that saves the guest, and removes what it has written.
@@ -153,7 +128,7 @@ func (a *run) takeBack(ctx context.Context) {
 		return
 	}
 	if libvirt.DriverOf(a.Params.Hypervisor).Can(libvirt.CanAbort) {
-		a.dropBroken(conn.AbortJob(ctx, a.guest.Name)) // an error most often says that there is no job
+		a.dropBroken(conn.AbortJob(ctx, a.ref())) // an error most often says that there is no job
 	}
 	if w, ok := a.Witness.(Waker); ok && a.refused {
 		a.wake(ctx, w)

@@ -18,8 +18,11 @@ func (a *run) start(ctx context.Context) error {
 		return err
 	}
 	defer alone.Release()
-	o := a.ready(ctx)
+	p := &proof{run: a}
+	o, c, by, err := p.find(ctx)
 	switch {
+	case err != nil:
+		return err
 	case o.verdict == running:
 		a.Log.Infof("already running: %s", o)
 		a.keep(o)
@@ -31,7 +34,7 @@ func (a *run) start(ctx context.Context) error {
 	case o.libErr != nil:
 		return because(Generic, o.libErr, "cannot start guest %q", a.guest.Name)
 	}
-	how, err := a.begin(ctx, o)
+	how, err := a.begin(ctx, o, c, by)
 	if err != nil {
 		return err
 	}
@@ -59,16 +62,14 @@ func (a *run) ready(ctx context.Context) observation {
 	return a.outlast(ctx, o, a.budget.settle)
 }
 
-// begin starts the guest once it is proven to run nowhere, or fetches it from where it runs
-// if the caller wants that; how says which.
-func (a *run) begin(ctx context.Context, o observation) (how string, err error) {
-	err = a.proveNowhere(ctx)
-	var there *elsewhere
-	if a.Fetch && errors.As(err, &there) {
-		return "fetched", a.fetch(ctx, there)
-	}
-	if err != nil {
-		return "", err
+// begin starts the guest that runs nowhere, or fetches it from where it runs; how says which.
+func (a *run) begin(ctx context.Context, o observation, c course, by heard) (how string, err error) {
+	switch c {
+	case goAhead:
+	case bringIt:
+		return "fetched", a.fetch(ctx, by)
+	default:
+		return "", a.refusal(by)
 	}
 	if err := a.checkImages(ctx); err != nil {
 		return "", err
@@ -163,5 +164,6 @@ func (a *run) waitRunning(ctx context.Context, how string) error {
 	}
 	a.Log.Infof("%s: %s", how, o)
 	a.arrived(ctx)
+	a.returned()
 	return nil
 }

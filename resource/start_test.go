@@ -138,8 +138,8 @@ func TestConfigGone(t *testing.T) {
 		{"monitor", true, true, false, Success},
 		{"monitor", true, true, true, Success},
 		{"monitor", true, false, false, NotRunning},
-		{"monitor", true, false, true, Installed},
-		{"monitor", false, false, true, Installed},
+		{"monitor", true, false, true, NotRunning},
+		{"monitor", false, false, true, NotRunning},
 		{"monitor", false, true, true, Success}, // a guest with the file's name is there
 		{"monitor", false, true, false, Installed},
 		{"stop", true, true, false, Success},
@@ -177,6 +177,25 @@ func TestConfigGone(t *testing.T) {
 				checkExit(t, err, c.want, "")
 				if stopped := slices.Contains(w.calls, "shutdown"); stopped != (c.action == "stop" && c.there && c.noted) {
 					t.Errorf("did %v", w.calls)
+				}
+			})
+		})
+	}
+}
+
+// A guest of the file's name that another resource runs is not the one that is looked for.
+func TestGuessedNameOfAnotherResource(t *testing.T) {
+	for action, want := range map[string]ExitCode{"monitor": NotRunning, "stop": Success} {
+		t.Run(action, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, action)
+				w.boot()
+				w.noted()
+				w.agent.Instance, w.agent.Params.Config, w.agent.Probe = "res2", "/not/there/vm1.xml", true
+				err, _ := w.run(action)
+				checkExit(t, err, want, "")
+				if len(w.calls) > 0 || !w.held() {
+					t.Errorf("did %v, and it is noted: %t", w.calls, w.held())
 				}
 			})
 		})

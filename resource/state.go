@@ -16,7 +16,6 @@ import (
 const (
 	resourcesDir = "resources"
 	guestsDir    = "guests"
-	silentDir    = "silent" // peers whose libvirt gave no answer lately
 	startsDir    = "starts" // a lock for each resource, in a folder of its own
 )
 

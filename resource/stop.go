@@ -3,7 +3,6 @@ package resource
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/vmferry/vmferry/migrate"
@@ -41,8 +40,8 @@ func (a *run) stop(ctx context.Context) error {
 	a.callOff(ctx)
 	a.dropSaved(ctx, o)
 	a.beforeStop(ctx, o)
-	why, leaves := a.leaves(ctx)
-	saves := a.saves(ctx, why, leaves)
+	why := a.evacuates(ctx)
+	saves := a.saves(ctx, why)
 	orphan := a.isArrival(o) // of which libvirt could end nothing before its source does
 	for _, s := range []stopStep{
 		{"save", drain.Save, a.budget.save, (*run).save},
@@ -57,9 +56,7 @@ func (a *run) stop(ctx context.Context) error {
 		if orphan {
 			a.tidyLost(ctx, a.look(ctx))
 		}
-		if leaves {
-			a.account(ctx, why)
-		}
+		a.account(ctx, why)
 		a.unstrand()
 		return nil
 	}
@@ -95,7 +92,7 @@ func (a *run) abortJob(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	err = conn.AbortJob(ctx, a.guest.Name)
+	err = conn.AbortJob(ctx, a.ref())
 	a.dropBroken(err)
 	return err
 }
@@ -205,7 +202,7 @@ func (a *run) ask(ctx context.Context) error {
 		return err
 	}
 	a.Log.Info("asking the guest to shut down")
-	err = conn.Shutdown(ctx, a.guest.Name, a.Params.ShutdownMode)
+	err = conn.Shutdown(ctx, a.ref(), a.Params.ShutdownMode)
 	a.dropBroken(err)
 	if errors.Is(err, libvirt.ErrNoDomain) {
 		return nil // gone meanwhile: the next look proves it
@@ -221,7 +218,7 @@ func (a *run) destroy(ctx context.Context) error {
 	}
 	a.Log.Info("destroying the guest")
 	a.step("destroying")
-	err = conn.Destroy(ctx, a.guest.Name)
+	err = conn.Destroy(ctx, a.ref())
 	a.dropBroken(err)
 	if err != nil {
 		// "No such domain" and "not running" are what was wanted: a look decides.
@@ -255,14 +252,11 @@ func (a *run) kill(ctx context.Context) error {
 	})
 }
 
-// endEach ends whatever runs the guest until nothing does. What is proven to be another guest of its name is let be.
+// endEach ends whatever runs the guest until nothing does.
 func (a *run) endEach(ctx context.Context, end func(witness.Process) error) error {
 	for {
 		found, err := a.find(ctx)
 		for _, p := range found {
-			if a.isOther(p.UUID) {
-				return fmt.Errorf("%v is another guest of this name, with UUID %s", p, p.UUID)
-			}
 			if err := end(p); err != nil {
 				return err
 			}

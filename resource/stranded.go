@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/vmferry/vmferry/migrate"
@@ -46,21 +47,64 @@ func (a *run) strand(why error) {
 	if errors.As(why, &refusal) {
 		note.Check = refusal.Check
 	}
-	if err := a.lasting.save(strandedDir, a.Instance, note); err != nil {
+	if err := a.tidy(func() error { return a.lasting.save(strandedDir, a.Instance, note) }); err != nil {
 		a.Log.WithError(err).Warn("a stop that follows will not know that the guest could not be moved: make the state directory writable")
 	}
 }
 
 // unstrand removes the note: the guest has left this node, or was started on it.
 func (a *run) unstrand() {
-	if err := a.lasting.remove(strandedDir, a.Instance); err != nil {
+	if err := a.tidy(func() error { return a.lasting.remove(strandedDir, a.Instance) }); err != nil {
 		a.Log.WithError(err).Warn("the note about a failed migration stays: a stop soon may save the guest")
 	}
 }
 
-// leaves finds out whether this stop takes the guest off its node because it could not be moved, and why
-// it could not. all else is a stop that somebody asked for on its own.
-func (a *run) leaves(ctx context.Context) (why stranded, is bool) {
+// evacuation is why a stop takes the guest off its node: because it could not be moved, or was not meant to be. Where
+// nothing is noted of a migration that failed, only the cluster manager knows, and is asked while the guest ends.
+type evacuation struct {
+	why    stranded
+	leaves func() bool // waits for the manager's answer, no longer than leavingTime
+}
+
+// evacuates finds out why the guest is stopped. The question to the cluster manager costs the stop no time unless its
+// answer decides how the guest ends; see [run.saves].
+func (a *run) evacuates(ctx context.Context) evacuation {
+	if why, noted := a.failedMove(); noted {
+		return evacuation{why, func() bool { return true }}
+	}
+	if a.Leaving == nil || a.Record == nil && !a.maySave() {
+		return evacuation{leaves: func() bool { return false }} // nobody can tell, or needs to know
+	}
+	ctx, cancel := within(ctx, leavingTime)
+	answer := make(chan bool, 1)
+	go func() {
+		leaving, err := a.Leaving(ctx)
+		if err != nil {
+			a.Log.WithError(err).Warn("cannot tell whether the cluster manager empties this node: the guest is stopped as by an operator")
+		}
+		answer <- err == nil && leaving
+	}()
+	return evacuation{
+		why: stranded{Why: "the cluster manager empties the node, and has asked for no migration of the guest"},
+		leaves: sync.OnceValue(func() bool {
+			defer cancel()
+			select {
+			case leaving := <-answer:
+				return leaving
+			case <-ctx.Done():
+			}
+			select {
+			case leaving := <-answer: // it came in time, and was asked for later
+				return leaving
+			default:
+				return false
+			}
+		}),
+	}
+}
+
+// failedMove tells of a migration that has failed, or was cut short, not long ago.
+func (a *run) failedMove() (why stranded, is bool) {
 	i, pending, err := a.pending()
 	if err == nil && pending && i.Way == outward && time.Since(i.Began).Abs() < interruptedTime {
 		return stranded{Peer: i.Peer, Why: "its migration was interrupted"}, true
@@ -69,32 +113,23 @@ func (a *run) leaves(ctx context.Context) (why stranded, is bool) {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		a.Log.WithError(err).Warn("the note about a failed migration cannot be read")
 	}
-	if err == nil && why.Guest == a.guest.Name && time.Since(why.At).Abs() < strandedTime {
-		return why, true
-	}
-	if a.Leaving == nil || !a.Params.MayUse(drain.Save) || a.Params.savesTo() == "" {
-		return stranded{}, false // nobody needs to know
-	}
-	ctx, cancel := within(ctx, leavingTime)
-	defer cancel()
-	leaving, err := a.Leaving(ctx)
-	if err != nil {
-		a.Log.WithError(err).Warn("cannot tell whether the cluster manager empties this node: the guest is shut down")
-	}
-	return stranded{Why: "the cluster manager empties the node, and did not move it"}, err == nil && leaving
+	return why, err == nil && why.Guest == a.guest.Name && time.Since(why.At).Abs() < strandedTime
 }
+
+// maySave tells whether the guest's ladder has the rung and a place for it.
+func (a *run) maySave() bool { return a.Params.MayUse(drain.Save) && a.Params.savesTo() != "" }
 
 // notThere are the checks that a guest fails at a target which could not restore it either, and could boot it.
 var notThere = []string{migrate.CheckHypervisor, migrate.CheckCPU}
 
 // saves tells whether the stop begins with saving the guest.
-func (a *run) saves(ctx context.Context, why stranded, leaves bool) bool {
-	p := a.Params
+func (a *run) saves(ctx context.Context, d evacuation) bool {
+	p, why := a.Params, d.why
 	switch {
 	case p.savesTo() == "" || p.ForceStop:
 		return false
 	case p.Snapshot != "": // at each stop
-	case !leaves || !p.MayUse(drain.Save):
+	case !p.MayUse(drain.Save) || !d.leaves():
 		return false
 	case slices.Contains(notThere, why.Check):
 		a.Log.Warnf("the guest is not saved, as %s could not restore it: %s", why.Peer, why.Why)
@@ -126,12 +161,12 @@ func (a *run) isClear(ctx context.Context, peer string) bool {
 	}
 }
 
-// account writes the record of a stop that took the guest off its node.
-func (a *run) account(ctx context.Context, why stranded) {
-	if len(a.rungs) == 0 || a.Record == nil {
+// account writes the record of a stop that took the guest off its node. A stop that an operator asked for has none.
+func (a *run) account(ctx context.Context, d evacuation) {
+	if len(a.rungs) == 0 || a.Record == nil || !d.leaves() {
 		return
 	}
-	r := a.newRecord(a.began)
+	r, why := a.newRecord(a.began), d.why
 	r.To, r.Outcome, r.Rungs, r.Error = why.Peer, migrate.Ended, a.rungs, why.Why
 	r.Means = a.rungs[len(a.rungs)-1].Means
 	if r.Means == drain.Save {
@@ -148,7 +183,9 @@ func (a *run) recordRestored(file string, began time.Time) {
 	r := a.newRecord(began)
 	r.From, r.To, r.Outcome, r.Means = file, a.Node, migrate.Restored, drain.Save
 	r.Steps = []migrate.Step{{Name: "restore", Begin: began, MS: r.DurationMS}}
-	if info, err := os.Stat(file); err == nil {
+	ctx, cancel := context.WithTimeout(context.Background(), tidyTime)
+	defer cancel()
+	if info, err := timelyValue(ctx, func() (fs.FileInfo, error) { return os.Stat(file) }); err == nil {
 		r.Notes = []string{"the guest was saved until " + info.ModTime().UTC().Format(time.RFC3339)}
 	}
 	a.Record(r)

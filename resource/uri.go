@@ -3,12 +3,10 @@ package resource
 import (
 	"cmp"
 	"fmt"
-	"net"
 	"net/url"
 	"os"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/vmferry/vmferry/migrate/libvirt"
@@ -84,67 +82,4 @@ func isLocal(host string, own []string) bool {
 		first, _, _ := strings.Cut(name, ".")
 		return host == name || short != "" && short == first
 	})
-}
-
-// withSuffix puts the migration network's suffix behind the first label of a host name.
-func withSuffix(node, suffix string) string {
-	if strings.HasPrefix(node, ".") {
-		return node
-	}
-	label, rest, dotted := strings.Cut(node, ".")
-	if dotted {
-		return label + suffix + "." + rest
-	}
-	return label + suffix
-}
-
-// account puts the migration user before a host.
-func (p Params) account(host string) string {
-	if p.User == "" {
-		return host
-	}
-	return p.User + "@" + host
-}
-
-// Its parts are: driver and transport, host (dropped), port, the rest.
-var remotePattern = regexp.MustCompile(`^(.*)://[^/:]*(:?[0-9]*)/(.*)$`)
-
-// TargetURI is libvirt's address on the node that a guest migrates to. The hypervisor's
-// URI gets the transport, and the node in place of its host; remoteuri replaces all that.
-func (p Params) TargetURI(node string) (string, error) {
-	if p.RemoteURI != "" {
-		return strings.ReplaceAll(p.RemoteURI, "%n", node), nil
-	}
-	m := remotePattern.FindStringSubmatch(p.Hypervisor)
-	if m == nil {
-		return "", fmt.Errorf("hypervisor %q cannot be turned into a URI for node %q: set remoteuri", p.Hypervisor, node)
-	}
-	driver := m[1]
-	if p.Transport != "" { // one transport only, where the local URI has one already
-		driver, _, _ = strings.Cut(driver, "+")
-		driver += "+" + p.Transport
-	}
-	return driver + "://" + p.account(withSuffix(node, p.Suffix)) + m[2] + "/" + m[3], nil
-}
-
-// DataURI is where the guest's memory is sent, or empty to let libvirt choose: migrateuri, else
-// --migrateuri of migrate_options, else one that is made from migration_network_suffix
-// and migrateport. As in VirtualDomain, %n stands for the target with user and
-// suffix, unless remoteuri is set, which takes the plain node name.
-//
-// Without a migrateport the made one has no port: libvirt picks a free one.
-func (p Params) DataURI(node string) string {
-	host := withSuffix(node, p.Suffix)
-	uri := cmp.Or(p.MigrateURI, p.Options.MigrateURI)
-	switch {
-	case uri != "" && p.RemoteURI != "":
-		return strings.ReplaceAll(uri, "%n", node)
-	case uri != "":
-		return strings.ReplaceAll(uri, "%n", p.account(host))
-	case p.MigratePort != 0:
-		return "tcp://" + net.JoinHostPort(strings.Trim(host, "[]"), strconv.Itoa(int(p.MigratePort)))
-	case p.Suffix != "":
-		return "tcp://" + host
-	}
-	return ""
 }

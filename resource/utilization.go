@@ -20,13 +20,13 @@ type Utilization struct {
 }
 
 // utilization reads autoset_… and unset_… for each attribute. Unset, VirtualDomain sets all of
-// them, and the Xen agent none.
+// them, and the Xen agent none. As there, autoset_… goes before, but only one that somebody has set.
 func (r *reader) utilization() []Utilization {
 	auto := r.get("xmfile") == ""
 	var all []Utilization
 	for _, name := range []string{"cpu", "host_memory", "hv_memory"} {
-		set := r.boolean("autoset_utilization_"+name, auto)
 		remove := r.boolean("unset_utilization_"+name, false)
+		set := r.boolean("autoset_utilization_"+name, auto && !remove)
 		if set || remove {
 			all = append(all, Utilization{Name: name, Remove: !set})
 		}
@@ -49,7 +49,8 @@ const (
 // utilizationNote is what Pacemaker was told about this guest since it came here.
 type utilizationNote struct {
 	Told   map[string]string `json:"told"`   // by attribute; empty for one that was removed
-	Failed time.Time         `json:"failed"` // when Pacemaker last did not take a value
+	Denied map[string]string `json:"denied"` // values that would not fit on this node, and are not set
+	Failed time.Time         `json:"failed"` // when Pacemaker last did not take a value, or there was no room for one
 }
 
 // utilize tells Pacemaker how large the guest is, when that has changed. It never fails a monitor.
@@ -60,8 +61,11 @@ func (a *run) utilize(ctx context.Context, o observation) {
 	if !due {
 		return
 	}
-	if err := a.tell(ctx, &note, want); err != nil {
+	denied, err := a.tell(ctx, &note, want)
+	if err != nil {
 		a.Log.WithError(err).Warn("the utilization attributes could not be set: Pacemaker is asked again in five minutes")
+	}
+	if err != nil || denied {
 		note.Failed = time.Now()
 	}
 	if err := a.state.save(utilizationDir, a.Instance, note); err != nil {
@@ -108,7 +112,7 @@ func (a *run) utilizationOf(ctx context.Context) (map[string]string, error) {
 			if err != nil {
 				return nil, err
 			}
-			if info, err = conn.Info(ctx, a.guest.Name); err != nil {
+			if info, err = conn.Info(ctx, a.ref()); err != nil {
 				a.dropBroken(err)
 				return nil, err
 			}
@@ -130,33 +134,135 @@ func (u Utilization) of(i libvirt.Info, xm bool) string {
 	return strconv.FormatUint(i.MaxMemory/1024, 10)
 }
 
-// tell brings Pacemaker up to date, and the note with it.
-func (a *run) tell(ctx context.Context, note *utilizationNote, want map[string]string) error {
+// tell brings Pacemaker up to date, and the note with it; denied tells that a value was not set for lack of room.
+func (a *run) tell(ctx context.Context, note *utilizationNote, want map[string]string) (denied bool, err error) {
+	turn, err := a.utilizationTurn(ctx)
+	if err != nil {
+		return false, err
+	}
+	defer turn.Release()
 	for _, name := range slices.Sorted(maps.Keys(want)) {
 		value := want[name]
 		if told, ok := note.Told[name]; ok && told == value {
 			continue
 		}
-		args := []string{"--resource", a.Instance, "--utilization"}
 		// Pacemaker may know it from before, and a change of its configuration is not for nothing.
-		now, err := a.command(ctx, "crm_resource", append(slices.Clone(args), "--quiet", "--get-parameter", name)...)
+		now, err := a.command(ctx, "crm_resource", a.utilizationArgs("--quiet", "--get-parameter", name)...)
 		switch {
 		case ctx.Err() != nil:
-			return ctx.Err()
+			return denied, ctx.Err()
 		case err == nil && strings.TrimSpace(now) == value, err != nil && value == "":
 			note.Told[name] = value
 			continue
 		case value == "":
-			args = append(args, "--delete-parameter", name)
+			err = a.setUtilization(ctx, "--delete-parameter", name)
 		default:
-			args = append(args, "--set-parameter", name, "--parameter-value", value)
+			var room bool
+			if room, err = a.hasRoom(ctx, note, name, value); err == nil && !room {
+				denied = true
+				continue
+			}
+			if err == nil {
+				err = a.setUtilization(ctx, "--set-parameter", name, "--parameter-value", value)
+			}
 		}
-		if out, err := a.command(ctx, "crm_resource", args...); err != nil {
-			return fmt.Errorf("crm_resource: %w", explain(out, err))
+		if err != nil {
+			return denied, err
 		}
 		note.Told[name] = value
 	}
+	return denied, nil
+}
+
+func (a *run) utilizationArgs(args ...string) []string {
+	return append([]string{"--resource", a.Instance, "--utilization"}, args...)
+}
+
+func (a *run) setUtilization(ctx context.Context, args ...string) error {
+	if out, err := a.command(ctx, "crm_resource", a.utilizationArgs(args...)...); err != nil {
+		return fmt.Errorf("crm_resource: %w", explain(out, err))
+	}
 	return nil
+}
+
+// hasRoom tells whether the guest stays here when the attribute gets the value. Pacemaker would else stop a guest that
+// runs well, for a value that nobody but this agent has asked for.
+func (a *run) hasRoom(ctx context.Context, note *utilizationNote, name, value string) (bool, error) {
+	amount, err := strconv.ParseInt(value, 10, 64)
+	if err != nil {
+		return false, err
+	}
+	c, strategy, err := a.capacity(ctx)
+	if err != nil {
+		return false, err
+	}
+	if c.placed && c.allows(name, amount, strategy) {
+		delete(note.Denied, name)
+		return true, nil
+	}
+	if note.Denied[name] != value && c.placed {
+		a.Log.Warnf("the utilization attribute %s=%s is not set, as node %s has %d left of it, "+
+			"and Pacemaker would stop the guest: correct what the node has, or type "+
+			"crm_resource --resource %s --set-parameter autoset_utilization_%s --parameter-value false",
+			name, value, a.Node, c.left[name], shellQuote(a.Instance), name)
+		if note.Denied == nil {
+			note.Denied = make(map[string]string)
+		}
+		note.Denied[name] = value
+	}
+	return false, nil
+}
+
+// unsetTime bounds the removal of attributes of a guest that is not here.
+const unsetTime = 5 * time.Second
+
+// removesUtilization names the attributes that are to be removed from Pacemaker's configuration.
+func (a *run) removesUtilization() []string {
+	var names []string
+	for _, u := range a.Params.Utilization {
+		if u.Remove && a.Pacemaker {
+			names = append(names, u.Name)
+		}
+	}
+	return names
+}
+
+// tidyUtilization removes attributes of a guest that is not here, and returns how the action ended. One that Pacemaker
+// has stopped because they fit on no node has no monitor that could: what remains are its stop, and the probes of
+// crm_resource --refresh.
+func (a *run) tidyUtilization(ctx context.Context, end error) error {
+	away := a.action == "stop" && end == nil || a.isMonitor() && a.Probe && CodeOf(end) == NotRunning
+	switch {
+	case !away || len(a.removesUtilization()) == 0:
+	case a.Command == nil:
+		return ErrMore
+	default:
+		a.unsetUtilization(ctx)
+	}
+	return end
+}
+
+// unsetUtilization removes the attributes that the parameters want removed.
+func (a *run) unsetUtilization(ctx context.Context) {
+	ctx, cancel := within(ctx, unsetTime)
+	defer cancel()
+	for _, name := range a.removesUtilization() {
+		if !a.hasUtilization(ctx, name) { // as most often
+			continue
+		}
+		err := a.setUtilization(ctx, "--delete-parameter", name)
+		switch {
+		case err == nil:
+			a.Log.Infof("the utilization attribute %s is removed", name)
+		case a.hasUtilization(ctx, name): // else another node's probe was faster
+			a.Log.WithError(err).Warnf("the utilization attribute %s could not be removed", name)
+		}
+	}
+}
+
+func (a *run) hasUtilization(ctx context.Context, name string) bool {
+	_, err := a.command(ctx, "crm_resource", a.utilizationArgs("--quiet", "--get-parameter", name)...)
+	return err == nil
 }
 
 // forgetUtilization is for a guest that has left: where it comes to next, Pacemaker is told anew.

@@ -2,20 +2,31 @@ package resource
 
 import (
 	"context"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 )
 
 // validate checks what can be checked without libvirt: the parameters (by Run), the
 // config file, and the files and programs that both name.
-func (a *run) validate(context.Context) error {
+func (a *run) validate(ctx context.Context) error {
 	for _, check := range []func(*run) error{(*run).checkEmulator, (*run).checkScripts, (*run).checkSaveDirs, (*run).checkOverlay, (*run).checkSync} {
-		if err := check(a); err != nil {
+		err := timely(ctx, func() error { return check(a) })
+		if errors.Is(err, errNoStorage) {
+			return because(Generic, err, "the files of guest %q cannot be checked", a.guest.Name)
+		}
+		if err != nil {
 			return err
 		}
 	}
+	if name := a.guest.Name; name != strings.TrimSpace(name) {
+		a.Log.Warnf("the guest's name %q begins or ends with a blank, which libvirt keeps: "+
+			"write <name>%s</name> if it is not meant", name, strings.TrimSpace(name))
+	}
 	a.warnOfMemory()
+	a.warnOfFirmware(ctx)
 	return nil
 }
 

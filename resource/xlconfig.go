@@ -2,6 +2,7 @@ package resource
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"strings"
 )
@@ -20,7 +21,7 @@ func parseXL(text string) domain {
 		case "name":
 			d.Name = xlString(value)
 		case "uuid":
-			d.UUID = strings.ToLower(xlString(value))
+			d.UUID, _ = parseUUID(xlString(value)) // libvirt refuses another one
 		}
 	}
 	if !validName(d.Name) || strings.ContainsAny(d.Name, "% \t") {
@@ -49,13 +50,19 @@ func xlString(value string) string {
 // readGuest reads the file that describes the guest, in either format. What the parameters
 // say about the name of an xl configuration's guest goes before the file, and the
 // resource's id stands in where neither says one, as with the Xen agent.
-func (a *run) readGuest() (domain, error) {
-	if a.Params.XMFile == "" {
-		return readDomain(a.Params.Config)
+func (a *run) readGuest(ctx context.Context) (domain, error) {
+	path, read := a.Params.File(), a.readFile
+	if read == nil {
+		read = readConfig
 	}
-	raw, err := readConfig(a.Params.XMFile)
+	ctx, cancel := within(ctx, storageTime)
+	defer cancel()
+	raw, err := timelyValue(ctx, func() ([]byte, error) { return read(path) })
 	if err != nil {
 		return domain{}, err
+	}
+	if a.Params.XMFile == "" {
+		return parseDomain(string(raw))
 	}
 	d := parseXL(string(raw))
 	d.Name = cmp.Or(a.Params.Name, d.Name, a.Instance)

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"path/filepath"
+	"time"
 
 	"github.com/sirupsen/logrus"
 
@@ -34,30 +35,41 @@ func migrator(log logrus.FieldLogger, sees local.Witness, stateDir string, queue
 			deps.Relay = func(guest, domainXML string) (migrate.Relay, error) { return relay.Open(guest, domainXML, log) }
 		}
 		var v *vigil.Vigil
-		record, err := migrate.Move(ctx, migrate.Request{
-			Guest: m.Guest, UUID: m.UUID, SourceURI: m.SourceURI,
-			Target: m.Target, TargetURI: m.TargetURI, MigrateURI: m.MigrateURI,
-			Bandwidth: m.Bandwidth, DowntimeLimit: m.Downtime, Adopt: m.Adopt,
-			Options: m.Options, Unsafe: m.Unsafe, NoConverge: m.NoConverge, PostCopy: m.PostCopy,
-			Disks: m.Disks, Memory: m.Memory, Fetch: m.Fetch, PauseAfter: m.PauseAfter, BlackoutBudget: m.BlackoutBudget,
-			Progress: func(p migrate.Progress) {
-				if v == nil && len(m.Watch) > 0 && p.Phase != migrate.PhaseSlot { // a guest that waits for its turn needs no probe
-					v = vigil.Begin(ctx, m.Watch)
-				}
-				if step != nil {
-					step(phase(p))
-				}
-			},
-		}, deps)
+		req := m.Request()
+		req.Progress = func(p migrate.Progress) {
+			if v == nil && len(m.Watch) > 0 && p.Phase != migrate.PhaseSlot { // a guest that waits for its turn needs no probe
+				v = vigil.Begin(ctx, m.Watch)
+			}
+			if step != nil {
+				step(phase(p))
+			}
+		}
+		record, err := migrate.Move(ctx, req, deps)
 		if v != nil {
 			record.Judge(blackouts(ctx, log, v, record.Outcome == migrate.Moved))
 		}
+		learned := learnLink(links, record)
 		keepRecord(log, stateDir, record)
-		if lerr := migrate.LearnLink(links, record); lerr != nil {
-			log.WithError(lerr).Warn("what the migration taught of the link is lost")
+		select {
+		case lerr := <-learned:
+			if lerr != nil {
+				log.WithError(lerr).Warn("what the migration taught of the link is lost")
+			}
+		case <-time.After(learnTime): // the disk gives no answer, and the cluster manager waits for one
+			log.Warn("what the migration taught of the link is not on the disk yet, which gives no answer")
 		}
 		return err
 	}
+}
+
+// learnTime is how much longer than the record's what was learned of the link may take.
+const learnTime = 500 * time.Millisecond
+
+// learnLink learns beside what follows: the disk may give no answer.
+func learnLink(links string, record migrate.Record) <-chan error {
+	done := make(chan error, 1)
+	go func() { done <- migrate.LearnLink(links, record) }()
+	return done
 }
 
 // blackouts ends a vigil and tells what it saw. What goes wrong with it is no fault of the migration.

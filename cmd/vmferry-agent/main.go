@@ -34,7 +34,7 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 		return code
 	}
 	manager := pacemaker.Client{Node: resource.ParseEnviron(environ).Node}
-	err := act(ctx, args[0], environ, stderr, caller{peers: manager.Peers, leaving: manager.Leaving})
+	err := act(ctx, args[0], environ, stderr, caller{peers: manager.Peers, runnable: manager.Runnable, leaving: manager.Leaving})
 	if err != nil {
 		ocf.Report(stderr, environ, err.Error())
 	}
@@ -43,9 +43,10 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 
 // caller is what the agent must know of the cluster manager that called.
 type caller struct {
-	peers   peersFunc
-	leaving func(context.Context) (bool, error) // it empties this node; nil where it cannot be asked
-	fetch   bool                                // it never looks where a guest runs: a start brings one here that runs elsewhere
+	peers    peersFunc
+	runnable func(ctx context.Context, resource string) ([]string, error) // the nodes that may run one; nil where it cannot be asked
+	leaving  func(context.Context) (bool, error)                          // it empties this node; nil where it cannot be asked
+	fetch    bool                                                         // it never looks where a guest runs: a start brings one here that runs elsewhere
 }
 
 // act does one action of the agent's.
@@ -68,6 +69,7 @@ func act(ctx context.Context, action string, environ []string, stderr io.Writer,
 		Announce: announcer(log),
 		Command:  resource.Execute(environ),
 		Peers:    from.peers,
+		Runnable: from.runnable,
 		Leaving:  from.leaving,
 		Record:   func(r migrate.Record) { keepRecord(log, stateDir, r) },
 		Fetch:    from.fetch,

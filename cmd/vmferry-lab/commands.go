@@ -29,8 +29,12 @@ const bootTime = 4 * time.Minute
 func up(ctx context.Context, l *lab.Lab, args []string) error {
 	flags := newFlags("up")
 	flags.StringVar(&l.Hypervisor, "hypervisor", supervisor.QEMU, "")
+	flags.StringVar((*string)(&l.Shape), "shape", string(lab.Plain), "")
 	if err := parse(flags, args); err != nil {
 		return err
+	}
+	if _, err := lab.NodesOf(l.Shape); err != nil {
+		return fmt.Errorf("up: --shape: %w: %w", err, errUsage)
 	}
 	steps := newSteps(os.Stderr)
 	l.Progress = steps.say
@@ -84,14 +88,19 @@ func supervise(ctx context.Context, _ *lab.Lab, _ []string) error {
 // tells.
 func clusterOf(ctx context.Context, l *lab.Lab) (*cluster.Cluster, error) {
 	c := &cluster.Cluster{Control: supervisor.Control(l.Dir), Addresses: map[string]string{}}
-	for _, n := range lab.Nodes {
-		c.Nodes = append(c.Nodes, n.Name)
-		c.Addresses[n.Name] = n.Address.String()
-	}
 	reply, err := c.State(ctx)
 	if err != nil {
 		return nil, err
 	}
+	nodes, err := lab.NodesOf(lab.Shape(reply.Shape))
+	if err != nil {
+		return nil, err
+	}
+	for _, n := range nodes {
+		c.Nodes = append(c.Nodes, n.Name)
+		c.Addresses[n.Name] = n.Address.String()
+	}
+	c.Unequal = lab.Shape(reply.Shape) == lab.Field
 	c.Hypervisor, err = cluster.HypervisorNamed(reply.Hypervisor)
 	return c, err
 }
@@ -110,6 +119,12 @@ func insideWait(ctx context.Context, l *lab.Lab, _ []string) error {
 	go watchBoot(ctx, l, c, giveUp)
 	if err := c.AwaitOnline(ctx, steps.say); err != nil {
 		return err
+	}
+	if c.Unequal {
+		steps.say("making the nodes unequal")
+		if err := c.Furnish(ctx); err != nil {
+			return err
+		}
 	}
 	// So that there is something to play with: /shared/guests/vm1.xml, ….
 	steps.say("making the guests")
@@ -171,7 +186,11 @@ func status(ctx context.Context, l *lab.Lab, args []string) error {
 	if *asJSON {
 		return json.NewEncoder(os.Stdout).Encode(reply)
 	}
-	for _, n := range lab.Nodes {
+	nodes, err := lab.NodesOf(lab.Shape(reply.Shape))
+	if err != nil {
+		return err
+	}
+	for _, n := range nodes {
 		state := "down"
 		if s := reply.Nodes[n.Name]; s.Up {
 			state = fmt.Sprintf("up, booted %d×", s.Boots)
@@ -201,6 +220,9 @@ func withLab(ctx context.Context, l *lab.Lab, hypervisor, out string, keep bool,
 		}
 	case err != nil:
 		return err
+	case lab.Shape(reply.Shape) != lab.Plain:
+		return fmt.Errorf("the lab that is up is of the shape %q, and this needs %q: end it with `vmferry-lab down` first",
+			reply.Shape, lab.Plain)
 	case hypervisor != "" && reply.Hypervisor != hypervisor:
 		return fmt.Errorf("the lab that is up runs on %s, and this needs %s: end it with `vmferry-lab down` first", reply.Hypervisor, hypervisor)
 	}

@@ -36,6 +36,10 @@ Commands:
 Options of up:
   --hypervisor NAME  qemu (default): the nodes are containers and run QEMU;
                      xen: they are emulated machines and run Xen, the node is domain 0
+  --shape NAME       plain (default): two nodes that have the same of everything;
+                     field: three nodes whose host names resolve nowhere, without migration_host,
+                     with definitions (/srv/cluster) on a file system that the cluster mounts, and
+                     on node1 alone an ISO (/srv/iso/install.iso), a bridge (br77) and a network (dmz)
 
 Options of demo:
   --out DIR         where the report goes (default build/demo)

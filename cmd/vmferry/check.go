@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"text/tabwriter"
+
+	"github.com/vmferry/vmferry/hbplugin"
 )
 
 // grade is how a check came out.
@@ -28,20 +30,23 @@ type finding struct {
 	Grade  grade  `json:"grade"`            // ok, warning or problem
 	Found  string `json:"found"`            // in words
 	Remedy string `json:"remedy,omitempty"` // what to type, or to do
+	// Verdict is what becomes of the guest that the check "guest" is about.
+	Verdict *hbplugin.Verdict `json:"verdict,omitempty"`
 }
 
 // checkReport is what check prints.
 type checkReport struct {
 	Schema int       `json:"schema"`
 	Node   string    `json:"node"`
-	Able   bool      `json:"able"` // no problem was found
+	Able   bool      `json:"able"`               // no problem was found
+	Not    []string  `json:"not_live,omitempty"` // the guests that a drain would not move live
 	Checks []finding `json:"checks"`
 }
 
 // checks are in the order of the table: what all else stands on comes first.
 var checks = []func(context.Context, *checker){
 	checkLibvirt, checkManager, checkPeers, checkReach, checkFencing,
-	checkResources, checkAutostart, checkStrays, checkDaemon, checkWindow, checkOrder,
+	checkResources, checkGuests, checkAutostart, checkStrays, checkDaemon, checkWindow, checkOrder,
 }
 
 // checker collects what the checks find.
@@ -50,10 +55,11 @@ type checker struct {
 	inv      *inventory
 	peers    []string // the other nodes that are up
 	findings []finding
+	notLive  []string // the guests that a drain would not move live
 }
 
 func (k *checker) add(check, about string, g grade, found, remedy string) {
-	k.findings = append(k.findings, finding{check, about, g, found, remedy})
+	k.findings = append(k.findings, finding{Check: check, About: about, Grade: g, Found: found, Remedy: remedy})
 }
 
 var errNotAble = errors.New("this node cannot be drained as it should: see the problems above")
@@ -70,7 +76,7 @@ func check(ctx context.Context, c *call, args []string) error {
 	if ctx.Err() != nil {
 		return &failure{exitInterrupted, errors.New("interrupted: nothing was changed")}
 	}
-	r := checkReport{Schema: schema, Node: k.inv.node, Checks: k.findings,
+	r := checkReport{Schema: schema, Node: k.inv.node, Checks: k.findings, Not: k.notLive,
 		Able: !slices.ContainsFunc(k.findings, func(f finding) bool { return f.Grade == problem })}
 	if err := c.result(r, r.table); err != nil {
 		return err
@@ -101,8 +107,11 @@ func (r checkReport) table(w io.Writer) error {
 			}
 		}
 	}
-	if r.Able {
-		return say(w, "\nnode "+r.Node+" can be drained\n")
+	switch {
+	case !r.Able:
+		return nil
+	case len(r.Not) > 0:
+		return say(w, "\nnode "+r.Node+" can be drained, but not live: "+strings.Join(r.Not, ", ")+"\n")
 	}
-	return nil
+	return say(w, "\nnode "+r.Node+" can be drained\n")
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,9 +13,12 @@ import (
 	"sync"
 	"time"
 
+	"github.com/vmferry/vmferry/hbplugin"
 	"github.com/vmferry/vmferry/hbplugin/pacemaker/cib"
+	"github.com/vmferry/vmferry/hbplugin/verdict"
 	"github.com/vmferry/vmferry/migrate/drain"
 	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/migrate/shellword"
 	"github.com/vmferry/vmferry/resource"
 )
 
@@ -73,7 +77,7 @@ func (k *checker) startLibvirt(ctx context.Context, uri string) string {
 // checkReach: does libvirt on each node that is up answer, over the transport
 // that the guests' resources name?
 func checkReach(ctx context.Context, k *checker) {
-	targets := k.targets()
+	targets := k.targets(ctx)
 	answers := make([]error, len(targets))
 	var wait sync.WaitGroup
 	for i, t := range targets {
@@ -106,14 +110,14 @@ type target struct {
 }
 
 // targets are where the guests would go: each libvirt once.
-func (k *checker) targets() []target {
+func (k *checker) targets(ctx context.Context) []target {
 	var out []target
 	for _, node := range k.peers {
 		for i := range k.inv.claims {
 			cl := &k.inv.claims[i]
-			uri, err := cl.env.Params.TargetURI(node)
-			t := target{node, uri, cl.resource, err}
-			same := func(o target) bool { return o.node == node && o.uri == uri && (o.err == nil) == (err == nil) }
+			to, err := cl.env.Params.RouteTo(ctx, k.program, node)
+			t := target{node, to.URI, cl.resource, err}
+			same := func(o target) bool { return o.node == node && o.uri == to.URI && (o.err == nil) == (err == nil) }
 			if !slices.ContainsFunc(out, same) {
 				out = append(out, t)
 			}
@@ -128,7 +132,7 @@ func howToReach(uri, node string) string {
 	_, transport, _ := strings.Cut(scheme, "+")
 	switch transport {
 	case "ssh":
-		return "type: ssh " + node + " true, as root and without a password; and on " + node + ": systemctl status libvirtd virtqemud"
+		return "as root, type: " + shellword.Line("ssh", node, "true") + " (it must ask for no password); and on " + node + ": systemctl status libvirtd virtqemud"
 	case "tcp":
 		return "on " + node + ", type: systemctl enable --now libvirtd-tcp.socket (modular daemons: virtproxyd-tcp.socket)"
 	case "", "tls":
@@ -137,27 +141,27 @@ func howToReach(uri, node string) string {
 	return "see that libvirt on " + node + " listens for " + uri
 }
 
-// checkResources: will the manager move each guest live? Those that are elsewhere
-// count too: they may come here.
+// checkResources: does each guest's configuration allow that it is moved live? Those that are
+// elsewhere count too: they may come here.
 func checkResources(_ context.Context, k *checker) {
 	for i := range k.inv.claims {
 		cl := &k.inv.claims[i]
 		bad := len(k.findings)
 		for _, p := range cl.env.Problems {
+			if slices.Contains(cl.ruled, p.Param) {
+				continue // a rule may set it right
+			}
 			k.add("resource", cl.resource, problem, "parameter "+p.Param+": "+p.Err.Error(), "correct it")
 		}
 		if cl.manager == managerPacemaker {
 			k.checkMeta(cl)
-		}
-		if why := k.stuck(cl); why != "" {
-			k.add("resource", cl.resource, warning, "the cluster manager will not move it: "+why, k.unstick(cl, why))
 		}
 		k.checkSaveDir(cl)
 		if cl.guessed {
 			k.add("resource", cl.resource, warning, fmt.Sprintf("its file %q cannot be read on this node", cl.env.Params.File()), "put the file on every node, or on shared storage")
 		}
 		if len(k.findings) == bad {
-			k.add("resource", cl.resource, ok, "can move", "")
+			k.add("resource", cl.resource, ok, "its configuration allows a live migration", "")
 		}
 	}
 }
@@ -173,24 +177,56 @@ func (k *checker) checkSaveDir(cl *claim) {
 	}
 }
 
-// stuck says why the manager will not move a resource that it has here.
-func (k *checker) stuck(cl *claim) string {
-	for _, g := range k.inv.guests {
-		if g.Claim == cl && g.View != nil {
-			return g.View.Stuck
-		}
+// checkGuests: what becomes of each guest of this node when the node goes into standby, by the manager's and
+// the target's word?
+func checkGuests(ctx context.Context, k *checker) {
+	if len(k.inv.managers) == 0 {
+		return // said by checkManager
 	}
-	return ""
+	for _, f := range k.foretell(ctx, k.inv) {
+		if !f.Fate.KeepsRunning() {
+			k.notLive = append(k.notLive, f.guest.Name)
+		}
+		cl := f.guest.Claim
+		if cl == nil {
+			continue // said by checkStrays
+		}
+		if f.Remedy == "" && f.guest.View != nil && f.guest.View.Stuck != "" {
+			f.Remedy = k.unstick(cl, f.guest.View.Stuck)
+		}
+		k.findings = append(k.findings, finding{Check: "guest", About: f.guest.Name, Grade: gradeOf(f.Fate, cl.pinned()),
+			Found: verdict.Words(f.Verdict), Remedy: f.Remedy, Verdict: &f.Verdict})
+	}
 }
 
+// gradeOf is how a verdict is graded: a guest that ends up nowhere, or of which nobody knows, is a problem, unless
+// its operator has pinned it.
+func gradeOf(f hbplugin.Fate, pinned bool) grade {
+	switch {
+	case f.KeepsRunning():
+		return ok
+	case f == hbplugin.Restarts, f == hbplugin.Stays, f == hbplugin.Stops && pinned:
+		return warning
+	}
+	return problem
+}
+
+// pinned tells whether the resource says itself that its guest is never moved live.
+func (cl *claim) pinned() bool {
+	said, set := cl.meta["allow-migrate"]
+	return !cl.env.Params.MayUse(drain.Live) || set && !cib.Bool(said, true)
+}
+
+// unstick is how a manager is brought to move a guest that it keeps.
 func (k *checker) unstick(cl *claim, why string) string {
 	switch {
 	case cl.manager != managerPacemaker:
 		return "start heartbeat on the other node"
 	case why == "blocked":
-		return "type: crm_resource --resource " + cl.resource + " --cleanup"
+		return "type: " + shellword.Line("crm_resource", "--resource", cl.resource, "--cleanup")
 	}
-	return "type: crm_resource --resource " + cl.resource + " --meta --set-parameter is-managed --parameter-value true, and see that maintenance-mode is off"
+	return "see that maintenance-mode is off, then type: " +
+		shellword.Line("crm_resource", "--resource", cl.resource, "--meta", "--set-parameter", "is-managed", "--parameter-value", "true")
 }
 
 // leastMove is the least time that a migration should be given: Pacemaker's own
@@ -200,19 +236,17 @@ const leastMove = time.Minute
 
 func (k *checker) checkMeta(cl *claim) {
 	live := cl.env.Params.MayUse(drain.Live)
+	known := !slices.Contains(cl.ruled, "allow-migrate")
 	switch migrates := cib.Bool(cl.meta["allow-migrate"], false); {
 	case migrates && !live:
 		k.add("resource", cl.resource, warning, "Pacemaker tries to migrate it, which its ladder does not name", "add live to its ladder, or set its meta attribute allow-migrate to false")
-	case !migrates && live:
+	case cl.pinned() && live:
+		k.add("resource", cl.resource, warning, "is never moved live: allow-migrate is false", "if that is not meant, type: "+allowMigrate(cl.resource))
+	case !migrates && live && known:
 		k.add("resource", cl.resource, problem, "is stopped and started elsewhere, and not moved live: allow-migrate is not set", "type: "+allowMigrate(cl.resource))
 	}
-	limit := 20 * time.Second
-	for _, op := range cl.ops {
-		if d, known := pacemakerTime(op.Timeout); op.Name == "migrate_to" && known {
-			limit = d
-		}
-	}
-	if limit < leastMove {
+	limit, known := pacemakerTime(cmp.Or(cl.timeouts["migrate_to"], "20s"))
+	if known && limit < leastMove && !slices.Contains(cl.ruled, "migrate_to") {
 		k.add("resource", cl.resource, warning, fmt.Sprintf("its migration may take %s only, and what takes longer ends in a restart", limit),
 			"give its operation migrate_to a timeout of 120s or more")
 	}
@@ -245,7 +279,7 @@ func checkAutostart(_ context.Context, k *checker) {
 				continue
 			}
 			found = true
-			k.add("autostart", name, problem, "libvirt starts this guest at boot, and so does the cluster: it may run twice", "type: virsh autostart --disable "+name)
+			k.add("autostart", name, problem, "libvirt starts this guest at boot, and so does the cluster: it may run twice", "type: virsh autostart --disable "+shellword.Operands(name))
 		}
 	}
 	if !found {
@@ -260,11 +294,12 @@ func checkStrays(_ context.Context, k *checker) {
 		switch {
 		case k.inv.unsure == nil && g.Claim == nil && g.here() && !g.Incoming:
 			k.add("guest", g.Name, warning, "runs here, and no cluster manager has it: a drain leaves it behind",
-				"make it a resource, or before the node goes down type: vmferry migrate "+g.Name+" NODE")
+				"make it a resource, or before the node goes down type: vmferry migrate "+shellword.Operands(g.Name, "NODE"))
 		case g.active() && g.Libvirt.State == libvirt.Paused:
-			k.add("guest", g.Name, warning, fmt.Sprintf("is paused (%s)", g.Libvirt.Reason), "see why, then type: virsh resume "+g.Name)
+			k.add("guest", g.Name, warning, fmt.Sprintf("is paused (%s)", g.Libvirt.Reason), "see why, then type: virsh resume "+shellword.Operands(g.Name))
 		case g.active() && g.Process == 0 && k.inv.blind == nil && strings.HasPrefix(g.URI, "qemu"):
-			k.add("guest", g.Name, problem, "libvirt says that it is active, and it has no process here", "type: virsh domstate --reason "+g.Name+", and systemctl restart libvirt's daemon")
+			k.add("guest", g.Name, problem, "libvirt says that it is active, and it has no process here",
+				"restart libvirt's daemon, then type: virsh domstate --reason "+shellword.Operands(g.Name))
 		case g.Noted && !g.here() && len(k.inv.deaf) == 0:
 			k.add("guest", g.Name, warning, "was noted as running here, and is not", "see the cluster manager's status; the next monitor settles it")
 		}

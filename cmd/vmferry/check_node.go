@@ -14,7 +14,7 @@ import (
 )
 
 // checkManager: is there one cluster manager, and does it answer?
-func checkManager(_ context.Context, k *checker) {
+func checkManager(ctx context.Context, k *checker) {
 	switch len(k.inv.managers) {
 	case 0:
 		k.add("manager", "", problem, "no cluster manager runs here: nobody moves guests when this node goes down",
@@ -27,7 +27,7 @@ func checkManager(_ context.Context, k *checker) {
 	for _, m := range k.inv.managers {
 		switch {
 		case m.err != nil:
-			k.add("manager", m.String(), problem, "does not answer: "+oneLine(m.err), "type: systemctl status "+m.String())
+			k.add("manager", m.String(), problem, "does not answer: "+oneLine(m.err), "type: systemctl status "+k.unitOf(ctx, m))
 		case m.view.Standby && m.pacemaker():
 			k.add("manager", m.String(), warning, "this node is in standby (asked for by "+k.whose()+"): it takes no guest", "type: vmferry undrain")
 		default:
@@ -147,10 +147,30 @@ var outlives = []string{
 func checkOrder(ctx context.Context, k *checker) {
 	var stops []string
 	for _, m := range k.inv.managers {
-		stops = append(stops, m.String()+".service")
-		k.ordered(ctx, m.String()+".service", outlives, "install vmferry's drop-in "+m.String()+".service.d/10-vmferry.conf, then type: systemctl daemon-reload")
+		unit := k.unitOf(ctx, m)
+		stops = append(stops, unit)
+		k.ordered(ctx, unit, outlives, "install vmferry's drop-in "+unit+".d/10-vmferry.conf, then type: systemctl daemon-reload")
 	}
-	k.ordered(ctx, daemonUnit, slices.Concat(stops, outlives), "install vmferry's unit file anew, then type: systemctl daemon-reload")
+	k.ordered(ctx, daemonUnit, slices.Concat(stops, outlives), "install vmferry's unit file again, then type: systemctl daemon-reload")
+}
+
+// remoteUnit is what runs Pacemaker on a node that is no member of the cluster (pacemaker_remote).
+const remoteUnit = "pacemaker_remote.service"
+
+// unitOf is the unit that runs the manager on this node.
+func (k *checker) unitOf(ctx context.Context, m managed) string {
+	unit := m.String() + ".service"
+	if !m.pacemaker() {
+		return unit
+	}
+	member, err := k.units.Unit(ctx, unit)
+	if err != nil || member.Active {
+		return unit
+	}
+	if remote, err := k.units.Unit(ctx, remoteUnit); err == nil && remote.Active {
+		return remoteUnit
+	}
+	return unit
 }
 
 func (k *checker) ordered(ctx context.Context, name string, after []string, remedy string) {

@@ -2,16 +2,12 @@ package main
 
 import (
 	"context"
-	"encoding/xml"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 
-	"github.com/vmferry/vmferry/hbplugin/heartbeat"
-	"github.com/vmferry/vmferry/hbplugin/pacemaker/cib"
 	"github.com/vmferry/vmferry/resource"
 )
 
@@ -23,7 +19,8 @@ type claim struct {
 	guessed  bool   // the guest's file could not be read: guest is the file's name
 	env      resource.Environ
 	meta     map[string]string // Pacemaker's meta attributes
-	ops      []cib.Op
+	timeouts map[string]string // by action, as the manager has them
+	ruled    []string          // what a rule of the manager's decides: see hbplugin.Claim
 }
 
 // claims are those of all managers that run here. An error means that some may
@@ -32,11 +29,7 @@ func (c *call) claims(ctx context.Context, managers []managed, notes []resource.
 	var all []claim
 	var errs []error
 	for _, m := range managers {
-		list := c.fromHaresources
-		if m.pacemaker() {
-			list = c.fromCIB
-		}
-		found, err := list(ctx)
+		found, err := claimsOf(ctx, m)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("cannot tell which guests %s has: %w", m, err))
 		}
@@ -48,51 +41,17 @@ func (c *call) claims(ctx context.Context, managers []managed, notes []resource.
 	return all, errors.Join(errs...)
 }
 
-func (c *call) fromCIB(ctx context.Context) ([]claim, error) {
-	conf, err := c.configuration(ctx)
-	if err != nil {
-		return nil, err
-	}
+func claimsOf(ctx context.Context, m managed) ([]claim, error) {
+	ctx, cancel := context.WithTimeout(ctx, managerTime)
+	defer cancel()
+	found, err := m.Claims(ctx)
 	var out []claim
-	for _, r := range c.ours(conf) {
-		out = append(out, claim{resource: r.ID, manager: managerPacemaker, env: paramsOf(r.ID, r.Params), meta: r.Meta, ops: r.Ops})
+	for _, f := range found {
+		out = append(out, claim{
+			resource: f.Resource, manager: m.String(), env: f.Environ, meta: f.Meta, timeouts: f.Timeouts, ruled: f.Ruled,
+		})
 	}
-	return out, nil
-}
-
-func (c *call) fromHaresources(context.Context) ([]claim, error) {
-	text, err := os.ReadFile(c.path(haresources))
-	if err != nil {
-		return nil, fmt.Errorf("read haresources: %w", err)
-	}
-	var out []claim
-	for _, e := range heartbeat.ParseHaresources(string(text)) {
-		out = append(out, claim{resource: e.Name, manager: managerHeartbeat, env: paramsOf(e.Name, haParams(string(text), e.Name))})
-	}
-	return out, nil
-}
-
-// haParams are the parameters that a guest has in haresources:
-// vmferry::GUEST::NAME=VALUE.
-func haParams(text, name string) map[string]string {
-	values := map[string]string{}
-	for _, word := range strings.Fields(text) {
-		parts := strings.Split(word, "::")
-		if parts[0] != heartbeat.Script || len(parts) < 2 {
-			continue
-		}
-		config, err := heartbeat.ConfigFile(parts[1])
-		if err != nil || heartbeat.Name(config) != name {
-			continue
-		}
-		values["config"] = config
-		for _, p := range parts[2:] {
-			if key, value, ok := strings.Cut(p, "="); ok {
-				values[key] = value
-			}
-		}
-	}
-	return values
+	return out, err
 }
 
 // identify finds out which guest a claim is about: from the agent's note, else from
@@ -104,29 +63,9 @@ func (c *call) identify(cl *claim, notes []resource.Entry) {
 		return
 	}
 	file := cl.env.Params.File()
-	if name, err := domainName(c.path(file)); err == nil {
+	if name, err := resource.GuestName(c.path(file)); err == nil {
 		cl.guest = name
 		return
 	}
 	cl.guest, cl.guessed = strings.TrimSuffix(filepath.Base(file), filepath.Ext(file)), true
-}
-
-// domainName reads the guest's name from its libvirt XML.
-func domainName(path string) (string, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return "", err
-	}
-	defer f.Close()
-	var d struct {
-		XMLName xml.Name `xml:"domain"`
-		Name    string   `xml:"name"`
-	}
-	if err := xml.NewDecoder(f).Decode(&d); err != nil {
-		return "", fmt.Errorf("read %q: %w", path, err)
-	}
-	if d.Name = strings.TrimSpace(d.Name); d.Name == "" {
-		return "", fmt.Errorf("read %q: it names no guest", path)
-	}
-	return d.Name, nil
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/BurntSushi/toml"
 
+	"github.com/vmferry/vmferry/migrate/shellword"
 	"github.com/vmferry/vmferry/resource"
 )
 
@@ -62,7 +63,8 @@ func loadConfig(path string) (Config, error) {
 		err = fmt.Errorf("%q is no cluster manager", c.Manager)
 	}
 	if err != nil {
-		return Config{}, fmt.Errorf("configuration %q cannot be used: %w: type vmferryd --check-config --config %s", path, err, path)
+		return Config{}, fmt.Errorf("configuration %q cannot be used: %w: type %s", path, err,
+			shellword.Line("vmferryd", "--check-config", "--config", path))
 	}
 	return c, nil
 }

@@ -12,7 +12,9 @@ import (
 
 	"github.com/vmferry/vmferry/hbplugin"
 	"github.com/vmferry/vmferry/hbplugin/shutdown"
+	"github.com/vmferry/vmferry/hbplugin/verdict"
 	"github.com/vmferry/vmferry/migrate"
+	"github.com/vmferry/vmferry/migrate/shellword"
 	"github.com/vmferry/vmferry/resource"
 )
 
@@ -33,6 +35,7 @@ type drainResult struct {
 	Empty   bool             `json:"empty"`
 	Seconds float64          `json:"seconds"`
 	Left    []leftGuest      `json:"left"`
+	Guests  []drainedGuest   `json:"guests,omitempty"` // of drain: what became of each guest that was here
 	Moves   []migrate.Record `json:"moves"` // those that were recorded meanwhile
 	Notes   string           `json:"why"`
 }
@@ -62,7 +65,28 @@ func drainNode(ctx context.Context, c *call, args []string) error {
 	}
 	d := &drainer{call: c, manager: m, node: node, began: time.Now()}
 	d.seen = shutdown.Observed{Announced: true, Stopping: shutdown.No, Window: *window}
-	return d.run(ctx)
+	d.foresee(ctx)
+	if ctx.Err() != nil {
+		return &failure{exitInterrupted, errors.New("interrupted: nothing was changed")}
+	}
+	return d.carryOut(ctx)
+}
+
+// foresee has the verdicts before anything is changed, and names the guests that will not be moved live. It takes a part of
+// the window only.
+func (d *drainer) foresee(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, d.seen.Window/4)
+	defer cancel()
+	d.said = d.foretell(ctx, d.survey(ctx))
+	for _, f := range d.said {
+		if f.Fate.KeepsRunning() {
+			continue
+		}
+		d.tell("guest %s %s", f.guest.Name, verdict.Words(f.Verdict))
+		if f.Remedy != "" {
+			d.tell("    %s", f.Remedy)
+		}
+	}
 }
 
 // drainer is one drain under way. It goes by the same rule as vmferryd.
@@ -70,13 +94,14 @@ type drainer struct {
 	*call
 	manager managed
 	node    string
+	said    []foretold // what becomes of each guest, by what was said before
 	began   time.Time
 	asked   bool // this run has asked for standby
 	askedAt time.Time
 	seen    shutdown.Observed
 }
 
-func (d *drainer) run(ctx context.Context) error {
+func (d *drainer) carryOut(ctx context.Context) error {
 	meter := d.meter()
 	for {
 		begun := time.Now()
@@ -169,17 +194,22 @@ func (d *drainer) end(ctx context.Context, step shutdown.Decision) error {
 			r.Moves = append(r.Moves, rec)
 		}
 	}
-	var verdict error
+	if ctx.Err() == nil {
+		r.Guests = d.aftermath(ctx, r.Moves, r.Empty)
+	}
+	var failed error
 	switch {
 	case ctx.Err() != nil:
-		verdict, r.Standby = d.undo(ctx), d.seen.Standby && !d.asked
+		failed, r.Standby = d.undo(ctx), d.seen.Standby && !d.asked
 	case !r.Empty:
-		verdict = fmt.Errorf("the node is not empty: %s; %s", step.Why, d.stays())
+		failed = fmt.Errorf("the node is not empty: %s; %s", step.Why, d.stays())
+	default:
+		failed = notMoved(r.Guests)
 	}
 	if err := d.result(r, r.table); err != nil {
 		return err
 	}
-	return verdict
+	return failed
 }
 
 // stays says what becomes of the standby of a drain that did not end well.
@@ -215,7 +245,10 @@ func (c *call) unstandby(ctx context.Context, m hbplugin.Manager) error {
 }
 
 func (r drainResult) table(w io.Writer) error {
+	stray := slices.ContainsFunc(r.Guests, func(g drainedGuest) bool { return g.Happened == hbplugin.Stays })
 	switch {
+	case r.Empty && stray:
+		fmt.Fprintf(w, "node %s has no guest of %s left after %.0f s\n", r.Node, r.Manager, r.Seconds)
 	case r.Empty:
 		fmt.Fprintf(w, "node %s is empty after %.0f s\n", r.Node, r.Seconds)
 	case r.Standby:
@@ -223,16 +256,7 @@ func (r drainResult) table(w io.Writer) error {
 	default:
 		fmt.Fprintf(w, "node %s is not in standby, and has %s\n", r.Node, r.names())
 	}
-	for _, rec := range r.Moves {
-		fmt.Fprintf(w, "  %s to %s: %s", rec.Guest, cmp.Or(rec.To, "any node"), rec.Outcome)
-		if rec.Outcome == migrate.Ended {
-			fmt.Fprintf(w, " by %s", rec.Means)
-		}
-		if rec.PauseMS != nil {
-			fmt.Fprintf(w, ", pause %.1f ms", *rec.PauseMS)
-		}
-		fmt.Fprintln(w)
-	}
+	tellGuests(w, r.Guests)
 	return nil
 }
 
@@ -293,7 +317,8 @@ func (c *call) notOurs(m managed, node string) error {
 		return errors.New("vmferryd has put this node into standby for a shutdown, and takes that back itself when the shutdown is called off: type shutdown -c, or see systemctl status vmferryd")
 	}
 	if m.pacemaker() {
-		return fmt.Errorf("somebody else has put this node into standby: to take that back, type crm_attribute --node %s --name standby --delete, and the same with --lifetime reboot", node)
+		return fmt.Errorf("somebody else has put this node into standby: to take that back, type %s, and the same with --lifetime reboot",
+			shellword.Line("crm_attribute", "--node", node, "--name", "standby", "--delete"))
 	}
 	return errors.New("vmferry drain was not what took this node's resources: to take them back, type hb_takeover local, or all")
 }

@@ -8,10 +8,13 @@ import (
 	"strings"
 	"time"
 
+	"github.com/vmferry/vmferry/hbplugin"
 	"github.com/vmferry/vmferry/hbplugin/pacemaker/cib"
 	"github.com/vmferry/vmferry/hbplugin/shutdown"
+	"github.com/vmferry/vmferry/hbplugin/verdict"
 	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/drain"
+	"github.com/vmferry/vmferry/migrate/shellword"
 	"github.com/vmferry/vmferry/migrate/vigil"
 )
 
@@ -28,11 +31,18 @@ var errSaved = errors.New("the live migration failed, and the guest was saved an
 // the node with a constraint that ends by itself, and follows what becomes of it.
 func (c *call) throughPacemaker(ctx context.Context, inv *inventory, g *guest, o order) error {
 	if name, ok := c.given("to-uri", "transport", "bandwidth", "budget", "disks"); ok {
-		return misuse("migrate: Pacemaker has guest %q, and --%s is for the resource to say: type crm_resource --resource %s --set-parameter %s --parameter-value …",
-			g.Name, name, g.Claim.resource, parameterOf[name])
+		return misuse("migrate: Pacemaker has guest %q, and --%s is for the resource to say: type %s VALUE", g.Name, name,
+			shellword.Line("crm_resource", "--resource", g.Claim.resource, "--set-parameter", parameterOf[name], "--parameter-value"))
 	}
-	if err := c.movable(ctx, g, o.node); err != nil {
+	agent, err := c.movable(ctx, g, o.node)
+	if err != nil {
 		return err
+	}
+	if err := c.examine(ctx, g, o.node); err != nil {
+		if agent == vmferryAgent {
+			return err
+		}
+		c.tell("%s may think otherwise: %s", agent, oneLine(err))
 	}
 	began := time.Now()
 	var v *vigil.Vigil
@@ -40,7 +50,7 @@ func (c *call) throughPacemaker(ctx context.Context, inv *inventory, g *guest, o
 		v = vigil.Begin(ctx, o.watch)
 	}
 	c.tell("asking Pacemaker to move %q to %s, and to prefer that node for %s", g.Claim.resource, o.node, o.lifetime)
-	_, err := c.query(ctx, "crm_resource", "--resource", g.Claim.resource, "--move", "--node", o.node, "--lifetime", iso8601(o.lifetime))
+	_, err = c.query(ctx, "crm_resource", "--resource", g.Claim.resource, "--move", "--node", o.node, "--lifetime", iso8601(o.lifetime))
 	if err != nil {
 		if v != nil {
 			_, _ = v.End(ctx, false)
@@ -64,35 +74,72 @@ var parameterOf = map[string]string{"to-uri": "remoteuri", "transport": "migrati
 // iso8601 is a duration as Pacemaker takes it, in whole seconds.
 func iso8601(d time.Duration) string { return fmt.Sprintf("PT%dS", int(d.Seconds())) }
 
-// movable refuses what Pacemaker would not do, or would do by a restart.
-func (c *call) movable(ctx context.Context, g *guest, node string) error {
+// vmferryAgent is the agent that makes the pre-flight itself.
+const vmferryAgent = "ocf:vmferry:Domain"
+
+// movable refuses what Pacemaker would not do, or would do by a restart. agent is the one that moves the guest.
+func (c *call) movable(ctx context.Context, g *guest, node string) (agent string, err error) {
 	id := g.Claim.resource
 	if !cib.Bool(g.Claim.meta["allow-migrate"], false) {
-		return fmt.Errorf("pacemaker would stop %q and start it on %s, not move it: type %s", id, node, allowMigrate(id))
+		return "", fmt.Errorf("pacemaker would stop %q and start it on %s, not move it: type %s", id, node, allowMigrate(id))
 	}
 	status, err := c.crmStatus(ctx)
 	if err != nil {
-		return err
+		return "", err
 	}
 	conf, err := c.configuration(ctx)
 	if err != nil {
-		return err
+		return "", err
 	}
 	place := status.Places[id]
 	_, known := status.Online[node]
 	switch {
 	case !known:
-		return fmt.Errorf("node %q is not in the cluster: its nodes are %s", node, strings.Join(keys(status.Online), ", "))
+		return "", fmt.Errorf("node %q is not in the cluster: its nodes are %s", node, strings.Join(keys(status.Online), ", "))
 	case !status.Online[node]:
-		return fmt.Errorf("node %q is not online: type crm_mon -1", node)
+		return "", fmt.Errorf("node %q is not online: type crm_mon -1", node)
 	case status.Standby[node]:
-		return fmt.Errorf("node %q is in standby, and takes no guest: on it, type vmferry undrain", node)
+		return "", fmt.Errorf("node %q is in standby, and takes no guest: on it, type vmferry undrain", node)
 	case !place.Managed || place.Blocked:
-		return fmt.Errorf("pacemaker does not touch %q (unmanaged or blocked): type crm_resource --resource %[1]s --cleanup, or manage it again", id)
+		return "", fmt.Errorf("pacemaker does not touch %q (unmanaged or blocked): type %s, or manage it again", id,
+			shellword.Line("crm_resource", "--resource", id, "--cleanup"))
 	case place.Pending != "":
-		return fmt.Errorf("pacemaker is at work on %q (%s): try again when it is done", id, place.Pending)
+		return "", fmt.Errorf("pacemaker is at work on %q (%s): try again when it is done", id, place.Pending)
 	}
-	return inTheWay(conf.Constraints, id, node)
+	for _, r := range conf.Resources {
+		if r.ID == id {
+			agent = r.Agent
+		}
+	}
+	return agent, inTheWay(conf.Constraints, id, node)
+}
+
+// examine refuses what the agent or libvirt would refuse: Pacemaker stops a guest that it cannot migrate, and starts it
+// on the other node.
+func (c *call) examine(ctx context.Context, g *guest, node string) error {
+	c.tell("asking node %s about guest %s", node, g.Name)
+	asker := verdict.For(predictor{forecaster: c.forecaster}, c.openHost, c.program)
+	ctx, cancel := context.WithTimeout(ctx, examineTime)
+	defer cancel()
+	req, err := asker.Request(ctx, verdict.Guest{Resource: g.Claim.resource, Name: g.Name, UUID: g.UUID, Params: g.Claim.env.Params}, node)
+	if err != nil {
+		return fmt.Errorf("guest %q cannot be moved to %s: %w", g.Name, node, err)
+	}
+	x, err := asker.Examine(ctx, req)
+	if err != nil {
+		return fmt.Errorf("cannot tell whether %s takes guest %q: %w", node, g.Name, err)
+	}
+	errs := make([]error, len(x.Refusals))
+	for i, r := range x.Refusals {
+		errs[i] = r
+	}
+	if len(errs) > 0 {
+		return fmt.Errorf("pacemaker would stop %q and start it on %s, not move it: %w", g.Claim.resource, node, errors.Join(errs...))
+	}
+	for _, with := range x.With {
+		c.tell("%s", with)
+	}
+	return nil
 }
 
 // inTheWay refuses to undo what somebody has decided for good. A move with a
@@ -102,14 +149,14 @@ func inTheWay(constraints []cib.Constraint, id, node string) error {
 		move := l.ID == "cli-prefer-"+id && l.Until.IsZero()
 		ban := l.ID == "cli-ban-"+id+"-on-"+node && l.Holds(time.Now())
 		if move || ban {
-			return fmt.Errorf("an earlier move or ban of %q still holds (%s): type crm_resource --resource %[1]s --clear", id, l.ID)
+			return fmt.Errorf("an earlier move or ban of %q still holds (%s): type %s", id, l.ID, shellword.Line("crm_resource", "--resource", id, "--clear"))
 		}
 	}
 	return nil
 }
 
 func allowMigrate(id string) string {
-	return "crm_resource --resource " + id + " --meta --set-parameter allow-migrate --parameter-value true"
+	return shellword.Line("crm_resource", "--resource", id, "--meta", "--set-parameter", "allow-migrate", "--parameter-value", "true")
 }
 
 func keys(m map[string]bool) []string {
@@ -203,23 +250,31 @@ func (c *call) strangersRecord(g *guest, o order, began time.Time, ferr error) *
 // it back is the operator's choice. One that was interrupted is taken back.
 func (c *call) conclude(ctx context.Context, inv *inventory, g *guest, o order, where []string, record *migrate.Record, ferr error) error {
 	id := g.Claim.resource
-	clear := "crm_resource --resource " + id + " --clear --node " + o.node
+	clear := shellword.Line("crm_resource", "--resource", id, "--clear", "--node", o.node)
 	r := migrateResult{Schema: schema, Guest: g.Name, From: inv.node, To: o.node, By: managerPacemaker, Moved: ferr == nil, Record: record}
 	r.Where = "on " + strings.Join(where, " and ")
 	if len(where) == 0 {
 		r.Where = "cannot tell: Pacemaker has it on no node just now"
 	}
-	restarted := ferr == nil && record != nil && record.Outcome != migrate.Moved
+	restarted := false
+	why := ""
+	if ferr == nil {
+		restarted, why = c.restarted(ctx, inv, g, where, record)
+	}
 	r.Moved = r.Moved && !restarted
 	if err := c.result(r, r.table); err != nil {
 		return err
 	}
 	switch {
 	case restarted:
-		if record.Means == drain.Save {
-			return fmt.Errorf("%w: %s", errSaved, record.Error)
+		err := errRestarted
+		if record != nil && record.Means == drain.Save {
+			err = errSaved
 		}
-		return fmt.Errorf("%w: %s", errRestarted, record.Error)
+		if why == "" {
+			return err
+		}
+		return fmt.Errorf("%w: %s", err, why)
 	case ferr == nil:
 		c.tell("Pacemaker prefers %s for %s; to end that at once, type %s", o.node, o.lifetime, clear)
 		return nil
@@ -227,6 +282,24 @@ func (c *call) conclude(ctx context.Context, inv *inventory, g *guest, o order, 
 		return c.takeBack(ctx, g, o, clear)
 	}
 	return fmt.Errorf("guest %q has not come to %s in time; Pacemaker may still move it: see crm_mon -1, and to take the request back type %s", g.Name, o.node, clear)
+}
+
+// restarted tells whether the guest was stopped and started on its node, and why, by libvirt's word there and by the
+// agent's record.
+func (c *call) restarted(ctx context.Context, inv *inventory, g *guest, where []string, record *migrate.Record) (bool, string) {
+	t := verdict.Trace{Node: inv.node, Nodes: where}
+	if record != nil {
+		t.Records = append(t.Records, *record)
+	}
+	there, err := c.statusOn(context.WithoutCancel(ctx), g, where[0])
+	if err == nil {
+		t.There = there
+	}
+	fate, why := verdict.Became(t)
+	if fate == hbplugin.Untold {
+		c.tell("how guest %s came to %s is not known: %s", g.Name, where[0], why)
+	}
+	return fate == hbplugin.Restarts, why
 }
 
 // takeBack withdraws the request. A migration that Pacemaker has begun is not

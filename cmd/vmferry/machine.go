@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/term"
 
+	"github.com/vmferry/vmferry/hbplugin"
 	"github.com/vmferry/vmferry/hbplugin/logind"
 	"github.com/vmferry/vmferry/hbplugin/pacemaker"
 	"github.com/vmferry/vmferry/migrate"
@@ -49,9 +50,11 @@ type machine struct {
 	processes func(ctx context.Context, uris ...string) ([]witness.Process, error) // of the guests of these libvirts
 	witness   func(uri string) local.Witness                                       // of the guests of this node's libvirt
 	units     units
-	delayMax  func(ctx context.Context) (time.Duration, error)
-	poll      time.Duration // from one look at the cluster to the next
-	lines     time.Duration // between two lines of progress where there is no terminal
+	// forecaster is the manager as one that tells beforehand what it would do; false where it is none.
+	forecaster func(hbplugin.Manager) (hbplugin.Forecaster, bool)
+	delayMax   func(ctx context.Context) (time.Duration, error)
+	poll       time.Duration // from one look at the cluster to the next
+	lines      time.Duration // between two lines of progress where there is no terminal
 }
 
 func newMachine() *machine {
@@ -63,9 +66,11 @@ func newMachine() *machine {
 		processes: local.List,
 		witness:   local.Of,
 		units:     systemd{},
-		delayMax:  logind.DelayMax,
-		poll:      time.Second,
-		lines:     5 * time.Second,
+
+		forecaster: forecaster,
+		delayMax:   logind.DelayMax,
+		poll:       time.Second,
+		lines:      5 * time.Second,
 	}
 }
 

@@ -12,6 +12,9 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"unicode"
+
+	"github.com/vmferry/vmferry/migrate/shellword"
 )
 
 // The exit codes; see vmferry(8).
@@ -43,7 +46,8 @@ check tells whether this node can be drained, and if not, what to type.
 status lists the guests of this node, as libvirt, their processes and the
 cluster manager see them.
 plan tells who would leave in what order, and what clients would notice.
-migrate moves one guest; where a cluster manager has it, through the manager.
+migrate moves one guest; where a cluster manager has it, through the manager. A GUEST
+that begins with a dash follows "--".
 drain empties this node through the cluster manager; undrain takes that back.
 report tells how past migrations went.
 
@@ -163,21 +167,13 @@ func newCall(m *machine, name string, stdout, stderr io.Writer) *call {
 	return c
 }
 
-// parse reads the flags, which may stand anywhere, and as many other arguments
-// as wanted: names such as "GUEST", or "[NODE]" for one that may be missing. The
+// parse reads the flags, which may stand anywhere before a "--", and as many other
+// arguments as wanted: names such as "GUEST", or "[NODE]" for one that may be missing. The
 // result has an entry for each. The error is flag.ErrHelp where help was asked for.
 func (c *call) parse(args []string, want ...string) ([]string, error) {
-	var rest []string
-	for len(args) > 0 {
-		if err := c.flags.Parse(args); err != nil {
-			if errors.Is(err, flag.ErrHelp) {
-				return nil, err
-			}
-			return nil, misuse("%s: %w; 'vmferry help' tells more", c.name, err)
-		}
-		if args = c.flags.Args(); len(args) > 0 {
-			rest, args = append(rest, args[0]), args[1:]
-		}
+	rest, err := c.operands(args, want)
+	if err != nil {
+		return nil, err
 	}
 	if len(rest) > len(want) {
 		return nil, misuse("%s: unexpected argument %q; 'vmferry help' tells more", c.name, rest[len(want)])
@@ -189,7 +185,7 @@ func (c *call) parse(args []string, want ...string) ([]string, error) {
 		rest = append(rest, "")
 	}
 	for i, arg := range rest {
-		if strings.ContainsFunc(arg, func(r rune) bool { return r <= ' ' }) || arg == "" && want[i][0] != '[' {
+		if !names(arg, want[i]) {
 			return nil, misuse("%s: %q is no %s", c.name, arg, strings.Trim(want[i], "[]"))
 		}
 	}
@@ -199,6 +195,53 @@ func (c *call) parse(args []string, want ...string) ([]string, error) {
 	}
 	c.config = config
 	return rest, nil
+}
+
+// operands reads the flags and returns the other arguments. What follows a "--" is no flag.
+func (c *call) operands(args, want []string) (rest []string, err error) {
+	for len(args) > 0 {
+		err := c.flags.Parse(args)
+		left := c.flags.Args()
+		switch taken := len(args) - len(left); {
+		case errors.Is(err, flag.ErrHelp):
+			return nil, err
+		case err != nil:
+			return nil, c.badFlag(err, args[taken-1], left, want[min(len(rest), len(want)):])
+		case taken > 0 && args[taken-1] == "--":
+			return append(rest, left...), nil
+		case len(left) > 0:
+			rest, args = append(rest, left[0]), left[1:]
+		default:
+			return rest, nil
+		}
+	}
+	return rest, nil
+}
+
+// badFlag is the error of the flag word, before which left was not read yet and want is still missing. A single dash
+// may be the first letter of a name.
+func (c *call) badFlag(err error, word string, left, want []string) error {
+	unknown := strings.Contains(err.Error(), "not defined") && !strings.HasPrefix(word, "--")
+	if !unknown || len(want) == 0 || want[0] != "GUEST" {
+		return misuse("%s: %w; 'vmferry help' tells more", c.name, err)
+	}
+	line := []string{word}
+	for _, w := range left {
+		if len(line) < len(want) && !strings.HasPrefix(w, "-") {
+			line = append(line, w)
+		}
+	}
+	return misuse("%s: there is no flag %s; a %s that begins with a dash follows --: type vmferry %s %s",
+		c.name, word, want[0], c.name, shellword.Operands(append(line, want[len(line):]...)...))
+}
+
+// names tells whether arg can be the name that want stands for. libvirt takes all but line breaks into a guest's name,
+// and its XML no other control character than the tab; a node's name has no blanks.
+func names(arg, want string) bool {
+	if want == "GUEST" {
+		return arg != "" && !strings.ContainsFunc(arg, func(r rune) bool { return unicode.IsControl(r) && r != '\t' })
+	}
+	return (arg != "" || want[0] == '[') && !strings.ContainsFunc(arg, func(r rune) bool { return unicode.IsControl(r) || unicode.IsSpace(r) })
 }
 
 // begin is parse, and prints the help that was asked for: then all is done.
@@ -219,6 +262,7 @@ func (c *call) result(v any, table func(io.Writer) error) error {
 		return table(c.stdout)
 	}
 	e := json.NewEncoder(c.stdout)
+	e.SetEscapeHTML(false) // names stay as they are
 	e.SetIndent("", "  ")
 	return e.Encode(v)
 }

@@ -36,10 +36,15 @@ func TestMain(m *testing.M) {
 }
 
 func TestScripts(t *testing.T) {
+	completion, err := filepath.Abs("vmferry.bash")
+	if err != nil {
+		t.Fatal(err)
+	}
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("NODE", env.WorkDir)
+			env.Setenv("COMPLETION", completion)
 			env.Setenv("GORACE", "atexit_sleep_ms=0") // else each program takes a second to end
 			return makeNode(env.WorkDir)
 		},
@@ -60,10 +65,13 @@ func makeNode(dir string) error {
 	return os.CopyFS(dir, os.DirFS("testdata/node"))
 }
 
-// cmdEdit replaces a string in a file: edit FILE OLD NEW.
+// cmdEdit replaces a string in a file: edit FILE OLD NEW. A \n in it is a line break.
 func cmdEdit(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 3 {
 		ts.Fatalf("usage: edit FILE OLD NEW")
+	}
+	for i := range args {
+		args[i] = strings.ReplaceAll(args[i], `\n`, "\n")
 	}
 	text := ts.ReadFile(args[0])
 	if !strings.Contains(text, args[1]) {

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"github.com/vmferry/vmferry/hbplugin"
@@ -20,6 +19,7 @@ import (
 // peered is a manager that knows the other nodes.
 type peered interface {
 	hbplugin.Manager
+	hbplugin.Forecaster
 	Peers(ctx context.Context) ([]resource.Peer, error)
 }
 
@@ -141,18 +141,4 @@ func (c *call) crmStatus(ctx context.Context) (cib.Status, error) {
 		return cib.Status{}, err
 	}
 	return cib.ParseStatus(bytes.NewReader(out))
-}
-
-// ours are the resources that are guests.
-func (c *call) ours(conf cib.Config) []cib.Resource {
-	return slices.DeleteFunc(slices.Clone(conf.Resources), func(r cib.Resource) bool { return !slices.Contains(c.config.Agents, r.Agent) })
-}
-
-// paramsOf reads a resource's parameters as the agent does.
-func paramsOf(id string, values map[string]string) resource.Environ {
-	env := []string{"OCF_RESOURCE_INSTANCE=" + id}
-	for name, value := range values {
-		env = append(env, "OCF_RESKEY_"+name+"="+value)
-	}
-	return resource.ParseEnviron(env)
 }

@@ -54,19 +54,6 @@ func TestPacemakerTime(t *testing.T) {
 	}
 }
 
-func TestHaParams(t *testing.T) {
-	text := "n1 IPaddr::10.0.0.1 vmferry::web::migration_transport=tcp::timeout=300 \\\n  vmferry::/vm/db.xml\n"
-	if got := haParams(text, "web"); got["config"] != "/etc/libvirt/qemu/web.xml" || got["migration_transport"] != "tcp" {
-		t.Errorf("web: %v", got)
-	}
-	if got := haParams(text, "/vm/db.xml"); got["config"] != "/vm/db.xml" || len(got) != 1 {
-		t.Errorf("db: %v", got)
-	}
-	if got := haParams(text, "else"); len(got) != 0 {
-		t.Errorf("a guest that is not there: %v", got)
-	}
-}
-
 // What became of a move decides the exit code.
 func TestVerdict(t *testing.T) {
 	gone, cancel := context.WithCancel(context.Background())

@@ -12,12 +12,12 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"github.com/vmferry/vmferry/hbplugin/pacemaker/cib"
+	"github.com/vmferry/vmferry/hbplugin"
 	"github.com/vmferry/vmferry/hbplugin/shutdown"
+	"github.com/vmferry/vmferry/hbplugin/verdict"
 	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/drain"
 	"github.com/vmferry/vmferry/migrate/libvirt"
-	"github.com/vmferry/vmferry/resource"
 )
 
 // planReport is what plan prints.
@@ -28,15 +28,15 @@ type planReport struct {
 	Window   float64    `json:"window_s"`
 	Makespan float64    `json:"makespan_s"` // until the last guest has gone
 	Bound    float64    `json:"bound_s"`    // what the link needs for the bytes alone
-	Fits     bool       `json:"fits"`       // all leave running, within the window
+	Fits     bool       `json:"fits"`       // all are moved live, within the window
 	Steps    []planStep `json:"steps"`
 }
 
 type planStep struct {
 	Guest     string      `json:"guest"`
 	Resource  string      `json:"resource,omitempty"`
-	Means     drain.Means `json:"means,omitempty"` // empty: it stays
-	To        string      `json:"to,omitempty"`    // empty: the cluster manager chooses
+	Means     drain.Means `json:"means,omitempty"` // empty: it stays, or nobody could tell
+	To        string      `json:"to,omitempty"`    // empty: nowhere, or not known
 	Start     float64     `json:"start_s"`
 	End       float64     `json:"end_s"`
 	Pause     float64     `json:"pause_ms"`
@@ -47,6 +47,8 @@ type planStep struct {
 	Why       string      `json:"why,omitempty"`
 	// Unsupported is why the budget cannot be held, whatever is predicted: the hypervisor's driver lacks what it takes.
 	Unsupported string `json:"unsupported,omitempty"`
+	// Verdict is what becomes of the guest, by the word of the cluster manager and of the target.
+	Verdict hbplugin.Verdict `json:"verdict"`
 }
 
 var errDoesNotFit = errors.New("not every guest leaves running within the window: see the plan")
@@ -55,8 +57,8 @@ var errDoesNotFit = errors.New("not every guest leaves running within the window
 type planner struct {
 	*call
 	inv    *inventory
-	to     string       // the only peer that is up, else empty
-	link   migrate.Link // what is known of the way there
+	said   []foretold
+	link   migrate.Link // what is known of the way to the peers
 	window time.Duration
 	loads  map[string]libvirt.Load
 	disks  map[string]uint64   // bytes of them that go along
@@ -86,6 +88,10 @@ func plan(ctx context.Context, c *call, args []string) error {
 	if err := p.way(ctx, *bandwidth<<20); err != nil {
 		return err
 	}
+	p.said = p.foretell(ctx, p.inv)
+	if ctx.Err() != nil {
+		return &failure{exitInterrupted, errors.New("interrupted: nothing was changed")}
+	}
 	if err := p.weigh(ctx, !*blind); err != nil {
 		return err
 	}
@@ -95,6 +101,9 @@ func plan(ctx context.Context, c *call, args []string) error {
 	}
 	r.Measured = !*blind
 	if err := c.result(r, r.table); err != nil {
+		return err
+	}
+	if err := notLive(p.said); err != nil {
 		return err
 	}
 	if !r.Fits {
@@ -109,15 +118,11 @@ func plan(ctx context.Context, c *call, args []string) error {
 func (p *planner) way(ctx context.Context, rate uint64) error {
 	var up []string
 	for _, m := range p.inv.managers {
-		peers, err := m.Peers(ctx)
+		peers, err := peersUp(ctx, m)
 		if err != nil {
 			return fmt.Errorf("cannot tell which nodes there are: %w", err)
 		}
-		for _, peer := range peers {
-			if peer.State == resource.PeerUp {
-				up = append(up, peer.Name)
-			}
-		}
+		up = append(up, peers...)
 	}
 	if len(p.inv.managers) > 0 && len(up) == 0 {
 		return errors.New("no other node is up: there is nowhere to go")
@@ -131,9 +136,6 @@ func (p *planner) way(ctx context.Context, rate uint64) error {
 		if known && l.Bandwidth > 0 && (p.link.Bandwidth == 0 || l.Bandwidth < p.link.Bandwidth) {
 			p.link = l
 		}
-	}
-	if len(up) == 1 {
-		p.to = up[0]
 	}
 	p.link.Bandwidth = cmp.Or(rate, p.link.Bandwidth)
 	if p.link.Bandwidth == 0 {
@@ -200,23 +202,17 @@ func (p *planner) make(ctx context.Context) (planReport, error) {
 		return planReport{}, err
 	}
 	var stay []planStep
-	for _, g := range p.inv.guests {
-		s := planStep{Guest: g.Name, To: p.to, Why: p.stays(g)}
-		if lack := migrate.BudgetHeld(g.URI); lack != nil {
+	for _, f := range p.said {
+		s := planStep{Guest: f.guest.Name, Resource: f.Resource, To: f.To, Verdict: f.Verdict}
+		if lack := migrate.BudgetHeld(f.guest.URI); lack != nil {
 			s.Unsupported = lack.Error()
 		}
-		if g.Claim != nil {
-			s.Resource = g.Claim.resource
-		}
-		switch {
-		case !g.here() || g.Incoming && !g.active():
-		case s.Why != "":
-			s.To = ""
+		if !p.leaves(f) {
 			stay = append(stay, s)
-		default:
-			p.step[g.Name] = s
-			p.guests = append(p.guests, p.candidate(g))
+			continue
 		}
+		p.step[f.guest.Name] = s
+		p.guests = append(p.guests, p.candidate(f))
 	}
 	schedule, err := drain.Plan(drain.Node{Window: p.window, StoreRate: store, Links: []drain.Link{{
 		Name: "network", Rate: float64(p.link.Bandwidth), Setup: millis(p.link.SetUpMS),
@@ -246,23 +242,15 @@ func (p *planner) storeRate() (float64, error) {
 
 func millis(ms float64) time.Duration { return time.Duration(ms * float64(time.Millisecond)) }
 
-// stays says why a guest would not leave, or nothing.
-func (p *planner) stays(g *guest) string {
-	switch {
-	case len(p.inv.managers) == 0:
-		return "" // an operator moves them all by hand
-	case g.Claim == nil:
-		return "no cluster manager has it"
-	case g.View != nil && g.View.Stuck != "":
-		return g.View.Stuck
-	case !g.active():
-		return "it is not active in libvirt"
-	}
-	return ""
+// leaves tells whether the guest is off the node when the drain is over. Without a cluster manager it is reckoned how
+// long its operator's own moves take.
+func (p *planner) leaves(f foretold) bool {
+	return f.Fate != hbplugin.Stays && f.Fate != hbplugin.Untold || len(p.inv.managers) == 0 && f.guest.active()
 }
 
-// candidate is the guest as the planner sees it: by what its resource allows.
-func (p *planner) candidate(g *guest) drain.Guest {
+// candidate is the guest as the planner sees it: by its verdict, and by what its resource allows.
+func (p *planner) candidate(f foretold) drain.Guest {
+	g := f.guest
 	d := drain.Guest{Name: g.Name}
 	budget := migrate.DefaultBudget
 	if g.Claim != nil {
@@ -270,11 +258,17 @@ func (p *planner) candidate(g *guest) drain.Guest {
 		budget = cmp.Or(params.BlackoutBudget, budget)
 		d.Priority = params.DrainPriority
 		d.Ladder, d.Most = params.Ladder, float64(params.Bandwidth()<<20)
-		if g.Claim.manager == managerPacemaker && !cib.Bool(g.Claim.meta["allow-migrate"], false) {
-			d.Ladder = slices.DeleteFunc(slices.Clone(d.Ladder), drain.Means.OverLink)
-		}
 	}
 	d.Ladder = climbable(g.URI, d.Ladder)
+	switch {
+	case len(p.inv.managers) == 0: // vmferry migrate only moves
+		d.Ladder = slices.DeleteFunc(d.Ladder, func(m drain.Means) bool { return !m.OverLink() })
+	case !f.Fate.KeepsRunning():
+		d.Ladder = slices.DeleteFunc(d.Ladder, drain.Means.OverLink)
+		if len(d.Ladder) == 0 {
+			d.Ladder = []drain.Means{drain.Shutdown}
+		}
+	}
 	d.Load = migrate.LoadFor(p.loads[g.Name], p.link, budget)
 	d.Load.Disks = p.disks[g.Name]
 	return d
@@ -324,7 +318,11 @@ func (r planReport) table(w io.Writer) error {
 		return err
 	}
 	for _, s := range r.Steps {
-		if s.Why != "" {
+		fmt.Fprintln(w, s.Guest+": "+verdict.Words(s.Verdict))
+		if s.Verdict.Remedy != "" {
+			fmt.Fprintln(w, "    "+s.Verdict.Remedy)
+		}
+		if s.Why != "" && s.Verdict.Fate.KeepsRunning() {
 			fmt.Fprintf(w, "%s: %s\n", s.Guest, s.Why)
 		}
 		if s.Unsupported != "" && s.Means.OverLink() {
@@ -339,10 +337,14 @@ func (r planReport) table(w io.Writer) error {
 }
 
 func (s planStep) cells() []string {
-	to := cmp.Or(s.To, "any")
+	times := []string{fmt.Sprintf("+%.1f s", s.Start), s.Guest, s.target(), string(s.Means), fmt.Sprintf("%.1f", s.End-s.Start)}
 	switch s.Means {
 	case "":
-		return []string{"-", s.Guest, "-", "stays", "-", "-", "-", "-"}
+		how := "stays"
+		if s.Verdict.Fate != hbplugin.Stays {
+			how = string(hbplugin.Untold)
+		}
+		return []string{"-", s.Guest, s.target(), how, "-", "-", "-", "-"}
 	case drain.Live, drain.Converge, drain.PostCopy:
 		budget := "kept"
 		switch {
@@ -351,12 +353,26 @@ func (s planStep) cells() []string {
 		case !s.Kept:
 			budget = "broken"
 		}
-		return []string{fmt.Sprintf("+%.1f s", s.Start), s.Guest, to, string(s.Means), fmt.Sprintf("%.1f", s.End-s.Start),
-			fmt.Sprintf("%d MiB", s.Bytes>>20), fmt.Sprintf("%.0f ms", s.Blackout), budget}
+		if !s.Verdict.Fate.KeepsRunning() {
+			times[3] = "by hand"
+		}
+		return append(times, fmt.Sprintf("%d MiB", s.Bytes>>20), fmt.Sprintf("%.0f ms", s.Blackout), budget)
+	case drain.Save:
+		return append(times, "-", "until it is restored", "broken")
 	}
-	until := "until it has booted"
-	if s.Means == drain.Save {
-		until = "until it is restored"
+	if s.Verdict.Fate == hbplugin.Stops {
+		return append(times, "-", "until it has a place", "broken")
 	}
-	return []string{fmt.Sprintf("+%.1f s", s.Start), s.Guest, to, string(s.Means), fmt.Sprintf("%.1f", s.End-s.Start), "-", until, "broken"}
+	return append(times, "-", "until it has booted", "broken")
+}
+
+// target is where the guest goes.
+func (s planStep) target() string {
+	switch s.Verdict.Fate {
+	case hbplugin.Stops:
+		return "nowhere"
+	case hbplugin.Stays, hbplugin.Untold:
+		return cmp.Or(s.To, "-")
+	}
+	return cmp.Or(s.To, "any")
 }

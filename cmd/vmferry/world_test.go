@@ -13,7 +13,9 @@ import (
 	"sync"
 	"time"
 
+	"github.com/vmferry/vmferry/hbplugin"
 	"github.com/vmferry/vmferry/migrate"
+	"github.com/vmferry/vmferry/migrate/drain"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/resource/witness"
 	"github.com/vmferry/vmferry/resource/witness/local"
@@ -24,9 +26,11 @@ import (
 //
 //	proc/N/status     Pacemaker runs while it says so
 //	nodes             lines "NAME [offline|standby]"; the first is this node
-//	places            lines "RESOURCE NODE [pending|blocked]": where Pacemaker has them
+//	places            lines "RESOURCE NODE [pending|blocked]": where Pacemaker has them; the node - is none
 //	cib.xml           its configuration
 //	stubborn          exists: Pacemaker moves nothing
+//	forecast.json     verdicts: what it would do; without the file each guest that is not blocked moves live
+//	happens           lines "RESOURCE moved|lost|restarted|rebooted|stopped": what a drain does with it; without one it is moved
 //	calls             each program that was run
 //	hosts.json        what each libvirt knows, by URI
 //	processes         lines "GUEST PID"
@@ -41,7 +45,8 @@ func newWorld() *machine {
 	return &machine{
 		root: string(w), stateDir: w.file("state"), slots: migrate.Slots{Dir: w.file("slots")}, run: w.run,
 		open: w.open, processes: w.processes, witness: func(string) local.Witness { return alone{w} }, units: w, delayMax: w.delayMax,
-		poll: 20 * time.Millisecond, lines: time.Minute,
+		forecaster: func(hbplugin.Manager) (hbplugin.Forecaster, bool) { return w, w.text("forecast.none") == "" },
+		poll:       20 * time.Millisecond, lines: time.Minute,
 	}
 }
 
@@ -93,6 +98,7 @@ func (w world) run(_ context.Context, program string, args ...string) ([]byte, e
 		return []byte(w.text("cl_status/" + strings.Join(args, "-"))), nil
 	case "hb_standby":
 		w.write("cl_status/rscstatus", "none\n")
+		w.carry("web", "n2", "migrated")
 		return nil, nil
 	case "hb_takeover":
 		w.write("cl_status/rscstatus", "local\n")
@@ -122,8 +128,12 @@ func (w world) monitor() ([]byte, error) {
 		if slices.Contains(p, "pending") {
 			pending = ` pending="Migrating"`
 		}
-		fmt.Fprintf(&b, `<resource id="%s" resource_agent="ocf:vmferry:Domain" managed="true" blocked="%t" failed="false"%s><node name="%s"/></resource>`,
-			p[0], slices.Contains(p, "blocked"), pending, p[1])
+		node := ""
+		if p[1] != "-" {
+			node = `<node name="` + p[1] + `"/>`
+		}
+		fmt.Fprintf(&b, `<resource id="%s" resource_agent="ocf:vmferry:Domain" managed="true" blocked="%t" failed="false"%s>%s</resource>`,
+			p[0], slices.Contains(p, "blocked"), pending, node)
 	}
 	b.WriteString(`</resources><status code="0" message="OK"/></pacemaker-result>`)
 	w.manage(own)
@@ -139,26 +149,78 @@ func (w world) manage(own string) {
 	moved := false
 	var places strings.Builder
 	for _, p := range w.lines("places") {
+		to := ""
 		switch {
-		case !moved && len(asked) == 2 && p[0] == asked[0] && p[1] != asked[1]:
-			p[1], moved = asked[1], true
-			w.record(p[0], asked[1])
-		case !moved && w.standby() && p[1] == own && !slices.Contains(p, "blocked"):
-			p[1], moved = w.lines("nodes")[1][0], true
-			w.record(p[0], p[1])
+		case moved:
+		case len(asked) == 2 && p[0] == asked[0] && p[1] != asked[1]:
+			to = asked[1]
+		case w.standby() && p[1] == own && !slices.Contains(p, "blocked"):
+			to = w.lines("nodes")[1][0]
+		}
+		if to != "" {
+			p[1], moved = w.leave(p[0], to), true
 		}
 		places.WriteString(strings.Join(p, " ") + "\n")
 	}
 	w.write("places", places.String())
 }
 
-// record is what the agent would leave.
-func (w world) record(guest, to string) {
+// leave takes a guest off this node, and returns where it is then.
+func (w world) leave(resource, to string) string {
+	guest := strings.TrimPrefix(resource, "r-")
 	_ = os.Remove(w.file("run/vmferry/guests/" + guest + ".json")) // the agent answers for it no more
-	pause := 21.5
-	r := migrate.Record{Schema: migrate.RecordSchema, Guest: guest, To: to, Started: time.Now(), Ended: time.Now(), Outcome: migrate.Moved, PauseMS: &pause}
-	if w.text("restarts") != "" {
-		r.Outcome, r.Error = migrate.Stayed, "the link broke"
+	happens := "moved"
+	for _, line := range w.lines("happens") {
+		if line[0] == resource {
+			happens = line[1]
+		}
+	}
+	switch happens {
+	case "stopped":
+		w.record(guest, "", migrate.Ended, "no node may run it")
+		return "-"
+	case "restarted":
+		w.carry(guest, to, "booted")
+		w.record(guest, to, migrate.Ended, "the target does not see its image")
+	case "rebooted": // by an agent that keeps no record
+		w.carry(guest, to, "booted")
+	case "lost": // by an agent that keeps no record
+		w.carry(guest, to, "migrated")
+	default:
+		if w.text("restarts") != "" {
+			w.carry(guest, to, "booted")
+			w.record(guest, to, migrate.Stayed, "the link broke")
+			break
+		}
+		w.carry(guest, to, "migrated")
+		w.record(guest, to, migrate.Moved, "")
+	}
+	return to
+}
+
+// carry changes what the libvirts of both nodes know.
+func (w world) carry(guest, to, reason string) {
+	here, herr := w.open(context.Background(), "qemu:///system")
+	there, terr := w.open(context.Background(), "qemu+tcp://"+to+"/system")
+	if herr != nil || terr != nil {
+		return
+	}
+	hosts.Lock()
+	defer hosts.Unlock()
+	s := here.(*fakeHost).Guests[guest]
+	s.Reason = reason
+	delete(here.(*fakeHost).Guests, guest)
+	there.(*fakeHost).Guests[guest] = s
+}
+
+// record is what the agent would leave.
+func (w world) record(guest, to string, outcome migrate.Outcome, why string) {
+	r := migrate.Record{Schema: migrate.RecordSchema, Guest: guest, To: to, Started: time.Now(), Ended: time.Now(), Outcome: outcome, Error: why}
+	switch pause := 21.5; outcome {
+	case migrate.Moved:
+		r.PauseMS = &pause
+	case migrate.Ended:
+		r.Means = drain.Shutdown
 	}
 	if err := migrate.AppendRecord(w.file("state/migrations.jsonl"), r); err != nil {
 		panic(err)
@@ -186,6 +248,32 @@ func (w world) resource(args []string) error {
 		return os.Remove(w.file("asked"))
 	}
 	return nil
+}
+
+// Forecast implements hbplugin.Forecaster.
+func (w world) Forecast(context.Context) ([]hbplugin.Verdict, error) {
+	var out []hbplugin.Verdict
+	if text := w.text("forecast.json"); text != "" {
+		return out, json.Unmarshal([]byte(text), &out)
+	}
+	if w.text("crm_mon.fails") != "" {
+		return nil, errors.New("crm_simulate: exit status 102: Not connected")
+	}
+	nodes := w.lines("nodes")
+	for _, p := range w.lines("places") {
+		v := hbplugin.Verdict{Resource: p[0], Fate: hbplugin.MovesLive, To: nodes[1][0]}
+		if slices.Contains(p, "blocked") {
+			v = hbplugin.Verdict{Resource: p[0], Fate: hbplugin.Stays, Why: "it is blocked"}
+		}
+		if p[1] == nodes[0][0] {
+			out = append(out, v)
+		}
+	}
+	return out, nil
+}
+
+func (w world) Claims(context.Context) ([]hbplugin.Claim, error) {
+	return nil, errors.New("nobody asks")
 }
 
 // alone is the world as a witness.
@@ -221,7 +309,7 @@ func (w world) Unit(_ context.Context, name string) (unit, error) {
 	}
 	u := known[name]
 	if slices.Equal(u.After, []string{"all"}) {
-		u.After = append(slices.Clone(outlives), "pacemaker.service", "heartbeat.service")
+		u.After = append(slices.Clone(outlives), "pacemaker.service", "pacemaker_remote.service", "heartbeat.service")
 	}
 	return u, nil
 }
@@ -239,6 +327,8 @@ type fakeHost struct {
 	Hostname_ string                    `json:"hostname"`
 	Guests    map[string]libvirt.Status `json:"guests"`
 	Free      uint64                    `json:"free"`
+	CDROMs    map[string]string         `json:"cdroms"`  // by guest: the image in its drive
+	Missing   []string                  `json:"missing"` // images that it does not see
 }
 
 // hosts are opened once in a process: what a migration changes is seen by all.
@@ -279,13 +369,23 @@ func (h *fakeHost) SetMaxDowntime(context.Context, string, time.Duration) error 
 	return nil
 }
 
-func (h *fakeHost) DiskVisible(context.Context, string, string) (libvirt.Visible, error) {
+func (h *fakeHost) DiskVisible(_ context.Context, d libvirt.DiskSource) (libvirt.Visible, error) {
+	if slices.Contains(h.Missing, d.Path) {
+		return libvirt.VisibleNo, nil
+	}
 	return libvirt.VisibleYes, nil
 }
 
 func (h *fakeHost) Room(context.Context, string) (uint64, error)     { return 0, nil }
 func (h *fakeHost) CreateImage(context.Context, libvirt.Image) error { return nil }
-func (h *fakeHost) RemoveImage(context.Context, string) error        { return nil }
+func (h *fakeHost) RemoveImage(context.Context, string, libvirt.Mark) error {
+	return nil
+}
+
+func (h *fakeHost) ReadImage(context.Context, string, int) ([]byte, error) {
+	return nil, nil
+}
+
 func (h *fakeHost) DiskSize(context.Context, string, string) (libvirt.DiskSize, error) {
 	return libvirt.DiskSize{}, nil
 }
@@ -295,8 +395,13 @@ func (h *fakeHost) CompletedJob(context.Context, string) (libvirt.JobStats, erro
 }
 
 func (h *fakeHost) XML(_ context.Context, guest string) (string, error) {
+	devices := ""
+	if image := h.CDROMs[guest]; image != "" {
+		devices = `<devices><disk type='file' device='cdrom'><driver name='qemu' type='raw'/><source file='` + image +
+			`'/><target dev='sda' bus='sata'/><readonly/></disk></devices>`
+	}
 	return `<domain type='qemu'><name>` + guest + `</name><memory unit='KiB'>524288</memory>
-<os><type arch='x86_64' machine='pc'>hvm</type></os></domain>`, nil
+<os><type arch='x86_64' machine='pc'>hvm</type></os>` + devices + `</domain>`, nil
 }
 
 func capabilities(host string) string {

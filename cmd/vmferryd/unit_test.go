@@ -64,7 +64,7 @@ func TestShutdownOrder(t *testing.T) {
 	wantAll(t, "pacemaker's drop-in After=", pacemaker["Unit.After"], needed())
 	wantAll(t, "heartbeat's drop-in After=", heartbeat["Unit.After"], pacemaker["Unit.After"])
 	wantAll(t, "vmferryd.service After=", daemon["Unit.After"], []string{
-		"pacemaker.service", "corosync.service", "heartbeat.service", "dbus.service", "systemd-logind.service",
+		"pacemaker.service", "pacemaker_remote.service", "corosync.service", "heartbeat.service", "dbus.service", "systemd-logind.service",
 	})
 	// An order against a target that is not active binds nothing.
 	for name, u := range map[string]unitFile{
@@ -106,5 +106,26 @@ func TestServiceSettings(t *testing.T) {
 	}
 	if u := readUnit(t, "logind.conf.d/90-vmferry.conf"); strings.Join(u["Login.InhibitDelayMaxSec"], "") != "2min" {
 		t.Errorf("logind's limit: %v", u)
+	}
+}
+
+// A remote node's guests are stopped by pacemaker_remote.service, which needs the same order. What is installed is tested,
+// as one file serves both units.
+func TestDropInsAreInstalled(t *testing.T) {
+	makefile := read(t, "../../Makefile")
+	begin := strings.Index(makefile, "\ninstall: ")
+	end := strings.Index(makefile, "\nstage: ")
+	if begin < 0 || end < begin {
+		t.Fatal("the Makefile has no install target before its stage target")
+	}
+	list := strings.Join(strings.Fields(makefile[begin:end]), " ")
+	for _, want := range []string{
+		"for unit in pacemaker.service pacemaker_remote.service; do install -D -m 644 cmd/vmferryd/pacemaker.service.d/10-vmferry.conf $(DESTDIR)$(PREFIX)/lib/systemd/system/$$unit.d/10-vmferry.conf",
+		"install -D -m 644 cmd/vmferryd/heartbeat.service.d/10-vmferry.conf $(DESTDIR)$(PREFIX)/lib/systemd/system/heartbeat.service.d/10-vmferry.conf",
+		"install -D -m 644 cmd/vmferryd/logind.conf.d/90-vmferry.conf $(DESTDIR)$(PREFIX)/lib/systemd/logind.conf.d/90-vmferry.conf",
+	} {
+		if !strings.Contains(list, want) {
+			t.Errorf("make install does not do: %s", want)
+		}
 	}
 }

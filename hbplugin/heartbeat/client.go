@@ -83,21 +83,32 @@ func strand(guests []hbplugin.Guest) {
 
 // guests lists those that haresources gives the node in this state.
 func (c *Client) guests(s state) ([]hbplugin.Guest, error) {
+	entries, err := c.held(s)
+	var guests []hbplugin.Guest
+	for _, e := range entries {
+		guests = append(guests, hbplugin.Guest{Name: e.Name, Moving: s == transition, Stuck: e.Stuck})
+	}
+	return guests, err
+}
+
+// held are the guests that this node may hold in a state.
+func (c *Client) held(s state) ([]Entry, error) {
 	node, err := c.node()
 	if err != nil {
 		return nil, err
 	}
+	entries, err := c.entries()
+	isElsewhere := func(e Entry) bool { return !s.includes(e.Node == strings.ToLower(node)) }
+	return slices.DeleteFunc(entries, isElsewhere), err
+}
+
+// entries are the guests of haresources.
+func (c *Client) entries() ([]Entry, error) {
 	text, err := os.ReadFile(cmp.Or(c.Haresources, defaultHaresources))
 	if err != nil {
 		return nil, fmt.Errorf("find heartbeat's guests: %w", err)
 	}
-	var guests []hbplugin.Guest
-	for _, e := range ParseHaresources(string(text)) {
-		if s.includes(e.Node == strings.ToLower(node)) {
-			guests = append(guests, hbplugin.Guest{Name: e.Name, Moving: s == transition, Stuck: e.Stuck})
-		}
-	}
-	return guests, nil
+	return ParseHaresources(string(text)), nil
 }
 
 // Standby implements hbplugin.Manager with "hb_standby all", which only sends

@@ -1,4 +1,4 @@
-// Package heartbeat is the cluster manager contract, hbplugin.Manager, kept
+// Package heartbeat is the cluster manager contract, hbplugin.Manager and hbplugin.Forecaster, kept
 // for Heartbeat 3.0.6 in haresources mode ("crm no" in ha.cf) with two nodes.
 //
 // There is no library: cl_status(1), hb_standby and hb_takeover are run by
@@ -11,7 +11,8 @@
 // Heartbeat knows resources by their line in haresources only, and holds them
 // all or not: those whose line names this node are local, the others foreign.
 // [ParseHaresources] finds the guests among them, and [Client.View] lists those
-// that the node could hold. Whether Heartbeat runs at all is judged by its
+// that the node could hold. There is no scheduler to ask: [Client.Forecast] says that the other node takes all,
+// while it is active. Whether Heartbeat runs at all is judged by its
 // process, as cl_status fails alike for a daemon that is gone and for one that
 // does not answer.
 //

@@ -24,6 +24,8 @@ type Entry struct {
 	Name  string // as [Name] has it
 	Node  string // the node that its line begins with, in lower case as Heartbeat has it
 	Stuck string // not empty: why Heartbeat will never start or stop it
+	// Params are the parameters that follow it, vmferry::GUEST::NAME=VALUE, with the path of its XML as "config".
+	Params map[string]string
 }
 
 // ConfigFile is the path of a guest's XML, from the first argument of the
@@ -65,10 +67,11 @@ func ParseHaresources(text string) []Entry {
 		words[0] = strings.ToLower(words[0])
 		stuck := unreachable(words)
 		for _, resource := range words[1:] {
-			name, ok := guest(resource)
+			params, ok := guest(resource)
+			name := Name(params["config"])
 			known := func(e Entry) bool { return e.Name == name }
 			if ok && !slices.ContainsFunc(entries, known) {
-				entries = append(entries, Entry{Name: name, Node: words[0], Stuck: stuck})
+				entries = append(entries, Entry{Name: name, Node: words[0], Stuck: stuck, Params: params})
 			}
 		}
 	}
@@ -100,15 +103,21 @@ func logicalLines(text string) []string {
 	return lines
 }
 
-// guest is the name of the guest that a resource stands for.
-func guest(resource string) (string, bool) {
+// guest reads the parameters of the guest that a resource stands for.
+func guest(resource string) (params map[string]string, ok bool) {
 	script, args, _ := strings.Cut(resource, separator)
-	first, _, _ := strings.Cut(args, separator)
-	config, err := ConfigFile(first)
+	words := strings.Split(args, separator)
+	config, err := ConfigFile(words[0])
 	if script != Script || err != nil {
-		return "", false
+		return nil, false
 	}
-	return Name(config), true
+	params = map[string]string{"config": config}
+	for _, word := range words[1:] {
+		if name, value, ok := strings.Cut(word, "="); ok {
+			params[name] = value
+		}
+	}
+	return params, true
 }
 
 // unreachable says why Heartbeat does nothing with a line. It looks the line

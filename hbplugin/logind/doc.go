@@ -14,7 +14,8 @@
 // is stands in no property; the signal that tells it must come from logind's connection.
 //
 // libvirt's daemon holds a lock of the same kind while anything runs on the node, on Xen because of domain 0 alone.
-// [System.Proceed] goes on with a shutdown that waits for nobody else.
+// [System.Proceed] goes on with a shutdown that waits for nobody else, unless the daemon saves its guests or shuts them
+// down by itself ([AutoShutdown]).
 //
 // [System] asks systemd itself, which answers on a socket of its own even when
 // the message bus is gone, whether the system is going down.

@@ -23,11 +23,6 @@ func (i inhibitor) delays() bool {
 	return i.Mode == "delay" && slices.Contains(strings.Split(i.What, ":"), "shutdown")
 }
 
-// libvirts tells whether a libvirt daemon holds it. Each driver does so while it knows of a running domain,
-// under a name that begins alike; the one for Xen counts domain 0, and so holds it from the daemon's start
-// to its end.
-func (i inhibitor) libvirts() bool { return strings.HasPrefix(i.Who, "Libvirt") }
-
 // targets are what logind starts in the end, by the kind of shutdown that it announced.
 var targets = map[string]string{
 	"poweroff": "poweroff.target", "reboot": "reboot.target", "halt": "halt.target",
@@ -44,12 +39,13 @@ const (
 	irreversibly = "replace-irreversibly"
 )
 
-// Proceed goes on with an announced shutdown, of the kind that [Event] told of, as soon as nobody but libvirt
-// holds it any more: by systemd's target, as logind would do when its limit is over. For who has
-// raised that limit, and waited for all that would leave: libvirt's daemon holds a delay lock while anything runs
-// there, and would have the rest of the limit pass for nothing. started is false where logind went on by
-// itself, or the shutdown was called off. It returns when ctx ends.
-func (System) Proceed(ctx context.Context, kind string) (started bool, err error) {
+// Proceed goes on with an announced shutdown, of the kind that [Event] told of, as soon as nobody but idle libvirt
+// daemons holds it any more: by systemd's target, as logind would do when its limit is over. It is for a caller who has
+// raised that limit, and waited for all that would leave. A libvirt daemon holds a delay lock while anything runs
+// under it, on Xen because of domain 0 alone, and the rest of the limit would pass for nothing; a daemon that saves its
+// guests or shuts them down meanwhile ([AutoShutdown]) is waited for. started is false where logind went on by itself,
+// or the shutdown was called off. An error says that it could not be told what is waited for, or that ctx ended.
+func (s System) Proceed(ctx context.Context, kind string) (started bool, err error) {
 	conn, err := systemBus(ctx)
 	if err != nil {
 		return false, err
@@ -65,7 +61,11 @@ func (System) Proceed(ctx context.Context, kind string) (started bool, err error
 		if len(holders) == 0 {
 			return false, nil
 		}
-		if !slices.ContainsFunc(holders, func(i inhibitor) bool { return !i.libvirts() }) {
+		idle, err := s.allIdle(holders)
+		if err != nil {
+			return false, err
+		}
+		if idle {
 			return start(ctx, kind)
 		}
 		select {
@@ -74,6 +74,15 @@ func (System) Proceed(ctx context.Context, kind string) (started bool, err error
 		case <-tick.C:
 		}
 	}
+}
+
+func (s System) allIdle(holders []inhibitor) (bool, error) {
+	for _, i := range holders {
+		if idle, err := s.idle(i); err != nil || !idle {
+			return false, err
+		}
+	}
+	return true, nil
 }
 
 // delayers are the locks that an announced shutdown waits for: none where none is announced.

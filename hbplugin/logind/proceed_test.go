@@ -41,7 +41,7 @@ func TestProceed(t *testing.T) {
 			logind := b.Logind()
 			logind.Set(true, 0)
 			logind.Others(test.holders...)
-			started, err := System{}.Proceed(t.Context(), test.kind)
+			started, err := System{LibvirtDir: t.TempDir()}.Proceed(t.Context(), test.kind)
 			if err != nil || started != (test.want != nil) {
 				t.Errorf("started: %v, %v", started, err)
 			}
@@ -62,11 +62,12 @@ func TestProceedWaitsForOthers(t *testing.T) {
 	logind.Others(libvirtQEMU, other)
 	ctx, cancel := context.WithTimeout(t.Context(), 2*othersAgain)
 	defer cancel()
-	if started, err := (System{}).Proceed(ctx, "reboot"); started || !errors.Is(err, context.DeadlineExceeded) {
+	if started, err := (System{LibvirtDir: t.TempDir()}).Proceed(ctx, "reboot"); started || !errors.Is(err, context.DeadlineExceeded) {
 		t.Fatalf("%v, %v: a lock was passed over", started, err)
 	}
+	dir := t.TempDir()
 	done := make(chan error, 1)
-	go func() { _, err := System{}.Proceed(t.Context(), "reboot"); done <- err }()
+	go func() { _, err := System{LibvirtDir: dir}.Proceed(t.Context(), "reboot"); done <- err }()
 	logind.Others(libvirtQEMU)
 	select {
 	case err := <-done:
@@ -94,7 +95,7 @@ func TestProceedStartsNothing(t *testing.T) {
 			logind := b.Logind()
 			logind.Set(test.preparing, 0)
 			logind.Others(libvirtQEMU)
-			if started, err := (System{}).Proceed(t.Context(), test.kind); started || !errors.Is(err, test.want) || len(b.Started()) != 0 {
+			if started, err := (System{LibvirtDir: t.TempDir()}).Proceed(t.Context(), test.kind); started || !errors.Is(err, test.want) || len(b.Started()) != 0 {
 				t.Errorf("started %q: %v, %v", b.Started(), started, err)
 			}
 		})
@@ -104,7 +105,7 @@ func TestProceedStartsNothing(t *testing.T) {
 func TestProceedWithoutLogind(t *testing.T) {
 	b := startBus(t)
 	b.Systemd("running", uint64(0))
-	if _, err := (System{}).Proceed(t.Context(), "reboot"); err == nil {
+	if _, err := (System{LibvirtDir: t.TempDir()}).Proceed(t.Context(), "reboot"); err == nil {
 		t.Error("nobody was asked and an answer came")
 	}
 }

@@ -10,7 +10,9 @@ import (
 )
 
 // System asks systemd's manager (org.freedesktop.systemd1(5)).
-type System struct{}
+type System struct {
+	LibvirtDir string // where libvirt's configuration is; empty: /etc/libvirt
+}
 
 // Stopping says whether the system is going down: whether systemd's state, as
 // "systemctl is-system-running" prints it, is "stopping". That is so from the

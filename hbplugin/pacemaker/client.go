@@ -3,16 +3,17 @@ package pacemaker
 import (
 	"bytes"
 	"context"
-	"encoding/xml"
 	"errors"
 	"fmt"
 	"os/exec"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
 	"time"
 
 	"github.com/vmferry/vmferry/hbplugin"
+	"github.com/vmferry/vmferry/hbplugin/pacemaker/cib"
 	"github.com/vmferry/vmferry/resource"
 )
 
@@ -44,15 +45,10 @@ func (*Client) String() string { return "pacemaker" }
 // View implements hbplugin.Manager with one run of crm_mon. Where none of
 // Pacemaker's daemons is alive on this node, no program is run.
 func (c *Client) View(ctx context.Context) (hbplugin.View, error) {
-	alive, err := daemonAlive(c.proc())
-	if err != nil || !alive {
-		return hbplugin.View{}, err
+	out, node, err := c.monitor(ctx, "nodes,resources")
+	if errors.Is(err, errNotRunning) {
+		return hbplugin.View{}, nil
 	}
-	node, err := c.node(ctx)
-	if err != nil {
-		return hbplugin.View{}, err
-	}
-	out, err := c.run(ctx, "crm_mon", "--output-as=xml", "--exclude=all", "--include=nodes,resources", "-1")
 	if err != nil {
 		return hbplugin.View{}, err
 	}
@@ -60,44 +56,77 @@ func (c *Client) View(ctx context.Context) (hbplugin.View, error) {
 }
 
 // Peers lists the other nodes of the cluster as Pacemaker sees them, for an agent that wants
-// proof before it starts a guest. A node that is offline and clean left in order or was
-// fenced; one that is unclean may still run.
+// proof before it starts a guest. A node that is offline and clean is PeerFenced where that can
+// be proved: the fencer remembers that it switched the node off or reset it, and the CIB has no history of
+// operations of the node. Pacemaker erases that history when a node has been fenced, keeps it when a node
+// leaves in order, and writes a new one as soon as the node joins again.
 func (c *Client) Peers(ctx context.Context) ([]resource.Peer, error) {
-	out, node, err := c.nodes(ctx)
+	out, node, err := c.monitor(ctx, "nodes,fencing")
 	if err != nil {
 		return nil, err
 	}
-	return ParsePeers(bytes.NewReader(out), node)
+	s, _, err := look(bytes.NewReader(out), node)
+	if err != nil {
+		return nil, err
+	}
+	list := peers(s, node)
+	suspect := func(p resource.Peer) bool { return p.State == resource.PeerDown && slices.Contains(s.Fenced, p.Name) }
+	if !slices.ContainsFunc(list, suspect) {
+		return list, nil
+	}
+	erased, err := c.erased(ctx)
+	if err != nil {
+		return list, nil // each stays PeerDown: not known to be fenced
+	}
+	for i, p := range list {
+		if suspect(p) && slices.Contains(erased, p.Name) {
+			list[i].State = resource.PeerFenced
+		}
+	}
+	return list, nil
+}
+
+// erased are the nodes of which the CIB has a state and no history of operations.
+func (c *Client) erased(ctx context.Context) ([]string, error) {
+	out, err := c.run(ctx, "cibadmin", "--query", "--scope=status")
+	if err != nil {
+		return nil, err
+	}
+	return cib.ParseErased(bytes.NewReader(out))
 }
 
 // Leaving tells whether Pacemaker takes everything off this node: it is in standby, whoever asked for
 // that, or shuts down.
 func (c *Client) Leaving(ctx context.Context) (bool, error) {
-	out, node, err := c.nodes(ctx)
+	out, node, err := c.monitor(ctx, "nodes")
 	if err != nil {
 		return false, err
 	}
-	p := parser{node: node}
-	if err := p.parse(xml.NewDecoder(bytes.NewReader(out))); err != nil {
-		return false, fmt.Errorf("read crm_mon's status: %w", err)
-	}
-	return p.standby || p.down, nil
+	_, own, err := look(bytes.NewReader(out), node)
+	return own.Standby || own.Leaving, err
 }
 
-// nodes is what crm_mon says of the nodes, and which one is this.
-func (c *Client) nodes(ctx context.Context) (status []byte, node string, err error) {
-	alive, err := daemonAlive(c.proc())
-	if err != nil {
+// monitor is what crm_mon says of some sections, and which node is this.
+func (c *Client) monitor(ctx context.Context, sections string) (status []byte, node string, err error) {
+	if node, err = c.alive(ctx); err != nil {
 		return nil, "", err
 	}
-	if !alive {
-		return nil, "", errors.New("pacemaker does not run on this node")
-	}
-	if node, err = c.node(ctx); err != nil {
-		return nil, "", err
-	}
-	status, err = c.run(ctx, "crm_mon", "--output-as=xml", "--exclude=all", "--include=nodes", "-1")
+	status, err = c.run(ctx, "crm_mon", "--output-as=xml", "--exclude=all", "--include="+sections, "-1")
 	return status, node, err
+}
+
+var errNotRunning = errors.New("pacemaker does not run on this node: type systemctl start pacemaker")
+
+// alive is this node's name; it is an error where Pacemaker does not run.
+func (c *Client) alive(ctx context.Context) (node string, err error) {
+	alive, err := daemonAlive(c.proc())
+	if err == nil && !alive {
+		err = errNotRunning
+	}
+	if err != nil {
+		return "", err
+	}
+	return c.node(ctx)
 }
 
 // Standby implements hbplugin.Manager: it sets the transient attribute.
@@ -162,7 +191,7 @@ func (c *Client) proc() string {
 // it is told to stop with SIGTERM, then killed.
 func Exec(ctx context.Context, program string, args ...string) ([]byte, error) {
 	cmd := exec.CommandContext(ctx, program, args...)
-	cmd.Env = append(cmd.Environ(), "LC_ALL=C")
+	cmd.Env = append(slices.DeleteFunc(cmd.Environ(), misleads), "LC_ALL=C")
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = killAfter
 	var stdout, stderr bytes.Buffer
@@ -172,6 +201,10 @@ func Exec(ctx context.Context, program string, args ...string) ([]byte, error) {
 	}
 	return stdout.Bytes(), nil
 }
+
+// misleads tells whether a variable lets Pacemaker's programs read or write another CIB than the cluster's:
+// CIB_file, CIB_shadow, CIB_server and the like are for an operator's own experiments.
+func misleads(variable string) bool { return strings.HasPrefix(variable, "CIB_") }
 
 // explain turns a failed run into one line.
 func explain(ctx context.Context, cmd *exec.Cmd, err error, stderr string) error {

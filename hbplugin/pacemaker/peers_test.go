@@ -37,10 +37,50 @@ func TestPeers(t *testing.T) {
 	}
 }
 
-func TestPeersInBundlesAreLeftOut(t *testing.T) {
-	got, err := ParsePeers(strings.NewReader(nodesXML(`<node name="b-0" online="true" unclean="false" type="guest"/>`)), "n1")
-	if err != nil || len(got) != 0 {
-		t.Errorf("%v, %v", got, err)
+// A guest with a node inside is a resource: what Pacemaker 3.0 itself wrote.
+func TestGuestNodesAreNoPeers(t *testing.T) {
+	got, err := ParsePeers(strings.NewReader(text(t, "guest-node.xml")), "n1")
+	if want := []resource.Peer{{Name: "n2", State: resource.PeerUp}}; err != nil || !slices.Equal(got, want) {
+		t.Errorf("%v, %v; want %v", got, err, want)
+	}
+}
+
+// A node was fenced when the fencer says so and the CIB has no history of it: the history comes back with the node.
+func TestFencedPeers(t *testing.T) {
+	const fence = `</nodes><fence_history status="0"><fence_event status="success" action="reboot" target="n2"/></fence_history>`
+	off := `<node name="n2" online="false" unclean="false" pending="false" type="member"/>`
+	up := `<node name="n2" online="true" unclean="false" pending="false" type="member"/>`
+	lost := `<node name="n2" online="false" unclean="true" pending="false" type="member"/>`
+	const erased = `<status><node_state uname="n2"/></status>`
+	const kept = `<status><node_state uname="n2"><lrm><lrm_resources><lrm_resource id="a"/></lrm_resources></lrm></node_state></status>`
+	for _, tt := range []struct {
+		name, node, history, status string
+		fail                        error
+		want                        resource.PeerState
+		asks                        bool
+	}{
+		{"fenced", off, fence, erased, nil, resource.PeerFenced, true},
+		{"fenced, came back and left in order", off, fence, kept, nil, resource.PeerDown, true},
+		{"left in order", off, "</nodes>", erased, nil, resource.PeerDown, false},
+		{"fenced and back", up, fence, erased, nil, resource.PeerUp, false},
+		{"to be fenced again", lost, fence, erased, nil, resource.PeerUnknown, false},
+		{"the CIB gives no answer", off, fence, "", errors.New("refused"), resource.PeerDown, true},
+		{"the CIB was cut short", off, fence, "<status>", nil, resource.PeerDown, true},
+		{"the CIB does not know it", off, fence, "<status/>", nil, resource.PeerDown, true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			p := &programs{
+				answer: map[string]string{"crm_node": "n1", "crm_mon": strings.Replace(nodesXML(tt.node), "</nodes>", tt.history, 1), "cibadmin": tt.status},
+				fail:   map[string]error{"cibadmin": tt.fail},
+			}
+			got, err := client(t, p).Peers(t.Context())
+			if want := []resource.Peer{{Name: "n2", State: tt.want}}; err != nil || !slices.Equal(got, want) {
+				t.Errorf("%v, %v; want %v", got, err, want)
+			}
+			if asked := strings.HasPrefix(p.ran[len(p.ran)-1], "cibadmin"); asked != tt.asks {
+				t.Errorf("ran %q", p.ran)
+			}
+		})
 	}
 }
 

@@ -64,7 +64,7 @@ func TestParseStatusRefuses(t *testing.T) {
 		{"cut before the end", strings.TrimSuffix(strings.TrimSpace(whole), "</pacemaker-result>"), "n1", "EOF"},
 		{"without a result", `<pacemaker-result><nodes><node name="n1"/></nodes></pacemaker-result>`, "n1", "cut short"},
 		{"not connected", text(t, "disconnected.xml"), "n1", "code 102"},
-		{"another document", `<cib/>`, "n1", "the document is <cib>"},
+		{"another document", `<cib/>`, "n1", "the document is <cib>, not <pacemaker-result>"},
 		{"no XML", "Cluster Summary:", "n1", "cut short"},
 		{"an unknown node", whole, "n9", `node "n9" is not in the cluster`},
 		{"the legacy form", "<crm_mon/>", "n1", "the document is <crm_mon>"},

@@ -63,6 +63,21 @@ func TestDecide(t *testing.T) {
 			want: hold(Draining, SetStandby, LookAll),
 			line: "draining: putting the node into standby; 2 of 3 guests left (g1, g2), 12 s of 600 s",
 		}, {
+			name: "standby is not set, and nobody has said yet what it would do",
+			o:    draining(func(o *Observed) { o.Standby, o.Ours, o.Tried, o.Telling = false, false, false, true }),
+			want: hold(Draining, Leave, LookAll),
+			line: "draining: asking what becomes of the guests; 2 of 3 guests left (g1, g2), 12 s of 600 s",
+		}, {
+			name: "in standby already: there is nothing to wait for",
+			o:    draining(func(o *Observed) { o.Telling = true }),
+			want: hold(Draining, Leave, LookAll),
+			line: "draining: 2 of 3 guests left (g1, g2), 12 s of 600 s",
+		}, {
+			name: "the window closes before anybody has said it",
+			o:    draining(func(o *Observed) { o.Standby, o.Telling, o.Spent = false, true, o.Window }),
+			want: release,
+			line: "released: the window has closed: 2 of 3 guests left (g1, g2)",
+		}, {
 			name: "standby set by an operator is used as it is",
 			o:    draining(func(o *Observed) { o.Ours, o.Tried = false, false }),
 			want: hold(Draining, Leave, LookAll),
@@ -84,6 +99,11 @@ func TestDecide(t *testing.T) {
 			}),
 			want: hold(Draining, Leave, LookAll),
 			line: "draining: 2 of 3 guests left (g1, g2: unmanaged), 12 s of 600 s",
+		}, {
+			name: "what is left has lost its resource",
+			o:    draining(func(o *Observed) { o.Guests = stuckGuests(deleted, "g1") }),
+			want: release,
+			line: "released: what is left will not move: g1: no longer a resource of the cluster",
 		}, {
 			name: "all are stuck",
 			o:    draining(func(o *Observed) { o.Guests = stuckGuests("blocked", "g1", "g2") }),

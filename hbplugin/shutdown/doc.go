@@ -12,6 +12,10 @@
 //	    └──────────── undoing ◄───────────────┴────────────────────────────────┘
 //	     standby cleared       PrepareForShutdown(false): called off
 //
+// Before standby is set the guests that will not move live are named ([Options.Foretell]), and after the shutdown was let
+// go those that were not ([Account]): that a node is empty does not say that its guests still run. The shutdown is not
+// held for either.
+//
 // What it promises: the lock is given back only when every guest is seen to
 // have gone, when the window closes, when nothing that is left will ever move,
 // or when no cluster manager runs here. A look that failed is never taken for

@@ -11,6 +11,7 @@ import (
 
 	"github.com/vmferry/vmferry/hbplugin"
 	"github.com/vmferry/vmferry/hbplugin/logind"
+	"github.com/vmferry/vmferry/hbplugin/verdict"
 )
 
 const (
@@ -61,6 +62,15 @@ type Options struct {
 	// context.
 	Proceed func(ctx context.Context, kind string) (started bool, err error)
 
+	// Foretell, when not nil, is asked at the begin of a drain what will become of each guest of this node. Standby
+	// waits for the answer for a few seconds. It may be called while an earlier call has not returned.
+	Foretell func(ctx context.Context) ([]hbplugin.Verdict, error)
+	// Trace, when not nil, is asked at the end of a drain what is known of these guests since it began, by name.
+	Trace func(ctx context.Context, guests []string, since time.Time) map[string]verdict.Trace
+	// Claims, when not nil, lists the guests that the manager is configured to run. One that runs here and is not among
+	// them is nobody's to move. An error means "cannot tell".
+	Claims func(ctx context.Context) ([]hbplugin.Claim, error)
+
 	// Deadline, when not nil, is told by when the node is to be empty, whenever that changes: the end of the
 	// window while a drain is under way, and the zero time when none is. It must not block.
 	Deadline func(until time.Time)
@@ -76,6 +86,10 @@ type Loop struct {
 	acts   chan acted
 	ready  chan struct{}
 	ended  chan struct{}
+
+	outlooks  chan string
+	foretolds chan foretold
+	traceds   chan traced
 }
 
 // New returns a loop that waits for Run.
@@ -83,6 +97,7 @@ func New(o Options) *Loop {
 	return &Loop{
 		o: o, events: make(chan logind.Event), stop: make(chan struct{}, 2), alive: make(chan chan struct{}),
 		looks: make(chan looked, 1), acts: make(chan acted, 1), ready: make(chan struct{}), ended: make(chan struct{}),
+		outlooks: make(chan string), foretolds: make(chan foretold), traceds: make(chan traced),
 	}
 }
 
@@ -178,6 +193,9 @@ type round struct {
 	said      string
 	saidAt    time.Time
 	statusNow string
+
+	tale    tale   // of the drain that goes on, or was the last
+	outlook string // of the guests while no shutdown goes on
 }
 
 func (r *round) observed() Observed {
@@ -211,11 +229,14 @@ func (r *round) window() time.Duration {
 // carryOut does what was decided and says so; true means that the loop ends.
 func (r *round) carryOut(ctx context.Context, d Decision) bool {
 	r.say(d)
-	if d.Exit || r.asks > 1 {
-		return true
+	if d.Phase == Draining {
+		r.foretell(ctx)
 	}
-	if !d.Hold {
+	if d.Phase == Released {
 		r.letGo(ctx)
+	}
+	if d.Exit && !r.tale.accounting || r.asks > 1 {
+		return true
 	}
 	if d.Act != Leave {
 		r.act(ctx, d.Act)
@@ -245,6 +266,11 @@ func (r *round) wait(ctx context.Context, d Decision) bool {
 		r.saw(res)
 	case res := <-r.acts:
 		r.did(res)
+	case f := <-r.foretolds:
+		r.foresaw(f)
+	case t := <-r.traceds:
+		r.accounted(t)
+	case r.outlook = <-r.outlooks:
 	case answer := <-r.alive:
 		close(answer)
 	}
@@ -288,6 +314,7 @@ func (r *round) heard(e logind.Event) {
 		return
 	}
 	r.seen.Announced = e.Preparing
+	r.tale = tale{}
 	r.begin()
 }
 
@@ -308,9 +335,12 @@ func (r *round) askedToStop() {
 	}
 	r.o.Notify("STOPPING=1")
 	r.seen.Asked = true
-	released, most, tried := r.seen.Released, r.seen.Most, r.seen.Tried
+	before := r.seen
 	r.begin()
-	r.seen.Released, r.seen.Most, r.seen.Tried = released, most, tried
+	r.seen.Released, r.seen.Most, r.seen.Tried, r.seen.Telling = before.Released, before.Most, before.Tried, before.Telling
+	if before.Released {
+		r.seen.Guests = before.Guests
+	}
 }
 
 // begin starts afresh: what was seen before counts no more.
@@ -326,6 +356,9 @@ func (r *round) letGo(ctx context.Context) {
 	first := !r.seen.Released
 	r.seen.Released = true
 	r.release()
+	if first {
+		r.account(ctx)
+	}
 	if first && r.seen.Announced && r.o.Proceed != nil {
 		kind := r.kind
 		r.work.Go(func() {
@@ -348,49 +381,4 @@ func (r *round) release() {
 		r.o.Log.WithError(err).Warn("the delay lock could not be closed")
 	}
 	r.lock = nil
-}
-
-// advise warns, once for each limit, that logind will not wait long enough.
-func (r *round) advise() {
-	advice := Advice(r.o.Window, r.delayMax)
-	if advice != "" && advice != r.advised {
-		r.o.Log.Warn(advice)
-	}
-	r.advised = advice
-}
-
-// say tells systemd where things stand, and the journal whenever the reason
-// changes or has stood for long.
-func (r *round) say(d Decision) {
-	if r.seen.Released {
-		return // why it was let go has been said, and stays to be read
-	}
-	line := StatusLine(r.observed(), d)
-	if d.Phase == Watching {
-		line = r.watchingLine()
-	}
-	if line != r.statusNow {
-		r.o.Notify("STATUS=" + line)
-		r.statusNow = line
-	}
-	again := d.Look != LookNone && r.now.Sub(r.saidAt) >= logAgain
-	if text := string(d.Phase) + d.Why; text != r.said || again {
-		r.said, r.saidAt = text, r.now
-		log := r.o.Log.WithField("phase", string(d.Phase))
-		if d.Warn {
-			log.Warn(line)
-		} else {
-			log.Info(line)
-		}
-	}
-}
-
-func (r *round) watchingLine() string {
-	switch {
-	case r.lock == nil:
-		return "watching: waiting for logind's shutdown delay lock"
-	case r.advised != "":
-		return "watching: a shutdown can be held for too short a time: " + r.advised
-	}
-	return fmt.Sprintf("watching: a shutdown will wait up to %d s for guests to leave", int(r.window().Seconds()))
 }

@@ -3,7 +3,6 @@ package shutdown
 import (
 	"context"
 	"errors"
-	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -17,6 +16,7 @@ import (
 
 	"github.com/vmferry/vmferry/hbplugin"
 	"github.com/vmferry/vmferry/hbplugin/logind"
+	"github.com/vmferry/vmferry/hbplugin/verdict"
 )
 
 // fake is a node: its cluster manager, its processes, its systemd. Guests leave
@@ -37,6 +37,15 @@ type fake struct {
 	extra []string
 	lost  bool     // processes cannot be listed
 	kinds []string // with which Proceed was called
+
+	tells  bool // the loop can ask the three questions that follow
+	said   []hbplugin.Verdict
+	saying time.Duration // how long Foretell takes, whatever its context says
+	trace  map[string]verdict.Trace
+	traced []string // the guests that Trace was asked about
+	since  time.Time
+	claims []hbplugin.Claim
+	denied error // of Claims
 }
 
 func (f *fake) String() string { return "fake" }
@@ -105,6 +114,31 @@ func (f *fake) Stopping(context.Context) (bool, error) {
 	return f.stopping, nil
 }
 
+func (f *fake) Foretell(context.Context) ([]hbplugin.Verdict, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.calls = append(f.calls, "foretell")
+	if f.saying > 0 {
+		f.mu.Unlock()
+		time.Sleep(f.saying)
+		f.mu.Lock()
+	}
+	return f.said, nil
+}
+
+func (f *fake) Trace(_ context.Context, guests []string, since time.Time) map[string]verdict.Trace {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.traced, f.since = guests, since
+	return f.trace
+}
+
+func (f *fake) Claims(context.Context) ([]hbplugin.Claim, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.claims, f.denied
+}
+
 func (f *fake) set(change func(*fake)) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -150,6 +184,7 @@ type bench struct {
 	done  chan error
 
 	mu     sync.Mutex
+	log    strings.Builder
 	states []string
 	untils []time.Duration // what Deadline was told, from the start on; -1 for none
 }
@@ -167,23 +202,41 @@ func runAt(t *testing.T, node *fake, path string, script func(b *bench)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		log := logrus.New()
-		log.SetOutput(io.Discard)
 		b := &bench{t: t, node: node, path: path, start: time.Now(), done: make(chan error, 1)}
-		b.loop = New(Options{
+		log.SetOutput(b)
+		o := Options{
 			Manager: node, Guests: node, System: node, Intent: Intent{Path: path}, Log: log,
 			Notify: b.notify, StopWindow: 9 * time.Minute, Poll: time.Second, Proceed: node.Proceed, Deadline: b.deadline,
-		})
+		}
+		if node.tells {
+			o.Foretell, o.Trace, o.Claims = node.Foretell, node.Trace, node.Claims
+		}
+		b.loop = New(o)
 		ctx, cancel := context.WithCancel(t.Context())
 		go func() { b.done <- b.loop.Run(ctx) }()
 		b.say(false)
 		<-b.loop.Ready()
 		script(b)
 		cancel()
+		time.Sleep(node.saying) // of one who does not heed his context
 		synctest.Wait()
 		if b.lock != nil && b.lock.held() {
 			t.Error("the loop ended and kept the lock")
 		}
 	})
+}
+
+// Write takes what the loop logs.
+func (b *bench) Write(line []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.log.Write(line)
+}
+
+func (b *bench) logged() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.log.String()
 }
 
 func (b *bench) notify(state string) {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -21,7 +22,8 @@ type looked struct {
 	viewErr  error
 	here     []string
 	hereErr  error
-	era      int // the state of affairs in which it was begun
+	adrift   []string // those of here that the manager is not configured to run, for certain
+	era      int      // the state of affairs in which it was begun
 	took     time.Duration
 }
 
@@ -59,7 +61,31 @@ func lookAt(ctx context.Context, o Options, what Look) looked {
 		wait.Go(func() { res.here, res.hereErr = o.Guests.Here(ctx) })
 	}
 	wait.Wait()
+	if extra := res.beside(); len(extra) > 0 && res.view.Running && res.viewErr == nil && o.Claims != nil {
+		if claims, err := o.Claims(ctx); err == nil {
+			res.adrift = adrift(extra, claims)
+		}
+	}
 	return res
+}
+
+// beside are the guests with a process here that the manager does not have here. Most are about to leave, or to end.
+func (res looked) beside() []string {
+	return slices.DeleteFunc(slices.Clone(res.here), func(name string) bool {
+		return slices.ContainsFunc(res.view.Guests, func(g hbplugin.Guest) bool { return g.Name == name })
+	})
+}
+
+// instance is the number that Pacemaker adds to the name of a clone's instance.
+var instance = regexp.MustCompile(`:[0-9]+$`)
+
+// adrift are the guests that nobody claims: their resource was deleted while they ran, and nobody will move or stop them.
+func adrift(names []string, claims []hbplugin.Claim) []string {
+	return slices.DeleteFunc(slices.Clone(names), func(name string) bool {
+		return slices.ContainsFunc(claims, func(c hbplugin.Claim) bool {
+			return c.Resource == name || c.Resource == instance.ReplaceAllString(name, "")
+		})
+	})
 }
 
 // saw takes in a look. One that was begun before a shutdown was announced or
@@ -77,7 +103,8 @@ func (r *round) saw(res looked) {
 	}
 	s.Looked = true
 	s.Running, s.Standby = answer(res.view.Running, res.viewErr), res.view.Standby
-	s.Guests = union(res.view.Guests, res.here)
+	s.Guests = union(res.view.Guests, res.here, res.adrift)
+	r.met(s.Guests)
 	s.Most = max(s.Most, len(s.Guests))
 	s.Blind = ""
 	if err := errors.Join(res.viewErr, res.hereErr); err != nil {
@@ -100,13 +127,20 @@ func oneLine(err error) string {
 	return strings.ReplaceAll(err.Error(), "\n", "; ")
 }
 
+// deleted is why a guest without a resource does not move.
+const deleted = "no longer a resource of the cluster"
+
 // union joins what the manager says with what the processes say. Whatever
-// either of them knows of is here.
-func union(managed []hbplugin.Guest, here []string) []hbplugin.Guest {
+// either of them knows of is here. Nobody will move those that are adrift.
+func union(managed []hbplugin.Guest, here, adrift []string) []hbplugin.Guest {
 	all := slices.Clone(managed)
 	for _, name := range here {
 		if !slices.ContainsFunc(all, func(g hbplugin.Guest) bool { return g.Name == name }) {
-			all = append(all, hbplugin.Guest{Name: name})
+			g := hbplugin.Guest{Name: name}
+			if slices.Contains(adrift, name) {
+				g.Stuck = deleted
+			}
+			all = append(all, g)
 		}
 	}
 	slices.SortFunc(all, func(a, b hbplugin.Guest) int { return cmp.Compare(a.Name, b.Name) })

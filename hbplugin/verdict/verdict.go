@@ -2,10 +2,22 @@ package verdict
 
 import (
 	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
 
 	"github.com/vmferry/vmferry/hbplugin"
 	"github.com/vmferry/vmferry/migrate"
+	"github.com/vmferry/vmferry/migrate/drain"
 	"github.com/vmferry/vmferry/resource"
+)
+
+const (
+	// atOnce is how many guests are examined at the same time: each has a connection to both ends.
+	atOnce = 4
+	// examineTime bounds one examination. A libvirtd that was just started takes most of a minute to tell its capabilities.
+	examineTime = time.Minute
 )
 
 // Guest is a guest of this node that the cluster manager has.
@@ -14,24 +26,41 @@ type Guest struct {
 	Name     string // libvirt's name of it
 	UUID     string // empty where it is not known
 	Params   resource.Params
+	Problems []resource.Problem // what keeps the agent from migrating it, of its parameters
 }
 
 // Asker asks for the two words that a verdict is made of.
 type Asker struct {
 	// Forecast is the manager's word; see [hbplugin.Forecaster].
 	Forecast func(ctx context.Context) ([]hbplugin.Verdict, error)
-	// Examine is the target's: normally [migrate.Examine] with the program's own connections.
+	// Candidates are the nodes that are up besides this one; they are examined for guests that the manager's
+	// choice could not start. nil where nobody knows them.
+	Candidates func(ctx context.Context) ([]string, error)
+	// Request is the move of a guest to a node, just as the agent would make it.
+	Request func(ctx context.Context, g Guest, node string) (migrate.Request, error)
+	// Examine is the target's word: normally [migrate.Examine] with the program's own connections.
 	Examine func(ctx context.Context, req migrate.Request) (migrate.Examination, error)
 }
 
 // Ask returns a verdict for each guest that the manager has here, in the manager's order. guests says what
-// libvirt calls them; a resource that is not among them gets the manager's word alone, and Why says so. Where the
-// manager gives no answer, each guest's verdict is Untold.
+// libvirt calls them; the verdict of a resource that is not among them, or that nobody could tell of, is Untold and
+// says why. So is each guest's when ctx ends.
 func (a Asker) Ask(ctx context.Context, guests []Guest) []hbplugin.Verdict {
 	said, err := a.Forecast(ctx)
 	if err != nil {
 		return untold(guests, err)
 	}
+	others := a.others(ctx)
+	slots := make(chan struct{}, atOnce)
+	var wait sync.WaitGroup
+	for i := range said {
+		slots <- struct{}{}
+		wait.Go(func() {
+			defer func() { <-slots }()
+			said[i] = a.judge(ctx, said[i], guests, others)
+		})
+	}
+	wait.Wait()
 	return said
 }
 
@@ -41,4 +70,61 @@ func untold(guests []Guest, err error) []hbplugin.Verdict {
 		out = append(out, hbplugin.Verdict{Resource: g.Resource, Fate: hbplugin.Untold, Why: err.Error()})
 	}
 	return out
+}
+
+func (a Asker) others(ctx context.Context) []string {
+	if a.Candidates == nil {
+		return nil
+	}
+	nodes, err := a.Candidates(ctx)
+	if err != nil {
+		return nil // a guest that the chosen node cannot start has no place then, as far as is known
+	}
+	return nodes
+}
+
+// judge asks the nodes about one guest. The others are asked only where the chosen one could not start it.
+func (a Asker) judge(ctx context.Context, said hbplugin.Verdict, guests []Guest, others []string) hbplugin.Verdict {
+	i := slices.IndexFunc(guests, func(g Guest) bool { return g.Resource == said.Resource })
+	switch {
+	case said.To == "":
+		return said
+	case i < 0 && said.Fate.KeepsRunning():
+		said.Fate, said.Why = hbplugin.Untold, "libvirt on this node does not list its guest"
+		return said
+	case i < 0:
+		return said
+	}
+	g := guests[i]
+	live := said.Fate.KeepsRunning()
+	answers := map[string]Answer{said.To: a.ask(ctx, g, said.To, live)}
+	if v := Decide(said, g, answers); v.Fate != hbplugin.Stops {
+		return v
+	}
+	for _, node := range others {
+		if node != said.To {
+			answers[node] = a.ask(ctx, g, node, false)
+		}
+	}
+	return Decide(said, g, answers)
+}
+
+// ask examines one node. For a guest that is started there and not moved, no disk is copied.
+func (a Asker) ask(ctx context.Context, g Guest, node string, live bool) Answer {
+	ctx, cancel := context.WithTimeoutCause(ctx, examineTime, fmt.Errorf("no answer within %v", examineTime))
+	defer cancel()
+	req, err := a.Request(ctx, g, node)
+	if err != nil {
+		return Answer{Err: err}
+	}
+	if !live {
+		req.Disks, req.Options.CopyAll, req.Options.CopyInc = migrate.DisksShared, false, false
+	}
+	x, err := a.Examine(ctx, req)
+	return Answer{Examination: x, Err: err}
+}
+
+// saves tells whether a guest that cannot be moved live is saved and restored.
+func (g Guest) saves() bool {
+	return g.Params.SaveDir != "" && g.Params.MayUse(drain.Save)
 }

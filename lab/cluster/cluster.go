@@ -25,6 +25,8 @@ type Cluster struct {
 	Addresses map[string]string
 	// Hypervisor is what runs the guests.
 	Hypervisor Hypervisor
+	// Unequal says that the nodes are to differ: see [Cluster.Furnish].
+	Unequal bool
 }
 
 // ErrDown says that a command was meant for a node that is not up.

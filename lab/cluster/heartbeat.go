@@ -113,13 +113,8 @@ func (h Heartbeat) resource(g Guest) string {
 // write replaces the list on every node.
 func (h Heartbeat) write(ctx context.Context, text string) error {
 	for _, name := range h.Nodes {
-		cmd, err := h.Command(ctx, name, "tee", resources)
-		if err != nil {
+		if err := h.Cluster.write(ctx, name, resources, text); err != nil {
 			return err
-		}
-		cmd.Stdin = strings.NewReader(text)
-		if err := cmd.Run(); err != nil {
-			return fmt.Errorf("write %s on node %q: %w", resources, name, err)
 		}
 	}
 	return nil

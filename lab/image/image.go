@@ -73,7 +73,7 @@ func With(kind, version string, packages ...string) Recipe {
 // Node is the image of a node that is a container and runs QEMU.
 func Node() Recipe {
 	return With(KindNode, "1", "libvirt-daemon-driver-qemu",
-		"qemu-system-x86", "qemu-utils", "libxml2-utils",
+		"qemu-system-x86", "qemu-utils", "libxml2-utils", "swtpm", "swtpm-tools",
 		"linux-image-cloud-amd64")
 }
 

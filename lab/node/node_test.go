@@ -103,6 +103,13 @@ func TestPrepare(t *testing.T) {
 	if got := read(dirs["node2"], "etc/systemd/network/20-br0.network"); !strings.Contains(got, "Address=10.77.0.2/24\n") {
 		t.Errorf("node2's address: %s", got)
 	}
+	// Two nodes need no third for a quorum, and each is told the name under which its memory channel is reached.
+	if text := read(dirs["node1"], "etc/corosync/corosync.conf"); !strings.Contains(text, "    two_node: 1\n}") {
+		t.Errorf("the quorum of two nodes: %s", text)
+	}
+	if text := read(dirs["node1"], "etc/libvirt/qemu.conf"); !strings.Contains(text, "\nmigration_host = \"node1\"\n") {
+		t.Errorf("the migration host of node1: %s", text)
+	}
 	for name := range private {
 		info, err := os.Stat(filepath.Join(dirs["node1"].upper(), name))
 		if err != nil {
@@ -110,6 +117,42 @@ func TestPrepare(t *testing.T) {
 		}
 		if info.Mode().Perm() != 0o600 {
 			t.Errorf("%s has mode %v", name, info.Mode())
+		}
+	}
+}
+
+// A node with a host name of its own is known by its name all the same, and its libvirt is told no other.
+func TestPrepareWithAHostName(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("gives files to Pacemaker's account: needs root")
+	}
+	nodes := []Spec{
+		{Name: "node1", ID: 1, Address: netip.MustParseAddr("10.77.0.1"), Host: "kvm-a.example"},
+		{Name: "node2", ID: 2, Address: netip.MustParseAddr("10.77.0.2"), Host: "kvm-b.example"},
+		{Name: "node3", ID: 3, Address: netip.MustParseAddr("10.77.0.3"), Host: "kvm-c.example"},
+	}
+	d := Dirs{Image: image(t), State: t.TempDir()}
+	if err := Prepare(nodes[0], nodes, 24, d); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		file, words string
+		has         bool
+	}{
+		{"etc/hostname", "kvm-a.example\n", true},
+		{"etc/hosts", "10.77.0.2 node2\n", true},
+		{"etc/hosts", "example", false},
+		{"etc/corosync/corosync.conf", "name: node3\n", true},
+		{"etc/corosync/corosync.conf", "two_node", false},
+		{"etc/libvirt/qemu.conf", "migration_host", false},
+		{"etc/libvirt/qemu.conf", "migration_address = \"0.0.0.0\"\n", true},
+	} {
+		text, err := os.ReadFile(filepath.Join(d.upper(), c.file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(string(text), c.words) != c.has {
+			t.Errorf("%s: %q is there: %v\n%s", c.file, c.words, !c.has, text)
 		}
 	}
 }

@@ -2,6 +2,7 @@ package node
 
 import (
 	"bytes"
+	"cmp"
 	"embed"
 	"fmt"
 	"io/fs"
@@ -15,10 +16,15 @@ import (
 
 // Spec is one node of the lab.
 type Spec struct {
-	Name    string     // host name, also the name in Corosync's node list
+	Name    string     // in Corosync's node list, and in /etc/hosts of every node
 	ID      int        // Corosync's nodeid, from 1
 	Address netip.Addr // on the lab's bridge
+	// Host is the name that the node has for itself, gethostname(2), where that is not Name. Nothing resolves it.
+	Host string `json:",omitempty"`
 }
+
+// HostName is what the node calls itself.
+func (s Spec) HostName() string { return cmp.Or(s.Host, s.Name) }
 
 // Dirs are the places that a node's file system is made of. All are absolute
 // paths of the lab's own file system.

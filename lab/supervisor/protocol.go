@@ -37,6 +37,7 @@ type Reply struct {
 	Fence []FenceEvent     `json:"fence,omitempty"` // since the lab was started, oldest first
 
 	Hypervisor string `json:"hypervisor,omitempty"` // of the nodes: [QEMU] or [Xen]
+	Shape      string `json:"shape,omitempty"`      // of the cluster, as in [Config]
 	// Login is the ssh_config(5) file by which commands reach the nodes; empty
 	// when they are run in the namespaces of a node's leader.
 	Login string `json:"login,omitempty"`

@@ -29,6 +29,7 @@ type Config struct {
 	Nodes   []node.Spec  `json:"nodes"`
 
 	Hypervisor string `json:"hypervisor"` // [QEMU] or [Xen]
+	Shape      string `json:"shape"`      // what the lab calls this set of nodes; told to clients, and no more
 }
 
 // Control is the path of the control socket of the lab in dir.
@@ -253,7 +254,7 @@ func (s *supervisor) status() Reply {
 	s.fenceMu.Lock()
 	defer s.fenceMu.Unlock()
 	return Reply{
-		Hypervisor: s.cfg.Hypervisor, Login: s.kind.login(s.cfg),
+		Hypervisor: s.cfg.Hypervisor, Shape: s.cfg.Shape, Login: s.kind.login(s.cfg),
 		Nodes: states, Fence: append([]FenceEvent(nil), s.fences...),
 	}
 }

@@ -92,8 +92,9 @@ func Arrived(image string) error {
 	return nil
 }
 
-// Forget removes the note beside an image from which the guest was started here: no move that was
-// begun before can take it away any more. A move that has begun since keeps its note.
+// Forget ends, in the note beside an image from which the guest was started here, a move that was begun before: that
+// cannot take the image away any more. What it may have left at its target stays noted. A move that
+// has begun since keeps its note.
 func Forget(image string) error {
 	l, ok, err := Adopt(image)
 	if !ok || errors.Is(err, ErrBusy) {
@@ -102,7 +103,7 @@ func Forget(image string) error {
 	if err != nil {
 		return err
 	}
-	return l.Stayed()
+	return l.StayedBut()
 }
 
 // Gone puts the image aside of a guest that is proven to run on another node, where a move of it

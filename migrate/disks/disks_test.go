@@ -212,6 +212,67 @@ func TestOldIsReplaced(t *testing.T) {
 	}
 }
 
+// An image is put aside only if it is the file that was copied.
+func TestAnotherImageIsNotPutAside(t *testing.T) {
+	path := image(t)
+	l := begin(t, path)
+	must(t, os.Rename(path, path+".moved"))
+	must(t, os.WriteFile(path, []byte("another"), 0o600))
+	if err := l.Left(); err == nil || !strings.Contains(err.Error(), "another file") {
+		t.Errorf("renamed: %v", err)
+	}
+	if got := beside(t, path); !slices.Equal(got, []string{"", ".moved", NoteSuffix}) {
+		t.Errorf("left %q", got)
+	}
+}
+
+func TestMayRename(t *testing.T) {
+	for _, c := range []struct {
+		kind string
+		same bool
+		may  bool
+	}{{"", true, true}, {"", false, false}, {"NFS", true, false}, {"NFS", false, false}} {
+		if err := mayRename("/d/web.img", c.kind, c.same); (err == nil) != c.may {
+			t.Errorf("%+v: %v", c, err)
+		}
+	}
+}
+
+// A half copy that could not be removed is remembered until the next move to that node.
+func TestLeftOver(t *testing.T) {
+	path := image(t)
+	note := Note{Guest: "web", UUID: "u", Peer: "node2", Mark: NewMark(), Made: true}
+	l, err := Begin(path, note)
+	must(t, err)
+	must(t, l.HandOver())
+	must(t, l.StayedBut())
+	check(t, path, "")
+	if _, ok, err := Adopt(path); ok || err != nil {
+		t.Errorf("adopted, %v", err)
+	}
+	must(t, Forget(path))
+	must(t, Gone(path))
+	n, err := ReadNote(path)
+	if err != nil || n.Stage != LeftOver || n.Mark != note.Mark || !n.Made {
+		t.Errorf("note %+v, %v", n, err)
+	}
+	if got := beside(t, path); !slices.Equal(got, []string{"", NoteSuffix}) {
+		t.Errorf("left %q", got)
+	}
+}
+
+func TestSharedBy(t *testing.T) {
+	dir := t.TempDir()
+	for name, path := range map[string]string{"a file": image(t), "a file that is not there": filepath.Join(dir, "none")} {
+		if kind, err := SharedBy(path); kind != "" || err != nil {
+			t.Errorf("%s: on %q, %v", name, kind, err)
+		}
+	}
+	if _, err := SharedBy(filepath.Join(dir, "no", "folder")); err == nil {
+		t.Error("the file system of nothing is known")
+	}
+}
+
 func FuzzReadNote(f *testing.F) {
 	f.Add([]byte(`{"stage":"handing over","guest":"web","peer":"node2","since":"2026-01-02T03:04:05Z"}`))
 	f.Add([]byte(`{`))

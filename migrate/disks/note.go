@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"time"
@@ -29,6 +30,7 @@ const (
 	Copying     Stage = "copying"      // the target's image is not whole: the one here is the truth
 	HandingOver Stage = "handing over" // it is whole, and the guest may run there
 	Moved       Stage = "moved"        // it is the truth
+	LeftOver    Stage = "left over"    // the move is over, the guest is here, and the target has still a half copy
 )
 
 // Note is what the node that a guest leaves keeps beside each image.
@@ -38,14 +40,29 @@ type Note struct {
 	UUID  string    `json:"uuid,omitempty"`
 	Peer  string    `json:"peer"` // the node that it moves to
 	Since time.Time `json:"since"`
+	// Mark is how many bytes long the mark at the peer is, a number that no other move has chosen; 0 before there was
+	// such a number. Made says that the image at the peer was made by this move, behind that mark.
+	Mark uint64 `json:"mark,omitempty"`
+	Made bool   `json:"made,omitempty"`
+}
+
+// NewMark is a number for [Note].Mark, which a file of that many bytes can be made of on any file system.
+func NewMark() uint64 { return 1 + rand.Uint64N(1<<31-1) }
+
+// ParseNote reads what the file of a note holds.
+func ParseNote(raw []byte) (n Note, err error) {
+	if err := json.Unmarshal(raw, &n); err != nil {
+		return Note{}, fmt.Errorf("parse the note beside an image: %w", err)
+	}
+	return n, nil
 }
 
 // ReadNote reads the note beside an image. One that is not there is fs.ErrNotExist.
 func ReadNote(image string) (Note, error) {
-	var n Note
 	raw, err := os.ReadFile(image + NoteSuffix)
+	n := Note{}
 	if err == nil {
-		err = json.Unmarshal(raw, &n)
+		n, err = ParseNote(raw)
 	}
 	if err != nil {
 		return Note{}, fmt.Errorf("read the note beside image %q: %w", image, err)
@@ -95,7 +112,7 @@ func Begin(image string, n Note) (*Leaving, error) {
 func Adopt(image string) (l *Leaving, ok bool, err error) {
 	n, err := ReadNote(image)
 	switch {
-	case errors.Is(err, fs.ErrNotExist), err == nil && n.Stage == Moved:
+	case errors.Is(err, fs.ErrNotExist), err == nil && (n.Stage == Moved || n.Stage == LeftOver):
 		return nil, false, nil
 	case err != nil:
 		return nil, false, err
@@ -139,9 +156,23 @@ func (l *Leaving) HandOver() error {
 	return l.reach(HandingOver)
 }
 
+// Note is what is noted at present.
+func (l *Leaving) Note() Note { return l.note }
+
+// MadeImage notes whether the target's image is one that this move made, and may therefore remove.
+func (l *Leaving) MadeImage(made bool) error {
+	l.note.Made = made
+	return writeNote(l.image, l.note)
+}
+
 // Left notes that the guest runs at the target. The image is renamed, in place of an older one that
-// was put aside by an earlier move. It ends what [Begin] began.
+// was put aside by an earlier move. It ends what [Begin] began. An image that another host may use under
+// the same name, since it is not the file that Begin locked or lies on a file system of the network, stays where it
+// is: that is an error.
 func (l *Leaving) Left() error {
+	if err := l.renameable(); err != nil {
+		return errors.Join(fmt.Errorf("put the old image aside: %w", err), l.Close())
+	}
 	err := os.Rename(l.image, l.image+OldSuffix)
 	if err == nil {
 		err = replace.SyncDir(filepath.Dir(l.image))
@@ -152,9 +183,46 @@ func (l *Leaving) Left() error {
 	return errors.Join(l.reach(Moved), l.Close())
 }
 
-// Stayed notes that the guest is here and goes on being. It ends what [Begin] began.
+func (l *Leaving) renameable() error {
+	kind, err := SharedBy(l.image)
+	if err != nil {
+		return err
+	}
+	begun, err := l.lock.Stat()
+	if err != nil {
+		return err
+	}
+	now, err := os.Stat(l.image)
+	if err != nil {
+		return err
+	}
+	return mayRename(l.image, kind, os.SameFile(begun, now))
+}
+
+// mayRename is the rule: kind is what SharedBy says of the image, same that it is still the file that was locked.
+func mayRename(image, kind string, same bool) error {
+	switch {
+	case kind != "":
+		return fmt.Errorf("image %q lies on %s, where the guest may use it from another node", image, kind)
+	case !same:
+		return fmt.Errorf("image %q is another file than the one that was copied", image)
+	}
+	return nil
+}
+
+// Stayed notes that the guest is here and goes on being, and that nothing is left of the move. It ends
+// what [Begin] began.
 func (l *Leaving) Stayed() error {
 	return errors.Join(remove(l.image+NoteSuffix), l.Close())
+}
+
+// StayedBut is Stayed where the target may still have a half copy: the note goes on telling how the next
+// move to it knows that copy. It ends what [Begin] began.
+func (l *Leaving) StayedBut() error {
+	if l.note.Mark == 0 {
+		return l.Stayed()
+	}
+	return errors.Join(l.reach(LeftOver), l.Close())
 }
 
 // Close ends it without knowing how the move ended: the note stays as it is.

@@ -23,7 +23,7 @@ var (
 type Error struct {
 	Op      string // what was attempted, such as "status"
 	URI     string // the connection's URI
-	Domain  string // the domain's name, or empty
+	Domain  string // the domain's name or Ref, or empty
 	Code    int    // virErrorNumber, 0 when the error is not libvirt's
 	Message string // libvirt's own words
 	Kind    error  // one of the sentinels, or nil
@@ -34,7 +34,8 @@ type Error struct {
 func (e *Error) Error() string {
 	what := e.Op
 	if e.Domain != "" {
-		what = fmt.Sprintf("%s %q", e.Op, e.Domain)
+		name, _ := SplitRef(e.Domain)
+		what = fmt.Sprintf("%s %q", e.Op, name)
 	}
 	return fmt.Sprintf("libvirt %s at %q: %s", what, e.URI, e.Message)
 }

@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
@@ -27,6 +28,8 @@ type Monitor struct {
 	// Log is told what the daemon's operator should know; what is said of a guest goes to the caller.
 	Log logrus.FieldLogger
 
+	access func(path string) error // in place of access(2), for a test
+
 	mu   sync.Mutex
 	busy map[string]bool // resources that are being looked at
 }
@@ -37,11 +40,41 @@ func (m *Monitor) Look(ctx context.Context, pid int, r wire.Request) wire.Answer
 	if !m.begin(env.Instance) {
 		return decline("the last monitor of this resource is still under way")
 	}
+	why, answered := m.suits(ctx, env)
+	if !answered {
+		return decline("the storage of the config file gives no answer")
+	}
 	defer m.end(env.Instance)
-	if why := strange(env.Params); why != "" {
+	if why != "" {
 		return decline(why)
 	}
 	return m.look(ctx, pid, r, env)
+}
+
+// accessTime is how long a file may take to be looked up. A cached one takes microseconds.
+const accessTime = 2 * time.Second
+
+// suits is strange for storage that may hang. Where that gives no answer the resource stays marked as looked at
+// until it does, so that no more than one goroutine hangs for each.
+func (m *Monitor) suits(ctx context.Context, env resource.Environ) (why string, answered bool) {
+	ctx, cancel := context.WithTimeout(ctx, accessTime)
+	defer cancel()
+	access := m.access
+	if access == nil {
+		access = func(path string) error { return unix.Access(path, unix.R_OK) }
+	}
+	done := make(chan string, 1)
+	go func() { done <- strange(env.Params, access) }()
+	select {
+	case why := <-done:
+		return why, true
+	case <-ctx.Done():
+		go func() {
+			<-done
+			m.end(env.Instance)
+		}()
+		return "", false
+	}
 }
 
 // look runs the agent.
@@ -101,11 +134,11 @@ func (m *Monitor) end(instance string) {
 
 // strange says why the daemon may not see what the caller sees, or "". The daemon is
 // confined: it has no network and no home directories.
-func strange(p resource.Params) string {
+func strange(p resource.Params, access func(string) error) string {
 	switch {
 	case p.XMFile != "" || !ownSystem(p.Hypervisor):
 		return "the hypervisor is not this system's own QEMU"
-	case unix.Access(p.Config, unix.R_OK) != nil:
+	case access(p.Config) != nil:
 		return "the config file cannot be read from here"
 	}
 	return ""

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/vmferry/vmferry/resource"
@@ -302,6 +303,27 @@ func TestMonitorDeclines(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Storage that gives no answer holds up no caller, and no second look at the resource.
+func TestMonitorOfAFileThatHangs(t *testing.T) {
+	request := wire.NewRequest("monitor", guestFile(t, "vm1"))
+	synctest.Test(t, func(t *testing.T) {
+		m := newMonitor(t, &fakeLibvirt{})
+		mended := make(chan struct{})
+		m.access = func(string) error { <-mended; return nil }
+		for _, words := range []string{"gives no answer", "still under way"} {
+			began := time.Now()
+			if a := m.Look(t.Context(), 1, request); !strings.Contains(a.Declined, words) || time.Since(began) > accessTime {
+				t.Errorf("%+v after %v, want it declined as %q", a, time.Since(began), words)
+			}
+		}
+		close(mended)
+		synctest.Wait()
+		if a := m.Look(t.Context(), 1, request); a.Declined != "" {
+			t.Errorf("mended, and %+v", a)
+		}
+	})
 }
 
 // A resource is looked at once at a time, and a look that breaks down is no end of the daemon.

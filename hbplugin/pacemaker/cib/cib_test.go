@@ -4,12 +4,13 @@ import (
 	"maps"
 	"os"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 )
 
-const document = `<cib><configuration>
+const written = `<cib><configuration>
  <crm_config><cluster_property_set id="b"><nvpair name="stonith-enabled" value="false"/></cluster_property_set></crm_config>
  <resources>
   <template id="tmpl" class="ocf" provider="vmferry" type="Domain">
@@ -37,31 +38,37 @@ const document = `<cib><configuration>
 </configuration></cib>`
 
 func TestParseConfig(t *testing.T) {
-	c, err := ParseConfig(strings.NewReader(document))
+	c, err := ParseConfig(strings.NewReader(written))
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := map[string]Resource{
-		"web": {ID: "web", Agent: "ocf:vmferry:Domain",
-			Params: map[string]string{"hypervisor": "qemu:///system", "config": "/web.xml"},
-			Meta:   map[string]string{"allow-migrate": "true", "resource-stickiness": "9"},
-			Ops:    []Op{{"monitor", "10s", "30s"}, {"migrate_to", "0s", "120s"}}},
-		"fence": {ID: "fence", Agent: "stonith:fence_x", Params: map[string]string{}, Meta: map[string]string{"resource-stickiness": "9"}},
-		"db": {ID: "db", Agent: "ocf:heartbeat:VirtualDomain", Params: map[string]string{},
-			Meta: map[string]string{"allow-migrate": "yes", "target-role": "Stopped", "resource-stickiness": "9"}},
-		"ref": {ID: "ref", Agent: "ocf:vmferry:Domain", Params: map[string]string{},
-			Meta: map[string]string{"allow-migrate": "true", "resource-stickiness": "9"}},
+	type facts struct {
+		Agent                          string
+		Params, Meta, Timeouts, Origin map[string]string
+		Within, Ruled                  []string
+	}
+	none := map[string]string{}
+	want := map[string]facts{
+		"web": {"ocf:vmferry:Domain", map[string]string{"hypervisor": "qemu:///system", "config": "/web.xml"},
+			map[string]string{"allow-migrate": "true", "resource-stickiness": "9"}, map[string]string{"monitor": "30s", "migrate_to": "120s"},
+			map[string]string{"allow-migrate": "tmpl", "resource-stickiness": ""}, nil, nil},
+		"fence": {"stonith:fence_x", none, map[string]string{"resource-stickiness": "9"}, none, map[string]string{"resource-stickiness": ""}, nil, nil},
+		"db": {"ocf:heartbeat:VirtualDomain", none, map[string]string{"allow-migrate": "yes", "target-role": "Stopped", "resource-stickiness": "9"}, none,
+			map[string]string{"allow-migrate": "g", "target-role": "db", "is-managed": "db", "resource-stickiness": ""}, []string{"g"}, []string{"is-managed"}},
+		"ref": {"ocf:vmferry:Domain", none, map[string]string{"allow-migrate": "true", "resource-stickiness": "9"}, none,
+			map[string]string{"allow-migrate": "ref", "resource-stickiness": ""}, []string{"c"}, nil},
 	}
 	for _, r := range c.Resources {
-		if !reflect.DeepEqual(r, want[r.ID]) {
-			t.Errorf("%s:\n got %+v\nwant %+v", r.ID, r, want[r.ID])
+		got := facts{r.Agent, r.Params, r.Meta, r.Timeouts, r.Origin, r.Within, r.Ruled}
+		if !reflect.DeepEqual(got, want[r.ID]) {
+			t.Errorf("%s:\n got %+v\nwant %+v", r.ID, got, want[r.ID])
 		}
 		delete(want, r.ID)
 	}
 	if len(want) > 0 {
 		t.Errorf("not found: %v", want)
 	}
-	if !maps.Equal(c.Options, map[string]string{"stonith-enabled": "false"}) || !reflect.DeepEqual(c.Constraints, []Constraint{{ID: "cli-prefer-web"}}) {
+	if !maps.Equal(c.Options, map[string]string{"stonith-enabled": "false"}) || !reflect.DeepEqual(c.Constraints, []Constraint{{ID: "cli-prefer-web", Resources: []string{"web"}, Node: "n2"}}) {
 		t.Errorf("options %v, constraints %v", c.Options, c.Constraints)
 	}
 }
@@ -113,13 +120,14 @@ func TestParseConfigRefuses(t *testing.T) {
 }
 
 const monitor = `<pacemaker-result><nodes>
- <node name="n1" online="true" standby="true" unclean="false" pending="false"/>
- <node name="n2" online="true" standby="false" unclean="true" pending="false"/>
- <node name="n3" online="true" standby="false" unclean="false" pending="false"/></nodes>
+ <node name="n1" type="member" online="true" standby="true" unclean="false" pending="false"/>
+ <node name="n2" type="member" online="true" standby="false" unclean="true" pending="false"/>
+ <node name="n3" type="remote" online="true" standby="false" unclean="false" pending="false"/></nodes>
 <resources>
- <resource id="web" failed="false" blocked="false" managed="true" pending="Migrating"><node name="n1"/></resource>
+ <resource id="web" resource_agent="ocf::vmferry:Domain" failed="false" blocked="false" managed="true" pending="Migrating"><node name="n1"/></resource>
  <group id="g"><resource id="db" failed="true" blocked="true" managed="false"><node name="n1"/><node name="n3"/></resource></group>
  <bundle id="b"><replica id="0"><resource id="in" managed="true"/></replica></bundle>
+ <clone id="cl"><resource id="c" managed="true"><node name="n1"/></resource><resource id="c" managed="true"><node name="n3"/></resource></clone>
 </resources><status code="0" message="OK"/></pacemaker-result>`
 
 func TestParseStatus(t *testing.T) {
@@ -127,17 +135,73 @@ func TestParseStatus(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := Status{
-		Online:  map[string]bool{"n1": true, "n2": false, "n3": true},
-		Standby: map[string]bool{"n1": true, "n2": false, "n3": false},
-		Places: map[string]Place{
-			"web": {Nodes: []string{"n1"}, Pending: "Migrating", Managed: true},
-			"db":  {Nodes: []string{"n1", "n3"}, Failed: true, Blocked: true},
-			"in":  {Managed: true},
-		},
+	wantOnline, wantStandby := map[string]bool{"n1": true, "n2": false, "n3": true}, map[string]bool{"n1": true, "n2": false, "n3": false}
+	if !maps.Equal(s.Online, wantOnline) || !maps.Equal(s.Standby, wantStandby) {
+		t.Errorf("online %v, standby %v", s.Online, s.Standby)
 	}
-	if !reflect.DeepEqual(s, want) {
-		t.Errorf("\n got %+v\nwant %+v", s, want)
+	want := []Place{
+		{ID: "web", Agent: "ocf:vmferry:Domain", Nodes: []string{"n1"}, Pending: "Migrating", Managed: true},
+		{ID: "db", Nodes: []string{"n1", "n3"}, Failed: true, Blocked: true, Within: []string{"g"}},
+		{ID: "in", Managed: true, Within: []string{"b"}},
+		{ID: "c", Nodes: []string{"n1"}, Managed: true, Within: []string{"cl"}},
+		{ID: "c", Nodes: []string{"n3"}, Managed: true, Within: []string{"cl"}},
+	}
+	if !reflect.DeepEqual(s.Resources, want) {
+		t.Errorf("\n got %+v\nwant %+v", s.Resources, want)
+	}
+	if got := s.Places["c"].Nodes; !slices.Equal(got, []string{"n1", "n3"}) {
+		t.Errorf("the clone is on %v", got)
+	}
+}
+
+// Guest nodes and bundle nodes are resources, whatever type crm_mon gives them.
+func TestHost(t *testing.T) {
+	for _, tt := range []struct {
+		attrs string
+		want  bool
+	}{
+		{`type="member"`, true},
+		{`type="remote"`, true},
+		{`type="remote" id_as_resource="a"`, false},
+		{`type="remote" container_id="a"`, false},
+		{`type="ping"`, false},
+		{`type="unknown"`, false},
+		{``, false},
+	} {
+		s, err := ParseStatus(strings.NewReader(`<pacemaker-result><nodes><node name="x" online="true" unclean="false" ` + tt.attrs + `/></nodes><status code="0"/></pacemaker-result>`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, listed := s.Online["x"]; listed != tt.want || s.Nodes[0].Host() != tt.want {
+			t.Errorf("%s: %+v, want a host: %t", tt.attrs, s, tt.want)
+		}
+	}
+}
+
+func TestFenced(t *testing.T) {
+	event := func(status, action, target string) string {
+		return `<fence_event status="` + status + `" action="` + action + `" target="` + target + `" client="c" origin="o"/>`
+	}
+	s, err := ParseStatus(strings.NewReader(`<pacemaker-result><nodes/><fence_history status="0">` + event("success", "reboot", "n2") + event("success", "off", "n3") +
+		event("failed", "reboot", "n4") + event("pending", "off", "n5") + event("success", "on", "n6") + `</fence_history><status code="0"/></pacemaker-result>`))
+	if want := []string{"n2", "n3"}; err != nil || !slices.Equal(s.Fenced, want) {
+		t.Errorf("%v, %v; want %v", s.Fenced, err, want)
+	}
+}
+
+func TestParseErased(t *testing.T) {
+	doc := `<status><node_state uname="fenced"/><node_state uname="empty"><lrm><lrm_resources/></lrm></node_state>` +
+		`<node_state uname="left"><lrm><lrm_resources><lrm_resource id="a"/></lrm_resources></lrm></node_state></status>`
+	for _, text := range []string{doc, "<cib>" + doc + "</cib>"} {
+		got, err := ParseErased(strings.NewReader(text))
+		if want := []string{"fenced", "empty"}; err != nil || !slices.Equal(got, want) {
+			t.Errorf("%v, %v; want %v", got, err, want)
+		}
+	}
+	for _, text := range []string{"", doc[:40], "<html/>"} {
+		if got, err := ParseErased(strings.NewReader(text)); err == nil {
+			t.Errorf("%q: %v and no error", text, got)
+		}
 	}
 }
 
@@ -155,7 +219,7 @@ func TestParseStatusRefuses(t *testing.T) {
 }
 
 func FuzzParseConfig(f *testing.F) {
-	f.Add(document)
+	f.Add(written)
 	f.Add(read(f, "testdata/configuration.xml"))
 	f.Add(`<configuration><resources><primitive id="a" template="a"/></resources></configuration>`)
 	f.Fuzz(func(t *testing.T, text string) {

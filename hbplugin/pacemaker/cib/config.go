@@ -1,266 +1,374 @@
 package cib
 
 import (
-	"cmp"
-	"encoding/xml"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
-	"strconv"
 	"strings"
-	"time"
 )
 
-// Config is what Pacemaker was told.
+// Config is what Pacemaker was told, and, where the document has a status, what it knows of each node.
 type Config struct {
 	Options     map[string]string // cluster properties, such as "stonith-enabled"
 	Resources   []Resource        // the primitives, in the order of the document
 	Constraints []Constraint      // on where resources run
+	Colocations []Colocation
+	Orders      []Order
+	Tickets     []Ticket
+	Nodes       []Member            // the members and the remote nodes, in the order of the document
+	Tags        map[string][]string // what each tag stands for
+	Underway    []Pending           // the operations that have begun and not ended
 }
-
-// Constraint is a location constraint.
-type Constraint struct {
-	ID    string
-	Until time.Time // the end of its lifetime; zero where it has none
-}
-
-// Holds tells whether it still does at now: an expired one stays in the
-// configuration until somebody clears it.
-func (c Constraint) Holds(now time.Time) bool { return c.Until.IsZero() || now.Before(c.Until) }
 
 // Resource is one primitive, with what it inherits from its template, from the
-// group, clone or bundle around it, and from the resource defaults.
+// group, clone or bundle around it, and from the defaults.
 type Resource struct {
-	ID     string
-	Agent  string            // such as "ocf:vmferry:Domain"; empty where only an unknown template says it
-	Params map[string]string // instance attributes
-	Meta   map[string]string // meta attributes
-	Ops    []Op
+	ID          string
+	Agent       string            // such as "ocf:vmferry:Domain"; empty where only an unknown template says it
+	Params      map[string]string // instance attributes
+	Meta        map[string]string // meta attributes
+	Utilization map[string]string
+	Ops         []Op
+	Timeouts    map[string]string // by action, as written; without an entry Pacemaker's own default of 20 s holds
+	Ruled       []string          // parameters, meta attributes and actions that a rule decides: in no map
+	Origin      map[string]string // by meta attribute: the id of the element that sets it; empty: the resource defaults
+	Within      []string          // the ids of the group, clone or bundle around it, the outermost first
+	Group       []string          // the members of its group that come before it
+	Template    string
+	Clone       bool // a clone or a bundle is around it
 }
 
 // Op is an operation that the resource is configured with.
 type Op struct {
-	Name     string `xml:"name,attr"`
-	Interval string `xml:"interval,attr"`
-	Timeout  string `xml:"timeout,attr"`
+	Name     string
+	Interval string
+	Timeout  string
 }
 
-// ParseConfig reads the element <configuration>, alone or in a <cib>. Attribute
-// sets that a rule governs are left out: whether they hold depends on the time
-// and the node.
+// ParseConfig reads the element <configuration>, alone or in a <cib>. The value of an attribute that a rule
+// governs is taken for unknown: whether the rule holds depends on the time and the node.
 func ParseConfig(r io.Reader) (Config, error) {
-	var doc struct {
-		XMLName xml.Name
-		configuration
-		Inner configuration `xml:"configuration"`
-	}
-	if err := xml.NewDecoder(r).Decode(&doc); err != nil {
+	root, err := parse(r, "configuration", "cib")
+	if err != nil {
 		return Config{}, fmt.Errorf("read Pacemaker's configuration: %w", err)
 	}
-	switch doc.XMLName.Local {
-	case "configuration":
-		return doc.configuration.read(), nil
-	case "cib":
-		return doc.Inner.read(), nil
+	d := &document{ids: map[string]*tree{}, conf: root, state: root.at("status")}
+	if root.name() == "cib" {
+		d.conf = root.at("configuration")
 	}
-	return Config{}, fmt.Errorf("read Pacemaker's configuration: the document is <%s>, not <configuration>", doc.XMLName.Local)
+	d.conf.each(func(t *tree) {
+		if id := t.attr("id"); id != "" {
+			d.ids[id] = t
+		}
+	})
+	return d.read(), nil
 }
 
-// configuration is the form of the document.
-type configuration struct {
-	Options   []nvset    `xml:"crm_config>cluster_property_set"`
-	Resources element    `xml:"resources"`
-	Defaults  []nvset    `xml:"rsc_defaults>meta_attributes"`
-	Locations []location `xml:"constraints>rsc_location"`
+// document is the CIB while it is read.
+type document struct {
+	ids         map[string]*tree
+	conf, state *tree
+	ops         choices // the operation defaults
+	out         Config
 }
 
-type location struct {
-	ID    string `xml:"id,attr"`
-	Dates []struct {
-		Operation string `xml:"operation,attr"`
-		End       string `xml:"end,attr"`
-	} `xml:"rule>date_expression"`
-}
-
-// constraint reads the lifetime as crm_resource writes it: one date before which
-// the rule holds.
-func (l location) constraint() Constraint {
-	c := Constraint{ID: l.ID}
-	if len(l.Dates) != 1 || l.Dates[0].Operation != "lt" {
-		return c
-	}
-	if end, err := time.Parse("2006-01-02 15:04:05Z07:00", l.Dates[0].End); err == nil {
-		c.Until = end
-	}
-	return c
-}
-
-type idElement struct {
-	ID string `xml:"id,attr"`
-}
-
-// element is a resource or what holds resources.
-type element struct {
-	ID       string  `xml:"id,attr"`
-	Class    string  `xml:"class,attr"`
-	Provider string  `xml:"provider,attr"`
-	Type     string  `xml:"type,attr"`
-	Template string  `xml:"template,attr"`
-	Params   []nvset `xml:"instance_attributes"`
-	Meta     []nvset `xml:"meta_attributes"`
-	Ops      []Op    `xml:"operations>op"`
-
-	Primitives []element `xml:"primitive"`
-	Groups     []element `xml:"group"`
-	Clones     []element `xml:"clone"`
-	Masters    []element `xml:"master"`
-	Bundles    []element `xml:"bundle"`
-	Templates  []element `xml:"template"`
-}
-
-type nvset struct {
-	ID    string      `xml:"id,attr"`
-	Ref   string      `xml:"id-ref,attr"`
-	Score string      `xml:"score,attr"`
-	Rules []idElement `xml:"rule"`
-	Pairs []struct {
-		Name  string `xml:"name,attr"`
-		Value string `xml:"value,attr"`
-	} `xml:"nvpair"`
-}
-
-func (c configuration) read() Config {
-	w := walker{sets: map[string]nvset{}, templates: map[string]element{}}
-	w.index(c.Resources)
-	w.walk(c.Resources, w.values(c.Defaults))
-	for _, l := range c.Locations {
-		w.out.Constraints = append(w.out.Constraints, l.constraint())
-	}
-	w.out.Options = w.values(c.Options)
-	return w.out
-}
-
-// walker goes down the tree of resources.
-type walker struct {
-	sets      map[string]nvset
-	templates map[string]element
-	out       Config
-}
-
-// index notes what other elements may refer to by id.
-func (w *walker) index(e element) {
-	for _, s := range slices.Concat(e.Params, e.Meta) {
-		if s.Ref == "" {
-			w.sets[s.ID] = s
+func (d *document) read() Config {
+	d.out.Options, _ = d.values(d.conf.at("crm_config").all("cluster_property_set")).split()
+	d.ops = d.values(d.conf.at("op_defaults").all("meta_attributes"))
+	d.out.Tags = map[string][]string{}
+	for _, t := range d.conf.at("tags").all("tag") {
+		for _, ref := range t.all("obj_ref") {
+			d.out.Tags[t.attr("id")] = append(d.out.Tags[t.attr("id")], ref.attr("id"))
 		}
 	}
-	for _, t := range e.Templates {
-		w.templates[t.ID] = t
-		w.index(t)
-	}
-	for _, child := range e.children() {
-		w.index(child)
-	}
-	for _, p := range e.Primitives {
-		w.index(p)
+	defaults := d.values(d.conf.at("rsc_defaults").all("meta_attributes"))
+	d.walk(d.conf.at("resources"), holder{meta: defaults, origin: originOf(nil, defaults, "")})
+	d.readNodes()
+	d.readPending()
+	d.readConstraints(d.conf.at("constraints"))
+	return d.out
+}
+
+// holder is what the primitives in an element inherit from all around it.
+type holder struct {
+	meta   choices
+	origin map[string]string
+	within []string
+	clone  bool
+}
+
+// enter is the holder for what is in a group, a clone or a bundle.
+func (d *document) enter(h holder, t *tree) holder {
+	meta := d.values(t.all("meta_attributes"))
+	return holder{
+		meta:   meta.over(h.meta),
+		origin: originOf(h.origin, meta, t.attr("id")),
+		within: append(slices.Clone(h.within), t.attr("id")),
+		clone:  h.clone || t.name() != "group",
 	}
 }
 
-func (e element) children() []element { return slices.Concat(e.Groups, e.Clones, e.Masters, e.Bundles) }
-
-// walk adds the primitives below e, which inherit the meta attributes meta.
-func (w *walker) walk(e element, meta map[string]string) {
-	for _, p := range e.Primitives {
-		w.out.Resources = append(w.out.Resources, w.resource(p, meta))
-	}
-	for _, child := range e.children() {
-		w.walk(child, over(meta, w.values(child.Meta)))
-	}
-}
-
-func (w *walker) resource(p element, meta map[string]string) Resource {
-	t := w.templates[p.Template]
-	agent := p
-	if p.Class == "" {
-		agent = t
-	}
-	ops := slices.Clone(p.Ops)
-	for _, op := range t.Ops {
-		same := func(o Op) bool { return o.Name == op.Name && o.Interval == op.Interval }
-		if !slices.ContainsFunc(ops, same) {
-			ops = append(ops, op)
-		}
-	}
-	return Resource{
-		ID: p.ID, Agent: agent.agent(), Ops: ops,
-		Params: over(w.values(t.Params), w.values(p.Params)),
-		Meta:   over(over(meta, w.values(t.Meta)), w.values(p.Meta)),
-	}
-}
-
-func (e element) agent() string {
-	parts := slices.DeleteFunc([]string{e.Class, e.Provider, e.Type}, func(s string) bool { return s == "" })
-	return strings.Join(parts, ":")
-}
-
-// values joins sets: the one with the highest score decides, then the first.
-func (w *walker) values(sets []nvset) map[string]string {
-	sets = slices.Clone(sets)
-	for i, s := range sets {
-		if s.Ref != "" {
-			sets[i] = w.sets[s.Ref]
-		}
-	}
-	slices.SortStableFunc(sets, func(a, b nvset) int { return cmp.Compare(b.score(), a.score()) })
+// originOf is base with id for all that meta sets.
+func originOf(base map[string]string, meta choices, id string) map[string]string {
 	out := map[string]string{}
-	for _, s := range sets {
-		if len(s.Rules) > 0 {
-			continue
+	maps.Copy(out, base)
+	for name := range meta {
+		out[name] = id
+	}
+	return out
+}
+
+// walk adds the primitives below t, in the order of the document.
+func (d *document) walk(t *tree, h holder) {
+	var before []string
+	for _, e := range t.Nodes {
+		switch e.name() {
+		case "primitive":
+			r := d.resource(e, h)
+			if t.name() == "group" {
+				r.Group = slices.Clone(before)
+			}
+			before = append(before, r.ID)
+			d.out.Resources = append(d.out.Resources, r)
+		case "group", "clone", "master", "bundle":
+			d.walk(e, d.enter(h, e))
 		}
-		for _, p := range s.Pairs {
-			if _, set := out[p.Name]; !set {
-				out[p.Name] = p.Value
+	}
+}
+
+func (d *document) resource(p *tree, h holder) Resource {
+	template := d.ids[p.attr("template")]
+	if template == nil {
+		template = &tree{}
+	}
+	agent := p
+	if p.attr("class") == "" {
+		agent = template
+	}
+	both := func(set string) choices { return d.values(p.all(set)).over(d.values(template.all(set))) }
+	own, inherited := d.values(p.all("meta_attributes")), d.values(template.all("meta_attributes"))
+	r := Resource{
+		ID:       p.attr("id"),
+		Agent:    agent.agent(),
+		Within:   h.within,
+		Template: p.attr("template"),
+		Clone:    h.clone,
+	}
+	r.Origin = originOf(originOf(h.origin, inherited, r.Template), own, r.ID)
+	var params, meta, ops []string
+	r.Params, params = both("instance_attributes").split()
+	r.Meta, meta = own.over(inherited).over(h.meta).split()
+	r.Utilization, _ = both("utilization").split()
+	r.Ops, r.Timeouts, ops = d.operations(p, template)
+	r.Ruled = slices.Concat(params, meta, ops)
+	return r
+}
+
+// agent is the name of the agent, such as "ocf:vmferry:Domain".
+func (t *tree) agent() string {
+	parts := []string{t.attr("class"), t.attr("provider"), t.attr("type")}
+	return strings.Join(slices.DeleteFunc(parts, func(s string) bool { return s == "" }), ":")
+}
+
+// timed are the actions of which the time-out is told.
+var timed = []string{"start", "stop", "monitor", "migrate_to", "migrate_from"}
+
+// operations are those of a primitive and its template. A time-out is taken from the operation's own attribute,
+// then from its meta attributes, then from the operation defaults (pcmk__unpack_action_meta).
+func (d *document) operations(p, template *tree) (ops []Op, timeouts map[string]string, ruled []string) {
+	limits := choices{}
+	for _, t := range []*tree{p, template} {
+		for _, list := range t.all("operations") {
+			for _, op := range d.resolve(list).all("op") {
+				o := Op{op.attr("name"), op.attr("interval"), op.attr("timeout")}
+				if slices.ContainsFunc(ops, o.same) {
+					continue
+				}
+				ops = append(ops, o)
+				if _, seen := limits[o.Name]; !seen {
+					limits[o.Name] = d.timeout(op)
+				}
 			}
 		}
 	}
-	return out
+	for _, action := range timed {
+		limits[action] = limits[action].then(d.ops["timeout"])
+	}
+	timeouts, ruled = limits.split()
+	return ops, timeouts, ruled
 }
 
-// infinity is what Pacemaker calls INFINITY.
-const infinity = 1000000
+func (o Op) same(other Op) bool { return o.Name == other.Name && o.Interval == other.Interval }
 
-func (s nvset) score() int {
-	switch strings.ToUpper(s.Score) {
-	case "INFINITY", "+INFINITY":
-		return infinity
-	case "-INFINITY":
-		return -infinity
+// timeout is what an operation itself says of it.
+func (d *document) timeout(op *tree) choice {
+	if own := op.attr("timeout"); own != "" {
+		return choice{[]string{own}, true}
 	}
-	n, err := strconv.Atoi(s.Score)
-	if err != nil {
-		return 0
-	}
-	return n
+	return d.values(op.all("meta_attributes"))["timeout"]
 }
 
-// over is base with what top says instead.
-func over(base, top map[string]string) map[string]string {
-	out := make(map[string]string, len(base)+len(top))
-	for _, m := range []map[string]string{base, top} {
-		for name, value := range m {
-			out[name] = value
+// Resource finds a primitive by its id. A clone's instance, such as "web:0", is the primitive itself.
+func (c Config) Resource(id string) (Resource, bool) {
+	i := slices.IndexFunc(c.Resources, func(r Resource) bool { return r.ID == id })
+	if i < 0 {
+		i = slices.IndexFunc(c.Resources, func(r Resource) bool { return r.Clone && r.ID == Primitive(id) })
+	}
+	if i < 0 {
+		return Resource{}, false
+	}
+	return c.Resources[i], true
+}
+
+// Fenceable tells whether any fence device is configured.
+func (c Config) Fenceable() bool {
+	return slices.ContainsFunc(c.Resources, func(r Resource) bool { return strings.HasPrefix(r.Agent, "stonith:") })
+}
+
+// Primitive is the id of the primitive that an instance belongs to: "web" for "web:0".
+func Primitive(instance string) string {
+	id, number, ok := strings.Cut(instance, ":")
+	if !ok || strings.Trim(number, "0123456789") != "" {
+		return instance
+	}
+	return id
+}
+
+// Names are all that a constraint may call the resource by: its id, what is around it, its template, and
+// the tags of these.
+func (c Config) Names(r Resource) []string {
+	names := append([]string{r.ID}, r.Within...)
+	if r.Template != "" {
+		names = append(names, r.Template)
+	}
+	tagged := names
+	for _, tag := range slices.Sorted(maps.Keys(c.Tags)) {
+		if slices.ContainsFunc(c.Tags[tag], func(id string) bool { return slices.Contains(names, id) }) {
+			tagged = append(tagged, tag)
+		}
+	}
+	return tagged
+}
+
+// Member is a node of the configuration.
+type Member struct {
+	Name        string
+	Attrs       map[string]string // permanent attributes, with the transient ones over them; #uname is not among them
+	Permanent   map[string]string
+	Utilization map[string]string
+	Failures    map[string]int // by resource: its fail-count
+	Answers     map[string]int // by resource: the exit code of its last failed action, such as 5 for "not installed"
+	Erased      bool           // the status knows the node, and has no history of operations of it
+}
+
+// readNodes joins the configured nodes and their states.
+func (d *document) readNodes() {
+	states := map[string]*tree{}
+	for _, s := range d.state.all("node_state") {
+		states[s.attr("uname")] = s
+	}
+	for _, n := range d.conf.at("nodes").all("node") {
+		d.out.Nodes = append(d.out.Nodes, d.member(n, states[n.attr("uname")]))
+	}
+	known := func(name string) bool {
+		return slices.ContainsFunc(d.out.Nodes, func(m Member) bool { return m.Name == name })
+	}
+	for _, r := range d.out.Resources {
+		if r.Agent == "ocf:pacemaker:remote" && !known(r.ID) {
+			d.out.Nodes = append(d.out.Nodes, d.member(&tree{Attrs: attrs("uname", r.ID)}, states[r.ID]))
+		}
+	}
+}
+
+func (d *document) member(n, state *tree) Member {
+	m := Member{Name: n.attr("uname")}
+	m.Permanent, _ = d.values(n.all("instance_attributes")).split()
+	m.Utilization, _ = d.values(n.all("utilization")).split()
+	if state == nil {
+		m.Attrs = m.Permanent
+		return m
+	}
+	transient := d.values(state.at("transient_attributes").all("instance_attributes"))
+	m.Attrs, _ = transient.over(d.values(n.all("instance_attributes"))).split()
+	m.Failures = failures(m.Attrs)
+	m.Answers, m.Erased = answers(state)
+	return m
+}
+
+// failures adds up the fail-counts of the operations of each resource: "fail-count-web#start_0".
+func failures(attributes map[string]string) map[string]int {
+	out := map[string]int{}
+	for name, value := range attributes {
+		rest, ok := strings.CutPrefix(name, "fail-count-")
+		if id, _, _ := strings.Cut(rest, "#"); ok {
+			out[id] = min(Infinity, out[id]+Score(value))
 		}
 	}
 	return out
 }
 
-// Bool reads one of Pacemaker's booleans; what is none of them is def.
-func Bool(value string, def bool) bool {
-	switch strings.ToLower(value) {
-	case "true", "yes", "on", "y", "1":
-		return true
-	case "false", "no", "off", "n", "0":
-		return false
+// answers are the errors in the history of a node, by resource, and whether it has none at all.
+func answers(state *tree) (codes map[string]int, erased bool) {
+	codes, erased = map[string]int{}, true
+	for _, r := range state.at("lrm", "lrm_resources").all("lrm_resource") {
+		erased = false
+		for _, op := range r.all("lrm_rsc_op") {
+			if code := Score(op.attr("rc-code")); code >= 1 && code <= 6 && op.attr("op-status") != "-1" {
+				codes[r.attr("id")] = max(code, codes[r.attr("id")])
+			}
+		}
 	}
-	return def
+	return codes, erased
+}
+
+// Pending is an operation that has begun and not ended.
+type Pending struct {
+	Resource, Operation string
+	Node                string // where the operation runs
+	Source, Target      string // of a migration
+}
+
+func (d *document) readPending() {
+	for _, s := range d.state.all("node_state") {
+		for _, r := range s.at("lrm", "lrm_resources").all("lrm_resource") {
+			for _, op := range r.all("lrm_rsc_op") {
+				if op.attr("op-status") == "-1" {
+					d.out.Underway = append(d.out.Underway, Pending{
+						Resource: r.attr("id"), Operation: op.attr("operation"), Node: s.attr("uname"),
+						Source: op.attr("migrate_source"), Target: op.attr("migrate_target"),
+					})
+				}
+			}
+		}
+	}
+}
+
+// Member finds a node by its name.
+func (c Config) Member(name string) Member {
+	for _, m := range c.Nodes {
+		if m.Name == name {
+			return m
+		}
+	}
+	return Member{Name: name}
+}
+
+// ParseErased reads the element <status> and returns the nodes that have a state and no history of
+// operations, as a node that was fenced and has not joined again.
+func ParseErased(r io.Reader) ([]string, error) {
+	root, err := parse(r, "status", "cib")
+	if err != nil {
+		return nil, fmt.Errorf("read Pacemaker's status: %w", err)
+	}
+	if root.name() == "cib" {
+		root = root.at("status")
+	}
+	var out []string
+	for _, s := range root.all("node_state") {
+		if _, erased := answers(s); erased {
+			out = append(out, s.attr("uname"))
+		}
+	}
+	return out, nil
 }

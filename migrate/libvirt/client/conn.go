@@ -33,6 +33,8 @@ type Conn struct {
 	mu     sync.Mutex
 	calls  int // C calls under way, abandoned ones too
 	closed bool
+
+	paths pathWords
 }
 
 // Open connects to the libvirt daemon at uri, read-write. It returns at the
@@ -168,10 +170,10 @@ func call[T any](ctx context.Context, c *Conn, op, domain string, f func() (T, e
 	}
 }
 
-// withDomain looks the domain up by name and calls f with it.
+// withDomain looks the domain up, by its name or its [libvirt.Ref], and calls f with it.
 func withDomain[T any](ctx context.Context, c *Conn, op, name string, f func(*lv.Domain) (T, error)) (T, error) {
 	return call(ctx, c, op, name, func() (T, error) {
-		dom, err := c.lv.LookupDomainByName(name)
+		dom, err := c.lookup(name)
 		if err != nil {
 			var zero T
 			return zero, err
@@ -179,6 +181,15 @@ func withDomain[T any](ctx context.Context, c *Conn, op, name string, f func(*lv
 		defer func() { _ = dom.Free() }()
 		return f(dom)
 	})
+}
+
+// lookup finds a domain by what a Ref has of it.
+func (c *Conn) lookup(ref string) (*lv.Domain, error) {
+	name, uuid := libvirt.SplitRef(ref)
+	if uuid != "" {
+		return c.lv.LookupDomainByUUIDString(uuid)
+	}
+	return c.lv.LookupDomainByName(name)
 }
 
 // doDomain is withDomain for calls that return only an error.

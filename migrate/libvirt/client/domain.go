@@ -207,38 +207,3 @@ func (c *Conn) CompareCPU(ctx context.Context, m libvirt.Machine, cpuXML string)
 		return result == lv.CPU_COMPARE_IDENTICAL || result == lv.CPU_COMPARE_SUPERSET, err
 	})
 }
-
-// DiskVisible asks whether the host sees the file or device at path. dir is the
-// directory that a storage pool would have as its target. A pool that does not list
-// the path is refreshed once before the answer is no.
-func (c *Conn) DiskVisible(ctx context.Context, path, dir string) (libvirt.Visible, error) {
-	return call(ctx, c, fmt.Sprintf("look for disk %q", path), "", func() (libvirt.Visible, error) {
-		if c.hasVolume(path) {
-			return libvirt.VisibleYes, nil
-		}
-		pool, err := c.lv.LookupStoragePoolByTargetPath(dir)
-		if err != nil {
-			return libvirt.VisibleUnknown, nil //nolint:nilerr // no pool covers it, or none of the storage driver: cannot tell
-		}
-		defer func() { _ = pool.Free() }()
-		if active, err := pool.IsActive(); err != nil || !active {
-			return libvirt.VisibleUnknown, err
-		}
-		if err := pool.Refresh(0); err != nil {
-			return libvirt.VisibleUnknown, err
-		}
-		if c.hasVolume(path) {
-			return libvirt.VisibleYes, nil
-		}
-		return libvirt.VisibleNo, nil
-	})
-}
-
-func (c *Conn) hasVolume(path string) bool {
-	vol, err := c.lv.LookupStorageVolByPath(path)
-	if err != nil {
-		return false
-	}
-	_ = vol.Free()
-	return true
-}

@@ -17,6 +17,9 @@ func wrap(op, uri, domain string, err error) *libvirt.Error {
 	e := &libvirt.Error{Op: op, URI: uri, Domain: domain, Message: err.Error()}
 	var lerr lv.Error
 	if !errors.As(err, &lerr) {
+		if errors.Is(err, libvirt.ErrForeign) {
+			e.Kind = libvirt.ErrForeign
+		}
 		return e
 	}
 	e.Code, e.Message = int(lerr.Code), lerr.Message

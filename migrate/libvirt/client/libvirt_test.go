@@ -57,6 +57,18 @@ func TestLifecycle(t *testing.T) {
 	if busy, err := c.Busy(ctx); err != nil || len(busy) > 0 {
 		t.Errorf("busy = %q, %v", busy, err)
 	}
+	const uuid, other = "11111111-2222-3333-4444-555555555555", "21111111-2222-3333-4444-555555555555"
+	if s, err := c.Status(ctx, libvirt.Ref("renamed", uuid)); err != nil || s.ID != got.ID {
+		t.Errorf("status by its UUID: %+v, %v", s, err)
+	}
+	for _, act := range []func(context.Context, string) error{
+		func(ctx context.Context, name string) error { _, err := c.Status(ctx, name); return err }, c.Destroy,
+		func(ctx context.Context, name string) error { return c.Shutdown(ctx, name, "") },
+	} {
+		if err := act(ctx, libvirt.Ref("fresh", other)); !errors.Is(err, libvirt.ErrNoDomain) {
+			t.Errorf("of another UUID: %v, want ErrNoDomain", err)
+		}
+	}
 	if xml, err := c.XML(ctx, "fresh"); err != nil || !strings.Contains(xml, "<name>fresh</name>") {
 		t.Errorf("XML = %q, %v", xml, err)
 	}
@@ -104,22 +116,6 @@ func TestHostQuestions(t *testing.T) {
 	}
 	if c.URI() != "test:///default" {
 		t.Errorf("URI = %q", c.URI())
-	}
-	if v, err := c.DiskVisible(ctx, "/nowhere/disk.img", "/nowhere"); err != nil || v != libvirt.VisibleUnknown {
-		t.Errorf("a disk that no pool covers: %v, %v", v, err)
-	}
-	pool, err := c.lv.LookupStoragePoolByName("default-pool")
-	if err != nil {
-		t.Fatal(err)
-	}
-	vol, err := pool.StorageVolCreateXML("<volume><name>disk.img</name><capacity>1</capacity></volume>", 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	// All connections of a process share the test driver's host.
-	t.Cleanup(func() { _, _ = vol.Delete(0), vol.Free() })
-	if v, err := c.DiskVisible(ctx, "/default-pool/disk.img", "/default-pool"); err != nil || v != libvirt.VisibleYes {
-		t.Errorf("a disk that the pool has: %v, %v", v, err)
 	}
 }
 

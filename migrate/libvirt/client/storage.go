@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"path/filepath"
+	"slices"
 
 	lv "libvirt.org/go/libvirt"
 	"libvirt.org/go/libvirtxml"
@@ -70,26 +72,104 @@ func volumeXML(image libvirt.Image) (string, error) {
 	return vol.Marshal()
 }
 
-// RemoveImage removes the file at path through the storage pool that it lies in. That there is
-// none is no error.
-func (c *Conn) RemoveImage(ctx context.Context, path string) error {
+// RemoveImage removes the file at path through the storage pool that it lies in, if the mark lies there too; without it
+// the error is [libvirt.ErrForeign], and nothing is removed. That there is no file is no error. libvirt cannot do
+// both in one step: the mark and the file are looked at in one refresh of the pool, just before.
+func (c *Conn) RemoveImage(ctx context.Context, path string, mark libvirt.Mark) error {
 	_, err := call(ctx, c, fmt.Sprintf("remove image %q", path), "", func() (struct{}, error) {
-		return struct{}{}, c.inPool(filepath.Dir(path), func(p *lv.StoragePool) error { return removeVolume(p, filepath.Base(path)) })
+		return struct{}{}, c.inPool(filepath.Dir(path), func(p *lv.StoragePool) error { return removeVolume(p, path, mark) })
 	})
 	return err
 }
 
-func removeVolume(p *lv.StoragePool, name string) error {
-	vol, err := p.LookupStorageVolByName(name)
-	var lerr lv.Error
-	if errors.As(err, &lerr) && lerr.Code == lv.ERR_NO_STORAGE_VOL {
-		return nil
-	}
-	if err != nil {
+func removeVolume(p *lv.StoragePool, path string, mark libvirt.Mark) error {
+	vol, err := lookupVolume(p, filepath.Base(path))
+	if vol == nil || err != nil {
 		return err
 	}
 	defer func() { _ = vol.Free() }()
+	if err := checkMark(p, path, mark); err != nil {
+		return err
+	}
 	return vol.Delete(lv.STORAGE_VOL_DELETE_NORMAL)
+}
+
+// checkMark wants the mark in the same directory, of its size.
+func checkMark(p *lv.StoragePool, path string, mark libvirt.Mark) error {
+	if mark.Size == 0 || filepath.Dir(mark.Path) != filepath.Dir(path) {
+		return libvirt.ErrForeign
+	}
+	vol, err := lookupVolume(p, filepath.Base(mark.Path))
+	if err != nil {
+		return err
+	}
+	if vol == nil {
+		return libvirt.ErrForeign
+	}
+	defer func() { _ = vol.Free() }()
+	info, err := vol.GetInfo()
+	if err != nil {
+		return err
+	}
+	if info.Capacity != mark.Size {
+		return libvirt.ErrForeign
+	}
+	return nil
+}
+
+// lookupVolume returns nil where the pool has no such volume.
+func lookupVolume(p *lv.StoragePool, name string) (*lv.StorageVol, error) {
+	vol, err := p.LookupStorageVolByName(name)
+	if isCode(err, lv.ERR_NO_STORAGE_VOL) {
+		return nil, nil
+	}
+	return vol, err
+}
+
+func isCode(err error, code lv.ErrorNumber) bool {
+	var lerr lv.Error
+	return errors.As(err, &lerr) && lerr.Code == code
+}
+
+// ReadImage reads a small file, of at most limit bytes, through the storage pool that it lies in. That there is none
+// is no error: then nothing is returned.
+func (c *Conn) ReadImage(ctx context.Context, path string, limit int) ([]byte, error) {
+	return call(ctx, c, fmt.Sprintf("read %q", path), "", func() (raw []byte, err error) {
+		err = c.inPool(filepath.Dir(path), func(p *lv.StoragePool) error {
+			vol, err := lookupVolume(p, filepath.Base(path))
+			if vol == nil || err != nil {
+				return err
+			}
+			defer func() { _ = vol.Free() }()
+			raw, err = c.download(vol, limit)
+			return err
+		})
+		return raw, err
+	})
+}
+
+// download reads the first bytes of a volume (virStorageVolDownload).
+func (c *Conn) download(vol *lv.StorageVol, limit int) ([]byte, error) {
+	stream, err := c.lv.NewStream(0)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = stream.Free() }()
+	if err := vol.Download(stream, 0, uint64(limit), 0); err != nil {
+		return nil, err
+	}
+	raw := make([]byte, 0, limit)
+	for len(raw) < limit {
+		n, err := stream.Recv(raw[len(raw):limit])
+		if errors.Is(err, io.EOF) {
+			return raw, stream.Finish()
+		}
+		if err != nil {
+			return nil, err
+		}
+		raw = raw[:len(raw)+max(n, 0)]
+	}
+	return raw, stream.Abort()
 }
 
 // inPool calls f with the storage pool whose target is dir, which is refreshed before: libvirt does not
@@ -100,8 +180,31 @@ func (c *Conn) inPool(dir string, f func(*lv.StoragePool) error) error {
 		return err
 	}
 	defer func() { _ = pool.Free() }()
+	if err := ownsDirectory(pool); err != nil {
+		return err
+	}
 	if err := pool.Refresh(0); err != nil {
 		return err
 	}
 	return f(pool)
+}
+
+// directoryPools are the types of pools whose volumes are all files of their directory. Others list something else, of
+// which some may be seen in that directory: logical volumes, or the devices of one iSCSI target under /dev/disk/by-path.
+var directoryPools = []string{"dir", "fs", "netfs"}
+
+// ownsDirectory returns why what a pool does not list may be in its directory all the same.
+func ownsDirectory(pool *lv.StoragePool) error {
+	doc, err := pool.GetXMLDesc(0)
+	if err != nil {
+		return err
+	}
+	var def libvirtxml.StoragePool
+	if err := def.Unmarshal(doc); err != nil {
+		return err
+	}
+	if !slices.Contains(directoryPools, def.Type) {
+		return fmt.Errorf("storage pool %q is of type %q, which does not list the files of its directory", def.Name, def.Type)
+	}
+	return nil
 }

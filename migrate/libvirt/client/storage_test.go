@@ -26,8 +26,23 @@ func TestVolumes(t *testing.T) {
 	if err := createVolume(pool, image); err == nil {
 		t.Error("made an image over another")
 	}
+	mark := libvirt.Mark{Path: "/default-pool/web.img.mark", Size: 4711}
+	if err := createVolume(pool, libvirt.Image{Path: mark.Path, Format: "raw", Capacity: mark.Size}); err != nil {
+		t.Fatal(err)
+	}
+	for name, other := range map[string]libvirt.Mark{
+		"no mark":                   {},
+		"a mark of another size":    {Path: mark.Path, Size: 4712},
+		"a mark of another name":    {Path: mark.Path + "2", Size: 4711},
+		"a mark in another place":   {Path: "/elsewhere/web.img.mark", Size: 4711},
+		"a mark that has no number": {Path: mark.Path},
+	} {
+		if err := removeVolume(pool, image.Path, other); !errors.Is(err, libvirt.ErrForeign) || !c.hasVolume(image.Path) {
+			t.Errorf("%s: removed, %v", name, err)
+		}
+	}
 	for range 2 { // none is no error
-		if err := removeVolume(pool, "web.img"); err != nil {
+		if err := errors.Join(removeVolume(pool, image.Path, mark), removeVolume(pool, mark.Path, mark)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -38,11 +53,8 @@ func TestVolumes(t *testing.T) {
 
 func TestNoPool(t *testing.T) {
 	c, ctx := testConn(t), t.Context()
-	if there, err := c.DiskVisible(ctx, "/none/web.img", "/none"); there != libvirt.VisibleUnknown || err != nil {
-		t.Errorf("visible without a pool: %v, %v", there, err)
-	}
 	image := libvirt.Image{Path: "/none/web.img", Format: "raw"}
-	for what, err := range map[string]error{"room": second(c.Room(ctx, "/none")), "create": c.CreateImage(ctx, image), "remove": c.RemoveImage(ctx, image.Path)} {
+	for what, err := range map[string]error{"room": second(c.Room(ctx, "/none")), "create": c.CreateImage(ctx, image), "remove": c.RemoveImage(ctx, image.Path, libvirt.Mark{}), "read": second(c.ReadImage(ctx, image.Path, 1))} {
 		if err == nil || !strings.Contains(err.Error(), "/none") {
 			t.Errorf("%s without a pool: %v", what, err)
 		}

@@ -1,0 +1,142 @@
+package verdict
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/vmferry/vmferry/hbplugin"
+	"github.com/vmferry/vmferry/migrate"
+	"github.com/vmferry/vmferry/migrate/drain"
+)
+
+// Answer is what one node answered about one guest.
+type Answer struct {
+	migrate.Examination
+	Err error // why the node could not be examined
+}
+
+// notStarted are the checks of the pre-flight that a guest fails at a node which could not start it either: a move that
+// is refused for one of them does not end in a restart there.
+var notStarted = []string{migrate.CheckHypervisor, migrate.CheckDuplicate, migrate.CheckDisk}
+
+// Decide is the whole rule: what the cluster manager said of a guest, made true by what the nodes answered. answers holds
+// the node that the manager chose, and the other nodes that may start the guest where that one could not.
+func Decide(said hbplugin.Verdict, g Guest, answers map[string]Answer) hbplugin.Verdict {
+	v := said
+	switch said.Fate {
+	case hbplugin.MovesLive, hbplugin.MovesWith:
+		if why, remedy := g.stays(); why != "" {
+			v.Fate, v.Why, v.Remedy = hbplugin.Restarts, why, remedy
+			return restart(v, answers)
+		}
+		return move(v, g, answers)
+	case hbplugin.Restarts:
+		return restart(v, answers)
+	}
+	return v
+}
+
+// stays is why the agent does not migrate the guest, whatever the nodes say.
+func (g Guest) stays() (why, remedy string) {
+	if !g.Params.MayUse(drain.Live) {
+		return "its ladder does not name live", "add live to the parameter ladder of resource " + g.Resource
+	}
+	if len(g.Problems) > 0 {
+		return g.Problems[0].Err.Error(), "correct the parameter " + g.Problems[0].Param + " of resource " + g.Resource
+	}
+	return "", ""
+}
+
+func move(v hbplugin.Verdict, g Guest, answers map[string]Answer) hbplugin.Verdict {
+	there, asked := answers[v.To]
+	switch {
+	case !asked || there.Err != nil:
+		v.Fate = hbplugin.Untold
+		v.Why = fmt.Sprintf("node %s was not examined: %v", v.To, reason(there.Err))
+	case len(there.Refusals) > 0:
+		v.Fate = hbplugin.Restarts
+		v.Why, v.Remedy = words(there.Refusals)
+		if g.saves() {
+			v.With = append(v.With, "its memory is saved to shared storage and restored there")
+		}
+		return restart(v, answers)
+	case len(there.With) > 0:
+		v.Fate, v.With = hbplugin.MovesWith, slices.Concat(v.With, there.With)
+	}
+	return v
+}
+
+// restart finds out where a guest can be started that is stopped here: on the node that the manager chose, or on
+// another after the start there has failed.
+func restart(v hbplugin.Verdict, answers map[string]Answer) hbplugin.Verdict {
+	why, remedy := hindrance(answers[v.To])
+	if v.To == "" || why == "" {
+		return v
+	}
+	for _, node := range slices.Sorted(maps.Keys(answers)) {
+		other, _ := hindrance(answers[node])
+		if node != v.To && other == "" && answers[node].Err == nil {
+			v.To = node
+			return v
+		}
+	}
+	v.Fate = hbplugin.Stops
+	if strings.Contains(v.Why, why) {
+		v.Why = join(v.Why, "for that it cannot be started on "+v.To+" either")
+	} else {
+		v.Why = join(v.Why, "it cannot be started on "+v.To+": "+why)
+	}
+	if !strings.Contains(v.Remedy, remedy) {
+		v.Remedy = join(v.Remedy, remedy)
+	}
+	v.To = ""
+	return v
+}
+
+// hindrance is why a guest cannot be started on a node, as far as the node told.
+func hindrance(a Answer) (why, remedy string) {
+	var found []*migrate.Refusal
+	for _, r := range a.Refusals {
+		if slices.Contains(notStarted, r.Check) {
+			found = append(found, r)
+		}
+	}
+	return words(found)
+}
+
+// words joins the reasons and the hints, each once.
+func words(refusals []*migrate.Refusal) (why, remedy string) {
+	for _, r := range refusals {
+		text := r.Reason
+		if r.Err != nil {
+			text += ": " + r.Err.Error()
+		}
+		why = join(why, text)
+		if !strings.Contains(remedy, r.Hint) {
+			remedy = join(remedy, r.Hint)
+		}
+	}
+	return why, remedy
+}
+
+func join(a, b string) string {
+	switch {
+	case a == "":
+		return b
+	case b == "" || strings.Contains(a, b):
+		return a
+	}
+	return a + "; " + b
+}
+
+var errNotAsked = errors.New("it was not asked")
+
+func reason(err error) error {
+	if err == nil {
+		return errNotAsked
+	}
+	return err
+}

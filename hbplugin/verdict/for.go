@@ -1,0 +1,67 @@
+package verdict
+
+import (
+	"context"
+
+	"github.com/vmferry/vmferry/hbplugin"
+	"github.com/vmferry/vmferry/migrate"
+	"github.com/vmferry/vmferry/resource"
+)
+
+// Manager is a cluster manager that can be asked beforehand.
+type Manager interface {
+	hbplugin.Forecaster
+	// Peers lists the other nodes of the cluster.
+	Peers(ctx context.Context) ([]resource.Peer, error)
+}
+
+// For is the Asker of a cluster manager. open connects to the libvirt at a URI, and run runs Pacemaker's program that
+// tells a node's address; see [resource.Params.AddressOf].
+func For(m Manager, open func(ctx context.Context, uri string) (migrate.Host, error), run resource.Command) Asker {
+	return Asker{
+		Forecast: m.Forecast,
+		Candidates: func(ctx context.Context) ([]string, error) {
+			peers, err := m.Peers(ctx)
+			return up(peers), err
+		},
+		Request: func(ctx context.Context, g Guest, node string) (migrate.Request, error) {
+			return request(ctx, g, node, run)
+		},
+		Examine: func(ctx context.Context, req migrate.Request) (migrate.Examination, error) {
+			return migrate.Examine(ctx, req, migrate.Deps{Open: open})
+		},
+	}
+}
+
+func up(peers []resource.Peer) (nodes []string) {
+	for _, p := range peers {
+		if p.State == resource.PeerUp {
+			nodes = append(nodes, p.Name)
+		}
+	}
+	return nodes
+}
+
+// request is the move that the agent would make. Where a node has no address of its own its name stands for it, as the
+// agent does it.
+func request(ctx context.Context, g Guest, node string, run resource.Command) (migrate.Request, error) {
+	to, err := g.Params.RouteTo(ctx, run, node)
+	if err != nil {
+		return migrate.Request{}, err
+	}
+	return g.Params.Move(g.Name, g.UUID, to).Request(), nil
+}
+
+// Guests are the guests of this node among a manager's claims, by what the agent noted when they came here. A
+// guest without a note is left out: its verdict says that it is not known.
+func Guests(claims []hbplugin.Claim, notes []resource.Entry) []Guest {
+	var out []Guest
+	for _, c := range claims {
+		for _, n := range notes {
+			if n.Resource == c.Resource {
+				out = append(out, Guest{Resource: c.Resource, Name: n.Guest, UUID: n.UUID, Params: c.Environ.Params, Problems: c.Environ.Problems})
+			}
+		}
+	}
+	return out
+}

@@ -1,0 +1,68 @@
+package verdict
+
+import (
+	"strings"
+
+	"github.com/vmferry/vmferry/hbplugin"
+)
+
+// Words is a verdict in one line that follows the guest's name, such as "is restarted on n2 because its ladder does not
+// name live". The remedy is not in it.
+func Words(v hbplugin.Verdict) string {
+	switch v.Fate {
+	case hbplugin.MovesLive:
+		return along("moves live"+to(" to ", v.To), v.With)
+	case hbplugin.MovesWith:
+		return along("moves"+to(" to ", v.To), v.With)
+	case hbplugin.Restarts:
+		if v.To == "" {
+			return because(along("is restarted elsewhere", v.With), v.Why)
+		}
+		return because(along("is restarted on "+v.To, v.With), v.Why)
+	case hbplugin.Stops:
+		return because("is stopped and has no place", v.Why)
+	case hbplugin.Stays:
+		return because("stays", v.Why)
+	}
+	if v.Why == "" {
+		return "cannot tell"
+	}
+	return "cannot tell: " + line(v.Why)
+}
+
+// Past is a fate that a guest has met, in words.
+func Past(f hbplugin.Fate) string {
+	switch f {
+	case hbplugin.MovesLive, hbplugin.MovesWith:
+		return "moved live"
+	case hbplugin.Stays:
+		return "stayed"
+	}
+	return string(f)
+}
+
+func to(word, node string) string {
+	if node == "" {
+		return ""
+	}
+	return word + node
+}
+
+func along(text string, with []string) string {
+	if len(with) == 0 {
+		return text
+	}
+	return text + " with: " + line(strings.Join(with, "; "))
+}
+
+func because(text, why string) string {
+	if why == "" {
+		return text
+	}
+	return text + " because " + line(why)
+}
+
+// line takes the line breaks out of what somebody else has written.
+func line(text string) string { return strings.Join(strings.FieldsFunc(text, isBreak), "; ") }
+
+func isBreak(r rune) bool { return r == '\n' || r == '\r' }

@@ -1,0 +1,53 @@
+package lab
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/vmferry/vmferry/lab/node"
+	"github.com/vmferry/vmferry/lab/supervisor"
+)
+
+// Shape is how a lab's cluster is laid out: which nodes there are, and how alike they are.
+type Shape string
+
+// The shapes. Those that run Xen are plain.
+const (
+	// Plain is two nodes that have the same of everything, with libvirt told the name by which the other one reaches it.
+	Plain Shape = "plain"
+	// Field is a cluster as people have them: three nodes, each with a host name that nothing resolves and a libvirt that
+	// was told no other; a file system for the guests' definitions that the cluster itself mounts; an ISO image, a
+	// bridge and a network that only the first node has. See [cluster.Cluster.Furnish].
+	Field Shape = "field"
+)
+
+// Nodes are the cluster of a plain lab.
+var Nodes = []node.Spec{
+	{Name: "node1", ID: 1, Address: netip.MustParseAddr("10.77.0.1")},
+	{Name: "node2", ID: 2, Address: netip.MustParseAddr("10.77.0.2")},
+}
+
+// NodesOf are the nodes of a shape; "" is [Plain].
+func NodesOf(s Shape) ([]node.Spec, error) {
+	switch s {
+	case Plain, "":
+		return Nodes, nil
+	case Field:
+		all := append(slices.Clone(Nodes), node.Spec{Name: "node3", ID: 3, Address: netip.MustParseAddr("10.77.0.3")})
+		for i := range all {
+			all[i].Host = all[i].Name + ".kvm.example"
+		}
+		return all, nil
+	}
+	return nil, fmt.Errorf("the lab knows no shape %q: use %s or %s", s, Plain, Field)
+}
+
+// layOut says which nodes a lab with the hypervisor has in the shape.
+func layOut(s Shape, hypervisor string) ([]node.Spec, error) {
+	nodes, err := NodesOf(s)
+	if err == nil && s == Field && hypervisor != supervisor.QEMU {
+		err = fmt.Errorf("a lab of the shape %q runs on %s alone", s, supervisor.QEMU)
+	}
+	return nodes, err
+}

@@ -1,0 +1,189 @@
+package resource
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sirupsen/logrus"
+	"github.com/sirupsen/logrus/hooks/test"
+
+	"github.com/vmferry/vmferry/migrate/libvirt"
+)
+
+// simulated is what Pacemaker 3.0.0 writes, with a line of its log before it.
+const simulated = `error: Resource start-up disabled since no STONITH resources have been defined
+
+Utilization Information:
+  * Original: n1 capacity: cpu=2 hv_memory=0
+  * Original: n2 capacity:
+  * pcmk__assign_resource: a utilization on n2: cpu=1 host_memory=32 hv_memory=32
+  * pcmk__assign_resource: b utilization on n1:
+  * Remaining: n1 capacity: cpu=2 hv_memory=0
+  * Remaining: n2 capacity: cpu=-1 host_memory=-32 hv_memory=-32
+`
+
+func TestParseCapacity(t *testing.T) {
+	for _, c := range []struct {
+		text, node, resource string
+		want                 capacity
+		fails                bool
+	}{
+		{simulated, "n1", "b", capacity{true, parseValues("cpu=2 hv_memory=0"), parseValues("cpu=2 hv_memory=0"), parseValues("")}, false},
+		{simulated, "n1", "a", capacity{false, parseValues("cpu=2 hv_memory=0"), parseValues("cpu=2 hv_memory=0"), parseValues("")}, false},
+		{simulated, "n2", "a", capacity{true, parseValues(""), parseValues("cpu=-1 host_memory=-32 hv_memory=-32"), parseValues("cpu=1 host_memory=32 hv_memory=32")}, false},
+		{strings.ReplaceAll(simulated, "  * ", ""), "N2", "a", capacity{true, parseValues(""), parseValues("cpu=-1 host_memory=-32 hv_memory=-32"), parseValues("cpu=1 host_memory=32 hv_memory=32")}, false},
+		{simulated, "n3", "a", capacity{}, true},
+		{"", "n1", "a", capacity{}, true},
+		{"Original: n1 capacity: cpu=2\n", "n1", "a", capacity{}, true},
+	} {
+		got, err := parseCapacity(c.text, c.node, c.resource)
+		if (err != nil) != c.fails {
+			t.Errorf("%s on %s: %v", c.resource, c.node, err)
+		}
+		same := got.placed == c.want.placed && maps.Equal(got.total, c.want.total) && maps.Equal(got.left, c.want.left) && maps.Equal(got.mine, c.want.mine)
+		if err == nil && !same {
+			t.Errorf("%s on %s: %+v, want %+v", c.resource, c.node, got, c.want)
+		}
+	}
+}
+
+func FuzzParseCapacity(f *testing.F) {
+	f.Add(simulated, "n1", "a")
+	f.Fuzz(func(t *testing.T, text, node, resource string) {
+		c, err := parseCapacity(text, node, resource)
+		if err == nil && (c.total == nil || c.left == nil || c.mine == nil) {
+			t.Errorf("parsed %+v", c)
+		}
+	})
+}
+
+func TestCapacityAllows(t *testing.T) {
+	values := parseValues
+	for _, c := range []struct {
+		name              string
+		total, left, mine string
+		value             int64
+		strategy          string
+		want              bool
+	}{
+		{"the node has none", "hv_memory=0", "hv_memory=0", "", 32, "balanced", false},
+		{"the node does not have it", "", "", "", 32, "balanced", false},
+		{"there is room", "hv_memory=64", "hv_memory=32", "", 32, "balanced", true},
+		{"others took it", "hv_memory=64", "hv_memory=31", "", 32, "utilization", false},
+		{"what it has is its own", "hv_memory=64", "hv_memory=0", "hv_memory=64", 64, "minimal", true},
+		{"it grows", "hv_memory=64", "hv_memory=0", "hv_memory=32", 33, "minimal", false},
+		{"it shrinks", "hv_memory=64", "hv_memory=0", "hv_memory=64", 32, "minimal", true},
+		{"overcommitted already", "hv_memory=64", "hv_memory=-32", "hv_memory=32", 32, "balanced", false},
+		{"not heeded, not told", "", "", "", 32, "default", true},
+		{"not heeded, others took it", "hv_memory=64", "hv_memory=0", "", 32, "default", true},
+		{"not heeded, never fits", "hv_memory=0", "hv_memory=0", "", 32, "default", false},
+		{"the strategy is not set", "hv_memory=0", "hv_memory=0", "", 32, "", false},
+	} {
+		got := capacity{true, values(c.total), values(c.left), values(c.mine)}.allows("hv_memory", c.value, c.strategy)
+		if got != c.want {
+			t.Errorf("%s: %v", c.name, got)
+		}
+	}
+}
+
+// The nodes have hv_memory=0: to set it of a guest that runs would stop it. That is said once, and asked again later.
+func TestUtilizationThatDoesNotFit(t *testing.T) {
+	w := newWorld(t, "monitor")
+	w.boot()
+	log, hook := test.NewNullLogger()
+	w.agent.Log = log
+	w.noted()
+	w.aged(time.Minute)
+	w.agent.Pacemaker, w.info = true, libvirt.Info{CPUs: 1, Memory: 32 << 10, MaxMemory: 32 << 10}
+	w.program = func(_ context.Context, line string) (string, error) {
+		switch {
+		case strings.Contains(line, "--get-parameter"):
+			return fails("no such attribute")
+		case strings.HasPrefix(line, "crm_simulate"):
+			return "Original: node1 capacity: cpu=2 host_memory=4096 hv_memory=0\npcmk__assign_resource: res1 utilization on node1:\n" +
+				"Remaining: node1 capacity: cpu=2 host_memory=4096 hv_memory=0\n", nil
+		case strings.HasPrefix(line, "crm_attribute"):
+			return "balanced\n", nil
+		}
+		return "", nil
+	}
+	sets := func() (names []string) {
+		for _, call := range w.calls {
+			if _, set, ok := strings.Cut(call, "--set-parameter "); ok {
+				names = append(names, set)
+			}
+		}
+		w.calls = nil
+		return names
+	}
+	for _, want := range [][]string{{"cpu --parameter-value 1", "host_memory --parameter-value 32"}, nil} {
+		err, _ := w.run("monitor")
+		checkExit(t, err, Success, "")
+		if got := sets(); !slices.Equal(got, want) {
+			t.Errorf("set %q, want %q", got, want)
+		}
+	}
+	var note utilizationNote
+	if err := stateDir(w.agent.RunDir).load(utilizationDir, "res1", &note); err != nil {
+		t.Fatal(err)
+	}
+	note.Failed = time.Now().Add(-time.Hour)
+	if err := stateDir(w.agent.RunDir).save(utilizationDir, "res1", note); err != nil {
+		t.Fatal(err)
+	}
+	err, _ := w.run("monitor")
+	checkExit(t, err, Success, "")
+	if got := sets(); len(got) > 0 {
+		t.Errorf("set %q", got)
+	}
+	warned := 0
+	for _, e := range hook.AllEntries() {
+		if e.Level == logrus.WarnLevel && strings.Contains(e.Message, "hv_memory=32 is not set") {
+			warned++
+		}
+	}
+	if warned != 1 {
+		t.Errorf("warned %d times", warned)
+	}
+}
+
+// A guest that Pacemaker has stopped for an attribute loses it by a probe, and by a stop.
+func TestUnsetUtilizationOfAStoppedGuest(t *testing.T) {
+	for _, c := range []struct {
+		action string
+		probe  bool
+		build  func(*world)
+		want   ExitCode
+		unset  bool
+	}{
+		{"monitor", true, nil, NotRunning, true},
+		{"monitor", false, nil, NotRunning, false},
+		{"monitor", true, func(w *world) { w.agent.Pacemaker = false }, NotRunning, false},
+		{"monitor", true, func(w *world) { w.agent.Params.Utilization[0].Remove = false }, NotRunning, false},
+		{"stop", false, nil, Success, true},
+		{"stop", false, (*world).boot, Success, true},
+	} {
+		w := newWorld(t, c.action)
+		w.agent.Pacemaker, w.agent.Probe = true, c.probe
+		w.agent.Params.Utilization = []Utilization{{"hv_memory", true}}
+		if c.build != nil {
+			c.build(w)
+		}
+		w.program = func(context.Context, string) (string, error) { return "32\n", nil }
+		err, _ := w.run(c.action)
+		checkExit(t, err, c.want, "")
+		unset := slices.Contains(w.calls, "crm_resource --resource res1 --utilization --delete-parameter hv_memory")
+		if unset != c.unset {
+			t.Errorf("%s, probe %v: did %q", c.action, c.probe, w.calls)
+		}
+		if w.agent.Command = nil; c.unset && c.probe {
+			if err, _ := w.run(c.action); err != ErrMore {
+				t.Errorf("without programs: %v", err)
+			}
+		}
+	}
+}

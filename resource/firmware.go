@@ -1,0 +1,181 @@
+package resource
+
+import (
+	"context"
+	"encoding/xml"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+	"libvirt.org/go/libvirtxml"
+)
+
+// libvirt's places for what firmware keeps (its QEMU driver's swtpmStorageDir and nvramDir).
+const (
+	tpmDir   = "/var/lib/libvirt/swtpm"
+	nvramDir = "/var/lib/libvirt/qemu/nvram"
+)
+
+// Firmware is what the firmware of a guest keeps in files of one node.
+type Firmware struct {
+	Device string // "vTPM" or "NVRAM"
+	Path   string // the file or directory; empty where each start makes a new one
+	Lost   string // what is lost when, as a clause
+	Advice string // what keeps it, as an imperative clause
+}
+
+// FirmwareState lists what of a guest's firmware does not follow it when it is started on another node, by its
+// libvirt XML. A live migration takes all of it along. State on storage that the nodes share is listed too:
+// see [Firmware.IsShared]. Text that is no domain XML has none.
+//
+// Source: libvirt's formatdomain page, "TPM device" and "BIOS bootloader".
+func FirmwareState(text string) []Firmware {
+	d, err := parseDomain(text)
+	guest := &libvirtxml.Domain{}
+	if err != nil || guest.Unmarshal(d.text) != nil {
+		return nil
+	}
+	var all []Firmware
+	if guest.Devices != nil {
+		for _, tpm := range guest.Devices.TPMs {
+			if tpm.Backend != nil && tpm.Backend.Emulator != nil {
+				all = append(all, tpmState(tpm.Backend.Emulator, d.UUID))
+			}
+		}
+	}
+	if f, ok := nvramState(guest.OS, d.Name); ok {
+		all = append(all, f)
+	}
+	return all
+}
+
+// tpmState is an emulated TPM's, which libvirt keeps by the guest's UUID.
+func tpmState(tpm *libvirtxml.DomainTPMBackendEmulator, uuid string) Firmware {
+	f := Firmware{Device: "vTPM", Path: path.Join(tpmDir, uuid),
+		Lost: "a start on another node finds it empty, or as it was there last",
+		Advice: "mount storage that all nodes share at " + tpmDir +
+			" (live migration then needs swtpm 0.8, and the directory in shared_filesystems of /etc/libvirt/qemu.conf)"}
+	switch s := tpm.Source; {
+	case s != nil && s.Dir != nil:
+		f.Path = s.Dir.Path
+	case s != nil && s.File != nil:
+		f.Path = s.File.Path
+	case uuid == "":
+		f.Path, f.Lost = "", "each start makes a new, empty one"
+		f.Advice = "give the guest's file a <uuid>, as libvirt keeps the vTPM under it, and then " + f.Advice
+	}
+	switch {
+	case tpm.PersistentState == "no":
+		f.Lost = "each stop deletes it, as its <backend> has persistent_state='no'"
+		f.Advice = "remove that attribute, and then " + f.Advice
+	case f.Path != "" && !strings.HasPrefix(f.Path, tpmDir+"/"):
+		f.Advice = "put " + f.Path + " on storage that all nodes share"
+	}
+	return f
+}
+
+// nvramState is that of UEFI's variables; ok is false for other firmware, and for what keeps none.
+func nvramState(os *libvirtxml.DomainOS, name string) (f Firmware, ok bool) {
+	if os == nil || os.Loader != nil && os.Loader.Stateless == "yes" {
+		return Firmware{}, false
+	}
+	pflash := os.Loader != nil && os.Loader.Type == "pflash"
+	if os.Firmware != "efi" && os.NVRam == nil && !pflash {
+		return Firmware{}, false
+	}
+	f = Firmware{Device: "NVRAM", Path: path.Join(nvramDir, name+"_VARS.fd"),
+		Lost:   "a start on another node has that node's copy, or a new one from the template",
+		Advice: "set <nvram> in the guest's file to a path on storage that all nodes share"}
+	if os.NVRam != nil {
+		switch s := os.NVRam.Source; {
+		case s != nil && s.File == nil: // a network block device, which no node has for itself
+			return Firmware{}, false
+		case s != nil:
+			f.Path = s.File.File
+		case strings.TrimSpace(os.NVRam.NVRam) != "":
+			f.Path = strings.TrimSpace(os.NVRam.NVRam)
+		}
+	}
+	return f, true
+}
+
+// String says what is lost and what to do, in one line.
+func (f Firmware) String() string {
+	what := f.Device
+	if f.Path != "" {
+		what += " (" + f.Path + ")"
+	}
+	return fmt.Sprintf("%s is kept on this node alone: %s; %s", what, f.Lost, f.Advice)
+}
+
+// clusterFS are file systems that several nodes have mounted at once, by statfs(2)'s numbers: NFS, SMB (its three
+// generations), Ceph, GFS2, OCFS2, Lustre, AFS, 9p, virtiofs and GlusterFS (as FUSE), GPFS.
+var clusterFS = []int64{unix.NFS_SUPER_MAGIC, unix.SMB_SUPER_MAGIC, 0xff534d42, unix.SMB2_SUPER_MAGIC,
+	unix.CEPH_SUPER_MAGIC, 0x01161970, unix.OCFS2_SUPER_MAGIC, 0x0bd00bd3, unix.AFS_SUPER_MAGIC, unix.V9FS_MAGIC,
+	unix.FUSE_SUPER_MAGIC, 0x47504653}
+
+// IsShared tells whether the state is on a file system of a kind that several nodes mount at once, as far as this
+// node can see: the path itself, or the nearest directory above it that exists. Storage that gives no answer until
+// ctx ends is counted as shared, since a local disk answers.
+func (f Firmware) IsShared(ctx context.Context) bool {
+	if f.Path == "" || strings.Contains(f.Lost, "each stop") {
+		return false
+	}
+	shared, err := timelyValue(ctx, func() (bool, error) {
+		for at := path.Clean(f.Path); ; at = path.Dir(at) {
+			var fs unix.Statfs_t
+			if err := unix.Statfs(at, &fs); err == nil {
+				return slices.Contains(clusterFS, fs.Type), nil
+			} else if at == "/" || at == "." {
+				return false, err
+			}
+		}
+	})
+	return shared || err != nil && ctx.Err() != nil
+}
+
+// warnOfFirmware says what a failover to another node would lose.
+func (a *run) warnOfFirmware(ctx context.Context) {
+	ctx, cancel := within(ctx, storageTime)
+	defer cancel()
+	for _, f := range FirmwareState(a.config.domain.text) {
+		if !f.IsShared(ctx) {
+			a.Log.Warnf("the guest's %s", f)
+		}
+	}
+}
+
+// keepTPM is a domain's XML with which libvirt keeps an emulated TPM's state when the guest ends. It deletes that
+// of a transient domain, as ours are, unless persistent_state says otherwise. A value of the operator's own is
+// kept, and releases before 7.0.0 ignore the attribute.
+//
+// The alternative, to define the guest for as long as it runs, would leave a definition behind wherever an agent is
+// killed, and with it a second way to start the guest.
+func keepTPM(text string) string {
+	dec := xml.NewDecoder(strings.NewReader(text))
+	var out strings.Builder
+	done := 0
+	for at := []string(nil); ; {
+		before := int(dec.InputOffset())
+		token, err := dec.Token()
+		if err != nil {
+			out.WriteString(text[done:])
+			return out.String()
+		}
+		switch t := token.(type) {
+		case xml.EndElement:
+			at = at[:len(at)-1]
+		case xml.StartElement:
+			at = append(at, t.Name.Local)
+			if strings.Join(at, "/") != "domain/devices/tpm/backend" || t.Name.Space != "" ||
+				attribute(t, "type") != "emulator" || attribute(t, "persistent_state") != "" {
+				continue
+			}
+			end := before + len("<backend")
+			out.WriteString(text[done:end] + " persistent_state='yes'")
+			done = end
+		}
+	}
+}

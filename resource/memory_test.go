@@ -1,0 +1,49 @@
+package resource
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/sirupsen/logrus"
+	"github.com/sirupsen/logrus/hooks/test"
+
+	"github.com/vmferry/vmferry/migrate"
+)
+
+// A node that tells too little free memory is no reason to leave a guest down, unless the parameter says so.
+func TestStartWhereMemoryIsShort(t *testing.T) {
+	const pages = "<memoryBacking><hugepages/></memoryBacking>"
+	for _, c := range []struct {
+		name   string
+		mode   migrate.MemoryMode
+		extra  string
+		free   uint64
+		want   ExitCode
+		warned bool
+	}{
+		{"enough", migrate.MemoryRefuse, "", 512 << 20, Success, false},
+		{"by default", migrate.MemoryWarn, "", 511 << 20, Success, true},
+		{"refuse", migrate.MemoryRefuse, "", 511 << 20, Generic, false},
+		{"no", migrate.MemoryIgnore, "", 0, Success, false},
+		{"huge pages", migrate.MemoryRefuse, pages, 0, Success, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := newWorld(t, "start")
+			log, hook := test.NewNullLogger()
+			w.agent.Log, w.free, w.agent.Params.Memory = log, c.free, c.mode
+			w.write("vm1.xml", strings.Replace(guestXML, "</domain>", "<memory unit='MiB'>512</memory>"+c.extra+"</domain>", 1))
+			err, _ := w.run("start")
+			checkExit(t, err, c.want, map[ExitCode]string{Generic: "the node has 511 MiB of memory free, and the guest needs 512 MiB"}[c.want])
+			if created := slices.Contains(w.calls, "create"); created != (c.want == Success) {
+				t.Errorf("did %v", w.calls)
+			}
+			warned := slices.ContainsFunc(hook.AllEntries(), func(e *logrus.Entry) bool {
+				return e.Level == logrus.WarnLevel && strings.Contains(e.Message, "may not have memory")
+			})
+			if warned != c.warned {
+				t.Errorf("warned: %v", warned)
+			}
+		})
+	}
+}

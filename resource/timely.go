@@ -1,0 +1,60 @@
+package resource
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// storageTime bounds what is done to a file beside a guest: storage that hangs must not take the time of what
+// matters more.
+const storageTime = 5 * time.Second
+
+var errNoStorage = errors.New("the storage gives no answer")
+
+// timely does f, which may hang on storage that gives no answer, where no signal ends it: then f is left behind in its
+// goroutine, and the error is errNoStorage. f must not write to what its caller goes on to read.
+func timely(ctx context.Context, f func() error) error {
+	_, err := timelyValue(ctx, func() (struct{}, error) { return struct{}{}, f() })
+	return err
+}
+
+// timelyValue is timely for an f that finds something out.
+func timelyValue[T any](ctx context.Context, f func() (T, error)) (T, error) {
+	type result struct {
+		value T
+		err   error
+	}
+	done := make(chan result, 1)
+	go func() {
+		value, err := f()
+		done <- result{value, err}
+	}()
+	select {
+	case r := <-done:
+		return r.value, r.err
+	case <-ctx.Done():
+		var none T
+		return none, fmt.Errorf("%w: %w", errNoStorage, context.Cause(ctx))
+	}
+}
+
+// tidy is timely for a note of our own on this node's disk, whose fsync may hang: it takes at most tidyTime, and
+// at most half of what the action has left, as its answer is worth more.
+func (a *run) tidy(f func() error) error {
+	limit := min(tidyTime, max(time.Until(a.began.Add(a.budget.end))/2, answerReserve/4))
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
+	return timely(ctx, f)
+}
+
+// tidyTime is far above what a busy disk needs for a small file.
+const tidyTime = 2 * time.Second
+
+// briefly is timely for a side job: it takes at most storageTime, and at most half of what ctx has left.
+func briefly(ctx context.Context, f func() error) error {
+	ctx, cancel := within(ctx, storageTime)
+	defer cancel()
+	return timely(ctx, f)
+}

@@ -1,0 +1,99 @@
+package resource
+
+import (
+	"context"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// hangs has the config file on storage that gives no answer until the test's end.
+func hangs(w *world) (mend func()) {
+	end := make(chan struct{})
+	w.agent.readFile = func(string) ([]byte, error) { <-end; return nil, errors.New("too late") }
+	return func() { close(end) }
+}
+
+// Where the config file cannot be read, the note knows the guest.
+func TestConfigOnStorageThatHangs(t *testing.T) {
+	for _, c := range []struct {
+		name, action        string
+		noted, there, probe bool
+		want                ExitCode
+		calls               []string
+	}{
+		{"monitored", "monitor", true, true, false, Success, nil},
+		{"monitored, gone", "monitor", true, false, false, NotRunning, nil},
+		{"monitored, never seen", "monitor", false, false, false, Generic, nil},
+		{"probed", "monitor", false, false, true, NotRunning, nil},
+		{"stopped", "stop", true, true, false, Success, []string{"shutdown"}},
+		{"stopped, never seen", "stop", false, false, false, Success, nil},
+		{"moved", "migrate_to", true, true, false, Success, []string{"migrate"}},
+		{"arrived", "migrate_from", true, true, false, Success, nil},
+		{"started", "start", true, false, false, Generic, nil},
+		{"checked", "validate-all", true, true, false, Generic, nil},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, c.action)
+				if c.noted {
+					checkExit(t, w.agent.Run(t.Context(), "monitor"), NotRunning, "")
+				}
+				if c.there {
+					w.boot()
+				}
+				w.agent.Probe = c.probe
+				defer hangs(w)()
+				err, took := w.run(c.action)
+				checkExit(t, err, c.want, "")
+				if most := storageTime + time.Second; took > most || !slices.Equal(w.calls, c.calls) {
+					t.Errorf("took %v, want %v at most; did %v, want %v", took, most, w.calls, c.calls)
+				}
+			})
+		})
+	}
+}
+
+// A note of our own on a disk that hangs does not outlast the action.
+func TestTidyEnds(t *testing.T) {
+	for left, most := range map[time.Duration]time.Duration{time.Minute: tidyTime, 2 * time.Second: time.Second, 0: answerReserve / 4} {
+		synctest.Test(t, func(t *testing.T) {
+			end := make(chan struct{})
+			defer close(end)
+			r := run{began: time.Now(), budget: budget{end: left}}
+			err := r.tidy(func() error { <-end; return nil })
+			if took := time.Since(r.began); !errors.Is(err, errNoStorage) || took > most {
+				t.Errorf("%v after %v, want an end within %v", err, took, most)
+			}
+		})
+	}
+}
+
+// onWrite is a writer that calls it for each write.
+type onWrite func()
+
+func (f onWrite) Write(p []byte) (int, error) { f(); return len(p), nil }
+
+// A program that does not die is left behind.
+func TestProgramThatCannotBeKilled(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	file := filepath.Join(t.TempDir(), "x")
+	if err := os.WriteFile(file, []byte("here\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(ctx, "tail", "-f", file) // which says what it has, and stays
+	process := make(chan *os.Process, 1)
+	cmd.Stdout = onWrite(cancel)
+	cmd.Cancel, cmd.WaitDelay = func() error { process <- cmd.Process; return nil }, time.Hour
+	if err := runUntil(ctx, cmd); !errors.Is(err, errStuck) || !errors.Is(err, context.Canceled) {
+		t.Errorf("it ended with %v", err)
+	}
+	if err := (<-process).Kill(); err != nil {
+		t.Error(err)
+	}
+}
