@@ -8,7 +8,8 @@
 // supervisor and removes what is left.
 //
 // Nodes are containers that run QEMU, or, where [Lab].Hypervisor says so, emulated
-// machines that run Xen.
+// machines that run Xen. [Lab].Shape says how many there are and how alike: a cluster of
+// the shape [Field] has none of a laboratory's conveniences.
 //
 // The parts: lab/image builds the node's Debian tree, lab/guest the guests,
 // lab/node boots and kills one node that is a container, lab/xen one that is

@@ -98,9 +98,14 @@ func (p pair) take() {
 	p.members()
 }
 
-// giveBack undoes take.
+// giveBack undoes take. The node with the guest stops last: else its Heartbeat moves the guest to one that ends too.
 func (p pair) giveBack() {
-	p.both("systemctl", "stop", "heartbeat.service")
+	last := target
+	if slices.Equal(p.where(), []string{source}) {
+		last = source
+	}
+	p.on(other(last), "systemctl", "stop", "heartbeat.service")
+	p.on(last, "systemctl", "stop", "heartbeat.service")
 	p.both("systemctl", "mask", "heartbeat.service")
 	p.both("bash", "-c", ": > /etc/ha.d/haresources")
 	p.both("systemctl", "unmask", "corosync.service", "pacemaker.service")

@@ -248,8 +248,8 @@ func compareFootprints(t *testing.T, before, after []string) {
 }
 
 // footprint lists what a lab could leave on a machine: processes of the lab's
-// programs, mounts, links, cgroups. A QEMU or an nsenter may be somebody else's.
-func footprint(t *testing.T) []string {
+// programs, mounts, links, cgroups. Others on this machine may have a QEMU, an nsenter or a mount of their own.
+func (b bench) footprint(t *testing.T) []string {
 	t.Helper()
 	var things []string
 	processes, err := filepath.Glob("/proc/[0-9]*/cmdline")
@@ -275,7 +275,9 @@ func footprint(t *testing.T) []string {
 		t.Fatal(err)
 	}
 	for line := range strings.Lines(string(mounts)) {
-		things = append(things, "mount "+line)
+		if strings.Contains(line, b.dir) || strings.Contains(line, lab.DefaultCache) || strings.Contains(line, "nspawn") {
+			things = append(things, "mount "+line)
+		}
 	}
 	for _, pattern := range []string{"/sys/class/net/*", "/sys/fs/cgroup/*lab*", "/sys/fs/cgroup/unified/*lab*", "/run/netns/*", "/run/systemd/nspawn/*/*", lab.DefaultCache + "/*.part"} {
 		paths, err := filepath.Glob(pattern)
@@ -291,7 +293,7 @@ func footprint(t *testing.T) []string {
 // the next `up` and `down` must work.
 func TestLabInterrupted(t *testing.T) {
 	b := newBench(t)
-	before := footprint(t)
+	before := b.footprint(t)
 	for _, interruption := range []struct {
 		signal syscall.Signal
 		after  time.Duration
@@ -312,7 +314,7 @@ func TestLabInterrupted(t *testing.T) {
 		if interruption.signal == syscall.SIGKILL {
 			b.run(t, "down") // nobody can clean up after being killed
 		}
-		compareFootprints(t, before, footprint(t))
+		compareFootprints(t, before, b.footprint(t))
 		if entries, err := os.ReadDir(b.dir); err == nil {
 			t.Errorf("%v after %v: the lab's folder is still there with %d entries", interruption.signal, interruption.after, len(entries))
 			b.run(t, "down")

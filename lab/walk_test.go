@@ -18,10 +18,11 @@ type part struct {
 }
 
 // walk runs the parts on one lab, as booting one for each would take longer than many of them. up are the arguments of
-// `vmferry-lab up`. After a part that failed, that spoils the nodes or that did not clean up, the next one gets a new lab.
+// `vmferry-lab up`. After a part that failed, that spoils the nodes or that did not clean up, the next one gets a new
+// lab.
 func (b bench) walk(t *testing.T, up []string, parts []part) {
 	t.Logf("share %s of the cases that are dealt out; SHARE=all has all", shareOf(t))
-	before := footprint(t)
+	before := b.footprint(t)
 	var standing bool
 	var fresh map[string]string
 	var times strings.Builder
@@ -44,13 +45,13 @@ func (b bench) walk(t *testing.T, up []string, parts []part) {
 			b.diagnose(t, p.name)
 			t.Fatalf("part %q got no lab, and nor would the others", p.name)
 		}
-		standing = ok && !p.spoils && b.isFresh(t, p.name, fresh)
+		standing = !p.spoils && ok && b.isFresh(t, p.name, fresh)
 		if !ok {
 			b.diagnose(t, p.name)
 		}
 	}
 	b.run(t, "down")
-	compareFootprints(t, before, footprint(t))
+	compareFootprints(t, before, b.footprint(t))
 	t.Logf("the time of each part:\n%s", times.String())
 }
 
@@ -60,6 +61,7 @@ func (b bench) isFresh(t *testing.T, part string, fresh map[string]string) bool 
 	left := changes(fresh, b.traces(t))
 	if left != "" {
 		t.Logf("part %q left the nodes changed, the next one gets a new lab:\n%s", part, left)
+		b.diagnose(t, part)
 	}
 	return left == ""
 }
@@ -76,7 +78,7 @@ for unit in corosync pacemaker heartbeat vmferryd libvirtd.socket libvirtd-tcp.s
 done
 ip -brief address show br0
 iptables --wait --list-rules INPUT
-cat /etc/ha.d/haresources
+grep -v '^#' /etc/ha.d/haresources
 true`
 
 // traces asks every node for its traces. What a node that is down has is a trace as well.
@@ -97,7 +99,9 @@ func (b bench) traces(t *testing.T) map[string]string {
 func changes(before, after map[string]string) string {
 	var all strings.Builder
 	for node := range after {
-		for _, side := range []struct{ sign, in, of string }{{"", before[node], after[node]}, {"- ", after[node], before[node]}} {
+		for _, side := range []struct{ sign, in, of string }{
+			{"", before[node], after[node]}, {"- ", after[node], before[node]},
+		} {
 			known := map[string]int{}
 			for line := range strings.Lines(side.in) {
 				known[line]++

@@ -315,6 +315,7 @@ func TestWhichDisksGoAlong(t *testing.T) {
 		{"auto, block device that is not there", block, DisksAuto, no, diskThere, "block device", none, false},
 		{"auto, block device", block, DisksAuto, unknown, diskThere, "", none, false},
 		{"copy, another format", vmdk, DisksCopy, no, diskThere, `format "vmdk"`, none, false},
+		{"shared, block device that is not there", block, DisksShared, no, diskThere, "connect it there", none, false},
 		{"copy, CD-ROM there", rom, DisksCopy, yes, diskThere, "", none, false},
 		{"copy, CD-ROM not there", rom, DisksCopy, no, diskThere, "eject it", none, false},
 		{"copy, empty CD-ROM", empty, DisksCopy, no, diskThere, "", none, false},

@@ -69,7 +69,11 @@
 // The engine makes the images at the target itself, through a storage pool, before libvirt would:
 // so they lie behind a mark from their first byte on, and are removed where a move comes to nothing, which libvirt
 // does not promise. libvirt overwrites a file that is there already without a question; so none
-// may be. What keeps anybody from using an older copy is package disks.
+// may be. What is on storage that other nodes may have mounted is not copied, and nothing is removed that the move did
+// not make. What keeps anybody from using an older copy is package disks.
+//
+// Whether the target has a disk is asked of its libvirt in each mode: of every image, of those that it is based on, and
+// of volumes. What it lacks is a refusal, but for a medium that libvirt leaves out (startupPolicy).
 //
 // # Post-copy
 //

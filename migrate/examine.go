@@ -4,15 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-
-	"libvirt.org/go/libvirtxml"
 )
 
 // Examination is what the pre-flight of a move found. Nothing was changed.
 type Examination struct {
 	Refusals []*Refusal // why the move would be refused; empty where it would be begun
 	With     []string   // what goes along with the guest or stays behind, in words
-	Missing  []string   // what the target lacks, so that the guest could not be started there either
+	Lacks    []string   // what a move copies or leaves out, and a start at the target would need, in words
 	Notes    []string   // what could not be checked, and what a reader should know
 }
 
@@ -28,7 +26,10 @@ func Examine(ctx context.Context, req Request, deps Deps) (Examination, error) {
 	defer m.source.close()
 	already, err := m.examine(ctx)
 	m.guard.Release()
-	x := Examination{Refusals: m.refusals, With: append(m.with, m.diskCheck.with...), Missing: m.diskCheck.missing, Notes: m.rec.Notes}
+	x := Examination{Refusals: m.refusals, With: m.with, Lacks: m.lacks, Notes: m.rec.Notes}
+	for _, c := range m.carried {
+		x.With = append(x.With, fmt.Sprintf("disk %s (%d MiB) is copied", c.Target, mebibytes(c.Bytes)))
+	}
 	switch {
 	case ctx.Err() != nil:
 		return x, fmt.Errorf("examine the move of guest %q to %q: %w", req.Guest, req.Target, context.Cause(ctx))
@@ -38,16 +39,6 @@ func Examine(ctx context.Context, req Request, deps Deps) (Examination, error) {
 		return x, fmt.Errorf("examine the move of guest %q to %q: %w", req.Guest, req.Target, err)
 	}
 	return x, nil
-}
-
-// checkAllDisks is checkDisks, of which an examination keeps all refusals.
-func (m *mover) checkAllDisks(ctx context.Context, guest *libvirtxml.Domain) error {
-	err := m.checkDisks(ctx, guest)
-	if !m.examines || len(m.diskCheck.refusals) == 0 {
-		return err
-	}
-	m.refusals = append(m.refusals, m.diskCheck.refusals...)
-	return nil
 }
 
 // examine is the pre-flight, with refusals kept. The error is why it came to no end.

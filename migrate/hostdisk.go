@@ -173,6 +173,8 @@ func (d hostDisk) decide(mode DiskMode, there libvirt.Visible, lacks libvirt.Dis
 		return refuse(check, "the target does not see the volume %q", "there: "+shellword.Line("virsh", "pool-start", d.source.Pool)+", or "+shellword.Line("virsh", "pool-refresh", d.source.Pool))
 	case there == libvirt.VisibleNo && !d.writable:
 		return refuse(check, "the target does not see the image %q, which the guest only reads or shares", "put it there too")
+	case there == libvirt.VisibleNo && d.why != "":
+		return refuse(check, "the target does not see the disk %q", "connect it there, or put it on storage that both hosts share")
 	case there == libvirt.VisibleNo:
 		return refuse(check, "the target does not see the disk %q", "put it on storage that both hosts share, or let it be copied: disks=auto")
 	case based && d.startsWithout():

@@ -84,7 +84,7 @@ func (m *mover) questions() []question {
 		{askTime, m.checkMemory},
 		{askTime, m.checkPages},
 		{askTime, m.checkCPU},
-		{storageTime, m.checkAllDisks},
+		{storageTime, m.checkDisks},
 		{askTime, m.checkNetworks},
 		{askTime, m.checkFirmware},
 		{askTime, m.checkAccepted},

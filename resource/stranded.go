@@ -80,7 +80,7 @@ func (a *run) evacuates(ctx context.Context) evacuation {
 	go func() {
 		leaving, err := a.Leaving(ctx)
 		if err != nil {
-			a.Log.WithError(err).Warn("cannot tell whether the cluster manager empties this node: the guest is stopped as by an operator")
+			a.Log.WithError(err).Warn("cannot tell whether this node is emptied: the guest is stopped as by an operator")
 		}
 		answer <- err == nil && leaving
 	}()

@@ -84,7 +84,7 @@ func runForHeartbeat(ctx context.Context, args, environ []string, stdout, stderr
 	manager := &heartbeat.Client{}
 	f := heartbeatFace{
 		act: func(ctx context.Context, action string, environ []string) error {
-			return act(ctx, action, environ, stderr, caller{peers: manager.Nodes, fetch: true})
+			return act(ctx, action, environ, stderr, caller{peers: manager.Nodes, leaving: always, fetch: true})
 		},
 		peers:    manager.Peers,
 		leaving:  isLeaving,
@@ -97,6 +97,9 @@ func runForHeartbeat(ctx context.Context, args, environ []string, stdout, stderr
 	}
 	return f.run(ctx, args, environ)
 }
+
+// always is the answer whether Heartbeat empties this node: it stops a guest for no other reason.
+func always(context.Context) (bool, error) { return true, nil }
 
 // run does what args say, as in "vmferry GUEST PARAM=VALUE ACTION", and returns the exit code.
 func (f heartbeatFace) run(ctx context.Context, args, environ []string) ocf.ExitCode {

@@ -189,7 +189,7 @@ func (c *call) statusAt(ctx context.Context, uri, name string) (*libvirt.Status,
 
 // account judges one guest.
 func (d *drainer) account(ctx context.Context, f foretold, p place, records []migrate.Record) drainedGuest {
-	t := verdict.Trace{Node: d.node, Nodes: p.nodes, Lost: p.lost, There: p.there}
+	t := verdict.Trace{Node: d.node, Nodes: p.nodes, Busy: p.busy, Lost: p.lost, There: p.there}
 	for _, r := range records {
 		if r.Guest == f.guest.Name && (r.UUID == "" || f.guest.UUID == "" || strings.EqualFold(r.UUID, f.guest.UUID)) {
 			t.Records = append(t.Records, r)
@@ -223,7 +223,11 @@ func (g drainedGuest) line() string {
 	if g.PauseMS != nil {
 		text += fmt.Sprintf(", pause %.1f ms", *g.PauseMS)
 	}
-	if why := cmp.Or(g.Why, g.Said.Why); why != "" && !g.Happened.KeepsRunning() {
+	why := cmp.Or(g.Why, g.Said.Why)
+	if g.AsSaid { // the record of a stop that nobody asked to migrate knows less
+		why = cmp.Or(g.Said.Why, g.Why)
+	}
+	if why != "" && !g.Happened.KeepsRunning() {
 		text += ": " + oneLine(errors.New(why))
 	}
 	if !g.AsSaid {
@@ -251,18 +255,15 @@ func notMoved(guests []drainedGuest) error {
 	var lines []string
 	for _, g := range guests {
 		if !g.Happened.KeepsRunning() {
-			lines = append(lines, g.line())
+			lines = append(lines, fmt.Sprintf("%s (%s)", g.Guest, verdict.Past(g.Happened)))
 		}
 	}
 	if len(lines) == 0 {
 		return nil
 	}
-	return fmt.Errorf("%d of %s %s not moved live: %s", len(lines), plural(len(guests), "guest"), wasOrWere(len(lines)), strings.Join(lines, "; "))
-}
-
-func wasOrWere(n int) string {
-	if n == 1 {
-		return "was"
+	verb := "were"
+	if len(lines) == 1 {
+		verb = "was"
 	}
-	return "were"
+	return fmt.Errorf("%d of %s %s not moved live: %s", len(lines), plural(len(guests), "guest"), verb, strings.Join(lines, ", "))
 }

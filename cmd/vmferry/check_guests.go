@@ -217,6 +217,34 @@ func (cl *claim) pinned() bool {
 	return !cl.env.Params.MayUse(drain.Live) || set && !cib.Bool(said, true)
 }
 
+// checkFirmware: does what a guest's firmware keeps (vTPM, UEFI's variables) follow it when it is started elsewhere?
+func checkFirmware(ctx context.Context, k *checker) {
+	for _, g := range k.inv.guests {
+		if g.Claim == nil || !g.active() {
+			continue
+		}
+		var text string
+		err := k.ask(ctx, g.URI, func(ctx context.Context, h host) (err error) {
+			text, err = h.XML(ctx, g.Name)
+			return err
+		})
+		if err != nil {
+			continue // it ended meanwhile, or libvirt is mute: said by checkLibvirt
+		}
+		ctx, cancel := context.WithTimeout(ctx, firmwareTime)
+		for _, f := range resource.FirmwareState(text) {
+			if !f.IsShared(ctx) {
+				found := fmt.Sprintf("its %s is on this node alone: %s; a live migration takes it along", f.Device, f.Lost)
+				k.add("firmware", g.Name, warning, found, f.Advice)
+			}
+		}
+		cancel()
+	}
+}
+
+// firmwareTime bounds the look at the storage of one guest's firmware.
+const firmwareTime = 5 * time.Second
+
 // unstick is how a manager is brought to move a guest that it keeps.
 func (k *checker) unstick(cl *claim, why string) string {
 	switch {

@@ -35,6 +35,9 @@ func (c *call) throughPacemaker(ctx context.Context, inv *inventory, g *guest, o
 			shellword.Line("crm_resource", "--resource", g.Claim.resource, "--set-parameter", parameterOf[name], "--parameter-value"))
 	}
 	agent, err := c.movable(ctx, g, o.node)
+	if err == nil {
+		err = inv.allowed(ctx, g, o.node)
+	}
 	if err != nil {
 		return err
 	}
@@ -114,6 +117,32 @@ func (c *call) movable(ctx context.Context, g *guest, node string) (agent string
 	return agent, inTheWay(conf.Constraints, id, node)
 }
 
+// runnable is a manager that knows which nodes may run a resource.
+type runnable interface {
+	Runnable(ctx context.Context, resource string) ([]string, error)
+}
+
+// allowed refuses a node that a location constraint forbids.
+func (inv *inventory) allowed(ctx context.Context, g *guest, node string) error {
+	ctx, cancel := context.WithTimeout(ctx, managerTime)
+	defer cancel()
+	for _, m := range inv.managers {
+		r, able := m.peered.(runnable)
+		if !able || m.String() != g.Claim.manager {
+			continue
+		}
+		nodes, err := r.Runnable(ctx, g.Claim.resource)
+		if err != nil {
+			return err
+		}
+		if !slices.Contains(nodes, node) {
+			return fmt.Errorf("pacemaker does not run %q on %s, by a location constraint: to see it, type %s", g.Claim.resource, node,
+				shellword.Line("crm_resource", "--resource", g.Claim.resource, "--constraints"))
+		}
+	}
+	return nil
+}
+
 // examine refuses what the agent or libvirt would refuse: Pacemaker stops a guest that it cannot migrate, and starts it
 // on the other node.
 func (c *call) examine(ctx context.Context, g *guest, node string) error {
@@ -121,7 +150,8 @@ func (c *call) examine(ctx context.Context, g *guest, node string) error {
 	asker := verdict.For(predictor{forecaster: c.forecaster}, c.openHost, c.program)
 	ctx, cancel := context.WithTimeout(ctx, examineTime)
 	defer cancel()
-	req, err := asker.Request(ctx, verdict.Guest{Resource: g.Claim.resource, Name: g.Name, UUID: g.UUID, Params: g.Claim.env.Params}, node)
+	subject := verdict.Guest{Resource: g.Claim.resource, Name: g.Name, UUID: g.UUID, Params: g.Claim.env.Params}
+	req, err := asker.Request(ctx, subject, node)
 	if err != nil {
 		return fmt.Errorf("guest %q cannot be moved to %s: %w", g.Name, node, err)
 	}
@@ -168,9 +198,26 @@ func keys(m map[string]bool) []string {
 	return out
 }
 
+// errNotMoved says that Pacemaker has nothing to do, and the guest is not where it was asked for.
+var errNotMoved = errors.New("pacemaker has decided otherwise")
+
+// idle is closed once Pacemaker has nothing more to do, by its scheduler's word on the live configuration; never where
+// that is not known.
+func (c *call) idle(ctx context.Context, within time.Duration) <-chan struct{} {
+	done := make(chan struct{})
+	go func() {
+		_, err := c.run(ctx, "crm_resource", "--wait", fmt.Sprintf("--timeout=%.0f", within.Seconds()+1))
+		if err == nil {
+			close(done)
+		}
+	}()
+	return done
+}
+
 // follow waits until Pacemaker has the guest on the node, and on no other, and
 // has nothing more to do with it. where is the last that was seen. The
-// hypervisor is not asked: each question would lengthen the pause.
+// hypervisor is not asked: each question would lengthen the pause. The error is errNotMoved where Pacemaker
+// does not move it.
 func (c *call) follow(ctx context.Context, g *guest, o order) (where []string, err error) {
 	limit := o.deadline
 	if limit == 0 {
@@ -181,8 +228,10 @@ func (c *call) follow(ctx context.Context, g *guest, o order) (where []string, e
 	meter := c.meter()
 	defer meter.end()
 	began := time.Now()
+	idle := c.idle(ctx, limit)
 	for settled := 0; ; {
 		begun := time.Now()
+		decided := isClosed(idle) // before the look
 		status, err := c.crmStatus(ctx)
 		next := begun.Add(shutdown.Every(c.poll, time.Since(begun)))
 		if err == nil {
@@ -196,6 +245,9 @@ func (c *call) follow(ctx context.Context, g *guest, o order) (where []string, e
 			if settled == 2 { // once may be the moment between two actions
 				return where, nil
 			}
+			if decided && settled == 0 && place.Pending == "" {
+				return where, errNotMoved
+			}
 			c.showPlace(meter, g, place, time.Since(began))
 		} else if ctx.Err() == nil {
 			meter.show(time.Now(), "deaf", oneLine(err))
@@ -205,6 +257,15 @@ func (c *call) follow(ctx context.Context, g *guest, o order) (where []string, e
 			return where, ctx.Err()
 		case <-time.After(time.Until(next)):
 		}
+	}
+}
+
+func isClosed(done <-chan struct{}) bool {
+	select {
+	case <-done:
+		return true
+	default:
+		return false
 	}
 }
 
@@ -280,6 +341,8 @@ func (c *call) conclude(ctx context.Context, inv *inventory, g *guest, o order, 
 		return nil
 	case errors.Is(ctx.Err(), context.Canceled):
 		return c.takeBack(ctx, g, o, clear)
+	case errors.Is(ferr, errNotMoved):
+		return c.notMoved(ctx, inv, g, o, clear)
 	}
 	return fmt.Errorf("guest %q has not come to %s in time; Pacemaker may still move it: see crm_mon -1, and to take the request back type %s", g.Name, o.node, clear)
 }
@@ -300,6 +363,24 @@ func (c *call) restarted(ctx context.Context, inv *inventory, g *guest, where []
 		c.tell("how guest %s came to %s is not known: %s", g.Name, where[0], why)
 	}
 	return fate == hbplugin.Restarts, why
+}
+
+// notMoved withdraws a request that Pacemaker does not follow, and says why, as far as its forecast does.
+func (c *call) notMoved(ctx context.Context, inv *inventory, g *guest, o order, clear string) error {
+	id := g.Claim.resource
+	taken := "; the request is taken back"
+	if _, err := c.query(ctx, "crm_resource", "--resource", id, "--clear", "--node", o.node); err != nil {
+		taken = fmt.Sprintf("; the request could not be taken back (%s): type %s", oneLine(err), clear)
+	}
+	for _, m := range inv.managers {
+		said, err := predictor{m.peered, c.forecaster}.Forecast(ctx)
+		for _, v := range said {
+			if err == nil && v.Resource == id && v.Fate == hbplugin.Stops {
+				return fmt.Errorf("pacemaker does not move %q to %s: %s%s", id, o.node, v.Why, taken)
+			}
+		}
+	}
+	return fmt.Errorf("pacemaker does not move %q to %s: to see its scores, type crm_simulate --live-check --show-scores%s", id, o.node, taken)
 }
 
 // takeBack withdraws the request. A migration that Pacemaker has begun is not

@@ -29,7 +29,10 @@ import (
 //	places            lines "RESOURCE NODE [pending|blocked]": where Pacemaker has them; the node - is none
 //	cib.xml           its configuration
 //	stubborn          exists: Pacemaker moves nothing
+//	busy              exists: and never settles
 //	forecast.json     verdicts: what it would do; without the file each guest that is not blocked moves live
+//	forecast.hangs    exists: it gives no answer, and notes forecast.asked
+//	forecast.none     exists: it is a manager that does not say
 //	happens           lines "RESOURCE moved|lost|restarted|rebooted|stopped": what a drain does with it; without one it is moved
 //	calls             each program that was run
 //	hosts.json        what each libvirt knows, by URI
@@ -66,6 +69,18 @@ func (w world) write(name, text string) {
 	}
 }
 
+// note adds a line to calls; programs may run at the same time.
+func (w world) note(line string) {
+	f, err := os.OpenFile(w.file("calls"), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
+	if err == nil {
+		_, err = f.WriteString(line + "\n")
+		err = errors.Join(err, f.Close())
+	}
+	if err != nil {
+		panic(err)
+	}
+}
+
 func (w world) lines(name string) [][]string {
 	var out [][]string
 	for line := range strings.Lines(w.text(name)) {
@@ -77,9 +92,9 @@ func (w world) lines(name string) [][]string {
 }
 
 // run is every program of the cluster managers.
-func (w world) run(_ context.Context, program string, args ...string) ([]byte, error) {
+func (w world) run(ctx context.Context, program string, args ...string) ([]byte, error) {
 	name := filepath.Base(program)
-	w.write("calls", w.text("calls")+name+" "+strings.Join(args, " ")+"\n")
+	w.note(name + " " + strings.Join(args, " "))
 	switch name {
 	case "crm_node":
 		return []byte(w.lines("nodes")[0][0] + "\n"), nil
@@ -93,7 +108,7 @@ func (w world) run(_ context.Context, program string, args ...string) ([]byte, e
 	case "crm_attribute":
 		return nil, w.attribute(args)
 	case "crm_resource":
-		return nil, w.resource(args)
+		return nil, w.resource(ctx, args)
 	case "cl_status":
 		return []byte(w.text("cl_status/" + strings.Join(args, "-"))), nil
 	case "hb_standby":
@@ -238,7 +253,7 @@ func (w world) attribute(args []string) error {
 	return nil
 }
 
-func (w world) resource(args []string) error {
+func (w world) resource(ctx context.Context, args []string) error {
 	switch {
 	case w.text("crm_resource.fails") != "":
 		return errors.New("crm_resource: exit status 1: no such node")
@@ -246,13 +261,20 @@ func (w world) resource(args []string) error {
 		w.write("asked", args[1]+" "+args[4])
 	case slices.Contains(args, "--clear"):
 		return os.Remove(w.file("asked"))
+	case slices.Contains(args, "--wait"):
+		return w.settle(ctx)
 	}
 	return nil
 }
 
 // Forecast implements hbplugin.Forecaster.
-func (w world) Forecast(context.Context) ([]hbplugin.Verdict, error) {
+func (w world) Forecast(ctx context.Context) ([]hbplugin.Verdict, error) {
 	var out []hbplugin.Verdict
+	if w.text("forecast.hangs") != "" {
+		w.write("forecast.asked", "")
+		<-ctx.Done()
+		return nil, context.Cause(ctx)
+	}
 	if text := w.text("forecast.json"); text != "" {
 		return out, json.Unmarshal([]byte(text), &out)
 	}
@@ -274,6 +296,25 @@ func (w world) Forecast(context.Context) ([]hbplugin.Verdict, error) {
 
 func (w world) Claims(context.Context) ([]hbplugin.Claim, error) {
 	return nil, errors.New("nobody asks")
+}
+
+// settle returns once Pacemaker has nothing to do.
+func (w world) settle(ctx context.Context) error {
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		asked := strings.Fields(w.text("asked"))
+		arrived := func(p []string) bool { return len(asked) == 2 && p[0] == asked[0] && p[1] == asked[1] }
+		_, err := os.Stat(w.file("stubborn"))
+		if w.text("busy") == "" && (err == nil || len(asked) == 0 || slices.ContainsFunc(w.lines("places"), arrived)) {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
+	}
 }
 
 // alone is the world as a witness.
@@ -328,6 +369,7 @@ type fakeHost struct {
 	Guests    map[string]libvirt.Status `json:"guests"`
 	Free      uint64                    `json:"free"`
 	CDROMs    map[string]string         `json:"cdroms"`  // by guest: the image in its drive
+	TPMs      []string                  `json:"tpms"`    // guests that have one
 	Missing   []string                  `json:"missing"` // images that it does not see
 }
 
@@ -396,6 +438,9 @@ func (h *fakeHost) CompletedJob(context.Context, string) (libvirt.JobStats, erro
 
 func (h *fakeHost) XML(_ context.Context, guest string) (string, error) {
 	devices := ""
+	if slices.Contains(h.TPMs, guest) {
+		devices = `<devices><tpm model='tpm-crb'><backend type='emulator' version='2.0'/></tpm></devices>`
+	}
 	if image := h.CDROMs[guest]; image != "" {
 		devices = `<devices><disk type='file' device='cdrom'><driver name='qemu' type='raw'/><source file='` + image +
 			`'/><target dev='sda' bus='sata'/><readonly/></disk></devices>`

@@ -22,8 +22,9 @@ type Config struct {
 	Window     time.Duration // zero: logind's limit less a margin
 	StopWindow time.Duration // zero: the unit's TimeoutStopSec less a margin
 	Poll       time.Duration
-	Manager    string // one of managers
-	Node       string // empty: ask the cluster manager
+	Forecast   time.Duration // from one question what becomes of the guests to the next; zero: never
+	Manager    string        // one of managers
+	Node       string        // empty: ask the cluster manager
 	Agents     []string
 	GuestsDir  string
 	StateDir   string
@@ -35,6 +36,7 @@ type rawConfig struct {
 	Window     *text `toml:"window"`
 	StopWindow *text `toml:"stop_window"`
 	Poll       *text `toml:"poll"`
+	Forecast   *text `toml:"forecast_interval"`
 	Manager    *text `toml:"manager"`
 	Node       *text `toml:"node"`
 	Agents     *list `toml:"agents"`
@@ -79,6 +81,7 @@ func (l *list) UnmarshalTOML(v any) error {
 func newConfig() Config {
 	return Config{
 		Poll:      time.Second,
+		Forecast:  5 * time.Minute,
 		Manager:   managerAuto,
 		Agents:    []string{"ocf:vmferry:Domain", "ocf:heartbeat:VirtualDomain"},
 		GuestsDir: "/run/vmferry/guests",
@@ -165,6 +168,9 @@ func (raw rawConfig) config(path, whole string) (Config, error) {
 			return Config{}, located(path, lineOf(whole, d.key), d.key, err.Error())
 		}
 	}
+	if err := interval(raw.Forecast, &c.Forecast); err != nil {
+		return Config{}, located(path, lineOf(whole, "forecast_interval"), "forecast_interval", err.Error())
+	}
 	if err := manager(raw.Manager, &c.Manager); err != nil {
 		return Config{}, located(path, lineOf(whole, "manager"), "manager", err.Error())
 	}
@@ -190,6 +196,15 @@ func duration(s *text, least time.Duration, into *time.Duration) error {
 	}
 	*into = d
 	return nil
+}
+
+// interval is a duration that may be "0" for never.
+func interval(s *text, into *time.Duration) error {
+	if s != nil && *s == "0" {
+		*into = 0
+		return nil
+	}
+	return duration(s, 10*time.Second, into)
 }
 
 func directory(s *text, into *string) error {

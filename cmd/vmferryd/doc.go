@@ -6,7 +6,10 @@
 // them is ready, which means that the shutdown delay lock is held, and ends
 // them all when one ends. What is decided, and when, is in package
 // hbplugin/shutdown; monitors of the agent's are answered by package
-// resource/warm, and its migrations get their turns from package resource/warm/turns; guests are announced to the network by package migrate/announce; this package only reads the configuration and wires.
+// resource/warm, and its migrations get their turns from package
+// resource/warm/turns; guests are announced to the network by package
+// migrate/announce; what becomes of guests is told by package hbplugin/verdict.
+// This package reads the configuration, asks, and wires.
 //
 // The units, the drop-ins that order the shutdown, the reference configuration
 // and the manual pages stand beside this file.

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"strings"
 	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
@@ -106,7 +107,7 @@ func live(ctx context.Context, c Config, log logrus.FieldLogger) error {
 	if err != nil {
 		return fmt.Errorf("read the watchdog's interval: %w", err)
 	}
-	desk := newDesk(c.GuestsDir, log)
+	desk, tell := newDesk(c.GuestsDir, log), newTeller(c)
 	loop := shutdown.New(shutdown.Options{
 		Manager:    newManager(c),
 		Guests:     witnesses{dir: c.GuestsDir, list: local.List},
@@ -119,11 +120,29 @@ func live(ctx context.Context, c Config, log logrus.FieldLogger) error {
 		Poll:       c.Poll,
 		Proceed:    logind.System{}.Proceed,
 		Deadline:   deadline(c, desk),
+		Foretell:   tell.foretell,
+		Trace:      tell.trace,
+		Claims:     tell.claims,
 	})
+	warnOfLibvirt(log)
 	ear := &logind.Keeper{Who: "vmferryd", Why: "moving the virtual machines off this node", Tell: loop.Tell, Log: log}
 	return serve(ctx, func() { notify(daemon.SdNotifyReady) },
 		loop, ear, newMonitorTask(c.StateDir, desk, log), announceTask{c.StateDir, log}, signalTask{loop.Stop},
+		outlookTask{teller: tell, every: c.Forecast, tell: loop.Outlook, log: log},
 		watchdogTask{every: every / 2, alive: loop.Alive, notify: notify})
+}
+
+// warnOfLibvirt says that libvirt itself acts on the guests at a shutdown: it begins when the drain does.
+func warnOfLibvirt(log logrus.FieldLogger) {
+	auto, err := logind.System{}.QEMUAutoShutdown()
+	switch {
+	case err != nil:
+		log.WithError(err).Warn("it cannot be told whether libvirt acts on guests at a shutdown: one that libvirt holds is waited for")
+	case auto.Transient:
+		log.Warnf("libvirt stops guests by itself the moment a shutdown is announced, also those that are about to move (%s): "+
+			"set that to \"none\" or \"persistent\" in %s and type: systemctl try-restart virtqemud libvirtd",
+			strings.Join(auto.Settings, ", "), auto.File)
+	}
 }
 
 // stopWindow is how long a stop may go on draining.

@@ -31,6 +31,8 @@ func TestMain(m *testing.M) {
 		"crm_node":      func() { fmt.Println("n1") },
 		"crm_mon":       fakeMon,
 		"crm_attribute": fakeAttribute,
+		"cibadmin":      func() { show("cib") },
+		"crm_simulate":  fakeSimulate,
 	})
 }
 
@@ -89,6 +91,10 @@ func newNode(tb testing.TB, env *testscript.Env) error {
 	env.Setenv("DBUS_SYSTEM_BUS_ADDRESS", bus.Address())
 	env.Setenv("NOTIFY_SOCKET", path)
 	env.Setenv("NODE", env.WorkDir)
+	if err := os.Mkdir(filepath.Join(env.WorkDir, "run"), 0o700); err != nil {
+		return err
+	}
+	env.Setenv("TMPDIR", filepath.Join(env.WorkDir, "run"))
 	env.Setenv("GORACE", "atexit_sleep_ms=0") // else each fake takes a second to end
 	return nil
 }
@@ -229,6 +235,26 @@ func fakeAttribute() {
 		fmt.Fprintln(os.Stderr, "crm_attribute:", err)
 		os.Exit(1)
 	}
+}
+
+// fakeSimulate is crm_simulate: one transition, after which nothing is left to do.
+func fakeSimulate() {
+	if strings.Contains(strings.Join(os.Args, " "), "cib-0.xml --save-output") {
+		show("simulation")
+		return
+	}
+	show("settled")
+}
+
+// show prints a file of the script's, as a program does that only reads.
+func show(name string) {
+	note()
+	text, err := os.ReadFile(nodeFile(name))
+	if err != nil {
+		fmt.Fprintln(os.Stderr, filepath.Base(os.Args[0])+": the fake cluster is broken")
+		os.Exit(1)
+	}
+	os.Stdout.Write(text)
 }
 
 // note adds the command line to the file calls.

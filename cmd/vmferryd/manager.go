@@ -21,15 +21,24 @@ var managers = []string{managerAuto, managerPacemaker, managerHeartbeat}
 
 // newManager makes the one that is configured.
 func newManager(c Config) hbplugin.Manager {
+	all := newManagers(c)
+	if len(all) == 1 {
+		return all[0]
+	}
+	return whichever(all)
+}
+
+// newManagers makes all that the configuration allows.
+func newManagers(c Config) []hbplugin.Manager {
 	p := &pacemaker.Client{Agents: c.Agents, Node: c.Node}
 	h := &heartbeat.Client{Node: c.Node}
 	switch c.Manager {
 	case managerPacemaker:
-		return p
+		return []hbplugin.Manager{p}
 	case managerHeartbeat:
-		return h
+		return []hbplugin.Manager{h}
 	}
-	return whichever{p, h}
+	return []hbplugin.Manager{p, h}
 }
 
 // whichever is all cluster managers that run on this node, looked for at each

@@ -93,7 +93,9 @@ func TestServiceSettings(t *testing.T) {
 		"Service.RuntimeDirectory":         "vmferry",
 		"Service.RuntimeDirectoryMode":     "0700",
 		"Service.RuntimeDirectoryPreserve": "yes",
-		"Service.RestrictAddressFamilies":  "AF_UNIX AF_PACKET AF_NETLINK",
+		"Service.RestrictAddressFamilies":  "AF_UNIX AF_INET AF_INET6 AF_PACKET AF_NETLINK",
+		"Service.ProtectHome":              "read-only",
+		"Service.Environment":              "TMPDIR=/run/vmferry",
 		"Install.WantedBy":                 "multi-user.target",
 	} {
 		if got := strings.Join(u[key], " "); got != want {

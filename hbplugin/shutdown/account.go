@@ -20,7 +20,9 @@ type Departure struct {
 
 // Account tells what became of the guests that were here in a drain, in the order of here. left are those that are here
 // still, said is what was foretold, and traces is what is known of each guest by its name.
-func Account(here []string, left []hbplugin.Guest, said []hbplugin.Verdict, traces map[string]verdict.Trace) []Departure {
+func Account(
+	here []string, left []hbplugin.Guest, said []hbplugin.Verdict, traces map[string]verdict.Trace,
+) []Departure {
 	out := make([]Departure, 0, len(here))
 	for _, name := range here {
 		d := Departure{Guest: name}
@@ -85,10 +87,14 @@ func (d Departure) String() string {
 }
 
 func (d Departure) because(text string) string {
+	if d.Said.Fate.KeepsRunning() && d.Fate != hbplugin.Untold {
+		text = "was to move live, and " + text
+	}
 	if d.Why == "" {
 		return text
 	}
-	return text + " (" + strings.Join(strings.FieldsFunc(d.Why, func(r rune) bool { return r == '\n' || r == '\r' }), "; ") + ")"
+	isBreak := func(r rune) bool { return r == '\n' || r == '\r' }
+	return text + " (" + strings.Join(strings.FieldsFunc(d.Why, isBreak), "; ") + ")"
 }
 
 // Summary is an account in one line: how many guests were moved live, and what became of each other one.

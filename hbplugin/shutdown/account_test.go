@@ -33,8 +33,8 @@ func TestAccount(t *testing.T) {
 		{"not foretold", hbplugin.Verdict{}, "", traceOf("n2", moved), "g was moved live to n2"},
 		{"restarted as foretold", said(hbplugin.Restarts, "its ladder does not name live"), "", traceOf("n2", down),
 			"g was stopped and started again on n2 (its ladder does not name live)"},
-		{"restarted, which nobody foretold", live, "", traceOf("n2", failed, down),
-			"g was stopped and started again on n2 (it was shut down; asked for no migration)"},
+		{"restarted, against what was foretold", live, "", traceOf("n2", failed, down),
+			"g was to move live, and was stopped and started again on n2 (it was shut down; asked for no migration)"},
 		{"without a word before", hbplugin.Verdict{}, "", traceOf("n2", down),
 			"g was stopped and started again on n2 (it was shut down; asked for no migration)"},
 		{"nobody could tell before", said(hbplugin.Untold, "no answer"), "", traceOf("n2", down),
@@ -93,7 +93,7 @@ func TestSummary(t *testing.T) {
 
 func TestAdrift(t *testing.T) {
 	claims := []hbplugin.Claim{{Resource: "web"}, {Resource: "many"}, {Resource: "odd:name"}}
-	got := adrift([]string{"web", "many:3", "old", "web:x", "odd:name"}, claims)
+	got := Adrift([]string{"web", "many:3", "old", "web:x", "odd:name"}, claims)
 	if s := strings.Join(got, " "); s != "old web:x" {
 		t.Errorf("adrift: %q", s)
 	}

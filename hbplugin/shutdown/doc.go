@@ -17,8 +17,8 @@
 // held for either.
 //
 // What it promises: the lock is given back only when every guest is seen to
-// have gone, when the window closes, when nothing that is left will ever move,
-// or when no cluster manager runs here. A look that failed is never taken for
+// have gone, when the window closes, when nothing that is left will ever move
+// (it is unmanaged, or its resource was deleted while it ran), or when no cluster manager runs here. A look that failed is never taken for
 // "gone". Standby that somebody else asked for is never cleared.
 //
 // What it does not promise: that the guests have gone when the window closes.

@@ -70,8 +70,8 @@ func (r *round) notLive() string {
 	return "; will not move live: " + names(list)
 }
 
-// Outlook sets what the status line says of the guests while no shutdown is going on, such as which would not move live;
-// empty for nothing. It fails when ctx or the loop has ended.
+// Outlook sets what the status line says of the guests while no shutdown is going on, such as how many would not move
+// live; empty for nothing. It fails when ctx or the loop has ended.
 func (l *Loop) Outlook(ctx context.Context, line string) error {
 	select {
 	case l.outlooks <- line:

@@ -115,11 +115,13 @@ func (r *round) foresaw(f foretold) {
 
 // logVerdict adds the fields of a verdict to a log.
 func logVerdict(log logrus.FieldLogger, v hbplugin.Verdict) logrus.FieldLogger {
-	log = log.WithFields(logrus.Fields{"guest": v.Resource, "verdict": string(v.Fate)})
-	if v.Remedy != "" {
-		log = log.WithField("remedy", v.Remedy)
+	fields := logrus.Fields{"guest": v.Resource}
+	for name, text := range map[string]string{"verdict": string(v.Fate), "remedy": v.Remedy} {
+		if text != "" {
+			fields[name] = text
+		}
 	}
-	return log
+	return log.WithFields(fields)
 }
 
 // met notes the guests that are seen in a drain.
@@ -142,7 +144,9 @@ func (r *round) account(ctx context.Context) {
 	r.tale.accounting = true
 	t, here := traced{since: r.tale.since}, slices.Clone(r.tale.here)
 	r.work.Go(func() {
-		answer := inTime(ctx, traceTime, func(ctx context.Context) map[string]verdict.Trace { return r.o.Trace(ctx, here, t.since) })
+		answer := inTime(ctx, traceTime, func(ctx context.Context) map[string]verdict.Trace {
+			return r.o.Trace(ctx, here, t.since)
+		})
 		if answer != nil {
 			t.traces = *answer
 		}
@@ -159,7 +163,8 @@ func (r *round) accounted(t traced) {
 	account := Account(r.tale.here, r.seen.Guests, r.tale.said, t.traces)
 	for _, d := range account {
 		if !d.Fate.KeepsRunning() {
-			logVerdict(r.o.Log, d.Said).WithFields(logrus.Fields{"guest": d.Guest, "became": string(d.Fate)}).Warn("guest " + d.Guest + " " + d.String())
+			log := logVerdict(r.o.Log, d.Said).WithFields(logrus.Fields{"guest": d.Guest, "became": string(d.Fate)})
+			log.Warn("guest " + d.Guest + " " + d.String())
 		}
 	}
 	r.statusNow += "; " + Summary(account)

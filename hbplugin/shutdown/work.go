@@ -63,7 +63,7 @@ func lookAt(ctx context.Context, o Options, what Look) looked {
 	wait.Wait()
 	if extra := res.beside(); len(extra) > 0 && res.view.Running && res.viewErr == nil && o.Claims != nil {
 		if claims, err := o.Claims(ctx); err == nil {
-			res.adrift = adrift(extra, claims)
+			res.adrift = Adrift(extra, claims)
 		}
 	}
 	return res
@@ -79,8 +79,9 @@ func (res looked) beside() []string {
 // instance is the number that Pacemaker adds to the name of a clone's instance.
 var instance = regexp.MustCompile(`:[0-9]+$`)
 
-// adrift are the guests that nobody claims: their resource was deleted while they ran, and nobody will move or stop them.
-func adrift(names []string, claims []hbplugin.Claim) []string {
+// Adrift are the guests, by their resource's name, that nobody claims: the resource was deleted while they ran, and
+// nobody will move them or stop them.
+func Adrift(names []string, claims []hbplugin.Claim) []string {
 	return slices.DeleteFunc(slices.Clone(names), func(name string) bool {
 		return slices.ContainsFunc(claims, func(c hbplugin.Claim) bool {
 			return c.Resource == name || c.Resource == instance.ReplaceAllString(name, "")

@@ -16,6 +16,7 @@ type Trace struct {
 	Node    string           // the node that was drained
 	Records []migrate.Record // of the guest, since the drain began, in the order in which they were written
 	Nodes   []string         // where it is now, by the cluster manager; empty where Lost is not nil
+	Busy    bool             // the manager is still at work on it there
 	Lost    error            // why Nodes is not known
 	There   *libvirt.Status  // what libvirt on the first of Nodes says of it; nil where that is not known
 }
@@ -32,7 +33,11 @@ func Became(t Trace) (fate hbplugin.Fate, why string) {
 	case len(t.Nodes) == 0:
 		return hbplugin.Stops, ended(last)
 	case t.There != nil && !t.There.State.Active():
-		return hbplugin.Untold, fmt.Sprintf("the cluster manager has it on %s, and libvirt there says %s", t.Nodes[0], t.There.State)
+		why = fmt.Sprintf("the cluster manager has it on %s, and libvirt there says %s", t.Nodes[0], t.There.State)
+		if t.Busy || len(t.Nodes) > 1 {
+			return hbplugin.Untold, why
+		}
+		return hbplugin.Stops, join(ended(last), why) // its start there has failed
 	}
 	switch arrival := arrived(t.There); {
 	case arrival == "migrated", arrival == "" && recorded && last.Outcome == migrate.Moved:
@@ -79,8 +84,10 @@ func ended(r migrate.Record) string {
 	if r.Outcome != migrate.Ended {
 		return r.Error
 	}
-	how := map[drain.Means]string{drain.Shutdown: "it was shut down", drain.Destroy: "it was destroyed", drain.Save: "it was saved"}[r.Means]
-	return join(how, r.Error)
+	how := map[drain.Means]string{
+		drain.Shutdown: "it was shut down", drain.Destroy: "it was destroyed", drain.Save: "it was saved",
+	}
+	return join(how[r.Means], r.Error)
 }
 
 // Agrees tells whether what was said before is what happened. Who could not tell has not said it.

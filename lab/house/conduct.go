@@ -144,6 +144,29 @@ func (f *File) sleeps(bubbles bool) []string {
 	return out
 }
 
+// calendar are the methods of a time that tell one day from another.
+var calendar = []string{"YearDay", "Weekday", "ISOWeek"}
+
+// NoCalendar finds tests that do one thing today and another tomorrow: a failure that comes and goes with the date is
+// looked for in the code.
+func NoCalendar(f *File) []string {
+	if !f.Test() {
+		return nil
+	}
+	var out []string
+	ast.Inspect(f.tree, func(n ast.Node) bool {
+		call, ok := n.(*ast.CallExpr)
+		if !ok || len(call.Args) > 0 {
+			return true
+		}
+		if s, ok := call.Fun.(*ast.SelectorExpr); ok && slices.Contains(calendar, s.Sel.Name) {
+			out = append(out, f.finding(s.Sel.Pos(), "asks for the %s; let an argument choose what is tested", s.Sel.Name))
+		}
+		return true
+	})
+	return out
+}
+
 // isTest tells whether the testing package calls a function of that name.
 func isTest(name string) bool {
 	for _, prefix := range []string{"Test", "Fuzz", "Benchmark", "Example"} {

@@ -36,7 +36,7 @@ func TestModule(t *testing.T) {
 	}
 	for name, rule := range map[string]func(*File) []string{
 		"documented": Documented, "short": Short, "formatted": Formatted,
-		"arrows": Arrows, "no shell": NoShell,
+		"arrows": Arrows, "no shell": NoShell, "no calendar": NoCalendar,
 	} {
 		t.Run(name, func(t *testing.T) {
 			for _, f := range files {

@@ -166,3 +166,14 @@ func TestNoSleep(t *testing.T) {
 		{"by another name", "migrate/a_test.go", "package a\n\nimport tm \"time\"\n\nvar x = tm.Sleep\n", "sleeps"},
 	})
 }
+
+func TestNoCalendar(t *testing.T) {
+	body := func(s string) string { return "package a\n\nimport \"time\"\n\nvar x = " + s + "\n" }
+	try(t, NoCalendar, []example{
+		{"the day of the year", "lab/a_test.go", body("time.Now().UTC().YearDay() % 6"), "a_test.go:5: asks for the YearDay"},
+		{"the day of the week", "migrate/a_test.go", body("now().Weekday()"), "asks for the Weekday"},
+		{"not a test", "cmd/x/a.go", body("time.Now().YearDay()"), ""},
+		{"a fixed date", "migrate/a_test.go", body("time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)"), ""},
+		{"the time", "migrate/a_test.go", body("time.Now().Add(time.Hour)"), ""},
+	})
+}

@@ -86,6 +86,10 @@ func exists(path string) (bool, error) {
 
 // Arrived removes the mark of an image whose guest is seen to run here: it is the truth.
 func Arrived(image string) error {
+	// Where the file system is mounted read-only, as the daemon has it, even the removal of what is not there fails.
+	if marked, err := exists(image + ArrivingSuffix); err != nil || !marked {
+		return err
+	}
 	if err := remove(image + ArrivingSuffix); err != nil {
 		return fmt.Errorf("unmark image %q: %w", image, err)
 	}

@@ -6,7 +6,7 @@
 // the image whatever becomes of the rest of the node:
 //
 //	/srv/web.img.vmferry           on the node that the guest leaves: to whom, when, how far; a [Note]
-//	/srv/web.img.vmferry-arriving  on the node that it moves to: the image is not whole yet; empty
+//	/srv/web.img.vmferry-arriving  on the node that it moves to: the image is not whole yet; nothing but zeros
 //	/srv/web.img.vmferry-old       on the node that it has left: the image itself, renamed
 //
 // Start with [Check], which says whether a guest may be started with an image, and
@@ -17,10 +17,19 @@
 // At the node that the guest leaves:
 //
 //	Begin → copying → HandOver → handing over → Left: the image is renamed, and the note says "moved"
-//	                                          → Stayed: there is no note
+//	                                          → Stayed: there is no note, or one of a half copy that is left over
 //
 // At the other the mark "arriving" is made before the image, and removed once the guest runs there, by whoever
 // sees it first: the one who moves it, or the agent there ([Arrived]).
+//
+// # What may be removed
+//
+// The mark is as many bytes long as the note says, a number drawn for this move (it takes up no room). A half copy is
+// removed only where the note says that the move made it, and the mark of that size lies in the same directory: so
+// not after a file system was mounted over that, nor where another move, or a person, put a file there. The
+// check and the removal are two calls of libvirt's, some milliseconds apart. An old copy is removed where the note
+// beside it is of the same guest. Nothing is copied from, or put aside on, a file system that other
+// nodes may have mounted ([SharedBy]).
 //
 // # What a crash leaves
 //

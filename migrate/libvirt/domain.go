@@ -71,8 +71,8 @@ type Machine struct {
 // Visible is what a host can say about a disk's source.
 type Visible int
 
-// The three answers. VisibleUnknown is common: only a storage pool that covers
-// the path can give another one.
+// The three answers. VisibleUnknown is common only where the driver cannot look for a file, as Xen's, and no storage
+// pool lists all files of its directory.
 const (
 	VisibleUnknown Visible = iota
 	VisibleYes

@@ -7,31 +7,63 @@ import (
 	"strings"
 )
 
-// machine is the name that systemd-machined has for the guest of a process, from the scope of
-// its control group (cgroups(7)), and "" where it is in none. It is what is left of a
-// QEMU that exits: the command line goes with the memory, the control group stays to the end.
-func (h Host) machine(pid int) string {
+// cgroup is the control group of a process (cgroups(7)), and empty where it cannot be read. It is what is
+// left of a QEMU that exits: the command line goes with the memory, the control group stays to the end.
+func (h Host) cgroup(pid int) []byte {
 	raw, err := os.ReadFile(h.path(pid, "cgroup"))
 	if err != nil {
-		return ""
+		return nil
 	}
-	return parseCgroup(raw)
+	return raw
 }
 
-// parseCgroup finds a scope of libvirt's QEMU driver, as in
-// "0::/machine.slice/machine-qemu\x2d3\x2dvm1.scope/libvirt/emulator", and returns "vm1".
+// parseCgroup finds the name that libvirt's QEMU driver has given to a guest's control group: by systemd-machined a
+// scope, as in "0::/machine.slice/machine-qemu\x2d3\x2dvm1.scope/libvirt/emulator", and without it
+// "/machine/qemu-3-vm1.libvirt-qemu" (virCgroupNewMachine). It returns "vm1", and "" where there is none.
 func parseCgroup(raw []byte) string {
 	for line := range bytes.Lines(raw) {
-		for _, part := range strings.Split(strings.TrimSpace(string(line)), "/") {
-			scope, isMachine := strings.CutPrefix(part, `machine-qemu\x2d`)
-			scope, isScope := strings.CutSuffix(scope, ".scope")
-			_, name, numbered := strings.Cut(unescapeUnit(scope), "-") // behind libvirt's number of the guest
-			if isMachine && isScope && numbered && name != "" {
+		for part := range strings.SplitSeq(strings.TrimSpace(string(line)), "/") {
+			machine := machineOf(part)
+			driver, numbered, _ := strings.Cut(machine, "-")
+			_, name, isNumbered := strings.Cut(numbered, "-") // behind libvirt's number of the guest
+			if driver == "qemu" && isNumbered && name != "" {
 				return name
 			}
 		}
 	}
 	return ""
+}
+
+// machineOf is the name of a machine, such as "qemu-3-vm1", of which a part of a control group's path is.
+func machineOf(part string) string {
+	if plain, found := strings.CutSuffix(part, ".libvirt-qemu"); found {
+		return plain
+	}
+	scope, isMachine := strings.CutPrefix(part, "machine-")
+	scope, isScope := strings.CutSuffix(scope, ".scope")
+	if !isMachine || !isScope {
+		return ""
+	}
+	return unescapeUnit(scope)
+}
+
+// ofAnotherUnit tells whether a control group is that of a unit of systemd's in which libvirt starts no guests, such as
+// another service or a container. Where it makes no control groups, guests are in that of libvirt's own
+// service, and those of a session in a user's.
+func ofAnotherUnit(raw []byte) bool {
+	for line := range bytes.Lines(raw) {
+		path := strings.TrimSpace(string(line))
+		if strings.Contains(path, "/user.slice/") {
+			return false
+		}
+		for part := range strings.SplitSeq(path, "/") {
+			name, isService := strings.CutSuffix(part, ".service")
+			if isService || strings.HasSuffix(part, ".scope") {
+				return name != "libvirtd" && name != "virtqemud"
+			}
+		}
+	}
+	return false
 }
 
 // unescapeUnit undoes \xNN (systemd-escape(1)).

@@ -18,6 +18,9 @@ func TestParseCgroup(t *testing.T) {
 		{"another driver", "0::/machine.slice/machine-lxc\\x2d3\\x2dvm1.scope\n", ""},
 		{"no number", "0::/machine.slice/machine-qemu\\x2dvm1.scope\n", ""},
 		{"broken escape", "0::/machine.slice/machine-qemu\\x2d1\\x2dv\\xZZ.scope\n", "v\\xZZ"},
+		{"without systemd", "0::/machine/qemu-3-vm-1.libvirt-qemu/emulator\n", "vm-1"},
+		{"another driver without systemd", "0::/machine/lxc-3-vm1.libvirt-lxc\n", ""},
+		{"a name with the driver's in it", "0::/machine.slice/machine-qemu\\x2d3\\x2dqemu\\x2d4.scope\n", "qemu-4"},
 		{"empty", "", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -25,6 +28,28 @@ func TestParseCgroup(t *testing.T) {
 				t.Errorf("parseCgroup = %q, want %q", got, c.want)
 			}
 		})
+	}
+}
+
+func TestOfAnotherUnit(t *testing.T) {
+	for path, want := range map[string]bool{
+		"/system.slice/cron.service":                                        true,
+		"/system.slice/system-getty.slice/getty@tty1.service":               true,
+		"/system.slice/docker-0123.scope":                                   true,
+		"/machine.slice/machine-lxc\\x2d3\\x2dvm1.scope":                    true,
+		"/system.slice/libvirtd.service":                                    false,
+		"/system.slice/virtqemud.service/x":                                 false,
+		"/user.slice/user-1000.slice/user@1000.service/app.slice/x.service": false,
+		"/user.slice/user-0.slice/session-3.scope":                          false,
+		"/":         false,
+		"/kubepods": false,
+	} {
+		if got := ofAnotherUnit([]byte("0::" + path + "\n")); got != want {
+			t.Errorf("%s: %v", path, got)
+		}
+	}
+	if ofAnotherUnit(nil) {
+		t.Error("one that cannot be read is known")
 	}
 }
 

@@ -2,6 +2,7 @@ package witness
 
 import (
 	"path"
+	"slices"
 	"strings"
 )
 
@@ -95,7 +96,22 @@ func splitCommas(value string) []string {
 // qemu-kvm, kvm.
 func isEmulator(program string) bool {
 	base := path.Base(program)
-	return strings.HasPrefix(base, "qemu") || base == "kvm"
+	return (strings.HasPrefix(base, "qemu") || base == "kvm") && !isHelper(base)
+}
+
+// helpers are programs of QEMU's and libvirt's that are called like QEMU and run no guest, beside those that are called
+// helpers.
+var helpers = []string{"qemu-img", "qemu-io", "qemu-nbd", "qemu-storage-daemon", "qemu-ga", "qemu-rdp", "qemu-edid", "qemu-keymap", "qemu-trace-stap",
+	"qemu-pr-helper", "qemu-bridge-helper", "qemu-vmsr-helper"}
+
+// commLength is what the kernel keeps of a program's name, in bytes (TASK_COMM_LEN without its end).
+const commLength = 15
+
+// isHelper tells whether a program works for guests beside QEMU, by its file's name or by what the kernel keeps of that.
+func isHelper(base string) bool {
+	return strings.HasSuffix(base, "-helper") || slices.ContainsFunc(helpers, func(name string) bool {
+		return base == name || base == name[:min(len(name), commLength)]
+	})
 }
 
 // isUUID tells whether s has the dashed form of 36 characters.

@@ -16,4 +16,9 @@
 // A listing without an error is a proof: what is not in it has no process here.
 // A listing with an error may lack some; callers must read it as "cannot tell"
 // and never as "stopped". [ErrIncomplete] is in all such errors.
+//
+// A search for one guest fails only for a process that may be that guest's. Whose a process is that cannot be understood is
+// told by its control group, which libvirt names after the guest, or else by libvirt's pid file. What works
+// beside QEMU (qemu-pr-helper, swtpm, virtiofsd and their kind) is no guest. A process whose
+// command line cannot be read, since it holds its memory lock, is judged by what the kernel tells without that.
 package witness

@@ -1,7 +1,9 @@
 package witness
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -18,47 +20,43 @@ type Helper struct {
 
 // Helpers returns the processes that look so: of them PID and StartTime are known. With an error, which is
 // [ErrIncomplete], there may be others. It returns at the end of ctx, as [Host.List] does.
-func (h Host) Helpers(ctx context.Context, wanted Helper) ([]Process, error) {
-	type answer struct {
-		found []Process
-		err   error
-	}
-	done := make(chan answer, 1)
-	go func() {
-		var a answer
-		a.err = h.each(ctx, func(pid int) {
-			if p, ok := h.helper(pid, wanted); ok {
-				a.found = append(a.found, p)
-			}
-		})
-		done <- a
-	}()
-	select {
-	case a := <-done:
-		return a.found, a.err
-	case <-ctx.Done():
-		return nil, fmt.Errorf("%w: %w", ErrIncomplete, context.Cause(ctx))
-	}
+func (h Host) Helpers(ctx context.Context, wanted Helper) (found []Process, err error) {
+	wait, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	var unread error
+	err = h.each(ctx, func(pid int) {
+		p, ok, err := h.helper(wait, pid, wanted)
+		switch {
+		case ok:
+			found = append(found, p)
+		case err != nil:
+			unread = cmp.Or(unread, fmt.Errorf("%w: process %d: %w", ErrIncomplete, pid, err))
+		}
+	})
+	return found, cmp.Or(err, unread)
 }
 
 // helper looks at one process, first at what the kernel tells without the process's memory. One that has ended meanwhile
 // is none.
-func (h Host) helper(pid int, wanted Helper) (Process, bool) {
+func (h Host) helper(ctx context.Context, pid int, wanted Helper) (p Process, ok bool, err error) {
 	program, err := os.Readlink(h.path(pid, "exe"))
 	if err != nil || strings.TrimSuffix(filepath.Base(program), " (deleted)") != wanted.Program { // as after an upgrade
-		return Process{}, false
+		return Process{}, false, nil
 	}
 	stat, err := h.stat(pid)
 	if err != nil || stat.dead() {
-		return Process{}, false
+		return Process{}, false, nil
 	}
 	parent, err := h.stat(stat.parent)
 	if err != nil || !slices.Contains(wanted.Parents, parent.comm) {
-		return Process{}, false
+		return Process{}, false, nil
 	}
-	raw, err := os.ReadFile(h.path(pid, "cmdline"))
+	raw, err := h.beginRead(pid, stat).await(ctx)
+	if errors.Is(err, errBlocked) {
+		return Process{}, false, err
+	}
 	if err != nil || !wanted.Suits(arguments(raw)) {
-		return Process{}, false
+		return Process{}, false, nil
 	}
-	return Process{PID: pid, StartTime: stat.start}, true
+	return Process{PID: pid, StartTime: stat.start}, true, nil
 }

@@ -5,36 +5,25 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 )
 
-// pidFilesSeen compares the scan with libvirt's pid files. A file that names a live
-// process which the scan did not take for a guest means that the scan cannot
-// be trusted; the files of ended processes are common and mean nothing.
-func (h Host) pidFilesSeen(s sighting) error {
+// pidFiles returns the names of the files NAME.pid that libvirt keeps, by the number in them. NAME is that of the
+// guest whose QEMU it is; helpers beside QEMU have such files too, as ID-NAME-pr-helper0.pid
+// (qemuProcessBuildPRHelperPidfilePath). The files of ended processes are common: they say nothing by themselves.
+func (h Host) pidFiles() map[int][]string {
 	files, err := filepath.Glob(filepath.Join(h.run(), "*.pid"))
-	if err != nil || s.problem != nil {
-		return s.problem
+	if err != nil {
+		return nil
 	}
+	names := map[int][]string{}
 	for _, file := range files {
-		pid, ok := readPID(file)
-		if !ok || s.has(pid) {
-			continue
-		}
-		stat, err := h.stat(pid)
-		if err == nil && !stat.dead() && isEmulator(stat.comm) {
-			return fmt.Errorf("%w: %s names process %d, which was not recognised", ErrIncomplete, file, pid)
+		if pid, ok := readPID(file); ok {
+			names[pid] = append(names[pid], strings.TrimSuffix(filepath.Base(file), ".pid"))
 		}
 	}
-	return nil
-}
-
-// has tells whether the scan knows a process.
-func (s sighting) has(pid int) bool {
-	return slices.ContainsFunc(s.found, func(p Process) bool { return p.PID == pid }) ||
-		slices.ContainsFunc(s.exiting, func(e exiting) bool { return e.pid == pid })
+	return names
 }
 
 // readPID reads a pid file. An unreadable or malformed one is no evidence.

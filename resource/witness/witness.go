@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 )
 
 // ErrIncomplete says that some processes could not be looked at, so that an
@@ -43,7 +44,7 @@ func (c Condition) String() string {
 type Process struct {
 	PID  int    // of a domain, its number
 	Name string // libvirt's name of the guest, empty when the command line has none
-	UUID string // dashed and lower case, empty when the command line has none
+	UUID string // dashed and lower case, empty when the command line has none, or could not be read
 	// Incoming says that the process was started to receive a guest and that
 	// nothing shows that the guest runs in it yet. libvirt's status file clears
 	// it after a migration; without that file it stays set for the process's life.
@@ -73,57 +74,39 @@ func List(ctx context.Context) ([]Process, error) { return Host{}.List(ctx) }
 // List returns the QEMU processes of all guests, in the order of their numbers. With an
 // error, which is [ErrIncomplete], it returns those that it did see.
 //
-// A read in /proc hangs as long as the process looked at holds its memory lock, which
-// a QEMU in a storage stall may do. List then returns at the end of ctx.
+// To read a command line hangs as long as the process holds its memory lock, which a QEMU in a storage stall
+// may do. List waits a second for all of them together, and returns at the end of ctx.
 func (h Host) List(ctx context.Context) ([]Process, error) {
-	seen := h.watch(ctx)
+	seen := h.scan(ctx)
 	return seen.found, seen.doubt("")
 }
 
 // sighting is one scan of the processes.
 type sighting struct {
 	found   []Process
-	exiting []exiting
-	problem error // why some processes were not seen
+	doubts  []doubt
+	problem error // why some processes were not seen at all
 }
 
-// exiting is a QEMU that has lost its command line and may have its images still open.
-type exiting struct {
-	pid     int
-	machine string // whose it is, as far as its control group tells; empty where it does not
-}
-
-// doubt is why the named guest may have a process that is not among those found, nil
+// doubt is why a guest may have a process that is not among those found, nil
 // where it has none for certain. An empty name is for any guest.
 func (s sighting) doubt(guest string) error {
 	if s.problem != nil {
 		return s.problem
 	}
-	for _, e := range s.exiting {
-		if guest == "" || mayBe(e.machine, guest) {
-			return fmt.Errorf("%w: process %d: %w", ErrIncomplete, e.pid, errExiting)
+	for _, d := range s.doubts {
+		if d.mayConcern(guest) {
+			return fmt.Errorf("%w: process %d: %w", ErrIncomplete, d.pid, d.why)
 		}
 	}
 	return nil
-}
-
-// watch scans, and gives up at the end of ctx.
-func (h Host) watch(ctx context.Context) sighting {
-	done := make(chan sighting, 1)
-	go func() { done <- h.scan(ctx) }()
-	select {
-	case s := <-done:
-		return s
-	case <-ctx.Done():
-		return sighting{problem: fmt.Errorf("%w: %w", ErrIncomplete, context.Cause(ctx))}
-	}
 }
 
 // Find returns the processes of one guest, normally none or one. uuid may be empty. Where
 // a process has that UUID only such are returned; else those of that name are.
 // Errors are those of [Host.List], without those that can only concern other guests.
 func (h Host) Find(ctx context.Context, name, uuid string) ([]Process, error) {
-	seen := h.watch(ctx)
+	seen := h.scan(ctx)
 	return match(seen.found, name, uuid), seen.doubt(name)
 }
 
@@ -157,14 +140,86 @@ func (h Host) run() string {
 	return h.Run
 }
 
-// scan looks at every process. It ends at ctx between two of them.
+// patience is how long a scan waits for command lines, of all processes together.
+const patience = time.Second
+
+// scan looks at every process. What the kernel tells without a process's memory is read first, and the command
+// lines beside each other, so that one that cannot be read keeps none of the others.
 func (h Host) scan(ctx context.Context) (s sighting) {
-	if err := h.each(ctx, func(pid int) { s.add(pid, h) }); err != nil {
-		s.problem = cmp.Or(s.problem, err)
+	var looks []look
+	var unread error
+	err := h.each(ctx, func(pid int) {
+		stat, err := h.stat(pid)
+		switch {
+		case err == nil && !stat.dead():
+			looks = append(looks, look{pid, stat, h.beginRead(pid, stat)})
+		case err != nil && !gone(err):
+			unread = cmp.Or(unread, fmt.Errorf("%w: process %d: %w", ErrIncomplete, pid, err))
+		}
+	})
+	if s.problem = cmp.Or(err, unread); err != nil {
 		return s
 	}
-	s.problem = h.pidFilesSeen(s)
+	files := h.pidFiles()
+	wait, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	for _, l := range looks {
+		cmdline, err := l.read.await(wait)
+		if ctx.Err() != nil {
+			s.problem = fmt.Errorf("%w: %w", ErrIncomplete, context.Cause(ctx))
+			return s
+		}
+		s.add(h, l, cmdline, err, files[l.pid])
+	}
 	return s
+}
+
+// look is one process, of which the command line is being read.
+type look struct {
+	pid  int
+	stat procStat
+	read *reading
+}
+
+// add judges one process. files are the names of the guests whose pid files name it.
+func (s *sighting) add(h Host, l look, cmdline []byte, err error, files []string) {
+	if gone(err) {
+		return
+	}
+	if id, isGuest := parseCmdline(cmdline); err == nil && isGuest {
+		p := Process{PID: l.pid, Name: id.name, UUID: id.uuid, StartTime: l.stat.start}
+		p.Incoming = id.incoming && !h.resumed(p)
+		s.found = append(s.found, p)
+		return
+	}
+	why := unrecognised(l.stat.comm, cmdline, err, len(files) > 0)
+	if why == nil {
+		return
+	}
+	now, err := h.stat(l.pid)
+	if gone(err) || err == nil && (now.dead() || now.start != l.stat.start) {
+		return // it ended while we looked
+	}
+	cgroup := h.cgroup(l.pid)
+	d := doubt{pid: l.pid, machine: parseCgroup(cgroup), files: files, why: why}
+	p, isKnown := h.known(l, d)
+	switch {
+	case isKnown:
+		s.found = append(s.found, p)
+	case d.machine == "" && len(files) == 0 && !isEmulator(l.stat.comm) && ofAnotherUnit(cgroup):
+	default:
+		s.doubts = append(s.doubts, d)
+	}
+}
+
+// known tells whether all else names the guest of a QEMU whose command line cannot be read: its control group,
+// libvirt's pid file, and the status file, which says that the guest runs in this process.
+func (h Host) known(l look, d doubt) (Process, bool) {
+	if !errors.Is(d.why, errBlocked) || !isEmulator(l.stat.comm) || d.machine == "" || len(d.files) != 1 || !mayBe(d.machine, d.files[0]) {
+		return Process{}, false
+	}
+	p := Process{PID: l.pid, Name: d.files[0], StartTime: l.stat.start}
+	return p, h.resumed(p)
 }
 
 // each calls f with the number of every process. An error, which is [ErrIncomplete], says that there may be others.
@@ -189,54 +244,6 @@ func (h Host) each(ctx context.Context, f func(pid int)) error {
 		return fmt.Errorf("%w: %s shows no process 1 (not mounted, or hidepid without being root)", ErrIncomplete, h.proc())
 	}
 	return nil
-}
-
-// add looks at one process.
-func (s *sighting) add(pid int, h Host) {
-	p, ok, err := h.look(pid)
-	switch {
-	case ok:
-		s.found = append(s.found, p)
-	case errors.Is(err, errExiting):
-		s.exiting = append(s.exiting, exiting{pid, h.machine(pid)})
-	case err != nil && s.problem == nil:
-		s.problem = fmt.Errorf("%w: process %d: %w", ErrIncomplete, pid, err)
-	}
-}
-
-var errExiting = errors.New("a QEMU that is exiting has lost its command line")
-
-// look reads one process. ok is false for what is no guest's QEMU or is gone.
-func (h Host) look(pid int) (p Process, ok bool, err error) {
-	cmdline, err := os.ReadFile(h.path(pid, "cmdline"))
-	if gone(err) {
-		return Process{}, false, nil
-	}
-	if err != nil {
-		return Process{}, false, err
-	}
-	id, isGuest := parseCmdline(cmdline)
-	if !isGuest && len(cmdline) > 0 {
-		return Process{}, false, nil
-	}
-	stat, err := h.stat(pid)
-	switch {
-	case gone(err):
-		return Process{}, false, nil
-	case err != nil:
-		return Process{}, false, err
-	case stat.dead():
-		return Process{}, false, nil
-	case !isGuest && isEmulator(stat.comm):
-		// The kernel drops the command line with the memory, before the
-		// files: the image may still be open. Nobody can say whose it was.
-		return Process{}, false, errExiting
-	case !isGuest:
-		return Process{}, false, nil
-	}
-	p = Process{PID: pid, Name: id.name, UUID: id.uuid, StartTime: stat.start}
-	p.Incoming = id.incoming && !h.resumed(p)
-	return p, true, nil
 }
 
 func (h Host) path(pid int, file string) string {

@@ -305,7 +305,7 @@ func (r *Report) table(b *strings.Builder) error {
 func (s Summary) lines() []string {
 	lines := []string{fmt.Sprintf("%d moved, %d stayed, %d unknown", s.Moved, s.Stayed, s.Unknown)}
 	if s.Ended > 0 {
-		lines[0] += fmt.Sprintf(", %d ended by a lower rung", s.Ended)
+		lines[0] += fmt.Sprintf(", %d taken off without a live migration", s.Ended)
 	}
 	if s.Restored > 0 {
 		lines[0] += fmt.Sprintf(", %d restored", s.Restored)

@@ -1,0 +1,245 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"reflect"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/vmferry/vmferry/hbplugin"
+	"github.com/vmferry/vmferry/migrate"
+	"github.com/vmferry/vmferry/resource"
+)
+
+func TestRefresh(t *testing.T) {
+	moves := hbplugin.Verdict{Resource: "a", Fate: hbplugin.MovesLive, To: "n2"}
+	refused := hbplugin.Verdict{Resource: "a", Fate: hbplugin.Restarts, To: "n2", Why: "n2 lacks its bridge"}
+	banned := hbplugin.Verdict{Resource: "a", Fate: hbplugin.Stops, Why: "banned"}
+	elsewhere := hbplugin.Verdict{Resource: "a", Fate: hbplugin.MovesLive, To: "n3"}
+	for _, tt := range []struct {
+		name                        string
+		fresh, forecast, then, want hbplugin.Verdict
+	}{
+		{"the manager says the same: the target's word holds", moves, moves, refused, refused},
+		{"banned since", banned, moves, moves, banned},
+		{"no longer banned", moves, banned, banned, moves},
+		{"to another node", elsewhere, moves, refused, elsewhere},
+		{"not known then", moves, hbplugin.Verdict{Resource: "b"}, hbplugin.Verdict{Resource: "b"}, moves},
+	} {
+		got := refresh([]hbplugin.Verdict{tt.fresh}, answer{[]hbplugin.Verdict{tt.forecast}, []hbplugin.Verdict{tt.then}})
+		if !reflect.DeepEqual(got, []hbplugin.Verdict{tt.want}) {
+			t.Errorf("%s: %+v", tt.name, got)
+		}
+	}
+}
+
+// A manager that cannot be asked at a shutdown leaves what was said before.
+func TestForetellKeepsTheLastWord(t *testing.T) {
+	o := &oracle{view: hbplugin.View{Running: true}, said: []hbplugin.Verdict{restarts("db", "banned")}}
+	tell := tellerOf(o)
+	if _, err := tell.ask(t.Context(), []hbplugin.Manager{o}); err != nil {
+		t.Fatal(err)
+	}
+	for name, change := range map[string]func(*oracle){
+		"an error": func(o *oracle) { o.err = errors.New("crm_simulate: no answer") },
+		"silence":  func(o *oracle) { o.err, o.hangs = nil, true },
+		"no view":  func(o *oracle) { o.hangs, o.viewErr = false, errors.New("crm_mon: no answer") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			o.set(change)
+			defer o.set(func(o *oracle) { o.err, o.hangs, o.viewErr = nil, false, nil })
+			synctest.Test(t, func(t *testing.T) {
+				ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+				defer cancel()
+				got, err := tell.foretell(ctx)
+				if err == nil || len(got) != 1 || got[0].Why != "banned" || ctx.Err() != nil {
+					t.Errorf("%+v, %v, %v", got, err, ctx.Err())
+				}
+			})
+		})
+	}
+	if got, err := tell.foretell(t.Context()); err != nil || len(got) != 1 {
+		t.Errorf("%+v, %v", got, err)
+	}
+}
+
+// A shutdown ends the questions to the targets, and what they had answered before still counts.
+func TestForetellStopsTheQuestions(t *testing.T) {
+	o := &oracle{view: hbplugin.View{Running: true}, said: []hbplugin.Verdict{restarts("db", "banned")}}
+	tell := tellerOf(o)
+	managers := []hbplugin.Manager{o}
+	if _, err := tell.ask(t.Context(), managers); err != nil {
+		t.Fatal(err)
+	}
+	began := make(chan struct{})
+	hung := &oracle{hangs: true}
+	tell.notes = func() ([]resource.Entry, error) {
+		select {
+		case <-began:
+		default:
+			close(began)
+		}
+		return nil, nil
+	}
+	done := make(chan error, 1)
+	go func() { _, err := tell.ask(t.Context(), []hbplugin.Manager{hung}); done <- err }()
+	<-began
+	got, err := tell.foretell(t.Context())
+	if err != nil || len(got) != 1 || got[0].Why != "banned" {
+		t.Errorf("%+v, %v", got, err)
+	}
+	if err := <-done; !errors.Is(err, errShutdown) {
+		t.Errorf("the questions ended with %v", err)
+	}
+	o.set(func(o *oracle) { o.err = errors.New("no answer") })
+	if got, err := tell.foretell(t.Context()); err == nil || len(got) != 1 {
+		t.Errorf("afterwards: %+v, %v", got, err)
+	}
+}
+
+// A guest without a resource is nobody's to move; one that just comes or goes is somebody's.
+func TestAskNamesTheDeleted(t *testing.T) {
+	o := &oracle{view: hbplugin.View{Running: true}, said: allLive("web"), claims: []hbplugin.Claim{{Resource: "web"}, {Resource: "comes"}}}
+	tell := tellerOf(o)
+	tell.notes = func() ([]resource.Entry, error) { return []resource.Entry{{Resource: "old", Guest: "Old 1"}}, nil }
+	tell.here = func(context.Context) ([]string, error) { return []string{"comes", "old", "web"}, nil }
+	got, err := tell.ask(t.Context(), []hbplugin.Manager{o})
+	want := hbplugin.Verdict{Resource: "old", Fate: hbplugin.Stays, Why: "its resource was deleted while it ran",
+		Remedy: "before the node goes down, type: vmferry migrate 'Old 1' NODE"}
+	if err != nil || len(got) != 2 || !reflect.DeepEqual(got[1], want) {
+		t.Errorf("%+v, %v", got, err)
+	}
+}
+
+// Where no cluster manager runs there is nothing to foretell, and the drain says so itself.
+func TestForetellWithoutAManager(t *testing.T) {
+	if got, err := tellerOf(&oracle{}).foretell(t.Context()); got != nil || err != nil {
+		t.Errorf("%+v, %v", got, err)
+	}
+}
+
+// mute is a cluster manager that tells nothing beforehand.
+type mute struct{ hbplugin.Manager }
+
+func (mute) String() string { return "mute" }
+func (mute) View(context.Context) (hbplugin.View, error) {
+	return hbplugin.View{Running: true}, nil
+}
+
+func TestClaimsAreAllOrNone(t *testing.T) {
+	one := &oracle{view: hbplugin.View{Running: true}, claims: []hbplugin.Claim{{Resource: "a"}}}
+	two := &oracle{view: hbplugin.View{Running: true}, claims: []hbplugin.Claim{{Resource: "b"}}}
+	got, err := tellerOf(one, two).claims(t.Context())
+	if err != nil || len(got) != 2 {
+		t.Errorf("%+v, %v", got, err)
+	}
+	two.err = errors.New("cibadmin: no answer")
+	for name, tell := range map[string]*teller{
+		"one does not answer": tellerOf(one, two), "one cannot tell": tellerOf(one, mute{}),
+		"none runs": tellerOf(&oracle{}),
+	} {
+		if got, err := tell.claims(t.Context()); err == nil {
+			t.Errorf("%s: %+v", name, got)
+		}
+	}
+}
+
+func TestRecordsOf(t *testing.T) {
+	since := time.Unix(1000, 0)
+	at := func(s int64, guest, uuid string) migrate.Record {
+		return migrate.Record{Guest: guest, UUID: uuid, Started: time.Unix(s-50, 0), Ended: time.Unix(s, 0)}
+	}
+	records := []migrate.Record{at(999, "db", "AA"), at(1000, "db", "aa"), at(1001, "DB2", "aa"), at(1002, "db", ""), at(1003, "db", "bb"), at(1004, "r", "cc")}
+	for _, tt := range []struct {
+		name string
+		note resource.Entry
+		want string
+	}{
+		{"by UUID, of its own time", resource.Entry{Guest: "db", UUID: "aa"}, "db DB2 db"},
+		{"by name where nobody knows the UUID", resource.Entry{Guest: "db"}, "db db db"},
+		{"by the resource's name without a note", resource.Entry{}, "r"},
+	} {
+		var got []string
+		for _, r := range recordsOf("r", tt.note, records, since) {
+			got = append(got, r.Guest)
+		}
+		if s := strings.Join(got, " "); s != tt.want {
+			t.Errorf("%s: %q, want %q", tt.name, s, tt.want)
+		}
+	}
+}
+
+// What the agent has noted of a guest serves after the guest has left, and its note with it.
+func TestTraceOutlivesTheNote(t *testing.T) {
+	tell := tellerOf(mute{})
+	tell.notes = func() ([]resource.Entry, error) {
+		return []resource.Entry{{Resource: "rsc", Guest: "Web 1", UUID: "aa"}}, nil
+	}
+	now := time.Now()
+	tell.records = func() ([]migrate.Record, error) {
+		return []migrate.Record{{Guest: "Web 1", UUID: "aa", Outcome: migrate.Moved, Ended: now.Add(time.Second)}}, nil
+	}
+	if _, err := tell.foretell(t.Context()); err == nil {
+		t.Error("a mute manager has told something")
+	}
+	tell.notes = func() ([]resource.Entry, error) { return nil, nil }
+	got := tell.trace(t.Context(), []string{"rsc", "other"}, now)
+	if len(got["rsc"].Records) != 1 || len(got["other"].Records) != 0 || got["rsc"].Lost == nil {
+		t.Errorf("%+v", got)
+	}
+}
+
+// pacemakerOracle is one with Pacemaker's name, which is asked by Pacemaker's programs.
+type pacemakerOracle struct{ *oracle }
+
+func (pacemakerOracle) String() string { return managerPacemaker }
+
+// A resource of any agent claims its guest: who is not waited for is no stranger.
+func TestClaimsOfAllAgents(t *testing.T) {
+	tell := tellerOf(pacemakerOracle{&oracle{view: hbplugin.View{Running: true}}})
+	said, failed := `<configuration><resources><primitive id="a" class="ocf" provider="x" type="Y"/>`+
+		`<group id="g"><primitive id="b" class="ocf" provider="vmferry" type="Domain"/></group></resources></configuration>`, error(nil)
+	tell.exec = func(_ context.Context, program string, args ...string) ([]byte, error) {
+		if line := program + " " + strings.Join(args, " "); line != "cibadmin --query --scope=configuration" {
+			t.Errorf("ran %s", line)
+		}
+		return []byte(said), failed
+	}
+	if got, err := tell.claims(t.Context()); err != nil || len(got) != 2 || got[0].Resource != "a" || got[1].Resource != "b" {
+		t.Errorf("%+v, %v", got, err)
+	}
+	for _, c := range []struct {
+		said   string
+		failed error
+	}{{said[:40], nil}, {"", nil}, {"<status/>", nil}, {said, errors.New("cibadmin: not connected")}} {
+		said, failed = c.said, c.failed
+		if got, err := tell.claims(t.Context()); err == nil {
+			t.Errorf("%q, %v: %+v", c.said, c.failed, got)
+		}
+	}
+}
+
+// Where each guest is now is Pacemaker's word, and so is this node's name.
+func TestTracePlaces(t *testing.T) {
+	tell := tellerOf(pacemakerOracle{&oracle{view: hbplugin.View{Running: true}}})
+	mon := `<pacemaker-result><nodes><node name="n1" online="true" type="member"/><node name="n2" online="true" type="member"/></nodes>` +
+		`<resources><resource id="web" resource_agent="ocf:vmferry:Domain" managed="true"><node name="n2"/></resource></resources>` +
+		`<status code="0" message="OK"/></pacemaker-result>`
+	tell.exec = func(_ context.Context, program string, _ ...string) ([]byte, error) {
+		return []byte(map[string]string{"crm_node": "n1\n", "crm_mon": mon}[program]), nil
+	}
+	got := tell.trace(t.Context(), []string{"web", "db"}, time.Now())
+	if web := got["web"]; web.Lost != nil || web.Node != "n1" || !reflect.DeepEqual(web.Nodes, []string{"n2"}) {
+		t.Errorf("web: %+v", web)
+	}
+	if db := got["db"]; db.Lost != nil || len(db.Nodes) != 0 {
+		t.Errorf("db: %+v", db)
+	}
+	mon = mon[:90]
+	if got := tell.trace(t.Context(), []string{"web"}, time.Now())["web"]; got.Lost == nil {
+		t.Errorf("a status that was cut short: %+v", got)
+	}
+}
