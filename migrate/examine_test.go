@@ -40,7 +40,7 @@ func TestExamineGoesOnAfterARefusal(t *testing.T) {
 		if err != nil || fmt.Sprint(checks) != fmt.Sprint(want) {
 			t.Fatalf("refused by %v, want %v; %v", checks, want, err)
 		}
-		if hint := x.Refusals[3].Hint; !strings.Contains(hint, "virsh snapshot-delete web 'before upgrade' --metadata") {
+		if hint := x.Refusals[3].Hint; !strings.Contains(hint, "virsh snapshot-delete --metadata web 'before upgrade'") {
 			t.Errorf("hint %q", hint)
 		}
 		if p.source.closed != 1 || p.target.closed != 1 || len(p.source.limits)+len(p.source.watchers) != 0 {
