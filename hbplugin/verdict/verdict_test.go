@@ -18,6 +18,7 @@ import (
 var (
 	snapshot    = &migrate.Refusal{Check: migrate.CheckSource, Reason: "it has a snapshot", Hint: "type: virsh snapshot-delete web s"}
 	usualParams = resource.Params{Ladder: drain.DefaultLadder}
+	noBridge    = &migrate.Refusal{Check: migrate.CheckNetwork, Reason: "n2 has no bridge br7", Hint: "make it"}
 	noImage     = &migrate.Refusal{Check: migrate.CheckDisk, Reason: "n2 lacks /srv/a.iso", Hint: "eject it"}
 )
 
@@ -48,6 +49,11 @@ func TestDecide(t *testing.T) {
 				With: []string{"its memory is saved to shared storage and restored there"}}},
 		{"the target could not even start it", live, usual, map[string]Answer{"n2": refused(noImage)},
 			hbplugin.Verdict{Resource: "web", Fate: hbplugin.Stops, Why: "n2 lacks /srv/a.iso; for that it cannot be started on n2 either", Remedy: "eject it"}},
+		{"a disk that only a move would bring", live, usual, map[string]Answer{"n2": {Examination: migrate.Examination{Refusals: []*migrate.Refusal{snapshot}, Lacks: []string{"n2 lacks vda"}}}},
+			hbplugin.Verdict{Resource: "web", Fate: hbplugin.Stops, Why: "it has a snapshot; it cannot be started on n2: n2 lacks vda", Remedy: "type: virsh snapshot-delete web s"}},
+		{"a disk that the move brings", live, usual, map[string]Answer{"n2": {Examination: migrate.Examination{Lacks: []string{"n2 lacks vda"}}}}, live},
+		{"nor with its bridge", live, usual, map[string]Answer{"n2": refused(noBridge)},
+			hbplugin.Verdict{Resource: "web", Fate: hbplugin.Stops, Why: "n2 has no bridge br7; for that it cannot be started on n2 either", Remedy: "make it"}},
 		{"another node can", live, usual, map[string]Answer{"n2": refused(noImage), "n3": {}},
 			hbplugin.Verdict{Resource: "web", Fate: hbplugin.Restarts, To: "n3", Why: "n2 lacks /srv/a.iso", Remedy: "eject it"}},
 		{"another node cannot either", live, usual, map[string]Answer{"n2": refused(noImage), "n3": refused(noImage)},
