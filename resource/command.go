@@ -6,11 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"os/exec"
-	"regexp"
 	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/vmferry/vmferry/migrate/shellword"
 )
 
 // Command runs a program, given by its path or its name in PATH, with arguments and no shell, and
@@ -81,16 +82,8 @@ func (t *tail) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// shellSafe is text that a shell takes as it stands.
-var shellSafe = regexp.MustCompile(`^[A-Za-z0-9_./:@%+=,][-A-Za-z0-9_./:@%+=,]*$`)
-
 // shellQuote is text as a person may paste it into a shell.
-func shellQuote(text string) string {
-	if shellSafe.MatchString(text) {
-		return text
-	}
-	return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'"
-}
+func shellQuote(text string) string { return shellword.Word(text) }
 
 // lastLine is the last line that is not empty.
 func lastLine(text string) string {

@@ -261,12 +261,9 @@ func notMoved(guests []drainedGuest) error {
 	if len(lines) == 0 {
 		return nil
 	}
-	return fmt.Errorf("%d of %s %s not moved live: %s", len(lines), plural(len(guests), "guest"), wasOrWere(len(lines)), strings.Join(lines, ", "))
-}
-
-func wasOrWere(n int) string {
-	if n == 1 {
-		return "was"
+	verb := "were"
+	if len(lines) == 1 {
+		verb = "was"
 	}
-	return "were"
+	return fmt.Errorf("%d of %s %s not moved live: %s", len(lines), plural(len(guests), "guest"), verb, strings.Join(lines, ", "))
 }

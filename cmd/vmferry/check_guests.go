@@ -234,7 +234,8 @@ func checkFirmware(ctx context.Context, k *checker) {
 		ctx, cancel := context.WithTimeout(ctx, firmwareTime)
 		for _, f := range resource.FirmwareState(text) {
 			if !f.IsShared(ctx) {
-				k.add("firmware", g.Name, warning, fmt.Sprintf("its %s is on this node alone: %s; a live migration takes it along", f.Device, f.Lost), f.Advice)
+				found := fmt.Sprintf("its %s is on this node alone: %s; a live migration takes it along", f.Device, f.Lost)
+				k.add("firmware", g.Name, warning, found, f.Advice)
 			}
 		}
 		cancel()

@@ -75,7 +75,7 @@ func drainNode(ctx context.Context, c *call, args []string) error {
 // foresee has the verdicts before anything is changed, and names the guests that will not be moved live. It takes a part of
 // the window only.
 func (d *drainer) foresee(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, d.seen.Window/4)
+	ctx, cancel := context.WithTimeoutCause(ctx, d.seen.Window/4, errors.New("no answer within a quarter of the window"))
 	defer cancel()
 	d.said = d.foretell(ctx, d.survey(ctx))
 	for _, f := range d.said {

@@ -150,7 +150,8 @@ func (c *call) examine(ctx context.Context, g *guest, node string) error {
 	asker := verdict.For(predictor{forecaster: c.forecaster}, c.openHost, c.program)
 	ctx, cancel := context.WithTimeout(ctx, examineTime)
 	defer cancel()
-	req, err := asker.Request(ctx, verdict.Guest{Resource: g.Claim.resource, Name: g.Name, UUID: g.UUID, Params: g.Claim.env.Params}, node)
+	subject := verdict.Guest{Resource: g.Claim.resource, Name: g.Name, UUID: g.UUID, Params: g.Claim.env.Params}
+	req, err := asker.Request(ctx, subject, node)
 	if err != nil {
 		return fmt.Errorf("guest %q cannot be moved to %s: %w", g.Name, node, err)
 	}

@@ -241,7 +241,8 @@ func names(arg, want string) bool {
 	if want == "GUEST" {
 		return arg != "" && !strings.ContainsFunc(arg, func(r rune) bool { return unicode.IsControl(r) && r != '\t' })
 	}
-	return (arg != "" || want[0] == '[') && !strings.ContainsFunc(arg, func(r rune) bool { return unicode.IsControl(r) || unicode.IsSpace(r) })
+	blank := func(r rune) bool { return unicode.IsControl(r) || unicode.IsSpace(r) }
+	return (arg != "" || want[0] == '[') && !strings.ContainsFunc(arg, blank)
 }
 
 // begin is parse, and prints the help that was asked for: then all is done.

@@ -69,7 +69,8 @@ func (c *call) askManager(ctx context.Context, inv *inventory, m managed) []hbpl
 	var mu sync.Mutex
 	asker.Examine = func(ctx context.Context, req migrate.Request) (migrate.Examination, error) {
 		mu.Lock()
-		meter.show(time.Now(), req.Guest+" "+req.Target, fmt.Sprintf("asking node %s about guest %s", req.Target, req.Guest))
+		doing := fmt.Sprintf("asking node %s about guest %s", req.Target, req.Guest)
+		meter.show(time.Now(), doing, doing)
 		mu.Unlock()
 		return examine(ctx, req)
 	}
@@ -137,7 +138,8 @@ func (inv *inventory) managedBy(m managed) []verdict.Guest {
 func (inv *inventory) verdictOf(g *guest, said map[string][]hbplugin.Verdict) hbplugin.Verdict {
 	switch {
 	case g.Claim == nil && inv.unsure != nil:
-		return hbplugin.Verdict{Fate: hbplugin.Untold, Why: "it is not known whether a cluster manager has it: " + oneLine(inv.unsure)}
+		why := "it is not known whether a cluster manager has it: " + oneLine(inv.unsure)
+		return hbplugin.Verdict{Fate: hbplugin.Untold, Why: why}
 	case g.Claim == nil:
 		return hbplugin.Verdict{Fate: hbplugin.Stays, Why: "no cluster manager has it", Remedy: byHandRemedy(g.Name)}
 	}
@@ -147,10 +149,11 @@ func (inv *inventory) verdictOf(g *guest, said map[string][]hbplugin.Verdict) hb
 	case i >= 0:
 		return list[i]
 	case g.View == nil:
-		return hbplugin.Verdict{Resource: g.Claim.resource, Fate: hbplugin.Stays, Why: g.Claim.manager + " does not have it on this node",
-			Remedy: "see why it is here: type: vmferry status"}
+		return hbplugin.Verdict{Resource: g.Claim.resource, Fate: hbplugin.Stays,
+			Why: g.Claim.manager + " does not have it on this node", Remedy: "to see who has it here, type: vmferry status"}
 	}
-	return hbplugin.Verdict{Resource: g.Claim.resource, Fate: hbplugin.Untold, Why: g.Claim.manager + " says nothing of it"}
+	why := g.Claim.manager + " says nothing of it"
+	return hbplugin.Verdict{Resource: g.Claim.resource, Fate: hbplugin.Untold, Why: why}
 }
 
 // byHandRemedy is what moves a guest that no manager moves.
@@ -169,5 +172,6 @@ func notLive(said []foretold) error {
 	if len(names) == 0 {
 		return nil
 	}
-	return fmt.Errorf("%d of %s would not be moved live: %s", len(names), plural(len(said), "guest"), strings.Join(names, "; "))
+	return fmt.Errorf("%d of %s would not be moved live: %s",
+		len(names), plural(len(said), "guest"), strings.Join(names, "; "))
 }

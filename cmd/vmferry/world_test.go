@@ -31,6 +31,8 @@ import (
 //	stubborn          exists: Pacemaker moves nothing
 //	busy              exists: and never settles
 //	forecast.json     verdicts: what it would do; without the file each guest that is not blocked moves live
+//	forecast.hangs    exists: it gives no answer, and notes forecast.asked
+//	forecast.none     exists: it is a manager that does not say
 //	happens           lines "RESOURCE moved|lost|restarted|rebooted|stopped": what a drain does with it; without one it is moved
 //	calls             each program that was run
 //	hosts.json        what each libvirt knows, by URI
@@ -266,8 +268,13 @@ func (w world) resource(ctx context.Context, args []string) error {
 }
 
 // Forecast implements hbplugin.Forecaster.
-func (w world) Forecast(context.Context) ([]hbplugin.Verdict, error) {
+func (w world) Forecast(ctx context.Context) ([]hbplugin.Verdict, error) {
 	var out []hbplugin.Verdict
+	if w.text("forecast.hangs") != "" {
+		w.write("forecast.asked", "")
+		<-ctx.Done()
+		return nil, context.Cause(ctx)
+	}
 	if text := w.text("forecast.json"); text != "" {
 		return out, json.Unmarshal([]byte(text), &out)
 	}

@@ -84,8 +84,10 @@ func ended(r migrate.Record) string {
 	if r.Outcome != migrate.Ended {
 		return r.Error
 	}
-	how := map[drain.Means]string{drain.Shutdown: "it was shut down", drain.Destroy: "it was destroyed", drain.Save: "it was saved"}[r.Means]
-	return join(how, r.Error)
+	how := map[drain.Means]string{
+		drain.Shutdown: "it was shut down", drain.Destroy: "it was destroyed", drain.Save: "it was saved",
+	}
+	return join(how[r.Means], r.Error)
 }
 
 // Agrees tells whether what was said before is what happened. Who could not tell has not said it.

@@ -5,24 +5,11 @@ import (
 	"strings"
 
 	"github.com/vmferry/vmferry/hbplugin/pacemaker/cib"
+	"github.com/vmferry/vmferry/migrate/shellword"
 )
 
 // command is a command line that a POSIX shell reads as these very arguments.
-func command(args ...string) string {
-	for i, a := range args {
-		args[i] = shellQuote(a)
-	}
-	return strings.Join(args, " ")
-}
-
-const plain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./:@%+="
-
-func shellQuote(arg string) string {
-	if arg != "" && strings.Trim(arg, plain) == "" {
-		return arg
-	}
-	return "'" + strings.ReplaceAll(arg, "'", `'\''`) + "'"
-}
+func command(args ...string) string { return shellword.Line(args...) }
 
 func quoted(name string) string { return fmt.Sprintf("%q", name) }
 

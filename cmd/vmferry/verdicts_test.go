@@ -1,0 +1,113 @@
+package main
+
+import (
+	"testing"
+
+	"github.com/vmferry/vmferry/hbplugin"
+	"github.com/vmferry/vmferry/migrate/drain"
+	"github.com/vmferry/vmferry/resource"
+)
+
+func TestGradeOf(t *testing.T) {
+	for _, test := range []struct {
+		fate        hbplugin.Fate
+		free, bound grade // of a guest that its resource pins, too
+	}{
+		{hbplugin.MovesLive, ok, ok},
+		{hbplugin.MovesWith, ok, ok},
+		{hbplugin.Restarts, warning, warning},
+		{hbplugin.Stays, warning, warning},
+		{hbplugin.Stops, problem, warning},
+		{hbplugin.Untold, problem, problem},
+		{"", problem, problem},
+	} {
+		if free, bound := gradeOf(test.fate, false), gradeOf(test.fate, true); free != test.free || bound != test.bound {
+			t.Errorf("%q: %s, pinned %s; want %s, %s", test.fate, free, bound, test.free, test.bound)
+		}
+	}
+}
+
+func TestPinned(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		meta   map[string]string
+		ladder []drain.Means
+		want   bool
+	}{
+		{"usual", map[string]string{"allow-migrate": "true"}, drain.DefaultLadder, false},
+		{"forgotten", nil, drain.DefaultLadder, false},
+		{"said", map[string]string{"allow-migrate": "False"}, drain.DefaultLadder, true},
+		{"by its ladder", map[string]string{"allow-migrate": "true"}, []drain.Means{drain.Shutdown}, true},
+	} {
+		cl := claim{meta: test.meta, env: resource.Environ{Params: resource.Params{Ladder: test.ladder}}}
+		if got := cl.pinned(); got != test.want {
+			t.Errorf("%s: %t", test.name, got)
+		}
+	}
+}
+
+func TestNames(t *testing.T) {
+	for _, test := range []struct {
+		arg, want string
+		fits      bool
+	}{
+		{"web", "GUEST", true}, {"Night Watch 1", "GUEST", true}, {" web", "GUEST", true}, {"a\tb", "GUEST", true},
+		{"сервер", "GUEST", true}, {"-web1", "GUEST", true}, {"a\u00a0b", "GUEST", true},
+		{"", "GUEST", false}, {"a\nb", "GUEST", false}, {"a\x1b[0m", "GUEST", false}, {"a\u0085", "GUEST", false},
+		{"n2", "NODE", true}, {"n2,n3", "NODE", true}, {"n 2", "NODE", false}, {"", "NODE", false}, {"", "[NODE]", true}, {"n\x00", "[NODE]", false},
+	} {
+		if got := names(test.arg, test.want); got != test.fits {
+			t.Errorf("%q as %s: %t", test.arg, test.want, got)
+		}
+	}
+}
+
+// A guest is never shown as moved live that is not.
+func TestPlanCells(t *testing.T) {
+	for _, test := range []struct {
+		fate    hbplugin.Fate
+		means   drain.Means
+		to, how string
+		last    string
+	}{
+		{hbplugin.MovesLive, drain.Live, "n2", "live", "kept"},
+		{hbplugin.MovesWith, drain.Converge, "n2", "converge", "kept"},
+		{hbplugin.Restarts, drain.Shutdown, "n2", "shutdown", "broken"},
+		{hbplugin.Restarts, drain.Save, "n2", "save", "broken"},
+		{hbplugin.Stops, drain.Shutdown, "nowhere", "shutdown", "broken"},
+		{hbplugin.Stays, "", "-", "stays", "-"},
+		{hbplugin.Untold, "", "-", "cannot tell", "-"},
+		{hbplugin.Stays, drain.Live, "-", "by hand", "kept"},
+	} {
+		s := planStep{Guest: "g", Means: test.means, Kept: true, Verdict: hbplugin.Verdict{Fate: test.fate}}
+		if test.to == "n2" {
+			s.To = "n2"
+		}
+		cells := s.cells()
+		if len(cells) != 8 || cells[2] != test.to || cells[3] != test.how || cells[7] != test.last {
+			t.Errorf("%s by %q: %q", test.fate, test.means, cells)
+		}
+	}
+}
+
+func TestDrainedLine(t *testing.T) {
+	pause := 21.5
+	for _, test := range []struct {
+		g    drainedGuest
+		want string
+	}{
+		{drainedGuest{Happened: hbplugin.MovesLive, AsSaid: true, Nodes: []string{"n2"}, PauseMS: &pause}, "g: moved live to n2, pause 21.5 ms"},
+		{drainedGuest{Happened: hbplugin.MovesLive, Nodes: []string{"n2"}, Said: hbplugin.Verdict{Fate: hbplugin.Untold, Why: "no answer"}},
+			"g: moved live to n2; said before: cannot tell: no answer"},
+		{drainedGuest{Happened: hbplugin.Restarts, AsSaid: true, Nodes: []string{"n2"}, Why: "a", Said: hbplugin.Verdict{Why: "b"}},
+			"g: restarted elsewhere, on n2 now: b"},
+		{drainedGuest{Happened: hbplugin.Stops, Why: "a\nb", Said: hbplugin.Verdict{Fate: hbplugin.MovesLive, To: "n2"}},
+			"g: stopped, no place: a; b; said before: moves live to n2"},
+		{drainedGuest{Happened: hbplugin.Stays, AsSaid: true, Nodes: []string{"n1"}}, "g: stayed"},
+	} {
+		test.g.Guest = "g"
+		if got := test.g.line(); got != test.want {
+			t.Errorf("got %q, want %q", got, test.want)
+		}
+	}
+}
