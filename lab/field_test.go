@@ -37,10 +37,9 @@ type field struct {
 
 // resident is a guest of the field's cluster. Most boot nothing, which costs an emulator next to nothing.
 type resident struct {
-	name string
-	// real gives it the lab's kernel, which obeys the power button and counts its boots on a disk; number is its address's.
-	real   bool
-	number int
+	name   string
+	real   bool // it has the lab's kernel, which obeys the power button and counts its boots on a disk
+	number int  // of its UUID and its address
 
 	devices string            // more of them, as domain XML
 	params  map[string]string // of the resource, beyond those that all have
@@ -69,7 +68,9 @@ func (r resident) domain() (string, error) {
 		spec.Disk = strings.ReplaceAll(sharedDisk, "ID", r.name)
 		return guest.Domain(spec)
 	}
-	return strings.NewReplacer("ID", r.name, "NUMBER", fmt.Sprintf("%012x", r.number), "DEVICES", strings.ReplaceAll(r.devices, "ID", r.name)).Replace(`<domain type='qemu'>
+	devices := strings.ReplaceAll(r.devices, "ID", r.name)
+	number := fmt.Sprintf("%012x", r.number)
+	return strings.NewReplacer("ID", r.name, "NUMBER", number, "DEVICES", devices).Replace(`<domain type='qemu'>
   <name>ID</name>
   <uuid>766d6665-7272-4200-8000-NUMBER</uuid>
   <memory unit='MiB'>32</memory>
@@ -161,12 +162,13 @@ func (f field) place(guests []resident) {
 		primitives.WriteString(r.primitive())
 		constraints.WriteString(r.constraints())
 	}
-	f.on(source, "cibadmin", "--modify", "--allow-create", "--scope=configuration", "--xml-text=<configuration><resources>"+
-		primitives.String()+"</resources><constraints>"+constraints.String()+"</constraints></configuration>")
+	f.on(source, "cibadmin", "--modify", "--allow-create", "--scope=configuration",
+		"--xml-text=<configuration><resources>"+primitives.String()+"</resources><constraints>"+constraints.String()+
+			"</constraints></configuration>")
 	f.on(source, "crm_resource", "--wait", "--timeout=120")
 	for _, r := range guests {
 		if state := f.state(source, r.name); state != "running (booted)" {
-			f.t.Fatalf("guest %s was started on %s and is %q there:\n%s", r.name, source, state, f.on(source, "crm_mon", "--one-shot", "--inactive"))
+			f.t.Fatalf("guest %s was started on %s and is %q there:\n%s", r.name, source, state, f.monitor())
 		}
 	}
 }
@@ -183,6 +185,12 @@ func (f field) define(r resident) {
 	}
 }
 
+// monitor is what Pacemaker says of its resources.
+func (f field) monitor() string {
+	f.t.Helper()
+	return f.on(target, "crm_mon", "--one-shot", "--inactive", "--failcounts")
+}
+
 func (f field) runner(node string) guest.Runner {
 	return func(_ context.Context, program string, args ...string) error {
 		f.on(node, append([]string{program}, args...)...)
@@ -193,11 +201,14 @@ func (f field) runner(node string) guest.Runner {
 // remove stops the guests and takes them away.
 func (f field) remove(guests []resident) {
 	for _, r := range guests {
-		f.on(target, "crm_resource", "--resource="+r.name, "--meta", "--set-parameter=target-role", "--parameter-value=Stopped")
+		f.on(target, "crm_resource", "--resource="+r.name, "--meta", "--set-parameter=target-role",
+			"--parameter-value=Stopped")
 	}
 	f.on(target, "crm_resource", "--wait", "--timeout=120")
 	for _, r := range guests {
-		for _, path := range []string{"//rsc_location[@rsc='%s']", "//rsc_order[@then='%s']", "//rsc_colocation[@rsc='%s']", "//primitive[@id='%s']"} {
+		for _, path := range []string{
+			"//rsc_location[@rsc='%s']", "//rsc_order[@then='%s']", "//rsc_colocation[@rsc='%s']", "//primitive[@id='%s']",
+		} {
 			f.on(target, "cibadmin", "--delete-all", "--force", "--xpath="+fmt.Sprintf(path, r.name))
 		}
 	}
@@ -243,7 +254,8 @@ func (f field) members() {
 
 func (f field) power(op supervisor.Op, node string) {
 	f.t.Helper()
-	if _, err := supervisor.Ask(f.t.Context(), supervisor.Control(f.b.dir), supervisor.Request{Op: op, Node: node}); err != nil {
+	request := supervisor.Request{Op: op, Node: node}
+	if _, err := supervisor.Ask(f.t.Context(), supervisor.Control(f.b.dir), request); err != nil {
 		f.t.Fatal(err)
 	}
 }
@@ -251,8 +263,8 @@ func (f field) power(op supervisor.Op, node string) {
 // A TPM is emulated by a process of its own, swtpm.
 const tpmDevice = `<tpm model='tpm-tis'><backend type='emulator' version='2.0'/></tpm>`
 
-// testHelpers has a guest with a helper process, and asks for others while libvirt is away: a helper is no emulator, and
-// hides no guest.
+// testHelpers has a guest with a helper process, and asks for others while libvirt is away: a helper is no emulator,
+// and hides no guest.
 func testHelpers(t *testing.T, b bench) {
 	f := field{t, b}
 	guests := []resident{{name: "vtpm", number: 1, devices: tpmDevice}, {name: "plain", number: 2}}
@@ -279,13 +291,13 @@ func testHelpers(t *testing.T, b bench) {
 		{"absent", "monitor", 7}, {"absent", "stop", 0}, {"plain", "monitor", 0}, {"vtpm", "monitor", 0},
 	} {
 		if code := call(c.guest, c.action); code != c.code {
-			t.Errorf("%s of %s beside a helper process and without libvirt: exit code %d, want %d", c.action, c.guest, code, c.code)
+			t.Errorf("%s of %s without libvirt: exit code %d, want %d", c.action, c.guest, code, c.code)
 		}
 	}
 }
 
-// testClusterBoot cuts the power of all nodes at once. When they boot, each is asked for the guests before the file system
-// with their definitions is mounted; that bans no guest from anywhere.
+// testClusterBoot cuts the power of all nodes at once. When they boot, each is asked for the guests before the file
+// system with their definitions is mounted; that bans no guest from anywhere.
 func testClusterBoot(t *testing.T, b bench) {
 	f := field{t, b}
 	guests := []resident{{name: "first", number: 1}, {name: "second", number: 2}}
@@ -299,7 +311,7 @@ func testClusterBoot(t *testing.T, b bench) {
 	}
 	f.members()
 	f.on(source, "crm_resource", "--wait", "--timeout=120")
-	status := f.on(source, "crm_mon", "--one-shot", "--inactive", "--failcounts")
+	status := f.monitor()
 	for _, r := range guests {
 		if state := f.state(source, r.name); state != "running (booted)" {
 			t.Errorf("guest %s is %q on %s:\n%s", r.name, state, source, status)

@@ -43,10 +43,12 @@ func TestInstallWaitsForAnotherAptGet(t *testing.T) {
 		{"nobody else is at work", "0", "", "0", []string{"gcc", "zstd", "cpio"},
 			[]string{"update", "install -y --no-install-recommends zstd cpio"}, 0, ""},
 		{"another is at work", "3", locked, "0", []string{"zstd"},
-			[]string{"update", "update", "update", "update", "install -y --no-install-recommends zstd"}, 0, "waiting for the other apt-get"},
+			[]string{"update", "update", "update", "update", "install -y --no-install-recommends zstd"},
+			0, "waiting for the other apt-get"},
 		{"no network", "9", "E: Failed to fetch", "0", []string{"zstd"}, []string{"update"}, 1, "Failed to fetch"},
 		{"for ever", "999", locked, "0", []string{"zstd"}, nil, 1, "held by process 42"},
-		{"no root", "0", "", "1000", []string{"gcc", "zstd"}, nil, 1, "type: sudo apt-get install --no-install-recommends zstd\n"},
+		{"no root", "0", "", "1000", []string{"gcc", "zstd"}, nil,
+			1, "type: sudo apt-get install --no-install-recommends zstd\n"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			dir := fakeApt(t, c.failures, c.complaint, c.uid)

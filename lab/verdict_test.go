@@ -28,32 +28,39 @@ func subjects() []subject {
 	card := func(kind, source string) string {
 		return `<interface type='` + kind + `'><source ` + kind + `='` + source + `'/><model type='virtio'/></interface>`
 	}
-	only := func(node string) string {
+	away := func(node string) string {
 		return `<rsc_location id="ID-away-` + node + `" rsc="ID" node="` + node + `" score="-INFINITY"/>`
 	}
+	here := `<rsc_location id="ID-here" rsc="ID" node="` + source + `" score="INFINITY" resource-discovery="exclusive"/>`
 	return []subject{
 		{resident{name: "mover", number: 71, real: true}, hbplugin.MovesLive, ""},
 		{resident{name: "carried", number: 2, devices: diskDevice(ownDisk), params: map[string]string{"disks": "auto"}},
 			hbplugin.MovesWith, `vda|carried\.qcow2`},
 		{resident{name: "iso", number: 3, devices: diskDevice(sharedDisk) + iso}, hbplugin.MovesWith, `install\.iso|hda`},
 		{resident{name: "vtpm", number: 12, devices: tpmDevice}, hbplugin.MovesLive, ""},
-		{resident{name: "laddered", number: 13, params: map[string]string{"ladder": "shutdown"}}, hbplugin.Restarts, `ladder`},
-		{resident{name: "cold", number: 4, meta: map[string]string{"allow-migrate": "false"}}, hbplugin.Restarts, `allow-migrate`},
+		{resident{name: "laddered", number: 13, params: map[string]string{"ladder": "shutdown"}},
+			hbplugin.Restarts, `ladder`},
+		{resident{name: "cold", number: 4, meta: map[string]string{"allow-migrate": "false"}},
+			hbplugin.Restarts, `allow-migrate`},
 		{resident{name: "snapped", number: 5, devices: diskDevice(sharedDisk)}, hbplugin.Restarts, `snapshot`},
-		{resident{name: "pinned", number: 72, real: true,
-			location: `<rsc_location id="ID-here" rsc="ID" node="` + source + `" score="INFINITY" resource-discovery="exclusive"/>`},
-			hbplugin.Stops, `pinned-here`},
-		{resident{name: "banned", number: 7, location: only(target) + only("node3")}, hbplugin.Stops, `banned-away-node2`},
+		{resident{name: "pinned", number: 72, real: true, location: here}, hbplugin.Stops, `pinned-here`},
+		{resident{name: "banned", number: 7, location: away(target) + away("node3")}, hbplugin.Stops, `banned-away-node2`},
 		{resident{name: "failed", number: 11}, hbplugin.Stops, `fail`}, // on the other nodes, before
 		{resident{name: "heavy", number: 8, utilization: "slots"}, hbplugin.Stops, `utilization|capacity|slots`},
-		{resident{name: "bridged", number: 9, devices: card("bridge", cluster.OnlyBridge)}, hbplugin.Stops, cluster.OnlyBridge},
-		{resident{name: "netted", number: 10, devices: card("network", cluster.OnlyNetwork)}, hbplugin.Stops, cluster.OnlyNetwork},
+		{resident{name: "bridged", number: 9, devices: card("bridge", cluster.OnlyBridge)},
+			hbplugin.Stops, cluster.OnlyBridge},
+		{resident{name: "netted", number: 10, devices: card("network", cluster.OnlyNetwork)},
+			hbplugin.Stops, cluster.OnlyNetwork},
 	}
 }
 
-// capacities are the nodes' utilization attributes: those that NodeUtilization sets, and one that the first node alone has.
+// capacities are the nodes' utilization attributes: those that NodeUtilization sets, and one that the first node alone
+// has.
 var capacities = map[string][3]string{
-	"cpu": {"16", "16", "16"}, "host_memory": {"4096", "4096", "4096"}, "hv_memory": {"0", "0", "0"}, "slots": {"1", "0", "0"},
+	"cpu":         {"16", "16", "16"},
+	"host_memory": {"4096", "4096", "4096"},
+	"hv_memory":   {"0", "0", "0"},
+	"slots":       {"1", "0", "0"},
 }
 
 // outcome is what became of a guest.
@@ -62,8 +69,8 @@ type outcome struct {
 	Node string        // where it runs in the end; empty where it does not
 }
 
-// testVerdicts asks for the verdicts of one guest of each kind, reboots their node, and compares. What was foretold must
-// be what happens, for every guest, and whatever is not moved live must be named.
+// testVerdicts asks for the verdicts of one guest of each kind, reboots their node, and compares. What was foretold
+// must be what happens, for every guest, and whatever is not moved live must be named.
 func testVerdicts(t *testing.T, b bench) {
 	f := field{t, b}
 	all := subjects()
@@ -86,44 +93,57 @@ func testVerdicts(t *testing.T, b bench) {
 	await(t, source+" to boot again", 3*time.Minute, func() bool { return f.b.state(t).Nodes[source].Boots > boots })
 	f.members()
 	f.settle(all)
+	f.compare(all, told)
+	f.named(all, warned)
+	f.stoppedCleanly("pinned")
+}
 
-	// A warning for each guest that was not moved live, and no others that name one.
-	journal := f.on(source, "journalctl", "--boot=-1", "--no-pager", "--unit=vmferryd.service")
-	report, _ := f.output(source, "vmferry", "report")
-	if strings.Contains(journal, "read-only file system") {
-		t.Errorf("vmferryd may not write where it tries to:\n%s", journal)
-	}
+// compare holds each verdict against what has happened, and both against what is wanted.
+func (f field) compare(all []subject, told map[string]hbplugin.Verdict) {
 	right := 0
 	for _, s := range all {
 		v, now := told[s.name], f.outcome(s.name)
 		if agree(v, now) {
 			right++
 		}
-		t.Logf("%-8s foretold %q to %q (%s %s); happened: %q, runs on %q", s.name, v.Fate, v.To, strings.Join(v.With, ", "), v.Why, now.Fate, now.Node)
+		f.t.Logf("%-8s foretold %q to %q (%s %s); happened: %q, runs on %q",
+			s.name, v.Fate, v.To, strings.Join(v.With, ", "), v.Why, now.Fate, now.Node)
 		for _, complaint := range s.complaints(v, now) {
-			t.Errorf("guest %s: %s", s.name, complaint)
-		}
-		named := `\b` + s.name + `\b`
-		if !regexp.MustCompile(named).MatchString(report) {
-			t.Errorf("guest %s: vmferry report has no line for it", s.name)
-		}
-		if live := s.fate.KeepsRunning(); warned[s.name] == live {
-			t.Errorf("guest %s: moves live: %v; vmferry check warns: %v", s.name, live, warned[s.name])
-		}
-		if live, said := s.fate.KeepsRunning(), regexp.MustCompile(`level=warning .*`+named).MatchString(journal); said == live {
-			t.Errorf("guest %s: moves live: %v; vmferryd warns: %v", s.name, live, said)
+			f.t.Errorf("guest %s: %s", s.name, complaint)
 		}
 	}
-	t.Logf("prediction: %d of %d guests", right, len(all))
-	if t.Failed() {
-		t.Logf("vmferryd had said:\n%s\nvmferry report:\n%s\n%s", journal, report, f.on(target, "crm_mon", "--one-shot", "--inactive"))
+	f.t.Logf("prediction: %d of %d guests", right, len(all))
+}
+
+// named wants a line for each guest in the report, and a warning, from the daemon and from vmferry check, for each that
+// was not moved live and for no other.
+func (f field) named(all []subject, warned map[string]bool) {
+	journal := f.on(source, "journalctl", "--boot=-1", "--no-pager", "--unit=vmferryd.service")
+	report, _ := f.output(source, "vmferry", "report")
+	for _, s := range all {
+		live, name := s.fate.KeepsRunning(), `\b`+s.name+`\b`
+		if !regexp.MustCompile(name).MatchString(report) {
+			f.t.Errorf("guest %s: vmferry report has no line for it", s.name)
+		}
+		if warned[s.name] == live {
+			f.t.Errorf("guest %s: moves live: %v; vmferry check warns: %v", s.name, live, warned[s.name])
+		}
+		if said := regexp.MustCompile(`level=warning .*` + name).MatchString(journal); said == live {
+			f.t.Errorf("guest %s: moves live: %v; vmferryd warns: %v", s.name, live, said)
+		}
 	}
-	f.stoppedCleanly("pinned")
+	if strings.Contains(journal, "read-only file system") {
+		f.t.Error("vmferryd may not write where it tries to")
+	}
+	if f.t.Failed() {
+		f.t.Logf("vmferryd had said:\n%s\nvmferry report:\n%s\n%s", journal, report, f.monitor())
+	}
 }
 
 // agree tells whether what was foretold has happened.
 func agree(v hbplugin.Verdict, o outcome) bool {
-	alike := v.Fate != "" && v.Fate == o.Fate || v.Fate == hbplugin.MovesWith && o.Fate == hbplugin.MovesLive // nobody sees what went along
+	// What went along is not seen in the end.
+	alike := v.Fate != "" && v.Fate == o.Fate || v.Fate == hbplugin.MovesWith && o.Fate == hbplugin.MovesLive
 	return alike && (v.To == "" || !v.Fate.KeepsRunning() || v.To == o.Node)
 }
 
@@ -149,8 +169,8 @@ func (s subject) complaints(v hbplugin.Verdict, o outcome) []string {
 	return all
 }
 
-// rule has Pacemaker place by utilization, as where NodeUtilization is used, and gives all nodes pools for the disks that
-// are copied and for ISO images, of which only the first node has one.
+// rule has Pacemaker place by utilization, as where NodeUtilization is used, and gives all nodes pools for the disks
+// that are copied and for ISO images, of which only the first node has one.
 func (f field) rule() {
 	f.on(source, "crm_attribute", "--type=crm_config", "--name=placement-strategy", "--update=utilization")
 	// Else the fence devices go to the emptiest node after each move, and Pacemaker is never at rest.
@@ -161,15 +181,17 @@ func (f field) rule() {
 		}
 		for name, dir := range map[string]string{"guests": path.Dir(ownDisk), "iso": path.Dir(cluster.OnlyISO)} {
 			f.on(node, "mkdir", "--parents", dir)
-			for _, verb := range [][]string{{"pool-define-as", name, "dir", "--target", dir}, {"pool-autostart", name}, {"pool-start", name}} {
+			for _, verb := range [][]string{
+				{"pool-define-as", name, "dir", "--target", dir}, {"pool-autostart", name}, {"pool-start", name},
+			} {
 				f.on(node, append([]string{"virsh", "--quiet"}, verb...)...)
 			}
 		}
 	}
 }
 
-// sized waits until the agent tells Pacemaker how large the guests are, and wants them to run on in spite of it. On a busy
-// machine it gives some of them up for five minutes.
+// sized waits until the agent tells Pacemaker how large the guests are, and wants them to run on in spite of it. On a
+// busy machine it gives some of them up for five minutes.
 func (f field) sized(guests []resident) {
 	f.t.Helper()
 	await(f.t, "the agent to set the guests' utilization", 90*time.Second, func() bool {
@@ -178,7 +200,7 @@ func (f field) sized(guests []resident) {
 	f.on(source, "crm_resource", "--wait", "--timeout=60")
 	for _, r := range guests {
 		if state := f.state(source, r.name); !strings.HasPrefix(state, "running") {
-			f.t.Fatalf("guest %s is %q since its utilization is set:\n%s", r.name, state, f.on(source, "crm_mon", "--one-shot", "--inactive"))
+			f.t.Fatalf("guest %s is %q since its utilization is set:\n%s", r.name, state, f.monitor())
 		}
 	}
 }

@@ -18,7 +18,8 @@ type part struct {
 }
 
 // walk runs the parts on one lab, as booting one for each would take longer than many of them. up are the arguments of
-// `vmferry-lab up`. After a part that failed, that spoils the nodes or that did not clean up, the next one gets a new lab.
+// `vmferry-lab up`. After a part that failed, that spoils the nodes or that did not clean up, the next one gets a new
+// lab.
 func (b bench) walk(t *testing.T, up []string, parts []part) {
 	t.Logf("share %s of the cases that are dealt out; SHARE=all has all", shareOf(t))
 	before := b.footprint(t)
@@ -98,7 +99,9 @@ func (b bench) traces(t *testing.T) map[string]string {
 func changes(before, after map[string]string) string {
 	var all strings.Builder
 	for node := range after {
-		for _, side := range []struct{ sign, in, of string }{{"", before[node], after[node]}, {"- ", after[node], before[node]}} {
+		for _, side := range []struct{ sign, in, of string }{
+			{"", before[node], after[node]}, {"- ", after[node], before[node]},
+		} {
 			known := map[string]int{}
 			for line := range strings.Lines(side.in) {
 				known[line]++

@@ -44,13 +44,6 @@ func (c *carried) mark() libvirt.Mark {
 	return libvirt.Mark{Path: c.Path + disks.ArrivingSuffix, Size: c.leaving.Note().Mark}
 }
 
-// diskReport is what the pre-flight found of the guest's disks.
-type diskReport struct {
-	with     []string   // what goes along, and what stays behind
-	missing  []string   // what the target lacks, so that the guest could not be started there either
-	refusals []*Refusal // all of them: a move ends at the first
-}
-
 // diskLoad is how far the copying of disks is.
 type diskLoad struct {
 	began   time.Time // zero where another began it
@@ -65,7 +58,7 @@ type diskLoad struct {
 func (m *mover) checkDisks(ctx context.Context, guest *libvirtxml.Domain) error {
 	ctx, cancel := context.WithTimeout(ctx, storageTime)
 	defer cancel()
-	m.carried, m.diskCheck = nil, diskReport{}
+	m.carried, m.lacks = nil, nil
 	byLibvirt := m.req.Options.CopyAll || m.req.Options.CopyInc
 	if byLibvirt {
 		m.note("disks that the guest writes to were not checked: they are copied")
@@ -74,12 +67,11 @@ func (m *mover) checkDisks(ctx context.Context, guest *libvirtxml.Domain) error 
 		if byLibvirt && d.writable {
 			continue
 		}
-		if err := m.checkDisk(ctx, d); err != nil {
-			m.diskCheck.refusals = append(m.diskCheck.refusals, err)
+		if refusal := m.checkDisk(ctx, d); refusal != nil {
+			if err := m.refuse(refusal); err != nil {
+				return err
+			}
 		}
-	}
-	if len(m.diskCheck.refusals) > 0 {
-		return m.diskCheck.refusals[0]
 	}
 	return m.checkDiskRoom(ctx)
 }
@@ -99,11 +91,11 @@ func (m *mover) checkDisk(ctx context.Context, d hostDisk) *Refusal {
 	switch fate {
 	case diskCopied:
 		m.carried = append(m.carried, &carried{CopiedDisk: CopiedDisk{Target: d.target, Path: d.path}, image: libvirt.Image{Path: d.path, Format: d.format}, before: before})
-		m.diskCheck.missing = append(m.diskCheck.missing, fmt.Sprintf("the target does not have the disk %q before it is copied", d.path))
+		m.lacks = append(m.lacks, fmt.Sprintf("the target does not have the disk %q before a move has copied it", d.path))
 	case diskLeft:
-		m.diskCheck.with = append(m.diskCheck.with, fmt.Sprintf("%q stays behind: the target lacks it, and libvirt leaves drive %s empty, as its startupPolicy is %s", d.source, d.target, d.policy))
+		m.with = append(m.with, fmt.Sprintf("%q stays behind: the target lacks it, and libvirt leaves drive %s empty, as its startupPolicy is %s", d.source, d.target, d.policy))
 		if !d.startsWithout() {
-			m.diskCheck.missing = append(m.diskCheck.missing, fmt.Sprintf("the target does not have %q, which a start needs", d.source))
+			m.lacks = append(m.lacks, fmt.Sprintf("the target does not have %q, which a start needs", d.source))
 		}
 	}
 	return nil
@@ -206,7 +198,6 @@ func (m *mover) checkDiskRoom(ctx context.Context) error {
 		}
 		c.image.Capacity, c.Bytes = size.Capacity, size.Allocated
 		need[filepath.Dir(c.Path)] += size.Allocated
-		m.diskCheck.with = append(m.diskCheck.with, fmt.Sprintf("disk %s (%d MiB) is copied", c.Target, mebibytes(c.Bytes)))
 	}
 	for dir, bytes := range need {
 		room, err := m.target.host.Room(ctx, dir)

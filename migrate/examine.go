@@ -10,6 +10,7 @@ import (
 type Examination struct {
 	Refusals []*Refusal // why the move would be refused; empty where it would be begun
 	With     []string   // what goes along with the guest or stays behind, in words
+	Lacks    []string   // what a move copies or leaves out, and a start at the target would need, in words
 	Notes    []string   // what could not be checked, and what a reader should know
 }
 
@@ -25,7 +26,7 @@ func Examine(ctx context.Context, req Request, deps Deps) (Examination, error) {
 	defer m.source.close()
 	already, err := m.examine(ctx)
 	m.guard.Release()
-	x := Examination{Refusals: m.refusals, With: m.with, Notes: m.rec.Notes}
+	x := Examination{Refusals: m.refusals, With: m.with, Lacks: m.lacks, Notes: m.rec.Notes}
 	for _, c := range m.carried {
 		x.With = append(x.With, fmt.Sprintf("disk %s (%d MiB) is copied", c.Target, mebibytes(c.Bytes)))
 	}

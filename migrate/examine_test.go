@@ -56,9 +56,8 @@ func TestExamineGoesOnAfterARefusal(t *testing.T) {
 
 func TestExamineSaysWhatGoesAlong(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := newPair(t)
-		p.source.xml = strings.Replace(guestDoc, "<source file", "<driver name='qemu' type='raw'/><source file", 1)
-		p.req.Disks, p.target.visible = DisksAuto, libvirt.VisibleNo
+		p, _ := localPair(t)
+		p.req.Disks = DisksAuto
 		p.source.size, p.target.room = libvirt.DiskSize{Capacity: 1 << 30, Allocated: 3 << 20}, 1<<40
 		x, err := Examine(t.Context(), p.req, p.deps)
 		if err != nil || len(x.Refusals) != 0 || fmt.Sprint(x.With) != "[disk vda (3 MiB) is copied]" {

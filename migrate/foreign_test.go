@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -174,11 +175,11 @@ func TestDiskReport(t *testing.T) {
 	p, image := localPair(t)
 	p.source.xml = localDoc(image, `<disk type='file' device='cdrom'><driver type='raw'/><source file='/d/a' startupPolicy='requisite'/><target dev='sda'/><readonly/></disk>`)
 	p.target.room, p.target.files = 0, oldCopy(image, guestUUID)
-	m := newMover(p.req, p.deps)
-	if _, err := m.preflight(t.Context()); err != nil {
-		t.Fatal(err)
+	x, err := Examine(t.Context(), p.req, p.deps)
+	if err != nil || len(x.Refusals) > 0 {
+		t.Fatal(x.Refusals, err)
 	}
-	with, missing := fmt.Sprint(m.diskCheck.with), fmt.Sprint(m.diskCheck.missing)
+	with, missing := fmt.Sprint(x.With), fmt.Sprint(x.Lacks)
 	for _, want := range []string{`"/d/a" stays behind`, "disk vda (10 MiB) is copied"} {
 		if !strings.Contains(with, want) {
 			t.Errorf("with %q, want %q", with, want)
@@ -201,10 +202,10 @@ func TestAllDiskRefusals(t *testing.T) {
 	p.source.xml = localDoc(image, `<disk type='file' device='cdrom'><driver type='raw'/><source file='/d/a'/><target dev='sda'/><readonly/></disk>`)
 	for _, copies := range []bool{false, true} {
 		p.req.Options.CopyAll = copies
-		m := newMover(p.req, p.deps)
-		_, err := m.preflight(t.Context())
+		x, err := Examine(t.Context(), p.req, p.deps)
 		want := map[bool]int{false: 2, true: 1}[copies] // libvirt copies no medium
-		if got := len(m.diskCheck.refusals); err == nil || got != want {
+		got := len(slices.DeleteFunc(x.Refusals, func(r *Refusal) bool { return r.Check != CheckDisk }))
+		if err != nil || got != want {
 			t.Errorf("copied by libvirt %v: %d refusals, %v", copies, got, err)
 		}
 	}

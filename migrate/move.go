@@ -138,7 +138,7 @@ type mover struct {
 	rungBegan time.Time
 	carried   []*carried // the disks that go along
 	disks     diskLoad
-	diskCheck diskReport
+	lacks     []string // what a start at the target would need, and the target does not have
 	sharedBy  func(path string) (kind string, err error)
 }
 

@@ -42,6 +42,7 @@ func (a *run) startXML(ctx context.Context, conn Hypervisor, uuid string) (strin
 	d := a.config.domain
 	if !d.native {
 		if d.UUID == "" && uuid == "" { // what is kept under a UUID that ends with the guest is of no use to anybody
+			a.warnOfNewTPM()
 			return d.text, nil
 		}
 		return keepTPM(d.withUUID(uuid)), nil

@@ -153,6 +153,9 @@ func TestUtilizationThatDoesNotFit(t *testing.T) {
 
 // A guest that Pacemaker has stopped for an attribute loses it by a probe, and by a stop.
 func TestUnsetUtilizationOfAStoppedGuest(t *testing.T) {
+	none := func(context.Context, string) (string, error) { // Pacemaker 3.0.0, which exits with 0
+		return "Attribute 'hv_memory' not found for 'res1'\n", nil
+	}
 	for _, c := range []struct {
 		action string
 		probe  bool
@@ -164,16 +167,17 @@ func TestUnsetUtilizationOfAStoppedGuest(t *testing.T) {
 		{"monitor", false, nil, NotRunning, false},
 		{"monitor", true, func(w *world) { w.agent.Pacemaker = false }, NotRunning, false},
 		{"monitor", true, func(w *world) { w.agent.Params.Utilization[0].Remove = false }, NotRunning, false},
+		{"monitor", true, func(w *world) { w.program = none }, NotRunning, false},
 		{"stop", false, nil, Success, true},
 		{"stop", false, (*world).boot, Success, true},
 	} {
 		w := newWorld(t, c.action)
 		w.agent.Pacemaker, w.agent.Probe = true, c.probe
 		w.agent.Params.Utilization = []Utilization{{"hv_memory", true}}
+		w.program = func(context.Context, string) (string, error) { return "32\n", nil }
 		if c.build != nil {
 			c.build(w)
 		}
-		w.program = func(context.Context, string) (string, error) { return "32\n", nil }
 		err, _ := w.run(c.action)
 		checkExit(t, err, c.want, "")
 		unset := slices.Contains(w.calls, "crm_resource --resource res1 --utilization --delete-parameter hv_memory")

@@ -103,11 +103,10 @@ func nvramState(os *libvirtxml.DomainOS, name string) (f Firmware, ok bool) {
 
 // String says what is lost and what to do, in one line.
 func (f Firmware) String() string {
-	what := f.Device
-	if f.Path != "" {
-		what += " (" + f.Path + ")"
+	if f.Path == "" {
+		return fmt.Sprintf("%s does not outlive the guest: %s; %s", f.Device, f.Lost, f.Advice)
 	}
-	return fmt.Sprintf("%s is kept on this node alone: %s; %s", what, f.Lost, f.Advice)
+	return fmt.Sprintf("%s (%s) is kept on this node alone: %s; %s", f.Device, f.Path, f.Lost, f.Advice)
 }
 
 // clusterFS are file systems that several nodes have mounted at once, by statfs(2)'s numbers: NFS, SMB (its three
@@ -142,6 +141,15 @@ func (a *run) warnOfFirmware(ctx context.Context) {
 	defer cancel()
 	for _, f := range FirmwareState(a.config.domain.text) {
 		if !f.IsShared(ctx) {
+			a.Log.Warnf("the guest's %s", f)
+		}
+	}
+}
+
+// warnOfNewTPM says before a start that the guest gets an empty TPM.
+func (a *run) warnOfNewTPM() {
+	for _, f := range FirmwareState(a.config.domain.text) {
+		if f.Path == "" {
 			a.Log.Warnf("the guest's %s", f)
 		}
 	}

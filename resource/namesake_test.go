@@ -170,3 +170,24 @@ func TestEditedFileDoesNotHideTheGuest(t *testing.T) {
 		})
 	}
 }
+
+// Where the guest that was noted has ended, the edited file counts.
+func TestEditedFileCountsAfterTheEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, "start")
+		w.noted()
+		w.write("vm1.xml", "<domain><name>vm2</name><uuid>"+strangerUUID+"</uuid></domain>")
+		w.create = func(context.Context, string) error {
+			w.is(libvirt.Running, "booted")
+			w.state.UUID, w.procs[0].UUID, w.procs[0].Name = strangerUUID, strangerUUID, "vm2"
+			return nil
+		}
+		for _, action := range []string{"start", "monitor"} {
+			err, took := w.run(action)
+			checkExit(t, err, Success, "")
+			if took > 0 || !slices.Equal(w.calls, []string{"create"}) {
+				t.Errorf("%s took %v, did %v", action, took, w.calls)
+			}
+		}
+	})
+}

@@ -7,7 +7,6 @@ import (
 	"os"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/vmferry/vmferry/migrate/libvirt"
@@ -147,11 +146,11 @@ func (a *run) tell(ctx context.Context, note *utilizationNote, want map[string]s
 			continue
 		}
 		// Pacemaker may know it from before, and a change of its configuration is not for nothing.
-		now, err := a.command(ctx, "crm_resource", a.utilizationArgs("--quiet", "--get-parameter", name)...)
+		now := a.utilizationNow(ctx, name)
 		switch {
 		case ctx.Err() != nil:
 			return denied, ctx.Err()
-		case err == nil && strings.TrimSpace(now) == value, err != nil && value == "":
+		case now == value:
 			note.Told[name] = value
 			continue
 		case value == "":
@@ -247,22 +246,28 @@ func (a *run) unsetUtilization(ctx context.Context) {
 	ctx, cancel := within(ctx, unsetTime)
 	defer cancel()
 	for _, name := range a.removesUtilization() {
-		if !a.hasUtilization(ctx, name) { // as most often
+		if a.utilizationNow(ctx, name) == "" { // as most often
 			continue
 		}
 		err := a.setUtilization(ctx, "--delete-parameter", name)
 		switch {
 		case err == nil:
 			a.Log.Infof("the utilization attribute %s is removed", name)
-		case a.hasUtilization(ctx, name): // else another node's probe was faster
+		case a.utilizationNow(ctx, name) != "": // else another node's probe was faster
 			a.Log.WithError(err).Warnf("the utilization attribute %s could not be removed", name)
 		}
 	}
 }
 
-func (a *run) hasUtilization(ctx context.Context, name string) bool {
-	_, err := a.command(ctx, "crm_resource", a.utilizationArgs("--quiet", "--get-parameter", name)...)
-	return err == nil
+// utilizationNow is the attribute's value in Pacemaker's configuration, empty where it has none. crm_resource says that
+// in words then, and Pacemaker 3 exits with 0 all the same.
+func (a *run) utilizationNow(ctx context.Context, name string) string {
+	out, err := a.command(ctx, "crm_resource", a.utilizationArgs("--quiet", "--get-parameter", name)...)
+	value := lastLine(out)
+	if _, nerr := strconv.ParseInt(value, 10, 64); err != nil || nerr != nil {
+		return ""
+	}
+	return value
 }
 
 // forgetUtilization is for a guest that has left: where it comes to next, Pacemaker is told anew.

@@ -89,7 +89,7 @@ func TestHere(t *testing.T) {
 
 func TestHereCannotTell(t *testing.T) {
 	w := notedNode(t, map[string]string{"a.json": noteA}, nil)
-	put(t, filepath.Join(w.host.Proc, "7", "cmdline", "x"), "a directory cannot be read")
+	put(t, filepath.Join(w.host.Proc, "7", "stat", "x"), "a directory cannot be read")
 	if _, err := w.Here(t.Context()); err == nil {
 		t.Error("a process cannot be read, and yet an answer")
 	}

@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"time"
 
@@ -73,6 +75,9 @@ func (c *Client) simulate(ctx context.Context, doc []byte) ([]cib.Simulation, er
 		out, err := c.run(ctx, "crm_simulate", "--xml-file", file(i), "--save-output", file(i+1),
 			"--simulate", "--show-scores", "--show-utilization", "--output-as=xml")
 		s, perr := cib.ParseSimulation(bytes.NewReader(out))
+		if errors.Is(err, exec.ErrNotFound) {
+			return nil, fmt.Errorf("%w: type apt-get install pacemaker-cli-utils", err)
+		}
 		if err != nil && len(out) > 0 { // the document says more than the exit code
 			err = fmt.Errorf("%w: %w", err, perr)
 		}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -158,6 +159,7 @@ func TestForecastFails(t *testing.T) {
 		{"a CIB that was cut short", map[string]string{"cibadmin": whole[:len(whole)/2]}, nil, "EOF"},
 		{"a CIB without us", map[string]string{"cibadmin": strings.ReplaceAll(whole, `"n1"`, `"n9"`)}, nil, `does not know node "n1"`},
 		{"no crm_simulate", map[string]string{"cibadmin": whole}, map[string]error{"crm_simulate": refused}, "refused"},
+		{"crm_simulate is not installed", map[string]string{"cibadmin": whole}, map[string]error{"crm_simulate": exec.ErrNotFound}, "apt-get install"},
 		{"an invalid transition", map[string]string{"cibadmin": whole, "crm_simulate": failed}, map[string]error{"crm_simulate": refused}, "Transition failed: terminated"},
 		{"an answer that was cut short", map[string]string{"cibadmin": whole, "crm_simulate": done[:len(done)/2]}, nil, "EOF"},
 		{"no simulation", map[string]string{"cibadmin": whole, "crm_simulate": nodesXML()}, nil, "no simulation"},
@@ -204,6 +206,12 @@ var forecasts = map[string][]string{
 	},
 	"anti-colocated-reverse": {
 		`a | moves with | n2 |  | guest "b" on n2: stopped, no place`,
+	},
+	"arriving": {
+		`a | restarted elsewhere | n2 | a migrate_from of it is under way on n1 | wait until that is done; type: crm_resource --wait`,
+	},
+	"arriving-begun": {
+		`a | restarted elsewhere | n2 | a migrate_to of it is under way on n2 | wait until that is done; type: crm_resource --wait`,
 	},
 	"asymmetric": {
 		`a | stopped, no place |  | n2: no location constraint allows it there (symmetric-cluster is false) | type: cibadmin --create --scope constraints --xml-text '<rsc_location id="allow-a-on-n2" rsc="a" node="n2" score="0"/>'`,
@@ -493,6 +501,9 @@ var forecasts = map[string][]string{
 		`a | stopped, no place |  | the cluster has no other node |`,
 	},
 	"standby-off-already": {
+		`a | moves live | n2 |  |`,
+	},
+	"start-elsewhere-pending": {
 		`a | moves live | n2 |  |`,
 	},
 	"start-pending": {

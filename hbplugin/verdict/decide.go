@@ -104,7 +104,11 @@ func hindrance(a Answer) (why, remedy string) {
 			found = append(found, r)
 		}
 	}
-	return words(found)
+	why, remedy = words(found)
+	for _, lack := range a.Lacks {
+		why = join(why, lack)
+	}
+	return why, remedy
 }
 
 // words joins the reasons and the hints, each once.

@@ -46,8 +46,8 @@ var onlyFiles = map[string]string{
 }
 
 // Furnish makes an unequal cluster of nodes that are alike: all of it outlasts a reboot. The guests' definitions are
-// on a file system that the cluster mounts, and the first node alone has an ISO image, a bridge and a network. All nodes
-// must be members of Pacemaker. What is there already is kept.
+// on a file system that the cluster mounts, and the first node alone has an ISO image, a bridge and a network. All
+// nodes must be members of Pacemaker. What is there already is kept.
 func (c *Cluster) Furnish(ctx context.Context) error {
 	if err := c.everywhere(ctx, "mkdir", "--parents", Configs, "/shared/"+ConfigsStore); err != nil {
 		return err

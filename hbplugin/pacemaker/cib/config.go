@@ -269,14 +269,21 @@ func (d *document) readNodes() {
 		states[s.attr("uname")] = s
 	}
 	for _, n := range d.conf.at("nodes").all("node") {
-		d.out.Nodes = append(d.out.Nodes, d.member(n, states[n.attr("uname")]))
+		if n.attr("type") != "remote" { // guest nodes and bundle nodes are there as well
+			d.out.Nodes = append(d.out.Nodes, d.member(n, states[n.attr("uname")]))
+		}
 	}
-	known := func(name string) bool {
-		return slices.ContainsFunc(d.out.Nodes, func(m Member) bool { return m.Name == name })
+	configured := func(name string) *tree {
+		for _, n := range d.conf.at("nodes").all("node") {
+			if n.attr("uname") == name {
+				return n
+			}
+		}
+		return &tree{Attrs: attrs("uname", name)}
 	}
 	for _, r := range d.out.Resources {
-		if r.Agent == "ocf:pacemaker:remote" && !known(r.ID) {
-			d.out.Nodes = append(d.out.Nodes, d.member(&tree{Attrs: attrs("uname", r.ID)}, states[r.ID]))
+		if r.Agent == "ocf:pacemaker:remote" {
+			d.out.Nodes = append(d.out.Nodes, d.member(configured(r.ID), states[r.ID]))
 		}
 	}
 }

@@ -193,6 +193,9 @@ func (w world) whyRestarts(r cib.Resource, p cib.Place) cause {
 	if c, found := w.fenced(); found {
 		return c
 	}
+	if op, ok := w.underway(p.ID); ok {
+		return cause{"a " + op.Operation + " of it is under way on " + op.Node, "wait until that is done; type: crm_resource --wait"}
+	}
 	reason := w.action(p.ID).Reason
 	switch c := w.cannotMigrate(r); {
 	case c.why != "":
@@ -218,6 +221,16 @@ func (w world) whyRestarts(r cib.Resource, p cib.Place) cause {
 func (w world) several(p cib.Place) cause {
 	nodes := strings.Join(w.before.Places[p.ID].Nodes, ", ")
 	return cause{"it is active on more than one node: " + nodes, "see that it runs once, then " + cleanup(p.ID, "")}
+}
+
+// underway finds an operation of the resource that has begun and not ended, other than a look at it.
+func (w world) underway(resource string) (cib.Pending, bool) {
+	for _, op := range w.conf.Underway {
+		if op.Resource == resource && op.Operation != "monitor" {
+			return op, true
+		}
+	}
+	return cib.Pending{}, false
 }
 
 // fenced tells whether this node itself is fenced first.

@@ -110,7 +110,7 @@ func (w world) ruledOut(r cib.Resource, instance string, n cib.Node) cause {
 	if c := w.full(r, n.Name); c.why != "" {
 		return c
 	}
-	if r.Clone && slices.Contains(w.after.Places[r.ID].Nodes, n.Name) {
+	if r.Clone && w.runsAfter(r.ID, n.Name) {
 		return cause{"an instance runs there already", ""}
 	}
 	if w.forbidden(instance, n.Name) {
@@ -344,7 +344,8 @@ func (w world) because(c cause, name, node string) cause {
 // runsAfter tells whether a resource, or any that is in the group or clone of that name, is on the node at the end.
 func (w world) runsAfter(name, node string) bool {
 	return slices.ContainsFunc(w.after.Resources, func(p cib.Place) bool {
-		return (p.ID == name || slices.Contains(p.Within, name)) && slices.Contains(p.Nodes, node)
+		named := p.ID == name || cib.Primitive(p.ID) == name || slices.Contains(p.Within, name)
+		return named && slices.Contains(p.Nodes, node)
 	})
 }
 
