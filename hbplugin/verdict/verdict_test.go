@@ -49,6 +49,8 @@ func TestDecide(t *testing.T) {
 				With: []string{"its memory is saved to shared storage and restored there"}}},
 		{"the target could not even start it", live, usual, map[string]Answer{"n2": refused(noImage)},
 			hbplugin.Verdict{Resource: "web", Fate: hbplugin.Stops, Why: "n2 lacks /srv/a.iso; for that it cannot be started on n2 either", Remedy: "eject it"}},
+		{"nor without its bridge", live, usual, map[string]Answer{"n2": refused(&migrate.Refusal{Check: migrate.CheckNetwork, Reason: "n2 has no br77", Hint: "make it"})},
+			hbplugin.Verdict{Resource: "web", Fate: hbplugin.Stops, Why: "n2 has no br77; for that it cannot be started on n2 either", Remedy: "make it"}},
 		{"a disk that only a move would bring", live, usual, map[string]Answer{"n2": {Examination: migrate.Examination{Refusals: []*migrate.Refusal{snapshot}, Lacks: []string{"n2 lacks vda"}}}},
 			hbplugin.Verdict{Resource: "web", Fate: hbplugin.Stops, Why: "it has a snapshot; it cannot be started on n2: n2 lacks vda", Remedy: "type: virsh snapshot-delete web s"}},
 		{"a disk that the move brings", live, usual, map[string]Answer{"n2": {Examination: migrate.Examination{Lacks: []string{"n2 lacks vda"}}}}, live},
