@@ -187,14 +187,14 @@ func TestFor(t *testing.T) {
 		t.Errorf("candidates %v, %v", nodes, err)
 	}
 	env := resource.ParseEnviron([]string{"OCF_RESKEY_config=/x.xml", "OCF_RESKEY_hypervisor=qemu:///system", "OCF_RESKEY_migration_transport=tcp",
-		"OCF_RESKEY_node_ip_attribute=fast", "OCF_RESKEY_migration_speed=7", "OCF_RESKEY_disks=auto"})
+		"OCF_RESKEY_node_ip_attribute=fast", "OCF_RESKEY_migration_speed=7", "OCF_RESKEY_disks=auto", "OCF_RESKEY_start_resources=true"})
 	guests := Guests([]hbplugin.Claim{{Resource: "web", Environ: env}, {Resource: "gone"}}, []resource.Entry{{Guest: "Web 1", UUID: "u", Resource: "web"}})
 	if len(guests) != 1 {
 		t.Fatalf("guests %+v", guests)
 	}
 	req, err := a.Request(t.Context(), guests[0], "n2")
 	want := migrate.Request{Guest: "Web 1", UUID: "u", SourceURI: "qemu:///system", Target: "n2", TargetURI: "qemu+tcp://192.0.2.2/system",
-		MigrateURI: "tcp://192.0.2.2", Bandwidth: 7, Disks: migrate.DisksAuto, Memory: migrate.MemoryWarn}
+		MigrateURI: "tcp://192.0.2.2", Bandwidth: 7, Disks: migrate.DisksAuto, Memory: migrate.MemoryWarn, StartsNetworks: true}
 	if err != nil || !reflect.DeepEqual(req, want) || !strings.Contains(asked, "--name fast") {
 		t.Errorf("\n got %+v, %v\nwant %+v; asked %q", req, err, want, asked)
 	}
