@@ -6,6 +6,7 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"time"
 )
 
 // doubt is a process of which nobody can say that it is no guest's.
@@ -57,24 +58,42 @@ func unrecognised(comm string, cmdline []byte, err error, filed bool) error {
 
 // reading is a file of a process that is being read, which may hang for as long as the process does.
 type reading struct {
-	done chan struct{} // closed when raw and err are there
-	raw  []byte
-	err  error
+	done  chan struct{} // closed when the rest is there
+	raw   []byte
+	err   error
+	ended time.Time
 }
 
-// await returns errBlocked at the end of ctx. The reading goes on.
-func (r *reading) await(ctx context.Context) ([]byte, error) {
+// patience is how long a scan waits for command lines after it got the last one. On a machine that is overloaded they
+// come slowly, but they do; those that do not come are waited for together.
+const patience = time.Second
+
+// waiter waits for the readings of one scan.
+type waiter struct{ last time.Time } // when one of them ended, or the scan began
+
+// await returns errBlocked when patience, or ctx, is at its end. The reading goes on.
+func (w *waiter) await(ctx context.Context, r *reading) ([]byte, error) {
+	over := time.NewTimer(time.Until(w.last.Add(patience)))
+	defer over.Stop()
 	select {
 	case <-r.done:
-		return r.raw, r.err
-	default:
+		return w.take(r)
+	case <-ctx.Done():
+	case <-over.C:
 	}
 	select {
-	case <-r.done:
-		return r.raw, r.err
-	case <-ctx.Done():
+	case <-r.done: // it was there already
+		return w.take(r)
+	default:
 		return nil, errBlocked
 	}
+}
+
+func (w *waiter) take(r *reading) ([]byte, error) {
+	if r.ended.After(w.last) {
+		w.last = r.ended
+	}
+	return r.raw, r.err
 }
 
 // readings are those under way in this program, by the file and by the process's start time. One that hangs is found
@@ -105,6 +124,7 @@ func (r *readings) begin(of readingOf) *reading {
 	r.under[of] = one
 	go func() {
 		one.raw, one.err = os.ReadFile(of.file)
+		one.ended = time.Now()
 		r.mu.Lock()
 		delete(r.under, of)
 		r.mu.Unlock()

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -168,7 +169,7 @@ func TestBlockedReadsDoNotPileUp(t *testing.T) {
 	if other := f.host.beginRead(1, procStat{start: 100}); other == begun {
 		t.Error("two processes share a reading")
 	}
-	if _, err := begun.await(ctx); !errors.Is(err, errBlocked) {
+	if _, err := (&waiter{time.Now()}).await(ctx, begun); !errors.Is(err, errBlocked) {
 		t.Errorf("the blocked one: %v", err)
 	}
 }
@@ -182,6 +183,37 @@ func TestNoTimeIsNoProof(t *testing.T) {
 	if _, err := f.host.Find(ctx, "vm1", uuidA); !errors.Is(err, ErrIncomplete) || !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("error %v", err)
 	}
+}
+
+// What comes late is waited for while others come; what does not come, together.
+func TestPatience(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		begun := time.Now()
+		var slow []*reading
+		for i := range 5 {
+			r := &reading{done: make(chan struct{})}
+			slow = append(slow, r)
+			time.AfterFunc(time.Duration(i+1)*900*time.Millisecond, func() { r.ended = time.Now(); close(r.done) })
+		}
+		never := &reading{done: make(chan struct{})}
+		w := waiter{begun}
+		for i, r := range slow {
+			if _, err := w.await(t.Context(), r); err != nil {
+				t.Errorf("reading %d: %v", i, err)
+			}
+		}
+		for range 10 {
+			if _, err := w.await(t.Context(), never); !errors.Is(err, errBlocked) {
+				t.Errorf("one that does not come: %v", err)
+			}
+			if _, err := w.await(t.Context(), slow[0]); err != nil {
+				t.Errorf("one that came before: %v", err)
+			}
+		}
+		if took := time.Since(begun); took != 5*900*time.Millisecond+patience {
+			t.Errorf("took %v", took)
+		}
+	})
 }
 
 func TestHelperThatIsBlocked(t *testing.T) {

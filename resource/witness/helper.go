@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 )
 
 // Helper is what a program that works for a daemon looks like to the kernel.
@@ -21,11 +22,10 @@ type Helper struct {
 // Helpers returns the processes that look so: of them PID and StartTime are known. With an error, which is
 // [ErrIncomplete], there may be others. It returns at the end of ctx, as [Host.List] does.
 func (h Host) Helpers(ctx context.Context, wanted Helper) (found []Process, err error) {
-	wait, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
+	wait := waiter{time.Now()}
 	var unread error
 	err = h.each(ctx, func(pid int) {
-		p, ok, err := h.helper(wait, pid, wanted)
+		p, ok, err := h.helper(ctx, &wait, pid, wanted)
 		switch {
 		case ok:
 			found = append(found, p)
@@ -38,7 +38,7 @@ func (h Host) Helpers(ctx context.Context, wanted Helper) (found []Process, err 
 
 // helper looks at one process, first at what the kernel tells without the process's memory. One that has ended meanwhile
 // is none.
-func (h Host) helper(ctx context.Context, pid int, wanted Helper) (p Process, ok bool, err error) {
+func (h Host) helper(ctx context.Context, wait *waiter, pid int, wanted Helper) (p Process, ok bool, err error) {
 	program, err := os.Readlink(h.path(pid, "exe"))
 	if err != nil || strings.TrimSuffix(filepath.Base(program), " (deleted)") != wanted.Program { // as after an upgrade
 		return Process{}, false, nil
@@ -51,7 +51,7 @@ func (h Host) helper(ctx context.Context, pid int, wanted Helper) (p Process, ok
 	if err != nil || !slices.Contains(wanted.Parents, parent.comm) {
 		return Process{}, false, nil
 	}
-	raw, err := h.beginRead(pid, stat).await(ctx)
+	raw, err := wait.await(ctx, h.beginRead(pid, stat))
 	if errors.Is(err, errBlocked) {
 		return Process{}, false, err
 	}

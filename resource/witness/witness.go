@@ -75,7 +75,8 @@ func List(ctx context.Context) ([]Process, error) { return Host{}.List(ctx) }
 // error, which is [ErrIncomplete], it returns those that it did see.
 //
 // To read a command line hangs as long as the process holds its memory lock, which a QEMU in a storage stall
-// may do. List waits a second for all of them together, and returns at the end of ctx.
+// may do. List waits for all such together, a second at most after the last one that it could read. It returns
+// at the end of ctx.
 func (h Host) List(ctx context.Context) ([]Process, error) {
 	seen := h.scan(ctx)
 	return seen.found, seen.doubt("")
@@ -140,9 +141,6 @@ func (h Host) run() string {
 	return h.Run
 }
 
-// patience is how long a scan waits for command lines, of all processes together.
-const patience = time.Second
-
 // scan looks at every process. What the kernel tells without a process's memory is read first, and the command
 // lines beside each other, so that one that cannot be read keeps none of the others.
 func (h Host) scan(ctx context.Context) (s sighting) {
@@ -161,10 +159,9 @@ func (h Host) scan(ctx context.Context) (s sighting) {
 		return s
 	}
 	files := h.pidFiles()
-	wait, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
+	wait := waiter{time.Now()}
 	for _, l := range looks {
-		cmdline, err := l.read.await(wait)
+		cmdline, err := wait.await(ctx, l.read)
 		if ctx.Err() != nil {
 			s.problem = fmt.Errorf("%w: %w", ErrIncomplete, context.Cause(ctx))
 			return s
