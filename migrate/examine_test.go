@@ -40,7 +40,7 @@ func TestExamineGoesOnAfterARefusal(t *testing.T) {
 		if err != nil || fmt.Sprint(checks) != fmt.Sprint(want) {
 			t.Fatalf("refused by %v, want %v; %v", checks, want, err)
 		}
-		if hint := x.Refusals[3].Hint; !strings.Contains(hint, "virsh snapshot-delete web 'before upgrade' --metadata") {
+		if hint := x.Refusals[3].Hint; !strings.Contains(hint, "virsh snapshot-delete --metadata web 'before upgrade'") {
 			t.Errorf("hint %q", hint)
 		}
 		if p.source.closed != 1 || p.target.closed != 1 || len(p.source.limits)+len(p.source.watchers) != 0 {
@@ -56,8 +56,10 @@ func TestExamineGoesOnAfterARefusal(t *testing.T) {
 
 func TestExamineSaysWhatGoesAlong(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p, _ := localPair(t)
-		p.req.Disks = DisksAuto
+		p := newPair(t)
+		p.source.xml = strings.Replace(guestDoc, "<source file", "<driver name='qemu' type='raw'/><source file", 1)
+		p.source.xml = strings.Replace(p.source.xml, "/shared/", t.TempDir()+"/", 1) // its file system is asked for
+		p.req.Disks, p.target.visible = DisksAuto, libvirt.VisibleNo
 		p.source.size, p.target.room = libvirt.DiskSize{Capacity: 1 << 30, Allocated: 3 << 20}, 1<<40
 		x, err := Examine(t.Context(), p.req, p.deps)
 		if err != nil || len(x.Refusals) != 0 || fmt.Sprint(x.With) != "[disk vda (3 MiB) is copied]" {

@@ -9,6 +9,7 @@ import (
 	"libvirt.org/go/libvirtxml"
 
 	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/migrate/shellword"
 )
 
 // firmwareFiles are the files of a guest's firmware that have to be on its host: the program, and the template of a new
@@ -155,7 +156,7 @@ func (m *mover) checkPages(ctx context.Context, guest *libvirtxml.Domain) error 
 	if free < pages {
 		return &Refusal{CheckMemory,
 			fmt.Sprintf("the target has %d free huge pages of %d KiB, and the guest needs %d", free, size, pages),
-			fmt.Sprintf("virsh -c %s allocpages %d %d --add", shellWord(m.req.TargetURI), size, pages-free), nil}
+			fmt.Sprintf("virsh -c %s allocpages %d %d --add", shellword.Word(m.req.TargetURI), size, pages-free), nil}
 	}
 	return nil
 }

@@ -9,6 +9,7 @@ import (
 	"libvirt.org/go/libvirtxml"
 
 	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/migrate/shellword"
 )
 
 // netDevices is the directory in which Linux has one entry for each device of its network, bridges included.
@@ -120,7 +121,7 @@ func (u uplink) judgeNetwork(there, here *libvirtxml.Network, d devices) (notes 
 	if len(anyOf) > 0 && !slices.ContainsFunc(anyOf, func(dev string) bool { return !d.lacks(dev) }) {
 		return nil, &Refusal{CheckNetwork,
 			fmt.Sprintf("the target has the network %q, and none of its devices %q", u.network, anyOf),
-			"give it devices that the target has: virsh net-edit " + shellWord(u.network), nil}
+			"give it devices that the target has: virsh net-edit " + shellword.Word(u.network), nil}
 	}
 	named := func(g libvirtxml.NetworkPortGroup) bool { return g.Name == u.portGroup }
 	if u.portGroup != "" && there != nil && !slices.ContainsFunc(there.PortGroups, named) {
@@ -174,19 +175,19 @@ func (m *mover) devicesThere(ctx context.Context) devices {
 
 func (m *mover) checkNetwork(ctx context.Context, u uplink, d devices) (notes []string, err error) {
 	there, err := m.target.host.Network(ctx, u.network)
-	at := "virsh -c " + shellWord(m.req.TargetURI)
+	at := "virsh -c " + shellword.Word(m.req.TargetURI)
 	switch {
 	case errors.Is(err, libvirt.ErrNoNetwork):
 		return nil, &Refusal{CheckNetwork,
 			fmt.Sprintf("the target has no network %q, which the guest is connected to", u.network),
 			fmt.Sprintf("define it there as it is here: virsh net-dumpxml %s > net.xml; %s net-define net.xml; "+
-				"%[2]s net-start %[1]s", shellWord(u.network), at), nil}
+				"%[2]s net-start %[1]s", shellword.Word(u.network), at), nil}
 	case err != nil:
 		return []string{fmt.Sprintf("whether the target has the network %q was not checked: %v", u.network, err)}, nil
 	case !there.Active && !m.req.StartsNetworks:
 		return nil, &Refusal{CheckNetwork,
 			fmt.Sprintf("the target's network %q is not active, and the guest is connected to it", u.network),
-			fmt.Sprintf("%s net-start %s; %[1]s net-autostart %[2]s", at, shellWord(u.network)), nil}
+			fmt.Sprintf("%s net-start %s; %[1]s net-autostart %[2]s", at, shellword.Word(u.network)), nil}
 	}
 	here, err := m.source.host.Network(ctx, u.network)
 	if err != nil {

@@ -10,6 +10,7 @@ import (
 	"libvirt.org/go/libvirtxml"
 
 	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/migrate/shellword"
 )
 
 // Refusal is why a move was not begun. Nothing has been changed.
@@ -120,7 +121,7 @@ func (m *mover) preflight(ctx context.Context) (already bool, err error) {
 	}
 	if err != nil {
 		return false, &Refusal{CheckTarget, "the target's libvirt cannot be reached",
-			"is it open to " + m.req.Target + "'s peers? try: virsh -c " + shellWord(m.req.TargetURI) + " hostname", err}
+			"is it open to " + m.req.Target + "'s peers? try: virsh -c " + shellword.Word(m.req.TargetURI) + " hostname", err}
 	}
 	return false, m.askAll(ctx)
 }
@@ -234,13 +235,13 @@ func (m *mover) checkSource(ctx context.Context, s libvirt.Status) error {
 	if job.Active {
 		hint := "wait for it"
 		if m.driver.Can(libvirt.CanAbort) {
-			hint += ", or abort it: virsh domjobabort " + shellWord(m.req.Guest)
+			hint += ", or abort it: virsh domjobabort " + shellword.Word(m.req.Guest)
 		}
 		return &Refusal{CheckJob, "another migration, save or dump of the guest is under way", hint, nil}
 	}
 	if m.isHalted(ctx, view{status: s}) {
 		return &Refusal{CheckRunning, "the guest stands still since a migration or a saving of it failed",
-			"stop it, or, where no other node has it, let it go on: xl resume " + shellWord(m.req.Guest), nil}
+			"stop it, or, where no other node has it, let it go on: xl resume " + shellword.Word(m.req.Guest), nil}
 	}
 	return nil
 }

@@ -10,6 +10,7 @@ import (
 	"libvirt.org/go/libvirtxml"
 
 	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/migrate/shellword"
 )
 
 // rehearsal is what libvirt said when it was asked for the migration beforehand, by both ways to make it.
@@ -135,7 +136,7 @@ func message(err error) string {
 
 func (m *mover) connectHint() string {
 	return "its daemon runs as root without your keys, agent and environment; try it there: virsh -c " +
-		shellWord(m.req.TargetURI) + " hostname"
+		shellword.Word(m.req.TargetURI) + " hostname"
 }
 
 // libvirtHint says how to get rid of what libvirt refuses, as far as it can be told.
@@ -162,12 +163,8 @@ func snapshotHint(guest string, s libvirt.Snapshots) string {
 		if len(k.names) == 0 {
 			continue
 		}
-		quoted := make([]string, len(k.names))
-		for i, n := range k.names {
-			quoted[i] = shellWord(n)
-		}
-		hints = append(hints, fmt.Sprintf("it has the %s %s: for each, virsh %s %s %s --metadata, "+
-			"by which libvirt forgets it: %s", k.what, strings.Join(quoted, ", "), k.verb, shellWord(guest), quoted[0], k.lost))
+		hints = append(hints, fmt.Sprintf("it has the %s %q: for each, virsh %s --metadata %s, by which libvirt forgets it: %s",
+			k.what, k.names, k.verb, shellword.Operands(guest, k.names[0]), k.lost))
 	}
 	return strings.Join(hints, "; ")
 }
@@ -192,13 +189,4 @@ func (m *mover) checkAccepted(ctx context.Context, _ *libvirtxml.Domain) error {
 	}
 	return &Refusal{CheckHypervisor, "the target's libvirt cannot run this guest",
 		"install there what the source has, at least as new", errors.New(message(err))}
-}
-
-// shellWord is s as one word of a shell's command line.
-func shellWord(s string) string {
-	const plain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_@%+=:,./-"
-	if s != "" && s[0] != '-' && strings.Trim(s, plain) == "" {
-		return s
-	}
-	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 }

@@ -22,12 +22,14 @@ type Tuning struct {
 	Watch          []string      // targets of package blackout to probe meanwhile
 	Disks          migrate.DiskMode
 	Memory         migrate.MemoryMode
+	StartsNetworks bool // networks of the target that are not active are started, before the move
 }
 
 func (p Params) tuning() Tuning {
 	return Tuning{
 		Options: p.Options.MigrateOptions, Unsafe: p.Options.Unsafe, NoConverge: !p.MayUse(drain.Converge), PostCopy: p.MayUse(drain.PostCopy),
 		PauseAfter: p.Options.Timeout, BlackoutBudget: p.BlackoutBudget, Watch: p.Watch, Disks: p.Disks, Memory: p.Memory,
+		StartsNetworks: p.StartResources,
 	}
 }
 
@@ -51,6 +53,7 @@ func (m Move) Request() migrate.Request {
 		Bandwidth: m.Bandwidth, DowntimeLimit: m.Downtime, Adopt: m.Adopt, Fetch: m.Fetch,
 		Options: m.Options, Unsafe: m.Unsafe, NoConverge: m.NoConverge, PostCopy: m.PostCopy,
 		Disks: m.Disks, Memory: m.Memory, PauseAfter: m.PauseAfter, BlackoutBudget: m.BlackoutBudget,
+		StartsNetworks: m.StartsNetworks,
 	}
 }
 

@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/vmferry/vmferry/migrate/shellword"
 )
 
 // overlayPath is where VirtualDomain has the guest's own image: the path of the config file up to
@@ -43,6 +45,11 @@ func (a *run) makeOverlay(ctx context.Context, disks []string) error {
 	case there && !o.Stateless:
 		return nil
 	}
+	if there {
+		if err := a.checkDisposable(ctx, path); err != nil {
+			return err
+		}
+	}
 	format, err := a.imageFormat(ctx, o.Backing)
 	if err != nil {
 		return err
@@ -59,7 +66,7 @@ func (a *run) makeOverlay(ctx context.Context, disks []string) error {
 	if target == path {
 		return nil
 	}
-	if err := timely(ctx, func() error { return rename(target, path) }); err != nil {
+	if err := timely(ctx, func() error { return placeOverlay(target, path) }); err != nil {
 		return fmt.Errorf("put image %q in place: %w", path, err)
 	}
 	return nil
@@ -83,18 +90,55 @@ func (a *run) createOverlay(ctx context.Context, path, format string) error {
 	return nil
 }
 
+// placeOverlay gives a new image its name, unless a file system was mounted meanwhile that has one of that name.
+func placeOverlay(from, to string) error {
+	info, err := os.Stat(to)
+	if err == nil && info.Size() > 0 {
+		return errors.Join(fmt.Errorf("%q is there now: a file system was mounted, or another start made it", to), os.Remove(from))
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return rename(from, to)
+}
+
+// checkDisposable refuses to overwrite an image that is based on no other: it is not one that an earlier start made, and
+// may be all that there is of a guest's data.
+func (a *run) checkDisposable(ctx context.Context, path string) error {
+	info, err := a.imageInfo(ctx, path)
+	if err != nil {
+		return fmt.Errorf("look at image %q: %w", path, err)
+	}
+	if info.Backing == "" {
+		return fmt.Errorf("image %q is based on no other, so that no start of this guest made it, and is not overwritten: keep it elsewhere with mv, or remove it with: rm %s",
+			path, shellword.Operands(path))
+	}
+	return nil
+}
+
 // imageFormat asks for the format of the backing image: QEMU does not guess it any more, since a
 // guest could make a raw image look like another. A backing file is written by no guest.
 func (a *run) imageFormat(ctx context.Context, path string) (string, error) {
-	out, err := a.command(ctx, "qemu-img", "info", "--force-share", "--output=json", path)
+	info, err := a.imageInfo(ctx, path)
 	if err != nil {
-		return "", fmt.Errorf("look at backing file %q: %w", path, explain(out, err))
-	}
-	var info struct {
-		Format string `json:"format"`
-	}
-	if err := json.Unmarshal([]byte(out), &info); err != nil || info.Format == "" {
-		return "", fmt.Errorf("look at backing file %q: qemu-img does not tell its format: %w", path, errors.Join(err, errors.New(lastLine(out))))
+		return "", fmt.Errorf("look at backing file %q: %w", path, err)
 	}
 	return info.Format, nil
+}
+
+// imageInfo is what qemu-img tells of an image.
+type imageInfo struct {
+	Format  string `json:"format"`
+	Backing string `json:"backing-filename"` // empty for one that is based on no other
+}
+
+func (a *run) imageInfo(ctx context.Context, path string) (info imageInfo, err error) {
+	out, err := a.command(ctx, "qemu-img", "info", "--force-share", "--output=json", path)
+	if err != nil {
+		return info, explain(out, err)
+	}
+	if err := json.Unmarshal([]byte(out), &info); err != nil || info.Format == "" {
+		return info, fmt.Errorf("qemu-img does not tell its format: %w", errors.Join(err, errors.New(lastLine(out))))
+	}
+	return info, nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -39,11 +40,13 @@ func TestOverlay(t *testing.T) {
 	}{
 		{"none yet", "", false, nil, "", Success, "info create:new create", "made"},
 		{"there", "old", false, nil, "", Success, "create", "old"},
-		{"stateless", "old", true, nil, "", Success, "info create:inplace create", "made"},
+		{"stateless", "old", true, nil, "", Success, "look info create:inplace create", "made"},
 		{"stateless, none yet", "", true, nil, "", Success, "info create:new create", "made"},
 		{"with files", "", false, []string{"/a", "/b"}, "", Success, "info create:new copy create", "made"},
 		{"files cannot be copied", "", false, []string{"/a"}, "virt-copy-in", Generic, "info create:new copy", ""},
-		{"files cannot be copied in place", "old", true, []string{"/a"}, "virt-copy-in", Generic, "info create:inplace copy", ""},
+		{"files cannot be copied in place", "old", true, []string{"/a"}, "virt-copy-in", Generic, "look info create:inplace copy", ""},
+		{"stateless, and a disk that is no overlay", "truth", true, nil, "", Generic, "look", "truth"},
+		{"appears while it is made", "", false, []string{"mount"}, "", Generic, "info create:new copy", "truth"},
 		{"no such backing file", "", false, nil, "qemu-img", Generic, "info", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -73,12 +76,18 @@ func TestOverlay(t *testing.T) {
 					words := strings.Fields(line)
 					return "", os.WriteFile(words[len(words)-1], []byte("made"), 0o600)
 				}
+				if strings.HasPrefix(line, "virt-copy-in") && slices.Contains(c.copyIn, "mount") {
+					return "", os.WriteFile(image, []byte("truth"), 0o600)
+				}
+				if strings.HasSuffix(line, image) && c.there != "truth" {
+					return `{"format":"qcow2","backing-filename":"/base.img"}`, nil
+				}
 				return `{"format":"raw"}`, nil
 			}
 			err, _ := w.run("start")
 			checkExit(t, err, c.want, "")
 			create := "qemu-img create -q -f qcow2 -F raw -b /base.img " + image
-			names := strings.NewReplacer("qemu-img info --force-share --output=json /base.img", "info", create+".new", "create:new", create, "create:inplace",
+			names := strings.NewReplacer("qemu-img info --force-share --output=json /base.img", "info", "qemu-img info --force-share --output=json "+image, "look", create+".new", "create:new", create, "create:inplace",
 				"virt-copy-in --format=qcow2 -a "+image+".new "+strings.Join(c.copyIn, " ")+" /", "copy",
 				"virt-copy-in --format=qcow2 -a "+image+" "+strings.Join(c.copyIn, " ")+" /", "copy")
 			if ran := names.Replace(strings.Join(w.calls, " ")); ran != c.ran {

@@ -35,6 +35,9 @@ func (p *proof) find(ctx context.Context) (o observation, c course, by heard, er
 		case err != nil || late && o.verdict != notRunning:
 			return o, giveBack, by, err
 		case o.verdict == running && p.isLeaving(ctx, o):
+		case p.fetchesFrom(o) != "":
+			by = heard{question: question{node: p.fetchesFrom(o)}, word: runsThere, status: libvirt.Status{UUID: o.uuid()}}
+			return o, bringIt, by, nil
 		case o.verdict != notRunning || o.libErr != nil:
 			return o, giveBack, by, nil
 		default:
@@ -65,6 +68,16 @@ func (p *proof) elsewhere(ctx context.Context) (c course, by heard, settled bool
 		return c, by, p.look(ctx).verdict == notRunning, nil
 	}
 	return c, by, true, nil
+}
+
+// fetchesFrom is the node from which the guest is arriving here, where a start that was killed has begun that: nobody
+// sees to it that it ends, so this start does. It is empty for any other guest.
+func (a *run) fetchesFrom(o observation) string {
+	i, pending, err := a.pending()
+	if o.verdict != incoming || err != nil || !pending || i.Way != inward || !a.mayFetch(i.Peer, i, pending) {
+		return ""
+	}
+	return i.Peer
 }
 
 // isLeaving tells whether a guest that is here may go, by a migration that an agent which was killed has begun. It is

@@ -475,3 +475,37 @@ func TestStartCallsOffWhatLeaves(t *testing.T) {
 		})
 	}
 }
+
+// A start that was killed while it brought the guest here left a migration of which nobody sees to the end.
+func TestStartGoesOnWithAFetch(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		way  string
+		want ExitCode
+		did  []string
+	}{
+		{"a fetch", inward, Success, []string{"migrate"}},
+		{"no note of it", "", Generic, nil},
+		{"it had left from here", outward, Generic, nil},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, "start")
+				manager(Peer{"node2", PeerUp})(w)
+				if c.way != "" {
+					pendingTo(c.way, "node2")(w)
+				}
+				w.is(libvirt.Paused, "migration")
+				w.procs[0].Incoming = true
+				var got Move
+				w.migrate = func(_ context.Context, m Move) error { got = m; w.is(libvirt.Running, "migrated"); return nil }
+				err, _ := w.run("start")
+				checkExit(t, err, c.want, "")
+				w.did(c.did...)
+				if c.want == Success && (!got.Adopt || !got.Fetch || got.SourceURI != "qemu://node2/system" || got.UUID != guestUUID) {
+					t.Errorf("moved by %+v", got)
+				}
+			})
+		})
+	}
+}

@@ -29,6 +29,7 @@ func (a *run) start(ctx context.Context) error {
 		a.dropSaved(ctx, o)
 		a.arrived(ctx)
 		return nil
+	case c == bringIt:
 	case o.verdict != notRunning:
 		return a.refuse(o)
 	case o.libErr != nil:
@@ -56,7 +57,7 @@ func (a *run) ready(ctx context.Context) observation {
 	if !ok && ctx.Err() == nil {
 		o = a.clearOrphan(ctx, a.look(ctx)) // the last look may have been cut short
 	}
-	if !readyToStart(o) && ctx.Err() == nil {
+	if !readyToStart(o) && ctx.Err() == nil && a.fetchesFrom(o) == "" {
 		o, _ = a.lookUntil(ctx, readyToStart)
 	}
 	return a.outlast(ctx, o, a.budget.settle)

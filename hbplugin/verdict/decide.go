@@ -19,9 +19,9 @@ type Answer struct {
 }
 
 // notStarted are the checks of the pre-flight that a guest fails at a node which could not start it either: a move that
-// is refused for one of them does not end in a restart there.
-var notStarted = []string{migrate.CheckHypervisor, migrate.CheckDuplicate, migrate.CheckDisk, migrate.CheckNetwork,
-	migrate.CheckFirmware}
+// is refused for one of them does not end in a restart there. A start obeys the same rule about memory as a move.
+var notStarted = []string{migrate.CheckHypervisor, migrate.CheckDuplicate, migrate.CheckMemory, migrate.CheckDisk,
+	migrate.CheckNetwork, migrate.CheckFirmware}
 
 // Decide is the whole rule: what the cluster manager said of a guest, made true by what the nodes answered. answers holds
 // the node that the manager chose, and the other nodes that may start the guest where that one could not.

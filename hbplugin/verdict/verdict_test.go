@@ -18,6 +18,7 @@ import (
 var (
 	snapshot    = &migrate.Refusal{Check: migrate.CheckSource, Reason: "it has a snapshot", Hint: "type: virsh snapshot-delete web s"}
 	usualParams = resource.Params{Ladder: drain.DefaultLadder}
+	noBridge    = &migrate.Refusal{Check: migrate.CheckNetwork, Reason: "n2 has no bridge br7", Hint: "make it"}
 	noImage     = &migrate.Refusal{Check: migrate.CheckDisk, Reason: "n2 lacks /srv/a.iso", Hint: "eject it"}
 )
 
@@ -53,6 +54,8 @@ func TestDecide(t *testing.T) {
 		{"a disk that only a move would bring", live, usual, map[string]Answer{"n2": {Examination: migrate.Examination{Refusals: []*migrate.Refusal{snapshot}, Lacks: []string{"n2 lacks vda"}}}},
 			hbplugin.Verdict{Resource: "web", Fate: hbplugin.Stops, Why: "it has a snapshot; it cannot be started on n2: n2 lacks vda", Remedy: "type: virsh snapshot-delete web s"}},
 		{"a disk that the move brings", live, usual, map[string]Answer{"n2": {Examination: migrate.Examination{Lacks: []string{"n2 lacks vda"}}}}, live},
+		{"nor with its bridge", live, usual, map[string]Answer{"n2": refused(noBridge)},
+			hbplugin.Verdict{Resource: "web", Fate: hbplugin.Stops, Why: "n2 has no bridge br7; for that it cannot be started on n2 either", Remedy: "make it"}},
 		{"another node can", live, usual, map[string]Answer{"n2": refused(noImage), "n3": {}},
 			hbplugin.Verdict{Resource: "web", Fate: hbplugin.Restarts, To: "n3", Why: "n2 lacks /srv/a.iso", Remedy: "eject it"}},
 		{"another node cannot either", live, usual, map[string]Answer{"n2": refused(noImage), "n3": refused(noImage)},
@@ -184,14 +187,14 @@ func TestFor(t *testing.T) {
 		t.Errorf("candidates %v, %v", nodes, err)
 	}
 	env := resource.ParseEnviron([]string{"OCF_RESKEY_config=/x.xml", "OCF_RESKEY_hypervisor=qemu:///system", "OCF_RESKEY_migration_transport=tcp",
-		"OCF_RESKEY_node_ip_attribute=fast", "OCF_RESKEY_migration_speed=7", "OCF_RESKEY_disks=auto"})
+		"OCF_RESKEY_node_ip_attribute=fast", "OCF_RESKEY_migration_speed=7", "OCF_RESKEY_disks=auto", "OCF_RESKEY_start_resources=true"})
 	guests := Guests([]hbplugin.Claim{{Resource: "web", Environ: env}, {Resource: "gone"}}, []resource.Entry{{Guest: "Web 1", UUID: "u", Resource: "web"}})
 	if len(guests) != 1 {
 		t.Fatalf("guests %+v", guests)
 	}
 	req, err := a.Request(t.Context(), guests[0], "n2")
 	want := migrate.Request{Guest: "Web 1", UUID: "u", SourceURI: "qemu:///system", Target: "n2", TargetURI: "qemu+tcp://192.0.2.2/system",
-		MigrateURI: "tcp://192.0.2.2", Bandwidth: 7, Disks: migrate.DisksAuto, Memory: migrate.MemoryWarn}
+		MigrateURI: "tcp://192.0.2.2", Bandwidth: 7, Disks: migrate.DisksAuto, Memory: migrate.MemoryWarn, StartsNetworks: true}
 	if err != nil || !reflect.DeepEqual(req, want) || !strings.Contains(asked, "--name fast") {
 		t.Errorf("\n got %+v, %v\nwant %+v; asked %q", req, err, want, asked)
 	}
