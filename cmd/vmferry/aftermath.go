@@ -114,11 +114,16 @@ func (d *drainer) places(ctx context.Context) map[string]place {
 	var wait sync.WaitGroup
 	for _, f := range d.said {
 		wait.Go(func() {
-			var p place
-			if f.guest.Claim == nil {
-				p = d.stillHere(ctx, f.guest)
-			} else {
+			p := place{}
+			if f.guest.Claim != nil {
 				p = find(ctx, f)
+			} else {
+				p = d.stillHere(ctx, f.guest)
+			}
+			if f.guest.Claim != nil && p.lost == nil && len(p.nodes) == 0 {
+				if here := d.stillHere(ctx, f.guest); here.lost == nil { // the manager may not know of it
+					p.nodes, p.there = here.nodes, here.there
+				}
 			}
 			mu.Lock()
 			defer mu.Unlock()
@@ -223,7 +228,7 @@ func (g drainedGuest) line() string {
 	if g.PauseMS != nil {
 		text += fmt.Sprintf(", pause %.1f ms", *g.PauseMS)
 	}
-	why := cmp.Or(g.Why, g.Said.Why)
+	why := g.Why
 	if g.AsSaid { // the record of a stop that nobody asked to migrate knows less
 		why = cmp.Or(g.Said.Why, g.Why)
 	}

@@ -149,8 +149,9 @@ func (inv *inventory) verdictOf(g *guest, said map[string][]hbplugin.Verdict) hb
 	case i >= 0:
 		return list[i]
 	case g.View == nil:
-		return hbplugin.Verdict{Resource: g.Claim.resource, Fate: hbplugin.Stays,
-			Why: g.Claim.manager + " does not have it on this node", Remedy: "to see who has it here, type: vmferry status"}
+		return hbplugin.Verdict{Resource: g.Claim.resource, Fate: hbplugin.Untold,
+			Why:    "it is here, and " + g.Claim.manager + " does not have it on this node",
+			Remedy: "a move may be under way: type: vmferry status"}
 	}
 	why := g.Claim.manager + " says nothing of it"
 	return hbplugin.Verdict{Resource: g.Claim.resource, Fate: hbplugin.Untold, Why: why}

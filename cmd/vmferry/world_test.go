@@ -33,7 +33,7 @@ import (
 //	forecast.json     verdicts: what it would do; without the file each guest that is not blocked moves live
 //	forecast.hangs    exists: it gives no answer, and notes forecast.asked
 //	forecast.none     exists: it is a manager that does not say
-//	happens           lines "RESOURCE moved|lost|restarted|rebooted|stopped": what a drain does with it; without one it is moved
+//	happens           lines "RESOURCE moved|lost|restarted|rebooted|stopped|left": what a drain does with it; without one it is moved
 //	calls             each program that was run
 //	hosts.json        what each libvirt knows, by URI
 //	processes         lines "GUEST PID"
@@ -191,7 +191,10 @@ func (w world) leave(resource, to string) string {
 		}
 	}
 	switch happens {
+	case "left":
+		return "-"
 	case "stopped":
+		w.carry(guest, "", "")
 		w.record(guest, "", migrate.Ended, "no node may run it")
 		return "-"
 	case "restarted":
@@ -213,15 +216,18 @@ func (w world) leave(resource, to string) string {
 	return to
 }
 
-// carry changes what the libvirts of both nodes know.
+// carry changes what the libvirts of both nodes know; the empty node is nowhere.
 func (w world) carry(guest, to, reason string) {
 	here, herr := w.open(context.Background(), "qemu:///system")
 	there, terr := w.open(context.Background(), "qemu+tcp://"+to+"/system")
+	hosts.Lock()
+	defer hosts.Unlock()
+	if herr == nil && to == "" {
+		delete(here.(*fakeHost).Guests, guest)
+	}
 	if herr != nil || terr != nil {
 		return
 	}
-	hosts.Lock()
-	defer hosts.Unlock()
 	s := here.(*fakeHost).Guests[guest]
 	s.Reason = reason
 	delete(here.(*fakeHost).Guests, guest)
