@@ -270,5 +270,6 @@ func notMoved(guests []drainedGuest) error {
 	if len(lines) == 1 {
 		verb = "was"
 	}
-	return fmt.Errorf("%d of %s %s not moved live: %s", len(lines), plural(len(guests), "guest"), verb, strings.Join(lines, ", "))
+	all := plural(len(guests), "guest")
+	return fmt.Errorf("%d of %s %s not moved live: %s", len(lines), all, verb, strings.Join(lines, ", "))
 }

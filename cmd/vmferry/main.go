@@ -46,6 +46,7 @@ check tells whether this node can be drained, and if not, what to type.
 status lists the guests of this node, as libvirt, their processes and the
 cluster manager see them.
 plan tells who would leave in what order, and what clients would notice.
+Both say what becomes of each guest, and drain names those that do not move live.
 migrate moves one guest; where a cluster manager has it, through the manager. A GUEST
 that begins with a dash follows "--".
 drain empties this node through the cluster manager; undrain takes that back.
