@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/resource/witness"
@@ -131,6 +132,41 @@ func TestMonitor(t *testing.T) {
 				})
 			})
 		}
+	}
+}
+
+// A probe of the guest's other node may come after the guest has left that: one of the two must say that it runs.
+func TestProbeWaitsForWhatArrives(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		then func(*world)
+		want ExitCode
+		took time.Duration
+	}{
+		{"it comes", func(w *world) { w.is(libvirt.Running, "migrated") }, Success, 5 * time.Second},
+		{"it does not", func(w *world) { w.gone() }, NotRunning, 5 * time.Second},
+		{"it takes long", func(*world) {}, NotRunning, 14 * time.Second},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, "monitor")
+				w.agent.Probe = true
+				w.is(libvirt.Paused, "migration")
+				w.procs[0].Incoming = true
+				over, status := time.Now().Add(5*time.Second), w.status
+				w.status = func(ctx context.Context) (libvirt.Status, error) {
+					if !time.Now().Before(over) {
+						c.then(w)
+					}
+					return status(ctx)
+				}
+				err, took := w.run("monitor")
+				checkExit(t, err, c.want, "")
+				if took < c.took || took > c.took+time.Second {
+					t.Errorf("took %v, want about %v", took, c.took)
+				}
+			})
+		})
 	}
 }
 

@@ -310,11 +310,17 @@ func (a *run) settle(ctx context.Context) observation {
 func (a *run) settled(ctx context.Context) observation {
 	soft, cancel := context.WithDeadline(ctx, a.began.Add(a.budget.settle))
 	defer cancel()
-	o, ok := a.lookUntil(soft, func(o observation) bool { return o.verdict.settled() })
+	o, ok := a.lookUntil(soft, a.isSettled)
 	if !ok && ctx.Err() == nil {
 		o = a.look(ctx) // the last look may have been cut short by its own deadline
 	}
 	return o
+}
+
+// isSettled tells whether waiting is not expected to change what was seen. A probe waits for a guest that arrives: between
+// the looks at two nodes the guest may change over, and be taken for stopped on both.
+func (a *run) isSettled(o observation) bool {
+	return o.verdict.settled() && !(a.Probe && o.verdict == incoming)
 }
 
 // pause waits, and reports false when ctx ended instead.
