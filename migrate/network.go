@@ -121,7 +121,7 @@ func (u uplink) judgeNetwork(there, here *libvirtxml.Network, d devices) (notes 
 	if len(anyOf) > 0 && !slices.ContainsFunc(anyOf, func(dev string) bool { return !d.lacks(dev) }) {
 		return nil, &Refusal{CheckNetwork,
 			fmt.Sprintf("the target has the network %q, and none of its devices %q", u.network, anyOf),
-			"give it devices that the target has: virsh net-edit " + shellword.Word(u.network), nil}
+			"give it devices that the target has: virsh net-edit " + shellword.Operands(u.network), nil}
 	}
 	named := func(g libvirtxml.NetworkPortGroup) bool { return g.Name == u.portGroup }
 	if u.portGroup != "" && there != nil && !slices.ContainsFunc(there.PortGroups, named) {

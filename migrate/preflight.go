@@ -235,7 +235,7 @@ func (m *mover) checkSource(ctx context.Context, s libvirt.Status) error {
 	if job.Active {
 		hint := "wait for it"
 		if m.driver.Can(libvirt.CanAbort) {
-			hint += ", or abort it: virsh domjobabort " + shellword.Word(m.req.Guest)
+			hint += ", or abort it: virsh domjobabort " + shellword.Operands(m.req.Guest)
 		}
 		return &Refusal{CheckJob, "another migration, save or dump of the guest is under way", hint, nil}
 	}

@@ -10,8 +10,6 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/vmferry/vmferry/migrate/shellword"
 )
 
 // Command runs a program, given by its path or its name in PATH, with arguments and no shell, and
@@ -81,9 +79,6 @@ func (t *tail) Write(p []byte) (int, error) {
 	}
 	return n, err
 }
-
-// shellQuote is text as a person may paste it into a shell.
-func shellQuote(text string) string { return shellword.Word(text) }
 
 // lastLine is the last line that is not empty.
 func lastLine(text string) string {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/migrate/shellword"
 )
 
 // word is what a peer's libvirt says of a guest that is to be started here.
@@ -113,9 +114,9 @@ func (e *elsewhere) Error() string {
 	if wordOf(e.status) == unsettled {
 		return fmt.Sprintf("a part of it is on %s still, %s (%s): wait until that has ended; "+
 			"if nothing sends it any more, on %s type virsh destroy %s",
-			e.node, e.status.State, e.status.Reason, e.node, shellQuote(e.guest))
+			e.node, e.status.State, e.status.Reason, e.node, shellword.Operands(e.guest))
 	}
 	return fmt.Sprintf("it is on %s already, %s (%s): to end it, on %s type virsh shutdown %s; "+
 		"to let Pacemaker find it, type crm_resource --refresh --resource %s",
-		e.node, e.status.State, e.status.Reason, e.node, shellQuote(e.guest), shellQuote(e.resource))
+		e.node, e.status.State, e.status.Reason, e.node, shellword.Operands(e.guest), shellword.Word(e.resource))
 }

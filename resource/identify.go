@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/migrate/shellword"
 )
 
 // identity is the guest that a resource stands for. It is kept in
@@ -88,7 +89,7 @@ func (a *run) claim(ctx context.Context, o observation) (observation, error) {
 
 // taken is why the guest is not started: libvirt has another one of its name.
 func (a *run) taken(other libvirt.Status) error {
-	uri := shellQuote(a.Params.Hypervisor)
+	uri := shellword.Word(a.Params.Hypervisor)
 	to := fmt.Sprintf("to remove that definition, type virsh -c %s undefine --keep-nvram --keep-tpm %s; "+
 		"if both are one guest, write <uuid>%s</uuid> in its file",
 		uri, other.UUID, other.UUID)
@@ -176,7 +177,7 @@ func (a *run) configError() error {
 		return fail(Installed, "config file %q does not exist on this node: put %s there, or correct the parameter %s", path, what, param)
 	case errors.Is(err, errNoStorage):
 		return because(Generic, err, "config file %q cannot be read: type df %s to see its file system",
-			path, shellQuote(path))
+			path, shellword.Word(path))
 	case errors.Is(err, fs.ErrPermission):
 		return fail(Installed, "config file %q cannot be read: make it readable for root", path)
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/vmferry/vmferry/migrate/drain"
 	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/migrate/shellword"
 )
 
 // askPause is between two rounds of questions about a guest that is on its way.
@@ -224,7 +225,7 @@ func (a *run) refusal(by heard) error {
 	if by.word == mustTell {
 		return because(Generic, by.err, "guest %q not started: a migration between this node and %s was begun, "+
 			"its end is not known, and %s cannot be asked: make its libvirt answer, or fence the node; if you know that the guest is not there, remove the note: rm %s",
-			a.guest.Name, by.node, by.node, shellQuote(a.lasting.file(intentsDir, a.Instance)))
+			a.guest.Name, by.node, by.node, shellword.Word(a.lasting.file(intentsDir, a.Instance)))
 	}
 	return because(Generic, &elsewhere{by.node, by.status, a.guest.Name, a.Instance}, "guest %q not started", a.guest.Name)
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/migrate/shellword"
 )
 
 // Utilization is what a monitor does about one utilization attribute of the resource.
@@ -203,7 +204,7 @@ func (a *run) hasRoom(ctx context.Context, note *utilizationNote, name, value st
 		a.Log.Warnf("the utilization attribute %s=%s is not set, as node %s has %d left of it, "+
 			"and Pacemaker would stop the guest: correct what the node has, or type "+
 			"crm_resource --resource %s --set-parameter autoset_utilization_%s --parameter-value false",
-			name, value, a.Node, c.left[name], shellQuote(a.Instance), name)
+			name, value, a.Node, c.left[name], shellword.Word(a.Instance), name)
 		if note.Denied == nil {
 			note.Denied = make(map[string]string)
 		}
