@@ -70,11 +70,27 @@ func (r route) decide() (uri, why string, err error) {
 		"or say where the memory goes: migrateuri=tcp://ADDRESS-OF-THE-TARGET", nil}
 }
 
+// judgeGiven refuses an address that somebody gave where its host does not resolve here. One that means this node may be
+// the end of a tunnel. A URI without a host, such as unix:///run/x, names nothing that could be looked up.
+func judgeGiven(uri string, known reach) error {
+	if hostOf(uri) == "" || known != nowhere {
+		return nil
+	}
+	return &Refusal{CheckAddress, fmt.Sprintf("the memory is to be sent to %q, and the name %q %s", uri, hostOf(uri), known),
+		"correct migrateuri, or make that name the target's here, in DNS or /etc/hosts", nil}
+}
+
 // chooseAddress finds the address that the memory is sent to, where nobody gave one. What a name means counts at the
 // source: one that is another node cannot be asked. That the target has a migration_host in its qemu.conf cannot be
 // seen; it is used where the target's own name is good, and migrateuri says it elsewhere.
 func (m *mover) chooseAddress(ctx context.Context, _ *libvirtxml.Domain) error {
-	if m.req.MigrateURI != "" || m.req.Options.Tunnelled || hostOf(m.req.SourceURI) != "" {
+	given := m.req.MigrateURI
+	switch {
+	case m.req.Options.Tunnelled || hostOf(m.req.SourceURI) != "":
+		return nil
+	case given != "" && hostOf(given) != "":
+		return judgeGiven(given, reachOf(m.lookUp(ctx, hostOf(given)), nil))
+	case given != "":
 		return nil
 	}
 	name, err := m.target.host.Hostname(ctx)
