@@ -27,6 +27,7 @@ type oracle struct {
 	err     error
 	asked   int
 	hangs   bool
+	began   chan struct{} // closed when a forecast begins that hangs; may be nil
 	viewErr error
 }
 
@@ -49,6 +50,9 @@ func (o *oracle) Forecast(ctx context.Context) ([]hbplugin.Verdict, error) {
 	hangs := o.hangs
 	o.mu.Unlock()
 	if hangs {
+		if o.began != nil {
+			close(o.began)
+		}
 		<-ctx.Done()
 		return nil, context.Cause(ctx)
 	}

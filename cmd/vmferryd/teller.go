@@ -120,10 +120,6 @@ func (t *teller) ask(ctx context.Context, managers []hbplugin.Manager) ([]hbplug
 }
 
 func (t *teller) answer(ctx context.Context, managers []hbplugin.Manager) (now answer, err error) {
-	notes, err := t.note()
-	if err != nil {
-		return now, err
-	}
 	for _, m := range managers {
 		f, err := forecaster(m)
 		if err != nil {
@@ -134,6 +130,10 @@ func (t *teller) answer(ctx context.Context, managers []hbplugin.Manager) (now a
 			return now, err
 		}
 		forecast, err := f.Forecast(ctx)
+		if err != nil {
+			return now, err
+		}
+		notes, err := t.note() // after the forecast: a guest that it has, and that has started just now, is noted by then
 		if err != nil {
 			return now, err
 		}

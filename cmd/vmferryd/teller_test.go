@@ -74,19 +74,10 @@ func TestForetellStopsTheQuestions(t *testing.T) {
 	if _, err := tell.ask(t.Context(), managers); err != nil {
 		t.Fatal(err)
 	}
-	began := make(chan struct{})
-	hung := &oracle{hangs: true}
-	tell.notes = func() ([]resource.Entry, error) {
-		select {
-		case <-began:
-		default:
-			close(began)
-		}
-		return nil, nil
-	}
+	hung := &oracle{hangs: true, began: make(chan struct{})}
 	done := make(chan error, 1)
 	go func() { _, err := tell.ask(t.Context(), []hbplugin.Manager{hung}); done <- err }()
-	<-began
+	<-hung.began
 	got, err := tell.foretell(t.Context())
 	if err != nil || len(got) != 1 || got[0].Why != "banned" {
 		t.Errorf("%+v, %v", got, err)
@@ -97,6 +88,22 @@ func TestForetellStopsTheQuestions(t *testing.T) {
 	o.set(func(o *oracle) { o.err = errors.New("no answer") })
 	if got, err := tell.foretell(t.Context()); err == nil || len(got) != 1 {
 		t.Errorf("afterwards: %+v, %v", got, err)
+	}
+}
+
+// A guest that starts while the manager is asked is noted by the time at which the manager has it.
+func TestNotesFollowTheForecast(t *testing.T) {
+	o := &oracle{said: []hbplugin.Verdict{{Resource: "web", Fate: hbplugin.MovesLive, To: "n2"}}, claims: []hbplugin.Claim{{Resource: "web"}}}
+	tell := tellerOf(o)
+	tell.notes = func() ([]resource.Entry, error) {
+		if o.count() == 0 {
+			return nil, nil
+		}
+		return []resource.Entry{{Resource: "web", Guest: "web"}}, nil
+	}
+	got, err := tell.ask(t.Context(), []hbplugin.Manager{o})
+	if err != nil || len(got) != 1 || got[0].Fate == hbplugin.Untold {
+		t.Errorf("%+v, %v", got, err)
 	}
 }
 
