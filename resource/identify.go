@@ -68,7 +68,7 @@ func (a *run) keepToSeen() {
 	}
 }
 
-// ref is what libvirt is asked for.
+// ref is what libvirt looks the guest up by.
 func (a *run) ref() string { return libvirt.Ref(a.guest.Name, a.guest.UUID) }
 
 // claim makes sure before a start that the guest's name is free for it here. A UUID that libvirt made has ended

@@ -85,7 +85,7 @@ func (a *run) evacuates(ctx context.Context) evacuation {
 		answer <- err == nil && leaving
 	}()
 	return evacuation{
-		why: stranded{Why: "the cluster manager empties the node, and has asked for no migration of the guest"},
+		why: stranded{Why: "the cluster manager empties the node, and has requested no migration of the guest"},
 		leaves: sync.OnceValue(func() bool {
 			defer cancel()
 			select {

@@ -198,7 +198,7 @@ func keys(m map[string]bool) []string {
 	return out
 }
 
-// errNotMoved says that Pacemaker has nothing to do, and the guest is not where it was asked for.
+// errNotMoved says that Pacemaker has nothing to do, and the guest is not where the request wants it.
 var errNotMoved = errors.New("pacemaker has decided otherwise")
 
 // idle is closed once Pacemaker has nothing more to do, by its scheduler's word on the live configuration; never where

@@ -19,7 +19,7 @@ func traceOf(nodes string, records ...migrate.Record) verdict.Trace {
 func TestAccount(t *testing.T) {
 	moved := migrate.Record{Outcome: migrate.Moved}
 	failed := migrate.Record{Outcome: migrate.Stayed, Error: "no route to n2"}
-	down := migrate.Record{Outcome: migrate.Ended, Means: means.Shutdown, Error: "asked for no migration"}
+	down := migrate.Record{Outcome: migrate.Ended, Means: means.Shutdown, Error: "requested no migration"}
 	said := func(f hbplugin.Fate, why string) hbplugin.Verdict { return hbplugin.Verdict{Fate: f, Why: why} }
 	live := said(hbplugin.MovesLive, "")
 	for _, tt := range []struct {
@@ -34,11 +34,11 @@ func TestAccount(t *testing.T) {
 		{"restarted as foretold", said(hbplugin.Restarts, "its ladder does not name live"), "", traceOf("n2", down),
 			"g was stopped and started again on n2 (its ladder does not name live)"},
 		{"restarted, against what was foretold", live, "", traceOf("n2", failed, down),
-			"g was to move live, and was stopped and started again on n2 (it was shut down; asked for no migration)"},
+			"g was to move live, and was stopped and started again on n2 (it was shut down; requested no migration)"},
 		{"without a word before", hbplugin.Verdict{}, "", traceOf("n2", down),
-			"g was stopped and started again on n2 (it was shut down; asked for no migration)"},
+			"g was stopped and started again on n2 (it was shut down; requested no migration)"},
 		{"nobody could tell before", said(hbplugin.Untold, "no answer"), "", traceOf("n2", down),
-			"g was stopped and started again on n2 (it was shut down; asked for no migration)"},
+			"g was stopped and started again on n2 (it was shut down; requested no migration)"},
 		{"pinned", said(hbplugin.Stops, "location constraint pin-a"), "", traceOf("", down), "g was stopped and runs nowhere (location constraint pin-a)"},
 		{"to be restarted, and not up yet", said(hbplugin.Restarts, "allow-migrate is not set"), "", traceOf("", down),
 			"g was stopped and has not started elsewhere yet (allow-migrate is not set)"},
