@@ -77,7 +77,11 @@ func (p pair) keepsItsMemory() {
 func (p pair) drained() guest.Status {
 	p.t.Helper()
 	began := time.Now()
-	p.t.Log(p.on(source, "vmferry", "drain", "--window", "60s"))
+	out, code := p.b.try(p.t, "shell", source, "vmferry", "drain", "--window", "60s")
+	p.t.Log(out)
+	if code != 1 || !strings.Contains(out, "vm1: restarted elsewhere, on "+target) {
+		p.t.Errorf("exit code %d: a guest that was not moved live is named, and is no success", code)
+	}
 	p.runsOn(target)
 	p.t.Logf("the guest answers again %.1f s after the drain began", time.Since(began).Seconds())
 	return p.status()
