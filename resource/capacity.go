@@ -18,6 +18,8 @@ type capacity struct {
 	total  map[string]int64 // what the node has
 	left   map[string]int64 // what all resources on it leave
 	mine   map[string]int64 // what this one takes of it
+
+	strategy string // the cluster's placement-strategy
 }
 
 // allows tells whether the guest stays where it is when an attribute of it gets a value. With a placement-strategy that
@@ -74,20 +76,22 @@ func parseValues(text string) map[string]int64 {
 }
 
 // capacity asks Pacemaker what this node has, and how resources are placed.
-func (a *run) capacity(ctx context.Context) (c capacity, strategy string, err error) {
+func (a *run) capacity(ctx context.Context) (capacity, error) {
 	out, err := a.command(ctx, "crm_simulate", "--live-check", "--quiet", "--show-utilization")
 	if err != nil {
-		return c, "", fmt.Errorf("crm_simulate: %w", explain(out, err))
+		return capacity{}, fmt.Errorf("crm_simulate: %w", explain(out, err))
 	}
-	if c, err = parseCapacity(out, a.Node, a.Instance); err != nil {
-		return c, "", err
+	c, err := parseCapacity(out, a.Node, a.Instance)
+	if err != nil {
+		return c, err
 	}
 	out, err = a.command(ctx, "crm_attribute", "--type", "crm_config", "--name", "placement-strategy",
 		"--query", "--quiet", "--default", "default")
 	if err != nil {
-		return c, "", fmt.Errorf("crm_attribute: %w", explain(out, err))
+		return c, fmt.Errorf("crm_attribute: %w", explain(out, err))
 	}
-	return c, strings.TrimSpace(out), nil
+	c.strategy = strings.TrimSpace(out)
+	return c, nil
 }
 
 // utilizationTurn waits until no other guest of this node sets its attributes: each reckons with what the others left.

@@ -32,10 +32,10 @@ func TestParseCapacity(t *testing.T) {
 		want                 capacity
 		fails                bool
 	}{
-		{simulated, "n1", "b", capacity{true, parseValues("cpu=2 hv_memory=0"), parseValues("cpu=2 hv_memory=0"), parseValues("")}, false},
-		{simulated, "n1", "a", capacity{false, parseValues("cpu=2 hv_memory=0"), parseValues("cpu=2 hv_memory=0"), parseValues("")}, false},
-		{simulated, "n2", "a", capacity{true, parseValues(""), parseValues("cpu=-1 host_memory=-32 hv_memory=-32"), parseValues("cpu=1 host_memory=32 hv_memory=32")}, false},
-		{strings.ReplaceAll(simulated, "  * ", ""), "N2", "a", capacity{true, parseValues(""), parseValues("cpu=-1 host_memory=-32 hv_memory=-32"), parseValues("cpu=1 host_memory=32 hv_memory=32")}, false},
+		{simulated, "n1", "b", capacity{true, parseValues("cpu=2 hv_memory=0"), parseValues("cpu=2 hv_memory=0"), parseValues(""), ""}, false},
+		{simulated, "n1", "a", capacity{false, parseValues("cpu=2 hv_memory=0"), parseValues("cpu=2 hv_memory=0"), parseValues(""), ""}, false},
+		{simulated, "n2", "a", capacity{true, parseValues(""), parseValues("cpu=-1 host_memory=-32 hv_memory=-32"), parseValues("cpu=1 host_memory=32 hv_memory=32"), ""}, false},
+		{strings.ReplaceAll(simulated, "  * ", ""), "N2", "a", capacity{true, parseValues(""), parseValues("cpu=-1 host_memory=-32 hv_memory=-32"), parseValues("cpu=1 host_memory=32 hv_memory=32"), ""}, false},
 		{simulated, "n3", "a", capacity{}, true},
 		{"", "n1", "a", capacity{}, true},
 		{"Original: n1 capacity: cpu=2\n", "n1", "a", capacity{}, true},
@@ -83,7 +83,7 @@ func TestCapacityAllows(t *testing.T) {
 		{"not heeded, never fits", "hv_memory=0", "hv_memory=0", "", 32, "default", false},
 		{"the strategy is not set", "hv_memory=0", "hv_memory=0", "", 32, "", false},
 	} {
-		got := capacity{true, values(c.total), values(c.left), values(c.mine)}.allows("hv_memory", c.value, c.strategy)
+		got := capacity{true, values(c.total), values(c.left), values(c.mine), ""}.allows("hv_memory", c.value, c.strategy)
 		if got != c.want {
 			t.Errorf("%s: %v", c.name, got)
 		}
@@ -189,5 +189,55 @@ func TestUnsetUtilizationOfAStoppedGuest(t *testing.T) {
 				t.Errorf("without programs: %v", err)
 			}
 		}
+	}
+}
+
+// Guests that came at once set their values one after the other, and one that waits is no failure: its next monitor
+// has its turn. Pacemaker plans once for all of a guest's values.
+func TestUtilizationHasItsTurn(t *testing.T) {
+	w := newWorld(t, "monitor")
+	w.boot()
+	log, hook := test.NewNullLogger()
+	w.agent.Log = log
+	w.noted()
+	w.aged(time.Minute)
+	w.agent.Pacemaker, w.info = true, libvirt.Info{CPUs: 1, Memory: 32 << 10, MaxMemory: 32 << 10}
+	w.program = func(_ context.Context, line string) (string, error) {
+		switch {
+		case strings.Contains(line, "--get-parameter"):
+			return fails("no such attribute")
+		case strings.HasPrefix(line, "crm_simulate"):
+			return "Original: node1 capacity: cpu=2 host_memory=4096 hv_memory=4096\npcmk__assign_resource: res1 utilization on node1:\n" +
+				"Remaining: node1 capacity: cpu=2 host_memory=4096 hv_memory=4096\n", nil
+		case strings.HasPrefix(line, "crm_attribute"):
+			return "balanced\n", nil
+		}
+		return "", nil
+	}
+	others := &run{Agent: w.agent}
+	turn, err := others.utilizationTurn(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.agent.Timeout = time.Second // so that the wait is short
+	err, _ = w.run("monitor")
+	turn.Release()
+	checkExit(t, err, Success, "")
+	if len(w.calls) > 0 || len(hook.AllEntries()) > 0 {
+		t.Errorf("did %q, said %d lines, while another guest had its turn", w.calls, len(hook.AllEntries()))
+	}
+	w.agent.Timeout = 0
+	err, _ = w.run("monitor")
+	checkExit(t, err, Success, "")
+	count := func(word string) (n int) {
+		for _, call := range w.calls {
+			if strings.Contains(call, word) {
+				n++
+			}
+		}
+		return n
+	}
+	if set, plans := count("--set-parameter"), count("crm_simulate"); set != 3 || plans != 1 {
+		t.Errorf("set %d values with %d plans", set, plans)
 	}
 }

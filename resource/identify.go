@@ -68,6 +68,21 @@ func (a *run) keepToSeen() {
 	}
 }
 
+// welcome keeps to a guest that a migration has just brought, where the config file here gives its name another UUID:
+// it was edited while the guest ran on the source, or each node has a file of its own. The source moved the guest that
+// it had, and its UUID is noted then. A stranger of that name was not moved here while ours was on its way: libvirt has
+// one guest of a name.
+func (a *run) welcome(o observation) {
+	if a.action != "migrate_from" || o.verdict != notRunning || o.namesake == nil ||
+		o.namesake.State != libvirt.Running || o.namesake.Reason != "migrated" {
+		return
+	}
+	a.Log.Warnf("guest %q has arrived with UUID %s, and the config file here says %s: the file counts when that one has ended",
+		a.guest.Name, o.namesake.UUID, a.guest.UUID)
+	meant := a.guest
+	a.meant, a.guest.UUID = &meant, o.namesake.UUID
+}
+
 // ref is what libvirt looks the guest up by.
 func (a *run) ref() string { return libvirt.Ref(a.guest.Name, a.guest.UUID) }
 

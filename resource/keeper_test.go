@@ -144,7 +144,7 @@ func TestUtilization(t *testing.T) {
 	const ask, set = "crm_resource --resource res1 --utilization --quiet --get-parameter ", "crm_resource --resource res1 --utilization --set-parameter "
 	const simulate, strategy = "crm_simulate --live-check --quiet --show-utilization", "crm_attribute --type crm_config --name placement-strategy --query --quiet --default default"
 	monitor()
-	w.did(ask+"cpu", simulate, strategy, set+"cpu --parameter-value 4", ask+"host_memory", ask+"hv_memory", simulate, strategy, set+"hv_memory --parameter-value 1024")
+	w.did(ask+"cpu", simulate, strategy, set+"cpu --parameter-value 4", ask+"host_memory", ask+"hv_memory", set+"hv_memory --parameter-value 1024")
 	monitor()
 	w.did() // it was told
 	w.info.CPUs = 8
@@ -168,14 +168,14 @@ func TestUtilization(t *testing.T) {
 	}
 }
 
-// A Pacemaker that does not answer costs a monitor two seconds, once.
+// A Pacemaker that does not answer costs a monitor five seconds, once.
 func TestUtilizationHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, "monitor")
 		w.boot()
 		w.info, w.agent.Pacemaker = libvirt.Info{CPUs: 1, MaxMemory: 1 << 20}, true
 		w.program = func(ctx context.Context, _ string) (string, error) { return "", blocked(ctx) }
-		for _, want := range []time.Duration{2 * time.Second, 0} {
+		for _, want := range []time.Duration{utilizationTime, 0} {
 			if err, took := w.run("monitor"); err != nil || took != want {
 				t.Errorf("monitor: %v in %v, want %v", err, took, want)
 			}

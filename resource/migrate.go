@@ -31,6 +31,10 @@ func (a *run) moveAway(ctx context.Context) error {
 	if !a.Params.MayUse(drain.Live) {
 		return fail(Generic, "guest %q is not migrated, as its ladder does not name live: set allow-migrate=false", a.guest.Name)
 	}
+	if a.meant != nil && a.meant.Name != a.guest.Name { // under which the target would look for it in vain
+		return fail(Generic, "guest %q is not migrated, as config file %q calls it %q by now: a stop and a start give it that name",
+			a.guest.Name, a.Params.File(), a.meant.Name)
+	}
 	target, err := a.route(ctx, a.Target)
 	if err != nil {
 		return because(Generic, err, "cannot migrate guest %q", a.guest.Name)

@@ -191,3 +191,35 @@ func TestEditedFileCountsAfterTheEnd(t *testing.T) {
 		}
 	})
 }
+
+// A guest that arrives is ours, although the file was edited while it ran on the source, or is another one there.
+func TestEditedFileDoesNotHideAnArrival(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, "migrate_from")
+		w.write("vm1.xml", strings.Replace(guestXML, guestUUID, strangerUUID, 1))
+		w.is(libvirt.Running, "migrated")
+		for _, action := range []string{"migrate_from", "monitor", "start"} {
+			err, took := w.run(action)
+			checkExit(t, err, Success, "")
+			if took > 2*pollInterval || !w.held() || len(w.calls) > 0 {
+				t.Errorf("%s took %v, did %v, noted: %t", action, took, w.calls, w.held())
+			}
+		}
+		err, _ := w.run("stop")
+		checkExit(t, err, Success, "")
+		w.did("shutdown")
+	})
+}
+
+// A guest with another name in its file by now would not be found at the target.
+func TestRenamedGuestIsNotMoved(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, "migrate_to")
+		w.noted()
+		w.boot()
+		w.write("vm1.xml", strings.Replace(guestXML, "vm1", "vm2", 1))
+		err, _ := w.run("migrate_to")
+		checkExit(t, err, Generic, "calls it \"vm2\" by now")
+		w.did()
+	})
+}

@@ -37,8 +37,10 @@ func (p *proof) find(ctx context.Context) (o observation, c course, by heard, er
 			return o, giveBack, by, err
 		case o.verdict == running && p.isLeaving(ctx, o):
 		case p.fetchesFrom(o) != "":
-			by = heard{question: question{node: p.fetchesFrom(o)}, word: runsThere, status: libvirt.Status{UUID: o.uuid()}}
-			return o, bringIt, by, nil
+			var sends bool
+			if by, sends, err = p.sender(ctx, o); sends || err != nil {
+				return o, bringIt, by, err
+			}
 		case o.verdict != notRunning || o.libErr != nil:
 			return o, giveBack, by, nil
 		default:
@@ -79,6 +81,16 @@ func (a *run) fetchesFrom(o observation) string {
 		return ""
 	}
 	return i.Peer
+}
+
+// sender is the node that a guest which fetchesFrom tells of comes from; sends tells whether that has it still. What a
+// source has left that was fenced, or has let go of it, is dropped by libvirt here: it is waited for, and a migration
+// from there could only fail.
+func (p *proof) sender(ctx context.Context, o observation) (by heard, sends bool, err error) {
+	from := p.fetchesFrom(o)
+	_, by, err = p.round(ctx)
+	sends = strings.EqualFold(by.node, from) && (by.word == runsThere || by.word == unsettled)
+	return heard{question: question{node: from}, word: runsThere, status: libvirt.Status{UUID: o.uuid()}}, sends, err
 }
 
 // isLeaving tells whether a guest that is here may go, by a migration that an agent which was killed has begun. It is

@@ -492,6 +492,7 @@ func TestStartGoesOnWithAFetch(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := newWorld(t, "start")
 				manager(Peer{"node2", PeerUp})(w)
+				at(libvirt.Running, guestUUID)(w)
 				if c.way != "" {
 					pendingTo(c.way, "node2")(w)
 				}
@@ -504,6 +505,39 @@ func TestStartGoesOnWithAFetch(t *testing.T) {
 				w.did(c.did...)
 				if c.want == Success && (!got.Adopt || !got.Fetch || got.SourceURI != "qemu://node2/system" || got.UUID != guestUUID) {
 					t.Errorf("moved by %+v", got)
+				}
+			})
+		})
+	}
+}
+
+// The source of such a fetch was fenced, or does not have the guest any more: libvirt here drops what came so far once
+// its connection is broken, and then the guest runs nowhere.
+func TestStartOutlastsADeadFetch(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		peer PeerState
+	}{{"fenced", PeerFenced}, {"let go of it", PeerUp}} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, "start")
+				manager(Peer{"node2", c.peer})(w)
+				pendingTo(inward, "node2")(w)
+				w.is(libvirt.Paused, "migration")
+				w.procs[0].Incoming = true
+				w.migrate = func(context.Context, Move) error { return dead() }
+				ends, status := time.Now().Add(30*time.Second), w.status
+				w.status = func(ctx context.Context) (libvirt.Status, error) {
+					if w.there && w.state.Reason == "migration" && !time.Now().Before(ends) {
+						w.gone()
+					}
+					return status(ctx)
+				}
+				err, took := w.run("start")
+				checkExit(t, err, Success, "")
+				w.did("create")
+				if took > 35*time.Second {
+					t.Errorf("took %v", took)
 				}
 			})
 		})

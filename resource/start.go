@@ -156,7 +156,7 @@ func imageLocked(err error) bool {
 
 // waitRunning returns nil when the guest is seen to run here, and has noted it.
 func (a *run) waitRunning(ctx context.Context, how string) error {
-	o, ok := a.lookUntil(ctx, func(o observation) bool { return o.verdict == running })
+	o, ok := a.lookUntil(ctx, func(o observation) bool { a.welcome(o); return o.verdict == running })
 	if !ok {
 		return fail(Generic, "guest %q was %s but does not run in time: %s", a.guest.Name, how, o)
 	}

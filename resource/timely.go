@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 )
 
@@ -20,6 +21,12 @@ func timely(ctx context.Context, f func() error) error {
 	return err
 }
 
+var leftBehind atomic.Int64
+
+// LeftBehind is how many touches of storage that gives no answer this program has given up waiting for, and that hang
+// still. Each keeps a thread, so that a program which lives long must not go on for ever.
+func LeftBehind() int { return int(leftBehind.Load()) }
+
 // timelyValue is timely for an f that finds something out.
 func timelyValue[T any](ctx context.Context, f func() (T, error)) (T, error) {
 	type result struct {
@@ -35,6 +42,11 @@ func timelyValue[T any](ctx context.Context, f func() (T, error)) (T, error) {
 	case r := <-done:
 		return r.value, r.err
 	case <-ctx.Done():
+		leftBehind.Add(1)
+		go func() {
+			<-done
+			leftBehind.Add(-1)
+		}()
 		var none T
 		return none, fmt.Errorf("%w: %w", errNoStorage, context.Cause(ctx))
 	}

@@ -97,3 +97,23 @@ func TestProgramThatCannotBeKilled(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// What hangs on storage is counted until it ends.
+func TestLeftBehind(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		before, release := LeftBehind(), make(chan bool)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if err := timely(ctx, func() error { <-release; return nil }); !errors.Is(err, errNoStorage) {
+			t.Error(err)
+		}
+		if n := LeftBehind() - before; n != 1 {
+			t.Errorf("%d are left behind", n)
+		}
+		close(release)
+		synctest.Wait()
+		if n := LeftBehind() - before; n != 0 {
+			t.Errorf("%d are left behind after they ended", n)
+		}
+	})
+}

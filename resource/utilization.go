@@ -7,6 +7,7 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/vmferry/vmferry/migrate/libvirt"
@@ -36,7 +37,7 @@ func (r *reader) utilization() []Utilization {
 
 const (
 	// utilizationTime bounds what a monitor spends on it.
-	utilizationTime = 2 * time.Second
+	utilizationTime = 5 * time.Second
 	// utilizationRetry is how long Pacemaker is left alone after it did not take a value.
 	utilizationRetry = 5 * time.Minute
 	// utilizationAge is how long a guest has been here before Pacemaker is told: the first time belongs to the guest's
@@ -61,6 +62,11 @@ func (a *run) utilize(ctx context.Context, o observation) {
 	if !due {
 		return
 	}
+	turn, err := a.utilizationTurn(ctx)
+	if err != nil {
+		return // another guest's values are being set: at the next monitor
+	}
+	defer turn.Release()
 	denied, err := a.tell(ctx, &note, want)
 	if err != nil {
 		a.Log.WithError(err).Warn("the utilization attributes could not be set: Pacemaker is asked again in five minutes")
@@ -136,11 +142,8 @@ func (u Utilization) of(i libvirt.Info, xm bool) string {
 
 // tell brings Pacemaker up to date, and the note with it; denied tells that a value was not set for lack of room.
 func (a *run) tell(ctx context.Context, note *utilizationNote, want map[string]string) (denied bool, err error) {
-	turn, err := a.utilizationTurn(ctx)
-	if err != nil {
-		return false, err
-	}
-	defer turn.Release()
+	// Once for all of them: the scheduler takes seconds where it has hundreds of guests to place.
+	ask := sync.OnceValues(func() (capacity, error) { return a.capacity(ctx) })
 	for _, name := range slices.Sorted(maps.Keys(want)) {
 		value := want[name]
 		if told, ok := note.Told[name]; ok && told == value {
@@ -158,7 +161,7 @@ func (a *run) tell(ctx context.Context, note *utilizationNote, want map[string]s
 			err = a.setUtilization(ctx, "--delete-parameter", name)
 		default:
 			var room bool
-			if room, err = a.hasRoom(ctx, note, name, value); err == nil && !room {
+			if room, err = a.hasRoom(ask, note, name, value); err == nil && !room {
 				denied = true
 				continue
 			}
@@ -187,16 +190,16 @@ func (a *run) setUtilization(ctx context.Context, args ...string) error {
 
 // hasRoom tells whether the guest stays here when the attribute gets the value. Pacemaker would else stop a guest that
 // runs well, for a value that nobody but this agent has asked for.
-func (a *run) hasRoom(ctx context.Context, note *utilizationNote, name, value string) (bool, error) {
+func (a *run) hasRoom(ask func() (capacity, error), note *utilizationNote, name, value string) (bool, error) {
 	amount, err := strconv.ParseInt(value, 10, 64)
 	if err != nil {
 		return false, err
 	}
-	c, strategy, err := a.capacity(ctx)
+	c, err := ask()
 	if err != nil {
 		return false, err
 	}
-	if c.placed && c.allows(name, amount, strategy) {
+	if c.placed && c.allows(name, amount, c.strategy) {
 		delete(note.Denied, name)
 		return true, nil
 	}

@@ -37,7 +37,7 @@ func (t monitorTask) Run(ctx context.Context) error {
 	pool := &warm.Pool{Dial: client.Opener(func(c *client.Conn) resource.Hypervisor { return c }), Log: t.log}
 	defer pool.Close()
 	monitor := &warm.Monitor{
-		Open: pool.Open, Witness: witness.Host{},
+		Open: pool.Open, Witness: witness.Host{System: true}, // others' guests are declined
 		RunDir: t.dir, StateDir: resource.DefaultStateDir, Log: t.log,
 	}
 	server := warm.Server{Socket: filepath.Join(t.dir, wire.Socket), Look: monitor.Look, Turn: t.desk.Serve, Log: t.log}

@@ -29,6 +29,7 @@ type Monitor struct {
 	Log logrus.FieldLogger
 
 	access func(path string) error // in place of access(2), for a test
+	hangs  func() int              // in place of resource.LeftBehind, for a test
 
 	mu   sync.Mutex
 	busy map[string]bool // resources that are being looked at
@@ -37,6 +38,9 @@ type Monitor struct {
 // Look is a Server's Look.
 func (m *Monitor) Look(ctx context.Context, pid int, r wire.Request) wire.Answer {
 	env := resource.ParseEnviron(r.Environ)
+	if m.hanging() >= mostHanging {
+		return decline("storage gives no answer, and too many looks at it hang already")
+	}
 	if !m.begin(env.Instance) {
 		return decline("the last monitor of this resource is still under way")
 	}
@@ -49,6 +53,16 @@ func (m *Monitor) Look(ctx context.Context, pid int, r wire.Request) wire.Answer
 		return decline(why)
 	}
 	return m.look(ctx, pid, r, env)
+}
+
+// mostHanging bounds the threads that storage without an answer may keep: each look at a guest may leave one behind.
+const mostHanging = 64
+
+func (m *Monitor) hanging() int {
+	if m.hangs != nil {
+		return m.hangs()
+	}
+	return resource.LeftBehind()
 }
 
 // accessTime is how long a file may take to be looked up. A cached one takes microseconds.

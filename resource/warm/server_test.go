@@ -374,3 +374,16 @@ func TestManyMonitors(t *testing.T) {
 		t.Errorf("%d calls at once", busiest)
 	}
 }
+
+// Storage that hangs costs the daemon a bounded number of threads: without them it would end, and a shutdown with it.
+func TestMonitorDeclinesWhileTooMuchHangs(t *testing.T) {
+	for hangs, declined := range map[int]bool{mostHanging - 1: false, mostHanging: true} {
+		looked := false
+		m := &Monitor{hangs: func() int { return hangs }, access: func(string) error { looked = true; return os.ErrPermission }}
+		m.Look(t.Context(), 1, wire.Request{Action: "monitor", Environ: []string{
+			"OCF_RESOURCE_INSTANCE=vm1", "OCF_RESKEY_config=/vm1.xml", "OCF_RESKEY_hypervisor=qemu:///system"}})
+		if looked == declined {
+			t.Errorf("%d hang: looked at it: %t", hangs, looked)
+		}
+	}
+}

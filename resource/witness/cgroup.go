@@ -49,12 +49,12 @@ func machineOf(part string) string {
 
 // ofAnotherUnit tells whether a control group is that of a unit of systemd's in which libvirt starts no guests, such as
 // another service or a container. Where it makes no control groups, guests are in that of libvirt's own
-// service, and those of a session in a user's.
-func ofAnotherUnit(raw []byte) bool {
+// service, and those of a session, which matter unless system is set, in a user's.
+func ofAnotherUnit(raw []byte, system bool) bool {
 	for line := range bytes.Lines(raw) {
 		path := strings.TrimSpace(string(line))
 		if strings.Contains(path, "/user.slice/") {
-			return false
+			return system
 		}
 		for part := range strings.SplitSeq(path, "/") {
 			name, isService := strings.CutSuffix(part, ".service")

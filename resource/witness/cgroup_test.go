@@ -44,11 +44,11 @@ func TestOfAnotherUnit(t *testing.T) {
 		"/":         false,
 		"/kubepods": false,
 	} {
-		if got := ofAnotherUnit([]byte("0::" + path + "\n")); got != want {
+		if got := ofAnotherUnit([]byte("0::"+path+"\n"), false); got != want {
 			t.Errorf("%s: %v", path, got)
 		}
 	}
-	if ofAnotherUnit(nil) {
+	if ofAnotherUnit(nil, true) {
 		t.Error("one that cannot be read is known")
 	}
 }

@@ -242,3 +242,30 @@ func TestIsHelper(t *testing.T) {
 		}
 	}
 }
+
+// What hangs in a user's session hides no guest of the system's libvirt, unless a pid file of that names it.
+func TestSessionHidesNoSystemGuest(t *testing.T) {
+	const session = "0::/user.slice/user-0.slice/session-3.scope\n"
+	var all sync.WaitGroup
+	for _, c := range []struct {
+		name   string
+		system bool
+		build  func(f tree)
+		doubt  bool
+	}{
+		{"a program", true, func(f tree) { f.blocked(30, "java", session) }, false},
+		{"a program, and guests of a session", false, func(f tree) { f.blocked(30, "java", session) }, true},
+		{"a wrapper that a pid file names", true, func(f tree) { f.blocked(30, "emulate", session); f.run("vm1.pid", "30") }, true},
+		{"a QEMU", true, func(f tree) { f.blocked(30, "qemu-system-x86", session) }, true},
+	} {
+		f := newTree(t)
+		c.build(f)
+		f.host.System = c.system
+		all.Go(func() {
+			if _, err := f.host.Find(context.Background(), "vm1", uuidA); errors.Is(err, ErrIncomplete) != c.doubt {
+				t.Errorf("%s: %v; want doubt: %v", c.name, err, c.doubt)
+			}
+		})
+	}
+	all.Wait()
+}

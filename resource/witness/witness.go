@@ -66,6 +66,9 @@ func (p Process) String() string {
 type Host struct {
 	Proc string // proc file system, default /proc
 	Run  string // libvirt's QEMU state (NAME.pid, NAME.xml), default /run/libvirt/qemu
+	// System says that only guests of the system's libvirt matter. A user's session holds none of them, but for what a
+	// pid file in Run names.
+	System bool
 }
 
 // List returns the QEMU processes of all guests on this node; see [Host.List].
@@ -203,7 +206,7 @@ func (s *sighting) add(h Host, l look, cmdline []byte, err error, files []string
 	switch {
 	case isKnown:
 		s.found = append(s.found, p)
-	case d.machine == "" && len(files) == 0 && !isEmulator(l.stat.comm) && ofAnotherUnit(cgroup):
+	case d.machine == "" && len(files) == 0 && !isEmulator(l.stat.comm) && ofAnotherUnit(cgroup, h.System):
 	default:
 		s.doubts = append(s.doubts, d)
 	}

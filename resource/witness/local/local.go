@@ -3,6 +3,8 @@ package local
 import (
 	"context"
 	"errors"
+	"net/url"
+	"slices"
 	"time"
 
 	"github.com/vmferry/vmferry/migrate"
@@ -26,7 +28,7 @@ func Of(uri string) Witness {
 	if isXen(uri) {
 		return xl.Host{}
 	}
-	return witness.Host{}
+	return witness.Host{System: !isSession(uri)}
 }
 
 // List asks the witness of each of the libvirts, each hypervisor's once. With an error some guests may be missing.
@@ -34,18 +36,29 @@ func List(ctx context.Context, uris ...string) ([]witness.Process, error) {
 	asked := map[bool]bool{}
 	var all []witness.Process
 	var errs []error
+	system := !slices.ContainsFunc(uris, isSession)
 	for _, uri := range uris {
 		if asked[isXen(uri)] {
 			continue
 		}
 		asked[isXen(uri)] = true
-		found, err := Of(uri).List(ctx)
+		w := Of(uri)
+		if _, isQEMU := w.(witness.Host); isQEMU {
+			w = witness.Host{System: system} // one look for the guests of all of them
+		}
+		found, err := w.List(ctx)
 		all, errs = append(all, found...), append(errs, err)
 	}
 	return all, errors.Join(errs...)
 }
 
 func isXen(uri string) bool { return libvirt.DriverOf(uri).IsXen() }
+
+// isSession tells whether a libvirt is one that a user has for himself.
+func isSession(uri string) bool {
+	u, err := url.Parse(uri)
+	return err != nil || u.Path == "/session" || u.Path == "/embed"
+}
 
 // Testify makes the witness of the guests of a move's source, which is this node's libvirt at uri, one of the
 // engine's.

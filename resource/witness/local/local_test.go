@@ -19,6 +19,16 @@ func TestOf(t *testing.T) {
 	}
 }
 
+// What a user's shell runs is no guest of the system's libvirt.
+func TestOfSession(t *testing.T) {
+	for uri, want := range map[string]bool{"qemu:///system": true, "qemu+unix:///system": true, "": true,
+		"qemu:///session": false, "qemu:///embed?root=/x": false} {
+		if h, ok := Of(uri).(witness.Host); !ok || h.System != want {
+			t.Errorf("%q: %+v", uri, Of(uri))
+		}
+	}
+}
+
 // fixed is a witness of what a test says.
 type fixed struct {
 	found []witness.Process
