@@ -89,7 +89,12 @@ func (m *mover) chooseAddress(ctx context.Context, _ *libvirtxml.Domain) error {
 	case m.req.Options.Tunnelled || hostOf(m.req.SourceURI) != "":
 		return nil
 	case given != "" && hostOf(given) != "":
-		return judgeGiven(given, reachOf(m.lookUp(ctx, hostOf(given)), nil))
+		addrs := m.lookUp(ctx, hostOf(given))
+		if ctx.Err() != nil { // a name server that gives no answer proves nothing
+			m.note(fmt.Sprintf("whether the name %q of migrateuri is known here was not checked: no answer in time", hostOf(given)))
+			return nil
+		}
+		return judgeGiven(given, reachOf(addrs, nil))
 	case given != "":
 		return nil
 	}
@@ -103,10 +108,10 @@ func (m *mover) chooseAddress(ctx context.Context, _ *libvirtxml.Domain) error {
 		own = m.deps.Own
 	}
 	r := route{name: name, host: hostOf(m.req.TargetURI)}
-	r.named = reachOf(m.lookUp(ctx, name), own())
-	if r.named != elsewhere && r.host != "" {
+	if r.host != "" { // first: a name server that gives no answer for the other takes all of the time
 		r.known = reachOf(m.lookUp(ctx, r.host), own())
 	}
+	r.named = reachOf(m.lookUp(ctx, name), own())
 	uri, why, err := r.decide()
 	if uri != "" {
 		m.req.MigrateURI = uri

@@ -134,3 +134,28 @@ func TestNoNameLeadsToTheTarget(t *testing.T) {
 		}
 	})
 }
+
+// A name server that gives no answer takes away no address that is known without it.
+func TestMuteNameServer(t *testing.T) {
+	mute := func(ctx context.Context, host string) ([]netip.Addr, error) {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		if host == "node2" {
+			return resolve(ctx, host)
+		}
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
+	for _, c := range []struct{ given, want string }{{"", "tcp://node2"}, {"tcp://node2.site", "tcp://node2.site"}} {
+		synctest.Test(t, func(t *testing.T) {
+			p := newPair(t)
+			p.target.uri, p.req.TargetURI = "qemu+tcp://node2/system", "qemu+tcp://node2/system"
+			p.source.peer, p.target.hostname, p.deps.Resolve, p.req.MigrateURI = p.target.uri, "node2.site", mute, c.given
+			rec, err := Move(t.Context(), p.req, p.deps)
+			if err != nil || p.source.params[0].URI != c.want || len(rec.Notes) != 1 {
+				t.Errorf("given %q: notes %q, %v", c.given, rec.Notes, err)
+			}
+		})
+	}
+}

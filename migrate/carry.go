@@ -36,6 +36,7 @@ type carried struct {
 	image    libvirt.Image
 	before   disks.Note     // of a move that broke and left a half copy at the target; zero without one
 	makeRoom bool           // an old copy there has to go first
+	doubt    bool           // the target has not answered what it was told to make, and may still make it
 	leaving  *disks.Leaving // nil before it is begun
 }
 
@@ -291,12 +292,15 @@ func (m *mover) receive(ctx context.Context) error {
 }
 
 func (m *mover) receiveOne(ctx context.Context, c *carried) (err error) {
+	defer func() { c.doubt = err != nil && (ctx.Err() != nil || errors.Is(err, libvirt.ErrConnect)) }()
 	note := disks.Note{Guest: m.req.Guest, UUID: m.uuid, Peer: m.req.Target, Mark: cmp.Or(c.before.Mark, disks.NewMark()), Made: c.before.Made}
 	if c.leaving, err = disks.Begin(c.Path, note); err != nil {
 		return err
 	}
 	if c.before.Mark != 0 {
-		err = errors.Join(m.target.host.RemoveImage(ctx, c.Path, c.mark()), c.leaving.MadeImage(false))
+		if err = m.target.host.RemoveImage(ctx, c.Path, c.mark()); err == nil {
+			err = c.leaving.MadeImage(false) // and not before: what is not noted as made loses its mark, and is kept
+		}
 	} else {
 		err = m.target.host.CreateImage(ctx, libvirt.Image{Path: c.mark().Path, Format: "raw", Capacity: c.mark().Size})
 	}
@@ -320,7 +324,7 @@ func (m *mover) receiveOne(ctx context.Context, c *carried) (err error) {
 
 // adoptDisks finds the disks that an earlier call began to carry; host is where the guest is.
 func (m *mover) adoptDisks(ctx context.Context, host Host) {
-	if m.req.Fetch {
+	if m.req.Fetch || m.examines { // which settles nothing, and would keep the images locked
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, askTime)
@@ -436,6 +440,9 @@ func (m *mover) settle(ctx context.Context, c *carried) error {
 func (m *mover) giveBack(ctx context.Context, c *carried) error {
 	if err := m.target.connect(ctx, lookTime); err != nil {
 		return fmt.Errorf("tidy up at the target: %w", err)
+	}
+	if c.doubt {
+		return fmt.Errorf("the target has not said whether it made the image %q: what it makes stays marked there as unfinished", c.Path)
 	}
 	if c.leaving.Note().Made {
 		if err := m.target.host.RemoveImage(ctx, c.Path, c.mark()); err != nil {

@@ -482,3 +482,100 @@ func TestDisksAreNotCopiedTwice(t *testing.T) {
 		}
 	}
 }
+
+// slowPool is a target whose storage fails once: hinder gets the path, and whether an image is to be removed.
+type slowPool struct {
+	Host
+	hinder func(ctx context.Context, path string, remove bool) error
+}
+
+func (s slowPool) RemoveImage(ctx context.Context, path string, mark libvirt.Mark) error {
+	if err := s.hinder(ctx, path, true); err != nil {
+		return err
+	}
+	return s.Host.RemoveImage(ctx, path, mark)
+}
+
+func (s slowPool) CreateImage(ctx context.Context, image libvirt.Image) error {
+	if err := s.hinder(ctx, image.Path, false); err != nil {
+		return err
+	}
+	return s.Host.CreateImage(ctx, image)
+}
+
+// A copy that is not whole never loses its mark before it is gone: a guest could be started from it.
+func TestHalfCopyKeepsItsMark(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		before bool // a half copy is left from before
+		hinder func(p *pair, image string) func(ctx context.Context, path string, remove bool) error
+		there  string
+	}{
+		{"the old one cannot be removed at first", true, func(_ *pair, image string) func(context.Context, string, bool) error {
+			once := errors.New("storage pool is busy")
+			return func(_ context.Context, path string, remove bool) (err error) {
+				if path == image && remove {
+					err, once = once, nil
+				}
+				return err
+			}
+		}, ""},
+		{"the new one is made after the time was up", false, func(p *pair, image string) func(context.Context, string, bool) error {
+			return func(ctx context.Context, path string, remove bool) error {
+				if path != image || remove {
+					return nil
+				}
+				<-ctx.Done()
+				time.AfterFunc(100*time.Millisecond, func() {
+					p.target.mu.Lock()
+					defer p.target.mu.Unlock()
+					p.target.files[image] = "100"
+				})
+				return ctx.Err()
+			}
+		}, "web.img web.img.vmferry-arriving"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p, image := localPair(t)
+				if c.before {
+					halfCopy(t, p, true)
+				}
+				hinder := c.hinder(p, image)
+				p.deps.Open = func(ctx context.Context, uri string) (Host, error) {
+					h, err := p.open(ctx, uri)
+					return slowPool{h, hinder}, err
+				}
+				rec, err := Move(t.Context(), p.req, p.deps)
+				time.Sleep(time.Second) // on the bubble's clock
+				synctest.Wait()
+				if err == nil || rec.Outcome != Stayed {
+					t.Errorf("outcome %q, %v", rec.Outcome, err)
+				}
+				if got := strings.Join(p.there(), " "); got != c.there {
+					t.Errorf("the target is left with %q, want %q", got, c.there)
+				}
+			})
+		})
+	}
+}
+
+// An examination of a guest that has left keeps its image free for whoever puts it aside.
+func TestExamineLocksNoImage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p, image := localPair(t)
+		l, err := disks.Begin(image, disks.Note{Guest: "web", UUID: guestUUID, Peer: "node2", Mark: 4711, Made: true})
+		if err != nil || errors.Join(l.HandOver(), l.Close()) != nil {
+			t.Fatal(err)
+		}
+		p.source.fails = libvirt.ErrNoDomain
+		p.target.is(runs("migrated"))
+		p.target.xml = p.source.xml
+		if _, err := Examine(t.Context(), p.req, p.deps); err == nil {
+			t.Error("examined a guest that is not here")
+		}
+		if err := disks.Gone(image); err != nil {
+			t.Errorf("the image cannot be put aside: %v", err)
+		}
+	})
+}

@@ -125,7 +125,10 @@ func (m *mover) steer(ctx context.Context, done <-chan error) (why, err error) {
 		case deadline := <-m.req.Shorten:
 			m.shorten(deadline)
 			late.Reset(m.left())
-		case why = <-silent:
+		case lost := <-silent:
+			if !m.tape.inPostCopy() {
+				why = lost
+			}
 		case <-m.tape.memory:
 			m.copied()
 		case <-m.tape.pass:

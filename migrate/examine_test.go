@@ -172,3 +172,18 @@ func (y youngJob) JobStats(ctx context.Context, guest string) (libvirt.JobStats,
 	}
 	return y.Host.JobStats(ctx, guest)
 }
+
+// While a backup of the guest is under way libvirt lets a rehearsal wait for it.
+func TestExamineDuringAnotherJob(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPair(t)
+		p.source.setJob(libvirt.JobStats{Active: true, Total: 1 << 30, Processed: 1 << 20})
+		p.source.rehearsal = func(libvirt.MigrateParams) error {
+			return &libvirt.Error{Op: "rehearse", Message: "no answer before the deadline", Cause: context.DeadlineExceeded}
+		}
+		x, err := Examine(t.Context(), p.req, p.deps)
+		if err != nil || len(x.Refusals) != 1 || x.Refusals[0].Check != CheckJob {
+			t.Errorf("%v, %v", x.Refusals, err)
+		}
+	})
+}

@@ -140,7 +140,7 @@ func hugePages(guest *libvirtxml.Domain) (size, pages uint64) {
 
 // checkPages wants a guest's huge pages in the target's pool. QEMU takes all of them at its start, or ends.
 func (m *mover) checkPages(ctx context.Context, guest *libvirtxml.Domain) error {
-	if !usesHugePages(guest) {
+	if !usesHugePages(guest) || m.req.Memory == MemoryIgnore {
 		return nil
 	}
 	size, pages := hugePages(guest)

@@ -126,6 +126,7 @@ func TestSurroundings(t *testing.T) {
 		{"no swtpm", func(p *pair) { p.target.domCaps = noTPM }, CheckFirmware, ""},
 		{"no swtpm here either", func(p *pair) { p.target.domCaps, p.source.domCaps = noTPM, noTPM }, "", ""},
 		{"too few huge pages", func(p *pair) { p.target.pages = 255 }, CheckMemory, ""},
+		{"huge pages that the kernel makes when they are needed", func(p *pair) { p.target.pages, p.req.Memory = 0, MemoryIgnore }, "", ""},
 		{"other processor", func(p *pair) {
 			p.source.caps = strings.Replace(capsDoc("source"), "</uuid>", "</uuid><cpu><model>Skylake</model><vendor>Intel</vendor></cpu>", 1)
 			p.target.caps = strings.Replace(capsDoc("target"), "</uuid>", "</uuid><cpu><model>EPYC</model><vendor>AMD</vendor></cpu>", 1)

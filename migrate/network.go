@@ -151,6 +151,10 @@ func (m *mover) checkNetworks(ctx context.Context, _ *libvirtxml.Domain) error {
 			note, err = u.judge(d)
 			notes = append(notes, note)
 		}
+		var r *Refusal
+		if errors.As(err, &r) && m.hooked(ctx) {
+			notes, err = append(notes, r.Reason+", unless the hook script there makes it or names another"), nil
+		}
 		if err := m.refuse(err); err != nil {
 			return err
 		}
@@ -161,6 +165,16 @@ func (m *mover) checkNetworks(ctx context.Context, _ *libvirtxml.Domain) error {
 		}
 	}
 	return nil
+}
+
+// hooks are where libvirt's QEMU driver looks for scripts. It runs them before it connects a guest that arrives: they
+// may make a device, or write another into the guest's description (libvirt's hooks page, "migrate begin").
+const hooks = "/etc/libvirt/hooks"
+
+// hooked tells whether the target has such a script.
+func (m *mover) hooked(ctx context.Context) bool {
+	names, err := m.target.host.Names(ctx, hooks)
+	return err == nil && (slices.Contains(names, "qemu") || slices.Contains(names, "qemu.d"))
 }
 
 // devicesThere are those of the target.

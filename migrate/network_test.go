@@ -88,6 +88,7 @@ func TestNetworks(t *testing.T) {
 	}{
 		{"bridge is there", bridgeCard, nil, []string{"lo", "br77"}, false, "", ""},
 		{"bridge is missing", bridgeCard, nil, []string{"lo", "br0"}, false, `no bridge "br77"`, ""},
+		{"a hook may make the bridge", bridgeCard, nil, []string{"lo", "br0"}, false, "", "unless the hook script there makes it"},
 		{"bridge cannot be looked for", bridgeCard, nil, nil, false, "", `bridge "br77" was not checked`},
 		{"a socket is in no list", `<interface type='vhostuser'><source type='unix' path='/a.sock' mode='server'/></interface>`, nil, []string{"lo"}, false, "", `socket "/a.sock" was not checked`},
 		{"macvtap's device is missing", `<interface type='direct'><source dev='eth1' mode='bridge'/></interface>`, nil, []string{"lo"}, false, `no network device "eth1"`, ""},
@@ -111,6 +112,9 @@ func TestNetworks(t *testing.T) {
 				p.source.networks, p.target.networks, p.req.StartsNetworks = active(hostBridge), c.networks, c.starts
 				if c.devices != nil {
 					p.target.names = map[string][]string{netDevices: c.devices}
+				}
+				if strings.HasPrefix(c.name, "a hook") {
+					p.target.names[hooks] = []string{"qemu"}
 				}
 				x, err := Examine(t.Context(), p.req, p.deps)
 				if err != nil || (len(x.Refusals) > 0) != (c.refused != "") || len(x.Refusals) > 0 && !strings.Contains(x.Refusals[0].Error(), c.refused) {

@@ -7,7 +7,7 @@ import (
 )
 
 // ofTarget are the checks that another target may pass.
-var ofTarget = []string{CheckTarget, CheckSameHost, CheckDuplicate, CheckHypervisor, CheckMemory, CheckCPU, CheckDisk,
+var ofTarget = []string{CheckTarget, CheckSameHost, CheckDuplicate, CheckHypervisor, CheckMemory, CheckCPU, CheckDisk, CheckDiskMove,
 	CheckNetwork, CheckFirmware, CheckAddress, CheckConnection}
 
 // MayTryNext tells whether a move to another target makes sense after one that failed with err: the guest

@@ -23,6 +23,7 @@ func TestMayTryNext(t *testing.T) {
 		{fmt.Errorf("wait: %w", context.DeadlineExceeded), false},
 		{context.Canceled, false},
 		{&Refusal{Check: CheckMemory}, true},
+		{&Refusal{Check: CheckDiskMove}, true},                              // it has an old copy, and the next may have none
 		{&Refusal{Check: CheckTarget, Err: context.DeadlineExceeded}, true}, // it hangs, and the next may not
 		{&Refusal{Check: CheckTarget, Err: libvirt.ErrConnect}, true},
 		{&Refusal{Check: CheckRequest}, false},

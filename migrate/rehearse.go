@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"libvirt.org/go/libvirtxml"
@@ -40,6 +41,9 @@ func (m *mover) checkRehearsal(ctx context.Context, _ *libvirtxml.Domain) error 
 	if err := m.driver.Lacks(libvirt.CanRehearse); err != nil {
 		m.note(fmt.Sprintf("what libvirt itself would refuse was not checked: %v", err))
 		return nil
+	}
+	if slices.ContainsFunc(m.refusals, func(r *Refusal) bool { return r.Check == CheckJob }) {
+		return nil // libvirt would wait for that job, for longer than the question may take
 	}
 	if err := m.keepApart(ctx); err != nil {
 		return &Refusal{CheckJob, "another pre-flight or move of the guest is under way", "wait for it", err}

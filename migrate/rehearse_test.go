@@ -226,3 +226,34 @@ func TestSnapshotHint(t *testing.T) {
 		}
 	}
 }
+
+// The source's daemon does not notice that the target of a migration is gone which this process manages.
+func TestManagedMoveNoticesItsTarget(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPair(t)
+		p.source.rehearsal = func(params libvirt.MigrateParams) error {
+			if params.Managed {
+				return nil
+			}
+			return says("Host key verification failed")
+		}
+		p.source.migrate = func(context.Context) error {
+			p.copy()
+			p.halt() // the last copy hangs
+			p.target.answers(context.DeadlineExceeded)
+			p.target.refuse(context.DeadlineExceeded)
+			<-p.source.aborted
+			p.migration("cancelled")
+			p.source.setJob(libvirt.JobStats{})
+			p.source.is(runs("migration-canceled"))
+			return errLibvirt
+		}
+		began := time.Now()
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
+		defer cancel()
+		rec, err := Move(ctx, p.req, p.deps)
+		if rec.Outcome != Stayed || !errors.Is(err, ErrTargetSilent) || time.Since(began) > time.Minute {
+			t.Errorf("outcome %q after %v, %v", rec.Outcome, time.Since(began), err)
+		}
+	})
+}

@@ -21,10 +21,12 @@ const (
 )
 
 // watchTarget asks the target again and again whether it is there, for a driver that does not notice by itself that
-// it is gone: its copy hangs then for as long as TCP tries, a quarter of an hour. lost gets why to give up, at most
-// once; it is nil for a driver that needs no such watch, and where the migration cannot be given up.
+// it is gone, and for a migration that this process manages: the source's daemon has no connection to the target's
+// then, which it could lose (qemuMigrationSrcWaitForCompletion). The copy hangs for as long as TCP tries, a quarter of
+// an hour. lost gets why to give up, at most once; it is nil for a driver that needs no such watch, and where the
+// migration cannot be given up.
 func (m *mover) watchTarget(ctx context.Context) (lost <-chan error, stop func()) {
-	if m.driver.Can(libvirt.CanNoticeTarget) || m.lacksAbort() != nil {
+	if m.driver.Can(libvirt.CanNoticeTarget) && !m.managed || m.lacksAbort() != nil {
 		return nil, func() {}
 	}
 	ctx, stop = context.WithCancel(ctx)

@@ -53,6 +53,9 @@ type answer struct {
 	verdicts []hbplugin.Verdict // by the manager and the target
 }
 
+// hangingMost is how many questions to one libvirt may hang. Its daemon has 20 workers, which its own node needs.
+const hangingMost = 16
+
 // newTeller makes the one of the daemon.
 func newTeller(c Config) *teller {
 	return &teller{
@@ -62,7 +65,7 @@ func newTeller(c Config) *teller {
 		records: func() ([]migrate.Record, error) {
 			return migrate.ReadRecords(filepath.Join(resource.DefaultStateDir, migrate.RecordsFile))
 		},
-		open: client.Opener(func(c *client.Conn) migrate.Host { return c }),
+		open: client.Sparing(hangingMost, client.Opener(func(c *client.Conn) migrate.Host { return c })),
 		run:  resource.Execute(os.Environ()),
 		exec: pacemaker.Exec,
 		node: c.Node,

@@ -54,7 +54,9 @@ func Open(ctx context.Context, uri string) (*Conn, error) {
 		}
 		return c, nil
 	case <-ctx.Done():
+		returned := leftBehind(uri)
 		go func() {
+			defer returned()
 			if err := <-done; err == nil {
 				_ = c.Close() // the connection came too late: nobody will use it
 			}
@@ -166,6 +168,8 @@ func call[T any](ctx context.Context, c *Conn, op, domain string, f func() (T, e
 		}
 		return r.value, nil
 	case <-ctx.Done():
+		returned := leftBehind(c.uri)
+		go func() { <-done; returned() }()
 		return zero, late(op, c.uri, domain, ctx.Err())
 	}
 }

@@ -29,7 +29,7 @@ func (c *Conn) DiskSize(ctx context.Context, name, disk string) (libvirt.DiskSiz
 // Room is how many bytes are free in the storage pool whose target is dir. It refreshes the pool.
 func (c *Conn) Room(ctx context.Context, dir string) (uint64, error) {
 	return call(ctx, c, fmt.Sprintf("ask the room in %q", dir), "", func() (room uint64, err error) {
-		err = c.inPool(dir, func(p *lv.StoragePool) error {
+		err = c.inPool(ctx, dir, func(p *lv.StoragePool) error {
 			info, err := p.GetInfo()
 			if err == nil {
 				room = info.Available
@@ -44,7 +44,7 @@ func (c *Conn) Room(ctx context.Context, dir string) (uint64, error) {
 // the image's directory. That there is a file of the name already is an error.
 func (c *Conn) CreateImage(ctx context.Context, image libvirt.Image) error {
 	_, err := call(ctx, c, fmt.Sprintf("create image %q", image.Path), "", func() (struct{}, error) {
-		return struct{}{}, c.inPool(filepath.Dir(image.Path), func(p *lv.StoragePool) error { return createVolume(p, image) })
+		return struct{}{}, c.inPool(ctx, filepath.Dir(image.Path), func(p *lv.StoragePool) error { return createVolume(p, image) })
 	})
 	return err
 }
@@ -77,7 +77,7 @@ func volumeXML(image libvirt.Image) (string, error) {
 // both in one step: the mark and the file are looked at in one refresh of the pool, just before.
 func (c *Conn) RemoveImage(ctx context.Context, path string, mark libvirt.Mark) error {
 	_, err := call(ctx, c, fmt.Sprintf("remove image %q", path), "", func() (struct{}, error) {
-		return struct{}{}, c.inPool(filepath.Dir(path), func(p *lv.StoragePool) error { return removeVolume(p, path, mark) })
+		return struct{}{}, c.inPool(ctx, filepath.Dir(path), func(p *lv.StoragePool) error { return removeVolume(p, path, mark) })
 	})
 	return err
 }
@@ -135,7 +135,7 @@ func isCode(err error, code lv.ErrorNumber) bool {
 // is no error: then nothing is returned.
 func (c *Conn) ReadImage(ctx context.Context, path string, limit int) ([]byte, error) {
 	return call(ctx, c, fmt.Sprintf("read %q", path), "", func() (raw []byte, err error) {
-		err = c.inPool(filepath.Dir(path), func(p *lv.StoragePool) error {
+		err = c.inPool(ctx, filepath.Dir(path), func(p *lv.StoragePool) error {
 			vol, err := lookupVolume(p, filepath.Base(path))
 			if vol == nil || err != nil {
 				return err
@@ -173,8 +173,9 @@ func (c *Conn) download(vol *lv.StorageVol, limit int) ([]byte, error) {
 }
 
 // inPool calls f with the storage pool whose target is dir, which is refreshed before: libvirt does not
-// notice by itself that a file came or went, and what was removed by hand would be in the way.
-func (c *Conn) inPool(dir string, f func(*lv.StoragePool) error) error {
+// notice by itself that a file came or went, and what was removed by hand would be in the way. A refresh can outlast
+// ctx, whose owner has drawn his conclusions then: f is not called any more.
+func (c *Conn) inPool(ctx context.Context, dir string, f func(*lv.StoragePool) error) error {
 	pool, err := c.lv.LookupStoragePoolByTargetPath(dir)
 	if err != nil {
 		return err
@@ -184,6 +185,14 @@ func (c *Conn) inPool(dir string, f func(*lv.StoragePool) error) error {
 		return err
 	}
 	if err := pool.Refresh(0); err != nil {
+		return err
+	}
+	return inTime(ctx, pool, f)
+}
+
+// inTime calls f unless ctx has ended.
+func inTime(ctx context.Context, pool *lv.StoragePool, f func(*lv.StoragePool) error) error {
+	if err := ctx.Err(); err != nil {
 		return err
 	}
 	return f(pool)

@@ -1,9 +1,12 @@
 package client
 
 import (
+	"context"
 	"errors"
 	"strings"
 	"testing"
+
+	lv "libvirt.org/go/libvirt"
 
 	"github.com/vmferry/vmferry/migrate/libvirt"
 )
@@ -71,5 +74,19 @@ func TestVolumeXML(t *testing.T) {
 		if err != nil || !strings.Contains(doc, want) {
 			t.Errorf("%s is not in %q, %v", want, doc, err)
 		}
+	}
+}
+
+// What was abandoned at its deadline changes nothing after it.
+func TestNothingIsDoneAfterTheDeadline(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	called := 0
+	f := func(*lv.StoragePool) error { called++; return nil }
+	if err := inTime(ctx, nil, f); err != nil || called != 1 {
+		t.Errorf("called %d times, %v", called, err)
+	}
+	cancel()
+	if err := inTime(ctx, nil, f); !errors.Is(err, context.Canceled) || called != 1 {
+		t.Errorf("called %d times, %v", called, err)
 	}
 }

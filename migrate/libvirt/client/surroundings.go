@@ -50,7 +50,7 @@ const (
 func (c *Conn) Names(ctx context.Context, dir string) ([]string, error) {
 	return call(ctx, c, fmt.Sprintf("look into %q", dir), "", func() (names []string, err error) {
 		for try := range time.Duration(lookTries) {
-			if names, err = c.names(dir); err == nil || ctx.Err() != nil || !isTaken(err) {
+			if names, err = c.names(ctx, dir); err == nil || ctx.Err() != nil || !isTaken(err) {
 				break
 			}
 			time.Sleep(try * lookWait)
@@ -66,12 +66,12 @@ func isTaken(err error) bool {
 		(lerr.Code == lv.ERR_OPERATION_FAILED || lerr.Code == lv.ERR_OPERATION_INVALID || lerr.Code == lv.ERR_NO_STORAGE_POOL)
 }
 
-func (c *Conn) names(dir string) (names []string, err error) {
+func (c *Conn) names(ctx context.Context, dir string) (names []string, err error) {
 	list := func(p *lv.StoragePool) (err error) {
 		names, err = p.ListStorageVolumes()
 		return err
 	}
-	err = c.inPool(dir, list)
+	err = c.inPool(ctx, dir, list)
 	var lerr lv.Error
 	if !errors.As(err, &lerr) || lerr.Code != lv.ERR_NO_STORAGE_POOL {
 		return names, err
