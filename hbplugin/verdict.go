@@ -31,16 +31,24 @@ type Verdict struct {
 	With     []string `json:"with,omitempty"`   // what goes along or stays behind, in words, such as "disk vda (3 GiB) is copied"
 	Why      string   `json:"why,omitempty"`    // why it is not moved live; the scheduler's own reason where it gives one
 	Remedy   string   `json:"remedy,omitempty"` // what to type, or to do, so that it is moved live
+	Others   []string `json:"-"`                // the nodes besides To on which the manager may start it where that fails
 }
 
 // Claim is a guest that a cluster manager is configured to run, on this node or elsewhere.
 type Claim struct {
 	Resource string            // the manager's name of it
+	Agent    string            // whose resource it is, such as "ocf:vmferry:Domain"; empty: vmferry's own
 	Environ  resource.Environ  // its parameters, read as the agent reads them
 	Meta     map[string]string // Pacemaker's meta attributes, defaults included; nil from other managers
 	Timeouts map[string]string // by action: the time-out that the manager gives it, as written, defaults included
 	Ruled    []string          // parameters, meta attributes and actions that a rule of Pacemaker's decides: neither set nor unset
 }
+
+// OwnAgent is vmferry's agent by the name that Pacemaker has for it.
+const OwnAgent = "ocf:vmferry:Domain"
+
+// Foreign tells whether another agent runs the guest: what that one does with its parameters is not known here.
+func (c Claim) Foreign() bool { return c.Agent != "" && c.Agent != OwnAgent }
 
 // EnvironOf reads the parameters of a resource as the agent reads them.
 func EnvironOf(id string, params map[string]string) resource.Environ {

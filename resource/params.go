@@ -168,6 +168,12 @@ func useOf(name string) (u use, ok bool) {
 	return 0, false
 }
 
+// KeepsFromStarting tells whether a start is refused for it, on every node.
+func (p Problem) KeepsFromStarting() bool {
+	u, _ := useOf(p.Param)
+	return needs("start", u)
+}
+
 // needs tells whether an action fails where a parameter of this use cannot be used. A stop must not fail, and a
 // guest must not count as failed, because of a typing error in a parameter that only matters for the next start;
 // and a guest must not be kept from running on every node because of one that only matters for a move.

@@ -11,6 +11,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/vmferry/vmferry/hbplugin"
 	"github.com/vmferry/vmferry/hbplugin/verdict"
 	"github.com/vmferry/vmferry/migrate"
@@ -20,6 +22,10 @@ import (
 // settleTime is how long drain waits, once the node is empty, until the guests that were stopped have been started
 // elsewhere or the cluster manager has given up.
 const settleTime = 2 * time.Minute
+
+// connections is how many connections to other nodes are begun at the same time: sshd turns away some of more than ten
+// that have not logged in yet (MaxStartups in sshd_config(5)).
+const connections = 8
 
 // drainedGuest is what became of one guest of the node, beside what was said before.
 type drainedGuest struct {
@@ -42,12 +48,18 @@ func (d *drainer) aftermath(ctx context.Context, records []migrate.Record, settl
 		d.tell("waiting for %s to start what was stopped", d.manager)
 		places = d.settle(ctx)
 	}
+	ctx, cancel := context.WithTimeout(ctx, settleTime)
+	defer cancel()
 	out := make([]drainedGuest, len(d.said))
-	var wait sync.WaitGroup
+	var group errgroup.Group
+	group.SetLimit(connections)
 	for i, f := range d.said {
-		wait.Go(func() { out[i] = d.account(ctx, f, places[f.guest.Name], records) })
+		group.Go(func() error {
+			out[i] = d.account(ctx, f, places[f.guest.Name], records)
+			return nil
+		})
 	}
-	wait.Wait()
+	_ = group.Wait() // none fails
 	return out
 }
 
@@ -111,9 +123,10 @@ func (d *drainer) places(ctx context.Context) map[string]place {
 	}
 	out := map[string]place{}
 	var mu sync.Mutex
-	var wait sync.WaitGroup
+	var group errgroup.Group
+	group.SetLimit(connections)
 	for _, f := range d.said {
-		wait.Go(func() {
+		group.Go(func() error {
 			p := place{}
 			if f.guest.Claim != nil {
 				p = find(ctx, f)
@@ -128,9 +141,10 @@ func (d *drainer) places(ctx context.Context) map[string]place {
 			mu.Lock()
 			defer mu.Unlock()
 			out[f.guest.Name] = p
+			return nil
 		})
 	}
-	wait.Wait()
+	_ = group.Wait() // none fails
 	return out
 }
 

@@ -20,6 +20,7 @@ type claim struct {
 	env      resource.Environ
 	meta     map[string]string // Pacemaker's meta attributes
 	timeouts map[string]string // by action, as the manager has them
+	foreign  bool              // another agent runs it
 	ruled    []string          // what a rule of the manager's decides: see hbplugin.Claim
 }
 
@@ -49,6 +50,7 @@ func claimsOf(ctx context.Context, m managed) ([]claim, error) {
 	for _, f := range found {
 		out = append(out, claim{
 			resource: f.Resource, manager: m.String(), env: f.Environ, meta: f.Meta, timeouts: f.Timeouts, ruled: f.Ruled,
+			foreign: f.Foreign(),
 		})
 	}
 	return out, err

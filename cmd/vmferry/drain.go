@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -164,14 +163,31 @@ func (d *drainer) look(ctx context.Context) {
 	if err := errors.Join(err, herr); err != nil {
 		s.Blind = oneLine(err)
 	}
-	s.Guests = view.Guests
-	for _, name := range here {
-		if !slices.ContainsFunc(s.Guests, func(g hbplugin.Guest) bool { return g.Name == name }) {
-			s.Guests = append(s.Guests, hbplugin.Guest{Name: name})
-		}
-	}
-	slices.SortFunc(s.Guests, func(a, b hbplugin.Guest) int { return cmp.Compare(a.Name, b.Name) })
+	s.Guests = shutdown.Union(view.Guests, here, d.adrift(ctx, view, here))
 	s.Most = max(s.Most, len(s.Guests))
+}
+
+// adrift are those of the guests with a process here that are no resource any more, of any agent: nobody moves them.
+// Where that cannot be told there are none.
+func (d *drainer) adrift(ctx context.Context, view hbplugin.View, here []string) []string {
+	beside := slices.DeleteFunc(slices.Clone(here), func(name string) bool {
+		return slices.ContainsFunc(view.Guests, func(g hbplugin.Guest) bool { return g.Name == name })
+	})
+	if len(beside) == 0 || !view.Running {
+		return nil
+	}
+	claims, err := d.manager.Claims(ctx)
+	if d.manager.pacemaker() {
+		conf, cerr := d.configuration(ctx)
+		for _, r := range conf.Resources {
+			claims = append(claims, hbplugin.Claim{Resource: r.ID})
+		}
+		err = cerr
+	}
+	if err != nil {
+		return nil
+	}
+	return shutdown.Adrift(beside, claims)
 }
 
 // end tells how it went. Standby stays where the window closed: what is left may

@@ -150,7 +150,15 @@ func (c *call) examine(ctx context.Context, g *guest, node string) error {
 	asker := verdict.For(predictor{forecaster: c.forecaster}, c.openHost, c.program)
 	ctx, cancel := context.WithTimeout(ctx, examineTime)
 	defer cancel()
-	subject := verdict.Guest{Resource: g.Claim.resource, Name: g.Name, UUID: g.UUID, Params: g.Claim.env.Params}
+	subject := verdict.Guest{Resource: g.Claim.resource, Name: g.Name, UUID: g.UUID, Params: g.Claim.env.Params,
+		Problems: g.Claim.env.Problems, Ruled: g.Claim.ruled}
+	asked := hbplugin.Verdict{Resource: g.Claim.resource, Fate: hbplugin.MovesLive, To: node}
+	switch v := verdict.Decide(asked, subject, map[string]verdict.Answer{node: {}}); {
+	case v.Fate == hbplugin.Untold:
+		c.tell("%s", v.Why)
+	case !v.Fate.KeepsRunning():
+		return fmt.Errorf("guest %q would not be moved live: it %s: %s", g.Name, verdict.Words(v), v.Remedy)
+	}
 	req, err := asker.Request(ctx, subject, node)
 	if err != nil {
 		return fmt.Errorf("guest %q cannot be moved to %s: %w", g.Name, node, err)

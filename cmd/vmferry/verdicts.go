@@ -127,8 +127,12 @@ func (inv *inventory) managedBy(m managed) []verdict.Guest {
 	var out []verdict.Guest
 	for _, g := range inv.guests {
 		if g.View != nil && g.Claim != nil && g.Claim.manager == m.String() {
-			out = append(out, verdict.Guest{Resource: g.Claim.resource, Name: g.Name, UUID: g.UUID,
-				Params: g.Claim.env.Params, Problems: g.Claim.env.Problems})
+			v := verdict.Guest{Resource: g.Claim.resource, Name: g.Name, UUID: g.UUID,
+				Params: g.Claim.env.Params, Ruled: g.Claim.ruled}
+			if !g.Claim.foreign { // another agent may make something of what this one cannot use
+				v.Problems = g.Claim.env.Problems
+			}
+			out = append(out, v)
 		}
 	}
 	return out

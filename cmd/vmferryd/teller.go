@@ -75,7 +75,7 @@ func newTeller(c Config) *teller {
 // survey is one look at the cluster managers.
 type survey struct {
 	running []hbplugin.Manager // those that run on this node: one at least
-	standby bool               // all of them have the node in standby
+	standby bool               // all of them have the node in standby, and leave no guest on it
 	busy    bool               // one is at work on a guest that is here
 }
 
@@ -87,7 +87,9 @@ func look(ctx context.Context, managers []hbplugin.Manager) (survey, error) {
 			return survey{}, err
 		}
 		if v.Running {
-			s.running, s.standby = append(s.running, m), s.standby && v.Standby
+			// Heartbeat's is in standby, too, where no other node is active to take its guests.
+			left := slices.ContainsFunc(v.Guests, func(g hbplugin.Guest) bool { return g.Stuck != "" })
+			s.running, s.standby = append(s.running, m), s.standby && v.Standby && !left
 			s.busy = s.busy || slices.ContainsFunc(v.Guests, func(g hbplugin.Guest) bool { return g.Moving })
 		}
 	}
@@ -143,7 +145,8 @@ func (t *teller) answer(ctx context.Context, managers []hbplugin.Manager) (now a
 		asker := verdict.For(f, t.open, t.run)
 		asker.Forecast = func(context.Context) ([]hbplugin.Verdict, error) { return slices.Clone(forecast), nil }
 		now.forecast = append(now.forecast, forecast...)
-		now.verdicts = append(now.verdicts, asker.Ask(ctx, verdict.Guests(claims, notes))...)
+		said := asker.Ask(ctx, verdict.Guests(claims, notes))
+		now.verdicts = append(now.verdicts, verdict.Foreign(said, forecast, claims, notes)...)
 	}
 	now.verdicts = append(now.verdicts, t.adrift(ctx, now.verdicts)...)
 	return now, nil

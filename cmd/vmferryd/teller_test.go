@@ -107,6 +107,32 @@ func TestNotesFollowTheForecast(t *testing.T) {
 	}
 }
 
+// Of a guest that another agent runs the manager's word is known, and no more.
+func TestAskOfAnotherAgent(t *testing.T) {
+	o := &oracle{
+		said: []hbplugin.Verdict{
+			{Resource: "vd", Fate: hbplugin.MovesLive, To: "n2"}, {Resource: "web", Fate: hbplugin.MovesLive, To: "n2"},
+		},
+		claims: []hbplugin.Claim{
+			{Resource: "vd", Agent: "ocf:heartbeat:VirtualDomain"}, {Resource: "web", Agent: hbplugin.OwnAgent},
+		},
+	}
+	got, err := tellerOf(o).ask(t.Context(), []hbplugin.Manager{o})
+	if err != nil || len(got) != 2 || got[0].Fate != hbplugin.MovesLive || got[1].Fate != hbplugin.Untold {
+		t.Errorf("%+v, %v", got, err)
+	}
+}
+
+// A node in standby with guests that nobody takes is asked about: with Heartbeat that is one whose peer is down.
+func TestStandbyWithGuestsThatStay(t *testing.T) {
+	for stuck, want := range map[string]bool{"": true, "no other node is active": false} {
+		o := &oracle{view: hbplugin.View{Running: true, Standby: true, Guests: []hbplugin.Guest{{Name: "web", Stuck: stuck}}}}
+		if seen, err := look(t.Context(), []hbplugin.Manager{o}); err != nil || seen.standby != want {
+			t.Errorf("stuck %q: %+v, %v", stuck, seen, err)
+		}
+	}
+}
+
 // A guest without a resource is nobody's to move; one that just comes or goes is somebody's.
 func TestAskNamesTheDeleted(t *testing.T) {
 	o := &oracle{view: hbplugin.View{Running: true}, said: allLive("web"), claims: []hbplugin.Claim{{Resource: "web"}, {Resource: "comes"}}}

@@ -48,9 +48,16 @@ func (s System) libvirtDir() string {
 	return libvirtDir
 }
 
+// plainLibvirt is the name of the one lock of all drivers in older versions (virNetDaemonAddShutdownInhibition; 10.0 has
+// it). Their system daemons do nothing with guests at a shutdown.
+const plainLibvirt = "Libvirt"
+
 // idle tells whether a lock is a libvirt system daemon's that only waits for its guests to end. Never is one of a session
 // daemon: it saves its user's guests at a shutdown, in all versions.
 func (s System) idle(i inhibitor) (bool, error) {
+	if i.Who == plainLibvirt && i.UID == 0 {
+		return true, nil
+	}
 	file, ok := driverConf[i.Who]
 	if !ok || i.UID != 0 {
 		return false, nil

@@ -29,6 +29,8 @@ func TestProceed(t *testing.T) {
 		{"logind goes on by itself", "reboot", nil, nil},
 		{"guests that stay", "reboot", []logindtest.Inhibitor{libvirtQEMU}, []string{"reboot.target replace-irreversibly"}},
 		{"domain 0", "poweroff", []logindtest.Inhibitor{xen}, []string{"poweroff.target replace-irreversibly"}},
+		{"an older libvirt", "reboot", []logindtest.Inhibitor{lockBut(func(i *logindtest.Inhibitor) { i.Who = "Libvirt" })},
+			[]string{"reboot.target replace-irreversibly"}},
 		{"both drivers", "soft-reboot", []logindtest.Inhibitor{libvirtQEMU, xen}, []string{"soft-reboot.target replace-irreversibly"}},
 		{"for sleep too", "halt", []logindtest.Inhibitor{lockBut(func(i *logindtest.Inhibitor) { i.What = "sleep:shutdown" })}, []string{"halt.target replace-irreversibly"}},
 		{"beside one that is for sleep alone", "kexec", []logindtest.Inhibitor{libvirtQEMU, lockBut(func(i *logindtest.Inhibitor) { i.Who, i.What = "NetworkManager", "sleep" })},

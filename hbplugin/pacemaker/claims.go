@@ -23,7 +23,7 @@ func (c *Client) Claims(ctx context.Context) ([]hbplugin.Claim, error) {
 	for _, r := range conf.Resources {
 		if slices.Contains(c.Agents, r.Agent) {
 			out = append(out, hbplugin.Claim{
-				Resource: r.ID, Environ: hbplugin.EnvironOf(r.ID, r.Params),
+				Resource: r.ID, Agent: r.Agent, Environ: hbplugin.EnvironOf(r.ID, r.Params),
 				Meta: r.Meta, Timeouts: r.Timeouts, Ruled: r.Ruled,
 			})
 		}

@@ -60,7 +60,7 @@ func (r *round) watchingLine() string {
 func (r *round) notLive() string {
 	var list []hbplugin.Guest
 	for _, v := range r.tale.said {
-		if !v.Fate.KeepsRunning() {
+		if !v.Fate.KeepsRunning() && v.Fate != hbplugin.Untold {
 			list = append(list, hbplugin.Guest{Name: v.Resource})
 		}
 	}

@@ -107,7 +107,10 @@ func (r *round) foresaw(f foretold) {
 		r.o.Log.WithError(f.err).Warn("it cannot be told which guests will move live")
 	}
 	for _, v := range f.said {
-		if !v.Fate.KeepsRunning() {
+		switch {
+		case v.Fate == hbplugin.Untold:
+			logVerdict(r.o.Log, v).Warn("guest " + v.Resource + ": cannot tell whether it will move live (" + v.Why + ")")
+		case !v.Fate.KeepsRunning():
 			logVerdict(r.o.Log, v).Warn("guest " + v.Resource + " will not move live: it " + verdict.Words(v))
 		}
 	}

@@ -60,6 +60,21 @@ func TestGuestsAreNamed(t *testing.T) {
 	})
 }
 
+// A guest of which nobody can tell is not said to stop.
+func TestUntoldIsNotStopped(t *testing.T) {
+	node := teller()
+	node.said = []hbplugin.Verdict{{Resource: "db", Fate: hbplugin.Untold, To: "n2", Why: "node n2 was not examined: no answer"}}
+	run(t, node, func(b *bench) {
+		b.say(true)
+		b.after(2 * time.Second)
+		b.wantStatus("draining: 2 of 2 guests left (db, web), 2 s of 598 s")
+		want := "guest db: cannot tell whether it will move live (node n2 was not examined: no answer)"
+		if log := b.logged(); !strings.Contains(log, want) || strings.Contains(log, "will not move live") {
+			t.Errorf("the log:\n%s", log)
+		}
+	})
+}
+
 // A drain is not held for an answer that does not come, and goes on without.
 func TestForetellTakesTooLong(t *testing.T) {
 	node := teller()

@@ -104,7 +104,7 @@ func (r *round) saw(res looked) {
 	}
 	s.Looked = true
 	s.Running, s.Standby = answer(res.view.Running, res.viewErr), res.view.Standby
-	s.Guests = union(res.view.Guests, res.here, res.adrift)
+	s.Guests = Union(res.view.Guests, res.here, res.adrift)
 	r.met(s.Guests)
 	s.Most = max(s.Most, len(s.Guests))
 	s.Blind = ""
@@ -131,9 +131,9 @@ func oneLine(err error) string {
 // deleted is why a guest without a resource does not move.
 const deleted = "no longer a resource of the cluster"
 
-// union joins what the manager says with what the processes say. Whatever
+// Union joins what the manager says with what the processes say. Whatever
 // either of them knows of is here. Nobody will move those that are adrift.
-func union(managed []hbplugin.Guest, here, adrift []string) []hbplugin.Guest {
+func Union(managed []hbplugin.Guest, here, adrift []string) []hbplugin.Guest {
 	all := slices.Clone(managed)
 	for _, name := range here {
 		if !slices.ContainsFunc(all, func(g hbplugin.Guest) bool { return g.Name == name }) {

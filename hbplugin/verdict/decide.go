@@ -27,8 +27,16 @@ var notStarted = []string{migrate.CheckHypervisor, migrate.CheckDuplicate, migra
 // the node that the manager chose, and the other nodes that may start the guest where that one could not.
 func Decide(said hbplugin.Verdict, g Guest, answers map[string]Answer) hbplugin.Verdict {
 	v := said
+	if why, remedy := g.startsNowhere(); why != "" && v.To != "" {
+		v.Fate, v.To, v.Why, v.Remedy = hbplugin.Stops, "", join(v.Why, "the agent starts it nowhere: "+why), join(v.Remedy, remedy)
+		return v
+	}
 	switch said.Fate {
 	case hbplugin.MovesLive, hbplugin.MovesWith:
+		if i := slices.IndexFunc(g.Ruled, decides); i >= 0 {
+			v.Fate, v.Why = hbplugin.Untold, "a rule decides its parameter "+g.Ruled[i]+", and rules are not evaluated here"
+			return v
+		}
 		if why, remedy := g.stays(); why != "" {
 			v.Fate, v.Why, v.Remedy = hbplugin.Restarts, why, remedy
 			return restart(v, answers)
@@ -45,10 +53,29 @@ func (g Guest) stays() (why, remedy string) {
 	if !g.Params.MayUse(drain.Live) {
 		return "its ladder does not name live", "add live to the parameter ladder of resource " + g.Resource
 	}
-	if len(g.Problems) > 0 {
-		return g.Problems[0].Err.Error(), "correct the parameter " + g.Problems[0].Param + " of resource " + g.Resource
+	for _, p := range g.Problems {
+		if !slices.Contains(g.Ruled, p.Param) { // else the rule may set it right
+			return p.Err.Error(), "correct the parameter " + p.Param + " of resource " + g.Resource
+		}
 	}
 	return "", ""
+}
+
+// startsNowhere is why the agent answers "not configured" to a start, which forbids all nodes.
+func (g Guest) startsNowhere() (why, remedy string) {
+	for _, p := range g.Problems {
+		if p.KeepsFromStarting() && !slices.Contains(g.Ruled, p.Param) {
+			return p.Err.Error(), "correct the parameter " + p.Param + " of resource " + g.Resource
+		}
+	}
+	return "", ""
+}
+
+// decides tells whether a parameter decides whether, and by which way, the guest moves.
+func decides(param string) bool {
+	return slices.Contains([]string{"config", "xmfile", "name", "hypervisor", "migration_transport", "migration_user",
+		"migration_network_suffix", "migrate_options", "migrateuri", "migrateport", "remoteuri", "node_ip_attribute", "ladder",
+		"disks", "check_memory"}, param)
 }
 
 func move(v hbplugin.Verdict, g Guest, answers map[string]Answer) hbplugin.Verdict {

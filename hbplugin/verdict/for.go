@@ -2,6 +2,7 @@ package verdict
 
 import (
 	"context"
+	"slices"
 
 	"github.com/vmferry/vmferry/hbplugin"
 	"github.com/vmferry/vmferry/migrate"
@@ -52,6 +53,19 @@ func request(ctx context.Context, g Guest, node string, run resource.Command) (m
 	return g.Params.Move(g.Name, g.UUID, to).Request(), nil
 }
 
+// Foreign puts the manager's word, of said, in place of the verdicts of guests that another agent runs and of which there
+// is no note: what libvirt calls them is not known, so that no target was asked.
+func Foreign(verdicts, said []hbplugin.Verdict, claims []hbplugin.Claim, notes []resource.Entry) []hbplugin.Verdict {
+	for i, v := range verdicts {
+		foreign := slices.ContainsFunc(claims, func(c hbplugin.Claim) bool { return c.Resource == v.Resource && c.Foreign() })
+		noted := slices.ContainsFunc(notes, func(n resource.Entry) bool { return n.Resource == v.Resource })
+		if j := slices.IndexFunc(said, func(o hbplugin.Verdict) bool { return o.Resource == v.Resource }); foreign && !noted && j >= 0 {
+			verdicts[i] = said[j]
+		}
+	}
+	return verdicts
+}
+
 // Guests are the guests of this node among a manager's claims, by what the agent noted when they came here. A
 // guest without a note is left out: its verdict says that it is not known.
 func Guests(claims []hbplugin.Claim, notes []resource.Entry) []Guest {
@@ -59,7 +73,8 @@ func Guests(claims []hbplugin.Claim, notes []resource.Entry) []Guest {
 	for _, c := range claims {
 		for _, n := range notes {
 			if n.Resource == c.Resource {
-				out = append(out, Guest{Resource: c.Resource, Name: n.Guest, UUID: n.UUID, Params: c.Environ.Params, Problems: c.Environ.Problems})
+				out = append(out, Guest{Resource: c.Resource, Name: n.Guest, UUID: n.UUID,
+					Params: c.Environ.Params, Problems: c.Environ.Problems, Ruled: c.Ruled})
 			}
 		}
 	}

@@ -27,14 +27,15 @@ type Guest struct {
 	UUID     string // empty where it is not known
 	Params   resource.Params
 	Problems []resource.Problem // what keeps the agent from migrating it, of its parameters
+	Ruled    []string           // what a rule of the manager's decides: see [hbplugin.Claim]
 }
 
 // Asker asks for the two words that a verdict is made of.
 type Asker struct {
 	// Forecast is the manager's word; see [hbplugin.Forecaster].
 	Forecast func(ctx context.Context) ([]hbplugin.Verdict, error)
-	// Candidates are the nodes that are up besides this one; they are examined for guests that the manager's
-	// choice could not start. nil where nobody knows them.
+	// Candidates are the nodes that are up besides this one; those of them that the manager has left for a guest
+	// (Verdict.Others) are examined where its first choice could not start it. nil where nobody knows them.
 	Candidates func(ctx context.Context) ([]string, error)
 	// Request is the move of a guest to a node, just as the agent would make it.
 	Request func(ctx context.Context, g Guest, node string) (migrate.Request, error)
@@ -102,7 +103,7 @@ func (a Asker) judge(ctx context.Context, said hbplugin.Verdict, guests []Guest,
 		return v
 	}
 	for _, node := range others {
-		if node != said.To {
+		if slices.Contains(said.Others, node) {
 			answers[node] = a.ask(ctx, g, node, false)
 		}
 	}

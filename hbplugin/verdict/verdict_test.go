@@ -67,6 +67,14 @@ func TestDecide(t *testing.T) {
 		{"a parameter that a move cannot use", live,
 			Guest{Resource: "web", Params: usualParams, Problems: []resource.Problem{{Param: "migrateuri", Err: &resource.Error{Reason: "migrateuri is no URI"}}}}, map[string]Answer{"n2": {}},
 			hbplugin.Verdict{Resource: "web", Fate: hbplugin.Restarts, To: "n2", Why: "migrateuri is no URI", Remedy: "correct the parameter migrateuri of resource web"}},
+		{"a parameter that a start cannot use", live,
+			Guest{Resource: "web", Params: usualParams, Problems: []resource.Problem{{Param: "snapshot", Err: &resource.Error{Reason: "snapshot and force_stop are both set"}}}}, map[string]Answer{"n2": {}},
+			hbplugin.Verdict{Resource: "web", Fate: hbplugin.Stops, Why: "the agent starts it nowhere: snapshot and force_stop are both set", Remedy: "correct the parameter snapshot of resource web"}},
+		{"a parameter that a rule decides", live,
+			Guest{Resource: "web", Params: usualParams, Problems: []resource.Problem{{Param: "config", Err: &resource.Error{Reason: "config is not set"}}}, Ruled: []string{"config", "target-role"}},
+			map[string]Answer{"n2": {}},
+			hbplugin.Verdict{Resource: "web", Fate: hbplugin.Untold, To: "n2", Why: "a rule decides its parameter config, and rules are not evaluated here"}},
+		{"one that matters to no move", live, Guest{Resource: "web", Params: usualParams, Ruled: []string{"blackout_budget", "start"}}, map[string]Answer{"n2": {}}, live},
 		{"nobody asked the target", live, usual, nil,
 			hbplugin.Verdict{Resource: "web", Fate: hbplugin.Untold, To: "n2", Why: "node n2 was not examined: it was not asked"}},
 		{"the examination failed", live, usual, map[string]Answer{"n2": {Err: errors.New("time is up")}},
@@ -128,20 +136,21 @@ func fates(all []hbplugin.Verdict) string {
 func TestAsk(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := &world{said: []hbplugin.Verdict{
-			{Resource: "a", Fate: hbplugin.MovesLive, To: "n2"}, {Resource: "b", Fate: hbplugin.MovesLive, To: "n2"},
+			{Resource: "a", Fate: hbplugin.MovesLive, To: "n2"}, {Resource: "b", Fate: hbplugin.MovesLive, To: "n2", Others: []string{"n3"}},
 			{Resource: "c", Fate: hbplugin.MovesLive, To: "n2"}, {Resource: "d", Fate: hbplugin.Stops, Why: "banned"},
 			{Resource: "e", Fate: hbplugin.MovesLive, To: "nowhere"}, {Resource: "f", Fate: hbplugin.MovesLive, To: "n2"},
-			{Resource: "g", Fate: hbplugin.Restarts, To: "n2"},
+			{Resource: "g", Fate: hbplugin.Restarts, To: "n2"}, {Resource: "h", Fate: hbplugin.MovesLive, To: "n2"},
 		}, at: map[string]migrate.Examination{
 			"ga n2": {}, "gb n2": {Refusals: []*migrate.Refusal{noImage}}, "gb n3": {}, "gg n2": {Refusals: []*migrate.Refusal{snapshot}},
+			"gh n2": {Refusals: []*migrate.Refusal{noImage}}, "gh n3": {}, // the manager does not start it on n3
 		}}
 		guests := []Guest{{Resource: "a", Name: "ga"}, {Resource: "b", Name: "gb"}, {Resource: "d", Name: "gd"}, {Resource: "e", Name: "ge"},
-			{Resource: "f", Name: "gf"}, {Resource: "g", Name: "gg"}}
+			{Resource: "f", Name: "gf"}, {Resource: "g", Name: "gg"}, {Resource: "h", Name: "gh"}}
 		for i := range guests {
 			guests[i].Params = usualParams
 		}
 		got := w.asker().Ask(t.Context(), guests)
-		want := "a moves live n2; b restarted elsewhere n3; c cannot tell n2; d stopped, no place ; e cannot tell nowhere; f cannot tell n2; g restarted elsewhere n2"
+		want := "a moves live n2; b restarted elsewhere n3; c cannot tell n2; d stopped, no place ; e cannot tell nowhere; f cannot tell n2; g restarted elsewhere n2; h stopped, no place "
 		if fates(got) != want {
 			t.Errorf("\n got %s\nwant %s", fates(got), want)
 		}

@@ -78,10 +78,24 @@ func (w world) verdict(p cib.Place) hbplugin.Verdict {
 		c = w.whyStops(r, p)
 	}
 	v.Why, v.Remedy = c.why, c.remedy
+	v.Others = w.others(r, w.action(p.ID).Resource, v.To)
 	if v.With = w.displaced(v.To); v.Fate == hbplugin.MovesLive && len(v.With) > 0 {
 		v.Fate = hbplugin.MovesWith
 	}
 	return v
+}
+
+// others are the hosts that are left for a resource where its start on the node to has failed. instance is what the
+// scheduler calls the resource.
+func (w world) others(r cib.Resource, instance, to string) (out []string) {
+	for _, n := range w.before.Nodes {
+		score, known := w.runs[0].Scores[instance][n.Name]
+		free := n.Host() && n.Name != w.node && n.Name != to && w.unusable(n).why == ""
+		if to != "" && free && known && score >= 0 && w.full(r, n.Name).why == "" {
+			out = append(out, n.Name)
+		}
+	}
+	return out
 }
 
 // displaced are the guests that a node gives up in favour of those that come.

@@ -28,6 +28,10 @@ func TestSparing(t *testing.T) {
 		if _, err := open(t.Context(), "other:///"); err != nil {
 			t.Error(err)
 		}
+		<-time.After(hangAgain) // the host may have been switched off, and be up again
+		if _, err := open(t.Context(), c.uri); err != nil {
+			t.Error(err)
+		}
 		close(hang)
 		synctest.Wait()
 		if _, err := open(t.Context(), c.uri); err != nil {
