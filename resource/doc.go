@@ -34,7 +34,8 @@
 //     meant, also where the file names no UUID or was edited (identify.go).
 //   - utilization/ID.json: what Pacemaker was told about the guest's size.
 //   - starts/ID/1: a lock, so that one start of the guest runs at a time.
-//   - departures/ID.json: the guest has moved from here to a peer. A start soon after that brings it back.
+//   - departures/ID.json: the guest has moved from here to a peer. A start soon after that brings it back, and until the
+//     cluster manager has stopped it here, a migrate_to of another guest that fails waits before it says so.
 //   - peers/URI.json: what a peer's libvirt said last of its guests, and when; see census. Beside it,
 //     peers/turns/URI/1 is a lock, so that one start asks it at a time.
 //   - utilization/turn/1: a lock, so that one guest's size is told at a time.

@@ -71,6 +71,8 @@ type departure struct {
 	Guest string    `json:"guest"`
 	Peer  string    `json:"peer"`
 	At    time.Time `json:"at"`
+	// Stopped says that the cluster manager has had the guest stopped here since: it knows that the guest has moved.
+	Stopped bool `json:"stopped,omitempty"`
 }
 
 // depart writes the note, before that of the migration is removed: one of them is always there.

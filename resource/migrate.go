@@ -18,6 +18,7 @@ func (a *run) migrateTo(ctx context.Context) error {
 	err := a.moveAway(ctx)
 	if err != nil {
 		a.strand(err)
+		a.awaitOthers(ctx)
 	} else {
 		a.unstrand()
 	}

@@ -30,6 +30,7 @@ func (a *run) stop(ctx context.Context) error {
 	if o.verdict == notRunning {
 		a.Log.Infof("already stopped: %s", o)
 		a.forget()
+		a.concluded()
 		a.unstrand()
 		a.tidyLost(ctx, o)
 		return nil
