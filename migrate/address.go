@@ -71,9 +71,9 @@ func (r route) decide() (uri, why string, err error) {
 }
 
 // judgeGiven refuses an address that somebody gave where its host does not resolve here. One that means this node may be
-// the end of a tunnel. A URI without a host, such as unix:///run/x, names nothing that could be looked up.
+// the end of a tunnel.
 func judgeGiven(uri string, known reach) error {
-	if hostOf(uri) == "" || known != nowhere {
+	if known != nowhere {
 		return nil
 	}
 	return &Refusal{CheckAddress, fmt.Sprintf("the memory is to be sent to %q, and the name %q %s", uri, hostOf(uri), known),
@@ -95,7 +95,7 @@ func (m *mover) chooseAddress(ctx context.Context, _ *libvirtxml.Domain) error {
 			return nil
 		}
 		return judgeGiven(given, reachOf(addrs, nil))
-	case given != "":
+	case given != "": // without a host, such as unix:///run/x, it names nothing that could be looked up
 		return nil
 	}
 	name, err := m.target.host.Hostname(ctx)

@@ -61,7 +61,7 @@ type devices struct {
 
 // lacks tells for sure that the host has none of that name: a list without the loopback device is no whole one.
 func (d devices) lacks(name string) bool {
-	return d.known && slices.Contains(d.names, "lo") && !slices.Contains(d.names, name)
+	return d.sure() && !slices.Contains(d.names, name)
 }
 
 // sure tells whether the list says anything of a device.

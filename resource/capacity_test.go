@@ -90,8 +90,8 @@ func TestCapacityAllows(t *testing.T) {
 	}
 }
 
-// The nodes have hv_memory=0: to set it of a guest that runs would stop it. That is said once, and asked again later.
-func TestUtilizationThatDoesNotFit(t *testing.T) {
+// utilizationWorld is a node with so much hv_memory that runs the guest, of which Pacemaker knows no utilization yet.
+func utilizationWorld(t *testing.T, hvMemory string) (*world, *test.Hook) {
 	w := newWorld(t, "monitor")
 	w.boot()
 	log, hook := test.NewNullLogger()
@@ -104,13 +104,19 @@ func TestUtilizationThatDoesNotFit(t *testing.T) {
 		case strings.Contains(line, "--get-parameter"):
 			return fails("no such attribute")
 		case strings.HasPrefix(line, "crm_simulate"):
-			return "Original: node1 capacity: cpu=2 host_memory=4096 hv_memory=0\npcmk__assign_resource: res1 utilization on node1:\n" +
-				"Remaining: node1 capacity: cpu=2 host_memory=4096 hv_memory=0\n", nil
+			return "Original: node1 capacity: cpu=2 host_memory=4096 hv_memory=" + hvMemory + "\npcmk__assign_resource: res1 utilization on node1:\n" +
+				"Remaining: node1 capacity: cpu=2 host_memory=4096 hv_memory=" + hvMemory + "\n", nil
 		case strings.HasPrefix(line, "crm_attribute"):
 			return "balanced\n", nil
 		}
 		return "", nil
 	}
+	return w, hook
+}
+
+// The nodes have hv_memory=0: to set it of a guest that runs would stop it. That is said once, and asked again later.
+func TestUtilizationThatDoesNotFit(t *testing.T) {
+	w, hook := utilizationWorld(t, "0")
 	sets := func() (names []string) {
 		for _, call := range w.calls {
 			if _, set, ok := strings.Cut(call, "--set-parameter "); ok {
@@ -195,25 +201,7 @@ func TestUnsetUtilizationOfAStoppedGuest(t *testing.T) {
 // Guests that came at once set their values one after the other, and one that waits is no failure: its next monitor
 // has its turn. Pacemaker plans once for all of a guest's values.
 func TestUtilizationHasItsTurn(t *testing.T) {
-	w := newWorld(t, "monitor")
-	w.boot()
-	log, hook := test.NewNullLogger()
-	w.agent.Log = log
-	w.noted()
-	w.aged(time.Minute)
-	w.agent.Pacemaker, w.info = true, libvirt.Info{CPUs: 1, Memory: 32 << 10, MaxMemory: 32 << 10}
-	w.program = func(_ context.Context, line string) (string, error) {
-		switch {
-		case strings.Contains(line, "--get-parameter"):
-			return fails("no such attribute")
-		case strings.HasPrefix(line, "crm_simulate"):
-			return "Original: node1 capacity: cpu=2 host_memory=4096 hv_memory=4096\npcmk__assign_resource: res1 utilization on node1:\n" +
-				"Remaining: node1 capacity: cpu=2 host_memory=4096 hv_memory=4096\n", nil
-		case strings.HasPrefix(line, "crm_attribute"):
-			return "balanced\n", nil
-		}
-		return "", nil
-	}
+	w, hook := utilizationWorld(t, "4096")
 	others := &run{Agent: w.agent}
 	turn, err := others.utilizationTurn(t.Context())
 	if err != nil {

@@ -12,26 +12,23 @@ import (
 
 // disks reads what is done with disks that are not on shared storage.
 func (r *reader) disks(name string) migrate.DiskMode {
-	mode := migrate.DiskMode(r.get(name))
-	switch {
-	case mode == "":
-		return migrate.DisksShared
-	case !slices.Contains(migrate.DiskModes, mode):
-		r.bad(name, "%s=%q is unknown: use shared, copy or auto, or leave it unset", name, mode)
-		return migrate.DisksShared
-	}
-	return mode
+	return choice(r, name, "shared, copy or auto", migrate.DiskModes, migrate.DisksShared)
 }
 
 // memory reads what follows where a node is short of memory for the guest.
 func (r *reader) memory(name string) migrate.MemoryMode {
-	mode := migrate.MemoryMode(r.get(name))
+	return choice(r, name, "warn, refuse or no", migrate.MemoryModes, migrate.MemoryWarn)
+}
+
+// choice reads one of several words, which words lists for people; without one it is def.
+func choice[M ~string](r *reader, name, words string, all []M, def M) M {
+	mode := M(r.get(name))
 	switch {
 	case mode == "":
-		return migrate.MemoryWarn
-	case !slices.Contains(migrate.MemoryModes, mode):
-		r.bad(name, "%s=%q is unknown: use warn, refuse or no, or leave it unset", name, mode)
-		return migrate.MemoryWarn
+		return def
+	case !slices.Contains(all, mode):
+		r.bad(name, "%s=%q is unknown: use %s, or leave it unset", name, mode, words)
+		return def
 	}
 	return mode
 }

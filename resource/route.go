@@ -153,7 +153,7 @@ func (p Params) RouteTo(ctx context.Context, run Command, node string) (Route, e
 	return p.Route(node, address)
 }
 
-// routes are the ways to nodes that an action has asked for: Pacemaker is asked once about each node.
+// routes are the ways to nodes that an action has looked up: Pacemaker is asked once about each node.
 type routes struct {
 	mu    sync.Mutex
 	known map[string]Route
