@@ -1,69 +1,196 @@
 package witness
 
 import (
-	"bytes"
-	"os"
+	"errors"
+	"io/fs"
+	"iter"
+	"slices"
 	"strconv"
 	"strings"
 )
 
-// cgroup is the control group of a process (cgroups(7)), and empty where it cannot be read. It is what is
-// left of a QEMU that exits: the command line goes with the memory, the control group stays to the end.
-func (h Host) cgroup(pid int) []byte {
-	raw, err := os.ReadFile(h.path(pid, "cgroup"))
-	if err != nil {
-		return nil
-	}
-	return raw
+// maxCgroup bounds a process's control groups: a path each of up to PATH_MAX, in a dozen hierarchies.
+const maxCgroup = 64 << 10
+
+// place is where the service manager has put a process. The order is that of distrust.
+type place int
+
+const (
+	atRoot      place = iota // in no group of its own, as where no service manager makes any
+	inLibvirt                // in the service of libvirt's daemon, or a partition of libvirt's
+	inUnit                   // in another service of the system
+	inSession                // with the processes of a user, which may name their groups as they like
+	inContainer              // in anything else: a container, or a subtree that somebody else was given
+)
+
+// group is what a process's control groups (cgroups(7)) tell of it.
+type group struct {
+	place   place
+	guest   bool   // libvirt's QEMU driver, or systemd-machined for it, made a group for a guest, and the process is in it
+	machine string // the name of that guest, as libvirt puts it there; empty where the group does not tell
 }
 
-// parseCgroup finds the name that libvirt's QEMU driver has given to a guest's control group: by systemd-machined a
-// scope, as in "0::/machine.slice/machine-qemu\x2d3\x2dvm1.scope/libvirt/emulator", and without it
-// "/machine/qemu-3-vm1.libvirt-qemu" (virCgroupNewMachine). It returns "vm1", and "" where there is none.
-func parseCgroup(raw []byte) string {
-	for line := range bytes.Lines(raw) {
-		for part := range strings.SplitSeq(strings.TrimSpace(string(line)), "/") {
-			machine := machineOf(part)
-			driver, numbered, _ := strings.Cut(machine, "-")
-			_, name, isNumbered := strings.Cut(numbered, "-") // behind libvirt's number of the guest
-			if driver == "qemu" && isNumbered && name != "" {
-				return name
+// group reads what is left of a QEMU that exits: the command line goes with the memory, the control group stays
+// to the end. On a kernel without control groups all processes are at the root.
+// base is that of the node, see [Host.base].
+func (h Host) group(pid int, base string) (group, error) {
+	raw, err := readSome(h.path(pid, "cgroup"), maxCgroup)
+	if errors.Is(err, fs.ErrNotExist) {
+		return group{}, nil
+	}
+	if err != nil {
+		return group{}, err
+	}
+	return parseCgroup(raw, base), nil
+}
+
+// base is where the control groups of this node begin: that of process 1, without the scope that systemd makes for itself.
+// It is empty but where the node is itself a container that sees the groups around it.
+func (h Host) base() (base string) {
+	raw, _ := readSome(h.path(1, "cgroup"), maxCgroup)
+	for path := range processPaths(raw) {
+		path = strings.TrimSuffix(strings.TrimSuffix(path, "/init.scope"), "/")
+		if len(path) > len(base) {
+			base = path
+		}
+	}
+	return base
+}
+
+// processPaths yields the paths in the hierarchies in which service and container managers keep their processes apart: the
+// unified one and systemd's own.
+func processPaths(raw []byte) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for name, path := range hierarchies(raw) {
+			if (name == "" || name == "name=systemd") && !yield(path) {
+				return
 			}
 		}
 	}
-	return ""
 }
 
-// machineOf is the name of a machine, such as "qemu-3-vm1", of which a part of a control group's path is.
-func machineOf(part string) string {
+// hierarchies yields the controllers of each hierarchy and a process's path in it.
+func hierarchies(raw []byte) iter.Seq2[string, string] {
+	return func(yield func(name, path string) bool) {
+		for line := range strings.Lines(string(raw)) {
+			fields := strings.SplitN(strings.TrimSuffix(line, "\n"), ":", 3)
+			if len(fields) == 3 && !yield(fields[1], fields[2]) {
+				return
+			}
+		}
+	}
+}
+
+// parseCgroup reads /proc/PID/cgroup. A guest's group counts in any hierarchy: without systemd libvirt makes groups in those of
+// controllers alone. The place is that where processes are kept apart, and where no hierarchy is for that, by
+// all controllers.
+func parseCgroup(raw []byte, base string) (g group) {
+	isKept := false
+	for path := range processPaths(raw) {
+		isKept = true
+		g.place = max(g.place, groupOf(path, base).place)
+	}
+	for name, path := range hierarchies(raw) {
+		one := groupOf(path, base)
+		if one.guest {
+			return one
+		}
+		if !isKept && !strings.HasPrefix(name, "name=") {
+			g.place = max(g.place, one.place)
+		}
+	}
+	return g
+}
+
+// groupOf judges one path from the root on. Only slices, and partitions of libvirt's, may stand before what tells: below a
+// service or a scope somebody else names the groups. So ".../user@1000.service/app.slice/machine-qemu….scope" is no
+// guest's, and neither is one of a libvirt inside a container.
+func groupOf(path, base string) group {
+	path = strings.TrimSuffix(path, " (deleted)")
+	if rest, found := strings.CutPrefix(path, base); found && (rest == "" || rest[0] == '/') {
+		path = rest
+	}
+	parts := strings.FieldsFunc(path, func(r rune) bool { return r == '/' })
+	for len(parts) > 0 && parts[0] == ".." { // above the reader's own namespace of control groups
+		parts = parts[1:]
+	}
+	top := 0
+	for top < len(parts) && isPartition(parts[top], top) {
+		top++
+	}
+	isUsers := top > 0 && (parts[0] == "user.slice" || parts[0] == "user")
+	if top < len(parts) {
+		if machine, ok := machineOf(parts[top]); ok {
+			return group{place: inLibvirt, guest: true, machine: guestOf(machine)}
+		}
+	}
+	switch {
+	case isUsers:
+		return group{place: inSession}
+	case len(parts) == 0:
+		return group{place: atRoot}
+	case top == len(parts):
+		return group{place: inLibvirt}
+	}
+	return group{place: placeOf(parts[top:])}
+}
+
+// isPartition tells whether a part of a path, with so many before it, is a slice of systemd's or a partition of libvirt's.
+//
+// Source: virCgroupSetPartitionSuffix of libvirt's vircgroup.c, systemd.slice(5).
+func isPartition(part string, before int) bool {
+	isTop := before == 0 && (part == "machine" || part == "system" || part == "user")
+	return isTop || strings.HasSuffix(part, ".slice") || strings.HasSuffix(part, ".partition")
+}
+
+// placeOf judges what stands behind the slices: services as systemd and OpenRC call their groups, sessions as
+// elogind does.
+func placeOf(parts []string) place {
+	name, isService := strings.CutSuffix(parts[0], ".service")
+	if !isService {
+		name, isService = strings.CutPrefix(parts[0], "openrc.")
+	}
+	switch {
+	case isService && slices.Contains(libvirtServices, name):
+		return inLibvirt
+	case isService && len(parts) > 1 && !strings.HasPrefix(parts[1], "."):
+		return inContainer // the service was given a subtree, as that of a container is
+	case isService, parts[0] == "init.scope":
+		return inUnit
+	case isNumber(strings.TrimPrefix(parts[0], "c")) && len(parts) == 1:
+		return inSession
+	}
+	return inContainer
+}
+
+// libvirtServices are those of libvirt's daemons, in whose group a guest is where libvirt makes none for it.
+var libvirtServices = []string{"libvirtd", "virtqemud", "virtxend"}
+
+// machineOf is the name of a machine of libvirt's QEMU driver, such as "qemu-3-vm1", of which a part of a control group's
+// path is: by systemd-machined "machine-qemu\x2d3\x2dvm1.scope", and without it "qemu-3-vm1.libvirt-qemu"
+// (virCgroupNewMachine).
+func machineOf(part string) (machine string, ok bool) {
 	if plain, found := strings.CutSuffix(part, ".libvirt-qemu"); found {
-		return plain
+		return plain, true
 	}
 	scope, isMachine := strings.CutPrefix(part, "machine-")
 	scope, isScope := strings.CutSuffix(scope, ".scope")
-	if !isMachine || !isScope {
-		return ""
-	}
-	return unescapeUnit(scope)
+	machine = unescapeUnit(scope)
+	return machine, isMachine && isScope && strings.HasPrefix(machine, "qemu-")
 }
 
-// ofAnotherUnit tells whether a control group is that of a unit of systemd's in which libvirt starts no guests, such as
-// another service or a container. Where it makes no control groups, guests are in that of libvirt's own
-// service, and those of a session, which matter unless system is set, in a user's.
-func ofAnotherUnit(raw []byte, system bool) bool {
-	for line := range bytes.Lines(raw) {
-		path := strings.TrimSpace(string(line))
-		if strings.Contains(path, "/user.slice/") {
-			return system
-		}
-		for part := range strings.SplitSeq(path, "/") {
-			name, isService := strings.CutSuffix(part, ".service")
-			if isService || strings.HasSuffix(part, ".scope") {
-				return name != "libvirtd" && name != "virtqemud"
-			}
-		}
+// guestOf is the guest's name behind libvirt's number of it, and empty where a machine is not called so.
+func guestOf(machine string) string {
+	fields := strings.SplitN(machine, "-", 3)
+	if len(fields) < 3 || fields[0] != "qemu" || !isNumber(fields[1]) {
+		return ""
 	}
-	return false
+	return fields[2]
+}
+
+func isNumber(s string) bool {
+	_, err := strconv.ParseUint(s, 10, 32)
+	return err == nil
 }
 
 // unescapeUnit undoes \xNN (systemd-escape(1)).

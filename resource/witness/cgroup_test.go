@@ -8,57 +8,128 @@ import (
 	"testing"
 )
 
+// TestParseCgroup reads the groups of guests. The paths are those that libvirt and systemd make.
 func TestParseCgroup(t *testing.T) {
+	const unknown = "?" // a guest's, and nobody knows whose
 	for _, c := range []struct{ name, raw, want string }{
 		{"unified", "0::/machine.slice/machine-qemu\\x2d3\\x2dvm1.scope/libvirt/emulator\n", "vm1"},
 		{"legacy", "4:memory:/machine.slice/machine-qemu\\x2d3\\x2dvm1.scope\n1:name=systemd:/x\n", "vm1"},
 		{"dashes in the name", "0::/machine.slice/machine-qemu\\x2d12\\x2dweb\\x2dserver.scope/libvirt\n", "web-server"},
 		{"dots in the name", "0::/machine.slice/machine-qemu\\x2d12\\x2dweb.example.scope\n", "web.example"},
+		{"all processes have ended", "0::/machine.slice/machine-qemu\\x2d3\\x2dvm1.scope (deleted)\n", "vm1"},
 		{"libvirt's own", "0::/system.slice/libvirtd.service\n", ""},
 		{"another driver", "0::/machine.slice/machine-lxc\\x2d3\\x2dvm1.scope\n", ""},
-		{"no number", "0::/machine.slice/machine-qemu\\x2dvm1.scope\n", ""},
+		{"no number", "0::/machine.slice/machine-qemu\\x2dvm1.scope\n", unknown},
+		{"of an embedded driver", "0::/machine.slice/machine-qemu\\x2dembed\\x2d01234567\\x2d3\\x2dvm1.scope\n", unknown},
 		{"broken escape", "0::/machine.slice/machine-qemu\\x2d1\\x2dv\\xZZ.scope\n", "v\\xZZ"},
+		{"a partition", "0::/machine.slice/machine-gold.slice/machine-qemu\\x2d3\\x2dvm1.scope\n", "vm1"},
+		{"a partition of its own", "0::/gold.slice/gold-a.slice/machine-qemu\\x2d3\\x2dvm1.scope\n", "vm1"},
 		{"without systemd", "0::/machine/qemu-3-vm-1.libvirt-qemu/emulator\n", "vm-1"},
+		{"a partition without systemd", "5:cpu:/machine/gold.partition/qemu-3-vm1.libvirt-qemu\n1:name=systemd:/\n", "vm1"},
+		{"a partition of its own without systemd", "5:cpu:/gold.partition/qemu-3-vm1.libvirt-qemu\n", "vm1"},
 		{"another driver without systemd", "0::/machine/lxc-3-vm1.libvirt-lxc\n", ""},
 		{"a name with the driver's in it", "0::/machine.slice/machine-qemu\\x2d3\\x2dqemu\\x2d4.scope\n", "qemu-4"},
+		{"from a namespace of control groups", "0::/../../machine.slice/machine-qemu\\x2d3\\x2dvm1.scope\n", "vm1"},
 		{"empty", "", ""},
+
+		{"a user's own manager", "0::/user.slice/user-1000.slice/user@1000.service/app.slice/machine-qemu\\x2d3\\x2dvm1.scope\n", ""},
+		{"below a session", "0::/user.slice/user-1000.slice/session-2.scope/machine.slice/machine-qemu\\x2d3\\x2dvm1.scope\n", ""},
+		{"below a service", "0::/system.slice/x.service/machine.slice/machine-qemu\\x2d3\\x2dvm1.scope\n", ""},
+		{"in Docker", "0::/system.slice/docker-01ab.scope/machine.slice/machine-qemu\\x2d3\\x2dvm1.scope\n", ""},
+		{"in Docker without systemd", "0::/docker/01ab/machine/qemu-3-vm1.libvirt-qemu\n", ""},
+		{"in LXC", "0::/lxc.payload.a/machine/qemu-3-vm1.libvirt-qemu\n", ""},
+		{"in libvirt's LXC", "0::/machine.slice/machine-lxc\\x2d1\\x2da.scope/machine.slice/machine-qemu\\x2d3\\x2dvm1.scope\n", ""},
+		{"in Kubernetes", "0::/kubepods.slice/kubepods-pod1.slice/cri-containerd-01ab.scope/machine/qemu-3-vm1.libvirt-qemu\n", ""},
+		{"in a user's control groups of old", "3:cpu:/user/alice/0/machine/qemu-3-vm1.libvirt-qemu\n", ""},
+		{"below another guest", "0::/machine.slice/machine-qemu\\x2d3\\x2dvm1.scope/machine-qemu\\x2d4\\x2dvm2.scope\n", "vm1"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			if got := parseCgroup([]byte(c.raw)); got != c.want {
-				t.Errorf("parseCgroup = %q, want %q", got, c.want)
+			got := parseCgroup([]byte(c.raw), "")
+			want := group{place: got.place, guest: c.want != "", machine: strings.Trim(c.want, unknown)}
+			if got != want {
+				t.Errorf("parseCgroup = %+v, want %+v", got, want)
 			}
 		})
 	}
 }
 
-func TestOfAnotherUnit(t *testing.T) {
-	for path, want := range map[string]bool{
-		"/system.slice/cron.service":                                        true,
-		"/system.slice/system-getty.slice/getty@tty1.service":               true,
-		"/system.slice/docker-0123.scope":                                   true,
-		"/machine.slice/machine-lxc\\x2d3\\x2dvm1.scope":                    true,
-		"/system.slice/libvirtd.service":                                    false,
-		"/system.slice/virtqemud.service/x":                                 false,
-		"/user.slice/user-1000.slice/user@1000.service/app.slice/x.service": false,
-		"/user.slice/user-0.slice/session-3.scope":                          false,
-		"/":         false,
-		"/kubepods": false,
+// TestPlaces reads where service and container managers put processes.
+func TestPlaces(t *testing.T) {
+	for raw, want := range map[string]place{
+		"":                                       atRoot,
+		"0::/\n":                                 atRoot,
+		"0::/machine\n":                          inLibvirt,
+		"0::/machine.slice\n":                    inLibvirt,
+		"0::/system.slice/libvirtd.service\n":    inLibvirt,
+		"0::/system.slice/virtqemud.service/x\n": inLibvirt,
+		"0::/openrc.libvirtd\n":                  inLibvirt,
+		"0::/init.scope\n":                       inUnit,
+		"0::/system.slice/cron.service\n":        inUnit,
+		"0::/system.slice/cron.service/.control\n":                                         inUnit,
+		"0::/openrc.heartbeat\n":                                                           inUnit,
+		"0::/system.slice/system-getty.slice/getty@tty1.service\n":                         inUnit,
+		"0::/user.slice/user-1000.slice/user@1000.service/app.slice/x.service\n":           inSession,
+		"0::/user.slice/user-1000.slice/user@1000.service/system.slice/libvirtd.service\n": inSession,
+		"0::/user.slice/user-0.slice/session-3.scope\n":                                    inSession,
+		"0::/user.slice\n":                     inSession,
+		"0::/c3\n":                             inSession, // elogind's
+		"0::/7\n":                              inSession,
+		"0::/user/alice/0\n":                   inSession,
+		"0::/system.slice/docker-0123.scope\n": inContainer,
+		"0::/system.slice/docker-0123.scope/system.slice/libvirtd.service\n":                 inContainer,
+		"0::/system.slice/web.service/libpod-payload-0123\n":                                 inContainer,
+		"0::/machine.slice/systemd-nspawn@a.service/payload\n":                               inContainer,
+		"0::/machine.slice/libpod-0123.scope\n":                                              inContainer,
+		"0::/machine.slice/machine-lxc\\x2d3\\x2dvm1.scope\n":                                inContainer,
+		"0::/kubepods.slice/kubepods-besteffort.slice/kubepods-pod1.slice/crio-0123.scope\n": inContainer,
+		"0::/kubepods\n":    inContainer,
+		"0::/docker/0123\n": inContainer,
+		"0::/lxc.payload.a/system.slice/libvirtd.service\n":                                              inContainer,
+		"5:memory:/docker/0123\n1:name=systemd:/docker/0123\n0::/\n":                                     inContainer,
+		"5:memory:/docker/0123\n4:cpu:/\n":                                                               inContainer,
+		"5:memory:/batch/7\n1:name=systemd:/system.slice/cron.service\n":                                 inUnit,
+		"5:memory:/machine\n4:name=openrc:/libvirtd\n":                                                   inLibvirt,
+		"12:pids:/user.slice/user-1000.slice\n1:name=systemd:/user.slice/user-1000.slice/x\n":            inSession,
+		"5:memory:/\n1:name=systemd:/system.slice/libvirtd.service\n0::/system.slice/libvirtd.service\n": inLibvirt,
 	} {
-		if got := ofAnotherUnit([]byte("0::"+path+"\n"), false); got != want {
-			t.Errorf("%s: %v", path, got)
+		if got := parseCgroup([]byte(raw), ""); got != (group{place: want}) {
+			t.Errorf("%q: %+v, want place %d", raw, got, want)
 		}
 	}
-	if ofAnotherUnit(nil, true) {
-		t.Error("one that cannot be read is known")
+}
+
+// A node that is a container itself sees the groups around it, and its own below them.
+func TestGroupsOfANodeInAContainer(t *testing.T) {
+	f := newTree(t)
+	f.cgroup(1, "1:name=systemd:/lxc/n1/init.scope\n0::/\n")
+	for path, want := range map[string]group{
+		"/lxc/n1":                               {},
+		"/lxc/n1/system.slice/libvirtd.service": {place: inLibvirt},
+		"/lxc/n1/machine.slice/machine-qemu\\x2d3\\x2dvm1.scope": {place: inLibvirt, guest: true, machine: "vm1"},
+		"/lxc/n1/docker/0123":                    {place: inContainer},
+		"/lxc/n12/system.slice/libvirtd.service": {place: inContainer},
+	} {
+		f.cgroup(7, "1:name=systemd:"+path+"\n0::/\n")
+		if got, err := f.host.group(7, f.host.base()); got != want || err != nil {
+			t.Errorf("%s: %+v, %v, want %+v", path, got, err, want)
+		}
 	}
 }
 
 func FuzzParseCgroup(f *testing.F) {
 	f.Add([]byte("0::/machine.slice/machine-qemu\\x2d3\\x2dvm1.scope/libvirt/emulator\n"))
 	f.Add([]byte("\\x\\x2"))
+	f.Add([]byte("4:cpu:/machine/a.partition/qemu-1-b.libvirt-qemu\n1:name=systemd:/\n"))
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		if name := parseCgroup(raw); strings.ContainsAny(name, "\n") {
-			t.Errorf("parseCgroup(%q) = %q", raw, name)
+		g := parseCgroup(raw, "")
+		if strings.ContainsAny(g.machine, "\n") || g.machine != "" && !g.guest || g.guest && g.place != inLibvirt {
+			t.Errorf("parseCgroup(%q) = %+v", raw, g)
+		}
+		for path := range strings.Lines(string(raw)) { // whoever makes groups below a service makes no guest
+			below := parseCgroup([]byte("0::/user.slice/user-1.slice/user@1.service/"+path), "")
+			if below.guest || below.place != inSession {
+				t.Errorf("%q in a user's own manager: %+v", path, below)
+			}
 		}
 	})
 }

@@ -46,9 +46,12 @@ func parseCmdline(raw []byte) (id identity, ok bool) {
 	return id, both || (isEmulator(args[0]) && (id.name != "" || isUUID(id.uuid)))
 }
 
+// maxArguments is how many arguments of a command line are told apart; empty ones cost more memory here than there.
+const maxArguments = 1 << 16
+
 // arguments are those of a command line, the program's name first.
 func arguments(raw []byte) []string {
-	return strings.Split(strings.TrimSuffix(string(raw), "\x00"), "\x00")
+	return strings.SplitN(strings.TrimSuffix(string(raw), "\x00"), "\x00", maxArguments)
 }
 
 // option strips the one or two dashes that QEMU accepts.

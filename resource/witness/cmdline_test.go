@@ -68,13 +68,19 @@ func TestParseStat(t *testing.T) {
 		want      procStat
 		dead, ok  bool
 	}{
-		{"runs", line("qemu-system-x86", "S", "7"), procStat{"qemu-system-x86", 'S', 6, 7, 12345}, false, true},
-		{"brackets in the name", line("a) S (b", "S", "1"), procStat{"a) S (b", 'S', 6, 1, 12345}, false, true},
-		{"zombie", line("qemu", "Z", "1"), procStat{"qemu", 'Z', 6, 1, 12345}, true, true},
-		{"zombie leader with threads", line("qemu", "Z", "3"), procStat{"qemu", 'Z', 6, 3, 12345}, false, true},
+		{"runs", line("qemu-system-x86", "S", "7"), procStat{"qemu-system-x86", 'S', 6, 7, 12345, false}, false, true},
+		{"brackets in the name", line("a) S (b", "S", "1"), procStat{"a) S (b", 'S', 6, 1, 12345, false}, false, true},
+		{"zombie", line("qemu", "Z", "1"), procStat{"qemu", 'Z', 6, 1, 12345, false}, true, true},
+		{"zombie leader with threads", line("qemu", "Z", "3"), procStat{"qemu", 'Z', 6, 3, 12345, false}, false, true},
 		{"empty", "", procStat{}, false, false},
 		{"short", "42 (x) S 1", procStat{}, false, false},
 		{"no parent", strings.Replace(line("x", "S", "1"), " 6 ", " x ", 1), procStat{}, false, false},
+		{"no state", line("x", "\x00", "1"), procStat{}, false, false},
+		{"a number for the state", line("x", "0", "1"), procStat{}, false, false},
+		{"two states", line("x", "SR", "1"), procStat{}, false, false},
+		{"no flags", strings.Replace(line("x", "S", "1"), " -1 0 ", " -1 x ", 1), procStat{}, false, false},
+		{"a kernel thread", strings.Replace(line("x", "S", "1"), " -1 0 ", " -1 2129984 ", 1), procStat{"x", 'S', 6, 1, 12345, true}, false, true},
+		{"a name with a line break", line("a) S 1\n(b", "S", "1"), procStat{"a) S 1\n(b", 'S', 6, 1, 12345, false}, false, true},
 		{"no number", strings.Replace(line("x", "S", "1"), "12345", "soon", 1), procStat{}, false, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -93,7 +99,7 @@ func FuzzParseStat(f *testing.F) {
 	f.Add([]byte("42 (qemu) S 1 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 12345 0"))
 	f.Add([]byte(") ("))
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		if s, err := parseStat(raw); err == nil && s.state == 0 {
+		if s, err := parseStat(raw); err == nil && !isLetter(s.state) {
 			t.Errorf("parseStat(%q) has no state and no error", raw)
 		}
 	})

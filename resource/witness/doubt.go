@@ -3,7 +3,6 @@ package witness
 import (
 	"context"
 	"errors"
-	"os"
 	"slices"
 	"sync"
 	"time"
@@ -33,6 +32,7 @@ func (d doubt) mayConcern(guest string) bool {
 var (
 	errExiting      = errors.New("a QEMU that is exiting has lost its command line")
 	errUnrecognised = errors.New("libvirt's pid file names a QEMU that was not recognised")
+	errDisguised    = errors.New("its command line names another guest than its control group")
 	errBlocked      = errors.New("its command line cannot be read for now: its memory is locked, as in a storage stall")
 )
 
@@ -123,7 +123,7 @@ func (r *readings) begin(of readingOf) *reading {
 	one := &reading{done: make(chan struct{})}
 	r.under[of] = one
 	go func() {
-		one.raw, one.err = os.ReadFile(of.file)
+		one.raw, one.err = readSome(of.file, maxCmdline)
 		one.ended = time.Now()
 		r.mu.Lock()
 		delete(r.under, of)

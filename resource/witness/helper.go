@@ -5,10 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 )
 
@@ -37,18 +34,21 @@ func (h Host) Helpers(ctx context.Context, wanted Helper) (found []Process, err 
 }
 
 // helper looks at one process, first at what the kernel tells without the process's memory. One that has ended meanwhile
-// is none.
+// is none, and so is one that root does not run as a daemon of this node: anybody may give a program these names.
 func (h Host) helper(ctx context.Context, wait *waiter, pid int, wanted Helper) (p Process, ok bool, err error) {
-	program, err := os.Readlink(h.path(pid, "exe"))
-	if err != nil || strings.TrimSuffix(filepath.Base(program), " (deleted)") != wanted.Program { // as after an upgrade
+	if program, _, known := h.program(pid); !known || program != wanted.Program {
+		return Process{}, false, nil
+	}
+	anyName := func(string) bool { return true }
+	if ours, err := h.IsDaemon(pid, anyName, 0); err != nil || !ours {
 		return Process{}, false, nil
 	}
 	stat, err := h.stat(pid)
 	if err != nil || stat.dead() {
 		return Process{}, false, nil
 	}
-	parent, err := h.stat(stat.parent)
-	if err != nil || !slices.Contains(wanted.Parents, parent.comm) {
+	isParent := func(program string) bool { return slices.Contains(wanted.Parents, program) }
+	if ours, err := h.IsDaemon(stat.parent, isParent, 0); err != nil || !ours {
 		return Process{}, false, nil
 	}
 	raw, err := wait.await(ctx, h.beginRead(pid, stat))

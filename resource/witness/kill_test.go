@@ -11,10 +11,12 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
-// The test binary plays QEMU when this is set: it ends on SIGTERM when it is "polite", and only
-// on SIGKILL when it is "stubborn".
+// The test binary plays QEMU when this is set: it ends on SIGKILL alone when it is "stubborn" and
+// on SIGTERM else.
 const roleVar = "WITNESS_TEST_ROLE"
 
 func TestMain(m *testing.M) {
@@ -26,8 +28,21 @@ func TestMain(m *testing.M) {
 }
 
 func pretend(role string) {
-	if role == "stubborn" {
+	switch role {
+	case "stubborn":
 		signal.Ignore(syscall.SIGTERM)
+	case "locked": // as libvirt starts QEMU, with its pid file open and locked
+		if err := unix.FcntlFlock(3, unix.F_SETLK, &unix.Flock_t{Type: unix.F_WRLCK, Len: 1}); err != nil {
+			panic(err)
+		}
+	case "reader": // what anybody may do who may read the file
+		if err := unix.FcntlFlock(3, unix.F_SETLK, &unix.Flock_t{Type: unix.F_RDLCK, Len: 1}); err != nil {
+			panic(err)
+		}
+	case "root": // as a set-user-ID program may become to all appearances
+		if err := syscall.Setreuid(0, 0); err != nil {
+			panic(err)
+		}
 	}
 	_, _ = os.Stdout.WriteString("ready\n")
 	_, _ = io.Copy(io.Discard, os.Stdin) // until the test ends, however it ends

@@ -3,38 +3,159 @@ package witness
 import (
 	"encoding/xml"
 	"fmt"
+	"io"
+	"io/fs"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
 )
 
-// pidFiles returns the names of the files NAME.pid that libvirt keeps, by the number in them. NAME is that of the
-// guest whose QEMU it is; helpers beside QEMU have such files too, as ID-NAME-pr-helper0.pid
-// (qemuProcessBuildPRHelperPidfilePath). The files of ended processes are common: they say nothing by themselves.
-func (h Host) pidFiles() map[int][]string {
-	files, err := filepath.Glob(filepath.Join(h.run(), "*.pid"))
+// pidFile is a file NAME.pid of libvirt's.
+type pidFile struct {
+	name    string // that of the guest whose QEMU it is; helpers beside QEMU have names such as 1-vm1-pr-helper0
+	pid     int
+	written time.Time
+	locker  int // who holds its lock, 0 for nobody
+}
+
+// pidFiles returns the files NAME.pid that libvirt keeps, by the number in them. The files of ended processes are common: they
+// say nothing by themselves. Where anybody but root, or the user that this program runs as, could have made or changed
+// them, they are no evidence.
+//
+// Source: qemuProcessLaunch, qemuProcessBuildPRHelperPidfilePath.
+func (h Host) pidFiles() map[int][]pidFile {
+	dir, err := h.openRun()
 	if err != nil {
 		return nil
 	}
-	names := map[int][]string{}
-	for _, file := range files {
-		if pid, ok := readPID(file); ok {
-			names[pid] = append(names[pid], strings.TrimSuffix(filepath.Base(file), ".pid"))
+	defer func() { _ = dir.Close() }()
+	entries, err := fs.ReadDir(dir.FS(), ".")
+	if err != nil {
+		return nil
+	}
+	files := map[int][]pidFile{}
+	for _, e := range entries {
+		if f, ok := readPIDFile(dir, e.Name()); ok {
+			files[f.pid] = append(files[f.pid], f)
 		}
 	}
-	return names
+	return files
 }
 
-// readPID reads a pid file. An unreadable or malformed one is no evidence.
-func readPID(file string) (int, bool) {
-	raw, err := os.ReadFile(file)
+// openRun opens libvirt's directory, if only root and ourselves may write to it.
+func (h Host) openRun() (*os.Root, error) {
+	dir, err := os.OpenRoot(h.run())
 	if err != nil {
-		return 0, false
+		return nil, err
 	}
-	pid, err := strconv.Atoi(strings.TrimSpace(string(raw)))
-	return pid, err == nil && pid > 0
+	info, err := dir.Stat(".")
+	if err == nil && !isOurs(info) {
+		err = fmt.Errorf("%q is not a directory that only root may write", h.run())
+	}
+	if err != nil {
+		_ = dir.Close()
+		return nil, err
+	}
+	return dir, nil
 }
+
+// isOurs tells whether only root, and the user that this program runs as, may write to a file or directory.
+func isOurs(info fs.FileInfo) bool {
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	isTrusted := ok && (stat.Uid == 0 || int(stat.Uid) == os.Geteuid())
+	return isTrusted && info.Mode().Perm()&0o022 == 0
+}
+
+// openOurs opens a regular file of a directory, if only root and ourselves may write to it.
+func openOurs(dir *os.Root, name string) (*os.File, fs.FileInfo, error) {
+	file, err := dir.OpenFile(name, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, nil, err
+	}
+	info, err := file.Stat()
+	if err == nil && (!info.Mode().IsRegular() || !isOurs(info)) {
+		err = fmt.Errorf("%q is not a regular file that only root may write", name)
+	}
+	if err != nil {
+		_ = file.Close()
+		return nil, nil, err
+	}
+	return file, info, nil
+}
+
+// readPIDFile reads a pid file. An unreadable or malformed one is no evidence.
+func readPIDFile(dir *os.Root, name string) (f pidFile, ok bool) {
+	guest, isPID := strings.CutSuffix(name, ".pid")
+	if !isPID {
+		return f, false
+	}
+	file, info, err := openOurs(dir, name)
+	if err != nil {
+		return f, false
+	}
+	defer func() { _ = file.Close() }()
+	raw, err := io.ReadAll(io.LimitReader(file, 64))
+	pid, perr := strconv.Atoi(strings.TrimSpace(string(raw)))
+	return pidFile{guest, pid, info.ModTime(), locker(file)}, err == nil && perr == nil && pid > 0
+}
+
+// locker is the process that holds the lock of a pid file for writing, 0 for none. Who may only read the file can have no
+// such lock.
+func locker(file *os.File) (pid int) {
+	conn, err := file.SyscallConn()
+	if err != nil {
+		return 0
+	}
+	lock := unix.Flock_t{Type: unix.F_RDLCK}
+	cerr := conn.Control(func(fd uintptr) { err = unix.FcntlFlock(fd, unix.F_GETLK, &lock) })
+	if cerr != nil || err != nil || lock.Type != unix.F_WRLCK {
+		return 0
+	}
+	return int(lock.Pid)
+}
+
+// rounding is how much younger than its pid file's time a process may seem that is older: the kernel rounds both times, and
+// a leap second may lie between. Whoever gets the number later than that is another process.
+const rounding = time.Second
+
+// names tells whether a pid file is about a process of that number that began then, and not about one that had the number
+// before. QEMU holds the lock of its file from before its start to its end (virCommandSetPidFile, since libvirt 6.2). Where
+// nobody does, as by an older libvirt or of a QEMU that exits, the process must be no younger than the file.
+func (f pidFile) names(began time.Time) bool {
+	return f.locker == f.pid || !began.After(f.written.Add(rounding))
+}
+
+// ticks is how many clock ticks a second has in what the kernel tells programs (USER_HZ).
+const ticks = 100
+
+// bootTime is when this node was booted, by its clock as it is now.
+func bootTime() time.Time {
+	var up unix.Timespec
+	_ = unix.ClockGettime(unix.CLOCK_BOOTTIME, &up) // which Linux has since 2.6.39
+	return time.Now().Add(-time.Duration(up.Nano()))
+}
+
+// began is when a process began.
+func (s procStat) began(boot time.Time) time.Time {
+	return boot.Add(time.Duration(s.start) * time.Second / ticks)
+}
+
+// filed returns the guests whose pid files are about a process.
+func filed(files []pidFile, stat procStat, boot time.Time) (guests []string) {
+	for _, f := range files {
+		if f.names(stat.began(boot)) {
+			guests = append(guests, f.name)
+		}
+	}
+	return guests
+}
+
+// maxHead is how much of a status file is read: the first element says it all.
+const maxHead = 64 << 10
 
 // resumed tells whether libvirt noted that the guest runs in this very process.
 // libvirt keeps NAME.xml beside the pid file and rewrites it at each change of state;
@@ -43,12 +164,17 @@ func (h Host) resumed(p Process) bool {
 	if p.Name == "" || strings.ContainsRune(p.Name, '/') {
 		return false
 	}
-	file, err := os.Open(filepath.Join(h.run(), p.Name+".xml"))
+	dir, err := h.openRun()
+	if err != nil {
+		return false
+	}
+	defer func() { _ = dir.Close() }()
+	file, _, err := openOurs(dir, p.Name+".xml")
 	if err != nil {
 		return false
 	}
 	defer func() { _ = file.Close() }()
-	status, err := parseStatus(xml.NewDecoder(file))
+	status, err := parseStatus(xml.NewDecoder(io.LimitReader(file, maxHead)))
 	return err == nil && status.state == "running" && status.pid == p.PID
 }
 

@@ -7,29 +7,41 @@ import (
 	"strings"
 )
 
-// procStat is what is needed of /proc/PID/stat (proc(5)).
+// procStat is what is needed of /proc/PID/stat (proc_pid_stat(5)).
 type procStat struct {
 	comm    string
 	state   byte
 	parent  int
 	threads int
 	start   uint64 // clock ticks after boot; with the number it names a process for good
+	kernel  bool   // it is one of the kernel's own threads
 }
 
+// kernelThread is PF_KTHREAD of the kernel's include/linux/sched.h, among the flags of field 9.
+const kernelThread = 0x00200000
+
 // parseStat reads one line of /proc/PID/stat. The program's name stands in
-// brackets and may itself hold brackets and spaces, so the last one counts.
+// brackets and may itself hold brackets, blanks and line breaks, as its owner likes, so the last one counts.
 func parseStat(raw []byte) (procStat, error) {
 	from, to := bytes.IndexByte(raw, '('), bytes.LastIndexByte(raw, ')')
 	if from < 0 || to < from {
 		return procStat{}, fmt.Errorf("parse stat %.40q: no program name", raw)
 	}
-	fields := strings.Fields(string(raw[to+1:])) // fields[0] is field 3 of proc(5)
+	fields := strings.Fields(string(raw[to+1:])) // fields[0] is field 3 of proc_pid_stat(5)
 	if len(fields) < 20 {
 		return procStat{}, fmt.Errorf("parse stat %.40q: %d fields after the name, want 20", raw, len(fields))
+	}
+	state := fields[0]
+	if len(state) != 1 || !isLetter(state[0]) {
+		return procStat{}, fmt.Errorf("parse stat: state %.10q is no letter", state)
 	}
 	parent, err := strconv.Atoi(fields[1])
 	if err != nil {
 		return procStat{}, fmt.Errorf("parse stat: parent: %w", err)
+	}
+	flags, err := strconv.ParseUint(fields[6], 10, 32)
+	if err != nil {
+		return procStat{}, fmt.Errorf("parse stat: flags: %w", err)
 	}
 	threads, err := strconv.Atoi(fields[17])
 	if err != nil {
@@ -39,8 +51,10 @@ func parseStat(raw []byte) (procStat, error) {
 	if err != nil {
 		return procStat{}, fmt.Errorf("parse stat: start time: %w", err)
 	}
-	return procStat{comm: string(raw[from+1 : to]), state: fields[0][0], parent: parent, threads: threads, start: start}, nil
+	return procStat{string(raw[from+1 : to]), state[0], parent, threads, start, flags&kernelThread != 0}, nil
 }
+
+func isLetter(c byte) bool { return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' }
 
 // dead tells whether nothing of the process executes any more: a zombie that
 // only waits to be reaped, without threads that outlive their leader.

@@ -22,6 +22,7 @@ var ErrIncomplete = errors.New("cannot see every process of this node")
 const (
 	defaultProc = "/proc"
 	defaultRun  = "/run/libvirt/qemu"
+	defaultEtc  = "/etc"
 )
 
 // Condition is what the hypervisor itself says of a guest that is here.
@@ -66,9 +67,13 @@ func (p Process) String() string {
 type Host struct {
 	Proc string // proc file system, default /proc
 	Run  string // libvirt's QEMU state (NAME.pid, NAME.xml), default /run/libvirt/qemu
+	Etc  string // configuration (libvirt/qemu.conf, passwd), default /etc
 	// System says that only guests of the system's libvirt matter. A user's session holds none of them, but for what a
-	// pid file in Run names.
+	// pid file in Run names, and for a QEMU that root runs there.
 	System bool
+	// Users are the numbers of the users the guests of whose sessions matter too, unless System is set. Nil is the user as
+	// which this program runs.
+	Users []int
 }
 
 // List returns the QEMU processes of all guests on this node; see [Host.List].
@@ -144,16 +149,21 @@ func (h Host) run() string {
 	return h.Run
 }
 
-// scan looks at every process. What the kernel tells without a process's memory is read first, and the command
-// lines beside each other, so that one that cannot be read keeps none of the others.
+func (h Host) etc(file string) string { return filepath.Join(cmp.Or(h.Etc, defaultEtc), file) }
+
+// scan looks at every process. First of all it judges whose each is: what is not libvirt's is not looked at any further, so
+// that nothing it does can matter. The command lines of the others are read beside each other, so
+// that one that cannot be read keeps none of them.
 func (h Host) scan(ctx context.Context) (s sighting) {
 	var looks []look
 	var unread error
+	judge := h.newJudge()
 	err := h.each(ctx, func(pid int) {
-		stat, err := h.stat(pid)
+		l, ours, err := judge.look(pid)
 		switch {
-		case err == nil && !stat.dead():
-			looks = append(looks, look{pid, stat, h.beginRead(pid, stat)})
+		case ours:
+			l.read = h.beginRead(pid, l.stat)
+			looks = append(looks, l)
 		case err != nil && !gone(err):
 			unread = cmp.Or(unread, fmt.Errorf("%w: process %d: %w", ErrIncomplete, pid, err))
 		}
@@ -161,7 +171,6 @@ func (h Host) scan(ctx context.Context) (s sighting) {
 	if s.problem = cmp.Or(err, unread); err != nil {
 		return s
 	}
-	files := h.pidFiles()
 	wait := waiter{time.Now()}
 	for _, l := range looks {
 		cmdline, err := wait.await(ctx, l.read)
@@ -169,30 +178,37 @@ func (h Host) scan(ctx context.Context) (s sighting) {
 			s.problem = fmt.Errorf("%w: %w", ErrIncomplete, context.Cause(ctx))
 			return s
 		}
-		s.add(h, l, cmdline, err, files[l.pid])
+		s.add(h, l, cmdline, err)
 	}
 	return s
 }
 
-// look is one process, of which the command line is being read.
+// look is one process that is libvirt's, of which the command line is being read.
 type look struct {
-	pid  int
-	stat procStat
-	read *reading
+	pid   int
+	stat  procStat
+	group group
+	files []string // the guests whose pid files name it
+	read  *reading
 }
 
-// add judges one process. files are the names of the guests whose pid files name it.
-func (s *sighting) add(h Host, l look, cmdline []byte, err error, files []string) {
+// add tells of one process which guest's it is.
+func (s *sighting) add(h Host, l look, cmdline []byte, err error) {
 	if gone(err) {
 		return
 	}
-	if id, isGuest := parseCmdline(cmdline); err == nil && isGuest {
+	id, isGuest := parseCmdline(cmdline)
+	isGuest = isGuest && err == nil
+	if isGuest && (id.name == "" || mayBe(l.group.machine, id.name)) {
 		p := Process{PID: l.pid, Name: id.name, UUID: id.uuid, StartTime: l.stat.start}
 		p.Incoming = id.incoming && !h.resumed(p)
 		s.found = append(s.found, p)
 		return
 	}
-	why := unrecognised(l.stat.comm, cmdline, err, len(files) > 0)
+	why := unrecognised(l.stat.comm, cmdline, err, len(l.files) > 0)
+	if isGuest {
+		why = errDisguised
+	}
 	if why == nil {
 		return
 	}
@@ -200,22 +216,19 @@ func (s *sighting) add(h Host, l look, cmdline []byte, err error, files []string
 	if gone(err) || err == nil && (now.dead() || now.start != l.stat.start) {
 		return // it ended while we looked
 	}
-	cgroup := h.cgroup(l.pid)
-	d := doubt{pid: l.pid, machine: parseCgroup(cgroup), files: files, why: why}
-	p, isKnown := h.known(l, d)
-	switch {
-	case isKnown:
+	d := doubt{pid: l.pid, machine: l.group.machine, files: l.files, why: why}
+	if p, isKnown := h.known(l, d); isKnown {
 		s.found = append(s.found, p)
-	case d.machine == "" && len(files) == 0 && !isEmulator(l.stat.comm) && ofAnotherUnit(cgroup, h.System):
-	default:
-		s.doubts = append(s.doubts, d)
+		return
 	}
+	s.doubts = append(s.doubts, d)
 }
 
 // known tells whether all else names the guest of a QEMU whose command line cannot be read: its control group,
 // libvirt's pid file, and the status file, which says that the guest runs in this process.
 func (h Host) known(l look, d doubt) (Process, bool) {
-	if !errors.Is(d.why, errBlocked) || !isEmulator(l.stat.comm) || d.machine == "" || len(d.files) != 1 || !mayBe(d.machine, d.files[0]) {
+	isQEMU := errors.Is(d.why, errBlocked) && isEmulator(l.stat.comm)
+	if !isQEMU || d.machine == "" || len(d.files) != 1 || !mayBe(d.machine, d.files[0]) {
 		return Process{}, false
 	}
 	p := Process{PID: l.pid, Name: d.files[0], StartTime: l.stat.start}
@@ -251,7 +264,7 @@ func (h Host) path(pid int, file string) string {
 }
 
 func (h Host) stat(pid int) (procStat, error) {
-	raw, err := os.ReadFile(h.path(pid, "stat"))
+	raw, err := readSome(h.path(pid, "stat"), maxStat)
 	if err != nil {
 		return procStat{}, err
 	}

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"testing"
+	"time"
 )
 
 const uuidB = "11111111-2222-3333-4444-555555555555"
@@ -20,7 +21,8 @@ type tree struct {
 }
 
 func newTree(t *testing.T) tree {
-	f := tree{t, Host{Proc: t.TempDir(), Run: t.TempDir()}}
+	f := tree{t, Host{Proc: t.TempDir(), Run: private(t), Etc: t.TempDir()}}
+	f.write(filepath.Join(f.host.Etc, "passwd"), "root:x:0:0::/root:/bin/sh\nlibvirt-qemu:x:64055:993::/var/lib/libvirt:/usr/sbin/nologin\n")
 	f.process(1, "systemd", 'S', "/sbin/init")
 	return f
 }
@@ -35,7 +37,7 @@ func (f tree) write(path, text string) {
 	}
 }
 
-// process adds one. Its start time is its number times 100.
+// process adds one of root's. Its start time is its number times 100.
 func (f tree) process(pid int, comm string, state byte, args ...string) {
 	dir := filepath.Join(f.host.Proc, strconv.Itoa(pid))
 	raw := []byte{}
@@ -44,6 +46,16 @@ func (f tree) process(pid int, comm string, state byte, args ...string) {
 	}
 	f.write(filepath.Join(dir, "cmdline"), string(raw))
 	f.write(filepath.Join(dir, "stat"), stat(pid, comm, state, 1, uint64(pid)*100))
+	f.owned(pid, 0, 0)
+}
+
+// owned says as whom a process runs. nested is the number that it has in a PID namespace below.
+func (f tree) owned(pid, real, effective int, nested ...int) {
+	status := fmt.Sprintf("Name:\tx\nUid:\t%d\t%d\t%d\t%d\nGroups:\t0 \nNSpid:\t%d", real, effective, effective, effective, pid)
+	for _, n := range nested {
+		status += fmt.Sprintf("\t%d", n)
+	}
+	f.write(filepath.Join(f.host.Proc, strconv.Itoa(pid), "status"), status+"\n")
 }
 
 func stat(pid int, comm string, state byte, parent int, start uint64) string {
@@ -55,7 +67,15 @@ func (f tree) guest(pid int, name, uuid string, more ...string) {
 	f.process(pid, "qemu-system-x86", 'S', args...)
 }
 
-func (f tree) run(name, text string) { f.write(filepath.Join(f.host.Run, name), text) }
+// run adds a file of libvirt's. It is younger than all processes.
+func (f tree) run(name, text string) {
+	f.t.Helper()
+	path := filepath.Join(f.host.Run, name)
+	f.write(path, text)
+	if later := time.Now().Add(time.Hour); os.Chtimes(path, later, later) != nil {
+		f.t.Fatal("cannot set a file's time")
+	}
+}
 
 func TestList(t *testing.T) {
 	for _, c := range []struct {

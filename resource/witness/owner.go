@@ -1,0 +1,145 @@
+package witness
+
+import (
+	"bufio"
+	"bytes"
+	"cmp"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// The limits of what is read at once. The kernel makes most of these files; their owner chooses how long a command line
+// is, and execve(2) lets it have six MiB.
+const (
+	maxStat    = 4 << 10
+	maxStatus  = 2 << 20 // a process may be in 65,536 groups
+	maxCmdline = 8 << 20
+	maxConfig  = 1 << 20
+)
+
+// owner is whose a process is, of /proc/PID/status (proc_pid_status(5)). The numbers are those of this program's user
+// namespace, so that the root of a namespace below is not 0.
+type owner struct {
+	real, effective int
+	nested          bool // it is in a PID namespace below this node's, as containers are
+}
+
+// parseOwner reads /proc/PID/status. The kernel escapes line breaks in the program's name there.
+func parseOwner(raw []byte) (o owner, err error) {
+	o.real = -1
+	lines := bufio.NewScanner(bytes.NewReader(raw))
+	lines.Buffer(nil, maxStatus)
+	for lines.Scan() {
+		key, value, _ := strings.Cut(lines.Text(), ":")
+		switch key {
+		case "Uid":
+			if _, err := fmt.Sscan(value, &o.real, &o.effective); err != nil {
+				return o, fmt.Errorf("parse status: uid %.40q: %w", value, err)
+			}
+		case "NSpid":
+			o.nested = len(strings.Fields(value)) > 1
+		}
+	}
+	if o.real < 0 || o.effective < 0 {
+		return o, fmt.Errorf("parse status: no uid: %w", cmp.Or(lines.Err(), io.ErrUnexpectedEOF))
+	}
+	return o, nil
+}
+
+// isOneOf tells whether the process acts for one of these users and for nobody else. The effective user of a set-user-ID
+// program is root, whoever starts it.
+func (o owner) isOneOf(users []int) bool {
+	return o.real == o.effective && slices.Contains(users, o.real)
+}
+
+func (h Host) owner(pid int) (owner, error) {
+	raw, err := readSome(h.path(pid, "status"), maxStatus)
+	if err != nil {
+		return owner{}, err
+	}
+	return parseOwner(raw)
+}
+
+// program is the file that a process executes, by its last name, and whether that file is set-user-ID: then who started
+// the process chose its name and its arguments. ok is false where that cannot be told: for a process that
+// exits or that this program may not look into (ptrace(2), PTRACE_MODE_READ_FSCREDS). No file system is asked.
+func (h Host) program(pid int) (name string, setuid, ok bool) {
+	link := h.path(pid, "exe")
+	target, err := os.Readlink(link)
+	if err != nil {
+		return "", false, false
+	}
+	var s unix.Statx_t
+	err = unix.Statx(unix.AT_FDCWD, link, unix.AT_STATX_DONT_SYNC, unix.STATX_MODE, &s)
+	setuid = err == nil && s.Mode&unix.S_ISUID != 0
+	return strings.TrimSuffix(filepath.Base(target), " (deleted)"), setuid, true // deleted: as after an upgrade
+}
+
+// qemuUsers are the users as which the system's libvirt starts QEMU: root, and the one that qemu.conf names, or
+// else those that distributions have for it.
+//
+// Source: virQEMUDriverConfigLoadSecurityEntry of qemu_conf.c, virGetUserID of virutil.c, the comments of qemu.conf.
+func (h Host) qemuUsers() []int {
+	names := []string{"libvirt-qemu", "qemu"}
+	config, _ := readSome(h.etc("libvirt/qemu.conf"), maxConfig)
+	if user, ok := setting(config, "user"); ok {
+		names = []string{user}
+	}
+	users := []int{0}
+	for _, name := range names {
+		if uid, ok := h.UserID(name); ok {
+			users = append(users, uid)
+		}
+	}
+	return users
+}
+
+// setting is the value of a setting of libvirt's configuration files.
+func setting(config []byte, name string) (value string, ok bool) {
+	for line := range strings.Lines(string(config)) {
+		key, rest, isSetting := strings.Cut(line, "=")
+		if isSetting && strings.TrimSpace(key) == name {
+			rest, _, _ = strings.Cut(rest, "#")
+			value, ok = strings.Trim(strings.TrimSpace(rest), `"'`), true
+		}
+	}
+	return value, ok
+}
+
+// UserID is the number of a user by /etc/passwd, which has those of daemons; no directory service is
+// asked, since that may hang. Where no user has that name, it is read as a number, and with a plus sign it
+// always is, as libvirt does.
+func (h Host) UserID(name string) (uid int, ok bool) {
+	if number, plus := strings.CutPrefix(name, "+"); plus {
+		return userNumber(number)
+	}
+	passwd, _ := readSome(h.etc("passwd"), maxConfig)
+	for line := range strings.Lines(string(passwd)) {
+		if fields := strings.Split(line, ":"); len(fields) > 2 && fields[0] == name {
+			return userNumber(fields[2])
+		}
+	}
+	return userNumber(name)
+}
+
+func userNumber(s string) (int, bool) {
+	n, err := strconv.ParseUint(s, 10, 32)
+	return int(n), err == nil
+}
+
+// readSome reads a file of the kernel's or of root's up to limit bytes, and leaves the rest.
+func readSome(path string, limit int64) ([]byte, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = file.Close() }()
+	return io.ReadAll(io.LimitReader(file, limit))
+}

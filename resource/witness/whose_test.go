@@ -1,0 +1,239 @@
+package witness
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	qemuUser = 64055
+	session  = "0::/user.slice/user-1000.slice/session-2.scope\n"
+	cron     = "0::/system.slice/cron.service\n"
+	docker   = "0::/system.slice/docker-0123.scope\n"
+	libvirtd = "0::/system.slice/libvirtd.service\n"
+	ownScope = "0::/user.slice/user-1000.slice/user@1000.service/app.slice/machine-qemu\\x2d3\\x2dvm1.scope\n"
+)
+
+// suspect is a process of which it is to be told whether it is libvirt's.
+type suspect struct {
+	name            string
+	real, effective int
+	nested          bool
+	cgroup          string
+	exe             string // the file that it executes, where that can be told
+	setuid          bool   // that file is set-user-ID
+	filed           bool   // libvirt's pid file names it
+	system, session bool   // it counts for the guests of the system's libvirt, and of a session of user 1000's
+}
+
+// A process is libvirt's by its control group, by libvirt's pid file, or by its user where no container and no set-user-ID
+// program can be behind that.
+var suspects = []suspect{
+	{name: "in its machine's scope", real: qemuUser, effective: qemuUser, cgroup: scope("vm1"), system: true, session: true},
+	{name: "in its machine's scope, of a user of the guest's own", real: 1234, effective: 1234, cgroup: scope("vm1"), system: true, session: true},
+	{name: "without systemd, of a user of the guest's own", real: 1234, effective: 1234,
+		cgroup: "5:cpu:/machine/qemu-3-vm1.libvirt-qemu\n1:name=systemd:/\n", system: true, session: true},
+	{name: "in a pid file, of a user of the guest's own", real: 1234, effective: 1234, cgroup: "0::/\n", filed: true, system: true, session: true},
+	{name: "in libvirt's service, of QEMU's user", real: qemuUser, effective: qemuUser, cgroup: libvirtd, system: true, session: true},
+	{name: "in libvirt's service, of root", cgroup: libvirtd, system: true, session: true},
+	{name: "no control groups, of root", system: true, session: true},
+	{name: "no control groups, of QEMU's user", real: qemuUser, effective: qemuUser, system: true, session: true},
+	{name: "by an administrator, in a service", cgroup: cron, exe: qemu, system: true, session: true},
+	{name: "by an administrator, in a session", cgroup: session, exe: qemu, system: true, session: true},
+	{name: "by an administrator, replaced on disk", cgroup: session, exe: qemu + " (deleted)", system: true, session: true},
+	{name: "of QEMU's user, in a service", real: qemuUser, effective: qemuUser, cgroup: cron, system: true, session: true},
+
+	{name: "of a user, no control groups", real: 1001, effective: 1001, exe: qemu},
+	{name: "of a user, in a service", real: 1001, effective: 1001, cgroup: cron, exe: qemu},
+	{name: "of a user, in libvirt's service", real: 1001, effective: 1001, cgroup: libvirtd, exe: qemu},
+	{name: "of a user, in a session", real: 1000, effective: 1000, cgroup: session, exe: qemu, session: true},
+	{name: "of a user, in a scope of his own manager's", real: 1000, effective: 1000, cgroup: ownScope, exe: qemu, session: true},
+	{name: "of another user, in a scope of his own manager's", real: 1001, effective: 1001, cgroup: ownScope, exe: qemu},
+	{name: "by a set-user-ID program, in a session", real: 1000, cgroup: session, exe: "/usr/bin/su", setuid: true},
+	{name: "by a set-user-ID program, in a service", real: 1000, cgroup: cron, exe: qemu, setuid: true},
+	{name: "by a set-user-ID program, no control groups", real: 1000, exe: "/usr/bin/su", setuid: true},
+	{name: "by one that is root altogether, in a session", cgroup: session, exe: "/usr/bin/sudo", setuid: true},
+	{name: "by one that is root altogether, called QEMU", cgroup: session, exe: "/tmp/qemu-system-x86_64", setuid: true},
+	{name: "by one that is root altogether, in a service", cgroup: cron, exe: "/usr/bin/sudo", setuid: true},
+	{name: "by one that is root altogether, no control groups", exe: "/usr/bin/sudo", setuid: true},
+	{name: "by one that executed another program as root", cgroup: cron, exe: "/usr/lib/xorg/Xorg"},
+	{name: "of root, in a service, that exits", cgroup: cron},
+	{name: "of a container's root", cgroup: docker, exe: qemu},
+	{name: "of a container's root, in a PID namespace", nested: true, cgroup: docker, exe: qemu},
+	{name: "of a container's root, no control groups", nested: true, exe: qemu},
+	{name: "of a container's root, in a service", cgroup: "0::/system.slice/web.service/libpod-payload-01\n", exe: qemu},
+	{name: "of a pod's root", cgroup: "0::/kubepods.slice/kubepods-pod1.slice/crio-01.scope\n", exe: qemu},
+	{name: "of a libvirt in a container", cgroup: "0::/system.slice/docker-0123.scope/machine/qemu-3-vm1.libvirt-qemu\n", exe: qemu},
+}
+
+// build adds the process with the number 30.
+func (s suspect) build(f tree, args ...string) {
+	f.t.Helper()
+	f.process(30, "qemu-system-x86", 'S', args...)
+	nested := map[bool][]int{true: {1}}
+	f.owned(30, s.real, s.effective, nested[s.nested]...)
+	if s.cgroup != "" {
+		f.cgroup(30, s.cgroup)
+	}
+	if s.filed {
+		f.run("vm1.pid", "30\n")
+	}
+	if s.exe != "" {
+		file := filepath.Join(f.t.TempDir(), s.exe)
+		f.write(file, "")
+		if s.setuid && os.Chmod(file, 0o755|os.ModeSetuid) != nil {
+			f.t.Fatal("cannot make a file set-user-ID")
+		}
+		f.program(30, file)
+	}
+}
+
+// headless is the stat of a process whose first thread has ended and another has not.
+var headless = strings.Replace(stat(30, "qemu-system-x86", 'Z', 1, 3000), " 1 0 3000 ", " 2 0 3000 ", 1)
+
+// Whose a process is decides whether its command line, or that it has none, means anything.
+func TestWhose(t *testing.T) {
+	for _, c := range suspects {
+		for _, system := range []bool{true, false} {
+			t.Run(fmt.Sprintf("%s, system %t", c.name, system), func(t *testing.T) {
+				want := c.session
+				if system {
+					want = c.system
+				}
+				f := newTree(t)
+				f.host.System, f.host.Users = system, []int{1000}
+				c.build(f, "qemu-system-x86_64", "-name", "guest=vm1", "-uuid", uuidA)
+				found, err := f.host.Find(t.Context(), "vm1", uuidA)
+				if (len(found) == 1) != want || err != nil {
+					t.Errorf("with a guest's command line: found %v, %v, want one: %v", found, err, want)
+				}
+				f.write(filepath.Join(f.host.Proc, "30", "cmdline"), "")
+				f.write(filepath.Join(f.host.Proc, "30", "stat"), headless)
+				if _, err := f.host.Find(t.Context(), "vm1", uuidA); errors.Is(err, ErrIncomplete) != want {
+					t.Errorf("without one: %v, want doubt: %v", err, want)
+				}
+			})
+		}
+	}
+}
+
+// What is not libvirt's is never waited for, however many there are: its command line is not opened.
+func TestOthersAreNotRead(t *testing.T) {
+	f := newTree(t)
+	f.host.System = true
+	for pid := 100; pid < 400; pid++ {
+		f.process(pid, "qemu-system-x86", 'D')
+		f.owned(pid, 1000, 1000)
+		f.cgroup(pid, session)
+		path := filepath.Join(f.host.Proc, strconv.Itoa(pid), "cmdline")
+		if err := errors.Join(os.Remove(path), unix.Mkfifo(path, 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f.guest(40, "vm1", uuidA)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if found, err := f.host.Find(ctx, "vm1", uuidA); len(found) != 1 || err != nil {
+		t.Errorf("found %v, %v", found, err)
+	}
+	commandLines.mu.Lock()
+	defer commandLines.mu.Unlock()
+	for of := range commandLines.under {
+		if strings.HasPrefix(of.file, f.host.Proc) {
+			t.Errorf("%s is being read", of.file)
+		}
+	}
+}
+
+// A command line without end costs no more memory than a long one.
+func TestLongCommandLine(t *testing.T) {
+	f := newTree(t)
+	f.guest(30, "vm1", uuidA)
+	file, err := os.OpenFile(filepath.Join(f.host.Proc, "30", "cmdline"), os.O_WRONLY|os.O_APPEND, 0)
+	if err = errors.Join(err, file.Truncate(1<<40), file.Close()); err != nil {
+		t.Skip(err) // a file system that has no such files
+	}
+	if found, err := f.host.Find(t.Context(), "vm1", uuidA); len(found) != 1 || err != nil {
+		t.Errorf("found %v, %v", found, err)
+	}
+}
+
+// A process in a guest's control group that says to be another guest is a doubt about the first alone.
+func TestDisguise(t *testing.T) {
+	f := newTree(t)
+	f.guest(30, "vm2", uuidB)
+	f.cgroup(30, scope("vm1"))
+	if found, err := f.host.Find(t.Context(), "vm2", uuidB); len(found) != 0 || err != nil {
+		t.Errorf("found %v, %v of the guest that it says to be", found, err)
+	}
+	if found, err := f.host.Find(t.Context(), "vm1", uuidA); len(found) != 0 || !errors.Is(err, errDisguised) {
+		t.Errorf("found %v, %v of the guest whose control group it is in", found, err)
+	}
+}
+
+func TestQEMUUsers(t *testing.T) {
+	const passwd = "root:x:0:0::/:/bin/sh\nqemu:x:107:107::/:/sbin/nologin\nalice:x:1000:1000::/home/alice:/bin/sh\nbroken:x\n7:x:70:70::/:/bin/sh\n"
+	for config, want := range map[string]string{
+		"":                          "[0 107]",
+		"#user = \"alice\"\n":       "[0 107]",
+		"user = \"alice\"\n":        "[0 1000]",
+		"  user=alice # hers\n":     "[0 1000]",
+		"user = \"+7\"\n":           "[0 7]",
+		"user = \"7\"\n":            "[0 70]",
+		"user = \"8\"\n":            "[0 8]",
+		"user = \"root\"\n":         "[0 0]",
+		"user = \"bob\"\n":          "[0]",
+		"user = \"broken\"\n":       "[0]",
+		"user = \"+-1\"\n":          "[0]",
+		"super_user = \"alice\"\n":  "[0 107]",
+		"user = \"+99999999999\"\n": "[0]",
+	} {
+		f := newTree(t)
+		f.write(filepath.Join(f.host.Etc, "passwd"), passwd)
+		f.write(filepath.Join(f.host.Etc, "libvirt/qemu.conf"), config)
+		if got := fmt.Sprint(f.host.qemuUsers()); got != want {
+			t.Errorf("%q: %s, want %s", config, got, want)
+		}
+	}
+}
+
+func TestParseOwner(t *testing.T) {
+	for raw, want := range map[string]string{
+		"Name:\tx\nUid:\t1\t2\t2\t2\nNSpid:\t30\n":               "{1 2 false}",
+		"Name:\tx\nUid:\t0\t0\t0\t0\nGroups:\t\nNSpid:\t30\t1\n": "{0 0 true}",
+		"Uid:\t0\t0\t0\t0\n":                                     "{0 0 false}", // a kernel without PID namespaces
+		"Name:\tUid:\\n0\nUid:\t7\t7\t7\t7\n":                    "{7 7 false}",
+		"":                                                       "error",
+		"Uid:\t0\n":                                              "error",
+		"Uid:\tx\ty\n":                                           "error",
+		"Uid:\t-1\t-1\n":                                         "error",
+	} {
+		o, err := parseOwner([]byte(raw))
+		if got := fmt.Sprint(o); err == nil && got != want || err != nil && want != "error" {
+			t.Errorf("%q: %s, %v, want %s", raw, got, err, want)
+		}
+	}
+	groups := "Groups:\t" + strings.Repeat("1000000000 ", 65536) + "\n"
+	if o, err := parseOwner([]byte("Uid:\t0\t0\t0\t0\n" + groups + "NSpid:\t30\t1\n")); err != nil || !o.nested {
+		t.Errorf("in many groups: %+v, %v", o, err)
+	}
+}
+
+func FuzzParseOwner(f *testing.F) {
+	f.Add([]byte("Name:\tx\nUid:\t0\t0\t0\t0\nNSpid:\t30\t1\n"))
+	f.Add([]byte("Uid:\t\xff"))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		if o, err := parseOwner(raw); err == nil && (o.real < 0 || o.effective < 0) {
+			t.Errorf("parseOwner(%q) = %+v", raw, o)
+		}
+	})
+}
