@@ -14,6 +14,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/vmferry/vmferry/migrate/blackout"
+	"github.com/vmferry/vmferry/resource/witness/witnesstest"
 )
 
 // TestMain makes this binary vmferry in a world of files, and the real one.
@@ -99,22 +100,19 @@ func cmdAppears(ts *testscript.TestScript, neg bool, args []string) {
 
 // cmdPacemaker makes it run, or not: [!] pacemaker.
 func cmdPacemaker(ts *testscript.TestScript, neg bool, args []string) {
-	dir := ts.MkAbs("proc/77")
 	if neg {
-		ts.Check(os.RemoveAll(dir))
+		ts.Check(os.RemoveAll(ts.MkAbs("proc/77")))
 		return
 	}
-	ts.Check(os.MkdirAll(dir, 0o755))
-	ts.Check(os.WriteFile(filepath.Join(dir, "status"), []byte("Name:\tpacemakerd\nState:\tS (sleeping)\nNSpid:\t77\n"), 0o644))
+	ts.Check(witnesstest.Process{PID: 77, Comm: "pacemakerd"}.Write(ts.MkAbs("proc")))
 }
 
 // cmdHeartbeat makes it run with the guests of haresources here.
 func cmdHeartbeat(ts *testscript.TestScript, neg bool, args []string) {
 	host, err := os.Hostname()
 	ts.Check(err)
-	ts.Check(os.MkdirAll(ts.MkAbs("proc/88"), 0o755))
+	ts.Check(witnesstest.Process{PID: 88, Comm: "heartbeat"}.Write(ts.MkAbs("proc")))
 	for name, text := range map[string]string{
-		"proc/88/stat":                 "88 (heartbeat) S 1",
 		"run/heartbeat.pid":            "88\n",
 		"etc/ha.d/haresources":         strings.ToLower(host) + " vmferry::web::migration_transport=tcp\n",
 		"cl_status/rscstatus":          "local\n",

@@ -34,7 +34,8 @@ func (m managed) pacemaker() bool { return m.String() == managerPacemaker }
 
 // candidates are the managers that the configuration allows.
 func (c *call) candidates() []peered {
-	p := &pacemaker.Client{Agents: c.config.Agents, Node: c.config.Node, Run: c.run, Proc: c.path("/proc")}
+	p := &pacemaker.Client{Agents: c.config.Agents, Node: c.config.Node, Run: c.run, Proc: c.path("/proc"),
+		Etc: c.path("/etc")}
 	h := &heartbeat.Client{Node: c.config.Node, Run: c.run, Proc: c.path("/proc"), PIDFile: c.path("/run/heartbeat.pid"),
 		Haresources: c.path(haresources)}
 	if c.root != "" {

@@ -5,10 +5,12 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/vmferry/vmferry/resource/witness"
+	"github.com/vmferry/vmferry/resource/witness/witnesstest"
 )
 
 // notedHere are the witnesses of a node whose procfs a test has laid out.
@@ -36,9 +38,13 @@ func notedNode(t *testing.T, notes, cmdlines map[string]string) notedHere {
 // process adds one to the node's procfs.
 func process(t *testing.T, w notedHere, pid, line string) {
 	t.Helper()
-	dir := filepath.Join(w.host.Proc, pid)
-	put(t, filepath.Join(dir, "cmdline"), strings.ReplaceAll(line, " ", "\x00")+"\x00")
-	put(t, filepath.Join(dir, "stat"), pid+" (x) S"+strings.Repeat(" 1", 30))
+	n, err := strconv.Atoi(pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := (witnesstest.Process{PID: n, Comm: "x", Cmdline: strings.Split(line, " ")}).Write(w.host.Proc); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func put(t *testing.T, path, text string) {

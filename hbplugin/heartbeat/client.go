@@ -14,6 +14,7 @@ import (
 	"github.com/vmferry/vmferry/hbplugin"
 	"github.com/vmferry/vmferry/hbplugin/pacemaker"
 	"github.com/vmferry/vmferry/resource"
+	"github.com/vmferry/vmferry/resource/witness"
 )
 
 const (
@@ -45,7 +46,7 @@ func (*Client) String() string { return "heartbeat" }
 // are stuck here. While resources move, the guests of both nodes are listed:
 // Heartbeat does not say which of them it has let go.
 func (c *Client) View(ctx context.Context) (hbplugin.View, error) {
-	alive, err := daemonAlive(cmp.Or(c.PIDFile, defaultPIDFile), c.proc())
+	alive, err := daemonAlive(cmp.Or(c.PIDFile, defaultPIDFile), witness.Host{Proc: c.Proc})
 	if err != nil || !alive {
 		return hbplugin.View{}, err
 	}
@@ -252,5 +253,3 @@ func (c *Client) run(ctx context.Context, program string, args ...string) ([]byt
 	}
 	return pacemaker.Exec(ctx, program, args...)
 }
-
-func (c *Client) proc() string { return cmp.Or(c.Proc, "/proc") }

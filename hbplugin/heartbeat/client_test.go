@@ -13,6 +13,8 @@ import (
 
 	"github.com/vmferry/vmferry/hbplugin"
 	"github.com/vmferry/vmferry/resource"
+	"github.com/vmferry/vmferry/resource/witness"
+	"github.com/vmferry/vmferry/resource/witness/witnesstest"
 )
 
 var (
@@ -57,37 +59,50 @@ func client(t *testing.T, p *programs) *Client {
 		}
 		return path
 	}
-	write("proc/77/stat", "77 (heartbeat) S 1 77 77 0")
+	show(t, filepath.Join(dir, "proc"), witnesstest.Process{PID: 77, Comm: "heartbeat"})
 	return &Client{
 		Node: "Node1", Run: p.run, Proc: filepath.Join(dir, "proc"), PIDFile: write("pid", "        77\n"),
 		Haresources: write("haresources", haresources), Scripts: "/share",
 	}
 }
 
+// show adds a process to a procfs.
+func show(t *testing.T, proc string, p witnesstest.Process) {
+	t.Helper()
+	if err := p.Write(proc); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestDaemonAlive(t *testing.T) {
+	const session = "0::/user.slice/user-1000.slice/session-2.scope\n"
 	for _, tt := range []struct {
-		name, pid, stat string
-		want            bool
-		err             string
+		name, pid string
+		process   witnesstest.Process
+		want      bool
+		err       string
 	}{
-		{"alive", "77\n", "77 (heartbeat) S 1 77", true, ""},
-		{"a zombie", "77", "77 (heartbeat) Z 1 77", false, ""},
-		{"its number is somebody else's", "77", "77 (sh) S 1 77", false, ""},
-		{"a name that pretends", "77", "77 (heartbeat) x) S 1", true, ""},
-		{"it has died", "78", "77 (heartbeat) S 1 77", false, ""},
-		{"cut short", "77", "77 (heartbeat", false, ""},
-		{"no number", "heartbeat", "", false, "names no process"},
-		{"a group", "-77", "", false, "names no process"},
+		{"alive", "77\n", witnesstest.Process{Comm: "heartbeat"}, true, ""},
+		{"as a service", "77", witnesstest.Process{Comm: "heartbeat", Cgroup: "0::/system.slice/heartbeat.service\n"}, true, ""},
+		{"from a shell", "77", witnesstest.Process{Comm: "heartbeat", Cgroup: session, Exe: "/usr/lib/heartbeat/heartbeat"}, true, ""},
+		{"a zombie", "77", witnesstest.Process{Comm: "heartbeat", State: 'Z'}, false, ""},
+		{"its number is somebody else's", "77", witnesstest.Process{Comm: "sh"}, false, ""},
+		{"a name that pretends", "77", witnesstest.Process{Comm: "heartbeat) S 1 ("}, false, ""},
+		{"a user's that is called so", "77", witnesstest.Process{Comm: "heartbeat", User: 1000}, false, ""},
+		{"a user's by a set-user-ID program", "77", witnesstest.Process{Comm: "heartbeat", Cgroup: session, Exe: "/usr/bin/sudo"}, false, ""},
+		{"a container's", "77", witnesstest.Process{Comm: "heartbeat", Nested: true}, false, ""},
+		{"it has died", "78", witnesstest.Process{Comm: "heartbeat"}, false, ""},
+		{"no number", "heartbeat", witnesstest.Process{}, false, "names no process"},
+		{"a group", "-77", witnesstest.Process{}, false, "names no process"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			c := client(t, &programs{})
 			if err := os.WriteFile(c.PIDFile, []byte(tt.pid), 0o644); err != nil {
 				t.Fatal(err)
 			}
-			if err := os.WriteFile(filepath.Join(c.Proc, "77", "stat"), []byte(tt.stat), 0o644); err != nil {
-				t.Fatal(err)
-			}
-			got, err := daemonAlive(c.PIDFile, c.Proc)
+			tt.process.PID = 77
+			show(t, c.Proc, tt.process)
+			got, err := daemonAlive(c.PIDFile, witness.Host{Proc: c.Proc})
 			if got != tt.want || (err == nil) != (tt.err == "") || err != nil && !strings.Contains(err.Error(), tt.err) {
 				t.Errorf("%t, %v; want %t, %q", got, err, tt.want, tt.err)
 			}
@@ -97,17 +112,17 @@ func TestDaemonAlive(t *testing.T) {
 
 func TestDaemonCannotBeSeen(t *testing.T) {
 	c := client(t, &programs{})
-	if got, err := daemonAlive(filepath.Join(t.TempDir(), "none"), c.Proc); got || err != nil {
+	if got, err := daemonAlive(filepath.Join(t.TempDir(), "none"), witness.Host{Proc: c.Proc}); got || err != nil {
 		t.Errorf("no PID file: %t, %v", got, err)
 	}
-	if _, err := daemonAlive(t.TempDir(), c.Proc); err == nil {
+	if _, err := daemonAlive(t.TempDir(), witness.Host{Proc: c.Proc}); err == nil {
 		t.Error("the PID file cannot be read, and yet an answer")
 	}
 	stat := filepath.Join(c.Proc, "77", "stat")
 	if err := errors.Join(os.Remove(stat), os.Mkdir(stat, 0o755)); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := daemonAlive(c.PIDFile, c.Proc); err == nil {
+	if _, err := daemonAlive(c.PIDFile, witness.Host{Proc: c.Proc}); err == nil {
 		t.Error("the process cannot be read, and yet an answer")
 	}
 }
@@ -295,8 +310,8 @@ func TestDefaults(t *testing.T) {
 	if dir := c.scripts("no such script"); dir != "/usr/share/heartbeat" {
 		t.Errorf("scripts in %q", dir)
 	}
-	if c.String() != "heartbeat" || c.proc() != "/proc" {
-		t.Errorf("%s, %s", c, c.proc())
+	if c.String() != "heartbeat" {
+		t.Errorf("%s", c)
 	}
 	c.Run = nil
 	if _, err := c.run(t.Context(), "vmferry-no-such-program"); err == nil {

@@ -5,10 +5,10 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
+
+	"github.com/vmferry/vmferry/resource/witness"
 )
 
 // comm is the daemon's name in the process table.
@@ -16,9 +16,9 @@ const comm = "heartbeat"
 
 // daemonAlive says whether the process lives that the daemon's PID file names.
 // The daemon writes the file before it does anything else and refuses to start
-// a second time next to a living one. The name tells it from whoever got its
+// a second time next to a living one. The name, and that root runs it, tell it from whoever got its
 // number after it died.
-func daemonAlive(pidFile, proc string) (bool, error) {
+func daemonAlive(pidFile string, h witness.Host) (bool, error) {
 	text, err := os.ReadFile(pidFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
@@ -28,21 +28,11 @@ func daemonAlive(pidFile, proc string) (bool, error) {
 	}
 	pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
 	if err != nil || pid <= 0 {
-		return false, fmt.Errorf("look for heartbeat's daemon: %s names no process: %q", pidFile, text)
+		return false, fmt.Errorf("look for heartbeat's daemon: %s names no process: %.40q", pidFile, text)
 	}
-	stat, err := os.ReadFile(filepath.Join(proc, strconv.Itoa(pid), "stat"))
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ESRCH) {
-		return false, nil
-	}
+	alive, err := h.IsDaemon(pid, func(program string) bool { return program == comm }, 0)
 	if err != nil {
-		return false, fmt.Errorf("look for heartbeat's daemon: %w", err)
+		return false, fmt.Errorf("look for heartbeat's daemon: process %d: %w", pid, err)
 	}
-	return isDaemon(string(stat)), nil
-}
-
-// isDaemon reads proc_pid_stat(5): "PID (NAME) STATE …". A zombie is no daemon.
-func isDaemon(stat string) bool {
-	_, rest, _ := strings.Cut(stat, "(")
-	name, rest, _ := strings.Cut(rest, ") ")
-	return name == comm && rest != "" && !strings.HasPrefix(rest, "Z") && !strings.HasPrefix(rest, "X")
+	return alive, nil
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/vmferry/vmferry/hbplugin"
 	"github.com/vmferry/vmferry/migrate/drain"
 	"github.com/vmferry/vmferry/resource"
+	"github.com/vmferry/vmferry/resource/witness"
 )
 
 var _ hbplugin.Forecaster = (*Client)(nil)
@@ -28,7 +29,7 @@ func (c *Client) Claims(context.Context) ([]hbplugin.Claim, error) {
 // to the other one, if that is active. The stop of the resource script is then a live migration, where the guest's
 // ladder has one. It is an error where Heartbeat does not run here, or does not answer.
 func (c *Client) Forecast(ctx context.Context) ([]hbplugin.Verdict, error) {
-	alive, err := daemonAlive(cmp.Or(c.PIDFile, defaultPIDFile), c.proc())
+	alive, err := daemonAlive(cmp.Or(c.PIDFile, defaultPIDFile), witness.Host{Proc: c.Proc})
 	if err == nil && !alive {
 		err = errors.New("heartbeat does not run on this node: type systemctl start heartbeat")
 	}

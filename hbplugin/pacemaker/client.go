@@ -15,6 +15,7 @@ import (
 	"github.com/vmferry/vmferry/hbplugin"
 	"github.com/vmferry/vmferry/hbplugin/pacemaker/cib"
 	"github.com/vmferry/vmferry/resource"
+	"github.com/vmferry/vmferry/resource/witness"
 )
 
 // killAfter is how long a program of Pacemaker's may take to die of SIGTERM
@@ -32,6 +33,7 @@ type Client struct {
 	Node   string   // this node's name in the cluster; empty: ask crm_node
 	Run    Runner   // nil: Exec
 	Proc   string   // where procfs is; empty: /proc
+	Etc    string   // where passwd is; empty: /etc
 
 	mu   sync.Mutex
 	name string // the answer of crm_node, once known
@@ -119,7 +121,7 @@ var errNotRunning = errors.New("pacemaker does not run on this node: type system
 
 // alive is this node's name; it is an error where Pacemaker does not run.
 func (c *Client) alive(ctx context.Context) (node string, err error) {
-	alive, err := daemonAlive(c.proc())
+	alive, err := daemonAlive(witness.Host{Proc: c.Proc, Etc: c.Etc})
 	if err == nil && !alive {
 		err = errNotRunning
 	}
@@ -178,13 +180,6 @@ func (c *Client) run(ctx context.Context, program string, args ...string) ([]byt
 		return c.Run(ctx, program, args...)
 	}
 	return Exec(ctx, program, args...)
-}
-
-func (c *Client) proc() string {
-	if c.Proc != "" {
-		return c.Proc
-	}
-	return "/proc"
 }
 
 // Exec is the Runner that really runs a program, found on PATH. When ctx ends

@@ -5,12 +5,16 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/vmferry/vmferry/hbplugin"
+	"github.com/vmferry/vmferry/resource/witness"
+	"github.com/vmferry/vmferry/resource/witness/witnesstest"
 )
 
 // programs is a fake of Pacemaker's command line: what is run, and what it
@@ -26,16 +30,13 @@ func (p *programs) run(_ context.Context, program string, args ...string) ([]byt
 	return []byte(p.answer[program]), p.fail[program]
 }
 
-// proc makes a procfs with one process of each status text.
-func proc(t *testing.T, status ...string) string {
+// proc makes a procfs of these processes, with numbers from 100 on.
+func proc(t *testing.T, processes ...witnesstest.Process) string {
 	t.Helper()
 	dir := t.TempDir()
-	for i, text := range status {
-		path := filepath.Join(dir, fmt.Sprint(100+i), "status")
-		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+	for i, p := range processes {
+		p.PID = 100 + i
+		if err := p.Write(dir); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -45,28 +46,38 @@ func proc(t *testing.T, status ...string) string {
 	return dir
 }
 
-const alive = "Name:\tpacemakerd\nState:\tS (sleeping)\nNSpid:\t100\n"
+var alive = witnesstest.Process{Comm: "pacemakerd"}
 
 func client(t *testing.T, p *programs) *Client {
 	return &Client{Agents: bothAgents, Run: p.run, Proc: proc(t, alive)}
 }
 
 func TestDaemonAlive(t *testing.T) {
+	const session = "0::/user.slice/user-1000.slice/session-2.scope\n"
+	etc := t.TempDir()
+	if err := os.WriteFile(filepath.Join(etc, "passwd"), []byte("root:x:0:0::/:\nhacluster:x:189:189::/:\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
 	for _, tt := range []struct {
-		name   string
-		status []string
-		want   bool
+		name      string
+		processes []witnesstest.Process
+		want      bool
 	}{
 		{"nothing runs", nil, false},
-		{"others run", []string{"Name:\tsystemd\nState:\tS (sleeping)\nNSpid:\t1\n"}, false},
-		{"pacemakerd", []string{alive}, true},
-		{"a daemon without its parent", []string{"Name:\tpacemaker-contr\nState:\tR (running)\nNSpid:\t7\n"}, true},
-		{"a zombie", []string{"Name:\tpacemakerd\nState:\tZ (zombie)\nNSpid:\t100\n"}, false},
-		{"in a container", []string{"Name:\tpacemaker-remot\nState:\tS (sleeping)\nNSpid:\t100\t1\n"}, false},
-		{"a kernel without NSpid", []string{"Name:\tpacemakerd\nState:\tS (sleeping)\n"}, true},
+		{"others run", []witnesstest.Process{{Comm: "systemd"}}, false},
+		{"pacemakerd", []witnesstest.Process{alive}, true},
+		{"as a service", []witnesstest.Process{{Comm: "pacemaker-execd", Cgroup: "0::/system.slice/pacemaker.service\n"}}, true},
+		{"a daemon without its parent", []witnesstest.Process{{Comm: "pacemaker-contr", State: 'R', User: 189}}, true},
+		{"from a shell", []witnesstest.Process{{Comm: "pacemakerd", Cgroup: session, Exe: "/usr/sbin/pacemakerd"}}, true},
+		{"a zombie", []witnesstest.Process{{Comm: "pacemakerd", State: 'Z'}}, false},
+		{"in a container", []witnesstest.Process{{Comm: "pacemaker-remot", Nested: true}}, false},
+		{"in a container of the node's PID namespace", []witnesstest.Process{{Comm: "pacemaker-remot", Cgroup: "0::/system.slice/docker-01.scope\n"}}, false},
+		{"a user's that is called so", []witnesstest.Process{{Comm: "pacemaker-x", User: 65534}}, false},
+		{"a user's that is called so, among the daemons", []witnesstest.Process{{Comm: "pacemaker-x", User: 65534}, alive}, true},
+		{"a user's by a set-user-ID program", []witnesstest.Process{{Comm: "pacemaker-x", Cgroup: session, Exe: "/usr/bin/sudo"}}, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			got, err := daemonAlive(proc(t, tt.status...))
+			got, err := daemonAlive(witness.Host{Proc: proc(t, tt.processes...), Etc: etc})
 			if err != nil || got != tt.want {
 				t.Errorf("%t, %v; want %t", got, err, tt.want)
 			}
@@ -74,21 +85,57 @@ func TestDaemonAlive(t *testing.T) {
 	}
 }
 
+// A real process of a user without rights is called like Pacemaker's.
+func TestDaemonOfNobody(t *testing.T) {
+	if os.Geteuid() != 0 && os.Getenv("CI") != "true" {
+		t.Skip("needs root, to start a process of another user")
+	}
+	sleep, err := exec.LookPath("sleep")
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := os.ReadFile(sleep)
+	dir, derr := os.MkdirTemp("", "pacemaker")
+	if err = errors.Join(err, derr); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	program := filepath.Join(dir, "pacemaker-x")
+	if err := errors.Join(os.Chmod(dir, 0o755), os.WriteFile(program, raw, 0o755), os.Chmod(program, 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(program, "600")
+	cmd.Args[0] = "sleep" // by which one of many tools in a file knows what to be
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = cmd.Process.Kill(); _ = cmd.Wait() }()
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", cmd.Process.Pid))
+	if err != nil || !strings.Contains(string(stat), "(pacemaker-x)") {
+		t.Fatalf("the process is %q, %v", stat, err)
+	}
+	if got, err := (witness.Host{}).IsDaemon(cmd.Process.Pid, isDaemon, 0); got || err != nil {
+		t.Errorf("%t, %v", got, err)
+	}
+}
+
 func TestProcessesCannotBeRead(t *testing.T) {
-	if _, err := daemonAlive(filepath.Join(t.TempDir(), "none")); err == nil {
+	if _, err := daemonAlive(witness.Host{Proc: filepath.Join(t.TempDir(), "none")}); err == nil {
 		t.Error("no procfs, and yet an answer")
 	}
-	dir := proc(t)
-	if err := os.MkdirAll(filepath.Join(dir, "7", "status"), 0o755); err != nil {
+	h := witness.Host{Proc: proc(t)}
+	stat := filepath.Join(h.Proc, "7", "stat")
+	if err := os.MkdirAll(stat, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := daemonAlive(dir); err == nil {
+	if _, err := daemonAlive(h); err == nil {
 		t.Error("a process could not be read, and yet an answer")
 	}
-	if err := os.Remove(filepath.Join(dir, "7", "status")); err != nil {
+	if err := os.Remove(stat); err != nil {
 		t.Fatal(err)
 	}
-	if got, err := daemonAlive(dir); got || err != nil {
+	if got, err := daemonAlive(h); got || err != nil {
 		t.Errorf("a process that ended: %t, %v", got, err)
 	}
 }

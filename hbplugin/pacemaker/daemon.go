@@ -1,61 +1,47 @@
 package pacemaker
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
+
+	"github.com/vmferry/vmferry/resource/witness"
 )
+
+// daemonUser is the user of those of Pacemaker's daemons that do not run as root (CRM_DAEMON_USER of its build).
+const daemonUser = "hacluster"
 
 // daemonAlive says whether any of Pacemaker's daemons lives on this node.
 // pacemakerd may have crashed and be about to be started again while the
 // others carry on, so each counts; their names all begin alike (the kernel
-// keeps 15 characters: "pacemaker-contr"). Daemons in another PID namespace,
-// such as pacemaker-remoted inside a bundle's container, are not this node's.
-func daemonAlive(proc string) (bool, error) {
-	entries, err := os.ReadDir(proc)
+// keeps 15 characters: "pacemaker-contr"). Anybody may call a program so: they
+// are known by their users, root and hacluster, and daemons in a container,
+// such as pacemaker-remoted inside a bundle's, are not this node's.
+// A process that cannot be looked at makes the question unanswerable.
+func daemonAlive(h witness.Host) (bool, error) {
+	entries, err := os.ReadDir(h.ProcDir())
 	if err != nil {
 		return false, fmt.Errorf("look for pacemaker's daemons: %w", err)
 	}
+	users := []int{0}
+	if uid, ok := h.UserID(daemonUser); ok {
+		users = append(users, uid)
+	}
 	for _, e := range entries {
-		if _, err := strconv.Atoi(e.Name()); err != nil {
+		pid, err := strconv.Atoi(e.Name())
+		if err != nil || pid <= 0 {
 			continue
 		}
-		alive, err := isDaemon(filepath.Join(proc, e.Name(), "status"))
-		if err != nil || alive {
-			return alive, err
+		alive, err := h.IsDaemon(pid, isDaemon, users...)
+		if err != nil {
+			return false, fmt.Errorf("look for pacemaker's daemons: process %d: %w", pid, err)
+		}
+		if alive {
+			return true, nil
 		}
 	}
 	return false, nil
 }
 
-// isDaemon reads one /proc/PID/status (proc_pid_status(5)), which anyone may
-// read, unlike the links in /proc/PID/ns. A process that ended meanwhile is
-// none of ours; one that cannot be read makes the question unanswerable.
-func isDaemon(path string) (bool, error) {
-	text, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ESRCH) {
-		return false, nil
-	}
-	if err != nil {
-		return false, fmt.Errorf("look for pacemaker's daemons: %w", err)
-	}
-	field := statusFields(string(text))
-	dead := strings.HasPrefix(field["State"], "Z") || strings.HasPrefix(field["State"], "X")
-	nested := len(strings.Fields(field["NSpid"])) > 1
-	return strings.HasPrefix(field["Name"], "pacemaker") && !dead && !nested, nil
-}
-
-func statusFields(text string) map[string]string {
-	field := make(map[string]string)
-	for line := range strings.Lines(text) {
-		if key, value, ok := strings.Cut(line, ":"); ok {
-			field[key] = strings.TrimSpace(value)
-		}
-	}
-	return field
-}
+func isDaemon(program string) bool { return strings.HasPrefix(program, "pacemaker") }

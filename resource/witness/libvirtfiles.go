@@ -6,6 +6,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -154,59 +155,90 @@ func filed(files []pidFile, stat procStat, boot time.Time) (guests []string) {
 	return guests
 }
 
-// maxHead is how much of a status file is read: the first element says it all.
-const maxHead = 64 << 10
+// maxStatusFile is how much of a status file is read.
+const maxStatusFile = 4 << 20
 
 // resumed tells whether libvirt noted that the guest runs in this very process.
 // libvirt keeps NAME.xml beside the pid file and rewrites it at each change of state;
 // QEMU's command line says -incoming for ever.
 func (h Host) resumed(p Process) bool {
-	if p.Name == "" || strings.ContainsRune(p.Name, '/') {
-		return false
-	}
-	dir, err := h.openRun()
-	if err != nil {
-		return false
-	}
-	defer func() { _ = dir.Close() }()
-	file, _, err := openOurs(dir, p.Name+".xml")
-	if err != nil {
-		return false
-	}
-	defer func() { _ = file.Close() }()
-	status, err := parseStatus(xml.NewDecoder(io.LimitReader(file, maxHead)))
+	status, err := h.status(p.Name, false)
 	return err == nil && status.state == "running" && status.pid == p.PID
 }
 
-// domStatus is the head of libvirt's status file:
-// <domstatus state='running' reason='booted' pid='4711'>.
+// isDenied tells whether a process claims the UUID of the guest that is looked for, under another name, and libvirt noted another
+// UUID for what it runs there. A guest that was renamed is denied by nobody.
+func (h Host) isDenied(p Process, guest, uuid string) bool {
+	if uuid == "" || p.Name == guest || !strings.EqualFold(p.UUID, uuid) {
+		return false
+	}
+	status, err := h.status(p.Name, true)
+	return err == nil && status.pid == p.PID && status.uuid != "" && !strings.EqualFold(status.uuid, uuid)
+}
+
+// status reads libvirt's status file of a guest, and its UUID only where that is wanted: it comes late in the file.
+func (h Host) status(guest string, uuid bool) (domStatus, error) {
+	if guest == "" || strings.ContainsRune(guest, '/') {
+		return domStatus{}, fmt.Errorf("%q has no status file", guest)
+	}
+	dir, err := h.openRun()
+	if err != nil {
+		return domStatus{}, err
+	}
+	defer func() { _ = dir.Close() }()
+	file, _, err := openOurs(dir, guest+".xml")
+	if err != nil {
+		return domStatus{}, err
+	}
+	defer func() { _ = file.Close() }()
+	return parseStatus(xml.NewDecoder(io.LimitReader(file, maxStatusFile)), uuid)
+}
+
+// domStatus is what is needed of libvirt's status file:
+// <domstatus state='running' reason='booted' pid='4711'>…<domain><name>…</name><uuid>…</uuid>….
 type domStatus struct {
 	state string
 	pid   int
+	uuid  string
 }
 
-func parseStatus(d *xml.Decoder) (domStatus, error) {
+func parseStatus(d *xml.Decoder, uuid bool) (s domStatus, err error) {
+	var path []string
 	for {
 		token, err := d.Token()
 		if err != nil {
-			return domStatus{}, err
+			return s, err
 		}
-		element, ok := token.(xml.StartElement)
-		if !ok {
-			continue
-		}
-		if element.Name.Local != "domstatus" {
-			return domStatus{}, fmt.Errorf("status file begins with %q", element.Name.Local)
-		}
-		var s domStatus
-		for _, a := range element.Attr {
-			switch a.Name.Local {
-			case "state":
-				s.state = a.Value
-			case "pid":
-				s.pid, err = strconv.Atoi(a.Value)
+		switch t := token.(type) {
+		case xml.StartElement:
+			path = append(path, t.Name.Local)
+			if len(path) == 1 {
+				if s, err = statusHead(t); err != nil || !uuid {
+					return s, err
+				}
+			}
+		case xml.EndElement:
+			path = path[:len(path)-1]
+		case xml.CharData:
+			if slices.Equal(path, []string{"domstatus", "domain", "uuid"}) {
+				s.uuid = strings.TrimSpace(string(t))
+				return s, nil
 			}
 		}
-		return s, err
 	}
+}
+
+func statusHead(element xml.StartElement) (s domStatus, err error) {
+	if element.Name.Local != "domstatus" {
+		return s, fmt.Errorf("status file begins with %q", element.Name.Local)
+	}
+	for _, a := range element.Attr {
+		switch a.Name.Local {
+		case "state":
+			s.state = a.Value
+		case "pid":
+			s.pid, err = strconv.Atoi(a.Value)
+		}
+	}
+	return s, err
 }

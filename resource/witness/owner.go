@@ -41,7 +41,7 @@ func parseOwner(raw []byte) (o owner, err error) {
 		switch key {
 		case "Uid":
 			if _, err := fmt.Sscan(value, &o.real, &o.effective); err != nil {
-				return o, fmt.Errorf("parse status: uid %.40q: %w", value, err)
+				return o, fmt.Errorf("parse status: uid: %w", err)
 			}
 		case "NSpid":
 			o.nested = len(strings.Fields(value)) > 1

@@ -2,6 +2,7 @@ package witness
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -25,15 +26,15 @@ const kernelThread = 0x00200000
 func parseStat(raw []byte) (procStat, error) {
 	from, to := bytes.IndexByte(raw, '('), bytes.LastIndexByte(raw, ')')
 	if from < 0 || to < from {
-		return procStat{}, fmt.Errorf("parse stat %.40q: no program name", raw)
+		return procStat{}, errors.New("parse stat: no program name")
 	}
 	fields := strings.Fields(string(raw[to+1:])) // fields[0] is field 3 of proc_pid_stat(5)
 	if len(fields) < 20 {
-		return procStat{}, fmt.Errorf("parse stat %.40q: %d fields after the name, want 20", raw, len(fields))
+		return procStat{}, fmt.Errorf("parse stat: %d fields after the name, want 20", len(fields))
 	}
 	state := fields[0]
 	if len(state) != 1 || !isLetter(state[0]) {
-		return procStat{}, fmt.Errorf("parse stat: state %.10q is no letter", state)
+		return procStat{}, errors.New("parse stat: the state is no letter")
 	}
 	parent, err := strconv.Atoi(fields[1])
 	if err != nil {

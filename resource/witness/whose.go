@@ -43,11 +43,15 @@ func (j judge) look(pid int) (l look, ours bool, err error) {
 		return look{}, false, err
 	}
 	l = look{pid: pid, stat: stat, group: group, files: filed(j.files[pid], stat, j.boot)}
-	if group.guest || len(l.files) > 0 {
-		return l, true, nil
+	ours = group.guest || len(l.files) > 0
+	if !ours {
+		ours, err = j.owned(pid, group.place)
 	}
-	ours, err = j.owned(pid, group.place)
-	return l, ours, err
+	if err != nil || !ours {
+		return l, false, err
+	}
+	again, err := j.host.stat(pid) // another process may have got the number between two looks
+	return l, err == nil && again.start == stat.start, err
 }
 
 // owned tells whether a process that libvirt has neither put into a guest's control group nor noted may yet be libvirt's, by
@@ -66,12 +70,8 @@ func (j judge) owned(pid int, at place) (bool, error) {
 		return false, nil
 	}
 	program, setuid, known := j.host.program(pid)
-	byRoot := owner.real == 0 && known && !setuid && isEmulator(program)
-	switch {
-	case at == inUnit:
-		return byRoot || owner.real != 0, nil
-	case at == inSession && j.host.System:
-		return byRoot, nil
+	if at == inUnit || at == inSession && j.host.System {
+		return owner.real == 0 && known && !setuid && isEmulator(program), nil
 	}
 	return !setuid, nil
 }

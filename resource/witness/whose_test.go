@@ -50,8 +50,8 @@ var suspects = []suspect{
 	{name: "by an administrator, in a service", cgroup: cron, exe: qemu, system: true, session: true},
 	{name: "by an administrator, in a session", cgroup: session, exe: qemu, system: true, session: true},
 	{name: "by an administrator, replaced on disk", cgroup: session, exe: qemu + " (deleted)", system: true, session: true},
-	{name: "of QEMU's user, in a service", real: qemuUser, effective: qemuUser, cgroup: cron, system: true, session: true},
 
+	{name: "of QEMU's user, in a service", real: qemuUser, effective: qemuUser, cgroup: cron, exe: qemu},
 	{name: "of a user, no control groups", real: 1001, effective: 1001, exe: qemu},
 	{name: "of a user, in a service", real: 1001, effective: 1001, cgroup: cron, exe: qemu},
 	{name: "of a user, in libvirt's service", real: 1001, effective: 1001, cgroup: libvirtd, exe: qemu},
@@ -167,16 +167,50 @@ func TestLongCommandLine(t *testing.T) {
 	}
 }
 
-// A process in a guest's control group that says to be another guest is a doubt about the first alone.
+// Whoever breaks out of a guest into its QEMU can claim another's name and UUID, but not change what libvirt noted. The guest
+// that he left is not taken for stopped.
 func TestDisguise(t *testing.T) {
-	f := newTree(t)
-	f.guest(30, "vm2", uuidB)
-	f.cgroup(30, scope("vm1"))
-	if found, err := f.host.Find(t.Context(), "vm2", uuidB); len(found) != 0 || err != nil {
-		t.Errorf("found %v, %v of the guest that it says to be", found, err)
+	const status = "<domstatus state='running' pid='30'><vcpus/><domain type='kvm'><name>vm1</name><uuid>" + uuidA + "</uuid></domain></domstatus>"
+	for _, c := range []struct {
+		name  string
+		build func(f tree)
+		other int  // how many are found of the guest that it claims to be
+		doubt bool // about the guest whose it is
+		found int  // of that guest
+	}{
+		{"another name, in the guest's control group", func(f tree) { f.guest(30, "vm2", uuidB); f.cgroup(30, scope("vm1")) }, 0, true, 0},
+		{"another name, in the guest's pid file", func(f tree) { f.guest(30, "vm2", uuidB); f.run("vm1.pid", "30") }, 0, true, 0},
+		{"another UUID", func(f tree) { f.guest(30, "vm1", uuidB); f.cgroup(30, scope("vm1")); f.run("vm1.xml", status) }, 0, false, 1},
+		{"another UUID, and an old note", func(f tree) {
+			f.guest(30, "vm1", uuidB)
+			f.run("vm1.xml", strings.Replace(status, "30", "29", 1))
+		}, 1, false, 1},
+		{"another UUID, and no note", func(f tree) { f.guest(30, "vm1", uuidB) }, 1, false, 1},
+		{"another UUID, as noted, since it was renamed", func(f tree) {
+			f.guest(30, "vm1", uuidB)
+			f.run("vm1.xml", strings.Replace(status, uuidA, uuidB, 1))
+		}, 1, false, 1},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			f := newTree(t)
+			c.build(f)
+			if found, err := f.host.Find(t.Context(), "vm2", uuidB); len(found) != c.other || err != nil {
+				t.Errorf("found %v, %v of the guest that it claims to be, want %d", found, err, c.other)
+			}
+			found, err := f.host.Find(t.Context(), "vm1", uuidA)
+			if len(found) != c.found || errors.Is(err, errDisguised) != c.doubt {
+				t.Errorf("found %v, %v of its own guest, want %d", found, err, c.found)
+			}
+		})
 	}
-	if found, err := f.host.Find(t.Context(), "vm1", uuidA); len(found) != 0 || !errors.Is(err, errDisguised) {
-		t.Errorf("found %v, %v of the guest whose control group it is in", found, err)
+}
+
+// What a reading that fails says holds nothing that the process's user chose.
+func TestReasonsAreOurs(t *testing.T) {
+	for _, raw := range []string{"30 (\x1b[2J", "30 (\x1b[2J) S 1", "30 (x) \x1b[2J 6 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 12345 0"} {
+		if _, err := parseStat([]byte(raw)); err == nil || strings.Contains(err.Error(), "[2J") {
+			t.Errorf("%q: %v", raw, err)
+		}
 	}
 }
 

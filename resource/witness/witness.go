@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -116,7 +117,8 @@ func (s sighting) doubt(guest string) error {
 // Errors are those of [Host.List], without those that can only concern other guests.
 func (h Host) Find(ctx context.Context, name, uuid string) ([]Process, error) {
 	seen := h.scan(ctx)
-	return match(seen.found, name, uuid), seen.doubt(name)
+	honest := slices.DeleteFunc(seen.found, func(p Process) bool { return h.isDenied(p, name, uuid) })
+	return match(honest, name, uuid), seen.doubt(name)
 }
 
 func match(all []Process, name, uuid string) []Process {
@@ -135,19 +137,10 @@ func match(all []Process, name, uuid string) []Process {
 	return byName
 }
 
-func (h Host) proc() string {
-	if h.Proc == "" {
-		return defaultProc
-	}
-	return h.Proc
-}
+// ProcDir is where the proc file system is.
+func (h Host) ProcDir() string { return cmp.Or(h.Proc, defaultProc) }
 
-func (h Host) run() string {
-	if h.Run == "" {
-		return defaultRun
-	}
-	return h.Run
-}
+func (h Host) run() string { return cmp.Or(h.Run, defaultRun) }
 
 func (h Host) etc(file string) string { return filepath.Join(cmp.Or(h.Etc, defaultEtc), file) }
 
@@ -192,6 +185,13 @@ type look struct {
 	read  *reading
 }
 
+// mayBe tells whether the process may be that of the guest that its command line names, which is empty where it names none.
+// Whoever breaks out of a guest into its QEMU may write there what he likes, but cannot change what libvirt noted.
+func (l look) mayBe(guest string) bool {
+	isNoted := len(l.files) == 0 || slices.Contains(l.files, guest)
+	return guest == "" || mayBe(l.group.machine, guest) && (l.group.machine != "" || isNoted)
+}
+
 // add tells of one process which guest's it is.
 func (s *sighting) add(h Host, l look, cmdline []byte, err error) {
 	if gone(err) {
@@ -199,7 +199,7 @@ func (s *sighting) add(h Host, l look, cmdline []byte, err error) {
 	}
 	id, isGuest := parseCmdline(cmdline)
 	isGuest = isGuest && err == nil
-	if isGuest && (id.name == "" || mayBe(l.group.machine, id.name)) {
+	if isGuest && l.mayBe(id.name) {
 		p := Process{PID: l.pid, Name: id.name, UUID: id.uuid, StartTime: l.stat.start}
 		p.Incoming = id.incoming && !h.resumed(p)
 		s.found = append(s.found, p)
@@ -237,7 +237,7 @@ func (h Host) known(l look, d doubt) (Process, bool) {
 
 // each calls f with the number of every process. An error, which is [ErrIncomplete], says that there may be others.
 func (h Host) each(ctx context.Context, f func(pid int)) error {
-	entries, err := os.ReadDir(h.proc())
+	entries, err := os.ReadDir(h.ProcDir())
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrIncomplete, err)
 	}
@@ -254,13 +254,13 @@ func (h Host) each(ctx context.Context, f func(pid int)) error {
 		f(pid)
 	}
 	if !sawInit {
-		return fmt.Errorf("%w: %s shows no process 1 (not mounted, or hidepid without being root)", ErrIncomplete, h.proc())
+		return fmt.Errorf("%w: %s shows no process 1 (not mounted, or hidepid without being root)", ErrIncomplete, h.ProcDir())
 	}
 	return nil
 }
 
 func (h Host) path(pid int, file string) string {
-	return filepath.Join(h.proc(), strconv.Itoa(pid), file)
+	return filepath.Join(h.ProcDir(), strconv.Itoa(pid), file)
 }
 
 func (h Host) stat(pid int) (procStat, error) {

@@ -2,18 +2,16 @@ package xl
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 
 	"github.com/vmferry/vmferry/resource/witness"
+	"github.com/vmferry/vmferry/resource/witness/witnesstest"
 )
 
 const (
@@ -36,15 +34,8 @@ func newProcs(t *testing.T, daemon string) procs {
 
 func (p procs) add(pid, parent int, comm, start, exe string, args ...string) {
 	p.t.Helper()
-	dir := filepath.Join(p.dir, strconv.Itoa(pid))
-	err := os.Mkdir(dir, 0o755)
-	for file, text := range map[string]string{
-		"stat":    fmt.Sprintf("%d (%s) S %d 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 %s 0", pid, comm, parent, start),
-		"cmdline": strings.Join(args, "\x00") + "\x00",
-	} {
-		err = errors.Join(err, os.WriteFile(filepath.Join(dir, file), []byte(text), 0o644))
-	}
-	if err = errors.Join(err, os.Symlink(exe, filepath.Join(dir, "exe"))); err != nil {
+	process := witnesstest.Process{PID: pid, Parent: parent, Comm: comm, Start: start, Exe: exe, Cmdline: args}
+	if err := process.Write(p.dir); err != nil {
 		p.t.Fatal(err)
 	}
 }
