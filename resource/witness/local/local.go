@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"net/url"
+	"os"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/vmferry/vmferry/migrate"
@@ -28,7 +31,7 @@ func Of(uri string) Witness {
 	if isXen(uri) {
 		return xl.Host{}
 	}
-	return witness.Host{System: !isSession(uri)}
+	return hostOf(uri)
 }
 
 // List asks the witness of each of the libvirts, each hypervisor's once. With an error some guests may be missing.
@@ -36,7 +39,7 @@ func List(ctx context.Context, uris ...string) ([]witness.Process, error) {
 	asked := map[bool]bool{}
 	var all []witness.Process
 	var errs []error
-	system := !slices.ContainsFunc(uris, isSession)
+	look := hostOf(uris...) // one look for the guests of all of QEMU's
 	for _, uri := range uris {
 		if asked[isXen(uri)] {
 			continue
@@ -44,7 +47,7 @@ func List(ctx context.Context, uris ...string) ([]witness.Process, error) {
 		asked[isXen(uri)] = true
 		w := Of(uri)
 		if _, isQEMU := w.(witness.Host); isQEMU {
-			w = witness.Host{System: system} // one look for the guests of all of them
+			w = look
 		}
 		found, err := w.List(ctx)
 		all, errs = append(all, found...), append(errs, err)
@@ -53,6 +56,31 @@ func List(ctx context.Context, uris ...string) ([]witness.Process, error) {
 }
 
 func isXen(uri string) bool { return libvirt.DriverOf(uri).IsXen() }
+
+// hostOf looks for the guests of libvirts of QEMU's. Those of a session are its user's.
+func hostOf(uris ...string) witness.Host {
+	h := witness.Host{System: !slices.ContainsFunc(uris, isSession)}
+	for _, uri := range uris {
+		if isSession(uri) {
+			h.Users = append(h.Users, sessionUser(uri))
+		}
+	}
+	return h
+}
+
+// sessionUser is whose libvirt a session is: by its socket below /run/user, and else of the user as which this program runs.
+func sessionUser(uri string) int {
+	u, err := url.Parse(uri)
+	if err != nil {
+		return os.Geteuid()
+	}
+	rest, below := strings.CutPrefix(u.Query().Get("socket"), "/run/user/")
+	number, _, _ := strings.Cut(rest, "/")
+	if uid, err := strconv.ParseUint(number, 10, 32); below && err == nil {
+		return int(uid)
+	}
+	return os.Geteuid()
+}
 
 // isSession tells whether a libvirt is one that a user has for himself.
 func isSession(uri string) bool {

@@ -3,6 +3,9 @@ package local
 import (
 	"context"
 	"errors"
+	"os"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -25,6 +28,25 @@ func TestOfSession(t *testing.T) {
 		"qemu:///session": false, "qemu:///embed?root=/x": false} {
 		if h, ok := Of(uri).(witness.Host); !ok || h.System != want {
 			t.Errorf("%q: %+v", uri, Of(uri))
+		}
+	}
+}
+
+// The guests of a session are those of the user whose session it is.
+func TestUsersOfSessions(t *testing.T) {
+	me := os.Geteuid()
+	for uris, want := range map[string][]int{
+		"qemu:///system":  nil,
+		"qemu:///session": {me},
+		"qemu:///session?socket=/run/user/1234/libvirt/virtqemud-sock": {1234},
+		"qemu:///session?socket=/run/user/x/libvirt/virtqemud-sock":    {me},
+		"qemu:///session?socket=/tmp/sock":                             {me},
+		"qemu:///embed?root=/x":                                        {me},
+		"qemu:///system qemu:///session?socket=/run/user/7/s":          {7},
+		"qemu:///%zz": {me},
+	} {
+		if h := hostOf(strings.Fields(uris)...); !slices.Equal(h.Users, want) || h.System != (want == nil) {
+			t.Errorf("%s: %+v", uris, h)
 		}
 	}
 }

@@ -42,7 +42,7 @@ func (p procs) add(pid, parent int, comm, start, exe string, args ...string) {
 
 // startCopy starts a real process and shows it as one of libxl's with these arguments. ended tells by which signal it
 // ended, after a while by SIGKILL from here.
-func (p procs) startCopy(args ...string) (ended func() syscall.Signal) {
+func (p procs) startCopy(user int, args ...string) (ended func() syscall.Signal) {
 	p.t.Helper()
 	cmd := exec.Command("sleep", "600")
 	if err := cmd.Start(); err != nil {
@@ -59,7 +59,11 @@ func (p procs) startCopy(args ...string) (ended func() syscall.Signal) {
 		p.t.Fatal(err)
 	}
 	_, rest, _ := strings.Cut(string(raw), ") ")
-	p.add(cmd.Process.Pid, daemonPID, "libxl-save-help", strings.Fields(rest)[19], helperExe, slices.Concat([]string{helperExe}, args)...)
+	copier := witnesstest.Process{PID: cmd.Process.Pid, Parent: daemonPID, Comm: "libxl-save-help", Start: strings.Fields(rest)[19],
+		User: user, Exe: helperExe, Cmdline: slices.Concat([]string{helperExe}, args)}
+	if err := copier.Write(p.dir); err != nil {
+		p.t.Fatal(err)
+	}
 	return ended
 }
 
@@ -82,7 +86,7 @@ func TestAbort(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			p := newProcs(t, c.daemon)
-			ended := p.startCopy(c.args...)
+			ended := p.startCopy(0, c.args...)
 			h := Host{
 				Run:   func(context.Context, ...string) (string, error) { return header + dom0 + c.lines, nil },
 				Procs: witness.Host{Proc: p.dir},
@@ -97,6 +101,32 @@ func TestAbort(t *testing.T) {
 			}
 			if sig := ended(); sig != want {
 				t.Errorf("the process ended by %v, want %v", sig, want)
+			}
+		})
+	}
+}
+
+// What another user calls by the name of libxl's is neither ended nor taken for a copy, nor is what root runs below a user's
+// process that is called like libvirt's daemon.
+func TestAbortOfAStrangersCopy(t *testing.T) {
+	for name, users := range map[string][2]int{"a user's copy": {0, 1000}, "a user's daemon": {1000, 0}, "both": {1000, 1000}} {
+		t.Run(name, func(t *testing.T) {
+			p := newProcs(t, "libvirtd")
+			if err := (witnesstest.Process{PID: daemonPID, Comm: "libvirtd", User: users[0]}).Write(p.dir); err != nil {
+				t.Fatal(err)
+			}
+			ended := p.startCopy(users[1], "--save-domain", "33", "-1", "3", "1", "3", "0")
+			h := Host{
+				Run: func(context.Context, ...string) (string, error) {
+					return header + dom0 + line("vm1", 3, "-b----", uuidA), nil
+				},
+				Procs: witness.Host{Proc: p.dir},
+			}
+			if err := h.Abort(t.Context(), "vm1", uuidA); err == nil {
+				t.Error("a copy of nobody's was aborted")
+			}
+			if sig := ended(); sig != syscall.SIGKILL {
+				t.Errorf("the process ended by %v", sig)
 			}
 		})
 	}
