@@ -13,7 +13,7 @@
 // [ParseHaresources] finds the guests among them, and [Client.View] lists those
 // that the node could hold. There is no scheduler to ask: [Client.Forecast] says that the other node takes all,
 // while it is active. Whether Heartbeat runs at all is judged by its
-// process, as cl_status fails alike for a daemon that is gone and for one that
+// process, which is root's, as cl_status fails alike for a daemon that is gone and for one that
 // does not answer.
 //
 // The other half of the support is what Heartbeat executes as

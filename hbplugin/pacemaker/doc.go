@@ -11,8 +11,9 @@
 //
 // What is active here comes from "crm_mon --output-as=xml", whose form is
 // fixed by the schemas crm_mon-*.rng and resources-*.rng in Pacemaker's api
-// directory; package cib is its only parser. Whether Pacemaker runs at all is judged by its processes: crm_mon
-// answers 102 (not connected) for a cluster that is gone and for one that is
+// directory; package cib is its only parser. Whether Pacemaker runs at all is judged by its processes, which
+// are those of root and hacluster outside containers: crm_mon answers 102 (not connected) for a cluster that is gone
+// and for one that is
 // merely restarting.
 //
 // What would become of the guests ([Client.Forecast]) is the scheduler's own word: crm_simulate gets a private copy

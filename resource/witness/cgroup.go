@@ -73,8 +73,8 @@ func processPaths(raw []byte) iter.Seq[string] {
 func hierarchies(raw []byte) iter.Seq2[string, string] {
 	return func(yield func(name, path string) bool) {
 		for line := range strings.Lines(string(raw)) {
-			fields := strings.SplitN(strings.TrimSuffix(line, "\n"), ":", 3)
-			if len(fields) == 3 && !yield(fields[1], fields[2]) {
+			_, rest, _ := strings.Cut(strings.TrimSuffix(line, "\n"), ":")
+			if name, path, ok := strings.Cut(rest, ":"); ok && !yield(name, path) {
 				return
 			}
 		}

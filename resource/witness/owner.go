@@ -1,10 +1,9 @@
 package witness
 
 import (
-	"bufio"
 	"bytes"
 	"cmp"
-	"fmt"
+	"errors"
 	"io"
 	"os"
 	"path/filepath"
@@ -34,21 +33,27 @@ type owner struct {
 // parseOwner reads /proc/PID/status. The kernel escapes line breaks in the program's name there.
 func parseOwner(raw []byte) (o owner, err error) {
 	o.real = -1
-	lines := bufio.NewScanner(bytes.NewReader(raw))
-	lines.Buffer(nil, maxStatus)
-	for lines.Scan() {
-		key, value, _ := strings.Cut(lines.Text(), ":")
-		switch key {
+	for line := range bytes.Lines(raw) {
+		key, value, _ := bytes.Cut(line, []byte(":"))
+		switch string(key) {
 		case "Uid":
-			if _, err := fmt.Sscan(value, &o.real, &o.effective); err != nil {
-				return o, fmt.Errorf("parse status: uid: %w", err)
+			ids := strings.Fields(string(value))
+			if len(ids) < 2 {
+				return o, errors.New("parse status: uid: fewer than two")
 			}
+			var real, effective uint64
+			real, err = strconv.ParseUint(ids[0], 10, 32)
+			effective, eerr := strconv.ParseUint(ids[1], 10, 32)
+			if err = cmp.Or(err, eerr); err != nil {
+				return o, errors.New("parse status: uid: not a number")
+			}
+			o.real, o.effective = int(real), int(effective)
 		case "NSpid":
-			o.nested = len(strings.Fields(value)) > 1
+			o.nested = len(bytes.Fields(value)) > 1
 		}
 	}
-	if o.real < 0 || o.effective < 0 {
-		return o, fmt.Errorf("parse status: no uid: %w", cmp.Or(lines.Err(), io.ErrUnexpectedEOF))
+	if o.real < 0 {
+		return o, errors.New("parse status: no uid")
 	}
 	return o, nil
 }
@@ -135,11 +140,23 @@ func userNumber(s string) (int, bool) {
 }
 
 // readSome reads a file of the kernel's or of root's up to limit bytes, and leaves the rest.
-func readSome(path string, limit int64) ([]byte, error) {
+func readSome(path string, limit int) ([]byte, error) {
 	file, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = file.Close() }()
-	return io.ReadAll(io.LimitReader(file, limit))
+	raw := make([]byte, min(limit, 2<<10)) // most fit
+	for n := 0; ; {
+		more, err := file.Read(raw[n:])
+		n += more
+		switch {
+		case errors.Is(err, io.EOF) || err == nil && n == limit:
+			return raw[:n], nil
+		case err != nil:
+			return nil, err
+		case n == len(raw):
+			raw = append(raw, make([]byte, min(n, limit-n))...)
+		}
+	}
 }

@@ -124,6 +124,18 @@ func TestList(t *testing.T) {
 				f.t.Fatal(err)
 			}
 		}, nil, true},
+		{"a stat of another kernel's", func(f tree) { f.guest(6, "a", uuidA); f.write(filepath.Join(f.host.Proc, "6", "stat"), "6 (a) 7") }, nil, true},
+		{"unreadable control group", func(f tree) {
+			f.guest(6, "a", uuidA)
+			f.write(filepath.Join(f.host.Proc, "6", "cgroup", "x"), "")
+		}, nil, true},
+		{"unreadable owner", func(f tree) {
+			f.guest(6, "a", uuidA)
+			path := filepath.Join(f.host.Proc, "6", "status")
+			if err := errors.Join(os.Remove(path), os.Mkdir(path, 0o755)); err != nil {
+				f.t.Fatal(err)
+			}
+		}, nil, true},
 		{"ended while we looked", func(f tree) {
 			f.guest(6, "a", uuidA)
 			if err := os.Remove(filepath.Join(f.host.Proc, "6", "stat")); err != nil {

@@ -1,4 +1,3 @@
-// Package witnesstest makes proc file systems of plain files for tests. Start with [Process.Write].
 package witnesstest
 
 import (
