@@ -17,16 +17,16 @@ type place int
 
 const (
 	atRoot      place = iota // in no group of its own, as where no service manager makes any
-	inLibvirt                // in the service of libvirt's daemon, or a partition of libvirt's
+	inLibvirt                // in the service of libvirt's daemon, or in a partition of libvirt's
 	inUnit                   // in another service of the system
-	inSession                // with the processes of a user, which may name their groups as they like
-	inContainer              // in anything else: a container, or a subtree that somebody else was given
+	inSession                // among a user's processes
+	inContainer              // in anything else: a container, or a subtree that is delegated to somebody
 )
 
 // group is what a process's control groups (cgroups(7)) tell of it.
 type group struct {
 	place   place
-	guest   bool   // libvirt's QEMU driver, or systemd-machined for it, made a group for a guest, and the process is in it
+	guest   bool   // it is a group that libvirt's QEMU driver, or systemd-machined for it, made for a guest
 	machine string // the name of that guest, as libvirt puts it there; empty where the group does not tell
 }
 
@@ -44,8 +44,8 @@ func (h Host) group(pid int, base string) (group, error) {
 	return parseCgroup(raw, base), nil
 }
 
-// base is where the control groups of this node begin: that of process 1, without the scope that systemd makes for itself.
-// It is empty but where the node is itself a container that sees the groups around it.
+// base is the path at which the control groups of this node begin: that of process 1, without systemd's own init.scope.
+// It is empty unless the node is itself a container that sees the groups around it.
 func (h Host) base() (base string) {
 	raw, _ := readSome(h.path(1, "cgroup"), maxCgroup)
 	for path := range processPaths(raw) {
@@ -57,7 +57,7 @@ func (h Host) base() (base string) {
 	return base
 }
 
-// processPaths yields the paths in the hierarchies in which service and container managers keep their processes apart: the
+// processPaths yields the paths in the hierarchies that service and container managers use to separate processes: the
 // unified one and systemd's own.
 func processPaths(raw []byte) iter.Seq[string] {
 	return func(yield func(string) bool) {
@@ -81,9 +81,8 @@ func hierarchies(raw []byte) iter.Seq2[string, string] {
 	}
 }
 
-// parseCgroup reads /proc/PID/cgroup. A guest's group counts in any hierarchy: without systemd libvirt makes groups in those of
-// controllers alone. The place is that where processes are kept apart, and where no hierarchy is for that, by
-// all controllers.
+// parseCgroup reads /proc/PID/cgroup. A guest's group counts in any hierarchy: without systemd, libvirt makes groups in
+// those of controllers alone. The place comes from the paths of [processPaths], and without such from all controllers.
 func parseCgroup(raw []byte, base string) (g group) {
 	isKept := false
 	for path := range processPaths(raw) {
@@ -102,9 +101,9 @@ func parseCgroup(raw []byte, base string) (g group) {
 	return g
 }
 
-// groupOf judges one path from the root on. Only slices, and partitions of libvirt's, may stand before what tells: below a
-// service or a scope somebody else names the groups. So ".../user@1000.service/app.slice/machine-qemu….scope" is no
-// guest's, and neither is one of a libvirt inside a container.
+// groupOf judges one path from the root on. Only slices and libvirt's partitions may precede a guest's group: below
+// a service or a scope somebody else chooses the names. So ".../user@1000.service/app.slice/machine-qemu….scope" is not
+// a guest's group, nor is one that a libvirt in a container made.
 func groupOf(path, base string) group {
 	path = strings.TrimSuffix(path, " (deleted)")
 	if rest, found := strings.CutPrefix(path, base); found && (rest == "" || rest[0] == '/') {
@@ -135,7 +134,7 @@ func groupOf(path, base string) group {
 	return group{place: placeOf(parts[top:])}
 }
 
-// isPartition tells whether a part of a path, with so many before it, is a slice of systemd's or a partition of libvirt's.
+// isPartition tells whether the part of a path after so many others is a slice of systemd or a partition of libvirt.
 //
 // Source: virCgroupSetPartitionSuffix of libvirt's vircgroup.c, systemd.slice(5).
 func isPartition(part string, before int) bool {
@@ -166,9 +165,8 @@ func placeOf(parts []string) place {
 // libvirtServices are those of libvirt's daemons, in whose group a guest is where libvirt makes none for it.
 var libvirtServices = []string{"libvirtd", "virtqemud", "virtxend"}
 
-// machineOf is the name of a machine of libvirt's QEMU driver, such as "qemu-3-vm1", of which a part of a control group's
-// path is: by systemd-machined "machine-qemu\x2d3\x2dvm1.scope", and without it "qemu-3-vm1.libvirt-qemu"
-// (virCgroupNewMachine).
+// machineOf reads a part of a path as the group of a machine of libvirt's QEMU driver, such as "qemu-3-vm1": with
+// systemd-machined "machine-qemu\x2d3\x2dvm1.scope", without it "qemu-3-vm1.libvirt-qemu" (virCgroupNewMachine).
 func machineOf(part string) (machine string, ok bool) {
 	if plain, found := strings.CutSuffix(part, ".libvirt-qemu"); found {
 		return plain, true

@@ -13,24 +13,24 @@
 //
 // # Whose a process is
 //
-// Anybody on a node can give a process the name and the command line of a guest's QEMU, or take its command line away
-// . So a process counts only when it is libvirt's, which is judged before anything else of it, by what its
-// user cannot choose. One of these must hold:
+// Any user can give a process the name and the command line of a guest's QEMU, or remove its command line. So a process
+// counts only when it is libvirt's. That is judged first, by facts that the user of the process cannot choose. One of
+// these must hold:
 //
-//   - Its control group is a machine's, below slices and libvirt's partitions alone. What a user's own service manager, a
-//     container or a service names so is none.
-//   - libvirt's pid file names it, in a directory that only root may write. The process holds the file's lock, or
-//     is no younger than the file.
-//   - It runs as root or as QEMU's user of qemu.conf, in libvirt's service or where there are no services, and not in a
-//     PID namespace below. In other services and in sessions it must be root's, and the file that it executes
-//     must be a QEMU that is not set-user-ID: an administrator may start one by hand. What is in a container never counts.
+//   - Its control group is a guest's, below slices and libvirt's partitions only. A group of that name below a user's own
+//     service manager, a service or a container is not a guest's.
+//   - libvirt's pid file names it, in a directory that only root may write. The process holds the lock of the file, or
+//     is not younger than the file.
+//   - It runs as root or as QEMU's user (qemu.conf), in libvirt's service or where there are no services, and not in a
+//     PID namespace below. In another service or in a session root must run it, and the file that it executes must be
+//     a QEMU that is not set-user-ID, as when an administrator starts one by hand. Nothing in a container counts.
 //
-// What libvirt noted goes before the command line as well: a QEMU that claims to be another guest than its
-// control group or its pid file says is a doubt about the guest that it is, and no word about the other.
+// What libvirt noted overrides the command line too: a QEMU whose command line names another guest than its control
+// group or its pid file is a doubt about the guest of these, and proves nothing about the other.
 //
-// The status, stat and cgroup files of a process need no capability, nor does a command line. Where the file that a process executes
-// cannot be read (without CAP_SYS_PTRACE), a QEMU that root runs by hand is not counted, and a
-// set-user-ID program is not told from others where no service manager keeps users' processes apart.
+// To read stat, status, cgroup and cmdline needs no capability, unless /proc is mounted with hidepid. To see which file a
+// process executes needs CAP_SYS_PTRACE. Without that, a QEMU that root started by hand is not found, and on a node
+// without services a set-user-ID program is not recognised.
 //
 // # What an answer means
 //
@@ -38,8 +38,8 @@
 // A listing with an error may lack some; callers must read it as "cannot tell"
 // and never as "stopped". [ErrIncomplete] is in all such errors.
 //
-// A search for one guest fails only for a process that may be that guest's. Which guest's a process is that cannot be understood is
-// told by its control group, which libvirt names after the guest, or else by libvirt's pid file. What works
+// A search for one guest fails only for a process that may be that guest's. Where the command line does not tell, the
+// guest is known by the control group, which libvirt names after it, or else by libvirt's pid file. What works
 // beside QEMU (qemu-pr-helper, swtpm, virtiofsd and their kind) is no guest. A process whose
 // command line cannot be read, since it holds its memory lock, is judged by what the kernel tells without that.
 package witness

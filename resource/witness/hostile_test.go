@@ -26,15 +26,15 @@ func needRoot(t *testing.T) {
 	}
 }
 
-// hostile starts a copy of this program under a name and with arguments that anybody may choose. shape is for what else makes it
-// up to something.
+// hostile starts a copy of this program under a name and with arguments that anybody may choose.
 func hostile(t *testing.T, role string, mode os.FileMode, shape *syscall.SysProcAttr, args ...string) *exec.Cmd {
 	t.Helper()
 	return hostileWith(t, nil, role, mode, shape, args...)
 }
 
 // hostileWith gives the process a file as its descriptor 3.
-func hostileWith(t *testing.T, file3 *os.File, role string, mode os.FileMode, shape *syscall.SysProcAttr, args ...string) *exec.Cmd {
+func hostileWith(t *testing.T, file3 *os.File, role string, mode os.FileMode, shape *syscall.SysProcAttr,
+	args ...string) *exec.Cmd {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "witness")
 	if err != nil {
@@ -128,8 +128,8 @@ func isHeadless(t *testing.T, pid int) {
 // guestLine is what libvirt would give to the QEMU of a guest.
 var guestLine = []string{"-name", "guest=witness-hostile,debug-threads=on", "-S", "-uuid", uuidA}
 
-// What processes of others do tells nothing of guests: neither that one runs, nor that anything cannot be told. They are real
-// ones; the rest of this machine is whatever it is.
+// A process that is not libvirt's says nothing about guests: neither that one runs, nor that this cannot be told. The
+// processes of this test are real.
 func TestHostileProcesses(t *testing.T) {
 	needRoot(t)
 	container := &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWPID}
@@ -164,16 +164,18 @@ func TestGuestOfAnotherUser(t *testing.T) {
 	needRoot(t)
 	cmd := hostile(t, "polite", 0o755, asNobody(), guestLine...)
 	h := Host{Run: private(t), System: true}
-	if err := os.WriteFile(filepath.Join(h.Run, "witness-hostile.pid"), []byte(strconv.Itoa(cmd.Process.Pid)+"\n"), 0o644); err != nil {
+	pid := cmd.Process.Pid
+	if err := os.WriteFile(filepath.Join(h.Run, "witness-hostile.pid"), []byte(strconv.Itoa(pid)), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if found, err := h.Find(t.Context(), "witness-hostile", uuidA); len(found) != 1 || found[0].PID != cmd.Process.Pid || err != nil {
+	found, err := h.Find(t.Context(), "witness-hostile", uuidA)
+	if len(found) != 1 || found[0].PID != pid || err != nil {
 		t.Errorf("found %+v, %v", found, err)
 	}
 }
 
-// The number of a guest that ended may come to any process, and the file that tells of the guest may stay. QEMU holds the
-// lock of its own file, whatever the clock says; who only reads a file gets no such lock.
+// Any process may get the number of a guest that has ended while the guest's pid file stays. QEMU holds the write lock of
+// its own file, whatever the clock says; a user who may only read the file cannot get that lock.
 func TestLockOfPIDFile(t *testing.T) {
 	needRoot(t)
 	for _, c := range []struct {

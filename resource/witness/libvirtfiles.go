@@ -23,9 +23,8 @@ type pidFile struct {
 	locker  int // who holds its lock, 0 for nobody
 }
 
-// pidFiles returns the files NAME.pid that libvirt keeps, by the number in them. The files of ended processes are common: they
-// say nothing by themselves. Where anybody but root, or the user that this program runs as, could have made or changed
-// them, they are no evidence.
+// pidFiles returns the files NAME.pid that libvirt keeps, by the number in them. Files of processes that have ended are
+// common, so a number alone proves nothing. A file that another user than root and this program's may write is ignored.
 //
 // Source: qemuProcessLaunch, qemuProcessBuildPRHelperPidfilePath.
 func (h Host) pidFiles() map[int][]pidFile {
@@ -104,8 +103,8 @@ func readPIDFile(dir *os.Root, name string) (f pidFile, ok bool) {
 	return pidFile{guest, pid, info.ModTime(), locker(file)}, err == nil && perr == nil && pid > 0
 }
 
-// locker is the process that holds the lock of a pid file for writing, 0 for none. Who may only read the file can have no
-// such lock.
+// locker is the process that holds the write lock of a pid file, 0 for none. A user who may only read the file
+// cannot get a write lock (fcntl(2)).
 func locker(file *os.File) (pid int) {
 	conn, err := file.SyscallConn()
 	if err != nil {
@@ -119,13 +118,13 @@ func locker(file *os.File) (pid int) {
 	return int(lock.Pid)
 }
 
-// rounding is how much younger than its pid file's time a process may seem that is older: the kernel rounds both times, and
-// a leap second may lie between. Whoever gets the number later than that is another process.
+// rounding is how much later than its pid file a process may seem to have begun: the kernel rounds both times, and a
+// leap second may lie between them.
 const rounding = time.Second
 
-// names tells whether a pid file is about a process of that number that began then, and not about one that had the number
-// before. QEMU holds the lock of its file from before its start to its end (virCommandSetPidFile, since libvirt 6.2). Where
-// nobody does, as by an older libvirt or of a QEMU that exits, the process must be no younger than the file.
+// names tells whether a pid file is about the process of its number that began at that time, and not about an earlier
+// one. QEMU holds the file's lock as long as it lives (virCommandSetPidFile, since libvirt 6.2), so that a clock that was
+// set does not matter. Without the lock (an older libvirt, a QEMU that exits) the process must not be younger than the file.
 func (f pidFile) names(began time.Time) bool {
 	return f.locker == f.pid || !began.After(f.written.Add(rounding))
 }
@@ -166,8 +165,8 @@ func (h Host) resumed(p Process) bool {
 	return err == nil && status.state == "running" && status.pid == p.PID
 }
 
-// isDenied tells whether a process claims the UUID of the guest that is looked for, under another name, and libvirt noted another
-// UUID for what it runs there. A guest that was renamed is denied by nobody.
+// isDenied tells whether a process claims the UUID of the guest that is searched for, under another name, while libvirt's
+// status file has another UUID for the process. The process of a renamed guest is not denied.
 func (h Host) isDenied(p Process, guest, uuid string) bool {
 	if uuid == "" || p.Name == guest || !strings.EqualFold(p.UUID, uuid) {
 		return false

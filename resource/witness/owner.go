@@ -14,8 +14,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The limits of what is read at once. The kernel makes most of these files; their owner chooses how long a command line
-// is, and execve(2) lets it have six MiB.
+// The limits of what is read of one file, in bytes. A process chooses the length of its own command line;
+// execve(2) allows six MiB.
 const (
 	maxStat    = 4 << 10
 	maxStatus  = 2 << 20 // a process may be in 65,536 groups
@@ -58,8 +58,8 @@ func parseOwner(raw []byte) (o owner, err error) {
 	return o, nil
 }
 
-// isOneOf tells whether the process acts for one of these users and for nobody else. The effective user of a set-user-ID
-// program is root, whoever starts it.
+// isOneOf tells whether both the real and the effective user are the same one of users. A set-user-ID program has root
+// as its effective user, whoever starts it.
 func (o owner) isOneOf(users []int) bool {
 	return o.real == o.effective && slices.Contains(users, o.real)
 }
@@ -72,9 +72,9 @@ func (h Host) owner(pid int) (owner, error) {
 	return parseOwner(raw)
 }
 
-// program is the file that a process executes, by its last name, and whether that file is set-user-ID: then who started
-// the process chose its name and its arguments. ok is false where that cannot be told: for a process that
-// exits or that this program may not look into (ptrace(2), PTRACE_MODE_READ_FSCREDS). No file system is asked.
+// program is the base name of the file that a process executes, and whether that file is set-user-ID: then any user may
+// have chosen the process's name and arguments. ok is false for a process that exits, and for one that this program
+// may not inspect (ptrace(2), PTRACE_MODE_READ_FSCREDS). AT_STATX_DONT_SYNC keeps a dead file server from blocking it.
 func (h Host) program(pid int) (name string, setuid, ok bool) {
 	link := h.path(pid, "exe")
 	target, err := os.Readlink(link)
@@ -118,9 +118,8 @@ func setting(config []byte, name string) (value string, ok bool) {
 	return value, ok
 }
 
-// UserID is the number of a user by /etc/passwd, which has those of daemons; no directory service is
-// asked, since that may hang. Where no user has that name, it is read as a number, and with a plus sign it
-// always is, as libvirt does.
+// UserID is the number of a user in /etc/passwd, where daemons have theirs; a directory service is not queried, since
+// it may hang. A name that is not there is read as a number, and one with a plus sign always is (virGetUserID).
 func (h Host) UserID(name string) (uid int, ok bool) {
 	if number, plus := strings.CutPrefix(name, "+"); plus {
 		return userNumber(number)

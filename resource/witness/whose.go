@@ -30,9 +30,9 @@ func (h Host) emulatorUsers() []int {
 	return append(h.qemuUsers(), h.Users...)
 }
 
-// look tells whether a process is libvirt's, by what its user cannot choose: not by its name or its command line. It
-// reads nothing for which the kernel needs the process's memory, which its user can make slow, large, or never come.
-// A process that has ended is nobody's. An error says that it may be there and could not be looked at.
+// look tells whether a process is libvirt's, by facts that its user cannot choose; the name and the command line are
+// none. It reads no file for which the kernel needs the process's memory: the user can make such a read slow, large
+// or endless. A process that has ended is not libvirt's. An error says that the process may exist and cannot be read.
 func (j judge) look(pid int) (l look, ours bool, err error) {
 	stat, err := j.host.stat(pid)
 	if err != nil || stat.dead() || stat.kernel {
@@ -54,10 +54,10 @@ func (j judge) look(pid int) (l look, ours bool, err error) {
 	return l, err == nil && again.start == stat.start, err
 }
 
-// owned tells whether a process that libvirt has neither put into a guest's control group nor noted may yet be libvirt's, by
-// its user. Root in a container is no other user than root, so the place counts as well. And anybody can make a
-// process of root's, with a name and arguments that he likes, by a set-user-ID program: so where users or their
-// services may be, of root's only a QEMU counts that runs without that, as an administrator may start one by hand.
+// owned tells whether a process may be libvirt's by its user, where libvirt neither put it into a guest's control
+// group nor wrote a pid file for it. The place matters too: a container's root may have the same number as root, and
+// a set-user-ID program runs as root with the name and the arguments that any user chooses. So among the processes of
+// users and of other services only a QEMU counts that root itself runs, as an administrator may by hand.
 func (j judge) owned(pid int, at place) (bool, error) {
 	if at == inContainer {
 		return false, nil
@@ -76,10 +76,10 @@ func (j judge) owned(pid int, at place) (bool, error) {
 	return !setuid, nil
 }
 
-// IsDaemon tells whether a process is a daemon of this node's system: the kernel's name of it is one that named knows, and
-// it runs as one of these users. A process in a container is none, nor one of a user's session, unless its program
-// is called so too. A process that has ended is none; an error says that it is there and could
-// not be looked at.
+// IsDaemon tells whether a process is a daemon of this node's system: named accepts its name (comm of proc_pid_comm(5))
+// and it runs as one of users. It is not a daemon in a container, nor in a user's session unless named accepts
+// the file that it executes too. A process that has ended is no daemon. An error says that the process exists and
+// cannot be read. Users are numbers; see [Host.UserID].
 func (h Host) IsDaemon(pid int, named func(program string) bool, users ...int) (bool, error) {
 	stat, err := h.stat(pid)
 	if err != nil || stat.dead() || stat.kernel || !named(stat.comm) {

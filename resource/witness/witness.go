@@ -72,8 +72,8 @@ type Host struct {
 	// System says that only guests of the system's libvirt matter. A user's session holds none of them, but for what a
 	// pid file in Run names, and for a QEMU that root runs there.
 	System bool
-	// Users are the numbers of the users the guests of whose sessions matter too, unless System is set. Nil is the user as
-	// which this program runs.
+	// Users are the numbers of the users whose session guests matter too, unless System is set. Nil is the user of
+	// this program.
 	Users []int
 }
 
@@ -144,9 +144,8 @@ func (h Host) run() string { return cmp.Or(h.Run, defaultRun) }
 
 func (h Host) etc(file string) string { return filepath.Join(cmp.Or(h.Etc, defaultEtc), file) }
 
-// scan looks at every process. First of all it judges whose each is: what is not libvirt's is not looked at any further, so
-// that nothing it does can matter. The command lines of the others are read beside each other, so
-// that one that cannot be read keeps none of them.
+// scan looks at every process. It first judges whose each one is, and reads nothing else of a process that is not
+// libvirt's. The command lines of libvirt's are read in parallel, so that one that blocks delays no other.
 func (h Host) scan(ctx context.Context) (s sighting) {
 	var looks []look
 	var unread error
@@ -185,8 +184,8 @@ type look struct {
 	read  *reading
 }
 
-// mayBe tells whether the process may be that of the guest that its command line names, which is empty where it names none.
-// Whoever breaks out of a guest into its QEMU may write there what he likes, but cannot change what libvirt noted.
+// mayBe tells whether the process may be that of the guest that its command line names; empty is no name. A guest that
+// has broken out into its QEMU can change the command line, but neither the control group nor libvirt's pid file.
 func (l look) mayBe(guest string) bool {
 	isNoted := len(l.files) == 0 || slices.Contains(l.files, guest)
 	return guest == "" || mayBe(l.group.machine, guest) && (l.group.machine != "" || isNoted)
