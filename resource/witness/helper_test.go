@@ -80,8 +80,8 @@ func TestHelpersInTime(t *testing.T) {
 
 // A process is sent SIGTERM once and not waited for, and another one that got its number is not.
 func TestTerminate(t *testing.T) {
-	cmd := startGuest(t, "polite", "witness-test-terminate")
-	p := findOne(t, "witness-test-terminate")
+	cmd, h := startGuest(t, "polite", "witness-test-terminate")
+	p := findOne(t, h, "witness-test-terminate")
 	other := p
 	other.StartTime++
 	if err := (Host{}).Terminate(other); err != nil {

@@ -8,6 +8,8 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"path/filepath"
+	"strconv"
 	"syscall"
 	"testing"
 	"time"
@@ -48,8 +50,8 @@ func pretend(role string) {
 	_, _ = io.Copy(io.Discard, os.Stdin) // until the test ends, however it ends
 }
 
-// startGuest starts a child whose command line is that of a guest's QEMU.
-func startGuest(t *testing.T, role, name string) *exec.Cmd {
+// startGuest starts a child whose command line is that of a guest's QEMU, and a host on which libvirt notes it.
+func startGuest(t *testing.T, role, name string) (*exec.Cmd, Host) {
 	t.Helper()
 	exe, err := os.Executable()
 	if err != nil {
@@ -73,13 +75,18 @@ func startGuest(t *testing.T, role, name string) *exec.Cmd {
 	if line, err := bufio.NewReader(stdout).ReadString('\n'); err != nil || line != "ready\n" {
 		t.Fatalf("child said %q, %v", line, err)
 	}
-	return cmd
+	h := Host{Run: private(t)}
+	pid := []byte(strconv.Itoa(cmd.Process.Pid))
+	if err := os.WriteFile(filepath.Join(h.Run, name+".pid"), pid, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return cmd, h
 }
 
-func findOne(t *testing.T, name string) Process {
+func findOne(t *testing.T, h Host, name string) Process {
 	t.Helper()
 	// Other processes of the machine may make the list incomplete: only the find counts.
-	found, err := Host{Run: t.TempDir()}.Find(context.Background(), name, "")
+	found, err := h.Find(context.Background(), name, "")
 	if len(found) != 1 {
 		t.Fatalf("found %+v, %v, want one process", found, err)
 	}
@@ -97,8 +104,8 @@ func TestKillRealProcess(t *testing.T) {
 	} {
 		t.Run(c.role, func(t *testing.T) {
 			name := "witness-test-" + c.role
-			cmd := startGuest(t, c.role, name)
-			p := findOne(t, name)
+			cmd, h := startGuest(t, c.role, name)
+			p := findOne(t, h, name)
 			if p.PID != cmd.Process.Pid || p.UUID != uuidA || p.Incoming || p.StartTime == 0 {
 				t.Fatalf("found %+v, want process %d", p, cmd.Process.Pid)
 			}
@@ -120,12 +127,12 @@ func TestKillRealProcess(t *testing.T) {
 
 func TestZombieIsGone(t *testing.T) {
 	const name = "witness-test-zombie"
-	cmd := startGuest(t, "polite", name)
-	p := findOne(t, name)
+	cmd, h := startGuest(t, "polite", name)
+	p := findOne(t, h, name)
 	if err := (Host{}).Kill(context.Background(), p, time.Minute); err != nil {
 		t.Fatal(err)
 	}
-	found, _ := Host{Run: t.TempDir()}.Find(context.Background(), name, "") // not reaped yet
+	found, _ := h.Find(context.Background(), name, "") // not reaped yet
 	if len(found) != 0 {
 		t.Errorf("zombie %d found as %+v", cmd.Process.Pid, found)
 	}
@@ -133,22 +140,22 @@ func TestZombieIsGone(t *testing.T) {
 
 func TestKillSparesAnotherProcessOfThatNumber(t *testing.T) {
 	const name = "witness-test-spared"
-	startGuest(t, "polite", name)
-	p := findOne(t, name)
+	_, h := startGuest(t, "polite", name)
+	p := findOne(t, h, name)
 	older := p
 	older.StartTime--
 	if err := (Host{}).Kill(context.Background(), older, time.Minute); err != nil {
 		t.Fatal(err)
 	}
-	if again := findOne(t, name); again != p {
+	if again := findOne(t, h, name); again != p {
 		t.Errorf("process %+v became %+v", p, again)
 	}
 }
 
 func TestKillWithoutProofIsAnError(t *testing.T) {
 	const name = "witness-test-noproof"
-	startGuest(t, "stubborn", name)
-	p := findOne(t, name)
+	_, h := startGuest(t, "stubborn", name)
+	p := findOne(t, h, name)
 	fd, err := Host{}.open(p)
 	if err != nil || fd == nil {
 		t.Fatalf("open: %v, %v", fd, err)
