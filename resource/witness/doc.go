@@ -28,9 +28,9 @@
 // What libvirt noted overrides the command line too: a QEMU whose command line names another guest than its control
 // group or its pid file is a doubt about the guest of these, and proves nothing about the other.
 //
-// To read stat, status, cgroup and cmdline needs no capability, unless /proc is mounted with hidepid. To see which file a
-// process executes needs CAP_SYS_PTRACE. Without that, a QEMU that root started by hand is not found, and on a node
-// without services a set-user-ID program is not recognised.
+// To read stat, status, cgroup and cmdline needs no capability, unless /proc is mounted with hidepid. To read exe and auxv
+// needs CAP_SYS_PTRACE. Without that, a QEMU that root started by hand is not found, and on a node without services a
+// set-user-ID program is not recognised.
 //
 // # What an answer means
 //

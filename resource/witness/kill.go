@@ -15,6 +15,8 @@ import (
 // kernel's word through the pidfd (pidfd_open(2)) that no thread of it is left. A
 // process that has ended already is a success. At the end of ctx the process may still
 // be there: a thread that waits for dead storage cannot be killed.
+//
+// p must be from List or Find, which return processes of libvirt's only.
 func (h Host) Kill(ctx context.Context, p Process, grace time.Duration) error {
 	fd, err := h.terminate(p)
 	if err != nil || fd == nil {

@@ -3,6 +3,7 @@ package witness
 import (
 	"bytes"
 	"cmp"
+	"encoding/binary"
 	"errors"
 	"io"
 	"os"
@@ -10,8 +11,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-
-	"golang.org/x/sys/unix"
 )
 
 // The limits of what is read of one file, in bytes. A process chooses the length of its own command line;
@@ -72,19 +71,44 @@ func (h Host) owner(pid int) (owner, error) {
 	return parseOwner(raw)
 }
 
-// program is the base name of the file that a process executes, and whether that file is set-user-ID: then any user may
-// have chosen the process's name and arguments. ok is false for a process that exits, and for one that this program
-// may not inspect (ptrace(2), PTRACE_MODE_READ_FSCREDS). AT_STATX_DONT_SYNC keeps a dead file server from blocking it.
+// program is the base name of the file that a process executes, and whether it is set-user-ID or has capabilities: then any
+// user may have chosen the process's name and arguments. ok is false for a process that exits, and for one that this
+// program may not inspect (ptrace(2), PTRACE_MODE_READ_FSCREDS). The file itself is not looked at, since its file
+// system may be that of a dead server: the kernel notes at execve(2) whether rights were gained (AT_SECURE, getauxval(3)).
 func (h Host) program(pid int) (name string, setuid, ok bool) {
-	link := h.path(pid, "exe")
-	target, err := os.Readlink(link)
+	target, err := os.Readlink(h.path(pid, "exe"))
 	if err != nil {
 		return "", false, false
 	}
-	var s unix.Statx_t
-	err = unix.Statx(unix.AT_FDCWD, link, unix.AT_STATX_DONT_SYNC, unix.STATX_MODE, &s)
-	setuid = err == nil && s.Mode&unix.S_ISUID != 0
-	return strings.TrimSuffix(filepath.Base(target), " (deleted)"), setuid, true // deleted: as after an upgrade
+	auxv, _ := readSome(h.path(pid, "auxv"), maxAuxv)
+	return strings.TrimSuffix(filepath.Base(target), " (deleted)"), isSecure(auxv), true // deleted: as after an upgrade
+}
+
+// The entries of an auxiliary vector: AT_SECURE of the kernel's include/uapi/linux/auxvec.h, and the limit of a type.
+const (
+	atSecure = 23
+	maxAuxv  = 4 << 10
+	maxType  = 1 << 16
+)
+
+// isSecure reads /proc/PID/auxv: pairs of a type and a value, of the width of the program's own pointers.
+func isSecure(auxv []byte) bool {
+	width, order := 8, binary.NativeEndian
+	if len(auxv) >= 8 && order.Uint64(auxv) > maxType {
+		width = 4 // a program of 32 bits
+	}
+	number := func(b []byte) uint64 {
+		if width == 4 {
+			return uint64(order.Uint32(b))
+		}
+		return order.Uint64(b)
+	}
+	for entry := range slices.Chunk(auxv, 2*width) {
+		if len(entry) == 2*width && number(entry) == atSecure {
+			return number(entry[width:]) != 0
+		}
+	}
+	return false
 }
 
 // qemuUsers are the users as which the system's libvirt starts QEMU: root, and the one that qemu.conf names, or

@@ -1,7 +1,9 @@
 package witness
 
 import (
+	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -88,13 +90,55 @@ func (s suspect) build(f tree, args ...string) {
 		f.run("vm1.pid", "30\n")
 	}
 	if s.exe != "" {
-		file := filepath.Join(f.t.TempDir(), s.exe)
-		f.write(file, "")
-		if s.setuid && os.Chmod(file, 0o755|os.ModeSetuid) != nil {
-			f.t.Fatal("cannot make a file set-user-ID")
-		}
-		f.program(30, file)
+		f.program(30, s.exe)
+		secure := map[bool]uint64{true: 1}[s.setuid]
+		f.write(filepath.Join(f.host.Proc, "30", "auxv"), string(auxv64(33, 1<<40, 6, 4096, atSecure, secure, 0, 0)))
 	}
+}
+
+// auxv64 is an auxiliary vector of a program of 64 bits.
+func auxv64(entries ...uint64) (raw []byte) {
+	for _, n := range entries {
+		raw = binary.NativeEndian.AppendUint64(raw, n)
+	}
+	return raw
+}
+
+func TestIsSecure(t *testing.T) {
+	auxv32 := func(entries ...uint32) (raw []byte) {
+		for _, n := range entries {
+			raw = binary.NativeEndian.AppendUint32(raw, n)
+		}
+		return raw
+	}
+	for _, c := range []struct {
+		name string
+		raw  []byte
+		want bool
+	}{
+		{"64 bits", auxv64(33, 1<<40, atSecure, 1, 0, 0), true},
+		{"64 bits, no rights gained", auxv64(33, 1<<40, atSecure, 0, 17, 1), false},
+		{"64 bits, the first", auxv64(atSecure, 1), true},
+		{"32 bits", auxv32(32, 1<<30, atSecure, 1, 0, 0), true},
+		{"32 bits, no rights gained", auxv32(32, 1<<30, atSecure, 0, 0, 0), false},
+		{"cut short", auxv64(33, 1<<40, atSecure), false},
+		{"empty", nil, false},
+		{"short", []byte{23}, false},
+	} {
+		if got := isSecure(c.raw); got != c.want {
+			t.Errorf("%s: %t", c.name, got)
+		}
+	}
+}
+
+func FuzzIsSecure(f *testing.F) {
+	f.Add(auxv64(33, 1<<40, atSecure, 1, 0, 0))
+	f.Add([]byte("\x17"))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		if isSecure(raw) && !bytes.Contains(raw, binary.NativeEndian.AppendUint32(nil, atSecure)) {
+			t.Errorf("isSecure(%x)", raw)
+		}
+	})
 }
 
 // headless is the stat of a process whose first thread has ended and another has not.
