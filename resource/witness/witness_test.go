@@ -124,7 +124,14 @@ func TestList(t *testing.T) {
 				f.t.Fatal(err)
 			}
 		}, nil, true},
-		{"a stat of another kernel's", func(f tree) { f.guest(6, "a", uuidA); f.write(filepath.Join(f.host.Proc, "6", "stat"), "6 (a) 7") }, nil, true},
+		{"a QEMU that dumps core", func(f tree) {
+			f.guest(7, "a", uuidA)
+			f.write(filepath.Join(f.host.Proc, "7", "stat"), stat(7, "qemu-system-x86", 'D', 1, 700))
+		}, []Process{{PID: 7, Name: "a", UUID: uuidA, StartTime: 700}}, false},
+		{"a stat of another kernel's", func(f tree) {
+			f.guest(6, "a", uuidA)
+			f.write(filepath.Join(f.host.Proc, "6", "stat"), "6 (a) 7")
+		}, nil, true},
 		{"unreadable control group", func(f tree) {
 			f.guest(6, "a", uuidA)
 			f.write(filepath.Join(f.host.Proc, "6", "cgroup", "x"), "")
