@@ -16,7 +16,8 @@ type Helper struct {
 	Suits   func(args []string) bool // of its arguments, the first of which is its name
 }
 
-// Helpers returns the processes that look so: of them PID and StartTime are known. With an error, which is
+// Helpers returns the processes that look so and that root runs, as it does their parents, outside containers and
+// sessions ([Host.IsDaemon]): of them PID and StartTime are known. With an error, which is
 // [ErrIncomplete], there may be others. It returns at the end of ctx, as [Host.List] does.
 func (h Host) Helpers(ctx context.Context, wanted Helper) (found []Process, err error) {
 	wait := waiter{time.Now()}
