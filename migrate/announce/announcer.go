@@ -1,9 +1,11 @@
 package announce
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"time"
@@ -25,8 +27,12 @@ var Schedule = []time.Duration{
 // Brief is a schedule for who cannot stay.
 var Brief = []time.Duration{0, 30 * time.Millisecond, 100 * time.Millisecond, 200 * time.Millisecond}
 
-// askTime bounds each question to libvirt.
-const askTime = 2 * time.Second
+const (
+	// askTime bounds each question to libvirt.
+	askTime = 2 * time.Second
+	// maxLines is how many addresses of a card are named that are not announced: a guest may claim thousands.
+	maxLines = 8
+)
 
 // Source describes guests; client.Conn is the real one.
 type Source interface {
@@ -42,6 +48,12 @@ type Announcer struct {
 	Send     func(o Outlet, frame []byte) error // normally Socket.Send
 	Schedule []time.Duration                    // rising; nil for Schedule
 	Log      logrus.FieldLogger
+	// Peers are the addresses of the cluster's nodes, which no guest has. Those in an answer with an error count. Nil
+	// where there is no cluster.
+	Peers func(ctx context.Context) ([]netip.Addr, error)
+	// Others are the addresses that are configured for guests, and the guest. Nil for none.
+	Others func() map[netip.Addr]string
+	Said   *Said // what was said of an address is not said again; nil says it each time
 }
 
 // Plan is all that has to be known to announce a guest.
@@ -61,6 +73,16 @@ type Planned struct {
 // milliseconds, and where libvirt hangs, a few seconds. Cards that cannot be announced are left out, and
 // the log says why. A plan without cards is no error.
 func (a Announcer) Prepare(ctx context.Context, src Source, guest string, s Setting) (Plan, error) {
+	return a.prepare(ctx, src, guest, s, false)
+}
+
+// Refine prepares again once the guest runs: ports and addresses may have changed since. Where the setting is [Agent] the
+// guest is asked through its agent, which answers only now.
+func (a Announcer) Refine(ctx context.Context, src Source, guest string, s Setting) (Plan, error) {
+	return a.prepare(ctx, src, guest, s, s.Agent)
+}
+
+func (a Announcer) prepare(ctx context.Context, src Source, guest string, s Setting, agent bool) (Plan, error) {
 	plan := Plan{Guest: guest}
 	if s.Off {
 		return plan, nil
@@ -69,7 +91,9 @@ func (a Announcer) Prepare(ctx context.Context, src Source, guest string, s Sett
 	if err != nil {
 		return Plan{}, fmt.Errorf("announce guest %q: %w", guest, err)
 	}
-	known := a.addresses(ctx, src, guest, cards, s)
+	known := a.claims(ctx, src, guest, cards, s, agent)
+	sees := a.look(ctx, guest)
+	sees.fixed = s.fixed()
 	for i, c := range cards {
 		c.Dev = a.Host.device(c.Dev)
 		outlets, err := a.Host.Outlets(c.Dev)
@@ -77,7 +101,7 @@ func (a Announcer) Prepare(ctx context.Context, src Source, guest string, s Sett
 			a.Log.WithError(err).Infof("network card %s of guest %q is not announced", c.MAC, guest)
 			continue
 		}
-		c.Addrs = known[i]
+		c.Addrs = a.choose(guest, c, known[i], sees)
 		plan.Cards = append(plan.Cards, Planned{Card: c, Outlets: outlets, frames: Frames(c.MAC, c.Addrs)})
 	}
 	return plan, nil
@@ -93,28 +117,78 @@ func (a Announcer) cards(ctx context.Context, src Source, guest string) ([]Card,
 	return ParseCards(text)
 }
 
-// addresses are those of each card: what the operator gave and nothing else, or what the XML, this
-// host's neighbour table and DHCP leases tell.
-func (a Announcer) addresses(ctx context.Context, src Source, guest string, cards []Card, s Setting) [][]netip.Addr {
-	known := make([][]netip.Addr, len(cards))
+// claims are the addresses that each card may have: what the operator gave and nothing else, or what the XML, DHCP leases
+// and, where wanted, the guest agent tell. What this host has seen is told by look.
+func (a Announcer) claims(ctx context.Context, src Source, guest string, cards []Card, s Setting, agent bool) [][]claim {
+	known := make([][]claim, len(cards))
 	if s.fixed() {
 		for i, c := range cards {
-			known[i] = merge(s.of(i, c.MAC))
+			known[i] = claims(byOperator, s.of(i, c.MAC))
 		}
 		return known
 	}
-	seen, err := a.Host.seen()
-	if err != nil {
-		a.Log.WithError(err).Debug("the neighbour table cannot be read")
-	}
-	leased := map[MAC][]netip.Addr{}
+	var leased, told map[MAC][]netip.Addr
 	if slices.ContainsFunc(cards, func(c Card) bool { return c.Lease }) {
 		leased = a.ask(ctx, src, guest, libvirt.FromLease)
 	}
+	if agent {
+		told = a.ask(ctx, src, guest, libvirt.FromAgent)
+	}
 	for i, c := range cards {
-		known[i] = merge(c.Addrs, leased[c.MAC], seen[c.MAC])
+		known[i] = slices.Concat(claims(byXML, c.Addrs), claims(byXML, c.Filter.Addrs),
+			claims(byLease, leased[c.MAC]), claims(byAgent, told[c.MAC]))
 	}
 	return known
+}
+
+// sight is what the node knows while a guest is prepared for.
+type sight struct {
+	scene
+	tables Tables
+	fixed  bool // the operator gave the addresses: what this host sees names no more
+}
+
+// look reads what the node knows.
+func (a Announcer) look(ctx context.Context, guest string) sight {
+	tables, err := a.Host.tables(ctx)
+	if err != nil && a.Said.first(err.Error()) {
+		a.Log.WithError(err).Warn("guests are announced with their configured addresses alone")
+	}
+	s := sight{scene: scene{own: tables.Own, gateways: tables.Gateways, blind: err}, tables: tables}
+	if a.Peers != nil {
+		if s.peers, err = a.Peers(ctx); err != nil && a.Said.first(err.Error()) {
+			a.Log.WithError(err).Warn("an address of another node may be announced for a guest that claims it")
+		}
+	}
+	if a.Others != nil {
+		s.others = a.Others()
+		maps.DeleteFunc(s.others, func(_ netip.Addr, of string) bool { return of == guest })
+	}
+	return s
+}
+
+// choose decides what is announced for a card, and says once what is not.
+func (a Announcer) choose(guest string, c Card, all []claim, sees sight) []netip.Addr {
+	near, err := a.Host.near(c.Dev, sees.tables)
+	s := sees.scene
+	s.near, s.blind = near, cmp.Or(s.blind, err)
+	if !sees.fixed {
+		all = append(all, claims(byHost, s.seen(c.MAC))...)
+	}
+	chosen, left := choose(c, all, s)
+	for i, o := range left {
+		text := fmt.Sprintf("address %s of guest %q, card %s, is not announced: %s", o.addr, guest, c.MAC, o.why)
+		if i == maxLines {
+			text = fmt.Sprintf("more addresses of guest %q, card %s, are not announced", guest, c.MAC)
+		}
+		if a.Said.first(text) {
+			a.Log.Warn(text)
+		}
+		if i == maxLines {
+			break
+		}
+	}
+	return chosen
 }
 
 // ask asks libvirt for addresses. None is the answer where it has none.
@@ -134,30 +208,19 @@ func (a Announcer) ask(ctx context.Context, src Source, guest string, source lib
 	return at
 }
 
-// Refine prepares anew once the guest runs: ports and addresses may have changed since. A guest of which
-// no address is known is asked through its agent, which answers only now.
-func (a Announcer) Refine(ctx context.Context, src Source, guest string, s Setting) (Plan, error) {
-	plan, err := a.Prepare(ctx, src, guest, s)
-	if err != nil || s.fixed() || slices.ContainsFunc(plan.Cards, func(c Planned) bool { return len(c.Addrs) > 0 }) {
-		return plan, err
-	}
-	told := a.ask(ctx, src, guest, libvirt.FromAgent)
-	for i := range plan.Cards {
-		c := &plan.Cards[i]
-		c.Addrs = merge(told[c.MAC])
-		c.frames = Frames(c.MAC, c.Addrs)
-	}
-	return plan, nil
-}
-
 // Announce sends the rounds of the schedule, the first at once, and returns after the last, or when
 // ctx ends: cancel it when the guest does not run here any more, or when somebody outside has
 // seen the guest at its new place. refine, where not nil, is called beside the first rounds, and
 // its plan is used from then on unless it fails. What cannot be sent is logged.
 func (a Announcer) Announce(ctx context.Context, plan Plan, refine func(context.Context) (Plan, error)) {
+	a.announce(ctx, plan, refine, nil)
+}
+
+// announce waits before each round for the gate, where not nil: what a pause takes is no part of the schedule.
+func (a Announcer) announce(ctx context.Context, plan Plan, refine func(context.Context) (Plan, error), g *gate) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	began := time.Now()
+	began, paused := time.Now(), time.Duration(0)
 	s := sending{Announcer: a, plan: plan}
 	refined := make(chan Plan, 1)
 	schedule := a.Schedule
@@ -165,7 +228,11 @@ func (a Announcer) Announce(ctx context.Context, plan Plan, refine func(context.
 		schedule = Schedule
 	}
 	for i, at := range schedule {
-		if !s.wait(ctx, time.Until(began.Add(at)), refined) {
+		if !s.wait(ctx, time.Until(began.Add(at+paused)), refined) {
+			break
+		}
+		held, open := g.pass(ctx, maxPause)
+		if paused += held; !open {
 			break
 		}
 		s.round()
@@ -186,6 +253,7 @@ type sending struct {
 	plan Plan
 
 	rounds, sent int
+	next         int   // the frame with an address that is the next
 	err          error // the first failure
 }
 
@@ -204,16 +272,29 @@ func (s *sending) wait(ctx context.Context, d time.Duration, refined <-chan Plan
 	}
 }
 
-// round sends every frame once.
+// maxRound is how many frames with addresses a guest has in a round at the most: a guest with many addresses, on a bridge
+// with many ports, makes no storm. The next round goes on with the others.
+const maxRound = 512
+
+// round sends every frame once, those that teach switches first.
 func (s *sending) round() {
 	s.rounds++
+	var rest []func() error
 	for _, c := range s.plan.Cards {
 		for _, o := range c.Outlets {
-			for _, frame := range c.frames {
-				s.failed(s.Send(o, frame))
+			for i, frame := range c.frames {
+				if i == 0 {
+					s.failed(s.Send(o, frame))
+				} else {
+					rest = append(rest, func() error { return s.Send(o, frame) })
+				}
 			}
 		}
 		s.learn(c)
+	}
+	for range min(len(rest), maxRound) {
+		s.failed(rest[s.next%len(rest)]())
+		s.next++
 	}
 }
 

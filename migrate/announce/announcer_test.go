@@ -3,6 +3,7 @@ package announce
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/netip"
 	"reflect"
@@ -136,6 +137,35 @@ func TestAnnounceGoesOnAfterAFailure(t *testing.T) {
 	})
 }
 
+// A guest with many addresses on a bridge with many ports makes no storm: each round has the frames that teach switches,
+// and the next of the others.
+func TestRoundsAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWire()
+		var many []netip.Addr
+		for i := range maxAddrs {
+			many = append(many, netip.AddrFrom4([4]byte{10, 0, 0, byte(i + 1)}))
+		}
+		plan := planned(many...)
+		plan.Cards[0].Outlets = nil
+		for i := range 20 {
+			plan.Cards[0].Outlets = append(plan.Cards[0].Outlets, Outlet{Dev: fmt.Sprint("port", i), Index: i + 3})
+		}
+		w.announcer(Host{}).Announce(t.Context(), plan, nil)
+		if want := len(Schedule) * (20 + maxRound); len(w.sent) != want {
+			t.Errorf("sent %d frames, want %d", len(w.sent), want)
+		}
+		first := w.sent[:20+maxRound]
+		if slices.ContainsFunc(first[:20], func(s string) bool { return !strings.HasSuffix(s, " RARP") }) {
+			t.Errorf("the first frames are %q", first[:20])
+		}
+		slices.Sort(w.sent)
+		if got := len(slices.Compact(w.sent)); got != 20*(1+2*maxAddrs) {
+			t.Errorf("%d different frames were sent in all rounds, of %d", got, 20*(1+2*maxAddrs))
+		}
+	})
+}
+
 // world is a libvirt with one guest.
 type world struct {
 	xml   func() (string, error)
@@ -174,7 +204,7 @@ func card(addr string, mac MAC) []libvirt.CardAddresses {
 
 func TestPrepare(t *testing.T) {
 	second := MAC{0x52, 0x54, 0, 0x12, 0x34, 0x57}
-	neighbour := []Neighbour{{MAC: second, Addr: guest6}}
+	neighbour := []Neighbour{{MAC: second, Addr: guest6, Link: 1}} // on br0
 	for name, c := range map[string]struct {
 		setting    string
 		addrs      map[libvirt.AddressSource][]libvirt.CardAddresses
@@ -186,9 +216,23 @@ func TestPrepare(t *testing.T) {
 			addrs:      map[libvirt.AddressSource][]libvirt.CardAddresses{libvirt.FromLease: card("192.0.2.7", guest)},
 			neighbours: neighbour, want: [2][]netip.Addr{{guest4}, {guest6}}, asked: []libvirt.AddressSource{libvirt.FromLease},
 		},
-		"nothing is known, so the agent is asked": {
+		"the agent is not asked, also where nothing is known": {
 			addrs: map[libvirt.AddressSource][]libvirt.CardAddresses{libvirt.FromAgent: card("192.0.2.8", second)},
-			want:  [2][]netip.Addr{nil, addrs("192.0.2.8")}, asked: []libvirt.AddressSource{libvirt.FromLease, libvirt.FromAgent},
+			asked: []libvirt.AddressSource{libvirt.FromLease},
+		},
+		"the agent is asked": {
+			setting: "agent", neighbours: neighbour,
+			addrs: map[libvirt.AddressSource][]libvirt.CardAddresses{libvirt.FromAgent: card("192.0.2.8", second)},
+			want:  [2][]netip.Addr{nil, append([]netip.Addr{guest6}, addrs("192.0.2.8")...)},
+			asked: []libvirt.AddressSource{libvirt.FromLease, libvirt.FromAgent},
+		},
+		"the agent tells of a card that libvirt does not know": {
+			setting: "agent",
+			addrs:   map[libvirt.AddressSource][]libvirt.CardAddresses{libvirt.FromAgent: card("192.0.2.8", MAC{2})},
+			asked:   []libvirt.AddressSource{libvirt.FromLease, libvirt.FromAgent},
+		},
+		"a card that nothing is given for": {
+			setting: "52:54:00:12:34:56=192.0.2.9", neighbours: neighbour, want: [2][]netip.Addr{addrs("192.0.2.9")},
 		},
 		"what is given is all": {
 			setting: "192.0.2.9,52:54:00:12:34:57=2001:db8::9", neighbours: neighbour,
@@ -201,7 +245,7 @@ func TestPrepare(t *testing.T) {
 				t.Fatal(err)
 			}
 			h := sysfs(t, twoTaps)
-			h.Neighbours = func() ([]Neighbour, error) { return c.neighbours, nil }
+			h.Tables = func() (Tables, error) { return Tables{Neighbours: c.neighbours}, nil }
 			src := newSource()
 			src.addrs = c.addrs
 			plan, err := newWire().announcer(h).Refine(t.Context(), src, "vm1", setting)
@@ -226,7 +270,7 @@ func TestPrepare(t *testing.T) {
 // Where this host's own tables cannot be read the guest is announced without addresses.
 func TestPrepareWithoutAnswers(t *testing.T) {
 	h := sysfs(t, twoTaps)
-	h.Neighbours = func() ([]Neighbour, error) { return nil, errors.New("no netlink") }
+	h.Tables = func() (Tables, error) { return Tables{}, errors.New("no netlink") }
 	a, src := newWire().announcer(h), newSource()
 	plan, err := a.Prepare(t.Context(), src, "vm1", Setting{})
 	if err != nil || len(plan.Cards) != 2 || len(plan.Cards[0].frames) != 1 {
@@ -260,7 +304,7 @@ func TestPrepareOfXen(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := sysfs(t, ports+c.more)
-			h.Neighbours = func() ([]Neighbour, error) { return nil, nil }
+			h.Tables = func() (Tables, error) { return Tables{}, nil }
 			src := newSource()
 			src.xml = func() (string, error) { return strings.Replace(card, "DEV", c.dev, 1), nil }
 			plan, err := newWire().announcer(h).Prepare(t.Context(), src, "vm1", Setting{})

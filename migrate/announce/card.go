@@ -8,10 +8,11 @@ import (
 
 // Card is a network card of a guest, as libvirt describes it.
 type Card struct {
-	MAC   MAC
-	Dev   string       // the host's device behind it, such as "vnet3"; empty while there is none
-	Lease bool         // it is on a network of libvirt's, which may have given it an address
-	Addrs []netip.Addr // those that the domain XML has for it
+	MAC    MAC          // of the domain XML; what the guest uses instead is not announced
+	Dev    string       // the host's device behind it, such as "vnet3"; empty while there is none
+	Lease  bool         // it is on a network of libvirt's, which may have given it an address
+	Addrs  []netip.Addr // those that the domain XML has for it
+	Filter Filter       // what may pass it
 }
 
 type interfacesXML struct {
@@ -33,6 +34,13 @@ type interfacesXML struct {
 		IPs []struct {
 			Address string `xml:"address,attr"`
 		} `xml:"ip"`
+		Filter struct {
+			Name       string `xml:"filter,attr"`
+			Parameters []struct {
+				Name  string `xml:"name,attr"`
+				Value string `xml:"value,attr"`
+			} `xml:"parameter"`
+		} `xml:"filterref"`
 	} `xml:"devices>interface"`
 }
 
@@ -49,7 +57,10 @@ func ParseCards(domainXML string) ([]Card, error) {
 		if err != nil || i.Link.State == "down" {
 			continue
 		}
-		c := Card{MAC: mac, Dev: i.Target.Dev, Lease: i.Source.Network != ""}
+		c := Card{MAC: mac, Dev: i.Target.Dev, Lease: i.Source.Network != "", Filter: Filter{Name: i.Filter.Name}}
+		for _, p := range i.Filter.Parameters {
+			c.Filter.add(p.Name, p.Value)
+		}
 		for _, ip := range i.IPs {
 			if a, err := netip.ParseAddr(ip.Address); err == nil {
 				c.Addrs = append(c.Addrs, a)

@@ -260,15 +260,30 @@ func TestMacvtap(t *testing.T) {
 	}
 }
 
-// The kernel's own table gives a guest's addresses, and how long ago they were seen.
-func TestNeighboursOfTheKernel(t *testing.T) {
+// The kernel's own tables give what others have: neighbours and on which device, the node's addresses, next hops, and the
+// devices on top of others.
+func TestTablesOfTheKernel(t *testing.T) {
 	n := newNetwork(t)
 	n.believes(guest4, guest)
 	n.believes(guest6, guest)
-	seen, err := n.host.seen()
+	n.Must(netlink.LinkAdd(&netlink.Macvlan{
+		LinkAttrs: netlink.LinkAttrs{Name: "mac0", ParentIndex: n.Index("br0")}, Mode: netlink.MACVLAN_MODE_BRIDGE,
+	}))
+	gateway := netip.MustParseAddr("192.0.2.254")
+	n.Must(netlink.RouteAdd(&netlink.Route{LinkIndex: n.Index("client"), Table: 77, Gw: net.IP(gateway.AsSlice())}))
+	got, err := n.host.tables(t.Context())
 	n.Must(err)
-	got := merge(seen[guest])
-	if !slices.Contains(got, guest4) || !slices.Contains(got, guest6) || len(got) != 2 {
-		t.Errorf("seen %v", got)
+	s := scene{near: got.on(got.over(n.Index("client"), 0))}
+	if seen := s.seen(guest); !slices.Contains(seen, guest4) || !slices.Contains(seen, guest6) || len(seen) != 2 {
+		t.Errorf("seen %v", seen)
+	}
+	if !slices.Contains(got.Own, netip.MustParsePrefix("192.0.2.1/24")) || !slices.Contains(got.Own, netip.MustParsePrefix("2001:db8::1/64")) {
+		t.Errorf("own addresses %v", got.Own)
+	}
+	if !slices.Equal(got.Gateways, []netip.Addr{gateway}) {
+		t.Errorf("gateways %v", got.Gateways)
+	}
+	if want := (Stacked{Index: n.Index("mac0"), Lower: n.Index("br0")}); !slices.Equal(got.Stacked, []Stacked{want}) {
+		t.Errorf("stacked devices %v, want %v", got.Stacked, want)
 	}
 }

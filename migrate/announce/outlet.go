@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -38,9 +39,9 @@ type VLAN struct {
 
 // Host is what the kernel of this host knows of its network. The zero value is the real one.
 type Host struct {
-	Sys        string                         // where sysfs is mounted; empty for /sys
-	VLANs      func() (map[int][]VLAN, error) // by device; nil asks the kernel
-	Neighbours func() ([]Neighbour, error)    // nil asks the kernel
+	Sys    string                         // where sysfs is mounted; empty for /sys
+	VLANs  func() (map[int][]VLAN, error) // by device; nil asks the kernel
+	Tables func() (Tables, error)         // nil asks the kernel
 }
 
 // forwarding is BR_STATE_FORWARDING of linux/if_bridge.h.
@@ -161,6 +162,56 @@ func pvid(vlans []VLAN) (id uint16, ok bool) {
 		}
 	}
 	return 0, false
+}
+
+// near are the neighbours that the host has in the network of the card behind dev: on the bridge, or on the VLAN device
+// over it that the card's VLAN is on; on the device below a macvtap. Elsewhere the same MAC and address may be another's.
+func (h Host) near(dev string, t Tables) ([]Neighbour, error) {
+	lower, vlan, err := h.link(dev)
+	if err != nil || lower == 0 {
+		return nil, err
+	}
+	return t.on(t.over(lower, vlan)), nil
+}
+
+// link is the device where the host itself is in the network of the card behind dev, and the card's tag there. Where no
+// device of the host's is in that network lower is 0.
+func (h Host) link(dev string) (lower int, vlan uint16, err error) {
+	if _, err := os.Stat(h.path(dev, "macvtap")); err == nil {
+		lower, err := strconv.Atoi(h.read(dev, "iflink"))
+		if err != nil {
+			return 0, 0, fmt.Errorf("find the device below %q: it has no index", dev)
+		}
+		return lower, 0, nil
+	}
+	master, err := os.Readlink(h.path(dev, "master"))
+	if err != nil {
+		return 0, 0, fmt.Errorf("find the bridge of %q: %w", dev, err)
+	}
+	bridge, err := h.outlet(filepath.Base(master))
+	if err != nil {
+		return 0, 0, err
+	}
+	tag, err := h.tags(bridge.Dev, dev)
+	if err != nil {
+		return 0, 0, err
+	}
+	vlan, member := tag(bridge.Index)
+	if !member || vlan == 0 && h.mixes(bridge) {
+		return 0, 0, nil
+	}
+	return bridge.Index, vlan, nil
+}
+
+// mixes tells whether a bridge hands the frames of several VLANs to the host without their tags: then none of its
+// neighbours there is in one VLAN for certain.
+func (h Host) mixes(bridge Outlet) bool {
+	if h.read(bridge.Dev, "bridge/vlan_filtering") != "1" {
+		return false
+	}
+	vlans, err := h.vlans()
+	untagged := slices.DeleteFunc(slices.Clone(vlans[bridge.Index]), func(v VLAN) bool { return !v.Untagged })
+	return err != nil || len(untagged) != 1 || !untagged[0].PVID
 }
 
 func (h Host) vlans() (map[int][]VLAN, error) {

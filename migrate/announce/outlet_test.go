@@ -2,15 +2,12 @@ package announce
 
 import (
 	"errors"
-	"fmt"
-	"net/netip"
 	"os"
 	"path/filepath"
-	"slices"
+	"reflect"
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 )
 
 // sysfs writes a tree of network devices; each line is "device attribute value", or "device master
@@ -137,26 +134,49 @@ func TestLearnObeysTheBridge(t *testing.T) {
 	}
 }
 
-func TestSeenAndMerge(t *testing.T) {
-	h := Host{Neighbours: func() ([]Neighbour, error) {
-		return []Neighbour{
-			{guest, guest4, time.Second}, {guest, guest6, seenLately}, {MAC{2}, netip.MustParseAddr("192.0.2.8"), 0},
-			{guest, netip.MustParseAddr("192.0.2.9"), seenLately + 1}, // perhaps somebody else's by now
-			{guest, netip.MustParseAddr("fe80::7"), 0},
-		}, nil
+// An entry of the neighbour table counts where the node is in the card's own network.
+func TestNear(t *testing.T) {
+	const br0, eth0, vlan20, vlan30, mac0, macOn20 = 1, 3, 20, 30, 40, 41
+	tables := Tables{Stacked: []Stacked{
+		{Index: macOn20, Lower: vlan20}, {Index: vlan20, Lower: br0, VLAN: 20}, {Index: vlan30, Lower: br0, VLAN: 30}, {Index: mac0, Lower: br0},
 	}}
-	seen, err := h.seen()
-	if err != nil {
-		t.Fatal(err)
+	for _, link := range []int{br0, eth0, vlan20, vlan30, mac0, macOn20, 99} {
+		tables.Neighbours = append(tables.Neighbours, Neighbour{MAC: guest, Addr: guest4, Link: link})
 	}
-	if got := merge([]netip.Addr{guest6}, seen[guest]); !slices.Equal(got, []netip.Addr{guest6, guest4}) {
-		t.Errorf("got %v", got)
+	tap := []VLAN{{ID: 20, PVID: true, Untagged: true}}
+	for name, c := range map[string]struct {
+		sysfs string
+		vlans map[int][]VLAN // by index: br0 1, vnet0 2
+		want  []int          // devices
+	}{
+		"a bridge without VLANs": {sysfs: bridged, want: []int{br0, mac0}},
+		"the VLAN leaves the bridge with its tag": {sysfs: filtering, want: []int{vlan20, macOn20},
+			vlans: map[int][]VLAN{1: {{ID: 1, PVID: true, Untagged: true}, {ID: 20}}, 2: tap}},
+		"the node is in that VLAN": {sysfs: filtering, want: []int{br0, mac0},
+			vlans: map[int][]VLAN{1: {{ID: 20, PVID: true, Untagged: true}}, 2: tap}},
+		"the node is not in that VLAN": {sysfs: filtering,
+			vlans: map[int][]VLAN{1: {{ID: 1, PVID: true, Untagged: true}}, 2: tap}},
+		"the node hears several VLANs without tags": {sysfs: filtering,
+			vlans: map[int][]VLAN{1: {{ID: 1, PVID: true, Untagged: true}, {ID: 20, Untagged: true}}, 2: tap}},
+		"macvtap": {sysfs: `
+			br0
+			vnet0 macvtap/tap5/dev 240:1
+			vnet0 iflink 3`, want: []int{eth0}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := sysfs(t, c.sysfs)
+			h.VLANs = func() (map[int][]VLAN, error) { return c.vlans, nil }
+			near, err := h.near("vnet0", tables)
+			var got []int
+			for _, n := range near {
+				got = append(got, n.Link)
+			}
+			if err != nil || !reflect.DeepEqual(got, c.want) {
+				t.Errorf("neighbours on %v, %v, want %v", got, err, c.want)
+			}
+		})
 	}
-	var many []netip.Addr
-	for i := range 2 * maxAddrs {
-		many = append(many, netip.MustParseAddr(fmt.Sprintf("192.0.2.%d", i+1)))
-	}
-	if got := merge(many); len(got) != maxAddrs {
-		t.Errorf("%d addresses are announced", len(got))
+	if _, err := sysfs(t, "vnet0").near("vnet0", tables); err == nil {
+		t.Error("neighbours of a card on no bridge")
 	}
 }

@@ -2,30 +2,39 @@ package announce
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
+	"slices"
 	"strings"
 )
 
 // The words of the parameter announce.
 const (
-	Auto = "auto"
-	Off  = "off"
+	Auto  = "auto"
+	Agent = "agent"
+	Off   = "off"
 )
 
-// Setting is what an operator wants for a guest. The zero value is [Auto]: what can be found out.
+// words are all of them, for messages.
+const words = Auto + ", " + Agent + ", " + Off
+
+// Setting is what an operator wants for a guest. The zero value is [Auto]: what this host and its libvirt know.
 type Setting struct {
 	Off   bool                 // say nothing
+	Agent bool                 // believe the guest agent too
 	First []netip.Addr         // addresses of the guest's first card
 	Cards map[MAC][]netip.Addr // and of those that are named by MAC
 }
 
-// ParseSetting reads "auto" (or nothing), "off", or a list with commas between of IP addresses, each
+// ParseSetting reads "auto" (or nothing), "agent", "off", or a list with commas between of IP addresses, each
 // of them alone for the guest's first card or as MAC=ADDRESS. The error says what is wrong with
 // the text, and what to write.
 func ParseSetting(text string) (Setting, error) {
 	switch strings.TrimSpace(text) {
 	case "", Auto:
 		return Setting{}, nil
+	case Agent:
+		return Setting{Agent: true}, nil
 	case Off:
 		return Setting{Off: true}, nil
 	}
@@ -50,7 +59,7 @@ func ParseSetting(text string) (Setting, error) {
 		s.Cards[mac] = append(s.Cards[mac], addr)
 	}
 	if !s.fixed() {
-		return Setting{}, fmt.Errorf("it names no address: use %s, %s, or addresses with commas between", Auto, Off)
+		return Setting{}, fmt.Errorf("it names no address: use %s, or addresses with commas between", words)
 	}
 	return s, nil
 }
@@ -59,7 +68,7 @@ func parseAddr(s string) (netip.Addr, error) {
 	a, err := netip.ParseAddr(s)
 	switch {
 	case err != nil:
-		return netip.Addr{}, fmt.Errorf("%q is no IP address: use %s, %s, or addresses like 192.0.2.7,2001:db8::7", s, Auto, Off)
+		return netip.Addr{}, fmt.Errorf("%q is no IP address: use %s, or addresses like 192.0.2.7,2001:db8::7", s, words)
 	case a.Is6() && a.IsLinkLocalUnicast():
 		return netip.Addr{}, fmt.Errorf("%q is a link-local address, which a router is known by and is not announced: leave it out", s)
 	case !announced(a):
@@ -71,12 +80,20 @@ func parseAddr(s string) (netip.Addr, error) {
 // announced tells whether an address is one to announce: of one host, in its network, and
 // not link-local IPv6 (see the package's comment).
 func announced(a netip.Addr) bool {
-	return a.IsValid() && a.Zone() == "" && !a.Is4In6() && !a.IsUnspecified() && !a.IsLoopback() && !a.IsMulticast() &&
-		a != netip.AddrFrom4([4]byte{255, 255, 255, 255}) && (a.Is4() || !a.IsLinkLocalUnicast())
+	if a.Is4() { // 0.0.0.0/8 and 240.0.0.0/4 are no host's (RFC 6890)
+		return a.As4()[0] != 0 && a.As4()[0] < 240 && !a.IsLoopback() && !a.IsMulticast()
+	}
+	return a.Is6() && a.Zone() == "" && !a.Is4In6() && !a.IsUnspecified() && !a.IsLoopback() && !a.IsMulticast() &&
+		!a.IsLinkLocalUnicast()
 }
 
 // fixed tells whether the operator gave addresses: then these alone are announced.
 func (s Setting) fixed() bool { return len(s.First) > 0 || len(s.Cards) > 0 }
+
+// all are the given addresses of all cards.
+func (s Setting) all() []netip.Addr {
+	return slices.Concat(append(slices.Collect(maps.Values(s.Cards)), s.First)...)
+}
 
 // of are the given addresses of a card; i is its place among the guest's.
 func (s Setting) of(i int, mac MAC) []netip.Addr {

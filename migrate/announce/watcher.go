@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"sync"
 	"time"
@@ -21,8 +22,6 @@ const (
 	// socket, also one that is just being stopped.
 	firstRetry = 2 * time.Second
 	lastRetry  = 30 * time.Second
-	// maxTurns is how many turns may wait to be looked at, which takes no time to speak of.
-	maxTurns = 1024
 )
 
 // errLost says that a connection broke.
@@ -46,9 +45,10 @@ type Guest struct {
 }
 
 // Watcher announces guests when libvirt says that they begin to run here: by a migration, a start or a
-// restore, or after a pause. The announcement ends early when they stop. Each libvirt that a
+// restore. Each is announced once: one that is paused and resumed, that suspends and wakes or that reboots tells nothing
+// new. The announcement waits while the guest is paused, and ends early when it stops. Each libvirt that a
 // guest is under is followed over one connection. All fields but those of Announcer that say so
-// are required.
+// are required; Others and Said are the Watcher's own.
 type Watcher struct {
 	Announcer
 	Dial func(ctx context.Context, uri string) (Conn, error)
@@ -62,6 +62,7 @@ type Watcher struct {
 func (w *Watcher) Run(ctx context.Context) {
 	var group sync.WaitGroup
 	defer group.Wait()
+	w.Others, w.Said = w.configured, new(Said)
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
 	followed, said := map[string]bool{}, ""
@@ -91,6 +92,18 @@ func (w *Watcher) complain(err error, said string) string {
 		w.Log.WithError(err).Warn("some guests may not be announced as they should")
 	}
 	return err.Error()
+}
+
+// configured are the addresses that the settings name, and for which guest.
+func (w *Watcher) configured() map[netip.Addr]string {
+	all, _ := w.Guests() // Run tells of the error
+	of := map[netip.Addr]string{}
+	for _, g := range all {
+		for _, a := range g.Setting.all() {
+			of[a] = g.Name
+		}
+	}
+	return of
 }
 
 // wanted is the guest of that name, unless it is not to be announced.
@@ -131,11 +144,6 @@ func (w *Watcher) keep(ctx context.Context, uri string) {
 	}
 }
 
-type turn struct {
-	guest string
-	libvirt.Turn
-}
-
 // follow works over one connection until it is lost or ctx ends; begun is called when it is there.
 func (w *Watcher) follow(ctx context.Context, uri string, begun func()) error {
 	opening, cancel := context.WithTimeout(ctx, openTime)
@@ -145,14 +153,8 @@ func (w *Watcher) follow(ctx context.Context, uri string, begun func()) error {
 		return err
 	}
 	defer func() { _ = conn.Close() }() // nothing depends on a clean goodbye
-	turns := make(chan turn, maxTurns)
-	lost, stop, err := conn.Follow(opening, func(guest string, t libvirt.Turn) {
-		select {
-		case turns <- turn{guest, t}:
-		default:
-			w.Log.Errorf("too many guests begin or end to run: %q is not announced", guest)
-		}
-	})
+	turns := newInbox()
+	lost, stop, err := conn.Follow(opening, turns.put)
 	if err != nil {
 		return fmt.Errorf("follow libvirt at %q: %w", uri, err)
 	}
@@ -169,8 +171,10 @@ func (w *Watcher) follow(ctx context.Context, uri string, begun func()) error {
 			return ctx.Err()
 		case <-lost:
 			return errLost
-		case t := <-turns:
-			f.turn(ctx, t)
+		case <-turns.ready:
+			for _, t := range turns.take() {
+				f.turn(ctx, t)
+			}
 		}
 	}
 }
@@ -184,39 +188,26 @@ type following struct {
 	group    sync.WaitGroup
 }
 
-// arrival is a guest that is prepared for, and then announced.
+// arrival is a guest that is prepared for, announced, and remembered until it is gone.
 type arrival struct {
-	cancel  context.CancelFunc
-	running bool
-	runs    chan struct{} // closed when the guest runs
-	over    chan struct{} // closed when it was announced, or is none of ours
+	cancel context.CancelFunc
+	runs   *gate
 }
 
 func (f *following) turn(ctx context.Context, t turn) {
-	switch t.Turn {
-	case libvirt.TurnHalted:
+	a := f.arrivals[t.guest]
+	switch {
+	case t.Turn == libvirt.TurnHalted:
 		f.drop(t.guest)
-	case libvirt.TurnArriving:
-		f.drop(t.guest)
+	case t.Turn == libvirt.TurnArriving:
 		f.expect(ctx, t.guest)
-	case libvirt.TurnRunning:
-		a := f.arrivals[t.guest]
-		if a == nil || a.isOver() {
-			a = f.expect(ctx, t.guest)
-		}
-		if !a.running { // else it was told before, by QEMU
-			a.running = true
-			close(a.runs)
-		}
-	}
-}
-
-func (a *arrival) isOver() bool {
-	select {
-	case <-a.over:
-		return true
+	case t.Turn == libvirt.TurnRunning && a == nil:
+		f.expect(ctx, t.guest).runs.open()
+	case a == nil: // it was here before, and nothing is new
+	case t.Turn == libvirt.TurnPaused:
+		a.runs.shut()
 	default:
-		return false
+		a.runs.open()
 	}
 }
 
@@ -232,11 +223,10 @@ func (f *following) drop(guest string) {
 func (f *following) expect(ctx context.Context, guest string) *arrival {
 	f.drop(guest)
 	ctx, cancel := context.WithCancel(ctx)
-	a := &arrival{cancel: cancel, runs: make(chan struct{}), over: make(chan struct{})}
+	a := &arrival{cancel, newGate()}
 	f.arrivals[guest] = a
 	f.group.Go(func() {
 		defer cancel()
-		defer close(a.over)
 		if g, ok := f.wanted(f.uri, guest); ok {
 			f.receive(ctx, g, a.runs)
 		}
@@ -246,16 +236,15 @@ func (f *following) expect(ctx context.Context, guest string) *arrival {
 
 // receive prepares, waits for the guest to run, and announces it. A preparation that fails is made up
 // for beside the first rounds.
-func (f *following) receive(ctx context.Context, g Guest, runs <-chan struct{}) {
+func (f *following) receive(ctx context.Context, g Guest, runs *gate) {
 	plan, err := f.Prepare(ctx, f.conn, g.Name, g.Setting)
 	if err != nil {
 		f.Log.WithError(err).Debug("the announcement is prepared again when the guest runs")
 		plan = Plan{Guest: g.Name}
 	}
-	select {
-	case <-ctx.Done():
+	if _, open := runs.pass(ctx, 0); !open {
 		return
-	case <-runs:
 	}
-	f.Announce(ctx, plan, func(ctx context.Context) (Plan, error) { return f.Refine(ctx, f.conn, g.Name, g.Setting) })
+	refine := func(ctx context.Context) (Plan, error) { return f.Refine(ctx, f.conn, g.Name, g.Setting) }
+	f.announce(ctx, plan, refine, runs)
 }

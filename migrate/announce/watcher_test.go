@@ -32,7 +32,7 @@ type node struct {
 // watch runs a Watcher on a node for as long as f takes.
 func watch(t *testing.T, f func(n *node)) {
 	h := sysfs(t, twoTaps) // outside of the bubble, whose goroutines must not do I/O with the clock
-	h.Neighbours = func() ([]Neighbour, error) { return nil, nil }
+	h.Tables = func() (Tables, error) { return Tables{}, nil }
 	synctest.Test(t, func(t *testing.T) {
 		n := &node{world: newSource(), wire: newWire(), began: time.Now(), guests: []Guest{{Name: "vm1", URI: "qemu:///system"}}}
 		n.xml = func() (string, error) {
@@ -133,15 +133,104 @@ func TestWatcherAnnouncesAStart(t *testing.T) {
 	})
 }
 
-// A guest that is paused and resumed, or that goes away and comes back, is announced again.
-func TestWatcherAnnouncesAgain(t *testing.T) {
+// What a guest can do by itself, at any rate, announces nothing new: it suspends and wakes, reboots, is paused for an
+// I/O error and resumed.
+func TestWatcherAnnouncesAnArrivalOnce(t *testing.T) {
 	watch(t, func(n *node) {
 		n.after(time.Second, libvirt.TurnRunning)
 		pass(time.Minute)
 		n.wire.forget()
-		n.after(0, libvirt.TurnRunning)
+		n.xml = func() (string, error) { t.Error("libvirt is asked"); return "", errors.New("no") }
+		for range 1000 {
+			n.after(time.Millisecond, libvirt.TurnPaused)
+			n.after(time.Millisecond, libvirt.TurnResumed)
+		}
+		n.after(0, libvirt.TurnRunning) // libvirt's late word about the end of the migration
+		n.wantRounds(t, 0, nil)
+	})
+}
+
+// Nothing is known of a guest that was here before the daemon: its wake is no arrival.
+func TestWatcherIgnoresTheWakeOfAGuestThatWasHere(t *testing.T) {
+	watch(t, func(n *node) {
+		n.after(time.Second, libvirt.TurnPaused)
+		n.after(time.Second, libvirt.TurnResumed)
+		n.wantRounds(t, 0, nil)
+	})
+}
+
+// A guest that left and comes back is announced again.
+func TestWatcherAnnouncesAgain(t *testing.T) {
+	watch(t, func(n *node) {
+		n.after(time.Second, libvirt.TurnRunning)
+		n.after(time.Minute, libvirt.TurnHalted)
+		n.after(0, libvirt.TurnArriving)
+		n.wire.forget()
+		n.after(0, libvirt.TurnResumed) // QEMU's word, before libvirt's
 		n.wantRounds(t, 61*time.Second, Schedule)
 	})
+}
+
+// No round is sent while the guest is paused, as at the end of a migration to elsewhere, and none is sent twice.
+func TestWatcherWaitsDuringAPause(t *testing.T) {
+	watch(t, func(n *node) {
+		n.after(time.Second, libvirt.TurnRunning)
+		n.after(150*time.Millisecond, libvirt.TurnPaused)
+		n.after(10*time.Second, libvirt.TurnResumed)
+		const held = 9950 * time.Millisecond
+		want := slices.Clone(Schedule)
+		for i := range want[3:] {
+			want[3+i] += held
+		}
+		n.wantRounds(t, time.Second, want)
+	})
+}
+
+// What was prepared is out of date after a long pause.
+func TestWatcherGivesUpInALongPause(t *testing.T) {
+	watch(t, func(n *node) {
+		n.after(time.Second, libvirt.TurnRunning)
+		n.after(150*time.Millisecond, libvirt.TurnPaused)
+		n.after(maxPause+time.Second, libvirt.TurnResumed)
+		n.wantRounds(t, time.Second, Schedule[:3])
+	})
+}
+
+func TestCoalesce(t *testing.T) {
+	const a, r, p, s, h = libvirt.TurnArriving, libvirt.TurnRunning, libvirt.TurnPaused, libvirt.TurnResumed, libvirt.TurnHalted
+	for _, c := range []struct{ turns, want []libvirt.Turn }{
+		{[]libvirt.Turn{p, s, p, s}, []libvirt.Turn{s}},
+		{[]libvirt.Turn{a, s, p, r}, []libvirt.Turn{a, r}},
+		{[]libvirt.Turn{h, r, p, s, r}, []libvirt.Turn{h, r}},
+		{[]libvirt.Turn{h, r, p, s, p}, []libvirt.Turn{h, r, p}},
+		{[]libvirt.Turn{r, r}, []libvirt.Turn{r}},
+		{[]libvirt.Turn{r, p, h}, []libvirt.Turn{h}},
+		{[]libvirt.Turn{h, a, s}, []libvirt.Turn{a, s}},
+	} {
+		var got []libvirt.Turn
+		for _, turn := range c.turns {
+			got = coalesce(got, turn)
+		}
+		if !slices.Equal(got, c.want) {
+			t.Errorf("%v becomes %v, want %v", c.turns, got, c.want)
+		}
+	}
+}
+
+// The turns of one guest take no room from those of others.
+func TestInboxIsBounded(t *testing.T) {
+	b := newInbox()
+	for range 100_000 {
+		b.put("hostile", libvirt.TurnPaused)
+		b.put("hostile", libvirt.TurnResumed)
+	}
+	b.put("vm1", libvirt.TurnRunning)
+	if got := b.take(); !slices.Equal(got, []turn{{"hostile", libvirt.TurnResumed}, {"vm1", libvirt.TurnRunning}}) {
+		t.Errorf("%d turns wait", len(got))
+	}
+	if got := b.take(); len(got) > 0 {
+		t.Errorf("taken twice: %v", got)
+	}
 }
 
 func TestWatcherFallsSilentWhenTheGuestStops(t *testing.T) {

@@ -18,15 +18,19 @@ type CardAddresses struct {
 	Addrs []netip.Addr
 }
 
-// Turn is a change in whether a domain's processors run on this host.
+// Turn is a change in whether a domain runs on this host.
 type Turn int
 
 // The turns.
 const (
 	TurnArriving Turn = iota // a migration to here has begun; the guest does not run here yet
-	TurnRunning              // its processors run
-	TurnHalted               // they do not run any more, or the domain is gone
+	TurnRunning              // it begins to run here: it was started or restored, or a migration to here ended
+	TurnPaused               // its processors are stopped, also because the guest itself suspends
+	TurnResumed              // they go on, also because the guest wakes; or it is the first word of a TurnRunning
+	TurnHalted               // the domain is gone
 )
 
 // String is the turn in one word, for logs.
-func (t Turn) String() string { return [...]string{"arriving", "running", "halted"}[t] }
+func (t Turn) String() string {
+	return [...]string{"arriving", "running", "paused", "resumed", "halted"}[t]
+}

@@ -57,7 +57,7 @@ func (c *Conn) register(f func(string, libvirt.Turn), closed func()) (ends []fun
 	}
 	ends = append(ends, func() error { return c.lv.DomainEventDeregister(lifecycle) })
 	qemu, err := c.lv.DomainQemuMonitorEventRegister(nil, "^(STOP|RESUME)$", func(_ *lv.Connect, d *lv.Domain, e *lv.DomainQemuMonitorEvent) {
-		tell(f, d, map[string]libvirt.Turn{"STOP": libvirt.TurnHalted, "RESUME": libvirt.TurnRunning}[e.Event])
+		tell(f, d, map[string]libvirt.Turn{"STOP": libvirt.TurnPaused, "RESUME": libvirt.TurnResumed}[e.Event])
 	}, lv.CONNECT_DOMAIN_QEMU_MONITOR_EVENT_REGISTER_REGEX)
 	switch {
 	case err == nil:
@@ -79,21 +79,35 @@ func tell(f func(string, libvirt.Turn), d *lv.Domain, t libvirt.Turn) {
 	}
 }
 
-// turnOf reads a lifecycle event; ok is false for those that change nothing about running.
+// turnOf reads a lifecycle event; ok is false for those that change nothing about running. What a guest can cause by itself,
+// by suspending, waking, rebooting or an I/O error, is never a TurnRunning with QEMU.
 func turnOf(e *lv.DomainEventLifecycle) (t libvirt.Turn, ok bool) {
 	switch e.Event {
 	case lv.DOMAIN_EVENT_STARTED:
-		// QEMU's driver reports an incoming migration so before the first byte of it came.
-		if lv.DomainEventStartedDetailType(e.Detail) == lv.DOMAIN_EVENT_STARTED_MIGRATED {
-			return libvirt.TurnArriving, true
-		}
-		return libvirt.TurnRunning, true
+		return started(lv.DomainEventStartedDetailType(e.Detail)), true
 	case lv.DOMAIN_EVENT_RESUMED:
-		return libvirt.TurnRunning, true
-	case lv.DOMAIN_EVENT_SUSPENDED, lv.DOMAIN_EVENT_STOPPED, lv.DOMAIN_EVENT_CRASHED, lv.DOMAIN_EVENT_PMSUSPENDED:
+		switch lv.DomainEventResumedDetailType(e.Detail) {
+		case lv.DOMAIN_EVENT_RESUMED_MIGRATED, lv.DOMAIN_EVENT_RESUMED_POSTCOPY:
+			return libvirt.TurnRunning, true
+		}
+		return libvirt.TurnResumed, true
+	case lv.DOMAIN_EVENT_SUSPENDED, lv.DOMAIN_EVENT_PMSUSPENDED:
+		return libvirt.TurnPaused, true
+	case lv.DOMAIN_EVENT_STOPPED, lv.DOMAIN_EVENT_CRASHED:
 		return libvirt.TurnHalted, true
 	}
 	return 0, false
+}
+
+func started(how lv.DomainEventStartedDetailType) libvirt.Turn {
+	switch how {
+	case lv.DOMAIN_EVENT_STARTED_MIGRATED:
+		// QEMU's driver reports an incoming migration so before the first byte of it came.
+		return libvirt.TurnArriving
+	case lv.DOMAIN_EVENT_STARTED_WAKEUP:
+		return libvirt.TurnResumed
+	}
+	return libvirt.TurnRunning
 }
 
 // unfollow ends what Follow began. With the connection broken there is nothing to end but our own

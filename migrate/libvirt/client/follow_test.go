@@ -78,10 +78,14 @@ func TestTurnOf(t *testing.T) {
 		{lv.DOMAIN_EVENT_STARTED, int(lv.DOMAIN_EVENT_STARTED_MIGRATED), libvirt.TurnArriving, true},
 		{lv.DOMAIN_EVENT_RESUMED, int(lv.DOMAIN_EVENT_RESUMED_MIGRATED), libvirt.TurnRunning, true},
 		{lv.DOMAIN_EVENT_RESUMED, int(lv.DOMAIN_EVENT_RESUMED_POSTCOPY), libvirt.TurnRunning, true},
-		{lv.DOMAIN_EVENT_SUSPENDED, 0, libvirt.TurnHalted, true},
+		{lv.DOMAIN_EVENT_STARTED, int(lv.DOMAIN_EVENT_STARTED_WAKEUP), libvirt.TurnResumed, true},
+		{lv.DOMAIN_EVENT_RESUMED, int(lv.DOMAIN_EVENT_RESUMED_UNPAUSED), libvirt.TurnResumed, true},
+		{lv.DOMAIN_EVENT_RESUMED, int(lv.DOMAIN_EVENT_RESUMED_FROM_SNAPSHOT), libvirt.TurnResumed, true},
+		{lv.DOMAIN_EVENT_SUSPENDED, 0, libvirt.TurnPaused, true},
+		{lv.DOMAIN_EVENT_SUSPENDED, int(lv.DOMAIN_EVENT_SUSPENDED_IOERROR), libvirt.TurnPaused, true},
 		{lv.DOMAIN_EVENT_STOPPED, int(lv.DOMAIN_EVENT_STOPPED_MIGRATED), libvirt.TurnHalted, true},
 		{lv.DOMAIN_EVENT_CRASHED, 0, libvirt.TurnHalted, true},
-		{lv.DOMAIN_EVENT_PMSUSPENDED, 0, libvirt.TurnHalted, true},
+		{lv.DOMAIN_EVENT_PMSUSPENDED, 0, libvirt.TurnPaused, true},
 		{lv.DOMAIN_EVENT_SHUTDOWN, 0, 0, false}, // it is about to end, and still runs
 		{lv.DOMAIN_EVENT_DEFINED, 0, 0, false},
 	} {

@@ -1,0 +1,193 @@
+package announce
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sirupsen/logrus"
+	"github.com/sirupsen/logrus/hooks/test"
+
+	"github.com/vmferry/vmferry/migrate/libvirt"
+)
+
+// Which claims are announced, and why not.
+func TestChoose(t *testing.T) {
+	a := netip.MustParseAddr
+	elsewhere := MAC{2, 0, 0, 0, 0, 9}
+	filter := func(params ...string) Filter {
+		f := Filter{Name: "clean-traffic"}
+		for _, p := range params {
+			name, value, _ := strings.Cut(p, "=")
+			f.add(name, value)
+		}
+		return f
+	}
+	s := scene{
+		own: []netip.Prefix{netip.MustParsePrefix("192.0.2.3/24"), netip.MustParsePrefix("203.0.113.3/32"),
+			netip.MustParsePrefix("2001:db8::3/64"), netip.MustParsePrefix("198.51.100.0/31")},
+		gateways: addrs("192.0.2.254", "192.0.2.253"),
+		peers:    addrs("192.0.2.4"),
+		others:   map[netip.Addr]string{a("192.0.2.8"): "vm2"},
+		near: []Neighbour{
+			{MAC: elsewhere, Addr: a("192.0.2.9"), Age: time.Hour}, {MAC: elsewhere, Addr: a("192.0.2.10"), Set: true},
+			{MAC: elsewhere, Addr: a("192.0.2.11")}, {MAC: guest, Addr: a("192.0.2.11")},
+			{MAC: guest, Addr: a("192.0.2.253")}, {MAC: guest, Addr: guest4},
+		},
+	}
+	for name, c := range map[string]struct {
+		claim  string
+		by     []origin
+		filter Filter
+		blind  bool
+		why    string // "" announces it
+	}{
+		"an address of its own":           {claim: "192.0.2.7", by: []origin{byOperator, byXML, byLease, byHost, byAgent}},
+		"the node's":                      {claim: "192.0.2.3", by: []origin{byOperator, byXML, byLease, byHost, byAgent}, why: "address of this node"},
+		"the node's in another network":   {claim: "203.0.113.3", by: []origin{byOperator, byAgent}, why: "address of this node"},
+		"the node's of IPv6":              {claim: "2001:db8::3", by: []origin{byOperator, byAgent}, why: "address of this node"},
+		"a broadcast address":             {claim: "192.0.2.255", by: []origin{byOperator, byAgent}, why: "broadcast"},
+		"a network's address":             {claim: "192.0.2.0", by: []origin{byOperator, byAgent}, why: "broadcast"},
+		"the anycast address of routers":  {claim: "2001:db8::", by: []origin{byOperator, byAgent}, why: "the network's own"},
+		"the last address of IPv6":        {claim: "2001:db8::ffff:ffff:ffff:ffff", by: []origin{byOperator, byAgent}},
+		"point to point":                  {claim: "198.51.100.1", by: []origin{byOperator, byAgent}},
+		"a gateway's":                     {claim: "192.0.2.254", by: []origin{byOperator, byXML, byLease, byHost, byAgent}, why: "gateway"},
+		"a guest that is the gateway":     {claim: "192.0.2.253", by: []origin{byOperator, byXML}},
+		"a guest that plays the gateway":  {claim: "192.0.2.253", by: []origin{byLease, byHost, byAgent}, why: "gateway"},
+		"a peer's":                        {claim: "192.0.2.4", by: []origin{byOperator, byXML, byLease, byHost, byAgent}, why: "node of the cluster"},
+		"at another MAC, stale":           {claim: "192.0.2.9", by: []origin{byOperator, byXML, byLease, byHost, byAgent}, why: "sees it at 02:00:00:00:00:09"},
+		"at another MAC, permanent":       {claim: "192.0.2.10", by: []origin{byAgent}, why: "sees it at 02:00:00:00:00:09"},
+		"at another MAC as well":          {claim: "192.0.2.11", by: []origin{byHost, byAgent}, why: "sees it at 02:00:00:00:00:09"},
+		"another guest's":                 {claim: "192.0.2.8", by: []origin{byXML, byLease, byHost, byAgent}, why: `for guest "vm2"`},
+		"given to two guests":             {claim: "192.0.2.8", by: []origin{byOperator}},
+		"the filter's":                    {claim: "192.0.2.7", by: []origin{byOperator, byXML, byLease, byHost, byAgent}, filter: filter("IP=192.0.2.7", "IP=192.0.2.6")},
+		"not the filter's":                {claim: "192.0.2.5", by: []origin{byOperator, byXML, byLease, byHost, byAgent}, filter: filter("IP=192.0.2.7"), why: "does not allow"},
+		"the filter's, broken":            {claim: "192.0.2.5", by: []origin{byOperator, byLease, byAgent}, filter: filter("IP=?"), why: "does not allow"},
+		"the filter's of the other kind":  {claim: "2001:db8::7", by: []origin{byLease, byHost, byAgent}, filter: filter("IP=192.0.2.7"), why: "does not allow"},
+		"given, of the other kind":        {claim: "2001:db8::7", by: []origin{byOperator, byXML}, filter: filter("IP=192.0.2.7")},
+		"the filter's of IPv6":            {claim: "2001:db8::7", by: []origin{byOperator, byAgent}, filter: filter("IPV6=2001:db8::8"), why: "does not allow"},
+		"a filter that learns":            {claim: "192.0.2.7", by: []origin{byHost, byAgent}, filter: filter("CTRL_IP_LEARNING=any"), why: "does not allow"},
+		"what libvirt knows of a learner": {claim: "192.0.2.7", by: []origin{byOperator, byXML, byLease}, filter: filter("CTRL_IP_LEARNING=dhcp")},
+		"the tables cannot be read":       {claim: "192.0.2.7", by: []origin{byLease, byHost, byAgent}, blind: true, why: "cannot be told"},
+		"given, and no tables":            {claim: "192.0.2.7", by: []origin{byOperator, byXML}, blind: true},
+	} {
+		for _, by := range c.by {
+			t.Run(fmt.Sprint(name, by), func(t *testing.T) {
+				s := s
+				if c.blind {
+					s.blind = errors.New("no netlink")
+				}
+				got, left := choose(Card{MAC: guest, Filter: c.filter}, []claim{{a(c.claim), by}}, s)
+				switch {
+				case c.why == "" && (len(left) > 0 || !slices.Equal(got, addrs(c.claim))):
+					t.Errorf("announced %v, left out %v", got, left)
+				case c.why != "" && (len(got) > 0 || len(left) != 1 || !strings.Contains(left[0].why, c.why)):
+					t.Errorf("announced %v, left out %v, want %q", got, left, c.why)
+				}
+			})
+		}
+	}
+}
+
+// What is no address of a host is not spoken of.
+func TestChooseIsSilent(t *testing.T) {
+	got, left := choose(Card{MAC: guest}, claims(byAgent, addrs("127.0.0.1", "::1", "fe80::7", "224.0.0.1", "ff02::1", "0.0.0.0", "::",
+		"255.255.255.255", "240.0.0.1", "0.0.0.9", "169.254.169.254", "::ffff:192.0.2.7", "2001:db8::7%eth0")), scene{})
+	if len(got)+len(left) > 0 {
+		t.Errorf("announced %v, left out %v", got, left)
+	}
+	got, _ = choose(Card{MAC: guest}, claims(byOperator, addrs("169.254.1.7")), scene{})
+	if !slices.Equal(got, addrs("169.254.1.7")) {
+		t.Errorf("announced %v", got)
+	}
+}
+
+// The guest's words take no room from those of an administrator.
+func TestChooseIsBounded(t *testing.T) {
+	all := claims(byOperator, addrs("192.0.2.7"))
+	for i := range 5 * maxAddrs {
+		all = slices.Insert(all, 0, claim{netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}), byAgent})
+	}
+	got, left := choose(Card{MAC: guest}, append(all, all...), scene{})
+	if len(got) != maxAddrs || got[0] != guest4 || len(left) != 4*maxAddrs+1 {
+		t.Errorf("announced %d, the first %v; left out %d", len(got), got[0], len(left))
+	}
+}
+
+func TestSceneSeen(t *testing.T) {
+	s := scene{near: []Neighbour{
+		{MAC: guest, Addr: guest4, Age: time.Second}, {MAC: guest, Addr: guest6, Age: seenLately},
+		{MAC: MAC{2}, Addr: netip.MustParseAddr("192.0.2.8")},
+		{MAC: guest, Addr: netip.MustParseAddr("192.0.2.9"), Age: seenLately + 1}, // perhaps somebody else's by now
+		{MAC: guest, Addr: netip.MustParseAddr("192.0.2.10"), Set: true},
+	}}
+	if got := s.seen(guest); !slices.Equal(got, []netip.Addr{guest4, guest6}) {
+		t.Errorf("got %v", got)
+	}
+}
+
+// What is left out is said once for each guest and address, however often the guest is prepared for.
+func TestLeftOutIsSaidOnce(t *testing.T) {
+	log, hook := test.NewNullLogger()
+	h := sysfs(t, twoTaps)
+	h.Tables = func() (Tables, error) { return Tables{Own: []netip.Prefix{netip.MustParsePrefix("192.0.2.3/24")}}, nil }
+	a := newWire().announcer(h)
+	a.Log, a.Said = log, new(Said)
+	src := newSource()
+	src.addrs = map[libvirt.AddressSource][]libvirt.CardAddresses{
+		libvirt.FromAgent: card("192.0.2.3", guest), libvirt.FromLease: card("192.0.2.3", guest)}
+	for range 5 {
+		for _, guest := range []string{"vm1", "vm2"} {
+			if _, err := a.Refine(t.Context(), src, guest, Setting{Agent: true}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	var said int
+	for _, e := range hook.AllEntries() {
+		if strings.Contains(e.Message, "192.0.2.3") {
+			said++
+		}
+	}
+	if said != 2 {
+		t.Errorf("said %d times", said)
+	}
+}
+
+// A guest that claims thousands of addresses gets few lines.
+func TestFewLinesAreSaid(t *testing.T) {
+	log, hook := test.NewNullLogger()
+	h := sysfs(t, twoTaps)
+	h.Tables = func() (Tables, error) { return Tables{}, nil }
+	a := newWire().announcer(h)
+	a.Log = log
+	src := newSource()
+	told := []libvirt.CardAddresses{{MAC: guest.String()}}
+	for i := range 5000 {
+		told[0].Addrs = append(told[0].Addrs, netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}))
+	}
+	src.addrs = map[libvirt.AddressSource][]libvirt.CardAddresses{libvirt.FromAgent: told, libvirt.FromLease: {}}
+	if _, err := a.Refine(t.Context(), src, "vm1", Setting{Agent: true}); err != nil {
+		t.Fatal(err)
+	}
+	said := slices.DeleteFunc(hook.AllEntries(), func(e *logrus.Entry) bool { return !strings.Contains(e.Message, "address") })
+	if len(said) != maxLines+1 {
+		t.Errorf("said %d lines", len(said))
+	}
+}
+
+func TestSaidIsBounded(t *testing.T) {
+	var s Said
+	for i := range 3 * maxSaid {
+		if text := fmt.Sprint(i); !s.first(text) || s.first(text) {
+			t.Fatalf("%s is not said once", text)
+		}
+	}
+	if len(s.all) > maxSaid {
+		t.Errorf("%d texts are remembered", len(s.all))
+	}
+}
