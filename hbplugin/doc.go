@@ -9,6 +9,7 @@
 //     crm_mon, crm_node, cibadmin, crm_simulate);
 //   - heartbeat drives Heartbeat in haresources mode through its own (cl_status,
 //     hb_standby, hb_takeover);
+//   - ring finds the addresses of the cluster's nodes;
 //   - logind holds systemd-logind's delay inhibitor and reports shutdowns;
 //   - shutdown decides, once a second, whether the shutdown must still wait.
 //

@@ -3,6 +3,7 @@ package resource
 import (
 	"context"
 	"encoding/json"
+	"net/netip"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -26,7 +27,11 @@ type Expected struct {
 	Resource string `json:"resource"`           // the resource's id in the cluster manager
 	URI      string `json:"uri"`                // the libvirt that it will run under
 	Announce string `json:"announce,omitempty"` // the parameter, see announce.ParseSetting
+	Suffix   string `json:"suffix,omitempty"`   // migration_network_suffix
 }
+
+// MigrationHost is the name by which migrations of the guest reach a node.
+func (e Expected) MigrationHost(node string) string { return withSuffix(node, e.Suffix) }
 
 // ExpectedGuests reads the notes in the agent's run directory, normally [DefaultRunDir], sorted by
 // resource. It is as lenient as [Guests].
@@ -42,12 +47,28 @@ func ExpectedGuests(runDir string) ([]Expected, error) {
 	return all, err
 }
 
+// ConfiguredAddresses are the addresses that the parameter announce names on this node, and for which guest. It reads the
+// notes in the agent's run directory as [ExpectedGuests] does; what cannot be read names none.
+func ConfiguredAddresses(runDir string) map[netip.Addr]string {
+	all, _ := ExpectedGuests(runDir)
+	of := map[netip.Addr]string{}
+	for _, e := range all {
+		setting, _ := announce.ParseSetting(e.Announce)
+		for _, a := range setting.Addrs() {
+			of[a] = e.Guest
+		}
+	}
+	return of
+}
+
 // expecting are the actions after which a guest may come.
 var expecting = []string{"start", "monitor", "status", "migrate_from", "reload-agent"}
 
 // expected is the note about this guest.
 func (a *run) expected() Expected {
-	return Expected{Guest: a.guest.Name, Resource: a.Instance, URI: a.Params.Hypervisor, Announce: a.Params.Announce}
+	return Expected{
+		Guest: a.guest.Name, Resource: a.Instance, URI: a.Params.Hypervisor, Announce: a.Params.Announce, Suffix: a.Params.Suffix,
+	}
 }
 
 // expect leaves the note. That it cannot be written fails nothing: the action that brings the guest

@@ -2,9 +2,11 @@ package main
 
 import (
 	"context"
+	"net/netip"
 
 	"github.com/sirupsen/logrus"
 
+	"github.com/vmferry/vmferry/hbplugin/ring"
 	"github.com/vmferry/vmferry/migrate/announce"
 	"github.com/vmferry/vmferry/migrate/libvirt/client"
 	"github.com/vmferry/vmferry/resource"
@@ -12,15 +14,15 @@ import (
 
 // announcer announces guests to the network, a few times in quick succession. What hinders it is
 // logged, and fails nothing.
-func announcer(log logrus.FieldLogger) func(context.Context, resource.Expected) {
+func announcer(log logrus.FieldLogger, runDir string) func(context.Context, resource.Expected) {
 	return func(ctx context.Context, e resource.Expected) {
-		if err := announceOnce(ctx, log, e); err != nil {
+		if err := announceOnce(ctx, log, runDir, e); err != nil {
 			log.WithError(err).Warn("the guest is not announced to the network by this action")
 		}
 	}
 }
 
-func announceOnce(ctx context.Context, log logrus.FieldLogger, e resource.Expected) error {
+func announceOnce(ctx context.Context, log logrus.FieldLogger, runDir string, e resource.Expected) error {
 	setting, err := announce.ParseSetting(e.Announce)
 	if err != nil {
 		return err
@@ -35,7 +37,11 @@ func announceOnce(ctx context.Context, log logrus.FieldLogger, e resource.Expect
 		return err
 	}
 	defer func() { _ = conn.Close() }()
-	a := announce.Announcer{Send: socket.Send, Schedule: announce.Brief, Log: log}
+	nodes := ring.Reader{Also: func(node string) []string { return []string{e.MigrationHost(node)} }}
+	a := announce.Announcer{
+		Send: socket.Send, Schedule: announce.Brief, Log: log, Memory: new(announce.Memory), Peers: nodes.Addresses,
+		Others: func() map[netip.Addr]string { return resource.ConfiguredAddresses(runDir) },
+	}
 	plan, err := a.Prepare(ctx, conn, e.Guest, setting)
 	if err != nil {
 		return err

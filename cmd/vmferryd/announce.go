@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/sirupsen/logrus"
 
+	"github.com/vmferry/vmferry/hbplugin/ring"
 	"github.com/vmferry/vmferry/migrate/announce"
 	"github.com/vmferry/vmferry/migrate/libvirt/client"
 	"github.com/vmferry/vmferry/resource"
@@ -32,12 +34,23 @@ func (t announceTask) Run(ctx context.Context) error {
 	}
 	defer func() { _ = socket.Close() }()
 	w := &announce.Watcher{
-		Announcer: announce.Announcer{Send: socket.Send, Log: t.log},
+		Announcer: announce.Announcer{Send: socket.Send, Log: t.log, Peers: (&ring.Reader{Also: t.migrationHosts}).Addresses},
 		Dial:      client.Opener(func(c *client.Conn) announce.Conn { return c }),
 		Guests:    t.guests,
 	}
 	w.Run(ctx)
 	return nil
+}
+
+// migrationHosts are the names by which migrations reach a node.
+func (t announceTask) migrationHosts(node string) []string {
+	notes, _ := resource.ExpectedGuests(t.dir) // the watcher tells of the error
+	var hosts []string
+	for _, n := range notes {
+		hosts = append(hosts, n.MigrationHost(node))
+	}
+	slices.Sort(hosts)
+	return slices.Compact(hosts)
 }
 
 // guests are those that the agent has met on this node, be it in a probe. One whose setting cannot

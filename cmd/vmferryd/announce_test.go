@@ -62,3 +62,23 @@ func TestAnnounceTaskEnds(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+func TestMigrationHosts(t *testing.T) {
+	task := announceTask{dir: t.TempDir()}
+	dir := filepath.Join(task.dir, "expected")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range map[string]string{
+		"a.json": `{"guest":"vm1","resource":"a","uri":"qemu:///system","suffix":"-mig"}`,
+		"b.json": `{"guest":"vm2","resource":"b","uri":"qemu:///system","suffix":"-mig"}`,
+		"c.json": `{"guest":"vm3","resource":"c","uri":"qemu:///system"}`,
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := task.migrationHosts("n1"); !slices.Equal(got, []string{"n1", "n1-mig"}) {
+		t.Errorf("got %q", got)
+	}
+}

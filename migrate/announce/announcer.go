@@ -53,7 +53,7 @@ type Announcer struct {
 	Peers func(ctx context.Context) ([]netip.Addr, error)
 	// Others are the addresses that are configured for guests, and the guest. Nil for none.
 	Others func() map[netip.Addr]string
-	Said   *Said // what was said of an address is not said again; nil says it each time
+	Memory *Memory // what was said of an address is not said again; nil says it each time
 }
 
 // Plan is all that has to be known to announce a guest.
@@ -94,6 +94,7 @@ func (a Announcer) prepare(ctx context.Context, src Source, guest string, s Sett
 	known := a.claims(ctx, src, guest, cards, s, agent)
 	sees := a.look(ctx, guest)
 	sees.fixed = s.fixed()
+	var all []netip.Addr
 	for i, c := range cards {
 		c.Dev = a.Host.device(c.Dev)
 		outlets, err := a.Host.Outlets(c.Dev)
@@ -103,6 +104,10 @@ func (a Announcer) prepare(ctx context.Context, src Source, guest string, s Sett
 		}
 		c.Addrs = a.choose(guest, c, known[i], sees)
 		plan.Cards = append(plan.Cards, Planned{Card: c, Outlets: outlets, frames: Frames(c.MAC, c.Addrs)})
+		all = append(all, c.Addrs...)
+	}
+	if ctx.Err() == nil { // else it may have gone
+		a.Memory.keep(guest, all)
 	}
 	return plan, nil
 }
@@ -151,19 +156,21 @@ type sight struct {
 // look reads what the node knows.
 func (a Announcer) look(ctx context.Context, guest string) sight {
 	tables, err := a.Host.tables(ctx)
-	if err != nil && a.Said.first(err.Error()) {
+	if err != nil && a.Memory.first(err.Error()) {
 		a.Log.WithError(err).Warn("guests are announced with their configured addresses alone")
 	}
 	s := sight{scene: scene{own: tables.Own, gateways: tables.Gateways, blind: err}, tables: tables}
 	if a.Peers != nil {
-		if s.peers, err = a.Peers(ctx); err != nil && a.Said.first(err.Error()) {
+		if s.peers, err = a.Peers(ctx); err != nil && a.Memory.first(err.Error()) {
 			a.Log.WithError(err).Warn("an address of another node may be announced for a guest that claims it")
 		}
 	}
+	s.others = map[netip.Addr]string{}
+	a.Memory.others(guest, s.others)
 	if a.Others != nil {
-		s.others = a.Others()
-		maps.DeleteFunc(s.others, func(_ netip.Addr, of string) bool { return of == guest })
+		maps.Copy(s.others, a.Others())
 	}
+	maps.DeleteFunc(s.others, func(_ netip.Addr, of string) bool { return of == guest })
 	return s
 }
 
@@ -181,7 +188,7 @@ func (a Announcer) choose(guest string, c Card, all []claim, sees sight) []netip
 		if i == maxLines {
 			text = fmt.Sprintf("more addresses of guest %q, card %s, are not announced", guest, c.MAC)
 		}
-		if a.Said.first(text) {
+		if a.Memory.first(text) {
 			a.Log.Warn(text)
 		}
 		if i == maxLines {

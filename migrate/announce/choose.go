@@ -50,7 +50,7 @@ type scene struct {
 	own      []netip.Prefix
 	gateways []netip.Addr
 	peers    []netip.Addr          // other nodes of the cluster
-	others   map[netip.Addr]string // the guest for which an address is configured, without the card's own guest
+	others   map[netip.Addr]string // the guest that has an address, without the card's own guest
 	near     []Neighbour           // on the link
 	blind    error                 // why the kernel's tables could not be read
 }
@@ -92,16 +92,26 @@ func (s scene) objection(c Card, cl claim) string {
 		return "it is the network's own address or its broadcast address"
 	case slices.Contains(s.peers, a):
 		return "it is an address of a node of the cluster"
-	case slices.Contains(s.gateways, a) && !(cl.by.configured() && slices.Contains(at, c.MAC)):
+	case s.isGateway(cl) && !(cl.by.configured() && slices.Contains(at, c.MAC)):
 		return "it is a gateway of this node"
 	case other >= 0:
 		return fmt.Sprintf("this node sees it at %s; if that is out of date, type: ip neigh flush to %s", at[other], a)
 	case s.others[a] != "" && cl.by != byOperator:
-		return fmt.Sprintf("it is configured for guest %q", s.others[a])
+		return fmt.Sprintf("it is announced or configured for guest %q", s.others[a])
 	case !c.Filter.allows(cl):
 		return fmt.Sprintf("the filter %q of the card does not allow it", c.Filter.Name)
 	}
 	return ""
+}
+
+// isGateway tells whether an address is a next hop. One of IPv6 is known by its link-local address: another with the same
+// interface identifier (RFC 4291, section 2.5.1) is taken for the same gateway's unless an administrator wrote it down.
+func (s scene) isGateway(cl claim) bool {
+	return slices.ContainsFunc(s.gateways, func(g netip.Addr) bool {
+		g16, a16 := g.As16(), cl.addr.As16()
+		return g == cl.addr || g.Is6() && g.IsLinkLocalUnicast() && cl.addr.Is6() && !cl.by.configured() &&
+			[8]byte(g16[8:]) == [8]byte(a16[8:])
+	})
 }
 
 // at are the MACs at which the node has an address.

@@ -30,7 +30,7 @@ func TestChoose(t *testing.T) {
 	s := scene{
 		own: []netip.Prefix{netip.MustParsePrefix("192.0.2.3/24"), netip.MustParsePrefix("203.0.113.3/32"),
 			netip.MustParsePrefix("2001:db8::3/64"), netip.MustParsePrefix("198.51.100.0/31")},
-		gateways: addrs("192.0.2.254", "192.0.2.253"),
+		gateways: addrs("192.0.2.254", "192.0.2.253", "fe80::fe"),
 		peers:    addrs("192.0.2.4"),
 		others:   map[netip.Addr]string{a("192.0.2.8"): "vm2"},
 		near: []Neighbour{
@@ -46,34 +46,35 @@ func TestChoose(t *testing.T) {
 		blind  bool
 		why    string // "" announces it
 	}{
-		"an address of its own":           {claim: "192.0.2.7", by: []origin{byOperator, byXML, byLease, byHost, byAgent}},
-		"the node's":                      {claim: "192.0.2.3", by: []origin{byOperator, byXML, byLease, byHost, byAgent}, why: "address of this node"},
-		"the node's in another network":   {claim: "203.0.113.3", by: []origin{byOperator, byAgent}, why: "address of this node"},
-		"the node's of IPv6":              {claim: "2001:db8::3", by: []origin{byOperator, byAgent}, why: "address of this node"},
-		"a broadcast address":             {claim: "192.0.2.255", by: []origin{byOperator, byAgent}, why: "broadcast"},
-		"a network's address":             {claim: "192.0.2.0", by: []origin{byOperator, byAgent}, why: "broadcast"},
-		"the anycast address of routers":  {claim: "2001:db8::", by: []origin{byOperator, byAgent}, why: "the network's own"},
-		"the last address of IPv6":        {claim: "2001:db8::ffff:ffff:ffff:ffff", by: []origin{byOperator, byAgent}},
-		"point to point":                  {claim: "198.51.100.1", by: []origin{byOperator, byAgent}},
-		"a gateway's":                     {claim: "192.0.2.254", by: []origin{byOperator, byXML, byLease, byHost, byAgent}, why: "gateway"},
-		"a guest that is the gateway":     {claim: "192.0.2.253", by: []origin{byOperator, byXML}},
-		"a guest that plays the gateway":  {claim: "192.0.2.253", by: []origin{byLease, byHost, byAgent}, why: "gateway"},
-		"a peer's":                        {claim: "192.0.2.4", by: []origin{byOperator, byXML, byLease, byHost, byAgent}, why: "node of the cluster"},
-		"at another MAC, stale":           {claim: "192.0.2.9", by: []origin{byOperator, byXML, byLease, byHost, byAgent}, why: "sees it at 02:00:00:00:00:09"},
-		"at another MAC, permanent":       {claim: "192.0.2.10", by: []origin{byAgent}, why: "sees it at 02:00:00:00:00:09"},
-		"at another MAC as well":          {claim: "192.0.2.11", by: []origin{byHost, byAgent}, why: "sees it at 02:00:00:00:00:09"},
-		"another guest's":                 {claim: "192.0.2.8", by: []origin{byXML, byLease, byHost, byAgent}, why: `for guest "vm2"`},
-		"given to two guests":             {claim: "192.0.2.8", by: []origin{byOperator}},
-		"the filter's":                    {claim: "192.0.2.7", by: []origin{byOperator, byXML, byLease, byHost, byAgent}, filter: filter("IP=192.0.2.7", "IP=192.0.2.6")},
-		"not the filter's":                {claim: "192.0.2.5", by: []origin{byOperator, byXML, byLease, byHost, byAgent}, filter: filter("IP=192.0.2.7"), why: "does not allow"},
-		"the filter's, broken":            {claim: "192.0.2.5", by: []origin{byOperator, byLease, byAgent}, filter: filter("IP=?"), why: "does not allow"},
-		"the filter's of the other kind":  {claim: "2001:db8::7", by: []origin{byLease, byHost, byAgent}, filter: filter("IP=192.0.2.7"), why: "does not allow"},
-		"given, of the other kind":        {claim: "2001:db8::7", by: []origin{byOperator, byXML}, filter: filter("IP=192.0.2.7")},
-		"the filter's of IPv6":            {claim: "2001:db8::7", by: []origin{byOperator, byAgent}, filter: filter("IPV6=2001:db8::8"), why: "does not allow"},
-		"a filter that learns":            {claim: "192.0.2.7", by: []origin{byHost, byAgent}, filter: filter("CTRL_IP_LEARNING=any"), why: "does not allow"},
-		"what libvirt knows of a learner": {claim: "192.0.2.7", by: []origin{byOperator, byXML, byLease}, filter: filter("CTRL_IP_LEARNING=dhcp")},
-		"the tables cannot be read":       {claim: "192.0.2.7", by: []origin{byLease, byHost, byAgent}, blind: true, why: "cannot be told"},
-		"given, and no tables":            {claim: "192.0.2.7", by: []origin{byOperator, byXML}, blind: true},
+		"an address of its own":                 {claim: "192.0.2.7", by: []origin{byOperator, byXML, byLease, byHost, byAgent}},
+		"the node's":                            {claim: "192.0.2.3", by: []origin{byOperator, byXML, byLease, byHost, byAgent}, why: "address of this node"},
+		"the node's in another network":         {claim: "203.0.113.3", by: []origin{byOperator, byAgent}, why: "address of this node"},
+		"the node's of IPv6":                    {claim: "2001:db8::3", by: []origin{byOperator, byAgent}, why: "address of this node"},
+		"a broadcast address":                   {claim: "192.0.2.255", by: []origin{byOperator, byAgent}, why: "broadcast"},
+		"a network's address":                   {claim: "192.0.2.0", by: []origin{byOperator, byAgent}, why: "broadcast"},
+		"the anycast address of routers":        {claim: "2001:db8::", by: []origin{byOperator, byAgent}, why: "the network's own"},
+		"the last address of IPv6":              {claim: "2001:db8::ffff:ffff:ffff:ffff", by: []origin{byOperator, byAgent}},
+		"point to point":                        {claim: "198.51.100.1", by: []origin{byOperator, byAgent}},
+		"a gateway's":                           {claim: "192.0.2.254", by: []origin{byOperator, byXML, byLease, byHost, byAgent}, why: "gateway"},
+		"a guest that is the gateway":           {claim: "192.0.2.253", by: []origin{byOperator, byXML}},
+		"a guest that plays the gateway":        {claim: "192.0.2.253", by: []origin{byLease, byHost, byAgent}, why: "gateway"},
+		"a peer's":                              {claim: "192.0.2.4", by: []origin{byOperator, byXML, byLease, byHost, byAgent}, why: "node of the cluster"},
+		"at another MAC, stale":                 {claim: "192.0.2.9", by: []origin{byOperator, byXML, byLease, byHost, byAgent}, why: "sees it at 02:00:00:00:00:09"},
+		"at another MAC, permanent":             {claim: "192.0.2.10", by: []origin{byAgent}, why: "sees it at 02:00:00:00:00:09"},
+		"at another MAC as well":                {claim: "192.0.2.11", by: []origin{byHost, byAgent}, why: "sees it at 02:00:00:00:00:09"},
+		"a gateway's of IPv6, by its interface": {claim: "2001:db8::fe", by: []origin{byLease, byHost, byAgent}, why: "gateway"},
+		"another guest's":                       {claim: "192.0.2.8", by: []origin{byXML, byLease, byHost, byAgent}, why: `for guest "vm2"`},
+		"given to two guests":                   {claim: "192.0.2.8", by: []origin{byOperator}},
+		"the filter's":                          {claim: "192.0.2.7", by: []origin{byOperator, byXML, byLease, byHost, byAgent}, filter: filter("IP=192.0.2.7", "IP=192.0.2.6")},
+		"not the filter's":                      {claim: "192.0.2.5", by: []origin{byOperator, byXML, byLease, byHost, byAgent}, filter: filter("IP=192.0.2.7"), why: "does not allow"},
+		"the filter's, broken":                  {claim: "192.0.2.5", by: []origin{byOperator, byLease, byAgent}, filter: filter("IP=?"), why: "does not allow"},
+		"the filter's of the other kind":        {claim: "2001:db8::7", by: []origin{byLease, byHost, byAgent}, filter: filter("IP=192.0.2.7"), why: "does not allow"},
+		"given, of the other kind":              {claim: "2001:db8::7", by: []origin{byOperator, byXML}, filter: filter("IP=192.0.2.7")},
+		"the filter's of IPv6":                  {claim: "2001:db8::7", by: []origin{byOperator, byAgent}, filter: filter("IPV6=2001:db8::8"), why: "does not allow"},
+		"a filter that learns":                  {claim: "192.0.2.7", by: []origin{byHost, byAgent}, filter: filter("CTRL_IP_LEARNING=any"), why: "does not allow"},
+		"what libvirt knows of a learner":       {claim: "192.0.2.7", by: []origin{byOperator, byXML, byLease}, filter: filter("CTRL_IP_LEARNING=dhcp")},
+		"the tables cannot be read":             {claim: "192.0.2.7", by: []origin{byLease, byHost, byAgent}, blind: true, why: "cannot be told"},
+		"given, and no tables":                  {claim: "192.0.2.7", by: []origin{byOperator, byXML}, blind: true},
 	} {
 		for _, by := range c.by {
 			t.Run(fmt.Sprint(name, by), func(t *testing.T) {
@@ -136,7 +137,7 @@ func TestLeftOutIsSaidOnce(t *testing.T) {
 	h := sysfs(t, twoTaps)
 	h.Tables = func() (Tables, error) { return Tables{Own: []netip.Prefix{netip.MustParsePrefix("192.0.2.3/24")}}, nil }
 	a := newWire().announcer(h)
-	a.Log, a.Said = log, new(Said)
+	a.Log, a.Memory = log, new(Memory)
 	src := newSource()
 	src.addrs = map[libvirt.AddressSource][]libvirt.CardAddresses{
 		libvirt.FromAgent: card("192.0.2.3", guest), libvirt.FromLease: card("192.0.2.3", guest)}
@@ -180,14 +181,42 @@ func TestFewLinesAreSaid(t *testing.T) {
 	}
 }
 
-func TestSaidIsBounded(t *testing.T) {
-	var s Said
+func TestMemoryIsBounded(t *testing.T) {
+	var s Memory
 	for i := range 3 * maxSaid {
 		if text := fmt.Sprint(i); !s.first(text) || s.first(text) {
 			t.Fatalf("%s is not said once", text)
 		}
 	}
-	if len(s.all) > maxSaid {
-		t.Errorf("%d texts are remembered", len(s.all))
+	if len(s.said) > maxSaid {
+		t.Errorf("%d texts are remembered", len(s.said))
+	}
+}
+
+// An address of one guest is not announced for a second one that comes to claim it, until the first is gone.
+func TestAddressOfAnotherGuest(t *testing.T) {
+	h := sysfs(t, twoTaps)
+	h.Tables = func() (Tables, error) { return Tables{}, nil }
+	a := newWire().announcer(h)
+	a.Memory = new(Memory)
+	src := newSource()
+	src.addrs = map[libvirt.AddressSource][]libvirt.CardAddresses{libvirt.FromAgent: card("192.0.2.7", guest), libvirt.FromLease: {}}
+	for _, c := range []struct {
+		guest string
+		want  int
+	}{{"vm1", 1}, {"vm2", 0}, {"vm1", 1}} {
+		plan, err := a.Refine(t.Context(), src, c.guest, Setting{Agent: true})
+		if err != nil || len(plan.Cards[0].Addrs) != c.want {
+			t.Errorf("guest %s: %v, %v", c.guest, plan.Cards, err)
+		}
+	}
+	a.Memory.keep("vm1", nil)
+	if plan, err := a.Refine(t.Context(), src, "vm2", Setting{Agent: true}); err != nil || len(plan.Cards[0].Addrs) != 1 {
+		t.Errorf("after it left: %v, %v", plan.Cards, err)
+	}
+	// What is configured for a guest is its own, also while it is elsewhere.
+	a.Others = func() map[netip.Addr]string { return map[netip.Addr]string{guest4: "vm9"} }
+	if plan, err := a.Refine(t.Context(), src, "vm2", Setting{Agent: true}); err != nil || len(plan.Cards[0].Addrs) != 0 {
+		t.Errorf("configured for another: %v, %v", plan.Cards, err)
 	}
 }

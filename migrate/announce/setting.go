@@ -90,8 +90,8 @@ func announced(a netip.Addr) bool {
 // fixed tells whether the operator gave addresses: then these alone are announced.
 func (s Setting) fixed() bool { return len(s.First) > 0 || len(s.Cards) > 0 }
 
-// all are the given addresses of all cards.
-func (s Setting) all() []netip.Addr {
+// Addrs are the given addresses of all cards.
+func (s Setting) Addrs() []netip.Addr {
 	return slices.Concat(append(slices.Collect(maps.Values(s.Cards)), s.First)...)
 }
 

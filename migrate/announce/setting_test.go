@@ -88,7 +88,7 @@ func FuzzParseSetting(f *testing.F) {
 		if err != nil {
 			return
 		}
-		for _, a := range s.all() {
+		for _, a := range s.Addrs() {
 			if !announced(a) {
 				t.Errorf("%q would announce %s", text, a)
 			}

@@ -48,7 +48,7 @@ type Guest struct {
 // restore. Each is announced once: one that is paused and resumed, that suspends and wakes or that reboots tells nothing
 // new. The announcement waits while the guest is paused, and ends early when it stops. Each libvirt that a
 // guest is under is followed over one connection. All fields but those of Announcer that say so
-// are required; Others and Said are the Watcher's own.
+// are required; Others and Memory are the Watcher's own.
 type Watcher struct {
 	Announcer
 	Dial func(ctx context.Context, uri string) (Conn, error)
@@ -62,7 +62,7 @@ type Watcher struct {
 func (w *Watcher) Run(ctx context.Context) {
 	var group sync.WaitGroup
 	defer group.Wait()
-	w.Others, w.Said = w.configured, new(Said)
+	w.Others, w.Memory = w.configured, new(Memory)
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
 	followed, said := map[string]bool{}, ""
@@ -99,7 +99,7 @@ func (w *Watcher) configured() map[netip.Addr]string {
 	all, _ := w.Guests() // Run tells of the error
 	of := map[netip.Addr]string{}
 	for _, g := range all {
-		for _, a := range g.Setting.all() {
+		for _, a := range g.Setting.Addrs() {
 			of[a] = g.Name
 		}
 	}
@@ -211,11 +211,12 @@ func (f *following) turn(ctx context.Context, t turn) {
 	}
 }
 
-// drop ends what is under way for a guest.
+// drop ends what is under way for a guest, and forgets it.
 func (f *following) drop(guest string) {
 	if a := f.arrivals[guest]; a != nil {
 		a.cancel()
 		delete(f.arrivals, guest)
+		f.Memory.keep(guest, nil)
 	}
 }
 

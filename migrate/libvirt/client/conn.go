@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	lv "libvirt.org/go/libvirt"
@@ -35,6 +36,8 @@ type Conn struct {
 	closed bool
 
 	paths pathWords
+
+	agents atomic.Int32 // guest agents that are asked now
 }
 
 // Open connects to the libvirt daemon at uri, read-write. It returns at the

@@ -11,6 +11,9 @@ import (
 	"github.com/vmferry/vmferry/migrate/libvirt"
 )
 
+// maxAgents is how many guest agents are asked at once.
+const maxAgents = 2
+
 // Follow calls f for each turn of every domain of the host, also of those that come later. f
 // runs on the event loop and must not block. QEMU's own events tell of a turn before libvirt's
 // do, so that one turn may be told twice; other drivers have libvirt's alone. lost is closed when the
@@ -130,9 +133,18 @@ func undo(ends []func() error) {
 
 // InterfaceAddresses asks one source for the IP addresses of a domain's network cards
 // (virDomainInterfaceAddresses). Cards without addresses are left out, and so are addresses that cannot be
-// read. An agent that does not answer is waited for five seconds by libvirt itself.
+// read.
+//
+// libvirt waits for an agent's answer without end once the agent is in step, and does no more than five things at a time for a
+// connection (max_client_requests): so no more than two agents are asked at once, and a third call fails.
 func (c *Conn) InterfaceAddresses(ctx context.Context, name string, source libvirt.AddressSource) ([]libvirt.CardAddresses, error) {
 	return withDomain(ctx, c, "ask the addresses of", name, func(d *lv.Domain) ([]libvirt.CardAddresses, error) {
+		if source == libvirt.FromAgent {
+			defer c.agents.Add(-1)
+			if c.agents.Add(1) > maxAgents {
+				return nil, errors.New("other guest agents do not answer")
+			}
+		}
 		cards, err := d.ListAllInterfaceAddresses(lv.DomainInterfaceAddressesSource(source))
 		return cardAddresses(cards), err
 	})

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -118,5 +119,24 @@ func TestInterfaceAddresses(t *testing.T) {
 		libvirt.AddressSource(lv.DOMAIN_INTERFACE_ADDRESSES_SRC_LEASE), libvirt.AddressSource(lv.DOMAIN_INTERFACE_ADDRESSES_SRC_AGENT),
 		libvirt.AddressSource(lv.DOMAIN_INTERFACE_ADDRESSES_SRC_ARP)}) {
 		t.Error("the sources are not libvirt's")
+	}
+}
+
+// Guests whose agents never answer do not take the connection from others.
+func TestAgentsAreBounded(t *testing.T) {
+	c, ctx := testConn(t), t.Context()
+	c.agents.Store(maxAgents)
+	if _, err := c.InterfaceAddresses(ctx, "test", libvirt.FromAgent); err == nil || !strings.Contains(err.Error(), "other guest agents") {
+		t.Errorf("a third agent: %v", err)
+	}
+	if got, err := c.InterfaceAddresses(ctx, "test", libvirt.FromLease); err != nil || len(got) != 1 {
+		t.Errorf("leases: %v, %v", got, err)
+	}
+	c.agents.Store(0)
+	if _, err := c.InterfaceAddresses(ctx, "test", libvirt.FromAgent); err != nil && strings.Contains(err.Error(), "other guest agents") {
+		t.Errorf("an agent alone: %v", err)
+	}
+	if n := c.agents.Load(); n != 0 {
+		t.Errorf("%d agents are asked after the end", n)
 	}
 }
