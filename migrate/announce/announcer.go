@@ -159,6 +159,7 @@ func (a Announcer) look(ctx context.Context, guest string) sight {
 	if err != nil && a.Memory.first(err.Error()) {
 		a.Log.WithError(err).Warn("guests are announced with their configured addresses alone")
 	}
+	tables.Neighbours = slices.Concat(tables.Neighbours, a.Memory.past(time.Now()))
 	s := sight{scene: scene{own: tables.Own, gateways: tables.Gateways, blind: err}, tables: tables}
 	if a.Peers != nil {
 		if s.peers, err = a.Peers(ctx); err != nil && a.Memory.first(err.Error()) {

@@ -81,7 +81,7 @@ func choose(c Card, all []claim, s scene) (chosen []netip.Addr, left []omission)
 // objection is why an address is not announced, "" where there is no reason.
 func (s scene) objection(c Card, cl claim) string {
 	a := cl.addr
-	at := s.at(a)
+	at := s.at(a, !cl.by.configured())
 	other := slices.IndexFunc(at, func(m MAC) bool { return m != c.MAC })
 	switch {
 	case s.blind != nil && !cl.by.configured():
@@ -114,11 +114,11 @@ func (s scene) isGateway(cl claim) bool {
 	})
 }
 
-// at are the MACs at which the node has an address.
-func (s scene) at(a netip.Addr) []MAC {
+// at are the MACs at which the node has an address, or where past also had it not long ago.
+func (s scene) at(a netip.Addr, past bool) []MAC {
 	var at []MAC
 	for _, n := range s.near {
-		if n.Addr == a {
+		if n.Addr == a && (past || !n.Past) {
 			at = append(at, n.MAC)
 		}
 	}
@@ -138,7 +138,7 @@ func reserved(p netip.Prefix, a netip.Addr) bool {
 func (s scene) seen(mac MAC) []netip.Addr {
 	var addrs []netip.Addr
 	for _, n := range s.near {
-		if n.MAC == mac && !n.Set && n.Age <= seenLately {
+		if n.MAC == mac && !n.Set && !n.Past && n.Age <= seenLately {
 			addrs = append(addrs, n.Addr)
 		}
 	}

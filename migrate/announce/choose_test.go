@@ -1,12 +1,14 @@
 package announce
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -37,6 +39,7 @@ func TestChoose(t *testing.T) {
 			{MAC: elsewhere, Addr: a("192.0.2.9"), Age: time.Hour}, {MAC: elsewhere, Addr: a("192.0.2.10"), Set: true},
 			{MAC: elsewhere, Addr: a("192.0.2.11")}, {MAC: guest, Addr: a("192.0.2.11")},
 			{MAC: guest, Addr: a("192.0.2.253")}, {MAC: guest, Addr: guest4},
+			{MAC: guest, Addr: a("192.0.2.12")}, {MAC: elsewhere, Addr: a("192.0.2.12"), Past: true},
 		},
 	}
 	for name, c := range map[string]struct {
@@ -63,6 +66,8 @@ func TestChoose(t *testing.T) {
 		"at another MAC, permanent":             {claim: "192.0.2.10", by: []origin{byAgent}, why: "sees it at 02:00:00:00:00:09"},
 		"at another MAC as well":                {claim: "192.0.2.11", by: []origin{byHost, byAgent}, why: "sees it at 02:00:00:00:00:09"},
 		"a gateway's of IPv6, by its interface": {claim: "2001:db8::fe", by: []origin{byLease, byHost, byAgent}, why: "gateway"},
+		"at another MAC a moment ago":           {claim: "192.0.2.12", by: []origin{byLease, byHost, byAgent}, why: "sees it at 02:00:00:00:00:09"},
+		"given, and moved here":                 {claim: "192.0.2.12", by: []origin{byOperator, byXML}},
 		"another guest's":                       {claim: "192.0.2.8", by: []origin{byXML, byLease, byHost, byAgent}, why: `for guest "vm2"`},
 		"given to two guests":                   {claim: "192.0.2.8", by: []origin{byOperator}},
 		"the filter's":                          {claim: "192.0.2.7", by: []origin{byOperator, byXML, byLease, byHost, byAgent}, filter: filter("IP=192.0.2.7", "IP=192.0.2.6")},
@@ -219,4 +224,51 @@ func TestAddressOfAnotherGuest(t *testing.T) {
 	if plan, err := a.Refine(t.Context(), src, "vm2", Setting{Agent: true}); err != nil || len(plan.Cards[0].Addrs) != 0 {
 		t.Errorf("configured for another: %v, %v", plan.Cards, err)
 	}
+}
+
+// Who takes over an address in the neighbour table has it announced at the guest's MAC neither at once nor a little later.
+func TestTakenOverAddress(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var m Memory
+		victim := Neighbour{MAC: MAC{2}, Addr: guest4, Link: 1, Age: time.Minute}
+		m.watch(time.Now(), []Neighbour{victim})
+		spoofed := []Neighbour{{MAC: guest, Addr: guest4, Link: 1}}
+		m.watch(time.Now(), spoofed)
+		for _, c := range []struct{ later, want int }{{0, 0}, {3, 0}, {5, 1}} { // in minutes
+			began := time.Now()
+			time.Sleep(time.Duration(c.later)*time.Minute - time.Since(began))
+			s := scene{near: append(slices.Clone(spoofed), m.past(time.Now())...)}
+			if got, left := choose(Card{MAC: guest}, claims(byHost, s.seen(guest)), s); len(got) != c.want {
+				t.Errorf("after %d more minutes: announced %v, left out %v", c.later, got, left)
+			}
+		}
+		var many []Neighbour
+		for i := range 2 * maxSightings {
+			many = append(many, Neighbour{MAC: guest, Addr: netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}), Link: 1})
+		}
+		if m.watch(time.Now(), many); len(m.seen) > maxSightings {
+			t.Errorf("%d sightings are remembered", len(m.seen))
+		}
+	})
+}
+
+// The watcher remembers the table while there are guests.
+func TestWatcherRemembersNeighbours(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(t.Context(), 59*time.Second)
+		defer cancel()
+		n := &node{world: newSource(), wire: newWire(), began: time.Now()}
+		read := 0
+		h := Host{Tables: func() (Tables, error) {
+			read++
+			return Tables{Neighbours: []Neighbour{{MAC: guest, Addr: guest4, Link: 1}}}, nil
+		}}
+		w := &Watcher{Announcer: n.wire.announcer(h), Dial: n.dial, Guests: func() ([]Guest, error) {
+			return []Guest{{Name: "vm1", URI: "qemu:///system"}}, nil
+		}}
+		w.Run(ctx)
+		if got := w.Memory.past(time.Now()); len(got) != 1 || read != 6 {
+			t.Errorf("read %d times, remembered %v", read, got)
+		}
+	})
 }

@@ -1,13 +1,25 @@
 package announce
 
 import (
+	"maps"
 	"net/netip"
 	"slices"
 	"sync"
+	"time"
 )
 
 // maxSaid bounds what a Memory has of what was said. It is said again after that many.
 const maxSaid = 4096
+
+// maxSightings bounds what a Memory has of the neighbour table.
+const maxSightings = 16384
+
+// sighting is an address at a MAC.
+type sighting struct {
+	link int
+	addr netip.Addr
+	mac  MAC
+}
 
 // Memory is what an Announcer has said and announced. Its zero value and nil have nothing; nil forgets at once.
 // It may be used by several goroutines at once.
@@ -15,6 +27,7 @@ type Memory struct {
 	mu    sync.Mutex
 	said  map[string]bool
 	addrs map[string][]netip.Addr // by guest that is here
+	seen  map[sighting]time.Time  // when last
 }
 
 // first tells whether a text was not said before.
@@ -65,4 +78,36 @@ func (m *Memory) others(guest string, to map[netip.Addr]string) {
 			}
 		}
 	}
+}
+
+// watch takes note of what the neighbour table has, and forgets what it had long ago.
+func (m *Memory) watch(now time.Time, table []Neighbour) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.seen == nil {
+		m.seen = map[sighting]time.Time{}
+	}
+	maps.DeleteFunc(m.seen, func(_ sighting, at time.Time) bool { return now.Sub(at) > seenLately })
+	for _, n := range table {
+		s := sighting{n.Link, n.Addr, n.MAC}
+		if _, known := m.seen[s]; known || len(m.seen) < maxSightings {
+			m.seen[s] = now.Add(-min(n.Age, seenLately))
+		}
+	}
+}
+
+// past is what the neighbour table had not long ago: who takes over the address of another in the table does not
+// make it forgotten at once.
+func (m *Memory) past(now time.Time) (all []Neighbour) {
+	if m == nil {
+		return nil
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for s, at := range m.seen {
+		if age := now.Sub(at); age <= seenLately {
+			all = append(all, Neighbour{MAC: s.mac, Addr: s.addr, Age: age, Link: s.link, Past: true})
+		}
+	}
+	return all
 }

@@ -20,6 +20,7 @@ type Neighbour struct {
 	Age  time.Duration // since it was last seen there
 	Link int           // the kernel's number of the device on which it is
 	Set  bool          // by an administrator or a routing daemon; the host need not have seen it
+	Past bool          // it was there not long ago, and is not any more
 }
 
 // Stacked is a device on top of another.
@@ -60,6 +61,17 @@ func (h Host) tables(ctx context.Context) (Tables, error) {
 		}
 	}
 	return t, nil
+}
+
+// neighbours asks for that table alone.
+func (h Host) neighbours(ctx context.Context) ([]Neighbour, error) {
+	if h.Tables != nil {
+		t, err := h.Tables()
+		return t.Neighbours, err
+	}
+	var t Tables
+	err := whole(ctx, t.readNeighbours)
+	return t.Neighbours, err
 }
 
 // whole reads a table again that changed while it was read.

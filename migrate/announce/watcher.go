@@ -15,6 +15,8 @@ import (
 const (
 	// lookEvery is how often the list of guests is read for libvirts that are not followed yet.
 	lookEvery = 2 * time.Second
+	// watchEvery is how often the neighbour table is read, to know an address that changes its MAC. It stays there for longer.
+	watchEvery = 10 * time.Second
 	// openTime bounds the making of a connection.
 	openTime = 10 * time.Second
 	// A connection that broke is made again after firstRetry, and while that fails, after twice as long
@@ -65,7 +67,7 @@ func (w *Watcher) Run(ctx context.Context) {
 	w.Others, w.Memory = w.configured, new(Memory)
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
-	followed, said := map[string]bool{}, ""
+	followed, said, watched := map[string]bool{}, "", time.Time{}
 	for {
 		all, err := w.Guests()
 		said = w.complain(err, said)
@@ -74,6 +76,11 @@ func (w *Watcher) Run(ctx context.Context) {
 				followed[uri] = true
 				group.Go(func() { w.keep(ctx, uri) })
 			}
+		}
+		if now := time.Now(); len(all) > 0 && now.Sub(watched) >= watchEvery {
+			watched = now
+			table, _ := w.Host.neighbours(ctx) // who announces a guest tells of the error
+			w.Memory.watch(now, table)
 		}
 		select {
 		case <-ctx.Done():
