@@ -32,6 +32,8 @@ const (
 	askTime = 2 * time.Second
 	// maxLines is how many addresses of a card are named that are not announced: a guest may claim thousands.
 	maxLines = 8
+	// maxClaims is how many addresses of a card are looked at of those that a source tells.
+	maxClaims = 4 * maxAddrs
 )
 
 // Source describes guests; client.Conn is the real one.
@@ -210,7 +212,7 @@ func (a Announcer) ask(ctx context.Context, src Source, guest string, source lib
 	at := map[MAC][]netip.Addr{}
 	for _, c := range cards {
 		if mac, err := ParseMAC(c.MAC); err == nil {
-			at[mac] = append(at[mac], c.Addrs...)
+			at[mac] = append(at[mac], c.Addrs[:min(len(c.Addrs), maxClaims-len(at[mac]))]...)
 		}
 	}
 	return at
@@ -281,7 +283,7 @@ func (s *sending) wait(ctx context.Context, d time.Duration, refined <-chan Plan
 }
 
 // maxRound is how many frames with addresses a guest has in a round at the most: a guest with many addresses, on a bridge
-// with many ports, makes no storm. The next round goes on with the others.
+// with many ports, makes no storm. The next round goes on with the others. The node has a bound of its own, see Memory.
 const maxRound = 512
 
 // round sends every frame once, those that teach switches first.
@@ -301,6 +303,9 @@ func (s *sending) round() {
 		s.learn(c)
 	}
 	for range min(len(rest), maxRound) {
+		if !s.Memory.allow(time.Now()) {
+			break
+		}
 		s.failed(rest[s.next%len(rest)]())
 		s.next++
 	}

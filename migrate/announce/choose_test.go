@@ -272,3 +272,60 @@ func TestWatcherRemembersNeighbours(t *testing.T) {
 		}
 	})
 }
+
+// What is configured in the XML of a guest that was here before the daemon is not announced for another.
+func TestWatcherRecallsGuests(t *testing.T) {
+	watch(t, func(n *node) {
+		n.mu.Lock()
+		n.guests = append(n.guests, Guest{Name: "vm2", URI: "qemu:///system"})
+		n.mu.Unlock()
+		n.xml = func() (string, error) {
+			return `<domain><devices><interface><mac address='52:54:00:12:34:58'/><target dev='vnet1'/><filterref filter='clean-traffic'>
+				<parameter name='IP' value='192.0.2.7'/></filterref></interface></devices></domain>`, nil
+		}
+		close(n.lost) // and a new connection is made
+		pass(time.Minute)
+		addrs := map[netip.Addr]string{}
+		n.watcher.Memory.others("vm1", addrs)
+		if addrs[guest4] != "vm2" {
+			t.Errorf("recalled %v", addrs)
+		}
+		n.tell("vm2", libvirt.TurnHalted)
+		synctest.Wait()
+		clear(addrs)
+		if n.watcher.Memory.others("vm1", addrs); len(addrs) > 0 {
+			t.Errorf("remembered after it is gone: %v", addrs)
+		}
+	})
+}
+
+func TestFramesOfTheNodeAreBounded(t *testing.T) {
+	var m Memory
+	now := time.Unix(0, 0)
+	sent := 0
+	for range 1000 { // a second
+		for range 1000 {
+			if m.allow(now) {
+				sent++
+			}
+		}
+		now = now.Add(time.Millisecond)
+	}
+	if sent < framesPerSecond || sent > framesPerSecond+framesAtOnce {
+		t.Errorf("sent %d frames in a second", sent)
+	}
+}
+
+// An agent that tells without end is not listened to for long.
+func TestClaimsAreBounded(t *testing.T) {
+	src := newSource()
+	var told []libvirt.CardAddresses
+	for i := range 2000 {
+		told = append(told, card(fmt.Sprintf("10.0.%d.%d", i>>8, i&255), guest)...)
+	}
+	src.addrs = map[libvirt.AddressSource][]libvirt.CardAddresses{libvirt.FromAgent: told}
+	got := newWire().announcer(Host{}).ask(t.Context(), src, "vm1", libvirt.FromAgent)
+	if len(got[guest]) != maxClaims {
+		t.Errorf("%d claims", len(got[guest]))
+	}
+}

@@ -37,7 +37,7 @@
 // filter does not let pass. The MAC address is always that of the domain XML. What is left out is logged once.
 //
 // A guest is announced when it begins to run here, and not when it wakes, reboots or is resumed: else it could choose the moment.
-// The frames of a round are bounded for each guest: [RARP] for each outlet, and 512 with addresses.
+// A round has [RARP] for each outlet, and up to 512 frames with addresses; all guests together have 10,000 of these in a second.
 //
 // # Where the frames leave
 //

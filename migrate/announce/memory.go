@@ -21,13 +21,21 @@ type sighting struct {
 	mac  MAC
 }
 
-// Memory is what an Announcer has said and announced. Its zero value and nil have nothing; nil forgets at once.
+// The node's bound for frames with addresses, of all guests together: so many each second, and so many at once.
+const (
+	framesPerSecond = 10_000
+	framesAtOnce    = 2_000
+)
+
+// Memory is what an Announcer has said, seen and announced. Its zero value and nil have nothing; nil forgets at once.
 // It may be used by several goroutines at once.
 type Memory struct {
 	mu    sync.Mutex
 	said  map[string]bool
 	addrs map[string][]netip.Addr // by guest that is here
 	seen  map[sighting]time.Time  // when last
+	left  float64                 // frames that may be sent at once
+	sent  time.Time               // when left was true
 }
 
 // first tells whether a text was not said before.
@@ -110,4 +118,20 @@ func (m *Memory) past(now time.Time) (all []Neighbour) {
 		}
 	}
 	return all
+}
+
+// allow tells whether a frame with an address may be sent now, and counts it.
+func (m *Memory) allow(now time.Time) bool {
+	if m == nil {
+		return true
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.left = min(framesAtOnce, m.left+now.Sub(m.sent).Seconds()*framesPerSecond)
+	m.sent = now
+	if m.left < 1 {
+		return false
+	}
+	m.left--
+	return true
 }

@@ -166,6 +166,7 @@ func (w *Watcher) follow(ctx context.Context, uri string, begun func()) error {
 		return fmt.Errorf("follow libvirt at %q: %w", uri, err)
 	}
 	defer stop()
+	w.recall(ctx, uri, conn)
 	begun()
 	// What is under way ends with the connection: nobody would say when the guest stops.
 	ctx, cancelAll := context.WithCancel(ctx)
@@ -183,6 +184,24 @@ func (w *Watcher) follow(ctx context.Context, uri string, begun func()) error {
 				f.turn(ctx, t)
 			}
 		}
+	}
+}
+
+// recall takes note of the addresses that are configured for guests which are here already, in their XML.
+func (w *Watcher) recall(ctx context.Context, uri string, conn Conn) {
+	ctx, cancel := context.WithTimeout(ctx, askTime)
+	defer cancel()
+	all, _ := w.Guests() // Run tells of the error
+	for _, g := range all {
+		if g.URI != uri {
+			continue
+		}
+		cards, _ := w.cards(ctx, conn, g.Name) // none where it does not run here
+		var addrs []netip.Addr
+		for _, c := range cards {
+			addrs = append(append(addrs, c.Addrs...), c.Filter.Addrs...)
+		}
+		w.Memory.keep(g.Name, addrs)
 	}
 }
 
@@ -223,8 +242,8 @@ func (f *following) drop(guest string) {
 	if a := f.arrivals[guest]; a != nil {
 		a.cancel()
 		delete(f.arrivals, guest)
-		f.Memory.keep(guest, nil)
 	}
+	f.Memory.keep(guest, nil)
 }
 
 // expect begins to prepare for a guest, and announces it when it runs.

@@ -27,6 +27,7 @@ type node struct {
 	lost    chan struct{}
 	open    int // connections made and not closed yet
 	began   time.Time
+	watcher *Watcher
 }
 
 // watch runs a Watcher on a node for as long as f takes.
@@ -40,6 +41,7 @@ func watch(t *testing.T, f func(n *node)) {
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		w := &Watcher{Announcer: n.wire.announcer(h), Dial: n.dial, Guests: n.list}
+		n.watcher = w
 		done := make(chan struct{})
 		go func() { defer close(done); w.Run(ctx) }()
 		synctest.Wait()
