@@ -47,8 +47,8 @@ func ExpectedGuests(runDir string) ([]Expected, error) {
 	return all, err
 }
 
-// ConfiguredAddresses are the addresses that the parameter announce names on this node, and for which guest. It reads the
-// notes in the agent's run directory as [ExpectedGuests] does; what cannot be read names none.
+// ConfiguredAddresses are the addresses that the parameter announce names on this node, and for which guest. It reads
+// the notes in the agent's run directory as [ExpectedGuests] does; what cannot be read names none.
 func ConfiguredAddresses(runDir string) map[netip.Addr]string {
 	all, _ := ExpectedGuests(runDir)
 	of := map[netip.Addr]string{}

@@ -16,8 +16,8 @@ func (h *hosts) add(o hosts) {
 	h.nodes = append(h.nodes, o.nodes...)
 }
 
-// parseCorosync reads corosync.conf(5): ringX_addr and name of each node, memberaddr of older versions, and the host of a
-// quorum device. What it does not know it skips.
+// parseCorosync reads corosync.conf(5): ringX_addr and name of each node, memberaddr of older versions, and the host of
+// a quorum device. It skips what it does not know.
 func parseCorosync(text string) hosts {
 	var h hosts
 	var sections []string

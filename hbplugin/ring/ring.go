@@ -33,7 +33,8 @@ const (
 	fresh = time.Minute
 )
 
-// Reader reads the addresses. Its zero value reads this node's configuration. It may be used by several goroutines at once.
+// Reader reads the addresses. Its zero value reads this node's configuration. It may be used by several goroutines at
+// once.
 type Reader struct {
 	// Root is put before the paths of the files; "" for none.
 	Root string
@@ -48,9 +49,9 @@ type Reader struct {
 	err   error
 }
 
-// Addresses are those of all nodes, this one among them, each once. A file that is not there has none. The error says what
-// cannot be read or resolved; the addresses beside it are the others. It takes a second at most, and an answer is used for
-// a minute.
+// Addresses are those of all nodes, this one among them, each once. A file that is not there has none. The error says
+// what cannot be read or resolved; the addresses beside it are the others. It takes a second at most, and an answer
+// is used for a minute.
 func (r *Reader) Addresses(ctx context.Context) ([]netip.Addr, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

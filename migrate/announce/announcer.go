@@ -50,8 +50,8 @@ type Announcer struct {
 	Send     func(o Outlet, frame []byte) error // normally Socket.Send
 	Schedule []time.Duration                    // rising; nil for Schedule
 	Log      logrus.FieldLogger
-	// Peers are the addresses of the cluster's nodes, which no guest has. Those in an answer with an error count. Nil
-	// where there is no cluster.
+	// Peers are the addresses of the cluster's nodes, which no guest has. Those in an answer with an error count.
+	// Nil where there is no cluster.
 	Peers func(ctx context.Context) ([]netip.Addr, error)
 	// Others are the addresses that are configured for guests, and the guest. Nil for none.
 	Others func() map[netip.Addr]string
@@ -78,13 +78,15 @@ func (a Announcer) Prepare(ctx context.Context, src Source, guest string, s Sett
 	return a.prepare(ctx, src, guest, s, false)
 }
 
-// Refine prepares again once the guest runs: ports and addresses may have changed since. Where the setting is [Agent] the
-// guest is asked through its agent, which answers only now.
+// Refine prepares again once the guest runs: ports and addresses may have changed since. With the setting [Agent]
+// the guest is asked through its agent, which answers only now.
 func (a Announcer) Refine(ctx context.Context, src Source, guest string, s Setting) (Plan, error) {
 	return a.prepare(ctx, src, guest, s, s.Agent)
 }
 
-func (a Announcer) prepare(ctx context.Context, src Source, guest string, s Setting, agent bool) (Plan, error) {
+func (a Announcer) prepare(
+	ctx context.Context, src Source, guest string, s Setting, agent bool,
+) (Plan, error) {
 	plan := Plan{Guest: guest}
 	if s.Off {
 		return plan, nil
@@ -124,9 +126,11 @@ func (a Announcer) cards(ctx context.Context, src Source, guest string) ([]Card,
 	return ParseCards(text)
 }
 
-// claims are the addresses that each card may have: what the operator gave and nothing else, or what the XML, DHCP leases
-// and, where wanted, the guest agent tell. What this host has seen is told by look.
-func (a Announcer) claims(ctx context.Context, src Source, guest string, cards []Card, s Setting, agent bool) [][]claim {
+// claims are the addresses that each card may have: what the operator gave and nothing else, or what the XML, DHCP
+// leases and, where wanted, the guest agent tell. What this host has seen is added by choose.
+func (a Announcer) claims(
+	ctx context.Context, src Source, guest string, cards []Card, s Setting, agent bool,
+) [][]claim {
 	known := make([][]claim, len(cards))
 	if s.fixed() {
 		for i, c := range cards {
@@ -226,8 +230,10 @@ func (a Announcer) Announce(ctx context.Context, plan Plan, refine func(context.
 	a.announce(ctx, plan, refine, nil)
 }
 
-// announce waits before each round for the gate, where not nil: what a pause takes is no part of the schedule.
-func (a Announcer) announce(ctx context.Context, plan Plan, refine func(context.Context) (Plan, error), g *gate) {
+// announce waits before each round for the gate, where not nil: a pause shifts the rest of the schedule.
+func (a Announcer) announce(
+	ctx context.Context, plan Plan, refine func(context.Context) (Plan, error), g *gate,
+) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	began, paused := time.Now(), time.Duration(0)
@@ -282,8 +288,9 @@ func (s *sending) wait(ctx context.Context, d time.Duration, refined <-chan Plan
 	}
 }
 
-// maxRound is how many frames with addresses a guest has in a round at the most: a guest with many addresses, on a bridge
-// with many ports, makes no storm. The next round goes on with the others. The node has a bound of its own, see Memory.
+// maxRound is how many frames with addresses a guest has in a round at the most: a guest with many addresses, on a
+// bridge with many ports, makes no storm. The next round goes on with the others. The node has its own bound, see
+// Memory.
 const maxRound = 512
 
 // round sends every frame once, those that teach switches first.

@@ -137,8 +137,8 @@ func TestAnnounceGoesOnAfterAFailure(t *testing.T) {
 	})
 }
 
-// A guest with many addresses on a bridge with many ports makes no storm: each round has the frames that teach switches,
-// and the next of the others.
+// A guest with many addresses on a bridge with many ports makes no storm: each round has the frames that teach
+// switches, and the next of the others.
 func TestRoundsAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWire()

@@ -93,19 +93,20 @@ func (s scene) objection(c Card, cl claim) string {
 	case slices.Contains(s.peers, a):
 		return "it is an address of a node of the cluster"
 	case s.isGateway(cl) && !(cl.by.configured() && slices.Contains(at, c.MAC)):
-		return "it is a gateway of this node"
+		return "it is a gateway of this node; if the guest is that gateway, name the address in announce"
 	case other >= 0:
 		return fmt.Sprintf("this node sees it at %s; if that is out of date, type: ip neigh flush to %s", at[other], a)
 	case s.others[a] != "" && cl.by != byOperator:
-		return fmt.Sprintf("it is announced or configured for guest %q", s.others[a])
+		return fmt.Sprintf("guest %q has it; name the address in announce of the guest that is to have it", s.others[a])
 	case !c.Filter.allows(cl):
-		return fmt.Sprintf("the filter %q of the card does not allow it", c.Filter.Name)
+		return fmt.Sprintf("the filter %q of the card does not allow it, or learns it from the guest; "+
+			"add <parameter name='%s' value='%s'/> to the card's filterref", c.Filter.Name, variable(a), a)
 	}
 	return ""
 }
 
-// isGateway tells whether an address is a next hop. One of IPv6 is known by its link-local address: another with the same
-// interface identifier (RFC 4291, section 2.5.1) is taken for the same gateway's unless an administrator wrote it down.
+// isGateway tells whether an address is a next hop. One of IPv6 is known by its link-local address: an address with
+// the same interface identifier (RFC 4291, section 2.5.1) is taken for the same gateway's unless it is configured.
 func (s scene) isGateway(cl claim) bool {
 	return slices.ContainsFunc(s.gateways, func(g netip.Addr) bool {
 		g16, a16 := g.As16(), cl.addr.As16()
@@ -153,6 +154,14 @@ type Filter struct {
 	six   bool         // it has parameters IPV6
 }
 
+// variable is the parameter for addresses of a family.
+func variable(a netip.Addr) string {
+	if a.Is4() {
+		return "IP"
+	}
+	return "IPV6"
+}
+
 // add takes a parameter. libvirt's own filters know the two names (no-ip-spoofing, no-ipv6-spoofing).
 func (f *Filter) add(name, value string) {
 	f.four, f.six = f.four || name == "IP", f.six || name == "IPV6"
@@ -164,9 +173,9 @@ func (f *Filter) add(name, value string) {
 	f.four, f.six = f.four || a.Is4(), f.six || a.Is6()
 }
 
-// allows tells whether the card may have an address. A filter without addresses learns them from what the guest sends
-// (CTRL_IP_LEARNING of libvirt's nwfilter), and does not tell what it learned: then only libvirt's own leases count.
-// What an administrator wrote is held against the addresses of the same family.
+// allows tells whether the card may have an address. A filter without addresses learns them from what the guest
+// sends (CTRL_IP_LEARNING of libvirt's nwfilter), and does not tell what it learned: then only libvirt's leases
+// count. What an administrator configured is held against the filter's addresses of the same family.
 func (f Filter) allows(cl claim) bool {
 	switch {
 	case f.Name == "" || slices.Contains(f.Addrs, cl.addr):

@@ -20,6 +20,8 @@ import (
 // Which claims are announced, and why not.
 func TestChoose(t *testing.T) {
 	a := netip.MustParseAddr
+	configured, unconfigured := []origin{byOperator, byXML}, []origin{byLease, byHost, byAgent}
+	both, anybody := []origin{byOperator, byAgent}, slices.Concat(configured, unconfigured)
 	elsewhere := MAC{2, 0, 0, 0, 0, 9}
 	filter := func(params ...string) Filter {
 		f := Filter{Name: "clean-traffic"}
@@ -49,37 +51,37 @@ func TestChoose(t *testing.T) {
 		blind  bool
 		why    string // "" announces it
 	}{
-		"an address of its own":                 {claim: "192.0.2.7", by: []origin{byOperator, byXML, byLease, byHost, byAgent}},
-		"the node's":                            {claim: "192.0.2.3", by: []origin{byOperator, byXML, byLease, byHost, byAgent}, why: "address of this node"},
-		"the node's in another network":         {claim: "203.0.113.3", by: []origin{byOperator, byAgent}, why: "address of this node"},
-		"the node's of IPv6":                    {claim: "2001:db8::3", by: []origin{byOperator, byAgent}, why: "address of this node"},
-		"a broadcast address":                   {claim: "192.0.2.255", by: []origin{byOperator, byAgent}, why: "broadcast"},
-		"a network's address":                   {claim: "192.0.2.0", by: []origin{byOperator, byAgent}, why: "broadcast"},
-		"the anycast address of routers":        {claim: "2001:db8::", by: []origin{byOperator, byAgent}, why: "the network's own"},
-		"the last address of IPv6":              {claim: "2001:db8::ffff:ffff:ffff:ffff", by: []origin{byOperator, byAgent}},
-		"point to point":                        {claim: "198.51.100.1", by: []origin{byOperator, byAgent}},
-		"a gateway's":                           {claim: "192.0.2.254", by: []origin{byOperator, byXML, byLease, byHost, byAgent}, why: "gateway"},
-		"a guest that is the gateway":           {claim: "192.0.2.253", by: []origin{byOperator, byXML}},
-		"a guest that plays the gateway":        {claim: "192.0.2.253", by: []origin{byLease, byHost, byAgent}, why: "gateway"},
-		"a peer's":                              {claim: "192.0.2.4", by: []origin{byOperator, byXML, byLease, byHost, byAgent}, why: "node of the cluster"},
-		"at another MAC, stale":                 {claim: "192.0.2.9", by: []origin{byOperator, byXML, byLease, byHost, byAgent}, why: "sees it at 02:00:00:00:00:09"},
-		"at another MAC, permanent":             {claim: "192.0.2.10", by: []origin{byAgent}, why: "sees it at 02:00:00:00:00:09"},
-		"at another MAC as well":                {claim: "192.0.2.11", by: []origin{byHost, byAgent}, why: "sees it at 02:00:00:00:00:09"},
-		"a gateway's of IPv6, by its interface": {claim: "2001:db8::fe", by: []origin{byLease, byHost, byAgent}, why: "gateway"},
-		"at another MAC a moment ago":           {claim: "192.0.2.12", by: []origin{byLease, byHost, byAgent}, why: "sees it at 02:00:00:00:00:09"},
-		"given, and moved here":                 {claim: "192.0.2.12", by: []origin{byOperator, byXML}},
-		"another guest's":                       {claim: "192.0.2.8", by: []origin{byXML, byLease, byHost, byAgent}, why: `for guest "vm2"`},
+		"an address of its own":                 {claim: "192.0.2.7", by: anybody},
+		"the node's":                            {claim: "192.0.2.3", by: anybody, why: "address of this node"},
+		"the node's in another network":         {claim: "203.0.113.3", by: both, why: "address of this node"},
+		"the node's of IPv6":                    {claim: "2001:db8::3", by: both, why: "address of this node"},
+		"a broadcast address":                   {claim: "192.0.2.255", by: both, why: "broadcast"},
+		"a network's address":                   {claim: "192.0.2.0", by: both, why: "broadcast"},
+		"the anycast address of routers":        {claim: "2001:db8::", by: both, why: "the network's own"},
+		"the last address of IPv6":              {claim: "2001:db8::ffff:ffff:ffff:ffff", by: both},
+		"point to point":                        {claim: "198.51.100.1", by: both},
+		"a gateway's":                           {claim: "192.0.2.254", by: anybody, why: "gateway"},
+		"a guest that is the gateway":           {claim: "192.0.2.253", by: configured},
+		"a guest that plays the gateway":        {claim: "192.0.2.253", by: unconfigured, why: "gateway"},
+		"a peer's":                              {claim: "192.0.2.4", by: anybody, why: "node of the cluster"},
+		"at another MAC, stale":                 {claim: "192.0.2.9", by: anybody, why: "02:00:00:00:00:09"},
+		"at another MAC, permanent":             {claim: "192.0.2.10", by: []origin{byAgent}, why: "02:00:00:00:00:09"},
+		"at another MAC as well":                {claim: "192.0.2.11", by: []origin{byHost, byAgent}, why: "02:00:00:00:00:09"},
+		"a gateway's of IPv6, by its interface": {claim: "2001:db8::fe", by: unconfigured, why: "gateway"},
+		"at another MAC a moment ago":           {claim: "192.0.2.12", by: unconfigured, why: "02:00:00:00:00:09"},
+		"given, and moved here":                 {claim: "192.0.2.12", by: configured},
+		"another guest's":                       {claim: "192.0.2.8", by: []origin{byXML, byLease, byHost, byAgent}, why: `guest "vm2" has it`},
 		"given to two guests":                   {claim: "192.0.2.8", by: []origin{byOperator}},
-		"the filter's":                          {claim: "192.0.2.7", by: []origin{byOperator, byXML, byLease, byHost, byAgent}, filter: filter("IP=192.0.2.7", "IP=192.0.2.6")},
-		"not the filter's":                      {claim: "192.0.2.5", by: []origin{byOperator, byXML, byLease, byHost, byAgent}, filter: filter("IP=192.0.2.7"), why: "does not allow"},
+		"the filter's":                          {claim: "192.0.2.7", by: anybody, filter: filter("IP=192.0.2.7", "IP=192.0.2.6")},
+		"not the filter's":                      {claim: "192.0.2.5", by: anybody, filter: filter("IP=192.0.2.7"), why: "does not allow"},
 		"the filter's, broken":                  {claim: "192.0.2.5", by: []origin{byOperator, byLease, byAgent}, filter: filter("IP=?"), why: "does not allow"},
-		"the filter's of the other kind":        {claim: "2001:db8::7", by: []origin{byLease, byHost, byAgent}, filter: filter("IP=192.0.2.7"), why: "does not allow"},
-		"given, of the other kind":              {claim: "2001:db8::7", by: []origin{byOperator, byXML}, filter: filter("IP=192.0.2.7")},
-		"the filter's of IPv6":                  {claim: "2001:db8::7", by: []origin{byOperator, byAgent}, filter: filter("IPV6=2001:db8::8"), why: "does not allow"},
+		"the filter's of the other kind":        {claim: "2001:db8::7", by: unconfigured, filter: filter("IP=192.0.2.7"), why: "does not allow"},
+		"given, of the other kind":              {claim: "2001:db8::7", by: configured, filter: filter("IP=192.0.2.7")},
+		"the filter's of IPv6":                  {claim: "2001:db8::7", by: both, filter: filter("IPV6=2001:db8::8"), why: "does not allow"},
 		"a filter that learns":                  {claim: "192.0.2.7", by: []origin{byHost, byAgent}, filter: filter("CTRL_IP_LEARNING=any"), why: "does not allow"},
 		"what libvirt knows of a learner":       {claim: "192.0.2.7", by: []origin{byOperator, byXML, byLease}, filter: filter("CTRL_IP_LEARNING=dhcp")},
-		"the tables cannot be read":             {claim: "192.0.2.7", by: []origin{byLease, byHost, byAgent}, blind: true, why: "cannot be told"},
-		"given, and no tables":                  {claim: "192.0.2.7", by: []origin{byOperator, byXML}, blind: true},
+		"the tables cannot be read":             {claim: "192.0.2.7", by: unconfigured, blind: true, why: "cannot be told"},
+		"given, and no tables":                  {claim: "192.0.2.7", by: configured, blind: true},
 	} {
 		for _, by := range c.by {
 			t.Run(fmt.Sprint(name, by), func(t *testing.T) {
@@ -101,8 +103,8 @@ func TestChoose(t *testing.T) {
 
 // What is no address of a host is not spoken of.
 func TestChooseIsSilent(t *testing.T) {
-	got, left := choose(Card{MAC: guest}, claims(byAgent, addrs("127.0.0.1", "::1", "fe80::7", "224.0.0.1", "ff02::1", "0.0.0.0", "::",
-		"255.255.255.255", "240.0.0.1", "0.0.0.9", "169.254.169.254", "::ffff:192.0.2.7", "2001:db8::7%eth0")), scene{})
+	got, left := choose(Card{MAC: guest}, claims(byAgent, addrs("127.0.0.1", "::1", "fe80::7", "224.0.0.1", "ff02::1",
+		"0.0.0.0", "::", "255.255.255.255", "240.0.0.1", "0.0.0.9", "169.254.169.254", "::ffff:192.0.2.7", "2001:db8::7%eth0")), scene{})
 	if len(got)+len(left) > 0 {
 		t.Errorf("announced %v, left out %v", got, left)
 	}
@@ -180,7 +182,9 @@ func TestFewLinesAreSaid(t *testing.T) {
 	if _, err := a.Refine(t.Context(), src, "vm1", Setting{Agent: true}); err != nil {
 		t.Fatal(err)
 	}
-	said := slices.DeleteFunc(hook.AllEntries(), func(e *logrus.Entry) bool { return !strings.Contains(e.Message, "address") })
+	said := slices.DeleteFunc(hook.AllEntries(), func(e *logrus.Entry) bool {
+		return !strings.Contains(e.Message, "address")
+	})
 	if len(said) != maxLines+1 {
 		t.Errorf("said %d lines", len(said))
 	}
@@ -205,7 +209,8 @@ func TestAddressOfAnotherGuest(t *testing.T) {
 	a := newWire().announcer(h)
 	a.Memory = new(Memory)
 	src := newSource()
-	src.addrs = map[libvirt.AddressSource][]libvirt.CardAddresses{libvirt.FromAgent: card("192.0.2.7", guest), libvirt.FromLease: {}}
+	src.addrs = map[libvirt.AddressSource][]libvirt.CardAddresses{
+		libvirt.FromAgent: card("192.0.2.7", guest), libvirt.FromLease: {}}
 	for _, c := range []struct {
 		guest string
 		want  int
@@ -226,7 +231,7 @@ func TestAddressOfAnotherGuest(t *testing.T) {
 	}
 }
 
-// Who takes over an address in the neighbour table has it announced at the guest's MAC neither at once nor a little later.
+// An address that another MAC had a few minutes ago is not announced for the guest that took it over in the table.
 func TestTakenOverAddress(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var m Memory
@@ -244,7 +249,8 @@ func TestTakenOverAddress(t *testing.T) {
 		}
 		var many []Neighbour
 		for i := range 2 * maxSightings {
-			many = append(many, Neighbour{MAC: guest, Addr: netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}), Link: 1})
+			addr := netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)})
+			many = append(many, Neighbour{MAC: guest, Addr: addr, Link: 1})
 		}
 		if m.watch(time.Now(), many); len(m.seen) > maxSightings {
 			t.Errorf("%d sightings are remembered", len(m.seen))
@@ -280,8 +286,8 @@ func TestWatcherRecallsGuests(t *testing.T) {
 		n.guests = append(n.guests, Guest{Name: "vm2", URI: "qemu:///system"})
 		n.mu.Unlock()
 		n.xml = func() (string, error) {
-			return `<domain><devices><interface><mac address='52:54:00:12:34:58'/><target dev='vnet1'/><filterref filter='clean-traffic'>
-				<parameter name='IP' value='192.0.2.7'/></filterref></interface></devices></domain>`, nil
+			return `<domain><devices><interface><mac address='52:54:00:12:34:58'/><target dev='vnet1'/>
+				<filterref filter='clean-traffic'><parameter name='IP' value='192.0.2.7'/></filterref></interface></devices></domain>`, nil
 		}
 		close(n.lost) // and a new connection is made
 		pass(time.Minute)

@@ -29,15 +29,17 @@
 //
 // # Which addresses
 //
-// An announcement diverts traffic, and leaves on ports where nothing checks it. So it is not for the guest to say what is
-// announced for it: what an administrator wrote down counts (the setting, the domain XML, the parameters of the card's filter),
-// what libvirt's DHCP server gave, and what the host sees at the card's MAC on the card's own link, a VLAN being a link of
-// its own. The guest agent is believed with the setting [Agent] alone. Whoever names it, an address of the host or of the
-// cluster's nodes, of a gateway, or one that the host sees at another MAC is left out, and so is what the card's
-// filter does not let pass. The MAC address is always that of the domain XML. What is left out is logged once.
+// An announcement diverts traffic, and leaves on ports where no filter checks it. So the guest does not decide what is
+// announced for it. What counts is what an administrator configured (the setting, the domain XML, the parameters of the
+// card's filter), what libvirt's DHCP server gave, and what the host sees at the card's MAC on the card's own link; each
+// VLAN is a link. The guest agent counts only with the setting [Agent]. Whatever the source, an address of the host or
+// of the cluster's nodes, of a gateway, or one that the host sees at another MAC is left out, and so is what the card's
+// filter does not allow. The MAC address is always that of the domain XML. What is left out is logged once.
 //
-// A guest is announced when it begins to run here, and not when it wakes, reboots or is resumed: else it could choose the moment.
-// A round has [RARP] for each outlet, and up to 512 frames with addresses; all guests together have 10,000 of these in a second.
+// A guest is announced when it begins to run here, and not when it wakes, reboots or is resumed, which the guest can
+// cause. With Xen a guest that reboots is a new domain, and is announced.
+// A round has [RARP] for each outlet, and up to 512 frames with addresses; all guests of a node together have 10,000 of
+// these in a second.
 //
 // # Where the frames leave
 //
@@ -54,10 +56,11 @@
 // Nothing is announced for a card on Open vSwitch, whose bridge would learn a wrong port from us, nor for
 // one that this host only hands through (SR-IOV) or that is behind user-mode networking: there
 // the switch or the guest itself must speak. In a VLAN that a guest tags itself it must, too.
-// Addresses that a node cannot know (a guest that never spoke to it, without DHCP of libvirt's) are not announced unless
-// they are configured.
+// Addresses that a node cannot know (a guest that never spoke to it, without DHCP of libvirt's) are not announced
+// unless they are configured.
 //
-// Who is on the guest's link may send ARP in the name of any MAC: he can make the host see a silent address at the MAC of
-// a guest, and the host then announces it there. A filter on the other ports, or configured addresses, prevent that. He can also
-// make the host see a guest's address elsewhere, and then only the guest's MAC is announced.
+// A machine on the guest's link can send ARP in the name of any MAC. It can make the host see an address that nobody
+// uses at a guest's MAC, and the host then announces it there; a filter on the other ports, or configured addresses,
+// prevent that. It can also make the host see a guest's address at another MAC, and then only the guest's MAC is
+// announced.
 package announce

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// maxPause is how long a guest may be paused in the middle of its announcement. What was prepared is out of date then, and the
-// network has heard the first rounds.
+// maxPause is how long a guest may be paused in the middle of its announcement. After that, what was prepared is out
+// of date, and the network has heard the first rounds.
 const maxPause = time.Minute
 
 // gate is open while a guest runs. Nil is always open.

@@ -14,8 +14,8 @@ import (
 	"github.com/vmferry/vmferry/migrate/libvirt"
 )
 
-// carried are the addresses that the announcements for the guest's card carry which have come in at a device; all of them
-// have when the last one's mark has.
+// carried are the addresses in the announcements for the guest's card that have come in at a device. It sends a mark,
+// and waits for it: all that was sent before has come in then.
 func (e ear) carried(s *Socket) (addrs []netip.Addr) {
 	e.Helper()
 	mark := netip.MustParseAddr("198.51.100.99")
@@ -58,7 +58,8 @@ func (n network) sees(dev, addr string, mac MAC) {
 	}))
 }
 
-const hostileXML = `<domain><devices><interface type='bridge'><mac address='52:54:00:12:34:56'/><target dev='vnet0'/>FILTER</interface></devices></domain>`
+const hostileXML = `<domain><devices><interface type='bridge'>
+	<mac address='52:54:00:12:34:56'/><target dev='vnet0'/>FILTER</interface></devices></domain>`
 
 // A guest says through its agent what it likes, and makes the node see what it likes. What is heard at the client's is
 // only what may be the guest's.
@@ -115,7 +116,8 @@ func TestHostileGuestBehindAFilter(t *testing.T) {
 		"learned by the filter, from what the guest sent": {"agent", `<filterref filter='no-ip-spoofing'/>`, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
-			hostileGuest(t, c.setting, c.filter, []string{"192.0.2.8"}, func(n network) { n.sees("br0", "192.0.2.9", guest) }, c.want)
+			sees := func(n network) { n.sees("br0", "192.0.2.9", guest) }
+			hostileGuest(t, c.setting, c.filter, []string{"192.0.2.8"}, sees, c.want)
 		})
 	}
 }

@@ -13,7 +13,7 @@ type turn struct {
 	libvirt.Turn
 }
 
-// inbox holds the turns that are not looked at yet. A guest that causes them without end has no more than a few there.
+// inbox holds the turns that are not looked at yet. A guest that causes them without end has no more than three there.
 type inbox struct {
 	ready chan struct{} // has an element while there are turns
 
@@ -55,12 +55,15 @@ func (b *inbox) take() []turn {
 	return all
 }
 
-// coalesce adds a turn to those of the same guest that wait, and leaves out what it makes void. No more than three wait.
+// coalesce adds a turn to those of the same guest that wait, and drops those that it makes void. No more than three
+// wait.
 func coalesce(waiting []libvirt.Turn, t libvirt.Turn) []libvirt.Turn {
 	if t == libvirt.TurnHalted || t == libvirt.TurnArriving { // each ends what was before
 		return []libvirt.Turn{t}
 	}
-	last := slices.IndexFunc(waiting, func(w libvirt.Turn) bool { return w == libvirt.TurnPaused || w == libvirt.TurnResumed })
+	last := slices.IndexFunc(waiting, func(w libvirt.Turn) bool {
+		return w == libvirt.TurnPaused || w == libvirt.TurnResumed
+	})
 	if last >= 0 {
 		waiting = waiting[:last]
 	}

@@ -107,6 +107,8 @@ func (h Host) ports(bridge, own string, ports []os.DirEntry) ([]Outlet, error) {
 			continue
 		case isolated && h.read(port, "brport/isolated") == "1":
 			continue
+		case h.read(port, "brport/broadcast_flood") == "0": // the guest's own broadcasts do not leave there either
+			continue
 		}
 		o, err := h.outlet(port)
 		if err != nil {
@@ -164,8 +166,9 @@ func pvid(vlans []VLAN) (id uint16, ok bool) {
 	return 0, false
 }
 
-// near are the neighbours that the host has in the network of the card behind dev: on the bridge, or on the VLAN device
-// over it that the card's VLAN is on; on the device below a macvtap. Elsewhere the same MAC and address may be another's.
+// near are the neighbours that the host has in the network of the card behind dev: on the bridge, or on the VLAN
+// device over it with the card's VLAN; on the device below a macvtap. Elsewhere the same MAC and address may be
+// another's.
 func (h Host) near(dev string, t Tables) ([]Neighbour, error) {
 	lower, vlan, err := h.link(dev)
 	if err != nil || lower == 0 {
@@ -174,8 +177,8 @@ func (h Host) near(dev string, t Tables) ([]Neighbour, error) {
 	return t.on(t.over(lower, vlan)), nil
 }
 
-// link is the device where the host itself is in the network of the card behind dev, and the card's tag there. Where no
-// device of the host's is in that network lower is 0.
+// link is the device where the host itself is in the network of the card behind dev, and the card's tag there.
+// lower is 0 where the host is not in that network.
 func (h Host) link(dev string) (lower int, vlan uint16, err error) {
 	if _, err := os.Stat(h.path(dev, "macvtap")); err == nil {
 		lower, err := strconv.Atoi(h.read(dev, "iflink"))
@@ -203,8 +206,8 @@ func (h Host) link(dev string) (lower int, vlan uint16, err error) {
 	return bridge.Index, vlan, nil
 }
 
-// mixes tells whether a bridge hands the frames of several VLANs to the host without their tags: then none of its
-// neighbours there is in one VLAN for certain.
+// mixes tells whether a bridge hands the frames of several VLANs to the host without their tags: then it cannot be
+// told in which VLAN a neighbour is.
 func (h Host) mixes(bridge Outlet) bool {
 	if h.read(bridge.Dev, "bridge/vlan_filtering") != "1" {
 		return false

@@ -74,6 +74,9 @@ func TestOutlets(t *testing.T) {
 			vnet0 brport/isolated 1
 			vnet1 brport/isolated 1
 			eth0 brport/isolated 0`, want: "eth0"},
+		"no broadcasts there": {sysfs: bridged + `
+			vnet1 brport/broadcast_flood 0
+			eth0 brport/broadcast_flood 1`, want: "eth0"},
 		"alone on its bridge": {sysfs: `
 			vnet0 master br0
 			br0 brif/vnet0 -`, want: ""},
@@ -138,7 +141,8 @@ func TestLearnObeysTheBridge(t *testing.T) {
 func TestNear(t *testing.T) {
 	const br0, eth0, vlan20, vlan30, mac0, macOn20 = 1, 3, 20, 30, 40, 41
 	tables := Tables{Stacked: []Stacked{
-		{Index: macOn20, Lower: vlan20}, {Index: vlan20, Lower: br0, VLAN: 20}, {Index: vlan30, Lower: br0, VLAN: 30}, {Index: mac0, Lower: br0},
+		{Index: macOn20, Lower: vlan20}, {Index: mac0, Lower: br0},
+		{Index: vlan20, Lower: br0, VLAN: 20}, {Index: vlan30, Lower: br0, VLAN: 30},
 	}}
 	for _, link := range []int{br0, eth0, vlan20, vlan30, mac0, macOn20, 99} {
 		tables.Neighbours = append(tables.Neighbours, Neighbour{MAC: guest, Addr: guest4, Link: link})

@@ -98,16 +98,19 @@ func FuzzParseSetting(f *testing.F) {
 
 func TestParseCards(t *testing.T) {
 	cards, err := ParseCards(`<domain type='kvm'><name>vm1</name><devices>
-		<interface type='bridge'><mac address='52:54:00:12:34:56' currentAddress='52:54:00:00:00:99'/><source bridge='br0'/><target dev='vnet0'/></interface>
+		<interface type='bridge'><mac address='52:54:00:12:34:56' currentAddress='52:54:00:00:00:99'/>
+			<source bridge='br0'/><target dev='vnet0'/></interface>
 		<interface type='network'><mac address='52:54:00:12:34:57'/><source network='default' bridge='virbr0'/><target dev='vnet1'/>
 			<ip address='192.0.2.9' prefix='24'/><ip address='nonsense'/></interface>
 		<interface type='bridge'><mac address='52:54:00:12:34:58'/><target dev='vnet2'/><link state='down'/></interface>
 		<interface type='hostdev'><mac address='52:54:00:12:34:59'/></interface>
 		<interface type='user'/>
 		<interface type='bridge'><mac address='52:54:00:12:34:5a'/><target dev='vnet3'/><filterref filter='clean-traffic'>
-			<parameter name='CTRL_IP_LEARNING' value='dhcp'/><parameter name='IP' value='192.0.2.7'/><parameter name='IP' value='192.0.2.8'/>
+			<parameter name='CTRL_IP_LEARNING' value='dhcp'/><parameter name='IP' value='192.0.2.7'/>
+			<parameter name='IP' value='192.0.2.8'/>
 			<parameter name='IPV6' value='2001:db8::7'/><parameter name='DHCPSERVER' value='192.0.2.1'/></filterref></interface>
-		<interface type='bridge'><mac address='52:54:00:12:34:5b'/><target dev='vnet4'/><filterref filter='no-ip-spoofing'/></interface>
+		<interface type='bridge'><mac address='52:54:00:12:34:5b'/><target dev='vnet4'/>
+			<filterref filter='no-ip-spoofing'/></interface>
 	</devices></domain>`)
 	want := []Card{
 		{MAC: guest, Dev: "vnet0"},

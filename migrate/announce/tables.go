@@ -85,7 +85,7 @@ func whole(ctx context.Context, read func(context.Context) error) error {
 	return err
 }
 
-// told are the states of entries that traffic confirmed, and set those of entries that somebody made (linux/neighbour.h).
+// told are the states of entries that traffic made, and set those of entries that somebody made (linux/neighbour.h).
 const (
 	told = unix.NUD_REACHABLE | unix.NUD_STALE | unix.NUD_DELAY | unix.NUD_PROBE
 	set  = unix.NUD_PERMANENT | unix.NUD_NOARP
@@ -183,7 +183,8 @@ func (t *Tables) readStacked(context.Context) error {
 	return nil
 }
 
-// over are the devices that get the frames of a device's VLAN as they are without a tag, 0 for those that have none there.
+// over are the devices that get the frames of a VLAN without a tag; vlan is the tag at the lower device, 0 for frames
+// that have none there.
 func (t Tables) over(lower int, vlan uint16) map[int]bool {
 	found := map[int]bool{}
 	if vlan == 0 {

@@ -15,7 +15,7 @@ import (
 const (
 	// lookEvery is how often the list of guests is read for libvirts that are not followed yet.
 	lookEvery = 2 * time.Second
-	// watchEvery is how often the neighbour table is read, to know an address that changes its MAC. It stays there for longer.
+	// watchEvery is how often the neighbour table is read, to know an address that changes its MAC.
 	watchEvery = 10 * time.Second
 	// openTime bounds the making of a connection.
 	openTime = 10 * time.Second
@@ -47,8 +47,8 @@ type Guest struct {
 }
 
 // Watcher announces guests when libvirt says that they begin to run here: by a migration, a start or a
-// restore. Each is announced once: one that is paused and resumed, that suspends and wakes or that reboots tells nothing
-// new. The announcement waits while the guest is paused, and ends early when it stops. Each libvirt that a
+// restore. Each is announced once: one that is paused and resumed, that suspends and wakes or that reboots is not
+// announced again. The announcement waits while the guest is paused, and ends early when it stops. Each libvirt that a
 // guest is under is followed over one connection. All fields but those of Announcer that say so
 // are required; Others and Memory are the Watcher's own.
 type Watcher struct {

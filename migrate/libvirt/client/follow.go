@@ -82,8 +82,8 @@ func tell(f func(string, libvirt.Turn), d *lv.Domain, t libvirt.Turn) {
 	}
 }
 
-// turnOf reads a lifecycle event; ok is false for those that change nothing about running. What a guest can cause by itself,
-// by suspending, waking, rebooting or an I/O error, is never a TurnRunning with QEMU.
+// turnOf reads a lifecycle event; ok is false for those that change nothing about running. What a guest of QEMU's can
+// cause by itself, by suspending, waking, rebooting or an I/O error, is never a TurnRunning.
 func turnOf(e *lv.DomainEventLifecycle) (t libvirt.Turn, ok bool) {
 	switch e.Event {
 	case lv.DOMAIN_EVENT_STARTED:
@@ -135,8 +135,8 @@ func undo(ends []func() error) {
 // (virDomainInterfaceAddresses). Cards without addresses are left out, and so are addresses that cannot be
 // read.
 //
-// libvirt waits for an agent's answer without end once the agent is in step, and does no more than five things at a time for a
-// connection (max_client_requests): so no more than two agents are asked at once, and a third call fails.
+// libvirt waits without a limit for an agent that has answered guest-sync, and serves five calls of a connection at a
+// time (max_client_requests): so no more than two agents are asked at once, and a third call fails.
 func (c *Conn) InterfaceAddresses(ctx context.Context, name string, source libvirt.AddressSource) ([]libvirt.CardAddresses, error) {
 	return withDomain(ctx, c, "ask the addresses of", name, func(d *lv.Domain) ([]libvirt.CardAddresses, error) {
 		if source == libvirt.FromAgent {
