@@ -41,12 +41,15 @@ type Conn struct {
 }
 
 // Open connects to the libvirt daemon at uri, read-write. It returns at the
-// context's end even when the daemon accepts and never answers. All its errors are
-// [libvirt.ErrConnect].
+// context's end even when the daemon accepts and never answers. A URI that [libvirt.CheckURI] refuses is not
+// opened. All its errors are [libvirt.ErrConnect].
 func Open(ctx context.Context, uri string) (*Conn, error) {
 	c := &Conn{uri: uri}
 	if err := ctx.Err(); err != nil {
 		return nil, late(opOpen, uri, "", err)
+	}
+	if err := libvirt.CheckURI(uri); err != nil {
+		return nil, refused(opOpen, uri, "", err)
 	}
 	done := make(chan error, 1)
 	go func() { done <- c.connect() }()

@@ -42,6 +42,15 @@ func late(op, uri, domain string, cause error) *libvirt.Error {
 	return e
 }
 
+// refused is the error of a call that was not made, for a URI by which libvirt would run a program.
+func refused(op, uri, domain string, why error) *libvirt.Error {
+	e := &libvirt.Error{Op: op, URI: uri, Domain: domain, Message: why.Error()}
+	if op == opOpen {
+		e.Kind = libvirt.ErrConnect
+	}
+	return e
+}
+
 func kindOf(op string, err lv.Error) error {
 	switch err.Code {
 	case lv.ERR_NO_DOMAIN:
