@@ -151,6 +151,8 @@ type Deps struct {
 	Resolve func(ctx context.Context, host string) ([]netip.Addr, error)
 	// Own lists this node's addresses; nil asks the system.
 	Own func() []netip.Addr
+	// Conf is the qemu.conf that says where this node's certificates are; empty is libvirt's own.
+	Conf string
 	// Links is the file in which LearnLink remembers the links to the peers; empty where nothing does.
 	Links string
 	// Log gets what happens, with the fields guest, peer and phase.

@@ -178,7 +178,7 @@ func newMover(req Request, deps Deps) *mover {
 	}
 	m.log = m.deps.Log.WithFields(logrus.Fields{"guest": req.Guest, "peer": req.Target})
 	m.rec = Record{Schema: RecordSchema, Guest: req.Guest, UUID: req.UUID, From: req.SourceURI, To: req.Target, TargetURI: req.TargetURI,
-		Started: time.Now(), Outcome: Unknown, Cap: req.Bandwidth << 20}
+		Started: time.Now(), Outcome: Unknown, Cap: req.Bandwidth << 20, Encrypted: req.Options.TLS}
 	m.rec.BudgetMS = millis(m.budget())
 	m.source = side{uri: req.SourceURI, open: deps.Open}
 	m.target = side{uri: req.TargetURI, open: deps.Open}
@@ -246,6 +246,10 @@ func (r Request) check() error {
 	}
 	if r.Memory != "" && !slices.Contains(MemoryModes, r.Memory) {
 		return &Refusal{CheckRequest, fmt.Sprintf("the mode %q for memory is unknown", r.Memory), "use warn, refuse or no", nil}
+	}
+	if r.Options.TLS && r.Options.Tunnelled {
+		// libvirtd 11.3 crashes: there is no host name for qemuMigrationSrcRun to take from a tunnel.
+		return &Refusal{CheckRequest, "TLS and a tunnelled migration are both asked for", "ask for one of them", nil}
 	}
 	if r.DowntimeLimit < 0 || r.BlackoutBudget < 0 || r.PauseAfter < 0 {
 		return &Refusal{CheckRequest, "a limit is negative", "", nil}

@@ -36,6 +36,7 @@ const (
 	CheckDisk       = "disk"       // and sees its disks
 	CheckNetwork    = "network"    // and has its bridges and networks
 	CheckFirmware   = "firmware"   // and the files and programs of its firmware and TPM
+	CheckTLS        = "tls"        // both ends have the certificates for an encrypted move
 	CheckAddress    = "address"    // the memory can be sent to the target by a name that is known here
 	CheckConnection = "connection" // the source's libvirt reaches the target's
 	CheckLibvirt    = "libvirt"    // the source's libvirt has nothing against it
@@ -88,6 +89,7 @@ func (m *mover) questions() []question {
 		{askTime, m.checkNetworks},
 		{askTime, m.checkFirmware},
 		{askTime, m.checkAccepted},
+		{2 * askTime, m.checkTLS},
 		{askTime, m.chooseAddress},
 		{2 * connectTime, m.checkRehearsal},
 	}

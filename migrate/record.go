@@ -78,6 +78,7 @@ type Record struct {
 	Memory           uint64    `json:"memory,omitempty"`      // bytes the guest has
 	Transferred      uint64    `json:"transferred,omitempty"` // bytes of it sent, repeats counted
 	Compressed       bool      `json:"compressed,omitempty"`  // the memory, on its way
+	Encrypted        bool      `json:"encrypted,omitempty"`   // memory and disks, on their way, by the hypervisor's TLS
 	Pages            uint64    `json:"pages,omitempty"`       // bytes of memory that were compressed into Transferred
 	Throttle         int       `json:"throttle,omitempty"`    // highest per cent that auto-converge took
 	DowntimeLimitsMS []float64 `json:"downtime_limits_ms,omitempty"`

@@ -68,7 +68,7 @@ func (m *mover) checkRehearsal(ctx context.Context, _ *libvirtxml.Domain) error 
 		m.note(fmt.Sprintf("the source's libvirt does not reach the target's (%s): this process manages the migration, "+
 			"and its end aborts it", message(r.direct)))
 	case check == CheckLibvirt:
-		return &Refusal{check, "libvirt refuses to migrate the guest", m.libvirtHint(ctx), errors.New(message(err))}
+		return &Refusal{check, "libvirt refuses to migrate the guest", m.libvirtHint(ctx, err), errors.New(message(err))}
 	case err != nil:
 		return &Refusal{check, "the source's libvirt does not reach the target's", m.connectHint(), errors.New(message(err))}
 	}
@@ -144,7 +144,10 @@ func (m *mover) connectHint() string {
 }
 
 // libvirtHint says how to get rid of what libvirt refuses, as far as it can be told.
-func (m *mover) libvirtHint(ctx context.Context) string {
+func (m *mover) libvirtHint(ctx context.Context, refused error) string {
+	if hint := tlsHint(refused, m.req.Guest, m.req.Options.TLS); hint != "" {
+		return hint
+	}
 	s, err := m.source.host.Snapshots(ctx, m.req.Guest)
 	if err != nil {
 		m.log.WithError(err).Info("whether the guest has snapshots is not known")

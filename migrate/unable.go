@@ -23,7 +23,8 @@ func (m *mover) fit() error {
 		hint  string
 	}{
 		{m.req.Firm, libvirt.CanBoundPause, "allow the move to exceed the blackout budget"},
-		{o.TLS, libvirt.CanEncrypt, "take --tls out of the options; --tunnelled sends the memory through libvirt's own connection, which its transport may encrypt"},
+		{o.TLS, libvirt.CanEncrypt, "leave migration_tls, or --tls, out; migrate_options=--tunnelled sends the memory " +
+			"through libvirt's own connection, which migration_transport=ssh or tls encrypts"},
 		{o.CopyAll || o.CopyInc || m.req.Disks == DisksCopy, libvirt.CanCopyDisks, "put the guest's disks on storage that both nodes share"},
 	} {
 		if err := m.driver.Lacks(need.what); need.asked && err != nil {

@@ -44,7 +44,7 @@ func (m *mover) conclude(ctx context.Context, jobErr error) error {
 	case v.outcome == Unknown:
 		return fmt.Errorf("%w: %s", ErrUnknown, v.note)
 	case jobErr != nil:
-		return jobErr
+		return m.hinted(jobErr)
 	}
 	return fmt.Errorf("libvirt reported success, and the guest is at the source")
 }

@@ -39,10 +39,12 @@ func (p Params) Bandwidth() uint64 { return cmp.Or(p.Options.Bandwidth, p.Speed)
 // Move is the migration of a guest from this node, by its parameters; uuid may be empty. The same parameters make the
 // same move, whether it is made or only examined.
 func (p Params) Move(guest, uuid string, to Route) Move {
-	return Move{
+	m := Move{
 		Guest: guest, UUID: uuid, SourceURI: p.Hypervisor, Target: to.Node, TargetURI: to.URI, MigrateURI: to.DataURI,
 		Bandwidth: p.Bandwidth(), Downtime: p.Downtime, Tuning: p.tuning(), Relay: p.Announce != announce.Off,
 	}
+	m.Options.TLSDestination = naming(m.Options.TLSDestination, to.Node)
+	return m
 }
 
 // Request is the move as the engine takes it. What watches the guest meanwhile is left to the caller.

@@ -13,8 +13,8 @@ import (
 	"github.com/vmferry/vmferry/migrate/libvirt"
 )
 
-// transports are libvirt's ways to another host (libvirt's uri page).
-var transports = []string{"", "ssh", "tcp", "tls", "libssh", "libssh2", "ext"}
+// transports are libvirt's ways to another host (libvirt's uri page), but for ext, which runs a program.
+var transports = []string{"", "ssh", "tcp", "tls", "libssh", "libssh2"}
 
 var userPattern = regexp.MustCompile(`^[a-z][-a-z0-9]*$`)
 
@@ -26,13 +26,13 @@ func (r *reader) check(p Params) {
 		r.bad("hypervisor", "hypervisor=%q %s", p.Hypervisor, why)
 	}
 	if !slices.Contains(transports, p.Transport) {
-		r.bad("migration_transport", "migration_transport=%q is unknown: use one of %s, or leave it unset",
+		r.bad("migration_transport", "migration_transport=%q is unknown or runs a program: use one of %s, or leave it unset",
 			p.Transport, strings.Join(transports[1:], ", "))
 	}
 	if p.User != "" && !userPattern.MatchString(p.User) {
 		r.bad("migration_user", "migration_user=%q cannot be used: use lower case letters, digits and dashes, beginning with a letter", p.User)
 	}
-	if strings.ContainsAny(p.Suffix, "/:@?# \t\n") {
+	if p.Suffix != "" && !isHost("x"+p.Suffix) {
 		r.bad("migration_network_suffix", "migration_network_suffix=%q cannot be part of a host name: use letters, digits, dashes and dots", p.Suffix)
 	}
 	for mode := range strings.SplitSeq(p.ShutdownMode, ",") {
@@ -75,6 +75,10 @@ func (r *reader) checkURIs(p Params) {
 			r.bad(u.param, "%s=%q is no URI: write it like tcp://%%n or qemu+tcp://%%n/system", u.param, u.value)
 		case parsed.Scheme == "":
 			r.bad(u.param, "%s=%q names no scheme: write it like tcp://%%n or qemu+tcp://%%n/system", u.param, u.value)
+		default:
+			if err := libvirt.CheckURI(u.value); err != nil {
+				r.bad(u.param, "%s cannot be used: %v", u.param, err)
+			}
 		}
 	}
 	if len(p.Watch) > 0 {
@@ -128,7 +132,30 @@ func (r *reader) checkPairs(p Params) {
 	if p.Disks != migrate.DisksShared {
 		r.checkDisks(p)
 	}
+	r.checkTLS(p)
 	if p.SaveConfig && p.XMFile != "" {
 		r.bad("save_config_on_stop", "save_config_on_stop would put libvirt's XML in place of the xl configuration of xmfile: remove one of them, or use config")
+	}
+}
+
+// checkTLS is for guests whose memory is to be encrypted. libvirtd 11.3 crashes at a tunnelled migration with TLS, and
+// QEMU 10.0 refuses TLS with zero-copy.
+func (r *reader) checkTLS(p Params) {
+	asked := "migrate_options"
+	if slices.Contains(trueWords, r.get("migration_tls")) {
+		asked = "migration_tls"
+	}
+	const hint = "QEMU's TLS (migration_tls, or --tls in migrate_options)"
+	switch o := p.Options; {
+	case !o.TLS && o.TLSDestination != "":
+		r.bad(asked, "--tls-destination in migrate_options has no effect without TLS: set migration_tls=yes, or remove it")
+	case !o.TLS:
+	case p.IsXen():
+		r.bad(asked, "%s is for guests of QEMU, and Xen sends a guest's memory as it is: remove it, and use "+
+			"migration_transport=ssh with migrate_options=--tunnelled, or a private network", hint)
+	case o.Tunnelled:
+		r.bad(asked, "%s and --tunnelled are both set, at which libvirt's daemon crashes: remove --tunnelled", hint)
+	case o.ZeroCopy:
+		r.bad(asked, "%s and --zerocopy are both set, which QEMU refuses: remove --zerocopy", hint)
 	}
 }

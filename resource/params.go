@@ -27,7 +27,7 @@ type Params struct {
 	MigrateURI   string        // migrateuri, with %n in it
 	MigratePort  uint16        // migrateport; 0 lets libvirt choose
 	RemoteURI    string        // remoteuri, with %n in it
-	Options      Options       // migrate_options
+	Options      Options       // migrate_options; TLS is migration_tls as well
 	ShutdownMode string        // shutdown_mode: empty, or a comma list of libvirt's words
 
 	Scripts        []string      // monitor_scripts: programs, in their order
@@ -117,6 +117,7 @@ func parseParams(vars map[string]string) (Params, []Problem) {
 		Memory:         r.memory("check_memory"),
 	}
 	p.SaveConfig = p.SaveConfig || p.SyncConfig
+	p.Options.TLS = r.boolean("migration_tls", false) || p.Options.TLS
 	r.xen(&p)
 	if p.File() == "" && vars[reskey+"hypervisor"] != "" && p.IsXen() {
 		p.XMFile = defaultXMFile
@@ -153,6 +154,7 @@ var parameters = []struct {
 
 	{"migration_transport", moving}, {"migration_user", moving}, {"migration_network_suffix", moving},
 	{"migration_downtime", moving}, {"migration_speed", moving}, {"migrate_options", moving},
+	{"migration_tls", moving},
 	{"migrateuri", moving}, {"migrateport", moving}, {"remoteuri", moving}, {"node_ip_attribute", moving},
 	{"blackout_budget", moving}, {"drain_priority", moving}, {"ladder", moving}, {"watch", moving},
 	{"announce", moving}, {"disks", moving}, {"check_memory", moving},

@@ -22,7 +22,7 @@ func environ(params ...string) Environ {
 
 // ofAMove are the parameters without which a guest can be started.
 var ofAMove = []string{"migration_transport", "migration_user", "migration_downtime", "migration_speed", "migration_network_suffix", "migrateuri",
-	"migrateport", "migrate_options", "remoteuri", "node_ip_attribute", "blackout_budget", "drain_priority", "ladder", "watch", "announce", "disks", "check_memory"}
+	"migrateport", "migrate_options", "migration_tls", "remoteuri", "node_ip_attribute", "blackout_budget", "drain_priority", "ladder", "watch", "announce", "disks", "check_memory"}
 
 // A guest with a move's parameter that cannot be used is started, and validate-all tells of all such.
 func TestMoveParametersFailMovesAlone(t *testing.T) {
@@ -79,6 +79,19 @@ func TestCheck(t *testing.T) {
 		{"migration_transport=ssh", Success, Success},
 		{"migration_transport=", Success, Success},
 		{"migration_transport=pigeon", Configured, Success},
+		{"migration_transport=ext", Configured, Success}, // it runs a program
+		{"hypervisor=qemu:///system?command=/tmp/x", Configured, Configured},
+		{"hypervisor=qemu+ext:///system?command=/tmp/x", Configured, Configured},
+		{"hypervisor=qemu+ssh://localhost/system?a=b;NetCat=/tmp/x", Configured, Configured},
+		{"remoteuri=qemu+ssh://%n/system?command=/tmp/x", Configured, Success},
+		{"remoteuri=qemu+ssh://%n/system?%63ommand=/tmp/x", Configured, Success},
+		{"remoteuri=qemu+ext://%n/system", Configured, Success},
+		{"remoteuri=qemu+ssh://-oProxyCommand=x/system", Configured, Success},
+		{"remoteuri=qemu+ssh://%n/system?keyfile=/root/id&no_verify=1", Success, Success},
+		{"migrateuri=tcp://-x", Configured, Success},
+		{"migrate_options=--migrateuri=tcp://%n?netcat=x", Configured, Success},
+		{"migration_tls=yes", Success, Success},
+		{"migration_tls=perhaps", Configured, Success},
 		{"migration_user=root", Success, Success},
 		{"migration_user=a b", Configured, Success},
 		{"migration_user=x@y", Configured, Success},
@@ -89,6 +102,8 @@ func TestCheck(t *testing.T) {
 		{"migration_downtime=50ms", Configured, Success},
 		{"migration_network_suffix=-mig", Success, Success},
 		{"migration_network_suffix=.mig/x", Configured, Success},
+		{"migration_network_suffix=-a%2fb", Configured, Success},
+		{"migration_network_suffix=;x", Configured, Success},
 		{"migrateuri=tcp://%n:49152", Success, Success},
 		{"migrateuri=tcp:%n:49152", Success, Success},
 		{"migrateuri=%n", Configured, Success},
@@ -442,7 +457,96 @@ func TestRoute(t *testing.T) {
 			}
 		})
 	}
+	for _, c := range []struct {
+		node, address string
+		p             Params
+	}{
+		{"-oProxyCommand=x", "", Params{Transport: "ssh"}},
+		{"node2/system?command=x#", "", Params{}},
+		{"node2?no_verify=1#", "", Params{}},
+		{"node2@evil", "", Params{}},
+		{"node 2", "", Params{}},
+		{"node2", "-x", Params{}},
+		{"node2", "", Params{Suffix: "/session?#"}},
+		{"node2", "", Params{User: "-oProxyCommand=x"}},
+		{"node2", "", Params{User: "a@evil/"}},
+		{"node2", "", Params{Transport: "ext"}},
+		{"node2", "", Params{Transport: "ssh://evil/?command=x#"}},
+		{"node2", "", Params{RemoteURI: "qemu+ext://%n/system?command=/tmp/x"}},
+		{"-x", "", Params{RemoteURI: "qemu+ssh://%n/system"}},
+		{"node2", "", Params{MigrateURI: "tcp://%n?command=x"}},
+	} {
+		c.p.Hypervisor = systemURI
+		if r, err := c.p.Route(c.node, c.address); err == nil {
+			t.Errorf("%q, %+v: there is a way: %+v", c.node, c.p, r)
+		}
+	}
+	fixed := Params{Hypervisor: systemURI, RemoteURI: "qemu+tcp://192.0.2.2/system"}
+	if r, err := fixed.Route("node 2", ""); err != nil || r.URI != fixed.RemoteURI {
+		t.Errorf("a name that is no part of the URI: %+v, %v", r, err)
+	}
 	if uri, err := (Params{Hypervisor: "qemu://[::1]/system"}).Route("node2", ""); err == nil {
 		t.Errorf("a URI without place for the node became %q", uri)
+	}
+}
+
+// Whether it is asked for by the one word or the other, a move is encrypted; and never where it cannot be.
+func TestMigrationTLS(t *testing.T) {
+	for _, c := range []struct {
+		params  []string
+		tls     bool
+		to      string // the name in the target's certificate
+		problem string // the parameter that is refused
+	}{
+		{nil, false, "", ""},
+		{[]string{"migration_tls=no"}, false, "", ""},
+		{[]string{"migration_tls=yes"}, true, "", ""},
+		{[]string{"migrate_options=--tls"}, true, "", ""},
+		{[]string{"migration_tls=no", "migrate_options=--tls"}, true, "", ""},
+		{[]string{"migration_tls=1", "migrate_options=--tls-destination=%n.lan"}, true, "node2.lan", ""},
+		{[]string{"migration_tls=1", "migrate_options=--tls-destination kvm"}, true, "kvm", ""},
+		{[]string{"migrate_options=--tls-destination=%n"}, false, "node2", "migrate_options"},
+		{[]string{"migration_tls=maybe"}, false, "", "migration_tls"},
+		{[]string{"migration_tls=yes", "migrate_options=--tunnelled"}, true, "", "migration_tls"},
+		{[]string{"migrate_options=--tunnelled --tls"}, true, "", "migrate_options"},
+		{[]string{"migration_tls=yes", "migrate_options=--parallel --zerocopy"}, true, "", "migration_tls"},
+		{[]string{"migration_tls=yes", "hypervisor=xen:///system"}, true, "", "migration_tls"},
+	} {
+		e := environ(c.params...)
+		var bad []string
+		for _, p := range e.Problems {
+			bad = append(bad, p.Param)
+		}
+		to, err := e.Params.Route("node2", "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		o := e.Params.Move("vm1", "", to).Request().Options
+		if o.TLS != c.tls || o.TLSDestination != c.to || strings.Join(bad, ",") != c.problem {
+			t.Errorf("%q: TLS %t to %q, problems with %q", c.params, o.TLS, o.TLSDestination, bad)
+		}
+	}
+}
+
+func TestEncrypts(t *testing.T) {
+	for _, c := range []struct {
+		params []string
+		want   bool
+	}{
+		{nil, false},
+		{[]string{"migration_transport=ssh"}, false}, // libvirt's own connection alone
+		{[]string{"migration_transport=tls"}, false},
+		{[]string{"migration_tls=yes", "migration_transport=tcp"}, true},
+		{[]string{"migrate_options=--tls"}, true},
+		{[]string{"migrate_options=--tunnelled", "migration_transport=ssh"}, true},
+		{[]string{"migrate_options=--tunnelled"}, true}, // over TLS
+		{[]string{"migrate_options=--tunnelled", "migration_transport=tcp"}, false},
+		{[]string{"migrate_options=--tunnelled", "remoteuri=qemu+tcp://%n/system"}, false},
+	} {
+		p := environ(c.params...).Params
+		to, err := p.Route("node2", "")
+		if err != nil || p.Encrypts(to) != c.want {
+			t.Errorf("%q: %t, %v", c.params, p.Encrypts(to), err)
+		}
 	}
 }

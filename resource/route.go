@@ -12,6 +12,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/vmferry/vmferry/migrate/libvirt"
 )
 
 // Route is how a node's libvirt is reached from another node, and where a guest's memory is sent on the way to that
@@ -34,6 +36,9 @@ var remotePattern = regexp.MustCompile(`^(.*)://[^/:]*(:?[0-9]*)/(.*)$`)
 // made from address, migration_network_suffix and migrateport. As in VirtualDomain, %n stands for the target with
 // user and suffix, unless remoteuri is set, which takes the node alone. Without a migrateport the made URI has no
 // port: libvirt picks a free one.
+//
+// The error is also that a name cannot be part of a URI, or that libvirt would run a program for one of the URIs: see
+// [libvirt.CheckURI].
 func (p Params) Route(node, address string) (Route, error) {
 	name := bracketed(cmp.Or(address, node))
 	host := name
@@ -41,21 +46,56 @@ func (p Params) Route(node, address string) (Route, error) {
 		host = withSuffix(name, p.Suffix)
 	}
 	r := Route{Node: node, DataURI: p.dataURI(name, host, address != "" || host != name)}
+	uri, err := p.libvirtURI(node, name, host)
+	if err != nil {
+		return Route{}, err
+	}
+	r.URI = uri
+	for _, uri := range []string{r.URI, r.DataURI} {
+		if !isHost(host) && strings.Contains(uri, host) {
+			return Route{}, fmt.Errorf("node %q is reached at %q, which is no host name: correct "+
+				"migration_network_suffix, or name the node's libvirt in remoteuri", node, host)
+		}
+		if err := libvirt.CheckURI(uri); err != nil {
+			return Route{}, fmt.Errorf("reach node %q: %w", node, err)
+		}
+	}
+	return r, nil
+}
+
+// hostPattern is what a URI can hold as a host name without another meaning. A dash at its beginning would make an
+// option of it.
+var hostPattern = regexp.MustCompile(`^[.\pL\pN_][-.\pL\pN_]*$`)
+
+func isHost(name string) bool {
+	ip, err := netip.ParseAddr(strings.Trim(name, "[]"))
+	return err == nil && ip.Zone() == "" || hostPattern.MatchString(name)
+}
+
+// libvirtURI is the URI of a node's libvirt.
+func (p Params) libvirtURI(node, name, host string) (string, error) {
 	if p.RemoteURI != "" {
-		r.URI = naming(p.RemoteURI, name)
-		return r, nil
+		return naming(p.RemoteURI, name), nil
+	}
+	if p.User != "" && !userPattern.MatchString(p.User) {
+		return "", fmt.Errorf("migration_user %q cannot be part of a URI: correct it", p.User)
 	}
 	m := remotePattern.FindStringSubmatch(p.Hypervisor)
 	if m == nil {
-		return Route{}, fmt.Errorf("hypervisor %q cannot be turned into a URI for node %q: set remoteuri", p.Hypervisor, node)
+		return "", fmt.Errorf("hypervisor %q cannot be turned into a URI for node %q: set remoteuri", p.Hypervisor, node)
 	}
 	driver := m[1]
 	if p.Transport != "" { // one transport only, where the local URI has one already
 		driver, _, _ = strings.Cut(driver, "+")
 		driver += "+" + p.Transport
 	}
-	r.URI = driver + "://" + p.account(host) + m[2] + "/" + m[3]
-	return r, nil
+	return driver + "://" + p.account(host) + m[2] + "/" + m[3], nil
+}
+
+// Encrypts tells whether the memory of a guest that moves on that way, and the disks that go along, are encrypted: by
+// the hypervisors' TLS, or in libvirt's own connection where its transport is encrypted.
+func (p Params) Encrypts(to Route) bool {
+	return p.Options.TLS || p.Options.Tunnelled && libvirt.Encrypted(to.URI)
 }
 
 // dataURI is where the memory is sent. own tells that host is not what the target's libvirt would choose by itself.
@@ -135,7 +175,7 @@ func (p Params) AddressOf(ctx context.Context, run Command, node string) (string
 		err = explain(out, err)
 	case address == "" || address == "(null)":
 		err = errNoAddress
-	case strings.ContainsAny(address, "/@?#%[] \t\n"):
+	case !isHost(address):
 		err = fmt.Errorf("%q is neither an address nor a host name", address)
 	default:
 		return address, nil

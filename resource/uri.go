@@ -53,12 +53,15 @@ func defaultHypervisor(vars map[string]string) string {
 func (p Params) IsXen() bool { return libvirt.DriverOf(p.Hypervisor).IsXen() }
 
 // checkHypervisor says what is wrong with the URI of the node's own libvirt, or "".
-// A URI that leads to another machine is refused: the process witness sees this one only.
+// A URI that leads to another machine is refused: the process witness sees this one only. So is one that runs a program.
 func checkHypervisor(uri string, own ...string) string {
 	const hint = "write it like " + systemURI + " or " + xenURI
 	u, err := url.Parse(uri)
 	if err != nil {
 		return "is no URI: " + hint
+	}
+	if err := libvirt.CheckURI(uri); err != nil {
+		return "cannot be used: " + err.Error()
 	}
 	name, _, _ := strings.Cut(u.Scheme, "+")
 	paths := map[string][]string{"qemu": {"/system", "/session", "/embed"}, "xen": {"/system", "/"}}[name]

@@ -20,7 +20,7 @@ const (
 	CanThrottle     Ability = "slow down a guest that writes too fast"             // VIR_MIGRATE_AUTO_CONVERGE
 	CanPostCopy     Ability = "let a guest go on before all of its memory came"    // VIR_MIGRATE_POSTCOPY
 	CanCopyDisks    Ability = "copy disks"                                         // VIR_MIGRATE_NON_SHARED_DISK
-	CanEncrypt      Ability = "encrypt a migration (--tls)"                        // VIR_MIGRATE_TLS
+	CanEncrypt      Ability = "encrypt a migration"                                // VIR_MIGRATE_TLS
 	CanTune         Ability = "use compression or several connections"             // VIR_MIGRATE_COMPRESSED, VIR_MIGRATE_PARALLEL
 	CanMeasure      Ability = "measure how fast a guest writes"                    // virDomainStartDirtyRateCalc
 	CanHeedDisks    Ability = "end a migration at an error of a disk"              // VIR_MIGRATE_ABORT_ON_ERROR, VIR_MIGRATE_UNSAFE

@@ -1,0 +1,127 @@
+package migrate
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"libvirt.org/go/libvirtxml"
+
+	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/migrate/pki"
+	"github.com/vmferry/vmferry/migrate/shellword"
+)
+
+// certificates is what one end has for a migration with TLS.
+type certificates struct {
+	dir     string
+	missing []string // proven
+	unknown bool     // the directory cannot be looked into
+}
+
+// certificatesAt looks for the files in the directory that the host's libvirt takes. That its setting is this node's
+// cannot be seen for another.
+func certificatesAt(ctx context.Context, host shower, s pki.Setting, needs []string) (c certificates) {
+	c.dir = s.Dir
+	if c.dir == "" {
+		c.dir = s.Fallback
+		if shows(ctx, host, pki.MigrateDir, 1) == libvirt.VisibleYes {
+			c.dir = pki.MigrateDir
+		}
+	}
+	names, err := host.Names(ctx, c.dir)
+	if err != nil && shows(ctx, host, c.dir, 1) != libvirt.VisibleNo {
+		c.unknown = true
+		return c
+	}
+	for _, file := range needs {
+		if !slices.Contains(names, file) {
+			c.missing = append(c.missing, file)
+		}
+	}
+	return c
+}
+
+// checkTLS wants the certificates of a migration with TLS at both ends: libvirt itself finds out that one is missing when
+// the migration begins. What is in those of the target shows then.
+func (m *mover) checkTLS(ctx context.Context, _ *libvirtxml.Domain) error {
+	if !m.req.Options.TLS {
+		return nil
+	}
+	s, err := pki.Read(cmp.Or(m.deps.Conf, pki.ConfPath))
+	if err != nil {
+		m.note("where the certificates are is taken to be as usual: " + err.Error())
+	}
+	here := certificatesAt(ctx, m.source.host, s, s.SenderNeeds())
+	if err := m.refuse(m.judgeCertificates("source", here)); err != nil {
+		return err
+	}
+	if local := hostOf(m.req.SourceURI) == ""; local && len(here.missing) == 0 && !here.unknown {
+		if err := m.refuse(m.judgeOwn(pki.Judge(here.dir, s.SenderNeeds(), time.Now()))); err != nil {
+			return err
+		}
+	}
+	return m.judgeCertificates("target", certificatesAt(ctx, m.target.host, s, s.ReceiverNeeds()))
+}
+
+const tlsReason = "the move is to be encrypted (migration_tls)"
+
+// judgeCertificates refuses an end that lacks a file.
+func (m *mover) judgeCertificates(end string, c certificates) error {
+	switch {
+	case c.unknown:
+		m.note(fmt.Sprintf("whether the %s has the certificates for TLS in %q was not checked", end, c.dir))
+	case len(c.missing) > 0:
+		return &Refusal{CheckTLS, fmt.Sprintf("%s, and the %s has no %s in %q", tlsReason, end,
+			strings.Join(c.missing, ", "), c.dir), "put them there: see TLS in ocf_vmferry_Domain(7)", nil}
+	}
+	return nil
+}
+
+// judgeOwn refuses a certificate of this node that nobody accepts.
+func (m *mover) judgeOwn(f pki.Flaws) error {
+	for _, doubt := range f.Doubts {
+		m.note("the migration with TLS may fail: " + doubt)
+	}
+	if len(f.Fatal) == 0 {
+		return nil
+	}
+	return &Refusal{CheckTLS, tlsReason + ", and " + strings.Join(f.Fatal, ", "),
+		"make a new one: see TLS in ocf_vmferry_Domain(7)", nil}
+}
+
+// tlsHint says what to do about an error of libvirt's or QEMU's that is about TLS; "" where it is about none.
+func tlsHint(err error, guest string, asked bool) string {
+	var lerr *libvirt.Error
+	if !errors.As(err, &lerr) {
+		return ""
+	}
+	says := func(words ...string) bool {
+		return slices.ContainsFunc(words, func(w string) bool { return strings.Contains(lerr.Message, w) })
+	}
+	switch {
+	case says("VIR_MIGRATE_TLS"):
+		return "migrate_tls_force is set in qemu.conf at one end: set the resource's parameter migration_tls=yes, or type " +
+			"vmferry migrate --tls " + shellword.Operands(guest, "NODE")
+	case !asked:
+	case says("does not match the hostname"):
+		return "give the target's server-cert.pem that name as a subjectAltName, or say what name it has: " +
+			"migrate_options=--tls-destination=NAME, where %n is the node's"
+	case says("credentials", "ertificate", "TLS"):
+		return "see TLS in ocf_vmferry_Domain(7): QEMU's user must be able to read the files at both ends, and one " +
+			"authority must have signed them; on each node, vmferry check looks at its own"
+	}
+	return ""
+}
+
+// hinted is err with what to do about it, where it is about TLS.
+func (m *mover) hinted(err error) error {
+	if hint := tlsHint(err, m.req.Guest, m.req.Options.TLS); hint != "" {
+		return fmt.Errorf("%w (%s)", err, hint)
+	}
+	return err
+}

@@ -1,0 +1,203 @@
+package migrate
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/migrate/pki"
+	"github.com/vmferry/vmferry/migrate/pki/pkitest"
+)
+
+var (
+	sends    = []string{"ca-cert.pem", "client-cert.pem", "client-key.pem"}
+	receives = []string{"ca-cert.pem", "server-cert.pem", "server-key.pem"}
+)
+
+// encrypted is a pair that moves with TLS, and has the certificates for it. The source is another node's libvirt, so
+// that this node's files are not looked at.
+func encrypted(t *testing.T) *pair {
+	p := newPair(t)
+	p.source.uri = "fake://node1/source"
+	p.req.SourceURI, p.req.Options.TLS = p.source.uri, true
+	p.deps.Conf = filepath.Join(t.TempDir(), "qemu.conf")
+	p.source.names = map[string][]string{"/etc/pki": {"qemu"}, pki.DefaultDir: sends}
+	p.target.names = map[string][]string{"/etc/pki": {"qemu"}, pki.DefaultDir: receives}
+	return p
+}
+
+func TestCertificatesAreLookedForBeforeTheMove(t *testing.T) {
+	conf := func(text string) func(*testing.T, *pair) {
+		return func(t *testing.T, p *pair) {
+			if err := os.WriteFile(p.deps.Conf, []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for _, c := range []struct {
+		name    string
+		spoil   func(*testing.T, *pair)
+		refused string // what the refusal says; "" for none
+		note    string
+	}{
+		{"all is there", nil, "", ""},
+		{"not asked for", func(_ *testing.T, p *pair) { p.req.Options.TLS, p.source.names, p.target.names = false, nil, nil }, "", ""},
+		{"target has none", func(_ *testing.T, p *pair) { p.target.names[pki.DefaultDir] = nil },
+			`the target has no ca-cert.pem, server-cert.pem, server-key.pem in "/etc/pki/qemu"`, ""},
+		{"target lacks the key", func(_ *testing.T, p *pair) { p.target.names[pki.DefaultDir] = receives[:2] },
+			"the target has no server-key.pem", ""},
+		{"source has those of a target alone", func(_ *testing.T, p *pair) { p.source.names[pki.DefaultDir] = receives },
+			"the source has no client-cert.pem, client-key.pem", ""},
+		{"senders are not verified", func(t *testing.T, p *pair) {
+			conf("migrate_tls_x509_verify = 0")(t, p)
+			p.source.names[pki.DefaultDir] = sends[:1]
+		}, "", ""},
+		{"another directory", func(t *testing.T, p *pair) {
+			conf("default_tls_x509_cert_dir = \"/srv/pki\"")(t, p)
+			p.source.names["/srv/pki"] = sends
+		}, `the target has no ca-cert.pem, server-cert.pem, server-key.pem in "/srv/pki"`, ""},
+		{"libvirt's own directory for migrations goes first", func(_ *testing.T, p *pair) {
+			p.target.names["/etc/pki"] = []string{"qemu", "libvirt-migrate"}
+		}, `in "/etc/pki/libvirt-migrate"`, ""},
+		{"the target cannot be looked into", func(_ *testing.T, p *pair) { p.target.names = nil }, "",
+			`whether the target has the certificates for TLS in "/etc/pki/qemu" was not checked`},
+		{"qemu.conf is no file", func(_ *testing.T, p *pair) { p.deps.Conf = filepath.Dir(p.deps.Conf) }, "", "taken to be as usual"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := encrypted(t)
+				if c.spoil != nil {
+					c.spoil(t, p)
+				}
+				x, err := Examine(t.Context(), p.req, p.deps)
+				if err != nil {
+					t.Fatal(err)
+				}
+				var refused string
+				for _, r := range x.Refusals {
+					if r.Check == CheckTLS {
+						refused += r.Error()
+					}
+				}
+				if (refused == "") != (c.refused == "") || !strings.Contains(refused, c.refused) {
+					t.Errorf("refused: %q, want %q", refused, c.refused)
+				}
+				if notes := strings.Join(x.Notes, "; "); !strings.Contains(notes, c.note) {
+					t.Errorf("notes %q, want %q", notes, c.note)
+				}
+			})
+		})
+	}
+}
+
+// What is in this node's own files is read.
+func TestExpiredCertificateRefusesTheMove(t *testing.T) {
+	for _, c := range []struct {
+		valid time.Duration
+		want  string
+	}{{365 * 24 * time.Hour, ""}, {-time.Minute, "client-cert.pem expired on"}} {
+		synctest.Test(t, func(t *testing.T) {
+			p, dir, now := encrypted(t), t.TempDir(), time.Now()
+			p.source.uri, p.req.SourceURI = sourceURI, "qemu:///system"
+			p.source.uri = p.req.SourceURI
+			pkitest.New(t, now).Write(t, dir, "node1", now, now.Add(c.valid))
+			if err := os.WriteFile(p.deps.Conf, []byte("migrate_tls_x509_cert_dir = \""+dir+"\"\n"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			p.source.names[dir], p.target.names[dir] = sends, receives
+			x, err := Examine(t.Context(), p.req, p.deps)
+			var refused []string
+			for _, r := range x.Refusals {
+				refused = append(refused, r.Error())
+			}
+			if all := strings.Join(refused, "; "); err != nil || (all == "") != (c.want == "") || !strings.Contains(all, c.want) {
+				t.Errorf("valid for %v: refused %q, notes %q, %v", c.valid, all, x.Notes, err)
+			}
+		})
+	}
+}
+
+// However often and in whatever way a migration is begun, it is encrypted where that was asked for.
+func TestMoveNeverFallsBackToPlain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := encrypted(t)
+		p.req.PostCopy = true
+		tries := 0
+		p.source.rehearsal = func(params libvirt.MigrateParams) error {
+			if !params.TLS {
+				t.Error("rehearsed without TLS")
+			}
+			if params.Managed {
+				return nil
+			}
+			return says("Host key verification failed")
+		}
+		p.source.migrate = func(context.Context) error {
+			if tries++; tries == 1 {
+				return says("post-copy is not supported")
+			}
+			p.copy()
+			p.switchover()
+			return nil
+		}
+		rec, err := Move(t.Context(), p.req, p.deps)
+		if err != nil || tries != 2 || !rec.Encrypted {
+			t.Errorf("%d tries, encrypted on record: %t, %v", tries, rec.Encrypted, err)
+		}
+		for i, params := range p.source.params {
+			if !params.TLS || !params.Managed {
+				t.Errorf("try %d: %+v", i, params)
+			}
+		}
+	})
+	synctest.Test(t, func(t *testing.T) {
+		p := newPair(t)
+		if rec, err := Move(t.Context(), p.req, p.deps); err != nil || rec.Encrypted {
+			t.Errorf("a plain move is on record as encrypted: %t, %v", rec.Encrypted, err)
+		}
+	})
+}
+
+func TestTunnelledWithTLSIsNotBegun(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := encrypted(t)
+		p.req.Options.Tunnelled = true
+		_, err := Move(t.Context(), p.req, p.deps)
+		var r *Refusal
+		if !errors.As(err, &r) || r.Check != CheckRequest || len(p.source.params) > 0 {
+			t.Errorf("%v, begun %d times", err, len(p.source.params))
+		}
+	})
+}
+
+// What libvirt 11.3 and QEMU 10.0 say.
+func TestTLSHint(t *testing.T) {
+	for _, c := range []struct {
+		says  string
+		asked bool
+		hint  string
+	}{
+		{"Requested operation is not valid: this libvirtd instance allows migration only with VIR_MIGRATE_TLS flag", false,
+			"vmferry migrate --tls 'Night Watch 1' NODE"},
+		{"operation failed: migration failed. Message from the source host: operation failed: job 'migration out' failed: " +
+			"Certificate does not match the hostname 10.99.0.1", true, "--tls-destination"},
+		{"internal error: unable to execute QEMU command 'object-add': Unable to access credentials " +
+			"/etc/pki/qemu/ca-cert.pem: No such file or directory", true, "vmferry check"},
+		{"internal error: unable to execute QEMU command 'object-add': Cannot load certificate '/etc/pki/qemu/server-cert.pem' " +
+			"& key '/etc/pki/qemu/server-key.pem': Error while reading file.", true, "QEMU's user"},
+		{"operation failed: job 'migration out' failed: Cannot read from TLS channel: The TLS connection was non-properly " +
+			"terminated.", true, "one authority"},
+		{"connection refused", true, ""},
+		{"Certificate does not match the hostname 10.99.0.1", false, ""}, // that of libvirt's own connection
+	} {
+		if hint := tlsHint(says(c.says), "Night Watch 1", c.asked); (hint == "") != (c.hint == "") || !strings.Contains(hint, c.hint) {
+			t.Errorf("%q: %q, want %q", c.says, hint, c.hint)
+		}
+	}
+}
