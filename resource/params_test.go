@@ -256,7 +256,7 @@ func TestParseEnviron(t *testing.T) {
 var fuzzSeeds = []string{
 	"config=/x.xml", "hypervisor=qemu:///system", "hypervisor=qemu://[::1]:99/system", "force_stop=ja", "migration_transport=tcp",
 	"migration_user=a", "migration_downtime=30", "migration_speed=1", "migration_network_suffix=-m", "migrateuri=tcp:%n:1", "migrateport=49152",
-	"migrate_options=--migrateuri=tcp://%n --timeout 5 --migrate-disks vda,vdb --parallel", "remoteuri=%n", "monitor_scripts=/a b",
+	"migration_tls=yes", "migrate_options=--migrateuri=tcp://%n --timeout 5 --migrate-disks vda,vdb --parallel", "remoteuri=%n", "monitor_scripts=/a b",
 	"autoset_utilization_cpu=1", "autoset_utilization_host_memory=0", "autoset_utilization_hv_memory=no", "unset_utilization_cpu=1",
 	"unset_utilization_host_memory=x", "unset_utilization_hv_memory=1", "save_config_on_stop=1", "sync_config_on_stop=1", "snapshot=/s",
 	"backingfile=/b", "stateless=1", "copyindirs=/a /b", "shutdown_mode=acpi,agent", "start_resources=1", "xmfile=/x.cfg", "name=vm1",

@@ -46,7 +46,7 @@ type checkReport struct {
 // checks are in the order of the table: what all else stands on comes first.
 var checks = []func(context.Context, *checker){
 	checkLibvirt, checkManager, checkPeers, checkReach, checkFencing,
-	checkResources, checkGuests, checkFirmware, checkAutostart, checkStrays, checkDaemon, checkWindow, checkOrder,
+	checkResources, checkEncryption, checkGuests, checkFirmware, checkAutostart, checkStrays, checkDaemon, checkWindow, checkOrder,
 }
 
 // checker collects what the checks find.

@@ -98,6 +98,9 @@ func checkReach(ctx context.Context, k *checker) {
 			k.add("reach", t.node, problem, oneLine(t.err), "set the parameter remoteuri of resource "+t.resource)
 		case answers[i] != nil:
 			k.add("reach", t.node, problem, fmt.Sprintf("%s does not answer: %s", t.uri, oneLine(answers[i])), howToReach(t.uri, t.node))
+		case libvirt.Unverified(t.uri) != "":
+			k.add("reach", t.node, warning, t.uri+" answers, and whether it is that node is not verified",
+				"remove "+libvirt.Unverified(t.uri)+" from the URIs of resource "+t.resource)
 		default:
 			k.add("reach", t.node, ok, t.uri+" answers", "")
 		}

@@ -30,7 +30,7 @@ var errSaved = errors.New("the live migration failed, and the guest was saved an
 // throughPacemaker has Pacemaker move a guest that is its resource: it asks for
 // the node with a constraint that ends by itself, and follows what becomes of it.
 func (c *call) throughPacemaker(ctx context.Context, inv *inventory, g *guest, o order) error {
-	if name, ok := c.given("to-uri", "transport", "bandwidth", "budget", "disks"); ok {
+	if name, ok := c.given("to-uri", "transport", "tls", "bandwidth", "budget", "disks"); ok {
 		return misuse("migrate: Pacemaker has guest %q, and --%s is for the resource to say: type %s VALUE", g.Name, name,
 			shellword.Line("crm_resource", "--resource", g.Claim.resource, "--set-parameter", parameterOf[name], "--parameter-value"))
 	}
@@ -72,7 +72,10 @@ func (c *call) throughPacemaker(ctx context.Context, inv *inventory, g *guest, o
 }
 
 // parameterOf is the resource's parameter that a flag stands for.
-var parameterOf = map[string]string{"to-uri": "remoteuri", "transport": "migration_transport", "bandwidth": "migration_speed", "budget": "blackout_budget", "disks": "disks"}
+var parameterOf = map[string]string{
+	"to-uri": "remoteuri", "transport": "migration_transport", "tls": "migration_tls", "bandwidth": "migration_speed",
+	"budget": "blackout_budget", "disks": "disks",
+}
 
 // iso8601 is a duration as Pacemaker takes it, in whole seconds.
 func iso8601(d time.Duration) string { return fmt.Sprintf("PT%dS", int(d.Seconds())) }

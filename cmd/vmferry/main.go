@@ -64,6 +64,7 @@ plan:
 migrate:
   --to-uri URI       the target's libvirt (default: this node's, with NODE as host)
   --transport NAME   how libvirt gets there: tcp, tls, ssh
+  --tls              encrypt memory and disks, whatever the transport is
   --bandwidth N      MiB/s at most
   --budget D         longest blackout that clients may see
   --disks MODE       for disks that are not on shared storage: shared (copy none),

@@ -14,6 +14,7 @@ import (
 	"github.com/vmferry/vmferry/cmd/vmferry/report"
 	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/blackout"
+	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/migrate/relay"
 	"github.com/vmferry/vmferry/migrate/vigil"
 	"github.com/vmferry/vmferry/resource"
@@ -27,6 +28,7 @@ type order struct {
 	node      string   // the one that is tried
 	toURI     string
 	transport string
+	tls       bool
 	bandwidth uint64
 	budget    time.Duration
 	deadline  time.Duration
@@ -77,6 +79,7 @@ func migrateGuest(ctx context.Context, c *call, args []string) error {
 func (c *call) order(args []string) (o order, done bool, err error) {
 	c.flags.StringVar(&o.toURI, "to-uri", "", "")
 	c.flags.StringVar(&o.transport, "transport", "", "")
+	c.flags.BoolVar(&o.tls, "tls", false, "")
 	c.flags.Uint64Var(&o.bandwidth, "bandwidth", 0, "")
 	c.flags.DurationVar(&o.budget, "budget", 0, "")
 	c.flags.DurationVar(&o.deadline, "deadline", 0, "")
@@ -242,6 +245,7 @@ func (c *call) move(ctx context.Context, g *guest, target string, o order) (migr
 	record, err := migrate.Move(ctx, migrate.Request{
 		Guest: g.Name, UUID: g.UUID, SourceURI: g.URI, Target: o.node, TargetURI: target,
 		Bandwidth: o.bandwidth, BlackoutBudget: o.budget, Disks: o.disks,
+		Options: libvirt.MigrateOptions{TLS: o.tls},
 		Progress: func(p migrate.Progress) {
 			if v == nil && len(o.watch) > 0 && p.Phase != migrate.PhaseSlot { // a guest that waits for its turn needs no probe
 				v = vigil.Begin(ctx, o.watch)
@@ -319,6 +323,9 @@ func (r migrateResult) table(w io.Writer) error {
 	}
 	rec := r.Record
 	fmt.Fprintf(w, "moved in %.1f s", rec.DurationMS/1000)
+	if rec.Encrypted {
+		fmt.Fprint(w, ", encrypted")
+	}
 	if rec.PauseMS != nil {
 		fmt.Fprintf(w, ", pause %.1f ms", *rec.PauseMS)
 	}

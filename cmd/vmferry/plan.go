@@ -47,6 +47,8 @@ type planStep struct {
 	Why       string      `json:"why,omitempty"`
 	// Unsupported is why the budget cannot be held, whatever is predicted: the hypervisor's driver lacks what it takes.
 	Unsupported string `json:"unsupported,omitempty"`
+	// Encrypted tells that the memory and the disks that go along travel encrypted.
+	Encrypted bool `json:"encrypted,omitempty"`
 	// Verdict is what becomes of the guest, by the word of the cluster manager and of the target.
 	Verdict hbplugin.Verdict `json:"verdict"`
 }
@@ -207,6 +209,7 @@ func (p *planner) make(ctx context.Context) (planReport, error) {
 		if lack := migrate.BudgetHeld(f.guest.URI); lack != nil {
 			s.Unsupported = lack.Error()
 		}
+		s.Encrypted = f.guest.Claim != nil && f.guest.Claim.env.Params.Options.TLS
 		if !p.leaves(f) {
 			stay = append(stay, s)
 			continue
@@ -355,6 +358,9 @@ func (s planStep) cells() []string {
 		}
 		if !s.Verdict.Fate.KeepsRunning() {
 			times[3] = "by hand"
+		}
+		if s.Encrypted {
+			times[3] += ", TLS"
 		}
 		return append(times, fmt.Sprintf("%d MiB", s.Bytes>>20), fmt.Sprintf("%.0f ms", s.Blackout), budget)
 	case drain.Save:

@@ -27,7 +27,7 @@ _vmferry() {
 	flags="--json --config"
 	case $command in
 	plan) flags+=" --bandwidth --no-measure --window" ;;
-	migrate) flags+=" --to-uri --transport --bandwidth --budget --disks --deadline --watch --lifetime" ;;
+	migrate) flags+=" --to-uri --transport --tls --bandwidth --budget --disks --deadline --watch --lifetime" ;;
 	drain) flags+=" --window" ;;
 	report) flags+=" --since --html" ;;
 	esac

@@ -1,0 +1,100 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/vmferry/vmferry/migrate/pki"
+	"github.com/vmferry/vmferry/migrate/shellword"
+)
+
+// encrypted tells whether what the guest has in memory, and disks that go along, travel encrypted; known is false where
+// a rule decides that, or there is no way to another node.
+func (k *checker) encrypted(cl *claim) (is, known bool) {
+	to, err := cl.env.Params.Route(k.inv.node, "") // all ways are of one kind
+	ruled := slices.ContainsFunc([]string{"migration_tls", "migrate_options", "migration_transport", "remoteuri"},
+		func(p string) bool { return slices.Contains(cl.ruled, p) })
+	return cl.env.Params.Encrypts(to), err == nil && !ruled
+}
+
+// checkEncryption: do the guests of the cluster's, here or elsewhere, travel unencrypted? And where they must not, are
+// this node's own certificates in order?
+func checkEncryption(_ context.Context, k *checker) {
+	var plain []*claim
+	some, tls := false, false
+	for i := range k.inv.claims {
+		cl := &k.inv.claims[i]
+		is, known := k.encrypted(cl)
+		if cl.pinned() || !known {
+			continue
+		}
+		some, tls = some || is, tls || cl.env.Params.Options.TLS
+		if !is {
+			plain = append(plain, cl)
+		}
+	}
+	if len(plain) > 0 {
+		var names []string
+		for _, cl := range plain {
+			names = append(names, cl.guest)
+		}
+		k.add("encryption", "", warning, fmt.Sprintf("memory and copied disks of %s travel unencrypted: %s",
+			plural(len(names), "guest"), strings.Join(names, ", ")), encryptRemedy(plain))
+	} else if some {
+		k.add("encryption", "", ok, "memory and copied disks travel encrypted", "")
+	}
+	if tls {
+		k.checkCertificates()
+	}
+}
+
+// encryptRemedy is what to type for guests that travel unencrypted.
+func encryptRemedy(plain []*claim) string {
+	cl := plain[0]
+	first := "only libvirt's own connection is encrypted by migration_transport; "
+	switch {
+	case cl.env.Params.IsXen():
+		first += "Xen has no TLS for it: set migrate_options=--tunnelled with migration_transport=ssh"
+	case cl.foreign:
+		first += "with certificates on each node (TLS in ocf_vmferry_Domain(7)), add --tls to its migrate_options"
+	case cl.manager == managerPacemaker:
+		first += "with certificates on each node (TLS in ocf_vmferry_Domain(7)), type: " + shellword.Line("crm_resource",
+			"--resource", cl.resource, "--set-parameter", "migration_tls", "--parameter-value", "yes")
+	default:
+		first += "with certificates on each node (TLS in ocf_vmferry_Domain(7)), add ::migration_tls=yes to it in haresources"
+	}
+	if len(plain) > 1 {
+		first += "; likewise for the others"
+	}
+	return first + "; on a network that only the nodes reach it may stay as it is"
+}
+
+// checkCertificates looks at the certificates by which this node sends guests and takes them in.
+func (k *checker) checkCertificates() {
+	s, err := pki.Read(k.path(pki.ConfPath))
+	if err != nil {
+		k.add("certificates", "", warning, "where they are is taken to be as usual: "+err.Error(), "run this as root")
+	}
+	dir := s.Dir
+	if dir == "" {
+		dir = s.Fallback
+		if info, err := os.Stat(k.path(pki.MigrateDir)); err == nil && info.IsDir() {
+			dir = pki.MigrateDir
+		}
+	}
+	files := append(s.ReceiverNeeds(), s.SenderNeeds()[1:]...)
+	f := pki.Judge(k.path(dir), files, time.Now())
+	const remedy = "make them anew: see TLS in ocf_vmferry_Domain(7)"
+	switch {
+	case len(f.Fatal) > 0:
+		k.add("certificates", dir, problem, strings.Join(append(f.Fatal, f.Doubts...), "; "), remedy)
+	case len(f.Doubts) > 0:
+		k.add("certificates", dir, warning, strings.Join(f.Doubts, "; "), remedy)
+	default:
+		k.add("certificates", dir, ok, strings.Join(files, ", "), "")
+	}
+}
