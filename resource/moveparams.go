@@ -43,6 +43,7 @@ func (p Params) Move(guest, uuid string, to Route) Move {
 		Guest: guest, UUID: uuid, SourceURI: p.Hypervisor, Target: to.Node, TargetURI: to.URI, MigrateURI: to.DataURI,
 		Bandwidth: p.Bandwidth(), Downtime: p.Downtime, Tuning: p.tuning(), Relay: p.Announce != announce.Off,
 	}
+	m.Options.TLS = p.UsesTLS()
 	m.Options.TLSDestination = naming(m.Options.TLSDestination, to.Node)
 	return m
 }

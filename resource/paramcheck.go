@@ -142,14 +142,14 @@ func (r *reader) checkPairs(p Params) {
 // QEMU 10.0 refuses TLS with zero-copy.
 func (r *reader) checkTLS(p Params) {
 	asked := "migrate_options"
-	if slices.Contains(trueWords, r.get("migration_tls")) {
+	if p.TLS {
 		asked = "migration_tls"
 	}
 	const hint = "QEMU's TLS (migration_tls, or --tls in migrate_options)"
 	switch o := p.Options; {
-	case !o.TLS && o.TLSDestination != "":
+	case !p.UsesTLS() && o.TLSDestination != "":
 		r.bad(asked, "--tls-destination in migrate_options has no effect without TLS: set migration_tls=yes, or remove it")
-	case !o.TLS:
+	case !p.UsesTLS():
 	case p.IsXen():
 		r.bad(asked, "%s is for guests of QEMU, and Xen sends a guest's memory as it is: remove it, and use "+
 			"migration_transport=ssh with migrate_options=--tunnelled, or a private network", hint)

@@ -27,7 +27,8 @@ type Params struct {
 	MigrateURI   string        // migrateuri, with %n in it
 	MigratePort  uint16        // migrateport; 0 lets libvirt choose
 	RemoteURI    string        // remoteuri, with %n in it
-	Options      Options       // migrate_options; TLS is migration_tls as well
+	Options      Options       // migrate_options
+	TLS          bool          // migration_tls; see [Params.UsesTLS]
 	ShutdownMode string        // shutdown_mode: empty, or a comma list of libvirt's words
 
 	Scripts        []string      // monitor_scripts: programs, in their order
@@ -97,6 +98,7 @@ func parseParams(vars map[string]string) (Params, []Problem) {
 		MigratePort:    r.port("migrateport"),
 		RemoteURI:      r.get("remoteuri"),
 		Options:        r.options("migrate_options"),
+		TLS:            r.boolean("migration_tls", false),
 		ShutdownMode:   r.get("shutdown_mode"),
 		Scripts:        strings.Fields(r.get("monitor_scripts")),
 		Checks:         r.checks(),
@@ -117,7 +119,6 @@ func parseParams(vars map[string]string) (Params, []Problem) {
 		Memory:         r.memory("check_memory"),
 	}
 	p.SaveConfig = p.SaveConfig || p.SyncConfig
-	p.Options.TLS = r.boolean("migration_tls", false) || p.Options.TLS
 	r.xen(&p)
 	if p.File() == "" && vars[reskey+"hypervisor"] != "" && p.IsXen() {
 		p.XMFile = defaultXMFile

@@ -92,10 +92,14 @@ func (p Params) libvirtURI(node, name, host string) (string, error) {
 	return driver + "://" + p.account(host) + m[2] + "/" + m[3], nil
 }
 
+// UsesTLS tells whether the memory of a guest that moves, and disks that go along, are encrypted by the hypervisors:
+// for migration_tls, or for --tls in migrate_options.
+func (p Params) UsesTLS() bool { return p.TLS || p.Options.TLS }
+
 // Encrypts tells whether the memory of a guest that moves on that way, and the disks that go along, are encrypted: by
 // the hypervisors' TLS, or in libvirt's own connection where its transport is encrypted.
 func (p Params) Encrypts(to Route) bool {
-	return p.Options.TLS || p.Options.Tunnelled && libvirt.Encrypted(to.URI)
+	return p.UsesTLS() || p.Options.Tunnelled && libvirt.Encrypted(to.URI)
 }
 
 // dataURI is where the memory is sent. own tells that host is not what the target's libvirt would choose by itself.

@@ -18,7 +18,9 @@ func (k *checker) encrypted(cl *claim) (is, known bool) {
 	to, err := cl.env.Params.Route(k.inv.node, "") // all ways are of one kind
 	ruled := slices.ContainsFunc([]string{"migration_tls", "migrate_options", "migration_transport", "remoteuri"},
 		func(p string) bool { return slices.Contains(cl.ruled, p) })
-	return cl.env.Params.Encrypts(to), err == nil && !ruled
+	p := cl.env.Params
+	p.TLS = p.TLS && !cl.foreign // which VirtualDomain does not know
+	return p.Encrypts(to), err == nil && !ruled
 }
 
 // checkEncryption: do the guests of the cluster's, here or elsewhere, travel unencrypted? And where they must not, are
@@ -32,7 +34,7 @@ func checkEncryption(_ context.Context, k *checker) {
 		if cl.pinned() || !known {
 			continue
 		}
-		some, tls = some || is, tls || cl.env.Params.Options.TLS
+		some, tls = some || is, tls || cl.env.Params.UsesTLS()
 		if !is {
 			plain = append(plain, cl)
 		}

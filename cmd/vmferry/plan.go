@@ -209,7 +209,7 @@ func (p *planner) make(ctx context.Context) (planReport, error) {
 		if lack := migrate.BudgetHeld(f.guest.URI); lack != nil {
 			s.Unsupported = lack.Error()
 		}
-		s.Encrypted = f.guest.Claim != nil && f.guest.Claim.env.Params.Options.TLS
+		s.Encrypted = f.guest.Claim != nil && f.guest.Claim.env.Params.UsesTLS()
 		if !p.leaves(f) {
 			stay = append(stay, s)
 			continue
