@@ -69,6 +69,7 @@ type fake struct {
 	snapshots libvirt.Snapshots
 	networks  map[string]libvirt.Network
 	names     map[string][]string // by directory; nil where it cannot look
+	texts     map[string][]byte   // by path; nil where it cannot read
 	pages     uint64
 	domCaps   string
 
@@ -266,6 +267,13 @@ func (f *fake) Names(_ context.Context, dir string) ([]string, error) {
 		return nil, libvirt.ErrUnsupported
 	}
 	return f.names[dir], nil
+}
+
+func (f *fake) Text(_ context.Context, file string, _ int) ([]byte, error) {
+	if f.texts == nil {
+		return nil, libvirt.ErrUnsupported
+	}
+	return f.texts[file], nil
 }
 
 func (f *fake) FreePages(context.Context, uint64) (uint64, error) { return f.pages, nil }

@@ -80,6 +80,8 @@ type Surroundings interface {
 	Network(ctx context.Context, name string) (libvirt.Network, error)
 	// Names lists what is in a directory of the host.
 	Names(ctx context.Context, dir string) ([]string, error)
+	// Text reads the first limit bytes of a file of the host, and nothing where there is none.
+	Text(ctx context.Context, file string, limit int) ([]byte, error)
 	// FreePages is how many huge pages of size KiB are free.
 	FreePages(ctx context.Context, size uint64) (uint64, error)
 	// DomainCapabilities is what the emulator at that path of the host can do, as XML.

@@ -89,8 +89,8 @@ func (m *mover) questions() []question {
 		{askTime, m.checkNetworks},
 		{askTime, m.checkFirmware},
 		{askTime, m.checkAccepted},
-		{2 * askTime, m.checkTLS},
 		{askTime, m.chooseAddress},
+		{2 * askTime, m.checkTLS}, // for the address that was chosen
 		{2 * connectTime, m.checkRehearsal},
 	}
 }

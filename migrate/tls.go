@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -47,7 +48,7 @@ func certificatesAt(ctx context.Context, host shower, s pki.Setting, needs []str
 }
 
 // checkTLS wants the certificates of a migration with TLS at both ends: libvirt itself finds out that one is missing when
-// the migration begins. What is in those of the target shows then.
+// the migration begins. That the target's key fits, and that QEMU may read it, shows then.
 func (m *mover) checkTLS(ctx context.Context, _ *libvirtxml.Domain) error {
 	if !m.req.Options.TLS {
 		return nil
@@ -61,11 +62,41 @@ func (m *mover) checkTLS(ctx context.Context, _ *libvirtxml.Domain) error {
 		return err
 	}
 	if local := hostOf(m.req.SourceURI) == ""; local && len(here.missing) == 0 && !here.unknown {
-		if err := m.refuse(m.judgeOwn(pki.Judge(here.dir, s.SenderNeeds(), time.Now()))); err != nil {
+		if err := m.refuse(m.judgeFlaws(pki.Judge(here.dir, s.SenderNeeds(), time.Now()))); err != nil {
 			return err
 		}
 	}
-	return m.judgeCertificates("target", certificatesAt(ctx, m.target.host, s, s.ReceiverNeeds()))
+	there := certificatesAt(ctx, m.target.host, s, s.ReceiverNeeds())
+	if err := m.judgeCertificates("target", there); err != nil || there.unknown {
+		return err
+	}
+	return m.checkServer(ctx, filepath.Join(here.dir, pki.Authority), filepath.Join(there.dir, pki.ServerCert))
+}
+
+// checkServer reads the certificate that the target's QEMU will show: whether it is valid, and for the name that the
+// source's QEMU looks for in it. That is the host of the URI, and without one the name that the target's libvirt puts into
+// it: its own, or migration_host of its qemu.conf, which cannot be seen.
+func (m *mover) checkServer(ctx context.Context, authority, file string) error {
+	raw, err := m.target.host.Text(ctx, file, pki.Most)
+	if err != nil || len(raw) == 0 {
+		m.note("the target's certificate was not read, and may not be accepted")
+		return nil
+	}
+	name := cmp.Or(m.req.Options.TLSDestination, hostOf(m.req.MigrateURI))
+	sure := name != ""
+	if !sure {
+		if name, err = m.target.host.Hostname(ctx); err != nil {
+			m.note("whether the target's certificate is for its own name was not checked: " + err.Error())
+			return nil
+		}
+	}
+	var ours []byte
+	if hostOf(m.req.SourceURI) == "" {
+		if ours, err = pki.ReadFile(authority); err != nil {
+			m.log.WithError(err).Info("this node's own authority is not known")
+		}
+	}
+	return m.judgeFlaws(pki.JudgeServer(raw, ours, name, sure, time.Now()))
 }
 
 const tlsReason = "the move is to be encrypted (migration_tls)"
@@ -82,8 +113,8 @@ func (m *mover) judgeCertificates(end string, c certificates) error {
 	return nil
 }
 
-// judgeOwn refuses a certificate of this node that nobody accepts.
-func (m *mover) judgeOwn(f pki.Flaws) error {
+// judgeFlaws refuses a certificate that nobody accepts.
+func (m *mover) judgeFlaws(f pki.Flaws) error {
 	for _, doubt := range f.Doubts {
 		m.note("the migration with TLS may fail: " + doubt)
 	}
@@ -91,7 +122,7 @@ func (m *mover) judgeOwn(f pki.Flaws) error {
 		return nil
 	}
 	return &Refusal{CheckTLS, tlsReason + ", and " + strings.Join(f.Fatal, ", "),
-		"make a new one: see TLS in ocf_vmferry_Domain(7)", nil}
+		"make a new one, or name the one that it is for in --tls-destination: see TLS in ocf_vmferry_Domain(7)", nil}
 }
 
 // tlsHint says what to do about an error of libvirt's or QEMU's that is about TLS; "" where it is about none.

@@ -24,6 +24,10 @@ func (h *fakeHost) Names(context.Context, string) ([]string, error) {
 	return nil, libvirt.ErrUnsupported
 }
 
+func (h *fakeHost) Text(context.Context, string, int) ([]byte, error) {
+	return nil, libvirt.ErrUnsupported
+}
+
 func (h *fakeHost) Snapshots(context.Context, string) (libvirt.Snapshots, error) {
 	return libvirt.Snapshots{}, nil
 }

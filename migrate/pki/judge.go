@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -31,7 +32,7 @@ func Judge(dir string, files []string, now time.Time) (f Flaws) {
 			f.checkKey(path)
 			continue
 		}
-		raw, err := readFile(path)
+		raw, err := ReadFile(path)
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
 			f.Fatal = append(f.Fatal, fmt.Sprintf("%s is missing", path))
@@ -49,6 +50,49 @@ func Judge(dir string, files []string, now time.Time) (f Flaws) {
 	}
 	slices.Sort(f.Doubts)
 	return f
+}
+
+const peers = "the target's " + ServerCert
+
+// JudgeServer says what is wrong with the certificate of another node, which is in raw, for a connection to host. now is
+// the time by which it is valid or not; authority is this node's, nil where that is not known. sure tells that the
+// connection goes to host and to no other name.
+func JudgeServer(raw, authority []byte, host string, sure bool, now time.Time) (f Flaws) {
+	chain := f.parse(peers, raw, now)
+	if len(chain) == 0 {
+		return f
+	}
+	if !isFor(chain[0], host) {
+		text := fmt.Sprintf("%s is for %q, and not for %q", peers, namesOf(chain[0]), host)
+		if sure {
+			f.Fatal = append(f.Fatal, text)
+		} else {
+			f.Doubts = append(f.Doubts, text)
+		}
+	}
+	var none Flaws
+	if why := verify(chain, none.parse(Authority, authority, now), x509.ExtKeyUsageServerAuth, now); why != nil {
+		f.Doubts = append(f.Doubts, fmt.Sprintf("%s: %v", peers, why))
+	}
+	return f
+}
+
+// isFor is as lenient as GnuTLS may be: a name counts as a text as well, and the common name where there is no other.
+func isFor(c *x509.Certificate, host string) bool {
+	return c.VerifyHostname(host) == nil ||
+		slices.ContainsFunc(namesOf(c), func(name string) bool { return strings.EqualFold(name, host) })
+}
+
+// namesOf are the names and addresses that a certificate is for.
+func namesOf(c *x509.Certificate) []string {
+	names := slices.Clone(c.DNSNames)
+	for _, ip := range c.IPAddresses {
+		names = append(names, ip.String())
+	}
+	if len(c.DNSNames) == 0 && c.Subject.CommonName != "" {
+		names = append(names, c.Subject.CommonName)
+	}
+	return names
 }
 
 // checkKey tells of a key that only root may read: QEMU itself opens it, mostly as another user.

@@ -120,6 +120,52 @@ func TestJudgeTellsOfAKeyForRootAlone(t *testing.T) {
 	}
 }
 
+func TestJudgeServer(t *testing.T) {
+	now := time.Now()
+	file := func(node, name string, end time.Time) []byte {
+		dir := t.TempDir()
+		pkitest.New(t, now).Write(t, dir, node, now, end)
+		raw, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return raw
+	}
+	late := now.AddDate(0, 6, 0)
+	cert, stranger := file("n2.lan", pki.ServerCert, late), file("n2", pki.Authority, late)
+	for _, c := range []struct {
+		name          string
+		raw, ca       []byte
+		host          string
+		sure          bool
+		fatal, doubts []string
+	}{
+		{"sound", cert, nil, "n2.lan", true, nil, nil},
+		{"upper case", cert, nil, "N2.LAN", true, nil, nil},
+		{"another name", cert, nil, "n2", true, []string{`is for ["n2.lan"], and not for "n2"`}, nil},
+		{"perhaps another name", cert, nil, "n2", false, nil, []string{`not for "n2"`}},
+		{"a name that is an address", file("192.0.2.2", pki.ServerCert, late), nil, "192.0.2.2", true, nil, nil},
+		{"any host of a domain", file("*.lan", pki.ServerCert, late), nil, "n2.lan", true, nil, nil},
+		{"another authority", cert, stranger, "n2.lan", true, nil, []string{"server-cert.pem: x509"}},
+		{"expired", file("n2", pki.ServerCert, now.Add(-time.Minute)), nil, "n2", true, []string{"expired on"}, nil},
+		{"rubbish", []byte("x"), nil, "n2", true, nil, []string{"no certificate"}},
+	} {
+		f := pki.JudgeServer(c.raw, c.ca, c.host, c.sure, now)
+		says(t, c.name, f.Fatal, c.fatal)
+		says(t, c.name, f.Doubts, c.doubts)
+	}
+}
+
+// What another node sends may be anything.
+func FuzzJudgeServer(f *testing.F) {
+	f.Add([]byte("-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"), "n2")
+	f.Fuzz(func(t *testing.T, raw []byte, host string) {
+		if flaws := pki.JudgeServer(raw, nil, host, true, time.Unix(0, 0)); len(flaws.Fatal)+len(flaws.Doubts) > 6 {
+			t.Errorf("%d flaws of one certificate", len(flaws.Fatal)+len(flaws.Doubts))
+		}
+	})
+}
+
 func says(t *testing.T, what string, got, want []string) {
 	t.Helper()
 	if len(got) != len(want) {

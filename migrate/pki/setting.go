@@ -51,20 +51,20 @@ func Parse(conf []byte) Setting {
 	}
 }
 
-// most is how much of a file is read, in bytes: none of them is as large.
-const most = 1 << 20
+// Most is how much of a file is read, in bytes: none of them is as large.
+const Most = 1 << 20
 
 // Read reads qemu.conf. Where there is none, libvirt has its defaults, and so has Setting.
 func Read(path string) (Setting, error) {
-	raw, err := readFile(path)
+	raw, err := ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		err = nil
 	}
 	return Parse(raw), err
 }
 
-// readFile reads a regular file, as far as it is of a size that makes sense.
-func readFile(path string) ([]byte, error) {
+// ReadFile reads a regular file, as far as it is of a size that makes sense.
+func ReadFile(path string) ([]byte, error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, err
@@ -73,7 +73,7 @@ func readFile(path string) ([]byte, error) {
 	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
 		return nil, cmp.Or(err, error(&fs.PathError{Op: "read", Path: path, Err: errors.New("it is no regular file")}))
 	}
-	return io.ReadAll(io.LimitReader(f, most))
+	return io.ReadAll(io.LimitReader(f, Most))
 }
 
 // SenderNeeds are the files that a node needs to send a guest.

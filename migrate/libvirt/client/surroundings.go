@@ -49,14 +49,40 @@ const (
 // installed.
 func (c *Conn) Names(ctx context.Context, dir string) ([]string, error) {
 	return call(ctx, c, fmt.Sprintf("look into %q", dir), "", func() (names []string, err error) {
-		for try := range time.Duration(lookTries) {
-			if names, err = c.names(ctx, dir); err == nil || ctx.Err() != nil || !isTaken(err) {
-				break
-			}
-			time.Sleep(try * lookWait)
-		}
+		err = c.lookInto(ctx, dir, func(p *lv.StoragePool) (err error) {
+			names, err = p.ListStorageVolumes()
+			return err
+		})
 		return names, err
 	})
+}
+
+// Text reads a small file of the host, of at most limit bytes, in the way of [Conn.Names]. That there is none is no
+// error: then nothing is returned.
+func (c *Conn) Text(ctx context.Context, file string, limit int) ([]byte, error) {
+	return call(ctx, c, fmt.Sprintf("read %q", file), "", func() (raw []byte, err error) {
+		err = c.lookInto(ctx, path.Dir(file), func(p *lv.StoragePool) error {
+			vol, err := lookupVolume(p, path.Base(file))
+			if vol == nil || err != nil {
+				return err
+			}
+			defer func() { _ = vol.Free() }()
+			raw, err = c.download(vol, limit)
+			return err
+		})
+		return raw, err
+	})
+}
+
+// lookInto calls f with a pool of the directory, and again where another's pool was in the way.
+func (c *Conn) lookInto(ctx context.Context, dir string, f func(*lv.StoragePool) error) (err error) {
+	for try := range time.Duration(lookTries) {
+		if err = c.onceInto(ctx, dir, f); err == nil || ctx.Err() != nil || !isTaken(err) {
+			break
+		}
+		time.Sleep(try * lookWait)
+	}
+	return err
 }
 
 // isTaken tells whether another's pool was in the way, or has just gone.
@@ -66,29 +92,24 @@ func isTaken(err error) bool {
 		(lerr.Code == lv.ERR_OPERATION_FAILED || lerr.Code == lv.ERR_OPERATION_INVALID || lerr.Code == lv.ERR_NO_STORAGE_POOL)
 }
 
-func (c *Conn) names(ctx context.Context, dir string) (names []string, err error) {
-	list := func(p *lv.StoragePool) (err error) {
-		names, err = p.ListStorageVolumes()
-		return err
-	}
-	err = c.inPool(ctx, dir, list)
+func (c *Conn) onceInto(ctx context.Context, dir string, f func(*lv.StoragePool) error) error {
+	err := c.inPool(ctx, dir, f)
 	var lerr lv.Error
 	if !errors.As(err, &lerr) || lerr.Code != lv.ERR_NO_STORAGE_POOL {
-		return names, err
+		return err
 	}
 	doc, err := (&libvirtxml.StoragePool{Type: "dir", Name: lookPool + path.Base(dir),
 		Target: &libvirtxml.StoragePoolTarget{Path: dir}}).Marshal()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	pool, err := c.lv.StoragePoolCreateXML(doc, lv.STORAGE_POOL_CREATE_NORMAL)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer func() { _ = pool.Free() }()
 	defer func() { _ = pool.Destroy() }() // which leaves the directory alone
-	err = list(pool)
-	return names, err
+	return f(pool)
 }
 
 // DomainCapabilities is what the host's emulator at that path can do in such a guest, as XML
