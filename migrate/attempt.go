@@ -155,7 +155,7 @@ func (m *mover) once(ctx context.Context) error {
 	m.climb(drain.Live)
 	m.report("migrating")
 	params := m.params()
-	m.rec.Compressed = m.try.compress
+	m.rec.Compressed, m.rec.Encrypted = m.try.compress, params.TLS
 	return m.call(ctx, func(ctx context.Context, host Host) error {
 		return host.MigrateToURI3(ctx, m.req.Guest, m.req.TargetURI, params)
 	})

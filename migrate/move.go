@@ -178,7 +178,7 @@ func newMover(req Request, deps Deps) *mover {
 	}
 	m.log = m.deps.Log.WithFields(logrus.Fields{"guest": req.Guest, "peer": req.Target})
 	m.rec = Record{Schema: RecordSchema, Guest: req.Guest, UUID: req.UUID, From: req.SourceURI, To: req.Target, TargetURI: req.TargetURI,
-		Started: time.Now(), Outcome: Unknown, Cap: req.Bandwidth << 20, Encrypted: req.Options.TLS}
+		Started: time.Now(), Outcome: Unknown, Cap: req.Bandwidth << 20}
 	m.rec.BudgetMS = millis(m.budget())
 	m.source = side{uri: req.SourceURI, open: deps.Open}
 	m.target = side{uri: req.TargetURI, open: deps.Open}

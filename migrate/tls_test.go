@@ -201,6 +201,22 @@ func TestMoveNeverFallsBackToPlain(t *testing.T) {
 	})
 }
 
+// Of a migration that another has begun nobody knows whether it is encrypted.
+func TestAdoptedMoveIsNotOnRecordAsEncrypted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := encrypted(t)
+		p.req.Adopt = true
+		p.source.setJob(libvirt.JobStats{Active: true, Total: 512 << 20, Processed: 1, Iteration: 1})
+		go func() {
+			time.Sleep(3 * time.Second)
+			p.switchover()
+		}()
+		if rec, err := Move(t.Context(), p.req, p.deps); err != nil || rec.Outcome != Moved || rec.Encrypted {
+			t.Errorf("outcome %q, encrypted on record: %t, %v", rec.Outcome, rec.Encrypted, err)
+		}
+	})
+}
+
 func TestTunnelledWithTLSIsNotBegun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := encrypted(t)

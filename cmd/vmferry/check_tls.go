@@ -2,56 +2,75 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/migrate/pki"
 	"github.com/vmferry/vmferry/migrate/shellword"
 )
 
-// encrypted tells whether what the guest has in memory, and disks that go along, travel encrypted; known is false where
-// a rule decides that, or there is no way to another node.
-func (k *checker) encrypted(cl *claim) (is, known bool) {
+// encryption is how a guest goes to another node.
+type encryption struct {
+	guest bool // what it has in memory, and disks that go along, travel encrypted
+	tls   bool // by the hypervisors' TLS
+	link  bool // libvirt's own connection is encrypted
+}
+
+// encryptionOf is not known where a rule decides it, or there is no way to another node.
+func (k *checker) encryptionOf(cl *claim) (e encryption, known bool) {
 	to, err := cl.env.Params.Route(k.inv.node, "") // all ways are of one kind
 	ruled := slices.ContainsFunc([]string{"migration_tls", "migrate_options", "migration_transport", "remoteuri"},
 		func(p string) bool { return slices.Contains(cl.ruled, p) })
 	p := cl.env.Params
 	p.TLS = p.TLS && !cl.foreign // which VirtualDomain does not know
-	return p.Encrypts(to), err == nil && !ruled
+	return encryption{p.Encrypts(to), p.UsesTLS(), libvirt.Encrypted(to.URI)}, err == nil && !ruled
 }
 
 // checkEncryption: do the guests of the cluster's, here or elsewhere, travel unencrypted? And where they must not, are
 // this node's own certificates in order?
 func checkEncryption(_ context.Context, k *checker) {
-	var plain []*claim
+	var plain, bare []*claim
 	some, tls := false, false
 	for i := range k.inv.claims {
 		cl := &k.inv.claims[i]
-		is, known := k.encrypted(cl)
+		e, known := k.encryptionOf(cl)
 		if cl.pinned() || !known {
 			continue
 		}
-		some, tls = some || is, tls || cl.env.Params.UsesTLS()
-		if !is {
+		some, tls = some || e.guest, tls || e.tls
+		switch {
+		case !e.guest:
 			plain = append(plain, cl)
+		case !e.link:
+			bare = append(bare, cl)
 		}
 	}
-	if len(plain) > 0 {
-		var names []string
-		for _, cl := range plain {
-			names = append(names, cl.guest)
-		}
-		k.add("encryption", "", warning, fmt.Sprintf("memory and copied disks of %s travel unencrypted: %s",
-			plural(len(names), "guest"), strings.Join(names, ", ")), encryptRemedy(plain))
-	} else if some {
+	number, list := guestsOf(plain)
+	switch {
+	case len(plain) > 0:
+		k.add("encryption", "", warning, "memory and copied disks of "+number+" travel unencrypted: "+list, encryptRemedy(plain))
+	case some:
 		k.add("encryption", "", ok, "memory and copied disks travel encrypted", "")
+	}
+	if number, list = guestsOf(bare); len(bare) > 0 {
+		k.add("encryption", "", warning, "libvirt's own connection, which tells where the memory goes, is unencrypted for "+
+			number+": "+list, "set migration_transport=ssh or tls, or the same in remoteuri")
 	}
 	if tls {
 		k.checkCertificates()
 	}
+}
+
+// guestsOf says how many guests they are, and which.
+func guestsOf(claims []*claim) (number, list string) {
+	var names []string
+	for _, cl := range claims {
+		names = append(names, cl.guest)
+	}
+	return plural(len(names), "guest"), strings.Join(names, ", ")
 }
 
 // encryptRemedy is what to type for guests that travel unencrypted.
