@@ -47,8 +47,8 @@ func certificatesAt(ctx context.Context, host shower, s pki.Setting, needs []str
 	return c
 }
 
-// checkTLS wants the certificates of a migration with TLS at both ends: libvirt itself finds out that one is missing when
-// the migration begins. That the target's key fits, and that QEMU may read it, shows then.
+// checkTLS wants the certificates of a migration with TLS at both ends: libvirt itself finds out that one is missing
+// when the migration begins. That the target's key fits, and that QEMU may read it, shows then.
 func (m *mover) checkTLS(ctx context.Context, _ *libvirtxml.Domain) error {
 	if !m.req.Options.TLS {
 		return nil
@@ -74,8 +74,8 @@ func (m *mover) checkTLS(ctx context.Context, _ *libvirtxml.Domain) error {
 }
 
 // checkServer reads the certificate that the target's QEMU will show: whether it is valid, and for the name that the
-// source's QEMU looks for in it. That is the host of the URI, and without one the name that the target's libvirt puts into
-// it: its own, or migration_host of its qemu.conf, which cannot be seen.
+// source's QEMU looks for in it. That is the host of the URI, and without one the name that the target's libvirt puts
+// into it: its own, or migration_host of its qemu.conf, which cannot be seen.
 func (m *mover) checkServer(ctx context.Context, authority, file string) error {
 	raw, err := m.target.host.Text(ctx, file, pki.Most)
 	if err != nil || len(raw) == 0 {

@@ -51,7 +51,8 @@ func checkEncryption(_ context.Context, k *checker) {
 	number, list := guestsOf(plain)
 	switch {
 	case len(plain) > 0:
-		k.add("encryption", "", warning, "memory and copied disks of "+number+" travel unencrypted: "+list, encryptRemedy(plain))
+		k.add("encryption", "", warning, "memory and copied disks of "+number+" travel unencrypted: "+list,
+			encryptRemedy(plain))
 	case some:
 		k.add("encryption", "", ok, "memory and copied disks travel encrypted", "")
 	}
@@ -109,7 +110,7 @@ func (k *checker) checkCertificates() {
 	}
 	files := append(s.ReceiverNeeds(), s.SenderNeeds()[1:]...)
 	f := pki.Judge(k.path(dir), files, time.Now())
-	const remedy = "make them anew: see TLS in ocf_vmferry_Domain(7)"
+	const remedy = "replace them: see TLS in ocf_vmferry_Domain(7)"
 	switch {
 	case len(f.Fatal) > 0:
 		k.add("certificates", dir, problem, strings.Join(append(f.Fatal, f.Doubts...), "; "), remedy)

@@ -21,8 +21,8 @@ var programs = []string{"command", "netcat"}
 // may edit who have no right to run programs as root. It is nil for text that is no URI: libvirt refuses that itself.
 //
 // It reads a URI as libvirt does, or more strictly: parameters end at & and at ;, their names may be in any case and
-// percent-encoded, and one with a NUL in it ends there; the transport may be in any case. What the parameter name holds is
-// opened by the remote daemon, and is checked as well.
+// percent-encoded, and one with a NUL in it ends there; the transport may be in any case. What the parameter name holds
+// is opened by the remote daemon, and is checked as well.
 //
 // Source: virURIParseParams (viruri.c), remoteSplitURIScheme (remote_sockets.c), doRemoteOpen (remote_driver.c).
 func CheckURI(uri string) error {
@@ -106,8 +106,8 @@ func parametersOf(uri string) (all []parameter) {
 	return all
 }
 
-// unescape decodes what is percent-encoded up to the first NUL, where a string of C ends. What is wrongly encoded stands
-// for itself.
+// unescape decodes what is percent-encoded up to the first NUL, where a string of C ends. What is wrongly encoded
+// stands for itself.
 func unescape(text string) string {
 	var out strings.Builder
 	for i := 0; i < len(text); i++ {

@@ -54,8 +54,8 @@ func Judge(dir string, files []string, now time.Time) (f Flaws) {
 
 const peers = "the target's " + ServerCert
 
-// JudgeServer says what is wrong with the certificate of another node, which is in raw, for a connection to host. now is
-// the time by which it is valid or not; authority is this node's, nil where that is not known. sure tells that the
+// JudgeServer says what is wrong with the certificate of another node, which is in raw, for a connection to host. now
+// is the time by which it is valid or not; authority is this node's, nil where that is not known. sure tells that the
 // connection goes to host and to no other name.
 func JudgeServer(raw, authority []byte, host string, sure bool, now time.Time) (f Flaws) {
 	chain := f.parse(peers, raw, now)
