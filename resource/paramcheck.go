@@ -26,8 +26,12 @@ func (r *reader) check(p Params) {
 		r.bad("hypervisor", "hypervisor=%q %s", p.Hypervisor, why)
 	}
 	if !slices.Contains(transports, p.Transport) {
-		r.bad("migration_transport", "migration_transport=%q is unknown or runs a program: use one of %s, or leave it unset",
-			p.Transport, strings.Join(transports[1:], ", "))
+		what := "is unknown"
+		if p.Transport == "ext" {
+			what = "runs a program"
+		}
+		r.bad("migration_transport", "migration_transport=%q %s: use one of %s, or leave it unset",
+			p.Transport, what, strings.Join(transports[1:], ", "))
 	}
 	if p.User != "" && !userPattern.MatchString(p.User) {
 		r.bad("migration_user", "migration_user=%q cannot be used: use lower case letters, digits and dashes, beginning with a letter", p.User)
