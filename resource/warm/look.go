@@ -147,7 +147,7 @@ func (m *Monitor) end(instance string) {
 }
 
 // strange says why the daemon may not see what the caller sees, or "". The daemon is
-// confined: it has no network and no home directories.
+// confined by its unit: /tmp is its own, and of the devices it sees few.
 func strange(p resource.Params, access func(string) error) string {
 	switch {
 	case p.XMFile != "" || !ownSystem(p.Hypervisor):
