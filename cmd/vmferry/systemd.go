@@ -4,7 +4,7 @@ import (
 	"context"
 	"fmt"
 
-	"github.com/coreos/go-systemd/v22/dbus"
+	"github.com/vmferry/vmferry/hbplugin/logind"
 )
 
 // unit is what systemd knows of one of its units.
@@ -31,12 +31,9 @@ type systemd struct{}
 func (systemd) Unit(ctx context.Context, name string) (unit, error) {
 	ctx, cancel := context.WithTimeout(ctx, systemdTime)
 	defer cancel()
-	conn, err := dbus.NewSystemdConnectionContext(ctx)
-	if err != nil { // only root may use systemd's own socket
-		conn, err = dbus.NewSystemConnectionContext(ctx)
-	}
+	conn, err := logind.Dial(ctx)
 	if err != nil {
-		return unit{}, fmt.Errorf("reach systemd: %w", err)
+		return unit{}, err
 	}
 	defer conn.Close()
 	props, err := conn.GetAllPropertiesContext(ctx, name)

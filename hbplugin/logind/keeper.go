@@ -1,6 +1,7 @@
 package logind
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,7 +10,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/coreos/go-systemd/v22/login1"
 	"github.com/godbus/dbus/v5"
 	"github.com/sirupsen/logrus"
 )
@@ -55,9 +55,10 @@ type Keeper struct {
 	Tell func(ctx context.Context, e Event) error // takes each event; an error ends Run
 	Log  logrus.FieldLogger
 
-	once  sync.Once
-	ready chan struct{}
-	kind  string // of the shutdown that was announced last
+	once    sync.Once
+	ready   chan struct{}
+	kind    string    // of the shutdown that was announced last
+	strange sync.Once // others than logind were heard
 }
 
 // String names the task.
@@ -94,31 +95,32 @@ func (k *Keeper) Run(ctx context.Context) error {
 
 // session lives as long as one connection to the bus.
 func (k *Keeper) session(ctx context.Context) error {
-	conn, err := systemBus(ctx)
+	h := newHints(k.kind)
+	b, err := connect(ctx, settings{signals: h, refused: k.refused})
 	if err != nil {
 		return err
 	}
-	defer conn.Close()
-	signals := make(chan *dbus.Signal, 16)
-	conn.Signal(signals)
-	if err := subscribe(ctx, conn); err != nil {
+	defer b.close()
+	defer func() { k.kind, _ = h.told() }()
+	h.moved = b.gate.hear
+	if err := subscribe(ctx, b.Conn); err != nil {
 		return fmt.Errorf("subscribe to logind's signals: %w", err)
 	}
-	if err := k.report(ctx, conn); err != nil {
+	if err := b.find(ctx, destination); err != nil {
 		return err
 	}
-	return k.listen(ctx, conn, signals)
+	if err := k.report(ctx, b.Conn, h); err != nil {
+		return err
+	}
+	return k.listen(ctx, b, h)
 }
 
-// systemBus makes a connection of its own to the message bus.
-func systemBus(ctx context.Context) (*dbus.Conn, error) {
-	conn, err := within(ctx, func() (*dbus.Conn, error) {
-		return dbus.ConnectSystemBus()
-	}, func(c *dbus.Conn) { c.Close() })
-	if err != nil {
-		return nil, fmt.Errorf("connect to the system bus: %w", err)
-	}
-	return conn, nil
+// refused says once that others than logind talk to us.
+func (k *Keeper) refused(sender string) {
+	k.strange.Do(func() {
+		k.Log.Infof("a message of %q on the system bus is ignored: only logind and the bus are heard; "+
+			"others are ignored without a word", sender)
+	})
 }
 
 func subscribe(ctx context.Context, conn *dbus.Conn) error {
@@ -135,73 +137,35 @@ func subscribe(ctx context.Context, conn *dbus.Conn) error {
 		dbus.WithMatchMember("NameOwnerChanged"), dbus.WithMatchArg(0, destination))
 }
 
-func (k *Keeper) listen(ctx context.Context, conn *dbus.Conn, signals <-chan *dbus.Signal) error {
+// listen asks logind again whenever something changed. A logind that has just come back so gives a lock again; one that
+// went away is waited for.
+func (k *Keeper) listen(ctx context.Context, b *bus, h *hints) error {
 	for {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case s, ok := <-signals:
-			if !ok {
-				return errors.New("the system bus closed the connection")
-			}
-			if err := k.hear(ctx, conn, s); err != nil {
-				return err
-			}
+		case <-h.closed:
+			return errors.New("the system bus closed the connection")
+		case <-h.wake:
 		}
-	}
-}
-
-// hear acts on one signal. A logind that has just come back is asked anew, and
-// so retakes the lock; one that went away is waited for.
-func (k *Keeper) hear(ctx context.Context, conn *dbus.Conn, s *dbus.Signal) error {
-	switch s.Name {
-	case manager + ".PrepareForShutdownWithMetadata": // comes before the other one
-		if isLogind(ctx, conn, s.Sender) {
-			k.kind = kindOf(s)
-		}
-	case manager + ".PrepareForShutdown":
-		return k.report(ctx, conn)
-	case busName + ".NameOwnerChanged":
-		if owner(s) == "" {
+		var err error
+		if *b.gate.peer.Load() == "" {
 			k.Log.Warn("logind has left the bus")
-			return k.Tell(ctx, Event{})
+			err = k.Tell(ctx, Event{})
+		} else {
+			err = k.report(ctx, b.Conn, h)
 		}
-		return k.report(ctx, conn)
+		if err != nil {
+			return err
+		}
 	}
-	return nil
-}
-
-// isLogind tells whether a sender of a signal is logind: any local user may send one of the name to us.
-func isLogind(ctx context.Context, conn *dbus.Conn, sender string) bool {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
-	defer cancel()
-	var owner string
-	err := conn.BusObject().CallWithContext(ctx, busName+".GetNameOwner", 0, destination).Store(&owner)
-	return err == nil && owner == sender
-}
-
-// kindOf is the kind of shutdown that a signal with metadata tells of.
-func kindOf(s *dbus.Signal) string {
-	if len(s.Body) != 2 {
-		return ""
-	}
-	metadata, _ := s.Body[1].(map[string]dbus.Variant)
-	kind, _ := metadata["type"].Value().(string)
-	return kind
-}
-
-func owner(s *dbus.Signal) string {
-	if len(s.Body) != 3 {
-		return ""
-	}
-	name, _ := s.Body[2].(string)
-	return name
 }
 
 // report reads where logind stands, takes a lock where one can be had, and
 // hands both on.
-func (k *Keeper) report(ctx context.Context, conn *dbus.Conn) error {
+func (k *Keeper) report(ctx context.Context, conn *dbus.Conn, h *hints) error {
 	e := Event{Up: true}
+	_, before := h.told()
 	var usec uint64
 	if err := property(ctx, conn, "InhibitDelayMaxUSec", &usec); err != nil {
 		return err
@@ -211,9 +175,9 @@ func (k *Keeper) report(ctx context.Context, conn *dbus.Conn) error {
 		return err
 	}
 	if e.Preparing {
-		e.Kind = k.kind
+		e.Kind, _ = h.told()
 	} else {
-		k.kind = ""
+		h.forget(before)
 		lock, err := k.inhibit(ctx)
 		if err != nil {
 			return fmt.Errorf("take the shutdown delay lock: %w", err)
@@ -242,27 +206,33 @@ func (k *Keeper) markReady() {
 
 // inhibit takes the lock. The lock is a file descriptor and outlives the
 // connection that it was asked for over.
-func (k *Keeper) inhibit(ctx context.Context) (io.Closer, error) {
-	return within(ctx, func() (*os.File, error) {
-		conn, err := login1.New()
-		if err != nil {
-			return nil, err
-		}
-		defer conn.Close()
-		return conn.Inhibit("shutdown", k.Who, k.Why, "delay")
-	}, func(f *os.File) { f.Close() })
+func (k *Keeper) inhibit(ctx context.Context) (_ io.Closer, err error) {
+	b, err := connectTo(ctx, destination, settings{fds: true})
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	call := b.Object(destination, objectPath).CallWithContext(ctx, manager+".Inhibit", 0, "shutdown", k.Who, k.Why, "delay")
+	err = call.Err
+	fds := b.end()
+	if err == nil && len(fds) == 1 {
+		return os.NewFile(uintptr(fds[0]), "inhibitor"), nil
+	}
+	shut(fds)
+	return nil, cmp.Or(err, fmt.Errorf("logind answered with %d file descriptors", len(fds)))
 }
 
 // DelayMax asks logind, over a connection of its own, how long it waits for
 // delay locks (InhibitDelayMaxSec in logind.conf(5)).
 func DelayMax(ctx context.Context) (time.Duration, error) {
-	conn, err := systemBus(ctx)
+	b, err := connectTo(ctx, destination, settings{})
 	if err != nil {
 		return 0, err
 	}
-	defer conn.Close()
+	defer b.close()
 	var usec uint64
-	if err := property(ctx, conn, "InhibitDelayMaxUSec", &usec); err != nil {
+	if err := property(ctx, b.Conn, "InhibitDelayMaxUSec", &usec); err != nil {
 		return 0, err
 	}
 	return microseconds(usec), nil

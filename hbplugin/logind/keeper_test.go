@@ -33,17 +33,30 @@ func listen(t *testing.T) *ear {
 	t.Helper()
 	log := logrus.New()
 	log.SetOutput(io.Discard)
+	return listenTo(t, log)
+}
+
+func listenTo(t *testing.T, log *logrus.Logger) *ear {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	e := &ear{t: t, events: make(chan Event), done: make(chan error, 1), cancel: cancel}
 	e.keeper = &Keeper{Who: "who", Why: "why", Log: log, Tell: e.take}
 	go func() { e.done <- e.keeper.Run(ctx) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-e.done; err != nil {
-			t.Errorf("Run: %v", err)
-		}
-	})
+	t.Cleanup(func() { e.stop(t) })
 	return e
+}
+
+// stop ends the Keeper, once.
+func (e *ear) stop(t *testing.T) {
+	t.Helper()
+	if e.done == nil {
+		return
+	}
+	e.cancel()
+	if err := <-e.done; err != nil {
+		t.Errorf("Run: %v", err)
+	}
+	e.done = nil
 }
 
 func (e *ear) take(ctx context.Context, event Event) error {

@@ -46,15 +46,15 @@ const (
 // guests or shuts them down meanwhile ([AutoShutdown]) is waited for. started is false where logind went on by itself,
 // or the shutdown was called off. An error says that it could not be told what is waited for, or that ctx ended.
 func (s System) Proceed(ctx context.Context, kind string) (started bool, err error) {
-	conn, err := systemBus(ctx)
+	b, err := connectTo(ctx, destination, settings{})
 	if err != nil {
 		return false, err
 	}
-	defer conn.Close()
+	defer b.close()
 	tick := time.NewTicker(othersAgain)
 	defer tick.Stop()
 	for {
-		holders, err := delayers(ctx, conn)
+		holders, err := delayers(ctx, b.Conn)
 		if err != nil {
 			return false, err
 		}
@@ -106,7 +106,7 @@ func start(ctx context.Context, kind string) (started bool, err error) {
 	if !ok {
 		return false, errKind
 	}
-	conn, err := dial(ctx)
+	conn, err := Dial(ctx)
 	if err != nil {
 		return false, err
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	systemd "github.com/coreos/go-systemd/v22/dbus"
+	"github.com/godbus/dbus/v5"
 )
 
 // System asks systemd's manager (org.freedesktop.systemd1(5)).
@@ -18,7 +19,7 @@ type System struct {
 // "systemctl is-system-running" prints it, is "stopping". That is so from the
 // moment a shutdown job is queued, by whatever way it was asked for.
 func (System) Stopping(ctx context.Context) (bool, error) {
-	conn, err := dial(ctx)
+	conn, err := Dial(ctx)
 	if err != nil {
 		return false, err
 	}
@@ -38,7 +39,7 @@ func (System) Stopping(ctx context.Context) (bool, error) {
 // belongs to take to stop (TimeoutStopUSec). It is an error where the process
 // belongs to none.
 func (System) StopTimeout(ctx context.Context) (time.Duration, error) {
-	conn, err := dial(ctx)
+	conn, err := Dial(ctx)
 	if err != nil {
 		return 0, err
 	}
@@ -61,7 +62,7 @@ func (System) StopTimeout(ctx context.Context) (time.Duration, error) {
 // Deactivating says whether a unit is being stopped, and since when. A unit that systemd does
 // not know is not; neither is one that has stopped.
 func (System) Deactivating(ctx context.Context, unit string) (since time.Time, stopping bool, err error) {
-	conn, err := dial(ctx)
+	conn, err := Dial(ctx)
 	if err != nil {
 		return time.Time{}, false, err
 	}
@@ -78,15 +79,22 @@ func (System) Deactivating(ctx context.Context, unit string) (since time.Time, s
 	return time.UnixMicro(int64(usec)), state == "deactivating", nil
 }
 
-// dial prefers systemd's own socket, which needs no message bus and is root's
-// alone, to the bus.
-func dial(ctx context.Context) (*systemd.Conn, error) {
+// Dial connects to systemd's manager. It prefers systemd's own socket, which needs no message bus and is root's
+// alone, to the bus, on which it hears nobody else. The connection is for calls; it gets no signals of units. At the end of
+// ctx, or after ten seconds, it gives up.
+func Dial(ctx context.Context) (*systemd.Conn, error) {
 	return within(ctx, func() (*systemd.Conn, error) {
 		conn, err := systemd.NewSystemdConnectionContext(context.Background())
 		if err == nil {
 			return conn, nil
 		}
-		conn, err = systemd.NewSystemConnectionContext(context.Background())
+		conn, err = systemd.NewConnection(func() (*dbus.Conn, error) {
+			b, err := connectTo(ctx, "org.freedesktop.systemd1", settings{})
+			if err != nil {
+				return nil, err
+			}
+			return b.Conn, nil
+		})
 		if err != nil {
 			return nil, fmt.Errorf("reach systemd: %w", err)
 		}

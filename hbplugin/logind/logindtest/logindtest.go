@@ -170,6 +170,17 @@ type Logind struct {
 	ends      []*os.File // what stays here of each lock
 	sent      []int      // our copies of what was given out
 	others    []Inhibitor
+	reads     int
+}
+
+// Conn is the connection that has, or had, logind's name.
+func (f *Logind) Conn() *dbus.Conn { return f.conn }
+
+// Reads is how often a property was asked for.
+func (f *Logind) Reads() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.reads
 }
 
 // Inhibitor is a lock that somebody holds, as ListInhibitors has it.
@@ -228,6 +239,7 @@ func (f *Logind) inhibit(what, who, why, mode string) (dbus.UnixFD, *dbus.Error)
 func (f *Logind) get(iface, name string) (dbus.Variant, *dbus.Error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	f.reads++
 	switch name {
 	case "InhibitDelayMaxUSec":
 		return dbus.MakeVariant(f.usec), nil

@@ -1,0 +1,146 @@
+package logind
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strconv"
+	"strings"
+
+	"github.com/godbus/dbus/v5"
+)
+
+// systemAddress is where the system bus is (D-Bus specification, "System message bus").
+const systemAddress = "unix:path=/var/run/dbus/system_bus_socket"
+
+// bus is a connection to the system bus through a [gate].
+type bus struct {
+	*dbus.Conn
+	gate *gate
+}
+
+// settings say what a connection is for.
+type settings struct {
+	fds     bool                // file descriptors are to come
+	refused func(sender string) // see gate
+	signals dbus.SignalHandler  // nil: godbus' own
+}
+
+// connect makes a connection of its own to the system bus, on which nobody but the bus is heard yet.
+func connect(ctx context.Context, s settings) (*bus, error) {
+	b, err := within(ctx, func() (*bus, error) { return open(s) }, (*bus).close)
+	if err != nil {
+		return nil, fmt.Errorf("connect to the system bus: %w", err)
+	}
+	return b, nil
+}
+
+// connectTo is connect, and hears the owner of a name too.
+func connectTo(ctx context.Context, name string, s settings) (*bus, error) {
+	b, err := connect(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	if err := b.find(ctx, name); err != nil {
+		b.close()
+		return nil, err
+	}
+	return b, nil
+}
+
+func open(s settings) (*bus, error) {
+	socket, err := socketOf(os.Getenv("DBUS_SYSTEM_BUS_ADDRESS"))
+	if err != nil {
+		return nil, err
+	}
+	conn, err := net.DialUnix("unix", nil, &net.UnixAddr{Name: socket, Net: "unix"})
+	if err != nil {
+		return nil, err
+	}
+	g := &gate{UnixConn: conn, fds: s.fds, refused: s.refused}
+	var options []dbus.ConnOption
+	if s.signals != nil {
+		options = append(options, dbus.WithSignalHandler(s.signals))
+	}
+	c, err := dbus.NewConn(g, options...)
+	if err != nil {
+		_ = conn.Close()
+		return nil, err
+	}
+	b := &bus{Conn: c, gate: g}
+	// The number of the user, not his name, which would have to be looked up.
+	if err := c.Auth([]dbus.Auth{dbus.AuthExternal(strconv.Itoa(os.Geteuid()))}); err != nil {
+		b.close()
+		return nil, err
+	}
+	if err := c.Hello(); err != nil {
+		b.close()
+		return nil, err
+	}
+	return b, nil
+}
+
+func (b *bus) close() { shut(b.end()) }
+
+// end closes the connection and returns the file descriptors that came with answers, which are the caller's to close.
+func (b *bus) end() []int {
+	_ = b.Close() // all that it was for is done
+	if !b.gate.begun {
+		return nil
+	}
+	<-b.gate.ended
+	shut(b.gate.queue)
+	return b.gate.taken
+}
+
+// socketOf finds the socket in a bus's address (D-Bus specification, "Server Addresses"); abstract ones begin with "@".
+func socketOf(address string) (string, error) {
+	if address == "" {
+		address = systemAddress
+	}
+	for one := range strings.SplitSeq(address, ";") {
+		keys, ok := strings.CutPrefix(one, "unix:")
+		if !ok {
+			continue
+		}
+		for pair := range strings.SplitSeq(keys, ",") {
+			key, value, _ := strings.Cut(pair, "=")
+			value, err := dbus.UnescapeBusAddressValue(value)
+			switch {
+			case err != nil:
+			case key == "path":
+				return value, nil
+			case key == "abstract":
+				return "@" + value, nil
+			}
+		}
+	}
+	return "", fmt.Errorf("the address %q has no unix socket: check DBUS_SYSTEM_BUS_ADDRESS", address)
+}
+
+// find asks the bus who owns a name, has it started where nobody does, and hears that one from now on. Where the owner
+// changed since, and somebody has called gate.hear, that holds.
+func (b *bus) find(ctx context.Context, name string) error {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	owner, err := b.owner(ctx, name)
+	var none dbus.Error
+	if errors.As(err, &none) && none.Name == busName+".Error.NameHasNoOwner" {
+		err = b.BusObject().CallWithContext(ctx, busName+".StartServiceByName", 0, name, uint32(0)).Err
+		if err == nil {
+			owner, err = b.owner(ctx, name)
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("find %q on the system bus: %w", name, err)
+	}
+	b.gate.peer.CompareAndSwap(nil, &owner)
+	return nil
+}
+
+func (b *bus) owner(ctx context.Context, name string) (owner string, err error) {
+	err = b.BusObject().CallWithContext(ctx, busName+".GetNameOwner", 0, name).Store(&owner)
+	return owner, err
+}

@@ -1,0 +1,292 @@
+package logind
+
+import (
+	"bufio"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+	"sync/atomic"
+
+	"github.com/godbus/dbus/v5"
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// fixedHeader is the length of what each message begins with, up to and with the length of the header fields
+	// (D-Bus specification, "Message Format").
+	fixedHeader = 16
+	// maxHeader bounds the header fields of a message that is heard. The bus's and systemd's take some 200 bytes.
+	maxHeader = 16 << 10
+	// maxBody bounds the body of one. The longest answer is logind's list of locks, of which each user may add some.
+	maxBody = 16 << 20
+)
+
+// errMessage says that the bus itself, or whom we trust, sent what is no message of theirs.
+var errMessage = errors.New("a message on the system bus that nothing can be made of")
+
+// gate is a connection to a message bus on which only the bus itself and one other sender are heard. Any local user may
+// send what he likes to any connection, as often and as long (up to 128 MiB) as he likes: signals, calls, replies, file
+// descriptors. What he sends is discarded unread, before memory, a goroutine or a descriptor is spent on it. The sender of
+// a message is what the bus says, not what its author says (D-Bus specification, header field SENDER).
+//
+// It passes bytes through until the client writes BEGIN, and whole messages from then on.
+type gate struct {
+	*net.UnixConn
+	fds bool // ask the bus for the right to receive file descriptors
+
+	peer    atomic.Pointer[string] // the unique name of the one that is heard; nil and "" are nobody
+	refused func(sender string)    // is told of the first message that was discarded; may be nil
+	once    sync.Once
+	finish  sync.Once
+
+	begun bool
+	ended chan struct{} // closed when nothing is read any more
+	in    *bufio.Reader
+	queue []int  // descriptors that came, in order, and were not taken yet
+	taken []int  // those of messages that were heard
+	rest  []byte // of the message that is being read
+}
+
+// hear makes a unique name the one that is heard.
+func (g *gate) hear(name string) { g.peer.Store(&name) }
+
+// trusts tells whether a sender is heard.
+func (g *gate) trusts(sender string) bool {
+	if sender == busName {
+		return true
+	}
+	peer := g.peer.Load()
+	return peer != nil && sender != "" && sender == *peer
+}
+
+// Write implements io.Writer. The last line of the authentication is where messages begin.
+func (g *gate) Write(p []byte) (int, error) {
+	if g.begun || string(p) != "BEGIN\r\n" {
+		return g.UnixConn.Write(p)
+	}
+	if g.fds {
+		if err := g.negotiate(); err != nil {
+			return 0, err
+		}
+	}
+	g.begun, g.ended, g.in = true, make(chan struct{}), bufio.NewReader(received{g})
+	return g.UnixConn.Write(p)
+}
+
+// negotiate asks for file descriptors (D-Bus specification, NEGOTIATE_UNIX_FD).
+func (g *gate) negotiate() error {
+	if _, err := io.WriteString(g.UnixConn, "NEGOTIATE_UNIX_FD\r\n"); err != nil {
+		return err
+	}
+	const agree = "AGREE_UNIX_FD\r\n"
+	answer := make([]byte, len(agree))
+	if _, err := io.ReadFull(g.UnixConn, answer); err != nil {
+		return err
+	}
+	if string(answer) != agree {
+		return fmt.Errorf("the system bus passes no file descriptors: %q", answer)
+	}
+	return nil
+}
+
+// received reads from the socket, and queues the descriptors that come with the bytes.
+type received struct{ *gate }
+
+func (r received) Read(p []byte) (int, error) {
+	if !r.fds {
+		return r.UnixConn.Read(p)
+	}
+	oob := make([]byte, unix.CmsgSpace(253*4)) // SCM_MAX_FD
+	n, oobn, _, _, err := r.ReadMsgUnix(p, oob)
+	if err != nil {
+		return 0, err
+	}
+	messages, err := unix.ParseSocketControlMessage(oob[:oobn])
+	if err != nil {
+		return n, err
+	}
+	for _, m := range messages {
+		fds, err := unix.ParseUnixRights(&m)
+		if err != nil {
+			return n, err
+		}
+		r.queue = append(r.queue, fds...)
+	}
+	if n == 0 && len(p) > 0 {
+		return 0, io.EOF
+	}
+	return n, nil
+}
+
+// Read implements io.Reader.
+func (g *gate) Read(p []byte) (int, error) {
+	if !g.begun {
+		return g.UnixConn.Read(p)
+	}
+	for len(g.rest) == 0 {
+		if err := g.next(); err != nil {
+			g.finish.Do(func() { close(g.ended) })
+			return 0, err
+		}
+	}
+	n := copy(p, g.rest)
+	g.rest = g.rest[n:]
+	return n, nil
+}
+
+// next reads one message, and keeps it if its sender is heard.
+func (g *gate) next() error {
+	fixed := make([]byte, fixedHeader)
+	if _, err := io.ReadFull(g.in, fixed); err != nil {
+		return err
+	}
+	f, err := parseFrame(fixed)
+	if err != nil {
+		return err
+	}
+	var fields []byte
+	var who origin
+	if f.fields <= maxHeader {
+		fields = make([]byte, f.fields)
+		if _, err := io.ReadFull(g.in, fields); err != nil {
+			return err
+		}
+		f.fields = 0
+		who = parseFields(f.order, fields)
+	}
+	fds, err := g.descriptors(who.fds)
+	if err != nil {
+		return err
+	}
+	if f.kind == dbus.TypeMethodCall || !g.trusts(who.sender) {
+		g.discard(who.sender, fds)
+		return skip(g.in, f.fields+f.body)
+	}
+	if f.body > maxBody {
+		return fmt.Errorf("%w: %d bytes from %q", errMessage, f.body, who.sender)
+	}
+	g.taken = append(g.taken, fds...)
+	g.rest = make([]byte, fixedHeader+len(fields)+int(f.body))
+	copy(g.rest[copy(g.rest, fixed):], fields)
+	_, err = io.ReadFull(g.in, g.rest[fixedHeader+len(fields):])
+	return err
+}
+
+// descriptors takes what belongs to one message from the queue.
+func (g *gate) descriptors(n uint32) ([]int, error) {
+	if !g.fds || n == 0 {
+		return nil, nil
+	}
+	if int64(n) > int64(len(g.queue)) {
+		return nil, fmt.Errorf("%w: %d file descriptors are missing", errMessage, int64(n)-int64(len(g.queue)))
+	}
+	fds := g.queue[:n:n]
+	g.queue = g.queue[n:]
+	return fds, nil
+}
+
+func (g *gate) discard(sender string, fds []int) {
+	shut(fds)
+	g.once.Do(func() {
+		if g.refused != nil {
+			g.refused(sender)
+		}
+	})
+}
+
+func shut(fds []int) {
+	for _, fd := range fds {
+		_ = unix.Close(fd) // nothing was written to it
+	}
+}
+
+func skip(in *bufio.Reader, n int64) error {
+	_, err := io.CopyN(io.Discard, in, n)
+	return err
+}
+
+// frame is what a message's first 16 bytes say.
+type frame struct {
+	order        binary.ByteOrder
+	kind         dbus.Type
+	fields, body int64 // lengths in bytes; fields with its padding
+}
+
+func parseFrame(b []byte) (frame, error) {
+	var f frame
+	switch b[0] {
+	case 'l':
+		f.order = binary.LittleEndian
+	case 'B':
+		f.order = binary.BigEndian
+	default:
+		return f, fmt.Errorf("%w: byte order %q", errMessage, b[0])
+	}
+	f.kind = dbus.Type(b[1])
+	f.body = int64(f.order.Uint32(b[4:]))
+	f.fields = (int64(f.order.Uint32(b[12:])) + 7) &^ 7
+	return f, nil
+}
+
+// origin is what the header fields say of where a message is from.
+type origin struct {
+	sender string
+	fds    uint32 // how many file descriptors come with it
+}
+
+// parseFields reads an array of (BYTE, VARIANT) with the types that the specification's fields have. What it does not
+// understand has no origin.
+func parseFields(order binary.ByteOrder, b []byte) (o origin) {
+	for at := 0; at < len(b); {
+		at = (at + 7) &^ 7
+		if at+4 > len(b) {
+			break // the padding after the last one
+		}
+		code, size, kind, end := dbus.HeaderField(b[at]), b[at+1], b[at+2], b[at+3]
+		if size != 1 || end != 0 {
+			return origin{fds: o.fds} // some other header field, or the padding
+		}
+		at += 4
+		var value []byte
+		if value, at = fieldValue(order, b, at, kind); value == nil {
+			return origin{fds: o.fds}
+		}
+		switch {
+		case code == dbus.FieldSender && kind == 's' && o.sender == "":
+			o.sender = string(value)
+		case code == dbus.FieldSender:
+			return origin{fds: o.fds}
+		case code == dbus.FieldUnixFDs && kind == 'u':
+			o.fds = order.Uint32(value)
+		}
+	}
+	return o
+}
+
+// fieldValue is the value that begins at a position, and the position after it; nil where it is none.
+func fieldValue(order binary.ByteOrder, b []byte, at int, kind byte) ([]byte, int) {
+	var size, extra int
+	switch kind {
+	case 'u':
+		size = 4
+	case 's', 'o':
+		if at+4 > len(b) {
+			return nil, at
+		}
+		size, extra, at = int(order.Uint32(b[at:])), 1, at+4
+	case 'g':
+		if at+1 > len(b) {
+			return nil, at
+		}
+		size, extra, at = int(b[at]), 1, at+1
+	default:
+		return nil, at
+	}
+	if size > len(b)-at-extra || size < 0 {
+		return nil, at
+	}
+	return b[at : at+size : at+size], at + size + extra
+}
