@@ -19,6 +19,11 @@ LAB     ?= ^TestLab
 TAGS     := libvirt_dlopen
 REVISION := $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 LDFLAGS  := -s -w
+# What runs as root on a node is position-independent. With C in it, the C compiler's linker makes it, and leaves no
+# table of addresses writable. Such a program needs the node's ld.so: what runs in a guest or where there is no libc
+# (blackout, the lab's) stays static, which Go's own linker makes position-dependent only.
+PIE      := -buildmode=pie
+HARDEN   := -linkmode=external -extldflags=-Wl,-z,relro,-z,now
 BIN      := build/bin
 STAGE    := build/stage
 
@@ -45,16 +50,16 @@ blackout: $(BIN)/blackout ## build the probe alone: one static program, no C com
 
 # Go knows better than make what is up to date.
 $(BIN)/vmferry-agent-full: FORCE
-	$(GO) build -tags $(TAGS) -trimpath -ldflags '$(LDFLAGS)' -o $@ ./cmd/vmferry-agent
+	$(GO) build -tags $(TAGS) -trimpath $(PIE) -ldflags '$(LDFLAGS) $(HARDEN)' -o $@ ./cmd/vmferry-agent
 $(BIN)/vmferryd: FORCE
-	$(GO) build -tags $(TAGS) -trimpath -ldflags '$(LDFLAGS)' -o $@ ./cmd/vmferryd
+	$(GO) build -tags $(TAGS) -trimpath $(PIE) -ldflags '$(LDFLAGS) $(HARDEN)' -o $@ ./cmd/vmferryd
 $(BIN)/vmferry: FORCE
-	$(GO) build -tags $(TAGS) -trimpath -ldflags '$(LDFLAGS) -X main.version=$(REVISION)' -o $@ ./cmd/vmferry
+	$(GO) build -tags $(TAGS) -trimpath $(PIE) -ldflags '$(LDFLAGS) $(HARDEN) -X main.version=$(REVISION)' -o $@ ./cmd/vmferry
 
 # No C in these: they start at once, run where there is no libvirt, and in a guest
 # where there is nothing at all.
 $(BIN)/vmferry-agent: FORCE
-	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $@ ./cmd/vmferry-agent/front
+	CGO_ENABLED=0 $(GO) build -trimpath $(PIE) -ldflags '$(LDFLAGS)' -o $@ ./cmd/vmferry-agent/front
 $(BIN)/blackout: FORCE
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $@ ./cmd/blackout
 $(BIN)/vmferry-lab: FORCE

@@ -14,6 +14,7 @@ import (
 	"syscall"
 	"unicode"
 
+	"github.com/vmferry/vmferry/migrate/plaintext"
 	"github.com/vmferry/vmferry/migrate/shellword"
 )
 
@@ -92,6 +93,7 @@ func main() {
 
 // run is the program without its process.
 func run(ctx context.Context, m *machine, args []string, stdout, stderr io.Writer) int {
+	stdout, stderr = plaintext.Writer{To: stdout}, plaintext.Writer{To: stderr}
 	err := dispatch(ctx, m, args, stdout, stderr)
 	if err == nil {
 		return exitOK

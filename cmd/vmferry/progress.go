@@ -11,6 +11,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/vmferry/vmferry/migrate"
+	"github.com/vmferry/vmferry/migrate/plaintext"
 )
 
 // meter shows how far something is: on a terminal in one line that is written
@@ -25,13 +26,16 @@ type meter struct {
 }
 
 func (c *call) meter() *meter {
-	return &meter{w: c.stderr, tty: isTerminal(c.stderr), every: c.lines}
+	if w := plaintext.Under(c.stderr); isTerminal(w) { // show escapes what it writes between two of its returns
+		return &meter{w: w, tty: true, every: c.lines}
+	}
+	return &meter{w: c.stderr, every: c.lines}
 }
 
 // show tells the state at now. phase is what makes it worth a line of its own.
 func (m *meter) show(now time.Time, phase, text string) {
 	if m.tty {
-		text = clip(text, m.columns())
+		text = clip(plaintext.Line(text), m.columns())
 		fmt.Fprintf(m.w, "\r%s%s", text, strings.Repeat(" ", max(0, m.drawn-utf8.RuneCountInString(text))))
 		m.drawn = utf8.RuneCountInString(text)
 		return

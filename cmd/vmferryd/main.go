@@ -17,6 +17,7 @@ import (
 
 	"github.com/vmferry/vmferry/hbplugin/logind"
 	"github.com/vmferry/vmferry/hbplugin/shutdown"
+	"github.com/vmferry/vmferry/migrate/plaintext"
 	"github.com/vmferry/vmferry/resource/witness/local"
 )
 
@@ -56,6 +57,7 @@ func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
 
 // run is main with its surroundings passed in; it returns the exit code.
 func run(args []string, stdout, stderr io.Writer) int {
+	stdout, stderr = plaintext.Writer{To: stdout}, plaintext.Writer{To: stderr}
 	flags := flag.NewFlagSet("vmferryd", flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
 	path := flags.String("config", defaultConfig, "")
@@ -160,8 +162,8 @@ func stopWindow(ctx context.Context, c Config, log logrus.FieldLogger) time.Dura
 	return max(limit-stopMargin, limit/2)
 }
 
-// notify tells systemd; where there is none to tell, nothing is lost.
-func notify(state string) { _, _ = daemon.SdNotify(false, state) }
+// notify tells systemd one thing, whatever the text in it holds; where there is none to tell, nothing is lost.
+func notify(state string) { _, _ = daemon.SdNotify(false, plaintext.Line(state)) }
 
 func buildVersion() string {
 	info, ok := debug.ReadBuildInfo()

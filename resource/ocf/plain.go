@@ -4,6 +4,8 @@ import (
 	"io"
 	"slices"
 	"strings"
+
+	"github.com/vmferry/vmferry/migrate/plaintext"
 )
 
 // actions are those that look at a guest.
@@ -56,8 +58,8 @@ func Report(stderr io.Writer, environ []string, reason string) {
 	_, _ = io.WriteString(stderr, prefix+OneLine(reason)+"\n")
 }
 
-// OneLine puts the words of a text on one line.
-func OneLine(text string) string { return strings.Join(strings.Fields(text), " ") }
+// OneLine puts the words of a text on one line that is safe to print; see [plaintext.Line].
+func OneLine(text string) string { return plaintext.Line(text) }
 
 // Variable is the value of an environment variable in a list of NAME=VALUE, or fallback
 // where it is unset or empty.

@@ -99,7 +99,7 @@ func (h journalHook) Fire(e *logrus.Entry) error {
 func journalFields(e *logrus.Entry, instance string) map[string]string {
 	fields := map[string]string{"SYSLOG_IDENTIFIER": program, "VMFERRY_RESOURCE": instance}
 	for key, value := range e.Data {
-		fields["VMFERRY_"+strings.ToUpper(key)] = fmt.Sprint(value)
+		fields["VMFERRY_"+strings.ToUpper(key)] = ocf.OneLine(fmt.Sprint(value))
 	}
 	return fields
 }

@@ -9,6 +9,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/vmferry/vmferry/migrate/plaintext"
 	"github.com/vmferry/vmferry/resource/ocf"
 	"github.com/vmferry/vmferry/resource/warm/wire"
 )
@@ -57,12 +58,12 @@ func ask(action string, environ []string, stderr io.Writer) (code ocf.ExitCode, 
 	answer, err := wire.Ask(socket, wire.NewRequest(action, environ), min(timeout/3, longest))
 	if err != nil {
 		if ocf.Variable(environ, "HA_debug", "0") != "0" {
-			fmt.Fprintf(stderr, "vmferry-agent: debug: vmferryd has no answer, looking without it: %v\n", err)
+			fmt.Fprintf(stderr, "vmferry-agent: debug: vmferryd has no answer, looking without it: %s\n", ocf.OneLine(err.Error()))
 		}
 		return 0, ocf.SetTimeout(environ, timeout-time.Since(began)), false
 	}
 	for _, line := range answer.Log {
-		_, _ = io.WriteString(stderr, line+"\n")
+		_, _ = io.WriteString(stderr, plaintext.Escape(line)+"\n")
 	}
 	ocf.Report(stderr, environ, answer.Reason)
 	return answer.Code, nil, true
