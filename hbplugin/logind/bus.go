@@ -8,6 +8,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/godbus/dbus/v5"
 )
@@ -55,10 +56,23 @@ func open(s settings) (*bus, error) {
 	if err != nil {
 		return nil, err
 	}
-	conn, err := net.DialUnix("unix", nil, &net.UnixAddr{Name: socket, Net: "unix"})
+	c, err := (&net.Dialer{Timeout: callTimeout}).Dial("unix", socket)
 	if err != nil {
 		return nil, err
 	}
+	conn, ok := c.(*net.UnixConn)
+	if !ok {
+		return nil, errors.Join(fmt.Errorf("%T is no unix socket", c), c.Close())
+	}
+	// A bus that is full of others' half-made connections may not answer; nothing of ours is left waiting then.
+	_ = conn.SetDeadline(time.Now().Add(callTimeout))
+	b, err := greet(conn, s)
+	_ = conn.SetDeadline(time.Time{})
+	return b, err
+}
+
+// greet makes a socket a connection to the bus; where it cannot, it closes it.
+func greet(conn *net.UnixConn, s settings) (*bus, error) {
 	g := &gate{UnixConn: conn, fds: s.fds, refused: s.refused}
 	var options []dbus.ConnOption
 	if s.signals != nil {
