@@ -15,6 +15,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/vmferry/vmferry/migrate/blackout"
+	"github.com/vmferry/vmferry/migrate/plaintext"
 )
 
 // nobody is who a reflector becomes when it is started as root.
@@ -30,7 +31,7 @@ func serve(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		return err
 	}
 	log := logrus.New()
-	log.SetOutput(stderr)
+	log.SetOutput(plaintext.Writer{To: stderr})
 	return blackout.Serve(ctx, service, log)
 }
 

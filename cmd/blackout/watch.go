@@ -11,6 +11,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/vmferry/vmferry/migrate/blackout"
+	"github.com/vmferry/vmferry/migrate/plaintext"
 )
 
 // watchOptions are the flags of watch that do not belong to the library.
@@ -32,7 +33,7 @@ func watch(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		return err
 	}
 	log := logrus.New()
-	log.SetOutput(stderr)
+	log.SetOutput(plaintext.Writer{To: stderr})
 	cfg.Log = log
 	if err := opts.check(); err != nil {
 		return err
