@@ -1,0 +1,142 @@
+package safefile
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/vmferry/vmferry/migrate/shellword"
+)
+
+// Access is who can change the names in a directory.
+type Access int
+
+// From the least to the most. The order may be used.
+const (
+	Private Access = iota // trusted users
+	Sticky                // everybody can add names, and change his own: as in /tmp
+	Exposed               // others can replace a file
+)
+
+// Directory is what [Look] is for a directory: who can change names in it, or make its path lead elsewhere.
+type Directory struct {
+	Access Access
+	Why    string // it is Exposed: one clause that names the directory or the link
+	Fix    string // the command that mends that
+	uids   []uint32
+}
+
+// Owned tells whether all directories of the path belong to one of these users, root, or the user of this process.
+func (d Directory) Owned(by Owners) bool {
+	for _, uid := range d.uids {
+		if !by.Has(uid) {
+			return false
+		}
+	}
+	return true
+}
+
+// Survey judges a directory and each one above it, behind links, as sshd's safe_path does. It fails where a part of the
+// path cannot be looked at, or is no directory.
+func Survey(path string, by Owners) (Directory, error) {
+	if !filepath.IsAbs(path) {
+		wd, err := os.Getwd()
+		if err != nil {
+			return Directory{}, err
+		}
+		path = wd + "/" + path
+	}
+	at, rest, d := "/", strings.Split(path, "/"), Directory{}
+	if err := d.enter(at, by); err != nil {
+		return d, err
+	}
+	for links := 0; len(rest) > 0 && d.Access != Exposed; {
+		name := rest[0]
+		rest = rest[1:]
+		if name == "" || name == "." {
+			continue
+		}
+		next := filepath.Join(at, name)
+		to, err := os.Readlink(next)
+		if errors.Is(err, unix.EINVAL) { // no link
+			at = next
+			if err := d.enter(at, by); err != nil {
+				return d, err
+			}
+			continue
+		}
+		if links++; err != nil || links > maxLinks {
+			return d, errors.Join(err, fmt.Errorf("follow %q", next))
+		}
+		if err := d.follow(next, by); err != nil {
+			return d, err
+		}
+		if filepath.IsAbs(to) {
+			at = "/"
+		}
+		rest = append(strings.Split(to, "/"), rest...)
+	}
+	return d, nil
+}
+
+// enter adds one directory. Of those above, a sticky one does no harm: what lies in it belongs to a trusted user.
+func (d *Directory) enter(path string, by Owners) error {
+	info, err := os.Lstat(path)
+	if err != nil {
+		return err
+	}
+	if !info.IsDir() {
+		return fmt.Errorf("%q: %w", path, unix.ENOTDIR)
+	}
+	uid := OwnerOf(info)
+	d.uids = append(d.uids, uid)
+	d.Access, d.Why, d.Fix = judgeDirectory(path, info.Mode(), uid, groupOf(info), by)
+	return nil
+}
+
+func (d *Directory) follow(link string, by Owners) error {
+	info, err := os.Lstat(link)
+	if err != nil {
+		return err
+	}
+	uid := OwnerOf(info)
+	d.uids = append(d.uids, uid)
+	if !by.Has(uid) {
+		d.Access, d.Why = Exposed, fmt.Sprintf("the link %q belongs to the user with uid %d", link, uid)
+		d.Fix = shellword.Line("chown", "-h", "root", link)
+	}
+	return nil
+}
+
+// judgeDirectory is the rule for one directory. Root's own group counts as root.
+func judgeDirectory(path string, mode fs.FileMode, uid, gid uint32, by Owners) (a Access, why, fix string) {
+	others := mode.Perm()&0o002 != 0 || mode.Perm()&0o020 != 0 && gid != 0
+	switch {
+	case !by.Has(uid):
+		return Exposed, fmt.Sprintf("%q belongs to the user with uid %d", path, uid), shellword.Line("chown", "root", path)
+	case others && mode&fs.ModeSticky != 0:
+		return Sticky, "", ""
+	case others:
+		return Exposed, fmt.Sprintf("users other than its owner may write to %q", path), shellword.Line("chmod", "go-w", path)
+	}
+	return Private, "", ""
+}
+
+// Maker is the user who owns what this process creates in a directory: root, but for a file system that makes root's
+// files another user's (root_squash of NFS). It creates a file there, and removes it.
+func Maker(dir string) (uint32, error) {
+	f, err := os.CreateTemp(dir, ".vmferry-*")
+	if err != nil {
+		return unknownOwner, err
+	}
+	info, err := f.Stat()
+	if err = errors.Join(err, f.Close(), os.Remove(f.Name())); err != nil {
+		return unknownOwner, err
+	}
+	return OwnerOf(info), nil
+}
