@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/vmferry/vmferry/migrate"
@@ -44,6 +45,9 @@ const imagesTime = 5 * time.Second
 func (a *run) checkImages(ctx context.Context) error {
 	return timely(ctx, func() error {
 		for _, image := range a.images() {
+			if foreign := disks.Foreign(image); len(foreign) > 0 {
+				a.Log.Warnf("ignored beside disk %q, as no move can have made it: %s", image, strings.Join(foreign, ", "))
+			}
 			if err := disks.Check(image); err != nil {
 				return because(Generic, err, "guest %q not started", a.guest.Name)
 			}

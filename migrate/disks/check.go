@@ -21,17 +21,18 @@ type Stale struct {
 func (s *Stale) Error() string { return fmt.Sprintf("disk %q %s: %s", s.Image, s.Why, s.Hint) }
 
 // Check returns nil when a guest may be started with the image, as far as moves are concerned, and
-// else a [*Stale]. An image of which there is no trace may be used.
+// else a [*Stale]. An image of which there is no trace may be used. What no move can have put beside it is ignored; see
+// [Foreign].
 func Check(image string) error {
 	there, err := exists(image)
 	if err != nil {
 		return err
 	}
-	old, err := exists(image + OldSuffix)
+	old, err := isBeside(image, OldSuffix)
 	if err != nil {
 		return err
 	}
-	arriving, err := exists(image + ArrivingSuffix)
+	arriving, err := isBeside(image, ArrivingSuffix)
 	if err != nil {
 		return err
 	}
@@ -86,11 +87,7 @@ func exists(path string) (bool, error) {
 
 // Arrived removes the mark of an image whose guest is seen to run here: it is the truth.
 func Arrived(image string) error {
-	// Where the file system is mounted read-only, as the daemon has it, even the removal of what is not there fails.
-	if marked, err := exists(image + ArrivingSuffix); err != nil || !marked {
-		return err
-	}
-	if err := remove(image + ArrivingSuffix); err != nil {
+	if err := removeBeside(image, ArrivingSuffix); err != nil {
 		return fmt.Errorf("unmark image %q: %w", image, err)
 	}
 	return nil

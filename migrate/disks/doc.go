@@ -31,6 +31,12 @@
 // beside it is of the same guest. Nothing is copied from, or put aside on, a file system that other
 // nodes may have mounted ([SharedBy]).
 //
+// # Whose files count
+//
+// A file counts only where it is a regular one of root, or of who owns the image or its directory: others may be allowed
+// to create files there, and would keep the guest from being started. All else is ignored ([Foreign]), and is
+// renamed where a note needs its name.
+//
 // # What a crash leaves
 //
 //   - While disks are copied: the source's image is the truth, and may be started from. The

@@ -13,6 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/vmferry/vmferry/migrate/replace"
+	"github.com/vmferry/vmferry/migrate/safefile"
+	"github.com/vmferry/vmferry/migrate/shellword"
 )
 
 // What is beside an image: the path of each is the image's with one of these behind it.
@@ -57,21 +59,36 @@ func ParseNote(raw []byte) (n Note, err error) {
 	return n, nil
 }
 
-// ReadNote reads the note beside an image. One that is not there is fs.ErrNotExist.
+// noteLimit is far above any note, in bytes.
+const noteLimit = 64 << 10
+
+// ReadNote reads the note beside an image. One that is not there is fs.ErrNotExist, and so is what no move can have put
+// there: something else than a file, or a file of a user who owns neither the image nor its directory.
 func ReadNote(image string) (Note, error) {
-	raw, err := os.ReadFile(image + NoteSuffix)
+	path := image + NoteSuffix
+	raw, err := safefile.Read(path, noteLimit, makers(image))
 	n := Note{}
 	if err == nil {
 		n, err = ParseNote(raw)
 	}
-	if err != nil {
-		return Note{}, fmt.Errorf("read the note beside image %q: %w", image, err)
+	switch {
+	case err == nil:
+		return n, nil
+	case errors.Is(err, fs.ErrNotExist):
+	case safefile.NotOurs(err):
+		err = fmt.Errorf("%w: %w", fs.ErrNotExist, err)
+	default:
+		err = fmt.Errorf("%w; it cannot be told whether the guest went to another node: look for it there, and if it runs on none, type: %s",
+			err, shellword.Line("rm", path))
 	}
-	return n, nil
+	return Note{}, fmt.Errorf("read the note beside image %q: %w", image, err)
 }
 
 func writeNote(image string, n Note) error {
 	raw, err := json.Marshal(n)
+	if err == nil {
+		err = clearWay(image, NoteSuffix)
+	}
 	if err == nil {
 		err = replace.Bytes(image+NoteSuffix, append(raw, '\n'), 0o600)
 	}
@@ -129,7 +146,7 @@ func Adopt(image string) (l *Leaving, ok bool, err error) {
 }
 
 func open(image string) (*Leaving, error) {
-	f, err := os.Open(image)
+	f, err := safefile.Open(image, safefile.Anyone)
 	if err != nil {
 		return nil, fmt.Errorf("open image %q: %w", image, err)
 	}
@@ -173,7 +190,10 @@ func (l *Leaving) Left() error {
 	if err := l.renameable(); err != nil {
 		return errors.Join(fmt.Errorf("put the old image aside: %w", err), l.Close())
 	}
-	err := os.Rename(l.image, l.image+OldSuffix)
+	err := clearWay(l.image, OldSuffix)
+	if err == nil {
+		err = os.Rename(l.image, l.image+OldSuffix)
+	}
 	if err == nil {
 		err = replace.SyncDir(filepath.Dir(l.image))
 	}
@@ -213,7 +233,7 @@ func mayRename(image, kind string, same bool) error {
 // Stayed notes that the guest is here and goes on being, and that nothing is left of the move. It ends
 // what [Begin] began.
 func (l *Leaving) Stayed() error {
-	return errors.Join(remove(l.image+NoteSuffix), l.Close())
+	return errors.Join(removeBeside(l.image, NoteSuffix), l.Close())
 }
 
 // StayedBut is Stayed where the target may still have a half copy: the note goes on telling how the next
@@ -228,8 +248,13 @@ func (l *Leaving) StayedBut() error {
 // Close ends it without knowing how the move ended: the note stays as it is.
 func (l *Leaving) Close() error { return l.lock.Close() }
 
-// remove removes a file durably; that there is none is no error.
-func remove(path string) error {
+// removeBeside removes a file durably that a move has put there; that there is none is no error.
+func removeBeside(image, suffix string) error {
+	// Where the file system is mounted read-only, as the daemon has it, even the removal of what is not there fails.
+	if there, err := isBeside(image, suffix); err != nil || !there {
+		return err
+	}
+	path := image + suffix
 	err := os.Remove(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil

@@ -1,0 +1,66 @@
+package disks
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+
+	"github.com/vmferry/vmferry/migrate/safefile"
+)
+
+// makers are the users whose files count beside an image: root, and who owns the image or its directory, and with that
+// the image's fate. On NFS root's own files belong to one of these.
+func makers(image string) safefile.Owners {
+	var uids []uint32
+	for _, path := range []string{image, filepath.Dir(image)} {
+		if info, err := os.Stat(path); err == nil {
+			uids = append(uids, safefile.OwnerOf(info))
+		}
+	}
+	return safefile.Only(uids...)
+}
+
+// makersOf are those of one file beside an image. An old copy has whatever owner the image had, which is not there any
+// more: without the image nothing starts anyway.
+func makersOf(image, suffix string) safefile.Owners {
+	if suffix == OldSuffix {
+		return safefile.Anyone
+	}
+	return makers(image)
+}
+
+// isBeside tells whether a move has put a file there.
+func isBeside(image, suffix string) (bool, error) {
+	_, _, err := safefile.Look(image+suffix, makersOf(image, suffix))
+	switch {
+	case err == nil:
+		return true, nil
+	case errors.Is(err, fs.ErrNotExist), safefile.NotOurs(err):
+		return false, nil
+	}
+	return false, fmt.Errorf("look at image: %w", err)
+}
+
+// Foreign says what lies beside an image under the names of this package, and is ignored, as no move can have put it
+// there: one clause for each. It reads the file system, which may hang: the caller bounds that.
+func Foreign(image string) (all []string) {
+	for _, suffix := range []string{NoteSuffix, ArrivingSuffix, OldSuffix} {
+		if _, _, err := safefile.Look(image+suffix, makersOf(image, suffix)); safefile.NotOurs(err) {
+			all = append(all, err.Error())
+		}
+	}
+	return all
+}
+
+// clearWay gives what no move has put there another name, so that it neither keeps a file of that name from being
+// written nor is lost.
+func clearWay(image, suffix string) error {
+	_, _, err := safefile.Look(image+suffix, makersOf(image, suffix))
+	if !safefile.NotOurs(err) {
+		return nil
+	}
+	return os.Rename(image+suffix, fmt.Sprintf("%s%s.foreign-%d", image, suffix, rand.Uint64()))
+}
