@@ -28,7 +28,7 @@ func (a *run) bringUp(ctx context.Context, conn Hypervisor, o observation) error
 	if err != nil {
 		return err
 	}
-	if state != "" {
+	if state != nil {
 		return a.restore(ctx, conn, state)
 	}
 	if err := a.makeOverlay(ctx, namesIn(text).disks); err != nil {

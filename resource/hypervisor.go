@@ -22,8 +22,8 @@ type Keeper interface {
 	// Save puts the guest's memory and state into a file and ends the guest; when ctx
 	// ends first, it goes on, and AbortJob ends it.
 	Save(ctx context.Context, name, path string) error
-	// Restore starts the guest that Save put into the file.
-	Restore(ctx context.Context, path string) error
+	// Restore starts the guest that Save put into the file, as xml describes it, or as the file does where that is empty.
+	Restore(ctx context.Context, path, xml string) error
 	// StartNetwork starts a network that is not active.
 	StartNetwork(ctx context.Context, name string) error
 	// StartPool starts a storage pool that is not active, and refreshes one that is.

@@ -19,7 +19,7 @@ type keeper struct {
 	info       libvirt.Info
 	definition string
 	save       func(ctx context.Context, path string) error
-	restore    func(ctx context.Context, path string) error
+	restore    func(ctx context.Context, path, xml string) error
 	resource   func(name string) error // starts a network or pool
 	ping       func(ctx context.Context) error
 	converted  string
@@ -57,9 +57,9 @@ func (c fakeConn) Save(ctx context.Context, _, path string) error {
 	return c.save(ctx, path)
 }
 
-func (c fakeConn) Restore(ctx context.Context, path string) error {
+func (c fakeConn) Restore(ctx context.Context, path, xml string) error {
 	c.note("restore")
-	return c.restore(ctx, path)
+	return c.restore(ctx, path, xml)
 }
 
 func (c fakeConn) StartNetwork(_ context.Context, name string) error {
@@ -194,7 +194,7 @@ func TestSnapshotStop(t *testing.T) {
 		kept  bool
 	}{
 		{"saved", func(w *world) func(context.Context, string) error {
-			return func(context.Context, string) error { writes(w, "LibvirtQemudSave"); w.gone(); return nil }
+			return func(context.Context, string) error { writes(w, wholeState); w.gone(); return nil }
 		}, []string{"save"}, true},
 		{"refused: shut down", func(w *world) func(context.Context, string) error {
 			return func(context.Context, string) error { writes(w, "LibvirtQemudPart"); return errors.New("no space left") }
@@ -207,7 +207,7 @@ func TestSnapshotStop(t *testing.T) {
 			}
 		}, []string{"save", "abort", "shutdown"}, false},
 		{"the answer got lost", func(w *world) func(context.Context, string) error {
-			return func(context.Context, string) error { writes(w, "LibvirtQemudSave"); w.gone(); return dead() }
+			return func(context.Context, string) error { writes(w, wholeState); w.gone(); return dead() }
 		}, []string{"save"}, true},
 		{"a guest that does not go on: destroyed", func(w *world) func(context.Context, string) error {
 			w.abort = func(context.Context) error { return errors.New("no job") }
@@ -233,7 +233,7 @@ func TestSnapshotStop(t *testing.T) {
 }
 
 func TestSnapshotStart(t *testing.T) {
-	const complete = "LibvirtQemudSave and more"
+	complete := wholeState
 	for _, c := range []struct {
 		name     string
 		state    string // "" for none
@@ -255,15 +255,16 @@ func TestSnapshotStart(t *testing.T) {
 			w := newWorld(t, "start")
 			w.agent.Params.Snapshot = w.dir
 			disk := w.write("disk.img", "x")
-			w.write("vm1.xml", strings.Replace(guestXML, "</domain>", "<devices><disk><source file='"+disk+"'/></disk></devices></domain>", 1))
+			text := strings.Replace(guestXML, "</domain>", "<devices><disk><source file='"+disk+"'/></disk></devices></domain>", 1)
+			w.write("vm1.xml", text)
 			if c.state != "" {
-				w.write(saveFile, c.state)
+				w.write(saveFile, strings.Replace(c.state, wholeState, savedQEMU(text), 1))
 				now := time.Now()
 				if err := os.Chtimes(disk, now, now.Add(-c.diskAge)); err != nil {
 					t.Fatal(err)
 				}
 			}
-			w.restore = func(_ context.Context, path string) error {
+			w.restore = func(_ context.Context, path, _ string) error {
 				if path != filepath.Join(w.dir, saveFile+restoring) {
 					t.Errorf("restored from %s", path)
 				}

@@ -2,6 +2,7 @@ package resource
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -69,10 +70,30 @@ func (w *world) savedIn(d time.Duration) {
 	}
 }
 
-const (
-	wholeState   = "LibvirtQemudSave and memory"
-	partialState = "LibvirtQemudPart and memory"
+var (
+	wholeState   = savedQEMU(guestXML)
+	partialState = strings.Replace(wholeState, "Save", "Part", 1)
 )
+
+// savedQEMU is a file that libvirt's driver for QEMU saved a guest to, as its qemu_saveimage.h has it.
+func savedQEMU(text string) string {
+	head := append([]uint32{2, uint32(len(text) + 1)}, make([]uint32, 17)...)
+	raw, err := binary.Append([]byte("LibvirtQemudSave"), binary.LittleEndian, head)
+	if err != nil {
+		panic(err)
+	}
+	return string(raw) + text + "\x00the guest's memory"
+}
+
+// savedXen is one of its driver for Xen, as its libxl_conf.h has it.
+func savedXen(text string) string {
+	head := append([]uint32{2, uint32(len(text) + 1)}, make([]uint32, 10)...)
+	raw, err := binary.Append([]byte("libvirt-xml\n \x00 \r"), binary.LittleEndian, head)
+	if err != nil {
+		panic(err)
+	}
+	return string(raw) + text + "\x00the guest's memory"
+}
 
 // strandedNote is that of a migration which failed so long ago.
 func strandedNote(guest string, age time.Duration) func(*world) {

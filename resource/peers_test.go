@@ -242,8 +242,8 @@ func TestSteps(t *testing.T) {
 					w.agent.Params.Snapshot = w.dir
 					w.save = func(context.Context, string) error { return errors.New("no space left") }
 					w.abort = func(context.Context) error { return nil }
-					w.restore = func(context.Context, string) error { w.boot(); return nil }
-					w.write(saveFile, "LibvirtQemudSave")
+					w.restore = func(context.Context, string, string) error { w.boot(); return nil }
+					w.write(saveFile, wholeState)
 				}
 				if stubborn { // asked to shut down it does not, and libvirt cannot destroy it
 					w.shutdown = func(context.Context, string) error { return nil }

@@ -1,18 +1,20 @@
 package resource
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/migrate/libvirt/saveimage"
 	"github.com/vmferry/vmferry/migrate/replace"
+	"github.com/vmferry/vmferry/migrate/safefile"
+	"github.com/vmferry/vmferry/migrate/shellword"
 )
 
 const (
@@ -32,12 +34,6 @@ const (
 	stale     = ".stale"     // it does not fit the guest's disks, or nobody can tell
 )
 
-// partialMagic begins a file that libvirt has not written to its end (QEMU_SAVE_PARTIAL in
-// libvirt's qemu_saveimage.h).
-var partialMagic = []byte("LibvirtQemudPart")
-
-var errNotWhole = errors.New("it was not written to its end")
-
 // stateFile is where the guest is saved.
 func (a *run) stateFile() string { return filepath.Join(a.Params.savesTo(), a.guest.Name+".state") }
 
@@ -53,6 +49,10 @@ func (a *run) save(ctx context.Context) error {
 		a.saving = false
 		return errNotAlive
 	default:
+		if err := a.prepareSave(ctx); err != nil {
+			a.saving = false
+			return fmt.Errorf("prepare %q: %w", a.savesAs(), err)
+		}
 		err = a.callSave(ctx)
 	}
 	if err == nil {
@@ -89,9 +89,25 @@ func (a *run) finishSaved(err error) error {
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("%w, as far as can be told: %w", errNotWhole, err)
+		return fmt.Errorf("%w, as far as can be told: %w", saveimage.ErrPartial, err)
 	}
 	return rename(file, a.stateFile())
+}
+
+// prepareSave makes sure that nobody else gets the guest's memory, and that nobody's file is overwritten with it.
+func (a *run) prepareSave(ctx context.Context) error {
+	ctx, cancel := within(ctx, storageTime)
+	defer cancel()
+	return timely(ctx, func() error {
+		place, err := a.survey()
+		if err == nil {
+			err = place.prepare(a.savesAs())
+		}
+		if err == nil && a.savesAs() != a.stateFile() {
+			err = safefile.ClearWay(a.stateFile(), place.hosts)
+		}
+		return err
+	})
 }
 
 func (a *run) callSave(ctx context.Context) error {
@@ -112,7 +128,7 @@ func (a *run) savedBytes(ctx context.Context) uint64 {
 	ctx, cancel := within(ctx, storageTime)
 	defer cancel()
 	file := a.stateFile()
-	info, err := timelyValue(ctx, func() (fs.FileInfo, error) { return os.Stat(file) })
+	info, err := timelyValue(ctx, func() (fs.FileInfo, error) { return os.Lstat(file) })
 	if err != nil {
 		return 0
 	}
@@ -166,49 +182,114 @@ func removeIfThere(file string) error {
 }
 
 // takeSaved takes the file that the guest can be restored from out of the reach of any other start, and
-// returns its new name, or "" where there is none. One that does not fit the guest's
-// disks, whose XML is text, is set aside: a guest's memory on other disks destroys them.
-func (a *run) takeSaved(ctx context.Context, text string) (file string, err error) {
+// returns nil where there is none. text is the guest's XML. One that is another guest's, or does not fit this one's disks,
+// is set aside: a guest's memory on other disks destroys them. What another user has put there is ignored.
+func (a *run) takeSaved(ctx context.Context, text string) (*savedState, error) {
 	if a.Params.savesTo() == "" {
-		return "", nil
+		return nil, nil
 	}
-	plain := a.stateFile()
-	fits := false // not to be read where the question was left behind
-	err = timely(ctx, func() error {
-		if err := a.setAside(plain+restoring, "a start that was interrupted may have run the guest from it"); err != nil {
-			return err
-		}
-		why, err := staleness(plain, namesIn(text).disks)
-		switch {
-		case err != nil:
-			return err
-		case why != "":
-			return a.setAside(plain, why)
-		case ctx.Err() != nil: // nobody waits for it any more
-			return ctx.Err()
-		}
-		fits = true
-		return rename(plain, plain+restoring)
-	})
+	s, err := timelyValue(ctx, func() (*savedState, error) { return a.claimSaved(ctx, text) })
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return "", nil
+		return nil, nil
 	case err != nil:
-		return "", because(Generic, err, "cannot tell whether saved state %q can be restored", plain)
-	case !fits:
-		return "", nil
+		return nil, because(Generic, err, "saved state %q is not restored", a.stateFile())
 	}
-	a.step("restoring")
-	return plain + restoring, nil
+	if s != nil {
+		a.step("restoring")
+	}
+	return s, nil
 }
 
-// setAside gives the file a name by which it is never restored; that there is no file is no error.
-func (a *run) setAside(file, why string) error {
-	err := rename(file, a.stateFile()+stale)
+func (a *run) claimSaved(ctx context.Context, text string) (*savedState, error) {
+	plain := a.stateFile()
+	place, err := a.survey()
+	if err == nil {
+		err = a.setAside(place, plain+restoring, "a start that was interrupted may have run the guest from it")
+	}
+	if err != nil {
+		return nil, err
+	}
+	f, err := safefile.Open(plain, place.hosts)
 	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return nil
+	case safefile.NotOurs(err):
+		a.Log.Warnf("what is in the place of the saved state is not libvirt's, and is ignored, and the guest is booted: %s", err)
+		return nil, nil
 	case err != nil:
+		return nil, err
+	}
+	defer func() { _ = f.Close() }()
+	s, why, err := a.judgeSaved(place, f, text)
+	switch {
+	case err != nil:
+		return nil, err
+	case why != "":
+		return nil, a.setAside(place, plain, why)
+	case ctx.Err() != nil: // nobody waits for it any more
+		return nil, ctx.Err()
+	}
+	if err := rename(plain, s.file); err != nil {
+		return nil, err
+	}
+	return s, isStill(f, s.file)
+}
+
+// judgeSaved decides what becomes of a saved state that is libvirt's: why is the reason to set it aside, and an error
+// one to leave it, as it may be the guest's.
+func (a *run) judgeSaved(place savePlace, f *os.File, text string) (s *savedState, why string, err error) {
+	image, info, why, err := savedImage(f)
+	if err != nil || why != "" {
+		return nil, why, err
+	}
+	why, own, err := isOfGuest(image.XML, text)
+	if why == "" {
+		why = isStale(info.ModTime(), slices.Concat(namesIn(text).disks, namesIn(image.XML).disks))
+	}
+	if err != nil || why != "" {
+		return nil, why, err
+	}
+	s = &savedState{file: a.stateFile() + restoring}
+	err = place.isExposed()
+	if err == nil {
+		rootOnly := place.Owned(place.root) && place.root.Has(safefile.OwnerOf(info))
+		s.xml, s.asIs, err = restoreWith(image.XML, own, rootOnly, libvirt.DriverOf(a.Params.Hypervisor).Can(libvirt.CanRestoreAs))
+	}
+	if err != nil {
+		err = fmt.Errorf("%w; to boot the guest instead, type: %s", err, shellword.Line("rm", a.stateFile()))
+	}
+	return s, "", err
+}
+
+// isStill makes sure that a name is still that of an open file.
+func isStill(f *os.File, name string) error {
+	was, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	now, err := os.Lstat(name)
+	if err == nil && !os.SameFile(was, now) {
+		err = fmt.Errorf("%q was exchanged while it was looked at", name)
+	}
+	return err
+}
+
+// setAside gives the file a name by which it is never restored; that there is no file is no error. Another user's stays.
+func (a *run) setAside(place savePlace, file, why string) error {
+	_, _, err := safefile.Look(file, place.hosts)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	aside := a.stateFile() + stale
+	switch {
+	case safefile.NotOurs(err):
+		return safefile.ClearWay(file, place.hosts)
+	case err == nil:
+		err = safefile.ClearWay(aside, place.hosts)
+	}
+	if err == nil {
+		err = rename(file, aside)
+	}
+	if err != nil {
 		return fmt.Errorf("set %q aside: %w", file, err)
 	}
 	a.Log.Warnf("saved state %s is not restored, but set aside as %s, and the guest is booted: %s", file, stale, why)
@@ -223,59 +304,45 @@ func rename(from, to string) error {
 	return replace.SyncDir(filepath.Dir(to))
 }
 
-// wholeness returns errNotWhole for a file that libvirt has not written to its end.
+// wholeness returns an error for a file that libvirt has not written to its end.
 func wholeness(file string) error {
-	f, err := os.Open(file)
+	f, err := safefile.Open(file, safefile.Anyone)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = f.Close() }()
-	magic := make([]byte, len(partialMagic))
-	if _, err := io.ReadFull(f, magic); err != nil || bytes.Equal(magic, partialMagic) {
-		return errNotWhole // too short is that, too
+	_, _, why, err := savedImage(f)
+	if err == nil && why != "" {
+		err = errors.New(why)
 	}
-	return nil
-}
-
-// staleness says why a saved state cannot be restored, or "".
-func staleness(file string, disks []string) (string, error) {
-	info, err := os.Stat(file)
-	if err != nil {
-		return "", err
-	}
-	switch err := wholeness(file); {
-	case errors.Is(err, errNotWhole):
-		return err.Error(), nil
-	case err != nil:
-		return "", err
-	}
-	for _, disk := range disks {
-		d, err := os.Stat(disk)
-		if err == nil && d.Mode().IsRegular() && d.ModTime().Sub(info.ModTime()) > staleAfter {
-			return "disk " + disk + " was written to after it", nil
-		}
-	}
-	return "", nil
+	return err
 }
 
 // restore starts the guest from its saved state. Where libvirt refuses that, the file gets its name back
 // for another try, here or elsewhere; where it is not known what libvirt did, it does not.
-func (a *run) restore(ctx context.Context, conn Hypervisor, file string) error {
-	a.Log.Infof("restoring the guest from %s", file)
+func (a *run) restore(ctx context.Context, conn Hypervisor, s *savedState) error {
+	a.Log.Infof("restoring the guest from %s", s.file)
+	if s.xml == "" && libvirt.DriverOf(a.Params.Hypervisor).Can(libvirt.CanRestoreAs) {
+		a.Log.Warnf("%s, and gets those", errOtherDisks)
+	}
 	began := time.Now()
-	err := conn.Restore(ctx, file)
+	err := conn.Restore(ctx, s.file, s.xml)
+	if libvirt.IsOtherHardware(err) && s.xml != "" && s.asIs && a.look(ctx).verdict == notRunning {
+		a.Log.WithError(err).Warn("the config file describes another hardware than the guest was saved with, which it keeps until its next start")
+		err = conn.Restore(ctx, s.file, "")
+	}
 	if err == nil {
-		a.recordRestored(file, began)
+		a.recordRestored(s.file, began)
 		return nil
 	}
 	if unclear(err) || a.look(ctx).verdict != notRunning {
 		return err
 	}
 	plain := a.stateFile()
-	if rerr := timely(ctx, func() error { return rename(file, plain) }); rerr != nil {
-		return fmt.Errorf("%w, and the saved state stays %q: %w", err, file, rerr)
+	if rerr := timely(ctx, func() error { return rename(s.file, plain) }); rerr != nil {
+		return fmt.Errorf("%w, and the saved state stays %q: %w", err, s.file, rerr)
 	}
-	a.Log.Warnf("to boot the guest instead, remove %s", plain)
+	a.Log.Warnf("to boot the guest instead, type: %s", shellword.Line("rm", plain))
 	return err
 }
 
@@ -293,12 +360,27 @@ func (a *run) dropSaved(ctx context.Context, o observation) {
 	ctx, cancel := within(ctx, storageTime)
 	defer cancel()
 	for _, file := range []string{a.stateFile(), a.stateFile() + restoring, a.stateFile() + saving} {
-		err := timely(ctx, func() error { return os.Remove(file) })
+		err := timely(ctx, func() error { return a.removeSaved(file) })
 		switch {
 		case err == nil:
 			a.Log.Infof("removed %s, as the guest runs", file)
-		case !errors.Is(err, fs.ErrNotExist):
+		case !errors.Is(err, fs.ErrNotExist) && !safefile.NotOurs(err):
 			a.Log.WithError(err).Errorf("the guest runs, and its saved state %s could not be removed: remove it by hand", file)
 		}
 	}
+}
+
+// removeSaved removes a file that may be libvirt's; another user's is its error.
+func (a *run) removeSaved(file string) error {
+	if _, err := os.Lstat(file); err != nil { // most often there is none
+		return err
+	}
+	place, err := a.survey()
+	if err == nil {
+		_, _, err = safefile.Look(file, place.hosts)
+	}
+	if err != nil {
+		return err
+	}
+	return os.Remove(file)
 }

@@ -48,7 +48,7 @@ var storageFaults = map[string]func(*twoNodes){
 		}
 	},
 	"target-QEMU": func(n *twoNodes) {
-		n.there.restore = func(context.Context, string) error { return dead() } // libvirt cannot tell how far it came
+		n.there.restore = func(context.Context, string, string) error { return dead() } // libvirt cannot tell how far it came
 	},
 	"source-libvirtd": func(n *twoNodes) {
 		n.here.save = func(context.Context, string) error {
@@ -63,14 +63,14 @@ var storageFaults = map[string]func(*twoNodes){
 			return dead()
 		}
 	},
-	"target-libvirtd": func(n *twoNodes) { n.there.restore = func(context.Context, string) error { return dead() } },
+	"target-libvirtd": func(n *twoNodes) { n.there.restore = func(context.Context, string, string) error { return dead() } },
 	"source-hangs": func(n *twoNodes) {
 		n.here.save = func(ctx context.Context, _ string) error {
 			n.here.open = func(ctx context.Context, _ string) error { return blocked(ctx) }
 			return blocked(ctx)
 		}
 	},
-	"target-hangs":  func(n *twoNodes) { n.there.restore = func(ctx context.Context, _ string) error { return blocked(ctx) } },
+	"target-hangs":  func(n *twoNodes) { n.there.restore = func(ctx context.Context, _, _ string) error { return blocked(ctx) } },
 	"link-cut":      nil,
 	"link-slow":     nil,
 	"target-memory": func(n *twoNodes) { n.refused = 1 },
@@ -89,7 +89,7 @@ var storageFaults = map[string]func(*twoNodes){
 	"window": func(n *twoNodes) {
 		n.here.agent.Timeout, n.there.agent.Timeout = 20*time.Second, 20*time.Second
 		n.here.save = func(ctx context.Context, _ string) error { n.here.is(libvirt.Paused, "save"); return blocked(ctx) }
-		n.there.restore = func(ctx context.Context, _ string) error { return blocked(ctx) }
+		n.there.restore = func(ctx context.Context, _, _ string) error { return blocked(ctx) }
 	},
 }
 
@@ -189,7 +189,7 @@ func newTwoNodes(t *testing.T) *twoNodes {
 }
 
 // restore is the next node's libvirt.
-func (n *twoNodes) restore(_ context.Context, path string) error {
+func (n *twoNodes) restore(_ context.Context, path, _ string) error {
 	raw, err := os.ReadFile(path)
 	if err != nil {
 		return err

@@ -282,7 +282,7 @@ func TestSaveOfXen(t *testing.T) {
 					if !strings.HasSuffix(path, saving) {
 						t.Errorf("saved to %q", path)
 					}
-					if err := os.WriteFile(path, []byte("the state of a guest"), 0o600); err != nil {
+					if err := os.WriteFile(path, []byte(savedXen(xenXML)), 0o600); err != nil {
 						t.Fatal(err)
 					}
 					return c.save(w, path)

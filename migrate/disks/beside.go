@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
 
@@ -53,14 +52,4 @@ func Foreign(image string) (all []string) {
 		}
 	}
 	return all
-}
-
-// clearWay gives what no move has put there another name, so that it neither keeps a file of that name from being
-// written nor is lost.
-func clearWay(image, suffix string) error {
-	_, _, err := safefile.Look(image+suffix, makersOf(image, suffix))
-	if !safefile.NotOurs(err) {
-		return nil
-	}
-	return os.Rename(image+suffix, fmt.Sprintf("%s%s.foreign-%d", image, suffix, rand.Uint64()))
 }

@@ -29,11 +29,13 @@ func asRoot(t *testing.T) {
 
 // planted are what somebody can put beside an image, none of which a move makes.
 var planted = map[string]func(path string) error{
-	"a FIFO":                      func(path string) error { return unix.Mkfifo(path, 0o666) },
-	"a directory":                 func(path string) error { return os.Mkdir(path, 0o777) },
-	"a full directory":            func(path string) error { return os.MkdirAll(filepath.Join(path, "x"), 0o777) },
-	"a link to an endless file":   func(path string) error { return os.Symlink("/dev/zero", path) },
-	"a link to a FIFO":            func(path string) error { return errors.Join(unix.Mkfifo(path+".f", 0o666), os.Symlink(path+".f", path)) },
+	"a FIFO":                    func(path string) error { return unix.Mkfifo(path, 0o666) },
+	"a directory":               func(path string) error { return os.Mkdir(path, 0o777) },
+	"a full directory":          func(path string) error { return os.MkdirAll(filepath.Join(path, "x"), 0o777) },
+	"a link to an endless file": func(path string) error { return os.Symlink("/dev/zero", path) },
+	"a link to a FIFO": func(path string) error {
+		return errors.Join(unix.Mkfifo(path+".f", 0o666), os.Symlink(path+".f", path))
+	},
 	"a link to itself, in effect": func(path string) error { return os.Symlink("/proc/self", path) },
 }
 

@@ -87,7 +87,7 @@ func ReadNote(image string) (Note, error) {
 func writeNote(image string, n Note) error {
 	raw, err := json.Marshal(n)
 	if err == nil {
-		err = clearWay(image, NoteSuffix)
+		err = safefile.ClearWay(image+NoteSuffix, makers(image))
 	}
 	if err == nil {
 		err = replace.Bytes(image+NoteSuffix, append(raw, '\n'), 0o600)
@@ -190,7 +190,7 @@ func (l *Leaving) Left() error {
 	if err := l.renameable(); err != nil {
 		return errors.Join(fmt.Errorf("put the old image aside: %w", err), l.Close())
 	}
-	err := clearWay(l.image, OldSuffix)
+	err := safefile.ClearWay(l.image+OldSuffix, safefile.Anyone)
 	if err == nil {
 		err = os.Rename(l.image, l.image+OldSuffix)
 	}

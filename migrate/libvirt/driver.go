@@ -26,6 +26,7 @@ const (
 	CanHeedDisks    Ability = "end a migration at an error of a disk"              // VIR_MIGRATE_ABORT_ON_ERROR, VIR_MIGRATE_UNSAFE
 	CanKnowState    Ability = "know a guest's state by itself"                     // virDomainGetState asks the hypervisor, or is told
 	CanMarkSaved    Ability = "mark a saved state that is not whole"               // QEMU_SAVE_PARTIAL, in libvirt's own file
+	CanRestoreAs    Ability = "restore a guest with another description"           // virDomainRestoreFlags with dxml
 	CanDropArrivals Ability = "drop what a migration left whose source is gone"    // when the connection of the source ends
 	CanRehearse     Ability = "be asked beforehand what it would refuse"           // VIR_MIGRATE_PARAM_DEST_XML as in client.Conn.Rehearse
 	CanKeepGuest    Ability = "keep a guest's process while the guest is rebooted" // a reboot resets it in place
@@ -51,7 +52,7 @@ var drivers = []Driver{
 	{Name: "xen", Hypervisor: "Xen", Vessel: "Xen domain", Daemon: "virtxend", fixedMemory: true, lacks: []Ability{
 		CanBoundPause, CanBoundSpeed, CanAbort, CanNoticeTarget, CanTellProgress, CanTellPause, CanThrottle, CanPostCopy,
 		CanCopyDisks, CanEncrypt, CanTune, CanMeasure, CanHeedDisks, CanKnowState, CanMarkSaved, CanDropArrivals,
-		CanKeepGuest, CanRehearse,
+		CanKeepGuest, CanRehearse, CanRestoreAs,
 	}},
 }
 

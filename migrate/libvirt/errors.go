@@ -50,6 +50,18 @@ func Unimplemented(err error) bool {
 	return errors.As(err, &e) && e.Code == noSupport
 }
 
+// configUnsupported is VIR_ERR_CONFIG_UNSUPPORTED.
+const configUnsupported = 67
+
+// IsOtherHardware tells whether libvirt refused a description since a guest in memory would find another hardware with
+// it.
+//
+// Source: virDomainDefCheckABIStability in libvirt's src/conf/domain_conf.c.
+func IsOtherHardware(err error) bool {
+	var e *Error
+	return errors.As(err, &e) && e.Code == configUnsupported
+}
+
 // Is reports whether target is the sentinel that the error belongs to.
 func (e *Error) Is(target error) bool { return e.Kind != nil && target == e.Kind }
 

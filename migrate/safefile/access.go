@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
@@ -139,4 +140,13 @@ func Maker(dir string) (uint32, error) {
 		return unknownOwner, err
 	}
 	return OwnerOf(info), nil
+}
+
+// ClearWay gives what no trusted user has put at path another name beside it, .foreign-NUMBER, so that it neither keeps
+// a file of that name from being written nor is lost. A file of a trusted user, and one that is not there, stay.
+func ClearWay(path string, by Owners) error {
+	if _, _, err := Look(path, by); !NotOurs(err) {
+		return nil
+	}
+	return os.Rename(path, fmt.Sprintf("%s.foreign-%d", path, rand.Uint64()))
 }

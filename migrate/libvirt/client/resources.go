@@ -35,10 +35,14 @@ func (c *Conn) Save(ctx context.Context, name, path string) error {
 	return doDomain(ctx, c, "save", name, func(d *lv.Domain) error { return d.Save(path) })
 }
 
-// Restore starts the guest that Save put into the file at path, and leaves the file.
-func (c *Conn) Restore(ctx context.Context, path string) error {
+// Restore starts the guest that Save put into the file at path, and leaves the file. It takes the guest's description
+// from xml, or from the file where xml is empty. One by which the guest would have another hardware is
+// [libvirt.IsOtherHardware], and starts nothing.
+//
+// Source: qemuSaveImageUpdateDef in libvirt's src/qemu/qemu_saveimage.c.
+func (c *Conn) Restore(ctx context.Context, path, xml string) error {
 	_, err := call(ctx, c, "restore", path, func() (struct{}, error) {
-		return struct{}{}, c.lv.DomainRestore(path)
+		return struct{}{}, c.lv.DomainRestoreFlags(path, xml, 0)
 	})
 	return err
 }

@@ -30,7 +30,7 @@ func TestSaveAndRestore(t *testing.T) {
 	if _, err := c.Status(ctx, "saved"); !errors.Is(err, libvirt.ErrNoDomain) {
 		t.Errorf("after save: %v, want ErrNoDomain", err)
 	}
-	if err := c.Restore(ctx, file); err != nil {
+	if err := c.Restore(ctx, file, ""); err != nil {
 		t.Fatal(err)
 	}
 	if s, err := c.Status(ctx, "saved"); err != nil || s.State != libvirt.Running {
@@ -42,7 +42,7 @@ func TestSaveAndRestore(t *testing.T) {
 	if err := c.Destroy(ctx, "saved"); err != nil {
 		t.Fatal(err)
 	}
-	if err := c.Restore(ctx, file+".none"); err == nil {
+	if err := c.Restore(ctx, file+".none", ""); err == nil {
 		t.Error("restored from a file that is not there")
 	}
 	for name, err := range map[string]error{"save": c.Save(ctx, "nobody", file), "info": second(c.Info(ctx, "nobody")), "definition": second(c.Definition(ctx, "nobody"))} {

@@ -1,0 +1,180 @@
+package resource
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+	"libvirt.org/go/libvirtxml"
+
+	"github.com/vmferry/vmferry/migrate/disks"
+	"github.com/vmferry/vmferry/migrate/libvirt/saveimage"
+	"github.com/vmferry/vmferry/migrate/safefile"
+)
+
+// qemuDir is a directory that libvirt gives to QEMU's user (qemuStateInitialize in its src/qemu/qemu_driver.c).
+const qemuDir = "/var/lib/libvirt/qemu"
+
+// savePlace is what is known of the directory that a guest is saved to. libvirt opens a saved state by its name, after
+// the agent has looked at it, so that nobody else may be able to exchange it.
+type savePlace struct {
+	safefile.Directory
+	hosts safefile.Owners // the users whose files may be libvirt's: root, and QEMU's user
+	root  safefile.Owners // root alone, as this file system knows it
+}
+
+// survey looks at the directory. It touches storage.
+func (a *run) survey() (savePlace, error) {
+	dir := a.Params.savesTo()
+	var root, hosts []uint32
+	kind, err := disks.SharedBy(dir)
+	if err == nil && kind != "" {
+		if uid, err := safefile.Maker(dir); err == nil { // else it is read-only, or full
+			root = append(root, uid)
+		}
+	}
+	if info, err := os.Stat(cmp.Or(a.qemuDir, qemuDir)); err == nil {
+		hosts = append(hosts, safefile.OwnerOf(info))
+	}
+	p := savePlace{root: safefile.Only(root...), hosts: safefile.Only(append(hosts, root...)...)}
+	p.Directory, err = safefile.Survey(dir, p.hosts)
+	return p, err
+}
+
+// isExposed is why nothing is saved to the directory, or restored from it; nil where it is safe.
+func (p savePlace) isExposed() error {
+	if p.Access != safefile.Exposed {
+		return nil
+	}
+	return fmt.Errorf("another user could put a file of his own in the place of the saved state, as %s: type %s", p.Why, p.Fix)
+}
+
+// prepare makes a file ready for libvirt to save the guest to: libvirt follows a link, and writes into a file of
+// another user.
+func (p savePlace) prepare(file string) error {
+	if err := p.isExposed(); err != nil {
+		return err
+	}
+	if err := safefile.ClearWay(file, p.hosts); err != nil || p.Access != safefile.Sticky {
+		return err
+	}
+	// Where everybody may create files, it is there before anybody can, and nobody else can take it away.
+	f, err := os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_EXCL|unix.O_NOFOLLOW, 0o600)
+	if errors.Is(err, fs.ErrExist) {
+		_, _, err = safefile.Look(file, p.hosts)
+		return err
+	}
+	if err != nil {
+		return err
+	}
+	return f.Close()
+}
+
+// savedState is a saved state that is to be restored.
+type savedState struct {
+	file string // no other start finds it
+	xml  string // the guest's description to restore it with, "" for the one in the file
+	asIs bool   // the one in the file may be used, where libvirt finds that the other hardware differs
+}
+
+// savedImage reads which guest's memory a file holds; why is a reason for which it can never be restored.
+func savedImage(f *os.File) (image saveimage.Image, size fs.FileInfo, why string, err error) {
+	info, err := f.Stat()
+	if err != nil {
+		return image, nil, "", err
+	}
+	image, err = saveimage.Read(f)
+	switch errno := unix.Errno(0); {
+	case errors.As(err, &errno):
+		return image, info, "", err
+	case err == nil && info.Size() <= image.Size:
+		err = saveimage.ErrPartial
+	}
+	if err != nil {
+		return image, info, err.Error(), nil
+	}
+	return image, info, "", nil
+}
+
+// isOfGuest returns why a saved state is not that of the guest, or "", and the guest's own XML, which gets the UUID of
+// the saved state where it has none: each start without one draws another.
+func isOfGuest(saved, own string) (why, xml string, err error) {
+	o, err := parseDomain(own)
+	if err != nil {
+		return "", "", fmt.Errorf("the guest's own description: %w", err)
+	}
+	s, err := parseDomain(saved)
+	switch {
+	case err != nil:
+		return "its description of the guest cannot be read: " + err.Error(), "", nil
+	case s.Name != o.Name || o.UUID != "" && s.UUID != o.UUID:
+		return fmt.Sprintf("it is the state of guest %q with UUID %s", s.Name, s.UUID), "", nil
+	}
+	return "", o.withUUID(s.UUID), nil
+}
+
+// errOtherDisks says that a guest's memory belongs to other disks than the config file names.
+var errOtherDisks = errors.New("the guest had other disks when it was saved than its config file names")
+
+// restoreWith is the rule for whose description a guest is restored with: our own, unless the guest's memory belongs to
+// other disks, or libvirt can use the one in the file only. That one is believed only where root alone can have
+// written it, as it names programs that libvirt runs as root.
+func restoreWith(saved, own string, rootOnly, canReplace bool) (xml string, asIs bool, err error) {
+	same := maps.Equal(writableDisks(saved), writableDisks(own))
+	switch {
+	case same && canReplace:
+		return own, rootOnly, nil
+	case rootOnly:
+		return "", true, nil
+	case !same:
+		return "", false, errOtherDisks
+	}
+	return "", false, errors.New("libvirt restores it only as the file describes the guest, and the file, or its directory, does not belong to root")
+}
+
+// writableDisks are what a guest writes to, by the names of its disks.
+func writableDisks(text string) map[string]string {
+	guest := &libvirtxml.Domain{}
+	if guest.Unmarshal(text) != nil || guest.Devices == nil {
+		return nil
+	}
+	all := map[string]string{}
+	for _, d := range guest.Devices.Disks {
+		if d.Device != "" && d.Device != "disk" && d.Device != "lun" || d.ReadOnly != nil || d.Target == nil {
+			continue
+		}
+		all[d.Target.Dev] = diskSource(d.Source)
+	}
+	return all
+}
+
+func diskSource(s *libvirtxml.DomainDiskSource) string {
+	switch {
+	case s == nil:
+	case s.File != nil:
+		return s.File.File
+	case s.Block != nil:
+		return s.Block.Dev
+	case s.Volume != nil:
+		return s.Volume.Pool + " " + s.Volume.Volume
+	case s.Network != nil:
+		return s.Network.Protocol + " " + s.Network.Name
+	}
+	return ""
+}
+
+// isStale says why memory of that age does not fit the disks, or "".
+func isStale(saved time.Time, disks []string) string {
+	for _, disk := range disks {
+		d, err := os.Stat(disk)
+		if err == nil && d.Mode().IsRegular() && d.ModTime().Sub(saved) > staleAfter {
+			return "disk " + disk + " was written to after it"
+		}
+	}
+	return ""
+}
