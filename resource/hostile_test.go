@@ -1,0 +1,257 @@
+package resource
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/migrate/safefile"
+)
+
+const (
+	nobody = 65534 // a user who has no rights
+	qemuUser = 4711
+)
+
+// asRoot skips a test that gives files away.
+func asRoot(t *testing.T) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		if os.Getenv("CI") == "true" {
+			t.Fatal("the test has to be root")
+		}
+		t.Skip("the test has to be root")
+	}
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// saveDir gives the world a directory to save to, of such a mode and owner, and QEMU a user.
+func (w *world) saveDir(mode fs.FileMode, owner int) string {
+	w.t.Helper()
+	dir, qemu := filepath.Join(w.dir, "saves"), filepath.Join(w.dir, "qemu")
+	for _, d := range []string{dir, qemu} {
+		must(w.t, os.Mkdir(d, 0o700))
+	}
+	must(w.t, os.Chmod(dir, mode))
+	if os.Geteuid() == 0 {
+		must(w.t, errors.Join(os.Chown(dir, owner, 0), os.Chown(qemu, qemuUser, 0)))
+	}
+	w.agent.Params.Snapshot, w.agent.qemuDir = dir, qemu
+	return dir
+}
+
+const anotherXML = "<domain><name>vm1</name><uuid>99999999-2222-3333-4444-555555555555</uuid></domain>"
+
+// What another user puts in the place of a saved state is neither restored nor removed, and stops no start.
+func TestPlantedSavedState(t *testing.T) {
+	asRoot(t)
+	theirs := func(t *testing.T, path string) {
+		must(t, os.WriteFile(path, []byte(savedQEMU(guestXML)), 0o666))
+		must(t, os.Chown(path, nobody, nobody))
+	}
+	for name, plant := range map[string]func(t *testing.T, path string){
+		"a file": theirs,
+		"a link to a file": func(t *testing.T, path string) {
+			theirs(t, path+".x")
+			must(t, os.Symlink(path+".x", path))
+		},
+		"a link to a file of root": func(t *testing.T, path string) {
+			must(t, os.WriteFile(path+".x", []byte(savedQEMU(guestXML)), 0o600))
+			must(t, os.Symlink(path+".x", path))
+		},
+		"a link to an endless file": func(t *testing.T, path string) { must(t, os.Symlink("/dev/zero", path)) },
+		"a FIFO":                    func(t *testing.T, path string) { must(t, unix.Mkfifo(path, 0o666)) },
+		"a directory":               func(t *testing.T, path string) { must(t, os.MkdirAll(filepath.Join(path, "x"), 0o777)) },
+	} {
+		for _, mode := range []fs.FileMode{0o777, 0o777 | fs.ModeSticky} {
+			t.Run(name+" "+mode.String(), func(t *testing.T) {
+				w := newWorld(t, "start")
+				dir := w.saveDir(mode, 0)
+				for _, suffix := range []string{"", restoring, stale} {
+					path := filepath.Join(dir, saveFile+suffix)
+					plant(t, path)
+					must(t, os.Lchown(path, nobody, nobody))
+				}
+				w.restore = func(context.Context, string, string) error { w.boot(); return nil }
+				began := time.Now()
+				for range 2 { // the second finds it running
+					err, _ := w.run("start")
+					checkExit(t, err, Success, "")
+				}
+				w.did("create")
+				if took := time.Since(began); took > 10*time.Second {
+					t.Errorf("took %v", took)
+				}
+				if _, err := os.Lstat(filepath.Join(dir, saveFile)); err != nil {
+					t.Errorf("what was planted: %v", err)
+				}
+			})
+		}
+	}
+}
+
+// A saved state is restored where nobody else can have written it, and it is the guest's.
+func TestWhichSavedStateIsRestored(t *testing.T) {
+	asRoot(t)
+	disk := func(path string) string {
+		return strings.Replace(guestXML, "</domain>", "<devices><disk type='file' device='disk'><source file='"+path+"'/><target dev='vda'/></disk></devices></domain>", 1)
+	}
+	fresh := "<domain><name>vm1</name></domain>"
+	otherHardware := &libvirt.Error{Code: 67, Message: "Target domain disk count 1 does not match source 2"}
+	for _, c := range []struct {
+		name       string
+		mode       fs.FileMode
+		dir, file  int // owners
+		config     string
+		saved      string
+		refuses    error // libvirt, our own XML
+		xml        string
+		calls      string
+		want       ExitCode
+		reason     string
+		leavesFile bool
+	}{
+		{"root's", 0o700, 0, 0, guestXML, guestXML, nil, guestXML, "restore", Success, "", false},
+		{"readable by all", 0o755, 0, 0, guestXML, guestXML, nil, guestXML, "restore", Success, "", false},
+		{"in a directory like /tmp", 0o777 | fs.ModeSticky, 0, 0, guestXML, guestXML, nil, guestXML, "restore", Success, "", false},
+		{"QEMU's user's", 0o700, qemuUser, qemuUser, guestXML, guestXML, nil, guestXML, "restore", Success, "", false},
+		{"in a directory for all", 0o777, 0, 0, guestXML, guestXML, nil, "", "", Generic, "type chmod go-w ", true},
+		{"in a stranger's directory", 0o700, nobody, 0, guestXML, guestXML, nil, "", "", Generic, "type chown root ", true},
+		{"of another UUID", 0o700, 0, 0, guestXML, anotherXML, nil, "", "create", Success, "", false},
+		{"of another UUID, for all", 0o777, 0, 0, guestXML, anotherXML, nil, "", "create", Success, "", false},
+		{"of another name", 0o700, 0, 0, guestXML, strings.Replace(guestXML, "vm1", "vm2", 1), nil, "", "create", Success, "", false},
+		{"of nothing", 0o700, 0, 0, guestXML, "<domain", nil, "", "create", Success, "", false},
+		{"of a guest without UUID", 0o700, 0, 0, fresh, guestXML, nil, "<uuid>" + guestUUID + "</uuid>", "restore", Success, "", false},
+		{"of other hardware", 0o700, 0, 0, guestXML, guestXML, otherHardware, "", "restore restore", Success, "", false},
+		{"of other hardware, QEMU's user's", 0o700, qemuUser, qemuUser, guestXML, guestXML, otherHardware, guestXML, "restore", Generic, "does not match", true},
+		{"of other disks", 0o700, 0, 0, disk("/a"), disk("/b"), nil, "", "restore", Success, "", false},
+		{"of other disks, QEMU's user's", 0o700, qemuUser, qemuUser, disk("/a"), disk("/b"), nil, "", "", Generic, "had other disks", true},
+		{"of other disks, QEMU's user's file", 0o700, 0, qemuUser, disk("/a"), disk("/b"), nil, "", "", Generic, "had other disks", true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := newWorld(t, "start")
+			dir := w.saveDir(c.mode, c.dir)
+			w.write("vm1.xml", c.config)
+			file := filepath.Join(dir, saveFile)
+			must(t, os.WriteFile(file, []byte(savedQEMU(c.saved)), 0o600))
+			must(t, os.Chown(file, c.file, 0))
+			got := "none"
+			w.restore = func(_ context.Context, path, xml string) error {
+				if got = xml; xml != "" && c.refuses != nil {
+					return c.refuses
+				}
+				w.boot()
+				return nil
+			}
+			err, _ := w.run("start")
+			checkExit(t, err, c.want, c.reason)
+			if calls := strings.Join(w.calls, " "); calls != c.calls {
+				t.Errorf("did %q, want %q", calls, c.calls)
+			}
+			if slices.Contains(w.calls, "restore") && (got == "") != (c.xml == "") || !strings.Contains(got, c.xml) && got != "none" {
+				t.Errorf("restored with %q, want %q", got, c.xml)
+			}
+			if _, err := os.Lstat(file); (err == nil) != c.leavesFile {
+				t.Errorf("the file: %v", err)
+			}
+		})
+	}
+}
+
+// libvirt writes a guest's memory wherever a link leads: not where another user can have put one.
+func TestSaveIntoWhatIsPlanted(t *testing.T) {
+	asRoot(t)
+	for _, c := range []struct {
+		name  string
+		mode  fs.FileMode
+		plant bool
+		calls []string
+		saved bool
+	}{
+		{"a safe directory", 0o700, false, []string{"save"}, true},
+		{"a link in one like /tmp", 0o777 | fs.ModeSticky, true, []string{"save"}, true},
+		{"one like /tmp", 0o777 | fs.ModeSticky, false, []string{"save"}, true},
+		{"one for all", 0o777, false, []string{"shutdown"}, false},
+		{"a link in one for all", 0o777, true, []string{"shutdown"}, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, "stop")
+				w.boot()
+				dir := w.saveDir(c.mode, 0)
+				file, victim := filepath.Join(dir, saveFile), w.write("victim", "precious")
+				if c.plant {
+					must(t, os.Symlink(victim, file))
+					must(t, os.Lchown(file, nobody, nobody))
+				}
+				w.save = func(_ context.Context, path string) error {
+					w.gone()
+					return os.WriteFile(path, []byte(wholeState), 0o600)
+				}
+				err, _ := w.run("stop")
+				checkExit(t, err, Success, "")
+				w.did(c.calls...)
+				if got, err := os.ReadFile(victim); err != nil || string(got) != "precious" {
+					t.Errorf("the victim is %q, %v", got, err)
+				}
+				_, info, err := safefile.Look(file, safefile.Only())
+				if saved := err == nil && info.Size() > 0; saved != c.saved {
+					t.Errorf("saved: %v, %v", saved, err)
+				}
+			})
+		})
+	}
+}
+
+// Xen restores a guest only as the file describes it: that is right where root alone can have written it.
+func TestWhichSavedStateOfXenIsRestored(t *testing.T) {
+	asRoot(t)
+	for _, c := range []struct {
+		name  string
+		owner int
+		text  string
+		calls []string
+		want  ExitCode
+	}{
+		{"root's", 0, xenXML, []string{"restore"}, Success},
+		{"QEMU's user's", qemuUser, xenXML, nil, Generic},
+		{"another guest's", 0, strings.Replace(xenXML, "vm1", "vm2", 1), []string{"create"}, Success},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newXenWorld(t, "start")
+				w.free = 1 << 30
+				w.write("vm1.xml", xenXML)
+				file := filepath.Join(w.saveDir(0o700, 0), saveFile)
+				must(t, os.WriteFile(file, []byte(savedXen(c.text)), 0o600))
+				must(t, os.Chown(file, c.owner, 0))
+				w.restore = func(_ context.Context, _, xml string) error {
+					if xml != "" {
+						t.Errorf("restored with %q", xml)
+					}
+					w.boot()
+					return nil
+				}
+				err, _ := w.run("start")
+				checkExit(t, err, c.want, "")
+				w.did(c.calls...)
+			})
+		})
+	}
+}
