@@ -170,3 +170,31 @@ func TestInTheWay(t *testing.T) {
 		t.Errorf("%+v, %v", n, err)
 	}
 }
+
+// Everybody who may read an image can lock it.
+func TestForeignLock(t *testing.T) {
+	asRoot(t)
+	path := image(t)
+	f, err := os.Open(path)
+	must(t, err)
+	defer func() { _ = f.Close() }()
+	must(t, unix.Flock(int(f.Fd()), unix.LOCK_EX))
+	must(t, begin(t, path).Close())
+	if l, ok, err := Adopt(path); !ok || err != nil {
+		t.Errorf("adopted: %v, %v", ok, err)
+	} else {
+		must(t, l.Left())
+	}
+}
+
+// An image that cannot be renamed after its guest has left is no truth, though nobody saw the copying end.
+func TestImageThatCannotBeRenamed(t *testing.T) {
+	path := filepath.Join(t.TempDir(), strings.Repeat("x", 245)) // the name of the old copy would be too long
+	touch(t, path)
+	if err := begin(t, path).Left(); err == nil {
+		t.Error("it was renamed")
+	}
+	if n, err := ReadNote(path); err != nil || n.Stage != HandingOver {
+		t.Errorf("noted %+v, %v", n, err)
+	}
+}

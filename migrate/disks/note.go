@@ -10,8 +10,6 @@ import (
 	"path/filepath"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/vmferry/vmferry/migrate/replace"
 	"github.com/vmferry/vmferry/migrate/safefile"
 	"github.com/vmferry/vmferry/migrate/shellword"
@@ -106,6 +104,7 @@ var ErrBusy = errors.New("a move of its guest is under way")
 type Leaving struct {
 	image string
 	note  Note
+	file  *os.File // the image
 	lock  *os.File
 }
 
@@ -150,14 +149,11 @@ func open(image string) (*Leaving, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open image %q: %w", image, err)
 	}
-	// QEMU's own locks are of another kind (F_OFD_SETLK), and the two do not meet.
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		if errors.Is(err, unix.EWOULDBLOCK) {
-			err = ErrBusy
-		}
+	lock, err := lockOf(f)
+	if err != nil {
 		return nil, errors.Join(fmt.Errorf("lock image %q: %w", image, err), f.Close())
 	}
-	return &Leaving{image: image, lock: f}, nil
+	return &Leaving{image: image, file: f, lock: lock}, nil
 }
 
 func (l *Leaving) reach(s Stage) error {
@@ -190,7 +186,10 @@ func (l *Leaving) Left() error {
 	if err := l.renameable(); err != nil {
 		return errors.Join(fmt.Errorf("put the old image aside: %w", err), l.Close())
 	}
-	err := safefile.ClearWay(l.image+OldSuffix, safefile.Anyone)
+	err := l.HandOver() // should the renaming fail, the note must not say that the image here is the truth
+	if err == nil {
+		err = safefile.ClearWay(l.image+OldSuffix, safefile.Anyone)
+	}
 	if err == nil {
 		err = os.Rename(l.image, l.image+OldSuffix)
 	}
@@ -208,7 +207,7 @@ func (l *Leaving) renameable() error {
 	if err != nil {
 		return err
 	}
-	begun, err := l.lock.Stat()
+	begun, err := l.file.Stat()
 	if err != nil {
 		return err
 	}
@@ -246,7 +245,7 @@ func (l *Leaving) StayedBut() error {
 }
 
 // Close ends it without knowing how the move ended: the note stays as it is.
-func (l *Leaving) Close() error { return l.lock.Close() }
+func (l *Leaving) Close() error { return errors.Join(l.lock.Close(), l.file.Close()) }
 
 // removeBeside removes a file durably that a move has put there; that there is none is no error.
 func removeBeside(image, suffix string) error {
