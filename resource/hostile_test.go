@@ -19,7 +19,7 @@ import (
 )
 
 const (
-	nobody = 65534 // a user who has no rights
+	nobody   = 65534 // a user who has no rights
 	qemuUser = 4711
 )
 

@@ -11,6 +11,10 @@ import (
 	"slices"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
+	"github.com/vmferry/vmferry/migrate/replace"
+	"github.com/vmferry/vmferry/migrate/safefile"
 	"github.com/vmferry/vmferry/migrate/shellword"
 )
 
@@ -37,7 +41,7 @@ func (a *run) makeOverlay(ctx context.Context, disks []string) error {
 	if !slices.Contains(disks, path) {
 		a.Log.Warnf("the guest's image is %s, and config file %s names no such disk", path, a.Params.Config)
 	}
-	info, err := timelyValue(ctx, func() (fs.FileInfo, error) { return os.Stat(path) })
+	info, err := timelyValue(ctx, func() (fs.FileInfo, error) { return statOverlay(path) })
 	there := err == nil && info.Size() > 0
 	switch {
 	case err != nil && !errors.Is(err, fs.ErrNotExist):
@@ -56,20 +60,42 @@ func (a *run) makeOverlay(ctx context.Context, disks []string) error {
 	}
 	// One that is there is overwritten in place: QEMU's lock then keeps it from a guest that runs
 	// somewhere with it. A first one appears in one step: half an image would be used.
-	target := path
-	if !there {
-		target = path + ".new"
+	if there {
+		return a.createOverlay(ctx, path, format)
 	}
-	if err := a.createOverlay(ctx, target, format); err != nil {
-		return err
+	return a.firstOverlay(ctx, path, format)
+}
+
+// statOverlay is os.Stat for an image that is written to: not one that another user's link leads to.
+func statOverlay(path string) (fs.FileInfo, error) {
+	dir, err := os.Stat(filepath.Dir(path))
+	if err != nil {
+		return nil, err
 	}
-	if target == path {
-		return nil
+	link, err := os.Lstat(path)
+	if err == nil && link.Mode()&fs.ModeSymlink != 0 && !safefile.Only(safefile.OwnerOf(dir)).Has(safefile.OwnerOf(link)) {
+		return nil, fmt.Errorf("it is a link of another user (uid %d): remove it with: %s", safefile.OwnerOf(link), shellword.Line("rm", path))
 	}
-	if err := timely(ctx, func() error { return placeOverlay(target, path) }); err != nil {
-		return fmt.Errorf("put image %q in place: %w", path, err)
+	return os.Stat(path)
+}
+
+// firstOverlay makes an image in a directory of its own, which nobody else can write to, beside its place.
+func (a *run) firstOverlay(ctx context.Context, path, format string) error {
+	own, err := timelyValue(ctx, func() (string, error) { return os.MkdirTemp(filepath.Dir(path), ".vmferry-image-*") })
+	if err != nil {
+		return fmt.Errorf("make room for image %q: %w", path, err)
 	}
-	return nil
+	made := filepath.Join(own, filepath.Base(path))
+	err = a.createOverlay(ctx, made, format)
+	if err == nil {
+		if err = timely(ctx, func() error { return placeOverlay(made, path) }); err != nil {
+			err = fmt.Errorf("put image %q in place: %w", path, err)
+		}
+	}
+	if rerr := briefly(ctx, func() error { return os.RemoveAll(own) }); rerr != nil {
+		a.Log.WithError(rerr).Warnf("what is left of making an image could not be removed: type: %s", shellword.Line("rm", "-r", own))
+	}
+	return err
 }
 
 func (a *run) createOverlay(ctx context.Context, path, format string) error {
@@ -84,22 +110,33 @@ func (a *run) createOverlay(ctx context.Context, path, format string) error {
 	}
 	args := append([]string{"--format=qcow2", "-a", path}, o.CopyIn...)
 	if out, err := a.command(ctx, "virt-copy-in", append(args, "/")...); err != nil {
-		_ = briefly(ctx, func() error { return os.Truncate(path, 0) }) // an empty one is made again by the next start
+		_ = briefly(ctx, func() error { return os.Truncate(path, 0) }) // an empty one is made by the next start
 		return fmt.Errorf("copy copyindirs into image %q: %w", path, explain(out, err))
 	}
 	return nil
 }
 
-// placeOverlay gives a new image its name, unless a file system was mounted meanwhile that has one of that name.
+// placeOverlay gives a new image its name, in place of an empty file at most: meanwhile a file system may have been
+// mounted that has one of that name.
 func placeOverlay(from, to string) error {
-	info, err := os.Stat(to)
-	if err == nil && info.Size() > 0 {
-		return errors.Join(fmt.Errorf("%q is there now: a file system was mounted, or another start made it", to), os.Remove(from))
+	info, err := os.Lstat(to)
+	if err == nil && info.Mode().IsRegular() && info.Size() == 0 {
+		err = os.Remove(to)
 	}
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	return rename(from, to)
+	err = unix.Renameat2(unix.AT_FDCWD, from, unix.AT_FDCWD, to, unix.RENAME_NOREPLACE)
+	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS) { // NFS
+		err = os.Link(from, to)
+	}
+	if errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("%q is there now: a file system was mounted, or another start made it", to)
+	}
+	if err != nil {
+		return err
+	}
+	return replace.SyncDir(filepath.Dir(to))
 }
 
 // checkDisposable refuses to overwrite an image that is based on no other: it is not one that an earlier start made, and

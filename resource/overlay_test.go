@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -90,11 +91,48 @@ func TestOverlay(t *testing.T) {
 			names := strings.NewReplacer("qemu-img info --force-share --output=json /base.img", "info", "qemu-img info --force-share --output=json "+image, "look", create+".new", "create:new", create, "create:inplace",
 				"virt-copy-in --format=qcow2 -a "+image+".new "+strings.Join(c.copyIn, " ")+" /", "copy",
 				"virt-copy-in --format=qcow2 -a "+image+" "+strings.Join(c.copyIn, " ")+" /", "copy")
-			if ran := names.Replace(strings.Join(w.calls, " ")); ran != c.ran {
+			own := regexp.MustCompile(`/\.vmferry-image-\d+(/\S+)`) // where a first image is made
+			if ran := names.Replace(own.ReplaceAllString(strings.Join(w.calls, " "), "$1.new")); ran != c.ran {
 				t.Errorf("ran %q, want %q", ran, c.ran)
 			}
 			if left, _ := os.ReadFile(image); string(left) != c.left {
 				t.Errorf("the image has %q, want %q", left, c.left)
+			}
+			if left, err := filepath.Glob(filepath.Join(dir, ".vmferry-image-*")); err != nil || len(left) > 0 {
+				t.Errorf("left %q, %v", left, err)
+			}
+		})
+	}
+}
+
+// qemu-img writes wherever a link leads: not where another user has put one.
+func TestOverlayBesideAPlantedLink(t *testing.T) {
+	asRoot(t)
+	for _, c := range []struct {
+		name, suffix string
+		want         ExitCode
+	}{{"at the name of a new one", ".new", Success}, {"at the image's name", "", Generic}} {
+		t.Run(c.name, func(t *testing.T) {
+			w := newWorld(t, "start")
+			dir := filepath.Join(t.TempDir(), "vms")
+			must(t, os.Mkdir(dir, 0o700))
+			must(t, os.Chmod(dir, 0o777))
+			victim, image := w.write("victim", "precious"), filepath.Join(dir, "vm1.qcow2")
+			must(t, os.Symlink(victim, image+c.suffix))
+			must(t, os.Lchown(image+c.suffix, nobody, nobody))
+			w.agent.Params.Config = filepath.Join(dir, "vm1.xml")
+			must(t, os.WriteFile(w.agent.Params.Config, []byte(guestXML), 0o600))
+			w.agent.Params.Overlay = Overlay{Backing: "/base.img", Stateless: true}
+			w.program = func(_ context.Context, line string) (string, error) {
+				if words := strings.Fields(line); words[1] == "create" {
+					return "", os.WriteFile(words[len(words)-1], []byte("made"), 0o600)
+				}
+				return `{"format":"qcow2","backing-filename":"/base.img"}`, nil
+			}
+			err, _ := w.run("start")
+			checkExit(t, err, c.want, "")
+			if got, err := os.ReadFile(victim); err != nil || string(got) != "precious" {
+				t.Errorf("the victim is %q, %v", got, err)
 			}
 		})
 	}

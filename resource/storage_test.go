@@ -70,7 +70,9 @@ var storageFaults = map[string]func(*twoNodes){
 			return blocked(ctx)
 		}
 	},
-	"target-hangs":  func(n *twoNodes) { n.there.restore = func(ctx context.Context, _, _ string) error { return blocked(ctx) } },
+	"target-hangs": func(n *twoNodes) {
+		n.there.restore = func(ctx context.Context, _, _ string) error { return blocked(ctx) }
+	},
 	"link-cut":      nil,
 	"link-slow":     nil,
 	"target-memory": func(n *twoNodes) { n.refused = 1 },
