@@ -7,12 +7,13 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"time"
 
 	"github.com/vmferry/vmferry/migrate/replace"
+	"github.com/vmferry/vmferry/migrate/safefile"
 )
 
 const (
@@ -71,21 +72,29 @@ func (a *run) putConfig(path, text string) (changed bool, err error) {
 		return false, err
 	}
 	before, ours := unseal(old)
+	secret := hasSecrets(text)
 	switch {
-	case ours && before == text, old == text:
+	case ours && before == text && (!secret || info.Mode().Perm()&0o077 == 0), old == text:
 		return false, nil
 	case !ours && a.editedMeanwhile(info.ModTime()):
 		a.Log.Infof("%s was edited after the guest came here, and is left as it is", path)
 		return false, nil
 	case !ours:
-		if err := replaceFile(path+".orig", old, info); err != nil {
+		if err := replaceFile(path+".orig", old, info, false); err != nil {
 			return false, err
 		}
 	}
-	if err := replaceFile(path, seal(text), info); err != nil {
+	real, _, err := safefile.Look(path, safefile.Anyone) // what a link leads to is replaced, and not the link
+	if err == nil {
+		err = replaceFile(real, seal(text), info, secret)
+	}
+	if err != nil {
 		return false, err
 	}
 	a.Log.Infof("saved the guest's configuration to %s", path)
+	if secret && info.Mode().Perm()&0o077 != 0 {
+		a.Log.Infof("only root may read %s from now on, as the configuration may hold a password", path)
+	}
 	return true, nil
 }
 
@@ -128,14 +137,21 @@ func readWhole(path string) (string, fs.FileInfo, error) {
 	return string(raw), info, err
 }
 
-// replaceFile writes text to path in one step, with the owner and the mode of like. A symbolic
-// link is followed, so that what it leads to is replaced and not the link.
-func replaceFile(path, text string, like fs.FileInfo) error {
-	if real, err := filepath.EvalSymlinks(path); err == nil {
-		path = real
-	}
+// secretWords stand in what libvirt tells of a guest only to those who may know its secrets, or in front of what
+// somebody hands QEMU past libvirt. Where one stands for something else, the file is private without need.
+var secretWords = regexp.MustCompile(`(?i)passw|secret|<launchSecurity|<qemu:`)
+
+// hasSecrets tells whether a guest's XML may hold what nobody but root is to know.
+func hasSecrets(text string) bool { return secretWords.MatchString(text) }
+
+// replaceFile writes text to path in one step, for root alone where it is secret, and else with the owner and the mode of
+// like, but never before all of it is there.
+func replaceFile(path, text string, like fs.FileInfo, secret bool) error {
 	return replace.File(path, func(f *os.File) error {
 		_, err := f.WriteString(text)
+		if secret {
+			return err
+		}
 		err = errors.Join(err, f.Chmod(like.Mode().Perm()))
 		if owner, ok := like.Sys().(*syscall.Stat_t); ok {
 			err = errors.Join(err, f.Chown(int(owner.Uid), int(owner.Gid)))

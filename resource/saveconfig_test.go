@@ -8,6 +8,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/vmferry/vmferry/migrate/safefile"
 )
 
 const grownXML = "<domain type='kvm'>\n  <name>vm1</name>\n  <uuid>" + guestUUID + "</uuid>\n  <vcpu>8</vcpu>\n</domain>\n"
@@ -108,26 +110,62 @@ func TestSaveConfigOnStop(t *testing.T) {
 	}
 }
 
-func TestReplaceFileFollowsLinks(t *testing.T) {
-	dir := t.TempDir()
-	file, link := filepath.Join(dir, "file"), filepath.Join(dir, "link")
-	if err := os.WriteFile(file, []byte("old"), 0o604); err != nil {
-		t.Fatal(err)
+// What libvirt tells of a guest's secrets is for root alone, from the first byte on.
+func TestSavedSecretsAreRoots(t *testing.T) {
+	secret := strings.Replace(grownXML, "</domain>", "<devices><graphics type='vnc' passwd='s3cret'/></devices></domain>", 1)
+	for _, c := range []struct {
+		name, file, libvirt string
+		want                os.FileMode
+	}{
+		{"no secret", guestXML, grownXML, 0o644},
+		{"a password", guestXML, secret, 0o600},
+		{"a password, saved by an earlier release", seal(secret), secret, 0o600},
+		{"a password that the operator wrote himself", secret, secret, 0o644},
+		{"a password for QEMU", guestXML, strings.Replace(grownXML, "</domain>", "<qemu:commandline/></domain>", 1), 0o600},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := newWorld(t, "monitor")
+			w.boot()
+			config := w.write("vm1.xml", c.file)
+			must(t, os.Chmod(config, 0o644))
+			must(t, os.Chtimes(config, time.Time{}, time.Now().Add(-time.Hour)))
+			if os.Geteuid() == 0 {
+				must(t, os.Chown(config, nobody, nobody))
+			}
+			w.definition = c.libvirt
+			w.agent.Params.SaveConfig = true
+			err, _ := w.run("monitor")
+			checkExit(t, err, Success, "")
+			info, err := os.Stat(config)
+			if err != nil || info.Mode().Perm() != c.want {
+				t.Errorf("the mode is %v, %v, want %v", info.Mode(), err, c.want)
+			}
+			if owner := safefile.OwnerOf(info); c.want == 0o600 && owner != uint32(os.Geteuid()) {
+				t.Errorf("it belongs to %d", owner)
+			}
+		})
 	}
-	if err := os.Symlink("file", link); err != nil {
-		t.Fatal(err)
+}
+
+// A link at the config file's name is followed, and one where its copy belongs is not.
+func TestSaveConfigAndLinks(t *testing.T) {
+	w := newWorld(t, "monitor")
+	w.boot()
+	config, victim := w.write("vm1.xml", guestXML), w.write("victim", "precious")
+	must(t, os.Rename(config, filepath.Join(w.dir, "real.xml")))
+	must(t, os.Symlink("real.xml", config))
+	must(t, os.Symlink(victim, config+".orig"))
+	must(t, os.Chtimes(config, time.Time{}, time.Now().Add(-time.Hour)))
+	w.definition = grownXML
+	w.agent.Params.SaveConfig = true
+	err, _ := w.run("monitor")
+	checkExit(t, err, Success, "")
+	for path, want := range map[string]string{config: seal(grownXML), filepath.Join(w.dir, "real.xml"): seal(grownXML), config + ".orig": guestXML, victim: "precious"} {
+		if got, err := os.ReadFile(path); err != nil || string(got) != want {
+			t.Errorf("%s has %q, %v", path, got, err)
+		}
 	}
-	info, err := os.Stat(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := replaceFile(link, "new", info); err != nil {
-		t.Fatal(err)
-	}
-	if got, _ := os.ReadFile(file); string(got) != "new" {
-		t.Errorf("the file has %q", got)
-	}
-	if target, err := os.Readlink(link); err != nil || target != "file" {
+	if target, err := os.Readlink(config); err != nil || target != "real.xml" {
 		t.Errorf("the link leads to %q, %v", target, err)
 	}
 }
