@@ -7,11 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"github.com/vmferry/vmferry/migrate/safefile"
 )
 
 // maxConfig is far above any domain XML: a config that is a device or a
@@ -223,16 +222,8 @@ func readDomain(path string) (domain, error) {
 }
 
 func readConfig(path string) ([]byte, error) {
-	file, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0) // a FIFO would be waited for
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = file.Close() }()
-	if info, err := file.Stat(); err != nil || !info.Mode().IsRegular() {
-		return nil, errors.Join(err, errors.New("it is not a regular file"))
-	}
-	raw, err := io.ReadAll(io.LimitReader(file, maxConfig+1))
-	if err == nil && len(raw) > maxConfig {
+	raw, err := safefile.Read(path, maxConfig, safefile.Anyone) // of a file for all, a start warns
+	if errors.Is(err, safefile.ErrTooLarge) {
 		err = errors.New("it is larger than any domain XML")
 	}
 	return raw, err

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/vmferry/vmferry/migrate/safefile"
 	"github.com/vmferry/vmferry/resource/witness"
 )
 
@@ -98,8 +99,8 @@ func readNotes(dir string, each func(raw []byte)) error {
 		if filepath.Ext(f.Name()) != ".json" || !f.Type().IsRegular() {
 			continue
 		}
-		raw, err := os.ReadFile(filepath.Join(dir, f.Name()))
-		if err != nil && !errors.Is(err, fs.ErrNotExist) { // else released since the listing
+		raw, err := safefile.Read(filepath.Join(dir, f.Name()), noteLimit, safefile.Only())
+		if err != nil && !errors.Is(err, fs.ErrNotExist) && !safefile.NotOurs(err) { // else released since the listing
 			problems = append(problems, fmt.Errorf("read guest note: %w", err))
 		}
 		if err == nil {

@@ -12,6 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
 
 	"github.com/vmferry/vmferry/migrate/libvirt"
@@ -253,5 +254,55 @@ func TestWhichSavedStateOfXenIsRestored(t *testing.T) {
 				w.did(c.calls...)
 			})
 		})
+	}
+}
+
+// Who may write to the config file is told of, and stops nothing.
+func TestConfigThatOthersMayWrite(t *testing.T) {
+	asRoot(t)
+	for _, c := range []struct {
+		name  string
+		mode  fs.FileMode
+		owner int
+		words string
+	}{
+		{"root's", 0o644, 0, ""},
+		{"for all", 0o666, 0, "type chmod go-w "},
+		{"for a group", 0o664, 0, "type chmod go-w "},
+		{"another user's", 0o600, nobody, "type chown -h root "},
+	} {
+		for _, action := range []string{"start", "validate-all"} {
+			w := newWorld(t, action)
+			must(t, os.Chown(w.agent.Params.Config, c.owner, 4711))
+			must(t, os.Chmod(w.agent.Params.Config, c.mode))
+			var said strings.Builder
+			log := logrus.New()
+			log.SetOutput(&said)
+			w.agent.Log = log
+			err, _ := w.run(action)
+			checkExit(t, err, Success, "")
+			if got := strings.Contains(said.String(), c.words); !got || strings.Contains(said.String(), "as root, and") != (c.words != "") {
+				t.Errorf("%s, %s: said %q", c.name, action, said.String())
+			}
+		}
+	}
+}
+
+// A config file that is none costs a start neither time nor memory.
+func TestConfigThatIsNoFile(t *testing.T) {
+	for name, plant := range map[string]func(path string) error{
+		"a FIFO":       func(path string) error { return unix.Mkfifo(path, 0o600) },
+		"a link":       func(path string) error { return os.Symlink("/dev/zero", path) },
+		"a directory":  func(path string) error { return os.Mkdir(path, 0o700) },
+		"a large file": func(path string) error { return errors.Join(os.WriteFile(path, nil, 0o600), os.Truncate(path, 10<<30)) },
+	} {
+		w := newWorld(t, "start")
+		must(t, os.Remove(w.agent.Params.Config))
+		must(t, plant(w.agent.Params.Config))
+		began := time.Now()
+		if err, _ := w.run("start"); err == nil || time.Since(began) > 10*time.Second {
+			t.Errorf("%s: %v after %v", name, err, time.Since(began))
+		}
+		w.did()
 	}
 }

@@ -122,6 +122,7 @@ func (a *run) create(ctx context.Context, o observation) error {
 		return because(Generic, err, "cannot start guest %q", a.guest.Name)
 	}
 	a.warnOfMemory()
+	a.warnOfWriters(ctx)
 	a.Log.Infof("starting from %s", a.Params.File())
 	err = a.bringUp(ctx, conn, o)
 	if err == nil {

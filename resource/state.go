@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 
 	"github.com/vmferry/vmferry/migrate/replace"
+	"github.com/vmferry/vmferry/migrate/safefile"
 )
 
 // The folders of the state directory.
@@ -19,8 +20,12 @@ const (
 	startsDir    = "starts" // a lock for each resource, in a folder of its own
 )
 
+// noteLimit is far above any note, in bytes.
+const noteLimit = 1 << 20
+
 // stateDir is the directory that holds small JSON files by resource. They are written
-// to a temporary name, synced and renamed: a reader sees the old file or the new one.
+// to a temporary name, synced and renamed: a reader sees the old file or the new one. What other users put there is no
+// note.
 type stateDir string
 
 // file is the path of a resource's file. An id may hold any character; what a file
@@ -35,7 +40,7 @@ func (d stateDir) save(folder, id string, value any) error {
 		return fmt.Errorf("encode state of %q: %w", id, err)
 	}
 	path := d.file(folder, id)
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+	if err := safefile.MakeDir(filepath.Dir(path)); err != nil {
 		return fmt.Errorf("save state of %q: %w", id, err)
 	}
 	if err := replace.Bytes(path, append(raw, '\n'), 0o600); err != nil {
@@ -45,7 +50,10 @@ func (d stateDir) save(folder, id string, value any) error {
 }
 
 func (d stateDir) load(folder, id string, value any) error {
-	raw, err := os.ReadFile(d.file(folder, id))
+	raw, err := safefile.Read(d.file(folder, id), noteLimit, safefile.Only())
+	if safefile.NotOurs(err) {
+		err = fmt.Errorf("%w: %w", fs.ErrNotExist, err)
+	}
 	if err != nil {
 		return err
 	}

@@ -7,6 +7,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+
+	"github.com/vmferry/vmferry/migrate/safefile"
 )
 
 // validate checks what can be checked without libvirt: the parameters (by Run), the
@@ -27,7 +29,36 @@ func (a *run) validate(ctx context.Context) error {
 	}
 	a.warnOfMemory()
 	a.warnOfFirmware(ctx)
+	a.warnOfWriters(ctx)
+	if a.Params.savesTo() != "" {
+		a.warnOfSaves(ctx)
+	}
 	return nil
+}
+
+// warnOfWriters says who else than root may write the guest's config file. It refuses nothing: a cluster may have run
+// that way for long.
+func (a *run) warnOfWriters(ctx context.Context) {
+	ctx, cancel := within(ctx, storageTime)
+	defer cancel()
+	file := a.Params.File()
+	d, err := timelyValue(ctx, func() (safefile.Directory, error) { return safefile.SurveyFile(file, safefile.Only()) })
+	if err == nil && d.Access == safefile.Exposed { // a file that cannot be looked at is told of elsewhere
+		a.Log.Warnf("who writes to config file %q decides which programs libvirt runs as root, and %s: type %s", file, d.Why, d.Fix)
+	}
+}
+
+// warnOfSaves says beforehand that a guest would not be saved.
+func (a *run) warnOfSaves(ctx context.Context) {
+	ctx, cancel := within(ctx, storageTime)
+	defer cancel()
+	place, err := timelyValue(ctx, a.survey)
+	if err == nil {
+		err = place.isExposed()
+	}
+	if err != nil {
+		a.Log.WithError(err).Warnf("the guest is not saved to %q", a.Params.savesTo())
+	}
 }
 
 // warnOfMemory says what is done about memory in place of what the Xen agent does.

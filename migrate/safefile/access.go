@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -96,7 +97,7 @@ func (d *Directory) enter(path string, by Owners) error {
 	}
 	uid := OwnerOf(info)
 	d.uids = append(d.uids, uid)
-	d.Access, d.Why, d.Fix = judgeDirectory(path, info.Mode(), uid, groupOf(info), by)
+	d.Access, d.Why, d.Fix = judgeEntry(path, info.Mode(), uid, groupOf(info), by)
 	return nil
 }
 
@@ -114,8 +115,8 @@ func (d *Directory) follow(link string, by Owners) error {
 	return nil
 }
 
-// judgeDirectory is the rule for one directory. Root's own group counts as root.
-func judgeDirectory(path string, mode fs.FileMode, uid, gid uint32, by Owners) (a Access, why, fix string) {
+// judgeEntry is the rule for one directory or file. Root's own group counts as root.
+func judgeEntry(path string, mode fs.FileMode, uid, gid uint32, by Owners) (a Access, why, fix string) {
 	others := mode.Perm()&0o002 != 0 || mode.Perm()&0o020 != 0 && gid != 0
 	switch {
 	case !by.Has(uid):
@@ -149,4 +150,44 @@ func ClearWay(path string, by Owners) error {
 		return nil
 	}
 	return os.Rename(path, fmt.Sprintf("%s.foreign-%d", path, rand.Uint64()))
+}
+
+// SurveyFile judges a regular file as [Survey] does a directory: it is Private, or Exposed where others can change or
+// replace it. It fails where the file cannot be looked at.
+func SurveyFile(path string, by Owners) (Directory, error) {
+	real, info, err := Look(path, Anyone)
+	if err != nil {
+		return Directory{}, err
+	}
+	for _, at := range []string{path, real} {
+		if d, err := Survey(filepath.Dir(at), by); err != nil || d.Access == Exposed {
+			return d, err
+		}
+	}
+	var d Directory
+	if _, _, err := Look(path, by); errors.Is(err, ErrForeign) {
+		names := slices.Compact([]string{path, real})
+		return Directory{Access: Exposed, Why: err.Error(), Fix: shellword.Line(append([]string{"chown", "-h", "root"}, names...)...)}, nil
+	}
+	if d.Access, d.Why, d.Fix = judgeEntry(real, info.Mode(), OwnerOf(info), groupOf(info), by); d.Access == Sticky {
+		d.Access = Private
+	}
+	return d, nil
+}
+
+// MakeDir makes a directory for this program's own files, with those above it, and makes sure that others cannot change
+// names in it. Those above are the system's, or an administrator's choice.
+func MakeDir(path string) error {
+	if err := os.MkdirAll(path, 0o700); err != nil {
+		return err
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		return err
+	}
+	access, why, fix := judgeEntry(path, info.Mode()&^fs.ModeSticky, OwnerOf(info), groupOf(info), Only())
+	if access != Private {
+		return fmt.Errorf("others may put files into a directory of vmferry's, as %s: type %s", why, fix)
+	}
+	return nil
 }

@@ -144,7 +144,7 @@ func TestLeaseIsNotWaitedFor(t *testing.T) {
 	}
 }
 
-func TestJudgeDirectory(t *testing.T) {
+func TestJudgeEntry(t *testing.T) {
 	for _, c := range []struct {
 		mode     fs.FileMode
 		uid, gid uint32
@@ -163,7 +163,7 @@ func TestJudgeDirectory(t *testing.T) {
 		{0o700, stranger, 0, Exposed, "chown root /s"},
 		{0o777 | fs.ModeSticky, stranger, 0, Exposed, "chown root /s"},
 	} {
-		a, why, fix := judgeDirectory("/s", c.mode, c.uid, c.gid, Only(friend))
+		a, why, fix := judgeEntry("/s", c.mode, c.uid, c.gid, Only(friend))
 		if a != c.want || fix != c.fix || (why == "") != (c.want != Exposed) {
 			t.Errorf("%v of %d:%d is %v, %q, %q, want %v, %q", c.mode, c.uid, c.gid, a, why, fix, c.want, c.fix)
 		}
@@ -231,6 +231,36 @@ func TestSurveyOfOwners(t *testing.T) {
 	}
 }
 
+func TestSurveyFile(t *testing.T) {
+	asRoot(t)
+	base := t.TempDir()
+	at := func(parts ...string) string { return filepath.Join(append([]string{base}, parts...)...) }
+	for name, mode := range map[string]fs.FileMode{"safe": 0o700, "open": 0o777, "tmp": 0o777 | fs.ModeSticky} {
+		must(t, os.Mkdir(at(name), mode))
+		must(t, os.Chmod(at(name), mode))
+		must(t, os.WriteFile(at(name, "file"), nil, 0o644))
+		must(t, os.WriteFile(at(name, "all"), nil, 0o644))
+		must(t, os.Chmod(at(name, "all"), 0o666))
+		must(t, os.WriteFile(at(name, "theirs"), nil, 0o644))
+		must(t, os.Chown(at(name, "theirs"), stranger, 0))
+	}
+	must(t, os.Symlink("open/file", at("link")))
+	must(t, os.Symlink("../safe/file", at("tmp", "link")))
+	must(t, os.Lchown(at("tmp", "link"), stranger, 0))
+	for path, fix := range map[string]string{
+		"safe/file": "", "tmp/file": "", "safe/all": "chmod go-w " + at("safe/all"), "safe/theirs": "chown -h root " + at("safe/theirs"),
+		"open/file": "chmod go-w " + at("open"), "link": "chmod go-w " + at("open"), "tmp/link": "chown -h root " + at("tmp/link") + " " + at("safe/file"),
+	} {
+		d, err := SurveyFile(at(path), Only())
+		if err != nil || d.Fix != fix || (d.Access == Private) != (fix == "") {
+			t.Errorf("%s: %+v, %v, want %q", path, d, err, fix)
+		}
+	}
+	if _, err := SurveyFile(at("none"), Only()); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("%v", err)
+	}
+}
+
 func TestMaker(t *testing.T) {
 	dir := t.TempDir()
 	if uid, err := Maker(dir); err != nil || uid != uint32(os.Geteuid()) {
@@ -241,5 +271,24 @@ func TestMaker(t *testing.T) {
 	}
 	if _, err := Maker(filepath.Join(dir, "none")); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("%v", err)
+	}
+}
+
+func TestMakeDir(t *testing.T) {
+	base := t.TempDir()
+	path := filepath.Join(base, "a", "b")
+	for range 2 {
+		if err := MakeDir(path); err != nil {
+			t.Error(err)
+		}
+	}
+	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o700 {
+		t.Errorf("%v, %v", info, err)
+	}
+	for _, mode := range []fs.FileMode{0o777, 0o777 | fs.ModeSticky} {
+		must(t, os.Chmod(path, mode))
+		if err := MakeDir(path); err == nil || !strings.Contains(err.Error(), "type chmod go-w "+path) {
+			t.Errorf("%v: %v", mode, err)
+		}
 	}
 }
