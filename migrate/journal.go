@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/vmferry/vmferry/migrate/replace"
+	"github.com/vmferry/vmferry/migrate/safefile"
 )
 
 // RecordsFile is the name of the file of records in a node's state directory.
@@ -67,16 +68,21 @@ func appendRecord(path string, r Record) (err error) {
 	return nil
 }
 
-// openJournal opens the file for appending, and makes a new one's name durable.
+// openJournal opens the file for appending, and makes a new one's name durable. A link counts where root made it.
 func openJournal(path string) (*os.File, error) {
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_APPEND, 0)
+	const flags = os.O_RDWR | os.O_APPEND | unix.O_NOFOLLOW | unix.O_NONBLOCK
+	real, _, err := safefile.Look(path, safefile.Only())
+	if err == nil {
+		return os.OpenFile(real, flags, 0)
+	}
 	if !errors.Is(err, fs.ErrNotExist) {
-		return f, err
+		return nil, err
 	}
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return nil, err
 	}
-	if f, err = os.OpenFile(path, os.O_RDWR|os.O_APPEND|os.O_CREATE, 0o644); err != nil {
+	f, err := os.OpenFile(path, flags|os.O_CREATE, 0o644)
+	if err != nil {
 		return nil, err
 	}
 	return f, replace.SyncDir(filepath.Dir(path))
@@ -111,7 +117,7 @@ func appendLine(f *os.File, line []byte) error {
 // ReadRecords reads a file that AppendRecord wrote, oldest first. Torn lines are
 // skipped. A file that does not exist has no records.
 func ReadRecords(path string) ([]Record, error) {
-	f, err := os.Open(path)
+	f, err := safefile.Open(path, safefile.Anyone)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}

@@ -3,6 +3,7 @@ package migrate
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -166,5 +167,33 @@ func TestAppendRecordDoesNotWaitForEver(t *testing.T) {
 			return
 		}
 		runtime.Gosched()
+	}
+}
+
+// What another user puts in the place of the records is neither written to nor waited for.
+func TestRecordsThatAreNone(t *testing.T) {
+	for name, plant := range map[string]func(path string) error{
+		"a FIFO":             func(path string) error { return unix.Mkfifo(path, 0o600) },
+		"a directory":        func(path string) error { return os.Mkdir(path, 0o700) },
+		"a link to a device": func(path string) error { return os.Symlink("/dev/zero", path) },
+	} {
+		path := filepath.Join(t.TempDir(), RecordsFile)
+		if err := plant(path); err != nil {
+			t.Fatal(err)
+		}
+		if err := AppendRecord(path, Record{Schema: RecordSchema, Guest: "g"}); err == nil || strings.Contains(err.Error(), "not done after") {
+			t.Errorf("%s: appended: %v", name, err)
+		}
+		if got, err := ReadRecords(path); err == nil {
+			t.Errorf("%s: read %v", name, got)
+		}
+	}
+	dir := t.TempDir()
+	real, link := filepath.Join(dir, "real"), filepath.Join(dir, RecordsFile)
+	if err := errors.Join(os.WriteFile(real, nil, 0o600), os.Symlink("real", link), AppendRecord(link, Record{Schema: RecordSchema, Guest: "g"})); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := ReadRecords(real); err != nil || len(got) != 1 {
+		t.Errorf("behind a link of our own: %v, %v", got, err)
 	}
 }

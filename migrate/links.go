@@ -13,6 +13,7 @@ import (
 
 	"github.com/vmferry/vmferry/migrate/qmp"
 	"github.com/vmferry/vmferry/migrate/replace"
+	"github.com/vmferry/vmferry/migrate/safefile"
 )
 
 // Link is what earlier moves to one peer have taught. Values that are not known are zero.
@@ -30,6 +31,7 @@ const LinksFile = "links.json"
 
 const (
 	linksSchema = 1
+	linksLimit  = 16 << 20 // bytes, far above what any cluster has
 
 	// enough is how much a move must have sent to say something about the link: a small guest is mostly
 	// empty pages, and is over before the connection is at its speed.
@@ -44,7 +46,7 @@ type linksDoc struct {
 // ReadLinks reads what is remembered of each peer, by its name. A file that does not exist, that is
 // of another schema or has no name says nothing of any peer.
 func ReadLinks(path string) (map[string]Link, error) {
-	data, err := os.ReadFile(path)
+	data, err := safefile.Read(path, linksLimit, safefile.Only())
 	if path == "" || errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -68,7 +70,7 @@ func LearnLink(path string, r Record) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return fmt.Errorf("remember the link to %q: %w", r.To, err)
 	}
-	lock, err := os.OpenFile(path+".lock", os.O_RDWR|os.O_CREATE, 0o600)
+	lock, err := os.OpenFile(path+".lock", os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
 	if err != nil {
 		return fmt.Errorf("remember the link to %q: %w", r.To, err)
 	}

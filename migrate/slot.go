@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/vmferry/vmferry/migrate/safefile"
 )
 
 // DefaultSlotDir is where the slots' lock files are.
@@ -59,7 +61,7 @@ func (s Slots) acquireGuest(ctx context.Context, uuid string) (*Slot, error) {
 
 // await tries until it has something, or ctx ends.
 func (s Slots) await(ctx context.Context, waiting func(), try func() (*Slot, error)) (*Slot, error) {
-	if err := os.MkdirAll(s.dir(), 0o755); err != nil {
+	if err := safefile.MakeDir(s.dir()); err != nil {
 		return nil, fmt.Errorf("make the directory of migration slots: %w", err)
 	}
 	tick := time.NewTicker(slotPoll)
@@ -92,7 +94,7 @@ func (s Slots) shared(own *Slot) bool {
 		if len(own.locks) > 0 && own.locks[0].Name() == path {
 			continue
 		}
-		f, err := os.Open(path)
+		f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 		if err != nil {
 			continue // nobody has ever held it
 		}
@@ -131,7 +133,7 @@ func (s Slots) try() (*Slot, error) {
 
 // lock adds the lock of one file to the slot, unless somebody has it.
 func (s *Slot) lock(path string, how int) error {
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
 	if err != nil {
 		return fmt.Errorf("open a migration slot: %w", err)
 	}
