@@ -28,9 +28,23 @@ type savePlace struct {
 	root  safefile.Owners // root alone, as this file system knows it
 }
 
-// survey looks at the directory. It touches storage.
+// ExposedSaves is why a guest is neither saved to a directory nor restored from it, with what to type: users other than
+// root and QEMU's can put a file of theirs in the place of a saved state. It is nil where the directory is safe. It
+// touches storage, which may hang.
+func ExposedSaves(dir string) error {
+	p, err := surveySaves(dir, qemuDir)
+	if err != nil {
+		return err
+	}
+	return p.isExposed()
+}
+
 func (a *run) survey() (savePlace, error) {
-	dir := a.Params.savesTo()
+	return surveySaves(a.Params.savesTo(), cmp.Or(a.qemuDir, qemuDir))
+}
+
+// surveySaves looks at a directory for saved guests, and at one of QEMU's user.
+func surveySaves(dir, qemu string) (savePlace, error) {
 	var root, hosts []uint32
 	kind, err := disks.SharedBy(dir)
 	if err == nil && kind != "" {
@@ -38,7 +52,7 @@ func (a *run) survey() (savePlace, error) {
 			root = append(root, uid)
 		}
 	}
-	if info, err := os.Stat(cmp.Or(a.qemuDir, qemuDir)); err == nil {
+	if info, err := os.Stat(qemu); err == nil {
 		hosts = append(hosts, safefile.OwnerOf(info))
 	}
 	p := savePlace{root: safefile.Only(root...), hosts: safefile.Only(append(hosts, root...)...)}

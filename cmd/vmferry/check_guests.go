@@ -171,12 +171,17 @@ func checkResources(_ context.Context, k *checker) {
 
 // checkSaveDir: can the guest be saved from here?
 func (k *checker) checkSaveDir(cl *claim) {
-	dir := cl.env.Params.SaveDir
+	name, dir := "save_dir", cl.env.Params.SaveDir
+	if dir == "" {
+		name, dir = "snapshot", cl.env.Params.Snapshot
+	}
 	if dir == "" {
 		return
 	}
 	if info, err := os.Stat(k.path(dir)); err != nil || !info.IsDir() {
-		k.add("resource", cl.resource, problem, fmt.Sprintf("its save_dir %q is no directory on this node", dir), "mount the storage that all nodes share there, or create it")
+		k.add("resource", cl.resource, problem, fmt.Sprintf("its %s %q is no directory on this node", name, dir), "mount the storage that all nodes share there, or create it")
+	} else if err := resource.ExposedSaves(k.path(dir)); err != nil {
+		k.add("resource", cl.resource, problem, fmt.Sprintf("it is not saved to its %s: %v", name, err), "")
 	}
 }
 
