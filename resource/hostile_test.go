@@ -15,6 +15,7 @@ import (
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
 
+	"github.com/vmferry/vmferry/migrate/disks"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/migrate/safefile"
 )
@@ -304,5 +305,35 @@ func TestConfigThatIsNoFile(t *testing.T) {
 			t.Errorf("%s: %v after %v", name, err, time.Since(began))
 		}
 		w.did()
+	}
+}
+
+// What another user creates beside a disk's image is told of once, and stops no start.
+func TestStartBesideWhatIsPlanted(t *testing.T) {
+	asRoot(t)
+	for name, plant := range map[string]func(path string) error{
+		"an empty mark":             func(path string) error { return os.WriteFile(path, nil, 0o666) },
+		"a FIFO":                    func(path string) error { return unix.Mkfifo(path, 0o666) },
+		"a link to an endless file": func(path string) error { return os.Symlink("/dev/zero", path) },
+		"a link to root's":          func(path string) error { return os.Symlink("/etc/passwd", path) },
+	} {
+		for _, suffix := range []string{disks.NoteSuffix, disks.ArrivingSuffix} {
+			w, image := newLocalWorld(t, "start")
+			must(t, plant(image+suffix))
+			must(t, os.Lchown(image+suffix, nobody, nobody))
+			var said strings.Builder
+			log := logrus.New()
+			log.SetOutput(&said)
+			w.agent.Log = log
+			began := time.Now()
+			err, _ := w.run("start")
+			checkExit(t, err, Success, "")
+			if n := strings.Count(said.String(), "ignored beside disk"); n != 1 || time.Since(began) > 10*time.Second {
+				t.Errorf("%s%s: said it %d times, in %v: %s", name, suffix, n, time.Since(began), said.String())
+			}
+			if _, err := os.Lstat(image + suffix); err != nil {
+				t.Errorf("%s%s: %v", name, suffix, err)
+			}
+		}
 	}
 }

@@ -251,8 +251,7 @@ func (a *run) judgeSaved(place savePlace, f *os.File, text string) (s *savedStat
 	s = &savedState{file: a.stateFile() + restoring}
 	err = place.isExposed()
 	if err == nil {
-		rootOnly := place.Owned(place.root) && place.root.Has(safefile.OwnerOf(info))
-		s.xml, s.asIs, err = restoreWith(image.XML, own, rootOnly, libvirt.DriverOf(a.Params.Hypervisor).Can(libvirt.CanRestoreAs))
+		s.xml, s.asIs, err = restoreWith(image.XML, own, place.isRoots(info), libvirt.DriverOf(a.Params.Hypervisor).Can(libvirt.CanRestoreAs))
 	}
 	if err != nil {
 		err = fmt.Errorf("%w; to boot the guest instead, type: %s", err, shellword.Line("rm", a.stateFile()))
@@ -343,6 +342,10 @@ func (a *run) restore(ctx context.Context, conn Hypervisor, s *savedState) error
 		return fmt.Errorf("%w, and the saved state stays %q: %w", err, s.file, rerr)
 	}
 	a.Log.Warnf("to boot the guest instead, type: %s", shellword.Line("rm", plain))
+	if libvirt.IsOtherHardware(err) {
+		a.Log.Warnf("to restore it with the hardware that it was saved with, if libvirt wrote the file, type: %s",
+			shellword.Line("virsh", "-c", a.Params.Hypervisor, "restore", plain))
+	}
 	return err
 }
 

@@ -24,8 +24,7 @@ const qemuDir = "/var/lib/libvirt/qemu"
 // the agent has looked at it, so that nobody else may be able to exchange it.
 type savePlace struct {
 	safefile.Directory
-	hosts safefile.Owners // the users whose files may be libvirt's: root, and QEMU's user
-	root  safefile.Owners // root alone, as this file system knows it
+	hosts safefile.Owners // whose files may be libvirt's: root, the user that NFS makes of root, and QEMU's user
 }
 
 // ExposedSaves is why a guest is neither saved to a directory nor restored from it, with what to type: users other than
@@ -45,19 +44,25 @@ func (a *run) survey() (savePlace, error) {
 
 // surveySaves looks at a directory for saved guests, and at one of QEMU's user.
 func surveySaves(dir, qemu string) (savePlace, error) {
-	var root, hosts []uint32
+	var hosts []uint32
 	kind, err := disks.SharedBy(dir)
 	if err == nil && kind != "" {
 		if uid, err := safefile.Maker(dir); err == nil { // else it is read-only, or full
-			root = append(root, uid)
+			hosts = append(hosts, uid)
 		}
 	}
 	if info, err := os.Stat(qemu); err == nil {
 		hosts = append(hosts, safefile.OwnerOf(info))
 	}
-	p := savePlace{root: safefile.Only(root...), hosts: safefile.Only(append(hosts, root...)...)}
+	p := savePlace{hosts: safefile.Only(hosts...)}
 	p.Directory, err = safefile.Survey(dir, p.hosts)
 	return p, err
+}
+
+// isRoots tells whether root alone can have written a file there. The user that NFS makes of root can be another's, too:
+// it often is nobody, whom programs run as.
+func (p savePlace) isRoots(file fs.FileInfo) bool {
+	return p.Owned(safefile.Only()) && safefile.Only().Has(safefile.OwnerOf(file))
 }
 
 // isExposed is why nothing is saved to the directory, or restored from it; nil where it is safe.
