@@ -108,7 +108,7 @@ type Agent struct {
 	Log      logrus.FieldLogger
 
 	readFile func(path string) ([]byte, error) // in place of readConfig, for a test
-	qemuDir  string                            // in place of qemuDir, for a test
+	qemuDir  string                            // in place of libvirt.QEMUDir, for a test
 }
 
 // Where the agent keeps its state.

@@ -13,12 +13,10 @@ import (
 	"libvirt.org/go/libvirtxml"
 
 	"github.com/vmferry/vmferry/migrate/disks"
+	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/migrate/libvirt/saveimage"
 	"github.com/vmferry/vmferry/migrate/safefile"
 )
-
-// qemuDir is a directory that libvirt gives to QEMU's user (qemuStateInitialize in its src/qemu/qemu_driver.c).
-const qemuDir = "/var/lib/libvirt/qemu"
 
 // savePlace is what is known of the directory that a guest is saved to. libvirt opens a saved state by its name, after
 // the agent has looked at it, so that nobody else may be able to exchange it.
@@ -31,7 +29,7 @@ type savePlace struct {
 // root and QEMU's can put a file of theirs in the place of a saved state. It is nil where the directory is safe. It
 // touches storage, which may hang.
 func ExposedSaves(dir string) error {
-	p, err := surveySaves(dir, qemuDir)
+	p, err := surveySaves(dir, libvirt.QEMUDir)
 	if err != nil {
 		return err
 	}
@@ -39,7 +37,7 @@ func ExposedSaves(dir string) error {
 }
 
 func (a *run) survey() (savePlace, error) {
-	return surveySaves(a.Params.savesTo(), cmp.Or(a.qemuDir, qemuDir))
+	return surveySaves(a.Params.savesTo(), cmp.Or(a.qemuDir, libvirt.QEMUDir))
 }
 
 // surveySaves looks at a directory for saved guests, and at one of QEMU's user.

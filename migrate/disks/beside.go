@@ -7,14 +7,15 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/migrate/safefile"
 )
 
-// makers are the users whose files count beside an image: root, and who owns the image or its directory, and with that
-// the image's fate. On NFS root's own files belong to one of these.
+// makers are the users whose files count beside an image: root, who owns the image or its directory, and with that
+// the image's fate, and QEMU's user, as which libvirt may make a mark. On NFS root's own files belong to one of these.
 func makers(image string) safefile.Owners {
 	var uids []uint32
-	for _, path := range []string{image, filepath.Dir(image)} {
+	for _, path := range []string{image, filepath.Dir(image), libvirt.QEMUDir} {
 		if info, err := os.Stat(path); err == nil {
 			uids = append(uids, safefile.OwnerOf(info))
 		}

@@ -33,8 +33,8 @@
 //
 // # Whose files count
 //
-// A file counts only where it is a regular one of root, or of who owns the image or its directory: others may be allowed
-// to create files there, and would keep the guest from being started. All else is ignored ([Foreign]), and is
+// A file counts only where it is a regular one of root, QEMU's user, or who owns the image or its directory: others may
+// be allowed to create files there, and would keep the guest from being started. All else is ignored ([Foreign]), and is
 // renamed where a note needs its name.
 //
 // # What a crash leaves

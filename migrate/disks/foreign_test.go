@@ -14,7 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-const stranger = 65534
+const stranger = 54321
 
 // asRoot skips a test that gives files away.
 func asRoot(t *testing.T) {

@@ -61,7 +61,7 @@ func ParseNote(raw []byte) (n Note, err error) {
 const noteLimit = 64 << 10
 
 // ReadNote reads the note beside an image. One that is not there is fs.ErrNotExist, and so is what no move can have put
-// there: something else than a file, or a file of a user who owns neither the image nor its directory.
+// there: something else than a file, or a file of a user who is not to have made it.
 func ReadNote(image string) (Note, error) {
 	path := image + NoteSuffix
 	raw, err := safefile.Read(path, noteLimit, makers(image))
@@ -76,8 +76,8 @@ func ReadNote(image string) (Note, error) {
 	case safefile.NotOurs(err):
 		err = fmt.Errorf("%w: %w", fs.ErrNotExist, err)
 	default:
-		err = fmt.Errorf("%w; it cannot be told whether the guest went to another node: look for it there, and if it runs on none, type: %s",
-			err, shellword.Line("rm", path))
+		err = fmt.Errorf("%w; it cannot be told whether the guest went to another node: look for it there, "+
+			"and if it runs on none, type: %s", err, shellword.Line("rm", path))
 	}
 	return Note{}, fmt.Errorf("read the note beside image %q: %w", image, err)
 }

@@ -6,6 +6,10 @@ import (
 	"strings"
 )
 
+// QEMUDir is a directory that libvirt's system daemon gives to the user that it runs QEMU as, whom its configuration and
+// its build decide (qemuStateInitialize in src/qemu/qemu_driver.c).
+const QEMUDir = "/var/lib/libvirt/qemu"
+
 // Ability is something that not every driver of libvirt's can do, in words that go after "cannot".
 type Ability string
 

@@ -166,8 +166,8 @@ func SurveyFile(path string, by Owners) (Directory, error) {
 	}
 	var d Directory
 	if _, _, err := Look(path, by); errors.Is(err, ErrForeign) {
-		names := slices.Compact([]string{path, real})
-		return Directory{Access: Exposed, Why: err.Error(), Fix: shellword.Line(append([]string{"chown", "-h", "root"}, names...)...)}, nil
+		chown := append([]string{"chown", "-h", "root"}, slices.Compact([]string{path, real})...)
+		return Directory{Access: Exposed, Why: err.Error(), Fix: shellword.Line(chown...)}, nil
 	}
 	if d.Access, d.Why, d.Fix = judgeEntry(real, info.Mode(), OwnerOf(info), groupOf(info), by); d.Access == Sticky {
 		d.Access = Private

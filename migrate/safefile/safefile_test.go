@@ -15,7 +15,7 @@ import (
 )
 
 const (
-	stranger = 65534
+	stranger = 54321
 	friend   = 4711
 )
 
