@@ -14,6 +14,12 @@ SHARE   ?= 1/6
 XEN     ?= short
 LAB     ?= ^TestLab
 
+# How long make fuzz runs each target, and which: FUZZ=FuzzParseStat, FUZZ='migrate/blackout FuzzDatagram'. make test runs
+# each for FUZZRUNS executions.
+FUZZTIME ?= 1m
+FUZZRUNS ?= 10000
+FUZZ     ?=
+
 # libvirt's library is opened at run time: no headers to build, and one binary
 # for every release of it.
 TAGS     := libvirt_dlopen
@@ -25,6 +31,7 @@ LDFLAGS  := -s -w
 PIE      := -buildmode=pie
 HARDEN   := -linkmode=external -extldflags=-Wl,-z,relro,-z,now
 BIN      := build/bin
+CODE     := cmd hbplugin lab migrate resource
 STAGE    := build/stage
 
 # What Debian 12 or 13 must have. Building needs a C compiler for libvirt's
@@ -37,7 +44,7 @@ DEPS_BENCH := irtt fping sockperf
 # Those of make test; what make unit does not find of them, its tests do without.
 DEPS_TEST  := libvirt0 dbus-daemon libxml2-utils mandoc cpio qemu-utils
 
-.PHONY: all build blackout stage install install-blackout demo demo-xen bench test test-all unit lab-test test-xen clean help deps-build deps-lab deps-xen deps-bench deps-test FORCE
+.PHONY: all build blackout stage install install-blackout demo demo-xen bench test test-all lint unit fuzz fuzz-short lab-test test-xen clean help deps-build deps-lab deps-xen deps-bench deps-test FORCE
 
 all: build
 
@@ -105,15 +112,26 @@ demo-xen: deps-lab deps-xen stage ## the same on Xen, with ocf:heartbeat:Xen as 
 bench: deps-lab deps-bench stage ## measure against the peers: build/bench/report.json; BENCH=idle-pause,plan-10k for a part, N=30 for that many turns
 	$(BIN)/vmferry-lab bench --out build/bench --only '$(BENCH)' -n '$(N)'
 
-test: deps-lab deps-xen deps-test stage unit lab-test ## unit and script tests, a lab run on QEMU and a short one on Xen (under 30 minutes); SHARE=2/6 for another share of it
+test: deps-lab deps-xen deps-test stage lint unit fuzz-short lab-test ## lint, unit and script tests, short fuzzing, a lab run on QEMU and a short one on Xen (under 30 minutes); SHARE=2/6 for another share of it
 
-test-all: deps-lab deps-xen deps-test stage unit ## all tests: make test with the whole kill matrix, all outages, all suites and all of Xen (under 80 minutes)
+test-all: deps-lab deps-xen deps-test stage lint unit fuzz-short ## all tests: make test with the whole kill matrix, all outages, all suites and all of Xen (under 80 minutes)
 	$(MAKE) --no-print-directory lab-test SHARE=all XEN=all
 
-unit: deps-build ## the tests that need neither root nor a lab
+lint: deps-build ## gofmt, man pages, go vet, staticcheck, and govulncheck (GOVULNDB=file:///path for an offline database)
+	@unformatted=$$(gofmt -l $(CODE)) || exit 1; test -z "$$unformatted" || { echo "type: gofmt -w" $$unformatted >&2; exit 1; }
 	if command -v mandoc >/dev/null || test "$$CI" = true; then mandoc -T lint -W warning cmd/*/*.[1578]; fi
 	$(GO) vet -tags $(TAGS) ./...
+	$(GO) tool -modfile=.ci/tools/go.mod staticcheck -tags $(TAGS) ./...
+	@GO='$(GO)' .ci/vulncheck -tags $(TAGS) ./...
+
+unit: deps-build ## the tests that need neither root nor a lab
 	$(GO) test -race -tags $(TAGS) -skip "^TestLab" ./...
+
+fuzz: deps-build ## run each fuzz target for a minute; FUZZTIME=10m for longer, FUZZ=FuzzParseStat for one
+	$(GO) run ./lab/fuzz -for $(FUZZTIME) -only '$(FUZZ)' -go '$(GO)' -tags $(TAGS)
+
+fuzz-short: deps-build ## run each fuzz target for a bounded number of executions, as make test does
+	$(GO) run ./lab/fuzz -executions $(FUZZRUNS) -only '$(FUZZ)' -go '$(GO)' -tags $(TAGS)
 
 lab-test: ## the lab runs alone; needs root, and what `make stage` built; LAB=TestLab/kills for one part
 	VMFERRY_SHARE=$(SHARE) VMFERRY_XEN=$(XEN) VMFERRY_LAB=$(CURDIR)/$(BIN)/vmferry-lab $(GO) test -count=1 -v -timeout 120m -tags $(TAGS) -run '$(LAB)' ./lab
