@@ -1,10 +1,24 @@
 package house
 
 import (
+	"os"
 	"slices"
 	"testing"
 	"testing/fstest"
 )
+
+// TestCorpora holds the module to it that every fuzz target has a committed corpus.
+func TestCorpora(t *testing.T) {
+	files, err := Load(root(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	targets := FuzzTargets(files)
+	if len(targets) < 50 {
+		t.Fatalf("only %d fuzz targets were found", len(targets))
+	}
+	report(t, Corpora(targets, os.DirFS(root(t))))
+}
 
 func TestFuzzTargets(t *testing.T) {
 	var files []*File
