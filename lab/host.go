@@ -70,7 +70,11 @@ func parseStartTime(stat string) (uint64, error) {
 	if len(fields) <= after {
 		return 0, errors.New("read a process's start time: short stat line")
 	}
-	return strconv.ParseUint(fields[after], 10, 64)
+	start, err := strconv.ParseUint(fields[after], 10, 64)
+	if err != nil {
+		return 0, fmt.Errorf("read a process's start time: %w", err)
+	}
+	return start, nil
 }
 
 func cutLast(s, sep string) (before, after string, found bool) {
