@@ -59,7 +59,7 @@ func TestFaultsOnTheWay(t *testing.T) {
 			p.target.answers(libvirt.ErrConnect)
 			return errLibvirt
 		}, errLibvirt, "", 0, 6 * time.Second},
-		{"the link is cut", func(p *pair) error { cut(p); return p.hang(nil) }, ErrHopeless, "carried nothing for 8s", 7 * time.Second, 12 * time.Second},
+		{"the link is cut", func(p *pair) error { cut(p); return p.hang(context.Background()) }, ErrHopeless, "carried nothing for 8s", 7 * time.Second, 12 * time.Second},
 		{"the link slows down", func(p *pair) error {
 			p.source.setJob(slow(1 << 20))
 			<-p.source.aborted

@@ -61,7 +61,7 @@ func compareRuns(args []string, stdout io.Writer) error {
 		first, second = first[:1], first[1:]
 	}
 	if len(first) == 0 || len(second) == 0 {
-		return misuse(errors.New("compare: want two reports, or two sets of them: blackout compare A.json ... -- B.json ..."))
+		return misuse(errors.New("compare: want two reports, or two sets of them: type blackout compare A1.json A2.json -- B1.json B2.json"))
 	}
 	a, err := readReports(first)
 	if err != nil {

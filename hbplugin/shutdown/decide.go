@@ -47,9 +47,6 @@ type Observed struct {
 	Window time.Duration // what it may take
 }
 
-// empty tells whether it is certain that no guest is on this node.
-func (o Observed) empty() bool { return o.Looked && o.Blind == "" && len(o.Guests) == 0 }
-
 // Act is what is to be done about standby.
 type Act int
 

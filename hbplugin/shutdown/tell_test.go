@@ -44,7 +44,7 @@ func TestGuestsAreNamed(t *testing.T) {
 		b.wantCalls("foretell standby")
 		b.wantStatus("draining: 2 of 2 guests left (db, web), 2 s of 598 s; will not move live: db")
 		before := "guest db will not move live: it is restarted on n2 because its ladder does not name live"
-		if log := b.logged(); strings.Index(log, before) < 0 || strings.Index(log, before) > strings.Index(log, "being put into standby") ||
+		if log := b.logged(); !strings.Contains(log, before) || strings.Index(log, before) > strings.Index(log, "being put into standby") ||
 			!strings.Contains(log, "remedy=\"type: crm configure edit db\"") || strings.Contains(log, "guest web") {
 			t.Errorf("the log before the drain:\n%s", log)
 		}

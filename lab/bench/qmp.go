@@ -95,11 +95,11 @@ func (m *qmp) note(change func()) {
 	m.changed = make(chan struct{})
 }
 
-// look is what came so far, and how to learn of more.
-func (m *qmp) look() ([]qmpEvent, error, <-chan struct{}) {
+// look is what came so far, how to learn of more, and why there is no more to come.
+func (m *qmp) look() (events []qmpEvent, changed <-chan struct{}, gone error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.events, m.err, m.changed
+	return m.events, m.changed, m.err
 }
 
 // execute runs a command; args may be nil.
@@ -118,7 +118,7 @@ func (m *qmp) execute(ctx context.Context, command string, args any) (json.RawMe
 	case reply, ok := <-m.replies:
 		switch {
 		case !ok:
-			_, gone, _ := m.look()
+			_, _, gone := m.look()
 			return nil, fmt.Errorf("ask QEMU for %q: %w", command, gone)
 		case reply.Error != nil:
 			return nil, fmt.Errorf("QEMU refused %q: %s", command, reply.Error.Desc)
@@ -138,7 +138,7 @@ func (m *qmp) mark() int {
 // await waits for an event after a mark that matches.
 func (m *qmp) await(ctx context.Context, mark int, what string, match func(qmpEvent) bool) (qmpEvent, error) {
 	for {
-		events, gone, changed := m.look()
+		events, changed, gone := m.look()
 		for ; mark < len(events); mark++ {
 			if match(events[mark]) {
 				return events[mark], nil
