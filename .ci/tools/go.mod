@@ -1,3 +1,6 @@
+// The tools of make lint. They have a module of their own, so that what they require does not raise what the programs are
+// built with. go tool -modfile=.ci/tools/go.mod runs them on the product's packages. To upgrade one, type in this folder:
+// go get -tool golang.org/x/vuln/cmd/govulncheck@latest && go mod tidy
 module vmferry/tools
 
 go 1.26.0

@@ -31,17 +31,17 @@ func TestVulncheck(t *testing.T) {
 		{"affected", "echo '" + affected + "'; exit 3", "", 1, "vulnerabilities: FOUND", "GO-2099-0001"},
 		{"unreachable", "echo '" + unreachable + "' >&2; exit 1", "", 0,
 			`vulnerabilities: UNKNOWN (database not reachable: Get "https://vuln.go.dev/index/modules.json.gz": ` +
-				"dial tcp: no such host)", ""},
+				"dial tcp: no such host); unknown is not clean", ""},
 		{"unreachable, and named", "echo '" + unreachable + "' >&2; exit 1", "https://vuln.go.dev", 1,
 			`vulnerabilities: UNKNOWN (database not reachable: Get "https://vuln.go.dev/index/modules.json.gz": ` +
-				"dial tcp: no such host)", ""},
+				"dial tcp: no such host); unknown is not clean", ""},
 		{"no offline copy", "echo '" + noCopy + "' >&2; exit 1", db, 1,
-			"vulnerabilities: UNKNOWN (database not reachable: stat /nonexistent: no such file or directory)", ""},
+			"vulnerabilities: UNKNOWN (database not reachable: stat /nonexistent: no such file or directory); unknown is not clean", ""},
 		{"the name is passed on", `test "$1 $2" = "-db ` + db + `" && echo '` + scanned + "'", db, 0,
 			"vulnerabilities: none known (database of 2026-11-01 00:00:00 +0000 UTC)", ""},
-		{"packets are dropped", "exec sleep 60", "", 0, "vulnerabilities: UNKNOWN (no result within 0.2 s)", ""},
+		{"packets are dropped", "exec sleep 60", "", 0, "vulnerabilities: UNKNOWN (no result within 0.2 s); unknown is not clean", ""},
 		{"it fails", "echo 'loading packages: no such package' >&2; exit 1", "", 1,
-			"vulnerabilities: UNKNOWN (govulncheck failed with exit code 1)", "no such package"},
+			"vulnerabilities: UNKNOWN (govulncheck failed with exit code 1); unknown is not clean", "no such package"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			dir := t.TempDir()
