@@ -8,6 +8,7 @@
 //
 // Interesting inputs are not minimized: the default of a minute for each is more than a bounded run takes.
 //
-// The exit code is 1 when a target fails, finds a failing input, or executes no new input. The go command's message
+// The exit code is 1 when a target fails, finds a failing input, or executes no new input. With CI=true in the
+// environment a target that skips itself fails too. The go command's message
 // names the file below testdata/fuzz that holds the failing input: it is a test from then on.
 package main

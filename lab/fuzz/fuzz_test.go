@@ -64,16 +64,20 @@ func TestJudge(t *testing.T) {
 		outcome       outcome
 		err           string
 	}{
-		{"bounded", began + ended, 5000, outcome{5000, 2, 97}, ""},
-		{"timed", began + ended, 0, outcome{5000, 2, 97}, ""},
-		{"not instrumented", notInstrumented, 5000, outcome{5000, 1, 0}, ""},
-		{"a corpus as large as the bound", onlyCorpus, 9, outcome{9, 9, 0}, "its corpus of 9 inputs took all 9 executions"},
-		{"a timed run that minimizes", minimizing, 0, outcome{41, 2, 1}, ""},
-		{"a bounded run that stops early", minimizing, 5000, outcome{41, 2, 1}, "stopped after 41 of 5000"},
+		{"bounded", began + ended, 5000, outcome{executions: 5000, seeds: 2, interesting: 97}, ""},
+		{"timed", began + ended, 0, outcome{executions: 5000, seeds: 2, interesting: 97}, ""},
+		{"not instrumented", notInstrumented, 5000, outcome{executions: 5000, seeds: 1, interesting: 0}, ""},
+		{"a corpus as large as the bound", onlyCorpus, 9, outcome{executions: 9, seeds: 9, interesting: 0}, "its corpus of 9 inputs took all 9 executions"},
+		{"a timed run that minimizes", minimizing, 0, outcome{executions: 41, seeds: 2, interesting: 1}, ""},
+		{"a bounded run that stops early", minimizing, 5000, outcome{executions: 41, seeds: 2, interesting: 1}, "stopped after 41 of 5000"},
 		{"no such target", "testing: warning: no fuzz tests to fuzz\nPASS\n", 5000, outcome{}, "did not fuzz"},
 		{"no count", began + "PASS\n", 5000, outcome{}, "did not fuzz"},
-		{"no execution", began + "fuzz: elapsed: 0s, execs: 0 (0/sec)\nPASS\n", 0, outcome{0, 2, 0}, "took all 0"},
+		{"no execution", began + "fuzz: elapsed: 0s, execs: 0 (0/sec)\nPASS\n", 0, outcome{executions: 0, seeds: 2, interesting: 0}, "took all 0"},
 		{"nothing", "", 1, outcome{}, "did not fuzz"},
+		{"skipped", "=== RUN   FuzzP\n    p_test.go:6: xmllint is not here\n--- SKIP: FuzzP (0.00s)\nPASS\n", 5000,
+			outcome{skipped: "xmllint is not here"}, ""},
+		{"skipped without a word", "=== RUN   FuzzP\n--- SKIP: FuzzP (0.00s)\nPASS\n", 5000,
+			outcome{skipped: "it does not say why"}, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			o, err := judge(tt.printed, tt.want)
@@ -95,13 +99,15 @@ func TestArguments(t *testing.T) {
 	}
 }
 
-// module makes a module with one fuzz target, which calls f with its input, and makes it the current directory.
-func module(t *testing.T, body string) {
+// module makes a module with one fuzz target, with statements before it begins and for each input, and makes it the
+// current directory.
+func module(t *testing.T, before, each string) {
 	t.Helper()
 	dir := t.TempDir()
 	for name, text := range map[string]string{
-		"go.mod":                     "module example.org/m\n\ngo 1.26\n",
-		"p/p_test.go":                "package p\n\nimport \"testing\"\n\nfunc FuzzP(f *testing.F) {\n\tf.Fuzz(func(t *testing.T, b []byte) {\n" + body + "\n})\n}\n",
+		"go.mod": "module example.org/m\n\ngo 1.26\n",
+		"p/p_test.go": "package p\n\nimport \"testing\"\n\nfunc FuzzP(f *testing.F) {\n" + before +
+			"\nf.Fuzz(func(t *testing.T, b []byte) {\n" + each + "\n})\n}\n",
 		"p/testdata/fuzz/FuzzP/word": "go test fuzz v1\n[]byte(\"abc\")\n",
 	} {
 		path := filepath.Join(dir, name)
@@ -117,23 +123,29 @@ func module(t *testing.T, body string) {
 
 // These use the real go command on a module of one target.
 func TestRuns(t *testing.T) {
+	const broken = "t.Error(\"broken\")"
 	for _, tt := range []struct {
-		name, body string
+		name, before, each string
 		// patience is short only for the target that never ends.
 		patience time.Duration
+		strict   bool
 		said     string
 		err      string
 	}{
-		{"sound", "_ = len(b)", time.Minute, "300 executions of which 1 seeds", ""},
-		{"fails", "if len(b) != 3 { t.Error(\"broken\") }", time.Minute, "1 failed", "testdata/fuzz/FuzzP/"},
-		{"fails on its corpus", "if string(b) == \"abc\" { t.Error(\"broken\") }", time.Minute, "1 failed", "FuzzP in p: exit status 1"},
-		{"never ends", "select {}", time.Second, "1 failed", "did not end within 1s"},
-		{"does not build", "return 1", time.Minute, "1 failed", "build the tests of p"},
+		{"sound", "", "_ = len(b)", time.Minute, false, "300 executions of which 1 seeds", ""},
+		{"fails", "", "if len(b) != 3 { " + broken + " }", time.Minute, false, "1 failed", "testdata/fuzz/FuzzP/"},
+		{"fails on its corpus", "", "if string(b) == \"abc\" { " + broken + " }", time.Minute, false,
+			"1 failed", "FuzzP in p: exit status 1"},
+		{"never ends", "", "select {}", time.Second, false, "1 failed", "did not end within 1s"},
+		{"does not build", "return 1", "", time.Minute, false, "1 failed", "build the tests of p"},
+		{"is skipped", "f.Skip(\"no program\")", "", time.Minute, false, "1 skipped, 0 failed", ""},
+		{"is skipped where all must run", "f.Skip(\"no program\")", "", time.Minute, true,
+			"0 skipped, 1 failed", "skipped: no program"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			module(t, tt.body)
+			module(t, tt.before, tt.each)
 			var out bytes.Buffer
-			r := runner{gocmd: "go", executions: 300, patience: tt.patience, out: &out}
+			r := runner{gocmd: "go", executions: 300, patience: tt.patience, strict: tt.strict, out: &out}
 			err := r.all(t.Context(), []batch{{"p", []house.FuzzTarget{{Dir: "p", Name: "FuzzP"}}}})
 			if !strings.Contains(out.String(), tt.said) || (err == nil) != (tt.err == "") ||
 				err != nil && !strings.Contains(err.Error(), tt.err) {
@@ -148,7 +160,7 @@ func TestRuns(t *testing.T) {
 
 // A long run keeps what it found interesting, below build, and starts with it the next time.
 func TestLongRunKeepsItsCorpus(t *testing.T) {
-	module(t, "if len(b) > 4 && b[0] == 'a' { _ = b[1:2] }")
+	module(t, "", "if len(b) > 4 && b[0] == 'a' { _ = b[1:2] }")
 	r := runner{gocmd: "go", limit: 2 * time.Second, patience: time.Minute, out: &bytes.Buffer{}}
 	if err := r.all(t.Context(), []batch{{"p", []house.FuzzTarget{{Dir: "p", Name: "FuzzP"}}}}); err != nil {
 		t.Fatal(err)

@@ -48,7 +48,8 @@ func run(ctx context.Context, args []string) error {
 		return fmt.Errorf("no fuzz target matches %q", *only)
 	}
 	r := runner{
-		gocmd: *gocmd, tags: *tags, executions: *executions, limit: *limit, patience: 10 * time.Minute, out: os.Stdout,
+		gocmd: *gocmd, tags: *tags, executions: *executions, limit: *limit, patience: 10 * time.Minute,
+		strict: os.Getenv("CI") == "true", out: os.Stdout,
 	}
 	return r.all(ctx, todo)
 }

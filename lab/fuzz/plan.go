@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"regexp"
 	"slices"
@@ -40,17 +41,24 @@ type outcome struct {
 	executions, seeds int
 	// interesting are the new inputs that raised the coverage.
 	interesting int
+	// skipped is why the target did nothing here, such as for a program that is missing; "" for one that ran.
+	skipped string
 }
 
 var (
-	fuzzing = regexp.MustCompile(`(?m)^fuzz: .*: (\d+)/\d+ completed, now fuzzing`)
-	counted = regexp.MustCompile(`(?m)^fuzz: .* execs: (\d+) \([^)]*\)(?:, new interesting: (\d+) )?`)
+	fuzzing  = regexp.MustCompile(`(?m)^fuzz: .*: (\d+)/\d+ completed, now fuzzing`)
+	skipping = regexp.MustCompile(`(?m)^(?: +\S+?:\d+: (.*)\n)?--- SKIP: `)
+	counted  = regexp.MustCompile(`(?m)^fuzz: .* execs: (\d+) \([^)]*\)(?:, new interesting: (\d+) )?`)
 )
 
 // judge reads what a target printed that exited with success. want is the number of executions that it was told to do,
 // 0 when it was told a time. The error says why the run does not count as one.
 func judge(printed string, want int) (outcome, error) {
 	var o outcome
+	if skip := skipping.FindStringSubmatch(printed); skip != nil {
+		o.skipped = cmp.Or(skip[1], "it does not say why")
+		return o, nil
+	}
 	start, counts := fuzzing.FindStringSubmatch(printed), counted.FindAllStringSubmatch(printed, -1)
 	if start == nil || len(counts) == 0 {
 		return o, fmt.Errorf("it did not fuzz")

@@ -26,6 +26,7 @@ type runner struct {
 	// patience is how long a target may take beside limit: to read its corpus, or for its number of executions. A target
 	// that hangs fails then.
 	patience time.Duration
+	strict   bool // a target that skips itself fails
 	out      io.Writer
 }
 
@@ -43,15 +44,15 @@ func (r runner) all(ctx context.Context, todo []batch) error {
 			return errors.Join(append(total.failed, ctx.Err())...)
 		}
 	}
-	_, _ = fmt.Fprintf(r.out, "%d fuzz targets in %d packages: %d executions in %.0f s, %d failed\n",
-		total.targets, len(todo), total.executions, time.Since(start).Seconds(), len(total.failed))
+	_, _ = fmt.Fprintf(r.out, "%d fuzz targets in %d packages: %d executions in %.0f s, %d skipped, %d failed\n",
+		total.targets, len(todo), total.executions, time.Since(start).Seconds(), total.skipped, len(total.failed))
 	return errors.Join(total.failed...)
 }
 
 // tally sums up what was run.
 type tally struct {
-	targets, executions int
-	failed              []error
+	targets, skipped, executions int
+	failed                       []error
 }
 
 // batch builds a package's binary in dir, runs its targets and adds the results to total.
@@ -69,8 +70,16 @@ func (r runner) batch(ctx context.Context, b batch, dir string, total *tally) {
 			return
 		}
 		total.executions += o.executions
+		if err == nil && o.skipped != "" && r.strict {
+			err = fmt.Errorf("it was skipped: %s", o.skipped)
+		}
 		if err != nil {
 			total.failed = append(total.failed, fmt.Errorf("%s in %s: %w", t.Name, t.Dir, err))
+			continue
+		}
+		if o.skipped != "" {
+			total.skipped++
+			_, _ = fmt.Fprintf(r.out, "%-30s %-24s skipped: %s\n", t.Dir, t.Name, o.skipped)
 			continue
 		}
 		_, _ = fmt.Fprintf(r.out, "%-30s %-24s %8d executions of which %d seeds, %d new interesting inputs, %.1f s\n",
@@ -112,7 +121,7 @@ func (r runner) fuzz(ctx context.Context, binary string, t house.FuzzTarget) (ou
 	}
 	ctx, cancel := context.WithTimeout(ctx, r.limit+r.patience)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, binary, "-test.run=^$", "-test.fuzz=^"+t.Name+"$", "-test.fuzztime="+span,
+	cmd := exec.CommandContext(ctx, binary, "-test.v", "-test.run=^$", "-test.fuzz=^"+t.Name+"$", "-test.fuzztime="+span,
 		"-test.fuzzminimizetime=0x", "-test.fuzzcachedir="+cache)
 	cmd.Dir = t.Dir
 	// A target that loops for ever keeps its worker process: the whole group ends.
