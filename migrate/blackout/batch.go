@@ -126,6 +126,58 @@ func (b *batch) sender(i int) rawAddress {
 	return from
 }
 
+// owner is whose quota the address counts against. An IPv4 address that a socket for
+// IPv6 tells is one.
+func (a *rawAddress) owner() owner {
+	if binary.NativeEndian.Uint16(a[:]) == unix.AF_INET {
+		return owner{network: uint64(binary.BigEndian.Uint32(a[4:]))}
+	}
+	network := binary.BigEndian.Uint64(a[8:])
+	if network == 0 && binary.BigEndian.Uint32(a[16:]) == 0xffff {
+		return owner{network: uint64(binary.BigEndian.Uint32(a[20:]))}
+	}
+	return owner{network, unix.AF_INET6}
+}
+
+// broadcast is the address of all hosts of the sender's own network (RFC 919).
+var broadcast = netip.AddrFrom4([4]byte{255, 255, 255, 255})
+
+// unicast reports whether datagram i was sent to this host alone, as far as the
+// kernel tells.
+func (b *batch) unicast(i int) bool {
+	return unicast(b.ctls[i][:min(int(b.hdrs[i].hdr.Controllen), controlSize)])
+}
+
+// unicast reports whether the kernel's notes on a datagram name a destination that
+// is neither a broadcast nor a multicast address. For IPv4 they say so by two
+// addresses that differ: the destination, and the source for an answer (ip(7),
+// IP_PKTINFO); the latter is zero when the datagram came before the kernel was told to
+// take notes. Without notes it is unicast.
+func unicast(ctl []byte) bool {
+	for len(ctl) >= unix.SizeofCmsghdr {
+		h := (*unix.Cmsghdr)(unsafe.Pointer(&ctl[0]))
+		size := int(h.Len)
+		if size < unix.SizeofCmsghdr || size > len(ctl) {
+			return true
+		}
+		data := ctl[unix.SizeofCmsghdr:size]
+		switch {
+		case h.Level == unix.IPPROTO_IP && h.Type == unix.IP_PKTINFO && len(data) >= unix.SizeofInet4Pktinfo:
+			info := (*unix.Inet4Pktinfo)(unsafe.Pointer(&data[0]))
+			to := netip.AddrFrom4(info.Addr)
+			if to.IsMulticast() || to == broadcast || info.Spec_dst != [4]byte{} && info.Spec_dst != info.Addr {
+				return false
+			}
+		case h.Level == unix.IPPROTO_IPV6 && h.Type == unix.IPV6_PKTINFO && len(data) >= unix.SizeofInet6Pktinfo:
+			if netip.AddrFrom16([16]byte(data)).Unmap().IsMulticast() {
+				return false
+			}
+		}
+		ctl = ctl[min(unix.CmsgSpace(len(data)), len(ctl)):]
+	}
+	return true
+}
+
 // rawAddressOf returns the kernel's form of an address, and its length. zone is
 // the index of the interface of a link-local one.
 func rawAddressOf(a netip.AddrPort, zone uint32) (to rawAddress, n uint32) {

@@ -19,7 +19,7 @@ func benchWatcher(b *testing.B, targets, burst int) *watcher {
 	_ = tcp.Close()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	r := NewLimitedReflector(quiet(), Limits{Rate: maxRate})
+	r := NewLimitedReflector(quiet(), Limits{Rate: maxRate, ClientsPerAddress: DefaultClients})
 	go func() { done <- r.ServeUDP(ctx, udp) }()
 	cfg := Config{Burst: burst, Interval: 10 * time.Millisecond}
 	for i := range targets {
@@ -80,7 +80,7 @@ func BenchmarkTracker(b *testing.B) {
 // client that it knows, and for one that it does not.
 func BenchmarkReflect(b *testing.B) {
 	r := NewLimitedReflector(quiet(), Limits{Rate: maxRate})
-	good := r.baker.bake(alice, 1)
+	good := r.baker.bake(r.baker.epoch, alice, 1)
 	for name, probe := range map[string][]byte{
 		"known":   encoded(packet{kind: kindProbe, session: 1, seq: 1, instance: good[0], count: good[1]}),
 		"unknown": probeBytes(2, 1),

@@ -1,56 +1,74 @@
 package blackout
 
 import (
-	"crypto/hmac"
-	"crypto/rand"
-	"crypto/sha256"
-	"encoding/binary"
 	"fmt"
-	"hash"
 	"time"
 )
 
 // The values that a zero field of Limits stands for.
 const (
-	DefaultClients     = 4096
-	DefaultRate        = 200_000
-	DefaultConnections = 256
+	DefaultClients               = 4096
+	DefaultClientsPerAddress     = 256
+	DefaultRate                  = 200_000
+	DefaultConnections           = 256
+	DefaultConnectionsPerAddress = 64
 )
 
 const (
 	maxClients = 1 << 20
 	maxRate    = 10_000_000
 	// challengeRate is how many cookies a reflector gives out in a second, to
-	// addresses that may not have asked for one.
-	challengeRate = 200_000
-	// paceSlack is how much of a rate may be used at once.
+	// addresses that may not have asked for one, and how many of theirs it checks: a
+	// flood of strangers costs no more.
+	challengeRate = 20_000
+	// challengeSlack is how much of that may be used at once: all targets of a watch
+	// ask for their cookies at once.
+	challengeSlack = maxTargets * time.Second / challengeRate
+	// paceSlack is how much of the rate of a session may be used at once.
 	paceSlack = 100 * time.Millisecond
-	// generationAge is for how long a silent client keeps its place when others
-	// want it.
-	generationAge = 30 * time.Second
+	// firstProbe is how long a TCP connection may take up to its first whole probe.
+	firstProbe = 30 * time.Second
+	// sessionsPerConnection is how many sessions one TCP connection carries; watch
+	// uses one.
+	sessionsPerConnection = 4
 )
 
-// Limits says what a reflector does for its clients at most.
+// Limits says what a reflector does for its clients at most. An address is an IPv4
+// address, or the /64 of an IPv6 address.
+//
+// Where a limit is reached, a newcomer takes the place of a client that sent nothing
+// yet, the oldest first, else of the one that has been silent for longest. A client
+// that has been sending for some time keeps its place for ten times as long after its
+// newest probe, and up to ten minutes; the newcomer is turned away when all are like
+// that.
 type Limits struct {
-	// Clients is how many sessions it remembers; more are turned away as long
-	// as these are in use.
-	Clients int
+	// Clients is how many sessions it remembers, ClientsPerAddress how many of one
+	// address.
+	Clients, ClientsPerAddress int
 	// Rate is how many probes of one session it answers in a second.
 	Rate int
-	// Connections is how many TCP connections it keeps; more are closed at once.
-	Connections int
+	// Connections is how many TCP connections it keeps, ConnectionsPerAddress how
+	// many of one address. One is closed that brings no probe for half a minute after
+	// it was opened, or probes of more than four sessions.
+	Connections, ConnectionsPerAddress int
 }
 
 // Validate reports the first field that is out of its range.
 func (l Limits) Validate() error {
 	l = l.withDefaults()
-	switch {
-	case l.Clients < 1 || l.Clients > maxClients:
-		return fmt.Errorf("limit of %d clients is not between 1 and %d", l.Clients, maxClients)
-	case l.Rate < 1 || l.Rate > maxRate:
-		return fmt.Errorf("rate of %d probes a second is not between 1 and %d", l.Rate, maxRate)
-	case l.Connections < 1 || l.Connections > maxClients:
-		return fmt.Errorf("limit of %d connections is not between 1 and %d", l.Connections, maxClients)
+	for _, v := range []struct {
+		value, most int
+		form        string
+	}{
+		{l.Clients, maxClients, "limit of %d clients"},
+		{l.ClientsPerAddress, maxClients, "limit of %d clients of one address"},
+		{l.Rate, maxRate, "rate of %d probes a second"},
+		{l.Connections, maxClients, "limit of %d connections"},
+		{l.ConnectionsPerAddress, maxClients, "limit of %d connections of one address"},
+	} {
+		if v.value < 1 || v.value > v.most {
+			return fmt.Errorf(v.form+" is not between 1 and %d", v.value, v.most)
+		}
 	}
 	return nil
 }
@@ -59,37 +77,16 @@ func (l Limits) withDefaults() Limits {
 	for _, v := range []struct {
 		field *int
 		value int
-	}{{&l.Clients, DefaultClients}, {&l.Rate, DefaultRate}, {&l.Connections, DefaultConnections}} {
+	}{
+		{&l.Clients, DefaultClients},
+		{&l.ClientsPerAddress, DefaultClientsPerAddress},
+		{&l.Rate, DefaultRate},
+		{&l.Connections, DefaultConnections},
+		{&l.ConnectionsPerAddress, DefaultConnectionsPerAddress},
+	} {
 		if *v.field == 0 {
 			*v.field = v.value
 		}
 	}
 	return l
-}
-
-// baker makes the cookies of a reflector. A client that sends one back receives
-// what is sent to its address: nobody else can make the reflector send there.
-// Nothing is remembered of clients that were only given one.
-type baker struct {
-	mac hash.Hash
-	in  [len(rawAddress{}) + 8]byte
-	sum []byte
-}
-
-// newBaker returns a baker with a key of its own.
-func newBaker() *baker {
-	key := make([]byte, sha256.Size)
-	_, _ = rand.Read(key) // it does not fail
-	return &baker{mac: hmac.New(sha256.New, key), sum: make([]byte, 0, sha256.Size)}
-}
-
-// bake returns the cookie of a session at an address. It is not safe for
-// concurrent use.
-func (b *baker) bake(from rawAddress, id uint64) cookie {
-	copy(b.in[:], from[:])
-	binary.BigEndian.PutUint64(b.in[len(from):], id)
-	b.mac.Reset()
-	_, _ = b.mac.Write(b.in[:])
-	b.sum = b.mac.Sum(b.sum[:0])
-	return cookie{binary.BigEndian.Uint64(b.sum), binary.BigEndian.Uint64(b.sum[8:])}
 }

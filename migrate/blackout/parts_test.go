@@ -155,42 +155,6 @@ func TestArrival(t *testing.T) {
 	}
 }
 
-func TestSessions(t *testing.T) {
-	s := newSessions(2, 0)
-	steps := []struct{ id, seq, want uint64 }{
-		{1, 1, 1}, {1, 2, 2}, {1, 2, 2}, // a duplicate is not counted
-		{2, 1, 1}, {1, 4, 3}, // sessions are apart
-		{3, 1, 1}, {1, 5, 4}, // one that is used survives a new generation
-		{4, 1, 1}, {5, 1, 1}, // two more generations
-		{2, 2, 1}, // this one did not: it counts from one again
-	}
-	for i, st := range steps {
-		if got, ok := s.receive(st.id, st.seq, 0, 0, 0); !ok || got != st.want {
-			t.Errorf("step %d: session %d has %d (%v), want %d", i, st.id, got, ok, st.want)
-		}
-	}
-	if n := len(s.young) + len(s.old); n > 4 {
-		t.Errorf("%d sessions kept, want at most two generations of 2", n)
-	}
-}
-
-func TestSessionsTurnNewOnesAwayWhileFull(t *testing.T) {
-	s := newSessions(2, time.Second)
-	for _, step := range []struct {
-		id uint64
-		at time.Duration
-		ok bool
-	}{
-		{1, 0, true}, {2, 0, true}, {3, 0, false}, {1, 0, true},
-		{3, time.Second, true}, {4, time.Second, true}, {5, 1500 * time.Millisecond, false},
-		{1, 1500 * time.Millisecond, true}, // known from the old generation
-	} {
-		if _, ok := s.receive(step.id, 1, step.at, 0, 0); ok != step.ok {
-			t.Errorf("session %d at %s: %v, want %v", step.id, step.at, ok, step.ok)
-		}
-	}
-}
-
 func TestPace(t *testing.T) {
 	var p pace
 	taken := 0

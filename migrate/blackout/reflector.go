@@ -6,10 +6,9 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"strconv"
-	"sync"
+	"syscall"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -21,34 +20,28 @@ import (
 // of every address, IPv6 and IPv4.
 const DefaultListen = ":7007"
 
-const (
-	// acceptPause is how long the reflector waits after a failed accept, which
-	// is nearly always a lack of file descriptors.
-	acceptPause = 100 * time.Millisecond
-	// streamBuffer holds what a TCP connection delivers in one read.
-	streamBuffer = 256 * PacketSize
-)
-
 // Reflector answers probes. The zero value is not usable; see NewReflector.
 // ServeUDP may be called once, ServeTCP concurrently with it and repeatedly;
 // UDP and TCP share its counters.
 //
 // Over UDP it answers only clients that have shown that they receive what is
 // sent to their address: the first probe is answered with a cookie, of the same
-// size, that must stand in every later one. It never sends more than it
-// received, keeps nothing for a client before that, and bounds what it keeps
-// and does afterwards by its Limits.
+// size, that must stand in every later one, and that is replaced from time to
+// time. It never sends more than it received, keeps nothing for a client before
+// that, and bounds what it keeps and does afterwards by its Limits. It does not
+// answer what was sent to a broadcast or multicast address.
 type Reflector struct {
-	log      logrus.FieldLogger
-	instance uint64
-	limits   Limits
-	gap      time.Duration // between two probes of a session at the highest rate
-	sessions *sessions
-	started  time.Time
+	log         logrus.FieldLogger
+	instance    uint64
+	gap         time.Duration // between two probes of a session at the highest rate
+	sessions    *sessions
+	connections *connections
+	started     time.Time
+	full, ended seldom
 
 	// Of the UDP side alone.
-	baker  *baker
-	offers pace
+	baker          *baker
+	offers, checks pace
 }
 
 // NewReflector returns a reflector with a fresh random instance and no
@@ -61,8 +54,11 @@ func NewReflector(log logrus.FieldLogger) *Reflector { return NewLimitedReflecto
 func NewLimitedReflector(log logrus.FieldLogger, l Limits) *Reflector {
 	l = l.withDefaults()
 	return &Reflector{
-		log: log, instance: randomID(), limits: l, gap: time.Second / time.Duration(l.Rate), started: time.Now(),
-		sessions: newSessions((l.Clients+1)/2, generationAge), baker: newBaker(),
+		log: log, instance: randomID(), gap: time.Second / time.Duration(l.Rate), started: time.Now(),
+		sessions:    newSessions(l.Clients, l.ClientsPerAddress),
+		connections: newConnections(l.Connections, l.ConnectionsPerAddress),
+		full:        seldom{every: time.Minute}, ended: seldom{every: time.Second},
+		baker: newBaker(),
 	}
 }
 
@@ -127,11 +123,14 @@ func listenBoth(addr, host string) (*net.UDPConn, net.Listener, error) {
 	if err != nil {
 		return nil, nil, errors.Join(fmt.Errorf("listen for UDP on %q: %w", addr, err), tcp.Close())
 	}
-	udp, err := net.ListenUDP("udp", udpAddr)
+	early := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
+		return c.Control(func(fd uintptr) { keepDestination(int(fd)) })
+	}}
+	udp, err := early.ListenPacket(context.Background(), "udp", udpAddr.String())
 	if err != nil {
 		return nil, nil, errors.Join(fmt.Errorf("listen for UDP on %q: %w", addr, err), tcp.Close())
 	}
-	return udp, tcp, nil
+	return udp.(*net.UDPConn), tcp, nil
 }
 
 // ServeUDP answers the datagrams of conn until ctx is cancelled, which is no
@@ -157,7 +156,8 @@ func (r *Reflector) ServeUDP(ctx context.Context, conn *net.UDPConn) error {
 // keepDestination asks the kernel to tell which local address each datagram
 // was sent to, so that the answer leaves from that one: on a host with several
 // addresses, a client would drop it otherwise. Either call may fail, for a
-// socket of the other family; then the kernel chooses the source.
+// socket of the other family; then the kernel chooses the source. The kernel takes
+// its notes when a datagram comes, so this is best done before the socket is bound.
 func keepDestination(fd int) {
 	_ = unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_RECVPKTINFO, 1)
 	_ = unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_PKTINFO, 1)
@@ -183,11 +183,11 @@ func (r *Reflector) reflect(ctx context.Context, fd int) error {
 }
 
 // reply answers the first n datagrams of a batch, from the addresses that they
-// were sent to: the kernel's own notes are handed back unread.
+// were sent to: the kernel's own notes are handed back.
 func (r *Reflector) reply(fd int, b *batch, n int) {
 	now, answers := time.Since(r.started), 0
 	for i := range n {
-		if r.datagram(b.received(i), b.sender(i), now) {
+		if b.unicast(i) && r.datagram(b.received(i), b.sender(i), now) {
 			b.move(answers, i)
 			b.length(answers, PacketSize)
 			answers++
@@ -209,130 +209,73 @@ func (r *Reflector) datagram(b []byte, from rawAddress, now time.Duration) bool 
 	if err != nil {
 		return false
 	}
-	if !r.sessions.proven(p.session, from, p.cookie()) {
-		good := r.baker.bake(from, p.session)
-		if p.cookie() != good {
-			challengeInPlace(b, good)
-			return r.offers.take(now, time.Second/challengeRate, paceSlack)
-		}
-		r.sessions.prove(p.session, from, good, now)
+	r.sessions.mu.Lock()
+	defer r.sessions.mu.Unlock()
+	r.baker.turn(now)
+	key := sender{p.session, from.owner()}
+	e := r.sessions.look(key)
+	if e == nil && !r.sessions.room(key.owner, now) {
+		r.turnAway(now, "session")
+		return false
 	}
-	return r.count(b, p, now, r.gap)
+	epoch, ok := r.vouched(e, p, from, now)
+	if !ok {
+		if !r.offers.take(now, time.Second/challengeRate, challengeSlack) {
+			return false
+		}
+		challengeInPlace(b, r.baker.bake(r.baker.epoch, from, p.session))
+		return true
+	}
+	if e == nil {
+		e = r.sessions.find(key, now)
+	}
+	e.prove(from, proof{p.cookie(), epoch})
+	return r.answer(b, e, p, epoch, now)
 }
 
-// count turns the probe in b into its answer, unless its client is beyond a
-// limit: there must be a gap between two probes, on average.
-func (r *Reflector) count(b []byte, p packet, now, gap time.Duration) bool {
-	n, ok := r.sessions.receive(p.session, p.seq, now, gap, paceSlack)
-	if ok {
+// vouched tells the epoch of the cookie in p; not ok when it does not fit the
+// sender's address, or when strangers have used up what may be spent on them.
+func (r *Reflector) vouched(e *session, p packet, from rawAddress, now time.Duration) (epoch uint64, ok bool) {
+	known := e != nil && e.from == from
+	if known {
+		if epoch, ok = e.proven(p.cookie(), r.baker.epoch); ok {
+			return epoch, true
+		}
+	}
+	if p.cookie() == (cookie{}) || !known && !r.checks.take(now, time.Second/challengeRate, challengeSlack) {
+		return 0, false
+	}
+	return r.baker.check(p.cookie(), from, p.session)
+}
+
+// answer turns the probe in b into its answer, unless its client sends too fast. When
+// its cookie is about to expire, one probe in a while becomes a challenge, and comes
+// again with a new cookie: it is counted once, and those that follow it are answered.
+func (r *Reflector) answer(b []byte, e *session, p packet, epoch uint64, now time.Duration) bool {
+	e.touch(now)
+	if !e.pace.take(now, r.gap, paceSlack) {
+		return false
+	}
+	n := e.receive(p.seq)
+	if epoch < r.baker.epoch && e.renew.take(now, renewEvery, 0) {
+		challengeInPlace(b, r.baker.bake(r.baker.epoch, e.from, p.session))
+	} else {
 		answerInPlace(b, r.instance, n)
 	}
-	return ok
+	return true
+}
+
+// turnAway notes that there is no place for a client.
+func (r *Reflector) turnAway(now time.Duration, what string) {
+	if n, ok := r.full.more(now); ok {
+		r.log.WithField("refused", n).Warnf("no place for another %s: all that are there are in use", what)
+	}
 }
 
 // unusable tells the errors that say something about the socket itself from
 // those that say something about the network.
 func unusable(err error) bool {
 	return err == unix.EBADF || err == unix.ENOTSOCK || err == unix.EINVAL || err == unix.EFAULT
-}
-
-// ServeTCP answers the streams that l accepts until ctx is cancelled, which is
-// no error; it then closes l and every connection. A stream that carries
-// anything but probes is closed.
-func (r *Reflector) ServeTCP(ctx context.Context, l net.Listener) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	stop := context.AfterFunc(ctx, func() { _ = l.Close() })
-	defer stop()
-	var open sync.WaitGroup
-	defer open.Wait()
-	defer cancel()
-	slots := make(chan struct{}, r.limits.Connections)
-	for {
-		conn, err := l.Accept()
-		switch {
-		case ctx.Err() != nil:
-			if err == nil {
-				_ = conn.Close()
-			}
-			return nil
-		case errors.Is(err, net.ErrClosed):
-			return fmt.Errorf("accept on %s: %w", l.Addr(), err)
-		case err != nil:
-			r.log.WithError(err).Warn("cannot accept a TCP connection")
-			pause(ctx, acceptPause)
-			continue
-		}
-		select {
-		case slots <- struct{}{}:
-			open.Go(func() { defer func() { <-slots }(); r.stream(ctx, conn) })
-		default:
-			_ = conn.Close()
-		}
-	}
-}
-
-// pause waits for d or until ctx is cancelled.
-func pause(ctx context.Context, d time.Duration) {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-	case <-ctx.Done():
-	}
-}
-
-// stream answers one connection until it ends.
-func (r *Reflector) stream(ctx context.Context, conn net.Conn) {
-	defer conn.Close()
-	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
-	defer stop()
-	if tcp, ok := conn.(*net.TCPConn); ok {
-		// Reap clients that are gone, but keep those that are cut off for
-		// minutes: their outage is what is being measured.
-		_ = tcp.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true, Idle: 5 * time.Minute, Interval: time.Minute, Count: 10})
-	}
-	err := r.answerStream(conn)
-	if err != nil && ctx.Err() == nil {
-		r.log.WithError(err).WithField("client", conn.RemoteAddr().String()).Debug("TCP connection ended")
-	}
-}
-
-// errClients ends a connection for which there is no room.
-var errClients = errors.New("too many clients")
-
-// answerStream answers every whole probe that rw delivers, as many at a time
-// as one read brings, until it ends or brings something else.
-func (r *Reflector) answerStream(rw io.ReadWriter) error {
-	buf := make([]byte, streamBuffer)
-	for have := 0; ; {
-		n, err := rw.Read(buf[have:])
-		have += n
-		whole := have - have%PacketSize
-		now := time.Since(r.started)
-		for at := 0; at < whole; at += PacketSize {
-			p, err := parsePacket(buf[at:], kindProbe)
-			if err != nil {
-				return err
-			}
-			// TCP has a brake of its own, and what was held up comes at once.
-			if !r.count(buf[at:], p, now, 0) {
-				return errClients
-			}
-		}
-		if whole > 0 {
-			if _, err := rw.Write(buf[:whole]); err != nil {
-				return err
-			}
-			have = copy(buf, buf[whole:have])
-		}
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-	}
 }
 
 // randomID returns eight random bytes; crypto/rand does not fail on Linux.

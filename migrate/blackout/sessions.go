@@ -10,109 +10,110 @@ import (
 const reflectorWindow = 1024
 
 // session is what a reflector knows of one sender: how many distinct probes it
-// has received, and the address and cookie that were found to fit. It is shared
-// by the UDP and TCP sides.
+// has received, and the address and cookies that were found to fit. It is shared
+// by the UDP and TCP sides, where both have the same owner.
 type session struct {
+	place
 	seen   window
 	count  uint64
 	from   rawAddress
-	cookie cookie
+	proofs [2]proof // by epoch
+	renew  pace     // of the challenges to a client whose cookie is about to expire
 	pace   pace
 }
 
-// sessions is a reflector's bounded table. When the young generation is full
-// it becomes the old one, and the old one is forgotten unless it was used
-// meanwhile: senders that are alive stay, at a constant cost per probe.
-type sessions struct {
-	mu         sync.Mutex
-	young, old map[uint64]*session
-	limit      int
-	born       time.Duration // when the young generation began
-	// least is the least age of a generation: new senders are turned away while
-	// it is younger, or else they could push out those that are alive.
-	least  time.Duration
-	lastID uint64
-	last   *session
+// proof is a cookie that fits a sender's address, and the epoch of the key that it
+// was made with; see baker.
+type proof struct {
+	cookie cookie
+	epoch  uint64
 }
 
-// newSessions returns a table of at most twice limit sessions.
-func newSessions(limit int, least time.Duration) *sessions {
-	return &sessions{young: make(map[uint64]*session), limit: limit, least: least}
+// sessions is a reflector's bounded table. Its methods need mu.
+type sessions struct {
+	mu      sync.Mutex
+	known   map[sender]*session
+	places  *places
+	last    *session
+	lastKey sender
+}
+
+// sender is what tells sessions apart. Who learned the number of another's session
+// counts in one of his own.
+type sender struct {
+	id uint64
+	owner
+}
+
+// newSessions returns a table of at most limit sessions, and of each for one owner.
+func newSessions(limit, each int) *sessions {
+	return &sessions{known: make(map[sender]*session), places: newPlaces(limit, each)}
+}
+
+// look returns a session that is known, or nil.
+func (s *sessions) look(key sender) *session {
+	if s.last != nil && key == s.lastKey {
+		return s.last
+	}
+	e := s.known[key]
+	if e != nil {
+		s.last, s.lastKey = e, key
+	}
+	return e
+}
+
+// room reports whether a newcomer would get a place.
+func (s *sessions) room(of owner, now time.Duration) bool {
+	_, ok := s.places.victim(of, now)
+	return ok
+}
+
+// find returns a session, making it when there is room; else nil.
+func (s *sessions) find(key sender, now time.Duration) *session {
+	if e := s.look(key); e != nil {
+		return e
+	}
+	e := &session{seen: newWindow(reflectorWindow)}
+	e.owner, e.leave = key.owner, func() { s.forget(key) }
+	if !s.places.take(&e.place, now) {
+		return nil
+	}
+	s.known[key] = e
+	s.last, s.lastKey = e, key
+	return e
+}
+
+func (s *sessions) forget(key sender) {
+	delete(s.known, key)
+	s.last = nil
 }
 
 // receive counts a probe and returns how many distinct ones its session has
-// sent so far, this one included; not ok when it sends too fast, or when there
-// is no room for another sender.
-func (s *sessions) receive(id, seq uint64, now time.Duration, gap, slack time.Duration) (uint64, bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	e := s.find(id, now)
-	if e == nil || !e.pace.take(now, gap, slack) {
-		return 0, false
-	}
-	return e.countOnce(seq), true
-}
-
-func (e *session) countOnce(seq uint64) uint64 {
+// sent so far, this one included.
+func (e *session) receive(seq uint64) uint64 {
 	if e.seen.add(seq) {
 		e.count++
 	}
 	return e.count
 }
 
-// proven reports whether a cookie is known to fit a sender's address.
-func (s *sessions) proven(id uint64, from rawAddress, c cookie) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	e := s.look(id)
-	return e != nil && e.cookie == c && e.from == from
+// proven tells the epoch of a cookie that is known to fit; not ok when it is not
+// known, or expired.
+func (e *session) proven(c cookie, newest uint64) (epoch uint64, ok bool) {
+	for _, p := range e.proofs {
+		if p.cookie == c && p.epoch+1 >= newest {
+			return p.epoch, true
+		}
+	}
+	return 0, false
 }
 
 // prove notes that a cookie fits a sender's address.
-func (s *sessions) prove(id uint64, from rawAddress, c cookie, now time.Duration) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if e := s.find(id, now); e != nil {
-		e.from, e.cookie = from, c
+func (e *session) prove(from rawAddress, p proof) {
+	if e.from != from {
+		e.from, e.proofs = from, [2]proof{}
 	}
-}
-
-// look returns a session that is known, or nil.
-func (s *sessions) look(id uint64) *session {
-	if s.last != nil && id == s.lastID {
-		return s.last
-	}
-	if e := s.young[id]; e != nil {
-		return e
-	}
-	return s.old[id]
-}
-
-// find returns a session, making it when there is room.
-func (s *sessions) find(id uint64, now time.Duration) *session {
-	if s.last != nil && id == s.lastID {
-		return s.last
-	}
-	e := s.young[id]
-	if e == nil {
-		if e = s.old[id]; e == nil {
-			if len(s.young) >= s.limit && now-s.born < s.least {
-				return nil
-			}
-			e = &session{seen: newWindow(reflectorWindow)}
-		}
-		s.remember(id, e, now)
-	}
-	s.last, s.lastID = e, id
-	return e
-}
-
-// remember puts a session into the young generation.
-func (s *sessions) remember(id uint64, e *session, now time.Duration) {
-	if len(s.young) >= s.limit {
-		s.young, s.old, s.born = make(map[uint64]*session), s.young, now
-	}
-	s.young[id] = e
+	e.proofs[p.epoch%2] = p
 }
 
 // pace keeps something to a rate: the instant up to which the past has used it
