@@ -37,8 +37,12 @@ service runs, so that it goes through what the service goes through.
   --listen HOST:PORT     where to listen (default :7007, every address)
   --user UID[:GID]       become this user, if started as root (default 65534)
   --max-clients N        senders that are remembered (default 4096)
+  --max-clients-per-address N
+                         those of one address (default 256)
   --max-rate N           probes a second of one sender (default 200000)
   --max-connections N    TCP connections (default 256)
+  --max-connections-per-address N
+                         those of one address (default 64)
 
 watch sends a probe to each target in every interval, and tells for how long
 nothing came back. SIGINT and SIGTERM end it with a report. A TARGET is one of

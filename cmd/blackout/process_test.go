@@ -139,6 +139,8 @@ func TestExitCodes(t *testing.T) {
 		{"serve --user somebody", exitUsage, "UID:GID in numbers"},
 		{"serve --max-rate 0", exitUsage, "--max-rate 0 is not above 0"},
 		{"serve --max-clients 99999999", exitUsage, "limit of 99999999 clients"},
+		{"serve --max-clients-per-address 99999999", exitUsage, "limit of 99999999 clients of one address"},
+		{"serve --max-connections-per-address 0", exitUsage, "--max-connections-per-address 0 is not above 0"},
 		{"serve stray", exitUsage, `unexpected argument "stray"`},
 		{"watch tcp://127.0.0.1:1 --for 50ms --linger 1ms --quiet --max-blackout 10ms", exitExceeded, "limit 10.0 ms"},
 	} {

@@ -42,8 +42,10 @@ func serveFlags(args []string) (blackout.Service, error) {
 	fs.StringVar(&s.Listen, "listen", blackout.DefaultListen, "")
 	user := fs.String("user", nobody, "")
 	fs.IntVar(&s.Limits.Clients, "max-clients", blackout.DefaultClients, "")
+	fs.IntVar(&s.Limits.ClientsPerAddress, "max-clients-per-address", blackout.DefaultClientsPerAddress, "")
 	fs.IntVar(&s.Limits.Rate, "max-rate", blackout.DefaultRate, "")
 	fs.IntVar(&s.Limits.Connections, "max-connections", blackout.DefaultConnections, "")
+	fs.IntVar(&s.Limits.ConnectionsPerAddress, "max-connections-per-address", blackout.DefaultConnectionsPerAddress, "")
 	rest, err := parse(fs, args)
 	if err != nil {
 		return s, err

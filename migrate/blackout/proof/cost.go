@@ -55,7 +55,8 @@ func (o Options) withStand(ctx context.Context, f func(ctx context.Context, b *s
 	defer func() { _ = os.RemoveAll(b.dir) }()
 	var stop func()
 	b.server, stop, err = w.server.start(ctx, nil, nil, o.Program, "serve", "--listen", "0.0.0.0:"+port, "--user", "0",
-		"--max-clients", strconv.Itoa(100*manyTargets)) // each run is new clients
+		"--max-clients", strconv.Itoa(100*manyTargets), // each run is new clients, of one address
+		"--max-clients-per-address", strconv.Itoa(100*manyTargets))
 	if err != nil {
 		return nil, err
 	}
