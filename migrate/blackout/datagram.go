@@ -27,6 +27,7 @@ type target struct {
 	mu     sync.Mutex
 	track  *tracker
 	cookie cookie
+	again  uint64 // probes that were sent a second time, with a cookie
 }
 
 // settled implements prober.
@@ -48,11 +49,17 @@ func (t *target) answered(p packet, stamp time.Time, stamped bool, lateness time
 	t.track.answer(p, at, lateness)
 }
 
-// challenged notes that the reflector wants to see a cookie in every probe.
-// That much is a sign of life.
-func (t *target) challenged(p packet) {
+// challenged notes that the reflector wants to see a cookie in every probe, and
+// reports whether the probe is to be sent again. That much is a sign of life. No more
+// are sent again than were sent, whatever the reflector does.
+func (t *target) challenged(p packet) bool {
+	if p.seq > t.track.tries.last || t.again >= t.track.tries.last {
+		return false
+	}
+	t.again++
 	t.cookie = p.cookie()
-	t.track.hear(t.clock.now())
+	t.track.hear(p.seq, t.clock.now())
+	return true
 }
 
 // flow is a target of a datagramProber.
@@ -260,14 +267,15 @@ func (d *datagramProber) take(i int, lateness time.Duration) {
 		}
 	}
 	stamp, stamped := d.in.stamp(i)
+	again := false
 	f.mu.Lock()
 	if p.kind == kindChallenge {
-		f.challenged(p)
+		again = f.challenged(p)
 	} else {
 		f.answered(p, stamp, stamped, lateness)
 	}
 	f.mu.Unlock()
-	if p.kind == kindChallenge {
+	if again {
 		d.queue(f, packet{seq: p.seq, sent: p.sent}, 0)
 	}
 }

@@ -21,6 +21,9 @@ const maxExchanges = 512
 // used again.
 const maxBody = 64 << 10
 
+// maxHeader is how many bytes an HTTP answer may spend on its header.
+const maxHeader = 64 << 10
+
 // exchange asks an ordinary service once; nil means that it answered.
 type exchange func(ctx context.Context) error
 
@@ -118,6 +121,8 @@ func requestOnce(e endpoint, at netip.AddrPort, insecure bool) exchange {
 			TLSClientConfig:     secure,
 			MaxIdleConnsPerHost: batchSize,
 			DisableCompression:  true,
+
+			MaxResponseHeaderBytes: maxHeader,
 		},
 	}
 	return func(ctx context.Context) error {

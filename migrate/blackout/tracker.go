@@ -51,7 +51,6 @@ type tracker struct {
 	links linkCounts // over the whole run
 	since linkCounts // since the last answer
 
-	heard   time.Duration // since the last answer, the reflector asked for a cookie then; 0 if not
 	resting bool          // nothing is due until the next answer
 	dark    time.Duration // length of all outages that count
 	darkErr time.Duration
@@ -127,11 +126,16 @@ func (k *tracker) sent(seq uint64, at time.Duration) {
 func (k *tracker) rest() { k.waiting, k.resting = false, true }
 
 // hear notes a sign of life at an instant that does not answer a probe: the
-// reflector asked for a cookie. An outage ends with it.
-func (k *tracker) hear(at time.Duration) {
-	if k.heard == 0 {
-		k.heard = at
+// reflector asked for a cookie with probe seq. An outage ends with it, and the next
+// one may begin.
+func (k *tracker) hear(seq uint64, at time.Duration) {
+	if !k.waiting {
+		return
 	}
+	k.silence(seq, at, 0)
+	k.arrival, k.lateness, k.since = max(at, k.arrival), 0, linkCounts{}
+	k.expect()
+	k.missing = k.due // what was lost before belongs to what has ended
 }
 
 // refuse notes that the service turned a probe down.
@@ -177,24 +181,16 @@ func (k *tracker) answer(p packet, at, lateness time.Duration) {
 	if k.answered == 0 {
 		k.first, k.quickest = at, at-sent
 	}
-	k.silence(p.seq, k.lived(at), lateness)
+	k.silence(p.seq, at, lateness)
 	k.record(sent, at)
 	k.tally(sent, at)
 	k.settle(p, sent)
 	k.newest = max(k.newest, p.seq)
 	k.arrival, k.lateness, k.since = max(at, k.arrival), lateness, linkCounts{}
-	k.heard, k.resting = 0, false
+	k.resting = false
 	if k.waiting = false; k.newest < k.tries.last {
 		k.expect()
 	}
-}
-
-// lived is when the service was first heard of up to an instant.
-func (k *tracker) lived(at time.Duration) time.Duration {
-	if k.heard == 0 {
-		return at
-	}
-	return min(at, k.heard)
 }
 
 // record counts an answer and its round trip.
@@ -275,6 +271,9 @@ func (k *tracker) settle(p packet, sent time.Duration) {
 		from, _ = k.tries.time(k.newest)
 	}
 	outBefore, backBefore := k.loss.totals()
+	if p.count > k.tries.last {
+		p.count = 0 // more than were sent: nothing is told
+	}
 	k.loss.add(p.seq, p.instance, p.count)
 	out, back := k.loss.totals()
 	if out == outBefore && back == backBefore {
@@ -303,7 +302,7 @@ func (k *tracker) ongoing(now time.Duration) (outage, bool) {
 		if k.overdue(now) == 0 {
 			return outage{}, false
 		}
-		o = k.closing(k.lived(now), k.interval, 0)
+		o = k.closing(now, k.interval, 0)
 		o.open = true
 	}
 	return o, o.length() > o.err

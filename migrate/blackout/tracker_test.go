@@ -427,11 +427,53 @@ func TestAServiceThatOnlyEchoesTellsNoDirection(t *testing.T) {
 func TestAChallengeEndsAnOutage(t *testing.T) {
 	k := newTracker(time.Millisecond, 3*time.Millisecond, 0, 10*time.Millisecond)
 	play(k, 0, 60, kindAnswer, func(n int) bool { return n < 20 })
-	k.hear(50 * time.Millisecond)
+	for n := range time.Duration(10) { // each probe, until the cookie is there
+		k.hear(60, (50+n)*time.Millisecond)
+	}
 	play(k, 60, 70, kindAnswer, func(int) bool { return true })
 	got := k.target("udp://x:1", protoUDP, calendar{start: time.Unix(0, 0)}, 70*time.Millisecond)
 	if got.BlackoutMs < 29 || got.BlackoutMs > 31 {
 		t.Errorf("blackout of %v ms, want 30", got.BlackoutMs)
+	}
+}
+
+// A service that asks for a cookie and then says nothing is out.
+func TestAChallengeBeginsNothing(t *testing.T) {
+	k := newTracker(time.Millisecond, 3*time.Millisecond, 0, 10*time.Millisecond)
+	play(k, 0, 200, kindAnswer, func(n int) bool { return n < 20 || n >= 180 })
+	open := newTracker(time.Millisecond, 3*time.Millisecond, 0, 10*time.Millisecond)
+	play(open, 0, 21, kindAnswer, func(n int) bool { return n < 20 })
+	open.hear(21, 20*time.Millisecond)
+	play(open, 21, 200, kindAnswer, func(n int) bool { return n >= 180 })
+	want, got := k.target("udp://x:1", protoUDP, calendar{start: time.Unix(0, 0)}, 200*time.Millisecond),
+		open.target("udp://x:1", protoUDP, calendar{start: time.Unix(0, 0)}, 200*time.Millisecond)
+	if len(got.Outages) != 1 || got.BlackoutMs < want.BlackoutMs-1 || got.BlackoutMs > want.BlackoutMs || got.LostOut+got.LostBack != want.LostOut+want.LostBack {
+		t.Errorf("blackout of %v ms, outages %+v; want one of %v ms", got.BlackoutMs, got.Outages, want.BlackoutMs)
+	}
+}
+
+// A reflector that counts more than was sent is not believed, and is the next time.
+func TestAForgedCountIsNotBelieved(t *testing.T) {
+	for _, forged := range []uint64{31, 1 << 63, 1<<64 - 1} {
+		k := newTracker(time.Millisecond, 3*time.Millisecond, 0, 10*time.Millisecond)
+		for n := range 30 {
+			at := time.Duration(n) * time.Millisecond
+			seq := k.try(at, 0)
+			count := seq
+			switch {
+			case n == 10:
+				count = forged
+			case n >= 20 && n < 25:
+				continue // lost on the way out
+			case n >= 25:
+				count -= 5
+			}
+			k.answer(packet{kind: kindAnswer, seq: seq, instance: 1, count: count}, at+time.Microsecond, 0)
+		}
+		got := k.target("udp://x:1", protoUDP, calendar{start: time.Unix(0, 0)}, 30*time.Millisecond)
+		if got.LostOut != 5 || got.LostBack != 0 {
+			t.Errorf("with a count of %d: %d lost out, %d back; want 5 and 0", forged, got.LostOut, got.LostBack)
+		}
 	}
 }
 
