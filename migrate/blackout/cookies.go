@@ -13,9 +13,9 @@ const (
 	// keyLife is for how long cookies are made with one key; they are taken for as
 	// long again.
 	keyLife = 10 * time.Minute
-	// renewEvery is the time between two attempts to give a client a new cookie while
-	// the one that it has is still taken.
-	renewEvery = time.Second
+	// renewals is how many attempts there are in that time to give a client a new
+	// cookie while the one that it has is still taken: one each second.
+	renewals = 600
 )
 
 // baker makes the cookies of a reflector. A client that sends one back receives
@@ -25,14 +25,15 @@ const (
 type baker struct {
 	macs  [2]hash.Hash // by epoch
 	epoch uint64       // the newest
+	life  time.Duration
 	ends  time.Duration
 	in    [len(rawAddress{}) + 8]byte
 	sum   []byte
 }
 
-// newBaker returns a baker with keys of its own.
-func newBaker() *baker {
-	b := &baker{epoch: 2, ends: keyLife, sum: make([]byte, 0, sha256.Size)} // a proof of epoch 0 is none
+// newBaker returns a baker with keys of its own, each of which is used for a time.
+func newBaker(life time.Duration) *baker {
+	b := &baker{epoch: 2, life: life, ends: life, sum: make([]byte, 0, sha256.Size)} // a proof of epoch 0 is none
 	b.macs = [2]hash.Hash{newMAC(), newMAC()}
 	return b
 }
@@ -47,12 +48,12 @@ func newMAC() hash.Hash {
 func (b *baker) turn(now time.Duration) {
 	for turned := 0; now >= b.ends; turned++ {
 		if turned == len(b.macs) { // no key of before is left
-			b.ends = now + keyLife
+			b.ends = now + b.life
 			return
 		}
 		b.epoch++
 		b.macs[b.epoch%2] = newMAC()
-		b.ends += keyLife
+		b.ends += b.life
 	}
 }
 

@@ -58,7 +58,7 @@ func NewLimitedReflector(log logrus.FieldLogger, l Limits) *Reflector {
 		sessions:    newSessions(l.Clients, l.ClientsPerAddress),
 		connections: newConnections(l.Connections, l.ConnectionsPerAddress),
 		full:        seldom{every: time.Minute}, ended: seldom{every: time.Second},
-		baker: newBaker(),
+		baker: newBaker(keyLife),
 	}
 }
 
@@ -257,7 +257,7 @@ func (r *Reflector) answer(b []byte, e *session, p packet, epoch uint64, now tim
 		return false
 	}
 	n := e.receive(p.seq)
-	if epoch < r.baker.epoch && e.renew.take(now, renewEvery, 0) {
+	if epoch < r.baker.epoch && e.renew.take(now, r.baker.life/renewals, 0) {
 		challengeInPlace(b, r.baker.bake(r.baker.epoch, e.from, p.session))
 	} else {
 		answerInPlace(b, r.instance, n)

@@ -96,11 +96,15 @@ func startReflector(t *testing.T) string { return startReflectorAt(t, "127.0.0.1
 
 func startReflectorAt(t *testing.T, addr string) string {
 	t.Helper()
+	return serveReflector(t, addr, NewReflector(quiet()))
+}
+
+func serveReflector(t *testing.T, addr string, r *Reflector) string {
+	t.Helper()
 	udp, tcp, err := Listen(addr)
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := NewReflector(quiet())
 	background(t, func(ctx context.Context) {
 		if err := r.ServeUDP(ctx, udp); err != nil {
 			t.Errorf("ServeUDP: %v", err)
