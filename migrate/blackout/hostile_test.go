@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"slices"
 	"strings"
@@ -479,6 +481,77 @@ func TestRefusalsAreLoggedSeldom(t *testing.T) {
 	}
 }
 
+// Who only knows an old cookie, and does not get what is sent to its address, is not
+// answered any more, however long it goes on.
+func TestAnExpiredCookieIsNoCookie(t *testing.T) {
+	r := NewReflector(quiet())
+	c := newPeer(r, "192.0.2.1:7000", 1)
+	if _, ok := c.next(0); !ok {
+		t.Fatal("no answer")
+	}
+	for at := time.Duration(0); at < time.Hour; at += 100 * time.Millisecond {
+		c.seq++
+		b := encoded(packet{kind: kindProbe, session: 1, seq: c.seq, instance: c.cookie[0], count: c.cookie[1]})
+		_ = r.datagram(b, c.from, at)
+		if p, _ := parseAny(b); p.kind == kindAnswer && at >= 2*keyLife {
+			t.Fatalf("answered at %s", at)
+		} else if p.kind != kindAnswer && at < keyLife {
+			t.Fatalf("not answered at %s", at)
+		}
+	}
+}
+
+// No more connections are kept than the limits say, and who has been there for some
+// time stays.
+func TestConnectionsKeepTheirLimits(t *testing.T) {
+	for name, limits := range map[string]Limits{
+		"in all": {Connections: 3}, "of one address": {ConnectionsPerAddress: 3},
+	} {
+		listening(t, limits, func(t *testing.T, p pipes) {
+			var there []net.Conn
+			for seq := range uint64(10) {
+				for id := range uint64(3) {
+					if seq == 0 {
+						there = append(there, p.dial(fmt.Sprintf("192.0.2.1:%d", id+1)))
+					}
+					ask(t, there[id], id, seq+1)
+				}
+				time.Sleep(time.Second)
+			}
+			for range 5 {
+				if took := closedAfter(p.dial("192.0.2.1:9")); took != 0 {
+					t.Errorf("%s: one too many is closed after %s", name, took)
+				}
+			}
+			for id, conn := range there {
+				ask(t, conn, uint64(id), 11)
+			}
+			time.Sleep(2 * time.Minute) // longer than they may be silent when another comes
+			ask(t, p.dial("192.0.2.1:9"), 9, 1)
+		})
+	}
+}
+
+// The header of an HTTP answer is not read without end.
+func TestAnHTTPHeaderHasALimit(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/long" {
+			w.Header().Set("X", strings.Repeat("x", maxHeader))
+		}
+	}))
+	defer server.Close()
+	at := netip.MustParseAddrPort(server.Listener.Addr().String())
+	for path, good := range map[string]bool{"/": true, "/long": false} {
+		e, err := parseTarget(server.URL + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := requestOnce(e, at, false)(t.Context()); (err == nil) != good {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+}
+
 // A watch does not notice that its cookies expire.
 func TestAWatchLosesNothingToNewCookies(t *testing.T) {
 	r := NewReflector(quiet())
@@ -518,7 +591,11 @@ func hostileUDP(t *testing.T, reply func(p packet) []packet) (addr string, recei
 				return
 			}
 			received.Add(1)
-			if p, err := parsePacket(buf[:n], kindProbe); err == nil {
+			p, err := parsePacket(buf[:n], kindProbe)
+			if err == nil && p.seq > 1<<32 {
+				t.Errorf("probe %d is sent again, and never was", p.seq)
+			}
+			if err == nil {
 				for _, a := range reply(p) {
 					_, _ = conn.WriteTo(encoded(a), from)
 				}
