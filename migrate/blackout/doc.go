@@ -82,6 +82,29 @@
 // run plus monotonic time; clock_step_ms tells how far the wall clock moved away
 // from that meanwhile.
 //
+// # What others can do to it
+//
+// A reflector serves everybody, within its [Limits]. Each client takes a place: a
+// session, or a TCP connection. An address has a quota of them. Where none is left, the
+// place goes that yields first:
+//
+//	sent no probe yet      at once, before all others, the oldest first
+//	sent one               at once, the longest idle first
+//	has been sending for D 10 D after its newest probe, at most 10 minutes
+//
+// and the newcomer is turned away while nobody yields. The count of a session that is
+// still sending is therefore never lost to others, however slow it is. A session belongs
+// to the address that made it: who learned its number from elsewhere counts for himself.
+//
+// A cookie is bound to the address and the session, and to a key that changes every ten
+// minutes; the key before is taken too. Meanwhile one probe in a second is answered with
+// the next cookie in place of an answer, and comes again with that one: it is counted
+// once, and none is lost.
+//
+// What is sent is not authenticated. Who reads the traffic can forge answers and
+// challenges: a watch takes memory and time within bounds for any of them, and counts
+// that cannot be are not believed, but its figures are then his.
+//
 // # How it is built
 //
 // The arithmetic (tracker, losses, window, tries, roundTrips, series) opens no

@@ -64,9 +64,13 @@ func (c *tcpProber) tick(now time.Duration, skipped uint64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.maintain(now)
-	if c.track.tries.last == 0 && !c.connected() {
-		return
+	if c.track.tries.last > 0 || c.connected() {
+		c.probe(now, skipped)
 	}
+}
+
+// probe sends the next probe to every connection.
+func (c *tcpProber) probe(now time.Duration, skipped uint64) {
 	seq := c.track.try(now, skipped)
 	packet{kind: kindProbe, session: c.session, seq: seq, sent: now}.put(c.out[:])
 	if !c.send() {
@@ -185,7 +189,22 @@ func (c *tcpProber) advance(s *stream, lateness time.Duration) bool {
 		return false
 	}
 	s.connected = true
-	return c.watch(s.fd, eventsIn) == nil
+	if c.watch(s.fd, eventsIn) != nil {
+		return false
+	}
+	c.greet(s)
+	return true
+}
+
+// greet sends the newest probe on a new connection, or the first of all: at a long
+// interval the next one would come too late for the time that the connection gets, at
+// either end.
+func (c *tcpProber) greet(s *stream) {
+	if c.track.tries.last == 0 {
+		c.probe(c.clock.now(), 0)
+		return
+	}
+	s.send(c.out[:])
 }
 
 // read takes what a connection has; false when it is broken, or carries
