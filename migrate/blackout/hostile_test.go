@@ -407,7 +407,7 @@ func TestConnectionsHaveADeadline(t *testing.T) {
 		slow := p.dial("192.0.2.1:2")
 		go func() {
 			for _, b := range probeBytes(1, 1)[:PacketSize-1] {
-				time.Sleep(time.Second)
+				<-time.After(time.Second)
 				if _, err := slow.Write([]byte{b}); err != nil {
 					return
 				}
@@ -418,7 +418,7 @@ func TestConnectionsHaveADeadline(t *testing.T) {
 		}
 		good := p.dial("192.0.2.1:3")
 		ask(t, good, 1, 1)
-		time.Sleep(time.Hour)
+		<-time.After(time.Hour)
 		if got := ask(t, good, 1, 2); got.count != 2 {
 			t.Errorf("after an hour of silence: %+v, want a count of 2", got)
 		}
@@ -426,7 +426,7 @@ func TestConnectionsHaveADeadline(t *testing.T) {
 		if _, err := deaf.Write(probeBytes(2, 1)); err != nil { // and does not read
 			t.Fatal(err)
 		}
-		time.Sleep(maxKeep + time.Second)
+		<-time.After(maxKeep + time.Second)
 		if _, err := deaf.Write(probeBytes(2, 2)); err == nil {
 			t.Error("one that takes no answers is kept")
 		}
@@ -511,7 +511,7 @@ func TestConnectionsKeepTheirLimits(t *testing.T) {
 					}
 					ask(t, there[id], id, seq+1)
 				}
-				time.Sleep(time.Second)
+				<-time.After(time.Second)
 			}
 			for range 5 {
 				if took := closedAfter(p.dial("192.0.2.1:9")); took != 0 {
@@ -521,7 +521,7 @@ func TestConnectionsKeepTheirLimits(t *testing.T) {
 			for id, conn := range there {
 				ask(t, conn, uint64(id), 11)
 			}
-			time.Sleep(2 * time.Minute) // longer than they may be silent when another comes
+			<-time.After(2 * time.Minute) // longer than they may be silent when another comes
 			ask(t, p.dial("192.0.2.1:9"), 9, 1)
 		})
 	}

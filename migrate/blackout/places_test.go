@@ -76,7 +76,7 @@ func TestPlacesKeepTheirLimits(t *testing.T) {
 	there := make(map[*place]bool)
 	now := time.Duration(0)
 	var gone *place
-	for range 200_000 {
+	for range 50_000 {
 		now += time.Duration(random.IntN(2000)) * time.Millisecond
 		p := &place{owner: owner{network: 1 + random.Uint64N(12)}}
 		p.leave = func() { gone = p }
