@@ -335,6 +335,16 @@ func TestUnicast(t *testing.T) {
 	}
 }
 
+func FuzzUnicast(f *testing.F) {
+	f.Add(note(unix.IPPROTO_IP, unix.IP_PKTINFO, make([]byte, unix.SizeofInet4Pktinfo)))
+	f.Add(note(unix.IPPROTO_IPV6, unix.IPV6_PKTINFO, make([]byte, unix.SizeofInet6Pktinfo)))
+	f.Fuzz(func(t *testing.T, ctl []byte) {
+		if !unicast(ctl) && len(ctl) < unix.CmsgLen(unix.SizeofInet4Pktinfo) {
+			t.Errorf("%x names no destination", ctl)
+		}
+	})
+}
+
 // note is a control message of the kernel; see cmsg(3).
 func note(level, kind int32, data []byte) []byte {
 	b := make([]byte, unix.CmsgSpace(len(data)))

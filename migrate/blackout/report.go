@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"strings"
 	"time"
 )
 
@@ -234,6 +235,8 @@ func (r *Report) check() error {
 func (t *Target) check() error {
 	s := &t.Series
 	switch {
+	case strings.ContainsFunc(t.Target, unprintable):
+		return errors.New("the name has characters that cannot be printed")
 	case !knownProto(t.Proto):
 		return fmt.Errorf("proto %q is not known", t.Proto)
 	case t.BlackoutMs < 0 || t.ErrorMs < 0 || t.WorstErrorMs < 0 || t.BelowErrorMs < 0 || t.DarkMs < 0 || t.DarkErrorMs < 0:

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
 
 	"golang.org/x/sys/unix"
 )
@@ -90,6 +91,9 @@ func parseTarget(name string) (endpoint, error) {
 	if !ok || !knownProto(scheme) {
 		return endpoint{}, fmt.Errorf("target %q does not start with udp://, tcp://, connect://, http://, https://, dns:// or icmp://", name)
 	}
+	if strings.ContainsFunc(name, unprintable) {
+		return endpoint{}, fmt.Errorf("target %q has characters that cannot be printed", name)
+	}
 	e := endpoint{name: name, proto: scheme}
 	var err error
 	switch scheme {
@@ -110,6 +114,9 @@ func parseTarget(name string) (endpoint, error) {
 	}
 	return e, nil
 }
+
+// unprintable tells characters that may do something to a terminal.
+func unprintable(r rune) bool { return !unicode.IsPrint(r) }
 
 func malformed(name, scheme string) error {
 	return fmt.Errorf("target %q is not %s", name, formOf(scheme))

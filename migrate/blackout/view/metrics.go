@@ -3,6 +3,7 @@ package view
 import (
 	"bytes"
 	"fmt"
+	"net"
 	"net/http"
 	"slices"
 	"strings"
@@ -67,4 +68,46 @@ const scrapeTimeout = 10 * time.Second
 // Server returns a server for m, at every path.
 func (m *Metrics) Server() *http.Server {
 	return &http.Server{Handler: m, ReadTimeout: scrapeTimeout, WriteTimeout: scrapeTimeout}
+}
+
+// maxScrapers is how many clients of the metrics are served at a time.
+const maxScrapers = 64
+
+// Listener returns l with a limit: while 64 of its connections are open, further ones
+// are closed at once. The descriptors that a run needs for its own sockets stay free.
+func Listener(l net.Listener) net.Listener {
+	return &listener{l, make(chan struct{}, maxScrapers)}
+}
+
+type listener struct {
+	net.Listener
+	slots chan struct{}
+}
+
+// Accept implements net.Listener.
+func (l *listener) Accept() (net.Conn, error) {
+	for {
+		conn, err := l.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		select {
+		case l.slots <- struct{}{}:
+			return &scraper{Conn: conn, done: sync.OnceFunc(func() { <-l.slots })}, nil
+		default:
+			_ = conn.Close()
+		}
+	}
+}
+
+// scraper is a connection that makes room when it is closed.
+type scraper struct {
+	net.Conn
+	done func()
+}
+
+// Close implements net.Conn.
+func (s *scraper) Close() error {
+	defer s.done()
+	return s.Conn.Close()
 }

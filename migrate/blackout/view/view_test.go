@@ -5,6 +5,7 @@ import (
 	"encoding/csv"
 	"errors"
 	"fmt"
+	"net"
 	"net/http/httptest"
 	"strings"
 	"testing"
@@ -76,6 +77,50 @@ func TestWriteHTML(t *testing.T) {
 		if strings.Contains(text, outside) {
 			t.Errorf("the page asks for something outside: %s", outside)
 		}
+	}
+}
+
+// Clients that hold every connection of the metrics leave this process its descriptors.
+func TestListenerHasALimit(t *testing.T) {
+	plain, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := Listener(plain)
+	defer l.Close()
+	served := make(chan net.Conn, 2*maxScrapers)
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				close(served)
+				return
+			}
+			served <- conn
+		}
+	}()
+	dial := func() net.Conn {
+		conn, err := net.Dial("tcp", plain.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = conn.Close() })
+		return conn
+	}
+	var kept []net.Conn
+	for range maxScrapers {
+		dial()
+		kept = append(kept, <-served)
+	}
+	if _, err := dial().Read(make([]byte, 1)); err == nil {
+		t.Error("one too many is served")
+	}
+	_ = kept[0].Close()
+	_ = kept[0].Close() // again: it makes room for one
+	dial()
+	<-served
+	if _, err := dial().Read(make([]byte, 1)); err == nil || len(served) > 0 {
+		t.Error("one too many is served after one has gone")
 	}
 }
 
