@@ -94,16 +94,17 @@
 //
 // and the newcomer is turned away while nobody yields. The count of a session that is
 // still sending is therefore never lost to others, however slow it is. A session belongs
-// to the address that made it: who learned its number from elsewhere counts for himself.
+// to the address that made it: the same number from another address is another session,
+// also where a client changed its address.
 //
 // A cookie is bound to the address and the session, and to a key that changes every ten
 // minutes; the key before is taken too. Meanwhile one probe in a second is answered with
 // the next cookie in place of an answer, and comes again with that one: it is counted
 // once, and none is lost.
 //
-// What is sent is not authenticated. Who reads the traffic can forge answers and
-// challenges: a watch takes memory and time within bounds for any of them, and counts
-// that cannot be are not believed, but its figures are then his.
+// Probes and answers are not authenticated. An attacker who reads the traffic can forge
+// answers and challenges. A watch bounds the memory and the packets that it spends on
+// them, and ignores impossible counts, but its figures can be wrong then.
 //
 // # How it is built
 //

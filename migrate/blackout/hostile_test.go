@@ -51,8 +51,8 @@ func ask(t *testing.T, conn net.Conn, session, seq uint64) packet {
 	return p
 }
 
-// Who takes every connection locks nobody out, and nobody who is being answered
-// loses theirs.
+// A client that opens all connections locks nobody out, and closes no connection of a
+// live client.
 func TestConnectionsOfOthersLockNobodyOut(t *testing.T) {
 	same := func(int) string { return "127.0.0.1" }
 	many := func(i int) string { return fmt.Sprintf("127.0.1.%d", 1+i%250) }
@@ -207,8 +207,8 @@ func TestSlowClientsKeepTheirCount(t *testing.T) {
 	}
 }
 
-// A datagram to all is answered by nobody: the sender's address may be anybody's,
-// and the reflectors are many.
+// A broadcast or multicast datagram is not answered: its source may be forged, and
+// many reflectors receive it.
 func TestOnlyUnicastIsAnswered(t *testing.T) {
 	for _, test := range []struct{ listen, all, one, device string }{
 		{"0.0.0.0:0", "127.255.255.255", "127.0.0.1", "lo"},
@@ -407,8 +407,8 @@ func closedAfter(conn net.Conn) time.Duration {
 	return time.Since(begun)
 }
 
-// Who brings no whole probe in time is closed, however he spreads its bytes; who has
-// brought one may be silent for an hour.
+// A connection without a whole probe is closed in time, however its bytes are spread.
+// One that brought a probe may be silent for an hour.
 func TestConnectionsHaveADeadline(t *testing.T) {
 	listening(t, Limits{}, func(t *testing.T, p pipes) {
 		if took := closedAfter(p.dial("192.0.2.1:1")); took != firstProbe {
@@ -443,7 +443,7 @@ func TestConnectionsHaveADeadline(t *testing.T) {
 	})
 }
 
-// The number of a session is no secret: who sends it from elsewhere counts for himself.
+// The number of a session is no secret. From another address it is another session.
 func TestSessionsOfOthersAreLeftAlone(t *testing.T) {
 	listening(t, Limits{}, func(t *testing.T, p pipes) {
 		good, bad := p.dial("192.0.2.1:1"), p.dial("192.0.2.2:1")
@@ -486,8 +486,8 @@ func TestRefusalsAreLoggedSeldom(t *testing.T) {
 	}
 }
 
-// Who only knows an old cookie, and does not get what is sent to its address, is not
-// answered any more, however long it goes on.
+// A sender that knows an old cookie, and does not receive at its address, is not
+// answered after the cookie expired, however long it sends.
 func TestAnExpiredCookieIsNoCookie(t *testing.T) {
 	r := NewReflector(quiet())
 	c := newPeer(r, "192.0.2.1:7000", 1)

@@ -90,8 +90,8 @@ func hostileUDP(t *testing.T, reply func(p packet) []packet) (addr string, recei
 	return conn.LocalAddr().String(), received
 }
 
-// Whatever a service says over UDP, a watch sends no more than twice what it wanted
-// to, ends, and its report adds up.
+// Whatever a service sends over UDP, a watch sends each probe twice at most, on
+// average, it ends, and its report adds up.
 func TestAWatchOfAHostileService(t *testing.T) {
 	as := func(p packet, change func(p *packet)) packet {
 		p.kind, p.instance, p.count = kindAnswer, 1, p.seq
@@ -133,7 +133,7 @@ func TestAWatchOfAHostileService(t *testing.T) {
 	}
 }
 
-// An endless stream keeps a watch neither from sending nor from its end.
+// An endless stream stops a watch neither from sending nor from its end.
 func TestAWatchOfAnEndlessStream(t *testing.T) {
 	for name, stream := range map[string]func(first packet) []byte{
 		"garbage": func(packet) []byte { return make([]byte, 64<<10) },

@@ -58,9 +58,9 @@ func (p *place) touch(now time.Duration) {
 	p.last = now
 }
 
-// yields is the instant from which a client gives up its place to a newcomer: at
-// once when it showed no probe, or only one; the longer it has been sending, the
-// longer it may be silent. Where several yield, the earliest goes.
+// yields is the instant from which a client gives up its place to a newcomer. A client
+// that sent no probe, or only one, yields at once. The longer a client has been sending,
+// the longer it may be silent. Where several yield, the earliest goes.
 func (p *place) yields() time.Duration {
 	if !p.shown {
 		return p.born + neverShown
@@ -80,9 +80,8 @@ func newPlaces(limit, each int) *places {
 }
 
 // victim decides who makes room for a newcomer: nil when there is room, one of the
-// newcomer's owner when that one has all that it may have, else the one of all that
-// yields first. Not ok when nobody yields: no client that is alive goes for one that
-// has shown nothing.
+// newcomer's owner when its quota is used up, else the one of all that yields first.
+// Not ok when nobody yields: a live client does not go for one that has shown nothing.
 func (s *places) victim(of owner, now time.Duration) (v *place, ok bool) {
 	if q := s.owners[of]; q != nil && q.Len() >= s.each {
 		v = q.due(now)
@@ -140,8 +139,8 @@ type queue struct {
 	which int
 }
 
-// due is the place that yields first, if one does by now. A key that is out of date
-// is mended at the cost of one probe that came since.
+// due is the place that yields first, if one does by now. An outdated key is corrected
+// first; at least one probe has come for each correction.
 func (q *queue) due(now time.Duration) *place {
 	for q.Len() > 0 {
 		p := q.list[0]

@@ -38,8 +38,8 @@ type sessions struct {
 	lastKey sender
 }
 
-// sender is what tells sessions apart. Who learned the number of another's session
-// counts in one of his own.
+// sender is what tells sessions apart. The same number from another owner is another
+// session.
 type sender struct {
 	id uint64
 	owner
