@@ -236,12 +236,21 @@ func FuzzParseFields(f *testing.F) {
 			return
 		}
 		got := parseFields(frame.order, b[fixedHeader:fixedHeader+frame.fields])
-		m, err := dbus.DecodeMessage(bytes.NewReader(b))
+		if got.sender == "" {
+			return
+		}
+		// godbus allocates what a length says, true or not: those of the fields are true by now, and in a body of zeros
+		// there is none.
+		const body = 64
+		clean := bytes.Clone(b[:fixedHeader+frame.fields])
+		frame.order.PutUint32(clean[4:], body)
+		clean = append(clean, make([]byte, body+(8-len(clean)%8)%8)...)
+		m, err := dbus.DecodeMessage(bytes.NewReader(clean))
 		if err != nil {
 			return
 		}
 		want, _ := m.Headers[dbus.FieldSender].Value().(string)
-		if got.sender != "" && got.sender != want {
+		if got.sender != want {
 			t.Errorf("sender %q, godbus says %q", got.sender, want)
 		}
 	})
