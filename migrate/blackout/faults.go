@@ -13,6 +13,8 @@ const (
 	// leastFault is the shortest time that is worth telling: below it, only the
 	// error of what was measured grows.
 	leastFault = 10 * time.Millisecond
+	// asleepReads is how often the clocks are read at most, see asleep.
+	asleepReads = 10
 )
 
 // The kinds of faults.
@@ -99,11 +101,18 @@ func (f fault) report(cal calendar) Fault {
 }
 
 // asleep returns for how long the machine has been suspended since it booted:
-// CLOCK_BOOTTIME goes on then, CLOCK_MONOTONIC does not.
+// CLOCK_BOOTTIME goes on then, CLOCK_MONOTONIC does not. The two are read again when
+// this process was kept from running in between: that is no sleep.
 func asleep() time.Duration {
-	var mono, boot unix.Timespec
-	if unix.ClockGettime(unix.CLOCK_MONOTONIC, &mono) != nil || unix.ClockGettime(unix.CLOCK_BOOTTIME, &boot) != nil {
-		return 0
+	var mono, boot, after unix.Timespec
+	for range asleepReads {
+		if unix.ClockGettime(unix.CLOCK_MONOTONIC, &mono) != nil || unix.ClockGettime(unix.CLOCK_BOOTTIME, &boot) != nil ||
+			unix.ClockGettime(unix.CLOCK_MONOTONIC, &after) != nil {
+			return 0
+		}
+		if time.Duration(after.Nano()-mono.Nano()) < leastFault/10 {
+			break
+		}
 	}
 	return time.Duration(boot.Nano() - mono.Nano())
 }
