@@ -233,6 +233,15 @@ func (d drained) rebooted(node, boots string) {
 	})
 }
 
+// online waits until both nodes are members of Pacemaker.
+func (d drained) online() {
+	d.t.Helper()
+	await(d.t, "both nodes to be members", 90*time.Second, func() bool {
+		out, code := d.b.try(d.t, "shell", target, "crm_mon", "--one-shot")
+		return code == 0 && strings.Contains(out, "Online: [ node1 node2 ]")
+	})
+}
+
 // beyondLogind reboots the first node when logind waits for much less than the guests need: they go on moving
 // while Pacemaker stops.
 func (d drained) beyondLogind() {

@@ -136,6 +136,7 @@ func TestLab(t *testing.T) {
 		{"faults", false, testFaults},
 		{"heartbeat", false, testHeartbeat},
 		{"drain", false, testDrain},
+		{"hostile", false, testHostile},
 		{"modular libvirt", true, testModular},
 	})
 }

@@ -42,10 +42,14 @@ func processes(t *testing.T, node string) []proc {
 	return found
 }
 
-// isQEMU tells whether the process runs a guest.
+// isQEMU tells whether the process runs a guest. A command line may be anybody's; the program is the kernel's word.
 func (p proc) isQEMU(guest string) bool {
 	i := slices.Index(p.args, "-name")
-	return i > 0 && i+1 < len(p.args) && strings.HasPrefix(p.args[i+1], "guest="+guest+",")
+	if i < 1 || i+1 >= len(p.args) || !strings.HasPrefix(p.args[i+1], "guest="+guest+",") {
+		return false
+	}
+	program, err := os.Readlink(filepath.Join("/proc", strconv.Itoa(p.pid), "exe"))
+	return err == nil && strings.HasPrefix(filepath.Base(program), "qemu-system-")
 }
 
 func (p proc) isLibvirtd() bool { return filepath.Base(p.args[0]) == "libvirtd" }

@@ -15,6 +15,7 @@ import (
 	"github.com/vmferry/vmferry/lab/bench"
 	"github.com/vmferry/vmferry/lab/domains"
 	"github.com/vmferry/vmferry/lab/fence"
+	"github.com/vmferry/vmferry/lab/hostile"
 )
 
 const usage = `Usage: vmferry-lab [--dir DIR] [--cache DIR] [--stage DIR] COMMAND
@@ -89,11 +90,16 @@ Options:
 var errUsage = errors.New("see `vmferry-lab help`")
 
 func main() {
+	if hostile.Member() {
+		return
+	}
 	switch filepath.Base(os.Args[0]) {
 	case bench.CallerName:
 		os.Exit(bench.Caller(os.Stdin, os.Stdout, os.Stderr))
 	case domains.ProgramName:
 		os.Exit(domains.Main(context.Background(), os.Args[1:], os.Stderr))
+	case hostile.ProgramName:
+		os.Exit(hostile.Main(os.Args[1:], os.Stdout, os.Stderr))
 	case "fence_lab":
 		os.Exit(fence.Main(context.Background(), "/lab", os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 	}
