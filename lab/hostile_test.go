@@ -64,10 +64,11 @@ func testHostile(t *testing.T, b bench) {
 		{"nothing fails, and clients are served", h.quiet},
 		{"a reboot drains", h.drains},
 	} {
-		if !t.Run(part.name, func(t *testing.T) { h.t = t; part.do() }) {
+		ok := t.Run(part.name, func(t *testing.T) { h.t = t; part.do() })
+		h.t = t
+		if !ok {
 			t.Log(h.said())
 		}
-		h.t = t
 	}
 }
 

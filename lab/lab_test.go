@@ -128,6 +128,7 @@ func TestLab(t *testing.T) {
 		{"save rung", false, testSave},
 		{"agent swap", false, testAgentSwap},
 		{"local disks", false, testDisks},
+		{"tls", false, testTLS},
 		{"refused migrations", false, testRefusedMigrations},
 		{"bad input", false, testBadInput},
 		{"probe", false, testProbe},

@@ -1,0 +1,183 @@
+package lab_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/vmferry/vmferry/lab"
+	"github.com/vmferry/vmferry/lab/guest"
+	"github.com/vmferry/vmferry/lab/hostile"
+	"github.com/vmferry/vmferry/lab/pki"
+	"github.com/vmferry/vmferry/lab/scenario"
+)
+
+// A guest whose memory and disk hold texts that a listener knows: its name is on its kernel's command line, and its disk
+// is full of the other one. It is the cluster's only one whose disk is a file on its node.
+const (
+	secretGuest  = "secret95"
+	secretDisk   = localDir + "/" + secretGuest + ".qcow2"
+	memorySecret = "vmferry.name=" + secretGuest
+	diskSecret   = "what-the-disk-of-" + secretGuest + "-holds"
+	pkiDir       = "/etc/pki/qemu"
+)
+
+// confided is the guest, under Pacemaker.
+type confided struct{ pair }
+
+// testTLS moves a guest with its disk in the clear and under TLS, with somebody listening on the link, and has a node
+// lose its certificates.
+func testTLS(t *testing.T, b bench) {
+	c := &confided{pair{t, b}}
+	c.prepare()
+	defer c.giveBack()
+	for _, part := range []struct {
+		name string
+		do   func()
+	}{
+		{"in the clear", func() { c.moves(target, true) }},
+		{"under TLS", func() { c.require(); c.moves(source, false) }},
+		{"a node without certificates", c.withoutCertificates},
+	} {
+		if !t.Run(part.name, func(t *testing.T) { c.t = t; part.do() }) {
+			return
+		}
+		c.t = t
+	}
+}
+
+// script runs a line of bash on a node.
+func (c *confided) script(node, line string) string {
+	c.t.Helper()
+	return strings.TrimSpace(c.on(node, "bash", "-euc", line))
+}
+
+func (c *confided) prepare() {
+	c.t.Helper()
+	c.certify()
+	c.both("bash", "-euc", "mkdir --parents "+localDir+"; virsh -q pool-define-as guests dir --target "+localDir+"; virsh -q pool-start guests")
+	c.script(source, "cd "+localDir+"; (head -c 8192 /dev/zero; yes "+diskSecret+" | head -c 16769024) > raw; qemu-img convert -f raw -O qcow2 raw "+
+		secretDisk+"; rm raw")
+	spec := scenario.Kind{Name: "secret", First: 95, MemoryMiB: guest.MinMemoryMiB}.Spec(0)
+	spec.Disk = secretDisk
+	text, err := guest.Domain(spec)
+	if err == nil {
+		err = os.WriteFile(filepath.Join(c.b.dir, "shared", "guests", secretGuest+".xml"), []byte(text), 0o644)
+	}
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	primitive := strings.NewReplacer("vm1", secretGuest, "</instance_attributes>",
+		`<nvpair id="secret-disks" name="disks" value="auto"/></instance_attributes>`).Replace(guestPrimitive)
+	c.on(source, "cibadmin", "--create", "--scope=resources", "--xml-text="+primitive)
+	c.on(source, "cibadmin", "--create", "--scope=constraints",
+		`--xml-text=<rsc_location id="secret-here" rsc="`+secretGuest+`" node="`+source+`" score="100"/>`)
+	await(c.t, "the guest to boot", 90*time.Second, func() bool {
+		out, _ := c.b.try(c.t, "shell", source, "virsh", "--connect", "qemu:///system", "dommemstat", secretGuest)
+		return rss(out) > 60<<10
+	})
+}
+
+// certify gives each node a certificate of one authority, as QEMU wants it.
+func (c *confided) certify() {
+	c.t.Helper()
+	now := time.Now()
+	authority, err := pki.NewAuthority("vmferry-lab", now)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	for _, node := range lab.Nodes {
+		files, err := authority.Issue(node.Name, nil, []net.IP{node.Address.AsSlice()}, now)
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		dir := filepath.Join(c.b.dir, "shared", "pki", node.Name)
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			c.t.Fatal(err)
+		}
+		for name, text := range files {
+			if err := os.WriteFile(filepath.Join(dir, name), text, 0o600); err != nil {
+				c.t.Fatal(err)
+			}
+		}
+		c.script(node.Name, "mkdir --parents "+pkiDir+"; cp /shared/pki/"+node.Name+"/* "+pkiDir+
+			"; chmod 600 "+pkiDir+"/*-key.pem; systemctl restart libvirtd.service") // it looks for the folder when it starts
+	}
+}
+
+func (c *confided) giveBack() {
+	c.on(target, "crm_resource", "--wait", "--timeout=60")
+	c.on(target, "crm_resource", "--resource="+secretGuest, "--meta", "--set-parameter=target-role", "--parameter-value=Stopped")
+	c.on(target, "crm_resource", "--wait", "--timeout=90")
+	for _, path := range []string{"//rsc_location[@rsc='" + secretGuest + "']", "//primitive[@id='" + secretGuest + "']"} {
+		c.on(target, "cibadmin", "--delete-all", "--force", "--xpath="+path)
+	}
+	c.on(target, "crm_resource", "--wait", "--timeout=60")
+	c.both("bash", "-c", "virsh -q pool-destroy guests; virsh -q pool-undefine guests; rm -rf "+localDir+" "+pkiDir+"; systemctl restart libvirtd.service")
+}
+
+// require has the guest's memory and disks travel under TLS, or not at all.
+func (c *confided) require() {
+	c.t.Helper()
+	c.on(source, "crm_resource", "--resource="+secretGuest, "--set-parameter=migration_tls", "--parameter-value=yes")
+	c.on(source, "crm_resource", "--wait", "--timeout=60")
+}
+
+// moves has Pacemaker move the guest live, and wants a listener on the link to have read its memory and its disk, or
+// nothing of them.
+func (c *confided) moves(node string, readable bool) {
+	c.t.Helper()
+	const report = "/run/lab-tap.json"
+	c.script(node, "ln --symbolic --force /usr/sbin/fence_lab "+hostileFile+"; rm --force "+report)
+	c.on(node, "systemd-run", "--collect", "--quiet", "--unit=lab-tap", "--property=Type=notify",
+		"--property=StandardOutput=truncate:"+report, hostileFile, "tap", "--link", "host0", "--ports", strings.ReplaceAll(ports, ":", "-"), memorySecret, diskSecret)
+	begun := time.Now()
+	c.on(node, "crm_resource", "--resource="+secretGuest, "--move", "--node="+node, "--lifetime=PT1H")
+	await(c.t, "the guest to be on "+node+", moved live", 60*time.Second, func() bool {
+		out, _ := c.b.try(c.t, "shell", node, "virsh", "--connect", "qemu:///system", "domstate", "--reason", secretGuest)
+		return strings.Contains(out, "running (migrated)")
+	})
+	c.on(node, "crm_resource", "--wait", "--timeout=60")
+	c.on(node, "systemctl", "stop", "lab-tap.service")
+	var seen hostile.Capture
+	if text := c.on(node, "cat", report); json.Unmarshal([]byte(text), &seen) != nil {
+		c.t.Fatalf("the listener said %q", text)
+	}
+	c.t.Logf("moved to %s in %.1f s; the listener saw %+v", node, time.Since(begun).Seconds(), seen)
+	const least = 24 << 20 // of memory that is in use, and of the disk
+	if seen.Missed != 0 || seen.Bytes < least {
+		c.t.Errorf("the listener missed %d packets, and saw %d bytes, want %d", seen.Missed, seen.Bytes, least)
+	}
+	for _, secret := range []string{memorySecret, diskSecret} {
+		if (seen.Seen[secret] > 0) != readable {
+			c.t.Errorf("%q was read %d times; to be read: %v", secret, seen.Seen[secret], readable)
+		}
+	}
+	checkNoFailures(c.t, c.on(node, "crm_mon", "--one-shot", "--inactive", "--failcounts"))
+}
+
+// withoutCertificates takes the target's away: the guest cannot be moved live any more, and is told so before anything
+// is done to it.
+func (c *confided) withoutCertificates() {
+	c.script(target, "mv "+pkiDir+" "+pkiDir+".away")
+	defer c.script(target, "mv "+pkiDir+".away "+pkiDir)
+	out, code := c.b.try(c.t, "shell", source, "vmferry", "plan", "--no-measure", "--bandwidth", "100")
+	c.t.Logf("vmferry plan: exit code %d\n%s", code, out)
+	if code != 1 || !strings.Contains(out, "TLS") || !strings.Contains(out, pkiDir) {
+		c.t.Errorf("vmferry plan: exit code %d, and nothing is said of the certificates:\n%s", code, out)
+	}
+	before := c.script(source, "virsh --connect qemu:///system domid "+secretGuest)
+	reason, code := killer{c.t, c.b}.call(source, "migrate_to", fmt.Sprintf("config=/shared/guests/%s.xml", secretGuest), "disks=auto", "migration_tls=yes")
+	if code == 0 {
+		c.t.Errorf("the guest was moved")
+	}
+	checkReason(c.t, reason, "TLS|certificate")
+	if after := c.script(source, "virsh --connect qemu:///system domid "+secretGuest); after != before {
+		c.t.Errorf("the guest was domain %s and is %s", before, after)
+	}
+}
