@@ -106,7 +106,7 @@ func (c *confided) certify() {
 			}
 		}
 		c.script(node.Name, "mkdir --parents "+pkiDir+"; cp /shared/pki/"+node.Name+"/* "+pkiDir+
-			"; chmod 600 "+pkiDir+"/*-key.pem; systemctl restart libvirtd.service") // it looks for the folder when it starts
+			"; chmod 600 "+pkiDir+"/*-key.pem")
 	}
 }
 
@@ -118,7 +118,7 @@ func (c *confided) giveBack() {
 		c.on(target, "cibadmin", "--delete-all", "--force", "--xpath="+path)
 	}
 	c.on(target, "crm_resource", "--wait", "--timeout=60")
-	c.both("bash", "-c", "virsh -q pool-destroy guests; virsh -q pool-undefine guests; rm -rf "+localDir+" "+pkiDir+"; systemctl restart libvirtd.service")
+	c.both("bash", "-c", "virsh -q pool-destroy guests; virsh -q pool-undefine guests; rm -rf "+localDir+" "+pkiDir)
 }
 
 // require has the guest's memory and disks travel under TLS, or not at all.
