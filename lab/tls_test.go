@@ -44,10 +44,11 @@ func testTLS(t *testing.T, b bench) {
 		{"under TLS", func() { c.require(); c.moves(source, false) }},
 		{"a node without certificates", c.withoutCertificates},
 	} {
-		if !t.Run(part.name, func(t *testing.T) { c.t = t; part.do() }) {
+		ok := t.Run(part.name, func(t *testing.T) { c.t = t; part.do() })
+		c.t = t
+		if !ok {
 			return
 		}
-		c.t = t
 	}
 }
 
