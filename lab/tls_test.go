@@ -17,8 +17,8 @@ import (
 	"github.com/vmferry/vmferry/lab/scenario"
 )
 
-// A guest whose memory and disk hold texts that a listener knows: its name is on its kernel's command line, and its disk
-// is full of the other one. It is the cluster's only one whose disk is a file on its node.
+// A guest whose memory and disk hold texts that a listener knows: its name is on its kernel's command line, and its
+// disk, a file on its node, is full of the other one.
 const (
 	secretGuest  = "secret95"
 	secretDisk   = localDir + "/" + secretGuest + ".qcow2"
@@ -61,9 +61,10 @@ func (c *confided) script(node, line string) string {
 func (c *confided) prepare() {
 	c.t.Helper()
 	c.certify()
-	c.both("bash", "-euc", "mkdir --parents "+localDir+"; virsh -q pool-define-as guests dir --target "+localDir+"; virsh -q pool-start guests")
-	c.script(source, "cd "+localDir+"; (head -c 8192 /dev/zero; yes "+diskSecret+" | head -c 16769024) > raw; qemu-img convert -f raw -O qcow2 raw "+
-		secretDisk+"; rm raw")
+	c.both("bash", "-euc", "mkdir --parents "+localDir+"; virsh -q pool-define-as guests dir --target "+localDir+
+		"; virsh -q pool-start guests")
+	c.script(source, "cd "+localDir+"; (head -c 8192 /dev/zero; yes "+diskSecret+" | head -c 16769024) > raw"+
+		"; qemu-img convert -f raw -O qcow2 raw "+secretDisk+"; rm raw")
 	spec := scenario.Kind{Name: "secret", First: 95, MemoryMiB: guest.MinMemoryMiB}.Spec(0)
 	spec.Disk = secretDisk
 	text, err := guest.Domain(spec)
@@ -113,10 +114,11 @@ func (c *confided) certify() {
 
 func (c *confided) giveBack() {
 	c.on(target, "crm_resource", "--wait", "--timeout=60")
-	c.on(target, "crm_resource", "--resource="+secretGuest, "--meta", "--set-parameter=target-role", "--parameter-value=Stopped")
+	c.on(target, "crm_resource", "--resource="+secretGuest, "--meta", "--set-parameter=target-role",
+		"--parameter-value=Stopped")
 	c.on(target, "crm_resource", "--wait", "--timeout=90")
-	for _, path := range []string{"//rsc_location[@rsc='" + secretGuest + "']", "//primitive[@id='" + secretGuest + "']"} {
-		c.on(target, "cibadmin", "--delete-all", "--force", "--xpath="+path)
+	for _, path := range []string{"//rsc_location[@rsc='%s']", "//primitive[@id='%s']"} {
+		c.on(target, "cibadmin", "--delete-all", "--force", "--xpath="+fmt.Sprintf(path, secretGuest))
 	}
 	c.on(target, "crm_resource", "--wait", "--timeout=60")
 	c.both("bash", "-c", "virsh -q pool-destroy guests; virsh -q pool-undefine guests; rm -rf "+localDir+" "+pkiDir)
@@ -136,7 +138,8 @@ func (c *confided) moves(node string, readable bool) {
 	const report = "/run/lab-tap.json"
 	c.script(node, "ln --symbolic --force /usr/sbin/fence_lab "+hostileFile+"; rm --force "+report)
 	c.on(node, "systemd-run", "--collect", "--quiet", "--unit=lab-tap", "--property=Type=notify",
-		"--property=StandardOutput=truncate:"+report, hostileFile, "tap", "--link", "host0", "--ports", strings.ReplaceAll(ports, ":", "-"), memorySecret, diskSecret)
+		"--property=StandardOutput=truncate:"+report, hostileFile, "tap", "--link", "host0",
+		"--ports", strings.ReplaceAll(ports, ":", "-"), memorySecret, diskSecret)
 	begun := time.Now()
 	c.on(node, "crm_resource", "--resource="+secretGuest, "--move", "--node="+node, "--lifetime=PT1H")
 	await(c.t, "the guest to be on "+node+", moved live", 60*time.Second, func() bool {
@@ -173,7 +176,8 @@ func (c *confided) withoutCertificates() {
 		c.t.Errorf("vmferry plan: exit code %d, and nothing is said of the certificates:\n%s", code, out)
 	}
 	before := c.script(source, "virsh --connect qemu:///system domid "+secretGuest)
-	reason, code := killer{c.t, c.b}.call(source, "migrate_to", fmt.Sprintf("config=/shared/guests/%s.xml", secretGuest), "disks=auto", "migration_tls=yes")
+	reason, code := killer{c.t, c.b}.call(source, "migrate_to",
+		fmt.Sprintf("config=/shared/guests/%s.xml", secretGuest), "disks=auto", "migration_tls=yes")
 	if code == 0 {
 		c.t.Errorf("the guest was moved")
 	}

@@ -24,7 +24,7 @@ const roleVariable = "HOSTILE_LAB_ROLE"
 // The roles of a process of the crowd.
 const (
 	waits    = "waits"
-	headless = "headless" // its main thread has exited: it has no memory and no command line to be seen, but lives on
+	headless = "headless" // its main thread has exited: it has no command line to be seen, but lives on
 )
 
 // Waits is what a process of a crowd that has its main thread has in its environment.
@@ -70,7 +70,8 @@ func disguises(victims []victim) []disguise {
 	}
 	for _, v := range victims {
 		line := []string{
-			"/usr/bin/" + emulator, "-name", "guest=" + v.name + ",debug-threads=on", "-S", "-machine", "pc", "-uuid", v.uuid,
+			"/usr/bin/" + emulator, "-name", "guest=" + v.name + ",debug-threads=on", "-S",
+			"-machine", "pc", "-uuid", v.uuid,
 		}
 		all = append(all, disguise{emulator, line, waits}, disguise{emulator, line, headless}, disguise{"sleep", line, waits})
 	}

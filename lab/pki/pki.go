@@ -1,5 +1,3 @@
-// Package pki makes the certificates of a lab: an authority, and one certificate for each node, in the files that QEMU
-// looks for (qemu-doc, "TLS setup for network services"; libvirt's qemu.conf, migrate_tls_x509_cert_dir).
 package pki
 
 import (
@@ -74,7 +72,8 @@ func (a *Authority) Issue(node string, names []string, addresses []net.IP, now t
 	}
 	cert, private := encode("CERTIFICATE", raw), encode("PRIVATE KEY", secret)
 	return map[string][]byte{
-		"ca-cert.pem": a.pem, "server-cert.pem": cert, "server-key.pem": private, "client-cert.pem": cert, "client-key.pem": private,
+		"ca-cert.pem": a.pem, "server-cert.pem": cert, "server-key.pem": private,
+		"client-cert.pem": cert, "client-key.pem": private,
 	}, nil
 }
 

@@ -27,9 +27,12 @@ func handshake(t *testing.T, client, server map[string][]byte, name string) erro
 		return p
 	}
 	a, b := net.Pipe()
-	c := tls.Client(a, &tls.Config{Certificates: []tls.Certificate{pair(client, "client")}, RootCAs: pool(client), ServerName: name})
+	c := tls.Client(a, &tls.Config{
+		Certificates: []tls.Certificate{pair(client, "client")}, RootCAs: pool(client), ServerName: name,
+	})
 	s := tls.Server(b, &tls.Config{
-		Certificates: []tls.Certificate{pair(server, "server")}, ClientCAs: pool(server), ClientAuth: tls.RequireAndVerifyClientCert,
+		Certificates: []tls.Certificate{pair(server, "server")},
+		ClientCAs:    pool(server), ClientAuth: tls.RequireAndVerifyClientCert,
 	})
 	said := make(chan error, 1)
 	go func() {
