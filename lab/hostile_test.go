@@ -88,8 +88,9 @@ func (h *besieged) prepare() {
 	}
 	primitives = strings.Replace(primitives, `<meta_attributes id="absent-meta">`,
 		`<meta_attributes id="absent-meta"><nvpair id="absent-role" name="target-role" value="Stopped"/>`, 1)
-	h.on(source, "cibadmin", "--modify", "--allow-create", "--scope=configuration", "--xml-text=<configuration><resources>"+
-		primitives+"</resources><constraints>"+places+"</constraints></configuration>")
+	h.on(source, "cibadmin", "--modify", "--allow-create", "--scope=configuration",
+		"--xml-text=<configuration><resources>"+primitives+"</resources><constraints>"+places+
+			"</constraints></configuration>")
 	h.runsOn(source)
 	h.on(source, "crm_resource", "--wait", "--timeout=90")
 }
@@ -119,8 +120,8 @@ func (h *besieged) giveBack() {
 		}
 	}
 	h.on(target, "crm_resource", "--wait", "--timeout=90")
-	h.both("bash", "-c", "systemctl stop user@$(id --user "+mallory+
-		").service; for i in 1 2 3 4 5 6 7 8 9; do userdel --remove --force "+mallory+" 2>/dev/null && break; sleep 0.5; done; rm -rf "+publicDir)
+	h.both("bash", "-c", "systemctl stop user@$(id --user "+mallory+").service; rm -rf "+publicDir+
+		"; for i in 1 2 3 4 5 6 7 8 9; do userdel --remove --force "+mallory+" 2>/dev/null && break; sleep 0.5; done")
 }
 
 // guests are those that the crowds claim to be, as NAME,UUID.

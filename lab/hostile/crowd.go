@@ -49,7 +49,8 @@ func parseVictim(text string) (victim, error) {
 	return victim{name, uuid}, nil
 }
 
-// longLine is the size of the longest command line in the crowd, in bytes. One argument may be 128 KiB long (execve(2)).
+// longLine is the size of the longest command line in the crowd, in bytes. One argument may be 128 KiB long
+// (execve(2)).
 const longLine = 1 << 20
 
 // disguises are all members of a crowd.
@@ -82,7 +83,8 @@ func disguises(victims []victim) []disguise {
 //
 //	crowd --dir DIR [--guest NAME,UUID]… [--cgroup PATH]
 //
-// A file "ready" in it says that all are there. With --cgroup they are in a control group of that path below the program's own, which must be its to change.
+// A file "ready" in it says that all are there. With --cgroup they are in a control group of that path below the
+// program's own, which must be its to change.
 func crowd(ctx context.Context, args []string, _ io.Writer, ready func()) error {
 	flags := flag.NewFlagSet("crowd", flag.ContinueOnError)
 	var guests list

@@ -7,14 +7,16 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 )
 
-// silent keeps TCP connections to a service that never say anything, and makes each again that the service closes:
+// silent keeps connections to a service that never say anything, and makes each again that the service closes:
 //
 //	silent [--connections N] HOST:PORT
+//	silent [--connections N] /SOCKET
 //
 // When it ends, it prints how many were made.
 func silent(ctx context.Context, args []string, out io.Writer, ready func()) error {
@@ -42,9 +44,12 @@ func silent(ctx context.Context, args []string, out io.Writer, ready func()) err
 // hold keeps one connection. tried is called when it was tried to make it.
 func hold(ctx context.Context, address string, made *atomic.Int64, tried func()) {
 	defer tried()
-	dialer := net.Dialer{Timeout: 2 * time.Second}
+	dialer, network := net.Dialer{Timeout: 2 * time.Second}, "tcp"
+	if strings.HasPrefix(address, "/") {
+		network = "unix"
+	}
 	for ctx.Err() == nil {
-		conn, err := dialer.DialContext(ctx, "tcp", address)
+		conn, err := dialer.DialContext(ctx, network, address)
 		if err == nil {
 			made.Add(1)
 			tried()
