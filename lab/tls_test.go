@@ -42,6 +42,7 @@ func testTLS(t *testing.T, b bench) {
 	}{
 		{"in the clear", func() { c.moves(target, true) }},
 		{"under TLS", func() { c.require(); c.moves(source, false) }},
+		{"a target that wants TLS", c.forced},
 		{"a node without certificates", c.withoutCertificates},
 	} {
 		ok := t.Run(part.name, func(t *testing.T) { c.t = t; part.do() })
@@ -162,7 +163,22 @@ func (c *confided) moves(node string, readable bool) {
 			c.t.Errorf("%q was read %d times; to be read: %v", secret, seen.Seen[secret], readable)
 		}
 	}
+	c.told(node, !readable)
 	checkNoFailures(c.t, c.on(node, "crm_mon", "--one-shot", "--inactive", "--failcounts"))
+}
+
+// told wants vmferry check to warn of a guest that travels in the clear, and of no other, and the record of the move to
+// the node to say how it was.
+func (c *confided) told(node string, encrypted bool) {
+	c.t.Helper()
+	check, _ := c.b.try(c.t, "shell", node, "vmferry", "check") // it has other warnings
+	if strings.Contains(check, "travel unencrypted") == encrypted {
+		c.t.Errorf("encrypted: %v, and vmferry check says:\n%s", encrypted, check)
+	}
+	record := c.script(other(node), "tail -n 1 /var/lib/vmferry/migrations.jsonl")
+	if strings.Contains(record, `"encrypted":true`) != encrypted {
+		c.t.Errorf("encrypted: %v, and on record is %s", encrypted, record)
+	}
 }
 
 // withoutCertificates takes the target's away: the guest cannot be moved live any more, and is told so before anything
@@ -175,13 +191,29 @@ func (c *confided) withoutCertificates() {
 	if code != 1 || !strings.Contains(out, "TLS") || !strings.Contains(out, pkiDir) {
 		c.t.Errorf("vmferry plan: exit code %d, and nothing is said of the certificates:\n%s", code, out)
 	}
+	c.refused("certificate|"+pkiDir, "migration_tls=yes")
+}
+
+// forced has the target's libvirt refuse what is not encrypted: the guest stays, and its administrator is told of the
+// parameter.
+func (c *confided) forced() {
+	const config = "/etc/libvirt/qemu.conf"
+	c.script(target, "echo 'migrate_tls_force = 1' >> "+config+"; systemctl restart libvirtd.service")
+	defer c.script(target, "sed -i /migrate_tls_force/d "+config+"; systemctl restart libvirtd.service")
+	c.refused("migration_tls")
+}
+
+// refused wants the agent to refuse a move to the target with these words, and the guest to stay.
+func (c *confided) refused(words string, params ...string) {
+	c.t.Helper()
 	before := c.script(source, "virsh --connect qemu:///system domid "+secretGuest)
-	reason, code := killer{c.t, c.b}.call(source, "migrate_to",
-		fmt.Sprintf("config=/shared/guests/%s.xml", secretGuest), "disks=auto", "migration_tls=yes")
+	params = append([]string{fmt.Sprintf("config=/shared/guests/%s.xml", secretGuest), "disks=auto"}, params...)
+	out, code := killer{c.t, c.b}.call(source, "migrate_to", params...)
+	c.t.Logf("migrate_to: exit code %d %s", code, strings.TrimSpace(out))
 	if code == 0 {
-		c.t.Errorf("the guest was moved")
+		c.t.Error("the guest was moved")
 	}
-	checkReason(c.t, reason, "TLS|certificate")
+	checkReason(c.t, out, words)
 	if after := c.script(source, "virsh --connect qemu:///system domid "+secretGuest); after != before {
 		c.t.Errorf("the guest was domain %s and is %s", before, after)
 	}
