@@ -66,6 +66,9 @@ func (c *confided) prepare() {
 		"; virsh -q pool-start guests")
 	c.script(source, "cd "+localDir+"; (head -c 8192 /dev/zero; yes "+diskSecret+" | head -c 16769024) > raw"+
 		"; qemu-img convert -f raw -O qcow2 raw "+secretDisk+"; rm raw")
+	// Who may read an image may lock it, flock(2): that is no move under way.
+	c.on(source, "systemd-run", "--collect", "--quiet", "--unit=lab-lock", "--uid=nobody", "flock", "--exclusive",
+		secretDisk, "sleep", "infinity")
 	spec := scenario.Kind{Name: "secret", First: 95, MemoryMiB: guest.MinMemoryMiB}.Spec(0)
 	spec.Disk = secretDisk
 	text, err := guest.Domain(spec)
@@ -114,6 +117,7 @@ func (c *confided) certify() {
 }
 
 func (c *confided) giveBack() {
+	_, _ = c.b.try(c.t, "shell", source, "systemctl", "stop", "lab-lock.service")
 	c.on(target, "crm_resource", "--wait", "--timeout=60")
 	c.on(target, "crm_resource", "--resource="+secretGuest, "--meta", "--set-parameter=target-role",
 		"--parameter-value=Stopped")

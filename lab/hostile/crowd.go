@@ -68,6 +68,7 @@ func disguises(victims []victim) []disguise {
 		{"pacemaker-x", []string{"pacemaker-x"}, waits},
 		{"pacemakerd", []string{"/usr/sbin/pacemakerd"}, headless},
 		{"libvirtd", []string{"/usr/sbin/libvirtd"}, headless},
+		{"heartbeat", []string{"heartbeat: master control process"}, waits},
 	}
 	for _, v := range victims {
 		line := []string{
