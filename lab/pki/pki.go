@@ -14,7 +14,7 @@ import (
 )
 
 // Lifetime is how long what is made is valid. It begins an hour early: clocks of nodes differ.
-const Lifetime = 7 * 24 * time.Hour
+const Lifetime = 365 * 24 * time.Hour
 
 // Authority issues certificates. It exists for the lifetime of the program.
 type Authority struct {
