@@ -62,7 +62,7 @@ func (m *mover) checkTLS(ctx context.Context, _ *libvirtxml.Domain) error {
 		return err
 	}
 	if local := hostOf(m.req.SourceURI) == ""; local && len(here.missing) == 0 && !here.unknown {
-		if err := m.refuse(m.judgeFlaws(pki.Judge(here.dir, s.SenderNeeds(), time.Now()))); err != nil {
+		if err := m.refuse(m.judgeFlaws(pki.Judge(here.dir, s.SenderNeeds(), s.User, time.Now()))); err != nil {
 			return err
 		}
 	}

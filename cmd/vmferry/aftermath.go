@@ -71,11 +71,13 @@ type place struct {
 	lost  error           // why nodes is not known
 }
 
-// placed tells whether each guest that the manager has is on another node, and at rest.
+// placed tells whether each guest that the manager has is on another node, and at rest. A guest that libvirt there does
+// not have is still to be started: after a migrate_to that failed, Pacemaker has it on the target until it has been stopped there.
 func (d *drainer) placed(places map[string]place) bool {
 	return !slices.ContainsFunc(d.said, func(f foretold) bool {
 		p := places[f.guest.Name]
-		return f.guest.Claim != nil && (p.lost != nil || p.busy || len(p.nodes) != 1)
+		isAbsent := p.there != nil && !p.there.State.Active()
+		return f.guest.Claim != nil && (p.lost != nil || p.busy || len(p.nodes) != 1 || isAbsent)
 	})
 }
 
@@ -137,6 +139,9 @@ func (d *drainer) places(ctx context.Context) map[string]place {
 				if here := d.stillHere(ctx, f.guest); here.lost == nil { // the manager may not know of it
 					p.nodes, p.there = here.nodes, here.there
 				}
+			}
+			if f.guest.Claim != nil && p.there == nil && len(p.nodes) == 1 && p.nodes[0] != d.node {
+				p.there, _ = d.statusOn(ctx, f.guest, p.nodes[0]) // else the manager's word counts
 			}
 			mu.Lock()
 			defer mu.Unlock()

@@ -109,7 +109,7 @@ func (k *checker) checkCertificates() {
 		}
 	}
 	files := append(s.ReceiverNeeds(), s.SenderNeeds()[1:]...)
-	f := pki.Judge(k.path(dir), files, time.Now())
+	f := pki.Judge(k.path(dir), files, s.User, time.Now())
 	const remedy = "replace them: see TLS in ocf_vmferry_Domain(7)"
 	switch {
 	case len(f.Fatal) > 0:

@@ -1,10 +1,12 @@
 package main
 
 import (
+	"errors"
 	"testing"
 
 	"github.com/vmferry/vmferry/hbplugin"
 	"github.com/vmferry/vmferry/migrate/drain"
+	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/resource"
 )
 
@@ -108,6 +110,28 @@ func TestDrainedLine(t *testing.T) {
 		test.g.Guest = "g"
 		if got := test.g.line(); got != test.want {
 			t.Errorf("got %q, want %q", got, test.want)
+		}
+	}
+}
+
+// A guest whose migration failed is on the target by Pacemaker's word until it has been stopped there.
+func TestPlaced(t *testing.T) {
+	d := drainer{said: []foretold{{guest: &guest{Name: "g", Claim: &claim{}}}}}
+	on2 := []string{"n2"}
+	for name, c := range map[string]struct {
+		p    place
+		want bool
+	}{
+		"runs there":          {place{nodes: on2, there: &libvirt.Status{State: libvirt.Running}}, true},
+		"nobody could ask":    {place{nodes: on2}, true},
+		"not started yet":     {place{nodes: on2, there: &libvirt.Status{State: libvirt.ShutOff}}, false},
+		"being started":       {place{nodes: on2, busy: true}, false},
+		"nowhere":             {place{}, false},
+		"on two":              {place{nodes: []string{"n1", "n2"}}, false},
+		"the manager is mute": {place{lost: errors.New("no answer")}, false},
+	} {
+		if got := d.placed(map[string]place{"g": c.p}); got != c.want {
+			t.Errorf("%s: placed %v", name, got)
 		}
 	}
 }

@@ -22,14 +22,14 @@ type Flaws struct {
 // soon is how long before its end a certificate is worth a word.
 const soon = 14 * 24 * time.Hour
 
-// Judge reads those of the files that a directory of this node has, and says what is wrong with them. now is the time
-// by which they are valid or not. Keys are not opened.
-func Judge(dir string, files []string, now time.Time) (f Flaws) {
+// Judge reads those of the files that a directory of this node has, and says what is wrong with them. user is that of
+// QEMU's processes, as [Setting] has it, and now is the time by which they are valid or not. Keys are not opened.
+func Judge(dir string, files []string, user string, now time.Time) (f Flaws) {
 	certs := map[string][]*x509.Certificate{}
 	for _, name := range files {
 		path := filepath.Join(dir, name)
 		if name == ServerKey || name == ClientKey {
-			f.checkKey(path)
+			f.checkKey(path, user)
 			continue
 		}
 		raw, err := ReadFile(path)
@@ -96,14 +96,15 @@ func namesOf(c *x509.Certificate) []string {
 }
 
 // checkKey tells of a key that only root may read: QEMU itself opens it, mostly as another user.
-func (f *Flaws) checkKey(path string) {
+func (f *Flaws) checkKey(path, user string) {
+	isRoot := slices.Contains([]string{"root", "0", "+0"}, user)
 	info, err := os.Stat(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		f.Fatal = append(f.Fatal, fmt.Sprintf("%s is missing", path))
 	case err != nil:
 		f.Doubts = append(f.Doubts, fmt.Sprintf("%s cannot be looked at: %v", path, err))
-	case ownerOf(info) == 0 && info.Mode()&0o044 == 0:
+	case !isRoot && ownerOf(info) == 0 && info.Mode()&0o044 == 0:
 		f.Doubts = append(f.Doubts, fmt.Sprintf("%s is readable for root alone, and QEMU's user must read it", path))
 	}
 }

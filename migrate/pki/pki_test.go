@@ -95,7 +95,7 @@ func TestJudge(t *testing.T) {
 			if c.spoil != nil {
 				c.spoil(t, dir)
 			}
-			f := pki.Judge(dir, all, now)
+			f := pki.Judge(dir, all, "", now)
 			says(t, "fatal", f.Fatal, c.fatal)
 			says(t, "doubts", f.Doubts, c.doubts)
 		})
@@ -116,7 +116,8 @@ func TestJudgeTellsOfAKeyForRootAlone(t *testing.T) {
 		if err := os.Chmod(filepath.Join(dir, pki.ServerKey), mode); err != nil {
 			t.Fatal(err)
 		}
-		says(t, mode.String(), pki.Judge(dir, []string{pki.ServerKey}, time.Now()).Doubts, want)
+		says(t, mode.String(), pki.Judge(dir, []string{pki.ServerKey}, "libvirt-qemu", time.Now()).Doubts, want)
+		says(t, mode.String()+" and QEMU as root", pki.Judge(dir, []string{pki.ServerKey}, "+0", time.Now()).Doubts, nil)
 	}
 }
 
