@@ -40,7 +40,7 @@ service runs, so that it goes through what the service goes through.
   --max-clients-per-address N
                          those of one address (default 256)
   --max-rate N           probes a second of one sender (default 200000)
-  --max-connections N    TCP connections (default 256)
+  --max-connections N    TCP connections (default 1024)
   --max-connections-per-address N
                          those of one address (default 64)
 

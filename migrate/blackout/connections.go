@@ -89,7 +89,7 @@ func (r *Reflector) ServeTCP(ctx context.Context, l net.Listener) error {
 		one.owner, one.leave = ownerOf(remote(conn)), func() { _ = conn.Close() }
 		if !r.connections.take(one, r.now()) {
 			_ = conn.Close()
-			r.turnAway(r.now(), "connection")
+			r.turnAway(r.now(), limitConnections)
 			continue
 		}
 		open.Go(func() {
@@ -199,7 +199,7 @@ func (r *Reflector) answerAll(b []byte, one *connection, now time.Duration) erro
 		}
 		e := r.sessions.find(sender{p.session, one.owner}, now)
 		if e == nil {
-			r.turnAway(now, "session")
+			r.turnAway(now, limitClients)
 			return errClients
 		}
 		e.touch(now)

@@ -90,7 +90,8 @@
 //
 //	sent no probe yet      at once, before all others, the oldest first
 //	sent one               at once, the longest idle first
-//	has been sending for D 10 D after its newest probe, at most 10 minutes
+//	has been sending for D 10 D after its newest probe, at most 10 minutes, or 2 for
+//	                       another client of its address
 //
 // and the newcomer is turned away while nobody yields. The count of a session that is
 // still sending is therefore never lost to others, however slow it is. A session belongs

@@ -10,7 +10,7 @@ const (
 	DefaultClients               = 4096
 	DefaultClientsPerAddress     = 256
 	DefaultRate                  = 200_000
-	DefaultConnections           = 256
+	DefaultConnections           = 1024
 	DefaultConnectionsPerAddress = 64
 )
 
@@ -39,8 +39,8 @@ const (
 // Where a limit is reached, a newcomer takes the place of a client that sent nothing
 // yet, the oldest first, else of the one that has been silent for longest. A client
 // that has been sending for some time keeps its place for ten times as long after its
-// newest probe, and up to ten minutes; the newcomer is turned away when all are like
-// that.
+// newest probe, up to ten minutes, or two where the newcomer is of its own address and
+// that has no more places; the newcomer is turned away when all are like that.
 type Limits struct {
 	// Clients is how many sessions it remembers, ClientsPerAddress how many of one
 	// address.

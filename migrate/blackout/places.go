@@ -13,6 +13,10 @@ const (
 	keepFactor = 10
 	// maxKeep is the longest time for which it does.
 	maxKeep = 10 * time.Minute
+	// ownKeep is the longest where another client of its own address wants the place:
+	// the path to that address works then, so what is silent has most likely ended. It
+	// is twice the longest interval of a watch.
+	ownKeep = 2 * maxInterval
 	// neverShown puts clients that sent no probe before all others, the oldest first.
 	neverShown = time.Duration(math.MinInt64 / 2)
 )
@@ -41,6 +45,9 @@ const (
 	ofOwner
 )
 
+// keeps is for how long a silent client keeps its place in each of them.
+var keeps = [...]time.Duration{ofAll: maxKeep, ofOwner: ownKeep}
+
 // owner is whose quota an address counts against: its own for IPv4, else that of its
 // /64, as one client may have all of that to itself (RFC 6177).
 type owner struct{ network, six uint64 }
@@ -60,12 +67,12 @@ func (p *place) touch(now time.Duration) {
 
 // yields is the instant from which a client gives up its place to a newcomer. A client
 // that sent no probe, or only one, yields at once. The longer a client has been sending,
-// the longer it may be silent. Where several yield, the earliest goes.
-func (p *place) yields() time.Duration {
+// the longer it may be silent, up to most. Where several yield, the earliest goes.
+func (p *place) yields(most time.Duration) time.Duration {
 	if !p.shown {
 		return p.born + neverShown
 	}
-	return p.last + min(keepFactor*(p.last-p.first), maxKeep)
+	return p.last + min(keepFactor*(p.last-p.first), most)
 }
 
 // places are the bounded places of a reflector. They are not safe for concurrent use.
@@ -148,7 +155,7 @@ func (q *queue) due(now time.Duration) *place {
 		if at.key > now {
 			return nil
 		}
-		if yields := p.yields(); yields != at.key {
+		if yields := p.yields(keeps[q.which]); yields != at.key {
 			at.key = yields
 			heap.Fix(q, 0)
 			continue
@@ -169,7 +176,7 @@ func (q *queue) Swap(i, j int) {
 // Push implements heap.Interface.
 func (q *queue) Push(x any) {
 	p := x.(*place)
-	p.in[q.which] = position{p.yields(), len(q.list)}
+	p.in[q.which] = position{p.yields(keeps[q.which]), len(q.list)}
 	q.list = append(q.list, p)
 }
 

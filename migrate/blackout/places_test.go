@@ -1,6 +1,7 @@
 package blackout
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"net/netip"
 	"testing"
@@ -36,6 +37,8 @@ func TestWhoGivesUpItsPlace(t *testing.T) {
 		"ten minutes at most":                   {[]seat{stay("10.0.0.1", 0, 0, 300)}, "10.0.0.4", 0, [2]int{1, 1}, 900},
 		"nobody alive":                          {[]seat{stay("10.0.0.1", 0, 0, 990), stay("10.0.0.2", 0, 0, 999)}, "10.0.0.4", turned, [2]int{2, 2}, now},
 		"one of the same address":               {[]seat{stay("10.0.0.1", 0, 0, none), stay("10.0.0.2", 9, 9, 9)}, "10.0.0.2", 1, [2]int{4, 1}, now},
+		"two minutes at most for their own":     {[]seat{stay("10.0.0.2", 0, 0, 300)}, "10.0.0.2", 0, [2]int{2, 1}, 420},
+		"and no less":                           {[]seat{stay("10.0.0.2", 0, 0, 300)}, "10.0.0.2", turned, [2]int{2, 1}, 419},
 		"of the same address, all alive":        {[]seat{stay("10.0.0.1", 0, 0, none), stay("10.0.0.2", 0, 0, 999)}, "10.0.0.2", turned, [2]int{2, 1}, now},
 		"of the same network":                   {[]seat{stay("2001:db8::1", 0, 0, none), stay("2001:db8::2", 1, 0, none)}, "2001:db8::3", 0, [2]int{9, 2}, now},
 		"of another network":                    {[]seat{stay("2001:db8::1", 0, 0, none), stay("2001:db8::2", 1, 0, none)}, "2001:db8:0:1::3", free, [2]int{9, 2}, now},
@@ -83,14 +86,14 @@ func TestPlacesKeepTheirLimits(t *testing.T) {
 		switch random.IntN(4) {
 		case 0:
 			gone = nil
-			all, own := earliest(there, owner{}), earliest(there, p.owner)
+			all, own := earliest(there, owner{}, maxKeep), earliest(there, p.owner, ownKeep)
 			full := count(there, p.owner) >= each || len(there) >= limit
 			ok := s.take(p, now)
 			delete(there, gone)
 			if ok {
 				there[p] = true
 			}
-			if ok != (!full || gone != nil) || gone != nil && (gone.yields() > now || gone != all && gone.yields() != all.yields() && gone.yields() != own.yields()) {
+			if ok != (!full || gone != nil) || gone != nil && !goesFirst(gone, all, maxKeep, now) && !goesFirst(gone, own, ownKeep, now) {
 				t.Fatalf("full %v, taken %v, %+v goes", full, ok, gone)
 			}
 		case 1:
@@ -117,10 +120,15 @@ func TestPlacesKeepTheirLimits(t *testing.T) {
 	}
 }
 
+// goesFirst tells whether a place may go: it yields by now, and none yields before it.
+func goesFirst(gone, first *place, most, now time.Duration) bool {
+	return first != nil && gone.yields(most) <= now && gone.yields(most) == first.yields(most)
+}
+
 // earliest is the one that yields first, of an owner or, where there is none, of all.
-func earliest(there map[*place]bool, of owner) (first *place) {
+func earliest(there map[*place]bool, of owner, most time.Duration) (first *place) {
 	for p := range there {
-		if (of == owner{} || p.owner == of) && (first == nil || p.yields() < first.yields()) {
+		if (of == owner{} || p.owner == of) && (first == nil || p.yields(most) < first.yields(most)) {
 			first = p
 		}
 	}
@@ -150,6 +158,22 @@ func TestOwnerOf(t *testing.T) {
 		a, b := ownerOf(netip.MustParseAddr(test.a)), ownerOf(netip.MustParseAddr(test.b))
 		if (a == b) != test.same {
 			t.Errorf("%s and %s: %+v and %+v, want the same: %v", test.a, test.b, a, b, test.same)
+		}
+	}
+}
+
+// Runs that have ended leave sessions behind at their address. They make room for the runs that come after them.
+func TestRunsOfOneAddressFollowEachOther(t *testing.T) {
+	r := NewLimitedReflector(quiet(), Limits{})
+	for run := range 20 {
+		began := time.Duration(run) * time.Minute
+		for host := range 30 {
+			c := newPeer(r, fmt.Sprintf("192.0.2.1:%d", 10_000+run*100+host), uint64(run*100+host+1))
+			for _, at := range []time.Duration{0, 10 * time.Second, 50 * time.Second} {
+				if _, ok := c.next(began + at); !ok {
+					t.Fatalf("run %d of host %d is not answered after %s", run, host, at)
+				}
+			}
 		}
 	}
 }

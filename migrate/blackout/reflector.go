@@ -215,7 +215,7 @@ func (r *Reflector) datagram(b []byte, from rawAddress, now time.Duration) bool 
 	key := sender{p.session, from.owner()}
 	e := r.sessions.look(key)
 	if e == nil && !r.sessions.room(key.owner, now) {
-		r.turnAway(now, "session")
+		r.turnAway(now, limitClients)
 		return false
 	}
 	epoch, ok := r.vouched(e, p, from, now)
@@ -265,10 +265,18 @@ func (r *Reflector) answer(b []byte, e *session, p packet, epoch uint64, now tim
 	return true
 }
 
-// turnAway notes that there is no place for a client.
-func (r *Reflector) turnAway(now time.Duration, what string) {
+// The flags of "blackout serve" that bound places.
+const (
+	limitClients     = "--max-clients"
+	limitConnections = "--max-connections"
+)
+
+// turnAway notes that there is no place for a client. limit names the flag that bounds
+// such places; that of one address begins with it.
+func (r *Reflector) turnAway(now time.Duration, limit string) {
 	if n, ok := r.full.more(now); ok {
-		r.log.WithField("refused", n).Warnf("no place for another %s: all that are there are in use", what)
+		r.log.WithField("refused", n).Warnf("a new client is not answered: all places of its address, or all places, are in use; "+
+			"raise %s-per-address or %s", limit, limit)
 	}
 }
 
