@@ -44,8 +44,8 @@ type gate struct {
 
 	begun bool
 	ended chan struct{} // closed when nothing is read any more
-	in    *bufio.Reader
-	queue []int  // descriptors that came, in order, and were not taken yet
+	in    io.Reader
+	queue []int  // descriptors that came with the message that is being read
 	taken []int  // those of messages that were heard
 	rest  []byte // of the message that is being read
 }
@@ -72,8 +72,17 @@ func (g *gate) Write(p []byte) (int, error) {
 			return 0, err
 		}
 	}
-	g.begun, g.ended, g.in = true, make(chan struct{}), bufio.NewReader(received{g})
-	return g.UnixConn.Write(p)
+	n, err := g.UnixConn.Write(p)
+	if err != nil {
+		return n, err // nobody will read
+	}
+	// Not a byte is read beyond the message at hand where descriptors come: the kernel hands them out with the first byte
+	// that they were sent with, and what a message says of their number is its author's word.
+	g.begun, g.ended, g.in = true, make(chan struct{}), received{g}
+	if !g.fds {
+		g.in = bufio.NewReader(g.UnixConn)
+	}
+	return n, nil
 }
 
 // negotiate asks for file descriptors (D-Bus specification, NEGOTIATE_UNIX_FD).
@@ -96,9 +105,6 @@ func (g *gate) negotiate() error {
 type received struct{ *gate }
 
 func (r received) Read(p []byte) (int, error) {
-	if !r.fds {
-		return r.UnixConn.Read(p)
-	}
 	oob := make([]byte, unix.CmsgSpace(253*4)) // SCM_MAX_FD
 	n, oobn, _, _, err := r.ReadMsgUnix(p, oob)
 	if err != nil {
@@ -148,48 +154,36 @@ func (g *gate) next() error {
 		return err
 	}
 	var fields []byte
-	var who origin
+	var sender string
 	if f.fields <= maxHeader {
 		fields = make([]byte, f.fields)
 		if _, err := io.ReadFull(g.in, fields); err != nil {
 			return err
 		}
 		f.fields = 0
-		who = parseFields(f.order, fields)
+		sender = parseFields(f.order, fields)
 	}
-	fds, err := g.descriptors(who.fds)
-	if err != nil {
+	if f.kind == dbus.TypeMethodCall || !g.trusts(sender) {
+		err = skip(g.in, f.fields+f.body)
+		g.discard(sender)
 		return err
 	}
-	if f.kind == dbus.TypeMethodCall || !g.trusts(who.sender) {
-		g.discard(who.sender, fds)
-		return skip(g.in, f.fields+f.body)
-	}
 	if f.body > maxBody {
-		return fmt.Errorf("%w: %d bytes from %q", errMessage, f.body, who.sender)
+		return fmt.Errorf("%w: %d bytes from %q", errMessage, f.body, sender)
 	}
-	g.taken = append(g.taken, fds...)
-	g.rest = make([]byte, fixedHeader+len(fields)+int(f.body))
-	copy(g.rest[copy(g.rest, fixed):], fields)
-	_, err = io.ReadFull(g.in, g.rest[fixedHeader+len(fields):])
-	return err
+	message := make([]byte, fixedHeader+len(fields)+int(f.body))
+	copy(message[copy(message, fixed):], fields)
+	if _, err := io.ReadFull(g.in, message[fixedHeader+len(fields):]); err != nil {
+		return err
+	}
+	g.rest, g.taken, g.queue = message, append(g.taken, g.queue...), nil
+	return nil
 }
 
-// descriptors takes what belongs to one message from the queue.
-func (g *gate) descriptors(n uint32) ([]int, error) {
-	if !g.fds || n == 0 {
-		return nil, nil
-	}
-	if int64(n) > int64(len(g.queue)) {
-		return nil, fmt.Errorf("%w: %d file descriptors are missing", errMessage, int64(n)-int64(len(g.queue)))
-	}
-	fds := g.queue[:n:n]
-	g.queue = g.queue[n:]
-	return fds, nil
-}
-
-func (g *gate) discard(sender string, fds []int) {
-	shut(fds)
+// discard drops the message that was read.
+func (g *gate) discard(sender string) {
+	shut(g.queue)
+	g.queue = nil
 	g.once.Do(func() {
 		if g.refused != nil {
 			g.refused(sender)
@@ -203,7 +197,7 @@ func shut(fds []int) {
 	}
 }
 
-func skip(in *bufio.Reader, n int64) error {
+func skip(in io.Reader, n int64) error {
 	_, err := io.CopyN(io.Discard, in, n)
 	return err
 }
@@ -231,15 +225,9 @@ func parseFrame(b []byte) (frame, error) {
 	return f, nil
 }
 
-// origin is what the header fields say of where a message is from.
-type origin struct {
-	sender string
-	fds    uint32 // how many file descriptors come with it
-}
-
-// parseFields reads an array of (BYTE, VARIANT) with the types that the specification's fields have. What it does not
-// understand has no origin.
-func parseFields(order binary.ByteOrder, b []byte) (o origin) {
+// parseFields reads an array of (BYTE, VARIANT) with the types that the specification's fields have, and returns the
+// sender. What it does not understand has none.
+func parseFields(order binary.ByteOrder, b []byte) (sender string) {
 	for at := 0; at < len(b); {
 		at = (at + 7) &^ 7
 		if at+4 > len(b) {
@@ -247,23 +235,21 @@ func parseFields(order binary.ByteOrder, b []byte) (o origin) {
 		}
 		code, size, kind, end := dbus.HeaderField(b[at]), b[at+1], b[at+2], b[at+3]
 		if size != 1 || end != 0 {
-			return origin{fds: o.fds} // some other header field, or the padding
+			return "" // some other header field, or the padding
 		}
 		at += 4
 		var value []byte
 		if value, at = fieldValue(order, b, at, kind); value == nil {
-			return origin{fds: o.fds}
+			return ""
 		}
 		switch {
-		case code == dbus.FieldSender && kind == 's' && o.sender == "":
-			o.sender = string(value)
+		case code == dbus.FieldSender && kind == 's' && sender == "":
+			sender = string(value)
 		case code == dbus.FieldSender:
-			return origin{fds: o.fds}
-		case code == dbus.FieldUnixFDs && kind == 'u':
-			o.fds = order.Uint32(value)
+			return ""
 		}
 	}
-	return o
+	return sender
 }
 
 // fieldValue is the value that begins at a position, and the position after it; nil where it is none.
