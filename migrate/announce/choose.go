@@ -96,7 +96,7 @@ func (s scene) objection(c Card, cl claim) string {
 		return "it is a gateway of this node; if the guest is that gateway, name the address in announce"
 	case other >= 0:
 		return fmt.Sprintf("this node sees it at %s; if that is out of date, type: ip neigh flush to %s", at[other], a)
-	case s.others[a] != "" && cl.by != byOperator:
+	case s.others[a] != "" && !cl.by.configured(): // what another guest claims takes no configured address away
 		return fmt.Sprintf("guest %q has it; name the address in announce of the guest that is to have it", s.others[a])
 	case !c.Filter.allows(cl):
 		return fmt.Sprintf("the filter %q of the card does not allow it, or learns it from the guest; "+
@@ -173,12 +173,19 @@ func (f *Filter) add(name, value string) {
 	f.four, f.six = f.four || a.Is4(), f.six || a.Is6()
 }
 
+// addressless are filters of libvirt's own that say nothing of a guest's addresses (/etc/libvirt/nwfilter).
+var addressless = []string{"no-mac-spoofing", "no-mac-broadcast", "no-arp-mac-spoofing", "no-ip-multicast", "no-ipv6-multicast",
+	"no-other-l2-traffic", "no-other-rarp-traffic", "qemu-announce-self", "qemu-announce-self-rarp", "allow-arp", "allow-dhcp",
+	"allow-dhcpv6", "allow-ipv4", "allow-ipv6", "allow-incoming-ipv4", "allow-incoming-ipv6"}
+
 // allows tells whether the card may have an address. A filter without addresses learns them from what the guest
 // sends (CTRL_IP_LEARNING of libvirt's nwfilter), and does not tell what it learned: then only libvirt's leases
 // count. What an administrator configured is held against the filter's addresses of the same family.
 func (f Filter) allows(cl claim) bool {
 	switch {
 	case f.Name == "" || slices.Contains(f.Addrs, cl.addr):
+		return true
+	case slices.Contains(addressless, f.Name) && !f.four && !f.six:
 		return true
 	case cl.by.configured():
 		return cl.addr.Is4() && !f.four || cl.addr.Is6() && !f.six
