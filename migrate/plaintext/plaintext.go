@@ -12,12 +12,15 @@ import (
 // MaxLine is the longest line that [Line] returns, in bytes. What was longer ends with "…".
 const MaxLine = 4 << 10
 
-// Line puts the words of a text on one line of at most [MaxLine] bytes, made safe as [Escape] does.
+// Line puts the lines of a text on one line of at most [MaxLine] bytes, made safe as [Escape] does. Blanks within a line stay:
+// a name may have two of them, and is pasted.
 func Line(text string) string {
 	const end = "…"
 	var line strings.Builder
-	for word := range strings.FieldsSeq(text) {
-		word = Escape(word)
+	for word := range strings.FieldsFuncSeq(text, func(r rune) bool { return strings.ContainsRune("\n\r\t\v\f\u0085", r) }) {
+		if word = Escape(strings.TrimSpace(word)); word == "" {
+			continue
+		}
 		if line.Len() > 0 {
 			word = " " + word
 		}

@@ -29,6 +29,9 @@ func TestLine(t *testing.T) {
 	if got, want := Line(" a\nb\r\n\tc\x1b[0m\v\u0085d "), `a b c\u001b[0m d`; got != want {
 		t.Errorf("%q, want %q", got, want)
 	}
+	if got, want := Line("virsh undefine 'a  b'\n \n"), "virsh undefine 'a  b'"; got != want {
+		t.Errorf("%q, want %q: it is pasted", got, want)
+	}
 	for _, text := range []string{strings.Repeat("ü", MaxLine), strings.Repeat("a b ", MaxLine), strings.Repeat("\x1b", MaxLine)} {
 		got := Line(text)
 		if len(got) > MaxLine || len(got) < MaxLine-16 || !strings.HasSuffix(got, "…") || !utf8.ValidString(got) {
