@@ -337,3 +337,82 @@ func TestStartBesideWhatIsPlanted(t *testing.T) {
 		}
 	}
 }
+
+// While it is not known whom NFS makes of root, another user's file may be libvirt's, and is not ignored.
+func TestForeignWhileRootsUserIsUnknown(t *testing.T) {
+	for _, c := range []struct {
+		unsure, err error
+		ignored     bool
+	}{
+		{nil, safefile.ErrForeign, true},
+		{unix.ENOSPC, safefile.ErrForeign, false},
+		{unix.ENOSPC, safefile.ErrNotFile, true},
+	} {
+		if got := (savePlace{unsure: c.unsure}).foreign(c.err); safefile.NotOurs(got) != c.ignored || got == nil {
+			t.Errorf("%v, %v: %v", c.unsure, c.err, got)
+		}
+	}
+	if err := (savePlace{unsure: unix.ENOSPC}).foreign(fs.ErrNotExist); !errors.Is(err, fs.ErrNotExist) {
+		t.Error(err)
+	}
+}
+
+// A libvirt saves a session's guest as the session's user, and on NFS one with a DAC label of its own as that.
+func TestSaversOf(t *testing.T) {
+	label := "<domain><name>vm1</name><seclabel type='static' model='dac'><label>+1234:+1234</label></seclabel></domain>"
+	for _, c := range []struct {
+		uri, text string
+		want      []uint32
+	}{
+		{"qemu:///system", guestXML, nil},
+		{"qemu:///system", label, []uint32{1234}},
+		{"qemu:///system", strings.Replace(label, "dac", "selinux", 1), nil},
+		{"qemu+unix:///session?socket=/run/user/1000/libvirt/libvirt-sock", guestXML, []uint32{1000}},
+		{"qemu+unix:///system?socket=/run/user/1000/libvirt/libvirt-sock", "", nil},
+	} {
+		if got := saversOf(c.uri, c.text); !slices.Equal(got, c.want) {
+			t.Errorf("%s, %s: %v, want %v", c.uri, c.text, got, c.want)
+		}
+	}
+}
+
+// Nothing is saved that could not be restored.
+func TestXenIsNotSavedWhereNothingIsRestored(t *testing.T) {
+	asRoot(t)
+	for owner, calls := range map[int]string{0: "save", qemuUser: "shutdown"} {
+		synctest.Test(t, func(t *testing.T) {
+			w := newXenWorld(t, "stop")
+			w.write("vm1.xml", xenXML)
+			w.boot()
+			w.saveDir(0o700, owner)
+			w.save = func(_ context.Context, path string) error {
+				w.gone()
+				return os.WriteFile(path, []byte(savedXen(xenXML)), 0o600)
+			}
+			err, _ := w.run("stop")
+			checkExit(t, err, Success, "")
+			w.did(calls)
+		})
+	}
+}
+
+// A network card without a MAC address gets another one in each description, which libvirt takes for another card.
+func TestWithMACs(t *testing.T) {
+	domain := func(cards string) string {
+		return "<domain type='kvm'><name>vm1</name><devices>" + cards + "</devices></domain>"
+	}
+	const none, a, b = "<interface type='bridge'></interface>", "<interface type='bridge'><mac address='52:54:00:00:00:0a'/></interface>",
+		"<interface type='bridge'><mac address='52:54:00:00:00:0b'/></interface>"
+	for _, c := range []struct{ own, saved, want string }{
+		{none, a, a},
+		{a, b, a},
+		{none + b + none, a + b + b, a + b + b},
+		{none, a + b, none},
+		{"<interface type='user'/>", a, "<interface type='user'/>"},
+		{"", "", ""},
+	} {
+		if got := withMACs(domain(c.own), domain(c.saved)); got != domain(c.want) {
+			t.Errorf("%q of %q: %q", c.own, c.saved, got)
+		}
+	}
+}

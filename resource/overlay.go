@@ -81,7 +81,13 @@ func statOverlay(path string) (fs.FileInfo, error) {
 
 // firstOverlay makes an image in a directory of its own, which nobody else can write to, beside its place.
 func (a *run) firstOverlay(ctx context.Context, path, format string) error {
-	own, err := timelyValue(ctx, func() (string, error) { return os.MkdirTemp(filepath.Dir(path), ".vmferry-image-*") })
+	own, err := timelyValue(ctx, func() (string, error) {
+		own, err := os.MkdirTemp(filepath.Dir(path), ".vmferry-image-*")
+		if err == nil {
+			err = os.Chmod(own, 0o711) // virt-copy-in may have libvirt's QEMU open the image, as QEMU's user
+		}
+		return own, err
+	})
 	if err != nil {
 		return fmt.Errorf("make room for image %q: %w", path, err)
 	}

@@ -77,6 +77,12 @@ func TestOverlay(t *testing.T) {
 					words := strings.Fields(line)
 					return "", os.WriteFile(words[len(words)-1], []byte("made"), 0o600)
 				}
+				if words := strings.Fields(line); words[0] == "virt-copy-in" {
+					at := filepath.Dir(words[3])
+					if info, err := os.Stat(at); err != nil || at != dir && info.Mode().Perm() != 0o711 {
+						t.Errorf("QEMU's user cannot reach the image: %v, %v", info, err)
+					}
+				}
 				if strings.HasPrefix(line, "virt-copy-in") && slices.Contains(c.copyIn, "mount") {
 					return "", os.WriteFile(image, []byte("truth"), 0o600)
 				}

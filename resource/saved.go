@@ -101,6 +101,9 @@ func (a *run) prepareSave(ctx context.Context) error {
 	return timely(ctx, func() error {
 		place, err := a.survey()
 		if err == nil {
+			err = place.cannotRestore(libvirt.DriverOf(a.Params.Hypervisor).Can(libvirt.CanRestoreAs))
+		}
+		if err == nil {
 			err = place.prepare(a.savesAs())
 		}
 		if err == nil && a.savesAs() != a.stateFile() {
@@ -211,7 +214,7 @@ func (a *run) claimSaved(ctx context.Context, text string) (*savedState, error) 
 		return nil, err
 	}
 	f, err := safefile.Open(plain, place.hosts)
-	switch {
+	switch err = place.foreign(err); {
 	case safefile.NotOurs(err):
 		a.Log.Warnf("what is in the place of the saved state is not libvirt's, and is ignored, and the guest is booted: %s", err)
 		return nil, nil
@@ -381,6 +384,7 @@ func (a *run) removeSaved(file string) error {
 	place, err := a.survey()
 	if err == nil {
 		_, _, err = safefile.Look(file, place.hosts)
+		err = place.foreign(err)
 	}
 	if err != nil {
 		return err

@@ -2,11 +2,15 @@ package resource
 
 import (
 	"cmp"
+	"encoding/xml"
 	"errors"
 	"fmt"
 	"io/fs"
 	"maps"
+	"net/url"
 	"os"
+	"strconv"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -16,13 +20,29 @@ import (
 	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/migrate/libvirt/saveimage"
 	"github.com/vmferry/vmferry/migrate/safefile"
+	"github.com/vmferry/vmferry/resource/witness"
 )
 
 // savePlace is what is known of the directory that a guest is saved to. libvirt opens a saved state by its name, after
 // the agent has looked at it, so that nobody else may be able to exchange it.
 type savePlace struct {
 	safefile.Directory
-	hosts safefile.Owners // whose files may be libvirt's: root, the user that NFS makes of root, and QEMU's user
+	hosts safefile.Owners // whose files may be libvirt's: root, the user that NFS makes of root, QEMU's user, the guest's own
+
+	squashed bool  // NFS makes another user of root
+	unsure   error // why it is not known whom it makes of root
+}
+
+// errSquash says that nobody can tell whose a file is.
+var errSquash = errors.New("whose file it is cannot be told, as the user that the file system makes of root is not known")
+
+// foreign is an error of package safefile. While it is not known whose root's own files are, another user's file may be
+// libvirt's: to ignore it would let it be restored later, when the guest's disks have gone on.
+func (p savePlace) foreign(err error) error {
+	if errors.Is(err, safefile.ErrForeign) && p.unsure != nil {
+		return fmt.Errorf("%w: %w", errSquash, p.unsure)
+	}
+	return err
 }
 
 // ExposedSaves is why a guest is neither saved to a directory nor restored from it, with what to type: users other than
@@ -37,22 +57,49 @@ func ExposedSaves(dir string) error {
 }
 
 func (a *run) survey() (savePlace, error) {
-	return surveySaves(a.Params.savesTo(), cmp.Or(a.qemuDir, libvirt.QEMUDir))
+	return surveySaves(a.Params.savesTo(), cmp.Or(a.qemuDir, libvirt.QEMUDir), saversOf(a.Params.Hypervisor, a.config.domain.text)...)
+}
+
+// saversOf are the users as whom libvirt may save this guest in particular: the one of a session, and the one of the guest's
+// own DAC label, which libvirt turns to where NFS refuses root (qemuDomainOpenFile of qemu_domain.c).
+func saversOf(uri, text string) (uids []uint32) {
+	if u, err := url.Parse(uri); err == nil && u.Path == "/session" {
+		rest, below := strings.CutPrefix(u.Query().Get("socket"), "/run/user/")
+		number, _, _ := strings.Cut(rest, "/")
+		if uid, err := strconv.ParseUint(number, 10, 32); below && err == nil {
+			uids = append(uids, uint32(uid))
+		}
+	}
+	guest := &libvirtxml.Domain{}
+	if guest.Unmarshal(text) != nil {
+		return uids
+	}
+	for _, l := range guest.SecLabel {
+		user, _, isPair := strings.Cut(l.Label, ":")
+		if uid, ok := (witness.Host{}).UserID(user); l.Model == "dac" && isPair && ok {
+			uids = append(uids, uint32(uid))
+		}
+	}
+	return uids
 }
 
 // surveySaves looks at a directory for saved guests, and at one of QEMU's user.
-func surveySaves(dir, qemu string) (savePlace, error) {
-	var hosts []uint32
+func surveySaves(dir, qemu string, hosts ...uint32) (savePlace, error) {
+	var p savePlace
 	kind, err := disks.SharedBy(dir)
 	if err == nil && kind != "" {
-		if uid, err := safefile.Maker(dir); err == nil { // else it is read-only, or full
-			hosts = append(hosts, uid)
+		uid, merr := safefile.Maker(dir)
+		switch {
+		case merr == nil:
+			hosts, p.squashed = append(hosts, uid), !safefile.Only().Has(uid)
+		case !errors.Is(merr, fs.ErrPermission): // full, or read-only for now; where root may not write, libvirt does as QEMU's user
+			p.unsure = merr
 		}
 	}
 	if info, err := os.Stat(qemu); err == nil {
 		hosts = append(hosts, safefile.OwnerOf(info))
 	}
-	p := savePlace{hosts: safefile.Only(hosts...)}
+	p.hosts = safefile.Only(hosts...)
 	p.Directory, err = safefile.Survey(dir, p.hosts)
 	return p, err
 }
@@ -61,6 +108,15 @@ func surveySaves(dir, qemu string) (savePlace, error) {
 // it often is nobody, whom programs run as.
 func (p savePlace) isRoots(file fs.FileInfo) bool {
 	return p.Owned(safefile.Only()) && safefile.Only().Has(safefile.OwnerOf(file))
+}
+
+// cannotRestore is why a guest that is saved there could not be restored, by a libvirt that cannot replace its description;
+// see [restoreWith].
+func (p savePlace) cannotRestore(canReplace bool) error {
+	if canReplace || p.Owned(safefile.Only()) && !p.squashed {
+		return nil
+	}
+	return errFilesWord
 }
 
 // isExposed is why nothing is saved to the directory, or restored from it; nil where it is safe.
@@ -118,8 +174,8 @@ func savedImage(f *os.File) (image saveimage.Image, size fs.FileInfo, why string
 	return image, info, "", nil
 }
 
-// isOfGuest returns why a saved state is not that of the guest, or "", and the guest's own XML, which gets the UUID of
-// the saved state where it has none: each start without one draws another.
+// isOfGuest returns why a saved state is not that of the guest, or "", and the guest's own XML, which gets the UUID and
+// the MAC addresses of the saved state where it has none: libvirt draws others each time.
 func isOfGuest(saved, own string) (why, xml string, err error) {
 	o, err := parseDomain(own)
 	if err != nil {
@@ -132,7 +188,44 @@ func isOfGuest(saved, own string) (why, xml string, err error) {
 	case s.Name != o.Name || o.UUID != "" && s.UUID != o.UUID:
 		return fmt.Sprintf("it is the state of guest %q with UUID %s", s.Name, s.UUID), "", nil
 	}
-	return "", o.withUUID(s.UUID), nil
+	return "", withMACs(o.withUUID(s.UUID), s.text), nil
+}
+
+// withMACs gives the network cards of a domain's XML that have no MAC address those of the same guest when it was saved,
+// where it has as many. libvirt takes other addresses for other hardware (virDomainNetDefCheckABIStability).
+func withMACs(own, saved string) string {
+	guest, was := &libvirtxml.Domain{}, &libvirtxml.Domain{}
+	if guest.Unmarshal(own) != nil || was.Unmarshal(saved) != nil || guest.Devices == nil || was.Devices == nil ||
+		len(guest.Devices.Interfaces) != len(was.Devices.Interfaces) {
+		return own
+	}
+	var out strings.Builder
+	done, card := 0, 0
+	dec, at := xml.NewDecoder(strings.NewReader(own)), []string(nil)
+	for {
+		token, err := dec.Token()
+		if err != nil {
+			out.WriteString(own[done:])
+			return out.String()
+		}
+		switch t := token.(type) {
+		case xml.EndElement:
+			at = at[:len(at)-1]
+		case xml.StartElement:
+			at = append(at, t.Name.Local)
+			end := int(dec.InputOffset())
+			if strings.Join(at, "/") != "domain/devices/interface" || card == len(was.Devices.Interfaces) {
+				continue
+			}
+			has, mac := guest.Devices.Interfaces[card].MAC, was.Devices.Interfaces[card].MAC
+			if card++; has == nil && mac != nil && !strings.HasSuffix(own[:end], "/>") {
+				var escaped strings.Builder
+				_ = xml.EscapeText(&escaped, []byte(mac.Address)) // a Builder takes all
+				out.WriteString(own[done:end] + "<mac address='" + escaped.String() + "'/>")
+				done = end
+			}
+		}
+	}
 }
 
 // errOtherDisks says that a guest's memory belongs to other disks than the config file names.
@@ -151,8 +244,10 @@ func restoreWith(saved, own string, rootOnly, canReplace bool) (xml string, asIs
 	case !same:
 		return "", false, errOtherDisks
 	}
-	return "", false, errors.New("libvirt restores it only as the file describes the guest, and the file, or its directory, does not belong to root")
+	return "", false, errFilesWord
 }
+
+var errFilesWord = errors.New("libvirt restores it only as the file describes the guest, and the file, or its directory, does not belong to root")
 
 // writableDisks are what a guest writes to, by the names of its disks.
 func writableDisks(text string) map[string]string {
