@@ -63,6 +63,9 @@ func makeNode(dir string) error {
 			return err
 		}
 	}
+	if err := (witnesstest.Process{PID: 1, Comm: "systemd"}).Write(filepath.Join(dir, "proc")); err != nil {
+		return err
+	}
 	return os.CopyFS(dir, os.DirFS("testdata/node"))
 }
 

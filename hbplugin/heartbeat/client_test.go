@@ -59,6 +59,7 @@ func client(t *testing.T, p *programs) *Client {
 		}
 		return path
 	}
+	show(t, filepath.Join(dir, "proc"), witnesstest.Process{PID: 1, Comm: "systemd"})
 	show(t, filepath.Join(dir, "proc"), witnesstest.Process{PID: 77, Comm: "heartbeat"})
 	return &Client{
 		Node: "Node1", Run: p.run, Proc: filepath.Join(dir, "proc"), PIDFile: write("pid", "        77\n"),
@@ -117,6 +118,10 @@ func TestDaemonCannotBeSeen(t *testing.T) {
 	}
 	if _, err := daemonAlive(t.TempDir(), witness.Host{Proc: c.Proc}); err == nil {
 		t.Error("the PID file cannot be read, and yet an answer")
+	}
+	hidden := t.TempDir()
+	if _, err := daemonAlive(c.PIDFile, witness.Host{Proc: hidden}); !errors.Is(err, witness.ErrIncomplete) {
+		t.Errorf("processes are hidden: %v", err)
 	}
 	stat := filepath.Join(c.Proc, "77", "stat")
 	if err := errors.Join(os.Remove(stat), os.Mkdir(stat, 0o755)); err != nil {

@@ -31,6 +31,9 @@ func daemonAlive(pidFile string, h witness.Host) (bool, error) {
 		return false, fmt.Errorf("look for heartbeat's daemon: %s names no process: %.40q", pidFile, text)
 	}
 	alive, err := h.IsDaemon(pid, func(program string) bool { return program == comm }, 0)
+	if err == nil && !alive {
+		err = h.SeesAll()
+	}
 	if err != nil {
 		return false, fmt.Errorf("look for heartbeat's daemon: process %d: %w", pid, err)
 	}

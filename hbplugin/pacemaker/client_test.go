@@ -34,8 +34,11 @@ func (p *programs) run(_ context.Context, program string, args ...string) ([]byt
 func proc(t *testing.T, processes ...witnesstest.Process) string {
 	t.Helper()
 	dir := t.TempDir()
-	for i, p := range processes {
+	for i, p := range append(processes, witnesstest.Process{Comm: "systemd"}) {
 		p.PID = 100 + i
+		if i == len(processes) {
+			p.PID = 1
+		}
 		if err := p.Write(dir); err != nil {
 			t.Fatal(err)
 		}
@@ -138,6 +141,12 @@ func TestProcessesCannotBeRead(t *testing.T) {
 	if got, err := daemonAlive(h); got || err != nil {
 		t.Errorf("a process that ended: %t, %v", got, err)
 	}
+	if err := os.RemoveAll(filepath.Join(h.Proc, "1")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := daemonAlive(h); !errors.Is(err, witness.ErrIncomplete) { // as with the mount options hidepid=2,gid=100
+		t.Errorf("processes are hidden: %v", err)
+	}
 }
 
 func TestViewWithoutPacemaker(t *testing.T) {
@@ -234,3 +243,10 @@ func TestExec(t *testing.T) {
 }
 
 var _ hbplugin.Manager = &Client{}
+
+// Where processes are hidden, as by hidepid, that no daemon is seen proves nothing.
+func TestHiddenProcesses(t *testing.T) {
+	if got, err := daemonAlive(witness.Host{Proc: t.TempDir(), Etc: t.TempDir()}); got || err == nil {
+		t.Errorf("%v, %v", got, err)
+	}
+}

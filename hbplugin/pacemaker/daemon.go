@@ -18,7 +18,7 @@ const daemonUser = "hacluster"
 // keeps 15 characters: "pacemaker-contr"). Anybody may call a program so: they
 // are known by their users, root and hacluster, and daemons in a container,
 // such as pacemaker-remoted inside a bundle's, are not this node's.
-// A process that cannot be looked at makes the question unanswerable.
+// A process that cannot be judged makes the question unanswerable, unless another one is a daemon for certain.
 func daemonAlive(h witness.Host) (bool, error) {
 	entries, err := os.ReadDir(h.ProcDir())
 	if err != nil {
@@ -28,18 +28,22 @@ func daemonAlive(h witness.Host) (bool, error) {
 	if uid, ok := h.UserID(daemonUser); ok {
 		users = append(users, uid)
 	}
+	unsure := h.SeesAll()
 	for _, e := range entries {
 		pid, err := strconv.Atoi(e.Name())
 		if err != nil || pid <= 0 {
 			continue
 		}
 		alive, err := h.IsDaemon(pid, isDaemon, users...)
-		if err != nil {
-			return false, fmt.Errorf("look for pacemaker's daemons: process %d: %w", pid, err)
-		}
 		if alive {
 			return true, nil
 		}
+		if err != nil {
+			unsure = fmt.Errorf("process %d: %w", pid, err)
+		}
+	}
+	if unsure != nil {
+		return false, fmt.Errorf("look for pacemaker's daemons: %w", unsure)
 	}
 	return false, nil
 }

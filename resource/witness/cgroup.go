@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // maxCgroup bounds a process's control groups: a path each of up to PATH_MAX, in a dozen hierarchies.
@@ -35,13 +37,26 @@ type group struct {
 // base is that of the node, see [Host.base].
 func (h Host) group(pid int, base string) (group, error) {
 	raw, err := readSome(h.path(pid, "cgroup"), maxCgroup)
-	if errors.Is(err, fs.ErrNotExist) {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
 		return group{}, nil
-	}
-	if err != nil {
+	case errors.Is(err, unix.ENAMETOOLONG):
+		// Kernels before 6.8 do not tell a path of PATH_MAX and more (proc_cgroup_show). Who is given a subtree can nest
+		// groups that deep; libvirt and service managers do not.
+		return group{place: inContainer}, nil
+	case err != nil:
 		return group{}, err
 	}
-	return parseCgroup(raw, base), nil
+	g := parseCgroup(raw, base)
+	if g.place == atRoot {
+		// A process that exits is shown at the root of each hierarchy of version 1 (PF_EXITING in proc_cgroup_show), but
+		// not in cpuset (proc_cpuset_show), where libvirt has a group for each guest.
+		raw, _ = readSome(h.path(pid, "cpuset"), maxCgroup)
+		if one := groupOf(strings.TrimSuffix(string(raw), "\n"), base); one.guest {
+			return one, nil
+		}
+	}
+	return g, nil
 }
 
 // base is the path at which the control groups of this node begin: that of process 1, without systemd's own init.scope.

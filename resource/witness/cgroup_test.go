@@ -2,6 +2,8 @@ package witness
 
 import (
 	"context"
+	"errors"
+	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -181,5 +183,38 @@ func TestExitingProcessOfAnotherGuest(t *testing.T) {
 				t.Error("a listing of all guests is sure, and a guest is exiting")
 			}
 		})
+	}
+}
+
+// A path that the kernel does not tell is nobody's reason to doubt: any user with a subtree of his own can nest so deep.
+func TestGroupThatIsTooLong(t *testing.T) {
+	f := newTree(t)
+	f.process(30, "x", 'S', "x")
+	path := filepath.Join(f.host.Proc, "30", "cgroup")
+	if err := os.Symlink(strings.Repeat("a", 300), path); err != nil { // open(2) says ENAMETOOLONG, too
+		t.Fatal(err)
+	}
+	if found, err := f.host.List(t.Context()); len(found) > 0 || err != nil {
+		t.Errorf("found %v, %v", found, err)
+	}
+	f.guest(30, "vm1", uuidA)
+	f.run("vm1.pid", "30\n")
+	if found, err := f.host.List(t.Context()); len(found) != 1 || err != nil {
+		t.Errorf("with a pid file: found %v, %v", found, err)
+	}
+}
+
+// Version 1 of control groups shows a QEMU that exits at the root: it still has its images open, whoever its user is.
+func TestExitingProcessInControlGroupsOfVersion1(t *testing.T) {
+	f := newTree(t)
+	f.process(30, "qemu-system-x86", 'D')
+	f.owned(30, 1234, 1234)
+	f.cgroup(30, "5:cpuset:/\n4:cpu,cpuacct:/\n1:name=systemd:/\n")
+	f.write(filepath.Join(f.host.Proc, "30", "cpuset"), "/machine.slice/machine-qemu\\x2d3\\x2dvm1.scope/emulator\n")
+	if found, err := f.host.Find(t.Context(), "vm1", uuidA); !errors.Is(err, ErrIncomplete) {
+		t.Errorf("its guest: found %v, %v", found, err)
+	}
+	if found, err := f.host.Find(t.Context(), "vm2", uuidB); err != nil {
+		t.Errorf("another guest: found %v, %v", found, err)
 	}
 }

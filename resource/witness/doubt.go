@@ -31,7 +31,7 @@ func (d doubt) mayConcern(guest string) bool {
 
 var (
 	errExiting      = errors.New("a QEMU that is exiting has lost its command line")
-	errUnrecognised = errors.New("libvirt's pid file names a QEMU that was not recognised")
+	errUnrecognised = errors.New("libvirt's pid file names it, and it was not recognised")
 	errDisguised    = errors.New("its command line names another guest than its control group or libvirt's pid file")
 	errBlocked      = errors.New("its command line cannot be read for now: its memory is locked, as in a storage stall")
 )

@@ -74,25 +74,35 @@ func (h Host) owner(pid int) (owner, error) {
 // program is the base name of the file that a process executes, and whether it is set-user-ID or has capabilities: then any
 // user may have chosen the process's name and arguments. ok is false for a process that exits, and for one that this
 // program may not inspect (ptrace(2), PTRACE_MODE_READ_FSCREDS). The file itself is not looked at, since its file
-// system may be that of a dead server: the kernel notes at execve(2) whether rights were gained (AT_SECURE, getauxval(3)).
-func (h Host) program(pid int) (name string, setuid, ok bool) {
+// system may be that of a dead server: the kernel notes at execve(2) whether rights were gained, and who executed it
+// (AT_SECURE and AT_UID, getauxval(3)). Also SELinux sets AT_SECURE, for each daemon that changes its domain; so it counts
+// only where another user than root, and than the one that the process runs as, executed the file.
+func (h Host) program(pid, user int) (name string, setuid, ok bool) {
 	target, err := os.Readlink(h.path(pid, "exe"))
 	if err != nil {
 		return "", false, false
 	}
 	auxv, _ := readSome(h.path(pid, "auxv"), maxAuxv)
-	return strings.TrimSuffix(filepath.Base(target), " (deleted)"), isSecure(auxv), true // deleted: as after an upgrade
+	return strings.TrimSuffix(filepath.Base(target), " (deleted)"), hasGained(auxv, user), true // deleted: as after an upgrade
 }
 
-// The entries of an auxiliary vector: AT_SECURE of the kernel's include/uapi/linux/auxvec.h, and the limit of a type.
+// The entries of an auxiliary vector: AT_UID and AT_SECURE of the kernel's include/uapi/linux/auxvec.h, and the limit of a type.
 const (
+	atUID    = 11
 	atSecure = 23
 	maxAuxv  = 4 << 10
 	maxType  = 1 << 16
 )
 
-// isSecure reads /proc/PID/auxv: pairs of a type and a value, of the width of the program's own pointers.
-func isSecure(auxv []byte) bool {
+// hasGained tells whether a process that runs as that user now got its rights from the file that it executes.
+func hasGained(auxv []byte, user int) bool {
+	secure, _ := auxiliary(auxv, atSecure)
+	by, known := auxiliary(auxv, atUID)
+	return secure != 0 && !(known && (by == 0 || by == uint64(user)))
+}
+
+// auxiliary reads an entry of /proc/PID/auxv: pairs of a type and a value, of the width of the program's own pointers.
+func auxiliary(auxv []byte, kind uint64) (value uint64, ok bool) {
 	width, order := 8, binary.NativeEndian
 	if len(auxv) >= 8 && order.Uint64(auxv) > maxType {
 		width = 4 // a program of 32 bits
@@ -104,11 +114,11 @@ func isSecure(auxv []byte) bool {
 		return order.Uint64(b)
 	}
 	for entry := range slices.Chunk(auxv, 2*width) {
-		if len(entry) == 2*width && number(entry) == atSecure {
-			return number(entry[width:]) != 0
+		if len(entry) == 2*width && number(entry) == kind {
+			return number(entry[width:]), true
 		}
 	}
-	return false
+	return 0, false
 }
 
 // qemuUsers are the users as which the system's libvirt starts QEMU: root, and the one that qemu.conf names, or

@@ -1,6 +1,9 @@
 package witness
 
 import (
+	"errors"
+	"fmt"
+	"io/fs"
 	"os"
 	"sync"
 	"time"
@@ -69,7 +72,7 @@ func (j judge) owned(pid int, at place) (bool, error) {
 	if owner.nested || !owner.isOneOf(j.users()) {
 		return false, nil
 	}
-	program, setuid, known := j.host.program(pid)
+	program, setuid, known := j.host.program(pid, owner.real)
 	if at == inUnit || at == inSession && j.host.System {
 		return owner.real == 0 && known && !setuid && isEmulator(program), nil
 	}
@@ -79,7 +82,7 @@ func (j judge) owned(pid int, at place) (bool, error) {
 // IsDaemon tells whether a process is a daemon of this node's system: named accepts its name (comm of proc_pid_comm(5))
 // and it runs as one of users. It is not a daemon in a container, nor in a user's session unless named accepts
 // the file that it executes too. A process that has ended is no daemon. An error says that the process exists and
-// cannot be read. Users are numbers; see [Host.UserID].
+// cannot be judged. Users are numbers; see [Host.UserID].
 func (h Host) IsDaemon(pid int, named func(program string) bool, users ...int) (bool, error) {
 	stat, err := h.stat(pid)
 	if err != nil || stat.dead() || stat.kernel || !named(stat.comm) {
@@ -93,8 +96,29 @@ func (h Host) IsDaemon(pid int, named func(program string) bool, users ...int) (
 	if err != nil || group.place == inContainer {
 		return false, unlessGone(err)
 	}
-	program, setuid, known := h.program(pid)
-	return !setuid && (group.place != inSession || known && named(program)), nil
+	program, setuid, known := h.program(pid, owner.real)
+	switch {
+	case group.place != inSession:
+		return !setuid, nil
+	case !known && owner.real == 0 && h.isHidden(pid):
+		return false, fmt.Errorf("%w: in a session, and which file it executes is hidden without CAP_SYS_PTRACE", ErrIncomplete)
+	}
+	return !setuid && known && named(program), nil
+}
+
+// isHidden tells whether this program may not see which file a process executes.
+func (h Host) isHidden(pid int) bool {
+	_, err := os.Readlink(h.path(pid, "exe"))
+	return errors.Is(err, fs.ErrPermission)
+}
+
+// SeesAll is an error, which is [ErrIncomplete], where the proc file system hides processes from this program: then it
+// says nothing that one is not found there.
+func (h Host) SeesAll() error {
+	if _, err := os.Stat(h.path(1, "stat")); err != nil {
+		return fmt.Errorf("%w: %s shows no process 1 (not mounted, or mounted with hidepid: see HIDDEN PROCESSES in vmferryd(8)): %w", ErrIncomplete, h.ProcDir(), err)
+	}
+	return nil
 }
 
 func unlessGone(err error) error {

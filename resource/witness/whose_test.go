@@ -104,12 +104,15 @@ func auxv64(entries ...uint64) (raw []byte) {
 	return raw
 }
 
-func TestIsSecure(t *testing.T) {
+func TestHasGained(t *testing.T) {
 	auxv32 := func(entries ...uint32) (raw []byte) {
 		for _, n := range entries {
 			raw = binary.NativeEndian.AppendUint32(raw, n)
 		}
 		return raw
+	}
+	if hasGained(auxv64(atUID, qemuUser, atSecure, 1), qemuUser) || !hasGained(auxv64(atUID, 1000, atSecure, 1), qemuUser) {
+		t.Error("QEMU's user, whom libvirt turned to before it executed QEMU")
 	}
 	for _, c := range []struct {
 		name string
@@ -121,22 +124,24 @@ func TestIsSecure(t *testing.T) {
 		{"64 bits, the first", auxv64(atSecure, 1), true},
 		{"32 bits", auxv32(32, 1<<30, atSecure, 1, 0, 0), true},
 		{"32 bits, no rights gained", auxv32(32, 1<<30, atSecure, 0, 0, 0), false},
+		{"by a user", auxv64(atUID, 1000, atSecure, 1), true},
+		{"by root, in another domain of SELinux's", auxv64(atUID, 0, 12, 0, atSecure, 1), false},
 		{"cut short", auxv64(33, 1<<40, atSecure), false},
 		{"empty", nil, false},
 		{"short", []byte{23}, false},
 	} {
-		if got := isSecure(c.raw); got != c.want {
+		if got := hasGained(c.raw, 0); got != c.want {
 			t.Errorf("%s: %t", c.name, got)
 		}
 	}
 }
 
-func FuzzIsSecure(f *testing.F) {
+func FuzzHasGained(f *testing.F) {
 	f.Add(auxv64(33, 1<<40, atSecure, 1, 0, 0))
 	f.Add([]byte("\x17"))
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		if isSecure(raw) && !bytes.Contains(raw, binary.NativeEndian.AppendUint32(nil, atSecure)) {
-			t.Errorf("isSecure(%x)", raw)
+		if hasGained(raw, 0) && !bytes.Contains(raw, binary.NativeEndian.AppendUint32(nil, atSecure)) {
+			t.Errorf("hasGained(%x)", raw)
 		}
 	})
 }
@@ -314,4 +319,31 @@ func FuzzParseOwner(f *testing.F) {
 			t.Errorf("parseOwner(%q) = %+v", raw, o)
 		}
 	})
+}
+
+// A QEMU that libvirt notes as a guest's is one, whatever it calls itself; what works beside it is none.
+func TestNotedProcessOfAnyName(t *testing.T) {
+	for _, c := range []struct {
+		comm, file string
+		args       []string
+		doubt      bool
+	}{
+		{"kvm-spice", "vm1.pid", nil, true},
+		{"x-helper", "vm1.pid", []string{"x"}, true},
+		{"x", "vm1.pid", []string{"x"}, true},
+		{"virtiofsd", "1-vm1-fs0-fs.pid", []string{"virtiofsd"}, false},
+		{"qemu-pr-helper", "1-vm1-pr-helper0.pid", []string{"qemu-pr-helper"}, false},
+		{"x", "vm2.pid", []string{"x"}, false},
+	} {
+		f := newTree(t)
+		f.process(30, c.comm, 'S', c.args...)
+		f.cgroup(30, scope("vm1"))
+		f.run(c.file, "30\n")
+		if _, err := f.host.Find(t.Context(), "vm1", uuidA); errors.Is(err, ErrIncomplete) != c.doubt {
+			t.Errorf("%s in %s: %v, want doubt: %v", c.comm, c.file, err, c.doubt)
+		}
+		if _, err := f.host.Find(t.Context(), "vm9", uuidB); err != nil {
+			t.Errorf("%s in %s: of another guest: %v", c.comm, c.file, err)
+		}
+	}
 }

@@ -191,6 +191,13 @@ func (l look) mayBe(guest string) bool {
 	return guest == "" || mayBe(l.group.machine, guest) && (l.group.machine != "" || isNoted)
 }
 
+// isNoted tells whether libvirt noted twice that this is the QEMU of a guest: its control group has the name of its pid
+// file. What works beside a guest has that group and a pid file of another name. What QEMU calls itself says nothing
+// then: an emulator may have any name, and a guest that has broken out gives itself one.
+func (l look) isNoted() bool {
+	return l.group.machine != "" && slices.ContainsFunc(l.files, func(guest string) bool { return mayBe(l.group.machine, guest) })
+}
+
 // add tells of one process which guest's it is.
 func (s *sighting) add(h Host, l look, cmdline []byte, err error) {
 	if gone(err) {
@@ -205,8 +212,11 @@ func (s *sighting) add(h Host, l look, cmdline []byte, err error) {
 		return
 	}
 	why := unrecognised(l.stat.comm, cmdline, err, len(l.files) > 0)
-	if isGuest {
+	switch {
+	case isGuest:
 		why = errDisguised
+	case why == nil && l.isNoted():
+		why = errUnrecognised
 	}
 	if why == nil {
 		return
