@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/vmferry/vmferry/hbplugin/pacemaker/cib"
 	"github.com/vmferry/vmferry/hbplugin/shutdown"
 )
@@ -115,8 +117,42 @@ func checkDaemon(ctx context.Context, k *checker) {
 	case !u.Enabled:
 		k.add("vmferryd", "", problem, "runs, and does not after the next boot", "type: systemctl enable vmferryd")
 	default:
-		k.add("vmferryd", "", ok, u.Status, "")
+		k.checkHidden(u)
 	}
+}
+
+// checkHidden: does vmferryd, which has no CAP_SYS_PTRACE, see the processes of this node?
+func (k *checker) checkHidden(daemon unit) {
+	text, err := os.ReadFile(k.path("/proc/self/mountinfo"))
+	options, hides := hidesProcesses(string(text))
+	if err != nil || !hides || daemon.Bounding&(1<<unix.CAP_SYS_PTRACE) != 0 {
+		k.add("vmferryd", "", ok, daemon.Status, "")
+		return
+	}
+	k.add("vmferryd", "", problem, "sees no processes of others, as /proc is mounted with "+options+": it cannot tell whether a cluster manager or a guest runs",
+		`type: mkdir -p /etc/systemd/system/vmferryd.service.d; printf '[Service]\nCapabilityBoundingSet=CAP_SYS_PTRACE\n' >/etc/systemd/system/vmferryd.service.d/hidepid.conf; `+
+			"systemctl daemon-reload; systemctl restart vmferryd")
+}
+
+// hidesProcesses tells whether /proc hides processes of others from a root without capabilities, by
+// /proc/PID/mountinfo (proc_pid_mountinfo(5)): hidepid does, but for members of the group gid, which is root's unless set.
+func hidesProcesses(mountinfo string) (options string, hides bool) {
+	for line := range strings.Lines(mountinfo) {
+		mount, super, _ := strings.Cut(line, " - ")
+		at, what := strings.Fields(mount), strings.Fields(super)
+		if len(at) < 5 || at[4] != "/proc" || len(what) < 3 || what[0] != "proc" {
+			continue
+		}
+		hides, options = false, what[2]
+		isHiding, isRoots := false, true
+		for option := range strings.SplitSeq(what[2], ",") {
+			key, value, _ := strings.Cut(option, "=")
+			isHiding = isHiding || key == "hidepid" && value != "0" && value != "off"
+			isRoots = isRoots && (key != "gid" || value == "0")
+		}
+		hides = isHiding && !isRoots
+	}
+	return options, hides
 }
 
 // checkWindow: will logind wait as long as a drain may take?

@@ -17,6 +17,7 @@ type unit struct {
 	After    []string
 	Status   string // what the service says of itself
 	Sentence string // what it is, in words
+	Bounding uint64 // the capabilities that it may have (capabilities(7)), a bit each
 }
 
 // units asks systemd about its units. A unit that is not installed is no error.
@@ -44,9 +45,11 @@ func (systemd) Unit(ctx context.Context, name string) (unit, error) {
 	after, _ := props["After"].([]string)
 	stale, _ := props["NeedDaemonReload"].(bool)
 	file := word("UnitFileState")
+	bounding, _ := props["CapabilityBoundingSet"].(uint64)
 	return unit{
 		Loaded: word("LoadState") == "loaded", Active: word("ActiveState") == "active", State: word("ActiveState"),
 		Enabled: file == "enabled" || file == "enabled-runtime" || file == "static" || file == "alias",
 		After:   after, Stale: stale, Status: word("StatusText"), Sentence: word("Description"),
+		Bounding: bounding,
 	}, nil
 }

@@ -135,3 +135,18 @@ func TestPlaced(t *testing.T) {
 		}
 	}
 }
+
+func TestHidesProcesses(t *testing.T) {
+	const other = "24 1 0:22 / /sys rw,nosuid - sysfs sysfs rw\n"
+	for super, want := range map[string]bool{
+		"rw": false, "rw,hidepid=2": false, "rw,gid=1234,hidepid=2": true, "rw,gid=1234,hidepid=invisible": true, "rw,gid=0,hidepid=2": false,
+		"rw,gid=1234": false, "rw,gid=1234,hidepid=0": false, "rw,gid=7,hidepid=ptraceable": true,
+	} {
+		if _, got := hidesProcesses(other + "22 1 0:21 / /proc rw,nosuid shared:5 - proc proc " + super + "\n"); got != want {
+			t.Errorf("%s: hides %v", super, got)
+		}
+	}
+	if _, got := hidesProcesses("22 1 0:21 / /proc rw - proc proc rw,gid=1,hidepid=2\n30 22 0:21 / /proc rw - proc proc rw\n"); got {
+		t.Error("a mount that another one covers counts")
+	}
+}

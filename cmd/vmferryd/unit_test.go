@@ -109,7 +109,7 @@ func TestServiceSettings(t *testing.T) {
 		"Service.KeyringMode":           "private",
 		"Service.SystemCallFilter":      "@system-service ~process_vm_readv process_vm_writev",
 		"Service.MemoryMax":             "2G",
-		"Service.TasksMax":              "512",
+		"Service.TasksMax":              "4096",
 		"Service.OOMPolicy":             "continue",
 	} {
 		if got := strings.Join(u[key], " "); got != want {
