@@ -416,3 +416,22 @@ func TestWithMACs(t *testing.T) {
 		}
 	}
 }
+
+func TestWithMachine(t *testing.T) {
+	domain := func(machine string) string {
+		return "<domain type='kvm'><name>vm1</name><os><type arch='x86_64'" + machine + ">hvm</type><boot dev='hd'/></os></domain>"
+	}
+	for _, c := range []struct{ own, saved, want string }{
+		{" machine='q35'", " machine='pc-q35-9.2'", " machine='pc-q35-9.2'"},
+		{` machine = "pc"`, " machine='pc-i440fx-noble'", " machine='pc-i440fx-noble'"},
+		{" machine='virt'", " machine='virt-10.0'", " machine='virt-10.0'"},
+		{" machine='q35'", " machine='pc-i440fx-9.2'", " machine='q35'"},
+		{" machine='pc-q35-10.0'", " machine='pc-q35-9.2'", " machine='pc-q35-10.0'"},
+		{" machine='q35'", " machine='pc-q35-&apos;/&gt;'", " machine='q35'"},
+		{"", " machine='pc-q35-9.2'", ""},
+	} {
+		if got := withMachine(domain(c.own), domain(c.saved)); got != domain(c.want) {
+			t.Errorf("%q of %q: %q", c.own, c.saved, got)
+		}
+	}
+}

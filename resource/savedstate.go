@@ -9,6 +9,7 @@ import (
 	"maps"
 	"net/url"
 	"os"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -175,7 +176,7 @@ func savedImage(f *os.File) (image saveimage.Image, size fs.FileInfo, why string
 }
 
 // isOfGuest returns why a saved state is not that of the guest, or "", and the guest's own XML, which gets the UUID and
-// the MAC addresses of the saved state where it has none: libvirt draws others each time.
+// the MAC addresses of the saved state where it has none, since libvirt draws others each time, and its machine type.
 func isOfGuest(saved, own string) (why, xml string, err error) {
 	o, err := parseDomain(own)
 	if err != nil {
@@ -188,7 +189,53 @@ func isOfGuest(saved, own string) (why, xml string, err error) {
 	case s.Name != o.Name || o.UUID != "" && s.UUID != o.UUID:
 		return fmt.Sprintf("it is the state of guest %q with UUID %s", s.Name, s.UUID), "", nil
 	}
-	return "", withMACs(o.withUUID(s.UUID), s.text), nil
+	return "", withMachine(withMACs(o.withUUID(s.UUID), s.text), s.text), nil
+}
+
+var (
+	machinePattern   = regexp.MustCompile(`\bmachine\s*=\s*(?:'[^']*'|"[^"]*")`)
+	machineCharacter = regexp.MustCompile(`^[A-Za-z0-9._+-]+$`)
+)
+
+// withMachine gives a domain's XML the machine type that the guest had when it was saved, where its own stands for the
+// newest of a kind, such as "q35" for "pc-q35-9.2": after an upgrade of QEMU that is another one.
+func withMachine(own, saved string) string {
+	guest, was := &libvirtxml.Domain{}, &libvirtxml.Domain{}
+	if guest.Unmarshal(own) != nil || was.Unmarshal(saved) != nil || guest.OS == nil || was.OS == nil || guest.OS.Type == nil || was.OS.Type == nil {
+		return own
+	}
+	from, to := guest.OS.Type.Machine, was.OS.Type.Machine
+	if from == to || from == "" || !machineCharacter.MatchString(to) || !isNewestOf(from, to) {
+		return own
+	}
+	dec, at := xml.NewDecoder(strings.NewReader(own)), []string(nil)
+	for {
+		start := int(dec.InputOffset())
+		token, err := dec.Token()
+		if err != nil {
+			return own
+		}
+		switch t := token.(type) {
+		case xml.EndElement:
+			at = at[:len(at)-1]
+		case xml.StartElement:
+			if at = append(at, t.Name.Local); strings.Join(at, "/") == "domain/os/type" {
+				end := int(dec.InputOffset())
+				return own[:start] + machinePattern.ReplaceAllLiteralString(own[start:end], "machine='"+to+"'") + own[end:]
+			}
+		}
+	}
+}
+
+// isNewestOf tells whether QEMU's alias may stand for a machine type.
+func isNewestOf(alias, machine string) bool {
+	switch alias {
+	case "pc":
+		return strings.HasPrefix(machine, "pc-i440fx-")
+	case "q35":
+		return strings.HasPrefix(machine, "pc-q35-")
+	}
+	return strings.HasPrefix(machine, alias+"-")
 }
 
 // withMACs gives the network cards of a domain's XML that have no MAC address those of the same guest when it was saved,

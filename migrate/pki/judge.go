@@ -77,10 +77,13 @@ func JudgeServer(raw, authority []byte, host string, sure bool, now time.Time) (
 	return f
 }
 
-// isFor is as lenient as GnuTLS may be: a name counts as a text as well, and the common name where there is no other.
+// isFor is as lenient as GnuTLS may be: a name counts as a text as well, and the common name where there is no other, also
+// one for any host of a domain.
 func isFor(c *x509.Certificate, host string) bool {
-	return c.VerifyHostname(host) == nil ||
-		slices.ContainsFunc(namesOf(c), func(name string) bool { return strings.EqualFold(name, host) })
+	_, domain, _ := strings.Cut(host, ".")
+	return c.VerifyHostname(host) == nil || slices.ContainsFunc(namesOf(c), func(name string) bool {
+		return strings.EqualFold(name, host) || domain != "" && strings.EqualFold(name, "*."+domain)
+	})
 }
 
 // namesOf are the names and addresses that a certificate is for.

@@ -73,7 +73,8 @@ func (j judge) owned(pid int, at place) (bool, error) {
 		return false, nil
 	}
 	program, setuid, known := j.host.program(pid, owner.real)
-	if at == inUnit || at == inSession && j.host.System {
+	isSessions := !j.host.System && owner.real != 0 && owner.isOneOf(j.host.Users) // a session's libvirt may run as a service of the system
+	if at == inUnit && !isSessions || at == inSession && j.host.System {
 		return owner.real == 0 && known && !setuid && isEmulator(program), nil
 	}
 	return !setuid, nil

@@ -58,6 +58,7 @@ var suspects = []suspect{
 	{name: "of a user, in a service", real: 1001, effective: 1001, cgroup: cron, exe: qemu},
 	{name: "of a user, in libvirt's service", real: 1001, effective: 1001, cgroup: libvirtd, exe: qemu},
 	{name: "of a user, in a session", real: 1000, effective: 1000, cgroup: session, exe: qemu, session: true},
+	{name: "of a user whose session's libvirt is a service", real: 1000, effective: 1000, cgroup: cron, exe: qemu, session: true},
 	{name: "of a user, in a scope of his own manager's", real: 1000, effective: 1000, cgroup: ownScope, exe: qemu, session: true},
 	{name: "of another user, in a scope of his own manager's", real: 1001, effective: 1001, cgroup: ownScope, exe: qemu},
 	{name: "by a set-user-ID program, in a session", real: 1000, cgroup: session, exe: "/usr/bin/su", setuid: true},
