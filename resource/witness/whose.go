@@ -73,7 +73,8 @@ func (j judge) owned(pid int, at place) (bool, error) {
 		return false, nil
 	}
 	program, setuid, known := j.host.program(pid, owner.real)
-	isSessions := !j.host.System && owner.real != 0 && owner.isOneOf(j.host.Users) // a session's libvirt may run as a service of the system
+	// The libvirt of a user's session may run as a service of the system.
+	isSessions := !j.host.System && owner.real != 0 && owner.isOneOf(j.host.Users)
 	if at == inUnit && !isSessions || at == inSession && j.host.System {
 		return owner.real == 0 && known && !setuid && isEmulator(program), nil
 	}
@@ -102,7 +103,8 @@ func (h Host) IsDaemon(pid int, named func(program string) bool, users ...int) (
 	case group.place != inSession:
 		return !setuid, nil
 	case !known && owner.real == 0 && h.isHidden(pid):
-		return false, fmt.Errorf("%w: in a session, and which file it executes is hidden without CAP_SYS_PTRACE", ErrIncomplete)
+		return false, fmt.Errorf("%w: in a session, and which file it executes is hidden without CAP_SYS_PTRACE",
+			ErrIncomplete)
 	}
 	return !setuid && known && named(program), nil
 }
@@ -117,7 +119,8 @@ func (h Host) isHidden(pid int) bool {
 // says nothing that one is not found there.
 func (h Host) SeesAll() error {
 	if _, err := os.Stat(h.path(1, "stat")); err != nil {
-		return fmt.Errorf("%w: %s shows no process 1 (not mounted, or mounted with hidepid: see HIDDEN PROCESSES in vmferryd(8)): %w", ErrIncomplete, h.ProcDir(), err)
+		return fmt.Errorf("%w: %s shows no process 1 (not mounted, or mounted with hidepid: see HIDDEN PROCESSES in vmferryd(8)): %w",
+			ErrIncomplete, h.ProcDir(), err)
 	}
 	return nil
 }
