@@ -162,28 +162,11 @@ func (a *run) warnOfNewTPM() {
 // The alternative, to define the guest for as long as it runs, would leave a definition behind wherever an agent is
 // killed, and with it a second way to start the guest.
 func keepTPM(text string) string {
-	dec := xml.NewDecoder(strings.NewReader(text))
-	var out strings.Builder
-	done := 0
-	for at := []string(nil); ; {
-		before := int(dec.InputOffset())
-		token, err := dec.Token()
-		if err != nil {
-			out.WriteString(text[done:])
-			return out.String()
+	return editTags(text, "domain/devices/tpm/backend", func(t xml.StartElement, tag string) string {
+		if t.Name.Space != "" || attribute(t, "type") != "emulator" || attribute(t, "persistent_state") != "" {
+			return tag
 		}
-		switch t := token.(type) {
-		case xml.EndElement:
-			at = at[:len(at)-1]
-		case xml.StartElement:
-			at = append(at, t.Name.Local)
-			if strings.Join(at, "/") != "domain/devices/tpm/backend" || t.Name.Space != "" ||
-				attribute(t, "type") != "emulator" || attribute(t, "persistent_state") != "" {
-				continue
-			}
-			end := before + len("<backend")
-			out.WriteString(text[done:end] + " persistent_state='yes'")
-			done = end
-		}
-	}
+		const begin = "<backend"
+		return begin + " persistent_state='yes'" + strings.TrimPrefix(tag, begin)
+	})
 }

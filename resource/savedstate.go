@@ -208,23 +208,9 @@ func withMachine(own, saved string) string {
 	if from == to || from == "" || !machineCharacter.MatchString(to) || !isNewestOf(from, to) {
 		return own
 	}
-	dec, at := xml.NewDecoder(strings.NewReader(own)), []string(nil)
-	for {
-		start := int(dec.InputOffset())
-		token, err := dec.Token()
-		if err != nil {
-			return own
-		}
-		switch t := token.(type) {
-		case xml.EndElement:
-			at = at[:len(at)-1]
-		case xml.StartElement:
-			if at = append(at, t.Name.Local); strings.Join(at, "/") == "domain/os/type" {
-				end := int(dec.InputOffset())
-				return own[:start] + machinePattern.ReplaceAllLiteralString(own[start:end], "machine='"+to+"'") + own[end:]
-			}
-		}
-	}
+	return editTags(own, "domain/os/type", func(_ xml.StartElement, tag string) string {
+		return machinePattern.ReplaceAllLiteralString(tag, "machine='"+to+"'")
+	})
 }
 
 // isNewestOf tells whether QEMU's alias may stand for a machine type.
@@ -246,33 +232,19 @@ func withMACs(own, saved string) string {
 		len(guest.Devices.Interfaces) != len(was.Devices.Interfaces) {
 		return own
 	}
-	var out strings.Builder
-	done, card := 0, 0
-	dec, at := xml.NewDecoder(strings.NewReader(own)), []string(nil)
-	for {
-		token, err := dec.Token()
-		if err != nil {
-			out.WriteString(own[done:])
-			return out.String()
+	card := 0
+	return editTags(own, "domain/devices/interface", func(_ xml.StartElement, tag string) string {
+		if card == len(was.Devices.Interfaces) {
+			return tag
 		}
-		switch t := token.(type) {
-		case xml.EndElement:
-			at = at[:len(at)-1]
-		case xml.StartElement:
-			at = append(at, t.Name.Local)
-			end := int(dec.InputOffset())
-			if strings.Join(at, "/") != "domain/devices/interface" || card == len(was.Devices.Interfaces) {
-				continue
-			}
-			has, mac := guest.Devices.Interfaces[card].MAC, was.Devices.Interfaces[card].MAC
-			if card++; has == nil && mac != nil && !strings.HasSuffix(own[:end], "/>") {
-				var escaped strings.Builder
-				_ = xml.EscapeText(&escaped, []byte(mac.Address)) // a Builder takes all
-				out.WriteString(own[done:end] + "<mac address='" + escaped.String() + "'/>")
-				done = end
-			}
+		has, mac := guest.Devices.Interfaces[card].MAC, was.Devices.Interfaces[card].MAC
+		if card++; has != nil || mac == nil || strings.HasSuffix(tag, "/>") {
+			return tag
 		}
-	}
+		var escaped strings.Builder
+		_ = xml.EscapeText(&escaped, []byte(mac.Address)) // a Builder takes all
+		return tag + "<mac address='" + escaped.String() + "'/>"
+	})
 }
 
 // errOtherDisks says that a guest's memory belongs to other disks than the config file names.

@@ -134,8 +134,16 @@ func isCode(err error, code lv.ErrorNumber) bool {
 // ReadImage reads a small file, of at most limit bytes, through the storage pool that it lies in. That there is none
 // is no error: then nothing is returned.
 func (c *Conn) ReadImage(ctx context.Context, path string, limit int) ([]byte, error) {
+	return c.readVolume(ctx, path, limit, c.inPool)
+}
+
+// withPool calls f with a storage pool of a directory.
+type withPool func(ctx context.Context, dir string, f func(*lv.StoragePool) error) error
+
+// readVolume reads a file through a pool of its directory. Without such a file it returns nothing.
+func (c *Conn) readVolume(ctx context.Context, path string, limit int, in withPool) ([]byte, error) {
 	return call(ctx, c, fmt.Sprintf("read %q", path), "", func() (raw []byte, err error) {
-		err = c.inPool(ctx, filepath.Dir(path), func(p *lv.StoragePool) error {
+		err = in(ctx, filepath.Dir(path), func(p *lv.StoragePool) error {
 			vol, err := lookupVolume(p, filepath.Base(path))
 			if vol == nil || err != nil {
 				return err

@@ -60,18 +60,7 @@ func (c *Conn) Names(ctx context.Context, dir string) ([]string, error) {
 // Text reads a small file of the host, of at most limit bytes, in the way of [Conn.Names]. That there is none is no
 // error: then nothing is returned.
 func (c *Conn) Text(ctx context.Context, file string, limit int) ([]byte, error) {
-	return call(ctx, c, fmt.Sprintf("read %q", file), "", func() (raw []byte, err error) {
-		err = c.lookInto(ctx, path.Dir(file), func(p *lv.StoragePool) error {
-			vol, err := lookupVolume(p, path.Base(file))
-			if vol == nil || err != nil {
-				return err
-			}
-			defer func() { _ = vol.Free() }()
-			raw, err = c.download(vol, limit)
-			return err
-		})
-		return raw, err
-	})
+	return c.readVolume(ctx, file, limit, c.lookInto)
 }
 
 // lookInto calls f with a pool of the directory, and again where another's pool was in the way.
