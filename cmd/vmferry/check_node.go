@@ -135,7 +135,8 @@ func (k *checker) checkHidden(daemon unit) {
 }
 
 // hidesProcesses tells whether /proc hides processes of others from a root without capabilities, by
-// /proc/PID/mountinfo (proc_pid_mountinfo(5)): hidepid does, but for members of the group gid, which is root's unless set.
+// /proc/PID/mountinfo (proc_pid_mountinfo(5)): hidepid does, but for members of the group gid, which is root's unless set, and
+// hidepid=ptraceable for them, too (has_pid_permissions of the kernel's fs/proc/base.c).
 func hidesProcesses(mountinfo string) (options string, hides bool) {
 	for line := range strings.Lines(mountinfo) {
 		mount, super, _ := strings.Cut(line, " - ")
@@ -149,8 +150,9 @@ func hidesProcesses(mountinfo string) (options string, hides bool) {
 			key, value, _ := strings.Cut(option, "=")
 			isHiding = isHiding || key == "hidepid" && value != "0" && value != "off"
 			isRoots = isRoots && (key != "gid" || value == "0")
+			hides = hides || key == "hidepid" && (value == "4" || value == "ptraceable")
 		}
-		hides = isHiding && !isRoots
+		hides = hides || isHiding && !isRoots
 	}
 	return options, hides
 }
