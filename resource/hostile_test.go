@@ -100,8 +100,9 @@ func TestPlantedSavedState(t *testing.T) {
 				if took := time.Since(began); took > 10*time.Second {
 					t.Errorf("took %v", took)
 				}
-				if _, err := os.Lstat(filepath.Join(dir, saveFile)); err != nil {
-					t.Errorf("what was planted: %v", err)
+				kept, err := filepath.Glob(filepath.Join(dir, saveFile+".foreign-*"))
+				if _, there := os.Lstat(filepath.Join(dir, saveFile)); err != nil || len(kept) != 1 || there == nil {
+					t.Errorf("what was planted: %v, %v, %v", kept, there, err)
 				}
 			})
 		}
@@ -432,6 +433,65 @@ func TestWithMachine(t *testing.T) {
 	} {
 		if got := withMachine(domain(c.own), domain(c.saved)); got != domain(c.want) {
 			t.Errorf("%q of %q: %q", c.own, c.saved, got)
+		}
+	}
+}
+
+// What the agent accepts is no problem to a check either: to follow its advice would take the directory from libvirt.
+func TestExposedSavesOfTheGuestsOwnUser(t *testing.T) {
+	asRoot(t)
+	dir := filepath.Join(t.TempDir(), "saves")
+	config := filepath.Join(t.TempDir(), "vm1.xml")
+	label := "<domain><name>vm1</name><seclabel type='static' model='dac'><label>+1234:+1234</label></seclabel></domain>"
+	err := errors.Join(os.Mkdir(dir, 0o700), os.Chown(dir, 1234, 1234), os.WriteFile(config, []byte(label), 0o600))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := ExposedSaves(dir, "qemu:///system", config); err != nil {
+		t.Error(err)
+	}
+	session := "qemu+unix:///session?socket=/run/user/1234/libvirt/libvirt-sock"
+	if err := ExposedSaves(dir, session, config+".none"); err != nil {
+		t.Error(err)
+	}
+	if err := ExposedSaves(dir, "qemu:///system", config+".none"); err == nil {
+		t.Error("a stranger's directory")
+	}
+}
+
+// Whose file counts as libvirt's changes with the config file's label, and differs between nodes: what a start has ignored no
+// later one restores, as the guest's disks have gone on.
+func TestIgnoredSavedStateStaysIgnored(t *testing.T) {
+	asRoot(t)
+	w := newWorld(t, "start")
+	file := filepath.Join(w.saveDir(0o700, 0), saveFile)
+	must(t, os.WriteFile(file, []byte(savedQEMU(guestXML)), 0o600))
+	must(t, os.Chown(file, 1234, 0))
+	w.restore = func(context.Context, string, string) error { w.boot(); return nil }
+	label := "<seclabel type='static' model='dac'><label>+1234:+1234</label></seclabel></domain>"
+	for _, config := range []string{guestXML, strings.Replace(guestXML, "</domain>", label, 1)} {
+		w.gone()
+		w.write("vm1.xml", config)
+		err, _ := w.run("start")
+		checkExit(t, err, Success, "")
+	}
+	w.did("create", "create")
+}
+
+// The libvirt of a session writes to the file that is made for it as its user.
+func TestSaveOfASessionInAStickyDirectory(t *testing.T) {
+	if os.Geteuid() != 0 && os.Getenv("CI") != "true" {
+		t.Skip("needs root, to give a file to another user")
+	}
+	for session, want := range map[int]uint32{-1: 0, 1000: 1000} {
+		file := filepath.Join(t.TempDir(), "vm1.state")
+		p := savePlace{Directory: safefile.Directory{Access: safefile.Sticky}, hosts: safefile.Only(1000), session: session}
+		if err := p.prepare(file); err != nil {
+			t.Fatal(err)
+		}
+		info, err := os.Lstat(file)
+		if err != nil || safefile.OwnerOf(info) != want || info.Mode() != 0o600 {
+			t.Errorf("session %d: %v, %v", session, info, err)
 		}
 	}
 }

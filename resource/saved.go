@@ -186,7 +186,7 @@ func removeIfThere(file string) error {
 
 // takeSaved takes the file that the guest can be restored from out of the reach of any other start, and
 // returns nil where there is none. text is the guest's XML. One that is another guest's, or does not fit this one's disks,
-// is set aside: a guest's memory on other disks destroys them. What another user has put there is ignored.
+// is set aside: a guest's memory on other disks destroys them. What another user has put there is moved out of the way.
 func (a *run) takeSaved(ctx context.Context, text string) (*savedState, error) {
 	if a.Params.savesTo() == "" {
 		return nil, nil
@@ -217,7 +217,8 @@ func (a *run) claimSaved(ctx context.Context, text string) (*savedState, error) 
 	switch err = place.foreign(err); {
 	case safefile.NotOurs(err):
 		a.Log.Warnf("what is in the place of the saved state is not libvirt's, and is ignored, and the guest is booted: %s", err)
-		return nil, nil
+		// It may be libvirt's for another node or another label, where it must not be found when the guest's disks have gone on.
+		return nil, safefile.ClearWay(plain, place.hosts)
 	case err != nil:
 		return nil, err
 	}

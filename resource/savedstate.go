@@ -30,6 +30,7 @@ type savePlace struct {
 	safefile.Directory
 	hosts safefile.Owners // whose files may be libvirt's: root, the user that NFS makes of root, QEMU's user, the guest's own
 
+	session  int   // the user whose session's libvirt writes there, -1 for the system's
 	squashed bool  // NFS makes another user of root
 	unsure   error // why it is not known whom it makes of root
 }
@@ -47,10 +48,12 @@ func (p savePlace) foreign(err error) error {
 }
 
 // ExposedSaves is why a guest is neither saved to a directory nor restored from it, with what to type: users other than
-// root and QEMU's can put a file of theirs in the place of a saved state. It is nil where the directory is safe. It
-// touches storage, which may hang.
-func ExposedSaves(dir string) error {
-	p, err := surveySaves(dir, libvirt.QEMUDir)
+// root, QEMU's and the guest's own can put a file of theirs in the place of a saved state. It is nil where the directory is
+// safe. uri is the hypervisor's; of a config file that cannot be read the guest's own user is not known. It touches storage,
+// which may hang.
+func ExposedSaves(dir, uri, config string) error {
+	guest, _ := readDomain(config)
+	p, err := surveySaves(dir, libvirt.QEMUDir, saversOf(uri, guest.text)...)
 	if err != nil {
 		return err
 	}
@@ -58,18 +61,31 @@ func ExposedSaves(dir string) error {
 }
 
 func (a *run) survey() (savePlace, error) {
-	return surveySaves(a.Params.savesTo(), cmp.Or(a.qemuDir, libvirt.QEMUDir), saversOf(a.Params.Hypervisor, a.config.domain.text)...)
+	uri := a.Params.Hypervisor
+	p, err := surveySaves(a.Params.savesTo(), cmp.Or(a.qemuDir, libvirt.QEMUDir), saversOf(uri, a.config.domain.text)...)
+	if uid, ok := sessionUser(uri); ok {
+		p.session = int(uid)
+	}
+	return p, err
+}
+
+// sessionUser is the user of a session whose libvirt a URI names by its socket.
+func sessionUser(uri string) (uid uint32, ok bool) {
+	u, err := url.Parse(uri)
+	if err != nil || u.Path != "/session" {
+		return 0, false
+	}
+	rest, below := strings.CutPrefix(u.Query().Get("socket"), "/run/user/")
+	number, _, _ := strings.Cut(rest, "/")
+	n, err := strconv.ParseUint(number, 10, 32)
+	return uint32(n), below && err == nil
 }
 
 // saversOf are the users as whom libvirt may save this guest in particular: the one of a session, and the one of the guest's
 // own DAC label, which libvirt turns to where NFS refuses root (qemuDomainOpenFile of qemu_domain.c).
 func saversOf(uri, text string) (uids []uint32) {
-	if u, err := url.Parse(uri); err == nil && u.Path == "/session" {
-		rest, below := strings.CutPrefix(u.Query().Get("socket"), "/run/user/")
-		number, _, _ := strings.Cut(rest, "/")
-		if uid, err := strconv.ParseUint(number, 10, 32); below && err == nil {
-			uids = append(uids, uint32(uid))
-		}
+	if uid, ok := sessionUser(uri); ok {
+		uids = append(uids, uid)
 	}
 	guest := &libvirtxml.Domain{}
 	if guest.Unmarshal(text) != nil {
@@ -86,7 +102,7 @@ func saversOf(uri, text string) (uids []uint32) {
 
 // surveySaves looks at a directory for saved guests, and at one of QEMU's user.
 func surveySaves(dir, qemu string, hosts ...uint32) (savePlace, error) {
-	var p savePlace
+	p := savePlace{session: -1}
 	kind, err := disks.SharedBy(dir)
 	if err == nil && kind != "" {
 		uid, merr := safefile.Maker(dir)
@@ -146,7 +162,7 @@ func (p savePlace) prepare(file string) error {
 	if err != nil {
 		return err
 	}
-	return f.Close()
+	return errors.Join(f.Chown(p.session, -1), f.Close()) // -1 changes nothing
 }
 
 // savedState is a saved state that is to be restored.

@@ -180,7 +180,7 @@ func (k *checker) checkSaveDir(cl *claim) {
 	}
 	if info, err := os.Stat(k.path(dir)); err != nil || !info.IsDir() {
 		k.add("resource", cl.resource, problem, fmt.Sprintf("its %s %q is no directory on this node", name, dir), "mount the storage that all nodes share there, or create it")
-	} else if err := resource.ExposedSaves(k.path(dir)); err != nil {
+	} else if err := resource.ExposedSaves(k.path(dir), cl.env.Params.Hypervisor, k.path(cl.env.Params.Config)); err != nil {
 		k.add("resource", cl.resource, problem, fmt.Sprintf("it is not saved to its %s: %v", name, err), "")
 	}
 }

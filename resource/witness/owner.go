@@ -26,6 +26,7 @@ const (
 // namespace, so that the root of a namespace below is not 0.
 type owner struct {
 	real, effective int
+	group           int  // the real one
 	nested          bool // it is in a PID namespace below this node's, as containers are
 }
 
@@ -47,6 +48,16 @@ func parseOwner(raw []byte) (o owner, err error) {
 				return o, errors.New("parse status: uid: not a number")
 			}
 			o.real, o.effective = int(real), int(effective)
+		case "Gid":
+			ids := strings.Fields(string(value))
+			if len(ids) == 0 {
+				return o, errors.New("parse status: gid: none")
+			}
+			group, gerr := strconv.ParseUint(ids[0], 10, 32)
+			if gerr != nil {
+				return o, errors.New("parse status: gid: not a number")
+			}
+			o.group = int(group)
 		case "NSpid":
 			o.nested = len(bytes.Fields(value)) > 1
 		}
@@ -62,6 +73,10 @@ func parseOwner(raw []byte) (o owner, err error) {
 func (o owner) isOneOf(users []int) bool {
 	return o.real == o.effective && slices.Contains(users, o.real)
 }
+
+// isUsers tells whether a user's set-user-ID program has become root altogether, where its file is hidden: such a program,
+// as sudo(8) that waits for a password, keeps the real group of who started it, and root's own has root's.
+func (o owner) isUsers() bool { return o.real == 0 && o.group != 0 }
 
 func (h Host) owner(pid int) (owner, error) {
 	raw, err := readSome(h.path(pid, "status"), maxStatus)

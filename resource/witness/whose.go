@@ -100,6 +100,8 @@ func (h Host) IsDaemon(pid int, named func(program string) bool, users ...int) (
 	}
 	program, setuid, known := h.program(pid, owner.real)
 	switch {
+	case !known && owner.isUsers():
+		return false, nil
 	case group.place != inSession:
 		return !setuid, nil
 	case !known && owner.real == 0 && h.isHidden(pid):

@@ -292,10 +292,12 @@ func TestQEMUUsers(t *testing.T) {
 
 func TestParseOwner(t *testing.T) {
 	for raw, want := range map[string]string{
-		"Name:\tx\nUid:\t1\t2\t2\t2\nNSpid:\t30\n":               "{1 2 false}",
-		"Name:\tx\nUid:\t0\t0\t0\t0\nGroups:\t\nNSpid:\t30\t1\n": "{0 0 true}",
-		"Uid:\t0\t0\t0\t0\n":                                     "{0 0 false}", // a kernel without PID namespaces
-		"Name:\tUid:\\n0\nUid:\t7\t7\t7\t7\n":                    "{7 7 false}",
+		"Name:\tx\nUid:\t1\t2\t2\t2\nNSpid:\t30\n":               "{1 2 0 false}",
+		"Name:\tx\nUid:\t0\t0\t0\t0\nGroups:\t\nNSpid:\t30\t1\n": "{0 0 0 true}",
+		"Uid:\t0\t0\t0\t0\n":                                     "{0 0 0 false}", // a kernel without PID namespaces
+		"Name:\tUid:\\n0\nUid:\t7\t7\t7\t7\n":                    "{7 7 0 false}",
+		"Uid:\t0\t0\t0\t0\nGid:\t7\t0\t0\t0\n":                   "{0 0 7 false}",
+		"Uid:\t0\t0\t0\t0\nGid:\tx\n":                            "error",
 		"":                                                       "error",
 		"Uid:\t0\n":                                              "error",
 		"Uid:\tx\ty\n":                                           "error",
@@ -345,6 +347,21 @@ func TestNotedProcessOfAnyName(t *testing.T) {
 		}
 		if _, err := f.host.Find(t.Context(), "vm9", uuidB); err != nil {
 			t.Errorf("%s in %s: of another guest: %v", c.comm, c.file, err)
+		}
+	}
+}
+
+// A set-user-ID program that has become root altogether, as sudo that waits for a password, and of which the executed file
+// is hidden from the node daemon, is known by the real group, which stays that of who started it.
+func TestIsDaemonHidesNoUsersProgram(t *testing.T) {
+	for group, want := range map[int]bool{0: true, 1000: false} {
+		f := newTree(t)
+		f.process(30, "pacemaker-x", 'S', "pacemaker-x")
+		f.write(filepath.Join(f.host.Proc, "30", "status"), fmt.Sprintf("Name:\tx\nUid:\t0\t0\t0\t0\nGid:\t%d\t0\t%d\t0\nNSpid:\t30\n", group, group))
+		f.cgroup(30, "0::/system.slice/cron.service\n")
+		got, err := f.host.IsDaemon(30, func(string) bool { return true }, 0)
+		if got != want || err != nil {
+			t.Errorf("real group %d: %v, %v", group, got, err)
 		}
 	}
 }
