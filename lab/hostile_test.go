@@ -318,11 +318,11 @@ const (
 	mostOfPacemaker = 200
 )
 
-// quiet watches for six monitors, with a client that comes anew and one by each protocol.
+// quiet watches for six monitors, with a client that connects each time and one by each protocol.
 func (h *besieged) quiet() {
 	since := strings.TrimSpace(h.on(source, "date", "+%s"))
 	before := h.cost(source)
-	h.on(target, "crm_resource", "--refresh") // every guest is asked for on every node
+	h.on(target, "crm_resource", "--refresh") // every guest is probed on every node
 	h.clients()
 	h.on(target, "crm_resource", "--wait", "--timeout=60")
 	checkNoFailures(h.t, h.on(target, "crm_mon", "--one-shot", "--inactive", "--failcounts"))
@@ -359,7 +359,7 @@ func (h *besieged) lines(since string) {
 	}
 }
 
-// clients watches the guest with a client that comes anew, and wants nearly all of its probes answered.
+// clients watches the guest with a client that connects each time, and wants nearly all of its probes answered.
 func (h *besieged) clients() {
 	h.t.Helper()
 	// It fails where nothing is answered, and tells so in its report.

@@ -249,7 +249,7 @@ func (r Request) check() error {
 	}
 	if r.Options.TLS && r.Options.Tunnelled {
 		// libvirtd 11.3 crashes: there is no host name for qemuMigrationSrcRun to take from a tunnel.
-		return &Refusal{CheckRequest, "TLS and a tunnelled migration are both asked for", "ask for one of them", nil}
+		return &Refusal{CheckRequest, "TLS and a tunnelled migration are both requested", "request one of them", nil}
 	}
 	if r.DowntimeLimit < 0 || r.BlackoutBudget < 0 || r.PauseAfter < 0 {
 		return &Refusal{CheckRequest, "a limit is negative", "", nil}

@@ -60,7 +60,7 @@ func TestCertificatesAreLookedForBeforeTheMove(t *testing.T) {
 		note    string
 	}{
 		{"all is there", nil, "", ""},
-		{"not asked for", func(_ *testing.T, p *pair) { p.req.Options.TLS, p.source.names, p.target.names = false, nil, nil }, "", ""},
+		{"not requested", func(_ *testing.T, p *pair) { p.req.Options.TLS, p.source.names, p.target.names = false, nil, nil }, "", ""},
 		{"target has none", func(_ *testing.T, p *pair) { p.target.names[pki.DefaultDir] = nil },
 			`the target has no ca-cert.pem, server-cert.pem, server-key.pem in "/etc/pki/qemu"`, ""},
 		{"target lacks the key", func(_ *testing.T, p *pair) { p.target.names[pki.DefaultDir] = receives[:2] },
@@ -160,7 +160,7 @@ func TestOwnCertificatesAreRead(t *testing.T) {
 	}
 }
 
-// However often and in whatever way a migration is begun, it is encrypted where that was asked for.
+// However often and in whatever way a migration is begun, it is encrypted where that was requested.
 func TestMoveNeverFallsBackToPlain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := encrypted(t)

@@ -490,7 +490,7 @@ func TestRoute(t *testing.T) {
 	}
 }
 
-// Whether it is asked for by the one word or the other, a move is encrypted; and never where it cannot be.
+// Whether it is requested by the one word or the other, a move is encrypted; and never where it cannot be.
 func TestMigrationTLS(t *testing.T) {
 	for _, c := range []struct {
 		params  []string

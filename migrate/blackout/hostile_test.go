@@ -124,7 +124,7 @@ func newPeer(r *Reflector, addr string, session uint64) *peer {
 	return &peer{r: r, from: from, session: session}
 }
 
-// again sends its newest probe at an instant, with the cookie that is asked for,
+// again sends its newest probe at an instant, with the requested cookie,
 // and returns the answer; not ok when there is none.
 func (c *peer) again(now time.Duration) (packet, bool) {
 	for range 2 {
@@ -318,8 +318,8 @@ func TestUnicast(t *testing.T) {
 		"to all of the network":               {four("192.0.2.1", "192.0.2.255"), false},
 		"to all":                              {four("192.0.2.1", "255.255.255.255"), false},
 		"to a group":                          {four("192.0.2.1", "224.0.0.1"), false},
-		"to us, before notes were asked for":  {four("0.0.0.0", "192.0.2.1"), true},
-		"to all, before notes were asked for": {four("0.0.0.0", "255.255.255.255"), false},
+		"to us, before notes were requested":  {four("0.0.0.0", "192.0.2.1"), true},
+		"to all, before notes were requested": {four("0.0.0.0", "255.255.255.255"), false},
 		"to a group, before that":             {four("0.0.0.0", "239.1.2.3"), false},
 		"to us over IPv6":                     {six("2001:db8::1"), true},
 		"to a group over IPv6":                {six("ff02::1"), false},

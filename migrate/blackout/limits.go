@@ -18,7 +18,7 @@ const (
 	maxClients = 1 << 20
 	maxRate    = 10_000_000
 	// challengeRate is how many cookies a reflector gives out in a second, to
-	// addresses that may not have asked for one, and how many of theirs it checks: a
+	// addresses that may not have requested one, and how many of theirs it checks: a
 	// flood of strangers costs no more.
 	challengeRate = 20_000
 	// challengeSlack is how much of that may be used at once: all targets of a watch

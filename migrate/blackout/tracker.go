@@ -126,7 +126,7 @@ func (k *tracker) sent(seq uint64, at time.Duration) {
 func (k *tracker) rest() { k.waiting, k.resting = false, true }
 
 // hear notes a sign of life at an instant that does not answer a probe: the
-// reflector asked for a cookie with probe seq. An outage ends with it, and the next
+// reflector requested a cookie with probe seq. An outage ends with it, and the next
 // one may begin.
 func (k *tracker) hear(seq uint64, at time.Duration) {
 	if !k.waiting {

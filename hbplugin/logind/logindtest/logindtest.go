@@ -176,7 +176,7 @@ type Logind struct {
 // Conn is the connection that has, or had, logind's name.
 func (f *Logind) Conn() *dbus.Conn { return f.conn }
 
-// Reads is how often a property was asked for.
+// Reads is how often a property was read.
 func (f *Logind) Reads() int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
