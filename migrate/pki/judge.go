@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/vmferry/vmferry/migrate/safefile"
 )
 
 // Flaws are what is wrong with the certificates of a node, in words.
@@ -107,7 +109,7 @@ func (f *Flaws) checkKey(path, user string) {
 		f.Fatal = append(f.Fatal, fmt.Sprintf("%s is missing", path))
 	case err != nil:
 		f.Doubts = append(f.Doubts, fmt.Sprintf("%s cannot be looked at: %v", path, err))
-	case !isRoot && ownerOf(info) == 0 && info.Mode()&0o044 == 0:
+	case !isRoot && safefile.OwnerOf(info) == 0 && info.Mode()&0o044 == 0:
 		f.Doubts = append(f.Doubts, fmt.Sprintf("%s is readable for root alone, and QEMU's user must read it", path))
 	}
 }

@@ -87,7 +87,7 @@ func TestJudge(t *testing.T) {
 			if err := syscall.Mkfifo(filepath.Join(dir, pki.Authority), 0o644); err != nil {
 				t.Fatal(err)
 			}
-		}, nil, []string{"no regular file"}},
+		}, nil, []string{"not a regular file"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			dir := t.TempDir()

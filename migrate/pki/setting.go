@@ -3,11 +3,10 @@ package pki
 import (
 	"cmp"
 	"errors"
-	"io"
 	"io/fs"
-	"os"
 	"regexp"
-	"syscall"
+
+	"github.com/vmferry/vmferry/migrate/safefile"
 )
 
 // ConfPath is the file in which libvirt's QEMU driver has its settings.
@@ -63,18 +62,8 @@ func Read(path string) (Setting, error) {
 	return Parse(raw), err
 }
 
-// ReadFile reads a regular file, as far as it is of a size that makes sense.
-func ReadFile(path string) ([]byte, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = f.Close() }()
-	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
-		return nil, cmp.Or(err, error(&fs.PathError{Op: "read", Path: path, Err: errors.New("it is no regular file")}))
-	}
-	return io.ReadAll(io.LimitReader(f, Most))
-}
+// ReadFile reads a regular file of at most [Most] bytes; see [safefile.Read].
+func ReadFile(path string) ([]byte, error) { return safefile.Read(path, Most, safefile.Anyone) }
 
 // SenderNeeds are the files that a node needs to send a guest.
 func (s Setting) SenderNeeds() []string {
