@@ -37,7 +37,7 @@ func (h Host) Helpers(ctx context.Context, wanted Helper) (found []Process, err 
 // helper looks at one process, first at what the kernel tells without the process's memory. One that has ended meanwhile
 // is none, and so is one that root does not run as a daemon of this node: anybody may give a program these names.
 func (h Host) helper(ctx context.Context, wait *waiter, pid int, wanted Helper) (p Process, ok bool, err error) {
-	if program, _, known := h.program(pid, 0); !known || program != wanted.Program {
+	if program, _, err := h.program(pid, 0); err != nil || program != wanted.Program {
 		return Process{}, false, nil
 	}
 	anyName := func(string) bool { return true }

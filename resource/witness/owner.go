@@ -87,18 +87,18 @@ func (h Host) owner(pid int) (owner, error) {
 }
 
 // program is the base name of the file that a process executes, and whether it is set-user-ID or has capabilities: then any
-// user may have chosen the process's name and arguments. ok is false for a process that exits, and for one that this
-// program may not inspect (ptrace(2), PTRACE_MODE_READ_FSCREDS). The file itself is not looked at, since its file
+// user may have chosen the process's name and arguments. An error is that of a process that exits, or fs.ErrPermission for one
+// that this program may not inspect (ptrace(2), PTRACE_MODE_READ_FSCREDS). The file itself is not looked at, since its file
 // system may be that of a dead server: the kernel notes at execve(2) whether rights were gained, and who executed it
 // (AT_SECURE and AT_UID, getauxval(3)). Also SELinux sets AT_SECURE, for each daemon that changes its domain; so it counts
 // only where another user than root, and than the one that the process runs as, executed the file.
-func (h Host) program(pid, user int) (name string, setuid, ok bool) {
+func (h Host) program(pid, user int) (name string, setuid bool, err error) {
 	target, err := os.Readlink(h.path(pid, "exe"))
 	if err != nil {
-		return "", false, false
+		return "", false, err
 	}
 	auxv, _ := readSome(h.path(pid, "auxv"), maxAuxv)
-	return strings.TrimSuffix(filepath.Base(target), " (deleted)"), hasGained(auxv, user), true // deleted: as after an upgrade
+	return strings.TrimSuffix(filepath.Base(target), " (deleted)"), hasGained(auxv, user), nil // deleted: as after an upgrade
 }
 
 // The entries of an auxiliary vector: AT_UID and AT_SECURE of the kernel's include/uapi/linux/auxvec.h, and the limit of a type.

@@ -72,11 +72,11 @@ func (j judge) owned(pid int, at place) (bool, error) {
 	if owner.nested || !owner.isOneOf(j.users()) {
 		return false, nil
 	}
-	program, setuid, known := j.host.program(pid, owner.real)
+	program, setuid, err := j.host.program(pid, owner.real)
 	// The libvirt of a user's session may run as a service of the system.
 	isSessions := !j.host.System && owner.real != 0 && owner.isOneOf(j.host.Users)
 	if at == inUnit && !isSessions || at == inSession && j.host.System {
-		return owner.real == 0 && known && !setuid && isEmulator(program), nil
+		return owner.real == 0 && err == nil && !setuid && isEmulator(program), nil
 	}
 	return !setuid, nil
 }
@@ -98,23 +98,17 @@ func (h Host) IsDaemon(pid int, named func(program string) bool, users ...int) (
 	if err != nil || group.place == inContainer {
 		return false, unlessGone(err)
 	}
-	program, setuid, known := h.program(pid, owner.real)
+	program, setuid, err := h.program(pid, owner.real)
 	switch {
-	case !known && owner.isUsers():
+	case err != nil && owner.isUsers():
 		return false, nil
 	case group.place != inSession:
 		return !setuid, nil
-	case !known && owner.real == 0 && h.isHidden(pid):
+	case errors.Is(err, fs.ErrPermission) && owner.real == 0:
 		return false, fmt.Errorf("%w: in a session, and which file it executes is hidden without CAP_SYS_PTRACE",
 			ErrIncomplete)
 	}
-	return !setuid && known && named(program), nil
-}
-
-// isHidden tells whether this program may not see which file a process executes.
-func (h Host) isHidden(pid int) bool {
-	_, err := os.Readlink(h.path(pid, "exe"))
-	return errors.Is(err, fs.ErrPermission)
+	return !setuid && err == nil && named(program), nil
 }
 
 // SeesAll is an error, which is [ErrIncomplete], where the proc file system hides processes from this program: then it

@@ -250,7 +250,6 @@ func (h Host) each(ctx context.Context, f func(pid int)) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrIncomplete, err)
 	}
-	sawInit := false
 	for _, e := range entries {
 		pid, err := strconv.Atoi(e.Name())
 		if err != nil || pid <= 0 {
@@ -259,13 +258,9 @@ func (h Host) each(ctx context.Context, f func(pid int)) error {
 		if ctx.Err() != nil {
 			return fmt.Errorf("%w: %w", ErrIncomplete, context.Cause(ctx))
 		}
-		sawInit = sawInit || pid == 1
 		f(pid)
 	}
-	if !sawInit {
-		return fmt.Errorf("%w: %s shows no process 1 (not mounted, or hidepid without being root)", ErrIncomplete, h.ProcDir())
-	}
-	return nil
+	return h.SeesAll()
 }
 
 func (h Host) path(pid int, file string) string {
