@@ -3,7 +3,6 @@ package bench
 import (
 	"context"
 	"errors"
-	"maps"
 	"os/exec"
 	"path/filepath"
 	"reflect"
@@ -13,7 +12,6 @@ import (
 	"time"
 
 	"github.com/vmferry/vmferry/lab/cluster"
-	"github.com/vmferry/vmferry/lab/report"
 	"github.com/vmferry/vmferry/lab/scenario"
 	"github.com/vmferry/vmferry/migrate/blackout"
 )
@@ -110,29 +108,6 @@ func TestWith(t *testing.T) {
 	}
 	if m := (move{}).with(nil); m.UDP != nil || m.TCP != nil {
 		t.Errorf("without a probe: %+v", m)
-	}
-}
-
-func TestDrains(t *testing.T) {
-	var d drains
-	seconds := 12.5
-	pause, stop := 25.0, time.Unix(100, 0)
-	d.add(report.Scenario{DrainS: &seconds, Events: []report.Event{{At: stop, Node: "node1", What: "a STOP"}}, Guests: []report.Guest{
-		{Guest: "a", How: report.Live, PauseMS: &pause, UDP: &report.UDP{BlackoutMS: 90}, TCP: &report.TCP{BlackoutMS: 300, BlackoutAt: stop.Add(-time.Second)}},
-		{Guest: "b", How: report.Live, UDP: &report.UDP{BlackoutMS: 120}},
-	}})
-	d.add(report.Scenario{Guests: []report.Guest{{Guest: "c", How: report.Cold, UDP: &report.UDP{BlackoutMS: 9000, BlackoutAt: stop}}}})
-	if !slices.Equal(d.seconds, []float64{12.5}) || !slices.Equal(d.worst, []float64{300, 9000}) {
-		t.Errorf("%+v", d)
-	}
-	if got := d.about("X"); !slices.Equal(got, []string{
-		"the worst of X's drain 1 was a's over TCP, 300 ms, from -1.0 s after the guest's STOP on, its pause 25 ms",
-		"the worst of X's drain 2 was c's over UDP, 9000 ms",
-	}) {
-		t.Errorf("%q", got)
-	}
-	if want := (Endings{report.Live: 2, report.Cold: 1}); !maps.Equal(d.ended, want) {
-		t.Errorf("ended %v, want %v", d.ended, want)
 	}
 }
 

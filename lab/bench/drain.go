@@ -1,0 +1,163 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/vmferry/vmferry/lab/report"
+	"github.com/vmferry/vmferry/lab/scenario"
+)
+
+// The guests of drain-10; they have as little memory as such a guest comes up with.
+const (
+	drainGuests = 10
+	drainMemory = 96
+)
+
+// drainTen measures how long a node that is rebooted takes to get rid of ten guests, and the worst
+// that a client of any of them saw.
+func drainTen(ctx context.Context, s *Stage) ([]Result, error) { return s.drainTen(ctx, "drain-10") }
+
+// unhurried has Pacemaker make its calls all at once, as on a server with 16 cores that is not short of them. By default it
+// takes the load average for the node's, which here is that of the whole machine, on which guests are
+// emulated, and makes one call at a time.
+var unhurried = map[string]string{"load-threshold": "10000%", "node-action-limit": "32"}
+
+// drainTenAtOnce is drainTen with all ten asked to move at the same time.
+func drainTenAtOnce(ctx context.Context, s *Stage) (results []Result, err error) {
+	set := func(ctx context.Context, how func(value string) string) error {
+		var errs []error
+		for name, value := range unhurried {
+			_, err := s.Cluster.Run(ctx, s.node(), "crm_attribute", "--type=crm_config", "--name="+name, how(value))
+			errs = append(errs, err)
+		}
+		return errors.Join(errs...)
+	}
+	defer func() {
+		err = errors.Join(err, set(context.WithoutCancel(ctx), func(string) string { return "--delete" }))
+	}()
+	if err := set(ctx, func(value string) string { return "--update=" + value }); err != nil {
+		return nil, err
+	}
+	return s.drainTen(ctx, "drain-10-at-once")
+}
+
+func (s *Stage) drainTen(ctx context.Context, name string) ([]Result, error) {
+	guests, err := scenario.Kind{Name: "ten", First: 31, MemoryMiB: drainMemory}.Make(ctx, s.Cluster, s.Shared, drainGuests)
+	if err != nil {
+		return nil, err
+	}
+	r, err := s.runner(guests, 5*time.Millisecond)
+	if err != nil {
+		return nil, err
+	}
+	var ours, peer drains
+	err = r.Run(ctx, func(ctx context.Context) error {
+		return turns(sides, s.N, false, func(round int, who side) error {
+			s.Progress(fmt.Sprintf("%s: round %d of %d, %s", name, round+1, s.N, who.label))
+			seen, err := drainOnce(ctx, r, who)
+			if err != nil {
+				return err
+			}
+			if who.ours {
+				ours.add(seen)
+			} else {
+				peer.add(seen)
+			}
+			return nil
+		})
+	})
+	if err != nil {
+		return nil, err
+	}
+	results := []Result{
+		compare(name, "s", report.Peer, ours.seconds, peer.seconds),
+		compare(name+"-blackout", "ms", report.Peer, ours.worst, peer.worst),
+	}
+	for i := range results {
+		results[i].OursEnded, results[i].PeerEnded = ours.ended, peer.ended
+	}
+	results[0].Notes = []string{fmt.Sprintf("%d guests of %d MiB", drainGuests, drainMemory)}
+	results[1].Notes = append(ours.about("vmferry"), peer.about(report.Peer)...)
+	return results, nil
+}
+
+// drainOnce has one side's agent run the guests on the first node, reboots that, and takes the
+// guests away again.
+func drainOnce(ctx context.Context, r *scenario.Runner, who side) (report.Scenario, error) {
+	first, second := r.Cluster.Nodes[0], r.Cluster.Nodes[1]
+	if err := r.Take(ctx); err != nil {
+		return report.Scenario{}, err
+	}
+	if err := r.Place(ctx, who.agent, first); err != nil {
+		return report.Scenario{}, err
+	}
+	boots, err := r.Boots(ctx, first)
+	if err != nil {
+		return report.Scenario{}, err
+	}
+	seen, err := r.GracefulShutdown(ctx, who.agent, first, second)
+	if err != nil {
+		return seen, err
+	}
+	if err := r.AwaitReturn(ctx, first, boots); err != nil {
+		return seen, err
+	}
+	return seen, r.Remove(ctx, first)
+}
+
+// drains are one side's.
+type drains struct {
+	seconds []float64 // until the last guest had left
+	worst   []float64 // ms: the longest blackout of any guest and protocol
+	whose   []string  // that was
+	ended   Endings   // of the guests
+}
+
+// add adds what was seen of one drain. One that never ended has no time.
+func (d *drains) add(s report.Scenario) {
+	if d.ended == nil {
+		d.ended = Endings{}
+	}
+	if s.DrainS != nil {
+		d.seconds = append(d.seconds, *s.DrainS)
+	}
+	worst, whose := 0.0, ""
+	see := func(g report.Guest, over string, ms float64, at time.Time) {
+		if ms > worst {
+			worst, whose = ms, fmt.Sprintf("%s's over %s, %.0f ms%s", g.Guest, over, ms, placed(s, g, at))
+		}
+	}
+	for _, g := range s.Guests {
+		d.ended[g.How]++
+		if g.UDP != nil {
+			see(g, "UDP", g.UDP.BlackoutMS, g.UDP.BlackoutAt)
+		}
+		if g.TCP != nil {
+			see(g, "TCP", g.TCP.BlackoutMS, g.TCP.BlackoutAt)
+		}
+	}
+	d.worst, d.whose = append(d.worst, worst), append(d.whose, whose)
+}
+
+// placed says when a blackout began, and beside it how long the guest stood still: what is beyond that, or elsewhere, is the
+// want of processors on a machine that emulates all the guests.
+func placed(s report.Scenario, g report.Guest, at time.Time) string {
+	i := slices.IndexFunc(s.Events, func(e report.Event) bool { return e.What == g.Guest+" STOP" })
+	if i < 0 || at.IsZero() || g.PauseMS == nil {
+		return ""
+	}
+	return fmt.Sprintf(", from %.1f s after the guest's STOP on, its pause %.0f ms", at.Sub(s.Events[i].At).Seconds(), *g.PauseMS)
+}
+
+// about tells of each drain whose blackout was the worst.
+func (d *drains) about(who string) []string {
+	var notes []string
+	for i, whose := range d.whose {
+		notes = append(notes, fmt.Sprintf("the worst of %s's drain %d was %s", who, i+1, whose))
+	}
+	return notes
+}
