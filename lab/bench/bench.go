@@ -53,8 +53,9 @@ var Benches = append(aloneBenches(), []Bench{
 	{Results: []string{"hopeless", "hopeless-blackout-udp"}, N: 15, Run: hopeless},
 	{Results: []string{"hopeless-postcopy", "hopeless-postcopy-blackout-udp"}, N: 15, Run: hopelessPostCopy},
 	{Results: leverResults(), N: 5, Run: pullLevers},
-	{Results: []string{"drain-10", "drain-10-blackout"}, N: 3, Run: drainTen},
-	{Results: []string{"drain-10-at-once", "drain-10-at-once-blackout"}, N: 3, Run: drainTenAtOnce},
+	{Results: []string{"drain-10", "drain-10-blackout"}, N: 5, Run: drainTen},
+	{Results: []string{"drain-10-at-once", "drain-10-at-once-blackout"}, N: 5, Run: drainTenAtOnce},
+	{Results: []string{"crash-to-answer", "crash-to-answer-icmp"}, N: 5, Run: crash},
 }...)
 
 // Names are all results that there are.

@@ -15,6 +15,9 @@ import (
 const (
 	drainGuests = 10
 	drainMemory = 96
+	// drainPace is between two probes of one target: forty a second and guest, over both protocols, are what ten
+	// emulated guests and their clients carry on two processors.
+	drainPace = 50 * time.Millisecond
 )
 
 // drainTen measures how long a node that is rebooted takes to get rid of ten guests, and the worst
@@ -50,7 +53,7 @@ func (s *Stage) drainTen(ctx context.Context, name string) ([]Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	r, err := s.runner(guests, 5*time.Millisecond)
+	r, err := s.runner(guests, drainPace)
 	if err != nil {
 		return nil, err
 	}
