@@ -45,7 +45,7 @@ type checkReport struct {
 
 // checks are in the order of the table: what all else stands on comes first.
 var checks = []func(context.Context, *checker){
-	checkLibvirt, checkManager, checkPeers, checkReach, checkFencing,
+	checkLibvirt, checkManager, checkPeers, checkReach, checkFencing, checkDetection,
 	checkResources, checkEncryption, checkGuests, checkFirmware, checkAutostart, checkStrays, checkDaemon, checkWindow, checkOrder,
 }
 

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/vmferry/vmferry/hbplugin/pacemaker/cib"
+	"github.com/vmferry/vmferry/hbplugin/ring"
 	"github.com/vmferry/vmferry/hbplugin/shutdown"
 )
 
@@ -79,6 +80,30 @@ func (k *checker) pacemakerFencing(ctx context.Context) {
 	default:
 		k.add("fencing", managerPacemaker, warning, "off: after a crash a guest may run twice", how)
 	}
+}
+
+// checkDetection: how long does it take until a peer that crashed is noticed? All that time its guests are away.
+func checkDetection(ctx context.Context, k *checker) {
+	if !slices.ContainsFunc(k.inv.managers, func(m managed) bool { return m.pacemaker() && m.err == nil }) {
+		return
+	}
+	out, err := k.query(ctx, "corosync-cmapctl")
+	if err != nil {
+		return // on a remote node there is no Corosync, and one that does not answer is said by checkManager
+	}
+	d, err := ring.ParseDetection(string(out))
+	if err != nil {
+		k.add("detection", "corosync", warning, "cannot tell: "+oneLine(err), "type: corosync-cmapctl")
+		return
+	}
+	found := fmt.Sprintf("a node that crashes is noticed after %s (token %s, consensus %s)", d.After(), d.Token, d.Consensus)
+	if short, shorter := d.ShortConsensus(); shorter {
+		found += fmt.Sprintf("; with two nodes a consensus below the token is safe (corosync.conf(5)) and would make it %s, "+
+			"which is also how long a node may stall without being fenced: "+
+			"write consensus: %d into section totem of %s on both nodes, then type: corosync-cfgtool -R",
+			d.Token+short, short.Milliseconds(), ring.CorosyncConf)
+	}
+	k.add("detection", "corosync", ok, found, "")
 }
 
 const haCf = "/etc/ha.d/ha.cf"

@@ -28,6 +28,7 @@ import (
 //	nodes             lines "NAME [offline|standby]"; the first is this node
 //	places            lines "RESOURCE NODE [pending|blocked]": where Pacemaker has them; the node - is none
 //	cib.xml           its configuration
+//	cmap              what Corosync says of itself; without the file it does not run
 //	stubborn          exists: Pacemaker moves nothing
 //	busy              exists: and never settles
 //	forecast.json     verdicts: what it would do; without the file each guest that is not blocked moves live
@@ -109,6 +110,11 @@ func (w world) run(ctx context.Context, program string, args ...string) ([]byte,
 		return nil, w.attribute(args)
 	case "crm_resource":
 		return nil, w.resource(ctx, args)
+	case "corosync-cmapctl":
+		if w.text("cmap") == "" {
+			return nil, errors.New("corosync-cmapctl: exit status 1: Failed to initialize the cmap API. Error CS_ERR_LIBRARY")
+		}
+		return []byte(w.text("cmap")), nil
 	case "cl_status":
 		return []byte(w.text("cl_status/" + strings.Join(args, "-"))), nil
 	case "hb_standby":

@@ -20,7 +20,7 @@ import (
 
 // The managers' configurations.
 const (
-	corosyncConf = "/etc/corosync/corosync.conf"
+	CorosyncConf = "/etc/corosync/corosync.conf"
 	haCf         = "/etc/ha.d/ha.cf"
 )
 
@@ -67,7 +67,7 @@ func (r *Reader) Addresses(ctx context.Context) ([]netip.Addr, error) {
 func (r *Reader) read(ctx context.Context) ([]netip.Addr, error) {
 	var all hosts
 	var errs []error
-	for path, parse := range map[string]func(string) hosts{corosyncConf: parseCorosync, haCf: parseHeartbeat} {
+	for path, parse := range map[string]func(string) hosts{CorosyncConf: parseCorosync, haCf: parseHeartbeat} {
 		text, err := readFile(filepath.Join(r.Root, path))
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			errs = append(errs, fmt.Errorf("find the addresses of the cluster's nodes: %w", err))

@@ -96,7 +96,7 @@ func write(t *testing.T, root, path, text string) {
 
 func TestAddresses(t *testing.T) {
 	root := t.TempDir()
-	write(t, root, corosyncConf, corosync)
+	write(t, root, CorosyncConf, corosync)
 	write(t, root, haCf, "node n3\nucast eth0 gone\n")
 	known := map[string]string{"n2-ring": "::ffff:192.0.2.2", "n1": "192.0.2.1", "n3-mig": "198.51.100.3"}
 	asked := 0
@@ -149,7 +149,7 @@ func TestHostileFiles(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			root := t.TempDir()
-			path := filepath.Join(root, corosyncConf)
+			path := filepath.Join(root, CorosyncConf)
 			if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), make(path)); err != nil {
 				t.Fatal(err)
 			}
