@@ -55,7 +55,7 @@ var Benches = append(aloneBenches(), []Bench{
 	{Results: leverResults(), N: 5, Run: pullLevers},
 	{Results: []string{"drain-10", "drain-10-blackout"}, N: 5, Run: drainTen},
 	{Results: []string{"drain-10-at-once", "drain-10-at-once-blackout"}, N: 5, Run: drainTenAtOnce},
-	{Results: []string{"crash-to-answer", "crash-to-answer-icmp"}, N: 5, Run: crash},
+	{Results: []string{"crash-to-answer", "crash-to-answer-icmp", "crash-to-answer-advised"}, N: 5, Run: crash},
 }...)
 
 // Names are all results that there are.

@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,12 +11,12 @@ import (
 	"strings"
 	"time"
 
+	"github.com/vmferry/vmferry/hbplugin/ring"
 	"github.com/vmferry/vmferry/lab/cluster"
 	"github.com/vmferry/vmferry/lab/guest"
 	"github.com/vmferry/vmferry/lab/report"
 	"github.com/vmferry/vmferry/lab/scenario"
 	"github.com/vmferry/vmferry/lab/supervisor"
-	"github.com/vmferry/vmferry/migrate/blackout"
 )
 
 const (
@@ -142,50 +143,117 @@ func whereTimeGoes(ours, peer crashes) []string {
 		oursAgent, peerAgent, report.Peer, oursOthers, peerOthers))
 }
 
-// crash measures how long a client waits for a guest whose node is killed. The cluster, its timeouts and its fence device
-// are the same for both sides.
+// crashSide is one that has its turns: an agent, and how long Corosync waits for consensus.
+type crashSide struct {
+	side
+	consensus time.Duration // 0 for Corosync's default
+	seen      crashes
+}
+
+// crash measures how long a client waits for a guest whose node is killed. The fence device is the same for all. In
+// crash-to-answer the cluster's configuration is the same, too; in crash-to-answer-advised ours has the consensus that
+// `vmferry check` advises for it, and the peer Corosync's default.
 func crash(ctx context.Context, s *Stage) ([]Result, error) {
 	r, err := s.runner([]scenario.Guest{s.Guest}, crashPace)
 	if err != nil {
 		return nil, err
 	}
-	var ours, peer crashes
-	err = r.Run(ctx, func(ctx context.Context) error {
-		return turns(sides, s.N, false, func(round int, who side) error {
-			s.Progress(fmt.Sprintf("crash-to-answer: round %d of %d, %s", round+1, s.N, who.label))
-			one, err := s.crashOnce(ctx, r, who)
-			if who.ours {
-				ours = append(ours, one)
-			} else {
-				peer = append(peer, one)
-			}
+	var detection ring.Detection
+	ours, peer, advised := &crashSide{side: sides[0]}, &crashSide{side: sides[1]}, &crashSide{side: sides[0]}
+	err = r.Run(ctx, func(ctx context.Context) (err error) {
+		if err := r.Take(ctx); err != nil {
 			return err
-		})
+		}
+		if detection, err = s.detection(ctx); err != nil {
+			return err
+		}
+		advised.consensus, _ = detection.ShortConsensus()
+		defer func() { err = errors.Join(err, s.setConsensus(context.WithoutCancel(ctx), 0)) }()
+		order := []*crashSide{ours, peer, advised}
+		for round := range s.N {
+			for _, who := range order {
+				s.Progress(fmt.Sprintf("crash-to-answer: round %d of %d, %s, consensus %s", round+1, s.N, who.label, cmp.Or(who.consensus, detection.Consensus)))
+				one, err := s.crashOnce(ctx, r, who)
+				if err != nil {
+					return err
+				}
+				who.seen = append(who.seen, one)
+			}
+			slices.Reverse(order)
+		}
+		return nil
 	})
 	if err != nil {
 		return nil, err
 	}
-	until := func(name string, i instant) Result {
-		var seconds [2][]float64
-		for n, side := range []crashes{ours, peer} {
-			for _, c := range side {
-				seconds[n] = append(seconds[n], c.since(i))
-			}
-		}
-		return compare(name, "s", report.Peer, seconds[0], seconds[1])
+	return crashResults(detection, *ours, *peer, *advised), nil
+}
+
+// crashResults compares the sides.
+func crashResults(d ring.Detection, ours, peer, advised crashSide) []Result {
+	until := func(name string, who crashSide, i instant, notes ...string) Result {
+		r := compare(name, "s", report.Peer, who.seen.until(i), peer.seen.until(i))
+		r.Notes = notes
+		return r
 	}
-	service, kernel := until("crash-to-answer", serviceAnswers), until("crash-to-answer-icmp", kernelAnswers)
-	service.Notes = append([]string{"from the kill of the node to the light service's first answer over UDP, one guest"}, whereTimeGoes(ours, peer)...)
-	kernel.Notes = []string{"the same to the first answer of the guest's kernel"}
-	return []Result{service, kernel}, nil
+	both := fmt.Sprintf("from the kill of the node to the light service's first answer over UDP, one guest, both sides with token %s and consensus %s",
+		d.Token, d.Consensus)
+	other := fmt.Sprintf("the same, ours with the consensus that vmferry check advises, %s: the difference is Corosync's, and %s's guests would gain as much by it",
+		advised.consensus, report.Peer)
+	return []Result{
+		until("crash-to-answer", ours, serviceAnswers, append([]string{both}, whereTimeGoes(ours.seen, peer.seen)...)...),
+		until("crash-to-answer-icmp", ours, kernelAnswers, "the same to the first answer of the guest's kernel"),
+		until("crash-to-answer-advised", advised, serviceAnswers, append([]string{other}, whereTimeGoes(advised.seen, peer.seen)...)...),
+	}
+}
+
+// until are the times from the kill until an instant, in seconds.
+func (all crashes) until(i instant) []float64 {
+	var seconds []float64
+	for _, c := range all {
+		seconds = append(seconds, c.since(i))
+	}
+	return seconds
+}
+
+// detection asks Corosync on the first node by what it goes.
+func (s *Stage) detection(ctx context.Context) (ring.Detection, error) {
+	text, err := s.Cluster.Run(ctx, s.node(), "corosync-cmapctl")
+	if err != nil {
+		return ring.Detection{}, err
+	}
+	return ring.ParseDetection(text)
+}
+
+// setConsensus does what `vmferry check` advises, or takes it back where it is 0. Both nodes must be members.
+func (s *Stage) setConsensus(ctx context.Context, consensus time.Duration) error {
+	edit := []string{"--in-place", "--expression=/^ *consensus:/d"}
+	if consensus > 0 {
+		edit = append(edit, fmt.Sprintf("--expression=/^totem {/a consensus: %d", consensus.Milliseconds()))
+	}
+	for _, node := range s.Cluster.Nodes {
+		if _, err := s.Cluster.Run(ctx, node, "sed", append(edit, ring.CorosyncConf)...); err != nil {
+			return err
+		}
+	}
+	if _, err := s.Cluster.Run(ctx, s.node(), "corosync-cfgtool", "-R"); err != nil {
+		return err
+	}
+	return cluster.Await(ctx, "corosync to take its configuration", func(ctx context.Context) (bool, error) {
+		d, err := s.detection(ctx)
+		return err == nil && (d.Consensus < d.Token) == (consensus > 0), err
+	})
 }
 
 // crashOnce has one side's agent run the guest on the first node, and kills that. The guest is taken away again while the
 // node boots. What a turn waits for besides: both nodes must be members before the guest is placed, or Pacemaker
 // fences the one that it misses; and the guest must have answered, or there is nothing to lose.
-func (s *Stage) crashOnce(ctx context.Context, r *scenario.Runner, who side) (one crashed, err error) {
+func (s *Stage) crashOnce(ctx context.Context, r *scenario.Runner, who *crashSide) (one crashed, err error) {
 	first, second := r.Cluster.Nodes[0], r.Cluster.Nodes[1]
 	if err := r.Take(ctx); err != nil {
+		return one, err
+	}
+	if err := s.setConsensus(ctx, who.consensus); err != nil {
 		return one, err
 	}
 	if err := r.Place(ctx, who.agent, first); err != nil {
@@ -201,6 +269,7 @@ func (s *Stage) crashOnce(ctx context.Context, r *scenario.Runner, who side) (on
 	if err := r.Remove(ctx, second); err != nil {
 		return one, err
 	}
+	// The fence device has booted it already.
 	return one, r.AwaitReturn(ctx, first, boots)
 }
 
@@ -210,7 +279,7 @@ func (s *Stage) crashAndWatch(ctx context.Context, r *scenario.Runner, from, to 
 	if err != nil {
 		return one, err
 	}
-	seen := watchCrash(ctx, s.Guest.Address)
+	seen := begin(ctx, crashPace, "icmp://"+s.Guest.Address, "udp://"+net.JoinHostPort(s.Guest.Address, strconv.Itoa(guest.ReflectorPort)))
 	defer seen.stop()
 	if err := sleep(ctx, before); err != nil {
 		return one, err
@@ -316,43 +385,17 @@ func (c *crashed) journal(text, guest string) {
 	}
 }
 
-// crashWatch probes the guest's kernel and its service.
-type crashWatch struct {
-	cancel context.CancelFunc
-	done   chan struct{}
-	report *blackout.Report
-	err    error
-}
-
-func watchCrash(ctx context.Context, address string) *crashWatch {
-	ctx, cancel := context.WithCancel(ctx)
-	w := &crashWatch{cancel: cancel, done: make(chan struct{})}
-	go func() {
-		defer close(w.done)
-		w.report, w.err = blackout.Watch(ctx, blackout.Config{
-			Targets:  []string{"icmp://" + address, "udp://" + net.JoinHostPort(address, strconv.Itoa(guest.ReflectorPort))},
-			Interval: crashPace, Linger: crashPace,
-		})
-	}()
-	return w
-}
-
-func (w *crashWatch) stop() {
-	w.cancel()
-	<-w.done
-}
-
 // answers ends the probing. The instants are those of the first answers after the longest blackout of each target, which
 // must be the one of the kill.
-func (w *crashWatch) answers(since time.Time) (kernel, service time.Time, err error) {
-	w.stop()
-	if w.err != nil {
-		return kernel, service, fmt.Errorf("probe the guest: %w", w.err)
+func (w *watch) answers(since time.Time) (kernel, service time.Time, err error) {
+	targets, err := w.targets()
+	if err != nil {
+		return kernel, service, err
 	}
-	for _, t := range w.report.Targets {
+	for _, t := range targets {
 		if !t.BlackoutEnd.After(since) {
 			return kernel, service, fmt.Errorf("clients of %s saw no end of the crash", t.Target)
 		}
 	}
-	return w.report.Targets[0].BlackoutEnd, w.report.Targets[1].BlackoutEnd, nil
+	return targets[0].BlackoutEnd, targets[1].BlackoutEnd, nil
 }

@@ -62,15 +62,12 @@ func (s *Stage) drainTen(ctx context.Context, name string) ([]Result, error) {
 		return turns(sides, s.N, false, func(round int, who side) error {
 			s.Progress(fmt.Sprintf("%s: round %d of %d, %s", name, round+1, s.N, who.label))
 			seen, err := drainOnce(ctx, r, who)
-			if err != nil {
-				return err
-			}
 			if who.ours {
 				ours.add(seen)
 			} else {
 				peer.add(seen)
 			}
-			return nil
+			return err
 		})
 	})
 	if err != nil {
@@ -83,30 +80,46 @@ func (s *Stage) drainTen(ctx context.Context, name string) ([]Result, error) {
 	for i := range results {
 		results[i].OursEnded, results[i].PeerEnded = ours.ended, peer.ended
 	}
-	results[0].Notes = []string{fmt.Sprintf("%d guests of %d MiB", drainGuests, drainMemory)}
-	results[1].Notes = append(ours.about("vmferry"), peer.about(report.Peer)...)
+	results[0].Notes = []string{fmt.Sprintf("%d guests of %d MiB; clients probe each every %s, over UDP, TCP and ICMP", drainGuests, drainMemory, drainPace)}
+	results[0].Notes = append(append(results[0].Notes, ours.whereTimeGoes(report.Ours)...), peer.whereTimeGoes(report.Peer)...)
+	results[1].Notes = append(ours.about(report.Ours), peer.about(report.Peer)...)
 	return results, nil
+}
+
+// drained is what was seen of one drain.
+type drained struct {
+	report.Scenario
+	kernel       float64  // ms: the longest blackout of any guest's kernel (ICMP)
+	calls, steps leavings // of each guest: Pacemaker's calls, and the steps of vmferry's moves
 }
 
 // drainOnce has one side's agent run the guests on the first node, reboots that, and takes the
 // guests away again.
-func drainOnce(ctx context.Context, r *scenario.Runner, who side) (report.Scenario, error) {
+func drainOnce(ctx context.Context, r *scenario.Runner, who side) (seen drained, err error) {
 	first, second := r.Cluster.Nodes[0], r.Cluster.Nodes[1]
 	if err := r.Take(ctx); err != nil {
-		return report.Scenario{}, err
+		return seen, err
 	}
 	if err := r.Place(ctx, who.agent, first); err != nil {
-		return report.Scenario{}, err
+		return seen, err
 	}
 	boots, err := r.Boots(ctx, first)
 	if err != nil {
-		return report.Scenario{}, err
+		return seen, err
 	}
-	seen, err := r.GracefulShutdown(ctx, who.agent, first, second)
-	if err != nil {
+	kernels := watchKernels(ctx, r.Guests, drainPace)
+	defer kernels.stop()
+	begun := time.Now()
+	if seen.Scenario, err = r.GracefulShutdown(ctx, who.agent, first, second); err != nil {
+		return seen, err
+	}
+	if seen.kernel, err = kernels.longest(); err != nil {
 		return seen, err
 	}
 	if err := r.AwaitReturn(ctx, first, boots); err != nil {
+		return seen, err
+	}
+	if seen.calls, seen.steps, err = leavingsSince(ctx, r, begun); err != nil {
 		return seen, err
 	}
 	return seen, r.Remove(ctx, first)
@@ -114,24 +127,29 @@ func drainOnce(ctx context.Context, r *scenario.Runner, who side) (report.Scenar
 
 // drains are one side's.
 type drains struct {
-	seconds []float64 // until the last guest had left
-	worst   []float64 // ms: the longest blackout of any guest and protocol
-	whose   []string  // that was
-	ended   Endings   // of the guests
+	seconds      []float64 // until the last guest had left
+	worst        []float64 // ms: the longest blackout of any guest and protocol
+	whose        []string  // that was
+	kernels      []float64 // ms: the longest blackout of any guest's kernel
+	calls, steps leavings
+	ended        Endings // of the guests
 }
 
 // add adds what was seen of one drain. One that never ended has no time.
-func (d *drains) add(s report.Scenario) {
+func (d *drains) add(s drained) {
 	if d.ended == nil {
-		d.ended = Endings{}
+		d.ended, d.calls, d.steps = Endings{}, leavings{}, leavings{}
 	}
+	d.calls.add(s.calls)
+	d.steps.add(s.steps)
+	d.kernels = append(d.kernels, s.kernel)
 	if s.DrainS != nil {
 		d.seconds = append(d.seconds, *s.DrainS)
 	}
 	worst, whose := 0.0, ""
 	see := func(g report.Guest, over string, ms float64, at time.Time) {
 		if ms > worst {
-			worst, whose = ms, fmt.Sprintf("%s's over %s, %.0f ms%s", g.Guest, over, ms, placed(s, g, at))
+			worst, whose = ms, fmt.Sprintf("%s's over %s, %.0f ms%s", g.Guest, over, ms, placed(s.Scenario, g, at))
 		}
 	}
 	for _, g := range s.Guests {
@@ -161,6 +179,15 @@ func (d *drains) about(who string) []string {
 	var notes []string
 	for i, whose := range d.whose {
 		notes = append(notes, fmt.Sprintf("the worst of %s's drain %d was %s", who, i+1, whose))
+	}
+	return append(notes, fmt.Sprintf("the longest blackout of a guest's kernel (ICMP): %.0f ms with %s (median of the drains)", Summarize(d.kernels).P50, who))
+}
+
+// whereTimeGoes tells the medians over the guests of each part of their leaving.
+func (d *drains) whereTimeGoes(who string) []string {
+	notes := []string{fmt.Sprintf("a guest with %s takes (medians): %s", who, d.calls.inWords("migrate_to", "migrate_from", "stop", betweenCalls))}
+	if steps := d.steps.inWords(); steps != "" {
+		notes = append(notes, fmt.Sprintf("of %s's migrate_to: %s; the rest is the agent's start and end", who, steps))
 	}
 	return notes
 }

@@ -56,6 +56,12 @@ func groundOf(c *cluster.Cluster) ground {
 	}
 }
 
+// askEvery is between two questions to one guest about itself. All guests together are asked as often as a few are: each
+// answer is a connection to a program that is emulated, and what is measured would be their doing.
+func (r *Runner) askEvery() time.Duration {
+	return r.ground().ask * time.Duration(max(1, (len(r.Guests)+few-1)/few))
+}
+
 func (r *Runner) ground() ground { return groundOf(r.Cluster) }
 
 // UsualGuests is how many guests a demo has on these nodes unless somebody wants another number.

@@ -103,7 +103,7 @@ func (r *Runner) startPollers(ctx context.Context) map[string]*poller {
 		p := &poller{}
 		pollers[g.Name] = p
 		go func() {
-			tick := time.NewTicker(r.ground().ask)
+			tick := time.NewTicker(r.askEvery())
 			defer tick.Stop()
 			for {
 				if status, err := r.ask(ctx, g); err == nil {

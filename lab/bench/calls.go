@@ -1,0 +1,149 @@
+package bench
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/vmferry/vmferry/lab/scenario"
+	"github.com/vmferry/vmferry/migrate"
+	"github.com/vmferry/vmferry/resource"
+)
+
+// pacemakerCall is one call of an agent, as Pacemaker on the agent's node logs it.
+type pacemakerCall struct {
+	guest, action string
+	began, ended  time.Time
+}
+
+// callLine is a message of pacemaker-controld's about one call, in journalctl's short-unix form.
+var callLine = regexp.MustCompile(`^(\d+)\.(\d{6}) .* (Requesting local execution|Result) of (\S+) operation for (\S+) on `)
+
+// callsIn reads the calls from the journal of one or more nodes, in order of their begin. A call that has not ended is
+// none, and so is one whose end alone is there.
+func callsIn(journal string) []pacemakerCall {
+	var calls []pacemakerCall
+	began := map[string]time.Time{}
+	for line := range strings.Lines(journal) {
+		m := callLine.FindStringSubmatch(line)
+		if m == nil {
+			continue
+		}
+		at, ok := journalTime(m[1], m[2])
+		key := m[4] + " " + m[5]
+		switch since, open := began[key]; {
+		case !ok:
+		case m[3] != "Result":
+			began[key] = at
+		case open:
+			calls = append(calls, pacemakerCall{m[5], m[4], since, at})
+			delete(began, key)
+		}
+	}
+	slices.SortStableFunc(calls, func(a, b pacemakerCall) int { return a.began.Compare(b.began) })
+	return calls
+}
+
+// journalTime is of an instant's seconds and microseconds.
+func journalTime(seconds, micros string) (time.Time, bool) {
+	s, serr := strconv.ParseInt(seconds, 10, 64)
+	us, uerr := strconv.ParseInt(micros, 10, 64)
+	return time.Unix(s, us*1000), serr == nil && uerr == nil
+}
+
+// leavings are how long each part took of each guest's leaving a node, in seconds, by the parts' names.
+type leavings map[string][]float64
+
+// The parts of a guest's leaving: the calls, and what Pacemaker makes of the time between them.
+const betweenCalls = "between the calls"
+
+// leavingsIn takes the calls apart that took guests off a node: migrate_to, then migrate_from and stop. A guest whose three
+// calls were not all seen is left out.
+func leavingsIn(calls []pacemakerCall) leavings {
+	parts := leavings{}
+	next := func(guest, action string, after time.Time) (pacemakerCall, bool) {
+		i := slices.IndexFunc(calls, func(c pacemakerCall) bool {
+			return c.guest == guest && c.action == action && !c.began.Before(after)
+		})
+		if i < 0 {
+			return pacemakerCall{}, false
+		}
+		return calls[i], true
+	}
+	for _, to := range calls {
+		if to.action != "migrate_to" {
+			continue
+		}
+		from, arrived := next(to.guest, "migrate_from", to.ended)
+		stop, stopped := next(to.guest, "stop", to.ended)
+		if !arrived || !stopped {
+			continue
+		}
+		between := stop.ended.Sub(to.began)
+		for _, c := range []pacemakerCall{to, from, stop} {
+			took := c.ended.Sub(c.began)
+			between -= took
+			parts[c.action] = append(parts[c.action], took.Seconds())
+		}
+		parts[betweenCalls] = append(parts[betweenCalls], max(0, between).Seconds())
+	}
+	return parts
+}
+
+func (l leavings) add(more leavings) {
+	for name, values := range more {
+		l[name] = append(l[name], values...)
+	}
+}
+
+// inWords are the medians of named parts, or of all in alphabetic order.
+func (l leavings) inWords(names ...string) string {
+	if names == nil {
+		names = slices.Sorted(maps.Keys(l))
+	}
+	var words []string
+	for _, name := range names {
+		if len(l[name]) > 0 {
+			words = append(words, fmt.Sprintf("%s %.2f s", name, Summarize(l[name]).P50))
+		}
+	}
+	return strings.Join(words, ", ")
+}
+
+// stepsIn are the parts of the moves that began since an instant, from lines of vmferry's records.
+func stepsIn(records string, since time.Time) leavings {
+	steps := leavings{}
+	for line := range strings.Lines(records) {
+		var r migrate.Record
+		if json.Unmarshal([]byte(line), &r) != nil || r.Started.Before(since) {
+			continue
+		}
+		for _, s := range r.Steps {
+			steps[s.Name] = append(steps[s.Name], s.MS/1000)
+		}
+	}
+	return steps
+}
+
+// leavingsSince reads both from the nodes after a drain of the first one. The journal and the records outlive its reboot.
+func leavingsSince(ctx context.Context, r *scenario.Runner, since time.Time) (calls, steps leavings, err error) {
+	var journal strings.Builder
+	for _, node := range r.Cluster.Nodes {
+		text, err := r.Cluster.Run(ctx, node, "journalctl", "--output=short-unix", "--no-pager", "--quiet",
+			"--since=@"+strconv.FormatInt(since.Unix(), 10), "--identifier=pacemaker-controld")
+		if err != nil {
+			return nil, nil, err
+		}
+		journal.WriteString(text)
+	}
+	first := r.Cluster.Nodes[0]
+	// Without a move of vmferry's on the node there is no such file.
+	records, _ := r.Cluster.Run(ctx, first, "cat", resource.DefaultStateDir+"/"+migrate.RecordsFile)
+	return leavingsIn(callsIn(journal.String())), stepsIn(records, since), nil
+}
