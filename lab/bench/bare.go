@@ -270,7 +270,7 @@ func (b *bare) relearn(ctx context.Context, r *scenario.Runner, forget bool) (fl
 	if err != nil {
 		return 0, err
 	}
-	return sinceResume(seen, resumed)
+	return sinceResume(seen[b.guest.Name].UDP, resumed)
 }
 
 // snapshot is the name of the guest's state in its disk's image.

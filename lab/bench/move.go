@@ -24,11 +24,19 @@ const (
 // hopelessTime is the window for a guest that dirties more than the link carries.
 const hopelessTime = 60 * time.Second
 
-func pauseOf(m move) float64 { return m.Pause }
-func udpOf(m move) float64   { return *m.UDP }
-func tcpOf(m move) float64   { return *m.TCP }
+func pauseOf(m move) float64   { return m.Pause }
+func icmpOf(m move) float64    { return *m.ICMP }
+func acksOf(m move) float64    { return *m.Acks }
+func requestOf(m move) float64 { return *m.Request }
+func udpOf(m move) float64     { return *m.UDP }
+func tcpOf(m move) float64     { return *m.TCP }
 func secondsOf(m move) float64 {
 	return m.Took / 1000
+}
+
+// idleResults are what idle gives.
+var idleResults = []string{
+	"idle-pause", "kernel-gap-icmp", "kernel-gap-tcp", "request-gap-tcp", "idle-blackout-udp", "idle-blackout-tcp", "own-work",
 }
 
 // idle measures moves of an idle guest while clients probe it.
@@ -37,15 +45,19 @@ func idle(ctx context.Context, s *Stage) ([]Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	m.probe = true
+	m.probe, m.weigh = true, true
 	all, err := m.shuttle(ctx, "idle-pause", s.N, true)
 	if err != nil {
 		return nil, err
 	}
 	return []Result{
 		all.result("idle-pause", "ms", pauseOf),
+		all.result("kernel-gap-icmp", "ms", icmpOf),
+		all.result("kernel-gap-tcp", "ms", acksOf),
+		all.result("request-gap-tcp", "ms", requestOf),
 		all.result("idle-blackout-udp", "ms", udpOf),
 		all.result("idle-blackout-tcp", "ms", tcpOf),
+		m.workResult(all),
 	}, nil
 }
 
@@ -269,7 +281,7 @@ func emulatorPart(ctx context.Context, s *Stage) ([]Result, error) {
 		return nil, err
 	}
 	defer b.close(context.WithoutCancel(ctx))
-	r, err := s.runner([]scenario.Guest{b.guest}, time.Millisecond)
+	r, err := s.runner([]scenario.Guest{b.guest}, moveInterval)
 	if err != nil {
 		return nil, err
 	}
@@ -300,11 +312,11 @@ func emulatorPart(ctx context.Context, s *Stage) ([]Result, error) {
 }
 
 // sinceResume is what a probe's UDP target shows of a guest that ran on at an instant, in milliseconds.
-func sinceResume(targets []blackout.Target, resumed time.Time) (float64, error) {
-	if len(targets) == 0 || targets[0].BlackoutMs == 0 {
+func sinceResume(t *blackout.Target, resumed time.Time) (float64, error) {
+	if t == nil || t.BlackoutMs == 0 {
 		return 0, fmt.Errorf("the clients saw no blackout, though the guest was stopped")
 	}
-	return max(0, ms(targets[0].BlackoutEnd.Sub(resumed))), nil
+	return max(0, ms(t.BlackoutEnd.Sub(resumed))), nil
 }
 
 // floor compares our pause with the least that QEMU can do: another guest of the same kind between two

@@ -103,13 +103,18 @@ func TestMovesResult(t *testing.T) {
 	}
 }
 
-func TestWith(t *testing.T) {
-	m := move{}.with([]blackout.Target{{BlackoutMs: 3}, {BlackoutMs: 7}})
-	if *m.UDP != 3 || *m.TCP != 7 {
-		t.Errorf("UDP %v, TCP %v", *m.UDP, *m.TCP)
+func TestSee(t *testing.T) {
+	var m move
+	m.see(scenario.Seen{
+		ICMP: &blackout.Target{BelowErrorMs: 2}, UDP: &blackout.Target{BlackoutMs: 3, BelowErrorMs: 1},
+		TCP: &blackout.Target{BlackoutMs: 7, KernelBlackoutMs: new(0.0), KernelBelowErrorMs: 5},
+	})
+	if *m.ICMP != 2 || *m.Acks != 5 || *m.UDP != 3 || *m.TCP != 7 {
+		t.Errorf("%v, %v, %v, %v", *m.ICMP, *m.Acks, *m.UDP, *m.TCP)
 	}
-	if m := (move{}).with(nil); m.UDP != nil || m.TCP != nil {
-		t.Errorf("without a probe: %+v", m)
+	var none move
+	if none.see(scenario.Seen{TCP: &blackout.Target{BlackoutMs: 7}}); none.ICMP != nil || none.Acks != nil || none.UDP != nil || *none.TCP != 7 {
+		t.Errorf("%+v", none)
 	}
 }
 
@@ -138,12 +143,12 @@ func TestDrains(t *testing.T) {
 
 func TestSinceResume(t *testing.T) {
 	at := time.Unix(100, 0)
-	if got, err := sinceResume([]blackout.Target{{BlackoutMs: 500, BlackoutEnd: at.Add(80 * time.Millisecond)}}, at); err != nil || got != 80 {
+	if got, err := sinceResume(&blackout.Target{BlackoutMs: 500, BlackoutEnd: at.Add(80 * time.Millisecond)}, at); err != nil || got != 80 {
 		t.Errorf("%v, %v", got, err)
 	}
-	for _, targets := range [][]blackout.Target{nil, {{}}} {
-		if _, err := sinceResume(targets, at); err == nil {
-			t.Errorf("%v was taken", targets)
+	for _, target := range []*blackout.Target{nil, {}} {
+		if _, err := sinceResume(target, at); err == nil {
+			t.Errorf("%v was taken", target)
 		}
 	}
 }
