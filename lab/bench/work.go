@@ -27,7 +27,7 @@ const (
 	cgroupRoot = "/sys/fs/cgroup"
 	// agentsGroup holds the agents that a bench calls, below their node's cgroup.
 	agentsGroup = "bench-agents"
-	// daemonGroup is vmferryd's, below its node's cgroup.
+	// daemonGroup is vmferryd's, below the cgroup of its node's systemd.
 	daemonGroup = "system.slice/vmferryd.service"
 	// workEvery is between two readings of processor time.
 	workEvery = 5 * time.Millisecond
@@ -94,7 +94,8 @@ func ownWork(ours, peer []work) (own, theirs []float64) {
 
 // meter reads the processor time of what works for moves, on all nodes, again and again.
 type meter struct {
-	groups  []string // cgroups of the nodes
+	agents  []string // cgroups of the agents, one a node
+	daemons []string // and of vmferryd
 	libvirt []int32  // clocks of libvirt's processes
 
 	readings []reading
@@ -108,11 +109,11 @@ type meter struct {
 func (s *Stage) newMeter(ctx context.Context) (*meter, error) {
 	m := &meter{done: make(chan struct{})}
 	for _, name := range s.Cluster.Nodes {
-		dir, err := s.nodeGroup(ctx, name)
+		g, err := s.nodeGroups(ctx, name)
 		if err != nil {
 			return nil, err
 		}
-		m.groups = append(m.groups, dir)
+		m.agents, m.daemons = append(m.agents, g.agents()), append(m.daemons, g.daemon())
 	}
 	found, err := find("/proc", libvirtDaemons)
 	if err != nil {
@@ -131,33 +132,39 @@ func (s *Stage) newMeter(ctx context.Context) (*meter, error) {
 // processClock is the clock of a process's processor time, its dead threads with it: clock_getcpuclockid(3).
 func processClock(pid int) int32 { return int32(^pid)<<3 | 2 }
 
-// nodeGroup is the cgroup of a node, by that of its leader.
-func (s *Stage) nodeGroup(ctx context.Context, name string) (string, error) {
+// nodeGroups are cgroups of a node, below cgroupRoot: all of the node, and what its systemd has.
+type nodeGroups struct{ node, systemd string }
+
+func (g nodeGroups) agents() string { return filepath.Join(cgroupRoot, g.node, agentsGroup) }
+func (g nodeGroups) daemon() string { return filepath.Join(cgroupRoot, g.systemd, daemonGroup) }
+
+// nodeGroups finds a node's cgroups by that of its leader.
+func (s *Stage) nodeGroups(ctx context.Context, name string) (nodeGroups, error) {
 	reply, err := s.Cluster.State(ctx)
 	if err != nil {
-		return "", err
+		return nodeGroups{}, err
 	}
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", reply.Nodes[name].Leader))
 	if err != nil {
-		return "", fmt.Errorf("find the cgroup of node %q: %w", name, err)
+		return nodeGroups{}, fmt.Errorf("find the cgroup of node %q: %w", name, err)
 	}
-	path, ok := nodePath(string(text), name)
+	g, ok := parseGroups(string(text), name)
 	if !ok {
-		return "", fmt.Errorf("find the cgroup of node %q: its leader is in %q", name, text)
+		return g, fmt.Errorf("find the cgroup of node %q: its leader is in %q", name, text)
 	}
-	return filepath.Join(cgroupRoot, path), nil
+	return g, nil
 }
 
-// nodePath cuts the path of a process's cgroup behind its node's name: 0::/vmferry-lab-…/NODE/….
-func nodePath(cgroup, name string) (string, bool) {
+// parseGroups reads the cgroup of a node's leader: 0::/vmferry-lab-…/NODE/…/init.scope.
+func parseGroups(cgroup, name string) (g nodeGroups, ok bool) {
 	for line := range strings.Lines(cgroup) {
-		_, path, ok := strings.Cut(strings.TrimSpace(line), "::")
+		path, unified := strings.CutPrefix(strings.TrimSpace(line), "0::")
 		before, _, inside := strings.Cut(path+"/", "/"+name+"/")
-		if ok && inside && strings.HasPrefix(before, "/"+node.CgroupPrefix) {
-			return before + "/" + name, true
+		if unified && inside && strings.HasPrefix(before, "/"+node.CgroupPrefix) {
+			return nodeGroups{before + "/" + name, strings.TrimSuffix(path, "/init.scope")}, true
 		}
 	}
-	return "", false
+	return g, false
 }
 
 // start reads until ctx ends. stop waits for that and returns the readings.
@@ -198,12 +205,12 @@ func (m *meter) run(ctx context.Context) {
 
 // read reads all once.
 func (m *meter) read() (r reading, err error) {
-	for _, dir := range m.groups {
-		for _, part := range []struct {
-			group string
-			into  *float64
-		}{{agentsGroup, &r.spent.Agents}, {daemonGroup, &r.spent.Daemon}} {
-			used, err := usage(filepath.Join(dir, part.group))
+	for _, part := range []struct {
+		groups []string
+		into   *float64
+	}{{m.agents, &r.spent.Agents}, {m.daemons, &r.spent.Daemon}} {
+		for _, dir := range part.groups {
+			used, err := usage(dir)
 			if err != nil {
 				return r, err
 			}
@@ -271,7 +278,7 @@ func inGroup(cmd *exec.Cmd, dir string) (started func(), err error) {
 
 // runAgent is [cluster.Cluster.Run] for an agent: in the cgroup of its node's agents.
 func (s *Stage) runAgent(ctx context.Context, name, program string, args ...string) error {
-	dir, err := s.nodeGroup(ctx, name)
+	groups, err := s.nodeGroups(ctx, name)
 	if err != nil {
 		return err
 	}
@@ -279,7 +286,7 @@ func (s *Stage) runAgent(ctx context.Context, name, program string, args ...stri
 	if err != nil {
 		return err
 	}
-	started, err := inGroup(cmd, filepath.Join(dir, agentsGroup))
+	started, err := inGroup(cmd, groups.agents())
 	if err != nil {
 		return err
 	}

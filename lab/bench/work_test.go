@@ -49,19 +49,22 @@ func TestOwnWork(t *testing.T) {
 	}
 }
 
-func TestNodePath(t *testing.T) {
+func TestParseGroups(t *testing.T) {
+	const lab = "/vmferry-lab-1a2b/node1"
 	for _, c := range []struct {
-		cgroup, want string
-		ok           bool
+		cgroup string
+		want   nodeGroups
+		ok     bool
 	}{
-		{"12:cpu:/\n0::/vmferry-lab-1a2b/node1/payload/init.scope\n", "/vmferry-lab-1a2b/node1", true},
-		{"0::/vmferry-lab-1a2b/node1\n", "/vmferry-lab-1a2b/node1", true},
-		{"0::/vmferry-lab-1a2b/node12/init.scope\n", "", false},
-		{"0::/user/node1/x\n", "", false},
-		{"", "", false},
+		{"12:cpu:/\n0::" + lab + "/payload/init.scope\n", nodeGroups{lab, lab + "/payload"}, true},
+		{"0::" + lab + "/init.scope\n", nodeGroups{lab, lab}, true},
+		{"0::" + lab + "\n", nodeGroups{lab, lab}, true},
+		{"0::/vmferry-lab-1a2b/node12/init.scope\n", nodeGroups{}, false},
+		{"0::/user/node1/x\n", nodeGroups{}, false},
+		{"", nodeGroups{}, false},
 	} {
-		if got, ok := nodePath(c.cgroup, "node1"); got != c.want || ok != c.ok {
-			t.Errorf("%q: %q, %v", c.cgroup, got, ok)
+		if got, ok := parseGroups(c.cgroup, "node1"); got != c.want || ok != c.ok {
+			t.Errorf("%q: %+v, %v", c.cgroup, got, ok)
 		}
 	}
 }
