@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -48,10 +49,14 @@ type side struct {
 	path   string
 	agent  cluster.Agent
 	daemon bool // vmferryd is there to help
+	bare   bool // no move: the emulator's own part, measured at a guest that nobody moves
 }
 
 // sides are both.
-var sides = []side{{true, report.Ours, oursPath, cluster.Ours, true}, {false, report.Peer, peerPath, cluster.VirtualDomain, false}}
+var sides = []side{
+	{ours: true, label: report.Ours, path: oursPath, agent: cluster.Ours, daemon: true},
+	{label: report.Peer, path: peerPath, agent: cluster.VirtualDomain},
+}
 
 // turns calls do for both of the sides n times. Who goes first changes with each round, so that
 // moves there and back are dealt out evenly too. Where warm is set there is one
@@ -107,11 +112,26 @@ func (m moves) result(name, unit string, of func(move) float64) Result {
 func live(all []move, of func(move) float64) []float64 {
 	var values []float64
 	for _, m := range all {
-		if m.Ended == endedLive {
-			values = append(values, of(m))
+		if value := of(m); m.Ended == endedLive && !math.IsNaN(value) {
+			values = append(values, value)
 		}
 	}
 	return values
+}
+
+// What of a move is compared, in milliseconds unless it says otherwise; not a number where it was not measured.
+func pauseOf(m move) float64   { return m.Pause }
+func icmpOf(m move) float64    { return known(m.ICMP) }
+func acksOf(m move) float64    { return known(m.Acks) }
+func udpOf(m move) float64     { return known(m.UDP) }
+func tcpOf(m move) float64     { return known(m.TCP) }
+func requestOf(m move) float64 { return known(m.Request) }
+
+func known(value *float64) float64 {
+	if value == nil {
+		return math.NaN()
+	}
+	return *value
 }
 
 func endings(all []move) Endings {
