@@ -344,10 +344,10 @@ func (m *mover) call(ctx context.Context, who side, node, action, from, to strin
 		own = m.ours
 	}
 	params := append(slices.Concat(m.params, own), "CRM_meta_migrate_source="+from, "CRM_meta_migrate_target="+to)
-	args := []string{"--kill-after=5", fmt.Sprintf("%.3f", limit.Seconds()), "env"}
-	args = append(args, environ(m.guest, node, action, limit, params...)...)
-	args = append(args, names(who.path)...)
-	return m.stage.runAgent(ctx, node, "timeout", append(args, who.path, action)...)
+	launcher := []string{"timeout", "--kill-after=5", fmt.Sprintf("%.3f", limit.Seconds()), "env"}
+	launcher = append(launcher, environ(m.guest, node, action, limit, params...)...)
+	launcher = append(launcher, names(who.path)...)
+	return m.stage.runAgent(ctx, node, launcher, who.path, action)
 }
 
 // settle waits until the guest has one copy and answers. One that runs nowhere is started at the target, once,

@@ -93,7 +93,7 @@ func (m *mover) watchWork(ctx context.Context) (addition, error) {
 		if err != nil {
 			return err
 		}
-		m.metering = append(m.metering, 1000*ms(meter.cost)/ms(time.Since(meter.began)))
+		m.metering = append(m.metering, 1000*ms(meter.cost)/ms(meter.took))
 		if one.Ended != endedLive {
 			return nil
 		}

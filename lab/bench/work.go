@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -25,8 +26,12 @@ import (
 const (
 	// cgroupRoot is where the lab has cgroup2.
 	cgroupRoot = "/sys/fs/cgroup"
-	// agentsGroup holds the agents that a bench calls, below their node's cgroup.
-	agentsGroup = "bench-agents"
+	// agentsGroup and callsGroup are the bench's, below the cgroup of a node's systemd: the agents that it calls, with
+	// their children, and what it takes to call them.
+	agentsGroup, callsGroup = "bench-agents", "bench-calls"
+	// intoGroup is run by sh(1) in a node, where that cgroup is the root: it becomes the program that its arguments
+	// name, in agentsGroup. What led up to it is not counted.
+	intoGroup = `echo 0 >` + cgroupRoot + "/" + agentsGroup + `/cgroup.procs && exec "$@"`
 	// daemonGroup is vmferryd's, below the cgroup of its node's systemd.
 	daemonGroup = "system.slice/vmferryd.service"
 	// workEvery is between two readings of processor time.
@@ -94,34 +99,33 @@ func ownWork(ours, peer []work) (own, theirs []float64) {
 
 // meter reads the processor time of what works for moves, on all nodes, again and again.
 type meter struct {
-	agents  []string // cgroups of the agents, one a node
-	daemons []string // and of vmferryd
-	libvirt []int32  // clocks of libvirt's processes
+	agents  []*os.File // cpu.stat of the agents' cgroups, one a node
+	daemons []*os.File // and of vmferryd's, where it runs
+	libvirt []int32    // clocks of libvirt's processes
 
 	readings []reading
 	failed   error
 	cost     time.Duration // processor time that reading took
-	began    time.Time
+	took     time.Duration // in which it did
 	done     chan struct{}
 }
 
 // newMeter finds what is to be read. Processes that start later are not seen, but for those in the cgroups.
 func (s *Stage) newMeter(ctx context.Context) (*meter, error) {
 	m := &meter{done: make(chan struct{})}
-	for _, name := range s.Cluster.Nodes {
-		g, err := s.nodeGroups(ctx, name)
-		if err != nil {
-			return nil, err
-		}
-		m.agents, m.daemons = append(m.agents, g.agents()), append(m.daemons, g.daemon())
+	if err := m.open(ctx, s); err != nil {
+		m.close()
+		return nil, err
 	}
 	found, err := find("/proc", libvirtDaemons)
 	if err != nil {
+		m.close()
 		return nil, err
 	}
 	for _, dir := range found {
 		pid, err := strconv.Atoi(filepath.Base(dir))
 		if err != nil {
+			m.close()
 			return nil, err
 		}
 		m.libvirt = append(m.libvirt, processClock(pid))
@@ -129,49 +133,81 @@ func (s *Stage) newMeter(ctx context.Context) (*meter, error) {
 	return m, nil
 }
 
+// open opens the cgroups' files.
+func (m *meter) open(ctx context.Context, s *Stage) error {
+	for _, name := range s.Cluster.Nodes {
+		g, err := s.nodeGroup(ctx, name)
+		if err != nil {
+			return err
+		}
+		if err := os.MkdirAll(g.of(agentsGroup), 0o755); err != nil {
+			return fmt.Errorf("make a cgroup for agents: %w", err)
+		}
+		agents, err := os.Open(filepath.Join(g.of(agentsGroup), "cpu.stat"))
+		if err != nil {
+			return err
+		}
+		m.agents = append(m.agents, agents)
+		daemon, err := os.Open(filepath.Join(g.of(daemonGroup), "cpu.stat"))
+		switch {
+		case err == nil:
+			m.daemons = append(m.daemons, daemon)
+		case !errors.Is(err, fs.ErrNotExist): // it is stopped
+			return err
+		}
+	}
+	return nil
+}
+
+func (m *meter) close() {
+	for _, f := range slices.Concat(m.agents, m.daemons) {
+		_ = f.Close()
+	}
+}
+
 // processClock is the clock of a process's processor time, its dead threads with it: clock_getcpuclockid(3).
 func processClock(pid int) int32 { return int32(^pid)<<3 | 2 }
 
-// nodeGroups are cgroups of a node, below cgroupRoot: all of the node, and what its systemd has.
-type nodeGroups struct{ node, systemd string }
+// nodeGroup is the cgroup of a node's systemd, below cgroupRoot.
+type nodeGroup string
 
-func (g nodeGroups) agents() string { return filepath.Join(cgroupRoot, g.node, agentsGroup) }
-func (g nodeGroups) daemon() string { return filepath.Join(cgroupRoot, g.systemd, daemonGroup) }
+// of is the folder of a cgroup below it.
+func (g nodeGroup) of(name string) string { return filepath.Join(cgroupRoot, string(g), name) }
 
-// nodeGroups finds a node's cgroups by that of its leader.
-func (s *Stage) nodeGroups(ctx context.Context, name string) (nodeGroups, error) {
+// nodeGroup finds a node's cgroup by that of its leader.
+func (s *Stage) nodeGroup(ctx context.Context, name string) (nodeGroup, error) {
 	reply, err := s.Cluster.State(ctx)
 	if err != nil {
-		return nodeGroups{}, err
+		return "", err
 	}
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", reply.Nodes[name].Leader))
 	if err != nil {
-		return nodeGroups{}, fmt.Errorf("find the cgroup of node %q: %w", name, err)
+		return "", fmt.Errorf("find the cgroup of node %q: %w", name, err)
 	}
-	g, ok := parseGroups(string(text), name)
+	g, ok := parseGroup(string(text), name)
 	if !ok {
 		return g, fmt.Errorf("find the cgroup of node %q: its leader is in %q", name, text)
 	}
 	return g, nil
 }
 
-// parseGroups reads the cgroup of a node's leader: 0::/vmferry-lab-…/NODE/…/init.scope.
-func parseGroups(cgroup, name string) (g nodeGroups, ok bool) {
+// parseGroup reads the cgroup of a node's leader: 0::/vmferry-lab-…/NODE/…/init.scope.
+func parseGroup(cgroup, name string) (g nodeGroup, ok bool) {
 	for line := range strings.Lines(cgroup) {
 		path, unified := strings.CutPrefix(strings.TrimSpace(line), "0::")
 		before, _, inside := strings.Cut(path+"/", "/"+name+"/")
 		if unified && inside && strings.HasPrefix(before, "/"+node.CgroupPrefix) {
-			return nodeGroups{before + "/" + name, strings.TrimSuffix(path, "/init.scope")}, true
+			return nodeGroup(strings.TrimSuffix(path, "/init.scope")), true
 		}
 	}
-	return g, false
+	return "", false
 }
 
 // start reads until ctx ends. stop waits for that and returns the readings.
 func (m *meter) start(ctx context.Context) (stop func() ([]reading, error)) {
-	m.began = time.Now()
 	go func() {
 		defer close(m.done)
+		defer m.close()
 		runtime.LockOSThread() // its clock is the cost
 		defer runtime.UnlockOSThread()
 		m.run(ctx)
@@ -183,6 +219,7 @@ func (m *meter) start(ctx context.Context) (stop func() ([]reading, error)) {
 }
 
 func (m *meter) run(ctx context.Context) {
+	began := time.Now()
 	before, _ := clockTime(unix.CLOCK_THREAD_CPUTIME_ID)
 	tick := time.NewTicker(workEvery)
 	defer tick.Stop()
@@ -194,7 +231,7 @@ func (m *meter) run(ctx context.Context) {
 		}
 		m.readings = append(m.readings, r)
 		now, _ := clockTime(unix.CLOCK_THREAD_CPUTIME_ID)
-		m.cost = now - before
+		m.cost, m.took = now-before, time.Since(began)
 		select {
 		case <-ctx.Done():
 			return
@@ -206,11 +243,11 @@ func (m *meter) run(ctx context.Context) {
 // read reads all once.
 func (m *meter) read() (r reading, err error) {
 	for _, part := range []struct {
-		groups []string
-		into   *float64
+		files []*os.File
+		into  *float64
 	}{{m.agents, &r.spent.Agents}, {m.daemons, &r.spent.Daemon}} {
-		for _, dir := range part.groups {
-			used, err := usage(dir)
+		for _, f := range part.files {
+			used, err := usage(f)
 			if err != nil {
 				return r, err
 			}
@@ -235,24 +272,21 @@ func clockTime(clock int32) (time.Duration, error) {
 	return time.Duration(t.Nano()), err
 }
 
-// usage is the processor time of a cgroup and of all below it, in milliseconds; 0 where there is none, as of a
-// service that is stopped.
-func usage(dir string) (float64, error) {
-	text, err := os.ReadFile(filepath.Join(dir, "cpu.stat"))
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENODEV) {
-		return 0, nil
-	}
-	if err != nil {
+// usage is the processor time of a cgroup and of all below it, in milliseconds, from its cpu.stat.
+func usage(f io.ReaderAt) (float64, error) {
+	var text [512]byte
+	n, err := f.ReadAt(text[:], 0)
+	if err != nil && !errors.Is(err, io.EOF) {
 		return 0, err
 	}
-	return parseUsage(string(text))
+	return parseUsage(text[:n])
 }
 
 // parseUsage reads usage_usec of a cpu.stat (cgroups(7)), as milliseconds.
-func parseUsage(text string) (float64, error) {
-	for line := range strings.Lines(text) {
-		if word, ok := strings.CutPrefix(line, "usage_usec "); ok {
-			us, err := strconv.ParseUint(strings.TrimSpace(word), 10, 64)
+func parseUsage(text []byte) (float64, error) {
+	for line := range bytes.Lines(text) {
+		if word, ok := bytes.CutPrefix(line, []byte("usage_usec ")); ok {
+			us, err := strconv.ParseUint(string(bytes.TrimSpace(word)), 10, 64)
 			return float64(us) / 1000, err
 		}
 	}
@@ -263,11 +297,11 @@ func parseUsage(text string) (float64, error) {
 // is to be called when the command has started.
 func inGroup(cmd *exec.Cmd, dir string) (started func(), err error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return nil, fmt.Errorf("make a cgroup for agents: %w", err)
+		return nil, fmt.Errorf("make a cgroup: %w", err)
 	}
 	group, err := os.Open(dir)
 	if err != nil {
-		return nil, fmt.Errorf("open the agents' cgroup: %w", err)
+		return nil, fmt.Errorf("open a cgroup: %w", err)
 	}
 	if cmd.SysProcAttr == nil {
 		cmd.SysProcAttr = &syscall.SysProcAttr{}
@@ -276,17 +310,22 @@ func inGroup(cmd *exec.Cmd, dir string) (started func(), err error) {
 	return func() { _ = group.Close() }, nil
 }
 
-// runAgent is [cluster.Cluster.Run] for an agent: in the cgroup of its node's agents.
-func (s *Stage) runAgent(ctx context.Context, name, program string, args ...string) error {
-	groups, err := s.nodeGroups(ctx, name)
+// runAgent calls an agent on a node as [cluster.Cluster.Run] runs a program: launcher with its arguments runs it, and
+// it begins in the cgroup of the node's agents.
+func (s *Stage) runAgent(ctx context.Context, name string, launcher []string, agent ...string) error {
+	group, err := s.nodeGroup(ctx, name)
 	if err != nil {
 		return err
 	}
-	cmd, err := s.Cluster.Command(ctx, name, program, args...)
+	if err := os.MkdirAll(group.of(agentsGroup), 0o755); err != nil {
+		return fmt.Errorf("make a cgroup for agents: %w", err)
+	}
+	args := slices.Concat(launcher[1:], []string{"sh", "-c", intoGroup, "sh"}, agent)
+	cmd, err := s.Cluster.Command(ctx, name, launcher[0], args...)
 	if err != nil {
 		return err
 	}
-	started, err := inGroup(cmd, groups.agents())
+	started, err := inGroup(cmd, group.of(callsGroup))
 	if err != nil {
 		return err
 	}
@@ -294,7 +333,7 @@ func (s *Stage) runAgent(ctx context.Context, name, program string, args ...stri
 	var complaint bytes.Buffer
 	cmd.Stderr = &complaint
 	if err := cmd.Run(); err != nil {
-		return fmt.Errorf("run %q on node %q: %w: %s", program, name, err, lastLine(complaint.String()))
+		return fmt.Errorf("run %q on node %q: %w: %s", agent, name, err, lastLine(complaint.String()))
 	}
 	return nil
 }
