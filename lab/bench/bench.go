@@ -46,7 +46,7 @@ type Bench struct {
 var Benches = append(aloneBenches(), []Bench{
 	{Results: []string{"monitor", "monitor-wall", "monitor-daemons"}, N: 200, Run: monitor},
 	{Results: []string{"meta-data"}, N: 200, Run: metaData},
-	{Results: []string{"idle-pause", "idle-blackout-udp", "idle-blackout-tcp"}, N: 15, Run: idle},
+	{Results: idleResults, N: 15, Run: idle},
 	{Results: []string{"floor-pause"}, N: 15, Run: floor},
 	{Results: []string{"emulator-part"}, N: 15, Run: emulatorPart},
 	{Results: []string{"busy-blackout-udp", "busy-time"}, N: 15, Run: busy},
@@ -198,7 +198,7 @@ func metaData(ctx context.Context, s *Stage) ([]Result, error) {
 	return []Result{compare("meta-data", "ms", report.Peer, each(samples.Ours, wall), each(samples.Peer, wall))}, nil
 }
 
-func each(samples []Sample, of func(Sample) float64) []float64 {
+func each[T any](samples []T, of func(T) float64) []float64 {
 	var values []float64
 	for _, s := range samples {
 		values = append(values, of(s))

@@ -279,7 +279,7 @@ func (s *Stage) crashAndWatch(ctx context.Context, r *scenario.Runner, from, to 
 	if err != nil {
 		return one, err
 	}
-	seen := begin(ctx, crashPace, "icmp://"+s.Guest.Address, "udp://"+net.JoinHostPort(s.Guest.Address, strconv.Itoa(guest.ReflectorPort)))
+	seen := probeFor(ctx, crashPace, "icmp://"+s.Guest.Address, "udp://"+net.JoinHostPort(s.Guest.Address, strconv.Itoa(guest.ReflectorPort)))
 	defer seen.stop()
 	if err := sleep(ctx, before); err != nil {
 		return one, err
@@ -387,8 +387,8 @@ func (c *crashed) journal(text, guest string) {
 
 // answers ends the probing. The instants are those of the first answers after the longest blackout of each target, which
 // must be the one of the kill.
-func (w *watch) answers(since time.Time) (kernel, service time.Time, err error) {
-	targets, err := w.targets()
+func (p *probing) answers(since time.Time) (kernel, service time.Time, err error) {
+	targets, err := p.targets()
 	if err != nil {
 		return kernel, service, err
 	}

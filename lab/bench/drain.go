@@ -89,7 +89,6 @@ func (s *Stage) drainTen(ctx context.Context, name string) ([]Result, error) {
 // drained is what was seen of one drain.
 type drained struct {
 	report.Scenario
-	kernel       float64  // ms: the longest blackout of any guest's kernel (ICMP)
 	calls, steps leavings // of each guest: Pacemaker's calls, and the steps of vmferry's moves
 }
 
@@ -107,13 +106,8 @@ func drainOnce(ctx context.Context, r *scenario.Runner, who side) (seen drained,
 	if err != nil {
 		return seen, err
 	}
-	kernels := watchKernels(ctx, r.Guests, drainPace)
-	defer kernels.stop()
 	begun := time.Now()
 	if seen.Scenario, err = r.GracefulShutdown(ctx, who.agent, first, second); err != nil {
-		return seen, err
-	}
-	if seen.kernel, err = kernels.longest(); err != nil {
 		return seen, err
 	}
 	if err := r.AwaitReturn(ctx, first, boots); err != nil {
@@ -128,7 +122,7 @@ func drainOnce(ctx context.Context, r *scenario.Runner, who side) (seen drained,
 // drains are one side's.
 type drains struct {
 	seconds      []float64 // until the last guest had left
-	worst        []float64 // ms: the longest blackout of any guest and protocol
+	worst        []float64 // ms: the longest blackout of any guest's light service, over UDP or TCP
 	whose        []string  // that was
 	kernels      []float64 // ms: the longest blackout of any guest's kernel
 	calls, steps leavings
@@ -142,7 +136,6 @@ func (d *drains) add(s drained) {
 	}
 	d.calls.add(s.calls)
 	d.steps.add(s.steps)
-	d.kernels = append(d.kernels, s.kernel)
 	if s.DrainS != nil {
 		d.seconds = append(d.seconds, *s.DrainS)
 	}
@@ -152,8 +145,12 @@ func (d *drains) add(s drained) {
 			worst, whose = ms, fmt.Sprintf("%s's over %s, %.0f ms%s", g.Guest, over, ms, placed(s.Scenario, g, at))
 		}
 	}
+	kernel := 0.0
 	for _, g := range s.Guests {
 		d.ended[g.How]++
+		if g.Kernel != nil {
+			kernel = max(kernel, g.Kernel.ICMPMS)
+		}
 		if g.UDP != nil {
 			see(g, "UDP", g.UDP.BlackoutMS, g.UDP.BlackoutAt)
 		}
@@ -161,7 +158,7 @@ func (d *drains) add(s drained) {
 			see(g, "TCP", g.TCP.BlackoutMS, g.TCP.BlackoutAt)
 		}
 	}
-	d.worst, d.whose = append(d.worst, worst), append(d.whose, whose)
+	d.worst, d.whose, d.kernels = append(d.worst, worst), append(d.whose, whose), append(d.kernels, kernel)
 }
 
 // placed says when a blackout began, and beside it how long the guest stood still: what is beyond that, or elsewhere, is the
