@@ -75,9 +75,11 @@ Options of bench:
                         lever-postcopy-time, lever-postcopy-blackout-udp
                       drains: drain-10, drain-10-blackout, drain-10-at-once,
                         drain-10-at-once-blackout
+                      crashes: crash-to-answer, crash-to-answer-icmp,
+                        crash-to-answer-advised
   -n N              how often each side has its turn (default 200 calls, 100 outages of
                     each kind and length, 15 moves or plans, 3 to 10 runs of the probe,
-                    5 with a lever, 3 drains)
+                    5 with a lever, 5 drains, 5 crashes)
 
 Options:
   --dir DIR    where the running lab keeps its files (default ` + lab.DefaultDir + `)
