@@ -105,6 +105,9 @@ func (r *Runner) Place(ctx context.Context, agent cluster.Agent, node string) er
 	if err := r.manager().AddGuests(ctx, agent, r.known(), node); err != nil {
 		return err
 	}
+	if err := forgetNeighbours(r.Guests); err != nil {
+		return err
+	}
 	return r.awaitAnswers(ctx, node)
 }
 
