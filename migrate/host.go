@@ -115,8 +115,8 @@ type Host interface {
 // to one attempt to migrate. All methods but Close return at once: they are called from libvirt's event loop.
 // *relay.Relay is one.
 type Relay interface {
-	// Hold begins to keep what comes in.
-	Hold()
+	// Hold says when the guest stopped, by its host's clock: what came in since then is kept.
+	Hold(stopped time.Time)
 	// Pass says that the target has the guest.
 	Pass()
 	// Drop says that the guest goes on at the source.

@@ -51,6 +51,10 @@ type Request struct {
 	Fetch bool     // the source is another node, so that nothing can be done with its files
 	Adopt bool     // a migration to this target was begun by a caller that died: one under way is waited for
 
+	// Rest is for how long after the guest's RESUME at the target nothing is done that can wait, normally RestTime, and 0
+	// where others wait for this move's end. A move whose time is short does not rest.
+	Rest time.Duration
+
 	// Shorten, when not nil, brings a deadline that is earlier than the context's. It is heeded while
 	// the guest is being copied: give the channel room for one.
 	Shorten <-chan time.Time
@@ -230,6 +234,7 @@ func (m *mover) run(ctx context.Context) error {
 	err = m.migrate(ctx)
 	m.rec.Shared = shared && place.isShared()
 	if err == nil {
+		m.rest(ctx)
 		place.copied(m.tape.timeline())
 	}
 	return m.conclude(ctx, err)

@@ -100,7 +100,7 @@ func (t *tape) steerRelay(o qmp.Observed) {
 	case o.GoesOn():
 		t.relay.Drop()
 	case o.Side == qmp.Source && o.Event.Event == "STOP":
-		t.relay.Hold()
+		t.relay.Hold(o.Stamp())
 	case o.Side == qmp.Source && o.Status() == qmp.PhaseCompleted, o.Side == qmp.Target && o.Event.Event == "RESUME":
 		t.relay.Pass()
 	}

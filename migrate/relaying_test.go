@@ -31,9 +31,9 @@ func (h *handOver) note(call string) {
 
 func (h *handOver) told() []string { h.mu.Lock(); defer h.mu.Unlock(); return slices.Clone(h.calls) }
 
-func (h *handOver) Hold() { h.note("hold") }
-func (h *handOver) Pass() { h.note("pass") }
-func (h *handOver) Drop() { h.note("drop") }
+func (h *handOver) Hold(time.Time) { h.note("hold") }
+func (h *handOver) Pass()          { h.note("pass") }
+func (h *handOver) Drop()          { h.note("drop") }
 
 func (h *handOver) Close(context.Context) (int, error) {
 	h.note("close")

@@ -77,7 +77,8 @@ type Move struct {
 	Tuning                   // how, beyond that
 	Adopt      bool          // one to this target was begun before: where it is under way, wait for it
 	Fetch      bool          // this node is the target, and the source another
-	Relay      bool          // what comes in here while the guest stands still is handed on to the target
+	Relay      bool          // what comes in here while the guest is stopped is handed on to the target
+	Rest       time.Duration // how long after the guest runs there nothing is done that can wait
 }
 
 // Agent is the resource agent for one call. All fields but Environ's contents, Peers and

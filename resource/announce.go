@@ -10,11 +10,14 @@ import (
 	"time"
 
 	"github.com/vmferry/vmferry/migrate/announce"
+	"github.com/vmferry/vmferry/resource/witness"
 )
 
 const (
-	// expectedDir is the folder of the state directory with the guests that may come to this node.
-	expectedDir = "expected"
+	// expectedDir is the folder of the state directory with the guests that may come to this node, announcedDir the one with
+	// those that the node daemon announced.
+	expectedDir  = "expected"
+	announcedDir = "announced"
 	// announceTime bounds the announcement that an action makes by itself.
 	announceTime = 3 * time.Second
 )
@@ -86,10 +89,33 @@ func (a *run) expect() {
 	}
 }
 
-// announce tells the network that the guest runs here, beside what is left of the action. The node
-// daemon did so sooner, where it runs. wait waits for the end of it.
-func (a *run) announce(ctx context.Context) (wait func()) {
-	if a.Announce == nil || a.Params.Announce == announce.Off {
+// announced is the node daemon's note that it began to announce a guest.
+type announced struct {
+	At time.Duration `json:"since_boot"` // of this host
+}
+
+// NoteAnnounced notes in the agent's run directory that the node daemon announces a guest by itself, so that the action
+// that brought it here need not.
+func NoteAnnounced(runDir string, e Expected) error {
+	return stateDir(runDir).save(announcedDir, e.Resource, announced{uptime()})
+}
+
+// isAnnounced tells whether the node daemon announced the guest after its processes had started: then it announces
+// what runs now.
+func (a *run) isAnnounced(processes []witness.Process) bool {
+	var note announced
+	if len(processes) == 0 || a.state.load(announcedDir, a.Instance, &note) != nil {
+		return false
+	}
+	return !slices.ContainsFunc(processes, func(p witness.Process) bool {
+		return p.StartTime == 0 || note.At < p.Began()
+	})
+}
+
+// announce tells the network that the guest runs here, beside what is left of the action, unless the node daemon
+// did so already. wait waits for the end of it.
+func (a *run) announce(ctx context.Context, processes []witness.Process) (wait func()) {
+	if a.Announce == nil || a.Params.Announce == announce.Off || a.isAnnounced(processes) {
 		return func() {}
 	}
 	ctx, cancel := within(ctx, announceTime)

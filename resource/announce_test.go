@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/resource/witness"
 )
 
 func TestAnnounce(t *testing.T) {
@@ -54,6 +55,36 @@ func TestAnnounce(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// What the daemon announced after the guest's process began is not announced again, and what it announced before is.
+func TestDaemonAnnounced(t *testing.T) {
+	w := newWorld(t, "migrate_from")
+	now := uptime()
+	began := func(before time.Duration) witness.Process {
+		return witness.Process{StartTime: uint64((now - before) / (10 * time.Millisecond))}
+	}
+	if err := NoteAnnounced(w.agent.RunDir, Expected{Resource: "res1"}); err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		instance  string
+		processes []witness.Process
+		want      bool
+	}{
+		"it runs since then":    {"res1", []witness.Process{began(time.Minute)}, true},
+		"it began later":        {"res1", []witness.Process{began(-time.Second)}, false},
+		"one of two is later":   {"res1", []witness.Process{began(time.Minute), began(-time.Second)}, false},
+		"nobody knows when":     {"res1", []witness.Process{{Domain: true}}, false},
+		"libvirt alone knows":   {"res1", nil, false},
+		"another was announced": {"res2", []witness.Process{began(time.Minute)}, false},
+	} {
+		w.agent.Instance = c.instance
+		r := &run{Agent: w.agent, state: stateDir(w.agent.RunDir)}
+		if got := r.isAnnounced(c.processes); got != c.want {
+			t.Errorf("%s: %v", name, got)
+		}
 	}
 }
 

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/drain"
@@ -75,7 +77,7 @@ func (a *run) move(ctx context.Context, target Route, uuid string, adopt bool) e
 	defer cancel()
 	a.Log.Infof("migrating to %s", a.Target)
 	m := a.Params.Move(a.guest.Name, uuid, target)
-	m.Adopt = adopt
+	m.Adopt, m.Rest = adopt, a.restTime()
 	err := a.Migrate(soft, m)
 	if err == nil {
 		a.Log.Info("migrated")
@@ -91,6 +93,14 @@ func (a *run) move(ctx context.Context, target Route, uuid string, adopt bool) e
 		a.resolve() // it stayed
 	}
 	return because(Generic, err, "migrate_to failed")
+}
+
+// restTime lets a guest have its first second at the target to itself where no other guest may wait to leave this node.
+func (a *run) restTime() time.Duration {
+	if here, err := Guests(filepath.Join(a.RunDir, guestsDir)); err != nil || len(here) > 1 {
+		return 0
+	}
+	return migrate.RestTime
 }
 
 // alreadyThere is the answer for a guest that does not run here: an earlier call may have moved it.
@@ -161,10 +171,11 @@ func (a *run) migrateFrom(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := a.waitRunning(ctx, "migrated here"); err != nil {
+	runs, err := a.waitRunning(ctx, "migrated here")
+	if err != nil {
 		return err
 	}
-	defer a.announce(ctx)()
+	defer a.announce(ctx, runs.found)()
 	a.resolve()
 	return a.settleIn(ctx)
 }

@@ -77,9 +77,27 @@ func TestMigrateToPassesTheParameters(t *testing.T) {
 		checkExit(t, err, Success, "")
 		want := Move{Guest: "vm1", UUID: guestUUID, SourceURI: "qemu:///system", Target: "node2",
 			TargetURI: "qemu+tcp://node2-mig/system", MigrateURI: "tcp://node2-mig", Bandwidth: 100, Downtime: 50 * time.Millisecond,
-			Tuning: Tuning{Disks: migrate.DisksShared, Memory: migrate.MemoryWarn}, Relay: true}
+			Tuning: Tuning{Disks: migrate.DisksShared, Memory: migrate.MemoryWarn}, Relay: true, Rest: migrate.RestTime}
 		if !reflect.DeepEqual(got, want) {
 			t.Errorf("moved with %+v, want %+v", got, want)
+		}
+	})
+}
+
+// Where other guests may wait to leave the node, none keeps them waiting.
+func TestMigrateToAmongOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, "migrate_to")
+		w.boot()
+		if err := stateDir(w.agent.RunDir).hold(Entry{Guest: "vm2", Resource: "res2", URI: "qemu:///system"}); err != nil {
+			t.Fatal(err)
+		}
+		var got Move
+		w.migrate = func(_ context.Context, m Move) error { got = m; w.gone(); return nil }
+		err, _ := w.run("migrate_to")
+		checkExit(t, err, Success, "")
+		if got.Rest != 0 {
+			t.Errorf("rests for %v", got.Rest)
 		}
 	})
 }

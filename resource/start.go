@@ -41,10 +41,11 @@ func (a *run) start(ctx context.Context) error {
 	}
 	a.step("created")
 	a.unstrand()
-	if err := a.waitRunning(ctx, how); err != nil {
+	runs, err := a.waitRunning(ctx, how)
+	if err != nil {
 		return err
 	}
-	defer a.announce(ctx)()
+	defer a.announce(ctx, runs.found)()
 	a.resolve()
 	return a.settleIn(ctx)
 }
@@ -156,16 +157,16 @@ func imageLocked(err error) bool {
 }
 
 // waitRunning returns nil when the guest is seen to run here, and has noted it.
-func (a *run) waitRunning(ctx context.Context, how string) error {
+func (a *run) waitRunning(ctx context.Context, how string) (observation, error) {
 	o, ok := a.lookUntil(ctx, func(o observation) bool { a.welcome(o); return o.verdict == running })
 	if !ok {
-		return fail(Generic, "guest %q was %s but does not run in time: %s", a.guest.Name, how, o)
+		return o, fail(Generic, "guest %q was %s but does not run in time: %s", a.guest.Name, how, o)
 	}
 	if err := a.record(o); err != nil {
-		return because(Generic, err, "guest %q was %s, but this cannot be noted for the node daemon", a.guest.Name, how)
+		return o, because(Generic, err, "guest %q was %s, but this cannot be noted for the node daemon", a.guest.Name, how)
 	}
 	a.Log.Infof("%s: %s", how, o)
 	a.arrived(ctx)
 	a.returned()
-	return nil
+	return o, nil
 }

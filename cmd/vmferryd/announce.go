@@ -37,6 +37,7 @@ func (t announceTask) Run(ctx context.Context) error {
 		Announcer: announce.Announcer{Send: socket.Send, Log: t.log, Peers: (&ring.Reader{Also: t.migrationHosts}).Addresses},
 		Dial:      client.Opener(func(c *client.Conn) announce.Conn { return c }),
 		Guests:    t.guests,
+		Begun:     t.begun,
 	}
 	w.Run(ctx)
 	return nil
@@ -51,6 +52,19 @@ func (t announceTask) migrationHosts(node string) []string {
 	}
 	slices.Sort(hosts)
 	return slices.Compact(hosts)
+}
+
+// begun tells the agent's action that brought a guest here that it is announced.
+func (t announceTask) begun(g announce.Guest) {
+	notes, _ := resource.ExpectedGuests(t.dir) // the watcher tells of the error
+	for _, n := range notes {
+		if n.Guest != g.Name || n.URI != g.URI {
+			continue
+		}
+		if err := resource.NoteAnnounced(t.dir, n); err != nil {
+			t.log.WithError(err).Warn("the agent announces the guest once more, which takes it a moment: make the state directory writable")
+		}
+	}
 }
 
 // guests are those that the agent has met on this node, be it in a probe. One whose setting cannot

@@ -18,14 +18,19 @@ import (
 
 // Schedule is when the rounds are sent, counted from the moment at which the guest runs. The first
 // ones come close together, because a client waits; the last ones reach a port that a
-// switch opens late.
+// switch opens late. There are few in the first second, in which the guest needs the processors: QEMU sends RARP of
+// its own in it, after 0, 50, 200, 450 and 800 ms (its announce-rounds).
 var Schedule = []time.Duration{
-	0, 30 * time.Millisecond, 100 * time.Millisecond, 200 * time.Millisecond, 450 * time.Millisecond, 800 * time.Millisecond,
-	1500 * time.Millisecond, 3 * time.Second,
+	0, 40 * time.Millisecond, 150 * time.Millisecond, 450 * time.Millisecond, 1100 * time.Millisecond, 2 * time.Second,
+	3500 * time.Millisecond,
 }
 
 // Brief is a schedule for who cannot stay.
-var Brief = []time.Duration{0, 30 * time.Millisecond, 100 * time.Millisecond, 200 * time.Millisecond}
+var Brief = []time.Duration{0, 40 * time.Millisecond, 150 * time.Millisecond}
+
+// refineAfter is from when on a plan that is good enough is looked at again: its questions to libvirt and to the kernel
+// cost more than all rounds together.
+const refineAfter = time.Second
 
 const (
 	// askTime bounds each question to libvirt.
@@ -62,6 +67,8 @@ type Announcer struct {
 type Plan struct {
 	Guest string
 	Cards []Planned
+	// Partial tells that it lacks what can be found out as soon as the guest runs.
+	Partial bool
 }
 
 // Planned is a card that can be announced.
@@ -87,7 +94,7 @@ func (a Announcer) Refine(ctx context.Context, src Source, guest string, s Setti
 func (a Announcer) prepare(
 	ctx context.Context, src Source, guest string, s Setting, agent bool,
 ) (Plan, error) {
-	plan := Plan{Guest: guest}
+	plan := Plan{Guest: guest, Partial: s.Agent && !agent}
 	if s.Off {
 		return plan, nil
 	}
@@ -224,15 +231,16 @@ func (a Announcer) ask(ctx context.Context, src Source, guest string, source lib
 
 // Announce sends the rounds of the schedule, the first at once, and returns after the last, or when
 // ctx ends: cancel it when the guest does not run here any more, or when somebody outside has
-// seen the guest at its new place. refine, where not nil, is called beside the first rounds, and
-// its plan is used from then on unless it fails. What cannot be sent is logged.
+// seen the guest at its new place. refine, where not nil, is called after the first round where the plan is
+// Partial, and else after a second; its plan is used from then on unless it fails. What cannot be sent is logged.
 func (a Announcer) Announce(ctx context.Context, plan Plan, refine func(context.Context) (Plan, error)) {
-	a.announce(ctx, plan, refine, nil)
+	a.announce(ctx, plan, refine, nil, func() {})
 }
 
-// announce waits before each round for the gate, where not nil: a pause shifts the rest of the schedule.
+// announce waits before each round for the gate, where not nil: a pause shifts the rest of the schedule. begun is called
+// after the first round.
 func (a Announcer) announce(
-	ctx context.Context, plan Plan, refine func(context.Context) (Plan, error), g *gate,
+	ctx context.Context, plan Plan, refine func(context.Context) (Plan, error), g *gate, begun func(),
 ) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -252,12 +260,17 @@ func (a Announcer) announce(
 			break
 		}
 		s.round()
-		if i == 0 && refine != nil {
+		if i == 0 {
+			begun()
+		}
+		if refine != nil && (plan.Partial || at >= refineAfter) {
+			look := refine
 			go func() {
-				if better, err := refine(ctx); err == nil {
+				if better, err := look(ctx); err == nil {
 					refined <- better
 				}
 			}()
+			refine = nil
 		}
 	}
 	s.report(time.Since(began))
@@ -268,6 +281,7 @@ type sending struct {
 	Announcer
 	plan Plan
 
+	taught       bool // this host's bridge knows the plan's cards
 	rounds, sent int
 	next         int   // the frame with an address that is the next
 	err          error // the first failure
@@ -282,6 +296,7 @@ func (s *sending) wait(ctx context.Context, d time.Duration, refined <-chan Plan
 		case <-ctx.Done():
 			return false
 		case s.plan = <-refined:
+			s.taught = false
 		case <-timer.C:
 			return ctx.Err() == nil
 		}
@@ -307,8 +322,11 @@ func (s *sending) round() {
 				}
 			}
 		}
-		s.learn(c)
+		if !s.taught {
+			s.learn(c)
+		}
 	}
+	s.taught = true
 	for range min(len(rest), maxRound) {
 		if !s.Memory.allow(time.Now()) {
 			break

@@ -89,10 +89,10 @@ func TestAnnounceKeepsTheSchedule(t *testing.T) {
 func TestAnnounceEndsWithTheContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWire()
-		ctx, cancel := context.WithTimeout(t.Context(), 150*time.Millisecond)
+		ctx, cancel := context.WithTimeout(t.Context(), 250*time.Millisecond)
 		defer cancel()
 		w.announcer(Host{}).Announce(ctx, planned(), nil)
-		if want := Schedule[:3]; !slices.Equal(w.at, want) || time.Since(w.began) != 150*time.Millisecond {
+		if want := Schedule[:3]; !slices.Equal(w.at, want) || time.Since(w.began) != 250*time.Millisecond {
 			t.Errorf("rounds at %v, want %v; ended after %v", w.at, want, time.Since(w.began))
 		}
 		w = newWire()
@@ -103,26 +103,47 @@ func TestAnnounceEndsWithTheContext(t *testing.T) {
 	})
 }
 
-// The first round waits for nothing; what is learned meanwhile is used from the next one on.
+// The first round waits for nothing. What a plan lacks is found out after it, and used from then on; a whole plan is
+// looked at again when the guest has had its second.
 func TestAnnounceRefines(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := newWire()
-		a := w.announcer(Host{})
-		a.Schedule = []time.Duration{0, 100 * time.Millisecond, 200 * time.Millisecond}
-		a.Announce(t.Context(), planned(), func(context.Context) (Plan, error) {
-			time.Sleep(150 * time.Millisecond)
-			return planned(guest4), nil
+	partial := planned()
+	partial.Partial = true
+	for name, c := range map[string]struct {
+		plan  Plan
+		asked time.Duration // when
+		plain int           // rounds with the first plan
+	}{
+		"whole":   {planned(), 1100 * time.Millisecond, 5},
+		"partial": {partial, 0, 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWire()
+				w.announcer(Host{}).Announce(t.Context(), c.plan, func(context.Context) (Plan, error) {
+					if got := time.Since(w.began); got != c.asked {
+						t.Errorf("asked after %v", got)
+					}
+					time.Sleep(50 * time.Millisecond)
+					return planned(guest4), nil
+				})
+				var want []string
+				for i := range Schedule {
+					want = append(want, "eth0 RARP")
+					if i >= c.plain {
+						want = append(want, "eth0 ARP request 192.0.2.7", "eth0 ARP reply 192.0.2.7")
+					}
+				}
+				if !slices.Equal(w.sent, want) {
+					t.Errorf("sent %q", w.sent)
+				}
+				w = newWire()
+				w.announcer(Host{}).Announce(t.Context(), c.plan, func(context.Context) (Plan, error) { return Plan{}, errors.New("libvirt died") })
+				if len(w.sent) != len(Schedule) {
+					t.Errorf("sent %q", w.sent)
+				}
+			})
 		})
-		want := []string{"eth0 RARP", "eth0 RARP", "eth0 RARP", "eth0 ARP request 192.0.2.7", "eth0 ARP reply 192.0.2.7"}
-		if !slices.Equal(w.sent, want) {
-			t.Errorf("sent %q", w.sent)
-		}
-		w = newWire()
-		w.announcer(Host{}).Announce(t.Context(), planned(), func(context.Context) (Plan, error) { return Plan{}, errors.New("libvirt died") })
-		if len(w.sent) != len(Schedule) {
-			t.Errorf("sent %q", w.sent)
-		}
-	})
+	}
 }
 
 // A device that is down for a moment does not end the announcement.

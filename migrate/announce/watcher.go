@@ -57,6 +57,8 @@ type Watcher struct {
 	// Guests lists whom to announce. It is read every two seconds, and when a guest arrives. Those in
 	// an answer with an error count.
 	Guests func() ([]Guest, error)
+	// Begun is called for a guest after its first round. It must not block.
+	Begun func(Guest)
 }
 
 // Run watches until ctx ends, and waits for what it began. A libvirt that is down is tried
@@ -267,11 +269,11 @@ func (f *following) receive(ctx context.Context, g Guest, runs *gate) {
 	plan, err := f.Prepare(ctx, f.conn, g.Name, g.Setting)
 	if err != nil {
 		f.Log.WithError(err).Debug("the announcement is prepared again when the guest runs")
-		plan = Plan{Guest: g.Name}
+		plan = Plan{Guest: g.Name, Partial: true}
 	}
 	if _, open := runs.pass(ctx, 0); !open {
 		return
 	}
 	refine := func(ctx context.Context) (Plan, error) { return f.Refine(ctx, f.conn, g.Name, g.Setting) }
-	f.announce(ctx, plan, refine, runs)
+	f.announce(ctx, plan, refine, runs, func() { f.Begun(g) })
 }

@@ -26,6 +26,7 @@ type node struct {
 	tell    func(domain string, t libvirt.Turn)
 	lost    chan struct{}
 	open    int // connections made and not closed yet
+	begun   []string
 	began   time.Time
 	watcher *Watcher
 }
@@ -40,7 +41,7 @@ func watch(t *testing.T, f func(n *node)) {
 			return `<domain><devices><interface><mac address='52:54:00:12:34:56'/><target dev='vnet0'/></interface></devices></domain>`, nil
 		}
 		ctx, cancel := context.WithCancel(t.Context())
-		w := &Watcher{Announcer: n.wire.announcer(h), Dial: n.dial, Guests: n.list}
+		w := &Watcher{Announcer: n.wire.announcer(h), Dial: n.dial, Guests: n.list, Begun: n.note}
 		n.watcher = w
 		done := make(chan struct{})
 		go func() { defer close(done); w.Run(ctx) }()
@@ -53,6 +54,8 @@ func watch(t *testing.T, f func(n *node)) {
 		}
 	})
 }
+
+func (n *node) note(g Guest) { n.mu.Lock(); defer n.mu.Unlock(); n.begun = append(n.begun, g.Name) }
 
 func (n *node) list() ([]Guest, error) {
 	n.mu.Lock()
@@ -177,9 +180,9 @@ func TestWatcherAnnouncesAgain(t *testing.T) {
 func TestWatcherWaitsDuringAPause(t *testing.T) {
 	watch(t, func(n *node) {
 		n.after(time.Second, libvirt.TurnRunning)
-		n.after(150*time.Millisecond, libvirt.TurnPaused)
+		n.after(250*time.Millisecond, libvirt.TurnPaused)
 		n.after(10*time.Second, libvirt.TurnResumed)
-		const held = 9950 * time.Millisecond
+		const held = 9800 * time.Millisecond
 		want := slices.Clone(Schedule)
 		for i := range want[3:] {
 			want[3+i] += held
@@ -238,9 +241,12 @@ func TestInboxIsBounded(t *testing.T) {
 func TestWatcherFallsSilentWhenTheGuestStops(t *testing.T) {
 	watch(t, func(n *node) {
 		n.after(time.Second, libvirt.TurnRunning)
-		n.after(250*time.Millisecond, libvirt.TurnHalted)
+		n.after(500*time.Millisecond, libvirt.TurnHalted)
 		n.after(0, libvirt.TurnHalted)
 		n.wantRounds(t, time.Second, Schedule[:4])
+		if !slices.Equal(n.begun, []string{"vm1"}) {
+			t.Errorf("begun %v", n.begun)
+		}
 	})
 }
 

@@ -1,4 +1,4 @@
-// Package relay keeps what of TCP reaches a guest's old node while the guest stands still for its
+// Package relay keeps what of TCP reaches a guest's old node while the guest is stopped for its
 // migration, and hands it on to the new one.
 //
 // Between the guest's STOP at the source and its RESUME at the target its clients go on sending, and
@@ -11,7 +11,7 @@
 // Measured between network namespaces, with requests over TCP one after the other (median of seven): with a pause of 25 ms
 // the longest wait was 206 ms without the relay and 37 ms with it; with a pause of 250 ms, 415 ms and 261 ms.
 //
-// Start with [Open], just before a migration begins. Then the guest's events decide: [Relay.Hold] at
+// Start with [Open], when a migration begins. Then the guest's events decide: [Relay.Hold] at
 // its STOP, [Relay.Pass] when the target has it, [Relay.Drop] when it goes on here, and [Relay.Close] in the end.
 //
 // # How
@@ -21,9 +21,11 @@
 //		     the bridge hears ─┘
 //		     of the guest elsewhere
 //
-//	  - A packet socket for each card is bound to the guest's tap, but listens to nothing (protocol 0, packet(7))
-//	    until Hold: a guest under load costs nothing. Hold is one system call, so that it may be
-//	    called from libvirt's event loop.
+//	  - A packet socket for each card is bound to the guest's tap from Open on: the event of the STOP is heard here one to
+//	    five milliseconds later, and what a client sends in between is lost as well. Until Hold, what is older than a tenth
+//	    of a second is dropped twenty times in a second; where more than 10,000 frames come in a second, nothing is kept
+//	    until Hold, so that a guest under load costs next to nothing.
+//	  - Hold has the time stamp of QEMU's event, and each frame has the kernel's. Older frames than that are not sent.
 //	  - What is kept stands in the socket's own receive buffer, which outlives the tap. It is bounded; when it is full,
 //	    what comes later is lost, for TCP needs the oldest first.
 //	  - Kept are segments of TCP alone that leave at the tap for the guest's own MAC. A datagram that is late is of no
@@ -40,8 +42,7 @@
 // # Non-guarantees
 //
 // Nothing is promised to arrive; all of it may be lost, come twice or out of order, as on any
-// network. What comes between the STOP and the moment at which its event is heard here is lost: TCP then has a gap
-// that the guest reports with what follows it. Nothing but TCP is handed on, nor what is in a VLAN that the guest tags itself.
+// network. Nothing but TCP is handed on, nor what is in a VLAN that the guest tags itself.
 //
 // Cards on a macvtap or on Open vSwitch have no relay. Nor has a guest whose switches are told of its place by other
 // means than its frames, if this node's bridge never hears of that: then nothing is sent, and Close says so.

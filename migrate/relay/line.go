@@ -76,15 +76,27 @@ func (l *line) run(begun, over <-chan struct{}) {
 // errOver says that the relay was ended before there was anything to hand on.
 var errOver = errors.New("the relay was ended")
 
+const (
+	// trimEvery is how often what came for a running guest is dropped, and keepSpan how much of it stays: by as much may
+	// the event of the guest's STOP be late.
+	trimEvery = 50 * time.Millisecond
+	keepSpan  = 100 * time.Millisecond
+)
+
 // await waits for begun and for the bridge, and returns the number of the card's port.
 func (l *line) await(begun, over <-chan struct{}) (at int, err error) {
 	updates, at := l.updates, l.tap
 	var late <-chan time.Time
+	trim, buffer := time.NewTicker(trimEvery), make([]byte, maxFrame)
+	defer trim.Stop()
 	for begun != nil || at == l.tap {
 		select {
 		case <-over:
 			return 0, errOver
+		case now := <-trim.C:
+			l.keep.trim(now.Add(-keepSpan), buffer)
 		case <-begun:
+			trim.Stop()
 			begun, late = nil, time.After(hearTime)
 		case u, ok := <-updates:
 			if !ok {

@@ -6,7 +6,9 @@ import (
 	"errors"
 	"io"
 	"math/rand/v2"
+	"slices"
 	"testing"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -45,7 +47,7 @@ func TestHandedOn(t *testing.T) {
 			_, _ = random.Read(data)
 
 			n.stop()
-			r.Hold()
+			r.Hold(time.Now())
 			_, err := client.Write(data)
 			n.Must(err)
 			n.move()
@@ -81,7 +83,7 @@ func TestPassedBeforeTheAnnouncement(t *testing.T) {
 	client, guest := n.connect()
 	r := n.relay()
 	n.stop()
-	r.Hold()
+	r.Hold(time.Now())
 	r.Pass()
 	_, err := client.Write([]byte("word"))
 	n.Must(err)
@@ -96,28 +98,114 @@ func TestPassedBeforeTheAnnouncement(t *testing.T) {
 	}
 }
 
+// What came between the guest's STOP and the moment at which that is heard here is not lost.
+func TestStopIsHeardLate(t *testing.T) {
+	n := newNetwork(t)
+	client, guest := n.connect()
+	r := n.relay()
+	n.stop()
+	stopped := time.Now()
+	_, err := client.Write([]byte("word"))
+	n.Must(err)
+	r.Hold(stopped)
+	n.move()
+	n.announce()
+	r.Pass()
+	if passed, err := r.Close(t.Context()); err != nil || passed != 1 {
+		t.Errorf("handed on %d frames, %v", passed, err)
+	}
+	word := make([]byte, 4)
+	if _, err := io.ReadFull(guest, word); err != nil || string(word) != "word" {
+		t.Errorf("read %q, %v", word, err)
+	}
+}
+
+// stamped waits until the kernel puts time stamps on frames when they come: it begins with that some time after a socket
+// wants them, and until then stamps a frame when it is taken.
+func (n network) stamped(k *keeper) {
+	n.Helper()
+	n.Eventually("frames have time stamps", func() bool {
+		n.send(toGuest)
+		sent := time.Now()
+		_, at, err := k.receive(make([]byte, maxFrame))
+		n.Must(err)
+		return at.Before(sent)
+	})
+}
+
+// While the guest runs, what came for it is dropped, but for the latest; where that is too much, nothing more is kept
+// until the guest stops.
+func TestTrim(t *testing.T) {
+	for name, c := range map[string]struct {
+		sent int
+		age  time.Duration // of what is to stay, after the last was sent
+		want int           // of all and of one more
+	}{
+		"all are new":    {sent: 3, age: time.Minute, want: 4},
+		"all are old":    {sent: 3, want: 1},
+		"very many":      {sent: maxTrim + 1, want: 1},
+		"nearly so many": {sent: maxTrim - 1, want: 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := newNetwork(t)
+			k, err := openKeeper(n.Link("vnet0").Attrs().Index, guestMAC)
+			n.Must(err)
+			defer k.close()
+			n.stamped(k)
+			n.sendOn("vnet0", slices.Repeat([][]byte{toGuest}, c.sent)...)
+			k.trim(time.Now().Add(-c.age), make([]byte, maxFrame))
+			if deaf := c.sent > maxTrim; k.deaf != deaf {
+				t.Errorf("it keeps nothing more: %v", k.deaf)
+			}
+			n.Must(k.hold(time.Now().Add(-c.age)))
+			n.send(toGuest)
+			kept := 0
+			for buffer := make([]byte, maxFrame); ; kept++ {
+				frame, err := k.next(buffer)
+				if errors.Is(err, unix.EAGAIN) {
+					break
+				}
+				n.Must(err)
+				if !bytes.Equal(frame[tagSize+vnetHeader:], toGuest) {
+					t.Errorf("kept %x", frame)
+				}
+			}
+			if kept != c.want {
+				t.Errorf("kept %d frames, not %d", kept, c.want)
+			}
+		})
+	}
+}
+
 func TestNothingIsHandedOn(t *testing.T) {
 	for name, c := range map[string]struct {
 		do   func(n network, r *Relay)
 		want error
 	}{
-		"the guest is announced nowhere":  {do: func(n network, r *Relay) { r.Hold(); n.send(toGuest); r.Pass() }, want: ErrUnheard},
-		"nothing came":                    {do: func(n network, r *Relay) { r.Hold(); r.Pass(); n.move(); n.announce() }},
-		"nothing came, announced nowhere": {do: func(n network, r *Relay) { r.Hold(); r.Pass() }},
-		"it came before the stop":         {do: func(n network, r *Relay) { n.send(toGuest); r.Hold(); r.Pass(); n.move(); n.announce() }},
+		"the guest is announced nowhere":  {do: func(n network, r *Relay) { r.Hold(time.Now()); n.send(toGuest); r.Pass() }, want: ErrUnheard},
+		"nothing came":                    {do: func(n network, r *Relay) { r.Hold(time.Now()); r.Pass(); n.move(); n.announce() }},
+		"nothing came, announced nowhere": {do: func(n network, r *Relay) { r.Hold(time.Now()); r.Pass() }},
+		"it came before the stop": {do: func(n network, r *Relay) {
+			n.send(toGuest)
+			r.Hold(time.Now().Add(2 * unread))
+			r.Pass()
+			n.move()
+			n.announce()
+		}},
+		"the stop was not heard": {do: func(n network, r *Relay) { n.send(toGuest); r.Pass(); n.move(); n.announce() }},
 		"the guest goes on here": {do: func(n network, r *Relay) {
-			r.Hold()
+			r.Hold(time.Now())
 			n.send(toGuest)
 			r.Drop()
 			r.Pass()
 			n.move()
 			n.announce()
 		}},
-		"never passed": {do: func(n network, r *Relay) { r.Hold(); n.send(toGuest); n.move(); n.announce() }},
+		"never passed": {do: func(n network, r *Relay) { r.Hold(time.Now()); n.send(toGuest); n.move(); n.announce() }},
 		"held after the end": {do: func(n network, r *Relay) {
 			_, err := r.Close(n.Context())
 			n.Must(err)
-			r.Hold()
+			r.Hold(time.Now())
 			n.send(toGuest)
 		}},
 	} {
@@ -136,7 +224,7 @@ func TestNothingIsHandedOn(t *testing.T) {
 func TestCloseEndsWithItsContext(t *testing.T) {
 	n := newNetwork(t)
 	r := n.relay()
-	r.Hold()
+	r.Hold(time.Now())
 	r.Pass()
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -170,12 +258,15 @@ var toGuest = ether(guestMAC, unix.ETH_P_IP)
 // send puts a frame on the guest's tap, as the bridge would.
 func (n network) send(frame []byte) { n.Helper(); n.sendOn("vnet0", frame) }
 
-func (n network) sendOn(dev string, frame []byte) {
+func (n network) sendOn(dev string, frames ...[]byte) {
 	n.Helper()
 	s, err := announce.Open()
 	n.Must(err)
 	defer func() { n.Must(s.Close()) }()
-	n.Must(s.Send(announce.Outlet{Dev: dev, Index: n.Link(dev).Attrs().Index}, frame))
+	at := announce.Outlet{Dev: dev, Index: n.Link(dev).Attrs().Index}
+	for _, f := range frames {
+		n.Must(s.Send(at, f))
+	}
 }
 
 // Only what the guest alone would have got is kept.
@@ -197,7 +288,6 @@ func TestWhatIsKept(t *testing.T) {
 	} {
 		k, err := openKeeper(n.Link("vnet0").Attrs().Index, guestMAC)
 		n.Must(err)
-		n.Must(k.listen())
 		n.send(c.frame)
 		n.in(n.guest, func() { n.sendOn("old", ether(guestMAC, unix.ETH_P_IP)) }) // the other way: it comes from the guest
 		frame, err := k.next(make([]byte, maxFrame))
@@ -220,7 +310,6 @@ func TestKeptIsBounded(t *testing.T) {
 	k, err := openKeeper(n.Link("vnet0").Attrs().Index, guestMAC)
 	n.Must(err)
 	defer k.close()
-	n.Must(k.listen())
 	s, err := announce.Open()
 	n.Must(err)
 	defer func() { n.Must(s.Close()) }()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -19,6 +20,9 @@ const (
 	// settle is when the socket is read once more after the bridge began to send elsewhere: what another processor had
 	// on its way to the tap has arrived by then.
 	settle = 10 * time.Millisecond
+	// unread is for how long before its STOP the guest may have left frames in its device's queue. What it did read
+	// comes twice then, which TCP bears.
+	unread = 2 * time.Millisecond
 )
 
 // ErrUnheard is in the error of a Close that sent nothing, because the node's bridge never heard of the
@@ -35,6 +39,7 @@ type Relay struct {
 	once  struct{ hold, pass, drop sync.Once }
 	begun chan struct{} // closed by Pass
 	over  chan struct{} // closed by Drop
+	held  atomic.Bool   // by Hold
 }
 
 // Open prepares the relay of a guest that runs here. domainXML is that of the running guest. A card that
@@ -68,19 +73,27 @@ func open(host announce.Host, guest, domainXML string, log logrus.FieldLogger) (
 	return r, nil
 }
 
-// Hold begins to keep what comes in for the guest, which stands still. It does not block.
-func (r *Relay) Hold() {
+// Hold says that the guest stopped at an instant of this host's clock: what came in for it since then is kept. The word
+// of that may come late, by a tenth of a second at the most. It does not block.
+func (r *Relay) Hold(stopped time.Time) {
 	r.once.hold.Do(func() {
+		r.held.Store(true)
 		for _, l := range r.lines {
-			if err := l.keep.listen(); err != nil {
-				r.log.WithError(err).Info("what comes in for the guest while it stands still is lost")
+			if err := l.keep.hold(stopped.Add(-unread)); err != nil {
+				r.log.WithError(err).Info("what comes in for the guest while it is stopped is lost")
 			}
 		}
 	})
 }
 
-// Pass says that the target has the guest: what was kept may go there.
-func (r *Relay) Pass() { r.once.pass.Do(func() { close(r.begun) }) }
+// Pass says that the target has the guest: what was kept may go there. Without a Hold before it is a Drop.
+func (r *Relay) Pass() {
+	if !r.held.Load() {
+		r.Drop()
+		return
+	}
+	r.once.pass.Do(func() { close(r.begun) })
+}
 
 // Drop says that the guest goes on here. Its tap still has what came in meanwhile, and what was kept is forgotten.
 func (r *Relay) Drop() { r.once.drop.Do(func() { close(r.over) }) }

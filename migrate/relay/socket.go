@@ -1,10 +1,13 @@
 package relay
 
 import (
+	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"sync"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -15,6 +18,9 @@ const (
 	// keepBytes bounds what is kept for one card. The kernel doubles it, and counts its own bookkeeping: some
 	// 8 MiB, or 10,000 small frames. Without CAP_NET_ADMIN the bound is that of net.core.rmem_max.
 	keepBytes = 4 << 20
+	// maxTrim is how many frames are dropped in one go while the guest still runs. A connection that sends so much has
+	// something that follows what is lost, and recovers without a relay.
+	maxTrim = 512
 	// sendTime is how long a full queue may keep one frame from leaving.
 	sendTime = 100 * time.Millisecond
 )
@@ -22,15 +28,21 @@ const (
 // errStuck says that a device takes no more frames.
 var errStuck = errors.New("its queue stays full")
 
-// keeper is a packet socket at a guest's tap.
+// keeper is a packet socket at a guest's tap, with a filter before it. Its methods may be called by several
+// goroutines, but take and trim by one alone.
 type keeper struct {
-	fd, tap int
+	fd     int
+	all    []unix.SockFilter
+	first  []byte // a frame that trim took and that is not too old, with room for a tag
+	stamps []byte // of the message that is received
 
 	mu     sync.Mutex
 	closed bool
+	deaf   bool      // nothing passes the filter
+	since  time.Time // what came earlier is not taken; zero before hold
 }
 
-// openKeeper makes a keeper that keeps nothing yet. It needs CAP_NET_RAW.
+// openKeeper makes a keeper, which keeps from here on. It needs CAP_NET_RAW.
 func openKeeper(tap int, mac announce.MAC) (*keeper, error) {
 	fd, err := packetSocket(unix.SOCK_NONBLOCK)
 	if err != nil {
@@ -39,45 +51,111 @@ func openKeeper(tap int, mac announce.MAC) (*keeper, error) {
 	if unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, keepBytes) != nil {
 		err = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, keepBytes)
 	}
+	k := &keeper{fd: fd, all: filter(mac), stamps: make([]byte, stampSize)}
 	if err == nil {
-		program := filter(mac)
-		err = unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &unix.SockFprog{Len: uint16(len(program)), Filter: &program[0]})
+		err = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1)
+	}
+	if err == nil {
+		err = k.pass(k.all) // before the first frame
+	}
+	if err == nil {
+		err = unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: networkOrder(unix.ETH_P_ALL), Ifindex: tap})
 	}
 	if err != nil {
 		_ = unix.Close(fd)
 		return nil, fmt.Errorf("set up a packet socket: %w", err)
 	}
-	return &keeper{fd: fd, tap: tap}, nil
+	return k, nil
 }
 
-// listen begins to keep. It takes microseconds: the kernel adds a listener without waiting for anybody.
-func (k *keeper) listen() error {
+// pass lets through what a filter takes.
+func (k *keeper) pass(program []unix.SockFilter) error {
+	return unix.SetsockoptSockFprog(k.fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER,
+		&unix.SockFprog{Len: uint16(len(program)), Filter: &program[0]})
+}
+
+// hold has what came since then stay until it is taken. It takes microseconds.
+func (k *keeper) hold(since time.Time) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.closed {
 		return nil
 	}
-	if err := unix.Bind(k.fd, &unix.SockaddrLinklayer{Protocol: networkOrder(unix.ETH_P_ALL), Ifindex: k.tap}); err != nil {
-		return fmt.Errorf("listen to device number %d: %w", k.tap, err)
+	k.since = since
+	if !k.deaf {
+		return nil
+	}
+	if err := k.pass(k.all); err != nil {
+		return fmt.Errorf("listen to the guest's device: %w", err)
 	}
 	return nil
+}
+
+// trim drops what came before then, unless hold was called. Where that is so much that dropping it would cost the
+// node more than it is worth, nothing more is kept until hold.
+func (k *keeper) trim(before time.Time, buffer []byte) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.deaf || !k.since.IsZero() {
+		return
+	}
+	k.first = nil
+	for range maxTrim {
+		frame, at, err := k.receive(buffer)
+		if err != nil {
+			return
+		}
+		if !at.Before(before) {
+			k.first = bytes.Clone(frame)
+			return
+		}
+	}
+	k.deaf = k.pass([]unix.SockFilter{{Code: unix.BPF_RET | unix.BPF_K}}) == nil
 }
 
 // next takes the oldest frame that is kept, with its header, and leaves room for a tag before it. The error is EAGAIN
 // where there is none. buffer is of maxFrame bytes.
 func (k *keeper) next(buffer []byte) (frame []byte, err error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if first := k.first; first != nil {
+		k.first = nil
+		return first, nil
+	}
 	for {
-		n, _, err := unix.Recvfrom(k.fd, buffer[tagSize:], unix.MSG_DONTWAIT|unix.MSG_TRUNC)
+		frame, at, err := k.receive(buffer)
+		if err != nil || !at.Before(k.since) {
+			return frame, err
+		}
+	}
+}
+
+// receive takes the oldest frame of the socket, and when it came.
+func (k *keeper) receive(buffer []byte) (frame []byte, at time.Time, err error) {
+	for {
+		n, stamped, _, _, err := unix.Recvmsg(k.fd, buffer[tagSize:], k.stamps, unix.MSG_DONTWAIT|unix.MSG_TRUNC)
 		switch {
 		case errors.Is(err, unix.ENETDOWN), errors.Is(err, unix.EINTR):
 			continue // told once, when the tap is gone; what was kept is there
 		case err != nil:
-			return nil, fmt.Errorf("take a frame that was kept: %w", err)
+			return nil, at, fmt.Errorf("take a frame that was kept: %w", err)
 		case tagSize+n > len(buffer):
-			return nil, fmt.Errorf("a frame of %d bytes is too long", n)
+			return nil, at, fmt.Errorf("a frame of %d bytes is too long", n)
 		}
-		return buffer[:tagSize+n], nil
+		return buffer[:tagSize+n], stampOf(k.stamps[:stamped]), nil
 	}
+}
+
+// stampSize is room for one control message with a struct timespec.
+var stampSize = unix.CmsgSpace(int(unsafe.Sizeof(unix.Timespec{})))
+
+// stampOf reads the kernel's time stamp of a message. Without one it is now, so that the frame counts.
+func stampOf(control []byte) time.Time {
+	header, data, _, err := unix.ParseOneSocketControlMessage(control)
+	if err != nil || header.Type != unix.SO_TIMESTAMPNS || len(data) < 16 {
+		return time.Now()
+	}
+	return time.Unix(int64(binary.NativeEndian.Uint64(data)), int64(binary.NativeEndian.Uint64(data[8:])))
 }
 
 // holds tells whether a frame is kept. It takes it.

@@ -56,7 +56,6 @@ func TestTaggedOnTheWire(t *testing.T) {
 	keep, err := openKeeper(n.Link("vnet0").Attrs().Index, guestMAC)
 	n.Must(err)
 	defer keep.close()
-	n.Must(keep.listen())
 	const size = 20_000
 	_, err = client.Write(make([]byte, size))
 	n.Must(err)

@@ -1,0 +1,33 @@
+package migrate
+
+import (
+	"context"
+	"time"
+
+	"github.com/vmferry/vmferry/migrate/qmp"
+)
+
+// RestTime is how long a guest that came to run at the target may have the processors of both nodes for itself: it begins
+// with cold caches, and whoever asks libvirt about it in that time keeps its clients waiting.
+const RestTime = time.Second
+
+// rest waits until the guest has run for [Request.Rest] at the target. What comes after it is the move's own
+// account: libvirt has said that the guest runs there, and nothing of it becomes less true by waiting.
+func (m *mover) rest(ctx context.Context) {
+	resume, ran := m.tape.timeline().Find(qmp.Target, qmp.PhaseResume)
+	if !ran {
+		return
+	}
+	if wait := restFor(m.req.Rest, time.Since(resume.Received), m.left()); wait > 0 {
+		defer m.step("rest")()
+		_ = sleep(ctx, wait) // what follows sees the end of ctx for itself
+	}
+}
+
+// restFor is how much longer a guest rests that has run for so long. Where time is short, it does not.
+func restFor(rest, ran, left time.Duration) time.Duration {
+	if left < 2*rest {
+		return 0
+	}
+	return max(rest-ran, 0)
+}
