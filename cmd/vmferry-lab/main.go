@@ -96,6 +96,9 @@ func main() {
 	switch filepath.Base(os.Args[0]) {
 	case bench.CallerName:
 		os.Exit(bench.Caller(os.Stdin, os.Stdout, os.Stderr))
+	case bench.BurnerName:
+		bench.Burn(os.Stdin)
+		return
 	case domains.ProgramName:
 		os.Exit(domains.Main(context.Background(), os.Args[1:], os.Stderr))
 	case hostile.ProgramName:
