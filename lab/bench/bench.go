@@ -47,6 +47,9 @@ var Benches = append(aloneBenches(), []Bench{
 	{Results: []string{"monitor", "monitor-wall", "monitor-daemons"}, N: 200, Run: monitor},
 	{Results: []string{"meta-data"}, N: 200, Run: metaData},
 	{Results: idleResults, N: 15, Run: idle},
+	{Results: []string{"loaded-blackout-udp", "loaded-blackout-tcp"}, N: 15, Run: loaded},
+	{Results: []string{"probe-share"}, N: 5, Run: probeShare},
+	{Results: []string{"probe-halved"}, N: 15, Run: probeHalved},
 	{Results: []string{"floor-pause"}, N: 15, Run: floor},
 	{Results: []string{"emulator-part"}, N: 15, Run: emulatorPart},
 	{Results: []string{"busy-blackout-udp", "busy-time"}, N: 15, Run: busy},
@@ -232,12 +235,19 @@ func ask(ctx context.Context, address string) (guest.Status, error) {
 	return guest.Ask(ctx, fmt.Sprintf("%s:%d", address, guest.StatusPort))
 }
 
-// call has a Caller in the node carry out a plan. The lab's own program is in each node as
-// its fence agent; under another name it is the Caller.
+// alias gives the lab's own program, which is in each node as its fence agent, another name there, by
+// which it knows what it is to be.
+func (s *Stage) alias(ctx context.Context, node, name string) (path string, err error) {
+	path = "/run/" + name
+	_, err = s.Cluster.Run(ctx, node, "ln", "--symbolic", "--force", "/usr/sbin/fence_lab", path)
+	return path, err
+}
+
+// call has a Caller in the node carry out a plan.
 func (s *Stage) call(ctx context.Context, p Plan) (Samples, error) {
 	s.Progress(fmt.Sprintf("%s: calling each agent %d times", p.Action, p.N))
-	caller := "/run/" + CallerName
-	if _, err := s.Cluster.Run(ctx, s.node(), "ln", "--symbolic", "--force", "/usr/sbin/fence_lab", caller); err != nil {
+	caller, err := s.alias(ctx, s.node(), CallerName)
+	if err != nil {
 		return Samples{}, err
 	}
 	cmd, err := s.Cluster.Command(ctx, s.node(), caller)

@@ -154,7 +154,9 @@ type mover struct {
 	window time.Duration // for migrate_to
 	probe  bool          // clients probe at every move
 	weigh  bool          // processor time is measured at every move
-	at     int           // which node the guest is on
+	// pace is between two probes while a side moves the guest; nil is moveInterval.
+	pace func(side) time.Duration
+	at   int // which node the guest is on
 	// metering is the processor time that the measuring of it took, in milliseconds a second, at each move.
 	metering []float64
 }
@@ -249,6 +251,7 @@ func (m *mover) move(ctx context.Context, who side) (move, error) {
 	}
 	watching, stop := context.WithCancel(ctx)
 	defer stop()
+	m.runner.Interval = m.interval(who)
 	see, err := m.watch(watching)
 	if err != nil {
 		return move{}, err

@@ -70,7 +70,7 @@ func (m *mover) watchRequests(ctx context.Context) (addition, error) {
 	go func() {
 		defer close(done)
 		at := net.JoinHostPort(m.guest.Address, strconv.Itoa(guest.ReflectorPort))
-		wait, err = blackout.Requests(ctx, at, moveInterval)
+		wait, err = blackout.Requests(ctx, at, m.runner.Interval)
 	}()
 	return func(one *move) error {
 		<-done
