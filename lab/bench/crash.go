@@ -1,14 +1,12 @@
 package bench
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/vmferry/vmferry/hbplugin/ring"
@@ -27,127 +25,18 @@ const (
 	crashTime = 2 * time.Minute
 )
 
-// instant is a turning point of a crash. They are in the order in which they happen.
-type instant int
-
-// The instants.
-const (
-	killed         instant = iota // the node is killed
-	tokenLost                     // corosync on the survivor gives the token up
-	newMembership                 // it has waited for consensus, and has a membership without the node
-	fencing                       // the fence device is asked
-	fenced                        // it has confirmed
-	startCalled                   // Pacemaker calls the agent's start
-	processThere                  // the guest's QEMU process is on the survivor
-	guestRuns                     // RESUME: QEMU lets the guest run
-	kernelAnswers                 // the guest's kernel answers the first ICMP echo request
-	serviceAnswers                // the light service answers the first probe over UDP
-	instantCount
-)
-
-// parts name the time that ends at each instant, in the notes.
-var parts = [instantCount]string{
-	tokenLost:      "until corosync's token timeout",
-	newMembership:  "until corosync has a new membership (consensus)",
-	fencing:        "until Pacemaker asks the fence device",
-	fenced:         "until the fence device confirms",
-	startCalled:    "until Pacemaker calls start",
-	processThere:   "from the call of start until the QEMU process is there",
-	guestRuns:      "until the guest runs (RESUME)",
-	kernelAnswers:  "until the guest's kernel answers (ICMP)",
-	serviceAnswers: "until its service answers (UDP)",
-}
-
-// own are the parts in which the agent works. In all others corosync, Pacemaker, the fence device and the guest do.
-var own = []instant{processThere, guestRuns}
-
-// crashed is what was seen of one crash.
-type crashed struct {
-	at       [instantCount]time.Time // the zero time where it was not seen
-	returned time.Time               // when start returned, as Pacemaker logs it
-}
-
-// took is the time from the instant before i until i, in seconds. It is false where one of the two was not seen.
-func (c crashed) took(i instant) (float64, bool) {
-	if i == killed || c.at[i].IsZero() || c.at[i-1].IsZero() {
-		return 0, false
-	}
-	return c.at[i].Sub(c.at[i-1]).Seconds(), true
-}
-
-// since is the time from the kill until an instant, in seconds.
-func (c crashed) since(i instant) float64 { return c.at[i].Sub(c.at[killed]).Seconds() }
-
-// start is the time from the call of start until it returned, in seconds.
-func (c crashed) start() (float64, bool) {
-	if c.at[startCalled].IsZero() || c.returned.IsZero() {
-		return 0, false
-	}
-	return c.returned.Sub(c.at[startCalled]).Seconds(), true
-}
-
-// crashes are one side's.
-type crashes []crashed
-
-// median is of the crashes for which of is true; it is false where that is none.
-func (all crashes) median(of func(crashed) (float64, bool)) (float64, bool) {
-	var values []float64
-	for _, c := range all {
-		if v, ok := of(c); ok {
-			values = append(values, v)
-		}
-	}
-	return Summarize(values).P50, len(values) > 0
-}
-
-// inWords is a median in seconds.
-func (all crashes) inWords(of func(crashed) (float64, bool)) string {
-	v, ok := all.median(of)
-	if !ok {
-		return "not seen"
-	}
-	return fmt.Sprintf("%.2f s", v)
-}
-
-// shares is the median time that the agent takes of a crash, and the one that all others take.
-func (all crashes) shares() (agent, others float64) {
-	sum := func(want bool) func(crashed) (float64, bool) {
-		return func(c crashed) (total float64, ok bool) {
-			for i := killed + 1; i < instantCount; i++ {
-				if took, seen := c.took(i); seen && slices.Contains(own, i) == want {
-					total += took
-					ok = true
-				}
-			}
-			return total, ok
-		}
-	}
-	agent, _ = all.median(sum(true))
-	others, _ = all.median(sum(false))
-	return agent, others
-}
-
-// whereTimeGoes tells both sides' medians of each part.
-func whereTimeGoes(ours, peer crashes) []string {
-	var notes []string
-	line := func(what string, of func(crashed) (float64, bool)) {
-		notes = append(notes, fmt.Sprintf("%s: %s, %s with %s", what, ours.inWords(of), peer.inWords(of), report.Peer))
-	}
-	for i := killed + 1; i < instantCount; i++ {
-		line(parts[i], func(c crashed) (float64, bool) { return c.took(i) })
-	}
-	line("beside that, the agent's start as a whole", crashed.start)
-	oursAgent, oursOthers := ours.shares()
-	peerAgent, peerOthers := peer.shares()
-	return append(notes, fmt.Sprintf("of it the agent's own: %.2f s, %.2f s with %s; corosync's, Pacemaker's, the fence device's and the guest's: %.2f s and %.2f s",
-		oursAgent, peerAgent, report.Peer, oursOthers, peerOthers))
-}
-
 // crashSide is one that has its turns: an agent, and how long Corosync waits for consensus.
 type crashSide struct {
 	side
 	consensus time.Duration // 0 for Corosync's default
 	seen      crashes
+}
+
+func (c crashSide) String() string {
+	if c.consensus == 0 {
+		return c.label
+	}
+	return fmt.Sprintf("%s with consensus %s", c.label, c.consensus)
 }
 
 // crash measures how long a client waits for a guest whose node is killed. The fence device is the same for all. In
@@ -169,24 +58,28 @@ func crash(ctx context.Context, s *Stage) ([]Result, error) {
 		}
 		advised.consensus, _ = detection.ShortConsensus()
 		defer func() { err = errors.Join(err, s.setConsensus(context.WithoutCancel(ctx), 0)) }()
-		order := []*crashSide{ours, peer, advised}
-		for round := range s.N {
-			for _, who := range order {
-				s.Progress(fmt.Sprintf("crash-to-answer: round %d of %d, %s, consensus %s", round+1, s.N, who.label, cmp.Or(who.consensus, detection.Consensus)))
-				one, err := s.crashOnce(ctx, r, who)
-				if err != nil {
-					return err
-				}
-				who.seen = append(who.seen, one)
-			}
-			slices.Reverse(order)
-		}
-		return nil
+		return s.crashTurns(ctx, r, []*crashSide{ours, peer, advised})
 	})
 	if err != nil {
 		return nil, err
 	}
 	return crashResults(detection, *ours, *peer, *advised), nil
+}
+
+// crashTurns lets the sides have their turns, and who goes first changes with each round.
+func (s *Stage) crashTurns(ctx context.Context, r *scenario.Runner, order []*crashSide) error {
+	for round := range s.N {
+		for _, who := range order {
+			s.Progress(fmt.Sprintf("crash-to-answer: round %d of %d, %s", round+1, s.N, who))
+			one, err := s.crashOnce(ctx, r, who)
+			if err != nil {
+				return err
+			}
+			who.seen = append(who.seen, one)
+		}
+		slices.Reverse(order)
+	}
+	return nil
 }
 
 // crashResults compares the sides.
@@ -196,24 +89,18 @@ func crashResults(d ring.Detection, ours, peer, advised crashSide) []Result {
 		r.Notes = notes
 		return r
 	}
-	both := fmt.Sprintf("from the kill of the node to the light service's first answer over UDP, one guest, both sides with token %s and consensus %s",
-		d.Token, d.Consensus)
-	other := fmt.Sprintf("the same, ours with the consensus that vmferry check advises, %s: the difference is Corosync's, and %s's guests would gain as much by it",
-		advised.consensus, report.Peer)
+	both := fmt.Sprintf("from the kill of the node to the light service's first answer over UDP, one guest; "+
+		"both sides with token %s and consensus %s", d.Token, d.Consensus)
+	other := fmt.Sprintf("the same, ours with the consensus that vmferry check advises, %s: "+
+		"the difference is Corosync's, and %s's guests would gain as much by it", advised.consensus, report.Peer)
+	withNotes := func(first string, who crashSide) []string {
+		return append([]string{first}, whereTimeGoes(who.seen, peer.seen)...)
+	}
 	return []Result{
-		until("crash-to-answer", ours, serviceAnswers, append([]string{both}, whereTimeGoes(ours.seen, peer.seen)...)...),
+		until("crash-to-answer", ours, serviceAnswers, withNotes(both, ours)...),
 		until("crash-to-answer-icmp", ours, kernelAnswers, "the same to the first answer of the guest's kernel"),
-		until("crash-to-answer-advised", advised, serviceAnswers, append([]string{other}, whereTimeGoes(advised.seen, peer.seen)...)...),
+		until("crash-to-answer-advised", advised, serviceAnswers, withNotes(other, advised)...),
 	}
-}
-
-// until are the times from the kill until an instant, in seconds.
-func (all crashes) until(i instant) []float64 {
-	var seconds []float64
-	for _, c := range all {
-		seconds = append(seconds, c.since(i))
-	}
-	return seconds
 }
 
 // detection asks Corosync on the first node by what it goes.
@@ -279,13 +166,15 @@ func (s *Stage) crashAndWatch(ctx context.Context, r *scenario.Runner, from, to 
 	if err != nil {
 		return one, err
 	}
-	seen := probeFor(ctx, crashPace, "icmp://"+s.Guest.Address, "udp://"+net.JoinHostPort(s.Guest.Address, strconv.Itoa(guest.ReflectorPort)))
+	service := net.JoinHostPort(s.Guest.Address, strconv.Itoa(guest.ReflectorPort))
+	seen := probeFor(ctx, crashPace, "icmp://"+s.Guest.Address, "udp://"+service)
 	defer seen.stop()
 	if err := sleep(ctx, before); err != nil {
 		return one, err
 	}
 	one.at[killed] = time.Now()
-	if _, err := supervisor.Ask(ctx, r.Cluster.Control, supervisor.Request{Op: supervisor.OpKill, Node: from}); err != nil {
+	kill := supervisor.Request{Op: supervisor.OpKill, Node: from}
+	if _, err := supervisor.Ask(ctx, r.Cluster.Control, kill); err != nil {
 		return one, err
 	}
 	if err := s.awaitCrashed(ctx, r, to, was); err != nil {
@@ -331,58 +220,6 @@ func (s *Stage) collect(ctx context.Context, r *scenario.Runner, one crashed, fr
 	}
 	one.journal(journal, s.Guest.Name)
 	return one, nil
-}
-
-// fence takes the instants of the device's first action on the node since the kill that succeeded.
-func (c *crashed) fence(events []supervisor.FenceEvent, node string) {
-	i := slices.IndexFunc(events, func(e supervisor.FenceEvent) bool {
-		return e.Node == node && e.Op != supervisor.OpOn && !e.Asked.Before(c.at[killed]) && e.Error == "" && !e.Done.IsZero()
-	})
-	if i >= 0 {
-		c.at[fencing], c.at[fenced] = events[i].Asked, events[i].Done
-	}
-}
-
-// watched takes the instants of the guest's process on the node.
-func (c *crashed) watched(copies []scenario.Copy, events []scenario.Event, node string) {
-	for _, one := range copies {
-		if one.Node == node && one.Seen.After(c.at[killed]) && c.at[processThere].IsZero() {
-			c.at[processThere] = one.Seen
-		}
-	}
-	for _, e := range events {
-		if e.Node == node && e.Name == scenario.Resume && e.At.After(c.at[killed]) && c.at[guestRuns].IsZero() {
-			c.at[guestRuns] = e.At
-		}
-	}
-}
-
-// journal takes the instants that corosync and Pacemaker log on the survivor, from lines of journalctl's short-unix form.
-func (c *crashed) journal(text, guest string) {
-	for line := range strings.Lines(text) {
-		stamp, message, _ := strings.Cut(line, " ")
-		seconds, err := strconv.ParseFloat(stamp, 64)
-		if err != nil {
-			continue
-		}
-		at := time.UnixMicro(int64(seconds * 1e6))
-		var to *time.Time
-		switch {
-		case strings.Contains(message, "A processor failed, forming new configuration"):
-			to = &c.at[tokenLost]
-		case strings.Contains(message, "A new membership (") && !c.at[tokenLost].IsZero():
-			to = &c.at[newMembership]
-		case strings.Contains(message, "Requesting local execution of start operation for "+guest+" "):
-			to = &c.at[startCalled]
-		case strings.Contains(message, "Result of start operation for "+guest+" "):
-			to = &c.returned
-		default:
-			continue
-		}
-		if to.IsZero() && at.After(c.at[killed]) {
-			*to = at
-		}
-	}
 }
 
 // answers ends the probing. The instants are those of the first answers after the longest blackout of each target, which

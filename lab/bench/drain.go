@@ -80,8 +80,8 @@ func (s *Stage) drainTen(ctx context.Context, name string) ([]Result, error) {
 	for i := range results {
 		results[i].OursEnded, results[i].PeerEnded = ours.ended, peer.ended
 	}
-	results[0].Notes = []string{fmt.Sprintf("%d guests of %d MiB; clients probe each every %s, over UDP, TCP and ICMP", drainGuests, drainMemory, drainPace)}
-	results[0].Notes = append(append(results[0].Notes, ours.whereTimeGoes(report.Ours)...), peer.whereTimeGoes(report.Peer)...)
+	results[0].Notes = slices.Concat([]string{fmt.Sprintf("%d guests of %d MiB; clients probe each every %s, over UDP, TCP and ICMP",
+		drainGuests, drainMemory, drainPace)}, ours.whereTimeGoes(report.Ours), peer.whereTimeGoes(report.Peer))
 	results[1].Notes = append(ours.about(report.Ours), peer.about(report.Peer)...)
 	return results, nil
 }
@@ -177,7 +177,8 @@ func (d *drains) about(who string) []string {
 	for i, whose := range d.whose {
 		notes = append(notes, fmt.Sprintf("the worst of %s's drain %d was %s", who, i+1, whose))
 	}
-	return append(notes, fmt.Sprintf("the longest blackout of a guest's kernel (ICMP): %.0f ms with %s (median of the drains)", Summarize(d.kernels).P50, who))
+	return append(notes, fmt.Sprintf("the longest blackout of a guest's kernel (ICMP): %.0f ms with %s (median of the drains)",
+		Summarize(d.kernels).P50, who))
 }
 
 // whereTimeGoes tells the medians over the guests of each part of their leaving.
