@@ -23,7 +23,8 @@ type pacemakerCall struct {
 }
 
 // callLine is a message of pacemaker-controld's about one call, in journalctl's short-unix form.
-var callLine = regexp.MustCompile(`^(\d+)\.(\d{6}) .* (Requesting local execution|Result) of (\S+) operation for (\S+) on `)
+var callLine = regexp.MustCompile(
+	`^(\d+)\.(\d{6}) .* (Requesting local execution|Result) of (\S+) operation for (\S+) on `)
 
 // callsIn reads the calls from the journal of one or more nodes, in order of their begin. A call that has not ended is
 // none, and so is one whose end alone is there.
@@ -60,11 +61,11 @@ func journalTime(seconds, micros string) (time.Time, bool) {
 // leavings are how long each part took of each guest's leaving a node, in seconds, by the parts' names.
 type leavings map[string][]float64
 
-// The parts of a guest's leaving: the calls, and what Pacemaker makes of the time between them.
+// betweenCalls is the part of a guest's leaving in which no agent is called for it: Pacemaker's.
 const betweenCalls = "between the calls"
 
-// leavingsIn takes the calls apart that took guests off a node: migrate_to, then migrate_from and stop. A guest whose three
-// calls were not all seen is left out.
+// leavingsIn takes the calls apart that took guests off a node: migrate_to, then migrate_from and stop. A guest is left
+// out if one of its three calls was not seen.
 func leavingsIn(calls []pacemakerCall) leavings {
 	parts := leavings{}
 	next := func(guest, action string, after time.Time) (pacemakerCall, bool) {
@@ -131,7 +132,7 @@ func stepsIn(records string, since time.Time) leavings {
 	return steps
 }
 
-// leavingsSince reads both from the nodes after a drain of the first one. The journal and the records outlive its reboot.
+// leavingsSince reads both from the nodes after a drain of the first one: the journal and the records outlive a reboot.
 func leavingsSince(ctx context.Context, r *scenario.Runner, since time.Time) (calls, steps leavings, err error) {
 	var journal strings.Builder
 	for _, node := range r.Cluster.Nodes {

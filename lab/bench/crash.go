@@ -132,9 +132,9 @@ func (s *Stage) setConsensus(ctx context.Context, consensus time.Duration) error
 	})
 }
 
-// crashOnce has one side's agent run the guest on the first node, and kills that. The guest is taken away again while the
-// node boots. What a turn waits for besides: both nodes must be members before the guest is placed, or Pacemaker
-// fences the one that it misses; and the guest must have answered, or there is nothing to lose.
+// crashOnce has one side's agent run the guest on the first node, kills that node, and removes the guest while it boots.
+// A turn waits for nothing else but this: both nodes must be members before the guest is placed, or Pacemaker fences the
+// one that it misses; and the guest must have answered, or there is nothing to lose.
 func (s *Stage) crashOnce(ctx context.Context, r *scenario.Runner, who *crashSide) (one crashed, err error) {
 	first, second := r.Cluster.Nodes[0], r.Cluster.Nodes[1]
 	if err := r.Take(ctx); err != nil {
@@ -222,8 +222,8 @@ func (s *Stage) collect(ctx context.Context, r *scenario.Runner, one crashed, fr
 	return one, nil
 }
 
-// answers ends the probing. The instants are those of the first answers after the longest blackout of each target, which
-// must be the one of the kill.
+// answers ends the probing. The instants are those of the first answers after each target's longest blackout, which must
+// be the one of the kill.
 func (p *probing) answers(since time.Time) (kernel, service time.Time, err error) {
 	targets, err := p.targets()
 	if err != nil {

@@ -162,7 +162,7 @@ func (c *crashed) watched(copies []scenario.Copy, events []scenario.Event, node 
 	}
 }
 
-// journal takes the instants that corosync and Pacemaker log on the survivor, from lines of journalctl's form short-unix.
+// journal takes the instants that Corosync and Pacemaker log on the survivor, from journalctl's form short-unix.
 func (c *crashed) journal(text, guest string) {
 	for line := range strings.Lines(text) {
 		m := stampedLine.FindStringSubmatch(line)

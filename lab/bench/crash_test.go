@@ -10,7 +10,7 @@ import (
 	"github.com/vmferry/vmferry/lab/supervisor"
 )
 
-// crashJournal is what a survivor logs: an older crash, then the one that is read, then the guest's return.
+// crashJournal is what a survivor logs: an older crash, the one that is read, and the node's return.
 const crashJournal = `100.000000 node2 corosync[81]:   [TOTEM ] A processor failed, forming new configuration: token timed out (3000ms), waiting 3600ms for consensus.
 199.000000 node2 corosync[81]:   [TOTEM ] A new membership (1.1f) was formed. Members joined: 1
 202.250000 node2 corosync[81]:   [TOTEM ] Token has not been received in 2250 ms
