@@ -103,7 +103,32 @@ func checkDetection(ctx context.Context, k *checker) {
 			"write consensus: %d into section totem of %s on both nodes, then type: corosync-cfgtool -R",
 			d.Token+short, short.Milliseconds(), ring.CorosyncConf)
 	}
+	if conf, err := k.configuration(ctx); err == nil {
+		if waits := fenceWaits(conf); len(waits) > 0 {
+			found += "; before it is fenced, Pacemaker waits as " + strings.Join(waits, ", ") + " says"
+		}
+	}
 	k.add("detection", "corosync", ok, found, "")
+}
+
+// fenceWaits are the settings by which fencing a node that crashed takes longer than the device does: the cluster
+// options of pacemaker-schedulerd(7), and the parameters of pacemaker-fenced(7) that every device has.
+func fenceWaits(conf cib.Config) []string {
+	var waits []string
+	note := func(of string, values map[string]string, names ...string) {
+		for _, name := range names {
+			if value := values[name]; strings.Trim(value, "0") != "" && value != "0s" && value != "0ms" {
+				waits = append(waits, name+"="+value+of)
+			}
+		}
+	}
+	note("", conf.Options, "stonith-watchdog-timeout", "priority-fencing-delay")
+	for _, r := range conf.Resources {
+		if strings.HasPrefix(r.Agent, "stonith:") {
+			note(" of "+r.ID, r.Params, "pcmk_delay_base", "pcmk_delay_max")
+		}
+	}
+	return waits
 }
 
 const haCf = "/etc/ha.d/ha.cf"
