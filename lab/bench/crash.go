@@ -56,7 +56,10 @@ func crash(ctx context.Context, s *Stage) ([]Result, error) {
 		if detection, err = s.detection(ctx); err != nil {
 			return err
 		}
-		advised.consensus, _ = detection.ShortConsensus()
+		var short bool
+		if advised.consensus, short = detection.ShortConsensus(); !short {
+			return fmt.Errorf("vmferry check advises nothing to a cluster of %d nodes with consensus %s", detection.Nodes, detection.Consensus)
+		}
 		defer func() { err = errors.Join(err, s.setConsensus(context.WithoutCancel(ctx), 0)) }()
 		return s.crashTurns(ctx, r, []*crashSide{ours, peer, advised})
 	})
