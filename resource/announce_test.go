@@ -18,6 +18,11 @@ import (
 func TestAnnounce(t *testing.T) {
 	fails := func(w *world) { w.create = func(context.Context, string) error { return noDomain() } }
 	arrived := func(w *world) { w.is(libvirt.Running, "migrated") }
+	byDaemon := func(w *world) {
+		if err := NoteAnnounced(w.agent.RunDir, Expected{Resource: "res1"}); err != nil {
+			t.Fatal(err)
+		}
+	}
 	for _, c := range []struct {
 		name, action, announce string
 		build                  func(*world)
@@ -25,6 +30,8 @@ func TestAnnounce(t *testing.T) {
 	}{
 		{"started", "start", "", nil, true},
 		{"arrived", "migrate_from", "192.0.2.7", arrived, true},
+		{"started, and the daemon announced it", "start", "", byDaemon, true}, // but could not teach the bridge
+		{"arrived, and the daemon announced it", "migrate_from", "", func(w *world) { arrived(w); byDaemon(w) }, false},
 		{"off", "start", "off", nil, false},
 		{"was here already", "start", "", (*world).boot, false},
 		{"does not start", "start", "", fails, false},

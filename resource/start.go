@@ -7,6 +7,7 @@ import (
 
 	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/resource/witness"
 )
 
 // start brings the guest up from its config file, unless it is here already in any
@@ -45,9 +46,20 @@ func (a *run) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer a.announce(ctx, runs.found)()
+	defer a.announce(ctx, announcedBefore(c, runs))()
 	a.resolve()
 	return a.settleIn(ctx)
+}
+
+// announcedBefore are the processes for which the node daemon's announcement suffices: those that a migration brought. QEMU's
+// own announcement has taught them to this host's bridge. To a guest that boots nobody else does that: the daemon may
+// not change the bridge, and the guest may send nothing before it is asked. Where it ran before, its frames came in
+// from another node, and the bridge would go on to look for it there: its clients would wait until their entries expire.
+func announcedBefore(c course, o observation) []witness.Process {
+	if c != bringIt {
+		return nil
+	}
+	return o.found
 }
 
 // ready looks until the guest can be started, or is seen to run.
