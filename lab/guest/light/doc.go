@@ -15,7 +15,7 @@
 //   - All signals are blocked before the fork and stay blocked in the child. No preemption request reaches it.
 //     A fault ends it, as a blocked SIGSEGV kills.
 //   - Each function is go:nosplit. The stack never grows, there is no preemption point, and the linker refuses the
-//     program when the frames together need more than what is always there.
+//     program when the frames together need more than what is always there; it refuses one that is not optimised (-N).
 //   - Memory is mapped before the fork and belongs to no heap. It holds no Go pointers, so no store has a
 //     write barrier, also when the fork happens while the collector marks.
 //   - System calls are raw: the scheduler is not told. Indexes are masked, so that nothing can panic.
