@@ -148,7 +148,7 @@ func (h *besieged) attack() {
 		h.unit(node, "bus", []string{"--uid=" + mallory}, "bus", "vmferryd")
 	}
 	h.crowd = h.members()
-	h.unit(source, "silent", []string{"--uid=" + mallory}, "silent", "10.77.0.101:"+strconv.Itoa(guest.ReflectorPort))
+	h.unit(source, "silent", []string{"--uid=" + mallory}, "silent", "10.77.0.101:"+strconv.Itoa(guest.BlackoutPort))
 }
 
 // members is how many processes of the crowds live that have not lost their main threads.
@@ -364,7 +364,7 @@ func (h *besieged) clients() {
 	h.t.Helper()
 	// It fails where nothing is answered, and tells so in its report.
 	out, _ := h.b.try(h.t, "shell", target, "bash", "-c",
-		"blackout watch udp://10.77.0.101:7007 tcp://10.77.0.101:7007 --interval 50ms --for 12s --json - 2>/dev/null")
+		"blackout watch udp://10.77.0.101:7008 tcp://10.77.0.101:7008 --interval 50ms --for 12s --json - 2>/dev/null")
 	report, err := blackout.ReadReport(strings.NewReader(out))
 	if err != nil {
 		h.t.Fatalf("%v\n%s", err, out)

@@ -63,9 +63,14 @@ Options of bench:
                         accuracy-direction, probe-cost, probe-rate,
                         probe-many, reflector-garbage
                       calls of the agent: monitor, monitor-wall, monitor-daemons, meta-data
-                      moves: idle-pause, idle-blackout-udp, idle-blackout-tcp, floor-pause,
-                        emulator-part, busy-blackout-udp, busy-time, hopeless,
-                        hopeless-blackout-udp, hopeless-postcopy,
+                      moves of an idle guest, in one run: idle-pause, kernel-gap-icmp,
+                        kernel-gap-tcp, client-gap-udp, client-gap-tcp,
+                        request-gap-tcp, idle-blackout-udp, idle-blackout-tcp, own-work
+                      the same beside a busy loop on each node: loaded-blackout-udp,
+                        loaded-blackout-tcp
+                      what probing costs, and changes: probe-share, probe-halved
+                      other moves: floor-pause, emulator-part, busy-blackout-udp, busy-time,
+                        hopeless, hopeless-blackout-udp, hopeless-postcopy,
                         hopeless-postcopy-blackout-udp
                       VirtualDomain with one of virsh migrate's means, against it without:
                         lever-auto-converge-time, lever-auto-converge-blackout-udp,
@@ -96,6 +101,9 @@ func main() {
 	switch filepath.Base(os.Args[0]) {
 	case bench.CallerName:
 		os.Exit(bench.Caller(os.Stdin, os.Stdout, os.Stderr))
+	case bench.BurnerName:
+		bench.Burn(os.Stdin)
+		return
 	case domains.ProgramName:
 		os.Exit(domains.Main(context.Background(), os.Args[1:], os.Stderr))
 	case hostile.ProgramName:

@@ -25,18 +25,20 @@ const (
 	bareTime = 60 * time.Second
 )
 
-// bare is a guest that runs on the first node in a QEMU of its own, without libvirt.
+// bare is a guest that runs on one node in a QEMU of its own, without libvirt.
 type bare struct {
 	stage *Stage
+	node  string
+	index int // which node that is
 	spec  guest.DomainSpec
 	guest scenario.Guest
 	live  *bareQEMU // nil until it is booted
 	made  int       // QEMUs so far
 }
 
-// newBare makes the guest's disk.
-func (s *Stage) newBare(ctx context.Context) (*bare, error) {
-	kind := scenario.Kind{Name: "bare", First: 50, MemoryMiB: 128}
+// newBare makes the disk of a guest for the node of that index.
+func (s *Stage) newBare(ctx context.Context, index int) (*bare, error) {
+	kind := scenario.Kind{Name: "bare", First: 50 + index, MemoryMiB: 128}
 	guests, err := kind.Make(ctx, s.Cluster, s.Shared, 1)
 	if err != nil {
 		return nil, err
@@ -44,7 +46,7 @@ func (s *Stage) newBare(ctx context.Context) (*bare, error) {
 	if err := os.MkdirAll(filepath.Join(s.Shared, "bare"), 0o700); err != nil {
 		return nil, err
 	}
-	return &bare{stage: s, spec: kind.Spec(0), guest: guests[0]}, nil
+	return &bare{stage: s, node: s.Cluster.Nodes[index], index: index, spec: kind.Spec(0), guest: guests[0]}, nil
 }
 
 // bareQEMU is one process.
@@ -75,7 +77,7 @@ func bareArgs(s guest.DomainSpec, tap, socket string, incoming bool) []string {
 
 // start starts a QEMU, with a card on the node's bridge.
 func (b *bare) start(ctx context.Context, incoming bool) (q *bareQEMU, err error) {
-	name := fmt.Sprintf("bare%d", b.made%2) // the two at one time
+	name := fmt.Sprintf("bare%d-%d", b.index, b.made%2) // the two at one time
 	b.made++
 	socket := filepath.Join(b.stage.Shared, "bare", name)
 	if err := os.Remove(socket); err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -87,7 +89,7 @@ func (b *bare) start(ctx context.Context, incoming bool) (q *bareQEMU, err error
 	q = &bareQEMU{tap: name, words: &bytes.Buffer{}}
 	life, cancel := context.WithCancel(context.WithoutCancel(ctx)) // ended by stop
 	q.cancel = cancel
-	q.cmd, err = b.stage.Cluster.Command(life, b.stage.node(), "qemu-system-x86_64", bareArgs(b.spec, name, "/shared/bare/"+name, incoming)...)
+	q.cmd, err = b.stage.Cluster.Command(life, b.node, "qemu-system-x86_64", bareArgs(b.spec, name, "/shared/bare/"+name, incoming)...)
 	if err != nil {
 		cancel()
 		return nil, err
@@ -112,7 +114,7 @@ func (b *bare) plug(ctx context.Context, tap string) error {
 		{"tuntap", "add", "dev", tap, "mode", "tap"},
 		{"link", "set", "dev", tap, "master", b.spec.Bridge, "up"},
 	} {
-		if _, err := b.stage.Cluster.Run(ctx, b.stage.node(), "ip", args...); err != nil {
+		if _, err := b.stage.Cluster.Run(ctx, b.node, "ip", args...); err != nil {
 			return err
 		}
 	}
@@ -161,7 +163,7 @@ func (b *bare) stop(ctx context.Context, q *bareQEMU) error {
 		q.cancel()
 		<-q.exited
 	}
-	_, err := b.stage.Cluster.Run(ctx, b.stage.node(), "ip", "link", "delete", "dev", q.tap)
+	_, err := b.stage.Cluster.Run(ctx, b.node, "ip", "link", "delete", "dev", q.tap)
 	return err
 }
 
@@ -244,33 +246,53 @@ func transfer(ctx context.Context, source, target *qmp) (time.Duration, error) {
 	return resume.At.Sub(stop.At), err
 }
 
+// answered is how long after RESUME a guest answered first, in milliseconds: its kernel, over ICMP and with an
+// acknowledgement of TCP, and its reflector.
+type answered struct{ ICMP, Acks, UDP, TCP float64 }
+
 // relearn stops the guest while clients probe it, has the emulator forget its translations or not, and returns
-// how long after RESUME the first answer came, in milliseconds.
-func (b *bare) relearn(ctx context.Context, r *scenario.Runner, forget bool) (float64, error) {
+// how long after RESUME the first answers came.
+func (b *bare) relearn(ctx context.Context, r *scenario.Runner, forget bool) (answered, error) {
 	ctx, cancel := context.WithTimeout(ctx, bareTime)
 	defer cancel()
 	probing, stop := context.WithCancel(ctx)
 	defer stop()
-	targets, err := probe(probing, r)
+	probes, err := probe(probing, r)
 	if err != nil {
-		return 0, err
+		return answered{}, err
 	}
 	if err := sleep(ctx, before); err != nil {
-		return 0, err
+		return answered{}, err
 	}
 	resumed, err := b.live.pause(ctx, forget)
 	if err != nil {
-		return 0, err
+		return answered{}, err
 	}
 	if err := sleep(ctx, after); err != nil {
-		return 0, err
+		return answered{}, err
 	}
 	stop()
-	seen, err := targets()
+	seen, err := probes()
 	if err != nil {
-		return 0, err
+		return answered{}, err
 	}
-	return sinceResume(seen, resumed)
+	return sinceResume(seen[b.guest.Name], resumed)
+}
+
+// sinceResume is what the probes show of a guest that ran on at an instant.
+func sinceResume(s scenario.Seen, resumed time.Time) (answered, error) {
+	if s.ICMP == nil || s.UDP == nil || s.TCP == nil {
+		return answered{}, errors.New("not all of the guest was probed")
+	}
+	ends := [...]time.Time{s.ICMP.BlackoutEnd, s.TCP.KernelBlackoutEnd, s.UDP.BlackoutEnd, s.TCP.BlackoutEnd}
+	var took [len(ends)]float64
+	for i, end := range ends {
+		if end.IsZero() {
+			return answered{}, errors.New("the clients saw no blackout, though the guest was stopped")
+		}
+		took[i] = max(0, ms(end.Sub(resumed)))
+	}
+	return answered{took[0], took[1], took[2], took[3]}, nil
 }
 
 // snapshot is the name of the guest's state in its disk's image.

@@ -46,7 +46,10 @@ type Bench struct {
 var Benches = append(aloneBenches(), []Bench{
 	{Results: []string{"monitor", "monitor-wall", "monitor-daemons"}, N: 200, Run: monitor},
 	{Results: []string{"meta-data"}, N: 200, Run: metaData},
-	{Results: []string{"idle-pause", "idle-blackout-udp", "idle-blackout-tcp"}, N: 15, Run: idle},
+	{Results: idleResults, N: 15, Run: idle},
+	{Results: []string{"loaded-blackout-udp", "loaded-blackout-tcp"}, N: 15, Run: loaded},
+	{Results: []string{"probe-share"}, N: 5, Run: probeShare},
+	{Results: []string{"probe-halved"}, N: 15, Run: probeHalved},
 	{Results: []string{"floor-pause"}, N: 15, Run: floor},
 	{Results: []string{"emulator-part"}, N: 15, Run: emulatorPart},
 	{Results: []string{"busy-blackout-udp", "busy-time"}, N: 15, Run: busy},
@@ -197,7 +200,7 @@ func metaData(ctx context.Context, s *Stage) ([]Result, error) {
 	return []Result{compare("meta-data", "ms", report.Peer, each(samples.Ours, wall), each(samples.Peer, wall))}, nil
 }
 
-func each(samples []Sample, of func(Sample) float64) []float64 {
+func each[T any](samples []T, of func(T) float64) []float64 {
 	var values []float64
 	for _, s := range samples {
 		values = append(values, of(s))
@@ -231,12 +234,19 @@ func ask(ctx context.Context, address string) (guest.Status, error) {
 	return guest.Ask(ctx, fmt.Sprintf("%s:%d", address, guest.StatusPort))
 }
 
-// call has a Caller in the node carry out a plan. The lab's own program is in each node as
-// its fence agent; under another name it is the Caller.
+// alias gives the lab's own program, which is in each node as its fence agent, another name there, by
+// which it knows what it is to be.
+func (s *Stage) alias(ctx context.Context, node, name string) (path string, err error) {
+	path = "/run/" + name
+	_, err = s.Cluster.Run(ctx, node, "ln", "--symbolic", "--force", "/usr/sbin/fence_lab", path)
+	return path, err
+}
+
+// call has a Caller in the node carry out a plan.
 func (s *Stage) call(ctx context.Context, p Plan) (Samples, error) {
 	s.Progress(fmt.Sprintf("%s: calling each agent %d times", p.Action, p.N))
-	caller := "/run/" + CallerName
-	if _, err := s.Cluster.Run(ctx, s.node(), "ln", "--symbolic", "--force", "/usr/sbin/fence_lab", caller); err != nil {
+	caller, err := s.alias(ctx, s.node(), CallerName)
+	if err != nil {
 		return Samples{}, err
 	}
 	cmd, err := s.Cluster.Command(ctx, s.node(), caller)

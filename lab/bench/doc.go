@@ -21,9 +21,31 @@
 // One guest goes to and fro between the nodes, in turns too, and over two rounds each side moves it
 // once in each direction. A move is Pacemaker's three calls of the agent: migrate_to, migrate_from and
 // stop. vmferryd is stopped on both nodes while the peer has its turn. The pause is from QEMU's STOP at the source
-// to RESUME at the target, by QEMU's own clock, which all nodes share; the blackout is what a client with
-// an interval of a millisecond saw. A first move of each side is not counted where guests are idle. How moves
-// ended is counted, and only those that ended live are in a figure.
+// to RESUME at the target, by QEMU's own clock, which all nodes share. A first move of each side is not counted
+// where guests are idle. How moves ended is counted, and only those that ended live are in a figure.
+//
+// # How deep is measured
+//
+// What a client waits for is made by the network and the hypervisor, by the guest's kernel, and by the program that
+// answers it. Each move is therefore measured at three depths, as package blackout defines the longest silence:
+//
+//	kernel         kernel-gap-icmp, kernel-gap-tcp    ICMP echo; TCP's acknowledgements (TCP_INFO)
+//	light service  idle-blackout-*, request-gap-tcp   a reflector that costs the emulator little; its longest wait
+//	                                                  for a client that asks again only when it was answered
+//	real service   game-gap-udp                       a game server, as its own client asks it
+//
+// client-gap-* is the light service's gap less the emulator's own part. That part is measured in the same run, in
+// turns with the moves: RESUME to the first answer of a guest that nobody moves, after loadvm made QEMU throw its
+// translations away, on the node that ours moves to in that round. The notes have what was subtracted; nothing
+// is subtracted anywhere else. loaded-blackout-* is measured beside a busy loop on each node.
+//
+// The clients probe every 10 ms while one guest moves. probe-share is what that costs of all processors, and
+// probe-halved by how much the medians differ at half that rate, in intervals.
+//
+// own-work is the processor time from STOP to a second after RESUME of all that is vmferry's on both nodes, and what
+// libvirt's daemons spend more than in the peer's moves. It is read every 5 ms: of vmferryd and of the agents from
+// their cgroups, of libvirt's daemons from their process clocks, as QEMU shares their cgroup. The
+// instants in between are interpolated. The notes have the raw parts, and what reading costs.
 //
 // drain-10 has Pacemaker's own defaults: it limits its calls by the load average, and the lab's nodes are never out
 // of load, so that both agents' guests leave one after the other. drain-10-at-once has all ten asked for at the

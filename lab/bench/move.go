@@ -9,7 +9,6 @@ import (
 
 	"github.com/vmferry/vmferry/lab/report"
 	"github.com/vmferry/vmferry/lab/scenario"
-	"github.com/vmferry/vmferry/migrate/blackout"
 )
 
 // What a busy guest does to a capped link, in MiB and MiB per second. The set is as much as the
@@ -24,29 +23,8 @@ const (
 // hopelessTime is the window for a guest that dirties more than the link carries.
 const hopelessTime = 60 * time.Second
 
-func pauseOf(m move) float64 { return m.Pause }
-func udpOf(m move) float64   { return *m.UDP }
-func tcpOf(m move) float64   { return *m.TCP }
 func secondsOf(m move) float64 {
 	return m.Took / 1000
-}
-
-// idle measures moves of an idle guest while clients probe it.
-func idle(ctx context.Context, s *Stage) ([]Result, error) {
-	m, err := s.mover(s.Guest)
-	if err != nil {
-		return nil, err
-	}
-	m.probe = true
-	all, err := m.shuttle(ctx, "idle-pause", s.N, true)
-	if err != nil {
-		return nil, err
-	}
-	return []Result{
-		all.result("idle-pause", "ms", pauseOf),
-		all.result("idle-blackout-udp", "ms", udpOf),
-		all.result("idle-blackout-tcp", "ms", tcpOf),
-	}, nil
 }
 
 // busy measures moves of a guest that rewrites memory at four fifths of what the link carries.
@@ -264,19 +242,19 @@ func (d *drains) about(who string) []string {
 // emulatorPart measures what a client of an emulated guest waits for after it runs on, when the emulator must
 // translate all of the guest's code anew: no migration, no libvirt.
 func emulatorPart(ctx context.Context, s *Stage) ([]Result, error) {
-	b, err := s.newBare(ctx)
+	b, err := s.newBare(ctx, 0)
 	if err != nil {
 		return nil, err
 	}
 	defer b.close(context.WithoutCancel(ctx))
-	r, err := s.runner([]scenario.Guest{b.guest}, time.Millisecond)
+	r, err := s.runner([]scenario.Guest{b.guest}, moveInterval)
 	if err != nil {
 		return nil, err
 	}
 	if err := b.boot(ctx); err != nil {
 		return nil, err
 	}
-	var cold, warm []float64
+	var cold, warm []answered
 	for round := range s.N {
 		s.Progress(fmt.Sprintf("emulator-part: round %d of %d", round+1, s.N))
 		for _, forget := range []bool{true, false} {
@@ -291,26 +269,19 @@ func emulatorPart(ctx context.Context, s *Stage) ([]Result, error) {
 			}
 		}
 	}
-	result := compare("emulator-part", "ms", "", cold, nil)
+	result := compare("emulator-part", "ms", "", each(cold, answered.udp), nil)
 	result.Notes = []string{
-		"RESUME to the first answer over UDP, after the translation cache was emptied by loadvm; no migration",
-		fmt.Sprintf("the same with the cache left as it was: %.2f ms (median)", Summarize(warm).P50),
+		"RESUME to the light service's first answer over UDP, after the translation cache was emptied by loadvm; no migration",
+		"medians: " + medians(cold),
+		"the same with the cache left as it was: " + medians(warm),
 	}
 	return []Result{result}, nil
-}
-
-// sinceResume is what a probe's UDP target shows of a guest that ran on at an instant, in milliseconds.
-func sinceResume(targets []blackout.Target, resumed time.Time) (float64, error) {
-	if len(targets) == 0 || targets[0].BlackoutMs == 0 {
-		return 0, fmt.Errorf("the clients saw no blackout, though the guest was stopped")
-	}
-	return max(0, ms(targets[0].BlackoutEnd.Sub(resumed))), nil
 }
 
 // floor compares our pause with the least that QEMU can do: another guest of the same kind between two
 // QEMUs on one node, with nobody between them but this process.
 func floor(ctx context.Context, s *Stage) ([]Result, error) {
-	b, err := s.newBare(ctx)
+	b, err := s.newBare(ctx, 0)
 	if err != nil {
 		return nil, err
 	}

@@ -103,13 +103,18 @@ func TestMovesResult(t *testing.T) {
 	}
 }
 
-func TestWith(t *testing.T) {
-	m := move{}.with([]blackout.Target{{BlackoutMs: 3}, {BlackoutMs: 7}})
-	if *m.UDP != 3 || *m.TCP != 7 {
-		t.Errorf("UDP %v, TCP %v", *m.UDP, *m.TCP)
+func TestSee(t *testing.T) {
+	var m move
+	m.see(scenario.Seen{
+		ICMP: &blackout.Target{BelowErrorMs: 2}, UDP: &blackout.Target{BlackoutMs: 3, BelowErrorMs: 1},
+		TCP: &blackout.Target{BlackoutMs: 7, KernelBlackoutMs: new(0.0), KernelBelowErrorMs: 5},
+	})
+	if *m.ICMP != 2 || *m.Acks != 5 || *m.UDP != 3 || *m.TCP != 7 {
+		t.Errorf("%v, %v, %v, %v", *m.ICMP, *m.Acks, *m.UDP, *m.TCP)
 	}
-	if m := (move{}).with(nil); m.UDP != nil || m.TCP != nil {
-		t.Errorf("without a probe: %+v", m)
+	var none move
+	if none.see(scenario.Seen{TCP: &blackout.Target{BlackoutMs: 7}}); none.ICMP != nil || none.Acks != nil || none.UDP != nil || *none.TCP != 7 {
+		t.Errorf("%+v", none)
 	}
 }
 
@@ -138,12 +143,28 @@ func TestDrains(t *testing.T) {
 
 func TestSinceResume(t *testing.T) {
 	at := time.Unix(100, 0)
-	if got, err := sinceResume([]blackout.Target{{BlackoutMs: 500, BlackoutEnd: at.Add(80 * time.Millisecond)}}, at); err != nil || got != 80 {
-		t.Errorf("%v, %v", got, err)
+	ended := func(ms int) time.Time { return at.Add(time.Duration(ms) * time.Millisecond) }
+	seen := func() scenario.Seen {
+		return scenario.Seen{
+			ICMP: &blackout.Target{BlackoutEnd: ended(3)}, UDP: &blackout.Target{BlackoutEnd: ended(80)},
+			TCP: &blackout.Target{BlackoutEnd: ended(90), KernelBlackoutEnd: ended(-1)}, // the event's own time is rounded
+		}
 	}
-	for _, targets := range [][]blackout.Target{nil, {{}}} {
-		if _, err := sinceResume(targets, at); err == nil {
-			t.Errorf("%v was taken", targets)
+	if got, err := sinceResume(seen(), at); err != nil || got != (answered{3, 0, 80, 90}) {
+		t.Errorf("%+v, %v", got, err)
+	}
+	for name, change := range map[string]func(*scenario.Seen){
+		"no ICMP":                     func(s *scenario.Seen) { s.ICMP = nil },
+		"no UDP":                      func(s *scenario.Seen) { s.UDP = nil },
+		"no TCP":                      func(s *scenario.Seen) { s.TCP = nil },
+		"no blackout":                 func(s *scenario.Seen) { s.UDP.BlackoutEnd = time.Time{} },
+		"no acknowledgement was late": func(s *scenario.Seen) { s.TCP.KernelBlackoutEnd = time.Time{} },
+	} {
+		s := seen()
+		if change(&s); true {
+			if got, err := sinceResume(s, at); err == nil {
+				t.Errorf("%s: %+v was taken", name, got)
+			}
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,7 +15,6 @@ import (
 	"github.com/vmferry/vmferry/lab/guest"
 	"github.com/vmferry/vmferry/lab/report"
 	"github.com/vmferry/vmferry/lab/scenario"
-	"github.com/vmferry/vmferry/migrate/blackout"
 )
 
 const (
@@ -49,10 +49,14 @@ type side struct {
 	path   string
 	agent  cluster.Agent
 	daemon bool // vmferryd is there to help
+	bare   bool // no move: the emulator's own part, measured at a guest that nobody moves
 }
 
 // sides are both.
-var sides = []side{{true, report.Ours, oursPath, cluster.Ours, true}, {false, report.Peer, peerPath, cluster.VirtualDomain, false}}
+var sides = []side{
+	{ours: true, label: report.Ours, path: oursPath, agent: cluster.Ours, daemon: true},
+	{label: report.Peer, path: peerPath, agent: cluster.VirtualDomain},
+}
 
 // turns calls do for both of the sides n times. Who goes first changes with each round, so that
 // moves there and back are dealt out evenly too. Where warm is set there is one
@@ -75,10 +79,16 @@ func turns(sides []side, n int, warm bool, do func(round int, who side) error) e
 
 // move is what became of one move. Of one that did not end live only Took and Ended count.
 type move struct {
-	Ended    string
-	Took     float64  // milliseconds that migrate_to took
-	Pause    float64  // milliseconds from STOP to RESUME
-	UDP, TCP *float64 // milliseconds of blackout; nil without a probe
+	Ended string
+	Took  float64 // milliseconds that migrate_to took
+	Pause float64 // milliseconds from STOP to RESUME
+	// Kernel's and the light service's gaps in milliseconds, and the longest wait of a client that asks again only
+	// when it was answered; all nil without a probe.
+	ICMP, Acks        *float64
+	UDP, TCP, Request *float64
+	Work              *work // nil where it was not measured
+
+	stop, resume time.Time
 }
 
 // moves are those of both sides.
@@ -102,11 +112,26 @@ func (m moves) result(name, unit string, of func(move) float64) Result {
 func live(all []move, of func(move) float64) []float64 {
 	var values []float64
 	for _, m := range all {
-		if m.Ended == endedLive {
-			values = append(values, of(m))
+		if value := of(m); m.Ended == endedLive && !math.IsNaN(value) {
+			values = append(values, value)
 		}
 	}
 	return values
+}
+
+// What of a move is compared, in milliseconds unless it says otherwise; not a number where it was not measured.
+func pauseOf(m move) float64   { return m.Pause }
+func icmpOf(m move) float64    { return known(m.ICMP) }
+func acksOf(m move) float64    { return known(m.Acks) }
+func udpOf(m move) float64     { return known(m.UDP) }
+func tcpOf(m move) float64     { return known(m.TCP) }
+func requestOf(m move) float64 { return known(m.Request) }
+
+func known(value *float64) float64 {
+	if value == nil {
+		return math.NaN()
+	}
+	return *value
 }
 
 func endings(all []move) Endings {
@@ -128,11 +153,16 @@ type mover struct {
 	peers  []string      // more of the peer's
 	window time.Duration // for migrate_to
 	probe  bool          // clients probe at every move
-	at     int           // which node the guest is on
+	weigh  bool          // processor time is measured at every move
+	// pace is between two probes while a side moves the guest; nil is moveInterval.
+	pace func(side) time.Duration
+	at   int // which node the guest is on
+	// metering is the processor time that the measuring of it took, in milliseconds a second, at each move.
+	metering []float64
 }
 
 func (s *Stage) mover(g scenario.Guest, params ...string) (*mover, error) {
-	r, err := s.runner([]scenario.Guest{g}, time.Millisecond)
+	r, err := s.runner([]scenario.Guest{g}, moveInterval)
 	return &mover{stage: s, runner: r, sides: sides, guest: g, params: params, window: moveTime}, err
 }
 
@@ -219,13 +249,12 @@ func (m *mover) move(ctx context.Context, who side) (move, error) {
 	if err != nil {
 		return move{}, err
 	}
-	targets := func() ([]blackout.Target, error) { return nil, nil }
-	probing, stop := context.WithCancel(ctx)
+	watching, stop := context.WithCancel(ctx)
 	defer stop()
-	if m.probe {
-		if targets, err = probe(probing, m.runner); err != nil {
-			return move{}, err
-		}
+	m.runner.Interval = m.interval(who)
+	see, err := m.watch(watching)
+	if err != nil {
+		return move{}, err
 	}
 	if err := sleep(ctx, before); err != nil {
 		return move{}, err
@@ -238,29 +267,7 @@ func (m *mover) move(ctx context.Context, who side) (move, error) {
 		return move{}, err
 	}
 	stop()
-	seen, err := targets()
-	if err != nil {
-		return move{}, err
-	}
-	return one.with(seen), nil
-}
-
-// probe starts to probe a runner's guests, as [scenario.Runner.Probe] does. What an earlier probe has
-// left must not be taken for what this one saw.
-func probe(ctx context.Context, r *scenario.Runner) (func() ([]blackout.Target, error), error) {
-	file := filepath.Join(r.Scratch, "bench.json")
-	if err := os.Remove(file); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, err
-	}
-	return r.Probe(ctx, file), nil
-}
-
-// with adds what the probe of one guest saw.
-func (m move) with(targets []blackout.Target) move {
-	if len(targets) == 2 {
-		m.UDP, m.TCP = &targets[0].BlackoutMs, &targets[1].BlackoutMs
-	}
-	return m
+	return one, see(&one)
 }
 
 // hand makes the agent's calls for one move, and sees where the guest is then.
@@ -290,22 +297,22 @@ func (m *mover) hand(ctx context.Context, who side, was guest.Status) (move, err
 	m.at = slices.Index(m.nodes(), where)
 	one.Ended = ending(where == to, now.BootID == was.BootID, exitCode(failed))
 	if one.Ended == endedLive {
-		one.Pause, err = m.pause(ctx, from, to, begun)
+		one.stop, one.resume, err = m.switchover(ctx, from, to, begun)
+		one.Pause = ms(one.resume.Sub(one.stop))
 	}
 	return one, err
 }
 
-// pause waits for QEMU's STOP and RESUME, which pass through libvirt and a process: the last of them
-// may be on its way. The pause is in milliseconds.
-func (m *mover) pause(ctx context.Context, from, to string, since time.Time) (took float64, err error) {
+// switchover waits for QEMU's STOP and RESUME, which pass through libvirt and a process: the last of them
+// may be on its way.
+func (m *mover) switchover(ctx context.Context, from, to string, since time.Time) (stop, resume time.Time, err error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, eventTime, errors.New("they were not seen"))
 	defer cancel()
-	err = cluster.Await(ctx, "STOP and RESUME of guest "+m.guest.Name, func(context.Context) (bool, error) {
-		pause, ok := m.runner.Pause(m.guest.Name, from, to, since)
-		took = ms(pause)
+	err = cluster.Await(ctx, "STOP and RESUME of guest "+m.guest.Name, func(context.Context) (ok bool, err error) {
+		stop, resume, ok = m.runner.Switchover(m.guest.Name, from, to, since)
 		return ok, nil
 	})
-	return took, err
+	return stop, resume, err
 }
 
 // ending tells in a word how a move ended; code is what migrate_to exited with.
@@ -340,11 +347,10 @@ func (m *mover) call(ctx context.Context, who side, node, action, from, to strin
 		own = m.ours
 	}
 	params := append(slices.Concat(m.params, own), "CRM_meta_migrate_source="+from, "CRM_meta_migrate_target="+to)
-	args := []string{"--kill-after=5", fmt.Sprintf("%.3f", limit.Seconds()), "env"}
-	args = append(args, environ(m.guest, node, action, limit, params...)...)
-	args = append(args, names(who.path)...)
-	_, err := m.stage.Cluster.Run(ctx, node, "timeout", append(args, who.path, action)...)
-	return err
+	launcher := []string{"timeout", "--kill-after=5", fmt.Sprintf("%.3f", limit.Seconds()), "env"}
+	launcher = append(launcher, environ(m.guest, node, action, limit, params...)...)
+	launcher = append(launcher, names(who.path)...)
+	return m.stage.runAgent(ctx, node, launcher, who.path, action)
 }
 
 // settle waits until the guest has one copy and answers. One that runs nowhere is started at the target, once,

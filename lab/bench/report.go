@@ -161,6 +161,9 @@ func (r *Report) WriteTable(w io.Writer) error {
 	if err := t.Flush(); err != nil {
 		return err
 	}
+	if err := r.writeDepths(w); err != nil {
+		return err
+	}
 	if err := r.writeClasses(w); err != nil {
 		return err
 	}
@@ -177,6 +180,21 @@ func (r *Report) WriteTable(w io.Writer) error {
 		}
 	}
 	return nil
+}
+
+// depths say which part of a guest a silence is of.
+const depths = "The longest silence of a move: kernel-gap of the guest's kernel (ICMP echo, TCP acknowledgements); " +
+	"blackout, client-gap and request-gap of a light service in it; game-gap of a real one."
+
+// writeDepths writes what the depths are, where a result is at one.
+func (r *Report) writeDepths(w io.Writer) error {
+	if !slices.ContainsFunc(r.Results, func(x Result) bool {
+		return strings.Contains(x.Name, "-gap-") || strings.Contains(x.Name, "-blackout")
+	}) {
+		return nil
+	}
+	_, err := fmt.Fprintln(w, depths)
+	return err
 }
 
 // writeClasses writes the parts of the results that have them, the tools side by side.

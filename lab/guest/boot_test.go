@@ -125,10 +125,18 @@ func qemuArgs(boot, image, monitor, addr string) []string {
 		"-nodefaults", "-no-user-config", "-display", "none", "-serial", "stdio", "-qmp", "unix:" + monitor + ",server=on,wait=off",
 		"-kernel", filepath.Join(boot, "vmlinuz"), "-initrd", filepath.Join(boot, "initrd"), "-append", guest.CommandLine(),
 		"-drive", "file=" + image + ",if=none,id=disk,format=qcow2,cache=none", "-device", "virtio-blk-pci,drive=disk",
-		"-netdev", fmt.Sprintf("user,id=net,hostfwd=udp:%[1]s:%[2]d-:%[2]d,hostfwd=tcp:%[1]s:%[2]d-:%[2]d,hostfwd=tcp:%[1]s:%[3]d-:%[3]d",
-			addr, ReflectorPort, StatusPort),
+		"-netdev", forwards(addr),
 		"-device", "virtio-net-pci,netdev=net,romfile=",
 	}
+}
+
+// forwards is a network in which addr leads to the guest.
+func forwards(addr string) string {
+	net := fmt.Sprintf("user,id=net,hostfwd=tcp:%[1]s:%[2]d-:%[2]d", addr, StatusPort)
+	for _, port := range []int{ReflectorPort, BlackoutPort} {
+		net += fmt.Sprintf(",hostfwd=udp:%[1]s:%[2]d-:%[2]d,hostfwd=tcp:%[1]s:%[2]d-:%[2]d", addr, port)
+	}
+	return net
 }
 
 // ownAddress is an address of loopback that this process alone uses, so that no
@@ -138,14 +146,16 @@ func ownAddress() string {
 	return net.IPv4(127, 64|byte(pid>>16), byte(pid>>8), byte(pid)).String()
 }
 
-// probe lets the probe tool ask the reflector over UDP and TCP: it fails when
-// either never answers.
+// probe lets the probe tool ask both reflectors over UDP and TCP: it fails when
+// one never answers.
 func probe(ctx context.Context, t *testing.T, tool, addr string) {
 	t.Helper()
-	at := fmt.Sprintf("://%s:%d", addr, ReflectorPort)
-	err := runHere(ctx, tool, "watch", "--quiet", "--interval", "5ms", "--for", "1s", "udp"+at, "tcp"+at)
-	if err != nil {
-		t.Errorf("probe the reflector: %v", err)
+	for _, port := range []int{ReflectorPort, BlackoutPort} {
+		at := fmt.Sprintf("://%s:%d", addr, port)
+		err := runHere(ctx, tool, "watch", "--quiet", "--interval", "5ms", "--for", "1s", "udp"+at, "tcp"+at)
+		if err != nil {
+			t.Errorf("probe the reflector: %v", err)
+		}
 	}
 }
 

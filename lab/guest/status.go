@@ -15,7 +15,9 @@ import (
 
 // Ports on which every guest answers.
 const (
-	ReflectorPort = 7007 // the blackout reflector, UDP and TCP
+	ReflectorPort = 7007 // the light reflector (lab/guest/light), UDP and TCP
+	BlackoutPort  = 7008 // the full reflector, "blackout serve", UDP and TCP
+	GamePort      = 8303 // the game server of a guest that has one, UDP
 	StatusPort    = 7009 // the status line, TCP
 )
 

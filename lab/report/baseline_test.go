@@ -46,7 +46,7 @@ func TestAnotherPeer(t *testing.T) {
 	if !strings.Contains(page.String(), "582 ms") {
 		t.Error("the page does not say what was beyond the pause")
 	}
-	if want := "Xen 214 ms (0.45×)"; !strings.Contains(text.String(), want) {
+	if want := "Xen 107 ms (0.45×)"; !strings.Contains(text.String(), want) {
 		t.Errorf("the table has no %q:\n%s", want, text.String())
 	}
 }

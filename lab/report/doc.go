@@ -8,8 +8,8 @@
 // A [Report] holds one [Scenario] for each scenario (graceful-shutdown, crash),
 // agent (vmferry; VirtualDomain on QEMU, Xen on Xen) and cluster manager (pacemaker, heartbeat) that
 // was run; agents are compared under one manager only. A scenario holds one [Guest] for
-// each virtual machine, and a guest holds what its clients saw over [UDP] and
-// over [TCP]. The lab fills these in; this package judges nothing but the
+// each virtual machine, and a guest holds how long its [Kernel] was silent and what the clients of
+// its service saw over [UDP] and over [TCP]. The lab fills these in; this package judges nothing but the
 // comparison of two numbers, and so needs neither libvirt nor root.
 //
 // Start the demo with [Check], so that a directory that cannot be written is

@@ -113,16 +113,16 @@ func (r *Report) page(style template.CSS, script template.JS) *page {
 // group prepares everything about kind i. Nobody is shown as the better one
 // by the numbers of a run that did not pass.
 func (r *Report) group(i int, k kind) group {
-	g := group{Name: k.name, Manager: k.manager, About: abouts[k.name], Head: comparison{Label: measures[0].label, Ours: none, Peer: none, Ratio: none}}
+	g := group{Name: k.name, Manager: k.manager, About: abouts[k.name], Head: r.first(k).comparison()}
 	passed := map[string]bool{Ours: true, r.peer(): true}
 	for j, s := range r.runs(k) {
 		passed[s.Agent] = passed[s.Agent] && s.Passed
 		g.Runs = append(g.Runs, run{s, figureName(i, j), len(s.lanes()) > 0, s.pageEvents()})
 	}
-	for _, m := range r.compare(k) {
+	for i, m := range r.compare(k) {
 		c := m.comparison()
 		c.Better, c.Worse = c.Better && passed[Ours], c.Worse && passed[r.peer()]
-		if m.label == measures[0].label {
+		if i == 0 {
 			g.Head = c
 		}
 		g.Rows = append(g.Rows, c)

@@ -58,9 +58,10 @@ type Baseline struct {
 	// PauseMS is from when the guest stopped executing until it went on, in
 	// milliseconds, as the hypervisor reported it; nil where that was not seen.
 	PauseMS *float64 `json:"pause_ms"`
-	// UDP and TCP are what clients saw.
-	UDP *UDP `json:"udp"`
-	TCP *TCP `json:"tcp"`
+	// Kernel, UDP and TCP are what clients saw, as in Guest.
+	Kernel *Kernel `json:"kernel,omitempty"`
+	UDP    *UDP    `json:"udp"`
+	TCP    *TCP    `json:"tcp"`
 }
 
 // Rest is what of the UDP blackout was not the pause, in milliseconds; nil where
@@ -156,9 +157,22 @@ type Guest struct {
 	// PauseMS is source STOP to destination RESUME in milliseconds, as the
 	// hypervisor reported them; nil for a cold start.
 	PauseMS *float64 `json:"pause_ms"`
-	// UDP and TCP are what clients saw; nil when no probe was watching.
-	UDP *UDP `json:"udp"`
-	TCP *TCP `json:"tcp"`
+	// Kernel is how long the guest's kernel was silent: what the network and the hypervisor decide. UDP and TCP are
+	// what clients of its service saw. All are nil when no probe was watching.
+	Kernel *Kernel `json:"kernel,omitempty"`
+	UDP    *UDP    `json:"udp"`
+	TCP    *TCP    `json:"tcp"`
+}
+
+// Kernel is the longest time in which the guest's kernel, and not a program in it, gave no answer.
+type Kernel struct {
+	// ICMPMS is that of echo replies, in milliseconds, from At on; ErrorMS and Open are as in UDP.
+	ICMPMS  float64   `json:"icmp_ms"`
+	ErrorMS float64   `json:"error_ms"`
+	At      time.Time `json:"at,omitzero"`
+	Open    bool      `json:"open,omitempty"`
+	// TCPMS is that of TCP's acknowledgements; nil where none was seen.
+	TCPMS *float64 `json:"tcp_ms,omitempty"`
 }
 
 // UDP is what a client saw that sent small datagrams at a steady pace.

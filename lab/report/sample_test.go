@@ -79,7 +79,7 @@ func shutdown(agent string, n int, bucket float64, seconds int) Scenario {
 		lost := uint64(d / bucket)
 		s.Guests = append(s.Guests, Guest{Guest: fmt.Sprintf("g%d", i+1), From: "node-a", To: "node-b", How: Live,
 			BootIDKept: true, Boots: ptr(0), CounterBefore: ptr(uint64(4100 + i)), CounterAfter: ptr(uint64(9730 + i)),
-			PauseMS: ptr(d / 2.2),
+			PauseMS: ptr(d / 2.2), Kernel: &Kernel{ICMPMS: d / 2, ErrorMS: 1.2, At: after(from), TCPMS: ptr(d/2 + 4)},
 			UDP: &UDP{BlackoutMS: d, BlackoutAt: after(from), Sent: uint64(float64(seconds) * 1000 / bucket), LostOut: lost - lost/8, LostBack: lost / 8, ErrorMS: 1.2,
 				Series: shape{seconds, bucket, 1, from, d, false, uint64(i)}.series()},
 			TCP: &TCP{BlackoutMS: d * 0.8, ErrorMS: 1.4, Series: shape{seconds, bucket, 1, from, d * 0.8, true, uint64(100 + i)}.series()}})

@@ -35,6 +35,7 @@ var columns = []column{
 	{head: "how", least: 4},
 	{head: "boot", unit: "id"},
 	{head: "pause", unit: "ms", right: true},
+	{head: "kernel ms", unit: "ICMP/TCP", right: true},
 	{head: "UDP black-", unit: "out ms", right: true},
 	{head: "lost", unit: "out/back", right: true},
 	{head: "TCP black-", unit: "out ms", right: true},
@@ -138,11 +139,16 @@ func (g Guest) cells(s *Scenario) []string {
 		resets = strconv.FormatUint(t.Resets, 10)
 	}
 	out := []string{s.Name, s.Agent, g.Guest, g.route(), g.How, bootWord(g.BootIDKept),
-		optional(g.PauseMS, millis), udp, lost, tcp, resets}
+		optional(g.PauseMS, millis), optional(g.Kernel, kernelCell), udp, lost, tcp, resets}
 	for i := range out {
 		out[i] = plain(out[i])
 	}
 	return out
+}
+
+// kernelCell is the two gaps of a guest's kernel.
+func kernelCell(k Kernel) string {
+	return atLeast(millis(k.ICMPMS), k.Open) + "/" + optional(k.TCPMS, millis)
 }
 
 // route is "from → to".

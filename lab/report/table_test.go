@@ -140,7 +140,7 @@ func TestHeadline(t *testing.T) {
 		{udp(112, true), udp(224, true), "crash: worst UDP blackout vmferry ≥ 112 ms, VirtualDomain ≥ 224 ms"},
 		{udp(112, false), udp(0, false), "crash: worst UDP blackout vmferry 112 ms, VirtualDomain 0 ms"},
 		{udp(112, false), []Guest{{}}, "crash: worst UDP blackout vmferry 112 ms, VirtualDomain not measured"},
-		{nil, nil, "crash: worst UDP blackout vmferry not measured, VirtualDomain not measured"},
+		{nil, nil, "crash: worst kernel gap vmferry not measured, VirtualDomain not measured"},
 	} {
 		r := &Report{Scenarios: []Scenario{{Name: Crash, Agent: Ours, Guests: tt.ours}, {Name: Crash, Agent: Peer, Guests: tt.peer}}}
 		if got := r.headline(kind{name: Crash}); got != tt.want {

@@ -83,7 +83,7 @@ func (r *Runner) baseline(ctx context.Context, node, name, commands string) (rep
 		return report.Baseline{}, err
 	}
 	b := report.Baseline{Name: name, Hypervisor: r.Cluster.Hypervisor.Name, Guest: g.Name, Node: node}
-	b.UDP, b.TCP = clients(seen, 0)
+	b.Kernel, b.UDP, b.TCP = clients(seen[g.Name])
 	if pause, ok := r.Pause(g.Name, node, node, begun); ok {
 		ms := milliseconds(pause)
 		b.PauseMS = &ms

@@ -92,9 +92,14 @@ func maxExecuting(guest string, copies []Copy, events []Event) int {
 // as the observer of its hypervisor saw it; false where a STOP or its RESUME was not seen. It may
 // be called within [Runner.Run].
 func (r *Runner) Pause(guest, from, to string, since time.Time) (time.Duration, bool) {
-	events := slices.DeleteFunc(r.seen.Events(), func(e Event) bool { return e.At.Before(since) })
-	stop, resume, ok := pauseOf(guest, from, to, events)
+	stop, resume, ok := r.Switchover(guest, from, to, since)
 	return resume.Sub(stop), ok
+}
+
+// Switchover is when a guest stopped on one node and went on on another, as in Pause.
+func (r *Runner) Switchover(guest, from, to string, since time.Time) (stop, resume time.Time, ok bool) {
+	events := slices.DeleteFunc(r.seen.Events(), func(e Event) bool { return e.At.Before(since) })
+	return pauseOf(guest, from, to, events)
 }
 
 // pauseOf finds the last source STOP that a RESUME on the other node followed.

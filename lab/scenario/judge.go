@@ -79,8 +79,7 @@ func judgeGuest(o Observation, name string) report.Guest {
 		pause := milliseconds(resume.Sub(stop))
 		g.PauseMS = &pause
 	}
-	i := slices.Index(o.Guests, name)
-	g.UDP, g.TCP = clients(o.Probes, i)
+	g.Kernel, g.UDP, g.TCP = clients(o.Probes[name])
 	return g
 }
 
@@ -122,20 +121,33 @@ func foreignWrites(samples []Sample) uint64 {
 	return most
 }
 
-// clients are the results of the i-th guest's two probes: the probe watches
-// each guest over UDP and then over TCP, in order.
-func clients(targets []blackout.Target, i int) (*report.UDP, *report.TCP) {
-	if i < 0 || len(targets) < 2*i+2 {
-		return nil, nil
-	}
-	u, t := targets[2*i], targets[2*i+1]
-	return &report.UDP{
-			BlackoutMS: u.BlackoutMs, BlackoutAt: u.BlackoutStart, Open: open(u), Sent: u.Sent,
-			LostOut: u.LostOut, LostBack: u.LostBack, ErrorMS: u.ErrorMs, Series: series(u),
-		}, &report.TCP{
-			BlackoutMS: t.BlackoutMs, BlackoutAt: t.BlackoutStart, Open: open(t),
-			Resets: uint64(t.Resets), ErrorMS: t.ErrorMs, Series: series(t),
+// clients are the results of a guest's probes; nil where there was none.
+func clients(seen Seen) (kernel *report.Kernel, udp *report.UDP, tcp *report.TCP) {
+	if u := seen.UDP; u != nil {
+		udp = &report.UDP{
+			BlackoutMS: u.BlackoutMs, BlackoutAt: u.BlackoutStart, Open: open(*u), Sent: u.Sent,
+			LostOut: u.LostOut, LostBack: u.LostBack, ErrorMS: u.ErrorMs, Series: series(*u),
 		}
+	}
+	if t := seen.TCP; t != nil {
+		tcp = &report.TCP{
+			BlackoutMS: t.BlackoutMs, BlackoutAt: t.BlackoutStart, Open: open(*t),
+			Resets: uint64(t.Resets), ErrorMS: t.ErrorMs, Series: series(*t),
+		}
+	}
+	return kernelOf(seen), udp, tcp
+}
+
+// kernelOf is how long the guest's kernel was silent; nil where nobody probed it.
+func kernelOf(seen Seen) *report.Kernel {
+	if seen.ICMP == nil {
+		return nil
+	}
+	k := &report.Kernel{ICMPMS: seen.ICMP.BlackoutMs, ErrorMS: seen.ICMP.ErrorMs, At: seen.ICMP.BlackoutStart, Open: open(*seen.ICMP)}
+	if seen.TCP != nil {
+		k.TCPMS = seen.TCP.KernelBlackoutMs
+	}
+	return k
 }
 
 // open tells whether the target was still silent when the probe ended.

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/vmferry/vmferry/lab/cluster"
 	"github.com/vmferry/vmferry/lab/guest"
 	"github.com/vmferry/vmferry/lab/report"
 	"github.com/vmferry/vmferry/lab/supervisor"
@@ -28,10 +29,11 @@ func graceful() Observation {
 		Samples: map[string][]Sample{"vm1": {
 			sample(90, "a", 1, 100), sample(110, "a", 1, 120), sample(290, "a", 1, 300),
 		}},
-		Probes: []blackout.Target{
-			{Target: "udp://vm1", Proto: "udp", Sent: 1000, LostOut: 3, LostBack: 1, BlackoutMs: 120, ErrorMs: 5},
-			{Target: "tcp://vm1", Proto: "tcp", BlackoutMs: 210, ErrorMs: 5},
-		},
+		Probes: Probes{"vm1": {
+			ICMP: &blackout.Target{Proto: "icmp", BlackoutMs: 60, ErrorMs: 5},
+			UDP:  &blackout.Target{Proto: "udp", Sent: 1000, LostOut: 3, LostBack: 1, BlackoutMs: 120, ErrorMs: 5},
+			TCP:  &blackout.Target{Proto: "tcp", BlackoutMs: 210, ErrorMs: 5, KernelBlackoutMs: new(70.0)},
+		}},
 	}
 }
 
@@ -59,6 +61,9 @@ func TestJudgeWhatWentWell(t *testing.T) {
 	}
 	if g.UDP.BlackoutMS != 120 || g.UDP.LostOut != 3 || g.UDP.LostBack != 1 || g.TCP.BlackoutMS != 210 {
 		t.Errorf("got %+v, %+v", g.UDP, g.TCP)
+	}
+	if g.Kernel == nil || g.Kernel.ICMPMS != 60 || g.Kernel.TCPMS == nil || *g.Kernel.TCPMS != 70 {
+		t.Errorf("got the kernel's gap %+v", g.Kernel)
 	}
 	s = judge(crash())
 	g = s.Guests[0]
@@ -142,5 +147,30 @@ func TestChanges(t *testing.T) {
 	}
 	if got := step(99); !slices.Equal(got, []NodeState{{at, "node1", "booting"}}) {
 		t.Errorf("came back: %v", got)
+	}
+}
+
+func TestProbesOf(t *testing.T) {
+	guests := []Guest{{Guest: cluster.Guest{Name: "a"}, Address: "10.77.0.1"}, {Guest: cluster.Guest{Name: "b"}, Address: "10.77.0.2"}}
+	got := probesOf(guests, []blackout.Target{ // in an order of their own
+		{Target: "tcp://10.77.0.2:7007", BlackoutMs: 4}, {Target: "icmp://10.77.0.2", BlackoutMs: 3},
+		{Target: "icmp://10.77.0.1", BlackoutMs: 1}, {Target: "udp://10.77.0.1:7007", BlackoutMs: 2},
+	})
+	a, b := got["a"], got["b"]
+	if a.ICMP == nil || a.ICMP.BlackoutMs != 1 || a.UDP == nil || a.UDP.BlackoutMs != 2 || a.TCP != nil {
+		t.Errorf("a: %+v", a)
+	}
+	if b.ICMP == nil || b.ICMP.BlackoutMs != 3 || b.TCP == nil || b.TCP.BlackoutMs != 4 || b.UDP != nil {
+		t.Errorf("b: %+v", b)
+	}
+}
+
+// A guest that nobody probed has no figures, and one of which only the kernel answered has its.
+func TestClients(t *testing.T) {
+	if kernel, udp, tcp := clients(Seen{}); kernel != nil || udp != nil || tcp != nil {
+		t.Errorf("got %+v, %+v, %+v", kernel, udp, tcp)
+	}
+	if kernel, udp, tcp := clients(Seen{ICMP: &blackout.Target{BlackoutMs: 5}}); kernel.ICMPMS != 5 || kernel.TCPMS != nil || udp != nil || tcp != nil {
+		t.Errorf("got %+v, %+v, %+v", kernel, udp, tcp)
 	}
 }

@@ -47,17 +47,29 @@ type Observation struct {
 	States                []NodeState
 	Fences                []supervisor.FenceEvent
 	Samples               map[string][]Sample // by guest, in order of time
-	Probes                []blackout.Target
+	Probes                Probes
+}
+
+// Probes are what clients saw, by the guest's name.
+type Probes map[string]Seen
+
+// Seen is what clients saw of one guest, at two depths: its kernel (ICMP, and the acknowledgements of TCP), and its
+// reflector, a service that costs little. A nil target was not probed.
+type Seen struct{ ICMP, UDP, TCP *blackout.Target }
+
+// targets are what is probed of the guest: its kernel, then its reflector.
+func (g Guest) targets() (icmp, udp, tcp string) {
+	at := g.at(guest.ReflectorPort)
+	return "icmp://" + g.Address, "udp://" + at, "tcp://" + at
 }
 
 // Probe runs the probe program on every guest until ctx ends, with its report in
-// file. The function that it returns waits for the end and reads what was
-// measured: for each guest, in order, its UDP target and then its TCP one.
-func (r *Runner) Probe(ctx context.Context, file string) func() ([]blackout.Target, error) {
+// file. The function that it returns waits for the end and reads what was measured.
+func (r *Runner) Probe(ctx context.Context, file string) func() (Probes, error) {
 	args := []string{"watch"}
 	for _, g := range r.Guests {
-		at := g.at(guest.ReflectorPort)
-		args = append(args, "udp://"+at, "tcp://"+at)
+		icmp, udp, tcp := g.targets()
+		args = append(args, icmp, udp, tcp)
 	}
 	args = append(args, "--interval="+cmp.Or(r.Interval, r.ground().pace).String(), "--quiet", "--json="+file)
 	cmd := exec.CommandContext(ctx, r.Blackout, args...)
@@ -71,24 +83,47 @@ func (r *Runner) Probe(ctx context.Context, file string) func() ([]blackout.Targ
 		// processors with emulators that take all they can get.
 		err = unix.Setpriority(unix.PRIO_PROCESS, cmd.Process.Pid, -15)
 	}
-	return func() ([]blackout.Target, error) {
+	return func() (Probes, error) {
 		if err != nil {
 			return nil, fmt.Errorf("start the probe: %w", err)
 		}
 		if err := cmd.Wait(); err != nil && ctx.Err() == nil {
 			return nil, fmt.Errorf("run the probe: %w: %s", err, strings.TrimSpace(complaint.String()))
 		}
-		f, err := os.Open(file)
+		probes, err := r.readProbes(file)
 		if err != nil {
 			return nil, fmt.Errorf("read the probe's report: %w: %s", err, strings.TrimSpace(complaint.String()))
 		}
-		defer f.Close()
-		rep, err := blackout.ReadReport(f)
-		if err != nil {
-			return nil, err
-		}
-		return rep.Targets, nil
+		return probes, nil
 	}
+}
+
+// readProbes reads what the probe program wrote.
+func (r *Runner) readProbes(file string) (Probes, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	rep, err := blackout.ReadReport(f)
+	if err != nil {
+		return nil, err
+	}
+	return probesOf(r.Guests, rep.Targets), nil
+}
+
+// probesOf deals targets out to guests by the targets' names.
+func probesOf(guests []Guest, targets []blackout.Target) Probes {
+	named := map[string]*blackout.Target{}
+	for i := range targets {
+		named[targets[i].Target] = &targets[i]
+	}
+	probes := Probes{}
+	for _, g := range guests {
+		icmp, udp, tcp := g.targets()
+		probes[g.Name] = Seen{ICMP: named[icmp], UDP: named[udp], TCP: named[tcp]}
+	}
+	return probes
 }
 
 // poller asks one guest about itself, again and again.

@@ -120,6 +120,43 @@ func TestWatchSeesWholeLives(t *testing.T) {
 	}
 }
 
+func TestSightDue(t *testing.T) {
+	at := func(ms int) time.Time { return time.Unix(100, 0).Add(time.Duration(ms) * time.Millisecond) }
+	for _, c := range []struct {
+		name string
+		s    sight
+		now  int
+		want bool
+	}{
+		{"young", sight{met: at(0), seen: at(9980)}, 9999, true},
+		{"old, and looked at lately", sight{met: at(0), seen: at(9980)}, 10_000, false},
+		{"old, and not looked at for long", sight{met: at(0), seen: at(10_000)}, 10_500, true},
+		{"QEMU", sight{qemu: true, met: at(0), seen: at(0)}, 20_000, false},
+	} {
+		if got := c.s.due(at(c.now)); got != c.want {
+			t.Errorf("%s: %v", c.name, got)
+		}
+	}
+}
+
+// One that becomes QEMU late in its life is seen too.
+func TestWatchSeesALateExec(t *testing.T) {
+	proc := fakeProc{t, t.TempDir()}
+	w := &Watch{Proc: proc.path}
+	proc.start(10, "node1", "/usr/sbin/libvirtd")
+	for second := range 14 {
+		if second == 12 {
+			proc.start(10, "node1", qemu)
+		}
+		if err := w.look(time.Unix(int64(second), 0)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := w.Copies(); len(got) != 1 || got[0].Seen != time.Unix(12, 0) {
+		t.Errorf("%+v", got)
+	}
+}
+
 func TestWatchIgnoresOtherPeoplesQEMU(t *testing.T) {
 	proc := fakeProc{t, t.TempDir()}
 	proc.start(10, "node1", qemu)

@@ -23,8 +23,26 @@ type Watch struct {
 	Period time.Duration // between two looks
 
 	mu     sync.Mutex
-	known  map[int]bool // process ids that were looked at; true for QEMU
+	known  map[int]sight // by process id
 	copies []Copy
+}
+
+// sight is what is known of a process.
+type sight struct {
+	qemu      bool
+	met, seen time.Time // when it was looked at first and last
+}
+
+// A process becomes QEMU, if at all, soon after it was forked: one that is older than youth without that is looked
+// at only every rest. To read them all in each look takes processors that the guests need.
+const (
+	youth = 10 * time.Second
+	rest  = 500 * time.Millisecond
+)
+
+// due tells whether a process that was no QEMU may have become one.
+func (s sight) due(now time.Time) bool {
+	return !s.qemu && (now.Sub(s.met) < youth || now.Sub(s.seen) >= rest)
 }
 
 // Run looks until ctx ends.
@@ -50,8 +68,8 @@ func (w *Watch) Copies() []Copy {
 	return slices.Clone(w.copies)
 }
 
-// look compares the processes with what is known. A process id is read once
-// in its life; that one is given out again within a period does not happen.
+// look compares the processes with what is known. That a process id is given out again within a period does not
+// happen.
 func (w *Watch) look(now time.Time) error {
 	dir, err := os.Open(w.Proc)
 	if err != nil {
@@ -64,7 +82,7 @@ func (w *Watch) look(now time.Time) error {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	alive := make(map[int]bool, len(names))
+	alive := make(map[int]sight, len(names))
 	for _, name := range names {
 		pid, err := strconv.Atoi(name)
 		if err != nil {
@@ -72,16 +90,19 @@ func (w *Watch) look(now time.Time) error {
 		}
 		// A process forks first and becomes QEMU later, so whatever is not
 		// yet QEMU is looked at again; what a zombie was it no longer is.
-		alive[pid] = w.known[pid]
-		if !w.known[pid] {
-			alive[pid] = w.meet(pid, now)
-		} else if w.zombie(pid) {
-			delete(alive, pid)
+		known, met := w.known[pid]
+		switch {
+		case !met:
+			alive[pid] = sight{w.meet(pid, now), now, now}
+		case known.due(now):
+			alive[pid] = sight{w.meet(pid, now), known.met, now}
+		case !known.qemu || !w.zombie(pid):
+			alive[pid] = known
 		}
 	}
 	for i := range w.copies {
 		c := &w.copies[i]
-		if c.Gone.IsZero() && !alive[c.ID] {
+		if c.Gone.IsZero() && !alive[c.ID].qemu {
 			c.Gone = now
 		}
 	}

@@ -26,6 +26,7 @@ type target struct {
 
 	mu     sync.Mutex
 	track  *tracker
+	kernel *tracker // of the other kernel's acknowledgements; nil but for TCP
 	cookie cookie
 	again  uint64 // probes that were sent a second time, with a cookie
 }

@@ -66,6 +66,16 @@
 // Where such times are long they are listed as faults of the prober. After its
 // machine was suspended nothing is due until the next answer, as at the start.
 //
+// # The kernel below a service
+//
+// Where a TCP target is silent, either its program or all of its machine is. The program's kernel tells which: it
+// acknowledges what it receives without the program. In every slot TCP_INFO of each connection (tcp(7)) is read, and
+// kernel_blackout_ms is the longest time in which an acknowledgement was due and none came, by the definition above:
+// an acknowledgement stands for the answer to the newest probe that was sent before it arrived. The kernel
+// counts in ticks of its clock (4 ms, mostly), and tells only of the newest one. The end of such a time is therefore late
+// by a tick at most, which is part of kernel_error_ms; of several acknowledgements within a slot the last one counts.
+// A kernel whose program does not read delays acknowledgements, by up to 40 ms on Linux: that is not taken off.
+//
 // # Which way a probe was lost
 //
 // Every answer carries how many distinct probes of this session the reflector
@@ -109,7 +119,7 @@
 //
 // # How it is built
 //
-// The arithmetic (tracker, losses, window, tries, roundTrips, series) opens no
+// The arithmetic (tracker, losses, window, tries, roundTrips, series, acks) opens no
 // socket and reads no clock. A mode says what a probe and an answer look like on
 // the wire. Three probers carry them: datagramProber for many targets on one
 // socket, in batches of sendmmsg and recvmmsg; tcpProber for an established

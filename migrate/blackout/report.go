@@ -107,6 +107,16 @@ type Target struct {
 	// no longer than its own error.
 	BelowErrorMs float64 `json:"below_error_ms"`
 
+	// KernelBlackoutMs is the same of the kernel that a TCP target runs on: the longest time in which an
+	// acknowledgement was due and none came, whatever its service did. It is absent where no acknowledgement was
+	// seen, and for other targets. The two instants are absent when there was no such time that is longer than
+	// KernelErrorMs. KernelBelowErrorMs is as BelowErrorMs.
+	KernelBlackoutMs    *float64  `json:"kernel_blackout_ms,omitempty"`
+	KernelBlackoutStart time.Time `json:"kernel_blackout_start,omitzero"`
+	KernelBlackoutEnd   time.Time `json:"kernel_blackout_end,omitzero"`
+	KernelErrorMs       float64   `json:"kernel_error_ms,omitempty"`
+	KernelBelowErrorMs  float64   `json:"kernel_below_error_ms,omitempty"`
+
 	// Inexact tells that ErrorMs or WorstErrorMs is above MaxErrorMs.
 	Inexact bool `json:"inexact"`
 	// DarkMs is the length of all outages of at least ThresholdMs together, and
@@ -239,7 +249,8 @@ func (t *Target) check() error {
 		return errors.New("the name has characters that cannot be printed")
 	case !knownProto(t.Proto):
 		return fmt.Errorf("proto %q is not known", t.Proto)
-	case t.BlackoutMs < 0 || t.ErrorMs < 0 || t.WorstErrorMs < 0 || t.BelowErrorMs < 0 || t.DarkMs < 0 || t.DarkErrorMs < 0:
+	case t.BlackoutMs < 0 || t.ErrorMs < 0 || t.WorstErrorMs < 0 || t.BelowErrorMs < 0 || t.DarkMs < 0 || t.DarkErrorMs < 0,
+		t.KernelBlackoutMs != nil && *t.KernelBlackoutMs < 0, t.KernelErrorMs < 0, t.KernelBelowErrorMs < 0:
 		return errors.New("negative duration")
 	case t.Answered > t.Sent:
 		return fmt.Errorf("answered %d of %d sent", t.Answered, t.Sent)
@@ -317,6 +328,24 @@ func (k *tracker) sum(t *Target, cal calendar, now time.Duration) {
 	}
 	if longest.open {
 		t.RTTBefore = t.RTT
+	}
+}
+
+// acknowledged fills in what a tracker of acknowledgements knows.
+func (k *tracker) acknowledged(t *Target, cal calendar, now time.Duration) {
+	if k.answered == 0 {
+		return
+	}
+	longest := k.longest
+	if o, ok := k.ongoing(now); ok && o.length() > longest.length() {
+		longest = o
+	}
+	blackout := ms(longest.length())
+	t.KernelBlackoutMs, t.KernelBelowErrorMs = &blackout, ms(k.below)
+	t.KernelErrorMs = ms(max(k.worst, k.interval))
+	if longest.length() > 0 {
+		o := longest.report(cal)
+		t.KernelBlackoutStart, t.KernelBlackoutEnd, t.KernelErrorMs = o.Start, o.End, o.ErrorMs
 	}
 }
 

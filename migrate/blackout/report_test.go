@@ -44,6 +44,8 @@ func sampleReport() *Report {
 				Sent: 9990, Answered: 8000, Lost: 490, Directed: true, LostOut: 490, Unsettled: 1500, SendErrors: 300, FirstAnswerMs: &first,
 				BlackoutMs: 1500, BlackoutStart: start.Add(8500 * time.Millisecond), BlackoutEnd: start.Add(10 * time.Second),
 				ErrorMs: 1, WorstErrorMs: 2.5, DarkMs: 1990, DarkErrorMs: 102, Availability: 0.801, Inexact: true,
+				KernelBlackoutMs: new(44.5), KernelBlackoutStart: start.Add(2 * time.Second), KernelBlackoutEnd: start.Add(2044500 * time.Microsecond),
+				KernelErrorMs: 5, KernelBelowErrorMs: 1.5,
 				Outages: []Outage{
 					{Start: start.Add(2 * time.Second), End: start.Add(2490 * time.Millisecond), Ms: 490, ErrorMs: 101, Lost: 490, LostOut: 490, Resets: 1, Reconnects: 1},
 					{Start: start.Add(8500 * time.Millisecond), End: start.Add(10 * time.Second), Ms: 1500, ErrorMs: 1, Open: true},
@@ -109,6 +111,7 @@ func TestReadReportRefuses(t *testing.T) {
 		"answered":      {func(r *Report) { r.Targets[0].Answered = 1e6 }, "answered"},
 		"a terminal's":  {func(r *Report) { r.Targets[0].Target = "udp://\x1b]0;x\a:1" }, "cannot be printed"},
 		"negative":      {func(r *Report) { r.Targets[0].BlackoutMs = -1 }, "negative"},
+		"kernel":        {func(r *Report) { r.Targets[1].KernelBlackoutMs = new(-1.0) }, "negative"},
 		"outage":        {func(r *Report) { r.Targets[1].Outages[1].End = time.Time{} }, "outage 2"},
 		"outage length": {func(r *Report) { r.Targets[1].Outages[0].Ms = -1 }, "outage 1"},
 	}

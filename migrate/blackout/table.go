@@ -32,6 +32,9 @@ func (r *Report) WriteTable(w io.Writer) error {
 		return fmt.Errorf("write table: %w", err)
 	}
 	for i := range r.Targets {
+		r.Targets[i].acknowledged(t)
+	}
+	for i := range r.Targets {
 		r.Targets[i].outages(t)
 	}
 	r.faults(t)
@@ -64,6 +67,19 @@ func (t *Target) row(w io.Writer) {
 		short(t.BlackoutMs), short(t.ErrorMs), short(t.DarkMs), 100*t.Availability,
 		t.told(t.Proto == protoTCP, uint64(t.Resets)), t.told(t.Proto == protoTCP, uint64(t.Reconnects)),
 		t.told(t.Directed, uint64(t.Instances)), t.trip(t.RTT.P50), t.trip(t.RTT.P99), t.trip(t.RTT.Max))
+}
+
+// acknowledged tells in one line what the kernel of a TCP target did meanwhile.
+func (t *Target) acknowledged(w io.Writer) {
+	if t.KernelBlackoutMs == nil {
+		return
+	}
+	at := ""
+	if !t.KernelBlackoutStart.IsZero() {
+		at = ", from " + t.KernelBlackoutStart.Format(timeOfDay)
+	}
+	fmt.Fprintf(w, "\nlongest silence of the kernel of %s (TCP acknowledgements): %s ms ±%s%s\n",
+		t.Target, short(*t.KernelBlackoutMs), short(t.KernelErrorMs), at)
 }
 
 // told prints a number, or a dash where this kind of target does not tell it.

@@ -37,6 +37,8 @@ type tcpProber struct {
 	next        time.Duration // next attempt
 	out         [PacketSize]byte
 	spare       []*stream
+	info        tcpInfo
+	timing      time.Duration // how exactly info tells times
 }
 
 // stream is one TCP connection of a prober.
@@ -48,6 +50,7 @@ type stream struct {
 	have      int // bytes of in.data held over from the last read
 	rest      [PacketSize]byte
 	pending   int // bytes at the end of rest that the kernel did not take yet
+	acks      acks
 }
 
 func newTCPProber(at netip.AddrPort, times tcpTimes, watch func(fd int, events uint32) error) (*tcpProber, error) {
@@ -55,7 +58,7 @@ func newTCPProber(at netip.AddrPort, times tcpTimes, watch func(fd int, events u
 	if err != nil {
 		return nil, err
 	}
-	return &tcpProber{times: times, at: at, addr: sa, watch: watch}, nil
+	return &tcpProber{times: times, at: at, addr: sa, watch: watch, timing: kernelTick()}, nil
 }
 
 // tick implements prober. Before the first connection there is nothing to
@@ -65,18 +68,39 @@ func (c *tcpProber) tick(now time.Duration, skipped uint64) {
 	defer c.mu.Unlock()
 	c.maintain(now)
 	if c.track.tries.last > 0 || c.connected() {
+		c.listen(now)
 		c.probe(now, skipped)
+	}
+}
+
+// listen asks this host's kernel when the other one acknowledged on any connection.
+func (c *tcpProber) listen(now time.Duration) {
+	c.listenTo(c.established, now)
+	for _, s := range c.candidates {
+		c.listenTo(s, now)
+	}
+}
+
+func (c *tcpProber) listenTo(s *stream, now time.Duration) {
+	if s == nil || !s.connected || !c.info.read(s.fd) {
+		return
+	}
+	if at, lateness, fresh := s.acks.look(now, c.info.age(), c.info.Bytes_acked); fresh {
+		c.kernel.acknowledge(at, lateness)
 	}
 }
 
 // probe sends the next probe to every connection.
 func (c *tcpProber) probe(now time.Duration, skipped uint64) {
 	seq := c.track.try(now, skipped)
+	c.kernel.try(now, skipped)
 	packet{kind: kindProbe, session: c.session, seq: seq, sent: now}.put(c.out[:])
 	if !c.send() {
 		c.track.fail()
 	}
-	c.track.sent(seq, c.clock.now())
+	done := c.clock.now()
+	c.track.sent(seq, done)
+	c.kernel.sent(seq, done)
 }
 
 // connected reports whether any candidate has a connection.
@@ -189,6 +213,7 @@ func (c *tcpProber) advance(s *stream, lateness time.Duration) bool {
 		return false
 	}
 	s.connected = true
+	s.acks = acks{tick: c.timing, looked: c.clock.now()}
 	if c.watch(s.fd, eventsIn) != nil {
 		return false
 	}

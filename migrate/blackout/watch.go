@@ -96,6 +96,9 @@ func (w *watcher) rest() {
 	for _, t := range w.targets {
 		t.mu.Lock()
 		t.track.rest()
+		if t.kernel != nil {
+			t.kernel.rest()
+		}
 		t.mu.Unlock()
 	}
 }
@@ -137,6 +140,8 @@ func (w *watcher) addTCP(e endpoint, at netip.AddrPort, buckets int) error {
 		return err
 	}
 	w.adopt(&c.target, e, times.retryEvery, 1, buckets)
+	c.kernel = newTracker(w.cfg.Interval, w.cfg.Threshold, times.retryEvery, w.cfg.Bucket)
+	c.kernel.series.limit = 2 // nobody sees it
 	w.loop.probers = append(w.loop.probers, c)
 	return nil
 }
@@ -250,6 +255,9 @@ func (w *watcher) report(now time.Duration) *Report {
 	for _, t := range w.targets {
 		t.mu.Lock()
 		one := t.track.target(t.name, t.proto, cal, now)
+		if t.kernel != nil {
+			t.kernel.acknowledged(&one, cal, now)
+		}
 		t.mu.Unlock()
 		one.Inexact = one.Answered > 0 && max(one.ErrorMs, one.WorstErrorMs) > r.MaxErrorMs
 		r.Targets = append(r.Targets, one)

@@ -28,8 +28,14 @@ type config struct {
 	noise    int           // per cent of each of their pages that cannot be compressed
 }
 
-// reflector is where the guest's clients find it.
-func (c config) reflector() string { return c.addr.Addr().String() + ":7007" }
+// Ports that clients use; package guest has them too.
+const (
+	lightPort    = 7007
+	blackoutPort = 7008
+)
+
+// at is the guest's address with a port.
+func (c config) at(port uint16) netip.AddrPort { return netip.AddrPortFrom(c.addr.Addr(), port) }
 
 // parseConfig reads the "vmferry." words of a kernel command line. Everything
 // else on the line is the kernel's. The first word that is wrong is the error.

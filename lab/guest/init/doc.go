@@ -2,10 +2,12 @@
 // a machine that answers the blackout probe and keeps a record on its disk.
 //
 // In order it mounts proc, sysfs and devtmpfs, loads the modules listed in
-// /modules/order, gives eth0 its address, starts "/blackout serve" (again
-// whenever it exits), writes the disk record of package disk every 100 ms,
-// answers each connection to TCP port 7009, once the reflector answers, with one line of JSON (package
-// guest's Status) and powers the machine off when its power button is pressed.
+// /modules/order, gives eth0 its address, starts the light reflector (package
+// light) on port 7007 and "/blackout serve" on port 7008 (each again whenever it
+// ends), writes the disk record of package disk every 100 ms, answers each
+// connection to TCP port 7009, once the light reflector accepts connections, with
+// one line of JSON (package guest's Status) and powers the machine off when its
+// power button is pressed.
 //
 // The kernel command line configures it:
 //

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -230,4 +231,37 @@ func TestAwaitService(t *testing.T) {
 		t.Fatal(err)
 	}
 	<-done
+}
+
+// TestRound: what ends is started again, and what cannot be started holds up nothing else.
+func TestRound(t *testing.T) {
+	starts := 0
+	short := program(nil, "/proc/self/exe", "-test.list=^$")
+	again := &service{name: "short", start: func() (int, error) { starts++; return short.start() }}
+	broken := &service{name: "broken", start: func() (int, error) { return 0, syscall.ENOENT }}
+	lines := round([]*service{again})
+	if starts != 1 || again.pid != 0 || !slices.Equal(lines, []string{"short ended, starting it again"}) {
+		t.Errorf("%d starts, process %d, %q", starts, again.pid, lines)
+	}
+	lines = round([]*service{broken, again})
+	if starts != 2 || len(lines) == 0 || lines[0] != "start broken: no such file or directory" {
+		t.Errorf("%d starts, %q", starts, lines)
+	}
+	for again.pid != 0 {
+		round([]*service{again})
+	}
+	if starts != 2 {
+		t.Errorf("%d starts of a process that ran", starts)
+	}
+}
+
+// TestPorts: where the guest listens is where the lab asks.
+func TestPorts(t *testing.T) {
+	for _, test := range []struct{ here, there int }{
+		{lightPort, guest.ReflectorPort}, {blackoutPort, guest.BlackoutPort},
+	} {
+		if test.here != test.there {
+			t.Errorf("port %d in the guest, %d for the lab", test.here, test.there)
+		}
+	}
 }

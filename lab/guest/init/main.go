@@ -60,7 +60,7 @@ func run(power *int) error {
 	if err != nil {
 		return err
 	}
-	go supervise(cfg)
+	go supervise(cfg.name, services(cfg))
 	if err := loadModules(lateModules); err != nil {
 		return err
 	}
@@ -76,7 +76,7 @@ func run(power *int) error {
 		}
 	}
 	// Last, so that a guest which answers can also be switched off.
-	if err := serveStatus(&state{bootID: bootID, journal: j, diskFailed: diskErr != nil}, cfg.reflector()); err != nil {
+	if err := serveStatus(&state{bootID: bootID, journal: j, diskFailed: diskErr != nil}, cfg.at(lightPort).String()); err != nil {
 		return err
 	}
 	say("vmferry guest " + cfg.name + " up, boot id " + bootID)

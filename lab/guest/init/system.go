@@ -5,7 +5,6 @@ import (
 	"os"
 	"strings"
 	"syscall"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -55,34 +54,4 @@ func loadModule(path string) error {
 		return nil
 	}
 	return err
-}
-
-// supervise keeps the reflector running. As process 1 it also collects the
-// children that others left behind. It does not return.
-func supervise(cfg config) {
-	argv := []string{"/blackout", "serve", "--listen", cfg.reflector()}
-	attr := &syscall.ProcAttr{
-		Env:   []string{"GOMAXPROCS=1", "GOGC=off", "GOMEMLIMIT=24MiB", "HOME=/"},
-		Files: []uintptr{0, 2, 2},
-	}
-	for {
-		pid, err := syscall.ForkExec(argv[0], argv, attr)
-		if err != nil {
-			say("vmferry guest " + cfg.name + ": start /blackout: " + err.Error())
-		} else {
-			waitFor(pid)
-			say("vmferry guest " + cfg.name + ": /blackout ended, starting it again")
-		}
-		time.Sleep(retryPause)
-	}
-}
-
-// waitFor collects children until pid is among them.
-func waitFor(pid int) {
-	for {
-		got, err := syscall.Wait4(-1, nil, 0, nil)
-		if got == pid || (err != nil && !errors.Is(err, syscall.EINTR)) {
-			return
-		}
-	}
 }

@@ -1,0 +1,75 @@
+package blackout
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"time"
+)
+
+// Wait is what a client saw that asks again only when it was answered.
+type Wait struct {
+	Longest time.Duration // from a request to its answer, or to the end where none came
+	At      time.Time     // when that request was sent
+	Answers uint64
+}
+
+// Requests asks the reflector at addr (HOST:PORT) over one TCP connection, with one request in flight: the next
+// one is sent every after the one before, or as soon as that is answered. It ends with ctx, which is no error. An
+// error is a connection that cannot be made, or that breaks: nothing says then how long the next client waits.
+func Requests(ctx context.Context, addr string, every time.Duration) (Wait, error) {
+	conn, err := new(net.Dialer).DialContext(ctx, protoTCP, addr)
+	if err != nil {
+		return Wait{}, fmt.Errorf("ask %q: %w", addr, err)
+	}
+	defer conn.Close()
+	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Now()) })
+	defer stop()
+	r := requests{conn: conn, session: randomID(), start: time.Now()}
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	for {
+		if err := r.ask(); ctx.Err() == nil && err != nil {
+			return r.wait, fmt.Errorf("ask %q: %w", addr, err)
+		}
+		select {
+		case <-ctx.Done():
+			return r.wait, nil
+		case <-tick.C:
+		}
+	}
+}
+
+// requests is the client's side of one connection.
+type requests struct {
+	conn    net.Conn
+	session uint64
+	start   time.Time
+	seq     uint64
+	wait    Wait
+}
+
+// ask makes one request and waits for its answer.
+func (r *requests) ask() error {
+	var b [PacketSize]byte
+	r.seq++
+	sent := time.Now()
+	packet{kind: kindProbe, session: r.session, seq: r.seq, sent: sent.Sub(r.start)}.put(b[:])
+	_, err := r.conn.Write(b[:])
+	if err == nil {
+		_, err = io.ReadFull(r.conn, b[:])
+	}
+	if took := time.Since(sent); took > r.wait.Longest {
+		r.wait.Longest, r.wait.At = took, sent
+	}
+	if err != nil {
+		return err
+	}
+	if p, err := parseAny(b[:]); err != nil || p.session != r.session || p.seq != r.seq {
+		return errors.New("the answer is to another request")
+	}
+	r.wait.Answers++
+	return nil
+}
