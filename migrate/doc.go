@@ -7,7 +7,7 @@
 //
 // # The course of a move
 //
-//		measure → turn, slot → pre-flight → watch → predict → (make images) → migrate ⇄ decide → verify → (settle disks) → record
+//		measure → turn, slot → pre-flight → watch → predict → (make images) → migrate ⇄ decide → rest → verify → (settle disks) → record
 //
 //	  - A slot ([Slots]) bounds how many guests of this node move at once: migrations that share
 //	    a link spoil each other's pause. The dirty rate is measured while a guest waits for its turn.
@@ -32,6 +32,8 @@
 //	    and hinders nothing: a move without it is as good, but for clients that were sending.
 //	  - From the guest's STOP until it runs again the engine asks the hypervisor nothing, nor in
 //	    the moment after a new pass, in which the STOP of a quiet guest comes.
+//	  - A guest that has come to run at the target is left alone for a second ([Request.Rest]), where no other guest waits
+//	    for the end of its move: it begins with cold caches, and needs the processors itself.
 //	  - A return code is never believed: both ends are asked where the guest runs, again
 //	    and again until their answers fit together or the time is up.
 //

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 
 	"golang.org/x/sys/unix"
 
@@ -18,6 +19,7 @@ import (
 )
 
 func main() {
+	runtime.GOMAXPROCS(1) // for the reason that vmferryd has
 	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGTERM, unix.SIGINT)
 	face := run
 	if filepath.Base(os.Args[0]) == heartbeatName {

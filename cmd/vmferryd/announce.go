@@ -35,7 +35,7 @@ func (t announceTask) Run(ctx context.Context) error {
 	defer func() { _ = socket.Close() }()
 	w := &announce.Watcher{
 		Announcer: announce.Announcer{Send: socket.Send, Log: t.log, Peers: (&ring.Reader{Also: t.migrationHosts}).Addresses},
-		Dial:      client.Opener(func(c *client.Conn) announce.Conn { return c }),
+		Dial:      primed(ctx, t.log, client.Opener(func(c *client.Conn) prober { return c })),
 		Guests:    t.guests,
 		Begun:     t.begun,
 	}

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 	"runtime/debug"
 	"strings"
 	"time"
@@ -53,7 +54,13 @@ Hold the shutdown of this node until its virtual machines have left.
   --version        print the version and exit
 `
 
-func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
+func main() {
+	// libvirt's event loop waits in C, where Go's monitor thread looks at it every 20 µs after each event, for as long as
+	// another processor is idle: 0.8 ms of processor time for an event, in the middle of a guest's pause. With one
+	// there is none.
+	runtime.GOMAXPROCS(1)
+	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
+}
 
 // run is main with its surroundings passed in; it returns the exit code.
 func run(args []string, stdout, stderr io.Writer) int {

@@ -36,6 +36,9 @@
 // of the cluster's nodes, of a gateway, or one that the host sees at another MAC is left out, and so is what the card's
 // filter does not allow. The MAC address is always that of the domain XML. What is left out is logged once.
 //
+// The first round leaves when the guest runs, from a plan that was made while it was on its way. Questions to libvirt and to
+// the kernel that can wait come a second later.
+//
 // A guest is announced when it begins to run here, and not when it wakes, reboots or is resumed, which the guest can
 // cause. With Xen a guest that reboots is a new domain, and is announced.
 // A round has [RARP] for each outlet, and up to 512 frames with addresses; all guests of a node together have 10,000 of
