@@ -2,7 +2,7 @@
 // system calls. It answers the probes of package blackout over UDP and TCP, with the number of distinct probes of
 // each session, so that losses are known in both directions.
 //
-// After a move, a guest on an emulator runs without translated code. A Go program then waits for the translation of
+// After a move, a guest on an emulator starts without translated code. A Go program then waits for the translation of
 // its scheduler, its network poller and its collector before it answers; [Start] forks a process that uses none of
 // them. What a client waits for is then the network, the hypervisor, and the guest's kernel.
 //

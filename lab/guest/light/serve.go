@@ -66,7 +66,7 @@ type reflector struct {
 	conns                [maxConns]conn
 }
 
-// serve is the child. It returns never.
+// serve is the child. It never returns.
 //
 //go:nosplit
 //go:norace

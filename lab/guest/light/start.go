@@ -39,7 +39,7 @@ func Start(addr netip.AddrPort) (pid int, err error) {
 	return int(child), nil
 }
 
-// open makes the sockets, and the instance number that clients tell a reflector that was started again by.
+// open makes the sockets and draws the instance number, by which clients notice a restart.
 func (r *reflector) open(addr netip.AddrPort) error {
 	if !addr.Addr().Is4() {
 		return errors.New("not an IPv4 address")
@@ -101,7 +101,7 @@ func (r *reflector) closeAll() {
 	}
 }
 
-// fork starts the child, which never returns from here. The parent's thread gets its signals back.
+// fork starts the child, which stays in serve. The parent's thread gets its signals back.
 //
 //go:noinline
 //go:nosplit
