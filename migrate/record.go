@@ -82,6 +82,26 @@ type Record struct {
 	Pages            uint64    `json:"pages,omitempty"`       // bytes of memory that were compressed into Transferred
 	Throttle         int       `json:"throttle,omitempty"`    // highest per cent that auto-converge took
 	DowntimeLimitsMS []float64 `json:"downtime_limits_ms,omitempty"`
+
+	// Compression is its method, as libvirt names it. Of XBZRLE's cache there is the size in bytes, the part of the pages
+	// sent again that were in it, and the part of such a page that was sent.
+	Compression string   `json:"compression,omitempty"`
+	Cache       uint64   `json:"compression_xbzrle_cache,omitempty"`
+	HitRate     *float64 `json:"compression_xbzrle_hit_rate,omitempty"`
+	Delta       *float64 `json:"compression_xbzrle_delta,omitempty"`
+}
+
+// deltas takes over what XBZRLE did so far.
+func (r *Record) deltas(s libvirt.XBZRLEStats) {
+	if s.Pages+s.Misses == 0 {
+		return
+	}
+	hits := float64(s.Pages) / float64(s.Pages+s.Misses)
+	r.HitRate = &hits
+	if s.Pages > 0 && s.Page > 0 {
+		delta := min(float64(s.Bytes)/float64(s.Pages*s.Page), 1)
+		r.Delta = &delta
+	}
 }
 
 // Blackout is the longest time without an answer that a probe saw of one target.

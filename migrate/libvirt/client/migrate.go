@@ -179,6 +179,8 @@ func jobStatsOf(i *lv.DomainJobInfo) libvirt.JobStats {
 		Iteration: int(i.MemIteration),
 		Throttle:  i.AutoConvergeThrottle,
 		Downtime:  time.Duration(i.Downtime) * time.Millisecond,
-		Disks:     libvirt.DiskStats{Total: i.DiskTotal, Processed: i.DiskProcessed, Remaining: i.DiskRemaining, Rate: i.DiskBps},
+		XBZRLE: libvirt.XBZRLEStats{Pages: i.CompressionPages, Bytes: i.CompressionBytes, Misses: i.CompressionCacheMisses,
+			Page: i.MemPageSize},
+		Disks: libvirt.DiskStats{Total: i.DiskTotal, Processed: i.DiskProcessed, Remaining: i.DiskRemaining, Rate: i.DiskBps},
 	}
 }

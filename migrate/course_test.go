@@ -1,0 +1,77 @@
+package migrate
+
+import (
+	"testing"
+	"time"
+
+	"github.com/vmferry/vmferry/migrate/drain"
+)
+
+// TestForesee: the link carries 20 MiB/s where nothing else is said, and nobody has a budget.
+func TestForesee(t *testing.T) {
+	const s, ms = time.Second, time.Millisecond
+	slow := outlook{used: 100 * mib, rate: 20 * mib, last: 200 * mib, shrink: 2, delta: 0.1, restart: s}
+	with := func(change func(*outlook)) outlook { o := slow; change(&o); return o }
+	writes := func(rate, set uint64) outlook {
+		return with(func(o *outlook) { o.dirty, o.set = rate*mib, set*mib })
+	}
+	for _, c := range []struct {
+		name        string
+		outlook     outlook
+		may         func(*Policy)
+		least, most time.Duration
+		rest        [2]uint64 // MiB in the last copy
+		means       drain.Means
+		compression string
+	}{
+		{"idle: one pass", slow, func(*Policy) {}, 4900 * ms, 5100 * ms, [2]uint64{0, 1}, drain.Live, ""},
+		{"idle over a fast link, at the pace of the first passes",
+			with(func(o *outlook) { o.rate, o.pace = 1000*mib, 100*mib }), func(*Policy) {}, 900 * ms, 1100 * ms, [2]uint64{0, 2}, drain.Live, ""},
+		// 5, 0.5, 0.05 s
+		{"a tenth of the link", writes(2, 50), func(*Policy) {}, 5500 * ms, 5600 * ms, [2]uint64{0, 1}, drain.Live, ""},
+		// 5 + 1.6 × 0.8ⁿ: 13 s, less what the limit spares.
+		{"four fifths of the link", writes(16, 32), func(*Policy) {}, 10 * s, 14 * s, [2]uint64{0, 10}, drain.Live, ""},
+		// Passes of 1.6 s do not come below half a second: after two that are no shorter and half a first pass, a pause of 1.6 s.
+		{"three times the link, always the same 32 MiB", writes(60, 32), func(*Policy) {}, 7 * s, 13 * s, [2]uint64{25, 32}, drain.Live, ""},
+		{"the same over a link that carries all at once", with(func(o *outlook) { o.dirty, o.set, o.rate = 60*mib, 32*mib, 200*mib }), func(*Policy) {},
+			700 * ms, 2 * s, [2]uint64{0, 1}, drain.Live, ""},
+		{"three times the link, and the guest may be slowed down", writes(60, 90), func(p *Policy) { p.Throttle = true },
+			20 * s, 120 * s, [2]uint64{0, 90}, drain.Converge, ""},
+		{"XBZRLE when passes show it", writes(60, 32), func(p *Policy) { p.Delta = true }, 14 * s, 20 * s, [2]uint64{0, 2}, drain.Live, "xbzrle"},
+		{"XBZRLE from the begin on", with(func(o *outlook) { o.dirty, o.set, o.promises.Stuck = 60*mib, 32*mib, true }), func(p *Policy) { p.Delta = true },
+			6600 * ms, 8 * s, [2]uint64{0, 2}, drain.Live, "xbzrle"},
+		{"post-copy", writes(60, 90), func(p *Policy) { p.PostCopy = true }, 7 * s, 15 * s, [2]uint64{0, 0}, drain.PostCopy, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			p := newPolicy(0, 0, 30*ms, 0)
+			c.may(&p)
+			got := p.foresee(c.outlook)
+			rest := got.rest / mib
+			if !got.ends || got.took < c.least || got.took > c.most || rest < c.rest[0] || rest > c.rest[1] || got.means != c.means || got.compression != c.compression {
+				t.Errorf("%+v: took %v", got, got.took)
+			}
+			t.Logf("%v, %d MiB, %d passes, throttle %d", got.took, rest, got.passes, got.throttle)
+		})
+	}
+}
+
+// What never ends is not simulated for ever, and a window ends it.
+func TestForeseeEnds(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		o      outlook
+		window time.Duration
+	}{
+		{"a budget that nothing keeps", outlook{used: 100 * mib, dirty: 60 * mib, rate: 20 * mib, last: 20 * mib, shrink: 2, delta: 0.1}, 0},
+		{"the same in a minute", outlook{used: 100 * mib, dirty: 60 * mib, rate: 20 * mib, last: 20 * mib, shrink: 2, delta: 0.1, window: time.Minute}, time.Minute},
+		{"a link that carries nothing to speak of", outlook{used: 1 << 50, dirty: 1 << 50, rate: 1, last: 1, shrink: 2, delta: 0.1}, 0},
+		{"all at once", outlook{used: 1 << 62, dirty: 1 << 62, rate: 1 << 62, last: 1 << 62, shrink: 1e9, delta: 1e-9}, 0},
+	} {
+		p := newPolicy(0, 100*time.Millisecond, 30*time.Millisecond, c.window)
+		p.Firm = true
+		got := p.foresee(c.o)
+		if got.took < 0 || c.window > 0 && (got.ends || got.took > c.window+time.Second) {
+			t.Errorf("%s: %+v", c.name, got)
+		}
+	}
+}
