@@ -217,3 +217,12 @@ func TestLinksFileBroken(t *testing.T) {
 		t.Error("a file was taken for a directory")
 	}
 }
+
+// remembered is what earlier moves taught of the guest.
+func (p *pair) remembered(known Profile) {
+	p.deps.Guests = filepath.Join(p.deps.Slots.Dir, GuestsFile)
+	known.Updated = time.Now()
+	if err := revise(p.deps.Guests, func() any { return guestsDoc{guestsSchema, map[string]Profile{"web": known}} }); err != nil {
+		panic(err)
+	}
+}

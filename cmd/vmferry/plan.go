@@ -343,7 +343,7 @@ func (r planReport) table(w io.Writer) error {
 	}
 	fmt.Fprintf(w, "\nempty after %.1f s of %.0f s; the link alone needs %.1f s\n", r.Makespan, r.Window, r.Bound)
 	if !r.Measured {
-		fmt.Fprintln(w, "the guests are taken for idle, as nothing was measured")
+		fmt.Fprintln(w, "a guest whose dirty rate no migration has told is taken for idle, as nothing was measured")
 	}
 	return nil
 }
