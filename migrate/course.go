@@ -33,6 +33,7 @@ type course struct {
 	took        time.Duration // from the first byte until the guest stops for its last copy
 	after       time.Duration // from then on, until a post-copy has fetched the rest
 	rest        uint64        // bytes of memory in the last copy
+	limit       time.Duration // the downtime limit at the end
 	bytes       uint64        // on the wire, in all
 	passes      int
 	throttle    int // per cent at the end
@@ -84,6 +85,19 @@ func (c course) packed(o outlook) float64 {
 	return 1
 }
 
+// deltaPays tells whether XBZRLE from the begin on spares the guest a throttle or a limit above the usual, or the
+// migration a third of its time.
+func (p Policy) deltaPays(o outlook) bool {
+	if !p.Delta || p.PostCopy {
+		return false
+	}
+	without := p
+	without.Delta, o.promises.DeltaPays = false, true
+	a, b := without.foresee(o), p.foresee(o)
+	rough := !a.ends || a.means != drain.Live || a.limit > p.ceiling()
+	return b.ends && b.compression == "xbzrle" && (rough || a.took > b.took*3/2)
+}
+
 // walk is a migration that is simulated. Its clock begins at zero.
 type walk struct {
 	policy Policy
@@ -96,7 +110,6 @@ type walk struct {
 	clock, looked time.Duration // now, and when the rule is asked next
 	asked         time.Duration // when it was last
 	synced        time.Duration // when the dirty pages were last looked at
-	limit         time.Duration
 	wire          uint64        // the rate at present
 	quota         float64       // bytes on the wire that the present burst may still have
 	burst         time.Duration // when the next one begins
@@ -275,7 +288,7 @@ func (w *walk) state(s libvirt.JobStats) State {
 		Remaining: s.Remaining, Used: w.used, Rate: uint64(float64(w.wire) / w.smaller()), DirtyRate: s.DirtyRate,
 		Throttled: w.try.throttle > 0, Percent: w.percent,
 		Link: w.rate, Set: cmp.Or(w.set, w.promises.Set), Deltas: w.try.cache > 0, Delta: w.delta,
-		Easy: w.promises.Easy, Packs: w.promises.Packs, Stuck: w.promises.Stuck, Needs: w.promises.Needs}
+		Easy: w.promises.Easy, Packs: w.promises.Packs, DeltaPays: w.promises.DeltaPays, Needs: w.promises.Needs}
 	if s.Active {
 		now := time.Unix(0, 0).Add(w.clock)
 		w.trend.see(&out, s, now)

@@ -38,7 +38,7 @@ func TestForesee(t *testing.T) {
 		{"three times the link, and the guest may be slowed down", writes(60, 90), func(p *Policy) { p.Throttle = true },
 			20 * s, 120 * s, [2]uint64{0, 90}, drain.Converge, ""},
 		{"XBZRLE when passes show it", writes(60, 32), func(p *Policy) { p.Delta = true }, 14 * s, 20 * s, [2]uint64{0, 2}, drain.Live, "xbzrle"},
-		{"XBZRLE from the begin on", with(func(o *outlook) { o.dirty, o.set, o.promises.Stuck = 60*mib, 32*mib, true }), func(p *Policy) { p.Delta = true },
+		{"XBZRLE from the begin on", with(func(o *outlook) { o.dirty, o.set, o.promises.DeltaPays = 60*mib, 32*mib, true }), func(p *Policy) { p.Delta = true },
 			6600 * ms, 8 * s, [2]uint64{0, 2}, drain.Live, "xbzrle"},
 		{"post-copy", writes(60, 90), func(p *Policy) { p.PostCopy = true }, 7 * s, 15 * s, [2]uint64{0, 0}, drain.PostCopy, ""},
 	} {
@@ -72,6 +72,34 @@ func TestForeseeEnds(t *testing.T) {
 		got := p.foresee(c.o)
 		if got.took < 0 || c.window > 0 && (got.ends || got.took > c.window+time.Second) {
 			t.Errorf("%s: %+v", c.name, got)
+		}
+	}
+}
+
+// TestDeltaPays: the link carries 20 MiB/s, and the first pass takes 5 s.
+func TestDeltaPays(t *testing.T) {
+	base := outlook{used: 100 * mib, rate: 20 * mib, last: 200 * mib, shrink: 2, delta: 0.1}
+	for _, c := range []struct {
+		name  string
+		may   func(*Policy)
+		guest func(*outlook)
+		want  bool
+	}{
+		{"an idle guest", func(*Policy) {}, func(*outlook) {}, false},
+		{"a tenth of the link", func(*Policy) {}, func(o *outlook) { o.dirty, o.set = 2*mib, 20*mib }, false},
+		{"four fifths of the link: half of the time", func(*Policy) {}, func(o *outlook) { o.dirty, o.set = 16*mib, 32*mib }, true},
+		{"three times the link", func(*Policy) {}, func(o *outlook) { o.dirty, o.set = 60*mib, 32*mib }, true},
+		{"of which XBZRLE spares nothing", func(*Policy) {}, func(o *outlook) { o.dirty, o.set, o.delta = 60*mib, 32*mib, 0.9 }, false},
+		{"not allowed", func(p *Policy) { p.Delta = false }, func(o *outlook) { o.dirty, o.set = 60*mib, 32*mib }, false},
+		{"post-copy", func(p *Policy) { p.PostCopy = true }, func(o *outlook) { o.dirty, o.set = 60*mib, 32*mib }, false},
+	} {
+		p := newPolicy(0, 0, 30*time.Millisecond, 0)
+		p.Delta, p.Throttle = true, true
+		c.may(&p)
+		o := base
+		c.guest(&o)
+		if got := p.deltaPays(o); got != c.want {
+			t.Errorf("%s: %v", c.name, got)
 		}
 	}
 }

@@ -11,7 +11,7 @@ import (
 // TestXBZRLE has a window of 80 s.
 func TestXBZRLE(t *testing.T) {
 	const s = time.Second
-	begin := State{Left: 70 * s, Used: gib, Link: 100 * mib, Set: 200 * mib, Stuck: true, Needs: 45}
+	begin := State{Left: 70 * s, Used: gib, Link: 100 * mib, Set: 200 * mib, DeltaPays: true, Needs: 45}
 	busy := State{Iteration: 4, Left: 60 * s, Sent: gib, Used: gib, Remaining: 150 * mib, Rate: 100 * mib, DirtyRate: 300 * mib,
 		Best: 2 * s, Stale: 2, Stagnant: 6 * s, Link: 100 * mib, Set: 200 * mib}
 	with := func(x State, change func(*State)) State { change(&x); return x }
@@ -29,7 +29,7 @@ func TestXBZRLE(t *testing.T) {
 		{"begin, a byte more", as, with(begin, func(x *State) { x.Set = 256*mib + 1 }), 1024, 0},
 		{"begin, a set that no cache holds", as, with(begin, func(x *State) { x.Set = gib }), 0, 45},
 		{"begin, no set is known", as, with(begin, func(x *State) { x.Set = 0 }), 0, 45},
-		{"begin, predicted to converge", as, with(begin, func(x *State) { x.Stuck, x.Needs, x.Easy = false, 0, true }), 0, 0},
+		{"begin, predicted to converge", as, with(begin, func(x *State) { x.DeltaPays, x.Needs, x.Easy = false, 0, true }), 0, 0},
 		{"begin, what it sent was no smaller the last time", as, with(begin, func(x *State) { x.Delta = 0.7 }), 0, 45},
 		{"begin, it was a tenth", as, with(begin, func(x *State) { x.Delta = 0.1 }), 512, 0},
 		{"begin, one thread does not fill the link", as, with(begin, func(x *State) { x.Link = 500 * mib }), 0, 45},

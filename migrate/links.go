@@ -2,6 +2,7 @@ package migrate
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -119,12 +120,13 @@ func latest(old []float64, seen float64) []float64 {
 	return slices.Concat(old[max(0, len(old)-recent+1):], []float64{seen})
 }
 
-// median is the lower one where there are two: what disturbs a pause makes it longer.
+// median is the geometric mean of the two in the middle where there are two: how far a prediction is counts as a factor.
 func median(values []float64) float64 {
 	if len(values) == 0 {
 		return 0
 	}
-	return slices.Sorted(slices.Values(values))[(len(values)-1)/2]
+	sorted := slices.Sorted(slices.Values(values))
+	return math.Sqrt(sorted[(len(sorted)-1)/2] * sorted[len(sorted)/2])
 }
 
 // capped tells whether the rate says more of the bound that was asked for than of the link.
@@ -171,10 +173,11 @@ func (r *Record) lastCopy() (rate float64, known bool) {
 	return float64(f.LastCopy) / ms * 1000, true
 }
 
-// device is what sending the device state took, of a pause with next to no last copy.
+// device is what sending the device state took, of a pause whose limit left next to nothing for the memory.
 func (r *Record) device() (ms float64, known bool) {
 	ms, known = r.copied()
-	return ms, known && r.Predicted != nil && r.Predicted.LastCopy < bigCopy/4
+	n := len(r.DowntimeLimitsMS)
+	return ms, known && n > 0 && r.DowntimeLimitsMS[n-1] <= millis(defaultFirst)
 }
 
 // handOver is what the pause took beyond the last copy. Where the events do not tell that, there is the forecast alone,

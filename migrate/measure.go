@@ -220,7 +220,9 @@ func (m *mover) predict(ctx context.Context) {
 
 // forecast runs the rule on what is known. ok is false where that is too little.
 func (m *mover) forecast() (_ Forecast, ok bool) {
-	o := m.outlook()
+	var promised State
+	m.promise(&promised)
+	o := m.outlook(promised)
 	if o.rate == 0 || o.used == 0 {
 		return Forecast{}, false
 	}
@@ -236,16 +238,15 @@ func (m *mover) forecast() (_ Forecast, ok bool) {
 	}, true
 }
 
-// outlook is what is known before the migration begins.
-func (m *mover) outlook() outlook {
+// outlook is what is known before the migration begins, with what is promised.
+func (m *mover) outlook(promised State) outlook {
 	load := LoadFor(m.load, m.profile, m.link, m.budget())
 	o := outlook{
 		used: load.Memory, dirty: uint64(load.DirtyRate), set: load.WorkingSet,
 		pace: m.pace() << 20, rate: m.bandwidth(), reckoned: m.switchover(false) << 20, deltas: m.switchover(true) << 20,
 		shrink: cmp.Or(m.profile.Shrink, usualShrink), delta: max(cmp.Or(m.profile.Delta, usualDelta), leastDelta),
-		window: m.left(), restart: m.link.setUp(),
+		window: m.left(), restart: m.link.setUp(), promises: promised,
 	}
-	m.promise(&o.promises)
 	if o.pace >= o.rate {
 		o.pace = 0
 	}
@@ -309,20 +310,21 @@ func (m *mover) promise(s *State) {
 	load := LoadFor(m.load, m.profile, m.link, ceiling+m.link.handOver())
 	s.Easy = drain.Predict(load, float64(rate)/2, drain.Live).Kept
 	plain := drain.Predict(load, float64(rate), drain.Live)
-	s.Stuck = plain.Need != nil
+	stuck := plain.Need != nil
 	// What it writes in a second is the least that a last copy would have, once passes take no less.
 	least := uint64(load.DirtyRate)
 	if load.WorkingSet > 0 {
 		least = min(least, load.WorkingSet)
 	}
-	if s.Stuck && seconds(least, rate) > m.policy.Long {
+	if stuck && seconds(least, rate) > m.policy.Long {
 		s.Needs = plain.Need.Throttle
 	}
-	if s.Stuck || m.policy.late(plain.Duration, m.left()) {
+	if stuck || m.policy.late(plain.Duration, m.left()) {
 		// QEMU reckons with what is on the wire when it looks whether the rest is within the limit.
 		load.Budget = ceiling/usualShrink + m.link.handOver()
 		s.Packs = drain.Predict(load, float64(rate)*usualShrink, drain.Live).Kept
 	}
+	s.DeltaPays = m.policy.deltaPays(m.outlook(*s))
 }
 
 // means are the rungs that this engine may take, from the gentlest on.

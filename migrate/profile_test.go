@@ -74,12 +74,14 @@ func TestPauseIsParted(t *testing.T) {
 	for _, c := range []struct {
 		name                   string
 		lastCopy               uint64
+		limit                  float64 // milliseconds
 		device, handOver, rate float64 // milliseconds, and MiB/s
 	}{
-		{"nothing to copy", 0, 8, 32, 0},
-		{"16 MiB", 16 * mib, 0, 32, 2000},
+		{"nothing to copy", 0, 2, 8, 32, 0},
+		{"16 MiB", 16 * mib, 500, 0, 32, 2000},
 	} {
 		r := passed(5000, 2)
+		r.DowntimeLimitsMS = []float64{2, c.limit}
 		r.Predicted = &Forecast{Means: r.Means, LastCopy: c.lastCopy}
 		device, known := r.device()
 		if known != (c.device > 0) || known && device != c.device {
@@ -211,4 +213,16 @@ func FuzzReadGuests(f *testing.F) {
 			}
 		}
 	})
+}
+
+func TestMedian(t *testing.T) {
+	var seen []float64
+	for _, c := range []struct{ value, want float64 }{{90, 90}, {10, 30}, {20, 20}, {20, 20}, {80, 20}, {5, 20}, {5, 20}, {5, 5}} {
+		if seen = latest(seen, c.value); median(seen) != c.want || len(seen) > recent {
+			t.Errorf("of %v: %v, want %v", seen, median(seen), c.want)
+		}
+	}
+	if median(nil) != 0 {
+		t.Error("of nothing")
+	}
 }

@@ -158,10 +158,10 @@ type State struct {
 	Delta  float64 // the part of a rewritten page that XBZRLE had to send at an earlier move, 0 where not known
 
 	// What is predicted before the begin, from a measurement or an earlier move.
-	Easy  bool // pre-copy alone ends within Most
-	Packs bool // it does with half of the bytes, and without them not, or takes more than half of the time
-	Stuck bool // passes do not come below Most
-	Needs int  // per cent to take from the guest so that pre-copy ends within Most, 0 for none or where not known
+	Easy      bool // pre-copy alone ends within Most
+	Packs     bool // it does with half of the bytes, and without them not, or takes more than half of the time
+	DeltaPays bool // with XBZRLE it ends much sooner, or without a throttle or a limit above Most
+	Needs     int  // per cent to take from the guest so that pre-copy ends within Most, 0 for none or where not known
 }
 
 // Decision is what is wanted now. It does not remember: the engine never lowers a limit, and
@@ -260,7 +260,7 @@ func (p Policy) cache(s State) uint64 {
 		if s.Throttled || !p.stuck(s) || !p.mayBeginAnew(s) {
 			return 0
 		}
-	case !s.Stuck || s.Packs && p.packs(s):
+	case !s.DeltaPays || s.Packs && p.packs(s):
 		return 0
 	}
 	return size
