@@ -179,6 +179,9 @@ func (m *mover) once(ctx context.Context) error {
 	m.report("migrating")
 	params := m.params()
 	m.rec.Compression, m.rec.Cache = params.Compression, m.try.cache
+	if params.Compressed && params.Compression == "" {
+		m.rec.Compression = "xbzrle" // libvirt's default (qemuMigrationParamsSetCompression)
+	}
 	m.rec.Compressed, m.rec.Encrypted = m.try.compression() != "", params.TLS
 	return m.call(ctx, func(ctx context.Context, host Host) error {
 		return host.MigrateToURI3(ctx, m.req.Guest, m.req.TargetURI, params)

@@ -69,12 +69,13 @@ func TestXBZRLEFromTheBegin(t *testing.T) {
 		name  string
 		spoil func(*pair, *Profile)
 		cache uint64 // MiB
+		how   string // on record
 	}{
-		{"as remembered", func(*pair, *Profile) {}, 256},
-		{"another guest of its name", func(_ *pair, p *Profile) { p.UUID = "99999999-2222-3333-4444-555555555555" }, 0},
-		{"it hardly wrote", func(_ *pair, p *Profile) { p.DirtyRate = mib }, 0},
-		{"several connections were requested", func(p *pair, _ *Profile) { p.req.Options.Parallel = true }, 0},
-		{"the operator has a method of his own", func(p *pair, _ *Profile) { p.req.Options.Compressed = true }, 0},
+		{"as remembered", func(*pair, *Profile) {}, 256, "xbzrle"},
+		{"another guest of its name", func(_ *pair, p *Profile) { p.UUID = "99999999-2222-3333-4444-555555555555" }, 0, ""},
+		{"it hardly wrote", func(_ *pair, p *Profile) { p.DirtyRate = mib }, 0, ""},
+		{"several connections were requested", func(p *pair, _ *Profile) { p.req.Options.Parallel = true }, 0, ""},
+		{"the operator has a method of his own", func(p *pair, _ *Profile) { p.req.Options.Compressed = true }, 0, "xbzrle"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -87,7 +88,7 @@ func TestXBZRLEFromTheBegin(t *testing.T) {
 				if err != nil || len(p.source.params) != 1 {
 					t.Fatalf("%v after %d attempts", err, len(p.source.params))
 				}
-				if got := p.last().XBZRLECache; got != c.cache*mib || rec.Cache != got || (rec.Compression == "xbzrle") != (got > 0) {
+				if got := p.last().XBZRLECache; got != c.cache*mib || rec.Cache != got || rec.Compression != c.how {
 					t.Errorf("cache %d, and on record %d with %q; want %d MiB", got, rec.Cache, rec.Compression, c.cache)
 				}
 				if rec.Predicted == nil || rec.Predicted.Compressed != (c.cache > 0) {

@@ -136,7 +136,7 @@ func (l Link) setUp() time.Duration {
 // the record's measured values.
 type Forecast struct {
 	Means      drain.Means `json:"means"`
-	DurationMS float64     `json:"duration_ms"` // of the step "migrate"
+	DurationMS float64     `json:"duration_ms"` // of the steps "migrate": see Record.MigrateMS
 	PauseMS    float64     `json:"pause_ms"`
 	LastCopyMS float64     `json:"last_copy_ms"` // the part of it that the link takes
 	BlackoutMS float64     `json:"blackout_ms"`  // the pause, and what clients waited for beyond it at earlier moves

@@ -128,14 +128,16 @@ func (p Profile) learn(r Record) (_ Profile, ok bool) {
 		return p, false
 	}
 	p.UUID = cmp.Or(r.UUID, p.UUID)
-	if sent := passes[0].bytes; r.Used > 0 && r.Outcome == Moved {
-		p.Touched, ok = blend(p.Touched, min(float64(sent)/float64(r.Used), 1)), true
+	// Of a part of the link, or of pages that are compressed, the time of a pass does not tell the size.
+	sized := !r.Shared && (r.Compression == "" || r.Compression == "xbzrle")
+	if sized && r.Used > 0 && r.Outcome == Moved {
+		p.Touched, ok = blend(p.Touched, min(float64(passes[0].bytes)/float64(r.Used), 1)), true
 	}
 	shown := passes
 	if r.Throttle > 0 || r.Compression == "xbzrle" {
 		shown = passes[:min(2, len(passes))] // the others are shorter for that
 	}
-	if most, least := extent(shown[1:]); most > 0 && (!r.Compressed || r.Compression == "xbzrle") {
+	if most, least := extent(shown[1:]); most > 0 && sized {
 		p.WorkingSet, p.SmallestPass, ok = most, least, true
 		exact, bound := writes(shown)
 		p.DirtyRate = cmp.Or(exact, measured(r), p.DirtyRate, bound)
@@ -145,7 +147,7 @@ func (p Profile) learn(r Record) (_ Profile, ok bool) {
 	if device, known := r.device(); known {
 		p.DevicesMS, ok = latest(p.DevicesMS, device), true
 	}
-	if r.Compressed && r.Pages > r.Transferred && r.Transferred > 0 {
+	if r.Compression == "zstd" && r.Pages > r.Transferred && r.Transferred > 0 {
 		p.Shrink, ok = blend(p.Shrink, float64(r.Pages)/float64(r.Transferred)), true
 	}
 	if r.Delta != nil {

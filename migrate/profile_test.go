@@ -56,6 +56,8 @@ func TestProfileLearns(t *testing.T) {
 			Profile{UUID: guestUUID, WorkingSet: 32 * mib, SmallestPass: 32 * mib, Touched: 0.5, DirtyRate: 9 * mib, Delta: 0.25, Moves: 4}, true},
 		{"with zstd: by how much it shrank", old, passed(5000, 2), func(r *Record) { r.Compressed, r.Compression, r.Pages = true, "zstd", 300*mib },
 			Profile{UUID: guestUUID, WorkingSet: 32 * mib, SmallestPass: 8 * mib, Touched: 0.5, DirtyRate: 9 * mib, Shrink: 3, Moves: 4}, true},
+		{"others had a part of the link", old, passed(5000, 1600), func(r *Record) { r.Shared, r.DirtyRate = true, &rate },
+			Profile{UUID: guestUUID, WorkingSet: 32 * mib, SmallestPass: 8 * mib, Touched: 0.5, DirtyRate: rate, Moves: 4}, true},
 		{"no events", old, passed(), func(r *Record) { r.Phases = nil }, old, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {

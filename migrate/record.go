@@ -146,6 +146,16 @@ type Step struct {
 	MS    float64   `json:"ms"`
 }
 
+// MigrateMS is how long the migration took, in milliseconds: all of them, where it was begun again; 0 without one.
+func (r *Record) MigrateMS() (ms float64) {
+	for _, s := range r.Steps {
+		if s.Name == "migrate" {
+			ms += s.MS
+		}
+	}
+	return ms
+}
+
 func millis(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 
 func millisOf(d *time.Duration) *float64 {

@@ -160,14 +160,9 @@ type accuracy struct {
 // String has both values of both.
 func (a accuracy) String() string { return a.text }
 
-// accuracyOf compares a record's two sides. A migration that was begun twice took as long as both.
+// accuracyOf compares a record's two sides.
 func accuracyOf(r migrate.Record) (accuracy, error) {
-	var took float64
-	for _, step := range r.Steps {
-		if step.Name == "migrate" {
-			took += step.MS
-		}
-	}
+	took := r.MigrateMS()
 	if r.Predicted == nil || r.PauseMS == nil || took == 0 {
 		return accuracy{}, errors.New("the record of guest " + r.Guest + " has no prediction, or nothing to compare it with")
 	}
