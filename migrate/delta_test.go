@@ -82,6 +82,7 @@ func TestXBZRLEFromTheBegin(t *testing.T) {
 				p, profile := newPair(t), known
 				p.known(Link{Bandwidth: 100 << 20})
 				p.source.load = libvirt.Load{Memory: 600 << 20}
+				p.target.xbzrle = libvirt.XBZRLEStats{Pages: 75, Misses: 25, Bytes: 75 * 1024, Page: 4096}
 				c.spoil(p, &profile)
 				p.remembered(profile)
 				rec, err := Move(t.Context(), p.req, p.deps)
@@ -90,6 +91,9 @@ func TestXBZRLEFromTheBegin(t *testing.T) {
 				}
 				if got := p.last().XBZRLECache; got != c.cache*mib || rec.Cache != got || rec.Compression != c.how {
 					t.Errorf("cache %d, and on record %d with %q; want %d MiB", got, rec.Cache, rec.Compression, c.cache)
+				}
+				if rec.HitRate == nil || *rec.HitRate != 0.75 {
+					t.Errorf("hit rate %v, as libvirt tells at the end", rec.HitRate)
 				}
 				if rec.Predicted == nil || rec.Predicted.Compressed != (c.cache > 0) {
 					t.Errorf("predicted %+v, and done with %q", rec.Predicted, rec.Compression)

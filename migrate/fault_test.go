@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -214,6 +215,30 @@ func TestNothingIsAskedInAYoungPass(t *testing.T) {
 			synctest.Wait()
 			if n := p.source.asked() - before; n != 1 {
 				t.Errorf("asked %d times once the pass was under way, want 1", n)
+			}
+			p.switchover()
+			return nil
+		}
+		if _, err := Move(t.Context(), p.req, p.deps); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// Passes that follow each other closely are no reason to ask nothing for ever: the limit would never be raised.
+func TestShortPassesAreSeen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPair(t)
+		p.source.migrate = func(context.Context) error {
+			p.migration("active")
+			before := p.source.asked()
+			for pass := 2; pass < 202; pass++ {
+				p.source.setJob(libvirt.JobStats{Active: true, Iteration: pass, Remaining: mib, Rate: gib})
+				p.source.emit("MIGRATION_PASS", fmt.Sprintf(`{"pass":%d}`, pass))
+				time.Sleep(30 * time.Millisecond)
+			}
+			if n := p.source.asked() - before; n < 8 || n > 14 {
+				t.Errorf("asked %d times in 6 s, want about two a second", n)
 			}
 			p.switchover()
 			return nil
