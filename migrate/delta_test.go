@@ -104,12 +104,27 @@ func TestXBZRLEFromTheBegin(t *testing.T) {
 }
 
 func TestRecordDeltas(t *testing.T) {
-	var r Record
-	if r.deltas(libvirt.XBZRLEStats{}); r.HitRate != nil || r.Delta != nil {
-		t.Errorf("without XBZRLE: %v, %v", r.HitRate, r.Delta)
-	}
-	r.deltas(libvirt.XBZRLEStats{Pages: 75, Misses: 25, Bytes: 75 * 1024, Page: 4096})
-	if *r.HitRate != 0.75 || *r.Delta != 0.25 {
-		t.Errorf("%v, %v", *r.HitRate, *r.Delta)
+	for _, c := range []struct {
+		name       string
+		stats      libvirt.XBZRLEStats
+		hit, delta float64 // -1 for none
+	}{
+		{"without XBZRLE", libvirt.XBZRLEStats{Page: 4096}, -1, -1},
+		{"three pages of four were in the cache, and a quarter of each was sent", libvirt.XBZRLEStats{Pages: 75, Misses: 25, Bytes: 75 * 1024, Page: 4096}, 0.75, 0.25},
+		{"a half of them as a whole", libvirt.XBZRLEStats{Pages: 50, Overflows: 50, Bytes: 0, Page: 4096}, 1, 0.5},
+		{"all of them", libvirt.XBZRLEStats{Overflows: 50, Misses: 50, Page: 4096}, 0.5, 1},
+		{"the second pass alone", libvirt.XBZRLEStats{Misses: 50, Page: 4096}, 0, -1},
+	} {
+		var r Record
+		r.deltas(c.stats)
+		value := func(v *float64) float64 {
+			if v == nil {
+				return -1
+			}
+			return *v
+		}
+		if value(r.HitRate) != c.hit || value(r.Delta) != c.delta {
+			t.Errorf("%s: %v, %v; want %v, %v", c.name, value(r.HitRate), value(r.Delta), c.hit, c.delta)
+		}
 	}
 }

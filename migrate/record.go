@@ -93,13 +93,14 @@ type Record struct {
 
 // deltas takes over what XBZRLE did so far.
 func (r *Record) deltas(s libvirt.XBZRLEStats) {
-	if s.Pages+s.Misses == 0 {
+	known := s.Pages + s.Overflows
+	if known+s.Misses == 0 {
 		return
 	}
-	hits := float64(s.Pages) / float64(s.Pages+s.Misses)
+	hits := float64(known) / float64(known+s.Misses)
 	r.HitRate = &hits
-	if s.Pages > 0 && s.Page > 0 {
-		delta := min(float64(s.Bytes)/float64(s.Pages*s.Page), 1)
+	if known > 0 && s.Page > 0 {
+		delta := min((float64(s.Bytes)/float64(s.Page)+float64(s.Overflows))/float64(known), 1)
 		r.Delta = &delta
 	}
 }

@@ -63,8 +63,9 @@ type JobStats struct {
 
 // XBZRLEStats are what XBZRLE did so far; all zero without it.
 type XBZRLEStats struct {
-	Pages  uint64 // that were sent as deltas
-	Bytes  uint64 // of these deltas
-	Misses uint64 // pages that were not in the cache, and sent whole
-	Page   uint64 // bytes of a page
+	Pages     uint64 // that were sent as deltas
+	Bytes     uint64 // of these deltas
+	Misses    uint64 // pages that were not in the cache, and sent whole
+	Overflows uint64 // pages that were, and sent whole as the delta was no smaller
+	Page      uint64 // bytes of a page
 }
