@@ -141,10 +141,13 @@ func (w *walk) step() {
 	}
 	send := w.left - min(w.left, w.fits())
 	end := max(seconds(send, w.speed()), leastPass-min(leastPass, w.clock-w.synced))
-	if w.bounded() && w.onWire(send) > w.quota {
-		end = w.burst - w.clock + 1 // this pass does not end in this burst
+	next := min(end, w.looked-w.clock)
+	if w.bursts() {
+		if w.onWire(send) > w.quota {
+			end = w.burst - w.clock + 1 // this pass does not end in this burst
+		}
+		next = min(end, w.burst-w.clock, w.looked-w.clock)
 	}
-	next := min(end, w.burst-w.clock, w.looked-w.clock)
 	w.advance(max(next, 0))
 	switch {
 	case w.clock >= w.looked:
@@ -154,20 +157,21 @@ func (w *walk) step() {
 	}
 }
 
-// bounded tells whether the rate is below what the link carries.
-func (w *walk) bounded() bool { return w.wire < w.last }
+// bursts tells whether it makes a difference that a rate below what the link carries is one of bursts: not where there is
+// more to send than takes two seconds.
+func (w *walk) bursts() bool { return w.wire < w.last && w.onWire(w.left) < 2*float64(w.wire) }
 
 // speed is how fast memory is sent.
 func (w *walk) speed() uint64 {
-	switch {
-	case w.try.cache > 0 && w.passes > 2: // the second pass fills the cache
-		return min(uint64(float64(w.last)/w.delta), max(w.last, packLink))
-	case w.try.compress:
-		return uint64(float64(w.last) * w.shrink)
-	case w.bounded():
-		return w.last
+	rate := w.wire
+	if w.bursts() {
+		rate = w.last
 	}
-	return w.wire
+	speed := uint64(float64(rate) / w.smaller())
+	if w.try.cache > 0 {
+		speed = min(speed, max(rate, packLink)) // one thread encodes it
+	}
+	return speed
 }
 
 // fits is how much memory QEMU dares to stop the guest for.
@@ -183,7 +187,7 @@ func (w *walk) lastRate() uint64 {
 
 func (w *walk) advance(d time.Duration) {
 	pages := min(uint64(d.Seconds()*float64(w.speed())), w.left)
-	if w.bounded() {
+	if w.bursts() {
 		pages = min(pages, uint64(w.quota/w.smaller()))
 		w.quota -= w.onWire(pages)
 	}

@@ -28,7 +28,7 @@ func TestForesee(t *testing.T) {
 		{"idle over a fast link, at the pace of the first passes",
 			with(func(o *outlook) { o.rate, o.pace = 1000*mib, 100*mib }), func(*Policy) {}, 900 * ms, 1100 * ms, [2]uint64{0, 2}, drain.Live, ""},
 		// 5, 0.5, 0.05 s
-		{"a tenth of the link", writes(2, 50), func(*Policy) {}, 5500 * ms, 5600 * ms, [2]uint64{0, 1}, drain.Live, ""},
+		{"a tenth of the link", writes(2, 50), func(*Policy) {}, 5400 * ms, 5600 * ms, [2]uint64{0, 1}, drain.Live, ""},
 		// 5 + 1.6 × 0.8ⁿ: 13 s, less what the limit spares.
 		{"four fifths of the link", writes(16, 32), func(*Policy) {}, 10 * s, 14 * s, [2]uint64{0, 10}, drain.Live, ""},
 		// Passes of 1.6 s do not come below half a second: after two that are no shorter and half a first pass, a pause of 1.6 s.
@@ -61,16 +61,18 @@ func TestForeseeEnds(t *testing.T) {
 		name   string
 		o      outlook
 		window time.Duration
+		ends   bool
 	}{
-		{"a budget that nothing keeps", outlook{used: 100 * mib, dirty: 60 * mib, rate: 20 * mib, last: 20 * mib, shrink: 2, delta: 0.1}, 0},
-		{"the same in a minute", outlook{used: 100 * mib, dirty: 60 * mib, rate: 20 * mib, last: 20 * mib, shrink: 2, delta: 0.1, window: time.Minute}, time.Minute},
-		{"a link that carries nothing to speak of", outlook{used: 1 << 50, dirty: 1 << 50, rate: 1, last: 1, shrink: 2, delta: 0.1}, 0},
-		{"all at once", outlook{used: 1 << 62, dirty: 1 << 62, rate: 1 << 62, last: 1 << 62, shrink: 1e9, delta: 1e-9}, 0},
+		{"a budget that nothing keeps", outlook{used: 100 * mib, dirty: 60 * mib, rate: 20 * mib, last: 20 * mib, shrink: 2, delta: 0.1}, 0, false},
+		{"the same in a minute", outlook{used: 100 * mib, dirty: 60 * mib, rate: 20 * mib, last: 20 * mib, shrink: 2, delta: 0.1, window: time.Minute}, time.Minute, false},
+		{"a link that carries nothing to speak of", outlook{used: 1 << 50, dirty: 1 << 50, rate: 1, last: 1, shrink: 2, delta: 0.1}, 0, false},
+		{"a big guest behind a bound", outlook{used: 1 << 40, dirty: mib, rate: 100 * mib, last: 200 * mib, shrink: 2, delta: 0.1}, 0, true},
+		{"all at once", outlook{used: 1 << 62, dirty: 1 << 62, rate: 1 << 62, last: 1 << 62, shrink: 1e9, delta: 1e-9}, 0, false},
 	} {
 		p := newPolicy(0, 100*time.Millisecond, 30*time.Millisecond, c.window)
 		p.Firm = true
 		got := p.foresee(c.o)
-		if got.took < 0 || c.window > 0 && (got.ends || got.took > c.window+time.Second) {
+		if got.ends != c.ends || got.took < 0 || c.window > 0 && got.took > c.window+time.Second {
 			t.Errorf("%s: %+v", c.name, got)
 		}
 	}
