@@ -43,7 +43,8 @@ type course struct {
 }
 
 const (
-	// usualDelta is the part of a page that XBZRLE sends, where no move has told.
+	// usualDelta is the part of a page that XBZRLE sends where no move has told, and leastDelta what is reckoned with at
+	// least: each page costs a header.
 	usualDelta = 0.1
 	leastDelta = 0.02
 
@@ -135,6 +136,7 @@ func (w *walk) begin(try attempt) {
 	w.means = drain.Live
 }
 
+// step goes on to whatever comes next: the end of a pass or of a burst, or the rule's next look.
 func (w *walk) step() {
 	if w.clock >= w.burst {
 		w.quota, w.burst = float64(w.wire)*burstEvery.Seconds(), w.clock+burstEvery
