@@ -86,8 +86,8 @@ func (c course) packed(o outlook) float64 {
 	return 1
 }
 
-// deltaPays tells whether XBZRLE from the begin on spares the guest a throttle or a limit above the usual, or the
-// migration a third of its time.
+// deltaPays tells whether XBZRLE from the begin on spares the guest a throttle or a limit above what the budget leaves, or
+// the migration a quarter of its time.
 func (p Policy) deltaPays(o outlook) bool {
 	if !p.Delta || p.PostCopy {
 		return false
@@ -95,8 +95,8 @@ func (p Policy) deltaPays(o outlook) bool {
 	without := p
 	without.Delta, o.promises.DeltaPays = false, true
 	a, b := without.foresee(o), p.foresee(o)
-	rough := !a.ends || a.means != drain.Live || a.limit > p.ceiling()
-	return b.ends && b.compression == "xbzrle" && (rough || a.took > b.took*3/2)
+	rough := !a.ends || a.means != drain.Live || a.limit > p.Cap
+	return b.ends && b.compression == "xbzrle" && (rough || a.took > b.took*4/3)
 }
 
 // walk is a migration that is simulated. Its clock begins at zero.

@@ -91,6 +91,8 @@ func TestDeltaPays(t *testing.T) {
 		{"a tenth of the link", func(*Policy) {}, func(o *outlook) { o.dirty, o.set = 2*mib, 20*mib }, false},
 		{"four fifths of the link: half of the time", func(*Policy) {}, func(o *outlook) { o.dirty, o.set = 16*mib, 32*mib }, true},
 		{"three times the link", func(*Policy) {}, func(o *outlook) { o.dirty, o.set = 60*mib, 32*mib }, true},
+		{"the same, and QEMU knows that the last copy gets more than the passes", func(*Policy) {},
+			func(o *outlook) { o.dirty, o.set, o.reckoned = 60*mib, 32*mib, 64*mib }, true},
 		{"of which XBZRLE spares nothing", func(*Policy) {}, func(o *outlook) { o.dirty, o.set, o.delta = 60*mib, 32*mib, 0.9 }, false},
 		{"not allowed", func(p *Policy) { p.Delta = false }, func(o *outlook) { o.dirty, o.set = 60*mib, 32*mib }, false},
 		{"post-copy", func(p *Policy) { p.PostCopy = true }, func(o *outlook) { o.dirty, o.set = 60*mib, 32*mib }, false},

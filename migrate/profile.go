@@ -207,19 +207,27 @@ func measured(r Record) uint64 {
 }
 
 // writes is how fast the guest writes, in bytes per second, by the longest pass that found less than its whole working
-// set; 0 where there is none. least is what passes found at least.
+// set; 0 where there is none. A single shorter pass tells nothing: a raised limit has QEMU look at the dirty pages before
+// the end of a pass. least is what passes found at least.
 func writes(passes []pass) (exact, least uint64) {
+	const agree = 1.3
 	most, _ := extent(passes[1:])
+	var before float64 // the rate by a pass of less than the set
 	for i := 1; i < len(passes); i++ {
 		found, of := passes[i], passes[i-1]
 		if found.took < shortPass || of.took < shortPass {
 			break
 		}
-		rate := uint64(float64(found.bytes) / of.took.Seconds())
-		if found.bytes < most/20*19 {
-			return rate, rate
+		rate := float64(found.bytes) / of.took.Seconds()
+		if before > 0 && rate < before*agree && before < rate*agree {
+			return uint64(before), uint64(before)
 		}
-		least = max(least, rate)
+		before = 0
+		if found.bytes < most/20*19 {
+			before = rate
+		} else {
+			least = max(least, uint64(rate))
+		}
 	}
 	return 0, least
 }

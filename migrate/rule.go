@@ -160,7 +160,7 @@ type State struct {
 	// What is predicted before the begin, from a measurement or an earlier move.
 	Easy      bool // pre-copy alone ends within Most
 	Packs     bool // it does with half of the bytes, and without them not, or takes more than half of the time
-	DeltaPays bool // with XBZRLE it ends much sooner, or without a throttle or a limit above Most
+	DeltaPays bool // with XBZRLE it ends much sooner, or without a throttle or a limit above Cap
 	Needs     int  // per cent to take from the guest so that pre-copy ends within Most, 0 for none or where not known
 }
 
