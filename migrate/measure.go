@@ -229,7 +229,8 @@ func (m *mover) forecast() (_ Forecast, ok bool) {
 	c := m.policy.foresee(o)
 	last := seconds(uint64(float64(c.rest)*c.packed(o)), o.last)
 	device := cmp.Or(time.Duration(median(m.profile.DevicesMS)*float64(time.Millisecond)), seconds(deviceState, o.last))
-	pause := last + device + m.link.handOver()
+	handOver := cmp.Or(time.Duration(median(m.profile.HandOversMS)*float64(time.Millisecond)), m.link.handOver())
+	pause := last + device + handOver
 	return Forecast{
 		Means: c.means, DurationMS: millis(m.link.setUp() + c.took + pause + c.after), PauseMS: millis(pause),
 		LastCopyMS: millis(last + device), LastCopy: c.rest, BlackoutMS: millis(pause) + m.link.RelearnMS,

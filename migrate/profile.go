@@ -23,6 +23,8 @@ type Profile struct {
 	DirtyRate uint64  `json:"dirty_rate,omitempty"` // bytes per second at the last move
 	// DevicesMS is what sending the device state took while the guest stood still, at the latest moves.
 	DevicesMS []float64 `json:"devices_ms,omitempty"`
+	// HandOversMS is what its pauses took beside the last copy and that: a busy guest has its own.
+	HandOversMS []float64 `json:"hand_overs_ms,omitempty"`
 	// Shrink is by how much zstd made its memory smaller, 1 for not at all.
 	Shrink float64 `json:"shrink,omitempty"`
 	// Delta is the part of a rewritten page that XBZRLE had to send, 0 to 1.
@@ -109,8 +111,12 @@ func (p Profile) valid(now time.Time) bool {
 	age := now.Sub(p.Updated)
 	return age < guestsAge && age > -clockSlip && p.WorkingSet <= most && p.SmallestPass <= most && p.DirtyRate <= most &&
 		share(p.Touched) && share(p.Delta) && (p.Shrink == 0 || p.Shrink >= 1 && !math.IsInf(p.Shrink, 0)) &&
-		!slices.ContainsFunc(p.DevicesMS, func(ms float64) bool { return !(ms >= 0 && ms <= millis(longestPause)) }) &&
-		p.Moves >= 0
+		pauses(p.DevicesMS) && pauses(p.HandOversMS) && p.Moves >= 0
+}
+
+// pauses tells whether all may be parts of a pause, in milliseconds.
+func pauses(ms []float64) bool {
+	return !slices.ContainsFunc(ms, func(ms float64) bool { return !(ms >= 0 && ms <= millis(longestPause)) })
 }
 
 // Of is p where it is of the guest with that UUID, and empty for another guest of its name. An unknown UUID is believed.
@@ -146,6 +152,9 @@ func (p Profile) learn(r Record) (_ Profile, ok bool) {
 	}
 	if device, known := r.device(); known {
 		p.DevicesMS, ok = latest(p.DevicesMS, device), true
+	}
+	if handOver, known := r.handOver(); known && r.Outcome == Moved {
+		p.HandOversMS, ok = latest(p.HandOversMS, handOver), true
 	}
 	if r.Compression == "zstd" && r.Pages > r.Transferred && r.Transferred > 0 {
 		p.Shrink, ok = blend(p.Shrink, float64(r.Pages)/float64(r.Transferred)), true
