@@ -17,14 +17,19 @@ type attempt struct {
 	postCopy    bool
 	connections int
 	compress    bool   // on these
+	cache       uint64 // bytes of XBZRLE's, 0 for none
 	switchover  uint64 // MiB/s for the last copy, 0 for what the passes show
 }
 
 // switchover is what the last copy may reckon with where the passes are bounded to less than the link carries:
-// QEMU lifts the bound for it, and does not know how much that helps. Half of the link is left for others.
-func (m *mover) switchover() uint64 {
+// QEMU lifts the bound for it, and does not know how much that helps. Half of the link is left for others. XBZRLE does
+// not fill the link, and QEMU would take what it sends for all that the link carries.
+func (m *mover) switchover(deltas bool) uint64 {
 	if !m.driver.Can(libvirt.CanBoundSpeed) {
 		return 0
+	}
+	if deltas {
+		return max(m.link.Bandwidth>>21, m.bandwidth()>>20)
 	}
 	if half := m.link.Bandwidth >> 21; m.req.Bandwidth > 0 && half > m.req.Bandwidth {
 		return half
@@ -74,7 +79,20 @@ func (m *mover) setSpeed(ctx context.Context, mibs uint64, postCopy bool) error 
 }
 
 // extras tells whether it asks for something that an older hypervisor refuses.
-func (a attempt) extras() bool { return a.postCopy || a.connections > 0 || a.switchover > 0 }
+func (a attempt) extras() bool {
+	return a.postCopy || a.connections > 0 || a.switchover > 0 || a.cache > 0
+}
+
+// compression is the method of it, empty for none.
+func (a attempt) compression() string {
+	switch {
+	case a.compress:
+		return "zstd"
+	case a.cache > 0:
+		return "xbzrle"
+	}
+	return ""
+}
 
 func (m *mover) params() libvirt.MigrateParams {
 	p := libvirt.MigrateParams{URI: m.req.MigrateURI, Bandwidth: max(m.req.Bandwidth, m.paced), Switchover: m.try.switchover, Unsafe: m.req.Unsafe, Managed: m.managed, MigrateOptions: m.req.Options}
@@ -92,8 +110,8 @@ func (m *mover) params() libvirt.MigrateParams {
 	if m.try.connections > 0 {
 		p.Parallel, p.Connections = true, m.try.connections
 	}
-	if m.try.compress {
-		p.Compressed, p.Compression = true, "zstd"
+	if how := m.try.compression(); how != "" {
+		p.Compressed, p.Compression, p.XBZRLECache = true, how, m.try.cache
 	}
 	return p
 }
@@ -102,7 +120,8 @@ func (m *mover) params() libvirt.MigrateParams {
 // can do without, or aborted for one that it lacked. The error says nothing of where the guest is.
 func (m *mover) migrate(ctx context.Context) error {
 	d := m.policy.Decide(m.state(libvirt.JobStats{}))
-	m.try = attempt{throttle: d.Throttle, postCopy: m.policy.PostCopy, connections: d.Connections, compress: d.Compress, switchover: m.switchover()}
+	m.try = attempt{throttle: d.Throttle, postCopy: m.policy.PostCopy, connections: d.Connections, compress: d.Compress,
+		cache: d.Cache, switchover: m.switchover(d.Cache > 0)}
 	if m.paced = m.pace(); m.paced > 0 {
 		m.rec.Cap = m.paced << 20
 	}
@@ -125,13 +144,17 @@ func (m *mover) forgetAttempt(ctx context.Context) {
 func (m *mover) again(ctx context.Context, err error) bool {
 	next, why := m.try, ""
 	var more *wantThrottle
+	var delta *wantDelta
 	switch {
 	case err == nil, ctx.Err() != nil, errors.Is(err, ErrOutOfTime), errors.Is(err, ErrHopeless), errors.Is(err, ErrTargetSilent):
 		return false
 	case errors.As(err, &more):
 		next.throttle, why = more.percent, "begun anew, so that the guest can be slowed down"
+	case errors.As(err, &delta):
+		next.cache, next.connections, next.compress, next.switchover = delta.cache, 0, false, m.switchover(true)
+		why = "begun again with XBZRLE, as the guest writes the same memory faster than the link carries it"
 	case m.ended && m.hears.source && !m.tape.isActive() && m.try.extras():
-		next.postCopy, next.connections, next.compress, next.switchover = false, 0, false, 0
+		next, m.policy.Delta = attempt{throttle: next.throttle}, false
 		why = "begun anew without post-copy, parallel connections, compression and a bandwidth for the last copy: " + err.Error()
 	default:
 		return false
@@ -155,7 +178,11 @@ func (m *mover) once(ctx context.Context) error {
 	m.climb(drain.Live)
 	m.report("migrating")
 	params := m.params()
-	m.rec.Compressed, m.rec.Encrypted = m.try.compress, params.TLS
+	m.rec.Compression, m.rec.Cache = params.Compression, m.try.cache
+	if params.Compressed && params.Compression == "" {
+		m.rec.Compression = "xbzrle" // libvirt's default (qemuMigrationParamsSetCompression)
+	}
+	m.rec.Compressed, m.rec.Encrypted = m.try.compression() != "", params.TLS
 	return m.call(ctx, func(ctx context.Context, host Host) error {
 		return host.MigrateToURI3(ctx, m.req.Guest, m.req.TargetURI, params)
 	})
@@ -183,4 +210,12 @@ type wantThrottle struct{ percent int }
 // Error implements error.
 func (w *wantThrottle) Error() string {
 	return "the guest writes too fast to be moved at its full speed"
+}
+
+// wantDelta ends a migration that has to be begun again with XBZRLE, which needs a cache of so many bytes.
+type wantDelta struct{ cache uint64 }
+
+// Error implements error.
+func (w *wantDelta) Error() string {
+	return "the guest writes the same memory faster than the link carries it"
 }

@@ -15,8 +15,10 @@
 //	    once; without one, one guest goes at a time.
 //	  - The pre-flight asks both ends everything that can be asked before anything is changed.
 //	    What it finds is a [Refusal], and the guest was not touched. [Examine] asks the same questions without the move.
-//	  - The prediction ([Predict]) stands in the record beside what was measured. What a move teaches of the
-//	    link to its target ([LearnLink]) makes the next one better.
+//	  - The prediction ([Forecast]) stands in the record beside what was measured: the rule is run on a simulated guest of
+//	    which as much is known. What a move teaches of the link to its target ([LearnLink]) and of the guest
+//	    ([LearnGuest]) makes the next one better. Package drain, which plans for many guests, has a simpler model,
+//	    which is monotone: it knows nothing of bursts, of the clock and of second begins.
 //	  - The migration is peer to peer, so that no client stands in the pause; this process manages it only where the
 //	    source's daemon does not reach the target's. One rule decides how it is
 //	    begun and what is done to it on the way ([Policy.Decide]): how long the last copy may take,
@@ -27,6 +29,9 @@
 //	  - What a slow link does not carry in time is compressed, by the guess that it shrinks to a half, if several
 //	    connections are allowed; what it did
 //	    shrink to is in the record.
+//	  - A guest that writes one set of pages again and again faster than the link carries them is moved with XBZRLE, which
+//	    costs the guest nothing. QEMU 10.0 refuses it with several connections (migrate_caps_check in migration/options.c),
+//	    and leaves it out in post-copy.
 //	  - What of TCP comes in for the guest at the source during its pause is kept, and handed on once the network knows the
 //	    guest at the target ([Relay]; package relay has the why and how). It follows the events that are heard,
 //	    and hinders nothing: a move without it is as good, but for clients that were sending.

@@ -104,6 +104,7 @@ func (m *mover) steer(ctx context.Context, done <-chan error) (why, err error) {
 	late := time.NewTimer(m.left())
 	defer late.Stop()
 	var settled <-chan time.Time // while a pass is young
+	sampled := time.Now()
 	silent, unwatch := m.watchTarget(ctx)
 	defer unwatch()
 	for why == nil {
@@ -132,12 +133,16 @@ func (m *mover) steer(ctx context.Context, done <-chan error) (why, err error) {
 		case <-m.tape.memory:
 			m.copied()
 		case <-m.tape.pass:
-			settled = time.After(passSettle)
+			if settled == nil || time.Since(sampled) < pollEvery { // passes that follow each other closely must not go on unseen
+				settled = time.After(passSettle)
+			}
 		case <-settled:
 			settled, why = nil, m.sample(ctx)
+			sampled = time.Now()
 		case <-tick.C:
 			if settled == nil {
 				why = m.sample(ctx)
+				sampled = time.Now()
 			}
 		}
 	}
@@ -184,6 +189,7 @@ func (m *mover) sample(ctx context.Context) error {
 	if m.try.compress {
 		m.rec.Pages = s.Pages
 	}
+	m.rec.deltas(s.XBZRLE)
 	if s.Throttle > 0 {
 		m.climb(drain.Converge)
 	}
@@ -204,6 +210,8 @@ func (m *mover) carryOut(ctx context.Context, d Decision, s State) error {
 	switch {
 	case d.GiveUp != "":
 		return fmt.Errorf("%w: %s", ErrHopeless, d.GiveUp)
+	case d.Cache > 0 && !s.Deltas:
+		return &wantDelta{d.Cache}
 	case d.Throttle > 0 && !s.Throttled:
 		return &wantThrottle{d.Throttle}
 	case m.tape.isSwitching() || s.Switched:

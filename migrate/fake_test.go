@@ -73,6 +73,7 @@ type fake struct {
 	pages     uint64
 	domCaps   string
 
+	xbzrle                   libvirt.XBZRLEStats // of the job that ended
 	connect, watch, setLimit error
 	gauge                    error // why it cannot measure, which it usually cannot
 	migrate                  func(ctx context.Context) error
@@ -138,7 +139,7 @@ func (f *fake) JobStats(context.Context, string) (libvirt.JobStats, error) {
 }
 
 func (f *fake) CompletedJob(context.Context, string) (libvirt.JobStats, error) {
-	return libvirt.JobStats{Processed: 7 << 20, Iteration: 3}, nil
+	return libvirt.JobStats{Processed: 7 << 20, Iteration: 3, XBZRLE: f.xbzrle}, nil
 }
 
 func (f *fake) MigrateToURI3(ctx context.Context, _, target string, params libvirt.MigrateParams) error {

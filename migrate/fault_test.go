@@ -1,8 +1,10 @@
 package migrate
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -123,33 +125,76 @@ func TestFaultsOnTheWay(t *testing.T) {
 	}
 }
 
-// A guest that was thought to be quiet, and is not, is slowed down in a second attempt.
-func TestBegunAnewWithThrottle(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		p := newPair(t)
-		p.known(Link{Bandwidth: 100 << 20})
-		p.source.gauge, p.source.load = nil, libvirt.Load{Memory: 600 << 20, Dirty: libvirt.Dirty{Measured: true, Rate: 1 << 20}}
-		p.source.migrate = func(context.Context) error {
-			if p.last().AutoConverge {
-				p.copy()
-				p.switchover()
-				return nil
-			}
-			p.source.setJob(libvirt.JobStats{Active: true, Total: 512 << 20, Remaining: 90 << 20, Processed: 700 << 20, Rate: 100 << 20, DirtyRate: 120 << 20, Iteration: 3})
-			<-p.source.aborted
-			p.cancelled()
-			return errLibvirt
-		}
-		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-		defer cancel()
-		rec, err := Move(ctx, p.req, p.deps)
-		if err != nil || rec.Outcome != Moved || len(p.source.params) != 2 {
-			t.Errorf("outcome %q after %d attempts, %v", rec.Outcome, len(p.source.params), err)
-		}
-		if rec.PauseMS == nil || *rec.PauseMS != 15 || !strings.Contains(strings.Join(rec.Notes, "; "), "can be slowed down") {
-			t.Errorf("pause %v, notes %q", rec.PauseMS, rec.Notes)
-		}
-	})
+// A guest that was thought to be quiet, and is not, is moved with XBZRLE in a second attempt, and is slowed down in
+// another where that is not enough or not to be had.
+func TestBegunAgain(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		enough func(libvirt.MigrateParams) bool // with it, passes become shorter
+		req    func(*Request)
+		calls  string
+		cache  uint64 // in the record
+		note   string
+	}{
+		{"XBZRLE is enough", func(p libvirt.MigrateParams) bool { return p.XBZRLECache > 0 }, func(*Request) {},
+			"plain xbzrle", 256 << 20, "with XBZRLE"},
+		{"XBZRLE is not enough", func(p libvirt.MigrateParams) bool { return p.AutoConverge }, func(*Request) {},
+			"plain xbzrle xbzrle+throttle", 256 << 20, "can be slowed down"},
+		{"several connections were requested", func(p libvirt.MigrateParams) bool { return p.AutoConverge },
+			func(r *Request) { r.Options.Parallel = true }, "plain throttle", 0, "can be slowed down"},
+		{"another compression was requested", func(p libvirt.MigrateParams) bool { return p.AutoConverge },
+			func(r *Request) { r.Options.Compressed, r.Options.Compression = true, "zlib" },
+			"zlib zlib+throttle", 0, "can be slowed down"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := newPair(t)
+				p.known(Link{Bandwidth: 100 << 20})
+				c.req(&p.req)
+				p.source.gauge, p.source.load = nil, libvirt.Load{Memory: 600 << 20, Dirty: libvirt.Dirty{Measured: true, Rate: 1 << 20}}
+				p.source.migrate = func(context.Context) error { return p.unless(c.enough) }
+				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+				defer cancel()
+				rec, err := Move(ctx, p.req, p.deps)
+				if err != nil || rec.Outcome != Moved {
+					t.Fatalf("outcome %q, %v", rec.Outcome, err)
+				}
+				var calls []string
+				for _, params := range p.source.params {
+					how := cmp.Or(params.Compression, "plain")
+					if params.AutoConverge {
+						how = strings.TrimPrefix(how+"+throttle", "plain+")
+					}
+					calls = append(calls, how)
+				}
+				if got := strings.Join(calls, " "); got != c.calls || rec.Cache != c.cache {
+					t.Errorf("begun %q with a cache of %d, want %q, %d", got, rec.Cache, c.calls, c.cache)
+				}
+				if notes := strings.Join(rec.Notes, "; "); rec.PauseMS == nil || *rec.PauseMS != 15 || !strings.Contains(notes, c.note) {
+					t.Errorf("pause %v, notes %q", rec.PauseMS, notes)
+				}
+			})
+		})
+	}
+}
+
+// unless is a migration whose passes become no shorter without what is enough.
+func (p *pair) unless(enough func(libvirt.MigrateParams) bool) error {
+	if enough(p.last()) {
+		p.copy()
+		p.switchover()
+		return nil
+	}
+	aborted := make(chan struct{})
+	p.source.mu.Lock()
+	p.source.aborted = aborted
+	p.source.mu.Unlock()
+	p.source.setJob(libvirt.JobStats{Active: true, Total: 512 << 20, Remaining: 90 << 20, Processed: 700 << 20,
+		Rate: 100 << 20, DirtyRate: 120 << 20, Iteration: 3})
+	<-aborted
+	p.cancelled()
+	p.source.setJob(libvirt.JobStats{})
+	return errLibvirt
 }
 
 // The hypervisor is left alone just after a pass began: the guest may be about to stop.
@@ -170,6 +215,30 @@ func TestNothingIsAskedInAYoungPass(t *testing.T) {
 			synctest.Wait()
 			if n := p.source.asked() - before; n != 1 {
 				t.Errorf("asked %d times once the pass was under way, want 1", n)
+			}
+			p.switchover()
+			return nil
+		}
+		if _, err := Move(t.Context(), p.req, p.deps); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// Passes that follow each other closely are no reason to ask nothing for ever: the limit would never be raised.
+func TestShortPassesAreSeen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPair(t)
+		p.source.migrate = func(context.Context) error {
+			p.migration("active")
+			before := p.source.asked()
+			for pass := 2; pass < 202; pass++ {
+				p.source.setJob(libvirt.JobStats{Active: true, Iteration: pass, Remaining: mib, Rate: gib})
+				p.source.emit("MIGRATION_PASS", fmt.Sprintf(`{"pass":%d}`, pass))
+				time.Sleep(30 * time.Millisecond)
+			}
+			if n := p.source.asked() - before; n < 8 || n > 14 {
+				t.Errorf("asked %d times in 6 s, want about two a second", n)
 			}
 			p.switchover()
 			return nil

@@ -157,6 +157,8 @@ type Deps struct {
 	Conf string
 	// Links is the file in which LearnLink remembers the links to the peers; empty where nothing does.
 	Links string
+	// Guests is the file in which LearnGuest remembers the guests; empty where nothing does.
+	Guests string
 	// Log gets what happens, with the fields guest, peer and phase.
 	Log logrus.FieldLogger
 }

@@ -1,28 +1,24 @@
 package migrate
 
 import (
-	"encoding/json"
-	"errors"
 	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
+	"math"
+	"slices"
 	"time"
 
-	"golang.org/x/sys/unix"
-
+	"github.com/vmferry/vmferry/migrate/drain"
 	"github.com/vmferry/vmferry/migrate/qmp"
-	"github.com/vmferry/vmferry/migrate/replace"
-	"github.com/vmferry/vmferry/migrate/safefile"
 )
 
 // Link is what earlier moves to one peer have taught. Values that are not known are zero.
 type Link struct {
-	Bandwidth  uint64    `json:"bandwidth"`              // bytes per second that it carries
-	SetUpMS    float64   `json:"set_up_ms,omitempty"`    // of a migration, what is neither copying nor pause
-	HandOverMS float64   `json:"hand_over_ms,omitempty"` // of a pause, what is not the last copy
-	RelearnMS  float64   `json:"relearn_ms,omitempty"`   // of a blackout, what is not the pause
-	Moves      int       `json:"moves"`                  // that taught it
+	Bandwidth  uint64    `json:"bandwidth"`               // bytes per second that it carries
+	SetUpMS    float64   `json:"set_up_ms,omitempty"`     // of a migration, what is neither copying nor pause
+	HandOverMS float64   `json:"hand_over_ms,omitempty"`  // of a pause, what is not the last copy
+	HandOvers  []float64 `json:"hand_overs_ms,omitempty"` // the latest, of which HandOverMS is the median
+	LastCopy   uint64    `json:"last_copy,omitempty"`     // bytes per second of a last copy, for which no bound holds
+	RelearnMS  float64   `json:"relearn_ms,omitempty"`    // of a blackout, what is not the pause
+	Moves      int       `json:"moves"`                   // that taught it
 	Updated    time.Time `json:"updated"`
 }
 
@@ -31,7 +27,6 @@ const LinksFile = "links.json"
 
 const (
 	linksSchema = 1
-	linksLimit  = 16 << 20 // bytes, far above what any cluster has
 
 	// enough is how much a move must have sent to say something about the link: a small guest is mostly
 	// empty pages, and is over before the connection is at its speed.
@@ -46,16 +41,9 @@ type linksDoc struct {
 // ReadLinks reads what is remembered of each peer, by its name. A file that does not exist, that is
 // of another schema or has no name says nothing of any peer.
 func ReadLinks(path string) (map[string]Link, error) {
-	data, err := safefile.Read(path, linksLimit, safefile.Only())
-	if path == "" || errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("read what is known of the links: %w", err)
-	}
 	var doc linksDoc
-	if err := json.Unmarshal(data, &doc); err != nil {
-		return nil, fmt.Errorf("read what is known of the links from %q: %w", path, err)
+	if err := recall(path, &doc); err != nil {
+		return nil, fmt.Errorf("read what is known of the links: %w", err)
 	}
 	if doc.Schema != linksSchema {
 		return nil, nil
@@ -65,41 +53,24 @@ func ReadLinks(path string) (map[string]Link, error) {
 
 // LearnLink adds what a move says of the link to its target to the file at path, which it replaces in
 // one step; several processes may do so at once. A record that teaches nothing changes nothing. A file
-// that cannot be read is begun anew: it holds nothing that the next moves would not tell again.
+// that cannot be read is replaced: the next moves tell again what it held.
 func LearnLink(path string, r Record) error {
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return fmt.Errorf("remember the link to %q: %w", r.To, err)
-	}
-	lock, err := os.OpenFile(path+".lock", os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
+	err := revise(path, func() any {
+		peers, err := ReadLinks(path)
+		if err != nil || peers == nil {
+			peers = map[string]Link{}
+		}
+		link, ok := peers[r.To].learn(r)
+		if !ok {
+			return nil
+		}
+		peers[r.To] = link
+		return linksDoc{linksSchema, peers}
+	})
 	if err != nil {
-		return fmt.Errorf("remember the link to %q: %w", r.To, err)
-	}
-	defer func() { _ = lock.Close() }() // which gives the lock back
-	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX); err != nil {
-		return fmt.Errorf("remember the link to %q: lock: %w", r.To, err)
-	}
-	peers, err := ReadLinks(path)
-	if err != nil || peers == nil {
-		peers = map[string]Link{}
-	}
-	link, ok := peers[r.To].learn(r)
-	if !ok {
-		return nil
-	}
-	peers[r.To] = link
-	if err := writeLinks(path, linksDoc{linksSchema, peers}); err != nil {
 		return fmt.Errorf("remember the link to %q: %w", r.To, err)
 	}
 	return nil
-}
-
-// writeLinks is on the disk, whole, when it returns; killed before, the old file is.
-func writeLinks(path string, doc linksDoc) error {
-	data, err := json.MarshalIndent(doc, "", "  ")
-	if err != nil {
-		return err
-	}
-	return replace.Bytes(path, append(data, '\n'), 0o644)
 }
 
 // learn is l and what r adds to it; ok is false when that is nothing.
@@ -115,7 +86,14 @@ func (l Link) learn(r Record) (_ Link, ok bool) {
 		l.SetUpMS, ok = blend(l.SetUpMS, setUp), true
 	}
 	if handOver, known := r.handOver(); known {
-		l.HandOverMS, ok = blend(l.HandOverMS, handOver), true
+		if len(l.HandOvers) == 0 && l.HandOverMS > 0 {
+			l.HandOvers = []float64{l.HandOverMS}
+		}
+		l.HandOvers, ok = latest(l.HandOvers, handOver), true
+		l.HandOverMS = median(l.HandOvers)
+	}
+	if rate, known := r.lastCopy(); known {
+		l.LastCopy, ok = uint64(blend(float64(l.LastCopy), rate)), true
 	}
 	if relearn, known := r.relearn(); known {
 		l.RelearnMS, ok = blend(l.RelearnMS, relearn), true
@@ -132,6 +110,23 @@ func blend(old, seen float64) float64 {
 		return seen
 	}
 	return (old + seen) / 2
+}
+
+// recent is how many values count of what now and then takes many times as long, as when the node is busy.
+const recent = 5
+
+// latest are the recent ones of old, which it leaves as it is, and of seen.
+func latest(old []float64, seen float64) []float64 {
+	return slices.Concat(old[max(0, len(old)-recent+1):], []float64{seen})
+}
+
+// median is the geometric mean of the two in the middle where there are two: how far a prediction is counts as a factor.
+func median(values []float64) float64 {
+	if len(values) == 0 {
+		return 0
+	}
+	sorted := slices.Sorted(slices.Values(values))
+	return math.Sqrt(sorted[(len(sorted)-1)/2] * sorted[len(sorted)/2])
 }
 
 // capped tells whether the rate says more of the bound that was asked for than of the link.
@@ -153,9 +148,44 @@ func (r *Record) setUp() (ms float64, known bool) {
 	return ms, ms > 0
 }
 
-// handOver is what the pause took beyond the last copy. Of that copy there is the forecast alone, which says
-// nothing of a guest that moved by other means; then it is the part that the events show.
+// copied is what of the pause QEMU spent on sending the last of the memory and the device state, by its events.
+func (r *Record) copied() (ms float64, known bool) {
+	t := qmp.Timeline{Phases: r.Phases}
+	device, began := t.Find(qmp.Source, qmp.PhaseDevice)
+	completed, ended := t.Find(qmp.Source, qmp.PhaseCompleted)
+	if !began || !ended || r.PauseMS == nil || r.Means == drain.PostCopy {
+		return 0, false
+	}
+	ms = millis(completed.Stamp.Sub(device.Stamp))
+	return ms, ms >= 0 && ms <= *r.PauseMS
+}
+
+// bigCopy is a last copy that the device state does not count beside.
+const bigCopy = 4 << 20
+
+// lastCopy is the rate of the last copy in bytes per second, where it had much to send.
+func (r *Record) lastCopy() (rate float64, known bool) {
+	ms, ok := r.copied()
+	f := r.Predicted
+	if !ok || ms <= 0 || f == nil || f.LastCopy < bigCopy || f.Means != r.Means || r.Compressed || f.Compressed {
+		return 0, false
+	}
+	return float64(f.LastCopy) / ms * 1000, true
+}
+
+// device is what sending the device state took, of a pause whose limit left next to nothing for the memory.
+func (r *Record) device() (ms float64, known bool) {
+	ms, known = r.copied()
+	n := len(r.DowntimeLimitsMS)
+	return ms, known && n > 0 && r.DowntimeLimitsMS[n-1] <= millis(defaultFirst)
+}
+
+// handOver is what the pause took beyond the last copy. Where the events do not tell that, there is the forecast alone,
+// which says nothing of a guest that moved by other means.
 func (r *Record) handOver() (ms float64, known bool) {
+	if copied, ok := r.copied(); ok {
+		return *r.PauseMS - copied, *r.PauseMS > copied
+	}
 	if f := r.Predicted; f != nil && r.PauseMS != nil && f.Means == r.Means {
 		ms = *r.PauseMS - f.LastCopyMS
 	}

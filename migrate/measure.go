@@ -81,15 +81,36 @@ func sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// LoadFor turns a guest's load into what package drain predicts from, for a move over the link that
-// has to stay within the budget.
-func LoadFor(load libvirt.Load, link Link, budget time.Duration) drain.Load {
+// LoadFor turns a guest's load, and what is remembered of the guest, into what package drain predicts from, for a move
+// over the link that has to stay within the budget.
+func LoadFor(load libvirt.Load, known Profile, link Link, budget time.Duration) drain.Load {
 	// QEMU does not count the device state when it looks whether the rest is within the limit.
 	device := seconds(deviceState, cmp.Or(link.Bandwidth, usualLink))
-	return drain.Load{
+	l := drain.Load{
 		Memory: used(load), DirtyRate: float64(load.Dirty.Rate), Device: deviceState,
 		Limit: defaultFirst + device, Budget: budget, HandOver: link.handOver(),
 	}
+	if known.Touched > 0 {
+		l.Memory = uint64(float64(l.Memory) * known.Touched)
+	}
+	l.DirtyRate, l.WorkingSet = known.writes(load.Dirty)
+	l.WorkingSet = min(l.WorkingSet, l.Memory)
+	return l
+}
+
+// writes is how fast the guest writes, and its working set, 0 where that is not known. What a move showed is finer than
+// QEMU's samples; where they are far from it, the guest has changed since.
+func (p Profile) writes(d libvirt.Dirty) (rate float64, set uint64) {
+	const far = 1.5
+	measured, learned := float64(d.Rate), float64(p.DirtyRate)
+	set = p.WorkingSet
+	if d.Measured && measured*measureSpan.Seconds() > far*float64(set) {
+		set = 0 // so much is written in the span alone
+	}
+	if d.Measured && (learned == 0 || measured > learned*far || measured*far < learned) {
+		return measured, set
+	}
+	return cmp.Or(learned, measured), set
 }
 
 // used is what the first pass sends: the process holds some memory of its own too.
@@ -115,7 +136,7 @@ func (l Link) setUp() time.Duration {
 // the record's measured values.
 type Forecast struct {
 	Means      drain.Means `json:"means"`
-	DurationMS float64     `json:"duration_ms"` // of the step "migrate"
+	DurationMS float64     `json:"duration_ms"` // of the steps "migrate": see Record.MigrateMS
 	PauseMS    float64     `json:"pause_ms"`
 	LastCopyMS float64     `json:"last_copy_ms"` // the part of it that the link takes
 	BlackoutMS float64     `json:"blackout_ms"`  // the pause, and what clients waited for beyond it at earlier moves
@@ -123,30 +144,21 @@ type Forecast struct {
 	Disks      uint64      `json:"disks,omitempty"` // bytes of disks that are copied before, in duration_ms
 	Passes     int         `json:"passes"`
 	Throttle   int         `json:"throttle,omitempty"`
-	Kept       bool        `json:"kept"`                 // within the budget
-	Bandwidth  uint64      `json:"bandwidth"`            // bytes per second on the wire
-	Compressed bool        `json:"compressed,omitempty"` // to half of the bytes
+	Kept       bool        `json:"kept"`      // within the budget
+	Bandwidth  uint64      `json:"bandwidth"` // bytes per second on the wire
+	Compressed bool        `json:"compressed,omitempty"`
+	// Compression is its method, "zstd" or "xbzrle".
+	Compression string `json:"compression,omitempty"`
+	LastCopy    uint64 `json:"last_copy,omitempty"` // bytes of memory that are sent while the guest stands still
 }
 
-// Predict says how a move goes by the first of the means that keeps the budget, or by the last of
-// them where none does. most, where not 0, bounds the bandwidth in bytes per second. ok is false
-// where no bandwidth is known.
-func Predict(load libvirt.Load, link Link, most uint64, budget time.Duration, means []drain.Means) (_ Forecast, ok bool) {
-	rate := link.within(most)
-	if rate == 0 || used(load) == 0 || len(means) == 0 {
-		return Forecast{}, false
+// recallGuest takes over what earlier moves taught of the guest.
+func (m *mover) recallGuest() {
+	guests, err := ReadGuests(m.deps.Guests)
+	if err != nil {
+		m.log.WithError(err).Warn("what earlier moves taught of the guest is lost")
 	}
-	var p drain.Prediction
-	for _, m := range means {
-		if p = drain.Predict(LoadFor(load, link, budget), float64(rate), m); p.Kept {
-			break
-		}
-	}
-	return Forecast{
-		Means: p.Means, DurationMS: millis(p.Duration + link.setUp()), PauseMS: millis(p.Pause),
-		LastCopyMS: millis(p.Pause - link.handOver()), BlackoutMS: millis(p.Pause) + link.RelearnMS,
-		Bytes: p.Bytes, Passes: p.Passes, Throttle: p.Throttle, Kept: p.Kept, Bandwidth: rate,
-	}, true
+	m.profile = guests[m.req.Guest].Of(m.uuid)
 }
 
 // beginMeasuring asks for the dirty rate before the move has its turn, so that the wait for that measures,
@@ -187,6 +199,7 @@ func (m *mover) predict(ctx context.Context) {
 	if !m.askLoad(ctx) {
 		return
 	}
+	m.profile = m.profile.Of(m.uuid)
 	wait := time.Until(m.measured)
 	if !m.load.Dirty.Measured && wait > 0 && m.left() >= measureWindow && m.worthMeasuring() {
 		_ = sleep(ctx, wait) // ends early with ctx alone, which the next step sees
@@ -195,32 +208,54 @@ func (m *mover) predict(ctx context.Context) {
 	m.rec.Used = used(m.load)
 	if m.load.Dirty.Measured {
 		m.rec.DirtyRate = &m.load.Dirty.Rate
-		if m.turn != nil {
-			m.turn.Update(LoadFor(m.load, m.link, m.budget()))
-		}
 	}
-	bound := m.req.Bandwidth
-	if m.link.Bandwidth > 0 {
-		bound = max(bound, m.pace())
+	if m.turn != nil && (m.load.Dirty.Measured || m.profile.Moves > 0) {
+		m.turn.Update(LoadFor(m.load, m.profile, m.link, m.budget()))
 	}
-	f, ok := Predict(m.load, m.link, bound<<20, m.budget(), m.means())
-	if !ok {
-		return
+	if f, ok := m.forecast(); ok {
+		f.addDisks(m.carried, m.req.Bandwidth > 0)
+		m.rec.Predicted = &f
 	}
-	m.rec.Predicted = &f
-	if m.policy.packs(m.state(libvirt.JobStats{})) {
-		f = predictPacked(m.load, m.link, bound<<20, m.budget(), m.means())
-	}
-	f.addDisks(m.carried, m.req.Bandwidth > 0)
 }
 
-// predictPacked is Predict for a move whose bandwidth is known, and whose memory shrinks by the usual.
-func predictPacked(load libvirt.Load, link Link, most uint64, budget time.Duration, means []drain.Means) Forecast {
-	rate := link.within(most)
-	link.Bandwidth = rate * usualShrink
-	f, _ := Predict(load, link, 0, budget, means)
-	f.Compressed, f.Bytes, f.Bandwidth = true, f.Bytes/usualShrink, rate
-	return f
+// forecast runs the rule on what is known. ok is false where that is too little.
+func (m *mover) forecast() (_ Forecast, ok bool) {
+	var promised State
+	m.promise(&promised)
+	o := m.outlook(promised)
+	if o.rate == 0 || o.used == 0 {
+		return Forecast{}, false
+	}
+	c := m.policy.foresee(o)
+	last := seconds(uint64(float64(c.rest)*c.packed(o)), o.last)
+	device := cmp.Or(time.Duration(median(m.profile.DevicesMS)*float64(time.Millisecond)), seconds(deviceState, o.last))
+	handOver := cmp.Or(time.Duration(median(m.profile.HandOversMS)*float64(time.Millisecond)), m.link.handOver())
+	pause := last + device + handOver
+	return Forecast{
+		Means: c.means, DurationMS: millis(m.link.setUp() + c.took + pause + c.after), PauseMS: millis(pause),
+		LastCopyMS: millis(last + device), LastCopy: c.rest, BlackoutMS: millis(pause) + m.link.RelearnMS,
+		Bytes: c.bytes, Passes: c.passes, Throttle: c.throttle, Kept: c.ends && pause <= m.budget(),
+		Bandwidth: min(cmp.Or(o.pace, o.rate), o.rate), Compressed: c.compression != "", Compression: c.compression,
+	}, true
+}
+
+// outlook is what is known before the migration begins, with what is promised.
+func (m *mover) outlook(promised State) outlook {
+	load := LoadFor(m.load, m.profile, m.link, m.budget())
+	o := outlook{
+		used: load.Memory, dirty: uint64(load.DirtyRate), set: load.WorkingSet,
+		pace: m.pace() << 20, rate: m.bandwidth(), reckoned: m.switchover(false) << 20, deltas: m.switchover(true) << 20,
+		shrink: cmp.Or(m.profile.Shrink, usualShrink), delta: max(cmp.Or(m.profile.Delta, usualDelta), leastDelta),
+		window: m.left(), restart: m.link.setUp(), promises: promised,
+	}
+	if o.pace >= o.rate {
+		o.pace = 0
+	}
+	o.last = max(cmp.Or(m.link.LastCopy, m.link.Bandwidth), o.rate)
+	if m.link.LastCopy == 0 && m.req.Bandwidth > 0 {
+		o.last = max(o.last, usualLink) // the bound says nothing of the link
+	}
+	return o
 }
 
 // askLoad leaves out a dirty rate of some other time.
@@ -240,10 +275,14 @@ func (m *mover) askLoad(ctx context.Context) (ok bool) {
 }
 
 func (m *mover) worthMeasuring() bool {
-	if m.link.Bandwidth == 0 {
+	switch rate := m.bandwidth(); {
+	case m.profile.DirtyRate > 0:
+		return false // an earlier move has told
+	case rate == 0:
 		return used(m.load) >= measureBytes
+	default:
+		return seconds(used(m.load), rate) >= measureWorth
 	}
-	return seconds(used(m.load), m.link.Bandwidth) >= measureWorth
 }
 
 // within is what a migration may put on the link, in bytes per second, when most, where not 0, bounds it; 0
@@ -259,24 +298,34 @@ func (m *mover) bandwidth() uint64 { return m.link.within(m.req.Bandwidth << 20)
 
 // promise is what the rule may reckon with before the begin. For the guest to be easy, half of the bandwidth
 // is left for what a second's measurement did not see.
-func (m *mover) promise() (easy, packs bool, needs int) {
-	f := m.rec.Predicted
-	if f == nil || !m.load.Dirty.Measured {
-		return false, false, 0
+func (m *mover) promise(s *State) {
+	rate := m.bandwidth()
+	if rate == 0 || used(m.load) == 0 || !m.load.Dirty.Measured && m.profile.DirtyRate == 0 {
+		return
 	}
-	load := LoadFor(m.load, m.link, m.policy.ceiling()+m.link.handOver())
-	easy = drain.Predict(load, float64(f.Bandwidth)/2, drain.Live).Kept
-	plain := drain.Predict(load, float64(f.Bandwidth), drain.Live)
+	if s.Set == 0 { // no more than the first pass leaves
+		first := seconds(used(m.load), rate)
+		s.Set = min(used(m.load), uint64(float64(m.load.Dirty.Rate)*first.Seconds()))
+	}
+	ceiling := m.policy.ceiling()
+	load := LoadFor(m.load, m.profile, m.link, ceiling+m.link.handOver())
+	s.Easy = drain.Predict(load, float64(rate)/2, drain.Live).Kept
+	plain := drain.Predict(load, float64(rate), drain.Live)
+	stuck := plain.Need != nil
 	// What it writes in a second is the least that a last copy would have, once passes take no less.
-	if plain.Need != nil && seconds(m.load.Dirty.Rate, f.Bandwidth) > m.policy.Long {
-		needs = plain.Need.Throttle
+	least := uint64(load.DirtyRate)
+	if load.WorkingSet > 0 {
+		least = min(least, load.WorkingSet)
 	}
-	if plain.Need != nil || m.policy.late(plain.Duration, m.left()) {
+	if stuck && seconds(least, rate) > m.policy.Long {
+		s.Needs = plain.Need.Throttle
+	}
+	if stuck || m.policy.late(plain.Duration, m.left()) {
 		// QEMU reckons with what is on the wire when it looks whether the rest is within the limit.
-		load = LoadFor(m.load, m.link, m.policy.ceiling()/usualShrink+m.link.handOver())
-		packs = drain.Predict(load, float64(f.Bandwidth)*usualShrink, drain.Live).Kept
+		load.Budget = ceiling/usualShrink + m.link.handOver()
+		s.Packs = drain.Predict(load, float64(rate)*usualShrink, drain.Live).Kept
 	}
-	return easy, packs, needs
+	s.DeltaPays = m.policy.deltaPays(m.outlook(*s))
 }
 
 // means are the rungs that this engine may take, from the gentlest on.

@@ -6,6 +6,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"reflect"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -19,7 +20,7 @@ import (
 // known is what earlier moves taught of the link to the target.
 func (p *pair) known(l Link) {
 	p.deps.Links = filepath.Join(p.deps.Slots.Dir, LinksFile)
-	if err := writeLinks(p.deps.Links, linksDoc{linksSchema, map[string]Link{"node2": l}}); err != nil {
+	if err := revise(p.deps.Links, func() any { return linksDoc{linksSchema, map[string]Link{"node2": l}} }); err != nil {
 		panic(err)
 	}
 }
@@ -68,45 +69,6 @@ func TestMeasure(t *testing.T) {
 					t.Errorf("%+v, %v after %v", load, err, time.Since(begin))
 				}
 			})
-		})
-	}
-}
-
-func TestPredict(t *testing.T) {
-	all := []drain.Means{drain.Live, drain.Converge, drain.PostCopy}
-	link := Link{Bandwidth: 100 << 20, SetUpMS: 300, HandOverMS: 30, RelearnMS: 12}
-	busy := libvirt.Load{Memory: 1 << 30, Resident: 500 << 20, Dirty: libvirt.Dirty{Measured: true, Rate: 500 << 20}}
-	for _, c := range []struct {
-		name  string
-		load  libvirt.Load
-		link  Link
-		most  uint64
-		means []drain.Means
-		want  Forecast
-		ok    bool
-	}{
-		// 500 MiB take 5 s, the device state 5 ms, and 30 ms go to the hand-over.
-		{"idle", libvirt.Load{Memory: 1 << 30, Resident: 500 << 20}, link, 0, all,
-			Forecast{Means: drain.Live, DurationMS: 5335, PauseMS: 35, LastCopyMS: 5, BlackoutMS: 47, Passes: 1, Kept: true, Bandwidth: 100 << 20}, true},
-		{"a bound halves the rate", libvirt.Load{Memory: 500 << 20}, link, 50 << 20, all,
-			Forecast{Means: drain.Live, DurationMS: 10340, PauseMS: 40, LastCopyMS: 10, BlackoutMS: 52, Passes: 4, Kept: true, Bandwidth: 50 << 20}, true},
-		{"a bound above the link", libvirt.Load{Memory: 500 << 20}, link, 1 << 40, all[:1],
-			Forecast{Means: drain.Live, DurationMS: 5335, PauseMS: 35, LastCopyMS: 5, BlackoutMS: 47, Passes: 1, Kept: true, Bandwidth: 100 << 20}, true},
-		{"nothing is known of the link", libvirt.Load{Memory: 500 << 20}, Link{}, 0, all, Forecast{}, false},
-		{"nothing is known of the guest", libvirt.Load{}, link, 0, all, Forecast{}, false},
-		// The first pass leaves all of the 500 MiB dirty, and post-copy fetches them.
-		{"busy", busy, link, 0, []drain.Means{drain.Live, drain.PostCopy},
-			Forecast{Means: drain.PostCopy, DurationMS: 10335, PauseMS: 35, LastCopyMS: 5, BlackoutMS: 47, Passes: 1, Kept: true, Bandwidth: 100 << 20}, true},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			got, ok := Predict(c.load, c.link, c.most, DefaultBudget, c.means)
-			got.Bytes = 0
-			for _, ms := range []*float64{&got.DurationMS, &got.PauseMS, &got.LastCopyMS, &got.BlackoutMS} {
-				*ms = math.Round(*ms)
-			}
-			if got != c.want || ok != c.ok {
-				t.Errorf("got  %+v\nwant %+v", got, c.want)
-			}
 		})
 	}
 }
@@ -182,10 +144,10 @@ func TestLearn(t *testing.T) {
 		ok    bool
 	}{
 		{"first move", Link{}, func(*Record) {}, Link{Bandwidth: 100 << 20, SetUpMS: 460, HandOverMS: 20, RelearnMS: 30, Moves: 1}, true},
-		{"one more", known, func(*Record) {}, Link{Bandwidth: 150 << 20, SetUpMS: 500, HandOverMS: 30, RelearnMS: 20, Moves: 4}, true},
-		{"it sent too little to tell", known, func(r *Record) { r.Transferred = enough - 1 }, Link{Bandwidth: 200 << 20, SetUpMS: 500, HandOverMS: 30, RelearnMS: 20, Moves: 4}, true},
-		{"it was bounded, and says nothing of the link", known, func(r *Record) { r.Cap = 100 << 20 }, Link{Bandwidth: 200 << 20, SetUpMS: 500, HandOverMS: 30, RelearnMS: 20, Moves: 4}, true},
-		{"others had a part of it", known, func(r *Record) { r.Shared = true }, Link{Bandwidth: 200 << 20, SetUpMS: 500, HandOverMS: 30, RelearnMS: 20, Moves: 4}, true},
+		{"one more", known, func(*Record) {}, Link{Bandwidth: 150 << 20, SetUpMS: 500, HandOverMS: 28, RelearnMS: 20, Moves: 4}, true},
+		{"it sent too little to tell", known, func(r *Record) { r.Transferred = enough - 1 }, Link{Bandwidth: 200 << 20, SetUpMS: 500, HandOverMS: 28, RelearnMS: 20, Moves: 4}, true},
+		{"it was bounded, and says nothing of the link", known, func(r *Record) { r.Cap = 100 << 20 }, Link{Bandwidth: 200 << 20, SetUpMS: 500, HandOverMS: 28, RelearnMS: 20, Moves: 4}, true},
+		{"others had a part of it", known, func(r *Record) { r.Shared = true }, Link{Bandwidth: 200 << 20, SetUpMS: 500, HandOverMS: 28, RelearnMS: 20, Moves: 4}, true},
 		{"it was bounded, and faster than ever", Link{Bandwidth: 50 << 20}, func(r *Record) { r.Cap = 100 << 20 }, Link{Bandwidth: 75 << 20, SetUpMS: 460, HandOverMS: 20, RelearnMS: 30, Moves: 1}, true},
 		{"nobody watched", Link{}, func(r *Record) { r.Blackouts = nil }, Link{Bandwidth: 100 << 20, SetUpMS: 460, HandOverMS: 20, Moves: 1}, true},
 		{"the last copy was foreseen to take 5 of 40 ms", Link{}, func(r *Record) { r.Predicted = &Forecast{Means: drain.Live, LastCopyMS: 5} },
@@ -201,8 +163,8 @@ func TestLearn(t *testing.T) {
 			r := taught()
 			c.spoil(&r)
 			got, ok := c.old.learn(r)
-			got.Updated = time.Time{}
-			if got != c.want || ok != c.ok {
+			got.Updated, got.HandOvers, got.HandOverMS = time.Time{}, nil, math.Round(got.HandOverMS)
+			if !reflect.DeepEqual(got, c.want) || ok != c.ok {
 				t.Errorf("got  %+v, %v\nwant %+v", got, ok, c.want)
 			}
 		})
@@ -254,5 +216,14 @@ func TestLinksFileBroken(t *testing.T) {
 	}
 	if err := LearnLink(filepath.Join(path, "x"), taught()); err == nil {
 		t.Error("a file was taken for a directory")
+	}
+}
+
+// remembered is what earlier moves taught of the guest.
+func (p *pair) remembered(known Profile) {
+	p.deps.Guests = filepath.Join(p.deps.Slots.Dir, GuestsFile)
+	known.Updated = time.Now()
+	if err := revise(p.deps.Guests, func() any { return guestsDoc{guestsSchema, map[string]Profile{"web": known}} }); err != nil {
+		panic(err)
 	}
 }

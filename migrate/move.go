@@ -124,6 +124,7 @@ type mover struct {
 	turn     Turn            // that a queue of moves granted; nil without one
 	giveUp   <-chan struct{} // closed when the queue of moves takes the turn back; nil without one
 	link     Link            // what is remembered of the link to the target
+	profile  Profile         // what is remembered of the guest
 	load     libvirt.Load
 	measured time.Time // when the result of the measurement will be there, zero where there is none
 
@@ -274,6 +275,7 @@ func (m *mover) plan(ctx context.Context) {
 		m.log.WithError(err).Warn("what earlier moves taught is lost")
 	}
 	m.link = links[m.req.Target]
+	m.recallGuest()
 	var window time.Duration
 	if deadline, ok := ctx.Deadline(); ok {
 		window = time.Until(deadline)
@@ -286,6 +288,7 @@ func (m *mover) plan(ctx context.Context) {
 	// meanwhile: only who asks for them gets them.
 	m.policy.Single = !m.req.Options.Parallel // which fit took out where the driver has none
 	m.policy.Compress = !m.req.Options.Compressed && !m.req.Options.Tunnelled && !m.req.Options.ZeroCopy
+	m.policy.Delta = m.policy.Compress && m.policy.Single && m.driver.Can(libvirt.CanTune)
 }
 
 // budget is what the blackout is to stay within.

@@ -311,7 +311,7 @@ func TestSwitchoverBandwidth(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				p := newPair(t)
 				p.deps.Links = filepath.Join(t.TempDir(), LinksFile)
-				if err := writeLinks(p.deps.Links, linksDoc{linksSchema, map[string]Link{p.req.Target: {Bandwidth: c.link << 20}}}); err != nil {
+				if err := revise(p.deps.Links, func() any { return linksDoc{linksSchema, map[string]Link{p.req.Target: {Bandwidth: c.link << 20}}} }); err != nil {
 					t.Fatal(err)
 				}
 				p.req.Bandwidth = c.bound

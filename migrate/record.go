@@ -82,6 +82,27 @@ type Record struct {
 	Pages            uint64    `json:"pages,omitempty"`       // bytes of memory that were compressed into Transferred
 	Throttle         int       `json:"throttle,omitempty"`    // highest per cent that auto-converge took
 	DowntimeLimitsMS []float64 `json:"downtime_limits_ms,omitempty"`
+
+	// Compression is its method, as libvirt names it. Of XBZRLE's cache there is the size in bytes, the part of the pages
+	// sent again that were in it, and the part of such a page that was sent.
+	Compression string   `json:"compression,omitempty"`
+	Cache       uint64   `json:"compression_xbzrle_cache,omitempty"`
+	HitRate     *float64 `json:"compression_xbzrle_hit_rate,omitempty"`
+	Delta       *float64 `json:"compression_xbzrle_delta,omitempty"`
+}
+
+// deltas takes over what XBZRLE did so far.
+func (r *Record) deltas(s libvirt.XBZRLEStats) {
+	known := s.Pages + s.Overflows
+	if known+s.Misses == 0 {
+		return
+	}
+	hits := float64(known) / float64(known+s.Misses)
+	r.HitRate = &hits
+	if known > 0 && s.Page > 0 {
+		delta := min((float64(s.Bytes)/float64(s.Page)+float64(s.Overflows))/float64(known), 1)
+		r.Delta = &delta
+	}
 }
 
 // Blackout is the longest time without an answer that a probe saw of one target.
@@ -124,6 +145,16 @@ type Step struct {
 	Name  string    `json:"name"` // slot, pre-flight, predict, make images, migrate, post-copy, abort, recover, resume, verify, settle disks
 	Begin time.Time `json:"begin"`
 	MS    float64   `json:"ms"`
+}
+
+// MigrateMS is how long the migration took, in milliseconds: all of them, where it was begun again; 0 without one.
+func (r *Record) MigrateMS() (ms float64) {
+	for _, s := range r.Steps {
+		if s.Name == "migrate" {
+			ms += s.MS
+		}
+	}
+	return ms
 }
 
 func millis(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }

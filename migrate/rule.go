@@ -25,6 +25,7 @@ type Policy struct {
 	Throttle bool          // the guest may be slowed down
 	PostCopy bool          // the guest may go on at the target before all of its memory is there
 	Compress bool          // what is sent may be compressed
+	Delta    bool          // of pages that are sent again, what changed may be sent alone (XBZRLE)
 	Single   bool          // over one connection, and as it is: compressing takes several
 }
 
@@ -151,10 +152,16 @@ type State struct {
 	Percent   int  // taken from the guest at present
 	Switched  bool // the guest runs at the target already
 
-	Link  uint64 // bytes per second that the migration may put on the link, 0 where not known
-	Easy  bool   // it is predicted, from a measurement, that pre-copy alone ends within Most
-	Packs bool   // that it does with half of the bytes, and without them not, or takes more than half of the time
-	Needs int    // per cent to take from the guest so that it does, 0 for none or where not known
+	Link   uint64  // bytes per second that the migration may put on the link, 0 where not known
+	Set    uint64  // bytes that a pass after the first finds dirty at most, 0 where not known
+	Deltas bool    // the migration was begun with XBZRLE
+	Delta  float64 // the part of a rewritten page that XBZRLE had to send at an earlier move, 0 where not known
+
+	// What is predicted before the begin, from a measurement or an earlier move.
+	Easy      bool // pre-copy alone ends within Most
+	Packs     bool // it does with half of the bytes, and without them not, or takes more than half of the time
+	DeltaPays bool // with XBZRLE it ends much sooner, or without a throttle or a limit above Cap
+	Needs     int  // per cent to take from the guest so that pre-copy ends within Most, 0 for none or where not known
 }
 
 // Decision is what is wanted now. It does not remember: the engine never lowers a limit, and
@@ -164,6 +171,7 @@ type Decision struct {
 	Throttle    int           // per cent at which slowing the guest down begins, 0 for not at all
 	Connections int           // parallel ones, 0 for one; of use before the begin alone
 	Compress    bool          // compress what is sent, on Connections; as above
+	Cache       uint64        // bytes of the cache of XBZRLE, a power of two; 0 for no XBZRLE
 	PostCopy    bool          // let the guest go on at the target now
 	GiveUp      string        // why the migration cannot succeed, empty while it may
 }
@@ -189,6 +197,10 @@ type Decision struct {
 //   - Memory is compressed on its way over a link that compressors fill, where a measurement says that the guest
 //     then need not be slowed down, or where it would take more than half of the time that is left. Several connections carry a
 //     big guest over a link that one does not fill. Post-copy can have neither.
+//   - XBZRLE is wanted when passes do not come below Most, before a throttle or a longer pause: it sends what changed of a
+//     page, costs the guest nothing, and needs a cache for all pages that are written again and again. QEMU must
+//     be told of it at the begin: it is, where an earlier move or a measurement says that it will be needed; else the
+//     migration is begun again with it when passes show it.
 //   - It is given up where what is left cannot be sent in the time that is left, even to a guest
 //     that stands still; where the link carries nothing; and, without a window, where it does not converge.
 //
@@ -202,10 +214,13 @@ func (p Policy) Decide(s State) Decision {
 	if d.GiveUp != "" {
 		return d
 	}
-	d.Throttle = p.throttle(s)
+	d.Cache, d.Throttle = p.cache(s), p.throttle(s)
+	if d.Cache > 0 && !s.Deltas && !s.Throttled {
+		d.Throttle = 0 // later, if that is not enough
+	}
 	d.PostCopy = p.PostCopy && p.switches(s) && (d.Throttle == 0 || s.Throttled)
 	switch {
-	case s.begun() || p.PostCopy || p.Single:
+	case s.begun() || p.PostCopy || p.Single || d.Cache > 0:
 	case p.packs(s):
 		d.Connections, d.Compress = compressors, true
 	case s.Link >= wideLink && s.Used >= manyBytes:
@@ -219,6 +234,49 @@ func (p Policy) Decide(s State) Decision {
 func (p Policy) packs(s State) bool {
 	long := s.Link > 0 && p.late(seconds(s.Used, s.Link), s.Left)
 	return p.Compress && !p.Single && !p.PostCopy && s.Link <= packLink && (s.Packs || long)
+}
+
+const (
+	// leastCache is QEMU's own default, and mostCache what the source may lend a guest that leaves. The cache holds a page
+	// at the place that its address gives, so that twice the set keeps most pages apart.
+	leastCache = 64 << 20
+	mostCache  = 1 << 30
+
+	// poorDelta is where XBZRLE sends so much of a page that it is no use.
+	poorDelta = 0.5
+)
+
+// cache is how large a cache XBZRLE gets in bytes, 0 where it is not wanted. One thread encodes all pages, so that it is
+// no use on a link that this does not fill.
+func (p Policy) cache(s State) uint64 {
+	size := cacheFor(s.Set)
+	fits := p.Delta && !p.PostCopy && size > 0 && s.Link <= packLink && s.Delta < poorDelta
+	switch {
+	case !fits:
+		return 0
+	case s.Deltas:
+		return size
+	case s.begun():
+		if s.Throttled || !p.stuck(s) || !p.mayBeginAnew(s) {
+			return 0
+		}
+	case !s.DeltaPays || s.Packs && p.packs(s):
+		return 0
+	}
+	return size
+}
+
+// cacheFor is the size of the cache for a working set in bytes, a power of two as QEMU wants; 0 where the set is not
+// known or too large.
+func cacheFor(set uint64) uint64 {
+	if set == 0 || set > mostCache/2 {
+		return 0
+	}
+	size := uint64(leastCache)
+	for size < 2*set {
+		size *= 2
+	}
+	return size
 }
 
 // late tells whether what takes so long leaves less than half of the time.

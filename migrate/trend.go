@@ -15,6 +15,7 @@ type trend struct {
 	gain     int             // which was a tenth better than all before it
 	gained   time.Time       // when that was seen
 	seen     time.Time       // when the last sample was
+	most     uint64          // bytes: the largest pass after the first
 	sent     uint64
 	quiet    time.Duration // for how long nothing was sent
 	starved  time.Duration // for how long the link has been too slow
@@ -29,25 +30,36 @@ func (m *mover) state(s libvirt.JobStats) State {
 	s.Rate = m.pageRate(s)
 	out := State{Active: s.Active, Elapsed: s.Elapsed - m.disks.took, Left: m.left(), Iteration: s.Iteration, Sent: s.Processed, Remaining: s.Remaining, Used: used(m.load),
 		Rate: s.Rate, DirtyRate: s.DirtyRate, Throttled: m.try.throttle > 0 || m.adopted, Percent: s.Throttle,
-		Switched: m.tape.inPostCopy(), Link: m.bandwidth(), Disks: m.diskBytes()}
+		Switched: m.tape.inPostCopy(), Link: m.bandwidth(), Disks: m.diskBytes(),
+		Set: m.profile.WorkingSet, Deltas: m.try.cache > 0, Delta: m.profile.Delta}
 	if !out.begun() {
-		out.Easy, out.Packs, out.Needs = m.promise()
+		m.promise(&out)
 	}
-	if s.Iteration > 1 {
-		if t.repeated.IsZero() {
-			t.repeated = now
-		}
-		out.Repeated = now.Sub(t.repeated)
-		t.weigh(s, now)
-		out.Best, out.Stale, out.Stagnant = slices.Min(t.last), s.Iteration-t.gain, now.Sub(t.gained)
-	}
+	t.see(&out, s, now)
 	t.endure(s, m.policy.starved(out), now)
 	out.Quiet, out.Starved = t.quiet, t.starved
 	return out
 }
 
+// see takes over what a sample tells of the passes after the first, and puts into out what the rule needs of them.
+func (t *trend) see(out *State, s libvirt.JobStats, now time.Time) {
+	if s.Iteration <= 1 {
+		return
+	}
+	if t.repeated.IsZero() {
+		t.repeated = now
+	}
+	t.weigh(s, now)
+	t.most = max(t.most, s.Remaining)
+	out.Repeated, out.Set = now.Sub(t.repeated), t.most
+	out.Best, out.Stale, out.Stagnant = slices.Min(t.last), s.Iteration-t.gain, now.Sub(t.gained)
+}
+
 // pageRate is how fast the guest's memory is carried. libvirt tells what is on the wire.
 func (m *mover) pageRate(s libvirt.JobStats) uint64 {
+	if m.try.cache > 0 && s.Iteration > 1 {
+		return max(s.Rate, m.bandwidth()) // deltas do not fill the link
+	}
 	if !m.try.compress || s.Processed == 0 || s.Pages <= s.Processed {
 		return s.Rate
 	}

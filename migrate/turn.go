@@ -170,7 +170,7 @@ func (m *mover) noTurn(ctx context.Context, waited time.Duration) error {
 // guest is taken to be idle.
 func (m *mover) wish() Wish {
 	return Wish{
-		Guest: m.req.Guest, UUID: m.uuid, Target: m.req.Target, Load: LoadFor(m.load, m.link, m.budget()), Measured: m.awaitLoad,
+		Guest: m.req.Guest, UUID: m.uuid, Target: m.req.Target, Load: LoadFor(m.load, m.profile, m.link, m.budget()), Measured: m.awaitLoad,
 		Rate: float64(m.link.Bandwidth), Most: float64(m.req.Bandwidth << 20), SetUp: m.link.setUp(), Means: m.means(), Deadline: m.abortAt,
 	}
 }
@@ -188,5 +188,5 @@ func (m *mover) awaitLoad(ctx context.Context) (drain.Load, bool) {
 	ctx, cancel := context.WithTimeout(ctx, sampleTime)
 	defer cancel()
 	load, err := own.host.Load(ctx, m.req.Guest)
-	return LoadFor(load, m.link, m.budget()), err == nil && load.Dirty.Measured
+	return LoadFor(load, m.profile, m.link, m.budget()), err == nil && load.Dirty.Measured
 }

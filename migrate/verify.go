@@ -207,4 +207,5 @@ func (m *mover) collect(ctx context.Context) {
 	m.rec.Transferred = max(m.rec.Transferred, job.Processed)
 	m.rec.Iterations = max(m.rec.Iterations, job.Iteration)
 	m.rec.Rate = max(m.rec.Rate, job.Rate)
+	m.rec.deltas(job.XBZRLE)
 }

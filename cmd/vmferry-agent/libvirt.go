@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"path/filepath"
 	"time"
 
@@ -25,8 +26,8 @@ var (
 // not nil, is told each of its phases. A guest that leaves this node asks queue for its turn.
 func migrator(log logrus.FieldLogger, sees local.Witness, stateDir string, queue migrate.Queue, step func(string)) func(context.Context, resource.Move) error {
 	return func(ctx context.Context, m resource.Move) error {
-		links := filepath.Join(stateDir, migrate.LinksFile)
-		deps := migrate.Deps{Log: log, Open: openHost, Links: links}
+		deps := migrate.Deps{Log: log, Open: openHost, Links: filepath.Join(stateDir, migrate.LinksFile),
+			Guests: filepath.Join(stateDir, migrate.GuestsFile)}
 		if !m.Fetch { // the witness sees the source
 			deps.Queue = queue
 			local.Testify(&deps, sees)
@@ -48,27 +49,29 @@ func migrator(log logrus.FieldLogger, sees local.Witness, stateDir string, queue
 		if v != nil {
 			record.Judge(blackouts(ctx, log, v, record.Outcome == migrate.Moved))
 		}
-		learned := learnLink(links, record)
+		learned := learn(deps, record)
 		keepRecord(log, stateDir, record)
 		select {
 		case lerr := <-learned:
 			if lerr != nil {
-				log.WithError(lerr).Warn("what the migration taught of the link is lost")
+				log.WithError(lerr).Warn("what the migration taught is lost")
 			}
 		case <-time.After(learnTime): // the disk gives no answer, and the cluster manager waits for one
-			log.Warn("what the migration taught of the link is not on the disk yet, which gives no answer")
+			log.Warn("what the migration taught is not on the disk yet, which gives no answer")
 		}
 		return err
 	}
 }
 
-// learnTime is how much longer than the record's what was learned of the link may take.
+// learnTime is how much longer than the record's what was learned may take.
 const learnTime = 500 * time.Millisecond
 
-// learnLink learns beside what follows: the disk may give no answer.
-func learnLink(links string, record migrate.Record) <-chan error {
+// learn learns of the link and the guest beside what follows: the disk may give no answer.
+func learn(deps migrate.Deps, record migrate.Record) <-chan error {
 	done := make(chan error, 1)
-	go func() { done <- migrate.LearnLink(links, record) }()
+	go func() {
+		done <- errors.Join(migrate.LearnLink(deps.Links, record), migrate.LearnGuest(deps.Guests, record))
+	}()
 	return done
 }
 

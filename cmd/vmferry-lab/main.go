@@ -72,6 +72,8 @@ Options of bench:
                       other moves: floor-pause, emulator-part, busy-blackout-udp, busy-time,
                         hopeless, hopeless-blackout-udp, hopeless-postcopy,
                         hopeless-postcopy-blackout-udp
+                      how far predictions are from what moves took: prediction-duration,
+                        prediction-pause
                       VirtualDomain with one of virsh migrate's means, against it without:
                         lever-auto-converge-time, lever-auto-converge-blackout-udp,
                         lever-xbzrle-time, lever-xbzrle-blackout-udp,

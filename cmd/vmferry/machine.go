@@ -90,6 +90,9 @@ func (m *machine) records() string { return filepath.Join(m.stateDir, migrate.Re
 // links is the file of what the links to the peers have carried.
 func (m *machine) links() string { return filepath.Join(m.stateDir, migrate.LinksFile) }
 
+// profiles is the file of what migrations have taught of the guests.
+func (m *machine) profiles() string { return filepath.Join(m.stateDir, migrate.GuestsFile) }
+
 // ask connects to a libvirt, puts one question to it, and bounds the time of
 // both.
 func (m *machine) ask(ctx context.Context, uri string, question func(context.Context, host) error) error {

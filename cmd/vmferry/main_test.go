@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -13,7 +14,9 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 	"github.com/sirupsen/logrus"
 
+	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/blackout"
+	"github.com/vmferry/vmferry/migrate/qmp"
 	"github.com/vmferry/vmferry/resource/witness/witnesstest"
 )
 
@@ -50,7 +53,7 @@ func TestScripts(t *testing.T) {
 			return makeNode(env.WorkDir)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"edit": cmdEdit, "appears": cmdAppears, "pacemaker": cmdPacemaker, "heartbeat": cmdHeartbeat,
+			"edit": cmdEdit, "appears": cmdAppears, "pacemaker": cmdPacemaker, "heartbeat": cmdHeartbeat, "remember": cmdRemember,
 		},
 	})
 }
@@ -108,6 +111,20 @@ func cmdPacemaker(ts *testscript.TestScript, neg bool, args []string) {
 		return
 	}
 	ts.Check(witnesstest.Process{PID: 77, Comm: "pacemakerd"}.Write(ts.MkAbs("proc")))
+}
+
+// cmdRemember has this node remember a guest that writes a set of so many MiB again and again:
+// remember GUEST UUID SET.
+func cmdRemember(ts *testscript.TestScript, neg bool, args []string) {
+	set, err := strconv.ParseUint(args[2], 10, 32)
+	ts.Check(err)
+	at := time.Now().Add(-time.Minute)
+	r := migrate.Record{Guest: args[0], UUID: args[1], Outcome: migrate.Moved, Ended: at, Rate: 100 << 20, Used: 1 << 30}
+	for i, ms := range []uint64{0, 5000, set * 10} { // at 100 MiB/s
+		at = at.Add(time.Duration(ms) * time.Millisecond)
+		r.Phases = append(r.Phases, qmp.Phase{Name: qmp.PhasePass, Side: qmp.Source, Pass: i + 1, Stamp: at})
+	}
+	ts.Check(migrate.LearnGuest(ts.MkAbs("state/guests.json"), r))
 }
 
 // cmdHeartbeat makes it run with the guests of haresources here.

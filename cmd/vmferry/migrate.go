@@ -222,13 +222,16 @@ func (o order) targets(g *guest) ([]string, error) {
 }
 
 // keep puts the record beside the agent's, and learns from it what the link
-// carries. The guest has moved or not, whatever becomes of that.
+// carries and what the guest does. The guest has moved or not, whatever becomes of that.
 func (c *call) keep(record migrate.Record) {
 	if err := migrate.AppendRecord(c.records(), record); err != nil {
 		c.tell("the migration is not on record: %s", oneLine(err))
 	}
 	if err := migrate.LearnLink(c.links(), record); err != nil {
 		c.tell("what the migration told of the link is lost: %s", oneLine(err))
+	}
+	if err := migrate.LearnGuest(c.profiles(), record); err != nil {
+		c.tell("what the migration told of the guest is lost: %s", oneLine(err))
 	}
 }
 
@@ -239,7 +242,8 @@ func (c *call) move(ctx context.Context, g *guest, target string, o order) (migr
 	if lack := migrate.BudgetHeld(g.URI); lack != nil {
 		c.tell("the blackout budget of %s cannot be held: %s", g.Name, oneLine(lack))
 	}
-	deps := migrate.Deps{Open: c.openHost, Slots: c.slots, Queue: c.queue, Links: c.links(), Log: c.log()}
+	deps := migrate.Deps{Open: c.openHost, Slots: c.slots, Queue: c.queue,
+		Links: c.links(), Guests: c.profiles(), Log: c.log()}
 	local.Testify(&deps, c.witness(g.URI))
 	deps.Relay = func(guest, domainXML string) (migrate.Relay, error) { return relay.Open(guest, domainXML, c.log()) }
 	record, err := migrate.Move(ctx, migrate.Request{

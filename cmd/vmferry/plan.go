@@ -44,7 +44,9 @@ type planStep struct {
 	Kept      bool        `json:"kept"` // within the budget
 	Bytes     uint64      `json:"bytes"`
 	DirtyRate *uint64     `json:"dirty_rate,omitempty"` // bytes per second
-	Why       string      `json:"why,omitempty"`
+	// WorkingSet is how many bytes a pass finds dirty at most, by an earlier move.
+	WorkingSet uint64 `json:"working_set,omitempty"`
+	Why        string `json:"why,omitempty"`
 	// Unsupported is why the budget cannot be held, whatever is predicted: the hypervisor's driver lacks what it takes.
 	Unsupported string `json:"unsupported,omitempty"`
 	// Encrypted tells that the memory and the disks that go along travel encrypted.
@@ -63,8 +65,9 @@ type planner struct {
 	link   migrate.Link // what is known of the way to the peers
 	window time.Duration
 	loads  map[string]libvirt.Load
-	disks  map[string]uint64   // bytes of them that go along
-	step   map[string]planStep // what the report says of each guest beyond its times
+	known  map[string]migrate.Profile // what earlier moves taught of each guest
+	disks  map[string]uint64          // bytes of them that go along
+	step   map[string]planStep        // what the report says of each guest beyond its times
 	guests []drain.Guest
 }
 
@@ -138,6 +141,9 @@ func (p *planner) way(ctx context.Context, rate uint64) error {
 		if known && l.Bandwidth > 0 && (p.link.Bandwidth == 0 || l.Bandwidth < p.link.Bandwidth) {
 			p.link = l
 		}
+	}
+	if p.known, err = migrate.ReadGuests(p.profiles()); err != nil {
+		return err
 	}
 	p.link.Bandwidth = cmp.Or(rate, p.link.Bandwidth)
 	if p.link.Bandwidth == 0 {
@@ -272,8 +278,11 @@ func (p *planner) candidate(f foretold) drain.Guest {
 			d.Ladder = []drain.Means{drain.Shutdown}
 		}
 	}
-	d.Load = migrate.LoadFor(p.loads[g.Name], p.link, budget)
+	d.Load = migrate.LoadFor(p.loads[g.Name], p.known[g.Name].Of(g.UUID), p.link, budget)
 	d.Load.Disks = p.disks[g.Name]
+	s := p.step[g.Name]
+	s.WorkingSet = d.Load.WorkingSet
+	p.step[g.Name] = s
 	return d
 }
 
@@ -334,7 +343,7 @@ func (r planReport) table(w io.Writer) error {
 	}
 	fmt.Fprintf(w, "\nempty after %.1f s of %.0f s; the link alone needs %.1f s\n", r.Makespan, r.Window, r.Bound)
 	if !r.Measured {
-		fmt.Fprintln(w, "the guests are taken for idle, as nothing was measured")
+		fmt.Fprintln(w, "a guest whose dirty rate no migration has told is taken for idle, as nothing was measured")
 	}
 	return nil
 }

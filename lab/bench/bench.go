@@ -55,6 +55,7 @@ var Benches = append(aloneBenches(), []Bench{
 	{Results: []string{"busy-blackout-udp", "busy-time"}, N: 15, Run: busy},
 	{Results: []string{"hopeless", "hopeless-blackout-udp"}, N: 15, Run: hopeless},
 	{Results: []string{"hopeless-postcopy", "hopeless-postcopy-blackout-udp"}, N: 15, Run: hopelessPostCopy},
+	{Results: []string{"prediction-duration", "prediction-pause"}, N: 10, Run: prediction},
 	{Results: leverResults(), N: 5, Run: pullLevers},
 	{Results: []string{"drain-10", "drain-10-blackout"}, N: 5, Run: drainTen},
 	{Results: []string{"drain-10-at-once", "drain-10-at-once-blackout"}, N: 5, Run: drainTenAtOnce},

@@ -57,5 +57,15 @@ type JobStats struct {
 	Iteration int           // passes over the memory, 1 is the first
 	Throttle  int           // per cent that auto-converge takes from the guest
 	Downtime  time.Duration // that QEMU expects of a switchover now, or measured by libvirt when completed
+	XBZRLE    XBZRLEStats   // of the pages that were sent as what changed of them
 	Disks     DiskStats     // counted apart: the fields above are of the memory alone
+}
+
+// XBZRLEStats are what XBZRLE did so far; all zero without it.
+type XBZRLEStats struct {
+	Pages     uint64 // that were sent as deltas
+	Bytes     uint64 // of these deltas
+	Misses    uint64 // pages that were not in the cache, and sent whole
+	Overflows uint64 // pages that were, and sent whole as the delta was no smaller
+	Page      uint64 // bytes of a page
 }

@@ -116,23 +116,15 @@ func judge(records []migrate.Record) Prediction {
 		if f == nil || rec.Outcome != migrate.Moved {
 			continue
 		}
-		durations = ratio(durations, stepMS(rec, "migrate"), f.DurationMS)
+		if took := rec.MigrateMS(); took > 0 {
+			durations = ratio(durations, &took, f.DurationMS)
+		}
 		pauses = ratio(pauses, rec.PauseMS, f.PauseMS)
 		if b := Worst(rec); b != nil {
 			blackouts = ratio(blackouts, &b.MS, f.BlackoutMS)
 		}
 	}
 	return Prediction{spread(durations), spread(pauses), spread(blackouts)}
-}
-
-// stepMS is how long a step took, nil where it was not taken.
-func stepMS(rec migrate.Record, name string) *float64 {
-	for i := range rec.Steps {
-		if rec.Steps[i].Name == name {
-			return &rec.Steps[i].MS
-		}
-	}
-	return nil
 }
 
 func ratio(list []float64, measured *float64, predicted float64) []float64 {

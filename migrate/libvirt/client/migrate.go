@@ -179,6 +179,16 @@ func jobStatsOf(i *lv.DomainJobInfo) libvirt.JobStats {
 		Iteration: int(i.MemIteration),
 		Throttle:  i.AutoConvergeThrottle,
 		Downtime:  time.Duration(i.Downtime) * time.Millisecond,
+		XBZRLE:    xbzrleOf(i),
 		Disks:     libvirt.DiskStats{Total: i.DiskTotal, Processed: i.DiskProcessed, Remaining: i.DiskRemaining, Rate: i.DiskBps},
 	}
+}
+
+// xbzrleOf is zero of a job without it.
+func xbzrleOf(i *lv.DomainJobInfo) libvirt.XBZRLEStats {
+	if !i.CompressionPagesSet {
+		return libvirt.XBZRLEStats{}
+	}
+	return libvirt.XBZRLEStats{Pages: i.CompressionPages, Bytes: i.CompressionBytes, Misses: i.CompressionCacheMisses,
+		Overflows: i.CompressionOverflow, Page: i.MemPageSize}
 }

@@ -1,0 +1,305 @@
+package migrate
+
+import (
+	"cmp"
+	"time"
+
+	"github.com/vmferry/vmferry/migrate/drain"
+	"github.com/vmferry/vmferry/migrate/libvirt"
+)
+
+// outlook is what is known of a migration before its begin. Sizes are in bytes of memory, rates in bytes per second on
+// the wire.
+type outlook struct {
+	used  uint64 // what the first pass sends
+	dirty uint64 // what the guest writes per second
+	set   uint64 // what a pass after the first finds dirty at most, 0 where that is not known
+
+	pace     uint64  // the rate of the first passes, 0 for no bound of their own
+	rate     uint64  // of the others
+	last     uint64  // of the last copy, for which QEMU lifts the bound
+	reckoned uint64  // what QEMU takes for that, 0 for the rate of the passes
+	deltas   uint64  // the same with XBZRLE
+	shrink   float64 // by how much memory is smaller on the wire, 1 for not at all
+	delta    float64 // the part of a page that XBZRLE sends
+
+	window   time.Duration // the time that is left
+	restart  time.Duration // what it costs to begin again, beside the passes
+	promises State         // of which what is predicted counts, and the set
+}
+
+// course is how a migration goes.
+type course struct {
+	took        time.Duration // from the first byte until the guest stops for its last copy
+	after       time.Duration // from then on, until a post-copy has fetched the rest
+	rest        uint64        // bytes of memory in the last copy
+	limit       time.Duration // the downtime limit at the end
+	bytes       uint64        // on the wire, in all
+	passes      int
+	throttle    int // per cent at the end
+	means       drain.Means
+	compression string
+	ends        bool // it does end by itself
+}
+
+const (
+	// usualDelta is the part of a page that XBZRLE sends where no move has told, and leastDelta what is reckoned with at
+	// least: each page costs a header.
+	usualDelta = 0.1
+	leastDelta = 0.02
+
+	// A bounded rate is one of bursts: as much as that rate allows in a tenth of a second (BUFFER_DELAY of QEMU's
+	// migration/options.h) is sent at once.
+	burstEvery = 100 * time.Millisecond
+
+	// leastPass is what a pass takes of which there is next to nothing to send.
+	leastPass = 300 * time.Microsecond
+
+	longestCourse = 1 << 16 // steps that are simulated of one that never ends
+)
+
+// foresee runs the rule on a guest that writes evenly, as QEMU moves one: a pass sends what the one before left dirty.
+// As soon as what is left fits the limit, QEMU looks at the dirty pages, and stops the guest where it still fits. It does
+// no input or output.
+func (p Policy) foresee(o outlook) course {
+	w := walk{policy: p, outlook: o}
+	d := p.Decide(w.state(libvirt.JobStats{}))
+	w.begin(attempt{throttle: d.Throttle, cache: d.Cache, compress: d.Compress})
+	for range longestCourse {
+		if w.step(); w.over {
+			break
+		}
+	}
+	w.course.took, w.course.bytes = w.clock, uint64(w.sent)
+	w.course.throttle, w.course.compression = w.percent, w.try.compression()
+	return w.course
+}
+
+// packed is by how much the last copy is smaller on the wire.
+func (c course) packed(o outlook) float64 {
+	switch c.compression {
+	case "zstd":
+		return 1 / o.shrink
+	case "xbzrle":
+		return o.delta
+	}
+	return 1
+}
+
+// deltaPays tells whether XBZRLE from the begin on spares the guest a throttle or a limit above what the budget leaves, or
+// the migration a quarter of its time.
+func (p Policy) deltaPays(o outlook) bool {
+	if !p.Delta || p.PostCopy {
+		return false
+	}
+	without := p
+	without.Delta, o.promises.DeltaPays = false, true
+	a, b := without.foresee(o), p.foresee(o)
+	rough := !a.ends || a.means != drain.Live || a.limit > p.Cap
+	return b.ends && b.compression == "xbzrle" && (rough || a.took > b.took*4/3)
+}
+
+// walk is a migration that is simulated. Its clock begins at zero.
+type walk struct {
+	policy Policy
+	outlook
+	course
+	try   attempt
+	trend trend
+	over  bool
+
+	clock, looked time.Duration // now, and when the rule is asked next
+	asked         time.Duration // when it was last
+	synced        time.Duration // when the dirty pages were last looked at
+	wire          uint64        // the rate at present
+	quota         float64       // bytes on the wire that the present burst may still have
+	burst         time.Duration // when the next one begins
+	left          uint64        // bytes of this pass still to send
+	found         uint64        // bytes at its begin
+	sent          float64       // bytes on the wire
+
+	percent     int // taken from the guest
+	throttled   int // periods in a row in which it wrote more than half of what was sent
+	period      time.Duration
+	periodDirty float64
+	periodSent  float64
+}
+
+// begin is also how a migration is begun again.
+func (w *walk) begin(try attempt) {
+	w.try, w.trend = try, trend{}
+	w.passes, w.percent, w.throttled = 1, 0, 0
+	w.left, w.found, w.synced, w.period = w.used, w.used, w.clock, w.clock
+	w.periodDirty, w.periodSent = 0, w.sent
+	w.limit, w.wire = w.policy.First, cmp.Or(w.pace, w.rate)
+	w.looked, w.asked = w.clock+passSettle, w.clock
+	w.means = drain.Live
+}
+
+// step goes on to whatever comes next: the end of a pass or of a burst, or the rule's next look.
+func (w *walk) step() {
+	if w.clock >= w.burst {
+		w.quota, w.burst = float64(w.wire)*burstEvery.Seconds(), w.clock+burstEvery
+	}
+	send := w.left - min(w.left, w.fits())
+	end := max(seconds(send, w.speed()), leastPass-min(leastPass, w.clock-w.synced))
+	next := min(end, w.looked-w.clock)
+	if w.bursts() {
+		if w.onWire(send) > w.quota {
+			end = w.burst - w.clock + 1 // this pass does not end in this burst
+		}
+		next = min(end, w.burst-w.clock, w.looked-w.clock)
+	}
+	w.advance(max(next, 0))
+	switch {
+	case w.clock >= w.looked:
+		w.look()
+	case next == end:
+		w.sync()
+	}
+}
+
+// bursts tells whether it makes a difference that a rate below what the link carries is one of bursts: not where there is
+// more to send than takes two seconds.
+func (w *walk) bursts() bool { return w.wire < w.last && w.onWire(w.left) < 2*float64(w.wire) }
+
+// speed is how fast memory is sent.
+func (w *walk) speed() uint64 {
+	rate := w.wire
+	if w.bursts() {
+		rate = w.last
+	}
+	speed := uint64(float64(rate) / w.smaller())
+	if w.try.cache > 0 {
+		speed = min(speed, max(rate, packLink)) // one thread encodes it
+	}
+	return speed
+}
+
+// fits is how much memory QEMU dares to stop the guest for.
+func (w *walk) fits() uint64 { return uint64(w.limit.Seconds() * float64(w.lastRate())) }
+
+// lastRate is what QEMU takes for the rate of the last copy.
+func (w *walk) lastRate() uint64 {
+	if w.try.cache > 0 {
+		return cmp.Or(w.deltas, w.wire)
+	}
+	return cmp.Or(w.reckoned, w.wire)
+}
+
+func (w *walk) advance(d time.Duration) {
+	pages := min(uint64(d.Seconds()*float64(w.speed())), w.left)
+	if w.bursts() {
+		pages = min(pages, uint64(w.quota/w.smaller()))
+		w.quota -= w.onWire(pages)
+	}
+	w.left -= pages
+	w.sent += w.onWire(pages)
+	w.clock += d
+}
+
+// onWire is what so much memory is when it is sent.
+func (w *walk) onWire(pages uint64) float64 { return float64(pages) * w.smaller() }
+
+// smaller is the part of it that is sent.
+func (w *walk) smaller() float64 {
+	switch {
+	case w.try.cache > 0 && w.passes > 2:
+		return w.delta
+	case w.try.compress:
+		return 1 / w.shrink
+	}
+	return 1
+}
+
+// sync is QEMU's look at the dirty pages: the end of the migration or of a pass.
+func (w *walk) sync() {
+	took := w.clock - w.synced
+	set := cmp.Or(w.set, w.used)
+	wrote := min(float64(w.dirty)*float64(100-w.percent)/100*took.Seconds(), float64(set))
+	w.left = min(w.left+uint64(wrote), max(set, w.left))
+	w.synced, w.found = w.clock, w.left
+	if w.left <= w.fits() {
+		w.over, w.ends, w.rest = true, true, w.left
+		w.sent += w.onWire(w.left)
+		return
+	}
+	w.converge(wrote)
+	w.passes++
+	if w.clock-w.asked < pollEvery {
+		w.looked = w.clock + passSettle
+	}
+}
+
+// converge is QEMU's auto-converge (migration_trigger_throttle): the first per cent after two periods of a second or more
+// in which more than half as much was written as sent, and 10 more after every two others.
+func (w *walk) converge(wrote float64) {
+	w.periodDirty += wrote
+	if w.clock-w.period < time.Second {
+		return
+	}
+	if w.try.throttle > 0 && w.periodDirty > (w.sent-w.periodSent)/2 {
+		if w.throttled++; w.throttled == 2 {
+			w.throttled = 0
+			w.percent = min(max(w.percent+10, w.try.throttle), 99)
+			w.means = drain.Converge
+		}
+	}
+	w.period, w.periodDirty, w.periodSent = w.clock, 0, w.sent
+}
+
+// look asks the rule, and does what it says.
+func (w *walk) look() {
+	s := libvirt.JobStats{Active: true, Elapsed: w.clock, Iteration: w.passes, Processed: uint64(w.sent),
+		Remaining: w.left, Rate: w.wire}
+	if w.passes > 1 {
+		s.DirtyRate = max(w.dirty*uint64(100-w.percent)/100, 1)
+		s.Downtime = seconds(w.found, w.lastRate())
+	}
+	w.looked, w.asked = w.clock+pollEvery, w.clock
+	if w.passes >= paceLift {
+		w.wire = w.rate
+	}
+	d := w.policy.Decide(w.state(s))
+	w.limit = max(w.limit, d.Limit)
+	next := w.try
+	switch {
+	case d.GiveUp != "" || w.policy.Window > 0 && w.clock >= w.window:
+		w.over = true
+	case d.Cache > 0 && w.try.cache == 0:
+		next.cache = d.Cache
+		w.again(next)
+	case d.Throttle > 0 && w.try.throttle == 0:
+		next.throttle = d.Throttle
+		w.again(next)
+	case d.PostCopy:
+		w.over, w.ends, w.means = true, true, drain.PostCopy
+		w.after = seconds(w.left, w.rate)
+		w.sent += float64(w.left)
+	}
+}
+
+func (w *walk) again(next attempt) {
+	w.clock += w.restart
+	w.begin(next)
+}
+
+// state is what the rule would decide from.
+func (w *walk) state(s libvirt.JobStats) State {
+	left := w.window
+	if w.policy.Window > 0 {
+		left -= w.clock
+	}
+	out := State{Active: s.Active, Elapsed: w.clock, Left: left, Iteration: s.Iteration, Sent: s.Processed,
+		Remaining: s.Remaining, Used: w.used, Rate: uint64(float64(w.wire) / w.smaller()), DirtyRate: s.DirtyRate,
+		Throttled: w.try.throttle > 0, Percent: w.percent,
+		Link: w.rate, Set: cmp.Or(w.set, w.promises.Set), Deltas: w.try.cache > 0, Delta: w.delta,
+		Easy: w.promises.Easy, Packs: w.promises.Packs, DeltaPays: w.promises.DeltaPays, Needs: w.promises.Needs}
+	if s.Active {
+		now := time.Unix(0, 0).Add(w.clock)
+		w.trend.see(&out, s, now)
+		w.trend.endure(s, w.policy.starved(out), now)
+		out.Quiet, out.Starved = w.trend.quiet, w.trend.starved
+	}
+	return out
+}

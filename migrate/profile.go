@@ -1,0 +1,242 @@
+package migrate
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/vmferry/vmferry/migrate/qmp"
+)
+
+// Profile is what earlier moves away from this node have taught of one guest. Values that are not known are zero.
+type Profile struct {
+	UUID       string `json:"uuid"`
+	WorkingSet uint64 `json:"working_set,omitempty"` // bytes: the most that a pass after the first had to send
+	// SmallestPass is the least, in bytes: what is dirty however short the pass before was.
+	SmallestPass uint64 `json:"smallest_pass,omitempty"`
+	// Touched is the part of its used memory that the first pass sent, 0 to 1: pages of zeroes cost nothing.
+	Touched   float64 `json:"touched,omitempty"`
+	DirtyRate uint64  `json:"dirty_rate,omitempty"` // bytes per second at the last move
+	// DevicesMS is what sending the device state took while the guest stood still, at the latest moves.
+	DevicesMS []float64 `json:"devices_ms,omitempty"`
+	// HandOversMS is what its pauses took beside the last copy and that: a busy guest has its own.
+	HandOversMS []float64 `json:"hand_overs_ms,omitempty"`
+	// Shrink is by how much zstd made its memory smaller, 1 for not at all.
+	Shrink float64 `json:"shrink,omitempty"`
+	// Delta is the part of a rewritten page that XBZRLE had to send, 0 to 1.
+	Delta   float64   `json:"delta,omitempty"`
+	Moves   int       `json:"moves"` // that taught it
+	Updated time.Time `json:"updated"`
+}
+
+// GuestsFile is the name of the file of guests in a node's state directory.
+const GuestsFile = "guests.json"
+
+const (
+	guestsSchema = 1
+	guestsMost   = 4096                // entries; the oldest go first
+	guestsAge    = 90 * 24 * time.Hour // after which an entry says nothing
+	clockSlip    = 24 * time.Hour      // by which this node's clock may have been set back since
+
+	// shortPass is the least time of a pass that tells how fast the guest writes: QEMU sends what a tenth of a second
+	// may carry at once.
+	shortPass = 200 * time.Millisecond
+)
+
+type guestsDoc struct {
+	Schema int                `json:"schema"`
+	Guests map[string]Profile `json:"guests"` // by name
+}
+
+// ReadGuests reads what is remembered of each guest, by its name. A file that does not exist, that is of another schema
+// or has no name says nothing. Entries that are old or hold what no move can teach are left out.
+func ReadGuests(path string) (map[string]Profile, error) { return readGuests(path, time.Now()) }
+
+func readGuests(path string, now time.Time) (map[string]Profile, error) {
+	var doc guestsDoc
+	if err := recall(path, &doc); err != nil {
+		return nil, fmt.Errorf("read what is known of the guests: %w", err)
+	}
+	if doc.Schema != guestsSchema {
+		return nil, nil
+	}
+	maps.DeleteFunc(doc.Guests, func(name string, p Profile) bool { return name == "" || !p.valid(now) })
+	return doc.Guests, nil
+}
+
+// LearnGuest adds what a move says of its guest to the file at path, as [LearnLink] does of the link. A move that
+// failed teaches what its passes showed.
+func LearnGuest(path string, r Record) error {
+	err := revise(path, func() any {
+		now := time.Now()
+		guests, err := readGuests(path, now)
+		if err != nil || guests == nil {
+			guests = map[string]Profile{}
+		}
+		p, ok := guests[r.Guest].Of(r.UUID).learn(r)
+		if !ok || r.Guest == "" || !p.valid(now) {
+			return nil
+		}
+		guests[r.Guest] = p
+		return guestsDoc{guestsSchema, youngest(guests, guestsMost)}
+	})
+	if err != nil {
+		return fmt.Errorf("remember guest %q: %w", r.Guest, err)
+	}
+	return nil
+}
+
+// youngest are the n of them that were updated last.
+func youngest(guests map[string]Profile, n int) map[string]Profile {
+	if len(guests) <= n {
+		return guests
+	}
+	names := slices.SortedFunc(maps.Keys(guests), func(a, b string) int {
+		return cmp.Or(guests[b].Updated.Compare(guests[a].Updated), strings.Compare(a, b))
+	})
+	for _, name := range names[n:] {
+		delete(guests, name)
+	}
+	return guests
+}
+
+// valid tells whether moves can have taught this, and not too long ago.
+func (p Profile) valid(now time.Time) bool {
+	const most = 1 << 50 // bytes
+	share := func(x float64) bool { return x >= 0 && x <= 1 }
+	age := now.Sub(p.Updated)
+	return age < guestsAge && age > -clockSlip && p.WorkingSet <= most && p.SmallestPass <= most && p.DirtyRate <= most &&
+		share(p.Touched) && share(p.Delta) && (p.Shrink == 0 || p.Shrink >= 1 && !math.IsInf(p.Shrink, 0)) &&
+		pauses(p.DevicesMS) && pauses(p.HandOversMS) && p.Moves >= 0
+}
+
+// pauses tells whether all may be parts of a pause, in milliseconds.
+func pauses(ms []float64) bool {
+	return !slices.ContainsFunc(ms, func(ms float64) bool { return !(ms >= 0 && ms <= millis(longestPause)) })
+}
+
+// Of is p where it is of the guest with that UUID, and empty for another guest of its name. An unknown UUID is believed.
+func (p Profile) Of(uuid string) Profile {
+	if uuid == "" || p.UUID == "" || strings.EqualFold(uuid, p.UUID) {
+		return p
+	}
+	return Profile{}
+}
+
+// learn is p and what r adds to it; ok is false when that is nothing.
+func (p Profile) learn(r Record) (_ Profile, ok bool) {
+	passes := r.passes()
+	if len(passes) == 0 {
+		return p, false
+	}
+	p.UUID = cmp.Or(r.UUID, p.UUID)
+	// Of a part of the link, or of pages that are compressed, the time of a pass does not tell the size.
+	sized := !r.Shared && (r.Compression == "" || r.Compression == "xbzrle")
+	if sized && r.Used > 0 && r.Outcome == Moved {
+		p.Touched, ok = blend(p.Touched, min(float64(passes[0].bytes)/float64(r.Used), 1)), true
+	}
+	shown := passes
+	if r.Throttle > 0 || r.Compression == "xbzrle" {
+		shown = passes[:min(2, len(passes))] // the others are shorter for that
+	}
+	if most, least := extent(shown[1:]); most > 0 && sized {
+		p.WorkingSet, p.SmallestPass, ok = most, least, true
+		exact, bound := writes(shown)
+		p.DirtyRate = cmp.Or(exact, measured(r), p.DirtyRate, bound)
+	} else if rate := measured(r); rate > 0 {
+		p.DirtyRate, ok = rate, true
+	}
+	if device, known := r.device(); known {
+		p.DevicesMS, ok = latest(p.DevicesMS, device), true
+	}
+	if handOver, known := r.handOver(); known && r.Outcome == Moved {
+		p.HandOversMS, ok = latest(p.HandOversMS, handOver), true
+	}
+	if r.Compression == "zstd" && r.Pages > r.Transferred && r.Transferred > 0 {
+		p.Shrink, ok = blend(p.Shrink, float64(r.Pages)/float64(r.Transferred)), true
+	}
+	if r.Delta != nil {
+		p.Delta, ok = *r.Delta, true
+	}
+	p.Moves++
+	p.Updated = r.Ended
+	return p, ok
+}
+
+// pass is one pass over the memory that ended.
+type pass struct {
+	took  time.Duration
+	bytes uint64
+}
+
+// passes are what QEMU's events show of them, by the rate that was allowed or else seen.
+func (r *Record) passes() []pass {
+	rate := r.Rate
+	if r.Cap > 0 {
+		rate = min(r.Cap, cmp.Or(rate, r.Cap))
+	}
+	var all []pass
+	var began time.Time
+	for _, ph := range r.Phases {
+		if ph.Side != qmp.Source || ph.Name != qmp.PhasePass && ph.Name != qmp.PhaseStop {
+			continue
+		}
+		if took := ph.Stamp.Sub(began); !began.IsZero() && took > 0 && rate > 0 {
+			all = append(all, pass{took, uint64(took.Seconds() * float64(rate))})
+		}
+		began = ph.Stamp
+		if ph.Name == qmp.PhaseStop {
+			break
+		}
+	}
+	return all
+}
+
+// extent is the largest and the smallest of passes that are long enough to tell.
+func extent(passes []pass) (most, least uint64) {
+	for _, p := range passes {
+		if p.took < shortPass {
+			continue
+		}
+		most, least = max(most, p.bytes), min(cmp.Or(least, p.bytes), p.bytes)
+	}
+	return most, least
+}
+
+// measured is the dirty rate of QEMU's own measurement, 0 without one.
+func measured(r Record) uint64 {
+	if r.DirtyRate == nil {
+		return 0
+	}
+	return *r.DirtyRate
+}
+
+// writes is how fast the guest writes, in bytes per second, by the longest pass that found less than its whole working
+// set; 0 where there is none. A single shorter pass tells nothing: a raised limit has QEMU look at the dirty pages before
+// the end of a pass. least is what passes found at least.
+func writes(passes []pass) (exact, least uint64) {
+	const agree = 1.3
+	most, _ := extent(passes[1:])
+	var before float64 // the rate by a pass of less than the set
+	for i := 1; i < len(passes); i++ {
+		found, of := passes[i], passes[i-1]
+		if found.took < shortPass || of.took < shortPass {
+			break
+		}
+		rate := float64(found.bytes) / of.took.Seconds()
+		if before > 0 && rate < before*agree && before < rate*agree {
+			return uint64(before), uint64(before)
+		}
+		before = 0
+		if found.bytes < most/20*19 {
+			before = rate
+		} else {
+			least = max(least, uint64(rate))
+		}
+	}
+	return 0, least
+}
