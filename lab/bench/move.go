@@ -271,7 +271,7 @@ func emulatorPart(ctx context.Context, s *Stage) ([]Result, error) {
 	}
 	result := compare("emulator-part", "ms", "", each(cold, answered.udp), nil)
 	result.Notes = []string{
-		"RESUME to the light service's first answer over UDP, after the translation cache was emptied by loadvm; no migration",
+		"RESUME to the light service's first answer over UDP, after loadvm emptied the translation cache; no migration",
 		"medians: " + medians(cold),
 		"the same with the cache left as it was: " + medians(warm),
 	}

@@ -183,8 +183,8 @@ func (r *Report) WriteTable(w io.Writer) error {
 }
 
 // depths say which part of a guest a silence is of.
-const depths = "The longest silence of a move: kernel-gap of the guest's kernel (ICMP echo, TCP acknowledgements); " +
-	"blackout, client-gap and request-gap of a light service in it; game-gap of a real one."
+const depths = "Longest silences: kernel-gap of the guest's kernel; blackout, client-gap, request-gap of a light service in it; " +
+	"game-gap of a real one."
 
 // writeDepths writes what the depths are, where a result is at one.
 func (r *Report) writeDepths(w io.Writer) error {

@@ -43,7 +43,8 @@ func TestHalved(t *testing.T) {
 	if r.Unit != "intervals" || r.Ours.N != 4 || r.Ours.Max != 2.5 || r.Ours.P50 != 0.5 || r.OursEnded[endedLive] != 2 {
 		t.Errorf("%+v", r)
 	}
-	const want = "kernel, ICMP 40.0 and 45.0; kernel, TCP 50.0 and 50.0; light service, UDP 100.0 and 125.0; light service, TCP 120.0 and 110.0"
+	const want = "kernel, ICMP 40.0 and 45.0; kernel, TCP 50.0 and 50.0; " +
+		"light service, UDP 100.0 and 125.0; light service, TCP 120.0 and 110.0"
 	if !strings.HasSuffix(r.Notes[0], want) {
 		t.Errorf("%q", r.Notes)
 	}

@@ -31,7 +31,8 @@ func TestSpentBetween(t *testing.T) {
 	} {
 		got, ok := spentBetween(readings, at(c.from), at(c.to))
 		near := func(a, b float64) bool { return a-b < 1e-9 && b-a < 1e-9 }
-		if ok != c.ok || ok && !(near(got.Agents, c.want.Agents) && near(got.Daemon, c.want.Daemon) && near(got.Libvirt, c.want.Libvirt)) {
+		same := near(got.Agents, c.want.Agents) && near(got.Daemon, c.want.Daemon) && near(got.Libvirt, c.want.Libvirt)
+		if ok != c.ok || ok && !same {
 			t.Errorf("%s: %+v, %v; want %+v, %v", c.name, got, ok, c.want, c.ok)
 		}
 	}

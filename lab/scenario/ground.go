@@ -51,7 +51,8 @@ func groundOf(c *cluster.Cluster) ground {
 		}
 	}
 	return ground{
-		kind: "qemu", boot: "/shared/boot", disks: true, pace: 5 * time.Millisecond, ask: 250 * time.Millisecond, guests: 2, observe: newQEMUObserver,
+		kind: "qemu", boot: "/shared/boot", disks: true, guests: 2, observe: newQEMUObserver,
+		pace: 10 * time.Millisecond, ask: 250 * time.Millisecond,
 		limits: limits{start: 90 * time.Second, each: 15 * time.Second, trigger: 150 * time.Second, comeback: 2 * time.Minute},
 	}
 }
