@@ -46,7 +46,7 @@ func idle(ctx context.Context, s *Stage) ([]Result, error) {
 // kernel is the pause of moves, and the gaps of the guest's kernel.
 func (m moves) kernel(name string) []Result {
 	pause := m.result("idle-pause", "ms", pauseOf)
-	pause.Notes = []string{idleWork, fmt.Sprintf("every target is probed every %s", moveInterval)}
+	pause.Notes = []string{idleWork, fmt.Sprintf("every target is probed every %s; probe-share is what that costs", moveInterval)}
 	icmp, acks := m.result(name+"-icmp", "ms", icmpOf), m.result(name+"-tcp", "ms", acksOf)
 	icmp.Notes = []string{"kernel: longest silence of ICMP echo; " + m.beyondPause(icmpOf)}
 	acks.Notes = []string{

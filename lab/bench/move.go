@@ -36,7 +36,7 @@ func busy(ctx context.Context, s *Stage) ([]Result, error) {
 	}
 	note := fmt.Sprintf("the guest rewrites %d MiB/s of %d MiB, both sides have migration_speed=%d", busyRate, workingSet, linkCap)
 	dark, took := all.result("busy-blackout-udp", "ms", udpOf), all.result("busy-time", "s", secondsOf)
-	dark.Notes = []string{note}
+	dark.Notes = []string{note, all.depths()}
 	return []Result{dark, took}, nil
 }
 
@@ -68,6 +68,7 @@ func (m moves) hopeless(name, how string) []Result {
 	took, dark := m.result(name, "s", secondsOf), m.result(name+"-blackout-udp", "ms", udpOf)
 	took.Notes = []string{fmt.Sprintf("the guest rewrites %d MiB/s of %d MiB, both sides have migration_speed=%d and %s, %s; the figures are of those that moved live",
 		hopelessRate, workingSet, linkCap, hopelessTime, how)}
+	dark.Notes = []string{m.depths()}
 	return []Result{took, dark}
 }
 
