@@ -44,11 +44,15 @@ func (l *Lab) stock(ctx context.Context, tree string) error {
 	if err := os.MkdirAll(l.guestDir(), 0o755); err != nil {
 		return err
 	}
-	return guest.Build(ctx, guest.Spec{
+	spec := guest.Spec{
 		Type: l.Hypervisor, KernelImage: kernel, ModulesDir: modules, OutDir: l.guestDir(),
 		Init:     filepath.Join(filepath.Dir(l.Self), "guest-init"),
 		Blackout: filepath.Join(l.Stage, "usr/bin/blackout"),
-	})
+	}
+	if image.HasGame(tree) {
+		spec.GameTree = tree
+	}
+	return guest.Build(ctx, spec)
 }
 
 func copyFile(from, to string, mode os.FileMode) error {

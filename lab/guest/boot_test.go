@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+
+	"github.com/vmferry/vmferry/lab/game"
 )
 
 // kernelRootEnv names a root with boot/vmlinuz-VERSION and lib/modules/VERSION
@@ -90,6 +92,38 @@ func runHere(ctx context.Context, program string, args ...string) error {
 	return nil
 }
 
+// TestBootGame boots a guest with a game server, and asks all that it offers.
+func TestBootGame(t *testing.T) {
+	s := bootSpec(t)
+	s.GameTree = os.Getenv(kernelRootEnv)
+	if _, err := os.Stat(filepath.Join(s.GameTree, gameServer)); err != nil {
+		t.Skip(err)
+	}
+	if err := Build(t.Context(), s); err != nil {
+		t.Fatal(err)
+	}
+	image := filepath.Join(t.TempDir(), "guest.qcow2")
+	if err := CreateDisk(t.Context(), runHere, image); err != nil {
+		t.Fatal(err)
+	}
+	bootOnce(t, s, image)
+}
+
+// play asks the guest's game server until it has answered.
+func play(ctx context.Context, t *testing.T, addr string) {
+	t.Helper()
+	for ctx.Err() == nil {
+		try, cancel := context.WithTimeout(ctx, time.Second)
+		got, err := game.Watch(try, fmt.Sprintf("%s:%d", addr, GamePort), 20*time.Millisecond)
+		cancel()
+		if err == nil {
+			t.Logf("the game server answered %d of %d", got.Answered, got.Sent)
+			return
+		}
+	}
+	t.Error("the game server never answered")
+}
+
 // bootOnce boots the guest, probes it, presses its power button, waits for its
 // end and returns what it last said.
 func bootOnce(t *testing.T, s Spec, image string) Status {
@@ -98,7 +132,7 @@ func bootOnce(t *testing.T, s Spec, image string) Status {
 	ctx, cancel := context.WithTimeout(t.Context(), bootLimit)
 	defer cancel()
 	monitor := filepath.Join(t.TempDir(), "qmp")
-	cmd := exec.CommandContext(ctx, "qemu-system-x86_64", qemuArgs(s.OutDir, image, monitor, addr)...)
+	cmd := exec.CommandContext(ctx, "qemu-system-x86_64", qemuArgs(s, image, monitor, addr)...)
 	cmd.Stdout, cmd.Stderr = t.Output(), t.Output()
 	begin := time.Now()
 	if err := cmd.Start(); err != nil {
@@ -108,6 +142,9 @@ func bootOnce(t *testing.T, s Spec, image string) Status {
 	early := awaitCounter(ctx, t, addr, 0)
 	t.Logf("status %v after start, kernel up for %d ms", time.Since(begin).Round(10*time.Millisecond), early.UptimeMS)
 	probe(ctx, t, s.Blackout, addr)
+	if s.GameTree != "" {
+		play(ctx, t, addr)
+	}
 	late := awaitCounter(ctx, t, addr, early.Counter+2)
 	begin = time.Now()
 	pressPower(ctx, t, monitor)
@@ -118,12 +155,16 @@ func bootOnce(t *testing.T, s Spec, image string) Status {
 	return late
 }
 
-func qemuArgs(boot, image, monitor, addr string) []string {
+func qemuArgs(s Spec, image, monitor, addr string) []string {
 	guest := DomainSpec{Type: "qemu", Name: "boot-test", IP: "10.0.2.15/24", Gateway: "10.0.2.2", Disk: image}
+	boot, initrd, memory := s.OutDir, initrdName, MinMemoryMiB
+	if s.GameTree != "" {
+		guest.Game, initrd, memory = true, gameName, GameMemoryMiB
+	}
 	return []string{
-		"-accel", "tcg", "-machine", machine + ",hpet=off", "-cpu", "qemu64,+rdrand", "-m", fmt.Sprint(MinMemoryMiB),
+		"-accel", "tcg", "-machine", machine + ",hpet=off", "-cpu", "qemu64,+rdrand", "-m", fmt.Sprint(memory),
 		"-nodefaults", "-no-user-config", "-display", "none", "-serial", "stdio", "-qmp", "unix:" + monitor + ",server=on,wait=off",
-		"-kernel", filepath.Join(boot, "vmlinuz"), "-initrd", filepath.Join(boot, "initrd"), "-append", guest.CommandLine(),
+		"-kernel", filepath.Join(boot, "vmlinuz"), "-initrd", filepath.Join(boot, initrd), "-append", guest.CommandLine(),
 		"-drive", "file=" + image + ",if=none,id=disk,format=qcow2,cache=none", "-device", "virtio-blk-pci,drive=disk",
 		"-netdev", forwards(addr),
 		"-device", "virtio-net-pci,netdev=net,romfile=",
@@ -136,7 +177,7 @@ func forwards(addr string) string {
 	for _, port := range []int{ReflectorPort, BlackoutPort} {
 		net += fmt.Sprintf(",hostfwd=udp:%[1]s:%[2]d-:%[2]d,hostfwd=tcp:%[1]s:%[2]d-:%[2]d", addr, port)
 	}
-	return net
+	return net + fmt.Sprintf(",hostfwd=udp:%[1]s:%[2]d-:%[2]d", addr, GamePort)
 }
 
 // ownAddress is an address of loopback that this process alone uses, so that no

@@ -18,6 +18,7 @@ import (
 const (
 	kernelName = "vmlinuz"
 	initrdName = "initrd"
+	gameName   = "initrd-game"
 )
 
 // Where lab/guest/init looks for the lists of modules.
@@ -27,44 +28,55 @@ const (
 )
 
 // Spec says from what to build the guests' kernel and initramfs. All fields but
-// Type are paths, and required.
+// Type are paths, and required but for GameTree.
 type Spec struct {
 	Type        string // of the guests, see [DomainSpec]; empty is "qemu"
 	KernelImage string // Debian's /boot/vmlinuz-VERSION
 	ModulesDir  string // …/lib/modules/VERSION of the same kernel
 	Init        string // lab/guest/init, built with CGO_ENABLED=0
 	Blackout    string // cmd/blackout, built with CGO_ENABLED=0
+	GameTree    string // root of a Debian with teeworlds-server; empty: no guest gets a game server
 	OutDir      string // created when it does not exist
 }
 
 // Build writes OutDir/vmlinuz, an unpacked ELF kernel where PVH allows it, and
-// OutDir/initrd, an uncompressed cpio archive. Each is replaced in one step, so
-// that guests may be started from the old ones meanwhile. It runs xz and zstd
+// OutDir/initrd, an uncompressed cpio archive. With GameTree it writes
+// OutDir/initrd-game too, which has the game server in addition. Each is replaced
+// in one step, so that guests may be started from the old ones meanwhile. It runs xz and zstd
 // (Debian's xz-utils and zstd). When ctx ends it stops and leaves what was there
 // before.
 func Build(ctx context.Context, s Spec) error {
 	if err := s.check(); err != nil {
 		return err
 	}
-	initrd, err := s.initrd(ctx)
+	files := map[string][]byte{}
+	initrd, err := s.initrd(ctx, nothing)
 	if err != nil {
 		return fmt.Errorf("build guest initrd: %w", err)
 	}
-	kernel, err := Kernel(ctx, s.KernelImage)
-	if err != nil {
+	files[initrdName] = initrd
+	if s.GameTree != "" {
+		withGame := func(w *cpio.Writer) error { return addGame(w, s.GameTree) }
+		if files[gameName], err = s.initrd(ctx, withGame); err != nil {
+			return fmt.Errorf("build guest initrd with a game server: %w", err)
+		}
+	}
+	if files[kernelName], err = Kernel(ctx, s.KernelImage); err != nil {
 		return fmt.Errorf("build guest kernel from %q: %w", s.KernelImage, err)
 	}
 	if err := os.MkdirAll(s.OutDir, 0o755); err != nil {
 		return fmt.Errorf("build guest: %w", err)
 	}
-	if err := replace.Bytes(filepath.Join(s.OutDir, kernelName), kernel, 0o644); err != nil {
-		return fmt.Errorf("build guest: %w", err)
-	}
-	if err := replace.Bytes(filepath.Join(s.OutDir, initrdName), initrd, 0o644); err != nil {
-		return fmt.Errorf("build guest: %w", err)
+	for name, body := range files {
+		if err := replace.Bytes(filepath.Join(s.OutDir, name), body, 0o644); err != nil {
+			return fmt.Errorf("build guest: %w", err)
+		}
 	}
 	return nil
 }
+
+// nothing is what other guests have in addition.
+func nothing(*cpio.Writer) error { return nil }
 
 func (s Spec) check() error {
 	if _, err := platformOf(s.kind()); err != nil {
@@ -95,8 +107,8 @@ func (s Spec) kind() string {
 	return s.Type
 }
 
-// initrd returns the archive that the kernel unpacks into its first root.
-func (s Spec) initrd(ctx context.Context) ([]byte, error) {
+// initrd returns the archive that the kernel unpacks into its first root, with what more adds to it.
+func (s Spec) initrd(ctx context.Context, more func(*cpio.Writer) error) ([]byte, error) {
 	var out bytes.Buffer
 	w := cpio.NewWriter(&out)
 	if err := AddSkeleton(w); err != nil {
@@ -122,7 +134,7 @@ func (s Spec) initrd(ctx context.Context) ([]byte, error) {
 	if err := AddModules(ctx, w, s.ModulesDir, lists); err != nil {
 		return nil, err
 	}
-	if err := w.Close(); err != nil {
+	if err := errors.Join(more(w), w.Close()); err != nil {
 		return nil, err
 	}
 	return out.Bytes(), nil

@@ -29,12 +29,17 @@ type DomainSpec struct {
 	// DirtyMiB is how much memory the guest rewrites per second, and DirtySetMiB
 	// how much in turn: both or neither. The set must leave MinMemoryMiB.
 	DirtyMiB, DirtySetMiB uint
+	// Game gives the guest a game server on GamePort. Its Initrd must be the one with the server in it.
+	Game bool
 	// NoisePercent is how much of each page that it rewrites cannot be compressed; 0 is all of it.
 	NoisePercent uint
 }
 
 // MinMemoryMiB is the least memory that a guest comes up with.
 const MinMemoryMiB = 96
+
+// GameMemoryMiB is the least memory of a guest with a game server.
+const GameMemoryMiB = 160
 
 var (
 	nameForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
@@ -71,6 +76,8 @@ func (s DomainSpec) check() error {
 		return fmt.Errorf("bridge %q is no interface name", s.Bridge)
 	case s.MemoryMiB < MinMemoryMiB:
 		return fmt.Errorf("memory of %d MiB is too little, give it %d or more", s.MemoryMiB, MinMemoryMiB)
+	case s.Game && s.MemoryMiB < GameMemoryMiB:
+		return fmt.Errorf("memory of %d MiB is too little for a game server, give it %d or more", s.MemoryMiB, GameMemoryMiB)
 	case (s.DirtyMiB > 0) != (s.DirtySetMiB > 0):
 		return errors.New("a rate of rewriting and what is rewritten go together")
 	case s.NoisePercent > 100:
@@ -89,6 +96,9 @@ func (s DomainSpec) check() error {
 	p, err := platformOf(s.Type)
 	if err == nil && s.Disk != "" && p.disk == "" {
 		err = fmt.Errorf("a guest of type %q has no disk here", s.Type)
+	}
+	if s.Game && s.Type == "xen" {
+		err = errors.Join(err, errors.New("a guest of type xen has no game server here: its nodes lack the program"))
 	}
 	return errors.Join(err, s.checkAddresses())
 }
@@ -127,6 +137,9 @@ func (s DomainSpec) CommandLine() string {
 	}
 	if s.NoisePercent > 0 {
 		words = append(words, fmt.Sprintf("vmferry.noise=%d", s.NoisePercent))
+	}
+	if s.Game {
+		words = append(words, "vmferry.game=1")
 	}
 	return strings.Join(words, " ")
 }

@@ -122,6 +122,64 @@ func TestBuildForXen(t *testing.T) {
 	}
 }
 
+// gameTree is a small Debian with a program of this machine's as its game server.
+func gameTree(t *testing.T) string {
+	t.Helper()
+	tree := t.TempDir()
+	here, err := os.OpenRoot("/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer here.Close()
+	take := func(from, to string) {
+		body, err := os.ReadFile("/" + from)
+		if err != nil {
+			t.Skipf("this machine is no Debian of the right kind: %v", err)
+		}
+		writeFile(t, filepath.Join(tree, to), string(body))
+	}
+	take("usr/bin/cp", gameServer)
+	writeFile(t, filepath.Join(tree, gameMap), "the map")
+	loader, needed, err := readELF(here, "usr/bin/cp")
+	if err != nil {
+		t.Fatal(err)
+	}
+	take(loader, loader)
+	for len(needed) > 0 {
+		name := "usr/" + libraries + "/" + needed[0]
+		take(name, name)
+		_, more, err := readELF(here, name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		needed = append(needed[1:], more...)
+	}
+	return tree
+}
+
+// TestBuildGame: the guests with a game server have an initrd of their own, with all that the program needs.
+func TestBuildGame(t *testing.T) {
+	s := spec(t)
+	s.GameTree = gameTree(t)
+	if err := Build(t.Context(), s); err != nil {
+		t.Fatal(err)
+	}
+	for name, game := range map[string]bool{"initrd": false, "initrd-game": true} {
+		initrd, err := os.ReadFile(filepath.Join(s.OutDir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, part := range []string{"game/server\x00", "game/maps/dm1.map\x00", "the map", "lib64/ld-linux-x86-64.so.2\x00", "lib/x86_64-linux-gnu/libc.so.6\x00"} {
+			if got := bytes.Contains(initrd, []byte(part)); got != game {
+				t.Errorf("%s has %q: %v", name, part, got)
+			}
+		}
+		if !bytes.Contains(initrd, []byte("the reflector")) {
+			t.Errorf("%s has no reflector", name)
+		}
+	}
+}
+
 func TestBuildRefuses(t *testing.T) {
 	for _, test := range []struct {
 		name  string
@@ -131,6 +189,11 @@ func TestBuildRefuses(t *testing.T) {
 		{"no kernel", func(s *Spec) { s.KernelImage = "" }, "KernelImage is not set"},
 		{"missing init", func(s *Spec) { s.Init += "x" }, "Init: stat"},
 		{"no such type", func(s *Spec) { s.Type = "bhyve" }, `type "bhyve"`},
+		{"no game", func(s *Spec) { s.GameTree = filepath.Dir(s.Init) }, gameServer},
+		{"game that is no program", func(s *Spec) {
+			s.GameTree = filepath.Dir(s.Init)
+			writeFile(t, filepath.Join(s.GameTree, gameServer), strings.Repeat("#!/bin/sh\n", 10))
+		}, "bad magic number"},
 		{"no out", func(s *Spec) { s.OutDir = "" }, "OutDir is not set"},
 		{"no kernel image", func(s *Spec) { s.KernelImage = s.Init }, "no x86 bzImage"},
 		{"no modules", func(s *Spec) { s.ModulesDir = filepath.Dir(s.Init) }, "modules.builtin"},

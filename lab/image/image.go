@@ -70,11 +70,23 @@ func With(kind, version string, packages ...string) Recipe {
 	return Recipe{Kind: kind, Version: version, Packages: slices.Concat(basics, packages), Excluded: excluded}
 }
 
-// Node is the image of a node that is a container and runs QEMU.
+// unplayed is what a game server does not need of its data: all but the maps.
+var unplayed = []string{"/usr/share/games/teeworlds/data/[!m]*", "/usr/share/games/teeworlds/data/mapres/*", "/usr/share/fonts/*"}
+
+// Node is the image of a node that is a container and runs QEMU. The game server is for guests; the package
+// does not enable its unit.
 func Node() Recipe {
-	return With(KindNode, "1", "libvirt-daemon-driver-qemu",
+	r := With(KindNode, "1", "libvirt-daemon-driver-qemu",
 		"qemu-system-x86", "qemu-utils", "libxml2-utils", "swtpm", "swtpm-tools",
-		"linux-image-cloud-amd64")
+		"linux-image-cloud-amd64", "teeworlds-server")
+	r.Excluded = slices.Concat(r.Excluded, unplayed)
+	return r
+}
+
+// HasGame reports whether an image has the game server.
+func HasGame(image string) bool {
+	_, err := os.Stat(filepath.Join(image, "usr/games/teeworlds-server"))
+	return err == nil
 }
 
 // Path is where the image lies in the cache folder, built or not.

@@ -20,6 +20,18 @@ func TestKindSpec(t *testing.T) {
 	}
 }
 
+func TestGameKind(t *testing.T) {
+	kind := Kind{Name: "game", First: 24, MemoryMiB: guest.GameMemoryMiB, Game: true}
+	spec := kind.Spec(0)
+	if _, err := guest.Domain(spec); err != nil || spec.Initrd != "/shared/boot/initrd-game" || !spec.Game {
+		t.Errorf("%+v, %v", spec, err)
+	}
+	kind.Game = false
+	if spec := kind.Spec(0); spec.Initrd != "/shared/boot/initrd" || spec.Game {
+		t.Errorf("%+v", spec)
+	}
+}
+
 func TestRunnerPause(t *testing.T) {
 	at := func(ms int) time.Time { return time.UnixMilli(int64(ms)) }
 	r := &Runner{seen: qemuObserver{&Watch{}, &listener{events: []Event{

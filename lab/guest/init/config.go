@@ -25,6 +25,7 @@ type config struct {
 	interval time.Duration // between two records
 	dirty    int           // MiB of memory to rewrite per second; 0: none
 	dirtySet int           // MiB of memory that are rewritten in turn; 0 with dirty: none
+	game     bool          // the initramfs has a game server, which shall run
 	noise    int           // per cent of each of their pages that cannot be compressed
 }
 
@@ -32,6 +33,7 @@ type config struct {
 const (
 	lightPort    = 7007
 	blackoutPort = 7008
+	gamePort     = 8303
 )
 
 // at is the guest's address with a port.
@@ -85,6 +87,11 @@ func (c *config) set(key, value string) (err error) {
 		c.interval, err = time.ParseDuration(value)
 		if err == nil && (c.interval < minInterval || c.interval > maxInterval) {
 			err = errors.New("not between 1ms and 1h")
+		}
+	case "vmferry.game":
+		c.game = value == "1"
+		if !c.game {
+			err = errors.New("not 1")
 		}
 	case "vmferry.dirty":
 		c.dirty, err = parseMiB(value)

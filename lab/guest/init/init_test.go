@@ -55,6 +55,7 @@ func TestParseConfigRefuses(t *testing.T) {
 		{ip + "vmferry.dirtyset=16", "go together"},
 		{ip + "vmferry.dirty=0 vmferry.dirtyset=16", "vmferry.dirty=0: not a number"},
 		{ip + "vmferry.dirty=16M vmferry.dirtyset=16", "not a number"},
+		{ip + "vmferry.game=yes", "vmferry.game=yes: not 1"},
 		{ip + "vmferry.dsk=/dev/vda", "unknown key"},
 	} {
 		t.Run(test.line, func(t *testing.T) {
@@ -67,9 +68,9 @@ func TestParseConfigRefuses(t *testing.T) {
 
 // TestCommandLine: what guest.Domain writes is what this program reads.
 func TestCommandLine(t *testing.T) {
-	s := guest.DomainSpec{Type: "qemu", Name: "web1", IP: "10.77.0.101/24", Gateway: "10.77.0.1", Disk: "/shared/web1.qcow2", DirtyMiB: 16, DirtySetMiB: 32}
+	s := guest.DomainSpec{Type: "qemu", Name: "web1", IP: "10.77.0.101/24", Gateway: "10.77.0.1", Disk: "/shared/web1.qcow2", DirtyMiB: 16, DirtySetMiB: 32, Game: true}
 	c, err := parseConfig(s.CommandLine())
-	if err != nil || c.name != s.Name || c.addr.String() != s.IP || c.gateway.String() != s.Gateway || c.disk != "/dev/vda" || c.dirty != 16 || c.dirtySet != 32 {
+	if err != nil || c.name != s.Name || c.addr.String() != s.IP || c.gateway.String() != s.Gateway || c.disk != "/dev/vda" || c.dirty != 16 || c.dirtySet != 32 || !c.game {
 		t.Errorf("got %+v, %v", c, err)
 	}
 }
@@ -258,7 +259,7 @@ func TestRound(t *testing.T) {
 // TestPorts: where the guest listens is where the lab asks.
 func TestPorts(t *testing.T) {
 	for _, test := range []struct{ here, there int }{
-		{lightPort, guest.ReflectorPort}, {blackoutPort, guest.BlackoutPort},
+		{lightPort, guest.ReflectorPort}, {blackoutPort, guest.BlackoutPort}, {gamePort, guest.GamePort},
 	} {
 		if test.here != test.there {
 			t.Errorf("port %d in the guest, %d for the lab", test.here, test.there)

@@ -2,7 +2,9 @@ package main
 
 import (
 	"errors"
+	"path"
 	"runtime"
+	"strconv"
 	"syscall"
 	"time"
 
@@ -18,16 +20,21 @@ type service struct {
 
 // services are what the guest offers.
 func services(cfg config) []*service {
-	return []*service{
+	all := []*service{
 		{name: "light reflector", start: func() (int, error) { return light.Start(cfg.at(lightPort)) }},
 		program([]string{"GOMAXPROCS=1", "GOGC=off", "GOMEMLIMIT=24MiB", "HOME=/"},
 			"/blackout", "serve", "--listen", cfg.at(blackoutPort).String()),
 	}
+	if cfg.game {
+		all = append(all, program([]string{"HOME=/game"}, "/game/server", "sv_register 0", "sv_map dm1",
+			"bindaddr "+cfg.addr.Addr().String(), "sv_port "+strconv.Itoa(gamePort)))
+	}
+	return all
 }
 
-// program is a service that is a program of its own; it writes to the console.
+// program is a service that is a program of its own. It runs in its own folder and writes to the console.
 func program(env []string, argv ...string) *service {
-	attr := &syscall.ProcAttr{Env: env, Files: []uintptr{0, 2, 2}}
+	attr := &syscall.ProcAttr{Dir: path.Dir(argv[0]), Env: env, Files: []uintptr{0, 2, 2}}
 	return &service{name: argv[0], start: func() (int, error) { return syscall.ForkExec(argv[0], argv, attr) }}
 }
 
