@@ -29,7 +29,7 @@ func (m *mover) watch(ctx context.Context) (addition, error) {
 	for _, part := range []struct {
 		wanted bool
 		start  func(context.Context) (addition, error)
-	}{{m.probe, m.watchProbes}, {m.probe, m.watchRequests}, {m.weigh, m.watchWork}} {
+	}{{m.probe, m.watchProbes}, {m.probe, m.watchRequests}, {m.game, m.watchGame}, {m.weigh, m.watchWork}} {
 		if !part.wanted {
 			continue
 		}
