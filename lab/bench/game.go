@@ -17,7 +17,7 @@ const gameInterval = 20 * time.Millisecond
 
 // gameMoves measures moves of a guest with a game server at all depths.
 func gameMoves(ctx context.Context, s *Stage) ([]Result, error) {
-	guests, err := scenario.Kind{Name: "game", First: 24, MemoryMiB: 160, Game: true}.Make(ctx, s.Cluster, s.Shared, 1)
+	guests, err := scenario.Kind{Name: "game", First: 24, MemoryMiB: guest.GameMemoryMiB, Game: true}.Make(ctx, s.Cluster, s.Shared, 1)
 	if err != nil {
 		return nil, err
 	}
