@@ -49,7 +49,7 @@ Options of demo:
                     left them, for who takes the lab down next
   --rounds N        run everything N times (default 1)
   --guests N        how many guests (1 to 6, default 2, on Xen 1)
-  --interval TIME   between two probes of a client (1ms to 1s, default 10ms, 100ms on Xen)
+  --interval TIME   between two probes of a client (1ms to 1s, default 20ms, 100ms on Xen)
   --hypervisor NAME qemu or xen: of the lab that is made if none is up (default qemu)
   --agent NAME      only vmferry, or only VirtualDomain, or only Xen
   --manager NAME    only pacemaker, or only heartbeat

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/vmferry/vmferry/lab/cluster"
 	"github.com/vmferry/vmferry/lab/game"
 	"github.com/vmferry/vmferry/lab/guest"
 	"github.com/vmferry/vmferry/lab/scenario"
@@ -38,6 +39,21 @@ func gameMoves(ctx context.Context, s *Stage) ([]Result, error) {
 	return []Result{r}, nil
 }
 
+func (m *mover) gameAddress() string { return net.JoinHostPort(m.guest.Address, strconv.Itoa(guest.GamePort)) }
+
+// awaitGame waits until the game server answers, which loads its map after the guest has booted.
+func (m *mover) awaitGame(ctx context.Context) error {
+	m.stage.Progress("waiting for the game server")
+	ctx, cancel := context.WithTimeout(ctx, bootTime)
+	defer cancel()
+	return cluster.Await(ctx, "the game server to answer", func(ctx context.Context) (bool, error) {
+		ctx, cancel := context.WithTimeout(ctx, time.Second)
+		defer cancel()
+		_, err := game.Watch(ctx, m.gameAddress(), gameInterval)
+		return err == nil, err
+	})
+}
+
 // watchGame has the game's own client ask the server. One that never answers is an error: the guest should have it.
 func (m *mover) watchGame(ctx context.Context) (addition, error) {
 	done := make(chan struct{})
@@ -45,7 +61,7 @@ func (m *mover) watchGame(ctx context.Context) (addition, error) {
 	var err error
 	go func() {
 		defer close(done)
-		seen, err = game.Watch(ctx, net.JoinHostPort(m.guest.Address, strconv.Itoa(guest.GamePort)), gameInterval)
+		seen, err = game.Watch(ctx, m.gameAddress(), gameInterval)
 	}()
 	return func(one *move) error {
 		<-done

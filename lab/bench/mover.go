@@ -195,6 +195,11 @@ func (m *mover) run(ctx context.Context, body func(context.Context) error) error
 		if err := m.stage.awaitGuest(ctx, m.guest.Address); err != nil {
 			return err
 		}
+		if m.game {
+			if err := m.awaitGame(ctx); err != nil {
+				return err
+			}
+		}
 		return body(ctx)
 	})
 }
