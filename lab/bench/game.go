@@ -39,7 +39,9 @@ func gameMoves(ctx context.Context, s *Stage) ([]Result, error) {
 	return []Result{r}, nil
 }
 
-func (m *mover) gameAddress() string { return net.JoinHostPort(m.guest.Address, strconv.Itoa(guest.GamePort)) }
+func (m *mover) gameAddress() string {
+	return net.JoinHostPort(m.guest.Address, strconv.Itoa(guest.GamePort))
+}
 
 // awaitGame waits until the game server answers, which loads its map after the guest has booted.
 func (m *mover) awaitGame(ctx context.Context) error {
