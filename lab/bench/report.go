@@ -167,8 +167,8 @@ func (r *Report) WriteTable(w io.Writer) error {
 	if err := r.writeClasses(w); err != nil {
 		return err
 	}
-	for _, x := range r.Results {
-		if x.OursEnded != nil {
+	for i, x := range r.Results {
+		if x.OursEnded != nil && (i == 0 || !x.endedAs(r.Results[i-1])) {
 			if _, err := fmt.Fprintf(w, "%s: %s: %s; %s: %s\n", x.Name, report.Ours, x.OursEnded, x.PeerName, x.PeerEnded); err != nil {
 				return err
 			}
@@ -180,6 +180,11 @@ func (r *Report) WriteTable(w io.Writer) error {
 		}
 	}
 	return nil
+}
+
+// endedAs tells whether the moves of two results ended alike, as those of one run do: that is said once.
+func (r Result) endedAs(o Result) bool {
+	return r.PeerName == o.PeerName && maps.Equal(r.OursEnded, o.OursEnded) && maps.Equal(r.PeerEnded, o.PeerEnded)
 }
 
 // depths say which part of a guest a silence is of.
