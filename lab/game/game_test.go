@@ -3,7 +3,6 @@ package game
 import (
 	"bytes"
 	"context"
-	"encoding/binary"
 	"net"
 	"os"
 	"os/exec"
@@ -17,7 +16,8 @@ import (
 // TestInt: the forms are those of Teeworlds' compression.cpp.
 func TestInt(t *testing.T) {
 	for n, want := range map[uint32]string{
-		0: "\x00", 1: "\x01", 63: "\x3f", 64: "\x80\x01", 8191: "\xbf\x7f", 8192: "\x80\x80\x01", maxInt: "\xbf\xff\xff\xff\x0f",
+		0: "\x00", 1: "\x01", 63: "\x3f", 64: "\x80\x01", 8191: "\xbf\x7f", 8192: "\x80\x80\x01",
+		maxInt: "\xbf\xff\xff\xff\x0f",
 	} {
 		if got := appendInt(nil, n); string(got) != want {
 			t.Errorf("%d: got %x, want %x", n, got, want)
@@ -125,7 +125,8 @@ func TestSilence(t *testing.T) {
 				steps = steps[1:]
 			}
 			got := s.end()
-			want := Result{Sent: uint64(test.sent), Answered: test.answered, Longest: time.Duration(test.longest) * time.Millisecond}
+			longest := time.Duration(test.longest) * time.Millisecond
+			want := Result{Sent: uint64(test.sent), Answered: test.answered, Longest: longest}
 			if test.longest > 0 {
 				want.LongestEnd = at(test.longEnd)
 			}
@@ -169,8 +170,9 @@ func TestSenderPaused(t *testing.T) {
 func TestSlotAfter(t *testing.T) {
 	zero := time.Unix(0, 0)
 	for late, want := range map[int]int{-3: 20, 0: 20, 5: 20, 19: 20, 20: 40, 95: 100} {
-		if got := slotAfter(zero, 20*time.Millisecond, zero.Add(time.Duration(late)*time.Millisecond)); got.Sub(zero) != time.Duration(want)*time.Millisecond {
-			t.Errorf("%d ms late: %v", late, got.Sub(zero))
+		now := zero.Add(time.Duration(late) * time.Millisecond)
+		if got := slotAfter(zero, 20*time.Millisecond, now).Sub(zero).Milliseconds(); got != int64(want) {
+			t.Errorf("%d ms late: %d ms", late, got)
 		}
 	}
 }
@@ -219,7 +221,7 @@ func server(t *testing.T, dark *atomic.Bool) (addr string, served *atomic.Uint64
 			if n == 520 && bytes.HasPrefix(b, tokenRequest(0)[:8]) {
 				answer := append([]byte("\x04\x00\x00"), b[8:12]...)
 				l.WriteToUDPAddrPort(append(answer, "\x05tokn"...), from)
-			} else if n > 17 && binary.BigEndian.Uint32(b[1:]) == binary.BigEndian.Uint32([]byte("tokn")) && bytes.Equal(b[9:17], getInfo) {
+			} else if n > 17 && string(b[1:5]) == "tokn" && bytes.Equal(b[9:17], getInfo) {
 				answer := append([]byte("\x21"), b[5:9]...)
 				answer = append(append(answer, "tokn"...), info...)
 				l.WriteToUDPAddrPort(append(append(answer, b[17:n]...), "0.7.5\x00name\x00"...), from)
@@ -253,7 +255,8 @@ func TestWatch(t *testing.T) {
 		wait(20)
 	}()
 	got, err := Watch(ctx, addr, 5*time.Millisecond)
-	if err != nil || got.Answered < 39 || got.Sent < got.Answered || got.Longest < took-20*time.Millisecond || got.LongestEnd.IsZero() {
+	if err != nil || got.Answered < 39 || got.Sent < got.Answered || got.LongestEnd.IsZero() ||
+		got.Longest < took-20*time.Millisecond {
 		t.Errorf("dark for %v: %+v, %v", took, got, err)
 	}
 }
