@@ -17,7 +17,7 @@ import (
 
 // moveInterval is between two probes of one target while a guest moves, and the least between two requests of a
 // client that waits for its answers.
-const moveInterval = 20 * time.Millisecond
+const moveInterval = 25 * time.Millisecond
 
 // addition waits for what watched a move and adds what it saw.
 type addition func(*move) error
