@@ -49,7 +49,7 @@ Options of demo:
                     left them, for who takes the lab down next
   --rounds N        run everything N times (default 1)
   --guests N        how many guests (1 to 6, default 2, on Xen 1)
-  --interval TIME   between two probes of a client (1ms to 1s, default 5ms, 100ms on Xen)
+  --interval TIME   between two probes of a client (1ms to 1s, default 20ms, 100ms on Xen)
   --hypervisor NAME qemu or xen: of the lab that is made if none is up (default qemu)
   --agent NAME      only vmferry, or only VirtualDomain, or only Xen
   --manager NAME    only pacemaker, or only heartbeat
@@ -66,8 +66,9 @@ Options of bench:
                       moves of an idle guest, in one run: idle-pause, kernel-gap-icmp,
                         kernel-gap-tcp, client-gap-udp, client-gap-tcp,
                         request-gap-tcp, idle-blackout-udp, idle-blackout-tcp, own-work
-                      the same beside a busy loop on each node: loaded-blackout-udp,
-                        loaded-blackout-tcp
+                      moves of a guest with a game server: game-gap-udp
+                      moves of an idle guest beside a busy loop on each node:
+                        loaded-blackout-udp, loaded-blackout-tcp
                       what probing costs, and changes: probe-share, probe-halved
                       other moves: floor-pause, emulator-part, busy-blackout-udp, busy-time,
                         hopeless, hopeless-blackout-udp, hopeless-postcopy,

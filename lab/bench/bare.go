@@ -89,7 +89,8 @@ func (b *bare) start(ctx context.Context, incoming bool) (q *bareQEMU, err error
 	q = &bareQEMU{tap: name, words: &bytes.Buffer{}}
 	life, cancel := context.WithCancel(context.WithoutCancel(ctx)) // ended by stop
 	q.cancel = cancel
-	q.cmd, err = b.stage.Cluster.Command(life, b.node, "qemu-system-x86_64", bareArgs(b.spec, name, "/shared/bare/"+name, incoming)...)
+	args := bareArgs(b.spec, name, "/shared/bare/"+name, incoming)
+	q.cmd, err = b.stage.Cluster.Command(life, b.node, "qemu-system-x86_64", args...)
 	if err != nil {
 		cancel()
 		return nil, err

@@ -47,6 +47,7 @@ var Benches = append(aloneBenches(), []Bench{
 	{Results: []string{"monitor", "monitor-wall", "monitor-daemons"}, N: 200, Run: monitor},
 	{Results: []string{"meta-data"}, N: 200, Run: metaData},
 	{Results: idleResults, N: 15, Run: idle},
+	{Results: []string{"game-gap-udp"}, N: 15, Run: gameMoves},
 	{Results: []string{"loaded-blackout-udp", "loaded-blackout-tcp"}, N: 15, Run: loaded},
 	{Results: []string{"probe-share"}, N: 5, Run: probeShare},
 	{Results: []string{"probe-halved"}, N: 15, Run: probeHalved},

@@ -150,6 +150,23 @@ func TestReportIsGolden(t *testing.T) {
 	}
 }
 
+// How the moves of one run ended is said once, and again where it differs.
+func TestTableSaysOnceHowMovesEnded(t *testing.T) {
+	result := func(name string, live int) Result {
+		return Result{Name: name, PeerName: "P", OursEnded: Endings{endedLive: live}, PeerEnded: Endings{endedLive: 3}}
+	}
+	r := &Report{Results: []Result{result("a", 3), result("b", 3), result("c", 2), {Name: "d"}, result("e", 2)}}
+	var table bytes.Buffer
+	if err := r.WriteTable(&table); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]bool{"a": true, "b": false, "c": true, "d": false, "e": true} {
+		if got := strings.Contains(table.String(), "\n"+name+": vmferry: "); got != want {
+			t.Errorf("%s: %v\n%s", name, got, table.String())
+		}
+	}
+}
+
 func TestChoose(t *testing.T) {
 	for only, want := range map[string]int{"": len(Benches), "monitor": 1, "monitor,monitor-wall": 1, "meta-data,monitor-wall": 2, "idle-blackout-tcp": 1, "probe-rate,plan-10k": 2} {
 		if got, err := Choose(only); err != nil || len(got) != want {

@@ -46,11 +46,11 @@ func idle(ctx context.Context, s *Stage) ([]Result, error) {
 // kernel is the pause of moves, and the gaps of the guest's kernel.
 func (m moves) kernel(name string) []Result {
 	pause := m.result("idle-pause", "ms", pauseOf)
-	pause.Notes = []string{idleWork, fmt.Sprintf("every target is probed every %s", moveInterval)}
+	pause.Notes = []string{idleWork, fmt.Sprintf("every target is probed every %s; probe-share is what that costs", moveInterval)}
 	icmp, acks := m.result(name+"-icmp", "ms", icmpOf), m.result(name+"-tcp", "ms", acksOf)
 	icmp.Notes = []string{"kernel: longest silence of ICMP echo; " + m.beyondPause(icmpOf)}
 	acks.Notes = []string{
-		"kernel: longest silence of TCP's acknowledgements, those that the guest delays with them (up to 40 ms); " + m.beyondPause(acksOf),
+		"kernel: longest silence of TCP's acknowledgements, with their delay of up to 40 ms; " + m.beyondPause(acksOf),
 	}
 	return []Result{pause, icmp, acks}
 }
@@ -82,14 +82,15 @@ func (m moves) client(emulator []answered) []Result {
 	}{{"client-gap-udp", udpOf, answered.udp, "UDP"}, {"client-gap-tcp", tcpOf, answered.tcp, "TCP"}} {
 		part := Summarize(each(emulator, c.cold))
 		r := m.result(c.name, "ms", func(one move) float64 { return c.of(one) - part.P50 })
+		ours, peer := Summarize(live(m.ours, c.of)).P50, Summarize(live(m.peer, c.of)).P50
 		r.Notes = []string{fmt.Sprintf(
-			"light service over %s: its whole gap, %.1f ms and with %s %.1f ms, less the emulator's own part, %.1f ms (median of %d, up to %.1f)",
-			c.service, Summarize(live(m.ours, c.of)).P50, report.Peer, Summarize(live(m.peer, c.of)).P50, part.P50, part.N, part.Max)}
+			"light service over %s: its whole gap (%.1f ms, with %s %.1f ms) less the emulator's part, %.1f ms (n %d, max %.1f)",
+			c.service, ours, report.Peer, peer, part.P50, part.N, part.Max)}
 		results = append(results, r)
 	}
 	results[0].Notes = append(results[0].Notes,
-		"the emulator's part: RESUME to the first answer of a guest that nobody moves, after loadvm, on the node that ours moves to in that round; medians: "+
-			medians(emulator))
+		"the emulator's part: RESUME to the first answer of a guest that nobody moves, after loadvm, on our moves' target",
+		"medians of it: "+medians(emulator))
 	return results
 }
 

@@ -39,7 +39,7 @@
 // translations away, on the node that ours moves to in that round. The notes have what was subtracted; nothing
 // is subtracted anywhere else. loaded-blackout-* is measured beside a busy loop on each node.
 //
-// The clients probe every 10 ms while one guest moves. probe-share is what that costs of all processors, and
+// The clients probe every 25 ms while one guest moves. probe-share is what that costs of all processors, and
 // probe-halved by how much the medians differ at half that rate, in intervals.
 //
 // own-work is the processor time from STOP to a second after RESUME of all that is vmferry's on both nodes, and what

@@ -50,6 +50,9 @@ func (s *Stage) burn(ctx context.Context, name string) (stop func() error, err e
 		return nil, err
 	}
 	defer started()
+	// The kernel shares processors out to sessions first (sched(7), autogroups): in the bench's own one the loop would
+	// take its part from the bench's clients.
+	cmd.SysProcAttr.Setsid = true
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start a busy loop on node %q: %w", name, err)
 	}

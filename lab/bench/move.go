@@ -33,7 +33,7 @@ func busy(ctx context.Context, s *Stage) ([]Result, error) {
 	}
 	note := fmt.Sprintf("the guest rewrites %d MiB/s of %d MiB, both sides have migration_speed=%d", busyRate, workingSet, linkCap)
 	dark, took := all.result("busy-blackout-udp", "ms", udpOf), all.result("busy-time", "s", secondsOf)
-	dark.Notes = []string{note}
+	dark.Notes = []string{note, all.depths()}
 	return []Result{dark, took}, nil
 }
 
@@ -65,6 +65,7 @@ func (m moves) hopeless(name, how string) []Result {
 	took, dark := m.result(name, "s", secondsOf), m.result(name+"-blackout-udp", "ms", udpOf)
 	took.Notes = []string{fmt.Sprintf("the guest rewrites %d MiB/s of %d MiB, both sides have migration_speed=%d and %s, %s; the figures are of those that moved live",
 		hopelessRate, workingSet, linkCap, hopelessTime, how)}
+	dark.Notes = []string{m.depths()}
 	return []Result{took, dark}
 }
 
@@ -117,7 +118,7 @@ func emulatorPart(ctx context.Context, s *Stage) ([]Result, error) {
 	}
 	result := compare("emulator-part", "ms", "", each(cold, answered.udp), nil)
 	result.Notes = []string{
-		"RESUME to the light service's first answer over UDP, after the translation cache was emptied by loadvm; no migration",
+		"RESUME to the light service's first answer over UDP, after loadvm emptied the translation cache; no migration",
 		"medians: " + medians(cold),
 		"the same with the cache left as it was: " + medians(warm),
 	}

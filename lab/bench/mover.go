@@ -86,7 +86,8 @@ type move struct {
 	// when it was answered; all nil without a probe.
 	ICMP, Acks        *float64
 	UDP, TCP, Request *float64
-	Work              *work // nil where it was not measured
+	Game              *float64 // the same of a game server's own client
+	Work              *work    // nil where it was not measured
 
 	stop, resume time.Time
 }
@@ -126,6 +127,7 @@ func acksOf(m move) float64    { return known(m.Acks) }
 func udpOf(m move) float64     { return known(m.UDP) }
 func tcpOf(m move) float64     { return known(m.TCP) }
 func requestOf(m move) float64 { return known(m.Request) }
+func gameOf(m move) float64    { return known(m.Game) }
 
 func known(value *float64) float64 {
 	if value == nil {
@@ -153,6 +155,7 @@ type mover struct {
 	peers  []string      // more of the peer's
 	window time.Duration // for migrate_to
 	probe  bool          // clients probe at every move
+	game   bool          // so does the client of the guest's game server
 	weigh  bool          // processor time is measured at every move
 	// pace is between two probes while a side moves the guest; nil is moveInterval.
 	pace func(side) time.Duration
@@ -191,6 +194,11 @@ func (m *mover) run(ctx context.Context, body func(context.Context) error) error
 		}
 		if err := m.stage.awaitGuest(ctx, m.guest.Address); err != nil {
 			return err
+		}
+		if m.game {
+			if err := m.awaitGame(ctx); err != nil {
+				return err
+			}
 		}
 		return body(ctx)
 	})

@@ -167,8 +167,8 @@ func (r *Report) WriteTable(w io.Writer) error {
 	if err := r.writeClasses(w); err != nil {
 		return err
 	}
-	for _, x := range r.Results {
-		if x.OursEnded != nil {
+	for i, x := range r.Results {
+		if x.OursEnded != nil && (i == 0 || !x.endedAs(r.Results[i-1])) {
 			if _, err := fmt.Fprintf(w, "%s: %s: %s; %s: %s\n", x.Name, report.Ours, x.OursEnded, x.PeerName, x.PeerEnded); err != nil {
 				return err
 			}
@@ -182,9 +182,14 @@ func (r *Report) WriteTable(w io.Writer) error {
 	return nil
 }
 
+// endedAs tells whether the moves of two results ended alike, as those of one run do: that is said once.
+func (r Result) endedAs(o Result) bool {
+	return r.PeerName == o.PeerName && maps.Equal(r.OursEnded, o.OursEnded) && maps.Equal(r.PeerEnded, o.PeerEnded)
+}
+
 // depths say which part of a guest a silence is of.
-const depths = "The longest silence of a move: kernel-gap of the guest's kernel (ICMP echo, TCP acknowledgements); " +
-	"blackout, client-gap and request-gap of a light service in it; game-gap of a real one."
+const depths = "Longest silences: kernel-gap of the guest's kernel; blackout, client-gap, request-gap of a light service in it; " +
+	"game-gap of a real one."
 
 // writeDepths writes what the depths are, where a result is at one.
 func (r *Report) writeDepths(w io.Writer) error {

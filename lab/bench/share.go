@@ -21,6 +21,7 @@ func probeShare(ctx context.Context, s *Stage) ([]Result, error) {
 		return nil, err
 	}
 	m.probe = true
+	m.runner.Interval = moveInterval
 	var with, without, more []float64
 	err = m.run(ctx, func(ctx context.Context) error {
 		for round := range s.N {
@@ -41,9 +42,9 @@ func probeShare(ctx context.Context, s *Stage) ([]Result, error) {
 	}
 	r := compare("probe-share", "%", "", more, nil)
 	r.Notes = []string{
-		fmt.Sprintf("of all processors' time, the guest's emulation with it: ICMP, UDP and TCP every %s each, and a client that waits for its answers",
-			m.runner.Interval),
-		fmt.Sprintf("medians with the clients %.1f %%, without %.1f %%; %s", Summarize(with).P50, Summarize(without).P50, idleWork),
+		fmt.Sprintf("of all processors: clients over ICMP, UDP and TCP, every %s, one that waits, and the guest that answers", moveInterval),
+		fmt.Sprintf("medians: %.1f %% with them, %.1f %% without", Summarize(with).P50, Summarize(without).P50),
+		idleWork,
 	}
 	return []Result{r}, nil
 }

@@ -40,10 +40,12 @@ func TestHalved(t *testing.T) {
 		m.add(one.who, move{Ended: endedLive, ICMP: &g[0], Acks: &g[1], UDP: &g[2], TCP: &g[3]})
 	}
 	r := m.halved()
-	if r.Unit != "intervals" || r.Ours.N != 4 || r.Ours.Max != 2.5 || r.Ours.P50 != 0.5 || r.OursEnded[endedLive] != 2 {
+	most, middle := 25/ms(moveInterval), 5/ms(moveInterval)
+	if r.Unit != "intervals" || r.Ours.N != 4 || r.Ours.Max != most || r.Ours.P50 != middle || r.OursEnded[endedLive] != 2 {
 		t.Errorf("%+v", r)
 	}
-	const want = "kernel, ICMP 40.0 and 45.0; kernel, TCP 50.0 and 50.0; light service, UDP 100.0 and 125.0; light service, TCP 120.0 and 110.0"
+	const want = "kernel, ICMP 40.0 and 45.0; kernel, TCP 50.0 and 50.0; " +
+		"light service, UDP 100.0 and 125.0; light service, TCP 120.0 and 110.0"
 	if !strings.HasSuffix(r.Notes[0], want) {
 		t.Errorf("%q", r.Notes)
 	}

@@ -17,7 +17,7 @@ import (
 
 // moveInterval is between two probes of one target while a guest moves, and the least between two requests of a
 // client that waits for its answers.
-const moveInterval = 10 * time.Millisecond
+const moveInterval = 25 * time.Millisecond
 
 // addition waits for what watched a move and adds what it saw.
 type addition func(*move) error
@@ -29,7 +29,7 @@ func (m *mover) watch(ctx context.Context) (addition, error) {
 	for _, part := range []struct {
 		wanted bool
 		start  func(context.Context) (addition, error)
-	}{{m.probe, m.watchProbes}, {m.probe, m.watchRequests}, {m.weigh, m.watchWork}} {
+	}{{m.probe, m.watchProbes}, {m.probe, m.watchRequests}, {m.game, m.watchGame}, {m.weigh, m.watchWork}} {
 		if !part.wanted {
 			continue
 		}

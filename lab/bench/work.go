@@ -73,7 +73,11 @@ func spentAt(readings []reading, at time.Time) (spent work, ok bool) {
 	a, b := readings[i-1], readings[i]
 	share := float64(at.Sub(a.at)) / float64(b.at.Sub(a.at))
 	more := b.spent.minus(a.spent)
-	return work{a.spent.Agents + share*more.Agents, a.spent.Daemon + share*more.Daemon, a.spent.Libvirt + share*more.Libvirt}, true
+	return work{
+		Agents:  a.spent.Agents + share*more.Agents,
+		Daemon:  a.spent.Daemon + share*more.Daemon,
+		Libvirt: a.spent.Libvirt + share*more.Libvirt,
+	}, true
 }
 
 // spentBetween is what was spent between two instants; ok is as of spentAt.
@@ -354,9 +358,11 @@ func (m *mover) workResult(all moves) Result {
 	daemon := func(w work) float64 { return w.Daemon }
 	libvirt := func(w work) float64 { return w.Libvirt }
 	r.Notes = []string{
-		fmt.Sprintf("from STOP to %s after RESUME, both nodes; medians: vmferryd %.1f ms, vmferry-agent %.1f ms; libvirt's daemons %.1f ms, with the peer %.1f ms",
-			workAfter, median(ours, daemon), median(ours, agents), median(ours, libvirt), median(peer, libvirt)),
-		"ours is vmferryd, its agents, and what libvirt's daemons took more than the peer's median; the peer's is its agents with their children",
+		fmt.Sprintf("from STOP to %s after RESUME, both nodes; medians: vmferryd %.1f ms, its agents %.1f ms",
+			workAfter, median(ours, daemon), median(ours, agents)),
+		fmt.Sprintf("libvirt's daemons %.1f ms, in the peer's moves %.1f ms; what is more than that is ours, move by move",
+			median(ours, libvirt), median(peer, libvirt)),
+		"the peer's is its agents with their children",
 		fmt.Sprintf("read every %s, which took %.1f ms of processor a second", workEvery, Summarize(m.metering).P50),
 	}
 	return r

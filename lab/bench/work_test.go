@@ -2,6 +2,7 @@ package bench
 
 import (
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -31,7 +32,8 @@ func TestSpentBetween(t *testing.T) {
 	} {
 		got, ok := spentBetween(readings, at(c.from), at(c.to))
 		near := func(a, b float64) bool { return a-b < 1e-9 && b-a < 1e-9 }
-		if ok != c.ok || ok && !(near(got.Agents, c.want.Agents) && near(got.Daemon, c.want.Daemon) && near(got.Libvirt, c.want.Libvirt)) {
+		same := near(got.Agents, c.want.Agents) && near(got.Daemon, c.want.Daemon) && near(got.Libvirt, c.want.Libvirt)
+		if ok != c.ok || ok && !same {
 			t.Errorf("%s: %+v, %v; want %+v, %v", c.name, got, ok, c.want, c.ok)
 		}
 	}
@@ -93,5 +95,37 @@ func TestProcessClock(t *testing.T) {
 	after, err := clockTime(processClock(os.Getpid()))
 	if err != nil || after-before < 20*time.Millisecond {
 		t.Errorf("%v, %v", after-before, err)
+	}
+}
+
+// A reading adds up all nodes, and a daemon that has ended is an error and no zero.
+func TestMeterReads(t *testing.T) {
+	stat := func(us string) *os.File {
+		path := filepath.Join(t.TempDir(), "cpu.stat")
+		if err := os.WriteFile(path, []byte("usage_usec "+us+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		f, err := os.Open(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return f
+	}
+	m := &meter{
+		agents: []*os.File{stat("1000"), stat("2500")}, daemons: []*os.File{stat("4000")},
+		libvirt: []int32{processClock(os.Getpid())},
+	}
+	got, err := m.read()
+	if err != nil || got.spent.Agents != 3.5 || got.spent.Daemon != 4 || got.spent.Libvirt <= 0 || got.at.IsZero() {
+		t.Errorf("%+v, %v", got, err)
+	}
+	m.close()
+	if _, err := m.read(); err == nil {
+		t.Error("files that are closed were read")
+	}
+	const none = 1 << 22 // above the largest process number that Linux has
+	gone := &meter{libvirt: []int32{processClock(none)}}
+	if _, err := gone.read(); err == nil || !strings.Contains(err.Error(), "has ended") {
+		t.Errorf("error %v", err)
 	}
 }

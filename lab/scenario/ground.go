@@ -51,7 +51,8 @@ func groundOf(c *cluster.Cluster) ground {
 		}
 	}
 	return ground{
-		kind: "qemu", boot: "/shared/boot", disks: true, pace: 5 * time.Millisecond, ask: 250 * time.Millisecond, guests: 2, observe: newQEMUObserver,
+		kind: "qemu", boot: "/shared/boot", disks: true, guests: 2, observe: newQEMUObserver,
+		pace: 20 * time.Millisecond, ask: 250 * time.Millisecond,
 		limits: limits{start: 90 * time.Second, each: 15 * time.Second, trigger: 150 * time.Second, comeback: 2 * time.Minute},
 	}
 }
@@ -74,7 +75,7 @@ const OwnBoot = "/usr/lib/vmferry-lab"
 // make writes the files of one guest below shared, which the nodes see as
 // /shared, and says how to run it. What is on its disk already is kept.
 func (g ground) make(ctx context.Context, c *cluster.Cluster, shared string, spec guest.DomainSpec) (Guest, error) {
-	spec.Type, spec.Kernel, spec.Initrd = g.kind, g.boot+"/vmlinuz", g.boot+"/initrd"
+	spec.Type, spec.Kernel, spec.Initrd = g.kind, g.boot+"/vmlinuz", filepath.Join(g.boot, filepath.Base(spec.Initrd))
 	if !g.disks {
 		spec.Disk = ""
 	}

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/vmferry/vmferry/lab/cluster"
+	"github.com/vmferry/vmferry/lab/guest"
 )
 
 // A guest on Xen has two descriptions and no disk: nobody is asked for one.
@@ -26,6 +27,26 @@ func TestMakeGuestsOnXen(t *testing.T) {
 		if err != nil || !strings.Contains(string(text), OwnBoot+"/vmlinuz") || !strings.Contains(string(text), want.UUID) {
 			t.Errorf("%s: %v\n%s", name, err, text)
 		}
+	}
+}
+
+// The definition of a guest has the initramfs of its kind, from the folder of its ground.
+func TestMakeGuestsWithAGame(t *testing.T) {
+	shared := t.TempDir()
+	disk := filepath.Join(shared, "guests", "game24.qcow2")
+	if err := os.MkdirAll(filepath.Dir(disk), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(disk, nil, 0o600); err != nil { // so that nobody is asked for one
+		t.Fatal(err)
+	}
+	kind := Kind{Name: "game", First: 24, MemoryMiB: guest.GameMemoryMiB, Game: true}
+	if _, err := kind.Make(t.Context(), &cluster.Cluster{Hypervisor: cluster.QEMU}, shared, 1); err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(filepath.Join(shared, "guests", "game24.xml"))
+	if err != nil || !strings.Contains(string(text), "/shared/boot/initrd-game<") {
+		t.Errorf("%v\n%s", err, text)
 	}
 }
 

@@ -143,7 +143,8 @@ func kernelOf(seen Seen) *report.Kernel {
 	if seen.ICMP == nil {
 		return nil
 	}
-	k := &report.Kernel{ICMPMS: seen.ICMP.BlackoutMs, ErrorMS: seen.ICMP.ErrorMs, At: seen.ICMP.BlackoutStart, Open: open(*seen.ICMP)}
+	i := seen.ICMP
+	k := &report.Kernel{ICMPMS: i.BlackoutMs, ErrorMS: i.ErrorMs, At: i.BlackoutStart, Open: open(*i)}
 	if seen.TCP != nil {
 		k.TCPMS = seen.TCP.KernelBlackoutMs
 	}

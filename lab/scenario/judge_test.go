@@ -151,7 +151,9 @@ func TestChanges(t *testing.T) {
 }
 
 func TestProbesOf(t *testing.T) {
-	guests := []Guest{{Guest: cluster.Guest{Name: "a"}, Address: "10.77.0.1"}, {Guest: cluster.Guest{Name: "b"}, Address: "10.77.0.2"}}
+	guests := []Guest{
+		{Guest: cluster.Guest{Name: "a"}, Address: "10.77.0.1"}, {Guest: cluster.Guest{Name: "b"}, Address: "10.77.0.2"},
+	}
 	got := probesOf(guests, []blackout.Target{ // in an order of their own
 		{Target: "tcp://10.77.0.2:7007", BlackoutMs: 4}, {Target: "icmp://10.77.0.2", BlackoutMs: 3},
 		{Target: "icmp://10.77.0.1", BlackoutMs: 1}, {Target: "udp://10.77.0.1:7007", BlackoutMs: 2},
@@ -170,7 +172,8 @@ func TestClients(t *testing.T) {
 	if kernel, udp, tcp := clients(Seen{}); kernel != nil || udp != nil || tcp != nil {
 		t.Errorf("got %+v, %+v, %+v", kernel, udp, tcp)
 	}
-	if kernel, udp, tcp := clients(Seen{ICMP: &blackout.Target{BlackoutMs: 5}}); kernel.ICMPMS != 5 || kernel.TCPMS != nil || udp != nil || tcp != nil {
+	kernel, udp, tcp := clients(Seen{ICMP: &blackout.Target{BlackoutMs: 5}})
+	if kernel.ICMPMS != 5 || kernel.TCPMS != nil || udp != nil || tcp != nil {
 		t.Errorf("got %+v, %+v, %+v", kernel, udp, tcp)
 	}
 }

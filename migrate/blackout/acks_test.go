@@ -82,7 +82,7 @@ func TestAcknowledge(t *testing.T) {
 			var got Target
 			k.acknowledged(&got, calendar{}, 85*millisecond)
 			if got.KernelBlackoutMs == nil || *got.KernelBlackoutMs != c.blackout || got.KernelBelowErrorMs != c.below {
-				t.Errorf("blackout %v, below error %v; want %v, %v", got.KernelBlackoutMs, got.KernelBelowErrorMs, c.blackout, c.below)
+				t.Errorf("%v and %v below error; want %v, %v", got.KernelBlackoutMs, got.KernelBelowErrorMs, c.blackout, c.below)
 			}
 		})
 	}
@@ -104,7 +104,8 @@ func TestAcknowledgedOpen(t *testing.T) {
 	}
 	var got Target
 	k.acknowledged(&got, calendar{start: time.Unix(100, 0)}, 200*millisecond)
-	if got.KernelBlackoutMs == nil || *got.KernelBlackoutMs != 159 || got.KernelBlackoutEnd.Sub(got.KernelBlackoutStart) != 159*millisecond {
+	length := got.KernelBlackoutEnd.Sub(got.KernelBlackoutStart)
+	if got.KernelBlackoutMs == nil || *got.KernelBlackoutMs != 159 || length != 159*millisecond {
 		t.Errorf("%v, from %s to %s", got.KernelBlackoutMs, got.KernelBlackoutStart, got.KernelBlackoutEnd)
 	}
 }

@@ -249,7 +249,8 @@ func (t *Target) check() error {
 		return errors.New("the name has characters that cannot be printed")
 	case !knownProto(t.Proto):
 		return fmt.Errorf("proto %q is not known", t.Proto)
-	case t.BlackoutMs < 0 || t.ErrorMs < 0 || t.WorstErrorMs < 0 || t.BelowErrorMs < 0 || t.DarkMs < 0 || t.DarkErrorMs < 0,
+	case t.BlackoutMs < 0 || t.ErrorMs < 0 || t.WorstErrorMs < 0 || t.BelowErrorMs < 0,
+		t.DarkMs < 0 || t.DarkErrorMs < 0,
 		t.KernelBlackoutMs != nil && *t.KernelBlackoutMs < 0, t.KernelErrorMs < 0, t.KernelBelowErrorMs < 0:
 		return errors.New("negative duration")
 	case t.Answered > t.Sent:

@@ -44,8 +44,8 @@ func sampleReport() *Report {
 				Sent: 9990, Answered: 8000, Lost: 490, Directed: true, LostOut: 490, Unsettled: 1500, SendErrors: 300, FirstAnswerMs: &first,
 				BlackoutMs: 1500, BlackoutStart: start.Add(8500 * time.Millisecond), BlackoutEnd: start.Add(10 * time.Second),
 				ErrorMs: 1, WorstErrorMs: 2.5, DarkMs: 1990, DarkErrorMs: 102, Availability: 0.801, Inexact: true,
-				KernelBlackoutMs: new(44.5), KernelBlackoutStart: start.Add(2 * time.Second), KernelBlackoutEnd: start.Add(2044500 * time.Microsecond),
-				KernelErrorMs: 5, KernelBelowErrorMs: 1.5,
+				KernelBlackoutMs: new(44.5), KernelErrorMs: 5, KernelBelowErrorMs: 1.5,
+				KernelBlackoutStart: start.Add(2 * time.Second), KernelBlackoutEnd: start.Add(2044500 * time.Microsecond),
 				Outages: []Outage{
 					{Start: start.Add(2 * time.Second), End: start.Add(2490 * time.Millisecond), Ms: 490, ErrorMs: 101, Lost: 490, LostOut: 490, Resets: 1, Reconnects: 1},
 					{Start: start.Add(8500 * time.Millisecond), End: start.Add(10 * time.Second), Ms: 1500, ErrorMs: 1, Open: true},

@@ -72,7 +72,8 @@ func TestRequestsOpen(t *testing.T) {
 		}
 		return b, true
 	})
-	if wait, err := Requests(ctx, addr, time.Millisecond); err != nil || wait.Answers != 2 || wait.Longest < 50*time.Millisecond {
+	wait, err := Requests(ctx, addr, time.Millisecond)
+	if err != nil || wait.Answers != 2 || wait.Longest < 50*time.Millisecond {
 		t.Errorf("%+v, %v", wait, err)
 	}
 }
