@@ -96,8 +96,8 @@ type announced struct {
 
 // NoteAnnounced notes in the agent's run directory that the node daemon announces a guest by itself, so that the action
 // that brought it here need not.
-func NoteAnnounced(runDir string, e Expected) error {
-	return stateDir(runDir).save(announcedDir, e.Resource, announced{uptime()})
+func NoteAnnounced(runDir, resource string) error {
+	return stateDir(runDir).save(announcedDir, resource, announced{uptime()})
 }
 
 // isAnnounced tells whether the node daemon announced the guest after its processes had started: then it announces

@@ -19,7 +19,7 @@ func TestAnnounce(t *testing.T) {
 	fails := func(w *world) { w.create = func(context.Context, string) error { return noDomain() } }
 	arrived := func(w *world) { w.is(libvirt.Running, "migrated") }
 	byDaemon := func(w *world) {
-		if err := NoteAnnounced(w.agent.RunDir, Expected{Resource: "res1"}); err != nil {
+		if err := NoteAnnounced(w.agent.RunDir, "res1"); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -72,7 +72,7 @@ func TestDaemonAnnounced(t *testing.T) {
 	began := func(before time.Duration) witness.Process {
 		return witness.Process{StartTime: uint64((now - before) / (10 * time.Millisecond))}
 	}
-	if err := NoteAnnounced(w.agent.RunDir, Expected{Resource: "res1"}); err != nil {
+	if err := NoteAnnounced(w.agent.RunDir, "res1"); err != nil {
 		t.Fatal(err)
 	}
 	for name, c := range map[string]struct {

@@ -56,14 +56,8 @@ func (t announceTask) migrationHosts(node string) []string {
 
 // begun tells the agent's action that brought a guest here that it is announced.
 func (t announceTask) begun(g announce.Guest) {
-	notes, _ := resource.ExpectedGuests(t.dir) // the watcher tells of the error
-	for _, n := range notes {
-		if n.Guest != g.Name || n.URI != g.URI {
-			continue
-		}
-		if err := resource.NoteAnnounced(t.dir, n); err != nil {
-			t.log.WithError(err).Warn("the agent announces the guest once more, which takes it a moment: make the state directory writable")
-		}
+	if err := resource.NoteAnnounced(t.dir, g.Resource); err != nil {
+		t.log.WithError(err).Warn("the agent announces the guest once more, which takes it a moment: make the state directory writable")
 	}
 }
 
@@ -77,7 +71,7 @@ func (t announceTask) guests() ([]announce.Guest, error) {
 		if perr != nil {
 			err = errors.Join(err, fmt.Errorf("resource %s: taking announce=auto: %w", n.Resource, perr))
 		}
-		guests = append(guests, announce.Guest{Name: n.Guest, URI: n.URI, Setting: setting})
+		guests = append(guests, announce.Guest{Name: n.Guest, URI: n.URI, Setting: setting, Resource: n.Resource})
 	}
 	return guests, err
 }

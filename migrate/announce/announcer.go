@@ -21,12 +21,11 @@ import (
 // switch opens late. There are few in the first second, in which the guest needs the processors: QEMU sends RARP of
 // its own in it, after 0, 50, 200, 450 and 800 ms (its announce-rounds).
 var Schedule = []time.Duration{
-	0, 40 * time.Millisecond, 150 * time.Millisecond, 450 * time.Millisecond, 1100 * time.Millisecond, 2 * time.Second,
-	3500 * time.Millisecond,
+	0, 50 * time.Millisecond, 250 * time.Millisecond, 1100 * time.Millisecond, 2 * time.Second, 3500 * time.Millisecond,
 }
 
 // Brief is a schedule for who cannot stay.
-var Brief = []time.Duration{0, 40 * time.Millisecond, 150 * time.Millisecond}
+var Brief = []time.Duration{0, 50 * time.Millisecond, 150 * time.Millisecond}
 
 // refineAfter is from when on a plan that is good enough is looked at again: its questions to libvirt and to the kernel
 // cost more than all rounds together.

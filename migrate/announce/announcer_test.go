@@ -89,10 +89,10 @@ func TestAnnounceKeepsTheSchedule(t *testing.T) {
 func TestAnnounceEndsWithTheContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWire()
-		ctx, cancel := context.WithTimeout(t.Context(), 250*time.Millisecond)
+		ctx, cancel := context.WithTimeout(t.Context(), 400*time.Millisecond)
 		defer cancel()
 		w.announcer(Host{}).Announce(ctx, planned(), nil)
-		if want := Schedule[:3]; !slices.Equal(w.at, want) || time.Since(w.began) != 250*time.Millisecond {
+		if want := Schedule[:3]; !slices.Equal(w.at, want) || time.Since(w.began) != 400*time.Millisecond {
 			t.Errorf("rounds at %v, want %v; ended after %v", w.at, want, time.Since(w.began))
 		}
 		w = newWire()
@@ -113,7 +113,7 @@ func TestAnnounceRefines(t *testing.T) {
 		asked time.Duration // when
 		plain int           // rounds with the first plan
 	}{
-		"whole":   {planned(), 1100 * time.Millisecond, 5},
+		"whole":   {planned(), 1100 * time.Millisecond, 4},
 		"partial": {partial, 0, 2},
 	} {
 		t.Run(name, func(t *testing.T) {

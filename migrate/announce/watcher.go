@@ -44,6 +44,8 @@ type Guest struct {
 	Name    string
 	URI     string // of the libvirt that it runs under
 	Setting Setting
+	// Resource is what the cluster manager calls it. It is for the caller alone.
+	Resource string
 }
 
 // Watcher announces guests when libvirt says that they begin to run here: by a migration, a start or a

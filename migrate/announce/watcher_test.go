@@ -180,9 +180,9 @@ func TestWatcherAnnouncesAgain(t *testing.T) {
 func TestWatcherWaitsDuringAPause(t *testing.T) {
 	watch(t, func(n *node) {
 		n.after(time.Second, libvirt.TurnRunning)
-		n.after(250*time.Millisecond, libvirt.TurnPaused)
+		n.after(300*time.Millisecond, libvirt.TurnPaused)
 		n.after(10*time.Second, libvirt.TurnResumed)
-		const held = 9800 * time.Millisecond
+		const held = 9200 * time.Millisecond
 		want := slices.Clone(Schedule)
 		for i := range want[3:] {
 			want[3+i] += held
@@ -195,7 +195,7 @@ func TestWatcherWaitsDuringAPause(t *testing.T) {
 func TestWatcherGivesUpInALongPause(t *testing.T) {
 	watch(t, func(n *node) {
 		n.after(time.Second, libvirt.TurnRunning)
-		n.after(150*time.Millisecond, libvirt.TurnPaused)
+		n.after(300*time.Millisecond, libvirt.TurnPaused)
 		n.after(maxPause+time.Second, libvirt.TurnResumed)
 		n.wantRounds(t, time.Second, Schedule[:3])
 	})
@@ -243,7 +243,7 @@ func TestWatcherFallsSilentWhenTheGuestStops(t *testing.T) {
 		n.after(time.Second, libvirt.TurnRunning)
 		n.after(500*time.Millisecond, libvirt.TurnHalted)
 		n.after(0, libvirt.TurnHalted)
-		n.wantRounds(t, time.Second, Schedule[:4])
+		n.wantRounds(t, time.Second, Schedule[:3])
 		if !slices.Equal(n.begun, []string{"vm1"}) {
 			t.Errorf("begun %v", n.begun)
 		}
@@ -286,7 +286,7 @@ func TestWatcherLeavesOthersAlone(t *testing.T) {
 func TestWatcherReconnects(t *testing.T) {
 	watch(t, func(n *node) {
 		n.after(time.Second, libvirt.TurnRunning)
-		pass(150 * time.Millisecond)
+		pass(300 * time.Millisecond)
 		n.mu.Lock()
 		n.refuses = errors.New("connection refused")
 		n.mu.Unlock()
@@ -295,7 +295,7 @@ func TestWatcherReconnects(t *testing.T) {
 		if want := Schedule[:3]; !slices.Equal(n.rounds(time.Second), want) {
 			t.Errorf("rounds at %v", n.rounds(time.Second))
 		}
-		const lost = 1150 * time.Millisecond
+		const lost = 1300 * time.Millisecond
 		if want := []time.Duration{0, lost + 2*time.Second, lost + 6*time.Second}; !slices.Equal(n.dials, want) {
 			t.Errorf("called at %v, want %v", n.dials, want)
 		}

@@ -15,8 +15,8 @@ import (
 const maxAgents = 2
 
 // Follow calls f for each turn of every domain of the host, also of those that come later. f
-// runs on the event loop and must not block. QEMU's own events tell of a turn before libvirt's
-// do, so that one turn may be told twice; other drivers have libvirt's alone. lost is closed when the
+// runs on the event loop and must not block. QEMU's own event tells that a guest runs before libvirt's
+// does, so that this may be told twice; other drivers have libvirt's alone. lost is closed when the
 // connection broke, and then no more turns come. stop ends all this, and takes a few seconds at
 // most; it must be called before Close.
 //
@@ -59,9 +59,9 @@ func (c *Conn) register(f func(string, libvirt.Turn), closed func()) (ends []fun
 		return ends, err
 	}
 	ends = append(ends, func() error { return c.lv.DomainEventDeregister(lifecycle) })
-	qemu, err := c.lv.DomainQemuMonitorEventRegister(nil, "^(STOP|RESUME)$", func(_ *lv.Connect, d *lv.Domain, e *lv.DomainQemuMonitorEvent) {
-		tell(f, d, map[string]libvirt.Turn{"STOP": libvirt.TurnPaused, "RESUME": libvirt.TurnResumed}[e.Event])
-	}, lv.CONNECT_DOMAIN_QEMU_MONITOR_EVENT_REGISTER_REGEX)
+	qemu, err := c.lv.DomainQemuMonitorEventRegister(nil, "RESUME", func(_ *lv.Connect, d *lv.Domain, _ *lv.DomainQemuMonitorEvent) {
+		tell(f, d, libvirt.TurnResumed)
+	}, 0)
 	switch {
 	case err == nil:
 		ends = append(ends, func() error { return c.lv.DomainQemuEventDeregister(qemu) })
