@@ -53,7 +53,7 @@ const (
 // pace is the bound of the first passes in MiB/s, 0 for none: the binding has the bound hold for a post-copy too, and only one
 // that was asked for is lifted at the switch.
 func (m *mover) pace() uint64 {
-	if !m.driver.Can(libvirt.CanBoundSpeed) || m.req.Bandwidth > 0 || m.policy.PostCopy || len(m.carried) > 0 || used(m.load) == 0 {
+	if !m.driver.Can(libvirt.CanBoundSpeed) || m.req.Drain || m.req.Bandwidth > 0 || m.policy.PostCopy || len(m.carried) > 0 || used(m.load) == 0 {
 		return 0
 	}
 	return max(paceLeast, uint64(float64(used(m.load)>>20)/paceTime.Seconds()))

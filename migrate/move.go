@@ -54,6 +54,9 @@ type Request struct {
 	// Rest is for how long after the guest's RESUME at the target nothing is done that can wait, normally RestTime, and 0
 	// where others wait for this move's end. A move whose time is short does not rest.
 	Rest time.Duration
+	// Drain says that other guests of this node wait for the end of this move: it is copied as fast as the link carries it,
+	// though its pause may be longer for that.
+	Drain bool
 
 	// Shorten, when not nil, brings a deadline that is earlier than the context's. It is heeded while
 	// the guest is being copied: give the channel room for one.

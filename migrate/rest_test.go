@@ -5,6 +5,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/migrate/qmp"
 )
 
@@ -46,5 +47,22 @@ func TestMoveRests(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// The first passes of a guest are bounded, unless others wait for the end of its move.
+func TestPaceAmongOthers(t *testing.T) {
+	for name, c := range map[string]struct {
+		drain bool
+		want  uint64
+	}{
+		"alone":        {false, paceLeast},
+		"among others": {true, 0},
+	} {
+		m := newMover(Request{SourceURI: "qemu:///system", Drain: c.drain}, Deps{})
+		m.load = libvirt.Load{Memory: 64 << 20}
+		if got := m.pace(); got != c.want {
+			t.Errorf("%s: %d MiB/s, not %d", name, got, c.want)
+		}
 	}
 }

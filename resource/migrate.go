@@ -2,6 +2,7 @@ package resource
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -77,7 +78,10 @@ func (a *run) move(ctx context.Context, target Route, uuid string, adopt bool) e
 	defer cancel()
 	a.Log.Infof("migrating to %s", a.Target)
 	m := a.Params.Move(a.guest.Name, uuid, target)
-	m.Adopt, m.Rest = adopt, a.restTime()
+	m.Adopt, m.Drain = adopt, a.amongOthers()
+	if !m.Drain {
+		m.Rest = migrate.RestTime
+	}
 	err := a.Migrate(soft, m)
 	if err == nil {
 		a.Log.Info("migrated")
@@ -95,12 +99,23 @@ func (a *run) move(ctx context.Context, target Route, uuid string, adopt bool) e
 	return because(Generic, err, "migrate_to failed")
 }
 
-// restTime lets a guest have its first second at the target to itself where no other guest may wait to leave this node.
-func (a *run) restTime() time.Duration {
-	if here, err := Guests(filepath.Join(a.RunDir, guestsDir)); err != nil || len(here) > 1 {
-		return 0
+// drainTime is how long ago another guest may have left this node in the same drain.
+const drainTime = 15 * time.Second
+
+// amongOthers tells whether other guests may wait for this one to leave: some are here, or one has just left.
+func (a *run) amongOthers() bool {
+	here, err := Guests(filepath.Join(string(a.state), guestsDir))
+	if err != nil || len(here) > 1 {
+		return true
 	}
-	return migrate.RestTime
+	left := false
+	_ = readNotes(filepath.Join(string(a.state), departuresDir), func(raw []byte) { // none is as good as one that cannot be read
+		var d departure
+		if json.Unmarshal(raw, &d) == nil && d.Guest != a.guest.Name {
+			left = left || time.Since(d.At).Abs() < drainTime
+		}
+	})
+	return left
 }
 
 // alreadyThere is the answer for a guest that does not run here: an earlier call may have moved it.

@@ -86,20 +86,37 @@ func TestMigrateToPassesTheParameters(t *testing.T) {
 
 // Where other guests may wait to leave the node, none keeps them waiting.
 func TestMigrateToAmongOthers(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, "migrate_to")
-		w.boot()
-		if err := stateDir(w.agent.RunDir).hold(Entry{Guest: "vm2", Resource: "res2", URI: "qemu:///system"}); err != nil {
-			t.Fatal(err)
-		}
-		var got Move
-		w.migrate = func(_ context.Context, m Move) error { got = m; w.gone(); return nil }
-		err, _ := w.run("migrate_to")
-		checkExit(t, err, Success, "")
-		if got.Rest != 0 {
-			t.Errorf("rests for %v", got.Rest)
-		}
-	})
+	other := Entry{Guest: "vm2", Resource: "res2", URI: "qemu:///system"}
+	left := func(guest string, ago time.Duration) departure {
+		return departure{Guest: guest, Peer: "node2", At: time.Now().Add(-ago)}
+	}
+	for name, c := range map[string]struct {
+		note func(stateDir) error
+		want bool
+	}{
+		"alone":                   {func(stateDir) error { return nil }, false},
+		"another is here":         {func(d stateDir) error { return d.hold(other) }, true},
+		"another has just left":   {func(d stateDir) error { return d.save(departuresDir, "res2", left("vm2", time.Second)) }, true},
+		"another left long ago":   {func(d stateDir) error { return d.save(departuresDir, "res2", left("vm2", time.Minute)) }, false},
+		"it has just left itself": {func(d stateDir) error { return d.save(departuresDir, "res1", left("vm1", time.Second)) }, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, "migrate_to")
+				w.boot()
+				if err := c.note(stateDir(w.agent.RunDir)); err != nil {
+					t.Fatal(err)
+				}
+				var got Move
+				w.migrate = func(_ context.Context, m Move) error { got = m; w.gone(); return nil }
+				err, _ := w.run("migrate_to")
+				checkExit(t, err, Success, "")
+				if got.Drain != c.want || (got.Rest == 0) != c.want {
+					t.Errorf("among others: %v, rests for %v", got.Drain, got.Rest)
+				}
+			})
+		})
+	}
 }
 
 func TestMigrateFrom(t *testing.T) {
