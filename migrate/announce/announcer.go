@@ -338,7 +338,13 @@ func (s *sending) round() {
 // learn corrects this host's own bridge, where that is allowed. It may be wrong only until the first
 // frame of the guest's, QEMU's among them: not being allowed is nothing to report.
 func (s *sending) learn(c Planned) {
-	if err := s.Host.Learn(c.Dev, c.MAC); !errors.Is(err, unix.EPERM) && err != nil {
+	if s.Memory.isBarred() {
+		return
+	}
+	switch err := s.Host.Learn(c.Dev, c.MAC); {
+	case errors.Is(err, unix.EPERM):
+		s.Memory.bar()
+	case err != nil:
 		s.Log.WithError(err).Debugf("guest %q is announced to other hosts alone", s.plan.Guest)
 	}
 }

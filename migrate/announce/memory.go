@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -36,6 +37,8 @@ type Memory struct {
 	seen  map[sighting]time.Time  // when last
 	left  float64                 // frames that may be sent at once
 	sent  time.Time               // when left was true
+
+	barred atomic.Bool // this process may not teach a bridge
 }
 
 // first tells whether a text was not said before.
@@ -135,3 +138,12 @@ func (m *Memory) allow(now time.Time) bool {
 	m.left--
 	return true
 }
+
+// bar notes that this process may not teach a bridge, which does not change.
+func (m *Memory) bar() {
+	if m != nil {
+		m.barred.Store(true)
+	}
+}
+
+func (m *Memory) isBarred() bool { return m != nil && m.barred.Load() }
