@@ -237,7 +237,7 @@ func (a Announcer) Announce(ctx context.Context, plan Plan, refine func(context.
 }
 
 // announce waits before each round for the gate, where not nil: a pause shifts the rest of the schedule. begun is called
-// after the first round.
+// once, after the first round of which a frame has left.
 func (a Announcer) announce(
 	ctx context.Context, plan Plan, refine func(context.Context) (Plan, error), g *gate, begun func(),
 ) {
@@ -250,7 +250,7 @@ func (a Announcer) announce(
 	if schedule == nil {
 		schedule = Schedule
 	}
-	for i, at := range schedule {
+	for _, at := range schedule {
 		if !s.wait(ctx, time.Until(began.Add(at+paused)), refined) {
 			break
 		}
@@ -259,8 +259,9 @@ func (a Announcer) announce(
 			break
 		}
 		s.round()
-		if i == 0 {
+		if s.sent > 0 {
 			begun()
+			begun = func() {}
 		}
 		if refine != nil && (plan.Partial || at >= refineAfter) {
 			look := refine

@@ -59,7 +59,7 @@ type Watcher struct {
 	// Guests lists whom to announce. It is read every two seconds, and when a guest arrives. Those in
 	// an answer with an error count.
 	Guests func() ([]Guest, error)
-	// Begun is called for a guest after its first round. It must not block.
+	// Begun is called for a guest after the first round of which a frame has left. It must not block.
 	Begun func(Guest)
 }
 

@@ -250,6 +250,44 @@ func TestWatcherFallsSilentWhenTheGuestStops(t *testing.T) {
 	})
 }
 
+// Where no frame leaves, the agent's action has to announce the guest; where the first leaves late, it need not.
+func TestWatcherHasBegunWhenAFrameLeft(t *testing.T) {
+	for name, c := range map[string]struct {
+		down  time.Duration // for how long no frame leaves
+		fails int           // how many questions libvirt does not answer
+		want  int
+	}{
+		"at once":               {want: 1},
+		"no frame leaves":       {down: time.Minute},
+		"frames leave later":    {down: 200 * time.Millisecond, want: 1},
+		"libvirt never answers": {fails: 100},
+		"libvirt answers later": {fails: 1, want: 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			watch(t, func(n *node) {
+				ran, xml, asked := time.Now(), n.xml, 0
+				n.wire.fail = func() error {
+					if time.Since(ran) < c.down {
+						return errors.New("network is down")
+					}
+					return nil
+				}
+				n.xml = func() (string, error) {
+					if asked++; asked <= c.fails {
+						return "", errors.New("libvirt is busy")
+					}
+					return xml()
+				}
+				n.after(0, libvirt.TurnRunning)
+				pass(10 * time.Second)
+				if len(n.begun) != c.want {
+					t.Errorf("begun %v", n.begun)
+				}
+			})
+		})
+	}
+}
+
 func TestWatcherForgetsAMigrationThatFailed(t *testing.T) {
 	watch(t, func(n *node) {
 		n.after(time.Second, libvirt.TurnArriving)
