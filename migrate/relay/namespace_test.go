@@ -177,6 +177,48 @@ func TestTrim(t *testing.T) {
 	}
 }
 
+// A frame that trim has looked at is not sent where the guest received it before its STOP.
+func TestTrimmedBeforeTheStop(t *testing.T) {
+	n := newNetwork(t)
+	k, err := openKeeper(n.Link("vnet0").Attrs().Index, guestMAC)
+	n.Must(err)
+	defer k.close()
+	n.stamped(k)
+	n.send(toGuest)
+	k.trim(time.Now().Add(-time.Minute), make([]byte, maxFrame))
+	if k.first == nil {
+		t.Fatal("trim has dropped a new frame")
+	}
+	n.Must(k.hold(time.Now()))
+	if k.holds() {
+		t.Error("kept a frame from before the STOP")
+	}
+}
+
+// What a busy guest received before its STOP leaves room for what comes after it.
+func TestABusyGuestLeavesRoom(t *testing.T) {
+	n := newNetwork(t)
+	k, err := openKeeper(n.Link("vnet0").Attrs().Index, guestMAC)
+	n.Must(err)
+	defer k.close()
+	n.stamped(k)
+	n.sendOn("vnet0", slices.Repeat([][]byte{toGuest}, 20_000)...) // more than all that is ever kept
+	n.Must(k.hold(time.Now()))
+	const sent = 1000
+	n.sendOn("vnet0", slices.Repeat([][]byte{toGuest}, sent)...)
+	kept := 0
+	for buffer := make([]byte, maxFrame); ; kept++ {
+		_, err := k.next(buffer)
+		if errors.Is(err, unix.EAGAIN) {
+			break
+		}
+		n.Must(err)
+	}
+	if kept != sent {
+		t.Errorf("kept %d of %d frames", kept, sent)
+	}
+}
+
 func TestNothingIsHandedOn(t *testing.T) {
 	for name, c := range map[string]struct {
 		do   func(n network, r *Relay)

@@ -18,6 +18,9 @@ const (
 	// keepBytes bounds what is kept for one card. The kernel doubles it, and counts its own bookkeeping: some
 	// 8 MiB, or 10,000 small frames. Without CAP_NET_ADMIN the bound is that of net.core.rmem_max.
 	keepBytes = 4 << 20
+	// earlyBytes is the bound until hold. What a busy guest has received already fills it, and must leave room for what comes
+	// when the guest is stopped.
+	earlyBytes = 2 << 20
 	// maxTrim is how many frames are dropped in one go while the guest still runs. A connection that sends so much has
 	// something that follows what is lost, and recovers without a relay.
 	maxTrim = 512
@@ -33,8 +36,9 @@ var errStuck = errors.New("its queue stays full")
 type keeper struct {
 	fd     int
 	all    []unix.SockFilter
-	first  []byte // a frame that trim took and that is not too old, with room for a tag
-	stamps []byte // of the message that is received
+	first  []byte    // a frame that trim took and that is not too old, with room for a tag
+	came   time.Time // when first did
+	stamps []byte    // of the message that is received
 
 	mu     sync.Mutex
 	closed bool
@@ -48,11 +52,8 @@ func openKeeper(tap int, mac announce.MAC) (*keeper, error) {
 	if err != nil {
 		return nil, err
 	}
-	if unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, keepBytes) != nil {
-		err = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, keepBytes)
-	}
 	k := &keeper{fd: fd, all: filter(mac), stamps: make([]byte, stampSize)}
-	if err == nil {
+	if err = k.bound(earlyBytes); err == nil {
 		err = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1)
 	}
 	if err == nil {
@@ -66,6 +67,14 @@ func openKeeper(tap int, mac announce.MAC) (*keeper, error) {
 		return nil, fmt.Errorf("set up a packet socket: %w", err)
 	}
 	return k, nil
+}
+
+// bound says how much is kept. What is there already counts, and stays.
+func (k *keeper) bound(bytes int) error {
+	if unix.SetsockoptInt(k.fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, bytes) == nil {
+		return nil
+	}
+	return unix.SetsockoptInt(k.fd, unix.SOL_SOCKET, unix.SO_RCVBUF, bytes)
 }
 
 // pass lets through what a filter takes.
@@ -82,10 +91,11 @@ func (k *keeper) hold(since time.Time) error {
 		return nil
 	}
 	k.since = since
-	if !k.deaf {
-		return nil
+	err := k.bound(keepBytes)
+	if k.deaf {
+		err = errors.Join(err, k.pass(k.all))
 	}
-	if err := k.pass(k.all); err != nil {
+	if err != nil {
 		return fmt.Errorf("listen to the guest's device: %w", err)
 	}
 	return nil
@@ -96,7 +106,7 @@ func (k *keeper) hold(since time.Time) error {
 func (k *keeper) trim(before time.Time, buffer []byte) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.deaf || !k.since.IsZero() {
+	if k.deaf || !k.since.IsZero() || k.first != nil && !k.came.Before(before) {
 		return
 	}
 	k.first = nil
@@ -106,7 +116,7 @@ func (k *keeper) trim(before time.Time, buffer []byte) {
 			return
 		}
 		if !at.Before(before) {
-			k.first = bytes.Clone(frame)
+			k.first, k.came = bytes.Clone(frame), at
 			return
 		}
 	}
@@ -120,7 +130,9 @@ func (k *keeper) next(buffer []byte) (frame []byte, err error) {
 	defer k.mu.Unlock()
 	if first := k.first; first != nil {
 		k.first = nil
-		return first, nil
+		if !k.came.Before(k.since) {
+			return first, nil
+		}
 	}
 	for {
 		frame, at, err := k.receive(buffer)
