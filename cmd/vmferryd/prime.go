@@ -21,7 +21,7 @@ type prober interface {
 
 // primed is dial, and after the first connection to each libvirt asks it once what its host can run, over a connection of
 // its own. libvirt starts each of its emulators for the answer and keeps it (/var/cache/libvirt/qemu/capabilities): on a
-// new node, or after an upgrade of QEMU, the first migration to it or the first start after a crash would wait for that.
+// new node the first migration to it or the first start after a crash would wait for that.
 func primed(ctx context.Context, log logrus.FieldLogger, dial func(context.Context, string) (prober, error)) func(context.Context, string) (announce.Conn, error) {
 	var mu sync.Mutex
 	done := map[string]bool{}
@@ -34,14 +34,21 @@ func primed(ctx context.Context, log logrus.FieldLogger, dial func(context.Conte
 		defer mu.Unlock()
 		if !done[uri] {
 			done[uri] = true
-			go prime(ctx, log.WithField("uri", uri), func(ctx context.Context) (prober, error) { return dial(ctx, uri) })
+			go func() {
+				if prime(ctx, log.WithField("uri", uri), func(ctx context.Context) (prober, error) { return dial(ctx, uri) }) {
+					return
+				}
+				mu.Lock()
+				defer mu.Unlock()
+				delete(done, uri) // the next connection tries again
+			}()
 		}
 		return conn, nil
 	}
 }
 
-// prime asks one libvirt. What goes wrong costs the first guest its time, and no more.
-func prime(ctx context.Context, log logrus.FieldLogger, dial func(context.Context) (prober, error)) {
+// prime asks one libvirt, and tells whether it answered. What goes wrong costs the first guest its time, and no more.
+func prime(ctx context.Context, log logrus.FieldLogger, dial func(context.Context) (prober, error)) bool {
 	ctx, cancel := context.WithTimeout(ctx, primeTime)
 	defer cancel()
 	conn, err := dial(ctx)
@@ -52,4 +59,5 @@ func prime(ctx context.Context, log logrus.FieldLogger, dial func(context.Contex
 	if err != nil {
 		log.WithError(err).Debug("what the host can run is not asked before it is needed")
 	}
+	return err == nil
 }

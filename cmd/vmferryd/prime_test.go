@@ -47,27 +47,38 @@ func (p *fakeProber) Capabilities(context.Context) (string, error) {
 
 func (p *fakeProber) Close() error { p.to.mu.Lock(); defer p.to.mu.Unlock(); p.to.open--; return nil }
 
-// Each libvirt is asked once, when it is first reached, and not by who waits for the connection.
+// Each libvirt is asked once, when it is first reached, and not by who waits for the connection; one that gives no answer
+// is asked again at the next connection.
 func TestPrimed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log, _ := test.NewNullLogger()
-		f := &fakeLibvirts{refuse: errors.New("connection refused"), fail: errors.New("no emulator")}
+		f := &fakeLibvirts{refuse: errors.New("connection refused")}
 		dial := primed(t.Context(), log, f.dial)
 		if c, err := dial(t.Context(), "a"); err == nil || c != nil {
 			t.Errorf("connected to %v, %v", c, err)
 		}
 		f.refuse = nil
-		for _, uri := range []string{"a", "b", "a", "b"} {
-			c, err := dial(t.Context(), uri)
+		for _, step := range []struct {
+			uri   string
+			fails error
+			want  []string
+		}{
+			{"a", nil, []string{"a"}},
+			{"b", errors.New("no emulator"), []string{"a", "b"}},
+			{"a", nil, []string{"a", "b"}},
+			{"b", nil, []string{"a", "b", "b"}},
+			{"b", nil, []string{"a", "b", "b"}},
+		} {
+			f.fail = step.fails
+			c, err := dial(t.Context(), step.uri)
 			if err != nil {
 				t.Fatal(err)
 			}
 			_ = c.Close()
-		}
-		synctest.Wait()
-		slices.Sort(f.asked)
-		if !slices.Equal(f.asked, []string{"a", "b"}) || f.open != 0 {
-			t.Errorf("asked %v, %d connections are open", f.asked, f.open)
+			synctest.Wait()
+			if !slices.Equal(f.asked, step.want) || f.open != 0 {
+				t.Errorf("asked %v, not %v; %d connections are open", f.asked, step.want, f.open)
+			}
 		}
 	})
 }
