@@ -247,12 +247,13 @@ func transfer(ctx context.Context, source, target *qmp) (time.Duration, error) {
 	return resume.At.Sub(stop.At), err
 }
 
-// answered is how long after RESUME a guest answered first, in milliseconds: its kernel, over ICMP and with an
-// acknowledgement of TCP, and its reflector.
+// answered is by how much a guest's gaps were longer than the pause that made them, in milliseconds: its kernel's, over
+// ICMP and by TCP's acknowledgements, and its reflector's. One can be below zero: a gap begins when an answer was due,
+// up to an interval of the probes after the STOP.
 type answered struct{ ICMP, Acks, UDP, TCP float64 }
 
 // relearn stops the guest while clients probe it, has the emulator forget its translations or not, and returns
-// how long after RESUME the first answers came.
+// by how much the gaps were longer than the pause.
 func (b *bare) relearn(ctx context.Context, r *scenario.Runner, forget bool) (answered, error) {
 	ctx, cancel := context.WithTimeout(ctx, bareTime)
 	defer cancel()
@@ -265,7 +266,7 @@ func (b *bare) relearn(ctx context.Context, r *scenario.Runner, forget bool) (an
 	if err := sleep(ctx, before); err != nil {
 		return answered{}, err
 	}
-	resumed, err := b.live.pause(ctx, forget)
+	stopped, resumed, err := b.live.pause(ctx, forget)
 	if err != nil {
 		return answered{}, err
 	}
@@ -277,23 +278,23 @@ func (b *bare) relearn(ctx context.Context, r *scenario.Runner, forget bool) (an
 	if err != nil {
 		return answered{}, err
 	}
-	return sinceResume(seen[b.guest.Name], resumed)
+	return beyond(seen[b.guest.Name], resumed.Sub(stopped))
 }
 
-// sinceResume is what the probes show of a guest that ran on at an instant.
-func sinceResume(s scenario.Seen, resumed time.Time) (answered, error) {
-	if s.ICMP == nil || s.UDP == nil || s.TCP == nil {
+// beyond is by how much the gaps of a guest that was stopped for a while are longer than that. They are measured as
+// those of moves are, so that what the interval of the probes hides of a gap is hidden in both.
+func beyond(s scenario.Seen, pause time.Duration) (answered, error) {
+	if s.ICMP == nil || s.UDP == nil || s.TCP == nil || s.TCP.KernelBlackoutMs == nil {
 		return answered{}, errors.New("not all of the guest was probed")
 	}
-	ends := [...]time.Time{s.ICMP.BlackoutEnd, s.TCP.KernelBlackoutEnd, s.UDP.BlackoutEnd, s.TCP.BlackoutEnd}
-	var took [len(ends)]float64
-	for i, end := range ends {
-		if end.IsZero() {
+	gaps := [...]float64{s.ICMP.BlackoutMs, *s.TCP.KernelBlackoutMs, s.UDP.BlackoutMs, s.TCP.BlackoutMs}
+	for i := range gaps {
+		if gaps[i] == 0 {
 			return answered{}, errors.New("the clients saw no blackout, though the guest was stopped")
 		}
-		took[i] = max(0, ms(end.Sub(resumed)))
+		gaps[i] -= ms(pause)
 	}
-	return answered{took[0], took[1], took[2], took[3]}, nil
+	return answered{gaps[0], gaps[1], gaps[2], gaps[3]}, nil
 }
 
 // snapshot is the name of the guest's state in its disk's image.
@@ -302,25 +303,30 @@ const snapshot = "relearn"
 // pause stops the guest for a while. To forget, it saves the guest's state and loads it again: QEMU then
 // throws away all translated code, as the memory was written behind its back, just as the target
 // of a migration begins without any.
-func (m *qmp) pause(ctx context.Context, forget bool) (resumed time.Time, err error) {
+func (m *qmp) pause(ctx context.Context, forget bool) (stopped, resumed time.Time, err error) {
+	mark := m.mark()
 	if _, err := m.execute(ctx, "stop", nil); err != nil {
-		return resumed, err
+		return stopped, resumed, err
+	}
+	stop, err := m.await(ctx, mark, "STOP", named("STOP"))
+	if err != nil {
+		return stopped, resumed, err
 	}
 	if forget {
 		for _, line := range []string{"savevm " + snapshot, "loadvm " + snapshot, "delvm " + snapshot} {
 			if err := m.human(ctx, line); err != nil {
-				return resumed, err
+				return stopped, resumed, err
 			}
 		}
 	} else if err := sleep(ctx, 500*time.Millisecond); err != nil {
-		return resumed, err
+		return stopped, resumed, err
 	}
-	mark := m.mark()
+	mark = m.mark()
 	if _, err := m.execute(ctx, "cont", nil); err != nil {
-		return resumed, err
+		return stopped, resumed, err
 	}
 	e, err := m.await(ctx, mark, "RESUME", named("RESUME"))
-	return e.At, err
+	return stop.At, e.At, err
 }
 
 // human runs a command of the human monitor, which says nothing when all is well.

@@ -150,17 +150,28 @@ func TestReportIsGolden(t *testing.T) {
 	}
 }
 
-// How the moves of one run ended is said once, and again where it differs.
+// How the moves of one bench ended is said once, again where it differs, and for each bench. Where no peer is, none is
+// named.
 func TestTableSaysOnceHowMovesEnded(t *testing.T) {
 	result := func(name string, live int) Result {
 		return Result{Name: name, PeerName: "P", OursEnded: Endings{endedLive: live}, PeerEnded: Endings{endedLive: 3}}
 	}
-	r := &Report{Results: []Result{result("a", 3), result("b", 3), result("c", 2), {Name: "d"}, result("e", 2)}}
+	r := &Report{Results: []Result{
+		result("idle-pause", 3), result("kernel-gap-icmp", 3), result("kernel-gap-tcp", 2), {Name: "own-work"},
+		result("game-gap-udp", 2), result("loaded-blackout-udp", 2), result("loaded-blackout-tcp", 2),
+		{Name: "probe-halved", OursEnded: Endings{endedLive: 6}},
+	}}
 	var table bytes.Buffer
 	if err := r.WriteTable(&table); err != nil {
 		t.Fatal(err)
 	}
-	for name, want := range map[string]bool{"a": true, "b": false, "c": true, "d": false, "e": true} {
+	if !strings.Contains(table.String(), "\nprobe-halved: vmferry: 6 live\n") {
+		t.Errorf("a peer is named where there is none:\n%s", table.String())
+	}
+	for name, want := range map[string]bool{
+		"idle-pause": true, "kernel-gap-icmp": false, "kernel-gap-tcp": true, "own-work": false, "game-gap-udp": true,
+		"loaded-blackout-udp": true, "loaded-blackout-tcp": false,
+	} {
 		if got := strings.Contains(table.String(), "\n"+name+": vmferry: "); got != want {
 			t.Errorf("%s: %v\n%s", name, got, table.String())
 		}

@@ -53,6 +53,9 @@ func crash(ctx context.Context, s *Stage) ([]Result, error) {
 		if err := r.Take(ctx); err != nil {
 			return err
 		}
+		if err := s.setConsensus(ctx, 0); err != nil { // what a run that broke off has left
+			return err
+		}
 		if detection, err = s.detection(ctx); err != nil {
 			return err
 		}
@@ -117,14 +120,19 @@ func (s *Stage) detection(ctx context.Context) (ring.Detection, error) {
 
 // setConsensus does what `vmferry check` advises, or takes it back where it is 0. Both nodes must be members.
 func (s *Stage) setConsensus(ctx context.Context, consensus time.Duration) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, agentTime, errors.New("corosync did not take it"))
+	defer cancel()
 	edit := []string{"--in-place", "--expression=/^ *consensus:/d"}
 	if consensus > 0 {
 		edit = append(edit, fmt.Sprintf("--expression=/^totem {/a consensus: %d", consensus.Milliseconds()))
 	}
-	for _, node := range s.Cluster.Nodes {
-		if _, err := s.Cluster.Run(ctx, node, "sed", append(edit, ring.CorosyncConf)...); err != nil {
-			return err
-		}
+	var errs []error
+	for _, node := range s.Cluster.Nodes { // also where one of them is down
+		_, err := s.Cluster.Run(ctx, node, "sed", slices.Concat(edit, []string{ring.CorosyncConf})...)
+		errs = append(errs, err)
+	}
+	if err := errors.Join(errs...); err != nil {
+		return err
 	}
 	if _, err := s.Cluster.Run(ctx, s.node(), "corosync-cfgtool", "-R"); err != nil {
 		return err

@@ -36,7 +36,7 @@ func idle(ctx context.Context, s *Stage) ([]Result, error) {
 		return nil, err
 	}
 	return append(all.kernel("kernel-gap"), slices.Concat(all.client(e.seen), []Result{
-		all.result("request-gap-tcp", "ms", requestOf),
+		all.requests(),
 		all.light("idle-blackout-udp", udpOf),
 		all.light("idle-blackout-tcp", tcpOf),
 		m.workResult(all),
@@ -46,13 +46,27 @@ func idle(ctx context.Context, s *Stage) ([]Result, error) {
 // kernel is the pause of moves, and the gaps of the guest's kernel.
 func (m moves) kernel(name string) []Result {
 	pause := m.result("idle-pause", "ms", pauseOf)
-	pause.Notes = []string{idleWork, fmt.Sprintf("every target is probed every %s; probe-share is what that costs", moveInterval)}
+	pause.Notes = []string{
+		idleWork, fmt.Sprintf("every target is probed every %s; probe-share is what that costs", moveInterval),
+		"a gap has an error of one interval; where packets wait for the guest it is half of one too short on average",
+	}
 	icmp, acks := m.result(name+"-icmp", "ms", icmpOf), m.result(name+"-tcp", "ms", acksOf)
 	icmp.Notes = []string{"kernel: longest silence of ICMP echo; " + m.beyondPause(icmpOf)}
 	acks.Notes = []string{
 		"kernel: longest silence of TCP's acknowledgements, with their delay of up to 40 ms; " + m.beyondPause(acksOf),
 	}
 	return []Result{pause, icmp, acks}
+}
+
+// requests is the longest wait of a client with one request in flight. One whose connection broke has none: how many
+// that are is told, as they are the worst.
+func (m moves) requests() Result {
+	r := m.result("request-gap-tcp", "ms", requestOf)
+	broken := func(all []move) int { return endings(all)[endedLive] - len(live(all, requestOf)) }
+	r.Notes = []string{fmt.Sprintf("light service: the longest wait of a client with one request in flight; "+
+		"its connection broke in %d live moves, with %s in %d, which are in no figure",
+		broken(m.ours), report.Peer, broken(m.peer))}
+	return r
 }
 
 // light is a gap of the light service.
@@ -89,7 +103,7 @@ func (m moves) client(emulator []answered) []Result {
 		results = append(results, r)
 	}
 	results[0].Notes = append(results[0].Notes,
-		"the emulator's part: RESUME to the first answer of a guest that nobody moves, after loadvm, on our moves' target",
+		"the emulator's part: the gap less the pause of a guest that nobody moves, after loadvm, on our moves' target",
 		"medians of it: "+medians(emulator))
 	return results
 }

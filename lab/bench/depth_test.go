@@ -57,6 +57,15 @@ func TestClient(t *testing.T) {
 	if !strings.HasSuffix(udp.Notes[0], want) || !strings.HasSuffix(udp.Notes[2], medians) {
 		t.Errorf("%q", udp.Notes)
 	}
+	// A connection that broke is told: no figure has it.
+	m.peer[0].Request = new(200.0)
+	for i := range 3 {
+		m.ours[i].Request = new(40.0 + float64(i))
+	}
+	const broken = "its connection broke in 1 live moves, with VirtualDomain in 0, which are in no figure"
+	if r := m.requests(); r.N != 3 || r.Peer.P50 != 200 || !strings.HasSuffix(r.Notes[0], broken) {
+		t.Errorf("%+v", r)
+	}
 	const parts = "pause + rest (medians): 20.0 + 42.0 ms, with VirtualDomain 20.0 + 130.0 ms"
 	if rest := m.beyondPause(udpOf); rest != parts {
 		t.Errorf("%q", rest)

@@ -35,8 +35,9 @@
 //	real service   game-gap-udp                       a game server, as its own client asks it
 //
 // client-gap-* is the light service's gap less the emulator's own part. That part is measured in the same run, in
-// turns with the moves: RESUME to the first answer of a guest that nobody moves, after loadvm made QEMU throw its
-// translations away, on the node that ours moves to in that round. The notes have what was subtracted; nothing
+// turns with the moves: the gap less the pause of a guest that nobody moves, after loadvm made QEMU throw its
+// translations away, on the node that ours moves to in that round. Both gaps are by the same rule: one begins when an
+// answer was due, which is half an interval after the STOP on average. The notes have what was subtracted; nothing
 // is subtracted anywhere else. loaded-blackout-* is measured beside a busy loop on each node.
 //
 // The clients probe every 25 ms while one guest moves. probe-share is what that costs of all processors, and
@@ -45,7 +46,9 @@
 // own-work is the processor time from STOP to a second after RESUME of all that is vmferry's on both nodes, and what
 // libvirt's daemons spend more than in the peer's moves. It is read every 5 ms: of vmferryd and of the agents from
 // their cgroups, of libvirt's daemons from their process clocks, as QEMU shares their cgroup. The
-// instants in between are interpolated. The notes have the raw parts, and what reading costs.
+// instants in between are interpolated. The notes have the raw parts, and what reading costs. The guest leaves alone,
+// so vmferry lets it run for that second before it verifies the move; in a drain of several guests it does not wait
+// (Rest of package migrate), and the same work falls into the second.
 //
 // drain-10 has Pacemaker's own defaults: it limits its calls by the load average, and the lab's nodes are never out
 // of load, so that both agents' guests leave one after the other. drain-10-at-once has all ten asked for at the

@@ -15,8 +15,8 @@ import (
 const (
 	drainGuests = 10
 	drainMemory = 96
-	// drainPace is between two probes of one target: forty a second and guest, over both protocols, are what ten
-	// emulated guests and their clients carry on two processors.
+	// drainPace is between two probes of one target: sixty a second and guest, over UDP, TCP and ICMP. What that costs of
+	// the machine is not measured; it is more than probe-share, which is of one guest.
 	drainPace = 50 * time.Millisecond
 )
 

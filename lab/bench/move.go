@@ -118,7 +118,7 @@ func emulatorPart(ctx context.Context, s *Stage) ([]Result, error) {
 	}
 	result := compare("emulator-part", "ms", "", each(cold, answered.udp), nil)
 	result.Notes = []string{
-		"RESUME to the light service's first answer over UDP, after loadvm emptied the translation cache; no migration",
+		"the light service's gap over UDP less the pause, after loadvm emptied the translation cache; no migration",
 		"medians: " + medians(cold),
 		"the same with the cache left as it was: " + medians(warm),
 	}

@@ -117,28 +117,30 @@ func TestSee(t *testing.T) {
 	}
 }
 
-func TestSinceResume(t *testing.T) {
-	at := time.Unix(100, 0)
-	ended := func(ms int) time.Time { return at.Add(time.Duration(ms) * time.Millisecond) }
-	seen := func() scenario.Seen { // QEMU's own time of an event may be later than an answer
+// What a stopped guest's gaps are longer than its pause is by the rule of the moves: with answers at once they are
+// shorter by how much later than the STOP an answer was due.
+func TestBeyond(t *testing.T) {
+	const pause = 500 * time.Millisecond
+	seen := func() scenario.Seen {
 		return scenario.Seen{
-			ICMP: &blackout.Target{BlackoutEnd: ended(3)}, UDP: &blackout.Target{BlackoutEnd: ended(80)},
-			TCP: &blackout.Target{BlackoutEnd: ended(90), KernelBlackoutEnd: ended(-1)},
+			ICMP: &blackout.Target{BlackoutMs: 490}, UDP: &blackout.Target{BlackoutMs: 545},
+			TCP: &blackout.Target{BlackoutMs: 550, KernelBlackoutMs: new(512.0)},
 		}
 	}
-	if got, err := sinceResume(seen(), at); err != nil || got != (answered{3, 0, 80, 90}) {
+	if got, err := beyond(seen(), pause); err != nil || got != (answered{-10, 12, 45, 50}) {
 		t.Errorf("%+v, %v", got, err)
 	}
 	for name, change := range map[string]func(*scenario.Seen){
 		"no ICMP":                     func(s *scenario.Seen) { s.ICMP = nil },
 		"no UDP":                      func(s *scenario.Seen) { s.UDP = nil },
 		"no TCP":                      func(s *scenario.Seen) { s.TCP = nil },
-		"no blackout":                 func(s *scenario.Seen) { s.UDP.BlackoutEnd = time.Time{} },
-		"no acknowledgement was late": func(s *scenario.Seen) { s.TCP.KernelBlackoutEnd = time.Time{} },
+		"no blackout":                 func(s *scenario.Seen) { s.UDP.BlackoutMs = 0 },
+		"no acknowledgement":          func(s *scenario.Seen) { s.TCP.KernelBlackoutMs = nil },
+		"no acknowledgement was late": func(s *scenario.Seen) { s.TCP.KernelBlackoutMs = new(0.0) },
 	} {
 		s := seen()
 		if change(&s); true {
-			if got, err := sinceResume(s, at); err == nil {
+			if got, err := beyond(s, pause); err == nil {
 				t.Errorf("%s: %+v was taken", name, got)
 			}
 		}

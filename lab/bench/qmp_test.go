@@ -145,14 +145,15 @@ func TestPauseForgets(t *testing.T) {
 		lines = append(lines, arguments)
 		f.say(`{"return":""}`)
 	}
+	f.on["stop"] = func(string) { f.tell("STOP", "", 3); f.done() }
 	f.on["cont"] = func(string) { f.done(); f.tell("RESUME", "", 7) }
-	at, err := f.pause(t.Context(), true)
+	stopped, at, err := f.pause(t.Context(), true)
 	want := []string{`{"command-line":"savevm relearn"}`, `{"command-line":"loadvm relearn"}`, `{"command-line":"delvm relearn"}`}
-	if err != nil || !slices.Equal(lines, want) || !at.Equal(time.Unix(1000, 7000)) {
-		t.Errorf("%q, RESUME at %v, %v", lines, at, err)
+	if took := at.Sub(stopped); err != nil || !slices.Equal(lines, want) || took != 4*time.Microsecond || at.Nanosecond() != 7000 {
+		t.Errorf("%q, STOP at %v, RESUME at %v, %v", lines, stopped, at, err)
 	}
 	f.on["human-monitor-command"] = func(string) { f.say(`{"return":"Error: no space\r\n"}`) }
-	if _, err := f.pause(t.Context(), true); err == nil || !strings.Contains(err.Error(), `answer to "savevm relearn": Error: no space`) {
+	if _, _, err := f.pause(t.Context(), true); err == nil || !strings.Contains(err.Error(), `answer to "savevm relearn": Error: no space`) {
 		t.Errorf("a full disk: %v", err)
 	}
 }
@@ -183,8 +184,9 @@ func TestTransferIsReal(t *testing.T) {
 	source := realQEMU(t, program, disk)
 	ctx, cancel := context.WithTimeout(t.Context(), bareTime)
 	defer cancel()
-	if resumed, err := source.pause(ctx, true); err != nil || time.Since(resumed) > bareTime {
-		t.Fatalf("save and load: %v, %v", resumed, err)
+	stopped, resumed, err := source.pause(ctx, true)
+	if err != nil || resumed.Before(stopped) || time.Since(resumed) > bareTime {
+		t.Fatalf("save and load: %v, %v, %v", stopped, resumed, err)
 	}
 	target := realQEMU(t, program, disk, "-S", "-incoming", "defer")
 	pause, err := transfer(ctx, source, target)

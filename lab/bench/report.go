@@ -169,7 +169,7 @@ func (r *Report) WriteTable(w io.Writer) error {
 	}
 	for i, x := range r.Results {
 		if x.OursEnded != nil && (i == 0 || !x.endedAs(r.Results[i-1])) {
-			if _, err := fmt.Fprintf(w, "%s: %s: %s; %s: %s\n", x.Name, report.Ours, x.OursEnded, x.PeerName, x.PeerEnded); err != nil {
+			if _, err := fmt.Fprintf(w, "%s: %s\n", x.Name, x.ended()); err != nil {
 				return err
 			}
 		}
@@ -182,9 +182,26 @@ func (r *Report) WriteTable(w io.Writer) error {
 	return nil
 }
 
-// endedAs tells whether the moves of two results ended alike, as those of one run do: that is said once.
+// ended is how the moves of each side ended.
+func (r Result) ended() string {
+	words := fmt.Sprintf("%s: %s", report.Ours, r.OursEnded)
+	if r.PeerName != "" {
+		words += fmt.Sprintf("; %s: %s", r.PeerName, r.PeerEnded)
+	}
+	return words
+}
+
+// endedAs tells whether two results are of the same moves, which one bench made: how they ended is said once.
 func (r Result) endedAs(o Result) bool {
-	return r.PeerName == o.PeerName && maps.Equal(r.OursEnded, o.OursEnded) && maps.Equal(r.PeerEnded, o.PeerEnded)
+	return sameBench(r.Name, o.Name) && r.PeerName == o.PeerName &&
+		maps.Equal(r.OursEnded, o.OursEnded) && maps.Equal(r.PeerEnded, o.PeerEnded)
+}
+
+// sameBench tells whether one bench gives both results.
+func sameBench(a, b string) bool {
+	return slices.ContainsFunc(Benches, func(x Bench) bool {
+		return slices.Contains(x.Results, a) && slices.Contains(x.Results, b)
+	})
 }
 
 // depths say which part of a guest a silence is of.

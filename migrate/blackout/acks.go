@@ -17,8 +17,8 @@ type acks struct {
 }
 
 // look takes what was read at an instant: how long ago the newest acknowledgement came, and how many bytes are
-// acknowledged. fresh tells that one came since the look before, at the instant at; it came no more than lateness
-// earlier.
+// acknowledged. fresh tells that one came since the look before, at the instant at, give or take a tick: age is a
+// difference of ticks. lateness is how much earlier it may have come.
 func (a *acks) look(now, age time.Duration, acked uint64) (at, lateness time.Duration, fresh bool) {
 	since := now - a.looked
 	if age < since || acked > a.acked {

@@ -72,8 +72,9 @@
 // acknowledges what it receives without the program. In every slot TCP_INFO of each connection (tcp(7)) is read, and
 // kernel_blackout_ms is the longest time in which an acknowledgement was due and none came, by the definition above:
 // an acknowledgement stands for the answer to the newest probe that was sent before it arrived. The kernel
-// counts in ticks of its clock (4 ms, mostly), and tells only of the newest one. The end of such a time is therefore late
-// by a tick at most, which is part of kernel_error_ms; of several acknowledgements within a slot the last one counts.
+// counts in ticks of its clock (4 ms, mostly), and tells only of the newest one. Both ends of such a time are therefore
+// known to a tick, earlier or later, which is part of kernel_error_ms; of several acknowledgements within a slot the
+// last one counts.
 // A kernel whose program does not read delays acknowledgements, by up to 40 ms on Linux: that is not taken off.
 //
 // # Which way a probe was lost
