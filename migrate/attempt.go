@@ -1,6 +1,7 @@
 package migrate
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -29,7 +30,7 @@ func (m *mover) switchover(deltas bool) uint64 {
 		return 0
 	}
 	if deltas {
-		return max(m.link.Bandwidth>>21, m.bandwidth()>>20)
+		return max(cmp.Or(m.link.Bandwidth, m.rec.Rate)>>21, m.bandwidth()>>20)
 	}
 	if half := m.link.Bandwidth >> 21; m.req.Bandwidth > 0 && half > m.req.Bandwidth {
 		return half
@@ -53,7 +54,8 @@ const (
 // pace is the bound of the first passes in MiB/s, 0 for none: the binding has the bound hold for a post-copy too, and only one
 // that was asked for is lifted at the switch.
 func (m *mover) pace() uint64 {
-	if !m.driver.Can(libvirt.CanBoundSpeed) || m.req.Drain || m.req.Bandwidth > 0 || m.policy.PostCopy || len(m.carried) > 0 || used(m.load) == 0 {
+	if !m.driver.Can(libvirt.CanBoundSpeed) || m.req.Bandwidth > 0 || m.policy.PostCopy || len(m.carried) > 0 || used(m.load) == 0 ||
+		m.req.awaited() {
 		return 0
 	}
 	return max(paceLeast, uint64(float64(used(m.load)>>20)/paceTime.Seconds()))
@@ -123,7 +125,7 @@ func (m *mover) migrate(ctx context.Context) error {
 	m.try = attempt{throttle: d.Throttle, postCopy: m.policy.PostCopy, connections: d.Connections, compress: d.Compress,
 		cache: d.Cache, switchover: m.switchover(d.Cache > 0)}
 	if m.paced = m.pace(); m.paced > 0 {
-		m.rec.Cap = m.paced << 20
+		m.rec.Cap, m.rec.Pace = m.paced<<20, m.paced<<20
 	}
 	for {
 		err := m.once(ctx)
@@ -138,6 +140,7 @@ func (m *mover) forgetAttempt(ctx context.Context) {
 	m.endRelay(ctx)
 	m.tape.rewind()
 	m.trend, m.limit, m.paced = trend{}, 0, 0
+	m.rec.Cap, m.rec.Pace = m.req.Bandwidth<<20, 0
 }
 
 // again tells whether the migration is to be begun once more, and with what then.
@@ -154,7 +157,10 @@ func (m *mover) again(ctx context.Context, err error) bool {
 		next.cache, next.connections, next.compress, next.switchover = delta.cache, 0, false, m.switchover(true)
 		why = "begun again with XBZRLE, as the guest writes the same memory faster than the link carries it"
 	case m.ended && m.hears.source && !m.tape.isActive() && m.try.extras():
-		next, m.policy.Delta = attempt{throttle: next.throttle}, false
+		next, m.policy.Delta = attempt{throttle: next.throttle}, 0
+		if m.try.cache > 0 && m.policy.Throttle {
+			next.throttle = max(next.throttle, throttleFirst) // XBZRLE went before it, see Policy.Decide
+		}
 		why = "begun anew without post-copy, parallel connections, compression and a bandwidth for the last copy: " + err.Error()
 	default:
 		return false
@@ -196,6 +202,11 @@ func (m *mover) call(ctx context.Context, begin func(context.Context, Host) erro
 	done := make(chan error, 1)
 	m.ended = false
 	host := m.source.host
+	// A connection in which a call waits hands each event from thread to thread (virNetClientIOEventLoop), in the middle of
+	// the guest's pause. So the call has one of its own; without one it is made all the same.
+	if m.caller.connect(ctx, lookTime) == nil {
+		host = m.caller.host
+	}
 	go func() { done <- begin(call, host) }()
 	why, err := m.steer(ctx, done)
 	if why != nil {

@@ -89,11 +89,11 @@ func (c course) packed(o outlook) float64 {
 // deltaPays tells whether XBZRLE from the begin on spares the guest a throttle or a limit above what the budget leaves, or
 // the migration a quarter of its time.
 func (p Policy) deltaPays(o outlook) bool {
-	if !p.Delta || p.PostCopy {
+	if p.Delta == 0 || p.PostCopy {
 		return false
 	}
 	without := p
-	without.Delta, o.promises.DeltaPays = false, true
+	without.Delta, o.promises.DeltaPays = 0, true
 	a, b := without.foresee(o), p.foresee(o)
 	rough := !a.ends || a.means != drain.Live || a.limit > p.Cap
 	return b.ends && b.compression == "xbzrle" && (rough || a.took > b.took*4/3)

@@ -37,8 +37,8 @@ func TestForesee(t *testing.T) {
 			700 * ms, 2 * s, [2]uint64{0, 1}, drain.Live, ""},
 		{"three times the link, and the guest may be slowed down", writes(60, 90), func(p *Policy) { p.Throttle = true },
 			20 * s, 120 * s, [2]uint64{0, 90}, drain.Converge, ""},
-		{"XBZRLE when passes show it", writes(60, 32), func(p *Policy) { p.Delta = true }, 14 * s, 20 * s, [2]uint64{0, 2}, drain.Live, "xbzrle"},
-		{"XBZRLE from the begin on", with(func(o *outlook) { o.dirty, o.set, o.promises.DeltaPays = 60*mib, 32*mib, true }), func(p *Policy) { p.Delta = true },
+		{"XBZRLE when passes show it", writes(60, 32), func(p *Policy) { p.Delta = mostCache }, 14 * s, 20 * s, [2]uint64{0, 2}, drain.Live, "xbzrle"},
+		{"XBZRLE from the begin on", with(func(o *outlook) { o.dirty, o.set, o.promises.DeltaPays = 60*mib, 32*mib, true }), func(p *Policy) { p.Delta = mostCache },
 			6600 * ms, 8 * s, [2]uint64{0, 2}, drain.Live, "xbzrle"},
 		{"post-copy", writes(60, 90), func(p *Policy) { p.PostCopy = true }, 7 * s, 15 * s, [2]uint64{0, 0}, drain.PostCopy, ""},
 	} {
@@ -94,11 +94,11 @@ func TestDeltaPays(t *testing.T) {
 		{"the same, and QEMU knows that the last copy gets more than the passes", func(*Policy) {},
 			func(o *outlook) { o.dirty, o.set, o.reckoned = 60*mib, 32*mib, 64*mib }, true},
 		{"of which XBZRLE spares nothing", func(*Policy) {}, func(o *outlook) { o.dirty, o.set, o.delta = 60*mib, 32*mib, 0.9 }, false},
-		{"not allowed", func(p *Policy) { p.Delta = false }, func(o *outlook) { o.dirty, o.set = 60*mib, 32*mib }, false},
+		{"not allowed", func(p *Policy) { p.Delta = 0 }, func(o *outlook) { o.dirty, o.set = 60*mib, 32*mib }, false},
 		{"post-copy", func(p *Policy) { p.PostCopy = true }, func(o *outlook) { o.dirty, o.set = 60*mib, 32*mib }, false},
 	} {
 		p := newPolicy(0, 0, 30*time.Millisecond, 0)
-		p.Delta, p.Throttle = true, true
+		p.Delta, p.Throttle = mostCache, true
 		c.may(&p)
 		o := base
 		c.guest(&o)

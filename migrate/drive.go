@@ -164,6 +164,7 @@ func (m *mover) callEnded(err error) {
 	m.ended, m.told = !broken, !broken && err != nil
 	if broken {
 		m.source.drop()
+		m.caller.drop()
 	}
 }
 

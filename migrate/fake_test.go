@@ -344,7 +344,7 @@ type pair struct {
 func newPair(t *testing.T) *pair {
 	t.Helper()
 	p := &pair{
-		source: &fake{uri: sourceURI, status: runs("booted"), xml: guestDoc, caps: capsDoc("source"), aborted: make(chan struct{}), broken: make(chan struct{}, 1), gauge: libvirt.ErrUnsupported},
+		source: &fake{uri: sourceURI, status: runs("booted"), xml: guestDoc, caps: capsDoc("source"), aborted: make(chan struct{}), broken: make(chan struct{}, 1), gauge: libvirt.ErrUnsupported, free: 1 << 40},
 		target: &fake{uri: targetURI, fails: libvirt.ErrNoDomain, caps: capsDoc("target"), free: 1 << 40, visible: libvirt.VisibleYes, cpu: true, hostname: "node2"},
 	}
 	p.source.migrate = func(context.Context) error { p.copy(); p.switchover(); return nil }

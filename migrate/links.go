@@ -13,6 +13,7 @@ import (
 // Link is what earlier moves to one peer have taught. Values that are not known are zero.
 type Link struct {
 	Bandwidth  uint64    `json:"bandwidth"`               // bytes per second that it carries
+	AtLeast    bool      `json:"at_least,omitempty"`      // it may carry more: all moves so far were bounded
 	SetUpMS    float64   `json:"set_up_ms,omitempty"`     // of a migration, what is neither copying nor pause
 	HandOverMS float64   `json:"hand_over_ms,omitempty"`  // of a pause, what is not the last copy
 	HandOvers  []float64 `json:"hand_overs_ms,omitempty"` // the latest, of which HandOverMS is the median
@@ -80,7 +81,12 @@ func (l Link) learn(r Record) (_ Link, ok bool) {
 	}
 	bound := r.capped() || r.Shared || r.Compressed // maybe by what compresses
 	if rate := r.Rate; r.Transferred >= enough && rate > 0 && (!bound || rate > l.Bandwidth) {
-		l.Bandwidth, ok = uint64(blend(float64(l.Bandwidth), float64(rate))), true
+		old := l.Bandwidth
+		if l.AtLeast && rate > old {
+			old = 0 // what a bound allowed is no measure of the link
+		}
+		l.AtLeast = bound && (l.AtLeast || l.Bandwidth == 0)
+		l.Bandwidth, ok = uint64(blend(float64(old), float64(rate))), true
 	}
 	if setUp, known := r.setUp(); known {
 		l.SetUpMS, ok = blend(l.SetUpMS, setUp), true

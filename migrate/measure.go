@@ -196,6 +196,7 @@ func (m *mover) predict(ctx context.Context) {
 	defer m.step("predict")()
 	ctx, cancel := m.before(ctx)
 	defer cancel()
+	m.spareMemory(ctx)
 	if !m.askLoad(ctx) {
 		return
 	}
@@ -216,6 +217,25 @@ func (m *mover) predict(ctx context.Context) {
 		f.addDisks(m.carried, m.req.Bandwidth > 0)
 		m.rec.Predicted = &f
 	}
+}
+
+// spareMemory bounds the cache of XBZRLE by what the source can spare: a quarter of what it has free, as other guests may
+// leave at the same time, and nothing where the guest's process is killed beyond a limit of its own.
+func (m *mover) spareMemory(ctx context.Context) {
+	if m.policy.Delta == 0 {
+		return
+	}
+	if g := m.portable; g != nil && g.MemoryTune != nil && g.MemoryTune.HardLimit != nil {
+		m.policy.Delta = 0
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, sampleTime)
+	defer cancel()
+	free, err := m.source.host.FreeMemory(ctx)
+	if err != nil {
+		m.log.WithError(err).Debug("what memory the source can spare is not known")
+	}
+	m.policy.Delta = min(m.policy.Delta, free/4) // 0 with an error
 }
 
 // forecast runs the rule on what is known. ok is false where that is too little.
@@ -303,13 +323,18 @@ func (m *mover) promise(s *State) {
 	if rate == 0 || used(m.load) == 0 || !m.load.Dirty.Measured && m.profile.DirtyRate == 0 {
 		return
 	}
+	ceiling := m.policy.ceiling()
+	load := LoadFor(m.load, m.profile, m.link, ceiling+m.link.handOver())
+	// What is remembered does not count where the guest writes more by now, see Profile.writes.
+	s.Set = load.WorkingSet
 	if s.Set == 0 { // no more than the first pass leaves
 		first := seconds(used(m.load), rate)
 		s.Set = min(used(m.load), uint64(float64(m.load.Dirty.Rate)*first.Seconds()))
 	}
-	ceiling := m.policy.ceiling()
-	load := LoadFor(m.load, m.profile, m.link, ceiling+m.link.handOver())
 	s.Easy = drain.Predict(load, float64(rate)/2, drain.Live).Kept
+	if m.link.AtLeast && (m.req.Bandwidth == 0 || m.req.Bandwidth<<20/10*9 > m.link.Bandwidth) {
+		return // the passes will tell whether the link carries enough
+	}
 	plain := drain.Predict(load, float64(rate), drain.Live)
 	stuck := plain.Need != nil
 	// What it writes in a second is the least that a last copy would have, once passes take no less.

@@ -51,12 +51,12 @@ type Request struct {
 	Fetch bool     // the source is another node, so that nothing can be done with its files
 	Adopt bool     // a migration to this target was begun by a caller that died: one under way is waited for
 
-	// Rest is for how long after the guest's RESUME at the target nothing is done that can wait, normally RestTime, and 0
-	// where others wait for this move's end. A move whose time is short does not rest.
+	// Rest is for how long after the guest's RESUME at the target nothing is done that can wait, normally RestTime, 0 for
+	// no time. A move whose time is short does not rest.
 	Rest time.Duration
-	// Drain says that other guests of this node wait for the end of this move: it is copied as fast as the link carries it,
-	// though its pause may be longer for that.
-	Drain bool
+	// Others, when not nil, tells whether other guests of this node wait for the end of this move now: then it is copied as
+	// fast as the link carries it, though its pause may be longer for that, and does not rest. It should return soon.
+	Others func() bool
 
 	// Shorten, when not nil, brings a deadline that is earlier than the context's. It is heeded while
 	// the guest is being copied: give the channel room for one.
@@ -66,6 +66,9 @@ type Request struct {
 	// from Move's own goroutine. It should return soon.
 	Progress func(Progress)
 }
+
+// awaited tells whether other guests wait for the end of this move.
+func (r Request) awaited() bool { return r.Others != nil && r.Others() }
 
 // PhaseSlot is the phase in which a move waits for its turn, and has asked nothing yet.
 const PhaseSlot = "waiting for slot"
@@ -106,6 +109,7 @@ type mover struct {
 	unable         []string       // what it cannot do of what was asked
 	rec            Record
 	source, target side
+	caller         side // the source once more, for the call that migrates alone
 	tape           *tape
 	hears          struct{ source, target bool }
 
@@ -161,6 +165,7 @@ func Move(ctx context.Context, req Request, deps Deps) (Record, error) {
 	m := newMover(req, deps)
 	defer m.target.close()
 	defer m.source.close()
+	defer m.caller.close()
 	err := m.run(ctx)
 	m.guard.Release()
 	m.leaveRung(err)
@@ -189,6 +194,7 @@ func newMover(req Request, deps Deps) *mover {
 		Started: time.Now(), Outcome: Unknown, Cap: req.Bandwidth << 20}
 	m.rec.BudgetMS = millis(m.budget())
 	m.source = side{uri: req.SourceURI, open: deps.Open}
+	m.caller = m.source
 	m.target = side{uri: req.TargetURI, open: deps.Open}
 	m.sharedBy = disks.SharedBy
 	return m
@@ -291,7 +297,9 @@ func (m *mover) plan(ctx context.Context) {
 	// meanwhile: only who asks for them gets them.
 	m.policy.Single = !m.req.Options.Parallel // which fit took out where the driver has none
 	m.policy.Compress = !m.req.Options.Compressed && !m.req.Options.Tunnelled && !m.req.Options.ZeroCopy
-	m.policy.Delta = m.policy.Compress && m.policy.Single && m.driver.Can(libvirt.CanTune)
+	if m.policy.Compress && m.policy.Single && m.driver.Can(libvirt.CanTune) {
+		m.policy.Delta = mostCache
+	}
 }
 
 // budget is what the blackout is to stay within.

@@ -44,7 +44,7 @@ func TestMoved(t *testing.T) {
 		if want := []string{"pre-flight", "migrating", "verifying"}; !slices.Equal(phases, want) {
 			t.Errorf("progress %q, want %q", phases, want)
 		}
-		if p.source.closed != 2 || p.target.closed != 1 {
+		if p.source.closed != 3 || p.target.closed != 1 {
 			t.Errorf("connections closed: %d and %d", p.source.closed, p.target.closed)
 		}
 		if rec.DurationMS != 2015 {

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/vmferry/vmferry/migrate/drain"
 	"github.com/vmferry/vmferry/migrate/qmp"
 )
 
@@ -143,12 +144,20 @@ func (p Profile) learn(r Record) (_ Profile, ok bool) {
 	if r.Throttle > 0 || r.Compression == "xbzrle" {
 		shown = passes[:min(2, len(passes))] // the others are shorter for that
 	}
-	if most, least := extent(shown[1:]); most > 0 && sized {
-		p.WorkingSet, p.SmallestPass, ok = most, least, true
+	most, least := extent(shown[1:])
+	switch {
+	case most > 0 && sized:
 		exact, bound := writes(shown)
-		p.DirtyRate = cmp.Or(exact, measured(r), p.DirtyRate, bound)
-	} else if rate := measured(r); rate > 0 {
-		p.DirtyRate, ok = rate, true
+		if most < p.WorkingSet/20*19 {
+			exact = cmp.Or(exact, bound) // it left some of the set alone, so that this is all that it wrote
+		}
+		p.WorkingSet, p.SmallestPass, ok = most, least, true
+		p.DirtyRate = cmp.Or(exact, measured(r), max(p.DirtyRate, bound))
+	case r.DirtyRate != nil:
+		p.DirtyRate, ok = *r.DirtyRate, true
+	case sized && r.Used > 0 && r.Outcome == Moved && r.Means == drain.Live && r.Throttle == 0 &&
+		len(r.DowntimeLimitsMS) < 2:
+		p = p.calmed(&r, passes) // of passes that no raised limit cut short
 	}
 	if device, known := r.device(); known {
 		p.DevicesMS, ok = latest(p.DevicesMS, device), true
@@ -159,12 +168,28 @@ func (p Profile) learn(r Record) (_ Profile, ok bool) {
 	if r.Compression == "zstd" && r.Pages > r.Transferred && r.Transferred > 0 {
 		p.Shrink, ok = blend(p.Shrink, float64(r.Pages)/float64(r.Transferred)), true
 	}
-	if r.Delta != nil {
+	switch {
+	case r.Delta != nil:
 		p.Delta, ok = *r.Delta, true
+	case p.Delta >= poorDelta:
+		p.Delta *= 0.9 // after some moves without XBZRLE it is tried again
 	}
 	p.Moves++
 	p.Updated = r.Ended
 	return p, ok
+}
+
+// calmed lowers what a busier time taught, by passes that were too short to tell what they found: it was no more than
+// their time and one burst carry.
+func (p Profile) calmed(r *Record, passes []pass) Profile {
+	found := uint64(0)
+	for _, next := range passes[1:] {
+		found = max(found, next.bytes)
+	}
+	found += uint64(burstEvery.Seconds() * float64(r.rateOf(0)))
+	p.WorkingSet, p.SmallestPass = min(p.WorkingSet, found), min(p.SmallestPass, found)
+	p.DirtyRate = min(p.DirtyRate, uint64(float64(found)/passes[0].took.Seconds()))
+	return p
 }
 
 // pass is one pass over the memory that ended.
@@ -173,20 +198,34 @@ type pass struct {
 	bytes uint64
 }
 
-// passes are what QEMU's events show of them, by the rate that was allowed or else seen.
-func (r *Record) passes() []pass {
-	rate := r.Rate
-	if r.Cap > 0 {
-		rate = min(r.Cap, cmp.Or(rate, r.Cap))
+// rateOf is the rate of the pass of that index, in bytes per second: that which was allowed or else the highest seen.
+func (r *Record) rateOf(pass int) uint64 {
+	bound := r.Cap
+	if pass < paceLift-1 {
+		bound = cmp.Or(r.Pace, bound)
 	}
+	if bound == 0 {
+		return r.Rate
+	}
+	return min(bound, cmp.Or(r.Rate, bound))
+}
+
+// passes are what QEMU's events show of them. The pass in which the pace was lifted has two rates, so that its time does
+// not tell its size: those before it count.
+func (r *Record) passes() []pass {
+	lifted := r.Pace > 0 && r.Cap != r.Pace
 	var all []pass
 	var began time.Time
 	for _, ph := range r.Phases {
 		if ph.Side != qmp.Source || ph.Name != qmp.PhasePass && ph.Name != qmp.PhaseStop {
 			continue
 		}
+		rate := r.rateOf(len(all))
 		if took := ph.Stamp.Sub(began); !began.IsZero() && took > 0 && rate > 0 {
 			all = append(all, pass{took, uint64(took.Seconds() * float64(rate))})
+		}
+		if lifted && len(all) == paceLift-1 {
+			break
 		}
 		began = ph.Stamp
 		if ph.Name == qmp.PhaseStop {

@@ -62,6 +62,21 @@ func TestProfileLearns(t *testing.T) {
 		{"others had a part of the link", old, passed(5000, 1600), func(r *Record) { r.Shared, r.DirtyRate = true, &rate },
 			Profile{UUID: guestUUID, WorkingSet: 32 * mib, SmallestPass: 8 * mib, Touched: 0.5, DirtyRate: rate, Moves: 4}, true},
 		{"no events", old, passed(), func(r *Record) { r.Phases = nil }, old, false},
+		{"it was busy, and is idle now: 2 ms and a burst", old, passed(5000, 2), func(*Record) {},
+			Profile{UUID: guestUUID, WorkingSet: 2139095, SmallestPass: 2139095, Touched: 0.5, DirtyRate: 427819, Moves: 4}, true},
+		{"it was busy, and a measurement found nothing", old, passed(5000, 2), func(r *Record) { r.DirtyRate = new(uint64) },
+			Profile{UUID: guestUUID, WorkingSet: 32 * mib, SmallestPass: 8 * mib, Touched: 0.5, Moves: 4}, true},
+		{"it was slowed down: short passes say nothing", old, passed(5000, 2), func(r *Record) { r.Throttle = 20 },
+			Profile{UUID: guestUUID, WorkingSet: 32 * mib, SmallestPass: 8 * mib, Touched: 0.5, DirtyRate: 9 * mib, Moves: 4}, true},
+		{"it writes more than it did", Profile{UUID: guestUUID, DirtyRate: mib, Moves: 3}, passed(5000, 1600), func(*Record) {},
+			Profile{UUID: guestUUID, WorkingSet: 32 * mib, SmallestPass: 32 * mib, Touched: 0.5, DirtyRate: 6710886, Moves: 4}, true},
+		{"it writes less than it did", Profile{UUID: guestUUID, WorkingSet: 90 * mib, DirtyRate: 300 * mib, Moves: 3}, passed(5000, 1600), func(*Record) {},
+			Profile{UUID: guestUUID, WorkingSet: 32 * mib, SmallestPass: 32 * mib, Touched: 0.5, DirtyRate: 6710886, Moves: 4}, true},
+		{"the first passes had a pace of 20 MiB/s, and the others the whole link", Profile{}, passed(5000, 1600, 100, 100), func(r *Record) {
+			r.Pace, r.Cap, r.Rate = 20*mib, 0, 1000*mib
+		}, Profile{UUID: guestUUID, WorkingSet: 32 * mib, SmallestPass: 32 * mib, Touched: 0.5, DirtyRate: 6710886, Moves: 1}, true},
+		{"XBZRLE was no use, many moves ago", Profile{Delta: 0.6}, passed(5000, 2), func(*Record) {},
+			Profile{UUID: guestUUID, Touched: 0.5, Delta: 0.6 * 0.9, Moves: 1}, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			c.spoil(&c.rec)

@@ -70,6 +70,7 @@ type Record struct {
 	DirtyRate *uint64     `json:"dirty_rate,omitempty"` // bytes per second that it wrote, just before
 	Rate      uint64      `json:"rate,omitempty"`       // highest seen, in bytes per second
 	Cap       uint64      `json:"rate_cap,omitempty"`   // bound that was asked for, in bytes per second
+	Pace      uint64      `json:"rate_pace,omitempty"`  // our own bound of the first passes, which may have been lifted since
 	Shared    bool        `json:"shared,omitempty"`     // others were under way at its begin and at its end, and had a part of the link
 
 	Disks   []CopiedDisk `json:"disks,omitempty"`    // those that went along
@@ -93,14 +94,13 @@ type Record struct {
 
 // deltas takes over what XBZRLE did so far.
 func (r *Record) deltas(s libvirt.XBZRLEStats) {
-	known := s.Pages + s.Overflows
-	if known+s.Misses == 0 {
+	if s.Pages+s.Misses == 0 {
 		return
 	}
-	hits := float64(known) / float64(known+s.Misses)
+	hits := float64(s.Pages) / float64(s.Pages+s.Misses)
 	r.HitRate = &hits
-	if known > 0 && s.Page > 0 {
-		delta := min((float64(s.Bytes)/float64(s.Page)+float64(s.Overflows))/float64(known), 1)
+	if s.Pages > 0 && s.Page > 0 {
+		delta := min(float64(s.Bytes)/float64(s.Page)/float64(s.Pages), 1)
 		r.Delta = &delta
 	}
 }

@@ -18,7 +18,7 @@ func (m *mover) rest(ctx context.Context) {
 	if !ran {
 		return
 	}
-	if wait := restFor(m.req.Rest, time.Since(resume.Received), m.left()); wait > 0 {
+	if wait := restFor(m.req.Rest, time.Since(resume.Received), m.left()); wait > 0 && !m.req.awaited() {
 		defer m.step("rest")()
 		_ = sleep(ctx, wait) // what follows sees the end of ctx for itself
 	}

@@ -30,7 +30,7 @@ func TestMoveRests(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				p := newPair(t)
-				p.req.Rest = rest
+				p.req.Rest, p.req.Others = RestTime, func() bool { return rest == 0 }
 				verifying := time.Time{}
 				p.req.Progress = func(pr Progress) {
 					if pr.Phase == "verifying" {
@@ -53,13 +53,13 @@ func TestMoveRests(t *testing.T) {
 // The first passes of a guest are bounded, unless others wait for the end of its move.
 func TestPaceAmongOthers(t *testing.T) {
 	for name, c := range map[string]struct {
-		drain bool
-		want  uint64
+		others bool
+		want   uint64
 	}{
 		"alone":        {false, paceLeast},
 		"among others": {true, 0},
 	} {
-		m := newMover(Request{SourceURI: "qemu:///system", Drain: c.drain}, Deps{})
+		m := newMover(Request{SourceURI: "qemu:///system", Others: func() bool { return c.others }}, Deps{})
 		m.load = libvirt.Load{Memory: 64 << 20}
 		if got := m.pace(); got != c.want {
 			t.Errorf("%s: %d MiB/s, not %d", name, got, c.want)

@@ -25,7 +25,7 @@ type Policy struct {
 	Throttle bool          // the guest may be slowed down
 	PostCopy bool          // the guest may go on at the target before all of its memory is there
 	Compress bool          // what is sent may be compressed
-	Delta    bool          // of pages that are sent again, what changed may be sent alone (XBZRLE)
+	Delta    uint64        // bytes: the largest cache that XBZRLE may have, 0 for no XBZRLE
 	Single   bool          // over one connection, and as it is: compressing takes several
 }
 
@@ -249,8 +249,11 @@ const (
 // cache is how large a cache XBZRLE gets in bytes, 0 where it is not wanted. One thread encodes all pages, so that it is
 // no use on a link that this does not fill.
 func (p Policy) cache(s State) uint64 {
-	size := cacheFor(s.Set)
-	fits := p.Delta && !p.PostCopy && size > 0 && s.Link <= packLink && s.Delta < poorDelta
+	size, link := cacheFor(s.Set), s.Link
+	if !s.Deltas {
+		link = max(link, s.Rate) // what is known of it may be none, or too little
+	}
+	fits := size > 0 && size <= p.Delta && !p.PostCopy && link <= packLink && s.Delta < poorDelta
 	switch {
 	case !fits:
 		return 0

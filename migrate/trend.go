@@ -1,6 +1,7 @@
 package migrate
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
@@ -58,7 +59,7 @@ func (t *trend) see(out *State, s libvirt.JobStats, now time.Time) {
 // pageRate is how fast the guest's memory is carried. libvirt tells what is on the wire.
 func (m *mover) pageRate(s libvirt.JobStats) uint64 {
 	if m.try.cache > 0 && s.Iteration > 1 {
-		return max(s.Rate, m.bandwidth()) // deltas do not fill the link
+		return max(s.Rate, cmp.Or(m.bandwidth(), m.rec.Rate)) // deltas do not fill the link
 	}
 	if !m.try.compress || s.Processed == 0 || s.Pages <= s.Processed {
 		return s.Rate

@@ -79,7 +79,7 @@ type Move struct {
 	Fetch      bool          // this node is the target, and the source another
 	Relay      bool          // what comes in here while the guest is stopped is handed on to the target
 	Rest       time.Duration // how long after the guest runs there nothing is done that can wait
-	Drain      bool          // other guests of this node wait for its end
+	Others     func() bool   // other guests of this node wait for its end; nil for none
 }
 
 // Agent is the resource agent for one call. All fields but Environ's contents, Peers and

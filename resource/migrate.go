@@ -78,10 +78,8 @@ func (a *run) move(ctx context.Context, target Route, uuid string, adopt bool) e
 	defer cancel()
 	a.Log.Infof("migrating to %s", a.Target)
 	m := a.Params.Move(a.guest.Name, uuid, target)
-	m.Adopt, m.Drain = adopt, a.amongOthers()
-	if !m.Drain {
-		m.Rest = migrate.RestTime
-	}
+	drained := a.isDrained(ctx)
+	m.Adopt, m.Rest, m.Others = adopt, migrate.RestTime, func() bool { return drained || a.amongOthers() }
 	err := a.Migrate(soft, m)
 	if err == nil {
 		a.Log.Info("migrated")
@@ -99,15 +97,36 @@ func (a *run) move(ctx context.Context, target Route, uuid string, adopt bool) e
 	return because(Generic, err, "migrate_to failed")
 }
 
-// drainTime is how long ago another guest may have left this node in the same drain.
-const drainTime = 15 * time.Second
+const (
+	// drainTime is how long ago another guest may have left this node in the same drain.
+	drainTime = 15 * time.Second
+	// othersTime is how long the notes about others may take: they are small, and were just written.
+	othersTime = 200 * time.Millisecond
+)
 
-// amongOthers tells whether other guests may wait for this one to leave: some are here, or one has just left.
-func (a *run) amongOthers() bool {
+// isDrained tells whether other guests are here and the cluster manager empties this node, be it one guest after the other.
+func (a *run) isDrained(ctx context.Context) bool {
 	here, err := Guests(filepath.Join(string(a.state), guestsDir))
-	if err != nil || len(here) > 1 {
-		return true
+	if a.Leaving == nil || err == nil && len(here) < 2 {
+		return false
 	}
+	ctx, cancel := within(ctx, a.budget.call)
+	defer cancel()
+	leaving, err := a.Leaving(ctx)
+	return leaving && err == nil
+}
+
+// amongOthers tells whether other guests wait for this one to leave: one is on its way, or has just left. Guests that stay
+// here wait for nothing. Where the disk gives no answer, some may wait.
+func (a *run) amongOthers() bool {
+	ctx, cancel := context.WithTimeout(context.Background(), othersTime)
+	defer cancel()
+	among, err := timelyValue(ctx, func() (bool, error) { return len(a.onTheirWay()) > 0 || a.followsOne(), nil })
+	return among || err != nil
+}
+
+// followsOne tells whether another guest has just left this node.
+func (a *run) followsOne() bool {
 	left := false
 	_ = readNotes(filepath.Join(string(a.state), departuresDir), func(raw []byte) { // none is as good as one that cannot be read
 		var d departure

@@ -78,41 +78,66 @@ func TestMigrateToPassesTheParameters(t *testing.T) {
 		want := Move{Guest: "vm1", UUID: guestUUID, SourceURI: "qemu:///system", Target: "node2",
 			TargetURI: "qemu+tcp://node2-mig/system", MigrateURI: "tcp://node2-mig", Bandwidth: 100, Downtime: 50 * time.Millisecond,
 			Tuning: Tuning{Disks: migrate.DisksShared, Memory: migrate.MemoryWarn}, Relay: true, Rest: migrate.RestTime}
+		if got.Others == nil || got.Others() {
+			t.Error("others wait")
+		}
+		got.Others = nil // which cannot be compared
 		if !reflect.DeepEqual(got, want) {
 			t.Errorf("moved with %+v, want %+v", got, want)
 		}
 	})
 }
 
-// Where other guests may wait to leave the node, none keeps them waiting.
+// Where other guests wait to leave the node, none keeps them waiting; those that stay do not count.
 func TestMigrateToAmongOthers(t *testing.T) {
-	other := Entry{Guest: "vm2", Resource: "res2", URI: "qemu:///system"}
-	left := func(guest string, ago time.Duration) departure {
-		return departure{Guest: guest, Peer: "node2", At: time.Now().Add(-ago)}
+	stays := func(w *world) {
+		if err := stateDir(w.agent.RunDir).hold(Entry{Guest: "vm2", Resource: "res2", URI: "qemu:///system"}); err != nil {
+			t.Fatal(err)
+		}
 	}
+	left := func(resource, guest string, ago time.Duration) func(*world) {
+		return func(w *world) {
+			d := departure{Guest: guest, Peer: "node2", At: time.Now().Add(-ago), Stopped: true}
+			if err := stateDir(w.agent.RunDir).save(departuresDir, resource, d); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	leaving := func(w *world) { w.agent.Leaving = func(context.Context) (bool, error) { return true, nil } }
 	for name, c := range map[string]struct {
-		note func(stateDir) error
-		want bool
+		before, meanwhile func(*world) // the call, and its migration
+		want              bool
 	}{
-		"alone":                   {func(stateDir) error { return nil }, false},
-		"another is here":         {func(d stateDir) error { return d.hold(other) }, true},
-		"another has just left":   {func(d stateDir) error { return d.save(departuresDir, "res2", left("vm2", time.Second)) }, true},
-		"another left long ago":   {func(d stateDir) error { return d.save(departuresDir, "res2", left("vm2", time.Minute)) }, false},
-		"it has just left itself": {func(d stateDir) error { return d.save(departuresDir, "res1", left("vm1", time.Second)) }, false},
+		"alone":                       {want: false},
+		"another stays here":          {before: stays, want: false},
+		"another is on its way":       {before: intends("vm2"), want: true},
+		"another comes to leave, too": {meanwhile: intends("vm2"), want: true},
+		"another has just left":       {before: left("res2", "vm2", time.Second), want: true},
+		"another left long ago":       {before: left("res2", "vm2", time.Minute), want: false},
+		"it has just left itself":     {before: left("res1", "vm1", time.Second), want: false},
+		"the node is emptied":         {before: func(w *world) { stays(w); leaving(w) }, want: true},
+		"the node is empty then":      {before: leaving, want: false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := newWorld(t, "migrate_to")
 				w.boot()
-				if err := c.note(stateDir(w.agent.RunDir)); err != nil {
-					t.Fatal(err)
+				if c.before != nil {
+					c.before(w)
 				}
-				var got Move
-				w.migrate = func(_ context.Context, m Move) error { got = m; w.gone(); return nil }
+				among := false
+				w.migrate = func(_ context.Context, m Move) error {
+					if c.meanwhile != nil {
+						c.meanwhile(w)
+					}
+					among = m.Others()
+					w.gone()
+					return nil
+				}
 				err, _ := w.run("migrate_to")
 				checkExit(t, err, Success, "")
-				if got.Drain != c.want || (got.Rest == 0) != c.want {
-					t.Errorf("among others: %v, rests for %v", got.Drain, got.Rest)
+				if among != c.want {
+					t.Errorf("among others: %v", among)
 				}
 			})
 		})

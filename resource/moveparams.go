@@ -56,7 +56,7 @@ func (m Move) Request() migrate.Request {
 		Bandwidth: m.Bandwidth, DowntimeLimit: m.Downtime, Adopt: m.Adopt, Fetch: m.Fetch,
 		Options: m.Options, Unsafe: m.Unsafe, NoConverge: m.NoConverge, PostCopy: m.PostCopy,
 		Disks: m.Disks, Memory: m.Memory, PauseAfter: m.PauseAfter, BlackoutBudget: m.BlackoutBudget,
-		StartsNetworks: m.StartsNetworks, Rest: m.Rest, Drain: m.Drain,
+		StartsNetworks: m.StartsNetworks, Rest: m.Rest, Others: m.Others,
 	}
 }
 

@@ -33,6 +33,8 @@ func TestMoveRequest(t *testing.T) {
 				f.SetInt(7)
 			case reflect.Slice:
 				f.Set(reflect.ValueOf([]string{"x"}))
+			case reflect.Func:
+				f.Set(reflect.ValueOf(func() bool { return true }))
 			default:
 				t.Fatalf("%s is a %s: set it here", name, f.Kind())
 			}

@@ -249,7 +249,7 @@ func (c *call) move(ctx context.Context, g *guest, target string, o order) (migr
 	record, err := migrate.Move(ctx, migrate.Request{
 		Guest: g.Name, UUID: g.UUID, SourceURI: g.URI, Target: o.node, TargetURI: target,
 		Bandwidth: o.bandwidth, BlackoutBudget: o.budget, Disks: o.disks,
-		Options: libvirt.MigrateOptions{TLS: o.tls},
+		Options: libvirt.MigrateOptions{TLS: o.tls}, Rest: migrate.RestTime,
 		Progress: func(p migrate.Progress) {
 			if v == nil && len(o.watch) > 0 && p.Phase != migrate.PhaseSlot { // a guest that waits for its turn needs no probe
 				v = vigil.Begin(ctx, o.watch)

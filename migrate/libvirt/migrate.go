@@ -61,11 +61,12 @@ type JobStats struct {
 	Disks     DiskStats     // counted apart: the fields above are of the memory alone
 }
 
-// XBZRLEStats are what XBZRLE did so far; all zero without it.
+// XBZRLEStats are what XBZRLE did so far; all zero without it. Source: save_xbzrle_page in QEMU's migration/ram.c, since
+// QEMU 5.1.
 type XBZRLEStats struct {
-	Pages     uint64 // that were sent as deltas
-	Bytes     uint64 // of these deltas
+	Pages     uint64 // that were in the cache, however they were sent
+	Bytes     uint64 // that were sent of them, those sent whole included
 	Misses    uint64 // pages that were not in the cache, and sent whole
-	Overflows uint64 // pages that were, and sent whole as the delta was no smaller
+	Overflows uint64 // those of Pages that were sent whole, as the delta was no smaller
 	Page      uint64 // bytes of a page
 }
