@@ -137,7 +137,7 @@ func live(ctx context.Context, c Config, log logrus.FieldLogger) error {
 	ear := &logind.Keeper{Who: "vmferryd", Why: "moving the virtual machines off this node", Tell: loop.Tell, Log: log}
 	return serve(ctx, func() { notify(daemon.SdNotifyReady) },
 		loop, ear, newMonitorTask(c.StateDir, desk, log), announceTask{c.StateDir, log}, signalTask{loop.Stop},
-		outlookTask{teller: tell, every: c.Forecast, tell: loop.Outlook, log: log},
+		outlookTask{teller: tell, every: c.Forecast, tell: loop.Outlook, busy: desk.Busy, log: log},
 		watchdogTask{every: every / 2, alive: loop.Alive, notify: notify})
 }
 

@@ -37,6 +37,7 @@ type outlookTask struct {
 	teller *teller
 	every  time.Duration                                // zero: never
 	tell   func(ctx context.Context, line string) error // for the status line
+	busy   func() bool                                  // guests are leaving, and need the processors
 	log    logrus.FieldLogger
 }
 
@@ -96,19 +97,23 @@ func (t outlookTask) cannotTell(err error) {
 // errStandby is why nothing is asked: the node is being emptied, or is empty.
 var errStandby = errors.New("the node is in standby")
 
-// look asks once. While the manager is at work on a guest, what it would do next is not what it would do in a minute.
+// look asks once. While the manager is at work on a guest, what it would do next is not what it would do in a minute;
+// and while a guest leaves, the questions would keep its clients waiting.
 func (t outlookTask) look(ctx context.Context) ([]hbplugin.Verdict, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, outlookMost, fmt.Errorf("no answer within %v", outlookMost))
 	defer cancel()
 	for try := 1; ; try++ {
-		seen, err := look(ctx, t.teller.managers())
-		switch {
-		case err != nil:
-			return nil, err
-		case seen.standby:
-			return nil, errStandby
-		case !seen.busy || try == settleTries:
-			return t.teller.ask(ctx, seen.running)
+		last := try == settleTries
+		if last || !t.busy() {
+			seen, err := look(ctx, t.teller.managers())
+			switch {
+			case err != nil:
+				return nil, err
+			case seen.standby:
+				return nil, errStandby
+			case !seen.busy || last:
+				return t.teller.ask(ctx, seen.running)
+			}
 		}
 		select {
 		case <-time.After(settleWait):

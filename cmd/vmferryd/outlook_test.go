@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -144,6 +145,7 @@ type foresight struct {
 	mu    sync.Mutex
 	lines []string
 	log   strings.Builder
+	moves atomic.Bool // a guest leaves
 }
 
 func (f *foresight) tell(_ context.Context, line string) error {
@@ -178,7 +180,9 @@ func foresee(t *testing.T, o *oracle, every time.Duration, script func(f *foresi
 		log.SetOutput(f)
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
-		go func() { done <- outlookTask{teller: tellerOf(o), every: every, tell: f.tell, log: log}.Run(ctx) }()
+		go func() {
+			done <- outlookTask{teller: tellerOf(o), every: every, tell: f.tell, busy: f.moves.Load, log: log}.Run(ctx)
+		}()
 		script(f)
 		cancel()
 		if err := <-done; err != nil {
@@ -250,6 +254,30 @@ func TestOutlookRests(t *testing.T) {
 			}
 		})
 	}
+}
+
+// While a guest leaves, nobody is asked; but not for ever.
+func TestOutlookWaitsWhileGuestsLeave(t *testing.T) {
+	o := &oracle{view: hbplugin.View{Running: true}, said: allLive("db")}
+	foresee(t, o, time.Hour, func(f *foresight) {
+		f.moves.Store(true)
+		after(2 * settleWait)
+		if o.count() != 0 {
+			t.Errorf("asked %d times while a guest leaves", o.count())
+		}
+		f.moves.Store(false)
+		after(2 * settleWait)
+		if o.count() != 1 {
+			t.Errorf("asked %d times when it had left", o.count())
+		}
+	})
+	foresee(t, o, time.Hour, func(f *foresight) {
+		f.moves.Store(true)
+		after(settleTries*settleWait + outlookAgain)
+		if o.count() != 2 {
+			t.Errorf("asked %d times beside moves without an end", o.count()-1)
+		}
+	})
 }
 
 // A question that hangs ends at its bound, and the next one is asked.

@@ -55,6 +55,13 @@ func (d *Desk) SetDeadline(t time.Time) {
 	}
 }
 
+// Busy tells whether guests wait to leave this node, or are leaving.
+func (d *Desk) Busy() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.inside > 0
+}
+
 // Serve leads the conversation that an agent has begun with first, and returns when it is over. in
 // has what the agent says further. The connection stays the caller's to close.
 func (d *Desk) Serve(ctx context.Context, conn net.Conn, in *bufio.Reader, first []byte) {
