@@ -149,7 +149,7 @@ type Forecast struct {
 	Compressed bool        `json:"compressed,omitempty"`
 	// Compression is its method, "zstd" or "xbzrle".
 	Compression string `json:"compression,omitempty"`
-	LastCopy    uint64 `json:"last_copy,omitempty"` // bytes of memory that are sent while the guest stands still
+	LastCopy    uint64 `json:"last_copy,omitempty"` // bytes of memory that are sent while the guest is stopped
 }
 
 // recallGuest takes over what earlier moves taught of the guest.

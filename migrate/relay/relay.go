@@ -21,7 +21,7 @@ const (
 	// on its way to the tap has arrived by then.
 	settle = 10 * time.Millisecond
 	// unread is for how long before its STOP the guest may have left frames in its device's queue. What it did read
-	// comes twice then, which TCP bears.
+	// comes twice then, which TCP tolerates.
 	unread = 2 * time.Millisecond
 )
 
