@@ -17,7 +17,7 @@ import (
 )
 
 // Schedule is when the rounds are sent, counted from the moment at which the guest runs. The first
-// ones come close together, because a client waits; the last ones reach a port that a
+// ones come close together, because a client waits, and are left out where they would have nothing but QEMU's RARP; the last ones reach a port that a
 // switch opens late. There are few in the first second, in which the guest needs the processors: QEMU sends RARP of
 // its own in it, after 0, 50, 200, 450 and 800 ms (its announce-rounds).
 var Schedule = []time.Duration{
@@ -68,6 +68,13 @@ type Plan struct {
 	Cards []Planned
 	// Partial tells that it lacks what can be found out as soon as the guest runs.
 	Partial bool
+	// Migrated tells that the guest comes from another host, so that QEMU sends RARP for it, too.
+	Migrated bool
+}
+
+// isQEMUs tells whether QEMU itself sends all of the plan in the guest's first second.
+func (p Plan) isQEMUs() bool {
+	return p.Migrated && !p.Partial && !slices.ContainsFunc(p.Cards, func(c Planned) bool { return len(c.Addrs) > 0 })
 }
 
 // Planned is a card that can be announced.
@@ -249,6 +256,9 @@ func (a Announcer) announce(
 	schedule := a.Schedule
 	if schedule == nil {
 		schedule = Schedule
+	}
+	if plan.isQEMUs() {
+		schedule = slices.DeleteFunc(slices.Clone(schedule), func(at time.Duration) bool { return at > 0 && at < refineAfter })
 	}
 	for _, at := range schedule {
 		if !s.wait(ctx, time.Until(began.Add(at+paused)), refined) {

@@ -230,9 +230,9 @@ func (f *following) turn(ctx context.Context, t turn) {
 	case t.Turn == libvirt.TurnHalted:
 		f.drop(t.guest)
 	case t.Turn == libvirt.TurnArriving:
-		f.expect(ctx, t.guest)
+		f.expect(ctx, t.guest, true)
 	case t.Turn == libvirt.TurnRunning && a == nil:
-		f.expect(ctx, t.guest).runs.open()
+		f.expect(ctx, t.guest, false).runs.open()
 	case a == nil: // it was here before, and nothing is new
 	case t.Turn == libvirt.TurnPaused:
 		a.runs.shut()
@@ -250,8 +250,8 @@ func (f *following) drop(guest string) {
 	f.Memory.keep(guest, nil)
 }
 
-// expect begins to prepare for a guest, and announces it when it runs.
-func (f *following) expect(ctx context.Context, guest string) *arrival {
+// expect begins to prepare for a guest, and announces it when it runs. migrated tells that another host sends it.
+func (f *following) expect(ctx context.Context, guest string, migrated bool) *arrival {
 	f.drop(guest)
 	ctx, cancel := context.WithCancel(ctx)
 	a := &arrival{cancel, newGate()}
@@ -259,7 +259,7 @@ func (f *following) expect(ctx context.Context, guest string) *arrival {
 	f.group.Go(func() {
 		defer cancel()
 		if g, ok := f.wanted(f.uri, guest); ok {
-			f.receive(ctx, g, a.runs)
+			f.receive(ctx, g, a.runs, migrated)
 		}
 	})
 	return a
@@ -267,12 +267,13 @@ func (f *following) expect(ctx context.Context, guest string) *arrival {
 
 // receive prepares, waits for the guest to run, and announces it. A preparation that fails is made up
 // for beside the first rounds.
-func (f *following) receive(ctx context.Context, g Guest, runs *gate) {
+func (f *following) receive(ctx context.Context, g Guest, runs *gate, migrated bool) {
 	plan, err := f.Prepare(ctx, f.conn, g.Name, g.Setting)
 	if err != nil {
 		f.Log.WithError(err).Debug("the announcement is prepared again when the guest runs")
 		plan = Plan{Guest: g.Name, Partial: true}
 	}
+	plan.Migrated = migrated && libvirt.DriverOf(f.uri).Can(libvirt.CanTellPause) // which QEMU's driver can
 	if _, open := runs.pass(ctx, 0); !open {
 		return
 	}
