@@ -22,7 +22,7 @@ const (
 	settle = 10 * time.Millisecond
 	// unread is for how long before its STOP the guest may have left frames in its device's queue. What it did read
 	// comes twice then, which TCP tolerates.
-	unread = 2 * time.Millisecond
+	unread = 10 * time.Millisecond
 )
 
 // ErrUnheard is in the error of a Close that sent nothing, because the node's bridge never heard of the
