@@ -17,8 +17,9 @@ import (
 )
 
 const (
-	// bareDowntime is the downtime limit of a bare move, in milliseconds.
-	bareDowntime = 20
+	// bareDowntime is the downtime limit of a bare move, in milliseconds: that with which vmferry begins. QEMU spends a
+	// higher one on the last copy.
+	bareDowntime = 2
 	// barePort is where a bare QEMU waits for a guest; on its own node's loopback.
 	barePort = 49400
 	// bareTime bounds a bare move, and a save and load of the guest.
