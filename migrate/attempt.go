@@ -55,7 +55,7 @@ const (
 // that was asked for is lifted at the switch.
 func (m *mover) pace() uint64 {
 	if !m.driver.Can(libvirt.CanBoundSpeed) || m.req.Bandwidth > 0 || m.policy.PostCopy || len(m.carried) > 0 || used(m.load) == 0 ||
-		m.req.awaited() {
+		m.hurries() {
 		return 0
 	}
 	return max(paceLeast, uint64(float64(used(m.load)>>20)/paceTime.Seconds()))

@@ -8,6 +8,7 @@ import (
 	"math"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -132,6 +133,7 @@ type mover struct {
 	giveUp   <-chan struct{} // closed when the queue of moves takes the turn back; nil without one
 	link     Link            // what is remembered of the link to the target
 	profile  Profile         // what is remembered of the guest
+	hurries  func() bool     // others waited for the end of this move when it was first asked
 	load     libvirt.Load
 	measured time.Time // when the result of the measurement will be there, zero where there is none
 
@@ -195,6 +197,7 @@ func newMover(req Request, deps Deps) *mover {
 	m.rec.BudgetMS = millis(m.budget())
 	m.source = side{uri: req.SourceURI, open: deps.Open}
 	m.caller = m.source
+	m.hurries = sync.OnceValue(req.awaited) // forecast and migration are of one pace
 	m.target = side{uri: req.TargetURI, open: deps.Open}
 	m.sharedBy = disks.SharedBy
 	return m
