@@ -139,9 +139,12 @@ func bootTime() time.Time {
 	return time.Now().Add(-time.Duration(up.Nano()))
 }
 
+// sinceBoot is how long after the boot so many clock ticks are over.
+func sinceBoot(n uint64) time.Duration { return time.Duration(n) * time.Second / ticks }
+
 // began is when a process began.
 func (s procStat) began(boot time.Time) time.Time {
-	return boot.Add(time.Duration(s.start) * time.Second / ticks)
+	return boot.Add(sinceBoot(s.start))
 }
 
 // filed returns the guests whose pid files are about a process.

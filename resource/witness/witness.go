@@ -66,7 +66,7 @@ func (p Process) String() string {
 
 // Began is how long after the host's boot the process began, 0 for a domain of Xen's. The kernel counts it in hundredths
 // of a second.
-func (p Process) Began() time.Duration { return time.Duration(p.StartTime) * time.Second / ticks }
+func (p Process) Began() time.Duration { return sinceBoot(p.StartTime) }
 
 // Host is where the witness looks. The zero value is this node.
 type Host struct {
