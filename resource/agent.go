@@ -77,7 +77,7 @@ type Move struct {
 	Tuning                   // how, beyond that
 	Adopt      bool          // one to this target was begun before: where it is under way, wait for it
 	Fetch      bool          // this node is the target, and the source another
-	Relay      bool          // what comes in here while the guest is stopped is handed on to the target
+	Relay      bool          // what comes in here while the guest is stopped is passed on to the target
 	Rest       time.Duration // how long after the guest runs there nothing is done that can wait
 	Others     func() bool   // other guests of this node wait for its end; nil for none
 }

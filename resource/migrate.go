@@ -104,7 +104,7 @@ const (
 	othersTime = 200 * time.Millisecond
 )
 
-// isDrained tells whether other guests are here and the cluster manager empties this node, be it one guest after the other.
+// isDrained tells whether other guests are here and the cluster manager empties this node, also one guest after the other.
 func (a *run) isDrained(ctx context.Context) bool {
 	here, err := Guests(filepath.Join(string(a.state), guestsDir))
 	if a.Leaving == nil || err == nil && len(here) < 2 {

@@ -22,7 +22,9 @@ type prober interface {
 // primed is dial, and after the first connection to each libvirt asks it once what its host can run, over a connection of
 // its own. libvirt starts each of its emulators for the answer and keeps it (/var/cache/libvirt/qemu/capabilities): on a
 // new node the first migration to it or the first start after a crash would wait for that.
-func primed(ctx context.Context, log logrus.FieldLogger, dial func(context.Context, string) (prober, error)) func(context.Context, string) (announce.Conn, error) {
+func primed(
+	ctx context.Context, log logrus.FieldLogger, dial func(context.Context, string) (prober, error),
+) func(context.Context, string) (announce.Conn, error) {
 	var mu sync.Mutex
 	done := map[string]bool{}
 	return func(opening context.Context, uri string) (announce.Conn, error) {
@@ -35,7 +37,7 @@ func primed(ctx context.Context, log logrus.FieldLogger, dial func(context.Conte
 		if !done[uri] {
 			done[uri] = true
 			go func() {
-				if prime(ctx, log.WithField("uri", uri), func(ctx context.Context) (prober, error) { return dial(ctx, uri) }) {
+				if prime(ctx, log.WithField("uri", uri), uri, dial) {
 					return
 				}
 				mu.Lock()
@@ -48,10 +50,12 @@ func primed(ctx context.Context, log logrus.FieldLogger, dial func(context.Conte
 }
 
 // prime asks one libvirt, and tells whether it answered. What goes wrong costs the first guest its time, and no more.
-func prime(ctx context.Context, log logrus.FieldLogger, dial func(context.Context) (prober, error)) bool {
+func prime(
+	ctx context.Context, log logrus.FieldLogger, uri string, dial func(context.Context, string) (prober, error),
+) bool {
 	ctx, cancel := context.WithTimeout(ctx, primeTime)
 	defer cancel()
-	conn, err := dial(ctx)
+	conn, err := dial(ctx, uri)
 	if err == nil {
 		defer func() { _ = conn.Close() }()
 		_, err = conn.Capabilities(ctx)

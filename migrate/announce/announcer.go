@@ -17,8 +17,8 @@ import (
 )
 
 // Schedule is when the rounds are sent, counted from the moment at which the guest runs. The first
-// ones come close together, because a client waits, and are left out where they would have nothing but QEMU's RARP; the last ones reach a port that a
-// switch opens late. There are few in the first second, in which the guest needs the processors: QEMU sends RARP of
+// ones come close together, because a client waits, and are left out where they would have nothing but
+// QEMU's RARP; the last ones reach a port that a switch opens late. There are few in the first second, in which the guest needs the processors: QEMU sends RARP of
 // its own in it, after 0, 50, 200, 450 and 800 ms (its announce-rounds).
 var Schedule = []time.Duration{
 	0, 50 * time.Millisecond, 250 * time.Millisecond, 1100 * time.Millisecond, 2 * time.Second, 3500 * time.Millisecond,

@@ -42,7 +42,7 @@
 // # Non-guarantees
 //
 // Nothing is promised to arrive; all of it may be lost, come twice or out of order, as on any
-// network. Nothing but TCP is handed on, nor what is in a VLAN that the guest tags itself.
+// network. Nothing but TCP is passed on, nor what is in a VLAN that the guest tags itself.
 //
 // Cards on a macvtap or on Open vSwitch have no relay. Nor has a guest whose switches are told of its place by other
 // means than its frames, if this node's bridge never hears of that: then nothing is sent, and Close says so.
