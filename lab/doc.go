@@ -15,7 +15,7 @@
 // lab/node boots and kills one node that is a container, lab/xen one that is
 // a machine with Xen, lab/supervisor holds the running lab
 // together, lab/cluster speaks with the software in the nodes, lab/scenario
-// breaks things on purpose and measures what clients saw, with lab/domains as its
+// breaks things on purpose and measures what clients saw, with lab/xendomains as its
 // eye in a domain 0, and lab/report writes that down. lab/hostile is a neighbour
 // without rights who attacks the nodes, and lab/pki makes the nodes' certificates.
 //

@@ -8,7 +8,7 @@ import (
 	"math"
 	"time"
 
-	"github.com/vmferry/vmferry/migrate/drain"
+	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 )
 
@@ -181,7 +181,7 @@ func (m *mover) once(ctx context.Context) error {
 	}
 	m.beginRelay(ctx)
 	m.setLimit(ctx, m.policy.First) // before the start: a short migration is over before the first look
-	m.climb(drain.Live)
+	m.climb(ladder.Live)
 	m.report("migrating")
 	params := m.params()
 	m.rec.Compression, m.rec.Cache = params.Compression, m.try.cache

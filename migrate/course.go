@@ -4,7 +4,7 @@ import (
 	"cmp"
 	"time"
 
-	"github.com/vmferry/vmferry/migrate/drain"
+	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 )
 
@@ -37,7 +37,7 @@ type course struct {
 	bytes       uint64        // on the wire, in all
 	passes      int
 	throttle    int // per cent at the end
-	means       drain.Means
+	means       ladder.Rung
 	compression string
 	ends        bool // it does end by itself
 }
@@ -95,7 +95,7 @@ func (p Policy) deltaPays(o outlook) bool {
 	without := p
 	without.Delta, o.promises.DeltaPays = 0, true
 	a, b := without.foresee(o), p.foresee(o)
-	rough := !a.ends || a.means != drain.Live || a.limit > p.Cap
+	rough := !a.ends || a.means != ladder.Live || a.limit > p.Cap
 	return b.ends && b.compression == "xbzrle" && (rough || a.took > b.took*4/3)
 }
 
@@ -133,7 +133,7 @@ func (w *walk) begin(try attempt) {
 	w.periodDirty, w.periodSent = 0, w.sent
 	w.limit, w.wire = w.policy.First, cmp.Or(w.pace, w.rate)
 	w.looked, w.asked = w.clock+passSettle, w.clock
-	w.means = drain.Live
+	w.means = ladder.Live
 }
 
 // step goes on to whatever comes next: the end of a pass or of a burst, or the rule's next look.
@@ -242,7 +242,7 @@ func (w *walk) converge(wrote float64) {
 		if w.throttled++; w.throttled == 2 {
 			w.throttled = 0
 			w.percent = min(max(w.percent+10, w.try.throttle), 99)
-			w.means = drain.Converge
+			w.means = ladder.Converge
 		}
 	}
 	w.period, w.periodDirty, w.periodSent = w.clock, 0, w.sent
@@ -273,7 +273,7 @@ func (w *walk) look() {
 		next.throttle = d.Throttle
 		w.again(next)
 	case d.PostCopy:
-		w.over, w.ends, w.means = true, true, drain.PostCopy
+		w.over, w.ends, w.means = true, true, ladder.PostCopy
 		w.after = seconds(w.left, w.rate)
 		w.sent += float64(w.left)
 	}

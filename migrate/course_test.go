@@ -4,7 +4,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/vmferry/vmferry/migrate/drain"
+	"github.com/vmferry/vmferry/migrate/ladder"
 )
 
 // TestForesee: the link carries 20 MiB/s where nothing else is said, and nobody has a budget.
@@ -21,26 +21,26 @@ func TestForesee(t *testing.T) {
 		may         func(*Policy)
 		least, most time.Duration
 		rest        [2]uint64 // MiB in the last copy
-		means       drain.Means
+		means       ladder.Rung
 		compression string
 	}{
-		{"idle: one pass", slow, func(*Policy) {}, 4900 * ms, 5100 * ms, [2]uint64{0, 1}, drain.Live, ""},
+		{"idle: one pass", slow, func(*Policy) {}, 4900 * ms, 5100 * ms, [2]uint64{0, 1}, ladder.Live, ""},
 		{"idle over a fast link, at the pace of the first passes",
-			with(func(o *outlook) { o.rate, o.pace = 1000*mib, 100*mib }), func(*Policy) {}, 900 * ms, 1100 * ms, [2]uint64{0, 2}, drain.Live, ""},
+			with(func(o *outlook) { o.rate, o.pace = 1000*mib, 100*mib }), func(*Policy) {}, 900 * ms, 1100 * ms, [2]uint64{0, 2}, ladder.Live, ""},
 		// 5, 0.5, 0.05 s
-		{"a tenth of the link", writes(2, 50), func(*Policy) {}, 5400 * ms, 5600 * ms, [2]uint64{0, 1}, drain.Live, ""},
+		{"a tenth of the link", writes(2, 50), func(*Policy) {}, 5400 * ms, 5600 * ms, [2]uint64{0, 1}, ladder.Live, ""},
 		// 5 + 1.6 × 0.8ⁿ: 13 s, less what the limit spares.
-		{"four fifths of the link", writes(16, 32), func(*Policy) {}, 10 * s, 14 * s, [2]uint64{0, 10}, drain.Live, ""},
+		{"four fifths of the link", writes(16, 32), func(*Policy) {}, 10 * s, 14 * s, [2]uint64{0, 10}, ladder.Live, ""},
 		// Passes of 1.6 s do not come below half a second: after two that are no shorter and half a first pass, a pause of 1.6 s.
-		{"three times the link, always the same 32 MiB", writes(60, 32), func(*Policy) {}, 7 * s, 13 * s, [2]uint64{25, 32}, drain.Live, ""},
+		{"three times the link, always the same 32 MiB", writes(60, 32), func(*Policy) {}, 7 * s, 13 * s, [2]uint64{25, 32}, ladder.Live, ""},
 		{"the same over a link that carries all at once", with(func(o *outlook) { o.dirty, o.set, o.rate = 60*mib, 32*mib, 200*mib }), func(*Policy) {},
-			700 * ms, 2 * s, [2]uint64{0, 1}, drain.Live, ""},
+			700 * ms, 2 * s, [2]uint64{0, 1}, ladder.Live, ""},
 		{"three times the link, and the guest may be slowed down", writes(60, 90), func(p *Policy) { p.Throttle = true },
-			20 * s, 120 * s, [2]uint64{0, 90}, drain.Converge, ""},
-		{"XBZRLE when passes show it", writes(60, 32), func(p *Policy) { p.Delta = mostCache }, 14 * s, 20 * s, [2]uint64{0, 2}, drain.Live, "xbzrle"},
+			20 * s, 120 * s, [2]uint64{0, 90}, ladder.Converge, ""},
+		{"XBZRLE when passes show it", writes(60, 32), func(p *Policy) { p.Delta = mostCache }, 14 * s, 20 * s, [2]uint64{0, 2}, ladder.Live, "xbzrle"},
 		{"XBZRLE from the begin on", with(func(o *outlook) { o.dirty, o.set, o.promises.DeltaPays = 60*mib, 32*mib, true }), func(p *Policy) { p.Delta = mostCache },
-			6600 * ms, 8 * s, [2]uint64{0, 2}, drain.Live, "xbzrle"},
-		{"post-copy", writes(60, 90), func(p *Policy) { p.PostCopy = true }, 7 * s, 15 * s, [2]uint64{0, 0}, drain.PostCopy, ""},
+			6600 * ms, 8 * s, [2]uint64{0, 2}, ladder.Live, "xbzrle"},
+		{"post-copy", writes(60, 90), func(p *Policy) { p.PostCopy = true }, 7 * s, 15 * s, [2]uint64{0, 0}, ladder.PostCopy, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			p := newPolicy(0, 0, 30*ms, 0)

@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/vmferry/vmferry/migrate/drain"
+	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 )
 
@@ -37,7 +37,7 @@ func (m *mover) seeThrough(ctx context.Context) (over bool, err error) {
 func (m *mover) awaitEnd(ctx context.Context) error {
 	defer m.step("see-through")()
 	m.ended = false
-	m.climb(drain.Live)
+	m.climb(ladder.Live)
 	m.report("migrating")
 	watch, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -192,7 +192,7 @@ func (m *mover) sample(ctx context.Context) error {
 	}
 	m.rec.deltas(s.XBZRLE)
 	if s.Throttle > 0 {
-		m.climb(drain.Converge)
+		m.climb(ladder.Converge)
 	}
 	state := m.state(s)
 	if why := m.carryOut(ctx, m.policy.Decide(state), state); why != nil {

@@ -10,7 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/vmferry/vmferry/migrate/drain"
+	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 )
 
@@ -308,11 +308,11 @@ func TestTrend(t *testing.T) {
 
 func TestMeansTaken(t *testing.T) {
 	m := &mover{tape: newTape()}
-	if got := m.meansTaken(); got != drain.Live {
+	if got := m.meansTaken(); got != ladder.Live {
 		t.Errorf("%q", got)
 	}
 	m.rec.Throttle = 20
-	if got := m.meansTaken(); got != drain.Converge {
+	if got := m.meansTaken(); got != ladder.Converge {
 		t.Errorf("throttled: %q", got)
 	}
 }

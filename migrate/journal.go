@@ -14,7 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/vmferry/vmferry/migrate/replace"
+	"github.com/vmferry/vmferry/migrate/atomicfile"
 	"github.com/vmferry/vmferry/migrate/safefile"
 )
 
@@ -85,7 +85,7 @@ func openJournal(path string) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	return f, replace.SyncDir(filepath.Dir(path))
+	return f, atomicfile.SyncDir(filepath.Dir(path))
 }
 
 // appendLine holds the file's lock, which ends with the file, so that two writers

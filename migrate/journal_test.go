@@ -15,14 +15,14 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/vmferry/vmferry/migrate/drain"
+	"github.com/vmferry/vmferry/migrate/ladder"
 )
 
 func record(guest string) Record {
 	pause := 35.5
 	return Record{Schema: RecordSchema, Guest: guest, Outcome: Moved, Started: time.Unix(1, 0).UTC(), Ended: time.Unix(2, 0).UTC(),
-		PauseMS: &pause, DowntimeLimitsMS: []float64{30, 60}, Means: drain.Live,
-		Predicted: &Forecast{Means: drain.Live, DurationMS: 900, PauseMS: 30, Kept: true}, Used: 7, DirtyRate: new(uint64), Rate: 9,
+		PauseMS: &pause, DowntimeLimitsMS: []float64{30, 60}, Rung: ladder.Live,
+		Predicted: &Forecast{Rung: ladder.Live, DurationMS: 900, PauseMS: 30, Kept: true}, Used: 7, DirtyRate: new(uint64), Rate: 9,
 		Steps: []Step{{Name: "slot", Begin: time.Unix(1, 0).UTC(), MS: 1}}}
 }
 

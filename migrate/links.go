@@ -6,7 +6,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/vmferry/vmferry/migrate/drain"
+	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/qmp"
 )
 
@@ -76,7 +76,7 @@ func LearnLink(path string, r Record) error {
 
 // learn is l and what r adds to it; ok is false when that is nothing.
 func (l Link) learn(r Record) (_ Link, ok bool) {
-	if r.Outcome != Moved || r.To == "" || r.Means == "" {
+	if r.Outcome != Moved || r.To == "" || r.Rung == "" {
 		return l, false
 	}
 	bound := r.capped() || r.Shared || r.Compressed // maybe by what compresses
@@ -159,7 +159,7 @@ func (r *Record) copied() (ms float64, known bool) {
 	t := qmp.Timeline{Phases: r.Phases}
 	device, began := t.Find(qmp.Source, qmp.PhaseDevice)
 	completed, ended := t.Find(qmp.Source, qmp.PhaseCompleted)
-	if !began || !ended || r.PauseMS == nil || r.Means == drain.PostCopy {
+	if !began || !ended || r.PauseMS == nil || r.Rung == ladder.PostCopy {
 		return 0, false
 	}
 	ms = millis(completed.Stamp.Sub(device.Stamp))
@@ -173,7 +173,7 @@ const bigCopy = 4 << 20
 func (r *Record) lastCopy() (rate float64, known bool) {
 	ms, ok := r.copied()
 	f := r.Predicted
-	if !ok || ms <= 0 || f == nil || f.LastCopy < bigCopy || f.Means != r.Means || r.Compressed || f.Compressed {
+	if !ok || ms <= 0 || f == nil || f.LastCopy < bigCopy || f.Rung != r.Rung || r.Compressed || f.Compressed {
 		return 0, false
 	}
 	return float64(f.LastCopy) / ms * 1000, true
@@ -192,7 +192,7 @@ func (r *Record) handOver() (ms float64, known bool) {
 	if copied, ok := r.copied(); ok {
 		return *r.PauseMS - copied, *r.PauseMS > copied
 	}
-	if f := r.Predicted; f != nil && r.PauseMS != nil && f.Means == r.Means {
+	if f := r.Predicted; f != nil && r.PauseMS != nil && f.Rung == r.Rung {
 		ms = *r.PauseMS - f.LastCopyMS
 	}
 	if ms <= 0 && r.HandOverMS != nil {

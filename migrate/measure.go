@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/vmferry/vmferry/migrate/drain"
+	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 )
 
@@ -135,7 +136,7 @@ func (l Link) setUp() time.Duration {
 // Forecast is how a move was expected to go, by what was known just before it. Its names are those of
 // the record's measured values.
 type Forecast struct {
-	Means      drain.Means `json:"means"`
+	Rung       ladder.Rung `json:"means"`
 	DurationMS float64     `json:"duration_ms"` // of the steps "migrate": see Record.MigrateMS
 	PauseMS    float64     `json:"pause_ms"`
 	LastCopyMS float64     `json:"last_copy_ms"` // the part of it that the link takes
@@ -252,7 +253,7 @@ func (m *mover) forecast() (_ Forecast, ok bool) {
 	handOver := cmp.Or(time.Duration(median(m.profile.HandOversMS)*float64(time.Millisecond)), m.link.handOver())
 	pause := last + device + handOver
 	return Forecast{
-		Means: c.means, DurationMS: millis(m.link.setUp() + c.took + pause + c.after), PauseMS: millis(pause),
+		Rung: c.means, DurationMS: millis(m.link.setUp() + c.took + pause + c.after), PauseMS: millis(pause),
 		LastCopyMS: millis(last + device), LastCopy: c.rest, BlackoutMS: millis(pause) + m.link.RelearnMS,
 		Bytes: c.bytes, Passes: c.passes, Throttle: c.throttle, Kept: c.ends && pause <= m.budget(),
 		Bandwidth: min(cmp.Or(o.pace, o.rate), o.rate), Compressed: c.compression != "", Compression: c.compression,
@@ -331,11 +332,11 @@ func (m *mover) promise(s *State) {
 		first := seconds(used(m.load), rate)
 		s.Set = min(used(m.load), uint64(float64(m.load.Dirty.Rate)*first.Seconds()))
 	}
-	s.Easy = drain.Predict(load, float64(rate)/2, drain.Live).Kept
+	s.Easy = drain.Predict(load, float64(rate)/2, ladder.Live).Kept
 	if m.link.AtLeast && (m.req.Bandwidth == 0 || m.req.Bandwidth<<20/10*9 > m.link.Bandwidth) {
 		return // the passes will tell whether the link carries enough
 	}
-	plain := drain.Predict(load, float64(rate), drain.Live)
+	plain := drain.Predict(load, float64(rate), ladder.Live)
 	stuck := plain.Need != nil
 	// What it writes in a second is the least that a last copy would have, once passes take no less.
 	least := uint64(load.DirtyRate)
@@ -348,19 +349,19 @@ func (m *mover) promise(s *State) {
 	if stuck || m.policy.late(plain.Duration, m.left()) {
 		// QEMU reckons with what is on the wire when it looks whether the rest is within the limit.
 		load.Budget = ceiling/usualShrink + m.link.handOver()
-		s.Packs = drain.Predict(load, float64(rate)*usualShrink, drain.Live).Kept
+		s.Packs = drain.Predict(load, float64(rate)*usualShrink, ladder.Live).Kept
 	}
 	s.DeltaPays = m.policy.deltaPays(m.outlook(*s))
 }
 
 // means are the rungs that this engine may take, from the gentlest on.
-func (m *mover) means() []drain.Means {
-	means := []drain.Means{drain.Live}
+func (m *mover) means() []ladder.Rung {
+	means := []ladder.Rung{ladder.Live}
 	if !m.req.NoConverge {
-		means = append(means, drain.Converge)
+		means = append(means, ladder.Converge)
 	}
 	if m.policy.PostCopy {
-		means = append(means, drain.PostCopy)
+		means = append(means, ladder.PostCopy)
 	}
 	return means
 }

@@ -12,7 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/vmferry/vmferry/migrate/drain"
+	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/migrate/qmp"
 )
@@ -127,7 +127,7 @@ func taught() Record {
 	at := func(ms int) time.Time { return time.Unix(100, 0).Add(time.Duration(ms) * time.Millisecond) }
 	pause, handOver := 40.0, 20.0
 	return Record{
-		Outcome: Moved, To: "node2", Means: drain.Live, Ended: at(1700), DurationMS: 1700, Rate: 100 << 20, Transferred: 100 << 20,
+		Outcome: Moved, To: "node2", Rung: ladder.Live, Ended: at(1700), DurationMS: 1700, Rate: 100 << 20, Transferred: 100 << 20,
 		Steps: []Step{{Name: "migrate", Begin: at(0), MS: 1500}}, PauseMS: &pause, HandOverMS: &handOver,
 		Blackouts: []Blackout{{"udp://a:7", 70, 1}, {"tcp://a:7", 52, 1}},
 		Phases:    []qmp.Phase{{Name: qmp.PhaseActive, Side: qmp.Source, Received: at(200)}, {Name: qmp.PhaseResume, Side: qmp.Target, Received: at(1240)}},
@@ -154,14 +154,14 @@ func TestLearn(t *testing.T) {
 		{"the first without a bound", Link{Bandwidth: 50 << 20, AtLeast: true}, func(*Record) {},
 			Link{Bandwidth: 100 << 20, SetUpMS: 460, HandOverMS: 20, RelearnMS: 30, Moves: 1}, true},
 		{"nobody watched", Link{}, func(r *Record) { r.Blackouts = nil }, Link{Bandwidth: 100 << 20, SetUpMS: 460, HandOverMS: 20, Moves: 1}, true},
-		{"the last copy was foreseen to take 5 of 40 ms", Link{}, func(r *Record) { r.Predicted = &Forecast{Means: drain.Live, LastCopyMS: 5} },
+		{"the last copy was foreseen to take 5 of 40 ms", Link{}, func(r *Record) { r.Predicted = &Forecast{Rung: ladder.Live, LastCopyMS: 5} },
 			Link{Bandwidth: 100 << 20, SetUpMS: 460, HandOverMS: 35, RelearnMS: 30, Moves: 1}, true},
-		{"it was foreseen by other means", Link{}, func(r *Record) { r.Predicted = &Forecast{Means: drain.Converge, LastCopyMS: 5} },
+		{"it was foreseen by other means", Link{}, func(r *Record) { r.Predicted = &Forecast{Rung: ladder.Converge, LastCopyMS: 5} },
 			Link{Bandwidth: 100 << 20, SetUpMS: 460, HandOverMS: 20, RelearnMS: 30, Moves: 1}, true},
-		{"it was quicker than foreseen", Link{}, func(r *Record) { r.Predicted = &Forecast{Means: drain.Live, LastCopyMS: 50} },
+		{"it was quicker than foreseen", Link{}, func(r *Record) { r.Predicted = &Forecast{Rung: ladder.Live, LastCopyMS: 50} },
 			Link{Bandwidth: 100 << 20, SetUpMS: 460, HandOverMS: 20, RelearnMS: 30, Moves: 1}, true},
 		{"it failed", known, func(r *Record) { r.Outcome = Stayed }, known, false},
-		{"the guest was there already", known, func(r *Record) { r.Means = "" }, known, false},
+		{"the guest was there already", known, func(r *Record) { r.Rung = "" }, known, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			r := taught()

@@ -15,7 +15,7 @@ import (
 	"libvirt.org/go/libvirtxml"
 
 	"github.com/vmferry/vmferry/migrate/disks"
-	"github.com/vmferry/vmferry/migrate/drain"
+	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 )
 
@@ -148,7 +148,7 @@ type mover struct {
 	torn     bool // an earlier one broke in its post-copy phase
 	progress Progress
 
-	rung      drain.Means // the roughest that was tried, "" before the first
+	rung      ladder.Rung // the roughest that was tried, "" before the first
 	rungBegan time.Time
 	carried   []*carried // the disks that go along
 	disks     diskLoad

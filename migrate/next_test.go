@@ -75,7 +75,7 @@ func TestRungs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newWriter(t, func(p *pair) error { p.whole(); return nil })
 		rec, err := Move(t.Context(), p.req, p.deps)
-		if err != nil || len(rec.Rungs) != 2 || rec.Rungs[0].Means != "live" || rec.Rungs[1].Means != "postcopy" || rec.Rungs[0].MS <= 0 || rec.Rungs[1].MS < 2000 {
+		if err != nil || len(rec.Rungs) != 2 || rec.Rungs[0].Rung != "live" || rec.Rungs[1].Rung != "postcopy" || rec.Rungs[0].MS <= 0 || rec.Rungs[1].MS < 2000 {
 			t.Errorf("rungs %+v, %v", rec.Rungs, err)
 		}
 	})

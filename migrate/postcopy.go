@@ -7,7 +7,7 @@ import (
 
 	"github.com/vmferry/vmferry/migrate/libvirt"
 
-	"github.com/vmferry/vmferry/migrate/drain"
+	"github.com/vmferry/vmferry/migrate/ladder"
 )
 
 const (
@@ -40,7 +40,7 @@ func (m *mover) startPostCopy(ctx context.Context) {
 		return
 	}
 	m.tape.expectPostCopy()
-	m.climb(drain.PostCopy)
+	m.climb(ladder.PostCopy)
 	m.note("the guest did not converge, and was switched to post-copy")
 }
 

@@ -10,7 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/vmferry/vmferry/migrate/drain"
+	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 )
 
@@ -155,8 +155,8 @@ func TestPostCopy(t *testing.T) {
 				if took := time.Since(begin); took > time.Minute {
 					t.Errorf("took %v of a minute", took)
 				}
-				if c.outcome == Moved && rec.Means != drain.PostCopy {
-					t.Errorf("moved by %q", rec.Means)
+				if c.outcome == Moved && rec.Rung != ladder.PostCopy {
+					t.Errorf("moved by %q", rec.Rung)
 				}
 			})
 		})
@@ -199,8 +199,8 @@ func TestPostCopyIsNotBounded(t *testing.T) {
 					return errCut
 				})
 				p.req.Bandwidth, p.source.setPostCopy = c.bound, c.lift
-				if rec, err := Move(t.Context(), p.req, p.deps); err != nil || rec.Means != drain.PostCopy {
-					t.Errorf("by %q, %v", rec.Means, err)
+				if rec, err := Move(t.Context(), p.req, p.deps); err != nil || rec.Rung != ladder.PostCopy {
+					t.Errorf("by %q, %v", rec.Rung, err)
 				}
 				if first, last := p.source.params[0], p.last(); first.Bandwidth != c.bound || last.Bandwidth != 0 {
 					t.Errorf("begun with %d MiB/s, gone on with %d", first.Bandwidth, last.Bandwidth)
@@ -263,8 +263,8 @@ func TestPostCopyWithoutEvents(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 65*time.Second)
 		defer cancel()
 		rec, err := Move(ctx, p.req, p.deps)
-		if err != nil || rec.Means != drain.PostCopy || p.wasAborted() {
-			t.Errorf("moved by %q, aborted %v, %v", rec.Means, p.wasAborted(), err)
+		if err != nil || rec.Rung != ladder.PostCopy || p.wasAborted() {
+			t.Errorf("moved by %q, aborted %v, %v", rec.Rung, p.wasAborted(), err)
 		}
 	})
 }
@@ -283,8 +283,8 @@ func TestBegunAnewWithoutPostCopy(t *testing.T) {
 			return nil
 		}
 		rec, err := Move(t.Context(), p.req, p.deps)
-		if err != nil || len(p.source.params) != 2 || rec.Means != drain.Live {
-			t.Errorf("moved by %q in %d attempts, %v", rec.Means, len(p.source.params), err)
+		if err != nil || len(p.source.params) != 2 || rec.Rung != ladder.Live {
+			t.Errorf("moved by %q in %d attempts, %v", rec.Rung, len(p.source.params), err)
 		}
 		if notes := strings.Join(rec.Notes, "; "); !strings.Contains(notes, "Postcopy is not supported") {
 			t.Errorf("notes %q", notes)
@@ -403,8 +403,8 @@ func TestTornBefore(t *testing.T) {
 				}
 				rec, err := Move(t.Context(), p.req, p.deps)
 				var refusal *Refusal
-				if c.moved && (err != nil || rec.Means != drain.PostCopy) || !c.moved && !errors.As(err, &refusal) {
-					t.Errorf("moved by %q, %v", rec.Means, err)
+				if c.moved && (err != nil || rec.Rung != ladder.PostCopy) || !c.moved && !errors.As(err, &refusal) {
+					t.Errorf("moved by %q, %v", rec.Rung, err)
 				}
 			})
 		})

@@ -9,7 +9,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/vmferry/vmferry/migrate/drain"
+	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/qmp"
 )
 
@@ -155,7 +155,7 @@ func (p Profile) learn(r Record) (_ Profile, ok bool) {
 		p.DirtyRate = cmp.Or(exact, measured(r), max(p.DirtyRate, bound))
 	case r.DirtyRate != nil:
 		p.DirtyRate, ok = *r.DirtyRate, true
-	case sized && r.Used > 0 && r.Outcome == Moved && r.Means == drain.Live && r.Throttle == 0 &&
+	case sized && r.Used > 0 && r.Outcome == Moved && r.Rung == ladder.Live && r.Throttle == 0 &&
 		len(r.DowntimeLimitsMS) < 2:
 		p = p.calmed(&r, passes) // of passes that no raised limit cut short
 	}

@@ -51,7 +51,7 @@ func TestProfileLearns(t *testing.T) {
 		{"an idle guest: one pass", Profile{}, passed(5000, 2), func(*Record) {}, Profile{UUID: guestUUID, Touched: 0.5, Moves: 1}, true},
 		{"the rate by a measurement", Profile{}, passed(5000, 2), func(r *Record) { r.DirtyRate = &rate },
 			Profile{UUID: guestUUID, Touched: 0.5, DirtyRate: rate, Moves: 1}, true},
-		{"it was aborted: its passes count", Profile{}, passed(5000, 1600), func(r *Record) { r.Outcome, r.Means = Stayed, "" },
+		{"it was aborted: its passes count", Profile{}, passed(5000, 1600), func(r *Record) { r.Outcome, r.Rung = Stayed, "" },
 			Profile{UUID: guestUUID, WorkingSet: 32 * mib, SmallestPass: 32 * mib, DirtyRate: 6710886, Moves: 1}, true},
 		{"it was slowed down: the second pass alone counts", old, passed(5000, 1600, 400), func(r *Record) { r.Throttle = 20 },
 			Profile{UUID: guestUUID, WorkingSet: 32 * mib, SmallestPass: 32 * mib, Touched: 0.5, DirtyRate: 9 * mib, Moves: 4}, true},
@@ -102,7 +102,7 @@ func TestPauseIsParted(t *testing.T) {
 	} {
 		r := passed(5000, 2)
 		r.DowntimeLimitsMS = []float64{2, c.limit}
-		r.Predicted = &Forecast{Means: r.Means, LastCopy: c.lastCopy}
+		r.Predicted = &Forecast{Rung: r.Rung, LastCopy: c.lastCopy}
 		device, known := r.device()
 		if known != (c.device > 0) || known && device != c.device {
 			t.Errorf("%s: device state %v, %v", c.name, device, known)

@@ -10,7 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/vmferry/vmferry/migrate/replace"
+	"github.com/vmferry/vmferry/migrate/atomicfile"
 	"github.com/vmferry/vmferry/migrate/safefile"
 )
 
@@ -59,5 +59,5 @@ func revise(path string, change func() (doc any)) error {
 	if err != nil {
 		return err
 	}
-	return replace.Bytes(path, append(data, '\n'), 0o644)
+	return atomicfile.Bytes(path, append(data, '\n'), 0o644)
 }

@@ -3,7 +3,7 @@ package migrate
 import (
 	"time"
 
-	"github.com/vmferry/vmferry/migrate/drain"
+	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/migrate/qmp"
 )
@@ -63,8 +63,8 @@ type Record struct {
 	BudgetMS   float64    `json:"blackout_budget_ms,omitempty"` // what the blackout was to stay within
 	BudgetKept *bool      `json:"blackout_budget_kept,omitempty"`
 
-	Means     drain.Means `json:"means,omitempty"`      // the rung that carried the guest
-	Rungs     []Rung      `json:"rungs,omitempty"`      // those that were tried, in order
+	Rung      ladder.Rung `json:"means,omitempty"`      // the rung that carried the guest
+	Rungs     []RungTime  `json:"rungs,omitempty"`      // those that were tried, in order
 	Predicted *Forecast   `json:"predicted,omitempty"`  // by what was known just before
 	Used      uint64      `json:"used,omitempty"`       // bytes of its memory that the guest used, just before
 	DirtyRate *uint64     `json:"dirty_rate,omitempty"` // bytes per second that it wrote, just before

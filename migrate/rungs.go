@@ -3,18 +3,18 @@ package migrate
 import (
 	"time"
 
-	"github.com/vmferry/vmferry/migrate/drain"
+	"github.com/vmferry/vmferry/migrate/ladder"
 )
 
-// Rung is the time that was spent on one means of the guest's ladder.
-type Rung struct {
-	Means drain.Means `json:"means"`
+// RungTime is the time that was spent on one means of the guest's ladder.
+type RungTime struct {
+	Rung  ladder.Rung `json:"means"`
 	MS    float64     `json:"ms"`
 	Error string      `json:"error,omitempty"` // why it did not carry the guest
 }
 
 // climb goes on to a rougher rung; a gentler one, or the same, changes nothing.
-func (m *mover) climb(to drain.Means) {
+func (m *mover) climb(to ladder.Rung) {
 	if m.rung != "" && to.Compare(m.rung) <= 0 {
 		return
 	}
@@ -27,7 +27,7 @@ func (m *mover) leaveRung(why error) {
 	if m.rung == "" {
 		return
 	}
-	r := Rung{Means: m.rung, MS: millis(time.Since(m.rungBegan))}
+	r := RungTime{Rung: m.rung, MS: millis(time.Since(m.rungBegan))}
 	if why != nil {
 		r.Error = why.Error()
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/vmferry/vmferry/migrate/drain"
+	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/qmp"
 )
 
@@ -23,7 +24,7 @@ type Wish struct {
 	Rate     float64       // bytes per second that the link to the target carries, 0 where that is not known
 	Most     float64       // bytes per second that this move may take of it, 0 for all
 	SetUp    time.Duration // of a migration, what is neither copying nor pause
-	Means    []drain.Means // that the engine may take, from the gentlest on
+	Rungs    []ladder.Rung // that the engine may take, from the gentlest on
 	Deadline time.Time     // when the caller's time is up, zero without one
 }
 
@@ -171,7 +172,7 @@ func (m *mover) noTurn(ctx context.Context, waited time.Duration) error {
 func (m *mover) wish() Wish {
 	return Wish{
 		Guest: m.req.Guest, UUID: m.uuid, Target: m.req.Target, Load: LoadFor(m.load, m.profile, m.link, m.budget()), Measured: m.awaitLoad,
-		Rate: float64(m.link.Bandwidth), Most: float64(m.req.Bandwidth << 20), SetUp: m.link.setUp(), Means: m.means(), Deadline: m.abortAt,
+		Rate: float64(m.link.Bandwidth), Most: float64(m.req.Bandwidth << 20), SetUp: m.link.setUp(), Rungs: m.means(), Deadline: m.abortAt,
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/vmferry/vmferry/migrate/drain"
+	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 )
 
@@ -84,7 +85,7 @@ func TestMoveInItsTurn(t *testing.T) {
 			t.Errorf("did %q, want %q", turn.did, want)
 		}
 		if wish.Guest != "web" || wish.UUID != guestUUID || wish.Target != "node2" || wish.Rate != 100<<20 || wish.Most != 50<<20 || wish.SetUp != 700*time.Millisecond ||
-			wish.Load.Memory != 1<<30 || wish.Load.DirtyRate != 5<<20 || wish.Load.Budget != DefaultBudget || !slices.Equal(wish.Means, []drain.Means{drain.Live, drain.Converge}) {
+			wish.Load.Memory != 1<<30 || wish.Load.DirtyRate != 5<<20 || wish.Load.Budget != DefaultBudget || !slices.Equal(wish.Rungs, []ladder.Rung{ladder.Live, ladder.Converge}) {
 			t.Errorf("asked for %+v", *wish)
 		}
 		if phases[0] != PhaseSlot || rec.Steps[0].Name != "slot" || rec.Steps[0].MS != 4100 || !rec.says("waited 4.1s in the queue of moves; 2 may") {
@@ -95,7 +96,7 @@ func TestMoveInItsTurn(t *testing.T) {
 
 // Whatever is wrong with the queue, the move goes on by the slots alone; it is refused only for want of time.
 func TestMoveWithoutItsTurn(t *testing.T) {
-	late := &drain.TooLate{Guest: "web", Means: drain.Shutdown, Left: time.Minute, Why: "it is late"}
+	late := &drain.TooLate{Guest: "web", Rung: ladder.Shutdown, Left: time.Minute, Why: "it is late"}
 	for _, c := range []struct {
 		name  string
 		wait  time.Duration

@@ -70,7 +70,7 @@ func TestMoveWithoutLevers(t *testing.T) {
 		if asked.AutoConverge || asked.PostCopy || asked.Compressed || asked.Unsafe || asked.Bandwidth+asked.Switchover > 0 {
 			t.Errorf("asked for %+v", asked)
 		}
-		if rec.PauseMS != nil || rec.BudgetKept != nil || rec.Verified.SameBoot != nil || rec.Cap != 0 || rec.Means != "live" {
+		if rec.PauseMS != nil || rec.BudgetKept != nil || rec.Verified.SameBoot != nil || rec.Cap != 0 || rec.Rung != "live" {
 			t.Errorf("record %+v", rec)
 		}
 		if want := []libvirt.Ability{libvirt.CanBoundPause, libvirt.CanTellPause}; !slices.Equal(rec.Unsupported, want) {

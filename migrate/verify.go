@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/vmferry/vmferry/migrate/drain"
+	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 )
 
@@ -30,7 +30,7 @@ func (m *mover) conclude(ctx context.Context, jobErr error) error {
 	if v.outcome == Moved {
 		m.tape.awaitResume()
 		m.collect(ctx)
-		m.rec.Means = m.meansTaken()
+		m.rec.Rung = m.meansTaken()
 	}
 	m.fillTimeline()
 	switch {
@@ -50,14 +50,14 @@ func (m *mover) conclude(ctx context.Context, jobErr error) error {
 }
 
 // meansTaken is the rung on which the guest moved.
-func (m *mover) meansTaken() drain.Means {
+func (m *mover) meansTaken() ladder.Rung {
 	switch {
 	case m.tape.inPostCopy() || m.torn:
-		return drain.PostCopy
+		return ladder.PostCopy
 	case m.rec.Throttle > 0:
-		return drain.Converge
+		return ladder.Converge
 	}
-	return drain.Live
+	return ladder.Live
 }
 
 // fillTimeline puts QEMU's account into the record.

@@ -8,7 +8,7 @@ import (
 
 	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/libvirt"
-	"github.com/vmferry/vmferry/resource/witness"
+	"github.com/vmferry/vmferry/resource/hostproc"
 )
 
 // Hypervisor is a connection to one libvirt. Errors are those of package migrate/libvirt; every method returns at
@@ -35,17 +35,17 @@ type Hypervisor interface {
 // witness/local has the real ones.
 type Witness interface {
 	// Find lists the processes of the guest on this node; an error means "cannot tell".
-	Find(ctx context.Context, name, uuid string) ([]witness.Process, error)
+	Find(ctx context.Context, name, uuid string) ([]hostproc.Process, error)
 	// Kill ends the process, with SIGTERM and after grace with SIGKILL; nil is proof of
 	// its exit.
-	Kill(ctx context.Context, p witness.Process, grace time.Duration) error
+	Kill(ctx context.Context, p hostproc.Process, grace time.Duration) error
 }
 
 // Gentle is a Witness that can ask a guest to shut down, too.
 type Gentle interface {
 	// Shutdown asks the guest, with mode as the parameter shutdown_mode has it, and waits for its end; nil is proof
 	// of that.
-	Shutdown(ctx context.Context, p witness.Process, mode string) error
+	Shutdown(ctx context.Context, p hostproc.Process, mode string) error
 }
 
 // Waker is a Witness that knows a guest which stands still since a hand-over or a saving of it failed, and can let
@@ -133,9 +133,9 @@ type run struct {
 	conn   Hypervisor
 	routes routes
 
-	rungs   []migrate.Rung // what a stop has tried
-	refused bool           // libvirt itself said that it could not save the guest
-	saving  bool           // libvirt was asked to save the guest, and this was not seen to end
+	rungs   []migrate.RungTime // what a stop has tried
+	refused bool               // libvirt itself said that it could not save the guest
+	saving  bool               // libvirt was asked to save the guest, and this was not seen to end
 
 	disputed time.Time // since when libvirt has called a guest here of which there is no process
 

@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/vmferry/vmferry/migrate/announce"
-	"github.com/vmferry/vmferry/resource/witness"
+	"github.com/vmferry/vmferry/resource/hostproc"
 )
 
 const (
@@ -102,19 +102,19 @@ func NoteAnnounced(runDir, resource string) error {
 
 // isAnnounced tells whether the node daemon announced the guest after its processes had started: then it announces
 // what runs now.
-func (a *run) isAnnounced(processes []witness.Process) bool {
+func (a *run) isAnnounced(processes []hostproc.Process) bool {
 	var note announced
 	if len(processes) == 0 || a.state.load(announcedDir, a.Instance, &note) != nil {
 		return false
 	}
-	return !slices.ContainsFunc(processes, func(p witness.Process) bool {
+	return !slices.ContainsFunc(processes, func(p hostproc.Process) bool {
 		return p.StartTime == 0 || note.At < p.Began()
 	})
 }
 
 // announce tells the network that the guest runs here, beside what is left of the action, unless the node daemon
 // did so already. wait waits for the end of it.
-func (a *run) announce(ctx context.Context, processes []witness.Process) (wait func()) {
+func (a *run) announce(ctx context.Context, processes []hostproc.Process) (wait func()) {
 	if a.Announce == nil || a.Params.Announce == announce.Off || a.isAnnounced(processes) {
 		return func() {}
 	}

@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"github.com/vmferry/vmferry/migrate/libvirt"
-	"github.com/vmferry/vmferry/resource/witness"
+	"github.com/vmferry/vmferry/resource/hostproc"
 )
 
 func TestAnnounce(t *testing.T) {
@@ -69,23 +69,23 @@ func TestAnnounce(t *testing.T) {
 func TestDaemonAnnounced(t *testing.T) {
 	w := newWorld(t, "migrate_from")
 	now := uptime()
-	began := func(before time.Duration) witness.Process {
-		return witness.Process{StartTime: uint64((now - before) / (10 * time.Millisecond))}
+	began := func(before time.Duration) hostproc.Process {
+		return hostproc.Process{StartTime: uint64((now - before) / (10 * time.Millisecond))}
 	}
 	if err := NoteAnnounced(w.agent.RunDir, "res1"); err != nil {
 		t.Fatal(err)
 	}
 	for name, c := range map[string]struct {
 		instance  string
-		processes []witness.Process
+		processes []hostproc.Process
 		want      bool
 	}{
-		"it runs since then":    {"res1", []witness.Process{began(time.Minute)}, true},
-		"it began later":        {"res1", []witness.Process{began(-time.Second)}, false},
-		"one of two is later":   {"res1", []witness.Process{began(time.Minute), began(-time.Second)}, false},
-		"nobody knows when":     {"res1", []witness.Process{{Domain: true}}, false},
+		"it runs since then":    {"res1", []hostproc.Process{began(time.Minute)}, true},
+		"it began later":        {"res1", []hostproc.Process{began(-time.Second)}, false},
+		"one of two is later":   {"res1", []hostproc.Process{began(time.Minute), began(-time.Second)}, false},
+		"nobody knows when":     {"res1", []hostproc.Process{{Domain: true}}, false},
 		"libvirt alone knows":   {"res1", nil, false},
-		"another was announced": {"res2", []witness.Process{began(time.Minute)}, false},
+		"another was announced": {"res2", []hostproc.Process{began(time.Minute)}, false},
 	} {
 		w.agent.Instance = c.instance
 		r := &run{Agent: w.agent, state: stateDir(w.agent.RunDir)}

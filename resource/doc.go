@@ -10,7 +10,7 @@
 // # Truth
 //
 // Each decision starts from an observation by two witnesses: libvirt, and the QEMU
-// process as the kernel shows it (package witness), or the domain as Xen lists it (package witness/xl). Package
+// process as the kernel shows it (package hostproc), or the domain as Xen lists it (package hostproc/xl). Package
 // witness/local chooses. One table, in judge.go, turns the pair into
 // a verdict. "Cannot tell" is a verdict of its own and is never reported as stopped.
 //

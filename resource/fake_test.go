@@ -13,7 +13,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/vmferry/vmferry/migrate/libvirt"
-	"github.com/vmferry/vmferry/resource/witness"
+	"github.com/vmferry/vmferry/resource/hostproc"
 )
 
 const (
@@ -32,15 +32,15 @@ type world struct {
 
 	state libvirt.Status // meaningful while there
 	there bool           // libvirt knows the guest
-	procs []witness.Process
+	procs []hostproc.Process
 
 	open     func(ctx context.Context, uri string) error
 	status   func(ctx context.Context) (libvirt.Status, error)
 	create   func(ctx context.Context, xml string) error
 	shutdown func(ctx context.Context, mode string) error
 	destroy  func(ctx context.Context) error
-	find     func(ctx context.Context) ([]witness.Process, error)
-	kill     func(ctx context.Context, p witness.Process, grace time.Duration) error
+	find     func(ctx context.Context) ([]hostproc.Process, error)
+	kill     func(ctx context.Context, p hostproc.Process, grace time.Duration) error
 	migrate  func(ctx context.Context, m Move) error
 	abort    func(ctx context.Context) error
 	target   func(ctx context.Context) (libvirt.Status, error) // what another node's libvirt says
@@ -81,9 +81,9 @@ func (w *world) defaults() {
 	w.shutdown = func(context.Context, string) error { w.gone(); return nil }
 	w.destroy = w.endOf
 	w.abort = func(context.Context) error { return errors.New("no job is active") }
-	w.find = func(context.Context) ([]witness.Process, error) { return slices.Clone(w.procs), nil }
-	w.kill = func(_ context.Context, p witness.Process, _ time.Duration) error {
-		w.procs = slices.DeleteFunc(w.procs, func(q witness.Process) bool { return q.PID == p.PID })
+	w.find = func(context.Context) ([]hostproc.Process, error) { return slices.Clone(w.procs), nil }
+	w.kill = func(_ context.Context, p hostproc.Process, _ time.Duration) error {
+		w.procs = slices.DeleteFunc(w.procs, func(q hostproc.Process) bool { return q.PID == p.PID })
 		w.there = false
 		return nil
 	}
@@ -105,7 +105,7 @@ func (w *world) gone() { w.there, w.procs = false, nil }
 // is puts the guest into a state, with a process.
 func (w *world) is(s libvirt.State, reason string) {
 	w.there, w.state = true, libvirt.Status{State: s, Reason: reason, UUID: guestUUID}
-	w.procs = []witness.Process{{PID: 77, Name: "vm1", UUID: guestUUID, StartTime: 5}}
+	w.procs = []hostproc.Process{{PID: 77, Name: "vm1", UUID: guestUUID, StartTime: 5}}
 }
 
 func noDomain() error { return fakeError{libvirt.ErrNoDomain, "Domain not found"} }
@@ -136,10 +136,12 @@ func (w *world) connect(ctx context.Context, uri string) (Hypervisor, error) {
 func blocked(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }
 
 // Find implements Witness.
-func (w *world) Find(ctx context.Context, _, _ string) ([]witness.Process, error) { return w.find(ctx) }
+func (w *world) Find(ctx context.Context, _, _ string) ([]hostproc.Process, error) {
+	return w.find(ctx)
+}
 
 // Kill implements Witness.
-func (w *world) Kill(ctx context.Context, p witness.Process, grace time.Duration) error {
+func (w *world) Kill(ctx context.Context, p hostproc.Process, grace time.Duration) error {
 	w.note("kill")
 	return w.kill(ctx, p, grace)
 }

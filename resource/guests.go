@@ -12,7 +12,7 @@ import (
 	"strings"
 
 	"github.com/vmferry/vmferry/migrate/safefile"
-	"github.com/vmferry/vmferry/resource/witness"
+	"github.com/vmferry/vmferry/resource/hostproc"
 )
 
 // DefaultGuestsDir is where the agent notes the guests that this node answers for.
@@ -58,7 +58,7 @@ func URIs(entries []Entry) []string {
 // to look for, and the process itself says whether the guest is here: no return code is asked. A process
 // that only receives a migration counts, as its guest may be about to run. A note or a process that
 // cannot be read is an error: a guest may hide there.
-func Present(ctx context.Context, dir string, list func(ctx context.Context, uris ...string) ([]witness.Process, error)) ([]string, error) {
+func Present(ctx context.Context, dir string, list func(ctx context.Context, uris ...string) ([]hostproc.Process, error)) ([]string, error) {
 	entries, err := Guests(dir)
 	if err != nil || len(entries) == 0 {
 		return nil, err
@@ -77,7 +77,7 @@ func Present(ctx context.Context, dir string, list func(ctx context.Context, uri
 }
 
 // isIn says whether the process is the guest's: by UUID where both have one, else by name.
-func (e Entry) isIn(p witness.Process) bool {
+func (e Entry) isIn(p hostproc.Process) bool {
 	if e.UUID != "" && p.UUID != "" {
 		return strings.EqualFold(p.UUID, e.UUID)
 	}

@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/vmferry/vmferry/migrate/libvirt"
-	"github.com/vmferry/vmferry/resource/witness"
+	"github.com/vmferry/vmferry/resource/hostproc"
 )
 
 func TestJudge(t *testing.T) {
@@ -210,7 +210,7 @@ func TestMonitorAsksTheWitnessWhenItMatters(t *testing.T) {
 				w := newWorld(t, c.action)
 				c.build(w)
 				looks, find := 0, w.find
-				w.find = func(ctx context.Context) ([]witness.Process, error) { looks++; return find(ctx) }
+				w.find = func(ctx context.Context) ([]hostproc.Process, error) { looks++; return find(ctx) }
 				_, _ = w.run(c.action)
 				if looks != c.want {
 					t.Errorf("looked %d times, want %d", looks, c.want)

@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"github.com/vmferry/vmferry/migrate"
-	"github.com/vmferry/vmferry/migrate/drain"
+	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 )
 
@@ -50,7 +50,7 @@ func TestLadder(t *testing.T) {
 // saver is a node whose guest may be saved to w.dir, and on which that works.
 func saver(t *testing.T, action string) *world {
 	w := newWorld(t, action)
-	w.agent.Params.Ladder = []drain.Means{drain.Live, drain.Save, drain.Shutdown, drain.Destroy}
+	w.agent.Params.Ladder = []ladder.Rung{ladder.Live, ladder.Save, ladder.Shutdown, ladder.Destroy}
 	w.agent.Params.SaveDir = w.dir
 	w.save = func(context.Context, string) error { w.write(saveFile, wholeState); w.gone(); return nil }
 	w.abort = func(context.Context) error { w.boot(); return nil }
@@ -119,46 +119,46 @@ func TestWhichStopSaves(t *testing.T) {
 		name  string
 		build []func(*world)
 		calls string
-		means drain.Means // of the record, "" for none
+		means ladder.Rung // of the record, "" for none
 	}{
 		{"somebody's wish", nil, "shutdown", ""},
-		{"a migration has failed", []func(*world){strandedNote("vm1", time.Minute)}, "save", drain.Save},
+		{"a migration has failed", []func(*world){strandedNote("vm1", time.Minute)}, "save", ladder.Save},
 		{"long ago", []func(*world){strandedNote("vm1", time.Hour)}, "shutdown", ""},
 		{"of another guest", []func(*world){strandedNote("vm0", time.Minute)}, "shutdown", ""},
-		{"save is no rung of it", []func(*world){strandedNote("vm1", 0), func(w *world) { w.agent.Params.Ladder = defaultLadder }}, "shutdown", drain.Shutdown},
-		{"no directory", []func(*world){strandedNote("vm1", 0), func(w *world) { w.agent.Params.SaveDir = "" }}, "shutdown", drain.Shutdown},
+		{"save is no rung of it", []func(*world){strandedNote("vm1", 0), func(w *world) { w.agent.Params.Ladder = defaultLadder }}, "shutdown", ladder.Shutdown},
+		{"no directory", []func(*world){strandedNote("vm1", 0), func(w *world) { w.agent.Params.SaveDir = "" }}, "shutdown", ladder.Shutdown},
 		{"it could not be restored there", []func(*world){func(w *world) {
 			note := stranded{Guest: "vm1", Peer: "node2", Why: "its processor lacks features", Check: migrate.CheckCPU, At: time.Now()}
 			if err := stateDir(w.agent.StateDir).save(strandedDir, "res1", note); err != nil {
 				w.t.Fatal(err)
 			}
-		}}, "shutdown", drain.Shutdown},
-		{"force_stop", []func(*world){strandedNote("vm1", 0), func(w *world) { w.agent.Params.ForceStop = true }}, "destroy", drain.Destroy},
-		{"the node is emptied", []func(*world){leaving(true, nil)}, "save", drain.Save},
-		{"the node is emptied, and save is no rung", []func(*world){leaving(true, nil), plain}, "shutdown", drain.Shutdown},
+		}}, "shutdown", ladder.Shutdown},
+		{"force_stop", []func(*world){strandedNote("vm1", 0), func(w *world) { w.agent.Params.ForceStop = true }}, "destroy", ladder.Destroy},
+		{"the node is emptied", []func(*world){leaving(true, nil)}, "save", ladder.Save},
+		{"the node is emptied, and save is no rung", []func(*world){leaving(true, nil), plain}, "shutdown", ladder.Shutdown},
 		{"the node is emptied, and the guest is ended by force", []func(*world){leaving(true, nil), func(w *world) { w.agent.Params.ForceStop = true }},
-			"destroy", drain.Destroy},
+			"destroy", ladder.Destroy},
 		{"the node is not emptied, and save is no rung", []func(*world){leaving(false, nil), plain}, "shutdown", ""},
 		{"the node is not", []func(*world){leaving(false, nil)}, "shutdown", ""},
 		{"nobody can tell", []func(*world){leaving(true, errors.New("not connected"))}, "shutdown", ""},
 		{"the manager hangs", []func(*world){func(w *world) {
 			w.agent.Leaving = func(ctx context.Context) (bool, error) { return true, blocked(ctx) }
 		}}, "shutdown", ""},
-		{"the agent was killed in a migration", []func(*world){pending}, "abort save", drain.Save},
+		{"the agent was killed in a migration", []func(*world){pending}, "abort save", ladder.Save},
 		{"long ago killed", []func(*world){func(w *world) {
 			i := intent{Way: outward, Guest: "vm1", UUID: guestUUID, Peer: "node2", Began: time.Now().Add(-2 * time.Hour)}
 			if err := stateDir(w.agent.StateDir).save(intentsDir, "res1", i); err != nil {
 				w.t.Fatal(err)
 			}
 		}}, "abort shutdown", ""},
-		{"and the target has a part of it", []func(*world){pending, peer(libvirt.Status{State: libvirt.Paused, UUID: guestUUID}, nil)}, "abort shutdown", drain.Shutdown},
-		{"and the target has another of its name", []func(*world){pending, peer(libvirt.Status{State: libvirt.Running, UUID: "99999999-2222-3333-4444-555555555555"}, nil)}, "abort save", drain.Save},
-		{"and the target is silent", []func(*world){pending, peer(libvirt.Status{}, dead())}, "abort shutdown", drain.Shutdown},
-		{"paused by a person", []func(*world){strandedNote("vm1", 0), state(libvirt.Paused, "user")}, "save", drain.Save},
-		{"paused by an I/O error", []func(*world){strandedNote("vm1", 0), state(libvirt.Paused, "ioerror")}, "destroy", drain.Destroy},
+		{"and the target has a part of it", []func(*world){pending, peer(libvirt.Status{State: libvirt.Paused, UUID: guestUUID}, nil)}, "abort shutdown", ladder.Shutdown},
+		{"and the target has another of its name", []func(*world){pending, peer(libvirt.Status{State: libvirt.Running, UUID: "99999999-2222-3333-4444-555555555555"}, nil)}, "abort save", ladder.Save},
+		{"and the target is silent", []func(*world){pending, peer(libvirt.Status{}, dead())}, "abort shutdown", ladder.Shutdown},
+		{"paused by a person", []func(*world){strandedNote("vm1", 0), state(libvirt.Paused, "user")}, "save", ladder.Save},
+		{"paused by an I/O error", []func(*world){strandedNote("vm1", 0), state(libvirt.Paused, "ioerror")}, "destroy", ladder.Destroy},
 		{"saved by an agent that was killed", []func(*world){strandedNote("vm1", 0), func(w *world) {
 			w.savedIn(5 * time.Second)
-		}}, "", drain.Save},
+		}}, "", ladder.Save},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -175,9 +175,9 @@ func TestWhichStopSaves(t *testing.T) {
 				if got := strings.Join(w.calls, " "); got != c.calls || took > 20*time.Second {
 					t.Errorf("did %q, want %q, in %v", got, c.calls, took)
 				}
-				var means drain.Means
+				var means ladder.Rung
 				if len(records) > 0 {
-					means = records[0].Means
+					means = records[0].Rung
 				}
 				if means != c.means || len(records) > 1 || means != "" && (records[0].Outcome != migrate.Ended || records[0].Error == "") {
 					t.Errorf("recorded %+v, want %q", records, c.means)
@@ -248,7 +248,7 @@ func TestStrandedNote(t *testing.T) {
 	refused := func(w *world) {
 		w.migrate = func(context.Context, Move) error { return &migrate.Refusal{Check: migrate.CheckCPU} }
 	}
-	neverLive := func(w *world) { w.agent.Params.Ladder = []drain.Means{drain.Save, drain.Shutdown, drain.Destroy} }
+	neverLive := func(w *world) { w.agent.Params.Ladder = []ladder.Rung{ladder.Save, ladder.Shutdown, ladder.Destroy} }
 	for _, c := range []struct {
 		name, action string
 		build        []func(*world)

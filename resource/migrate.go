@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/vmferry/vmferry/migrate"
-	"github.com/vmferry/vmferry/migrate/drain"
+	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 )
 
@@ -32,7 +32,7 @@ func (a *run) moveAway(ctx context.Context) error {
 	if a.Target == "" {
 		return fail(Args, "no target node: migrate_to is called by the cluster manager, which sets OCF_RESKEY_CRM_meta_migrate_target")
 	}
-	if !a.Params.MayUse(drain.Live) {
+	if !a.Params.MayUse(ladder.Live) {
 		return fail(Generic, "guest %q is not migrated, as its ladder does not name live: set allow-migrate=false", a.guest.Name)
 	}
 	if a.meant != nil && a.meant.Name != a.guest.Name { // under which the target would look for it in vain

@@ -9,7 +9,7 @@ import (
 	"testing/synctest"
 
 	"github.com/vmferry/vmferry/migrate/libvirt"
-	"github.com/vmferry/vmferry/resource/witness"
+	"github.com/vmferry/vmferry/resource/hostproc"
 )
 
 const strangerUUID = "99999999-2222-4333-8444-555555555555"
@@ -21,7 +21,7 @@ func stranger(s libvirt.State) func(*world) {
 		w.state.UUID, w.state.Persistent = strangerUUID, s == libvirt.ShutOff
 		w.procs = nil
 		if s != libvirt.ShutOff {
-			w.procs = []witness.Process{{PID: 78, Name: "vm1", UUID: strangerUUID, StartTime: 5}}
+			w.procs = []hostproc.Process{{PID: 78, Name: "vm1", UUID: strangerUUID, StartTime: 5}}
 		}
 	}
 }

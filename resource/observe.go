@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/vmferry/vmferry/migrate/libvirt"
-	"github.com/vmferry/vmferry/resource/witness"
+	"github.com/vmferry/vmferry/resource/hostproc"
 )
 
 // pollInterval is the pause between two looks at a guest.
@@ -23,7 +23,7 @@ type observation struct {
 	namesake *libvirt.Status // where libvirt does not: another guest of its name, which is not ours
 	libErr   error           // why libvirt is unreachable
 	sight    sight
-	found    []witness.Process
+	found    []hostproc.Process
 	seeErr   error // why the witness is unsure
 	verdict  verdict
 	kind     string // what runs the guest, in words
@@ -152,7 +152,7 @@ func (a *run) isDisputed(o observation) bool {
 
 func (a *run) isMonitor() bool { return a.action == "monitor" || a.action == "status" }
 
-func sightOf(found []witness.Process, err error) sight {
+func sightOf(found []hostproc.Process, err error) sight {
 	switch {
 	case len(found) == 0 && err != nil:
 		return unsure
@@ -172,7 +172,7 @@ func sightOf(found []witness.Process, err error) sight {
 }
 
 // conditions are the sights of what the hypervisor itself calls not alive.
-var conditions = map[witness.Condition]sight{witness.Halted: halted, witness.Ending: ending, witness.Broken: broken}
+var conditions = map[hostproc.Condition]sight{hostproc.Halted: halted, hostproc.Ending: ending, hostproc.Broken: broken}
 
 // isNoted tells whether the guest was seen to run here.
 func (a *run) isNoted() bool {
@@ -211,11 +211,11 @@ func (a *run) status(ctx context.Context, ref string) (libvirt.Status, error) {
 }
 
 // find lists what runs the guest. A process with the name of ours and another UUID is another guest's.
-func (a *run) find(ctx context.Context) ([]witness.Process, error) {
+func (a *run) find(ctx context.Context) ([]hostproc.Process, error) {
 	ctx, cancel := context.WithTimeout(ctx, a.budget.call)
 	defer cancel()
 	found, err := a.Witness.Find(ctx, a.guest.Name, a.guest.UUID)
-	return slices.DeleteFunc(found, func(p witness.Process) bool { return a.isOther(p.UUID) }), err
+	return slices.DeleteFunc(found, func(p hostproc.Process) bool { return a.isOther(p.UUID) }), err
 }
 
 // connect returns the connection to the node's libvirt, opening it when there is none.

@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/vmferry/vmferry/migrate/libvirt"
-	"github.com/vmferry/vmferry/resource/witness"
+	"github.com/vmferry/vmferry/resource/hostproc"
 )
 
 // What libvirt still has of a guest that Xen has not is put in order by the stop that follows a failed migration.
@@ -29,10 +29,10 @@ func TestStopAfterABrokenArrival(t *testing.T) {
 			w.is(libvirt.ShutOff, "unknown")
 			w.procs, w.busy = nil, c.busy
 			if c.half {
-				w.sees(witness.Alive)
+				w.sees(hostproc.Alive)
 				w.procs[0].Incoming = true
 			}
-			w.kill = func(context.Context, witness.Process, time.Duration) error { w.procs = nil; return nil }
+			w.kill = func(context.Context, hostproc.Process, time.Duration) error { w.procs = nil; return nil }
 			w.program = func(context.Context, string) (string, error) { w.there = false; return "", nil }
 			err, _ := w.run("stop")
 			checkExit(t, err, Success, "")
@@ -48,7 +48,7 @@ func TestStopAfterABrokenArrival(t *testing.T) {
 func TestStartAfterABrokenArrival(t *testing.T) {
 	half := func(w *xenWorld) {
 		w.is(libvirt.ShutOff, "unknown")
-		w.sees(witness.Alive)
+		w.sees(hostproc.Alive)
 		w.procs[0].Incoming = true
 	}
 	whole := func(w *xenWorld) { half(w); w.state.State, w.state.Reason = libvirt.Paused, "unknown" }
@@ -83,7 +83,7 @@ func TestStartAfterABrokenArrival(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := newXenWorld(t, "start")
 				w.agent.Timeout = 2 * time.Minute
-				w.kill = func(context.Context, witness.Process, time.Duration) error { w.procs = nil; return nil }
+				w.kill = func(context.Context, hostproc.Process, time.Duration) error { w.procs = nil; return nil }
 				c.build(w)
 				if w.program == nil {
 					w.program = func(_ context.Context, line string) (string, error) {

@@ -13,7 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/vmferry/vmferry/migrate/replace"
+	"github.com/vmferry/vmferry/migrate/atomicfile"
 	"github.com/vmferry/vmferry/migrate/safefile"
 	"github.com/vmferry/vmferry/migrate/shellword"
 )
@@ -142,7 +142,7 @@ func placeOverlay(from, to string) error {
 	if err != nil {
 		return err
 	}
-	return replace.SyncDir(filepath.Dir(to))
+	return atomicfile.SyncDir(filepath.Dir(to))
 }
 
 // checkDisposable refuses to overwrite an image that is based on no other: it is not one that an earlier start made, and

@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/vmferry/vmferry/migrate"
-	"github.com/vmferry/vmferry/migrate/drain"
+	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 )
 
@@ -44,7 +44,7 @@ type Params struct {
 
 	BlackoutBudget time.Duration      // blackout_budget; 0 for migrate.DefaultBudget
 	DrainPriority  int                // drain_priority: higher goes first
-	Ladder         []drain.Means      // ladder: what may be tried to get the guest off its node, always with shutdown and destroy at the end
+	Ladder         []ladder.Rung      // ladder: what may be tried to get the guest off its node, always with shutdown and destroy at the end
 	SaveDir        string             // save_dir: a directory that the nodes share
 	Watch          []string           // watch: targets of package blackout
 	Announce       string             // announce, as announce.ParseSetting takes it

@@ -8,7 +8,7 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/vmferry/vmferry/resource/witness"
+	"github.com/vmferry/vmferry/resource/hostproc"
 )
 
 func TestPresent(t *testing.T) {
@@ -19,19 +19,19 @@ func TestPresent(t *testing.T) {
 	)
 	for _, c := range []struct {
 		name, file, note string
-		alive            []witness.Process
+		alive            []hostproc.Process
 		want             []string
 	}{
-		{"no note", "", "", []witness.Process{{Name: "a", UUID: uuid}}, nil},
-		{"a note being written", "a.json.tmp", note, []witness.Process{{Name: "a", UUID: uuid}}, nil},
-		{"garbage", "a.json", "{", []witness.Process{{Name: "a", UUID: uuid}}, nil},
-		{"noted and alive", "a.json", note, []witness.Process{{Name: "a", UUID: uuid}}, []string{"rsc-a"}},
+		{"no note", "", "", []hostproc.Process{{Name: "a", UUID: uuid}}, nil},
+		{"a note being written", "a.json.tmp", note, []hostproc.Process{{Name: "a", UUID: uuid}}, nil},
+		{"garbage", "a.json", "{", []hostproc.Process{{Name: "a", UUID: uuid}}, nil},
+		{"noted and alive", "a.json", note, []hostproc.Process{{Name: "a", UUID: uuid}}, []string{"rsc-a"}},
 		{"noted and dead", "a.json", note, nil, nil},
-		{"renamed, as while it comes in", "a.json", note, []witness.Process{{Name: "a--incoming", UUID: uuid}}, []string{"rsc-a"}},
-		{"another guest of its name", "a.json", note, []witness.Process{{Name: "a", UUID: "bbbbbbbb-0000-4000-8000-000000000001"}}, nil},
-		{"a process without a UUID goes by its name", "a.json", note, []witness.Process{{Name: "a"}}, []string{"rsc-a"}},
-		{"a note without a UUID goes by its name", "a.json", nameful, []witness.Process{{Name: "a", UUID: uuid}}, []string{"rsc-a"}},
-		{"two without a UUID are not one for that", "a.json", nameful, []witness.Process{{Name: "b"}}, nil},
+		{"renamed, as while it comes in", "a.json", note, []hostproc.Process{{Name: "a--incoming", UUID: uuid}}, []string{"rsc-a"}},
+		{"another guest of its name", "a.json", note, []hostproc.Process{{Name: "a", UUID: "bbbbbbbb-0000-4000-8000-000000000001"}}, nil},
+		{"a process without a UUID goes by its name", "a.json", note, []hostproc.Process{{Name: "a"}}, []string{"rsc-a"}},
+		{"a note without a UUID goes by its name", "a.json", nameful, []hostproc.Process{{Name: "a", UUID: uuid}}, []string{"rsc-a"}},
+		{"two without a UUID are not one for that", "a.json", nameful, []hostproc.Process{{Name: "b"}}, nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			dir := t.TempDir()
@@ -40,7 +40,7 @@ func TestPresent(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			got, err := Present(t.Context(), dir, func(context.Context, ...string) ([]witness.Process, error) { return c.alive, nil })
+			got, err := Present(t.Context(), dir, func(context.Context, ...string) ([]hostproc.Process, error) { return c.alive, nil })
 			if err != nil || !slices.Equal(got, c.want) {
 				t.Errorf("%q, %v; want %q", got, err, c.want)
 			}
@@ -54,7 +54,7 @@ func TestPresentCannotTell(t *testing.T) {
 		t.Fatal(err)
 	}
 	blind := errors.New("a process cannot be read")
-	_, err := Present(t.Context(), dir, func(_ context.Context, uris ...string) ([]witness.Process, error) {
+	_, err := Present(t.Context(), dir, func(_ context.Context, uris ...string) ([]hostproc.Process, error) {
 		if !slices.Equal(uris, []string{"xen:///system"}) {
 			t.Errorf("asked for %q", uris)
 		}

@@ -7,7 +7,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/vmferry/vmferry/migrate/drain"
+	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/migrate/shellword"
 )
@@ -229,7 +229,7 @@ func (a *run) mayFetch(node string, i intent, pending bool) bool {
 		return true
 	}
 	begun := pending && strings.EqualFold(i.Peer, node) && time.Since(i.Began).Abs() < interruptedTime
-	return a.Params.MayUse(drain.Live) && (begun || a.hasDeparted(node))
+	return a.Params.MayUse(ladder.Live) && (begun || a.hasDeparted(node))
 }
 
 // refusal is why the guest is not started.

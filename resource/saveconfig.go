@@ -12,7 +12,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/vmferry/vmferry/migrate/replace"
+	"github.com/vmferry/vmferry/migrate/atomicfile"
 	"github.com/vmferry/vmferry/migrate/safefile"
 )
 
@@ -147,7 +147,7 @@ func hasSecrets(text string) bool { return secretWords.MatchString(text) }
 // replaceFile writes text to path in one step, for root alone where it is secret, and else with the owner and the mode of
 // like, but never before all of it is there.
 func replaceFile(path, text string, like fs.FileInfo, secret bool) error {
-	return replace.File(path, func(f *os.File) error {
+	return atomicfile.File(path, func(f *os.File) error {
 		_, err := f.WriteString(text)
 		if secret {
 			return err

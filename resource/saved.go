@@ -10,9 +10,9 @@ import (
 	"slices"
 	"time"
 
+	"github.com/vmferry/vmferry/migrate/atomicfile"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/migrate/libvirt/saveimage"
-	"github.com/vmferry/vmferry/migrate/replace"
 	"github.com/vmferry/vmferry/migrate/safefile"
 	"github.com/vmferry/vmferry/migrate/shellword"
 )
@@ -304,7 +304,7 @@ func rename(from, to string) error {
 	if err := os.Rename(from, to); err != nil {
 		return err
 	}
-	return replace.SyncDir(filepath.Dir(to))
+	return atomicfile.SyncDir(filepath.Dir(to))
 }
 
 // wholeness returns an error for a file that libvirt has not written to its end.

@@ -21,7 +21,7 @@ import (
 	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/migrate/libvirt/saveimage"
 	"github.com/vmferry/vmferry/migrate/safefile"
-	"github.com/vmferry/vmferry/resource/witness"
+	"github.com/vmferry/vmferry/resource/hostproc"
 )
 
 // savePlace is what is known of the directory that a guest is saved to. libvirt opens a saved state by its name, after
@@ -93,7 +93,7 @@ func saversOf(uri, text string) (uids []uint32) {
 	}
 	for _, l := range guest.SecLabel {
 		user, _, isPair := strings.Cut(l.Label, ":")
-		if uid, ok := (witness.Host{}).UserID(user); l.Model == "dac" && isPair && ok {
+		if uid, ok := (hostproc.Host{}).UserID(user); l.Model == "dac" && isPair && ok {
 			uids = append(uids, uint32(uid))
 		}
 	}

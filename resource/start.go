@@ -7,7 +7,7 @@ import (
 
 	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/libvirt"
-	"github.com/vmferry/vmferry/resource/witness"
+	"github.com/vmferry/vmferry/resource/hostproc"
 )
 
 // start brings the guest up from its config file, unless it is here already in any
@@ -55,7 +55,7 @@ func (a *run) start(ctx context.Context) error {
 // own announcement has taught them to this host's bridge. To a guest that boots nobody else does that: the daemon may
 // not change the bridge, and the guest may send nothing before it is asked. Where it ran before, its frames came in
 // from another node, and the bridge would go on to look for it there: its clients would wait until their entries expire.
-func announcedBefore(c course, o observation) []witness.Process {
+func announcedBefore(c course, o observation) []hostproc.Process {
 	if c != bringIt {
 		return nil
 	}

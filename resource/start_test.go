@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"github.com/vmferry/vmferry/migrate/libvirt"
-	"github.com/vmferry/vmferry/resource/witness"
+	"github.com/vmferry/vmferry/resource/hostproc"
 )
 
 func TestStart(t *testing.T) {
@@ -271,7 +271,7 @@ func TestStartsAtOnce(t *testing.T) {
 		var mu sync.Mutex // the file lock orders the two, which the race detector does not see
 		status, find := w.status, w.find
 		w.status = func(ctx context.Context) (libvirt.Status, error) { mu.Lock(); defer mu.Unlock(); return status(ctx) }
-		w.find = func(ctx context.Context) ([]witness.Process, error) { mu.Lock(); defer mu.Unlock(); return find(ctx) }
+		w.find = func(ctx context.Context) ([]hostproc.Process, error) { mu.Lock(); defer mu.Unlock(); return find(ctx) }
 		w.create = func(context.Context, string) error {
 			close(booting) // a second create would panic here
 			time.Sleep(3 * time.Second)

@@ -9,7 +9,7 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/vmferry/vmferry/migrate/replace"
+	"github.com/vmferry/vmferry/migrate/atomicfile"
 	"github.com/vmferry/vmferry/migrate/safefile"
 )
 
@@ -43,7 +43,7 @@ func (d stateDir) save(folder, id string, value any) error {
 	if err := safefile.MakeDir(filepath.Dir(path)); err != nil {
 		return fmt.Errorf("save state of %q: %w", id, err)
 	}
-	if err := replace.Bytes(path, append(raw, '\n'), 0o600); err != nil {
+	if err := atomicfile.Bytes(path, append(raw, '\n'), 0o600); err != nil {
 		return fmt.Errorf("save state of %q: %w", id, err)
 	}
 	return nil
@@ -85,5 +85,5 @@ func (d stateDir) remove(folder, id string) error {
 	if err != nil {
 		return err
 	}
-	return replace.SyncDir(filepath.Dir(path))
+	return atomicfile.SyncDir(filepath.Dir(path))
 }

@@ -6,9 +6,9 @@ import (
 	"time"
 
 	"github.com/vmferry/vmferry/migrate"
-	"github.com/vmferry/vmferry/migrate/drain"
+	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/libvirt"
-	"github.com/vmferry/vmferry/resource/witness"
+	"github.com/vmferry/vmferry/resource/hostproc"
 )
 
 const (
@@ -45,12 +45,12 @@ func (a *run) stop(ctx context.Context) error {
 	saves := a.saves(ctx, why)
 	orphan := a.isArrival(o) // of which libvirt could end nothing before its source does
 	for _, s := range []stopStep{
-		{"save", drain.Save, a.budget.save, (*run).save},
-		{"shutdown", drain.Shutdown, a.budget.graceful, (*run).shutdown},
-		{"destroy", drain.Destroy, a.budget.destroy, (*run).destroy},
-		{"kill", drain.Destroy, a.budget.end, (*run).kill},
+		{"save", ladder.Save, a.budget.save, (*run).save},
+		{"shutdown", ladder.Shutdown, a.budget.graceful, (*run).shutdown},
+		{"destroy", ladder.Destroy, a.budget.destroy, (*run).destroy},
+		{"kill", ladder.Destroy, a.budget.end, (*run).kill},
 	} {
-		if s.means == drain.Save && !saves || orphan && s.name != "kill" || !a.try(ctx, s) {
+		if s.means == ladder.Save && !saves || orphan && s.name != "kill" || !a.try(ctx, s) {
 			continue
 		}
 		a.forget()
@@ -101,7 +101,7 @@ func (a *run) abortJob(ctx context.Context) error {
 // stopStep is one way to end the guest.
 type stopStep struct {
 	name  string
-	means drain.Means   // the rung that it is
+	means ladder.Rung   // the rung that it is
 	end   time.Duration // until when it may take, counted from the action's start
 	do    func(*run, context.Context) error
 }
@@ -110,7 +110,7 @@ type stopStep struct {
 func (a *run) try(ctx context.Context, s stopStep) bool {
 	ctx, cancel := a.at(ctx, s.end)
 	defer cancel()
-	rung := migrate.Rung{Means: s.means}
+	rung := migrate.RungTime{Rung: s.means}
 	began := time.Now()
 	err := s.do(a, ctx)
 	rung.MS = float64(time.Since(began).Microseconds()) / 1000
@@ -192,7 +192,7 @@ func (a *run) shutdownAlone(ctx context.Context, o observation) error {
 		return errNotAlive
 	}
 	a.Log.Warn("asking the guest to shut down without libvirt, which does not answer")
-	return a.endEach(ctx, func(p witness.Process) error { return gentle.Shutdown(ctx, p, a.Params.ShutdownMode) })
+	return a.endEach(ctx, func(p hostproc.Process) error { return gentle.Shutdown(ctx, p, a.Params.ShutdownMode) })
 }
 
 func (a *run) ask(ctx context.Context) error {
@@ -245,7 +245,7 @@ func isGone(o observation) bool { return o.verdict == notRunning }
 // kill ends the guest's process without libvirt, and waits until both witnesses say
 // that it is gone, as far as libvirt says anything.
 func (a *run) kill(ctx context.Context) error {
-	return a.endEach(ctx, func(p witness.Process) error {
+	return a.endEach(ctx, func(p hostproc.Process) error {
 		a.Log.Warnf("killing %v", p)
 		a.step("killing")
 		remaining := time.Until(a.began.Add(a.budget.end))
@@ -254,7 +254,7 @@ func (a *run) kill(ctx context.Context) error {
 }
 
 // endEach ends whatever runs the guest until nothing does.
-func (a *run) endEach(ctx context.Context, end func(witness.Process) error) error {
+func (a *run) endEach(ctx context.Context, end func(hostproc.Process) error) error {
 	for {
 		found, err := a.find(ctx)
 		for _, p := range found {

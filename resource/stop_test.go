@@ -10,11 +10,11 @@ import (
 	"time"
 
 	"github.com/vmferry/vmferry/migrate/libvirt"
-	"github.com/vmferry/vmferry/resource/witness"
+	"github.com/vmferry/vmferry/resource/hostproc"
 )
 
-func blindWitness(context.Context) ([]witness.Process, error) {
-	return nil, fmt.Errorf("%w: hidepid", witness.ErrIncomplete)
+func blindWitness(context.Context) ([]hostproc.Process, error) {
+	return nil, fmt.Errorf("%w: hidepid", hostproc.ErrIncomplete)
 }
 
 func TestStop(t *testing.T) {
@@ -23,7 +23,7 @@ func TestStop(t *testing.T) {
 	hung := func(w *world) { w.open = func(ctx context.Context, _ string) error { return blocked(ctx) } }
 	hungDestroy := func(w *world) { w.destroy = blocked }
 	immortal := func(w *world) {
-		w.kill = func(ctx context.Context, _ witness.Process, _ time.Duration) error { return blocked(ctx) }
+		w.kill = func(ctx context.Context, _ hostproc.Process, _ time.Duration) error { return blocked(ctx) }
 	}
 	for _, c := range []struct {
 		name  string

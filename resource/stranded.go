@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/vmferry/vmferry/migrate"
-	"github.com/vmferry/vmferry/migrate/drain"
+	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 )
 
@@ -117,7 +117,7 @@ func (a *run) failedMove() (why stranded, is bool) {
 }
 
 // maySave tells whether the guest's ladder has the rung and a place for it.
-func (a *run) maySave() bool { return a.Params.MayUse(drain.Save) && a.Params.savesTo() != "" }
+func (a *run) maySave() bool { return a.Params.MayUse(ladder.Save) && a.Params.savesTo() != "" }
 
 // notThere are the checks that a guest fails at a target which could not restore it either, and could boot it.
 var notThere = []string{migrate.CheckHypervisor, migrate.CheckCPU}
@@ -129,7 +129,7 @@ func (a *run) saves(ctx context.Context, d evacuation) bool {
 	case p.savesTo() == "" || p.ForceStop:
 		return false
 	case p.Snapshot != "": // at each stop
-	case !p.MayUse(drain.Save) || !d.leaves():
+	case !p.MayUse(ladder.Save) || !d.leaves():
 		return false
 	case slices.Contains(notThere, why.Check):
 		a.Log.Warnf("the guest is not saved, as %s could not restore it: %s", why.Peer, why.Why)
@@ -168,8 +168,8 @@ func (a *run) account(ctx context.Context, d evacuation) {
 	}
 	r, why := a.newRecord(a.began), d.why
 	r.To, r.Outcome, r.Rungs, r.Error = why.Peer, migrate.Ended, a.rungs, why.Why
-	r.Means = a.rungs[len(a.rungs)-1].Means
-	if r.Means == drain.Save {
+	r.Rung = a.rungs[len(a.rungs)-1].Rung
+	if r.Rung == ladder.Save {
 		r.Transferred = a.savedBytes(ctx)
 	}
 	a.Record(r)
@@ -181,7 +181,7 @@ func (a *run) recordRestored(file string, began time.Time) {
 		return
 	}
 	r := a.newRecord(began)
-	r.From, r.To, r.Outcome, r.Means = file, a.Node, migrate.Restored, drain.Save
+	r.From, r.To, r.Outcome, r.Rung = file, a.Node, migrate.Restored, ladder.Save
 	r.Steps = []migrate.Step{{Name: "restore", Begin: began, MS: r.DurationMS}}
 	ctx, cancel := context.WithTimeout(context.Background(), tidyTime)
 	defer cancel()

@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"github.com/vmferry/vmferry/migrate/libvirt"
-	"github.com/vmferry/vmferry/resource/witness"
+	"github.com/vmferry/vmferry/resource/hostproc"
 )
 
 // xenWorld is a node with Xen, whose witness can do more than QEMU's.
@@ -31,8 +31,8 @@ func newXenWorld(t *testing.T, action string) *xenWorld {
 }
 
 // sees gives the guest a domain that Xen says this of.
-func (w *xenWorld) sees(c witness.Condition) {
-	w.procs = []witness.Process{{PID: 3, Name: "vm1", UUID: guestUUID, Domain: true, Condition: c}}
+func (w *xenWorld) sees(c hostproc.Condition) {
+	w.procs = []hostproc.Process{{PID: 3, Name: "vm1", UUID: guestUUID, Domain: true, Condition: c}}
 }
 
 // after does something once, at the first question to libvirt after d.
@@ -48,20 +48,20 @@ func (w *xenWorld) after(d time.Duration, do func()) {
 }
 
 // Shutdown implements Gentle.
-func (w *xenWorld) Shutdown(ctx context.Context, p witness.Process, mode string) error {
+func (w *xenWorld) Shutdown(ctx context.Context, p hostproc.Process, mode string) error {
 	w.note("ask " + p.String() + mode)
 	return w.ask(ctx)
 }
 
 // Halted implements Waker.
 func (w *xenWorld) Halted(context.Context, string, string) (bool, error) {
-	return len(w.procs) == 1 && w.procs[0].Condition == witness.Halted, nil
+	return len(w.procs) == 1 && w.procs[0].Condition == hostproc.Halted, nil
 }
 
 // Wake implements Waker.
 func (w *xenWorld) Wake(context.Context, string, string) error {
 	w.note("wake")
-	w.sees(witness.Alive)
+	w.sees(hostproc.Alive)
 	return nil
 }
 
@@ -74,20 +74,20 @@ func TestMonitorBelievesXen(t *testing.T) {
 		want   ExitCode
 		reason string
 	}{
-		{"runs", func(w *xenWorld) { w.boot(); w.sees(witness.Alive) }, Success, ""},
-		{"stands still", func(w *xenWorld) { w.boot(); w.sees(witness.Halted) }, Generic, "Xen domain 3 is standing still for a hand-over"},
-		{"crashed", func(w *xenWorld) { w.boot(); w.sees(witness.Broken) }, Generic, "crashed"},
-		{"dying for ever", func(w *xenWorld) { w.sees(witness.Ending) }, Generic, "Xen domain 3 is ending"},
+		{"runs", func(w *xenWorld) { w.boot(); w.sees(hostproc.Alive) }, Success, ""},
+		{"stands still", func(w *xenWorld) { w.boot(); w.sees(hostproc.Halted) }, Generic, "Xen domain 3 is standing still for a hand-over"},
+		{"crashed", func(w *xenWorld) { w.boot(); w.sees(hostproc.Broken) }, Generic, "crashed"},
+		{"dying for ever", func(w *xenWorld) { w.sees(hostproc.Ending) }, Generic, "Xen domain 3 is ending"},
 		{"cannot be told", func(w *xenWorld) { w.find = blindWitness }, Generic, "whether a Xen domain of it is here cannot be told"},
 		{"not here", func(*xenWorld) {}, NotRunning, ""},
-		{"without libvirt", func(w *xenWorld) { w.sees(witness.Alive); dies(w) }, Success, ""},
+		{"without libvirt", func(w *xenWorld) { w.sees(hostproc.Alive); dies(w) }, Success, ""},
 		{"not here, without libvirt", dies, NotRunning, ""},
-		{"half of it, without libvirt", func(w *xenWorld) { w.sees(witness.Alive); w.procs[0].Incoming = true; dies(w) }, Generic, "incoming"},
-		{"arriving", func(w *xenWorld) { w.is(libvirt.Paused, "user"); w.sees(witness.Alive); w.procs[0].Incoming = true }, NotRunning, ""},
+		{"half of it, without libvirt", func(w *xenWorld) { w.sees(hostproc.Alive); w.procs[0].Incoming = true; dies(w) }, Generic, "incoming"},
+		{"arriving", func(w *xenWorld) { w.is(libvirt.Paused, "user"); w.sees(hostproc.Alive); w.procs[0].Incoming = true }, NotRunning, ""},
 		{"paused by somebody", func(w *xenWorld) {
 			w.is(libvirt.Paused, "user")
 			w.noted()
-			w.sees(witness.Alive)
+			w.sees(hostproc.Alive)
 			w.procs[0].Incoming = true
 		}, Success, ""},
 	} {
@@ -136,7 +136,7 @@ func TestReboot(t *testing.T) {
 				}
 				c.away(w)
 				if c.back > 0 {
-					w.after(c.back, func() { w.boot(); w.sees(witness.Alive) })
+					w.after(c.back, func() { w.boot(); w.sees(hostproc.Alive) })
 				}
 				err, took := w.run(c.action)
 				checkExit(t, err, c.want, "")
@@ -162,17 +162,17 @@ func TestStopOfXen(t *testing.T) {
 		want  ExitCode
 		calls []string
 	}{
-		{"by libvirt", func(w *xenWorld) { w.boot(); w.sees(witness.Alive) }, Success, []string{"shutdown"}},
-		{"by libvirt, of a guest that stands still", func(w *xenWorld) { w.boot(); w.sees(witness.Halted) }, Success, []string{"destroy"}},
-		{"without libvirt", func(w *xenWorld) { w.sees(witness.Alive); dies(w) }, Success, []string{"ask Xen domain 3"}},
-		{"without libvirt, by the button", func(w *xenWorld) { w.sees(witness.Alive); dies(w); w.agent.Params.ShutdownMode = "acpi" }, Success, []string{"ask Xen domain 3acpi"}},
-		{"without libvirt, of a deaf guest", func(w *xenWorld) { w.sees(witness.Alive); dies(w); w.ask = blocked }, Success, []string{"ask Xen domain 3", "kill"}},
-		{"without libvirt, of a guest that stands still", func(w *xenWorld) { w.sees(witness.Halted); dies(w) }, Success, []string{"kill"}},
-		{"of another guest of its name", func(w *xenWorld) { w.sees(witness.Alive); w.procs[0].UUID = "other"; dies(w) }, Success, nil},
-		{"of what libvirt does not know", func(w *xenWorld) { w.sees(witness.Alive); w.procs[0].Incoming = true }, Success, []string{"kill"}},
+		{"by libvirt", func(w *xenWorld) { w.boot(); w.sees(hostproc.Alive) }, Success, []string{"shutdown"}},
+		{"by libvirt, of a guest that stands still", func(w *xenWorld) { w.boot(); w.sees(hostproc.Halted) }, Success, []string{"destroy"}},
+		{"without libvirt", func(w *xenWorld) { w.sees(hostproc.Alive); dies(w) }, Success, []string{"ask Xen domain 3"}},
+		{"without libvirt, by the button", func(w *xenWorld) { w.sees(hostproc.Alive); dies(w); w.agent.Params.ShutdownMode = "acpi" }, Success, []string{"ask Xen domain 3acpi"}},
+		{"without libvirt, of a deaf guest", func(w *xenWorld) { w.sees(hostproc.Alive); dies(w); w.ask = blocked }, Success, []string{"ask Xen domain 3", "kill"}},
+		{"without libvirt, of a guest that stands still", func(w *xenWorld) { w.sees(hostproc.Halted); dies(w) }, Success, []string{"kill"}},
+		{"of another guest of its name", func(w *xenWorld) { w.sees(hostproc.Alive); w.procs[0].UUID = "other"; dies(w) }, Success, nil},
+		{"of what libvirt does not know", func(w *xenWorld) { w.sees(hostproc.Alive); w.procs[0].Incoming = true }, Success, []string{"kill"}},
 		{"that switches itself off", func(w *xenWorld) {
 			w.boot()
-			w.sees(witness.Ending)
+			w.sees(hostproc.Ending)
 			w.after(4*time.Second, w.gone)
 		}, Success, nil},
 	} {
@@ -223,7 +223,7 @@ func stopWithMigration(t *testing.T, sees func(*xenWorld) Witness, calls []strin
 	synctest.Test(t, func(t *testing.T) {
 		w := newXenWorld(t, "stop")
 		w.boot()
-		w.sees(witness.Alive)
+		w.sees(hostproc.Alive)
 		w.agent.Witness = sees(w)
 		i := intent{Way: outward, Guest: "vm1", UUID: guestUUID, Peer: "node2", Began: time.Now()}
 		if err := stateDir(w.agent.StateDir).save(intentsDir, "res1", i); err != nil {
@@ -268,7 +268,7 @@ func TestSaveOfXen(t *testing.T) {
 		kept  bool
 	}{
 		{"saved", func(w *xenWorld, _ string) error { w.gone(); return nil }, []string{"save"}, true},
-		{"refused, and left standing still", func(w *xenWorld, _ string) error { w.sees(witness.Halted); return errors.New("no space left") },
+		{"refused, and left standing still", func(w *xenWorld, _ string) error { w.sees(hostproc.Halted); return errors.New("no space left") },
 			[]string{"save", "wake", "shutdown"}, false},
 		{"the answer got lost", func(w *xenWorld, _ string) error { w.gone(); return dead() }, []string{"save"}, false},
 	} {
@@ -276,7 +276,7 @@ func TestSaveOfXen(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := newXenWorld(t, "stop")
 				w.boot()
-				w.sees(witness.Alive)
+				w.sees(hostproc.Alive)
 				w.agent.Params.Snapshot = w.dir
 				w.save = func(_ context.Context, path string) error {
 					if !strings.HasSuffix(path, saving) {

@@ -10,7 +10,7 @@ import (
 	"slices"
 
 	"github.com/vmferry/vmferry/migrate/blackout"
-	"github.com/vmferry/vmferry/migrate/blackout/anatomy"
+	"github.com/vmferry/vmferry/migrate/blackout/breakdown"
 	"github.com/vmferry/vmferry/migrate/blackout/compare"
 	"github.com/vmferry/vmferry/migrate/blackout/view"
 )
@@ -119,11 +119,11 @@ func join(args []string, stdout io.Writer) error {
 		return misuse(err)
 	}
 	defer f.Close()
-	events, err := anatomy.ReadEvents(f, *shift)
+	events, err := breakdown.ReadEvents(f, *shift)
 	if err != nil {
 		return misuse(fmt.Errorf("%s: %w", paths[1], err))
 	}
-	parts, err := anatomy.Split(r, events)
+	parts, err := breakdown.Split(r, events)
 	if err != nil {
 		return misuse(fmt.Errorf("%s: %w", paths[1], err))
 	}
@@ -133,10 +133,10 @@ func join(args []string, stdout io.Writer) error {
 	if *asJSON {
 		return writeJSON(stdout, parts)
 	}
-	return anatomy.WriteTable(stdout, parts)
+	return breakdown.WriteTable(stdout, parts)
 }
 
-func marks(events []anatomy.Event) []view.Mark {
+func marks(events []breakdown.Event) []view.Mark {
 	var all []view.Mark
 	for _, e := range events {
 		all = append(all, view.Mark{At: e.Time, Text: e.Node + " " + e.Name})

@@ -11,7 +11,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/vmferry/vmferry/migrate/blackout"
-	"github.com/vmferry/vmferry/migrate/blackout/anatomy"
+	"github.com/vmferry/vmferry/migrate/blackout/breakdown"
 )
 
 func TestMain(m *testing.M) {
@@ -135,7 +135,7 @@ func TestManualNamesEverything(t *testing.T) {
 			t.Errorf("blackout.1 does not mention --%s", name)
 		}
 	}
-	for _, part := range []any{blackout.Report{}, blackout.Fault{}, blackout.Target{}, blackout.Outage{}, blackout.RTT{}, blackout.Series{}, anatomy.Event{}} {
+	for _, part := range []any{blackout.Report{}, blackout.Fault{}, blackout.Target{}, blackout.Outage{}, blackout.RTT{}, blackout.Series{}, breakdown.Event{}} {
 		kind := reflect.TypeOf(part)
 		for i := range kind.NumField() {
 			name, _, _ := strings.Cut(kind.Field(i).Tag.Get("json"), ",")

@@ -9,11 +9,11 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/vmferry/vmferry/migrate"
+	"github.com/vmferry/vmferry/migrate/guestprobe"
 	"github.com/vmferry/vmferry/migrate/libvirt/client"
 	"github.com/vmferry/vmferry/migrate/relay"
-	"github.com/vmferry/vmferry/migrate/vigil"
 	"github.com/vmferry/vmferry/resource"
-	"github.com/vmferry/vmferry/resource/witness/local"
+	"github.com/vmferry/vmferry/resource/hostproc/local"
 )
 
 // The connections to libvirt: the agent's, and to one end of a migration.
@@ -35,11 +35,11 @@ func migrator(log logrus.FieldLogger, sees local.Witness, stateDir string, queue
 		if m.Relay {
 			deps.Relay = func(guest, domainXML string) (migrate.Relay, error) { return relay.Open(guest, domainXML, log) }
 		}
-		var v *vigil.Vigil
+		var v *guestprobe.Probe
 		req := m.Request()
 		req.Progress = func(p migrate.Progress) {
 			if v == nil && len(m.Watch) > 0 && p.Phase != migrate.PhaseSlot { // a guest that waits for its turn needs no probe
-				v = vigil.Begin(ctx, m.Watch)
+				v = guestprobe.Begin(ctx, m.Watch)
 			}
 			if step != nil {
 				step(phase(p))
@@ -76,7 +76,7 @@ func learn(deps migrate.Deps, record migrate.Record) <-chan error {
 }
 
 // blackouts ends a vigil and tells what it saw. What goes wrong with it is no fault of the migration.
-func blackouts(ctx context.Context, log logrus.FieldLogger, v *vigil.Vigil, moved bool) []migrate.Blackout {
+func blackouts(ctx context.Context, log logrus.FieldLogger, v *guestprobe.Probe, moved bool) []migrate.Blackout {
 	seen, err := v.End(ctx, moved)
 	if err != nil {
 		log.WithError(err).Warn("the blackout of this migration is not measured")

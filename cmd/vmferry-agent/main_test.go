@@ -16,9 +16,9 @@ import (
 
 	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/resource"
+	"github.com/vmferry/vmferry/resource/hostproc"
 	"github.com/vmferry/vmferry/resource/ocf"
 	"github.com/vmferry/vmferry/resource/ocflog"
-	"github.com/vmferry/vmferry/resource/witness"
 )
 
 func TestMain(m *testing.M) {
@@ -85,8 +85,8 @@ func TestMigratorRecordsAFailure(t *testing.T) {
 	}
 }
 
-func noProcesses(t *testing.T) witness.Host {
-	return witness.Host{Proc: t.TempDir(), Run: t.TempDir()}
+func noProcesses(t *testing.T) hostproc.Host {
+	return hostproc.Host{Proc: t.TempDir(), Run: t.TempDir()}
 }
 
 // The manual page describes exactly the parameters that the meta-data declares.

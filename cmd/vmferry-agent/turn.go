@@ -5,18 +5,18 @@ import (
 	"slices"
 
 	"github.com/vmferry/vmferry/migrate"
-	"github.com/vmferry/vmferry/migrate/drain"
+	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/resource"
-	"github.com/vmferry/vmferry/resource/warm/turns"
-	"github.com/vmferry/vmferry/resource/warm/wire"
+	"github.com/vmferry/vmferry/resource/agentd/admission"
+	"github.com/vmferry/vmferry/resource/agentd/wire"
 )
 
 // queueOf is the node daemon's queue of moves for the guest of one resource. A guest that is refused its
 // turn fails to migrate, and goes down its ladder when the cluster manager stops it.
 func queueOf(runDir string, env resource.Environ) migrate.Queue {
-	return turns.Queue(filepath.Join(runDir, wire.Socket), turns.Request{
+	return admission.Queue(filepath.Join(runDir, wire.Socket), admission.Request{
 		Resource: env.Instance, Priority: env.Params.DrainPriority,
-		Ladder:   slices.DeleteFunc(slices.Clone(env.Params.Ladder), drain.Means.OverLink),
+		Ladder:   slices.DeleteFunc(slices.Clone(env.Params.Ladder), ladder.Rung.IsLive),
 		Shutdown: env.Params.ShutdownTimeout,
 	})
 }

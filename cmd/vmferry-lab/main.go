@@ -13,9 +13,9 @@ import (
 
 	"github.com/vmferry/vmferry/lab"
 	"github.com/vmferry/vmferry/lab/bench"
-	"github.com/vmferry/vmferry/lab/domains"
 	"github.com/vmferry/vmferry/lab/fence"
 	"github.com/vmferry/vmferry/lab/hostile"
+	"github.com/vmferry/vmferry/lab/xendomains"
 )
 
 const usage = `Usage: vmferry-lab [--dir DIR] [--cache DIR] [--stage DIR] COMMAND
@@ -109,8 +109,8 @@ func main() {
 	case bench.BurnerName:
 		bench.Burn(os.Stdin)
 		return
-	case domains.ProgramName:
-		os.Exit(domains.Main(context.Background(), os.Args[1:], os.Stderr))
+	case xendomains.ProgramName:
+		os.Exit(xendomains.Main(context.Background(), os.Args[1:], os.Stderr))
 	case hostile.ProgramName:
 		os.Exit(hostile.Main(os.Args[1:], os.Stdout, os.Stderr))
 	case "fence_lab":

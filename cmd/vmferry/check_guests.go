@@ -16,7 +16,7 @@ import (
 	"github.com/vmferry/vmferry/hbplugin"
 	"github.com/vmferry/vmferry/hbplugin/pacemaker/cib"
 	"github.com/vmferry/vmferry/hbplugin/verdict"
-	"github.com/vmferry/vmferry/migrate/drain"
+	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/migrate/shellword"
 	"github.com/vmferry/vmferry/resource"
@@ -222,7 +222,7 @@ func gradeOf(f hbplugin.Fate, pinned bool) grade {
 // pinned tells whether the resource says itself that its guest is never moved live.
 func (cl *claim) pinned() bool {
 	said, set := cl.meta["allow-migrate"]
-	return !cl.env.Params.MayUse(drain.Live) || set && !cib.Bool(said, true)
+	return !cl.env.Params.MayUse(ladder.Live) || set && !cib.Bool(said, true)
 }
 
 // checkFirmware: does what a guest's firmware keeps (vTPM, UEFI's variables) follow it when it is started elsewhere?
@@ -271,7 +271,7 @@ func (k *checker) unstick(cl *claim, why string) string {
 const leastMove = time.Minute
 
 func (k *checker) checkMeta(cl *claim) {
-	live := cl.env.Params.MayUse(drain.Live)
+	live := cl.env.Params.MayUse(ladder.Live)
 	known := !slices.Contains(cl.ruled, "allow-migrate")
 	switch migrates := cib.Bool(cl.meta["allow-migrate"], false); {
 	case migrates && !live:

@@ -13,9 +13,9 @@ import (
 	"github.com/vmferry/vmferry/hbplugin/shutdown"
 	"github.com/vmferry/vmferry/hbplugin/verdict"
 	"github.com/vmferry/vmferry/migrate"
-	"github.com/vmferry/vmferry/migrate/drain"
+	"github.com/vmferry/vmferry/migrate/guestprobe"
+	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/shellword"
-	"github.com/vmferry/vmferry/migrate/vigil"
 )
 
 // followFor is how long a move through the manager is followed without --deadline.
@@ -48,9 +48,9 @@ func (c *call) throughPacemaker(ctx context.Context, inv *inventory, g *guest, o
 		c.tell("%s may think otherwise: %s", agent, oneLine(err))
 	}
 	began := time.Now()
-	var v *vigil.Vigil
+	var v *guestprobe.Probe
 	if len(o.watch) > 0 {
-		v = vigil.Begin(ctx, o.watch)
+		v = guestprobe.Begin(ctx, o.watch)
 	}
 	c.tell("asking Pacemaker to move %q to %s, and to prefer that node for %s", g.Claim.resource, o.node, o.lifetime)
 	_, err = c.query(ctx, "crm_resource", "--resource", g.Claim.resource, "--move", "--node", o.node, "--lifetime", iso8601(o.lifetime))
@@ -340,7 +340,7 @@ func (c *call) conclude(ctx context.Context, inv *inventory, g *guest, o order, 
 	switch {
 	case restarted:
 		err := errRestarted
-		if record != nil && record.Means == drain.Save {
+		if record != nil && record.Rung == ladder.Save {
 			err = errSaved
 		}
 		if why == "" {

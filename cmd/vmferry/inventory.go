@@ -12,7 +12,7 @@ import (
 	"github.com/vmferry/vmferry/hbplugin"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/resource"
-	"github.com/vmferry/vmferry/resource/witness"
+	"github.com/vmferry/vmferry/resource/hostproc"
 )
 
 // guest is one that is on this node by anybody's word.
@@ -199,14 +199,14 @@ func (c *call) running(ctx context.Context, uri string) (map[string]libvirt.Stat
 	return found, err
 }
 
-func (inv *inventory) takeProcesses(found []witness.Process) {
+func (inv *inventory) takeProcesses(found []hostproc.Process) {
 	for _, p := range found {
 		if p.Name == "" {
 			continue // somebody's QEMU that is not libvirt's
 		}
 		g := inv.of(p.Name)
 		g.Process, g.Incoming = p.PID, p.Incoming && (!p.Domain || !g.active()) // libvirt knows who paused a domain
-		if p.Condition != witness.Alive {
+		if p.Condition != hostproc.Alive {
 			g.Odd = p.Condition.String()
 		}
 		if g.UUID == "" {

@@ -16,10 +16,10 @@ import (
 	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/libvirt/client"
 	"github.com/vmferry/vmferry/resource"
-	"github.com/vmferry/vmferry/resource/warm/turns"
-	"github.com/vmferry/vmferry/resource/warm/wire"
-	"github.com/vmferry/vmferry/resource/witness"
-	"github.com/vmferry/vmferry/resource/witness/local"
+	"github.com/vmferry/vmferry/resource/agentd/admission"
+	"github.com/vmferry/vmferry/resource/agentd/wire"
+	"github.com/vmferry/vmferry/resource/hostproc"
+	"github.com/vmferry/vmferry/resource/hostproc/local"
 )
 
 // What one question to the machine may take: an answer that takes longer is a
@@ -47,8 +47,8 @@ type machine struct {
 	queue     migrate.Queue // of the node daemon; nil for none
 	run       pacemaker.Runner
 	open      func(ctx context.Context, uri string) (host, error)
-	processes func(ctx context.Context, uris ...string) ([]witness.Process, error) // of the guests of these libvirts
-	witness   func(uri string) local.Witness                                       // of the guests of this node's libvirt
+	processes func(ctx context.Context, uris ...string) ([]hostproc.Process, error) // of the guests of these libvirts
+	witness   func(uri string) local.Witness                                        // of the guests of this node's libvirt
 	units     units
 	// forecaster is the manager as one that tells beforehand what it would do; false where it is none.
 	forecaster func(hbplugin.Manager) (hbplugin.Forecaster, bool)
@@ -60,7 +60,7 @@ type machine struct {
 func newMachine() *machine {
 	return &machine{
 		stateDir:  environ("VMFERRY_STATE_DIR", resource.DefaultStateDir),
-		queue:     turns.Queue(filepath.Join(resource.DefaultRunDir, wire.Socket), turns.Request{}),
+		queue:     admission.Queue(filepath.Join(resource.DefaultRunDir, wire.Socket), admission.Request{}),
 		run:       pacemaker.Exec,
 		open:      client.Opener(func(c *client.Conn) host { return c }),
 		processes: local.List,

@@ -17,7 +17,7 @@ import (
 	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/blackout"
 	"github.com/vmferry/vmferry/migrate/qmp"
-	"github.com/vmferry/vmferry/resource/witness/witnesstest"
+	"github.com/vmferry/vmferry/resource/hostproc/hostproctest"
 )
 
 // TestMain makes this binary vmferry in a world of files, and the real one.
@@ -66,7 +66,7 @@ func makeNode(dir string) error {
 			return err
 		}
 	}
-	if err := (witnesstest.Process{PID: 1, Comm: "systemd"}).Write(filepath.Join(dir, "proc")); err != nil {
+	if err := (hostproctest.Process{PID: 1, Comm: "systemd"}).Write(filepath.Join(dir, "proc")); err != nil {
 		return err
 	}
 	return os.CopyFS(dir, os.DirFS("testdata/node"))
@@ -110,7 +110,7 @@ func cmdPacemaker(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Check(os.RemoveAll(ts.MkAbs("proc/77")))
 		return
 	}
-	ts.Check(witnesstest.Process{PID: 77, Comm: "pacemakerd"}.Write(ts.MkAbs("proc")))
+	ts.Check(hostproctest.Process{PID: 77, Comm: "pacemakerd"}.Write(ts.MkAbs("proc")))
 }
 
 // cmdRemember has this node remember a guest that writes a set of so many MiB again and again:
@@ -131,7 +131,7 @@ func cmdRemember(ts *testscript.TestScript, neg bool, args []string) {
 func cmdHeartbeat(ts *testscript.TestScript, neg bool, args []string) {
 	host, err := os.Hostname()
 	ts.Check(err)
-	ts.Check(witnesstest.Process{PID: 88, Comm: "heartbeat"}.Write(ts.MkAbs("proc")))
+	ts.Check(hostproctest.Process{PID: 88, Comm: "heartbeat"}.Write(ts.MkAbs("proc")))
 	for name, text := range map[string]string{
 		"run/heartbeat.pid":            "88\n",
 		"etc/ha.d/haresources":         strings.ToLower(host) + " vmferry::web::migration_transport=tcp\n",

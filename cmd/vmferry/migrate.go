@@ -14,11 +14,11 @@ import (
 	"github.com/vmferry/vmferry/cmd/vmferry/report"
 	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/blackout"
+	"github.com/vmferry/vmferry/migrate/guestprobe"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/migrate/relay"
-	"github.com/vmferry/vmferry/migrate/vigil"
 	"github.com/vmferry/vmferry/resource"
-	"github.com/vmferry/vmferry/resource/witness/local"
+	"github.com/vmferry/vmferry/resource/hostproc/local"
 )
 
 // order is what an operator asked of migrate.
@@ -238,7 +238,7 @@ func (c *call) keep(record migrate.Record) {
 // move is Move with what an operator sees of it.
 func (c *call) move(ctx context.Context, g *guest, target string, o order) (migrate.Record, error) {
 	meter := c.meter()
-	var v *vigil.Vigil
+	var v *guestprobe.Probe
 	if lack := migrate.BudgetHeld(g.URI); lack != nil {
 		c.tell("the blackout budget of %s cannot be held: %s", g.Name, oneLine(lack))
 	}
@@ -252,7 +252,7 @@ func (c *call) move(ctx context.Context, g *guest, target string, o order) (migr
 		Options: libvirt.MigrateOptions{TLS: o.tls}, Rest: migrate.RestTime,
 		Progress: func(p migrate.Progress) {
 			if v == nil && len(o.watch) > 0 && p.Phase != migrate.PhaseSlot { // a guest that waits for its turn needs no probe
-				v = vigil.Begin(ctx, o.watch)
+				v = guestprobe.Begin(ctx, o.watch)
 			}
 			meter.show(time.Now(), p.Phase, g.Name+": "+describe(p))
 		},
@@ -265,7 +265,7 @@ func (c *call) move(ctx context.Context, g *guest, target string, o order) (migr
 }
 
 // judge joins what the probe saw to the record.
-func (c *call) judge(ctx context.Context, record *migrate.Record, v *vigil.Vigil) {
+func (c *call) judge(ctx context.Context, record *migrate.Record, v *guestprobe.Probe) {
 	seen, err := v.End(ctx, record.Outcome == migrate.Moved)
 	if err != nil {
 		c.tell("the blackout was not measured: %s", oneLine(err))

@@ -17,6 +17,7 @@ import (
 	"github.com/vmferry/vmferry/hbplugin/verdict"
 	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/drain"
+	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 )
 
@@ -35,7 +36,7 @@ type planReport struct {
 type planStep struct {
 	Guest     string      `json:"guest"`
 	Resource  string      `json:"resource,omitempty"`
-	Means     drain.Means `json:"means,omitempty"` // empty: it stays, or nobody could tell
+	Rung      ladder.Rung `json:"means,omitempty"` // empty: it stays, or nobody could tell
 	To        string      `json:"to,omitempty"`    // empty: nowhere, or not known
 	Start     float64     `json:"start_s"`
 	End       float64     `json:"end_s"`
@@ -242,7 +243,7 @@ func (p *planner) storeRate() (float64, error) {
 		return 0, err
 	}
 	for _, r := range slices.Backward(records) {
-		if n := len(r.Rungs); r.Outcome == migrate.Ended && r.Means == drain.Save && n > 0 && r.Rungs[n-1].MS > 0 && r.Transferred > 0 {
+		if n := len(r.Rungs); r.Outcome == migrate.Ended && r.Rung == ladder.Save && n > 0 && r.Rungs[n-1].MS > 0 && r.Transferred > 0 {
 			return float64(r.Transferred) / r.Rungs[n-1].MS * 1000, nil
 		}
 	}
@@ -271,11 +272,11 @@ func (p *planner) candidate(f foretold) drain.Guest {
 	d.Ladder = climbable(g.URI, d.Ladder)
 	switch {
 	case len(p.inv.managers) == 0: // vmferry migrate only moves
-		d.Ladder = slices.DeleteFunc(d.Ladder, func(m drain.Means) bool { return !m.OverLink() })
+		d.Ladder = slices.DeleteFunc(d.Ladder, func(m ladder.Rung) bool { return !m.IsLive() })
 	case !f.Fate.KeepsRunning():
-		d.Ladder = slices.DeleteFunc(d.Ladder, drain.Means.OverLink)
+		d.Ladder = slices.DeleteFunc(d.Ladder, ladder.Rung.IsLive)
 		if len(d.Ladder) == 0 {
-			d.Ladder = []drain.Means{drain.Shutdown}
+			d.Ladder = []ladder.Rung{ladder.Shutdown}
 		}
 	}
 	d.Load = migrate.LoadFor(p.loads[g.Name], p.known[g.Name].Of(g.UUID), p.link, budget)
@@ -287,13 +288,13 @@ func (p *planner) candidate(f foretold) drain.Guest {
 }
 
 // climbable are the rungs that the guest's driver has; an empty ladder is the usual one.
-func climbable(uri string, ladder []drain.Means) []drain.Means {
+func climbable(uri string, rungs []ladder.Rung) []ladder.Rung {
 	driver := libvirt.DriverOf(uri)
-	if len(ladder) == 0 {
-		ladder = drain.DefaultLadder
+	if len(rungs) == 0 {
+		rungs = ladder.Default
 	}
-	needs := map[drain.Means]libvirt.Ability{drain.Converge: libvirt.CanThrottle, drain.PostCopy: libvirt.CanPostCopy}
-	return slices.DeleteFunc(slices.Clone(ladder), func(m drain.Means) bool { return needs[m] != "" && !driver.Can(needs[m]) })
+	needs := map[ladder.Rung]libvirt.Ability{ladder.Converge: libvirt.CanThrottle, ladder.PostCopy: libvirt.CanPostCopy}
+	return slices.DeleteFunc(slices.Clone(rungs), func(m ladder.Rung) bool { return needs[m] != "" && !driver.Can(needs[m]) })
 }
 
 func (p *planner) report(schedule drain.Schedule, stay []planStep) planReport {
@@ -301,9 +302,9 @@ func (p *planner) report(schedule drain.Schedule, stay []planStep) planReport {
 		Fits: schedule.Makespan <= p.window && len(schedule.Stranded()) == 0 && len(stay) == 0, Steps: []planStep{}}
 	for _, d := range schedule.Steps {
 		s := p.step[d.Guest]
-		s.Means, s.Start, s.End, s.Why = d.Means, d.Start.Seconds(), d.End.Seconds(), d.Why
-		s.Kept = d.Prediction.Kept && d.OverLink() && s.Unsupported == ""
-		if d.OverLink() {
+		s.Rung, s.Start, s.End, s.Why = d.Rung, d.Start.Seconds(), d.End.Seconds(), d.Why
+		s.Kept = d.Prediction.Kept && d.IsLive() && s.Unsupported == ""
+		if d.IsLive() {
 			s.Pause = float64(d.Prediction.Pause.Microseconds()) / 1000
 			s.Blackout = s.Pause + p.link.RelearnMS
 			s.Bytes = d.Prediction.Bytes
@@ -337,7 +338,7 @@ func (r planReport) table(w io.Writer) error {
 		if s.Why != "" && s.Verdict.Fate.KeepsRunning() {
 			fmt.Fprintf(w, "%s: %s\n", s.Guest, s.Why)
 		}
-		if s.Unsupported != "" && s.Means.OverLink() {
+		if s.Unsupported != "" && s.Rung.IsLive() {
 			fmt.Fprintf(w, "%s: the blackout budget cannot be held: %s\n", s.Guest, s.Unsupported)
 		}
 	}
@@ -349,15 +350,15 @@ func (r planReport) table(w io.Writer) error {
 }
 
 func (s planStep) cells() []string {
-	times := []string{fmt.Sprintf("+%.1f s", s.Start), s.Guest, s.target(), string(s.Means), fmt.Sprintf("%.1f", s.End-s.Start)}
-	switch s.Means {
+	times := []string{fmt.Sprintf("+%.1f s", s.Start), s.Guest, s.target(), string(s.Rung), fmt.Sprintf("%.1f", s.End-s.Start)}
+	switch s.Rung {
 	case "":
 		how := "stays"
 		if s.Verdict.Fate != hbplugin.Stays {
 			how = string(hbplugin.Untold)
 		}
 		return []string{"-", s.Guest, s.target(), how, "-", "-", "-", "-"}
-	case drain.Live, drain.Converge, drain.PostCopy:
+	case ladder.Live, ladder.Converge, ladder.PostCopy:
 		budget := "kept"
 		switch {
 		case s.Unsupported != "":
@@ -372,7 +373,7 @@ func (s planStep) cells() []string {
 			times[3] += ", TLS"
 		}
 		return append(times, fmt.Sprintf("%d MiB", s.Bytes>>20), fmt.Sprintf("%.0f ms", s.Blackout), budget)
-	case drain.Save:
+	case ladder.Save:
 		return append(times, "-", "until it is restored", "broken")
 	}
 	if s.Verdict.Fate == hbplugin.Stops {

@@ -11,7 +11,7 @@ import (
 
 	"github.com/vmferry/vmferry/cmd/vmferry/report"
 	"github.com/vmferry/vmferry/migrate"
-	"github.com/vmferry/vmferry/migrate/replace"
+	"github.com/vmferry/vmferry/migrate/atomicfile"
 )
 
 // tellReport tells how the migrations went that began on this node.
@@ -72,7 +72,7 @@ func writePage(path string, r *report.Report) error {
 	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
 		return misuse("report: --html %s is there and is no file", path)
 	}
-	err := replace.File(path, func(f *os.File) error { return errors.Join(f.Chmod(0o644), r.WriteHTML(f)) })
+	err := atomicfile.File(path, func(f *os.File) error { return errors.Join(f.Chmod(0o644), r.WriteHTML(f)) })
 	if err != nil {
 		return fmt.Errorf("write the page %q: %w", path, err)
 	}

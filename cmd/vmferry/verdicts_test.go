@@ -5,7 +5,7 @@ import (
 	"testing"
 
 	"github.com/vmferry/vmferry/hbplugin"
-	"github.com/vmferry/vmferry/migrate/drain"
+	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/resource"
 )
@@ -33,13 +33,13 @@ func TestPinned(t *testing.T) {
 	for _, test := range []struct {
 		name   string
 		meta   map[string]string
-		ladder []drain.Means
+		ladder []ladder.Rung
 		want   bool
 	}{
-		{"usual", map[string]string{"allow-migrate": "true"}, drain.DefaultLadder, false},
-		{"forgotten", nil, drain.DefaultLadder, false},
-		{"said", map[string]string{"allow-migrate": "False"}, drain.DefaultLadder, true},
-		{"by its ladder", map[string]string{"allow-migrate": "true"}, []drain.Means{drain.Shutdown}, true},
+		{"usual", map[string]string{"allow-migrate": "true"}, ladder.Default, false},
+		{"forgotten", nil, ladder.Default, false},
+		{"said", map[string]string{"allow-migrate": "False"}, ladder.Default, true},
+		{"by its ladder", map[string]string{"allow-migrate": "true"}, []ladder.Rung{ladder.Shutdown}, true},
 	} {
 		cl := claim{meta: test.meta, env: resource.Environ{Params: resource.Params{Ladder: test.ladder}}}
 		if got := cl.pinned(); got != test.want {
@@ -68,20 +68,20 @@ func TestNames(t *testing.T) {
 func TestPlanCells(t *testing.T) {
 	for _, test := range []struct {
 		fate    hbplugin.Fate
-		means   drain.Means
+		means   ladder.Rung
 		to, how string
 		last    string
 	}{
-		{hbplugin.MovesLive, drain.Live, "n2", "live", "kept"},
-		{hbplugin.MovesWith, drain.Converge, "n2", "converge", "kept"},
-		{hbplugin.Restarts, drain.Shutdown, "n2", "shutdown", "broken"},
-		{hbplugin.Restarts, drain.Save, "n2", "save", "broken"},
-		{hbplugin.Stops, drain.Shutdown, "nowhere", "shutdown", "broken"},
+		{hbplugin.MovesLive, ladder.Live, "n2", "live", "kept"},
+		{hbplugin.MovesWith, ladder.Converge, "n2", "converge", "kept"},
+		{hbplugin.Restarts, ladder.Shutdown, "n2", "shutdown", "broken"},
+		{hbplugin.Restarts, ladder.Save, "n2", "save", "broken"},
+		{hbplugin.Stops, ladder.Shutdown, "nowhere", "shutdown", "broken"},
 		{hbplugin.Stays, "", "-", "stays", "-"},
 		{hbplugin.Untold, "", "-", "cannot tell", "-"},
-		{hbplugin.Stays, drain.Live, "-", "by hand", "kept"},
+		{hbplugin.Stays, ladder.Live, "-", "by hand", "kept"},
 	} {
-		s := planStep{Guest: "g", Means: test.means, Kept: true, Verdict: hbplugin.Verdict{Fate: test.fate}}
+		s := planStep{Guest: "g", Rung: test.means, Kept: true, Verdict: hbplugin.Verdict{Fate: test.fate}}
 		if test.to == "n2" {
 			s.To = "n2"
 		}

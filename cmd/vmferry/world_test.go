@@ -15,10 +15,10 @@ import (
 
 	"github.com/vmferry/vmferry/hbplugin"
 	"github.com/vmferry/vmferry/migrate"
-	"github.com/vmferry/vmferry/migrate/drain"
+	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/libvirt"
-	"github.com/vmferry/vmferry/resource/witness"
-	"github.com/vmferry/vmferry/resource/witness/local"
+	"github.com/vmferry/vmferry/resource/hostproc"
+	"github.com/vmferry/vmferry/resource/hostproc/local"
 )
 
 // world is a node and its cluster as files below one directory, which scripts
@@ -247,7 +247,7 @@ func (w world) record(guest, to string, outcome migrate.Outcome, why string) {
 	case migrate.Moved:
 		r.PauseMS = &pause
 	case migrate.Ended:
-		r.Means = drain.Shutdown
+		r.Rung = ladder.Shutdown
 	}
 	if err := migrate.AppendRecord(w.file("state/migrations.jsonl"), r); err != nil {
 		panic(err)
@@ -332,25 +332,25 @@ func (w world) settle(ctx context.Context) error {
 // alone is the world as a witness.
 type alone struct{ world }
 
-func (a alone) List(ctx context.Context) ([]witness.Process, error) { return a.processes(ctx) }
+func (a alone) List(ctx context.Context) ([]hostproc.Process, error) { return a.processes(ctx) }
 
-func (a alone) Find(ctx context.Context, name, _ string) ([]witness.Process, error) {
+func (a alone) Find(ctx context.Context, name, _ string) ([]hostproc.Process, error) {
 	all, err := a.processes(ctx)
-	return slices.DeleteFunc(all, func(p witness.Process) bool { return p.Name != name }), err
+	return slices.DeleteFunc(all, func(p hostproc.Process) bool { return p.Name != name }), err
 }
 
-func (a alone) Kill(context.Context, witness.Process, time.Duration) error {
+func (a alone) Kill(context.Context, hostproc.Process, time.Duration) error {
 	return errors.New("nobody here kills")
 }
 
-func (w world) processes(context.Context, ...string) ([]witness.Process, error) {
-	var out []witness.Process
+func (w world) processes(context.Context, ...string) ([]hostproc.Process, error) {
+	var out []hostproc.Process
 	for _, p := range w.lines("processes") {
 		pid, err := strconv.Atoi(p[1])
 		if err != nil {
-			return nil, witness.ErrIncomplete
+			return nil, hostproc.ErrIncomplete
 		}
-		out = append(out, witness.Process{PID: pid, Name: p[0]})
+		out = append(out, hostproc.Process{PID: pid, Name: p[0]})
 	}
 	return out, nil
 }

@@ -6,8 +6,8 @@
 // them is ready, which means that the shutdown delay lock is held, and ends
 // them all when one ends. What is decided, and when, is in package
 // hbplugin/shutdown; monitors of the agent's are answered by package
-// resource/warm, and its migrations get their turns from package
-// resource/warm/turns; guests are announced to the network by package
+// resource/agentd, and its migrations get their turns from package
+// resource/agentd/admission; guests are announced to the network by package
 // migrate/announce; what becomes of guests is told by package hbplugin/verdict.
 // This package reads the configuration, asks, and wires.
 //

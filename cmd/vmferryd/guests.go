@@ -4,7 +4,7 @@ import (
 	"context"
 
 	"github.com/vmferry/vmferry/resource"
-	"github.com/vmferry/vmferry/resource/witness"
+	"github.com/vmferry/vmferry/resource/hostproc"
 )
 
 // witnesses tells the guests that are on this node, as [resource.Present] does: it implements
@@ -12,7 +12,7 @@ import (
 type witnesses struct {
 	dir string // of the agent's notes; that it is missing means no guest
 	// list looks for what runs guests of these libvirts; normally local.List.
-	list func(ctx context.Context, uris ...string) ([]witness.Process, error)
+	list func(ctx context.Context, uris ...string) ([]hostproc.Process, error)
 }
 
 // Here implements shutdown.Guests.

@@ -9,22 +9,22 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/vmferry/vmferry/resource/witness"
-	"github.com/vmferry/vmferry/resource/witness/witnesstest"
+	"github.com/vmferry/vmferry/resource/hostproc"
+	"github.com/vmferry/vmferry/resource/hostproc/hostproctest"
 )
 
 // notedHere are the witnesses of a node whose procfs a test has laid out.
 type notedHere struct {
 	witnesses
-	host witness.Host
+	host hostproc.Host
 }
 
 // notedNode lays out the agent's notes and the processes of a node.
 func notedNode(t *testing.T, notes, cmdlines map[string]string) notedHere {
 	t.Helper()
-	w := notedHere{host: witness.Host{Proc: t.TempDir(), Run: t.TempDir()}}
+	w := notedHere{host: hostproc.Host{Proc: t.TempDir(), Run: t.TempDir()}}
 	w.dir = t.TempDir()
-	w.list = func(ctx context.Context, _ ...string) ([]witness.Process, error) { return w.host.List(ctx) }
+	w.list = func(ctx context.Context, _ ...string) ([]hostproc.Process, error) { return w.host.List(ctx) }
 	process(t, w, "1", "/sbin/init")
 	for name, text := range notes {
 		put(t, filepath.Join(w.dir, name), text)
@@ -42,7 +42,7 @@ func process(t *testing.T, w notedHere, pid, line string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := (witnesstest.Process{PID: n, Comm: "x", Cmdline: strings.Split(line, " ")}).Write(w.host.Proc); err != nil {
+	if err := (hostproctest.Process{PID: n, Comm: "x", Cmdline: strings.Split(line, " ")}).Write(w.host.Proc); err != nil {
 		t.Fatal(err)
 	}
 }

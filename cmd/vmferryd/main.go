@@ -19,7 +19,7 @@ import (
 	"github.com/vmferry/vmferry/hbplugin/logind"
 	"github.com/vmferry/vmferry/hbplugin/shutdown"
 	"github.com/vmferry/vmferry/migrate/plaintext"
-	"github.com/vmferry/vmferry/resource/witness/local"
+	"github.com/vmferry/vmferry/resource/hostproc/local"
 )
 
 // Exit codes. The unit does not restart the daemon after exitUsage: only an

@@ -16,8 +16,8 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/vmferry/vmferry/hbplugin/logind/logindtest"
-	"github.com/vmferry/vmferry/resource/warm/turns"
-	"github.com/vmferry/vmferry/resource/warm/wire"
+	"github.com/vmferry/vmferry/resource/agentd/admission"
+	"github.com/vmferry/vmferry/resource/agentd/wire"
 )
 
 // TestMain makes this binary vmferryd and, under other names, its neighbours:
@@ -187,7 +187,7 @@ func ask() {
 func turn() {
 	socket := nodeFile(filepath.Join("run", wire.Socket))
 	for _, guest := range os.Args[1:] {
-		t, err := turns.Enter(context.Background(), socket, turns.Request{Guest: guest, Load: turns.Load{Memory: 1 << 20}}, nil, nil)
+		t, err := admission.Enter(context.Background(), socket, admission.Request{Guest: guest, Load: admission.Load{Memory: 1 << 20}}, nil, nil)
 		if err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)

@@ -22,7 +22,7 @@ import (
 	"github.com/vmferry/vmferry/migrate/libvirt/client"
 	"github.com/vmferry/vmferry/migrate/shellword"
 	"github.com/vmferry/vmferry/resource"
-	"github.com/vmferry/vmferry/resource/witness/local"
+	"github.com/vmferry/vmferry/resource/hostproc/local"
 )
 
 // tellMargin is what a forecast keeps of the time that a shutdown gives it, so that the last answer serves where no new

@@ -6,7 +6,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/vmferry/vmferry/resource"
-	"github.com/vmferry/vmferry/resource/warm/turns"
+	"github.com/vmferry/vmferry/resource/agentd/admission"
 )
 
 // gather is how long the first of several guests waits for the others to ask for their turns: a
@@ -14,8 +14,8 @@ import (
 const gather = 500 * time.Millisecond
 
 // newDesk makes the queue of moves. A guest that is alone on its node waits for nobody.
-func newDesk(guestsDir string, log logrus.FieldLogger) *turns.Desk {
-	return &turns.Desk{Log: log, Gather: func() time.Duration {
+func newDesk(guestsDir string, log logrus.FieldLogger) *admission.Server {
+	return &admission.Server{Log: log, Gather: func() time.Duration {
 		if notes, err := resource.Guests(guestsDir); err == nil && len(notes) < 2 {
 			return 0
 		}
@@ -26,7 +26,7 @@ func newDesk(guestsDir string, log logrus.FieldLogger) *turns.Desk {
 // deadline has the queue keep the window that an operator has set: then a guest that would leave too
 // late is shut down in time and started elsewhere. Where none is set, what has not
 // left when logind waits no longer goes on moving while the cluster manager stops.
-func deadline(c Config, desk *turns.Desk) func(time.Time) {
+func deadline(c Config, desk *admission.Server) func(time.Time) {
 	if c.Window <= 0 {
 		return nil
 	}

@@ -14,7 +14,7 @@ import (
 	"github.com/vmferry/vmferry/hbplugin"
 	"github.com/vmferry/vmferry/hbplugin/pacemaker"
 	"github.com/vmferry/vmferry/resource"
-	"github.com/vmferry/vmferry/resource/witness"
+	"github.com/vmferry/vmferry/resource/hostproc"
 )
 
 const (
@@ -46,7 +46,7 @@ func (*Client) String() string { return "heartbeat" }
 // are stuck here. While resources move, the guests of both nodes are listed:
 // Heartbeat does not say which of them it has let go.
 func (c *Client) View(ctx context.Context) (hbplugin.View, error) {
-	alive, err := daemonAlive(cmp.Or(c.PIDFile, defaultPIDFile), witness.Host{Proc: c.Proc})
+	alive, err := daemonAlive(cmp.Or(c.PIDFile, defaultPIDFile), hostproc.Host{Proc: c.Proc})
 	if err != nil || !alive {
 		return hbplugin.View{}, err
 	}

@@ -13,8 +13,8 @@ import (
 
 	"github.com/vmferry/vmferry/hbplugin"
 	"github.com/vmferry/vmferry/resource"
-	"github.com/vmferry/vmferry/resource/witness"
-	"github.com/vmferry/vmferry/resource/witness/witnesstest"
+	"github.com/vmferry/vmferry/resource/hostproc"
+	"github.com/vmferry/vmferry/resource/hostproc/hostproctest"
 )
 
 var (
@@ -59,8 +59,8 @@ func client(t *testing.T, p *programs) *Client {
 		}
 		return path
 	}
-	show(t, filepath.Join(dir, "proc"), witnesstest.Process{PID: 1, Comm: "systemd"})
-	show(t, filepath.Join(dir, "proc"), witnesstest.Process{PID: 77, Comm: "heartbeat"})
+	show(t, filepath.Join(dir, "proc"), hostproctest.Process{PID: 1, Comm: "systemd"})
+	show(t, filepath.Join(dir, "proc"), hostproctest.Process{PID: 77, Comm: "heartbeat"})
 	return &Client{
 		Node: "Node1", Run: p.run, Proc: filepath.Join(dir, "proc"), PIDFile: write("pid", "        77\n"),
 		Haresources: write("haresources", haresources), Scripts: "/share",
@@ -68,7 +68,7 @@ func client(t *testing.T, p *programs) *Client {
 }
 
 // show adds a process to a procfs.
-func show(t *testing.T, proc string, p witnesstest.Process) {
+func show(t *testing.T, proc string, p hostproctest.Process) {
 	t.Helper()
 	if err := p.Write(proc); err != nil {
 		t.Fatal(err)
@@ -79,22 +79,22 @@ func TestDaemonAlive(t *testing.T) {
 	const session = "0::/user.slice/user-1000.slice/session-2.scope\n"
 	for _, tt := range []struct {
 		name, pid string
-		process   witnesstest.Process
+		process   hostproctest.Process
 		want      bool
 		err       string
 	}{
-		{"alive", "77\n", witnesstest.Process{Comm: "heartbeat"}, true, ""},
-		{"as a service", "77", witnesstest.Process{Comm: "heartbeat", Cgroup: "0::/system.slice/heartbeat.service\n"}, true, ""},
-		{"from a shell", "77", witnesstest.Process{Comm: "heartbeat", Cgroup: session, Exe: "/usr/lib/heartbeat/heartbeat"}, true, ""},
-		{"a zombie", "77", witnesstest.Process{Comm: "heartbeat", State: 'Z'}, false, ""},
-		{"its number is somebody else's", "77", witnesstest.Process{Comm: "sh"}, false, ""},
-		{"a name that pretends", "77", witnesstest.Process{Comm: "heartbeat) S 1 ("}, false, ""},
-		{"a user's that is called so", "77", witnesstest.Process{Comm: "heartbeat", User: 1000}, false, ""},
-		{"a user's by a set-user-ID program", "77", witnesstest.Process{Comm: "heartbeat", Cgroup: session, Exe: "/usr/bin/sudo"}, false, ""},
-		{"a container's", "77", witnesstest.Process{Comm: "heartbeat", Nested: true}, false, ""},
-		{"it has died", "78", witnesstest.Process{Comm: "heartbeat"}, false, ""},
-		{"no number", "heartbeat", witnesstest.Process{}, false, "names no process"},
-		{"a group", "-77", witnesstest.Process{}, false, "names no process"},
+		{"alive", "77\n", hostproctest.Process{Comm: "heartbeat"}, true, ""},
+		{"as a service", "77", hostproctest.Process{Comm: "heartbeat", Cgroup: "0::/system.slice/heartbeat.service\n"}, true, ""},
+		{"from a shell", "77", hostproctest.Process{Comm: "heartbeat", Cgroup: session, Exe: "/usr/lib/heartbeat/heartbeat"}, true, ""},
+		{"a zombie", "77", hostproctest.Process{Comm: "heartbeat", State: 'Z'}, false, ""},
+		{"its number is somebody else's", "77", hostproctest.Process{Comm: "sh"}, false, ""},
+		{"a name that pretends", "77", hostproctest.Process{Comm: "heartbeat) S 1 ("}, false, ""},
+		{"a user's that is called so", "77", hostproctest.Process{Comm: "heartbeat", User: 1000}, false, ""},
+		{"a user's by a set-user-ID program", "77", hostproctest.Process{Comm: "heartbeat", Cgroup: session, Exe: "/usr/bin/sudo"}, false, ""},
+		{"a container's", "77", hostproctest.Process{Comm: "heartbeat", Nested: true}, false, ""},
+		{"it has died", "78", hostproctest.Process{Comm: "heartbeat"}, false, ""},
+		{"no number", "heartbeat", hostproctest.Process{}, false, "names no process"},
+		{"a group", "-77", hostproctest.Process{}, false, "names no process"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			c := client(t, &programs{})
@@ -103,7 +103,7 @@ func TestDaemonAlive(t *testing.T) {
 			}
 			tt.process.PID = 77
 			show(t, c.Proc, tt.process)
-			got, err := daemonAlive(c.PIDFile, witness.Host{Proc: c.Proc})
+			got, err := daemonAlive(c.PIDFile, hostproc.Host{Proc: c.Proc})
 			if got != tt.want || (err == nil) != (tt.err == "") || err != nil && !strings.Contains(err.Error(), tt.err) {
 				t.Errorf("%t, %v; want %t, %q", got, err, tt.want, tt.err)
 			}
@@ -113,21 +113,21 @@ func TestDaemonAlive(t *testing.T) {
 
 func TestDaemonCannotBeSeen(t *testing.T) {
 	c := client(t, &programs{})
-	if got, err := daemonAlive(filepath.Join(t.TempDir(), "none"), witness.Host{Proc: c.Proc}); got || err != nil {
+	if got, err := daemonAlive(filepath.Join(t.TempDir(), "none"), hostproc.Host{Proc: c.Proc}); got || err != nil {
 		t.Errorf("no PID file: %t, %v", got, err)
 	}
-	if _, err := daemonAlive(t.TempDir(), witness.Host{Proc: c.Proc}); err == nil {
+	if _, err := daemonAlive(t.TempDir(), hostproc.Host{Proc: c.Proc}); err == nil {
 		t.Error("the PID file cannot be read, and yet an answer")
 	}
 	hidden := t.TempDir()
-	if _, err := daemonAlive(c.PIDFile, witness.Host{Proc: hidden}); !errors.Is(err, witness.ErrIncomplete) {
+	if _, err := daemonAlive(c.PIDFile, hostproc.Host{Proc: hidden}); !errors.Is(err, hostproc.ErrIncomplete) {
 		t.Errorf("processes are hidden: %v", err)
 	}
 	stat := filepath.Join(c.Proc, "77", "stat")
 	if err := errors.Join(os.Remove(stat), os.Mkdir(stat, 0o755)); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := daemonAlive(c.PIDFile, witness.Host{Proc: c.Proc}); err == nil {
+	if _, err := daemonAlive(c.PIDFile, hostproc.Host{Proc: c.Proc}); err == nil {
 		t.Error("the process cannot be read, and yet an answer")
 	}
 }

@@ -8,7 +8,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/vmferry/vmferry/resource/witness"
+	"github.com/vmferry/vmferry/resource/hostproc"
 )
 
 // comm is the daemon's name in the process table.
@@ -18,7 +18,7 @@ const comm = "heartbeat"
 // The daemon writes the file before it does anything else and refuses to start
 // a second time next to a living one. The name, and that root runs it, tell it from whoever got its
 // number after it died.
-func daemonAlive(pidFile string, h witness.Host) (bool, error) {
+func daemonAlive(pidFile string, h hostproc.Host) (bool, error) {
 	text, err := os.ReadFile(pidFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil

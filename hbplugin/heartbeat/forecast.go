@@ -7,9 +7,9 @@ import (
 	"strings"
 
 	"github.com/vmferry/vmferry/hbplugin"
-	"github.com/vmferry/vmferry/migrate/drain"
+	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/resource"
-	"github.com/vmferry/vmferry/resource/witness"
+	"github.com/vmferry/vmferry/resource/hostproc"
 )
 
 var _ hbplugin.Forecaster = (*Client)(nil)
@@ -29,7 +29,7 @@ func (c *Client) Claims(context.Context) ([]hbplugin.Claim, error) {
 // to the other one, if that is active. The stop of the resource script is then a live migration, where the guest's
 // ladder has one. It is an error where Heartbeat does not run here, or does not answer.
 func (c *Client) Forecast(ctx context.Context) ([]hbplugin.Verdict, error) {
-	alive, err := daemonAlive(cmp.Or(c.PIDFile, defaultPIDFile), witness.Host{Proc: c.Proc})
+	alive, err := daemonAlive(cmp.Or(c.PIDFile, defaultPIDFile), hostproc.Host{Proc: c.Proc})
 	if err == nil && !alive {
 		err = errors.New("heartbeat does not run on this node: type systemctl start heartbeat")
 	}
@@ -77,7 +77,7 @@ func verdict(e Entry, s state, peers []resource.Peer) hbplugin.Verdict {
 	case v.To == "":
 		v.Fate, v.Why = hbplugin.Stops, "no other node is active"
 		v.Remedy = "on " + strings.Join(down, ", ") + ", type: systemctl start heartbeat"
-	case !params.MayUse(drain.Live):
+	case !params.MayUse(ladder.Live):
 		v.Fate, v.Why = hbplugin.Restarts, "its ladder does not name live"
 		v.Remedy = "add live to its parameter ladder in haresources on both nodes"
 	default:

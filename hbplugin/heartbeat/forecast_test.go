@@ -7,7 +7,7 @@ import (
 
 	"github.com/vmferry/vmferry/hbplugin"
 	"github.com/vmferry/vmferry/resource"
-	"github.com/vmferry/vmferry/resource/witness/witnesstest"
+	"github.com/vmferry/vmferry/resource/hostproc/hostproctest"
 )
 
 func TestVerdict(t *testing.T) {
@@ -71,7 +71,7 @@ func TestForecastFails(t *testing.T) {
 	}
 	gone := client(t, pair("local", "active"))
 	gone.Proc = t.TempDir()
-	show(t, gone.Proc, witnesstest.Process{PID: 1, Comm: "systemd"})
+	show(t, gone.Proc, hostproctest.Process{PID: 1, Comm: "systemd"})
 	if got, err := gone.Forecast(t.Context()); err == nil || !strings.Contains(err.Error(), "systemctl start heartbeat") {
 		t.Errorf("no heartbeat: %v, %v", got, err)
 	}

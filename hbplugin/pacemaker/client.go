@@ -15,7 +15,7 @@ import (
 	"github.com/vmferry/vmferry/hbplugin"
 	"github.com/vmferry/vmferry/hbplugin/pacemaker/cib"
 	"github.com/vmferry/vmferry/resource"
-	"github.com/vmferry/vmferry/resource/witness"
+	"github.com/vmferry/vmferry/resource/hostproc"
 )
 
 // killAfter is how long a program of Pacemaker's may take to die of SIGTERM
@@ -121,7 +121,7 @@ var errNotRunning = errors.New("pacemaker does not run on this node: type system
 
 // alive is this node's name; it is an error where Pacemaker does not run.
 func (c *Client) alive(ctx context.Context) (node string, err error) {
-	alive, err := daemonAlive(witness.Host{Proc: c.Proc, Etc: c.Etc})
+	alive, err := daemonAlive(hostproc.Host{Proc: c.Proc, Etc: c.Etc})
 	if err == nil && !alive {
 		err = errNotRunning
 	}

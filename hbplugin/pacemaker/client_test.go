@@ -13,8 +13,8 @@ import (
 	"time"
 
 	"github.com/vmferry/vmferry/hbplugin"
-	"github.com/vmferry/vmferry/resource/witness"
-	"github.com/vmferry/vmferry/resource/witness/witnesstest"
+	"github.com/vmferry/vmferry/resource/hostproc"
+	"github.com/vmferry/vmferry/resource/hostproc/hostproctest"
 )
 
 // programs is a fake of Pacemaker's command line: what is run, and what it
@@ -31,10 +31,10 @@ func (p *programs) run(_ context.Context, program string, args ...string) ([]byt
 }
 
 // proc makes a procfs of these processes, with numbers from 100 on.
-func proc(t *testing.T, processes ...witnesstest.Process) string {
+func proc(t *testing.T, processes ...hostproctest.Process) string {
 	t.Helper()
 	dir := t.TempDir()
-	for i, p := range append(processes, witnesstest.Process{Comm: "systemd"}) {
+	for i, p := range append(processes, hostproctest.Process{Comm: "systemd"}) {
 		p.PID = 100 + i
 		if i == len(processes) {
 			p.PID = 1
@@ -49,7 +49,7 @@ func proc(t *testing.T, processes ...witnesstest.Process) string {
 	return dir
 }
 
-var alive = witnesstest.Process{Comm: "pacemakerd"}
+var alive = hostproctest.Process{Comm: "pacemakerd"}
 
 func client(t *testing.T, p *programs) *Client {
 	return &Client{Agents: bothAgents, Run: p.run, Proc: proc(t, alive)}
@@ -63,24 +63,24 @@ func TestDaemonAlive(t *testing.T) {
 	}
 	for _, tt := range []struct {
 		name      string
-		processes []witnesstest.Process
+		processes []hostproctest.Process
 		want      bool
 	}{
 		{"nothing runs", nil, false},
-		{"others run", []witnesstest.Process{{Comm: "systemd"}}, false},
-		{"pacemakerd", []witnesstest.Process{alive}, true},
-		{"as a service", []witnesstest.Process{{Comm: "pacemaker-execd", Cgroup: "0::/system.slice/pacemaker.service\n"}}, true},
-		{"a daemon without its parent", []witnesstest.Process{{Comm: "pacemaker-contr", State: 'R', User: 189}}, true},
-		{"from a shell", []witnesstest.Process{{Comm: "pacemakerd", Cgroup: session, Exe: "/usr/sbin/pacemakerd"}}, true},
-		{"a zombie", []witnesstest.Process{{Comm: "pacemakerd", State: 'Z'}}, false},
-		{"in a container", []witnesstest.Process{{Comm: "pacemaker-remot", Nested: true}}, false},
-		{"in a container of the node's PID namespace", []witnesstest.Process{{Comm: "pacemaker-remot", Cgroup: "0::/system.slice/docker-01.scope\n"}}, false},
-		{"a user's that is called so", []witnesstest.Process{{Comm: "pacemaker-x", User: 65534}}, false},
-		{"a user's that is called so, among the daemons", []witnesstest.Process{{Comm: "pacemaker-x", User: 65534}, alive}, true},
-		{"a user's by a set-user-ID program", []witnesstest.Process{{Comm: "pacemaker-x", Cgroup: session, Exe: "/usr/bin/sudo"}}, false},
+		{"others run", []hostproctest.Process{{Comm: "systemd"}}, false},
+		{"pacemakerd", []hostproctest.Process{alive}, true},
+		{"as a service", []hostproctest.Process{{Comm: "pacemaker-execd", Cgroup: "0::/system.slice/pacemaker.service\n"}}, true},
+		{"a daemon without its parent", []hostproctest.Process{{Comm: "pacemaker-contr", State: 'R', User: 189}}, true},
+		{"from a shell", []hostproctest.Process{{Comm: "pacemakerd", Cgroup: session, Exe: "/usr/sbin/pacemakerd"}}, true},
+		{"a zombie", []hostproctest.Process{{Comm: "pacemakerd", State: 'Z'}}, false},
+		{"in a container", []hostproctest.Process{{Comm: "pacemaker-remot", Nested: true}}, false},
+		{"in a container of the node's PID namespace", []hostproctest.Process{{Comm: "pacemaker-remot", Cgroup: "0::/system.slice/docker-01.scope\n"}}, false},
+		{"a user's that is called so", []hostproctest.Process{{Comm: "pacemaker-x", User: 65534}}, false},
+		{"a user's that is called so, among the daemons", []hostproctest.Process{{Comm: "pacemaker-x", User: 65534}, alive}, true},
+		{"a user's by a set-user-ID program", []hostproctest.Process{{Comm: "pacemaker-x", Cgroup: session, Exe: "/usr/bin/sudo"}}, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			got, err := daemonAlive(witness.Host{Proc: proc(t, tt.processes...), Etc: etc})
+			got, err := daemonAlive(hostproc.Host{Proc: proc(t, tt.processes...), Etc: etc})
 			if err != nil || got != tt.want {
 				t.Errorf("%t, %v; want %t", got, err, tt.want)
 			}
@@ -118,16 +118,16 @@ func TestDaemonOfNobody(t *testing.T) {
 	if err != nil || !strings.Contains(string(stat), "(pacemaker-x)") {
 		t.Fatalf("the process is %q, %v", stat, err)
 	}
-	if got, err := (witness.Host{}).IsDaemon(cmd.Process.Pid, isDaemon, 0); got || err != nil {
+	if got, err := (hostproc.Host{}).IsDaemon(cmd.Process.Pid, isDaemon, 0); got || err != nil {
 		t.Errorf("%t, %v", got, err)
 	}
 }
 
 func TestProcessesCannotBeRead(t *testing.T) {
-	if _, err := daemonAlive(witness.Host{Proc: filepath.Join(t.TempDir(), "none")}); err == nil {
+	if _, err := daemonAlive(hostproc.Host{Proc: filepath.Join(t.TempDir(), "none")}); err == nil {
 		t.Error("no procfs, and yet an answer")
 	}
-	h := witness.Host{Proc: proc(t)}
+	h := hostproc.Host{Proc: proc(t)}
 	stat := filepath.Join(h.Proc, "7", "stat")
 	if err := os.MkdirAll(stat, 0o755); err != nil {
 		t.Fatal(err)
@@ -144,7 +144,7 @@ func TestProcessesCannotBeRead(t *testing.T) {
 	if err := os.RemoveAll(filepath.Join(h.Proc, "1")); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := daemonAlive(h); !errors.Is(err, witness.ErrIncomplete) { // as with the mount options hidepid=2,gid=100
+	if _, err := daemonAlive(h); !errors.Is(err, hostproc.ErrIncomplete) { // as with the mount options hidepid=2,gid=100
 		t.Errorf("processes are hidden: %v", err)
 	}
 }
@@ -246,7 +246,7 @@ var _ hbplugin.Manager = &Client{}
 
 // Where processes are hidden, as by hidepid, that no daemon is seen proves nothing.
 func TestHiddenProcesses(t *testing.T) {
-	if got, err := daemonAlive(witness.Host{Proc: t.TempDir(), Etc: t.TempDir()}); got || err == nil {
+	if got, err := daemonAlive(hostproc.Host{Proc: t.TempDir(), Etc: t.TempDir()}); got || err == nil {
 		t.Errorf("%v, %v", got, err)
 	}
 }

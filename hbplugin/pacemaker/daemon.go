@@ -6,7 +6,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/vmferry/vmferry/resource/witness"
+	"github.com/vmferry/vmferry/resource/hostproc"
 )
 
 // daemonUser is the user of those of Pacemaker's daemons that do not run as root (CRM_DAEMON_USER of its build).
@@ -19,7 +19,7 @@ const daemonUser = "hacluster"
 // are known by their users, root and hacluster, and daemons in a container,
 // such as pacemaker-remoted inside a bundle's, are not this node's.
 // A process that cannot be judged makes the question unanswerable, unless another one is a daemon for certain.
-func daemonAlive(h witness.Host) (bool, error) {
+func daemonAlive(h hostproc.Host) (bool, error) {
 	entries, err := os.ReadDir(h.ProcDir())
 	if err != nil {
 		return false, fmt.Errorf("look for pacemaker's daemons: %w", err)

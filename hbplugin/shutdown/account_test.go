@@ -8,7 +8,7 @@ import (
 	"github.com/vmferry/vmferry/hbplugin"
 	"github.com/vmferry/vmferry/hbplugin/verdict"
 	"github.com/vmferry/vmferry/migrate"
-	means "github.com/vmferry/vmferry/migrate/drain"
+	"github.com/vmferry/vmferry/migrate/ladder"
 )
 
 // traceOf is what is known of a guest that left n1: where it is, and its records.
@@ -19,7 +19,7 @@ func traceOf(nodes string, records ...migrate.Record) verdict.Trace {
 func TestAccount(t *testing.T) {
 	moved := migrate.Record{Outcome: migrate.Moved}
 	failed := migrate.Record{Outcome: migrate.Stayed, Error: "no route to n2"}
-	down := migrate.Record{Outcome: migrate.Ended, Means: means.Shutdown, Error: "requested no migration"}
+	down := migrate.Record{Outcome: migrate.Ended, Rung: ladder.Shutdown, Error: "requested no migration"}
 	said := func(f hbplugin.Fate, why string) hbplugin.Verdict { return hbplugin.Verdict{Fate: f, Why: why} }
 	live := said(hbplugin.MovesLive, "")
 	for _, tt := range []struct {

@@ -7,7 +7,7 @@ import (
 
 	"github.com/vmferry/vmferry/hbplugin"
 	"github.com/vmferry/vmferry/migrate"
-	"github.com/vmferry/vmferry/migrate/drain"
+	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 )
 
@@ -84,10 +84,10 @@ func ended(r migrate.Record) string {
 	if r.Outcome != migrate.Ended {
 		return r.Error
 	}
-	how := map[drain.Means]string{
-		drain.Shutdown: "it was shut down", drain.Destroy: "it was destroyed", drain.Save: "it was saved",
+	how := map[ladder.Rung]string{
+		ladder.Shutdown: "it was shut down", ladder.Destroy: "it was destroyed", ladder.Save: "it was saved",
 	}
-	return join(how[r.Means], r.Error)
+	return join(how[r.Rung], r.Error)
 }
 
 // Agrees tells whether what was said before is what happened. Who could not tell has not said it.

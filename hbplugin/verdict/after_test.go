@@ -6,15 +6,15 @@ import (
 
 	"github.com/vmferry/vmferry/hbplugin"
 	"github.com/vmferry/vmferry/migrate"
-	"github.com/vmferry/vmferry/migrate/drain"
+	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 )
 
 func TestBecame(t *testing.T) {
 	moved := migrate.Record{Outcome: migrate.Moved}
 	refused := migrate.Record{Outcome: migrate.Stayed, Error: "the link broke"}
-	down := migrate.Record{Outcome: migrate.Ended, Means: drain.Shutdown, Error: "no place"}
-	restored := migrate.Record{Outcome: migrate.Restored, Means: drain.Save}
+	down := migrate.Record{Outcome: migrate.Ended, Rung: ladder.Shutdown, Error: "no place"}
+	restored := migrate.Record{Outcome: migrate.Restored, Rung: ladder.Save}
 	running := func(reason string) *libvirt.Status { return &libvirt.Status{State: libvirt.Running, Reason: reason} }
 	for _, test := range []struct {
 		name string

@@ -11,13 +11,13 @@ import (
 
 	"github.com/vmferry/vmferry/hbplugin"
 	"github.com/vmferry/vmferry/migrate"
-	"github.com/vmferry/vmferry/migrate/drain"
+	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/resource"
 )
 
 var (
 	snapshot    = &migrate.Refusal{Check: migrate.CheckSource, Reason: "it has a snapshot", Hint: "type: virsh snapshot-delete web s"}
-	usualParams = resource.Params{Ladder: drain.DefaultLadder}
+	usualParams = resource.Params{Ladder: ladder.Default}
 	noBridge    = &migrate.Refusal{Check: migrate.CheckNetwork, Reason: "n2 has no bridge br7", Hint: "make it"}
 	noImage     = &migrate.Refusal{Check: migrate.CheckDisk, Reason: "n2 lacks /srv/a.iso", Hint: "eject it"}
 )
@@ -31,7 +31,7 @@ func TestDecide(t *testing.T) {
 	banned := hbplugin.Verdict{Resource: "web", Fate: hbplugin.Stops, Why: "location ban"}
 	restarts := hbplugin.Verdict{Resource: "web", Fate: hbplugin.Restarts, To: "n2", Why: "allow-migrate is not set", Remedy: "set it"}
 	usual := Guest{Params: usualParams}
-	saving := resource.Params{Ladder: []drain.Means{drain.Live, drain.Save}, SaveDir: "/saves"}
+	saving := resource.Params{Ladder: []ladder.Rung{ladder.Live, ladder.Save}, SaveDir: "/saves"}
 	for _, tt := range []struct {
 		name    string
 		said    hbplugin.Verdict
@@ -62,7 +62,7 @@ func TestDecide(t *testing.T) {
 			hbplugin.Verdict{Resource: "web", Fate: hbplugin.Stops, Why: "n2 lacks /srv/a.iso; for that it cannot be started on n2 either", Remedy: "eject it"}},
 		{"a node that was not examined is no place", live, usual, map[string]Answer{"n2": refused(noImage), "n3": {Err: errors.New("no answer")}},
 			hbplugin.Verdict{Resource: "web", Fate: hbplugin.Stops, Why: "n2 lacks /srv/a.iso; for that it cannot be started on n2 either", Remedy: "eject it"}},
-		{"no live on the ladder", live, Guest{Resource: "web", Params: resource.Params{Ladder: []drain.Means{drain.Shutdown}}}, map[string]Answer{"n2": {}},
+		{"no live on the ladder", live, Guest{Resource: "web", Params: resource.Params{Ladder: []ladder.Rung{ladder.Shutdown}}}, map[string]Answer{"n2": {}},
 			hbplugin.Verdict{Resource: "web", Fate: hbplugin.Restarts, To: "n2", Why: "its ladder does not name live", Remedy: "add live to the parameter ladder of resource web"}},
 		{"a parameter that a move cannot use", live,
 			Guest{Resource: "web", Params: usualParams, Problems: []resource.Problem{{Param: "migrateuri", Err: &resource.Error{Reason: "migrateuri is no URI"}}}}, map[string]Answer{"n2": {}},

@@ -7,14 +7,14 @@ import (
 	"strings"
 	"time"
 
-	"github.com/vmferry/vmferry/migrate/blackout/proof"
+	"github.com/vmferry/vmferry/lab/accuracy"
 	"github.com/vmferry/vmferry/migrate/drain"
 )
 
 // aloneBenches are those that need no lab.
 func aloneBenches() []Bench {
 	benches := []Bench{{Results: []string{"plan-10k"}, N: 15, Alone: true, Run: planMany}}
-	for _, p := range proof.All {
+	for _, p := range accuracy.All {
 		run := func(ctx context.Context, s *Stage) ([]Result, error) { return prove(ctx, s, p) }
 		benches = append(benches, Bench{Results: p.Names, N: p.Repeat, Alone: true, Run: run})
 	}
@@ -22,9 +22,9 @@ func aloneBenches() []Bench {
 }
 
 // prove has the probe tried, on N known outages of each kind and length or in N runs.
-func prove(ctx context.Context, s *Stage, p proof.Proof) ([]Result, error) {
+func prove(ctx context.Context, s *Stage, p accuracy.Proof) ([]Result, error) {
 	s.Progress(fmt.Sprintf("%s: %d of each", strings.Join(p.Names, ", "), s.N))
-	proven, err := proof.Run(ctx, p.Names[0], proof.Options{Program: s.Blackout, Repeat: s.N})
+	proven, err := accuracy.Run(ctx, p.Names[0], accuracy.Options{Program: s.Blackout, Repeat: s.N})
 	if err != nil {
 		return nil, err
 	}

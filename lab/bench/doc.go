@@ -1,6 +1,6 @@
 // Package bench measures vmferry against its peers: the agent and its moves against VirtualDomain on the lab's
 // nodes, the pause against QEMU alone, the probe against irtt,
-// fping and sockperf (package proof).
+// fping and sockperf (package accuracy).
 //
 // A [Bench] is one measurement by name; [Benches] lists them, and a new one is a new entry
 // there. What it gives is one or more [Result], each with both sides' [Summary]. A [Report] is

@@ -40,7 +40,7 @@ var foreseeable = []foreseen{
 
 // prediction compares what vmferry's records predict with what they measured, with no peer.
 func prediction(ctx context.Context, s *Stage) ([]Result, error) {
-	var all []accuracy
+	var all []errorFactors
 	var notes []string
 	for _, f := range foreseeable {
 		seen, err := s.foresee(ctx, f)
@@ -53,8 +53,8 @@ func prediction(ctx context.Context, s *Stage) ([]Result, error) {
 }
 
 // accuracies are the bench's results.
-func accuracies(all []accuracy, notes []string) []Result {
-	share := func(name string, most float64, of func(accuracy) float64) Result {
+func accuracies(all []errorFactors, notes []string) []Result {
+	share := func(name string, most float64, of func(errorFactors) float64) Result {
 		r := compare(name, "%", "", []float64{within(all, most, of)}, nil)
 		r.N = len(all)
 		r.Notes = []string{fmt.Sprintf("moves predicted within a factor of %v; the first %d of each guest teach and do not count",
@@ -69,12 +69,12 @@ func accuracies(all []accuracy, notes []string) []Result {
 	return results
 }
 
-func durationOf(a accuracy) float64 { return a.duration }
-func pausedOf(a accuracy) float64   { return a.pause }
+func durationOf(a errorFactors) float64 { return a.duration }
+func pausedOf(a errorFactors) float64   { return a.pause }
 
 // told says how far moves were from their predictions: max(predicted / measured, measured / predicted).
-func told(seen []accuracy) string {
-	spread := func(of func(accuracy) float64) string {
+func told(seen []errorFactors) string {
+	spread := func(of func(errorFactors) float64) string {
 		var factors []float64
 		for _, a := range seen {
 			factors = append(factors, of(a))
@@ -95,7 +95,7 @@ func nearest(sorted []float64, percent int) float64 {
 }
 
 // foresee moves one guest there and back.
-func (s *Stage) foresee(ctx context.Context, f foreseen) ([]accuracy, error) {
+func (s *Stage) foresee(ctx context.Context, f foreseen) ([]errorFactors, error) {
 	guests, err := f.kind.Make(ctx, s.Cluster, s.Shared, 1)
 	if err != nil {
 		return nil, err
@@ -105,7 +105,7 @@ func (s *Stage) foresee(ctx context.Context, f foreseen) ([]accuracy, error) {
 		return nil, err
 	}
 	m.window = f.window
-	var seen []accuracy
+	var seen []errorFactors
 	err = m.run(ctx, func(ctx context.Context) error {
 		for round := -teaching; round < s.N; round++ {
 			s.Progress(fmt.Sprintf("prediction: %s, round %d of %d", f.kind.Name, round+1, s.N))
@@ -136,40 +136,40 @@ func (s *Stage) foresee(ctx context.Context, f foreseen) ([]accuracy, error) {
 }
 
 // judged reads the record of the last move, on the node where it began.
-func (s *Stage) judged(ctx context.Context, node, guest string) (accuracy, error) {
+func (s *Stage) judged(ctx context.Context, node, guest string) (errorFactors, error) {
 	text, err := s.Cluster.Run(ctx, node, "tail", "--lines=1", "/var/lib/vmferry/"+migrate.RecordsFile)
 	if err != nil {
-		return accuracy{}, err
+		return errorFactors{}, err
 	}
 	var r migrate.Record
 	if err := json.Unmarshal([]byte(strings.TrimSpace(text)), &r); err != nil {
-		return accuracy{}, fmt.Errorf("read the record of guest %q on %q: %w", guest, node, err)
+		return errorFactors{}, fmt.Errorf("read the record of guest %q on %q: %w", guest, node, err)
 	}
 	if r.Guest != guest {
-		return accuracy{}, fmt.Errorf("the last record on %q is of guest %q, not of %q", node, r.Guest, guest)
+		return errorFactors{}, fmt.Errorf("the last record on %q is of guest %q, not of %q", node, r.Guest, guest)
 	}
 	return accuracyOf(r)
 }
 
-// accuracy is how far one move's prediction was from what was measured: 1 is exact.
-type accuracy struct {
+// errorFactors is how far one move's prediction was from what was measured: 1 is exact.
+type errorFactors struct {
 	duration, pause float64
 	text            string
 }
 
 // String has both values of both.
-func (a accuracy) String() string { return a.text }
+func (a errorFactors) String() string { return a.text }
 
 // accuracyOf compares a record's two sides.
-func accuracyOf(r migrate.Record) (accuracy, error) {
+func accuracyOf(r migrate.Record) (errorFactors, error) {
 	took := r.MigrateMS()
 	if r.Predicted == nil || r.PauseMS == nil || took == 0 {
-		return accuracy{}, errors.New("the record of guest " + r.Guest + " has no prediction, or nothing to compare it with")
+		return errorFactors{}, errors.New("the record of guest " + r.Guest + " has no prediction, or nothing to compare it with")
 	}
 	p := r.Predicted
-	return accuracy{factor(p.DurationMS, took), factor(p.PauseMS, *r.PauseMS),
+	return errorFactors{factor(p.DurationMS, took), factor(p.PauseMS, *r.PauseMS),
 		fmt.Sprintf("predicted %.0f ms by %s, pause %.1f ms; measured %.0f ms by %s, pause %.1f ms",
-			p.DurationMS, p.Means, p.PauseMS, took, r.Means, *r.PauseMS)}, nil
+			p.DurationMS, p.Rung, p.PauseMS, took, r.Rung, *r.PauseMS)}, nil
 }
 
 // factor is the larger over the smaller.
@@ -181,7 +181,7 @@ func factor(a, b float64) float64 {
 }
 
 // within is how many per cent of the moves have a factor of most or less.
-func within(all []accuracy, most float64, of func(accuracy) float64) float64 {
+func within(all []errorFactors, most float64, of func(errorFactors) float64) float64 {
 	n := 0
 	for _, a := range all {
 		if of(a) <= most {

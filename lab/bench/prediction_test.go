@@ -38,7 +38,7 @@ func TestAccuracy(t *testing.T) {
 }
 
 func TestAccuracies(t *testing.T) {
-	all := []accuracy{{duration: 1.5, pause: 2.1}, {duration: 1.1, pause: 1}, {duration: 1.51, pause: 9}, {duration: 1, pause: 2}}
+	all := []errorFactors{{duration: 1.5, pause: 2.1}, {duration: 1.1, pause: 1}, {duration: 1.51, pause: 9}, {duration: 1, pause: 2}}
 	results := accuracies(all, []string{"calm: well"})
 	for i, want := range []float64{75, 50} {
 		if r := results[i]; r.Ours.P50 != want || r.N != 4 || r.Unit != "%" {

@@ -12,7 +12,7 @@ import (
 	"text/tabwriter"
 
 	"github.com/vmferry/vmferry/lab/report"
-	"github.com/vmferry/vmferry/migrate/replace"
+	"github.com/vmferry/vmferry/migrate/atomicfile"
 )
 
 // Schema is the version of report.json.
@@ -144,7 +144,7 @@ func (r *Report) WriteJSON(path string) error {
 	if err != nil {
 		return fmt.Errorf("encode report: %w", err)
 	}
-	if err := replace.Bytes(path, append(text, '\n'), 0o644); err != nil {
+	if err := atomicfile.Bytes(path, append(text, '\n'), 0o644); err != nil {
 		return fmt.Errorf("write report: %w", err)
 	}
 	return nil

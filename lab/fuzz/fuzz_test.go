@@ -10,12 +10,12 @@ import (
 	"testing"
 	"time"
 
-	"github.com/vmferry/vmferry/lab/house"
+	"github.com/vmferry/vmferry/lab/styletest"
 )
 
 func TestPlan(t *testing.T) {
-	a, b, other := house.FuzzTarget{Dir: "m", Name: "FuzzA"}, house.FuzzTarget{Dir: "m", Name: "FuzzB"},
-		house.FuzzTarget{Dir: "l", Name: "FuzzA"}
+	a, b, other := styletest.FuzzTarget{Dir: "m", Name: "FuzzA"}, styletest.FuzzTarget{Dir: "m", Name: "FuzzB"},
+		styletest.FuzzTarget{Dir: "l", Name: "FuzzA"}
 	for _, tt := range []struct {
 		name, only string
 		want       string
@@ -27,7 +27,7 @@ func TestPlan(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			var got strings.Builder
-			for _, b := range plan([]house.FuzzTarget{a, other, b}, regexp.MustCompile(tt.only)) {
+			for _, b := range plan([]styletest.FuzzTarget{a, other, b}, regexp.MustCompile(tt.only)) {
 				got.WriteString(b.dir + ":")
 				for _, t := range b.targets {
 					got.WriteString(" " + t.Name)
@@ -146,7 +146,7 @@ func TestRuns(t *testing.T) {
 			module(t, tt.before, tt.each)
 			var out bytes.Buffer
 			r := runner{gocmd: "go", executions: 300, patience: tt.patience, strict: tt.strict, out: &out}
-			err := r.all(t.Context(), []batch{{"p", []house.FuzzTarget{{Dir: "p", Name: "FuzzP"}}}})
+			err := r.all(t.Context(), []batch{{"p", []styletest.FuzzTarget{{Dir: "p", Name: "FuzzP"}}}})
 			if !strings.Contains(out.String(), tt.said) || (err == nil) != (tt.err == "") ||
 				err != nil && !strings.Contains(err.Error(), tt.err) {
 				t.Errorf("printed %q, want %q; error %v, want %q", out.String(), tt.said, err, tt.err)
@@ -162,7 +162,7 @@ func TestRuns(t *testing.T) {
 func TestLongRunKeepsItsCorpus(t *testing.T) {
 	module(t, "", "if len(b) > 4 && b[0] == 'a' { _ = b[1:2] }")
 	r := runner{gocmd: "go", limit: 2 * time.Second, patience: time.Minute, out: &bytes.Buffer{}}
-	if err := r.all(t.Context(), []batch{{"p", []house.FuzzTarget{{Dir: "p", Name: "FuzzP"}}}}); err != nil {
+	if err := r.all(t.Context(), []batch{{"p", []styletest.FuzzTarget{{Dir: "p", Name: "FuzzP"}}}}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := os.Stat(work + "/corpus/p/FuzzP"); errors.Is(err, os.ErrNotExist) {

@@ -10,7 +10,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/vmferry/vmferry/lab/house"
+	"github.com/vmferry/vmferry/lab/styletest"
 )
 
 func main() {
@@ -40,11 +40,11 @@ func run(ctx context.Context, args []string) error {
 	case (*executions > 0) == (*limit > 0) || *executions < 0 || *limit < 0:
 		return fmt.Errorf("set either -executions or -for to more than zero")
 	}
-	files, err := house.Load(".")
+	files, err := styletest.Load(".")
 	if err != nil {
 		return err
 	}
-	todo := plan(house.FuzzTargets(files), match)
+	todo := plan(styletest.FuzzTargets(files), match)
 	if len(todo) == 0 {
 		return fmt.Errorf("no fuzz target matches %q", *only)
 	}

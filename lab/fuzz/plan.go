@@ -8,17 +8,17 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/vmferry/vmferry/lab/house"
+	"github.com/vmferry/vmferry/lab/styletest"
 )
 
 // batch is one package's fuzz targets, which run in one binary.
 type batch struct {
 	dir     string
-	targets []house.FuzzTarget
+	targets []styletest.FuzzTarget
 }
 
 // plan groups those targets by package whose "package Name" matches, in the order of the packages' paths.
-func plan(targets []house.FuzzTarget, only *regexp.Regexp) []batch {
+func plan(targets []styletest.FuzzTarget, only *regexp.Regexp) []batch {
 	var out []batch
 	for _, t := range targets {
 		if !only.MatchString(t.Dir + " " + t.Name) {

@@ -12,7 +12,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/vmferry/vmferry/lab/house"
+	"github.com/vmferry/vmferry/lab/styletest"
 )
 
 // work is where binaries and inputs are kept, below the module's root.
@@ -110,7 +110,7 @@ func (r runner) build(ctx context.Context, dir, into string) (string, error) {
 }
 
 // fuzz runs one target in its package's directory, as the go command does. What was printed is part of the error.
-func (r runner) fuzz(ctx context.Context, binary string, t house.FuzzTarget) (outcome, error) {
+func (r runner) fuzz(ctx context.Context, binary string, t styletest.FuzzTarget) (outcome, error) {
 	span := r.limit.String()
 	if r.executions > 0 {
 		span = fmt.Sprintf("%dx", r.executions)
@@ -145,7 +145,7 @@ func (r runner) fuzz(ctx context.Context, binary string, t house.FuzzTarget) (ou
 }
 
 // cache is the directory for a target's interesting inputs: empty for a bounded run, kept for a long one.
-func (r runner) cache(binary string, t house.FuzzTarget) (string, error) {
+func (r runner) cache(binary string, t styletest.FuzzTarget) (string, error) {
 	if r.executions > 0 {
 		return filepath.Join(filepath.Dir(binary), t.Dir, t.Name), nil
 	}

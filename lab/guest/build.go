@@ -11,7 +11,7 @@ import (
 	"strings"
 
 	"github.com/vmferry/vmferry/lab/guest/cpio"
-	"github.com/vmferry/vmferry/migrate/replace"
+	"github.com/vmferry/vmferry/migrate/atomicfile"
 )
 
 // Names of what Build leaves in its directory.
@@ -68,7 +68,7 @@ func Build(ctx context.Context, s Spec) error {
 		return fmt.Errorf("build guest: %w", err)
 	}
 	for name, body := range files {
-		if err := replace.Bytes(filepath.Join(s.OutDir, name), body, 0o644); err != nil {
+		if err := atomicfile.Bytes(filepath.Join(s.OutDir, name), body, 0o644); err != nil {
 			return fmt.Errorf("build guest: %w", err)
 		}
 	}

@@ -8,7 +8,7 @@ import (
 	"io"
 	"os"
 
-	"github.com/vmferry/vmferry/migrate/replace"
+	"github.com/vmferry/vmferry/migrate/atomicfile"
 )
 
 // maxJSON is the largest report.json that ReadJSON takes, in bytes. A demo of
@@ -85,7 +85,7 @@ func (r *Report) validate() error {
 
 // replaceFile puts data at path, whole or not at all, and waits for the disk.
 func replaceFile(path string, data []byte) error {
-	if err := replace.Bytes(path, data, 0o644); err != nil {
+	if err := atomicfile.Bytes(path, data, 0o644); err != nil {
 		return fmt.Errorf("write %q: %w", path, err)
 	}
 	return nil

@@ -12,12 +12,12 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/vmferry/vmferry/lab/cluster"
-	"github.com/vmferry/vmferry/lab/domains"
 	"github.com/vmferry/vmferry/lab/supervisor"
+	"github.com/vmferry/vmferry/lab/xendomains"
 )
 
 // xenObserver reads from each dom0 what the hypervisor below it says of its
-// domains (package domains), and from the lab's supervisor whether the machine
+// domains (package xendomains), and from the lab's supervisor whether the machine
 // is there at all.
 //
 // A stream that breaks off means that nothing is known of the node's copies:
@@ -127,9 +127,9 @@ type stream struct {
 	node     string
 
 	clock offset
-	last  time.Time             // of the last look before the stream was lost; zero while it flows, and in the beginning
-	state map[int]domains.State // of the domains that live, by number
-	heard time.Time             // of the last look
+	last  time.Time                // of the last look before the stream was lost; zero while it flows, and in the beginning
+	state map[int]xendomains.State // of the domains that live, by number
+	heard time.Time                // of the last look
 }
 
 // domainsPort is where dom0 tells of its domains. There is no ssh in between:
@@ -150,7 +150,7 @@ func (s *stream) read(ctx context.Context) error {
 	s.clock = offset{}
 	lines := bufio.NewScanner(conn)
 	for conn.SetReadDeadline(time.Now().Add(silenceLimit)) == nil && lines.Scan() {
-		look, err := domains.Parse(lines.Bytes())
+		look, err := xendomains.Parse(lines.Bytes())
 		if err != nil {
 			return nil // it is not to be trusted any more
 		}
@@ -160,7 +160,7 @@ func (s *stream) read(ctx context.Context) error {
 }
 
 // silenceLimit is how long dom0 may be silent before its stream counts as lost:
-// it tells something every [domains.Heartbeat], if it gets a processor.
+// it tells something every [xendomains.Heartbeat], if it gets a processor.
 const silenceLimit = 10 * time.Second
 
 // start has dom0 run the program, as a service that a shutdown leaves alone
@@ -168,18 +168,18 @@ const silenceLimit = 10 * time.Second
 func (s *stream) start(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
-	program := "/run/" + domains.ProgramName
+	program := "/run/" + xendomains.ProgramName
 	if _, err := s.observer.cluster.Run(ctx, s.node, "ln", "--symbolic", "--force", "/usr/sbin/fence_lab", program); err != nil {
 		return
 	}
 	// It fails where the service runs already: then the next attempt to read
 	// from it tells more.
-	_, _ = s.observer.cluster.Run(ctx, s.node, "systemd-run", "--collect", "--quiet", "--unit="+domains.ProgramName,
+	_, _ = s.observer.cluster.Run(ctx, s.node, "systemd-run", "--collect", "--quiet", "--unit="+xendomains.ProgramName,
 		"--property=DefaultDependencies=no", program, ":"+strconv.Itoa(domainsPort))
 }
 
 // see takes in a look that arrived at a time of this machine's clock.
-func (s *stream) see(look domains.Look, arrived time.Time) {
+func (s *stream) see(look xendomains.Look, arrived time.Time) {
 	o := s.observer
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -193,14 +193,14 @@ func (s *stream) see(look domains.Look, arrived time.Time) {
 		before = s.last
 	}
 	s.last, s.heard = time.Time{}, at
-	now := map[int]domains.State{}
+	now := map[int]xendomains.State{}
 	for _, d := range look.Domains {
 		now[d.ID] = d.State
 		was, known := s.state[d.ID]
 		switch {
 		case !known:
 			o.begin(s.node, d, before, at, blind)
-		case (was == domains.Executing) != (d.State == domains.Executing):
+		case (was == xendomains.Executing) != (d.State == xendomains.Executing):
 			o.events = append(o.events, Event{At: at, Since: before, Node: s.node, Guest: o.name(d.UUID), Name: eventFor(d.State)})
 		}
 	}
@@ -216,10 +216,10 @@ func (s *stream) see(look domains.Look, arrived time.Time) {
 // begin adds a copy that was not there before. One that is built while another
 // copy of the guest lives is to receive it. blind says that it may have been
 // there since before, and have done anything.
-func (o *xenObserver) begin(node string, d domains.Domain, before, at time.Time, blind bool) {
+func (o *xenObserver) begin(node string, d xendomains.Domain, before, at time.Time, blind bool) {
 	c := Copy{Guest: o.name(d.UUID), Node: node, ID: d.ID, Seen: at}
 	c.Incoming = len(whereNow(c.Guest, o.copies)) > 0
-	c.Resting = d.State != domains.Executing && !blind
+	c.Resting = d.State != xendomains.Executing && !blind
 	if !c.Resting {
 		c.Seen = before
 		o.events = append(o.events, Event{At: at, Since: before, Node: node, Guest: c.Guest, Name: eventFor(d.State)})
@@ -239,16 +239,16 @@ func (s *stream) lost() {
 	s.last = s.heard
 	for i := range o.copies {
 		c := o.copies[i]
-		if c.Node != s.node || !c.Gone.IsZero() || s.state[c.ID] == domains.Executing {
+		if c.Node != s.node || !c.Gone.IsZero() || s.state[c.ID] == xendomains.Executing {
 			continue
 		}
-		s.state[c.ID] = domains.Executing
+		s.state[c.ID] = xendomains.Executing
 		o.events = append(o.events, Event{At: s.heard, Node: s.node, Guest: c.Guest, Name: Lost})
 	}
 }
 
-func eventFor(now domains.State) string {
-	if now == domains.Executing {
+func eventFor(now xendomains.State) string {
+	if now == xendomains.Executing {
 		return Resume
 	}
 	return Stop

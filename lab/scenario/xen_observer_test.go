@@ -4,7 +4,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/vmferry/vmferry/lab/domains"
+	"github.com/vmferry/vmferry/lab/xendomains"
 )
 
 const vm1UUID = "766d6665-7272-4000-9000-000000000001"
@@ -25,14 +25,14 @@ func newDom0s() dom0s {
 }
 
 // look is what a node tells of its one domain at a time; "" is that there is none.
-func (d dom0s) look(node string, tenths int, state domains.State) {
-	l := domains.Look{At: d.began[node] + time.Duration(tenths)*100*time.Millisecond}
+func (d dom0s) look(node string, tenths int, state xendomains.State) {
+	l := xendomains.Look{At: d.began[node] + time.Duration(tenths)*100*time.Millisecond}
 	if last, ok := d.looked[node]; ok {
 		l.Before = d.began[node] + time.Duration(last)*100*time.Millisecond
 	}
 	d.looked[node] = tenths
 	if state != "" {
-		l.Domains = []domains.Domain{{ID: 7, UUID: vm1UUID, State: state}}
+		l.Domains = []xendomains.Domain{{ID: 7, UUID: vm1UUID, State: state}}
 	}
 	d.streams[node].see(l, clock(tenths))
 }
@@ -41,12 +41,12 @@ func (d dom0s) look(node string, tenths int, state domains.State) {
 func (d dom0s) migrate() {
 	d.look("node1", 0, "")
 	d.look("node2", 0, "")
-	d.look("node1", 10, domains.Paused)
-	d.look("node1", 20, domains.Executing)
-	d.look("node2", 50, domains.Paused)
-	d.look("node1", 99, domains.Executing)
-	d.look("node1", 100, domains.Suspended)
-	d.look("node2", 139, domains.Paused)
+	d.look("node1", 10, xendomains.Paused)
+	d.look("node1", 20, xendomains.Executing)
+	d.look("node2", 50, xendomains.Paused)
+	d.look("node1", 99, xendomains.Executing)
+	d.look("node1", 100, xendomains.Suspended)
+	d.look("node2", 139, xendomains.Paused)
 }
 
 func TestXenObserver(t *testing.T) {
@@ -60,8 +60,8 @@ func TestXenObserver(t *testing.T) {
 	}{
 		{"a migration", func(d dom0s) {
 			d.migrate()
-			d.look("node2", 140, domains.Executing)
-			d.look("node1", 150, domains.Dying)
+			d.look("node2", 140, xendomains.Executing)
+			d.look("node1", 150, xendomains.Dying)
 			d.look("node1", 160, "")
 		}, []Copy{
 			{"vm1", "node1", 7, !incoming, resting, clock(10), clock(160)},
@@ -70,15 +70,15 @@ func TestXenObserver(t *testing.T) {
 		{"a migration that failed: the source goes on", func(d dom0s) {
 			d.migrate()
 			d.look("node2", 140, "")
-			d.look("node1", 141, domains.Executing)
+			d.look("node1", 141, xendomains.Executing)
 		}, []Copy{
 			{"vm1", "node1", 7, !incoming, resting, clock(10), time.Time{}},
 			{"vm1", "node2", 7, incoming, resting, clock(50), clock(140)},
 		}, 1, 0},
 		{"both go on", func(d dom0s) {
 			d.migrate()
-			d.look("node2", 140, domains.Executing)
-			d.look("node1", 141, domains.Executing)
+			d.look("node2", 140, xendomains.Executing)
+			d.look("node1", 141, xendomains.Executing)
 		}, []Copy{
 			{"vm1", "node1", 7, !incoming, resting, clock(10), time.Time{}},
 			{"vm1", "node2", 7, incoming, resting, clock(50), time.Time{}},
@@ -86,7 +86,7 @@ func TestXenObserver(t *testing.T) {
 		{"both between two looks: the longer time counts", func(d dom0s) {
 			d.migrate()
 			d.looked["node2"] = 60 // it saw nothing from then on, and has it executing
-			d.look("node2", 140, domains.Executing)
+			d.look("node2", 140, xendomains.Executing)
 		}, []Copy{
 			{"vm1", "node1", 7, !incoming, resting, clock(10), time.Time{}},
 			{"vm1", "node2", 7, incoming, resting, clock(50), time.Time{}},
@@ -94,7 +94,7 @@ func TestXenObserver(t *testing.T) {
 		{"the source is out of sight: it may go on", func(d dom0s) {
 			d.migrate()
 			d.streams["node1"].lost()
-			d.look("node2", 140, domains.Executing)
+			d.look("node2", 140, xendomains.Executing)
 		}, []Copy{
 			{"vm1", "node1", 7, !incoming, resting, clock(10), time.Time{}},
 			{"vm1", "node2", 7, incoming, resting, clock(50), time.Time{}},
@@ -102,16 +102,16 @@ func TestXenObserver(t *testing.T) {
 		{"the source's machine died: it cannot", func(d dom0s) {
 			d.migrate()
 			d.machineGone("node1", clock(101))
-			d.look("node2", 140, domains.Executing)
+			d.look("node2", 140, xendomains.Executing)
 		}, []Copy{
 			{"vm1", "node1", 7, !incoming, resting, clock(10), clock(101)},
 			{"vm1", "node2", 7, incoming, resting, clock(50), time.Time{}},
 		}, 1, 4 * time.Second},
 		{"the target was out of sight when it began", func(d dom0s) {
-			d.look("node1", 0, domains.Executing)
+			d.look("node1", 0, xendomains.Executing)
 			d.look("node2", 0, "")
 			d.streams["node2"].lost()
-			d.look("node2", 30, domains.Paused)
+			d.look("node2", 30, xendomains.Paused)
 		}, []Copy{
 			{"vm1", "node1", 7, !incoming, !resting, clock(0), time.Time{}},
 			{"vm1", "node2", 7, incoming, !resting, clock(0), time.Time{}},
@@ -139,10 +139,10 @@ func TestXenObserverLoses(t *testing.T) {
 	d := newDom0s()
 	s := d.streams["node1"]
 	s.lost()
-	d.look("node1", 10, domains.Paused)
+	d.look("node1", 10, xendomains.Paused)
 	s.lost()
 	s.lost()
-	d.look("node1", 20, domains.Paused)
+	d.look("node1", 20, xendomains.Paused)
 	want := []Event{
 		{At: clock(10), Node: "node1", Guest: "vm1", Name: Lost},
 		{At: clock(20), Since: clock(10), Node: "node1", Guest: "vm1", Name: Stop},

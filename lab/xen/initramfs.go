@@ -10,7 +10,7 @@ import (
 	"github.com/vmferry/vmferry/lab/guest"
 	"github.com/vmferry/vmferry/lab/guest/cpio"
 	"github.com/vmferry/vmferry/lab/image"
-	"github.com/vmferry/vmferry/migrate/replace"
+	"github.com/vmferry/vmferry/migrate/atomicfile"
 )
 
 // modules are what domain 0 needs to find its root, and modulesFile where lab/xen/init
@@ -45,10 +45,10 @@ func Stock(ctx context.Context, tree, init, dir string) error {
 	if err := os.MkdirAll(filepath.Dir(kernelFile(dir)), 0o755); err != nil {
 		return err
 	}
-	if err := replace.Bytes(kernelFile(dir), plain, 0o644); err != nil {
+	if err := atomicfile.Bytes(kernelFile(dir), plain, 0o644); err != nil {
 		return err
 	}
-	return replace.Bytes(initramfs(dir), archive, 0o644)
+	return atomicfile.Bytes(initramfs(dir), archive, 0o644)
 }
 
 func pack(ctx context.Context, modulesDir string, init []byte) ([]byte, error) {

@@ -9,7 +9,7 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/vmferry/vmferry/migrate/replace"
+	"github.com/vmferry/vmferry/migrate/atomicfile"
 )
 
 // CheckFile finds out whether WriteFile will be able to write a report to
@@ -51,7 +51,7 @@ func (r *Report) WriteFile(path string) error { return ReplaceFile(path, r.Write
 // ReplaceFile makes what write writes the content of path, so that a reader, and
 // what is left after a crash, is either the earlier content or all of it.
 func ReplaceFile(path string, write func(io.Writer) error) error {
-	err := replace.File(path, func(f *os.File) error {
+	err := atomicfile.File(path, func(f *os.File) error {
 		w := bufio.NewWriter(f)
 		return errors.Join(write(w), w.Flush(), f.Chmod(0o644))
 	})

@@ -10,7 +10,7 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/vmferry/vmferry/migrate/replace"
+	"github.com/vmferry/vmferry/migrate/atomicfile"
 	"github.com/vmferry/vmferry/migrate/safefile"
 	"github.com/vmferry/vmferry/migrate/shellword"
 )
@@ -88,7 +88,7 @@ func writeNote(image string, n Note) error {
 		err = safefile.ClearWay(image+NoteSuffix, makers(image))
 	}
 	if err == nil {
-		err = replace.Bytes(image+NoteSuffix, append(raw, '\n'), 0o600)
+		err = atomicfile.Bytes(image+NoteSuffix, append(raw, '\n'), 0o600)
 	}
 	if err != nil {
 		return fmt.Errorf("write the note beside image %q: %w", image, err)
@@ -194,7 +194,7 @@ func (l *Leaving) Left() error {
 		err = os.Rename(l.image, l.image+OldSuffix)
 	}
 	if err == nil {
-		err = replace.SyncDir(filepath.Dir(l.image))
+		err = atomicfile.SyncDir(filepath.Dir(l.image))
 	}
 	if err != nil {
 		return errors.Join(fmt.Errorf("put the old image aside: %w", err), l.Close())
@@ -259,7 +259,7 @@ func removeBeside(image, suffix string) error {
 		return nil
 	}
 	if err == nil {
-		err = replace.SyncDir(filepath.Dir(path))
+		err = atomicfile.SyncDir(filepath.Dir(path))
 	}
 	return err
 }

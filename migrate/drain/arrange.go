@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"github.com/vmferry/vmferry/migrate/ladder"
 )
 
 // busy is a migration that has a lane until it is free.
@@ -91,7 +93,7 @@ func (p *planner) run(cands []*candidate) (steps []Step, all bool) {
 	steps, all = make([]Step, len(cands)), true
 	for i, c := range cands {
 		steps[i] = p.step(c)
-		all = all && (steps[i].OverLink() || len(c.options) == 0)
+		all = all && (steps[i].IsLive() || len(c.options) == 0)
 	}
 	return steps, all
 }
@@ -161,9 +163,9 @@ func (p *planner) take(c *candidate, o option) Step {
 	t.flight = append(t.flight, busy{o.link, lane, free, o.atOnce})
 	why := ""
 	if !o.pred.Kept {
-		why = "no means is predicted to keep the budget"
+		why = "no rung is predicted to keep the budget"
 	}
-	return Step{Why: why, Guest: c.guest.Name, Means: o.means, Link: t.Name, Lane: lane, Start: start, Copy: later(start, t.Setup),
+	return Step{Why: why, Guest: c.guest.Name, Rung: o.means, Link: t.Name, Lane: lane, Start: start, Copy: later(start, t.Setup),
 		Free: free, End: later(free, t.Teardown), AtOnce: o.atOnce, Prediction: o.pred}
 }
 
@@ -173,18 +175,18 @@ func (p *planner) strand(c *candidate) Step {
 	window := p.node.Window
 	if window == 0 {
 		var need time.Duration
-		s.Means, need = c.fallback(forever-1, p.node.StoreRate)
+		s.Rung, need = c.fallback(forever-1, p.node.StoreRate)
 		s.Start, s.End = c.window, c.window+need // at once where nothing moves it
 		return s
 	}
 	m, need := c.fallback(window, p.node.StoreRate)
-	if m == Save && need > window-p.saving { // the storage is shared: look for another
+	if m == ladder.Save && need > window-p.saving { // the storage is shared: look for another
 		d := *c
-		d.guest.Ladder = slices.DeleteFunc(slices.Clone(c.guest.Ladder), func(m Means) bool { return m == Save })
+		d.guest.Ladder = slices.DeleteFunc(slices.Clone(c.guest.Ladder), func(m ladder.Rung) bool { return m == ladder.Save })
 		m, need = d.fallback(window, p.node.StoreRate)
 	}
-	s.Means, s.Start, s.End = m, window-need, window
-	if m == Save {
+	s.Rung, s.Start, s.End = m, window-need, window
+	if m == ladder.Save {
 		s.Start, s.End = s.Start-p.saving, s.End-p.saving
 		p.saving += need
 	}

@@ -88,7 +88,7 @@ func (q *Queue) tooLate(t *Turn, now time.Time, why string) *TooLate {
 	if q.deadline.IsZero() || !t.until.IsZero() && t.until.Before(q.deadline) {
 		left = max(t.until.Sub(now), 0) // 0 where neither has an end
 	}
-	return &TooLate{Guest: t.c.guest.Name, Means: t.fallback, Left: left, Why: why}
+	return &TooLate{Guest: t.c.guest.Name, Rung: t.fallback, Left: left, Why: why}
 }
 
 // steps is the plan for those that wait.
@@ -121,7 +121,7 @@ func (q *Queue) assign(wake *alarm) {
 	for _, s := range steps {
 		t := q.turns[s.Guest]
 		switch {
-		case !s.OverLink():
+		case !s.IsLive():
 			q.strand(t, s, wake)
 		case s.Start <= 0:
 			q.grant(t, s, wake)
@@ -140,8 +140,8 @@ func (q *Queue) assign(wake *alarm) {
 func (q *Queue) strand(t *Turn, s Step, wake *alarm) {
 	due := !t.lastCall.IsZero() && !t.lastCall.After(wake.now)
 	if !due {
-		t.fallback, t.lastCall = s.Means, wake.now.Add(s.Start)
-		if s.Means == "" && t.c.mayTry() && !q.deadline.IsZero() {
+		t.fallback, t.lastCall = s.Rung, wake.now.Add(s.Start)
+		if s.Rung == "" && t.c.mayTry() && !q.deadline.IsZero() {
 			t.lastCall = q.deadline
 		}
 		due = !t.lastCall.After(wake.now)
@@ -183,12 +183,12 @@ func (q *Queue) attempt(link int, steps []Step, wake *alarm) {
 	for _, s := range steps {
 		t := q.turns[s.Guest]
 		o := t.c.anyOn(link)
-		if s.OverLink() || o == nil || !slices.Contains(q.waiting, t) || t.lastCall.Sub(wake.now) <= q.links[link].Setup {
+		if s.IsLive() || o == nil || !slices.Contains(q.waiting, t) || t.lastCall.Sub(wake.now) <= q.links[link].Setup {
 			continue
 		}
 		t.attempt = true
 		free := min(later(q.links[link].Setup, o.pred.Duration), t.lastCall.Sub(wake.now))
-		q.grant(t, Step{Guest: s.Guest, Means: o.means, Link: name, Copy: q.links[link].Setup, Free: free,
+		q.grant(t, Step{Guest: s.Guest, Rung: o.means, Link: name, Copy: q.links[link].Setup, Free: free,
 			End: later(free, q.links[link].Teardown), AtOnce: 1, Prediction: o.pred, Why: s.Why}, wake)
 		return
 	}

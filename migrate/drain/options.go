@@ -3,6 +3,8 @@ package drain
 import (
 	"slices"
 	"time"
+
+	"github.com/vmferry/vmferry/migrate/ladder"
 )
 
 // normalPause is what a guest without a budget may be made to stand still for because others are on
@@ -12,7 +14,7 @@ const normalPause = 300 * time.Millisecond
 // option is one way for a guest to leave over one link.
 type option struct {
 	link   int // index
-	means  Means
+	means  ladder.Rung
 	atOnce int
 	rate   float64
 	pred   Prediction
@@ -36,14 +38,14 @@ type candidate struct {
 
 func newCandidate(g Guest, links []Link) *candidate {
 	if g.Ladder == nil {
-		g.Ladder = DefaultLadder
+		g.Ladder = ladder.Default
 	}
 	if g.Shutdown == 0 {
-		g.Shutdown = DefaultShutdown
+		g.Shutdown = ladder.DefaultShutdown
 	}
 	c := &candidate{guest: g, length: forever, window: g.Patience}
 	for _, m := range g.Ladder {
-		if !m.OverLink() {
+		if !m.IsLive() {
 			continue
 		}
 		for i, l := range links {
@@ -63,9 +65,9 @@ func newCandidate(g Guest, links []Link) *candidate {
 	return c
 }
 
-func (c *candidate) add(i int, l Link, m Means) {
+func (c *candidate) add(i int, l Link, m ladder.Rung) {
 	o, best := newOption(c.guest, i, l, m)
-	if c.wants.Means == "" {
+	if c.wants.Rung == "" {
 		c.wants = Predict(c.guest.Load, l.bounded(c.guest.Most).alone(), m)
 	}
 	if best.Kept {
@@ -81,7 +83,7 @@ func (c *candidate) add(i int, l Link, m Means) {
 }
 
 // newOption also returns the prediction for the guest that has the link to itself.
-func newOption(g Guest, i int, l Link, m Means) (o option, best Prediction) {
+func newOption(g Guest, i int, l Link, m ladder.Rung) (o option, best Prediction) {
 	own := l.bounded(g.Most)
 	best = predict(g.Load, own.alone(), m)
 	o = option{link: i, means: m, atOnce: 1}
@@ -106,7 +108,7 @@ func bears(load Load, l Link, best Prediction, n int) bool {
 	}
 	lastCopy := float64(best.Pause - load.HandOver)
 	surprised := load.HandOver + time.Duration(lastCopy*l.alone()/l.share(n))
-	shared := predict(load, l.share(n), best.Means)
+	shared := predict(load, l.share(n), best.Rung)
 	return shared.ends() && shared.Pause <= budget && surprised <= budget
 }
 
@@ -120,9 +122,9 @@ func (c *candidate) within(node time.Duration) time.Duration {
 
 // fallback is the first means off the links that the guest allows and that is done within left,
 // and how long it takes.
-func (c *candidate) fallback(left time.Duration, storeRate float64) (m Means, need time.Duration) {
+func (c *candidate) fallback(left time.Duration, storeRate float64) (m ladder.Rung, need time.Duration) {
 	for _, m := range c.guest.Ladder {
-		if need := c.need(m, storeRate); !m.OverLink() && need <= left {
+		if need := c.need(m, storeRate); !m.IsLive() && need <= left {
 			return m, need
 		}
 	}
@@ -130,17 +132,17 @@ func (c *candidate) fallback(left time.Duration, storeRate float64) (m Means, ne
 }
 
 // need is how long a means off the links takes.
-func (c *candidate) need(m Means, storeRate float64) time.Duration {
+func (c *candidate) need(m ladder.Rung, storeRate float64) time.Duration {
 	switch {
-	case m == Save && storeRate > 0:
+	case m == ladder.Save && storeRate > 0:
 		return toDuration((float64(c.guest.Load.Memory) + float64(c.guest.Load.Device)) / storeRate)
-	case m == Shutdown:
+	case m == ladder.Shutdown:
 		return c.guest.Shutdown
-	case m == Destroy:
-		return destroyTime
+	case m == ladder.Destroy:
+		return ladder.DestroyTime
 	}
 	return forever
 }
 
 // mayTry tells whether anything over a link is in the guest's ladder.
-func (c *candidate) mayTry() bool { return slices.ContainsFunc(c.guest.Ladder, Means.OverLink) }
+func (c *candidate) mayTry() bool { return slices.ContainsFunc(c.guest.Ladder, ladder.Rung.IsLive) }

@@ -5,6 +5,8 @@ import (
 	"math"
 	"slices"
 	"time"
+
+	"github.com/vmferry/vmferry/migrate/ladder"
 )
 
 // Node is what is to be emptied.
@@ -32,7 +34,7 @@ type Guest struct {
 	Load     Load
 	Priority int           // higher goes first
 	Link     string        // the link to its target, "" for any
-	Ladder   []Means       // what may be done with it, in this order; nil for DefaultLadder
+	Ladder   []ladder.Rung // what may be done with it, in this order; nil for [ladder.Default]
 	Shutdown time.Duration // how long its clean shutdown may take, DefaultShutdown when 0
 	Most     float64       // bytes per second that its move may take of a link, 0 for all
 	// Patience is from now until whoever moves it gives up by himself, 0 for never. Those who have the time left
@@ -45,7 +47,7 @@ type Guest struct {
 // at which its means may begin, and until then it may yet be moved.
 type Step struct {
 	Guest string        `json:"guest"`
-	Means Means         `json:"means,omitempty"` // "" when there is no time for anything that it allows
+	Rung  ladder.Rung   `json:"means,omitempty"` // "" when there is no time for anything that it allows
 	Link  string        `json:"link,omitempty"`
 	Lane  int           `json:"lane,omitempty"` // which of the link's equal parts it has, 0 is the first
 	Start time.Duration `json:"start"`          // its slot is granted
@@ -56,12 +58,12 @@ type Step struct {
 	// AtOnce is how many may be on the link, this one counted, so that it keeps its budget even
 	// if all of them come to send at the same time.
 	AtOnce     int        `json:"at_once,omitempty"`
-	Prediction Prediction `json:"prediction"` // of Means; of the first that was found wanting for a guest that leaves over no link
+	Prediction Prediction `json:"prediction"` // of ladder.Rung; of the first that was found wanting for a guest that leaves over no link
 	Why        string     `json:"why,omitempty"`
 }
 
-// OverLink tells whether the guest leaves running, over a link.
-func (s Step) OverLink() bool { return s.Means.OverLink() }
+// IsLive tells whether the guest leaves running, over a link.
+func (s Step) IsLive() bool { return s.Rung.IsLive() }
 
 // Schedule is the plan for a node.
 type Schedule struct {
@@ -72,7 +74,7 @@ type Schedule struct {
 
 // Stranded are the steps of the guests that do not leave over a link.
 func (s Schedule) Stranded() []Step {
-	return slices.DeleteFunc(slices.Clone(s.Steps), Step.OverLink)
+	return slices.DeleteFunc(slices.Clone(s.Steps), Step.IsLive)
 }
 
 // Plan says in what order, how many at once, and by what means the guests leave the node, so that
@@ -134,7 +136,7 @@ func (n Node) checkGuest(g Guest) error {
 		return fmt.Errorf("guest %q has a negative rate or time", g.Name)
 	}
 	for _, m := range g.Ladder {
-		if _, err := ParseMeans(string(m)); err != nil {
+		if _, err := ladder.Parse(string(m)); err != nil {
 			return fmt.Errorf("the ladder of guest %q: %w", g.Name, err)
 		}
 	}
@@ -151,9 +153,9 @@ func bound(links []Link, cands []*candidate, steps []Step) time.Duration {
 	bytes := make(map[string]float64, len(links))
 	var all, rate, most float64
 	for _, s := range steps {
-		if c := at[s.Guest]; s.OverLink() {
+		if c := at[s.Guest]; s.IsLive() {
 			i := slices.IndexFunc(links, func(l Link) bool { return l.Name == s.Link })
-			alone := float64(predict(c.guest.Load, links[i].bounded(c.guest.Most).alone(), s.Means).Bytes)
+			alone := float64(predict(c.guest.Load, links[i].bounded(c.guest.Most).alone(), s.Rung).Bytes)
 			all += alone
 			bytes[c.guest.Link] += alone
 		}

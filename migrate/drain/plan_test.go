@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/vmferry/vmferry/migrate/ladder"
 )
 
 // oneLink carries a GB per second; a slot costs half a second before and 200 ms after.
@@ -33,16 +35,16 @@ func with(g Guest, changes ...func(*Guest)) Guest {
 	return g
 }
 
-func prio(p int) func(*Guest)         { return func(g *Guest) { g.Priority = p } }
-func ladder(m ...Means) func(*Guest)  { return func(g *Guest) { g.Ladder = m } }
-func onLink(name string) func(*Guest) { return func(g *Guest) { g.Link = name } }
+func prio(p int) func(*Guest)             { return func(g *Guest) { g.Priority = p } }
+func rungs(m ...ladder.Rung) func(*Guest) { return func(g *Guest) { g.Ladder = m } }
+func onLink(name string) func(*Guest)     { return func(g *Guest) { g.Link = name } }
 
 // short tells a step in one line: what is done with whom, and Start, Copy, Free in seconds.
 func short(s Step) string {
-	if !s.OverLink() {
-		return fmt.Sprintf("%s %s by %g", s.Guest, s.Means, s.Start.Seconds())
+	if !s.IsLive() {
+		return fmt.Sprintf("%s %s by %g", s.Guest, s.Rung, s.Start.Seconds())
 	}
-	return fmt.Sprintf("%s %s %s/%d %g %g %g", s.Guest, s.Means, s.Link, s.Lane, s.Start.Seconds(), s.Copy.Seconds(), s.Free.Seconds())
+	return fmt.Sprintf("%s %s %s/%d %g %g %g", s.Guest, s.Rung, s.Link, s.Lane, s.Start.Seconds(), s.Copy.Seconds(), s.Free.Seconds())
 }
 
 var planCases = []struct {
@@ -78,7 +80,7 @@ var planCases = []struct {
 		[]string{"w converge lan/0 0 0.5 8.667015074"}, 8867015074},
 	{"post-copy where even that is not enough",
 		oneLink(0), []Guest{with(idle("w", 1), func(g *Guest) {
-			g.Load.DirtyRate, g.Load.Budget, g.Ladder = 1000*gb, 100*ms, []Means{Live, Converge, PostCopy, Shutdown}
+			g.Load.DirtyRate, g.Load.Budget, g.Ladder = 1000*gb, 100*ms, []ladder.Rung{ladder.Live, ladder.Converge, ladder.PostCopy, ladder.Shutdown}
 		})},
 		[]string{"w postcopy lan/0 0 0.5 2.5"}, 2700 * ms},
 	{"no deadline and no means that keeps the budget: the last, as well as it goes",
@@ -94,14 +96,14 @@ var planCases = []struct {
 		oneLink(100 * sec), []Guest{with(idle("a", 90), prio(1)), idle("b", 50), idle("c", 40)},
 		[]string{"a live lan/0 0 0.5 90.5", "c shutdown by 40", "b shutdown by 40"}, 100 * sec},
 	{"a window for nothing",
-		oneLink(10 * sec), []Guest{idle("a", 90), with(idle("b", 91), ladder(Live, Destroy))},
+		oneLink(10 * sec), []Guest{idle("a", 90), with(idle("b", 91), rungs(ladder.Live, ladder.Destroy))},
 		[]string{"a  by 0", "b  by 0"}, 0},
 	{"the rung that is still in time",
-		oneLink(30 * sec), []Guest{with(idle("a", 90), ladder(Live, Shutdown, Destroy))},
+		oneLink(30 * sec), []Guest{with(idle("a", 90), rungs(ladder.Live, ladder.Shutdown, ladder.Destroy))},
 		[]string{"a destroy by 13"}, 30 * sec},
 	{"saved one after the other, the dearest as late as can be",
 		Node{Window: 30 * sec, StoreRate: gb, Links: oneLink(0).Links},
-		[]Guest{with(idle("a", 10), ladder(Save)), with(idle("b", 12), ladder(Save, Shutdown), prio(1)), with(idle("c", 9), ladder(Save, Destroy))},
+		[]Guest{with(idle("a", 10), rungs(ladder.Save)), with(idle("b", 12), rungs(ladder.Save, ladder.Shutdown), prio(1)), with(idle("c", 9), rungs(ladder.Save, ladder.Destroy))},
 		[]string{"a save by 8", "c destroy by 13", "b save by 18"}, 30 * sec},
 }
 
@@ -146,7 +148,7 @@ func TestPlanRefuses(t *testing.T) {
 		{oneLink(0), []Guest{a, a}, `guest "a" is listed twice`},
 		{oneLink(0), []Guest{with(a, onLink("wan"))}, `on link "wan", which the node does not have`},
 		{oneLink(0), []Guest{with(a, func(g *Guest) { g.Load.DirtyRate = math.NaN() })}, `guest "a" has a negative rate`},
-		{oneLink(0), []Guest{with(a, ladder(Live, "prayer"))}, `guest "a": "prayer" is no means`},
+		{oneLink(0), []Guest{with(a, rungs(ladder.Live, "prayer"))}, `guest "a": unknown ladder rung "prayer"`},
 	} {
 		if _, err := Plan(c.node, c.guests); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("got %v, want %q", err, c.want)
@@ -155,10 +157,10 @@ func TestPlanRefuses(t *testing.T) {
 }
 
 func TestStrandedAreExplained(t *testing.T) {
-	hot := func(name string, rate float64, means ...Means) Guest {
+	hot := func(name string, rate float64, means ...ladder.Rung) Guest {
 		return Guest{Name: name, Ladder: means, Load: Load{Memory: 8 * gb, DirtyRate: rate, Budget: 100 * ms, HandOver: 50 * ms}}
 	}
-	s, err := Plan(oneLink(100*sec), []Guest{idle("long", 200), hot("hot", 2*gb, Live, Shutdown), hot("hotter", 1000*gb, Live, Shutdown), with(idle("cold", 1), ladder(Shutdown))})
+	s, err := Plan(oneLink(100*sec), []Guest{idle("long", 200), hot("hot", 2*gb, ladder.Live, ladder.Shutdown), hot("hotter", 1000*gb, ladder.Live, ladder.Shutdown), with(idle("cold", 1), rungs(ladder.Shutdown))})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -166,7 +168,7 @@ func TestStrandedAreExplained(t *testing.T) {
 		"long": "it needs 3m20s on a link", "hot": "slowed down by 53 %", "hotter": "only by post-copy", "cold": "no live means",
 	}
 	for _, step := range s.Stranded() {
-		if !strings.Contains(step.Why, want[step.Guest]) || step.Means != Shutdown || step.Start != 40*sec {
+		if !strings.Contains(step.Why, want[step.Guest]) || step.Rung != ladder.Shutdown || step.Start != 40*sec {
 			t.Errorf("%s: %q, want %q", short(step), step.Why, want[step.Guest])
 		}
 		delete(want, step.Guest)
@@ -207,18 +209,18 @@ func checkStep(t *testing.T, n Node, g Guest, s Step) {
 	switch {
 	case n.Window > 0 && s.End > n.Window:
 		t.Fatalf("%+v ends after the window of %v", s, n.Window)
-	case s.OverLink() && g.Link != "" && g.Link != s.Link:
+	case s.IsLive() && g.Link != "" && g.Link != s.Link:
 		t.Fatalf("%+v leaves on another link than %q", s, g.Link)
-	case s.OverLink() && s.Why == "" && !s.Prediction.Kept:
+	case s.IsLive() && s.Why == "" && !s.Prediction.Kept:
 		t.Fatalf("%+v breaks its budget without a word", s)
-	case !s.OverLink() && s.Why == "":
+	case !s.IsLive() && s.Why == "":
 		t.Fatalf("%+v stays without a word", s)
 	}
 	allowed := g.Ladder
 	if allowed == nil {
-		allowed = DefaultLadder
+		allowed = ladder.Default
 	}
-	if s.Means != "" && !slices.Contains(allowed, s.Means) {
+	if s.Rung != "" && !slices.Contains(allowed, s.Rung) {
 		t.Fatalf("%+v is not allowed: %v", s, allowed)
 	}
 }
@@ -267,7 +269,7 @@ func randomNode(r *rand.Rand) (Node, []Guest) {
 			guests[i].Link = n.Links[r.IntN(len(n.Links))].Name
 		}
 		if r.IntN(2) == 0 {
-			guests[i].Ladder = allMeans[r.IntN(len(allMeans)):]
+			guests[i].Ladder = ladder.Rungs[r.IntN(len(ladder.Rungs)):]
 		}
 	}
 	return n, guests
@@ -345,14 +347,14 @@ func BenchmarkPlan10k(b *testing.B) {
 }
 
 func TestMeansAreInOrder(t *testing.T) {
-	for i, a := range allMeans {
-		for j, b := range allMeans {
+	for i, a := range ladder.Rungs {
+		for j, b := range ladder.Rungs {
 			if got := a.Compare(b); (got < 0) != (i < j) || (got > 0) != (i > j) {
 				t.Errorf("%s compared with %s is %d", a, b, got)
 			}
 		}
 	}
-	if !Live.OverLink() || !PostCopy.OverLink() || Save.OverLink() {
+	if !ladder.Live.IsLive() || !ladder.PostCopy.IsLive() || ladder.Save.IsLive() {
 		t.Error("which means go over a link is wrong")
 	}
 }

@@ -4,6 +4,8 @@ import (
 	"math"
 	"sort"
 	"time"
+
+	"github.com/vmferry/vmferry/migrate/ladder"
 )
 
 // Load is what is known of a guest before it moves.
@@ -20,7 +22,7 @@ type Load struct {
 
 // Prediction is how one move will go. Predict makes it, and does no input or output.
 type Prediction struct {
-	Means    Means         `json:"means"`
+	Rung     ladder.Rung   `json:"means"`
 	Rate     float64       `json:"rate"`               // bytes per second that it reckons with
 	Duration time.Duration `json:"duration"`           // from the first byte until the source has nothing left to send
 	Bytes    uint64        `json:"bytes"`              // sent in all
@@ -29,7 +31,7 @@ type Prediction struct {
 	Limit    time.Duration `json:"limit"`              // the downtime limit with which it ends
 	Throttle int           `json:"throttle,omitempty"` // per cent taken from the guest in the last pass
 	Kept     bool          `json:"kept"`               // it ends by itself, and within the budget
-	Need     *Need         `json:"need,omitempty"`     // only for Live that is not kept
+	Need     *Need         `json:"need,omitempty"`     // only for ladder.Live that is not kept
 }
 
 // Need says what a guest needs for which plain pre-copy is not enough.
@@ -58,9 +60,9 @@ const (
 // More bandwidth never makes a move longer, nor has it send more; more memory, a higher dirty rate or
 // a larger working set never makes it shorter. The pause is not monotone: a move that ends a pass
 // earlier may leave more to the last copy, but no more than the limit.
-func Predict(l Load, rate float64, m Means) Prediction {
+func Predict(l Load, rate float64, m ladder.Rung) Prediction {
 	p := predict(l, rate, m)
-	if m == Live && !p.Kept {
+	if m == ladder.Live && !p.Kept {
 		p.Need = l.needs(rate)
 	}
 	return p
@@ -71,18 +73,18 @@ func (p Prediction) ends() bool { return p.Passes > 0 && p.Passes < maxPasses }
 
 func usable(rate float64) bool { return rate > 0 && !math.IsInf(rate, 1) }
 
-func predict(l Load, rate float64, m Means) Prediction {
-	p := Prediction{Means: m, Rate: rate, Duration: forever, Pause: forever}
+func predict(l Load, rate float64, m ladder.Rung) Prediction {
+	p := Prediction{Rung: m, Rate: rate, Duration: forever, Pause: forever}
 	switch {
 	case !usable(rate):
-	case m == Live:
+	case m == ladder.Live:
 		p = l.preCopy(rate, func(int) int { return 0 })
-	case m == Converge:
+	case m == ladder.Converge:
 		p = l.preCopy(rate, autoConverge)
-	case m == PostCopy && l.Disks == 0: // no guest is switched whose disks are copied
+	case m == ladder.PostCopy && l.Disks == 0: // no guest is switched whose disks are copied
 		p = l.postCopy(rate)
 	}
-	p.Means = m
+	p.Rung = m
 	return p
 }
 
@@ -162,7 +164,7 @@ func (l Load) limit(passes int) time.Duration {
 func (l Load) allows(pause time.Duration) bool { return l.Budget <= 0 || pause <= l.Budget }
 
 func (l Load) needs(rate float64) *Need {
-	n := &Need{PostCopy: predict(l, rate, PostCopy).Kept}
+	n := &Need{PostCopy: predict(l, rate, ladder.PostCopy).Kept}
 	const most = 99 // QEMU's own bound
 	least := 1 + sort.Search(most, func(i int) bool {
 		return usable(rate) && l.preCopy(rate, func(int) int { return i + 1 }).Kept

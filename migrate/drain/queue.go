@@ -7,6 +7,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/vmferry/vmferry/migrate/ladder"
 )
 
 var (
@@ -22,7 +24,7 @@ var (
 // else may be done with it, this is the last moment.
 type TooLate struct {
 	Guest string
-	Means Means         // what to do instead; "" when there is no time for anything that it allows
+	Rung  ladder.Rung   // what to do instead; "" when there is no time for anything that it allows
 	Left  time.Duration // until the node must be empty
 	Why   string
 }
@@ -30,8 +32,8 @@ type TooLate struct {
 // Error says what is too late, why, and what to do.
 func (e *TooLate) Error() string {
 	what := "nothing else that it allows can be done in time"
-	if e.Means != "" {
-		what = fmt.Sprintf("use %q instead", e.Means)
+	if e.Rung != "" {
+		what = fmt.Sprintf("use %q instead", e.Rung)
 	}
 	return fmt.Sprintf("guest %q cannot leave in the %v that are left: %s; %s", e.Guest, e.Left.Round(time.Second), e.Why, what)
 }

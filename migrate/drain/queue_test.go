@@ -11,6 +11,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/vmferry/vmferry/migrate/ladder"
 )
 
 // bench is a queue in a bubble of fake time, and what happened there, by the second.
@@ -73,7 +75,7 @@ func (b *bench) move(ctx context.Context, g Guest, took time.Duration) {
 	}
 	defer turn.Release()
 	l := b.q.node.Links[turn.link]
-	b.note("%s %s", g.Name, turn.Step().Means)
+	b.note("%s %s", g.Name, turn.Step().Rung)
 	select {
 	case <-time.After(l.Setup + took):
 		turn.Copied()
@@ -183,7 +185,7 @@ func TestQueueMindsTheCallers(t *testing.T) {
 			[]string{"1 b live", "11 a live", "11.5 b left", "31.5 a left"}},
 		{"one has not, whoever goes first", []Guest{with(idle("a", 60), prio(1)), with(idle("b", 10), patience(30*sec))},
 			[]string{"1 a live", `30 b: guest "b" cannot leave in the 0s that are left: it needs 10s on a link, and they are taken until too late; use "shutdown" instead`, "61.5 a left"}},
-		{"with nothing to fall back on", []Guest{with(idle("a", 60), prio(1)), with(idle("b", 10), patience(30*sec), ladder(Live))},
+		{"with nothing to fall back on", []Guest{with(idle("a", 60), prio(1)), with(idle("b", 10), patience(30*sec), rungs(ladder.Live))},
 			[]string{"1 a live", `30 b: guest "b" cannot leave in the 0s that are left: it needs 10s on a link, and they are taken until too late; nothing else that it allows can be done in time`, "61.5 a left"}},
 		{"not by the prediction, but the link is idle", []Guest{with(idle("a", 60), patience(50*sec))},
 			[]string{"1 a live", "61.5 a left"}},
@@ -213,7 +215,7 @@ func TestQueueTakesInAFailure(t *testing.T) {
 
 func TestQueueWindowShortened(t *testing.T) {
 	onBench(t, oneLink(300*sec), Options{Gather: sec}, func(b *bench) {
-		wait := b.moveAll(with(idle("a", 60), prio(1)), idle("b", 50), with(idle("c", 5), ladder(Live, Destroy)))
+		wait := b.moveAll(with(idle("a", 60), prio(1)), idle("b", 50), with(idle("c", 5), rungs(ladder.Live, ladder.Destroy)))
 		b.pass(9 * sec)
 		b.q.SetDeadline(b.begin.Add(30 * sec))
 		wait()
@@ -253,7 +255,7 @@ func TestQueueDoesNotCountOnTheStuck(t *testing.T) {
 func TestQueueTriesTheHopelessOnAnIdleLink(t *testing.T) {
 	onBench(t, oneLink(100*sec), Options{Gather: sec}, func(b *bench) {
 		// Its 100 MB take 100 ms.
-		hot := with(tight("hot", 1), ladder(Live, Shutdown), func(g *Guest) { g.Load.Budget = 50 * ms })
+		hot := with(tight("hot", 1), rungs(ladder.Live, ladder.Shutdown), func(g *Guest) { g.Load.Budget = 50 * ms })
 		var wg sync.WaitGroup
 		wg.Go(func() { b.move(b.Context(), hot, time.Hour) })
 		synctest.Wait()
@@ -349,9 +351,9 @@ func TestQueueRefusals(t *testing.T) {
 		if _, err := b.q.Enter(ctx, idle("late", 1)); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("a caller that is away already: %v", err)
 		}
-		only, err := b.q.Enter(b.Context(), with(idle("s", 1), ladder(Shutdown)))
+		only, err := b.q.Enter(b.Context(), with(idle("s", 1), rungs(ladder.Shutdown)))
 		var late *TooLate
-		if only != nil || !errors.As(err, &late) || late.Means != Shutdown {
+		if only != nil || !errors.As(err, &late) || late.Rung != ladder.Shutdown {
 			t.Errorf("nothing live allowed: %v", err)
 		}
 		c, _ := b.q.Join(tight("c", 1))

@@ -3,6 +3,8 @@ package drain
 import (
 	"slices"
 	"time"
+
+	"github.com/vmferry/vmferry/migrate/ladder"
 )
 
 // Turn is a guest's place in a Queue: first it waits, then it is granted or refused, in the end it is
@@ -25,7 +27,7 @@ type Turn struct {
 	overdue  int           // how often that was put off
 	attempt  bool          // nothing says that it will be gone in time, but the link was idle
 	lastCall time.Time     // the last moment for fallback
-	fallback Means
+	fallback ladder.Rung
 	untie    func() bool
 }
 
@@ -97,7 +99,7 @@ func (t *Turn) Update(l Load) error {
 
 // expect reckons anew with a move that is under way, by the means that it was granted.
 func (t *Turn) expect() {
-	i := slices.IndexFunc(t.c.options, func(o option) bool { return o.link == t.link && o.means == t.step.Means })
+	i := slices.IndexFunc(t.c.options, func(o option) bool { return o.link == t.link && o.means == t.step.Rung })
 	if i < 0 { // nothing says that it keeps its budget: leave it alone
 		t.step.AtOnce = 1
 		return

@@ -10,8 +10,8 @@ import (
 	"time"
 
 	"github.com/vmferry/vmferry/migrate/plaintext"
+	"github.com/vmferry/vmferry/resource/agentd/wire"
 	"github.com/vmferry/vmferry/resource/ocf"
-	"github.com/vmferry/vmferry/resource/warm/wire"
 )
 
 const (

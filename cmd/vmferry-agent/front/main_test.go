@@ -14,8 +14,8 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/vmferry/vmferry/resource/agentd/wire"
 	"github.com/vmferry/vmferry/resource/ocf"
-	"github.com/vmferry/vmferry/resource/warm/wire"
 )
 
 func TestMain(m *testing.M) {

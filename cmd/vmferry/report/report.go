@@ -212,11 +212,11 @@ const none = "-"
 // ladder is what was tried, with the seconds of each rung. Of one that stands alone the duration tells.
 func ladder(r migrate.Record) string {
 	if len(r.Rungs) < 2 {
-		return cmp.Or(string(r.Means), none)
+		return cmp.Or(string(r.Rung), none)
 	}
 	var tried []string
 	for _, rung := range r.Rungs {
-		tried = append(tried, fmt.Sprintf("%s %.1f", rung.Means, rung.MS/1000))
+		tried = append(tried, fmt.Sprintf("%s %.1f", rung.Rung, rung.MS/1000))
 	}
 	return strings.Join(tried, ", ")
 }

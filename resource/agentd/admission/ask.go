@@ -1,0 +1,160 @@
+package admission
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/vmferry/vmferry/migrate/drain"
+	"github.com/vmferry/vmferry/resource/agentd/wire"
+)
+
+// Turn is a turn that the daemon has granted. Its methods may be called from any goroutine.
+type Turn struct {
+	talk    *talk
+	granted word
+	giveUp  chan struct{}
+	release func()
+}
+
+// Measured waits for news of a guest's load.
+type Measured func(ctx context.Context) (_ drain.Load, ok bool)
+
+// Enter asks the daemon behind a socket for a guest's turn, and waits for it until ctx ends. The turn outlives
+// ctx. waiting, when not nil, is called once when others come first, and measured in a goroutine of its own: what it
+// returns is passed on if it is ok. Its context ends when Enter returns. Schema and Action are filled in.
+//
+// The error is a *drain.TooLate when the daemon says that the guest must not move, and ctx's when that ended.
+// Any other means that the daemon gives no turn: it is not there, declined, died or hangs.
+func Enter(ctx context.Context, socket string, r Request, waiting func(), measured Measured) (*Turn, error) {
+	conn, err := dial(ctx, socket)
+	if err != nil {
+		return nil, fmt.Errorf("ask vmferryd for a turn: %w", err)
+	}
+	turn, err := enter(ctx, conn, r, waiting, measured)
+	if err != nil {
+		_ = conn.Close()
+		return nil, fmt.Errorf("ask vmferryd for a turn: %w", err)
+	}
+	return turn, nil
+}
+
+// dial connects to the daemon, which must be root's or this user's.
+func dial(ctx context.Context, socket string) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, talkTime)
+	defer cancel()
+	conn, err := new(net.Dialer).DialContext(ctx, "unix", socket)
+	if err != nil {
+		return nil, err
+	}
+	raw, ok := conn.(syscall.Conn)
+	if !ok {
+		return nil, errors.Join(fmt.Errorf("%T is no socket", conn), conn.Close())
+	}
+	if _, err := wire.Caller(raw); err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	return conn, nil
+}
+
+func enter(ctx context.Context, conn net.Conn, r Request, waiting func(), measured Measured) (*Turn, error) {
+	t := &talk{Conn: conn, in: bufio.NewReader(conn)}
+	r.Schema, r.Action = wire.Schema, wire.Enter
+	if err := t.say(r); err != nil {
+		return nil, err
+	}
+	if measured != nil {
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		go func() {
+			if load, ok := measured(ctx); ok {
+				_ = t.say(news{Schema: wire.Schema, Word: wordLoad, Load: Load(load)})
+			}
+		}()
+	}
+	stop := context.AfterFunc(ctx, func() { _ = conn.SetReadDeadline(time.Unix(1, 0)) })
+	defer stop()
+	w, err := t.await(ctx, waiting)
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return nil, ctx.Err()
+	case err != nil:
+		return nil, err
+	case w.Word == wordTooLate:
+		return nil, &drain.TooLate{Guest: r.Guest, Rung: w.Rung, Left: w.Left, Why: w.Why}
+	case w.Word != wordGranted:
+		return nil, fmt.Errorf("the daemon said %q, and had granted nothing", w.Word)
+	}
+	if !stop() {
+		return nil, ctx.Err()
+	}
+	turn := &Turn{talk: t, granted: w, giveUp: make(chan struct{})}
+	turn.release = sync.OnceFunc(func() { _ = conn.Close() })
+	_ = conn.SetReadDeadline(time.Time{})
+	go turn.listen()
+	return turn, nil
+}
+
+// await returns the first word that ends the wait.
+func (t *talk) await(ctx context.Context, waiting func()) (word, error) {
+	for {
+		_ = t.SetReadDeadline(time.Now().Add(silence))
+		if ctx.Err() != nil { // whose end may have set another just before
+			return word{}, ctx.Err()
+		}
+		line, err := t.hear()
+		if err != nil {
+			return word{}, fmt.Errorf("wait for the daemon's word: %w", err)
+		}
+		w, err := decodeWord(line)
+		if err != nil || w.Word != wordWaiting {
+			return w, err
+		}
+		if waiting != nil {
+			waiting()
+			waiting = nil
+		}
+	}
+}
+
+// listen waits for the daemon to take the turn back. When it dies instead, the move goes on.
+func (t *Turn) listen() {
+	for {
+		line, err := t.talk.hear()
+		if err != nil {
+			return
+		}
+		if w, err := decodeWord(line); err == nil && w.Word == wordGiveUp {
+			close(t.giveUp)
+			return
+		}
+	}
+}
+
+// AtOnce is how many moves may be under way, this one counted.
+func (t *Turn) AtOnce() int { return t.granted.AtOnce }
+
+// Deadline is when the node must be empty, zero without one.
+func (t *Turn) Deadline() time.Time { return t.granted.Deadline }
+
+// GiveUp is closed when the move should be aborted, because there will soon be no time for anything else.
+func (t *Turn) GiveUp() <-chan struct{} { return t.giveUp }
+
+// Update tells the daemon what was learnt of the guest's load since.
+func (t *Turn) Update(l drain.Load) {
+	_ = t.talk.say(news{Schema: wire.Schema, Word: wordLoad, Load: Load(l)})
+}
+
+// Copied tells the daemon that the guest has left, and for how long it stood still, if that is known. A daemon that died
+// needs not know.
+func (t *Turn) Copied(pause time.Duration) {
+	_ = t.talk.say(news{Schema: wire.Schema, Word: wordCopied, Pause: pause})
+}
+
+// Release gives the turn back.
+func (t *Turn) Release() { t.release() }

@@ -1,0 +1,142 @@
+package admission
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/vmferry/vmferry/migrate/drain"
+	"github.com/vmferry/vmferry/migrate/ladder"
+	"github.com/vmferry/vmferry/resource/agentd/wire"
+)
+
+// Request asks for a guest's turn. Durations are in nanoseconds, rates in bytes per second.
+type Request struct {
+	Schema   int    `json:"schema"`
+	Action   string `json:"action"` // wire.Enter
+	Guest    string `json:"guest"`
+	UUID     string `json:"uuid,omitempty"`
+	Resource string `json:"resource,omitempty"` // its id in the cluster manager
+	Target   string `json:"target,omitempty"`   // the node that it is to run on
+
+	Priority int           `json:"priority,omitempty"` // higher goes first
+	Ladder   []ladder.Rung `json:"ladder,omitempty"`   // empty for ladder.Default
+	Shutdown time.Duration `json:"shutdown,omitempty"` // how long its clean shutdown may take, 0 where that is not known
+	Deadline time.Time     `json:"deadline,omitzero"`  // when the caller's time is up, zero for never
+	Rate     float64       `json:"rate,omitempty"`     // that the link carries, 0 where that is not known
+	Most     float64       `json:"most,omitempty"`     // that its move may take of it, 0 for all
+	SetUp    time.Duration `json:"set_up,omitempty"`   // of a migration, what is not copying
+
+	Load
+}
+
+// Load is drain.Load in a message.
+type Load struct {
+	Memory     uint64        `json:"memory,omitempty"`
+	DirtyRate  float64       `json:"dirty_rate,omitempty"`
+	WorkingSet uint64        `json:"working_set,omitempty"`
+	Device     uint64        `json:"device,omitempty"`
+	Limit      time.Duration `json:"limit,omitempty"`
+	Budget     time.Duration `json:"budget,omitempty"`
+	HandOver   time.Duration `json:"hand_over,omitempty"`
+	Disks      uint64        `json:"disks,omitempty"`
+}
+
+// guest is the request as the plan has it.
+func (r Request) guest() drain.Guest {
+	g := drain.Guest{
+		Name: r.Guest, Priority: r.Priority, Ladder: r.Ladder, Shutdown: r.Shutdown,
+		Most: r.Most, Load: drain.Load(r.Load),
+	}
+	if !r.Deadline.IsZero() {
+		g.Patience = max(time.Until(r.Deadline), 1)
+	}
+	return g
+}
+
+// The words of the two sides.
+const (
+	wordWaiting = "waiting"
+	wordGranted = "granted"
+	wordTooLate = "too-late"
+	wordGiveUp  = "give-up"
+
+	wordLoad   = "load" // the agent's
+	wordCopied = "copied"
+)
+
+// word is what the daemon says.
+type word struct {
+	Schema   int    `json:"schema"`
+	Declined string `json:"declined,omitempty"` // why the daemon has no turn to give, as in wire.Answer
+	Word     string `json:"word,omitempty"`
+
+	AtOnce   int           `json:"at_once,omitempty"` // granted: how many may be under way, this one counted
+	Deadline time.Time     `json:"deadline,omitzero"` // granted: when the node must be empty
+	Rung     ladder.Rung   `json:"means,omitempty"`   // too-late: what to do instead
+	Left     time.Duration `json:"left,omitempty"`    // too-late: until the node must be empty
+	Why      string        `json:"why,omitempty"`     // too-late, give-up
+}
+
+// decodeRequest reads a line that an agent sent. What the plan needs is checked by the plan.
+func decodeRequest(line []byte) (Request, error) {
+	var r Request
+	if err := wire.Decode(line, &r); err != nil {
+		return Request{}, fmt.Errorf("read request: %w", err)
+	}
+	switch {
+	case r.Schema != wire.Schema:
+		return Request{}, fmt.Errorf("read request: schema is %d, this daemon speaks %d: restart vmferryd after an upgrade", r.Schema, wire.Schema)
+	case r.Action != wire.Enter:
+		return Request{}, fmt.Errorf("read request: action %q is not %q", r.Action, wire.Enter)
+	case r.Guest == "":
+		return Request{}, errors.New("read request: it names no guest")
+	case r.SetUp < 0 || !(r.Rate >= 0) || !(r.Most >= 0):
+		return Request{}, fmt.Errorf("read request: guest %q has a negative rate or time", r.Guest)
+	}
+	return r, nil
+}
+
+// decodeWord reads a line that the daemon sent. That it declined is an error.
+func decodeWord(line []byte) (word, error) {
+	var w word
+	if err := wire.Decode(line, &w); err != nil {
+		return word{}, fmt.Errorf("read the daemon's word: %w", err)
+	}
+	switch {
+	case w.Schema != wire.Schema:
+		return word{}, fmt.Errorf("read the daemon's word: schema is %d, this agent speaks %d", w.Schema, wire.Schema)
+	case w.Declined != "":
+		return word{}, fmt.Errorf("the daemon declined: %s", w.Declined)
+	}
+	switch w.Word {
+	case wordWaiting, wordTooLate, wordGiveUp:
+		return w, nil
+	case wordGranted:
+		if w.AtOnce < 1 {
+			return word{}, fmt.Errorf("read the daemon's word: granted with %d at once", w.AtOnce)
+		}
+		return w, nil
+	}
+	return word{}, fmt.Errorf("read the daemon's word: %q is none", w.Word)
+}
+
+// news is what the agent says after the request.
+type news struct {
+	Schema int           `json:"schema"`
+	Word   string        `json:"word"`
+	Pause  time.Duration `json:"pause,omitempty"` // with wordCopied: for how long the guest stood still, 0 where that is not known
+	Load                 // with wordLoad: what was measured meanwhile
+}
+
+// decodeNews reads a line that an agent sent. What the plan needs is checked by the plan.
+func decodeNews(line []byte) (news, error) {
+	var n news
+	if err := wire.Decode(line, &n); err != nil {
+		return news{}, fmt.Errorf("read the agent's word: %w", err)
+	}
+	if n.Schema != wire.Schema || n.Word != wordLoad && n.Word != wordCopied {
+		return news{}, fmt.Errorf("read the agent's word: %q of schema %d is none", n.Word, n.Schema)
+	}
+	return n, nil
+}

@@ -1,0 +1,45 @@
+// Package hostproc finds the QEMU process of a guest without asking libvirt.
+//
+// libvirt may be dead, blocked, or have forgotten a guest. The kernel has not:
+// a guest runs on a node exactly as long as its QEMU process does. This package
+// reads that process from libvirt's pid file and from /proc, names it by the
+// -name and -uuid that libvirt put on its command line, and kills it through
+// a pidfd, so that neither the kill nor the proof of its end can hit another
+// process that got the same number.
+//
+// Start with [List] for all guests of a node, or [Host.Find] for one. Package xl does the same for the domains of Xen,
+// in the words of this package, and package local chooses between the two. [Host.Helpers] finds what works for libvirt's
+// daemon beside the guests.
+//
+// # Whose a process is
+//
+// Any user can give a process the name and the command line of a guest's QEMU, or remove its command line. So a process
+// counts only when it is libvirt's. That is judged first, by facts that the user of the process cannot choose. One of
+// these must hold:
+//
+//   - Its control group is a guest's, below slices and libvirt's partitions only. A group of that name below a user's own
+//     service manager, a service or a container is not a guest's.
+//   - libvirt's pid file names it, in a directory that only root may write. The process holds the lock of the file, or
+//     is not younger than the file.
+//   - It runs as root or as QEMU's user (qemu.conf), in libvirt's service or where there are no services, and not in a
+//     PID namespace below. In another service or in a session root must run it, and the file that it executes must be
+//     a QEMU that is not set-user-ID, as when an administrator starts one by hand. Nothing in a container counts.
+//
+// What libvirt noted overrides the command line too: a QEMU whose command line names another guest than its control
+// group or its pid file is a doubt about the guest of these, and proves nothing about the other.
+//
+// To read stat, status, cgroup and cmdline needs no capability, unless /proc is mounted with hidepid. To read exe and auxv
+// needs CAP_SYS_PTRACE. Without that, a QEMU that root started by hand is not found, and on a node without services a
+// set-user-ID program is not recognised.
+//
+// # What an answer means
+//
+// A listing without an error is a proof: what is not in it has no process here.
+// A listing with an error may lack some; callers must read it as "cannot tell"
+// and never as "stopped". [ErrIncomplete] is in all such errors.
+//
+// A search for one guest fails only for a process that may be that guest's. Where the command line does not tell, the
+// guest is known by the control group, which libvirt names after it, or else by libvirt's pid file. What works
+// beside QEMU (qemu-pr-helper, swtpm, virtiofsd and their kind) is no guest. A process whose
+// command line cannot be read, since it holds its memory lock, is judged by what the kernel tells without that.
+package hostproc

@@ -1,0 +1,101 @@
+package local
+
+import (
+	"context"
+	"errors"
+	"net/url"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/vmferry/vmferry/migrate"
+	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/resource/hostproc"
+	"github.com/vmferry/vmferry/resource/hostproc/xl"
+)
+
+// Witness sees and ends guests. An answer without an error is a proof; an error means "cannot tell".
+type Witness interface {
+	// List returns what runs all guests of the hypervisor here.
+	List(ctx context.Context) ([]hostproc.Process, error)
+	// Find returns what runs one guest.
+	Find(ctx context.Context, name, uuid string) ([]hostproc.Process, error)
+	// Kill ends it; nil is proof of its end.
+	Kill(ctx context.Context, p hostproc.Process, grace time.Duration) error
+}
+
+// Of is the witness of the guests of the libvirt at uri, which is this node's.
+func Of(uri string) Witness {
+	if isXen(uri) {
+		return xl.Host{}
+	}
+	return hostOf(uri)
+}
+
+// List asks the witness of each of the libvirts, each hypervisor's once. With an error some guests may be missing.
+func List(ctx context.Context, uris ...string) ([]hostproc.Process, error) {
+	asked := map[bool]bool{}
+	var all []hostproc.Process
+	var errs []error
+	look := hostOf(uris...) // one look for the guests of all of QEMU's
+	for _, uri := range uris {
+		if asked[isXen(uri)] {
+			continue
+		}
+		asked[isXen(uri)] = true
+		w := Of(uri)
+		if _, isQEMU := w.(hostproc.Host); isQEMU {
+			w = look
+		}
+		found, err := w.List(ctx)
+		all, errs = append(all, found...), append(errs, err)
+	}
+	return all, errors.Join(errs...)
+}
+
+func isXen(uri string) bool { return libvirt.DriverOf(uri).IsXen() }
+
+// hostOf looks for the guests of libvirts of QEMU's. Those of a session are its user's.
+func hostOf(uris ...string) hostproc.Host {
+	h := hostproc.Host{System: !slices.ContainsFunc(uris, isSession)}
+	for _, uri := range uris {
+		if isSession(uri) {
+			h.Users = append(h.Users, sessionUser(uri))
+		}
+	}
+	return h
+}
+
+// sessionUser is whose libvirt a session is: by its socket below /run/user, and else of the user as which this program runs.
+func sessionUser(uri string) int {
+	u, err := url.Parse(uri)
+	if err != nil {
+		return os.Geteuid()
+	}
+	rest, below := strings.CutPrefix(u.Query().Get("socket"), "/run/user/")
+	number, _, _ := strings.Cut(rest, "/")
+	if uid, err := strconv.ParseUint(number, 10, 32); below && err == nil {
+		return int(uid)
+	}
+	return os.Geteuid()
+}
+
+// isSession tells whether a libvirt is one that a user has for himself.
+func isSession(uri string) bool {
+	u, err := url.Parse(uri)
+	return err != nil || u.Path == "/session" || u.Path == "/embed"
+}
+
+// Testify makes the witness of the guests of a move's source, which is this node's libvirt at uri, one of the
+// engine's.
+func Testify(deps *migrate.Deps, w Witness) {
+	deps.Gone = func(ctx context.Context, guest, uuid string) (bool, error) {
+		found, err := w.Find(ctx, guest, uuid)
+		return err == nil && len(found) == 0, err
+	}
+	if x, ok := w.(xl.Host); ok {
+		deps.Halted, deps.Wake, deps.Abort = x.Halted, x.Wake, x.Abort
+	}
+}

@@ -1,0 +1,210 @@
+package hostproc
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/binary"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// The limits of what is read of one file, in bytes. A process chooses the length of its own command line;
+// execve(2) allows six MiB.
+const (
+	maxStat    = 4 << 10
+	maxStatus  = 2 << 20 // a process may be in 65,536 groups
+	maxCmdline = 8 << 20
+	maxConfig  = 1 << 20
+)
+
+// owner is whose a process is, of /proc/PID/status (proc_pid_status(5)). The numbers are those of this program's user
+// namespace, so that the root of a namespace below is not 0.
+type owner struct {
+	real, effective int
+	group           int  // the real one
+	nested          bool // it is in a PID namespace below this node's, as containers are
+}
+
+// parseOwner reads /proc/PID/status. The kernel escapes line breaks in the program's name there.
+func parseOwner(raw []byte) (o owner, err error) {
+	o.real = -1
+	for line := range bytes.Lines(raw) {
+		key, value, _ := bytes.Cut(line, []byte(":"))
+		switch string(key) {
+		case "Uid":
+			ids := strings.Fields(string(value))
+			if len(ids) < 2 {
+				return o, errors.New("parse status: uid: fewer than two")
+			}
+			var real, effective uint64
+			real, err = strconv.ParseUint(ids[0], 10, 32)
+			effective, eerr := strconv.ParseUint(ids[1], 10, 32)
+			if err = cmp.Or(err, eerr); err != nil {
+				return o, errors.New("parse status: uid: not a number")
+			}
+			o.real, o.effective = int(real), int(effective)
+		case "Gid":
+			ids := strings.Fields(string(value))
+			if len(ids) == 0 {
+				return o, errors.New("parse status: gid: none")
+			}
+			group, gerr := strconv.ParseUint(ids[0], 10, 32)
+			if gerr != nil {
+				return o, errors.New("parse status: gid: not a number")
+			}
+			o.group = int(group)
+		case "NSpid":
+			o.nested = len(bytes.Fields(value)) > 1
+		}
+	}
+	if o.real < 0 {
+		return o, errors.New("parse status: no uid")
+	}
+	return o, nil
+}
+
+// isOneOf tells whether both the real and the effective user are the same one of users. A set-user-ID program has root
+// as its effective user, whoever starts it.
+func (o owner) isOneOf(users []int) bool {
+	return o.real == o.effective && slices.Contains(users, o.real)
+}
+
+// isUsers tells whether a user's set-user-ID program has become root altogether, where its file is hidden: such a program,
+// as sudo(8) that waits for a password, keeps the real group of who started it, and root's own has root's.
+func (o owner) isUsers() bool { return o.real == 0 && o.group != 0 }
+
+func (h Host) owner(pid int) (owner, error) {
+	raw, err := readSome(h.path(pid, "status"), maxStatus)
+	if err != nil {
+		return owner{}, err
+	}
+	return parseOwner(raw)
+}
+
+// program is the base name of the file that a process executes, and whether it is set-user-ID or has capabilities: then any
+// user may have chosen the process's name and arguments. An error is that of a process that exits, or fs.ErrPermission for one
+// that this program may not inspect (ptrace(2), PTRACE_MODE_READ_FSCREDS). The file itself is not looked at, since its file
+// system may be that of a dead server: the kernel notes at execve(2) whether rights were gained, and who executed it
+// (AT_SECURE and AT_UID, getauxval(3)). Also SELinux sets AT_SECURE, for each daemon that changes its domain; so it counts
+// only where another user than root, and than the one that the process runs as, executed the file.
+func (h Host) program(pid, user int) (name string, setuid bool, err error) {
+	target, err := os.Readlink(h.path(pid, "exe"))
+	if err != nil {
+		return "", false, err
+	}
+	auxv, _ := readSome(h.path(pid, "auxv"), maxAuxv)
+	return strings.TrimSuffix(filepath.Base(target), " (deleted)"), hasGained(auxv, user), nil // deleted: as after an upgrade
+}
+
+// The entries of an auxiliary vector: AT_UID and AT_SECURE of the kernel's include/uapi/linux/auxvec.h, and the limit of a type.
+const (
+	atUID    = 11
+	atSecure = 23
+	maxAuxv  = 4 << 10
+	maxType  = 1 << 16
+)
+
+// hasGained tells whether a process that runs as that user now got its rights from the file that it executes.
+func hasGained(auxv []byte, user int) bool {
+	secure, _ := auxiliary(auxv, atSecure)
+	by, known := auxiliary(auxv, atUID)
+	return secure != 0 && !(known && (by == 0 || by == uint64(user)))
+}
+
+// auxiliary reads an entry of /proc/PID/auxv: pairs of a type and a value, of the width of the program's own pointers.
+func auxiliary(auxv []byte, kind uint64) (value uint64, ok bool) {
+	width, order := 8, binary.NativeEndian
+	if len(auxv) >= 8 && order.Uint64(auxv) > maxType {
+		width = 4 // a program of 32 bits
+	}
+	number := func(b []byte) uint64 {
+		if width == 4 {
+			return uint64(order.Uint32(b))
+		}
+		return order.Uint64(b)
+	}
+	for entry := range slices.Chunk(auxv, 2*width) {
+		if len(entry) == 2*width && number(entry) == kind {
+			return number(entry[width:]), true
+		}
+	}
+	return 0, false
+}
+
+// qemuUsers are the users as which the system's libvirt starts QEMU: root, and the one that qemu.conf names, or
+// else those that distributions have for it.
+//
+// Source: virQEMUDriverConfigLoadSecurityEntry of qemu_conf.c, virGetUserID of virutil.c, the comments of qemu.conf.
+func (h Host) qemuUsers() []int {
+	names := []string{"libvirt-qemu", "qemu"}
+	config, _ := readSome(h.etc("libvirt/qemu.conf"), maxConfig)
+	if user, ok := setting(config, "user"); ok {
+		names = []string{user}
+	}
+	users := []int{0}
+	for _, name := range names {
+		if uid, ok := h.UserID(name); ok {
+			users = append(users, uid)
+		}
+	}
+	return users
+}
+
+// setting is the value of a setting of libvirt's configuration files.
+func setting(config []byte, name string) (value string, ok bool) {
+	for line := range strings.Lines(string(config)) {
+		key, rest, isSetting := strings.Cut(line, "=")
+		if isSetting && strings.TrimSpace(key) == name {
+			rest, _, _ = strings.Cut(rest, "#")
+			value, ok = strings.Trim(strings.TrimSpace(rest), `"'`), true
+		}
+	}
+	return value, ok
+}
+
+// UserID is the number of a user in /etc/passwd, where daemons have theirs; a directory service is not queried, since
+// it may hang. A name that is not there is read as a number, and one with a plus sign always is (virGetUserID).
+func (h Host) UserID(name string) (uid int, ok bool) {
+	if number, plus := strings.CutPrefix(name, "+"); plus {
+		return userNumber(number)
+	}
+	passwd, _ := readSome(h.etc("passwd"), maxConfig)
+	for line := range strings.Lines(string(passwd)) {
+		if fields := strings.Split(line, ":"); len(fields) > 2 && fields[0] == name {
+			return userNumber(fields[2])
+		}
+	}
+	return userNumber(name)
+}
+
+func userNumber(s string) (int, bool) {
+	n, err := strconv.ParseUint(s, 10, 32)
+	return int(n), err == nil
+}
+
+// readSome reads a file of the kernel's or of root's up to limit bytes, and leaves the rest.
+func readSome(path string, limit int) ([]byte, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = file.Close() }()
+	raw := make([]byte, min(limit, 2<<10)) // most fit
+	for n := 0; ; {
+		more, err := file.Read(raw[n:])
+		n += more
+		switch {
+		case errors.Is(err, io.EOF) || err == nil && n == limit:
+			return raw[:n], nil
+		case err != nil:
+			return nil, err
+		case n == len(raw):
+			raw = append(raw, make([]byte, min(n, limit-n))...)
+		}
+	}
+}

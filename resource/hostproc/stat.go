@@ -1,0 +1,62 @@
+package hostproc
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// procStat is what is needed of /proc/PID/stat (proc_pid_stat(5)).
+type procStat struct {
+	comm    string
+	state   byte
+	parent  int
+	threads int
+	start   uint64 // clock ticks after boot; with the number it names a process for good
+	kernel  bool   // it is one of the kernel's own threads
+}
+
+// kernelThread is PF_KTHREAD of the kernel's include/linux/sched.h, among the flags of field 9.
+const kernelThread = 0x00200000
+
+// parseStat reads one line of /proc/PID/stat. The program's name stands in
+// brackets and may itself hold brackets, blanks and line breaks, as its owner likes, so the last one counts.
+func parseStat(raw []byte) (procStat, error) {
+	from, to := bytes.IndexByte(raw, '('), bytes.LastIndexByte(raw, ')')
+	if from < 0 || to < from {
+		return procStat{}, errors.New("parse stat: no program name")
+	}
+	fields := strings.Fields(string(raw[to+1:])) // fields[0] is field 3 of proc_pid_stat(5)
+	if len(fields) < 20 {
+		return procStat{}, fmt.Errorf("parse stat: %d fields after the name, want 20", len(fields))
+	}
+	state := fields[0]
+	if len(state) != 1 || !isLetter(state[0]) {
+		return procStat{}, errors.New("parse stat: the state is no letter")
+	}
+	parent, err := strconv.Atoi(fields[1])
+	if err != nil {
+		return procStat{}, fmt.Errorf("parse stat: parent: %w", err)
+	}
+	flags, err := strconv.ParseUint(fields[6], 10, 32)
+	if err != nil {
+		return procStat{}, fmt.Errorf("parse stat: flags: %w", err)
+	}
+	threads, err := strconv.Atoi(fields[17])
+	if err != nil {
+		return procStat{}, fmt.Errorf("parse stat: threads: %w", err)
+	}
+	start, err := strconv.ParseUint(fields[19], 10, 64)
+	if err != nil {
+		return procStat{}, fmt.Errorf("parse stat: start time: %w", err)
+	}
+	return procStat{string(raw[from+1 : to]), state[0], parent, threads, start, flags&kernelThread != 0}, nil
+}
+
+func isLetter(c byte) bool { return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' }
+
+// dead tells whether nothing of the process executes any more: a zombie that
+// only waits to be reaped, without threads that outlive their leader.
+func (s procStat) dead() bool { return s.state == 'X' || s.state == 'Z' && s.threads <= 1 }

@@ -1,0 +1,191 @@
+package xl
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os/exec"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/vmferry/vmferry/resource/hostproc"
+)
+
+const (
+	program = "/usr/sbin/xl"
+	// callTime bounds one call of xl: it hangs where xenstored does not answer.
+	callTime = 10 * time.Second
+	// lookAgain is the pause between two looks at a domain that is to end.
+	lookAgain = 250 * time.Millisecond
+)
+
+// Host is this node's Xen. The zero value is the real one.
+type Host struct {
+	// Run runs xl with arguments and returns what it wrote to its standard output; nil is the program of
+	// that name. It returns at the end of its context.
+	Run func(ctx context.Context, args ...string) (string, error)
+	// Procs is where what copies a guest is looked for.
+	Procs hostproc.Host
+}
+
+// List returns the domains of all guests. With an error, which is [hostproc.ErrIncomplete], there may be others.
+func (h Host) List(ctx context.Context) ([]hostproc.Process, error) {
+	out, err := h.call(ctx, "list", "-v")
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", hostproc.ErrIncomplete, err)
+	}
+	all, err := parse(out)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", hostproc.ErrIncomplete, err)
+	}
+	return all, nil
+}
+
+// Find returns the domains of one guest, normally none or one: those of its UUID, which may be empty, else those
+// of its name, also as xl changes it when it moves them. An answer of none without an error is a proof.
+func (h Host) Find(ctx context.Context, name, uuid string) ([]hostproc.Process, error) {
+	all, err := h.List(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return match(all, name, uuid)
+}
+
+// Halted tells whether the guest is here and stands still for a hand-over.
+func (h Host) Halted(ctx context.Context, name, uuid string) (bool, error) {
+	found, err := h.Find(ctx, name, uuid)
+	if err != nil {
+		return false, err
+	}
+	for _, p := range found {
+		if p.Condition == hostproc.Halted {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// Wake lets a guest go on here that Halted told of. It is for one that runs nowhere else, and that nobody
+// may bring up elsewhere.
+func (h Host) Wake(ctx context.Context, name, uuid string) error {
+	found, err := h.Find(ctx, name, uuid)
+	if err != nil {
+		return err
+	}
+	if len(found) != 1 || found[0].Condition != hostproc.Halted {
+		return fmt.Errorf("wake guest %q: it does not stand still here", name)
+	}
+	if _, err := h.call(ctx, "resume", strconv.Itoa(found[0].PID)); err != nil {
+		return fmt.Errorf("wake guest %q: %w", name, err)
+	}
+	return nil
+}
+
+// Shutdown asks the guest in the domain to shut down, and returns nil when the domain is proven to be gone: what
+// is left of one that has shut down is destroyed, as without libvirt nobody else does. mode is "acpi" for the power
+// button, and else the guest is asked through Xen. At the end of ctx the guest may be on its way down.
+func (h Host) Shutdown(ctx context.Context, p hostproc.Process, mode string) error {
+	args := []string{"shutdown", "-F", strconv.Itoa(p.PID)}
+	if mode == "acpi" {
+		args = []string{"trigger", strconv.Itoa(p.PID), "power"}
+	}
+	return h.end(ctx, p, args, func(now hostproc.Process) bool { return now.Condition == hostproc.Ending })
+}
+
+// Kill destroys the domain, and returns nil only with the proof that it is gone. There is nothing between asking the
+// guest, which Shutdown does, and that: grace is not used.
+func (h Host) Kill(ctx context.Context, p hostproc.Process, _ time.Duration) error {
+	return h.end(ctx, p, nil, func(hostproc.Process) bool { return true })
+}
+
+// end asks once, where the domain is there and alive, and destroys it once ripe says so, until it is gone.
+func (h Host) end(ctx context.Context, p hostproc.Process, ask []string, ripe func(hostproc.Process) bool) error {
+	destroyed := false
+	for {
+		now, there, err := h.same(ctx, p)
+		switch {
+		case err != nil:
+			return err
+		case !there:
+			return nil
+		case ask != nil && now.Condition == hostproc.Alive:
+			if _, err := h.call(ctx, ask...); err != nil {
+				return err
+			}
+			ask = nil
+		case !destroyed && ripe(now):
+			if _, err := h.call(ctx, "destroy", strconv.Itoa(p.PID)); err != nil {
+				return err
+			}
+			destroyed = true
+		}
+		if err := wait(ctx); err != nil {
+			return fmt.Errorf("wait for the end of %v of guest %q: %w", p, p.Name, err)
+		}
+	}
+}
+
+// same looks for exactly the domain that was listed: the UUID tells it from one that got its number.
+func (h Host) same(ctx context.Context, p hostproc.Process) (now hostproc.Process, there bool, err error) {
+	all, err := h.List(ctx)
+	if err != nil {
+		return hostproc.Process{}, false, err
+	}
+	for _, q := range all {
+		if q.PID == p.PID && q.UUID == p.UUID {
+			return q, true, nil
+		}
+	}
+	return hostproc.Process{}, false, nil
+}
+
+func wait(ctx context.Context) error {
+	timer := time.NewTimer(lookAgain)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// call is one call of xl, bounded.
+func (h Host) call(ctx context.Context, args ...string) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTime)
+	defer cancel()
+	run := h.Run
+	if run == nil {
+		run = execute
+	}
+	out, err := run(ctx, args...)
+	if err != nil {
+		return "", fmt.Errorf("xl %s: %w", args[0], err)
+	}
+	return out, nil
+}
+
+// execute runs xl, and kills it and what it started at the end of ctx. The error has the last line that it wrote to its
+// standard error.
+func execute(ctx context.Context, args ...string) (string, error) {
+	var out, errs bytes.Buffer
+	cmd := exec.CommandContext(ctx, program, args...)
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	cmd.SysProcAttr = &unix.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return unix.Kill(-cmd.Process.Pid, unix.SIGKILL) }
+	cmd.WaitDelay = time.Second // for a child that left the group and holds the pipe
+	err := cmd.Run()
+	if ctx.Err() != nil && err != nil {
+		return "", context.Cause(ctx)
+	}
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		lines := strings.Split(strings.TrimSpace(errs.String()), "\n")
+		return "", fmt.Errorf("%w: %s", err, strings.TrimSpace(lines[len(lines)-1]))
+	}
+	return out.String(), err
+}

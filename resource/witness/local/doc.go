@@ -1,3 +1,0 @@
-// Package local chooses who sees the guests of a hypervisor on this node without its libvirt: package witness for
-// QEMU's, package xl for Xen's. Start with [Of].
-package local

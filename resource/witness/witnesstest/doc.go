@@ -1,3 +1,0 @@
-// Package witnesstest makes proc file systems of plain files, for tests of what judges processes. Start with
-// [Process.Write].
-package witnesstest
