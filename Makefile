@@ -97,7 +97,7 @@ install: build install-blackout ## install on this machine, or below DESTDIR
 	install -D -m 644 cmd/vmferryd/heartbeat.service.d/10-vmferry.conf $(DESTDIR)$(PREFIX)/lib/systemd/system/heartbeat.service.d/10-vmferry.conf
 	install -D -m 644 cmd/vmferryd/logind.conf.d/90-vmferry.conf $(DESTDIR)$(PREFIX)/lib/systemd/logind.conf.d/90-vmferry.conf
 	test -e $(DESTDIR)$(SYSCONF)/vmferry/vmferryd.toml || install -D -m 644 cmd/vmferryd/vmferryd.toml $(DESTDIR)$(SYSCONF)/vmferry/vmferryd.toml
-	for page in cmd/*/*.[1578]; do install -D -m 644 $$page $(DESTDIR)$(PREFIX)/share/man/man$${page##*.}/$${page##*/} || exit 1; done
+	for page in $(filter-out cmd/vmferry-lab/%,$(wildcard cmd/*/*.[1578])); do install -D -m 644 $$page $(DESTDIR)$(PREFIX)/share/man/man$${page##*.}/$${page##*/} || exit 1; done
 
 stage: ## install into build/stage: what the lab's nodes get
 	rm -rf $(STAGE)

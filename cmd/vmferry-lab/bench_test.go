@@ -12,11 +12,11 @@ import (
 )
 
 func TestHelpListsTheBenches(t *testing.T) {
-	readme, err := os.ReadFile(filepath.Join("..", "..", "README.md"))
+	manual, err := os.ReadFile("vmferry-lab.1")
 	if err != nil {
 		t.Fatal(err)
 	}
-	for where, text := range map[string]string{"the help": usage, "README.md": strings.ReplaceAll(string(readme), "`", "")} {
+	for where, text := range map[string]string{"the help": usage, "the manual": string(manual)} {
 		words := strings.FieldsFunc(text, func(r rune) bool { return strings.ContainsRune(" ,:.\n()", r) })
 		for _, name := range bench.Names() {
 			if !slices.Contains(words, name) {
