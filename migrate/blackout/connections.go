@@ -10,6 +10,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/vmferry/vmferry/migrate/wait"
 )
 
 const (
@@ -82,7 +84,7 @@ func (r *Reflector) ServeTCP(ctx context.Context, l net.Listener) error {
 			if n, ok := failed.more(r.now()); ok {
 				r.log.WithError(err).WithField("times", n).Warn("cannot accept a TCP connection")
 			}
-			pause(ctx, acceptPause)
+			_ = wait.For(ctx, acceptPause)
 			continue
 		}
 		one := &connection{}
@@ -106,16 +108,6 @@ func (r *Reflector) now() time.Duration { return time.Since(r.started) }
 func remote(conn net.Conn) netip.Addr {
 	at, _ := netip.ParseAddrPort(conn.RemoteAddr().String()) // it is of TCP
 	return at.Addr()
-}
-
-// pause waits for d or until ctx is cancelled.
-func pause(ctx context.Context, d time.Duration) {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-	case <-ctx.Done():
-	}
 }
 
 // stream answers one connection until it ends.
