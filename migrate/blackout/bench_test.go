@@ -63,35 +63,3 @@ func BenchmarkRoundTrips(b *testing.B) {
 		})
 	}
 }
-
-// BenchmarkTracker is the arithmetic of a probe and its answer.
-func BenchmarkTracker(b *testing.B) {
-	k := newTracker(time.Millisecond, 3*time.Millisecond, 0, 10*time.Millisecond)
-	b.ReportAllocs()
-	for i := range b.N {
-		at := time.Duration(i) * time.Millisecond
-		seq := k.try(at, 0)
-		k.sent(seq, at+time.Microsecond)
-		k.answer(packet{kind: kindAnswer, seq: seq, instance: 1, count: seq}, at+100*time.Microsecond, 0)
-	}
-}
-
-// BenchmarkReflect is what the reflector does between its system calls: for a
-// client that it knows, and for one that it does not.
-func BenchmarkReflect(b *testing.B) {
-	r := NewLimitedReflector(quiet(), Limits{Rate: maxRate})
-	good := r.baker.bake(r.baker.epoch, alice, 1)
-	for name, probe := range map[string][]byte{
-		"known":   encoded(packet{kind: kindProbe, session: 1, seq: 1, instance: good[0], count: good[1]}),
-		"unknown": probeBytes(2, 1),
-	} {
-		b.Run(name, func(b *testing.B) {
-			buf := make([]byte, PacketSize)
-			b.ReportAllocs()
-			for i := range b.N {
-				copy(buf, probe)
-				r.datagram(buf, alice, time.Duration(i)*time.Microsecond)
-			}
-		})
-	}
-}

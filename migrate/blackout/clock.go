@@ -1,6 +1,10 @@
 package blackout
 
-import "time"
+import (
+	"time"
+
+	"golang.org/x/sys/unix"
+)
 
 // maxStampAge is how old a kernel time stamp may be and still be believed.
 const maxStampAge = time.Minute
@@ -46,4 +50,21 @@ func arrival(stamp, wall time.Time, now, notBefore time.Duration) (at time.Durat
 		return 0, false
 	}
 	return now - age, true
+}
+
+// asleep returns for how long the machine has been suspended since it booted:
+// CLOCK_BOOTTIME goes on then, CLOCK_MONOTONIC does not. The two are read again when
+// this process was kept from running in between: that is no sleep.
+func asleep() time.Duration {
+	var mono, boot, after unix.Timespec
+	for range asleepReads {
+		if unix.ClockGettime(unix.CLOCK_MONOTONIC, &mono) != nil || unix.ClockGettime(unix.CLOCK_BOOTTIME, &boot) != nil ||
+			unix.ClockGettime(unix.CLOCK_MONOTONIC, &after) != nil {
+			return 0
+		}
+		if time.Duration(after.Nano()-mono.Nano()) < leastFault/10 {
+			break
+		}
+	}
+	return time.Duration(boot.Nano() - mono.Nano())
 }

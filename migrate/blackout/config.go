@@ -176,3 +176,26 @@ func (c Config) defaultInterval() time.Duration {
 	}
 	return DefaultInterval
 }
+
+func (c Config) targets() ([]endpoint, error) {
+	if len(c.Targets) == 0 {
+		return nil, errors.New("no target: give udp://HOST:PORT or tcp://HOST:PORT")
+	}
+	if len(c.Targets) > maxTargets {
+		return nil, fmt.Errorf("%d targets, more than %d", len(c.Targets), maxTargets)
+	}
+	seen := make(map[string]bool)
+	all := make([]endpoint, 0, len(c.Targets))
+	for _, name := range c.Targets {
+		e, err := parseTarget(name)
+		if err != nil {
+			return nil, err
+		}
+		if seen[name] {
+			return nil, fmt.Errorf("target %q is given twice", name)
+		}
+		seen[name] = true
+		all = append(all, e)
+	}
+	return all, nil
+}

@@ -212,24 +212,3 @@ func (c *connection) carries(id uint64) bool {
 	c.carried = append(c.carried, id)
 	return true
 }
-
-// seldom lets one of many messages through in a while.
-type seldom struct {
-	every time.Duration
-	mu    sync.Mutex
-	pace  pace
-	n     int
-}
-
-// more counts a message, and tells whether it is to be logged, and how many it stands
-// for.
-func (s *seldom) more(now time.Duration) (n int, ok bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.n++
-	if !s.pace.take(now, s.every, 0) {
-		return 0, false
-	}
-	n, s.n = s.n, 0
-	return n, true
-}

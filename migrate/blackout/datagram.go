@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -12,56 +11,6 @@ import (
 
 // eventsIn is what epoll is asked to tell about an open socket.
 const eventsIn = unix.EPOLLIN
-
-// receiveBuffer is asked for on every socket, so that answers wait in the
-// kernel, with their time stamps, while this process does not run.
-const receiveBuffer = 4 << 20
-
-// target is what all probers have for each service: the arithmetic under its
-// lock, and the identity of the session.
-type target struct {
-	endpoint
-	clock   clock
-	session uint64
-
-	mu     sync.Mutex
-	track  *tracker
-	kernel *tracker // of the other kernel's acknowledgements; nil but for TCP
-	cookie cookie
-	again  uint64 // probes that were sent a second time, with a cookie
-}
-
-// settled implements prober.
-func (t *target) settled() bool {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.track.unsettled() == 0
-}
-
-// answered hands an answer to the arithmetic, with the kernel's time stamp
-// where there is one that can be believed.
-func (t *target) answered(p packet, stamp time.Time, stamped bool, lateness time.Duration) {
-	wall, at := t.clock.read()
-	if stamped {
-		if exact, ok := arrival(t.clock.shown(stamp), wall, at, p.sent); ok {
-			at, lateness = exact, 0
-		}
-	}
-	t.track.answer(p, at, lateness)
-}
-
-// challenged notes that the reflector wants to see a cookie in every probe, and
-// reports whether the probe is to be sent again. That much is a sign of life. No more
-// are sent again than were sent, whatever the reflector does.
-func (t *target) challenged(p packet) bool {
-	if p.seq > t.track.tries.last || t.again >= t.track.tries.last {
-		return false
-	}
-	t.again++
-	t.cookie = p.cookie()
-	t.track.hear(p.seq, t.clock.now())
-	return true
-}
 
 // flow is a target of a datagramProber.
 type flow struct {
@@ -116,22 +65,6 @@ func openDatagram(proto string, at netip.AddrPort) (int, error) {
 		return -1, fmt.Errorf("%w: let this user's group ping with sysctl net.ipv4.ping_group_range, or run as root", err)
 	}
 	return fd, err
-}
-
-// openSocket opens a non-blocking socket with kernel time stamps.
-func openSocket(at netip.AddrPort, kind, proto int) (int, error) {
-	family := unix.AF_INET
-	if at.Addr().Is6() {
-		family = unix.AF_INET6
-	}
-	fd, err := unix.Socket(family, kind|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, proto)
-	if err != nil {
-		return -1, err
-	}
-	// Without the two of them the run is less exact, and says so.
-	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1)
-	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, receiveBuffer)
-	return fd, nil
 }
 
 // add makes t a target of the prober.

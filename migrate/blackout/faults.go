@@ -3,8 +3,6 @@ package blackout
 import (
 	"sync"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 const (
@@ -56,24 +54,6 @@ func (f *faults) add(kind string, start, length time.Duration) {
 	f.list = append(f.list, fault{kind, start, length})
 }
 
-// calendar turns instants into times of day.
-type calendar struct {
-	start  time.Time
-	sleeps []fault
-}
-
-// time is the time of day at an instant. What the machine slept before it has
-// passed as well.
-func (c calendar) time(at time.Duration) time.Time {
-	t := c.start.Add(at)
-	for _, s := range c.sleeps {
-		if s.start < at {
-			t = t.Add(s.length)
-		}
-	}
-	return t
-}
-
 // calendar returns the calendar of a run, and a copy of the faults.
 func (f *faults) calendar(start time.Time) (calendar, []fault, int) {
 	f.mu.Lock()
@@ -98,21 +78,4 @@ func (f fault) report(cal calendar) Fault {
 	r := Fault{Kind: f.kind, Start: cal.time(f.start), Ms: ms(f.length)}
 	r.End = r.Start.Add(f.length)
 	return r
-}
-
-// asleep returns for how long the machine has been suspended since it booted:
-// CLOCK_BOOTTIME goes on then, CLOCK_MONOTONIC does not. The two are read again when
-// this process was kept from running in between: that is no sleep.
-func asleep() time.Duration {
-	var mono, boot, after unix.Timespec
-	for range asleepReads {
-		if unix.ClockGettime(unix.CLOCK_MONOTONIC, &mono) != nil || unix.ClockGettime(unix.CLOCK_BOOTTIME, &boot) != nil ||
-			unix.ClockGettime(unix.CLOCK_MONOTONIC, &after) != nil {
-			return 0
-		}
-		if time.Duration(after.Nano()-mono.Nano()) < leastFault/10 {
-			break
-		}
-	}
-	return time.Duration(boot.Nano() - mono.Nano())
 }

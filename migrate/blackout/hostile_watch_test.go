@@ -5,36 +5,12 @@ import (
 	"context"
 	"io"
 	"net"
-	"net/http"
-	"net/http/httptest"
-	"net/netip"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 )
-
-// The header of an HTTP answer is not read without end.
-func TestAnHTTPHeaderHasALimit(t *testing.T) {
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path == "/long" {
-			w.Header().Set("X", strings.Repeat("x", maxHeader))
-		}
-	}))
-	defer server.Close()
-	at := netip.MustParseAddrPort(server.Listener.Addr().String())
-	for path, good := range map[string]bool{"/": true, "/long": false} {
-		e, err := parseTarget(server.URL + path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := requestOnce(e, at, false)(t.Context()); (err == nil) != good {
-			t.Errorf("%s: %v", path, err)
-		}
-	}
-}
 
 // A watch does not notice that its cookies expire.
 func TestAWatchLosesNothingToNewCookies(t *testing.T) {

@@ -1,6 +1,7 @@
 package blackout
 
 import (
+	"crypto/rand"
 	"encoding/binary"
 	"errors"
 	"time"
@@ -109,4 +110,11 @@ func challengeInPlace(b []byte, c cookie) {
 	b[5] = kindChallenge
 	binary.BigEndian.PutUint64(b[32:], c[0])
 	binary.BigEndian.PutUint64(b[40:], c[1])
+}
+
+// randomID returns eight random bytes; crypto/rand does not fail on Linux.
+func randomID() uint64 {
+	var b [8]byte
+	_, _ = rand.Read(b[:])
+	return binary.BigEndian.Uint64(b[:])
 }

@@ -8,31 +8,6 @@ import (
 	"time"
 )
 
-func TestWindow(t *testing.T) {
-	type step struct {
-		seq   uint64
-		fresh bool
-	}
-	tests := map[string][]step{
-		"in order":            {{1, true}, {2, true}, {3, true}},
-		"duplicates":          {{1, true}, {1, false}, {2, true}, {1, false}, {2, false}},
-		"reordered":           {{5, true}, {3, true}, {4, true}, {3, false}},
-		"fell out":            {{1, true}, {65, true}, {1, false}, {2, true}, {2, false}},
-		"ring is reused":      {{3, true}, {67, true}, {131, true}, {131, false}, {68, true}},
-		"jump clears all":     {{10, true}, {1000, true}, {970, true}, {970, false}},
-		"jump to the end":     {{1, true}, {math.MaxUint64, true}, {math.MaxUint64, false}},
-		"jump by just a ring": {{1, true}, {65, true}, {65, false}, {64, true}},
-	}
-	for name, steps := range tests {
-		w := newWindow(64)
-		for i, s := range steps {
-			if got := w.add(s.seq); got != s.fresh {
-				t.Errorf("%s: step %d: add(%d) = %v, want %v", name, i, s.seq, got, s.fresh)
-			}
-		}
-	}
-}
-
 func TestLosses(t *testing.T) {
 	type answer struct{ seq, instance, count uint64 }
 	tests := map[string]struct {
@@ -130,41 +105,6 @@ func TestTries(t *testing.T) {
 		if got := k.spacing(seq, 1); got != 1 {
 			t.Errorf("spacing(%d) = %s, want the nominal one", seq, got)
 		}
-	}
-}
-
-func TestArrival(t *testing.T) {
-	wall := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
-	const now, sent = 10 * time.Second, 9990 * time.Millisecond
-	tests := map[string]struct {
-		age  time.Duration
-		want time.Duration
-		ok   bool
-	}{
-		"a moment ago":                {2 * time.Millisecond, now - 2*time.Millisecond, true},
-		"just now":                    {0, now, true},
-		"wall clock was set back":     {-time.Second, 0, false},
-		"wall clock was set forward":  {time.Second, 0, false},
-		"wall clock was set by hours": {5 * time.Hour, 0, false},
-	}
-	for name, tt := range tests {
-		at, ok := arrival(wall.Add(-tt.age), wall, now, sent)
-		if at != tt.want || ok != tt.ok {
-			t.Errorf("%s: %s, %v; want %s, %v", name, at, ok, tt.want, tt.ok)
-		}
-	}
-}
-
-func TestPace(t *testing.T) {
-	var p pace
-	taken := 0
-	for i := range 10000 { // 10 s, one each millisecond, where 100 a second may pass and 50 be saved up
-		if p.take(time.Duration(i)*time.Millisecond, 10*time.Millisecond, 500*time.Millisecond) {
-			taken++
-		}
-	}
-	if taken < 1048 || taken > 1052 {
-		t.Errorf("%d of 10000 taken, want 1000 and 50", taken)
 	}
 }
 

@@ -2,23 +2,13 @@ package blackout
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/binary"
-	"errors"
 	"fmt"
 	"net"
-	"strconv"
-	"syscall"
 	"time"
 
 	"github.com/sirupsen/logrus"
-	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 )
-
-// DefaultListen is where a reflector listens unless told otherwise: port 7007
-// of every address, IPv6 and IPv4.
-const DefaultListen = ":7007"
 
 // Reflector answers probes. The zero value is not usable; see NewReflector.
 // ServeUDP may be called once, ServeTCP concurrently with it and repeatedly;
@@ -62,77 +52,6 @@ func NewLimitedReflector(log logrus.FieldLogger, l Limits) *Reflector {
 	}
 }
 
-// Service says how Serve runs.
-type Service struct {
-	Listen string // HOST:PORT, for UDP and TCP; port 0 takes a free one
-	Limits Limits
-	// Drop, unless nil, is called when the sockets are open and before the first
-	// packet is read; it gives up what privileges there are.
-	Drop func() error
-}
-
-// Serve listens and answers probes until ctx is cancelled, which is no error,
-// or a socket fails. The log tells the address.
-func Serve(ctx context.Context, s Service, log logrus.FieldLogger) error {
-	if err := s.Limits.Validate(); err != nil {
-		return err
-	}
-	udp, tcp, err := Listen(s.Listen)
-	if err != nil {
-		return err
-	}
-	if s.Drop != nil {
-		if err := s.Drop(); err != nil {
-			return errors.Join(fmt.Errorf("drop privileges: %w", err), udp.Close(), tcp.Close())
-		}
-	}
-	log.WithField("address", udp.LocalAddr().String()).Info("answering probes over UDP and TCP")
-	r := NewLimitedReflector(log, s.Limits)
-	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return r.ServeUDP(ctx, udp) })
-	g.Go(func() error { return r.ServeTCP(ctx, tcp) })
-	return g.Wait()
-}
-
-// listenTries is how many ports are tried when any will do.
-const listenTries = 16
-
-// Listen opens the two sockets of a reflector, both on the same port. Port 0 takes
-// one that is free for both.
-func Listen(addr string) (*net.UDPConn, net.Listener, error) {
-	host, port, err := net.SplitHostPort(addr)
-	if err != nil {
-		return nil, nil, fmt.Errorf("listen on %q: %w", addr, err)
-	}
-	for try := 1; ; try++ {
-		udp, tcp, err := listenBoth(addr, host)
-		if port != "0" || try == listenTries || !errors.Is(err, unix.EADDRINUSE) {
-			return udp, tcp, err
-		}
-	}
-}
-
-// listenBoth lets TCP choose the port: what is free for TCP may be taken for UDP.
-func listenBoth(addr, host string) (*net.UDPConn, net.Listener, error) {
-	tcp, err := net.Listen("tcp", addr)
-	if err != nil {
-		return nil, nil, fmt.Errorf("listen for TCP on %q: %w", addr, err)
-	}
-	port := tcp.Addr().(*net.TCPAddr).Port
-	udpAddr, err := net.ResolveUDPAddr("udp", net.JoinHostPort(host, strconv.Itoa(port)))
-	if err != nil {
-		return nil, nil, errors.Join(fmt.Errorf("listen for UDP on %q: %w", addr, err), tcp.Close())
-	}
-	early := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
-		return c.Control(func(fd uintptr) { keepDestination(int(fd)) })
-	}}
-	udp, err := early.ListenPacket(context.Background(), "udp", udpAddr.String())
-	if err != nil {
-		return nil, nil, errors.Join(fmt.Errorf("listen for UDP on %q: %w", addr, err), tcp.Close())
-	}
-	return udp.(*net.UDPConn), tcp, nil
-}
-
 // ServeUDP answers the datagrams of conn until ctx is cancelled, which is no
 // error, and closes conn. It blocks a thread in the kernel rather than using
 // Go's poller: two system calls for each batch of probes and no scheduling,
@@ -151,16 +70,6 @@ func (r *Reflector) ServeUDP(ctx context.Context, conn *net.UDPConn) error {
 	stop := context.AfterFunc(ctx, func() { _ = unix.Shutdown(fd, unix.SHUT_RDWR) })
 	defer stop()
 	return r.reflect(ctx, fd)
-}
-
-// keepDestination asks the kernel to tell which local address each datagram
-// was sent to, so that the answer leaves from that one: on a host with several
-// addresses, a client would drop it otherwise. Either call may fail, for a
-// socket of the other family; then the kernel chooses the source. The kernel takes
-// its notes when a datagram comes, so this is best done before the socket is bound.
-func keepDestination(fd int) {
-	_ = unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_RECVPKTINFO, 1)
-	_ = unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_PKTINFO, 1)
 }
 
 // reflect is the loop of ServeUDP: what one call received, one call answers.
@@ -202,69 +111,6 @@ func (r *Reflector) reply(fd int, b *batch, n int) {
 	}
 }
 
-// datagram turns a probe at the start of b into its answer or into a challenge,
-// in place, and reports whether either is to be sent.
-func (r *Reflector) datagram(b []byte, from rawAddress, now time.Duration) bool {
-	p, err := parsePacket(b, kindProbe)
-	if err != nil {
-		return false
-	}
-	r.sessions.mu.Lock()
-	defer r.sessions.mu.Unlock()
-	r.baker.turn(now)
-	key := sender{p.session, from.owner()}
-	e := r.sessions.look(key)
-	if e == nil && !r.sessions.room(key.owner, now) {
-		r.turnAway(now, limitClients)
-		return false
-	}
-	epoch, ok := r.vouched(e, p, from, now)
-	if !ok {
-		if !r.offers.take(now, time.Second/challengeRate, challengeSlack) {
-			return false
-		}
-		challengeInPlace(b, r.baker.bake(r.baker.epoch, from, p.session))
-		return true
-	}
-	if e == nil {
-		e = r.sessions.find(key, now)
-	}
-	e.prove(from, proof{p.cookie(), epoch})
-	return r.answer(b, e, p, epoch, now)
-}
-
-// vouched tells the epoch of the cookie in p; not ok when it does not fit the
-// sender's address, or when strangers have used up what may be spent on them.
-func (r *Reflector) vouched(e *session, p packet, from rawAddress, now time.Duration) (epoch uint64, ok bool) {
-	known := e != nil && e.from == from
-	if known {
-		if epoch, ok = e.proven(p.cookie(), r.baker.epoch); ok {
-			return epoch, true
-		}
-	}
-	if p.cookie() == (cookie{}) || !known && !r.checks.take(now, time.Second/challengeRate, challengeSlack) {
-		return 0, false
-	}
-	return r.baker.check(p.cookie(), from, p.session)
-}
-
-// answer turns the probe in b into its answer, unless its client sends too fast. When
-// its cookie is about to expire, one probe in a while becomes a challenge, and comes
-// again with a new cookie: it is counted once, and those that follow it are answered.
-func (r *Reflector) answer(b []byte, e *session, p packet, epoch uint64, now time.Duration) bool {
-	e.touch(now)
-	if !e.pace.take(now, r.gap, paceSlack) {
-		return false
-	}
-	n := e.receive(p.seq)
-	if epoch < r.baker.epoch && e.renew.take(now, r.baker.life/renewals, 0) {
-		challengeInPlace(b, r.baker.bake(r.baker.epoch, e.from, p.session))
-	} else {
-		answerInPlace(b, r.instance, n)
-	}
-	return true
-}
-
 // The flags of "blackout serve" that bound places.
 const (
 	limitClients     = "--max-clients"
@@ -284,11 +130,4 @@ func (r *Reflector) turnAway(now time.Duration, limit string) {
 // those that say something about the network.
 func unusable(err error) bool {
 	return err == unix.EBADF || err == unix.ENOTSOCK || err == unix.EINVAL || err == unix.EFAULT
-}
-
-// randomID returns eight random bytes; crypto/rand does not fail on Linux.
-func randomID() uint64 {
-	var b [8]byte
-	_, _ = rand.Read(b[:])
-	return binary.BigEndian.Uint64(b[:])
 }

@@ -115,18 +115,3 @@ func (e *session) prove(from rawAddress, p proof) {
 	}
 	e.proofs[p.epoch%2] = p
 }
-
-// pace keeps something to a rate: the instant up to which the past has used it
-// (the generic cell rate algorithm, ITU-T I.371).
-type pace struct{ used time.Duration }
-
-// take reports whether one more at an instant keeps a gap between any two on
-// average, where slack of time may be saved up.
-func (p *pace) take(now, gap, slack time.Duration) bool {
-	used := max(p.used, now) + gap
-	if used-now > slack+gap {
-		return false
-	}
-	p.used = used
-	return true
-}

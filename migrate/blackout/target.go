@@ -1,18 +1,12 @@
 package blackout
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"net"
-	"net/netip"
 	"net/url"
-	"slices"
 	"strconv"
 	"strings"
 	"unicode"
-
-	"golang.org/x/sys/unix"
 )
 
 // The schemes of targets, which are the names of the modes in reports.
@@ -61,29 +55,6 @@ type endpoint struct {
 // quick tells the modes that cost a service next to nothing: these are probed
 // every millisecond unless told otherwise.
 func (e endpoint) quick() bool { return e.proto == protoUDP || e.proto == protoTCP }
-
-func (c Config) targets() ([]endpoint, error) {
-	if len(c.Targets) == 0 {
-		return nil, errors.New("no target: give udp://HOST:PORT or tcp://HOST:PORT")
-	}
-	if len(c.Targets) > maxTargets {
-		return nil, fmt.Errorf("%d targets, more than %d", len(c.Targets), maxTargets)
-	}
-	seen := make(map[string]bool)
-	all := make([]endpoint, 0, len(c.Targets))
-	for _, name := range c.Targets {
-		e, err := parseTarget(name)
-		if err != nil {
-			return nil, err
-		}
-		if seen[name] {
-			return nil, fmt.Errorf("target %q is given twice", name)
-		}
-		seen[name] = true
-		all = append(all, e)
-	}
-	return all, nil
-}
 
 // parseTarget reads a target in one of the forms of protocols.
 func parseTarget(name string) (endpoint, error) {
@@ -171,41 +142,4 @@ func (e *endpoint) parseDNS(rest string) error {
 		server = net.JoinHostPort(strings.Trim(server, "[]"), "53")
 	}
 	return e.split(server)
-}
-
-// resolve finds the address of an endpoint: of the wanted family (4 or 6), or
-// with 0 IPv4 first.
-func (e endpoint) resolve(ctx context.Context, family int) (netip.AddrPort, error) {
-	addrs, err := net.DefaultResolver.LookupNetIP(ctx, "ip", e.host)
-	if err != nil {
-		return netip.AddrPort{}, fmt.Errorf("resolve target %q: %w", e.name, err)
-	}
-	for i := range addrs {
-		addrs[i] = addrs[i].Unmap()
-	}
-	best := slices.IndexFunc(addrs, func(a netip.Addr) bool { return a.Is4() == (family != 6) })
-	if best < 0 && family != 0 {
-		return netip.AddrPort{}, fmt.Errorf("resolve target %q: it has no IPv%d address", e.name, family)
-	}
-	at := netip.AddrPortFrom(addrs[max(best, 0)], e.port)
-	if _, err := sockaddr(at); err != nil {
-		return netip.AddrPort{}, fmt.Errorf("resolve target %q: %w", e.name, err)
-	}
-	return at, nil
-}
-
-// sockaddr is the kernel's form of an address.
-func sockaddr(a netip.AddrPort) (unix.Sockaddr, error) {
-	if a.Addr().Is4() {
-		return &unix.SockaddrInet4{Port: int(a.Port()), Addr: a.Addr().As4()}, nil
-	}
-	sa := &unix.SockaddrInet6{Port: int(a.Port()), Addr: a.Addr().As16()}
-	if zone := a.Addr().Zone(); zone != "" {
-		link, err := net.InterfaceByName(zone)
-		if err != nil {
-			return nil, fmt.Errorf("interface %q: %w", zone, err)
-		}
-		sa.ZoneId = uint32(link.Index)
-	}
-	return sa, nil
 }

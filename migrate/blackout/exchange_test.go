@@ -1,0 +1,44 @@
+package blackout
+
+import (
+	"context"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+)
+
+// While as many exchanges as may be are under way, probes fail at once.
+func TestExchangesAreBounded(t *testing.T) {
+	x := newExchangeProber(func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }, time.Hour, func() time.Duration { return 0 })
+	x.track = newTracker(time.Millisecond, 3*time.Millisecond, 0, time.Second)
+	for i := range maxExchanges + 10 {
+		x.tick(time.Duration(i)*time.Millisecond, 0)
+	}
+	x.close()
+	if x.track.failed != 10 || x.track.refused != maxExchanges || !x.settled() {
+		t.Errorf("%d failed, %d refused; want 10 and %d", x.track.failed, x.track.refused, maxExchanges)
+	}
+}
+
+// The header of an HTTP answer is not read without end.
+func TestAnHTTPHeaderHasALimit(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/long" {
+			w.Header().Set("X", strings.Repeat("x", maxHeader))
+		}
+	}))
+	defer server.Close()
+	at := netip.MustParseAddrPort(server.Listener.Addr().String())
+	for path, good := range map[string]bool{"/": true, "/long": false} {
+		e, err := parseTarget(server.URL + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := requestOnce(e, at, false)(t.Context()); (err == nil) != good {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+}

@@ -1,0 +1,47 @@
+package blackout
+
+import (
+	"encoding/binary"
+)
+
+// icmpMode sends echo requests (RFC 792, RFC 4443) that carry our packet.
+type icmpMode struct{ request, reply byte }
+
+const icmpHeader = 8
+
+func (icmpMode) shared() bool { return true }
+
+func (m icmpMode) put(b []byte, p packet) int {
+	b = b[:icmpHeader+PacketSize]
+	clear(b[:icmpHeader])
+	b[0] = m.request
+	// A ping socket has an identifier of its own, and writes it here.
+	binary.BigEndian.PutUint16(b[4:], uint16(p.session))
+	binary.BigEndian.PutUint16(b[6:], uint16(p.seq))
+	p.put(b[icmpHeader:])
+	binary.BigEndian.PutUint16(b[2:], checksum(b)) // the kernel's, for IPv6
+	return len(b)
+}
+
+// classify takes the answer apart; a raw socket puts the IPv4 header before it.
+func (m icmpMode) classify(b []byte, _ uint64) (packet, error) {
+	if len(b) > 0 && b[0]>>4 == 4 {
+		b = b[min(int(b[0]&15)*4, len(b)):]
+	}
+	if len(b) < icmpHeader+PacketSize || b[0] != m.reply || b[1] != 0 {
+		return packet{}, errPacket
+	}
+	return parsePacket(b[icmpHeader:], kindProbe)
+}
+
+// checksum is the internet checksum (RFC 1071) of an even number of bytes.
+func checksum(b []byte) uint16 {
+	var sum uint32
+	for i := 0; i+1 < len(b); i += 2 {
+		sum += uint32(binary.BigEndian.Uint16(b[i:]))
+	}
+	for sum>>16 != 0 {
+		sum = sum&0xffff + sum>>16
+	}
+	return ^uint16(sum)
+}

@@ -1,0 +1,52 @@
+package blackout
+
+import (
+	"sync"
+	"time"
+)
+
+// target is what all probers have for each service: the arithmetic under its
+// lock, and the identity of the session.
+type target struct {
+	endpoint
+	clock   clock
+	session uint64
+
+	mu     sync.Mutex
+	track  *tracker
+	kernel *tracker // of the other kernel's acknowledgements; nil but for TCP
+	cookie cookie
+	again  uint64 // probes that were sent a second time, with a cookie
+}
+
+// settled implements prober.
+func (t *target) settled() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.track.unsettled() == 0
+}
+
+// answered hands an answer to the arithmetic, with the kernel's time stamp
+// where there is one that can be believed.
+func (t *target) answered(p packet, stamp time.Time, stamped bool, lateness time.Duration) {
+	wall, at := t.clock.read()
+	if stamped {
+		if exact, ok := arrival(t.clock.shown(stamp), wall, at, p.sent); ok {
+			at, lateness = exact, 0
+		}
+	}
+	t.track.answer(p, at, lateness)
+}
+
+// challenged notes that the reflector wants to see a cookie in every probe, and
+// reports whether the probe is to be sent again. That much is a sign of life. No more
+// are sent again than were sent, whatever the reflector does.
+func (t *target) challenged(p packet) bool {
+	if p.seq > t.track.tries.last || t.again >= t.track.tries.last {
+		return false
+	}
+	t.again++
+	t.cookie = p.cookie()
+	t.track.hear(p.seq, t.clock.now())
+	return true
+}

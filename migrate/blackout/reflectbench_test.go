@@ -1,0 +1,26 @@
+package blackout
+
+import (
+	"testing"
+	"time"
+)
+
+// BenchmarkReflect is what the reflector does between its system calls: for a
+// client that it knows, and for one that it does not.
+func BenchmarkReflect(b *testing.B) {
+	r := NewLimitedReflector(quiet(), Limits{Rate: maxRate})
+	good := r.baker.bake(r.baker.epoch, alice, 1)
+	for name, probe := range map[string][]byte{
+		"known":   encoded(packet{kind: kindProbe, session: 1, seq: 1, instance: good[0], count: good[1]}),
+		"unknown": probeBytes(2, 1),
+	} {
+		b.Run(name, func(b *testing.B) {
+			buf := make([]byte, PacketSize)
+			b.ReportAllocs()
+			for i := range b.N {
+				copy(buf, probe)
+				r.datagram(buf, alice, time.Duration(i)*time.Microsecond)
+			}
+		})
+	}
+}

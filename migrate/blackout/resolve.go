@@ -1,0 +1,30 @@
+package blackout
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+)
+
+// resolve finds the address of an endpoint: of the wanted family (4 or 6), or
+// with 0 IPv4 first.
+func (e endpoint) resolve(ctx context.Context, family int) (netip.AddrPort, error) {
+	addrs, err := net.DefaultResolver.LookupNetIP(ctx, "ip", e.host)
+	if err != nil {
+		return netip.AddrPort{}, fmt.Errorf("resolve target %q: %w", e.name, err)
+	}
+	for i := range addrs {
+		addrs[i] = addrs[i].Unmap()
+	}
+	best := slices.IndexFunc(addrs, func(a netip.Addr) bool { return a.Is4() == (family != 6) })
+	if best < 0 && family != 0 {
+		return netip.AddrPort{}, fmt.Errorf("resolve target %q: it has no IPv%d address", e.name, family)
+	}
+	at := netip.AddrPortFrom(addrs[max(best, 0)], e.port)
+	if _, err := sockaddr(at); err != nil {
+		return netip.AddrPort{}, fmt.Errorf("resolve target %q: %w", e.name, err)
+	}
+	return at, nil
+}

@@ -1,0 +1,57 @@
+package blackout
+
+import (
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// stream is one TCP connection of a prober.
+type stream struct {
+	fd        int
+	connected bool
+	deadline  time.Duration
+	in        message
+	have      int // bytes of in.data held over from the last read
+	rest      [PacketSize]byte
+	pending   int // bytes at the end of rest that the kernel did not take yet
+	acks      acks
+}
+
+// buffer returns the memory of the incoming stream.
+func (s *stream) buffer() []byte { return s.in.data }
+
+// receive reads behind what is held over and returns the bytes that came.
+func (s *stream) receive() (int, error) {
+	n, err := s.in.receive(s.fd, s.have, unix.MSG_DONTWAIT)
+	s.have += n
+	return n, err
+}
+
+// send writes a probe and reports whether the kernel took it, all of it or the
+// beginning: then the rest goes out before the next.
+func (s *stream) send(b []byte) bool {
+	if !s.flush() {
+		return false
+	}
+	n, err := unix.Write(s.fd, b)
+	if err != nil {
+		return false // a broken connection is told by the next read
+	}
+	s.pending = len(b) - n
+	copy(s.rest[PacketSize-s.pending:], b[n:])
+	return true
+}
+
+// flush writes the rest of an earlier probe.
+func (s *stream) flush() bool {
+	if s.pending == 0 {
+		return true
+	}
+	n, err := unix.Write(s.fd, s.rest[PacketSize-s.pending:])
+	if err != nil {
+		return false
+	}
+	s.pending -= n
+	return s.pending == 0
+}

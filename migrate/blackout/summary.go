@@ -1,0 +1,131 @@
+package blackout
+
+import (
+	"time"
+)
+
+// target renders the state of a tracker at an instant as a part of a report.
+func (k *tracker) target(name, proto string, cal calendar, now time.Duration) Target {
+	out, back := k.loss.totals()
+	t := Target{
+		Target: name, Proto: proto,
+		Sent: k.tries.last, Answered: k.answered, Lost: out + back,
+		Directed: k.answered > 0 && !k.plain, LostOut: out, LostBack: back,
+		Unsettled: k.unsettled(), SendErrors: k.failed, Refused: k.refused, Skipped: k.skipped,
+		Late: k.late, Duplicates: k.duplicates,
+		WorstErrorMs: ms(max(k.worst, k.interval)), BelowErrorMs: ms(k.below),
+		Outages: make([]Outage, 0, len(k.outages)+1), OutagesOmitted: k.omitted,
+		Resets: k.links.resets, Reconnects: k.links.reconnects, Abandoned: k.links.abandoned,
+		Instances: k.loss.instances(), InstanceChanges: k.loss.changes,
+		Series: k.series.report(cal.start),
+	}
+	if proto == protoTCP {
+		t.StalledBytes = t.Late * PacketSize
+	}
+	if k.answered > 0 {
+		first := ms(k.first)
+		t.FirstAnswerMs = &first
+	}
+	for _, o := range k.outages {
+		t.Outages = append(t.Outages, o.report(cal))
+	}
+	k.sum(&t, cal, now)
+	if k.plain {
+		t.undirected()
+	}
+	return t
+}
+
+// sum fills in what is known of the outages together, the one that is still
+// open with them.
+func (k *tracker) sum(t *Target, cal calendar, now time.Duration) {
+	longest, dark, darkErr := k.longest, k.dark, k.darkErr
+	if o, ok := k.ongoing(now); ok {
+		if o.length() >= k.threshold {
+			t.Outages = append(t.Outages, o.report(cal))
+			dark, darkErr = dark+o.length(), darkErr+o.err
+		}
+		if o.length() > longest.length() {
+			longest = o
+		}
+	}
+	t.DarkMs, t.DarkErrorMs = ms(dark), ms(darkErr)
+	if known := now - k.first; k.answered > 0 && known > 0 {
+		t.Availability = max(1-float64(dark)/float64(known), 0)
+		t.AvailabilityError = min(float64(darkErr)/float64(known), 1)
+	}
+	t.ErrorMs = t.WorstErrorMs
+	if longest.length() > 0 {
+		o := longest.report(cal)
+		t.BlackoutMs, t.BlackoutStart, t.BlackoutEnd, t.ErrorMs = o.Ms, o.Start, o.End, o.ErrorMs
+	}
+	t.RTT, t.RTTBefore, t.RTTAfter = k.rtt.report()
+	if k.longest.length() == 0 || longest.open {
+		t.RTTBefore, t.RTTAfter = RTT{}, RTT{}
+	}
+	if longest.open {
+		t.RTTBefore = t.RTT
+	}
+}
+
+// acknowledged fills in what a tracker of acknowledgements knows.
+func (k *tracker) acknowledged(t *Target, cal calendar, now time.Duration) {
+	if k.answered == 0 {
+		return
+	}
+	longest := k.longest
+	if o, ok := k.ongoing(now); ok && o.length() > longest.length() {
+		longest = o
+	}
+	blackout := ms(longest.length())
+	t.KernelBlackoutMs, t.KernelBelowErrorMs = &blackout, ms(k.below)
+	t.KernelErrorMs = ms(max(k.worst, k.interval))
+	if longest.length() > 0 {
+		o := longest.report(cal)
+		t.KernelBlackoutStart, t.KernelBlackoutEnd, t.KernelErrorMs = o.Start, o.End, o.ErrorMs
+	}
+}
+
+// undirected takes out what a service that only echoes did not tell.
+func (t *Target) undirected() {
+	t.LostOut, t.LostBack, t.Instances, t.InstanceChanges = 0, 0, 0, 0
+	for i := range t.Outages {
+		t.Outages[i].LostOut, t.Outages[i].LostBack = 0, 0
+	}
+}
+
+func (o outage) report(cal calendar) Outage {
+	start := cal.time(o.start)
+	out, back := uint64(max(o.out, 0)), uint64(max(o.back, 0))
+	return Outage{
+		Start: start, End: start.Add(o.length()), Ms: ms(o.length()), ErrorMs: ms(o.err),
+		Lost: out + back, LostOut: out, LostBack: back, Late: uint64(o.late),
+		Resets: o.links.resets, Reconnects: o.links.reconnects, Abandoned: o.links.abandoned,
+		Open: o.open,
+	}
+}
+
+func (s *series) report(start time.Time) Series {
+	copied := func(b []uint32) []uint32 { return append(make([]uint32, 0, len(b)), b...) }
+	return Series{
+		Start: start, BucketMs: ms(s.width),
+		Sent: copied(s.sent), Answered: copied(s.answered), RTTMaxUs: copied(s.rttMax),
+	}
+}
+
+func (t *target) progress(now time.Duration) Progress {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	k := t.track
+	p := Progress{
+		Target: t.name, Sent: k.tries.last, Answered: k.answered, RTT: k.rtt.newest,
+		Outages: len(k.outages) + k.omitted, Blackout: k.longest.length(), Dark: k.dark,
+	}
+	p.Lost = p.Sent - p.Answered - k.unsettled()
+	if o, ok := k.ongoing(now); ok {
+		p.Silent = o.length()
+		p.Blackout = max(p.Blackout, p.Silent)
+		p.Dark += p.Silent
+	}
+	return p
+}

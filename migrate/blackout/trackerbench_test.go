@@ -1,0 +1,18 @@
+package blackout
+
+import (
+	"testing"
+	"time"
+)
+
+// BenchmarkTracker is the arithmetic of a probe and its answer.
+func BenchmarkTracker(b *testing.B) {
+	k := newTracker(time.Millisecond, 3*time.Millisecond, 0, 10*time.Millisecond)
+	b.ReportAllocs()
+	for i := range b.N {
+		at := time.Duration(i) * time.Millisecond
+		seq := k.try(at, 0)
+		k.sent(seq, at+time.Microsecond)
+		k.answer(packet{kind: kindAnswer, seq: seq, instance: 1, count: seq}, at+100*time.Microsecond, 0)
+	}
+}
