@@ -61,7 +61,7 @@ func TestAcknowledge(t *testing.T) {
 		"before anything was sent, and then as ever": {[]int{3, 12, 22, 32, 42, 52, 62, 72, 82}, 0, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
-			k := newTracker(10*millisecond, 30*millisecond, 0, 10*millisecond)
+			k := newTracker(trackerOptions{Interval: 10 * millisecond, Threshold: 30 * millisecond, Bucket: 10 * millisecond})
 			next := 0
 			for now := range 90 {
 				if now > 0 && now%10 == 0 {
@@ -80,7 +80,7 @@ func TestAcknowledge(t *testing.T) {
 		})
 	}
 	var none Target
-	newTracker(millisecond, millisecond, 0, millisecond).acknowledged(&none, calendar{}, time.Second)
+	newTracker(trackerOptions{Interval: millisecond, Threshold: millisecond, Bucket: millisecond}).acknowledged(&none, calendar{}, time.Second)
 	if none.KernelBlackoutMs != nil {
 		t.Errorf("a kernel that never acknowledged has a blackout of %v ms", *none.KernelBlackoutMs)
 	}
@@ -88,7 +88,7 @@ func TestAcknowledge(t *testing.T) {
 
 // A silence that lasts at the end of a run counts too.
 func TestAcknowledgedOpen(t *testing.T) {
-	k := newTracker(10*millisecond, 30*millisecond, 0, 10*millisecond)
+	k := newTracker(trackerOptions{Interval: 10 * millisecond, Threshold: 30 * millisecond, Bucket: 10 * millisecond})
 	for i := range 20 {
 		k.try(time.Duration(10*(i+1))*millisecond, 0)
 		if i < 3 {

@@ -122,19 +122,6 @@ func (b *batch) sender(i int) rawAddress {
 	return from
 }
 
-// owner is whose quota the address counts against. An IPv4 address that a socket for
-// IPv6 tells is one.
-func (a *rawAddress) owner() owner {
-	if binary.NativeEndian.Uint16(a[:]) == unix.AF_INET {
-		return owner{network: uint64(binary.BigEndian.Uint32(a[4:]))}
-	}
-	network := binary.BigEndian.Uint64(a[8:])
-	if network == 0 && binary.BigEndian.Uint32(a[16:]) == 0xffff {
-		return owner{network: uint64(binary.BigEndian.Uint32(a[20:]))}
-	}
-	return owner{network, unix.AF_INET6}
-}
-
 // unicast reports whether datagram i was sent to this host alone, as far as the
 // kernel tells.
 func (b *batch) unicast(i int) bool {

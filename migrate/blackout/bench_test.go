@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// benchWatcher prepares a run on targets of one reflector on loopback.
-func benchWatcher(b *testing.B, targets, burst int) *watcher {
+// benchRun prepares a run on targets of one reflector on loopback.
+func benchRun(b *testing.B, targets, burst int) *run {
 	b.Helper()
 	udp, tcp, err := Listen(":0")
 	if err != nil {
@@ -21,27 +21,24 @@ func benchWatcher(b *testing.B, targets, burst int) *watcher {
 	done := make(chan error, 1)
 	r := NewLimitedReflector(quiet(), Limits{Rate: maxRate, ClientsPerAddress: DefaultClients})
 	go func() { done <- r.ServeUDP(ctx, udp) }()
-	cfg := Config{Burst: burst, Interval: 10 * time.Millisecond}
+	b.Cleanup(func() { cancel(); <-done })
+	var names []string
 	for i := range targets {
-		cfg.Targets = append(cfg.Targets, fmt.Sprintf("udp://127.0.%d.%d:%s", 1+i/250, 1+i%250, port))
+		names = append(names, fmt.Sprintf("udp://127.0.%d.%d:%s", 1+i/250, 1+i%250, port))
 	}
-	w, err := newWatcher(context.Background(), cfg.withDefaults())
-	if err != nil {
+	run := openTargets(b, runOptions{Burst: burst, Interval: 10 * time.Millisecond}, names...)
+	if err := run.loop.arm(time.Second, time.Second); err != nil { // so that a lost answer ends in an error
 		b.Fatal(err)
 	}
-	if err := w.loop.arm(time.Second, time.Second); err != nil { // so that a lost answer ends in an error
-		b.Fatal(err)
-	}
-	b.Cleanup(func() { w.loop.close(); cancel(); <-done })
-	return w
+	return run
 }
 
 // round sends one slot, and receives until all of it is answered.
-func (w *watcher) round(b *testing.B) {
-	for _, p := range w.loop.probers {
-		p.tick(w.loop.clock.now(), 0)
+func (r *run) round(b *testing.B) {
+	for _, p := range r.loop.probers {
+		p.tick(r.loop.clock.now(), 0)
 		for begun := time.Now(); !p.settled(); {
-			if _, err := w.loop.wait(); err != nil || time.Since(begun) > 10*time.Second {
+			if _, err := r.loop.wait(); err != nil || time.Since(begun) > 10*time.Second {
 				b.Fatalf("an answer is missing: %v", err)
 			}
 		}
@@ -53,12 +50,12 @@ func (w *watcher) round(b *testing.B) {
 func BenchmarkRoundTrips(b *testing.B) {
 	for _, c := range []struct{ targets, burst int }{{1, 1}, {1, 64}, {64, 1}, {1000, 1}} {
 		b.Run(fmt.Sprintf("targets=%d/burst=%d", c.targets, c.burst), func(b *testing.B) {
-			w := benchWatcher(b, c.targets, c.burst)
-			w.round(b) // the cookies
+			r := benchRun(b, c.targets, c.burst)
+			r.round(b) // the cookies
 			b.ReportAllocs()
 			each := c.targets * c.burst
 			for i := 0; i < b.N; i += each {
-				w.round(b)
+				r.round(b)
 			}
 		})
 	}

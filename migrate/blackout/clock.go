@@ -52,6 +52,9 @@ func arrival(stamp, wall time.Time, now, notBefore time.Duration) (at time.Durat
 	return now - age, true
 }
 
+// asleepReads is how often the clocks are read at most, see asleep.
+const asleepReads = 10
+
 // asleep returns for how long the machine has been suspended since it booted:
 // CLOCK_BOOTTIME goes on then, CLOCK_MONOTONIC does not. The two are read again when
 // this process was kept from running in between: that is no sleep.

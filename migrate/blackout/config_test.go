@@ -7,8 +7,8 @@ import (
 )
 
 func TestDefaultsFollowTheTargets(t *testing.T) {
-	quick := Config{Targets: []string{"udp://h:1", "tcp://h:1"}}.withDefaults()
-	service := Config{Targets: []string{"udp://h:1", "icmp://h"}}.withDefaults()
+	quick, _, _ := Config{Targets: []string{"udp://h:1", "tcp://h:1"}}.complete()
+	service, _, _ := Config{Targets: []string{"udp://h:1", "icmp://h"}}.complete()
 	if quick.Interval != DefaultInterval || service.Interval != DefaultServiceInterval {
 		t.Errorf("intervals of %s and %s", quick.Interval, service.Interval)
 	}
@@ -35,6 +35,7 @@ func TestValidate(t *testing.T) {
 		"negative retry":    {Config{Targets: one, RetryEvery: -1}, "TCP"},
 		"family":            {Config{Targets: one, Family: 5}, "family 5"},
 		"burst":             {Config{Targets: one, Burst: 1001}, "burst of 1001"},
+		"negative burst":    {Config{Targets: one, Burst: -1}, "burst of -1"},
 		"max error":         {Config{Targets: one, MaxError: -1}, "error is negative"},
 		"negative progress": {Config{Targets: one, ProgressEvery: -1}, "between two reports"},
 	}

@@ -21,9 +21,10 @@ const (
 	dnsNoName  = 3
 )
 
-func newDNSMode(e endpoint) dnsMode {
-	question, _ := encodeName(nil, e.query) // parseTarget has tried it
-	question = binary.BigEndian.AppendUint16(question, e.kind)
+// newDNSMode asks for the records of a kind of a name that encodeName takes.
+func newDNSMode(name string, kind uint16) dnsMode {
+	question, _ := encodeName(nil, name)
+	question = binary.BigEndian.AppendUint16(question, kind)
 	return dnsMode{question: binary.BigEndian.AppendUint16(question, 1), salt: uint16(rand.Uint32())}
 }
 

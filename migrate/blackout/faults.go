@@ -11,8 +11,6 @@ const (
 	// leastFault is the shortest time that is worth telling: below it, only the
 	// error of what was measured grows.
 	leastFault = 10 * time.Millisecond
-	// asleepReads is how often the clocks are read at most, see asleep.
-	asleepReads = 10
 )
 
 // The kinds of faults.
@@ -54,17 +52,22 @@ func (f *faults) add(kind string, start, length time.Duration) {
 	f.list = append(f.list, fault{kind, start, length})
 }
 
-// calendar returns the calendar of a run, and a copy of the faults.
-func (f *faults) calendar(start time.Time) (calendar, []fault, int) {
+// report returns the calendar of a run that began at start, and the faults by it.
+func (f *faults) report(start time.Time) (cal calendar, list []Fault, omitted int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	c := calendar{start: start}
+	cal.start = start
 	for _, one := range f.list {
 		if one.kind == faultAsleep {
-			c.sleeps = append(c.sleeps, one)
+			cal.sleeps = append(cal.sleeps, one)
 		}
 	}
-	return c, append([]fault(nil), f.list...), f.omitted
+	list = make([]Fault, 0, len(f.list))
+	for _, one := range f.list {
+		at := cal.time(one.start)
+		list = append(list, Fault{Kind: one.kind, Start: at, End: at.Add(one.length), Ms: ms(one.length)})
+	}
+	return cal, list, f.omitted
 }
 
 // sum is how long this machine has slept during the run.
@@ -72,10 +75,4 @@ func (f *faults) sum() time.Duration {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.slept
-}
-
-func (f fault) report(cal calendar) Fault {
-	r := Fault{Kind: f.kind, Start: cal.time(f.start), Ms: ms(f.length)}
-	r.End = r.Start.Add(f.length)
-	return r
 }

@@ -14,7 +14,7 @@ func (r *Reflector) datagram(b []byte, from rawAddress, now time.Duration) bool 
 	r.sessions.mu.Lock()
 	defer r.sessions.mu.Unlock()
 	r.baker.turn(now)
-	key := sender{p.session, from.owner()}
+	key := sender{p.session, ownerAt(&from)}
 	e := r.sessions.look(key)
 	if e == nil && !r.sessions.room(key.owner, now) {
 		r.turnAway(now, limitClients)

@@ -7,6 +7,12 @@ import (
 // icmpMode sends echo requests (RFC 792, RFC 4443) that carry our packet.
 type icmpMode struct{ request, reply byte }
 
+// The two versions of ICMP.
+var (
+	icmpMode4 = icmpMode{request: 8, reply: 0}     // RFC 792
+	icmpMode6 = icmpMode{request: 128, reply: 129} // RFC 4443
+)
+
 const icmpHeader = 8
 
 func (icmpMode) shared() bool { return true }

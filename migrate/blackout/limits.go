@@ -1,6 +1,7 @@
 package blackout
 
 import (
+	"cmp"
 	"fmt"
 	"time"
 )
@@ -74,19 +75,10 @@ func (l Limits) Validate() error {
 }
 
 func (l Limits) withDefaults() Limits {
-	for _, v := range []struct {
-		field *int
-		value int
-	}{
-		{&l.Clients, DefaultClients},
-		{&l.ClientsPerAddress, DefaultClientsPerAddress},
-		{&l.Rate, DefaultRate},
-		{&l.Connections, DefaultConnections},
-		{&l.ConnectionsPerAddress, DefaultConnectionsPerAddress},
-	} {
-		if *v.field == 0 {
-			*v.field = v.value
-		}
-	}
+	l.Clients = cmp.Or(l.Clients, DefaultClients)
+	l.ClientsPerAddress = cmp.Or(l.ClientsPerAddress, DefaultClientsPerAddress)
+	l.Rate = cmp.Or(l.Rate, DefaultRate)
+	l.Connections = cmp.Or(l.Connections, DefaultConnections)
+	l.ConnectionsPerAddress = cmp.Or(l.ConnectionsPerAddress, DefaultConnectionsPerAddress)
 	return l
 }

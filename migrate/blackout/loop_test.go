@@ -7,26 +7,43 @@ import (
 	"time"
 )
 
-func TestSendingDoesNotAllocate(t *testing.T) {
-	addr := startReflector(t)
-	w, err := newWatcher(context.Background(), Config{Targets: []string{"udp://" + addr, "tcp://" + addr}, Interval: time.Minute}.withDefaults())
+// openTargets prepares a run on targets, which ends with the test.
+func openTargets(t testing.TB, o runOptions, names ...string) *run {
+	t.Helper()
+	o.Threshold, o.Bucket = 3*o.Interval, 10*time.Millisecond
+	o.ReconnectAfter, o.RetryEvery, o.ConnectTimeout = 2*time.Second, 100*time.Millisecond, time.Second
+	var ends []endpoint
+	for _, name := range names {
+		e, err := parseTarget(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ends = append(ends, e)
+	}
+	r, err := openRun(context.Background(), ends, o)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer w.loop.close()
+	t.Cleanup(r.close)
+	return r
+}
+
+func TestSendingDoesNotAllocate(t *testing.T) {
+	addr := startReflector(t)
+	r := openTargets(t, runOptions{Interval: time.Minute, Burst: 1}, "udp://"+addr, "tcp://"+addr)
 	round := func() {
-		for _, p := range w.loop.probers {
-			p.tick(w.loop.clock.now(), 0)
+		for _, p := range r.loop.probers {
+			p.tick(r.loop.clock.now(), 0)
 		}
-		for !w.loop.settled() {
-			if _, err := w.loop.wait(); err != nil {
+		for !r.loop.settled() {
+			if _, err := r.loop.wait(); err != nil {
 				t.Fatal(err)
 			}
 		}
 	}
-	w.loop.probers[1].tick(w.loop.clock.now(), 0)
-	for w.loop.probers[1].(*tcpProber).connected() == false {
-		if _, err := w.loop.wait(); err != nil {
+	r.loop.probers[1].tick(r.loop.clock.now(), 0)
+	for r.loop.probers[1].(*tcpProber).connected() == false {
+		if _, err := r.loop.wait(); err != nil {
 			t.Fatal(err)
 		}
 	}

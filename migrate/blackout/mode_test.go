@@ -7,7 +7,7 @@ import (
 )
 
 func TestDNSMode(t *testing.T) {
-	m := newDNSMode(endpoint{query: "www.example.org", kind: 28})
+	m := newDNSMode("www.example.org", 28)
 	b := make([]byte, maxProbe)
 	n := m.put(b, packet{seq: 70000})
 	const question = "\x03www\x07example\x03org\x00\x00\x1c\x00\x01"
@@ -37,14 +37,14 @@ func TestEncodeNameRefuses(t *testing.T) {
 }
 
 func FuzzClassify(f *testing.F) {
-	icmp := icmpMode{request: 8, reply: 0}
+	icmp := icmpMode4
 	b := make([]byte, maxProbe)
 	f.Add(b[:icmp.put(b, packet{kind: kindProbe, session: 1, seq: 2})], uint64(2))
 	f.Add(append([]byte{0x45}, b...), uint64(1))
 	f.Add([]byte{0, 0, 0x80, 0, 0}, uint64(9))
-	dns := newDNSMode(endpoint{query: "a", kind: 1})
+	dns := newDNSMode("a", 1)
 	f.Fuzz(func(t *testing.T, b []byte, last uint64) {
-		for _, m := range []mode{echoMode{}, icmp, icmpMode{request: 128, reply: 129}, dns} {
+		for _, m := range []mode{echoMode{}, icmp, icmpMode6, dns} {
 			if p, err := m.classify(b, last); err == nil && p.seq == 0 {
 				t.Errorf("%T reads %x as %+v", m, b, p)
 			}
@@ -54,7 +54,7 @@ func FuzzClassify(f *testing.F) {
 
 func TestICMPChecksum(t *testing.T) {
 	b := make([]byte, maxProbe)
-	n := icmpMode{request: 8}.put(b, packet{kind: kindProbe, session: 0x1234567, seq: 77})
+	n := icmpMode4.put(b, packet{kind: kindProbe, session: 0x1234567, seq: 77})
 	if got := checksum(b[:n]); got != 0 {
 		t.Errorf("the sum over all is %#x, want 0", got)
 	}

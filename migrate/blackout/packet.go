@@ -34,6 +34,12 @@ const (
 	kindChallenge = 3
 )
 
+// What a reflector may expect of a watch at most.
+const (
+	maxTargets  = 4096        // of one watch
+	maxInterval = time.Minute // between two probes to a target
+)
+
 // errPacket tells that bytes are not a packet of ours that is wanted here.
 var errPacket = errors.New("not a blackout packet")
 

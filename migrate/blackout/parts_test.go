@@ -73,8 +73,7 @@ func TestRoundTrips(t *testing.T) {
 }
 
 func TestSeriesDoubles(t *testing.T) {
-	s := newSeries(10 * time.Millisecond)
-	s.limit = 4
+	s := series{width: 10 * time.Millisecond, limit: 4}
 	for _, at := range []time.Duration{0, 5, 10, 35} {
 		s.addSent(at * time.Millisecond)
 	}
@@ -114,11 +113,11 @@ func TestFaults(t *testing.T) {
 	f.add(faultLate, time.Second, leastFault-1)
 	f.add(faultLate, 2*time.Second, 50*time.Millisecond)
 	f.add(faultAsleep, 3*time.Second, time.Hour)
-	cal, list, _ := f.calendar(start)
+	cal, list, _ := f.report(start)
 	if len(list) != 2 || f.sum() != time.Hour {
 		t.Fatalf("faults %+v, slept %s", list, f.sum())
 	}
-	late, slept := list[0].report(cal), list[1].report(cal)
+	late, slept := list[0], list[1]
 	if late.Ms != 50 || !late.Start.Equal(start.Add(2*time.Second)) || !slept.End.Equal(start.Add(time.Hour+3*time.Second)) {
 		t.Errorf("reported as %+v and %+v", late, slept)
 	}
@@ -128,7 +127,7 @@ func TestFaults(t *testing.T) {
 	for range maxFaults {
 		f.add(faultLate, 0, time.Second)
 	}
-	if _, list, omitted := f.calendar(start); len(list) != maxFaults || omitted != 2 {
+	if _, list, omitted := f.report(start); len(list) != maxFaults || omitted != 2 {
 		t.Errorf("%d faults and %d omitted", len(list), omitted)
 	}
 }
@@ -136,7 +135,7 @@ func TestFaults(t *testing.T) {
 // A run of a week needs no more memory than one of a day, however bad the service is.
 func TestAWeekNeedsNoMoreThanADay(t *testing.T) {
 	const day = 24 * time.Hour
-	k := newTracker(time.Millisecond, 3*time.Millisecond, 0, 10*time.Millisecond)
+	k := newTracker(trackerOptions{Interval: time.Millisecond, Threshold: 3 * time.Millisecond, Bucket: 10 * time.Millisecond})
 	var f faults
 	live := func(until time.Duration, from time.Duration) uint64 {
 		for at := from; at < until; at += time.Second {

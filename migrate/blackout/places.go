@@ -2,9 +2,12 @@ package blackout
 
 import (
 	"container/heap"
+	"encoding/binary"
 	"math"
 	"net/netip"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 const (
@@ -54,7 +57,20 @@ type owner struct{ network, six uint64 }
 
 func ownerOf(a netip.Addr) owner {
 	raw, _ := rawAddressOf(netip.AddrPortFrom(a, 0), 0)
-	return raw.owner()
+	return ownerAt(&raw)
+}
+
+// ownerAt is whose quota the address counts against. An IPv4 address that a socket for
+// IPv6 tells is one.
+func ownerAt(a *rawAddress) owner {
+	if binary.NativeEndian.Uint16(a[:]) == unix.AF_INET {
+		return owner{network: uint64(binary.BigEndian.Uint32(a[4:]))}
+	}
+	network := binary.BigEndian.Uint64(a[8:])
+	if network == 0 && binary.BigEndian.Uint32(a[16:]) == 0xffff {
+		return owner{network: uint64(binary.BigEndian.Uint32(a[20:]))}
+	}
+	return owner{network, unix.AF_INET6}
 }
 
 // touch notes a probe.

@@ -10,7 +10,7 @@ import (
 
 // resolve finds the address of an endpoint: of the wanted family (4 or 6), or
 // with 0 IPv4 first.
-func (e endpoint) resolve(ctx context.Context, family int) (netip.AddrPort, error) {
+func resolve(ctx context.Context, e endpoint, family int) (netip.AddrPort, error) {
 	addrs, err := net.DefaultResolver.LookupNetIP(ctx, "ip", e.host)
 	if err != nil {
 		return netip.AddrPort{}, fmt.Errorf("resolve target %q: %w", e.name, err)

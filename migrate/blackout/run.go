@@ -7,9 +7,26 @@ import (
 	"time"
 )
 
-// watcher is a run of Watch.
-type watcher struct {
-	cfg     Config
+// runOptions say how a run probes its targets.
+type runOptions struct {
+	Interval, Threshold, MaxError, Bucket time.Duration
+
+	Burst    int  // probes in an interval, for datagram targets
+	Family   int  // 4 or 6 for that address family alone; 0 prefers IPv4
+	Insecure bool // accept any certificate
+
+	ReconnectAfter, RetryEvery, ConnectTimeout time.Duration
+
+	Linger time.Duration // how long the last answers are waited for
+
+	// Wall is what the wall clock shows at a point in time, where a test sets it;
+	// nil is what it does show.
+	Wall func(time.Time) time.Time
+}
+
+// run probes all targets from one loop.
+type run struct {
+	runOptions
 	loop    *loop
 	targets []*target
 	room    map[socketKind]*datagramProber // the newest of each kind
@@ -21,42 +38,39 @@ type socketKind struct {
 	six   bool
 }
 
-func newWatcher(ctx context.Context, cfg Config) (*watcher, error) {
-	l, err := newLoop(cfg.Interval)
+// openRun resolves every target and opens its sockets; then the run begins.
+func openRun(ctx context.Context, ends []endpoint, o runOptions) (*run, error) {
+	l, err := newLoop(o.Interval)
 	if err != nil {
 		return nil, err
 	}
-	w := &watcher{cfg: cfg, loop: l, room: make(map[socketKind]*datagramProber)}
-	if err := w.open(ctx); err != nil {
-		l.close()
-		return nil, err
-	}
-	return w, nil
-}
-
-// open resolves every target and opens its sockets; then the run begins.
-func (w *watcher) open(ctx context.Context) error {
-	ends, err := w.cfg.targets()
-	if err != nil {
-		return err
-	}
-	buckets := min(maxBuckets, allBuckets/len(ends))
+	r := &run{runOptions: o, loop: l, room: make(map[socketKind]*datagramProber)}
 	for _, e := range ends {
-		if err := w.add(ctx, e, buckets); err != nil {
-			return err
+		if err := r.add(ctx, e, bucketsOf(len(ends))); err != nil {
+			l.close()
+			return nil, err
 		}
 	}
-	w.loop.clock = clock{start: time.Now(), wall: w.cfg.wall}
-	w.loop.rest = w.rest
-	for _, t := range w.targets {
-		t.clock = w.loop.clock
+	l.clock, l.rest = clock{start: time.Now(), wall: o.Wall}, r.rest
+	for _, t := range r.targets {
+		t.clock = l.clock
 	}
-	return nil
+	return r, nil
 }
 
+// close closes every socket.
+func (r *run) close() { r.loop.close() }
+
+// send sends probes until ctx is done, waits for the last answers, and returns the
+// instant at which sending ended.
+func (r *run) send(ctx context.Context) (time.Duration, error) { return r.loop.run(ctx, r.Linger) }
+
+// now is the time since the run began.
+func (r *run) now() time.Duration { return r.loop.clock.now() }
+
 // rest tells all targets that this machine was asleep.
-func (w *watcher) rest() {
-	for _, t := range w.targets {
+func (r *run) rest() {
+	for _, t := range r.targets {
 		t.mu.Lock()
 		t.track.rest()
 		if t.kernel != nil {
@@ -66,104 +80,110 @@ func (w *watcher) rest() {
 	}
 }
 
-func (w *watcher) add(ctx context.Context, e endpoint, buckets int) error {
-	at, err := e.resolve(ctx, w.cfg.Family)
+func (r *run) add(ctx context.Context, e endpoint, buckets int) error {
+	at, err := resolve(ctx, e, r.Family)
 	if err != nil {
 		return err
 	}
 	switch e.proto {
 	case protoUDP:
-		return w.addDatagram(e, at, echoMode{}, buckets)
+		return r.addDatagram(e, at, echoMode{}, buckets)
 	case protoDNS:
-		return w.addDatagram(e, at, newDNSMode(e), buckets)
+		return r.addDatagram(e, at, newDNSMode(e.query, e.kind), buckets)
 	case protoICMP:
-		m := icmpMode{request: 8, reply: 0} // RFC 792
+		m := icmpMode4
 		if at.Addr().Is6() {
-			m = icmpMode{request: 128, reply: 129} // RFC 4443
+			m = icmpMode6
 		}
-		return w.addDatagram(e, at, m, buckets)
+		return r.addDatagram(e, at, m, buckets)
 	case protoTCP:
-		return w.addTCP(e, at, buckets)
+		return r.addTCP(e, at, buckets)
 	}
 	ask := connectOnce(at)
 	if e.proto != protoConnect {
-		ask = requestOnce(e, at, w.cfg.Insecure)
+		ask = requestOnce(e, at, r.Insecure)
 	}
-	x := newExchangeProber(ask, w.cfg.ConnectTimeout, func() time.Duration { return time.Duration(w.loop.late.Load()) })
-	w.adopt(&x.target, e, 0, 1, buckets)
-	w.loop.probers, w.loop.shared = append(w.loop.probers, x), true
+	x := newExchangeProber(ask, r.ConnectTimeout, func() time.Duration { return time.Duration(r.loop.late.Load()) })
+	r.adopt(&x.target, e, trackerOptions{Buckets: buckets})
+	r.loop.probers, r.loop.shared = append(r.loop.probers, x), true
 	return nil
 }
 
-func (w *watcher) addTCP(e endpoint, at netip.AddrPort, buckets int) error {
-	owner := len(w.loop.probers)
-	times := tcpTimes{w.cfg.ReconnectAfter, w.cfg.RetryEvery, w.cfg.ConnectTimeout}
-	c, err := newTCPProber(at, times, func(fd int, events uint32) error { return w.loop.watch(fd, owner, events) })
+func (r *run) addTCP(e endpoint, at netip.AddrPort, buckets int) error {
+	owner := len(r.loop.probers)
+	times := tcpTimes{r.ReconnectAfter, r.RetryEvery, r.ConnectTimeout}
+	c, err := newTCPProber(at, times, func(fd int, events uint32) error { return r.loop.watch(fd, owner, events) })
 	if err != nil {
 		return err
 	}
-	w.adopt(&c.target, e, times.retryEvery, 1, buckets)
-	c.kernel = newTracker(w.cfg.Interval, w.cfg.Threshold, times.retryEvery, w.cfg.Bucket)
-	c.kernel.series.limit = 2 // nobody sees it
-	w.loop.probers = append(w.loop.probers, c)
+	r.adopt(&c.target, e, trackerOptions{Retry: r.RetryEvery, Buckets: buckets})
+	c.kernel = r.tracker(trackerOptions{Retry: r.RetryEvery, Buckets: 2}) // nobody sees the series
+	r.loop.probers = append(r.loop.probers, c)
 	return nil
 }
 
 // addDatagram gives a target a place in a prober that has room, or in a new one.
-func (w *watcher) addDatagram(e endpoint, at netip.AddrPort, m mode, buckets int) error {
+func (r *run) addDatagram(e endpoint, at netip.AddrPort, m mode, buckets int) error {
 	t := new(target)
-	w.adopt(t, e, 0, w.cfg.Burst, buckets)
+	r.adopt(t, e, trackerOptions{Burst: r.Burst, Buckets: buckets})
 	key := socketKind{e.proto, at.Addr().Is6()}
-	if d := w.room[key]; d != nil && !d.full() {
+	if d := r.room[key]; d != nil && !d.full() {
 		return d.add(t, m, at)
 	}
-	d, err := newDatagramProber(e, at, w.cfg.Burst)
+	d, err := newDatagramProber(e, at, r.Burst)
 	if err != nil {
 		return err
 	}
-	owner := len(w.loop.probers)
-	w.loop.probers = append(w.loop.probers, d)
-	w.room[key] = d
-	if err := w.loop.watch(d.fd, owner, eventsIn); err != nil {
+	owner := len(r.loop.probers)
+	r.loop.probers = append(r.loop.probers, d)
+	r.room[key] = d
+	if err := r.loop.watch(d.fd, owner, eventsIn); err != nil {
 		return fmt.Errorf("watch the socket for %s: %w", e.name, err)
 	}
 	return d.add(t, m, at)
 }
 
 // adopt fills in what all targets have.
-func (w *watcher) adopt(t *target, e endpoint, retry time.Duration, burst, buckets int) {
-	t.endpoint, t.session = e, randomID()
-	t.track = newTracker(w.cfg.Interval, w.cfg.Threshold, retry, w.cfg.Bucket)
-	t.track.room(burst)
-	t.track.series.limit = buckets
-	w.targets = append(w.targets, t)
+func (r *run) adopt(t *target, e endpoint, o trackerOptions) {
+	t.endpoint, t.session, t.track = e, randomID(), r.tracker(o)
+	r.targets = append(r.targets, t)
 }
 
-// report renders what is known at an instant.
-func (w *watcher) report(now time.Duration) *Report {
-	start := w.loop.clock.start.UTC()
-	cal, own, omitted := w.loop.faults.calendar(start)
-	r := &Report{
-		Schema: Schema, Tool: "blackout", Version: w.cfg.Version,
-		Start: start, End: cal.time(now),
-		IntervalMs: ms(w.cfg.Interval), Burst: w.cfg.Burst, ThresholdMs: ms(w.cfg.Threshold), MaxErrorMs: ms(w.cfg.MaxError),
-		ClockStepMs: ms(w.loop.clock.step() - w.loop.faults.sum()),
-		Faults:      make([]Fault, 0, len(own)), FaultsOmitted: omitted,
-		Args:    append([]string{}, w.cfg.Args...),
-		Targets: make([]Target, 0, len(w.targets)),
+// tracker returns the arithmetic of a target of this run.
+func (r *run) tracker(o trackerOptions) *tracker {
+	o.Interval, o.Threshold, o.Bucket = r.Interval, r.Threshold, r.Bucket
+	return newTracker(o)
+}
+
+// progress returns the state of every target, in the memory of state.
+func (r *run) progress(state []Progress) []Progress {
+	state = state[:0]
+	for _, t := range r.targets {
+		t.mu.Lock()
+		state = append(state, t.track.progress(t.name, r.now()))
+		t.mu.Unlock()
 	}
-	for _, f := range own {
-		r.Faults = append(r.Faults, f.report(cal))
+	return state
+}
+
+// report is what is known at an instant.
+func (r *run) report(now time.Duration) *Report {
+	cal, faults, omitted := r.loop.faults.report(r.loop.clock.start.UTC())
+	rep := &Report{
+		Schema: Schema, Tool: "blackout", Start: cal.start, End: cal.time(now),
+		IntervalMs: ms(r.Interval), Burst: r.Burst, ThresholdMs: ms(r.Threshold), MaxErrorMs: ms(r.MaxError),
+		ClockStepMs: ms(r.loop.clock.step() - r.loop.faults.sum()), Faults: faults, FaultsOmitted: omitted,
+		Args: []string{}, Targets: make([]Target, 0, len(r.targets)),
 	}
-	for _, t := range w.targets {
+	for _, t := range r.targets {
 		t.mu.Lock()
 		one := t.track.target(t.name, t.proto, cal, now)
 		if t.kernel != nil {
 			t.kernel.acknowledged(&one, cal, now)
 		}
 		t.mu.Unlock()
-		one.Inexact = one.Answered > 0 && max(one.ErrorMs, one.WorstErrorMs) > r.MaxErrorMs
-		r.Targets = append(r.Targets, one)
+		one.Inexact = one.Answered > 0 && max(one.ErrorMs, one.WorstErrorMs) > rep.MaxErrorMs
+		rep.Targets = append(rep.Targets, one)
 	}
-	return r
+	return rep
 }

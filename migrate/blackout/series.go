@@ -14,6 +14,9 @@ const (
 	allBuckets = 32 * maxBuckets
 )
 
+// bucketsOf is how many buckets each of some targets may have.
+func bucketsOf(targets int) int { return min(maxBuckets, allBuckets/targets) }
+
 // series is the time line of a run in buckets of equal width.
 type series struct {
 	width    time.Duration
@@ -21,10 +24,6 @@ type series struct {
 	sent     []uint32
 	answered []uint32
 	rttMax   []uint32 // microseconds
-}
-
-func newSeries(width time.Duration) series {
-	return series{width: width, limit: maxBuckets}
 }
 
 // addSent counts one probe by the time it was sent.

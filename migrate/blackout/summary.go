@@ -13,7 +13,7 @@ func (k *tracker) target(name, proto string, cal calendar, now time.Duration) Ta
 		Directed: k.answered > 0 && !k.plain, LostOut: out, LostBack: back,
 		Unsettled: k.unsettled(), SendErrors: k.failed, Refused: k.refused, Skipped: k.skipped,
 		Late: k.late, Duplicates: k.duplicates,
-		WorstErrorMs: ms(max(k.worst, k.interval)), BelowErrorMs: ms(k.below),
+		WorstErrorMs: ms(max(k.worst, k.Interval)), BelowErrorMs: ms(k.below),
 		Outages: make([]Outage, 0, len(k.outages)+1), OutagesOmitted: k.omitted,
 		Resets: k.links.resets, Reconnects: k.links.reconnects, Abandoned: k.links.abandoned,
 		Instances: k.loss.instances(), InstanceChanges: k.loss.changes,
@@ -41,7 +41,7 @@ func (k *tracker) target(name, proto string, cal calendar, now time.Duration) Ta
 func (k *tracker) sum(t *Target, cal calendar, now time.Duration) {
 	longest, dark, darkErr := k.longest, k.dark, k.darkErr
 	if o, ok := k.ongoing(now); ok {
-		if o.length() >= k.threshold {
+		if o.length() >= k.Threshold {
 			t.Outages = append(t.Outages, o.report(cal))
 			dark, darkErr = dark+o.length(), darkErr+o.err
 		}
@@ -79,7 +79,7 @@ func (k *tracker) acknowledged(t *Target, cal calendar, now time.Duration) {
 	}
 	blackout := ms(longest.length())
 	t.KernelBlackoutMs, t.KernelBelowErrorMs = &blackout, ms(k.below)
-	t.KernelErrorMs = ms(max(k.worst, k.interval))
+	t.KernelErrorMs = ms(max(k.worst, k.Interval))
 	if longest.length() > 0 {
 		o := longest.report(cal)
 		t.KernelBlackoutStart, t.KernelBlackoutEnd, t.KernelErrorMs = o.Start, o.End, o.ErrorMs
@@ -113,12 +113,10 @@ func (s *series) report(start time.Time) Series {
 	}
 }
 
-func (t *target) progress(now time.Duration) Progress {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	k := t.track
+// progress is the state of the target that goes by a name, at an instant.
+func (k *tracker) progress(name string, now time.Duration) Progress {
 	p := Progress{
-		Target: t.name, Sent: k.tries.last, Answered: k.answered, RTT: k.rtt.newest,
+		Target: name, Sent: k.tries.last, Answered: k.answered, RTT: k.rtt.newest,
 		Outages: len(k.outages) + k.omitted, Blackout: k.longest.length(), Dark: k.dark,
 	}
 	p.Lost = p.Sent - p.Answered - k.unsettled()

@@ -1,6 +1,9 @@
 package blackout
 
-import "time"
+import (
+	"cmp"
+	"time"
+)
 
 const (
 	// seenTime is for how long a probe can be told from a duplicate.
@@ -18,10 +21,7 @@ const (
 //
 // See the package comment for the definition of a blackout.
 type tracker struct {
-	interval  time.Duration
-	threshold time.Duration
-	retry     time.Duration // how far apart attempts to connect are; 0 for UDP
-
+	trackerOptions
 	tries  tries
 	seen   window
 	loss   losses
@@ -75,24 +75,25 @@ type outage struct {
 
 func (o outage) length() time.Duration { return o.end - o.start }
 
-func newTracker(interval, threshold, retry, bucket time.Duration) *tracker {
-	return &tracker{
-		interval:  interval,
-		threshold: threshold,
-		retry:     retry,
-		tries:     newTries(interval),
-		seen:      newWindow(int(min(max(seenTime/interval, minSeen), maxSeen))),
-		rtt:       newRoundTrips(),
-		series:    newSeries(bucket),
-	}
+// trackerOptions say what a tracker has to know of its target.
+type trackerOptions struct {
+	Interval  time.Duration // between two probes, or two bursts of them
+	Burst     int           // probes in an interval; 0 means one
+	Threshold time.Duration // the least length of an outage that is listed
+	Retry     time.Duration // how far apart attempts to connect are; 0 for datagrams
+	Bucket    time.Duration // the width of a bucket of the series
+	Buckets   int           // how many there are at most; 0 means maxBuckets
 }
 
-// room makes the memory of probes larger when several are sent in an interval.
-func (k *tracker) room(burst int) {
-	if burst > 1 {
-		each := max(k.interval/time.Duration(burst), 1)
-		k.tries = newTries(each)
-		k.seen = newWindow(int(min(max(seenTime/each, minSeen), maxSeen)))
+// newTracker returns the arithmetic of a target that nothing was sent to.
+func newTracker(o trackerOptions) *tracker {
+	each := max(o.Interval/time.Duration(max(o.Burst, 1)), 1)
+	return &tracker{
+		trackerOptions: o,
+		tries:          newTries(each),
+		seen:           newWindow(int(min(max(seenTime/each, minSeen), maxSeen))),
+		rtt:            newRoundTrips(),
+		series:         series{width: o.Bucket, limit: cmp.Or(o.Buckets, maxBuckets)},
 	}
 }
 
@@ -103,7 +104,7 @@ func (k *tracker) room(burst int) {
 func (k *tracker) try(at time.Duration, skipped uint64) uint64 {
 	seq := k.tries.add(at)
 	k.skipped += skipped
-	k.worst = max(k.worst, k.tries.spacing(seq, k.interval))
+	k.worst = max(k.worst, k.tries.spacing(seq, k.Interval))
 	k.series.addSent(at)
 	if k.answered > 0 && seq == k.newest+1 && !k.resting {
 		k.expect()
@@ -115,7 +116,7 @@ func (k *tracker) try(at time.Duration, skipped uint64) uint64 {
 // running until then may have sent it that late.
 func (k *tracker) sent(seq uint64, at time.Duration) {
 	k.tries.finish(seq, at)
-	k.worst = max(k.worst, k.tries.spacing(seq, k.interval))
+	k.worst = max(k.worst, k.tries.spacing(seq, k.Interval))
 	if k.waiting && seq == k.newest+1 {
 		k.expect()
 	}
@@ -154,7 +155,7 @@ func (k *tracker) abandon()   { k.links.abandoned++; k.since.abandoned++ }
 // itself did not send is thereby never counted as the service's silence.
 func (k *tracker) expect() {
 	k.waiting = true
-	k.lead = k.tries.spacing(k.newest+1, k.interval)
+	k.lead = k.tries.spacing(k.newest+1, k.Interval)
 	k.due = k.arrival + k.lead
 	k.missing = k.due
 	if at, ok := k.tries.time(k.newest + 1); ok {
@@ -205,7 +206,7 @@ func (k *tracker) record(sent, at time.Duration) {
 // was held up rather than lost: it took longer than the quickest one by more
 // than the threshold.
 func (k *tracker) tally(sent, at time.Duration) {
-	if at-sent-k.quickest <= k.threshold {
+	if at-sent-k.quickest <= k.Threshold {
 		return
 	}
 	if o := k.outageOf(sent, sent); o != nil {
@@ -230,7 +231,7 @@ func (k *tracker) silence(seq uint64, at, lateness time.Duration) {
 	if !k.waiting || at <= k.due {
 		return
 	}
-	o := k.closing(at, k.tries.spacing(seq, k.interval), lateness)
+	o := k.closing(at, k.tries.spacing(seq, k.Interval), lateness)
 	if o.length() <= o.err {
 		k.below = max(k.below, o.length())
 		return
@@ -239,7 +240,7 @@ func (k *tracker) silence(seq uint64, at, lateness time.Duration) {
 		k.longest = o
 		k.rtt.turn()
 	}
-	if o.length() < k.threshold {
+	if o.length() < k.Threshold {
 		return
 	}
 	k.dark, k.darkErr = k.dark+o.length(), k.darkErr+o.err
@@ -256,9 +257,9 @@ func (k *tracker) silence(seq uint64, at, lateness time.Duration) {
 // up to the time between two attempts.
 func (k *tracker) closing(end, spacing, lateness time.Duration) outage {
 	o := outage{from: k.missing, start: k.due, end: end, links: k.since}
-	o.err = max(k.interval, k.lead, spacing) + max(k.lateness, lateness)
+	o.err = max(k.Interval, k.lead, spacing) + max(k.lateness, lateness)
 	if k.since.reconnects > 0 {
-		o.err += k.retry
+		o.err += k.Retry
 	}
 	return o
 }
@@ -297,12 +298,12 @@ func (k *tracker) overdue(now time.Duration) time.Duration {
 // overdue by more than the error. A target that never answered has been out
 // since the run began.
 func (k *tracker) ongoing(now time.Duration) (outage, bool) {
-	o := outage{end: now, err: max(k.interval, k.worst), links: k.since, open: true}
+	o := outage{end: now, err: max(k.Interval, k.worst), links: k.since, open: true}
 	if k.answered > 0 {
 		if k.overdue(now) == 0 {
 			return outage{}, false
 		}
-		o = k.closing(now, k.interval, 0)
+		o = k.closing(now, k.Interval, 0)
 		o.open = true
 	}
 	return o, o.length() > o.err

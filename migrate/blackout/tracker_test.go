@@ -22,7 +22,7 @@ type timeline struct {
 // threshold of 3 ms, and returns it with the time at which the drawing ends.
 func (tl timeline) draw(t *testing.T) (*tracker, time.Duration) {
 	t.Helper()
-	k := newTracker(time.Millisecond, 3*time.Millisecond, 0, 10*time.Millisecond)
+	k := newTracker(trackerOptions{Interval: time.Millisecond, Threshold: 3 * time.Millisecond, Bucket: 10 * time.Millisecond})
 	packets := tl.reflect()
 	sent, answers := columns(tl.sent), columns(tl.answers)
 	end := max(len(sent), len(answers))
@@ -320,7 +320,7 @@ func TestDrawnCounters(t *testing.T) {
 // A sender that is kept from running between reading the clock and sending
 // cannot tell when the probe left: the silence is its own.
 func TestSenderHeldUpWhileSending(t *testing.T) {
-	k := newTracker(time.Millisecond, 3*time.Millisecond, 0, 10*time.Millisecond)
+	k := newTracker(trackerOptions{Interval: time.Millisecond, Threshold: 3 * time.Millisecond, Bucket: 10 * time.Millisecond})
 	at := func(n int) time.Duration { return time.Duration(n) * time.Millisecond }
 	for _, held := range []int{0, 0, 27, 0} { // probe 3 may have left at 2 ms, or at 29 ms
 		now := at(int(k.tries.last))
@@ -338,7 +338,7 @@ func TestSenderHeldUpWhileSending(t *testing.T) {
 }
 
 func TestReconnectWidensError(t *testing.T) {
-	k := newTracker(time.Millisecond, 3*time.Millisecond, 100*time.Millisecond, 10*time.Millisecond)
+	k := newTracker(trackerOptions{Interval: time.Millisecond, Threshold: 3 * time.Millisecond, Retry: 100 * time.Millisecond, Bucket: 10 * time.Millisecond})
 	at := func(n int) time.Duration { return time.Duration(n) * time.Millisecond }
 	k.try(at(0), 0)
 	k.answer(packet{seq: 1, instance: 1, count: 1}, at(0), 0)
@@ -360,7 +360,7 @@ func TestReconnectWidensError(t *testing.T) {
 }
 
 func TestOutageListIsBounded(t *testing.T) {
-	k := newTracker(time.Millisecond, 3*time.Millisecond, 0, time.Second)
+	k := newTracker(trackerOptions{Interval: time.Millisecond, Threshold: 3 * time.Millisecond, Bucket: time.Second})
 	for i := range maxOutages + 10 {
 		at := time.Duration(i) * 10 * time.Millisecond
 		k.answer(packet{seq: k.try(at, 0), instance: 1, count: k.tries.last}, at, 0)
@@ -374,7 +374,7 @@ func TestOutageListIsBounded(t *testing.T) {
 }
 
 func TestAnswersThatWereNotAskedFor(t *testing.T) {
-	k := newTracker(time.Millisecond, 3*time.Millisecond, 0, time.Second)
+	k := newTracker(trackerOptions{Interval: time.Millisecond, Threshold: 3 * time.Millisecond, Bucket: time.Second})
 	k.try(0, 0)
 	k.answer(packet{seq: 2}, time.Millisecond, 0)
 	if k.answered != 0 {
@@ -394,7 +394,7 @@ func play(k *tracker, from, to int, kind byte, answered func(n int) bool) {
 }
 
 func TestDarkTimeAndAvailability(t *testing.T) {
-	k := newTracker(time.Millisecond, 3*time.Millisecond, 0, 10*time.Millisecond)
+	k := newTracker(trackerOptions{Interval: time.Millisecond, Threshold: 3 * time.Millisecond, Bucket: 10 * time.Millisecond})
 	play(k, 0, 1000, kindAnswer, func(n int) bool { return (n < 100 || n >= 150) && (n < 500 || n >= 550) && n < 900 })
 	got := k.target("udp://x:1", protoUDP, calendar{start: time.Unix(0, 0)}, 1000*time.Millisecond)
 	if len(got.Outages) != 3 || got.DarkMs < 199 || got.DarkMs > 201 || got.DarkErrorMs != 3 {
@@ -406,7 +406,7 @@ func TestDarkTimeAndAvailability(t *testing.T) {
 }
 
 func TestRoundTripsBeforeAndAfter(t *testing.T) {
-	k := newTracker(time.Millisecond, 3*time.Millisecond, 0, 10*time.Millisecond)
+	k := newTracker(trackerOptions{Interval: time.Millisecond, Threshold: 3 * time.Millisecond, Bucket: 10 * time.Millisecond})
 	play(k, 0, 1000, kindAnswer, func(n int) bool { return n < 100 || n >= 150 && n < 500 || n >= 520 })
 	got := k.target("udp://x:1", protoUDP, calendar{start: time.Unix(0, 0)}, time.Second)
 	if got.RTT.N != 930 || got.RTTBefore.N != 100 || got.RTTAfter.N != 829 {
@@ -415,7 +415,7 @@ func TestRoundTripsBeforeAndAfter(t *testing.T) {
 }
 
 func TestAServiceThatOnlyEchoesTellsNoDirection(t *testing.T) {
-	k := newTracker(time.Millisecond, 3*time.Millisecond, 0, 10*time.Millisecond)
+	k := newTracker(trackerOptions{Interval: time.Millisecond, Threshold: 3 * time.Millisecond, Bucket: 10 * time.Millisecond})
 	play(k, 0, 100, kindProbe, func(n int) bool { return n < 20 || n >= 60 })
 	got := k.target("udp://x:1", protoUDP, calendar{start: time.Unix(0, 0)}, 100*time.Millisecond)
 	if got.Directed || got.Lost != 40 || got.LostOut+got.LostBack != 0 || got.Instances != 0 || got.Outages[0].Lost != 40 {
@@ -425,7 +425,7 @@ func TestAServiceThatOnlyEchoesTellsNoDirection(t *testing.T) {
 
 // An outage ends when the service that comes back asks for a cookie.
 func TestAChallengeEndsAnOutage(t *testing.T) {
-	k := newTracker(time.Millisecond, 3*time.Millisecond, 0, 10*time.Millisecond)
+	k := newTracker(trackerOptions{Interval: time.Millisecond, Threshold: 3 * time.Millisecond, Bucket: 10 * time.Millisecond})
 	play(k, 0, 60, kindAnswer, func(n int) bool { return n < 20 })
 	for n := range time.Duration(10) { // each probe, until the cookie is there
 		k.hear(60, (50+n)*time.Millisecond)
@@ -439,9 +439,9 @@ func TestAChallengeEndsAnOutage(t *testing.T) {
 
 // A service that asks for a cookie and then says nothing is out.
 func TestAChallengeBeginsNothing(t *testing.T) {
-	k := newTracker(time.Millisecond, 3*time.Millisecond, 0, 10*time.Millisecond)
+	k := newTracker(trackerOptions{Interval: time.Millisecond, Threshold: 3 * time.Millisecond, Bucket: 10 * time.Millisecond})
 	play(k, 0, 200, kindAnswer, func(n int) bool { return n < 20 || n >= 180 })
-	open := newTracker(time.Millisecond, 3*time.Millisecond, 0, 10*time.Millisecond)
+	open := newTracker(trackerOptions{Interval: time.Millisecond, Threshold: 3 * time.Millisecond, Bucket: 10 * time.Millisecond})
 	play(open, 0, 21, kindAnswer, func(n int) bool { return n < 20 })
 	open.hear(21, 20*time.Millisecond)
 	play(open, 21, 200, kindAnswer, func(n int) bool { return n >= 180 })
@@ -455,7 +455,7 @@ func TestAChallengeBeginsNothing(t *testing.T) {
 // A reflector that counts more than was sent is not believed, and is the next time.
 func TestAForgedCountIsNotBelieved(t *testing.T) {
 	for _, forged := range []uint64{31, 1 << 63, 1<<64 - 1} {
-		k := newTracker(time.Millisecond, 3*time.Millisecond, 0, 10*time.Millisecond)
+		k := newTracker(trackerOptions{Interval: time.Millisecond, Threshold: 3 * time.Millisecond, Bucket: 10 * time.Millisecond})
 		for n := range 30 {
 			at := time.Duration(n) * time.Millisecond
 			seq := k.try(at, 0)
@@ -479,7 +479,7 @@ func TestAForgedCountIsNotBelieved(t *testing.T) {
 
 // What happens while this machine is asleep is not the service's fault.
 func TestRest(t *testing.T) {
-	k := newTracker(time.Millisecond, 3*time.Millisecond, 0, 10*time.Millisecond)
+	k := newTracker(trackerOptions{Interval: time.Millisecond, Threshold: 3 * time.Millisecond, Bucket: 10 * time.Millisecond})
 	play(k, 0, 20, kindAnswer, func(int) bool { return true })
 	k.rest()
 	play(k, 20, 60, kindAnswer, func(int) bool { return false })
@@ -498,7 +498,7 @@ func FuzzTracker(f *testing.F) {
 	f.Add([]byte{1, 1, 1, 2, 1, 2})
 	f.Add([]byte{9, 200, 3, 9, 0, 0, 8, 1, 255})
 	f.Fuzz(func(t *testing.T, script []byte) {
-		k := newTracker(time.Millisecond, 3*time.Millisecond, 0, 10*time.Millisecond)
+		k := newTracker(trackerOptions{Interval: time.Millisecond, Threshold: 3 * time.Millisecond, Bucket: 10 * time.Millisecond})
 		now := time.Duration(0)
 		for ; len(script) >= 3; script = script[3:] {
 			now += time.Duration(script[0]) * 100 * time.Microsecond

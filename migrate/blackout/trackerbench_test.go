@@ -7,7 +7,7 @@ import (
 
 // BenchmarkTracker is the arithmetic of a probe and its answer.
 func BenchmarkTracker(b *testing.B) {
-	k := newTracker(time.Millisecond, 3*time.Millisecond, 0, 10*time.Millisecond)
+	k := newTracker(trackerOptions{Interval: time.Millisecond, Threshold: 3 * time.Millisecond, Bucket: 10 * time.Millisecond})
 	b.ReportAllocs()
 	for i := range b.N {
 		at := time.Duration(i) * time.Millisecond

@@ -11,29 +11,30 @@ import (
 // without a route, or a lack of resources; nothing was measured then. A target
 // that does not answer is not an error but an outage.
 func Watch(ctx context.Context, cfg Config) (*Report, error) {
-	if err := cfg.Validate(); err != nil {
-		return nil, err
-	}
-	w, err := newWatcher(ctx, cfg.withDefaults())
+	cfg, ends, err := cfg.complete()
 	if err != nil {
 		return nil, err
 	}
-	defer w.loop.close()
+	r, err := openRun(ctx, ends, cfg.run())
+	if err != nil {
+		return nil, err
+	}
+	defer r.close()
+	w := &watcher{cfg, r}
 
-	done := make(chan struct{})
-	told := make(chan struct{})
+	done, published := make(chan struct{}), make(chan struct{})
 	go func() {
-		defer close(told)
-		w.tell(done)
+		defer close(published)
+		w.publish(done)
 	}()
-	if w.cfg.For > 0 {
+	if cfg.For > 0 {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, w.cfg.For)
+		ctx, cancel = context.WithTimeout(ctx, cfg.For)
 		defer cancel()
 	}
-	end, err := w.loop.run(ctx, w.cfg.Linger)
+	end, err := r.send(ctx)
 	close(done)
-	<-told
+	<-published
 	if err != nil {
 		return nil, err
 	}
@@ -42,13 +43,19 @@ func Watch(ctx context.Context, cfg Config) (*Report, error) {
 	return report, nil
 }
 
-// tell gives the caller its checkpoints and progress until done is closed.
-func (w *watcher) tell(done <-chan struct{}) {
+// watcher publishes the state of a run while it goes on.
+type watcher struct {
+	cfg Config
+	run *run
+}
+
+// publish gives the caller its checkpoints and progress until done is closed.
+func (w *watcher) publish(done <-chan struct{}) {
 	checkpoint := time.NewTimer(w.cfg.CheckpointEvery)
 	defer checkpoint.Stop()
 	progress := time.NewTicker(w.cfg.ProgressEvery)
 	defer progress.Stop()
-	state := make([]Progress, len(w.targets))
+	var state []Progress
 	w.checkpoint()
 	for {
 		select {
@@ -57,7 +64,10 @@ func (w *watcher) tell(done <-chan struct{}) {
 		case <-checkpoint.C:
 			checkpoint.Reset(max(w.cfg.CheckpointEvery, checkpointShare*w.checkpoint()))
 		case <-progress.C:
-			w.progress(state)
+			if w.cfg.Progress != nil {
+				state = w.run.progress(state)
+				w.cfg.Progress(state)
+			}
 		}
 	}
 }
@@ -70,17 +80,14 @@ const checkpointShare = 20
 func (w *watcher) checkpoint() time.Duration {
 	begun := time.Now()
 	if w.cfg.Checkpoint != nil {
-		w.cfg.Checkpoint(w.report(w.loop.clock.now()))
+		w.cfg.Checkpoint(w.report(w.run.now()))
 	}
 	return time.Since(begun)
 }
 
-func (w *watcher) progress(state []Progress) {
-	if w.cfg.Progress == nil {
-		return
-	}
-	for i, t := range w.targets {
-		state[i] = t.progress(w.loop.clock.now())
-	}
-	w.cfg.Progress(state)
+// report is what is known at an instant, and what the caller said of the run.
+func (w *watcher) report(now time.Duration) *Report {
+	r := w.run.report(now)
+	r.Version, r.Args = w.cfg.Version, append(r.Args, w.cfg.Args...)
+	return r
 }
