@@ -2,6 +2,8 @@ package blackout
 
 import (
 	"time"
+
+	"github.com/vmferry/vmferry/migrate/blackout/wire"
 )
 
 // acks turns what TCP_INFO (tcp(7)) tells of one connection, slot by slot, into the instants at which the other
@@ -34,6 +36,6 @@ func (k *tracker) acknowledge(at, lateness time.Duration) {
 		seq++
 	}
 	if seq > k.newest {
-		k.answer(packet{kind: kindProbe, seq: seq}, at, lateness)
+		k.answer(wire.Packet{Kind: wire.Probe, Seq: seq}, at, lateness)
 	}
 }

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"github.com/vmferry/vmferry/migrate/blackout/wire"
 )
 
 // The values that a zero field of Config stands for.
@@ -100,8 +102,8 @@ func (c Config) complete() (Config, []endpoint, error) {
 	}
 	c = c.withDefaults(ends)
 	switch {
-	case c.Interval < minInterval || c.Interval > maxInterval:
-		err = fmt.Errorf("interval %s is not between %s and %s", c.Interval, minInterval, maxInterval)
+	case c.Interval < minInterval || c.Interval > wire.MaxInterval:
+		err = fmt.Errorf("interval %s is not between %s and %s", c.Interval, minInterval, wire.MaxInterval)
 	case c.Bucket < minBucket:
 		err = fmt.Errorf("bucket %s is shorter than %s", c.Bucket, minBucket)
 	case c.For < 0 || c.Threshold < 0 || c.Linger < 0:
@@ -155,8 +157,8 @@ func (c Config) targets() ([]endpoint, error) {
 	if len(c.Targets) == 0 {
 		return nil, errors.New("no target: give udp://HOST:PORT or tcp://HOST:PORT")
 	}
-	if len(c.Targets) > maxTargets {
-		return nil, fmt.Errorf("%d targets, more than %d", len(c.Targets), maxTargets)
+	if len(c.Targets) > wire.MaxTargets {
+		return nil, fmt.Errorf("%d targets, more than %d", len(c.Targets), wire.MaxTargets)
 	}
 	seen := make(map[string]bool)
 	all := make([]endpoint, 0, len(c.Targets))

@@ -4,6 +4,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/vmferry/vmferry/migrate/blackout/wire"
 )
 
 func TestDefaultsFollowTheTargets(t *testing.T) {
@@ -26,7 +28,7 @@ func TestValidate(t *testing.T) {
 		"defaults":          {Config{Targets: one}, ""},
 		"no target":         {Config{}, "no target"},
 		"twice":             {Config{Targets: append(one, one...)}, "given twice"},
-		"too many":          {Config{Targets: make([]string, maxTargets+1)}, "4097 targets"},
+		"too many":          {Config{Targets: make([]string, wire.MaxTargets+1)}, "4097 targets"},
 		"short interval":    {Config{Targets: one, Interval: time.Microsecond}, "interval 1µs"},
 		"long interval":     {Config{Targets: one, Interval: time.Hour}, "interval 1h"},
 		"negative interval": {Config{Targets: one, Interval: -1}, "interval"},

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/vmferry/vmferry/migrate/blackout/wire"
 	"github.com/vmferry/vmferry/migrate/wait"
 )
 
@@ -19,7 +20,7 @@ const (
 	// is nearly always a lack of file descriptors.
 	acceptPause = 100 * time.Millisecond
 	// streamBuffer holds what a TCP connection delivers in one read.
-	streamBuffer = 256 * PacketSize
+	streamBuffer = 256 * wire.PacketSize
 )
 
 // connections are the TCP connections of a reflector.
@@ -154,7 +155,7 @@ func (r *Reflector) answerStream(rw io.ReadWriter, one *connection, proven func(
 	for have := 0; ; {
 		n, err := rw.Read(buf[have:])
 		have += n
-		if whole := have - have%PacketSize; whole > 0 {
+		if whole := have - have%wire.PacketSize; whole > 0 {
 			now := r.now()
 			if err := r.answerAll(buf[:whole], one, now); err != nil {
 				return err
@@ -181,22 +182,22 @@ func (r *Reflector) answerStream(rw io.ReadWriter, one *connection, proven func(
 func (r *Reflector) answerAll(b []byte, one *connection, now time.Duration) error {
 	r.sessions.mu.Lock()
 	defer r.sessions.mu.Unlock()
-	for ; len(b) > 0; b = b[PacketSize:] {
-		p, err := parsePacket(b, kindProbe)
+	for ; len(b) > 0; b = b[wire.PacketSize:] {
+		p, err := wire.Parse(b, wire.Probe)
 		if err != nil {
 			return err
 		}
-		if !one.carries(p.session) {
+		if !one.carries(p.Session) {
 			return errSessions
 		}
-		e := r.sessions.find(sender{p.session, one.owner}, now)
+		e := r.sessions.find(sender{p.Session, one.owner}, now)
 		if e == nil {
 			r.turnAway(now, limitClients)
 			return errClients
 		}
 		e.touch(now)
 		// TCP has a brake of its own, and what was held up comes at once: no pace.
-		answerInPlace(b, r.instance, e.receive(p.seq))
+		wire.AnswerInPlace(b, r.instance, e.receive(p.Seq))
 	}
 	return nil
 }

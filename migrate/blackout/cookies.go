@@ -7,6 +7,8 @@ import (
 	"encoding/binary"
 	"hash"
 	"time"
+
+	"github.com/vmferry/vmferry/migrate/blackout/wire"
 )
 
 const (
@@ -59,18 +61,18 @@ func (b *baker) turn(now time.Duration) {
 
 // bake returns the cookie of a session at an address, with the key of the newest
 // epoch or of the one before. It is not safe for concurrent use.
-func (b *baker) bake(epoch uint64, from rawAddress, id uint64) cookie {
+func (b *baker) bake(epoch uint64, from rawAddress, id uint64) wire.Cookie {
 	mac := b.macs[epoch%2]
 	copy(b.in[:], from[:])
 	binary.BigEndian.PutUint64(b.in[len(from):], id)
 	mac.Reset()
 	_, _ = mac.Write(b.in[:])
 	b.sum = mac.Sum(b.sum[:0])
-	return cookie{binary.BigEndian.Uint64(b.sum), binary.BigEndian.Uint64(b.sum[8:])}
+	return wire.Cookie{binary.BigEndian.Uint64(b.sum), binary.BigEndian.Uint64(b.sum[8:])}
 }
 
 // check tells the epoch of a cookie; not ok when it does not fit, or is expired.
-func (b *baker) check(c cookie, from rawAddress, id uint64) (epoch uint64, ok bool) {
+func (b *baker) check(c wire.Cookie, from rawAddress, id uint64) (epoch uint64, ok bool) {
 	for _, epoch := range [...]uint64{b.epoch, b.epoch - 1} {
 		if b.bake(epoch, from, id) == c {
 			return epoch, true

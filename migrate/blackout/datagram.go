@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/vmferry/vmferry/migrate/blackout/wire"
 )
 
 // eventsIn is what epoll is asked to tell about an open socket.
@@ -15,7 +17,7 @@ const eventsIn = unix.EPOLLIN
 // flow is a target of a datagramProber.
 type flow struct {
 	*target
-	mode  mode
+	mode  wire.Mode
 	to    rawAddress
 	toLen uint32
 }
@@ -44,7 +46,7 @@ func newDatagramProber(e endpoint, at netip.AddrPort, burst int) (*datagramProbe
 	}
 	return &datagramProber{
 		fd: fd, burst: burst, owner: make(map[uint64]*flow),
-		out: newBatch(maxProbe), in: newBatch(maxProbe),
+		out: newBatch(wire.MaxProbe), in: newBatch(wire.MaxProbe),
 	}, nil
 }
 
@@ -68,7 +70,7 @@ func openDatagram(proto string, at netip.AddrPort) (int, error) {
 }
 
 // add makes t a target of the prober.
-func (d *datagramProber) add(t *target, m mode, at netip.AddrPort) error {
+func (d *datagramProber) add(t *target, m wire.Mode, at netip.AddrPort) error {
 	sa, err := sockaddr(at)
 	if err != nil {
 		return err
@@ -77,7 +79,7 @@ func (d *datagramProber) add(t *target, m mode, at netip.AddrPort) error {
 		return fmt.Errorf("find a route to %s: %w", t.name, err)
 	}
 	f := &flow{target: t, mode: m}
-	if m.shared() {
+	if m.Shared() {
 		var zone uint32
 		if six, ok := sa.(*unix.SockaddrInet6); ok {
 			zone = six.ZoneId
@@ -101,7 +103,7 @@ func checkRoute(at netip.AddrPort, sa unix.Sockaddr) error {
 }
 
 // full tells that no more targets fit.
-func (d *datagramProber) full() bool { return len(d.flows) == batchSize || !d.flows[0].mode.shared() }
+func (d *datagramProber) full() bool { return len(d.flows) == batchSize || !d.flows[0].mode.Shared() }
 
 // tick implements prober.
 func (d *datagramProber) tick(now time.Duration, skipped uint64) {
@@ -111,7 +113,7 @@ func (d *datagramProber) tick(now time.Duration, skipped uint64) {
 			f.mu.Lock()
 			seq := f.track.try(now, missed)
 			f.mu.Unlock()
-			d.queue(f, packet{seq: seq, sent: now}, seq)
+			d.queue(f, wire.Packet{Seq: seq, Sent: now}, seq)
 			missed = 0
 		}
 	}
@@ -120,11 +122,11 @@ func (d *datagramProber) tick(now time.Duration, skipped uint64) {
 
 // queue puts a probe into the batch, and sends the batch when it is full. tried
 // is its number, or 0 when the probe has been sent before.
-func (d *datagramProber) queue(f *flow, p packet, tried uint64) {
+func (d *datagramProber) queue(f *flow, p wire.Packet, tried uint64) {
 	i := d.filled
 	d.slots[i].flow, d.slots[i].seq = f, tried
-	p.kind, p.session, p.instance, p.count = kindProbe, f.session, f.cookie[0], f.cookie[1]
-	d.out.length(i, f.mode.put(d.out.buffer(i), p))
+	p.Kind, p.Session, p.Instance, p.Count = wire.Probe, f.session, f.cookie[0], f.cookie[1]
+	d.out.length(i, f.mode.Put(d.out.buffer(i), p))
 	d.out.address(i, f.to, f.toLen)
 	if d.filled++; d.filled == batchSize {
 		d.flush()
@@ -191,26 +193,26 @@ func (d *datagramProber) take(i int, lateness time.Duration) {
 	f.mu.Lock()
 	last := f.track.tries.last
 	f.mu.Unlock()
-	p, err := f.mode.classify(d.in.received(i), last)
+	p, err := f.mode.Classify(d.in.received(i), last)
 	if err != nil {
 		return
 	}
-	if f.mode.shared() {
-		if f = d.owner[p.session]; f == nil {
+	if f.mode.Shared() {
+		if f = d.owner[p.Session]; f == nil {
 			return
 		}
 	}
 	stamp, stamped := d.in.stamp(i)
 	again := false
 	f.mu.Lock()
-	if p.kind == kindChallenge {
+	if p.Kind == wire.Challenge {
 		again = f.challenged(p)
 	} else {
 		f.answered(p, stamp, stamped, lateness)
 	}
 	f.mu.Unlock()
 	if again {
-		d.queue(f, packet{seq: p.seq, sent: p.sent}, 0)
+		d.queue(f, wire.Packet{Seq: p.Seq, Sent: p.Sent}, 0)
 	}
 }
 

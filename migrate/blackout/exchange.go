@@ -11,6 +11,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/vmferry/vmferry/migrate/blackout/wire"
 )
 
 // maxExchanges bounds how many exchanges with a target are under way at once;
@@ -77,7 +79,7 @@ func (x *exchangeProber) once(seq uint64, sent time.Duration) {
 		x.track.refuse()
 		return
 	}
-	x.answered(packet{kind: kindProbe, seq: seq, sent: sent}, time.Time{}, false, lateness)
+	x.answered(wire.Packet{Kind: wire.Probe, Seq: seq, Sent: sent}, time.Time{}, false, lateness)
 }
 
 // ready implements prober: there is nothing in epoll.

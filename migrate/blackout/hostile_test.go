@@ -15,6 +15,8 @@ import (
 
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
+
+	"github.com/vmferry/vmferry/migrate/blackout/wire"
 )
 
 // patience is how long a test waits for an answer that a reflector owes.
@@ -34,9 +36,9 @@ func dialFrom(t *testing.T, from, to string) *net.TCPConn {
 }
 
 // ask sends a probe over a connection and returns its answer.
-func ask(t *testing.T, conn net.Conn, session, seq uint64) packet {
+func ask(t *testing.T, conn net.Conn, session, seq uint64) wire.Packet {
 	t.Helper()
-	buf := make([]byte, PacketSize)
+	buf := make([]byte, wire.PacketSize)
 	_ = conn.SetDeadline(time.Now().Add(patience))
 	if _, err := conn.Write(probeBytes(session, seq)); err != nil {
 		t.Fatal(err)
@@ -44,8 +46,8 @@ func ask(t *testing.T, conn net.Conn, session, seq uint64) packet {
 	if _, err := io.ReadFull(conn, buf); err != nil {
 		t.Fatalf("no answer to probe %d of session %d: %v", seq, session, err)
 	}
-	p, err := parsePacket(buf, kindAnswer)
-	if err != nil || p.session != session || p.seq != seq {
+	p, err := wire.Parse(buf, wire.Answer)
+	if err != nil || p.Session != session || p.Seq != seq {
 		t.Fatalf("probe %d of session %d is answered by %x, %v", seq, session, buf, err)
 	}
 	return p
@@ -57,7 +59,7 @@ func TestConnectionsOfOthersLockNobodyOut(t *testing.T) {
 	same := func(int) string { return "127.0.0.1" }
 	many := func(i int) string { return fmt.Sprintf("127.0.1.%d", 1+i%250) }
 	nothing := func(net.Conn, int) {}
-	part := func(c net.Conn, i int) { _, _ = c.Write(probeBytes(uint64(i)+100, 1)[:PacketSize-1]) }
+	part := func(c net.Conn, i int) { _, _ = c.Write(probeBytes(uint64(i)+100, 1)[:wire.PacketSize-1]) }
 	once := func(c net.Conn, i int) { ask(t, c, uint64(i)+100, 1) }
 	for name, attack := range map[string]struct {
 		from func(int) string
@@ -73,10 +75,10 @@ func TestConnectionsOfOthersLockNobodyOut(t *testing.T) {
 				ask(t, early, 1, uint64(i)+1)
 				attack.say(dialFrom(t, attack.from(i), addr), i)
 			}
-			if p := ask(t, dialFrom(t, "127.0.0.1", addr), 2, 1); p.count != 1 {
+			if p := ask(t, dialFrom(t, "127.0.0.1", addr), 2, 1); p.Count != 1 {
 				t.Errorf("%+v, want a count of 1", p)
 			}
-			if p := ask(t, early, 1, DefaultConnections+1); p.count != DefaultConnections+1 {
+			if p := ask(t, early, 1, DefaultConnections+1); p.Count != DefaultConnections+1 {
 				t.Errorf("the early client: %+v, want a count of %d", p, DefaultConnections+1)
 			}
 		})
@@ -91,7 +93,7 @@ func TestManySessionsOverOneConnection(t *testing.T) {
 	answers := make(chan int)
 	go func() {
 		n, _ := io.Copy(io.Discard, greedy)
-		answers <- int(n) / PacketSize
+		answers <- int(n) / wire.PacketSize
 	}()
 	for id := range uint64(2048) {
 		if _, err := greedy.Write(probeBytes(id+1000, 1)); err != nil {
@@ -102,10 +104,10 @@ func TestManySessionsOverOneConnection(t *testing.T) {
 	if n := <-answers; n > 8 {
 		t.Errorf("%d sessions over one connection", n)
 	}
-	if p := newClient(t, addr).probe(t, 1, 1); p.count != 1 {
+	if p := newClient(t, addr).probe(t, 1, 1); p.Count != 1 {
 		t.Errorf("a new client over UDP: %+v, want a count of 1", p)
 	}
-	if p := ask(t, dialFrom(t, "127.0.0.1", addr), 2, 1); p.count != 1 {
+	if p := ask(t, dialFrom(t, "127.0.0.1", addr), 2, 1); p.Count != 1 {
 		t.Errorf("a new client over TCP: %+v, want a count of 1", p)
 	}
 }
@@ -116,7 +118,7 @@ type peer struct {
 	from    rawAddress
 	session uint64
 	seq     uint64
-	cookie  cookie
+	cookie  wire.Cookie
 }
 
 func newPeer(r *Reflector, addr string, session uint64) *peer {
@@ -126,23 +128,23 @@ func newPeer(r *Reflector, addr string, session uint64) *peer {
 
 // again sends its newest probe at an instant, with the requested cookie,
 // and returns the answer; not ok when there is none.
-func (c *peer) again(now time.Duration) (packet, bool) {
+func (c *peer) again(now time.Duration) (wire.Packet, bool) {
 	for range 2 {
-		b := encoded(packet{kind: kindProbe, session: c.session, seq: c.seq, instance: c.cookie[0], count: c.cookie[1]})
+		b := encoded(wire.Packet{Kind: wire.Probe, Session: c.session, Seq: c.seq, Instance: c.cookie[0], Count: c.cookie[1]})
 		if !c.r.datagram(b, c.from, now) {
-			return packet{}, false
+			return wire.Packet{}, false
 		}
-		p, _ := parseAny(b)
-		if p.kind == kindAnswer {
+		p, _ := wire.ParseAny(b)
+		if p.Kind == wire.Answer {
 			return p, true
 		}
-		c.cookie = p.cookie()
+		c.cookie = p.Cookie()
 	}
-	return packet{}, false
+	return wire.Packet{}, false
 }
 
 // next sends its next probe.
-func (c *peer) next(now time.Duration) (packet, bool) {
+func (c *peer) next(now time.Duration) (wire.Packet, bool) {
 	c.seq++
 	return c.again(now)
 }
@@ -191,8 +193,8 @@ func TestSlowClientsKeepTheirCount(t *testing.T) {
 			for turn := range uint64(20) {
 				now := time.Duration(turn) * interval
 				for i, c := range slow {
-					if p, ok := c.next(now); !ok || p.count != turn+1 {
-						t.Fatalf("%s, every %s: probe %d of client %d: count %d (%v)", name, interval, c.seq, i, p.count, ok)
+					if p, ok := c.next(now); !ok || p.Count != turn+1 {
+						t.Fatalf("%s, every %s: probe %d of client %d: count %d (%v)", name, interval, c.seq, i, p.Count, ok)
 					}
 				}
 				if turn == 0 {
@@ -237,7 +239,7 @@ func TestOnlyUnicastIsAnswered(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if n != PacketSize || binary.BigEndian.Uint64(buf[16:]) != 2 {
+			if n != wire.PacketSize || binary.BigEndian.Uint64(buf[16:]) != 2 {
 				t.Errorf("the first reply is %x, %v; want that to the second probe", buf[:n], err)
 			}
 		})
@@ -281,17 +283,17 @@ func TestCookiesExpire(t *testing.T) {
 		t.Fatal("no answer")
 	}
 	first := idle.cookie
-	given := make(map[cookie]bool)
+	given := make(map[wire.Cookie]bool)
 	for at := time.Duration(0); at < 2*time.Hour; at += time.Second {
-		if p, ok := live.next(at); !ok || p.count != live.seq {
-			t.Fatalf("at %s: count %d of %d (%v)", at, p.count, live.seq, ok)
+		if p, ok := live.next(at); !ok || p.Count != live.seq {
+			t.Fatalf("at %s: count %d of %d (%v)", at, p.Count, live.seq, ok)
 		}
 		given[live.cookie] = true
 	}
 	if len(given) < 4 {
 		t.Errorf("%d cookies in two hours", len(given))
 	}
-	if p, ok := idle.next(2 * time.Hour); !ok || p.count != 2 || idle.cookie == first {
+	if p, ok := idle.next(2 * time.Hour); !ok || p.Count != 2 || idle.cookie == first {
 		t.Errorf("after two hours of silence: %+v (%v), the cookie is new: %v; want a count of 2", p, ok, idle.cookie != first)
 	}
 }
@@ -357,7 +359,7 @@ func TestConnectionsHaveADeadline(t *testing.T) {
 		}
 		slow := p.dial("192.0.2.1:2")
 		go func() {
-			for _, b := range probeBytes(1, 1)[:PacketSize-1] {
+			for _, b := range probeBytes(1, 1)[:wire.PacketSize-1] {
 				<-time.After(time.Second)
 				if _, err := slow.Write([]byte{b}); err != nil {
 					return
@@ -370,7 +372,7 @@ func TestConnectionsHaveADeadline(t *testing.T) {
 		good := p.dial("192.0.2.1:3")
 		ask(t, good, 1, 1)
 		<-time.After(time.Hour)
-		if got := ask(t, good, 1, 2); got.count != 2 {
+		if got := ask(t, good, 1, 2); got.Count != 2 {
 			t.Errorf("after an hour of silence: %+v, want a count of 2", got)
 		}
 		deaf := p.dial("192.0.2.1:4")
@@ -390,13 +392,13 @@ func TestSessionsOfOthersAreLeftAlone(t *testing.T) {
 		good, bad := p.dial("192.0.2.1:1"), p.dial("192.0.2.2:1")
 		again := p.dial("192.0.2.1:2")
 		for seq := range uint64(5) {
-			if got := ask(t, good, 7, 2*seq+1); got.count != 2*seq+1 {
+			if got := ask(t, good, 7, 2*seq+1); got.Count != 2*seq+1 {
 				t.Errorf("%+v, want a count of %d", got, 2*seq+1)
 			}
-			if got := ask(t, bad, 7, 1<<63+seq); got.count != seq+1 {
+			if got := ask(t, bad, 7, 1<<63+seq); got.Count != seq+1 {
 				t.Errorf("another: %+v, want a count of %d", got, seq+1)
 			}
-			if got := ask(t, again, 7, 2*seq+2); got.count != 2*seq+2 {
+			if got := ask(t, again, 7, 2*seq+2); got.Count != 2*seq+2 {
 				t.Errorf("another connection of the same: %+v, want a count of %d", got, 2*seq+2)
 			}
 		}
@@ -437,11 +439,11 @@ func TestAnExpiredCookieIsNoCookie(t *testing.T) {
 	}
 	for at := time.Duration(0); at < time.Hour; at += 100 * time.Millisecond {
 		c.seq++
-		b := encoded(packet{kind: kindProbe, session: 1, seq: c.seq, instance: c.cookie[0], count: c.cookie[1]})
+		b := encoded(wire.Packet{Kind: wire.Probe, Session: 1, Seq: c.seq, Instance: c.cookie[0], Count: c.cookie[1]})
 		_ = r.datagram(b, c.from, at)
-		if p, _ := parseAny(b); p.kind == kindAnswer && at >= 2*keyLife {
+		if p, _ := wire.ParseAny(b); p.Kind == wire.Answer && at >= 2*keyLife {
 			t.Fatalf("answered at %s", at)
-		} else if p.kind != kindAnswer && at < keyLife {
+		} else if p.Kind != wire.Answer && at < keyLife {
 			t.Fatalf("not answered at %s", at)
 		}
 	}

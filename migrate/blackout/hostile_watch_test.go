@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/vmferry/vmferry/migrate/blackout/wire"
 )
 
 // A watch does not notice that its cookies expire.
@@ -36,7 +38,7 @@ func TestAWatchLosesNothingToNewCookies(t *testing.T) {
 
 // hostileUDP is a service that lets reply say what it sends for each datagram; it
 // tells how many came.
-func hostileUDP(t *testing.T, reply func(p packet) []packet) (addr string, received *atomic.Uint64) {
+func hostileUDP(t *testing.T, reply func(p wire.Packet) []wire.Packet) (addr string, received *atomic.Uint64) {
 	t.Helper()
 	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
 	if err != nil {
@@ -51,9 +53,9 @@ func hostileUDP(t *testing.T, reply func(p packet) []packet) (addr string, recei
 				return
 			}
 			received.Add(1)
-			p, err := parsePacket(buf[:n], kindProbe)
-			if err == nil && p.seq > 1<<32 {
-				t.Errorf("probe %d is sent again, and never was", p.seq)
+			p, err := wire.Parse(buf[:n], wire.Probe)
+			if err == nil && p.Seq > 1<<32 {
+				t.Errorf("probe %d is sent again, and never was", p.Seq)
 			}
 			if err == nil {
 				for _, a := range reply(p) {
@@ -69,26 +71,36 @@ func hostileUDP(t *testing.T, reply func(p packet) []packet) (addr string, recei
 // Whatever a service sends over UDP, a watch sends each probe twice at most, on
 // average, it ends, and its report adds up.
 func TestAWatchOfAHostileService(t *testing.T) {
-	as := func(p packet, change func(p *packet)) packet {
-		p.kind, p.instance, p.count = kindAnswer, 1, p.seq
+	as := func(p wire.Packet, change func(p *wire.Packet)) wire.Packet {
+		p.Kind, p.Instance, p.Count = wire.Answer, 1, p.Seq
 		change(&p)
 		return p
 	}
 	var n uint64
-	for name, reply := range map[string]func(p packet) []packet{
-		"challenges for ever": func(p packet) []packet { return []packet{as(p, func(p *packet) { p.kind = kindChallenge })} },
-		"challenges the future": func(p packet) []packet {
-			return []packet{as(p, func(p *packet) { p.kind, p.seq = kindChallenge, 1<<63 }), as(p, func(*packet) {})}
+	for name, reply := range map[string]func(p wire.Packet) []wire.Packet{
+		"challenges for ever": func(p wire.Packet) []wire.Packet {
+			return []wire.Packet{as(p, func(p *wire.Packet) { p.Kind = wire.Challenge })}
 		},
-		"counts that jump": func(p packet) []packet { return []packet{as(p, func(p *packet) { p.count = p.seq << 60 })} },
-		"many instances":   func(p packet) []packet { return []packet{as(p, func(p *packet) { n++; p.instance = n })} },
-		"other sessions": func(p packet) []packet {
-			return []packet{as(p, func(p *packet) { p.session++ }), as(p, func(*packet) {})}
+		"challenges the future": func(p wire.Packet) []wire.Packet {
+			return []wire.Packet{as(p, func(p *wire.Packet) { p.Kind, p.Seq = wire.Challenge, 1<<63 }), as(p, func(*wire.Packet) {})}
 		},
-		"everything often": func(p packet) []packet { return slices.Repeat([]packet{as(p, func(*packet) {})}, 20) },
-		"times of its own": func(p packet) []packet { return []packet{as(p, func(p *packet) { p.sent = -1 << 63 })} },
-		"the future": func(p packet) []packet {
-			return []packet{as(p, func(p *packet) { p.seq = 1<<64 - 1 }), as(p, func(*packet) {})}
+		"counts that jump": func(p wire.Packet) []wire.Packet {
+			return []wire.Packet{as(p, func(p *wire.Packet) { p.Count = p.Seq << 60 })}
+		},
+		"many instances": func(p wire.Packet) []wire.Packet {
+			return []wire.Packet{as(p, func(p *wire.Packet) { n++; p.Instance = n })}
+		},
+		"other sessions": func(p wire.Packet) []wire.Packet {
+			return []wire.Packet{as(p, func(p *wire.Packet) { p.Session++ }), as(p, func(*wire.Packet) {})}
+		},
+		"everything often": func(p wire.Packet) []wire.Packet {
+			return slices.Repeat([]wire.Packet{as(p, func(*wire.Packet) {})}, 20)
+		},
+		"times of its own": func(p wire.Packet) []wire.Packet {
+			return []wire.Packet{as(p, func(p *wire.Packet) { p.Sent = -1 << 63 })}
+		},
+		"the future": func(p wire.Packet) []wire.Packet {
+			return []wire.Packet{as(p, func(p *wire.Packet) { p.Seq = 1<<64 - 1 }), as(p, func(*wire.Packet) {})}
 		},
 	} {
 		addr, received := hostileUDP(t, reply)
@@ -111,10 +123,10 @@ func TestAWatchOfAHostileService(t *testing.T) {
 
 // An endless stream stops a watch neither from sending nor from its end.
 func TestAWatchOfAnEndlessStream(t *testing.T) {
-	for name, stream := range map[string]func(first packet) []byte{
-		"garbage": func(packet) []byte { return make([]byte, 64<<10) },
-		"answers": func(p packet) []byte {
-			p.kind = kindAnswer
+	for name, stream := range map[string]func(first wire.Packet) []byte{
+		"garbage": func(wire.Packet) []byte { return make([]byte, 64<<10) },
+		"answers": func(p wire.Packet) []byte {
+			p.Kind = wire.Answer
 			return bytes.Repeat(encoded(p), 1000)
 		},
 	} {
@@ -145,13 +157,13 @@ func TestAWatchOfAnEndlessStream(t *testing.T) {
 }
 
 // endless sends what stream makes of the first probe until the client is gone.
-func endless(conn net.Conn, stream func(packet) []byte) {
+func endless(conn net.Conn, stream func(wire.Packet) []byte) {
 	defer conn.Close()
-	buf := make([]byte, PacketSize)
+	buf := make([]byte, wire.PacketSize)
 	if _, err := io.ReadFull(conn, buf); err != nil {
 		return
 	}
-	p, _ := parseAny(buf)
+	p, _ := wire.ParseAny(buf)
 	for all := stream(p); ; {
 		if _, err := conn.Write(all); err != nil {
 			return

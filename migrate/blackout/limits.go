@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"fmt"
 	"time"
+
+	"github.com/vmferry/vmferry/migrate/blackout/wire"
 )
 
 // The values that a zero field of Limits stands for.
@@ -24,7 +26,7 @@ const (
 	challengeRate = 20_000
 	// challengeSlack is how much of that may be used at once: all targets of a watch
 	// ask for their cookies at once.
-	challengeSlack = maxTargets * time.Second / challengeRate
+	challengeSlack = wire.MaxTargets * time.Second / challengeRate
 	// paceSlack is how much of the rate of a session may be used at once.
 	paceSlack = 100 * time.Millisecond
 	// firstProbe is how long a TCP connection may take up to its first whole probe.

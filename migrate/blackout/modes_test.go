@@ -115,7 +115,7 @@ func TestModes(t *testing.T) {
 		"connect://" + echoTCP(t),
 		plain.URL + "/page",
 		secure.URL + "/page",
-		"dns://" + nameServer(t, dnsNoName) + "/nobody.example",
+		"dns://" + nameServer(t, 3) + "/nobody.example",
 	}
 	for _, got := range brief(t, Config{Targets: targets, Insecure: true}, 20).Targets {
 		if got.Directed || got.Lost != 0 || got.LostOut+got.LostBack != 0 || got.RTT.N != got.Answered || got.RTT.P50 <= 0 {

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/vmferry/vmferry/migrate/blackout/wire"
 )
 
 func TestLosses(t *testing.T) {
@@ -142,7 +144,7 @@ func TestAWeekNeedsNoMoreThanADay(t *testing.T) {
 			seq := k.try(at, 0)
 			k.sent(seq, at)
 			if at/time.Second%5 < 3 { // and then an outage of two seconds
-				k.answer(packet{kind: kindAnswer, seq: seq, instance: uint64(at/time.Minute) + 1, count: seq}, at+time.Millisecond, 0)
+				k.answer(wire.Packet{Kind: wire.Answer, Seq: seq, Instance: uint64(at/time.Minute) + 1, Count: seq}, at+time.Millisecond, 0)
 			}
 			f.add(faultLate, at, time.Second)
 		}

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/vmferry/vmferry/migrate/blackout/wire"
 )
 
 const (
@@ -19,7 +21,7 @@ const (
 	// ownKeep is the longest where another client of its own address wants the place:
 	// the path to that address works then, so what is silent has most likely ended. It
 	// is twice the longest interval of a watch.
-	ownKeep = 2 * maxInterval
+	ownKeep = 2 * wire.MaxInterval
 	// neverShown puts clients that sent no probe before all others, the oldest first.
 	neverShown = time.Duration(math.MinInt64 / 2)
 )

@@ -3,6 +3,8 @@ package blackout
 import (
 	"sync"
 	"time"
+
+	"github.com/vmferry/vmferry/migrate/blackout/wire"
 )
 
 // target is what all probers have for each service: the arithmetic under its
@@ -15,7 +17,7 @@ type target struct {
 	mu     sync.Mutex
 	track  *tracker
 	kernel *tracker // of the other kernel's acknowledgements; nil but for TCP
-	cookie cookie
+	cookie wire.Cookie
 	again  uint64 // probes that were sent a second time, with a cookie
 }
 
@@ -28,10 +30,10 @@ func (t *target) settled() bool {
 
 // answered hands an answer to the arithmetic, with the kernel's time stamp
 // where there is one that can be believed.
-func (t *target) answered(p packet, stamp time.Time, stamped bool, lateness time.Duration) {
+func (t *target) answered(p wire.Packet, stamp time.Time, stamped bool, lateness time.Duration) {
 	wall, at := t.clock.read()
 	if stamped {
-		if exact, ok := arrival(t.clock.shown(stamp), wall, at, p.sent); ok {
+		if exact, ok := arrival(t.clock.shown(stamp), wall, at, p.Sent); ok {
 			at, lateness = exact, 0
 		}
 	}
@@ -41,12 +43,12 @@ func (t *target) answered(p packet, stamp time.Time, stamped bool, lateness time
 // challenged notes that the reflector wants to see a cookie in every probe, and
 // reports whether the probe is to be sent again. That much is a sign of life. No more
 // are sent again than were sent, whatever the reflector does.
-func (t *target) challenged(p packet) bool {
-	if p.seq > t.track.tries.last || t.again >= t.track.tries.last {
+func (t *target) challenged(p wire.Packet) bool {
+	if p.Seq > t.track.tries.last || t.again >= t.track.tries.last {
 		return false
 	}
 	t.again++
-	t.cookie = p.cookie()
-	t.track.hear(p.seq, t.clock.now())
+	t.cookie = p.Cookie()
+	t.track.hear(p.Seq, t.clock.now())
 	return true
 }

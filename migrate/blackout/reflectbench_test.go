@@ -3,6 +3,8 @@ package blackout
 import (
 	"testing"
 	"time"
+
+	"github.com/vmferry/vmferry/migrate/blackout/wire"
 )
 
 // BenchmarkReflect is what the reflector does between its system calls: for a
@@ -11,11 +13,11 @@ func BenchmarkReflect(b *testing.B) {
 	r := NewLimitedReflector(quiet(), Limits{Rate: maxRate})
 	good := r.baker.bake(r.baker.epoch, alice, 1)
 	for name, probe := range map[string][]byte{
-		"known":   encoded(packet{kind: kindProbe, session: 1, seq: 1, instance: good[0], count: good[1]}),
+		"known":   encoded(wire.Packet{Kind: wire.Probe, Session: 1, Seq: 1, Instance: good[0], Count: good[1]}),
 		"unknown": probeBytes(2, 1),
 	} {
 		b.Run(name, func(b *testing.B) {
-			buf := make([]byte, PacketSize)
+			buf := make([]byte, wire.PacketSize)
 			b.ReportAllocs()
 			for i := range b.N {
 				copy(buf, probe)

@@ -8,6 +8,8 @@ import (
 
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
+
+	"github.com/vmferry/vmferry/migrate/blackout/wire"
 )
 
 // Reflector answers probes. The zero value is not usable; see NewReflector.
@@ -44,7 +46,7 @@ func NewReflector(log logrus.FieldLogger) *Reflector { return NewLimitedReflecto
 func NewLimitedReflector(log logrus.FieldLogger, l Limits) *Reflector {
 	l = l.withDefaults()
 	return &Reflector{
-		log: log, instance: randomID(), gap: time.Second / time.Duration(l.Rate), started: time.Now(),
+		log: log, instance: wire.RandomID(), gap: time.Second / time.Duration(l.Rate), started: time.Now(),
 		sessions:    newSessions(l.Clients, l.ClientsPerAddress),
 		connections: newConnections(l.Connections, l.ConnectionsPerAddress),
 		full:        seldom{every: time.Minute}, ended: seldom{every: time.Second},
@@ -98,7 +100,7 @@ func (r *Reflector) reply(fd int, b *batch, n int) {
 	for i := range n {
 		if b.unicast(i) && r.datagram(b.received(i), b.sender(i), now) {
 			b.move(answers, i)
-			b.length(answers, PacketSize)
+			b.length(answers, wire.PacketSize)
 			answers++
 		}
 	}

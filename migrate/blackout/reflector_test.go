@@ -10,16 +10,18 @@ import (
 	"net"
 	"testing"
 	"time"
+
+	"github.com/vmferry/vmferry/migrate/blackout/wire"
 )
 
 func probeBytes(session, seq uint64) []byte {
-	return encoded(packet{kind: kindProbe, session: session, seq: seq})
+	return encoded(wire.Packet{Kind: wire.Probe, Session: session, Seq: seq})
 }
 
 // client is a socket that has a cookie of its reflector.
 type client struct {
 	net.Conn
-	cookie
+	wire.Cookie
 }
 
 func newClient(t *testing.T, addr string) *client {
@@ -35,45 +37,45 @@ func newClient(t *testing.T, addr string) *client {
 
 // probe sends a probe and returns the answer to it, after the cookie that is
 // asked for once.
-func (c *client) probe(t *testing.T, session, seq uint64) packet {
+func (c *client) probe(t *testing.T, session, seq uint64) wire.Packet {
 	t.Helper()
 	buf := make([]byte, 4096)
 	for range 2 {
-		if _, err := c.Write(encoded(packet{kind: kindProbe, session: session, seq: seq, instance: c.cookie[0], count: c.cookie[1]})); err != nil {
+		if _, err := c.Write(encoded(wire.Packet{Kind: wire.Probe, Session: session, Seq: seq, Instance: c.Cookie[0], Count: c.Cookie[1]})); err != nil {
 			t.Fatal(err)
 		}
 		n, err := c.Read(buf)
 		if err != nil {
 			t.Fatal(err)
 		}
-		p, err := parseAny(buf[:n])
-		if err != nil || n != PacketSize || p.seq != seq || p.session != session {
+		p, err := wire.ParseAny(buf[:n])
+		if err != nil || n != wire.PacketSize || p.Seq != seq || p.Session != session {
 			t.Fatalf("answer %x: %v", buf[:n], err)
 		}
-		if p.kind == kindAnswer {
+		if p.Kind == wire.Answer {
 			return p
 		}
-		c.cookie = p.cookie()
+		c.Cookie = p.Cookie()
 	}
 	t.Fatal("the cookie is not taken")
-	return packet{}
+	return wire.Packet{}
 }
 
 func TestReflectorSurvivesGarbage(t *testing.T) {
 	c := newClient(t, startReflector(t))
 	var instance uint64
 	for i, b := range [][]byte{
-		{}, {0}, []byte("GET / HTTP/1.1\r\n\r\n"), make([]byte, PacketSize), make([]byte, 1400),
-		probeBytes(1, 0), probeBytes(1, 1)[:PacketSize-1], encoded(samplePacket),
+		{}, {0}, []byte("GET / HTTP/1.1\r\n\r\n"), make([]byte, wire.PacketSize), make([]byte, 1400),
+		probeBytes(1, 0), probeBytes(1, 1)[:wire.PacketSize-1], strangeAnswer,
 	} {
 		if _, err := c.Write(b); err != nil {
 			t.Fatal(err)
 		}
 		p := c.probe(t, 99, uint64(i+1))
-		if p.count != uint64(i+1) || instance != 0 && p.instance != instance {
+		if p.Count != uint64(i+1) || instance != 0 && p.Instance != instance {
 			t.Errorf("after %x: %+v, want count %d and the same instance", b, p, i+1)
 		}
-		instance = p.instance
+		instance = p.Instance
 	}
 }
 
@@ -83,8 +85,8 @@ func TestReflectorAnswersNoMoreThanItReceived(t *testing.T) {
 		t.Fatal(err)
 	}
 	buf := make([]byte, 4096)
-	if n, err := c.Read(buf); err != nil || n != PacketSize {
-		t.Errorf("%d bytes, %v; want %d", n, err, PacketSize)
+	if n, err := c.Read(buf); err != nil || n != wire.PacketSize {
+		t.Errorf("%d bytes, %v; want %d", n, err, wire.PacketSize)
 	}
 }
 
@@ -97,23 +99,23 @@ var (
 // clients that did not show theirs.
 func TestOnlyCookiesAreReflected(t *testing.T) {
 	r := NewReflector(quiet())
-	send := func(from rawAddress, session uint64, c cookie) packet {
-		b := encoded(packet{kind: kindProbe, session: session, seq: 1, instance: c[0], count: c[1]})
+	send := func(from rawAddress, session uint64, c wire.Cookie) wire.Packet {
+		b := encoded(wire.Packet{Kind: wire.Probe, Session: session, Seq: 1, Instance: c[0], Count: c[1]})
 		if !r.datagram(b, from, 0) {
 			t.Fatal("no reply")
 		}
-		p, err := parseAny(b)
+		p, err := wire.ParseAny(b)
 		if err != nil {
 			t.Fatal(err)
 		}
 		return p
 	}
-	good := send(alice, 1, cookie{}).cookie()
-	for name, p := range map[string]packet{
-		"no cookie": send(alice, 1, cookie{}), "another one": send(alice, 1, cookie{1, 2}),
+	good := send(alice, 1, wire.Cookie{}).Cookie()
+	for name, p := range map[string]wire.Packet{
+		"no cookie": send(alice, 1, wire.Cookie{}), "another one": send(alice, 1, wire.Cookie{1, 2}),
 		"from elsewhere": send(mallory, 1, good), "of another session": send(alice, 2, good),
 	} {
-		if p.kind != kindChallenge {
+		if p.Kind != wire.Challenge {
 			t.Errorf("%s: %+v, want a challenge", name, p)
 		}
 	}
@@ -121,11 +123,11 @@ func TestOnlyCookiesAreReflected(t *testing.T) {
 		t.Errorf("%d sessions are kept before any cookie", n)
 	}
 	for range 2 { // computed, then remembered
-		if p := send(alice, 1, good); p.kind != kindAnswer || p.count != 1 || p.instance != r.instance {
+		if p := send(alice, 1, good); p.Kind != wire.Answer || p.Count != 1 || p.Instance != r.instance {
 			t.Errorf("with its cookie: %+v, want an answer", p)
 		}
 	}
-	if p := send(mallory, 1, good); p.kind != kindChallenge {
+	if p := send(mallory, 1, good); p.Kind != wire.Challenge {
 		t.Errorf("from elsewhere, with one that is remembered: %+v, want a challenge", p)
 	}
 }
@@ -135,7 +137,7 @@ func TestReflectorKeepsToItsRate(t *testing.T) {
 	good := r.baker.bake(r.baker.epoch, alice, 1)
 	answers := 0
 	for seq := range uint64(10000) { // in one second
-		b := encoded(packet{kind: kindProbe, session: 1, seq: seq + 1, instance: good[0], count: good[1]})
+		b := encoded(wire.Packet{Kind: wire.Probe, Session: 1, Seq: seq + 1, Instance: good[0], Count: good[1]})
 		if r.datagram(b, alice, time.Duration(seq)*100*time.Microsecond) {
 			answers++
 		}
@@ -149,7 +151,7 @@ func TestReflectorKeepsToItsRate(t *testing.T) {
 			offers++
 		}
 	}
-	if want := maxTargets + challengeRate/10; offers < want*99/100 || offers > want*101/100 {
+	if want := wire.MaxTargets + challengeRate/10; offers < want*99/100 || offers > want*101/100 {
 		t.Errorf("%d cookies given out in a tenth of a second, want %d", offers, want)
 	}
 }
@@ -179,13 +181,13 @@ func hail(t testing.TB, r *Reflector, n int) (answers int) {
 			binary.LittleEndian.PutUint64(b[at:], random.Uint64())
 		}
 		if i%2 == 0 {
-			copy(b, encoded(packet{kind: kindProbe, session: random.Uint64N(1e6), seq: random.Uint64()}))
-			b[random.IntN(PacketSize)] ^= byte(random.Uint32() & random.Uint32())
+			copy(b, encoded(wire.Packet{Kind: wire.Probe, Session: random.Uint64N(1e6), Seq: random.Uint64()}))
+			b[random.IntN(wire.PacketSize)] ^= byte(random.Uint32() & random.Uint32())
 		}
 		if !r.datagram(b[:size], rawAddress{4: byte(i), 5: byte(i >> 8)}, time.Duration(i)*100*time.Microsecond) {
 			continue
 		}
-		if answers++; size < PacketSize {
+		if answers++; size < wire.PacketSize {
 			t.Fatalf("%d bytes are answered", size)
 		}
 	}
@@ -209,10 +211,10 @@ func BenchmarkHail(b *testing.B) {
 
 func FuzzDatagram(f *testing.F) {
 	f.Add(probeBytes(1, 1), byte(1))
-	f.Add(encoded(samplePacket), byte(2))
+	f.Add(strangeAnswer, byte(2))
 	f.Fuzz(func(t *testing.T, in []byte, from byte) {
 		r := NewReflector(quiet())
-		if r.datagram(in, rawAddress{2: from}, 0) && (len(in) < PacketSize || in[5] != kindChallenge) {
+		if r.datagram(in, rawAddress{2: from}, 0) && (len(in) < wire.PacketSize || in[5] != wire.Challenge) {
 			t.Errorf("%x is the answer", in)
 		}
 	})
@@ -230,16 +232,16 @@ func TestCountersAreSharedByUDPAndTCP(t *testing.T) {
 	if _, err := stream.Write(probeBytes(5, 2)); err != nil {
 		t.Fatal(err)
 	}
-	buf := make([]byte, PacketSize)
+	buf := make([]byte, wire.PacketSize)
 	if _, err := io.ReadFull(stream, buf); err != nil {
 		t.Fatal(err)
 	}
-	second, err := parsePacket(buf, kindAnswer)
+	second, err := wire.Parse(buf, wire.Answer)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for i, p := range []packet{first, second, udp.probe(t, 5, 3)} {
-		if p.count != uint64(i+1) || p.instance != first.instance {
+	for i, p := range []wire.Packet{first, second, udp.probe(t, 5, 3)} {
+		if p.Count != uint64(i+1) || p.Instance != first.Instance {
 			t.Errorf("answer %d: %+v, want count %d of one instance", i, p, i+1)
 		}
 	}
@@ -281,14 +283,14 @@ func TestAnswerStream(t *testing.T) {
 		"byte by byte":       {three, slicesOf(1, len(three)), 3, nil},
 		"across packets":     {three, []int{50, 90}, 3, nil},
 		"more than a buffer": {many, nil, 1000, nil},
-		"cut short":          {three[:PacketSize+5], nil, 1, nil},
-		"garbage":            {append(bytes.Clone(three), many[1:]...), []int{len(three)}, 3, errPacket},
-		"a web browser":      {[]byte("GET / HTTP/1.1\r\nHost: example.org\r\nAccept: */*\r\n\r\n"), nil, 0, errPacket},
+		"cut short":          {three[:wire.PacketSize+5], nil, 1, nil},
+		"garbage":            {append(bytes.Clone(three), many[1:]...), []int{len(three)}, 3, wire.ErrPacket},
+		"a web browser":      {[]byte("GET / HTTP/1.1\r\nHost: example.org\r\nAccept: */*\r\n\r\n"), nil, 0, wire.ErrPacket},
 	}
 	for name, tt := range tests {
 		rw := &pieces{in: tt.in, sizes: tt.sizes}
 		err := NewReflector(quiet()).answerStream(rw, &connection{}, func() {})
-		if !errors.Is(err, tt.err) || rw.out.Len() != tt.want*PacketSize {
+		if !errors.Is(err, tt.err) || rw.out.Len() != tt.want*wire.PacketSize {
 			t.Errorf("%s: %d bytes, %v; want %d answers, %v", name, rw.out.Len(), err, tt.want, tt.err)
 		}
 	}
@@ -317,7 +319,7 @@ func FuzzAnswerStream(f *testing.F) {
 func TestAnsweringDoesNotAllocate(t *testing.T) {
 	r := NewReflector(quiet())
 	good := r.baker.bake(r.baker.epoch, alice, 1)
-	probe, b := encoded(packet{kind: kindProbe, session: 1, seq: 1, instance: good[0], count: good[1]}), make([]byte, PacketSize)
+	probe, b := encoded(wire.Packet{Kind: wire.Probe, Session: 1, Seq: 1, Instance: good[0], Count: good[1]}), make([]byte, wire.PacketSize)
 	stranger := probeBytes(2, 1)
 	if n := testing.AllocsPerRun(1000, func() {
 		copy(b, probe)
@@ -373,4 +375,13 @@ func TestListenTakesAPortFreeForBoth(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+}
+
+// strangeAnswer is what no client sends.
+var strangeAnswer = encoded(wire.Packet{Kind: wire.Answer, Session: 7, Seq: 8, Sent: 9 * time.Millisecond, Instance: 10, Count: 11})
+
+func encoded(p wire.Packet) []byte {
+	b := make([]byte, wire.PacketSize)
+	p.Put(b)
+	return b
 }

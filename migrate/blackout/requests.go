@@ -7,6 +7,8 @@ import (
 	"io"
 	"net"
 	"time"
+
+	"github.com/vmferry/vmferry/migrate/blackout/wire"
 )
 
 // Wait is what a client saw that asks again only when it was answered.
@@ -27,7 +29,7 @@ func Requests(ctx context.Context, addr string, every time.Duration) (Wait, erro
 	defer conn.Close()
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Now()) })
 	defer stop()
-	r := requests{conn: conn, session: randomID(), start: time.Now()}
+	r := requests{conn: conn, session: wire.RandomID(), start: time.Now()}
 	tick := time.NewTicker(every)
 	defer tick.Stop()
 	for {
@@ -53,10 +55,10 @@ type requests struct {
 
 // ask makes one request and waits for its answer.
 func (r *requests) ask() error {
-	var b [PacketSize]byte
+	var b [wire.PacketSize]byte
 	r.seq++
 	sent := time.Now()
-	packet{kind: kindProbe, session: r.session, seq: r.seq, sent: sent.Sub(r.start)}.put(b[:])
+	wire.Packet{Kind: wire.Probe, Session: r.session, Seq: r.seq, Sent: sent.Sub(r.start)}.Put(b[:])
 	_, err := r.conn.Write(b[:])
 	if err == nil {
 		_, err = io.ReadFull(r.conn, b[:])
@@ -67,7 +69,7 @@ func (r *requests) ask() error {
 	if err != nil {
 		return err
 	}
-	if p, err := parseAny(b[:]); err != nil || p.session != r.session || p.seq != r.seq {
+	if p, err := wire.ParseAny(b[:]); err != nil || p.Session != r.session || p.Seq != r.seq {
 		return errors.New("the answer is to another request")
 	}
 	r.wait.Answers++

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/vmferry/vmferry/migrate/blackout/wire"
 )
 
 // serveOne answers the requests of one connection as change makes them: what it returns is written.
@@ -24,7 +26,7 @@ func serveOne(t *testing.T, change func(n int, request []byte) (answer []byte, m
 		}
 		defer conn.Close()
 		defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
-		b := make([]byte, PacketSize)
+		b := make([]byte, wire.PacketSize)
 		for n := 1; ; n++ {
 			if _, err := io.ReadFull(conn, b); err != nil {
 				return
@@ -85,7 +87,7 @@ func TestRequestsFail(t *testing.T) {
 			b[23]++
 			return b, true
 		},
-		"garbage": func(int, []byte) ([]byte, bool) { return make([]byte, PacketSize), true },
+		"garbage": func(int, []byte) ([]byte, bool) { return make([]byte, wire.PacketSize), true },
 	} {
 		ctx, _ := deadline(t)
 		addr := serveOne(t, change)

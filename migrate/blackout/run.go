@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net/netip"
 	"time"
+
+	"github.com/vmferry/vmferry/migrate/blackout/wire"
 )
 
 // runOptions say how a run probes its targets.
@@ -87,13 +89,13 @@ func (r *run) add(ctx context.Context, e endpoint, buckets int) error {
 	}
 	switch e.proto {
 	case protoUDP:
-		return r.addDatagram(e, at, echoMode{}, buckets)
+		return r.addDatagram(e, at, wire.Echo, buckets)
 	case protoDNS:
-		return r.addDatagram(e, at, newDNSMode(e.query, e.kind), buckets)
+		return r.addDatagram(e, at, wire.NewDNS(e.query, e.kind), buckets)
 	case protoICMP:
-		m := icmpMode4
+		m := wire.ICMPv4
 		if at.Addr().Is6() {
-			m = icmpMode6
+			m = wire.ICMPv6
 		}
 		return r.addDatagram(e, at, m, buckets)
 	case protoTCP:
@@ -123,7 +125,7 @@ func (r *run) addTCP(e endpoint, at netip.AddrPort, buckets int) error {
 }
 
 // addDatagram gives a target a place in a prober that has room, or in a new one.
-func (r *run) addDatagram(e endpoint, at netip.AddrPort, m mode, buckets int) error {
+func (r *run) addDatagram(e endpoint, at netip.AddrPort, m wire.Mode, buckets int) error {
 	t := new(target)
 	r.adopt(t, e, trackerOptions{Burst: r.Burst, Buckets: buckets})
 	key := socketKind{e.proto, at.Addr().Is6()}
@@ -145,7 +147,7 @@ func (r *run) addDatagram(e endpoint, at netip.AddrPort, m mode, buckets int) er
 
 // adopt fills in what all targets have.
 func (r *run) adopt(t *target, e endpoint, o trackerOptions) {
-	t.endpoint, t.session, t.track = e, randomID(), r.tracker(o)
+	t.endpoint, t.session, t.track = e, wire.RandomID(), r.tracker(o)
 	r.targets = append(r.targets, t)
 }
 

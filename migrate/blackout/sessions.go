@@ -3,6 +3,8 @@ package blackout
 import (
 	"sync"
 	"time"
+
+	"github.com/vmferry/vmferry/migrate/blackout/wire"
 )
 
 // reflectorWindow is how many of a session's newest probes a reflector can
@@ -14,7 +16,7 @@ const reflectorWindow = 1024
 // by the UDP and TCP sides, where both have the same owner.
 type session struct {
 	place
-	seen   window
+	seen   wire.Window
 	count  uint64
 	from   rawAddress
 	proofs [2]proof // by epoch
@@ -25,7 +27,7 @@ type session struct {
 // proof is a cookie that fits a sender's address, and the epoch of the key that it
 // was made with; see baker.
 type proof struct {
-	cookie cookie
+	cookie wire.Cookie
 	epoch  uint64
 }
 
@@ -73,7 +75,7 @@ func (s *sessions) find(key sender, now time.Duration) *session {
 	if e := s.look(key); e != nil {
 		return e
 	}
-	e := &session{seen: newWindow(reflectorWindow)}
+	e := &session{seen: wire.NewWindow(reflectorWindow)}
 	e.owner, e.leave = key.owner, func() { s.forget(key) }
 	if !s.places.take(&e.place, now) {
 		return nil
@@ -91,7 +93,7 @@ func (s *sessions) forget(key sender) {
 // receive counts a probe and returns how many distinct ones its session has
 // sent so far, this one included.
 func (e *session) receive(seq uint64) uint64 {
-	if e.seen.add(seq) {
+	if e.seen.Add(seq) {
 		e.count++
 	}
 	return e.count
@@ -99,7 +101,7 @@ func (e *session) receive(seq uint64) uint64 {
 
 // proven tells the epoch of a cookie that is known to fit; not ok when it is not
 // known, or expired.
-func (e *session) proven(c cookie, newest uint64) (epoch uint64, ok bool) {
+func (e *session) proven(c wire.Cookie, newest uint64) (epoch uint64, ok bool) {
 	for _, p := range e.proofs {
 		if p.cookie == c && p.epoch+1 >= newest {
 			return p.epoch, true

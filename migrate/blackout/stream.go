@@ -4,6 +4,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/vmferry/vmferry/migrate/blackout/wire"
 )
 
 // stream is one TCP connection of a prober.
@@ -13,7 +15,7 @@ type stream struct {
 	deadline  time.Duration
 	in        message
 	have      int // bytes of in.data held over from the last read
-	rest      [PacketSize]byte
+	rest      [wire.PacketSize]byte
 	pending   int // bytes at the end of rest that the kernel did not take yet
 	acks      acks
 }
@@ -39,7 +41,7 @@ func (s *stream) send(b []byte) bool {
 		return false // a broken connection is told by the next read
 	}
 	s.pending = len(b) - n
-	copy(s.rest[PacketSize-s.pending:], b[n:])
+	copy(s.rest[wire.PacketSize-s.pending:], b[n:])
 	return true
 }
 
@@ -48,7 +50,7 @@ func (s *stream) flush() bool {
 	if s.pending == 0 {
 		return true
 	}
-	n, err := unix.Write(s.fd, s.rest[PacketSize-s.pending:])
+	n, err := unix.Write(s.fd, s.rest[wire.PacketSize-s.pending:])
 	if err != nil {
 		return false
 	}

@@ -2,6 +2,8 @@ package blackout
 
 import (
 	"time"
+
+	"github.com/vmferry/vmferry/migrate/blackout/wire"
 )
 
 // target renders the state of a tracker at an instant as a part of a report.
@@ -20,7 +22,7 @@ func (k *tracker) target(name, proto string, cal calendar, now time.Duration) Ta
 		Series: k.series.report(cal.start),
 	}
 	if proto == protoTCP {
-		t.StalledBytes = t.Late * PacketSize
+		t.StalledBytes = t.Late * wire.PacketSize
 	}
 	if k.answered > 0 {
 		first := ms(k.first)

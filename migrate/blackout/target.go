@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"unicode"
+
+	"github.com/vmferry/vmferry/migrate/blackout/wire"
 )
 
 // The schemes of targets, which are the names of the modes in reports.
@@ -135,7 +137,7 @@ func (e *endpoint) parseDNS(rest string) error {
 	if e.kind = recordTypes[strings.ToUpper(kind)]; e.kind == 0 {
 		return fmt.Errorf("target %q: record type %q is not known", e.name, kind)
 	}
-	if _, err := encodeName(nil, e.query); err != nil {
+	if _, err := wire.EncodeName(nil, e.query); err != nil {
 		return fmt.Errorf("target %q: %w", e.name, err)
 	}
 	if _, _, err := net.SplitHostPort(server); err != nil {

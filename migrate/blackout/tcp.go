@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/vmferry/vmferry/migrate/blackout/wire"
 )
 
 // tcpTimes says when a prober opens further connections; see Config.
@@ -35,7 +37,7 @@ type tcpProber struct {
 	candidates  []*stream
 	ever        bool          // an established connection has been there
 	next        time.Duration // next attempt
-	out         [PacketSize]byte
+	out         [wire.PacketSize]byte
 	spare       []*stream
 	info        tcpInfo
 	timing      time.Duration // how exactly info tells times
@@ -82,7 +84,7 @@ func (c *tcpProber) listenTo(s *stream, now time.Duration) {
 func (c *tcpProber) probe(now time.Duration, skipped uint64) {
 	seq := c.track.try(now, skipped)
 	c.kernel.try(now, skipped)
-	packet{kind: kindProbe, session: c.session, seq: seq, sent: now}.put(c.out[:])
+	wire.Packet{Kind: wire.Probe, Session: c.session, Seq: seq, Sent: now}.Put(c.out[:])
 	if !c.send() {
 		c.track.fail()
 	}
@@ -230,10 +232,10 @@ func (c *tcpProber) read(s *stream, lateness time.Duration) bool {
 	if err != nil || n == 0 {
 		return false
 	}
-	whole := s.have - s.have%PacketSize
-	for at := 0; at < whole; at += PacketSize {
-		p, err := parseAny(s.buffer()[at:whole])
-		if err != nil || p.kind == kindChallenge || p.session != c.session {
+	whole := s.have - s.have%wire.PacketSize
+	for at := 0; at < whole; at += wire.PacketSize {
+		p, err := wire.ParseAny(s.buffer()[at:whole])
+		if err != nil || p.Kind == wire.Challenge || p.Session != c.session {
 			return false
 		}
 		c.prefer(s)

@@ -3,6 +3,8 @@ package blackout
 import (
 	"cmp"
 	"time"
+
+	"github.com/vmferry/vmferry/migrate/blackout/wire"
 )
 
 const (
@@ -23,7 +25,7 @@ const (
 type tracker struct {
 	trackerOptions
 	tries  tries
-	seen   window
+	seen   wire.Window
 	loss   losses
 	rtt    roundTrips
 	series series
@@ -91,7 +93,7 @@ func newTracker(o trackerOptions) *tracker {
 	return &tracker{
 		trackerOptions: o,
 		tries:          newTries(each),
-		seen:           newWindow(int(min(max(seenTime/each, minSeen), maxSeen))),
+		seen:           wire.NewWindow(int(min(max(seenTime/each, minSeen), maxSeen))),
 		rtt:            newRoundTrips(),
 		series:         series{width: o.Bucket, limit: cmp.Or(o.Buckets, maxBuckets)},
 	}
@@ -166,27 +168,27 @@ func (k *tracker) expect() {
 // answer takes an answer that arrived at an instant; lateness bounds how much
 // earlier it may really have come. Answers to probes that were never sent are
 // ignored, duplicates are counted and otherwise ignored.
-func (k *tracker) answer(p packet, at, lateness time.Duration) {
-	if p.seq == 0 || p.seq > k.tries.last {
+func (k *tracker) answer(p wire.Packet, at, lateness time.Duration) {
+	if p.Seq == 0 || p.Seq > k.tries.last {
 		return
 	}
-	if !k.seen.add(p.seq) {
+	if !k.seen.Add(p.Seq) {
 		k.duplicates++
 		return
 	}
-	sent, ok := k.tries.time(p.seq)
+	sent, ok := k.tries.time(p.Seq)
 	if !ok {
-		sent = min(max(p.sent, 0), at)
+		sent = min(max(p.Sent, 0), at)
 	}
-	k.plain = k.plain || p.kind == kindProbe
+	k.plain = k.plain || p.Kind == wire.Probe
 	if k.answered == 0 {
 		k.first, k.quickest = at, at-sent
 	}
-	k.silence(p.seq, at, lateness)
+	k.silence(p.Seq, at, lateness)
 	k.record(sent, at)
 	k.tally(sent, at)
 	k.settle(p, sent)
-	k.newest = max(k.newest, p.seq)
+	k.newest = max(k.newest, p.Seq)
 	k.arrival, k.lateness, k.since = max(at, k.arrival), lateness, linkCounts{}
 	k.resting = false
 	if k.waiting = false; k.newest < k.tries.last {
@@ -266,16 +268,16 @@ func (k *tracker) closing(end, spacing, lateness time.Duration) outage {
 
 // settle finds the direction of losses, and credits what this answer changed
 // to the outage in which the lost probes were sent.
-func (k *tracker) settle(p packet, sent time.Duration) {
+func (k *tracker) settle(p wire.Packet, sent time.Duration) {
 	from := sent
-	if p.seq > k.newest {
+	if p.Seq > k.newest {
 		from, _ = k.tries.time(k.newest)
 	}
 	outBefore, backBefore := k.loss.totals()
-	if p.count > k.tries.last {
-		p.count = 0 // more than were sent: nothing is told
+	if p.Count > k.tries.last {
+		p.Count = 0 // more than were sent: nothing is told
 	}
-	k.loss.add(p.seq, p.instance, p.count)
+	k.loss.add(p.Seq, p.Instance, p.Count)
 	out, back := k.loss.totals()
 	if out == outBefore && back == backBefore {
 		return

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/vmferry/vmferry/migrate/blackout/wire"
 )
 
 // timeline is a drawing of a run: one column is a millisecond, letters are
@@ -48,8 +50,8 @@ func (tl timeline) draw(t *testing.T) (*tracker, time.Duration) {
 }
 
 // reflect returns the answer to every probe that was received.
-func (tl timeline) reflect() map[byte]packet {
-	packets := make(map[byte]packet)
+func (tl timeline) reflect() map[byte]wire.Packet {
+	packets := make(map[byte]wire.Packet)
 	counts := make(map[byte]uint64)
 	for i := range len(tl.received) {
 		letter := tl.received[i]
@@ -61,7 +63,7 @@ func (tl timeline) reflect() map[byte]packet {
 			instance = tl.instances[i]
 		}
 		counts[instance]++
-		packets[letter] = packet{seq: seqOf(letter), instance: uint64(instance), count: counts[instance]}
+		packets[letter] = wire.Packet{Seq: seqOf(letter), Instance: uint64(instance), Count: counts[instance]}
 	}
 	return packets
 }
@@ -329,7 +331,7 @@ func TestSenderHeldUpWhileSending(t *testing.T) {
 		}
 		seq := k.try(now, 0)
 		k.sent(seq, now+at(held))
-		k.answer(packet{seq: seq, instance: 1, count: seq}, now+at(held), 0)
+		k.answer(wire.Packet{Seq: seq, Instance: 1, Count: seq}, now+at(held), 0)
 	}
 	got := k.target("udp://x:1", protoUDP, calendar{start: time.Unix(0, 0)}, at(31))
 	if got.BlackoutMs != 0 || len(got.Outages) != 0 || got.WorstErrorMs != 28 {
@@ -341,14 +343,14 @@ func TestReconnectWidensError(t *testing.T) {
 	k := newTracker(trackerOptions{Interval: time.Millisecond, Threshold: 3 * time.Millisecond, Retry: 100 * time.Millisecond, Bucket: 10 * time.Millisecond})
 	at := func(n int) time.Duration { return time.Duration(n) * time.Millisecond }
 	k.try(at(0), 0)
-	k.answer(packet{seq: 1, instance: 1, count: 1}, at(0), 0)
+	k.answer(wire.Packet{Seq: 1, Instance: 1, Count: 1}, at(0), 0)
 	for i := 1; i <= 300; i++ {
 		k.try(at(i), 0)
 		k.fail()
 	}
 	k.reset()
 	k.reconnect()
-	k.answer(packet{seq: 301, instance: 1, count: 2}, at(300), 2*time.Millisecond)
+	k.answer(wire.Packet{Seq: 301, Instance: 1, Count: 2}, at(300), 2*time.Millisecond)
 	got := k.target("tcp://x:1", protoTCP, calendar{start: time.Unix(0, 0)}, at(301))
 	if len(got.Outages) != 1 {
 		t.Fatalf("outages = %+v, want one", got.Outages)
@@ -363,7 +365,7 @@ func TestOutageListIsBounded(t *testing.T) {
 	k := newTracker(trackerOptions{Interval: time.Millisecond, Threshold: 3 * time.Millisecond, Bucket: time.Second})
 	for i := range maxOutages + 10 {
 		at := time.Duration(i) * 10 * time.Millisecond
-		k.answer(packet{seq: k.try(at, 0), instance: 1, count: k.tries.last}, at, 0)
+		k.answer(wire.Packet{Seq: k.try(at, 0), Instance: 1, Count: k.tries.last}, at, 0)
 		for ms := range time.Duration(9) {
 			k.try(at+(ms+1)*time.Millisecond, 0)
 		}
@@ -376,7 +378,7 @@ func TestOutageListIsBounded(t *testing.T) {
 func TestAnswersThatWereNotAskedFor(t *testing.T) {
 	k := newTracker(trackerOptions{Interval: time.Millisecond, Threshold: 3 * time.Millisecond, Bucket: time.Second})
 	k.try(0, 0)
-	k.answer(packet{seq: 2}, time.Millisecond, 0)
+	k.answer(wire.Packet{Seq: 2}, time.Millisecond, 0)
 	if k.answered != 0 {
 		t.Error("an answer to a probe that was not sent is counted")
 	}
@@ -388,14 +390,14 @@ func play(k *tracker, from, to int, kind byte, answered func(n int) bool) {
 		at := time.Duration(i) * time.Millisecond
 		seq := k.try(at, 0)
 		if answered(i) {
-			k.answer(packet{kind: kind, seq: seq, instance: 1, count: seq}, at+100*time.Microsecond, 0)
+			k.answer(wire.Packet{Kind: kind, Seq: seq, Instance: 1, Count: seq}, at+100*time.Microsecond, 0)
 		}
 	}
 }
 
 func TestDarkTimeAndAvailability(t *testing.T) {
 	k := newTracker(trackerOptions{Interval: time.Millisecond, Threshold: 3 * time.Millisecond, Bucket: 10 * time.Millisecond})
-	play(k, 0, 1000, kindAnswer, func(n int) bool { return (n < 100 || n >= 150) && (n < 500 || n >= 550) && n < 900 })
+	play(k, 0, 1000, wire.Answer, func(n int) bool { return (n < 100 || n >= 150) && (n < 500 || n >= 550) && n < 900 })
 	got := k.target("udp://x:1", protoUDP, calendar{start: time.Unix(0, 0)}, 1000*time.Millisecond)
 	if len(got.Outages) != 3 || got.DarkMs < 199 || got.DarkMs > 201 || got.DarkErrorMs != 3 {
 		t.Errorf("%d outages, dark for %v ms ±%v; want 3, 200 ±3", len(got.Outages), got.DarkMs, got.DarkErrorMs)
@@ -407,7 +409,7 @@ func TestDarkTimeAndAvailability(t *testing.T) {
 
 func TestRoundTripsBeforeAndAfter(t *testing.T) {
 	k := newTracker(trackerOptions{Interval: time.Millisecond, Threshold: 3 * time.Millisecond, Bucket: 10 * time.Millisecond})
-	play(k, 0, 1000, kindAnswer, func(n int) bool { return n < 100 || n >= 150 && n < 500 || n >= 520 })
+	play(k, 0, 1000, wire.Answer, func(n int) bool { return n < 100 || n >= 150 && n < 500 || n >= 520 })
 	got := k.target("udp://x:1", protoUDP, calendar{start: time.Unix(0, 0)}, time.Second)
 	if got.RTT.N != 930 || got.RTTBefore.N != 100 || got.RTTAfter.N != 829 {
 		t.Errorf("round trips: %d, before %d, after %d; want 930, 100 and 829 (one ended it)", got.RTT.N, got.RTTBefore.N, got.RTTAfter.N)
@@ -416,7 +418,7 @@ func TestRoundTripsBeforeAndAfter(t *testing.T) {
 
 func TestAServiceThatOnlyEchoesTellsNoDirection(t *testing.T) {
 	k := newTracker(trackerOptions{Interval: time.Millisecond, Threshold: 3 * time.Millisecond, Bucket: 10 * time.Millisecond})
-	play(k, 0, 100, kindProbe, func(n int) bool { return n < 20 || n >= 60 })
+	play(k, 0, 100, wire.Probe, func(n int) bool { return n < 20 || n >= 60 })
 	got := k.target("udp://x:1", protoUDP, calendar{start: time.Unix(0, 0)}, 100*time.Millisecond)
 	if got.Directed || got.Lost != 40 || got.LostOut+got.LostBack != 0 || got.Instances != 0 || got.Outages[0].Lost != 40 {
 		t.Errorf("directed %v, lost %d, instances %d, outages %+v", got.Directed, got.Lost, got.Instances, got.Outages)
@@ -426,11 +428,11 @@ func TestAServiceThatOnlyEchoesTellsNoDirection(t *testing.T) {
 // An outage ends when the service that comes back asks for a cookie.
 func TestAChallengeEndsAnOutage(t *testing.T) {
 	k := newTracker(trackerOptions{Interval: time.Millisecond, Threshold: 3 * time.Millisecond, Bucket: 10 * time.Millisecond})
-	play(k, 0, 60, kindAnswer, func(n int) bool { return n < 20 })
+	play(k, 0, 60, wire.Answer, func(n int) bool { return n < 20 })
 	for n := range time.Duration(10) { // each probe, until the cookie is there
 		k.hear(60, (50+n)*time.Millisecond)
 	}
-	play(k, 60, 70, kindAnswer, func(int) bool { return true })
+	play(k, 60, 70, wire.Answer, func(int) bool { return true })
 	got := k.target("udp://x:1", protoUDP, calendar{start: time.Unix(0, 0)}, 70*time.Millisecond)
 	if got.BlackoutMs < 29 || got.BlackoutMs > 31 {
 		t.Errorf("blackout of %v ms, want 30", got.BlackoutMs)
@@ -440,11 +442,11 @@ func TestAChallengeEndsAnOutage(t *testing.T) {
 // A service that asks for a cookie and then says nothing is out.
 func TestAChallengeBeginsNothing(t *testing.T) {
 	k := newTracker(trackerOptions{Interval: time.Millisecond, Threshold: 3 * time.Millisecond, Bucket: 10 * time.Millisecond})
-	play(k, 0, 200, kindAnswer, func(n int) bool { return n < 20 || n >= 180 })
+	play(k, 0, 200, wire.Answer, func(n int) bool { return n < 20 || n >= 180 })
 	open := newTracker(trackerOptions{Interval: time.Millisecond, Threshold: 3 * time.Millisecond, Bucket: 10 * time.Millisecond})
-	play(open, 0, 21, kindAnswer, func(n int) bool { return n < 20 })
+	play(open, 0, 21, wire.Answer, func(n int) bool { return n < 20 })
 	open.hear(21, 20*time.Millisecond)
-	play(open, 21, 200, kindAnswer, func(n int) bool { return n >= 180 })
+	play(open, 21, 200, wire.Answer, func(n int) bool { return n >= 180 })
 	want, got := k.target("udp://x:1", protoUDP, calendar{start: time.Unix(0, 0)}, 200*time.Millisecond),
 		open.target("udp://x:1", protoUDP, calendar{start: time.Unix(0, 0)}, 200*time.Millisecond)
 	if len(got.Outages) != 1 || got.BlackoutMs < want.BlackoutMs-1 || got.BlackoutMs > want.BlackoutMs || got.LostOut+got.LostBack != want.LostOut+want.LostBack {
@@ -468,7 +470,7 @@ func TestAForgedCountIsNotBelieved(t *testing.T) {
 			case n >= 25:
 				count -= 5
 			}
-			k.answer(packet{kind: kindAnswer, seq: seq, instance: 1, count: count}, at+time.Microsecond, 0)
+			k.answer(wire.Packet{Kind: wire.Answer, Seq: seq, Instance: 1, Count: count}, at+time.Microsecond, 0)
 		}
 		got := k.target("udp://x:1", protoUDP, calendar{start: time.Unix(0, 0)}, 30*time.Millisecond)
 		if got.LostOut != 5 || got.LostBack != 0 {
@@ -480,13 +482,13 @@ func TestAForgedCountIsNotBelieved(t *testing.T) {
 // What happens while this machine is asleep is not the service's fault.
 func TestRest(t *testing.T) {
 	k := newTracker(trackerOptions{Interval: time.Millisecond, Threshold: 3 * time.Millisecond, Bucket: 10 * time.Millisecond})
-	play(k, 0, 20, kindAnswer, func(int) bool { return true })
+	play(k, 0, 20, wire.Answer, func(int) bool { return true })
 	k.rest()
-	play(k, 20, 60, kindAnswer, func(int) bool { return false })
+	play(k, 20, 60, wire.Answer, func(int) bool { return false })
 	if o, open := k.ongoing(60 * time.Millisecond); open {
 		t.Errorf("an outage %+v after the sleep", o)
 	}
-	play(k, 60, 100, kindAnswer, func(n int) bool { return n < 70 || n >= 90 })
+	play(k, 60, 100, wire.Answer, func(n int) bool { return n < 70 || n >= 90 })
 	got := k.target("udp://x:1", protoUDP, calendar{start: time.Unix(0, 0)}, 100*time.Millisecond)
 	if len(got.Outages) != 1 || got.BlackoutMs != 20 {
 		t.Errorf("outages %+v, want one of 20 ms: the second", got.Outages)
@@ -503,7 +505,7 @@ func FuzzTracker(f *testing.F) {
 		for ; len(script) >= 3; script = script[3:] {
 			now += time.Duration(script[0]) * 100 * time.Microsecond
 			k.try(now, 0)
-			k.answer(packet{seq: uint64(script[0]), instance: uint64(script[1] % 4), count: uint64(script[2]), sent: time.Duration(script[2])}, now, 0)
+			k.answer(wire.Packet{Seq: uint64(script[0]), Instance: uint64(script[1] % 4), Count: uint64(script[2]), Sent: time.Duration(script[2])}, now, 0)
 		}
 		got := k.target("udp://x:1", protoUDP, calendar{start: time.Unix(0, 0)}, now)
 		if got.Answered+got.LostOut+got.LostBack+got.Unsettled != got.Sent {

@@ -3,6 +3,8 @@ package blackout
 import (
 	"testing"
 	"time"
+
+	"github.com/vmferry/vmferry/migrate/blackout/wire"
 )
 
 // BenchmarkTracker is the arithmetic of a probe and its answer.
@@ -13,6 +15,6 @@ func BenchmarkTracker(b *testing.B) {
 		at := time.Duration(i) * time.Millisecond
 		seq := k.try(at, 0)
 		k.sent(seq, at+time.Microsecond)
-		k.answer(packet{kind: kindAnswer, seq: seq, instance: 1, count: seq}, at+100*time.Microsecond, 0)
+		k.answer(wire.Packet{Kind: wire.Answer, Seq: seq, Instance: 1, Count: seq}, at+100*time.Microsecond, 0)
 	}
 }

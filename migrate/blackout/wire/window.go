@@ -1,21 +1,21 @@
-package blackout
+package wire
 
-// window remembers which of the newest sequence numbers were seen, one bit
+// Window remembers which of the newest sequence numbers were seen, one bit
 // each, in a ring. It is what tells a duplicate from a late one.
-type window struct {
+type Window struct {
 	bits []uint64
 	top  uint64
 }
 
-// newWindow returns a window over the newest size numbers; size is rounded up
+// NewWindow returns a window over the newest size numbers; size is rounded up
 // to a multiple of 64.
-func newWindow(size int) window {
-	return window{bits: make([]uint64, (size+63)/64)}
+func NewWindow(size int) Window {
+	return Window{bits: make([]uint64, (size+63)/64)}
 }
 
-// add notes seq and reports whether it is new. Numbers that have fallen out
+// Add notes seq and reports whether it is new. Numbers that have fallen out
 // of the window are not: whether they were seen is no longer known.
-func (w *window) add(seq uint64) bool {
+func (w *Window) Add(seq uint64) bool {
 	if seq > w.top {
 		w.advance(seq)
 	} else if w.top-seq >= w.size() {
@@ -28,7 +28,7 @@ func (w *window) add(seq uint64) bool {
 }
 
 // advance moves the top to seq and forgets what leaves the window.
-func (w *window) advance(seq uint64) {
+func (w *Window) advance(seq uint64) {
 	if seq-w.top >= w.size() {
 		clear(w.bits)
 		w.top = seq
@@ -41,9 +41,9 @@ func (w *window) advance(seq uint64) {
 	}
 }
 
-func (w *window) size() uint64 { return uint64(len(w.bits)) * 64 }
+func (w *Window) size() uint64 { return uint64(len(w.bits)) * 64 }
 
-func (w *window) place(seq uint64) (int, uint64) {
+func (w *Window) place(seq uint64) (int, uint64) {
 	at := seq % w.size()
 	return int(at / 64), 1 << (at % 64)
 }

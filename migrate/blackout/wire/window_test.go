@@ -1,4 +1,4 @@
-package blackout
+package wire
 
 import (
 	"math"
@@ -21,9 +21,9 @@ func TestWindow(t *testing.T) {
 		"jump by just a ring": {{1, true}, {65, true}, {65, false}, {64, true}},
 	}
 	for name, steps := range tests {
-		w := newWindow(64)
+		w := NewWindow(64)
 		for i, s := range steps {
-			if got := w.add(s.seq); got != s.fresh {
+			if got := w.Add(s.seq); got != s.fresh {
 				t.Errorf("%s: step %d: add(%d) = %v, want %v", name, i, s.seq, got, s.fresh)
 			}
 		}

@@ -1,43 +1,43 @@
-package blackout
+package wire
 
 import (
 	"encoding/binary"
 )
 
-// icmpMode sends echo requests (RFC 792, RFC 4443) that carry our packet.
-type icmpMode struct{ request, reply byte }
+// icmp sends echo requests (RFC 792, RFC 4443) that carry our packet.
+type icmp struct{ request, reply byte }
 
-// The two versions of ICMP.
+// The modes of the two versions of ICMP.
 var (
-	icmpMode4 = icmpMode{request: 8, reply: 0}     // RFC 792
-	icmpMode6 = icmpMode{request: 128, reply: 129} // RFC 4443
+	ICMPv4 Mode = icmp{request: 8, reply: 0}     // RFC 792
+	ICMPv6 Mode = icmp{request: 128, reply: 129} // RFC 4443
 )
 
 const icmpHeader = 8
 
-func (icmpMode) shared() bool { return true }
+func (icmp) Shared() bool { return true }
 
-func (m icmpMode) put(b []byte, p packet) int {
+func (m icmp) Put(b []byte, p Packet) int {
 	b = b[:icmpHeader+PacketSize]
 	clear(b[:icmpHeader])
 	b[0] = m.request
 	// A ping socket has an identifier of its own, and writes it here.
-	binary.BigEndian.PutUint16(b[4:], uint16(p.session))
-	binary.BigEndian.PutUint16(b[6:], uint16(p.seq))
-	p.put(b[icmpHeader:])
+	binary.BigEndian.PutUint16(b[4:], uint16(p.Session))
+	binary.BigEndian.PutUint16(b[6:], uint16(p.Seq))
+	p.Put(b[icmpHeader:])
 	binary.BigEndian.PutUint16(b[2:], checksum(b)) // the kernel's, for IPv6
 	return len(b)
 }
 
-// classify takes the answer apart; a raw socket puts the IPv4 header before it.
-func (m icmpMode) classify(b []byte, _ uint64) (packet, error) {
+// Classify takes the answer apart; a raw socket puts the IPv4 header before it.
+func (m icmp) Classify(b []byte, _ uint64) (Packet, error) {
 	if len(b) > 0 && b[0]>>4 == 4 {
 		b = b[min(int(b[0]&15)*4, len(b)):]
 	}
 	if len(b) < icmpHeader+PacketSize || b[0] != m.reply || b[1] != 0 {
-		return packet{}, errPacket
+		return Packet{}, ErrPacket
 	}
-	return parsePacket(b[icmpHeader:], kindProbe)
+	return Parse(b[icmpHeader:], Probe)
 }
 
 // checksum is the internet checksum (RFC 1071) of an even number of bytes.

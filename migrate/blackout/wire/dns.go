@@ -1,4 +1,4 @@
-package blackout
+package wire
 
 import (
 	"encoding/binary"
@@ -7,10 +7,10 @@ import (
 	"strings"
 )
 
-// dnsMode asks one question again and again (RFC 1035). A server that answers
+// dns asks one question again and again (RFC 1035). A server that answers
 // that there is no such name is a server that answers; one that fails or
 // refuses is not.
-type dnsMode struct {
+type dns struct {
 	question []byte // name, type and class
 	salt     uint16
 }
@@ -21,39 +21,39 @@ const (
 	dnsNoName  = 3
 )
 
-// newDNSMode asks for the records of a kind of a name that encodeName takes.
-func newDNSMode(name string, kind uint16) dnsMode {
-	question, _ := encodeName(nil, name)
+// NewDNS returns the mode that asks for the records of a kind of a name that EncodeName takes.
+func NewDNS(name string, kind uint16) Mode {
+	question, _ := EncodeName(nil, name)
 	question = binary.BigEndian.AppendUint16(question, kind)
-	return dnsMode{question: binary.BigEndian.AppendUint16(question, 1), salt: uint16(rand.Uint32())}
+	return dns{question: binary.BigEndian.AppendUint16(question, 1), salt: uint16(rand.Uint32())}
 }
 
-func (dnsMode) shared() bool { return false }
+func (dns) Shared() bool { return false }
 
-func (m dnsMode) put(b []byte, p packet) int {
+func (m dns) Put(b []byte, p Packet) int {
 	clear(b[:dnsHeader])
-	binary.BigEndian.PutUint16(b, uint16(p.seq)+m.salt)
+	binary.BigEndian.PutUint16(b, uint16(p.Seq)+m.salt)
 	b[2] = 1 // recursion is desired
 	b[5] = 1 // one question
 	return dnsHeader + copy(b[dnsHeader:], m.question)
 }
 
-func (m dnsMode) classify(b []byte, last uint64) (packet, error) {
+func (m dns) Classify(b []byte, last uint64) (Packet, error) {
 	if len(b) < dnsHeader || b[2]&0x80 == 0 || last == 0 {
-		return packet{}, errPacket
+		return Packet{}, ErrPacket
 	}
 	if code := b[3] & 15; code != dnsNoError && code != dnsNoName {
-		return packet{}, errPacket
+		return Packet{}, ErrPacket
 	}
 	back := uint16(last) + m.salt - binary.BigEndian.Uint16(b) // how many probes ago
 	if uint64(back) >= last {
-		return packet{}, errPacket
+		return Packet{}, ErrPacket
 	}
-	return packet{kind: kindProbe, seq: last - uint64(back)}, nil
+	return Packet{Kind: Probe, Seq: last - uint64(back)}, nil
 }
 
-// encodeName appends a domain name in the form of RFC 1035, section 3.1.
-func encodeName(b []byte, name string) ([]byte, error) {
+// EncodeName appends a domain name in the form of RFC 1035, section 3.1.
+func EncodeName(b []byte, name string) ([]byte, error) {
 	name = strings.TrimSuffix(name, ".")
 	if len(name) > 253 {
 		return nil, errors.New("the domain name is longer than 253 bytes")
