@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/vmferry/vmferry/migrate/blackout/endpoint"
 	"github.com/vmferry/vmferry/migrate/blackout/wire"
 )
 
@@ -95,7 +96,7 @@ func (c Config) Validate() error {
 }
 
 // complete fills in the defaults and parses the targets. An error tells what Watch refuses.
-func (c Config) complete() (Config, []endpoint, error) {
+func (c Config) complete() (Config, []endpoint.Endpoint, error) {
 	ends, err := c.targets()
 	if err != nil {
 		return c, nil, err
@@ -123,9 +124,9 @@ func (c Config) complete() (Config, []endpoint, error) {
 }
 
 // withDefaults fills in the fields that are 0. The interval depends on what is probed.
-func (c Config) withDefaults(ends []endpoint) Config {
+func (c Config) withDefaults(ends []endpoint.Endpoint) Config {
 	interval := DefaultInterval
-	if slices.ContainsFunc(ends, func(e endpoint) bool { return !e.quick() }) {
+	if slices.ContainsFunc(ends, func(e endpoint.Endpoint) bool { return !e.Quick() }) {
 		interval = DefaultServiceInterval
 	}
 	c.Interval = cmp.Or(c.Interval, interval)
@@ -153,7 +154,7 @@ func (c Config) run() runOptions {
 }
 
 // targets parses all targets.
-func (c Config) targets() ([]endpoint, error) {
+func (c Config) targets() ([]endpoint.Endpoint, error) {
 	if len(c.Targets) == 0 {
 		return nil, errors.New("no target: give udp://HOST:PORT or tcp://HOST:PORT")
 	}
@@ -161,9 +162,9 @@ func (c Config) targets() ([]endpoint, error) {
 		return nil, fmt.Errorf("%d targets, more than %d", len(c.Targets), wire.MaxTargets)
 	}
 	seen := make(map[string]bool)
-	all := make([]endpoint, 0, len(c.Targets))
+	all := make([]endpoint.Endpoint, 0, len(c.Targets))
 	for _, name := range c.Targets {
-		e, err := parseTarget(name)
+		e, err := endpoint.Parse(name)
 		if err != nil {
 			return nil, err
 		}

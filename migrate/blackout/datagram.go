@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/vmferry/vmferry/migrate/blackout/endpoint"
 	"github.com/vmferry/vmferry/migrate/blackout/wire"
 )
 
@@ -39,10 +40,10 @@ type datagramProber struct {
 }
 
 // newDatagramProber returns a prober without targets for addresses like at.
-func newDatagramProber(e endpoint, at netip.AddrPort, burst int) (*datagramProber, error) {
-	fd, err := openDatagram(e.proto, at)
+func newDatagramProber(e endpoint.Endpoint, at netip.AddrPort, burst int) (*datagramProber, error) {
+	fd, err := openDatagram(e.Proto, at)
 	if err != nil {
-		return nil, fmt.Errorf("open a socket for %s: %w", e.name, err)
+		return nil, fmt.Errorf("open a socket for %s: %w", e.Name, err)
 	}
 	return &datagramProber{
 		fd: fd, burst: burst, owner: make(map[uint64]*flow),
@@ -52,7 +53,7 @@ func newDatagramProber(e endpoint, at netip.AddrPort, burst int) (*datagramProbe
 
 // openDatagram opens the socket for a mode.
 func openDatagram(proto string, at netip.AddrPort) (int, error) {
-	if proto != protoICMP {
+	if proto != endpoint.ICMP {
 		return openSocket(at, unix.SOCK_DGRAM, 0)
 	}
 	icmp := unix.IPPROTO_ICMP
@@ -76,7 +77,7 @@ func (d *datagramProber) add(t *target, m wire.Mode, at netip.AddrPort) error {
 		return err
 	}
 	if err := checkRoute(at, sa); err != nil {
-		return fmt.Errorf("find a route to %s: %w", t.name, err)
+		return fmt.Errorf("find a route to %s: %w", t.Name, err)
 	}
 	f := &flow{target: t, mode: m}
 	if m.Shared() {
@@ -86,7 +87,7 @@ func (d *datagramProber) add(t *target, m wire.Mode, at netip.AddrPort) error {
 		}
 		f.to, f.toLen = rawAddressOf(at, zone)
 	} else if err := unix.Connect(d.fd, sa); err != nil {
-		return fmt.Errorf("find a route to %s: %w", t.name, err)
+		return fmt.Errorf("find a route to %s: %w", t.Name, err)
 	}
 	d.flows = append(d.flows, f)
 	d.owner[t.session] = f

@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/vmferry/vmferry/migrate/blackout/endpoint"
 	"github.com/vmferry/vmferry/migrate/blackout/wire"
 )
 
@@ -111,7 +112,7 @@ func connectOnce(at netip.AddrPort) exchange {
 // requestOnce returns an exchange of one HTTP request. The name was resolved
 // before and is not again; redirects are answers and are not followed; an
 // answer of the class 5xx says that the service failed.
-func requestOnce(e endpoint, at netip.AddrPort, insecure bool) exchange {
+func requestOnce(e endpoint.Endpoint, at netip.AddrPort, insecure bool) exchange {
 	var d net.Dialer
 	secure := &tls.Config{InsecureSkipVerify: insecure}
 	client := &http.Client{
@@ -128,7 +129,7 @@ func requestOnce(e endpoint, at netip.AddrPort, insecure bool) exchange {
 		},
 	}
 	return func(ctx context.Context) error {
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, e.name, nil)
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, e.Name, nil)
 		if err != nil {
 			return err
 		}

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/vmferry/vmferry/migrate/blackout/endpoint"
 )
 
 // While as many exchanges as may be are under way, probes fail at once.
@@ -33,7 +35,7 @@ func TestAnHTTPHeaderHasALimit(t *testing.T) {
 	defer server.Close()
 	at := netip.MustParseAddrPort(server.Listener.Addr().String())
 	for path, good := range map[string]bool{"/": true, "/long": false} {
-		e, err := parseTarget(server.URL + path)
+		e, err := endpoint.Parse(server.URL + path)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -5,6 +5,8 @@ import (
 	"runtime"
 	"testing"
 	"time"
+
+	"github.com/vmferry/vmferry/migrate/blackout/endpoint"
 )
 
 // openTargets prepares a run on targets, which ends with the test.
@@ -12,9 +14,9 @@ func openTargets(t testing.TB, o runOptions, names ...string) *run {
 	t.Helper()
 	o.Threshold, o.Bucket = 3*o.Interval, 10*time.Millisecond
 	o.ReconnectAfter, o.RetryEvery, o.ConnectTimeout = 2*time.Second, 100*time.Millisecond, time.Second
-	var ends []endpoint
+	var ends []endpoint.Endpoint
 	for _, name := range names {
-		e, err := parseTarget(name)
+		e, err := endpoint.Parse(name)
 		if err != nil {
 			t.Fatal(err)
 		}

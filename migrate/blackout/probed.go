@@ -4,13 +4,14 @@ import (
 	"sync"
 	"time"
 
+	"github.com/vmferry/vmferry/migrate/blackout/endpoint"
 	"github.com/vmferry/vmferry/migrate/blackout/wire"
 )
 
 // target is what all probers have for each service: the arithmetic under its
 // lock, and the identity of the session.
 type target struct {
-	endpoint
+	endpoint.Endpoint
 	clock   clock
 	session uint64
 

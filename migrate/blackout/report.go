@@ -6,8 +6,9 @@ import (
 	"fmt"
 	"io"
 	"math"
-	"strings"
 	"time"
+
+	"github.com/vmferry/vmferry/migrate/blackout/endpoint"
 )
 
 // Schema is the version of the report's form. Fields may be added without a
@@ -245,9 +246,9 @@ func (r *Report) check() error {
 func (t *Target) check() error {
 	s := &t.Series
 	switch {
-	case strings.ContainsFunc(t.Target, unprintable):
+	case !endpoint.Printable(t.Target):
 		return errors.New("the name has characters that cannot be printed")
-	case !knownProto(t.Proto):
+	case !endpoint.Known(t.Proto):
 		return fmt.Errorf("proto %q is not known", t.Proto)
 	case t.BlackoutMs < 0 || t.ErrorMs < 0 || t.WorstErrorMs < 0 || t.BelowErrorMs < 0,
 		t.DarkMs < 0 || t.DarkErrorMs < 0,

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/vmferry/vmferry/migrate/blackout/endpoint"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files")
@@ -26,7 +28,7 @@ func sampleReport() *Report {
 		Args:   []string{"udp://192.0.2.1:7007", "tcp://192.0.2.1:7007", "--for", "10s"},
 		Targets: []Target{
 			{
-				Target: "udp://192.0.2.1:7007", Proto: protoUDP,
+				Target: "udp://192.0.2.1:7007", Proto: endpoint.UDP,
 				Sent: 9998, Answered: 9700, Lost: 298, Directed: true, LostOut: 200, LostBack: 98,
 				Skipped: 2, Late: 4, Duplicates: 1, FirstAnswerMs: &first,
 				BlackoutMs: 250.25, BlackoutStart: start.Add(time.Second), BlackoutEnd: start.Add(1250250 * time.Microsecond),
@@ -40,7 +42,7 @@ func sampleReport() *Report {
 				Series: Series{Start: start, BucketMs: 5000, Sent: []uint32{4998, 5000}, Answered: []uint32{4700, 5000}, RTTMaxUs: []uint32{250900, 700}},
 			},
 			{
-				Target: "tcp://192.0.2.1:7007", Proto: protoTCP,
+				Target: "tcp://192.0.2.1:7007", Proto: endpoint.TCP,
 				Sent: 9990, Answered: 8000, Lost: 490, Directed: true, LostOut: 490, Unsettled: 1500, SendErrors: 300, FirstAnswerMs: &first,
 				BlackoutMs: 1500, BlackoutStart: start.Add(8500 * time.Millisecond), BlackoutEnd: start.Add(10 * time.Second),
 				ErrorMs: 1, WorstErrorMs: 2.5, DarkMs: 1990, DarkErrorMs: 102, Availability: 0.801, Inexact: true,

@@ -8,6 +8,7 @@ import (
 	"net"
 	"time"
 
+	"github.com/vmferry/vmferry/migrate/blackout/endpoint"
 	"github.com/vmferry/vmferry/migrate/blackout/wire"
 )
 
@@ -22,7 +23,7 @@ type Wait struct {
 // one is sent every after the one before, or as soon as that is answered. It ends with ctx, which is no error. An
 // error is a connection that cannot be made, or that breaks: nothing says then how long the next client waits.
 func Requests(ctx context.Context, addr string, every time.Duration) (Wait, error) {
-	conn, err := new(net.Dialer).DialContext(ctx, protoTCP, addr)
+	conn, err := new(net.Dialer).DialContext(ctx, endpoint.TCP, addr)
 	if err != nil {
 		return Wait{}, fmt.Errorf("ask %q: %w", addr, err)
 	}

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/vmferry/vmferry/migrate/blackout/endpoint"
 	"github.com/vmferry/vmferry/migrate/blackout/wire"
 )
 
@@ -41,7 +42,7 @@ type socketKind struct {
 }
 
 // openRun resolves every target and opens its sockets; then the run begins.
-func openRun(ctx context.Context, ends []endpoint, o runOptions) (*run, error) {
+func openRun(ctx context.Context, ends []endpoint.Endpoint, o runOptions) (*run, error) {
 	l, err := newLoop(o.Interval)
 	if err != nil {
 		return nil, err
@@ -82,27 +83,27 @@ func (r *run) rest() {
 	}
 }
 
-func (r *run) add(ctx context.Context, e endpoint, buckets int) error {
+func (r *run) add(ctx context.Context, e endpoint.Endpoint, buckets int) error {
 	at, err := resolve(ctx, e, r.Family)
 	if err != nil {
 		return err
 	}
-	switch e.proto {
-	case protoUDP:
+	switch e.Proto {
+	case endpoint.UDP:
 		return r.addDatagram(e, at, wire.Echo, buckets)
-	case protoDNS:
-		return r.addDatagram(e, at, wire.NewDNS(e.query, e.kind), buckets)
-	case protoICMP:
+	case endpoint.DNS:
+		return r.addDatagram(e, at, wire.NewDNS(e.Query, e.Kind), buckets)
+	case endpoint.ICMP:
 		m := wire.ICMPv4
 		if at.Addr().Is6() {
 			m = wire.ICMPv6
 		}
 		return r.addDatagram(e, at, m, buckets)
-	case protoTCP:
+	case endpoint.TCP:
 		return r.addTCP(e, at, buckets)
 	}
 	ask := connectOnce(at)
-	if e.proto != protoConnect {
+	if e.Proto != endpoint.Connect {
 		ask = requestOnce(e, at, r.Insecure)
 	}
 	x := newExchangeProber(ask, r.ConnectTimeout, func() time.Duration { return time.Duration(r.loop.late.Load()) })
@@ -111,7 +112,7 @@ func (r *run) add(ctx context.Context, e endpoint, buckets int) error {
 	return nil
 }
 
-func (r *run) addTCP(e endpoint, at netip.AddrPort, buckets int) error {
+func (r *run) addTCP(e endpoint.Endpoint, at netip.AddrPort, buckets int) error {
 	owner := len(r.loop.probers)
 	times := tcpTimes{r.ReconnectAfter, r.RetryEvery, r.ConnectTimeout}
 	c, err := newTCPProber(at, times, func(fd int, events uint32) error { return r.loop.watch(fd, owner, events) })
@@ -125,10 +126,10 @@ func (r *run) addTCP(e endpoint, at netip.AddrPort, buckets int) error {
 }
 
 // addDatagram gives a target a place in a prober that has room, or in a new one.
-func (r *run) addDatagram(e endpoint, at netip.AddrPort, m wire.Mode, buckets int) error {
+func (r *run) addDatagram(e endpoint.Endpoint, at netip.AddrPort, m wire.Mode, buckets int) error {
 	t := new(target)
 	r.adopt(t, e, trackerOptions{Burst: r.Burst, Buckets: buckets})
-	key := socketKind{e.proto, at.Addr().Is6()}
+	key := socketKind{e.Proto, at.Addr().Is6()}
 	if d := r.room[key]; d != nil && !d.full() {
 		return d.add(t, m, at)
 	}
@@ -140,14 +141,14 @@ func (r *run) addDatagram(e endpoint, at netip.AddrPort, m wire.Mode, buckets in
 	r.loop.probers = append(r.loop.probers, d)
 	r.room[key] = d
 	if err := r.loop.watch(d.fd, owner, eventsIn); err != nil {
-		return fmt.Errorf("watch the socket for %s: %w", e.name, err)
+		return fmt.Errorf("watch the socket for %s: %w", e.Name, err)
 	}
 	return d.add(t, m, at)
 }
 
 // adopt fills in what all targets have.
-func (r *run) adopt(t *target, e endpoint, o trackerOptions) {
-	t.endpoint, t.session, t.track = e, wire.RandomID(), r.tracker(o)
+func (r *run) adopt(t *target, e endpoint.Endpoint, o trackerOptions) {
+	t.Endpoint, t.session, t.track = e, wire.RandomID(), r.tracker(o)
 	r.targets = append(r.targets, t)
 }
 
@@ -162,7 +163,7 @@ func (r *run) progress(state []Progress) []Progress {
 	state = state[:0]
 	for _, t := range r.targets {
 		t.mu.Lock()
-		state = append(state, t.track.progress(t.name, r.now()))
+		state = append(state, t.track.progress(t.Name, r.now()))
 		t.mu.Unlock()
 	}
 	return state
@@ -179,7 +180,7 @@ func (r *run) report(now time.Duration) *Report {
 	}
 	for _, t := range r.targets {
 		t.mu.Lock()
-		one := t.track.target(t.name, t.proto, cal, now)
+		one := t.track.target(t.Name, t.Proto, cal, now)
 		if t.kernel != nil {
 			t.kernel.acknowledged(&one, cal, now)
 		}

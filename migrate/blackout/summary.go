@@ -3,6 +3,7 @@ package blackout
 import (
 	"time"
 
+	"github.com/vmferry/vmferry/migrate/blackout/endpoint"
 	"github.com/vmferry/vmferry/migrate/blackout/wire"
 )
 
@@ -21,7 +22,7 @@ func (k *tracker) target(name, proto string, cal calendar, now time.Duration) Ta
 		Instances: k.loss.instances(), InstanceChanges: k.loss.changes,
 		Series: k.series.report(cal.start),
 	}
-	if proto == protoTCP {
+	if proto == endpoint.TCP {
 		t.StalledBytes = t.Late * wire.PacketSize
 	}
 	if k.answered > 0 {

@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"text/tabwriter"
 	"time"
+
+	"github.com/vmferry/vmferry/migrate/blackout/endpoint"
 )
 
 // tableOutages is how many outages of a target the table shows.
@@ -65,7 +67,7 @@ func (t *Target) row(w io.Writer) {
 	fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%s\t%s\t%s\t±%s\t%s\t%.3f%%\t%s\t%s\t%s\t%s\t%s\t%s\n",
 		t.Target, t.Sent, t.Answered, t.Lost, t.told(t.Directed, t.LostOut), t.told(t.Directed, t.LostBack),
 		short(t.BlackoutMs), short(t.ErrorMs), short(t.DarkMs), 100*t.Availability,
-		t.told(t.Proto == protoTCP, uint64(t.Resets)), t.told(t.Proto == protoTCP, uint64(t.Reconnects)),
+		t.told(t.Proto == endpoint.TCP, uint64(t.Resets)), t.told(t.Proto == endpoint.TCP, uint64(t.Reconnects)),
 		t.told(t.Directed, uint64(t.Instances)), t.trip(t.RTT.P50), t.trip(t.RTT.P99), t.trip(t.RTT.Max))
 }
 

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/vmferry/vmferry/migrate/blackout/endpoint"
 	"github.com/vmferry/vmferry/migrate/blackout/wire"
 )
 
@@ -287,7 +288,7 @@ func TestTimelines(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			k, end := tt.draw(t)
-			got := k.target("udp://x:1", protoUDP, calendar{start: start}, end)
+			got := k.target("udp://x:1", endpoint.UDP, calendar{start: start}, end)
 			if outages := describe(got, start); !slices.Equal(outages, tt.outages) {
 				t.Errorf("outages %q, want %q", outages, tt.outages)
 			}
@@ -312,7 +313,7 @@ func TestDrawnCounters(t *testing.T) {
 		answers:   "..abc.[ab]def...jkl",
 	}
 	k, end := tl.draw(t)
-	got := k.target("udp://x:1", protoUDP, calendar{start: time.Unix(0, 0)}, end)
+	got := k.target("udp://x:1", endpoint.UDP, calendar{start: time.Unix(0, 0)}, end)
 	if got.Duplicates != 2 || got.Skipped != 2 || got.Instances != 2 || got.InstanceChanges != 1 || *got.FirstAnswerMs != 2 {
 		t.Errorf("duplicates %d skipped %d instances %d changes %d first %v; want 2, 2, 2, 1, 2",
 			got.Duplicates, got.Skipped, got.Instances, got.InstanceChanges, *got.FirstAnswerMs)
@@ -333,7 +334,7 @@ func TestSenderHeldUpWhileSending(t *testing.T) {
 		k.sent(seq, now+at(held))
 		k.answer(wire.Packet{Seq: seq, Instance: 1, Count: seq}, now+at(held), 0)
 	}
-	got := k.target("udp://x:1", protoUDP, calendar{start: time.Unix(0, 0)}, at(31))
+	got := k.target("udp://x:1", endpoint.UDP, calendar{start: time.Unix(0, 0)}, at(31))
 	if got.BlackoutMs != 0 || len(got.Outages) != 0 || got.WorstErrorMs != 28 {
 		t.Errorf("blackout %v, outages %+v, worst error %v; want none, none, 28", got.BlackoutMs, got.Outages, got.WorstErrorMs)
 	}
@@ -351,7 +352,7 @@ func TestReconnectWidensError(t *testing.T) {
 	k.reset()
 	k.reconnect()
 	k.answer(wire.Packet{Seq: 301, Instance: 1, Count: 2}, at(300), 2*time.Millisecond)
-	got := k.target("tcp://x:1", protoTCP, calendar{start: time.Unix(0, 0)}, at(301))
+	got := k.target("tcp://x:1", endpoint.TCP, calendar{start: time.Unix(0, 0)}, at(301))
 	if len(got.Outages) != 1 {
 		t.Fatalf("outages = %+v, want one", got.Outages)
 	}
@@ -398,7 +399,7 @@ func play(k *tracker, from, to int, kind byte, answered func(n int) bool) {
 func TestDarkTimeAndAvailability(t *testing.T) {
 	k := newTracker(trackerOptions{Interval: time.Millisecond, Threshold: 3 * time.Millisecond, Bucket: 10 * time.Millisecond})
 	play(k, 0, 1000, wire.Answer, func(n int) bool { return (n < 100 || n >= 150) && (n < 500 || n >= 550) && n < 900 })
-	got := k.target("udp://x:1", protoUDP, calendar{start: time.Unix(0, 0)}, 1000*time.Millisecond)
+	got := k.target("udp://x:1", endpoint.UDP, calendar{start: time.Unix(0, 0)}, 1000*time.Millisecond)
 	if len(got.Outages) != 3 || got.DarkMs < 199 || got.DarkMs > 201 || got.DarkErrorMs != 3 {
 		t.Errorf("%d outages, dark for %v ms ±%v; want 3, 200 ±3", len(got.Outages), got.DarkMs, got.DarkErrorMs)
 	}
@@ -410,7 +411,7 @@ func TestDarkTimeAndAvailability(t *testing.T) {
 func TestRoundTripsBeforeAndAfter(t *testing.T) {
 	k := newTracker(trackerOptions{Interval: time.Millisecond, Threshold: 3 * time.Millisecond, Bucket: 10 * time.Millisecond})
 	play(k, 0, 1000, wire.Answer, func(n int) bool { return n < 100 || n >= 150 && n < 500 || n >= 520 })
-	got := k.target("udp://x:1", protoUDP, calendar{start: time.Unix(0, 0)}, time.Second)
+	got := k.target("udp://x:1", endpoint.UDP, calendar{start: time.Unix(0, 0)}, time.Second)
 	if got.RTT.N != 930 || got.RTTBefore.N != 100 || got.RTTAfter.N != 829 {
 		t.Errorf("round trips: %d, before %d, after %d; want 930, 100 and 829 (one ended it)", got.RTT.N, got.RTTBefore.N, got.RTTAfter.N)
 	}
@@ -419,7 +420,7 @@ func TestRoundTripsBeforeAndAfter(t *testing.T) {
 func TestAServiceThatOnlyEchoesTellsNoDirection(t *testing.T) {
 	k := newTracker(trackerOptions{Interval: time.Millisecond, Threshold: 3 * time.Millisecond, Bucket: 10 * time.Millisecond})
 	play(k, 0, 100, wire.Probe, func(n int) bool { return n < 20 || n >= 60 })
-	got := k.target("udp://x:1", protoUDP, calendar{start: time.Unix(0, 0)}, 100*time.Millisecond)
+	got := k.target("udp://x:1", endpoint.UDP, calendar{start: time.Unix(0, 0)}, 100*time.Millisecond)
 	if got.Directed || got.Lost != 40 || got.LostOut+got.LostBack != 0 || got.Instances != 0 || got.Outages[0].Lost != 40 {
 		t.Errorf("directed %v, lost %d, instances %d, outages %+v", got.Directed, got.Lost, got.Instances, got.Outages)
 	}
@@ -433,7 +434,7 @@ func TestAChallengeEndsAnOutage(t *testing.T) {
 		k.hear(60, (50+n)*time.Millisecond)
 	}
 	play(k, 60, 70, wire.Answer, func(int) bool { return true })
-	got := k.target("udp://x:1", protoUDP, calendar{start: time.Unix(0, 0)}, 70*time.Millisecond)
+	got := k.target("udp://x:1", endpoint.UDP, calendar{start: time.Unix(0, 0)}, 70*time.Millisecond)
 	if got.BlackoutMs < 29 || got.BlackoutMs > 31 {
 		t.Errorf("blackout of %v ms, want 30", got.BlackoutMs)
 	}
@@ -447,8 +448,8 @@ func TestAChallengeBeginsNothing(t *testing.T) {
 	play(open, 0, 21, wire.Answer, func(n int) bool { return n < 20 })
 	open.hear(21, 20*time.Millisecond)
 	play(open, 21, 200, wire.Answer, func(n int) bool { return n >= 180 })
-	want, got := k.target("udp://x:1", protoUDP, calendar{start: time.Unix(0, 0)}, 200*time.Millisecond),
-		open.target("udp://x:1", protoUDP, calendar{start: time.Unix(0, 0)}, 200*time.Millisecond)
+	want, got := k.target("udp://x:1", endpoint.UDP, calendar{start: time.Unix(0, 0)}, 200*time.Millisecond),
+		open.target("udp://x:1", endpoint.UDP, calendar{start: time.Unix(0, 0)}, 200*time.Millisecond)
 	if len(got.Outages) != 1 || got.BlackoutMs < want.BlackoutMs-1 || got.BlackoutMs > want.BlackoutMs || got.LostOut+got.LostBack != want.LostOut+want.LostBack {
 		t.Errorf("blackout of %v ms, outages %+v; want one of %v ms", got.BlackoutMs, got.Outages, want.BlackoutMs)
 	}
@@ -472,7 +473,7 @@ func TestAForgedCountIsNotBelieved(t *testing.T) {
 			}
 			k.answer(wire.Packet{Kind: wire.Answer, Seq: seq, Instance: 1, Count: count}, at+time.Microsecond, 0)
 		}
-		got := k.target("udp://x:1", protoUDP, calendar{start: time.Unix(0, 0)}, 30*time.Millisecond)
+		got := k.target("udp://x:1", endpoint.UDP, calendar{start: time.Unix(0, 0)}, 30*time.Millisecond)
 		if got.LostOut != 5 || got.LostBack != 0 {
 			t.Errorf("with a count of %d: %d lost out, %d back; want 5 and 0", forged, got.LostOut, got.LostBack)
 		}
@@ -489,7 +490,7 @@ func TestRest(t *testing.T) {
 		t.Errorf("an outage %+v after the sleep", o)
 	}
 	play(k, 60, 100, wire.Answer, func(n int) bool { return n < 70 || n >= 90 })
-	got := k.target("udp://x:1", protoUDP, calendar{start: time.Unix(0, 0)}, 100*time.Millisecond)
+	got := k.target("udp://x:1", endpoint.UDP, calendar{start: time.Unix(0, 0)}, 100*time.Millisecond)
 	if len(got.Outages) != 1 || got.BlackoutMs != 20 {
 		t.Errorf("outages %+v, want one of 20 ms: the second", got.Outages)
 	}
@@ -507,7 +508,7 @@ func FuzzTracker(f *testing.F) {
 			k.try(now, 0)
 			k.answer(wire.Packet{Seq: uint64(script[0]), Instance: uint64(script[1] % 4), Count: uint64(script[2]), Sent: time.Duration(script[2])}, now, 0)
 		}
-		got := k.target("udp://x:1", protoUDP, calendar{start: time.Unix(0, 0)}, now)
+		got := k.target("udp://x:1", endpoint.UDP, calendar{start: time.Unix(0, 0)}, now)
 		if got.Answered+got.LostOut+got.LostBack+got.Unsettled != got.Sent {
 			t.Errorf("answered %d + out %d + back %d + unsettled %d, sent %d", got.Answered, got.LostOut, got.LostBack, got.Unsettled, got.Sent)
 		}

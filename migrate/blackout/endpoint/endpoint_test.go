@@ -1,4 +1,4 @@
-package blackout
+package endpoint
 
 import (
 	"strings"
@@ -6,21 +6,21 @@ import (
 )
 
 func TestParseTarget(t *testing.T) {
-	tests := map[string]endpoint{
-		"udp://192.0.2.1:7007":           {proto: "udp", host: "192.0.2.1", port: 7007},
-		"tcp://host:1":                   {proto: "tcp", host: "host", port: 1},
-		"tcp://[2001:db8::1]:65535":      {proto: "tcp", host: "2001:db8::1", port: 65535},
-		"udp://[fe80::1%eth0]:7007":      {proto: "udp", host: "fe80::1%eth0", port: 7007},
+	tests := map[string]Endpoint{
+		"udp://192.0.2.1:7007":           {Proto: "udp", Host: "192.0.2.1", Port: 7007},
+		"tcp://host:1":                   {Proto: "tcp", Host: "host", Port: 1},
+		"tcp://[2001:db8::1]:65535":      {Proto: "tcp", Host: "2001:db8::1", Port: 65535},
+		"udp://[fe80::1%eth0]:7007":      {Proto: "udp", Host: "fe80::1%eth0", Port: 7007},
 		"":                               {},
 		"192.0.2.1:7007":                 {},
-		"connect://h:22":                 {proto: "connect", host: "h", port: 22},
-		"http://192.0.2.1:7007":          {proto: "http", host: "192.0.2.1", port: 7007},
-		"http://host/a?b=c":              {proto: "http", host: "host", port: 80},
-		"https://[2001:db8::1]/":         {proto: "https", host: "2001:db8::1", port: 443},
-		"icmp://192.0.2.1":               {proto: "icmp", host: "192.0.2.1"},
-		"icmp://[fe80::1%eth0]":          {proto: "icmp", host: "fe80::1%eth0"},
-		"dns://192.0.2.1/example.":       {proto: "dns", host: "192.0.2.1", port: 53, query: "example.", kind: 1},
-		"dns://[::1]:5353/a.b?type=aaaa": {proto: "dns", host: "::1", port: 5353, query: "a.b", kind: 28},
+		"connect://h:22":                 {Proto: "connect", Host: "h", Port: 22},
+		"http://192.0.2.1:7007":          {Proto: "http", Host: "192.0.2.1", Port: 7007},
+		"http://host/a?b=c":              {Proto: "http", Host: "host", Port: 80},
+		"https://[2001:db8::1]/":         {Proto: "https", Host: "2001:db8::1", Port: 443},
+		"icmp://192.0.2.1":               {Proto: "icmp", Host: "192.0.2.1"},
+		"icmp://[fe80::1%eth0]":          {Proto: "icmp", Host: "fe80::1%eth0"},
+		"dns://192.0.2.1/example.":       {Proto: "dns", Host: "192.0.2.1", Port: 53, Query: "example.", Kind: 1},
+		"dns://[::1]:5353/a.b?type=aaaa": {Proto: "dns", Host: "::1", Port: 5353, Query: "a.b", Kind: 28},
 		"dns://192.0.2.1":                {},
 		"dns://192.0.2.1/":               {},
 		"dns://192.0.2.1/a..b":           {},
@@ -51,14 +51,14 @@ func TestParseTarget(t *testing.T) {
 		"udp://192.0.2.1,192.0.2.2:":     {},
 	}
 	for name, want := range tests {
-		got, err := parseTarget(name)
-		if want.proto == "" {
+		got, err := Parse(name)
+		if want.Proto == "" {
 			if err == nil || !strings.HasPrefix(err.Error(), "target ") {
 				t.Errorf("%q: %+v, %v; want an error that names the target", name, got, err)
 			}
 			continue
 		}
-		want.name = name
+		want.Name = name
 		if err != nil || got != want {
 			t.Errorf("%q: %+v, %v; want %+v", name, got, err, want)
 		}
@@ -71,8 +71,8 @@ func FuzzParseTarget(f *testing.F) {
 	f.Add("udp://192.0.2.1:7007")
 	f.Add("tcp://[fe80::1%eth0]:1")
 	f.Fuzz(func(t *testing.T, name string) {
-		e, err := parseTarget(name)
-		if err == nil && (e.host == "" || e.port == 0 && e.proto != protoICMP || !knownProto(e.proto)) {
+		e, err := Parse(name)
+		if err == nil && (e.Host == "" || e.Port == 0 && e.Proto != ICMP || !Known(e.Proto)) {
 			t.Errorf("%q is read as %+v", name, e)
 		}
 	})
