@@ -3,6 +3,8 @@ package blackout
 import (
 	"testing"
 	"time"
+
+	"github.com/vmferry/vmferry/migrate/blackout/report"
 )
 
 const millisecond = time.Millisecond
@@ -72,14 +74,14 @@ func TestAcknowledge(t *testing.T) {
 					next++
 				}
 			}
-			var got Target
+			var got report.Target
 			k.acknowledged(&got, calendar{}, 85*millisecond)
 			if got.KernelBlackoutMs == nil || *got.KernelBlackoutMs != c.blackout || got.KernelBelowErrorMs != c.below {
 				t.Errorf("%v and %v below error; want %v, %v", got.KernelBlackoutMs, got.KernelBelowErrorMs, c.blackout, c.below)
 			}
 		})
 	}
-	var none Target
+	var none report.Target
 	newTracker(trackerOptions{Interval: millisecond, Threshold: millisecond, Bucket: millisecond}).acknowledged(&none, calendar{}, time.Second)
 	if none.KernelBlackoutMs != nil {
 		t.Errorf("a kernel that never acknowledged has a blackout of %v ms", *none.KernelBlackoutMs)
@@ -95,7 +97,7 @@ func TestAcknowledgedOpen(t *testing.T) {
 			k.acknowledge(time.Duration(10*(i+1)+1)*millisecond, 0)
 		}
 	}
-	var got Target
+	var got report.Target
 	k.acknowledged(&got, calendar{start: time.Unix(100, 0)}, 200*millisecond)
 	length := got.KernelBlackoutEnd.Sub(got.KernelBlackoutStart)
 	if got.KernelBlackoutMs == nil || *got.KernelBlackoutMs != 159 || length != 159*millisecond {

@@ -1,6 +1,27 @@
 package blackout
 
-import "github.com/vmferry/vmferry/migrate/blackout/wire"
+import (
+	"io"
+
+	"github.com/vmferry/vmferry/migrate/blackout/report"
+	"github.com/vmferry/vmferry/migrate/blackout/wire"
+)
 
 // PacketSize is the size in bytes of a probe, of an answer and of a challenge.
 const PacketSize = wire.PacketSize
+
+// What a run measured; see package report.
+type (
+	Report = report.Report
+	Target = report.Target
+	Outage = report.Outage
+	Series = report.Series
+	RTT    = report.RTT
+	Fault  = report.Fault
+)
+
+// ReadReport reads one report and checks that its parts fit together.
+func ReadReport(r io.Reader) (*Report, error) { return report.Read(r) }
+
+// ReadFile reads the report of a file.
+func ReadFile(path string) (*Report, error) { return report.ReadFile(path) }

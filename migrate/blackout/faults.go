@@ -3,6 +3,8 @@ package blackout
 import (
 	"sync"
 	"time"
+
+	"github.com/vmferry/vmferry/migrate/blackout/report"
 )
 
 const (
@@ -11,12 +13,6 @@ const (
 	// leastFault is the shortest time that is worth telling: below it, only the
 	// error of what was measured grows.
 	leastFault = 10 * time.Millisecond
-)
-
-// The kinds of faults.
-const (
-	faultLate   = "late"   // this process was not run: stopped, or a busy machine
-	faultAsleep = "asleep" // this machine was suspended
 )
 
 // fault is a time in which the prober itself could not measure. The monotonic
@@ -42,7 +38,7 @@ func (f *faults) add(kind string, start, length time.Duration) {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if kind == faultAsleep {
+	if kind == report.Asleep {
 		f.slept += length
 	}
 	if len(f.list) == maxFaults {
@@ -53,19 +49,19 @@ func (f *faults) add(kind string, start, length time.Duration) {
 }
 
 // report returns the calendar of a run that began at start, and the faults by it.
-func (f *faults) report(start time.Time) (cal calendar, list []Fault, omitted int) {
+func (f *faults) report(start time.Time) (cal calendar, list []report.Fault, omitted int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	cal.start = start
 	for _, one := range f.list {
-		if one.kind == faultAsleep {
+		if one.kind == report.Asleep {
 			cal.sleeps = append(cal.sleeps, one)
 		}
 	}
-	list = make([]Fault, 0, len(f.list))
+	list = make([]report.Fault, 0, len(f.list))
 	for _, one := range f.list {
 		at := cal.time(one.start)
-		list = append(list, Fault{Kind: one.kind, Start: at, End: at.Add(one.length), Ms: ms(one.length)})
+		list = append(list, report.Fault{Kind: one.kind, Start: at, End: at.Add(one.length), Ms: report.Millis(one.length)})
 	}
 	return cal, list, f.omitted
 }

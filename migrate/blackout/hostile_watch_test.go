@@ -112,7 +112,7 @@ func TestAWatchOfAHostileService(t *testing.T) {
 		if n := received.Load(); n > 2*got.Sent {
 			t.Errorf("%s: %d datagrams for %d probes", name, n, got.Sent)
 		}
-		if err := got.check(); err != nil {
+		if err := got.Check(); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 		if got.Answered+got.LostOut+got.LostBack+got.Unsettled != got.Sent {
@@ -150,8 +150,8 @@ func TestAWatchOfAnEndlessStream(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := report.Targets[0]; got.check() != nil || got.Sent == 0 || got.Answered > got.Sent {
-			t.Errorf("%s: %+v, %v", name, got, got.check())
+		if got := report.Targets[0]; got.Check() != nil || got.Sent == 0 || got.Answered > got.Sent {
+			t.Errorf("%s: %+v, %v", name, got, got.Check())
 		}
 	}
 }

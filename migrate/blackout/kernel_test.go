@@ -77,7 +77,7 @@ func TestWatchTellsTheKernelFromItsService(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := report.Targets[0]
-	if err := report.check(); err != nil || got.BlackoutMs < ms(stopped) {
+	if err := report.Check(); err != nil || got.BlackoutMs < ms(stopped) {
 		t.Errorf("the service was out for %v ms of %s, %v", got.BlackoutMs, stopped, err)
 	}
 	if got.KernelBlackoutMs == nil || *got.KernelBlackoutMs > got.BlackoutMs/4 {

@@ -11,6 +11,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/vmferry/vmferry/migrate/blackout/report"
 )
 
 // prober is the sockets of one target, or of several. All its methods are called
@@ -255,9 +257,9 @@ func (l *loop) begin(slots uint64, now time.Duration) {
 	l.slot += slots
 	l.lateness = max(now-first, 0)
 	l.late.Store(int64(l.lateness))
-	l.faults.add(faultLate, first, l.lateness)
+	l.faults.add(report.Late, first, l.lateness)
 	if slept := l.asleep(); slept-l.slept >= leastFault {
-		l.faults.add(faultAsleep, now, slept-l.slept)
+		l.faults.add(report.Asleep, now, slept-l.slept)
 		l.slept = slept
 		l.rest()
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/vmferry/vmferry/migrate/blackout/endpoint"
+	"github.com/vmferry/vmferry/migrate/blackout/report"
 )
 
 // openTargets prepares a run on targets, which ends with the test.
@@ -130,7 +131,7 @@ func TestASuspendIsTheProbersFault(t *testing.T) {
 	slept += time.Hour
 	l.begin(1, 3*time.Millisecond)
 	l.begin(1, 4*time.Millisecond)
-	if rests != 1 || len(l.faults.list) != 1 || l.faults.list[0].kind != faultAsleep || l.faults.sum() < time.Hour {
+	if rests != 1 || len(l.faults.list) != 1 || l.faults.list[0].kind != report.Asleep || l.faults.sum() < time.Hour {
 		t.Errorf("%d rests and %+v after a sleep of an hour", rests, l.faults.list)
 	}
 }

@@ -96,7 +96,7 @@ func brief(t *testing.T, cfg Config, answers uint64) *Report {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := report.check(); err != nil {
+	if err := report.Check(); err != nil {
 		t.Error(err)
 	}
 	return report

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/vmferry/vmferry/migrate/blackout/report"
 	"github.com/vmferry/vmferry/migrate/blackout/wire"
 )
 
@@ -49,7 +50,7 @@ func TestLosses(t *testing.T) {
 
 func TestRoundTrips(t *testing.T) {
 	r := newRoundTrips()
-	if all, _, _ := r.report(); all != (RTT{}) {
+	if all, _, _ := r.report(); all != (report.RTT{}) {
 		t.Errorf("nothing yet: %+v", all)
 	}
 	for i := 1; i <= 1000; i++ {
@@ -112,9 +113,9 @@ func TestTries(t *testing.T) {
 func TestFaults(t *testing.T) {
 	var f faults
 	start := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
-	f.add(faultLate, time.Second, leastFault-1)
-	f.add(faultLate, 2*time.Second, 50*time.Millisecond)
-	f.add(faultAsleep, 3*time.Second, time.Hour)
+	f.add(report.Late, time.Second, leastFault-1)
+	f.add(report.Late, 2*time.Second, 50*time.Millisecond)
+	f.add(report.Asleep, 3*time.Second, time.Hour)
 	cal, list, _ := f.report(start)
 	if len(list) != 2 || f.sum() != time.Hour {
 		t.Fatalf("faults %+v, slept %s", list, f.sum())
@@ -127,7 +128,7 @@ func TestFaults(t *testing.T) {
 		t.Errorf("after the sleep it is %s", got)
 	}
 	for range maxFaults {
-		f.add(faultLate, 0, time.Second)
+		f.add(report.Late, 0, time.Second)
 	}
 	if _, list, omitted := f.report(start); len(list) != maxFaults || omitted != 2 {
 		t.Errorf("%d faults and %d omitted", len(list), omitted)
@@ -146,7 +147,7 @@ func TestAWeekNeedsNoMoreThanADay(t *testing.T) {
 			if at/time.Second%5 < 3 { // and then an outage of two seconds
 				k.answer(wire.Packet{Kind: wire.Answer, Seq: seq, Instance: uint64(at/time.Minute) + 1, Count: seq}, at+time.Millisecond, 0)
 			}
-			f.add(faultLate, at, time.Second)
+			f.add(report.Late, at, time.Second)
 		}
 		var m runtime.MemStats
 		runtime.GC()

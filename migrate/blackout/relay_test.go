@@ -10,6 +10,7 @@ import (
 
 	"github.com/sirupsen/logrus"
 
+	"github.com/vmferry/vmferry/migrate/blackout/report"
 	"github.com/vmferry/vmferry/migrate/blackout/wire"
 )
 
@@ -323,3 +324,5 @@ func (r *tcpRelay) answers(client, server net.Conn) {
 		}
 	}
 }
+
+func ms(d time.Duration) float64 { return report.Millis(d) }

@@ -4,6 +4,8 @@ import (
 	"time"
 
 	"github.com/HdrHistogram/hdrhistogram-go"
+
+	"github.com/vmferry/vmferry/migrate/blackout/report"
 )
 
 const (
@@ -48,7 +50,7 @@ func (r *roundTrips) turn() {
 
 // report returns the round trips of the whole run, and those before and after
 // the longest outage.
-func (r *roundTrips) report() (all, before, after RTT) {
+func (r *roundTrips) report() (all, before, after report.RTT) {
 	sum := hdrhistogram.New(1, int64(maxRTT/rttUnit), rttDigits)
 	for _, h := range []*hdrhistogram.Histogram{r.before, r.during, r.after} {
 		sum.Merge(h)
@@ -57,12 +59,14 @@ func (r *roundTrips) report() (all, before, after RTT) {
 }
 
 // percentiles reads a histogram, in microseconds.
-func percentiles(h *hdrhistogram.Histogram) RTT {
+func percentiles(h *hdrhistogram.Histogram) report.RTT {
 	if h.TotalCount() == 0 {
-		return RTT{}
+		return report.RTT{}
 	}
-	at := func(q float64) float64 { return us(time.Duration(min(h.ValueAtPercentile(q), h.Max())) * rttUnit) }
-	return RTT{
+	at := func(q float64) float64 {
+		return report.Micros(time.Duration(min(h.ValueAtPercentile(q), h.Max())) * rttUnit)
+	}
+	return report.RTT{
 		N: uint64(h.TotalCount()), P50: at(50), P90: at(90), P99: at(99), P999: at(99.9), Max: at(100),
 	}
 }

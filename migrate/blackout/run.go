@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/vmferry/vmferry/migrate/blackout/endpoint"
+	"github.com/vmferry/vmferry/migrate/blackout/report"
 	"github.com/vmferry/vmferry/migrate/blackout/wire"
 )
 
@@ -170,13 +171,13 @@ func (r *run) progress(state []Progress) []Progress {
 }
 
 // report is what is known at an instant.
-func (r *run) report(now time.Duration) *Report {
+func (r *run) report(now time.Duration) *report.Report {
 	cal, faults, omitted := r.loop.faults.report(r.loop.clock.start.UTC())
-	rep := &Report{
-		Schema: Schema, Tool: "blackout", Start: cal.start, End: cal.time(now),
-		IntervalMs: ms(r.Interval), Burst: r.Burst, ThresholdMs: ms(r.Threshold), MaxErrorMs: ms(r.MaxError),
-		ClockStepMs: ms(r.loop.clock.step() - r.loop.faults.sum()), Faults: faults, FaultsOmitted: omitted,
-		Args: []string{}, Targets: make([]Target, 0, len(r.targets)),
+	rep := &report.Report{
+		Schema: report.Schema, Tool: "blackout", Start: cal.start, End: cal.time(now),
+		IntervalMs: report.Millis(r.Interval), Burst: r.Burst, ThresholdMs: report.Millis(r.Threshold), MaxErrorMs: report.Millis(r.MaxError),
+		ClockStepMs: report.Millis(r.loop.clock.step() - r.loop.faults.sum()), Faults: faults, FaultsOmitted: omitted,
+		Args: []string{}, Targets: make([]report.Target, 0, len(r.targets)),
 	}
 	for _, t := range r.targets {
 		t.mu.Lock()

@@ -4,20 +4,21 @@ import (
 	"time"
 
 	"github.com/vmferry/vmferry/migrate/blackout/endpoint"
+	"github.com/vmferry/vmferry/migrate/blackout/report"
 	"github.com/vmferry/vmferry/migrate/blackout/wire"
 )
 
 // target renders the state of a tracker at an instant as a part of a report.
-func (k *tracker) target(name, proto string, cal calendar, now time.Duration) Target {
+func (k *tracker) target(name, proto string, cal calendar, now time.Duration) report.Target {
 	out, back := k.loss.totals()
-	t := Target{
+	t := report.Target{
 		Target: name, Proto: proto,
 		Sent: k.tries.last, Answered: k.answered, Lost: out + back,
 		Directed: k.answered > 0 && !k.plain, LostOut: out, LostBack: back,
 		Unsettled: k.unsettled(), SendErrors: k.failed, Refused: k.refused, Skipped: k.skipped,
 		Late: k.late, Duplicates: k.duplicates,
-		WorstErrorMs: ms(max(k.worst, k.Interval)), BelowErrorMs: ms(k.below),
-		Outages: make([]Outage, 0, len(k.outages)+1), OutagesOmitted: k.omitted,
+		WorstErrorMs: report.Millis(max(k.worst, k.Interval)), BelowErrorMs: report.Millis(k.below),
+		Outages: make([]report.Outage, 0, len(k.outages)+1), OutagesOmitted: k.omitted,
 		Resets: k.links.resets, Reconnects: k.links.reconnects, Abandoned: k.links.abandoned,
 		Instances: k.loss.instances(), InstanceChanges: k.loss.changes,
 		Series: k.series.report(cal.start),
@@ -26,7 +27,7 @@ func (k *tracker) target(name, proto string, cal calendar, now time.Duration) Ta
 		t.StalledBytes = t.Late * wire.PacketSize
 	}
 	if k.answered > 0 {
-		first := ms(k.first)
+		first := report.Millis(k.first)
 		t.FirstAnswerMs = &first
 	}
 	for _, o := range k.outages {
@@ -34,14 +35,14 @@ func (k *tracker) target(name, proto string, cal calendar, now time.Duration) Ta
 	}
 	k.sum(&t, cal, now)
 	if k.plain {
-		t.undirected()
+		undirected(&t)
 	}
 	return t
 }
 
 // sum fills in what is known of the outages together, the one that is still
 // open with them.
-func (k *tracker) sum(t *Target, cal calendar, now time.Duration) {
+func (k *tracker) sum(t *report.Target, cal calendar, now time.Duration) {
 	longest, dark, darkErr := k.longest, k.dark, k.darkErr
 	if o, ok := k.ongoing(now); ok {
 		if o.length() >= k.Threshold {
@@ -52,7 +53,7 @@ func (k *tracker) sum(t *Target, cal calendar, now time.Duration) {
 			longest = o
 		}
 	}
-	t.DarkMs, t.DarkErrorMs = ms(dark), ms(darkErr)
+	t.DarkMs, t.DarkErrorMs = report.Millis(dark), report.Millis(darkErr)
 	if known := now - k.first; k.answered > 0 && known > 0 {
 		t.Availability = max(1-float64(dark)/float64(known), 0)
 		t.AvailabilityError = min(float64(darkErr)/float64(known), 1)
@@ -64,7 +65,7 @@ func (k *tracker) sum(t *Target, cal calendar, now time.Duration) {
 	}
 	t.RTT, t.RTTBefore, t.RTTAfter = k.rtt.report()
 	if k.longest.length() == 0 || longest.open {
-		t.RTTBefore, t.RTTAfter = RTT{}, RTT{}
+		t.RTTBefore, t.RTTAfter = report.RTT{}, report.RTT{}
 	}
 	if longest.open {
 		t.RTTBefore = t.RTT
@@ -72,7 +73,7 @@ func (k *tracker) sum(t *Target, cal calendar, now time.Duration) {
 }
 
 // acknowledged fills in what a tracker of acknowledgements knows.
-func (k *tracker) acknowledged(t *Target, cal calendar, now time.Duration) {
+func (k *tracker) acknowledged(t *report.Target, cal calendar, now time.Duration) {
 	if k.answered == 0 {
 		return
 	}
@@ -80,9 +81,9 @@ func (k *tracker) acknowledged(t *Target, cal calendar, now time.Duration) {
 	if o, ok := k.ongoing(now); ok && o.length() > longest.length() {
 		longest = o
 	}
-	blackout := ms(longest.length())
-	t.KernelBlackoutMs, t.KernelBelowErrorMs = &blackout, ms(k.below)
-	t.KernelErrorMs = ms(max(k.worst, k.Interval))
+	blackout := report.Millis(longest.length())
+	t.KernelBlackoutMs, t.KernelBelowErrorMs = &blackout, report.Millis(k.below)
+	t.KernelErrorMs = report.Millis(max(k.worst, k.Interval))
 	if longest.length() > 0 {
 		o := longest.report(cal)
 		t.KernelBlackoutStart, t.KernelBlackoutEnd, t.KernelErrorMs = o.Start, o.End, o.ErrorMs
@@ -90,28 +91,28 @@ func (k *tracker) acknowledged(t *Target, cal calendar, now time.Duration) {
 }
 
 // undirected takes out what a service that only echoes did not tell.
-func (t *Target) undirected() {
+func undirected(t *report.Target) {
 	t.LostOut, t.LostBack, t.Instances, t.InstanceChanges = 0, 0, 0, 0
 	for i := range t.Outages {
 		t.Outages[i].LostOut, t.Outages[i].LostBack = 0, 0
 	}
 }
 
-func (o outage) report(cal calendar) Outage {
+func (o outage) report(cal calendar) report.Outage {
 	start := cal.time(o.start)
 	out, back := uint64(max(o.out, 0)), uint64(max(o.back, 0))
-	return Outage{
-		Start: start, End: start.Add(o.length()), Ms: ms(o.length()), ErrorMs: ms(o.err),
+	return report.Outage{
+		Start: start, End: start.Add(o.length()), Ms: report.Millis(o.length()), ErrorMs: report.Millis(o.err),
 		Lost: out + back, LostOut: out, LostBack: back, Late: uint64(o.late),
 		Resets: o.links.resets, Reconnects: o.links.reconnects, Abandoned: o.links.abandoned,
 		Open: o.open,
 	}
 }
 
-func (s *series) report(start time.Time) Series {
+func (s *series) report(start time.Time) report.Series {
 	copied := func(b []uint32) []uint32 { return append(make([]uint32, 0, len(b)), b...) }
-	return Series{
-		Start: start, BucketMs: ms(s.width),
+	return report.Series{
+		Start: start, BucketMs: report.Millis(s.width),
 		Sent: copied(s.sent), Answered: copied(s.answered), RTTMaxUs: copied(s.rttMax),
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/vmferry/vmferry/migrate/blackout/endpoint"
+	"github.com/vmferry/vmferry/migrate/blackout/report"
 	"github.com/vmferry/vmferry/migrate/blackout/wire"
 )
 
@@ -91,10 +92,10 @@ func columns(row string) []string {
 }
 
 // describe renders the outages as "start-end ±error out back late", in ms.
-func describe(target Target, start time.Time) []string {
+func describe(target report.Target, start time.Time) []string {
 	var all []string
 	for _, o := range target.Outages {
-		text := fmt.Sprintf("%v-%v ±%v out %d back %d late %d", ms(o.Start.Sub(start)), ms(o.End.Sub(start)), o.ErrorMs, o.LostOut, o.LostBack, o.Late)
+		text := fmt.Sprintf("%v-%v ±%v out %d back %d late %d", report.Millis(o.Start.Sub(start)), report.Millis(o.End.Sub(start)), o.ErrorMs, o.LostOut, o.LostBack, o.Late)
 		if o.Open {
 			text += " open"
 		}
@@ -512,7 +513,7 @@ func FuzzTracker(f *testing.F) {
 		if got.Answered+got.LostOut+got.LostBack+got.Unsettled != got.Sent {
 			t.Errorf("answered %d + out %d + back %d + unsettled %d, sent %d", got.Answered, got.LostOut, got.LostBack, got.Unsettled, got.Sent)
 		}
-		if err := got.check(); err != nil {
+		if err := got.Check(); err != nil {
 			t.Error(err)
 		}
 	})

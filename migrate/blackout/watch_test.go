@@ -23,7 +23,7 @@ func watchOne(t *testing.T, ctx context.Context, target string) Target {
 	if !report.Complete || len(report.Targets) != 1 {
 		t.Fatalf("report is complete %v with %d targets", report.Complete, len(report.Targets))
 	}
-	if err := report.check(); err != nil {
+	if err := report.Check(); err != nil {
 		t.Errorf("report: %v", err)
 	}
 	return report.Targets[0]

@@ -1,4 +1,4 @@
-package blackout
+package report
 
 import (
 	"bytes"
@@ -24,7 +24,7 @@ func sampleReport() *Report {
 		Schema: Schema, Tool: "blackout", Version: "1.0",
 		Start: start, End: start.Add(10 * time.Second),
 		IntervalMs: 1, Burst: 1, ThresholdMs: 3, MaxErrorMs: 100, Complete: true, ClockStepMs: -0.5,
-		Faults: []Fault{{Kind: faultLate, Start: start.Add(5 * time.Second), End: start.Add(5012 * time.Millisecond), Ms: 12}},
+		Faults: []Fault{{Kind: Late, Start: start.Add(5 * time.Second), End: start.Add(5012 * time.Millisecond), Ms: 12}},
 		Args:   []string{"udp://192.0.2.1:7007", "tcp://192.0.2.1:7007", "--for", "10s"},
 		Targets: []Target{
 			{
@@ -94,7 +94,7 @@ func TestReadReportRoundTrip(t *testing.T) {
 	if err := sampleReport().Write(&b); err != nil {
 		t.Fatal(err)
 	}
-	got, err := ReadReport(&b)
+	got, err := Read(&b)
 	if err != nil || !reflect.DeepEqual(got, sampleReport()) {
 		t.Errorf("ReadReport = %+v, %v", got, err)
 	}
@@ -124,12 +124,12 @@ func TestReadReportRefuses(t *testing.T) {
 		if err := r.Write(&b); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := ReadReport(&b); err == nil || !strings.Contains(err.Error(), tt.want) {
+		if _, err := Read(&b); err == nil || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%s: error %v, want one with %q", name, err, tt.want)
 		}
 	}
 	for _, text := range []string{"", "null", "[]", "{", `{"schema":1}`, `{"schema":1,"interval_ms":1} x`} {
-		if _, err := ReadReport(strings.NewReader(text)); err == nil {
+		if _, err := Read(strings.NewReader(text)); err == nil {
 			t.Errorf("%q is read as a report", text)
 		}
 	}
@@ -143,7 +143,7 @@ func FuzzReadReport(f *testing.F) {
 	f.Add(b.Bytes())
 	f.Add([]byte(`{"schema":1,"interval_ms":1,"targets":[{"proto":"udp"}]}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		r, err := ReadReport(bytes.NewReader(data))
+		r, err := Read(bytes.NewReader(data))
 		if err != nil {
 			return
 		}
@@ -154,7 +154,7 @@ func FuzzReadReport(f *testing.F) {
 		if err := r.Write(&b); err != nil {
 			t.Fatalf("write what was read: %v", err)
 		}
-		if again, err := ReadReport(&b); err != nil || again.End != r.End && !again.End.Equal(r.End) {
+		if again, err := Read(&b); err != nil || again.End != r.End && !again.End.Equal(r.End) {
 			t.Errorf("what was written is not read back: %v", err)
 		}
 	})

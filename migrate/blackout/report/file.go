@@ -1,4 +1,4 @@
-package blackout
+package report
 
 import (
 	"bufio"
@@ -38,7 +38,7 @@ func ReadFile(path string) (*Report, error) {
 		return nil, fmt.Errorf("report file: %w", err)
 	}
 	defer f.Close()
-	r, err := ReadReport(f)
+	r, err := Read(f)
 	if err != nil {
 		return nil, fmt.Errorf("report file %q: %w", path, err)
 	}

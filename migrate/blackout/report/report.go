@@ -1,23 +1,13 @@
-package blackout
+package report
 
 import (
-	"encoding/json"
-	"errors"
-	"fmt"
-	"io"
 	"math"
 	"time"
-
-	"github.com/vmferry/vmferry/migrate/blackout/endpoint"
 )
 
 // Schema is the version of the report's form. Fields may be added without a
 // new version; a field that changes its meaning or goes away makes one.
 const Schema = 1
-
-// maxReport bounds what ReadReport reads: well above the largest report that
-// a few dozen targets can make.
-const maxReport = 256 << 20
 
 // Report is what a run of Watch measured. All times of day are UTC and
 // computed from the monotonic clock: Start plus elapsed time. All durations
@@ -51,11 +41,17 @@ type Report struct {
 // Fault is a time in which the prober itself could not measure. It is never
 // part of an outage; it widens the error of one that it meets.
 type Fault struct {
-	Kind  string    `json:"kind"` // late: it was not run; asleep: its machine was suspended
+	Kind  string    `json:"kind"` // Late or Asleep
 	Start time.Time `json:"start"`
 	End   time.Time `json:"end"`
 	Ms    float64   `json:"ms"`
 }
+
+// The kinds of faults.
+const (
+	Late   = "late"   // this process was not run: stopped, or a busy machine
+	Asleep = "asleep" // this machine was suspended
+)
 
 // Target is what was measured at one target.
 type Target struct {
@@ -197,80 +193,8 @@ type Series struct {
 	RTTMaxUs []uint32  `json:"rtt_max_us"` // worst round trip of those answers
 }
 
-// ReadReport reads one report and checks that its parts fit together: the
-// schema is known, the series are of equal length, no number is negative or
-// missing, and every outage ends after it starts. Unknown fields are ignored.
-func ReadReport(r io.Reader) (*Report, error) {
-	data, err := io.ReadAll(io.LimitReader(r, maxReport+1))
-	if err != nil {
-		return nil, fmt.Errorf("read blackout report: %w", err)
-	}
-	if len(data) > maxReport {
-		return nil, fmt.Errorf("read blackout report: larger than %d bytes", maxReport)
-	}
-	var rep Report
-	if err := json.Unmarshal(data, &rep); err != nil {
-		return nil, fmt.Errorf("read blackout report: %w", err)
-	}
-	if err := rep.check(); err != nil {
-		return nil, fmt.Errorf("read blackout report: %w", err)
-	}
-	return &rep, nil
-}
+// Millis returns d in milliseconds, rounded to a microsecond.
+func Millis(d time.Duration) float64 { return math.Round(float64(d)/1e3) / 1e3 }
 
-// Write writes the report as one JSON object, ending in a newline.
-func (r *Report) Write(w io.Writer) error {
-	enc := json.NewEncoder(w)
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(r); err != nil {
-		return fmt.Errorf("write blackout report: %w", err)
-	}
-	return nil
-}
-
-func (r *Report) check() error {
-	if r.Schema != Schema {
-		return fmt.Errorf("schema %d is not known, only %d", r.Schema, Schema)
-	}
-	if !(r.IntervalMs > 0) {
-		return fmt.Errorf("interval_ms %v is not above 0", r.IntervalMs)
-	}
-	for i := range r.Targets {
-		if err := r.Targets[i].check(); err != nil {
-			return fmt.Errorf("target %q: %w", r.Targets[i].Target, err)
-		}
-	}
-	return nil
-}
-
-func (t *Target) check() error {
-	s := &t.Series
-	switch {
-	case !endpoint.Printable(t.Target):
-		return errors.New("the name has characters that cannot be printed")
-	case !endpoint.Known(t.Proto):
-		return fmt.Errorf("proto %q is not known", t.Proto)
-	case t.BlackoutMs < 0 || t.ErrorMs < 0 || t.WorstErrorMs < 0 || t.BelowErrorMs < 0,
-		t.DarkMs < 0 || t.DarkErrorMs < 0,
-		t.KernelBlackoutMs != nil && *t.KernelBlackoutMs < 0, t.KernelErrorMs < 0, t.KernelBelowErrorMs < 0:
-		return errors.New("negative duration")
-	case t.Answered > t.Sent:
-		return fmt.Errorf("answered %d of %d sent", t.Answered, t.Sent)
-	case len(s.Sent) != len(s.Answered) || len(s.Sent) != len(s.RTTMaxUs):
-		return fmt.Errorf("series of %d, %d and %d buckets", len(s.Sent), len(s.Answered), len(s.RTTMaxUs))
-	case len(s.Sent) > 0 && !(s.BucketMs > 0):
-		return fmt.Errorf("bucket_ms %v is not above 0", s.BucketMs)
-	}
-	for i, o := range t.Outages {
-		if o.Ms < 0 || o.ErrorMs < 0 || o.End.Before(o.Start) {
-			return fmt.Errorf("outage %d ends before it starts", i+1)
-		}
-	}
-	return nil
-}
-
-// ms returns d in milliseconds, rounded to a microsecond.
-func ms(d time.Duration) float64 { return math.Round(float64(d)/1e3) / 1e3 }
-
-// us returns d in microseconds, rounded to a tenth.
-func us(d time.Duration) float64 { return math.Round(float64(d)/1e2) / 10 }
+// Micros returns d in microseconds, rounded to a tenth.
+func Micros(d time.Duration) float64 { return math.Round(float64(d)/1e2) / 10 }
