@@ -8,6 +8,7 @@ import (
 	"hash"
 	"time"
 
+	"github.com/vmferry/vmferry/migrate/blackout/socket"
 	"github.com/vmferry/vmferry/migrate/blackout/wire"
 )
 
@@ -29,7 +30,7 @@ type baker struct {
 	epoch uint64       // the newest
 	life  time.Duration
 	ends  time.Duration
-	in    [len(rawAddress{}) + 8]byte
+	in    [len(socket.Address{}) + 8]byte
 	sum   []byte
 }
 
@@ -61,7 +62,7 @@ func (b *baker) turn(now time.Duration) {
 
 // bake returns the cookie of a session at an address, with the key of the newest
 // epoch or of the one before. It is not safe for concurrent use.
-func (b *baker) bake(epoch uint64, from rawAddress, id uint64) wire.Cookie {
+func (b *baker) bake(epoch uint64, from socket.Address, id uint64) wire.Cookie {
 	mac := b.macs[epoch%2]
 	copy(b.in[:], from[:])
 	binary.BigEndian.PutUint64(b.in[len(from):], id)
@@ -72,7 +73,7 @@ func (b *baker) bake(epoch uint64, from rawAddress, id uint64) wire.Cookie {
 }
 
 // check tells the epoch of a cookie; not ok when it does not fit, or is expired.
-func (b *baker) check(c wire.Cookie, from rawAddress, id uint64) (epoch uint64, ok bool) {
+func (b *baker) check(c wire.Cookie, from socket.Address, id uint64) (epoch uint64, ok bool) {
 	for _, epoch := range [...]uint64{b.epoch, b.epoch - 1} {
 		if b.bake(epoch, from, id) == c {
 			return epoch, true

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/vmferry/vmferry/migrate/blackout/endpoint"
+	"github.com/vmferry/vmferry/migrate/blackout/socket"
 	"github.com/vmferry/vmferry/migrate/blackout/wire"
 )
 
@@ -19,7 +20,7 @@ const eventsIn = unix.EPOLLIN
 type flow struct {
 	*target
 	mode  wire.Mode
-	to    rawAddress
+	to    socket.Address
 	toLen uint32
 }
 
@@ -30,9 +31,9 @@ type datagramProber struct {
 	burst int
 	flows []*flow
 	owner map[uint64]*flow // by session
-	out   *batch
-	in    *batch
-	slots [batchSize]struct {
+	out   *socket.Batch
+	in    *socket.Batch
+	slots [socket.BatchSize]struct {
 		*flow
 		seq uint64
 	}
@@ -47,22 +48,22 @@ func newDatagramProber(e endpoint.Endpoint, at netip.AddrPort, burst int) (*data
 	}
 	return &datagramProber{
 		fd: fd, burst: burst, owner: make(map[uint64]*flow),
-		out: newBatch(wire.MaxProbe), in: newBatch(wire.MaxProbe),
+		out: socket.NewBatch(wire.MaxProbe), in: socket.NewBatch(wire.MaxProbe),
 	}, nil
 }
 
 // openDatagram opens the socket for a mode.
 func openDatagram(proto string, at netip.AddrPort) (int, error) {
 	if proto != endpoint.ICMP {
-		return openSocket(at, unix.SOCK_DGRAM, 0)
+		return socket.Open(at, unix.SOCK_DGRAM, 0)
 	}
 	icmp := unix.IPPROTO_ICMP
 	if at.Addr().Is6() {
 		icmp = unix.IPPROTO_ICMPV6
 	}
-	fd, err := openSocket(at, unix.SOCK_DGRAM, icmp)
+	fd, err := socket.Open(at, unix.SOCK_DGRAM, icmp)
 	if errors.Is(err, unix.EACCES) || errors.Is(err, unix.EPERM) {
-		if fd, raw := openSocket(at, unix.SOCK_RAW, icmp); raw == nil {
+		if fd, raw := socket.Open(at, unix.SOCK_RAW, icmp); raw == nil {
 			return fd, nil
 		}
 		return -1, fmt.Errorf("%w: let this user's group ping with sysctl net.ipv4.ping_group_range, or run as root", err)
@@ -72,7 +73,7 @@ func openDatagram(proto string, at netip.AddrPort) (int, error) {
 
 // add makes t a target of the prober.
 func (d *datagramProber) add(t *target, m wire.Mode, at netip.AddrPort) error {
-	sa, err := sockaddr(at)
+	sa, err := socket.Sockaddr(at)
 	if err != nil {
 		return err
 	}
@@ -85,7 +86,7 @@ func (d *datagramProber) add(t *target, m wire.Mode, at netip.AddrPort) error {
 		if six, ok := sa.(*unix.SockaddrInet6); ok {
 			zone = six.ZoneId
 		}
-		f.to, f.toLen = rawAddressOf(at, zone)
+		f.to, f.toLen = socket.AddressOf(at, zone)
 	} else if err := unix.Connect(d.fd, sa); err != nil {
 		return fmt.Errorf("find a route to %s: %w", t.Name, err)
 	}
@@ -96,7 +97,7 @@ func (d *datagramProber) add(t *target, m wire.Mode, at netip.AddrPort) error {
 
 // checkRoute finds out whether this host knows a way to an address.
 func checkRoute(at netip.AddrPort, sa unix.Sockaddr) error {
-	fd, err := openSocket(at, unix.SOCK_DGRAM, 0)
+	fd, err := socket.Open(at, unix.SOCK_DGRAM, 0)
 	if err != nil {
 		return err
 	}
@@ -104,7 +105,9 @@ func checkRoute(at netip.AddrPort, sa unix.Sockaddr) error {
 }
 
 // full tells that no more targets fit.
-func (d *datagramProber) full() bool { return len(d.flows) == batchSize || !d.flows[0].mode.Shared() }
+func (d *datagramProber) full() bool {
+	return len(d.flows) == socket.BatchSize || !d.flows[0].mode.Shared()
+}
 
 // tick implements prober.
 func (d *datagramProber) tick(now time.Duration, skipped uint64) {
@@ -127,9 +130,9 @@ func (d *datagramProber) queue(f *flow, p wire.Packet, tried uint64) {
 	i := d.filled
 	d.slots[i].flow, d.slots[i].seq = f, tried
 	p.Kind, p.Session, p.Instance, p.Count = wire.Probe, f.session, f.cookie[0], f.cookie[1]
-	d.out.length(i, f.mode.Put(d.out.buffer(i), p))
-	d.out.address(i, f.to, f.toLen)
-	if d.filled++; d.filled == batchSize {
+	d.out.SetLength(i, f.mode.Put(d.out.Buffer(i), p))
+	d.out.SetAddress(i, f.to, f.toLen)
+	if d.filled++; d.filled == socket.BatchSize {
 		d.flush()
 	}
 }
@@ -138,7 +141,7 @@ func (d *datagramProber) queue(f *flow, p wire.Packet, tried uint64) {
 // earlier probe in place of sending the next, once: that says nothing about it.
 func (d *datagramProber) flush() {
 	for from, again := 0, false; from < d.filled; {
-		n, err := d.out.send(d.fd, from, d.filled, unix.MSG_DONTWAIT)
+		n, err := d.out.Send(d.fd, from, d.filled, unix.MSG_DONTWAIT)
 		if err == nil {
 			from, again = from+n, false
 			continue
@@ -178,7 +181,7 @@ func (d *datagramProber) done() {
 // ready implements prober. It reads one batch: epoll tells again when there is
 // more, and the timer gets its turn in between.
 func (d *datagramProber) ready(_ int, _ uint32, lateness time.Duration) {
-	n, err := d.in.receive(d.fd, unix.MSG_DONTWAIT)
+	n, err := d.in.Receive(d.fd, unix.MSG_DONTWAIT)
 	if err != nil {
 		return
 	}
@@ -194,7 +197,7 @@ func (d *datagramProber) take(i int, lateness time.Duration) {
 	f.mu.Lock()
 	last := f.track.tries.last
 	f.mu.Unlock()
-	p, err := f.mode.Classify(d.in.received(i), last)
+	p, err := f.mode.Classify(d.in.Received(i), last)
 	if err != nil {
 		return
 	}
@@ -203,7 +206,7 @@ func (d *datagramProber) take(i int, lateness time.Duration) {
 			return
 		}
 	}
-	stamp, stamped := d.in.stamp(i)
+	stamp, stamped := d.in.Stamp(i)
 	again := false
 	f.mu.Lock()
 	if p.Kind == wire.Challenge {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/vmferry/vmferry/migrate/blackout/endpoint"
+	"github.com/vmferry/vmferry/migrate/blackout/socket"
 	"github.com/vmferry/vmferry/migrate/blackout/wire"
 )
 
@@ -122,7 +123,7 @@ func requestOnce(e endpoint.Endpoint, at netip.AddrPort, insecure bool) exchange
 				return d.DialContext(ctx, network, at.String())
 			},
 			TLSClientConfig:     secure,
-			MaxIdleConnsPerHost: batchSize,
+			MaxIdleConnsPerHost: socket.BatchSize,
 			DisableCompression:  true,
 
 			MaxResponseHeaderBytes: maxHeader,

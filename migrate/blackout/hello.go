@@ -3,12 +3,13 @@ package blackout
 import (
 	"time"
 
+	"github.com/vmferry/vmferry/migrate/blackout/socket"
 	"github.com/vmferry/vmferry/migrate/blackout/wire"
 )
 
 // datagram turns a probe at the start of b into its answer or into a challenge,
 // in place, and reports whether either is to be sent.
-func (r *Reflector) datagram(b []byte, from rawAddress, now time.Duration) bool {
+func (r *Reflector) datagram(b []byte, from socket.Address, now time.Duration) bool {
 	p, err := wire.Parse(b, wire.Probe)
 	if err != nil {
 		return false
@@ -39,7 +40,7 @@ func (r *Reflector) datagram(b []byte, from rawAddress, now time.Duration) bool 
 
 // vouched tells the epoch of the cookie in p; not ok when it does not fit the
 // sender's address, or when strangers have used up what may be spent on them.
-func (r *Reflector) vouched(e *session, p wire.Packet, from rawAddress, now time.Duration) (epoch uint64, ok bool) {
+func (r *Reflector) vouched(e *session, p wire.Packet, from socket.Address, now time.Duration) (epoch uint64, ok bool) {
 	known := e != nil && e.from == from
 	if known {
 		if epoch, ok = e.proven(p.Cookie(), r.baker.epoch); ok {

@@ -16,6 +16,7 @@ import (
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
 
+	"github.com/vmferry/vmferry/migrate/blackout/socket"
 	"github.com/vmferry/vmferry/migrate/blackout/wire"
 )
 
@@ -115,14 +116,14 @@ func TestManySessionsOverOneConnection(t *testing.T) {
 // peer is a client without a socket, with the address that it says it has.
 type peer struct {
 	r       *Reflector
-	from    rawAddress
+	from    socket.Address
 	session uint64
 	seq     uint64
 	cookie  wire.Cookie
 }
 
 func newPeer(r *Reflector, addr string, session uint64) *peer {
-	from, _ := rawAddressOf(netip.MustParseAddrPort(addr), 0)
+	from, _ := socket.AddressOf(netip.MustParseAddrPort(addr), 0)
 	return &peer{r: r, from: from, session: session}
 }
 
@@ -223,8 +224,8 @@ func TestOnlyUnicastIsAnswered(t *testing.T) {
 			port := netip.MustParseAddrPort(startReflectorAt(t, test.listen)).Port()
 			all := netip.AddrPortFrom(netip.MustParseAddr(test.all), port)
 			fd := castSocket(t, all, test.device)
-			one, _ := sockaddr(netip.AddrPortFrom(netip.MustParseAddr(test.one), port))
-			to, _ := sockaddr(all)
+			one, _ := socket.Sockaddr(netip.AddrPortFrom(netip.MustParseAddr(test.one), port))
+			to, _ := socket.Sockaddr(all)
 			if six, ok := to.(*unix.SockaddrInet6); ok {
 				six.ZoneId = loopbackIndex(t)
 			}
@@ -257,7 +258,7 @@ func loopbackIndex(t *testing.T) uint32 {
 // castSocket may send to all that are on loopback, and hears itself.
 func castSocket(t *testing.T, to netip.AddrPort, device string) int {
 	t.Helper()
-	fd, err := openSocket(to, unix.SOCK_DGRAM, 0)
+	fd, err := socket.Open(to, unix.SOCK_DGRAM, 0)
 	if err != nil {
 		t.Skip(err)
 	}

@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/vmferry/vmferry/migrate/blackout/socket"
 	"github.com/vmferry/vmferry/migrate/blackout/wire"
 )
 
@@ -58,13 +59,13 @@ var keeps = [...]time.Duration{ofAll: maxKeep, ofOwner: ownKeep}
 type owner struct{ network, six uint64 }
 
 func ownerOf(a netip.Addr) owner {
-	raw, _ := rawAddressOf(netip.AddrPortFrom(a, 0), 0)
+	raw, _ := socket.AddressOf(netip.AddrPortFrom(a, 0), 0)
 	return ownerAt(&raw)
 }
 
 // ownerAt is whose quota the address counts against. An IPv4 address that a socket for
 // IPv6 tells is one.
-func ownerAt(a *rawAddress) owner {
+func ownerAt(a *socket.Address) owner {
 	if binary.NativeEndian.Uint16(a[:]) == unix.AF_INET {
 		return owner{network: uint64(binary.BigEndian.Uint32(a[4:]))}
 	}

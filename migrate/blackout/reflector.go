@@ -9,6 +9,7 @@ import (
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
 
+	"github.com/vmferry/vmferry/migrate/blackout/socket"
 	"github.com/vmferry/vmferry/migrate/blackout/wire"
 )
 
@@ -76,10 +77,10 @@ func (r *Reflector) ServeUDP(ctx context.Context, conn *net.UDPConn) error {
 
 // reflect is the loop of ServeUDP: what one call received, one call answers.
 func (r *Reflector) reflect(ctx context.Context, fd int) error {
-	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, receiveBuffer)
-	b := newBatch(2048)
+	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, socket.ReceiveBuffer)
+	b := socket.NewBatch(2048)
 	for {
-		n, err := b.receive(fd, unix.MSG_WAITFORONE)
+		n, err := b.Receive(fd, unix.MSG_WAITFORONE)
 		if ctx.Err() != nil {
 			return nil
 		}
@@ -95,17 +96,17 @@ func (r *Reflector) reflect(ctx context.Context, fd int) error {
 
 // reply answers the first n datagrams of a batch, from the addresses that they
 // were sent to: the kernel's own notes are handed back.
-func (r *Reflector) reply(fd int, b *batch, n int) {
+func (r *Reflector) reply(fd int, b *socket.Batch, n int) {
 	now, answers := time.Since(r.started), 0
 	for i := range n {
-		if b.unicast(i) && r.datagram(b.received(i), b.sender(i), now) {
-			b.move(answers, i)
-			b.length(answers, wire.PacketSize)
+		if b.Unicast(i) && r.datagram(b.Received(i), b.Sender(i), now) {
+			b.Move(answers, i)
+			b.SetLength(answers, wire.PacketSize)
 			answers++
 		}
 	}
 	for from := 0; from < answers; {
-		sent, err := b.send(fd, from, answers, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
+		sent, err := b.Send(fd, from, answers, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
 		if err != nil {
 			sent = 1 // a lost answer is what watch counts
 		}

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/vmferry/vmferry/migrate/blackout/socket"
 	"github.com/vmferry/vmferry/migrate/blackout/wire"
 )
 
@@ -91,15 +92,15 @@ func TestReflectorAnswersNoMoreThanItReceived(t *testing.T) {
 }
 
 var (
-	alice   = rawAddress{2: 1}
-	mallory = rawAddress{2: 2}
+	alice   = socket.Address{2: 1}
+	mallory = socket.Address{2: 2}
 )
 
 // A cookie is good for one address and one session, and nothing is kept of
 // clients that did not show theirs.
 func TestOnlyCookiesAreReflected(t *testing.T) {
 	r := NewReflector(quiet())
-	send := func(from rawAddress, session uint64, c wire.Cookie) wire.Packet {
+	send := func(from socket.Address, session uint64, c wire.Cookie) wire.Packet {
 		b := encoded(wire.Packet{Kind: wire.Probe, Session: session, Seq: 1, Instance: c[0], Count: c[1]})
 		if !r.datagram(b, from, 0) {
 			t.Fatal("no reply")
@@ -184,7 +185,7 @@ func hail(t testing.TB, r *Reflector, n int) (answers int) {
 			copy(b, encoded(wire.Packet{Kind: wire.Probe, Session: random.Uint64N(1e6), Seq: random.Uint64()}))
 			b[random.IntN(wire.PacketSize)] ^= byte(random.Uint32() & random.Uint32())
 		}
-		if !r.datagram(b[:size], rawAddress{4: byte(i), 5: byte(i >> 8)}, time.Duration(i)*100*time.Microsecond) {
+		if !r.datagram(b[:size], socket.Address{4: byte(i), 5: byte(i >> 8)}, time.Duration(i)*100*time.Microsecond) {
 			continue
 		}
 		if answers++; size < wire.PacketSize {
@@ -214,7 +215,7 @@ func FuzzDatagram(f *testing.F) {
 	f.Add(strangeAnswer, byte(2))
 	f.Fuzz(func(t *testing.T, in []byte, from byte) {
 		r := NewReflector(quiet())
-		if r.datagram(in, rawAddress{2: from}, 0) && (len(in) < wire.PacketSize || in[5] != wire.Challenge) {
+		if r.datagram(in, socket.Address{2: from}, 0) && (len(in) < wire.PacketSize || in[5] != wire.Challenge) {
 			t.Errorf("%x is the answer", in)
 		}
 	})

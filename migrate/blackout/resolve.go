@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/vmferry/vmferry/migrate/blackout/endpoint"
+	"github.com/vmferry/vmferry/migrate/blackout/socket"
 )
 
 // resolve finds the address of an endpoint: of the wanted family (4 or 6), or
@@ -25,7 +26,7 @@ func resolve(ctx context.Context, e endpoint.Endpoint, family int) (netip.AddrPo
 		return netip.AddrPort{}, fmt.Errorf("resolve target %q: it has no IPv%d address", e.Name, family)
 	}
 	at := netip.AddrPortFrom(addrs[max(best, 0)], e.Port)
-	if _, err := sockaddr(at); err != nil {
+	if _, err := socket.Sockaddr(at); err != nil {
 		return netip.AddrPort{}, fmt.Errorf("resolve target %q: %w", e.Name, err)
 	}
 	return at, nil

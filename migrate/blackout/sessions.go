@@ -4,6 +4,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/vmferry/vmferry/migrate/blackout/socket"
 	"github.com/vmferry/vmferry/migrate/blackout/wire"
 )
 
@@ -18,7 +19,7 @@ type session struct {
 	place
 	seen   wire.Window
 	count  uint64
-	from   rawAddress
+	from   socket.Address
 	proofs [2]proof // by epoch
 	renew  pace     // of the challenges to a client whose cookie is about to expire
 	pace   pace
@@ -111,7 +112,7 @@ func (e *session) proven(c wire.Cookie, newest uint64) (epoch uint64, ok bool) {
 }
 
 // prove notes that a cookie fits a sender's address.
-func (e *session) prove(from rawAddress, p proof) {
+func (e *session) prove(from socket.Address, p proof) {
 	if e.from != from {
 		e.from, e.proofs = from, [2]proof{}
 	}

@@ -5,6 +5,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/vmferry/vmferry/migrate/blackout/socket"
 	"github.com/vmferry/vmferry/migrate/blackout/wire"
 )
 
@@ -13,7 +14,7 @@ type stream struct {
 	fd        int
 	connected bool
 	deadline  time.Duration
-	in        message
+	in        socket.Message
 	have      int // bytes of in.data held over from the last read
 	rest      [wire.PacketSize]byte
 	pending   int // bytes at the end of rest that the kernel did not take yet
@@ -21,11 +22,11 @@ type stream struct {
 }
 
 // buffer returns the memory of the incoming stream.
-func (s *stream) buffer() []byte { return s.in.data }
+func (s *stream) buffer() []byte { return s.in.Data }
 
 // receive reads behind what is held over and returns the bytes that came.
 func (s *stream) receive() (int, error) {
-	n, err := s.in.receive(s.fd, s.have, unix.MSG_DONTWAIT)
+	n, err := s.in.Receive(s.fd, s.have, unix.MSG_DONTWAIT)
 	s.have += n
 	return n, err
 }

@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/vmferry/vmferry/migrate/blackout/socket"
 	"github.com/vmferry/vmferry/migrate/blackout/wire"
 )
 
@@ -44,7 +45,7 @@ type tcpProber struct {
 }
 
 func newTCPProber(at netip.AddrPort, times tcpTimes, watch func(fd int, events uint32) error) (*tcpProber, error) {
-	sa, err := sockaddr(at)
+	sa, err := socket.Sockaddr(at)
 	if err != nil {
 		return nil, err
 	}
@@ -129,7 +130,7 @@ func (c *tcpProber) maintain(now time.Duration) {
 
 // dial begins an attempt; nil when it fails at once, as with no route.
 func (c *tcpProber) dial(deadline time.Duration) *stream {
-	fd, err := openSocket(c.at, unix.SOCK_STREAM, 0)
+	fd, err := socket.Open(c.at, unix.SOCK_STREAM, 0)
 	if err != nil {
 		return nil
 	}
@@ -153,7 +154,7 @@ func (c *tcpProber) newStream() *stream {
 		return s
 	}
 	s := new(stream)
-	s.in.bind(make([]byte, streamBuffer))
+	s.in.Bind(make([]byte, streamBuffer))
 	return s
 }
 
@@ -239,7 +240,7 @@ func (c *tcpProber) read(s *stream, lateness time.Duration) bool {
 			return false
 		}
 		c.prefer(s)
-		stamp, stamped := s.in.stamp()
+		stamp, stamped := s.in.Stamp()
 		c.answered(p, stamp, stamped, lateness)
 	}
 	s.have = copy(s.buffer(), s.buffer()[whole:s.have])

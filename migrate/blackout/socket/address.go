@@ -1,4 +1,4 @@
-package blackout
+package socket
 
 import (
 	"encoding/binary"
@@ -9,8 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// sockaddr is the kernel's form of an address.
-func sockaddr(a netip.AddrPort) (unix.Sockaddr, error) {
+// Sockaddr is the kernel's form of an address.
+func Sockaddr(a netip.AddrPort) (unix.Sockaddr, error) {
 	if a.Addr().Is4() {
 		return &unix.SockaddrInet4{Port: int(a.Port()), Addr: a.Addr().As4()}, nil
 	}
@@ -25,12 +25,12 @@ func sockaddr(a netip.AddrPort) (unix.Sockaddr, error) {
 	return sa, nil
 }
 
-// rawAddress is the kernel's form of an address, as it stands in memory.
-type rawAddress [unix.SizeofSockaddrInet6]byte
+// Address is the kernel's form of an address, as it stands in memory.
+type Address [unix.SizeofSockaddrInet6]byte
 
-// rawAddressOf returns the kernel's form of an address, and its length. zone is
+// AddressOf returns the kernel's form of an address, and its length. zone is
 // the index of the interface of a link-local one.
-func rawAddressOf(a netip.AddrPort, zone uint32) (to rawAddress, n uint32) {
+func AddressOf(a netip.AddrPort, zone uint32) (to Address, n uint32) {
 	binary.BigEndian.PutUint16(to[2:], a.Port())
 	if a.Addr().Is4() {
 		binary.NativeEndian.PutUint16(to[:], unix.AF_INET)
@@ -45,12 +45,12 @@ func rawAddressOf(a netip.AddrPort, zone uint32) (to rawAddress, n uint32) {
 	return to, unix.SizeofSockaddrInet6
 }
 
-// receiveBuffer is asked for on every socket, so that answers wait in the
+// ReceiveBuffer is asked for on every socket, so that answers wait in the
 // kernel, with their time stamps, while this process does not run.
-const receiveBuffer = 4 << 20
+const ReceiveBuffer = 4 << 20
 
-// openSocket opens a non-blocking socket with kernel time stamps.
-func openSocket(at netip.AddrPort, kind, proto int) (int, error) {
+// Open opens a non-blocking socket with kernel time stamps.
+func Open(at netip.AddrPort, kind, proto int) (int, error) {
 	family := unix.AF_INET
 	if at.Addr().Is6() {
 		family = unix.AF_INET6
@@ -61,6 +61,6 @@ func openSocket(at netip.AddrPort, kind, proto int) (int, error) {
 	}
 	// Without the two of them the run is less exact, and says so.
 	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1)
-	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, receiveBuffer)
+	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, ReceiveBuffer)
 	return fd, nil
 }

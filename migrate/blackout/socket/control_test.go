@@ -1,4 +1,4 @@
-package blackout
+package socket
 
 import (
 	"encoding/binary"

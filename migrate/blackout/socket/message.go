@@ -1,4 +1,4 @@
-package blackout
+package socket
 
 import (
 	"time"
@@ -7,31 +7,31 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// message is one recvmsg(2) with its buffers. The kernel is
+// Message is one recvmsg(2) with its buffers. The kernel is
 // called directly because the standard library's equivalents allocate an
 // address for each packet or go through the network poller; both cost more
 // than the rest of the work. A message must not be copied after bind.
-type message struct {
+type Message struct {
 	hdr  unix.Msghdr
 	iov  unix.Iovec
 	name [unix.SizeofSockaddrAny]byte
 	ctl  [128]byte
-	data []byte
+	Data []byte
 }
 
-// bind points the kernel's structures at the message's own buffers.
-func (m *message) bind(data []byte) {
-	m.data = data
+// Bind points the kernel's structures at the message's own buffers.
+func (m *Message) Bind(data []byte) {
+	m.Data = data
 	m.iov.Base = &data[0]
 	m.hdr.Iov = &m.iov
 	m.hdr.SetIovlen(1)
 }
 
-// receive reads one datagram, or what a stream has, into data from offset on
+// Receive reads one datagram, or what a stream has, into data from offset on
 // and returns the number of bytes.
-func (m *message) receive(fd, offset, flags int) (int, error) {
-	m.iov.Base = &m.data[offset]
-	m.iov.SetLen(len(m.data) - offset)
+func (m *Message) Receive(fd, offset, flags int) (int, error) {
+	m.iov.Base = &m.Data[offset]
+	m.iov.SetLen(len(m.Data) - offset)
 	m.hdr.Name = &m.name[0]
 	m.hdr.Namelen = uint32(len(m.name))
 	m.hdr.Control = &m.ctl[0]
@@ -47,5 +47,5 @@ func (m *message) receive(fd, offset, flags int) (int, error) {
 	}
 }
 
-// stamp returns when the kernel received what the last receive read, see stampOf.
-func (m *message) stamp() (time.Time, bool) { return stampOf(&m.hdr, m.ctl[:]) }
+// Stamp returns when the kernel received what the last receive read, see stampOf.
+func (m *Message) Stamp() (time.Time, bool) { return stampOf(&m.hdr, m.ctl[:]) }
