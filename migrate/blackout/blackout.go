@@ -3,6 +3,7 @@ package blackout
 import (
 	"io"
 
+	"github.com/vmferry/vmferry/migrate/blackout/outage"
 	"github.com/vmferry/vmferry/migrate/blackout/report"
 	"github.com/vmferry/vmferry/migrate/blackout/wire"
 )
@@ -18,6 +19,8 @@ type (
 	Series = report.Series
 	RTT    = report.RTT
 	Fault  = report.Fault
+
+	Progress = outage.Progress
 )
 
 // ReadReport reads one report and checks that its parts fit together.

@@ -4,6 +4,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/vmferry/vmferry/migrate/blackout/outage"
 )
 
 // maxStampAge is how old a kernel time stamp may be and still be believed.
@@ -65,7 +67,7 @@ func asleep() time.Duration {
 			unix.ClockGettime(unix.CLOCK_MONOTONIC, &after) != nil {
 			return 0
 		}
-		if time.Duration(after.Nano()-mono.Nano()) < leastFault/10 {
+		if time.Duration(after.Nano()-mono.Nano()) < outage.LeastFault/10 {
 			break
 		}
 	}

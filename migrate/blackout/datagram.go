@@ -115,7 +115,7 @@ func (d *datagramProber) tick(now time.Duration, skipped uint64) {
 		missed := skipped * uint64(d.burst)
 		for range d.burst {
 			f.mu.Lock()
-			seq := f.track.try(now, missed)
+			seq := f.track.Send(now, missed)
 			f.mu.Unlock()
 			d.queue(f, wire.Packet{Seq: seq, Sent: now}, seq)
 			missed = 0
@@ -161,7 +161,7 @@ func (d *datagramProber) failed(i int) {
 	f := d.slots[i].flow
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.track.fail()
+	f.track.Fail()
 }
 
 // done notes when the kernel had taken the batch, and empties it.
@@ -172,7 +172,7 @@ func (d *datagramProber) done() {
 			continue
 		}
 		f.mu.Lock()
-		f.track.sent(seq, f.clock.now())
+		f.track.Sent(seq, f.clock.now())
 		f.mu.Unlock()
 	}
 	d.filled = 0
@@ -195,7 +195,7 @@ func (d *datagramProber) ready(_ int, _ uint32, lateness time.Duration) {
 func (d *datagramProber) take(i int, lateness time.Duration) {
 	f := d.flows[0]
 	f.mu.Lock()
-	last := f.track.tries.last
+	last := f.track.LastSeq()
 	f.mu.Unlock()
 	p, err := f.mode.Classify(d.in.Received(i), last)
 	if err != nil {

@@ -58,14 +58,14 @@ func newExchangeProber(ask exchange, timeout time.Duration, late func() time.Dur
 func (x *exchangeProber) tick(now time.Duration, skipped uint64) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	seq := x.track.try(now, skipped)
+	seq := x.track.Send(now, skipped)
 	if x.running.Load() >= maxExchanges {
-		x.track.fail()
+		x.track.Fail()
 		return
 	}
 	x.running.Add(1)
 	x.wait.Go(func() { x.once(seq, now) })
-	x.track.sent(seq, x.clock.now())
+	x.track.Sent(seq, x.clock.now())
 }
 
 // once is one exchange.
@@ -78,7 +78,7 @@ func (x *exchangeProber) once(seq uint64, sent time.Duration) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if err != nil {
-		x.track.refuse()
+		x.track.Refuse()
 		return
 	}
 	x.answered(wire.Packet{Kind: wire.Probe, Seq: seq, Sent: sent}, time.Time{}, false, lateness)

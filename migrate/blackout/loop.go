@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/vmferry/vmferry/migrate/blackout/outage"
 	"github.com/vmferry/vmferry/migrate/blackout/report"
 )
 
@@ -45,7 +46,7 @@ type loop struct {
 
 	hold     bool // wait without giving up the place in Go's scheduler
 	draining bool // no more slots begin
-	faults   faults
+	faults   outage.Faults
 	asleep   func() time.Duration
 	slept    time.Duration // what asleep said last
 	shared   bool          // probers need other goroutines soon
@@ -257,9 +258,9 @@ func (l *loop) begin(slots uint64, now time.Duration) {
 	l.slot += slots
 	l.lateness = max(now-first, 0)
 	l.late.Store(int64(l.lateness))
-	l.faults.add(report.Late, first, l.lateness)
-	if slept := l.asleep(); slept-l.slept >= leastFault {
-		l.faults.add(report.Asleep, now, slept-l.slept)
+	l.faults.Add(report.Late, first, l.lateness)
+	if slept := l.asleep(); slept-l.slept >= outage.LeastFault {
+		l.faults.Add(report.Asleep, now, slept-l.slept)
 		l.slept = slept
 		l.rest()
 	}

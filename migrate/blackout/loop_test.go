@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/vmferry/vmferry/migrate/blackout/endpoint"
+	"github.com/vmferry/vmferry/migrate/blackout/outage"
 	"github.com/vmferry/vmferry/migrate/blackout/report"
 )
 
@@ -123,15 +124,16 @@ func TestASuspendIsTheProbersFault(t *testing.T) {
 	rests := 0
 	l := &loop{interval: time.Millisecond, asleep: func() time.Duration { return slept }, rest: func() { rests++ }}
 	l.begin(1, time.Millisecond)
-	slept = leastFault / 2
+	slept = outage.LeastFault / 2
 	l.begin(1, 2*time.Millisecond)
-	if rests != 0 || len(l.faults.list) != 0 {
-		t.Fatalf("%d rests and %+v without a sleep", rests, l.faults.list)
+	if _, faults, _ := l.faults.Report(time.Time{}); rests != 0 || len(faults) != 0 {
+		t.Fatalf("%d rests and %+v without a sleep", rests, faults)
 	}
 	slept += time.Hour
 	l.begin(1, 3*time.Millisecond)
 	l.begin(1, 4*time.Millisecond)
-	if rests != 1 || len(l.faults.list) != 1 || l.faults.list[0].kind != report.Asleep || l.faults.sum() < time.Hour {
-		t.Errorf("%d rests and %+v after a sleep of an hour", rests, l.faults.list)
+	_, faults, _ := l.faults.Report(time.Time{})
+	if rests != 1 || len(faults) != 1 || faults[0].Kind != report.Asleep || l.faults.Slept() < time.Hour {
+		t.Errorf("%d rests and %+v after a sleep of an hour", rests, faults)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/vmferry/vmferry/migrate/blackout/endpoint"
+	"github.com/vmferry/vmferry/migrate/blackout/outage"
 	"github.com/vmferry/vmferry/migrate/blackout/wire"
 )
 
@@ -16,8 +17,8 @@ type target struct {
 	session uint64
 
 	mu     sync.Mutex
-	track  *tracker
-	kernel *tracker // of the other kernel's acknowledgements; nil but for TCP
+	track  *outage.Tracker
+	kernel *outage.Tracker // of the other kernel's acknowledgements; nil but for TCP
 	cookie wire.Cookie
 	again  uint64 // probes that were sent a second time, with a cookie
 }
@@ -26,7 +27,7 @@ type target struct {
 func (t *target) settled() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.track.unsettled() == 0
+	return t.track.Pending() == 0
 }
 
 // answered hands an answer to the arithmetic, with the kernel's time stamp
@@ -38,18 +39,18 @@ func (t *target) answered(p wire.Packet, stamp time.Time, stamped bool, lateness
 			at, lateness = exact, 0
 		}
 	}
-	t.track.answer(p, at, lateness)
+	t.track.Answer(p, at, lateness)
 }
 
 // challenged notes that the reflector wants to see a cookie in every probe, and
 // reports whether the probe is to be sent again. That much is a sign of life. No more
 // are sent again than were sent, whatever the reflector does.
 func (t *target) challenged(p wire.Packet) bool {
-	if p.Seq > t.track.tries.last || t.again >= t.track.tries.last {
+	if p.Seq > t.track.LastSeq() || t.again >= t.track.LastSeq() {
 		return false
 	}
 	t.again++
 	t.cookie = p.Cookie()
-	t.track.hear(p.Seq, t.clock.now())
+	t.track.SignOfLife(p.Seq, t.clock.now())
 	return true
 }

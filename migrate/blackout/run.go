@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/vmferry/vmferry/migrate/blackout/endpoint"
+	"github.com/vmferry/vmferry/migrate/blackout/outage"
 	"github.com/vmferry/vmferry/migrate/blackout/report"
 	"github.com/vmferry/vmferry/migrate/blackout/wire"
 )
@@ -50,7 +51,7 @@ func openRun(ctx context.Context, ends []endpoint.Endpoint, o runOptions) (*run,
 	}
 	r := &run{runOptions: o, loop: l, room: make(map[socketKind]*datagramProber)}
 	for _, e := range ends {
-		if err := r.add(ctx, e, bucketsOf(len(ends))); err != nil {
+		if err := r.add(ctx, e, outage.Buckets(len(ends))); err != nil {
 			l.close()
 			return nil, err
 		}
@@ -76,9 +77,9 @@ func (r *run) now() time.Duration { return r.loop.clock.now() }
 func (r *run) rest() {
 	for _, t := range r.targets {
 		t.mu.Lock()
-		t.track.rest()
+		t.track.Rest()
 		if t.kernel != nil {
-			t.kernel.rest()
+			t.kernel.Rest()
 		}
 		t.mu.Unlock()
 	}
@@ -108,7 +109,7 @@ func (r *run) add(ctx context.Context, e endpoint.Endpoint, buckets int) error {
 		ask = requestOnce(e, at, r.Insecure)
 	}
 	x := newExchangeProber(ask, r.ConnectTimeout, func() time.Duration { return time.Duration(r.loop.late.Load()) })
-	r.adopt(&x.target, e, trackerOptions{Buckets: buckets})
+	r.adopt(&x.target, e, outage.Options{Buckets: buckets})
 	r.loop.probers, r.loop.shared = append(r.loop.probers, x), true
 	return nil
 }
@@ -120,8 +121,8 @@ func (r *run) addTCP(e endpoint.Endpoint, at netip.AddrPort, buckets int) error 
 	if err != nil {
 		return err
 	}
-	r.adopt(&c.target, e, trackerOptions{Retry: r.RetryEvery, Buckets: buckets})
-	c.kernel = r.tracker(trackerOptions{Retry: r.RetryEvery, Buckets: 2}) // nobody sees the series
+	r.adopt(&c.target, e, outage.Options{Retry: r.RetryEvery, Buckets: buckets})
+	c.kernel = r.tracker(outage.Options{Retry: r.RetryEvery, Buckets: 2}) // nobody sees the series
 	r.loop.probers = append(r.loop.probers, c)
 	return nil
 }
@@ -129,7 +130,7 @@ func (r *run) addTCP(e endpoint.Endpoint, at netip.AddrPort, buckets int) error 
 // addDatagram gives a target a place in a prober that has room, or in a new one.
 func (r *run) addDatagram(e endpoint.Endpoint, at netip.AddrPort, m wire.Mode, buckets int) error {
 	t := new(target)
-	r.adopt(t, e, trackerOptions{Burst: r.Burst, Buckets: buckets})
+	r.adopt(t, e, outage.Options{Burst: r.Burst, Buckets: buckets})
 	key := socketKind{e.Proto, at.Addr().Is6()}
 	if d := r.room[key]; d != nil && !d.full() {
 		return d.add(t, m, at)
@@ -148,23 +149,23 @@ func (r *run) addDatagram(e endpoint.Endpoint, at netip.AddrPort, m wire.Mode, b
 }
 
 // adopt fills in what all targets have.
-func (r *run) adopt(t *target, e endpoint.Endpoint, o trackerOptions) {
+func (r *run) adopt(t *target, e endpoint.Endpoint, o outage.Options) {
 	t.Endpoint, t.session, t.track = e, wire.RandomID(), r.tracker(o)
 	r.targets = append(r.targets, t)
 }
 
 // tracker returns the arithmetic of a target of this run.
-func (r *run) tracker(o trackerOptions) *tracker {
+func (r *run) tracker(o outage.Options) *outage.Tracker {
 	o.Interval, o.Threshold, o.Bucket = r.Interval, r.Threshold, r.Bucket
-	return newTracker(o)
+	return outage.New(o)
 }
 
 // progress returns the state of every target, in the memory of state.
-func (r *run) progress(state []Progress) []Progress {
+func (r *run) progress(state []outage.Progress) []outage.Progress {
 	state = state[:0]
 	for _, t := range r.targets {
 		t.mu.Lock()
-		state = append(state, t.track.progress(t.Name, r.now()))
+		state = append(state, t.track.Progress(t.Name, r.now()))
 		t.mu.Unlock()
 	}
 	return state
@@ -172,18 +173,18 @@ func (r *run) progress(state []Progress) []Progress {
 
 // report is what is known at an instant.
 func (r *run) report(now time.Duration) *report.Report {
-	cal, faults, omitted := r.loop.faults.report(r.loop.clock.start.UTC())
+	cal, faults, omitted := r.loop.faults.Report(r.loop.clock.start.UTC())
 	rep := &report.Report{
-		Schema: report.Schema, Tool: "blackout", Start: cal.start, End: cal.time(now),
+		Schema: report.Schema, Tool: "blackout", Start: cal.Start, End: cal.Time(now),
 		IntervalMs: report.Millis(r.Interval), Burst: r.Burst, ThresholdMs: report.Millis(r.Threshold), MaxErrorMs: report.Millis(r.MaxError),
-		ClockStepMs: report.Millis(r.loop.clock.step() - r.loop.faults.sum()), Faults: faults, FaultsOmitted: omitted,
+		ClockStepMs: report.Millis(r.loop.clock.step() - r.loop.faults.Slept()), Faults: faults, FaultsOmitted: omitted,
 		Args: []string{}, Targets: make([]report.Target, 0, len(r.targets)),
 	}
 	for _, t := range r.targets {
 		t.mu.Lock()
-		one := t.track.target(t.Name, t.Proto, cal, now)
+		one := t.track.Report(t.Name, t.Proto, cal, now)
 		if t.kernel != nil {
-			t.kernel.acknowledged(&one, cal, now)
+			t.kernel.ReportKernel(&one, cal, now)
 		}
 		t.mu.Unlock()
 		one.Inexact = one.Answered > 0 && max(one.ErrorMs, one.WorstErrorMs) > rep.MaxErrorMs

@@ -5,6 +5,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/vmferry/vmferry/migrate/blackout/outage"
 	"github.com/vmferry/vmferry/migrate/blackout/socket"
 	"github.com/vmferry/vmferry/migrate/blackout/wire"
 )
@@ -18,7 +19,7 @@ type stream struct {
 	have      int // bytes of in.data held over from the last read
 	rest      [wire.PacketSize]byte
 	pending   int // bytes at the end of rest that the kernel did not take yet
-	acks      acks
+	acks      outage.Acks
 }
 
 // buffer returns the memory of the incoming stream.

@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/vmferry/vmferry/migrate/blackout/outage"
 	"github.com/vmferry/vmferry/migrate/blackout/socket"
 	"github.com/vmferry/vmferry/migrate/blackout/wire"
 )
@@ -58,7 +59,7 @@ func (c *tcpProber) tick(now time.Duration, skipped uint64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.maintain(now)
-	if c.track.tries.last > 0 || c.connected() {
+	if c.track.LastSeq() > 0 || c.connected() {
 		c.listen(now)
 		c.probe(now, skipped)
 	}
@@ -76,22 +77,22 @@ func (c *tcpProber) listenTo(s *stream, now time.Duration) {
 	if s == nil || !s.connected || !c.info.read(s.fd) {
 		return
 	}
-	if at, lateness, fresh := s.acks.look(now, c.info.age(), c.info.Bytes_acked); fresh {
-		c.kernel.acknowledge(at, lateness)
+	if at, lateness, fresh := s.acks.Update(now, c.info.age(), c.info.Bytes_acked); fresh {
+		c.kernel.Acknowledge(at, lateness)
 	}
 }
 
 // probe sends the next probe to every connection.
 func (c *tcpProber) probe(now time.Duration, skipped uint64) {
-	seq := c.track.try(now, skipped)
-	c.kernel.try(now, skipped)
+	seq := c.track.Send(now, skipped)
+	c.kernel.Send(now, skipped)
 	wire.Packet{Kind: wire.Probe, Session: c.session, Seq: seq, Sent: now}.Put(c.out[:])
 	if !c.send() {
-		c.track.fail()
+		c.track.Fail()
 	}
 	done := c.clock.now()
-	c.track.sent(seq, done)
-	c.kernel.sent(seq, done)
+	c.track.Sent(seq, done)
+	c.kernel.Sent(seq, done)
 }
 
 // connected reports whether any candidate has a connection.
@@ -119,7 +120,7 @@ func (c *tcpProber) maintain(now time.Duration) {
 		c.drop(s)
 		return true
 	})
-	if c.established != nil && c.track.overdue(now) < c.times.reconnectAfter || now < c.next {
+	if c.established != nil && c.track.Overdue(now) < c.times.reconnectAfter || now < c.next {
 		return
 	}
 	c.next = now + c.times.retryEvery
@@ -171,7 +172,7 @@ func (c *tcpProber) ready(fd int, _ uint32, lateness time.Duration) {
 	defer c.mu.Unlock()
 	if s := c.established; s != nil && s.fd == fd {
 		if !c.read(s, lateness) {
-			c.track.reset()
+			c.track.Reset()
 			c.drop(s)
 			c.established, c.next = nil, 0
 		}
@@ -187,7 +188,7 @@ func (c *tcpProber) ready(fd int, _ uint32, lateness time.Duration) {
 	}
 	// An answer may have promoted s just before it broke.
 	if c.established == s {
-		c.track.reset()
+		c.track.Reset()
 		c.established, c.next = nil, 0
 	} else {
 		c.candidates = slices.Delete(c.candidates, i, i+1)
@@ -204,7 +205,7 @@ func (c *tcpProber) advance(s *stream, lateness time.Duration) bool {
 		return false
 	}
 	s.connected = true
-	s.acks = acks{tick: c.timing, looked: c.clock.now()}
+	s.acks = outage.Acks{Tick: c.timing, Looked: c.clock.now()}
 	if c.watch(s.fd, eventsIn) != nil {
 		return false
 	}
@@ -216,7 +217,7 @@ func (c *tcpProber) advance(s *stream, lateness time.Duration) bool {
 // interval the next one would come too late for the time that the connection gets, at
 // either end.
 func (c *tcpProber) greet(s *stream) {
-	if c.track.tries.last == 0 {
+	if c.track.LastSeq() == 0 {
 		c.probe(c.clock.now(), 0)
 		return
 	}
@@ -255,11 +256,11 @@ func (c *tcpProber) prefer(s *stream) {
 		return
 	}
 	if c.established != nil {
-		c.track.abandon()
+		c.track.Abandon()
 		c.drop(c.established)
 	}
 	if c.ever {
-		c.track.reconnect()
+		c.track.Reconnect()
 	}
 	c.established, c.ever = s, true
 	c.dropCandidates(s)

@@ -1,4 +1,4 @@
-package blackout
+package outage
 
 // maxInstances bounds the memory for reflector instances; more of them than
 // this in one run are counted but no longer told apart.

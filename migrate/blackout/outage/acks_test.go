@@ -1,4 +1,4 @@
-package blackout
+package outage
 
 import (
 	"testing"
@@ -37,9 +37,9 @@ func TestAcksLook(t *testing.T) {
 		"never": {{10 * millisecond, time.Hour, 0, 0, 0, false}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			a := acks{tick: 4 * millisecond}
+			a := Acks{Tick: 4 * millisecond}
 			for i, l := range looks {
-				at, late, fresh := a.look(l.now, l.age, l.acked)
+				at, late, fresh := a.Update(l.now, l.age, l.acked)
 				if at != l.at || late != l.late || fresh != l.fresh {
 					t.Errorf("look %d: at %s, late %s, fresh %v; want %+v", i, at, late, fresh, l)
 				}
@@ -63,26 +63,26 @@ func TestAcknowledge(t *testing.T) {
 		"before anything was sent, and then as ever": {[]int{3, 12, 22, 32, 42, 52, 62, 72, 82}, 0, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
-			k := newTracker(trackerOptions{Interval: 10 * millisecond, Threshold: 30 * millisecond, Bucket: 10 * millisecond})
+			k := New(Options{Interval: 10 * millisecond, Threshold: 30 * millisecond, Bucket: 10 * millisecond})
 			next := 0
 			for now := range 90 {
 				if now > 0 && now%10 == 0 {
-					k.try(time.Duration(now)*millisecond, 0)
+					k.Send(time.Duration(now)*millisecond, 0)
 				}
 				if next < len(c.acks) && c.acks[next] == now {
-					k.acknowledge(time.Duration(now)*millisecond, 0)
+					k.Acknowledge(time.Duration(now)*millisecond, 0)
 					next++
 				}
 			}
 			var got report.Target
-			k.acknowledged(&got, calendar{}, 85*millisecond)
+			k.ReportKernel(&got, Calendar{}, 85*millisecond)
 			if got.KernelBlackoutMs == nil || *got.KernelBlackoutMs != c.blackout || got.KernelBelowErrorMs != c.below {
 				t.Errorf("%v and %v below error; want %v, %v", got.KernelBlackoutMs, got.KernelBelowErrorMs, c.blackout, c.below)
 			}
 		})
 	}
 	var none report.Target
-	newTracker(trackerOptions{Interval: millisecond, Threshold: millisecond, Bucket: millisecond}).acknowledged(&none, calendar{}, time.Second)
+	New(Options{Interval: millisecond, Threshold: millisecond, Bucket: millisecond}).ReportKernel(&none, Calendar{}, time.Second)
 	if none.KernelBlackoutMs != nil {
 		t.Errorf("a kernel that never acknowledged has a blackout of %v ms", *none.KernelBlackoutMs)
 	}
@@ -90,15 +90,15 @@ func TestAcknowledge(t *testing.T) {
 
 // A silence that lasts at the end of a run counts too.
 func TestAcknowledgedOpen(t *testing.T) {
-	k := newTracker(trackerOptions{Interval: 10 * millisecond, Threshold: 30 * millisecond, Bucket: 10 * millisecond})
+	k := New(Options{Interval: 10 * millisecond, Threshold: 30 * millisecond, Bucket: 10 * millisecond})
 	for i := range 20 {
-		k.try(time.Duration(10*(i+1))*millisecond, 0)
+		k.Send(time.Duration(10*(i+1))*millisecond, 0)
 		if i < 3 {
-			k.acknowledge(time.Duration(10*(i+1)+1)*millisecond, 0)
+			k.Acknowledge(time.Duration(10*(i+1)+1)*millisecond, 0)
 		}
 	}
 	var got report.Target
-	k.acknowledged(&got, calendar{start: time.Unix(100, 0)}, 200*millisecond)
+	k.ReportKernel(&got, Calendar{Start: time.Unix(100, 0)}, 200*millisecond)
 	length := got.KernelBlackoutEnd.Sub(got.KernelBlackoutStart)
 	if got.KernelBlackoutMs == nil || *got.KernelBlackoutMs != 159 || length != 159*millisecond {
 		t.Errorf("%v, from %s to %s", got.KernelBlackoutMs, got.KernelBlackoutStart, got.KernelBlackoutEnd)

@@ -1,4 +1,4 @@
-package blackout
+package outage
 
 import (
 	"cmp"
@@ -16,15 +16,15 @@ const (
 	maxOutages = 10000
 )
 
-// tracker is the arithmetic of one target: it is told when probes were tried
+// Tracker is the arithmetic of one target: it is told when probes were tried
 // and when answers arrived, and knows the outages, losses and times. It opens
 // no sockets and reads no clock: an instant is a duration since the run began.
 // It is not safe for concurrent use.
 //
 // See the package comment for the definition of a blackout.
-type tracker struct {
-	trackerOptions
-	tries  tries
+type Tracker struct {
+	Options
+	sends  sendTimes
 	seen   wire.Window
 	loss   losses
 	rtt    roundTrips
@@ -77,8 +77,8 @@ type outage struct {
 
 func (o outage) length() time.Duration { return o.end - o.start }
 
-// trackerOptions say what a tracker has to know of its target.
-type trackerOptions struct {
+// Options say what a tracker has to know of its target.
+type Options struct {
 	Interval  time.Duration // between two probes, or two bursts of them
 	Burst     int           // probes in an interval; 0 means one
 	Threshold time.Duration // the least length of an outage that is listed
@@ -87,26 +87,26 @@ type trackerOptions struct {
 	Buckets   int           // how many there are at most; 0 means maxBuckets
 }
 
-// newTracker returns the arithmetic of a target that nothing was sent to.
-func newTracker(o trackerOptions) *tracker {
+// New returns the arithmetic of a target that nothing was sent to.
+func New(o Options) *Tracker {
 	each := max(o.Interval/time.Duration(max(o.Burst, 1)), 1)
-	return &tracker{
-		trackerOptions: o,
-		tries:          newTries(each),
-		seen:           wire.NewWindow(int(min(max(seenTime/each, minSeen), maxSeen))),
-		rtt:            newRoundTrips(),
-		series:         series{width: o.Bucket, limit: cmp.Or(o.Buckets, maxBuckets)},
+	return &Tracker{
+		Options: o,
+		sends:   newSendTimes(each),
+		seen:    wire.NewWindow(int(min(max(seenTime/each, minSeen), maxSeen))),
+		rtt:     newRoundTrips(),
+		series:  series{width: o.Bucket, limit: cmp.Or(o.Buckets, maxBuckets)},
 	}
 }
 
-// try notes that a probe is sent at an instant, after skipped slots in which
+// Send notes that a probe is sent at an instant, after skipped slots in which
 // watch was too late to send one, and returns its sequence number. A probe
 // that could not be handed to the kernel counts as well, and as failed: the
 // client wanted an answer then.
-func (k *tracker) try(at time.Duration, skipped uint64) uint64 {
-	seq := k.tries.add(at)
+func (k *Tracker) Send(at time.Duration, skipped uint64) uint64 {
+	seq := k.sends.add(at)
 	k.skipped += skipped
-	k.worst = max(k.worst, k.tries.spacing(seq, k.Interval))
+	k.worst = max(k.worst, k.sends.spacing(seq, k.Interval))
 	k.series.addSent(at)
 	if k.answered > 0 && seq == k.newest+1 && !k.resting {
 		k.expect()
@@ -114,24 +114,24 @@ func (k *tracker) try(at time.Duration, skipped uint64) uint64 {
 	return seq
 }
 
-// sent notes when the sender was done with a probe. A sender that was kept from
+// Sent notes when the sender was done with a probe. A sender that was kept from
 // running until then may have sent it that late.
-func (k *tracker) sent(seq uint64, at time.Duration) {
-	k.tries.finish(seq, at)
-	k.worst = max(k.worst, k.tries.spacing(seq, k.Interval))
+func (k *Tracker) Sent(seq uint64, at time.Duration) {
+	k.sends.finish(seq, at)
+	k.worst = max(k.worst, k.sends.spacing(seq, k.Interval))
 	if k.waiting && seq == k.newest+1 {
 		k.expect()
 	}
 }
 
-// rest notes that this machine was asleep: as before the first answer, nothing
+// Rest notes that this machine was asleep: as before the first answer, nothing
 // is due until the next one.
-func (k *tracker) rest() { k.waiting, k.resting = false, true }
+func (k *Tracker) Rest() { k.waiting, k.resting = false, true }
 
-// hear notes a sign of life at an instant that does not answer a probe: the
+// SignOfLife notes a sign of life at an instant that does not answer a probe: the
 // reflector requested a cookie with probe seq. An outage ends with it, and the next
 // one may begin.
-func (k *tracker) hear(seq uint64, at time.Duration) {
+func (k *Tracker) SignOfLife(seq uint64, at time.Duration) {
 	if !k.waiting {
 		return
 	}
@@ -141,42 +141,46 @@ func (k *tracker) hear(seq uint64, at time.Duration) {
 	k.missing = k.due // what was lost before belongs to what has ended
 }
 
-// refuse notes that the service turned a probe down.
-func (k *tracker) refuse() { k.refused++ }
+// Refuse notes that the service turned a probe down.
+func (k *Tracker) Refuse() { k.refused++ }
 
-// fail notes that the kernel did not take the newest probe.
-func (k *tracker) fail() { k.failed++ }
+// Fail notes that the kernel did not take the newest probe.
+func (k *Tracker) Fail() { k.failed++ }
 
-// reset, reconnect and abandon note what befell the TCP connection.
-func (k *tracker) reset()     { k.links.resets++; k.since.resets++ }
-func (k *tracker) reconnect() { k.links.reconnects++; k.since.reconnects++ }
-func (k *tracker) abandon()   { k.links.abandoned++; k.since.abandoned++ }
+// Reset notes that the TCP connection was reset.
+func (k *Tracker) Reset() { k.links.resets++; k.since.resets++ }
+
+// Reconnect notes that a new TCP connection replaced an earlier one.
+func (k *Tracker) Reconnect() { k.links.reconnects++; k.since.reconnects++ }
+
+// Abandon notes that a stalled TCP connection was given up for a newer one.
+func (k *Tracker) Abandon() { k.links.abandoned++; k.since.abandoned++ }
 
 // expect works out when the next answer is due: as long after the last one as
 // the next probe was sent after the newest answered one. Time in which watch
 // itself did not send is thereby never counted as the service's silence.
-func (k *tracker) expect() {
+func (k *Tracker) expect() {
 	k.waiting = true
-	k.lead = k.tries.spacing(k.newest+1, k.Interval)
+	k.lead = k.sends.spacing(k.newest+1, k.Interval)
 	k.due = k.arrival + k.lead
 	k.missing = k.due
-	if at, ok := k.tries.time(k.newest + 1); ok {
+	if at, ok := k.sends.time(k.newest + 1); ok {
 		k.missing = min(at, k.due)
 	}
 }
 
-// answer takes an answer that arrived at an instant; lateness bounds how much
+// Answer takes an answer that arrived at an instant; lateness bounds how much
 // earlier it may really have come. Answers to probes that were never sent are
 // ignored, duplicates are counted and otherwise ignored.
-func (k *tracker) answer(p wire.Packet, at, lateness time.Duration) {
-	if p.Seq == 0 || p.Seq > k.tries.last {
+func (k *Tracker) Answer(p wire.Packet, at, lateness time.Duration) {
+	if p.Seq == 0 || p.Seq > k.sends.last {
 		return
 	}
 	if !k.seen.Add(p.Seq) {
 		k.duplicates++
 		return
 	}
-	sent, ok := k.tries.time(p.Seq)
+	sent, ok := k.sends.time(p.Seq)
 	if !ok {
 		sent = min(max(p.Sent, 0), at)
 	}
@@ -191,13 +195,13 @@ func (k *tracker) answer(p wire.Packet, at, lateness time.Duration) {
 	k.newest = max(k.newest, p.Seq)
 	k.arrival, k.lateness, k.since = max(at, k.arrival), lateness, linkCounts{}
 	k.resting = false
-	if k.waiting = false; k.newest < k.tries.last {
+	if k.waiting = false; k.newest < k.sends.last {
 		k.expect()
 	}
 }
 
 // record counts an answer and its round trip.
-func (k *tracker) record(sent, at time.Duration) {
+func (k *Tracker) record(sent, at time.Duration) {
 	k.quickest = min(k.quickest, at-sent)
 	k.answered++
 	k.rtt.add(at-sent, sent < k.longest.end && k.longest.length() > 0)
@@ -207,7 +211,7 @@ func (k *tracker) record(sent, at time.Duration) {
 // tally counts an answer as late when its probe was sent during an outage and
 // was held up rather than lost: it took longer than the quickest one by more
 // than the threshold.
-func (k *tracker) tally(sent, at time.Duration) {
+func (k *Tracker) tally(sent, at time.Duration) {
 	if at-sent-k.quickest <= k.Threshold {
 		return
 	}
@@ -219,7 +223,7 @@ func (k *tracker) tally(sent, at time.Duration) {
 
 // outageOf returns the newest outage during which probes were sent between
 // two instants, or nil.
-func (k *tracker) outageOf(from, to time.Duration) *outage {
+func (k *Tracker) outageOf(from, to time.Duration) *outage {
 	for i := len(k.outages) - 1; i >= 0 && k.outages[i].end >= from; i-- {
 		if k.outages[i].from <= to {
 			return &k.outages[i]
@@ -229,11 +233,11 @@ func (k *tracker) outageOf(from, to time.Duration) *outage {
 }
 
 // silence judges the time between the previous answer and this one.
-func (k *tracker) silence(seq uint64, at, lateness time.Duration) {
+func (k *Tracker) silence(seq uint64, at, lateness time.Duration) {
 	if !k.waiting || at <= k.due {
 		return
 	}
-	o := k.closing(at, k.tries.spacing(seq, k.Interval), lateness)
+	o := k.closing(at, k.sends.spacing(seq, k.Interval), lateness)
 	if o.length() <= o.err {
 		k.below = max(k.below, o.length())
 		return
@@ -257,7 +261,7 @@ func (k *tracker) silence(seq uint64, at, lateness time.Duration) {
 // ends is known to one spacing of probes, and no better than the time stamps
 // of the answers. One that a new connection ended may have ended earlier, by
 // up to the time between two attempts.
-func (k *tracker) closing(end, spacing, lateness time.Duration) outage {
+func (k *Tracker) closing(end, spacing, lateness time.Duration) outage {
 	o := outage{from: k.missing, start: k.due, end: end, links: k.since}
 	o.err = max(k.Interval, k.lead, spacing) + max(k.lateness, lateness)
 	if k.since.reconnects > 0 {
@@ -268,13 +272,13 @@ func (k *tracker) closing(end, spacing, lateness time.Duration) outage {
 
 // settle finds the direction of losses, and credits what this answer changed
 // to the outage in which the lost probes were sent.
-func (k *tracker) settle(p wire.Packet, sent time.Duration) {
+func (k *Tracker) settle(p wire.Packet, sent time.Duration) {
 	from := sent
 	if p.Seq > k.newest {
-		from, _ = k.tries.time(k.newest)
+		from, _ = k.sends.time(k.newest)
 	}
 	outBefore, backBefore := k.loss.totals()
-	if p.Count > k.tries.last {
+	if p.Count > k.sends.last {
 		p.Count = 0 // more than were sent: nothing is told
 	}
 	k.loss.add(p.Seq, p.Instance, p.Count)
@@ -288,8 +292,8 @@ func (k *tracker) settle(p wire.Packet, sent time.Duration) {
 	}
 }
 
-// overdue returns for how long an answer has been due, 0 when none is.
-func (k *tracker) overdue(now time.Duration) time.Duration {
+// Overdue returns for how long an answer has been due, 0 when none is.
+func (k *Tracker) Overdue(now time.Duration) time.Duration {
 	if !k.waiting {
 		return 0
 	}
@@ -299,10 +303,10 @@ func (k *tracker) overdue(now time.Duration) time.Duration {
 // ongoing returns the outage that is still open at an instant: answers are
 // overdue by more than the error. A target that never answered has been out
 // since the run began.
-func (k *tracker) ongoing(now time.Duration) (outage, bool) {
+func (k *Tracker) ongoing(now time.Duration) (outage, bool) {
 	o := outage{end: now, err: max(k.Interval, k.worst), links: k.since, open: true}
 	if k.answered > 0 {
-		if k.overdue(now) == 0 {
+		if k.Overdue(now) == 0 {
 			return outage{}, false
 		}
 		o = k.closing(now, k.Interval, 0)
@@ -311,6 +315,9 @@ func (k *tracker) ongoing(now time.Duration) (outage, bool) {
 	return o, o.length() > o.err
 }
 
-// unsettled returns how many probes were sent after the newest answered one:
+// LastSeq returns the number of the newest probe that was sent, 0 before the first.
+func (k *Tracker) LastSeq() uint64 { return k.sends.last }
+
+// Pending returns how many probes were sent after the newest answered one:
 // nobody can tell yet whether and where they were lost.
-func (k *tracker) unsettled() uint64 { return k.tries.last - k.newest }
+func (k *Tracker) Pending() uint64 { return k.sends.last - k.newest }

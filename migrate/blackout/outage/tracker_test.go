@@ -1,4 +1,4 @@
-package blackout
+package outage
 
 import (
 	"fmt"
@@ -24,9 +24,9 @@ type timeline struct {
 
 // draw plays a timeline into a tracker with an interval of 1 ms and a
 // threshold of 3 ms, and returns it with the time at which the drawing ends.
-func (tl timeline) draw(t *testing.T) (*tracker, time.Duration) {
+func (tl timeline) draw(t *testing.T) (*Tracker, time.Duration) {
 	t.Helper()
-	k := newTracker(trackerOptions{Interval: time.Millisecond, Threshold: 3 * time.Millisecond, Bucket: 10 * time.Millisecond})
+	k := New(Options{Interval: time.Millisecond, Threshold: 3 * time.Millisecond, Bucket: 10 * time.Millisecond})
 	packets := tl.reflect()
 	sent, answers := columns(tl.sent), columns(tl.answers)
 	end := max(len(sent), len(answers))
@@ -35,7 +35,7 @@ func (tl timeline) draw(t *testing.T) (*tracker, time.Duration) {
 		now := time.Duration(c) * time.Millisecond
 		switch {
 		case c < len(sent) && sent[c] != "":
-			if seq := k.try(now, skipped); seqOf(sent[c][0]) != seq {
+			if seq := k.Send(now, skipped); seqOf(sent[c][0]) != seq {
 				t.Fatalf("column %d draws %s for probe %d", c, sent[c], seq)
 			}
 			skipped = 0
@@ -44,7 +44,7 @@ func (tl timeline) draw(t *testing.T) (*tracker, time.Duration) {
 		}
 		if c < len(answers) {
 			for _, letter := range []byte(answers[c]) {
-				k.answer(packets[letter], now, 0)
+				k.Answer(packets[letter], now, 0)
 			}
 		}
 	}
@@ -289,7 +289,7 @@ func TestTimelines(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			k, end := tt.draw(t)
-			got := k.target("udp://x:1", endpoint.UDP, calendar{start: start}, end)
+			got := k.Report("udp://x:1", endpoint.UDP, Calendar{Start: start}, end)
 			if outages := describe(got, start); !slices.Equal(outages, tt.outages) {
 				t.Errorf("outages %q, want %q", outages, tt.outages)
 			}
@@ -314,7 +314,7 @@ func TestDrawnCounters(t *testing.T) {
 		answers:   "..abc.[ab]def...jkl",
 	}
 	k, end := tl.draw(t)
-	got := k.target("udp://x:1", endpoint.UDP, calendar{start: time.Unix(0, 0)}, end)
+	got := k.Report("udp://x:1", endpoint.UDP, Calendar{Start: time.Unix(0, 0)}, end)
 	if got.Duplicates != 2 || got.Skipped != 2 || got.Instances != 2 || got.InstanceChanges != 1 || *got.FirstAnswerMs != 2 {
 		t.Errorf("duplicates %d skipped %d instances %d changes %d first %v; want 2, 2, 2, 1, 2",
 			got.Duplicates, got.Skipped, got.Instances, got.InstanceChanges, *got.FirstAnswerMs)
@@ -324,36 +324,36 @@ func TestDrawnCounters(t *testing.T) {
 // A sender that is kept from running between reading the clock and sending
 // cannot tell when the probe left: the silence is its own.
 func TestSenderHeldUpWhileSending(t *testing.T) {
-	k := newTracker(trackerOptions{Interval: time.Millisecond, Threshold: 3 * time.Millisecond, Bucket: 10 * time.Millisecond})
+	k := New(Options{Interval: time.Millisecond, Threshold: 3 * time.Millisecond, Bucket: 10 * time.Millisecond})
 	at := func(n int) time.Duration { return time.Duration(n) * time.Millisecond }
 	for _, held := range []int{0, 0, 27, 0} { // probe 3 may have left at 2 ms, or at 29 ms
-		now := at(int(k.tries.last))
-		if k.tries.last == 3 {
+		now := at(int(k.sends.last))
+		if k.sends.last == 3 {
 			now = at(30)
 		}
-		seq := k.try(now, 0)
-		k.sent(seq, now+at(held))
-		k.answer(wire.Packet{Seq: seq, Instance: 1, Count: seq}, now+at(held), 0)
+		seq := k.Send(now, 0)
+		k.Sent(seq, now+at(held))
+		k.Answer(wire.Packet{Seq: seq, Instance: 1, Count: seq}, now+at(held), 0)
 	}
-	got := k.target("udp://x:1", endpoint.UDP, calendar{start: time.Unix(0, 0)}, at(31))
+	got := k.Report("udp://x:1", endpoint.UDP, Calendar{Start: time.Unix(0, 0)}, at(31))
 	if got.BlackoutMs != 0 || len(got.Outages) != 0 || got.WorstErrorMs != 28 {
 		t.Errorf("blackout %v, outages %+v, worst error %v; want none, none, 28", got.BlackoutMs, got.Outages, got.WorstErrorMs)
 	}
 }
 
 func TestReconnectWidensError(t *testing.T) {
-	k := newTracker(trackerOptions{Interval: time.Millisecond, Threshold: 3 * time.Millisecond, Retry: 100 * time.Millisecond, Bucket: 10 * time.Millisecond})
+	k := New(Options{Interval: time.Millisecond, Threshold: 3 * time.Millisecond, Retry: 100 * time.Millisecond, Bucket: 10 * time.Millisecond})
 	at := func(n int) time.Duration { return time.Duration(n) * time.Millisecond }
-	k.try(at(0), 0)
-	k.answer(wire.Packet{Seq: 1, Instance: 1, Count: 1}, at(0), 0)
+	k.Send(at(0), 0)
+	k.Answer(wire.Packet{Seq: 1, Instance: 1, Count: 1}, at(0), 0)
 	for i := 1; i <= 300; i++ {
-		k.try(at(i), 0)
-		k.fail()
+		k.Send(at(i), 0)
+		k.Fail()
 	}
-	k.reset()
-	k.reconnect()
-	k.answer(wire.Packet{Seq: 301, Instance: 1, Count: 2}, at(300), 2*time.Millisecond)
-	got := k.target("tcp://x:1", endpoint.TCP, calendar{start: time.Unix(0, 0)}, at(301))
+	k.Reset()
+	k.Reconnect()
+	k.Answer(wire.Packet{Seq: 301, Instance: 1, Count: 2}, at(300), 2*time.Millisecond)
+	got := k.Report("tcp://x:1", endpoint.TCP, Calendar{Start: time.Unix(0, 0)}, at(301))
 	if len(got.Outages) != 1 {
 		t.Fatalf("outages = %+v, want one", got.Outages)
 	}
@@ -364,12 +364,12 @@ func TestReconnectWidensError(t *testing.T) {
 }
 
 func TestOutageListIsBounded(t *testing.T) {
-	k := newTracker(trackerOptions{Interval: time.Millisecond, Threshold: 3 * time.Millisecond, Bucket: time.Second})
+	k := New(Options{Interval: time.Millisecond, Threshold: 3 * time.Millisecond, Bucket: time.Second})
 	for i := range maxOutages + 10 {
 		at := time.Duration(i) * 10 * time.Millisecond
-		k.answer(wire.Packet{Seq: k.try(at, 0), Instance: 1, Count: k.tries.last}, at, 0)
+		k.Answer(wire.Packet{Seq: k.Send(at, 0), Instance: 1, Count: k.sends.last}, at, 0)
 		for ms := range time.Duration(9) {
-			k.try(at+(ms+1)*time.Millisecond, 0)
+			k.Send(at+(ms+1)*time.Millisecond, 0)
 		}
 	}
 	if len(k.outages) != maxOutages || k.omitted != 9 {
@@ -378,29 +378,29 @@ func TestOutageListIsBounded(t *testing.T) {
 }
 
 func TestAnswersThatWereNotAskedFor(t *testing.T) {
-	k := newTracker(trackerOptions{Interval: time.Millisecond, Threshold: 3 * time.Millisecond, Bucket: time.Second})
-	k.try(0, 0)
-	k.answer(wire.Packet{Seq: 2}, time.Millisecond, 0)
+	k := New(Options{Interval: time.Millisecond, Threshold: 3 * time.Millisecond, Bucket: time.Second})
+	k.Send(0, 0)
+	k.Answer(wire.Packet{Seq: 2}, time.Millisecond, 0)
 	if k.answered != 0 {
 		t.Error("an answer to a probe that was not sent is counted")
 	}
 }
 
 // play sends a probe in each millisecond and answers those that are wanted.
-func play(k *tracker, from, to int, kind byte, answered func(n int) bool) {
+func play(k *Tracker, from, to int, kind byte, answered func(n int) bool) {
 	for i := from; i < to; i++ {
 		at := time.Duration(i) * time.Millisecond
-		seq := k.try(at, 0)
+		seq := k.Send(at, 0)
 		if answered(i) {
-			k.answer(wire.Packet{Kind: kind, Seq: seq, Instance: 1, Count: seq}, at+100*time.Microsecond, 0)
+			k.Answer(wire.Packet{Kind: kind, Seq: seq, Instance: 1, Count: seq}, at+100*time.Microsecond, 0)
 		}
 	}
 }
 
 func TestDarkTimeAndAvailability(t *testing.T) {
-	k := newTracker(trackerOptions{Interval: time.Millisecond, Threshold: 3 * time.Millisecond, Bucket: 10 * time.Millisecond})
+	k := New(Options{Interval: time.Millisecond, Threshold: 3 * time.Millisecond, Bucket: 10 * time.Millisecond})
 	play(k, 0, 1000, wire.Answer, func(n int) bool { return (n < 100 || n >= 150) && (n < 500 || n >= 550) && n < 900 })
-	got := k.target("udp://x:1", endpoint.UDP, calendar{start: time.Unix(0, 0)}, 1000*time.Millisecond)
+	got := k.Report("udp://x:1", endpoint.UDP, Calendar{Start: time.Unix(0, 0)}, 1000*time.Millisecond)
 	if len(got.Outages) != 3 || got.DarkMs < 199 || got.DarkMs > 201 || got.DarkErrorMs != 3 {
 		t.Errorf("%d outages, dark for %v ms ±%v; want 3, 200 ±3", len(got.Outages), got.DarkMs, got.DarkErrorMs)
 	}
@@ -410,18 +410,18 @@ func TestDarkTimeAndAvailability(t *testing.T) {
 }
 
 func TestRoundTripsBeforeAndAfter(t *testing.T) {
-	k := newTracker(trackerOptions{Interval: time.Millisecond, Threshold: 3 * time.Millisecond, Bucket: 10 * time.Millisecond})
+	k := New(Options{Interval: time.Millisecond, Threshold: 3 * time.Millisecond, Bucket: 10 * time.Millisecond})
 	play(k, 0, 1000, wire.Answer, func(n int) bool { return n < 100 || n >= 150 && n < 500 || n >= 520 })
-	got := k.target("udp://x:1", endpoint.UDP, calendar{start: time.Unix(0, 0)}, time.Second)
+	got := k.Report("udp://x:1", endpoint.UDP, Calendar{Start: time.Unix(0, 0)}, time.Second)
 	if got.RTT.N != 930 || got.RTTBefore.N != 100 || got.RTTAfter.N != 829 {
 		t.Errorf("round trips: %d, before %d, after %d; want 930, 100 and 829 (one ended it)", got.RTT.N, got.RTTBefore.N, got.RTTAfter.N)
 	}
 }
 
 func TestAServiceThatOnlyEchoesTellsNoDirection(t *testing.T) {
-	k := newTracker(trackerOptions{Interval: time.Millisecond, Threshold: 3 * time.Millisecond, Bucket: 10 * time.Millisecond})
+	k := New(Options{Interval: time.Millisecond, Threshold: 3 * time.Millisecond, Bucket: 10 * time.Millisecond})
 	play(k, 0, 100, wire.Probe, func(n int) bool { return n < 20 || n >= 60 })
-	got := k.target("udp://x:1", endpoint.UDP, calendar{start: time.Unix(0, 0)}, 100*time.Millisecond)
+	got := k.Report("udp://x:1", endpoint.UDP, Calendar{Start: time.Unix(0, 0)}, 100*time.Millisecond)
 	if got.Directed || got.Lost != 40 || got.LostOut+got.LostBack != 0 || got.Instances != 0 || got.Outages[0].Lost != 40 {
 		t.Errorf("directed %v, lost %d, instances %d, outages %+v", got.Directed, got.Lost, got.Instances, got.Outages)
 	}
@@ -429,13 +429,13 @@ func TestAServiceThatOnlyEchoesTellsNoDirection(t *testing.T) {
 
 // An outage ends when the service that comes back asks for a cookie.
 func TestAChallengeEndsAnOutage(t *testing.T) {
-	k := newTracker(trackerOptions{Interval: time.Millisecond, Threshold: 3 * time.Millisecond, Bucket: 10 * time.Millisecond})
+	k := New(Options{Interval: time.Millisecond, Threshold: 3 * time.Millisecond, Bucket: 10 * time.Millisecond})
 	play(k, 0, 60, wire.Answer, func(n int) bool { return n < 20 })
 	for n := range time.Duration(10) { // each probe, until the cookie is there
-		k.hear(60, (50+n)*time.Millisecond)
+		k.SignOfLife(60, (50+n)*time.Millisecond)
 	}
 	play(k, 60, 70, wire.Answer, func(int) bool { return true })
-	got := k.target("udp://x:1", endpoint.UDP, calendar{start: time.Unix(0, 0)}, 70*time.Millisecond)
+	got := k.Report("udp://x:1", endpoint.UDP, Calendar{Start: time.Unix(0, 0)}, 70*time.Millisecond)
 	if got.BlackoutMs < 29 || got.BlackoutMs > 31 {
 		t.Errorf("blackout of %v ms, want 30", got.BlackoutMs)
 	}
@@ -443,14 +443,14 @@ func TestAChallengeEndsAnOutage(t *testing.T) {
 
 // A service that asks for a cookie and then says nothing is out.
 func TestAChallengeBeginsNothing(t *testing.T) {
-	k := newTracker(trackerOptions{Interval: time.Millisecond, Threshold: 3 * time.Millisecond, Bucket: 10 * time.Millisecond})
+	k := New(Options{Interval: time.Millisecond, Threshold: 3 * time.Millisecond, Bucket: 10 * time.Millisecond})
 	play(k, 0, 200, wire.Answer, func(n int) bool { return n < 20 || n >= 180 })
-	open := newTracker(trackerOptions{Interval: time.Millisecond, Threshold: 3 * time.Millisecond, Bucket: 10 * time.Millisecond})
+	open := New(Options{Interval: time.Millisecond, Threshold: 3 * time.Millisecond, Bucket: 10 * time.Millisecond})
 	play(open, 0, 21, wire.Answer, func(n int) bool { return n < 20 })
-	open.hear(21, 20*time.Millisecond)
+	open.SignOfLife(21, 20*time.Millisecond)
 	play(open, 21, 200, wire.Answer, func(n int) bool { return n >= 180 })
-	want, got := k.target("udp://x:1", endpoint.UDP, calendar{start: time.Unix(0, 0)}, 200*time.Millisecond),
-		open.target("udp://x:1", endpoint.UDP, calendar{start: time.Unix(0, 0)}, 200*time.Millisecond)
+	want, got := k.Report("udp://x:1", endpoint.UDP, Calendar{Start: time.Unix(0, 0)}, 200*time.Millisecond),
+		open.Report("udp://x:1", endpoint.UDP, Calendar{Start: time.Unix(0, 0)}, 200*time.Millisecond)
 	if len(got.Outages) != 1 || got.BlackoutMs < want.BlackoutMs-1 || got.BlackoutMs > want.BlackoutMs || got.LostOut+got.LostBack != want.LostOut+want.LostBack {
 		t.Errorf("blackout of %v ms, outages %+v; want one of %v ms", got.BlackoutMs, got.Outages, want.BlackoutMs)
 	}
@@ -459,10 +459,10 @@ func TestAChallengeBeginsNothing(t *testing.T) {
 // A reflector that counts more than was sent is not believed, and is the next time.
 func TestAForgedCountIsNotBelieved(t *testing.T) {
 	for _, forged := range []uint64{31, 1 << 63, 1<<64 - 1} {
-		k := newTracker(trackerOptions{Interval: time.Millisecond, Threshold: 3 * time.Millisecond, Bucket: 10 * time.Millisecond})
+		k := New(Options{Interval: time.Millisecond, Threshold: 3 * time.Millisecond, Bucket: 10 * time.Millisecond})
 		for n := range 30 {
 			at := time.Duration(n) * time.Millisecond
-			seq := k.try(at, 0)
+			seq := k.Send(at, 0)
 			count := seq
 			switch {
 			case n == 10:
@@ -472,9 +472,9 @@ func TestAForgedCountIsNotBelieved(t *testing.T) {
 			case n >= 25:
 				count -= 5
 			}
-			k.answer(wire.Packet{Kind: wire.Answer, Seq: seq, Instance: 1, Count: count}, at+time.Microsecond, 0)
+			k.Answer(wire.Packet{Kind: wire.Answer, Seq: seq, Instance: 1, Count: count}, at+time.Microsecond, 0)
 		}
-		got := k.target("udp://x:1", endpoint.UDP, calendar{start: time.Unix(0, 0)}, 30*time.Millisecond)
+		got := k.Report("udp://x:1", endpoint.UDP, Calendar{Start: time.Unix(0, 0)}, 30*time.Millisecond)
 		if got.LostOut != 5 || got.LostBack != 0 {
 			t.Errorf("with a count of %d: %d lost out, %d back; want 5 and 0", forged, got.LostOut, got.LostBack)
 		}
@@ -483,15 +483,15 @@ func TestAForgedCountIsNotBelieved(t *testing.T) {
 
 // What happens while this machine is asleep is not the service's fault.
 func TestRest(t *testing.T) {
-	k := newTracker(trackerOptions{Interval: time.Millisecond, Threshold: 3 * time.Millisecond, Bucket: 10 * time.Millisecond})
+	k := New(Options{Interval: time.Millisecond, Threshold: 3 * time.Millisecond, Bucket: 10 * time.Millisecond})
 	play(k, 0, 20, wire.Answer, func(int) bool { return true })
-	k.rest()
+	k.Rest()
 	play(k, 20, 60, wire.Answer, func(int) bool { return false })
 	if o, open := k.ongoing(60 * time.Millisecond); open {
 		t.Errorf("an outage %+v after the sleep", o)
 	}
 	play(k, 60, 100, wire.Answer, func(n int) bool { return n < 70 || n >= 90 })
-	got := k.target("udp://x:1", endpoint.UDP, calendar{start: time.Unix(0, 0)}, 100*time.Millisecond)
+	got := k.Report("udp://x:1", endpoint.UDP, Calendar{Start: time.Unix(0, 0)}, 100*time.Millisecond)
 	if len(got.Outages) != 1 || got.BlackoutMs != 20 {
 		t.Errorf("outages %+v, want one of 20 ms: the second", got.Outages)
 	}
@@ -502,14 +502,14 @@ func FuzzTracker(f *testing.F) {
 	f.Add([]byte{1, 1, 1, 2, 1, 2})
 	f.Add([]byte{9, 200, 3, 9, 0, 0, 8, 1, 255})
 	f.Fuzz(func(t *testing.T, script []byte) {
-		k := newTracker(trackerOptions{Interval: time.Millisecond, Threshold: 3 * time.Millisecond, Bucket: 10 * time.Millisecond})
+		k := New(Options{Interval: time.Millisecond, Threshold: 3 * time.Millisecond, Bucket: 10 * time.Millisecond})
 		now := time.Duration(0)
 		for ; len(script) >= 3; script = script[3:] {
 			now += time.Duration(script[0]) * 100 * time.Microsecond
-			k.try(now, 0)
-			k.answer(wire.Packet{Seq: uint64(script[0]), Instance: uint64(script[1] % 4), Count: uint64(script[2]), Sent: time.Duration(script[2])}, now, 0)
+			k.Send(now, 0)
+			k.Answer(wire.Packet{Seq: uint64(script[0]), Instance: uint64(script[1] % 4), Count: uint64(script[2]), Sent: time.Duration(script[2])}, now, 0)
 		}
-		got := k.target("udp://x:1", endpoint.UDP, calendar{start: time.Unix(0, 0)}, now)
+		got := k.Report("udp://x:1", endpoint.UDP, Calendar{Start: time.Unix(0, 0)}, now)
 		if got.Answered+got.LostOut+got.LostBack+got.Unsettled != got.Sent {
 			t.Errorf("answered %d + out %d + back %d + unsettled %d, sent %d", got.Answered, got.LostOut, got.LostBack, got.Unsettled, got.Sent)
 		}

@@ -1,4 +1,4 @@
-package blackout
+package outage
 
 import (
 	"sync"
@@ -10,9 +10,9 @@ import (
 const (
 	// maxFaults bounds the list of the prober's own faults.
 	maxFaults = 1000
-	// leastFault is the shortest time that is worth telling: below it, only the
+	// LeastFault is the shortest time that is worth telling: below it, only the
 	// error of what was measured grows.
-	leastFault = 10 * time.Millisecond
+	LeastFault = 10 * time.Millisecond
 )
 
 // fault is a time in which the prober itself could not measure. The monotonic
@@ -23,17 +23,17 @@ type fault struct {
 	start, length time.Duration
 }
 
-// faults are what went wrong with the prober itself.
-type faults struct {
+// Faults are what went wrong with the prober itself.
+type Faults struct {
 	mu      sync.Mutex
 	list    []fault
 	omitted int
 	slept   time.Duration // in all
 }
 
-// add notes a fault that is long enough.
-func (f *faults) add(kind string, start, length time.Duration) {
-	if length < leastFault {
+// Add notes a fault that is long enough.
+func (f *Faults) Add(kind string, start, length time.Duration) {
+	if length < LeastFault {
 		return
 	}
 	f.mu.Lock()
@@ -48,11 +48,11 @@ func (f *faults) add(kind string, start, length time.Duration) {
 	f.list = append(f.list, fault{kind, start, length})
 }
 
-// report returns the calendar of a run that began at start, and the faults by it.
-func (f *faults) report(start time.Time) (cal calendar, list []report.Fault, omitted int) {
+// Report returns the calendar of a run that began at start, and the faults by it.
+func (f *Faults) Report(start time.Time) (cal Calendar, list []report.Fault, omitted int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	cal.start = start
+	cal.Start = start
 	for _, one := range f.list {
 		if one.kind == report.Asleep {
 			cal.sleeps = append(cal.sleeps, one)
@@ -60,14 +60,14 @@ func (f *faults) report(start time.Time) (cal calendar, list []report.Fault, omi
 	}
 	list = make([]report.Fault, 0, len(f.list))
 	for _, one := range f.list {
-		at := cal.time(one.start)
+		at := cal.Time(one.start)
 		list = append(list, report.Fault{Kind: one.kind, Start: at, End: at.Add(one.length), Ms: report.Millis(one.length)})
 	}
 	return cal, list, f.omitted
 }
 
-// sum is how long this machine has slept during the run.
-func (f *faults) sum() time.Duration {
+// Slept is how long this machine has slept during the run.
+func (f *Faults) Slept() time.Duration {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.slept

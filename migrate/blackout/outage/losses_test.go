@@ -1,4 +1,4 @@
-package blackout
+package outage
 
 import (
 	"math"
@@ -95,15 +95,15 @@ func TestSeriesDoubles(t *testing.T) {
 	check(40*time.Millisecond, []uint32{4, 1, 0, 1}, []uint32{2, 0, 0, 0}, []uint32{300, 0, 0, 0})
 }
 
-func TestTries(t *testing.T) {
-	k := newTries(16 * time.Millisecond)
-	for i := range minTries + 5 {
+func TestSendTimes(t *testing.T) {
+	k := newSendTimes(16 * time.Millisecond)
+	for i := range minSends + 5 {
 		k.add(time.Duration(i*i) * time.Millisecond)
 	}
-	if got := k.spacing(minTries+5, 1); got != (2*minTries+7)*time.Millisecond {
+	if got := k.spacing(minSends+5, 1); got != (2*minSends+7)*time.Millisecond {
 		t.Errorf("newest spacing = %s", got)
 	}
-	for _, seq := range []uint64{0, 1, 5, 6, minTries + 6} {
+	for _, seq := range []uint64{0, 1, 5, 6, minSends + 6} {
 		if got := k.spacing(seq, 1); got != 1 {
 			t.Errorf("spacing(%d) = %s, want the nominal one", seq, got)
 		}
@@ -111,26 +111,26 @@ func TestTries(t *testing.T) {
 }
 
 func TestFaults(t *testing.T) {
-	var f faults
+	var f Faults
 	start := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
-	f.add(report.Late, time.Second, leastFault-1)
-	f.add(report.Late, 2*time.Second, 50*time.Millisecond)
-	f.add(report.Asleep, 3*time.Second, time.Hour)
-	cal, list, _ := f.report(start)
-	if len(list) != 2 || f.sum() != time.Hour {
-		t.Fatalf("faults %+v, slept %s", list, f.sum())
+	f.Add(report.Late, time.Second, LeastFault-1)
+	f.Add(report.Late, 2*time.Second, 50*time.Millisecond)
+	f.Add(report.Asleep, 3*time.Second, time.Hour)
+	cal, list, _ := f.Report(start)
+	if len(list) != 2 || f.Slept() != time.Hour {
+		t.Fatalf("faults %+v, slept %s", list, f.Slept())
 	}
 	late, slept := list[0], list[1]
 	if late.Ms != 50 || !late.Start.Equal(start.Add(2*time.Second)) || !slept.End.Equal(start.Add(time.Hour+3*time.Second)) {
 		t.Errorf("reported as %+v and %+v", late, slept)
 	}
-	if got := cal.time(4 * time.Second); !got.Equal(start.Add(time.Hour + 4*time.Second)) {
+	if got := cal.Time(4 * time.Second); !got.Equal(start.Add(time.Hour + 4*time.Second)) {
 		t.Errorf("after the sleep it is %s", got)
 	}
 	for range maxFaults {
-		f.add(report.Late, 0, time.Second)
+		f.Add(report.Late, 0, time.Second)
 	}
-	if _, list, omitted := f.report(start); len(list) != maxFaults || omitted != 2 {
+	if _, list, omitted := f.Report(start); len(list) != maxFaults || omitted != 2 {
 		t.Errorf("%d faults and %d omitted", len(list), omitted)
 	}
 }
@@ -138,16 +138,16 @@ func TestFaults(t *testing.T) {
 // A run of a week needs no more memory than one of a day, however bad the service is.
 func TestAWeekNeedsNoMoreThanADay(t *testing.T) {
 	const day = 24 * time.Hour
-	k := newTracker(trackerOptions{Interval: time.Millisecond, Threshold: 3 * time.Millisecond, Bucket: 10 * time.Millisecond})
-	var f faults
+	k := New(Options{Interval: time.Millisecond, Threshold: 3 * time.Millisecond, Bucket: 10 * time.Millisecond})
+	var f Faults
 	live := func(until time.Duration, from time.Duration) uint64 {
 		for at := from; at < until; at += time.Second {
-			seq := k.try(at, 0)
-			k.sent(seq, at)
+			seq := k.Send(at, 0)
+			k.Sent(seq, at)
 			if at/time.Second%5 < 3 { // and then an outage of two seconds
-				k.answer(wire.Packet{Kind: wire.Answer, Seq: seq, Instance: uint64(at/time.Minute) + 1, Count: seq}, at+time.Millisecond, 0)
+				k.Answer(wire.Packet{Kind: wire.Answer, Seq: seq, Instance: uint64(at/time.Minute) + 1, Count: seq}, at+time.Millisecond, 0)
 			}
-			f.add(report.Late, at, time.Second)
+			f.Add(report.Late, at, time.Second)
 		}
 		var m runtime.MemStats
 		runtime.GC()

@@ -1,4 +1,4 @@
-package blackout
+package outage
 
 import (
 	"math"
@@ -14,8 +14,8 @@ const (
 	allBuckets = 32 * maxBuckets
 )
 
-// bucketsOf is how many buckets each of some targets may have.
-func bucketsOf(targets int) int { return min(maxBuckets, allBuckets/targets) }
+// Buckets is how many buckets each of some targets may have.
+func Buckets(targets int) int { return min(maxBuckets, allBuckets/targets) }
 
 // series is the time line of a run in buckets of equal width.
 type series struct {

@@ -1,4 +1,4 @@
-package blackout
+package outage
 
 import (
 	"time"
@@ -8,20 +8,20 @@ import (
 	"github.com/vmferry/vmferry/migrate/blackout/wire"
 )
 
-// target renders the state of a tracker at an instant as a part of a report.
-func (k *tracker) target(name, proto string, cal calendar, now time.Duration) report.Target {
+// Report renders the state of a tracker at an instant as a part of a report.
+func (k *Tracker) Report(name, proto string, cal Calendar, now time.Duration) report.Target {
 	out, back := k.loss.totals()
 	t := report.Target{
 		Target: name, Proto: proto,
-		Sent: k.tries.last, Answered: k.answered, Lost: out + back,
+		Sent: k.sends.last, Answered: k.answered, Lost: out + back,
 		Directed: k.answered > 0 && !k.plain, LostOut: out, LostBack: back,
-		Unsettled: k.unsettled(), SendErrors: k.failed, Refused: k.refused, Skipped: k.skipped,
+		Unsettled: k.Pending(), SendErrors: k.failed, Refused: k.refused, Skipped: k.skipped,
 		Late: k.late, Duplicates: k.duplicates,
 		WorstErrorMs: report.Millis(max(k.worst, k.Interval)), BelowErrorMs: report.Millis(k.below),
 		Outages: make([]report.Outage, 0, len(k.outages)+1), OutagesOmitted: k.omitted,
 		Resets: k.links.resets, Reconnects: k.links.reconnects, Abandoned: k.links.abandoned,
 		Instances: k.loss.instances(), InstanceChanges: k.loss.changes,
-		Series: k.series.report(cal.start),
+		Series: k.series.report(cal.Start),
 	}
 	if proto == endpoint.TCP {
 		t.StalledBytes = t.Late * wire.PacketSize
@@ -42,7 +42,7 @@ func (k *tracker) target(name, proto string, cal calendar, now time.Duration) re
 
 // sum fills in what is known of the outages together, the one that is still
 // open with them.
-func (k *tracker) sum(t *report.Target, cal calendar, now time.Duration) {
+func (k *Tracker) sum(t *report.Target, cal Calendar, now time.Duration) {
 	longest, dark, darkErr := k.longest, k.dark, k.darkErr
 	if o, ok := k.ongoing(now); ok {
 		if o.length() >= k.Threshold {
@@ -72,8 +72,8 @@ func (k *tracker) sum(t *report.Target, cal calendar, now time.Duration) {
 	}
 }
 
-// acknowledged fills in what a tracker of acknowledgements knows.
-func (k *tracker) acknowledged(t *report.Target, cal calendar, now time.Duration) {
+// ReportKernel fills in what a tracker of acknowledgements knows.
+func (k *Tracker) ReportKernel(t *report.Target, cal Calendar, now time.Duration) {
 	if k.answered == 0 {
 		return
 	}
@@ -98,8 +98,8 @@ func undirected(t *report.Target) {
 	}
 }
 
-func (o outage) report(cal calendar) report.Outage {
-	start := cal.time(o.start)
+func (o outage) report(cal Calendar) report.Outage {
+	start := cal.Time(o.start)
 	out, back := uint64(max(o.out, 0)), uint64(max(o.back, 0))
 	return report.Outage{
 		Start: start, End: start.Add(o.length()), Ms: report.Millis(o.length()), ErrorMs: report.Millis(o.err),
@@ -117,13 +117,13 @@ func (s *series) report(start time.Time) report.Series {
 	}
 }
 
-// progress is the state of the target that goes by a name, at an instant.
-func (k *tracker) progress(name string, now time.Duration) Progress {
+// Progress is the state of the target that goes by a name, at an instant.
+func (k *Tracker) Progress(name string, now time.Duration) Progress {
 	p := Progress{
-		Target: name, Sent: k.tries.last, Answered: k.answered, RTT: k.rtt.newest,
+		Target: name, Sent: k.sends.last, Answered: k.answered, RTT: k.rtt.newest,
 		Outages: len(k.outages) + k.omitted, Blackout: k.longest.length(), Dark: k.dark,
 	}
-	p.Lost = p.Sent - p.Answered - k.unsettled()
+	p.Lost = p.Sent - p.Answered - k.Pending()
 	if o, ok := k.ongoing(now); ok {
 		p.Silent = o.length()
 		p.Blackout = max(p.Blackout, p.Silent)
