@@ -6,12 +6,14 @@ import (
 	"net"
 	"testing"
 	"time"
+
+	"github.com/vmferry/vmferry/migrate/blackout/reflector"
 )
 
 // benchRun prepares a run on targets of one reflector on loopback.
 func benchRun(b *testing.B, targets, burst int) *run {
 	b.Helper()
-	udp, tcp, err := Listen(":0")
+	udp, tcp, err := reflector.Listen(":0")
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -19,7 +21,7 @@ func benchRun(b *testing.B, targets, burst int) *run {
 	_ = tcp.Close()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	r := NewLimitedReflector(quiet(), Limits{Rate: maxRate, ClientsPerAddress: DefaultClients})
+	r := reflector.New(quiet(), reflector.Limits{Rate: 10_000_000, ClientsPerAddress: reflector.DefaultClients})
 	go func() { done <- r.ServeUDP(ctx, udp) }()
 	b.Cleanup(func() { cancel(); <-done })
 	var names []string

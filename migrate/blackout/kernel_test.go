@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/vmferry/vmferry/migrate/blackout/reflector"
 )
 
 const stoppedVar = "BLACKOUT_TEST_REFLECTOR"
@@ -19,14 +21,14 @@ func TestReflectorProcess(t *testing.T) {
 	if os.Getenv(stoppedVar) == "" {
 		t.Skip("it is the child of another test")
 	}
-	_, tcp, err := Listen("127.0.0.1:0")
+	_, tcp, err := reflector.Listen("127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	if _, err := os.Stdout.WriteString("address " + tcp.Addr().String() + "\n"); err != nil {
 		t.Fatal(err)
 	}
-	_ = NewReflector(quiet()).ServeTCP(context.Background(), tcp)
+	_ = reflector.New(quiet(), reflector.Limits{}).ServeTCP(context.Background(), tcp)
 }
 
 // startReflectorProcess serves from a process of its own.

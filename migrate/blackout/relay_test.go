@@ -10,6 +10,7 @@ import (
 
 	"github.com/sirupsen/logrus"
 
+	"github.com/vmferry/vmferry/migrate/blackout/reflector"
 	"github.com/vmferry/vmferry/migrate/blackout/report"
 	"github.com/vmferry/vmferry/migrate/blackout/wire"
 )
@@ -99,12 +100,12 @@ func startReflector(t *testing.T) string { return startReflectorAt(t, "127.0.0.1
 
 func startReflectorAt(t *testing.T, addr string) string {
 	t.Helper()
-	return serveReflector(t, addr, NewReflector(quiet()))
+	return serveReflector(t, addr, reflector.New(quiet(), reflector.Limits{}))
 }
 
-func serveReflector(t *testing.T, addr string, r *Reflector) string {
+func serveReflector(t *testing.T, addr string, r *reflector.Reflector) string {
 	t.Helper()
-	udp, tcp, err := Listen(addr)
+	udp, tcp, err := reflector.Listen(addr)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -326,3 +327,9 @@ func (r *tcpRelay) answers(client, server net.Conn) {
 }
 
 func ms(d time.Duration) float64 { return report.Millis(d) }
+
+func encoded(p wire.Packet) []byte {
+	b := make([]byte, wire.PacketSize)
+	p.Put(b)
+	return b
+}

@@ -155,7 +155,7 @@ func (c *tcpProber) newStream() *stream {
 		return s
 	}
 	s := new(stream)
-	s.in.Bind(make([]byte, streamBuffer))
+	s.in.Bind(make([]byte, wire.StreamBuffer))
 	return s
 }
 

@@ -12,6 +12,9 @@ import (
 // reflector never sends more than it received and cannot amplify.
 const PacketSize = 48
 
+// StreamBuffer is room for what a TCP connection delivers in one read.
+const StreamBuffer = 256 * PacketSize
+
 // The layout, big endian:
 //
 //	 0  magic "vmfB"

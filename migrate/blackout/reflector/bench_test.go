@@ -1,4 +1,4 @@
-package blackout
+package reflector
 
 import (
 	"testing"
@@ -10,7 +10,7 @@ import (
 // BenchmarkReflect is what the reflector does between its system calls: for a
 // client that it knows, and for one that it does not.
 func BenchmarkReflect(b *testing.B) {
-	r := NewLimitedReflector(quiet(), Limits{Rate: maxRate})
+	r := New(quiet(), Limits{Rate: maxRate})
 	good := r.baker.bake(r.baker.epoch, alice, 1)
 	for name, probe := range map[string][]byte{
 		"known":   encoded(wire.Packet{Kind: wire.Probe, Session: 1, Seq: 1, Instance: good[0], Count: good[1]}),

@@ -1,4 +1,4 @@
-package blackout
+package reflector
 
 import (
 	"context"
@@ -42,7 +42,7 @@ func Serve(ctx context.Context, s Service, log logrus.FieldLogger) error {
 		}
 	}
 	log.WithField("address", udp.LocalAddr().String()).Info("answering probes over UDP and TCP")
-	r := NewLimitedReflector(log, s.Limits)
+	r := New(log, s.Limits)
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return r.ServeUDP(ctx, udp) })
 	g.Go(func() error { return r.ServeTCP(ctx, tcp) })

@@ -1,4 +1,4 @@
-package blackout
+package reflector
 
 import (
 	"context"
@@ -19,8 +19,6 @@ const (
 	// acceptPause is how long the reflector waits after a failed accept, which
 	// is nearly always a lack of file descriptors.
 	acceptPause = 100 * time.Millisecond
-	// streamBuffer holds what a TCP connection delivers in one read.
-	streamBuffer = 256 * wire.PacketSize
 )
 
 // connections are the TCP connections of a reflector.
@@ -151,7 +149,7 @@ var (
 // as one read brings, until it ends or brings something else. It calls proven with
 // the first.
 func (r *Reflector) answerStream(rw io.ReadWriter, one *connection, proven func()) error {
-	buf := make([]byte, streamBuffer)
+	buf := make([]byte, wire.StreamBuffer)
 	for have := 0; ; {
 		n, err := rw.Read(buf[have:])
 		have += n

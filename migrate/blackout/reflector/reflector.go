@@ -1,4 +1,4 @@
-package blackout
+package reflector
 
 import (
 	"context"
@@ -13,7 +13,7 @@ import (
 	"github.com/vmferry/vmferry/migrate/blackout/wire"
 )
 
-// Reflector answers probes. The zero value is not usable; see NewReflector.
+// Reflector answers probes. The zero value is not usable; see New.
 // ServeUDP may be called once, ServeTCP concurrently with it and repeatedly;
 // UDP and TCP share its counters.
 //
@@ -37,14 +37,10 @@ type Reflector struct {
 	offers, checks pace
 }
 
-// NewReflector returns a reflector with a fresh random instance and no
-// sessions, and the limits by default. A service that restarts is thereby seen
-// as another instance, and one that migrates as the same.
-func NewReflector(log logrus.FieldLogger) *Reflector { return NewLimitedReflector(log, Limits{}) }
-
-// NewLimitedReflector returns a reflector with limits of its own, which must be
-// valid; see NewReflector.
-func NewLimitedReflector(log logrus.FieldLogger, l Limits) *Reflector {
+// New returns a reflector with a fresh random instance, no sessions, and limits
+// that Validate takes; zero ones are the defaults. A service that restarts is
+// thereby seen as another instance, and one that migrates as the same.
+func New(log logrus.FieldLogger, l Limits) *Reflector {
 	l = l.withDefaults()
 	return &Reflector{
 		log: log, instance: wire.RandomID(), gap: time.Second / time.Duration(l.Rate), started: time.Now(),

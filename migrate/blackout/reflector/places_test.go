@@ -1,4 +1,4 @@
-package blackout
+package reflector
 
 import (
 	"fmt"
@@ -164,7 +164,7 @@ func TestOwnerOf(t *testing.T) {
 
 // Runs that have ended leave sessions behind at their address. They make room for the runs that come after them.
 func TestRunsOfOneAddressFollowEachOther(t *testing.T) {
-	r := NewLimitedReflector(quiet(), Limits{})
+	r := New(quiet(), Limits{})
 	for run := range 20 {
 		began := time.Duration(run) * time.Minute
 		for host := range 30 {

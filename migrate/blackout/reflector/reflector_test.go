@@ -1,4 +1,4 @@
-package blackout
+package reflector
 
 import (
 	"bytes"
@@ -99,7 +99,7 @@ var (
 // A cookie is good for one address and one session, and nothing is kept of
 // clients that did not show theirs.
 func TestOnlyCookiesAreReflected(t *testing.T) {
-	r := NewReflector(quiet())
+	r := New(quiet(), Limits{})
 	send := func(from socket.Address, session uint64, c wire.Cookie) wire.Packet {
 		b := encoded(wire.Packet{Kind: wire.Probe, Session: session, Seq: 1, Instance: c[0], Count: c[1]})
 		if !r.datagram(b, from, 0) {
@@ -134,7 +134,7 @@ func TestOnlyCookiesAreReflected(t *testing.T) {
 }
 
 func TestReflectorKeepsToItsRate(t *testing.T) {
-	r := NewLimitedReflector(quiet(), Limits{Rate: 1000, Clients: 2})
+	r := New(quiet(), Limits{Rate: 1000, Clients: 2})
 	good := r.baker.bake(r.baker.epoch, alice, 1)
 	answers := 0
 	for seq := range uint64(10000) { // in one second
@@ -196,7 +196,7 @@ func hail(t testing.TB, r *Reflector, n int) (answers int) {
 }
 
 func TestReflectorInAHailOfRandomDatagrams(t *testing.T) {
-	r := NewReflector(quiet())
+	r := New(quiet(), Limits{})
 	answers := hail(t, r, 200_000)
 	if answers == 0 || len(r.sessions.known) != 0 {
 		t.Errorf("%d answers, %d sessions; want challenges and no session", answers, len(r.sessions.known))
@@ -205,7 +205,7 @@ func TestReflectorInAHailOfRandomDatagrams(t *testing.T) {
 
 // BenchmarkHail is to be run with -benchtime 10000000x once in a while.
 func BenchmarkHail(b *testing.B) {
-	r := NewReflector(quiet())
+	r := New(quiet(), Limits{})
 	b.ReportAllocs()
 	hail(b, r, b.N)
 }
@@ -214,7 +214,7 @@ func FuzzDatagram(f *testing.F) {
 	f.Add(probeBytes(1, 1), byte(1))
 	f.Add(strangeAnswer, byte(2))
 	f.Fuzz(func(t *testing.T, in []byte, from byte) {
-		r := NewReflector(quiet())
+		r := New(quiet(), Limits{})
 		if r.datagram(in, socket.Address{2: from}, 0) && (len(in) < wire.PacketSize || in[5] != wire.Challenge) {
 			t.Errorf("%x is the answer", in)
 		}
@@ -290,7 +290,7 @@ func TestAnswerStream(t *testing.T) {
 	}
 	for name, tt := range tests {
 		rw := &pieces{in: tt.in, sizes: tt.sizes}
-		err := NewReflector(quiet()).answerStream(rw, &connection{}, func() {})
+		err := New(quiet(), Limits{}).answerStream(rw, &connection{}, func() {})
 		if !errors.Is(err, tt.err) || rw.out.Len() != tt.want*wire.PacketSize {
 			t.Errorf("%s: %d bytes, %v; want %d answers, %v", name, rw.out.Len(), err, tt.want, tt.err)
 		}
@@ -310,7 +310,7 @@ func FuzzAnswerStream(f *testing.F) {
 	f.Add([]byte("GET /"), 1)
 	f.Fuzz(func(t *testing.T, in []byte, size int) {
 		rw := &pieces{in: in, sizes: slicesOf(max(size, 1), 8)}
-		_ = NewReflector(quiet()).answerStream(rw, &connection{}, func() {})
+		_ = New(quiet(), Limits{}).answerStream(rw, &connection{}, func() {})
 		if rw.out.Len() > len(in) {
 			t.Errorf("%d bytes answer %d", rw.out.Len(), len(in))
 		}
@@ -318,7 +318,7 @@ func FuzzAnswerStream(f *testing.F) {
 }
 
 func TestAnsweringDoesNotAllocate(t *testing.T) {
-	r := NewReflector(quiet())
+	r := New(quiet(), Limits{})
 	good := r.baker.bake(r.baker.epoch, alice, 1)
 	probe, b := encoded(wire.Packet{Kind: wire.Probe, Session: 1, Seq: 1, Instance: good[0], Count: good[1]}), make([]byte, wire.PacketSize)
 	stranger := probeBytes(2, 1)

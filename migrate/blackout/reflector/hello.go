@@ -1,4 +1,4 @@
-package blackout
+package reflector
 
 import (
 	"time"
