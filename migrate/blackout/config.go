@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/vmferry/vmferry/migrate/blackout/endpoint"
+	"github.com/vmferry/vmferry/migrate/blackout/probe"
 	"github.com/vmferry/vmferry/migrate/blackout/wire"
 )
 
@@ -144,8 +145,8 @@ func (c Config) withDefaults(ends []endpoint.Endpoint) Config {
 }
 
 // run is what a run has to know.
-func (c Config) run() runOptions {
-	return runOptions{
+func (c Config) run() probe.Options {
+	return probe.Options{
 		Interval: c.Interval, Threshold: c.Threshold, MaxError: c.MaxError, Bucket: c.Bucket,
 		Burst: c.Burst, Family: c.Family, Insecure: c.Insecure,
 		ReconnectAfter: c.ReconnectAfter, RetryEvery: c.RetryEvery, ConnectTimeout: c.ConnectTimeout,

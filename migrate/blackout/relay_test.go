@@ -95,7 +95,7 @@ func quiet() logrus.FieldLogger {
 	return log
 }
 
-// startReflector serves on a free port of loopback until the test ends.
+// StartReflector serves on a free port of loopback until the test ends.
 func startReflector(t *testing.T) string { return startReflectorAt(t, "127.0.0.1:0") }
 
 func startReflectorAt(t *testing.T, addr string) string {

@@ -3,6 +3,8 @@ package blackout
 import (
 	"context"
 	"time"
+
+	"github.com/vmferry/vmferry/migrate/blackout/probe"
 )
 
 // Watch probes every target of cfg until cfg.For has passed or ctx is
@@ -15,11 +17,11 @@ func Watch(ctx context.Context, cfg Config) (*Report, error) {
 	if err != nil {
 		return nil, err
 	}
-	r, err := openRun(ctx, ends, cfg.run())
+	r, err := probe.Open(ctx, ends, cfg.run())
 	if err != nil {
 		return nil, err
 	}
-	defer r.close()
+	defer r.Close()
 	w := &watcher{cfg, r}
 
 	done, published := make(chan struct{}), make(chan struct{})
@@ -32,7 +34,7 @@ func Watch(ctx context.Context, cfg Config) (*Report, error) {
 		ctx, cancel = context.WithTimeout(ctx, cfg.For)
 		defer cancel()
 	}
-	end, err := r.send(ctx)
+	end, err := r.Send(ctx)
 	close(done)
 	<-published
 	if err != nil {
@@ -46,7 +48,7 @@ func Watch(ctx context.Context, cfg Config) (*Report, error) {
 // watcher publishes the state of a run while it goes on.
 type watcher struct {
 	cfg Config
-	run *run
+	run *probe.Run
 }
 
 // publish gives the caller its checkpoints and progress until done is closed.
@@ -65,7 +67,7 @@ func (w *watcher) publish(done <-chan struct{}) {
 			checkpoint.Reset(max(w.cfg.CheckpointEvery, checkpointShare*w.checkpoint()))
 		case <-progress.C:
 			if w.cfg.Progress != nil {
-				state = w.run.progress(state)
+				state = w.run.Progress(state)
 				w.cfg.Progress(state)
 			}
 		}
@@ -80,14 +82,14 @@ const checkpointShare = 20
 func (w *watcher) checkpoint() time.Duration {
 	begun := time.Now()
 	if w.cfg.Checkpoint != nil {
-		w.cfg.Checkpoint(w.report(w.run.now()))
+		w.cfg.Checkpoint(w.report(w.run.Now()))
 	}
 	return time.Since(begun)
 }
 
 // report is what is known at an instant, and what the caller said of the run.
 func (w *watcher) report(now time.Duration) *Report {
-	r := w.run.report(now)
+	r := w.run.Report(now)
 	r.Version, r.Args = w.cfg.Version, append(r.Args, w.cfg.Args...)
 	return r
 }

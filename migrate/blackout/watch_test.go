@@ -29,7 +29,7 @@ func watchOne(t *testing.T, ctx context.Context, target string) Target {
 	return report.Targets[0]
 }
 
-// deadline bounds a test run, should what ends it not happen.
+// Deadline bounds a test run, should what ends it not happen.
 func deadline(t *testing.T) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	t.Cleanup(cancel)

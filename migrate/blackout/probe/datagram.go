@@ -1,4 +1,4 @@
-package blackout
+package probe
 
 import (
 	"errors"

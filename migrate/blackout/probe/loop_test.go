@@ -1,4 +1,4 @@
-package blackout
+package probe
 
 import (
 	"context"
@@ -12,7 +12,7 @@ import (
 )
 
 // openTargets prepares a run on targets, which ends with the test.
-func openTargets(t testing.TB, o runOptions, names ...string) *run {
+func openTargets(t testing.TB, o Options, names ...string) *Run {
 	t.Helper()
 	o.Threshold, o.Bucket = 3*o.Interval, 10*time.Millisecond
 	o.ReconnectAfter, o.RetryEvery, o.ConnectTimeout = 2*time.Second, 100*time.Millisecond, time.Second
@@ -24,17 +24,17 @@ func openTargets(t testing.TB, o runOptions, names ...string) *run {
 		}
 		ends = append(ends, e)
 	}
-	r, err := openRun(context.Background(), ends, o)
+	r, err := Open(context.Background(), ends, o)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(r.close)
+	t.Cleanup(r.Close)
 	return r
 }
 
 func TestSendingDoesNotAllocate(t *testing.T) {
 	addr := startReflector(t)
-	r := openTargets(t, runOptions{Interval: time.Minute, Burst: 1}, "udp://"+addr, "tcp://"+addr)
+	r := openTargets(t, Options{Interval: time.Minute, Burst: 1}, "udp://"+addr, "tcp://"+addr)
 	round := func() {
 		for _, p := range r.loop.probers {
 			p.tick(r.loop.clock.now(), 0)
@@ -60,7 +60,8 @@ func TestSendingDoesNotAllocate(t *testing.T) {
 // collection of garbage at once, and not when the next slot begins. A machine that
 // stands still for a while misses slots: those that were begun are counted.
 func TestGarbageIsCollectedWhileTheLoopWaits(t *testing.T) {
-	ctx, cancel := deadline(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
 	l, err := newLoop(time.Second)
 	if err != nil {
 		t.Fatal(err)

@@ -1,4 +1,4 @@
-package blackout
+package probe
 
 import (
 	"context"
@@ -11,7 +11,7 @@ import (
 )
 
 // benchRun prepares a run on targets of one reflector on loopback.
-func benchRun(b *testing.B, targets, burst int) *run {
+func benchRun(b *testing.B, targets, burst int) *Run {
 	b.Helper()
 	udp, tcp, err := reflector.Listen(":0")
 	if err != nil {
@@ -28,7 +28,7 @@ func benchRun(b *testing.B, targets, burst int) *run {
 	for i := range targets {
 		names = append(names, fmt.Sprintf("udp://127.0.%d.%d:%s", 1+i/250, 1+i%250, port))
 	}
-	run := openTargets(b, runOptions{Burst: burst, Interval: 10 * time.Millisecond}, names...)
+	run := openTargets(b, Options{Burst: burst, Interval: 10 * time.Millisecond}, names...)
 	if err := run.loop.arm(time.Second, time.Second); err != nil { // so that a lost answer ends in an error
 		b.Fatal(err)
 	}
@@ -36,7 +36,7 @@ func benchRun(b *testing.B, targets, burst int) *run {
 }
 
 // round sends one slot, and receives until all of it is answered.
-func (r *run) round(b *testing.B) {
+func (r *Run) round(b *testing.B) {
 	for _, p := range r.loop.probers {
 		p.tick(r.loop.clock.now(), 0)
 		for begun := time.Now(); !p.settled(); {

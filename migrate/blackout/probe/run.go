@@ -1,4 +1,4 @@
-package blackout
+package probe
 
 import (
 	"context"
@@ -12,8 +12,8 @@ import (
 	"github.com/vmferry/vmferry/migrate/blackout/wire"
 )
 
-// runOptions say how a run probes its targets.
-type runOptions struct {
+// Options say how a run probes its targets.
+type Options struct {
 	Interval, Threshold, MaxError, Bucket time.Duration
 
 	Burst    int  // probes in an interval, for datagram targets
@@ -29,9 +29,9 @@ type runOptions struct {
 	Wall func(time.Time) time.Time
 }
 
-// run probes all targets from one loop.
-type run struct {
-	runOptions
+// Run probes all targets from one loop.
+type Run struct {
+	Options
 	loop    *loop
 	targets []*target
 	room    map[socketKind]*datagramProber // the newest of each kind
@@ -43,13 +43,13 @@ type socketKind struct {
 	six   bool
 }
 
-// openRun resolves every target and opens its sockets; then the run begins.
-func openRun(ctx context.Context, ends []endpoint.Endpoint, o runOptions) (*run, error) {
+// Open resolves every target and opens its sockets; then the run begins.
+func Open(ctx context.Context, ends []endpoint.Endpoint, o Options) (*Run, error) {
 	l, err := newLoop(o.Interval)
 	if err != nil {
 		return nil, err
 	}
-	r := &run{runOptions: o, loop: l, room: make(map[socketKind]*datagramProber)}
+	r := &Run{Options: o, loop: l, room: make(map[socketKind]*datagramProber)}
 	for _, e := range ends {
 		if err := r.add(ctx, e, outage.Buckets(len(ends))); err != nil {
 			l.close()
@@ -63,18 +63,18 @@ func openRun(ctx context.Context, ends []endpoint.Endpoint, o runOptions) (*run,
 	return r, nil
 }
 
-// close closes every socket.
-func (r *run) close() { r.loop.close() }
+// Close closes every socket.
+func (r *Run) Close() { r.loop.close() }
 
-// send sends probes until ctx is done, waits for the last answers, and returns the
+// Send sends probes until ctx is done, waits for the last answers, and returns the
 // instant at which sending ended.
-func (r *run) send(ctx context.Context) (time.Duration, error) { return r.loop.run(ctx, r.Linger) }
+func (r *Run) Send(ctx context.Context) (time.Duration, error) { return r.loop.run(ctx, r.Linger) }
 
-// now is the time since the run began.
-func (r *run) now() time.Duration { return r.loop.clock.now() }
+// Now is the time since the run began.
+func (r *Run) Now() time.Duration { return r.loop.clock.now() }
 
 // rest tells all targets that this machine was asleep.
-func (r *run) rest() {
+func (r *Run) rest() {
 	for _, t := range r.targets {
 		t.mu.Lock()
 		t.track.Rest()
@@ -85,7 +85,7 @@ func (r *run) rest() {
 	}
 }
 
-func (r *run) add(ctx context.Context, e endpoint.Endpoint, buckets int) error {
+func (r *Run) add(ctx context.Context, e endpoint.Endpoint, buckets int) error {
 	at, err := resolve(ctx, e, r.Family)
 	if err != nil {
 		return err
@@ -114,7 +114,7 @@ func (r *run) add(ctx context.Context, e endpoint.Endpoint, buckets int) error {
 	return nil
 }
 
-func (r *run) addTCP(e endpoint.Endpoint, at netip.AddrPort, buckets int) error {
+func (r *Run) addTCP(e endpoint.Endpoint, at netip.AddrPort, buckets int) error {
 	owner := len(r.loop.probers)
 	times := tcpTimes{r.ReconnectAfter, r.RetryEvery, r.ConnectTimeout}
 	c, err := newTCPProber(at, times, func(fd int, events uint32) error { return r.loop.watch(fd, owner, events) })
@@ -128,7 +128,7 @@ func (r *run) addTCP(e endpoint.Endpoint, at netip.AddrPort, buckets int) error 
 }
 
 // addDatagram gives a target a place in a prober that has room, or in a new one.
-func (r *run) addDatagram(e endpoint.Endpoint, at netip.AddrPort, m wire.Mode, buckets int) error {
+func (r *Run) addDatagram(e endpoint.Endpoint, at netip.AddrPort, m wire.Mode, buckets int) error {
 	t := new(target)
 	r.adopt(t, e, outage.Options{Burst: r.Burst, Buckets: buckets})
 	key := socketKind{e.Proto, at.Addr().Is6()}
@@ -149,30 +149,30 @@ func (r *run) addDatagram(e endpoint.Endpoint, at netip.AddrPort, m wire.Mode, b
 }
 
 // adopt fills in what all targets have.
-func (r *run) adopt(t *target, e endpoint.Endpoint, o outage.Options) {
+func (r *Run) adopt(t *target, e endpoint.Endpoint, o outage.Options) {
 	t.Endpoint, t.session, t.track = e, wire.RandomID(), r.tracker(o)
 	r.targets = append(r.targets, t)
 }
 
 // tracker returns the arithmetic of a target of this run.
-func (r *run) tracker(o outage.Options) *outage.Tracker {
+func (r *Run) tracker(o outage.Options) *outage.Tracker {
 	o.Interval, o.Threshold, o.Bucket = r.Interval, r.Threshold, r.Bucket
 	return outage.New(o)
 }
 
-// progress returns the state of every target, in the memory of state.
-func (r *run) progress(state []outage.Progress) []outage.Progress {
+// Progress returns the state of every target, in the memory of state.
+func (r *Run) Progress(state []outage.Progress) []outage.Progress {
 	state = state[:0]
 	for _, t := range r.targets {
 		t.mu.Lock()
-		state = append(state, t.track.Progress(t.Name, r.now()))
+		state = append(state, t.track.Progress(t.Name, r.Now()))
 		t.mu.Unlock()
 	}
 	return state
 }
 
-// report is what is known at an instant.
-func (r *run) report(now time.Duration) *report.Report {
+// Report is what is known at an instant.
+func (r *Run) Report(now time.Duration) *report.Report {
 	cal, faults, omitted := r.loop.faults.Report(r.loop.clock.start.UTC())
 	rep := &report.Report{
 		Schema: report.Schema, Tool: "blackout", Start: cal.Start, End: cal.Time(now),
