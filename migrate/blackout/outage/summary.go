@@ -8,67 +8,66 @@ import (
 	"github.com/vmferry/vmferry/migrate/blackout/wire"
 )
 
-// Report renders the state of a tracker at an instant as a part of a report.
+// Report is what is known of the target at an instant.
 func (k *Tracker) Report(name, proto string, cal Calendar, now time.Duration) report.Target {
-	out, back := k.loss.totals()
+	lost, back := k.loss.totals()
+	all := k.until(now)
 	t := report.Target{
 		Target: name, Proto: proto,
-		Sent: k.sends.last, Answered: k.answered, Lost: out + back,
-		Directed: k.answered > 0 && !k.plain, LostOut: out, LostBack: back,
-		Unsettled: k.Pending(), SendErrors: k.failed, Refused: k.refused, Skipped: k.skipped,
-		Late: k.late, Duplicates: k.duplicates,
-		WorstErrorMs: report.Millis(max(k.worst, k.Interval)), BelowErrorMs: report.Millis(k.below),
-		Outages: make([]report.Outage, 0, len(k.outages)+1), OutagesOmitted: k.omitted,
-		Resets: k.links.resets, Reconnects: k.links.reconnects, Abandoned: k.links.abandoned,
+		Sent: k.sends.last, Answered: k.answered, Lost: lost + back,
+		Directed: k.answered > 0 && !k.plain, LostOut: lost, LostBack: back,
+		Unsettled: k.Pending(), SendErrors: uint64(k.events[NotSent]), Refused: uint64(k.events[Refused]),
+		Skipped: k.skipped, Late: k.late, Duplicates: k.twice,
+		WorstErrorMs: k.worstError(), BelowErrorMs: report.Millis(all.below),
+		DarkMs: report.Millis(all.dark), DarkErrorMs: report.Millis(all.darkErr),
+		Outages: make([]report.Outage, 0, len(all.list)), OutagesOmitted: all.omitted,
+		Resets: k.events[Reset], Reconnects: k.events[Reconnected], Abandoned: k.events[Abandoned],
 		Instances: k.loss.instances(), InstanceChanges: k.loss.changes,
 		Series: k.series.report(cal.Start),
 	}
 	if proto == endpoint.TCP {
 		t.StalledBytes = t.Late * wire.PacketSize
 	}
-	if k.answered > 0 {
-		first := report.Millis(k.first)
-		t.FirstAnswerMs = &first
-	}
-	for _, o := range k.outages {
+	for _, o := range all.list {
 		t.Outages = append(t.Outages, o.report(cal))
 	}
-	k.sum(&t, cal, now)
+	k.availability(&t, all, now)
+	t.ErrorMs = t.WorstErrorMs
+	if all.longest.length() > 0 {
+		o := all.longest.report(cal)
+		t.BlackoutMs, t.BlackoutStart, t.BlackoutEnd, t.ErrorMs = o.Ms, o.Start, o.End, o.ErrorMs
+	}
+	k.roundTrips(&t, all.longest)
 	if k.plain {
 		undirected(&t)
 	}
 	return t
 }
 
-// sum fills in what is known of the outages together, the one that is still
-// open with them.
-func (k *Tracker) sum(t *report.Target, cal Calendar, now time.Duration) {
-	longest, dark, darkErr := k.longest, k.dark, k.darkErr
-	if o, ok := k.ongoing(now); ok {
-		if o.length() >= k.Threshold {
-			t.Outages = append(t.Outages, o.report(cal))
-			dark, darkErr = dark+o.length(), darkErr+o.err
-		}
-		if o.length() > longest.length() {
-			longest = o
-		}
+// worstError is the widest time between two probes, in milliseconds.
+func (k *Tracker) worstError() float64 { return report.Millis(max(k.worst, k.opt.Interval)) }
+
+// availability fills in the share of the time since the first answer that was not dark.
+func (k *Tracker) availability(t *report.Target, all outages, now time.Duration) {
+	if k.answered == 0 {
+		return
 	}
-	t.DarkMs, t.DarkErrorMs = report.Millis(dark), report.Millis(darkErr)
-	if known := now - k.first; k.answered > 0 && known > 0 {
-		t.Availability = max(1-float64(dark)/float64(known), 0)
-		t.AvailabilityError = min(float64(darkErr)/float64(known), 1)
+	t.FirstAnswerMs = new(report.Millis(k.first))
+	if known := now - k.first; known > 0 {
+		t.Availability = max(1-float64(all.dark)/float64(known), 0)
+		t.AvailabilityError = min(float64(all.darkErr)/float64(known), 1)
 	}
-	t.ErrorMs = t.WorstErrorMs
-	if longest.length() > 0 {
-		o := longest.report(cal)
-		t.BlackoutMs, t.BlackoutStart, t.BlackoutEnd, t.ErrorMs = o.Ms, o.Start, o.End, o.ErrorMs
-	}
-	t.RTT, t.RTTBefore, t.RTTAfter = k.rtt.report()
-	if k.longest.length() == 0 || longest.open {
-		t.RTTBefore, t.RTTAfter = report.RTT{}, report.RTT{}
-	}
-	if longest.open {
-		t.RTTBefore = t.RTT
+}
+
+// roundTrips fills in the round trips: of the whole run, before and after the longest outage.
+func (k *Tracker) roundTrips(t *report.Target, longest outage) {
+	all, before, after := k.rtt.report()
+	t.RTT = all
+	switch {
+	case longest.open:
+		t.RTTBefore = all
+	case longest.length() > 0:
+		t.RTTBefore, t.RTTAfter = before, after
 	}
 }
 
@@ -77,15 +76,11 @@ func (k *Tracker) ReportKernel(t *report.Target, cal Calendar, now time.Duration
 	if k.answered == 0 {
 		return
 	}
-	longest := k.longest
-	if o, ok := k.ongoing(now); ok && o.length() > longest.length() {
-		longest = o
-	}
-	blackout := report.Millis(longest.length())
-	t.KernelBlackoutMs, t.KernelBelowErrorMs = &blackout, report.Millis(k.below)
-	t.KernelErrorMs = report.Millis(max(k.worst, k.Interval))
-	if longest.length() > 0 {
-		o := longest.report(cal)
+	all := k.until(now)
+	t.KernelBlackoutMs, t.KernelBelowErrorMs = new(report.Millis(all.longest.length())), report.Millis(all.below)
+	t.KernelErrorMs = k.worstError()
+	if all.longest.length() > 0 {
+		o := all.longest.report(cal)
 		t.KernelBlackoutStart, t.KernelBlackoutEnd, t.KernelErrorMs = o.Start, o.End, o.ErrorMs
 	}
 }
@@ -104,7 +99,7 @@ func (o outage) report(cal Calendar) report.Outage {
 	return report.Outage{
 		Start: start, End: start.Add(o.length()), Ms: report.Millis(o.length()), ErrorMs: report.Millis(o.err),
 		Lost: out + back, LostOut: out, LostBack: back, Late: uint64(o.late),
-		Resets: o.links.resets, Reconnects: o.links.reconnects, Abandoned: o.links.abandoned,
+		Resets: o.events[Reset], Reconnects: o.events[Reconnected], Abandoned: o.events[Abandoned],
 		Open: o.open,
 	}
 }
@@ -117,11 +112,25 @@ func (s *series) report(start time.Time) report.Series {
 	}
 }
 
+// Progress is the state of a target while a run goes on.
+type Progress struct {
+	Target         string
+	Sent, Answered uint64
+	// Lost were not answered and are settled: a later one was.
+	Lost    uint64
+	Outages int
+	// RTT is the newest round trip.
+	RTT time.Duration
+	// Silent is how long an answer is overdue, 0 when none is; Blackout is the
+	// longest outage so far, Dark the length of all; both with an open one.
+	Silent, Blackout, Dark time.Duration
+}
+
 // Progress is the state of the target that goes by a name, at an instant.
 func (k *Tracker) Progress(name string, now time.Duration) Progress {
 	p := Progress{
 		Target: name, Sent: k.sends.last, Answered: k.answered, RTT: k.rtt.newest,
-		Outages: len(k.outages) + k.omitted, Blackout: k.longest.length(), Dark: k.dark,
+		Outages: len(k.outages.list) + k.outages.omitted, Blackout: k.outages.longest.length(), Dark: k.outages.dark,
 	}
 	p.Lost = p.Sent - p.Answered - k.Pending()
 	if o, ok := k.ongoing(now); ok {

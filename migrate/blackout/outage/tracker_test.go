@@ -2,6 +2,7 @@ package outage
 
 import (
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -348,10 +349,10 @@ func TestReconnectWidensError(t *testing.T) {
 	k.Answer(wire.Packet{Seq: 1, Instance: 1, Count: 1}, at(0), 0)
 	for i := 1; i <= 300; i++ {
 		k.Send(at(i), 0)
-		k.Fail()
+		k.Note(NotSent)
 	}
-	k.Reset()
-	k.Reconnect()
+	k.Note(Reset)
+	k.Note(Reconnected)
 	k.Answer(wire.Packet{Seq: 301, Instance: 1, Count: 2}, at(300), 2*time.Millisecond)
 	got := k.Report("tcp://x:1", endpoint.TCP, Calendar{Start: time.Unix(0, 0)}, at(301))
 	if len(got.Outages) != 1 {
@@ -372,8 +373,8 @@ func TestOutageListIsBounded(t *testing.T) {
 			k.Send(at+(ms+1)*time.Millisecond, 0)
 		}
 	}
-	if len(k.outages) != maxOutages || k.omitted != 9 {
-		t.Errorf("%d outages and %d omitted, want %d and 9", len(k.outages), k.omitted, maxOutages)
+	if len(k.outages.list) != maxOutages || k.outages.omitted != 9 {
+		t.Errorf("%d outages and %d omitted, want %d and 9", len(k.outages.list), k.outages.omitted, maxOutages)
 	}
 }
 
@@ -517,4 +518,34 @@ func FuzzTracker(f *testing.F) {
 			t.Error(err)
 		}
 	})
+}
+
+// A run of a week needs no more memory than one of a day, however bad the service is.
+func TestAWeekNeedsNoMoreThanADay(t *testing.T) {
+	const day = 24 * time.Hour
+	k := New(Options{Interval: time.Millisecond, Threshold: 3 * time.Millisecond, Bucket: 10 * time.Millisecond})
+	var f Faults
+	live := func(until time.Duration, from time.Duration) uint64 {
+		for at := from; at < until; at += time.Second {
+			seq := k.Send(at, 0)
+			k.Sent(seq, at)
+			if at/time.Second%5 < 3 { // and then an outage of two seconds
+				k.Answer(wire.Packet{Kind: wire.Answer, Seq: seq, Instance: uint64(at/time.Minute) + 1, Count: seq}, at+time.Millisecond, 0)
+			}
+			f.Add(report.Late, at, time.Second)
+		}
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	first := live(day, 0)
+	last := live(7*day, day)
+	if len(k.outages.list) != maxOutages || k.outages.omitted == 0 || len(k.series.sent) > maxBuckets || len(f.list) != maxFaults {
+		t.Errorf("%d outages and %d omitted, %d buckets, %d faults", len(k.outages.list), k.outages.omitted, len(k.series.sent), len(f.list))
+	}
+	if last > first+2<<20 {
+		t.Errorf("after a day %d bytes, after a week %d", first, last)
+	}
+	runtime.KeepAlive(k)
 }

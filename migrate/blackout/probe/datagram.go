@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/vmferry/vmferry/migrate/blackout/endpoint"
+	"github.com/vmferry/vmferry/migrate/blackout/outage"
 	"github.com/vmferry/vmferry/migrate/blackout/socket"
 	"github.com/vmferry/vmferry/migrate/blackout/wire"
 )
@@ -161,7 +162,7 @@ func (d *datagramProber) failed(i int) {
 	f := d.slots[i].flow
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.track.Fail()
+	f.track.Note(outage.NotSent)
 }
 
 // done notes when the kernel had taken the batch, and empties it.

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/vmferry/vmferry/migrate/blackout/endpoint"
+	"github.com/vmferry/vmferry/migrate/blackout/outage"
 	"github.com/vmferry/vmferry/migrate/blackout/socket"
 	"github.com/vmferry/vmferry/migrate/blackout/wire"
 )
@@ -60,7 +61,7 @@ func (x *exchangeProber) tick(now time.Duration, skipped uint64) {
 	defer x.mu.Unlock()
 	seq := x.track.Send(now, skipped)
 	if x.running.Load() >= maxExchanges {
-		x.track.Fail()
+		x.track.Note(outage.NotSent)
 		return
 	}
 	x.running.Add(1)
@@ -78,7 +79,7 @@ func (x *exchangeProber) once(seq uint64, sent time.Duration) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if err != nil {
-		x.track.Refuse()
+		x.track.Note(outage.Refused)
 		return
 	}
 	x.answered(wire.Packet{Kind: wire.Probe, Seq: seq, Sent: sent}, time.Time{}, false, lateness)

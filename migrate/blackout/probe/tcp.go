@@ -88,7 +88,7 @@ func (c *tcpProber) probe(now time.Duration, skipped uint64) {
 	c.kernel.Send(now, skipped)
 	wire.Packet{Kind: wire.Probe, Session: c.session, Seq: seq, Sent: now}.Put(c.out[:])
 	if !c.send() {
-		c.track.Fail()
+		c.track.Note(outage.NotSent)
 	}
 	done := c.clock.now()
 	c.track.Sent(seq, done)
@@ -172,7 +172,7 @@ func (c *tcpProber) ready(fd int, _ uint32, lateness time.Duration) {
 	defer c.mu.Unlock()
 	if s := c.established; s != nil && s.fd == fd {
 		if !c.read(s, lateness) {
-			c.track.Reset()
+			c.track.Note(outage.Reset)
 			c.drop(s)
 			c.established, c.next = nil, 0
 		}
@@ -188,7 +188,7 @@ func (c *tcpProber) ready(fd int, _ uint32, lateness time.Duration) {
 	}
 	// An answer may have promoted s just before it broke.
 	if c.established == s {
-		c.track.Reset()
+		c.track.Note(outage.Reset)
 		c.established, c.next = nil, 0
 	} else {
 		c.candidates = slices.Delete(c.candidates, i, i+1)
@@ -256,11 +256,11 @@ func (c *tcpProber) prefer(s *stream) {
 		return
 	}
 	if c.established != nil {
-		c.track.Abandon()
+		c.track.Note(outage.Abandoned)
 		c.drop(c.established)
 	}
 	if c.ever {
-		c.track.Reconnect()
+		c.track.Note(outage.Reconnected)
 	}
 	c.established, c.ever = s, true
 	c.dropCandidates(s)
