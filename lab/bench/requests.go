@@ -1,4 +1,4 @@
-package blackout
+package bench
 
 import (
 	"context"
@@ -8,29 +8,28 @@ import (
 	"net"
 	"time"
 
-	"github.com/vmferry/vmferry/migrate/blackout/endpoint"
 	"github.com/vmferry/vmferry/migrate/blackout/wire"
 )
 
-// Wait is what a client saw that asks again only when it was answered.
-type Wait struct {
+// longestWait is what a client saw that asks again only when it was answered.
+type longestWait struct {
 	Longest time.Duration // from a request to its answer, or to the end where none came
 	At      time.Time     // when that request was sent
 	Answers uint64
 }
 
-// Requests asks the reflector at addr (HOST:PORT) over one TCP connection, with one request in flight: the next
+// request asks the reflector at addr (HOST:PORT) over one TCP connection, with one request in flight: the next
 // one is sent every after the one before, or as soon as that is answered. It ends with ctx, which is no error. An
 // error is a connection that cannot be made, or that breaks: nothing says then how long the next client waits.
-func Requests(ctx context.Context, addr string, every time.Duration) (Wait, error) {
-	conn, err := new(net.Dialer).DialContext(ctx, endpoint.TCP, addr)
+func request(ctx context.Context, addr string, every time.Duration) (longestWait, error) {
+	conn, err := new(net.Dialer).DialContext(ctx, "tcp", addr)
 	if err != nil {
-		return Wait{}, fmt.Errorf("ask %q: %w", addr, err)
+		return longestWait{}, fmt.Errorf("ask %q: %w", addr, err)
 	}
 	defer conn.Close()
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Now()) })
 	defer stop()
-	r := requests{conn: conn, session: wire.RandomID(), start: time.Now()}
+	r := requester{conn: conn, session: wire.RandomID(), start: time.Now()}
 	tick := time.NewTicker(every)
 	defer tick.Stop()
 	for {
@@ -45,17 +44,17 @@ func Requests(ctx context.Context, addr string, every time.Duration) (Wait, erro
 	}
 }
 
-// requests is the client's side of one connection.
-type requests struct {
+// requester is the client's side of one connection.
+type requester struct {
 	conn    net.Conn
 	session uint64
 	start   time.Time
 	seq     uint64
-	wait    Wait
+	wait    longestWait
 }
 
 // ask makes one request and waits for its answer.
-func (r *requests) ask() error {
+func (r *requester) ask() error {
 	var b [wire.PacketSize]byte
 	r.seq++
 	sent := time.Now()

@@ -1,10 +1,11 @@
-package blackout
+package bench
 
 import (
 	"context"
 	"io"
 	"net"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -18,14 +19,15 @@ func serveOne(t *testing.T, change func(n int, request []byte) (answer []byte, m
 	if err != nil {
 		t.Fatal(err)
 	}
-	background(t, func(ctx context.Context) {
-		defer context.AfterFunc(ctx, func() { _ = l.Close() })()
+	var served sync.WaitGroup
+	t.Cleanup(func() { _ = l.Close(); served.Wait() })
+	served.Go(func() {
 		conn, err := l.Accept()
 		if err != nil {
 			return
 		}
 		defer conn.Close()
-		defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
+		defer context.AfterFunc(t.Context(), func() { _ = conn.Close() })()
 		b := make([]byte, wire.PacketSize)
 		for n := 1; ; n++ {
 			if _, err := io.ReadFull(conn, b); err != nil {
@@ -43,7 +45,8 @@ func serveOne(t *testing.T, change func(n int, request []byte) (answer []byte, m
 // The longest wait is that for the answer that was held up, and no request was sent meanwhile.
 func TestRequests(t *testing.T) {
 	const held = 100 * time.Millisecond
-	ctx, cancel := deadline(t)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
 	var asked time.Time
 	addr := serveOne(t, func(n int, b []byte) ([]byte, bool) {
 		if n == 5 {
@@ -55,7 +58,7 @@ func TestRequests(t *testing.T) {
 		}
 		return b, true
 	})
-	wait, err := Requests(ctx, addr, time.Millisecond)
+	wait, err := request(ctx, addr, time.Millisecond)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -66,7 +69,8 @@ func TestRequests(t *testing.T) {
 
 // A request that is not answered at the end waited until then.
 func TestRequestsOpen(t *testing.T) {
-	ctx, cancel := deadline(t)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
 	addr := serveOne(t, func(n int, b []byte) ([]byte, bool) {
 		if n == 3 {
 			time.AfterFunc(50*time.Millisecond, cancel)
@@ -74,7 +78,7 @@ func TestRequestsOpen(t *testing.T) {
 		}
 		return b, true
 	})
-	wait, err := Requests(ctx, addr, time.Millisecond)
+	wait, err := request(ctx, addr, time.Millisecond)
 	if err != nil || wait.Answers != 2 || wait.Longest < 50*time.Millisecond {
 		t.Errorf("%+v, %v", wait, err)
 	}
@@ -89,14 +93,14 @@ func TestRequestsFail(t *testing.T) {
 		},
 		"garbage": func(int, []byte) ([]byte, bool) { return make([]byte, wire.PacketSize), true },
 	} {
-		ctx, _ := deadline(t)
+		ctx := t.Context()
 		addr := serveOne(t, change)
-		if wait, err := Requests(ctx, addr, time.Millisecond); err == nil || !strings.Contains(err.Error(), addr) {
+		if wait, err := request(ctx, addr, time.Millisecond); err == nil || !strings.Contains(err.Error(), addr) {
 			t.Errorf("%s: %+v, %v", name, wait, err)
 		}
 	}
-	ctx, _ := deadline(t)
-	if _, err := Requests(ctx, "127.0.0.1:1", time.Millisecond); err == nil {
+	ctx := t.Context()
+	if _, err := request(ctx, "127.0.0.1:1", time.Millisecond); err == nil {
 		t.Error("nobody listens, and that is no error")
 	}
 }
