@@ -14,6 +14,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/vmferry/vmferry/migrate/blackout"
+	"github.com/vmferry/vmferry/migrate/blackout/report"
 	"github.com/vmferry/vmferry/migrate/blackout/view"
 )
 
@@ -35,7 +36,7 @@ func (f files) check() error {
 		if one.path == "" || one.path == "-" && one.flag == "json" {
 			continue
 		}
-		if err := blackout.CheckFile(one.path); err != nil {
+		if err := report.CheckFile(one.path); err != nil {
 			return misuse(fmt.Errorf("--%s: %w", one.flag, err))
 		}
 	}
@@ -52,10 +53,10 @@ func (f files) write(r *blackout.Report, marks []view.Mark) error {
 		errs = append(errs, r.WriteFile(f.json))
 	}
 	if f.html != "" {
-		errs = append(errs, blackout.ReplaceFile(f.html, func(w io.Writer) error { return view.WriteHTML(w, r, marks) }))
+		errs = append(errs, report.ReplaceFile(f.html, func(w io.Writer) error { return view.WriteHTML(w, r, marks) }))
 	}
 	if f.csv != "" {
-		errs = append(errs, blackout.ReplaceFile(f.csv, func(w io.Writer) error { return view.WriteCSV(w, r) }))
+		errs = append(errs, report.ReplaceFile(f.csv, func(w io.Writer) error { return view.WriteCSV(w, r) }))
 	}
 	return errors.Join(errs...)
 }

@@ -14,7 +14,7 @@ import (
 
 	"github.com/sirupsen/logrus"
 
-	"github.com/vmferry/vmferry/migrate/blackout"
+	"github.com/vmferry/vmferry/migrate/blackout/reflector"
 	"github.com/vmferry/vmferry/migrate/plaintext"
 )
 
@@ -32,20 +32,20 @@ func serve(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	}
 	log := logrus.New()
 	log.SetOutput(plaintext.Writer{To: stderr})
-	return blackout.Serve(ctx, service, log)
+	return reflector.Serve(ctx, service, log)
 }
 
 // serveFlags turns the command line into what the library wants.
-func serveFlags(args []string) (blackout.Service, error) {
-	var s blackout.Service
+func serveFlags(args []string) (reflector.Service, error) {
+	var s reflector.Service
 	fs := flag.NewFlagSet("serve", flag.ContinueOnError)
-	fs.StringVar(&s.Listen, "listen", blackout.DefaultListen, "")
+	fs.StringVar(&s.Listen, "listen", reflector.DefaultListen, "")
 	user := fs.String("user", nobody, "")
-	fs.IntVar(&s.Limits.Clients, "max-clients", blackout.DefaultClients, "")
-	fs.IntVar(&s.Limits.ClientsPerAddress, "max-clients-per-address", blackout.DefaultClientsPerAddress, "")
-	fs.IntVar(&s.Limits.Rate, "max-rate", blackout.DefaultRate, "")
-	fs.IntVar(&s.Limits.Connections, "max-connections", blackout.DefaultConnections, "")
-	fs.IntVar(&s.Limits.ConnectionsPerAddress, "max-connections-per-address", blackout.DefaultConnectionsPerAddress, "")
+	fs.IntVar(&s.Limits.Clients, "max-clients", reflector.DefaultClients, "")
+	fs.IntVar(&s.Limits.ClientsPerAddress, "max-clients-per-address", reflector.DefaultClientsPerAddress, "")
+	fs.IntVar(&s.Limits.Rate, "max-rate", reflector.DefaultRate, "")
+	fs.IntVar(&s.Limits.Connections, "max-connections", reflector.DefaultConnections, "")
+	fs.IntVar(&s.Limits.ConnectionsPerAddress, "max-connections-per-address", reflector.DefaultConnectionsPerAddress, "")
 	rest, err := parse(fs, args)
 	if err != nil {
 		return s, err

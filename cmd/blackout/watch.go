@@ -34,7 +34,6 @@ func watch(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	}
 	log := logrus.New()
 	log.SetOutput(plaintext.Writer{To: stderr})
-	cfg.Log = log
 	if err := opts.check(); err != nil {
 		return err
 	}

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/vmferry/vmferry/migrate/blackout"
+	"github.com/vmferry/vmferry/migrate/wait"
 )
 
 // accuracy makes all outages, and gives the three results that they show.
@@ -131,7 +132,7 @@ func (p watch) answered(ctx context.Context) error {
 		if time.Since(begun) > patience || ctx.Err() != nil {
 			return errors.Join(errors.New("not everything that is probed answers"), err, ctx.Err())
 		}
-		wait(ctx, calm)
+		_ = wait.For(ctx, calm)
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/vmferry/vmferry/migrate/blackout"
+	"github.com/vmferry/vmferry/migrate/wait"
 )
 
 const (
@@ -72,7 +73,7 @@ func (b *stand) beside(ctx context.Context, name string, server ...string) (stop
 	_, err := exec.LookPath(name)
 	if err == nil {
 		if _, stop, err = b.lane.server.start(ctx, nil, nil, name, server...); err == nil {
-			wait(ctx, 3*calm) // it listens on UDP alone, and says nothing
+			_ = wait.For(ctx, 3*calm) // it listens on UDP alone, and says nothing
 			return stop, true
 		}
 	}

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/vmferry/vmferry/migrate/blackout"
+	"github.com/vmferry/vmferry/migrate/wait"
 )
 
 const (
@@ -151,7 +152,7 @@ func (b *stand) drained(ctx context.Context) error {
 		case waiting == 0:
 			return ctx.Err()
 		}
-		wait(ctx, 50*time.Microsecond)
+		_ = wait.For(ctx, 50*time.Microsecond)
 	}
 	return errors.New("the reflector does not read its socket any more")
 }

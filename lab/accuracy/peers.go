@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/vmferry/vmferry/migrate/wait"
 )
 
 // The names of the tools.
@@ -66,7 +68,7 @@ func (o Options) startPeers(ctx context.Context, w *world, timelines []*timeline
 		notes = append(notes, fmt.Sprintf("without %s beside it: %v", one.name, err))
 	}
 	if len(all) > 0 {
-		wait(ctx, settleTime)
+		_ = wait.For(ctx, settleTime)
 	}
 	return all, notes
 }
@@ -129,7 +131,7 @@ func (r *irttRuns) start(ctx context.Context, w *world, length time.Duration) er
 		}
 		r.servers, c.servers = append(r.servers, cmd), append(c.servers, cmd)
 	}
-	wait(ctx, settleTime) // they listen on UDP alone, and say nothing
+	_ = wait.For(ctx, settleTime) // they listen on UDP alone, and say nothing
 	for _, c := range r.timelines {
 		cmd, err := r.run(ctx, w.client, irttClient(c.at(irttPort), r.file(c), c.interval, length))
 		if err != nil {

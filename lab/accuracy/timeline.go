@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/vmferry/vmferry/migrate/wait"
 )
 
 const (
@@ -140,31 +142,31 @@ func (c *timeline) halted() bool {
 // run makes outages until there are none left.
 func (c *timeline) run(ctx context.Context) error {
 	near := c.interval + reach
-	wait(ctx, calm)
+	_ = wait.For(ctx, calm)
 	for length := range c.lengths {
-		wait(ctx, calm-near+rand.N(2*c.interval))
+		_ = wait.For(ctx, calm-near+rand.N(2*c.interval))
 		m := made{kind: c.kind, length: length}
 		queued := c.queued()
-		wait(ctx, near)
+		_ = wait.For(ctx, near)
 		var err error
 		if m.begin, err = timed(c.set, true); err != nil {
 			return fmt.Errorf("begin an outage %q: %w", c.kind, err)
 		}
 		m.late += c.queued().since(queued)
 		// Not a multiple of the interval: both ends would be as far from a probe.
-		wait(ctx, length+rand.N(c.interval))
+		_ = wait.For(ctx, length+rand.N(c.interval))
 		queued = c.queued()
 		if m.end, err = timed(c.set, false); err != nil {
 			return fmt.Errorf("end an outage %q: %w", c.kind, err)
 		}
-		wait(ctx, near)
+		_ = wait.For(ctx, near)
 		m.late += c.queued().since(queued)
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
 		c.made = append(c.made, m)
 	}
-	wait(ctx, calm+c.interval)
+	_ = wait.For(ctx, calm+c.interval)
 	return ctx.Err()
 }
 
@@ -220,13 +222,4 @@ func timed(set func(bool) error, broken bool) ([2]time.Time, error) {
 	before := time.Now()
 	err := set(broken)
 	return [2]time.Time{before, time.Now()}, err
-}
-
-func wait(ctx context.Context, d time.Duration) {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-	case <-ctx.Done():
-	}
 }

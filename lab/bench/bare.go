@@ -14,6 +14,7 @@ import (
 
 	"github.com/vmferry/vmferry/lab/guest"
 	"github.com/vmferry/vmferry/lab/scenario"
+	"github.com/vmferry/vmferry/migrate/wait"
 )
 
 const (
@@ -195,7 +196,7 @@ func (b *bare) move(ctx context.Context) (float64, error) {
 	if err != nil {
 		return 0, err
 	}
-	if err := sleep(ctx, before); err != nil { // as long as before a move of ours
+	if err := wait.For(ctx, before); err != nil { // as long as before a move of ours
 		return 0, errors.Join(err, b.stop(context.WithoutCancel(ctx), target))
 	}
 	pause, err := transfer(ctx, b.live.qmp, target.qmp)
@@ -264,14 +265,14 @@ func (b *bare) relearn(ctx context.Context, r *scenario.Runner, forget bool) (an
 	if err != nil {
 		return answered{}, err
 	}
-	if err := sleep(ctx, before); err != nil {
+	if err := wait.For(ctx, before); err != nil {
 		return answered{}, err
 	}
 	stopped, resumed, err := b.live.pause(ctx, forget)
 	if err != nil {
 		return answered{}, err
 	}
-	if err := sleep(ctx, after); err != nil {
+	if err := wait.For(ctx, after); err != nil {
 		return answered{}, err
 	}
 	stop()
@@ -319,7 +320,7 @@ func (m *qmp) pause(ctx context.Context, forget bool) (stopped, resumed time.Tim
 				return stopped, resumed, err
 			}
 		}
-	} else if err := sleep(ctx, 500*time.Millisecond); err != nil {
+	} else if err := wait.For(ctx, 500*time.Millisecond); err != nil {
 		return stopped, resumed, err
 	}
 	mark = m.mark()

@@ -15,6 +15,7 @@ import (
 	"github.com/vmferry/vmferry/lab/report"
 	"github.com/vmferry/vmferry/lab/scenario"
 	"github.com/vmferry/vmferry/lab/supervisor"
+	"github.com/vmferry/vmferry/migrate/wait"
 )
 
 const (
@@ -180,7 +181,7 @@ func (s *Stage) crashAndWatch(ctx context.Context, r *scenario.Runner, from, to 
 	service := net.JoinHostPort(s.Guest.Address, strconv.Itoa(guest.ReflectorPort))
 	seen := probeFor(ctx, crashPace, "icmp://"+s.Guest.Address, "udp://"+service)
 	defer seen.stop()
-	if err := sleep(ctx, before); err != nil {
+	if err := wait.For(ctx, before); err != nil {
 		return one, err
 	}
 	one.at[killed] = time.Now()

@@ -15,6 +15,7 @@ import (
 	"github.com/vmferry/vmferry/lab/guest"
 	"github.com/vmferry/vmferry/lab/report"
 	"github.com/vmferry/vmferry/lab/scenario"
+	"github.com/vmferry/vmferry/migrate/wait"
 )
 
 const (
@@ -264,14 +265,14 @@ func (m *mover) move(ctx context.Context, who side) (move, error) {
 	if err != nil {
 		return move{}, err
 	}
-	if err := sleep(ctx, before); err != nil {
+	if err := wait.For(ctx, before); err != nil {
 		return move{}, err
 	}
 	one, err := m.hand(ctx, who, was)
 	if err != nil {
 		return move{}, err
 	}
-	if err := sleep(ctx, after); err != nil {
+	if err := wait.For(ctx, after); err != nil {
 		return move{}, err
 	}
 	stop()
@@ -380,14 +381,4 @@ func (m *mover) settle(ctx context.Context, who side, from, to string) (where st
 		return err == nil, err
 	})
 	return where, now, err
-}
-
-// sleep waits, or returns early with ctx's error.
-func sleep(ctx context.Context, d time.Duration) error {
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-time.After(d):
-		return nil
-	}
 }

@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/vmferry/vmferry/migrate/wait"
 )
 
 // shareTime is for how long the machine's processors are watched, with probing and without.
@@ -60,7 +62,7 @@ func (m *mover) share(ctx context.Context, probing bool) (float64, error) {
 			return 0, err
 		}
 	}
-	if err := sleep(ctx, time.Second); err != nil { // the clients have started
+	if err := wait.For(ctx, time.Second); err != nil { // the clients have started
 		return 0, err
 	}
 	var text [2]string
@@ -70,7 +72,7 @@ func (m *mover) share(ctx context.Context, probing bool) (float64, error) {
 			return 0, err
 		}
 		if text[i] = string(stat); i == 0 {
-			if err := sleep(ctx, shareTime); err != nil {
+			if err := wait.For(ctx, shareTime); err != nil {
 				return 0, err
 			}
 		}

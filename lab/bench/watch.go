@@ -65,12 +65,12 @@ func (m *mover) watchProbes(ctx context.Context) (addition, error) {
 // guest boots again, has no longest wait.
 func (m *mover) watchRequests(ctx context.Context) (addition, error) {
 	done := make(chan struct{})
-	var wait blackout.Wait
+	var wait longestWait
 	var err error
 	go func() {
 		defer close(done)
 		at := net.JoinHostPort(m.guest.Address, strconv.Itoa(guest.ReflectorPort))
-		wait, err = blackout.Requests(ctx, at, m.runner.Interval)
+		wait, err = request(ctx, at, m.runner.Interval)
 	}()
 	return func(one *move) error {
 		<-done

@@ -13,6 +13,7 @@ import (
 	"github.com/vmferry/vmferry/lab/node"
 	"github.com/vmferry/vmferry/lab/supervisor"
 	"github.com/vmferry/vmferry/lab/xen"
+	"github.com/vmferry/vmferry/migrate/wait"
 )
 
 // Cluster is the running lab's nodes.
@@ -207,12 +208,8 @@ func Await(ctx context.Context, what string, cond func(context.Context) (bool, e
 			return nil
 		}
 		took := time.Since(begun)
-		rest := time.NewTimer(min(max(pollEvery-took, pollRest*took), pollMost))
-		select {
-		case <-ctx.Done():
-			rest.Stop()
+		if wait.For(ctx, min(max(pollEvery-took, pollRest*took), pollMost)) != nil {
 			return errors.Join(fmt.Errorf("wait for %s: %w", what, context.Cause(ctx)), err)
-		case <-rest.C:
 		}
 	}
 }

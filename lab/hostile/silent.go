@@ -11,6 +11,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/vmferry/vmferry/migrate/wait"
 )
 
 // silent keeps connections to a service that never say anything, and makes each again that the service closes:
@@ -59,11 +61,6 @@ func hold(ctx context.Context, address string, made *atomic.Int64, tried func())
 			conn.Close()
 		}
 		tried()
-		pause := time.NewTimer(time.Second)
-		select {
-		case <-ctx.Done():
-		case <-pause.C:
-		}
-		pause.Stop()
+		_ = wait.For(ctx, time.Second)
 	}
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/vmferry/vmferry/lab/cluster"
 	"github.com/vmferry/vmferry/lab/report"
+	"github.com/vmferry/vmferry/migrate/wait"
 )
 
 // savedGuest is where a node keeps a guest for a moment.
@@ -67,14 +68,14 @@ func (r *Runner) baseline(ctx context.Context, node, name, commands string) (rep
 	probing, stop := context.WithCancel(ctx)
 	defer stop()
 	probe := r.Probe(probing, filepath.Join(r.Scratch, "baseline-"+name+".json"))
-	if err := sleep(ctx, calm); err != nil {
+	if err := wait.For(ctx, calm); err != nil {
 		return report.Baseline{}, err
 	}
 	begun := time.Now()
 	if err := r.virsh(ctx, node, commands); err != nil {
 		return report.Baseline{}, err
 	}
-	if err := sleep(ctx, calm); err != nil {
+	if err := wait.For(ctx, calm); err != nil {
 		return report.Baseline{}, err
 	}
 	stop()

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/vmferry/vmferry/lab/cluster"
+	"github.com/vmferry/vmferry/migrate/wait"
 )
 
 // listener collects QEMU's events from all nodes, with QEMU's own time stamps:
@@ -25,10 +26,7 @@ type listener struct {
 func (l *listener) run(ctx context.Context, node string) error {
 	for ctx.Err() == nil {
 		l.listen(ctx, node)
-		select {
-		case <-ctx.Done():
-		case <-time.After(300 * time.Millisecond): // the node is down, or libvirt is not up yet
-		}
+		_ = wait.For(ctx, 300*time.Millisecond) // the node is down, or libvirt is not up yet
 	}
 	return nil
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/vmferry/vmferry/lab/guest"
 	"github.com/vmferry/vmferry/lab/report"
 	"github.com/vmferry/vmferry/lab/supervisor"
+	"github.com/vmferry/vmferry/migrate/wait"
 )
 
 // calm is how long probes run before the trigger and after the last guest is
@@ -282,7 +283,7 @@ func (r *Runner) observe(ctx context.Context, name string, agent cluster.Agent, 
 	states := r.startStates(asking)
 
 	say("clients are probing")
-	if err := sleep(ctx, calm); err != nil {
+	if err := wait.For(ctx, calm); err != nil {
 		return report.Scenario{}, err
 	}
 	o.Trigger = time.Now()
@@ -296,7 +297,7 @@ func (r *Runner) observe(ctx context.Context, name string, agent cluster.Agent, 
 	if ctx.Err() != nil {
 		return report.Scenario{}, ctx.Err()
 	}
-	if err := sleep(ctx, calm); err != nil {
+	if err := wait.For(ctx, calm); err != nil {
 		return report.Scenario{}, err
 	}
 	o.Ended = time.Now()
@@ -344,14 +345,4 @@ func later(a, b time.Time) time.Time {
 		return a
 	}
 	return b
-}
-
-// sleep waits, or returns early with ctx's error.
-func sleep(ctx context.Context, d time.Duration) error {
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-time.After(d):
-		return nil
-	}
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/vmferry/vmferry/lab/cluster"
 	"github.com/vmferry/vmferry/lab/supervisor"
 	"github.com/vmferry/vmferry/lab/xendomains"
+	"github.com/vmferry/vmferry/migrate/wait"
 )
 
 // xenObserver reads from each dom0 what the hypervisor below it says of its
@@ -72,7 +73,7 @@ const powerPeriod = 50 * time.Millisecond
 
 // follow observes one node through all of its lives until ctx ends.
 func (o *xenObserver) follow(ctx context.Context, node string) {
-	for sleep(ctx, powerPeriod) == nil {
+	for wait.For(ctx, powerPeriod) == nil {
 		reply, err := o.cluster.State(ctx)
 		if err != nil {
 			continue // who does not answer has not said that it is gone
@@ -93,7 +94,7 @@ func (o *xenObserver) followLife(ctx context.Context, node string, life supervis
 	defer end()
 	go func() {
 		defer end()
-		for sleep(ctx, powerPeriod) == nil {
+		for wait.For(ctx, powerPeriod) == nil {
 			reply, err := o.cluster.State(ctx)
 			if now := reply.Nodes[node]; err == nil && (now.Leader != life.Leader || now.Boots != life.Boots) {
 				return
@@ -106,7 +107,7 @@ func (o *xenObserver) followLife(ctx context.Context, node string, life supervis
 			s.start(ctx)
 		}
 		s.lost()
-		_ = sleep(ctx, 300*time.Millisecond) // it is booting, or going down
+		_ = wait.For(ctx, 300*time.Millisecond) // it is booting, or going down
 	}
 }
 

@@ -1,11 +1,15 @@
 package blackout
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
-	"github.com/sirupsen/logrus"
+	"github.com/vmferry/vmferry/migrate/blackout/endpoint"
+	"github.com/vmferry/vmferry/migrate/blackout/probe"
+	"github.com/vmferry/vmferry/migrate/blackout/wire"
 )
 
 // The values that a zero field of Config stands for.
@@ -25,9 +29,7 @@ const (
 
 const (
 	minInterval = 100 * time.Microsecond
-	maxInterval = time.Minute
 	minBucket   = time.Millisecond
-	maxTargets  = 4096
 	maxBurst    = 1000
 	// leastMaxError is the default of MaxError for short intervals.
 	leastMaxError = 100 * time.Millisecond
@@ -84,95 +86,94 @@ type Config struct {
 	Progress        func([]Progress)
 	ProgressEvery   time.Duration
 
-	// Log takes what does not belong into the report; nil discards it.
-	Log logrus.FieldLogger
-
 	wall func(time.Time) time.Time // see clock
-}
-
-// Progress is the state of a target while a run goes on.
-type Progress struct {
-	Target         string
-	Sent, Answered uint64
-	// Lost were not answered and are settled: a later one was.
-	Lost    uint64
-	Outages int
-	// RTT is the newest round trip.
-	RTT time.Duration
-	// Silent is how long an answer is overdue, 0 when none is; Blackout is the
-	// longest outage so far, Dark the length of all; both with an open one.
-	Silent, Blackout, Dark time.Duration
 }
 
 // Validate reports the first field that Watch would refuse. It sends nothing
 // and resolves no names.
 func (c Config) Validate() error {
-	_, err := c.targets()
-	if err != nil {
-		return err
-	}
-	c = c.withDefaults()
-	switch {
-	case c.Interval < minInterval || c.Interval > maxInterval:
-		return fmt.Errorf("interval %s is not between %s and %s", c.Interval, minInterval, maxInterval)
-	case c.Bucket < minBucket:
-		return fmt.Errorf("bucket %s is shorter than %s", c.Bucket, minBucket)
-	case c.For < 0 || c.Threshold < 0 || c.Linger < 0:
-		return errors.New("a duration is negative")
-	case c.ReconnectAfter < 0 || c.RetryEvery < 0 || c.ConnectTimeout < 0:
-		return errors.New("a duration for TCP connections is negative")
-	case c.Family != 0 && c.Family != 4 && c.Family != 6:
-		return fmt.Errorf("address family %d is neither 4 nor 6", c.Family)
-	case c.Burst < 0 || c.Burst > maxBurst:
-		return fmt.Errorf("burst of %d is not between 1 and %d", c.Burst, maxBurst)
-	case c.MaxError < 0:
-		return errors.New("the largest error is negative")
-	case c.CheckpointEvery < 0 || c.ProgressEvery < 0:
-		return errors.New("a duration between two reports is negative")
-	}
-	return nil
+	_, _, err := c.complete()
+	return err
 }
 
-func (c Config) withDefaults() Config {
-	for _, d := range []struct {
-		field *time.Duration
-		value time.Duration
-	}{
-		{&c.Interval, c.defaultInterval()},
-		{&c.Bucket, DefaultBucket},
-		{&c.ReconnectAfter, DefaultReconnectAfter},
-		{&c.RetryEvery, DefaultRetryEvery},
-		{&c.ConnectTimeout, DefaultConnectTimeout},
-		{&c.Linger, DefaultLinger},
-		{&c.CheckpointEvery, DefaultCheckpoint},
-		{&c.ProgressEvery, DefaultProgress},
-	} {
-		if *d.field == 0 {
-			*d.field = d.value
-		}
+// complete fills in the defaults and parses the targets. An error tells what Watch refuses.
+func (c Config) complete() (Config, []endpoint.Endpoint, error) {
+	ends, err := c.targets()
+	if err != nil {
+		return c, nil, err
 	}
-	if c.Threshold == 0 {
-		c.Threshold = 3 * c.Interval
+	c = c.withDefaults(ends)
+	switch {
+	case c.Interval < minInterval || c.Interval > wire.MaxInterval:
+		err = fmt.Errorf("interval %s is not between %s and %s", c.Interval, minInterval, wire.MaxInterval)
+	case c.Bucket < minBucket:
+		err = fmt.Errorf("bucket %s is shorter than %s", c.Bucket, minBucket)
+	case c.For < 0 || c.Threshold < 0 || c.Linger < 0:
+		err = errors.New("a duration is negative")
+	case c.ReconnectAfter < 0 || c.RetryEvery < 0 || c.ConnectTimeout < 0:
+		err = errors.New("a duration for TCP connections is negative")
+	case c.Family != 0 && c.Family != 4 && c.Family != 6:
+		err = fmt.Errorf("address family %d is neither 4 nor 6", c.Family)
+	case c.Burst < 0 || c.Burst > maxBurst:
+		err = fmt.Errorf("burst of %d is not between 1 and %d", c.Burst, maxBurst)
+	case c.MaxError < 0:
+		err = errors.New("the largest error is negative")
+	case c.CheckpointEvery < 0 || c.ProgressEvery < 0:
+		err = errors.New("a duration between two reports is negative")
 	}
-	if c.MaxError == 0 {
-		c.MaxError = max(leastMaxError, 10*c.Interval)
+	return c, ends, err
+}
+
+// withDefaults fills in the fields that are 0. The interval depends on what is probed.
+func (c Config) withDefaults(ends []endpoint.Endpoint) Config {
+	interval := DefaultInterval
+	if slices.ContainsFunc(ends, func(e endpoint.Endpoint) bool { return !e.Quick() }) {
+		interval = DefaultServiceInterval
 	}
-	c.Burst = max(c.Burst, 1)
-	if c.Log == nil {
-		log := logrus.New()
-		log.SetLevel(logrus.PanicLevel)
-		c.Log = log
-	}
+	c.Interval = cmp.Or(c.Interval, interval)
+	c.Burst = cmp.Or(c.Burst, 1)
+	c.Threshold = cmp.Or(c.Threshold, 3*c.Interval)
+	c.MaxError = cmp.Or(c.MaxError, max(leastMaxError, 10*c.Interval))
+	c.Bucket = cmp.Or(c.Bucket, DefaultBucket)
+	c.ReconnectAfter = cmp.Or(c.ReconnectAfter, DefaultReconnectAfter)
+	c.RetryEvery = cmp.Or(c.RetryEvery, DefaultRetryEvery)
+	c.ConnectTimeout = cmp.Or(c.ConnectTimeout, DefaultConnectTimeout)
+	c.Linger = cmp.Or(c.Linger, DefaultLinger)
+	c.CheckpointEvery = cmp.Or(c.CheckpointEvery, DefaultCheckpoint)
+	c.ProgressEvery = cmp.Or(c.ProgressEvery, DefaultProgress)
 	return c
 }
 
-// defaultInterval depends on what is probed.
-func (c Config) defaultInterval() time.Duration {
-	ends, _ := c.targets()
-	for _, e := range ends {
-		if !e.quick() {
-			return DefaultServiceInterval
-		}
+// run is what a run has to know.
+func (c Config) run() probe.Options {
+	return probe.Options{
+		Interval: c.Interval, Threshold: c.Threshold, MaxError: c.MaxError, Bucket: c.Bucket,
+		Burst: c.Burst, Family: c.Family, Insecure: c.Insecure,
+		ReconnectAfter: c.ReconnectAfter, RetryEvery: c.RetryEvery, ConnectTimeout: c.ConnectTimeout,
+		Linger: c.Linger, Wall: c.wall,
 	}
-	return DefaultInterval
+}
+
+// targets parses all targets.
+func (c Config) targets() ([]endpoint.Endpoint, error) {
+	if len(c.Targets) == 0 {
+		return nil, errors.New("no target: give udp://HOST:PORT or tcp://HOST:PORT")
+	}
+	if len(c.Targets) > wire.MaxTargets {
+		return nil, fmt.Errorf("%d targets, more than %d", len(c.Targets), wire.MaxTargets)
+	}
+	seen := make(map[string]bool)
+	all := make([]endpoint.Endpoint, 0, len(c.Targets))
+	for _, name := range c.Targets {
+		e, err := endpoint.Parse(name)
+		if err != nil {
+			return nil, err
+		}
+		if seen[name] {
+			return nil, fmt.Errorf("target %q is given twice", name)
+		}
+		seen[name] = true
+		all = append(all, e)
+	}
+	return all, nil
 }

@@ -95,36 +95,23 @@
 //
 // # What others can do to it
 //
-// A reflector serves everybody, within its [Limits]. Each client takes a place: a
-// session, or a TCP connection. An address has a quota of them. Where none is left, the
-// place goes that yields first:
-//
-//	sent no probe yet      at once, before all others, the oldest first
-//	sent one               at once, the longest idle first
-//	has been sending for D 10 D after its newest probe, at most 10 minutes, or 2 for
-//	                       another client of its address
-//
-// and the newcomer is turned away while nobody yields. The count of a session that is
-// still sending is therefore never lost to others, however slow it is. A session belongs
-// to the address that made it: the same number from another address is another session,
-// also where a client changed its address.
-//
-// A cookie is bound to the address and the session, and to a key that changes every ten
-// minutes; the key before is taken too. Meanwhile one probe in a second is answered with
-// the next cookie in place of an answer, and comes again with that one: it is counted
-// once, and none is lost.
-//
 // Probes and answers are not authenticated. An attacker who reads the traffic can forge
 // answers and challenges. A watch bounds the memory and the packets that it spends on
-// them, and ignores impossible counts, but its figures can be wrong then.
+// them, and ignores impossible counts, but its figures can be wrong then. What a
+// reflector does for strangers is in package reflector.
 //
 // # How it is built
 //
-// The arithmetic (tracker, losses, window, tries, roundTrips, series, acks) opens no
-// socket and reads no clock. A mode says what a probe and an answer look like on
-// the wire. Three probers carry them: datagramProber for many targets on one
-// socket, in batches of sendmmsg and recvmmsg; tcpProber for an established
-// connection; exchangeProber for everything that Go's own network code does. The
-// loop runs all of them on one thread, with no allocation for a packet of the
-// first two. Linux only: timerfd, epoll, and SO_TIMESTAMPNS.
+//	blackout    Watch and its Config; the names of the parts below by alias
+//	probe       sends probes and receives answers: loop, sockets, connections
+//	reflector   answers probes: cookies, sessions, who makes room when there is none
+//	outage      the arithmetic: outages with their errors, losses, round trips
+//	report      what a run measured: types, JSON, table
+//	endpoint    what a target is called
+//	wire        what a probe, an answer and a challenge look like
+//	socket      system calls for many packets at once
+//
+// Each imports only what is below it, and reflector neither outage nor report. What
+// reads reports is beside them: view shows them, compare compares runs, breakdown lays
+// the events of a migration under them.
 package blackout

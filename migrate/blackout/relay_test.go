@@ -9,6 +9,10 @@ import (
 	"time"
 
 	"github.com/sirupsen/logrus"
+
+	"github.com/vmferry/vmferry/migrate/blackout/reflector"
+	"github.com/vmferry/vmferry/migrate/blackout/report"
+	"github.com/vmferry/vmferry/migrate/blackout/wire"
 )
 
 // The relays stand between watch and a reflector and do harm by sequence
@@ -91,17 +95,17 @@ func quiet() logrus.FieldLogger {
 	return log
 }
 
-// startReflector serves on a free port of loopback until the test ends.
+// StartReflector serves on a free port of loopback until the test ends.
 func startReflector(t *testing.T) string { return startReflectorAt(t, "127.0.0.1:0") }
 
 func startReflectorAt(t *testing.T, addr string) string {
 	t.Helper()
-	return serveReflector(t, addr, NewReflector(quiet()))
+	return serveReflector(t, addr, reflector.New(quiet(), reflector.Limits{}))
 }
 
-func serveReflector(t *testing.T, addr string, r *Reflector) string {
+func serveReflector(t *testing.T, addr string, r *reflector.Reflector) string {
 	t.Helper()
-	udp, tcp, err := Listen(addr)
+	udp, tcp, err := reflector.Listen(addr)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -175,19 +179,19 @@ func (r *udpRelay) forward(backs []net.Conn, client chan<- net.Addr) {
 				client <- from
 			}
 		}
-		p, err := parsePacket(buf[:n], kindProbe)
+		p, err := wire.Parse(buf[:n], wire.Probe)
 		if err != nil {
 			r.t.Errorf("watch sent %x", buf[:n])
 			continue
 		}
-		r.seen(p.seq)
-		if r.dropOut(p.seq) {
+		r.seen(p.Seq)
+		if r.dropOut(p.Seq) {
 			r.mu.Lock()
 			r.out++
 			r.mu.Unlock()
 			continue
 		}
-		_, _ = backs[r.route(p.seq)].Write(buf[:n])
+		_, _ = backs[r.route(p.Seq)].Write(buf[:n])
 	}
 }
 
@@ -202,18 +206,18 @@ func (r *udpRelay) backward(back net.Conn, client <-chan net.Addr) {
 		if to == nil {
 			to = <-client
 		}
-		p, err := parseAny(buf[:n])
-		if err != nil || p.kind == kindProbe {
+		p, err := wire.ParseAny(buf[:n])
+		if err != nil || p.Kind == wire.Probe {
 			r.t.Errorf("the reflector answered %x", buf[:n])
 			continue
 		}
-		if p.kind == kindAnswer && r.dropBack(p.seq) {
+		if p.Kind == wire.Answer && r.dropBack(p.Seq) {
 			r.mu.Lock()
 			r.back++
 			r.mu.Unlock()
 			continue
 		}
-		r.hand(p.seq, func() { _, _ = r.front.WriteTo(buf[:n], to) })
+		r.hand(p.Seq, func() { _, _ = r.front.WriteTo(buf[:n], to) })
 	}
 }
 
@@ -278,23 +282,23 @@ func (r *tcpRelay) connection(ctx context.Context, n int, client *net.TCPConn, r
 }
 
 func (r *tcpRelay) probes(n int, client, server net.Conn) {
-	buf := make([]byte, PacketSize)
+	buf := make([]byte, wire.PacketSize)
 	var held []byte
 	for {
 		if _, err := io.ReadFull(client, buf); err != nil {
 			return
 		}
-		p, err := parsePacket(buf, kindProbe)
+		p, err := wire.Parse(buf, wire.Probe)
 		if err != nil {
 			r.t.Errorf("watch sent %x", buf)
 			return
 		}
-		if !r.probe(n, p.seq) {
+		if !r.probe(n, p.Seq) {
 			reset(client)
 			return
 		}
 		held = append(held, buf...)
-		if r.hold(n, p.seq) {
+		if r.hold(n, p.Seq) {
 			continue
 		}
 		if _, err := server.Write(held); err != nil {
@@ -305,19 +309,27 @@ func (r *tcpRelay) probes(n int, client, server net.Conn) {
 }
 
 func (r *tcpRelay) answers(client, server net.Conn) {
-	buf := make([]byte, PacketSize)
+	buf := make([]byte, wire.PacketSize)
 	for {
 		if _, err := io.ReadFull(server, buf); err != nil {
 			return
 		}
-		p, err := parsePacket(buf, kindAnswer)
+		p, err := wire.Parse(buf, wire.Answer)
 		if err != nil {
 			r.t.Errorf("the reflector answered %x", buf)
 			return
 		}
-		r.hand(p.seq, func() { _, err = client.Write(buf) })
+		r.hand(p.Seq, func() { _, err = client.Write(buf) })
 		if err != nil {
 			return
 		}
 	}
+}
+
+func ms(d time.Duration) float64 { return report.Millis(d) }
+
+func encoded(p wire.Packet) []byte {
+	b := make([]byte, wire.PacketSize)
+	p.Put(b)
+	return b
 }

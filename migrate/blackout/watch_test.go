@@ -3,7 +3,6 @@ package blackout
 import (
 	"context"
 	"net"
-	"runtime"
 	"testing"
 	"time"
 )
@@ -24,13 +23,13 @@ func watchOne(t *testing.T, ctx context.Context, target string) Target {
 	if !report.Complete || len(report.Targets) != 1 {
 		t.Fatalf("report is complete %v with %d targets", report.Complete, len(report.Targets))
 	}
-	if err := report.check(); err != nil {
+	if err := report.Check(); err != nil {
 		t.Errorf("report: %v", err)
 	}
 	return report.Targets[0]
 }
 
-// deadline bounds a test run, should what ends it not happen.
+// Deadline bounds a test run, should what ends it not happen.
 func deadline(t *testing.T) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	t.Cleanup(cancel)
@@ -246,111 +245,5 @@ func TestWatchRefuses(t *testing.T) {
 		if r, err := Watch(ctx, cfg); err == nil {
 			t.Errorf("%s: %+v, want an error", name, r)
 		}
-	}
-}
-
-func TestSendingDoesNotAllocate(t *testing.T) {
-	addr := startReflector(t)
-	w, err := newWatcher(context.Background(), Config{Targets: []string{"udp://" + addr, "tcp://" + addr}, Interval: time.Minute}.withDefaults())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer w.loop.close()
-	round := func() {
-		for _, p := range w.loop.probers {
-			p.tick(w.loop.clock.now(), 0)
-		}
-		for !w.loop.settled() {
-			if _, err := w.loop.wait(); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
-	w.loop.probers[1].tick(w.loop.clock.now(), 0)
-	for w.loop.probers[1].(*tcpProber).connected() == false {
-		if _, err := w.loop.wait(); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if n := testing.AllocsPerRun(200, round); n > 0 {
-		t.Errorf("%v allocations for each probe to two targets", n)
-	}
-}
-
-// A loop that keeps its place in the scheduler while it waits must give it up to a
-// collection of garbage at once, and not when the next slot begins. A machine that
-// stands still for a while misses slots: those that were begun are counted.
-func TestGarbageIsCollectedWhileTheLoopWaits(t *testing.T) {
-	ctx, cancel := deadline(t)
-	l, err := newLoop(time.Second)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.close()
-	l.hold, l.base = true, l.clock.now()
-	if err := l.arm(l.interval, l.interval); err != nil {
-		t.Fatal(err)
-	}
-	const collections = 8
-	var begun ticks
-	l.probers = []prober{&begun}
-	done := make(chan error, 1)
-	go func() { done <- l.send(ctx) }()
-	for range collections {
-		runtime.GC()
-	}
-	cancel()
-	l.interrupt()
-	if err := <-done; err != nil || begun >= collections {
-		t.Errorf("%d slots began in %d collections: %v", begun, collections, err)
-	}
-}
-
-// ticks is a prober that counts how often it may send.
-type ticks int
-
-func (n *ticks) tick(time.Duration, uint64)     { *n++ }
-func (*ticks) ready(int, uint32, time.Duration) {}
-func (*ticks) settled() bool                    { return true }
-func (*ticks) close()                           {}
-
-// Several runs in one process must leave a place for everything else.
-func TestKeepPlace(t *testing.T) {
-	places := runtime.GOMAXPROCS(2)
-	defer runtime.GOMAXPROCS(places)
-	quick, second := &loop{interval: time.Millisecond}, &loop{interval: time.Millisecond}
-	slow, shared := &loop{interval: time.Second}, &loop{interval: time.Millisecond, shared: true}
-	var releases []func()
-	for _, l := range []*loop{slow, shared, quick, second} {
-		releases = append(releases, l.keepPlace())
-	}
-	if slow.hold || shared.hold || !quick.hold || second.hold {
-		t.Errorf("slow keeps a place %v, shared %v, the first of two quick ones %v, the other %v", slow.hold, shared.hold, quick.hold, second.hold)
-	}
-	for _, release := range releases {
-		release()
-	}
-	if n := holders.Load(); n != 0 {
-		t.Errorf("%d places are kept for good", n)
-	}
-}
-
-// A machine that was suspended says so, and nothing is due until the next answer. What the
-// clocks drift apart otherwise is no sleep.
-func TestASuspendIsTheProbersFault(t *testing.T) {
-	var slept time.Duration
-	rests := 0
-	l := &loop{interval: time.Millisecond, asleep: func() time.Duration { return slept }, rest: func() { rests++ }}
-	l.begin(1, time.Millisecond)
-	slept = leastFault / 2
-	l.begin(1, 2*time.Millisecond)
-	if rests != 0 || len(l.faults.list) != 0 {
-		t.Fatalf("%d rests and %+v without a sleep", rests, l.faults.list)
-	}
-	slept += time.Hour
-	l.begin(1, 3*time.Millisecond)
-	l.begin(1, 4*time.Millisecond)
-	if rests != 1 || len(l.faults.list) != 1 || l.faults.list[0].kind != faultAsleep || l.faults.sum() < time.Hour {
-		t.Errorf("%d rests and %+v after a sleep of an hour", rests, l.faults.list)
 	}
 }

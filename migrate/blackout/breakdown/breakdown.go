@@ -9,7 +9,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/vmferry/vmferry/migrate/blackout"
+	"github.com/vmferry/vmferry/migrate/blackout/report"
 )
 
 // maxEvents bounds what ReadEvents reads, in bytes.
@@ -127,7 +127,7 @@ type Parts struct {
 // Split splits, for every move and every target, the outage that the move fell
 // into: the longest that overlaps it. A target without one is left out: its
 // clients saw nothing. Events without a move are an error.
-func Split(r *blackout.Report, events []Event) ([]Parts, error) {
+func Split(r *report.Report, events []Event) ([]Parts, error) {
 	moves := Windows(events)
 	if len(moves) == 0 {
 		return nil, errors.New("the events have no STOP that a RESUME follows")
@@ -145,8 +145,8 @@ func Split(r *blackout.Report, events []Event) ([]Parts, error) {
 }
 
 // hit returns the longest outage of a target that overlaps a move.
-func hit(t *blackout.Target, w Window) *blackout.Outage {
-	var worst *blackout.Outage
+func hit(t *report.Target, w Window) *report.Outage {
+	var worst *report.Outage
 	for i := range t.Outages {
 		o := &t.Outages[i]
 		slack := time.Duration(o.ErrorMs * float64(time.Millisecond))
@@ -160,7 +160,7 @@ func hit(t *blackout.Target, w Window) *blackout.Outage {
 	return worst
 }
 
-func split(target string, o blackout.Outage, w Window) Parts {
+func split(target string, o report.Outage, w Window) Parts {
 	p := Parts{
 		Target: target, From: w.From, To: w.To, BlackoutMs: o.Ms, ErrorMs: o.ErrorMs, Open: o.Open,
 		BeforeMs:  within(o, o.Start, w.Stop),
@@ -179,7 +179,7 @@ func split(target string, o blackout.Outage, w Window) Parts {
 }
 
 // within is how much of an outage lies between two instants, in milliseconds.
-func within(o blackout.Outage, from, to time.Time) float64 {
+func within(o report.Outage, from, to time.Time) float64 {
 	if from.Before(o.Start) {
 		from = o.Start
 	}

@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/vmferry/vmferry/migrate/blackout"
+	"github.com/vmferry/vmferry/migrate/blackout/report"
 )
 
 var start = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
@@ -31,30 +31,30 @@ func events(t *testing.T, text string) []Event {
 	return all
 }
 
-func outage(from, to int) blackout.Outage {
-	return blackout.Outage{Start: at(from), End: at(to), Ms: float64(to - from), ErrorMs: 1}
+func outage(from, to int) report.Outage {
+	return report.Outage{Start: at(from), End: at(to), Ms: float64(to - from), ErrorMs: 1}
 }
 
 func TestSplit(t *testing.T) {
 	tests := map[string]struct {
 		events  string
-		outages []blackout.Outage
+		outages []report.Outage
 		want    string // before pause hand-over relearn unheard
 	}{
 		"all told": {
 			"100 a MIGRATION pre-switchover, 100 a STOP, 130 a MIGRATION completed, 150 b RESUME, 160 b announce, 400 b announce",
-			[]blackout.Outage{outage(95, 200)}, "5 50 20 50 40",
+			[]report.Outage{outage(95, 200)}, "5 50 20 50 40",
 		},
-		"only STOP and RESUME":   {"100 a vm1 STOP, 150 b vm1 RESUME", []blackout.Outage{outage(101, 180)}, "0 49 - 30 -"},
-		"shorter than the pause": {"100 a STOP, 150 b RESUME", []blackout.Outage{outage(110, 140)}, "0 30 - 0 -"},
-		"just before the pause":  {"100 a STOP, 150 b RESUME", []blackout.Outage{outage(90, 100)}, "10 0 - 0 -"},
-		"another one is longer":  {"100 a STOP, 150 b RESUME", []blackout.Outage{outage(0, 90), outage(99, 160)}, "1 50 - 10 -"},
-		"a resume at home first": {"50 a STOP, 60 a RESUME, 100 a STOP, 150 b RESUME", []blackout.Outage{outage(100, 160)}, "0 50 - 10 -"},
-		"it stayed":              {"100 a STOP, 150 a RESUME", []blackout.Outage{outage(100, 160)}, "0 50 - 10 -"},
-		"nobody noticed":         {"100 a STOP, 150 b RESUME", []blackout.Outage{outage(300, 360)}, ""},
+		"only STOP and RESUME":   {"100 a vm1 STOP, 150 b vm1 RESUME", []report.Outage{outage(101, 180)}, "0 49 - 30 -"},
+		"shorter than the pause": {"100 a STOP, 150 b RESUME", []report.Outage{outage(110, 140)}, "0 30 - 0 -"},
+		"just before the pause":  {"100 a STOP, 150 b RESUME", []report.Outage{outage(90, 100)}, "10 0 - 0 -"},
+		"another one is longer":  {"100 a STOP, 150 b RESUME", []report.Outage{outage(0, 90), outage(99, 160)}, "1 50 - 10 -"},
+		"a resume at home first": {"50 a STOP, 60 a RESUME, 100 a STOP, 150 b RESUME", []report.Outage{outage(100, 160)}, "0 50 - 10 -"},
+		"it stayed":              {"100 a STOP, 150 a RESUME", []report.Outage{outage(100, 160)}, "0 50 - 10 -"},
+		"nobody noticed":         {"100 a STOP, 150 b RESUME", []report.Outage{outage(300, 360)}, ""},
 	}
 	for name, tt := range tests {
-		r := &blackout.Report{Targets: []blackout.Target{{Target: "udp://x:1", Outages: tt.outages}}}
+		r := &report.Report{Targets: []report.Target{{Target: "udp://x:1", Outages: tt.outages}}}
 		parts, err := Split(r, events(t, tt.events))
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
@@ -76,7 +76,7 @@ func TestSplit(t *testing.T) {
 
 func TestSplitWithoutAMove(t *testing.T) {
 	for _, text := range []string{"1 a STOP", "1 a RESUME, 2 a STOP", "1 a START"} {
-		if parts, err := Split(&blackout.Report{}, events(t, text)); err == nil {
+		if parts, err := Split(&report.Report{}, events(t, text)); err == nil {
 			t.Errorf("%s: %+v", text, parts)
 		}
 	}
@@ -102,7 +102,7 @@ func FuzzReadEvents(f *testing.F) {
 		if err != nil {
 			return
 		}
-		r := &blackout.Report{Targets: []blackout.Target{{Outages: []blackout.Outage{outage(0, 100)}}}}
+		r := &report.Report{Targets: []report.Target{{Outages: []report.Outage{outage(0, 100)}}}}
 		parts, _ := Split(r, events)
 		var b bytes.Buffer
 		if err := WriteTable(&b, parts); err != nil {

@@ -8,7 +8,7 @@ import (
 	"strconv"
 	"text/tabwriter"
 
-	"github.com/vmferry/vmferry/migrate/blackout"
+	"github.com/vmferry/vmferry/migrate/blackout/report"
 )
 
 // Significant is the p below which a difference counts as shown.
@@ -41,26 +41,26 @@ type Line struct {
 // figures are what is taken from a target of one run.
 var figures = []struct {
 	name   string
-	values func(t *blackout.Target) []float64
+	values func(t *report.Target) []float64
 }{
-	{"blackout_ms", func(t *blackout.Target) []float64 { return []float64{t.BlackoutMs} }},
-	{"outage_ms", func(t *blackout.Target) []float64 {
+	{"blackout_ms", func(t *report.Target) []float64 { return []float64{t.BlackoutMs} }},
+	{"outage_ms", func(t *report.Target) []float64 {
 		var all []float64
 		for _, o := range t.Outages {
 			all = append(all, o.Ms)
 		}
 		return all
 	}},
-	{"dark_ms", func(t *blackout.Target) []float64 { return []float64{t.DarkMs} }},
-	{"lost_share", func(t *blackout.Target) []float64 {
+	{"dark_ms", func(t *report.Target) []float64 { return []float64{t.DarkMs} }},
+	{"lost_share", func(t *report.Target) []float64 {
 		return []float64{float64(t.Sent-t.Answered) / float64(max(t.Sent, 1))}
 	}},
-	{"rtt_p50_us", func(t *blackout.Target) []float64 { return rtt(t, t.RTT.P50) }},
-	{"rtt_p99_us", func(t *blackout.Target) []float64 { return rtt(t, t.RTT.P99) }},
+	{"rtt_p50_us", func(t *report.Target) []float64 { return rtt(t, t.RTT.P50) }},
+	{"rtt_p99_us", func(t *report.Target) []float64 { return rtt(t, t.RTT.P99) }},
 }
 
 // rtt leaves out a target that never answered.
-func rtt(t *blackout.Target, v float64) []float64 {
+func rtt(t *report.Target, v float64) []float64 {
 	if t.Answered == 0 {
 		return nil
 	}
@@ -69,7 +69,7 @@ func rtt(t *blackout.Target, v float64) []float64 {
 
 // Runs compares two sets of runs. Targets belong together by their protocol and
 // their place among those of the same; all runs must have the same.
-func Runs(a, b []*blackout.Report) ([]Line, error) {
+func Runs(a, b []*report.Report) ([]Line, error) {
 	if len(a) == 0 || len(b) == 0 {
 		return nil, errors.New("both sides need a run")
 	}
@@ -87,7 +87,7 @@ func Runs(a, b []*blackout.Report) ([]Line, error) {
 	return lines, nil
 }
 
-func protocols(r *blackout.Report) []string {
+func protocols(r *report.Report) []string {
 	all := []string{}
 	for _, t := range r.Targets {
 		all = append(all, t.Proto)
@@ -95,7 +95,7 @@ func protocols(r *blackout.Report) []string {
 	return all
 }
 
-func collect(runs []*blackout.Report, i int, values func(*blackout.Target) []float64) []float64 {
+func collect(runs []*report.Report, i int, values func(*report.Target) []float64) []float64 {
 	var all []float64
 	for _, r := range runs {
 		all = append(all, values(&r.Targets[i])...)

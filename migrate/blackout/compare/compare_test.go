@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/vmferry/vmferry/migrate/blackout"
+	"github.com/vmferry/vmferry/migrate/blackout/report"
 )
 
 func span(from, n int) []float64 {
@@ -57,11 +57,11 @@ func TestNormalIsNearExact(t *testing.T) {
 	}
 }
 
-func runs(blackouts ...float64) []*blackout.Report {
-	var all []*blackout.Report
+func runs(blackouts ...float64) []*report.Report {
+	var all []*report.Report
 	for _, v := range blackouts {
-		all = append(all, &blackout.Report{Targets: []blackout.Target{{
-			Target: "udp://x:1", Proto: "udp", Sent: 100, Answered: 90, BlackoutMs: v, Outages: []blackout.Outage{{Ms: v}, {Ms: 1}},
+		all = append(all, &report.Report{Targets: []report.Target{{
+			Target: "udp://x:1", Proto: "udp", Sent: 100, Answered: 90, BlackoutMs: v, Outages: []report.Outage{{Ms: v}, {Ms: 1}},
 		}}})
 	}
 	return all

@@ -17,7 +17,7 @@ import (
 // sample is the report of the library's own golden file.
 func sample(t *testing.T) *blackout.Report {
 	t.Helper()
-	r, err := blackout.ReadFile("../testdata/report.json")
+	r, err := blackout.ReadFile("../report/testdata/report.json")
 	if err != nil {
 		t.Fatal(err)
 	}
