@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/vmferry/vmferry/hbplugin"
+	"github.com/vmferry/vmferry/hbplugin/config"
 	"github.com/vmferry/vmferry/hbplugin/pacemaker/cib"
 	"github.com/vmferry/vmferry/hbplugin/verdict"
 	"github.com/vmferry/vmferry/migrate/ladder"
@@ -156,7 +157,7 @@ func checkResources(_ context.Context, k *checker) {
 			}
 			k.add("resource", cl.resource, problem, "parameter "+p.Param+": "+p.Err.Error(), "correct it")
 		}
-		if cl.manager == managerPacemaker {
+		if cl.manager == config.Pacemaker {
 			k.checkMeta(cl)
 		}
 		k.checkSaveDir(cl)
@@ -256,7 +257,7 @@ const firmwareTime = 5 * time.Second
 // unstick is how a manager is brought to move a guest that it keeps.
 func (k *checker) unstick(cl *claim, why string) string {
 	switch {
-	case cl.manager != managerPacemaker:
+	case cl.manager != config.Pacemaker:
 		return "start heartbeat on the other node"
 	case why == "blocked":
 		return "type: " + shellword.Line("crm_resource", "--resource", cl.resource, "--cleanup")

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/vmferry/vmferry/hbplugin/config"
 	"github.com/vmferry/vmferry/hbplugin/pacemaker/cib"
 	"github.com/vmferry/vmferry/hbplugin/ring"
 	"github.com/vmferry/vmferry/hbplugin/shutdown"
@@ -74,11 +75,11 @@ func (k *checker) pacemakerFencing(ctx context.Context) {
 	const how = "configure a fence device, then type: crm_attribute --type crm_config --name stonith-enabled --update true"
 	switch on := cib.Bool(enabled, true); {
 	case on && devices > 0:
-		k.add("fencing", managerPacemaker, ok, "on, with "+plural(devices, "device"), "")
+		k.add("fencing", config.Pacemaker, ok, "on, with "+plural(devices, "device"), "")
 	case on:
-		k.add("fencing", managerPacemaker, problem, "on, and there is no fence device: Pacemaker starts nothing", how)
+		k.add("fencing", config.Pacemaker, problem, "on, and there is no fence device: Pacemaker starts nothing", how)
 	default:
-		k.add("fencing", managerPacemaker, warning, "off: after a crash a guest may run twice", how)
+		k.add("fencing", config.Pacemaker, warning, "off: after a crash a guest may run twice", how)
 	}
 }
 
@@ -136,16 +137,16 @@ const haCf = "/etc/ha.d/ha.cf"
 func (k *checker) heartbeatFencing() {
 	text, err := os.ReadFile(k.path(haCf))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		k.add("fencing", managerHeartbeat, warning, "cannot tell: "+err.Error(), "run this as root")
+		k.add("fencing", config.Heartbeat, warning, "cannot tell: "+err.Error(), "run this as root")
 		return
 	}
 	for line := range strings.Lines(string(text)) {
 		if f := strings.Fields(line); len(f) > 1 && (f[0] == "stonith" || f[0] == "stonith_host") {
-			k.add("fencing", managerHeartbeat, ok, "on", "")
+			k.add("fencing", config.Heartbeat, ok, "on", "")
 			return
 		}
 	}
-	k.add("fencing", managerHeartbeat, warning, "ha.cf has no stonith_host: after a crash a guest may run twice", "add a line stonith_host to "+haCf+" on both nodes")
+	k.add("fencing", config.Heartbeat, warning, "ha.cf has no stonith_host: after a crash a guest may run twice", "add a line stonith_host to "+haCf+" on both nodes")
 }
 
 const daemonUnit = "vmferryd.service"

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/vmferry/vmferry/hbplugin/config"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/migrate/pki"
 	"github.com/vmferry/vmferry/migrate/shellword"
@@ -83,7 +84,7 @@ func encryptRemedy(plain []*claim) string {
 		first += "Xen has no TLS for it: set migrate_options=--tunnelled with migration_transport=ssh"
 	case cl.foreign:
 		first += "with certificates on each node (TLS in ocf_vmferry_Domain(7)), add --tls to its migrate_options"
-	case cl.manager == managerPacemaker:
+	case cl.manager == config.Pacemaker:
 		first += "with certificates on each node (TLS in ocf_vmferry_Domain(7)), type: " + shellword.Line("crm_resource",
 			"--resource", cl.resource, "--set-parameter", "migration_tls", "--parameter-value", "yes")
 	default:

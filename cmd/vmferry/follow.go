@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/vmferry/vmferry/hbplugin"
+	"github.com/vmferry/vmferry/hbplugin/config"
 	"github.com/vmferry/vmferry/hbplugin/pacemaker/cib"
 	"github.com/vmferry/vmferry/hbplugin/shutdown"
 	"github.com/vmferry/vmferry/hbplugin/verdict"
@@ -130,7 +131,7 @@ func (inv *inventory) allowed(ctx context.Context, g *guest, node string) error 
 	ctx, cancel := context.WithTimeout(ctx, managerTime)
 	defer cancel()
 	for _, m := range inv.managers {
-		r, able := m.peered.(runnable)
+		r, able := m.Cluster.(runnable)
 		if !able || m.String() != g.Claim.manager {
 			continue
 		}
@@ -323,7 +324,7 @@ func (c *call) strangersRecord(g *guest, o order, began time.Time, ferr error) *
 func (c *call) conclude(ctx context.Context, inv *inventory, g *guest, o order, where []string, record *migrate.Record, ferr error) error {
 	id := g.Claim.resource
 	clear := shellword.Line("crm_resource", "--resource", id, "--clear", "--node", o.node)
-	r := migrateResult{Schema: schema, Guest: g.Name, From: inv.node, To: o.node, By: managerPacemaker, Moved: ferr == nil, Record: record}
+	r := migrateResult{Schema: schema, Guest: g.Name, From: inv.node, To: o.node, By: config.Pacemaker, Moved: ferr == nil, Record: record}
 	r.Where = "on " + strings.Join(where, " and ")
 	if len(where) == 0 {
 		r.Where = "cannot tell: Pacemaker has it on no node just now"
@@ -384,7 +385,7 @@ func (c *call) notMoved(ctx context.Context, inv *inventory, g *guest, o order, 
 		taken = fmt.Sprintf("; the request could not be taken back (%s): type %s", oneLine(err), clear)
 	}
 	for _, m := range inv.managers {
-		said, err := predictor{m.peered, c.forecaster}.Forecast(ctx)
+		said, err := predictor{m.Cluster, c.forecaster}.Forecast(ctx)
 		for _, v := range said {
 			if err == nil && v.Resource == id && v.Fate == hbplugin.Stops {
 				return fmt.Errorf("pacemaker does not move %q to %s: %s%s", id, o.node, v.Why, taken)

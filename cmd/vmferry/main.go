@@ -14,6 +14,7 @@ import (
 	"syscall"
 	"unicode"
 
+	"github.com/vmferry/vmferry/hbplugin/config"
 	"github.com/vmferry/vmferry/migrate/plaintext"
 	"github.com/vmferry/vmferry/migrate/shellword"
 )
@@ -159,7 +160,7 @@ type call struct {
 	flags          *flag.FlagSet
 	json           bool
 	configPath     string
-	config         Config
+	config         config.Config
 	stdout, stderr io.Writer
 }
 
@@ -167,7 +168,7 @@ func newCall(m *machine, name string, stdout, stderr io.Writer) *call {
 	c := &call{machine: m, name: name, stdout: stdout, stderr: stderr, flags: flag.NewFlagSet(name, flag.ContinueOnError)}
 	c.flags.SetOutput(io.Discard)
 	c.flags.BoolVar(&c.json, "json", false, "")
-	c.flags.StringVar(&c.configPath, "config", m.path(defaultConfig), "")
+	c.flags.StringVar(&c.configPath, "config", m.path(config.Path), "")
 	return c
 }
 
@@ -193,11 +194,11 @@ func (c *call) parse(args []string, want ...string) ([]string, error) {
 			return nil, misuse("%s: %q is no %s", c.name, arg, strings.Trim(want[i], "[]"))
 		}
 	}
-	config, err := loadConfig(c.configPath)
+	c.config, err = config.LoadKnown(c.configPath)
 	if err != nil {
-		return nil, &failure{exitUsage, err}
+		return nil, &failure{exitUsage, fmt.Errorf("configuration %q cannot be used: %w: type %s", c.configPath, err,
+			shellword.Line("vmferryd", "--check-config", "--config", c.configPath))}
 	}
-	c.config = config
 	return rest, nil
 }
 

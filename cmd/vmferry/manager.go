@@ -1,5 +1,7 @@
 package main
 
+import "github.com/vmferry/vmferry/hbplugin/config"
+
 import (
 	"bytes"
 	"context"
@@ -10,30 +12,23 @@ import (
 
 	"github.com/vmferry/vmferry/hbplugin"
 	"github.com/vmferry/vmferry/hbplugin/heartbeat"
+	"github.com/vmferry/vmferry/hbplugin/managers"
 	"github.com/vmferry/vmferry/hbplugin/pacemaker"
 	"github.com/vmferry/vmferry/hbplugin/pacemaker/cib"
 	"github.com/vmferry/vmferry/hbplugin/shutdown"
-	"github.com/vmferry/vmferry/resource"
 )
-
-// peered is a manager that knows the other nodes.
-type peered interface {
-	hbplugin.Manager
-	hbplugin.Forecaster
-	Peers(ctx context.Context) ([]resource.Peer, error)
-}
 
 // managed is a cluster manager that runs here, or of which that cannot be told.
 type managed struct {
-	peered
+	hbplugin.Cluster
 	view hbplugin.View
 	err  error // why there is no view
 }
 
-func (m managed) pacemaker() bool { return m.String() == managerPacemaker }
+func (m managed) pacemaker() bool { return m.String() == config.Pacemaker }
 
 // candidates are the managers that the configuration allows.
-func (c *call) candidates() []peered {
+func (c *call) candidates() []hbplugin.Cluster {
 	p := &pacemaker.Client{Agents: c.config.Agents, Node: c.config.Node, Run: c.run, Proc: c.path("/proc"),
 		Etc: c.path("/etc")}
 	h := &heartbeat.Client{Node: c.config.Node, Run: c.run, Proc: c.path("/proc"), PIDFile: c.path("/run/heartbeat.pid"),
@@ -41,13 +36,7 @@ func (c *call) candidates() []peered {
 	if c.root != "" {
 		h.Scripts = c.path("/usr/share/heartbeat")
 	}
-	switch c.config.Manager {
-	case managerPacemaker:
-		return []peered{p}
-	case managerHeartbeat:
-		return []peered{h}
-	}
-	return []peered{p, h}
+	return managers.Select(c.config, p, h)
 }
 
 const haresources = "/etc/ha.d/haresources"

@@ -12,6 +12,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/vmferry/vmferry/cmd/vmferry/report"
+	"github.com/vmferry/vmferry/hbplugin/config"
 	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/blackout"
 	"github.com/vmferry/vmferry/migrate/guestprobe"
@@ -66,11 +67,11 @@ func migrateGuest(ctx context.Context, c *call, args []string) error {
 		return err
 	case slices.ContainsFunc(o.nodes, func(n string) bool { return strings.EqualFold(n, inv.node) }):
 		return misuse("migrate: %s is this node, on which the guest is", inv.node)
-	case who == managerPacemaker && len(o.nodes) > 1:
+	case who == config.Pacemaker && len(o.nodes) > 1:
 		return misuse("migrate: Pacemaker has guest %q, and is asked for one node: name one NODE", g.Name)
-	case who == managerPacemaker:
+	case who == config.Pacemaker:
 		return c.throughPacemaker(ctx, inv, g, o)
-	case who == managerHeartbeat:
+	case who == config.Heartbeat:
 		return fmt.Errorf("heartbeat has guest %q, and moves all guests of a node together: type vmferry drain", g.Name)
 	}
 	return c.byHand(ctx, inv, g, o)

@@ -64,7 +64,7 @@ func (c *call) askManager(ctx context.Context, inv *inventory, m managed) []hbpl
 	meter := c.meter()
 	defer meter.end()
 	c.tell("asking %s what becomes of %s", m, plural(len(guests), "guest"))
-	asker := verdict.For(predictor{m.peered, c.forecaster}, c.openHost, c.program)
+	asker := verdict.For(predictor{m.Cluster, c.forecaster}, c.openHost, c.program)
 	examine := asker.Examine
 	var mu sync.Mutex
 	asker.Examine = func(ctx context.Context, req migrate.Request) (migrate.Examination, error) {
@@ -79,15 +79,15 @@ func (c *call) askManager(ctx context.Context, inv *inventory, m managed) []hbpl
 
 // predictor is a manager of which it is not known yet whether it tells beforehand what it would do.
 type predictor struct {
-	peered
+	hbplugin.Cluster
 	forecaster func(hbplugin.Manager) (hbplugin.Forecaster, bool)
 }
 
 // Forecast implements hbplugin.Forecaster, within its time.
 func (p predictor) Forecast(ctx context.Context) ([]hbplugin.Verdict, error) {
-	f, able := p.forecaster(p.peered)
+	f, able := p.forecaster(p.Cluster)
 	if !able {
-		return nil, fmt.Errorf("%s does not say beforehand what it would do", p.peered)
+		return nil, fmt.Errorf("%s does not say beforehand what it would do", p.Cluster)
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, forecastTime, fmt.Errorf("no answer within %v", forecastTime))
 	defer cancel()
@@ -96,9 +96,9 @@ func (p predictor) Forecast(ctx context.Context) ([]hbplugin.Verdict, error) {
 
 // Claims implements hbplugin.Forecaster.
 func (p predictor) Claims(ctx context.Context) ([]hbplugin.Claim, error) {
-	f, able := p.forecaster(p.peered)
+	f, able := p.forecaster(p.Cluster)
 	if !able {
-		return nil, fmt.Errorf("%s does not list its guests", p.peered)
+		return nil, fmt.Errorf("%s does not list its guests", p.Cluster)
 	}
 	return f.Claims(ctx)
 }

@@ -1,4 +1,4 @@
-package main
+package prediction
 
 import (
 	"context"
@@ -25,6 +25,7 @@ type oracle struct {
 	view    hbplugin.View
 	said    []hbplugin.Verdict
 	claims  []hbplugin.Claim
+	places  hbplugin.Places
 	err     error
 	asked   int
 	hangs   bool
@@ -45,6 +46,12 @@ func (o *oracle) Claims(context.Context) ([]hbplugin.Claim, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.claims, o.err
+}
+func (o *oracle) Resources(ctx context.Context) ([]hbplugin.Claim, error) { return o.Claims(ctx) }
+func (o *oracle) Places(context.Context) (hbplugin.Places, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.places, o.err
 }
 func (o *oracle) Forecast(ctx context.Context) ([]hbplugin.Verdict, error) {
 	o.mu.Lock()
@@ -76,15 +83,15 @@ func (o *oracle) count() int {
 }
 
 // tellerOf asks these managers, on a node without notes or records.
-func tellerOf(managers ...hbplugin.Manager) *teller {
-	all := func() []hbplugin.Manager { return managers }
-	return &teller{
-		managers: all,
-		notes:    func() ([]resource.Entry, error) { return nil, nil },
-		here:     func(context.Context) ([]string, error) { return nil, nil },
-		records:  func() ([]migrate.Record, error) { return nil, nil },
-		open:     func(context.Context, string) (migrate.Host, error) { return nil, errors.New("no libvirt") },
-	}
+func predictorOf(managers ...hbplugin.Cluster) *Predictor {
+	all := func() []hbplugin.Cluster { return managers }
+	return New(Sources{
+		Managers: all,
+		Notes:    func() ([]resource.Entry, error) { return nil, nil },
+		Here:     func(context.Context) ([]string, error) { return nil, nil },
+		Records:  func() ([]migrate.Record, error) { return nil, nil },
+		Open:     func(context.Context, string) (migrate.Host, error) { return nil, errors.New("no libvirt") },
+	})
 }
 
 func allLive(names ...string) (out []hbplugin.Verdict) {
@@ -102,7 +109,7 @@ func untold(name, why string) hbplugin.Verdict {
 	return hbplugin.Verdict{Resource: name, Fate: hbplugin.Untold, Why: why}
 }
 
-func TestOutlookTakes(t *testing.T) {
+func TestChanges(t *testing.T) {
 	stops := hbplugin.Verdict{Resource: "db", Fate: hbplugin.Stops, Why: "banned"}
 	for _, tt := range []struct {
 		name        string
@@ -127,10 +134,10 @@ func TestOutlookTakes(t *testing.T) {
 		{"in standby", []hbplugin.Verdict{stops}, nil, "", ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			o := outlook{}
-			o.take(tt.before)
+			o := latest{}
+			o.update(tt.before)
 			var names []string
-			for _, v := range o.take(tt.now) {
+			for _, v := range o.update(tt.now) {
 				names = append(names, v.Resource)
 			}
 			if got := strings.Join(names, " "); got != tt.news || o.line() != tt.line {
@@ -181,7 +188,7 @@ func foresee(t *testing.T, o *oracle, every time.Duration, script func(f *foresi
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
 		go func() {
-			done <- outlookTask{teller: tellerOf(o), every: every, tell: f.tell, busy: f.moves.Load, log: log}.Run(ctx)
+			done <- Watch{Predictor: predictorOf(o), Every: every, Status: f.tell, Busy: f.moves.Load, Log: log}.Run(ctx)
 		}()
 		script(f)
 		cancel()
@@ -196,7 +203,7 @@ func after(d time.Duration) {
 	synctest.Wait()
 }
 
-func TestOutlookTask(t *testing.T) {
+func TestWatch(t *testing.T) {
 	o := &oracle{view: hbplugin.View{Running: true}, said: append(allLive("web"), restarts("db", "it is banned from n2"))}
 	foresee(t, o, 5*time.Minute, func(f *foresight) {
 		after(10 * time.Second)
@@ -226,7 +233,7 @@ func TestOutlookTask(t *testing.T) {
 }
 
 // A manager that does not answer yet is asked again soon, and its silence is said once.
-func TestOutlookWaitsForTheManager(t *testing.T) {
+func TestWatchWaitsForTheManager(t *testing.T) {
 	o := &oracle{viewErr: errors.New("crm_mon: not connected"), said: []hbplugin.Verdict{restarts("db", "x")}}
 	foresee(t, o, time.Hour, func(f *foresight) {
 		after(5 * time.Minute)
@@ -234,14 +241,14 @@ func TestOutlookWaitsForTheManager(t *testing.T) {
 			t.Errorf("line %q, log\n%s", line, log)
 		}
 		o.set(func(o *oracle) { o.viewErr, o.view.Running = nil, true })
-		after(outlookAgain)
+		after(retryAfter)
 		if _, line := f.take(); !strings.HasPrefix(line, "1 of 1 guests") {
 			t.Errorf("line %q", line)
 		}
 	})
 }
 
-func TestOutlookRests(t *testing.T) {
+func TestWatchRests(t *testing.T) {
 	for _, tt := range []struct {
 		every time.Duration
 		view  hbplugin.View
@@ -257,23 +264,23 @@ func TestOutlookRests(t *testing.T) {
 }
 
 // While a guest leaves, nobody is asked; but not for ever.
-func TestOutlookWaitsWhileGuestsLeave(t *testing.T) {
+func TestWatchWaitsWhileGuestsLeave(t *testing.T) {
 	o := &oracle{view: hbplugin.View{Running: true}, said: allLive("db")}
 	foresee(t, o, time.Hour, func(f *foresight) {
 		f.moves.Store(true)
-		after(2 * settleWait)
+		after(2 * busyWait)
 		if o.count() != 0 {
 			t.Errorf("asked %d times while a guest leaves", o.count())
 		}
 		f.moves.Store(false)
-		after(2 * settleWait)
+		after(2 * busyWait)
 		if o.count() != 1 {
 			t.Errorf("asked %d times when it had left", o.count())
 		}
 	})
 	foresee(t, o, time.Hour, func(f *foresight) {
 		f.moves.Store(true)
-		after(settleTries*settleWait + outlookAgain)
+		after(busyTries*busyWait + retryAfter)
 		if o.count() != 2 {
 			t.Errorf("asked %d times beside moves without an end", o.count()-1)
 		}
@@ -281,15 +288,15 @@ func TestOutlookWaitsWhileGuestsLeave(t *testing.T) {
 }
 
 // A question that hangs ends at its bound, and the next one is asked.
-func TestOutlookIsBounded(t *testing.T) {
+func TestWatchIsBounded(t *testing.T) {
 	o := &oracle{view: hbplugin.View{Running: true}, hangs: true, said: []hbplugin.Verdict{restarts("db", "x")}}
 	foresee(t, o, time.Minute, func(f *foresight) {
-		after(outlookMost + time.Minute)
-		if log, _ := f.take(); !strings.Contains(log, fmt.Sprintf("no answer within %v", outlookMost)) {
+		after(roundTime + time.Minute)
+		if log, _ := f.take(); !strings.Contains(log, fmt.Sprintf("no answer within %v", roundTime)) {
 			t.Errorf("log\n%s", log)
 		}
 		o.set(func(o *oracle) { o.hangs = false })
-		after(outlookMost + time.Minute)
+		after(roundTime + time.Minute)
 		if _, line := f.take(); line == "" {
 			t.Error("asked no more after a question that hung")
 		}
@@ -297,23 +304,23 @@ func TestOutlookIsBounded(t *testing.T) {
 }
 
 // While the manager moves a guest its forecast is not of what would happen at a shutdown.
-func TestOutlookWaitsUntilItIsQuiet(t *testing.T) {
+func TestWatchWaitsUntilItIsQuiet(t *testing.T) {
 	busy := hbplugin.View{Running: true, Guests: []hbplugin.Guest{{Name: "db", Moving: true}}}
 	o := &oracle{view: busy, said: []hbplugin.Verdict{restarts("db", "it is in the middle of a move")}}
 	foresee(t, o, time.Hour, func(f *foresight) {
-		after(2 * settleWait)
+		after(2 * busyWait)
 		if log, _ := f.take(); o.count() != 0 || log != "" {
 			t.Errorf("asked %d times, log\n%s", o.count(), log)
 		}
 		o.set(func(o *oracle) { o.view.Guests[0].Moving, o.said = false, allLive("db") })
-		after(2 * settleWait)
+		after(2 * busyWait)
 		if log, _ := f.take(); o.count() != 1 || log != "" {
 			t.Errorf("asked %d times, log\n%s", o.count(), log)
 		}
 	})
 	o.set(func(o *oracle) { o.view.Guests[0].Moving = true })
 	foresee(t, o, time.Hour, func(f *foresight) {
-		after(settleTries*settleWait + outlookAgain)
+		after(busyTries*busyWait + retryAfter)
 		if o.count() != 2 {
 			t.Errorf("a manager that is always at work was asked %d times", o.count()-1)
 		}

@@ -1,4 +1,4 @@
-package main
+package config
 
 import (
 	"os"
@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-func TestParseConfig(t *testing.T) {
+func TestParse(t *testing.T) {
 	for _, tt := range []struct {
 		name, text string
 		want       func(*Config)
@@ -28,9 +28,9 @@ func TestParseConfig(t *testing.T) {
 		{"state_dir", `state_dir = "/s"`, func(c *Config) { c.StateDir = "/s" }},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			want := newConfig()
+			want := Default()
 			tt.want(&want)
-			got, err := ParseConfig("f", tt.text)
+			got, err := Parse("f", tt.text)
 			if err != nil || !reflect.DeepEqual(got, want) {
 				t.Errorf("got %+v, %v; want %+v", got, err, want)
 			}
@@ -38,7 +38,7 @@ func TestParseConfig(t *testing.T) {
 	}
 }
 
-func TestParseConfigRefuses(t *testing.T) {
+func TestParseRefuses(t *testing.T) {
 	for _, tt := range []struct{ name, text, want string }{
 		{"unknown key", "# first\nwindo = \"1m\"", `f:2: "windo": there is no such setting`},
 		{"unknown quoted key", "\n \"the window\" = 1", `f:2: "\"the window\"": there is no such setting`},
@@ -63,7 +63,7 @@ func TestParseConfigRefuses(t *testing.T) {
 		{"option for a node", `node = "--all"`, `f:1: "node": "--all" is no node name`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			_, err := ParseConfig("f", tt.text)
+			_, err := Parse("f", tt.text)
 			if err == nil || !strings.HasPrefix(err.Error(), tt.want) {
 				t.Fatalf("error %v, want %q", err, tt.want)
 			}
@@ -74,28 +74,31 @@ func TestParseConfigRefuses(t *testing.T) {
 	}
 }
 
-func TestLoadConfig(t *testing.T) {
+func TestLoad(t *testing.T) {
 	dir := t.TempDir()
-	got, err := LoadConfig(filepath.Join(dir, "none.toml"))
-	if err != nil || !reflect.DeepEqual(got, newConfig()) {
+	got, err := Load(filepath.Join(dir, "none.toml"))
+	if err != nil || !reflect.DeepEqual(got, Default()) {
 		t.Errorf("a missing file: %+v, %v", got, err)
 	}
-	if _, err := LoadConfig(dir); err == nil {
+	if _, err := Load(dir); err == nil {
 		t.Error("a directory was read")
 	}
 }
+
+// daemon is where the shipped file and the manual are.
+const daemon = "../../cmd/vmferryd/"
 
 // TestReferenceConfig keeps the shipped file in step: as it is it says the
 // defaults, and with its examples switched on it is still understood. Every
 // setting stands in it.
 func TestReferenceConfig(t *testing.T) {
-	text, err := os.ReadFile("vmferryd.toml")
+	text, err := os.ReadFile(daemon + "vmferryd.toml")
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := ParseConfig("vmferryd.toml", string(text))
-	if err != nil || !reflect.DeepEqual(got, newConfig()) {
-		t.Errorf("as shipped: %+v, %v; want %+v", got, err, newConfig())
+	got, err := Parse("vmferryd.toml", string(text))
+	if err != nil || !reflect.DeepEqual(got, Default()) {
+		t.Errorf("as shipped: %+v, %v; want %+v", got, err, Default())
 	}
 	var all strings.Builder
 	for line := range strings.Lines(string(text)) {
@@ -104,12 +107,12 @@ func TestReferenceConfig(t *testing.T) {
 		}
 		all.WriteString(line)
 	}
-	got, err = ParseConfig("vmferryd.toml", all.String())
+	got, err = Parse("vmferryd.toml", all.String())
 	if err != nil || got.Window != 118*time.Second || got.StopWindow != 9*time.Minute || got.Node != "node1" {
 		t.Errorf("with the examples on: %+v, %v", got, err)
 	}
 	fields := reflect.TypeFor[rawConfig]()
-	manual := read(t, "vmferryd.toml.5")
+	manual := read(t, daemon+"vmferryd.toml.5")
 	for f := range fields.NumField() {
 		key := fields.Field(f).Tag.Get("toml")
 		if lineOf(all.String(), key) == 1 {
@@ -130,12 +133,12 @@ func read(t *testing.T, path string) string {
 	return string(b)
 }
 
-func FuzzParseConfig(f *testing.F) {
+func FuzzParse(f *testing.F) {
 	for _, seed := range []string{"", `window = "10m"`, "x = 1", "[a]\nb = 2", `agents = ["ocf:a:b"]`, "window = 10"} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		c, err := ParseConfig("f", text)
+		c, err := Parse("f", text)
 		if err != nil && !strings.HasPrefix(err.Error(), "f:") {
 			t.Errorf("%q names no place", err)
 		}

@@ -1,4 +1,4 @@
-package main
+package managers
 
 import (
 	"context"
@@ -8,16 +8,18 @@ import (
 	"testing"
 
 	"github.com/vmferry/vmferry/hbplugin"
+	"github.com/vmferry/vmferry/hbplugin/config"
 	"github.com/vmferry/vmferry/hbplugin/heartbeat"
 	"github.com/vmferry/vmferry/hbplugin/pacemaker"
 )
 
 // fakeManager is a cluster manager that says what a test wants.
 type fakeManager struct {
-	view    hbplugin.View
-	viewErr error
-	askErr  error
-	asked   []string
+	hbplugin.Cluster // for what no test comes to
+	view             hbplugin.View
+	viewErr          error
+	askErr           error
+	asked            []string
 }
 
 func (*fakeManager) String() string { return "fake" }
@@ -34,23 +36,33 @@ func (f *fakeManager) Unstandby(context.Context) error {
 	return f.askErr
 }
 
-func TestNewManager(t *testing.T) {
-	c := newConfig()
+func TestConfigured(t *testing.T) {
+	c := config.Default()
 	c.Node = "n1"
 	for name, want := range map[string]string{"auto": "pacemaker or heartbeat", "pacemaker": "pacemaker", "heartbeat": "heartbeat"} {
 		c.Manager = name
-		if got := newManager(c).String(); got != want {
+		if got := Any(Configured(c)).String(); got != want {
 			t.Errorf("%s: %s", name, got)
 		}
 	}
 	c.Manager = "auto"
-	both := newManager(c).(whichever)
+	both := Configured(c)
 	if p, h := both[0].(*pacemaker.Client), both[1].(*heartbeat.Client); p.Node != "n1" || h.Node != "n1" || len(p.Agents) == 0 {
 		t.Errorf("%+v, %+v", p, h)
 	}
 }
 
-func TestWhicheverView(t *testing.T) {
+// A node in standby with guests that nobody takes is asked about: with Heartbeat that is one whose peer is down.
+func TestStandbyWithGuestsThatStay(t *testing.T) {
+	for stuck, want := range map[string]bool{"": true, "no other node is active": false} {
+		m := &fakeManager{view: hbplugin.View{Running: true, Standby: true, Guests: []hbplugin.Guest{{Name: "web", Stuck: stuck}}}}
+		if seen, err := Look(t.Context(), []hbplugin.Cluster{m}); err != nil || seen.Standby != want {
+			t.Errorf("stuck %q: %+v, %v", stuck, seen, err)
+		}
+	}
+}
+
+func TestAnyView(t *testing.T) {
 	runs := func(standby bool, guests ...string) hbplugin.View {
 		v := hbplugin.View{Running: true, Standby: standby}
 		for _, g := range guests {
@@ -73,7 +85,7 @@ func TestWhicheverView(t *testing.T) {
 		{"one cannot tell", none, runs(true), failed, failed, none},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			w := whichever{&fakeManager{view: tt.one, viewErr: tt.oneErr}, &fakeManager{view: tt.two}}
+			w := Any{&fakeManager{view: tt.one, viewErr: tt.oneErr}, &fakeManager{view: tt.two}}
 			got, err := w.View(t.Context())
 			if !errors.Is(err, tt.err) || !reflect.DeepEqual(got, tt.want) {
 				t.Errorf("%+v, %v; want %+v, %v", got, err, tt.want, tt.err)
@@ -83,10 +95,10 @@ func TestWhicheverView(t *testing.T) {
 }
 
 // The managers change between calls: each call asks those that run then.
-func TestWhicheverAsks(t *testing.T) {
+func TestAnyAsks(t *testing.T) {
 	one, two := &fakeManager{}, &fakeManager{}
-	w := whichever{one, two}
-	if err := w.Standby(t.Context()); !errors.Is(err, errNoManager) {
+	w := Any{one, two}
+	if err := w.Standby(t.Context()); !errors.Is(err, ErrNone) {
 		t.Errorf("neither: %v", err)
 	}
 	one.view.Running = true

@@ -1,4 +1,4 @@
-package main
+package config
 
 import (
 	"errors"
@@ -11,23 +11,33 @@ import (
 	"time"
 
 	"github.com/BurntSushi/toml"
+
+	"github.com/vmferry/vmferry/resource"
 )
 
-// defaultConfig is where the configuration is looked for.
-const defaultConfig = "/etc/vmferry/vmferryd.toml"
+// Path is where the configuration is looked for.
+const Path = "/etc/vmferry/vmferryd.toml"
 
-// Config is the daemon's configuration, checked and complete. The reference
-// file vmferryd.toml explains each setting.
+// The cluster managers that can be configured.
+const (
+	Auto      = "auto" // whichever runs
+	Pacemaker = "pacemaker"
+	Heartbeat = "heartbeat"
+)
+
+var managers = []string{Auto, Pacemaker, Heartbeat}
+
+// Config is the configuration, checked and complete.
 type Config struct {
-	Window     time.Duration // zero: logind's limit less a margin
+	Window     time.Duration // the longest drain; zero: logind's limit less a margin
 	StopWindow time.Duration // zero: the unit's TimeoutStopSec less a margin
 	Poll       time.Duration
-	Forecast   time.Duration // from one question what becomes of the guests to the next; zero: never
-	Manager    string        // one of managers
+	Forecast   time.Duration // from one forecast to the next; zero: never
+	Manager    string        // Auto, Pacemaker or Heartbeat
 	Node       string        // empty: ask the cluster manager
-	Agents     []string
-	GuestsDir  string
-	StateDir   string
+	Agents     []string      // the resource agents whose resources are guests
+	GuestsDir  string        // of the agent's notes
+	StateDir   string        // of the notes of standby
 }
 
 // rawConfig is the file as it is written. Strings stand for durations, so that
@@ -77,33 +87,40 @@ func (l *list) UnmarshalTOML(v any) error {
 	return nil
 }
 
-// newConfig returns the defaults.
-func newConfig() Config {
+// Default returns what holds without a file.
+func Default() Config {
 	return Config{
 		Poll:      time.Second,
 		Forecast:  5 * time.Minute,
-		Manager:   managerAuto,
+		Manager:   Auto,
 		Agents:    []string{"ocf:vmferry:Domain", "ocf:heartbeat:VirtualDomain"},
-		GuestsDir: "/run/vmferry/guests",
-		StateDir:  "/run/vmferry",
+		GuestsDir: resource.DefaultGuestsDir,
+		StateDir:  resource.DefaultRunDir,
 	}
 }
 
-// LoadConfig reads the file. A missing one means the defaults; anything in it
-// that is not understood is an error naming file, line and key.
-func LoadConfig(path string) (Config, error) {
+// Load reads the file. A missing one means the defaults; anything in it that is not understood is an error naming file,
+// line and key.
+func Load(path string) (Config, error) { return load(path, true) }
+
+// LoadKnown is Load, and skips settings that it does not know: vmferryd refuses those, and of another release.
+func LoadKnown(path string) (Config, error) { return load(path, false) }
+
+func load(path string, strict bool) (Config, error) {
 	text, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return newConfig(), nil
+		return Default(), nil
 	}
 	if err != nil {
 		return Config{}, fmt.Errorf("read the configuration: %w", err)
 	}
-	return ParseConfig(path, string(text))
+	return parse(path, string(text), strict)
 }
 
-// ParseConfig reads the text of the file called path.
-func ParseConfig(path, text string) (Config, error) {
+// Parse reads the text of the file called path.
+func Parse(path, text string) (Config, error) { return parse(path, text, true) }
+
+func parse(path, text string, strict bool) (Config, error) {
 	var raw rawConfig
 	meta, err := toml.Decode(text, &raw)
 	var bad toml.ParseError
@@ -113,7 +130,7 @@ func ParseConfig(path, text string) (Config, error) {
 	if err != nil {
 		return Config{}, fmt.Errorf("%s: %w", path, err)
 	}
-	if unknown := meta.Undecoded(); len(unknown) > 0 {
+	if unknown := meta.Undecoded(); strict && len(unknown) > 0 {
 		key := unknown[0]
 		return Config{}, located(path, lineOf(text, key[0]), key.String(), "there is no such setting")
 	}
@@ -144,41 +161,24 @@ func lineOf(text, key string) int {
 
 // config turns what was written into what is meant.
 func (raw rawConfig) config(path, whole string) (Config, error) {
-	c := newConfig()
-	for _, d := range []struct {
-		key   string
-		value *text
-		least time.Duration
-		into  *time.Duration
+	c := Default()
+	for _, s := range []struct {
+		key string
+		err error
 	}{
-		{"window", raw.Window, time.Second, &c.Window},
-		{"stop_window", raw.StopWindow, time.Second, &c.StopWindow},
-		{"poll", raw.Poll, 100 * time.Millisecond, &c.Poll},
+		{"window", duration(raw.Window, time.Second, &c.Window)},
+		{"stop_window", duration(raw.StopWindow, time.Second, &c.StopWindow)},
+		{"poll", duration(raw.Poll, 100*time.Millisecond, &c.Poll)},
+		{"guests_dir", directory(raw.GuestsDir, &c.GuestsDir)},
+		{"state_dir", directory(raw.StateDir, &c.StateDir)},
+		{"forecast_interval", interval(raw.Forecast, &c.Forecast)},
+		{"manager", manager(raw.Manager, &c.Manager)},
+		{"agents", agents(raw.Agents, &c.Agents)},
+		{"node", node(raw.Node, &c.Node)},
 	} {
-		if err := duration(d.value, d.least, d.into); err != nil {
-			return Config{}, located(path, lineOf(whole, d.key), d.key, err.Error())
+		if s.err != nil {
+			return Config{}, located(path, lineOf(whole, s.key), s.key, s.err.Error())
 		}
-	}
-	for _, d := range []struct {
-		key   string
-		value *text
-		into  *string
-	}{{"guests_dir", raw.GuestsDir, &c.GuestsDir}, {"state_dir", raw.StateDir, &c.StateDir}} {
-		if err := directory(d.value, d.into); err != nil {
-			return Config{}, located(path, lineOf(whole, d.key), d.key, err.Error())
-		}
-	}
-	if err := interval(raw.Forecast, &c.Forecast); err != nil {
-		return Config{}, located(path, lineOf(whole, "forecast_interval"), "forecast_interval", err.Error())
-	}
-	if err := manager(raw.Manager, &c.Manager); err != nil {
-		return Config{}, located(path, lineOf(whole, "manager"), "manager", err.Error())
-	}
-	if err := agents(raw.Agents, &c.Agents); err != nil {
-		return Config{}, located(path, lineOf(whole, "agents"), "agents", err.Error())
-	}
-	if err := node(raw.Node, &c.Node); err != nil {
-		return Config{}, located(path, lineOf(whole, "node"), "node", err.Error())
 	}
 	return c, nil
 }

@@ -1,4 +1,4 @@
-package main
+package prediction
 
 import (
 	"context"
@@ -29,7 +29,7 @@ func TestRefresh(t *testing.T) {
 		{"to another node", elsewhere, moves, refused, elsewhere},
 		{"not known then", moves, hbplugin.Verdict{Resource: "b"}, hbplugin.Verdict{Resource: "b"}, moves},
 	} {
-		got := refresh([]hbplugin.Verdict{tt.fresh}, answer{[]hbplugin.Verdict{tt.forecast}, []hbplugin.Verdict{tt.then}})
+		got := refresh([]hbplugin.Verdict{tt.fresh}, prediction{[]hbplugin.Verdict{tt.forecast}, []hbplugin.Verdict{tt.then}})
 		if !reflect.DeepEqual(got, []hbplugin.Verdict{tt.want}) {
 			t.Errorf("%s: %+v", tt.name, got)
 		}
@@ -37,10 +37,10 @@ func TestRefresh(t *testing.T) {
 }
 
 // A manager that cannot be asked at a shutdown leaves what was said before.
-func TestForetellKeepsTheLastWord(t *testing.T) {
+func TestAtShutdownKeepsTheLastWord(t *testing.T) {
 	o := &oracle{view: hbplugin.View{Running: true}, said: []hbplugin.Verdict{restarts("db", "banned")}}
-	tell := tellerOf(o)
-	if _, err := tell.ask(t.Context(), []hbplugin.Manager{o}); err != nil {
+	p := predictorOf(o)
+	if _, err := p.Predict(t.Context(), []hbplugin.Cluster{o}); err != nil {
 		t.Fatal(err)
 	}
 	for name, change := range map[string]func(*oracle){
@@ -54,31 +54,31 @@ func TestForetellKeepsTheLastWord(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 				defer cancel()
-				got, err := tell.foretell(ctx)
+				got, err := p.AtShutdown(ctx)
 				if err == nil || len(got) != 1 || got[0].Why != "banned" || ctx.Err() != nil {
 					t.Errorf("%+v, %v, %v", got, err, ctx.Err())
 				}
 			})
 		})
 	}
-	if got, err := tell.foretell(t.Context()); err != nil || len(got) != 1 {
+	if got, err := p.AtShutdown(t.Context()); err != nil || len(got) != 1 {
 		t.Errorf("%+v, %v", got, err)
 	}
 }
 
 // A shutdown ends the questions to the targets, and what they had answered before still counts.
-func TestForetellStopsTheQuestions(t *testing.T) {
+func TestAtShutdownStopsTheQuestions(t *testing.T) {
 	o := &oracle{view: hbplugin.View{Running: true}, said: []hbplugin.Verdict{restarts("db", "banned")}}
-	tell := tellerOf(o)
-	managers := []hbplugin.Manager{o}
-	if _, err := tell.ask(t.Context(), managers); err != nil {
+	p := predictorOf(o)
+	managers := []hbplugin.Cluster{o}
+	if _, err := p.Predict(t.Context(), managers); err != nil {
 		t.Fatal(err)
 	}
 	hung := &oracle{hangs: true, began: make(chan struct{})}
 	done := make(chan error, 1)
-	go func() { _, err := tell.ask(t.Context(), []hbplugin.Manager{hung}); done <- err }()
+	go func() { _, err := p.Predict(t.Context(), []hbplugin.Cluster{hung}); done <- err }()
 	<-hung.began
-	got, err := tell.foretell(t.Context())
+	got, err := p.AtShutdown(t.Context())
 	if err != nil || len(got) != 1 || got[0].Why != "banned" {
 		t.Errorf("%+v, %v", got, err)
 	}
@@ -86,7 +86,7 @@ func TestForetellStopsTheQuestions(t *testing.T) {
 		t.Errorf("the questions ended with %v", err)
 	}
 	o.set(func(o *oracle) { o.err = errors.New("no answer") })
-	if got, err := tell.foretell(t.Context()); err == nil || len(got) != 1 {
+	if got, err := p.AtShutdown(t.Context()); err == nil || len(got) != 1 {
 		t.Errorf("afterwards: %+v, %v", got, err)
 	}
 }
@@ -94,14 +94,14 @@ func TestForetellStopsTheQuestions(t *testing.T) {
 // A guest that starts while the manager is asked is noted by the time at which the manager has it.
 func TestNotesFollowTheForecast(t *testing.T) {
 	o := &oracle{said: []hbplugin.Verdict{{Resource: "web", Fate: hbplugin.MovesLive, To: "n2"}}, claims: []hbplugin.Claim{{Resource: "web"}}}
-	tell := tellerOf(o)
-	tell.notes = func() ([]resource.Entry, error) {
+	p := predictorOf(o)
+	p.from.Notes = func() ([]resource.Entry, error) {
 		if o.count() == 0 {
 			return nil, nil
 		}
 		return []resource.Entry{{Resource: "web", Guest: "web"}}, nil
 	}
-	got, err := tell.ask(t.Context(), []hbplugin.Manager{o})
+	got, err := p.Predict(t.Context(), []hbplugin.Cluster{o})
 	if err != nil || len(got) != 1 || got[0].Fate == hbplugin.Untold {
 		t.Errorf("%+v, %v", got, err)
 	}
@@ -117,29 +117,19 @@ func TestAskOfAnotherAgent(t *testing.T) {
 			{Resource: "vd", Agent: "ocf:heartbeat:VirtualDomain"}, {Resource: "web", Agent: hbplugin.OwnAgent},
 		},
 	}
-	got, err := tellerOf(o).ask(t.Context(), []hbplugin.Manager{o})
+	got, err := predictorOf(o).Predict(t.Context(), []hbplugin.Cluster{o})
 	if err != nil || len(got) != 2 || got[0].Fate != hbplugin.MovesLive || got[1].Fate != hbplugin.Untold {
 		t.Errorf("%+v, %v", got, err)
-	}
-}
-
-// A node in standby with guests that nobody takes is asked about: with Heartbeat that is one whose peer is down.
-func TestStandbyWithGuestsThatStay(t *testing.T) {
-	for stuck, want := range map[string]bool{"": true, "no other node is active": false} {
-		o := &oracle{view: hbplugin.View{Running: true, Standby: true, Guests: []hbplugin.Guest{{Name: "web", Stuck: stuck}}}}
-		if seen, err := look(t.Context(), []hbplugin.Manager{o}); err != nil || seen.standby != want {
-			t.Errorf("stuck %q: %+v, %v", stuck, seen, err)
-		}
 	}
 }
 
 // A guest without a resource is nobody's to move; one that just comes or goes is somebody's.
 func TestAskNamesTheDeleted(t *testing.T) {
 	o := &oracle{view: hbplugin.View{Running: true}, said: allLive("web"), claims: []hbplugin.Claim{{Resource: "web"}, {Resource: "comes"}}}
-	tell := tellerOf(o)
-	tell.notes = func() ([]resource.Entry, error) { return []resource.Entry{{Resource: "old", Guest: "Old 1"}}, nil }
-	tell.here = func(context.Context) ([]string, error) { return []string{"comes", "old", "web"}, nil }
-	got, err := tell.ask(t.Context(), []hbplugin.Manager{o})
+	p := predictorOf(o)
+	p.from.Notes = func() ([]resource.Entry, error) { return []resource.Entry{{Resource: "old", Guest: "Old 1"}}, nil }
+	p.from.Here = func(context.Context) ([]string, error) { return []string{"comes", "old", "web"}, nil }
+	got, err := p.Predict(t.Context(), []hbplugin.Cluster{o})
 	want := hbplugin.Verdict{Resource: "old", Fate: hbplugin.Stays, Why: "its resource was deleted while it ran",
 		Remedy: "before the node goes down, type: vmferry migrate 'Old 1' NODE"}
 	if err != nil || len(got) != 2 || !reflect.DeepEqual(got[1], want) {
@@ -147,34 +137,39 @@ func TestAskNamesTheDeleted(t *testing.T) {
 	}
 }
 
-// Where no cluster manager runs there is nothing to foretell, and the drain says so itself.
-func TestForetellWithoutAManager(t *testing.T) {
-	if got, err := tellerOf(&oracle{}).foretell(t.Context()); got != nil || err != nil {
+// Where no cluster manager runs there is nothing to predict, and the drain says so itself.
+func TestAtShutdownWithoutAManager(t *testing.T) {
+	if got, err := predictorOf(&oracle{}).AtShutdown(t.Context()); got != nil || err != nil {
 		t.Errorf("%+v, %v", got, err)
 	}
 }
 
 // mute is a cluster manager that tells nothing beforehand.
-type mute struct{ hbplugin.Manager }
+type mute struct{ hbplugin.Cluster }
 
-func (mute) String() string { return "mute" }
+func (mute) String() string                                       { return "mute" }
+func (mute) Resources(context.Context) ([]hbplugin.Claim, error)  { return nil, errMute }
+func (mute) Forecast(context.Context) ([]hbplugin.Verdict, error) { return nil, errMute }
+func (mute) Places(context.Context) (hbplugin.Places, error)      { return hbplugin.Places{}, errMute }
 func (mute) View(context.Context) (hbplugin.View, error) {
 	return hbplugin.View{Running: true}, nil
 }
 
+var errMute = errors.New("it does not tell")
+
 func TestClaimsAreAllOrNone(t *testing.T) {
 	one := &oracle{view: hbplugin.View{Running: true}, claims: []hbplugin.Claim{{Resource: "a"}}}
 	two := &oracle{view: hbplugin.View{Running: true}, claims: []hbplugin.Claim{{Resource: "b"}}}
-	got, err := tellerOf(one, two).claims(t.Context())
+	got, err := predictorOf(one, two).Claims(t.Context())
 	if err != nil || len(got) != 2 {
 		t.Errorf("%+v, %v", got, err)
 	}
 	two.err = errors.New("cibadmin: no answer")
-	for name, tell := range map[string]*teller{
-		"one does not answer": tellerOf(one, two), "one cannot tell": tellerOf(one, mute{}),
-		"none runs": tellerOf(&oracle{}),
+	for name, p := range map[string]*Predictor{
+		"one does not answer": predictorOf(one, two), "one cannot tell": predictorOf(one, mute{}),
+		"none runs": predictorOf(&oracle{}),
 	} {
-		if got, err := tell.claims(t.Context()); err == nil {
+		if got, err := p.Claims(t.Context()); err == nil {
 			t.Errorf("%s: %+v", name, got)
 		}
 	}
@@ -207,72 +202,40 @@ func TestRecordsOf(t *testing.T) {
 
 // What the agent has noted of a guest serves after the guest has left, and its note with it.
 func TestTraceOutlivesTheNote(t *testing.T) {
-	tell := tellerOf(mute{})
-	tell.notes = func() ([]resource.Entry, error) {
+	p := predictorOf(mute{})
+	p.from.Notes = func() ([]resource.Entry, error) {
 		return []resource.Entry{{Resource: "rsc", Guest: "Web 1", UUID: "aa"}}, nil
 	}
 	now := time.Now()
-	tell.records = func() ([]migrate.Record, error) {
+	p.from.Records = func() ([]migrate.Record, error) {
 		return []migrate.Record{{Guest: "Web 1", UUID: "aa", Outcome: migrate.Moved, Ended: now.Add(time.Second)}}, nil
 	}
-	if _, err := tell.foretell(t.Context()); err == nil {
+	if _, err := p.AtShutdown(t.Context()); err == nil {
 		t.Error("a mute manager has told something")
 	}
-	tell.notes = func() ([]resource.Entry, error) { return nil, nil }
-	got := tell.trace(t.Context(), []string{"rsc", "other"}, now)
+	p.from.Notes = func() ([]resource.Entry, error) { return nil, nil }
+	got := p.Trace(t.Context(), []string{"rsc", "other"}, now)
 	if len(got["rsc"].Records) != 1 || len(got["other"].Records) != 0 || got["rsc"].Lost == nil {
 		t.Errorf("%+v", got)
 	}
 }
 
-// pacemakerOracle is one with Pacemaker's name, which is asked by Pacemaker's programs.
-type pacemakerOracle struct{ *oracle }
-
-func (pacemakerOracle) String() string { return managerPacemaker }
-
-// A resource of any agent claims its guest: who is not waited for is no stranger.
-func TestClaimsOfAllAgents(t *testing.T) {
-	tell := tellerOf(pacemakerOracle{&oracle{view: hbplugin.View{Running: true}}})
-	said, failed := `<configuration><resources><primitive id="a" class="ocf" provider="x" type="Y"/>`+
-		`<group id="g"><primitive id="b" class="ocf" provider="vmferry" type="Domain"/></group></resources></configuration>`, error(nil)
-	tell.exec = func(_ context.Context, program string, args ...string) ([]byte, error) {
-		if line := program + " " + strings.Join(args, " "); line != "cibadmin --query --scope=configuration" {
-			t.Errorf("ran %s", line)
-		}
-		return []byte(said), failed
-	}
-	if got, err := tell.claims(t.Context()); err != nil || len(got) != 2 || got[0].Resource != "a" || got[1].Resource != "b" {
-		t.Errorf("%+v, %v", got, err)
-	}
-	for _, c := range []struct {
-		said   string
-		failed error
-	}{{said[:40], nil}, {"", nil}, {"<status/>", nil}, {said, errors.New("cibadmin: not connected")}} {
-		said, failed = c.said, c.failed
-		if got, err := tell.claims(t.Context()); err == nil {
-			t.Errorf("%q, %v: %+v", c.said, c.failed, got)
-		}
-	}
-}
-
-// Where each guest is now is Pacemaker's word, and so is this node's name.
+// Where each guest is now is the manager's word, and so is this node's name.
 func TestTracePlaces(t *testing.T) {
-	tell := tellerOf(pacemakerOracle{&oracle{view: hbplugin.View{Running: true}}})
-	mon := `<pacemaker-result><nodes><node name="n1" online="true" type="member"/><node name="n2" online="true" type="member"/></nodes>` +
-		`<resources><resource id="web" resource_agent="ocf:vmferry:Domain" managed="true"><node name="n2"/></resource></resources>` +
-		`<status code="0" message="OK"/></pacemaker-result>`
-	tell.exec = func(_ context.Context, program string, _ ...string) ([]byte, error) {
-		return []byte(map[string]string{"crm_node": "n1\n", "crm_mon": mon}[program]), nil
-	}
-	got := tell.trace(t.Context(), []string{"web", "db"}, time.Now())
+	o := &oracle{view: hbplugin.View{Running: true}, places: hbplugin.Places{Node: "n1", On: map[string][]string{"web": {"n2"}}}}
+	p := predictorOf(o)
+	got := p.Trace(t.Context(), []string{"web", "db"}, time.Now())
 	if web := got["web"]; web.Lost != nil || web.Node != "n1" || !reflect.DeepEqual(web.Nodes, []string{"n2"}) {
 		t.Errorf("web: %+v", web)
 	}
 	if db := got["db"]; db.Lost != nil || len(db.Nodes) != 0 {
 		t.Errorf("db: %+v", db)
 	}
-	mon = mon[:90]
-	if got := tell.trace(t.Context(), []string{"web"}, time.Now())["web"]; got.Lost == nil {
-		t.Errorf("a status that was cut short: %+v", got)
+	o.set(func(o *oracle) { o.err = errors.New("a status that was cut short") })
+	if got := p.Trace(t.Context(), []string{"web"}, time.Now())["web"]; got.Lost == nil {
+		t.Errorf("no answer: %+v", got)
+	}
+	if got := predictorOf(mute{}, &oracle{view: o.view, places: o.places}).Trace(t.Context(), []string{"web"}, time.Now())["web"]; got.Lost != nil {
+		t.Errorf("one of two knows: %+v", got)
 	}
 }
