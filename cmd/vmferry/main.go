@@ -15,6 +15,7 @@ import (
 	"unicode"
 
 	"github.com/vmferry/vmferry/hbplugin/config"
+	"github.com/vmferry/vmferry/hbplugin/verdict"
 	"github.com/vmferry/vmferry/migrate/plaintext"
 	"github.com/vmferry/vmferry/migrate/shellword"
 )
@@ -99,7 +100,7 @@ func run(ctx context.Context, m *machine, args []string, stdout, stderr io.Write
 	if err == nil {
 		return exitOK
 	}
-	fmt.Fprintln(stderr, "vmferry: "+oneLine(err))
+	fmt.Fprintln(stderr, "vmferry: "+verdict.OneLine(err))
 	var f *failure
 	if errors.As(err, &f) {
 		return f.code
@@ -108,8 +109,8 @@ func run(ctx context.Context, m *machine, args []string, stdout, stderr io.Write
 }
 
 var commands = map[string]func(ctx context.Context, c *call, args []string) error{
-	"check": check, "status": status, "plan": plan, "migrate": migrateGuest,
-	"drain": drainNode, "undrain": undrain, "report": tellReport,
+	"check": checkNode, "status": status, "plan": planDrain, "migrate": migrateGuest,
+	"drain": drainNode, "undrain": undrain, "report": printReport,
 }
 
 func dispatch(ctx context.Context, m *machine, args []string, stdout, stderr io.Writer) error {
@@ -148,10 +149,8 @@ func misuse(format string, args ...any) error {
 	return &failure{exitUsage, fmt.Errorf(format, args...)}
 }
 
-// oneLine is the message without the line breaks that joined errors have.
-func oneLine(err error) string {
-	return strings.ReplaceAll(strings.TrimSpace(err.Error()), "\n", "; ")
-}
+// errInterrupted ends a command that had changed nothing.
+var errInterrupted = &failure{exitInterrupted, errors.New("interrupted: nothing was changed")}
 
 // call is one command as it was called.
 type call struct {
