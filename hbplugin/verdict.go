@@ -67,3 +67,22 @@ type Forecaster interface {
 	// Claims lists the guests that the manager is configured to run, wherever they are now.
 	Claims(ctx context.Context) ([]Claim, error)
 }
+
+// Cluster is a cluster manager as it is asked about more than this node.
+type Cluster interface {
+	Manager
+	Forecaster
+	// Peers lists the other nodes of the cluster.
+	Peers(ctx context.Context) ([]resource.Peer, error)
+	// Resources lists all that the manager is configured to run, of whatever agent. Of each only the name is certain.
+	Resources(ctx context.Context) ([]Claim, error)
+	// Places says where each resource is now, and what this node is called. It is an error where the manager does
+	// not know that of the other nodes.
+	Places(ctx context.Context) (Places, error)
+}
+
+// Places is where resources are.
+type Places struct {
+	Node string              // this node
+	On   map[string][]string // the nodes on which each resource is active
+}

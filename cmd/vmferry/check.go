@@ -9,75 +9,43 @@ import (
 	"strings"
 	"text/tabwriter"
 
-	"github.com/vmferry/vmferry/hbplugin"
+	"github.com/vmferry/vmferry/hbplugin/check"
 )
-
-// grade is how a check came out.
-type grade string
-
-// The grades. A problem keeps the node from being drained, or puts a guest at
-// risk when it is; a warning does not.
-const (
-	ok      grade = "ok"
-	warning grade = "warning"
-	problem grade = "problem"
-)
-
-// finding is one line of check's answer.
-type finding struct {
-	Check  string `json:"check"`            // what was looked at
-	About  string `json:"about,omitempty"`  // which guest, node or service
-	Grade  grade  `json:"grade"`            // ok, warning or problem
-	Found  string `json:"found"`            // in words
-	Remedy string `json:"remedy,omitempty"` // what to type, or to do
-	// Verdict is what becomes of the guest that the check "guest" is about.
-	Verdict *hbplugin.Verdict `json:"verdict,omitempty"`
-}
 
 // checkReport is what check prints.
 type checkReport struct {
-	Schema int       `json:"schema"`
-	Node   string    `json:"node"`
-	Able   bool      `json:"able"`               // no problem was found
-	Not    []string  `json:"not_live,omitempty"` // the guests that a drain would not move live
-	Checks []finding `json:"checks"`
-}
-
-// checks are in the order of the table: what all else stands on comes first.
-var checks = []func(context.Context, *checker){
-	checkLibvirt, checkManager, checkPeers, checkReach, checkFencing, checkDetection,
-	checkResources, checkEncryption, checkGuests, checkFirmware, checkAutostart, checkStrays, checkDaemon, checkWindow, checkOrder,
-}
-
-// checker collects what the checks find.
-type checker struct {
-	*call
-	inv      *inventory
-	peers    []string // the other nodes that are up
-	findings []finding
-	notLive  []string // the guests that a drain would not move live
-}
-
-func (k *checker) add(check, about string, g grade, found, remedy string) {
-	k.findings = append(k.findings, finding{Check: check, About: about, Grade: g, Found: found, Remedy: remedy})
+	Schema int             `json:"schema"`
+	Node   string          `json:"node"`
+	Able   bool            `json:"able"`               // no problem was found
+	Not    []string        `json:"not_live,omitempty"` // the guests that a drain would not move live
+	Checks []check.Finding `json:"checks"`
 }
 
 var errNotAble = errors.New("this node cannot be drained as it should: see the problems above")
 
-// check tells whether this node can be drained, and if not, what to type.
-func check(ctx context.Context, c *call, args []string) error {
+// checkNode tells whether this node can be drained, and if not, what to type.
+func checkNode(ctx context.Context, c *call, args []string) error {
 	if _, done, err := c.begin(args); done {
 		return err
 	}
-	k := &checker{call: c, inv: c.survey(ctx)}
-	for _, look := range checks {
-		look(ctx, k)
+	o := &check.Observed{Inventory: c.survey(ctx), ConfigPath: c.configPath, StandbyBy: c.standbyBy(), Window: c.config.Window}
+	check.Sources{
+		Path: c.path, Open: c.open, Units: c.units, Run: c.program, DelayMax: c.delayMax,
+		Cmap: func(ctx context.Context) ([]byte, error) { return c.run(ctx, "corosync-cmapctl") },
+	}.Observe(ctx, o)
+	if len(o.Managers) > 0 {
+		o.Predictions = c.predict(ctx, o.Inventory)
 	}
 	if ctx.Err() != nil {
-		return &failure{exitInterrupted, errors.New("interrupted: nothing was changed")}
+		return errInterrupted
 	}
-	r := checkReport{Schema: schema, Node: k.inv.node, Checks: k.findings, Not: k.notLive,
-		Able: !slices.ContainsFunc(k.findings, func(f finding) bool { return f.Grade == problem })}
+	r := checkReport{Schema: schema, Node: o.Node, Checks: check.Judge(o)}
+	for _, p := range o.Predictions {
+		if !p.Fate.KeepsRunning() {
+			r.Not = append(r.Not, p.Guest.Name)
+		}
+	}
+	r.Able = !slices.ContainsFunc(r.Checks, func(f check.Finding) bool { return f.Grade == check.Problem })
 	if err := c.result(r, r.table); err != nil {
 		return err
 	}
@@ -100,7 +68,7 @@ func (r checkReport) table(w io.Writer) error {
 	if err := t.Flush(); err != nil {
 		return err
 	}
-	for _, g := range []grade{problem, warning} {
+	for _, g := range []check.Grade{check.Problem, check.Warning} {
 		for _, f := range r.Checks {
 			if f.Grade == g && f.Remedy != "" {
 				fmt.Fprintf(w, "\n%s: %s: %s\n    %s\n", f.Grade, strings.TrimSpace(f.Check+" "+f.About), f.Found, f.Remedy)

@@ -10,6 +10,9 @@ import (
 	"time"
 
 	"github.com/vmferry/vmferry/hbplugin"
+	"github.com/vmferry/vmferry/hbplugin/inventory"
+	"github.com/vmferry/vmferry/hbplugin/managers"
+	"github.com/vmferry/vmferry/hbplugin/outcome"
 	"github.com/vmferry/vmferry/hbplugin/shutdown"
 	"github.com/vmferry/vmferry/hbplugin/verdict"
 	"github.com/vmferry/vmferry/migrate"
@@ -34,7 +37,7 @@ type drainResult struct {
 	Empty   bool             `json:"empty"`
 	Seconds float64          `json:"seconds"`
 	Left    []leftGuest      `json:"left"`
-	Guests  []drainedGuest   `json:"guests,omitempty"` // of drain: what became of each guest that was here
+	Guests  []outcome.Guest  `json:"guests,omitempty"` // of drain: what became of each guest that was here
 	Moves   []migrate.Record `json:"moves"`            // those that were recorded meanwhile
 	Notes   string           `json:"why"`
 }
@@ -42,6 +45,12 @@ type drainResult struct {
 type leftGuest struct {
 	Guest string `json:"guest"` // the resource's name
 	Stuck string `json:"stuck,omitempty"`
+}
+
+func (r *drainResult) addLeft(guests []hbplugin.Guest) {
+	for _, g := range guests {
+		r.Left = append(r.Left, leftGuest{g.Name, g.Stuck})
+	}
 }
 
 // drainNode has the cluster manager move all guests off this node, and follows it.
@@ -54,34 +63,30 @@ func drainNode(ctx context.Context, c *call, args []string) error {
 	if *window < time.Second {
 		return misuse("drain: --window %s is too short: the least is 1s", *window)
 	}
-	m, err := c.manager(ctx)
-	if err != nil {
-		return err
-	}
-	node, err := c.ownNode(ctx, m, rest[0])
+	m, node, err := c.manager(ctx, rest[0])
 	if err != nil {
 		return err
 	}
 	d := &drainer{call: c, manager: m, node: node, began: time.Now()}
 	d.seen = shutdown.Observed{Announced: true, Stopping: shutdown.No, Window: *window}
-	d.foresee(ctx)
+	d.predict(ctx)
 	if ctx.Err() != nil {
-		return &failure{exitInterrupted, errors.New("interrupted: nothing was changed")}
+		return errInterrupted
 	}
-	return d.carryOut(ctx)
+	return d.run(ctx)
 }
 
-// foresee has the verdicts before anything is changed, and names the guests that will not be moved live. It takes a part of
+// predict has the verdicts before anything is changed, and names the guests that will not be moved live. It takes a part of
 // the window only.
-func (d *drainer) foresee(ctx context.Context) {
+func (d *drainer) predict(ctx context.Context) {
 	ctx, cancel := context.WithTimeoutCause(ctx, d.seen.Window/4, errors.New("no answer within a quarter of the window"))
 	defer cancel()
-	d.said = d.foretell(ctx, d.survey(ctx))
-	for _, f := range d.said {
+	d.predicted = d.call.predict(ctx, d.survey(ctx))
+	for _, f := range d.predicted {
 		if f.Fate.KeepsRunning() {
 			continue
 		}
-		d.tell("guest %s %s", f.guest.Name, verdict.Words(f.Verdict))
+		d.tell("guest %s %s", f.Guest.Name, verdict.Words(f.Verdict))
 		if f.Remedy != "" {
 			d.tell("    %s", f.Remedy)
 		}
@@ -91,41 +96,36 @@ func (d *drainer) foresee(ctx context.Context) {
 // drainer is one drain under way. It goes by the same rule as vmferryd.
 type drainer struct {
 	*call
-	manager managed
-	node    string
-	said    []foretold // what becomes of each guest, by what was said before
-	began   time.Time
-	asked   bool // this run has asked for standby
-	askedAt time.Time
-	seen    shutdown.Observed
+	manager   inventory.Manager
+	node      string
+	predicted []inventory.Prediction // what becomes of each guest
+	began     time.Time
+	asked     bool // this run has asked for standby
+	askedAt   time.Time
+	seen      shutdown.Observed
 }
 
-func (d *drainer) carryOut(ctx context.Context) error {
+func (d *drainer) run(ctx context.Context) error {
 	meter := d.meter()
-	for {
-		begun := time.Now()
+	var step shutdown.Decision
+	var failed error
+	managers.Poll(ctx, d.poll, d.began.Add(d.seen.Window), func() (done bool) {
 		d.look(ctx)
-		next := begun.Add(shutdown.Every(d.poll, time.Since(begun)))
-		if end := d.began.Add(d.seen.Window); begun.Before(end) && next.After(end) {
-			next = end
-		}
-		step := shutdown.Decide(d.seen)
+		step = shutdown.Decide(d.seen)
 		if !step.Hold || ctx.Err() != nil {
-			meter.end()
-			return d.end(ctx, step)
+			return true
 		}
 		meter.show(time.Now(), step.Why, d.node+": "+shutdown.StatusLine(d.seen, step))
 		if step.Act == shutdown.SetStandby && time.Since(d.askedAt) >= askAgain {
-			if err := d.standby(ctx); err != nil {
-				meter.end()
-				return err
-			}
+			failed = d.standby(ctx)
 		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(time.Until(next)):
-		}
+		return failed != nil
+	})
+	meter.end()
+	if failed != nil {
+		return failed
 	}
+	return d.end(ctx, step)
 }
 
 // standby notes first and asks second, so that undrain knows whose it is even
@@ -134,9 +134,7 @@ func (d *drainer) standby(ctx context.Context) error {
 	if err := d.drained().Set(); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, managerTime)
-	defer cancel()
-	if err := d.manager.Standby(ctx); err != nil {
+	if err := managers.Request(ctx, d.manager.Standby); err != nil {
 		return fmt.Errorf("%s did not take the request for standby: %w: it may have been heard all the same, and vmferry undrain takes it back", d.manager, err)
 	}
 	d.asked, d.askedAt, d.seen.Tried = true, time.Now(), true
@@ -147,7 +145,7 @@ func (d *drainer) standby(ctx context.Context) error {
 func (d *drainer) look(ctx context.Context) {
 	s := &d.seen
 	s.Spent = time.Since(d.began)
-	view, err := look(ctx, d.manager)
+	view, err := managers.Ask(ctx, d.manager.View)
 	here, herr := resource.Present(ctx, d.path(d.config.GuestsDir), d.processes)
 	if ctx.Err() != nil {
 		return // what was cut short says nothing
@@ -161,7 +159,7 @@ func (d *drainer) look(ctx context.Context) {
 		s.Running = shutdown.Yes
 	}
 	if err := errors.Join(err, herr); err != nil {
-		s.Blind = oneLine(err)
+		s.Blind = verdict.OneLine(err)
 	}
 	s.Guests = shutdown.Union(view.Guests, here, d.adrift(ctx, view, here))
 	s.Most = max(s.Most, len(s.Guests))
@@ -176,14 +174,7 @@ func (d *drainer) adrift(ctx context.Context, view hbplugin.View, here []string)
 	if len(beside) == 0 || !view.Running {
 		return nil
 	}
-	claims, err := d.manager.Claims(ctx)
-	if d.manager.pacemaker() {
-		conf, cerr := d.configuration(ctx)
-		for _, r := range conf.Resources {
-			claims = append(claims, hbplugin.Claim{Resource: r.ID})
-		}
-		err = cerr
-	}
+	claims, err := managers.Ask(ctx, d.manager.Resources)
 	if err != nil {
 		return nil
 	}
@@ -198,12 +189,10 @@ func (d *drainer) end(ctx context.Context, step shutdown.Decision) error {
 	}
 	r := drainResult{Schema: schema, Node: d.node, Manager: d.manager.String(), Standby: d.seen.Standby || d.asked, Seconds: time.Since(d.began).Seconds(),
 		Empty: !step.Hold && d.seen.Running == shutdown.Yes && len(d.seen.Guests) == 0 && d.seen.Blind == "", Left: []leftGuest{}, Notes: step.Why, Moves: []migrate.Record{}}
-	for _, g := range d.seen.Guests {
-		r.Left = append(r.Left, leftGuest{g.Name, g.Stuck})
-	}
+	r.addLeft(d.seen.Guests)
 	records, err := migrate.ReadRecords(d.records())
 	if err != nil {
-		d.tell("the records cannot be read: %s", oneLine(err))
+		d.tell("the records cannot be read: %s", verdict.OneLine(err))
 	}
 	for _, rec := range records {
 		if !rec.Started.Before(d.began) {
@@ -211,7 +200,7 @@ func (d *drainer) end(ctx context.Context, step shutdown.Decision) error {
 		}
 	}
 	if ctx.Err() == nil {
-		r.Guests = d.aftermath(ctx, r.Moves, r.Empty)
+		r.Guests = d.outcome(ctx, r)
 	}
 	var failed error
 	switch {
@@ -220,7 +209,7 @@ func (d *drainer) end(ctx context.Context, step shutdown.Decision) error {
 	case !r.Empty:
 		failed = fmt.Errorf("the node is not empty: %s; %s", step.Why, d.stays())
 	default:
-		failed = notMoved(r.Guests)
+		failed = outcome.NotLive(r.Guests)
 	}
 	if err := d.result(r, r.table); err != nil {
 		return err
@@ -228,15 +217,26 @@ func (d *drainer) end(ctx context.Context, step shutdown.Decision) error {
 	return failed
 }
 
+// outcome is what became of each guest that was here.
+func (d *drainer) outcome(ctx context.Context, r drainResult) []outcome.Guest {
+	places := outcome.Sources{Node: d.node, Manager: d.manager, Open: d.open, Run: d.program, Poll: d.poll,
+		Guests: d.predicted, Held: d.seen.Guests, Report: d.tell}.Wait(ctx, r.Empty)
+	guests := make([]outcome.Guest, 0, len(d.predicted))
+	for _, p := range d.predicted {
+		guests = append(guests, outcome.Of(d.node, p, places[p.Guest.Name], r.Moves))
+	}
+	return guests
+}
+
 // stays says what becomes of the standby of a drain that did not end well.
 func (d *drainer) stays() string {
 	switch {
 	case !d.seen.Standby && !d.asked:
 		return "it is not in standby"
-	case d.whose() == "vmferry drain":
+	case d.standbyBy() == byDrain:
 		return "standby stays, and vmferry undrain takes it back"
 	}
-	return "standby stays, as it was asked for by " + d.whose()
+	return "standby stays, as it was asked for by " + d.standbyBy()
 }
 
 func (d *drainer) undo(ctx context.Context) error {
@@ -252,16 +252,14 @@ func (d *drainer) undo(ctx context.Context) error {
 // unstandby takes back and then removes the note, so that no standby of ours is
 // ever without one.
 func (c *call) unstandby(ctx context.Context, m hbplugin.Manager) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), managerTime)
-	defer cancel()
-	if err := m.Unstandby(ctx); err != nil {
+	if err := managers.Request(context.WithoutCancel(ctx), m.Unstandby); err != nil {
 		return err
 	}
 	return c.drained().Clear()
 }
 
 func (r drainResult) table(w io.Writer) error {
-	stray := slices.ContainsFunc(r.Guests, func(g drainedGuest) bool { return g.Happened == hbplugin.Stays })
+	stray := slices.ContainsFunc(r.Guests, func(g outcome.Guest) bool { return g.Happened == hbplugin.Stays })
 	switch {
 	case r.Empty && stray:
 		fmt.Fprintf(w, "node %s has no guest of %s left after %.0f s\n", r.Node, r.Manager, r.Seconds)
@@ -272,8 +270,22 @@ func (r drainResult) table(w io.Writer) error {
 	default:
 		fmt.Fprintf(w, "node %s is not in standby, and has %s\n", r.Node, r.names())
 	}
-	tellGuests(w, r.Guests)
+	printGuests(w, r.Guests)
 	return nil
+}
+
+// printGuests writes a line for each guest, and how often what was said before has happened.
+func printGuests(w io.Writer, guests []outcome.Guest) {
+	held := 0
+	for _, g := range guests {
+		fmt.Fprintln(w, "  "+g.Line())
+		if g.AsSaid {
+			held++
+		}
+	}
+	if len(guests) > 0 {
+		fmt.Fprintf(w, "what was said before has happened to %d of %s\n", held, verdict.Count(len(guests), "guest"))
+	}
 }
 
 func (r drainResult) names() string {
@@ -297,11 +309,7 @@ func undrain(ctx context.Context, c *call, args []string) error {
 	if done {
 		return err
 	}
-	m, err := c.manager(ctx)
-	if err != nil {
-		return err
-	}
-	node, err := c.ownNode(ctx, m, rest[0])
+	m, node, err := c.manager(ctx, rest[0])
 	if err != nil {
 		return err
 	}
@@ -316,23 +324,21 @@ func undrain(ctx context.Context, c *call, args []string) error {
 			return fmt.Errorf("%s did not take it back: %w: try again", m, err)
 		}
 		r.Notes = "standby is taken back: guests may come to this node again"
-	case m.view.Standby:
+	case m.Seen.Standby:
 		return c.notOurs(m, node)
 	default:
 		r.Notes = "the node was not in standby: nothing was changed"
 	}
-	for _, g := range m.view.Guests {
-		r.Left = append(r.Left, leftGuest{g.Name, g.Stuck})
-	}
+	r.addLeft(m.Seen.Guests)
 	return c.result(r, func(w io.Writer) error { return say(w, "node "+node+": "+r.Notes+"\n") })
 }
 
 // notOurs explains a standby that this program has not asked for.
-func (c *call) notOurs(m managed, node string) error {
+func (c *call) notOurs(m inventory.Manager, node string) error {
 	if daemons, err := c.forShutdown().Exists(); err == nil && daemons {
 		return errors.New("vmferryd has put this node into standby for a shutdown, and takes that back itself when the shutdown is called off: type shutdown -c, or see systemctl status vmferryd")
 	}
-	if m.pacemaker() {
+	if m.Pacemaker() != nil {
 		return fmt.Errorf("somebody else has put this node into standby: to take that back, type %s, and the same with --lifetime reboot",
 			shellword.Line("crm_attribute", "--node", node, "--name", "standby", "--delete"))
 	}

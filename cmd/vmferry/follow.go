@@ -4,13 +4,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/vmferry/vmferry/hbplugin"
+	"github.com/vmferry/vmferry/hbplugin/config"
+	"github.com/vmferry/vmferry/hbplugin/inventory"
+	"github.com/vmferry/vmferry/hbplugin/managers"
+	"github.com/vmferry/vmferry/hbplugin/outcome"
+	"github.com/vmferry/vmferry/hbplugin/pacemaker"
 	"github.com/vmferry/vmferry/hbplugin/pacemaker/cib"
-	"github.com/vmferry/vmferry/hbplugin/shutdown"
 	"github.com/vmferry/vmferry/hbplugin/verdict"
 	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/guestprobe"
@@ -18,8 +22,13 @@ import (
 	"github.com/vmferry/vmferry/migrate/shellword"
 )
 
-// followFor is how long a move through the manager is followed without --deadline.
-const followFor = 10 * time.Minute
+const (
+	// followFor is how long a move through the manager is followed without --deadline.
+	followFor = 10 * time.Minute
+	// examineTime bounds the pre-flight of one guest. A libvirtd that was just started takes most of a minute to
+	// tell its capabilities.
+	examineTime = time.Minute
+)
 
 // errRestarted says that the guest did not move live.
 var errRestarted = errors.New("the live migration failed, and Pacemaker stopped the guest and started it there")
@@ -27,48 +36,35 @@ var errRestarted = errors.New("the live migration failed, and Pacemaker stopped 
 // errSaved says that it did not, and kept its memory.
 var errSaved = errors.New("the live migration failed, and the guest was saved and restored there")
 
-// throughPacemaker has Pacemaker move a guest that is its resource: it asks for
-// the node with a constraint that ends by itself, and follows what becomes of it.
-func (c *call) throughPacemaker(ctx context.Context, inv *inventory, g *guest, o order) error {
+// relocation is a move of a guest that is Pacemaker's resource: Pacemaker is asked for the node with a constraint that
+// ends by itself, and what becomes of it is followed.
+type relocation struct {
+	*call
+	order
+	*inventory.Guest
+	manager inventory.Manager
+	client  *pacemaker.Client
+	from    string // this node
+	where   []string
+	record  *migrate.Record
+}
+
+// throughPacemaker has Pacemaker move the guest.
+func (c *call) throughPacemaker(ctx context.Context, inv *inventory.Inventory, g *inventory.Guest, o order) error {
 	if name, ok := c.given("to-uri", "transport", "tls", "bandwidth", "budget", "disks"); ok {
 		return misuse("migrate: Pacemaker has guest %q, and --%s is for the resource to say: type %s VALUE", g.Name, name,
-			shellword.Line("crm_resource", "--resource", g.Claim.resource, "--set-parameter", parameterOf[name], "--parameter-value"))
+			shellword.Line("crm_resource", "--resource", g.Claim.Resource, "--set-parameter", parameterOf[name], "--parameter-value"))
 	}
-	agent, err := c.movable(ctx, g, o.node)
-	if err == nil {
-		err = inv.allowed(ctx, g, o.node)
+	r := &relocation{call: c, order: o, Guest: g, from: inv.Node}
+	for _, m := range inv.Managers {
+		if p := m.Pacemaker(); p != nil {
+			r.manager, r.client = m, p
+		}
 	}
-	if err != nil {
+	if err := r.check(ctx); err != nil {
 		return err
 	}
-	if err := c.examine(ctx, g, o.node); err != nil {
-		if agent == vmferryAgent {
-			return err
-		}
-		c.tell("%s may think otherwise: %s", agent, oneLine(err))
-	}
-	began := time.Now()
-	var v *guestprobe.Probe
-	if len(o.watch) > 0 {
-		v = guestprobe.Begin(ctx, o.watch)
-	}
-	c.tell("asking Pacemaker to move %q to %s, and to prefer that node for %s", g.Claim.resource, o.node, o.lifetime)
-	_, err = c.query(ctx, "crm_resource", "--resource", g.Claim.resource, "--move", "--node", o.node, "--lifetime", iso8601(o.lifetime))
-	if err != nil {
-		if v != nil {
-			_, _ = v.End(ctx, false)
-		}
-		return fmt.Errorf("pacemaker refused: %w", err)
-	}
-	where, ferr := c.follow(ctx, g, o)
-	record := c.recordSince(g, began)
-	if v != nil {
-		if record == nil {
-			record = c.strangersRecord(g, o, began, ferr)
-		}
-		c.judge(context.WithoutCancel(ctx), record, v)
-	}
-	return c.conclude(ctx, inv, g, o, where, record, ferr)
+	return r.move(ctx)
 }
 
 // parameterOf is the resource's parameter that a flag stands for.
@@ -77,210 +73,133 @@ var parameterOf = map[string]string{
 	"budget": "blackout_budget", "disks": "disks",
 }
 
-// iso8601 is a duration as Pacemaker takes it, in whole seconds.
-func iso8601(d time.Duration) string { return fmt.Sprintf("PT%dS", int(d.Seconds())) }
-
-// vmferryAgent is the agent that makes the pre-flight itself.
-const vmferryAgent = "ocf:vmferry:Domain"
-
-// movable refuses what Pacemaker would not do, or would do by a restart. agent is the one that moves the guest.
-func (c *call) movable(ctx context.Context, g *guest, node string) (agent string, err error) {
-	id := g.Claim.resource
-	if !cib.Bool(g.Claim.meta["allow-migrate"], false) {
-		return "", fmt.Errorf("pacemaker would stop %q and start it on %s, not move it: type %s", id, node, allowMigrate(id))
-	}
-	status, err := c.crmStatus(ctx)
+// check refuses what Pacemaker would not do, or would do by a restart.
+func (r *relocation) check(ctx context.Context) error {
+	status, err := managers.Ask(ctx, r.client.Status)
 	if err != nil {
-		return "", err
+		return err
 	}
-	conf, err := c.configuration(ctx)
+	conf, err := managers.Ask(ctx, r.client.Configuration)
 	if err != nil {
-		return "", err
+		return err
 	}
-	place := status.Places[id]
-	_, known := status.Online[node]
-	switch {
-	case !known:
-		return "", fmt.Errorf("node %q is not in the cluster: its nodes are %s", node, strings.Join(keys(status.Online), ", "))
-	case !status.Online[node]:
-		return "", fmt.Errorf("node %q is not online: type crm_mon -1", node)
-	case status.Standby[node]:
-		return "", fmt.Errorf("node %q is in standby, and takes no guest: on it, type vmferry undrain", node)
-	case !place.Managed || place.Blocked:
-		return "", fmt.Errorf("pacemaker does not touch %q (unmanaged or blocked): type %s, or manage it again", id,
-			shellword.Line("crm_resource", "--resource", id, "--cleanup"))
-	case place.Pending != "":
-		return "", fmt.Errorf("pacemaker is at work on %q (%s): try again when it is done", id, place.Pending)
+	agent, err := pacemaker.CheckMove(status, conf, r.Claim.Claim, r.node, time.Now())
+	if err != nil {
+		return err
 	}
-	for _, r := range conf.Resources {
-		if r.ID == id {
-			agent = r.Agent
-		}
+	err = managers.Request(ctx, func(ctx context.Context) error { return r.client.CheckRunnable(ctx, r.Claim.Resource, r.node) })
+	if err != nil {
+		return err
 	}
-	return agent, inTheWay(conf.Constraints, id, node)
-}
-
-// runnable is a manager that knows which nodes may run a resource.
-type runnable interface {
-	Runnable(ctx context.Context, resource string) ([]string, error)
-}
-
-// allowed refuses a node that a location constraint forbids.
-func (inv *inventory) allowed(ctx context.Context, g *guest, node string) error {
-	ctx, cancel := context.WithTimeout(ctx, managerTime)
-	defer cancel()
-	for _, m := range inv.managers {
-		r, able := m.peered.(runnable)
-		if !able || m.String() != g.Claim.manager {
-			continue
-		}
-		nodes, err := r.Runnable(ctx, g.Claim.resource)
-		if err != nil {
+	if err := r.examine(ctx); err != nil {
+		if agent == hbplugin.OwnAgent { // which makes the same pre-flight
 			return err
 		}
-		if !slices.Contains(nodes, node) {
-			return fmt.Errorf("pacemaker does not run %q on %s, by a location constraint: to see it, type %s", g.Claim.resource, node,
-				shellword.Line("crm_resource", "--resource", g.Claim.resource, "--constraints"))
-		}
+		r.tell("%s may think otherwise: %s", agent, verdict.OneLine(err))
 	}
 	return nil
 }
 
 // examine refuses what the agent or libvirt would refuse: Pacemaker stops a guest that it cannot migrate, and starts it
 // on the other node.
-func (c *call) examine(ctx context.Context, g *guest, node string) error {
-	c.tell("asking node %s about guest %s", node, g.Name)
-	asker := verdict.For(predictor{forecaster: c.forecaster}, c.openHost, c.program)
+func (r *relocation) examine(ctx context.Context) error {
+	r.tell("asking node %s about guest %s", r.node, r.Name)
 	ctx, cancel := context.WithTimeout(ctx, examineTime)
 	defer cancel()
-	subject := verdict.Guest{Resource: g.Claim.resource, Name: g.Name, UUID: g.UUID, Params: g.Claim.env.Params,
-		Problems: g.Claim.env.Problems, Ruled: g.Claim.ruled}
-	asked := hbplugin.Verdict{Resource: g.Claim.resource, Fate: hbplugin.MovesLive, To: node}
-	switch v := verdict.Decide(asked, subject, map[string]verdict.Answer{node: {}}); {
+	asker, subject := verdict.For(r.manager, r.open.Host, r.program), r.Subject()
+	asked := hbplugin.Verdict{Resource: r.Claim.Resource, Fate: hbplugin.MovesLive, To: r.node}
+	switch v := verdict.Decide(asked, subject, map[string]verdict.Answer{r.node: {}}); {
 	case v.Fate == hbplugin.Untold:
-		c.tell("%s", v.Why)
+		r.tell("%s", v.Why)
 	case !v.Fate.KeepsRunning():
-		return fmt.Errorf("guest %q would not be moved live: it %s: %s", g.Name, verdict.Words(v), v.Remedy)
+		return fmt.Errorf("guest %q would not be moved live: it %s: %s", r.Name, verdict.Words(v), v.Remedy)
 	}
-	req, err := asker.Request(ctx, subject, node)
+	req, err := asker.Request(ctx, subject, r.node)
 	if err != nil {
-		return fmt.Errorf("guest %q cannot be moved to %s: %w", g.Name, node, err)
+		return fmt.Errorf("guest %q cannot be moved to %s: %w", r.Name, r.node, err)
 	}
 	x, err := asker.Examine(ctx, req)
 	if err != nil {
-		return fmt.Errorf("cannot tell whether %s takes guest %q: %w", node, g.Name, err)
+		return fmt.Errorf("cannot tell whether %s takes guest %q: %w", r.node, r.Name, err)
 	}
 	errs := make([]error, len(x.Refusals))
-	for i, r := range x.Refusals {
-		errs[i] = r
+	for i, refusal := range x.Refusals {
+		errs[i] = refusal
 	}
 	if len(errs) > 0 {
-		return fmt.Errorf("pacemaker would stop %q and start it on %s, not move it: %w", g.Claim.resource, node, errors.Join(errs...))
+		return fmt.Errorf("pacemaker would stop %q and start it on %s, not move it: %w", r.Claim.Resource, r.node, errors.Join(errs...))
 	}
 	for _, with := range x.With {
-		c.tell("%s", with)
+		r.tell("%s", with)
 	}
 	return nil
 }
 
-// inTheWay refuses to undo what somebody has decided for good. A move with a
-// lifetime, such as ours, makes way for the next one, as crm_resource has it.
-func inTheWay(constraints []cib.Constraint, id, node string) error {
-	for _, l := range constraints {
-		move := l.ID == "cli-prefer-"+id && l.Until.IsZero()
-		ban := l.ID == "cli-ban-"+id+"-on-"+node && l.Holds(time.Now())
-		if move || ban {
-			return fmt.Errorf("an earlier move or ban of %q still holds (%s): type %s", id, l.ID, shellword.Line("crm_resource", "--resource", id, "--clear"))
-		}
+// move asks for the node, and follows.
+func (r *relocation) move(ctx context.Context) error {
+	began := time.Now()
+	var v *guestprobe.Probe
+	if len(r.watch) > 0 {
+		v = guestprobe.Begin(ctx, r.watch)
 	}
-	return nil
-}
-
-func allowMigrate(id string) string {
-	return shellword.Line("crm_resource", "--resource", id, "--meta", "--set-parameter", "allow-migrate", "--parameter-value", "true")
-}
-
-func keys(m map[string]bool) []string {
-	var out []string
-	for k := range m {
-		out = append(out, k)
-	}
-	slices.Sort(out)
-	return out
-}
-
-// errNotMoved says that Pacemaker has nothing to do, and the guest is not where the request wants it.
-var errNotMoved = errors.New("pacemaker has decided otherwise")
-
-// idle is closed once Pacemaker has nothing more to do, by its scheduler's word on the live configuration; never where
-// that is not known.
-func (c *call) idle(ctx context.Context, within time.Duration) <-chan struct{} {
-	done := make(chan struct{})
-	go func() {
-		_, err := c.run(ctx, "crm_resource", "--wait", fmt.Sprintf("--timeout=%.0f", within.Seconds()+1))
-		if err == nil {
-			close(done)
+	r.tell("asking Pacemaker to move %q to %s, and to prefer that node for %s", r.Claim.Resource, r.node, r.lifetime)
+	err := managers.Request(ctx, func(ctx context.Context) error { return r.client.Move(ctx, r.Claim.Resource, r.node, r.lifetime) })
+	if err != nil {
+		if v != nil {
+			_, _ = v.End(ctx, false)
 		}
-	}()
-	return done
+		return fmt.Errorf("pacemaker refused: %w", err)
+	}
+	err = r.follow(ctx)
+	r.readRecord(began)
+	if v != nil {
+		if r.record == nil {
+			r.record = r.strangersRecord(began, err)
+		}
+		r.judge(context.WithoutCancel(ctx), r.record, v)
+	}
+	return r.conclude(ctx, err)
 }
 
-// follow waits until Pacemaker has the guest on the node, and on no other, and
-// has nothing more to do with it. where is the last that was seen. The
-// hypervisor is not asked: each question would lengthen the pause. The error is errNotMoved where Pacemaker
+// follow waits until Pacemaker has the guest on the node, and on no other, and has nothing more to do with it. The
+// hypervisor is not asked: each question would lengthen the pause. The error is pacemaker.ErrNotMoved where Pacemaker
 // does not move it.
-func (c *call) follow(ctx context.Context, g *guest, o order) (where []string, err error) {
-	limit := o.deadline
+func (r *relocation) follow(ctx context.Context) error {
+	limit := r.deadline
 	if limit == 0 {
 		limit = followFor
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	meter := c.meter()
+	meter := r.meter()
 	defer meter.end()
-	began := time.Now()
-	idle := c.idle(ctx, limit)
-	for settled := 0; ; {
-		begun := time.Now()
-		decided := isClosed(idle) // before the look
-		status, err := c.crmStatus(ctx)
-		next := begun.Add(shutdown.Every(c.poll, time.Since(begun)))
-		if err == nil {
-			place := status.Places[g.Claim.resource]
-			where = place.Nodes
-			if place.Pending == "" && slices.Equal(where, []string{o.node}) {
-				settled++
-			} else {
-				settled = 0
+	var idle atomic.Bool
+	go func() { idle.Store(r.client.Wait(ctx, limit+time.Second) == nil) }()
+	arrival := pacemaker.Arrival{Node: r.node}
+	began, result, isDone := time.Now(), error(nil), false
+	managers.Poll(ctx, r.poll, time.Time{}, func() bool {
+		wasIdle := idle.Load() // before the look
+		status, err := managers.Ask(ctx, r.client.Status)
+		if err != nil {
+			if ctx.Err() == nil {
+				meter.show(time.Now(), "no answer", verdict.OneLine(err))
 			}
-			if settled == 2 { // once may be the moment between two actions
-				return where, nil
-			}
-			if decided && settled == 0 && place.Pending == "" {
-				return where, errNotMoved
-			}
-			c.showPlace(meter, g, place, time.Since(began))
-		} else if ctx.Err() == nil {
-			meter.show(time.Now(), "deaf", oneLine(err))
+			return false
 		}
-		select {
-		case <-ctx.Done():
-			return where, ctx.Err()
-		case <-time.After(time.Until(next)):
+		place := status.Places[r.Claim.Resource]
+		r.where = place.Nodes
+		if isDone, result = arrival.Look(place, wasIdle); !isDone {
+			r.showPlace(meter, place, time.Since(began))
 		}
+		return isDone
+	})
+	if !isDone {
+		return ctx.Err()
 	}
+	return result
 }
 
-func isClosed(done <-chan struct{}) bool {
-	select {
-	case <-done:
-		return true
-	default:
-		return false
-	}
-}
-
-func (c *call) showPlace(m *meter, g *guest, p cib.Place, spent time.Duration) {
+func (r *relocation) showPlace(m *meter, p cib.Place, spent time.Duration) {
 	doing := p.Pending
 	if doing == "" {
 		doing = "waiting for Pacemaker"
@@ -289,117 +208,116 @@ func (c *call) showPlace(m *meter, g *guest, p cib.Place, spent time.Duration) {
 	if on == "" {
 		on = "no node"
 	}
-	m.show(time.Now(), doing+on, fmt.Sprintf("%s: %s, on %s, %.0f s", g.Name, doing, on, spent.Seconds()))
+	m.show(time.Now(), doing+on, fmt.Sprintf("%s: %s, on %s, %.0f s", r.Name, doing, on, spent.Seconds()))
 }
 
-// recordSince is what the agent wrote about this move, nil where another agent
-// made it.
-func (c *call) recordSince(g *guest, began time.Time) *migrate.Record {
-	records, err := migrate.ReadRecords(c.records())
+// readRecord reads what the agent wrote about this move; there is none where another agent made it.
+func (r *relocation) readRecord(began time.Time) {
+	records, err := migrate.ReadRecords(r.records())
 	if err != nil {
-		c.tell("the records cannot be read: %s", oneLine(err))
+		r.tell("the records cannot be read: %s", verdict.OneLine(err))
 	}
-	for i := len(records) - 1; i >= 0; i-- {
-		if r := records[i]; r.Guest == g.Name && !r.Started.Before(began) {
-			return &r
+	for _, rec := range records {
+		if rec.Guest == r.Name && !rec.Started.Before(began) {
+			r.record = &rec
 		}
 	}
-	return nil
 }
 
 // strangersRecord is for a move that another agent made: what can be told of it
 // from here.
-func (c *call) strangersRecord(g *guest, o order, began time.Time, ferr error) *migrate.Record {
-	r := &migrate.Record{Schema: migrate.RecordSchema, Guest: g.Name, UUID: g.UUID, From: g.URI, To: o.node, Started: began, Ended: time.Now(), Outcome: migrate.Unknown}
-	if ferr == nil {
-		r.Outcome = migrate.Moved
+func (r *relocation) strangersRecord(began time.Time, err error) *migrate.Record {
+	rec := &migrate.Record{Schema: migrate.RecordSchema, Guest: r.Name, UUID: r.UUID, From: r.URI, To: r.node,
+		Started: began, Ended: time.Now(), Outcome: migrate.Unknown}
+	if err == nil {
+		rec.Outcome = migrate.Moved
 	}
-	r.DurationMS = float64(r.Ended.Sub(r.Started).Microseconds()) / 1000
-	return r
+	rec.DurationMS = float64(rec.Ended.Sub(rec.Started).Microseconds()) / 1000
+	return rec
 }
 
-// conclude says how it ended. A request that was not met in time stands: to take
+// conclude says how it ended. A request that was not met in time stays: to take
 // it back is the operator's choice. One that was interrupted is taken back.
-func (c *call) conclude(ctx context.Context, inv *inventory, g *guest, o order, where []string, record *migrate.Record, ferr error) error {
-	id := g.Claim.resource
-	clear := shellword.Line("crm_resource", "--resource", id, "--clear", "--node", o.node)
-	r := migrateResult{Schema: schema, Guest: g.Name, From: inv.node, To: o.node, By: managerPacemaker, Moved: ferr == nil, Record: record}
-	r.Where = "on " + strings.Join(where, " and ")
-	if len(where) == 0 {
-		r.Where = "cannot tell: Pacemaker has it on no node just now"
+func (r *relocation) conclude(ctx context.Context, ferr error) error {
+	clearLine := pacemaker.ClearMoveLine(r.Claim.Resource, r.node)
+	result := migrateResult{Schema: schema, Guest: r.Name, From: r.from, To: r.node, By: config.Pacemaker, Record: r.record,
+		Where: "on " + strings.Join(r.where, " and ")}
+	if len(r.where) == 0 {
+		result.Where = "cannot tell: Pacemaker has it on no node just now"
 	}
-	restarted := false
-	why := ""
+	var restarted error
 	if ferr == nil {
-		restarted, why = c.restarted(ctx, inv, g, where, record)
+		restarted = r.restarted(ctx)
 	}
-	r.Moved = r.Moved && !restarted
-	if err := c.result(r, r.table); err != nil {
+	result.Moved = ferr == nil && restarted == nil
+	if err := r.result(result, result.table); err != nil {
 		return err
 	}
 	switch {
-	case restarted:
-		err := errRestarted
-		if record != nil && record.Rung == ladder.Save {
-			err = errSaved
-		}
-		if why == "" {
-			return err
-		}
-		return fmt.Errorf("%w: %s", err, why)
+	case restarted != nil:
+		return restarted
 	case ferr == nil:
-		c.tell("Pacemaker prefers %s for %s; to end that at once, type %s", o.node, o.lifetime, clear)
+		r.tell("Pacemaker prefers %s for %s; to end that at once, type %s", r.node, r.lifetime, clearLine)
 		return nil
 	case errors.Is(ctx.Err(), context.Canceled):
-		return c.takeBack(ctx, g, o, clear)
-	case errors.Is(ferr, errNotMoved):
-		return c.notMoved(ctx, inv, g, o, clear)
+		return r.takeBack(ctx, clearLine)
+	case errors.Is(ferr, pacemaker.ErrNotMoved):
+		return r.notMoved(ctx, clearLine)
 	}
-	return fmt.Errorf("guest %q has not come to %s in time; Pacemaker may still move it: see crm_mon -1, and to take the request back type %s", g.Name, o.node, clear)
+	return fmt.Errorf("guest %q has not come to %s in time; Pacemaker may still move it: see crm_mon -1, and to take the request back type %s",
+		r.Name, r.node, clearLine)
 }
 
-// restarted tells whether the guest was stopped and started on its node, and why, by libvirt's word there and by the
-// agent's record.
-func (c *call) restarted(ctx context.Context, inv *inventory, g *guest, where []string, record *migrate.Record) (bool, string) {
-	t := verdict.Trace{Node: inv.node, Nodes: where}
-	if record != nil {
-		t.Records = append(t.Records, *record)
+// restarted is the error of a guest that was stopped and started on its node, by libvirt's word there and by the
+// agent's record; nil of one that moved live.
+func (r *relocation) restarted(ctx context.Context) error {
+	t := verdict.Trace{Node: r.from, Nodes: r.where}
+	if r.record != nil {
+		t.Records = append(t.Records, *r.record)
 	}
-	there, err := c.statusOn(context.WithoutCancel(ctx), g, where[0])
-	if err == nil {
-		t.There = there
-	}
+	t.There, _ = outcome.StatusOn(context.WithoutCancel(ctx), r.open, r.program, r.Guest, r.where[0]) // else the record tells
 	fate, why := verdict.Became(t)
 	if fate == hbplugin.Untold {
-		c.tell("how guest %s came to %s is not known: %s", g.Name, where[0], why)
+		r.tell("how guest %s came to %s is not known: %s", r.Name, r.where[0], why)
 	}
-	return fate == hbplugin.Restarts, why
+	if fate != hbplugin.Restarts {
+		return nil
+	}
+	err := errRestarted
+	if r.record != nil && r.record.Rung == ladder.Save {
+		err = errSaved
+	}
+	if why == "" {
+		return err
+	}
+	return fmt.Errorf("%w: %s", err, why)
+}
+
+func (r *relocation) clear(ctx context.Context) error {
+	return managers.Request(ctx, func(ctx context.Context) error { return r.client.ClearMove(ctx, r.Claim.Resource, r.node) })
 }
 
 // notMoved withdraws a request that Pacemaker does not follow, and says why, as far as its forecast does.
-func (c *call) notMoved(ctx context.Context, inv *inventory, g *guest, o order, clear string) error {
-	id := g.Claim.resource
+func (r *relocation) notMoved(ctx context.Context, clearLine string) error {
 	taken := "; the request is taken back"
-	if _, err := c.query(ctx, "crm_resource", "--resource", id, "--clear", "--node", o.node); err != nil {
-		taken = fmt.Sprintf("; the request could not be taken back (%s): type %s", oneLine(err), clear)
+	if err := r.clear(ctx); err != nil {
+		taken = fmt.Sprintf("; the request could not be taken back (%s): type %s", verdict.OneLine(err), clearLine)
 	}
-	for _, m := range inv.managers {
-		said, err := predictor{m.peered, c.forecaster}.Forecast(ctx)
-		for _, v := range said {
-			if err == nil && v.Resource == id && v.Fate == hbplugin.Stops {
-				return fmt.Errorf("pacemaker does not move %q to %s: %s%s", id, o.node, v.Why, taken)
-			}
+	why := ": to see its scores, type crm_simulate --live-check --show-scores"
+	said, err := r.managersForecast(ctx, r.manager)
+	for _, v := range said {
+		if err == nil && v.Resource == r.Claim.Resource && v.Fate == hbplugin.Stops {
+			why = ": " + v.Why
 		}
 	}
-	return fmt.Errorf("pacemaker does not move %q to %s: to see its scores, type crm_simulate --live-check --show-scores%s", id, o.node, taken)
+	return fmt.Errorf("pacemaker does not move %q to %s%s%s", r.Claim.Resource, r.node, why, taken)
 }
 
 // takeBack withdraws the request. A migration that Pacemaker has begun is not
 // aborted: it would take that for a failure, and restart the guest.
-func (c *call) takeBack(ctx context.Context, g *guest, o order, clear string) error {
-	_, err := c.query(context.WithoutCancel(ctx), "crm_resource", "--resource", g.Claim.resource, "--clear", "--node", o.node)
-	if err != nil {
-		return &failure{exitInterrupted, fmt.Errorf("interrupted, and the request could not be taken back: %w: type %s", err, clear)}
+func (r *relocation) takeBack(ctx context.Context, clearLine string) error {
+	if err := r.clear(context.WithoutCancel(ctx)); err != nil {
+		return &failure{exitInterrupted, fmt.Errorf("interrupted, and the request could not be taken back: %w: type %s", err, clearLine)}
 	}
 	return &failure{exitInterrupted, errors.New("interrupted: the request is taken back; a migration that Pacemaker has begun goes on, and crm_mon -1 shows where the guest is")}
 }

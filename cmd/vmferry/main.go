@@ -14,6 +14,8 @@ import (
 	"syscall"
 	"unicode"
 
+	"github.com/vmferry/vmferry/hbplugin/config"
+	"github.com/vmferry/vmferry/hbplugin/verdict"
 	"github.com/vmferry/vmferry/migrate/plaintext"
 	"github.com/vmferry/vmferry/migrate/shellword"
 )
@@ -98,7 +100,7 @@ func run(ctx context.Context, m *machine, args []string, stdout, stderr io.Write
 	if err == nil {
 		return exitOK
 	}
-	fmt.Fprintln(stderr, "vmferry: "+oneLine(err))
+	fmt.Fprintln(stderr, "vmferry: "+verdict.OneLine(err))
 	var f *failure
 	if errors.As(err, &f) {
 		return f.code
@@ -107,8 +109,8 @@ func run(ctx context.Context, m *machine, args []string, stdout, stderr io.Write
 }
 
 var commands = map[string]func(ctx context.Context, c *call, args []string) error{
-	"check": check, "status": status, "plan": plan, "migrate": migrateGuest,
-	"drain": drainNode, "undrain": undrain, "report": tellReport,
+	"check": checkNode, "status": status, "plan": planDrain, "migrate": migrateGuest,
+	"drain": drainNode, "undrain": undrain, "report": printReport,
 }
 
 func dispatch(ctx context.Context, m *machine, args []string, stdout, stderr io.Writer) error {
@@ -147,10 +149,8 @@ func misuse(format string, args ...any) error {
 	return &failure{exitUsage, fmt.Errorf(format, args...)}
 }
 
-// oneLine is the message without the line breaks that joined errors have.
-func oneLine(err error) string {
-	return strings.ReplaceAll(strings.TrimSpace(err.Error()), "\n", "; ")
-}
+// errInterrupted ends a command that had changed nothing.
+var errInterrupted = &failure{exitInterrupted, errors.New("interrupted: nothing was changed")}
 
 // call is one command as it was called.
 type call struct {
@@ -159,7 +159,7 @@ type call struct {
 	flags          *flag.FlagSet
 	json           bool
 	configPath     string
-	config         Config
+	config         config.Config
 	stdout, stderr io.Writer
 }
 
@@ -167,7 +167,7 @@ func newCall(m *machine, name string, stdout, stderr io.Writer) *call {
 	c := &call{machine: m, name: name, stdout: stdout, stderr: stderr, flags: flag.NewFlagSet(name, flag.ContinueOnError)}
 	c.flags.SetOutput(io.Discard)
 	c.flags.BoolVar(&c.json, "json", false, "")
-	c.flags.StringVar(&c.configPath, "config", m.path(defaultConfig), "")
+	c.flags.StringVar(&c.configPath, "config", m.path(config.Path), "")
 	return c
 }
 
@@ -193,11 +193,11 @@ func (c *call) parse(args []string, want ...string) ([]string, error) {
 			return nil, misuse("%s: %q is no %s", c.name, arg, strings.Trim(want[i], "[]"))
 		}
 	}
-	config, err := loadConfig(c.configPath)
+	c.config, err = config.LoadKnown(c.configPath)
 	if err != nil {
-		return nil, &failure{exitUsage, err}
+		return nil, &failure{exitUsage, fmt.Errorf("configuration %q cannot be used: %w: type %s", c.configPath, err,
+			shellword.Line("vmferryd", "--check-config", "--config", c.configPath))}
 	}
-	c.config = config
 	return rest, nil
 }
 

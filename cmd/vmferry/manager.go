@@ -1,102 +1,104 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/vmferry/vmferry/hbplugin"
 	"github.com/vmferry/vmferry/hbplugin/heartbeat"
+	"github.com/vmferry/vmferry/hbplugin/inventory"
+	"github.com/vmferry/vmferry/hbplugin/managers"
 	"github.com/vmferry/vmferry/hbplugin/pacemaker"
-	"github.com/vmferry/vmferry/hbplugin/pacemaker/cib"
 	"github.com/vmferry/vmferry/hbplugin/shutdown"
-	"github.com/vmferry/vmferry/resource"
+	"github.com/vmferry/vmferry/hbplugin/verdict"
+	"github.com/vmferry/vmferry/migrate"
 )
 
-// peered is a manager that knows the other nodes.
-type peered interface {
-	hbplugin.Manager
-	hbplugin.Forecaster
-	Peers(ctx context.Context) ([]resource.Peer, error)
-}
-
-// managed is a cluster manager that runs here, or of which that cannot be told.
-type managed struct {
-	peered
-	view hbplugin.View
-	err  error // why there is no view
-}
-
-func (m managed) pacemaker() bool { return m.String() == managerPacemaker }
-
 // candidates are the managers that the configuration allows.
-func (c *call) candidates() []peered {
+func (c *call) candidates() []hbplugin.Cluster {
 	p := &pacemaker.Client{Agents: c.config.Agents, Node: c.config.Node, Run: c.run, Proc: c.path("/proc"),
 		Etc: c.path("/etc")}
 	h := &heartbeat.Client{Node: c.config.Node, Run: c.run, Proc: c.path("/proc"), PIDFile: c.path("/run/heartbeat.pid"),
-		Haresources: c.path(haresources)}
+		Haresources: c.path("/etc/ha.d/haresources")}
 	if c.root != "" {
 		h.Scripts = c.path("/usr/share/heartbeat")
 	}
-	switch c.config.Manager {
-	case managerPacemaker:
-		return []peered{p}
-	case managerHeartbeat:
-		return []peered{h}
-	}
-	return []peered{p, h}
+	return managers.Select(c.config, p, h)
 }
 
-const haresources = "/etc/ha.d/haresources"
+// survey finds out which guests are here.
+func (c *call) survey(ctx context.Context) *inventory.Inventory {
+	return inventory.Sources{Managers: c.candidates(), Node: c.config.Node, GuestsDir: c.config.GuestsDir, Path: c.path,
+		Open: c.open, Processes: c.processes}.Survey(ctx)
+}
 
-// managers looks which managers run here. Normally that is one.
-func (c *call) managers(ctx context.Context) []managed {
-	var found []managed
-	for _, m := range c.candidates() {
-		view, err := look(ctx, m)
-		if err != nil || view.Running {
-			found = append(found, managed{m, view, err})
+const (
+	// forecastTime bounds the manager's forecast: Pacemaker's scheduler runs once for it.
+	forecastTime = 30 * time.Second
+	// predictTime bounds all verdicts of a node together.
+	predictTime = 5 * time.Minute
+)
+
+// predict asks what becomes of each guest of this node when the node goes into standby, and says so meanwhile.
+// Nothing is changed. Who gives no answer in time is Untold, as is everybody when ctx ends.
+func (c *call) predict(ctx context.Context, inv *inventory.Inventory) []inventory.Prediction {
+	ctx, cancel := context.WithTimeoutCause(ctx, predictTime, fmt.Errorf("not all was answered within %v", predictTime))
+	defer cancel()
+	said := map[string][]hbplugin.Verdict{}
+	for _, m := range inv.Managers {
+		if guests := inv.ManagedBy(m); len(guests) > 0 {
+			c.tell("asking %s what becomes of %s", m, verdict.Count(len(guests), "guest"))
+			said[m.String()] = c.ask(ctx, m, guests)
 		}
 	}
-	return found
+	return inv.Predict(said)
 }
 
-func look(ctx context.Context, m hbplugin.Manager) (hbplugin.View, error) {
-	ctx, cancel := context.WithTimeout(ctx, managerTime)
+// ask has the verdicts of the guests that one manager has here.
+func (c *call) ask(ctx context.Context, m inventory.Manager, guests []verdict.Guest) []hbplugin.Verdict {
+	meter := c.meter()
+	defer meter.end()
+	asker := verdict.For(m, c.open.Host, c.program)
+	asker.Forecast = func(ctx context.Context) ([]hbplugin.Verdict, error) { return c.managersForecast(ctx, m) }
+	examine := asker.Examine
+	asker.Examine = func(ctx context.Context, req migrate.Request) (migrate.Examination, error) {
+		doing := fmt.Sprintf("asking node %s about guest %s", req.Target, req.Guest)
+		meter.show(time.Now(), doing, doing)
+		return examine(ctx, req)
+	}
+	return asker.Ask(ctx, guests)
+}
+
+func (c *call) managersForecast(ctx context.Context, m inventory.Manager) ([]hbplugin.Verdict, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, forecastTime, fmt.Errorf("no answer within %v", forecastTime))
 	defer cancel()
-	return m.View(ctx)
+	return c.forecast(ctx, m.Cluster)
 }
 
-var errNoManager = errors.New("no cluster manager runs on this node: type systemctl start pacemaker, or heartbeat; a guest that no cluster has is moved with vmferry migrate GUEST NODE")
+var errNoManager = errors.New("no cluster manager runs on this node: type systemctl start pacemaker, or heartbeat; " +
+	"a guest that no cluster has is moved with vmferry migrate GUEST NODE")
 
-// manager is the one that runs here, and nothing less than certain.
-func (c *call) manager(ctx context.Context) (managed, error) {
-	found := c.managers(ctx)
+// manager is the one that runs here, and this node's name. It refuses the name of any node but this one: a manager takes
+// standby for another node too, but nobody would count the guests there.
+func (c *call) manager(ctx context.Context, node string) (m inventory.Manager, own string, err error) {
+	found := inventory.Managers(ctx, c.candidates())
 	switch {
 	case len(found) == 0:
-		return managed{}, errNoManager
+		return m, "", errNoManager
 	case len(found) > 1:
-		return managed{}, fmt.Errorf("both pacemaker and heartbeat run on this node: name one of them as manager in %s", c.configPath)
-	case found[0].err != nil:
-		return managed{}, fmt.Errorf("%s does not answer: %w: type systemctl status %[1]s", found[0], found[0].err)
+		return m, "", fmt.Errorf("both pacemaker and heartbeat run on this node: name one of them as manager in %s", c.configPath)
+	case found[0].Err != nil:
+		return m, "", fmt.Errorf("%s does not answer: %w: type systemctl status %[1]s", found[0], found[0].Err)
 	}
-	return found[0], nil
-}
-
-// ownNode refuses the name of any node but this one: a manager takes standby for
-// another node too, but nobody would count the guests there.
-func (c *call) ownNode(ctx context.Context, m managed, node string) (string, error) {
-	own, err := c.nodeName(ctx, []managed{m})
-	if err != nil {
-		return "", err
+	own, err = inventory.NodeName(ctx, c.config.Node, found)
+	if err == nil && node != "" && !strings.EqualFold(node, own) {
+		err = misuse("%s: this is node %q: on %s, type vmferry %s", c.name, own, node, c.name)
 	}
-	if node != "" && !strings.EqualFold(node, own) {
-		return "", misuse("%s: this is node %q: on %s, type vmferry %s", c.name, own, node, c.name)
-	}
-	return own, nil
+	return found[0], own, err
 }
 
 // drained is the note that an operator has drained this node with this program.
@@ -111,35 +113,15 @@ func (c *call) forShutdown() shutdown.Intent {
 	return shutdown.Intent{Path: c.path(filepath.Join(c.config.StateDir, "standby-is-ours"))}
 }
 
-// crmNode asks Pacemaker for this node's name.
-func (c *call) crmNode(ctx context.Context) (string, error) {
-	out, err := c.query(ctx, "crm_node", "--name")
-	if err != nil {
-		return "", err
-	}
-	return strings.TrimSpace(string(out)), nil
-}
+const byDrain = "vmferry drain"
 
-func (c *call) query(ctx context.Context, program string, args ...string) ([]byte, error) {
-	ctx, cancel := context.WithTimeout(ctx, managerTime)
-	defer cancel()
-	return c.machine.run(ctx, program, args...)
-}
-
-// configuration reads Pacemaker's configuration.
-func (c *call) configuration(ctx context.Context) (cib.Config, error) {
-	out, err := c.query(ctx, "cibadmin", "--query", "--scope=configuration")
-	if err != nil {
-		return cib.Config{}, err
+// standbyBy says who has put the node into standby.
+func (c *call) standbyBy() string {
+	if ours, err := c.drained().Exists(); err == nil && ours {
+		return byDrain
 	}
-	return cib.ParseConfig(bytes.NewReader(out))
-}
-
-// crmStatus looks where Pacemaker has its resources.
-func (c *call) crmStatus(ctx context.Context) (cib.Status, error) {
-	out, err := c.query(ctx, "crm_mon", "--output-as=xml", "--exclude=all", "--include=nodes,resources", "-1")
-	if err != nil {
-		return cib.Status{}, err
+	if ours, err := c.forShutdown().Exists(); err == nil && ours {
+		return "vmferryd"
 	}
-	return cib.ParseStatus(bytes.NewReader(out))
+	return "somebody else"
 }

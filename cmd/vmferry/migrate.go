@@ -12,6 +12,9 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/vmferry/vmferry/cmd/vmferry/report"
+	"github.com/vmferry/vmferry/hbplugin/config"
+	"github.com/vmferry/vmferry/hbplugin/inventory"
+	"github.com/vmferry/vmferry/hbplugin/verdict"
 	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/blackout"
 	"github.com/vmferry/vmferry/migrate/guestprobe"
@@ -56,21 +59,21 @@ func migrateGuest(ctx context.Context, c *call, args []string) error {
 		return err
 	}
 	inv := c.survey(ctx)
-	g, err := inv.find(o.guest)
+	g, err := inv.Find(o.guest)
 	if err != nil {
 		return err
 	}
 	o.guest = g.Name
-	switch who, err := inv.responsible(g); {
+	switch who, err := inv.ManagerOf(g); {
 	case err != nil:
 		return err
-	case slices.ContainsFunc(o.nodes, func(n string) bool { return strings.EqualFold(n, inv.node) }):
-		return misuse("migrate: %s is this node, on which the guest is", inv.node)
-	case who == managerPacemaker && len(o.nodes) > 1:
+	case slices.ContainsFunc(o.nodes, func(n string) bool { return strings.EqualFold(n, inv.Node) }):
+		return misuse("migrate: %s is this node, on which the guest is", inv.Node)
+	case who == config.Pacemaker && len(o.nodes) > 1:
 		return misuse("migrate: Pacemaker has guest %q, and is asked for one node: name one NODE", g.Name)
-	case who == managerPacemaker:
+	case who == config.Pacemaker:
 		return c.throughPacemaker(ctx, inv, g, o)
-	case who == managerHeartbeat:
+	case who == config.Heartbeat:
 		return fmt.Errorf("heartbeat has guest %q, and moves all guests of a node together: type vmferry drain", g.Name)
 	}
 	return c.byHand(ctx, inv, g, o)
@@ -132,51 +135,8 @@ func (o order) check() error {
 	return nil
 }
 
-// find is the guest of that name, or the one that is the resource of that name.
-func (inv *inventory) find(name string) (*guest, error) {
-	var found *guest
-	for _, g := range inv.guests {
-		if g.Name == name || found == nil && g.Claim != nil && g.Claim.resource == name {
-			found = g
-		}
-	}
-	if found == nil || !found.here() {
-		if len(inv.problems) > 0 {
-			return nil, fmt.Errorf("guest %q was not found on this node, and not everybody answered: %s", name, strings.Join(inv.problems, "; "))
-		}
-		return nil, fmt.Errorf("guest %q does not run on this node: vmferry status lists those that do", name)
-	}
-	return found, nil
-}
-
-// responsible is the manager that has the guest, "" for none. It is an error
-// where that is not certain: a guest that is moved behind its manager's back is
-// started a second time.
-func (inv *inventory) responsible(g *guest) (string, error) {
-	if g.Claim != nil {
-		return g.Claim.manager, nil
-	}
-	for _, m := range inv.managers {
-		if m.err != nil {
-			return "", fmt.Errorf("cannot tell whether %s has guest %q: %w: type systemctl status %[1]s, or stop it", m, g.Name, m.err)
-		}
-	}
-	if inv.unsure != nil {
-		return "", fmt.Errorf("cannot tell whether a cluster manager has guest %q: %w", g.Name, inv.unsure)
-	}
-	for _, cl := range inv.claims {
-		if cl.guessed {
-			return "", fmt.Errorf("cannot tell whether guest %q is the resource %q: its file %q cannot be read on this node", g.Name, cl.resource, cl.env.Params.File())
-		}
-	}
-	if g.Noted && len(inv.managers) == 0 {
-		return "", fmt.Errorf("guest %q is a cluster's, and the cluster manager does not run here: type systemctl start pacemaker, or heartbeat", g.Name)
-	}
-	return "", nil
-}
-
 // byHand moves a guest that no manager has, to the first of the nodes that takes it.
-func (c *call) byHand(ctx context.Context, inv *inventory, g *guest, o order) error {
+func (c *call) byHand(ctx context.Context, inv *inventory.Inventory, g *inventory.Guest, o order) error {
 	targets, err := o.targets(g)
 	if err != nil {
 		return err
@@ -195,18 +155,18 @@ func (c *call) byHand(ctx context.Context, inv *inventory, g *guest, o order) er
 		if ctx.Err() != nil || i+1 == len(targets) || !migrate.MayTryNext(err) {
 			break
 		}
-		c.tell("%s", oneLine(err))
+		c.tell("%s", verdict.OneLine(err))
 	}
-	r := migrateResult{Schema: schema, Guest: g.Name, From: inv.node, To: o.node, By: "vmferry", Moved: record.Outcome == migrate.Moved,
-		Where: whereIs(record, inv.node, o.node), Record: &record}
+	r := migrateResult{Schema: schema, Guest: g.Name, From: inv.Node, To: o.node, By: "vmferry", Moved: record.Outcome == migrate.Moved,
+		Where: whereIs(record, inv.Node, o.node), Record: &record}
 	if perr := c.result(r, r.table); perr != nil {
 		return perr
 	}
-	return c.verdict(ctx, err)
+	return exitOf(ctx, err)
 }
 
 // targets are the libvirts of the nodes, in their order.
-func (o order) targets(g *guest) ([]string, error) {
+func (o order) targets(g *inventory.Guest) ([]string, error) {
 	if o.toURI != "" {
 		return []string{o.toURI}, nil
 	}
@@ -225,24 +185,24 @@ func (o order) targets(g *guest) ([]string, error) {
 // carries and what the guest does. The guest has moved or not, whatever becomes of that.
 func (c *call) keep(record migrate.Record) {
 	if err := migrate.AppendRecord(c.records(), record); err != nil {
-		c.tell("the migration is not on record: %s", oneLine(err))
+		c.tell("the migration is not on record: %s", verdict.OneLine(err))
 	}
 	if err := migrate.LearnLink(c.links(), record); err != nil {
-		c.tell("what the migration told of the link is lost: %s", oneLine(err))
+		c.tell("what the migration told of the link is lost: %s", verdict.OneLine(err))
 	}
 	if err := migrate.LearnGuest(c.profiles(), record); err != nil {
-		c.tell("what the migration told of the guest is lost: %s", oneLine(err))
+		c.tell("what the migration told of the guest is lost: %s", verdict.OneLine(err))
 	}
 }
 
 // move is Move with what an operator sees of it.
-func (c *call) move(ctx context.Context, g *guest, target string, o order) (migrate.Record, error) {
+func (c *call) move(ctx context.Context, g *inventory.Guest, target string, o order) (migrate.Record, error) {
 	meter := c.meter()
 	var v *guestprobe.Probe
 	if lack := migrate.BudgetHeld(g.URI); lack != nil {
-		c.tell("the blackout budget of %s cannot be held: %s", g.Name, oneLine(lack))
+		c.tell("the blackout budget of %s cannot be held: %s", g.Name, verdict.OneLine(lack))
 	}
-	deps := migrate.Deps{Open: c.openHost, Slots: c.slots, Queue: c.queue,
+	deps := migrate.Deps{Open: c.open.Host, Slots: c.slots, Queue: c.queue,
 		Links: c.links(), Guests: c.profiles(), Log: c.log()}
 	local.Testify(&deps, c.witness(g.URI))
 	deps.Relay = func(guest, domainXML string) (migrate.Relay, error) { return relay.Open(guest, domainXML, c.log()) }
@@ -268,7 +228,7 @@ func (c *call) move(ctx context.Context, g *guest, target string, o order) (migr
 func (c *call) judge(ctx context.Context, record *migrate.Record, v *guestprobe.Probe) {
 	seen, err := v.End(ctx, record.Outcome == migrate.Moved)
 	if err != nil {
-		c.tell("the blackout was not measured: %s", oneLine(err))
+		c.tell("the blackout was not measured: %s", verdict.OneLine(err))
 		return
 	}
 	record.Judge(seen.Blackouts)
@@ -286,14 +246,6 @@ func (c *call) log() logrus.FieldLogger {
 	return log
 }
 
-func (c *call) openHost(ctx context.Context, uri string) (migrate.Host, error) {
-	h, err := c.open(ctx, uri)
-	if err != nil {
-		return nil, err
-	}
-	return h, nil
-}
-
 func whereIs(r migrate.Record, from, to string) string {
 	switch r.Outcome {
 	case migrate.Moved:
@@ -307,8 +259,8 @@ func whereIs(r migrate.Record, from, to string) string {
 	return fmt.Sprintf("cannot tell: %s says %q, %s says %q", from, r.Verified.Source, to, r.Verified.Target)
 }
 
-// verdict gives a move's error its exit code.
-func (c *call) verdict(ctx context.Context, err error) error {
+// exitOf gives a move's error its exit code.
+func exitOf(ctx context.Context, err error) error {
 	switch {
 	case err == nil:
 		return nil

@@ -5,17 +5,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
-	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
-	"github.com/godbus/dbus/v5"
-
-	"github.com/vmferry/vmferry/hbplugin/logind/logindtest"
+	"github.com/vmferry/vmferry/hbplugin"
+	"github.com/vmferry/vmferry/hbplugin/plan"
 	"github.com/vmferry/vmferry/migrate"
+	"github.com/vmferry/vmferry/migrate/ladder"
 )
 
 func TestParseSince(t *testing.T) {
@@ -37,25 +34,8 @@ func TestParseSince(t *testing.T) {
 	}
 }
 
-func TestPacemakerTime(t *testing.T) {
-	for _, test := range []struct {
-		text string
-		want time.Duration
-		ok   bool
-	}{
-		{"90", 90 * time.Second, true}, {"90s", 90 * time.Second, true}, {"2min", 2 * time.Minute, true},
-		{"1500ms", 1500 * time.Millisecond, true}, {"1h", time.Hour, true}, {"20 sec", 20 * time.Second, true},
-		{"", 0, false}, {"soon", 0, false}, {"PT2M", 0, false}, {"3 days", 0, false},
-	} {
-		got, ok := pacemakerTime(test.text)
-		if ok != test.ok || ok && got != test.want {
-			t.Errorf("%q: %v, %v", test.text, got, ok)
-		}
-	}
-}
-
 // What became of a move decides the exit code.
-func TestVerdict(t *testing.T) {
+func TestExitOf(t *testing.T) {
 	gone, cancel := context.WithCancel(context.Background())
 	cancel()
 	late, cancel := context.WithTimeout(context.Background(), 0)
@@ -74,7 +54,7 @@ func TestVerdict(t *testing.T) {
 		{"nobody knows", context.Background(), fmt.Errorf("verify: %w", migrate.ErrUnknown), exitUnknown},
 		{"nobody knows, after an interrupt", gone, migrate.ErrUnknown, exitUnknown},
 	} {
-		err := new(call).verdict(test.ctx, test.err)
+		err := exitOf(test.ctx, test.err)
 		code := exitOK
 		if f := (*failure)(nil); errors.As(err, &f) {
 			code = f.code
@@ -149,40 +129,46 @@ func TestDescribe(t *testing.T) {
 	}
 }
 
-// The real systemd is asked over the bus, as root's own socket is not there.
-func TestSystemdUnit(t *testing.T) {
-	bus := logindtest.StartBus(t)
-	t.Setenv("DBUS_SYSTEM_BUS_ADDRESS", bus.Address())
-	conn := bus.Dial()
-	props := map[string]dbus.Variant{
-		"LoadState": dbus.MakeVariant("loaded"), "ActiveState": dbus.MakeVariant("active"), "UnitFileState": dbus.MakeVariant("enabled"),
-		"StatusText": dbus.MakeVariant("watching"), "NeedDaemonReload": dbus.MakeVariant(true),
-		"After": dbus.MakeVariant([]string{"libvirtd.service", "dbus.socket"}),
+func TestNames(t *testing.T) {
+	for _, test := range []struct {
+		arg, want string
+		fits      bool
+	}{
+		{"web", "GUEST", true}, {"Night Watch 1", "GUEST", true}, {" web", "GUEST", true}, {"a\tb", "GUEST", true},
+		{"сервер", "GUEST", true}, {"-web1", "GUEST", true}, {"a\u00a0b", "GUEST", true},
+		{"", "GUEST", false}, {"a\nb", "GUEST", false}, {"a\x1b[0m", "GUEST", false}, {"a\u0085", "GUEST", false},
+		{"n2", "NODE", true}, {"n2,n3", "NODE", true}, {"n 2", "NODE", false}, {"", "NODE", false}, {"", "[NODE]", true}, {"n\x00", "[NODE]", false},
+	} {
+		if got := names(test.arg, test.want); got != test.fits {
+			t.Errorf("%q as %s: %t", test.arg, test.want, got)
+		}
 	}
-	var mu sync.Mutex
-	getAll := func(string) (map[string]dbus.Variant, *dbus.Error) {
-		mu.Lock()
-		defer mu.Unlock()
-		return maps.Clone(props), nil
-	}
-	path := dbus.ObjectPath("/org/freedesktop/systemd1/unit/vmferryd_2eservice")
-	if err := conn.ExportMethodTable(map[string]any{"GetAll": getAll}, path, "org.freedesktop.DBus.Properties"); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := conn.RequestName("org.freedesktop.systemd1", 0); err != nil {
-		t.Fatal(err)
-	}
-	u, err := systemd{}.Unit(context.Background(), "vmferryd.service")
-	if err != nil || !u.Loaded || !u.Active || !u.Enabled || !u.Stale || u.Status != "watching" || !slices.Contains(u.After, "libvirtd.service") {
-		t.Errorf("%+v, %v", u, err)
-	}
-	mu.Lock()
-	props["UnitFileState"], props["LoadState"] = dbus.MakeVariant("disabled"), dbus.MakeVariant("not-found")
-	mu.Unlock()
-	if u, err = (systemd{}).Unit(context.Background(), "vmferryd.service"); err != nil || u.Loaded || u.Enabled {
-		t.Errorf("not installed: %+v, %v", u, err)
-	}
-	if _, err := (systemd{}).Unit(context.Background(), "other.service"); err == nil {
-		t.Error("no answer is no error")
+}
+
+// A guest is never shown as moved live that is not.
+func TestPlanCells(t *testing.T) {
+	for _, test := range []struct {
+		fate    hbplugin.Fate
+		means   ladder.Rung
+		to, how string
+		last    string
+	}{
+		{hbplugin.MovesLive, ladder.Live, "n2", "live", "kept"},
+		{hbplugin.MovesWith, ladder.Converge, "n2", "converge", "kept"},
+		{hbplugin.Restarts, ladder.Shutdown, "n2", "shutdown", "broken"},
+		{hbplugin.Restarts, ladder.Save, "n2", "save", "broken"},
+		{hbplugin.Stops, ladder.Shutdown, "nowhere", "shutdown", "broken"},
+		{hbplugin.Stays, "", "-", "stays", "-"},
+		{hbplugin.Untold, "", "-", "cannot tell", "-"},
+		{hbplugin.Stays, ladder.Live, "-", "by hand", "kept"},
+	} {
+		s := plan.Step{Guest: "g", Rung: test.means, Kept: true, Verdict: hbplugin.Verdict{Fate: test.fate}}
+		if test.to == "n2" {
+			s.To = "n2"
+		}
+		cells := planCells(s)
+		if len(cells) != 8 || cells[2] != test.to || cells[3] != test.how || cells[7] != test.last {
+			t.Errorf("%s by %q: %q", test.fate, test.means, cells)
+		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"sync"
 	"time"
 	"unicode/utf8"
 
@@ -17,6 +18,7 @@ import (
 // meter shows how far something is: on a terminal in one line that is written
 // again, elsewhere in a line whenever the phase changes and now and then between.
 type meter struct {
+	mu    sync.Mutex // guards what show and end write
 	w     io.Writer
 	tty   bool
 	every time.Duration // between two lines of the same phase, where there is no terminal
@@ -32,8 +34,10 @@ func (c *call) meter() *meter {
 	return &meter{w: c.stderr, every: c.lines}
 }
 
-// show tells the state at now. phase is what makes it worth a line of its own.
+// show tells the state at now, in any goroutine. phase is what makes it worth a line of its own.
 func (m *meter) show(now time.Time, phase, text string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	if m.tty {
 		text = clip(plaintext.Line(text), m.columns())
 		fmt.Fprintf(m.w, "\r%s%s", text, strings.Repeat(" ", max(0, m.drawn-utf8.RuneCountInString(text))))
@@ -48,6 +52,8 @@ func (m *meter) show(now time.Time, phase, text string) {
 
 // end leaves the line that was written again.
 func (m *meter) end() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	if m.drawn > 0 {
 		fmt.Fprintln(m.w)
 		m.drawn = 0

@@ -14,8 +14,8 @@ import (
 	"github.com/vmferry/vmferry/migrate/atomicfile"
 )
 
-// tellReport tells how the migrations went that began on this node.
-func tellReport(ctx context.Context, c *call, args []string) error {
+// printReport tells how the migrations went that began on this node.
+func printReport(ctx context.Context, c *call, args []string) error {
 	when := c.flags.String("since", "", "")
 	page := c.flags.String("html", "", "")
 	if _, done, err := c.begin(args); done {

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/vmferry/vmferry/cmd/vmferry/report"
+	"github.com/vmferry/vmferry/hbplugin/inventory"
+	"github.com/vmferry/vmferry/hbplugin/verdict"
 	"github.com/vmferry/vmferry/migrate"
 )
 
@@ -54,23 +56,23 @@ func status(ctx context.Context, c *call, args []string) error {
 		return err
 	}
 	inv := c.survey(ctx)
-	s := statusReport{Schema: schema, Node: inv.node, Guests: []statusGuest{}, Problems: inv.problems}
-	for _, m := range inv.managers {
+	s := statusReport{Schema: schema, Node: inv.Node, Guests: []statusGuest{}, Problems: inv.Problems}
+	for _, m := range inv.Managers {
 		s.Manager = strings.TrimPrefix(s.Manager+" and "+m.String(), " and ")
-		s.Standby = s.Standby || m.view.Standby
+		s.Standby = s.Standby || m.Seen.Standby
 	}
 	if s.Standby {
-		s.Whose = c.whose()
+		s.Whose = c.standbyBy()
 	}
 	s.Daemon = c.daemonSays(ctx)
 	records, err := migrate.ReadRecords(c.records())
 	if err != nil {
-		s.Problems = append(s.Problems, oneLine(err))
+		s.Problems = append(s.Problems, verdict.OneLine(err))
 	}
-	for _, g := range inv.guests {
-		row := statusGuest{Guest: g.Name, UUID: g.UUID, Libvirt: inv.libvirtSays(g), Process: inv.processSays(g), Manager: g.managerSays(), Last: lastOf(g, records)}
+	for _, g := range inv.Guests {
+		row := statusGuest{Guest: g.Name, UUID: g.UUID, Libvirt: inv.LibvirtState(g), Process: inv.ProcessState(g), Manager: g.ManagerState(), Last: lastOf(g, records)}
 		if g.Claim != nil {
-			row.Resource = g.Claim.resource
+			row.Resource = g.Claim.Resource
 		}
 		s.Guests = append(s.Guests, row)
 	}
@@ -83,22 +85,11 @@ func status(ctx context.Context, c *call, args []string) error {
 	return nil
 }
 
-// whose says who has put the node into standby.
-func (c *call) whose() string {
-	if ours, err := c.drained().Exists(); err == nil && ours {
-		return "vmferry drain"
-	}
-	if ours, err := c.forShutdown().Exists(); err == nil && ours {
-		return "vmferryd"
-	}
-	return "somebody else"
-}
-
 func (c *call) daemonSays(ctx context.Context) string {
 	u, err := c.units.Unit(ctx, "vmferryd.service")
 	switch {
 	case err != nil:
-		return "cannot tell: " + oneLine(err)
+		return "cannot tell: " + verdict.OneLine(err)
 	case !u.Loaded:
 		return "not installed"
 	case u.Active && u.Status != "":
@@ -108,7 +99,7 @@ func (c *call) daemonSays(ctx context.Context) string {
 }
 
 // lastOf is the record of how the guest left this node last, by UUID where both sides know it.
-func lastOf(g *guest, records []migrate.Record) *last {
+func lastOf(g *inventory.Guest, records []migrate.Record) *last {
 	for i := len(records) - 1; i >= 0; i-- {
 		r := records[i]
 		if r.Outcome == migrate.Restored || r.Guest != g.Name || r.UUID != "" && g.UUID != "" && !strings.EqualFold(r.UUID, g.UUID) {

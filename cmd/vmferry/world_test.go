@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/vmferry/vmferry/hbplugin"
+	"github.com/vmferry/vmferry/hbplugin/inventory"
+	"github.com/vmferry/vmferry/hbplugin/logind"
 	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/libvirt"
@@ -49,8 +51,8 @@ func newWorld() *machine {
 	return &machine{
 		root: string(w), stateDir: w.file("state"), slots: migrate.Slots{Dir: w.file("slots")}, run: w.run,
 		open: w.open, processes: w.processes, witness: func(string) local.Witness { return alone{w} }, units: w, delayMax: w.delayMax,
-		forecaster: func(hbplugin.Manager) (hbplugin.Forecaster, bool) { return w, w.text("forecast.none") == "" },
-		poll:       20 * time.Millisecond, lines: time.Minute,
+		forecast: w.forecast,
+		poll:     20 * time.Millisecond, lines: time.Minute,
 	}
 }
 
@@ -279,9 +281,12 @@ func (w world) resource(ctx context.Context, args []string) error {
 	return nil
 }
 
-// Forecast implements hbplugin.Forecaster.
-func (w world) Forecast(ctx context.Context) ([]hbplugin.Verdict, error) {
+// forecast is what the manager would do.
+func (w world) forecast(ctx context.Context, m hbplugin.Cluster) ([]hbplugin.Verdict, error) {
 	var out []hbplugin.Verdict
+	if w.text("forecast.none") != "" {
+		return nil, fmt.Errorf("%s does not say beforehand what it would do", m)
+	}
 	if w.text("forecast.hangs") != "" {
 		w.write("forecast.asked", "")
 		<-ctx.Done()
@@ -304,10 +309,6 @@ func (w world) Forecast(ctx context.Context) ([]hbplugin.Verdict, error) {
 		}
 	}
 	return out, nil
-}
-
-func (w world) Claims(context.Context) ([]hbplugin.Claim, error) {
-	return nil, errors.New("nobody asks")
 }
 
 // settle returns once Pacemaker has nothing to do.
@@ -355,14 +356,20 @@ func (w world) processes(context.Context, ...string) ([]hostproc.Process, error)
 	return out, nil
 }
 
-func (w world) Unit(_ context.Context, name string) (unit, error) {
-	known := map[string]unit{}
+// needed are the units that guests need until they have left.
+var needed = []string{
+	"libvirtd.service", "libvirtd.socket", "virtqemud.service", "virtqemud.socket",
+	"virt-guest-shutdown.target", "systemd-machined.service", "network-online.target", "remote-fs.target",
+}
+
+func (w world) Unit(_ context.Context, name string) (logind.Unit, error) {
+	known := map[string]logind.Unit{}
 	if err := json.Unmarshal([]byte(w.text("units.json")), &known); err != nil {
-		return unit{}, errors.New("reach systemd: no such file")
+		return logind.Unit{}, errors.New("reach systemd: no such file")
 	}
 	u := known[name]
 	if slices.Equal(u.After, []string{"all"}) {
-		u.After = append(slices.Clone(outlives), "pacemaker.service", "pacemaker_remote.service", "heartbeat.service")
+		u.After = append(slices.Clone(needed), "pacemaker.service", "pacemaker_remote.service", "heartbeat.service")
 	}
 	return u, nil
 }
@@ -373,9 +380,9 @@ func (w world) delayMax(context.Context) (time.Duration, error) {
 
 // fakeHost is one libvirt.
 type fakeHost struct {
-	host // for what no script comes to
-	w    world
-	uri  string
+	inventory.Host // for what no script comes to
+	w              world
+	uri            string
 
 	Hostname_ string                    `json:"hostname"`
 	Guests    map[string]libvirt.Status `json:"guests"`
@@ -393,7 +400,7 @@ var hosts = struct {
 	aborted chan struct{}
 }{byURI: map[string]*fakeHost{}, watch: map[string][]func(libvirt.Event){}, aborted: make(chan struct{})}
 
-func (w world) open(_ context.Context, uri string) (host, error) {
+func (w world) open(_ context.Context, uri string) (inventory.Host, error) {
 	hosts.Lock()
 	defer hosts.Unlock()
 	if h := hosts.byURI[uri]; h != nil {

@@ -16,9 +16,16 @@ import (
 	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/sirupsen/logrus"
 
+	"github.com/vmferry/vmferry/hbplugin"
+	"github.com/vmferry/vmferry/hbplugin/config"
 	"github.com/vmferry/vmferry/hbplugin/logind"
+	"github.com/vmferry/vmferry/hbplugin/managers"
+	"github.com/vmferry/vmferry/hbplugin/prediction"
 	"github.com/vmferry/vmferry/hbplugin/shutdown"
+	"github.com/vmferry/vmferry/migrate"
+	"github.com/vmferry/vmferry/migrate/libvirt/client"
 	"github.com/vmferry/vmferry/migrate/plaintext"
+	"github.com/vmferry/vmferry/resource"
 	"github.com/vmferry/vmferry/resource/hostproc/local"
 )
 
@@ -49,7 +56,7 @@ const usage = `usage: vmferryd [--config FILE]
 
 Hold the shutdown of this node until its virtual machines have left.
 
-  --config FILE    read FILE (default ` + defaultConfig + `)
+  --config FILE    read FILE (default ` + config.Path + `)
   --check-config   read the configuration, report, and exit
   --version        print the version and exit
 `
@@ -67,7 +74,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	stdout, stderr = plaintext.Writer{To: stdout}, plaintext.Writer{To: stderr}
 	flags := flag.NewFlagSet("vmferryd", flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
-	path := flags.String("config", defaultConfig, "")
+	path := flags.String("config", config.Path, "")
 	check := flags.Bool("check-config", false, "")
 	version := flags.Bool("version", false, "")
 	err := flags.Parse(args)
@@ -90,7 +97,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 
 // configured goes on once the command line is understood.
 func configured(path string, check bool, stdout, stderr io.Writer) int {
-	config, err := LoadConfig(path)
+	c, err := config.Load(path)
 	if err != nil {
 		fmt.Fprintf(stderr, "vmferryd: %v\n", err)
 		if !check {
@@ -103,7 +110,7 @@ func configured(path string, check bool, stdout, stderr io.Writer) int {
 		return exitOK
 	}
 	log := newLogger(stderr, os.Getenv("JOURNAL_STREAM") != "")
-	if err := live(context.Background(), config, log); err != nil {
+	if err := live(context.Background(), c, log); err != nil {
 		log.WithError(err).Error("vmferryd ends")
 		return exitError
 	}
@@ -111,14 +118,14 @@ func configured(path string, check bool, stdout, stderr io.Writer) int {
 }
 
 // live runs the daemon until it is asked to stop.
-func live(ctx context.Context, c Config, log logrus.FieldLogger) error {
+func live(ctx context.Context, c config.Config, log logrus.FieldLogger) error {
 	every, err := daemon.SdWatchdogEnabled(false)
 	if err != nil {
 		return fmt.Errorf("read the watchdog's interval: %w", err)
 	}
-	desk, tell := newDesk(c.GuestsDir, log), newTeller(c)
+	desk, predictor := newDesk(c.GuestsDir, log), prediction.New(sources(c))
 	loop := shutdown.New(shutdown.Options{
-		Manager:    newManager(c),
+		Manager:    managers.Any(managers.Configured(c)),
 		Guests:     witnesses{dir: c.GuestsDir, list: local.List},
 		System:     logind.System{},
 		Intent:     shutdown.Intent{Path: filepath.Join(c.StateDir, intentFile)},
@@ -129,16 +136,33 @@ func live(ctx context.Context, c Config, log logrus.FieldLogger) error {
 		Poll:       c.Poll,
 		Proceed:    logind.System{}.Proceed,
 		Deadline:   deadline(c, desk),
-		Foretell:   tell.foretell,
-		Trace:      tell.trace,
-		Claims:     tell.claims,
+		Foretell:   predictor.AtShutdown,
+		Trace:      predictor.Trace,
+		Claims:     predictor.Claims,
 	})
 	warnOfLibvirt(log)
 	ear := &logind.Keeper{Who: "vmferryd", Why: "moving the virtual machines off this node", Tell: loop.Tell, Log: log}
 	return serve(ctx, func() { notify(daemon.SdNotifyReady) },
 		loop, ear, newMonitorTask(c.StateDir, desk, log), announceTask{c.StateDir, log}, signalTask{loop.Stop},
-		outlookTask{teller: tell, every: c.Forecast, tell: loop.Outlook, busy: desk.Busy, log: log},
+		prediction.Watch{Predictor: predictor, Every: c.Forecast, Status: loop.Outlook, Busy: desk.Busy, Log: log},
 		watchdogTask{every: every / 2, alive: loop.Alive, notify: notify})
+}
+
+// hangingMost is how many questions to one libvirt may hang. Its daemon has 20 workers, which its own node needs.
+const hangingMost = 16
+
+// sources are what predictions are made of.
+func sources(c config.Config) prediction.Sources {
+	return prediction.Sources{
+		Managers: func() []hbplugin.Cluster { return managers.Configured(c) },
+		Notes:    func() ([]resource.Entry, error) { return resource.Guests(c.GuestsDir) },
+		Here:     witnesses{dir: c.GuestsDir, list: local.List}.Here,
+		Records: func() ([]migrate.Record, error) {
+			return migrate.ReadRecords(filepath.Join(resource.DefaultStateDir, migrate.RecordsFile))
+		},
+		Open: client.Sparing(hangingMost, client.Opener(func(c *client.Conn) migrate.Host { return c })),
+		Run:  resource.Execute(os.Environ()),
+	}
 }
 
 // warnOfLibvirt says that libvirt itself acts on the guests at a shutdown: it begins when the drain does.
@@ -155,7 +179,7 @@ func warnOfLibvirt(log logrus.FieldLogger) {
 }
 
 // stopWindow is how long a stop may go on draining.
-func stopWindow(ctx context.Context, c Config, log logrus.FieldLogger) time.Duration {
+func stopWindow(ctx context.Context, c config.Config, log logrus.FieldLogger) time.Duration {
 	if c.StopWindow > 0 {
 		return c.StopWindow
 	}

@@ -35,8 +35,6 @@ type Client struct {
 	Scripts     string           // the directory of hb_standby; empty: where distributions have it
 }
 
-var _ hbplugin.Manager = (*Client)(nil)
-
 // String names the manager in messages.
 func (*Client) String() string { return "heartbeat" }
 

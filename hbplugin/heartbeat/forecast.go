@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 
 	"github.com/vmferry/vmferry/hbplugin"
@@ -12,7 +13,7 @@ import (
 	"github.com/vmferry/vmferry/resource/hostproc"
 )
 
-var _ hbplugin.Forecaster = (*Client)(nil)
+var _ hbplugin.Cluster = (*Client)(nil)
 
 // Claims implements hbplugin.Forecaster: the guests of haresources, those of the other node too. Heartbeat knows
 // neither meta attributes nor time-outs.
@@ -23,6 +24,14 @@ func (c *Client) Claims(context.Context) ([]hbplugin.Claim, error) {
 		out = append(out, hbplugin.Claim{Resource: e.Name, Environ: hbplugin.EnvironOf(e.Name, e.Params)})
 	}
 	return out, err
+}
+
+// Resources implements hbplugin.Cluster.
+func (c *Client) Resources(ctx context.Context) ([]hbplugin.Claim, error) { return c.Claims(ctx) }
+
+// Places implements hbplugin.Cluster: Heartbeat does not say what the other node holds.
+func (c *Client) Places(context.Context) (hbplugin.Places, error) {
+	return hbplugin.Places{}, fmt.Errorf("%s does not tell where a guest runs", c)
 }
 
 // Forecast implements hbplugin.Forecaster. Heartbeat has no scheduler: "hb_standby all" gives all that this node holds

@@ -9,13 +9,14 @@ import (
 
 	"github.com/vmferry/vmferry/hbplugin"
 	"github.com/vmferry/vmferry/hbplugin/pacemaker/cib"
+	"github.com/vmferry/vmferry/migrate/shellword"
 )
 
 // Claims implements hbplugin.Forecaster: the resources of our agents in the configuration, with what they inherit
 // from templates, groups, clones and defaults. Of what a rule decides nothing is told but its name; see
 // [hbplugin.Claim].
 func (c *Client) Claims(ctx context.Context) ([]hbplugin.Claim, error) {
-	conf, err := c.configuration(ctx, "--scope=configuration")
+	conf, err := c.Configuration(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -31,7 +32,26 @@ func (c *Client) Claims(ctx context.Context) ([]hbplugin.Claim, error) {
 	return out, nil
 }
 
-func (c *Client) configuration(ctx context.Context, scope ...string) (cib.Config, error) {
+// Resources implements hbplugin.Cluster: whoever has one of vmferry's notes may call the agent by a name that is not
+// configured here, so those of all agents count.
+func (c *Client) Resources(ctx context.Context) ([]hbplugin.Claim, error) {
+	conf, err := c.Configuration(ctx)
+	if err != nil {
+		return nil, err
+	}
+	claims := make([]hbplugin.Claim, 0, len(conf.Resources))
+	for _, r := range conf.Resources {
+		claims = append(claims, hbplugin.Claim{Resource: r.ID})
+	}
+	return claims, nil
+}
+
+// Configuration reads the configuration section of the CIB.
+func (c *Client) Configuration(ctx context.Context) (cib.Config, error) {
+	return c.query(ctx, "--scope=configuration")
+}
+
+func (c *Client) query(ctx context.Context, scope ...string) (cib.Config, error) {
 	out, err := c.run(ctx, "cibadmin", append([]string{"--query"}, scope...)...)
 	if err != nil {
 		return cib.Config{}, err
@@ -48,7 +68,7 @@ func (c *Client) configuration(ctx context.Context, scope ...string) (cib.Config
 // utilization are not evaluated: what they decide leaves the node in. It costs one question to the CIB, some
 // hundredths of a second. An unknown resource is an error.
 func (c *Client) Runnable(ctx context.Context, resource string) ([]string, error) {
-	conf, err := c.configuration(ctx)
+	conf, err := c.query(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -89,4 +109,9 @@ func runnable(conf cib.Config, r cib.Resource) []string {
 func bans(l cib.Constraint) bool {
 	lasting := !strings.HasPrefix(l.ID, "cli-ban-") && l.Until.IsZero()
 	return lasting && !l.Promoted && cib.Score(l.Score) <= -cib.Infinity
+}
+
+// AllowMigrate is what to type so that Pacemaker migrates a resource.
+func AllowMigrate(resource string) string {
+	return shellword.Line("crm_resource", "--resource", resource, "--meta", "--set-parameter", "allow-migrate", "--parameter-value", "true")
 }

@@ -1,6 +1,7 @@
 package pacemaker
 
 import (
+	"context"
 	"errors"
 	"slices"
 	"strings"
@@ -60,5 +61,47 @@ func TestRunnable(t *testing.T) {
 				t.Error("an unknown resource, and no error")
 			}
 		})
+	}
+}
+
+// A resource of any agent claims its guest: who is not waited for is no stranger.
+func TestResourcesOfAllAgents(t *testing.T) {
+	said, failed := `<configuration><resources><primitive id="a" class="ocf" provider="x" type="Y"/>`+
+		`<group id="g"><primitive id="b" class="ocf" provider="vmferry" type="Domain"/></group></resources></configuration>`, error(nil)
+	c := &Client{Run: func(_ context.Context, program string, args ...string) ([]byte, error) {
+		if line := program + " " + strings.Join(args, " "); line != "cibadmin --query --scope=configuration" {
+			t.Errorf("ran %s", line)
+		}
+		return []byte(said), failed
+	}}
+	if got, err := c.Resources(t.Context()); err != nil || len(got) != 2 || got[0].Resource != "a" || got[1].Resource != "b" {
+		t.Errorf("%+v, %v", got, err)
+	}
+	for _, tt := range []struct {
+		said   string
+		failed error
+	}{{said[:40], nil}, {"", nil}, {"<status/>", nil}, {said, errors.New("cibadmin: not connected")}} {
+		said, failed = tt.said, tt.failed
+		if got, err := c.Resources(t.Context()); err == nil {
+			t.Errorf("%q, %v: %+v", tt.said, tt.failed, got)
+		}
+	}
+}
+
+// Where each resource is now is Pacemaker's word, and so is this node's name.
+func TestPlaces(t *testing.T) {
+	mon := `<pacemaker-result><nodes><node name="n1" online="true" type="member"/><node name="n2" online="true" type="member"/></nodes>` +
+		`<resources><resource id="web" resource_agent="ocf:vmferry:Domain" managed="true"><node name="n2"/></resource></resources>` +
+		`<status code="0" message="OK"/></pacemaker-result>`
+	c := &Client{Run: func(_ context.Context, program string, _ ...string) ([]byte, error) {
+		return []byte(map[string]string{"crm_node": "n1\n", "crm_mon": mon}[program]), nil
+	}}
+	p, err := c.Places(t.Context())
+	if err != nil || p.Node != "n1" || !slices.Equal(p.On["web"], []string{"n2"}) || len(p.On["db"]) != 0 {
+		t.Errorf("%+v, %v", p, err)
+	}
+	mon = mon[:90]
+	if p, err := c.Places(t.Context()); err == nil {
+		t.Errorf("a status that was cut short: %+v", p)
 	}
 }

@@ -39,7 +39,7 @@ type Client struct {
 	name string // the answer of crm_node, once known
 }
 
-var _ hbplugin.Manager = (*Client)(nil)
+var _ hbplugin.Cluster = (*Client)(nil)
 
 // String names the manager in messages.
 func (*Client) String() string { return "pacemaker" }
@@ -113,8 +113,38 @@ func (c *Client) monitor(ctx context.Context, sections string) (status []byte, n
 	if node, err = c.alive(ctx); err != nil {
 		return nil, "", err
 	}
-	status, err = c.run(ctx, "crm_mon", "--output-as=xml", "--exclude=all", "--include="+sections, "-1")
+	status, err = c.crmMon(ctx, sections)
 	return status, node, err
+}
+
+func (c *Client) crmMon(ctx context.Context, sections string) ([]byte, error) {
+	return c.run(ctx, "crm_mon", "--output-as=xml", "--exclude=all", "--include="+sections, "-1")
+}
+
+// Status is crm_mon's view of all nodes and resources.
+func (c *Client) Status(ctx context.Context) (cib.Status, error) {
+	out, err := c.crmMon(ctx, "nodes,resources")
+	if err != nil {
+		return cib.Status{}, err
+	}
+	return cib.ParseStatus(bytes.NewReader(out))
+}
+
+// Places implements hbplugin.Cluster.
+func (c *Client) Places(ctx context.Context) (hbplugin.Places, error) {
+	node, err := c.NodeName(ctx)
+	if err != nil {
+		return hbplugin.Places{}, err
+	}
+	status, err := c.Status(ctx)
+	if err != nil {
+		return hbplugin.Places{}, err
+	}
+	p := hbplugin.Places{Node: node, On: map[string][]string{}}
+	for name, place := range status.Places {
+		p.On[name] = place.Nodes
+	}
+	return p, nil
 }
 
 var errNotRunning = errors.New("pacemaker does not run on this node: type systemctl start pacemaker")
@@ -128,7 +158,7 @@ func (c *Client) alive(ctx context.Context) (node string, err error) {
 	if err != nil {
 		return "", err
 	}
-	return c.node(ctx)
+	return c.NodeName(ctx)
 }
 
 // Standby implements hbplugin.Manager: it sets the transient attribute.
@@ -143,7 +173,7 @@ func (c *Client) Unstandby(ctx context.Context) error {
 }
 
 func (c *Client) attribute(ctx context.Context, verb ...string) error {
-	node, err := c.node(ctx)
+	node, err := c.NodeName(ctx)
 	if err != nil {
 		return err
 	}
@@ -152,9 +182,9 @@ func (c *Client) attribute(ctx context.Context, verb ...string) error {
 	return err
 }
 
-// node returns this node's name in the cluster, which need not be its host
-// name. It is asked for once: it cannot change while Pacemaker runs.
-func (c *Client) node(ctx context.Context) (string, error) {
+// NodeName returns this node's name in the cluster, which need not be its host
+// name. crm_node is asked once: the name cannot change while Pacemaker runs.
+func (c *Client) NodeName(ctx context.Context) (string, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.Node != "" {

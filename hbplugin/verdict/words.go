@@ -1,6 +1,7 @@
 package verdict
 
 import (
+	"fmt"
 	"strings"
 
 	"github.com/vmferry/vmferry/hbplugin"
@@ -66,3 +67,16 @@ func because(text, why string) string {
 func line(text string) string { return strings.Join(strings.FieldsFunc(text, isBreak), "; ") }
 
 func isBreak(r rune) bool { return r == '\n' || r == '\r' }
+
+// OneLine is an error without the line breaks that joined errors have.
+func OneLine(err error) string {
+	return strings.ReplaceAll(strings.TrimSpace(err.Error()), "\n", "; ")
+}
+
+// Count is a number with its noun.
+func Count(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}

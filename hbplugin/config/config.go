@@ -1,0 +1,258 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/BurntSushi/toml"
+
+	"github.com/vmferry/vmferry/resource"
+)
+
+// Path is where the configuration is looked for.
+const Path = "/etc/vmferry/vmferryd.toml"
+
+// The cluster managers that can be configured.
+const (
+	Auto      = "auto" // whichever runs
+	Pacemaker = "pacemaker"
+	Heartbeat = "heartbeat"
+)
+
+var managers = []string{Auto, Pacemaker, Heartbeat}
+
+// Config is the configuration, checked and complete.
+type Config struct {
+	Window     time.Duration // the longest drain; zero: logind's limit less a margin
+	StopWindow time.Duration // zero: the unit's TimeoutStopSec less a margin
+	Poll       time.Duration
+	Forecast   time.Duration // from one forecast to the next; zero: never
+	Manager    string        // Auto, Pacemaker or Heartbeat
+	Node       string        // empty: ask the cluster manager
+	Agents     []string      // the resource agents whose resources are guests
+	GuestsDir  string        // of the agent's notes
+	StateDir   string        // of the notes of standby
+}
+
+// rawConfig is the file as it is written. Strings stand for durations, so that
+// a bare number, whose unit one would have to guess, is refused.
+type rawConfig struct {
+	Window     *text `toml:"window"`
+	StopWindow *text `toml:"stop_window"`
+	Poll       *text `toml:"poll"`
+	Forecast   *text `toml:"forecast_interval"`
+	Manager    *text `toml:"manager"`
+	Node       *text `toml:"node"`
+	Agents     *list `toml:"agents"`
+	GuestsDir  *text `toml:"guests_dir"`
+	StateDir   *text `toml:"state_dir"`
+}
+
+// text and list are strings and lists of strings that say what is wrong in an
+// operator's words; the decoder adds the place.
+type (
+	text string
+	list []string
+)
+
+// UnmarshalTOML implements toml.Unmarshaler.
+func (t *text) UnmarshalTOML(v any) error {
+	s, ok := v.(string)
+	if !ok {
+		return fmt.Errorf("%v is not a string: put it in double quotes", v)
+	}
+	*t = text(s)
+	return nil
+}
+
+// UnmarshalTOML implements toml.Unmarshaler.
+func (l *list) UnmarshalTOML(v any) error {
+	values, ok := v.([]any)
+	if !ok {
+		return fmt.Errorf("%v is not a list: put it in square brackets", v)
+	}
+	for _, v := range values {
+		var t text
+		if err := t.UnmarshalTOML(v); err != nil {
+			return err
+		}
+		*l = append(*l, string(t))
+	}
+	return nil
+}
+
+// Default returns what holds without a file.
+func Default() Config {
+	return Config{
+		Poll:      time.Second,
+		Forecast:  5 * time.Minute,
+		Manager:   Auto,
+		Agents:    []string{"ocf:vmferry:Domain", "ocf:heartbeat:VirtualDomain"},
+		GuestsDir: resource.DefaultGuestsDir,
+		StateDir:  resource.DefaultRunDir,
+	}
+}
+
+// Load reads the file. A missing one means the defaults; anything in it that is not understood is an error naming file,
+// line and key.
+func Load(path string) (Config, error) { return load(path, true) }
+
+// LoadKnown is Load, and skips settings that it does not know: vmferryd refuses those, and of another release.
+func LoadKnown(path string) (Config, error) { return load(path, false) }
+
+func load(path string, strict bool) (Config, error) {
+	text, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return Default(), nil
+	}
+	if err != nil {
+		return Config{}, fmt.Errorf("read the configuration: %w", err)
+	}
+	return parse(path, string(text), strict)
+}
+
+// Parse reads the text of the file called path.
+func Parse(path, text string) (Config, error) { return parse(path, text, true) }
+
+func parse(path, text string, strict bool) (Config, error) {
+	var raw rawConfig
+	meta, err := toml.Decode(text, &raw)
+	var bad toml.ParseError
+	if errors.As(err, &bad) {
+		return Config{}, located(path, bad.Position.Line, bad.LastKey, bad.Message)
+	}
+	if err != nil {
+		return Config{}, fmt.Errorf("%s: %w", path, err)
+	}
+	if unknown := meta.Undecoded(); strict && len(unknown) > 0 {
+		key := unknown[0]
+		return Config{}, located(path, lineOf(text, key[0]), key.String(), "there is no such setting")
+	}
+	return raw.config(path, text)
+}
+
+// located is the one form of a complaint about the file.
+func located(path string, line int, key, problem string) error {
+	if key == "" {
+		return fmt.Errorf("%s:%d: %s", path, line, problem)
+	}
+	return fmt.Errorf("%s:%d: %q: %s", path, line, key, problem)
+}
+
+// lineOf finds where a top-level key or table stands, counting from 1. The
+// decoder keeps that to itself for keys that it has no place for.
+func lineOf(text, key string) int {
+	starts := regexp.MustCompile(`^[\s\["']*` + regexp.QuoteMeta(key) + `["']?\s*[=.\]]`)
+	n := 0
+	for line := range strings.Lines(text) {
+		n++
+		if starts.MatchString(line) {
+			return n
+		}
+	}
+	return 1
+}
+
+// config turns what was written into what is meant.
+func (raw rawConfig) config(path, whole string) (Config, error) {
+	c := Default()
+	for _, s := range []struct {
+		key string
+		err error
+	}{
+		{"window", duration(raw.Window, time.Second, &c.Window)},
+		{"stop_window", duration(raw.StopWindow, time.Second, &c.StopWindow)},
+		{"poll", duration(raw.Poll, 100*time.Millisecond, &c.Poll)},
+		{"guests_dir", directory(raw.GuestsDir, &c.GuestsDir)},
+		{"state_dir", directory(raw.StateDir, &c.StateDir)},
+		{"forecast_interval", interval(raw.Forecast, &c.Forecast)},
+		{"manager", manager(raw.Manager, &c.Manager)},
+		{"agents", agents(raw.Agents, &c.Agents)},
+		{"node", node(raw.Node, &c.Node)},
+	} {
+		if s.err != nil {
+			return Config{}, located(path, lineOf(whole, s.key), s.key, s.err.Error())
+		}
+	}
+	return c, nil
+}
+
+func duration(s *text, least time.Duration, into *time.Duration) error {
+	if s == nil {
+		return nil
+	}
+	d, err := time.ParseDuration(string(*s))
+	if err != nil {
+		return fmt.Errorf(`%q is no duration; write it as "90s" or "10m"`, *s)
+	}
+	if d < least {
+		return fmt.Errorf("%s is too short; the least is %s", d, least)
+	}
+	*into = d
+	return nil
+}
+
+// interval is a duration that may be "0" for never.
+func interval(s *text, into *time.Duration) error {
+	if s != nil && *s == "0" {
+		*into = 0
+		return nil
+	}
+	return duration(s, 10*time.Second, into)
+}
+
+func directory(s *text, into *string) error {
+	if s == nil {
+		return nil
+	}
+	if !strings.HasPrefix(string(*s), "/") {
+		return fmt.Errorf("%q is no absolute path", *s)
+	}
+	*into = string(*s)
+	return nil
+}
+
+func manager(s *text, into *string) error {
+	if s == nil {
+		return nil
+	}
+	if !slices.Contains(managers, string(*s)) {
+		return fmt.Errorf("%q is no cluster manager: use one of %s", *s, strings.Join(managers, ", "))
+	}
+	*into = string(*s)
+	return nil
+}
+
+// agents wants names as the cluster manager writes them, class and all.
+func agents(l *list, into *[]string) error {
+	if l == nil {
+		return nil
+	}
+	if len(*l) == 0 {
+		return errors.New("an empty list would wait for no guest")
+	}
+	for _, a := range *l {
+		if strings.Count(a, ":") != 2 {
+			return fmt.Errorf(`%q is no agent; write it as "ocf:vmferry:Domain"`, a)
+		}
+	}
+	*into = *l
+	return nil
+}
+
+func node(s *text, into *string) error {
+	if s == nil || *s == "" {
+		return nil
+	}
+	if strings.HasPrefix(string(*s), "-") || strings.ContainsAny(string(*s), " \t\n") {
+		return fmt.Errorf("%q is no node name", *s)
+	}
+	*into = string(*s)
+	return nil
+}

@@ -1,0 +1,67 @@
+package inventory
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/vmferry/vmferry/hbplugin"
+	"github.com/vmferry/vmferry/hbplugin/managers"
+	"github.com/vmferry/vmferry/hbplugin/pacemaker/cib"
+	"github.com/vmferry/vmferry/migrate/ladder"
+	"github.com/vmferry/vmferry/resource"
+)
+
+// Claim is a guest that a cluster manager is configured to run, here or elsewhere.
+type Claim struct {
+	hbplugin.Claim
+	Manager string
+	Guest   string // libvirt's name
+	Guessed bool   // the guest's file could not be read: Guest is the file's name
+}
+
+// IsRuled tells whether a rule of the manager's decides one of these parameters, meta attributes or actions.
+func (c *Claim) IsRuled(names ...string) bool {
+	return slices.ContainsFunc(names, func(n string) bool { return slices.Contains(c.Ruled, n) })
+}
+
+// IsPinned tells whether the resource says itself that its guest is never moved live.
+func (c *Claim) IsPinned() bool {
+	value, set := c.Meta["allow-migrate"]
+	return !c.Environ.Params.MayUse(ladder.Live) || set && !cib.Bool(value, true)
+}
+
+// claims are those of all managers that run here. An error means that some may be missing.
+func (s Sources) claims(ctx context.Context, running []Manager, notes []resource.Entry) ([]Claim, error) {
+	var all []Claim
+	var errs []error
+	for _, m := range running {
+		found, err := managers.Ask(ctx, m.Claims)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("cannot tell which guests %s has: %w", m, err))
+		}
+		for _, f := range found {
+			c := Claim{Claim: f, Manager: m.String()}
+			c.Guest, c.Guessed = s.guestOf(f, notes)
+			all = append(all, c)
+		}
+	}
+	return all, errors.Join(errs...)
+}
+
+// guestOf finds out which guest a claim is about: from the agent's note, else from the guest's file, else by the file's
+// name.
+func (s Sources) guestOf(c hbplugin.Claim, notes []resource.Entry) (name string, guessed bool) {
+	i := slices.IndexFunc(notes, func(e resource.Entry) bool { return e.Resource == c.Resource })
+	if i >= 0 {
+		return notes[i].Guest, false
+	}
+	file := c.Environ.Params.File()
+	if name, err := resource.GuestName(s.Path(file)); err == nil {
+		return name, false
+	}
+	return strings.TrimSuffix(filepath.Base(file), filepath.Ext(file)), true
+}

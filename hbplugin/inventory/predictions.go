@@ -1,0 +1,94 @@
+package inventory
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/vmferry/vmferry/hbplugin"
+	"github.com/vmferry/vmferry/hbplugin/verdict"
+	"github.com/vmferry/vmferry/migrate/shellword"
+)
+
+// Prediction is the verdict of a guest that is here, whether a manager has it or not.
+type Prediction struct {
+	Guest *Guest
+	hbplugin.Verdict
+}
+
+// Predict is what becomes of each guest of this node when the node goes into standby. said has, by manager, the verdicts
+// of those that it has here (see [Inventory.ManagedBy]).
+func (inv *Inventory) Predict(said map[string][]hbplugin.Verdict) []Prediction {
+	var out []Prediction
+	for _, g := range inv.Guests {
+		if g.IsHere() && !(g.Incoming && !g.IsActive()) {
+			out = append(out, Prediction{g, inv.verdictOf(g, said)})
+		}
+	}
+	return out
+}
+
+// Subject is a guest with a claim as package verdict wants it.
+func (g *Guest) Subject() verdict.Guest {
+	c := g.Claim
+	return verdict.Guest{Resource: c.Resource, Name: g.Name, UUID: g.UUID,
+		Params: c.Environ.Params, Problems: c.Environ.Problems, Ruled: c.Ruled}
+}
+
+// ManagedBy are the guests that the manager has here, as far as it is known what libvirt calls them.
+func (inv *Inventory) ManagedBy(m Manager) []verdict.Guest {
+	var out []verdict.Guest
+	for _, g := range inv.Guests {
+		if g.View != nil && g.Claim != nil && g.Claim.Manager == m.String() {
+			v := g.Subject()
+			if g.Claim.Foreign() { // another agent may make something of what this one cannot use
+				v.Problems = nil
+			}
+			out = append(out, v)
+		}
+	}
+	return out
+}
+
+// verdictOf is the verdict of one guest. said is by manager.
+func (inv *Inventory) verdictOf(g *Guest, said map[string][]hbplugin.Verdict) hbplugin.Verdict {
+	switch {
+	case g.Claim == nil && inv.Unsure != nil:
+		why := "it is not known whether a cluster manager has it: " + verdict.OneLine(inv.Unsure)
+		return hbplugin.Verdict{Fate: hbplugin.Untold, Why: why}
+	case g.Claim == nil:
+		return hbplugin.Verdict{Fate: hbplugin.Stays, Why: "no cluster manager has it", Remedy: migrateByHand(g.Name)}
+	}
+	list := said[g.Claim.Manager]
+	i := slices.IndexFunc(list, func(v hbplugin.Verdict) bool { return v.Resource == g.Claim.Resource })
+	switch {
+	case i >= 0:
+		return list[i]
+	case g.View == nil:
+		return hbplugin.Verdict{Resource: g.Claim.Resource, Fate: hbplugin.Untold,
+			Why:    "it is here, and " + g.Claim.Manager + " does not have it on this node",
+			Remedy: "a move may be under way: type: vmferry status"}
+	}
+	why := g.Claim.Manager + " says nothing of it"
+	return hbplugin.Verdict{Resource: g.Claim.Resource, Fate: hbplugin.Untold, Why: why}
+}
+
+// migrateByHand is what moves a guest that no manager moves.
+func migrateByHand(name string) string {
+	return "before the node goes down, type: vmferry migrate " + shellword.Operands(name, "NODE")
+}
+
+// NotLive names the guests that would not be moved live, with why; nil where there is none.
+func NotLive(said []Prediction) error {
+	var names []string
+	for _, f := range said {
+		if !f.Fate.KeepsRunning() {
+			names = append(names, f.Guest.Name+" "+verdict.Words(f.Verdict))
+		}
+	}
+	if len(names) == 0 {
+		return nil
+	}
+	return fmt.Errorf("%d of %s would not be moved live: %s",
+		len(names), verdict.Count(len(said), "guest"), strings.Join(names, "; "))
+}

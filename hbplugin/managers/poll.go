@@ -1,0 +1,28 @@
+package managers
+
+import (
+	"context"
+	"time"
+
+	"github.com/vmferry/vmferry/hbplugin/shutdown"
+)
+
+// Poll calls look until it is done or ctx ends, and every so often at most: where a look takes long, less. The last look
+// is at end, unless that is zero or has passed.
+func Poll(ctx context.Context, every time.Duration, end time.Time, look func() (done bool)) {
+	for {
+		begun := time.Now()
+		if look() {
+			return
+		}
+		next := begun.Add(shutdown.Every(every, time.Since(begun)))
+		if begun.Before(end) && next.After(end) {
+			next = end
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(time.Until(next)):
+		}
+	}
+}

@@ -1,0 +1,149 @@
+package prediction
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"github.com/vmferry/vmferry/hbplugin"
+	"github.com/vmferry/vmferry/hbplugin/managers"
+	"github.com/vmferry/vmferry/hbplugin/verdict"
+)
+
+const (
+	// roundTime bounds one round of questions: a target that hangs takes a minute for each guest.
+	roundTime = 5 * time.Minute
+	// retryAfter is the time to the next attempt while no cluster manager answers, as after the boot.
+	retryAfter = 30 * time.Second
+	// busyWait is the time to the next look while a manager is at work, and busyTries bounds these: something may
+	// always be.
+	busyWait  = 10 * time.Second
+	busyTries = 6
+	// jitterShare is the part of the interval by which each wait is longer at random, so that nodes that were booted
+	// together do not ask together.
+	jitterShare = 5
+)
+
+// Watch is the task that reports, while no shutdown is going on, which guests would not move live: at the start of the
+// daemon, and every few minutes. It is no part of the drain, and a round of it that takes long keeps nobody waiting.
+type Watch struct {
+	Predictor *Predictor
+	Every     time.Duration                                // zero: never
+	Status    func(ctx context.Context, line string) error // sets the part of the status line; an error ends Run
+	Busy      func() bool                                  // guests are leaving, and need the processors
+	Log       logrus.FieldLogger
+}
+
+// String names the task.
+func (Watch) String() string { return "prediction" }
+
+// Ready is closed: the task needs no time to begin.
+func (Watch) Ready() <-chan struct{} {
+	c := make(chan struct{})
+	close(c)
+	return c
+}
+
+// Run asks until ctx ends, which is no error.
+func (w Watch) Run(ctx context.Context) error {
+	if w.Every <= 0 {
+		<-ctx.Done()
+		return nil
+	}
+	known, problem := latest{}, ""
+	wait := jitter(min(w.Every, retryAfter))
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(wait):
+		}
+		said, err := w.look(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
+		wait = w.Every + jitter(w.Every)
+		if errors.Is(err, errShutdown) {
+			continue
+		}
+		if err != nil && !errors.Is(err, errStandby) {
+			if text := err.Error(); text != problem {
+				w.cannotTell(err)
+				problem = text
+			}
+			wait = min(w.Every, retryAfter)
+			continue
+		}
+		problem = ""
+		for _, v := range known.update(said) {
+			logChange(w.Log, v)
+		}
+		if err := w.Status(ctx, known.line()); err != nil {
+			return nil // the daemon ends
+		}
+	}
+}
+
+// cannotTell says why nothing is known. A node without a cluster manager needs nobody's attention.
+func (w Watch) cannotTell(err error) {
+	log := w.Log.WithError(err)
+	if errors.Is(err, managers.ErrNone) {
+		log.Info("it cannot be told which guests would move live")
+		return
+	}
+	log.Warn("it cannot be told which guests would move live")
+}
+
+// errStandby is why nothing is asked: the node is being emptied, or is empty.
+var errStandby = errors.New("the node is in standby")
+
+// look asks once. While the manager is at work on a guest, what it would do next is not what it would do in a minute;
+// and while a guest leaves, the questions would keep its clients waiting.
+func (w Watch) look(ctx context.Context) ([]hbplugin.Verdict, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, roundTime, fmt.Errorf("no answer within %v", roundTime))
+	defer cancel()
+	for try := 1; ; try++ {
+		last := try == busyTries
+		if last || !w.Busy() {
+			seen, err := managers.Look(ctx, w.Predictor.from.Managers())
+			switch {
+			case err != nil:
+				return nil, err
+			case seen.Standby:
+				return nil, errStandby
+			case !seen.Busy || last:
+				return w.Predictor.Predict(ctx, seen.Managers)
+			}
+		}
+		select {
+		case <-time.After(busyWait):
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+	}
+}
+
+// jitter is a random part of a wait.
+func jitter(wait time.Duration) time.Duration { return rand.N(wait/jitterShare + 1) }
+
+// logChange tells an operator of a verdict.
+func logChange(log logrus.FieldLogger, v hbplugin.Verdict) {
+	log = log.WithFields(logrus.Fields{"guest": v.Resource, "verdict": string(v.Fate)})
+	for name, text := range map[string]string{"why": v.Why, "remedy": v.Remedy} {
+		if text != "" {
+			log = log.WithField(name, text)
+		}
+	}
+	switch {
+	case v.Fate.KeepsRunning():
+		log.Infof("guest %s would move live again at a shutdown of this node", v.Resource)
+	case v.Fate == hbplugin.Untold:
+		log.Warnf("guest %s: %s whether it would move live at a shutdown of this node", v.Resource, hbplugin.Untold)
+	default:
+		log.Warnf("guest %s would not move live at a shutdown of this node: it %s", v.Resource, verdict.Words(v))
+	}
+}
