@@ -2,67 +2,23 @@ package resource
 
 import (
 	"context"
+	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/sirupsen/logrus"
 
 	"github.com/vmferry/vmferry/migrate"
-	"github.com/vmferry/vmferry/migrate/libvirt"
-	"github.com/vmferry/vmferry/resource/hostproc"
+	"github.com/vmferry/vmferry/resource/observe"
 )
 
-// Hypervisor is a connection to one libvirt. Errors are those of package migrate/libvirt; every method returns at
-// the end of its context. A name may be a [libvirt.Ref], by which another guest of that name is not found.
-type Hypervisor interface {
-	// Status is the state of the guest; libvirt.ErrNoDomain says that it is not known here, by its UUID where name
-	// has one.
-	Status(ctx context.Context, name string) (libvirt.Status, error)
-	// Create starts the guest that xml describes, and defines nothing.
-	Create(ctx context.Context, xml string) error
-	// Shutdown asks the guest to shut down and does not wait. mode is "acpi", "agent",
-	// or empty for the driver's choice.
-	Shutdown(ctx context.Context, name, mode string) error
-	// Destroy stops the guest at once.
-	Destroy(ctx context.Context, name string) error
-	// Close gives the connection back.
-	Close() error
-	// AbortJob ends a migration or a saving of the guest that is under way; the guest stays.
-	AbortJob(ctx context.Context, name string) error
-	Keeper
-}
-
-// Witness finds and kills what runs guests without libvirt: QEMU's processes, or Xen's domains. Package
-// witness/local has the real ones.
-type Witness interface {
-	// Find lists the processes of the guest on this node; an error means "cannot tell".
-	Find(ctx context.Context, name, uuid string) ([]hostproc.Process, error)
-	// Kill ends the process, with SIGTERM and after grace with SIGKILL; nil is proof of
-	// its exit.
-	Kill(ctx context.Context, p hostproc.Process, grace time.Duration) error
-}
-
-// Gentle is a Witness that can ask a guest to shut down, too.
-type Gentle interface {
-	// Shutdown asks the guest, with mode as the parameter shutdown_mode has it, and waits for its end; nil is proof
-	// of that.
-	Shutdown(ctx context.Context, p hostproc.Process, mode string) error
-}
-
-// Waker is a Witness that knows a guest which stands still since a hand-over or a saving of it failed, and can let
-// it go on.
-type Waker interface {
-	// Halted tells whether the guest is here and stands still so; an error means "cannot tell".
-	Halted(ctx context.Context, name, uuid string) (bool, error)
-	// Wake lets that guest go on here. It is for one that runs nowhere else.
-	Wake(ctx context.Context, name, uuid string) error
-}
-
-// Aborter is a Witness that can give up the migration of a guest where libvirt's driver cannot.
-type Aborter interface {
-	// Abort gives up what copies the guest from here, and does not wait for its end. The guest stays, maybe as a Waker
-	// tells. An error says that nothing was given up.
-	Abort(ctx context.Context, name, uuid string) error
-}
+type (
+	// Hypervisor is a connection to one libvirt.
+	Hypervisor = observe.Hypervisor
+	// observation is one look at a guest by libvirt and by the processes.
+	observation = observe.Observation
+)
 
 // Move is a live migration to make.
 type Move struct {
@@ -86,9 +42,9 @@ type Move struct {
 // Step are required.
 type Agent struct {
 	Environ
-	Open    func(ctx context.Context, uri string) (Hypervisor, error)
-	Migrate func(ctx context.Context, m Move) error // returns when the guest runs at the target, proven, or with an error
-	Witness Witness
+	Open      func(ctx context.Context, uri string) (Hypervisor, error)
+	Migrate   func(ctx context.Context, m Move) error // returns when the guest runs at the target, proven, or with an error
+	Processes observe.Processes
 	// Peers lists the other nodes of the cluster; nil where no manager can be asked.
 	Peers func(ctx context.Context) ([]Peer, error)
 	// Runnable names the nodes that may run the resource at all; nil where nobody can tell, and all are asked before a start.
@@ -125,19 +81,15 @@ type run struct {
 	action string
 	budget budget
 	began  time.Time
-	guest  identity
-	meant  *identity // the guest of a config file that was edited while guest ran
-	lent   bool      // guest has its UUID from libvirt, and will have another one after its end
-	guess  bool      // guest is named after the config file's name only
+	guest  *observe.Observer
+	lent   bool // guest has its UUID from libvirt, and will have another one after its end
+	guess  bool // guest is named after the config file's name only
 	config configState
-	conn   Hypervisor
 	routes routes
 
 	rungs   []migrate.RungTime // what a stop has tried
 	refused bool               // libvirt itself said that it could not save the guest
 	saving  bool               // libvirt was asked to save the guest, and this was not seen to end
-
-	disputed time.Time // since when libvirt has called a guest here of which there is no process
 
 	state   stateDir // ends with the boot
 	lasting stateDir // does not
@@ -173,9 +125,10 @@ func (a Agent) Run(ctx context.Context, action string) error {
 		timeout = defaults[action]
 	}
 	r := &run{Agent: a, action: action, budget: newBudget(timeout).within(a.Params, timeout), began: time.Now(), state: stateDir(a.RunDir), lasting: stateDir(a.StateDir)}
+	r.guest = r.observer()
 	ctx, cancel := context.WithTimeout(ctx, r.budget.end)
 	defer cancel()
-	defer r.disconnect()
+	defer r.guest.Disconnect()
 	r.recall()
 	if err := r.check(action); err != nil {
 		return err
@@ -193,6 +146,7 @@ func (a Agent) Run(ctx context.Context, action string) error {
 	if a.Node != "" {
 		r.Log = r.Log.WithField("node", a.Node)
 	}
+	r.guest.Log = r.Log
 	r.expect()
 	r.step("begin")
 	err := r.tidyUtilization(ctx, do(r, ctx))
@@ -200,14 +154,45 @@ func (a Agent) Run(ctx context.Context, action string) error {
 	return err
 }
 
+// observer looks at the guest of this action. A monitor that comes again soon need not read the processes where libvirt's
+// answer decides alone. Other actions need the process itself, and so does a probe, after which nobody may come again.
+func (a *run) observer() *observe.Observer {
+	return &observe.Observer{
+		URI: a.Params.Hypervisor, Open: a.Open, Processes: a.Processes, CallTime: a.budget.call,
+		SkipProcesses: a.isMonitor() && !a.Probe, IsNoted: a.isNoted, IsClaimed: a.isClaimed, Log: a.Log,
+	}
+}
+
+func (a *run) isMonitor() bool { return a.action == "monitor" || a.action == "status" }
+
+// isNoted tells whether the guest was seen to run here.
+func (a *run) isNoted() bool {
+	_, noted := a.state.age(guestsDir, a.Instance)
+	return noted
+}
+
+// isClaimed tells whether what was found under a guessed name is the guest of another resource, as noted here.
+func (a *run) isClaimed(uuid string) bool {
+	if !a.guess {
+		return false
+	}
+	entries, _ := Guests(filepath.Join(a.RunDir, guestsDir)) // a note that cannot be read claims nothing
+	return slices.ContainsFunc(entries, func(e Entry) bool {
+		return e.Resource != a.Instance && e.UUID != "" && strings.EqualFold(e.UUID, uuid)
+	})
+}
+
+// until is when the given part of the action's time is over.
+func (a *run) until(part time.Duration) time.Time { return a.began.Add(part) }
+
 // at makes a context that ends when the given part of the action's time is over.
 func (a *run) at(ctx context.Context, part time.Duration) (context.Context, context.CancelFunc) {
-	return context.WithDeadline(ctx, a.began.Add(part))
+	return context.WithDeadline(ctx, a.until(part))
 }
 
 // record notes that the guest runs here, for the node daemon.
 func (a *run) record(o observation) error {
-	return a.state.hold(Entry{Guest: a.guest.Name, UUID: o.uuid(), Resource: a.Instance, URI: a.Params.Hypervisor, Priority: a.Params.DrainPriority})
+	return a.state.hold(Entry{Guest: a.guest.Name, UUID: o.UUID(), Resource: a.Instance, URI: a.Params.Hypervisor, Priority: a.Params.DrainPriority})
 }
 
 // keep is record where a failure to write must not fail the action: the guest does run.

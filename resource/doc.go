@@ -9,13 +9,12 @@
 //
 // # Truth
 //
-// Each decision starts from an observation by two witnesses: libvirt, and the QEMU
-// process as the kernel shows it (package hostproc), or the domain as Xen lists it (package hostproc/xl). Package
-// witness/local chooses. One table, in judge.go, turns the pair into
-// a verdict. "Cannot tell" is a verdict of its own and is never reported as stopped.
+// Each decision starts from an observation by package observe: libvirt's answer, and the QEMU process as the kernel
+// shows it (package hostproc) or the domain as Xen lists it (package hostproc/xl). Package hostproc/local chooses.
+// "Cannot tell" is a state of its own and is never reported as stopped.
 //
 // Of a guest of Xen's the hypervisor is believed before libvirt, whose driver says what it did last. One that reboots
-// is nowhere for a moment, which is outlasted (observe.go).
+// is nowhere for a moment, which is waited for.
 //
 // # Time
 //

@@ -5,6 +5,7 @@ import (
 
 	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/migrate/shellword"
+	"github.com/vmferry/vmferry/resource/observe"
 )
 
 // word is what a peer's libvirt says of a guest that is to be started here.
@@ -22,7 +23,7 @@ const (
 // words are libvirt's states of a guest on a peer, found by state and reason, or else by the state. Both ends of a
 // migration call the guest paused while it is handed over, and its target does so until libvirt there has noticed that
 // the source is gone (keepalive: half a minute) and has dropped what came.
-var words = map[answer]word{
+var words = map[observe.LibvirtState]word{
 	"running":                 runsThere,
 	"blocked":                 runsThere,
 	"running/postcopy":        unsettled, // it arrives
@@ -30,9 +31,9 @@ var words = map[answer]word{
 	"no state":                unsettled,
 	"paused":                  holdsIt,
 	"paused/migration":        unsettled,
-	pausedAtArrival:           unsettled,
-	postCopySource:            unsettled, // it leaves
-	beingSaved:                unsettled,
+	observe.PausedStartingUp:  unsettled,
+	observe.PausedPostCopy:    unsettled, // it leaves
+	observe.PausedSave:        unsettled,
 	"paused/dump":             unsettled,
 	"paused/snapshot":         unsettled,
 	"paused/from-snapshot":    unsettled,
@@ -45,10 +46,7 @@ var words = map[answer]word{
 
 // wordOf is a peer's word by libvirt's status. What the table does not know, the peer has.
 func wordOf(s libvirt.Status) word {
-	if w, ok := words[answerOf(s)]; ok {
-		return w
-	}
-	if w, ok := words[answer(s.State.String())]; ok {
+	if w, ok := observe.Lookup(words, observe.StateOf(s)); ok {
 		return w
 	}
 	return holdsIt

@@ -6,12 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/resource/observe"
 )
 
 // migrateTo moves the guest from here to another node. Run again after it succeeded, it
@@ -35,19 +35,19 @@ func (a *run) moveAway(ctx context.Context) error {
 	if !a.Params.MayUse(ladder.Live) {
 		return fail(Generic, "guest %q is not migrated, as its ladder does not name live: set allow-migrate=false", a.guest.Name)
 	}
-	if a.meant != nil && a.meant.Name != a.guest.Name { // under which the target would look for it in vain
+	if a.guest.Configured != nil && a.guest.Configured.Name != a.guest.Name { // under which the target would look for it in vain
 		return fail(Generic, "guest %q is not migrated, as config file %q calls it %q by now: a stop and a start give it that name",
-			a.guest.Name, a.Params.File(), a.meant.Name)
+			a.guest.Name, a.Params.File(), a.guest.Configured.Name)
 	}
 	target, err := a.route(ctx, a.Target)
 	if err != nil {
 		return because(Generic, err, "cannot migrate guest %q", a.guest.Name)
 	}
 	a.Log = a.Log.WithField("peer", a.Target)
-	o := a.settle(ctx)
+	o := a.guest.WaitSettled(ctx, a.until(a.budget.settle), a.Probe)
 	switch {
-	case o.verdict == running, o.answer == tornPostCopy: // which only this migration can mend
-	case o.verdict == notRunning:
+	case o.State == observe.Running, o.Libvirt == observe.PausedPostCopyFailed: // which only this migration can mend
+	case o.State == observe.NotRunning:
 		return a.alreadyThere(ctx, target.URI, o)
 	default:
 		return a.refuse(o)
@@ -60,11 +60,11 @@ func (a *run) moveAway(ctx context.Context) error {
 	if err != nil {
 		a.Log.WithError(err).Warn("the note about the last migration cannot be read, and is replaced")
 	}
-	if err := a.intend(outward, a.Target, o.uuid()); err != nil {
+	if err := a.intend(outward, a.Target, o.UUID()); err != nil {
 		return err
 	}
 	adopt := pending && before.Way == outward && before.Peer == a.Target
-	if err := a.move(ctx, target, o.uuid(), adopt); err != nil {
+	if err := a.move(ctx, target, o.UUID(), adopt); err != nil {
 		return err
 	}
 	a.step("moved")
@@ -86,12 +86,12 @@ func (a *run) move(ctx context.Context, target Route, uuid string, adopt bool) e
 		return nil
 	}
 	// The connection may have broken after the switchover: what counts is where the guest runs.
-	o := a.look(ctx)
-	if o.verdict == notRunning && a.runsAt(ctx, target.URI) == nil {
+	o := a.guest.Look(ctx)
+	if o.State == observe.NotRunning && a.runsAt(ctx, target.URI) == nil {
 		a.Log.WithError(err).Warn("the migration reported an error, but the guest runs on the target")
 		return nil
 	}
-	if o.verdict == running && !errors.Is(err, migrate.ErrUnknown) {
+	if o.State == observe.Running && !errors.Is(err, migrate.ErrUnknown) {
 		a.resolve() // it stayed
 	}
 	return because(Generic, err, "migrate_to failed")
@@ -167,15 +167,10 @@ func (a *run) runsAt(ctx context.Context, uri string) error {
 		return err
 	case status.State != libvirt.Running && status.State != libvirt.Blocked:
 		return fmt.Errorf("on the target it is %s", status.State)
-	case a.isOther(status.UUID):
+	case a.guest.IsOther(status.UUID):
 		return fmt.Errorf("the target runs another guest of this name, with UUID %s", status.UUID)
 	}
 	return nil
-}
-
-// isOther tells whether a UUID proves that a guest of our name is another one.
-func (a *run) isOther(uuid string) bool {
-	return a.guest.UUID != "" && uuid != "" && !strings.EqualFold(a.guest.UUID, uuid)
 }
 
 // askPeer asks another node's libvirt for the guest.
@@ -209,7 +204,7 @@ func (a *run) migrateFrom(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer a.announce(ctx, runs.found)()
+	defer a.announce(ctx, runs.Processes)()
 	a.resolve()
 	return a.settleIn(ctx)
 }

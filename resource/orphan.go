@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/resource/observe"
 )
 
 // orphanTime is how long a start waits for a guest that seems to arrive, before it asks whether anybody still sends it.
@@ -17,7 +18,7 @@ const orphanTime = 10 * time.Second
 // isArrival tells whether what is here of the guest is what a migration has brought so far, with a driver that does not
 // let go of that. One that was seen to run here may be paused by somebody.
 func (a *run) isArrival(o observation) bool {
-	return !libvirt.DriverOf(a.Params.Hypervisor).Can(libvirt.CanDropArrivals) && o.sight == arriving && o.verdict != running && o.libErr == nil && !a.isNoted()
+	return !libvirt.DriverOf(a.Params.Hypervisor).Can(libvirt.CanDropArrivals) && o.Proc == observe.ProcIncoming && o.State != observe.Running && o.LibvirtErr == nil && !a.isNoted()
 }
 
 // clearOrphan ends what a migration to here has left whose source is gone: Xen's driver waits for the rest of the guest for
@@ -35,23 +36,23 @@ func (a *run) clearOrphan(ctx context.Context, o observation) observation {
 		a.Log.WithError(err).Info("what was left of a migration to here stays")
 		return o
 	}
-	for _, p := range o.found {
-		if a.isOther(p.UUID) {
+	for _, p := range o.Processes {
+		if a.guest.IsOther(p.UUID) {
 			return o
 		}
 		a.Log.Warnf("ending %v, in which the guest was arriving from a node that does not send it any more", p)
-		if err := a.Witness.Kill(ctx, p, 0); err != nil {
+		if err := a.Processes.Kill(ctx, p, 0); err != nil {
 			a.Log.WithError(err).Warn("what was left of a migration to here could not be ended")
 		}
 	}
-	return a.look(ctx)
+	return a.guest.Look(ctx)
 }
 
 // isLost tells whether libvirt still has the guest on its list that Xen has not: its driver keeps one for ever in whose
 // arrival it was interrupted, and takes no other start of it.
 func (a *run) isLost(o observation) bool {
 	return !libvirt.DriverOf(a.Params.Hypervisor).Can(libvirt.CanDropArrivals) &&
-		o.libErr == nil && o.sight == none && o.answer != absent && !o.status.Persistent
+		o.LibvirtErr == nil && o.Proc == observe.ProcNone && o.Libvirt != observe.Absent && !o.Status.Persistent
 }
 
 // tidyLost is for a stop of a guest that is not here: the next migration to here would be refused for what libvirt still
@@ -68,12 +69,8 @@ func (a *run) tidyLost(ctx context.Context, o observation) {
 // revive starts libvirt's daemon anew, which is all that helps then, and waits until it answers. Guests go on running, but
 // what libvirt does with one just now would be broken off: then this is left to a person.
 func (a *run) revive(ctx context.Context) error {
-	conn, err := a.connectBriefly(ctx)
-	if err != nil {
-		return err
-	}
-	busy, err := conn.Busy(ctx)
-	a.dropBroken(err)
+	var busy []string
+	err := a.guest.Call(ctx, func(conn Hypervisor) (err error) { busy, err = conn.Busy(ctx); return err })
 	if err != nil {
 		return err
 	}
@@ -82,7 +79,7 @@ func (a *run) revive(ctx context.Context) error {
 		return fmt.Errorf("libvirt is stuck with it since a migration broke, and is at work on %s: when that is done, %s", strings.Join(busy, ", "), hint)
 	}
 	a.Log.Warn("libvirt is stuck with the guest since a migration to here broke: starting its daemon anew")
-	a.disconnect()
+	a.guest.Disconnect()
 	var failed []error
 	daemons := []string{"libvirtd", libvirt.DriverOf(a.Params.Hypervisor).Daemon}
 	for _, name := range daemons {
@@ -93,10 +90,10 @@ func (a *run) revive(ctx context.Context) error {
 	if len(failed) == len(daemons) {
 		return fmt.Errorf("libvirt is stuck with it since a migration broke, and its daemon cannot be started anew: %w: %s", errors.Join(failed...), hint)
 	}
-	o, ok := a.lookUntil(ctx, func(o observation) bool { return o.libErr == nil })
+	o, ok := a.guest.WaitFor(ctx, func(o observation) bool { return o.LibvirtErr == nil })
 	switch {
 	case !ok:
-		return fmt.Errorf("libvirt does not answer since its daemon was started anew: %w", o.libErr)
+		return fmt.Errorf("libvirt does not answer since its daemon was started anew: %w", o.LibvirtErr)
 	case a.isLost(o):
 		return fmt.Errorf("libvirt is stuck with it since a migration broke: %s", hint)
 	}

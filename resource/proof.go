@@ -10,6 +10,7 @@ import (
 	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/migrate/shellword"
+	"github.com/vmferry/vmferry/resource/observe"
 )
 
 // askPause is between two rounds of questions about a guest that is on its way.
@@ -33,15 +34,15 @@ func (p *proof) find(ctx context.Context) (o observation, c course, by heard, er
 		o, err = p.claim(ctx, p.ready(ctx))
 		late := time.Since(p.began) >= p.budget.wait
 		switch {
-		case err != nil || late && o.verdict != notRunning:
+		case err != nil || late && o.State != observe.NotRunning:
 			return o, giveBack, by, err
-		case o.verdict == running && p.isLeaving(ctx, o):
+		case o.State == observe.Running && p.isLeaving(ctx, o):
 		case p.fetchesFrom(o) != "":
 			var sends bool
 			if by, sends, err = p.sender(ctx, o); sends || err != nil {
 				return o, bringIt, by, err
 			}
-		case o.verdict != notRunning || o.libErr != nil:
+		case o.State != observe.NotRunning || o.LibvirtErr != nil:
 			return o, giveBack, by, nil
 		default:
 			var settled bool
@@ -49,7 +50,7 @@ func (p *proof) find(ctx context.Context) (o observation, c course, by heard, er
 				return o, c, by, err
 			}
 		}
-		if !pause(ctx, askPause) {
+		if !observe.Sleep(ctx, askPause) {
 			return o, c, by, nil
 		}
 	}
@@ -68,7 +69,7 @@ func (p *proof) elsewhere(ctx context.Context) (c course, by heard, settled bool
 		})
 		return c, by, false, nil
 	case c == giveBack: // unless it has set out for here meanwhile
-		return c, by, p.look(ctx).verdict == notRunning, nil
+		return c, by, p.guest.Look(ctx).State == observe.NotRunning, nil
 	}
 	return c, by, true, nil
 }
@@ -77,7 +78,7 @@ func (p *proof) elsewhere(ctx context.Context) (c course, by heard, settled bool
 // sees to it that it ends, so this start does. It is empty for any other guest.
 func (a *run) fetchesFrom(o observation) string {
 	i, pending, err := a.pending()
-	if o.verdict != incoming || err != nil || !pending || i.Way != inward || !a.mayFetch(i.Peer, i, pending) {
+	if o.State != observe.Incoming || err != nil || !pending || i.Way != inward || !a.mayFetch(i.Peer, i, pending) {
 		return ""
 	}
 	return i.Peer
@@ -90,7 +91,7 @@ func (p *proof) sender(ctx context.Context, o observation) (by heard, sends bool
 	from := p.fetchesFrom(o)
 	_, by, err = p.round(ctx)
 	sends = strings.EqualFold(by.node, from) && (by.word == runsThere || by.word == unsettled)
-	return heard{question: question{node: from}, word: runsThere, status: libvirt.Status{UUID: o.uuid()}}, sends, err
+	return heard{question: question{node: from}, word: runsThere, status: libvirt.Status{UUID: o.UUID()}}, sends, err
 }
 
 // isLeaving tells whether a guest that is here may go, by a migration that an agent which was killed has begun. It is
@@ -100,7 +101,7 @@ func (p *proof) isLeaving(ctx context.Context, o observation) bool {
 	if err != nil || !pending || i.Way != outward {
 		return false
 	}
-	leaving := o.answer == postCopySource
+	leaving := o.Libvirt == observe.PausedPostCopy
 	p.once("leaving", func() {
 		p.callOff(ctx)
 		leaving = true // as long as that takes

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"time"
 
 	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/resource/hostproc"
+	"github.com/vmferry/vmferry/resource/observe"
 )
 
 // start brings the guest up from its config file, unless it is here already in any
@@ -24,17 +26,17 @@ func (a *run) start(ctx context.Context) error {
 	switch {
 	case err != nil:
 		return err
-	case o.verdict == running:
+	case o.State == observe.Running:
 		a.Log.Infof("already running: %s", o)
 		a.keep(o)
 		a.dropSaved(ctx, o)
 		a.arrived(ctx)
 		return nil
 	case c == bringIt:
-	case o.verdict != notRunning:
+	case o.State != observe.NotRunning:
 		return a.refuse(o)
-	case o.libErr != nil:
-		return because(Generic, o.libErr, "cannot start guest %q", a.guest.Name)
+	case o.LibvirtErr != nil:
+		return because(Generic, o.LibvirtErr, "cannot start guest %q", a.guest.Name)
 	}
 	how, err := a.begin(ctx, o, c, by)
 	if err != nil {
@@ -59,21 +61,19 @@ func announcedBefore(c course, o observation) []hostproc.Process {
 	if c != bringIt {
 		return nil
 	}
-	return o.found
+	return o.Processes
 }
 
 // ready looks until the guest can be started, or is seen to run.
 func (a *run) ready(ctx context.Context) observation {
-	soft, cancel := context.WithTimeout(ctx, orphanTime)
-	defer cancel()
-	o, ok := a.lookUntil(soft, readyToStart)
-	if !ok && ctx.Err() == nil {
-		o = a.clearOrphan(ctx, a.look(ctx)) // the last look may have been cut short
+	o := a.guest.WaitUntil(ctx, time.Now().Add(orphanTime), readyToStart)
+	if !readyToStart(o) && ctx.Err() == nil {
+		o = a.clearOrphan(ctx, o)
 	}
 	if !readyToStart(o) && ctx.Err() == nil && a.fetchesFrom(o) == "" {
-		o, _ = a.lookUntil(ctx, readyToStart)
+		o, _ = a.guest.WaitFor(ctx, readyToStart)
 	}
-	return a.outlast(ctx, o, a.budget.settle)
+	return a.guest.WaitReboot(ctx, o, a.until(a.budget.settle))
 }
 
 // begin starts the guest that runs nowhere, or fetches it from where it runs; how says which.
@@ -120,30 +120,25 @@ func (a *run) onlyStart(ctx context.Context) (*migrate.Slot, error) {
 // readyToStart waits for libvirt, which may itself be starting, and for a guest that a
 // migration is bringing. All else is decided at once.
 func readyToStart(o observation) bool {
-	switch o.verdict {
-	case notRunning:
-		return o.libErr == nil
-	case running, stalled:
+	switch o.State {
+	case observe.NotRunning:
+		return o.LibvirtErr == nil
+	case observe.Running, observe.Stalled:
 		return true
 	}
 	return false
 }
 
 func (a *run) create(ctx context.Context, o observation) error {
-	conn, err := a.connect(ctx)
-	if err != nil {
-		return because(Generic, err, "cannot start guest %q", a.guest.Name)
-	}
 	a.warnOfMemory()
 	a.warnOfWriters(ctx)
 	a.Log.Infof("starting from %s", a.Params.File())
-	err = a.bringUp(ctx, conn, o)
+	err := a.guest.Call(ctx, func(conn Hypervisor) error { return a.bringUp(ctx, conn, o) })
 	if err == nil {
 		return nil
 	}
-	a.dropBroken(err)
 	// Another start may have come first, or the answer got lost on its way.
-	if again := a.look(ctx); again.verdict == running {
+	if again := a.guest.Look(ctx); again.State == observe.Running {
 		a.Log.WithError(err).Warn("libvirt reported an error for the start, but the guest runs")
 		return nil
 	}
@@ -170,7 +165,7 @@ func imageLocked(err error) bool {
 
 // waitRunning returns nil when the guest is seen to run here, and has noted it.
 func (a *run) waitRunning(ctx context.Context, how string) (observation, error) {
-	o, ok := a.lookUntil(ctx, func(o observation) bool { a.welcome(o); return o.verdict == running })
+	o, ok := a.guest.WaitFor(ctx, func(o observation) bool { a.welcome(o); return o.State == observe.Running })
 	if !ok {
 		return o, fail(Generic, "guest %q was %s but does not run in time: %s", a.guest.Name, how, o)
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/resource/hostproc"
+	"github.com/vmferry/vmferry/resource/observe"
 )
 
 const (
@@ -26,8 +27,8 @@ const (
 // destroy, by killing its process, in this order and each until its part of the time is over. It
 // succeeds only with the proof that the guest does not run here.
 func (a *run) stop(ctx context.Context) error {
-	o := a.outlast(ctx, a.look(ctx), a.budget.graceful)
-	if o.verdict == notRunning {
+	o := a.guest.WaitReboot(ctx, a.guest.Look(ctx), a.until(a.budget.graceful))
+	if o.State == observe.NotRunning {
 		a.Log.Infof("already stopped: %s", o)
 		a.forget()
 		a.concluded()
@@ -55,7 +56,7 @@ func (a *run) stop(ctx context.Context) error {
 		}
 		a.forget()
 		if orphan {
-			a.tidyLost(ctx, a.look(ctx))
+			a.tidyLost(ctx, a.guest.Look(ctx))
 		}
 		a.account(ctx, why)
 		a.unstrand()
@@ -84,18 +85,12 @@ func (a *run) callOff(ctx context.Context) {
 // error, which most often says that there is none, is nothing to fail for: the steps that follow meet the same libvirt.
 func (a *run) abortJob(ctx context.Context) error {
 	if lack := libvirt.DriverOf(a.Params.Hypervisor).Lacks(libvirt.CanAbort); lack != nil {
-		if w, ok := a.Witness.(Aborter); ok {
+		if w, ok := a.Processes.(observe.MigrationAborter); ok {
 			return w.Abort(ctx, a.guest.Name, a.guest.UUID)
 		}
 		return lack
 	}
-	conn, err := a.connectBriefly(ctx)
-	if err != nil {
-		return err
-	}
-	err = conn.AbortJob(ctx, a.ref())
-	a.dropBroken(err)
-	return err
+	return a.guest.Call(ctx, func(conn Hypervisor) error { return conn.AbortJob(ctx, a.guest.Ref()) })
 }
 
 // stopStep is one way to end the guest.
@@ -128,7 +123,7 @@ func (a *run) try(ctx context.Context, s stopStep) bool {
 func (a *run) lastLook() observation {
 	ctx, cancel := context.WithTimeout(context.Background(), answerReserve/4)
 	defer cancel()
-	return a.look(ctx)
+	return a.guest.Look(ctx)
 }
 
 var (
@@ -148,22 +143,22 @@ func (a *run) shutdown(ctx context.Context) error {
 	var asked, silent time.Time
 	failures := 0
 	for {
-		o := a.look(ctx)
+		o := a.guest.Look(ctx)
 		switch {
-		case o.verdict == notRunning:
+		case o.State == observe.NotRunning:
 			return nil
-		case o.libErr != nil && silent.IsZero():
+		case o.LibvirtErr != nil && silent.IsZero():
 			silent = time.Now()
-		case o.libErr != nil && time.Since(silent) >= libvirtPatience:
+		case o.LibvirtErr != nil && time.Since(silent) >= libvirtPatience:
 			return a.shutdownAlone(ctx, o)
-		case o.libErr != nil:
-		case o.sight == ending: // it does already, and then goes, or is back
-		case o.answer == beingSaved && a.saving: // its libvirtd was away when the saving was given up
+		case o.LibvirtErr != nil:
+		case o.Proc == observe.ProcEnding: // it does already, and then goes, or is back
+		case o.Libvirt == observe.PausedSave && a.saving: // its libvirtd was away when the saving was given up
 			a.saving = false
 			a.takeBack(ctx)
 			continue
-		case o.answer == postCopySource: // it leaves by itself, and would be lost without what is here
-		case !o.executing() && o.answer != "no state/unknown":
+		case o.Libvirt == observe.PausedPostCopy: // it leaves by itself, and would be lost without what is here
+		case !o.IsExecuting() && o.Libvirt != observe.NoState:
 			return errNotAlive
 		case asked.IsZero() || time.Since(asked) >= askAgain:
 			silent = time.Time{}
@@ -176,7 +171,7 @@ func (a *run) shutdown(ctx context.Context) error {
 		default:
 			silent = time.Time{}
 		}
-		if !pause(ctx, pollInterval) {
+		if !observe.Sleep(ctx, observe.PollInterval) {
 			return errTimeUp
 		}
 	}
@@ -184,11 +179,11 @@ func (a *run) shutdown(ctx context.Context) error {
 
 // shutdownAlone is shutdown without libvirt, where a witness can ask the guest.
 func (a *run) shutdownAlone(ctx context.Context, o observation) error {
-	gentle, ok := a.Witness.(Gentle)
+	gentle, ok := a.Processes.(observe.Shutdowner)
 	switch {
 	case !ok:
 		return errNoLibvirt
-	case o.sight == halted || o.sight == broken:
+	case o.Proc == observe.ProcHalted || o.Proc == observe.ProcBroken:
 		return errNotAlive
 	}
 	a.Log.Warn("asking the guest to shut down without libvirt, which does not answer")
@@ -198,13 +193,10 @@ func (a *run) shutdownAlone(ctx context.Context, o observation) error {
 func (a *run) ask(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, a.budget.call)
 	defer cancel()
-	conn, err := a.connect(ctx)
-	if err != nil {
-		return err
-	}
-	a.Log.Info("asking the guest to shut down")
-	err = conn.Shutdown(ctx, a.ref(), a.Params.ShutdownMode)
-	a.dropBroken(err)
+	err := a.guest.Call(ctx, func(conn Hypervisor) error {
+		a.Log.Info("asking the guest to shut down")
+		return conn.Shutdown(ctx, a.guest.Ref(), a.Params.ShutdownMode)
+	})
 	if errors.Is(err, libvirt.ErrNoDomain) {
 		return nil // gone meanwhile: the next look proves it
 	}
@@ -213,34 +205,24 @@ func (a *run) ask(ctx context.Context) error {
 
 // destroy has libvirt end the guest and waits for the proof.
 func (a *run) destroy(ctx context.Context) error {
-	conn, err := a.connectBriefly(ctx)
-	if err != nil {
+	if err := a.guest.Connect(ctx); err != nil {
 		return err
 	}
 	a.Log.Info("destroying the guest")
 	a.step("destroying")
-	err = conn.Destroy(ctx, a.ref())
-	a.dropBroken(err)
+	err := a.guest.Call(ctx, func(conn Hypervisor) error { return conn.Destroy(ctx, a.guest.Ref()) })
 	if err != nil {
 		// "No such domain" and "not running" are what was wanted: a look decides.
-		if o := a.look(ctx); o.verdict == notRunning {
+		if o := a.guest.Look(ctx); o.State == observe.NotRunning {
 			return nil
 		}
 		return err
 	}
-	if o, gone := a.lookUntil(ctx, isGone); !gone {
+	if o, gone := a.guest.WaitFor(ctx, observation.IsGone); !gone {
 		return errors.Join(errTimeUp, errors.New(o.String()))
 	}
 	return nil
 }
-
-func (a *run) connectBriefly(ctx context.Context) (Hypervisor, error) {
-	ctx, cancel := context.WithTimeout(ctx, a.budget.call)
-	defer cancel()
-	return a.connect(ctx)
-}
-
-func isGone(o observation) bool { return o.verdict == notRunning }
 
 // kill ends the guest's process without libvirt, and waits until both witnesses say
 // that it is gone, as far as libvirt says anything.
@@ -249,24 +231,24 @@ func (a *run) kill(ctx context.Context) error {
 		a.Log.Warnf("killing %v", p)
 		a.step("killing")
 		remaining := time.Until(a.began.Add(a.budget.end))
-		return a.Witness.Kill(ctx, p, remaining/2)
+		return a.Processes.Kill(ctx, p, remaining/2)
 	})
 }
 
 // endEach ends whatever runs the guest until nothing does.
 func (a *run) endEach(ctx context.Context, end func(hostproc.Process) error) error {
 	for {
-		found, err := a.find(ctx)
+		found, err := a.guest.Find(ctx)
 		for _, p := range found {
 			if err := end(p); err != nil {
 				return err
 			}
 		}
-		o := a.look(ctx)
-		if isGone(o) {
+		o := a.guest.Look(ctx)
+		if o.IsGone() {
 			return nil
 		}
-		if !pause(ctx, pollInterval) {
+		if !observe.Sleep(ctx, observe.PollInterval) {
 			return errors.Join(errTimeUp, err, errors.New(o.String()))
 		}
 	}

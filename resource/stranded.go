@@ -12,6 +12,7 @@ import (
 	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/resource/observe"
 )
 
 // strandedDir is a folder of the state directory that outlives a boot.
@@ -152,10 +153,10 @@ func (a *run) isClear(ctx context.Context, peer string) bool {
 	defer cancel()
 	for {
 		status, err := a.askPeer(ctx, peer)
-		if errors.Is(err, libvirt.ErrNoDomain) || err == nil && (!status.State.Active() || a.isOther(status.UUID)) {
+		if errors.Is(err, libvirt.ErrNoDomain) || err == nil && (!status.State.Active() || a.guest.IsOther(status.UUID)) {
 			return true
 		}
-		if !pause(ctx, pollInterval) {
+		if !observe.Sleep(ctx, observe.PollInterval) {
 			return false
 		}
 	}
