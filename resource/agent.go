@@ -11,6 +11,7 @@ import (
 
 	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/resource/observe"
+	"github.com/vmferry/vmferry/resource/elsewhere"
 )
 
 type (
@@ -78,14 +79,15 @@ const (
 // run is one action under way.
 type run struct {
 	Agent
-	action string
-	budget budget
-	began  time.Time
-	guest  *observe.Observer
-	lent   bool // guest has its UUID from libvirt, and will have another one after its end
-	guess  bool // guest is named after the config file's name only
-	config configState
-	routes routes
+	action  string
+	budget  budget
+	began   time.Time
+	guest   *observe.Observer
+	lent    bool // guest has its UUID from libvirt, and will have another one after its end
+	guess   bool // guest is named after the config file's name only
+	config  configState
+	routes  routes
+	cluster *elsewhere.Cluster
 
 	rungs   []migrate.RungTime // what a stop has tried
 	refused bool               // libvirt itself said that it could not save the guest
@@ -103,11 +105,11 @@ type configState struct {
 
 // actions are those that look at a guest. Meta-data and usage need no Agent.
 var actions = map[string]func(*run, context.Context) error{
-	"start":        (*run).start,
-	"stop":         (*run).stop,
+	"start":        func(r *run, ctx context.Context) error { return (&starter{run: r}).start(ctx) },
+	"stop":         func(r *run, ctx context.Context) error { return (&stopper{r}).stop(ctx) },
 	"monitor":      (*run).monitor,
 	"status":       (*run).monitor,
-	"migrate_to":   (*run).migrateTo,
+	"migrate_to":   func(r *run, ctx context.Context) error { return (&emigration{run: r}).migrateTo(ctx) },
 	"migrate_from": (*run).migrateFrom,
 	"reload-agent": (*run).reload,
 	"validate-all": (*run).validate,
@@ -146,7 +148,7 @@ func (a Agent) Run(ctx context.Context, action string) error {
 	if a.Node != "" {
 		r.Log = r.Log.WithField("node", a.Node)
 	}
-	r.guest.Log = r.Log
+	r.guest.Log, r.cluster = r.Log, newCluster(r)
 	r.expect()
 	r.step("begin")
 	err := r.tidyUtilization(ctx, do(r, ctx))

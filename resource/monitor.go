@@ -7,38 +7,57 @@ import (
 	"github.com/vmferry/vmferry/resource/observe"
 )
 
-// monitor answers whether the guest runs here. A verdict that is not clear at once gets part of the action's time
+// monitor answers whether the guest runs here. A state that is not clear at once gets part of the action's time
 // to become so. Where nothing of the guest is here, a probe says so even without the config file, whose file
 // system the cluster may have yet to mount: any other answer would ban the resource from the node.
 func (a *run) monitor(ctx context.Context) error {
 	o := a.guest.WaitSettled(ctx, a.until(a.budget.settle), a.Probe)
-	switch o.State {
-	case observe.Running:
-		a.noteOddities(o)
-		noted := a.isNoted()
-		if !a.guess {
-			a.keep(o)
-			a.arrived(ctx)
-		}
-		return a.tend(ctx, o, noted)
-	case observe.NotRunning:
-		if o.Namesake != nil {
-			return fail(NotRunning, "guest %q with UUID %s does not run here: %s", a.guest.Name, a.guest.UUID, o)
-		}
-		return &Error{Code: NotRunning}
-	case observe.Incoming:
+	if o.State == observe.Incoming {
 		a.Log.Infof("the guest is arriving and does not run here yet: %s", o)
-		return &Error{Code: NotRunning}
 	}
-	return a.refuse(o)
+	if err := decideMonitor(a.guest.Identity, o); err != nil {
+		return err
+	}
+	a.logOddities(o)
+	noted := a.isNoted()
+	if !a.guess {
+		a.keep(o)
+		a.arrived(ctx)
+	}
+	return a.tend(ctx, o, noted)
 }
 
-// noteOddities logs what an operator should know of a guest that counts as running.
-func (a *run) noteOddities(o observation) {
-	if a.guest.Configured != nil {
+// decideMonitor is the answer for a guest, nil for one that runs here.
+func decideMonitor(guest observe.Identity, o observation) error {
+	switch {
+	case o.IsRunning():
+		return nil
+	case o.IsGone() && o.Namesake != nil:
+		return fail(NotRunning, "guest %q with UUID %s does not run here: %s", guest.Name, guest.UUID, o)
+	case o.IsGone(), o.State == observe.Incoming:
+		return &Error{Code: NotRunning}
+	}
+	return stateError(guest.Name, o)
+}
+
+// stateError is the error for a guest that cannot be called running nor stopped.
+func stateError(guest string, o observation) *Error {
+	switch o.State {
+	case observe.Stalled:
+		return fail(Generic, "guest %q is here but does not work: %s", guest, o)
+	case observe.Switching:
+		return fail(Generic, "guest %q was left paused by a migration: %s", guest, o)
+	case observe.Incoming:
+		return fail(Generic, "guest %q is arriving by a migration and does not run yet: %s", guest, o)
+	}
+	return fail(Generic, "cannot tell whether guest %q runs here: %s", guest, o)
+}
+
+// logOddities logs what an operator should know of a guest that counts as running.
+func (a *run) logOddities(o observation) {
+	if edited := a.guest.Configured; edited != nil {
 		a.Log.Warnf("the config file describes guest %q with UUID %q by now, and %q with UUID %s runs here: "+
-			"the file counts when that one has ended",
-			a.guest.Configured.Name, a.guest.Configured.UUID, a.guest.Name, a.guest.UUID)
+			"the file counts when that one has ended", edited.Name, edited.UUID, a.guest.Name, a.guest.UUID)
 	}
 	switch {
 	case o.LibvirtErr != nil:
@@ -48,17 +67,4 @@ func (a *run) noteOddities(o observation) {
 	case o.Status.State == libvirt.Paused:
 		a.Log.Warnf("the guest is here but paused, and counts as running: %s", o)
 	}
-}
-
-// refuse is the error for a guest that cannot be called running nor stopped.
-func (a *run) refuse(o observation) *Error {
-	switch o.State {
-	case observe.Stalled:
-		return fail(Generic, "guest %q is here but does not work: %s", a.guest.Name, o)
-	case observe.Switching:
-		return fail(Generic, "guest %q was left paused by a migration: %s", a.guest.Name, o)
-	case observe.Incoming:
-		return fail(Generic, "guest %q is arriving by a migration and does not run yet: %s", a.guest.Name, o)
-	}
-	return fail(Generic, "cannot tell whether guest %q runs here: %s", a.guest.Name, o)
 }

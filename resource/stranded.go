@@ -11,7 +11,6 @@ import (
 
 	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/ladder"
-	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/resource/observe"
 )
 
@@ -152,8 +151,8 @@ func (a *run) isClear(ctx context.Context, peer string) bool {
 	ctx, cancel := within(ctx, clearTime)
 	defer cancel()
 	for {
-		status, err := a.askPeer(ctx, peer)
-		if errors.Is(err, libvirt.ErrNoDomain) || err == nil && (!status.State.Active() || a.guest.IsOther(status.UUID)) {
+		has, err := a.cluster.Has(ctx, peer)
+		if err == nil && !has {
 			return true
 		}
 		if !observe.Sleep(ctx, observe.PollInterval) {
