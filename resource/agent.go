@@ -2,16 +2,13 @@ package resource
 
 import (
 	"context"
-	"path/filepath"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/sirupsen/logrus"
 
 	"github.com/vmferry/vmferry/migrate"
-	"github.com/vmferry/vmferry/resource/observe"
 	"github.com/vmferry/vmferry/resource/elsewhere"
+	"github.com/vmferry/vmferry/resource/observe"
 )
 
 type (
@@ -103,85 +100,12 @@ type configState struct {
 	err    error  // why the file cannot be used
 }
 
-// actions are those that look at a guest. Meta-data and usage need no Agent.
-var actions = map[string]func(*run, context.Context) error{
-	"start":        func(r *run, ctx context.Context) error { return (&starter{run: r}).start(ctx) },
-	"stop":         func(r *run, ctx context.Context) error { return (&stopper{r}).stop(ctx) },
-	"monitor":      (*run).monitor,
-	"status":       (*run).monitor,
-	"migrate_to":   func(r *run, ctx context.Context) error { return (&emigration{run: r}).migrateTo(ctx) },
-	"migrate_from": (*run).migrateFrom,
-	"reload-agent": (*run).reload,
-	"validate-all": (*run).validate,
-}
-
-// Run does one action and returns nil or an error with an exit code, see [CodeOf]. It
-// ends before the action's timeout, and earlier when ctx ends. Killed at any point, it can be run again.
-func (a Agent) Run(ctx context.Context, action string) error {
-	do, ok := actions[action]
-	if !ok {
-		return fail(Unimplemented, "unknown action %q: use %s", action, Usage)
-	}
-	timeout := a.Timeout
-	if timeout <= 0 {
-		timeout = defaults[action]
-	}
-	r := &run{Agent: a, action: action, budget: newBudget(timeout).within(a.Params, timeout), began: time.Now(), state: stateDir(a.RunDir), lasting: stateDir(a.StateDir)}
-	r.guest = r.observer()
-	ctx, cancel := context.WithTimeout(ctx, r.budget.end)
-	defer cancel()
-	defer r.guest.Disconnect()
-	r.recall()
-	if err := r.check(action); err != nil {
-		return err
-	}
-	for _, name := range a.Ignored {
-		r.Log.Debugf("parameter %s has no meaning for this agent and is ignored", name)
-	}
-	for _, p := range a.overlooked(action) {
-		r.Log.Warnf("the guest could not be moved: %s", p.Err.Reason)
-	}
-	if err := r.identify(ctx); err != nil {
-		return err
-	}
-	r.Log = a.Log.WithFields(logrus.Fields{"guest": r.guest.Name, "phase": action})
-	if a.Node != "" {
-		r.Log = r.Log.WithField("node", a.Node)
-	}
-	r.guest.Log, r.cluster = r.Log, newCluster(r)
-	r.expect()
-	r.step("begin")
-	err := r.tidyUtilization(ctx, do(r, ctx))
-	r.step("end")
-	return err
-}
-
-// observer looks at the guest of this action. A monitor that comes again soon need not read the processes where libvirt's
-// answer decides alone. Other actions need the process itself, and so does a probe, after which nobody may come again.
-func (a *run) observer() *observe.Observer {
-	return &observe.Observer{
-		URI: a.Params.Hypervisor, Open: a.Open, Processes: a.Processes, CallTime: a.budget.call,
-		SkipProcesses: a.isMonitor() && !a.Probe, IsNoted: a.isNoted, IsClaimed: a.isClaimed, Log: a.Log,
-	}
-}
-
 func (a *run) isMonitor() bool { return a.action == "monitor" || a.action == "status" }
 
 // isNoted tells whether the guest was seen to run here.
 func (a *run) isNoted() bool {
 	_, noted := a.state.age(guestsDir, a.Instance)
 	return noted
-}
-
-// isClaimed tells whether what was found under a guessed name is the guest of another resource, as noted here.
-func (a *run) isClaimed(uuid string) bool {
-	if !a.guess {
-		return false
-	}
-	entries, _ := Guests(filepath.Join(a.RunDir, guestsDir)) // a note that cannot be read claims nothing
-	return slices.ContainsFunc(entries, func(e Entry) bool {
-		return e.Resource != a.Instance && e.UUID != "" && strings.EqualFold(e.UUID, uuid)
-	})
 }
 
 // until is when the given part of the action's time is over.
@@ -210,4 +134,19 @@ func (a *run) forget() {
 		a.Log.WithError(err).Error("the node daemon may wait for this guest in vain: remove the file by hand")
 	}
 	a.forgetUtilization()
+}
+
+// waitRunning returns nil when the guest is seen to run here, and has noted it.
+func (a *run) waitRunning(ctx context.Context, how string) (observation, error) {
+	o, ok := a.guest.WaitFor(ctx, func(o observation) bool { a.welcome(o); return o.IsRunning() })
+	if !ok {
+		return o, fail(Generic, "guest %q was %s but does not run in time: %s", a.guest.Name, how, o)
+	}
+	if err := a.record(o); err != nil {
+		return o, because(Generic, err, "guest %q was %s, but this cannot be noted for the node daemon", a.guest.Name, how)
+	}
+	a.Log.Infof("%s: %s", how, o)
+	a.arrived(ctx)
+	a.returned()
+	return o, nil
 }

@@ -60,3 +60,26 @@ func (a *run) restartLibvirt(ctx context.Context) error {
 	}
 	return nil
 }
+
+// abortMigration ends a migration that an agent which was killed has left under way: it would carry
+// the guest to where it is not wanted any more, while this action waits for it here. That there is none, as an error most
+// often says, is nothing to fail for: what follows meets the same libvirt.
+func (a *run) abortMigration(ctx context.Context) {
+	i, pending, err := a.pending()
+	if err != nil || !pending || i.Way != outward {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, a.budget.call)
+	defer cancel()
+	err = libvirt.DriverOf(a.Params.Hypervisor).Lacks(libvirt.CanAbort)
+	if direct, ok := a.Processes.(observe.MigrationAborter); ok && err != nil {
+		err = direct.Abort(ctx, a.guest.Name, a.guest.UUID)
+	} else if err == nil {
+		err = a.guest.Call(ctx, func(conn Hypervisor) error { return conn.AbortJob(ctx, a.guest.Ref()) })
+	}
+	if err != nil {
+		a.Log.WithError(err).Infof("a migration to %s that may be under way is not aborted", i.Peer)
+		return
+	}
+	a.Log.Infof("aborted the migration to %s, which was under way", i.Peer)
+}

@@ -59,13 +59,12 @@ func TestDecideStop(t *testing.T) {
 	} {
 		var got []string
 		b, last := newBudget(90*time.Second), time.Duration(0)
-		for _, s := range decideStop(c.saves, c.arrival) {
+		for _, s := range decideStop(b, c.saves, c.arrival) {
 			got = append(got, s.name)
-			if end := s.end(b); end <= last || end > b.end {
-				t.Errorf("%s ends after %v, and the step before it after %v", s.name, end, last)
-			} else {
-				last = end
+			if s.end <= last || s.end > b.end {
+				t.Errorf("%s ends after %v, and the step before it after %v", s.name, s.end, last)
 			}
+			last = s.end
 		}
 		if strings.Join(got, " ") != c.want {
 			t.Errorf("saves %t, arrival %t: %q, want %q", c.saves, c.arrival, got, c.want)

@@ -7,6 +7,7 @@ import (
 
 	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/migrate/shellword"
 	"github.com/vmferry/vmferry/resource/elsewhere"
 	"github.com/vmferry/vmferry/resource/observe"
 )
@@ -17,6 +18,12 @@ const (
 	// arrivalTime is how long a start waits for a guest that seems to arrive, before it asks whether anybody still sends it.
 	arrivalTime = 10 * time.Second
 )
+
+// starter is a start under way.
+type starter struct {
+	*run
+	aborted bool // a migration from here was aborted, as far as that is possible
+}
 
 // location is where a guest is that is to be started.
 type location struct {
@@ -222,4 +229,16 @@ func (s *starter) killArrival(ctx context.Context, o observation) observation {
 		}
 	}
 	return s.guest.Look(ctx)
+}
+
+// refusal is why the guest is not started.
+func (s *starter) refusal(by elsewhere.Answer) error {
+	if by.Presence == elsewhere.Unanswered {
+		return because(Generic, by.Err, "guest %q not started: a migration between this node and %s was begun, "+
+			"its end is not known, and %s cannot be asked: make its libvirt answer, or fence the node; "+
+			"if you know that the guest is not there, remove the note: rm %s",
+			s.guest.Name, by.Node, by.Node, shellword.Word(s.lasting.file(intentsDir, s.Instance)))
+	}
+	there := &elsewhere.PresentError{Node: by.Node, Status: by.Status, Guest: s.guest.Name, Resource: s.Instance}
+	return because(Generic, there, "guest %q not started", s.guest.Name)
 }

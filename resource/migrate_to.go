@@ -105,15 +105,6 @@ func (m *emigration) move(ctx context.Context, o observation) error {
 	return err
 }
 
-// beginMove writes the note of a migration; adopt tells that the same one was begun before, and may be under way.
-func (a *run) beginMove(way, peer, uuid string) (adopt bool, err error) {
-	before, pending, err := a.pending()
-	if err != nil {
-		a.Log.WithError(err).Warn("the note about the last migration cannot be read, and is replaced")
-	}
-	return pending && before.Way == way && before.Peer == peer, a.intend(way, peer, uuid)
-}
-
 // migrate has the engine move the guest, with time left to look where it is.
 func (m *emigration) migrate(ctx context.Context, uuid string, adopt bool) error {
 	soft, cancel := m.at(ctx, m.budget.migrate)

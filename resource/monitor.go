@@ -40,19 +40,6 @@ func decideMonitor(guest observe.Identity, o observation) error {
 	return stateError(guest.Name, o)
 }
 
-// stateError is the error for a guest that cannot be called running nor stopped.
-func stateError(guest string, o observation) *Error {
-	switch o.State {
-	case observe.Stalled:
-		return fail(Generic, "guest %q is here but does not work: %s", guest, o)
-	case observe.Switching:
-		return fail(Generic, "guest %q was left paused by a migration: %s", guest, o)
-	case observe.Incoming:
-		return fail(Generic, "guest %q is arriving by a migration and does not run yet: %s", guest, o)
-	}
-	return fail(Generic, "cannot tell whether guest %q runs here: %s", guest, o)
-}
-
 // logOddities logs what an operator should know of a guest that counts as running.
 func (a *run) logOddities(o observation) {
 	if edited := a.guest.Configured; edited != nil {

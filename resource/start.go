@@ -8,17 +8,10 @@ import (
 
 	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/libvirt"
-	"github.com/vmferry/vmferry/migrate/shellword"
 	"github.com/vmferry/vmferry/resource/elsewhere"
 	"github.com/vmferry/vmferry/resource/hostproc"
 	"github.com/vmferry/vmferry/resource/observe"
 )
-
-// starter is a start under way.
-type starter struct {
-	*run
-	aborted bool // a migration from here was aborted, as far as that is possible
-}
 
 // start brings the guest up from its config file, unless it is here already in any
 // form. Only a guest that is proven not to run, here (locate.go) and elsewhere (package elsewhere), is started, and the
@@ -138,18 +131,6 @@ func imageLocked(err error) bool {
 		func(words string) bool { return strings.Contains(lerr.Message, words) })
 }
 
-// refusal is why the guest is not started.
-func (s *starter) refusal(by elsewhere.Answer) error {
-	if by.Presence == elsewhere.Unanswered {
-		return because(Generic, by.Err, "guest %q not started: a migration between this node and %s was begun, "+
-			"its end is not known, and %s cannot be asked: make its libvirt answer, or fence the node; "+
-			"if you know that the guest is not there, remove the note: rm %s",
-			s.guest.Name, by.Node, by.Node, shellword.Word(s.lasting.file(intentsDir, s.Instance)))
-	}
-	there := &elsewhere.PresentError{Node: by.Node, Status: by.Status, Guest: s.guest.Name, Resource: s.Instance}
-	return because(Generic, there, "guest %q not started", s.guest.Name)
-}
-
 // fetch moves the guest here from the node that has it, live. A manager that takes the guest for stopped
 // would else take the failed start for a failed node.
 func (s *starter) fetch(ctx context.Context, from elsewhere.Answer) error {
@@ -190,19 +171,4 @@ func announcedBefore(d elsewhere.Decision, o observation) []hostproc.Process {
 		return nil
 	}
 	return o.Processes
-}
-
-// waitRunning returns nil when the guest is seen to run here, and has noted it.
-func (a *run) waitRunning(ctx context.Context, how string) (observation, error) {
-	o, ok := a.guest.WaitFor(ctx, func(o observation) bool { a.welcome(o); return o.IsRunning() })
-	if !ok {
-		return o, fail(Generic, "guest %q was %s but does not run in time: %s", a.guest.Name, how, o)
-	}
-	if err := a.record(o); err != nil {
-		return o, because(Generic, err, "guest %q was %s, but this cannot be noted for the node daemon", a.guest.Name, how)
-	}
-	a.Log.Infof("%s: %s", how, o)
-	a.arrived(ctx)
-	a.returned()
-	return o, nil
 }

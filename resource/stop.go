@@ -58,7 +58,7 @@ func (s *stopper) stop(ctx context.Context) error {
 	s.beforeStop(ctx, o)
 	why := s.evacuates(ctx)
 	arrival := isArrival(s.run, o)
-	for _, step := range decideStop(s.saves(ctx, why), arrival) {
+	for _, step := range decideStop(s.budget, s.saves(ctx, why), arrival) {
 		if !s.try(ctx, step) {
 			continue
 		}
@@ -77,32 +77,31 @@ func (s *stopper) stop(ctx context.Context) error {
 type stopStep struct {
 	name string
 	rung ladder.Rung                           // the rung that it is
-	end  func(budget) time.Duration            // until when it may take, counted from the action's start
+	end  time.Duration                         // until when it may take, counted from the action's start
 	do   func(*stopper, context.Context) error // nil is the proof that the guest is gone
 }
 
-var (
-	saveStep     = stopStep{"save", ladder.Save, func(b budget) time.Duration { return b.save }, (*stopper).save}
-	shutdownStep = stopStep{"shutdown", ladder.Shutdown, func(b budget) time.Duration { return b.graceful }, (*stopper).shutdown}
-	destroyStep  = stopStep{"destroy", ladder.Destroy, func(b budget) time.Duration { return b.destroy }, (*stopper).destroy}
-	killStep     = stopStep{"kill", ladder.Destroy, func(b budget) time.Duration { return b.end }, (*stopper).kill}
-)
-
 // decideStop is what a stop tries, in order. Of a guest that has only arrived in part libvirt could end nothing before
 // its source does.
-func decideStop(saves, arrival bool) []stopStep {
+func decideStop(b budget, saves, arrival bool) []stopStep {
+	all := []stopStep{
+		{"save", ladder.Save, b.save, (*stopper).save},
+		{"shutdown", ladder.Shutdown, b.graceful, (*stopper).shutdown},
+		{"destroy", ladder.Destroy, b.destroy, (*stopper).destroy},
+		{"kill", ladder.Destroy, b.end, (*stopper).kill},
+	}
 	switch {
 	case arrival:
-		return []stopStep{killStep}
-	case saves:
-		return []stopStep{saveStep, shutdownStep, destroyStep, killStep}
+		return all[3:]
+	case !saves:
+		return all[1:]
 	}
-	return []stopStep{shutdownStep, destroyStep, killStep}
+	return all
 }
 
 // try makes one step of the stop and tells whether the guest is proven to be gone.
 func (s *stopper) try(ctx context.Context, step stopStep) bool {
-	ctx, cancel := s.at(ctx, step.end(s.budget))
+	ctx, cancel := s.at(ctx, step.end)
 	defer cancel()
 	rung := migrate.RungTime{Rung: step.rung}
 	began := time.Now()
@@ -127,10 +126,8 @@ func (s *stopper) lastLook() observation {
 
 var (
 	errForced    = errors.New("force_stop is set")
-	errNotAlive  = errors.New("the guest cannot act on it")
 	errDeaf      = errors.New("the guest cannot be asked")
 	errNoLibvirt = errors.New("libvirt does not answer")
-	errTimeUp    = errors.New("timed out")
 )
 
 // shutdownAct is what a shutdown does next.
@@ -185,12 +182,12 @@ func (s *stopper) shutdown(ctx context.Context) error {
 	for failures := 0; ; {
 		f := shutdownFacts{observation: s.guest.Look(ctx), saving: s.saving}
 		f.due = requested.IsZero() || time.Since(requested) >= requestAgain
-		if f.LibvirtErr == nil {
+		switch {
+		case f.LibvirtErr == nil:
 			silentSince = time.Time{}
-		} else if silentSince.IsZero() {
+		case silentSince.IsZero():
 			silentSince = time.Now()
-		}
-		if !silentSince.IsZero() {
+		default:
 			f.silent = time.Since(silentSince)
 		}
 		switch decideShutdown(f) {
@@ -304,34 +301,4 @@ func (s *stopper) removeStuck(ctx context.Context, o observation) {
 	if err := s.restartLibvirt(ctx); err != nil {
 		s.Log.WithError(err).Warn("the guest cannot be moved to this node before that is in order")
 	}
-}
-
-// abortMigration ends a migration that an agent which was killed has left under way: it would carry
-// the guest to where it is not wanted any more, while this action waits for it here.
-func (a *run) abortMigration(ctx context.Context) {
-	i, pending, err := a.pending()
-	if err != nil || !pending || i.Way != outward {
-		return
-	}
-	ctx, cancel := context.WithTimeout(ctx, a.budget.call)
-	defer cancel()
-	if err := a.abortJob(ctx); err != nil {
-		a.Log.WithError(err).Infof("a migration to %s that may be under way is not aborted", i.Peer)
-		return
-	}
-	a.Log.Infof("aborted the migration to %s, which was under way", i.Peer)
-}
-
-// abortJob ends the migration of the guest that is under way: by libvirt, or by the hypervisor itself where libvirt's
-// driver cannot. The error, which most often says that there is none, is nothing to fail for: the steps that follow
-// meet the same libvirt.
-func (a *run) abortJob(ctx context.Context) error {
-	lack := libvirt.DriverOf(a.Params.Hypervisor).Lacks(libvirt.CanAbort)
-	if lack == nil {
-		return a.guest.Call(ctx, func(conn Hypervisor) error { return conn.AbortJob(ctx, a.guest.Ref()) })
-	}
-	if direct, ok := a.Processes.(observe.MigrationAborter); ok {
-		return direct.Abort(ctx, a.guest.Name, a.guest.UUID)
-	}
-	return lack
 }

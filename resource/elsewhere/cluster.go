@@ -153,7 +153,7 @@ func (c *Cluster) ask(ctx context.Context, q Question, since time.Duration) (lib
 	}
 	ctx, cancel := context.WithTimeout(ctx, c.CallTime)
 	defer cancel()
-	status, err := c.statusAt(ctx, uri, ref)
+	status, err := c.status(ctx, uri, ref)
 	if err != nil { // it was there a moment ago, and all are asked again where it is now
 		return libvirt.Status{State: libvirt.NoState, Reason: err.Error()}, nil
 	}
@@ -170,24 +170,26 @@ func among(guest observe.Identity, guests []libvirt.Resident) (ref string, ok bo
 	return "", false
 }
 
-// residents lists the active guests at a libvirt, over a connection of its own.
-func (c *Cluster) residents(ctx context.Context, uri string) ([]libvirt.Resident, error) {
-	conn, err := c.Open(ctx, uri)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = conn.Close() }()
-	return conn.Residents(ctx)
+// residents lists the active guests at a libvirt.
+func (c *Cluster) residents(ctx context.Context, uri string) (all []libvirt.Resident, err error) {
+	err = c.at(ctx, uri, func(conn observe.Hypervisor) error { all, err = conn.Residents(ctx); return err })
+	return all, err
 }
 
-// statusAt asks the libvirt at uri for a guest, over a connection of its own.
-func (c *Cluster) statusAt(ctx context.Context, uri, ref string) (libvirt.Status, error) {
+// status asks the libvirt at uri for a guest.
+func (c *Cluster) status(ctx context.Context, uri, ref string) (status libvirt.Status, err error) {
+	err = c.at(ctx, uri, func(conn observe.Hypervisor) error { status, err = conn.Status(ctx, ref); return err })
+	return status, err
+}
+
+// at asks the libvirt at uri over a connection of its own.
+func (c *Cluster) at(ctx context.Context, uri string, ask func(observe.Hypervisor) error) error {
 	conn, err := c.Open(ctx, uri)
 	if err != nil {
-		return libvirt.Status{}, err
+		return err
 	}
 	defer func() { _ = conn.Close() }()
-	return conn.Status(ctx, ref)
+	return ask(conn)
 }
 
 // Has tells whether a node's libvirt has the guest active; an error means "cannot tell".
@@ -196,7 +198,7 @@ func (c *Cluster) Has(ctx context.Context, node string) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	status, err := c.statusAt(ctx, uri, c.Guest.Name)
+	status, err := c.status(ctx, uri, c.Guest.Name)
 	if errors.Is(err, libvirt.ErrNoDomain) {
 		return false, nil
 	}
@@ -208,7 +210,7 @@ func (c *Cluster) Has(ctx context.Context, node string) (bool, error) {
 func (c *Cluster) RunsAt(ctx context.Context, uri string) error {
 	ctx, cancel := context.WithTimeout(ctx, c.CallTime)
 	defer cancel()
-	status, err := c.statusAt(ctx, uri, c.Guest.Name)
+	status, err := c.status(ctx, uri, c.Guest.Name)
 	switch {
 	case err != nil:
 		return err
