@@ -102,51 +102,10 @@ type configState struct {
 
 func (a *run) isMonitor() bool { return a.action == "monitor" || a.action == "status" }
 
-// isNoted tells whether the guest was seen to run here.
-func (a *run) isNoted() bool {
-	_, noted := a.state.age(guestsDir, a.Instance)
-	return noted
-}
-
 // until is when the given part of the action's time is over.
 func (a *run) until(part time.Duration) time.Time { return a.began.Add(part) }
 
 // at makes a context that ends when the given part of the action's time is over.
 func (a *run) at(ctx context.Context, part time.Duration) (context.Context, context.CancelFunc) {
 	return context.WithDeadline(ctx, a.until(part))
-}
-
-// record notes that the guest runs here, for the node daemon.
-func (a *run) record(o observation) error {
-	return a.state.hold(Entry{Guest: a.guest.Name, UUID: o.UUID(), Resource: a.Instance, URI: a.Params.Hypervisor, Priority: a.Params.DrainPriority})
-}
-
-// keep is record where a failure to write must not fail the action: the guest does run.
-func (a *run) keep(o observation) {
-	if err := a.record(o); err != nil {
-		a.Log.WithError(err).Error("the node daemon will not see this guest: make the state directory writable")
-	}
-}
-
-// forget removes the note. A note that stays makes the daemon wait for a guest that has left.
-func (a *run) forget() {
-	if err := a.state.release(a.Instance); err != nil {
-		a.Log.WithError(err).Error("the node daemon may wait for this guest in vain: remove the file by hand")
-	}
-	a.forgetUtilization()
-}
-
-// waitRunning returns nil when the guest is seen to run here, and has noted it.
-func (a *run) waitRunning(ctx context.Context, how string) (observation, error) {
-	o, ok := a.guest.WaitFor(ctx, func(o observation) bool { a.welcome(o); return o.IsRunning() })
-	if !ok {
-		return o, fail(Generic, "guest %q was %s but does not run in time: %s", a.guest.Name, how, o)
-	}
-	if err := a.record(o); err != nil {
-		return o, because(Generic, err, "guest %q was %s, but this cannot be noted for the node daemon", a.guest.Name, how)
-	}
-	a.Log.Infof("%s: %s", how, o)
-	a.arrived(ctx)
-	a.returned()
-	return o, nil
 }

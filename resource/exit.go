@@ -44,7 +44,7 @@ func because(code ExitCode, err error, format string, args ...any) *Error {
 }
 
 // stateError is the error for a guest that cannot be called running nor stopped.
-func stateError(guest string, o observation) *Error {
+func stateError(guest string, o observe.Observation) *Error {
 	switch o.State {
 	case observe.Stalled:
 		return fail(Generic, "guest %q is here but does not work: %s", guest, o)
