@@ -45,16 +45,16 @@ type Agent struct {
 	Processes observe.Processes
 	// Peers lists the other nodes of the cluster; nil where no manager can be asked.
 	Peers func(ctx context.Context) ([]Peer, error)
-	// Runnable names the nodes that may run the resource at all; nil where nobody can tell, and all are asked before a start.
+	// Runnable names the nodes that may run the resource at all; nil where no manager knows, and all are asked before a start.
 	Runnable func(ctx context.Context, resource string) ([]string, error)
-	// Leaving tells whether the cluster manager empties this node: it is in standby, or the manager shuts
-	// down. nil where nobody can tell.
+	// Leaving reports whether the cluster manager empties this node: it is in standby, or the manager shuts
+	// down. nil where no manager knows.
 	Leaving func(ctx context.Context) (bool, error)
-	// Record keeps the account of a guest that left the node, or came to it, otherwise than by Migrate;
+	// Record stores the record of a guest that left the node, or came to it, otherwise than by Migrate;
 	// nil where nobody does.
 	Record func(migrate.Record)
 	// Announce tells the network that the guest runs here now. It returns at the end of its
-	// context, or when all is said; nil says nothing.
+	// context, or when it is done; nil announces nothing.
 	Announce func(ctx context.Context, guest Expected)
 	Command  Command           // runs programs; nil where nothing but looking is possible, see ErrMore
 	Fetch    bool              // a start moves a guest that runs on a peer to here, live, instead of refusing

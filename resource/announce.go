@@ -100,7 +100,7 @@ func NoteAnnounced(runDir, resource string) error {
 	return stateDir(runDir).save(announcedDir, resource, announced{hostproc.Uptime()})
 }
 
-// isAnnounced tells whether the node daemon announced the guest after its processes had started: then it announces
+// isAnnounced reports whether the node daemon announced the guest after its processes had started: then it announces
 // what runs now.
 func (a *run) isAnnounced(processes []hostproc.Process) bool {
 	var note announced

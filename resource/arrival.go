@@ -11,14 +11,14 @@ import (
 	"github.com/vmferry/vmferry/resource/observe"
 )
 
-// isArrival tells whether what is here of the guest is what a migration has brought so far, with a driver that does not
+// isArrival reports whether what is here of the guest is what a migration has brought so far, with a driver that does not
 // drop that by itself. One that was seen to run here may be paused by somebody.
 func isArrival(a *run, o observation) bool {
 	return !libvirt.DriverOf(a.Params.Hypervisor).Can(libvirt.CanDropArrivals) &&
 		o.Proc == observe.ProcIncoming && !o.IsRunning() && o.LibvirtErr == nil && !a.isNoted()
 }
 
-// isStuck tells whether libvirt still has the guest on its list that Xen has not: its driver keeps one for ever in whose
+// isStuck reports whether libvirt still has the guest on its list that Xen has not: its driver keeps one for ever in whose
 // arrival it was interrupted, and takes no other start of it.
 func isStuck(a *run, o observation) bool {
 	return !libvirt.DriverOf(a.Params.Hypervisor).Can(libvirt.CanDropArrivals) &&

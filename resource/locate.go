@@ -119,22 +119,16 @@ func (s *starter) ready(ctx context.Context) observation {
 	if !isReadyToStart(o) && ctx.Err() == nil && s.fetchesFrom(o) == "" {
 		o, _ = s.guest.WaitFor(ctx, isReadyToStart)
 	}
-	return s.guest.WaitReboot(ctx, o, s.until(s.budget.settle))
+	return s.guest.WaitReboot(ctx, o, s.until(s.budget.stable))
 }
 
 // isReadyToStart waits for libvirt, which may itself be starting, and for a guest that a
 // migration is bringing. All else is decided at once.
 func isReadyToStart(o observation) bool {
-	switch o.State {
-	case observe.NotRunning:
-		return o.LibvirtErr == nil
-	case observe.Running, observe.Stalled:
-		return true
-	}
-	return false
+	return o.IsGone() && o.LibvirtErr == nil || o.IsRunning() || o.State == observe.Stalled
 }
 
-// askPeers asks the other nodes once; final tells whether another round could say nothing else.
+// askPeers asks the other nodes once; final reports whether another round could say nothing else.
 func (s *starter) askPeers(ctx context.Context, l *location) (final bool, err error) {
 	l.elsewhere, l.by, err = s.ask(ctx)
 	switch {
@@ -152,7 +146,7 @@ func (s *starter) askPeers(ctx context.Context, l *location) (final bool, err er
 	return true, nil
 }
 
-// askSource asks the node that a guest is fetched from; final tells whether that still has it. What a
+// askSource asks the node that a guest is fetched from; final reports whether that still has it. What a
 // source has left that was fenced, or has let go of it, is dropped by libvirt here: it is waited for, and a migration
 // from there could only fail.
 func (s *starter) askSource(ctx context.Context, l *location) (final bool, err error) {
@@ -193,7 +187,7 @@ func (s *starter) fetchesFrom(o observation) string {
 	return i.Peer
 }
 
-// mayFetch tells whether a guest that runs on the node is to be brought here, live. That is so for a manager which
+// mayFetch reports whether a guest that runs on the node is to be brought here, live. That is so for a manager which
 // never looks where a guest runs. And it is so where a migration between the two nodes is all that took it there: a
 // move that is withdrawn while it is under way has Pacemaker start the guest on its old node, although it runs on the
 // new one by then. A refusal would ban the old node. A guest that somebody started elsewhere is not touched.

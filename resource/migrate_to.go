@@ -40,7 +40,7 @@ func (m *emigration) moveAway(ctx context.Context) (err error) {
 		return because(Generic, err, "cannot migrate guest %q", m.guest.Name)
 	}
 	m.Log = m.Log.WithField("peer", m.Target)
-	o := m.guest.WaitSettled(ctx, m.until(m.budget.settle), m.Probe)
+	o := m.lookStable(ctx)
 	switch decideMigrateTo(o) {
 	case migrateMove:
 		err = m.move(ctx, o)
@@ -155,7 +155,7 @@ const (
 	othersTime = 200 * time.Millisecond
 )
 
-// isDrained tells whether other guests are here and the cluster manager empties this node, also one guest after the other.
+// isDrained reports whether other guests are here and the cluster manager empties this node, also one guest after the other.
 func (m *emigration) isDrained(ctx context.Context) bool {
 	here, err := Guests(filepath.Join(string(m.state), guestsDir))
 	if m.Leaving == nil || err == nil && len(here) < 2 {
@@ -167,7 +167,7 @@ func (m *emigration) isDrained(ctx context.Context) bool {
 	return leaving && err == nil
 }
 
-// amongOthers tells whether other guests wait for this one to leave: one is on its way, or has just left. Guests that stay
+// amongOthers reports whether other guests wait for this one to leave: one is on its way, or has just left. Guests that stay
 // here wait for nothing. Where the disk gives no answer, some may wait.
 func (m *emigration) amongOthers() bool {
 	ctx, cancel := context.WithTimeout(context.Background(), othersTime)
@@ -176,7 +176,7 @@ func (m *emigration) amongOthers() bool {
 	return among || err != nil
 }
 
-// followsOne tells whether another guest has just left this node.
+// followsOne reports whether another guest has just left this node.
 func (m *emigration) followsOne() bool {
 	left := false
 	_ = readNotes(filepath.Join(string(m.state), departuresDir), func(raw []byte) { // none is as good as one that cannot be read

@@ -11,7 +11,7 @@ import (
 // to become so. Where nothing of the guest is here, a probe says so even without the config file, whose file
 // system the cluster may have yet to mount: any other answer would ban the resource from the node.
 func (a *run) monitor(ctx context.Context) error {
-	o := a.guest.WaitSettled(ctx, a.until(a.budget.settle), a.Probe)
+	o := a.lookStable(ctx)
 	if o.State == observe.Incoming {
 		a.Log.Infof("the guest is arriving and does not run here yet: %s", o)
 	}

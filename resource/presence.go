@@ -7,13 +7,18 @@ import (
 	"strings"
 )
 
-// isNoted tells whether the guest was seen to run here.
+// lookStable looks until the guest's state is one that waiting would not change, for a part of the action's time.
+func (a *run) lookStable(ctx context.Context) observation {
+	return a.guest.WaitStable(ctx, a.until(a.budget.stable), a.Probe)
+}
+
+// isNoted reports whether the guest was seen to run here.
 func (a *run) isNoted() bool {
 	_, noted := a.state.age(guestsDir, a.Instance)
 	return noted
 }
 
-// isClaimed tells whether what was found under a guessed name is the guest of another resource, as noted here.
+// isClaimed reports whether what was found under a guessed name is the guest of another resource, as noted here.
 func (a *run) isClaimed(uuid string) bool {
 	if !a.guess {
 		return false

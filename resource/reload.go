@@ -13,7 +13,7 @@ func (a *run) reload(ctx context.Context) error {
 	if err := a.validate(ctx); err != nil {
 		return err
 	}
-	if o := a.guest.WaitSettled(ctx, a.until(a.budget.settle), a.Probe); o.State == observe.Running && !a.guess {
+	if o := a.lookStable(ctx); o.State == observe.Running && !a.guess {
 		a.keep(o)
 	}
 	return nil

@@ -14,9 +14,9 @@ import (
 
 const (
 	// requestAgain is when a guest that has not shut down is asked again. A guest that is
-	// still booting does not hear the first time.
+	// still booting ignores the first request.
 	requestAgain = 15 * time.Second
-	// requestLimit is how often a request may fail before the guest counts as deaf.
+	// requestLimit is how often a request may fail before the stop goes on with destroy.
 	requestLimit = 3
 	// libvirtPatience is how long a stop waits for a libvirt that does not answer. A daemon
 	// that is restarted by an upgrade is back by then, and the guest gets its clean end.
@@ -31,7 +31,7 @@ type stopper struct{ *run }
 // succeeds only with the proof that the guest does not run here.
 //
 // When libvirtd is dead or does not answer:
-//   - whether the guest is here is told by its process alone; no process is the proof that it is stopped.
+//   - the guest is here if its process is; no process is the proof that it is stopped.
 //   - save fails at once, or when its part of the time is over.
 //   - shutdown waits ten seconds for libvirtd to come back, and then gives up. A Xen domain is asked to shut down
 //     through xl instead.
@@ -99,7 +99,7 @@ func decideStop(b budget, saves, arrival bool) []stopStep {
 	return all
 }
 
-// try makes one step of the stop and tells whether the guest is proven to be gone.
+// try makes one step of the stop and reports whether the guest is proven to be gone.
 func (s *stopper) try(ctx context.Context, step stopStep) bool {
 	ctx, cancel := s.at(ctx, step.end)
 	defer cancel()

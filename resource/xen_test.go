@@ -79,7 +79,7 @@ func TestMonitorBelievesXen(t *testing.T) {
 		{"stands still", func(w *xenWorld) { w.boot(); w.sees(hostproc.Halted) }, Generic, "Xen domain 3 is standing still for a hand-over"},
 		{"crashed", func(w *xenWorld) { w.boot(); w.sees(hostproc.Broken) }, Generic, "crashed"},
 		{"dying for ever", func(w *xenWorld) { w.sees(hostproc.Ending) }, Generic, "Xen domain 3 is ending"},
-		{"cannot be told", func(w *xenWorld) { w.find = blindWitness }, Generic, "whether a Xen domain of it is here cannot be told"},
+		{"cannot be told", func(w *xenWorld) { w.find = blindWitness }, Generic, "whether a Xen domain of it is here is unknown"},
 		{"not here", func(*xenWorld) {}, NotRunning, ""},
 		{"without libvirt", func(w *xenWorld) { w.sees(hostproc.Alive); dies(w) }, Success, ""},
 		{"not here, without libvirt", dies, NotRunning, ""},

@@ -50,12 +50,12 @@ func (last RollCall) patience(limit, now time.Duration) time.Duration {
 	return limit
 }
 
-// covers tells whether what came of the question counts for one who began to look at the uptime since.
+// covers reports whether what came of the question counts for one who began to look at the uptime since.
 func (last RollCall) covers(since, now time.Duration) bool {
 	return last.Asked >= since && last.Asked <= now && last.Asked > 0
 }
 
-// next is the record of a question that was put at the uptime asked; full tells that it had all of its patience.
+// next is the record of a question that was put at the uptime asked; full reports that it had all of its patience.
 func (last RollCall) next(asked time.Duration, full bool, guests []libvirt.Resident, err error) RollCall {
 	r := RollCall{Asked: asked, Guests: guests}
 	if err == nil {

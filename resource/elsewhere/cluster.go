@@ -192,7 +192,7 @@ func (c *Cluster) at(ctx context.Context, uri string, ask func(observe.Hyperviso
 	return ask(conn)
 }
 
-// Has tells whether a node's libvirt has the guest active; an error means "cannot tell".
+// Has reports whether a node's libvirt has the guest active; an error means "cannot tell".
 func (c *Cluster) Has(ctx context.Context, node string) (bool, error) {
 	uri, err := c.URI(ctx, node)
 	if err != nil {

@@ -71,7 +71,7 @@ const (
 	Refuse                 // somebody else has it, or may have it
 )
 
-// Decide is what to do by all answers, and the answer that decides. fetches tells whether a guest that runs on a node
+// Decide is what to do by all answers, and the answer that decides. fetches reports whether a guest that runs on a node
 // is to be brought here.
 //
 // A guest that is on its way somewhere is waited for: soon it runs there, or is gone. One that runs on a peer is not.

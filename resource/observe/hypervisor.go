@@ -36,12 +36,12 @@ type DomainControl interface {
 	AbortJob(ctx context.Context, name string) error
 }
 
-// DomainInfo tells of a guest.
+// DomainInfo describes a guest.
 type DomainInfo interface {
 	// Status is the state of the guest; libvirt.ErrNoDomain says that it is not known here, by its UUID where name
 	// has one.
 	Status(ctx context.Context, name string) (libvirt.Status, error)
-	// Info tells how large the guest is.
+	// Info is how large the guest is.
 	Info(ctx context.Context, name string) (libvirt.Info, error)
 	// Definition is the XML from which the guest would be started again, with its secrets.
 	Definition(ctx context.Context, name string) (string, error)
@@ -84,7 +84,7 @@ type Shutdowner interface {
 
 // Resumer knows a guest that is paused since a switchover or a save of it failed, and can resume it.
 type Resumer interface {
-	// Halted tells whether the guest is here and is paused so; an error means "cannot tell".
+	// Halted reports whether the guest is here and is paused so; an error means "cannot tell".
 	Halted(ctx context.Context, name, uuid string) (bool, error)
 	// Wake resumes that guest here. It is for one that runs nowhere else.
 	Wake(ctx context.Context, name, uuid string) error

@@ -23,7 +23,7 @@ type Observation struct {
 	Kind      string // what runs the guest, in words
 }
 
-// String tells both sides for log lines and exit reasons.
+// String has both sides for log lines and exit reasons.
 func (o Observation) String() string {
 	text := strings.TrimSuffix("libvirt says "+string(o.Libvirt), "/unknown")
 	if o.Namesake != nil {
@@ -38,7 +38,7 @@ func (o Observation) String() string {
 	case ProcNone:
 		return fmt.Sprintf("%s, and no %s of it is here", text, o.Kind)
 	case ProcUnknown:
-		return fmt.Sprintf("%s, and whether a %s of it is here cannot be told (%v)", text, o.Kind, o.ProcErr)
+		return fmt.Sprintf("%s, and whether a %s of it is here is unknown (%v)", text, o.Kind, o.ProcErr)
 	case ProcIncoming:
 		return fmt.Sprintf("%s, and %v was started for an incoming migration", text, o.Processes[0])
 	case ProcHalted, ProcEnding, ProcBroken:
@@ -55,7 +55,7 @@ func (o Observation) UUID() string {
 	return o.Status.UUID
 }
 
-// IsExecuting tells whether the guest can act on a request to shut down.
+// IsExecuting reports whether the guest can act on a request to shut down.
 func (o Observation) IsExecuting() bool {
 	if o.Proc == ProcHalted || o.Proc == ProcEnding || o.Proc == ProcBroken || o.LibvirtErr != nil {
 		return false
@@ -67,13 +67,13 @@ func (o Observation) IsExecuting() bool {
 	return false
 }
 
-// IsGone tells that nothing of the guest is here.
+// IsGone reports that nothing of the guest is here.
 func (o Observation) IsGone() bool { return o.State == NotRunning }
 
-// IsRunning tells that the guest is here and runs, or is paused because someone wants it so.
+// IsRunning reports that the guest is here and runs, or is paused because someone wants it so.
 func (o Observation) IsRunning() bool { return o.State == Running }
 
-// IsListed tells that libvirt has the guest on its list, although it would forget one that has ended.
+// IsListed reports that libvirt has the guest on its list, although it would forget one that has ended.
 func (o Observation) IsListed() bool {
 	return o.LibvirtErr == nil && o.Libvirt != Absent && (o.Status.State.Active() || !o.Status.Persistent)
 }

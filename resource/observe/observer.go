@@ -19,7 +19,7 @@ type Identity struct {
 	UUID string // empty when it is not known: then the name alone counts
 }
 
-// IsOther tells whether a UUID proves that a guest of this name is another one.
+// IsOther reports whether a UUID proves that a guest of this name is another one.
 func (i Identity) IsOther(uuid string) bool {
 	return i.UUID != "" && uuid != "" && !strings.EqualFold(i.UUID, uuid)
 }
@@ -68,7 +68,7 @@ func (g *Observer) Look(ctx context.Context) Observation {
 	return g.look(ctx)
 }
 
-// look asks libvirt first: a guest that ends in between is then seen by libvirt only, and the next look tells.
+// look asks libvirt first: a guest that ends in between is then seen by libvirt only, and the next look decides.
 func (g *Observer) look(ctx context.Context) Observation {
 	o, trusted := g.askLibvirt(ctx), g.driver().Can(libvirt.CanKnowState)
 	if g.SkipProcesses && trusted && o.Libvirt.decidesAlone() {
@@ -79,7 +79,7 @@ func (g *Observer) look(ctx context.Context) Observation {
 	}
 	o.State = Judge(o.Libvirt, o.Proc)
 	if o.Proc == ProcNone && !trusted {
-		o.State = NotRunning // proven, and libvirt will hear of it yet
+		o.State = NotRunning // proven, and libvirt will notice
 	}
 	if g.isDisputed(o) {
 		o.State = Unknown
@@ -105,7 +105,7 @@ func (g *Observer) askLibvirt(ctx context.Context) Observation {
 	return o
 }
 
-// isDisputed tells that libvirt calls a guest here of which there is no process, and has not done so for long. A daemon
+// isDisputed reports that libvirt calls a guest here of which there is no process, and has not done so for long. A daemon
 // that was just started lists the guests that it had, as they were, until it has found their monitors gone
 // (qemuProcessReconnect): QEMU may have ended while it was away. If libvirt keeps saying so it is believed,
 // as a process may have a shape that is not known.
@@ -181,7 +181,7 @@ func (g *Observer) Call(ctx context.Context, do func(Hypervisor) error) error {
 	return err
 }
 
-// HasNoAnswer tells whether it is not known what libvirt did: it gave no answer.
+// HasNoAnswer reports whether it is not known what libvirt did: it gave no answer.
 func HasNoAnswer(err error) bool {
 	return errors.Is(err, libvirt.ErrConnect) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)
 }

@@ -25,8 +25,8 @@ func (s State) String() string {
 	return [...]string{"unknown", "running", "not running", "incoming", "switching", "stalled"}[s]
 }
 
-// isSettled tells whether waiting is not expected to change the state.
-func (s State) isSettled() bool { return s != Unknown && s != Switching }
+// isStable reports whether waiting is not expected to change the state.
+func (s State) isStable() bool { return s != Unknown && s != Switching }
 
 // LibvirtState is what libvirt says of a guest, as "STATE/REASON" in libvirt's words.
 type LibvirtState string
@@ -76,7 +76,7 @@ const (
 	ProcUnknown                   // some processes could not be looked at
 	ProcUnasked                   // nobody looked: libvirt's answer decides alone
 
-	// Only Xen tells these, and they go before what libvirt says.
+	// Only Xen shows these, and they go before what libvirt says.
 	ProcHalted // it is paused for a migration's switchover or a save
 	ProcEnding // it has shut down, or is being torn down; a guest that reboots is made again then
 	ProcBroken // it crashed, and was kept
@@ -163,7 +163,7 @@ func Judge(l LibvirtState, p ProcState) State {
 	return r[p]
 }
 
-// decidesAlone tells whether libvirt's answer decides whatever the processes show.
+// decidesAlone reports whether libvirt's answer decides whatever the processes show.
 func (s LibvirtState) decidesAlone() bool {
 	r, known := Lookup(table, s)
 	return known && r == row{r[0], r[0], r[0], r[0]}

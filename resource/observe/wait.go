@@ -43,12 +43,12 @@ func (g *Observer) WaitUntil(ctx context.Context, end time.Time, done func(Obser
 	return o
 }
 
-// WaitSettled looks until the state is one that waiting would not change, at most until end. arrival tells to wait for
+// WaitStable looks until the state is one that waiting would not change, at most until end. arrival tells to wait for
 // a guest that arrives, too: between the looks at two nodes the guest may change over, and be taken for stopped on
 // both.
-func (g *Observer) WaitSettled(ctx context.Context, end time.Time, arrival bool) Observation {
+func (g *Observer) WaitStable(ctx context.Context, end time.Time, arrival bool) Observation {
 	o := g.WaitUntil(ctx, end, func(o Observation) bool {
-		return o.State.isSettled() && !(arrival && o.State == Incoming)
+		return o.State.isStable() && !(arrival && o.State == Incoming)
 	})
 	return g.WaitReboot(ctx, o, end)
 }
