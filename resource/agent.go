@@ -7,62 +7,16 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/vmferry/vmferry/migrate"
-	"github.com/vmferry/vmferry/migrate/libvirt"
-	"github.com/vmferry/vmferry/resource/hostproc"
+	"github.com/vmferry/vmferry/resource/elsewhere"
+	"github.com/vmferry/vmferry/resource/observe"
 )
 
-// Hypervisor is a connection to one libvirt. Errors are those of package migrate/libvirt; every method returns at
-// the end of its context. A name may be a [libvirt.Ref], by which another guest of that name is not found.
-type Hypervisor interface {
-	// Status is the state of the guest; libvirt.ErrNoDomain says that it is not known here, by its UUID where name
-	// has one.
-	Status(ctx context.Context, name string) (libvirt.Status, error)
-	// Create starts the guest that xml describes, and defines nothing.
-	Create(ctx context.Context, xml string) error
-	// Shutdown asks the guest to shut down and does not wait. mode is "acpi", "agent",
-	// or empty for the driver's choice.
-	Shutdown(ctx context.Context, name, mode string) error
-	// Destroy stops the guest at once.
-	Destroy(ctx context.Context, name string) error
-	// Close gives the connection back.
-	Close() error
-	// AbortJob ends a migration or a saving of the guest that is under way; the guest stays.
-	AbortJob(ctx context.Context, name string) error
-	Keeper
-}
-
-// Witness finds and kills what runs guests without libvirt: QEMU's processes, or Xen's domains. Package
-// witness/local has the real ones.
-type Witness interface {
-	// Find lists the processes of the guest on this node; an error means "cannot tell".
-	Find(ctx context.Context, name, uuid string) ([]hostproc.Process, error)
-	// Kill ends the process, with SIGTERM and after grace with SIGKILL; nil is proof of
-	// its exit.
-	Kill(ctx context.Context, p hostproc.Process, grace time.Duration) error
-}
-
-// Gentle is a Witness that can ask a guest to shut down, too.
-type Gentle interface {
-	// Shutdown asks the guest, with mode as the parameter shutdown_mode has it, and waits for its end; nil is proof
-	// of that.
-	Shutdown(ctx context.Context, p hostproc.Process, mode string) error
-}
-
-// Waker is a Witness that knows a guest which stands still since a hand-over or a saving of it failed, and can let
-// it go on.
-type Waker interface {
-	// Halted tells whether the guest is here and stands still so; an error means "cannot tell".
-	Halted(ctx context.Context, name, uuid string) (bool, error)
-	// Wake lets that guest go on here. It is for one that runs nowhere else.
-	Wake(ctx context.Context, name, uuid string) error
-}
-
-// Aborter is a Witness that can give up the migration of a guest where libvirt's driver cannot.
-type Aborter interface {
-	// Abort gives up what copies the guest from here, and does not wait for its end. The guest stays, maybe as a Waker
-	// tells. An error says that nothing was given up.
-	Abort(ctx context.Context, name, uuid string) error
-}
+type (
+	// Hypervisor is a connection to one libvirt.
+	Hypervisor = observe.Hypervisor
+	// observation is one look at a guest by libvirt and by the processes.
+	observation = observe.Observation
+)
 
 // Move is a live migration to make.
 type Move struct {
@@ -86,21 +40,21 @@ type Move struct {
 // Step are required.
 type Agent struct {
 	Environ
-	Open    func(ctx context.Context, uri string) (Hypervisor, error)
-	Migrate func(ctx context.Context, m Move) error // returns when the guest runs at the target, proven, or with an error
-	Witness Witness
+	Open      func(ctx context.Context, uri string) (Hypervisor, error)
+	Migrate   func(ctx context.Context, m Move) error // returns when the guest runs at the target, proven, or with an error
+	Processes observe.Processes
 	// Peers lists the other nodes of the cluster; nil where no manager can be asked.
 	Peers func(ctx context.Context) ([]Peer, error)
-	// Runnable names the nodes that may run the resource at all; nil where nobody can tell, and all are asked before a start.
+	// Runnable names the nodes that may run the resource at all; nil where no manager knows, and all are asked before a start.
 	Runnable func(ctx context.Context, resource string) ([]string, error)
-	// Leaving tells whether the cluster manager empties this node: it is in standby, or the manager shuts
-	// down. nil where nobody can tell.
+	// Leaving reports whether the cluster manager empties this node: it is in standby, or the manager shuts
+	// down. nil where no manager knows.
 	Leaving func(ctx context.Context) (bool, error)
-	// Record keeps the account of a guest that left the node, or came to it, otherwise than by Migrate;
+	// Record stores the record of a guest that left the node, or came to it, otherwise than by Migrate;
 	// nil where nobody does.
 	Record func(migrate.Record)
 	// Announce tells the network that the guest runs here now. It returns at the end of its
-	// context, or when all is said; nil says nothing.
+	// context, or when it is done; nil announces nothing.
 	Announce func(ctx context.Context, guest Expected)
 	Command  Command           // runs programs; nil where nothing but looking is possible, see ErrMore
 	Fetch    bool              // a start moves a guest that runs on a peer to here, live, instead of refusing
@@ -122,22 +76,19 @@ const (
 // run is one action under way.
 type run struct {
 	Agent
-	action string
-	budget budget
-	began  time.Time
-	guest  identity
-	meant  *identity // the guest of a config file that was edited while guest ran
-	lent   bool      // guest has its UUID from libvirt, and will have another one after its end
-	guess  bool      // guest is named after the config file's name only
-	config configState
-	conn   Hypervisor
-	routes routes
+	action  string
+	budget  budget
+	began   time.Time
+	guest   *observe.Observer
+	lent    bool // guest has its UUID from libvirt, and will have another one after its end
+	guess   bool // guest is named after the config file's name only
+	config  configState
+	routes  routes
+	cluster *elsewhere.Cluster
 
 	rungs   []migrate.RungTime // what a stop has tried
 	refused bool               // libvirt itself said that it could not save the guest
 	saving  bool               // libvirt was asked to save the guest, and this was not seen to end
-
-	disputed time.Time // since when libvirt has called a guest here of which there is no process
 
 	state   stateDir // ends with the boot
 	lasting stateDir // does not
@@ -149,78 +100,12 @@ type configState struct {
 	err    error  // why the file cannot be used
 }
 
-// actions are those that look at a guest. Meta-data and usage need no Agent.
-var actions = map[string]func(*run, context.Context) error{
-	"start":        (*run).start,
-	"stop":         (*run).stop,
-	"monitor":      (*run).monitor,
-	"status":       (*run).monitor,
-	"migrate_to":   (*run).migrateTo,
-	"migrate_from": (*run).migrateFrom,
-	"reload-agent": (*run).reload,
-	"validate-all": (*run).validate,
-}
+func (a *run) isMonitor() bool { return a.action == "monitor" || a.action == "status" }
 
-// Run does one action and returns nil or an error with an exit code, see [CodeOf]. It
-// ends before the action's timeout, and earlier when ctx ends. Killed at any point, it can be run again.
-func (a Agent) Run(ctx context.Context, action string) error {
-	do, ok := actions[action]
-	if !ok {
-		return fail(Unimplemented, "unknown action %q: use %s", action, Usage)
-	}
-	timeout := a.Timeout
-	if timeout <= 0 {
-		timeout = defaults[action]
-	}
-	r := &run{Agent: a, action: action, budget: newBudget(timeout).within(a.Params, timeout), began: time.Now(), state: stateDir(a.RunDir), lasting: stateDir(a.StateDir)}
-	ctx, cancel := context.WithTimeout(ctx, r.budget.end)
-	defer cancel()
-	defer r.disconnect()
-	r.recall()
-	if err := r.check(action); err != nil {
-		return err
-	}
-	for _, name := range a.Ignored {
-		r.Log.Debugf("parameter %s has no meaning for this agent and is ignored", name)
-	}
-	for _, p := range a.overlooked(action) {
-		r.Log.Warnf("the guest could not be moved: %s", p.Err.Reason)
-	}
-	if err := r.identify(ctx); err != nil {
-		return err
-	}
-	r.Log = a.Log.WithFields(logrus.Fields{"guest": r.guest.Name, "phase": action})
-	if a.Node != "" {
-		r.Log = r.Log.WithField("node", a.Node)
-	}
-	r.expect()
-	r.step("begin")
-	err := r.tidyUtilization(ctx, do(r, ctx))
-	r.step("end")
-	return err
-}
+// until is when the given part of the action's time is over.
+func (a *run) until(part time.Duration) time.Time { return a.began.Add(part) }
 
 // at makes a context that ends when the given part of the action's time is over.
 func (a *run) at(ctx context.Context, part time.Duration) (context.Context, context.CancelFunc) {
-	return context.WithDeadline(ctx, a.began.Add(part))
-}
-
-// record notes that the guest runs here, for the node daemon.
-func (a *run) record(o observation) error {
-	return a.state.hold(Entry{Guest: a.guest.Name, UUID: o.uuid(), Resource: a.Instance, URI: a.Params.Hypervisor, Priority: a.Params.DrainPriority})
-}
-
-// keep is record where a failure to write must not fail the action: the guest does run.
-func (a *run) keep(o observation) {
-	if err := a.record(o); err != nil {
-		a.Log.WithError(err).Error("the node daemon will not see this guest: make the state directory writable")
-	}
-}
-
-// forget removes the note. A note that stays makes the daemon wait for a guest that has left.
-func (a *run) forget() {
-	if err := a.state.release(a.Instance); err != nil {
-		a.Log.WithError(err).Error("the node daemon may wait for this guest in vain: remove the file by hand")
-	}
-	a.forgetUtilization()
+	return context.WithDeadline(ctx, a.until(part))
 }

@@ -97,10 +97,10 @@ type announced struct {
 // NoteAnnounced notes in the agent's run directory that the node daemon announces a guest by itself, so that the action
 // that brought it here need not.
 func NoteAnnounced(runDir, resource string) error {
-	return stateDir(runDir).save(announcedDir, resource, announced{uptime()})
+	return stateDir(runDir).save(announcedDir, resource, announced{hostproc.Uptime()})
 }
 
-// isAnnounced tells whether the node daemon announced the guest after its processes had started: then it announces
+// isAnnounced reports whether the node daemon announced the guest after its processes had started: then it announces
 // what runs now.
 func (a *run) isAnnounced(processes []hostproc.Process) bool {
 	var note announced

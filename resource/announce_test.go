@@ -68,7 +68,7 @@ func TestAnnounce(t *testing.T) {
 // What the daemon announced after the guest's process began is not announced again, and what it announced before is.
 func TestDaemonAnnounced(t *testing.T) {
 	w := newWorld(t, "migrate_from")
-	now := uptime()
+	now := hostproc.Uptime()
 	began := func(before time.Duration) hostproc.Process {
 		return hostproc.Process{StartTime: uint64((now - before) / (10 * time.Millisecond))}
 	}

@@ -12,7 +12,7 @@ import (
 
 // bringUp starts the guest, which is proven not to run: from its saved state, or from its file.
 func (a *run) bringUp(ctx context.Context, conn Hypervisor, o observation) error {
-	text, err := a.startXML(ctx, conn, o.status.UUID)
+	text, err := a.startXML(ctx, conn, o.Status.UUID)
 	if err != nil {
 		return err
 	}

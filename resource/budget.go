@@ -41,7 +41,7 @@ type budget struct {
 	destroy  time.Duration // a stop: patience with libvirt ends, kill begins
 	migrate  time.Duration // a migration must have returned
 	wait     time.Duration // a start: patience with what is on its way between nodes ends
-	settle   time.Duration // an unclear answer is taken as it is
+	stable   time.Duration // an unclear answer is taken as it is
 	call     time.Duration // length of one question to libvirt
 }
 
@@ -56,7 +56,7 @@ func newBudget(timeout time.Duration) budget {
 		destroy:  end - min(killReserve, reserve/3),
 		migrate:  end - min(checkReserve, timeout/10),
 		wait:     end - min(startReserve, timeout/4),
-		settle:   end / 2,
+		stable:   end / 2,
 		call:     min(callLimit, timeout/3),
 	}
 }

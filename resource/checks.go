@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/resource/observe"
 )
 
 // Checks are questions to a guest's services that a monitor asks.
@@ -100,7 +101,7 @@ func (a *run) settleIn(ctx context.Context) error {
 	}
 	for {
 		err := a.runScripts(ctx)
-		if err == nil || !pause(ctx, time.Second) {
+		if err == nil || !observe.Sleep(ctx, time.Second) {
 			return err
 		}
 	}
@@ -108,7 +109,7 @@ func (a *run) settleIn(ctx context.Context) error {
 
 // checkServices asks the services of a guest that somebody has not paused.
 func (a *run) checkServices(ctx context.Context, o observation) error {
-	if o.libErr == nil && o.status.State == libvirt.Paused {
+	if o.LibvirtErr == nil && o.Status.State == libvirt.Paused {
 		return nil
 	}
 	if err := a.runScripts(ctx); err != nil {
@@ -214,11 +215,7 @@ func checkUDP(ctx context.Context, address string) error {
 
 // checkAgent does not blame the guest for a libvirt that cannot be asked.
 func (a *run) checkAgent(ctx context.Context) error {
-	conn, err := a.connect(ctx)
-	if err == nil {
-		err = conn.AgentPing(ctx, a.ref())
-		a.dropBroken(err)
-	}
+	err := a.guest.Call(ctx, func(conn Hypervisor) error { return conn.AgentPing(ctx, a.guest.Ref()) })
 	if errors.Is(err, libvirt.ErrConnect) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, libvirt.ErrNoDomain) {
 		a.Log.WithError(err).Warn("check_agent could not be made, as libvirt does not answer")
 		return nil

@@ -93,11 +93,3 @@ func explain(output string, err error) error {
 	}
 	return err
 }
-
-// within makes a context for a side job: at most limit, and at most half of what ctx has left.
-func within(ctx context.Context, limit time.Duration) (context.Context, context.CancelFunc) {
-	if deadline, ok := ctx.Deadline(); ok {
-		limit = min(limit, time.Until(deadline)/2)
-	}
-	return context.WithTimeout(ctx, limit)
-}

@@ -9,13 +9,24 @@
 //
 // # Truth
 //
-// Each decision starts from an observation by two witnesses: libvirt, and the QEMU
-// process as the kernel shows it (package hostproc), or the domain as Xen lists it (package hostproc/xl). Package
-// witness/local chooses. One table, in judge.go, turns the pair into
-// a verdict. "Cannot tell" is a verdict of its own and is never reported as stopped.
+// Each decision starts from an observation by package observe: libvirt's answer, and the QEMU process as the kernel
+// shows it (package hostproc) or the domain as Xen lists it (package hostproc/xl). Package hostproc/local chooses.
+// "Cannot tell" is a state of its own and is never reported as stopped.
 //
 // Of a guest of Xen's the hypervisor is believed before libvirt, whose driver says what it did last. One that reboots
-// is nowhere for a moment, which is outlasted (observe.go).
+// is nowhere for a moment, which is waited for.
+//
+// # Actions
+//
+// action.go has the list of actions, and [Agent.Run]. Each action is in a file of its name: one pure rule, such as
+// decideStop, and what carries it out. decide_test.go has the tables of all rules.
+//
+//   - start: find out where the guest is (locate.go, package elsewhere), then boot it or fetch it (start.go).
+//   - stop: save, shut down, destroy, kill. Its doc comment says what happens while libvirtd does not answer (stop.go).
+//   - monitor, migrate_to, migrate_from, reload-agent (reload.go), validate-all (validate.go).
+//
+// What several actions use is below them: the note that the guest runs here (presence.go), what a migration left behind
+// (arrival.go), the state of a call (agent.go).
 //
 // # Time
 //
@@ -29,14 +40,14 @@
 //
 //   - resources/ID.json: the name and UUID of the guest last seen in the resource's config
 //     file. When that file is gone (its file system is not mounted) the guest can still
-//     be judged and stopped. It is written before anything is started.
+//     be found and stopped. It is written before anything is started.
 //   - guests/ID.json: the guest runs here and this node answers for it; see [Guests]. Until it is stopped it is the one
 //     meant, also where the file names no UUID or was edited (identify.go).
 //   - utilization/ID.json: what Pacemaker was told about the guest's size.
 //   - starts/ID/1: a lock, so that one start of the guest runs at a time.
 //   - departures/ID.json: the guest has moved from here to a peer. A start soon after that brings it back, and until the
 //     cluster manager has stopped it here, a migrate_to of another guest that fails waits before it says so.
-//   - peers/URI.json: what a peer's libvirt said last of its guests, and when; see census. Beside it,
+//   - peers/URI.json: what a peer's libvirt said last of its guests, and when; see package elsewhere. Beside it,
 //     peers/turns/URI/1 is a lock, so that one start asks it at a time.
 //   - utilization/turn/1: a lock, so that one guest's size is told at a time.
 //

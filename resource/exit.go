@@ -1,8 +1,10 @@
 package resource
 
 import (
+	"errors"
 	"fmt"
 
+	"github.com/vmferry/vmferry/resource/observe"
 	"github.com/vmferry/vmferry/resource/ocf"
 )
 
@@ -40,3 +42,21 @@ func fail(code ExitCode, format string, args ...any) *Error {
 func because(code ExitCode, err error, format string, args ...any) *Error {
 	return &Error{Code: code, Reason: fmt.Sprintf(format, args...), Err: err}
 }
+
+// stateError is the error for a guest that cannot be called running nor stopped.
+func stateError(guest string, o observe.Observation) *Error {
+	switch o.State {
+	case observe.Stalled:
+		return fail(Generic, "guest %q is here but does not work: %s", guest, o)
+	case observe.Switching:
+		return fail(Generic, "guest %q was left paused by a migration: %s", guest, o)
+	case observe.Incoming:
+		return fail(Generic, "guest %q is arriving by a migration and does not run yet: %s", guest, o)
+	}
+	return fail(Generic, "cannot tell whether guest %q runs here: %s", guest, o)
+}
+
+var (
+	errNotAlive = errors.New("the guest cannot act on it")
+	errTimeUp   = errors.New("timed out")
+)

@@ -60,7 +60,7 @@ func newWorld(t *testing.T, action string) *world {
 			"OCF_RESKEY_CRM_meta_migrate_target=node2", "OCF_RESKEY_CRM_meta_migrate_source=node0",
 			"OCF_RESKEY_CRM_meta_on_node=node1",
 		}),
-		Open: w.connect, Witness: w, RunDir: filepath.Join(w.dir, "run"), StateDir: filepath.Join(w.dir, "state"), Log: log,
+		Open: w.connect, Processes: w, RunDir: filepath.Join(w.dir, "run"), StateDir: filepath.Join(w.dir, "state"), Log: log,
 		Command: w.command,
 		Migrate: func(ctx context.Context, m Move) error { w.note("migrate"); return w.migrate(ctx, m) },
 	}
@@ -135,12 +135,12 @@ func (w *world) connect(ctx context.Context, uri string) (Hypervisor, error) {
 // blocked answers nothing until the context's end.
 func blocked(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }
 
-// Find implements Witness.
+// Find implements observe.Processes.
 func (w *world) Find(ctx context.Context, _, _ string) ([]hostproc.Process, error) {
 	return w.find(ctx)
 }
 
-// Kill implements Witness.
+// Kill implements observe.Processes.
 func (w *world) Kill(ctx context.Context, p hostproc.Process, grace time.Duration) error {
 	w.note("kill")
 	return w.kill(ctx, p, grace)

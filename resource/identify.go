@@ -12,6 +12,7 @@ import (
 
 	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/migrate/shellword"
+	"github.com/vmferry/vmferry/resource/observe"
 )
 
 // identity is the guest that a resource stands for. It is kept in
@@ -28,7 +29,7 @@ func (a *run) identify(ctx context.Context) error {
 	path := a.Params.File()
 	a.config.domain, a.config.err = a.readGuest(ctx)
 	if a.config.err == nil {
-		a.guest = identity{Name: a.config.domain.Name, UUID: a.config.domain.UUID, Config: path}
+		a.guest.Identity = observe.Identity{Name: a.config.domain.Name, UUID: a.config.domain.UUID}
 		err := a.remember()
 		a.keepToSeen()
 		return err
@@ -36,7 +37,7 @@ func (a *run) identify(ctx context.Context) error {
 	var noted identity
 	err := a.state.load(resourcesDir, a.Instance, &noted)
 	if err == nil && noted.Name != "" && noted.Config == path {
-		a.guest = noted
+		a.guest.Identity = observe.Identity{Name: noted.Name, UUID: noted.UUID}
 		a.keepToSeen()
 		return a.goOnWithoutConfig()
 	}
@@ -62,8 +63,8 @@ func (a *run) keepToSeen() {
 	case sameName && a.guest.UUID == "":
 		a.guest.UUID, a.lent = seen.UUID, true
 	default:
-		meant := a.guest
-		a.meant = &meant
+		meant := a.guest.Identity
+		a.guest.Configured = &meant
 		a.guest.Name, a.guest.UUID = seen.Guest, seen.UUID
 	}
 }
@@ -73,31 +74,28 @@ func (a *run) keepToSeen() {
 // it had, and its UUID is noted then. A stranger of that name was not moved here while ours was on its way: libvirt has
 // one guest of a name.
 func (a *run) welcome(o observation) {
-	if a.action != "migrate_from" || o.verdict != notRunning || o.namesake == nil ||
-		o.namesake.State != libvirt.Running || o.namesake.Reason != "migrated" {
+	if a.action != "migrate_from" || o.State != observe.NotRunning || o.Namesake == nil ||
+		o.Namesake.State != libvirt.Running || o.Namesake.Reason != "migrated" {
 		return
 	}
 	a.Log.Warnf("guest %q has arrived with UUID %s, and the config file here says %s: the file counts when that one has ended",
-		a.guest.Name, o.namesake.UUID, a.guest.UUID)
-	meant := a.guest
-	a.meant, a.guest.UUID = &meant, o.namesake.UUID
+		a.guest.Name, o.Namesake.UUID, a.guest.UUID)
+	meant := a.guest.Identity
+	a.guest.Configured, a.guest.UUID = &meant, o.Namesake.UUID
 }
-
-// ref is what libvirt looks the guest up by.
-func (a *run) ref() string { return libvirt.Ref(a.guest.Name, a.guest.UUID) }
 
 // claim makes sure before a start that the guest's name is free for it here. A UUID that libvirt made has ended
 // with its guest: this start gives the guest another one, and any node may have done so, so that it goes by its
 // name again.
 func (a *run) claim(ctx context.Context, o observation) (observation, error) {
 	switch {
-	case o.verdict != notRunning || o.libErr != nil:
+	case o.State != observe.NotRunning || o.LibvirtErr != nil:
 		return o, nil
-	case o.namesake != nil && (o.namesake.State.Active() || !a.lent):
-		return o, a.taken(*o.namesake)
+	case o.Namesake != nil && (o.Namesake.State.Active() || !a.lent):
+		return o, a.taken(*o.Namesake)
 	case a.lent:
 		a.guest.UUID, a.lent = "", false
-		return a.look(ctx), nil
+		return a.guest.Look(ctx), nil
 	}
 	return o, nil
 }
@@ -137,11 +135,12 @@ func (a *run) remember() error {
 	if a.action == "validate-all" {
 		return nil // changes nothing, and may be run by anybody
 	}
+	note := identity{Name: a.guest.Name, UUID: a.guest.UUID, Config: a.Params.File()}
 	var noted identity
-	if err := a.state.load(resourcesDir, a.Instance, &noted); err == nil && noted == a.guest {
+	if err := a.state.load(resourcesDir, a.Instance, &noted); err == nil && noted == note {
 		return nil
 	}
-	err := a.state.save(resourcesDir, a.Instance, a.guest)
+	err := a.state.save(resourcesDir, a.Instance, note)
 	switch {
 	case err == nil:
 		return nil
@@ -173,7 +172,7 @@ func (a *run) goOnWithoutName() error {
 	}
 	path := a.Params.File()
 	base := filepath.Base(path)
-	a.guest = identity{Name: cmp.Or(a.Params.Name, strings.TrimSuffix(base, filepath.Ext(base))), Config: path}
+	a.guest.Identity = observe.Identity{Name: cmp.Or(a.Params.Name, strings.TrimSuffix(base, filepath.Ext(base)))}
 	a.guess = a.Params.Name == "" // else the operator said it
 	a.Log.WithError(a.config.err).Infof("config file is not usable and the guest's name is not known: looking for %q", a.guest.Name)
 	return nil

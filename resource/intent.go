@@ -101,3 +101,12 @@ func (a *run) hasDeparted(node string) bool {
 	age := time.Since(d.At)
 	return d.Guest == a.guest.Name && strings.EqualFold(d.Peer, node) && age >= 0 && age < departureTime
 }
+
+// beginMove writes the note of a migration; adopt tells that the same one was begun before, and may be under way.
+func (a *run) beginMove(way, peer, uuid string) (adopt bool, err error) {
+	before, pending, err := a.pending()
+	if err != nil {
+		a.Log.WithError(err).Warn("the note about the last migration cannot be read, and is replaced")
+	}
+	return pending && before.Way == way && before.Peer == peer, a.intend(way, peer, uuid)
+}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/resource/hostproc"
+	"github.com/vmferry/vmferry/resource/observe"
 )
 
 const strangerUUID = "99999999-2222-4333-8444-555555555555"
@@ -201,7 +202,7 @@ func TestEditedFileDoesNotHideAnArrival(t *testing.T) {
 		for _, action := range []string{"migrate_from", "monitor", "start"} {
 			err, took := w.run(action)
 			checkExit(t, err, Success, "")
-			if took > 2*pollInterval || !w.held() || len(w.calls) > 0 {
+			if took > 2*observe.PollInterval || !w.held() || len(w.calls) > 0 {
 				t.Errorf("%s took %v, did %v, noted: %t", action, took, w.calls, w.held())
 			}
 		}

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/vmferry/vmferry/resource/observe"
 )
 
 const (
@@ -34,7 +36,7 @@ func (a *run) awaitOthers(ctx context.Context) {
 	}
 	a.Log.Infof("the failure is told when the others have arrived: %s", strings.Join(others, ", "))
 	for last := time.Now(); time.Since(last) < othersQuiet; {
-		if !pause(ctx, pollInterval) {
+		if !observe.Sleep(ctx, observe.PollInterval) {
 			return
 		}
 		if len(a.onTheirWay()) > 0 {

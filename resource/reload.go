@@ -1,6 +1,10 @@
 package resource
 
-import "context"
+import (
+	"context"
+
+	"github.com/vmferry/vmferry/resource/observe"
+)
 
 // reload is called when only parameters changed that meta-data.xml calls reloadable. Each
 // action reads them anew, so that there is nothing to do but to check them, and to write
@@ -9,7 +13,7 @@ func (a *run) reload(ctx context.Context) error {
 	if err := a.validate(ctx); err != nil {
 		return err
 	}
-	if o := a.settle(ctx); o.verdict == running && !a.guess {
+	if o := a.lookStable(ctx); o.State == observe.Running && !a.guess {
 		a.keep(o)
 	}
 	return nil

@@ -41,7 +41,7 @@ func unseal(sealed string) (text string, ours bool) {
 // saveConfig puts the running guest's configuration into the config file, where the
 // operator asks for that. It fails nothing: a guest whose file stays old runs all the same.
 func (a *run) saveConfig(ctx context.Context, o observation) {
-	if !a.Params.SaveConfig || a.config.err != nil || o.libErr != nil {
+	if !a.Params.SaveConfig || a.config.err != nil || o.LibvirtErr != nil {
 		return
 	}
 	changed, err := a.trySaveConfig(ctx)
@@ -102,20 +102,16 @@ func (a *run) putConfig(path, text string) (changed bool, err error) {
 func (a *run) definition(ctx context.Context) (string, error) {
 	ctx, cancel := within(ctx, saveTime)
 	defer cancel()
-	conn, err := a.connect(ctx)
+	var text string
+	err := a.guest.Call(ctx, func(conn Hypervisor) (err error) { text, err = conn.Definition(ctx, a.guest.Ref()); return err })
 	if err != nil {
-		return "", err
-	}
-	text, err := conn.Definition(ctx, a.ref())
-	if err != nil {
-		a.dropBroken(err)
 		return "", err
 	}
 	d, err := parseDomain(text)
 	switch {
 	case err != nil:
 		return "", fmt.Errorf("libvirt's description of the guest: %w", err)
-	case d.Name != a.guest.Name || a.isOther(d.UUID):
+	case d.Name != a.guest.Name || a.guest.IsOther(d.UUID):
 		return "", fmt.Errorf("libvirt describes another guest, %q with UUID %s", d.Name, d.UUID)
 	}
 	return text, nil

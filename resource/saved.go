@@ -15,6 +15,7 @@ import (
 	"github.com/vmferry/vmferry/migrate/libvirt/saveimage"
 	"github.com/vmferry/vmferry/migrate/safefile"
 	"github.com/vmferry/vmferry/migrate/shellword"
+	"github.com/vmferry/vmferry/resource/observe"
 )
 
 const (
@@ -42,10 +43,10 @@ func (a *run) stateFile() string { return filepath.Join(a.Params.savesTo(), a.gu
 func (a *run) save(ctx context.Context) error {
 	var err error
 	a.saving = true
-	switch o := a.look(ctx); {
-	case o.answer == beingSaved: // by an agent that was killed
+	switch o := a.guest.Look(ctx); {
+	case o.Libvirt == observe.PausedSave: // by an agent that was killed
 		a.Log.Info("waiting for the end of a saving of the guest that is under way")
-	case !o.executing() && o.answer != "paused/user":
+	case !o.IsExecuting() && o.Libvirt != observe.PausedUser:
 		a.saving = false
 		return errNotAlive
 	default:
@@ -56,13 +57,13 @@ func (a *run) save(ctx context.Context) error {
 		err = a.callSave(ctx)
 	}
 	if err == nil {
-		if _, gone := a.lookUntil(ctx, isGone); !gone {
+		if _, gone := a.guest.WaitFor(ctx, observation.IsGone); !gone {
 			err = errTimeUp
 		}
 	}
 	after, cancel := context.WithTimeout(context.WithoutCancel(ctx), abortTime)
 	defer cancel()
-	if err == nil || a.look(after).verdict == notRunning { // the answer got lost, or the guest died
+	if err == nil || a.guest.Look(after).State == observe.NotRunning { // the answer got lost, or the guest died
 		return timely(after, func() error { return a.finishSaved(err) })
 	}
 	a.takeBack(context.WithoutCancel(ctx))
@@ -114,15 +115,13 @@ func (a *run) prepareSave(ctx context.Context) error {
 }
 
 func (a *run) callSave(ctx context.Context) error {
-	conn, err := a.connectBriefly(ctx)
-	if err != nil {
+	if err := a.guest.Connect(ctx); err != nil {
 		return err
 	}
 	a.Log.Infof("saving the guest to %s", a.stateFile())
 	a.step("saving")
-	err = conn.Save(ctx, a.ref(), a.savesAs())
-	a.dropBroken(err)
-	a.refused = err != nil && !unclear(err)
+	err := a.guest.Call(ctx, func(conn Hypervisor) error { return conn.Save(ctx, a.guest.Ref(), a.savesAs()) })
+	a.refused = err != nil && !observe.HasNoAnswer(err)
 	return err
 }
 
@@ -142,17 +141,16 @@ func (a *run) savedBytes(ctx context.Context) uint64 {
 func (a *run) takeBack(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, abortTime)
 	defer cancel()
-	conn, err := a.connectBriefly(ctx)
-	if err != nil {
+	if err := a.guest.Connect(ctx); err != nil {
 		return
 	}
 	if libvirt.DriverOf(a.Params.Hypervisor).Can(libvirt.CanAbort) {
-		a.dropBroken(conn.AbortJob(ctx, a.ref())) // an error most often says that there is no job
+		_ = a.guest.Call(ctx, func(conn Hypervisor) error { return conn.AbortJob(ctx, a.guest.Ref()) }) // an error most often says that there is no job
 	}
-	if w, ok := a.Witness.(Waker); ok && a.refused {
+	if w, ok := a.Processes.(observe.Resumer); ok && a.refused {
 		a.wake(ctx, w)
 	}
-	o, runs := a.lookUntil(ctx, observation.executing)
+	o, runs := a.guest.WaitFor(ctx, observation.IsExecuting)
 	if !runs {
 		a.Log.Warnf("the guest does not go on: %s", o)
 		return
@@ -164,7 +162,7 @@ func (a *run) takeBack(ctx context.Context) {
 }
 
 // wake lets a guest go on that stands still since its saving failed.
-func (a *run) wake(ctx context.Context, w Waker) {
+func (a *run) wake(ctx context.Context, w observe.Resumer) {
 	halted, err := w.Halted(ctx, a.guest.Name, a.guest.UUID)
 	if err != nil || !halted {
 		return
@@ -330,7 +328,7 @@ func (a *run) restore(ctx context.Context, conn Hypervisor, s *savedState) error
 	}
 	began := time.Now()
 	err := conn.Restore(ctx, s.file, s.xml)
-	if libvirt.IsOtherHardware(err) && s.xml != "" && s.asIs && a.look(ctx).verdict == notRunning {
+	if libvirt.IsOtherHardware(err) && s.xml != "" && s.asIs && a.guest.Look(ctx).State == observe.NotRunning {
 		a.Log.WithError(err).Warn("the config file describes another hardware than the guest was saved with, which it keeps until its next start")
 		err = conn.Restore(ctx, s.file, "")
 	}
@@ -338,7 +336,7 @@ func (a *run) restore(ctx context.Context, conn Hypervisor, s *savedState) error
 		a.recordRestored(s.file, began)
 		return nil
 	}
-	if unclear(err) || a.look(ctx).verdict != notRunning {
+	if observe.HasNoAnswer(err) || a.guest.Look(ctx).State != observe.NotRunning {
 		return err
 	}
 	plain := a.stateFile()
@@ -353,15 +351,10 @@ func (a *run) restore(ctx context.Context, conn Hypervisor, s *savedState) error
 	return err
 }
 
-// unclear tells whether it is not known what libvirt did: it gave no answer.
-func unclear(err error) bool {
-	return errors.Is(err, libvirt.ErrConnect) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)
-}
-
 // dropSaved removes the files of a guest that runs, which would be wrong from now on. A guest that
 // is paused may be one that a person is saving just now.
 func (a *run) dropSaved(ctx context.Context, o observation) {
-	if a.Params.savesTo() == "" || o.libErr != nil || o.status.State == libvirt.Paused {
+	if a.Params.savesTo() == "" || o.LibvirtErr != nil || o.Status.State == libvirt.Paused {
 		return
 	}
 	ctx, cancel := within(ctx, storageTime)

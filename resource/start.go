@@ -3,154 +3,121 @@ package resource
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 
 	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/resource/elsewhere"
 	"github.com/vmferry/vmferry/resource/hostproc"
+	"github.com/vmferry/vmferry/resource/observe"
 )
 
 // start brings the guest up from its config file, unless it is here already in any
-// form. Only a guest that is proven not to run is started, and the start has succeeded
-// only when the guest was seen to run.
-func (a *run) start(ctx context.Context) error {
-	alone, err := a.onlyStart(ctx)
+// form. Only a guest that is proven not to run, here (locate.go) and elsewhere (package elsewhere), is started, and the
+// start has succeeded only when the guest was seen to run.
+func (s *starter) start(ctx context.Context) error {
+	lock, err := s.lock(ctx)
 	if err != nil {
 		return err
 	}
-	defer alone.Release()
-	p := &proof{run: a}
-	o, c, by, err := p.find(ctx)
+	defer lock.Release()
+	l, err := s.locate(ctx)
 	switch {
 	case err != nil:
 		return err
-	case o.verdict == running:
-		a.Log.Infof("already running: %s", o)
-		a.keep(o)
-		a.dropSaved(ctx, o)
-		a.arrived(ctx)
+	case l.IsRunning():
+		s.Log.Infof("already running: %s", l.observation)
+		s.keep(l.observation)
+		s.dropSaved(ctx, l.observation)
+		s.arrived(ctx)
 		return nil
-	case c == bringIt:
-	case o.verdict != notRunning:
-		return a.refuse(o)
-	case o.libErr != nil:
-		return because(Generic, o.libErr, "cannot start guest %q", a.guest.Name)
+	case l.elsewhere == elsewhere.Fetch:
+	case !l.IsGone():
+		return stateError(s.guest.Name, l.observation)
+	case l.LibvirtErr != nil:
+		return because(Generic, l.LibvirtErr, "cannot start guest %q", s.guest.Name)
 	}
-	how, err := a.begin(ctx, o, c, by)
+	how, err := s.bring(ctx, l)
 	if err != nil {
 		return err
 	}
-	a.step("created")
-	a.unstrand()
-	runs, err := a.waitRunning(ctx, how)
+	s.step("created")
+	s.unstrand()
+	runs, err := s.waitRunning(ctx, how)
 	if err != nil {
 		return err
 	}
-	defer a.announce(ctx, announcedBefore(c, runs))()
-	a.resolve()
-	return a.settleIn(ctx)
+	defer s.announce(ctx, announcedBefore(l.elsewhere, runs))()
+	s.resolve()
+	return s.settleIn(ctx)
 }
 
-// announcedBefore are the processes for which the node daemon's announcement suffices: those that a migration brought. QEMU's
-// own announcement has taught them to this host's bridge. To a guest that boots nobody else does that: the daemon may
-// not change the bridge, and the guest may send nothing before it is asked. Where it ran before, its frames came in
-// from another node, and the bridge would go on to look for it there: its clients would wait until their entries expire.
-func announcedBefore(c course, o observation) []hostproc.Process {
-	if c != bringIt {
-		return nil
-	}
-	return o.found
-}
-
-// ready looks until the guest can be started, or is seen to run.
-func (a *run) ready(ctx context.Context) observation {
-	soft, cancel := context.WithTimeout(ctx, orphanTime)
-	defer cancel()
-	o, ok := a.lookUntil(soft, readyToStart)
-	if !ok && ctx.Err() == nil {
-		o = a.clearOrphan(ctx, a.look(ctx)) // the last look may have been cut short
-	}
-	if !readyToStart(o) && ctx.Err() == nil && a.fetchesFrom(o) == "" {
-		o, _ = a.lookUntil(ctx, readyToStart)
-	}
-	return a.outlast(ctx, o, a.budget.settle)
-}
-
-// begin starts the guest that runs nowhere, or fetches it from where it runs; how says which.
-func (a *run) begin(ctx context.Context, o observation, c course, by heard) (how string, err error) {
-	switch c {
-	case goAhead:
-	case bringIt:
-		return "fetched", a.fetch(ctx, by)
-	default:
-		return "", a.refusal(by)
-	}
-	if err := a.checkImages(ctx); err != nil {
-		return "", err
-	}
-	a.step("proven")
-	// Where the storage is not mounted, to boot would leave a saved state behind that fits the disks no more.
-	if err := timely(ctx, a.checkSaveDirs); err != nil {
-		return "", err
-	}
-	if a.isLost(o) {
-		if err := a.revive(ctx); err != nil {
-			return "", because(Generic, err, "guest %q not started", a.guest.Name)
-		}
-	}
-	if err := a.create(ctx, o); err != nil {
-		return "", err
-	}
-	a.forgetMoves(ctx)
-	return "started", nil
-}
-
-// onlyStart waits until no other start of this resource is under way: Heartbeat begins
+// lock waits until no other start of this resource is under way: Heartbeat begins
 // several at once when it takes a group over. The second finds the guest running.
-func (a *run) onlyStart(ctx context.Context) (*migrate.Slot, error) {
-	slot, err := migrate.Slots{Dir: strings.TrimSuffix(a.state.file(startsDir, a.Instance), ".json")}.Acquire(ctx, func() {
-		a.Log.Info("waiting for another start of this resource")
+func (s *starter) lock(ctx context.Context) (*migrate.Slot, error) {
+	slot, err := migrate.Slots{Dir: strings.TrimSuffix(s.state.file(startsDir, s.Instance), ".json")}.Acquire(ctx, func() {
+		s.Log.Info("waiting for another start of this resource")
 	})
 	if err != nil {
-		return nil, because(Generic, err, "guest %q not started: another start of it does not end", a.guest.Name)
+		return nil, because(Generic, err, "guest %q not started: another start of it does not end", s.guest.Name)
 	}
 	return slot, nil
 }
 
-// readyToStart waits for libvirt, which may itself be starting, and for a guest that a
-// migration is bringing. All else is decided at once.
-func readyToStart(o observation) bool {
-	switch o.verdict {
-	case notRunning:
-		return o.libErr == nil
-	case running, stalled:
-		return true
+// bring starts the guest that runs nowhere, or fetches it from where it runs; how says which.
+func (s *starter) bring(ctx context.Context, l location) (how string, err error) {
+	switch l.elsewhere {
+	case elsewhere.Start:
+		return "started", s.boot(ctx, l.observation)
+	case elsewhere.Fetch:
+		return "fetched", s.fetch(ctx, l.by)
 	}
-	return false
+	return "", s.refusal(l.by)
 }
 
-func (a *run) create(ctx context.Context, o observation) error {
-	conn, err := a.connect(ctx)
-	if err != nil {
-		return because(Generic, err, "cannot start guest %q", a.guest.Name)
+// boot starts the guest that runs nowhere, from its saved state or from its config file.
+func (s *starter) boot(ctx context.Context, o observation) error {
+	if err := s.checkImages(ctx); err != nil {
+		return err
 	}
-	a.warnOfMemory()
-	a.warnOfWriters(ctx)
-	a.Log.Infof("starting from %s", a.Params.File())
-	err = a.bringUp(ctx, conn, o)
+	s.step("proven")
+	// Where the storage is not mounted, to boot would leave a saved state behind that fits the disks no more.
+	if err := timely(ctx, s.checkSaveDirs); err != nil {
+		return err
+	}
+	if isStuck(s.run, o) {
+		if err := s.restartLibvirt(ctx); err != nil {
+			return because(Generic, err, "guest %q not started", s.guest.Name)
+		}
+	}
+	if err := s.create(ctx, o); err != nil {
+		return err
+	}
+	s.forgetMoves(ctx)
+	return nil
+}
+
+func (s *starter) create(ctx context.Context, o observation) error {
+	if err := s.guest.Connect(ctx); err != nil {
+		return because(Generic, err, "cannot start guest %q", s.guest.Name)
+	}
+	s.warnOfMemory()
+	s.warnOfWriters(ctx)
+	s.Log.Infof("starting from %s", s.Params.File())
+	err := s.guest.Call(ctx, func(conn Hypervisor) error { return s.bringUp(ctx, conn, o) })
 	if err == nil {
 		return nil
 	}
-	a.dropBroken(err)
 	// Another start may have come first, or the answer got lost on its way.
-	if again := a.look(ctx); again.verdict == running {
-		a.Log.WithError(err).Warn("libvirt reported an error for the start, but the guest runs")
+	if again := s.guest.Look(ctx); again.State == observe.Running {
+		s.Log.WithError(err).Warn("libvirt reported an error for the start, but the guest runs")
 		return nil
 	}
 	if imageLocked(err) {
-		return because(Generic, err, "guest %q not started, its disk is in use by another process: is the guest running on another node", a.guest.Name)
+		return because(Generic, err, "guest %q not started, its disk is in use by another process: is the guest running on another node", s.guest.Name)
 	}
-	return because(Generic, err, "cannot start guest %q", a.guest.Name)
+	return because(Generic, err, "cannot start guest %q", s.guest.Name)
 }
 
 // imageLocked knows QEMU's message for a disk that another QEMU has open.
@@ -159,26 +126,49 @@ func imageLocked(err error) bool {
 	if !errors.As(err, &lerr) {
 		return false
 	}
-	for _, words := range []string{"Failed to get \"write\" lock", "Failed to get shared \"write\" lock",
-		"Is another process using the image", "resource busy"} {
-		if strings.Contains(lerr.Message, words) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc([]string{"Failed to get \"write\" lock", "Failed to get shared \"write\" lock",
+		"Is another process using the image", "resource busy"},
+		func(words string) bool { return strings.Contains(lerr.Message, words) })
 }
 
-// waitRunning returns nil when the guest is seen to run here, and has noted it.
-func (a *run) waitRunning(ctx context.Context, how string) (observation, error) {
-	o, ok := a.lookUntil(ctx, func(o observation) bool { a.welcome(o); return o.verdict == running })
-	if !ok {
-		return o, fail(Generic, "guest %q was %s but does not run in time: %s", a.guest.Name, how, o)
+// fetch moves the guest here from the node that has it, live. A manager that takes the guest for stopped
+// would else take the failed start for a failed node.
+func (s *starter) fetch(ctx context.Context, from elsewhere.Answer) error {
+	if s.Node == "" {
+		return because(Generic, s.refusal(from),
+			"guest %q cannot be fetched, as this node's own name is not known", s.guest.Name)
 	}
-	if err := a.record(o); err != nil {
-		return o, because(Generic, err, "guest %q was %s, but this cannot be noted for the node daemon", a.guest.Name, how)
+	source, err := s.route(ctx, from.Node)
+	if err != nil {
+		return because(Configured, err, "guest %q cannot be fetched from %s", s.guest.Name, from.Node)
 	}
-	a.Log.Infof("%s: %s", how, o)
-	a.arrived(ctx)
-	a.returned()
-	return o, nil
+	own, err := s.route(ctx, s.Node)
+	if err != nil {
+		return because(Configured, err, "guest %q cannot be fetched to %s", s.guest.Name, s.Node)
+	}
+	adopt, err := s.beginMove(inward, from.Node, from.Status.UUID)
+	if err != nil {
+		return err
+	}
+	m := s.Params.Move(s.guest.Name, from.Status.UUID, own)
+	m.SourceURI, m.Fetch, m.Relay = source.URI, true, false
+	m.Adopt = adopt // begun by a start that was killed
+	soft, cancel := s.at(ctx, s.budget.migrate)
+	defer cancel()
+	s.Log.WithField("peer", from.Node).Info("the guest runs there already: moving it here")
+	if err := s.Migrate(soft, m); err != nil {
+		return because(Generic, err, "guest %q could not be fetched from %s", s.guest.Name, from.Node)
+	}
+	return nil
+}
+
+// announcedBefore are the processes for which the node daemon's announcement suffices: those that a migration brought. QEMU's
+// own announcement has taught them to this host's bridge. To a guest that boots nobody else does that: the daemon may
+// not change the bridge, and the guest may send nothing before it is asked. Where it ran before, its frames came in
+// from another node, and the bridge would go on to look for it there: its clients would wait until their entries expire.
+func announcedBefore(d elsewhere.Decision, o observation) []hostproc.Process {
+	if d != elsewhere.Fetch {
+		return nil
+	}
+	return o.Processes
 }

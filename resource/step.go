@@ -17,7 +17,7 @@ var steps = map[string][]string{
 // for an action that changes nothing.
 func Steps(action string) []string { return slices.Clone(steps[action]) }
 
-// step tells that a point was reached.
+// step reports that a point was reached.
 func (a *run) step(name string) {
 	a.Log.WithField("step", name).Debug("reached")
 	if a.Step != nil {

@@ -9,265 +9,296 @@ import (
 	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/resource/hostproc"
+	"github.com/vmferry/vmferry/resource/observe"
 )
 
 const (
-	// askAgain is when a guest that has not shut down is asked once more. A guest that is
-	// still booting does not hear the first time.
-	askAgain = 15 * time.Second
-	// askLimit is how often a request may fail before the guest counts as deaf.
-	askLimit = 3
+	// requestAgain is when a guest that has not shut down is asked again. A guest that is
+	// still booting ignores the first request.
+	requestAgain = 15 * time.Second
+	// requestLimit is how often a request may fail before the stop goes on with destroy.
+	requestLimit = 3
 	// libvirtPatience is how long a stop waits for a libvirt that does not answer. A daemon
 	// that is restarted by an upgrade is back by then, and the guest gets its clean end.
 	libvirtPatience = 10 * time.Second
 )
 
+// stopper is a stop under way.
+type stopper struct{ *run }
+
 // stop ends the guest: by saving it where its parameters want that, by its own shutdown, by libvirt's
-// destroy, by killing its process, in this order and each until its part of the time is over. It
+// destroy, by killing its process, in this order and each until its part of the time (budget.go) is over. It
 // succeeds only with the proof that the guest does not run here.
-func (a *run) stop(ctx context.Context) error {
-	o := a.outlast(ctx, a.look(ctx), a.budget.graceful)
-	if o.verdict == notRunning {
-		a.Log.Infof("already stopped: %s", o)
-		a.forget()
-		a.concluded()
-		a.unstrand()
-		a.tidyLost(ctx, o)
+//
+// When libvirtd is dead or does not answer:
+//   - the guest is here if its process is; no process is the proof that it is stopped.
+//   - save fails at once, or when its part of the time is over.
+//   - shutdown waits ten seconds for libvirtd to come back, and then gives up. A Xen domain is asked to shut down
+//     through xl instead.
+//   - destroy fails at once, or when its part of the time is over.
+//   - kill sends SIGTERM and then SIGKILL to the process (xl destroy to a Xen domain), and waits for its exit.
+//
+// Where the processes cannot be read either, the stop fails: the cluster manager has to fence the node.
+func (s *stopper) stop(ctx context.Context) error {
+	o := s.guest.WaitReboot(ctx, s.guest.Look(ctx), s.until(s.budget.graceful))
+	switch {
+	case o.IsGone():
+		s.Log.Infof("already stopped: %s", o)
+		s.forget()
+		s.concluded()
+		s.unstrand()
+		s.removeStuck(ctx, o)
 		return nil
+	case s.guess:
+		return fail(Generic, "cannot tell whether this resource's guest runs here, as config file %q is gone and never was seen: restore it; %s",
+			s.Params.File(), o)
 	}
-	if a.guess {
-		return fail(Generic, "cannot tell whether this resource's guest runs here, as config file %q is gone and never was seen: restore it; %s", a.Params.File(), o)
-	}
-	a.callOff(ctx)
-	a.dropSaved(ctx, o)
-	a.beforeStop(ctx, o)
-	why := a.evacuates(ctx)
-	saves := a.saves(ctx, why)
-	orphan := a.isArrival(o) // of which libvirt could end nothing before its source does
-	for _, s := range []stopStep{
-		{"save", ladder.Save, a.budget.save, (*run).save},
-		{"shutdown", ladder.Shutdown, a.budget.graceful, (*run).shutdown},
-		{"destroy", ladder.Destroy, a.budget.destroy, (*run).destroy},
-		{"kill", ladder.Destroy, a.budget.end, (*run).kill},
-	} {
-		if s.means == ladder.Save && !saves || orphan && s.name != "kill" || !a.try(ctx, s) {
+	s.abortMigration(ctx)
+	s.dropSaved(ctx, o)
+	s.beforeStop(ctx, o)
+	why := s.evacuates(ctx)
+	arrival := isArrival(s.run, o)
+	for _, step := range decideStop(s.budget, s.saves(ctx, why), arrival) {
+		if !s.try(ctx, step) {
 			continue
 		}
-		a.forget()
-		if orphan {
-			a.tidyLost(ctx, a.look(ctx))
+		s.forget()
+		if arrival {
+			s.removeStuck(ctx, s.guest.Look(ctx))
 		}
-		a.account(ctx, why)
-		a.unstrand()
+		s.account(ctx, why)
+		s.unstrand()
 		return nil
 	}
-	return fail(Generic, "guest %q could not be stopped: %s", a.guest.Name, a.lastLook())
-}
-
-// callOff ends a migration that an agent which was killed has left under way: it would carry
-// the guest to where nobody asked for it any more, while this stop waits for its end here.
-func (a *run) callOff(ctx context.Context) {
-	i, pending, err := a.pending()
-	if err != nil || !pending || i.Way != outward {
-		return
-	}
-	ctx, cancel := context.WithTimeout(ctx, a.budget.call)
-	defer cancel()
-	if err := a.abortJob(ctx); err != nil {
-		a.Log.WithError(err).Infof("a migration to %s that may be under way is not called off", i.Peer)
-		return
-	}
-	a.Log.Infof("called off the migration to %s, which was under way", i.Peer)
-}
-
-// abortJob ends the migration of the guest that is under way: by libvirt, or by the witness where its driver cannot. The
-// error, which most often says that there is none, is nothing to fail for: the steps that follow meet the same libvirt.
-func (a *run) abortJob(ctx context.Context) error {
-	if lack := libvirt.DriverOf(a.Params.Hypervisor).Lacks(libvirt.CanAbort); lack != nil {
-		if w, ok := a.Witness.(Aborter); ok {
-			return w.Abort(ctx, a.guest.Name, a.guest.UUID)
-		}
-		return lack
-	}
-	conn, err := a.connectBriefly(ctx)
-	if err != nil {
-		return err
-	}
-	err = conn.AbortJob(ctx, a.ref())
-	a.dropBroken(err)
-	return err
+	return fail(Generic, "guest %q could not be stopped: %s", s.guest.Name, s.lastLook())
 }
 
 // stopStep is one way to end the guest.
 type stopStep struct {
-	name  string
-	means ladder.Rung   // the rung that it is
-	end   time.Duration // until when it may take, counted from the action's start
-	do    func(*run, context.Context) error
+	name string
+	rung ladder.Rung                           // the rung that it is
+	end  time.Duration                         // until when it may take, counted from the action's start
+	do   func(*stopper, context.Context) error // nil is the proof that the guest is gone
 }
 
-// try makes one step of the stop and tells whether the guest is proven to be gone.
-func (a *run) try(ctx context.Context, s stopStep) bool {
-	ctx, cancel := a.at(ctx, s.end)
+// decideStop is what a stop tries, in order. Of a guest that has only arrived in part libvirt could end nothing before
+// its source does.
+func decideStop(b budget, saves, arrival bool) []stopStep {
+	all := []stopStep{
+		{"save", ladder.Save, b.save, (*stopper).save},
+		{"shutdown", ladder.Shutdown, b.graceful, (*stopper).shutdown},
+		{"destroy", ladder.Destroy, b.destroy, (*stopper).destroy},
+		{"kill", ladder.Destroy, b.end, (*stopper).kill},
+	}
+	switch {
+	case arrival:
+		return all[3:]
+	case !saves:
+		return all[1:]
+	}
+	return all
+}
+
+// try makes one step of the stop and reports whether the guest is proven to be gone.
+func (s *stopper) try(ctx context.Context, step stopStep) bool {
+	ctx, cancel := s.at(ctx, step.end)
 	defer cancel()
-	rung := migrate.RungTime{Rung: s.means}
+	rung := migrate.RungTime{Rung: step.rung}
 	began := time.Now()
-	err := s.do(a, ctx)
+	err := step.do(s, ctx)
 	rung.MS = float64(time.Since(began).Microseconds()) / 1000
 	if err != nil {
 		rung.Error = err.Error()
-		a.Log.WithError(err).Warnf("%s did not stop the guest", s.name)
+		s.Log.WithError(err).Warnf("%s did not stop the guest", step.name)
 	} else {
-		a.Log.Infof("stopped by %s", s.name)
+		s.Log.Infof("stopped by %s", step.name)
 	}
-	a.rungs = append(a.rungs, rung)
+	s.rungs = append(s.rungs, rung)
 	return err == nil
 }
 
 // lastLook is for the reason of a failure, when the action's own time is over.
-func (a *run) lastLook() observation {
+func (s *stopper) lastLook() observation {
 	ctx, cancel := context.WithTimeout(context.Background(), answerReserve/4)
 	defer cancel()
-	return a.look(ctx)
+	return s.guest.Look(ctx)
 }
 
 var (
 	errForced    = errors.New("force_stop is set")
-	errNotAlive  = errors.New("the guest cannot act on it")
 	errDeaf      = errors.New("the guest cannot be asked")
 	errNoLibvirt = errors.New("libvirt does not answer")
-	errTimeUp    = errors.New("its time is over")
 )
 
-// shutdown asks the guest to shut down and waits for its end. It gives up early on a guest that
-// cannot act (paused, crashed), and on a libvirt that cannot be asked.
-func (a *run) shutdown(ctx context.Context) error {
-	if a.Params.ForceStop {
+// shutdownAct is what a shutdown does next.
+type shutdownAct int
+
+const (
+	shutdownWait           shutdownAct = iota // look again in a moment
+	shutdownDone                              // the guest is gone
+	shutdownRequest                           // ask the guest to shut down
+	shutdownAbortSave                         // end the save that keeps it paused
+	shutdownGiveUp                            // the guest cannot act on a request
+	shutdownWithoutLibvirt                    // libvirt does not answer: ask the guest another way, if there is one
+)
+
+// shutdownFacts is all that decideShutdown looks at.
+type shutdownFacts struct {
+	observation
+	silent time.Duration // since when libvirt has not answered
+	due    bool          // the guest was not asked yet, or long ago
+	saving bool          // a save was begun by this stop, and not seen to end
+}
+
+// decideShutdown gives up early on a guest that cannot act (paused, crashed), and on a libvirt that does not answer.
+func decideShutdown(f shutdownFacts) shutdownAct {
+	switch {
+	case f.IsGone():
+		return shutdownDone
+	case f.LibvirtErr != nil && f.silent >= libvirtPatience:
+		return shutdownWithoutLibvirt
+	case f.LibvirtErr != nil:
+		return shutdownWait
+	case f.Proc == observe.ProcEnding: // it does already, and then goes, or is back
+		return shutdownWait
+	case f.Libvirt == observe.PausedSave && f.saving: // its libvirtd was away when the save was aborted
+		return shutdownAbortSave
+	case f.Libvirt == observe.PausedPostCopy: // it leaves by itself, and would be lost without what is here
+		return shutdownWait
+	case !f.IsExecuting() && f.Libvirt != observe.NoState:
+		return shutdownGiveUp
+	case f.due:
+		return shutdownRequest
+	}
+	return shutdownWait
+}
+
+// shutdown asks the guest to shut down and waits for its end.
+func (s *stopper) shutdown(ctx context.Context) error {
+	if s.Params.ForceStop {
 		return errForced
 	}
-	var asked, silent time.Time
-	failures := 0
-	for {
-		o := a.look(ctx)
+	var requested, silentSince time.Time
+	for failures := 0; ; {
+		f := shutdownFacts{observation: s.guest.Look(ctx), saving: s.saving}
+		f.due = requested.IsZero() || time.Since(requested) >= requestAgain
 		switch {
-		case o.verdict == notRunning:
+		case f.LibvirtErr == nil:
+			silentSince = time.Time{}
+		case silentSince.IsZero():
+			silentSince = time.Now()
+		default:
+			f.silent = time.Since(silentSince)
+		}
+		switch decideShutdown(f) {
+		case shutdownDone:
 			return nil
-		case o.libErr != nil && silent.IsZero():
-			silent = time.Now()
-		case o.libErr != nil && time.Since(silent) >= libvirtPatience:
-			return a.shutdownAlone(ctx, o)
-		case o.libErr != nil:
-		case o.sight == ending: // it does already, and then goes, or is back
-		case o.answer == beingSaved && a.saving: // its libvirtd was away when the saving was given up
-			a.saving = false
-			a.takeBack(ctx)
-			continue
-		case o.answer == postCopySource: // it leaves by itself, and would be lost without what is here
-		case !o.executing() && o.answer != "no state/unknown":
+		case shutdownGiveUp:
 			return errNotAlive
-		case asked.IsZero() || time.Since(asked) >= askAgain:
-			silent = time.Time{}
-			if err := a.ask(ctx); err == nil {
-				asked = time.Now()
-				a.step("asked")
-			} else if failures++; failures >= askLimit {
+		case shutdownWithoutLibvirt:
+			return s.shutdownWithoutLibvirt(ctx, f.observation)
+		case shutdownAbortSave:
+			s.saving = false
+			s.takeBack(ctx)
+			continue
+		case shutdownRequest:
+			if err := s.request(ctx); err == nil {
+				requested = time.Now()
+				s.step("asked")
+			} else if failures++; failures >= requestLimit {
 				return errors.Join(errDeaf, err)
 			}
-		default:
-			silent = time.Time{}
 		}
-		if !pause(ctx, pollInterval) {
+		if !observe.Sleep(ctx, observe.PollInterval) {
 			return errTimeUp
 		}
 	}
 }
 
-// shutdownAlone is shutdown without libvirt, where a witness can ask the guest.
-func (a *run) shutdownAlone(ctx context.Context, o observation) error {
-	gentle, ok := a.Witness.(Gentle)
-	switch {
-	case !ok:
-		return errNoLibvirt
-	case o.sight == halted || o.sight == broken:
-		return errNotAlive
-	}
-	a.Log.Warn("asking the guest to shut down without libvirt, which does not answer")
-	return a.endEach(ctx, func(p hostproc.Process) error { return gentle.Shutdown(ctx, p, a.Params.ShutdownMode) })
-}
-
-func (a *run) ask(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, a.budget.call)
+// request asks the guest once.
+func (s *stopper) request(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, s.budget.call)
 	defer cancel()
-	conn, err := a.connect(ctx)
-	if err != nil {
-		return err
-	}
-	a.Log.Info("asking the guest to shut down")
-	err = conn.Shutdown(ctx, a.ref(), a.Params.ShutdownMode)
-	a.dropBroken(err)
+	err := s.guest.Call(ctx, func(conn Hypervisor) error {
+		s.Log.Info("asking the guest to shut down")
+		return conn.Shutdown(ctx, s.guest.Ref(), s.Params.ShutdownMode)
+	})
 	if errors.Is(err, libvirt.ErrNoDomain) {
 		return nil // gone meanwhile: the next look proves it
 	}
 	return err
 }
 
+// shutdownWithoutLibvirt asks the guest where that is possible.
+func (s *stopper) shutdownWithoutLibvirt(ctx context.Context, o observation) error {
+	direct, ok := s.Processes.(observe.Shutdowner)
+	switch {
+	case !ok:
+		return errNoLibvirt
+	case o.Proc == observe.ProcHalted || o.Proc == observe.ProcBroken:
+		return errNotAlive
+	}
+	s.Log.Warn("asking the guest to shut down without libvirt, which does not answer")
+	return s.endEach(ctx, func(p hostproc.Process) error { return direct.Shutdown(ctx, p, s.Params.ShutdownMode) })
+}
+
 // destroy has libvirt end the guest and waits for the proof.
-func (a *run) destroy(ctx context.Context) error {
-	conn, err := a.connectBriefly(ctx)
-	if err != nil {
+func (s *stopper) destroy(ctx context.Context) error {
+	if err := s.guest.Connect(ctx); err != nil {
 		return err
 	}
-	a.Log.Info("destroying the guest")
-	a.step("destroying")
-	err = conn.Destroy(ctx, a.ref())
-	a.dropBroken(err)
+	s.Log.Info("destroying the guest")
+	s.step("destroying")
+	err := s.guest.Call(ctx, func(conn Hypervisor) error { return conn.Destroy(ctx, s.guest.Ref()) })
 	if err != nil {
 		// "No such domain" and "not running" are what was wanted: a look decides.
-		if o := a.look(ctx); o.verdict == notRunning {
+		if s.guest.Look(ctx).IsGone() {
 			return nil
 		}
 		return err
 	}
-	if o, gone := a.lookUntil(ctx, isGone); !gone {
+	if o, gone := s.guest.WaitFor(ctx, observation.IsGone); !gone {
 		return errors.Join(errTimeUp, errors.New(o.String()))
 	}
 	return nil
 }
 
-func (a *run) connectBriefly(ctx context.Context) (Hypervisor, error) {
-	ctx, cancel := context.WithTimeout(ctx, a.budget.call)
-	defer cancel()
-	return a.connect(ctx)
-}
-
-func isGone(o observation) bool { return o.verdict == notRunning }
-
-// kill ends the guest's process without libvirt, and waits until both witnesses say
+// kill ends the guest's process without libvirt, and waits until both sides say
 // that it is gone, as far as libvirt says anything.
-func (a *run) kill(ctx context.Context) error {
-	return a.endEach(ctx, func(p hostproc.Process) error {
-		a.Log.Warnf("killing %v", p)
-		a.step("killing")
-		remaining := time.Until(a.began.Add(a.budget.end))
-		return a.Witness.Kill(ctx, p, remaining/2)
+func (s *stopper) kill(ctx context.Context) error {
+	return s.endEach(ctx, func(p hostproc.Process) error {
+		s.Log.Warnf("killing %v", p)
+		s.step("killing")
+		return s.Processes.Kill(ctx, p, time.Until(s.until(s.budget.end))/2)
 	})
 }
 
 // endEach ends whatever runs the guest until nothing does.
-func (a *run) endEach(ctx context.Context, end func(hostproc.Process) error) error {
+func (s *stopper) endEach(ctx context.Context, end func(hostproc.Process) error) error {
 	for {
-		found, err := a.find(ctx)
+		found, err := s.guest.Find(ctx)
 		for _, p := range found {
 			if err := end(p); err != nil {
 				return err
 			}
 		}
-		o := a.look(ctx)
-		if isGone(o) {
+		o := s.guest.Look(ctx)
+		if o.IsGone() {
 			return nil
 		}
-		if !pause(ctx, pollInterval) {
+		if !observe.Sleep(ctx, observe.PollInterval) {
 			return errors.Join(errTimeUp, err, errors.New(o.String()))
 		}
+	}
+}
+
+// removeStuck is for a stop of a guest that is not here: the next migration to here would be refused for what libvirt
+// still has of it. That it cannot be removed fails nothing.
+func (s *stopper) removeStuck(ctx context.Context, o observation) {
+	if !isStuck(s.run, o) {
+		return
+	}
+	if err := s.restartLibvirt(ctx); err != nil {
+		s.Log.WithError(err).Warn("the guest cannot be moved to this node before that is in order")
 	}
 }

@@ -172,7 +172,7 @@ func TestBudget(t *testing.T) {
 	for _, timeout := range []time.Duration{time.Millisecond, time.Second, 20 * time.Second, 90 * time.Second, time.Hour} {
 		b := newBudget(timeout)
 		ordered := 0 < b.graceful && b.graceful < b.destroy && b.destroy < b.end && b.end < timeout &&
-			0 < b.call && 0 < b.settle && b.settle < b.end && 0 < b.migrate && b.migrate < b.end
+			0 < b.call && 0 < b.stable && b.stable < b.end && 0 < b.migrate && b.migrate < b.end
 		if !ordered {
 			t.Errorf("budget of %v is %+v", timeout, b)
 		}

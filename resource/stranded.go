@@ -11,7 +11,7 @@ import (
 
 	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/ladder"
-	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/resource/observe"
 )
 
 // strandedDir is a folder of the state directory that outlives a boot.
@@ -151,11 +151,11 @@ func (a *run) isClear(ctx context.Context, peer string) bool {
 	ctx, cancel := within(ctx, clearTime)
 	defer cancel()
 	for {
-		status, err := a.askPeer(ctx, peer)
-		if errors.Is(err, libvirt.ErrNoDomain) || err == nil && (!status.State.Active() || a.isOther(status.UUID)) {
+		has, err := a.cluster.Has(ctx, peer)
+		if err == nil && !has {
 			return true
 		}
-		if !pause(ctx, pollInterval) {
+		if !observe.Sleep(ctx, observe.PollInterval) {
 			return false
 		}
 	}

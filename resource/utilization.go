@@ -82,7 +82,7 @@ func (a *run) utilize(ctx context.Context, o observation) {
 // utilizationDue tells whether Pacemaker should be told something, and what it was told. A guest whose
 // size libvirt does not tell is left to the next monitor.
 func (a *run) utilizationDue(ctx context.Context, o observation) (note utilizationNote, want map[string]string, due bool) {
-	if !a.Pacemaker || len(a.Params.Utilization) == 0 || o.libErr != nil || a.isYoung(utilizationAge) {
+	if !a.Pacemaker || len(a.Params.Utilization) == 0 || o.LibvirtErr != nil || a.isYoung(utilizationAge) {
 		return note, nil, false
 	}
 	if err := a.state.load(utilizationDir, a.Instance, &note); err != nil || note.Told == nil {
@@ -114,12 +114,8 @@ func (a *run) utilizationOf(ctx context.Context) (map[string]string, error) {
 			continue
 		}
 		if info.CPUs == 0 {
-			conn, err := a.connect(ctx)
+			err := a.guest.Call(ctx, func(conn Hypervisor) (err error) { info, err = conn.Info(ctx, a.guest.Ref()); return err })
 			if err != nil {
-				return nil, err
-			}
-			if info, err = conn.Info(ctx, a.ref()); err != nil {
-				a.dropBroken(err)
 				return nil, err
 			}
 		}

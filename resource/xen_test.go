@@ -13,6 +13,7 @@ import (
 
 	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/resource/hostproc"
+	"github.com/vmferry/vmferry/resource/observe"
 )
 
 // xenWorld is a node with Xen, whose witness can do more than QEMU's.
@@ -24,7 +25,7 @@ type xenWorld struct {
 func newXenWorld(t *testing.T, action string) *xenWorld {
 	w := &xenWorld{world: newWorld(t, action)}
 	w.agent.Params.Hypervisor = xenURI
-	w.agent.Witness = w
+	w.agent.Processes = w
 	w.free = 1 << 40
 	w.ask = func(context.Context) error { w.gone(); return nil }
 	return w
@@ -47,18 +48,18 @@ func (w *xenWorld) after(d time.Duration, do func()) {
 	}
 }
 
-// Shutdown implements Gentle.
+// Shutdown implements observe.Shutdowner.
 func (w *xenWorld) Shutdown(ctx context.Context, p hostproc.Process, mode string) error {
 	w.note("ask " + p.String() + mode)
 	return w.ask(ctx)
 }
 
-// Halted implements Waker.
+// Halted implements observe.Resumer.
 func (w *xenWorld) Halted(context.Context, string, string) (bool, error) {
 	return len(w.procs) == 1 && w.procs[0].Condition == hostproc.Halted, nil
 }
 
-// Wake implements Waker.
+// Wake implements observe.Resumer.
 func (w *xenWorld) Wake(context.Context, string, string) error {
 	w.note("wake")
 	w.sees(hostproc.Alive)
@@ -78,7 +79,7 @@ func TestMonitorBelievesXen(t *testing.T) {
 		{"stands still", func(w *xenWorld) { w.boot(); w.sees(hostproc.Halted) }, Generic, "Xen domain 3 is standing still for a hand-over"},
 		{"crashed", func(w *xenWorld) { w.boot(); w.sees(hostproc.Broken) }, Generic, "crashed"},
 		{"dying for ever", func(w *xenWorld) { w.sees(hostproc.Ending) }, Generic, "Xen domain 3 is ending"},
-		{"cannot be told", func(w *xenWorld) { w.find = blindWitness }, Generic, "whether a Xen domain of it is here cannot be told"},
+		{"cannot be told", func(w *xenWorld) { w.find = blindWitness }, Generic, "whether a Xen domain of it is here is unknown"},
 		{"not here", func(*xenWorld) {}, NotRunning, ""},
 		{"without libvirt", func(w *xenWorld) { w.sees(hostproc.Alive); dies(w) }, Success, ""},
 		{"not here, without libvirt", dies, NotRunning, ""},
@@ -117,11 +118,11 @@ func TestReboot(t *testing.T) {
 		most   time.Duration
 	}{
 		{"back at once", "monitor", true, absent, 2 * time.Second, Success, 2 * time.Second, 3 * time.Second},
-		{"gone", "monitor", true, absent, 0, NotRunning, rebootTime, rebootTime + time.Second},
+		{"gone", "monitor", true, absent, 0, NotRunning, 5 * time.Second, 6 * time.Second},
 		{"not seen before", "monitor", false, absent, 2 * time.Second, NotRunning, 0, 0},
 		{"libvirt is at work on it", "monitor", false, listed, 9 * time.Second, Success, 9 * time.Second, 10 * time.Second},
-		{"libvirt is at work for ever", "monitor", false, listed, 0, NotRunning, 14 * time.Second, remakeTime + time.Second},
-		{"libvirt has not heard of its end", "monitor", false, func(w *xenWorld) { w.boot(); w.procs = nil }, 0, NotRunning, 14 * time.Second, remakeTime + time.Second},
+		{"libvirt is at work for ever", "monitor", false, listed, 0, NotRunning, 14 * time.Second, 16 * time.Second},
+		{"libvirt has not heard of its end", "monitor", false, func(w *xenWorld) { w.boot(); w.procs = nil }, 0, NotRunning, 14 * time.Second, 16 * time.Second},
 		{"started in the midst of it", "start", true, absent, 2 * time.Second, Success, 2 * time.Second, 4 * time.Second},
 		{"stopped in the midst of it", "stop", true, absent, 2 * time.Second, Success, 2 * time.Second, 4 * time.Second},
 		{"stopped for the second time", "stop", false, absent, 0, Success, 0, 0},
@@ -197,7 +198,7 @@ type abortable struct {
 	err error
 }
 
-// Abort implements Aborter.
+// Abort implements observe.MigrationAborter.
 func (w abortable) Abort(_ context.Context, guest, uuid string) error {
 	w.note("abort " + guest + " " + uuid)
 	return w.err
@@ -208,23 +209,23 @@ func (w abortable) Abort(_ context.Context, guest, uuid string) error {
 func TestStopCallsOffOfXen(t *testing.T) {
 	for _, c := range []struct {
 		name  string
-		sees  func(*xenWorld) Witness
+		sees  func(*xenWorld) observe.Processes
 		calls []string
 	}{
-		{"by the witness", func(w *xenWorld) Witness { return abortable{w, nil} }, []string{"abort vm1 " + guestUUID, "shutdown"}},
-		{"none is under way", func(w *xenWorld) Witness { return abortable{w, errors.New("none")} }, []string{"abort vm1 " + guestUUID, "shutdown"}},
-		{"by nobody", func(w *xenWorld) Witness { return w }, []string{"shutdown"}},
+		{"by the witness", func(w *xenWorld) observe.Processes { return abortable{w, nil} }, []string{"abort vm1 " + guestUUID, "shutdown"}},
+		{"none is under way", func(w *xenWorld) observe.Processes { return abortable{w, errors.New("none")} }, []string{"abort vm1 " + guestUUID, "shutdown"}},
+		{"by nobody", func(w *xenWorld) observe.Processes { return w }, []string{"shutdown"}},
 	} {
 		t.Run(c.name, func(t *testing.T) { stopWithMigration(t, c.sees, c.calls) })
 	}
 }
 
-func stopWithMigration(t *testing.T, sees func(*xenWorld) Witness, calls []string) {
+func stopWithMigration(t *testing.T, sees func(*xenWorld) observe.Processes, calls []string) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newXenWorld(t, "stop")
 		w.boot()
 		w.sees(hostproc.Alive)
-		w.agent.Witness = sees(w)
+		w.agent.Processes = sees(w)
 		i := intent{Way: outward, Guest: "vm1", UUID: guestUUID, Peer: "node2", Began: time.Now()}
 		if err := stateDir(w.agent.StateDir).save(intentsDir, "res1", i); err != nil {
 			t.Fatal(err)

@@ -37,7 +37,7 @@ func (t monitorTask) Run(ctx context.Context) error {
 	pool := &agentd.Pool{Dial: client.Opener(func(c *client.Conn) resource.Hypervisor { return c }), Log: t.log}
 	defer pool.Close()
 	monitor := &agentd.Monitor{
-		Open: pool.Open, Witness: hostproc.Host{System: true}, // others' guests are declined
+		Open: pool.Open, Processes: hostproc.Host{System: true}, // others' guests are declined
 		RunDir: t.dir, StateDir: resource.DefaultStateDir, Log: t.log,
 	}
 	server := agentd.Server{Socket: filepath.Join(t.dir, wire.Socket), Look: monitor.Look, Turn: t.desk.Serve, Log: t.log}

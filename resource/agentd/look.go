@@ -14,6 +14,7 @@ import (
 
 	"github.com/vmferry/vmferry/resource"
 	"github.com/vmferry/vmferry/resource/agentd/wire"
+	"github.com/vmferry/vmferry/resource/observe"
 	"github.com/vmferry/vmferry/resource/ocf"
 	"github.com/vmferry/vmferry/resource/ocflog"
 )
@@ -21,8 +22,8 @@ import (
 // Monitor looks at guests as the agent's full program does. All fields are required.
 type Monitor struct {
 	// Open connects to libvirt; normally Pool.Open.
-	Open    func(ctx context.Context, uri string) (resource.Hypervisor, error)
-	Witness resource.Witness
+	Open      func(ctx context.Context, uri string) (resource.Hypervisor, error)
+	Processes observe.Processes
 	// RunDir and StateDir are the agent's.
 	RunDir, StateDir string
 	// Log is told what the daemon's operator should know; what is said of a guest goes to the caller.
@@ -102,11 +103,11 @@ func (m *Monitor) look(ctx context.Context, pid int, r wire.Request, env resourc
 	}()
 	var lines bytes.Buffer
 	agent := resource.Agent{ // without a Command: what needs one is the caller's to do
-		Environ: env,
-		Open:    m.Open,
-		Migrate: func(context.Context, resource.Move) error { return errLooksOnly },
-		Witness: m.Witness,
-		RunDir:  m.RunDir, StateDir: m.StateDir,
+		Environ:   env,
+		Open:      m.Open,
+		Migrate:   func(context.Context, resource.Move) error { return errLooksOnly },
+		Processes: m.Processes,
+		RunDir:    m.RunDir, StateDir: m.StateDir,
 		Log: ocflog.New(ocflog.Call{Environ: r.Environ, Instance: env.Instance, PID: pid}, &lines),
 	}
 	err := agent.Run(ctx, r.Action)

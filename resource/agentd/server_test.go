@@ -233,7 +233,7 @@ func guestFile(t *testing.T, name string) (environ []string) {
 
 func newMonitor(t *testing.T, f *fakeLibvirt) *Monitor {
 	t.Helper()
-	return &Monitor{Open: newPool(f).Open, Witness: noProcesses{t}, RunDir: t.TempDir(), StateDir: t.TempDir(), Log: quiet()}
+	return &Monitor{Open: newPool(f).Open, Processes: noProcesses{t}, RunDir: t.TempDir(), StateDir: t.TempDir(), Log: quiet()}
 }
 
 // The daemon's answer is what the agent itself finds and says, over the socket and all. That a guest does not run, or
@@ -267,7 +267,7 @@ func TestMonitorAnswersAsTheAgent(t *testing.T) {
 			}
 			var log bytes.Buffer
 			agent := resource.Agent{
-				Environ: resource.ParseEnviron(environ), Open: f.dial, Witness: noProcesses{t}, RunDir: t.TempDir(), StateDir: t.TempDir(),
+				Environ: resource.ParseEnviron(environ), Open: f.dial, Processes: noProcesses{t}, RunDir: t.TempDir(), StateDir: t.TempDir(),
 				Log: ocflog.New(ocflog.Call{Environ: environ, Instance: c.guest, PID: os.Getpid()}, &log),
 			}
 			want := agent.Run(t.Context(), "monitor")

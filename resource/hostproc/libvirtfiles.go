@@ -132,11 +132,16 @@ func (f pidFile) names(began time.Time) bool {
 // ticks is how many clock ticks a second has in what the kernel tells programs (USER_HZ).
 const ticks = 100
 
-// bootTime is when this node was booted, by its clock as it is now.
-func bootTime() time.Time {
+// Uptime is the time since the boot of this node, with the time in which the machine slept, as [Process.Began] counts it.
+func Uptime() time.Duration {
 	var up unix.Timespec
 	_ = unix.ClockGettime(unix.CLOCK_BOOTTIME, &up) // which Linux has since 2.6.39
-	return time.Now().Add(-time.Duration(up.Nano()))
+	return time.Duration(up.Nano())
+}
+
+// bootTime is when this node was booted, by its clock as it is now.
+func bootTime() time.Time {
+	return time.Now().Add(-Uptime())
 }
 
 // sinceBoot is how long after the boot so many clock ticks are over.

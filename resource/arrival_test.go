@@ -68,11 +68,11 @@ func TestStartAfterABrokenArrival(t *testing.T) {
 			half(w)
 			w.procs = nil
 			w.program = func(context.Context, string) (string, error) { return fails("Unit not found") }
-		}, Generic, "cannot be started anew", restart + "; " + other},
+		}, Generic, "cannot be restarted", restart + "; " + other},
 		{"a peer has it", func(w *xenWorld) {
 			half(w)
 			w.agent.Params.Transport = "tcp"
-			w.agent.Peers = func(context.Context) ([]Peer, error) { return []Peer{{"node2", PeerUp}}, nil }
+			w.agent.Peers = func(context.Context) ([]Peer, error) { return []Peer{{Name: "node2", State: PeerUp}}, nil }
 			w.target = func(context.Context) (libvirt.Status, error) {
 				return libvirt.Status{State: libvirt.Running, Reason: "booted", UUID: guestUUID}, nil
 			}

@@ -2,7 +2,6 @@ package resource
 
 import (
 	"context"
-	"errors"
 	"reflect"
 	"slices"
 	"strings"
@@ -15,221 +14,6 @@ import (
 
 	"github.com/vmferry/vmferry/migrate/libvirt"
 )
-
-func TestQuestions(t *testing.T) {
-	up, left, lost, fenced := PeerUp, PeerDown, PeerUnknown, PeerFenced
-	r := func(states ...PeerState) roster {
-		r := roster{known: true}
-		for i, s := range states {
-			r.peers = append(r.peers, Peer{"node" + string(rune('2'+i)), s})
-		}
-		return r
-	}
-	for _, c := range []struct {
-		name string
-		r    roster
-		peer string // of the note
-		want string
-	}{
-		{"all members", r(up, up), "", "node2 node3"},
-		{"no manager", roster{}, "", ""},
-		{"no manager, but a note", roster{}, "node2", "node2!"},
-		{"a fenced one", r(fenced, up), "", "node3"},
-		{"a fenced one in the note", r(fenced, up), "node2", "node3"},
-		{"one that crashed", r(lost), "", "node2"},
-		{"one that left", r(left), "", "node2-"},
-		{"one that left, in the note", r(left), "node2", "node2-"},
-		{"one that crashed, in the note", r(lost, up), "node2", "node2! node3"},
-		{"a note in other letters", r(up), "NODE2", "node2!"},
-		{"taken out of the cluster", r(up), "node9", "node2 node9-"},
-		{"own name", roster{known: true, peers: []Peer{{"Node1", up}}}, "", ""},
-		{"may not run it", roster{known: true, peers: r(up, up).peers, limited: true, runnable: []string{"node3"}}, "", "node3"},
-		{"may not run it, in the note", roster{known: true, peers: r(up, up).peers, limited: true, runnable: []string{"node3"}}, "node2", "node2! node3"},
-		{"nobody may", roster{known: true, peers: r(up, up).peers, limited: true}, "", ""},
-	} {
-		var got []string
-		for _, q := range questions("node1", c.r, intent{Peer: c.peer}, c.peer != "") {
-			mark := ""
-			if q.must {
-				mark = "!"
-			}
-			if q.left {
-				mark += "-"
-			}
-			got = append(got, q.node+mark)
-		}
-		if s := strings.Join(got, " "); s != c.want {
-			t.Errorf("%s: asks %q, want %q", c.name, s, c.want)
-		}
-	}
-}
-
-// Each state and reason that libvirt has is one of the words; the rows are what a start in a cluster of three does.
-func TestWords(t *testing.T) {
-	names := map[word]string{hasNot: "gone", unsettled: "wait", runsThere: "runs", holdsIt: "holds"}
-	got := map[string][]string{}
-	for s := libvirt.NoState; s <= libvirt.PMSuspended; s++ {
-		for n := range 16 {
-			reason := libvirt.ReasonWord(s, n)
-			status := s.String() + "/" + reason
-			w := names[wordOf(libvirt.Status{State: s, Reason: reason})]
-			if !slices.Contains(got[w], status) {
-				got[w] = append(got[w], status)
-			}
-		}
-	}
-	want := map[string][]string{
-		"gone": {"shut off/unknown", "shut off/shutdown", "shut off/destroyed", "shut off/crashed", "shut off/migrated", "shut off/saved",
-			"shut off/failed", "shut off/from-snapshot", "shut off/daemon"},
-		"wait": {"no state/unknown", "running/postcopy", "paused/migration", "paused/save", "paused/dump", "paused/from-snapshot",
-			"paused/shutting-down", "paused/snapshot", "paused/starting-up", "paused/postcopy", "shutting down/unknown", "shutting down/user"},
-		"runs": {"running/unknown", "running/booted", "running/migrated", "running/restored", "running/from-snapshot", "running/unpaused",
-			"running/migration-canceled", "running/save-canceled", "running/wakeup", "running/crashed", "blocked/unknown"},
-		"holds": {"running/postcopy-failed", "paused/unknown", "paused/user", "paused/ioerror", "paused/watchdog", "paused/crashed",
-			"paused/postcopy-failed", "paused/api-error", "crashed/unknown", "crashed/panicked", "suspended/unknown"},
-	}
-	for w, all := range want {
-		slices.Sort(all)
-		slices.Sort(got[w])
-		if !slices.Equal(got[w], all) {
-			t.Errorf("%s: %q, want %q", w, got[w], all)
-		}
-	}
-	if w := wordOf(libvirt.Status{State: 99}); w != holdsIt {
-		t.Errorf("a state that is newer than this agent is %v", w)
-	}
-}
-
-func TestDecide(t *testing.T) {
-	for _, c := range []struct {
-		name    string
-		said    []word
-		fetches bool
-		want    course
-		by      int
-	}{
-		{"nobody was asked", nil, false, goAhead, -1},
-		{"nobody has it", []word{hasNot, hasNot}, true, goAhead, -1},
-		{"left over, its source fenced", []word{unsettled}, false, holdOn, 0},
-		{"left over, its source alive and empty", []word{hasNot, unsettled}, false, holdOn, 1},
-		{"handed over, paused on both", []word{unsettled, unsettled}, false, holdOn, 0},
-		{"arriving, its source runs it", []word{runsThere, unsettled}, false, giveBack, 0},
-		{"arriving elsewhere, would be fetched", []word{runsThere, unsettled}, true, holdOn, 0},
-		{"left over, its source must tell", []word{mustTell, unsettled}, false, holdOn, 0},
-		{"must tell", []word{hasNot, mustTell}, true, giveBack, 1},
-		{"runs there", []word{runsThere, hasNot}, false, giveBack, 0},
-		{"runs there, is fetched", []word{hasNot, runsThere}, true, bringIt, 1},
-		{"runs there, another must tell", []word{mustTell, runsThere}, true, giveBack, 1},
-		{"runs on two", []word{runsThere, runsThere}, true, giveBack, 0},
-		{"paused there", []word{holdsIt}, true, giveBack, 0},
-		{"paused there, arriving elsewhere", []word{holdsIt, unsettled}, true, giveBack, 0},
-	} {
-		var all []heard
-		for i, w := range c.said {
-			all = append(all, heard{question: question{node: string(rune('a' + i))}, word: w})
-		}
-		got, by := decide(all, func(string) bool { return c.fetches })
-		if got != c.want || c.by >= 0 && by.node != all[c.by].node {
-			t.Errorf("%s: %v by %q, want %v", c.name, got, by.node, c.want)
-		}
-	}
-}
-
-func TestCensus(t *testing.T) {
-	const uri = "qemu+tcp://node2/system"
-	var now time.Duration
-	asked, limits := 0, time.Duration(0)
-	var answer error
-	c := census{t.TempDir(), func() time.Duration { return now }}
-	list := func(ctx context.Context, _ string) ([]libvirt.Resident, error) {
-		asked++
-		deadline, _ := ctx.Deadline()
-		limits = time.Until(deadline).Round(100 * time.Millisecond)
-		return []libvirt.Resident{{Name: "vm1", UUID: guestUUID}}, answer
-	}
-	refused, mute := errors.New("connection refused"), context.DeadlineExceeded
-	for _, s := range []struct {
-		name   string
-		at     time.Duration // the uptime
-		since  time.Duration // when the start began to look
-		answer error
-		asks   bool
-		limit  time.Duration
-		fails  bool
-	}{
-		{"first", 10 * time.Second, 10 * time.Second, nil, true, peerTime, false},
-		{"began before that question", 11 * time.Second, 9 * time.Second, nil, false, 0, false},
-		{"began with it", 11 * time.Second, 10 * time.Second, nil, false, 0, false},
-		{"began after it", 11 * time.Second, 10*time.Second + 1, nil, true, peerTime, false},
-		{"refused", 12 * time.Second, 12 * time.Second, refused, true, peerTime, true},
-		{"shares that", 12 * time.Second, 11 * time.Second, nil, false, 0, true},
-		{"a refusal costs nothing", 13 * time.Second, 13 * time.Second, nil, true, peerTime, false},
-		{"silent", 20 * time.Second, 20 * time.Second, mute, true, peerTime, true},
-		{"shares the silence", 22 * time.Second, 20 * time.Second, nil, false, 0, true},
-		{"silent still", 22 * time.Second, 22 * time.Second, mute, true, silentTime, true},
-		{"answers again", 23 * time.Second, 23 * time.Second, nil, true, silentTime, false},
-		{"is trusted again", 24 * time.Second, 24 * time.Second, mute, true, peerTime, true},
-		{"short", 53 * time.Second, 53 * time.Second, mute, true, silentTime, true},
-		{"and not for longer", 54 * time.Second, 54 * time.Second, mute, true, peerTime, true},
-		{"the clock of another boot", 5 * time.Second, 1 * time.Second, nil, true, peerTime, false},
-	} {
-		synctest.Test(t, func(t *testing.T) {
-			before := asked
-			now, answer = s.at, s.answer
-			guests, err := c.ask(t.Context(), uri, s.since, peerTime, list)
-			if (asked > before) != s.asks || (err != nil) != s.fails || err == nil && len(guests) != 1 {
-				t.Errorf("%s: asked %v, got %v, %v", s.name, asked > before, guests, err)
-			}
-			if s.asks && limits != s.limit {
-				t.Errorf("%s: gave it %v, want %v", s.name, limits, s.limit)
-			}
-		})
-	}
-}
-
-// Many starts at once ask a peer twice at most: the first, and once for all that began while it asked.
-func TestCensusOfManyStarts(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		began := time.Now()
-		c := census{t.TempDir(), func() time.Duration { return time.Second + time.Since(began) }}
-		asked := make(chan bool, 100)
-		list := func(ctx context.Context, _ string) ([]libvirt.Resident, error) {
-			asked <- true
-			return nil, blocked(ctx)
-		}
-		done := make(chan time.Duration)
-		for i := range 20 {
-			go func() {
-				time.Sleep(time.Duration(i) * 50 * time.Millisecond)
-				from := time.Now()
-				_, _ = c.ask(t.Context(), "qemu://node2/system", c.uptime(), peerTime, list)
-				done <- time.Since(from)
-			}()
-		}
-		for range 20 {
-			if took := <-done; took > peerTime+silentTime+time.Second {
-				t.Errorf("a start waited %v", took)
-			}
-		}
-		if n := len(asked); n > 2 {
-			t.Errorf("20 starts asked %d times", n)
-		}
-	})
-}
-
-// A start that was cut short says nothing of the peer.
-func TestCensusForgetsWhatWasCutShort(t *testing.T) {
-	c := census{t.TempDir(), uptime}
-	ctx, cancel := context.WithCancel(t.Context())
-	since := uptime()
-	_, err := c.ask(ctx, "qemu://node2/system", since, peerTime, func(ctx context.Context, _ string) ([]libvirt.Resident, error) { cancel(); return nil, ctx.Err() })
-	if err == nil {
-		t.Error("a cancelled question was answered")
-	}
-	if _, err := c.ask(t.Context(), "qemu://node2/system", since, peerTime, func(context.Context, string) ([]libvirt.Resident, error) { return nil, nil }); err != nil {
-		t.Errorf("the next one got %v", err)
-	}
-}
 
 func paused(reason string) func(*world) {
 	return func(w *world) {
@@ -279,7 +63,7 @@ func TestStartWaitsForWhatIsOnItsWay(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := newWorld(t, "start")
 				w.agent.Peers = func(context.Context) ([]Peer, error) {
-					return []Peer{{"node0", PeerFenced}, {"node2", PeerUp}}, nil
+					return []Peer{{Name: "node0", State: PeerFenced}, {Name: "node2", State: PeerUp}}, nil
 				}
 				c.first(w)
 				later(c.after, c.then)(w)
@@ -328,7 +112,7 @@ func TestStartBringsBackWhatHasJustLeft(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := newWorld(t, "start")
-				manager(Peer{"node2", PeerUp})(w)
+				manager(Peer{Name: "node2", State: PeerUp})(w)
 				var got Move
 				w.migrate = func(_ context.Context, m Move) error { got = m; w.is(libvirt.Running, "migrated"); return nil }
 				for _, f := range c.build {
@@ -353,7 +137,7 @@ func TestMoveAwayAndBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, "migrate_to")
 		w.boot()
-		manager(Peer{"node2", PeerUp})(w)
+		manager(Peer{Name: "node2", State: PeerUp})(w)
 		w.migrate = func(_ context.Context, m Move) error {
 			if m.Fetch {
 				w.is(libvirt.Running, "migrated")
@@ -375,7 +159,7 @@ func TestMoveAwayAndBack(t *testing.T) {
 func TestStartWaitsForWhatSetOutMeanwhile(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, "start")
-		manager(Peer{"node2", PeerUp})(w)
+		manager(Peer{Name: "node2", State: PeerUp})(w)
 		at(libvirt.Running, guestUUID)(w)
 		says := w.target
 		w.target = func(ctx context.Context) (libvirt.Status, error) {
@@ -415,7 +199,7 @@ func TestDroppedProofIsAWarning(t *testing.T) {
 			w := newWorld(t, "start")
 			log, hook := test.NewNullLogger()
 			w.agent.Log = log
-			manager(Peer{"node2", c.state})(w)
+			manager(Peer{Name: "node2", State: c.state})(w)
 			w.target = func(ctx context.Context) (libvirt.Status, error) { return libvirt.Status{}, blocked(ctx) }
 			err, _ := w.run("start")
 			checkExit(t, err, Success, "")
@@ -462,7 +246,7 @@ func TestStartCallsOffWhatLeaves(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := newWorld(t, "start")
 				w.boot()
-				manager(Peer{"node2", PeerUp})(w)
+				manager(Peer{Name: "node2", State: PeerUp})(w)
 				pendingTo(c.way, "node2")(w)
 				w.migrate = func(context.Context, Move) error { w.is(libvirt.Running, "migrated"); return nil }
 				if c.left != nil {
@@ -491,7 +275,7 @@ func TestStartGoesOnWithAFetch(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := newWorld(t, "start")
-				manager(Peer{"node2", PeerUp})(w)
+				manager(Peer{Name: "node2", State: PeerUp})(w)
 				at(libvirt.Running, guestUUID)(w)
 				if c.way != "" {
 					pendingTo(c.way, "node2")(w)
@@ -521,7 +305,7 @@ func TestStartOutlastsADeadFetch(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := newWorld(t, "start")
-				manager(Peer{"node2", c.peer})(w)
+				manager(Peer{Name: "node2", State: c.peer})(w)
 				pendingTo(inward, "node2")(w)
 				w.is(libvirt.Paused, "migration")
 				w.procs[0].Incoming = true

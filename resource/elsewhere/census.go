@@ -1,28 +1,16 @@
-package resource
+package elsewhere
 
 import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
-	"strings"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 )
 
-// censusDir is the folder of the run directory with what the peers' libvirts have said.
-const censusDir = "peers"
-
 const (
-	// peerTime is for a peer that need not answer, as one that crashed does not: a live
-	// libvirt takes some tenths of a second. One that must answer gets as long as any call.
-	peerTime = 2 * time.Second
-	// leftTime is for one that left the cluster in order. Most often it is switched off.
-	leftTime = time.Second
 	// silentTime is for one that gave no answer lately. The guests of a node that crashed are started one after the
 	// other or several at once, and each would wait as long; one that answers again is believed at once.
 	silentTime = 500 * time.Millisecond
@@ -30,19 +18,24 @@ const (
 	silence = 30 * time.Second
 )
 
-// census is what the peers' libvirts have said of all their guests. The starts of a node share it: many begin at once
+// Census is what the peers' libvirts have said of all their guests. The starts of a node share it: many begin at once
 // after a crash, and each has to ask the same peers.
 //
 // An answer counts for a start only when its question was put after that start began to look for its guest. So it is
 // as good as an answer of its own: the first start asks, and those that began before it asked and wait for its
 // answer take that. One that comes later asks again.
-type census struct {
-	dir    string               // in a run directory: it ends with the boot, as uptime does
-	uptime func() time.Duration // since the boot; no clock that somebody sets
+type Census struct {
+	Notes interface {
+		Load(uri string, last *RollCall) error
+		Save(uri string, now RollCall) error
+		// Lock is the directory of a lock for one question at a time.
+		Lock(uri string) string
+	}
+	Uptime func() time.Duration // since the boot; no clock that somebody sets
 }
 
-// rollCall is what came of the last question to one libvirt.
-type rollCall struct {
+// RollCall is what came of the last question to one libvirt.
+type RollCall struct {
 	Asked  time.Duration      `json:"asked"`            // the uptime before the question
 	Guests []libvirt.Resident `json:"guests"`           // valid when Why is empty
 	Why    string             `json:"why,omitempty"`    // why there is no answer
@@ -50,21 +43,21 @@ type rollCall struct {
 }
 
 // patience is how long a libvirt gets for its answer, by what came of the last question: limit, or less.
-func (last rollCall) patience(limit, now time.Duration) time.Duration {
+func (last RollCall) patience(limit, now time.Duration) time.Duration {
 	if last.Silent > 0 && last.Silent <= now && now-last.Silent < silence {
 		return min(limit, silentTime)
 	}
 	return limit
 }
 
-// covers tells whether what came of the question counts for one who began to look at the uptime since.
-func (last rollCall) covers(since, now time.Duration) bool {
+// covers reports whether what came of the question counts for one who began to look at the uptime since.
+func (last RollCall) covers(since, now time.Duration) bool {
 	return last.Asked >= since && last.Asked <= now && last.Asked > 0
 }
 
-// next is the record of a question that was put at the uptime asked; full tells that it had all of its patience.
-func (last rollCall) next(asked time.Duration, full bool, guests []libvirt.Resident, err error) rollCall {
-	r := rollCall{Asked: asked, Guests: guests}
+// next is the record of a question that was put at the uptime asked; full reports that it had all of its patience.
+func (last RollCall) next(asked time.Duration, full bool, guests []libvirt.Resident, err error) RollCall {
+	r := RollCall{Asked: asked, Guests: guests}
 	if err == nil {
 		return r
 	}
@@ -79,7 +72,7 @@ func (last rollCall) next(asked time.Duration, full bool, guests []libvirt.Resid
 	return r
 }
 
-func (last rollCall) answer() ([]libvirt.Resident, error) {
+func (last RollCall) answer() ([]libvirt.Resident, error) {
 	if last.Why != "" {
 		return nil, fmt.Errorf("asked by another start: %s", last.Why)
 	}
@@ -92,7 +85,7 @@ type lister func(ctx context.Context, uri string) ([]libvirt.Resident, error)
 // ask returns the active guests at the libvirt of uri, as they were at some moment after the uptime since, or an
 // error. It asks by list, which gets limit at most, or waits for the answer of another start, for at most twice as
 // long.
-func (c census) ask(ctx context.Context, uri string, since, limit time.Duration, list lister) (
+func (c Census) ask(ctx context.Context, uri string, since, limit time.Duration, list lister) (
 	[]libvirt.Resident, error,
 ) {
 	turn, err := c.turn(ctx, uri, limit)
@@ -102,11 +95,11 @@ func (c census) ask(ctx context.Context, uri string, since, limit time.Duration,
 		return list(ctx, uri)
 	}
 	defer turn.Release()
-	var last rollCall
-	if err := stateDir(c.dir).load(censusDir, uri, &last); err != nil {
-		last = rollCall{} // none, or one that cannot be read
+	var last RollCall
+	if err := c.Notes.Load(uri, &last); err != nil {
+		last = RollCall{} // none, or one that cannot be read
 	}
-	asked := c.uptime()
+	asked := c.Uptime()
 	if last.covers(since, asked) {
 		return last.answer()
 	}
@@ -116,25 +109,15 @@ func (c census) ask(ctx context.Context, uri string, since, limit time.Duration,
 	guests, err := list(soft, uri)
 	if ctx.Err() == nil { // else it was cut short, which says nothing of the peer
 		now := last.next(asked, patience == limit, guests, err)
-		_ = stateDir(c.dir).save(censusDir, uri, now) // where it fails, the next one asks, too
+		_ = c.Notes.Save(uri, now) // where it fails, the next one asks, too
 	}
 	return guests, err
 }
 
 // turn waits until no other start asks the libvirt: for one question that gets no answer, and for the shorter one
 // after it.
-func (c census) turn(ctx context.Context, uri string, limit time.Duration) (*migrate.Slot, error) {
+func (c Census) turn(ctx context.Context, uri string, limit time.Duration) (*migrate.Slot, error) {
 	ctx, cancel := context.WithTimeout(ctx, 2*limit)
 	defer cancel()
-	dir := strings.TrimSuffix(stateDir(c.dir).file(filepath.Join(censusDir, "turns"), uri), ".json")
-	return migrate.Slots{Dir: dir}.Acquire(ctx, nil)
-}
-
-// uptime is the time since the boot, that in which the machine slept included.
-func uptime() time.Duration {
-	var t unix.Timespec
-	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &t); err != nil {
-		return 0 // no kernel of this century: then nothing is shared
-	}
-	return time.Duration(t.Nano())
+	return migrate.Slots{Dir: c.Notes.Lock(uri)}.Acquire(ctx, nil)
 }

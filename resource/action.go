@@ -1,0 +1,125 @@
+package resource
+
+import (
+	"context"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"github.com/vmferry/vmferry/resource/elsewhere"
+	"github.com/vmferry/vmferry/resource/hostproc"
+	"github.com/vmferry/vmferry/resource/observe"
+)
+
+// actions are those that look at a guest. Meta-data and usage need no Agent.
+var actions = map[string]func(*run, context.Context) error{
+	"start":        func(r *run, ctx context.Context) error { return (&starter{run: r}).start(ctx) },
+	"stop":         func(r *run, ctx context.Context) error { return (&stopper{r}).stop(ctx) },
+	"monitor":      (*run).monitor,
+	"status":       (*run).monitor,
+	"migrate_to":   func(r *run, ctx context.Context) error { return (&emigration{run: r}).migrateTo(ctx) },
+	"migrate_from": (*run).migrateFrom,
+	"reload-agent": (*run).reload,
+	"validate-all": (*run).validate,
+}
+
+// Run does one action and returns nil or an error with an exit code, see [CodeOf]. It
+// ends before the action's timeout, and earlier when ctx ends. Killed at any point, it can be run again.
+func (a Agent) Run(ctx context.Context, action string) error {
+	do, ok := actions[action]
+	if !ok {
+		return fail(Unimplemented, "unknown action %q: use %s", action, Usage)
+	}
+	r := newRun(a, action)
+	ctx, cancel := context.WithTimeout(ctx, r.budget.end)
+	defer cancel()
+	defer r.guest.Disconnect()
+	if err := r.prepare(ctx); err != nil {
+		return err
+	}
+	r.step("begin")
+	err := r.tidyUtilization(ctx, do(r, ctx))
+	r.step("end")
+	return err
+}
+
+func newRun(a Agent, action string) *run {
+	timeout := a.Timeout
+	if timeout <= 0 {
+		timeout = defaults[action]
+	}
+	r := &run{
+		Agent: a, action: action, budget: newBudget(timeout).within(a.Params, timeout), began: time.Now(),
+		state: stateDir(a.RunDir), lasting: stateDir(a.StateDir),
+	}
+	r.guest = newObserver(r)
+	return r
+}
+
+// prepare checks the parameters and finds out which guest they are about.
+func (a *run) prepare(ctx context.Context) error {
+	a.recall()
+	if err := a.check(a.action); err != nil {
+		return err
+	}
+	for _, name := range a.Ignored {
+		a.Log.Debugf("parameter %s has no meaning for this agent and is ignored", name)
+	}
+	for _, p := range a.overlooked(a.action) {
+		a.Log.Warnf("the guest could not be moved: %s", p.Err.Reason)
+	}
+	if err := a.identify(ctx); err != nil {
+		return err
+	}
+	a.Log = a.Log.WithFields(logrus.Fields{"guest": a.guest.Name, "phase": a.action})
+	if a.Node != "" {
+		a.Log = a.Log.WithField("node", a.Node)
+	}
+	a.guest.Log, a.cluster = a.Log, newCluster(a)
+	a.expect()
+	return nil
+}
+
+// newObserver is for the guest of this action. A monitor that comes again soon need not read the processes where libvirt's
+// answer decides alone. Other actions need the process itself, and so does a probe, after which nobody may come again.
+func newObserver(a *run) *observe.Observer {
+	return &observe.Observer{
+		URI: a.Params.Hypervisor, Open: a.Open, Processes: a.Processes, CallTime: a.budget.call,
+		SkipProcesses: a.isMonitor() && !a.Probe, IsNoted: a.isNoted, IsClaimed: a.isClaimed, Log: a.Log,
+	}
+}
+
+// newCluster is the other nodes, to be asked for the guest of this action.
+func newCluster(a *run) *elsewhere.Cluster {
+	return &elsewhere.Cluster{
+		Guest: &a.guest.Identity, Resource: a.Instance, Node: a.Node, CallTime: a.budget.call, Log: a.Log,
+		Open: a.Open, Peers: a.Peers, Runnable: a.Runnable,
+		Census: elsewhere.Census{Notes: peerNotes{a.state}, Uptime: hostproc.Uptime},
+		URI: func(ctx context.Context, node string) (string, error) {
+			to, err := a.route(ctx, node)
+			return to.URI, err
+		},
+	}
+}
+
+// peerNotes keeps in the run directory what peers' libvirts said last: it ends with the boot, as the uptime does.
+type peerNotes struct{ dir stateDir }
+
+const peersDir = "peers"
+
+// Load implements elsewhere.Census's notes.
+func (n peerNotes) Load(uri string, last *elsewhere.RollCall) error {
+	return n.dir.load(peersDir, uri, last)
+}
+
+// Save implements elsewhere.Census's notes.
+func (n peerNotes) Save(uri string, now elsewhere.RollCall) error {
+	return n.dir.save(peersDir, uri, now)
+}
+
+// Lock implements elsewhere.Census's notes.
+func (n peerNotes) Lock(uri string) string {
+	return strings.TrimSuffix(n.dir.file(filepath.Join(peersDir, "turns"), uri), ".json")
+}

@@ -1,0 +1,85 @@
+package resource
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/resource/observe"
+)
+
+// isArrival reports whether what is here of the guest is what a migration has brought so far, with a driver that does not
+// drop that by itself. One that was seen to run here may be paused by somebody.
+func isArrival(a *run, o observation) bool {
+	return !libvirt.DriverOf(a.Params.Hypervisor).Can(libvirt.CanDropArrivals) &&
+		o.Proc == observe.ProcIncoming && !o.IsRunning() && o.LibvirtErr == nil && !a.isNoted()
+}
+
+// isStuck reports whether libvirt still has the guest on its list that Xen has not: its driver keeps one for ever in whose
+// arrival it was interrupted, and takes no other start of it.
+func isStuck(a *run, o observation) bool {
+	return !libvirt.DriverOf(a.Params.Hypervisor).Can(libvirt.CanDropArrivals) &&
+		o.LibvirtErr == nil && o.Proc == observe.ProcNone && o.Libvirt != observe.Absent && !o.Status.Persistent
+}
+
+// restartLibvirt restarts libvirt's daemon, which is all that helps where it isStuck, and waits until it answers.
+// Guests go on running, but what libvirt does with one just now would be interrupted: then this is left to a person.
+func (a *run) restartLibvirt(ctx context.Context) error {
+	const hint = "type systemctl restart libvirtd, which leaves guests alone"
+	var busy []string
+	err := a.guest.Call(ctx, func(conn Hypervisor) (err error) { busy, err = conn.Busy(ctx); return err })
+	if err != nil {
+		return err
+	}
+	if busy = slices.DeleteFunc(busy, func(name string) bool { return name == a.guest.Name }); len(busy) > 0 {
+		return fmt.Errorf("libvirt is stuck with it since a migration broke, and is at work on %s: when that is done, %s",
+			strings.Join(busy, ", "), hint)
+	}
+	a.Log.Warn("libvirt is stuck with the guest since a migration to here broke: restarting its daemon")
+	a.guest.Disconnect()
+	var failed []error
+	daemons := []string{"libvirtd", libvirt.DriverOf(a.Params.Hypervisor).Daemon}
+	for _, name := range daemons {
+		if out, err := a.command(ctx, "systemctl", "try-restart", name+".service"); err != nil {
+			failed = append(failed, explain(out, err))
+		}
+	}
+	if len(failed) == len(daemons) {
+		return fmt.Errorf("libvirt is stuck with it since a migration broke, and its daemon cannot be restarted: %w: %s",
+			errors.Join(failed...), hint)
+	}
+	o, ok := a.guest.WaitFor(ctx, func(o observation) bool { return o.LibvirtErr == nil })
+	switch {
+	case !ok:
+		return fmt.Errorf("libvirt does not answer since its daemon was restarted: %w", o.LibvirtErr)
+	case isStuck(a, o):
+		return fmt.Errorf("libvirt is stuck with it since a migration broke: %s", hint)
+	}
+	return nil
+}
+
+// abortMigration ends a migration that an agent which was killed has left under way: it would carry
+// the guest to where it is not wanted any more, while this action waits for it here. That there is none, as an error most
+// often says, is nothing to fail for: what follows meets the same libvirt.
+func (a *run) abortMigration(ctx context.Context) {
+	i, pending, err := a.pending()
+	if err != nil || !pending || i.Way != outward {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, a.budget.call)
+	defer cancel()
+	err = libvirt.DriverOf(a.Params.Hypervisor).Lacks(libvirt.CanAbort)
+	if direct, ok := a.Processes.(observe.MigrationAborter); ok && err != nil {
+		err = direct.Abort(ctx, a.guest.Name, a.guest.UUID)
+	} else if err == nil {
+		err = a.guest.Call(ctx, func(conn Hypervisor) error { return conn.AbortJob(ctx, a.guest.Ref()) })
+	}
+	if err != nil {
+		a.Log.WithError(err).Infof("a migration to %s that may be under way is not aborted", i.Peer)
+		return
+	}
+	a.Log.Infof("aborted the migration to %s, which was under way", i.Peer)
+}

@@ -1,0 +1,141 @@
+package resource
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/resource/observe"
+)
+
+// seen is an observation of a state.
+func seen(s observe.State) observation { return observation{State: s, Proc: observe.ProcUnasked} }
+
+// unreachable is the same where libvirt does not answer.
+func unreachable(s observe.State) observation {
+	return observation{State: s, Libvirt: observe.Unreachable, LibvirtErr: libvirt.ErrConnect, Proc: observe.ProcUnknown}
+}
+
+// pausedAs is a guest that libvirt calls paused for a reason.
+func pausedAs(s observe.State, l observe.LibvirtState) observation {
+	return observation{State: s, Libvirt: l, Status: libvirt.Status{State: libvirt.Paused}}
+}
+
+func TestDecideStart(t *testing.T) {
+	for name, c := range map[string]struct {
+		f    startFacts
+		want startStep
+	}{
+		"nothing is here":                         {startFacts{observation: seen(observe.NotRunning)}, startAskPeers},
+		"nothing is here, and it is late":         {startFacts{observation: seen(observe.NotRunning), late: true}, startAskPeers},
+		"nothing is here, and no libvirt":         {startFacts{observation: unreachable(observe.NotRunning)}, startTakeIt},
+		"it runs":                                 {startFacts{observation: seen(observe.Running)}, startTakeIt},
+		"it runs, and no libvirt":                 {startFacts{observation: unreachable(observe.Running)}, startTakeIt},
+		"it runs, and may be leaving":             {startFacts{observation: seen(observe.Running), leaves: true}, startAbort},
+		"it runs, may be leaving, and it is late": {startFacts{observation: seen(observe.Running), leaves: true, late: true}, startTakeIt},
+		"it arrives":                              {startFacts{observation: seen(observe.Incoming)}, startTakeIt},
+		"it arrives by a fetch":                   {startFacts{observation: seen(observe.Incoming), fetches: true}, startResume},
+		"it arrives by a fetch, and it is late":   {startFacts{observation: seen(observe.Incoming), fetches: true, late: true}, startTakeIt},
+		"it was left paused":                      {startFacts{observation: seen(observe.Switching), leaves: true}, startTakeIt},
+		"it does not work":                        {startFacts{observation: seen(observe.Stalled), leaves: true}, startTakeIt},
+		"nobody can tell":                         {startFacts{observation: seen(observe.Unknown)}, startTakeIt},
+	} {
+		if got := decideStart(c.f); got != c.want {
+			t.Errorf("%s: %v, want %v", name, got, c.want)
+		}
+	}
+}
+
+func TestDecideStop(t *testing.T) {
+	for _, c := range []struct {
+		saves, arrival bool
+		want           string
+	}{
+		{false, false, "shutdown destroy kill"},
+		{true, false, "save shutdown destroy kill"},
+		{false, true, "kill"},
+		{true, true, "kill"},
+	} {
+		var got []string
+		b, last := newBudget(90*time.Second), time.Duration(0)
+		for _, s := range decideStop(b, c.saves, c.arrival) {
+			got = append(got, s.name)
+			if s.end <= last || s.end > b.end {
+				t.Errorf("%s ends after %v, and the step before it after %v", s.name, s.end, last)
+			}
+			last = s.end
+		}
+		if strings.Join(got, " ") != c.want {
+			t.Errorf("saves %t, arrival %t: %q, want %q", c.saves, c.arrival, got, c.want)
+		}
+	}
+}
+
+func TestDecideShutdown(t *testing.T) {
+	runs := observation{State: observe.Running, Libvirt: "running/booted", Status: libvirt.Status{State: libvirt.Running}}
+	ending := runs
+	ending.State, ending.Proc = observe.Unknown, observe.ProcEnding
+	for name, c := range map[string]struct {
+		f    shutdownFacts
+		want shutdownAct
+	}{
+		"gone":                                {shutdownFacts{observation: seen(observe.NotRunning)}, shutdownDone},
+		"gone, and no libvirt":                {shutdownFacts{observation: unreachable(observe.NotRunning), silent: time.Hour}, shutdownDone},
+		"runs":                                {shutdownFacts{observation: runs, due: true}, shutdownRequest},
+		"was asked":                           {shutdownFacts{observation: runs}, shutdownWait},
+		"libvirt is silent":                   {shutdownFacts{observation: unreachable(observe.Running), due: true, silent: time.Second}, shutdownWait},
+		"libvirt stays silent":                {shutdownFacts{observation: unreachable(observe.Running), due: true, silent: libvirtPatience}, shutdownWithoutLibvirt},
+		"shuts down already":                  {shutdownFacts{observation: ending, due: true}, shutdownWait},
+		"is being saved by this stop":         {shutdownFacts{observation: pausedAs(observe.Running, observe.PausedSave), saving: true}, shutdownAbortSave},
+		"is being saved by a person":          {shutdownFacts{observation: pausedAs(observe.Running, observe.PausedSave), due: true}, shutdownGiveUp},
+		"leaves by post-copy":                 {shutdownFacts{observation: pausedAs(observe.Running, observe.PausedPostCopy), due: true}, shutdownWait},
+		"paused by a person":                  {shutdownFacts{observation: pausedAs(observe.Running, observe.PausedUser), due: true}, shutdownGiveUp},
+		"libvirt has no state for it (Xen)":   {shutdownFacts{observation: observation{State: observe.Running, Libvirt: observe.NoState}, due: true}, shutdownRequest},
+		"its post-copy broke":                 {shutdownFacts{observation: pausedAs(observe.Stalled, observe.PausedPostCopyFailed), due: true}, shutdownGiveUp},
+		"libvirt has lost it, its process is": {shutdownFacts{observation: observation{State: observe.Running, Libvirt: observe.Absent}, due: true}, shutdownGiveUp},
+	} {
+		if got := decideShutdown(c.f); got != c.want {
+			t.Errorf("%s: %v, want %v", name, got, c.want)
+		}
+	}
+}
+
+func TestDecideMigrateTo(t *testing.T) {
+	for name, c := range map[string]struct {
+		o    observation
+		want migrateStep
+	}{
+		"runs":                {seen(observe.Running), migrateMove},
+		"its post-copy broke": {pausedAs(observe.Stalled, observe.PausedPostCopyFailed), migrateMove},
+		"has an I/O error":    {pausedAs(observe.Stalled, "paused/ioerror"), migrateRefuse},
+		"is not here":         {seen(observe.NotRunning), migrateConfirm},
+		"arrives":             {seen(observe.Incoming), migrateRefuse},
+		"nobody can tell":     {seen(observe.Unknown), migrateRefuse},
+	} {
+		if got := decideMigrateTo(c.o); got != c.want {
+			t.Errorf("%s: %v, want %v", name, got, c.want)
+		}
+	}
+}
+
+func TestDecideMonitor(t *testing.T) {
+	guest := observe.Identity{Name: "vm1", UUID: guestUUID}
+	namesake := observation{State: observe.NotRunning, Libvirt: observe.Absent, Proc: observe.ProcNone, Namesake: &libvirt.Status{UUID: strangerUUID}}
+	for name, c := range map[string]struct {
+		o      observation
+		want   ExitCode
+		reason string
+	}{
+		"runs":                 {seen(observe.Running), Success, ""},
+		"is not here":          {seen(observe.NotRunning), NotRunning, ""},
+		"another of its name":  {namesake, NotRunning, strangerUUID},
+		"arrives":              {seen(observe.Incoming), NotRunning, ""},
+		"was left paused":      {seen(observe.Switching), Generic, "left paused by a migration"},
+		"does not work":        {seen(observe.Stalled), Generic, "does not work"},
+		"nobody can tell":      {seen(observe.Unknown), Generic, "cannot tell"},
+		"libvirt is away, too": {unreachable(observe.Unknown), Generic, "libvirt does not answer"},
+	} {
+		t.Run(name, func(t *testing.T) { checkExit(t, decideMonitor(guest, c.o), c.want, c.reason) })
+	}
+}

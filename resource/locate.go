@@ -1,0 +1,238 @@
+package resource
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"github.com/vmferry/vmferry/migrate/ladder"
+	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/migrate/shellword"
+	"github.com/vmferry/vmferry/resource/elsewhere"
+	"github.com/vmferry/vmferry/resource/observe"
+)
+
+const (
+	// askPause is between two rounds of questions about a guest that is on its way.
+	askPause = time.Second
+	// arrivalTime is how long a start waits for a guest that seems to arrive, before it asks whether anybody still sends it.
+	arrivalTime = 10 * time.Second
+)
+
+// starter is a start under way.
+type starter struct {
+	*run
+	aborted bool // a migration from here was aborted, as far as that is possible
+}
+
+// location is where a guest is that is to be started.
+type location struct {
+	observation                    // here
+	elsewhere   elsewhere.Decision // of use only where nothing of the guest is here, or for a Fetch
+	by          elsewhere.Answer   // the answer that decided
+}
+
+// startStep is what a start does next to find out where the guest is.
+type startStep int
+
+const (
+	startTakeIt   startStep = iota // what is seen here is final
+	startAbort                     // it may be leaving, and is wanted here: abort the migration
+	startResume                    // a start that was killed has begun to fetch it: ask the source whether it still sends
+	startAskPeers                  // it is not here: ask the other nodes
+)
+
+// startFacts is all that decideStart looks at.
+type startFacts struct {
+	observation
+	leaves  bool // a migrate_to was begun, its end is not known, and it was not aborted yet or cannot be
+	fetches bool // a fetch of the guest was begun, and its end is not known
+	late    bool // there is no time to wait for what is on its way
+}
+
+// decideStart is the rule for the next step. In post-copy a migration cannot be aborted, and the guest is brought back
+// when it has gone.
+func decideStart(f startFacts) startStep {
+	switch {
+	case f.late && !f.IsGone():
+		return startTakeIt
+	case f.IsRunning() && f.leaves:
+		return startAbort
+	case f.State == observe.Incoming && f.fetches:
+		return startResume
+	case f.IsGone() && f.LibvirtErr == nil:
+		return startAskPeers
+	}
+	return startTakeIt
+}
+
+// locate looks here and on the other nodes until it is known where the guest is, as far as the action's time allows.
+func (s *starter) locate(ctx context.Context) (l location, err error) {
+	for {
+		if l.observation, err = s.claim(ctx, s.ready(ctx)); err != nil {
+			return l, err
+		}
+		final := false
+		facts := s.facts(l.observation)
+		switch decideStart(facts) {
+		case startTakeIt:
+			l.elsewhere = elsewhere.Refuse
+			return l, nil
+		case startAbort:
+			s.abortOnce(ctx)
+		case startResume:
+			final, err = s.askSource(ctx, &l)
+		case startAskPeers:
+			final, err = s.askPeers(ctx, &l)
+			final = final || facts.late
+		}
+		if final || err != nil || !observe.Sleep(ctx, askPause) {
+			return l, err
+		}
+	}
+}
+
+func (s *starter) facts(o observation) startFacts {
+	i, pending, err := s.pending()
+	return startFacts{
+		observation: o,
+		leaves: err == nil && pending && i.Way == outward &&
+			(o.Libvirt == observe.PausedPostCopy || !s.aborted),
+		fetches: s.fetchesFrom(o) != "",
+		late:    time.Since(s.began) >= s.budget.wait,
+	}
+}
+
+func (s *starter) abortOnce(ctx context.Context) {
+	if !s.aborted {
+		s.abortMigration(ctx)
+	}
+	s.aborted = true
+}
+
+// ready looks until the guest can be started, or is seen to run.
+func (s *starter) ready(ctx context.Context) observation {
+	o := s.guest.WaitUntil(ctx, time.Now().Add(arrivalTime), isReadyToStart)
+	if !isReadyToStart(o) && ctx.Err() == nil {
+		o = s.killArrival(ctx, o)
+	}
+	if !isReadyToStart(o) && ctx.Err() == nil && s.fetchesFrom(o) == "" {
+		o, _ = s.guest.WaitFor(ctx, isReadyToStart)
+	}
+	return s.guest.WaitReboot(ctx, o, s.until(s.budget.stable))
+}
+
+// isReadyToStart waits for libvirt, which may itself be starting, and for a guest that a
+// migration is bringing. All else is decided at once.
+func isReadyToStart(o observation) bool {
+	return o.IsGone() && o.LibvirtErr == nil || o.IsRunning() || o.State == observe.Stalled
+}
+
+// askPeers asks the other nodes once; final reports whether another round could say nothing else.
+func (s *starter) askPeers(ctx context.Context, l *location) (final bool, err error) {
+	l.elsewhere, l.by, err = s.ask(ctx)
+	switch {
+	case err != nil:
+		return true, err
+	case l.elsewhere == elsewhere.Wait:
+		s.cluster.Once("wait for "+l.by.Node, func() {
+			s.Log.WithField("peer", l.by.Node).Infof("waiting for what is on its way: the guest is %s (%s) there",
+				l.by.Status.State, l.by.Status.Reason)
+		})
+		return false, nil
+	case l.elsewhere == elsewhere.Refuse: // unless it has set out for here meanwhile
+		return s.guest.Look(ctx).IsGone(), nil
+	}
+	return true, nil
+}
+
+// askSource asks the node that a guest is fetched from; final reports whether that still has it. What a
+// source has left that was fenced, or has let go of it, is dropped by libvirt here: it is waited for, and a migration
+// from there could only fail.
+func (s *starter) askSource(ctx context.Context, l *location) (final bool, err error) {
+	from := s.fetchesFrom(l.observation)
+	_, by, err := s.ask(ctx)
+	final = strings.EqualFold(by.Node, from) && (by.Presence == elsewhere.Running || by.Presence == elsewhere.Moving)
+	l.by = elsewhere.Answer{
+		Question: elsewhere.Question{Node: from}, Presence: elsewhere.Running, Status: libvirt.Status{UUID: l.UUID()},
+	}
+	if final || err != nil {
+		l.elsewhere = elsewhere.Fetch
+	}
+	return final, err
+}
+
+// ask asks all other nodes once, and decides by their answers.
+func (s *starter) ask(ctx context.Context) (elsewhere.Decision, elsewhere.Answer, error) {
+	i, pending, err := s.pending()
+	if err != nil {
+		return elsewhere.Refuse, elsewhere.Answer{}, because(Generic, err,
+			"guest %q not started: the note about its last migration cannot be read", s.guest.Name)
+	}
+	peer := ""
+	if pending {
+		peer = i.Peer
+	}
+	d, by := elsewhere.Decide(s.cluster.Ask(ctx, peer), func(node string) bool { return s.mayFetch(node, i, pending) })
+	return d, by, nil
+}
+
+// fetchesFrom is the node from which the guest is arriving here, where a start that was killed has begun that: nobody
+// sees to it that it ends, so this start does. It is empty for any other guest.
+func (s *starter) fetchesFrom(o observation) string {
+	i, pending, err := s.pending()
+	if o.State != observe.Incoming || err != nil || !pending || i.Way != inward || !s.mayFetch(i.Peer, i, pending) {
+		return ""
+	}
+	return i.Peer
+}
+
+// mayFetch reports whether a guest that runs on the node is to be brought here, live. That is so for a manager which
+// never looks where a guest runs. And it is so where a migration between the two nodes is all that took it there: a
+// move that is withdrawn while it is under way has Pacemaker start the guest on its old node, although it runs on the
+// new one by then. A refusal would ban the old node. A guest that somebody started elsewhere is not touched.
+func (s *starter) mayFetch(node string, i intent, pending bool) bool {
+	if s.Fetch {
+		return true
+	}
+	begun := pending && strings.EqualFold(i.Peer, node) && time.Since(i.Began).Abs() < interruptedTime
+	return s.Params.MayUse(ladder.Live) && (begun || s.hasDeparted(node))
+}
+
+// killArrival ends what a migration to here has left whose source is gone: Xen's driver waits for the rest of the guest for
+// ever. It never ran here, so that nothing is lost with it. A guest that another node may have is not touched.
+func (s *starter) killArrival(ctx context.Context, o observation) observation {
+	if !isArrival(s.run, o) {
+		return o
+	}
+	d, by, err := s.ask(ctx)
+	if err == nil && d != elsewhere.Start {
+		err = s.refusal(by)
+	}
+	if err != nil {
+		s.Log.WithError(err).Info("what was left of a migration to here stays")
+		return o
+	}
+	for _, p := range o.Processes {
+		if s.guest.IsOther(p.UUID) {
+			return o
+		}
+		s.Log.Warnf("killing %v, in which the guest was arriving from a node that does not send it any more", p)
+		if err := s.Processes.Kill(ctx, p, 0); err != nil {
+			s.Log.WithError(err).Warn("what was left of a migration to here could not be killed")
+		}
+	}
+	return s.guest.Look(ctx)
+}
+
+// refusal is why the guest is not started.
+func (s *starter) refusal(by elsewhere.Answer) error {
+	if by.Presence == elsewhere.Unanswered {
+		return because(Generic, by.Err, "guest %q not started: a migration between this node and %s was begun, "+
+			"its end is not known, and %s cannot be asked: make its libvirt answer, or fence the node; "+
+			"if you know that the guest is not there, remove the note: rm %s",
+			s.guest.Name, by.Node, by.Node, shellword.Word(s.lasting.file(intentsDir, s.Instance)))
+	}
+	there := &elsewhere.PresentError{Node: by.Node, Status: by.Status, Guest: s.guest.Name, Resource: s.Instance}
+	return because(Generic, there, "guest %q not started", s.guest.Name)
+}

@@ -1,0 +1,189 @@
+package resource
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"path/filepath"
+	"time"
+
+	"github.com/vmferry/vmferry/migrate"
+	"github.com/vmferry/vmferry/migrate/ladder"
+	"github.com/vmferry/vmferry/resource/observe"
+)
+
+// emigration is a migrate_to under way.
+type emigration struct {
+	*run
+	target Route
+}
+
+// migrateTo moves the guest from here to another node. Run again after it succeeded, it
+// finds the guest running there and succeeds at once. After it failed, a stop is what the cluster
+// manager tries next: it finds a note of why.
+func (m *emigration) migrateTo(ctx context.Context) error {
+	err := m.moveAway(ctx)
+	if err != nil {
+		m.strand(err)
+		m.awaitOthers(ctx)
+	} else {
+		m.unstrand()
+	}
+	return err
+}
+
+func (m *emigration) moveAway(ctx context.Context) (err error) {
+	if err := m.isAllowed(); err != nil {
+		return err
+	}
+	if m.target, err = m.route(ctx, m.Target); err != nil {
+		return because(Generic, err, "cannot migrate guest %q", m.guest.Name)
+	}
+	m.Log = m.Log.WithField("peer", m.Target)
+	o := m.lookStable(ctx)
+	switch decideMigrateTo(o) {
+	case migrateMove:
+		err = m.move(ctx, o)
+	case migrateConfirm:
+		err = m.confirm(ctx, o)
+	default:
+		err = stateError(m.guest.Name, o)
+	}
+	if err == nil {
+		m.hasLeft(ctx)
+	}
+	return err
+}
+
+// isAllowed refuses what the call and the parameters alone rule out.
+func (m *emigration) isAllowed() error {
+	edited := m.guest.Configured
+	switch {
+	case m.Target == "":
+		return fail(Args, "no target node: migrate_to is called by the cluster manager, which sets OCF_RESKEY_CRM_meta_migrate_target")
+	case !m.Params.MayUse(ladder.Live):
+		return fail(Generic, "guest %q is not migrated, as its ladder does not name live: set allow-migrate=false", m.guest.Name)
+	case edited != nil && edited.Name != m.guest.Name: // under which the target would look for it in vain
+		return fail(Generic, "guest %q is not migrated, as config file %q calls it %q by now: a stop and a start give it that name",
+			m.guest.Name, m.Params.File(), edited.Name)
+	}
+	return nil
+}
+
+// migrateStep is what a migrate_to does about a guest.
+type migrateStep int
+
+const (
+	migrateRefuse  migrateStep = iota // it can be called neither running nor stopped
+	migrateMove                       // it is here: move it
+	migrateConfirm                    // it is not here: an earlier call may have moved it
+)
+
+func decideMigrateTo(o observation) migrateStep {
+	switch {
+	case o.IsRunning(), o.Libvirt == observe.PausedPostCopyFailed: // which only this migration can recover
+		return migrateMove
+	case o.IsGone():
+		return migrateConfirm
+	}
+	return migrateRefuse
+}
+
+// move migrates the guest, and notes before that this has begun.
+func (m *emigration) move(ctx context.Context, o observation) error {
+	m.keep(o) // until the guest is proven to be there, this node answers for it
+	if err := m.prepareMove(ctx, o, m.target.URI); err != nil {
+		return err
+	}
+	adopt, err := m.beginMove(outward, m.Target, o.UUID())
+	if err == nil {
+		err = m.migrate(ctx, o.UUID(), adopt)
+	}
+	if err == nil {
+		m.step("moved")
+	}
+	return err
+}
+
+// migrate has the engine move the guest, with time left to look where it is.
+func (m *emigration) migrate(ctx context.Context, uuid string, adopt bool) error {
+	soft, cancel := m.at(ctx, m.budget.migrate)
+	defer cancel()
+	m.Log.Infof("migrating to %s", m.Target)
+	move := m.Params.Move(m.guest.Name, uuid, m.target)
+	drained := m.isDrained(ctx)
+	move.Adopt, move.Rest, move.Others = adopt, migrate.RestTime, func() bool { return drained || m.amongOthers() }
+	err := m.Migrate(soft, move)
+	if err == nil {
+		m.Log.Info("migrated")
+		return nil
+	}
+	// The connection may have broken after the switchover: what counts is where the guest runs.
+	o := m.guest.Look(ctx)
+	if o.IsGone() && m.cluster.RunsAt(ctx, m.target.URI) == nil {
+		m.Log.WithError(err).Warn("the migration reported an error, but the guest runs on the target")
+		return nil
+	}
+	if o.IsRunning() && !errors.Is(err, migrate.ErrUnknown) {
+		m.resolve() // it stayed
+	}
+	return because(Generic, err, "migrate_to failed")
+}
+
+// confirm is for a guest that does not run here: an earlier call may have moved it.
+func (m *emigration) confirm(ctx context.Context, o observation) error {
+	if err := m.cluster.RunsAt(ctx, m.target.URI); err != nil {
+		return because(Generic, err, "guest %q is not active on this node (%s), so it cannot be migrated to %s",
+			m.guest.Name, o, m.Target)
+	}
+	m.Log.Info("the guest has moved already")
+	return nil
+}
+
+// hasLeft puts this node in order after the guest has moved to the target.
+func (m *emigration) hasLeft(ctx context.Context) {
+	m.leaveBehind(ctx)
+	m.forget()
+	m.depart(m.Target)
+	m.resolve()
+}
+
+const (
+	// drainTime is how long ago another guest may have left this node in the same drain.
+	drainTime = 15 * time.Second
+	// othersTime is how long the notes about others may take: they are small, and were just written.
+	othersTime = 200 * time.Millisecond
+)
+
+// isDrained reports whether other guests are here and the cluster manager empties this node, also one guest after the other.
+func (m *emigration) isDrained(ctx context.Context) bool {
+	here, err := Guests(filepath.Join(string(m.state), guestsDir))
+	if m.Leaving == nil || err == nil && len(here) < 2 {
+		return false
+	}
+	ctx, cancel := within(ctx, m.budget.call)
+	defer cancel()
+	leaving, err := m.Leaving(ctx)
+	return leaving && err == nil
+}
+
+// amongOthers reports whether other guests wait for this one to leave: one is on its way, or has just left. Guests that stay
+// here wait for nothing. Where the disk gives no answer, some may wait.
+func (m *emigration) amongOthers() bool {
+	ctx, cancel := context.WithTimeout(context.Background(), othersTime)
+	defer cancel()
+	among, err := timelyValue(ctx, func() (bool, error) { return len(m.onTheirWay()) > 0 || m.followsOne(), nil })
+	return among || err != nil
+}
+
+// followsOne reports whether another guest has just left this node.
+func (m *emigration) followsOne() bool {
+	left := false
+	_ = readNotes(filepath.Join(string(m.state), departuresDir), func(raw []byte) { // none is as good as one that cannot be read
+		var d departure
+		if json.Unmarshal(raw, &d) == nil && d.Guest != m.guest.Name {
+			left = left || time.Since(d.At).Abs() < drainTime
+		}
+	})
+	return left
+}

@@ -1,0 +1,195 @@
+package observe
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/resource/hostproc"
+)
+
+// Identity is whom to look for. A guest of the same name and another UUID is another guest.
+type Identity struct {
+	Name string
+	UUID string // empty when it is not known: then the name alone counts
+}
+
+// IsOther reports whether a UUID proves that a guest of this name is another one.
+func (i Identity) IsOther(uuid string) bool {
+	return i.UUID != "" && uuid != "" && !strings.EqualFold(i.UUID, uuid)
+}
+
+// Ref is what libvirt looks the guest up by.
+func (i Identity) Ref() string { return libvirt.Ref(i.Name, i.UUID) }
+
+// Observer looks at one guest on this node. Its connection to libvirt is opened at the first question, and again after
+// one that broke. It is for one goroutine at a time.
+type Observer struct {
+	Identity
+	// Configured is the guest of a config file that was edited while the one looked for ran. It takes that one's
+	// place when that is proven to be gone.
+	Configured *Identity
+
+	URI       string // this node's libvirt
+	Open      func(ctx context.Context, uri string) (Hypervisor, error)
+	Processes Processes
+	CallTime  time.Duration // the most that one question may take
+	// SkipProcesses leaves the processes alone where libvirt's answer decides alone: to read them all is most of what a
+	// look costs on a node of many guests. It is for a look that comes again soon.
+	SkipProcesses bool
+	IsNoted       func() bool            // the guest was seen to run here
+	IsClaimed     func(uuid string) bool // what was found is the guest of another resource
+	Log           logrus.FieldLogger
+
+	conn     Hypervisor
+	disputed time.Time // since when libvirt has called a guest here of which there is no process
+}
+
+func (g *Observer) driver() libvirt.Driver { return libvirt.DriverOf(g.URI) }
+
+// Look looks once: for the guest that was seen here last, and for the one that an edited config file describes by now
+// only when that is proven to be gone.
+func (g *Observer) Look(ctx context.Context) Observation {
+	o := g.look(ctx)
+	if g.IsClaimed(o.UUID()) {
+		o.State = NotRunning
+	}
+	if !o.IsGone() || g.Configured == nil {
+		return o
+	}
+	g.Log.Infof("going on with guest %q of the config file: the last one, %q with UUID %s, is gone",
+		g.Configured.Name, g.Name, g.UUID)
+	g.Identity, g.Configured = *g.Configured, nil
+	return g.look(ctx)
+}
+
+// look asks libvirt first: a guest that ends in between is then seen by libvirt only, and the next look decides.
+func (g *Observer) look(ctx context.Context) Observation {
+	o, trusted := g.askLibvirt(ctx), g.driver().Can(libvirt.CanKnowState)
+	if g.SkipProcesses && trusted && o.Libvirt.decidesAlone() {
+		o.Proc = ProcUnasked
+	} else {
+		o.Processes, o.ProcErr = g.Find(ctx)
+		o.Proc = procStateOf(o.Processes, o.ProcErr)
+	}
+	o.State = Judge(o.Libvirt, o.Proc)
+	if o.Proc == ProcNone && !trusted {
+		o.State = NotRunning // proven, and libvirt will notice
+	}
+	if g.isDisputed(o) {
+		o.State = Unknown
+	}
+	return o
+}
+
+func (g *Observer) askLibvirt(ctx context.Context) Observation {
+	o := Observation{Kind: g.driver().Vessel}
+	status, err := g.status(ctx, g.Ref())
+	switch {
+	case errors.Is(err, libvirt.ErrNoDomain):
+		o.Libvirt, o.Namesake = Absent, g.namesake(ctx)
+	case err != nil:
+		o.Libvirt, o.LibvirtErr = Unreachable, err
+	default:
+		o.Libvirt, o.Status = StateOf(status), status
+		isPaused := o.Libvirt == PausedUser || o.Libvirt == PausedUnknown
+		if isPaused && !g.driver().Can(libvirt.CanKnowState) && !g.IsNoted() {
+			o.Libvirt = PausedStartingUp
+		}
+	}
+	return o
+}
+
+// isDisputed reports that libvirt calls a guest here of which there is no process, and has not done so for long. A daemon
+// that was just started lists the guests that it had, as they were, until it has found their monitors gone
+// (qemuProcessReconnect): QEMU may have ended while it was away. If libvirt keeps saying so it is believed,
+// as a process may have a shape that is not known.
+func (g *Observer) isDisputed(o Observation) bool {
+	if o.Proc != ProcNone || o.State != Running && o.State != Stalled {
+		return false
+	}
+	if g.disputed.IsZero() {
+		g.disputed = time.Now()
+	}
+	return time.Since(g.disputed) < g.CallTime
+}
+
+// namesake is another guest that libvirt has under the name of ours, nil where there is none or it cannot be asked.
+func (g *Observer) namesake(ctx context.Context) *libvirt.Status {
+	if g.UUID == "" {
+		return nil
+	}
+	status, err := g.status(ctx, g.Name)
+	if err != nil || !g.IsOther(status.UUID) {
+		return nil
+	}
+	return &status
+}
+
+// status asks libvirt for a guest, for at most half of the time that is left: a daemon that
+// hangs must leave time to look at the processes.
+func (g *Observer) status(ctx context.Context, ref string) (status libvirt.Status, err error) {
+	limit := g.CallTime
+	if deadline, ok := ctx.Deadline(); ok {
+		limit = min(limit, time.Until(deadline)/2)
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	err = g.Call(ctx, func(conn Hypervisor) error { status, err = conn.Status(ctx, ref); return err })
+	return status, err
+}
+
+// Find lists what runs the guest; an error means "cannot tell". A process with the name of ours and another UUID is
+// another guest's.
+func (g *Observer) Find(ctx context.Context) ([]hostproc.Process, error) {
+	ctx, cancel := context.WithTimeout(ctx, g.CallTime)
+	defer cancel()
+	found, err := g.Processes.Find(ctx, g.Name, g.UUID)
+	return slices.DeleteFunc(found, func(p hostproc.Process) bool { return g.IsOther(p.UUID) }), err
+}
+
+// Connect opens the connection to the node's libvirt where there is none, within the time of one question.
+func (g *Observer) Connect(ctx context.Context) error {
+	if g.conn != nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, g.CallTime)
+	defer cancel()
+	conn, err := g.Open(ctx, g.URI)
+	if err != nil {
+		return err
+	}
+	g.conn = conn
+	return nil
+}
+
+// Call does something over the connection to the node's libvirt, and closes it when libvirt stopped to answer over it,
+// so that the next question opens another one: the daemon may have been restarted.
+func (g *Observer) Call(ctx context.Context, do func(Hypervisor) error) error {
+	if err := g.Connect(ctx); err != nil {
+		return err
+	}
+	err := do(g.conn)
+	if HasNoAnswer(err) {
+		g.Disconnect()
+	}
+	return err
+}
+
+// HasNoAnswer reports whether it is not known what libvirt did: it gave no answer.
+func HasNoAnswer(err error) bool {
+	return errors.Is(err, libvirt.ErrConnect) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)
+}
+
+// Disconnect closes the connection, if there is one.
+func (g *Observer) Disconnect() {
+	if g.conn != nil {
+		_ = g.conn.Close() // nothing depends on a clean goodbye
+		g.conn = nil
+	}
+}
