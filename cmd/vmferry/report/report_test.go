@@ -86,12 +86,12 @@ func TestPage(t *testing.T) {
 		t.Fatal(err)
 	}
 	page := b.String()
-	for _, want := range []string{"<h1>Migrations of n&lt;1&gt;</h1>", `class="pause"`, `class="blackout"`, `class="failed"`, "a note", "&lt;script&gt;"} {
+	for _, want := range []string{"<h1>Migrations of n&lt;1&gt;</h1>", `class="pause"`, `class="blackout"`, `class="failed"`, "a note", "&lt;script&gt;", `content="default-src 'none';`} {
 		if !strings.Contains(page, want) {
 			t.Errorf("the page lacks %q", want)
 		}
 	}
-	for _, not := range []string{"<script", "http", "src=", "href=", "NaN", "Inf"} {
+	for _, not := range []string{"<script", "script-src", "http:", "https:", "src=", "href=", "NaN", "Inf"} {
 		if strings.Contains(page, not) {
 			t.Errorf("the page has %q", not)
 		}
