@@ -36,7 +36,7 @@ func TestItStandsAlone(t *testing.T) {
 	for pkg := range strings.Lines(string(list)) {
 		pkg = strings.TrimSpace(pkg)
 		own, ours := strings.CutPrefix(pkg, module)
-		known := strings.HasPrefix(own, "migrate/blackout") || slices.Contains([]string{"migrate/plaintext", "migrate/atomicfile", "migrate/wait", "cmd/blackout"}, own)
+		known := strings.HasPrefix(own, "migrate/blackout") || slices.Contains([]string{"migrate/plaintext", "migrate/atomicfile", "migrate/wait", "migrate/htmlpage", "cmd/blackout"}, own)
 		if ours && !known || strings.Contains(pkg, "libvirt") {
 			t.Errorf("the program needs %s", pkg)
 		}
