@@ -2,8 +2,6 @@ package outage
 
 import (
 	"time"
-
-	"github.com/vmferry/vmferry/migrate/blackout/wire"
 )
 
 // Acks turns what TCP_INFO (tcp(7)) tells of one connection, slot by slot, into the instants at which the other
@@ -26,16 +24,4 @@ func (a *Acks) Update(now, age time.Duration, acked uint64) (at, lateness time.D
 	}
 	a.Looked, a.acked = now, acked
 	return at, lateness, fresh
-}
-
-// Acknowledge takes an acknowledgement that arrived at an instant as the answer to the newest probe that was sent
-// before it.
-func (k *Tracker) Acknowledge(at, lateness time.Duration) {
-	seq := k.newest
-	for next, ok := k.sends.time(seq + 1); ok && next <= at; next, ok = k.sends.time(seq + 1) {
-		seq++
-	}
-	if seq > k.newest {
-		k.Answer(wire.Packet{Kind: wire.Probe, Seq: seq}, at, lateness)
-	}
 }

@@ -42,22 +42,6 @@ type Tracker struct {
 	quickest time.Duration // shortest round trip
 }
 
-// Event is something that happened to a probe or to the connection.
-type Event int
-
-// The events.
-const (
-	Refused     Event = iota // the service turned a probe down
-	NotSent                  // the kernel did not take the newest probe
-	Reset                    // the TCP connection was reset
-	Reconnected              // a new TCP connection replaced an earlier one
-	Abandoned                // a stalled TCP connection was given up for a newer one
-	events
-)
-
-// counts is how often each event happened.
-type counts [events]int
-
 // Options say what a tracker has to know of its target.
 type Options struct {
 	Interval  time.Duration // between two probes, or two bursts of them
@@ -242,4 +226,16 @@ func (k *Tracker) until(now time.Duration) outages {
 		all.add(o)
 	}
 	return all
+}
+
+// Acknowledge takes an acknowledgement that arrived at an instant as the answer to the newest probe that was sent
+// before it.
+func (k *Tracker) Acknowledge(at, lateness time.Duration) {
+	seq := k.newest
+	for next, ok := k.sends.time(seq + 1); ok && next <= at; next, ok = k.sends.time(seq + 1) {
+		seq++
+	}
+	if seq > k.newest {
+		k.Answer(wire.Packet{Kind: wire.Probe, Seq: seq}, at, lateness)
+	}
 }

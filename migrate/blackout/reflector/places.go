@@ -33,7 +33,7 @@ type place struct {
 	born        time.Duration // when the client came
 	first, last time.Duration // its first and its newest probe
 	shown       bool          // there was one
-	leave       func()        // called when the place is given to another
+	evict       func()        // called when the place is given to another
 
 	in [2]position // in the queue of all, and in that of its owner
 }
@@ -128,7 +128,7 @@ func (s *places) take(p *place, now time.Duration) bool {
 	}
 	if v != nil {
 		s.free(v)
-		v.leave()
+		v.evict()
 	}
 	p.born = now
 	s.put(p)

@@ -10,7 +10,7 @@ import (
 
 // stay is a client with its first and newest probe; none where newest is before first.
 func stay(owner string, born, first, last time.Duration) *place {
-	p := &place{owner: ownerOf(netip.MustParseAddr(owner)), leave: func() {}}
+	p := &place{owner: ownerOf(netip.MustParseAddr(owner)), evict: func() {}}
 	p.born, p.first, p.last, p.shown = born*time.Second, first*time.Second, last*time.Second, last >= first
 	return p
 }
@@ -82,7 +82,7 @@ func TestPlacesKeepTheirLimits(t *testing.T) {
 	for range 50_000 {
 		now += time.Duration(random.IntN(2000)) * time.Millisecond
 		p := &place{owner: owner{network: 1 + random.Uint64N(12)}}
-		p.leave = func() { gone = p }
+		p.evict = func() { gone = p }
 		switch random.IntN(4) {
 		case 0:
 			gone = nil

@@ -135,7 +135,7 @@ func TestOnlyCookiesAreReflected(t *testing.T) {
 
 func TestReflectorKeepsToItsRate(t *testing.T) {
 	r := New(quiet(), Limits{Rate: 1000, Clients: 2})
-	good := r.baker.bake(r.baker.epoch, alice, 1)
+	good := r.handshake.keys.cookie(r.handshake.keys.epoch, alice, 1)
 	answers := 0
 	for seq := range uint64(10000) { // in one second
 		b := encoded(wire.Packet{Kind: wire.Probe, Session: 1, Seq: seq + 1, Instance: good[0], Count: good[1]})
@@ -319,7 +319,7 @@ func FuzzAnswerStream(f *testing.F) {
 
 func TestAnsweringDoesNotAllocate(t *testing.T) {
 	r := New(quiet(), Limits{})
-	good := r.baker.bake(r.baker.epoch, alice, 1)
+	good := r.handshake.keys.cookie(r.handshake.keys.epoch, alice, 1)
 	probe, b := encoded(wire.Packet{Kind: wire.Probe, Session: 1, Seq: 1, Instance: good[0], Count: good[1]}), make([]byte, wire.PacketSize)
 	stranger := probeBytes(2, 1)
 	if n := testing.AllocsPerRun(1000, func() {

@@ -87,13 +87,3 @@ func listenBoth(addr, host string) (*net.UDPConn, net.Listener, error) {
 	}
 	return udp.(*net.UDPConn), tcp, nil
 }
-
-// keepDestination asks the kernel to tell which local address each datagram
-// was sent to, so that the answer leaves from that one: on a host with several
-// addresses, a client would drop it otherwise. Either call may fail, for a
-// socket of the other family; then the kernel chooses the source. The kernel takes
-// its notes when a datagram comes, so this is best done before the socket is bound.
-func keepDestination(fd int) {
-	_ = unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_RECVPKTINFO, 1)
-	_ = unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_PKTINFO, 1)
-}

@@ -26,7 +26,7 @@ type session struct {
 }
 
 // proof is a cookie that fits a sender's address, and the epoch of the key that it
-// was made with; see baker.
+// was made with; see cookieKeys.
 type proof struct {
 	cookie wire.Cookie
 	epoch  uint64
@@ -77,7 +77,7 @@ func (s *sessions) find(key sender, now time.Duration) *session {
 		return e
 	}
 	e := &session{seen: wire.NewWindow(reflectorWindow)}
-	e.owner, e.leave = key.owner, func() { s.forget(key) }
+	e.owner, e.evict = key.owner, func() { s.forget(key) }
 	if !s.places.take(&e.place, now) {
 		return nil
 	}

@@ -87,10 +87,10 @@ func (r *Reflector) ServeTCP(ctx context.Context, l net.Listener) error {
 			continue
 		}
 		one := &connection{}
-		one.owner, one.leave = ownerOf(remote(conn)), func() { _ = conn.Close() }
+		one.owner, one.evict = ownerOf(remote(conn)), func() { _ = conn.Close() }
 		if !r.connections.take(one, r.now()) {
 			_ = conn.Close()
-			r.turnAway(r.now(), limitConnections)
+			r.refuse(r.now(), limitConnections)
 			continue
 		}
 		open.Go(func() {
@@ -190,7 +190,7 @@ func (r *Reflector) answerAll(b []byte, one *connection, now time.Duration) erro
 		}
 		e := r.sessions.find(sender{p.Session, one.owner}, now)
 		if e == nil {
-			r.turnAway(now, limitClients)
+			r.refuse(now, limitClients)
 			return errClients
 		}
 		e.touch(now)
