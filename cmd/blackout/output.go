@@ -37,7 +37,7 @@ func (f files) check() error {
 			continue
 		}
 		if err := report.CheckFile(one.path); err != nil {
-			return misuse(fmt.Errorf("--%s: %w", one.flag, err))
+			return misuse("--%s: %w", one.flag, err)
 		}
 	}
 	return nil

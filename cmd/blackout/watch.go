@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -26,9 +25,6 @@ type watchOptions struct {
 // watch measures and reports.
 func watch(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	cfg, opts, err := watchFlags(args)
-	if errors.Is(err, flag.ErrHelp) {
-		return say(stdout, usage)
-	}
 	if err != nil {
 		return err
 	}
@@ -117,13 +113,13 @@ func watchFlags(args []string) (blackout.Config, watchOptions, error) {
 	fs.Visit(func(f *flag.Flag) { given[f.Name] = true })
 	opts.limited = given["max-blackout"]
 	if cfg.Family, err = family(*four, *six); err != nil {
-		return cfg, opts, misuse(err)
+		return cfg, opts, err
 	}
 	if err := positive(fs); err != nil {
-		return cfg, opts, misuse(err)
+		return cfg, opts, err
 	}
 	if err := cfg.Validate(); err != nil {
-		return cfg, opts, misuse(fmt.Errorf("watch: %w", err))
+		return cfg, opts, misuse("watch: %w", err)
 	}
 	return cfg, opts, nil
 }
@@ -131,7 +127,7 @@ func watchFlags(args []string) (blackout.Config, watchOptions, error) {
 func family(four, six bool) (int, error) {
 	switch {
 	case four && six:
-		return 0, errors.New("watch: -4 and -6 are both given: leave one out, or both")
+		return 0, misuse("watch: -4 and -6 are both given: leave one out, or both")
 	case four:
 		return 4, nil
 	case six:
@@ -153,7 +149,7 @@ func positive(fs *flag.FlagSet) error {
 			low = v <= 0
 		}
 		if low && err == nil {
-			err = fmt.Errorf("%s: --%s %s is not above 0", fs.Name(), f.Name, f.Value)
+			err = misuse("%s: --%s %s is not above 0", fs.Name(), f.Name, f.Value)
 		}
 	})
 	return err
