@@ -63,7 +63,8 @@ const asleepReads = 10
 func asleep() time.Duration {
 	var mono, boot, after unix.Timespec
 	for range asleepReads {
-		if unix.ClockGettime(unix.CLOCK_MONOTONIC, &mono) != nil || unix.ClockGettime(unix.CLOCK_BOOTTIME, &boot) != nil ||
+		if unix.ClockGettime(unix.CLOCK_MONOTONIC, &mono) != nil ||
+			unix.ClockGettime(unix.CLOCK_BOOTTIME, &boot) != nil ||
 			unix.ClockGettime(unix.CLOCK_MONOTONIC, &after) != nil {
 			return 0
 		}

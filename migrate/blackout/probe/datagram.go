@@ -67,7 +67,7 @@ func openDatagram(proto string, at netip.AddrPort) (int, error) {
 		if fd, raw := socket.Open(at, unix.SOCK_RAW, icmp); raw == nil {
 			return fd, nil
 		}
-		return -1, fmt.Errorf("%w: let this user's group ping with sysctl net.ipv4.ping_group_range, or run as root", err)
+		return -1, fmt.Errorf("%w: allow this user's group in sysctl net.ipv4.ping_group_range, or run as root", err)
 	}
 	return fd, err
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"os"
 	"runtime"
 	"sync/atomic"
 	"time"
@@ -61,29 +62,23 @@ const (
 )
 
 func newLoop(interval time.Duration) (*loop, error) {
-	l := &loop{interval: interval, epoll: -1, timer: -1, wake: -1, asleep: asleep, slept: asleep(), rest: func() {}}
-	var err error
-	if l.epoll, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
-		return nil, l.fail("epoll_create1", err)
+	l := &loop{interval: interval, asleep: asleep, slept: asleep(), rest: func() {}}
+	var errs [3]error
+	l.epoll, errs[0] = unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	l.timer, errs[1] = unix.TimerfdCreate(unix.CLOCK_MONOTONIC, unix.TFD_NONBLOCK|unix.TFD_CLOEXEC)
+	l.wake, errs[2] = unix.Eventfd(0, unix.EFD_NONBLOCK|unix.EFD_CLOEXEC)
+	err := errors.Join(
+		os.NewSyscallError("epoll_create1", errs[0]),
+		os.NewSyscallError("timerfd_create", errs[1]),
+		os.NewSyscallError("eventfd", errs[2]))
+	if err == nil {
+		err = errors.Join(l.watch(l.timer, ownerTimer, unix.EPOLLIN), l.watch(l.wake, ownerWake, unix.EPOLLIN))
 	}
-	if l.timer, err = unix.TimerfdCreate(unix.CLOCK_MONOTONIC, unix.TFD_NONBLOCK|unix.TFD_CLOEXEC); err != nil {
-		return nil, l.fail("timerfd_create", err)
-	}
-	if l.wake, err = unix.Eventfd(0, unix.EFD_NONBLOCK|unix.EFD_CLOEXEC); err != nil {
-		return nil, l.fail("eventfd", err)
-	}
-	if err := l.watch(l.timer, ownerTimer, unix.EPOLLIN); err != nil {
-		return nil, l.fail("epoll_ctl", err)
-	}
-	if err := l.watch(l.wake, ownerWake, unix.EPOLLIN); err != nil {
-		return nil, l.fail("epoll_ctl", err)
+	if err != nil {
+		l.close()
+		return nil, fmt.Errorf("prepare to send: %w", err)
 	}
 	return l, nil
-}
-
-func (l *loop) fail(what string, err error) error {
-	l.close()
-	return fmt.Errorf("prepare to send: %s: %w", what, err)
 }
 
 // watch registers fd with epoll, or changes what is registered.
@@ -93,7 +88,7 @@ func (l *loop) watch(fd, owner int, events uint32) error {
 	if errors.Is(err, unix.EEXIST) {
 		err = unix.EpollCtl(l.epoll, unix.EPOLL_CTL_MOD, fd, &ev)
 	}
-	return err
+	return os.NewSyscallError("epoll_ctl", err)
 }
 
 func (l *loop) close() {
@@ -245,7 +240,8 @@ func (l *loop) poll(events []unix.EpollEvent) (int, error) {
 		return unix.EpollWait(l.epoll, events, -1)
 	}
 	forever := ^uintptr(0)
-	n, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(l.epoll), uintptr(unsafe.Pointer(&events[0])), uintptr(len(events)), forever, 0, 0)
+	n, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(l.epoll),
+		uintptr(unsafe.Pointer(&events[0])), uintptr(len(events)), forever, 0, 0)
 	if errno != 0 {
 		return 0, errno
 	}

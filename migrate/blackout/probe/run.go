@@ -176,7 +176,8 @@ func (r *Run) Report(now time.Duration) *report.Report {
 	cal, faults, omitted := r.loop.faults.Report(r.loop.clock.start.UTC())
 	rep := &report.Report{
 		Schema: report.Schema, Tool: "blackout", Start: cal.Start, End: cal.Time(now),
-		IntervalMs: report.Millis(r.Interval), Burst: r.Burst, ThresholdMs: report.Millis(r.Threshold), MaxErrorMs: report.Millis(r.MaxError),
+		IntervalMs: report.Millis(r.Interval), Burst: r.Burst,
+		ThresholdMs: report.Millis(r.Threshold), MaxErrorMs: report.Millis(r.MaxError),
 		ClockStepMs: report.Millis(r.loop.clock.step() - r.loop.faults.Slept()), Faults: faults, FaultsOmitted: omitted,
 		Args: []string{}, Targets: make([]report.Target, 0, len(r.targets)),
 	}

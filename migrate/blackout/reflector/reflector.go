@@ -53,7 +53,7 @@ const (
 // such places; that of one address begins with it.
 func (r *Reflector) refuse(now time.Duration, limit string) {
 	if n, ok := r.full.more(now); ok {
-		r.log.WithField("refused", n).Warnf("a new client is not answered: all places of its address, or all places, are in use; "+
-			"raise %s-per-address or %s", limit, limit)
+		r.log.WithField("refused", n).Warnf("a new client is not answered: "+
+			"all places of its address, or all places, are in use; raise %s-per-address or %s", limit, limit)
 	}
 }

@@ -15,11 +15,9 @@ import (
 	"github.com/vmferry/vmferry/migrate/wait"
 )
 
-const (
-	// acceptPause is how long the reflector waits after a failed accept, which
-	// is nearly always a lack of file descriptors.
-	acceptPause = 100 * time.Millisecond
-)
+// acceptPause is how long the reflector waits after a failed accept, which
+// is nearly always a lack of file descriptors.
+const acceptPause = 100 * time.Millisecond
 
 // connections are the TCP connections of a reflector.
 type connections struct {
@@ -117,7 +115,9 @@ func (r *Reflector) stream(ctx context.Context, conn net.Conn, one *connection) 
 	if tcp, ok := conn.(*net.TCPConn); ok {
 		// Reap clients that are gone, but keep those that are cut off for
 		// minutes: their outage is what is being measured.
-		_ = tcp.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true, Idle: 5 * time.Minute, Interval: time.Minute, Count: 10})
+		_ = tcp.SetKeepAliveConfig(net.KeepAliveConfig{
+			Enable: true, Idle: 5 * time.Minute, Interval: time.Minute, Count: 10,
+		})
 	}
 	_ = conn.SetReadDeadline(time.Now().Add(firstProbe))
 	err := r.answerStream(patient{conn}, one, func() { _ = conn.SetReadDeadline(time.Time{}) })
@@ -125,7 +125,8 @@ func (r *Reflector) stream(ctx context.Context, conn net.Conn, one *connection) 
 		return
 	}
 	if n, ok := r.ended.more(r.now()); ok {
-		r.log.WithError(err).WithField("client", conn.RemoteAddr().String()).WithField("times", n).Debug("TCP connection ended")
+		r.log.WithError(err).WithField("client", conn.RemoteAddr().String()).WithField("times", n).
+			Debug("TCP connection ended")
 	}
 }
 

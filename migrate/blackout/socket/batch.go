@@ -81,7 +81,8 @@ func (b *Batch) Send(fd, from, to, flags int) (int, error) {
 
 func (b *Batch) call(trap uintptr, fd, from, to, flags int) (int, error) {
 	for {
-		n, _, errno := unix.Syscall6(trap, uintptr(fd), uintptr(unsafe.Pointer(&b.hdrs[from])), uintptr(to-from), uintptr(flags), 0, 0)
+		n, _, errno := unix.Syscall6(trap, uintptr(fd), uintptr(unsafe.Pointer(&b.hdrs[from])),
+			uintptr(to-from), uintptr(flags), 0, 0)
 		if errno == 0 {
 			return int(n), nil
 		}

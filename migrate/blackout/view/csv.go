@@ -12,7 +12,8 @@ import (
 
 // csvHeader names the columns of WriteCSV.
 var csvHeader = []string{
-	"target", "start", "end", "ms", "error_ms", "lost", "lost_out", "lost_back", "late", "resets", "reconnects", "abandoned", "open",
+	"target", "start", "end", "ms", "error_ms",
+	"lost", "lost_out", "lost_back", "late", "resets", "reconnects", "abandoned", "open",
 }
 
 // WriteCSV writes one line for each outage of each target (RFC 4180), under a

@@ -123,12 +123,11 @@ func pick(state []outage.Progress, room int) []outage.Progress {
 
 func (l *Live) describe(p outage.Progress) string {
 	h := l.past[p.Target]
-	text := fmt.Sprintf("%-28s |%*s| %d/%d lost %d rtt %s worst %s", p.Target, stripSeconds, string(h.strip),
-		p.Answered, p.Sent, p.Lost, rounded(p.RTT), rounded(p.Blackout))
+	state := fmt.Sprintf("%d/%d lost %d rtt %s", p.Answered, p.Sent, p.Lost, rounded(p.RTT))
 	if p.Silent > 0 {
-		text = fmt.Sprintf("%-28s |%*s| SILENT %s worst %s", p.Target, stripSeconds, string(h.strip), rounded(p.Silent), rounded(p.Blackout))
+		state = "SILENT " + rounded(p.Silent)
 	}
-	return text
+	return fmt.Sprintf("%-28s |%*s| %s worst %s", p.Target, stripSeconds, string(h.strip), state, rounded(p.Blackout))
 }
 
 func rounded(d time.Duration) string {
