@@ -133,7 +133,8 @@ func dispatch(ctx context.Context, args []string, stdout, stderr io.Writer) erro
 	case "help", "--help", "-help", "-h":
 		return flag.ErrHelp
 	}
-	return misuse("unknown command %q: use serve, watch, show, compare or join; 'blackout help' lists their flags", args[0])
+	return misuse("unknown command %q: use serve, watch, show, compare or join; 'blackout help' lists their flags",
+		args[0])
 }
 
 // exitError is an error with its exit code.

@@ -41,7 +41,8 @@ func serveFlags(args []string) (reflector.Service, error) {
 	fs.IntVar(&s.Limits.ClientsPerAddress, "max-clients-per-address", reflector.DefaultClientsPerAddress, "")
 	fs.IntVar(&s.Limits.Rate, "max-rate", reflector.DefaultRate, "")
 	fs.IntVar(&s.Limits.Connections, "max-connections", reflector.DefaultConnections, "")
-	fs.IntVar(&s.Limits.ConnectionsPerAddress, "max-connections-per-address", reflector.DefaultConnectionsPerAddress, "")
+	fs.IntVar(&s.Limits.ConnectionsPerAddress, "max-connections-per-address",
+		reflector.DefaultConnectionsPerAddress, "")
 	rest, err := parse(fs, args)
 	if err != nil {
 		return s, err

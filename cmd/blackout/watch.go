@@ -55,10 +55,13 @@ func watch(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	return opts.verdict(report)
 }
 
+// progress takes the state of all targets while a run goes on.
+type progress = func([]blackout.Progress)
+
 // progress returns what takes the state of the run while it goes on; nil when
 // nobody wants it.
-func (o watchOptions) progress(ctx context.Context, stderr io.Writer, log logrus.FieldLogger) (func([]blackout.Progress), error) {
-	var takers []func([]blackout.Progress)
+func (o watchOptions) progress(ctx context.Context, stderr io.Writer, log logrus.FieldLogger) (progress, error) {
+	var takers []progress
 	if o.live || !o.quiet && isTerminal(stderr) {
 		takers = append(takers, newLive(stderr))
 	}
@@ -175,16 +178,19 @@ func (o watchOptions) verdict(r *blackout.Report) error {
 	for _, t := range r.Targets {
 		switch ms, within := longestPossible(t); {
 		case o.limited && t.BlackoutMs > limit:
-			return &exitError{exitExceeded, fmt.Errorf("%s: blackout of %.1f ms, limit %.1f ms", t.Target, t.BlackoutMs, limit)}
+			return exceeded("%s: blackout of %.1f ms, limit %.1f ms", t.Target, t.BlackoutMs, limit)
 		case o.limited && ms+within > limit && ms > 0:
-			return &exitError{exitExceeded, fmt.Errorf("%s: blackout of %.1f ms ± %.1f may have been above the limit of %.1f ms", t.Target, ms, within, limit)}
+			return exceeded("%s: blackout of %.1f ms ± %.1f may have been above the limit of %.1f ms",
+				t.Target, ms, within, limit)
 		case o.limited && ms+within > limit:
-			return &exitError{exitExceeded, fmt.Errorf("%s: the probe's own error of %.1f ms is above the limit of %.1f ms, so that nothing is proven", t.Target, within, limit)}
+			return exceeded("%s: the probe's own error of %.1f ms is above the limit of %.1f ms, so that nothing is proven",
+				t.Target, within, limit)
 		}
 	}
 	for _, t := range r.Targets {
 		if t.Inexact {
-			return &exitError{exitExceeded, fmt.Errorf("%s: the probe's own error was up to %.1f ms, more than the %.1f ms of --max-error", t.Target, max(t.ErrorMs, t.WorstErrorMs), r.MaxErrorMs)}
+			return exceeded("%s: the probe's own error was up to %.1f ms, more than the %.1f ms of --max-error",
+				t.Target, max(t.ErrorMs, t.WorstErrorMs), r.MaxErrorMs)
 		}
 	}
 	for _, t := range r.Targets {
@@ -193,6 +199,11 @@ func (o watchOptions) verdict(r *blackout.Report) error {
 		}
 	}
 	return nil
+}
+
+// exceeded is the error of a run that was not as good as it had to be.
+func exceeded(format string, args ...any) error {
+	return &exitError{exitExceeded, fmt.Errorf(format, args...)}
 }
 
 // longestPossible is the outage that may truly have been the longest, with its error;

@@ -27,7 +27,8 @@ func sample(t *testing.T, dir string) string {
 	var b bytes.Buffer
 	err := New(os.DirFS("testdata"), dir, nil).Write(&b, Page{
 		Title: evil, Lead: []string{evil, "two"}, Note: evil, NoteTitle: evil, Data: map[string]string{"name": evil},
-		Body: map[string]any{"Words": evil, "Table": table, "Dots": Dots{Label: evil, Count: 2, List: []Dot{{0, 10, "late", evil}, {1, 40, "late", "b"}}}},
+		Body: map[string]any{"Words": evil, "Table": table, "Dots": Dots{Label: evil, Count: 2,
+			List: []Dot{{0, 10, "late", evil}, {1, 40, "late", "b"}}}},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -87,7 +88,8 @@ func TestPolicy(t *testing.T) {
 		"page":  `content="default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'"`,
 		"plain": `content="default-src 'none'; style-src 'unsafe-inline'"`,
 	} {
-		files := fstest.MapFS{"plain/page.html": {Data: []byte("{{.}}")}, "page/page.html": {}, "page/page.js": {Data: []byte("1")}}
+		files := fstest.MapFS{"plain/page.html": {Data: []byte("{{.}}")}, "page/page.html": {},
+			"page/page.js": {Data: []byte("1")}}
 		var b bytes.Buffer
 		if err := New(files, name, nil).Write(&b, Page{Body: "text"}); err != nil {
 			t.Fatal(err)

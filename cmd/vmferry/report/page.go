@@ -29,7 +29,8 @@ func (r *Report) htmlTable() htmlpage.Table {
 	t := htmlpage.Table{Head: heads()}
 	for _, rec := range r.Records {
 		t.Add(cells(rec)...)
-		if rec.Outcome != migrate.Moved && rec.Outcome != migrate.Restored || rec.BudgetKept != nil && !*rec.BudgetKept {
+		if rec.Outcome != migrate.Moved && rec.Outcome != migrate.Restored ||
+			rec.BudgetKept != nil && !*rec.BudgetKept {
 			t.Rows[len(t.Rows)-1].Class = "bad"
 		}
 		for _, text := range append([]string{rec.Error}, rec.Notes...) {
@@ -73,7 +74,8 @@ func measures(rec migrate.Record) []measure {
 		out = append(out, measure{"pause", fmt.Sprintf("pause %.1f ms", *rec.PauseMS), *rec.PauseMS})
 	}
 	for _, b := range rec.Blackouts {
-		out = append(out, measure{"blackout", fmt.Sprintf("blackout %.1f ms (±%.1f) of %s", b.MS, b.ErrorMS, b.Target), b.MS})
+		text := fmt.Sprintf("blackout %.1f ms (±%.1f) of %s", b.MS, b.ErrorMS, b.Target)
+		out = append(out, measure{"blackout", text, b.MS})
 	}
 	return out
 }

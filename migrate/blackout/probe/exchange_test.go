@@ -15,8 +15,10 @@ import (
 
 // While as many exchanges as may be are under way, probes fail at once.
 func TestExchangesAreBounded(t *testing.T) {
-	x := newExchangeProber(func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }, time.Hour, func() time.Duration { return 0 })
-	x.track = outage.New(outage.Options{Interval: time.Millisecond, Threshold: 3 * time.Millisecond, Bucket: time.Second})
+	x := newExchangeProber(func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }, time.Hour,
+		func() time.Duration { return 0 })
+	x.track = outage.New(outage.Options{Interval: time.Millisecond, Threshold: 3 * time.Millisecond,
+		Bucket: time.Second})
 	for i := range maxExchanges + 10 {
 		x.tick(time.Duration(i)*time.Millisecond, 0)
 	}

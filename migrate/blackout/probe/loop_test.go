@@ -108,7 +108,8 @@ func TestKeepPlace(t *testing.T) {
 		releases = append(releases, l.keepPlace())
 	}
 	if slow.hold || shared.hold || !quick.hold || second.hold {
-		t.Errorf("slow keeps a place %v, shared %v, the first of two quick ones %v, the other %v", slow.hold, shared.hold, quick.hold, second.hold)
+		t.Errorf("slow keeps a place %v, shared %v, the first of two quick ones %v, the other %v", slow.hold,
+			shared.hold, quick.hold, second.hold)
 	}
 	for _, release := range releases {
 		release()

@@ -66,7 +66,8 @@ func TestWriteHTML(t *testing.T) {
 		t.Fatal(err)
 	}
 	text := b.String()
-	for _, want := range []string{"250.2 ± 1.1", "97.4975 %", ">open<", "STOP &lt;of&gt; vm1", `"bucket_ms":5000`, `data-target="1"`, "own faults", "Content-Security-Policy"} {
+	for _, want := range []string{"250.2 ± 1.1", "97.4975 %", ">open<", "STOP &lt;of&gt; vm1", `"bucket_ms":5000`,
+		`data-target="1"`, "own faults", "Content-Security-Policy"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("the page lacks %q", want)
 		}
@@ -157,11 +158,13 @@ func TestLive(t *testing.T) {
 	second(outage.Progress{Sent: 1, Answered: 1})
 	second(outage.Progress{Sent: 100, Answered: 100})
 	second(outage.Progress{Sent: 200, Answered: 180, Dark: 200 * time.Millisecond})
-	got := second(outage.Progress{Sent: 300, Answered: 180, Dark: 1200 * time.Millisecond, Silent: time.Second, Blackout: time.Second})
+	got := second(outage.Progress{Sent: 300, Answered: 180, Dark: 1200 * time.Millisecond, Silent: time.Second,
+		Blackout: time.Second})
 	if !strings.HasPrefix(got, "\x1b[1A") || !strings.Contains(got, ".+#| SILENT 1000.0 ms worst 1000.0 ms") {
 		t.Errorf("silent: %q", got)
 	}
-	got = second(outage.Progress{Sent: 400, Answered: 280, Lost: 120, Dark: 1200 * time.Millisecond, RTT: 300 * time.Microsecond, Blackout: time.Second})
+	got = second(outage.Progress{Sent: 400, Answered: 280, Lost: 120, Dark: 1200 * time.Millisecond,
+		RTT: 300 * time.Microsecond, Blackout: time.Second})
 	if !strings.Contains(got, ".+#.| 280/400 lost 120 rtt 0.3 ms worst 1000.0 ms") {
 		t.Errorf("again: %q", got)
 	}
@@ -183,7 +186,8 @@ func TestLiveShowsTheWorstWhereRoomIsSmall(t *testing.T) {
 	state[7].Silent, state[4].Dark, state[2].Dark = time.Second, 2*time.Second, time.Second
 	live.Show(time.Unix(0, 0), state)
 	lines := strings.Split(strings.TrimSuffix(b.String(), "\n"), "\n")
-	if len(lines) != 4 || !strings.Contains(lines[0], ":2") || !strings.Contains(lines[1], ":4") || !strings.Contains(lines[2], ":7") || !strings.Contains(lines[3], "and 7 more") {
+	if len(lines) != 4 || !strings.Contains(lines[0], ":2") || !strings.Contains(lines[1], ":4") ||
+		!strings.Contains(lines[2], ":7") || !strings.Contains(lines[3], "and 7 more") {
 		t.Errorf("%q", lines)
 	}
 	for _, line := range lines {
