@@ -44,7 +44,7 @@ service runs, so that it goes through what the service goes through.
   --max-connections-per-address N
                          those of one address (default 64)
 
-watch sends a probe to each target in every interval, and tells for how long
+watch sends a probe to each target in every interval, and reports for how long
 nothing came back. SIGINT and SIGTERM end it with a report. A TARGET is one of
 udp://HOST:PORT  tcp://HOST:PORT          blackout serve, or an echo service
 connect://HOST:PORT                       a TCP connection for each probe
@@ -76,7 +76,7 @@ icmp://HOST                               an ICMP echo request for each probe
   --live                 progress on stderr even where it is no terminal
 
 show prints a report, also one of a run that was killed; --html and --csv write
-its other forms. compare tells whether two sets of runs differ. join splits the
+its other forms. compare decides whether two sets of runs differ. join splits the
 blackouts of a run into before, pause and relearn by the events of a migration, a
 JSON list of {"time", "node", "event"}.
 

@@ -28,7 +28,7 @@ type Layout struct {
 type Page struct {
 	Title string
 	Lead  []string // lines below the title
-	// Note stands in the corner, and NoteTitle is what a pointer on it shows.
+	// Note is in the corner, and NoteTitle is what a pointer on it shows.
 	Note, NoteTitle string
 	Body            any // what the layout's body shows
 	Data            any // what its script reads, as the JSON of the element "data"

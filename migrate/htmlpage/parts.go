@@ -59,12 +59,12 @@ func (Dots) Height() int { return height }
 // Margin is what is left free at the left, for the scale.
 func (Dots) Margin() int { return margin }
 
-// X is where number at of Count stands.
+// X is where number at of Count is.
 func (d Dots) X(at int) float64 {
 	return margin + (float64(at)+0.5)*(width-2*margin)/float64(d.Count)
 }
 
-// Y is where a value stands, between 0 at the foot and the largest.
+// Y is where a value is, between 0 at the foot and the largest.
 func (d Dots) Y(value float64) float64 {
 	return height - margin/2 - value/d.top()*(height-margin)
 }

@@ -24,7 +24,7 @@ func (r *Report) WriteHTML(w io.Writer) error {
 	return layout.Write(w, p)
 }
 
-// htmlTable is a row for each migration, and below it what it said of itself.
+// htmlTable is a row for each migration, and below it its error and notes.
 func (r *Report) htmlTable() htmlpage.Table {
 	t := htmlpage.Table{Head: heads()}
 	for _, rec := range r.Records {

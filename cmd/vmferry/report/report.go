@@ -212,7 +212,7 @@ func cells(rec migrate.Record) (out []string) {
 
 const none = "-"
 
-// ladder is what was tried, with the seconds of each rung. Of one that stands alone the duration tells.
+// ladder is what was tried, with the seconds of each rung. A single one has no time: it is the duration.
 func ladder(r migrate.Record) string {
 	if len(r.Rungs) < 2 {
 		return cmp.Or(string(r.Rung), none)

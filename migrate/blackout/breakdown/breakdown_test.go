@@ -65,7 +65,7 @@ func TestSplit(t *testing.T) {
 		}
 		got := ""
 		for _, p := range parts {
-			short := func(v *float64) string { return strings.TrimSuffix(told(v), ".0") }
+			short := func(v *float64) string { return strings.TrimSuffix(orDash(v), ".0") }
 			got += fmt.Sprintf("%v %v %s %v %s", p.BeforeMs, p.PauseMs, short(p.HandOverMs), p.RelearnMs,
 				short(p.UnheardMs))
 			if p.BeforeMs+p.PauseMs+p.RelearnMs != p.BlackoutMs {

@@ -50,8 +50,8 @@ type Endpoint struct {
 	Kind  uint16
 }
 
-// Quick tells the modes that cost a service next to nothing: these are probed
-// every millisecond unless told otherwise.
+// Quick reports whether a probe costs a service next to nothing: such targets are probed
+// every millisecond by default.
 func (e Endpoint) Quick() bool { return e.Proto == UDP || e.Proto == TCP }
 
 // Parse reads a target in one of its forms.

@@ -1,15 +1,15 @@
 package outage
 
 // maxInstances bounds the memory for reflector instances; more of them than
-// this in one run are counted but no longer told apart.
+// this in one run are counted but no longer distinguished.
 const maxInstances = 64
 
 // losses finds out which way probes were lost. It lives on two counts: how
 // many probes watch sent up to the newest answered one, which it knows, and
-// how many of them the reflector received, which every answer carries. What
+// how many of them the reflector received, which is in every answer. What
 // was sent and not received was lost on the way out; what was received and not
 // answered was lost on the way back. Both are running counts, so that an
-// outage of any length is settled by the first answer after it.
+// outage of any length is accounted for by the first answer after it.
 //
 // An epoch is a stretch of answers from one reflector instance. When the
 // instance changes, the counters of the old one are gone: probes between its
@@ -30,7 +30,7 @@ type losses struct {
 	started bool
 }
 
-// instanceCount is the highest count that an instance has told.
+// instanceCount is the highest count that an instance has reported.
 type instanceCount struct{ id, count uint64 }
 
 // add takes one distinct answer.
@@ -90,7 +90,7 @@ func (l *losses) closeEpoch() {
 
 // totals returns what was lost on the way out and on the way back, up to the
 // newest answered probe. Their sum is always exactly the probes without an
-// answer, whatever the reflector told: a reflector that was rolled back or
+// answer, whatever the reflector reported: a reflector that was rolled back or
 // counts wrongly can only move losses from one direction to the other.
 func (l *losses) totals() (out, back uint64) {
 	span := l.newest - l.base

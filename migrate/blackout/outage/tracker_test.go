@@ -492,10 +492,10 @@ func TestAForgedCountIsNotBelieved(t *testing.T) {
 }
 
 // What happens while this machine is asleep is not the service's fault.
-func TestRest(t *testing.T) {
+func TestSuspended(t *testing.T) {
 	k := New(Options{Interval: time.Millisecond, Threshold: 3 * time.Millisecond, Bucket: 10 * time.Millisecond})
 	play(k, 0, 20, wire.Answer, func(int) bool { return true })
-	k.Rest()
+	k.Suspended()
 	play(k, 20, 60, wire.Answer, func(int) bool { return false })
 	if o, open := k.ongoing(60 * time.Millisecond); open {
 		t.Errorf("an outage %+v after the sleep", o)

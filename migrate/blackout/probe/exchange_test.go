@@ -24,7 +24,7 @@ func TestExchangesAreBounded(t *testing.T) {
 	}
 	x.close()
 	got := x.track.Report("connect://x:1", endpoint.Connect, outage.Calendar{}, time.Second)
-	if got.SendErrors != 10 || got.Refused != maxExchanges || !x.settled() {
+	if got.SendErrors != 10 || got.Refused != maxExchanges || !x.idle() {
 		t.Errorf("%d failed, %d refused; want 10 and %d", got.SendErrors, got.Refused, maxExchanges)
 	}
 }

@@ -22,11 +22,11 @@ import (
 type prober interface {
 	// tick sends the next probe, after skipped slots that were missed.
 	tick(now time.Duration, skipped uint64)
-	// ready handles what epoll told about fd. lateness bounds how long ago
+	// ready handles what epoll reported about fd. lateness bounds how long ago
 	// that may have happened.
 	ready(fd int, events uint32, lateness time.Duration)
-	// settled reports whether no answer is awaited.
-	settled() bool
+	// idle reports whether no answer is awaited.
+	idle() bool
 	close()
 }
 
@@ -45,13 +45,13 @@ type loop struct {
 	lateness time.Duration // of the newest slot
 	late     atomic.Int64  // the same, for other goroutines
 
-	hold     bool // wait without giving up the place in Go's scheduler
-	draining bool // no more slots begin
-	faults   outage.Faults
-	asleep   func() time.Duration
-	slept    time.Duration // what asleep said last
-	shared   bool          // probers need other goroutines soon
-	rest     func()        // called when this machine has slept
+	hold      bool // wait without giving up the place in Go's scheduler
+	draining  bool // no more slots begin
+	faults    outage.Faults
+	asleep    func() time.Duration
+	slept     time.Duration // what asleep returned last
+	shared    bool          // probers need other goroutines soon
+	onSuspend func()        // called when this machine has slept
 }
 
 // The owners that the loop's own descriptors have in epoll, next to the
@@ -62,7 +62,7 @@ const (
 )
 
 func newLoop(interval time.Duration) (*loop, error) {
-	l := &loop{interval: interval, asleep: asleep, slept: asleep(), rest: func() {}}
+	l := &loop{interval: interval, asleep: asleep, slept: asleep(), onSuspend: func() {}}
 	var errs [3]error
 	l.epoll, errs[0] = unix.EpollCreate1(unix.EPOLL_CLOEXEC)
 	l.timer, errs[1] = unix.TimerfdCreate(unix.CLOCK_MONOTONIC, unix.TFD_NONBLOCK|unix.TFD_CLOEXEC)
@@ -168,7 +168,7 @@ func (l *loop) send(ctx context.Context) error {
 func (l *loop) drain() error {
 	l.draining, l.hold = true, false
 	_ = unix.EpollCtl(l.epoll, unix.EPOLL_CTL_DEL, l.wake, nil)
-	for !l.settled() {
+	for !l.idle() {
 		slots, err := l.wait()
 		if err != nil || slots > 0 {
 			return err
@@ -177,9 +177,9 @@ func (l *loop) drain() error {
 	return nil
 }
 
-func (l *loop) settled() bool {
+func (l *loop) idle() bool {
 	for _, p := range l.probers {
-		if !p.settled() {
+		if !p.idle() {
 			return false
 		}
 	}
@@ -187,7 +187,7 @@ func (l *loop) settled() bool {
 }
 
 // wait blocks until something happens, lets the probers handle what came back,
-// and returns how many slots have begun. The timer is looked at first: it tells
+// and returns how many slots have begun. The timer is looked at first: it shows
 // how late everything else may be noticed.
 func (l *loop) wait() (slots uint64, err error) {
 	var events [64]unix.EpollEvent
@@ -258,7 +258,7 @@ func (l *loop) begin(slots uint64, now time.Duration) {
 	if slept := l.asleep(); slept-l.slept >= outage.LeastFault {
 		l.faults.Add(report.Asleep, now, slept-l.slept)
 		l.slept = slept
-		l.rest()
+		l.onSuspend()
 	}
 }
 

@@ -12,7 +12,7 @@ import (
 	"github.com/vmferry/vmferry/migrate/blackout/wire"
 )
 
-// tcpTimes says when a prober opens further connections; see Config.
+// tcpTimes are when a prober opens further connections; see Config.
 type tcpTimes struct{ reconnectAfter, retryEvery, connectTimeout time.Duration }
 
 // tcpProber probes one target over TCP.
@@ -42,7 +42,7 @@ type tcpProber struct {
 	out         [wire.PacketSize]byte
 	spare       []*stream
 	info        tcpInfo
-	timing      time.Duration // how exactly info tells times
+	timing      time.Duration // the resolution of info's times
 }
 
 func newTCPProber(at netip.AddrPort, times tcpTimes, watch func(fd int, events uint32) error) (*tcpProber, error) {
@@ -224,7 +224,7 @@ func (c *tcpProber) greet(s *stream) {
 	s.send(c.out[:])
 }
 
-// read takes what a connection has; false when it is broken, or carries
+// read takes what a connection has; false when it is broken, or brings
 // something that no reflector sends.
 func (c *tcpProber) read(s *stream, lateness time.Duration) bool {
 	n, err := s.receive()

@@ -72,7 +72,7 @@ func (k *cookieKeys) cookie(epoch uint64, from socket.Address, id uint64) wire.C
 	return wire.Cookie{binary.BigEndian.Uint64(k.sum), binary.BigEndian.Uint64(k.sum[8:])}
 }
 
-// check tells the epoch of a cookie; not ok when it does not fit, or is expired.
+// check returns the epoch of a cookie; not ok when it does not fit, or is expired.
 func (k *cookieKeys) check(c wire.Cookie, from socket.Address, id uint64) (epoch uint64, ok bool) {
 	for _, epoch := range [...]uint64{k.epoch, k.epoch - 1} {
 		if k.cookie(epoch, from, id) == c {

@@ -12,10 +12,10 @@ import (
 // address. See package wire for what goes to and fro.
 type handshake struct {
 	keys           *cookieKeys
-	offers, checks pace // what strangers have used up
+	offers, checks limiter // what strangers have used up
 }
 
-// proven tells the epoch of the cookie in p; not ok when it does not fit the
+// proven returns the epoch of the cookie in p; not ok when it does not fit the
 // sender's address, or when strangers have used up what may be spent on them. e is
 // the session, nil where it is not known.
 func (h *handshake) proven(e *session, p wire.Packet, from socket.Address, now time.Duration) (epoch uint64, ok bool) {

@@ -38,14 +38,14 @@ type place struct {
 	in [2]position // in the queue of all, and in that of its owner
 }
 
-// position is where a place stands in a queue. key is never later than the instant
+// position is where a place is in a queue. key is never later than the instant
 // at which it yields, and is brought up to date when it comes first.
 type position struct {
 	key   time.Duration
 	index int
 }
 
-// The queues that a place stands in.
+// The queues that a place is in.
 const (
 	ofAll = iota
 	ofOwner
@@ -63,8 +63,8 @@ func ownerOf(a netip.Addr) owner {
 	return ownerAt(&raw)
 }
 
-// ownerAt is whose quota the address counts against. An IPv4 address that a socket for
-// IPv6 tells is one.
+// ownerAt is whose quota the address counts against. An IPv4-mapped IPv6
+// address is an IPv4 address.
 func ownerAt(a *socket.Address) owner {
 	if binary.NativeEndian.Uint16(a[:]) == unix.AF_INET {
 		return owner{network: uint64(binary.BigEndian.Uint32(a[4:]))}

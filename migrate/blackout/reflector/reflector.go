@@ -14,7 +14,7 @@ import (
 //
 // Over UDP it answers only clients that have shown that they receive what is
 // sent to their address: the first probe is answered with a cookie, of the same
-// size, that must stand in every later one, and that is replaced from time to
+// size, that must be in every later one, and that is replaced from time to
 // time. It never sends more than it received, keeps nothing for a client before
 // that, and bounds what it keeps and does afterwards by its Limits. It does not
 // answer what was sent to a broadcast or multicast address.
@@ -25,7 +25,7 @@ type Reflector struct {
 	sessions    *sessions
 	connections *connections
 	started     time.Time
-	full, ended seldom
+	full, ended logLimiter
 	handshake   handshake // of the UDP side alone
 }
 
@@ -38,7 +38,7 @@ func New(log logrus.FieldLogger, l Limits) *Reflector {
 		log: log, instance: wire.RandomID(), gap: time.Second / time.Duration(l.Rate), started: time.Now(),
 		sessions:    newSessions(l.Clients, l.ClientsPerAddress),
 		connections: newConnections(l.Connections, l.ConnectionsPerAddress),
-		full:        seldom{every: time.Minute}, ended: seldom{every: time.Second},
+		full:        logLimiter{every: time.Minute}, ended: logLimiter{every: time.Second},
 		handshake: handshake{keys: newCookieKeys(keyLife)},
 	}
 }

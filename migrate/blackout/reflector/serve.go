@@ -13,11 +13,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// DefaultListen is where a reflector listens unless told otherwise: port 7007
+// DefaultListen is where a reflector listens by default: port 7007
 // of every address, IPv6 and IPv4.
 const DefaultListen = ":7007"
 
-// Service says how Serve runs.
+// Service is how Serve runs.
 type Service struct {
 	Listen string // HOST:PORT, for UDP and TCP; port 0 takes a free one
 	Limits Limits
@@ -27,7 +27,7 @@ type Service struct {
 }
 
 // Serve listens and answers probes until ctx is cancelled, which is no error,
-// or a socket fails. The log tells the address.
+// or a socket fails. It logs the address.
 func Serve(ctx context.Context, s Service, log logrus.FieldLogger) error {
 	if err := s.Limits.Validate(); err != nil {
 		return err

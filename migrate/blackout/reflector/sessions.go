@@ -9,7 +9,7 @@ import (
 )
 
 // reflectorWindow is how many of a session's newest probes a reflector can
-// tell from duplicates.
+// distinguish from duplicates.
 const reflectorWindow = 1024
 
 // session is what a reflector knows of one sender: how many distinct probes it
@@ -21,8 +21,8 @@ type session struct {
 	count  uint64
 	from   socket.Address
 	proofs [2]proof // by epoch
-	renew  pace     // of the challenges to a client whose cookie is about to expire
-	pace   pace
+	renew  limiter  // of the challenges to a client whose cookie is about to expire
+	pace   limiter
 }
 
 // proof is a cookie that fits a sender's address, and the epoch of the key that it
@@ -41,7 +41,7 @@ type sessions struct {
 	lastKey sender
 }
 
-// sender is what tells sessions apart. The same number from another owner is another
+// sender is what distinguishes sessions. The same number from another owner is another
 // session.
 type sender struct {
 	id uint64
@@ -100,7 +100,7 @@ func (e *session) receive(seq uint64) uint64 {
 	return e.count
 }
 
-// proven tells the epoch of a cookie that is known to fit; not ok when it is not
+// proven returns the epoch of a cookie that is known to fit; not ok when it is not
 // known, or expired.
 func (e *session) proven(c wire.Cookie, newest uint64) (epoch uint64, ok bool) {
 	for _, p := range e.proofs {

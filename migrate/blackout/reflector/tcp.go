@@ -32,7 +32,7 @@ func newConnections(limit, each int) *connections {
 // connection is one TCP connection of a reflector.
 type connection struct {
 	place
-	carried []uint64 // its sessions
+	sessions []uint64 // its sessions
 }
 
 // take gives a connection a place, and reports whether there was one. The one that
@@ -56,7 +56,7 @@ func (c *connections) free(one *connection) {
 }
 
 // ServeTCP answers the streams that l accepts until ctx is cancelled, which is
-// no error; it then closes l and every connection. A stream that carries
+// no error; it then closes l and every connection. A stream with
 // anything but probes is closed, and one that Limits does not allow.
 func (r *Reflector) ServeTCP(ctx context.Context, l net.Listener) error {
 	ctx, cancel := context.WithCancel(ctx)
@@ -66,7 +66,7 @@ func (r *Reflector) ServeTCP(ctx context.Context, l net.Listener) error {
 	var open sync.WaitGroup
 	defer open.Wait()
 	defer cancel()
-	failed := seldom{every: time.Minute}
+	failed := logLimiter{every: time.Minute}
 	for {
 		conn, err := l.Accept()
 		switch {
@@ -142,7 +142,7 @@ func (p patient) Write(b []byte) (int, error) {
 var (
 	// errClients ends a connection for which there is no room.
 	errClients = errors.New("too many clients")
-	// errSessions ends a connection that carries too many sessions.
+	// errSessions ends a connection with too many sessions.
 	errSessions = fmt.Errorf("probes of more than %d sessions", sessionsPerConnection)
 )
 
@@ -186,7 +186,7 @@ func (r *Reflector) answerAll(b []byte, one *connection, now time.Duration) erro
 		if err != nil {
 			return err
 		}
-		if !one.carries(p.Session) {
+		if !one.mayHave(p.Session) {
 			return errSessions
 		}
 		e := r.sessions.find(sender{p.Session, one.owner}, now)
@@ -201,14 +201,14 @@ func (r *Reflector) answerAll(b []byte, one *connection, now time.Duration) erro
 	return nil
 }
 
-// carries reports whether a session is one of the few of a connection, or may be.
-func (c *connection) carries(id uint64) bool {
-	if slices.Contains(c.carried, id) {
+// mayHave reports whether a session is one of the few of a connection, or may be.
+func (c *connection) mayHave(id uint64) bool {
+	if slices.Contains(c.sessions, id) {
 		return true
 	}
-	if len(c.carried) == sessionsPerConnection {
+	if len(c.sessions) == sessionsPerConnection {
 		return false
 	}
-	c.carried = append(c.carried, id)
+	c.sessions = append(c.sessions, id)
 	return true
 }

@@ -15,7 +15,7 @@ import (
 // ServeUDP answers the datagrams of conn until ctx is cancelled, which is no
 // error, and closes conn. It blocks a thread in the kernel rather than using
 // Go's poller: two system calls for each batch of probes and no scheduling,
-// which is what an emulated CPU can bear.
+// which an emulated CPU can keep up with.
 func (r *Reflector) ServeUDP(ctx context.Context, conn *net.UDPConn) error {
 	defer conn.Close()
 	f, err := conn.File()
@@ -25,7 +25,7 @@ func (r *Reflector) ServeUDP(ctx context.Context, conn *net.UDPConn) error {
 	defer f.Close()
 	fd := int(f.Fd()) // Fd makes the socket a blocking one
 	keepDestination(fd)
-	// Shutting down an unconnected UDP socket says ENOTCONN and still wakes
+	// Shutting down an unconnected UDP socket returns ENOTCONN and still wakes
 	// its reader.
 	stop := context.AfterFunc(ctx, func() { _ = unix.Shutdown(fd, unix.SHUT_RDWR) })
 	defer stop()
@@ -105,13 +105,12 @@ func (r *Reflector) datagram(b []byte, from socket.Address, now time.Duration) b
 	return true
 }
 
-// unusable tells the errors that say something about the socket itself from
-// those that say something about the network.
+// unusable distinguishes errors of the socket itself from those of the network.
 func unusable(err error) bool {
 	return err == unix.EBADF || err == unix.ENOTSOCK || err == unix.EINVAL || err == unix.EFAULT
 }
 
-// keepDestination asks the kernel to tell which local address each datagram
+// keepDestination asks the kernel for which local address each datagram
 // was sent to, so that the answer leaves from that one: on a host with several
 // addresses, a client would drop it otherwise. Either call may fail, for a
 // socket of the other family; then the kernel chooses the source. The kernel takes

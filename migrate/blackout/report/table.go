@@ -49,7 +49,7 @@ func (r *Report) WriteTable(w io.Writer) error {
 	return nil
 }
 
-// faults tells in one line when the prober itself could not measure.
+// faults is one line on when the prober itself could not measure.
 func (r *Report) faults(w io.Writer) {
 	if len(r.Faults) == 0 {
 		return
@@ -75,7 +75,7 @@ func (t *Target) row(w io.Writer) {
 		known(t.Directed, uint64(t.Instances)), t.trip(t.RTT.P50), t.trip(t.RTT.P99), t.trip(t.RTT.Max))
 }
 
-// acknowledged tells in one line what the kernel of a TCP target did meanwhile.
+// acknowledged is one line on the kernel of a TCP target.
 func (t *Target) acknowledged(w io.Writer) {
 	if t.KernelBlackoutMs == nil {
 		return
@@ -121,7 +121,7 @@ func (t *Target) outages(w io.Writer) {
 	}
 }
 
-// How says in a word or two what the outage was for the connection.
+// How is a word or two on what the outage was for the connection.
 func (o Outage) How() string {
 	switch {
 	case o.Open:

@@ -20,7 +20,7 @@ var csvHeader = []string{
 // line of headings. What is not known of directions is empty.
 func WriteCSV(w io.Writer, r *report.Report) error {
 	c := csv.NewWriter(w)
-	_ = c.Write(csvHeader) // Error tells
+	_ = c.Write(csvHeader) // see Error
 	for i := range r.Targets {
 		t := &r.Targets[i]
 		for _, o := range t.Outages {

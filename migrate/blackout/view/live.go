@@ -27,7 +27,7 @@ const (
 type Live struct {
 	w     io.Writer
 	size  func() (width, height int)
-	lines int // of what stands there
+	lines int // of the block on the screen
 	past  map[string]*past
 }
 
@@ -38,7 +38,7 @@ type past struct {
 	second time.Time     // which that was
 }
 
-// NewLive returns a view that writes to w. size tells the room there is, in
+// NewLive returns a view that writes to w. size returns the room there is, in
 // characters; it is asked before each time.
 func NewLive(w io.Writer, size func() (width, height int)) *Live {
 	return &Live{w: w, size: size, past: make(map[string]*past)}
@@ -67,7 +67,7 @@ func (l *Live) Show(now time.Time, state []outage.Progress) {
 	_, _ = io.WriteString(l.w, b.String()) // a terminal that is gone is no fault of the run's
 }
 
-// writeLine writes a line, and clears what stood behind it.
+// writeLine writes a line, and clears what was behind it.
 func writeLine(b *strings.Builder, text string, width int) {
 	line := []rune(text)
 	if width > 0 && len(line) >= width {

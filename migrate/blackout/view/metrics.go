@@ -21,7 +21,7 @@ type Metrics struct {
 	state []outage.Progress
 }
 
-// Set replaces what is told; the slice is copied.
+// Set replaces the state; the slice is copied.
 func (m *Metrics) Set(state []outage.Progress) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
