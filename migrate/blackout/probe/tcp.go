@@ -65,20 +65,27 @@ func (c *tcpProber) tick(now time.Duration, skipped uint64) {
 	}
 }
 
-// listen asks this host's kernel when the other one acknowledged on any connection.
-func (c *tcpProber) listen(now time.Duration) {
-	c.listenTo(c.established, now)
+// streams are all connections, and the attempts at one.
+func (c *tcpProber) streams(yield func(*stream) bool) {
+	if c.established != nil && !yield(c.established) {
+		return
+	}
 	for _, s := range c.candidates {
-		c.listenTo(s, now)
+		if !yield(s) {
+			return
+		}
 	}
 }
 
-func (c *tcpProber) listenTo(s *stream, now time.Duration) {
-	if s == nil || !s.connected || !c.info.read(s.fd) {
-		return
-	}
-	if at, lateness, fresh := s.acks.Update(now, c.info.age(), c.info.Bytes_acked); fresh {
-		c.kernel.Acknowledge(at, lateness)
+// listen asks this host's kernel when the other one acknowledged on any connection.
+func (c *tcpProber) listen(now time.Duration) {
+	for s := range c.streams {
+		if !s.connected || !c.info.read(s.fd) {
+			continue
+		}
+		if at, lateness, fresh := s.acks.Update(now, c.info.age(), c.info.Bytes_acked); fresh {
+			c.kernel.Acknowledge(at, lateness)
+		}
 	}
 }
 
@@ -102,8 +109,8 @@ func (c *tcpProber) connected() bool {
 
 // send writes the probe to every connection and reports whether any took it.
 func (c *tcpProber) send() bool {
-	taken := c.established != nil && c.established.send(c.out[:])
-	for _, s := range c.candidates {
+	taken := false
+	for s := range c.streams {
 		if s.connected && s.send(c.out[:]) {
 			taken = true
 		}
@@ -278,10 +285,7 @@ func (c *tcpProber) dropCandidates(keep *stream) {
 
 // close implements prober.
 func (c *tcpProber) close() {
-	if c.established != nil {
-		_ = unix.Close(c.established.fd)
-	}
-	for _, s := range c.candidates {
+	for s := range c.streams {
 		_ = unix.Close(s.fd)
 	}
 }

@@ -1,6 +1,7 @@
 package reflector
 
 import (
+	"sync"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -22,11 +23,13 @@ type Reflector struct {
 	log         logrus.FieldLogger
 	instance    uint64
 	gap         time.Duration // between two probes of a session at the highest rate
-	sessions    *sessions
-	connections *connections
 	started     time.Time
 	full, ended logLimiter
-	handshake   handshake // of the UDP side alone
+
+	mu          sync.Mutex // guards what follows
+	sessions    *sessions
+	connections *places
+	handshake   handshake
 }
 
 // New returns a reflector with a fresh random instance, no sessions, and limits
@@ -37,7 +40,7 @@ func New(log logrus.FieldLogger, l Limits) *Reflector {
 	return &Reflector{
 		log: log, instance: wire.RandomID(), gap: time.Second / time.Duration(l.Rate), started: time.Now(),
 		sessions:    newSessions(l.Clients, l.ClientsPerAddress),
-		connections: newConnections(l.Connections, l.ConnectionsPerAddress),
+		connections: newPlaces(l.Connections, l.ConnectionsPerAddress),
 		full:        logLimiter{every: time.Minute}, ended: logLimiter{every: time.Second},
 		handshake: handshake{keys: newCookieKeys(keyLife)},
 	}

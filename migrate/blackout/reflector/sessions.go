@@ -1,7 +1,6 @@
 package reflector
 
 import (
-	"sync"
 	"time"
 
 	"github.com/vmferry/vmferry/migrate/blackout/socket"
@@ -32,9 +31,8 @@ type proof struct {
 	epoch  uint64
 }
 
-// sessions is a reflector's bounded table. Its methods need mu.
+// sessions is a reflector's bounded table. It is not safe for concurrent use.
 type sessions struct {
-	mu      sync.Mutex
 	known   map[sender]*session
 	places  *places
 	last    *session

@@ -19,40 +19,10 @@ import (
 // is nearly always a lack of file descriptors.
 const acceptPause = 100 * time.Millisecond
 
-// connections are the TCP connections of a reflector.
-type connections struct {
-	mu     sync.Mutex
-	places *places
-}
-
-func newConnections(limit, each int) *connections {
-	return &connections{places: newPlaces(limit, each)}
-}
-
 // connection is one TCP connection of a reflector.
 type connection struct {
 	place
 	sessions []uint64 // its sessions
-}
-
-// take gives a connection a place, and reports whether there was one. The one that
-// goes for it is closed.
-func (c *connections) take(one *connection, now time.Duration) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.places.take(&one.place, now)
-}
-
-func (c *connections) touch(one *connection, now time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	one.touch(now)
-}
-
-func (c *connections) free(one *connection) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.places.free(&one.place)
 }
 
 // ServeTCP answers the streams that l accepts until ctx is cancelled, which is
@@ -86,16 +56,31 @@ func (r *Reflector) ServeTCP(ctx context.Context, l net.Listener) error {
 		}
 		one := &connection{}
 		one.owner, one.evict = ownerOf(remote(conn)), func() { _ = conn.Close() }
-		if !r.connections.take(one, r.now()) {
+		if !r.admit(one, r.now()) {
 			_ = conn.Close()
 			r.refuse(r.now(), limitConnections)
 			continue
 		}
 		open.Go(func() {
-			defer r.connections.free(one)
+			defer r.dismiss(one)
 			r.stream(ctx, conn, one)
 		})
 	}
+}
+
+// admit gives a connection a place, and reports whether there was one. The one that
+// goes for it is closed.
+func (r *Reflector) admit(one *connection, now time.Duration) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.connections.take(&one.place, now)
+}
+
+// dismiss frees the place of a connection.
+func (r *Reflector) dismiss(one *connection) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.connections.free(&one.place)
 }
 
 // now is how long the reflector has been there.
@@ -155,14 +140,13 @@ func (r *Reflector) answerStream(rw io.ReadWriter, one *connection, proven func(
 		n, err := rw.Read(buf[have:])
 		have += n
 		if whole := have - have%wire.PacketSize; whole > 0 {
-			now := r.now()
+			now, first := r.now(), !one.shown
 			if err := r.answerAll(buf[:whole], one, now); err != nil {
 				return err
 			}
-			if !one.shown {
+			if first {
 				proven()
 			}
-			r.connections.touch(one, now)
 			if _, err := rw.Write(buf[:whole]); err != nil {
 				return err
 			}
@@ -179,8 +163,8 @@ func (r *Reflector) answerStream(rw io.ReadWriter, one *connection, proven func(
 
 // answerAll turns probes into their answers, in place.
 func (r *Reflector) answerAll(b []byte, one *connection, now time.Duration) error {
-	r.sessions.mu.Lock()
-	defer r.sessions.mu.Unlock()
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	for ; len(b) > 0; b = b[wire.PacketSize:] {
 		p, err := wire.Parse(b, wire.Probe)
 		if err != nil {
@@ -198,6 +182,7 @@ func (r *Reflector) answerAll(b []byte, one *connection, now time.Duration) erro
 		// TCP has a brake of its own, and what was held up comes at once: no pace.
 		wire.AnswerInPlace(b, r.instance, e.receive(p.Seq))
 	}
+	one.touch(now)
 	return nil
 }
 

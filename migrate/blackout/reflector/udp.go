@@ -78,8 +78,8 @@ func (r *Reflector) datagram(b []byte, from socket.Address, now time.Duration) b
 	if err != nil {
 		return false
 	}
-	r.sessions.mu.Lock()
-	defer r.sessions.mu.Unlock()
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	r.handshake.keys.rotate(now)
 	key := sender{p.Session, ownerAt(&from)}
 	e := r.sessions.look(key)
