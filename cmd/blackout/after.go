@@ -22,18 +22,15 @@ func show(args []string, stdout io.Writer) error {
 	fs.StringVar(&out.html, "html", "", "")
 	fs.StringVar(&out.csv, "csv", "", "")
 	paths, err := parse(fs, args)
-	if errors.Is(err, flag.ErrHelp) {
-		return say(stdout, usage)
-	}
 	if err != nil {
 		return err
 	}
 	if len(paths) != 1 {
-		return misuse(errors.New("show: want one report: blackout show RUN.json"))
+		return misuse("show: want one report: blackout show RUN.json")
 	}
 	r, err := blackout.ReadFile(paths[0])
 	if err != nil {
-		return misuse(err)
+		return misuse("%w", err)
 	}
 	if err := errors.Join(out.check(), out.write(r, nil)); err != nil {
 		return err
@@ -51,9 +48,6 @@ func compareRuns(args []string, stdout io.Writer) error {
 		args, second = args[:split], args[split+1:]
 	}
 	first, err := parse(fs, args)
-	if errors.Is(err, flag.ErrHelp) {
-		return say(stdout, usage)
-	}
 	if err != nil {
 		return err
 	}
@@ -61,7 +55,7 @@ func compareRuns(args []string, stdout io.Writer) error {
 		first, second = first[:1], first[1:]
 	}
 	if len(first) == 0 || len(second) == 0 {
-		return misuse(errors.New("compare: want two reports, or two sets of them: type blackout compare A1.json A2.json -- B1.json B2.json"))
+		return misuse("compare: want two reports, or two sets of them: type blackout compare A1.json A2.json -- B1.json B2.json")
 	}
 	a, err := readReports(first)
 	if err != nil {
@@ -73,7 +67,7 @@ func compareRuns(args []string, stdout io.Writer) error {
 	}
 	lines, err := compare.Runs(a, b)
 	if err != nil {
-		return misuse(fmt.Errorf("compare: %w", err))
+		return misuse("compare: %w", err)
 	}
 	if *asJSON {
 		return writeJSON(stdout, lines)
@@ -86,7 +80,7 @@ func readReports(paths []string) ([]*blackout.Report, error) {
 	for _, path := range paths {
 		r, err := blackout.ReadFile(path)
 		if err != nil {
-			return nil, misuse(err)
+			return nil, misuse("%w", err)
 		}
 		all = append(all, r)
 	}
@@ -101,31 +95,28 @@ func join(args []string, stdout io.Writer) error {
 	var out files
 	fs.StringVar(&out.html, "html", "", "")
 	paths, err := parse(fs, args)
-	if errors.Is(err, flag.ErrHelp) {
-		return say(stdout, usage)
-	}
 	if err != nil {
 		return err
 	}
 	if len(paths) != 2 {
-		return misuse(errors.New("join: want a report and events: blackout join RUN.json EVENTS.json"))
+		return misuse("join: want a report and events: blackout join RUN.json EVENTS.json")
 	}
 	r, err := blackout.ReadFile(paths[0])
 	if err != nil {
-		return misuse(err)
+		return misuse("%w", err)
 	}
 	f, err := os.Open(paths[1])
 	if err != nil {
-		return misuse(err)
+		return misuse("%w", err)
 	}
 	defer f.Close()
 	events, err := breakdown.ReadEvents(f, *shift)
 	if err != nil {
-		return misuse(fmt.Errorf("%s: %w", paths[1], err))
+		return misuse("%s: %w", paths[1], err)
 	}
 	parts, err := breakdown.Split(r, events)
 	if err != nil {
-		return misuse(fmt.Errorf("%s: %w", paths[1], err))
+		return misuse("%s: %w", paths[1], err)
 	}
 	if err := errors.Join(out.check(), out.write(r, marks(events))); err != nil {
 		return err

@@ -36,7 +36,8 @@ func TestItStandsAlone(t *testing.T) {
 	for pkg := range strings.Lines(string(list)) {
 		pkg = strings.TrimSpace(pkg)
 		own, ours := strings.CutPrefix(pkg, module)
-		known := strings.HasPrefix(own, "migrate/blackout") || slices.Contains([]string{"migrate/plaintext", "migrate/atomicfile", "migrate/wait", "cmd/blackout"}, own)
+		known := strings.HasPrefix(own, "migrate/blackout") || slices.Contains([]string{"migrate/plaintext",
+			"migrate/atomicfile", "migrate/wait", "migrate/htmlpage", "cmd/blackout"}, own)
 		if ours && !known || strings.Contains(pkg, "libvirt") {
 			t.Errorf("the program needs %s", pkg)
 		}
@@ -51,7 +52,8 @@ func TestUnit(t *testing.T) {
 		t.Fatal(err)
 	}
 	lines := strings.Split(string(text), "\n")
-	for _, want := range []string{"DynamicUser=yes", "CapabilityBoundingSet=", "NoNewPrivileges=yes", "Documentation=man:blackout(1)", "WantedBy=multi-user.target"} {
+	for _, want := range []string{"DynamicUser=yes", "CapabilityBoundingSet=", "NoNewPrivileges=yes",
+		"Documentation=man:blackout(1)", "WantedBy=multi-user.target"} {
 		if !slices.Contains(lines, want) {
 			t.Errorf("the unit lacks %q", want)
 		}

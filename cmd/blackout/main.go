@@ -44,7 +44,7 @@ service runs, so that it goes through what the service goes through.
   --max-connections-per-address N
                          those of one address (default 64)
 
-watch sends a probe to each target in every interval, and tells for how long
+watch sends a probe to each target in every interval, and reports for how long
 nothing came back. SIGINT and SIGTERM end it with a report. A TARGET is one of
 udp://HOST:PORT  tcp://HOST:PORT          blackout serve, or an echo service
 connect://HOST:PORT                       a TCP connection for each probe
@@ -76,7 +76,7 @@ icmp://HOST                               an ICMP echo request for each probe
   --live                 progress on stderr even where it is no terminal
 
 show prints a report, also one of a run that was killed; --html and --csv write
-its other forms. compare tells whether two sets of runs differ. join splits the
+its other forms. compare decides whether two sets of runs differ. join splits the
 blackouts of a run into before, pause and relearn by the events of a migration, a
 JSON list of {"time", "node", "event"}.
 
@@ -98,6 +98,9 @@ func main() {
 // run is the program without its process.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	err := dispatch(ctx, args, stdout, stderr)
+	if errors.Is(err, flag.ErrHelp) {
+		_, err = io.WriteString(stdout, usage)
+	}
 	if err == nil {
 		return exitOK
 	}
@@ -111,11 +114,11 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 
 func dispatch(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if len(args) == 0 {
-		return misuse(errors.New("no command: say serve, watch, show, compare or join; 'blackout help' tells more"))
+		return misuse("no command: use serve, watch, show, compare or join; 'blackout help' lists their flags")
 	}
 	switch args[0] {
 	case "serve":
-		return serve(ctx, args[1:], stdout, stderr)
+		return serve(ctx, args[1:], stderr)
 	case "watch":
 		return watch(ctx, args[1:], stdout, stderr)
 	case "show":
@@ -125,16 +128,13 @@ func dispatch(ctx context.Context, args []string, stdout, stderr io.Writer) erro
 	case "join":
 		return join(args[1:], stdout)
 	case "version", "--version":
-		return say(stdout, "blackout "+toolVersion()+"\n")
+		_, err := fmt.Fprintln(stdout, "blackout", toolVersion())
+		return err
 	case "help", "--help", "-help", "-h":
-		return say(stdout, usage)
+		return flag.ErrHelp
 	}
-	return misuse(fmt.Errorf("unknown command %q: say serve, watch, show, compare or join; 'blackout help' tells more", args[0]))
-}
-
-func say(w io.Writer, text string) error {
-	_, err := io.WriteString(w, text)
-	return err
+	return misuse("unknown command %q: use serve, watch, show, compare or join; 'blackout help' lists their flags",
+		args[0])
 }
 
 // exitError is an error with its exit code.
@@ -146,8 +146,10 @@ type exitError struct {
 func (e *exitError) Error() string { return e.err.Error() }
 func (e *exitError) Unwrap() error { return e.err }
 
-// misuse marks an error as one of the command line.
-func misuse(err error) error { return &exitError{exitUsage, err} }
+// misuse is an error of the command line.
+func misuse(format string, args ...any) error {
+	return &exitError{exitUsage, fmt.Errorf(format, args...)}
+}
 
 // parse parses flags and returns the other arguments; they may be mixed.
 func parse(fs *flag.FlagSet, args []string) ([]string, error) {
@@ -155,11 +157,11 @@ func parse(fs *flag.FlagSet, args []string) ([]string, error) {
 	var rest []string
 	for {
 		err := fs.Parse(args)
-		if errors.Is(err, flag.ErrHelp) {
-			return nil, err
+		if err != nil && !errors.Is(err, flag.ErrHelp) {
+			err = misuse("%w; 'blackout help' lists the flags", err)
 		}
 		if err != nil {
-			return nil, misuse(fmt.Errorf("%w; 'blackout help' tells more", err))
+			return nil, err
 		}
 		if fs.NArg() == 0 {
 			return rest, nil

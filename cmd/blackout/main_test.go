@@ -104,7 +104,8 @@ func TestVerdict(t *testing.T) {
 			t.BlackoutMs, t.ErrorMs, t.Outages = 90, 5, []blackout.Outage{{Ms: 90, ErrorMs: 5}, {Ms: 80, ErrorMs: 6}}
 		}), limit, exitOK},
 		{"not provable", change(func(t *blackout.Target) { t.WorstErrorMs = 101 }), limit, exitExceeded},
-		{"above it, but nobody asked", change(func(t *blackout.Target) { t.BlackoutMs = 100.1 }), watchOptions{}, exitOK},
+		{"above it, but nobody asked", change(func(t *blackout.Target) { t.BlackoutMs = 100.1 }), watchOptions{},
+			exitOK},
 		{"not exact", change(func(t *blackout.Target) { t.Inexact = true }), watchOptions{}, exitExceeded},
 		{"never answered", change(func(t *blackout.Target) { t.Answered = 0 }), watchOptions{}, exitFailed},
 	} {
@@ -135,7 +136,8 @@ func TestManualNamesEverything(t *testing.T) {
 			t.Errorf("blackout.1 does not mention --%s", name)
 		}
 	}
-	for _, part := range []any{blackout.Report{}, blackout.Fault{}, blackout.Target{}, blackout.Outage{}, blackout.RTT{}, blackout.Series{}, breakdown.Event{}} {
+	for _, part := range []any{blackout.Report{}, blackout.Fault{}, blackout.Target{}, blackout.Outage{},
+		blackout.RTT{}, blackout.Series{}, breakdown.Event{}} {
 		kind := reflect.TypeOf(part)
 		for i := range kind.NumField() {
 			name, _, _ := strings.Cut(kind.Field(i).Tag.Get("json"), ",")

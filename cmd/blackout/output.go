@@ -18,7 +18,7 @@ import (
 	"github.com/vmferry/vmferry/migrate/blackout/view"
 )
 
-// The room for live lines where the terminal does not tell.
+// The size of the terminal where it is not known.
 const (
 	defaultWidth  = 160
 	defaultHeight = 50
@@ -37,7 +37,7 @@ func (f files) check() error {
 			continue
 		}
 		if err := report.CheckFile(one.path); err != nil {
-			return misuse(fmt.Errorf("--%s: %w", one.flag, err))
+			return misuse("--%s: %w", one.flag, err)
 		}
 	}
 	return nil
@@ -74,7 +74,7 @@ func newLive(w io.Writer) func([]blackout.Progress) {
 	return func(state []blackout.Progress) { live.Show(time.Now(), state) }
 }
 
-// serveMetrics tells a Prometheus server of the run until ctx ends. The function
+// serveMetrics serves the state of the run to Prometheus until ctx ends. The function
 // that it returns takes the state.
 func serveMetrics(ctx context.Context, addr string, log logrus.FieldLogger) (func([]blackout.Progress), error) {
 	l, err := net.Listen("tcp", addr)

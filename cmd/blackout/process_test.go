@@ -169,7 +169,8 @@ func TestServeDropsPrivileges(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"Uid:\t65534\t65534\t65534\t65534\n", "Gid:\t65533\t65533\t65533\t65533\n", "CapEff:\t0000000000000000\n"} {
+	for _, want := range []string{"Uid:\t65534\t65534\t65534\t65534\n", "Gid:\t65533\t65533\t65533\t65533\n",
+		"CapEff:\t0000000000000000\n"} {
 		if !strings.Contains(string(status), want) {
 			t.Errorf("the status of the process lacks %q", want)
 		}
@@ -230,7 +231,8 @@ func TestAStoppedProberBlamesItself(t *testing.T) {
 	}
 	for _, got := range r.Targets {
 		if got.BlackoutMs >= float64(stopped.Milliseconds())/2 || got.WorstErrorMs < longest*0.9 {
-			t.Errorf("%s: blackout of %v ms ±%v, worst error %v: the prober itself stood for %v", got.Target, got.BlackoutMs, got.ErrorMs, got.WorstErrorMs, longest)
+			t.Errorf("%s: blackout of %v ms ±%v, worst error %v: the prober itself stood for %v", got.Target,
+				got.BlackoutMs, got.ErrorMs, got.WorstErrorMs, longest)
 		}
 	}
 }

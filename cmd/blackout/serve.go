@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -22,11 +21,8 @@ import (
 const nobody = "65534"
 
 // serve runs a reflector until it is interrupted.
-func serve(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+func serve(ctx context.Context, args []string, stderr io.Writer) error {
 	service, err := serveFlags(args)
-	if errors.Is(err, flag.ErrHelp) {
-		return say(stdout, usage)
-	}
 	if err != nil {
 		return err
 	}
@@ -45,26 +41,27 @@ func serveFlags(args []string) (reflector.Service, error) {
 	fs.IntVar(&s.Limits.ClientsPerAddress, "max-clients-per-address", reflector.DefaultClientsPerAddress, "")
 	fs.IntVar(&s.Limits.Rate, "max-rate", reflector.DefaultRate, "")
 	fs.IntVar(&s.Limits.Connections, "max-connections", reflector.DefaultConnections, "")
-	fs.IntVar(&s.Limits.ConnectionsPerAddress, "max-connections-per-address", reflector.DefaultConnectionsPerAddress, "")
+	fs.IntVar(&s.Limits.ConnectionsPerAddress, "max-connections-per-address",
+		reflector.DefaultConnectionsPerAddress, "")
 	rest, err := parse(fs, args)
 	if err != nil {
 		return s, err
 	}
 	if len(rest) > 0 {
-		return s, misuse(fmt.Errorf("serve: unexpected argument %q", rest[0]))
+		return s, misuse("serve: unexpected argument %q", rest[0])
 	}
 	if err := positive(fs); err != nil {
-		return s, misuse(err)
+		return s, err
 	}
 	if err := checkListen(s.Listen); err != nil {
-		return s, misuse(err)
+		return s, err
 	}
 	if err := s.Limits.Validate(); err != nil {
-		return s, misuse(fmt.Errorf("serve: %w", err))
+		return s, misuse("serve: %w", err)
 	}
 	uid, gid, err := parseUser(*user)
 	if err != nil {
-		return s, misuse(err)
+		return s, err
 	}
 	if os.Getuid() == 0 {
 		s.Drop = func() error { return become(uid, gid) }
@@ -80,12 +77,9 @@ func parseUser(text string) (uid, gid int, err error) {
 		group = user
 	}
 	u, err := strconv.ParseUint(user, 10, 31)
-	if err != nil {
-		return 0, 0, fmt.Errorf("serve: --user %q is not UID or UID:GID in numbers", text)
-	}
-	g, err := strconv.ParseUint(group, 10, 31)
-	if err != nil {
-		return 0, 0, fmt.Errorf("serve: --user %q is not UID or UID:GID in numbers", text)
+	g, bad := strconv.ParseUint(group, 10, 31)
+	if err != nil || bad != nil {
+		return 0, 0, misuse("serve: --user %q is not UID or UID:GID in numbers", text)
 	}
 	return int(u), int(g), nil
 }
@@ -113,7 +107,7 @@ func checkListen(addr string) error {
 		_, err = strconv.ParseUint(port, 10, 16)
 	}
 	if err != nil {
-		return fmt.Errorf("serve: --listen %q is not HOST:PORT with a port up to 65535", addr)
+		return misuse("serve: --listen %q is not HOST:PORT with a port up to 65535", addr)
 	}
 	return nil
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -26,9 +25,6 @@ type watchOptions struct {
 // watch measures and reports.
 func watch(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	cfg, opts, err := watchFlags(args)
-	if errors.Is(err, flag.ErrHelp) {
-		return say(stdout, usage)
-	}
 	if err != nil {
 		return err
 	}
@@ -59,10 +55,13 @@ func watch(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	return opts.verdict(report)
 }
 
+// progress takes the state of all targets while a run goes on.
+type progress = func([]blackout.Progress)
+
 // progress returns what takes the state of the run while it goes on; nil when
 // nobody wants it.
-func (o watchOptions) progress(ctx context.Context, stderr io.Writer, log logrus.FieldLogger) (func([]blackout.Progress), error) {
-	var takers []func([]blackout.Progress)
+func (o watchOptions) progress(ctx context.Context, stderr io.Writer, log logrus.FieldLogger) (progress, error) {
+	var takers []progress
 	if o.live || !o.quiet && isTerminal(stderr) {
 		takers = append(takers, newLive(stderr))
 	}
@@ -117,13 +116,13 @@ func watchFlags(args []string) (blackout.Config, watchOptions, error) {
 	fs.Visit(func(f *flag.Flag) { given[f.Name] = true })
 	opts.limited = given["max-blackout"]
 	if cfg.Family, err = family(*four, *six); err != nil {
-		return cfg, opts, misuse(err)
+		return cfg, opts, err
 	}
 	if err := positive(fs); err != nil {
-		return cfg, opts, misuse(err)
+		return cfg, opts, err
 	}
 	if err := cfg.Validate(); err != nil {
-		return cfg, opts, misuse(fmt.Errorf("watch: %w", err))
+		return cfg, opts, misuse("watch: %w", err)
 	}
 	return cfg, opts, nil
 }
@@ -131,7 +130,7 @@ func watchFlags(args []string) (blackout.Config, watchOptions, error) {
 func family(four, six bool) (int, error) {
 	switch {
 	case four && six:
-		return 0, errors.New("watch: -4 and -6 are both given: leave one out, or both")
+		return 0, misuse("watch: -4 and -6 are both given: leave one out, or both")
 	case four:
 		return 4, nil
 	case six:
@@ -153,7 +152,7 @@ func positive(fs *flag.FlagSet) error {
 			low = v <= 0
 		}
 		if low && err == nil {
-			err = fmt.Errorf("%s: --%s %s is not above 0", fs.Name(), f.Name, f.Value)
+			err = misuse("%s: --%s %s is not above 0", fs.Name(), f.Name, f.Value)
 		}
 	})
 	return err
@@ -179,16 +178,19 @@ func (o watchOptions) verdict(r *blackout.Report) error {
 	for _, t := range r.Targets {
 		switch ms, within := longestPossible(t); {
 		case o.limited && t.BlackoutMs > limit:
-			return &exitError{exitExceeded, fmt.Errorf("%s: blackout of %.1f ms, limit %.1f ms", t.Target, t.BlackoutMs, limit)}
+			return exceeded("%s: blackout of %.1f ms, limit %.1f ms", t.Target, t.BlackoutMs, limit)
 		case o.limited && ms+within > limit && ms > 0:
-			return &exitError{exitExceeded, fmt.Errorf("%s: blackout of %.1f ms ± %.1f may have been above the limit of %.1f ms", t.Target, ms, within, limit)}
+			return exceeded("%s: blackout of %.1f ms ± %.1f may have been above the limit of %.1f ms",
+				t.Target, ms, within, limit)
 		case o.limited && ms+within > limit:
-			return &exitError{exitExceeded, fmt.Errorf("%s: the probe's own error of %.1f ms is above the limit of %.1f ms, so that nothing is proven", t.Target, within, limit)}
+			return exceeded("%s: the probe's own error of %.1f ms is above the limit of %.1f ms, so that nothing is proven",
+				t.Target, within, limit)
 		}
 	}
 	for _, t := range r.Targets {
 		if t.Inexact {
-			return &exitError{exitExceeded, fmt.Errorf("%s: the probe's own error was up to %.1f ms, more than the %.1f ms of --max-error", t.Target, max(t.ErrorMs, t.WorstErrorMs), r.MaxErrorMs)}
+			return exceeded("%s: the probe's own error was up to %.1f ms, more than the %.1f ms of --max-error",
+				t.Target, max(t.ErrorMs, t.WorstErrorMs), r.MaxErrorMs)
 		}
 	}
 	for _, t := range r.Targets {
@@ -197,6 +199,11 @@ func (o watchOptions) verdict(r *blackout.Report) error {
 		}
 	}
 	return nil
+}
+
+// exceeded is the error of a run that was not as good as it had to be.
+func exceeded(format string, args ...any) error {
+	return &exitError{exitExceeded, fmt.Errorf(format, args...)}
 }
 
 // longestPossible is the outage that may truly have been the longest, with its error;

@@ -2,16 +2,26 @@ package report
 
 import (
 	"bytes"
+	"cmp"
 	"embed"
 	"fmt"
 	"html/template"
-	"path"
 	"strconv"
 	"time"
+
+	"github.com/vmferry/vmferry/migrate/htmlpage"
 )
 
 //go:embed assets
 var assets embed.FS
+
+var layout = htmlpage.New(assets, "assets", template.FuncMap{
+	"duration": duration,
+	"seconds":  seconds,
+	"boot":     bootWord,
+	"copies":   copiesPhrase,
+	"pass":     passWord,
+})
 
 // WriteHTML writes the report as one page that needs no other file, no network
 // and, but for the plots, no script. The file is replaced as a whole and is on
@@ -24,42 +34,23 @@ func (r *Report) WriteHTML(path string) error {
 	return replaceFile(path, b.Bytes())
 }
 
-// render fills the page's template. Names from outside go through
-// html/template; only our own style and script are trusted.
 func (r *Report) render(b *bytes.Buffer) error {
-	tmpl, err := template.New("page.html").Funcs(template.FuncMap{
-		"duration": duration,
-		"seconds":  seconds,
-		"boot":     bootWord,
-		"brief":    func(commit string) string { return shorten(commit, 13) },
-		"copies":   copiesPhrase,
-		"pass":     passWord,
-	}).ParseFS(assets, "assets/page.html")
-	if err != nil {
-		return err
-	}
-	style, err := assets.ReadFile(path.Join("assets", "page.css"))
-	if err != nil {
-		return err
-	}
-	script, err := assets.ReadFile(path.Join("assets", "page.js"))
-	if err != nil {
-		return err
-	}
-	return tmpl.Execute(b, r.page(template.CSS(style), template.JS(script)))
+	return layout.Write(b, htmlpage.Page{
+		Title: "What clients saw",
+		Lead: []string{"Virtual machines leave a node that goes down: vmferry's agent beside " + r.peer() +
+			", same nodes, same guests, same probe."},
+		Note: "commit " + shorten(cmp.Or(r.Commit, "unknown"), 13), NoteTitle: r.Commit,
+		Body: r.page(), Data: r.data(pageBudget),
+	})
 }
 
 // page is what the template shows.
 type page struct {
-	Style  template.CSS
-	Script template.JS
-	Commit string
 	Peer   string
 	Facts  []fact
 	Groups []group
 	// Baselines are shown as they are.
 	Baselines []Baseline
-	Data      pageData
 }
 
 // fact is one line of the environment.
@@ -102,8 +93,8 @@ var abouts = map[string]string{
 	Crash:            "A node dies without a word while its guests serve clients. 0 s is the kill.",
 }
 
-func (r *Report) page(style template.CSS, script template.JS) *page {
-	p := &page{Style: style, Script: script, Commit: r.Commit, Peer: r.peer(), Baselines: r.Baselines, Facts: r.Environment.facts(), Data: r.data(pageBudget)}
+func (r *Report) page() *page {
+	p := &page{Peer: r.peer(), Baselines: r.Baselines, Facts: r.Environment.facts()}
 	for i, k := range r.kinds() {
 		p.Groups = append(p.Groups, r.group(i, k))
 	}

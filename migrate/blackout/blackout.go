@@ -46,7 +46,7 @@ func NewReflector(log logrus.FieldLogger) *Reflector { return reflector.New(log,
 func Listen(addr string) (*net.UDPConn, net.Listener, error) { return reflector.Listen(addr) }
 
 // Serve listens and answers probes until ctx is cancelled, which is no error,
-// or a socket fails. The log tells the address.
+// or a socket fails. It logs the address.
 func Serve(ctx context.Context, s Service, log logrus.FieldLogger) error {
 	return reflector.Serve(ctx, s, log)
 }

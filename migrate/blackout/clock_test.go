@@ -42,12 +42,14 @@ func (c *steppedClock) shows(t time.Time) time.Time {
 func TestWatchWhileTheClockIsSet(t *testing.T) {
 	starts := map[string]func(seen func(uint64)) (string, *ledger){
 		"udp://": func(seen func(uint64)) (string, *ledger) {
-			r := &udpRelay{t: t, dropOut: never, dropBack: between(100, 200), route: func(uint64) int { return 0 }, seen: seen}
+			r := &udpRelay{t: t, dropOut: never, dropBack: between(100, 200), route: func(uint64) int { return 0 },
+				seen: seen}
 			return r.start(startReflector(t)), &r.ledger
 		},
 		"tcp://": func(seen func(uint64)) (string, *ledger) {
 			held := between(100, 200)
-			r := &tcpRelay{t: t, accepted: func(int) bool { return true }, hold: func(_ int, seq uint64) bool { return held(seq) },
+			r := &tcpRelay{t: t, accepted: func(int) bool { return true },
+				hold:  func(_ int, seq uint64) bool { return held(seq) },
 				probe: func(_ int, seq uint64) bool { seen(seq); return true }}
 			return r.start(startReflector(t)), &r.ledger
 		},
@@ -84,7 +86,8 @@ func TestWatchWhileTheClockIsSet(t *testing.T) {
 func checkUnmoved(t *testing.T, r *Report, begun time.Time, took time.Duration) {
 	t.Helper()
 	if got := r.Targets[0]; got.DarkMs > ms(took) || got.WorstErrorMs > ms(took) || got.RTT.Max > 1000*ms(took) {
-		t.Errorf("in %s, dark for %v ms, an error of %v ms, a round trip of %v µs", took, got.DarkMs, got.WorstErrorMs, got.RTT.Max)
+		t.Errorf("in %s, dark for %v ms, an error of %v ms, a round trip of %v µs", took, got.DarkMs, got.WorstErrorMs,
+			got.RTT.Max)
 	}
 	if length := r.End.Sub(r.Start); length > took || r.Start.Before(begun) {
 		t.Errorf("the run of %s from %s is said to be from %s, for %s", took, begun, r.Start, length)

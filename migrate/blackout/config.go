@@ -12,7 +12,7 @@ import (
 	"github.com/vmferry/vmferry/migrate/blackout/wire"
 )
 
-// The values that a zero field of Config stands for.
+// The defaults of Config's fields.
 const (
 	DefaultInterval = time.Millisecond
 	// DefaultServiceInterval is for runs with a target that is neither udp://
@@ -35,12 +35,12 @@ const (
 	leastMaxError = 100 * time.Millisecond
 )
 
-// Config says what Watch does. Only Targets is required.
+// Config is what Watch does. Only Targets is required.
 type Config struct {
 	// Targets are udp://HOST:PORT and tcp://HOST:PORT, which a reflector or an
 	// echo service (RFC 862) answers, connect://HOST:PORT, http:// and https://
 	// with a path, dns://SERVER[:PORT]/NAME[?type=AAAA] and icmp://HOST. An IPv6
-	// address stands in brackets. A host name is resolved once.
+	// address is in brackets. A host name is resolved once.
 	Targets []string
 	// Family is 4 or 6 to use only that address family; 0 prefers IPv4.
 	Family int
@@ -96,7 +96,7 @@ func (c Config) Validate() error {
 	return err
 }
 
-// complete fills in the defaults and parses the targets. An error tells what Watch refuses.
+// complete fills in the defaults and parses the targets. An error is what Watch refuses.
 func (c Config) complete() (Config, []endpoint.Endpoint, error) {
 	ends, err := c.targets()
 	if err != nil {

@@ -68,11 +68,11 @@
 //
 // # The kernel below a service
 //
-// Where a TCP target is silent, either its program or all of its machine is. The program's kernel tells which: it
+// Where a TCP target is silent, either its program or all of its machine is. The program's kernel shows which: it
 // acknowledges what it receives without the program. In every slot TCP_INFO of each connection (tcp(7)) is read, and
 // kernel_blackout_ms is the longest time in which an acknowledgement was due and none came, by the definition above:
-// an acknowledgement stands for the answer to the newest probe that was sent before it arrived. The kernel
-// counts in ticks of its clock (4 ms, mostly), and tells only of the newest one. Both ends of such a time are therefore
+// an acknowledgement counts as the answer to the newest probe that was sent before it arrived. The kernel
+// counts in ticks of its clock (4 ms, mostly), and reports only the newest one. Both ends of such a time are therefore
 // known to a tick, earlier or later, which is part of kernel_error_ms; of several acknowledgements within a slot the
 // last one counts.
 // A kernel whose program does not read delays acknowledgements, by up to 40 ms on Linux: that is not taken off.
@@ -82,7 +82,7 @@
 // Every answer carries how many distinct probes of this session the reflector
 // has received. What was sent and not received was lost on the way out; what
 // was received and not answered, on the way back. Both are running counts, so
-// the first answer after an outage of any length settles them. A reflector
+// the first answer after an outage of any length accounts for all of it. A reflector
 // that was started again has another random instance and counts from one: what
 // its predecessor left unanswered counts as lost out.
 //
@@ -90,7 +90,7 @@
 //
 // Every duration is taken on the monotonic clock. Arrivals are the kernel's
 // receive time stamps where those make sense. Times of day are the start of the
-// run plus monotonic time; clock_step_ms tells how far the wall clock moved away
+// run plus monotonic time; clock_step_ms is how far the wall clock moved away
 // from that meanwhile.
 //
 // # What others can do to it

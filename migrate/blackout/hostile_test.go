@@ -60,7 +60,8 @@ func TestAWatchOfAHostileService(t *testing.T) {
 			return []wire.Packet{as(p, func(p *wire.Packet) { p.Kind = wire.Challenge })}
 		},
 		"challenges the future": func(p wire.Packet) []wire.Packet {
-			return []wire.Packet{as(p, func(p *wire.Packet) { p.Kind, p.Seq = wire.Challenge, 1<<63 }), as(p, func(*wire.Packet) {})}
+			return []wire.Packet{as(p, func(p *wire.Packet) { p.Kind, p.Seq = wire.Challenge, 1<<63 }),
+				as(p, func(*wire.Packet) {})}
 		},
 		"counts that jump": func(p wire.Packet) []wire.Packet {
 			return []wire.Packet{as(p, func(p *wire.Packet) { p.Count = p.Seq << 60 })}
@@ -82,7 +83,8 @@ func TestAWatchOfAHostileService(t *testing.T) {
 		},
 	} {
 		addr, received := hostileUDP(t, reply)
-		report, err := Watch(t.Context(), Config{Targets: []string{"udp://" + addr}, For: 300 * time.Millisecond, Linger: 10 * time.Millisecond})
+		report, err := Watch(t.Context(), Config{Targets: []string{"udp://" + addr}, For: 300 * time.Millisecond,
+			Linger: 10 * time.Millisecond})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -94,7 +96,8 @@ func TestAWatchOfAHostileService(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 		if got.Answered+got.LostOut+got.LostBack+got.Unsettled != got.Sent {
-			t.Errorf("%s: answered %d + out %d + back %d + unsettled %d, sent %d", name, got.Answered, got.LostOut, got.LostBack, got.Unsettled, got.Sent)
+			t.Errorf("%s: answered %d + out %d + back %d + unsettled %d, sent %d", name, got.Answered, got.LostOut,
+				got.LostBack, got.Unsettled, got.Sent)
 		}
 	}
 }
@@ -122,7 +125,8 @@ func TestAWatchOfAnEndlessStream(t *testing.T) {
 				wg.Go(func() { endless(conn, stream) })
 			}
 		})
-		report, err := Watch(t.Context(), Config{Targets: []string{"tcp://" + l.Addr().String()}, For: 300 * time.Millisecond, Linger: 10 * time.Millisecond})
+		report, err := Watch(t.Context(), Config{Targets: []string{"tcp://" + l.Addr().String()},
+			For: 300 * time.Millisecond, Linger: 10 * time.Millisecond})
 		_ = l.Close()
 		wg.Wait()
 		if err != nil {

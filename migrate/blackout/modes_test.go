@@ -118,7 +118,8 @@ func TestModes(t *testing.T) {
 		"dns://" + nameServer(t, 3) + "/nobody.example",
 	}
 	for _, got := range brief(t, Config{Targets: targets, Insecure: true}, 20).Targets {
-		if got.Directed || got.Lost != 0 || got.LostOut+got.LostBack != 0 || got.RTT.N != got.Answered || got.RTT.P50 <= 0 {
+		if got.Directed || got.Lost != 0 || got.LostOut+got.LostBack != 0 || got.RTT.N != got.Answered ||
+			got.RTT.P50 <= 0 {
 			t.Errorf("%s: directed %v, lost %d, round trips %+v", got.Target, got.Directed, got.Lost, got.RTT)
 		}
 		if want, _, _ := strings.Cut(got.Target, ":"); got.Proto != want {
@@ -140,7 +141,8 @@ func TestIPv6(t *testing.T) {
 			t.Errorf("%s: lost %d, directed %v", got.Target, got.Lost, got.Directed)
 		}
 	}
-	if _, err := Watch(context.Background(), Config{Targets: targets, Family: 4}); err == nil || !strings.Contains(err.Error(), "no IPv4 address") {
+	if _, err := Watch(context.Background(), Config{Targets: targets, Family: 4}); err == nil ||
+		!strings.Contains(err.Error(), "no IPv4 address") {
 		t.Errorf("IPv4 alone: %v", err)
 	}
 }
@@ -167,7 +169,10 @@ func TestICMP(t *testing.T) {
 
 // A service that is there and says that it cannot serve is out.
 func TestServicesThatFail(t *testing.T) {
-	broken := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusBadGateway) }))
+	broken := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter,
+		_ *http.Request) {
+		w.WriteHeader(http.StatusBadGateway)
+	}))
 	defer broken.Close()
 	targets := []string{broken.URL, "dns://" + nameServer(t, 2) + "/a.example", "connect://127.0.0.1:1"}
 	report, err := Watch(context.Background(), Config{

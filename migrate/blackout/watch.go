@@ -87,7 +87,7 @@ func (w *watcher) checkpoint() time.Duration {
 	return time.Since(begun)
 }
 
-// report is what is known at an instant, and what the caller said of the run.
+// report is what is known at an instant, and what the caller added to the run.
 func (w *watcher) report(now time.Duration) *Report {
 	r := w.run.Report(now)
 	r.Version, r.Args = w.cfg.Version, append(r.Args, w.cfg.Args...)

@@ -15,7 +15,8 @@ func watchOne(t *testing.T, ctx context.Context, target string) Target {
 	t.Helper()
 	report, err := Watch(ctx, Config{
 		Targets: []string{target}, Interval: relayInterval,
-		ReconnectAfter: 200 * time.Millisecond, RetryEvery: 20 * time.Millisecond, ConnectTimeout: 300 * time.Millisecond,
+		ReconnectAfter: 200 * time.Millisecond, RetryEvery: 20 * time.Millisecond,
+		ConnectTimeout: 300 * time.Millisecond,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -90,7 +91,8 @@ func TestWatchServiceStartedAgain(t *testing.T) {
 	got := watchOne(t, ctx, "udp://"+relay.start(startReflector(t), startReflector(t)))
 	checkOutage(t, got, &relay.ledger, 100, relayInterval)
 	if got.Instances != 2 || got.InstanceChanges != 1 || got.LostOut != 50 || got.LostBack != 0 {
-		t.Errorf("instances %d changes %d out %d back %d, want 2, 1, 50, 0", got.Instances, got.InstanceChanges, got.LostOut, got.LostBack)
+		t.Errorf("instances %d changes %d out %d back %d, want 2, 1, 50, 0", got.Instances, got.InstanceChanges,
+			got.LostOut, got.LostBack)
 	}
 }
 
@@ -143,7 +145,8 @@ func TestWatchTCPReset(t *testing.T) {
 	got := watchOne(t, ctx, "tcp://"+relay.start(startReflector(t)))
 	o := checkOutage(t, got, &relay.ledger, 100, relayInterval)
 	if got.Resets != 1 || got.Reconnects != 1+got.Abandoned {
-		t.Errorf("resets %d reconnects %d abandoned %d, want one reset and one reconnect for it", got.Resets, got.Reconnects, got.Abandoned)
+		t.Errorf("resets %d reconnects %d abandoned %d, want one reset and one reconnect for it", got.Resets,
+			got.Reconnects, got.Abandoned)
 	}
 	if o.Resets != 1 || o.Reconnects != 1 || got.Instances != 1 {
 		t.Errorf("outage %+v of %d instances, want one reset and one reconnect, 1", o, got.Instances)
@@ -221,7 +224,8 @@ func TestWatchIsCancelled(t *testing.T) {
 	}
 	for _, got := range report.Targets {
 		if got.Answered <= 20 || got.LostOut+got.LostBack+got.Unsettled != 0 || got.RTT.Max <= 0 {
-			t.Errorf("%s: answered %d, out %d, back %d, unsettled %d, rtt %+v", got.Target, got.Answered, got.LostOut, got.LostBack, got.Unsettled, got.RTT)
+			t.Errorf("%s: answered %d, out %d, back %d, unsettled %d, rtt %+v", got.Target, got.Answered, got.LostOut,
+				got.LostBack, got.Unsettled, got.RTT)
 		}
 		var sent, answered uint64
 		for i := range got.Series.Sent {
@@ -229,7 +233,8 @@ func TestWatchIsCancelled(t *testing.T) {
 			answered += uint64(got.Series.Answered[i])
 		}
 		if sent != got.Sent || answered != got.Answered {
-			t.Errorf("%s: series of %d and %d, sent %d, answered %d", got.Target, sent, answered, got.Sent, got.Answered)
+			t.Errorf("%s: series of %d and %d, sent %d, answered %d", got.Target, sent, answered, got.Sent,
+				got.Answered)
 		}
 	}
 }

@@ -1,88 +1,58 @@
 package report
 
 import (
-	_ "embed"
+	"embed"
 	"fmt"
-	"html/template"
 	"io"
 
 	"github.com/vmferry/vmferry/migrate"
+	"github.com/vmferry/vmferry/migrate/htmlpage"
 )
 
-//go:embed page.html
-var pageText string
+//go:embed page.html page.css
+var files embed.FS
 
-var page = template.Must(template.New("page").Parse(pageText))
-
-// The plot's size in the page's pixels.
-const (
-	plotWidth  = 900
-	plotHeight = 260
-	plotMargin = 40
-)
-
-// dot is one measure of one migration in the plot.
-type dot struct {
-	X, Y  float64
-	Class string // pause, blackout or failed
-	Title string
-}
-
-// line is a mark of the plot's scale.
-type line struct {
-	Y    float64
-	Text string
-}
+var layout = htmlpage.New(files, ".", nil)
 
 // WriteHTML writes the report as one page that loads nothing from elsewhere.
 func (r *Report) WriteHTML(w io.Writer) error {
-	rows := make([]row, 0, len(r.Records))
-	for _, rec := range r.Records {
-		rows = append(rows, newRow(rec))
+	p := htmlpage.Page{Title: "Migrations of " + r.Node}
+	if !r.Since.IsZero() {
+		p.Lead = []string{"since " + r.Since.Local().Format(timeForm)}
 	}
-	dots, lines := r.plot()
-	return page.Execute(w, map[string]any{
-		"Report": r, "Heads": heads(), "Rows": rows, "Lines": r.Summary.lines(),
-		"Dots": dots, "Scale": lines, "Width": plotWidth, "Height": plotHeight, "Margin": plotMargin,
-	})
+	p.Body = map[string]any{"Lines": r.Summary.lines(), "Dots": r.dots(), "Table": r.htmlTable()}
+	return layout.Write(w, p)
 }
 
-type row struct {
-	Cells  []string
-	Detail []string
-	Bad    bool
-}
-
-func newRow(rec migrate.Record) row {
-	r := row{Cells: cells(rec), Bad: rec.Outcome != migrate.Moved && rec.Outcome != migrate.Restored || rec.BudgetKept != nil && !*rec.BudgetKept, Detail: rec.Notes}
-	if rec.Error != "" {
-		r.Detail = append([]string{rec.Error}, r.Detail...)
-	}
-	return r
-}
-
-// plot lays the migrations out in their order, and the times from 0 to the
-// longest.
-func (r *Report) plot() ([]dot, []line) {
-	top := 1.0
+// htmlTable is a row for each migration, and below it its error and notes.
+func (r *Report) htmlTable() htmlpage.Table {
+	t := htmlpage.Table{Head: heads()}
 	for _, rec := range r.Records {
-		for _, v := range measures(rec) {
-			top = max(top, v.ms)
+		t.Add(cells(rec)...)
+		if rec.Outcome != migrate.Moved && rec.Outcome != migrate.Restored ||
+			rec.BudgetKept != nil && !*rec.BudgetKept {
+			t.Rows[len(t.Rows)-1].Class = "bad"
+		}
+		for _, text := range append([]string{rec.Error}, rec.Notes...) {
+			if text != "" {
+				cell := htmlpage.Cell{Text: text, Class: "detail muted", Span: len(t.Head)}
+				t.Rows = append(t.Rows, htmlpage.Row{Cells: []htmlpage.Cell{cell}})
+			}
 		}
 	}
-	y := func(v float64) float64 { return plotHeight - plotMargin/2 - v/top*(plotHeight-plotMargin) }
-	var dots []dot
+	return t
+}
+
+// dots lays the migrations out in their order.
+func (r *Report) dots() htmlpage.Dots {
+	d := htmlpage.Dots{Label: "Pause and blackout of each migration, in milliseconds", Count: len(r.Records)}
 	for i, rec := range r.Records {
-		x := plotMargin + (float64(i)+0.5)*(plotWidth-2*plotMargin)/float64(len(r.Records))
 		for _, v := range measures(rec) {
-			dots = append(dots, dot{x, y(v.ms), v.class, fmt.Sprintf("%s to %s, %s: %s", rec.Guest, rec.To, rec.Started.Local().Format("2006-01-02 15:04:05"), v.text)})
+			title := fmt.Sprintf("%s to %s, %s: %s", rec.Guest, rec.To, rec.Started.Local().Format(timeForm), v.text)
+			d.List = append(d.List, htmlpage.Dot{At: i, Value: v.ms, Class: v.class, Title: title})
 		}
 	}
-	var lines []line
-	for _, part := range []float64{0, 0.25, 0.5, 0.75, 1} {
-		lines = append(lines, line{y(top * part), fmt.Sprintf("%.0f", top*part)})
-	}
-	return dots, lines
+	return d
 }
 
 type measure struct {
@@ -104,7 +74,8 @@ func measures(rec migrate.Record) []measure {
 		out = append(out, measure{"pause", fmt.Sprintf("pause %.1f ms", *rec.PauseMS), *rec.PauseMS})
 	}
 	for _, b := range rec.Blackouts {
-		out = append(out, measure{"blackout", fmt.Sprintf("blackout %.1f ms (±%.1f) of %s", b.MS, b.ErrorMS, b.Target), b.MS})
+		text := fmt.Sprintf("blackout %.1f ms (±%.1f) of %s", b.MS, b.ErrorMS, b.Target)
+		out = append(out, measure{"blackout", text, b.MS})
 	}
 	return out
 }

@@ -162,13 +162,16 @@ func (r *Report) WriteJSON(w io.Writer) error {
 	return e.Encode(r)
 }
 
+// timeForm is how instants are shown, in the local time.
+const timeForm = "2006-01-02 15:04:05"
+
 // columns are those of the table and of the page. Times are in milliseconds
 // but for the duration, which is in seconds.
 var columns = []struct {
 	head  string
 	value func(migrate.Record) string
 }{
-	{"STARTED", func(r migrate.Record) string { return r.Started.Local().Format("2006-01-02 15:04:05") }},
+	{"STARTED", func(r migrate.Record) string { return r.Started.Local().Format(timeForm) }},
 	{"GUEST", func(r migrate.Record) string { return r.Guest }},
 	{"TO", func(r migrate.Record) string { return cmp.Or(r.To, none) }},
 	{"OUTCOME", func(r migrate.Record) string { return string(r.Outcome) }},
@@ -209,7 +212,7 @@ func cells(rec migrate.Record) (out []string) {
 
 const none = "-"
 
-// ladder is what was tried, with the seconds of each rung. Of one that stands alone the duration tells.
+// ladder is what was tried, with the seconds of each rung. A single one has no time: it is the duration.
 func ladder(r migrate.Record) string {
 	if len(r.Rungs) < 2 {
 		return cmp.Or(string(r.Rung), none)
@@ -262,7 +265,7 @@ func (r *Report) WriteTable(w io.Writer) error {
 	if len(r.Records) == 0 {
 		b.WriteString("no migration is on record")
 		if !r.Since.IsZero() {
-			b.WriteString(" since " + r.Since.Local().Format("2006-01-02 15:04:05"))
+			b.WriteString(" since " + r.Since.Local().Format(timeForm))
 		}
 		b.WriteString("\n")
 	} else if err := r.table(&b); err != nil {

@@ -21,10 +21,13 @@ func sample() []migrate.Record {
 	broken := false
 	return []migrate.Record{
 		{Guest: "web", To: "n2", Started: at(12), Outcome: migrate.Stayed, Error: "<script>alert(1)</script>"},
-		{Guest: "db", To: "n2", Started: at(10), Outcome: migrate.Moved, DurationMS: 4000, PauseMS: of(20), BudgetMS: 50, BudgetKept: &broken,
+		{Guest: "db", To: "n2", Started: at(10), Outcome: migrate.Moved, DurationMS: 4000, PauseMS: of(20),
+			BudgetMS: 50, BudgetKept: &broken,
 			Blackouts: []migrate.Blackout{{Target: "udp://x:1", MS: 44}, {Target: "tcp://x:1", MS: 80, ErrorMS: 1}},
-			Steps:     []migrate.Step{{Name: "migrate", MS: 3000}}, Predicted: &migrate.Forecast{DurationMS: 2000, PauseMS: 40, BlackoutMS: 0}},
-		{Guest: "db", To: "n1", Started: at(11), Outcome: migrate.Moved, DurationMS: 2000, PauseMS: of(10), Notes: []string{"a note"}},
+			Steps:     []migrate.Step{{Name: "migrate", MS: 3000}}, Predicted: &migrate.Forecast{DurationMS: 2000,
+				PauseMS: 40, BlackoutMS: 0}},
+		{Guest: "db", To: "n1", Started: at(11), Outcome: migrate.Moved, DurationMS: 2000, PauseMS: of(10),
+			Notes: []string{"a note"}},
 		{Guest: "x", To: "n1", Started: at(13), Outcome: migrate.Unknown},
 	}
 }
@@ -86,12 +89,13 @@ func TestPage(t *testing.T) {
 		t.Fatal(err)
 	}
 	page := b.String()
-	for _, want := range []string{"<h1>Migrations of n&lt;1&gt;</h1>", `class="pause"`, `class="blackout"`, `class="failed"`, "a note", "&lt;script&gt;"} {
+	for _, want := range []string{"<h1>Migrations of n&lt;1&gt;</h1>", `class="pause"`, `class="blackout"`,
+		`class="failed"`, "a note", "&lt;script&gt;", `content="default-src 'none';`} {
 		if !strings.Contains(page, want) {
 			t.Errorf("the page lacks %q", want)
 		}
 	}
-	for _, not := range []string{"<script", "http", "src=", "href=", "NaN", "Inf"} {
+	for _, not := range []string{"<script", "script-src", "http:", "https:", "src=", "href=", "NaN", "Inf"} {
 		if strings.Contains(page, not) {
 			t.Errorf("the page has %q", not)
 		}
@@ -113,7 +117,8 @@ func TestEmpty(t *testing.T) {
 	if err := errors.Join(r.WriteTable(&table), r.WriteHTML(&page), r.WriteJSON(&text)); err != nil {
 		t.Fatal(err)
 	}
-	if table.String() != "no migration is on record\n" || !strings.Contains(page.String(), "No migration is on record") {
+	if table.String() != "no migration is on record\n" || !strings.Contains(page.String(),
+		"No migration is on record") {
 		t.Errorf("%q, %q", table.String(), page.String())
 	}
 	var doc struct {
@@ -121,7 +126,8 @@ func TestEmpty(t *testing.T) {
 		Records []migrate.Record
 		Summary map[string]any
 	}
-	if err := json.Unmarshal(text.Bytes(), &doc); err != nil || doc.Schema != Schema || doc.Records == nil || len(doc.Summary) != 4 {
+	if err := json.Unmarshal(text.Bytes(), &doc); err != nil || doc.Schema != Schema || doc.Records == nil ||
+		len(doc.Summary) != 4 {
 		t.Errorf("%s: %v", text.String(), err)
 	}
 }

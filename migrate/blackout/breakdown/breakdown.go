@@ -16,7 +16,7 @@ import (
 const maxEvents = 16 << 20
 
 // Event is something that happened during a migration. The last word of Name
-// says what: STOP, RESUME, completed or announce matter here, in any case;
+// is what happened: STOP, RESUME, completed or announce matter here, in any case;
 // others are only drawn.
 type Event struct {
 	Time time.Time `json:"time"`
@@ -54,12 +54,12 @@ func ReadEvents(r io.Reader, shift time.Duration) ([]Event, error) {
 	return events, nil
 }
 
-// Window is one move of a guest, as its events tell.
+// Window is one move of a guest, from its events.
 type Window struct {
 	Stop, Resume time.Time
 	From, To     string
 	// Completed is when QEMU had sent everything, and Announce when the guest's
-	// place was first announced; zero when not told.
+	// place was first announced; zero when there is no such event.
 	Completed, Announce time.Time
 }
 
@@ -117,10 +117,10 @@ type Parts struct {
 	RelearnMs  float64 `json:"relearn_ms"`
 	// HandOverMs is the part of the pause after QEMU had sent everything, and
 	// UnheardMs the part of relearn after the first announcement; absent when
-	// the events do not tell.
+	// the events do not show it.
 	HandOverMs *float64 `json:"hand_over_ms,omitempty"`
 	UnheardMs  *float64 `json:"unheard_ms,omitempty"`
-	// Open tells that no answer had come by the end of the run.
+	// Open is true where no answer had come by the end of the run.
 	Open bool `json:"open"`
 }
 

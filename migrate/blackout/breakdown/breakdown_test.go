@@ -45,13 +45,16 @@ func TestSplit(t *testing.T) {
 			"100 a MIGRATION pre-switchover, 100 a STOP, 130 a MIGRATION completed, 150 b RESUME, 160 b announce, 400 b announce",
 			[]report.Outage{outage(95, 200)}, "5 50 20 50 40",
 		},
-		"only STOP and RESUME":   {"100 a vm1 STOP, 150 b vm1 RESUME", []report.Outage{outage(101, 180)}, "0 49 - 30 -"},
+		"only STOP and RESUME": {"100 a vm1 STOP, 150 b vm1 RESUME", []report.Outage{outage(101, 180)},
+			"0 49 - 30 -"},
 		"shorter than the pause": {"100 a STOP, 150 b RESUME", []report.Outage{outage(110, 140)}, "0 30 - 0 -"},
 		"just before the pause":  {"100 a STOP, 150 b RESUME", []report.Outage{outage(90, 100)}, "10 0 - 0 -"},
-		"another one is longer":  {"100 a STOP, 150 b RESUME", []report.Outage{outage(0, 90), outage(99, 160)}, "1 50 - 10 -"},
-		"a resume at home first": {"50 a STOP, 60 a RESUME, 100 a STOP, 150 b RESUME", []report.Outage{outage(100, 160)}, "0 50 - 10 -"},
-		"it stayed":              {"100 a STOP, 150 a RESUME", []report.Outage{outage(100, 160)}, "0 50 - 10 -"},
-		"nobody noticed":         {"100 a STOP, 150 b RESUME", []report.Outage{outage(300, 360)}, ""},
+		"another one is longer": {"100 a STOP, 150 b RESUME", []report.Outage{outage(0, 90), outage(99, 160)},
+			"1 50 - 10 -"},
+		"a resume at home first": {"50 a STOP, 60 a RESUME, 100 a STOP, 150 b RESUME",
+			[]report.Outage{outage(100, 160)}, "0 50 - 10 -"},
+		"it stayed":      {"100 a STOP, 150 a RESUME", []report.Outage{outage(100, 160)}, "0 50 - 10 -"},
+		"nobody noticed": {"100 a STOP, 150 b RESUME", []report.Outage{outage(300, 360)}, ""},
 	}
 	for name, tt := range tests {
 		r := &report.Report{Targets: []report.Target{{Target: "udp://x:1", Outages: tt.outages}}}
@@ -62,8 +65,9 @@ func TestSplit(t *testing.T) {
 		}
 		got := ""
 		for _, p := range parts {
-			short := func(v *float64) string { return strings.TrimSuffix(told(v), ".0") }
-			got += fmt.Sprintf("%v %v %s %v %s", p.BeforeMs, p.PauseMs, short(p.HandOverMs), p.RelearnMs, short(p.UnheardMs))
+			short := func(v *float64) string { return strings.TrimSuffix(orDash(v), ".0") }
+			got += fmt.Sprintf("%v %v %s %v %s", p.BeforeMs, p.PauseMs, short(p.HandOverMs), p.RelearnMs,
+				short(p.UnheardMs))
 			if p.BeforeMs+p.PauseMs+p.RelearnMs != p.BlackoutMs {
 				t.Errorf("%s: %+v does not add up", name, p)
 			}
@@ -88,7 +92,8 @@ func TestReadEvents(t *testing.T) {
 	if err != nil || len(got) != 2 || got[0].Name != "STOP" || !got[0].Time.Equal(at(1000)) {
 		t.Errorf("%+v, %v", got, err)
 	}
-	for _, bad := range []string{"", "{}", "[{}]", `[{"time":"soon","event":"STOP"}]`, `[{"time":"2026-01-02T03:04:06Z"}]`} {
+	for _, bad := range []string{"", "{}", "[{}]", `[{"time":"soon","event":"STOP"}]`,
+		`[{"time":"2026-01-02T03:04:06Z"}]`} {
 		if got, err := ReadEvents(strings.NewReader(bad), 0); err == nil {
 			t.Errorf("%s is read as %+v", bad, got)
 		}
@@ -114,7 +119,8 @@ func FuzzReadEvents(f *testing.F) {
 func TestWriteTable(t *testing.T) {
 	hand := 20.0
 	var b bytes.Buffer
-	err := WriteTable(&b, []Parts{{Target: "udp://x:1", From: "a", To: "b", BlackoutMs: 105, ErrorMs: 1, BeforeMs: 5, PauseMs: 50, HandOverMs: &hand, RelearnMs: 50, Open: true}})
+	err := WriteTable(&b, []Parts{{Target: "udp://x:1", From: "a", To: "b", BlackoutMs: 105, ErrorMs: 1, BeforeMs: 5,
+		PauseMs: 50, HandOverMs: &hand, RelearnMs: 50, Open: true}})
 	if err != nil || !strings.Contains(b.String(), "udp://x:1  a → b  105.0 (open)  ±1.0   5.0     50.0   20.0       50.0     -") {
 		t.Errorf("%v\n%s", err, b.String())
 	}

@@ -14,6 +14,6 @@
 // clients missed before the source stopped. The three add up to the blackout.
 //
 // [ReadEvents] reads the events, [Split] does the arithmetic. The clocks of the
-// machines that told the events must agree with that of the prober; an offset
+// machines that recorded the events must agree with that of the prober; an offset
 // that is known is taken off.
 package breakdown

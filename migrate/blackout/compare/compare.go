@@ -81,7 +81,8 @@ func Runs(a, b []*report.Report) ([]Line, error) {
 	lines := []Line{}
 	for i := range a[0].Targets {
 		for _, f := range figures {
-			lines = append(lines, line(a[0].Targets[i].Target, f.name, collect(a, i, f.values), collect(b, i, f.values)))
+			lines = append(lines,
+				line(a[0].Targets[i].Target, f.name, collect(a, i, f.values), collect(b, i, f.values)))
 		}
 	}
 	return lines, nil

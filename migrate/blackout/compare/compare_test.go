@@ -61,7 +61,8 @@ func runs(blackouts ...float64) []*report.Report {
 	var all []*report.Report
 	for _, v := range blackouts {
 		all = append(all, &report.Report{Targets: []report.Target{{
-			Target: "udp://x:1", Proto: "udp", Sent: 100, Answered: 90, BlackoutMs: v, Outages: []report.Outage{{Ms: v}, {Ms: 1}},
+			Target: "udp://x:1", Proto: "udp", Sent: 100, Answered: 90, BlackoutMs: v,
+			Outages: []report.Outage{{Ms: v}, {Ms: 1}},
 		}}})
 	}
 	return all
@@ -73,7 +74,8 @@ func TestRuns(t *testing.T) {
 		t.Fatalf("%d lines, %v", len(lines), err)
 	}
 	l := lines[0]
-	if l.Figure != "blackout_ms" || l.A != (Side{5, 220, 210, 230, 200, 240}) || l.B.Median != 55 || l.Verdict != "b is smaller" {
+	if l.Figure != "blackout_ms" || l.A != (Side{5, 220, 210, 230, 200, 240}) || l.B.Median != 55 ||
+		l.Verdict != "b is smaller" {
 		t.Errorf("%+v", l)
 	}
 	if l := lines[1]; l.Figure != "outage_ms" || l.A.N != 10 || l.B.N != 8 {
@@ -83,7 +85,8 @@ func TestRuns(t *testing.T) {
 		t.Errorf("%+v", l)
 	}
 	var b bytes.Buffer
-	if err := WriteTable(&b, lines); err != nil || !strings.Contains(b.String(), "udp://x:1  blackout_ms  220 (210 to 230)") {
+	if err := WriteTable(&b, lines); err != nil || !strings.Contains(b.String(),
+		"udp://x:1  blackout_ms  220 (210 to 230)") {
 		t.Errorf("%v\n%s", err, b.String())
 	}
 }

@@ -1,4 +1,4 @@
-// Package compare tells whether two sets of runs of the probe differ: for each
+// Package compare decides whether two sets of runs of the probe differ: for each
 // target and each figure the median and the spread of both sides, and how likely
 // so great a difference would be if there were none.
 //

@@ -50,15 +50,16 @@ type Endpoint struct {
 	Kind  uint16
 }
 
-// Quick tells the modes that cost a service next to nothing: these are probed
-// every millisecond unless told otherwise.
+// Quick reports whether a probe costs a service next to nothing: such targets are probed
+// every millisecond by default.
 func (e Endpoint) Quick() bool { return e.Proto == UDP || e.Proto == TCP }
 
 // Parse reads a target in one of its forms.
 func Parse(name string) (Endpoint, error) {
 	scheme, rest, ok := strings.Cut(name, "://")
 	if !ok || !Known(scheme) {
-		return Endpoint{}, fmt.Errorf("target %q does not start with udp://, tcp://, connect://, http://, https://, dns:// or icmp://", name)
+		return Endpoint{}, fmt.Errorf("target %q does not start with udp://, tcp://, connect://, "+
+			"http://, https://, dns:// or icmp://", name)
 	}
 	if !Printable(name) {
 		return Endpoint{}, fmt.Errorf("target %q has characters that cannot be printed", name)
@@ -115,7 +116,9 @@ func (e *Endpoint) parseURL() error {
 }
 
 // recordTypes are the DNS questions that can be asked (RFC 1035, RFC 3596).
-var recordTypes = map[string]uint16{"A": 1, "NS": 2, "CNAME": 5, "SOA": 6, "PTR": 12, "MX": 15, "TXT": 16, "AAAA": 28, "SRV": 33}
+var recordTypes = map[string]uint16{
+	"A": 1, "NS": 2, "CNAME": 5, "SOA": 6, "PTR": 12, "MX": 15, "TXT": 16, "AAAA": 28, "SRV": 33,
+}
 
 func (e *Endpoint) parseDNS(rest string) error {
 	server, question, ok := strings.Cut(rest, "/")

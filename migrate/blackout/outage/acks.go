@@ -2,12 +2,10 @@ package outage
 
 import (
 	"time"
-
-	"github.com/vmferry/vmferry/migrate/blackout/wire"
 )
 
-// Acks turns what TCP_INFO (tcp(7)) tells of one connection, slot by slot, into the instants at which the other
-// kernel acknowledged. The kernel counts tcpi_last_ack_recv in clock ticks and tells only the newest one: of
+// Acks turns what TCP_INFO (tcp(7)) reports of one connection, slot by slot, into the instants at which the other
+// kernel acknowledged. The kernel counts tcpi_last_ack_recv in clock ticks and reports only the newest one: of
 // several acknowledgements within a slot the last one counts.
 type Acks struct {
 	Tick   time.Duration // of the kernel's clock
@@ -16,7 +14,7 @@ type Acks struct {
 }
 
 // Update takes what was read at an instant: how long ago the newest acknowledgement came, and how many bytes are
-// acknowledged. fresh tells that one came since the look before, at the instant at, give or take a tick: age is a
+// acknowledged. fresh is true where one came since the update before, at the instant at, give or take a tick: age is a
 // difference of ticks. lateness is how much earlier it may have come.
 func (a *Acks) Update(now, age time.Duration, acked uint64) (at, lateness time.Duration, fresh bool) {
 	since := now - a.Looked
@@ -26,16 +24,4 @@ func (a *Acks) Update(now, age time.Duration, acked uint64) (at, lateness time.D
 	}
 	a.Looked, a.acked = now, acked
 	return at, lateness, fresh
-}
-
-// Acknowledge takes an acknowledgement that arrived at an instant as the answer to the newest probe that was sent
-// before it.
-func (k *Tracker) Acknowledge(at, lateness time.Duration) {
-	seq := k.newest
-	for next, ok := k.sends.time(seq + 1); ok && next <= at; next, ok = k.sends.time(seq + 1) {
-		seq++
-	}
-	if seq > k.newest {
-		k.Answer(wire.Packet{Kind: wire.Probe, Seq: seq}, at, lateness)
-	}
 }

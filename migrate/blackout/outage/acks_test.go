@@ -77,12 +77,14 @@ func TestAcknowledge(t *testing.T) {
 			var got report.Target
 			k.ReportKernel(&got, Calendar{}, 85*millisecond)
 			if got.KernelBlackoutMs == nil || *got.KernelBlackoutMs != c.blackout || got.KernelBelowErrorMs != c.below {
-				t.Errorf("%v and %v below error; want %v, %v", got.KernelBlackoutMs, got.KernelBelowErrorMs, c.blackout, c.below)
+				t.Errorf("%v and %v below error; want %v, %v", got.KernelBlackoutMs, got.KernelBelowErrorMs,
+					c.blackout, c.below)
 			}
 		})
 	}
 	var none report.Target
-	New(Options{Interval: millisecond, Threshold: millisecond, Bucket: millisecond}).ReportKernel(&none, Calendar{}, time.Second)
+	New(Options{Interval: millisecond, Threshold: millisecond, Bucket: millisecond}).ReportKernel(&none, Calendar{},
+		time.Second)
 	if none.KernelBlackoutMs != nil {
 		t.Errorf("a kernel that never acknowledged has a blackout of %v ms", *none.KernelBlackoutMs)
 	}

@@ -12,7 +12,7 @@ type silence struct {
 	events   counts        // what befell the TCP connection meanwhile
 }
 
-// outage says how exactly a silence is known, and is the only place that does:
+// outage works out how exactly a silence is known, and is the only place that does:
 // each of its two ends is known to one spacing of probes, no better than the
 // interval, and no better than the time stamps of the answers. One that a new
 // connection ended may have ended earlier, by up to the time between two attempts.

@@ -6,19 +6,19 @@ import "time"
 // probe was sent after the newest answered one. Time in which watch itself did
 // not send is thereby never counted as the service's silence.
 type due struct {
-	waiting  bool          // a probe after the newest answered one was sent
-	resting  bool          // nothing is due until the next answer
-	missing  time.Duration // when that probe was sent
-	at       time.Duration // when its answer is due
-	lead     time.Duration // between it and the one before, at most
-	arrival  time.Duration // of the last answer
-	lateness time.Duration // how late that one was read, at most
-	events   counts        // since that one
+	waiting   bool          // a probe after the newest answered one was sent
+	suspended bool          // nothing is due until the next answer
+	missing   time.Duration // when that probe was sent
+	at        time.Duration // when its answer is due
+	lead      time.Duration // between it and the one before, at most
+	arrival   time.Duration // of the last answer
+	lateness  time.Duration // how late that one was read, at most
+	events    counts        // since that one
 }
 
 // answered notes an answer, or another sign of life: nothing is due until expect.
 func (d *due) answered(at, lateness time.Duration) {
-	*d = due{arrival: max(at, d.arrival), lateness: lateness, resting: d.resting}
+	*d = due{arrival: max(at, d.arrival), lateness: lateness, suspended: d.suspended}
 }
 
 // expect notes that the probe after the newest answered one was sent.

@@ -61,7 +61,9 @@ func (f *Faults) Report(start time.Time) (cal Calendar, list []report.Fault, omi
 	list = make([]report.Fault, 0, len(f.list))
 	for _, one := range f.list {
 		at := cal.Time(one.start)
-		list = append(list, report.Fault{Kind: one.kind, Start: at, End: at.Add(one.length), Ms: report.Millis(one.length)})
+		list = append(list, report.Fault{
+			Kind: one.kind, Start: at, End: at.Add(one.length), Ms: report.Millis(one.length),
+		})
 	}
 	return cal, list, f.omitted
 }

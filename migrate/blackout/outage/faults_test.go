@@ -18,7 +18,8 @@ func TestFaults(t *testing.T) {
 		t.Fatalf("faults %+v, slept %s", list, f.Slept())
 	}
 	late, slept := list[0], list[1]
-	if late.Ms != 50 || !late.Start.Equal(start.Add(2*time.Second)) || !slept.End.Equal(start.Add(time.Hour+3*time.Second)) {
+	if late.Ms != 50 || !late.Start.Equal(start.Add(2*time.Second)) ||
+		!slept.End.Equal(start.Add(time.Hour+3*time.Second)) {
 		t.Errorf("reported as %+v and %+v", late, slept)
 	}
 	if got := cal.Time(4 * time.Second); !got.Equal(start.Add(time.Hour + 4*time.Second)) {

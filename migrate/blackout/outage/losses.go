@@ -1,15 +1,15 @@
 package outage
 
 // maxInstances bounds the memory for reflector instances; more of them than
-// this in one run are counted but no longer told apart.
+// this in one run are counted but no longer distinguished.
 const maxInstances = 64
 
 // losses finds out which way probes were lost. It lives on two counts: how
 // many probes watch sent up to the newest answered one, which it knows, and
-// how many of them the reflector received, which every answer carries. What
+// how many of them the reflector received, which is in every answer. What
 // was sent and not received was lost on the way out; what was received and not
 // answered was lost on the way back. Both are running counts, so that an
-// outage of any length is settled by the first answer after it.
+// outage of any length is accounted for by the first answer after it.
 //
 // An epoch is a stretch of answers from one reflector instance. When the
 // instance changes, the counters of the old one are gone: probes between its
@@ -25,22 +25,18 @@ type losses struct {
 
 	closedOut, closedBack uint64 // of the epochs before
 
-	known   []instanceCount
+	known   map[uint64]uint64 // the highest count of each instance; nil before the first
 	changes int
-	started bool
 }
-
-// instanceCount is the highest count that an instance has told.
-type instanceCount struct{ id, count uint64 }
 
 // add takes one distinct answer.
 func (l *losses) add(seq, instance, count uint64) {
 	switch {
-	case !l.started:
-		l.started = true
+	case l.known == nil:
+		l.known = make(map[uint64]uint64)
 		l.open(instance)
 	case seq <= l.base:
-		l.settleOld()
+		l.lateAnswer()
 		return
 	case instance != l.current && seq > l.newest:
 		l.changes++
@@ -54,8 +50,8 @@ func (l *losses) add(seq, instance, count uint64) {
 	}
 }
 
-// settleOld takes a late answer to a probe that a closed epoch counted as lost.
-func (l *losses) settleOld() {
+// lateAnswer takes a late answer to a probe that a closed epoch counted as lost.
+func (l *losses) lateAnswer() {
 	if l.closedBack > 0 {
 		l.closedBack--
 	} else if l.closedOut > 0 {
@@ -65,36 +61,27 @@ func (l *losses) settleOld() {
 
 func (l *losses) open(instance uint64) {
 	l.current, l.base, l.answered = instance, l.newest, 0
-	l.countBase = 0
-	for i := range l.known {
-		if l.known[i].id == instance {
-			l.countBase = l.known[i].count
-			l.count = l.countBase
-			return
-		}
-	}
-	l.count = 0
+	l.countBase = l.known[instance]
+	l.count = l.countBase
 	if len(l.known) < maxInstances {
-		l.known = append(l.known, instanceCount{id: instance})
+		l.known[instance] = l.count
 	}
 }
 
 func (l *losses) closeEpoch() {
 	l.closedOut, l.closedBack = l.totals()
-	for i := range l.known {
-		if l.known[i].id == l.current {
-			l.known[i].count = l.count
-		}
+	if _, ok := l.known[l.current]; ok {
+		l.known[l.current] = l.count
 	}
 }
 
 // totals returns what was lost on the way out and on the way back, up to the
 // newest answered probe. Their sum is always exactly the probes without an
-// answer, whatever the reflector told: a reflector that was rolled back or
+// answer, whatever the reflector reported: a reflector that was rolled back or
 // counts wrongly can only move losses from one direction to the other.
 func (l *losses) totals() (out, back uint64) {
 	span := l.newest - l.base
-	if !l.started || span < l.answered {
+	if l.known == nil || span < l.answered {
 		return l.closedOut, l.closedBack
 	}
 	unanswered := span - l.answered

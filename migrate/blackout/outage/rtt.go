@@ -9,8 +9,8 @@ import (
 )
 
 const (
-	// rttUnit is the least round trip that is told from none, maxRTT the
-	// longest that is told from longer ones.
+	// rttUnit is the resolution of round trips, maxRTT the longest: longer ones
+	// count as that.
 	rttUnit = 100 * time.Nanosecond
 	maxRTT  = time.Hour
 	// rttDigits keeps a round trip to one part in a hundred.
@@ -29,7 +29,7 @@ func newRoundTrips() roundTrips {
 	return roundTrips{before: fresh(), during: fresh(), after: fresh()}
 }
 
-// add counts a round trip; held tells that its probe was sent before the
+// add counts a round trip; held is true where its probe was sent before the
 // longest outage ended. Negative ones count as zero.
 func (r *roundTrips) add(d time.Duration, held bool) {
 	r.newest, r.longest = d, max(r.longest, d)

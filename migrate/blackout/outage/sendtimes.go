@@ -3,8 +3,8 @@ package outage
 import "time"
 
 // Of the newest send times, those of sendMemory are kept. Older ones are only
-// needed after an answer that is later than that; the nominal interval stands
-// in for them then.
+// needed after an answer that is later than that; the nominal interval is
+// used then.
 const (
 	sendMemory = 16 * time.Second
 	minSends   = 1 << 10

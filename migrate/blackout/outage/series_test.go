@@ -15,8 +15,10 @@ func TestSeriesDoubles(t *testing.T) {
 	s.addAnswer(1*time.Millisecond, 200*time.Microsecond)
 	check := func(width time.Duration, sent, answered, rtt []uint32) {
 		t.Helper()
-		if s.width != width || !slices.Equal(s.sent, sent) || !slices.Equal(s.answered, answered) || !slices.Equal(s.rttMax, rtt) {
-			t.Errorf("series of %s: %v %v %v; want %s: %v %v %v", s.width, s.sent, s.answered, s.rttMax, width, sent, answered, rtt)
+		if s.width != width || !slices.Equal(s.sent, sent) || !slices.Equal(s.answered, answered) ||
+			!slices.Equal(s.rttMax, rtt) {
+			t.Errorf("series of %s: %v %v %v; want %s: %v %v %v", s.width, s.sent, s.answered, s.rttMax, width, sent,
+				answered, rtt)
 		}
 	}
 	check(10*time.Millisecond, []uint32{2, 1, 0, 1}, []uint32{1, 1, 0, 0}, []uint32{200, 300, 0, 0})

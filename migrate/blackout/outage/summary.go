@@ -85,7 +85,7 @@ func (k *Tracker) ReportKernel(t *report.Target, cal Calendar, now time.Duration
 	}
 }
 
-// undirected takes out what a service that only echoes did not tell.
+// undirected takes out what a service that only echoes does not report.
 func undirected(t *report.Target) {
 	t.LostOut, t.LostBack, t.Instances, t.InstanceChanges = 0, 0, 0, 0
 	for i := range t.Outages {
@@ -116,7 +116,7 @@ func (s *series) report(start time.Time) report.Series {
 type Progress struct {
 	Target         string
 	Sent, Answered uint64
-	// Lost were not answered and are settled: a later one was.
+	// Lost were not answered, but a later one was.
 	Lost    uint64
 	Outages int
 	// RTT is the newest round trip.

@@ -9,14 +9,14 @@ import (
 )
 
 const (
-	// seenTime is for how long a probe can be told from a duplicate.
+	// seenTime is for how long a duplicate of a probe is recognised.
 	seenTime = 1000 * time.Second
 	minSeen  = 1 << 12
 	maxSeen  = 1 << 20
 )
 
-// Tracker is the arithmetic of one target: it is told when probes were sent
-// and when answers arrived, and knows the outages, losses and times. It opens
+// Tracker is the arithmetic of one target: it is given when probes were sent
+// and when answers arrived, and works out the outages, losses and times. It opens
 // no sockets and reads no clock: an instant is a duration since the run began.
 // It is not safe for concurrent use.
 type Tracker struct {
@@ -42,23 +42,7 @@ type Tracker struct {
 	quickest time.Duration // shortest round trip
 }
 
-// Event is something that happened to a probe or to the connection.
-type Event int
-
-// The events.
-const (
-	Refused     Event = iota // the service turned a probe down
-	NotSent                  // the kernel did not take the newest probe
-	Reset                    // the TCP connection was reset
-	Reconnected              // a new TCP connection replaced an earlier one
-	Abandoned                // a stalled TCP connection was given up for a newer one
-	events
-)
-
-// counts is how often each event happened.
-type counts [events]int
-
-// Options say what a tracker has to know of its target.
+// Options are what a tracker has to know of its target.
 type Options struct {
 	Interval  time.Duration // between two probes, or two bursts of them
 	Burst     int           // probes in an interval; 0 means one
@@ -90,7 +74,7 @@ func (k *Tracker) Send(at time.Duration, skipped uint64) uint64 {
 	k.skipped += skipped
 	k.worst = max(k.worst, k.spacing(seq))
 	k.series.addSent(at)
-	if k.answered > 0 && seq == k.newest+1 && !k.due.resting {
+	if k.answered > 0 && seq == k.newest+1 && !k.due.suspended {
 		k.expect()
 	}
 	return seq
@@ -109,9 +93,9 @@ func (k *Tracker) Sent(seq uint64, at time.Duration) {
 // Note counts an event.
 func (k *Tracker) Note(e Event) { k.events[e]++; k.due.events[e]++ }
 
-// Rest notes that this machine was asleep: as before the first answer, nothing
+// Suspended notes that this machine was asleep: as before the first answer, nothing
 // is due until the next one.
-func (k *Tracker) Rest() { k.due.waiting, k.due.resting = false, true }
+func (k *Tracker) Suspended() { k.due.waiting, k.due.suspended = false, true }
 
 // SignOfLife notes a sign of life at an instant that does not answer a probe: the
 // reflector requested a cookie with probe seq. An outage ends with it, and the next
@@ -150,7 +134,7 @@ func (k *Tracker) Answer(p wire.Packet, at, lateness time.Duration) {
 	k.attribute(p, sent)
 	k.newest = max(k.newest, p.Seq)
 	k.due.answered(at, lateness)
-	if k.due.resting = false; k.Pending() > 0 {
+	if k.due.suspended = false; k.Pending() > 0 {
 		k.expect()
 	}
 }
@@ -162,7 +146,7 @@ func (k *Tracker) Overdue(now time.Duration) time.Duration { return k.due.overdu
 func (k *Tracker) LastSeq() uint64 { return k.sends.last }
 
 // Pending returns how many probes were sent after the newest answered one:
-// nobody can tell yet whether and where they were lost.
+// whether and where they were lost is not known yet.
 func (k *Tracker) Pending() uint64 { return k.sends.last - k.newest }
 
 func (k *Tracker) spacing(seq uint64) time.Duration { return k.sends.spacing(seq, k.opt.Interval) }
@@ -206,7 +190,7 @@ func (k *Tracker) attribute(p wire.Packet, sent time.Duration) {
 	}
 	outBefore, backBefore := k.loss.totals()
 	if p.Count > k.sends.last {
-		p.Count = 0 // more than were sent: nothing is told
+		p.Count = 0 // more than were sent: it is ignored
 	}
 	k.loss.add(p.Seq, p.Instance, p.Count)
 	out, back := k.loss.totals()
@@ -242,4 +226,16 @@ func (k *Tracker) until(now time.Duration) outages {
 		all.add(o)
 	}
 	return all
+}
+
+// Acknowledge takes an acknowledgement that arrived at an instant as the answer to the newest probe that was sent
+// before it.
+func (k *Tracker) Acknowledge(at, lateness time.Duration) {
+	seq := k.newest
+	for next, ok := k.sends.time(seq + 1); ok && next <= at; next, ok = k.sends.time(seq + 1) {
+		seq++
+	}
+	if seq > k.newest {
+		k.Answer(wire.Packet{Kind: wire.Probe, Seq: seq}, at, lateness)
+	}
 }

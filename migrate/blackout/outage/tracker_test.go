@@ -96,7 +96,8 @@ func columns(row string) []string {
 func describe(target report.Target, start time.Time) []string {
 	var all []string
 	for _, o := range target.Outages {
-		text := fmt.Sprintf("%v-%v ±%v out %d back %d late %d", report.Millis(o.Start.Sub(start)), report.Millis(o.End.Sub(start)), o.ErrorMs, o.LostOut, o.LostBack, o.Late)
+		text := fmt.Sprintf("%v-%v ±%v out %d back %d late %d", report.Millis(o.Start.Sub(start)),
+			report.Millis(o.End.Sub(start)), o.ErrorMs, o.LostOut, o.LostBack, o.Late)
 		if o.Open {
 			text += " open"
 		}
@@ -295,10 +296,12 @@ func TestTimelines(t *testing.T) {
 				t.Errorf("outages %q, want %q", outages, tt.outages)
 			}
 			if got.BlackoutMs != tt.blackout || got.ErrorMs != tt.err || got.BelowErrorMs != tt.below {
-				t.Errorf("blackout %v ±%v, below %v; want %v ±%v, below %v", got.BlackoutMs, got.ErrorMs, got.BelowErrorMs, tt.blackout, tt.err, tt.below)
+				t.Errorf("blackout %v ±%v, below %v; want %v ±%v, below %v", got.BlackoutMs, got.ErrorMs,
+					got.BelowErrorMs, tt.blackout, tt.err, tt.below)
 			}
 			if got.LostOut != tt.out || got.LostBack != tt.back || got.Unsettled != tt.unsettled {
-				t.Errorf("out %d back %d unsettled %d; want %d, %d, %d", got.LostOut, got.LostBack, got.Unsettled, tt.out, tt.back, tt.unsettled)
+				t.Errorf("out %d back %d unsettled %d; want %d, %d, %d", got.LostOut, got.LostBack, got.Unsettled,
+					tt.out, tt.back, tt.unsettled)
 			}
 			if sum := got.Answered + got.LostOut + got.LostBack + got.Unsettled; sum != got.Sent {
 				t.Errorf("answered and lost are %d, sent %d", sum, got.Sent)
@@ -316,7 +319,8 @@ func TestDrawnCounters(t *testing.T) {
 	}
 	k, end := tl.draw(t)
 	got := k.Report("udp://x:1", endpoint.UDP, Calendar{Start: time.Unix(0, 0)}, end)
-	if got.Duplicates != 2 || got.Skipped != 2 || got.Instances != 2 || got.InstanceChanges != 1 || *got.FirstAnswerMs != 2 {
+	if got.Duplicates != 2 || got.Skipped != 2 || got.Instances != 2 || got.InstanceChanges != 1 ||
+		*got.FirstAnswerMs != 2 {
 		t.Errorf("duplicates %d skipped %d instances %d changes %d first %v; want 2, 2, 2, 1, 2",
 			got.Duplicates, got.Skipped, got.Instances, got.InstanceChanges, *got.FirstAnswerMs)
 	}
@@ -338,12 +342,14 @@ func TestSenderHeldUpWhileSending(t *testing.T) {
 	}
 	got := k.Report("udp://x:1", endpoint.UDP, Calendar{Start: time.Unix(0, 0)}, at(31))
 	if got.BlackoutMs != 0 || len(got.Outages) != 0 || got.WorstErrorMs != 28 {
-		t.Errorf("blackout %v, outages %+v, worst error %v; want none, none, 28", got.BlackoutMs, got.Outages, got.WorstErrorMs)
+		t.Errorf("blackout %v, outages %+v, worst error %v; want none, none, 28", got.BlackoutMs, got.Outages,
+			got.WorstErrorMs)
 	}
 }
 
 func TestReconnectWidensError(t *testing.T) {
-	k := New(Options{Interval: time.Millisecond, Threshold: 3 * time.Millisecond, Retry: 100 * time.Millisecond, Bucket: 10 * time.Millisecond})
+	k := New(Options{Interval: time.Millisecond, Threshold: 3 * time.Millisecond, Retry: 100 * time.Millisecond,
+		Bucket: 10 * time.Millisecond})
 	at := func(n int) time.Duration { return time.Duration(n) * time.Millisecond }
 	k.Send(at(0), 0)
 	k.Answer(wire.Packet{Seq: 1, Instance: 1, Count: 1}, at(0), 0)
@@ -415,7 +421,8 @@ func TestRoundTripsBeforeAndAfter(t *testing.T) {
 	play(k, 0, 1000, wire.Answer, func(n int) bool { return n < 100 || n >= 150 && n < 500 || n >= 520 })
 	got := k.Report("udp://x:1", endpoint.UDP, Calendar{Start: time.Unix(0, 0)}, time.Second)
 	if got.RTT.N != 930 || got.RTTBefore.N != 100 || got.RTTAfter.N != 829 {
-		t.Errorf("round trips: %d, before %d, after %d; want 930, 100 and 829 (one ended it)", got.RTT.N, got.RTTBefore.N, got.RTTAfter.N)
+		t.Errorf("round trips: %d, before %d, after %d; want 930, 100 and 829 (one ended it)", got.RTT.N,
+			got.RTTBefore.N, got.RTTAfter.N)
 	}
 }
 
@@ -423,7 +430,8 @@ func TestAServiceThatOnlyEchoesTellsNoDirection(t *testing.T) {
 	k := New(Options{Interval: time.Millisecond, Threshold: 3 * time.Millisecond, Bucket: 10 * time.Millisecond})
 	play(k, 0, 100, wire.Probe, func(n int) bool { return n < 20 || n >= 60 })
 	got := k.Report("udp://x:1", endpoint.UDP, Calendar{Start: time.Unix(0, 0)}, 100*time.Millisecond)
-	if got.Directed || got.Lost != 40 || got.LostOut+got.LostBack != 0 || got.Instances != 0 || got.Outages[0].Lost != 40 {
+	if got.Directed || got.Lost != 40 || got.LostOut+got.LostBack != 0 || got.Instances != 0 ||
+		got.Outages[0].Lost != 40 {
 		t.Errorf("directed %v, lost %d, instances %d, outages %+v", got.Directed, got.Lost, got.Instances, got.Outages)
 	}
 }
@@ -452,7 +460,8 @@ func TestAChallengeBeginsNothing(t *testing.T) {
 	play(open, 21, 200, wire.Answer, func(n int) bool { return n >= 180 })
 	want, got := k.Report("udp://x:1", endpoint.UDP, Calendar{Start: time.Unix(0, 0)}, 200*time.Millisecond),
 		open.Report("udp://x:1", endpoint.UDP, Calendar{Start: time.Unix(0, 0)}, 200*time.Millisecond)
-	if len(got.Outages) != 1 || got.BlackoutMs < want.BlackoutMs-1 || got.BlackoutMs > want.BlackoutMs || got.LostOut+got.LostBack != want.LostOut+want.LostBack {
+	if len(got.Outages) != 1 || got.BlackoutMs < want.BlackoutMs-1 || got.BlackoutMs > want.BlackoutMs ||
+		got.LostOut+got.LostBack != want.LostOut+want.LostBack {
 		t.Errorf("blackout of %v ms, outages %+v; want one of %v ms", got.BlackoutMs, got.Outages, want.BlackoutMs)
 	}
 }
@@ -483,10 +492,10 @@ func TestAForgedCountIsNotBelieved(t *testing.T) {
 }
 
 // What happens while this machine is asleep is not the service's fault.
-func TestRest(t *testing.T) {
+func TestSuspended(t *testing.T) {
 	k := New(Options{Interval: time.Millisecond, Threshold: 3 * time.Millisecond, Bucket: 10 * time.Millisecond})
 	play(k, 0, 20, wire.Answer, func(int) bool { return true })
-	k.Rest()
+	k.Suspended()
 	play(k, 20, 60, wire.Answer, func(int) bool { return false })
 	if o, open := k.ongoing(60 * time.Millisecond); open {
 		t.Errorf("an outage %+v after the sleep", o)
@@ -508,11 +517,13 @@ func FuzzTracker(f *testing.F) {
 		for ; len(script) >= 3; script = script[3:] {
 			now += time.Duration(script[0]) * 100 * time.Microsecond
 			k.Send(now, 0)
-			k.Answer(wire.Packet{Seq: uint64(script[0]), Instance: uint64(script[1] % 4), Count: uint64(script[2]), Sent: time.Duration(script[2])}, now, 0)
+			k.Answer(wire.Packet{Seq: uint64(script[0]), Instance: uint64(script[1] % 4), Count: uint64(script[2]),
+				Sent: time.Duration(script[2])}, now, 0)
 		}
 		got := k.Report("udp://x:1", endpoint.UDP, Calendar{Start: time.Unix(0, 0)}, now)
 		if got.Answered+got.LostOut+got.LostBack+got.Unsettled != got.Sent {
-			t.Errorf("answered %d + out %d + back %d + unsettled %d, sent %d", got.Answered, got.LostOut, got.LostBack, got.Unsettled, got.Sent)
+			t.Errorf("answered %d + out %d + back %d + unsettled %d, sent %d", got.Answered, got.LostOut, got.LostBack,
+				got.Unsettled, got.Sent)
 		}
 		if err := got.Check(); err != nil {
 			t.Error(err)
@@ -530,7 +541,8 @@ func TestAWeekNeedsNoMoreThanADay(t *testing.T) {
 			seq := k.Send(at, 0)
 			k.Sent(seq, at)
 			if at/time.Second%5 < 3 { // and then an outage of two seconds
-				k.Answer(wire.Packet{Kind: wire.Answer, Seq: seq, Instance: uint64(at/time.Minute) + 1, Count: seq}, at+time.Millisecond, 0)
+				k.Answer(wire.Packet{Kind: wire.Answer, Seq: seq, Instance: uint64(at/time.Minute) + 1, Count: seq},
+					at+time.Millisecond, 0)
 			}
 			f.Add(report.Late, at, time.Second)
 		}
@@ -541,8 +553,10 @@ func TestAWeekNeedsNoMoreThanADay(t *testing.T) {
 	}
 	first := live(day, 0)
 	last := live(7*day, day)
-	if len(k.outages.list) != maxOutages || k.outages.omitted == 0 || len(k.series.sent) > maxBuckets || len(f.list) != maxFaults {
-		t.Errorf("%d outages and %d omitted, %d buckets, %d faults", len(k.outages.list), k.outages.omitted, len(k.series.sent), len(f.list))
+	if len(k.outages.list) != maxOutages || k.outages.omitted == 0 || len(k.series.sent) > maxBuckets ||
+		len(f.list) != maxFaults {
+		t.Errorf("%d outages and %d omitted, %d buckets, %d faults", len(k.outages.list), k.outages.omitted,
+			len(k.series.sent), len(f.list))
 	}
 	if last > first+2<<20 {
 		t.Errorf("after a day %d bytes, after a week %d", first, last)

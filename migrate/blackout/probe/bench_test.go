@@ -39,7 +39,7 @@ func benchRun(b *testing.B, targets, burst int) *Run {
 func (r *Run) round(b *testing.B) {
 	for _, p := range r.loop.probers {
 		p.tick(r.loop.clock.now(), 0)
-		for begun := time.Now(); !p.settled(); {
+		for begun := time.Now(); !p.idle(); {
 			if _, err := r.loop.wait(); err != nil || time.Since(begun) > 10*time.Second {
 				b.Fatalf("an answer is missing: %v", err)
 			}

@@ -43,7 +43,7 @@ func (c clock) step() time.Duration {
 }
 
 // arrival is the instant of a time stamp that the kernel took on the wall
-// clock, as its age tells: now is read on both clocks at once. A stamp from
+// clock, from its age: now is read on both clocks at once. A stamp from
 // the future, or older than notBefore, is of a wall clock that was set
 // meanwhile; then ok is false.
 func arrival(stamp, wall time.Time, now, notBefore time.Duration) (at time.Duration, ok bool) {
@@ -63,7 +63,8 @@ const asleepReads = 10
 func asleep() time.Duration {
 	var mono, boot, after unix.Timespec
 	for range asleepReads {
-		if unix.ClockGettime(unix.CLOCK_MONOTONIC, &mono) != nil || unix.ClockGettime(unix.CLOCK_BOOTTIME, &boot) != nil ||
+		if unix.ClockGettime(unix.CLOCK_MONOTONIC, &mono) != nil ||
+			unix.ClockGettime(unix.CLOCK_BOOTTIME, &boot) != nil ||
 			unix.ClockGettime(unix.CLOCK_MONOTONIC, &after) != nil {
 			return 0
 		}

@@ -14,7 +14,7 @@ import (
 	"github.com/vmferry/vmferry/migrate/blackout/wire"
 )
 
-// eventsIn is what epoll is asked to tell about an open socket.
+// eventsIn is what epoll waits for on an open socket.
 const eventsIn = unix.EPOLLIN
 
 // flow is a target of a datagramProber.
@@ -67,7 +67,7 @@ func openDatagram(proto string, at netip.AddrPort) (int, error) {
 		if fd, raw := socket.Open(at, unix.SOCK_RAW, icmp); raw == nil {
 			return fd, nil
 		}
-		return -1, fmt.Errorf("%w: let this user's group ping with sysctl net.ipv4.ping_group_range, or run as root", err)
+		return -1, fmt.Errorf("%w: allow this user's group in sysctl net.ipv4.ping_group_range, or run as root", err)
 	}
 	return fd, err
 }
@@ -105,7 +105,7 @@ func checkRoute(at netip.AddrPort, sa unix.Sockaddr) error {
 	return errors.Join(unix.Connect(fd, sa), unix.Close(fd))
 }
 
-// full tells that no more targets fit.
+// full reports whether no more targets fit.
 func (d *datagramProber) full() bool {
 	return len(d.flows) == socket.BatchSize || !d.flows[0].mode.Shared()
 }
@@ -139,7 +139,7 @@ func (d *datagramProber) queue(f *flow, p wire.Packet, tried uint64) {
 }
 
 // flush sends what is queued. A connected socket reports an ICMP error for an
-// earlier probe in place of sending the next, once: that says nothing about it.
+// earlier probe in place of sending the next, once: that is no error of the next.
 func (d *datagramProber) flush() {
 	for from, again := 0, false; from < d.filled; {
 		n, err := d.out.Send(d.fd, from, d.filled, unix.MSG_DONTWAIT)
@@ -179,7 +179,7 @@ func (d *datagramProber) done() {
 	d.filled = 0
 }
 
-// ready implements prober. It reads one batch: epoll tells again when there is
+// ready implements prober. It reads one batch: epoll reports it again when there is
 // more, and the timer gets its turn in between.
 func (d *datagramProber) ready(_ int, _ uint32, lateness time.Duration) {
 	n, err := d.in.Receive(d.fd, unix.MSG_DONTWAIT)
@@ -221,10 +221,10 @@ func (d *datagramProber) take(i int, lateness time.Duration) {
 	}
 }
 
-// settled implements prober.
-func (d *datagramProber) settled() bool {
+// idle implements prober.
+func (d *datagramProber) idle() bool {
 	for _, f := range d.flows {
-		if !f.target.settled() {
+		if !f.target.idle() {
 			return false
 		}
 	}

@@ -33,7 +33,7 @@ const maxHeader = 64 << 10
 type exchange func(ctx context.Context) error
 
 // exchangeProber probes a target by exchanges that do not wait for each other.
-// Go's own network code tells of their ends: how late it may do so is taken
+// Go's own network code reports their ends: how late it may do so is taken
 // from how late the loop's own timer is.
 type exchangeProber struct {
 	target
@@ -46,7 +46,7 @@ type exchangeProber struct {
 }
 
 // newExchangeProber returns a prober that gives each exchange so much time.
-// late tells how late events are noticed just now.
+// late is how late events are noticed just now.
 func newExchangeProber(ask exchange, timeout time.Duration, late func() time.Duration) *exchangeProber {
 	all, stop := context.WithCancel(context.Background())
 	return &exchangeProber{
@@ -88,8 +88,8 @@ func (x *exchangeProber) once(seq uint64, sent time.Duration) {
 // ready implements prober: there is nothing in epoll.
 func (x *exchangeProber) ready(int, uint32, time.Duration) {}
 
-// settled implements prober.
-func (x *exchangeProber) settled() bool { return x.running.Load() == 0 }
+// idle implements prober.
+func (x *exchangeProber) idle() bool { return x.running.Load() == 0 }
 
 // close implements prober.
 func (x *exchangeProber) close() {
@@ -113,7 +113,7 @@ func connectOnce(at netip.AddrPort) exchange {
 
 // requestOnce returns an exchange of one HTTP request. The name was resolved
 // before and is not again; redirects are answers and are not followed; an
-// answer of the class 5xx says that the service failed.
+// answer of the class 5xx is a failure of the service.
 func requestOnce(e endpoint.Endpoint, at netip.AddrPort, insecure bool) exchange {
 	var d net.Dialer
 	secure := &tls.Config{InsecureSkipVerify: insecure}

@@ -15,14 +15,16 @@ import (
 
 // While as many exchanges as may be are under way, probes fail at once.
 func TestExchangesAreBounded(t *testing.T) {
-	x := newExchangeProber(func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }, time.Hour, func() time.Duration { return 0 })
-	x.track = outage.New(outage.Options{Interval: time.Millisecond, Threshold: 3 * time.Millisecond, Bucket: time.Second})
+	x := newExchangeProber(func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }, time.Hour,
+		func() time.Duration { return 0 })
+	x.track = outage.New(outage.Options{Interval: time.Millisecond, Threshold: 3 * time.Millisecond,
+		Bucket: time.Second})
 	for i := range maxExchanges + 10 {
 		x.tick(time.Duration(i)*time.Millisecond, 0)
 	}
 	x.close()
 	got := x.track.Report("connect://x:1", endpoint.Connect, outage.Calendar{}, time.Second)
-	if got.SendErrors != 10 || got.Refused != maxExchanges || !x.settled() {
+	if got.SendErrors != 10 || got.Refused != maxExchanges || !x.idle() {
 		t.Errorf("%d failed, %d refused; want 10 and %d", got.SendErrors, got.Refused, maxExchanges)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"os"
 	"runtime"
 	"sync/atomic"
 	"time"
@@ -21,11 +22,11 @@ import (
 type prober interface {
 	// tick sends the next probe, after skipped slots that were missed.
 	tick(now time.Duration, skipped uint64)
-	// ready handles what epoll told about fd. lateness bounds how long ago
+	// ready handles what epoll reported about fd. lateness bounds how long ago
 	// that may have happened.
 	ready(fd int, events uint32, lateness time.Duration)
-	// settled reports whether no answer is awaited.
-	settled() bool
+	// idle reports whether no answer is awaited.
+	idle() bool
 	close()
 }
 
@@ -44,13 +45,13 @@ type loop struct {
 	lateness time.Duration // of the newest slot
 	late     atomic.Int64  // the same, for other goroutines
 
-	hold     bool // wait without giving up the place in Go's scheduler
-	draining bool // no more slots begin
-	faults   outage.Faults
-	asleep   func() time.Duration
-	slept    time.Duration // what asleep said last
-	shared   bool          // probers need other goroutines soon
-	rest     func()        // called when this machine has slept
+	hold      bool // wait without giving up the place in Go's scheduler
+	draining  bool // no more slots begin
+	faults    outage.Faults
+	asleep    func() time.Duration
+	slept     time.Duration // what asleep returned last
+	shared    bool          // probers need other goroutines soon
+	onSuspend func()        // called when this machine has slept
 }
 
 // The owners that the loop's own descriptors have in epoll, next to the
@@ -61,29 +62,23 @@ const (
 )
 
 func newLoop(interval time.Duration) (*loop, error) {
-	l := &loop{interval: interval, epoll: -1, timer: -1, wake: -1, asleep: asleep, slept: asleep(), rest: func() {}}
-	var err error
-	if l.epoll, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
-		return nil, l.fail("epoll_create1", err)
+	l := &loop{interval: interval, asleep: asleep, slept: asleep(), onSuspend: func() {}}
+	var errs [3]error
+	l.epoll, errs[0] = unix.EpollCreate1(unix.EPOLL_CLOEXEC)
+	l.timer, errs[1] = unix.TimerfdCreate(unix.CLOCK_MONOTONIC, unix.TFD_NONBLOCK|unix.TFD_CLOEXEC)
+	l.wake, errs[2] = unix.Eventfd(0, unix.EFD_NONBLOCK|unix.EFD_CLOEXEC)
+	err := errors.Join(
+		os.NewSyscallError("epoll_create1", errs[0]),
+		os.NewSyscallError("timerfd_create", errs[1]),
+		os.NewSyscallError("eventfd", errs[2]))
+	if err == nil {
+		err = errors.Join(l.watch(l.timer, ownerTimer, unix.EPOLLIN), l.watch(l.wake, ownerWake, unix.EPOLLIN))
 	}
-	if l.timer, err = unix.TimerfdCreate(unix.CLOCK_MONOTONIC, unix.TFD_NONBLOCK|unix.TFD_CLOEXEC); err != nil {
-		return nil, l.fail("timerfd_create", err)
-	}
-	if l.wake, err = unix.Eventfd(0, unix.EFD_NONBLOCK|unix.EFD_CLOEXEC); err != nil {
-		return nil, l.fail("eventfd", err)
-	}
-	if err := l.watch(l.timer, ownerTimer, unix.EPOLLIN); err != nil {
-		return nil, l.fail("epoll_ctl", err)
-	}
-	if err := l.watch(l.wake, ownerWake, unix.EPOLLIN); err != nil {
-		return nil, l.fail("epoll_ctl", err)
+	if err != nil {
+		l.close()
+		return nil, fmt.Errorf("prepare to send: %w", err)
 	}
 	return l, nil
-}
-
-func (l *loop) fail(what string, err error) error {
-	l.close()
-	return fmt.Errorf("prepare to send: %s: %w", what, err)
 }
 
 // watch registers fd with epoll, or changes what is registered.
@@ -93,7 +88,7 @@ func (l *loop) watch(fd, owner int, events uint32) error {
 	if errors.Is(err, unix.EEXIST) {
 		err = unix.EpollCtl(l.epoll, unix.EPOLL_CTL_MOD, fd, &ev)
 	}
-	return err
+	return os.NewSyscallError("epoll_ctl", err)
 }
 
 func (l *loop) close() {
@@ -173,7 +168,7 @@ func (l *loop) send(ctx context.Context) error {
 func (l *loop) drain() error {
 	l.draining, l.hold = true, false
 	_ = unix.EpollCtl(l.epoll, unix.EPOLL_CTL_DEL, l.wake, nil)
-	for !l.settled() {
+	for !l.idle() {
 		slots, err := l.wait()
 		if err != nil || slots > 0 {
 			return err
@@ -182,9 +177,9 @@ func (l *loop) drain() error {
 	return nil
 }
 
-func (l *loop) settled() bool {
+func (l *loop) idle() bool {
 	for _, p := range l.probers {
-		if !p.settled() {
+		if !p.idle() {
 			return false
 		}
 	}
@@ -192,7 +187,7 @@ func (l *loop) settled() bool {
 }
 
 // wait blocks until something happens, lets the probers handle what came back,
-// and returns how many slots have begun. The timer is looked at first: it tells
+// and returns how many slots have begun. The timer is looked at first: it shows
 // how late everything else may be noticed.
 func (l *loop) wait() (slots uint64, err error) {
 	var events [64]unix.EpollEvent
@@ -245,7 +240,8 @@ func (l *loop) poll(events []unix.EpollEvent) (int, error) {
 		return unix.EpollWait(l.epoll, events, -1)
 	}
 	forever := ^uintptr(0)
-	n, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(l.epoll), uintptr(unsafe.Pointer(&events[0])), uintptr(len(events)), forever, 0, 0)
+	n, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(l.epoll),
+		uintptr(unsafe.Pointer(&events[0])), uintptr(len(events)), forever, 0, 0)
 	if errno != 0 {
 		return 0, errno
 	}
@@ -262,7 +258,7 @@ func (l *loop) begin(slots uint64, now time.Duration) {
 	if slept := l.asleep(); slept-l.slept >= outage.LeastFault {
 		l.faults.Add(report.Asleep, now, slept-l.slept)
 		l.slept = slept
-		l.rest()
+		l.onSuspend()
 	}
 }
 

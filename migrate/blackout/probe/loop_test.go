@@ -39,7 +39,7 @@ func TestSendingDoesNotAllocate(t *testing.T) {
 		for _, p := range r.loop.probers {
 			p.tick(r.loop.clock.now(), 0)
 		}
-		for !r.loop.settled() {
+		for !r.loop.idle() {
 			if _, err := r.loop.wait(); err != nil {
 				t.Fatal(err)
 			}
@@ -93,7 +93,7 @@ func (n *ticks) tick(time.Duration, uint64) { *n++ }
 
 func (*ticks) ready(int, uint32, time.Duration) {}
 
-func (*ticks) settled() bool { return true }
+func (*ticks) idle() bool { return true }
 
 func (*ticks) close() {}
 
@@ -108,7 +108,8 @@ func TestKeepPlace(t *testing.T) {
 		releases = append(releases, l.keepPlace())
 	}
 	if slow.hold || shared.hold || !quick.hold || second.hold {
-		t.Errorf("slow keeps a place %v, shared %v, the first of two quick ones %v, the other %v", slow.hold, shared.hold, quick.hold, second.hold)
+		t.Errorf("slow keeps a place %v, shared %v, the first of two quick ones %v, the other %v", slow.hold,
+			shared.hold, quick.hold, second.hold)
 	}
 	for _, release := range releases {
 		release()
@@ -123,7 +124,7 @@ func TestKeepPlace(t *testing.T) {
 func TestASuspendIsTheProbersFault(t *testing.T) {
 	var slept time.Duration
 	rests := 0
-	l := &loop{interval: time.Millisecond, asleep: func() time.Duration { return slept }, rest: func() { rests++ }}
+	l := &loop{interval: time.Millisecond, asleep: func() time.Duration { return slept }, onSuspend: func() { rests++ }}
 	l.begin(1, time.Millisecond)
 	slept = outage.LeastFault / 2
 	l.begin(1, 2*time.Millisecond)

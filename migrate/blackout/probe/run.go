@@ -12,7 +12,7 @@ import (
 	"github.com/vmferry/vmferry/migrate/blackout/wire"
 )
 
-// Options say how a run probes its targets.
+// Options are how a run probes its targets.
 type Options struct {
 	Interval, Threshold, MaxError, Bucket time.Duration
 
@@ -56,7 +56,7 @@ func Open(ctx context.Context, ends []endpoint.Endpoint, o Options) (*Run, error
 			return nil, err
 		}
 	}
-	l.clock, l.rest = clock{start: time.Now(), wall: o.Wall}, r.rest
+	l.clock, l.onSuspend = clock{start: time.Now(), wall: o.Wall}, r.suspended
 	for _, t := range r.targets {
 		t.clock = l.clock
 	}
@@ -73,13 +73,13 @@ func (r *Run) Send(ctx context.Context) (time.Duration, error) { return r.loop.r
 // Now is the time since the run began.
 func (r *Run) Now() time.Duration { return r.loop.clock.now() }
 
-// rest tells all targets that this machine was asleep.
-func (r *Run) rest() {
+// suspended notes for all targets that this machine was asleep.
+func (r *Run) suspended() {
 	for _, t := range r.targets {
 		t.mu.Lock()
-		t.track.Rest()
+		t.track.Suspended()
 		if t.kernel != nil {
-			t.kernel.Rest()
+			t.kernel.Suspended()
 		}
 		t.mu.Unlock()
 	}
@@ -176,7 +176,8 @@ func (r *Run) Report(now time.Duration) *report.Report {
 	cal, faults, omitted := r.loop.faults.Report(r.loop.clock.start.UTC())
 	rep := &report.Report{
 		Schema: report.Schema, Tool: "blackout", Start: cal.Start, End: cal.Time(now),
-		IntervalMs: report.Millis(r.Interval), Burst: r.Burst, ThresholdMs: report.Millis(r.Threshold), MaxErrorMs: report.Millis(r.MaxError),
+		IntervalMs: report.Millis(r.Interval), Burst: r.Burst,
+		ThresholdMs: report.Millis(r.Threshold), MaxErrorMs: report.Millis(r.MaxError),
 		ClockStepMs: report.Millis(r.loop.clock.step() - r.loop.faults.Slept()), Faults: faults, FaultsOmitted: omitted,
 		Args: []string{}, Targets: make([]report.Target, 0, len(r.targets)),
 	}

@@ -40,7 +40,7 @@ func (s *stream) send(b []byte) bool {
 	}
 	n, err := unix.Write(s.fd, b)
 	if err != nil {
-		return false // a broken connection is told by the next read
+		return false // the next read finds a broken connection
 	}
 	s.pending = len(b) - n
 	copy(s.rest[wire.PacketSize-s.pending:], b[n:])

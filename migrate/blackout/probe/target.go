@@ -23,8 +23,8 @@ type target struct {
 	again  uint64 // probes that were sent a second time, with a cookie
 }
 
-// settled implements prober.
-func (t *target) settled() bool {
+// idle implements prober.
+func (t *target) idle() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.track.Pending() == 0

@@ -12,7 +12,7 @@ import (
 	"github.com/vmferry/vmferry/migrate/blackout/wire"
 )
 
-// tcpTimes says when a prober opens further connections; see Config.
+// tcpTimes are when a prober opens further connections; see Config.
 type tcpTimes struct{ reconnectAfter, retryEvery, connectTimeout time.Duration }
 
 // tcpProber probes one target over TCP.
@@ -42,7 +42,7 @@ type tcpProber struct {
 	out         [wire.PacketSize]byte
 	spare       []*stream
 	info        tcpInfo
-	timing      time.Duration // how exactly info tells times
+	timing      time.Duration // the resolution of info's times
 }
 
 func newTCPProber(at netip.AddrPort, times tcpTimes, watch func(fd int, events uint32) error) (*tcpProber, error) {
@@ -65,20 +65,27 @@ func (c *tcpProber) tick(now time.Duration, skipped uint64) {
 	}
 }
 
-// listen asks this host's kernel when the other one acknowledged on any connection.
-func (c *tcpProber) listen(now time.Duration) {
-	c.listenTo(c.established, now)
+// streams are all connections, and the attempts at one.
+func (c *tcpProber) streams(yield func(*stream) bool) {
+	if c.established != nil && !yield(c.established) {
+		return
+	}
 	for _, s := range c.candidates {
-		c.listenTo(s, now)
+		if !yield(s) {
+			return
+		}
 	}
 }
 
-func (c *tcpProber) listenTo(s *stream, now time.Duration) {
-	if s == nil || !s.connected || !c.info.read(s.fd) {
-		return
-	}
-	if at, lateness, fresh := s.acks.Update(now, c.info.age(), c.info.Bytes_acked); fresh {
-		c.kernel.Acknowledge(at, lateness)
+// listen asks this host's kernel when the other one acknowledged on any connection.
+func (c *tcpProber) listen(now time.Duration) {
+	for s := range c.streams {
+		if !s.connected || !c.info.read(s.fd) {
+			continue
+		}
+		if at, lateness, fresh := s.acks.Update(now, c.info.age(), c.info.Bytes_acked); fresh {
+			c.kernel.Acknowledge(at, lateness)
+		}
 	}
 }
 
@@ -102,8 +109,8 @@ func (c *tcpProber) connected() bool {
 
 // send writes the probe to every connection and reports whether any took it.
 func (c *tcpProber) send() bool {
-	taken := c.established != nil && c.established.send(c.out[:])
-	for _, s := range c.candidates {
+	taken := false
+	for s := range c.streams {
 		if s.connected && s.send(c.out[:]) {
 			taken = true
 		}
@@ -224,7 +231,7 @@ func (c *tcpProber) greet(s *stream) {
 	s.send(c.out[:])
 }
 
-// read takes what a connection has; false when it is broken, or carries
+// read takes what a connection has; false when it is broken, or brings
 // something that no reflector sends.
 func (c *tcpProber) read(s *stream, lateness time.Duration) bool {
 	n, err := s.receive()
@@ -278,10 +285,7 @@ func (c *tcpProber) dropCandidates(keep *stream) {
 
 // close implements prober.
 func (c *tcpProber) close() {
-	if c.established != nil {
-		_ = unix.Close(c.established.fd)
-	}
-	for _, s := range c.candidates {
+	for s := range c.streams {
 		_ = unix.Close(s.fd)
 	}
 }

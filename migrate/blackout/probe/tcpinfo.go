@@ -7,7 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// kernelTick is how exactly the kernel tells when an acknowledgement came: one tick of its clock.
+// kernelTick is the resolution of the time of an acknowledgement: one tick of the kernel's clock.
 func kernelTick() time.Duration {
 	var res unix.Timespec
 	if err := unix.ClockGetres(unix.CLOCK_MONOTONIC_COARSE, &res); err != nil {
@@ -19,7 +19,7 @@ func kernelTick() time.Duration {
 // tcpInfo is room for one answer of getsockopt(2). unix.GetsockoptTCPInfo allocates it at each call.
 type tcpInfo struct{ unix.TCPInfo }
 
-// read asks the kernel about a connection, and reports whether it told.
+// read asks the kernel about a connection, and reports whether it answered.
 func (i *tcpInfo) read(fd int) bool {
 	size := uint32(unsafe.Sizeof(i.TCPInfo))
 	_, _, errno := unix.Syscall6(unix.SYS_GETSOCKOPT, uintptr(fd), unix.IPPROTO_TCP, unix.TCP_INFO,

@@ -11,7 +11,7 @@ import (
 // client that it knows, and for one that it does not.
 func BenchmarkReflect(b *testing.B) {
 	r := New(quiet(), Limits{Rate: maxRate})
-	good := r.baker.bake(r.baker.epoch, alice, 1)
+	good := r.handshake.keys.cookie(r.handshake.keys.epoch, alice, 1)
 	for name, probe := range map[string][]byte{
 		"known":   encoded(wire.Packet{Kind: wire.Probe, Session: 1, Seq: 1, Instance: good[0], Count: good[1]}),
 		"unknown": probeBytes(2, 1),

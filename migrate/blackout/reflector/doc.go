@@ -2,12 +2,13 @@
 // answers; a [Reflector] does so on sockets that are there already, and keeps
 // its count of a client's probes when the machine that it runs on is migrated.
 //
-//	serve.go        sockets, privileges
-//	reflector.go    datagrams: what one call received, one call answers
-//	hello.go        cookies: who is answered, who is challenged
-//	connections.go  streams: the same over TCP
-//	sessions.go     what is known of a client
-//	places.go       who makes room when there is none
+//	serve.go      sockets, privileges
+//	udp.go        datagrams: what one call received, one call answers
+//	tcp.go        streams: the same over TCP
+//	handshake.go  who is answered over UDP, and who is challenged
+//	cookies.go    the keys of the cookies
+//	sessions.go   what is known of a client
+//	places.go     who makes room when there is none
 //
 // # What others can do to it
 //

@@ -131,7 +131,8 @@ func newPeer(r *Reflector, addr string, session uint64) *peer {
 // and returns the answer; not ok when there is none.
 func (c *peer) again(now time.Duration) (wire.Packet, bool) {
 	for range 2 {
-		b := encoded(wire.Packet{Kind: wire.Probe, Session: c.session, Seq: c.seq, Instance: c.cookie[0], Count: c.cookie[1]})
+		b := encoded(wire.Packet{Kind: wire.Probe, Session: c.session, Seq: c.seq, Instance: c.cookie[0],
+			Count: c.cookie[1]})
 		if !c.r.datagram(b, c.from, now) {
 			return wire.Packet{}, false
 		}
@@ -195,7 +196,8 @@ func TestSlowClientsKeepTheirCount(t *testing.T) {
 				now := time.Duration(turn) * interval
 				for i, c := range slow {
 					if p, ok := c.next(now); !ok || p.Count != turn+1 {
-						t.Fatalf("%s, every %s: probe %d of client %d: count %d (%v)", name, interval, c.seq, i, p.Count, ok)
+						t.Fatalf("%s, every %s: probe %d of client %d: count %d (%v)", name, interval, c.seq, i,
+							p.Count, ok)
 					}
 				}
 				if turn == 0 {
@@ -295,7 +297,8 @@ func TestCookiesExpire(t *testing.T) {
 		t.Errorf("%d cookies in two hours", len(given))
 	}
 	if p, ok := idle.next(2 * time.Hour); !ok || p.Count != 2 || idle.cookie == first {
-		t.Errorf("after two hours of silence: %+v (%v), the cookie is new: %v; want a count of 2", p, ok, idle.cookie != first)
+		t.Errorf("after two hours of silence: %+v (%v), the cookie is new: %v; want a count of 2", p, ok,
+			idle.cookie != first)
 	}
 }
 

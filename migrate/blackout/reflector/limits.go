@@ -8,7 +8,7 @@ import (
 	"github.com/vmferry/vmferry/migrate/blackout/wire"
 )
 
-// The values that a zero field of Limits stands for.
+// The defaults of Limits' fields.
 const (
 	DefaultClients               = 4096
 	DefaultClientsPerAddress     = 256
@@ -31,12 +31,12 @@ const (
 	paceSlack = 100 * time.Millisecond
 	// firstProbe is how long a TCP connection may take up to its first whole probe.
 	firstProbe = 30 * time.Second
-	// sessionsPerConnection is how many sessions one TCP connection carries; watch
+	// sessionsPerConnection is how many sessions one TCP connection may have; watch
 	// uses one.
 	sessionsPerConnection = 4
 )
 
-// Limits says what a reflector does for its clients at most. An address is an IPv4
+// Limits are what a reflector does for its clients at most. An address is an IPv4
 // address, or the /64 of an IPv6 address.
 //
 // Where a limit is reached, a newcomer takes the place of a client that sent nothing

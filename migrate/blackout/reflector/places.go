@@ -33,19 +33,19 @@ type place struct {
 	born        time.Duration // when the client came
 	first, last time.Duration // its first and its newest probe
 	shown       bool          // there was one
-	leave       func()        // called when the place is given to another
+	evict       func()        // called when the place is given to another
 
 	in [2]position // in the queue of all, and in that of its owner
 }
 
-// position is where a place stands in a queue. key is never later than the instant
+// position is where a place is in a queue. key is never later than the instant
 // at which it yields, and is brought up to date when it comes first.
 type position struct {
 	key   time.Duration
 	index int
 }
 
-// The queues that a place stands in.
+// The queues that a place is in.
 const (
 	ofAll = iota
 	ofOwner
@@ -63,8 +63,8 @@ func ownerOf(a netip.Addr) owner {
 	return ownerAt(&raw)
 }
 
-// ownerAt is whose quota the address counts against. An IPv4 address that a socket for
-// IPv6 tells is one.
+// ownerAt is whose quota the address counts against. An IPv4-mapped IPv6
+// address is an IPv4 address.
 func ownerAt(a *socket.Address) owner {
 	if binary.NativeEndian.Uint16(a[:]) == unix.AF_INET {
 		return owner{network: uint64(binary.BigEndian.Uint32(a[4:]))}
@@ -128,7 +128,7 @@ func (s *places) take(p *place, now time.Duration) bool {
 	}
 	if v != nil {
 		s.free(v)
-		v.leave()
+		v.evict()
 	}
 	p.born = now
 	s.put(p)

@@ -10,7 +10,7 @@ import (
 
 // stay is a client with its first and newest probe; none where newest is before first.
 func stay(owner string, born, first, last time.Duration) *place {
-	p := &place{owner: ownerOf(netip.MustParseAddr(owner)), leave: func() {}}
+	p := &place{owner: ownerOf(netip.MustParseAddr(owner)), evict: func() {}}
 	p.born, p.first, p.last, p.shown = born*time.Second, first*time.Second, last*time.Second, last >= first
 	return p
 }
@@ -27,23 +27,39 @@ func TestWhoGivesUpItsPlace(t *testing.T) {
 		limits  [2]int
 		instant time.Duration
 	}{
-		"there is room":                         {[]seat{stay("10.0.0.1", 0, 0, none)}, "10.0.0.2", free, [2]int{2, 2}, now},
-		"the oldest without a probe":            {[]seat{stay("10.0.0.1", 2, 0, none), stay("10.0.0.2", 1, 0, none), stay("10.0.0.3", 0, 1, 1)}, "10.0.0.4", 1, [2]int{3, 3}, now},
-		"one without a probe, however new":      {[]seat{stay("10.0.0.1", 0, 1, 1), stay("10.0.0.2", now, 0, none)}, "10.0.0.4", 1, [2]int{2, 2}, now},
-		"then the longest idle":                 {[]seat{stay("10.0.0.1", 0, 7, 7), stay("10.0.0.2", 0, 6, 6), stay("10.0.0.3", 0, 8, 8)}, "10.0.0.4", 1, [2]int{3, 3}, now},
-		"one that sent for long stays for long": {[]seat{stay("10.0.0.1", 0, 0, 990), stay("10.0.0.2", 0, 995, 995)}, "10.0.0.4", 1, [2]int{2, 2}, now},
-		"ten times as long":                     {[]seat{stay("10.0.0.1", 0, 0, 10)}, "10.0.0.4", turned, [2]int{1, 1}, 109},
-		"and no longer":                         {[]seat{stay("10.0.0.1", 0, 0, 10)}, "10.0.0.4", 0, [2]int{1, 1}, 110},
-		"ten minutes at most":                   {[]seat{stay("10.0.0.1", 0, 0, 300)}, "10.0.0.4", 0, [2]int{1, 1}, 900},
-		"nobody alive":                          {[]seat{stay("10.0.0.1", 0, 0, 990), stay("10.0.0.2", 0, 0, 999)}, "10.0.0.4", turned, [2]int{2, 2}, now},
-		"one of the same address":               {[]seat{stay("10.0.0.1", 0, 0, none), stay("10.0.0.2", 9, 9, 9)}, "10.0.0.2", 1, [2]int{4, 1}, now},
-		"two minutes at most for their own":     {[]seat{stay("10.0.0.2", 0, 0, 300)}, "10.0.0.2", 0, [2]int{2, 1}, 420},
-		"and no less":                           {[]seat{stay("10.0.0.2", 0, 0, 300)}, "10.0.0.2", turned, [2]int{2, 1}, 419},
-		"of the same address, all alive":        {[]seat{stay("10.0.0.1", 0, 0, none), stay("10.0.0.2", 0, 0, 999)}, "10.0.0.2", turned, [2]int{2, 1}, now},
-		"of the same network":                   {[]seat{stay("2001:db8::1", 0, 0, none), stay("2001:db8::2", 1, 0, none)}, "2001:db8::3", 0, [2]int{9, 2}, now},
-		"of another network":                    {[]seat{stay("2001:db8::1", 0, 0, none), stay("2001:db8::2", 1, 0, none)}, "2001:db8:0:1::3", free, [2]int{9, 2}, now},
-		"mapped addresses are apart":            {[]seat{stay("::ffff:10.0.0.1", 0, 0, none)}, "::ffff:10.0.0.2", free, [2]int{9, 1}, now},
-		"and one with their own":                {[]seat{stay("::ffff:10.0.0.1", 0, 0, none)}, "10.0.0.1", 0, [2]int{9, 1}, now},
+		"there is room": {[]seat{stay("10.0.0.1", 0, 0, none)}, "10.0.0.2", free, [2]int{2, 2},
+			now},
+		"the oldest without a probe": {[]seat{stay("10.0.0.1", 2, 0, none), stay("10.0.0.2", 1, 0, none),
+			stay("10.0.0.3", 0, 1, 1)}, "10.0.0.4", 1, [2]int{3, 3}, now},
+		"one without a probe, however new": {[]seat{stay("10.0.0.1", 0, 1, 1), stay("10.0.0.2", now, 0, none)},
+			"10.0.0.4", 1, [2]int{2, 2}, now},
+		"then the longest idle": {[]seat{stay("10.0.0.1", 0, 7, 7), stay("10.0.0.2", 0, 6, 6),
+			stay("10.0.0.3", 0, 8, 8)}, "10.0.0.4", 1, [2]int{3, 3}, now},
+		"one that sent for long stays for long": {[]seat{stay("10.0.0.1", 0, 0, 990), stay("10.0.0.2", 0, 995, 995)},
+			"10.0.0.4", 1, [2]int{2, 2}, now},
+		"ten times as long": {[]seat{stay("10.0.0.1", 0, 0, 10)}, "10.0.0.4", turned, [2]int{1, 1},
+			109},
+		"and no longer": {[]seat{stay("10.0.0.1", 0, 0, 10)}, "10.0.0.4", 0, [2]int{1, 1}, 110},
+		"ten minutes at most": {[]seat{stay("10.0.0.1", 0, 0, 300)}, "10.0.0.4", 0, [2]int{1, 1},
+			900},
+		"nobody alive": {[]seat{stay("10.0.0.1", 0, 0, 990), stay("10.0.0.2", 0, 0, 999)},
+			"10.0.0.4", turned, [2]int{2, 2}, now},
+		"one of the same address": {[]seat{stay("10.0.0.1", 0, 0, none), stay("10.0.0.2", 9, 9, 9)},
+			"10.0.0.2", 1, [2]int{4, 1}, now},
+		"two minutes at most for their own": {[]seat{stay("10.0.0.2", 0, 0, 300)}, "10.0.0.2", 0, [2]int{2, 1},
+			420},
+		"and no less": {[]seat{stay("10.0.0.2", 0, 0, 300)}, "10.0.0.2", turned,
+			[2]int{2, 1}, 419},
+		"of the same address, all alive": {[]seat{stay("10.0.0.1", 0, 0, none), stay("10.0.0.2", 0, 0, 999)},
+			"10.0.0.2", turned, [2]int{2, 1}, now},
+		"of the same network": {[]seat{stay("2001:db8::1", 0, 0, none),
+			stay("2001:db8::2", 1, 0, none)}, "2001:db8::3", 0, [2]int{9, 2}, now},
+		"of another network": {[]seat{stay("2001:db8::1", 0, 0, none),
+			stay("2001:db8::2", 1, 0, none)}, "2001:db8:0:1::3", free, [2]int{9, 2}, now},
+		"mapped addresses are apart": {[]seat{stay("::ffff:10.0.0.1", 0, 0, none)}, "::ffff:10.0.0.2", free,
+			[2]int{9, 1}, now},
+		"and one with their own": {[]seat{stay("::ffff:10.0.0.1", 0, 0, none)}, "10.0.0.1", 0,
+			[2]int{9, 1}, now},
 	} {
 		s := newPlaces(test.limits[0], test.limits[1])
 		for _, p := range test.there {
@@ -82,7 +98,7 @@ func TestPlacesKeepTheirLimits(t *testing.T) {
 	for range 50_000 {
 		now += time.Duration(random.IntN(2000)) * time.Millisecond
 		p := &place{owner: owner{network: 1 + random.Uint64N(12)}}
-		p.leave = func() { gone = p }
+		p.evict = func() { gone = p }
 		switch random.IntN(4) {
 		case 0:
 			gone = nil
@@ -93,7 +109,8 @@ func TestPlacesKeepTheirLimits(t *testing.T) {
 			if ok {
 				there[p] = true
 			}
-			if ok != (!full || gone != nil) || gone != nil && !goesFirst(gone, all, maxKeep, now) && !goesFirst(gone, own, ownKeep, now) {
+			if ok != (!full || gone != nil) || gone != nil && !goesFirst(gone, all, maxKeep, now) &&
+				!goesFirst(gone, own, ownKeep, now) {
 				t.Fatalf("full %v, taken %v, %+v goes", full, ok, gone)
 			}
 		case 1:

@@ -42,7 +42,8 @@ func (c *client) probe(t *testing.T, session, seq uint64) wire.Packet {
 	t.Helper()
 	buf := make([]byte, 4096)
 	for range 2 {
-		if _, err := c.Write(encoded(wire.Packet{Kind: wire.Probe, Session: session, Seq: seq, Instance: c.Cookie[0], Count: c.Cookie[1]})); err != nil {
+		if _, err := c.Write(encoded(wire.Packet{Kind: wire.Probe, Session: session, Seq: seq, Instance: c.Cookie[0],
+			Count: c.Cookie[1]})); err != nil {
 			t.Fatal(err)
 		}
 		n, err := c.Read(buf)
@@ -135,7 +136,7 @@ func TestOnlyCookiesAreReflected(t *testing.T) {
 
 func TestReflectorKeepsToItsRate(t *testing.T) {
 	r := New(quiet(), Limits{Rate: 1000, Clients: 2})
-	good := r.baker.bake(r.baker.epoch, alice, 1)
+	good := r.handshake.keys.cookie(r.handshake.keys.epoch, alice, 1)
 	answers := 0
 	for seq := range uint64(10000) { // in one second
 		b := encoded(wire.Packet{Kind: wire.Probe, Session: 1, Seq: seq + 1, Instance: good[0], Count: good[1]})
@@ -286,7 +287,8 @@ func TestAnswerStream(t *testing.T) {
 		"more than a buffer": {many, nil, 1000, nil},
 		"cut short":          {three[:wire.PacketSize+5], nil, 1, nil},
 		"garbage":            {append(bytes.Clone(three), many[1:]...), []int{len(three)}, 3, wire.ErrPacket},
-		"a web browser":      {[]byte("GET / HTTP/1.1\r\nHost: example.org\r\nAccept: */*\r\n\r\n"), nil, 0, wire.ErrPacket},
+		"a web browser": {[]byte("GET / HTTP/1.1\r\nHost: example.org\r\nAccept: */*\r\n\r\n"), nil, 0,
+			wire.ErrPacket},
 	}
 	for name, tt := range tests {
 		rw := &pieces{in: tt.in, sizes: tt.sizes}
@@ -319,8 +321,9 @@ func FuzzAnswerStream(f *testing.F) {
 
 func TestAnsweringDoesNotAllocate(t *testing.T) {
 	r := New(quiet(), Limits{})
-	good := r.baker.bake(r.baker.epoch, alice, 1)
-	probe, b := encoded(wire.Packet{Kind: wire.Probe, Session: 1, Seq: 1, Instance: good[0], Count: good[1]}), make([]byte, wire.PacketSize)
+	good := r.handshake.keys.cookie(r.handshake.keys.epoch, alice, 1)
+	probe, b := encoded(wire.Packet{Kind: wire.Probe, Session: 1, Seq: 1, Instance: good[0], Count: good[1]}),
+		make([]byte, wire.PacketSize)
 	stranger := probeBytes(2, 1)
 	if n := testing.AllocsPerRun(1000, func() {
 		copy(b, probe)
@@ -379,7 +382,8 @@ func TestListenTakesAPortFreeForBoth(t *testing.T) {
 }
 
 // strangeAnswer is what no client sends.
-var strangeAnswer = encoded(wire.Packet{Kind: wire.Answer, Session: 7, Seq: 8, Sent: 9 * time.Millisecond, Instance: 10, Count: 11})
+var strangeAnswer = encoded(wire.Packet{Kind: wire.Answer, Session: 7, Seq: 8, Sent: 9 * time.Millisecond,
+	Instance: 10, Count: 11})
 
 func encoded(p wire.Packet) []byte {
 	b := make([]byte, wire.PacketSize)

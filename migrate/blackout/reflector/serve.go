@@ -13,11 +13,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// DefaultListen is where a reflector listens unless told otherwise: port 7007
+// DefaultListen is where a reflector listens by default: port 7007
 // of every address, IPv6 and IPv4.
 const DefaultListen = ":7007"
 
-// Service says how Serve runs.
+// Service is how Serve runs.
 type Service struct {
 	Listen string // HOST:PORT, for UDP and TCP; port 0 takes a free one
 	Limits Limits
@@ -27,7 +27,7 @@ type Service struct {
 }
 
 // Serve listens and answers probes until ctx is cancelled, which is no error,
-// or a socket fails. The log tells the address.
+// or a socket fails. It logs the address.
 func Serve(ctx context.Context, s Service, log logrus.FieldLogger) error {
 	if err := s.Limits.Validate(); err != nil {
 		return err
@@ -86,14 +86,4 @@ func listenBoth(addr, host string) (*net.UDPConn, net.Listener, error) {
 		return nil, nil, errors.Join(fmt.Errorf("listen for UDP on %q: %w", addr, err), tcp.Close())
 	}
 	return udp.(*net.UDPConn), tcp, nil
-}
-
-// keepDestination asks the kernel to tell which local address each datagram
-// was sent to, so that the answer leaves from that one: on a host with several
-// addresses, a client would drop it otherwise. Either call may fail, for a
-// socket of the other family; then the kernel chooses the source. The kernel takes
-// its notes when a datagram comes, so this is best done before the socket is bound.
-func keepDestination(fd int) {
-	_ = unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_RECVPKTINFO, 1)
-	_ = unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_PKTINFO, 1)
 }

@@ -1,7 +1,6 @@
 package reflector
 
 import (
-	"sync"
 	"time"
 
 	"github.com/vmferry/vmferry/migrate/blackout/socket"
@@ -9,7 +8,7 @@ import (
 )
 
 // reflectorWindow is how many of a session's newest probes a reflector can
-// tell from duplicates.
+// distinguish from duplicates.
 const reflectorWindow = 1024
 
 // session is what a reflector knows of one sender: how many distinct probes it
@@ -21,27 +20,26 @@ type session struct {
 	count  uint64
 	from   socket.Address
 	proofs [2]proof // by epoch
-	renew  pace     // of the challenges to a client whose cookie is about to expire
-	pace   pace
+	renew  limiter  // of the challenges to a client whose cookie is about to expire
+	pace   limiter
 }
 
 // proof is a cookie that fits a sender's address, and the epoch of the key that it
-// was made with; see baker.
+// was made with; see cookieKeys.
 type proof struct {
 	cookie wire.Cookie
 	epoch  uint64
 }
 
-// sessions is a reflector's bounded table. Its methods need mu.
+// sessions is a reflector's bounded table. It is not safe for concurrent use.
 type sessions struct {
-	mu      sync.Mutex
 	known   map[sender]*session
 	places  *places
 	last    *session
 	lastKey sender
 }
 
-// sender is what tells sessions apart. The same number from another owner is another
+// sender is what distinguishes sessions. The same number from another owner is another
 // session.
 type sender struct {
 	id uint64
@@ -77,7 +75,7 @@ func (s *sessions) find(key sender, now time.Duration) *session {
 		return e
 	}
 	e := &session{seen: wire.NewWindow(reflectorWindow)}
-	e.owner, e.leave = key.owner, func() { s.forget(key) }
+	e.owner, e.evict = key.owner, func() { s.forget(key) }
 	if !s.places.take(&e.place, now) {
 		return nil
 	}
@@ -100,7 +98,7 @@ func (e *session) receive(seq uint64) uint64 {
 	return e.count
 }
 
-// proven tells the epoch of a cookie that is known to fit; not ok when it is not
+// proven returns the epoch of a cookie that is known to fit; not ok when it is not
 // known, or expired.
 func (e *session) proven(c wire.Cookie, newest uint64) (epoch uint64, ok bool) {
 	for _, p := range e.proofs {

@@ -26,7 +26,8 @@ func TestAWatchLosesNothingToNewCookies(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- r.ServeUDP(ctx, udp) }()
-	report, err := blackout.Watch(t.Context(), blackout.Config{Targets: []string{"udp://" + udp.LocalAddr().String()}, For: time.Second, Linger: 30 * time.Second})
+	report, err := blackout.Watch(t.Context(), blackout.Config{Targets: []string{"udp://" + udp.LocalAddr().String()},
+		For: time.Second, Linger: 30 * time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -39,8 +40,10 @@ func TestAWatchLosesNothingToNewCookies(t *testing.T) {
 	if turns < 3 {
 		t.Errorf("%d keys in %v", turns, report.End.Sub(report.Start))
 	}
-	if got.Lost+got.Unsettled+got.LostOut+got.LostBack+got.Duplicates != 0 || got.Answered != got.Sent || got.Instances != 1 {
-		t.Errorf("sent %d, answered %d, lost %d (%d out, %d back), %d open, %d twice, %d instances", got.Sent, got.Answered,
+	if got.Lost+got.Unsettled+got.LostOut+got.LostBack+got.Duplicates != 0 || got.Answered != got.Sent ||
+		got.Instances != 1 {
+		t.Errorf("sent %d, answered %d, lost %d (%d out, %d back), %d open, %d twice, %d instances", got.Sent,
+			got.Answered,
 			got.Lost, got.LostOut, got.LostBack, got.Unsettled, got.Duplicates, got.Instances)
 	}
 }

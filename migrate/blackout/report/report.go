@@ -62,8 +62,8 @@ type Target struct {
 	Sent     uint64 `json:"sent"`
 	Answered uint64 `json:"answered"`
 	Lost     uint64 `json:"lost"`
-	// Directed tells that a reflector answered, so that Lost = LostOut +
-	// LostBack. Other services do not tell what they received: both are 0 then.
+	// Directed is true where a reflector answered, so that Lost = LostOut +
+	// LostBack. Other services do not report what they received: both are 0 then.
 	Directed bool `json:"directed"`
 	// LostOut were not received by the reflector, LostBack were received and
 	// their answer was lost.
@@ -114,7 +114,7 @@ type Target struct {
 	KernelErrorMs       float64   `json:"kernel_error_ms,omitempty"`
 	KernelBelowErrorMs  float64   `json:"kernel_below_error_ms,omitempty"`
 
-	// Inexact tells that ErrorMs or WorstErrorMs is above MaxErrorMs.
+	// Inexact is true where ErrorMs or WorstErrorMs is above MaxErrorMs.
 	Inexact bool `json:"inexact"`
 	// DarkMs is the length of all outages of at least ThresholdMs together, and
 	// DarkErrorMs the sum of their errors.
@@ -168,7 +168,7 @@ type Outage struct {
 	Resets     int `json:"resets"`
 	Reconnects int `json:"reconnects"`
 	Abandoned  int `json:"abandoned"`
-	// Open tells that no answer had come by the end.
+	// Open is true where no answer had come by the end.
 	Open bool `json:"open"`
 }
 

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"strconv"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -25,8 +26,10 @@ func (r *Report) WriteTable(w io.Writer) error {
 	if !r.Complete {
 		state = ", not complete"
 	}
-	fmt.Fprintf(t, "%s, %.3f s, every %s ms%s; blackouts in ms, round trips in µs\n\n", r.Start.Format(time.RFC3339), r.End.Sub(r.Start).Seconds(), short(r.IntervalMs), state)
-	fmt.Fprintln(t, "TARGET\tSENT\tANSWERED\tLOST\tOUT\tBACK\tBLACKOUT\tERROR\tDARK\tAVAILABLE\tRESETS\tRECONNECTS\tINSTANCES\tRTT P50\tP99\tMAX")
+	fmt.Fprintf(t, "%s, %.3f s, every %s ms%s; blackouts in ms, round trips in µs\n\n",
+		r.Start.Format(time.RFC3339), r.End.Sub(r.Start).Seconds(), short(r.IntervalMs), state)
+	fmt.Fprintln(t, "TARGET\tSENT\tANSWERED\tLOST\tOUT\tBACK\tBLACKOUT\tERROR\tDARK\tAVAILABLE\t"+
+		"RESETS\tRECONNECTS\tINSTANCES\tRTT P50\tP99\tMAX")
 	for i := range r.Targets {
 		r.Targets[i].row(t)
 	}
@@ -46,7 +49,7 @@ func (r *Report) WriteTable(w io.Writer) error {
 	return nil
 }
 
-// faults tells in one line when the prober itself could not measure.
+// faults is one line on when the prober itself could not measure.
 func (r *Report) faults(w io.Writer) {
 	if len(r.Faults) == 0 {
 		return
@@ -60,18 +63,19 @@ func (r *Report) faults(w io.Writer) {
 	if n := len(r.Faults) + r.FaultsOmitted; n > 1 {
 		times = fmt.Sprintf("%d times", n)
 	}
-	fmt.Fprintf(w, "\nthe prober itself was late or asleep %s, for %s ms in all, last at %s\n", times, short(sum), last.Start.Format(timeOfDay))
+	fmt.Fprintf(w, "\nthe prober itself was late or asleep %s, for %s ms in all, last at %s\n",
+		times, short(sum), last.Start.Format(timeOfDay))
 }
 
 func (t *Target) row(w io.Writer) {
 	fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%s\t%s\t%s\t±%s\t%s\t%.3f%%\t%s\t%s\t%s\t%s\t%s\t%s\n",
-		t.Target, t.Sent, t.Answered, t.Lost, t.told(t.Directed, t.LostOut), t.told(t.Directed, t.LostBack),
+		t.Target, t.Sent, t.Answered, t.Lost, known(t.Directed, t.LostOut), known(t.Directed, t.LostBack),
 		short(t.BlackoutMs), short(t.ErrorMs), short(t.DarkMs), 100*t.Availability,
-		t.told(t.Proto == endpoint.TCP, uint64(t.Resets)), t.told(t.Proto == endpoint.TCP, uint64(t.Reconnects)),
-		t.told(t.Directed, uint64(t.Instances)), t.trip(t.RTT.P50), t.trip(t.RTT.P99), t.trip(t.RTT.Max))
+		known(t.Proto == endpoint.TCP, uint64(t.Resets)), known(t.Proto == endpoint.TCP, uint64(t.Reconnects)),
+		known(t.Directed, uint64(t.Instances)), t.trip(t.RTT.P50), t.trip(t.RTT.P99), t.trip(t.RTT.Max))
 }
 
-// acknowledged tells in one line what the kernel of a TCP target did meanwhile.
+// acknowledged is one line on the kernel of a TCP target.
 func (t *Target) acknowledged(w io.Writer) {
 	if t.KernelBlackoutMs == nil {
 		return
@@ -84,9 +88,9 @@ func (t *Target) acknowledged(w io.Writer) {
 		t.Target, short(*t.KernelBlackoutMs), short(t.KernelErrorMs), at)
 }
 
-// told prints a number, or a dash where this kind of target does not tell it.
-func (t *Target) told(known bool, n uint64) string {
-	if !known {
+// known prints a number, or a dash where this kind of target does not know it.
+func known(is bool, n uint64) string {
+	if !is {
 		return "-"
 	}
 	return strconv.FormatUint(n, 10)
@@ -112,11 +116,12 @@ func (t *Target) outages(w io.Writer) {
 			return
 		}
 		fmt.Fprintf(w, "  %s\t%s\t%s\t±%s\t%d\t%s\t%s\t%d\t%s\n", o.Start.Format(timeOfDay), o.End.Format(timeOfDay),
-			short(o.Ms), short(o.ErrorMs), o.Lost, t.told(t.Directed, o.LostOut), t.told(t.Directed, o.LostBack), o.Late, o.How())
+			short(o.Ms), short(o.ErrorMs), o.Lost, known(t.Directed, o.LostOut), known(t.Directed, o.LostBack),
+			o.Late, o.How())
 	}
 }
 
-// How says in a word or two what the outage was for the connection.
+// How is a word or two on what the outage was for the connection.
 func (o Outage) How() string {
 	switch {
 	case o.Open:
@@ -133,9 +138,5 @@ func (o Outage) How() string {
 
 // short prints a number with at most one digit after the point.
 func short(v float64) string {
-	s := strconv.FormatFloat(v, 'f', 1, 64)
-	if len(s) > 2 && s[len(s)-2:] == ".0" {
-		return s[:len(s)-2]
-	}
-	return s
+	return strings.TrimSuffix(strconv.FormatFloat(v, 'f', 1, 64), ".0")
 }

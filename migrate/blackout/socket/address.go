@@ -25,7 +25,7 @@ func Sockaddr(a netip.AddrPort) (unix.Sockaddr, error) {
 	return sa, nil
 }
 
-// Address is the kernel's form of an address, as it stands in memory.
+// Address is the kernel's form of an address, as it is in memory.
 type Address [unix.SizeofSockaddrInet6]byte
 
 // AddressOf returns the kernel's form of an address, and its length. zone is
@@ -45,7 +45,7 @@ func AddressOf(a netip.AddrPort, zone uint32) (to Address, n uint32) {
 	return to, unix.SizeofSockaddrInet6
 }
 
-// ReceiveBuffer is asked for on every socket, so that answers wait in the
+// ReceiveBuffer is requested for every socket, so that answers wait in the
 // kernel, with their time stamps, while this process does not run.
 const ReceiveBuffer = 4 << 20
 
@@ -59,7 +59,7 @@ func Open(at netip.AddrPort, kind, proto int) (int, error) {
 	if err != nil {
 		return -1, err
 	}
-	// Without the two of them the run is less exact, and says so.
+	// Without the two of them the run is less exact, and its report shows it.
 	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1)
 	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, ReceiveBuffer)
 	return fd, nil

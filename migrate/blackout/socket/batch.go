@@ -12,7 +12,7 @@ import (
 const BatchSize = 64
 
 // controlSize is room for the kernel's notes on a datagram: a time stamp, or the
-// local address, which a socket for IPv6 and IPv4 tells twice.
+// local address, which a socket for IPv6 and IPv4 reports twice.
 const controlSize = 128
 
 // mmsghdr is struct mmsghdr of sendmmsg(2).
@@ -50,7 +50,7 @@ func (b *Batch) Buffer(i int) []byte { return b.data[i*b.size : (i+1)*b.size] }
 // Received is what the last receive put into datagram i.
 func (b *Batch) Received(i int) []byte { return b.Buffer(i)[:b.hdrs[i].n] }
 
-// SetAddress makes datagram i go to an address; the zero one stands for that of a
+// SetAddress makes datagram i go to an address; the zero one means that of a
 // connected socket.
 func (b *Batch) SetAddress(i int, to Address, n uint32) {
 	b.names[i] = to
@@ -81,7 +81,8 @@ func (b *Batch) Send(fd, from, to, flags int) (int, error) {
 
 func (b *Batch) call(trap uintptr, fd, from, to, flags int) (int, error) {
 	for {
-		n, _, errno := unix.Syscall6(trap, uintptr(fd), uintptr(unsafe.Pointer(&b.hdrs[from])), uintptr(to-from), uintptr(flags), 0, 0)
+		n, _, errno := unix.Syscall6(trap, uintptr(fd), uintptr(unsafe.Pointer(&b.hdrs[from])),
+			uintptr(to-from), uintptr(flags), 0, 0)
 		if errno == 0 {
 			return int(n), nil
 		}
@@ -94,7 +95,7 @@ func (b *Batch) call(trap uintptr, fd, from, to, flags int) (int, error) {
 // SetLength sets how many bytes of datagram i are sent.
 func (b *Batch) SetLength(i, n int) { b.iovs[i].SetLen(n) }
 
-// Move makes datagram i from the one that stands at from: what is not answered
+// Move makes datagram i from the one at from: what is not answered
 // leaves no gap.
 func (b *Batch) Move(i, from int) {
 	if i == from {
@@ -111,8 +112,8 @@ func (b *Batch) Stamp(i int) (time.Time, bool) {
 	return stampOf(&b.hdrs[i].hdr, b.ctls[i][:])
 }
 
-// Sender is the address that datagram i came from. What does not tell clients
-// apart is left out.
+// Sender is the address that datagram i came from. What does not
+// distinguish clients is left out.
 func (b *Batch) Sender(i int) Address {
 	from := b.names[i]
 	clear(from[min(int(b.hdrs[i].hdr.Namelen), len(from)):])
@@ -123,7 +124,7 @@ func (b *Batch) Sender(i int) Address {
 }
 
 // Unicast reports whether datagram i was sent to this host alone, as far as the
-// kernel tells.
+// kernel knows.
 func (b *Batch) Unicast(i int) bool {
 	return unicast(b.ctls[i][:min(int(b.hdrs[i].hdr.Controllen), controlSize)])
 }

@@ -12,9 +12,9 @@ import (
 var broadcast = netip.AddrFrom4([4]byte{255, 255, 255, 255})
 
 // unicast reports whether the kernel's notes on a datagram name a destination that
-// is neither a broadcast nor a multicast address. For IPv4 they say so by two
+// is neither a broadcast nor a multicast address. For IPv4 they show it by two
 // addresses that differ: the destination, and the source for an answer (ip(7),
-// IP_PKTINFO); the latter is zero when the datagram came before the kernel was told to
+// IP_PKTINFO); the latter is zero when the datagram came before the kernel was requested to
 // take notes. Without notes it is unicast.
 func unicast(ctl []byte) bool {
 	for len(ctl) >= unix.SizeofCmsghdr {
@@ -42,7 +42,7 @@ func unicast(ctl []byte) bool {
 }
 
 // stampOf returns the wall clock time at which the kernel received a message,
-// if the socket has SO_TIMESTAMPNS set and the kernel told.
+// if the socket has SO_TIMESTAMPNS set and the kernel has it.
 func stampOf(hdr *unix.Msghdr, ctl []byte) (time.Time, bool) {
 	const need = unix.SizeofCmsghdr + int(unsafe.Sizeof(unix.Timespec{}))
 	if int(hdr.Controllen) < need {

@@ -35,11 +35,13 @@ func TestUnicast(t *testing.T) {
 		"to a group, before that":             {four("0.0.0.0", "239.1.2.3"), false},
 		"to us over IPv6":                     {six("2001:db8::1"), true},
 		"to a group over IPv6":                {six("ff02::1"), false},
-		"told twice, to us":                   {append(six("::ffff:192.0.2.1"), four("192.0.2.1", "192.0.2.1")...), true},
-		"told twice, to all":                  {append(six("::ffff:192.0.2.255"), four("192.0.2.1", "192.0.2.255")...), false},
-		"behind another note":                 {append(stamp, four("192.0.2.1", "192.0.2.255")...), false},
-		"cut short":                           {four("192.0.2.1", "192.0.2.255")[:20], true},
-		"a length of nothing":                 {make([]byte, 64), true},
+		"told twice, to us": {append(six("::ffff:192.0.2.1"), four("192.0.2.1", "192.0.2.1")...),
+			true},
+		"told twice, to all": {append(six("::ffff:192.0.2.255"), four("192.0.2.1", "192.0.2.255")...),
+			false},
+		"behind another note": {append(stamp, four("192.0.2.1", "192.0.2.255")...), false},
+		"cut short":           {four("192.0.2.1", "192.0.2.255")[:20], true},
+		"a length of nothing": {make([]byte, 64), true},
 	} {
 		if got := unicast(test.notes); got != test.want {
 			t.Errorf("%s: %v, want %v", name, got, test.want)

@@ -7,19 +7,20 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/vmferry/vmferry/migrate/blackout"
+	"github.com/vmferry/vmferry/migrate/blackout/report"
 )
 
 // csvHeader names the columns of WriteCSV.
 var csvHeader = []string{
-	"target", "start", "end", "ms", "error_ms", "lost", "lost_out", "lost_back", "late", "resets", "reconnects", "abandoned", "open",
+	"target", "start", "end", "ms", "error_ms",
+	"lost", "lost_out", "lost_back", "late", "resets", "reconnects", "abandoned", "open",
 }
 
 // WriteCSV writes one line for each outage of each target (RFC 4180), under a
 // line of headings. What is not known of directions is empty.
-func WriteCSV(w io.Writer, r *blackout.Report) error {
+func WriteCSV(w io.Writer, r *report.Report) error {
 	c := csv.NewWriter(w)
-	_ = c.Write(csvHeader) // Error tells
+	_ = c.Write(csvHeader) // see Error
 	for i := range r.Targets {
 		t := &r.Targets[i]
 		for _, o := range t.Outages {
@@ -33,7 +34,7 @@ func WriteCSV(w io.Writer, r *blackout.Report) error {
 	return nil
 }
 
-func csvLine(t *blackout.Target, o blackout.Outage) []string {
+func csvLine(t *report.Target, o report.Outage) []string {
 	count := func(n uint64) string { return strconv.FormatUint(n, 10) }
 	number := func(v float64) string { return strconv.FormatFloat(v, 'f', -1, 64) }
 	out, back := "", ""

@@ -1,17 +1,26 @@
 package view
 
 import (
-	_ "embed" // the page
+	"embed"
 	"fmt"
 	"html/template"
 	"io"
 	"time"
 
-	"github.com/vmferry/vmferry/migrate/blackout"
+	"github.com/vmferry/vmferry/migrate/blackout/report"
+	"github.com/vmferry/vmferry/migrate/htmlpage"
 )
 
-//go:embed assets/page.html
-var page string
+//go:embed assets
+var assets embed.FS
+
+var layout = htmlpage.New(assets, "assets", template.FuncMap{
+	"time":    clockTime,
+	"number":  func(v float64) string { return fmt.Sprintf("%.1f", v) },
+	"percent": func(v float64) string { return fmt.Sprintf("%.4f %%", 100*v) },
+})
+
+func clockTime(t time.Time) string { return t.Format("15:04:05.000") }
 
 // Mark is an event that is drawn under the packets.
 type Mark struct {
@@ -21,20 +30,15 @@ type Mark struct {
 
 // WriteHTML writes a report as one page that needs nothing else: tables, and for
 // each target a plot of its time line that can be zoomed, with the marks in it.
-func WriteHTML(w io.Writer, r *blackout.Report, marks []Mark) error {
-	t, err := template.New("page").Funcs(template.FuncMap{
-		"time":    func(t time.Time) string { return t.Format("15:04:05.000") },
-		"number":  func(v float64) string { return fmt.Sprintf("%.1f", v) },
-		"percent": func(v float64) string { return fmt.Sprintf("%.4f %%", 100*v) },
-	}).Parse(page)
-	if err != nil {
-		return fmt.Errorf("write page: %w", err)
-	}
+func WriteHTML(w io.Writer, r *report.Report, marks []Mark) error {
 	if marks == nil {
 		marks = []Mark{}
 	}
-	if err := t.Execute(w, map[string]any{"Report": r, "Marks": marks}); err != nil {
-		return fmt.Errorf("write page: %w", err)
-	}
-	return nil
+	start := r.Start.Format("2006-01-02 15:04:05.000 MST")
+	return layout.Write(w, htmlpage.Page{
+		Title: "Blackout " + r.Start.Format("2006-01-02 15:04:05"),
+		Lead:  []string{fmt.Sprintf("%s to %s, a probe every %v ms", start, clockTime(r.End), r.IntervalMs)},
+		Body:  map[string]any{"Report": r, "Marks": marks},
+		Data:  map[string]any{"report": r, "marks": marks},
+	})
 }

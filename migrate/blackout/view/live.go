@@ -8,7 +8,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/vmferry/vmferry/migrate/blackout"
+	"github.com/vmferry/vmferry/migrate/blackout/outage"
 )
 
 // stripSeconds is how much of the past a strip shows, a character each second.
@@ -27,7 +27,7 @@ const (
 type Live struct {
 	w     io.Writer
 	size  func() (width, height int)
-	lines int // of what stands there
+	lines int // of the block on the screen
 	past  map[string]*past
 }
 
@@ -38,7 +38,7 @@ type past struct {
 	second time.Time     // which that was
 }
 
-// NewLive returns a view that writes to w. size tells the room there is, in
+// NewLive returns a view that writes to w. size returns the room there is, in
 // characters; it is asked before each time.
 func NewLive(w io.Writer, size func() (width, height int)) *Live {
 	return &Live{w: w, size: size, past: make(map[string]*past)}
@@ -46,7 +46,7 @@ func NewLive(w io.Writer, size func() (width, height int)) *Live {
 
 // Show replaces the block by the state of all targets at a time. Where they do
 // not all fit, those that are dark, and then those that were darkest, do.
-func (l *Live) Show(now time.Time, state []blackout.Progress) {
+func (l *Live) Show(now time.Time, state []outage.Progress) {
 	for _, p := range state {
 		l.remember(now, p)
 	}
@@ -67,7 +67,7 @@ func (l *Live) Show(now time.Time, state []blackout.Progress) {
 	_, _ = io.WriteString(l.w, b.String()) // a terminal that is gone is no fault of the run's
 }
 
-// writeLine writes a line, and clears what stood behind it.
+// writeLine writes a line, and clears what was behind it.
 func writeLine(b *strings.Builder, text string, width int) {
 	line := []rune(text)
 	if width > 0 && len(line) >= width {
@@ -77,7 +77,7 @@ func writeLine(b *strings.Builder, text string, width int) {
 }
 
 // remember adds to the strip of a target what happened since the last second.
-func (l *Live) remember(now time.Time, p blackout.Progress) {
+func (l *Live) remember(now time.Time, p outage.Progress) {
 	h := l.past[p.Target]
 	if h == nil {
 		h = &past{second: now}
@@ -100,7 +100,7 @@ func (l *Live) remember(now time.Time, p blackout.Progress) {
 }
 
 // pick returns as many targets as fit, in the order that they were given.
-func pick(state []blackout.Progress, room int) []blackout.Progress {
+func pick(state []outage.Progress, room int) []outage.Progress {
 	if len(state) <= room {
 		return state
 	}
@@ -114,21 +114,20 @@ func pick(state []blackout.Progress, room int) []blackout.Progress {
 	})
 	order = order[:room]
 	slices.Sort(order)
-	picked := make([]blackout.Progress, 0, room)
+	picked := make([]outage.Progress, 0, room)
 	for _, i := range order {
 		picked = append(picked, state[i])
 	}
 	return picked
 }
 
-func (l *Live) describe(p blackout.Progress) string {
+func (l *Live) describe(p outage.Progress) string {
 	h := l.past[p.Target]
-	text := fmt.Sprintf("%-28s |%*s| %d/%d lost %d rtt %s worst %s", p.Target, stripSeconds, string(h.strip),
-		p.Answered, p.Sent, p.Lost, rounded(p.RTT), rounded(p.Blackout))
+	state := fmt.Sprintf("%d/%d lost %d rtt %s", p.Answered, p.Sent, p.Lost, rounded(p.RTT))
 	if p.Silent > 0 {
-		text = fmt.Sprintf("%-28s |%*s| SILENT %s worst %s", p.Target, stripSeconds, string(h.strip), rounded(p.Silent), rounded(p.Blackout))
+		state = "SILENT " + rounded(p.Silent)
 	}
-	return text
+	return fmt.Sprintf("%-28s |%*s| %s worst %s", p.Target, stripSeconds, string(h.strip), state, rounded(p.Blackout))
 }
 
 func rounded(d time.Duration) string {

@@ -10,7 +10,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/vmferry/vmferry/migrate/blackout"
+	"github.com/vmferry/vmferry/migrate/blackout/outage"
 )
 
 // Metrics answers the requests of a Prometheus server with the state of a run,
@@ -18,11 +18,11 @@ import (
 // concurrently.
 type Metrics struct {
 	mu    sync.Mutex
-	state []blackout.Progress
+	state []outage.Progress
 }
 
-// Set replaces what is told; the slice is copied.
-func (m *Metrics) Set(state []blackout.Progress) {
+// Set replaces the state; the slice is copied.
+func (m *Metrics) Set(state []outage.Progress) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.state = append(m.state[:0], state...)
@@ -31,17 +31,27 @@ func (m *Metrics) Set(state []blackout.Progress) {
 // families are the metrics, with a sample from each target.
 var families = []struct {
 	name, kind, help string
-	value            func(p blackout.Progress) float64
+	value            func(progress) float64
 }{
-	{"blackout_probes_sent_total", "counter", "Probes sent.", func(p blackout.Progress) float64 { return float64(p.Sent) }},
-	{"blackout_probes_answered_total", "counter", "Probes answered.", func(p blackout.Progress) float64 { return float64(p.Answered) }},
-	{"blackout_probes_lost", "gauge", "Probes that a later answer overtook.", func(p blackout.Progress) float64 { return float64(p.Lost) }},
-	{"blackout_outages_total", "counter", "Outages that have ended.", func(p blackout.Progress) float64 { return float64(p.Outages) }},
-	{"blackout_dark_seconds", "gauge", "Length of all outages together.", func(p blackout.Progress) float64 { return p.Dark.Seconds() }},
-	{"blackout_longest_seconds", "gauge", "Length of the longest outage.", func(p blackout.Progress) float64 { return p.Blackout.Seconds() }},
-	{"blackout_silent_seconds", "gauge", "For how long an answer is overdue, 0 when none is.", func(p blackout.Progress) float64 { return p.Silent.Seconds() }},
-	{"blackout_rtt_seconds", "gauge", "The newest round trip.", func(p blackout.Progress) float64 { return p.RTT.Seconds() }},
+	{"blackout_probes_sent_total", "counter", "Probes sent.",
+		func(p progress) float64 { return float64(p.Sent) }},
+	{"blackout_probes_answered_total", "counter", "Probes answered.",
+		func(p progress) float64 { return float64(p.Answered) }},
+	{"blackout_probes_lost", "gauge", "Probes that a later answer overtook.",
+		func(p progress) float64 { return float64(p.Lost) }},
+	{"blackout_outages_total", "counter", "Outages that have ended.",
+		func(p progress) float64 { return float64(p.Outages) }},
+	{"blackout_dark_seconds", "gauge", "Length of all outages together.",
+		func(p progress) float64 { return p.Dark.Seconds() }},
+	{"blackout_longest_seconds", "gauge", "Length of the longest outage.",
+		func(p progress) float64 { return p.Blackout.Seconds() }},
+	{"blackout_silent_seconds", "gauge", "For how long an answer is overdue, 0 when none is.",
+		func(p progress) float64 { return p.Silent.Seconds() }},
+	{"blackout_rtt_seconds", "gauge", "The newest round trip.",
+		func(p progress) float64 { return p.RTT.Seconds() }},
 }
+
+type progress = outage.Progress
 
 // label escapes a label's value as the text format wants it.
 var label = strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`)

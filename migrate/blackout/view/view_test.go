@@ -11,13 +11,14 @@ import (
 	"testing"
 	"time"
 
-	"github.com/vmferry/vmferry/migrate/blackout"
+	"github.com/vmferry/vmferry/migrate/blackout/outage"
+	"github.com/vmferry/vmferry/migrate/blackout/report"
 )
 
 // sample is the report of the library's own golden file.
-func sample(t *testing.T) *blackout.Report {
+func sample(t *testing.T) *report.Report {
 	t.Helper()
-	r, err := blackout.ReadFile("../report/testdata/report.json")
+	r, err := report.ReadFile("../report/testdata/report.json")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -65,12 +66,13 @@ func TestWriteHTML(t *testing.T) {
 		t.Fatal(err)
 	}
 	text := b.String()
-	for _, want := range []string{"250.2 ± 1.1", "97.4975 %", ">open<", "STOP &lt;of&gt; vm1", `"bucket_ms":5000`, `data-target="1"`, "own faults"} {
+	for _, want := range []string{"250.2 ± 1.1", "97.4975 %", ">open<", "STOP &lt;of&gt; vm1", `"bucket_ms":5000`,
+		`data-target="1"`, "own faults", "Content-Security-Policy"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("the page lacks %q", want)
 		}
 	}
-	if strings.Count(text, "</script>") != 1 || strings.Contains(text, "<b>") {
+	if strings.Count(text, "</script>") != 2 || strings.Contains(text, "<b>") {
 		t.Error("a target's name breaks out of the page")
 	}
 	for _, outside := range []string{"src=", "href=", "url(", "@import"} {
@@ -126,7 +128,7 @@ func TestListenerHasALimit(t *testing.T) {
 
 func TestMetrics(t *testing.T) {
 	var m Metrics
-	m.Set([]blackout.Progress{{Target: `udp://"x"`, Sent: 10, Answered: 9, Silent: 1500 * time.Millisecond}})
+	m.Set([]outage.Progress{{Target: `udp://"x"`, Sent: 10, Answered: 9, Silent: 1500 * time.Millisecond}})
 	w := httptest.NewRecorder()
 	m.ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
 	for _, want := range []string{
@@ -146,26 +148,28 @@ func TestLive(t *testing.T) {
 	var b bytes.Buffer
 	now := time.Unix(0, 0)
 	live := NewLive(&b, func() (int, int) { return 200, 24 })
-	second := func(p blackout.Progress) string {
+	second := func(p outage.Progress) string {
 		b.Reset()
 		p.Target = "udp://x:1"
-		live.Show(now, []blackout.Progress{p})
+		live.Show(now, []outage.Progress{p})
 		now = now.Add(time.Second)
 		return b.String()
 	}
-	second(blackout.Progress{Sent: 1, Answered: 1})
-	second(blackout.Progress{Sent: 100, Answered: 100})
-	second(blackout.Progress{Sent: 200, Answered: 180, Dark: 200 * time.Millisecond})
-	got := second(blackout.Progress{Sent: 300, Answered: 180, Dark: 1200 * time.Millisecond, Silent: time.Second, Blackout: time.Second})
+	second(outage.Progress{Sent: 1, Answered: 1})
+	second(outage.Progress{Sent: 100, Answered: 100})
+	second(outage.Progress{Sent: 200, Answered: 180, Dark: 200 * time.Millisecond})
+	got := second(outage.Progress{Sent: 300, Answered: 180, Dark: 1200 * time.Millisecond, Silent: time.Second,
+		Blackout: time.Second})
 	if !strings.HasPrefix(got, "\x1b[1A") || !strings.Contains(got, ".+#| SILENT 1000.0 ms worst 1000.0 ms") {
 		t.Errorf("silent: %q", got)
 	}
-	got = second(blackout.Progress{Sent: 400, Answered: 280, Lost: 120, Dark: 1200 * time.Millisecond, RTT: 300 * time.Microsecond, Blackout: time.Second})
+	got = second(outage.Progress{Sent: 400, Answered: 280, Lost: 120, Dark: 1200 * time.Millisecond,
+		RTT: 300 * time.Microsecond, Blackout: time.Second})
 	if !strings.Contains(got, ".+#.| 280/400 lost 120 rtt 0.3 ms worst 1000.0 ms") {
 		t.Errorf("again: %q", got)
 	}
 	for range 2 * stripSeconds {
-		got = second(blackout.Progress{Sent: 1, Answered: 1, Dark: 1200 * time.Millisecond})
+		got = second(outage.Progress{Sent: 1, Answered: 1, Dark: 1200 * time.Millisecond})
 	}
 	if !strings.Contains(got, "|"+strings.Repeat(".", stripSeconds)+"|") {
 		t.Errorf("after two minutes: %q", got)
@@ -175,14 +179,15 @@ func TestLive(t *testing.T) {
 func TestLiveShowsTheWorstWhereRoomIsSmall(t *testing.T) {
 	var b bytes.Buffer
 	live := NewLive(&b, func() (int, int) { return 80, 5 })
-	var state []blackout.Progress
+	var state []outage.Progress
 	for i := range 10 {
-		state = append(state, blackout.Progress{Target: fmt.Sprintf("udp://x:%d", i), Answered: 1})
+		state = append(state, outage.Progress{Target: fmt.Sprintf("udp://x:%d", i), Answered: 1})
 	}
 	state[7].Silent, state[4].Dark, state[2].Dark = time.Second, 2*time.Second, time.Second
 	live.Show(time.Unix(0, 0), state)
 	lines := strings.Split(strings.TrimSuffix(b.String(), "\n"), "\n")
-	if len(lines) != 4 || !strings.Contains(lines[0], ":2") || !strings.Contains(lines[1], ":4") || !strings.Contains(lines[2], ":7") || !strings.Contains(lines[3], "and 7 more") {
+	if len(lines) != 4 || !strings.Contains(lines[0], ":2") || !strings.Contains(lines[1], ":4") ||
+		!strings.Contains(lines[2], ":7") || !strings.Contains(lines[3], "and 7 more") {
 		t.Errorf("%q", lines)
 	}
 	for _, line := range lines {

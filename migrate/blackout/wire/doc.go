@@ -1,6 +1,6 @@
-// Package wire says what a probe and its answer look like on the wire: our own
+// Package wire is what a probe and its answer look like on the wire: our own
 // [Packet], which a reflector answers, and what each [Mode] makes of it for
-// services that know nothing of us. [Window] tells duplicates from new packets.
+// services that know nothing of us. [Window] distinguishes duplicates from new packets.
 //
 // # The handshake over UDP
 //

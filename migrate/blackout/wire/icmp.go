@@ -4,7 +4,7 @@ import (
 	"encoding/binary"
 )
 
-// icmp sends echo requests (RFC 792, RFC 4443) that carry our packet.
+// icmp sends echo requests (RFC 792, RFC 4443) with our packet as data.
 type icmp struct{ request, reply byte }
 
 // The modes of the two versions of ICMP.

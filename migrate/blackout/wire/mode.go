@@ -1,6 +1,6 @@
 package wire
 
-// Mode is what a kind of target says on the wire. A probe is a packet, and an
+// Mode is what a kind of target sends on the wire. A probe is a packet, and an
 // answer is one again: an Answer from a reflector, with its counters; a
 // Probe from a service that only echoes, so that nothing is known of the
 // direction of losses; a Challenge where the probe must be sent again.
@@ -8,10 +8,10 @@ type Mode interface {
 	// Put encodes a probe into b, which has room for MaxProbe bytes, and
 	// returns its length.
 	Put(b []byte, p Packet) int
-	// Classify tells what the service sent. last is the newest probe. Anything
+	// Classify decodes what the service sent. last is the newest probe. Anything
 	// that does not answer a probe is ErrPacket.
 	Classify(b []byte, last uint64) (Packet, error)
-	// Shared tells that answers name their session, so that many targets may
+	// Shared reports whether answers name their session, so that many targets may
 	// have one socket.
 	Shared() bool
 }

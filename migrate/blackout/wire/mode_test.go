@@ -15,7 +15,8 @@ func TestDNSMode(t *testing.T) {
 		t.Fatalf("query %q", b[:n])
 	}
 	b[2] |= 0x80
-	for last, want := range map[uint64]uint64{70000: 70000, 70001: 70000, 70000 + 65535: 70000, 70000 + 65536: 70000 + 65536, 69999: 4464, 0: 0} {
+	for last, want := range map[uint64]uint64{70000: 70000, 70001: 70000, 70000 + 65535: 70000,
+		70000 + 65536: 70000 + 65536, 69999: 4464, 0: 0} {
 		if p, err := m.Classify(b[:n], last); p.Seq != want {
 			t.Errorf("with %d sent: probe %d (%v), want %d", last, p.Seq, err, want)
 		}

@@ -47,7 +47,7 @@ const (
 	MaxInterval = time.Minute // between two probes to a target
 )
 
-// ErrPacket tells that bytes are not a packet of ours that is wanted here.
+// ErrPacket is for bytes that are not a packet of ours that is wanted here.
 var ErrPacket = errors.New("not a blackout packet")
 
 // Packet is a decoded probe, answer or challenge.

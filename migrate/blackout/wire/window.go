@@ -1,7 +1,7 @@
 package wire
 
 // Window remembers which of the newest sequence numbers were seen, one bit
-// each, in a ring. It is what tells a duplicate from a late one.
+// each, in a ring. It distinguishes a duplicate from a late one.
 type Window struct {
 	bits []uint64
 	top  uint64

@@ -5,17 +5,17 @@ import (
 	"time"
 )
 
-// seldom lets one of many messages through in a while.
-type seldom struct {
+// logLimiter lets one of many messages through in a while.
+type logLimiter struct {
 	every time.Duration
 	mu    sync.Mutex
-	pace  pace
+	pace  limiter
 	n     int
 }
 
 // more counts a message, and tells whether it is to be logged, and how many it stands
 // for.
-func (s *seldom) more(now time.Duration) (n int, ok bool) {
+func (s *logLimiter) more(now time.Duration) (n int, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.n++
@@ -26,13 +26,13 @@ func (s *seldom) more(now time.Duration) (n int, ok bool) {
 	return n, true
 }
 
-// pace keeps something to a rate: the instant up to which the past has used it
+// limiter keeps something to a rate: the instant up to which the past has used it
 // (the generic cell rate algorithm, ITU-T I.371).
-type pace struct{ used time.Duration }
+type limiter struct{ used time.Duration }
 
 // take reports whether one more at an instant keeps a gap between any two on
 // average, where slack of time may be saved up.
-func (p *pace) take(now, gap, slack time.Duration) bool {
+func (p *limiter) take(now, gap, slack time.Duration) bool {
 	used := max(p.used, now) + gap
 	if used-now > slack+gap {
 		return false

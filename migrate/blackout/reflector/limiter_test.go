@@ -6,7 +6,7 @@ import (
 )
 
 func TestPace(t *testing.T) {
-	var p pace
+	var p limiter
 	taken := 0
 	for i := range 10000 { // 10 s, one each millisecond, where 100 a second may pass and 50 be saved up
 		if p.take(time.Duration(i)*time.Millisecond, 10*time.Millisecond, 500*time.Millisecond) {

@@ -15,50 +15,18 @@ import (
 	"github.com/vmferry/vmferry/migrate/wait"
 )
 
-const (
-	// acceptPause is how long the reflector waits after a failed accept, which
-	// is nearly always a lack of file descriptors.
-	acceptPause = 100 * time.Millisecond
-)
-
-// connections are the TCP connections of a reflector.
-type connections struct {
-	mu     sync.Mutex
-	places *places
-}
-
-func newConnections(limit, each int) *connections {
-	return &connections{places: newPlaces(limit, each)}
-}
+// acceptPause is how long the reflector waits after a failed accept, which
+// is nearly always a lack of file descriptors.
+const acceptPause = 100 * time.Millisecond
 
 // connection is one TCP connection of a reflector.
 type connection struct {
 	place
-	carried []uint64 // its sessions
-}
-
-// take gives a connection a place, and reports whether there was one. The one that
-// goes for it is closed.
-func (c *connections) take(one *connection, now time.Duration) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.places.take(&one.place, now)
-}
-
-func (c *connections) touch(one *connection, now time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	one.touch(now)
-}
-
-func (c *connections) free(one *connection) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.places.free(&one.place)
+	sessions []uint64 // its sessions
 }
 
 // ServeTCP answers the streams that l accepts until ctx is cancelled, which is
-// no error; it then closes l and every connection. A stream that carries
+// no error; it then closes l and every connection. A stream with
 // anything but probes is closed, and one that Limits does not allow.
 func (r *Reflector) ServeTCP(ctx context.Context, l net.Listener) error {
 	ctx, cancel := context.WithCancel(ctx)
@@ -68,7 +36,7 @@ func (r *Reflector) ServeTCP(ctx context.Context, l net.Listener) error {
 	var open sync.WaitGroup
 	defer open.Wait()
 	defer cancel()
-	failed := seldom{every: time.Minute}
+	failed := logLimiter{every: time.Minute}
 	for {
 		conn, err := l.Accept()
 		switch {
@@ -87,17 +55,32 @@ func (r *Reflector) ServeTCP(ctx context.Context, l net.Listener) error {
 			continue
 		}
 		one := &connection{}
-		one.owner, one.leave = ownerOf(remote(conn)), func() { _ = conn.Close() }
-		if !r.connections.take(one, r.now()) {
+		one.owner, one.evict = ownerOf(remote(conn)), func() { _ = conn.Close() }
+		if !r.admit(one, r.now()) {
 			_ = conn.Close()
-			r.turnAway(r.now(), limitConnections)
+			r.refuse(r.now(), limitConnections)
 			continue
 		}
 		open.Go(func() {
-			defer r.connections.free(one)
+			defer r.dismiss(one)
 			r.stream(ctx, conn, one)
 		})
 	}
+}
+
+// admit gives a connection a place, and reports whether there was one. The one that
+// goes for it is closed.
+func (r *Reflector) admit(one *connection, now time.Duration) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.connections.take(&one.place, now)
+}
+
+// dismiss frees the place of a connection.
+func (r *Reflector) dismiss(one *connection) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.connections.free(&one.place)
 }
 
 // now is how long the reflector has been there.
@@ -117,7 +100,9 @@ func (r *Reflector) stream(ctx context.Context, conn net.Conn, one *connection) 
 	if tcp, ok := conn.(*net.TCPConn); ok {
 		// Reap clients that are gone, but keep those that are cut off for
 		// minutes: their outage is what is being measured.
-		_ = tcp.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true, Idle: 5 * time.Minute, Interval: time.Minute, Count: 10})
+		_ = tcp.SetKeepAliveConfig(net.KeepAliveConfig{
+			Enable: true, Idle: 5 * time.Minute, Interval: time.Minute, Count: 10,
+		})
 	}
 	_ = conn.SetReadDeadline(time.Now().Add(firstProbe))
 	err := r.answerStream(patient{conn}, one, func() { _ = conn.SetReadDeadline(time.Time{}) })
@@ -125,7 +110,8 @@ func (r *Reflector) stream(ctx context.Context, conn net.Conn, one *connection) 
 		return
 	}
 	if n, ok := r.ended.more(r.now()); ok {
-		r.log.WithError(err).WithField("client", conn.RemoteAddr().String()).WithField("times", n).Debug("TCP connection ended")
+		r.log.WithError(err).WithField("client", conn.RemoteAddr().String()).WithField("times", n).
+			Debug("TCP connection ended")
 	}
 }
 
@@ -141,7 +127,7 @@ func (p patient) Write(b []byte) (int, error) {
 var (
 	// errClients ends a connection for which there is no room.
 	errClients = errors.New("too many clients")
-	// errSessions ends a connection that carries too many sessions.
+	// errSessions ends a connection with too many sessions.
 	errSessions = fmt.Errorf("probes of more than %d sessions", sessionsPerConnection)
 )
 
@@ -154,14 +140,13 @@ func (r *Reflector) answerStream(rw io.ReadWriter, one *connection, proven func(
 		n, err := rw.Read(buf[have:])
 		have += n
 		if whole := have - have%wire.PacketSize; whole > 0 {
-			now := r.now()
+			now, first := r.now(), !one.shown
 			if err := r.answerAll(buf[:whole], one, now); err != nil {
 				return err
 			}
-			if !one.shown {
+			if first {
 				proven()
 			}
-			r.connections.touch(one, now)
 			if _, err := rw.Write(buf[:whole]); err != nil {
 				return err
 			}
@@ -178,36 +163,37 @@ func (r *Reflector) answerStream(rw io.ReadWriter, one *connection, proven func(
 
 // answerAll turns probes into their answers, in place.
 func (r *Reflector) answerAll(b []byte, one *connection, now time.Duration) error {
-	r.sessions.mu.Lock()
-	defer r.sessions.mu.Unlock()
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	for ; len(b) > 0; b = b[wire.PacketSize:] {
 		p, err := wire.Parse(b, wire.Probe)
 		if err != nil {
 			return err
 		}
-		if !one.carries(p.Session) {
+		if !one.mayHave(p.Session) {
 			return errSessions
 		}
 		e := r.sessions.find(sender{p.Session, one.owner}, now)
 		if e == nil {
-			r.turnAway(now, limitClients)
+			r.refuse(now, limitClients)
 			return errClients
 		}
 		e.touch(now)
 		// TCP has a brake of its own, and what was held up comes at once: no pace.
 		wire.AnswerInPlace(b, r.instance, e.receive(p.Seq))
 	}
+	one.touch(now)
 	return nil
 }
 
-// carries reports whether a session is one of the few of a connection, or may be.
-func (c *connection) carries(id uint64) bool {
-	if slices.Contains(c.carried, id) {
+// mayHave reports whether a session is one of the few of a connection, or may be.
+func (c *connection) mayHave(id uint64) bool {
+	if slices.Contains(c.sessions, id) {
 		return true
 	}
-	if len(c.carried) == sessionsPerConnection {
+	if len(c.sessions) == sessionsPerConnection {
 		return false
 	}
-	c.carried = append(c.carried, id)
+	c.sessions = append(c.sessions, id)
 	return true
 }
