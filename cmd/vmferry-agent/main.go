@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/vmferry/vmferry/hbplugin/heartbeat/script"
 	"github.com/vmferry/vmferry/hbplugin/pacemaker"
 	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/resource"
@@ -22,7 +23,7 @@ func main() {
 	runtime.GOMAXPROCS(1) // for the reason that vmferryd has
 	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGTERM, unix.SIGINT)
 	face := run
-	if filepath.Base(os.Args[0]) == heartbeatName {
+	if filepath.Base(os.Args[0]) == script.Name {
 		face = runForHeartbeat
 	}
 	code := face(ctx, os.Args[1:], os.Environ(), os.Stdout, os.Stderr)
@@ -45,7 +46,7 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 
 // caller is what the agent must know of the cluster manager that called.
 type caller struct {
-	peers    peersFunc
+	peers    func(ctx context.Context) ([]resource.Peer, error)
 	runnable func(ctx context.Context, resource string) ([]string, error) // the nodes that may run one; nil where it cannot be asked
 	leaving  func(context.Context) (bool, error)                          // it empties this node; nil where it cannot be asked
 	fetch    bool                                                         // it never looks where a guest runs: a start brings one here that runs elsewhere

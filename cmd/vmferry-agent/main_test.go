@@ -14,6 +14,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 	"golang.org/x/sys/unix"
 
+	"github.com/vmferry/vmferry/hbplugin/heartbeat/script"
 	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/resource"
 	"github.com/vmferry/vmferry/resource/hostproc"
@@ -23,7 +24,7 @@ import (
 
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
-		"vmferry-agent": main, heartbeatName: main, "cl_status": fakeClStatus, "fake-qemu": fakeQEMU,
+		"vmferry-agent": main, script.Name: main, "cl_status": fakeClStatus, "fake-qemu": fakeQEMU,
 	})
 }
 
