@@ -8,8 +8,10 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"syscall"
+
+	"github.com/vmferry/vmferry/cmd/completion"
+	"github.com/vmferry/vmferry/migrate/version"
 )
 
 // The exit codes; see blackout(1).
@@ -19,9 +21,6 @@ const (
 	exitUsage    = 2
 	exitExceeded = 3
 )
-
-// version is set by the linker in a release.
-var version string
 
 const usage = `usage: blackout serve [flags]
        blackout watch [flags] TARGET ...
@@ -113,6 +112,9 @@ func dispatch(ctx context.Context, args []string, stdout, stderr io.Writer) erro
 	if len(args) == 0 {
 		return misuse(errors.New("no command: say serve, watch, show, compare or join; 'blackout help' tells more"))
 	}
+	if completion.Asked(args) {
+		return say(stdout, bashCompletion())
+	}
 	switch args[0] {
 	case "serve":
 		return serve(ctx, args[1:], stdout, stderr)
@@ -125,7 +127,7 @@ func dispatch(ctx context.Context, args []string, stdout, stderr io.Writer) erro
 	case "join":
 		return join(args[1:], stdout)
 	case "version", "--version":
-		return say(stdout, "blackout "+toolVersion()+"\n")
+		return say(stdout, "blackout "+version.String()+"\n")
 	case "help", "--help", "-help", "-h":
 		return say(stdout, usage)
 	}
@@ -152,6 +154,7 @@ func misuse(err error) error { return &exitError{exitUsage, err} }
 // parse parses flags and returns the other arguments; they may be mixed.
 func parse(fs *flag.FlagSet, args []string) ([]string, error) {
 	fs.SetOutput(io.Discard)
+	parsed(fs)
 	var rest []string
 	for {
 		err := fs.Parse(args)
@@ -167,21 +170,4 @@ func parse(fs *flag.FlagSet, args []string) ([]string, error) {
 		rest = append(rest, fs.Arg(0))
 		args = fs.Args()[1:]
 	}
-}
-
-// toolVersion returns the linked version, or what the build knows of the commit.
-func toolVersion() string {
-	if version != "" {
-		return version
-	}
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return "unknown"
-	}
-	for _, s := range info.Settings {
-		if s.Key == "vcs.revision" && len(s.Value) >= 12 {
-			return s.Value[:12]
-		}
-	}
-	return info.Main.Version
 }

@@ -7,9 +7,11 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/vmferry/vmferry/cmd/completion"
 	"github.com/vmferry/vmferry/hbplugin/heartbeat/script"
 	"github.com/vmferry/vmferry/hbplugin/pacemaker"
 	"github.com/vmferry/vmferry/migrate"
@@ -33,6 +35,10 @@ func main() {
 
 // run is main with its surroundings passed in.
 func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) ocf.ExitCode {
+	if completion.Asked(args) {
+		_, _ = io.WriteString(stdout, bashCompletion())
+		return ocf.Success
+	}
 	if code, done := ocf.Plain(args, environ, stdout, stderr); done {
 		return code
 	}
@@ -42,6 +48,15 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 		ocf.Report(stderr, environ, err.Error())
 	}
 	return ocf.CodeOf(err)
+}
+
+// bashCompletion offers all that the agent may be called with.
+func bashCompletion() string {
+	p := completion.Program{Name: "vmferry-agent"}
+	for _, name := range strings.FieldsFunc(strings.ReplaceAll(ocf.Names(), " or ", ","), func(r rune) bool { return r == ',' || r == ' ' }) {
+		p.Verbs = append(p.Verbs, completion.Verb{Name: name})
+	}
+	return p.Bash()
 }
 
 // caller is what the agent must know of the cluster manager that called.

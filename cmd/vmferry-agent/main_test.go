@@ -110,3 +110,13 @@ func TestManualNamesTheParameters(t *testing.T) {
 		t.Errorf("declared %v, described %v", declared, described)
 	}
 }
+
+// The completion offers each action.
+func TestCompletion(t *testing.T) {
+	text := bashCompletion()
+	for _, action := range []string{"start", "stop", "monitor", "status", "migrate_to", "migrate_from", "reload-agent", "validate-all", "meta-data", "usage"} {
+		if !ocf.IsAction(action) && action != "meta-data" && action != "usage" || !strings.Contains(text, action+")") {
+			t.Errorf("%s is not offered: %s", action, text)
+		}
+	}
+}
