@@ -158,14 +158,14 @@ func live(ctx context.Context, c config.Config, log logrus.FieldLogger) error {
 		Poll:       c.Poll,
 		Proceed:    logind.System{}.Proceed,
 		Deadline:   deadline(c, desk),
-		Foretell:   predictor.AtShutdown,
+		Predict:   predictor.AtShutdown,
 		Trace:      predictor.Trace,
 		Claims:     predictor.Claims,
 	})
 	warnOfLibvirt(log)
-	ear := &logind.Keeper{Who: "vmferryd", Why: "moving the virtual machines off this node", Tell: loop.Tell, Log: log}
+	lock := &logind.DelayLock{Who: "vmferryd", Why: "moving the virtual machines off this node", Tell: loop.Tell, Log: log}
 	return serve(ctx, func() { notify(daemon.SdNotifyReady) },
-		loop, ear, newMonitorTask(c.StateDir, desk, log), announceTask{c.StateDir, log}, signalTask{loop.Stop},
+		loop, lock, newMonitorTask(c.StateDir, desk, log), announceTask{c.StateDir, log}, signalTask{loop.Stop},
 		prediction.Watch{Predictor: predictor, Every: c.Forecast, Status: loop.Outlook, Busy: desk.Busy, Log: log},
 		watchdogTask{every: every / 2, alive: loop.Alive, notify: notify})
 }
