@@ -24,7 +24,9 @@ FUZZ     ?=
 # for every release of it.
 TAGS     := libvirt_dlopen
 REVISION := $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
-LDFLAGS  := -s -w
+# What --version of every program says, and the meta-data.
+VERSION  := $(shell git describe --tags --always --abbrev=12 2>/dev/null || echo unknown)
+LDFLAGS  := -s -w -X github.com/vmferry/vmferry/migrate/version.linked=$(VERSION)
 # What runs as root on a node is position-independent. With C in it, the C compiler's linker makes it, and leaves no
 # table of addresses writable. Such a program needs the node's ld.so: what runs in a guest or where there is no libc
 # (blackout, the lab's) stays static, which Go's own linker makes position-dependent only.
@@ -61,7 +63,7 @@ $(BIN)/vmferry-agent-full: FORCE
 $(BIN)/vmferryd: FORCE
 	$(GO) build -tags $(TAGS) -trimpath $(PIE) -ldflags '$(LDFLAGS) $(HARDEN)' -o $@ ./cmd/vmferryd
 $(BIN)/vmferry: FORCE
-	$(GO) build -tags $(TAGS) -trimpath $(PIE) -ldflags '$(LDFLAGS) $(HARDEN) -X main.version=$(REVISION)' -o $@ ./cmd/vmferry
+	$(GO) build -tags $(TAGS) -trimpath $(PIE) -ldflags '$(LDFLAGS) $(HARDEN)' -o $@ ./cmd/vmferry
 
 # No C in these: they start at once, run where there is no libvirt, and in a guest
 # where there is nothing at all.
@@ -76,9 +78,14 @@ $(BIN)/guest-init: FORCE
 $(BIN)/dom0-init: FORCE
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $@ ./lab/xen/init
 
+# Each program knows its own completion.
+complete = install -d $(DESTDIR)$(PREFIX)/share/bash-completion/completions && \
+	$(BIN)/$(1) --completion bash >$(DESTDIR)$(PREFIX)/share/bash-completion/completions/$(2)
+
 install-blackout: blackout ## install the probe alone
 	install -D -m 755 $(BIN)/blackout $(DESTDIR)$(PREFIX)/bin/blackout
 	install -D -m 644 cmd/blackout/blackout.1 $(DESTDIR)$(PREFIX)/share/man/man1/blackout.1
+	$(call complete,blackout,blackout)
 	install -D -m 644 cmd/blackout/blackout.service $(DESTDIR)$(PREFIX)/lib/systemd/system/blackout.service
 
 install: build install-blackout ## install on this machine, or below DESTDIR
@@ -86,7 +93,7 @@ install: build install-blackout ## install on this machine, or below DESTDIR
 	install -D -m 755 $(BIN)/vmferry-agent-full $(DESTDIR)$(PREFIX)/libexec/vmferry/agent
 	install -D -m 755 $(BIN)/vmferryd $(DESTDIR)$(PREFIX)/sbin/vmferryd
 	install -D -m 755 $(BIN)/vmferry $(DESTDIR)$(PREFIX)/sbin/vmferry
-	install -D -m 644 cmd/vmferry/vmferry.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/vmferry
+	$(call complete,vmferry,vmferry) && $(call complete,vmferryd,vmferryd) && $(call complete,vmferry-agent-full,vmferry-agent)
 	install -d $(DESTDIR)$(PREFIX)/lib/ocf/resource.d/vmferry
 	ln -sf $(PREFIX)/sbin/vmferry-agent $(DESTDIR)$(PREFIX)/lib/ocf/resource.d/vmferry/Domain
 	install -D -m 644 resource/ocf/ra-api-1.1.dtd $(DESTDIR)$(PREFIX)/share/vmferry/ra-api-1.1.dtd

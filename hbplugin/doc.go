@@ -2,16 +2,25 @@
 // goes down: to move its guests away, to say which are still there, and to
 // take the request back when the shutdown was called off.
 //
-// The package itself is only the contract ([Manager], [View], [Guest]; [Forecaster], [Verdict], [Claim]). The
-// sub-packages fill it:
+// The package itself is only the contract ([Manager], [Cluster], [View], [Guest]; [Forecaster], [Verdict], [Claim]). The
+// sub-packages fill it, those that speak to others:
 //
 //   - pacemaker drives Pacemaker through its own programs (crm_attribute,
-//     crm_mon, crm_node, cibadmin, crm_simulate);
+//     crm_mon, crm_node, crm_resource, cibadmin, crm_simulate);
 //   - heartbeat drives Heartbeat in haresources mode through its own (cl_status,
-//     hb_standby, hb_takeover);
+//     hb_standby, hb_takeover); heartbeat/script is what Heartbeat executes;
+//   - managers finds which of both run here, by the configuration (config);
 //   - ring finds the addresses of the cluster's nodes;
-//   - logind holds systemd-logind's delay inhibitor and reports shutdowns;
-//   - shutdown decides, once a second, whether the shutdown must still wait.
+//   - logind holds systemd-logind's delay inhibitor and reports shutdowns.
+//
+// And those that decide, each a pure rule and what asks for it:
+//
+//   - inventory: which guests are on this node;
+//   - verdict: what becomes of a guest when its node goes into standby; prediction: the same for vmferryd, in time;
+//   - check: can this node be drained, and if not, what to type;
+//   - plan: who leaves when, and what clients notice;
+//   - shutdown: must the shutdown still wait, once a second;
+//   - outcome: what became of the guests.
 //
 // vmferry never chooses where a guest goes: that is the manager's work. What
 // it adds is that the machine waits until the manager is done.

@@ -3,9 +3,6 @@ package resource
 import (
 	"context"
 	"errors"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -71,30 +68,6 @@ func TestTidyEnds(t *testing.T) {
 				t.Errorf("%v after %v, want an end within %v", err, took, most)
 			}
 		})
-	}
-}
-
-// onWrite is a writer that calls it for each write.
-type onWrite func()
-
-func (f onWrite) Write(p []byte) (int, error) { f(); return len(p), nil }
-
-// A program that does not die is left behind.
-func TestProgramThatCannotBeKilled(t *testing.T) {
-	ctx, cancel := context.WithCancel(t.Context())
-	file := filepath.Join(t.TempDir(), "x")
-	if err := os.WriteFile(file, []byte("here\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.CommandContext(ctx, "tail", "-f", file) // which says what it has, and stays
-	process := make(chan *os.Process, 1)
-	cmd.Stdout = onWrite(cancel)
-	cmd.Cancel, cmd.WaitDelay = func() error { process <- cmd.Process; return nil }, time.Hour
-	if err := runUntil(ctx, cmd); !errors.Is(err, errStuck) || !errors.Is(err, context.Canceled) {
-		t.Errorf("it ended with %v", err)
-	}
-	if err := (<-process).Kill(); err != nil {
-		t.Error(err)
 	}
 }
 

@@ -8,8 +8,10 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"syscall"
+
+	"github.com/vmferry/vmferry/cmd/completion"
+	"github.com/vmferry/vmferry/migrate/version"
 )
 
 // The exit codes; see blackout(1).
@@ -19,9 +21,6 @@ const (
 	exitUsage    = 2
 	exitExceeded = 3
 )
-
-// version is set by the linker in a release.
-var version string
 
 const usage = `usage: blackout serve [flags]
        blackout watch [flags] TARGET ...
@@ -116,6 +115,10 @@ func dispatch(ctx context.Context, args []string, stdout, stderr io.Writer) erro
 	if len(args) == 0 {
 		return misuse("no command: use serve, watch, show, compare or join; 'blackout help' lists their flags")
 	}
+	if completion.Asked(args) {
+		_, err := io.WriteString(stdout, bashCompletion())
+		return err
+	}
 	switch args[0] {
 	case "serve":
 		return serve(ctx, args[1:], stderr)
@@ -128,7 +131,7 @@ func dispatch(ctx context.Context, args []string, stdout, stderr io.Writer) erro
 	case "join":
 		return join(args[1:], stdout)
 	case "version", "--version":
-		_, err := fmt.Fprintln(stdout, "blackout", toolVersion())
+		_, err := fmt.Fprintln(stdout, "blackout", version.String())
 		return err
 	case "help", "--help", "-help", "-h":
 		return flag.ErrHelp
@@ -154,6 +157,7 @@ func misuse(format string, args ...any) error {
 // parse parses flags and returns the other arguments; they may be mixed.
 func parse(fs *flag.FlagSet, args []string) ([]string, error) {
 	fs.SetOutput(io.Discard)
+	parsed(fs)
 	var rest []string
 	for {
 		err := fs.Parse(args)
@@ -169,21 +173,4 @@ func parse(fs *flag.FlagSet, args []string) ([]string, error) {
 		rest = append(rest, fs.Arg(0))
 		args = fs.Args()[1:]
 	}
-}
-
-// toolVersion returns the linked version, or what the build knows of the commit.
-func toolVersion() string {
-	if version != "" {
-		return version
-	}
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return "unknown"
-	}
-	for _, s := range info.Settings {
-		if s.Key == "vcs.revision" && len(s.Value) >= 12 {
-			return s.Value[:12]
-		}
-	}
-	return info.Main.Version
 }

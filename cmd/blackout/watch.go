@@ -11,6 +11,7 @@ import (
 
 	"github.com/vmferry/vmferry/migrate/blackout"
 	"github.com/vmferry/vmferry/migrate/plaintext"
+	"github.com/vmferry/vmferry/migrate/version"
 )
 
 // watchOptions are the flags of watch that do not belong to the library.
@@ -84,7 +85,7 @@ func (o watchOptions) progress(ctx context.Context, stderr io.Writer, log logrus
 
 // watchFlags turns the command line into what the library wants.
 func watchFlags(args []string) (blackout.Config, watchOptions, error) {
-	cfg := blackout.Config{Version: toolVersion(), Args: args, ProgressEvery: liveEvery}
+	cfg := blackout.Config{Version: version.String(), Args: args, ProgressEvery: liveEvery}
 	var opts watchOptions
 	fs := flag.NewFlagSet("watch", flag.ContinueOnError)
 	fs.DurationVar(&cfg.Interval, "interval", 0, "")

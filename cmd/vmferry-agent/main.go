@@ -7,9 +7,12 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/vmferry/vmferry/cmd/completion"
+	"github.com/vmferry/vmferry/hbplugin/heartbeat/script"
 	"github.com/vmferry/vmferry/hbplugin/pacemaker"
 	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/resource"
@@ -22,7 +25,7 @@ func main() {
 	runtime.GOMAXPROCS(1) // for the reason that vmferryd has
 	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGTERM, unix.SIGINT)
 	face := run
-	if filepath.Base(os.Args[0]) == heartbeatName {
+	if filepath.Base(os.Args[0]) == script.Name {
 		face = runForHeartbeat
 	}
 	code := face(ctx, os.Args[1:], os.Environ(), os.Stdout, os.Stderr)
@@ -32,6 +35,10 @@ func main() {
 
 // run is main with its surroundings passed in.
 func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) ocf.ExitCode {
+	if completion.Asked(args) {
+		_, _ = io.WriteString(stdout, bashCompletion())
+		return ocf.Success
+	}
 	if code, done := ocf.Plain(args, environ, stdout, stderr); done {
 		return code
 	}
@@ -43,9 +50,18 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 	return ocf.CodeOf(err)
 }
 
+// bashCompletion offers all that the agent may be called with.
+func bashCompletion() string {
+	p := completion.Program{Name: "vmferry-agent"}
+	for _, name := range strings.FieldsFunc(strings.ReplaceAll(ocf.Names(), " or ", ","), func(r rune) bool { return r == ',' || r == ' ' }) {
+		p.Verbs = append(p.Verbs, completion.Verb{Name: name})
+	}
+	return p.Bash()
+}
+
 // caller is what the agent must know of the cluster manager that called.
 type caller struct {
-	peers    peersFunc
+	peers    func(ctx context.Context) ([]resource.Peer, error)
 	runnable func(ctx context.Context, resource string) ([]string, error) // the nodes that may run one; nil where it cannot be asked
 	leaving  func(context.Context) (bool, error)                          // it empties this node; nil where it cannot be asked
 	fetch    bool                                                         // it never looks where a guest runs: a start brings one here that runs elsewhere

@@ -14,6 +14,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 	"golang.org/x/sys/unix"
 
+	"github.com/vmferry/vmferry/hbplugin/heartbeat/script"
 	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/resource"
 	"github.com/vmferry/vmferry/resource/hostproc"
@@ -23,7 +24,7 @@ import (
 
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
-		"vmferry-agent": main, heartbeatName: main, "cl_status": fakeClStatus, "fake-qemu": fakeQEMU,
+		"vmferry-agent": main, script.Name: main, "cl_status": fakeClStatus, "fake-qemu": fakeQEMU,
 	})
 }
 
@@ -107,5 +108,15 @@ func TestManualNamesTheParameters(t *testing.T) {
 	slices.Sort(described)
 	if len(declared) == 0 || !slices.Equal(declared, described) {
 		t.Errorf("declared %v, described %v", declared, described)
+	}
+}
+
+// The completion offers each action.
+func TestCompletion(t *testing.T) {
+	text := bashCompletion()
+	for _, action := range []string{"start", "stop", "monitor", "status", "migrate_to", "migrate_from", "reload-agent", "validate-all", "meta-data", "usage"} {
+		if !ocf.IsAction(action) && action != "meta-data" && action != "usage" || !strings.Contains(text, action+")") {
+			t.Errorf("%s is not offered: %s", action, text)
+		}
 	}
 }

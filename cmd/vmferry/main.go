@@ -14,10 +14,12 @@ import (
 	"syscall"
 	"unicode"
 
+	"github.com/vmferry/vmferry/cmd/completion"
 	"github.com/vmferry/vmferry/hbplugin/config"
 	"github.com/vmferry/vmferry/hbplugin/verdict"
 	"github.com/vmferry/vmferry/migrate/plaintext"
 	"github.com/vmferry/vmferry/migrate/shellword"
+	"github.com/vmferry/vmferry/migrate/version"
 )
 
 // The exit codes; see vmferry(8).
@@ -117,9 +119,12 @@ func dispatch(ctx context.Context, m *machine, args []string, stdout, stderr io.
 	if len(args) == 0 {
 		return misuse("no command: say check, status, plan, migrate, drain, undrain or report; 'vmferry help' tells more")
 	}
+	if completion.Asked(args) {
+		return say(stdout, bashCompletion())
+	}
 	switch args[0] {
 	case "version", "--version":
-		return say(stdout, "vmferry "+toolVersion()+"\n")
+		return say(stdout, "vmferry "+version.String()+"\n")
 	case "help", "--help", "-help", "-h":
 		return say(stdout, usage)
 	}

@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"flag"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -40,8 +42,8 @@ func TestMain(m *testing.M) {
 }
 
 func TestScripts(t *testing.T) {
-	completion, err := filepath.Abs("vmferry.bash")
-	if err != nil {
+	completion := filepath.Join(t.TempDir(), "vmferry.bash")
+	if err := os.WriteFile(completion, []byte(bashCompletion()), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	testscript.Run(t, testscript.Params{
@@ -144,24 +146,40 @@ func cmdHeartbeat(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// The manual and the completion name every command and flag that there is.
+// The manual, the usage and the completion name every command and flag that there is.
 func TestManualAndCompletion(t *testing.T) {
-	for _, file := range []string{"vmferry.8", "vmferry.bash"} {
-		text, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
+	manual, err := os.ReadFile("vmferry.8")
+	if err != nil {
+		t.Fatal(err)
+	}
+	texts := map[string]string{"the manual": strings.ReplaceAll(string(manual), `\-`, "-"), "usage": usage, "the completion": bashCompletion()}
+	for name, run := range commands {
+		c := newCall(&machine{}, name, io.Discard, io.Discard)
+		if err := run(t.Context(), c, []string{"--help"}); err != nil {
+			t.Errorf("%s --help: %v", name, err)
 		}
-		plain := strings.ReplaceAll(string(text), `\-`, "-")
-		for line := range strings.Lines(usage) {
-			word, _, _ := strings.Cut(strings.TrimSpace(line), " ")
-			if strings.HasPrefix(word, "--") && !strings.Contains(plain, strings.TrimPrefix(word, "-")) {
-				t.Errorf("%s does not mention %s", file, word)
+		flags := 0
+		c.flags.VisitAll(func(f *flag.Flag) {
+			flags++
+			for what, text := range texts {
+				if !strings.Contains(text, "-"+f.Name) {
+					t.Errorf("%s does not mention --%s", what, f.Name)
+				}
+			}
+		})
+		if flags < 2 {
+			t.Errorf("%s has %d flags", name, flags)
+		}
+		for what, text := range texts {
+			if !strings.Contains(text, name) {
+				t.Errorf("%s does not mention %s", what, name)
 			}
 		}
-		for name := range commands {
-			if !strings.Contains(plain, name) {
-				t.Errorf("%s does not mention %s", file, name)
-			}
+	}
+	for line := range strings.Lines(usage) {
+		word, _, _ := strings.Cut(strings.TrimSpace(line), " ")
+		if strings.HasPrefix(word, "--") && !strings.Contains(texts["the completion"], word) {
+			t.Errorf("the completion does not mention %s", word)
 		}
 	}
 }

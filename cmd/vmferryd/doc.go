@@ -8,7 +8,7 @@
 // hbplugin/shutdown; monitors of the agent's are answered by package
 // resource/agentd, and its migrations get their turns from package
 // resource/agentd/admission; guests are announced to the network by package
-// migrate/announce; what becomes of guests is told by package hbplugin/verdict.
+// migrate/announce; what becomes of guests is predicted by package hbplugin/prediction.
 // This package reads the configuration, asks, and wires.
 //
 // The units, the drop-ins that order the shutdown, the reference configuration

@@ -9,13 +9,13 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
-	"runtime/debug"
 	"strings"
 	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/sirupsen/logrus"
 
+	"github.com/vmferry/vmferry/cmd/completion"
 	"github.com/vmferry/vmferry/hbplugin"
 	"github.com/vmferry/vmferry/hbplugin/config"
 	"github.com/vmferry/vmferry/hbplugin/logind"
@@ -25,6 +25,7 @@ import (
 	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/libvirt/client"
 	"github.com/vmferry/vmferry/migrate/plaintext"
+	"github.com/vmferry/vmferry/migrate/version"
 	"github.com/vmferry/vmferry/resource"
 	"github.com/vmferry/vmferry/resource/hostproc/local"
 )
@@ -69,14 +70,35 @@ func main() {
 	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
 }
 
+// options are what the command line says.
+type options struct {
+	config         string
+	check, version bool
+}
+
+func (o *options) flags() *flag.FlagSet {
+	flags := flag.NewFlagSet("vmferryd", flag.ContinueOnError)
+	flags.SetOutput(io.Discard)
+	flags.StringVar(&o.config, "config", config.Path, "")
+	flags.BoolVar(&o.check, "check-config", false, "")
+	flags.BoolVar(&o.version, "version", false, "")
+	return flags
+}
+
+func bashCompletion() string {
+	return completion.Program{Name: "vmferryd", Verbs: []completion.Verb{{Flags: new(options).flags()}},
+		Values: map[string]string{"config": completion.Files}}.Bash()
+}
+
 // run is main with its surroundings passed in; it returns the exit code.
 func run(args []string, stdout, stderr io.Writer) int {
 	stdout, stderr = plaintext.Writer{To: stdout}, plaintext.Writer{To: stderr}
-	flags := flag.NewFlagSet("vmferryd", flag.ContinueOnError)
-	flags.SetOutput(io.Discard)
-	path := flags.String("config", config.Path, "")
-	check := flags.Bool("check-config", false, "")
-	version := flags.Bool("version", false, "")
+	var o options
+	flags := o.flags()
+	if completion.Asked(args) {
+		fmt.Fprint(stdout, bashCompletion())
+		return exitOK
+	}
 	err := flags.Parse(args)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
@@ -88,11 +110,11 @@ func run(args []string, stdout, stderr io.Writer) int {
 	case flags.NArg() > 0:
 		fmt.Fprintf(stderr, "vmferryd: unexpected argument %q; see vmferryd --help\n", flags.Arg(0))
 		return exitUsage
-	case *version:
-		fmt.Fprintln(stdout, "vmferryd", buildVersion())
+	case o.version:
+		fmt.Fprintln(stdout, "vmferryd", version.String())
 		return exitOK
 	}
-	return configured(*path, *check, stdout, stderr)
+	return configured(o.config, o.check, stdout, stderr)
 }
 
 // configured goes on once the command line is understood.
@@ -136,14 +158,14 @@ func live(ctx context.Context, c config.Config, log logrus.FieldLogger) error {
 		Poll:       c.Poll,
 		Proceed:    logind.System{}.Proceed,
 		Deadline:   deadline(c, desk),
-		Foretell:   predictor.AtShutdown,
+		Predict:   predictor.AtShutdown,
 		Trace:      predictor.Trace,
 		Claims:     predictor.Claims,
 	})
 	warnOfLibvirt(log)
-	ear := &logind.Keeper{Who: "vmferryd", Why: "moving the virtual machines off this node", Tell: loop.Tell, Log: log}
+	lock := &logind.DelayLock{Who: "vmferryd", Why: "moving the virtual machines off this node", Tell: loop.Tell, Log: log}
 	return serve(ctx, func() { notify(daemon.SdNotifyReady) },
-		loop, ear, newMonitorTask(c.StateDir, desk, log), announceTask{c.StateDir, log}, signalTask{loop.Stop},
+		loop, lock, newMonitorTask(c.StateDir, desk, log), announceTask{c.StateDir, log}, signalTask{loop.Stop},
 		prediction.Watch{Predictor: predictor, Every: c.Forecast, Status: loop.Outlook, Busy: desk.Busy, Log: log},
 		watchdogTask{every: every / 2, alive: loop.Alive, notify: notify})
 }
@@ -195,11 +217,3 @@ func stopWindow(ctx context.Context, c config.Config, log logrus.FieldLogger) ti
 
 // notify tells systemd one thing, whatever the text in it holds; where there is none to tell, nothing is lost.
 func notify(state string) { _, _ = daemon.SdNotify(false, plaintext.Line(state)) }
-
-func buildVersion() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok || info.Main.Version == "" {
-		return "(unknown)"
-	}
-	return info.Main.Version
-}

@@ -24,6 +24,7 @@ const firmwareTime = 5 * time.Second
 
 // Units asks systemd about its units.
 type Units interface {
+	// Unit is what systemd knows of one of them; one that is not installed is no error.
 	Unit(ctx context.Context, name string) (logind.Unit, error)
 }
 

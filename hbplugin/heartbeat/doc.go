@@ -17,7 +17,7 @@
 // does not answer.
 //
 // The other half of the support is what Heartbeat executes as
-// /etc/ha.d/resource.d/vmferry: see cmd/vmferry-agent. It asks the Client for
+// /etc/ha.d/resource.d/vmferry: see package script. It asks the Client for
 // the nodes that a guest can move to ([Client.Peers]) or may be on
 // ([Client.Nodes]).
 package heartbeat

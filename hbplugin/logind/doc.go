@@ -1,5 +1,4 @@
-// Package logind is vmferryd's ear and foot in the door at systemd: it holds
-// systemd-logind's delay inhibitor and tells when a shutdown is announced.
+// Package logind holds systemd-logind's delay inhibitor and reports when a shutdown is announced.
 //
 // How a shutdown goes (org.freedesktop.login1(5), systemd.io/INHIBITOR_LOCKS):
 // logind broadcasts PrepareForShutdown(true), and then waits until the last
@@ -8,7 +7,7 @@
 // is cancelled, PrepareForShutdown(false) follows. No new delay lock is given
 // out while a shutdown is announced.
 //
-// [Keeper] keeps the lock over restarts of logind and of the message bus. Any local user may send messages to its
+// [DelayLock] keeps the lock over restarts of logind and of the message bus. Any local user may send messages to its
 // connection. Those of anybody but logind and the bus itself are discarded before they are parsed (gate.go), without an
 // answer and with one log line in all; the bus tells who owns logind's name. Of logind's signals no queue is kept: each
 // says only that something changed, and what counts is the property PreparingForShutdown, which is then read. No property

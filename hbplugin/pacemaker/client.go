@@ -5,16 +5,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"os/exec"
 	"slices"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/vmferry/vmferry/hbplugin"
 	"github.com/vmferry/vmferry/hbplugin/pacemaker/cib"
 	"github.com/vmferry/vmferry/resource"
+	"github.com/vmferry/vmferry/resource/command"
 	"github.com/vmferry/vmferry/resource/hostproc"
 )
 
@@ -214,17 +215,10 @@ func (c *Client) run(ctx context.Context, program string, args ...string) ([]byt
 
 // Exec is the Runner that really runs a program, found on PATH. When ctx ends
 // it is told to stop with SIGTERM, then killed.
-func Exec(ctx context.Context, program string, args ...string) ([]byte, error) {
-	cmd := exec.CommandContext(ctx, program, args...)
-	cmd.Env = append(slices.DeleteFunc(cmd.Environ(), misleads), "LC_ALL=C")
-	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
-	cmd.WaitDelay = killAfter
-	var stdout, stderr bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	if err := cmd.Run(); err != nil {
-		return stdout.Bytes(), explain(ctx, cmd, err, stderr.String())
-	}
-	return stdout.Bytes(), nil
+func Exec(ctx context.Context, name string, args ...string) ([]byte, error) {
+	environ := append(slices.DeleteFunc(os.Environ(), misleads), "LC_ALL=C")
+	out, errs, err := command.How{Environ: environ, Grace: killAfter}.Run(ctx, name, args...)
+	return out, explain(ctx, strings.Join(append([]string{name}, args...), " "), err, string(errs))
 }
 
 // misleads tells whether a variable lets Pacemaker's programs read or write another CIB than the cluster's:
@@ -232,21 +226,15 @@ func Exec(ctx context.Context, program string, args ...string) ([]byte, error) {
 func misleads(variable string) bool { return strings.HasPrefix(variable, "CIB_") }
 
 // explain turns a failed run into one line.
-func explain(ctx context.Context, cmd *exec.Cmd, err error, stderr string) error {
-	what := strings.Join(cmd.Args, " ")
-	if cause := context.Cause(ctx); cause != nil {
-		return fmt.Errorf("%s: no answer: %w", what, cause)
+func explain(ctx context.Context, line string, err error, stderr string) error {
+	cause := context.Cause(ctx)
+	switch {
+	case err == nil:
+		return nil
+	case cause != nil:
+		return fmt.Errorf("%s: no answer: %w", line, cause)
+	case errors.Is(err, exec.ErrNotFound):
+		return fmt.Errorf("%s: %w", line, exec.ErrNotFound)
 	}
-	if errors.Is(err, exec.ErrNotFound) {
-		return fmt.Errorf("%s: %w", what, exec.ErrNotFound)
-	}
-	if said := lastLine(stderr); said != "" {
-		return fmt.Errorf("%s: %w: %s", what, err, said)
-	}
-	return fmt.Errorf("%s: %w", what, err)
-}
-
-func lastLine(s string) string {
-	s = strings.TrimSpace(s)
-	return strings.TrimSpace(s[strings.LastIndexByte(s, '\n')+1:])
+	return fmt.Errorf("%s: %w", line, command.Explain(stderr, err))
 }

@@ -19,7 +19,7 @@ type Departure struct {
 }
 
 // Account tells what became of the guests that were here in a drain, in the order of here. left are those that are here
-// still, said is what was foretold, and traces is what is known of each guest by its name.
+// still, said is what was predicted, and traces is what is known of each guest by its name.
 func Account(
 	here []string, left []hbplugin.Guest, said []hbplugin.Verdict, traces map[string]verdict.Trace,
 ) []Departure {

@@ -29,11 +29,11 @@ func TestAccount(t *testing.T) {
 		trace  verdict.Trace
 		want   string // as a sentence
 	}{
-		{"as foretold", live, "", traceOf("n2", moved), "g was moved live to n2"},
-		{"not foretold", hbplugin.Verdict{}, "", traceOf("n2", moved), "g was moved live to n2"},
-		{"restarted as foretold", said(hbplugin.Restarts, "its ladder does not name live"), "", traceOf("n2", down),
+		{"as predicted", live, "", traceOf("n2", moved), "g was moved live to n2"},
+		{"not predicted", hbplugin.Verdict{}, "", traceOf("n2", moved), "g was moved live to n2"},
+		{"restarted as predicted", said(hbplugin.Restarts, "its ladder does not name live"), "", traceOf("n2", down),
 			"g was stopped and started again on n2 (its ladder does not name live)"},
-		{"restarted, against what was foretold", live, "", traceOf("n2", failed, down),
+		{"restarted, against what was predicted", live, "", traceOf("n2", failed, down),
 			"g was to move live, and was stopped and started again on n2 (it was shut down; requested no migration)"},
 		{"without a word before", hbplugin.Verdict{}, "", traceOf("n2", down),
 			"g was stopped and started again on n2 (it was shut down; requested no migration)"},

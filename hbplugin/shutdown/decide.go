@@ -29,9 +29,9 @@ type Observed struct {
 	Released  bool // the shutdown that is going on was let go already
 
 	// Since Announced or Asked last changed:
-	Heard   bool // systemd was asked about Stopping, with whatever result
-	Looked  bool // a whole look was taken
-	Telling bool // it is being asked what will become of the guests: they are named before standby is set
+	Heard      bool // systemd was asked about Stopping, with whatever result
+	Looked     bool // a whole look was taken
+	Predicting bool // it is being asked what will become of the guests: they are named before standby is set
 
 	Stopping Answer // systemd says that the system is going down
 
@@ -169,7 +169,7 @@ func drain(o Observed) Decision {
 		}
 	case o.Running == Unknown:
 		d.Hold, d.Warn, d.Why = true, true, "cannot tell which guests are here: "+o.Blind
-	case !o.Standby && o.Telling:
+	case !o.Standby && o.Predicting:
 		d.Hold, d.Why = true, "asking what becomes of the guests; "+progress(o)
 	case !o.Standby && !(o.Tried && len(o.Guests) == 0 && o.Blind == ""):
 		d.Hold, d.Act, d.Why = true, SetStandby, "putting the node into standby; "+progress(o)

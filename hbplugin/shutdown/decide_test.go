@@ -64,17 +64,17 @@ func TestDecide(t *testing.T) {
 			line: "draining: putting the node into standby; 2 of 3 guests left (g1, g2), 12 s of 600 s",
 		}, {
 			name: "standby is not set, and nobody has said yet what it would do",
-			o:    draining(func(o *Observed) { o.Standby, o.Ours, o.Tried, o.Telling = false, false, false, true }),
+			o:    draining(func(o *Observed) { o.Standby, o.Ours, o.Tried, o.Predicting = false, false, false, true }),
 			want: hold(Draining, Leave, LookAll),
 			line: "draining: asking what becomes of the guests; 2 of 3 guests left (g1, g2), 12 s of 600 s",
 		}, {
 			name: "in standby already: there is nothing to wait for",
-			o:    draining(func(o *Observed) { o.Telling = true }),
+			o:    draining(func(o *Observed) { o.Predicting = true }),
 			want: hold(Draining, Leave, LookAll),
 			line: "draining: 2 of 3 guests left (g1, g2), 12 s of 600 s",
 		}, {
 			name: "the window closes before anybody has said it",
-			o:    draining(func(o *Observed) { o.Standby, o.Telling, o.Spent = false, true, o.Window }),
+			o:    draining(func(o *Observed) { o.Standby, o.Predicting, o.Spent = false, true, o.Window }),
 			want: release,
 			line: "released: the window has closed: 2 of 3 guests left (g1, g2)",
 		}, {

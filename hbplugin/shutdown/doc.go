@@ -12,7 +12,7 @@
 //	    └──────────── undoing ◄───────────────┴────────────────────────────────┘
 //	     standby cleared       PrepareForShutdown(false): called off
 //
-// Before standby is set the guests that will not move live are named ([Options.Foretell]), and after the shutdown was let
+// Before standby is set the guests that will not move live are named ([Options.Predict]), and after the shutdown was let
 // go those that were not ([Account]): that a node is empty does not say that its guests still run. The shutdown is not
 // held for either.
 //

@@ -62,9 +62,9 @@ type Options struct {
 	// context.
 	Proceed func(ctx context.Context, kind string) (started bool, err error)
 
-	// Foretell, when not nil, is asked at the begin of a drain what will become of each guest of this node. Standby
+	// Predict, when not nil, is asked at the begin of a drain what will become of each guest of this node. Standby
 	// waits for the answer for a few seconds. It may be called while an earlier call has not returned.
-	Foretell func(ctx context.Context) ([]hbplugin.Verdict, error)
+	Predict func(ctx context.Context) ([]hbplugin.Verdict, error)
 	// Trace, when not nil, is asked at the end of a drain what is known of these guests since it began, by name.
 	Trace func(ctx context.Context, guests []string, since time.Time) map[string]verdict.Trace
 	// Claims, when not nil, lists the guests that the manager is configured to run. One that runs here and is not among
@@ -87,9 +87,9 @@ type Loop struct {
 	ready  chan struct{}
 	ended  chan struct{}
 
-	outlooks  chan string
-	foretolds chan foretold
-	traceds   chan traced
+	outlooks    chan string
+	predictions chan predicted
+	traceds     chan traced
 }
 
 // New returns a loop that waits for Run.
@@ -97,7 +97,7 @@ func New(o Options) *Loop {
 	return &Loop{
 		o: o, events: make(chan logind.Event), stop: make(chan struct{}, 2), alive: make(chan chan struct{}),
 		looks: make(chan looked, 1), acts: make(chan acted, 1), ready: make(chan struct{}), ended: make(chan struct{}),
-		outlooks: make(chan string), foretolds: make(chan foretold), traceds: make(chan traced),
+		outlooks: make(chan string), predictions: make(chan predicted), traceds: make(chan traced),
 	}
 }
 
@@ -159,7 +159,7 @@ func (l *Loop) Run(ctx context.Context) error {
 	for {
 		r.now = time.Now()
 		d := Decide(r.observed())
-		r.tellDeadline(d)
+		r.setDeadline(d)
 		if r.carryOut(ctx, d) {
 			return nil
 		}
@@ -194,8 +194,8 @@ type round struct {
 	saidAt    time.Time
 	statusNow string
 
-	tale    tale   // of the drain that goes on, or was the last
-	outlook string // of the guests while no shutdown goes on
+	record  drainRecord // of the drain that goes on, or was the last
+	outlook string      // of the guests while no shutdown goes on
 }
 
 func (r *round) observed() Observed {
@@ -207,8 +207,8 @@ func (r *round) observed() Observed {
 	return o
 }
 
-// tellDeadline passes on by when a drain is to be done.
-func (r *round) tellDeadline(d Decision) {
+// setDeadline passes on by when a drain is to be done.
+func (r *round) setDeadline(d Decision) {
 	var until time.Time
 	if d.Phase == Draining {
 		until = r.began.Add(r.window())
@@ -230,12 +230,12 @@ func (r *round) window() time.Duration {
 func (r *round) carryOut(ctx context.Context, d Decision) bool {
 	r.say(d)
 	if d.Phase == Draining {
-		r.foretell(ctx)
+		r.predict(ctx)
 	}
 	if d.Phase == Released {
 		r.letGo(ctx)
 	}
-	if d.Exit && !r.tale.accounting || r.asks > 1 {
+	if d.Exit && !r.record.accounting || r.asks > 1 {
 		return true
 	}
 	if d.Act != Leave {
@@ -266,8 +266,8 @@ func (r *round) wait(ctx context.Context, d Decision) bool {
 		r.saw(res)
 	case res := <-r.acts:
 		r.did(res)
-	case f := <-r.foretolds:
-		r.foresaw(f)
+	case f := <-r.predictions:
+		r.takePrediction(f)
 	case t := <-r.traceds:
 		r.accounted(t)
 	case r.outlook = <-r.outlooks:
@@ -314,7 +314,7 @@ func (r *round) heard(e logind.Event) {
 		return
 	}
 	r.seen.Announced = e.Preparing
-	r.tale = tale{}
+	r.record = drainRecord{}
 	r.begin()
 }
 
@@ -337,7 +337,7 @@ func (r *round) askedToStop() {
 	r.seen.Asked = true
 	before := r.seen
 	r.begin()
-	r.seen.Released, r.seen.Most, r.seen.Tried, r.seen.Telling = before.Released, before.Most, before.Tried, before.Telling
+	r.seen.Released, r.seen.Most, r.seen.Tried, r.seen.Predicting = before.Released, before.Most, before.Tried, before.Predicting
 	if before.Released {
 		r.seen.Guests = before.Guests
 	}

@@ -40,7 +40,7 @@ type fake struct {
 
 	tells  bool // the loop can ask the three questions that follow
 	said   []hbplugin.Verdict
-	saying time.Duration // how long Foretell takes, whatever its context says
+	saying time.Duration // how long Predict takes, whatever its context says
 	trace  map[string]verdict.Trace
 	traced []string // the guests that Trace was asked about
 	since  time.Time
@@ -114,10 +114,10 @@ func (f *fake) Stopping(context.Context) (bool, error) {
 	return f.stopping, nil
 }
 
-func (f *fake) Foretell(context.Context) ([]hbplugin.Verdict, error) {
+func (f *fake) Predict(context.Context) ([]hbplugin.Verdict, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.calls = append(f.calls, "foretell")
+	f.calls = append(f.calls, "predict")
 	if f.saying > 0 {
 		f.mu.Unlock()
 		time.Sleep(f.saying)
@@ -209,7 +209,7 @@ func runAt(t *testing.T, node *fake, path string, script func(b *bench)) {
 			Notify: b.notify, StopWindow: 9 * time.Minute, Poll: time.Second, Proceed: node.Proceed, Deadline: b.deadline,
 		}
 		if node.tells {
-			o.Foretell, o.Trace, o.Claims = node.Foretell, node.Trace, node.Claims
+			o.Predict, o.Trace, o.Claims = node.Predict, node.Trace, node.Claims
 		}
 		b.loop = New(o)
 		ctx, cancel := context.WithCancel(t.Context())

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/vmferry/vmferry/migrate/plaintext"
+	"github.com/vmferry/vmferry/migrate/version"
 )
 
 // actions are those that look at a guest.
@@ -37,6 +38,8 @@ func Plain(args, environ []string, stdout, stderr io.Writer) (code ExitCode, don
 	switch action := args[0]; {
 	case action == "meta-data":
 		_, _ = io.WriteString(stdout, metaData)
+	case action == "--version":
+		_, _ = io.WriteString(stdout, "vmferry-agent "+version.String()+"\n")
 	case slices.Contains([]string{"usage", "help", "-h", "--help"}, action):
 		_, _ = io.WriteString(stdout, usage())
 	case !IsAction(action):

@@ -1,22 +1,17 @@
 package xl
 
 import (
-	"bytes"
 	"context"
-	"errors"
 	"fmt"
-	"os/exec"
 	"strconv"
-	"strings"
 	"time"
 
-	"golang.org/x/sys/unix"
-
+	"github.com/vmferry/vmferry/resource/command"
 	"github.com/vmferry/vmferry/resource/hostproc"
 )
 
 const (
-	program = "/usr/sbin/xl"
+	binary = "/usr/sbin/xl"
 	// callTime bounds one call of xl: it hangs where xenstored does not answer.
 	callTime = 10 * time.Second
 	// lookAgain is the pause between two looks at a domain that is to end.
@@ -169,23 +164,11 @@ func (h Host) call(ctx context.Context, args ...string) (string, error) {
 	return out, nil
 }
 
-// execute runs xl, and kills it and what it started at the end of ctx. The error has the last line that it wrote to its
-// standard error.
+// execute runs xl. The error has the last line that it wrote to its standard error.
 func execute(ctx context.Context, args ...string) (string, error) {
-	var out, errs bytes.Buffer
-	cmd := exec.CommandContext(ctx, program, args...)
-	cmd.Stdout, cmd.Stderr = &out, &errs
-	cmd.SysProcAttr = &unix.SysProcAttr{Setpgid: true}
-	cmd.Cancel = func() error { return unix.Kill(-cmd.Process.Pid, unix.SIGKILL) }
-	cmd.WaitDelay = time.Second // for a child that left the group and holds the pipe
-	err := cmd.Run()
-	if ctx.Err() != nil && err != nil {
-		return "", context.Cause(ctx)
+	out, errs, err := command.How{}.Run(ctx, binary, args...)
+	if err != nil {
+		return "", command.Explain(string(errs), err)
 	}
-	var exit *exec.ExitError
-	if errors.As(err, &exit) {
-		lines := strings.Split(strings.TrimSpace(errs.String()), "\n")
-		return "", fmt.Errorf("%w: %s", err, strings.TrimSpace(lines[len(lines)-1]))
-	}
-	return out.String(), err
+	return string(out), nil
 }

@@ -1,4 +1,4 @@
-package main
+package script
 
 import (
 	"errors"
@@ -14,7 +14,7 @@ import (
 	"github.com/vmferry/vmferry/resource"
 )
 
-const heartbeatUsage = `usage: vmferry GUEST [PARAM=VALUE]... start|stop|status
+const usage = `usage: vmferry GUEST [PARAM=VALUE]... start|stop|status
 
 The resource script of Heartbeat for QEMU guests of libvirt, see vmferry-heartbeat(7).
 GUEST is the absolute path of the guest's XML file, or NAME for
@@ -36,9 +36,9 @@ var (
 	notOurs = regexp.MustCompile(`^(CRM_|crm_|trace_)`)
 )
 
-// heartbeatCall is a call as it was written.
-type heartbeatCall struct {
-	action  string // start, stop, status or usage
+// call is a call as it was written.
+type call struct {
+	verb    string // start, stop, status or usage
 	config  string // the path of the guest's XML
 	name    string // what the guest is called in notes
 	params  []string
@@ -46,19 +46,19 @@ type heartbeatCall struct {
 	problem error         // what is wrong with the parameters; the guest is known all the same
 }
 
-// parseHeartbeatCall reads "GUEST PARAM=VALUE… ACTION". It is an error when the action or the
+// parseCall reads "GUEST PARAM=VALUE… ACTION". It is an error when the action or the
 // guest is not known; the action stands in the result all the same, where it is.
-func parseHeartbeatCall(args []string) (heartbeatCall, error) {
+func parseCall(args []string) (call, error) {
 	if len(args) == 0 {
-		return heartbeatCall{}, errors.New("no guest and no action")
+		return call{}, errors.New("no guest and no action")
 	}
-	action, ok := heartbeatActions[args[len(args)-1]]
+	verb, ok := actions[args[len(args)-1]]
 	if !ok {
-		return heartbeatCall{}, fmt.Errorf("%w %q: use start, stop or status", errNoAction, args[len(args)-1])
+		return call{}, fmt.Errorf("%w %q: use start, stop or status", errNoAction, args[len(args)-1])
 	}
-	c := heartbeatCall{action: action}
+	c := call{verb: verb}
 	args = args[:len(args)-1]
-	if action == "usage" {
+	if verb == "usage" {
 		return c, nil
 	}
 	if len(args) == 0 {
@@ -75,13 +75,13 @@ func parseHeartbeatCall(args []string) (heartbeatCall, error) {
 	return c, nil
 }
 
-var heartbeatActions = map[string]string{
+var actions = map[string]string{
 	"start": "start", "stop": "stop", "status": "status", "monitor": "status",
 	"usage": "usage", "help": "usage", "-h": "usage", "--help": "usage",
 }
 
 // take takes in one parameter.
-func (c *heartbeatCall) take(arg string) error {
+func (c *call) take(arg string) error {
 	name, value, ok := strings.Cut(arg, "=")
 	switch {
 	case !ok || !paramName.MatchString(name) || notOurs.MatchString(name):
@@ -102,7 +102,7 @@ func (c *heartbeatCall) take(arg string) error {
 
 // check says what is wrong with the parameters, on one line. The agent has the last word on
 // their values.
-func (c heartbeatCall) check(agentEnviron []string) error {
+func (c call) check(agentEnviron []string) error {
 	if c.problem != nil {
 		return errors.New(strings.ReplaceAll(c.problem.Error(), "\n", "; "))
 	}
@@ -112,34 +112,16 @@ func (c heartbeatCall) check(agentEnviron []string) error {
 	return nil
 }
 
-// limit is the time of an action that usually gets d.
-func (c heartbeatCall) limit(d time.Duration) time.Duration {
-	if c.timeout > 0 {
-		return c.timeout
-	}
-	return d
-}
-
-// split divides the time of a stop between moving the guest and shutting it down. A
-// timeout that is longer than usual lengthens the move, a shorter one shortens both alike.
-func (c heartbeatCall) split() (move, end time.Duration) {
-	if c.timeout <= 0 {
-		return heartbeatMove, heartbeatStop
-	}
-	end = min(heartbeatStop, c.timeout*3/7) // as 90 s are of 210 s
-	return c.timeout - end, end
-}
-
 // agentEnviron is the environment of the agent's for one action: what Pacemaker would set. The
 // OCF variables that Heartbeat sets are for agents of its own.
-func (r *heartbeatRun) agentEnviron(limit time.Duration, target string) []string {
-	env := slices.DeleteFunc(slices.Clone(r.environ), func(v string) bool { return strings.HasPrefix(v, "OCF_") })
+func (c call) agentEnviron(environ []string, limit time.Duration, target string) []string {
+	env := slices.DeleteFunc(slices.Clone(environ), func(v string) bool { return strings.HasPrefix(v, "OCF_") })
 	set := func(name, value string) { env = append(env, name+"="+value) }
-	for _, p := range r.call.params {
+	for _, p := range c.params {
 		env = append(env, "OCF_RESKEY_"+p)
 	}
-	set("OCF_RESOURCE_INSTANCE", r.call.name)
-	set("OCF_RESKEY_config", r.call.config)
+	set("OCF_RESOURCE_INSTANCE", c.name)
+	set("OCF_RESKEY_config", c.config)
 	if node, err := os.Hostname(); err == nil {
 		set("OCF_RESKEY_CRM_meta_on_node", node)
 	}
@@ -149,7 +131,7 @@ func (r *heartbeatRun) agentEnviron(limit time.Duration, target string) []string
 	if target != "" {
 		set("OCF_RESKEY_CRM_meta_migrate_target", target)
 	}
-	if slices.ContainsFunc(r.environ, func(v string) bool { return strings.HasPrefix(v, "HA_DIR=") }) {
+	if slices.ContainsFunc(environ, func(v string) bool { return strings.HasPrefix(v, "HA_DIR=") }) {
 		set("HA_LOGFACILITY", "none") // Heartbeat called, whatever its log: the form is a manager's
 	}
 	return env

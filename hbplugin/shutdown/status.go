@@ -59,7 +59,7 @@ func (r *round) watchingLine() string {
 // notLive is the part of a draining status line that names the guests that will not move live.
 func (r *round) notLive() string {
 	var list []hbplugin.Guest
-	for _, v := range r.tale.said {
+	for _, v := range r.record.said {
 		if !v.Fate.KeepsRunning() && v.Fate != hbplugin.Untold {
 			list = append(list, hbplugin.Guest{Name: v.Resource})
 		}

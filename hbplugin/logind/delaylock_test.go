@@ -20,10 +20,10 @@ func startBus(t *testing.T) *logindtest.Bus {
 	return b
 }
 
-// ear is a Keeper whose events a test reads one by one.
+// ear is a DelayLock whose events a test reads one by one.
 type ear struct {
 	t      *testing.T
-	keeper *Keeper
+	keeper *DelayLock
 	events chan Event
 	done   chan error
 	cancel context.CancelFunc
@@ -40,13 +40,13 @@ func listenTo(t *testing.T, log *logrus.Logger) *ear {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	e := &ear{t: t, events: make(chan Event), done: make(chan error, 1), cancel: cancel}
-	e.keeper = &Keeper{Who: "who", Why: "why", Log: log, Tell: e.take}
+	e.keeper = &DelayLock{Who: "who", Why: "why", Log: log, Tell: e.take}
 	go func() { e.done <- e.keeper.Run(ctx) }()
 	t.Cleanup(func() { e.stop(t) })
 	return e
 }
 
-// stop ends the Keeper, once.
+// stop ends the DelayLock, once.
 func (e *ear) stop(t *testing.T) {
 	t.Helper()
 	if e.done == nil {
@@ -254,7 +254,7 @@ func TestReceiverEnds(t *testing.T) {
 	log := logrus.New()
 	log.SetOutput(io.Discard)
 	full := errors.New("nobody listens")
-	k := &Keeper{Log: log, Tell: func(context.Context, Event) error { return full }}
+	k := &DelayLock{Log: log, Tell: func(context.Context, Event) error { return full }}
 	if err := k.Run(t.Context()); !errors.Is(err, full) {
 		t.Errorf("Run: %v", err)
 	}

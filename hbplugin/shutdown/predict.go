@@ -12,24 +12,24 @@ import (
 )
 
 const (
-	// foretellTime bounds the question what becomes of the guests, for which standby waits: the scheduler's answer
+	// predictTime bounds the question what becomes of the guests, for which standby waits: the scheduler's answer
 	// takes a fraction of a second, and a shutdown is not held for one that does not come.
-	foretellTime = 3 * time.Second
+	predictTime = 3 * time.Second
 	// traceTime bounds the question what has become of them. The shutdown goes on meanwhile.
 	traceTime = 5 * time.Second
 )
 
-// tale is what is told of one drain.
-type tale struct {
+// drainRecord is what is remembered of one drain.
+type drainRecord struct {
 	since      time.Time // when it began; zero where none has
 	here       []string  // the guests that were seen in it
 	said       []hbplugin.Verdict
 	accounting bool // it is being found out what became of them
 }
 
-// foretold is the answer of Options.Foretell, and traced that of Options.Trace, for the drain that began at since.
+// predicted is the answer of Options.Predict, and traced that of Options.Trace, for the drain that began at since.
 type (
-	foretold struct {
+	predicted struct {
 		since time.Time
 		said  []hbplugin.Verdict
 		err   error
@@ -40,29 +40,29 @@ type (
 	}
 )
 
-// foretell asks once in a drain, at its begin, what becomes of the guests.
-func (r *round) foretell(ctx context.Context) {
-	if !r.tale.since.IsZero() {
+// predict asks once in a drain, at its begin, what becomes of the guests.
+func (r *round) predict(ctx context.Context) {
+	if !r.record.since.IsZero() {
 		return
 	}
-	r.tale.since = r.began
-	if r.o.Foretell == nil {
+	r.record.since = r.began
+	if r.o.Predict == nil {
 		return
 	}
-	r.seen.Telling = true
-	since := r.tale.since
+	r.seen.Predicting = true
+	since := r.record.since
 	r.work.Go(func() {
-		f := foretold{since: since}
-		answer := inTime(ctx, foretellTime, func(ctx context.Context) foretold {
-			said, err := r.o.Foretell(ctx)
-			return foretold{since, said, err}
+		f := predicted{since: since}
+		answer := inTime(ctx, predictTime, func(ctx context.Context) predicted {
+			said, err := r.o.Predict(ctx)
+			return predicted{since, said, err}
 		})
 		if answer != nil {
 			f = *answer
 		} else {
 			f.err = context.DeadlineExceeded
 		}
-		hand(ctx, r.foretolds, f)
+		hand(ctx, r.predictions, f)
 	})
 }
 
@@ -96,13 +96,13 @@ func hand[T any](ctx context.Context, to chan<- T, answer T) {
 	}
 }
 
-// foresaw takes in what becomes of the guests, and names those that will not move live, before standby is set.
-func (r *round) foresaw(f foretold) {
-	if !f.since.Equal(r.tale.since) {
+// takePrediction takes in what becomes of the guests, and names those that will not move live, before standby is set.
+func (r *round) takePrediction(f predicted) {
+	if !f.since.Equal(r.record.since) {
 		return // of a drain that was called off
 	}
-	r.seen.Telling = false
-	r.tale.said = f.said
+	r.seen.Predicting = false
+	r.record.said = f.said
 	if f.err != nil {
 		r.o.Log.WithError(f.err).Warn("it cannot be told which guests will move live")
 	}
@@ -129,23 +129,23 @@ func logVerdict(log logrus.FieldLogger, v hbplugin.Verdict) logrus.FieldLogger {
 
 // met notes the guests that are seen in a drain.
 func (r *round) met(guests []hbplugin.Guest) {
-	if r.tale.since.IsZero() {
+	if r.record.since.IsZero() {
 		return
 	}
 	for _, g := range guests {
-		if !slices.Contains(r.tale.here, g.Name) {
-			r.tale.here = append(r.tale.here, g.Name)
+		if !slices.Contains(r.record.here, g.Name) {
+			r.record.here = append(r.record.here, g.Name)
 		}
 	}
 }
 
 // account finds out what became of the guests, once the shutdown was let go.
 func (r *round) account(ctx context.Context) {
-	if r.o.Trace == nil || len(r.tale.here) == 0 {
+	if r.o.Trace == nil || len(r.record.here) == 0 {
 		return
 	}
-	r.tale.accounting = true
-	t, here := traced{since: r.tale.since}, slices.Clone(r.tale.here)
+	r.record.accounting = true
+	t, here := traced{since: r.record.since}, slices.Clone(r.record.here)
 	r.work.Go(func() {
 		answer := inTime(ctx, traceTime, func(ctx context.Context) map[string]verdict.Trace {
 			return r.o.Trace(ctx, here, t.since)
@@ -159,11 +159,11 @@ func (r *round) account(ctx context.Context) {
 
 // accounted names every guest that was not moved live.
 func (r *round) accounted(t traced) {
-	if !t.since.Equal(r.tale.since) {
+	if !t.since.Equal(r.record.since) {
 		return
 	}
-	r.tale.accounting = false
-	account := Account(r.tale.here, r.seen.Guests, r.tale.said, t.traces)
+	r.record.accounting = false
+	account := Account(r.record.here, r.seen.Guests, r.record.said, t.traces)
 	for _, d := range account {
 		if !d.Fate.KeepsRunning() {
 			log := logVerdict(r.o.Log, d.Said).WithFields(logrus.Fields{"guest": d.Guest, "became": string(d.Fate)})

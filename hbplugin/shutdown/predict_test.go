@@ -38,10 +38,10 @@ func TestGuestsAreNamed(t *testing.T) {
 	run(t, node, func(b *bench) {
 		b.say(true)
 		b.after(time.Second)
-		b.wantCalls("foretell")
+		b.wantCalls("predict")
 		b.wantStatus("draining: asking what becomes of the guests; 2 of 2 guests left (db, web), 1 s of 598 s")
 		b.after(time.Second)
-		b.wantCalls("foretell standby")
+		b.wantCalls("predict standby")
 		b.wantStatus("draining: 2 of 2 guests left (db, web), 2 s of 598 s; will not move live: db")
 		before := "guest db will not move live: it is restarted on n2 because its ladder does not name live"
 		if log := b.logged(); !strings.Contains(log, before) || strings.Index(log, before) > strings.Index(log, "being put into standby") ||
@@ -76,24 +76,24 @@ func TestUntoldIsNotStopped(t *testing.T) {
 }
 
 // A drain is not held for an answer that does not come, and goes on without.
-func TestForetellTakesTooLong(t *testing.T) {
+func TestPredictTakesTooLong(t *testing.T) {
 	node := teller()
 	node.saying = time.Minute
 	run(t, node, func(b *bench) {
 		b.say(true)
-		b.after(foretellTime - time.Second/2)
-		b.wantCalls("foretell")
+		b.after(predictTime - time.Second/2)
+		b.wantCalls("predict")
 		b.after(time.Second)
-		b.wantCalls("foretell standby")
+		b.wantCalls("predict standby")
 		b.after(15 * time.Second)
-		b.released(foretellTime + 10*time.Second)
+		b.released(predictTime + 10*time.Second)
 		b.after(time.Minute) // the answer comes, and nobody wants it any more
 		b.wantStatus("released: no guest is left on this node; 1 moved live, db was stopped and started again on n2")
 	})
 }
 
 // What was said for a shutdown that was called off is not taken for the next one.
-func TestForetellIsOfOneDrain(t *testing.T) {
+func TestPredictIsOfOneDrain(t *testing.T) {
 	node := teller()
 	node.saying = 2 * time.Second
 	run(t, node, func(b *bench) {

@@ -48,8 +48,8 @@ type Event struct {
 	Lock io.Closer
 }
 
-// Keeper is the task that stays connected to logind. Set the fields before Run.
-type Keeper struct {
+// DelayLock is the task that stays connected to logind. Set the fields before Run.
+type DelayLock struct {
 	Who  string                                   // who holds the lock, as "systemd-inhibit --list" shows it
 	Why  string                                   // and what for
 	Tell func(ctx context.Context, e Event) error // takes each event; an error ends Run
@@ -62,27 +62,27 @@ type Keeper struct {
 }
 
 // String names the task.
-func (*Keeper) String() string { return "logind" }
+func (*DelayLock) String() string { return "logind" }
 
 // Ready is closed once a lock was taken and handed on.
-func (k *Keeper) Ready() <-chan struct{} {
-	k.init()
-	return k.ready
+func (d *DelayLock) Ready() <-chan struct{} {
+	d.init()
+	return d.ready
 }
 
-func (k *Keeper) init() { k.once.Do(func() { k.ready = make(chan struct{}) }) }
+func (d *DelayLock) init() { d.once.Do(func() { d.ready = make(chan struct{}) }) }
 
 // Run keeps the connection until ctx ends, which is no error. Each failure is
 // logged, told as Event{Up: false}, and followed by another attempt.
-func (k *Keeper) Run(ctx context.Context) error {
-	k.init()
+func (d *DelayLock) Run(ctx context.Context) error {
+	d.init()
 	for {
-		err := k.session(ctx)
+		err := d.session(ctx)
 		if ctx.Err() != nil {
 			return nil
 		}
-		k.Log.WithError(err).Warn("logind cannot be heard, trying again")
-		if err := k.Tell(ctx, Event{}); err != nil {
+		d.Log.WithError(err).Warn("logind does not answer, trying again")
+		if err := d.Tell(ctx, Event{}); err != nil {
 			return err
 		}
 		select {
@@ -94,14 +94,14 @@ func (k *Keeper) Run(ctx context.Context) error {
 }
 
 // session lives as long as one connection to the bus.
-func (k *Keeper) session(ctx context.Context) error {
-	h := newHints(k.kind)
-	b, err := connect(ctx, settings{signals: h, refused: k.refused})
+func (d *DelayLock) session(ctx context.Context) error {
+	h := newHints(d.kind)
+	b, err := connect(ctx, settings{signals: h, refused: d.refused})
 	if err != nil {
 		return err
 	}
 	defer b.close()
-	defer func() { k.kind, _ = h.told() }()
+	defer func() { d.kind, _ = h.told() }()
 	h.moved = b.gate.hear
 	if err := subscribe(ctx, b.Conn); err != nil {
 		return fmt.Errorf("subscribe to logind's signals: %w", err)
@@ -109,16 +109,16 @@ func (k *Keeper) session(ctx context.Context) error {
 	if err := b.find(ctx, destination); err != nil {
 		return err
 	}
-	if err := k.report(ctx, b.Conn, h); err != nil {
+	if err := d.report(ctx, b.Conn, h); err != nil {
 		return err
 	}
-	return k.listen(ctx, b, h)
+	return d.listen(ctx, b, h)
 }
 
 // refused says once that others than logind talk to us.
-func (k *Keeper) refused(sender string) {
-	k.strange.Do(func() {
-		k.Log.Infof("a message of %q on the system bus is ignored: only logind and the bus are heard; "+
+func (d *DelayLock) refused(sender string) {
+	d.strange.Do(func() {
+		d.Log.Infof("a message of %q on the system bus is ignored: only logind and the bus are heard; "+
 			"others are ignored without a word", sender)
 	})
 }
@@ -139,7 +139,7 @@ func subscribe(ctx context.Context, conn *dbus.Conn) error {
 
 // listen asks logind again whenever something changed. A logind that has just come back so gives a lock again; one that
 // went away is waited for.
-func (k *Keeper) listen(ctx context.Context, b *bus, h *hints) error {
+func (d *DelayLock) listen(ctx context.Context, b *bus, h *hints) error {
 	for {
 		select {
 		case <-ctx.Done():
@@ -150,10 +150,10 @@ func (k *Keeper) listen(ctx context.Context, b *bus, h *hints) error {
 		}
 		var err error
 		if *b.gate.peer.Load() == "" {
-			k.Log.Warn("logind has left the bus")
-			err = k.Tell(ctx, Event{})
+			d.Log.Warn("logind has left the bus")
+			err = d.Tell(ctx, Event{})
 		} else {
-			err = k.report(ctx, b.Conn, h)
+			err = d.report(ctx, b.Conn, h)
 		}
 		if err != nil {
 			return err
@@ -163,7 +163,7 @@ func (k *Keeper) listen(ctx context.Context, b *bus, h *hints) error {
 
 // report reads where logind stands, takes a lock where one can be had, and
 // hands both on.
-func (k *Keeper) report(ctx context.Context, conn *dbus.Conn, h *hints) error {
+func (d *DelayLock) report(ctx context.Context, conn *dbus.Conn, h *hints) error {
 	e := Event{Up: true}
 	_, before := h.told()
 	var usec uint64
@@ -178,42 +178,42 @@ func (k *Keeper) report(ctx context.Context, conn *dbus.Conn, h *hints) error {
 		e.Kind, _ = h.told()
 	} else {
 		h.forget(before)
-		lock, err := k.inhibit(ctx)
+		lock, err := d.inhibit(ctx)
 		if err != nil {
 			return fmt.Errorf("take the shutdown delay lock: %w", err)
 		}
 		e.Lock = lock
 	}
-	if err := k.Tell(ctx, e); err != nil {
+	if err := d.Tell(ctx, e); err != nil {
 		if e.Lock != nil {
 			e.Lock.Close()
 		}
 		return err
 	}
 	if e.Lock != nil {
-		k.markReady()
+		d.markReady()
 	}
 	return nil
 }
 
-func (k *Keeper) markReady() {
+func (d *DelayLock) markReady() {
 	select {
-	case <-k.ready:
+	case <-d.ready:
 	default:
-		close(k.ready)
+		close(d.ready)
 	}
 }
 
 // inhibit takes the lock. The lock is a file descriptor and outlives the
 // connection that it was asked for over.
-func (k *Keeper) inhibit(ctx context.Context) (_ io.Closer, err error) {
+func (d *DelayLock) inhibit(ctx context.Context) (_ io.Closer, err error) {
 	b, err := connectTo(ctx, destination, settings{fds: true})
 	if err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	call := b.Object(destination, objectPath).CallWithContext(ctx, manager+".Inhibit", 0, "shutdown", k.Who, k.Why, "delay")
+	call := b.Object(destination, objectPath).CallWithContext(ctx, manager+".Inhibit", 0, "shutdown", d.Who, d.Why, "delay")
 	err = call.Err
 	fds := b.end()
 	if err == nil && len(fds) == 1 {
