@@ -82,8 +82,9 @@ func (a *run) prepare(ctx context.Context) error {
 	return nil
 }
 
-// newObserver is for the guest of this action. A monitor that comes again soon need not read the processes where libvirt's
-// answer decides alone. Other actions need the process itself, and so does a probe, after which nobody may come again.
+// newObserver is for the guest of this action. A monitor that comes again soon need not read the processes where
+// libvirt's answer decides alone. Other actions need the process itself, and so does a probe, after which nobody may
+// come again.
 func newObserver(a *run) *observe.Observer {
 	return &observe.Observer{
 		URI: a.Params.Hypervisor, Open: a.Open, Processes: a.Processes, CallTime: a.budget.call,

@@ -15,7 +15,8 @@ import (
 const (
 	// askPause is between two rounds of questions about a guest that is on its way.
 	askPause = time.Second
-	// arrivalTime is how long a start waits for a guest that seems to arrive, before it asks whether anybody still sends it.
+	// arrivalTime is how long a start waits for a guest that seems to arrive, before it asks whether anybody still
+	// sends it.
 	arrivalTime = 10 * time.Second
 )
 
@@ -38,7 +39,7 @@ type startStep int
 const (
 	startTakeIt   startStep = iota // what is seen here is final
 	startAbort                     // it may be leaving, and is wanted here: abort the migration
-	startResume                    // a start that was killed has begun to fetch it: ask the source whether it still sends
+	startResume                    // a killed start has begun to fetch it: ask the source whether it still sends
 	startAskPeers                  // it is not here: ask the other nodes
 )
 
@@ -199,8 +200,9 @@ func (s *starter) mayFetch(node string, i intent, pending bool) bool {
 	return s.Params.MayUse(ladder.Live) && (begun || s.hasDeparted(node))
 }
 
-// killArrival ends what a migration to here has left whose source is gone: Xen's driver waits for the rest of the guest for
-// ever. It never ran here, so that nothing is lost with it. A guest that another node may have is not touched.
+// killArrival ends what a migration to here has left whose source is gone: Xen's driver waits for the rest of the
+// guest for ever. It never ran here, so that nothing is lost with it. A guest that another node may have is not
+// touched.
 func (s *starter) killArrival(ctx context.Context, o observation) observation {
 	if !isArrival(s.run, o) {
 		return o

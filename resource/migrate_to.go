@@ -60,12 +60,14 @@ func (m *emigration) isAllowed() error {
 	edited := m.guest.Configured
 	switch {
 	case m.Target == "":
-		return fail(Args, "no target node: migrate_to is called by the cluster manager, which sets OCF_RESKEY_CRM_meta_migrate_target")
+		return fail(Args, "no target node: migrate_to is called by the cluster manager, "+
+			"which sets OCF_RESKEY_CRM_meta_migrate_target")
 	case !m.Params.MayUse(ladder.Live):
-		return fail(Generic, "guest %q is not migrated, as its ladder does not name live: set allow-migrate=false", m.guest.Name)
+		return fail(Generic, "guest %q is not migrated, as its ladder does not name live: set allow-migrate=false",
+			m.guest.Name)
 	case edited != nil && edited.Name != m.guest.Name: // under which the target would look for it in vain
-		return fail(Generic, "guest %q is not migrated, as config file %q calls it %q by now: a stop and a start give it that name",
-			m.guest.Name, m.Params.File(), edited.Name)
+		return fail(Generic, "guest %q is not migrated, as config file %q calls it %q by now: "+
+			"a stop and a start give it that name", m.guest.Name, m.Params.File(), edited.Name)
 	}
 	return nil
 }
@@ -155,7 +157,8 @@ const (
 	othersTime = 200 * time.Millisecond
 )
 
-// isDrained reports whether other guests are here and the cluster manager empties this node, also one guest after the other.
+// isDrained reports whether other guests are here and the cluster manager empties this node, also one guest after the
+// other.
 func (m *emigration) isDrained(ctx context.Context) bool {
 	here, err := Guests(filepath.Join(string(m.state), guestsDir))
 	if m.Leaving == nil || err == nil && len(here) < 2 {
@@ -167,8 +170,8 @@ func (m *emigration) isDrained(ctx context.Context) bool {
 	return leaving && err == nil
 }
 
-// amongOthers reports whether other guests wait for this one to leave: one is on its way, or has just left. Guests that stay
-// here wait for nothing. Where the disk gives no answer, some may wait.
+// amongOthers reports whether other guests wait for this one to leave: one is on its way, or has just left. Guests
+// that stay here wait for nothing. Where the disk gives no answer, some may wait.
 func (m *emigration) amongOthers() bool {
 	ctx, cancel := context.WithTimeout(context.Background(), othersTime)
 	defer cancel()
@@ -179,8 +182,8 @@ func (m *emigration) amongOthers() bool {
 // followsOne reports whether another guest has just left this node.
 func (m *emigration) followsOne() bool {
 	left := false
-	_ = readNotes(filepath.Join(string(m.state), departuresDir), func(raw []byte) { // none is as good as one that cannot be read
-		var d departure
+	_ = readNotes(filepath.Join(string(m.state), departuresDir), func(raw []byte) {
+		var d departure // one that cannot be read is none
 		if json.Unmarshal(raw, &d) == nil && d.Guest != m.guest.Name {
 			left = left || time.Since(d.At).Abs() < drainTime
 		}

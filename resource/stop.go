@@ -43,15 +43,11 @@ func (s *stopper) stop(ctx context.Context) error {
 	o := s.guest.WaitReboot(ctx, s.guest.Look(ctx), s.until(s.budget.graceful))
 	switch {
 	case o.IsGone():
-		s.Log.Infof("already stopped: %s", o)
-		s.forget()
-		s.concluded()
-		s.unstrand()
-		s.removeStuck(ctx, o)
+		s.noteStopped(ctx, o)
 		return nil
 	case s.guess:
-		return fail(Generic, "cannot tell whether this resource's guest runs here, as config file %q is gone and never was seen: restore it; %s",
-			s.Params.File(), o)
+		return fail(Generic, "cannot tell whether this resource's guest runs here, as config file %q is gone "+
+			"and never was seen: restore it; %s", s.Params.File(), o)
 	}
 	s.abortMigration(ctx)
 	s.dropSaved(ctx, o)
@@ -71,6 +67,15 @@ func (s *stopper) stop(ctx context.Context) error {
 		return nil
 	}
 	return fail(Generic, "guest %q could not be stopped: %s", s.guest.Name, s.lastLook())
+}
+
+// noteStopped puts this node in order for a guest that is not here.
+func (s *stopper) noteStopped(ctx context.Context, o observation) {
+	s.Log.Infof("already stopped: %s", o)
+	s.forget()
+	s.concluded()
+	s.unstrand()
+	s.removeStuck(ctx, o)
 }
 
 // stopStep is one way to end the guest.
@@ -173,23 +178,32 @@ func decideShutdown(f shutdownFacts) shutdownAct {
 	return shutdownWait
 }
 
+// shutdownClock is when things happened in a shutdown; zero where they did not.
+type shutdownClock struct{ requested, silent time.Time }
+
+func (c *shutdownClock) facts(o observation, saving bool) shutdownFacts {
+	switch {
+	case o.LibvirtErr == nil:
+		c.silent = time.Time{}
+	case c.silent.IsZero():
+		c.silent = time.Now()
+	}
+	f := shutdownFacts{observation: o, saving: saving}
+	f.due = c.requested.IsZero() || time.Since(c.requested) >= requestAgain
+	if !c.silent.IsZero() {
+		f.silent = time.Since(c.silent)
+	}
+	return f
+}
+
 // shutdown asks the guest to shut down and waits for its end.
 func (s *stopper) shutdown(ctx context.Context) error {
 	if s.Params.ForceStop {
 		return errForced
 	}
-	var requested, silentSince time.Time
+	var clock shutdownClock
 	for failures := 0; ; {
-		f := shutdownFacts{observation: s.guest.Look(ctx), saving: s.saving}
-		f.due = requested.IsZero() || time.Since(requested) >= requestAgain
-		switch {
-		case f.LibvirtErr == nil:
-			silentSince = time.Time{}
-		case silentSince.IsZero():
-			silentSince = time.Now()
-		default:
-			f.silent = time.Since(silentSince)
-		}
+		f := clock.facts(s.guest.Look(ctx), s.saving)
 		switch decideShutdown(f) {
 		case shutdownDone:
 			return nil
@@ -203,7 +217,7 @@ func (s *stopper) shutdown(ctx context.Context) error {
 			continue
 		case shutdownRequest:
 			if err := s.request(ctx); err == nil {
-				requested = time.Now()
+				clock.requested = time.Now()
 				s.step("asked")
 			} else if failures++; failures >= requestLimit {
 				return errors.Join(errDeaf, err)

@@ -105,10 +105,10 @@ func (g *Observer) askLibvirt(ctx context.Context) Observation {
 	return o
 }
 
-// isDisputed reports that libvirt calls a guest here of which there is no process, and has not done so for long. A daemon
-// that was just started lists the guests that it had, as they were, until it has found their monitors gone
-// (qemuProcessReconnect): QEMU may have ended while it was away. If libvirt keeps saying so it is believed,
-// as a process may have a shape that is not known.
+// isDisputed reports that libvirt calls a guest here of which there is no process, and has not done so for long. A
+// daemon that was just started lists the guests that it had, as they were, until it has found their monitors gone
+// (qemuProcessReconnect): QEMU may have ended while it was away. If libvirt keeps saying so it is believed, as a
+// process may have a shape that is not known.
 func (g *Observer) isDisputed(o Observation) bool {
 	if o.Proc != ProcNone || o.State != Running && o.State != Stalled {
 		return false
@@ -183,7 +183,8 @@ func (g *Observer) Call(ctx context.Context, do func(Hypervisor) error) error {
 
 // HasNoAnswer reports whether it is not known what libvirt did: it gave no answer.
 func HasNoAnswer(err error) bool {
-	return errors.Is(err, libvirt.ErrConnect) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)
+	return errors.Is(err, libvirt.ErrConnect) || errors.Is(err, context.DeadlineExceeded) ||
+		errors.Is(err, context.Canceled)
 }
 
 // Disconnect closes the connection, if there is one.

@@ -11,8 +11,8 @@ import (
 const PollInterval = 500 * time.Millisecond
 
 const (
-	// rebootTime is how long a guest of Xen's may be away while it reboots: it is torn down and made again, and in between
-	// there is none. One to two seconds are usual (resource-agents' issues 308 and 314).
+	// rebootTime is how long a guest of Xen's may be away while it reboots: it is torn down and made again, and in
+	// between there is none. One to two seconds are usual (resource-agents' issues 308 and 314).
 	rebootTime = 5 * time.Second
 	// rebuildTime is the same where libvirt still has a guest on its list that it would forget had it ended: it
 	// is at work on it.
