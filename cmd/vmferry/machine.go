@@ -48,7 +48,7 @@ type machine struct {
 	run       pacemaker.Runner
 	open      func(ctx context.Context, uri string) (host, error)
 	processes func(ctx context.Context, uris ...string) ([]hostproc.Process, error) // of the guests of these libvirts
-	witness   func(uri string) local.Witness                                        // of the guests of this node's libvirt
+	witness   func(uri string) local.Processes                                      // of the guests of this node's libvirt
 	units     units
 	// forecaster is the manager as one that tells beforehand what it would do; false where it is none.
 	forecaster func(hbplugin.Manager) (hbplugin.Forecaster, bool)
