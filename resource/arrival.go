@@ -13,15 +13,15 @@ import (
 
 // isArrival reports whether what is here of the guest is what a migration has brought so far, with a driver that does
 // not drop that by itself. One that was seen to run here may be paused by somebody.
-func isArrival(a *run, o observation) bool {
-	return !libvirt.DriverOf(a.Params.Hypervisor).Can(libvirt.CanDropArrivals) &&
-		o.Proc == observe.ProcIncoming && !o.IsRunning() && o.LibvirtErr == nil && !a.isNoted()
+func isArrival(d libvirt.Driver, o observation, noted bool) bool {
+	return !d.Can(libvirt.CanDropArrivals) && !noted &&
+		o.Proc == observe.ProcIncoming && !o.IsRunning() && o.LibvirtErr == nil
 }
 
 // isStuck reports whether libvirt still has the guest on its list that Xen has not: its driver keeps one for ever in
 // whose arrival it was interrupted, and takes no other start of it.
-func isStuck(a *run, o observation) bool {
-	return !libvirt.DriverOf(a.Params.Hypervisor).Can(libvirt.CanDropArrivals) &&
+func isStuck(d libvirt.Driver, o observation) bool {
+	return !d.Can(libvirt.CanDropArrivals) &&
 		o.LibvirtErr == nil && o.Proc == observe.ProcNone && o.Libvirt != observe.Absent && !o.Status.Persistent
 }
 
@@ -42,7 +42,7 @@ func (a *run) restartLibvirt(ctx context.Context) error {
 	a.Log.Warn("libvirt is stuck with the guest since a migration to here broke: restarting its daemon")
 	a.guest.Disconnect()
 	var failed []error
-	daemons := []string{"libvirtd", libvirt.DriverOf(a.Params.Hypervisor).Daemon}
+	daemons := []string{"libvirtd", a.guest.Driver().Daemon}
 	for _, name := range daemons {
 		if out, err := a.command(ctx, "systemctl", "try-restart", name+".service"); err != nil {
 			failed = append(failed, explain(out, err))
@@ -55,7 +55,7 @@ func (a *run) restartLibvirt(ctx context.Context) error {
 	switch {
 	case !ok:
 		return fmt.Errorf("libvirt does not answer since its daemon was restarted: %w", o.LibvirtErr)
-	case isStuck(a, o):
+	case isStuck(a.guest.Driver(), o):
 		return fmt.Errorf("%w: %s", errStuckInLibvirt, hint)
 	}
 	return nil
@@ -71,7 +71,7 @@ func (a *run) abortMigration(ctx context.Context) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, a.budget.call)
 	defer cancel()
-	err = libvirt.DriverOf(a.Params.Hypervisor).Lacks(libvirt.CanAbort)
+	err = a.guest.Driver().Lacks(libvirt.CanAbort)
 	if direct, ok := a.Processes.(observe.MigrationAborter); ok && err != nil {
 		err = direct.Abort(ctx, a.guest.Name, a.guest.UUID)
 	} else if err == nil {

@@ -204,7 +204,7 @@ func (s *starter) mayFetch(node string, i intent, pending bool) bool {
 // guest for ever. It never ran here, so that nothing is lost with it. A guest that another node may have is not
 // touched.
 func (s *starter) killArrival(ctx context.Context, o observation) observation {
-	if !isArrival(s.run, o) {
+	if !isArrival(s.guest.Driver(), o, s.isNoted()) {
 		return o
 	}
 	d, by, err := s.ask(ctx)

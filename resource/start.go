@@ -90,7 +90,7 @@ func (s *starter) boot(ctx context.Context, o observation) error {
 	if err := timely(ctx, s.checkSaveDirs); err != nil {
 		return err
 	}
-	if isStuck(s.run, o) {
+	if isStuck(s.guest.Driver(), o) {
 		if err := s.restartLibvirt(ctx); err != nil {
 			return because(Generic, err, "guest %q not started", s.guest.Name)
 		}

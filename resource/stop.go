@@ -53,7 +53,7 @@ func (s *stopper) stop(ctx context.Context) error {
 	s.dropSaved(ctx, o)
 	s.beforeStop(ctx, o)
 	why := s.evacuates(ctx)
-	arrival := isArrival(s.run, o)
+	arrival := isArrival(s.guest.Driver(), o, s.isNoted())
 	for _, step := range decideStop(s.budget, s.saves(ctx, why), arrival) {
 		if !s.try(ctx, step) {
 			continue
@@ -309,7 +309,7 @@ func (s *stopper) endEach(ctx context.Context, end func(hostproc.Process) error)
 // removeStuck is for a stop of a guest that is not here: the next migration to here would be refused for what libvirt
 // still has of it. That it cannot be removed fails nothing.
 func (s *stopper) removeStuck(ctx context.Context, o observation) {
-	if !isStuck(s.run, o) {
+	if !isStuck(s.guest.Driver(), o) {
 		return
 	}
 	if err := s.restartLibvirt(ctx); err != nil {

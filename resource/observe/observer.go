@@ -50,7 +50,8 @@ type Observer struct {
 	disputed time.Time // since when libvirt has called a guest here of which there is no process
 }
 
-func (g *Observer) driver() libvirt.Driver { return libvirt.DriverOf(g.URI) }
+// Driver is what the driver of this libvirt can do.
+func (g *Observer) Driver() libvirt.Driver { return libvirt.DriverOf(g.URI) }
 
 // Look looks once: for the guest that was seen here last, and for the one that an edited config file describes by now
 // only when that is proven to be gone.
@@ -70,7 +71,7 @@ func (g *Observer) Look(ctx context.Context) Observation {
 
 // look asks libvirt first: a guest that ends in between is then seen by libvirt only, and the next look decides.
 func (g *Observer) look(ctx context.Context) Observation {
-	o, trusted := g.askLibvirt(ctx), g.driver().Can(libvirt.CanKnowState)
+	o, trusted := g.askLibvirt(ctx), g.Driver().Can(libvirt.CanKnowState)
 	if g.SkipProcesses && trusted && o.Libvirt.decidesAlone() {
 		o.Proc = ProcUnasked
 	} else {
@@ -88,7 +89,7 @@ func (g *Observer) look(ctx context.Context) Observation {
 }
 
 func (g *Observer) askLibvirt(ctx context.Context) Observation {
-	o := Observation{Kind: g.driver().Vessel}
+	o := Observation{Kind: g.Driver().Vessel}
 	status, err := g.status(ctx, g.Ref())
 	switch {
 	case errors.Is(err, libvirt.ErrNoDomain):
@@ -98,7 +99,7 @@ func (g *Observer) askLibvirt(ctx context.Context) Observation {
 	default:
 		o.Libvirt, o.Status = StateOf(status), status
 		isPaused := o.Libvirt == PausedUser || o.Libvirt == PausedUnknown
-		if isPaused && !g.driver().Can(libvirt.CanKnowState) && !g.IsNoted() {
+		if isPaused && !g.Driver().Can(libvirt.CanKnowState) && !g.IsNoted() {
 			o.Libvirt = PausedStartingUp
 		}
 	}

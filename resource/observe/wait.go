@@ -60,7 +60,7 @@ func (g *Observer) WaitReboot(ctx context.Context, o Observation, end time.Time)
 	isAway := func(o Observation) bool {
 		return o.IsGone() && (o.IsListed() || g.IsNoted() && time.Since(began) < rebootTime)
 	}
-	if g.driver().Can(libvirt.CanKeepGuest) || !isAway(o) {
+	if g.Driver().Can(libvirt.CanKeepGuest) || !isAway(o) {
 		return o
 	}
 	g.Log.Infof("the guest is away for the moment, and may only reboot: %s", o)
