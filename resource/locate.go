@@ -46,8 +46,8 @@ const (
 // startFacts is all that decideStart looks at.
 type startFacts struct {
 	observation
-	leaves  bool // a migrate_to was begun, its end is not known, and it was not aborted yet or cannot be
-	fetches bool // a fetch of the guest was begun, and its end is not known
+	leaves  bool // a migrate_to was begun, its outcome is unknown, and it was not aborted yet or cannot be
+	fetches bool // a fetch of the guest was begun, and its outcome is unknown
 	late    bool // there is no time to wait for what is on its way
 }
 
@@ -231,7 +231,7 @@ func (s *starter) killArrival(ctx context.Context, o observation) observation {
 func (s *starter) refusal(by elsewhere.Answer) error {
 	if by.Presence == elsewhere.Unanswered {
 		return because(Generic, by.Err, "guest %q not started: a migration between this node and %s was begun, "+
-			"its end is not known, and %s cannot be asked: make its libvirt answer, or fence the node; "+
+			"its outcome is unknown, and libvirt on %s does not answer: start libvirtd there, or fence the node; "+
 			"if you know that the guest is not there, remove the note: rm %s",
 			s.guest.Name, by.Node, by.Node, shellword.Word(s.lasting.file(intentsDir, s.Instance)))
 	}

@@ -131,7 +131,7 @@ func (s *stopper) lastLook() observation {
 
 var (
 	errForced    = errors.New("force_stop is set")
-	errDeaf      = errors.New("the guest cannot be asked")
+	errRequest   = errors.New("shutdown request failed")
 	errNoLibvirt = errors.New("libvirt does not answer")
 )
 
@@ -220,7 +220,7 @@ func (s *stopper) shutdown(ctx context.Context) error {
 				clock.requested = time.Now()
 				s.step("asked")
 			} else if failures++; failures >= requestLimit {
-				return errors.Join(errDeaf, err)
+				return errors.Join(errRequest, err)
 			}
 		}
 		if !observe.Sleep(ctx, observe.PollInterval) {
@@ -252,7 +252,7 @@ func (s *stopper) shutdownWithoutLibvirt(ctx context.Context, o observation) err
 	case o.Proc == observe.ProcHalted || o.Proc == observe.ProcBroken:
 		return errNotAlive
 	}
-	s.Log.Warn("asking the guest to shut down without libvirt, which does not answer")
+	s.Log.Warn("libvirt does not answer: requesting the shutdown without it")
 	return s.endEach(ctx, func(p hostproc.Process) error { return direct.Shutdown(ctx, p, s.Params.ShutdownMode) })
 }
 

@@ -63,7 +63,7 @@ func (g *Observer) WaitReboot(ctx context.Context, o Observation, end time.Time)
 	if g.Driver().Can(libvirt.CanKeepGuest) || !isAway(o) {
 		return o
 	}
-	g.Log.Infof("the guest is away for the moment, and may only reboot: %s", o)
+	g.Log.Infof("the guest is not here for the moment, maybe as it reboots: %s", o)
 	if last := began.Add(rebuildTime); last.Before(end) {
 		end = last
 	}
