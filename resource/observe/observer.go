@@ -27,8 +27,8 @@ func (i Identity) IsOther(uuid string) bool {
 // Ref is what libvirt looks the guest up by.
 func (i Identity) Ref() string { return libvirt.Ref(i.Name, i.UUID) }
 
-// Observer looks at one guest on this node. Its connection to libvirt is opened at the first question, and again after
-// one that broke. It is for one goroutine at a time.
+// Observer looks at one guest on this node. All fields but Configured and SkipProcesses are required. The connection to
+// libvirt is opened at the first question, and again after one that broke. It is for one goroutine at a time.
 type Observer struct {
 	Identity
 	// Configured is the guest of a config file that was edited while the one looked for ran. It takes that one's
