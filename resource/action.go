@@ -19,7 +19,7 @@ var actions = map[string]func(*run, context.Context) error{
 	"stop":         func(r *run, ctx context.Context) error { return (&stopper{r}).stop(ctx) },
 	"monitor":      (*run).monitor,
 	"status":       (*run).monitor,
-	"migrate_to":   func(r *run, ctx context.Context) error { return (&emigration{run: r}).migrateTo(ctx) },
+	"migrate_to":   func(r *run, ctx context.Context) error { return (&migrator{run: r}).migrateTo(ctx) },
 	"migrate_from": (*run).migrateFrom,
 	"reload-agent": (*run).reload,
 	"validate-all": (*run).validate,
@@ -82,8 +82,9 @@ func (a *run) prepare(ctx context.Context) error {
 	return nil
 }
 
-// newObserver is for the guest of this action. A monitor that comes again soon need not read the processes where libvirt's
-// answer decides alone. Other actions need the process itself, and so does a probe, after which nobody may come again.
+// newObserver is for the guest of this action. A monitor that comes again soon need not read the processes where
+// libvirt's answer decides alone. Other actions need the process itself, and so does a probe, after which nobody may
+// come again.
 func newObserver(a *run) *observe.Observer {
 	return &observe.Observer{
 		URI: a.Params.Hypervisor, Open: a.Open, Processes: a.Processes, CallTime: a.budget.call,

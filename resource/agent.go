@@ -40,12 +40,14 @@ type Move struct {
 // Step are required.
 type Agent struct {
 	Environ
-	Open      func(ctx context.Context, uri string) (Hypervisor, error)
-	Migrate   func(ctx context.Context, m Move) error // returns when the guest runs at the target, proven, or with an error
+	Open func(ctx context.Context, uri string) (Hypervisor, error)
+	// Migrate returns when the guest runs at the target, proven, or with an error.
+	Migrate   func(ctx context.Context, m Move) error
 	Processes observe.Processes
 	// Peers lists the other nodes of the cluster; nil where no manager can be asked.
 	Peers func(ctx context.Context) ([]Peer, error)
-	// Runnable names the nodes that may run the resource at all; nil where no manager knows, and all are asked before a start.
+	// Runnable names the nodes that may run the resource at all; nil where no manager knows, and all are asked before
+	// a start.
 	Runnable func(ctx context.Context, resource string) ([]string, error)
 	// Leaving reports whether the cluster manager empties this node: it is in standby, or the manager shuts
 	// down. nil where no manager knows.

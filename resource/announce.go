@@ -14,8 +14,8 @@ import (
 )
 
 const (
-	// expectedDir is the folder of the state directory with the guests that may come to this node, announcedDir the one with
-	// those that the node daemon announced.
+	// expectedDir is the folder of the state directory with the guests that may come to this node, announcedDir the
+	// one with those that the node daemon announced.
 	expectedDir  = "expected"
 	announcedDir = "announced"
 	// announceTime bounds the announcement that an action makes by itself.

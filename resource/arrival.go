@@ -11,19 +11,21 @@ import (
 	"github.com/vmferry/vmferry/resource/observe"
 )
 
-// isArrival reports whether what is here of the guest is what a migration has brought so far, with a driver that does not
-// drop that by itself. One that was seen to run here may be paused by somebody.
-func isArrival(a *run, o observation) bool {
-	return !libvirt.DriverOf(a.Params.Hypervisor).Can(libvirt.CanDropArrivals) &&
-		o.Proc == observe.ProcIncoming && !o.IsRunning() && o.LibvirtErr == nil && !a.isNoted()
+// isArrival reports whether what is here of the guest is what a migration has brought so far, with a driver that does
+// not drop that by itself. One that was seen to run here may be paused by somebody.
+func isArrival(d libvirt.Driver, o observation, noted bool) bool {
+	return !d.Can(libvirt.CanDropArrivals) && !noted &&
+		o.Proc == observe.ProcIncoming && !o.IsRunning() && o.LibvirtErr == nil
 }
 
-// isStuck reports whether libvirt still has the guest on its list that Xen has not: its driver keeps one for ever in whose
-// arrival it was interrupted, and takes no other start of it.
-func isStuck(a *run, o observation) bool {
-	return !libvirt.DriverOf(a.Params.Hypervisor).Can(libvirt.CanDropArrivals) &&
+// isStuck reports whether libvirt still has the guest on its list that Xen has not: its driver keeps one for ever in
+// whose arrival it was interrupted, and takes no other start of it.
+func isStuck(d libvirt.Driver, o observation) bool {
+	return !d.Can(libvirt.CanDropArrivals) &&
 		o.LibvirtErr == nil && o.Proc == observe.ProcNone && o.Libvirt != observe.Absent && !o.Status.Persistent
 }
+
+var errStuckInLibvirt = errors.New("libvirt is stuck with it since a migration broke")
 
 // restartLibvirt restarts libvirt's daemon, which is all that helps where it isStuck, and waits until it answers.
 // Guests go on running, but what libvirt does with one just now would be interrupted: then this is left to a person.
@@ -35,35 +37,33 @@ func (a *run) restartLibvirt(ctx context.Context) error {
 		return err
 	}
 	if busy = slices.DeleteFunc(busy, func(name string) bool { return name == a.guest.Name }); len(busy) > 0 {
-		return fmt.Errorf("libvirt is stuck with it since a migration broke, and is at work on %s: when that is done, %s",
-			strings.Join(busy, ", "), hint)
+		return fmt.Errorf("%w, and is at work on %s: when that is done, %s", errStuckInLibvirt, strings.Join(busy, ", "), hint)
 	}
 	a.Log.Warn("libvirt is stuck with the guest since a migration to here broke: restarting its daemon")
 	a.guest.Disconnect()
 	var failed []error
-	daemons := []string{"libvirtd", libvirt.DriverOf(a.Params.Hypervisor).Daemon}
+	daemons := []string{"libvirtd", a.guest.Driver().Daemon}
 	for _, name := range daemons {
 		if out, err := a.command(ctx, "systemctl", "try-restart", name+".service"); err != nil {
 			failed = append(failed, explain(out, err))
 		}
 	}
 	if len(failed) == len(daemons) {
-		return fmt.Errorf("libvirt is stuck with it since a migration broke, and its daemon cannot be restarted: %w: %s",
-			errors.Join(failed...), hint)
+		return fmt.Errorf("%w, and its daemon cannot be restarted: %w: %s", errStuckInLibvirt, errors.Join(failed...), hint)
 	}
 	o, ok := a.guest.WaitFor(ctx, func(o observation) bool { return o.LibvirtErr == nil })
 	switch {
 	case !ok:
 		return fmt.Errorf("libvirt does not answer since its daemon was restarted: %w", o.LibvirtErr)
-	case isStuck(a, o):
-		return fmt.Errorf("libvirt is stuck with it since a migration broke: %s", hint)
+	case isStuck(a.guest.Driver(), o):
+		return fmt.Errorf("%w: %s", errStuckInLibvirt, hint)
 	}
 	return nil
 }
 
-// abortMigration ends a migration that an agent which was killed has left under way: it would carry
-// the guest to where it is not wanted any more, while this action waits for it here. That there is none, as an error most
-// often says, is nothing to fail for: what follows meets the same libvirt.
+// abortMigration ends a migration that an agent which was killed has left under way: it would carry the guest to
+// where it is not wanted any more, while this action waits for it here. That there is none, as an error most often
+// says, is nothing to fail for: what follows meets the same libvirt.
 func (a *run) abortMigration(ctx context.Context) {
 	i, pending, err := a.pending()
 	if err != nil || !pending || i.Way != outward {
@@ -71,7 +71,7 @@ func (a *run) abortMigration(ctx context.Context) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, a.budget.call)
 	defer cancel()
-	err = libvirt.DriverOf(a.Params.Hypervisor).Lacks(libvirt.CanAbort)
+	err = a.guest.Driver().Lacks(libvirt.CanAbort)
 	if direct, ok := a.Processes.(observe.MigrationAborter); ok && err != nil {
 		err = direct.Abort(ctx, a.guest.Name, a.guest.UUID)
 	} else if err == nil {

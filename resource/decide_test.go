@@ -139,3 +139,28 @@ func TestDecideMonitor(t *testing.T) {
 		t.Run(name, func(t *testing.T) { checkExit(t, decideMonitor(guest, c.o), c.want, c.reason) })
 	}
 }
+
+// Only Xen's driver keeps what a migration that broke has brought, and only what never ran here is such.
+func TestWhatAMigrationLeft(t *testing.T) {
+	qemu, xen := libvirt.DriverOf(systemURI), libvirt.DriverOf(xenURI)
+	half := observation{State: observe.Incoming, Proc: observe.ProcIncoming, Libvirt: "shut off/unknown"}
+	listed := observation{State: observe.NotRunning, Proc: observe.ProcNone, Libvirt: "shut off/unknown"}
+	defined, runs := listed, half
+	defined.Status.Persistent, runs.State = true, observe.Running
+	for name, c := range map[string]struct{ got, want bool }{
+		"half a guest":                    {isArrival(xen, half, false), true},
+		"half a guest of QEMU's":          {isArrival(qemu, half, false), false},
+		"it ran here":                     {isArrival(xen, half, true), false},
+		"it runs":                         {isArrival(xen, runs, false), false},
+		"whole process":                   {isArrival(xen, seen(observe.Switching), false), false},
+		"libvirt alone has it":            {isStuck(xen, listed), true},
+		"QEMU's driver forgets it itself": {isStuck(qemu, listed), false},
+		"it is defined":                   {isStuck(xen, defined), false},
+		"half of it is here":              {isStuck(xen, half), false},
+		"libvirt does not answer":         {isStuck(xen, unreachable(observe.NotRunning)), false},
+	} {
+		if c.got != c.want {
+			t.Errorf("%s: %t, want %t", name, c.got, c.want)
+		}
+	}
+}

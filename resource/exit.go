@@ -57,6 +57,6 @@ func stateError(guest string, o observe.Observation) *Error {
 }
 
 var (
-	errNotAlive = errors.New("the guest cannot act on it")
+	errNotAlive = errors.New("the guest is paused, suspended or crashed")
 	errTimeUp   = errors.New("timed out")
 )

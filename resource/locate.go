@@ -15,7 +15,8 @@ import (
 const (
 	// askPause is between two rounds of questions about a guest that is on its way.
 	askPause = time.Second
-	// arrivalTime is how long a start waits for a guest that seems to arrive, before it asks whether anybody still sends it.
+	// arrivalTime is how long a start waits for a guest that seems to arrive, before it asks whether anybody still
+	// sends it.
 	arrivalTime = 10 * time.Second
 )
 
@@ -38,15 +39,15 @@ type startStep int
 const (
 	startTakeIt   startStep = iota // what is seen here is final
 	startAbort                     // it may be leaving, and is wanted here: abort the migration
-	startResume                    // a start that was killed has begun to fetch it: ask the source whether it still sends
+	startResume                    // a killed start has begun to fetch it: ask the source whether it still sends
 	startAskPeers                  // it is not here: ask the other nodes
 )
 
 // startFacts is all that decideStart looks at.
 type startFacts struct {
 	observation
-	leaves  bool // a migrate_to was begun, its end is not known, and it was not aborted yet or cannot be
-	fetches bool // a fetch of the guest was begun, and its end is not known
+	leaves  bool // a migrate_to was begun, its outcome is unknown, and it was not aborted yet or cannot be
+	fetches bool // a fetch of the guest was begun, and its outcome is unknown
 	late    bool // there is no time to wait for what is on its way
 }
 
@@ -199,10 +200,11 @@ func (s *starter) mayFetch(node string, i intent, pending bool) bool {
 	return s.Params.MayUse(ladder.Live) && (begun || s.hasDeparted(node))
 }
 
-// killArrival ends what a migration to here has left whose source is gone: Xen's driver waits for the rest of the guest for
-// ever. It never ran here, so that nothing is lost with it. A guest that another node may have is not touched.
+// killArrival ends what a migration to here has left whose source is gone: Xen's driver waits for the rest of the
+// guest for ever. It never ran here, so that nothing is lost with it. A guest that another node may have is not
+// touched.
 func (s *starter) killArrival(ctx context.Context, o observation) observation {
-	if !isArrival(s.run, o) {
+	if !isArrival(s.guest.Driver(), o, s.isNoted()) {
 		return o
 	}
 	d, by, err := s.ask(ctx)
@@ -229,7 +231,7 @@ func (s *starter) killArrival(ctx context.Context, o observation) observation {
 func (s *starter) refusal(by elsewhere.Answer) error {
 	if by.Presence == elsewhere.Unanswered {
 		return because(Generic, by.Err, "guest %q not started: a migration between this node and %s was begun, "+
-			"its end is not known, and %s cannot be asked: make its libvirt answer, or fence the node; "+
+			"its outcome is unknown, and libvirt on %s does not answer: start libvirtd there, or fence the node; "+
 			"if you know that the guest is not there, remove the note: rm %s",
 			s.guest.Name, by.Node, by.Node, shellword.Word(s.lasting.file(intentsDir, s.Instance)))
 	}

@@ -12,8 +12,8 @@ import (
 	"github.com/vmferry/vmferry/resource/observe"
 )
 
-// emigration is a migrate_to under way.
-type emigration struct {
+// migrator is a migrate_to under way.
+type migrator struct {
 	*run
 	target Route
 }
@@ -21,7 +21,7 @@ type emigration struct {
 // migrateTo moves the guest from here to another node. Run again after it succeeded, it
 // finds the guest running there and succeeds at once. After it failed, a stop is what the cluster
 // manager tries next: it finds a note of why.
-func (m *emigration) migrateTo(ctx context.Context) error {
+func (m *migrator) migrateTo(ctx context.Context) error {
 	err := m.moveAway(ctx)
 	if err != nil {
 		m.strand(err)
@@ -32,7 +32,7 @@ func (m *emigration) migrateTo(ctx context.Context) error {
 	return err
 }
 
-func (m *emigration) moveAway(ctx context.Context) (err error) {
+func (m *migrator) moveAway(ctx context.Context) (err error) {
 	if err := m.isAllowed(); err != nil {
 		return err
 	}
@@ -56,16 +56,18 @@ func (m *emigration) moveAway(ctx context.Context) (err error) {
 }
 
 // isAllowed refuses what the call and the parameters alone rule out.
-func (m *emigration) isAllowed() error {
+func (m *migrator) isAllowed() error {
 	edited := m.guest.Configured
 	switch {
 	case m.Target == "":
-		return fail(Args, "no target node: migrate_to is called by the cluster manager, which sets OCF_RESKEY_CRM_meta_migrate_target")
+		return fail(Args, "no target node: migrate_to is called by the cluster manager, "+
+			"which sets OCF_RESKEY_CRM_meta_migrate_target")
 	case !m.Params.MayUse(ladder.Live):
-		return fail(Generic, "guest %q is not migrated, as its ladder does not name live: set allow-migrate=false", m.guest.Name)
+		return fail(Generic, "guest %q is not migrated, as its ladder does not name live: set allow-migrate=false",
+			m.guest.Name)
 	case edited != nil && edited.Name != m.guest.Name: // under which the target would look for it in vain
-		return fail(Generic, "guest %q is not migrated, as config file %q calls it %q by now: a stop and a start give it that name",
-			m.guest.Name, m.Params.File(), edited.Name)
+		return fail(Generic, "guest %q is not migrated, as config file %q calls it %q by now: "+
+			"a stop and a start give it that name", m.guest.Name, m.Params.File(), edited.Name)
 	}
 	return nil
 }
@@ -90,7 +92,7 @@ func decideMigrateTo(o observation) migrateStep {
 }
 
 // move migrates the guest, and notes before that this has begun.
-func (m *emigration) move(ctx context.Context, o observation) error {
+func (m *migrator) move(ctx context.Context, o observation) error {
 	m.keep(o) // until the guest is proven to be there, this node answers for it
 	if err := m.prepareMove(ctx, o, m.target.URI); err != nil {
 		return err
@@ -106,7 +108,7 @@ func (m *emigration) move(ctx context.Context, o observation) error {
 }
 
 // migrate has the engine move the guest, with time left to look where it is.
-func (m *emigration) migrate(ctx context.Context, uuid string, adopt bool) error {
+func (m *migrator) migrate(ctx context.Context, uuid string, adopt bool) error {
 	soft, cancel := m.at(ctx, m.budget.migrate)
 	defer cancel()
 	m.Log.Infof("migrating to %s", m.Target)
@@ -131,7 +133,7 @@ func (m *emigration) migrate(ctx context.Context, uuid string, adopt bool) error
 }
 
 // confirm is for a guest that does not run here: an earlier call may have moved it.
-func (m *emigration) confirm(ctx context.Context, o observation) error {
+func (m *migrator) confirm(ctx context.Context, o observation) error {
 	if err := m.cluster.RunsAt(ctx, m.target.URI); err != nil {
 		return because(Generic, err, "guest %q is not active on this node (%s), so it cannot be migrated to %s",
 			m.guest.Name, o, m.Target)
@@ -141,7 +143,7 @@ func (m *emigration) confirm(ctx context.Context, o observation) error {
 }
 
 // hasLeft puts this node in order after the guest has moved to the target.
-func (m *emigration) hasLeft(ctx context.Context) {
+func (m *migrator) hasLeft(ctx context.Context) {
 	m.leaveBehind(ctx)
 	m.forget()
 	m.depart(m.Target)
@@ -155,8 +157,9 @@ const (
 	othersTime = 200 * time.Millisecond
 )
 
-// isDrained reports whether other guests are here and the cluster manager empties this node, also one guest after the other.
-func (m *emigration) isDrained(ctx context.Context) bool {
+// isDrained reports whether other guests are here and the cluster manager empties this node, also one guest after the
+// other.
+func (m *migrator) isDrained(ctx context.Context) bool {
 	here, err := Guests(filepath.Join(string(m.state), guestsDir))
 	if m.Leaving == nil || err == nil && len(here) < 2 {
 		return false
@@ -167,9 +170,9 @@ func (m *emigration) isDrained(ctx context.Context) bool {
 	return leaving && err == nil
 }
 
-// amongOthers reports whether other guests wait for this one to leave: one is on its way, or has just left. Guests that stay
-// here wait for nothing. Where the disk gives no answer, some may wait.
-func (m *emigration) amongOthers() bool {
+// amongOthers reports whether other guests wait for this one to leave: one is on its way, or has just left. Guests
+// that stay here wait for nothing. Where the disk gives no answer, some may wait.
+func (m *migrator) amongOthers() bool {
 	ctx, cancel := context.WithTimeout(context.Background(), othersTime)
 	defer cancel()
 	among, err := timelyValue(ctx, func() (bool, error) { return len(m.onTheirWay()) > 0 || m.followsOne(), nil })
@@ -177,10 +180,10 @@ func (m *emigration) amongOthers() bool {
 }
 
 // followsOne reports whether another guest has just left this node.
-func (m *emigration) followsOne() bool {
+func (m *migrator) followsOne() bool {
 	left := false
-	_ = readNotes(filepath.Join(string(m.state), departuresDir), func(raw []byte) { // none is as good as one that cannot be read
-		var d departure
+	_ = readNotes(filepath.Join(string(m.state), departuresDir), func(raw []byte) {
+		var d departure // one that cannot be read is none
 		if json.Unmarshal(raw, &d) == nil && d.Guest != m.guest.Name {
 			left = left || time.Since(d.At).Abs() < drainTime
 		}

@@ -16,7 +16,7 @@ func TestMonitor(t *testing.T) {
 	dieAfterwards := func(w *world) { w.open = func(context.Context, string) error { return dead() } }
 	hang := func(w *world) { w.open = func(ctx context.Context, _ string) error { return blocked(ctx) } }
 	arrivingProcess := func(w *world) { w.procs[0].Incoming = true }
-	blind := func(w *world) { w.find = blindWitness }
+	blind := func(w *world) { w.find = unreadableProcesses }
 	for _, c := range []struct {
 		name   string
 		build  []func(*world)
@@ -29,9 +29,9 @@ func TestMonitor(t *testing.T) {
 		{"libvirt dead, process there", []func(*world){(*world).boot, dieAfterwards}, Success, "", true},
 		{"libvirt blocked, process there", []func(*world){(*world).boot, hang}, Success, "", true},
 		{"libvirt dead, no process", []func(*world){dieAfterwards}, NotRunning, "", false},
-		{"libvirt dead, witness blind", []func(*world){dieAfterwards, blind}, Generic, "Connection refused", false},
-		{"libvirt blocked, witness blind", []func(*world){hang, blind}, Generic, "cannot tell", false},
-		{"libvirt knows none, witness blind", []func(*world){blind}, Generic, "hidepid", false},
+		{"libvirt dead, processes unreadable", []func(*world){dieAfterwards, blind}, Generic, "Connection refused", false},
+		{"libvirt blocked, processes unreadable", []func(*world){hang, blind}, Generic, "cannot tell", false},
+		{"libvirt knows none, processes unreadable", []func(*world){blind}, Generic, "hidepid", false},
 		{"lost by libvirt", []func(*world){(*world).boot, func(w *world) { w.there = false }}, Success, "", true},
 		{"paused by the operator", []func(*world){state(libvirt.Paused, "user")}, Success, "", true},
 		{"I/O error", []func(*world){state(libvirt.Paused, "ioerror")}, Generic, "ioerror", false},
@@ -117,7 +117,7 @@ func TestMonitorWaitsForAnUnclearVerdict(t *testing.T) {
 }
 
 // Processes are looked at where they can change the verdict, and only there.
-func TestMonitorAsksTheWitnessWhenItMatters(t *testing.T) {
+func TestMonitorLooksAtProcessesWhenItMatters(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		action string

@@ -100,12 +100,12 @@ func TestStartAsksThePeers(t *testing.T) {
 
 		{"pending, peer has none", []func(*world){pendingTo(outward, "node2"), manager(up)}, Success, ""},
 		{"pending, peer may not run it, and has it paused", []func(*world){pendingTo(outward, "node2"), manager(up), runnable("node1"), at(libvirt.Paused, guestUUID)}, Generic, "it is on node2 already"},
-		{"pending, peer gives no answer", []func(*world){pendingTo(outward, "node2"), manager(up), deaf}, Generic, "its end is not known"},
-		{"pending, peer hangs", []func(*world){pendingTo(inward, "node2"), manager(up), hangs}, Generic, "its end is not known"},
+		{"pending, peer gives no answer", []func(*world){pendingTo(outward, "node2"), manager(up), deaf}, Generic, "its outcome is unknown"},
+		{"pending, peer hangs", []func(*world){pendingTo(inward, "node2"), manager(up), hangs}, Generic, "its outcome is unknown"},
 		{"pending, peer was fenced", []func(*world){pendingTo(outward, "node2"), manager(fenced), deaf}, Success, ""},
 		{"pending, peer left", []func(*world){pendingTo(outward, "node2"), manager(down), deaf}, Success, ""},
 		{"pending, peer was taken out of the cluster", []func(*world){pendingTo(outward, "node2"), manager(Peer{Name: "node3", State: PeerUp}), deaf}, Success, ""},
-		{"pending, no manager, peer gives no answer", []func(*world){pendingTo(outward, "node2"), deaf}, Generic, "its end is not known"},
+		{"pending, no manager, peer gives no answer", []func(*world){pendingTo(outward, "node2"), deaf}, Generic, "its outcome is unknown"},
 		{"pending, manager silent, peer gives no answer", []func(*world){pendingTo(outward, "node2"), silent, deaf}, Generic, "remove "},
 		{"pending, manager silent, peer has none", []func(*world){pendingTo(outward, "node2"), silent}, Success, ""},
 	} {

@@ -31,7 +31,9 @@ func (a *run) isClaimed(uuid string) bool {
 
 // record notes that the guest runs here, for the node daemon.
 func (a *run) record(o observation) error {
-	return a.state.hold(Entry{Guest: a.guest.Name, UUID: o.UUID(), Resource: a.Instance, URI: a.Params.Hypervisor, Priority: a.Params.DrainPriority})
+	return a.state.hold(Entry{
+		Guest: a.guest.Name, UUID: o.UUID(), Resource: a.Instance, URI: a.Params.Hypervisor, Priority: a.Params.DrainPriority,
+	})
 }
 
 // keep is record where a failure to write must not fail the action: the guest does run.
@@ -56,7 +58,8 @@ func (a *run) waitRunning(ctx context.Context, how string) (observation, error) 
 		return o, fail(Generic, "guest %q was %s but does not run in time: %s", a.guest.Name, how, o)
 	}
 	if err := a.record(o); err != nil {
-		return o, because(Generic, err, "guest %q was %s, but this cannot be noted for the node daemon", a.guest.Name, how)
+		return o, because(Generic, err, "guest %q was %s, but this cannot be noted for the node daemon",
+			a.guest.Name, how)
 	}
 	a.Log.Infof("%s: %s", how, o)
 	a.arrived(ctx)

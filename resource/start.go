@@ -27,10 +27,7 @@ func (s *starter) start(ctx context.Context) error {
 	case err != nil:
 		return err
 	case l.IsRunning():
-		s.Log.Infof("already running: %s", l.observation)
-		s.keep(l.observation)
-		s.dropSaved(ctx, l.observation)
-		s.arrived(ctx)
+		s.noteRunning(ctx, l.observation)
 		return nil
 	case l.elsewhere == elsewhere.Fetch:
 	case !l.IsGone():
@@ -53,12 +50,19 @@ func (s *starter) start(ctx context.Context) error {
 	return s.settleIn(ctx)
 }
 
+// noteRunning puts this node in order for a guest that runs here already.
+func (s *starter) noteRunning(ctx context.Context, o observation) {
+	s.Log.Infof("already running: %s", o)
+	s.keep(o)
+	s.dropSaved(ctx, o)
+	s.arrived(ctx)
+}
+
 // lock waits until no other start of this resource is under way: Heartbeat begins
 // several at once when it takes a group over. The second finds the guest running.
 func (s *starter) lock(ctx context.Context) (*migrate.Slot, error) {
-	slot, err := migrate.Slots{Dir: strings.TrimSuffix(s.state.file(startsDir, s.Instance), ".json")}.Acquire(ctx, func() {
-		s.Log.Info("waiting for another start of this resource")
-	})
+	dir := strings.TrimSuffix(s.state.file(startsDir, s.Instance), ".json")
+	slot, err := migrate.Slots{Dir: dir}.Acquire(ctx, func() { s.Log.Info("waiting for another start of this resource") })
 	if err != nil {
 		return nil, because(Generic, err, "guest %q not started: another start of it does not end", s.guest.Name)
 	}
@@ -86,7 +90,7 @@ func (s *starter) boot(ctx context.Context, o observation) error {
 	if err := timely(ctx, s.checkSaveDirs); err != nil {
 		return err
 	}
-	if isStuck(s.run, o) {
+	if isStuck(s.guest.Driver(), o) {
 		if err := s.restartLibvirt(ctx); err != nil {
 			return because(Generic, err, "guest %q not started", s.guest.Name)
 		}
@@ -115,7 +119,8 @@ func (s *starter) create(ctx context.Context, o observation) error {
 		return nil
 	}
 	if imageLocked(err) {
-		return because(Generic, err, "guest %q not started, its disk is in use by another process: is the guest running on another node", s.guest.Name)
+		return because(Generic, err, "guest %q not started, its disk is in use by another process: "+
+			"is the guest running on another node", s.guest.Name)
 	}
 	return because(Generic, err, "cannot start guest %q", s.guest.Name)
 }
@@ -162,10 +167,11 @@ func (s *starter) fetch(ctx context.Context, from elsewhere.Answer) error {
 	return nil
 }
 
-// announcedBefore are the processes for which the node daemon's announcement suffices: those that a migration brought. QEMU's
-// own announcement has taught them to this host's bridge. To a guest that boots nobody else does that: the daemon may
-// not change the bridge, and the guest may send nothing before it is asked. Where it ran before, its frames came in
-// from another node, and the bridge would go on to look for it there: its clients would wait until their entries expire.
+// announcedBefore are the processes for which the node daemon's announcement suffices: those that a migration
+// brought. QEMU's own announcement has taught them to this host's bridge. To a guest that boots nobody else does
+// that: the daemon may not change the bridge, and the guest may send nothing before it is asked. Where it ran before,
+// its frames came in from another node, and the bridge would go on to look for it there: its clients would wait until
+// their entries expire.
 func announcedBefore(d elsewhere.Decision, o observation) []hostproc.Process {
 	if d != elsewhere.Fetch {
 		return nil

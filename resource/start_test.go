@@ -38,7 +38,7 @@ func TestStart(t *testing.T) {
 		{"left paused by a migration", []func(*world){state(libvirt.Paused, "migration")}, Generic, "left paused by a migration", false},
 		{"arriving", []func(*world){state(libvirt.Paused, "migration"), func(w *world) { w.procs[0].Incoming = true }}, Generic, "arriving", false},
 		{"crashed", []func(*world){state(libvirt.Crashed, "panicked")}, Generic, "crashed", false},
-		{"cannot tell", []func(*world){func(w *world) { w.find = blindWitness }}, Generic, "cannot tell", false},
+		{"cannot tell", []func(*world){func(w *world) { w.find = unreadableProcesses }}, Generic, "cannot tell", false},
 		{"libvirt dead", []func(*world){deadLibvirt}, Generic, "Connection refused", false},
 		{"refused", []func(*world){refuse("unsupported machine type")}, Generic, "unsupported machine type", true},
 		{"image locked", []func(*world){refuse("QEMU: Failed to get \"write\" lock\nIs another process using the image [/x]?")},

@@ -43,21 +43,17 @@ func (s *stopper) stop(ctx context.Context) error {
 	o := s.guest.WaitReboot(ctx, s.guest.Look(ctx), s.until(s.budget.graceful))
 	switch {
 	case o.IsGone():
-		s.Log.Infof("already stopped: %s", o)
-		s.forget()
-		s.concluded()
-		s.unstrand()
-		s.removeStuck(ctx, o)
+		s.noteStopped(ctx, o)
 		return nil
 	case s.guess:
-		return fail(Generic, "cannot tell whether this resource's guest runs here, as config file %q is gone and never was seen: restore it; %s",
-			s.Params.File(), o)
+		return fail(Generic, "cannot tell whether this resource's guest runs here, as config file %q is gone "+
+			"and never was seen: restore it; %s", s.Params.File(), o)
 	}
 	s.abortMigration(ctx)
 	s.dropSaved(ctx, o)
 	s.beforeStop(ctx, o)
 	why := s.evacuates(ctx)
-	arrival := isArrival(s.run, o)
+	arrival := isArrival(s.guest.Driver(), o, s.isNoted())
 	for _, step := range decideStop(s.budget, s.saves(ctx, why), arrival) {
 		if !s.try(ctx, step) {
 			continue
@@ -71,6 +67,15 @@ func (s *stopper) stop(ctx context.Context) error {
 		return nil
 	}
 	return fail(Generic, "guest %q could not be stopped: %s", s.guest.Name, s.lastLook())
+}
+
+// noteStopped puts this node in order for a guest that is not here.
+func (s *stopper) noteStopped(ctx context.Context, o observation) {
+	s.Log.Infof("already stopped: %s", o)
+	s.forget()
+	s.concluded()
+	s.unstrand()
+	s.removeStuck(ctx, o)
 }
 
 // stopStep is one way to end the guest.
@@ -126,7 +131,7 @@ func (s *stopper) lastLook() observation {
 
 var (
 	errForced    = errors.New("force_stop is set")
-	errDeaf      = errors.New("the guest cannot be asked")
+	errRequest   = errors.New("shutdown request failed")
 	errNoLibvirt = errors.New("libvirt does not answer")
 )
 
@@ -173,23 +178,32 @@ func decideShutdown(f shutdownFacts) shutdownAct {
 	return shutdownWait
 }
 
+// shutdownClock is when things happened in a shutdown; zero where they did not.
+type shutdownClock struct{ requested, silent time.Time }
+
+func (c *shutdownClock) facts(o observation, saving bool) shutdownFacts {
+	switch {
+	case o.LibvirtErr == nil:
+		c.silent = time.Time{}
+	case c.silent.IsZero():
+		c.silent = time.Now()
+	}
+	f := shutdownFacts{observation: o, saving: saving}
+	f.due = c.requested.IsZero() || time.Since(c.requested) >= requestAgain
+	if !c.silent.IsZero() {
+		f.silent = time.Since(c.silent)
+	}
+	return f
+}
+
 // shutdown asks the guest to shut down and waits for its end.
 func (s *stopper) shutdown(ctx context.Context) error {
 	if s.Params.ForceStop {
 		return errForced
 	}
-	var requested, silentSince time.Time
+	var clock shutdownClock
 	for failures := 0; ; {
-		f := shutdownFacts{observation: s.guest.Look(ctx), saving: s.saving}
-		f.due = requested.IsZero() || time.Since(requested) >= requestAgain
-		switch {
-		case f.LibvirtErr == nil:
-			silentSince = time.Time{}
-		case silentSince.IsZero():
-			silentSince = time.Now()
-		default:
-			f.silent = time.Since(silentSince)
-		}
+		f := clock.facts(s.guest.Look(ctx), s.saving)
 		switch decideShutdown(f) {
 		case shutdownDone:
 			return nil
@@ -203,10 +217,10 @@ func (s *stopper) shutdown(ctx context.Context) error {
 			continue
 		case shutdownRequest:
 			if err := s.request(ctx); err == nil {
-				requested = time.Now()
+				clock.requested = time.Now()
 				s.step("asked")
 			} else if failures++; failures >= requestLimit {
-				return errors.Join(errDeaf, err)
+				return errors.Join(errRequest, err)
 			}
 		}
 		if !observe.Sleep(ctx, observe.PollInterval) {
@@ -238,7 +252,7 @@ func (s *stopper) shutdownWithoutLibvirt(ctx context.Context, o observation) err
 	case o.Proc == observe.ProcHalted || o.Proc == observe.ProcBroken:
 		return errNotAlive
 	}
-	s.Log.Warn("asking the guest to shut down without libvirt, which does not answer")
+	s.Log.Warn("libvirt does not answer: requesting the shutdown without it")
 	return s.endEach(ctx, func(p hostproc.Process) error { return direct.Shutdown(ctx, p, s.Params.ShutdownMode) })
 }
 
@@ -295,7 +309,7 @@ func (s *stopper) endEach(ctx context.Context, end func(hostproc.Process) error)
 // removeStuck is for a stop of a guest that is not here: the next migration to here would be refused for what libvirt
 // still has of it. That it cannot be removed fails nothing.
 func (s *stopper) removeStuck(ctx context.Context, o observation) {
-	if !isStuck(s.run, o) {
+	if !isStuck(s.guest.Driver(), o) {
 		return
 	}
 	if err := s.restartLibvirt(ctx); err != nil {

@@ -13,7 +13,7 @@ import (
 	"github.com/vmferry/vmferry/resource/hostproc"
 )
 
-func blindWitness(context.Context) ([]hostproc.Process, error) {
+func unreadableProcesses(context.Context) ([]hostproc.Process, error) {
 	return nil, fmt.Errorf("%w: hidepid", hostproc.ErrIncomplete)
 }
 
@@ -55,7 +55,7 @@ func TestStop(t *testing.T) {
 			w.destroy = func(context.Context) error { w.gone(); return noDomain() }
 		}}, Success, []string{"destroy"}, 0, time.Second},
 		{"cannot be killed", []func(*world){(*world).boot, deadLibvirt, immortal}, Generic, []string{"kill"}, 0, 90 * time.Second},
-		{"no proof", []func(*world){func(w *world) { w.find = blindWitness }}, Generic, []string{"destroy"}, 0, 90 * time.Second},
+		{"no proof", []func(*world){func(w *world) { w.find = unreadableProcesses }}, Generic, []string{"destroy"}, 0, 90 * time.Second},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

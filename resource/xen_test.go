@@ -16,7 +16,7 @@ import (
 	"github.com/vmferry/vmferry/resource/observe"
 )
 
-// xenWorld is a node with Xen, whose witness can do more than QEMU's.
+// xenWorld is a node with Xen, whose processes can do more than QEMU's.
 type xenWorld struct {
 	*world
 	ask func(ctx context.Context) error // the guest to shut down, without libvirt
@@ -76,10 +76,10 @@ func TestMonitorBelievesXen(t *testing.T) {
 		reason string
 	}{
 		{"runs", func(w *xenWorld) { w.boot(); w.sees(hostproc.Alive) }, Success, ""},
-		{"stands still", func(w *xenWorld) { w.boot(); w.sees(hostproc.Halted) }, Generic, "Xen domain 3 is standing still for a hand-over"},
+		{"stands still", func(w *xenWorld) { w.boot(); w.sees(hostproc.Halted) }, Generic, "Xen domain 3 is paused for a switchover"},
 		{"crashed", func(w *xenWorld) { w.boot(); w.sees(hostproc.Broken) }, Generic, "crashed"},
 		{"dying for ever", func(w *xenWorld) { w.sees(hostproc.Ending) }, Generic, "Xen domain 3 is ending"},
-		{"cannot be told", func(w *xenWorld) { w.find = blindWitness }, Generic, "whether a Xen domain of it is here is unknown"},
+		{"cannot be told", func(w *xenWorld) { w.find = unreadableProcesses }, Generic, "whether a Xen domain of it is here is unknown"},
 		{"not here", func(*xenWorld) {}, NotRunning, ""},
 		{"without libvirt", func(w *xenWorld) { w.sees(hostproc.Alive); dies(w) }, Success, ""},
 		{"not here, without libvirt", dies, NotRunning, ""},
@@ -192,7 +192,7 @@ func TestStopOfXen(t *testing.T) {
 	}
 }
 
-// abortable is a xenWorld whose witness can give up a migration.
+// abortable is a xenWorld that can abort a migration without libvirt.
 type abortable struct {
 	*xenWorld
 	err error
@@ -204,7 +204,7 @@ func (w abortable) Abort(_ context.Context, guest, uuid string) error {
 	return w.err
 }
 
-// A migration that an agent which was killed has left is called off by the witness, and an abort that libvirt's driver has
+// A migration that an agent which was killed has left is aborted without libvirt, and an abort that libvirt's driver has
 // not is never asked for.
 func TestStopCallsOffOfXen(t *testing.T) {
 	for _, c := range []struct {
@@ -212,7 +212,7 @@ func TestStopCallsOffOfXen(t *testing.T) {
 		sees  func(*xenWorld) observe.Processes
 		calls []string
 	}{
-		{"by the witness", func(w *xenWorld) observe.Processes { return abortable{w, nil} }, []string{"abort vm1 " + guestUUID, "shutdown"}},
+		{"without libvirt", func(w *xenWorld) observe.Processes { return abortable{w, nil} }, []string{"abort vm1 " + guestUUID, "shutdown"}},
 		{"none is under way", func(w *xenWorld) observe.Processes { return abortable{w, errors.New("none")} }, []string{"abort vm1 " + guestUUID, "shutdown"}},
 		{"by nobody", func(w *xenWorld) observe.Processes { return w }, []string{"shutdown"}},
 	} {

@@ -24,13 +24,13 @@ var (
 
 // migrator makes the real move and appends its record, of a failed one too. step, where
 // not nil, is told each of its phases. A guest that leaves this node asks queue for its turn.
-func migrator(log logrus.FieldLogger, sees local.Witness, stateDir string, queue migrate.Queue, step func(string)) func(context.Context, resource.Move) error {
+func migrator(log logrus.FieldLogger, sees local.Processes, stateDir string, queue migrate.Queue, step func(string)) func(context.Context, resource.Move) error {
 	return func(ctx context.Context, m resource.Move) error {
 		deps := migrate.Deps{Log: log, Open: openHost, Links: filepath.Join(stateDir, migrate.LinksFile),
 			Guests: filepath.Join(stateDir, migrate.GuestsFile)}
 		if !m.Fetch { // the witness sees the source
 			deps.Queue = queue
-			local.Testify(&deps, sees)
+			local.SetDeps(&deps, sees)
 		}
 		if m.Relay {
 			deps.Relay = func(guest, domainXML string) (migrate.Relay, error) { return relay.Open(guest, domainXML, log) }

@@ -204,7 +204,7 @@ func (c *call) move(ctx context.Context, g *inventory.Guest, target string, o or
 	}
 	deps := migrate.Deps{Open: c.open.Host, Slots: c.slots, Queue: c.queue,
 		Links: c.links(), Guests: c.profiles(), Log: c.log()}
-	local.Testify(&deps, c.witness(g.URI))
+	local.SetDeps(&deps, c.witness(g.URI))
 	deps.Relay = func(guest, domainXML string) (migrate.Relay, error) { return relay.Open(guest, domainXML, c.log()) }
 	record, err := migrate.Move(ctx, migrate.Request{
 		Guest: g.Name, UUID: g.UUID, SourceURI: g.URI, Target: o.node, TargetURI: target,

@@ -50,7 +50,7 @@ func newWorld() *machine {
 	w := world(os.Getenv("NODE"))
 	return &machine{
 		root: string(w), stateDir: w.file("state"), slots: migrate.Slots{Dir: w.file("slots")}, run: w.run,
-		open: w.open, processes: w.processes, witness: func(string) local.Witness { return alone{w} }, units: w, delayMax: w.delayMax,
+		open: w.open, processes: w.processes, witness: func(string) local.Processes { return alone{w} }, units: w, delayMax: w.delayMax,
 		forecast: w.forecast,
 		poll:     20 * time.Millisecond, lines: time.Minute,
 	}

@@ -29,7 +29,8 @@ type Cluster struct {
 
 	Open func(ctx context.Context, uri string) (observe.Hypervisor, error)
 	URI  func(ctx context.Context, node string) (string, error) // how a node's libvirt is reached
-	// Peers lists the other nodes, and Runnable those that may run the resource at all; nil where no manager can be asked.
+	// Peers lists the other nodes, and Runnable those that may run the resource at all; nil where no manager can be
+	// asked.
 	Peers    func(ctx context.Context) ([]Peer, error)
 	Runnable func(ctx context.Context, resource string) ([]string, error)
 

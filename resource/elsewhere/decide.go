@@ -63,12 +63,12 @@ type Answer struct {
 // Decision is what a start does about the guest's traces on other nodes.
 type Decision int
 
-// The decisions.
+// The decisions. The zero value starts nothing.
 const (
-	Start  Decision = iota // it is nowhere
+	Refuse Decision = iota // somebody else has it, or may have it
 	Wait                   // ask again in a moment
 	Fetch                  // move it here from where it runs, live
-	Refuse                 // somebody else has it, or may have it
+	Start                  // it is nowhere
 )
 
 // Decide is what to do by all answers, and the answer that decides. fetches reports whether a guest that runs on a node

@@ -31,15 +31,15 @@ type Condition int
 
 // The conditions. QEMU's processes are all alive.
 const (
-	Alive  Condition = iota // it runs, or rests as somebody wishes
-	Halted                  // it stands still for a hand-over or a saving that is under way, or has failed
-	Ending                  // it has shut down or is being torn down, maybe to be made anew at once
+	Alive  Condition = iota // it runs, or is paused as somebody wishes
+	Halted                  // it is paused for a switchover or a save that is under way, or has failed
+	Ending                  // it has shut down or is being torn down, maybe to be made again at once
 	Broken                  // it crashed, and was kept
 )
 
 // String is the condition in a few words, for reasons.
 func (c Condition) String() string {
-	return [...]string{"alive", "standing still for a hand-over", "ending", "crashed"}[c]
+	return [...]string{"alive", "paused for a switchover", "ending", "crashed"}[c]
 }
 
 // Process is what runs one guest: its QEMU process, or its domain of Xen's.
@@ -68,7 +68,7 @@ func (p Process) String() string {
 // of a second.
 func (p Process) Began() time.Duration { return sinceBoot(p.StartTime) }
 
-// Host is where the witness looks. The zero value is this node.
+// Host is where to look. The zero value is this node.
 type Host struct {
 	Proc string // proc file system, default /proc
 	Run  string // libvirt's QEMU state (NAME.pid, NAME.xml), default /run/libvirt/qemu

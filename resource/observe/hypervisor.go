@@ -30,7 +30,8 @@ type DomainControl interface {
 	// Save puts the guest's memory and state into a file and ends the guest; when ctx
 	// ends first, it goes on, and AbortJob ends it.
 	Save(ctx context.Context, name, path string) error
-	// Restore starts the guest that Save put into the file, as xml describes it, or as the file does where that is empty.
+	// Restore starts the guest that Save put into the file, as xml describes it, or as the file does where that is
+	// empty.
 	Restore(ctx context.Context, path, xml string) error
 	// AbortJob ends a migration or a save of the guest that is under way; the guest stays.
 	AbortJob(ctx context.Context, name string) error

@@ -27,8 +27,8 @@ func (i Identity) IsOther(uuid string) bool {
 // Ref is what libvirt looks the guest up by.
 func (i Identity) Ref() string { return libvirt.Ref(i.Name, i.UUID) }
 
-// Observer looks at one guest on this node. Its connection to libvirt is opened at the first question, and again after
-// one that broke. It is for one goroutine at a time.
+// Observer looks at one guest on this node. All fields but Configured and SkipProcesses are required. The connection to
+// libvirt is opened at the first question, and again after one that broke. It is for one goroutine at a time.
 type Observer struct {
 	Identity
 	// Configured is the guest of a config file that was edited while the one looked for ran. It takes that one's
@@ -50,7 +50,8 @@ type Observer struct {
 	disputed time.Time // since when libvirt has called a guest here of which there is no process
 }
 
-func (g *Observer) driver() libvirt.Driver { return libvirt.DriverOf(g.URI) }
+// Driver is what the driver of this libvirt can do.
+func (g *Observer) Driver() libvirt.Driver { return libvirt.DriverOf(g.URI) }
 
 // Look looks once: for the guest that was seen here last, and for the one that an edited config file describes by now
 // only when that is proven to be gone.
@@ -70,7 +71,7 @@ func (g *Observer) Look(ctx context.Context) Observation {
 
 // look asks libvirt first: a guest that ends in between is then seen by libvirt only, and the next look decides.
 func (g *Observer) look(ctx context.Context) Observation {
-	o, trusted := g.askLibvirt(ctx), g.driver().Can(libvirt.CanKnowState)
+	o, trusted := g.askLibvirt(ctx), g.Driver().Can(libvirt.CanKnowState)
 	if g.SkipProcesses && trusted && o.Libvirt.decidesAlone() {
 		o.Proc = ProcUnasked
 	} else {
@@ -88,7 +89,7 @@ func (g *Observer) look(ctx context.Context) Observation {
 }
 
 func (g *Observer) askLibvirt(ctx context.Context) Observation {
-	o := Observation{Kind: g.driver().Vessel}
+	o := Observation{Kind: g.Driver().Vessel}
 	status, err := g.status(ctx, g.Ref())
 	switch {
 	case errors.Is(err, libvirt.ErrNoDomain):
@@ -98,17 +99,17 @@ func (g *Observer) askLibvirt(ctx context.Context) Observation {
 	default:
 		o.Libvirt, o.Status = StateOf(status), status
 		isPaused := o.Libvirt == PausedUser || o.Libvirt == PausedUnknown
-		if isPaused && !g.driver().Can(libvirt.CanKnowState) && !g.IsNoted() {
+		if isPaused && !g.Driver().Can(libvirt.CanKnowState) && !g.IsNoted() {
 			o.Libvirt = PausedStartingUp
 		}
 	}
 	return o
 }
 
-// isDisputed reports that libvirt calls a guest here of which there is no process, and has not done so for long. A daemon
-// that was just started lists the guests that it had, as they were, until it has found their monitors gone
-// (qemuProcessReconnect): QEMU may have ended while it was away. If libvirt keeps saying so it is believed,
-// as a process may have a shape that is not known.
+// isDisputed reports that libvirt calls a guest here of which there is no process, and has not done so for long. A
+// daemon that was just started lists the guests that it had, as they were, until it has found their monitors gone
+// (qemuProcessReconnect): QEMU may have ended while it was away. If libvirt keeps saying so it is believed, as a
+// process may have a shape that is not known.
 func (g *Observer) isDisputed(o Observation) bool {
 	if o.Proc != ProcNone || o.State != Running && o.State != Stalled {
 		return false
@@ -183,7 +184,8 @@ func (g *Observer) Call(ctx context.Context, do func(Hypervisor) error) error {
 
 // HasNoAnswer reports whether it is not known what libvirt did: it gave no answer.
 func HasNoAnswer(err error) bool {
-	return errors.Is(err, libvirt.ErrConnect) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)
+	return errors.Is(err, libvirt.ErrConnect) || errors.Is(err, context.DeadlineExceeded) ||
+		errors.Is(err, context.Canceled)
 }
 
 // Disconnect closes the connection, if there is one.

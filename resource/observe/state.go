@@ -44,8 +44,9 @@ const (
 	// PausedPostCopyFailed for one whose post-copy broke.
 	PausedPostCopy       LibvirtState = "paused/postcopy"
 	PausedPostCopyFailed LibvirtState = "paused/postcopy-failed"
-	// PausedUser is also what Xen's driver calls a guest whose migration to here has copied everything, while the source
-	// still holds it, and PausedUnknown after the driver was restarted; PausedStartingUp is a better word for that.
+	// PausedUser is also what Xen's driver calls a guest whose migration to here has copied everything, while the
+	// source still holds it, and PausedUnknown after the driver was restarted; PausedStartingUp is a better word for
+	// that.
 	PausedUser       LibvirtState = "paused/user"
 	PausedUnknown    LibvirtState = "paused/unknown"
 	PausedStartingUp LibvirtState = "paused/starting-up"

@@ -11,8 +11,8 @@ import (
 const PollInterval = 500 * time.Millisecond
 
 const (
-	// rebootTime is how long a guest of Xen's may be away while it reboots: it is torn down and made again, and in between
-	// there is none. One to two seconds are usual (resource-agents' issues 308 and 314).
+	// rebootTime is how long a guest of Xen's may be away while it reboots: it is torn down and made again, and in
+	// between there is none. One to two seconds are usual (resource-agents' issues 308 and 314).
 	rebootTime = 5 * time.Second
 	// rebuildTime is the same where libvirt still has a guest on its list that it would forget had it ended: it
 	// is at work on it.
@@ -60,10 +60,10 @@ func (g *Observer) WaitReboot(ctx context.Context, o Observation, end time.Time)
 	isAway := func(o Observation) bool {
 		return o.IsGone() && (o.IsListed() || g.IsNoted() && time.Since(began) < rebootTime)
 	}
-	if g.driver().Can(libvirt.CanKeepGuest) || !isAway(o) {
+	if g.Driver().Can(libvirt.CanKeepGuest) || !isAway(o) {
 		return o
 	}
-	g.Log.Infof("the guest is away for the moment, and may only reboot: %s", o)
+	g.Log.Infof("the guest is not here for the moment, maybe as it reboots: %s", o)
 	if last := began.Add(rebuildTime); last.Before(end) {
 		end = last
 	}

@@ -16,8 +16,8 @@ import (
 	"github.com/vmferry/vmferry/resource/hostproc/xl"
 )
 
-// Witness sees and ends guests. An answer without an error is a proof; an error means "cannot tell".
-type Witness interface {
+// Processes finds and ends what runs guests. An answer without an error is a proof; an error means "cannot tell".
+type Processes interface {
 	// List returns what runs all guests of the hypervisor here.
 	List(ctx context.Context) ([]hostproc.Process, error)
 	// Find returns what runs one guest.
@@ -26,15 +26,15 @@ type Witness interface {
 	Kill(ctx context.Context, p hostproc.Process, grace time.Duration) error
 }
 
-// Of is the witness of the guests of the libvirt at uri, which is this node's.
-func Of(uri string) Witness {
+// Of is for the guests of the libvirt at uri, which is this node's.
+func Of(uri string) Processes {
 	if isXen(uri) {
 		return xl.Host{}
 	}
 	return hostOf(uri)
 }
 
-// List asks the witness of each of the libvirts, each hypervisor's once. With an error some guests may be missing.
+// List is all that runs guests of the libvirts; each hypervisor is asked once. With an error some guests may be missing.
 func List(ctx context.Context, uris ...string) ([]hostproc.Process, error) {
 	asked := map[bool]bool{}
 	var all []hostproc.Process
@@ -88,14 +88,13 @@ func isSession(uri string) bool {
 	return err != nil || u.Path == "/session" || u.Path == "/embed"
 }
 
-// Testify makes the witness of the guests of a move's source, which is this node's libvirt at uri, one of the
-// engine's.
-func Testify(deps *migrate.Deps, w Witness) {
+// SetDeps has the engine ask p about the guests of a move's source, which is this node.
+func SetDeps(deps *migrate.Deps, p Processes) {
 	deps.Gone = func(ctx context.Context, guest, uuid string) (bool, error) {
-		found, err := w.Find(ctx, guest, uuid)
+		found, err := p.Find(ctx, guest, uuid)
 		return err == nil && len(found) == 0, err
 	}
-	if x, ok := w.(xl.Host); ok {
+	if x, ok := p.(xl.Host); ok {
 		deps.Halted, deps.Wake, deps.Abort = x.Halted, x.Wake, x.Abort
 	}
 }

@@ -51,7 +51,7 @@ func TestUsersOfSessions(t *testing.T) {
 	}
 }
 
-// fixed is a witness of what a test says.
+// fixed is the Processes that a test describes.
 type fixed struct {
 	found []hostproc.Process
 	err   error
@@ -63,8 +63,8 @@ func (f fixed) Find(context.Context, string, string) ([]hostproc.Process, error)
 }
 func (f fixed) Kill(context.Context, hostproc.Process, time.Duration) error { return f.err }
 
-// A guest is gone where the witness is sure, and nothing else is proof.
-func TestTestify(t *testing.T) {
+// A guest is gone where its processes are known, and nothing else is proof.
+func TestSetDeps(t *testing.T) {
 	for _, c := range []struct {
 		w    fixed
 		gone bool
@@ -74,16 +74,16 @@ func TestTestify(t *testing.T) {
 		{fixed{err: errors.New("cannot tell")}, false},
 	} {
 		var deps migrate.Deps
-		Testify(&deps, c.w)
+		SetDeps(&deps, c.w)
 		if gone, err := deps.Gone(t.Context(), "vm1", ""); gone != c.gone || !errors.Is(err, c.w.err) {
 			t.Errorf("%+v: gone %t, %v", c.w, gone, err)
 		}
 		if deps.Halted != nil || deps.Wake != nil || deps.Abort != nil {
-			t.Error("a witness that cannot tell it was made to")
+			t.Error("QEMU's processes are asked what only Xen knows")
 		}
 	}
 	var deps migrate.Deps
-	if Testify(&deps, xl.Host{}); deps.Halted == nil || deps.Wake == nil || deps.Abort == nil || deps.Gone == nil {
-		t.Error("Xen's witness does not say what it knows")
+	if SetDeps(&deps, xl.Host{}); deps.Halted == nil || deps.Wake == nil || deps.Abort == nil || deps.Gone == nil {
+		t.Error("Xen is not asked what it knows")
 	}
 }

@@ -24,7 +24,7 @@ var daemons = []string{"libvirtd", "virtxend"}
 
 // Abort gives up the copy of a guest that libvirt makes, to another node or to a file. libxl is left to end it in order: it
 // stops to note what the guest writes, and libvirt's call fails. Nothing is waited for. A guest that ran goes on;
-// one that stood still already, for the last part of its memory, stands still as Halted tells, until Wake. An error
+// one that was paused already, for the last part of its memory, stays paused as Halted reports, until Wake. An error
 // says that nothing was given up: where none is under way, where the copy is done and only the hand-over is left, or
 // where nobody can tell.
 //

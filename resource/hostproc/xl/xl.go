@@ -50,7 +50,7 @@ func (h Host) Find(ctx context.Context, name, uuid string) ([]hostproc.Process, 
 	return match(all, name, uuid)
 }
 
-// Halted tells whether the guest is here and stands still for a hand-over.
+// Halted reports whether the guest is here and paused for a switchover.
 func (h Host) Halted(ctx context.Context, name, uuid string) (bool, error) {
 	found, err := h.Find(ctx, name, uuid)
 	if err != nil {
