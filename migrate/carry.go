@@ -23,13 +23,6 @@ const storageTime = 20 * time.Second
 // PhaseDisks is the phase in which disks are copied, before the first byte of memory.
 const PhaseDisks = "copying disks"
 
-// CopiedDisk is one disk that goes along with its guest.
-type CopiedDisk struct {
-	Target string `json:"target"` // as the guest's description names it, such as "vda"
-	Path   string `json:"path"`   // of its image, on both nodes
-	Bytes  uint64 `json:"bytes"`  // that the image took up before the move
-}
-
 // carried is a disk on its way, and what has been done for it.
 type carried struct {
 	CopiedDisk
@@ -244,7 +237,7 @@ func (m *mover) hasOld(ctx context.Context, c *carried) bool {
 
 // addDisks reckons with the copying of disks, which comes before all else and takes nothing from the
 // pause.
-func (f *Forecast) addDisks(going []*carried, capped bool) {
+func addDisks(f *Forecast, going []*carried, capped bool) {
 	for _, c := range going {
 		f.Disks += c.Bytes
 		f.DurationMS += millis(seconds(c.cost(capped), f.Bandwidth))

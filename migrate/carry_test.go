@@ -133,10 +133,10 @@ func TestDisksGoAlong(t *testing.T) {
 		if !params.CopyAll || !slices.Equal(params.Disks, []string{"vda"}) || !params.AutoConverge {
 			t.Errorf("migrated with %+v", params)
 		}
-		if want := []CopiedDisk{{"vda", image, 10 << 20}}; !slices.Equal(rec.Disks, want) || rec.DisksMS != 2500 {
+		if want := []CopiedDisk{{Target: "vda", Path: image, Bytes: 10 << 20}}; !slices.Equal(rec.Disks, want) || rec.DisksMS != 2500 {
 			t.Errorf("record: %+v, %v ms", rec.Disks, rec.DisksMS)
 		}
-		if _, known := rec.setUp(); known {
+		if _, known := rec.SetUp(); known {
 			t.Error("the copying of disks was taken for libvirt's set-up")
 		}
 	})
@@ -457,7 +457,7 @@ func TestForecastOfDisks(t *testing.T) {
 	going := []*carried{{CopiedDisk: CopiedDisk{Bytes: 10 << 20}, image: libvirt.Image{Capacity: 100 << 20}}}
 	for capped, want := range map[bool]float64{false: 1500, true: 10500} {
 		f := Forecast{DurationMS: 500, Bandwidth: 10 << 20}
-		f.addDisks(going, capped)
+		addDisks(&f, going, capped)
 		if f.DurationMS != want || f.Disks != 10<<20 {
 			t.Errorf("bounded %v: %+v, want %v ms", capped, f, want)
 		}

@@ -174,30 +174,3 @@ func TestXBZRLEPromised(t *testing.T) {
 		}
 	}
 }
-
-func TestRecordDeltas(t *testing.T) {
-	for _, c := range []struct {
-		name       string
-		stats      libvirt.XBZRLEStats
-		hit, delta float64 // -1 for none
-	}{
-		{"without XBZRLE", libvirt.XBZRLEStats{Page: 4096}, -1, -1},
-		{"three pages of four were in the cache, and a quarter of each was sent", libvirt.XBZRLEStats{Pages: 75, Misses: 25, Bytes: 75 * 1024, Page: 4096}, 0.75, 0.25},
-		{"a half of them as a whole", libvirt.XBZRLEStats{Pages: 100, Overflows: 50, Bytes: 50 * 4096, Page: 4096}, 1, 0.5},
-		{"a third of them as a whole, of the others a tenth", libvirt.XBZRLEStats{Pages: 30, Overflows: 10, Bytes: 12 * 4096, Page: 4096}, 1, 0.4},
-		{"all of them", libvirt.XBZRLEStats{Pages: 50, Overflows: 50, Bytes: 50 * 4096, Misses: 50, Page: 4096}, 0.5, 1},
-		{"the second pass alone", libvirt.XBZRLEStats{Misses: 50, Page: 4096}, 0, -1},
-	} {
-		var r Record
-		r.deltas(c.stats)
-		value := func(v *float64) float64 {
-			if v == nil {
-				return -1
-			}
-			return *v
-		}
-		if value(r.HitRate) != c.hit || value(r.Delta) != c.delta {
-			t.Errorf("%s: %v, %v; want %v, %v", c.name, value(r.HitRate), value(r.Delta), c.hit, c.delta)
-		}
-	}
-}

@@ -190,7 +190,7 @@ func (m *mover) sample(ctx context.Context) error {
 	if m.try.compress {
 		m.rec.Pages = s.Pages
 	}
-	m.rec.deltas(s.XBZRLE)
+	m.rec.AddXBZRLE(s.XBZRLE)
 	if s.Throttle > 0 {
 		m.climb(ladder.Converge)
 	}

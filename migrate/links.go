@@ -5,9 +5,6 @@ import (
 	"math"
 	"slices"
 	"time"
-
-	"github.com/vmferry/vmferry/migrate/ladder"
-	"github.com/vmferry/vmferry/migrate/qmp"
 )
 
 // Link is what earlier moves to one peer have taught. Values that are not known are zero.
@@ -79,7 +76,7 @@ func (l Link) learn(r Record) (_ Link, ok bool) {
 	if r.Outcome != Moved || r.To == "" || r.Rung == "" {
 		return l, false
 	}
-	bound := r.capped() || r.Shared || r.Compressed // maybe by what compresses
+	bound := r.Capped() || r.Shared || r.Compressed // maybe by what compresses
 	if rate := r.Rate; r.Transferred >= enough && rate > 0 && (!bound || rate > l.Bandwidth) {
 		old := l.Bandwidth
 		if l.AtLeast && rate > old {
@@ -88,20 +85,20 @@ func (l Link) learn(r Record) (_ Link, ok bool) {
 		l.AtLeast = bound && (l.AtLeast || l.Bandwidth == 0)
 		l.Bandwidth, ok = uint64(blend(float64(old), float64(rate))), true
 	}
-	if setUp, known := r.setUp(); known {
+	if setUp, known := r.SetUp(); known {
 		l.SetUpMS, ok = blend(l.SetUpMS, setUp), true
 	}
-	if handOver, known := r.handOver(); known {
+	if handOver, known := r.HandOver(); known {
 		if len(l.HandOvers) == 0 && l.HandOverMS > 0 {
 			l.HandOvers = []float64{l.HandOverMS}
 		}
 		l.HandOvers, ok = latest(l.HandOvers, handOver), true
 		l.HandOverMS = median(l.HandOvers)
 	}
-	if rate, known := r.lastCopy(); known {
+	if rate, known := r.LastCopyRate(); known {
 		l.LastCopy, ok = uint64(blend(float64(l.LastCopy), rate)), true
 	}
-	if relearn, known := r.relearn(); known {
+	if relearn, known := r.Relearn(); known {
 		l.RelearnMS, ok = blend(l.RelearnMS, relearn), true
 	}
 	l.Moves++
@@ -133,91 +130,4 @@ func median(values []float64) float64 {
 	}
 	sorted := slices.Sorted(slices.Values(values))
 	return math.Sqrt(sorted[(len(sorted)-1)/2] * sorted[len(sorted)/2])
-}
-
-// capped tells whether the rate says more of the bound that was asked for than of the link.
-func (r *Record) capped() bool { return r.Cap > 0 && r.Rate >= r.Cap/10*9 }
-
-// setUp is what libvirt took before the first byte and after the guest ran, by our receipts.
-func (r *Record) setUp() (ms float64, known bool) {
-	step, ok := r.step("migrate")
-	if !ok || r.DurationMS <= 0 || len(r.Disks) > 0 {
-		return 0, false
-	}
-	t := qmp.Timeline{Phases: r.Phases}
-	active, began := t.Find(qmp.Source, qmp.PhaseActive)
-	resume, ended := t.Find(qmp.Target, qmp.PhaseResume)
-	if !began || !ended {
-		return 0, false
-	}
-	ms = step.MS - millis(resume.Received.Sub(active.Received))
-	return ms, ms > 0
-}
-
-// copied is what of the pause QEMU spent on sending the last of the memory and the device state, by its events.
-func (r *Record) copied() (ms float64, known bool) {
-	t := qmp.Timeline{Phases: r.Phases}
-	device, began := t.Find(qmp.Source, qmp.PhaseDevice)
-	completed, ended := t.Find(qmp.Source, qmp.PhaseCompleted)
-	if !began || !ended || r.PauseMS == nil || r.Rung == ladder.PostCopy {
-		return 0, false
-	}
-	ms = millis(completed.Stamp.Sub(device.Stamp))
-	return ms, ms >= 0 && ms <= *r.PauseMS
-}
-
-// bigCopy is a last copy that the device state does not count beside.
-const bigCopy = 4 << 20
-
-// lastCopy is the rate of the last copy in bytes per second, where it had much to send.
-func (r *Record) lastCopy() (rate float64, known bool) {
-	ms, ok := r.copied()
-	f := r.Predicted
-	if !ok || ms <= 0 || f == nil || f.LastCopy < bigCopy || f.Rung != r.Rung || r.Compressed || f.Compressed {
-		return 0, false
-	}
-	return float64(f.LastCopy) / ms * 1000, true
-}
-
-// device is what sending the device state took, of a pause whose limit left next to nothing for the memory.
-func (r *Record) device() (ms float64, known bool) {
-	ms, known = r.copied()
-	n := len(r.DowntimeLimitsMS)
-	return ms, known && n > 0 && r.DowntimeLimitsMS[n-1] <= millis(defaultFirst)
-}
-
-// handOver is what the pause took beyond the last copy. Where the events do not tell that, there is the forecast alone,
-// which says nothing of a guest that moved by other means.
-func (r *Record) handOver() (ms float64, known bool) {
-	if copied, ok := r.copied(); ok {
-		return *r.PauseMS - copied, *r.PauseMS > copied
-	}
-	if f := r.Predicted; f != nil && r.PauseMS != nil && f.Rung == r.Rung {
-		ms = *r.PauseMS - f.LastCopyMS
-	}
-	if ms <= 0 && r.HandOverMS != nil {
-		ms = *r.HandOverMS
-	}
-	return ms, ms > 0
-}
-
-// relearn is what clients waited for beyond the pause, at most.
-func (r *Record) relearn() (ms float64, known bool) {
-	if r.PauseMS == nil {
-		return 0, false
-	}
-	for _, b := range r.Blackouts {
-		ms = max(ms, b.MS-*r.PauseMS)
-	}
-	return ms, ms > 0
-}
-
-// step is the last one of that name.
-func (r *Record) step(name string) (last Step, ok bool) {
-	for _, s := range r.Steps {
-		if s.Name == name {
-			last, ok = s, true
-		}
-	}
-	return last, ok
 }

@@ -133,26 +133,6 @@ func (l Link) setUp() time.Duration {
 	return cmp.Or(time.Duration(l.SetUpMS*float64(time.Millisecond)), defaultSetUp)
 }
 
-// Forecast is how a move was expected to go, by what was known just before it. Its names are those of
-// the record's measured values.
-type Forecast struct {
-	Rung       ladder.Rung `json:"means"`
-	DurationMS float64     `json:"duration_ms"` // of the steps "migrate": see Record.MigrateMS
-	PauseMS    float64     `json:"pause_ms"`
-	LastCopyMS float64     `json:"last_copy_ms"` // the part of it that the link takes
-	BlackoutMS float64     `json:"blackout_ms"`  // the pause, and what clients waited for beyond it at earlier moves
-	Bytes      uint64      `json:"bytes"`
-	Disks      uint64      `json:"disks,omitempty"` // bytes of disks that are copied before, in duration_ms
-	Passes     int         `json:"passes"`
-	Throttle   int         `json:"throttle,omitempty"`
-	Kept       bool        `json:"kept"`      // within the budget
-	Bandwidth  uint64      `json:"bandwidth"` // bytes per second on the wire
-	Compressed bool        `json:"compressed,omitempty"`
-	// Compression is its method, "zstd" or "xbzrle".
-	Compression string `json:"compression,omitempty"`
-	LastCopy    uint64 `json:"last_copy,omitempty"` // bytes of memory that are sent while the guest is stopped
-}
-
 // recallGuest takes over what earlier moves taught of the guest.
 func (m *mover) recallGuest() {
 	guests, err := ReadGuests(m.deps.Guests)
@@ -215,7 +195,7 @@ func (m *mover) predict(ctx context.Context) {
 		m.turn.Update(LoadFor(m.load, m.profile, m.link, m.budget()))
 	}
 	if f, ok := m.forecast(); ok {
-		f.addDisks(m.carried, m.req.Bandwidth > 0)
+		addDisks(&f, m.carried, m.req.Bandwidth > 0)
 		m.rec.Predicted = &f
 	}
 }

@@ -111,7 +111,7 @@ func TestPredictionInTheRecord(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if step, ok := rec.step("predict"); !ok || step.MS != millis(c.waited) {
+				if step, ok := rec.LastStep("predict"); !ok || step.MS != millis(c.waited) {
 					t.Errorf("predicting took %v ms, want %v", step.MS, c.waited)
 				}
 				if rec.Used < 600<<20 || (rec.DirtyRate != nil) != c.dirty || (rec.Predicted != nil) != c.predict {
@@ -129,7 +129,7 @@ func taught() Record {
 	return Record{
 		Outcome: Moved, To: "node2", Rung: ladder.Live, Ended: at(1700), DurationMS: 1700, Rate: 100 << 20, Transferred: 100 << 20,
 		Steps: []Step{{Name: "migrate", Begin: at(0), MS: 1500}}, PauseMS: &pause, HandOverMS: &handOver,
-		Blackouts: []Blackout{{"udp://a:7", 70, 1}, {"tcp://a:7", 52, 1}},
+		Blackouts: []Blackout{{Target: "udp://a:7", MS: 70, ErrorMS: 1}, {Target: "tcp://a:7", MS: 52, ErrorMS: 1}},
 		Phases:    []qmp.Phase{{Name: qmp.PhaseActive, Side: qmp.Source, Received: at(200)}, {Name: qmp.PhaseResume, Side: qmp.Target, Received: at(1240)}},
 	}
 }

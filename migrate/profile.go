@@ -130,7 +130,7 @@ func (p Profile) Of(uuid string) Profile {
 
 // learn is p and what r adds to it; ok is false when that is nothing.
 func (p Profile) learn(r Record) (_ Profile, ok bool) {
-	passes := r.passes()
+	passes := passesOf(&r)
 	if len(passes) == 0 {
 		return p, false
 	}
@@ -159,10 +159,10 @@ func (p Profile) learn(r Record) (_ Profile, ok bool) {
 		len(r.DowntimeLimitsMS) < 2:
 		p = p.calmed(&r, passes) // of passes that no raised limit cut short
 	}
-	if device, known := r.device(); known {
+	if device, known := device(&r); known {
 		p.DevicesMS, ok = latest(p.DevicesMS, device), true
 	}
-	if handOver, known := r.handOver(); known && r.Outcome == Moved {
+	if handOver, known := r.HandOver(); known && r.Outcome == Moved {
 		p.HandOversMS, ok = latest(p.HandOversMS, handOver), true
 	}
 	if r.Compression == "zstd" && r.Pages > r.Transferred && r.Transferred > 0 {
@@ -186,7 +186,7 @@ func (p Profile) calmed(r *Record, passes []pass) Profile {
 	for _, next := range passes[1:] {
 		found = max(found, next.bytes)
 	}
-	found += uint64(burstEvery.Seconds() * float64(r.rateOf(0)))
+	found += uint64(burstEvery.Seconds() * float64(rateOf(r, 0)))
 	p.WorkingSet, p.SmallestPass = min(p.WorkingSet, found), min(p.SmallestPass, found)
 	p.DirtyRate = min(p.DirtyRate, uint64(float64(found)/passes[0].took.Seconds()))
 	return p
@@ -199,7 +199,7 @@ type pass struct {
 }
 
 // rateOf is the rate of the pass of that index, in bytes per second: that which was allowed or else the highest seen.
-func (r *Record) rateOf(pass int) uint64 {
+func rateOf(r *Record, pass int) uint64 {
 	bound := r.Cap
 	if pass < paceLift-1 {
 		bound = cmp.Or(r.Pace, bound)
@@ -210,9 +210,9 @@ func (r *Record) rateOf(pass int) uint64 {
 	return min(bound, cmp.Or(r.Rate, bound))
 }
 
-// passes are what QEMU's events show of them. The pass in which the pace was lifted has two rates, so that its time does
+// passesOf are what QEMU's events show of them. The pass in which the pace was lifted has two rates, so that its time does
 // not tell its size: those before it count.
-func (r *Record) passes() []pass {
+func passesOf(r *Record) []pass {
 	lifted := r.Pace > 0 && r.Cap != r.Pace
 	var all []pass
 	var began time.Time
@@ -220,7 +220,7 @@ func (r *Record) passes() []pass {
 		if ph.Side != qmp.Source || ph.Name != qmp.PhasePass && ph.Name != qmp.PhaseStop {
 			continue
 		}
-		rate := r.rateOf(len(all))
+		rate := rateOf(r, len(all))
 		if took := ph.Stamp.Sub(began); !began.IsZero() && took > 0 && rate > 0 {
 			all = append(all, pass{took, uint64(took.Seconds() * float64(rate))})
 		}
@@ -244,6 +244,13 @@ func extent(passes []pass) (most, least uint64) {
 		most, least = max(most, p.bytes), min(cmp.Or(least, p.bytes), p.bytes)
 	}
 	return most, least
+}
+
+// device is what sending the device state took, of a pause whose limit left next to nothing for the memory.
+func device(r *Record) (ms float64, known bool) {
+	ms, known = r.FinalCopy()
+	n := len(r.DowntimeLimitsMS)
+	return ms, known && n > 0 && r.DowntimeLimitsMS[n-1] <= millis(defaultFirst)
 }
 
 // measured is the dirty rate of QEMU's own measurement, 0 without one.

@@ -103,14 +103,14 @@ func TestPauseIsParted(t *testing.T) {
 		r := passed(5000, 2)
 		r.DowntimeLimitsMS = []float64{2, c.limit}
 		r.Predicted = &Forecast{Rung: r.Rung, LastCopy: c.lastCopy}
-		device, known := r.device()
+		device, known := device(&r)
 		if known != (c.device > 0) || known && device != c.device {
 			t.Errorf("%s: device state %v, %v", c.name, device, known)
 		}
-		if got, ok := r.handOver(); !ok || got != c.handOver {
+		if got, ok := r.HandOver(); !ok || got != c.handOver {
 			t.Errorf("%s: hand-over %v, %v", c.name, got, ok)
 		}
-		if got, ok := r.lastCopy(); ok != (c.rate > 0) || ok && got != c.rate*mib {
+		if got, ok := r.LastCopyRate(); ok != (c.rate > 0) || ok && got != c.rate*mib {
 			t.Errorf("%s: last copy at %v, %v", c.name, got, ok)
 		}
 	}

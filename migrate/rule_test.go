@@ -321,40 +321,6 @@ func TestReserve(t *testing.T) {
 	}
 }
 
-func TestJudgeBudget(t *testing.T) {
-	yes, no := true, false
-	ms := func(v float64) *float64 { return &v }
-	seen := func(values ...float64) (all []Blackout) {
-		for _, v := range values {
-			all = append(all, Blackout{"udp://192.0.2.7:7", v, 1})
-		}
-		return all
-	}
-	for _, c := range []struct {
-		name  string
-		rec   Record
-		seen  []Blackout
-		want  *bool
-		total int
-	}{
-		{"no budget", Record{Outcome: Moved}, seen(500), nil, 1},
-		{"nobody watched, a short pause", Record{Outcome: Moved, BudgetMS: 250, PauseMS: ms(40)}, nil, nil, 0},
-		{"nobody watched, a long pause", Record{Outcome: Moved, BudgetMS: 250, PauseMS: ms(300)}, nil, &no, 0},
-		{"kept", Record{Outcome: Moved, BudgetMS: 250, PauseMS: ms(40)}, seen(100, 250), &yes, 2},
-		{"one of two broke it", Record{Outcome: Moved, BudgetMS: 250, PauseMS: ms(40)}, seen(100, 251), &no, 2},
-		{"added to what was known", Record{Outcome: Moved, BudgetMS: 250, Blackouts: seen(300)}, seen(100), &no, 2},
-		{"not moved", Record{Outcome: Stayed, BudgetMS: 250}, seen(10), nil, 1},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			c.rec.Judge(c.seen)
-			c.rec.Judge(nil)
-			if got := c.rec.BudgetKept; (got == nil) != (c.want == nil) || got != nil && *got != *c.want || len(c.rec.Blackouts) != c.total {
-				t.Errorf("kept %v of %+v", got, c.rec)
-			}
-		})
-	}
-}
-
 // A throttle that has grown strong makes the guest stand still for longer than the budget: then the last
 // copy, which takes 100 ms here, may take as long.
 func TestLimitFollowsTheThrottle(t *testing.T) {

@@ -65,7 +65,7 @@ func queued(t *testing.T, wait time.Duration, err error) (*pair, *fakeTurn, *Wis
 	return p, turn, wish
 }
 
-func (r Record) says(text string) bool {
+func hasNote(r Record, text string) bool {
 	return text == "" || slices.ContainsFunc(r.Notes, func(n string) bool { return strings.Contains(n, text) })
 }
 
@@ -88,7 +88,7 @@ func TestMoveInItsTurn(t *testing.T) {
 			wish.Load.Memory != 1<<30 || wish.Load.DirtyRate != 5<<20 || wish.Load.Budget != DefaultBudget || !slices.Equal(wish.Rungs, []ladder.Rung{ladder.Live, ladder.Converge}) {
 			t.Errorf("asked for %+v", *wish)
 		}
-		if phases[0] != PhaseSlot || rec.Steps[0].Name != "slot" || rec.Steps[0].MS != 4100 || !rec.says("waited 4.1s in the queue of moves; 2 may") {
+		if phases[0] != PhaseSlot || rec.Steps[0].Name != "slot" || rec.Steps[0].MS != 4100 || !hasNote(rec, "waited 4.1s in the queue of moves; 2 may") {
 			t.Errorf("phases %q, first step %+v, notes %q", phases, rec.Steps[0], rec.Notes)
 		}
 	})
@@ -118,7 +118,7 @@ func TestMoveWithoutItsTurn(t *testing.T) {
 				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 				defer cancel()
 				rec, err := Move(ctx, p.req, p.deps)
-				if (err == nil) != c.moved || c.moved && !rec.says(c.text) || !c.moved && !strings.Contains(err.Error(), c.text) {
+				if (err == nil) != c.moved || c.moved && !hasNote(rec, c.text) || !c.moved && !strings.Contains(err.Error(), c.text) {
 					t.Errorf("%v, notes %q; want %q", err, rec.Notes, c.text)
 				}
 				if len(turn.did) > 0 {
