@@ -8,6 +8,7 @@ import (
 	"math"
 	"time"
 
+	"github.com/vmferry/vmferry/migrate/convergence"
 	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 )
@@ -45,8 +46,6 @@ const (
 	// is part of the pause: of a small guest that is over before the flood has ended.
 	paceLeast = 128 // MiB/s
 	paceTime  = time.Second
-	// paceLift is the pass in which the bound is lifted: the guest is no idle one.
-	paceLift = 3
 	// unbound is libvirt's own, in MiB/s.
 	unbound = math.MaxInt64 >> 20
 )
@@ -62,8 +61,8 @@ func (m *mover) pace() uint64 {
 }
 
 // liftPace lets a migration that is not over after its first passes have the whole link.
-func (m *mover) liftPace(ctx context.Context, s State) {
-	if m.paced == 0 || s.Iteration < paceLift {
+func (m *mover) liftPace(ctx context.Context, s convergence.State) {
+	if m.paced == 0 || s.Iteration < convergence.PaceLift {
 		return
 	}
 	if err := m.setSpeed(ctx, unbound, false); err != nil {
@@ -100,7 +99,7 @@ func (m *mover) params() libvirt.MigrateParams {
 	p := libvirt.MigrateParams{URI: m.req.MigrateURI, Bandwidth: max(m.req.Bandwidth, m.paced), Switchover: m.try.switchover, Unsafe: m.req.Unsafe, Managed: m.managed, MigrateOptions: m.req.Options}
 	p.AutoConverge = m.try.throttle > 0
 	p.PostCopy = p.PostCopy || m.try.postCopy
-	if p.ConvergeInitial == 0 && m.try.throttle > throttleFirst {
+	if p.ConvergeInitial == 0 && m.try.throttle > convergence.ThrottleFirst {
 		p.ConvergeInitial = m.try.throttle
 	}
 	if len(m.carried) > 0 {
@@ -139,7 +138,7 @@ func (m *mover) migrate(ctx context.Context) error {
 func (m *mover) forgetAttempt(ctx context.Context) {
 	m.endRelay(ctx)
 	m.tape.rewind()
-	m.trend, m.limit, m.paced = trend{}, 0, 0
+	m.trend, m.limit, m.paced = convergence.Trend{}, 0, 0
 	m.rec.Cap, m.rec.Pace = m.req.Bandwidth<<20, 0
 }
 
@@ -159,7 +158,7 @@ func (m *mover) again(ctx context.Context, err error) bool {
 	case m.ended && m.hears.source && !m.tape.isActive() && m.try.extras():
 		next, m.policy.Delta = attempt{throttle: next.throttle}, 0
 		if m.try.cache > 0 && m.policy.Throttle {
-			next.throttle = max(next.throttle, throttleFirst) // XBZRLE went before it, see Policy.Decide
+			next.throttle = max(next.throttle, convergence.ThrottleFirst) // XBZRLE went before it, see convergence.Policy.Decide
 		}
 		why = "begun anew without post-copy, parallel connections, compression and a bandwidth for the last copy: " + err.Error()
 	default:

@@ -11,6 +11,7 @@ import (
 
 	"libvirt.org/go/libvirtxml"
 
+	"github.com/vmferry/vmferry/migrate/convergence"
 	"github.com/vmferry/vmferry/migrate/disks"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/migrate/shellword"
@@ -240,7 +241,7 @@ func (m *mover) hasOld(ctx context.Context, c *carried) bool {
 func addDisks(f *Forecast, going []*carried, capped bool) {
 	for _, c := range going {
 		f.Disks += c.Bytes
-		f.DurationMS += millis(seconds(c.cost(capped), f.Bandwidth))
+		f.DurationMS += millis(convergence.TransferTime(c.cost(capped), f.Bandwidth))
 	}
 }
 
@@ -371,7 +372,7 @@ func (m *mover) sampleDisks(s libvirt.DiskStats) error {
 	if d.began.IsZero() {
 		d.began = now
 	}
-	gap := min(now.Sub(d.seen), 2*pollEvery)
+	gap := min(now.Sub(d.seen), 2*convergence.PollEvery)
 	d.quiet, d.starved, d.seen = d.quiet+gap, d.starved+gap, now
 	if s.Processed != d.done {
 		d.done, d.quiet = s.Processed, 0
@@ -381,14 +382,14 @@ func (m *mover) sampleDisks(s libvirt.DiskStats) error {
 		rate = uint64(float64(s.Processed) / took.Seconds())
 	}
 	left := m.left()
-	if rate > 0 && (m.policy.Window == 0 || seconds(s.Remaining, rate) <= left) {
+	if rate > 0 && (m.policy.Window == 0 || convergence.TransferTime(s.Remaining, rate) <= left) {
 		d.starved = 0
 	}
 	m.progress = Progress{DiskTotal: s.Total, DiskRemaining: s.Remaining, RateMiBs: float64(rate) / (1 << 20)}
 	m.report(PhaseDisks)
-	grace := m.policy.grace()
+	grace := m.policy.Grace()
 	if m.req.Bandwidth > 0 {
-		grace += seconds(mirrorStep, m.req.Bandwidth<<20)
+		grace += convergence.TransferTime(mirrorStep, m.req.Bandwidth<<20)
 	}
 	if why := stopCopying(grace, s.Remaining, rate, left, d.quiet, d.starved); why != "" {
 		return fmt.Errorf("%w: %s", ErrHopeless, why)

@@ -14,6 +14,7 @@ import (
 
 	"libvirt.org/go/libvirtxml"
 
+	"github.com/vmferry/vmferry/migrate/convergence"
 	"github.com/vmferry/vmferry/migrate/disks"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 )
@@ -474,9 +475,9 @@ func TestDisksAreNotCopiedTwice(t *testing.T) {
 	}{
 		{0, 0, false}, {0, 1, true}, {time.Minute, 0, false}, {time.Minute, 1 << 30, false}, {time.Minute, 1 << 40, true},
 	} {
-		p := newPolicy(0, 0, 0, c.window)
+		p := convergence.NewPolicy(0, 0, 0, c.window)
 		p.Throttle = true
-		d := p.Decide(State{Used: 1 << 30, Link: 1 << 30, Left: c.window, Disks: c.disks})
+		d := p.Decide(convergence.State{Used: 1 << 30, Link: 1 << 30, Left: c.window, Disks: c.disks})
 		if (d.Throttle > 0) != c.want {
 			t.Errorf("window %v, %d bytes of disks: %+v", c.window, c.disks, d)
 		}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"time"
 
+	"github.com/vmferry/vmferry/migrate/convergence"
 	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 )
@@ -23,9 +24,9 @@ type outlook struct {
 	shrink   float64 // by how much memory is smaller on the wire, 1 for not at all
 	delta    float64 // the part of a page that XBZRLE sends
 
-	window   time.Duration // the time that is left
-	restart  time.Duration // what it costs to begin again, beside the passes
-	promises State         // of which what is predicted counts, and the set
+	window   time.Duration     // the time that is left
+	restart  time.Duration     // what it costs to begin again, beside the passes
+	promises convergence.State // of which what is predicted counts, and the set
 }
 
 // course is how a migration goes.
@@ -61,7 +62,7 @@ const (
 // foresee runs the rule on a guest that writes evenly, as QEMU moves one: a pass sends what the one before left dirty.
 // As soon as what is left fits the limit, QEMU looks at the dirty pages, and stops the guest where it still fits. It does
 // no input or output.
-func (p Policy) foresee(o outlook) course {
+func foresee(p convergence.Policy, o outlook) course {
 	w := walk{policy: p, outlook: o}
 	d := p.Decide(w.state(libvirt.JobStats{}))
 	w.begin(attempt{throttle: d.Throttle, cache: d.Cache, compress: d.Compress})
@@ -88,24 +89,24 @@ func (c course) packed(o outlook) float64 {
 
 // deltaPays tells whether XBZRLE from the begin on spares the guest a throttle or a limit above what the budget leaves, or
 // the migration a quarter of its time.
-func (p Policy) deltaPays(o outlook) bool {
+func deltaPays(p convergence.Policy, o outlook) bool {
 	if p.Delta == 0 || p.PostCopy {
 		return false
 	}
 	without := p
 	without.Delta, o.promises.DeltaPays = 0, true
-	a, b := without.foresee(o), p.foresee(o)
+	a, b := foresee(without, o), foresee(p, o)
 	rough := !a.ends || a.means != ladder.Live || a.limit > p.Cap
 	return b.ends && b.compression == "xbzrle" && (rough || a.took > b.took*4/3)
 }
 
 // walk is a migration that is simulated. Its clock begins at zero.
 type walk struct {
-	policy Policy
+	policy convergence.Policy
 	outlook
 	course
 	try   attempt
-	trend trend
+	trend convergence.Trend
 	over  bool
 
 	clock, looked time.Duration // now, and when the rule is asked next
@@ -127,12 +128,12 @@ type walk struct {
 
 // begin is also how a migration is begun again.
 func (w *walk) begin(try attempt) {
-	w.try, w.trend = try, trend{}
+	w.try, w.trend = try, convergence.Trend{}
 	w.passes, w.percent, w.throttled = 1, 0, 0
 	w.left, w.found, w.synced, w.period = w.used, w.used, w.clock, w.clock
 	w.periodDirty, w.periodSent = 0, w.sent
 	w.limit, w.wire = w.policy.First, cmp.Or(w.pace, w.rate)
-	w.looked, w.asked = w.clock+passSettle, w.clock
+	w.looked, w.asked = w.clock+convergence.PassSettle, w.clock
 	w.means = ladder.Live
 }
 
@@ -142,7 +143,7 @@ func (w *walk) step() {
 		w.quota, w.burst = float64(w.wire)*burstEvery.Seconds(), w.clock+burstEvery
 	}
 	send := w.left - min(w.left, w.fits())
-	end := max(seconds(send, w.speed()), leastPass-min(leastPass, w.clock-w.synced))
+	end := max(convergence.TransferTime(send, w.speed()), leastPass-min(leastPass, w.clock-w.synced))
 	next := min(end, w.looked-w.clock)
 	if w.bursts() {
 		if w.onWire(send) > w.quota {
@@ -171,7 +172,7 @@ func (w *walk) speed() uint64 {
 	}
 	speed := uint64(float64(rate) / w.smaller())
 	if w.try.cache > 0 {
-		speed = min(speed, max(rate, packLink)) // one thread encodes it
+		speed = min(speed, max(rate, convergence.CompressLink)) // one thread encodes it
 	}
 	return speed
 }
@@ -226,8 +227,8 @@ func (w *walk) sync() {
 	}
 	w.converge(wrote)
 	w.passes++
-	if w.clock-w.asked < pollEvery {
-		w.looked = w.clock + passSettle
+	if w.clock-w.asked < convergence.PollEvery {
+		w.looked = w.clock + convergence.PassSettle
 	}
 }
 
@@ -254,10 +255,10 @@ func (w *walk) look() {
 		Remaining: w.left, Rate: w.wire}
 	if w.passes > 1 {
 		s.DirtyRate = max(w.dirty*uint64(100-w.percent)/100, 1)
-		s.Downtime = seconds(w.found, w.lastRate())
+		s.Downtime = convergence.TransferTime(w.found, w.lastRate())
 	}
-	w.looked, w.asked = w.clock+pollEvery, w.clock
-	if w.passes >= paceLift {
+	w.looked, w.asked = w.clock+convergence.PollEvery, w.clock
+	if w.passes >= convergence.PaceLift {
 		w.wire = w.rate
 	}
 	d := w.policy.Decide(w.state(s))
@@ -274,7 +275,7 @@ func (w *walk) look() {
 		w.again(next)
 	case d.PostCopy:
 		w.over, w.ends, w.means = true, true, ladder.PostCopy
-		w.after = seconds(w.left, w.rate)
+		w.after = convergence.TransferTime(w.left, w.rate)
 		w.sent += float64(w.left)
 	}
 }
@@ -285,21 +286,18 @@ func (w *walk) again(next attempt) {
 }
 
 // state is what the rule would decide from.
-func (w *walk) state(s libvirt.JobStats) State {
+func (w *walk) state(s libvirt.JobStats) convergence.State {
 	left := w.window
 	if w.policy.Window > 0 {
 		left -= w.clock
 	}
-	out := State{Active: s.Active, Elapsed: w.clock, Left: left, Iteration: s.Iteration, Sent: s.Processed,
+	out := convergence.State{Active: s.Active, Elapsed: w.clock, Left: left, Iteration: s.Iteration, Sent: s.Processed,
 		Remaining: s.Remaining, Used: w.used, Rate: uint64(float64(w.wire) / w.smaller()), DirtyRate: s.DirtyRate,
 		Throttled: w.try.throttle > 0, Percent: w.percent,
 		Link: w.rate, Set: cmp.Or(w.set, w.promises.Set), Deltas: w.try.cache > 0, Delta: w.delta,
 		Easy: w.promises.Easy, Packs: w.promises.Packs, DeltaPays: w.promises.DeltaPays, Needs: w.promises.Needs}
 	if s.Active {
-		now := time.Unix(0, 0).Add(w.clock)
-		w.trend.see(&out, s, now)
-		w.trend.endure(s, w.policy.starved(out), now)
-		out.Quiet, out.Starved = w.trend.quiet, w.trend.starved
+		w.trend.Observe(&out, s, w.policy, time.Unix(0, 0).Add(w.clock))
 	}
 	return out
 }

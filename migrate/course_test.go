@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/vmferry/vmferry/migrate/convergence"
 	"github.com/vmferry/vmferry/migrate/ladder"
 )
 
@@ -18,34 +19,34 @@ func TestForesee(t *testing.T) {
 	for _, c := range []struct {
 		name        string
 		outlook     outlook
-		may         func(*Policy)
+		may         func(*convergence.Policy)
 		least, most time.Duration
 		rest        [2]uint64 // MiB in the last copy
 		means       ladder.Rung
 		compression string
 	}{
-		{"idle: one pass", slow, func(*Policy) {}, 4900 * ms, 5100 * ms, [2]uint64{0, 1}, ladder.Live, ""},
+		{"idle: one pass", slow, func(*convergence.Policy) {}, 4900 * ms, 5100 * ms, [2]uint64{0, 1}, ladder.Live, ""},
 		{"idle over a fast link, at the pace of the first passes",
-			with(func(o *outlook) { o.rate, o.pace = 1000*mib, 100*mib }), func(*Policy) {}, 900 * ms, 1100 * ms, [2]uint64{0, 2}, ladder.Live, ""},
+			with(func(o *outlook) { o.rate, o.pace = 1000*mib, 100*mib }), func(*convergence.Policy) {}, 900 * ms, 1100 * ms, [2]uint64{0, 2}, ladder.Live, ""},
 		// 5, 0.5, 0.05 s
-		{"a tenth of the link", writes(2, 50), func(*Policy) {}, 5400 * ms, 5600 * ms, [2]uint64{0, 1}, ladder.Live, ""},
+		{"a tenth of the link", writes(2, 50), func(*convergence.Policy) {}, 5400 * ms, 5600 * ms, [2]uint64{0, 1}, ladder.Live, ""},
 		// 5 + 1.6 × 0.8ⁿ: 13 s, less what the limit spares.
-		{"four fifths of the link", writes(16, 32), func(*Policy) {}, 10 * s, 14 * s, [2]uint64{0, 10}, ladder.Live, ""},
+		{"four fifths of the link", writes(16, 32), func(*convergence.Policy) {}, 10 * s, 14 * s, [2]uint64{0, 10}, ladder.Live, ""},
 		// Passes of 1.6 s do not come below half a second: after two that are no shorter and half a first pass, a pause of 1.6 s.
-		{"three times the link, always the same 32 MiB", writes(60, 32), func(*Policy) {}, 7 * s, 13 * s, [2]uint64{25, 32}, ladder.Live, ""},
-		{"the same over a link that carries all at once", with(func(o *outlook) { o.dirty, o.set, o.rate = 60*mib, 32*mib, 200*mib }), func(*Policy) {},
+		{"three times the link, always the same 32 MiB", writes(60, 32), func(*convergence.Policy) {}, 7 * s, 13 * s, [2]uint64{25, 32}, ladder.Live, ""},
+		{"the same over a link that carries all at once", with(func(o *outlook) { o.dirty, o.set, o.rate = 60*mib, 32*mib, 200*mib }), func(*convergence.Policy) {},
 			700 * ms, 2 * s, [2]uint64{0, 1}, ladder.Live, ""},
-		{"three times the link, and the guest may be slowed down", writes(60, 90), func(p *Policy) { p.Throttle = true },
+		{"three times the link, and the guest may be slowed down", writes(60, 90), func(p *convergence.Policy) { p.Throttle = true },
 			20 * s, 120 * s, [2]uint64{0, 90}, ladder.Converge, ""},
-		{"XBZRLE when passes show it", writes(60, 32), func(p *Policy) { p.Delta = mostCache }, 14 * s, 20 * s, [2]uint64{0, 2}, ladder.Live, "xbzrle"},
-		{"XBZRLE from the begin on", with(func(o *outlook) { o.dirty, o.set, o.promises.DeltaPays = 60*mib, 32*mib, true }), func(p *Policy) { p.Delta = mostCache },
+		{"XBZRLE when passes show it", writes(60, 32), func(p *convergence.Policy) { p.Delta = convergence.MaxXBZRLECache }, 14 * s, 20 * s, [2]uint64{0, 2}, ladder.Live, "xbzrle"},
+		{"XBZRLE from the begin on", with(func(o *outlook) { o.dirty, o.set, o.promises.DeltaPays = 60*mib, 32*mib, true }), func(p *convergence.Policy) { p.Delta = convergence.MaxXBZRLECache },
 			6600 * ms, 8 * s, [2]uint64{0, 2}, ladder.Live, "xbzrle"},
-		{"post-copy", writes(60, 90), func(p *Policy) { p.PostCopy = true }, 7 * s, 15 * s, [2]uint64{0, 0}, ladder.PostCopy, ""},
+		{"post-copy", writes(60, 90), func(p *convergence.Policy) { p.PostCopy = true }, 7 * s, 15 * s, [2]uint64{0, 0}, ladder.PostCopy, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			p := newPolicy(0, 0, 30*ms, 0)
+			p := convergence.NewPolicy(0, 0, 30*ms, 0)
 			c.may(&p)
-			got := p.foresee(c.outlook)
+			got := foresee(p, c.outlook)
 			rest := got.rest / mib
 			if !got.ends || got.took < c.least || got.took > c.most || rest < c.rest[0] || rest > c.rest[1] || got.means != c.means || got.compression != c.compression {
 				t.Errorf("%+v: took %v", got, got.took)
@@ -69,9 +70,9 @@ func TestForeseeEnds(t *testing.T) {
 		{"a big guest behind a bound", outlook{used: 1 << 40, dirty: mib, rate: 100 * mib, last: 200 * mib, shrink: 2, delta: 0.1}, 0, true},
 		{"all at once", outlook{used: 1 << 62, dirty: 1 << 62, rate: 1 << 62, last: 1 << 62, shrink: 1e9, delta: 1e-9}, 0, false},
 	} {
-		p := newPolicy(0, 100*time.Millisecond, 30*time.Millisecond, c.window)
+		p := convergence.NewPolicy(0, 100*time.Millisecond, 30*time.Millisecond, c.window)
 		p.Firm = true
-		got := p.foresee(c.o)
+		got := foresee(p, c.o)
 		if got.ends != c.ends || got.took < 0 || c.window > 0 && got.took > c.window+time.Second {
 			t.Errorf("%s: %+v", c.name, got)
 		}
@@ -83,26 +84,26 @@ func TestDeltaPays(t *testing.T) {
 	base := outlook{used: 100 * mib, rate: 20 * mib, last: 200 * mib, shrink: 2, delta: 0.1}
 	for _, c := range []struct {
 		name  string
-		may   func(*Policy)
+		may   func(*convergence.Policy)
 		guest func(*outlook)
 		want  bool
 	}{
-		{"an idle guest", func(*Policy) {}, func(*outlook) {}, false},
-		{"a tenth of the link", func(*Policy) {}, func(o *outlook) { o.dirty, o.set = 2*mib, 20*mib }, false},
-		{"four fifths of the link: half of the time", func(*Policy) {}, func(o *outlook) { o.dirty, o.set = 16*mib, 32*mib }, true},
-		{"three times the link", func(*Policy) {}, func(o *outlook) { o.dirty, o.set = 60*mib, 32*mib }, true},
-		{"the same, and QEMU knows that the last copy gets more than the passes", func(*Policy) {},
+		{"an idle guest", func(*convergence.Policy) {}, func(*outlook) {}, false},
+		{"a tenth of the link", func(*convergence.Policy) {}, func(o *outlook) { o.dirty, o.set = 2*mib, 20*mib }, false},
+		{"four fifths of the link: half of the time", func(*convergence.Policy) {}, func(o *outlook) { o.dirty, o.set = 16*mib, 32*mib }, true},
+		{"three times the link", func(*convergence.Policy) {}, func(o *outlook) { o.dirty, o.set = 60*mib, 32*mib }, true},
+		{"the same, and QEMU knows that the last copy gets more than the passes", func(*convergence.Policy) {},
 			func(o *outlook) { o.dirty, o.set, o.reckoned = 60*mib, 32*mib, 64*mib }, true},
-		{"of which XBZRLE spares nothing", func(*Policy) {}, func(o *outlook) { o.dirty, o.set, o.delta = 60*mib, 32*mib, 0.9 }, false},
-		{"not allowed", func(p *Policy) { p.Delta = 0 }, func(o *outlook) { o.dirty, o.set = 60*mib, 32*mib }, false},
-		{"post-copy", func(p *Policy) { p.PostCopy = true }, func(o *outlook) { o.dirty, o.set = 60*mib, 32*mib }, false},
+		{"of which XBZRLE spares nothing", func(*convergence.Policy) {}, func(o *outlook) { o.dirty, o.set, o.delta = 60*mib, 32*mib, 0.9 }, false},
+		{"not allowed", func(p *convergence.Policy) { p.Delta = 0 }, func(o *outlook) { o.dirty, o.set = 60*mib, 32*mib }, false},
+		{"post-copy", func(p *convergence.Policy) { p.PostCopy = true }, func(o *outlook) { o.dirty, o.set = 60*mib, 32*mib }, false},
 	} {
-		p := newPolicy(0, 0, 30*time.Millisecond, 0)
-		p.Delta, p.Throttle = mostCache, true
+		p := convergence.NewPolicy(0, 0, 30*time.Millisecond, 0)
+		p.Delta, p.Throttle = convergence.MaxXBZRLECache, true
 		c.may(&p)
 		o := base
 		c.guest(&o)
-		if got := p.deltaPays(o); got != c.want {
+		if got := deltaPays(p, o); got != c.want {
 			t.Errorf("%s: %v", c.name, got)
 		}
 	}

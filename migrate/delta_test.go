@@ -8,65 +8,9 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/vmferry/vmferry/migrate/convergence"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 )
-
-// TestXBZRLE has a window of 80 s.
-func TestXBZRLE(t *testing.T) {
-	const s = time.Second
-	begin := State{Left: 70 * s, Used: gib, Link: 100 * mib, Set: 200 * mib, DeltaPays: true, Needs: 45}
-	busy := State{Iteration: 4, Left: 60 * s, Sent: gib, Used: gib, Remaining: 150 * mib, Rate: 100 * mib, DirtyRate: 300 * mib,
-		Best: 2 * s, Stale: 2, Stagnant: 6 * s, Link: 100 * mib, Set: 200 * mib}
-	with := func(x State, change func(*State)) State { change(&x); return x }
-	as := func(*Policy) {}
-	for _, c := range []struct {
-		name     string
-		may      func(*Policy)
-		state    State
-		cache    uint64 // MiB
-		throttle int
-	}{
-		{"begin, predicted not to converge: before a throttle", as, begin, 512, 0},
-		{"begin, a small set: QEMU's own size", as, with(begin, func(x *State) { x.Set = mib }), 64, 0},
-		{"begin, a set of just half a cache", as, with(begin, func(x *State) { x.Set = 256 * mib }), 512, 0},
-		{"begin, a byte more", as, with(begin, func(x *State) { x.Set = 256*mib + 1 }), 1024, 0},
-		{"begin, a set that no cache holds", as, with(begin, func(x *State) { x.Set = gib }), 0, 45},
-		{"begin, no set is known", as, with(begin, func(x *State) { x.Set = 0 }), 0, 45},
-		{"begin, predicted to converge", as, with(begin, func(x *State) { x.DeltaPays, x.Needs, x.Easy = false, 0, true }), 0, 0},
-		{"begin, what it sent was no smaller the last time", as, with(begin, func(x *State) { x.Delta = 0.7 }), 0, 45},
-		{"begin, it was a tenth", as, with(begin, func(x *State) { x.Delta = 0.1 }), 512, 0},
-		{"begin, one thread does not fill the link", as, with(begin, func(x *State) { x.Link = 500 * mib }), 0, 45},
-		{"begin, zstd is enough", func(p *Policy) { p.Compress, p.Single = true, false }, with(begin, func(x *State) { x.Packs = true }), 0, 0},
-		{"begin, zstd is not", func(p *Policy) { p.Compress, p.Single = true, false }, begin, 512, 0},
-		{"begin, not allowed", func(p *Policy) { p.Delta = 0 }, begin, 0, 45},
-		{"begin, the source has just enough memory", func(p *Policy) { p.Delta = 512 * mib }, begin, 512, 0},
-		{"begin, the source has less memory", func(p *Policy) { p.Delta = 512*mib - 1 }, begin, 0, 45},
-		{"begin, post-copy takes no deltas", func(p *Policy) { p.PostCopy = true }, begin, 0, 45},
-		{"begin, no link is known: one connection", func(p *Policy) { p.Single = false }, with(begin, func(x *State) { x.Link = 0 }), 512, 0},
-
-		{"passes do not come below the limit: begin again", as, busy, 512, 0},
-		{"no throttle allowed: the same", func(p *Policy) { p.Throttle = false }, busy, 512, 0},
-		{"a pause of up to 2 s would do: the same", as, with(busy, func(x *State) { x.Best = s }), 512, 0},
-		{"they do come below it", as, with(busy, func(x *State) { x.Best = 300 * time.Millisecond }), 0, 0},
-		{"they became shorter a moment ago", as, with(busy, func(x *State) { x.Stagnant = s }), 0, 0},
-		{"no link is known, and one thread does not fill it", as, with(busy, func(x *State) { x.Link, x.Rate = 0, 500*mib }), 0, 20},
-		{"the link carries more than was known", as, with(busy, func(x *State) { x.Rate = 500 * mib }), 0, 20},
-		{"no time to begin again", as, with(busy, func(x *State) { x.Left = 30 * s }), 0, 0},
-		{"begun with a throttle: it has its time", as, with(busy, func(x *State) { x.Throttled, x.Percent = true, 20 }), 0, 20},
-		{"begun with it, and that is not enough: a throttle too", as, with(busy, func(x *State) { x.Deltas, x.Best = true, 3*s }), 512, 20},
-		{"begun with it, and it converges", as, with(busy, func(x *State) { x.Deltas, x.Stale = true, 0 }), 512, 0},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			p := newPolicy(0, 0, 50*time.Millisecond, 80*s)
-			p.Throttle, p.Delta, p.Single = true, mostCache, true
-			c.may(&p)
-			d := p.Decide(c.state)
-			if d.Cache != c.cache*mib || d.Throttle != c.throttle || d.Cache > 0 && d.Connections > 0 {
-				t.Errorf("%+v, want a cache of %d MiB and a throttle of %d", d, c.cache, c.throttle)
-			}
-		})
-	}
-}
 
 // The guest that earlier moves have shown to write one set again and again leaves with XBZRLE at once, and what it sent is
 // remembered.
@@ -166,9 +110,9 @@ func TestXBZRLEPromised(t *testing.T) {
 		m.link, m.load = c.link, libvirt.Load{Memory: 600 * mib}
 		m.load.Dirty = libvirt.Dirty{Measured: c.measured > 0, Rate: c.measured * mib}
 		m.profile = Profile{WorkingSet: 90 * mib, DirtyRate: 300 * mib, Touched: 1, Moves: 1}
-		m.policy = newPolicy(0, 0, 50*time.Millisecond, 0)
-		m.policy.Throttle, m.policy.Delta, m.policy.Single = true, mostCache, true
-		s := State{Set: m.profile.WorkingSet}
+		m.policy = convergence.NewPolicy(0, 0, 50*time.Millisecond, 0)
+		m.policy.Throttle, m.policy.Delta, m.policy.Single = true, convergence.MaxXBZRLECache, true
+		s := convergence.State{Set: m.profile.WorkingSet}
 		if m.promise(&s); s.DeltaPays != c.want || s.Set != c.set*mib {
 			t.Errorf("%s: it pays: %v, with a set of %d MiB", c.name, s.DeltaPays, s.Set/mib)
 		}

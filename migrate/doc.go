@@ -21,7 +21,7 @@
 //	    which is monotone: it knows nothing of bursts, of the clock and of second begins.
 //	  - The migration is peer to peer, so that no client stands in the pause; this process manages it only where the
 //	    source's daemon does not reach the target's. One rule decides how it is
-//	    begun and what is done to it on the way ([Policy.Decide]): how long the last copy may take,
+//	    begun and what is done to it on the way ([convergence.Policy.Decide]): how long the last copy may take,
 //	    whether the guest is slowed down, when it goes on at the target before all of its memory is
 //	    there, and when all of that is no use. The engine carries it out.
 //	  - The first passes are copied at a bounded rate, where nobody asked for another: what stands in the

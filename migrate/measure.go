@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/vmferry/vmferry/migrate/convergence"
 	"github.com/vmferry/vmferry/migrate/drain"
 	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/libvirt"
@@ -86,10 +87,10 @@ func sleep(ctx context.Context, d time.Duration) error {
 // over the link that has to stay within the budget.
 func LoadFor(load libvirt.Load, known Profile, link Link, budget time.Duration) drain.Load {
 	// QEMU does not count the device state when it looks whether the rest is within the limit.
-	device := seconds(deviceState, cmp.Or(link.Bandwidth, usualLink))
+	device := convergence.TransferTime(deviceState, cmp.Or(link.Bandwidth, convergence.UsualLink))
 	l := drain.Load{
 		Memory: used(load), DirtyRate: float64(load.Dirty.Rate), Device: deviceState,
-		Limit: defaultFirst + device, Budget: budget, HandOver: link.handOver(),
+		Limit: convergence.InitialDowntime + device, Budget: budget, HandOver: link.handOver(),
 	}
 	if known.Touched > 0 {
 		l.Memory = uint64(float64(l.Memory) * known.Touched)
@@ -126,7 +127,7 @@ func used(load libvirt.Load) uint64 {
 }
 
 func (l Link) handOver() time.Duration {
-	return cmp.Or(time.Duration(l.HandOverMS*float64(time.Millisecond)), defaultHandOver)
+	return cmp.Or(time.Duration(l.HandOverMS*float64(time.Millisecond)), convergence.DefaultHandOver)
 }
 
 func (l Link) setUp() time.Duration {
@@ -221,15 +222,15 @@ func (m *mover) spareMemory(ctx context.Context) {
 
 // forecast runs the rule on what is known. ok is false where that is too little.
 func (m *mover) forecast() (_ Forecast, ok bool) {
-	var promised State
+	var promised convergence.State
 	m.promise(&promised)
 	o := m.outlook(promised)
 	if o.rate == 0 || o.used == 0 {
 		return Forecast{}, false
 	}
-	c := m.policy.foresee(o)
-	last := seconds(uint64(float64(c.rest)*c.packed(o)), o.last)
-	device := cmp.Or(time.Duration(median(m.profile.DevicesMS)*float64(time.Millisecond)), seconds(deviceState, o.last))
+	c := foresee(m.policy, o)
+	last := convergence.TransferTime(uint64(float64(c.rest)*c.packed(o)), o.last)
+	device := cmp.Or(time.Duration(median(m.profile.DevicesMS)*float64(time.Millisecond)), convergence.TransferTime(deviceState, o.last))
 	handOver := cmp.Or(time.Duration(median(m.profile.HandOversMS)*float64(time.Millisecond)), m.link.handOver())
 	pause := last + device + handOver
 	return Forecast{
@@ -241,12 +242,12 @@ func (m *mover) forecast() (_ Forecast, ok bool) {
 }
 
 // outlook is what is known before the migration begins, with what is promised.
-func (m *mover) outlook(promised State) outlook {
+func (m *mover) outlook(promised convergence.State) outlook {
 	load := LoadFor(m.load, m.profile, m.link, m.budget())
 	o := outlook{
 		used: load.Memory, dirty: uint64(load.DirtyRate), set: load.WorkingSet,
 		pace: m.pace() << 20, rate: m.bandwidth(), reckoned: m.switchover(false) << 20, deltas: m.switchover(true) << 20,
-		shrink: cmp.Or(m.profile.Shrink, usualShrink), delta: max(cmp.Or(m.profile.Delta, usualDelta), leastDelta),
+		shrink: cmp.Or(m.profile.Shrink, convergence.UsualShrink), delta: max(cmp.Or(m.profile.Delta, usualDelta), leastDelta),
 		window: m.left(), restart: m.link.setUp(), promises: promised,
 	}
 	if o.pace >= o.rate {
@@ -254,7 +255,7 @@ func (m *mover) outlook(promised State) outlook {
 	}
 	o.last = max(cmp.Or(m.link.LastCopy, m.link.Bandwidth), o.rate)
 	if m.link.LastCopy == 0 && m.req.Bandwidth > 0 {
-		o.last = max(o.last, usualLink) // the bound says nothing of the link
+		o.last = max(o.last, convergence.UsualLink) // the bound says nothing of the link
 	}
 	return o
 }
@@ -282,7 +283,7 @@ func (m *mover) worthMeasuring() bool {
 	case rate == 0:
 		return used(m.load) >= measureBytes
 	default:
-		return seconds(used(m.load), rate) >= measureWorth
+		return convergence.TransferTime(used(m.load), rate) >= measureWorth
 	}
 }
 
@@ -299,17 +300,17 @@ func (m *mover) bandwidth() uint64 { return m.link.within(m.req.Bandwidth << 20)
 
 // promise is what the rule may reckon with before the begin. For the guest to be easy, half of the bandwidth
 // is left for what a second's measurement did not see.
-func (m *mover) promise(s *State) {
+func (m *mover) promise(s *convergence.State) {
 	rate := m.bandwidth()
 	if rate == 0 || used(m.load) == 0 || !m.load.Dirty.Measured && m.profile.DirtyRate == 0 {
 		return
 	}
-	ceiling := m.policy.ceiling()
+	ceiling := m.policy.Ceiling()
 	load := LoadFor(m.load, m.profile, m.link, ceiling+m.link.handOver())
 	// What is remembered does not count where the guest writes more by now, see Profile.writes.
 	s.Set = load.WorkingSet
 	if s.Set == 0 { // no more than the first pass leaves
-		first := seconds(used(m.load), rate)
+		first := convergence.TransferTime(used(m.load), rate)
 		s.Set = min(used(m.load), uint64(float64(m.load.Dirty.Rate)*first.Seconds()))
 	}
 	s.Easy = drain.Predict(load, float64(rate)/2, ladder.Live).Kept
@@ -323,15 +324,15 @@ func (m *mover) promise(s *State) {
 	if load.WorkingSet > 0 {
 		least = min(least, load.WorkingSet)
 	}
-	if stuck && seconds(least, rate) > m.policy.Long {
+	if stuck && convergence.TransferTime(least, rate) > m.policy.Long {
 		s.Needs = plain.Need.Throttle
 	}
-	if stuck || m.policy.late(plain.Duration, m.left()) {
+	if stuck || m.policy.Late(plain.Duration, m.left()) {
 		// QEMU reckons with what is on the wire when it looks whether the rest is within the limit.
-		load.Budget = ceiling/usualShrink + m.link.handOver()
-		s.Packs = drain.Predict(load, float64(rate)*usualShrink, ladder.Live).Kept
+		load.Budget = ceiling/convergence.UsualShrink + m.link.handOver()
+		s.Packs = drain.Predict(load, float64(rate)*convergence.UsualShrink, ladder.Live).Kept
 	}
-	s.DeltaPays = m.policy.deltaPays(m.outlook(*s))
+	s.DeltaPays = deltaPays(m.policy, m.outlook(*s))
 }
 
 // means are the rungs that this engine may take, from the gentlest on.

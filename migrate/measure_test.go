@@ -231,3 +231,8 @@ func (p *pair) remembered(known Profile) {
 		panic(err)
 	}
 }
+
+const (
+	mib = 1 << 20
+	gib = 1 << 30
+)

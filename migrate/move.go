@@ -14,6 +14,7 @@ import (
 	"github.com/sirupsen/logrus"
 	"libvirt.org/go/libvirtxml"
 
+	"github.com/vmferry/vmferry/migrate/convergence"
 	"github.com/vmferry/vmferry/migrate/disks"
 	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/libvirt"
@@ -137,11 +138,11 @@ type mover struct {
 	load     libvirt.Load
 	measured time.Time // when the result of the measurement will be there, zero where there is none
 
-	policy   Policy
+	policy   convergence.Policy
 	try      attempt
 	paced    uint64        // the bound of the first passes while it is in force, in MiB/s
 	limit    time.Duration // the downtime limit that is set, 0 before the first
-	trend    trend
+	trend    convergence.Trend
 	ended    bool // no migration is under way at the source
 	told     bool // libvirt itself said that the migration failed
 	adopted  bool // the migration was begun by another, and its first events were missed
@@ -293,7 +294,7 @@ func (m *mover) plan(ctx context.Context) {
 		window = time.Until(deadline)
 		m.deadline, m.abortAt = deadline, deadline.Add(-reserveOf(window))
 	}
-	m.policy = newPolicy(0, m.req.BlackoutBudget, m.link.handOver(), window).within(m.req.DowntimeLimit, m.link.handOver(), m.req.BlackoutBudget > 0)
+	m.policy = convergence.NewPolicy(0, m.req.BlackoutBudget, m.link.handOver(), window).Within(m.req.DowntimeLimit, m.link.handOver(), m.req.BlackoutBudget > 0)
 	m.policy.Firm, m.policy.Force = m.req.Firm, m.req.PauseAfter
 	m.policy.Throttle, m.policy.PostCopy = !m.req.NoConverge, m.req.PostCopy
 	// With several connections QEMU 10.0 does not give a migration up while the link is cut, and answers nothing
@@ -301,12 +302,14 @@ func (m *mover) plan(ctx context.Context) {
 	m.policy.Single = !m.req.Options.Parallel // which fit took out where the driver has none
 	m.policy.Compress = !m.req.Options.Compressed && !m.req.Options.Tunnelled && !m.req.Options.ZeroCopy
 	if m.policy.Compress && m.policy.Single && m.driver.Can(libvirt.CanTune) {
-		m.policy.Delta = mostCache
+		m.policy.Delta = convergence.MaxXBZRLECache
 	}
 }
 
 // budget is what the blackout is to stay within.
-func (m *mover) budget() time.Duration { return cmp.Or(m.req.BlackoutBudget, DefaultBudget) }
+func (m *mover) budget() time.Duration {
+	return cmp.Or(m.req.BlackoutBudget, convergence.DefaultBudget)
+}
 
 // shorten takes over a deadline that is earlier than the one so far.
 func (m *mover) shorten(deadline time.Time) {

@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/vmferry/vmferry/migrate/convergence"
 	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 )
@@ -359,7 +360,7 @@ func TestPace(t *testing.T) {
 				p.source.load = libvirt.Load{Memory: c.used << 20, Resident: c.used << 20}
 				p.source.migrate = func(context.Context) error {
 					p.source.setJob(libvirt.JobStats{Active: true, Iteration: c.passes, Remaining: 50 << 20, Rate: 100 << 20})
-					time.Sleep(3 * pollEvery)
+					time.Sleep(3 * convergence.PollEvery)
 					p.switchover()
 					return nil
 				}

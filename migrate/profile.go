@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/vmferry/vmferry/migrate/convergence"
 	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/qmp"
 )
@@ -117,7 +118,7 @@ func (p Profile) valid(now time.Time) bool {
 
 // pauses tells whether all may be parts of a pause, in milliseconds.
 func pauses(ms []float64) bool {
-	return !slices.ContainsFunc(ms, func(ms float64) bool { return !(ms >= 0 && ms <= millis(longestPause)) })
+	return !slices.ContainsFunc(ms, func(ms float64) bool { return !(ms >= 0 && ms <= millis(convergence.LongestPause)) })
 }
 
 // Of is p where it is of the guest with that UUID, and empty for another guest of its name. An unknown UUID is believed.
@@ -171,7 +172,7 @@ func (p Profile) learn(r Record) (_ Profile, ok bool) {
 	switch {
 	case r.Delta != nil:
 		p.Delta, ok = *r.Delta, true
-	case p.Delta >= poorDelta:
+	case p.Delta >= convergence.PoorXBZRLE:
 		p.Delta *= 0.9 // after some moves without XBZRLE it is tried again
 	}
 	p.Moves++
@@ -201,7 +202,7 @@ type pass struct {
 // rateOf is the rate of the pass of that index, in bytes per second: that which was allowed or else the highest seen.
 func rateOf(r *Record, pass int) uint64 {
 	bound := r.Cap
-	if pass < paceLift-1 {
+	if pass < convergence.PaceLift-1 {
 		bound = cmp.Or(r.Pace, bound)
 	}
 	if bound == 0 {
@@ -224,7 +225,7 @@ func passesOf(r *Record) []pass {
 		if took := ph.Stamp.Sub(began); !began.IsZero() && took > 0 && rate > 0 {
 			all = append(all, pass{took, uint64(took.Seconds() * float64(rate))})
 		}
-		if lifted && len(all) == paceLift-1 {
+		if lifted && len(all) == convergence.PaceLift-1 {
 			break
 		}
 		began = ph.Stamp
@@ -250,7 +251,7 @@ func extent(passes []pass) (most, least uint64) {
 func device(r *Record) (ms float64, known bool) {
 	ms, known = r.FinalCopy()
 	n := len(r.DowntimeLimitsMS)
-	return ms, known && n > 0 && r.DowntimeLimitsMS[n-1] <= millis(defaultFirst)
+	return ms, known && n > 0 && r.DowntimeLimitsMS[n-1] <= millis(convergence.InitialDowntime)
 }
 
 // measured is the dirty rate of QEMU's own measurement, 0 without one.

@@ -3,6 +3,7 @@ package migrate
 import (
 	"time"
 
+	"github.com/vmferry/vmferry/migrate/convergence"
 	"github.com/vmferry/vmferry/migrate/record"
 )
 
@@ -20,6 +21,9 @@ type (
 
 // RecordSchema is the version of Record's form.
 const RecordSchema = record.Schema
+
+// DefaultBudget is the blackout that a move aims to stay below where nobody says another.
+const DefaultBudget = convergence.DefaultBudget
 
 // The outcomes, see package record.
 const (

@@ -1,4 +1,4 @@
-package migrate
+package convergence
 
 import (
 	"cmp"
@@ -30,9 +30,9 @@ type Policy struct {
 }
 
 const (
-	// defaultFirst is low, as an idle guest needs no more: QEMU stops the guest as soon as no more is left than
+	// InitialDowntime is low, as an idle guest needs no more: QEMU stops the guest as soon as no more is left than
 	// the limit allows, also in the middle of a pass, and one more pass costs nobody anything.
-	defaultFirst    = 2 * time.Millisecond
+	InitialDowntime = 2 * time.Millisecond
 	defaultPatience = 2
 	firstRaise      = time.Second // after the last gain: passes of a small guest take no time
 	longestWait     = 10 * time.Second
@@ -50,16 +50,16 @@ const (
 	// far as it took stood still for 2 to 3 s in the end, and its clients had waited for it before.
 	longPause = 2 * time.Second
 
-	// longestPause bounds a forced pause without a deadline.
-	longestPause = time.Minute
+	// LongestPause bounds a forced pause without a deadline.
+	LongestPause = time.Minute
 
-	// defaultHandOver is the part of a pause that is not the last copy, for a peer of which no other is
+	// DefaultHandOver is the part of a pause that is not the last copy, for a peer of which no other is
 	// known: what libvirt's protocol takes from one libvirtd to the other. 15 to 50 ms were measured.
-	defaultHandOver = 50 * time.Millisecond
+	DefaultHandOver = 50 * time.Millisecond
 
-	// throttleFirst is where QEMU's auto-converge begins by itself, throttleMost where more is no use: the guest
+	// ThrottleFirst is where QEMU's auto-converge begins by itself, throttleMost where more is no use: the guest
 	// is as good as stopped, and a pause of up to throttlePause is better. QEMU goes on to 99.
-	throttleFirst = 20
+	ThrottleFirst = 20
 	throttleMost  = 80
 	throttlePause = time.Second
 
@@ -72,21 +72,21 @@ const (
 	// wideLink is what one connection does not fill: one thread fills it, and memory is copied twice on
 	// its way. Below manyBytes the further connections cost more than they bring.
 	wideLink    = 1 << 30   // bytes per second
-	usualLink   = 110 << 20 // where none is known: gigabit Ethernet
+	UsualLink   = 110 << 20 // where none is known: gigabit Ethernet
 	manyBytes   = 4 << 30
 	connections = 4
 
-	// packLink is what compressors fill at half of the bytes: each makes 200 MiB of pages per second into less
-	// (zstd at level 1, on one processor). usualShrink is by how much; guests' memory shrinks to between a third
+	// CompressLink is what compressors fill at half of the bytes: each makes 200 MiB of pages per second into less
+	// (zstd at level 1, on one processor). UsualShrink is by how much; guests' memory shrinks to between a third
 	// and not at all, and it is not known before.
-	packLink    = 200 << 20
-	compressors = 2
-	usualShrink = 2
+	CompressLink = 200 << 20
+	compressors  = 2
+	UsualShrink  = 2
 )
 
-// newPolicy divides the window and the budget, of which the hand-over gets its part first, but
+// NewPolicy divides the window and the budget, of which the hand-over gets its part first, but
 // at most half. A budget of 0 is DefaultBudget, and then a first limit above it is kept.
-func newPolicy(first, budget, handOver, window time.Duration) Policy {
+func NewPolicy(first, budget, handOver, window time.Duration) Policy {
 	every := 5 * time.Second
 	if window > 0 {
 		every = min(max(window/20, time.Second), 10*time.Second)
@@ -98,7 +98,7 @@ func newPolicy(first, budget, handOver, window time.Duration) Policy {
 	p := Policy{Cap: max(budget-handOver, budget/2), Patience: defaultPatience, Every: every, Window: window}
 	switch {
 	case first <= 0:
-		p.First = min(defaultFirst, p.Cap)
+		p.First = min(InitialDowntime, p.Cap)
 	case asked:
 		p.First = min(first, p.Cap)
 	default:
@@ -111,10 +111,10 @@ func newPolicy(first, budget, handOver, window time.Duration) Policy {
 	return p
 }
 
-// within is p for a guest whose pause is longest at most, whatever happens; 0 leaves p as it is. The hand-over gets its
+// Within is p for a guest whose pause is longest at most, whatever happens; 0 leaves p as it is. The hand-over gets its
 // part of it, as of the budget. Where nobody has a budget (asked is false), a pause of that length is what the caller allows, up to
 // longPause, and it is not worth slowing the guest down as long as this is enough.
-func (p Policy) within(longest, handOver time.Duration, asked bool) Policy {
+func (p Policy) Within(longest, handOver time.Duration, asked bool) Policy {
 	if longest <= 0 {
 		return p
 	}
@@ -220,7 +220,7 @@ func (p Policy) Decide(s State) Decision {
 	}
 	d.PostCopy = p.PostCopy && p.switches(s) && (d.Throttle == 0 || s.Throttled)
 	switch {
-	case s.begun() || p.PostCopy || p.Single || d.Cache > 0:
+	case s.Begun() || p.PostCopy || p.Single || d.Cache > 0:
 	case p.packs(s):
 		d.Connections, d.Compress = compressors, true
 	case s.Link >= wideLink && s.Used >= manyBytes:
@@ -232,18 +232,18 @@ func (p Policy) Decide(s State) Decision {
 // packs tells whether what is sent is worth its compression. That costs the host's processors, which
 // the guest is better off without than its own.
 func (p Policy) packs(s State) bool {
-	long := s.Link > 0 && p.late(seconds(s.Used, s.Link), s.Left)
-	return p.Compress && !p.Single && !p.PostCopy && s.Link <= packLink && (s.Packs || long)
+	long := s.Link > 0 && p.Late(TransferTime(s.Used, s.Link), s.Left)
+	return p.Compress && !p.Single && !p.PostCopy && s.Link <= CompressLink && (s.Packs || long)
 }
 
 const (
-	// leastCache is QEMU's own default, and mostCache what the source may lend a guest that leaves. The cache holds a page
+	// leastCache is QEMU's own default, and MaxXBZRLECache what the source may lend a guest that leaves. The cache holds a page
 	// at the place that its address gives, so that twice the set keeps most pages apart.
-	leastCache = 64 << 20
-	mostCache  = 1 << 30
+	leastCache     = 64 << 20
+	MaxXBZRLECache = 1 << 30
 
-	// poorDelta is where XBZRLE sends so much of a page that it is no use.
-	poorDelta = 0.5
+	// PoorXBZRLE is where XBZRLE sends so much of a page that it is no use.
+	PoorXBZRLE = 0.5
 )
 
 // cache is how large a cache XBZRLE gets in bytes, 0 where it is not wanted. One thread encodes all pages, so that it is
@@ -253,13 +253,13 @@ func (p Policy) cache(s State) uint64 {
 	if !s.Deltas {
 		link = max(link, s.Rate) // what is known of it may be none, or too little
 	}
-	fits := size > 0 && size <= p.Delta && !p.PostCopy && link <= packLink && s.Delta < poorDelta
+	fits := size > 0 && size <= p.Delta && !p.PostCopy && link <= CompressLink && s.Delta < PoorXBZRLE
 	switch {
 	case !fits:
 		return 0
 	case s.Deltas:
 		return size
-	case s.begun():
+	case s.Begun():
 		if s.Throttled || !p.stuck(s) || !p.mayBeginAnew(s) {
 			return 0
 		}
@@ -272,7 +272,7 @@ func (p Policy) cache(s State) uint64 {
 // cacheFor is the size of the cache for a working set in bytes, a power of two as QEMU wants; 0 where the set is not
 // known or too large.
 func cacheFor(set uint64) uint64 {
-	if set == 0 || set > mostCache/2 {
+	if set == 0 || set > MaxXBZRLECache/2 {
 		return 0
 	}
 	size := uint64(leastCache)
@@ -282,8 +282,8 @@ func cacheFor(set uint64) uint64 {
 	return size
 }
 
-// late tells whether what takes so long leaves less than half of the time.
-func (p Policy) late(took, left time.Duration) bool { return p.Window > 0 && took > left/2 }
+// Late tells whether what takes so long leaves less than half of the time.
+func (p Policy) Late(took, left time.Duration) bool { return p.Window > 0 && took > left/2 }
 
 func (p Policy) limit(s State) time.Duration {
 	limit := p.unbounded(s)
@@ -310,7 +310,7 @@ func (p Policy) unbounded(s State) time.Duration {
 	if p.Firm || !near && !forced {
 		return limit
 	}
-	most := longestPause
+	most := LongestPause
 	if p.Window > 0 {
 		most = s.Left / 2
 	}
@@ -318,7 +318,7 @@ func (p Policy) unbounded(s State) time.Duration {
 }
 
 // lastCopyAndMore is what the last copy needs at the present rate, and a quarter more.
-func lastCopyAndMore(s State) time.Duration { return seconds(s.Remaining, s.Rate) * 5 / 4 }
+func lastCopyAndMore(s State) time.Duration { return TransferTime(s.Remaining, s.Rate) * 5 / 4 }
 
 // stall is how long a throttled guest stands still at a time: QEMU lets it run for 10 ms, and then sleep
 // for as long as the per cent ask. Clients see that already, so that a last copy of the same length costs
@@ -336,8 +336,8 @@ func (p Policy) every(s State) time.Duration {
 	return firstRaise
 }
 
-// ceiling is the highest limit in normal time.
-func (p Policy) ceiling() time.Duration {
+// Ceiling is the highest limit in normal time.
+func (p Policy) Ceiling() time.Duration {
 	if p.Firm {
 		return p.Cap
 	}
@@ -356,8 +356,8 @@ func (p Policy) scheduled(s State) time.Duration {
 		limit = max(limit*2, fits)
 	}
 	limit = min(limit, p.Cap)
-	for ; n > 0 && limit < p.ceiling(); n-- {
-		limit = min(max(limit*2, s.Best*5/4), p.ceiling())
+	for ; n > 0 && limit < p.Ceiling(); n-- {
+		limit = min(max(limit*2, s.Best*5/4), p.Ceiling())
 	}
 	return limit
 }
@@ -370,7 +370,7 @@ func (p Policy) stuck(s State) bool {
 	if s.Rate > 0 && s.DirtyRate >= s.Rate {
 		patience = 1
 	}
-	return s.Iteration > 1 && s.Best > p.ceiling() && s.Stale >= patience && s.Stagnant >= p.wait(s)
+	return s.Iteration > 1 && s.Best > p.Ceiling() && s.Stale >= patience && s.Stagnant >= p.wait(s)
 }
 
 // bears tells whether passes stay above Most and a pause of Long at most is the better way out. It is not where post-copy is
@@ -390,17 +390,17 @@ func (p Policy) borne(s State) time.Duration {
 // wait is how long passes get to become shorter again: half of what it would cost to begin anew, as a guest
 // that writes almost as fast as the link carries does converge in the end.
 func (p Policy) wait(s State) time.Duration {
-	return min(max(seconds(s.Used, s.Rate)/2, firstRaise), longestWait)
+	return min(max(TransferTime(s.Used, s.Rate)/2, firstRaise), longestWait)
 }
 
 func (p Policy) throttle(s State) int {
-	percent := min(max(throttleFirst, s.Needs), throttleMost)
+	percent := min(max(ThrottleFirst, s.Needs), throttleMost)
 	switch {
 	case !p.Throttle:
 		return 0
 	case s.Throttled:
 		return max(percent, s.Percent)
-	case s.begun():
+	case s.Begun():
 		if p.stuck(s) && !p.bears(s) && p.mayBeginAnew(s) {
 			return percent
 		}
@@ -410,24 +410,26 @@ func (p Policy) throttle(s State) int {
 	return 0
 }
 
-func (s State) begun() bool { return s.Active || s.Iteration > 0 }
+func (s State) Begun() bool { return s.Active || s.Iteration > 0 }
 
 // mayBeginAnew tells whether all that was sent takes a third of the time that is left or less.
 func (p Policy) mayBeginAnew(s State) bool {
 	bytes, rate := s.Sent+s.Remaining, s.Rate
-	if !s.begun() {
-		bytes, rate = s.Used, cmp.Or(s.Link, usualLink)
+	if !s.Begun() {
+		bytes, rate = s.Used, cmp.Or(s.Link, UsualLink)
 	}
-	return p.Window == 0 && s.Disks == 0 || p.Window > 0 && s.Left/3 > seconds(bytes+s.Disks, rate)
+	return p.Window == 0 && s.Disks == 0 || p.Window > 0 && s.Left/3 > TransferTime(bytes+s.Disks, rate)
 }
 
 // rest is how long a post-copy needs for what is left, with as much again for half of it: the pages
 // that the guest waits for come first, and each costs a round trip.
-func (p Policy) rest(s State) time.Duration { return seconds(s.Remaining, s.Rate)*3/2 + 2*time.Second }
+func (p Policy) rest(s State) time.Duration {
+	return TransferTime(s.Remaining, s.Rate)*3/2 + 2*time.Second
+}
 
 func (p Policy) switches(s State) bool {
 	rest := p.rest(s)
-	if s.Iteration < 2 || s.Best <= p.ceiling() || p.Window > 0 && s.Left <= rest {
+	if s.Iteration < 2 || s.Best <= p.Ceiling() || p.Window > 0 && s.Left <= rest {
 		return false
 	}
 	if p.Window > 0 && s.Left <= 3*rest {
@@ -440,10 +442,10 @@ func (p Policy) switches(s State) bool {
 	return p.stuck(s) && (!p.Throttle || s.Percent >= throttleMost || !patience)
 }
 
-// grace is how long the link may fail before that is believed.
-func (p Policy) grace() time.Duration {
+// Grace is how long the link may fail before that is believed.
+func (p Policy) Grace() time.Duration {
 	if p.Window == 0 {
-		return longestPause
+		return LongestPause
 	}
 	return min(max(p.Window/8, 5*time.Second), 30*time.Second)
 }
@@ -455,26 +457,26 @@ func (p Policy) starved(s State) bool {
 	if s.Iteration < 2 {
 		left = min(left, max(s.Used, s.Sent)-s.Sent)
 	}
-	return p.Window > 0 && s.Iteration > 0 && seconds(left, s.Rate) > s.Left
+	return p.Window > 0 && s.Iteration > 0 && TransferTime(left, s.Rate) > s.Left
 }
 
 func (p Policy) hopeless(s State) string {
-	converges := p.PostCopy || p.Force > 0 && p.Longest == 0 || s.Best <= p.ceiling() || s.Throttled && s.Percent < throttleMost && s.Repeated < 2*endless
+	converges := p.PostCopy || p.Force > 0 && p.Longest == 0 || s.Best <= p.Ceiling() || s.Throttled && s.Percent < throttleMost && s.Repeated < 2*endless
 	switch {
-	case s.Iteration > 0 && s.Quiet >= p.grace():
+	case s.Iteration > 0 && s.Quiet >= p.Grace():
 		return fmt.Sprintf("the link has carried nothing for %v", s.Quiet.Round(time.Second))
-	case p.starved(s) && s.Starved >= p.grace():
+	case p.starved(s) && s.Starved >= p.Grace():
 		return fmt.Sprintf("%d MiB are left, and the link carries %.1f MiB/s: they would not be sent in the %v that are left",
 			s.Remaining>>20, float64(s.Rate)/(1<<20), s.Left.Round(time.Second))
-	case p.Window == 0 && s.Repeated >= endless && p.scheduled(s) >= p.ceiling() && !converges:
-		return fmt.Sprintf("the guest writes so fast that a last copy takes %v, and no more than %v is allowed", s.Best.Round(time.Millisecond), p.ceiling())
+	case p.Window == 0 && s.Repeated >= endless && p.scheduled(s) >= p.Ceiling() && !converges:
+		return fmt.Sprintf("the guest writes so fast that a last copy takes %v, and no more than %v is allowed", s.Best.Round(time.Millisecond), p.Ceiling())
 	}
 	return ""
 }
 
-// seconds is how long so many bytes take, at most ten years: a stalled link makes it longer than a
+// TransferTime is how long so many bytes take, at most ten years: a stalled link makes it longer than a
 // Duration holds.
-func seconds(bytes, rate uint64) time.Duration {
+func TransferTime(bytes, rate uint64) time.Duration {
 	const most = 10 * 365 * 24 * time.Hour
 	if bytes == 0 {
 		return 0

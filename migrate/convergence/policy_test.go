@@ -1,4 +1,4 @@
-package migrate
+package convergence
 
 import (
 	"strings"
@@ -27,7 +27,7 @@ func TestPolicyFromBudget(t *testing.T) {
 		{"a budget bounds a first limit", 500 * ms, 250 * ms, 50 * ms, 200 * ms, 200 * ms},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			if p := newPolicy(c.first, c.budget, c.handOver, 0); p.First != c.wantFirst || p.Cap != c.wantCap {
+			if p := NewPolicy(c.first, c.budget, c.handOver, 0); p.First != c.wantFirst || p.Cap != c.wantCap {
 				t.Errorf("first %v and cap %v, want %v and %v", p.First, p.Cap, c.wantFirst, c.wantCap)
 			}
 		})
@@ -37,10 +37,10 @@ func TestPolicyFromBudget(t *testing.T) {
 // TestLimit has a budget of 250 ms: 200 ms for the last copy.
 func TestLimit(t *testing.T) {
 	const ms, s = time.Millisecond, time.Second
-	idle := newPolicy(10*ms, 250*ms, 50*ms, 0)      // a step every 5 s
-	window := newPolicy(10*ms, 250*ms, 50*ms, 60*s) // a step every 3 s, near the end in the last 15 s
-	strict := newPolicy(500*ms, 0, 50*ms, 60*s)     // a first limit above the cap
-	usual := newPolicy(0, 0, 50*ms, 0)              // nobody asked for a budget
+	idle := NewPolicy(10*ms, 250*ms, 50*ms, 0)      // a step every 5 s
+	window := NewPolicy(10*ms, 250*ms, 50*ms, 60*s) // a step every 3 s, near the end in the last 15 s
+	strict := NewPolicy(500*ms, 0, 50*ms, 60*s)     // a first limit above the cap
+	usual := NewPolicy(0, 0, 50*ms, 0)              // nobody asked for a budget
 	firm, forced, hurry, hard := window, idle, window, usual
 	firm.Firm, forced.Force, hurry.Force = true, 20*s, 5*s
 	hurry.Firm, hard.Firm = true, true
@@ -169,7 +169,7 @@ func TestPolicyDecide(t *testing.T) {
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
-			p := newPolicy(0, 0, 50*ms, 80*s)
+			p := NewPolicy(0, 0, 50*ms, 80*s)
 			c.may(&p)
 			d := p.Decide(c.state)
 			if d.Throttle != c.throttle || d.Connections != c.conns || d.PostCopy != c.postCopy {
@@ -238,7 +238,7 @@ func TestTraces(t *testing.T) {
 		{"more than the link can carry at all", 20 * gib, 100 * mib, 150 * mib, true, true, "given up", 10 * ms},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			p := newPolicy(0, 0, 50*ms, 80*s)
+			p := NewPolicy(0, 0, 50*ms, 80*s)
 			p.Throttle, p.PostCopy = c.throttle, c.postCopy
 			how, limit := runTrace(p, c.memory, c.rate, c.dirty)
 			if how != c.how || limit > c.limit {
@@ -261,7 +261,7 @@ func runTrace(p Policy, memory, rate, dirty uint64) (how string, limit time.Dura
 		passed = min(passed+dirty*uint64(100-s.Percent)/1000, memory)
 		if s.Remaining == 0 {
 			s.Iteration, s.Remaining, s.DirtyRate, passed = s.Iteration+1, passed, dirty*uint64(100-s.Percent)/100, 0
-			last := seconds(s.Remaining, rate)
+			last := TransferTime(s.Remaining, rate)
 			if s.Stale++; s.Best == 0 || last < s.Best/10*9 {
 				s.Stale, s.Stagnant = 0, 0
 			}
@@ -286,7 +286,7 @@ func runTrace(p Policy, memory, rate, dirty uint64) (how string, limit time.Dura
 			return "given up", limit
 		case d.PostCopy:
 			return "post-copy", limit
-		case s.Iteration > 1 && seconds(s.Remaining, rate) <= limit:
+		case s.Iteration > 1 && TransferTime(s.Remaining, rate) <= limit:
 			return "pre-copy", limit
 		}
 	}
@@ -298,7 +298,7 @@ func FuzzDecide(f *testing.F) {
 	f.Add(int64(80e9), int64(45e9), 4, uint64(200*mib), uint64(100*mib), uint64(90*mib), int64(15e8), true, true)
 	f.Add(int64(0), int64(-1), 1<<30, uint64(1<<63), uint64(0), uint64(1<<63), int64(-1), false, true)
 	f.Fuzz(func(t *testing.T, window, left int64, iteration int, remaining, rate, dirty uint64, best int64, firm, throttled bool) {
-		p := newPolicy(0, 0, defaultHandOver, time.Duration(max(window, 0)))
+		p := NewPolicy(0, 0, DefaultHandOver, time.Duration(max(window, 0)))
 		p.Throttle, p.PostCopy, p.Firm = true, true, firm
 		d := p.Decide(State{Left: time.Duration(left), Iteration: iteration, Repeated: time.Hour, Stale: iteration, Stagnant: time.Hour, Remaining: remaining, Rate: rate,
 			DirtyRate: dirty, Best: time.Duration(best), Throttled: throttled})
@@ -309,16 +309,6 @@ func FuzzDecide(f *testing.F) {
 			t.Errorf("%+v", d)
 		}
 	})
-}
-
-func TestReserve(t *testing.T) {
-	for window, want := range map[time.Duration]time.Duration{
-		time.Second: 2 * time.Second, 20 * time.Second: 2500 * time.Millisecond, time.Hour: 10 * time.Second, -time.Second: 2 * time.Second,
-	} {
-		if got := reserveOf(window); got != want {
-			t.Errorf("reserve of %v is %v, want %v", window, got, want)
-		}
-	}
 }
 
 // A throttle that has grown strong makes the guest stand still for longer than the budget: then the last
@@ -333,11 +323,56 @@ func TestLimitFollowsTheThrottle(t *testing.T) {
 		{80, false, 40 * time.Millisecond}, {90, false, 125 * time.Millisecond}, {95, false, 190 * time.Millisecond},
 		{99, false, 990 * time.Millisecond}, {100, false, 990 * time.Millisecond}, {99, true, 10 * time.Millisecond},
 	} {
-		p := newPolicy(10*time.Millisecond, 0, 50*time.Millisecond, 2*time.Minute)
+		p := NewPolicy(10*time.Millisecond, 0, 50*time.Millisecond, 2*time.Minute)
 		p.Throttle, p.Firm = true, c.firm
 		s := State{Iteration: 5, Left: 100 * time.Second, Remaining: 2 << 20, Rate: 20 << 20, Throttled: true, Percent: c.percent}
 		if got := p.Decide(s).Limit; got != c.want {
 			t.Errorf("at %d %%, firm %v: limit %v, want %v", c.percent, c.firm, got, c.want)
 		}
+	}
+}
+
+// TestLongestPause holds DowntimeLimit to be the longest pause at any time.
+func TestLongestPause(t *testing.T) {
+	const ms, s = time.Millisecond, time.Second
+	busy := State{Iteration: 9, Stale: 8, Stagnant: 20 * s, Elapsed: 59 * s, Left: s, Remaining: 900 << 20, Rate: 100 << 20, DirtyRate: 90 << 20, Best: 8 * s}
+	for _, c := range []struct {
+		name            string
+		longest, budget time.Duration
+		first, limit    time.Duration // before the begin, and near the deadline
+	}{
+		{"no bound", 0, 0, 2 * ms, 2 * s},
+		{"short", 30 * ms, 0, 2 * ms, 15 * ms},
+		{"shorter than a first limit", 2 * ms, 0, ms, ms},
+		{"long", 5 * s, 0, 2 * ms, 2 * s},
+		{"the hand-over has its part", 300 * ms, 0, 2 * ms, 250 * ms},
+		{"longer than the budget", 300 * ms, 200 * ms, 2 * ms, 250 * ms},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			p := NewPolicy(0, c.budget, 50*ms, 60*s).Within(c.longest, 50*ms, c.budget > 0)
+			near := busy
+			near.Left = 4 * s
+			if first := p.Decide(State{Left: 60 * s}).Limit; first != c.first {
+				t.Errorf("first limit %v, want %v", first, c.first)
+			}
+			if limit := p.Decide(near).Limit; limit != c.limit {
+				t.Errorf("limit near the deadline %v, want %v", limit, c.limit)
+			}
+			p.Force = s
+			if limit := p.Decide(near).Limit; limit != c.limit {
+				t.Errorf("limit after PauseAfter %v, want %v", limit, c.limit)
+			}
+		})
+	}
+}
+
+// A pause that the caller allows is reached before the guest is slowed down.
+func TestLongestPauseIsUsed(t *testing.T) {
+	const ms, s = time.Millisecond, time.Second
+	p := NewPolicy(0, 0, 50*ms, 0).Within(5*s, 50*ms, false)
+	p.Throttle = true
+	stuck := State{Iteration: 9, Stale: 8, Stagnant: 60 * s, Repeated: 60 * s, Remaining: 300 << 20, Used: 1 << 30, Rate: 100 << 20, DirtyRate: 90 << 20, Best: 1500 * ms}
+	if d := p.Decide(stuck); d.Limit < 1500*ms || d.Limit > 2*s || d.Throttle != 0 {
+		t.Errorf("%+v", d)
 	}
 }

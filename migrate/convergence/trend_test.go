@@ -1,6 +1,7 @@
-package migrate
+package convergence
 
 import (
+	"math"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -18,21 +19,25 @@ type emulation struct {
 
 // run lets the rule steer it. It returns the limit that ended it and how long that took, or the decision to begin anew
 // or give up.
-func (e emulation) run(m *mover) (limit, took time.Duration, stop Decision) {
+func (e emulation) run(p Policy) (limit, took time.Duration, stop Decision) {
+	var trend Trend
 	begin := time.Now()
 	rest, sent := e.used, uint64(0)
-	limit = m.policy.First
+	limit = p.First
 	for pass := 1; ; pass++ {
 		began := time.Now()
-		end := began.Add(max(seconds(rest, e.link).Truncate(100*time.Millisecond), 100*time.Millisecond))
-		for wait := passSettle; time.Now().Before(end); wait = pollEvery {
+		end := began.Add(max(TransferTime(rest, e.link).Truncate(100*time.Millisecond), 100*time.Millisecond))
+		for wait := PassSettle; time.Now().Before(end); wait = PollEvery {
 			time.Sleep(min(wait, time.Until(end)))
 			done := min(rest, uint64(time.Since(began).Seconds()*float64(e.link)))
 			s := libvirt.JobStats{Active: true, Elapsed: time.Since(begin), Iteration: pass, Remaining: rest - done, Processed: sent + done, Rate: e.link}
 			if pass > 1 {
-				s.DirtyRate, s.Downtime = max(e.dirty, e.link), seconds(rest, e.link)
+				s.DirtyRate, s.Downtime = max(e.dirty, e.link), TransferTime(rest, e.link)
 			}
-			d := m.policy.Decide(m.state(s))
+			state := State{Active: true, Elapsed: s.Elapsed, Left: math.MaxInt64, Iteration: pass, Sent: s.Processed, Remaining: s.Remaining,
+				Used: e.used, Rate: s.Rate, DirtyRate: s.DirtyRate}
+			trend.Observe(&state, s, p, time.Now())
+			d := p.Decide(state)
 			if d.Throttle > 0 || d.GiveUp != "" || d.PostCopy {
 				return limit, time.Since(begin), d
 			}
@@ -40,7 +45,7 @@ func (e emulation) run(m *mover) (limit, took time.Duration, stop Decision) {
 		}
 		sent += rest
 		rest = min(uint64(time.Since(began).Seconds()*float64(e.dirty)), e.set) + e.noise
-		if seconds(rest, e.link) <= limit {
+		if TransferTime(rest, e.link) <= limit {
 			return limit, time.Since(begin), Decision{}
 		}
 	}
@@ -64,9 +69,9 @@ func TestBusyGuestConverges(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				m := &mover{tape: newTape(), policy: newPolicy(0, 0, 30*time.Millisecond, 0), load: libvirt.Load{Memory: c.guest.used}}
-				m.policy.Throttle = true
-				limit, took, stop := c.guest.run(m)
+				p := NewPolicy(0, 0, 30*time.Millisecond, 0)
+				p.Throttle = true
+				limit, took, stop := c.guest.run(p)
 				if (stop.Throttle > 0) != c.stuck || stop.GiveUp != "" {
 					t.Errorf("after %v: %+v", took, stop)
 				}
@@ -77,4 +82,38 @@ func TestBusyGuestConverges(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestTrend feeds samples of a migration under way to what is remembered of it.
+func TestTrend(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p, trend := Policy{Window: time.Hour}, Trend{}
+		rate := uint64(100 << 20)
+		at := func(pass int, remaining, sent uint64) State {
+			time.Sleep(PollEvery)
+			s := State{Active: true, Left: math.MaxInt64, Iteration: pass, Remaining: remaining, Sent: sent, Rate: rate}
+			trend.Observe(&s, libvirt.JobStats{Active: true, Iteration: pass, Remaining: remaining, Processed: sent, Rate: rate}, p, time.Now())
+			return s
+		}
+		at(1, 500<<20, 1)
+		if s := at(2, 50<<20, 2); s.Best != 500*time.Millisecond || s.Stale != 0 || s.Quiet != 0 {
+			t.Errorf("second pass: %+v", s)
+		}
+		if s := at(3, 10<<20, 3); s.Best != 100*time.Millisecond || s.Stale != 0 || s.Repeated != PollEvery {
+			t.Errorf("a better one: %+v", s)
+		}
+		if s := at(5, 20<<20, 3); s.Best != 100*time.Millisecond || s.Stale != 2 || s.Stagnant != PollEvery || s.Quiet != PollEvery {
+			t.Errorf("a worse one: %+v", s)
+		}
+		for pass := 6; pass < 6+memory; pass++ {
+			at(pass, 80<<20, uint64(pass))
+		}
+		if s := at(20, 80<<20, 30); s.Best != 800*time.Millisecond || s.Stale != 17 {
+			t.Errorf("what was good is long ago: %+v", s)
+		}
+		time.Sleep(time.Minute) // libvirt gave no answer
+		if s := at(20, 80<<20, 30); s.Quiet != 2*PollEvery {
+			t.Errorf("after a silence: %+v", s)
+		}
+	})
 }
