@@ -7,6 +7,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/vmferry/vmferry/migrate/history"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 )
 
@@ -40,7 +41,7 @@ func TestCompressedMove(t *testing.T) {
 				p := newPair(t)
 				p.source.gauge = nil
 				p.source.load = libvirt.Load{Memory: 4 << 30, Resident: 4 << 30, Dirty: libvirt.Dirty{Measured: true, Rate: 80 << 20}}
-				p.known(Link{Bandwidth: 100 << 20})
+				p.known(history.Link{Bandwidth: 100 << 20})
 				p.req.Options.Parallel = true
 				c.spoil(p)
 				ctx, cancel := context.WithTimeout(t.Context(), c.window)

@@ -49,10 +49,6 @@ const (
 	usualDelta = 0.1
 	leastDelta = 0.02
 
-	// A bounded rate is one of bursts: as much as that rate allows in a tenth of a second (BUFFER_DELAY of QEMU's
-	// migration/options.h) is sent at once.
-	burstEvery = 100 * time.Millisecond
-
 	// leastPass is what a pass takes of which there is next to nothing to send.
 	leastPass = 300 * time.Microsecond
 
@@ -140,7 +136,7 @@ func (w *walk) begin(try attempt) {
 // step goes on to whatever comes next: the end of a pass or of a burst, or the rule's next look.
 func (w *walk) step() {
 	if w.clock >= w.burst {
-		w.quota, w.burst = float64(w.wire)*burstEvery.Seconds(), w.clock+burstEvery
+		w.quota, w.burst = float64(w.wire)*convergence.BurstEvery.Seconds(), w.clock+convergence.BurstEvery
 	}
 	send := w.left - min(w.left, w.fits())
 	end := max(convergence.TransferTime(send, w.speed()), leastPass-min(leastPass, w.clock-w.synced))

@@ -9,33 +9,34 @@ import (
 	"time"
 
 	"github.com/vmferry/vmferry/migrate/convergence"
+	"github.com/vmferry/vmferry/migrate/history"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 )
 
 // The guest that earlier moves have shown to write one set again and again leaves with XBZRLE at once, and what it sent is
 // remembered.
 func TestXBZRLEFromTheBegin(t *testing.T) {
-	known := Profile{UUID: guestUUID, WorkingSet: 90 * mib, DirtyRate: 300 * mib, Touched: 1, Moves: 2}
+	known := history.Profile{UUID: guestUUID, WorkingSet: 90 * mib, DirtyRate: 300 * mib, Touched: 1, Moves: 2}
 	for _, c := range []struct {
 		name  string
-		spoil func(*pair, *Profile)
+		spoil func(*pair, *history.Profile)
 		cache uint64 // MiB
 		how   string // on record
 	}{
-		{"as remembered", func(*pair, *Profile) {}, 256, "xbzrle"},
-		{"another guest of its name", func(_ *pair, p *Profile) { p.UUID = "99999999-2222-3333-4444-555555555555" }, 0, ""},
-		{"it hardly wrote", func(_ *pair, p *Profile) { p.DirtyRate = mib }, 0, ""},
-		{"the source is short of memory", func(p *pair, _ *Profile) { p.source.free = 512 * mib }, 0, ""},
-		{"its process has a limit", func(p *pair, _ *Profile) {
+		{"as remembered", func(*pair, *history.Profile) {}, 256, "xbzrle"},
+		{"another guest of its name", func(_ *pair, p *history.Profile) { p.UUID = "99999999-2222-3333-4444-555555555555" }, 0, ""},
+		{"it hardly wrote", func(_ *pair, p *history.Profile) { p.DirtyRate = mib }, 0, ""},
+		{"the source is short of memory", func(p *pair, _ *history.Profile) { p.source.free = 512 * mib }, 0, ""},
+		{"its process has a limit", func(p *pair, _ *history.Profile) {
 			p.source.xml = strings.Replace(p.source.xml, "<memory ", "<memtune><hard_limit>700000</hard_limit></memtune><memory ", 1)
 		}, 0, ""},
-		{"several connections were requested", func(p *pair, _ *Profile) { p.req.Options.Parallel = true }, 0, ""},
-		{"the operator has a method of his own", func(p *pair, _ *Profile) { p.req.Options.Compressed = true }, 0, "xbzrle"},
+		{"several connections were requested", func(p *pair, _ *history.Profile) { p.req.Options.Parallel = true }, 0, ""},
+		{"the operator has a method of his own", func(p *pair, _ *history.Profile) { p.req.Options.Compressed = true }, 0, "xbzrle"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				p, profile := newPair(t), known
-				p.known(Link{Bandwidth: 100 << 20})
+				p.known(history.Link{Bandwidth: 100 << 20})
 				p.source.load = libvirt.Load{Memory: 600 << 20}
 				p.target.xbzrle = libvirt.XBZRLEStats{Pages: 75, Misses: 25, Bytes: 75 * 1024, Page: 4096}
 				c.spoil(p, &profile)
@@ -62,9 +63,9 @@ func TestXBZRLEFromTheBegin(t *testing.T) {
 func TestXBZRLERefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPair(t)
-		p.known(Link{Bandwidth: 100 << 20})
+		p.known(history.Link{Bandwidth: 100 << 20})
 		p.source.load = libvirt.Load{Memory: 600 << 20}
-		p.remembered(Profile{UUID: guestUUID, WorkingSet: 90 * mib, DirtyRate: 300 * mib, Touched: 1, Moves: 2})
+		p.remembered(history.Profile{UUID: guestUUID, WorkingSet: 90 * mib, DirtyRate: 300 * mib, Touched: 1, Moves: 2})
 		p.source.migrate = func(context.Context) error {
 			if p.last().XBZRLECache > 0 {
 				return errors.New("migration parameter 'bandwidth.avail.switchover' not supported")
@@ -94,22 +95,22 @@ func TestXBZRLEOverUnknownLink(t *testing.T) {
 func TestXBZRLEPromised(t *testing.T) {
 	for _, c := range []struct {
 		name     string
-		link     Link
+		link     history.Link
 		bound    uint64 // MiB/s
 		measured uint64 // MiB/s, 0 for none
 		set      uint64 // MiB
 		want     bool
 	}{
-		{"as remembered", Link{Bandwidth: 100 * mib}, 0, 0, 90, true},
-		{"the link may carry more", Link{Bandwidth: 100 * mib, AtLeast: true}, 0, 0, 90, false},
-		{"and a bound is above what it has shown", Link{Bandwidth: 100 * mib, AtLeast: true}, 200, 0, 90, false},
-		{"the bound is what holds", Link{Bandwidth: 100 * mib, AtLeast: true}, 100, 0, 90, true},
-		{"it writes to far more now", Link{Bandwidth: 100 * mib}, 0, 800, 600, false},
+		{"as remembered", history.Link{Bandwidth: 100 * mib}, 0, 0, 90, true},
+		{"the link may carry more", history.Link{Bandwidth: 100 * mib, AtLeast: true}, 0, 0, 90, false},
+		{"and a bound is above what it has shown", history.Link{Bandwidth: 100 * mib, AtLeast: true}, 200, 0, 90, false},
+		{"the bound is what holds", history.Link{Bandwidth: 100 * mib, AtLeast: true}, 100, 0, 90, true},
+		{"it writes to far more now", history.Link{Bandwidth: 100 * mib}, 0, 800, 600, false},
 	} {
 		m := newMover(Request{SourceURI: sourceURI, Bandwidth: c.bound}, Deps{})
 		m.link, m.load = c.link, libvirt.Load{Memory: 600 * mib}
 		m.load.Dirty = libvirt.Dirty{Measured: c.measured > 0, Rate: c.measured * mib}
-		m.profile = Profile{WorkingSet: 90 * mib, DirtyRate: 300 * mib, Touched: 1, Moves: 1}
+		m.profile = history.Profile{WorkingSet: 90 * mib, DirtyRate: 300 * mib, Touched: 1, Moves: 1}
 		m.policy = convergence.NewPolicy(0, 0, 50*time.Millisecond, 0)
 		m.policy.Throttle, m.policy.Delta, m.policy.Single = true, convergence.MaxXBZRLECache, true
 		s := convergence.State{Set: m.profile.WorkingSet}

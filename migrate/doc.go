@@ -16,8 +16,8 @@
 //	  - The pre-flight asks both ends everything that can be asked before anything is changed.
 //	    What it finds is a [Refusal], and the guest was not touched. [Examine] asks the same questions without the move.
 //	  - The prediction ([Forecast]) stands in the record beside what was measured: the rule is run on a simulated guest of
-//	    which as much is known. What a move teaches of the link to its target ([LearnLink]) and of the guest
-//	    ([LearnGuest]) makes the next one better. Package drain, which plans for many guests, has a simpler model,
+//	    which as much is known. What a move teaches of the link to its target ([history.LearnLink]) and of the guest
+//	    ([history.LearnGuest]) makes the next one better. Package drain, which plans for many guests, has a simpler model,
 //	    which is monotone: it knows nothing of bursts, of the clock and of second begins.
 //	  - The migration is peer to peer, so that no client stands in the pause; this process manages it only where the
 //	    source's daemon does not reach the target's. One rule decides how it is

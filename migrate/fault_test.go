@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/vmferry/vmferry/migrate/history"
 	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 )
@@ -149,7 +150,7 @@ func TestBegunAgain(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				p := newPair(t)
-				p.known(Link{Bandwidth: 100 << 20})
+				p.known(history.Link{Bandwidth: 100 << 20})
 				c.req(&p.req)
 				p.source.gauge, p.source.load = nil, libvirt.Load{Memory: 600 << 20, Dirty: libvirt.Dirty{Measured: true, Rate: 1 << 20}}
 				p.source.migrate = func(context.Context) error { return p.unless(c.enough) }

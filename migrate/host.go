@@ -155,9 +155,9 @@ type Deps struct {
 	Own func() []netip.Addr
 	// Conf is the qemu.conf that says where this node's certificates are; empty is libvirt's own.
 	Conf string
-	// Links is the file in which LearnLink remembers the links to the peers; empty where nothing does.
+	// Links is the file in which history.LearnLink remembers the links to the peers; empty where nothing does.
 	Links string
-	// Guests is the file in which LearnGuest remembers the guests; empty where nothing does.
+	// Guests is the file in which history.LearnGuest remembers the guests; empty where nothing does.
 	Guests string
 	// Log gets what happens, with the fields guest, peer and phase.
 	Log logrus.FieldLogger

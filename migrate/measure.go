@@ -8,6 +8,7 @@ import (
 
 	"github.com/vmferry/vmferry/migrate/convergence"
 	"github.com/vmferry/vmferry/migrate/drain"
+	"github.com/vmferry/vmferry/migrate/history"
 	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 )
@@ -35,9 +36,6 @@ const (
 	measureFresh = 10 * time.Minute
 
 	gibibyte = 1 << 30
-
-	// defaultSetUp is what libvirt takes around the copying, for a peer of which no other is known.
-	defaultSetUp = 500 * time.Millisecond
 
 	// deviceState is about what QEMU sends of a guest with a few virtio devices.
 	deviceState = 512 << 10
@@ -85,24 +83,24 @@ func sleep(ctx context.Context, d time.Duration) error {
 
 // LoadFor turns a guest's load, and what is remembered of the guest, into what package drain predicts from, for a move
 // over the link that has to stay within the budget.
-func LoadFor(load libvirt.Load, known Profile, link Link, budget time.Duration) drain.Load {
+func LoadFor(load libvirt.Load, known history.Profile, link history.Link, budget time.Duration) drain.Load {
 	// QEMU does not count the device state when it looks whether the rest is within the limit.
 	device := convergence.TransferTime(deviceState, cmp.Or(link.Bandwidth, convergence.UsualLink))
 	l := drain.Load{
 		Memory: used(load), DirtyRate: float64(load.Dirty.Rate), Device: deviceState,
-		Limit: convergence.InitialDowntime + device, Budget: budget, HandOver: link.handOver(),
+		Limit: convergence.InitialDowntime + device, Budget: budget, HandOver: link.HandOver(),
 	}
 	if known.Touched > 0 {
 		l.Memory = uint64(float64(l.Memory) * known.Touched)
 	}
-	l.DirtyRate, l.WorkingSet = known.writes(load.Dirty)
+	l.DirtyRate, l.WorkingSet = writes(known, load.Dirty)
 	l.WorkingSet = min(l.WorkingSet, l.Memory)
 	return l
 }
 
 // writes is how fast the guest writes, and its working set, 0 where that is not known. What a move showed is finer than
 // QEMU's samples; where they are far from it, the guest has changed since.
-func (p Profile) writes(d libvirt.Dirty) (rate float64, set uint64) {
+func writes(p history.Profile, d libvirt.Dirty) (rate float64, set uint64) {
 	const far = 1.5
 	measured, learned := float64(d.Rate), float64(p.DirtyRate)
 	set = p.WorkingSet
@@ -126,17 +124,9 @@ func used(load libvirt.Load) uint64 {
 	return min(load.Memory, load.Resident)
 }
 
-func (l Link) handOver() time.Duration {
-	return cmp.Or(time.Duration(l.HandOverMS*float64(time.Millisecond)), convergence.DefaultHandOver)
-}
-
-func (l Link) setUp() time.Duration {
-	return cmp.Or(time.Duration(l.SetUpMS*float64(time.Millisecond)), defaultSetUp)
-}
-
 // recallGuest takes over what earlier moves taught of the guest.
 func (m *mover) recallGuest() {
-	guests, err := ReadGuests(m.deps.Guests)
+	guests, err := history.ReadGuests(m.deps.Guests)
 	if err != nil {
 		m.log.WithError(err).Warn("what earlier moves taught of the guest is lost")
 	}
@@ -230,11 +220,11 @@ func (m *mover) forecast() (_ Forecast, ok bool) {
 	}
 	c := foresee(m.policy, o)
 	last := convergence.TransferTime(uint64(float64(c.rest)*c.packed(o)), o.last)
-	device := cmp.Or(time.Duration(median(m.profile.DevicesMS)*float64(time.Millisecond)), convergence.TransferTime(deviceState, o.last))
-	handOver := cmp.Or(time.Duration(median(m.profile.HandOversMS)*float64(time.Millisecond)), m.link.handOver())
+	device := cmp.Or(time.Duration(history.Median(m.profile.DevicesMS)*float64(time.Millisecond)), convergence.TransferTime(deviceState, o.last))
+	handOver := cmp.Or(time.Duration(history.Median(m.profile.HandOversMS)*float64(time.Millisecond)), m.link.HandOver())
 	pause := last + device + handOver
 	return Forecast{
-		Rung: c.means, DurationMS: millis(m.link.setUp() + c.took + pause + c.after), PauseMS: millis(pause),
+		Rung: c.means, DurationMS: millis(m.link.SetUp() + c.took + pause + c.after), PauseMS: millis(pause),
 		LastCopyMS: millis(last + device), LastCopy: c.rest, BlackoutMS: millis(pause) + m.link.RelearnMS,
 		Bytes: c.bytes, Passes: c.passes, Throttle: c.throttle, Kept: c.ends && pause <= m.budget(),
 		Bandwidth: min(cmp.Or(o.pace, o.rate), o.rate), Compressed: c.compression != "", Compression: c.compression,
@@ -248,7 +238,7 @@ func (m *mover) outlook(promised convergence.State) outlook {
 		used: load.Memory, dirty: uint64(load.DirtyRate), set: load.WorkingSet,
 		pace: m.pace() << 20, rate: m.bandwidth(), reckoned: m.switchover(false) << 20, deltas: m.switchover(true) << 20,
 		shrink: cmp.Or(m.profile.Shrink, convergence.UsualShrink), delta: max(cmp.Or(m.profile.Delta, usualDelta), leastDelta),
-		window: m.left(), restart: m.link.setUp(), promises: promised,
+		window: m.left(), restart: m.link.SetUp(), promises: promised,
 	}
 	if o.pace >= o.rate {
 		o.pace = 0
@@ -287,16 +277,7 @@ func (m *mover) worthMeasuring() bool {
 	}
 }
 
-// within is what a migration may put on the link, in bytes per second, when most, where not 0, bounds it; 0
-// where neither is known.
-func (l Link) within(most uint64) uint64 {
-	if l.Bandwidth == 0 || most > 0 && most < l.Bandwidth {
-		return most
-	}
-	return l.Bandwidth
-}
-
-func (m *mover) bandwidth() uint64 { return m.link.within(m.req.Bandwidth << 20) }
+func (m *mover) bandwidth() uint64 { return m.link.Bounded(m.req.Bandwidth << 20) }
 
 // promise is what the rule may reckon with before the begin. For the guest to be easy, half of the bandwidth
 // is left for what a second's measurement did not see.
@@ -306,7 +287,7 @@ func (m *mover) promise(s *convergence.State) {
 		return
 	}
 	ceiling := m.policy.Ceiling()
-	load := LoadFor(m.load, m.profile, m.link, ceiling+m.link.handOver())
+	load := LoadFor(m.load, m.profile, m.link, ceiling+m.link.HandOver())
 	// What is remembered does not count where the guest writes more by now, see Profile.writes.
 	s.Set = load.WorkingSet
 	if s.Set == 0 { // no more than the first pass leaves
@@ -329,7 +310,7 @@ func (m *mover) promise(s *convergence.State) {
 	}
 	if stuck || m.policy.Late(plain.Duration, m.left()) {
 		// QEMU reckons with what is on the wire when it looks whether the rest is within the limit.
-		load.Budget = ceiling/convergence.UsualShrink + m.link.handOver()
+		load.Budget = ceiling/convergence.UsualShrink + m.link.HandOver()
 		s.Packs = drain.Predict(load, float64(rate)*convergence.UsualShrink, ladder.Live).Kept
 	}
 	s.DeltaPays = deltaPays(m.policy, m.outlook(*s))

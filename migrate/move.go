@@ -16,6 +16,7 @@ import (
 
 	"github.com/vmferry/vmferry/migrate/convergence"
 	"github.com/vmferry/vmferry/migrate/disks"
+	"github.com/vmferry/vmferry/migrate/history"
 	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 )
@@ -132,8 +133,8 @@ type mover struct {
 	abortAt  time.Time       // what is not done by then is aborted; zero without a deadline
 	turn     Turn            // that a queue of moves granted; nil without one
 	giveUp   <-chan struct{} // closed when the queue of moves takes the turn back; nil without one
-	link     Link            // what is remembered of the link to the target
-	profile  Profile         // what is remembered of the guest
+	link     history.Link    // what is remembered of the link to the target
+	profile  history.Profile // what is remembered of the guest
 	hurries  func() bool     // others waited for the end of this move when it was first asked
 	load     libvirt.Load
 	measured time.Time // when the result of the measurement will be there, zero where there is none
@@ -283,7 +284,7 @@ func reserveOf(window time.Duration) time.Duration {
 
 // plan divides the time, and makes the policy of it and of what is known of the link.
 func (m *mover) plan(ctx context.Context) {
-	links, err := ReadLinks(m.deps.Links)
+	links, err := history.ReadLinks(m.deps.Links)
 	if err != nil {
 		m.log.WithError(err).Warn("what earlier moves taught is lost")
 	}
@@ -294,7 +295,7 @@ func (m *mover) plan(ctx context.Context) {
 		window = time.Until(deadline)
 		m.deadline, m.abortAt = deadline, deadline.Add(-reserveOf(window))
 	}
-	m.policy = convergence.NewPolicy(0, m.req.BlackoutBudget, m.link.handOver(), window).Within(m.req.DowntimeLimit, m.link.handOver(), m.req.BlackoutBudget > 0)
+	m.policy = convergence.NewPolicy(0, m.req.BlackoutBudget, m.link.HandOver(), window).Within(m.req.DowntimeLimit, m.link.HandOver(), m.req.BlackoutBudget > 0)
 	m.policy.Firm, m.policy.Force = m.req.Firm, m.req.PauseAfter
 	m.policy.Throttle, m.policy.PostCopy = !m.req.NoConverge, m.req.PostCopy
 	// With several connections QEMU 10.0 does not give a migration up while the link is cut, and answers nothing

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/vmferry/vmferry/migrate/convergence"
+	"github.com/vmferry/vmferry/migrate/history"
 	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 )
@@ -311,10 +312,8 @@ func TestSwitchoverBandwidth(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				p := newPair(t)
-				p.deps.Links = filepath.Join(t.TempDir(), LinksFile)
-				if err := revise(p.deps.Links, func() any { return linksDoc{linksSchema, map[string]Link{p.req.Target: {Bandwidth: c.link << 20}}} }); err != nil {
-					t.Fatal(err)
-				}
+				p.deps.Links = filepath.Join(t.TempDir(), history.LinksFile)
+				remember(p.deps.Links, map[string]any{"schema": 1, "peers": map[string]history.Link{p.req.Target: {Bandwidth: c.link << 20}}})
 				p.req.Bandwidth = c.bound
 				p.source.migrate = func(context.Context) error {
 					if c.refused && p.last().Switchover > 0 {

@@ -172,7 +172,7 @@ func (m *mover) noTurn(ctx context.Context, waited time.Duration) error {
 func (m *mover) wish() Wish {
 	return Wish{
 		Guest: m.req.Guest, UUID: m.uuid, Target: m.req.Target, Load: LoadFor(m.load, m.profile, m.link, m.budget()), Measured: m.awaitLoad,
-		Rate: float64(m.link.Bandwidth), Most: float64(m.req.Bandwidth << 20), SetUp: m.link.setUp(), Rungs: m.means(), Deadline: m.abortAt,
+		Rate: float64(m.link.Bandwidth), Most: float64(m.req.Bandwidth << 20), SetUp: m.link.SetUp(), Rungs: m.means(), Deadline: m.abortAt,
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/vmferry/vmferry/migrate/drain"
+	"github.com/vmferry/vmferry/migrate/history"
 	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 )
@@ -72,7 +73,7 @@ func hasNote(r Record, text string) bool {
 func TestMoveInItsTurn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p, turn, wish := queued(t, 3*time.Second, nil)
-		p.known(Link{Bandwidth: 100 << 20, SetUpMS: 700})
+		p.known(history.Link{Bandwidth: 100 << 20, SetUpMS: 700})
 		p.source.load.Memory, p.source.load.Dirty, p.source.gauge = 1<<30, libvirt.Dirty{Measured: true, Rate: 5 << 20}, nil
 		p.req.Bandwidth, p.req.UUID = 50, guestUUID
 		var phases []string

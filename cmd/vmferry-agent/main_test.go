@@ -14,7 +14,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 	"golang.org/x/sys/unix"
 
-	"github.com/vmferry/vmferry/migrate"
+	"github.com/vmferry/vmferry/migrate/history"
 	"github.com/vmferry/vmferry/resource"
 	"github.com/vmferry/vmferry/resource/hostproc"
 	"github.com/vmferry/vmferry/resource/ocf"
@@ -79,7 +79,7 @@ func TestMigratorRecordsAFailure(t *testing.T) {
 	if err == nil {
 		t.Fatal("a migration without time succeeded")
 	}
-	raw, rerr := os.ReadFile(dir + "/" + migrate.RecordsFile)
+	raw, rerr := os.ReadFile(dir + "/" + history.RecordsFile)
 	if rerr != nil || !bytes.Contains(raw, []byte(`"guest":"vm1"`)) || bytes.Count(raw, []byte("\n")) != 1 {
 		t.Errorf("record %q, %v", raw, rerr)
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/vmferry/vmferry/hbplugin/shutdown"
 	"github.com/vmferry/vmferry/hbplugin/verdict"
 	"github.com/vmferry/vmferry/migrate"
+	"github.com/vmferry/vmferry/migrate/history"
 	"github.com/vmferry/vmferry/migrate/shellword"
 	"github.com/vmferry/vmferry/resource"
 )
@@ -201,7 +202,7 @@ func (d *drainer) end(ctx context.Context, step shutdown.Decision) error {
 	for _, g := range d.seen.Guests {
 		r.Left = append(r.Left, leftGuest{g.Name, g.Stuck})
 	}
-	records, err := migrate.ReadRecords(d.records())
+	records, err := history.ReadRecords(d.records())
 	if err != nil {
 		d.tell("the records cannot be read: %s", oneLine(err))
 	}

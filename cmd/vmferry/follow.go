@@ -14,6 +14,7 @@ import (
 	"github.com/vmferry/vmferry/hbplugin/verdict"
 	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/guestprobe"
+	"github.com/vmferry/vmferry/migrate/history"
 	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/shellword"
 )
@@ -295,7 +296,7 @@ func (c *call) showPlace(m *meter, g *guest, p cib.Place, spent time.Duration) {
 // recordSince is what the agent wrote about this move, nil where another agent
 // made it.
 func (c *call) recordSince(g *guest, began time.Time) *migrate.Record {
-	records, err := migrate.ReadRecords(c.records())
+	records, err := history.ReadRecords(c.records())
 	if err != nil {
 		c.tell("the records cannot be read: %s", oneLine(err))
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/vmferry/vmferry/hbplugin/logind"
 	"github.com/vmferry/vmferry/hbplugin/pacemaker"
 	"github.com/vmferry/vmferry/migrate"
+	"github.com/vmferry/vmferry/migrate/history"
 	"github.com/vmferry/vmferry/migrate/libvirt/client"
 	"github.com/vmferry/vmferry/resource"
 	"github.com/vmferry/vmferry/resource/agentd/admission"
@@ -85,13 +86,13 @@ func environ(name, def string) string {
 func (m *machine) path(name string) string { return filepath.Join(m.root, name) }
 
 // records is the file of the migrations that began on this node.
-func (m *machine) records() string { return filepath.Join(m.stateDir, migrate.RecordsFile) }
+func (m *machine) records() string { return filepath.Join(m.stateDir, history.RecordsFile) }
 
 // links is the file of what the links to the peers have carried.
-func (m *machine) links() string { return filepath.Join(m.stateDir, migrate.LinksFile) }
+func (m *machine) links() string { return filepath.Join(m.stateDir, history.LinksFile) }
 
 // profiles is the file of what migrations have taught of the guests.
-func (m *machine) profiles() string { return filepath.Join(m.stateDir, migrate.GuestsFile) }
+func (m *machine) profiles() string { return filepath.Join(m.stateDir, history.GuestsFile) }
 
 // ask connects to a libvirt, puts one question to it, and bounds the time of
 // both.

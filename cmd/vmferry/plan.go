@@ -17,6 +17,7 @@ import (
 	"github.com/vmferry/vmferry/hbplugin/verdict"
 	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/drain"
+	"github.com/vmferry/vmferry/migrate/history"
 	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 )
@@ -63,10 +64,10 @@ type planner struct {
 	*call
 	inv    *inventory
 	said   []foretold
-	link   migrate.Link // what is known of the way to the peers
+	link   history.Link // what is known of the way to the peers
 	window time.Duration
 	loads  map[string]libvirt.Load
-	known  map[string]migrate.Profile // what earlier moves taught of each guest
+	known  map[string]history.Profile // what earlier moves taught of each guest
 	disks  map[string]uint64          // bytes of them that go along
 	step   map[string]planStep        // what the report says of each guest beyond its times
 	guests []drain.Guest
@@ -133,7 +134,7 @@ func (p *planner) way(ctx context.Context, rate uint64) error {
 	if len(p.inv.managers) > 0 && len(up) == 0 {
 		return errors.New("no other node is up: there is nowhere to go")
 	}
-	links, err := migrate.ReadLinks(p.links())
+	links, err := history.ReadLinks(p.links())
 	if err != nil {
 		return err
 	}
@@ -143,7 +144,7 @@ func (p *planner) way(ctx context.Context, rate uint64) error {
 			p.link = l
 		}
 	}
-	if p.known, err = migrate.ReadGuests(p.profiles()); err != nil {
+	if p.known, err = history.ReadGuests(p.profiles()); err != nil {
 		return err
 	}
 	p.link.Bandwidth = cmp.Or(rate, p.link.Bandwidth)
@@ -238,7 +239,7 @@ const defaultStoreRate = 64 << 20
 
 // storeRate is how fast the last guest was saved from here.
 func (p *planner) storeRate() (float64, error) {
-	records, err := migrate.ReadRecords(p.records())
+	records, err := history.ReadRecords(p.records())
 	if err != nil {
 		return 0, err
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/vmferry/vmferry/cmd/vmferry/report"
 	"github.com/vmferry/vmferry/migrate"
+	"github.com/vmferry/vmferry/migrate/history"
 )
 
 // statusReport is what status prints.
@@ -63,7 +64,7 @@ func status(ctx context.Context, c *call, args []string) error {
 		s.Whose = c.whose()
 	}
 	s.Daemon = c.daemonSays(ctx)
-	records, err := migrate.ReadRecords(c.records())
+	records, err := history.ReadRecords(c.records())
 	if err != nil {
 		s.Problems = append(s.Problems, oneLine(err))
 	}

@@ -19,6 +19,7 @@ import (
 	"github.com/vmferry/vmferry/hbplugin/shutdown"
 	"github.com/vmferry/vmferry/hbplugin/verdict"
 	"github.com/vmferry/vmferry/migrate"
+	"github.com/vmferry/vmferry/migrate/history"
 	"github.com/vmferry/vmferry/migrate/libvirt/client"
 	"github.com/vmferry/vmferry/migrate/shellword"
 	"github.com/vmferry/vmferry/resource"
@@ -63,7 +64,7 @@ func newTeller(c Config) *teller {
 		notes:    func() ([]resource.Entry, error) { return resource.Guests(c.GuestsDir) },
 		here:     witnesses{dir: c.GuestsDir, list: local.List}.Here,
 		records: func() ([]migrate.Record, error) {
-			return migrate.ReadRecords(filepath.Join(resource.DefaultStateDir, migrate.RecordsFile))
+			return history.ReadRecords(filepath.Join(resource.DefaultStateDir, history.RecordsFile))
 		},
 		open: client.Sparing(hangingMost, client.Opener(func(c *client.Conn) migrate.Host { return c })),
 		run:  resource.Execute(os.Environ()),

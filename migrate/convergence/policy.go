@@ -53,10 +53,6 @@ const (
 	// LongestPause bounds a forced pause without a deadline.
 	LongestPause = time.Minute
 
-	// DefaultHandOver is the part of a pause that is not the last copy, for a peer of which no other is
-	// known: what libvirt's protocol takes from one libvirtd to the other. 15 to 50 ms were measured.
-	DefaultHandOver = 50 * time.Millisecond
-
 	// ThrottleFirst is where QEMU's auto-converge begins by itself, throttleMost where more is no use: the guest
 	// is as good as stopped, and a pause of up to throttlePause is better. QEMU goes on to 99.
 	ThrottleFirst = 20

@@ -298,7 +298,7 @@ func FuzzDecide(f *testing.F) {
 	f.Add(int64(80e9), int64(45e9), 4, uint64(200*mib), uint64(100*mib), uint64(90*mib), int64(15e8), true, true)
 	f.Add(int64(0), int64(-1), 1<<30, uint64(1<<63), uint64(0), uint64(1<<63), int64(-1), false, true)
 	f.Fuzz(func(t *testing.T, window, left int64, iteration int, remaining, rate, dirty uint64, best int64, firm, throttled bool) {
-		p := NewPolicy(0, 0, DefaultHandOver, time.Duration(max(window, 0)))
+		p := NewPolicy(0, 0, 50*time.Millisecond, time.Duration(max(window, 0)))
 		p.Throttle, p.PostCopy, p.Firm = true, true, firm
 		d := p.Decide(State{Left: time.Duration(left), Iteration: iteration, Repeated: time.Hour, Stale: iteration, Stagnant: time.Hour, Remaining: remaining, Rate: rate,
 			DirtyRate: dirty, Best: time.Duration(best), Throttled: throttled})

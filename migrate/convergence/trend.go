@@ -97,4 +97,8 @@ const (
 
 	// PaceLift is the pass in which a bound of the first passes is lifted: the guest is no idle one.
 	PaceLift = 3
+
+	// BurstEvery is the time of one burst. A bounded rate is one of bursts: as much as that rate allows in a tenth of a second (BUFFER_DELAY of QEMU's
+	// migration/options.h) is sent at once.
+	BurstEvery = 100 * time.Millisecond
 )

@@ -1,4 +1,4 @@
-package migrate
+package history
 
 import (
 	"bytes"
@@ -16,14 +16,15 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/vmferry/vmferry/migrate/ladder"
+	"github.com/vmferry/vmferry/migrate/record"
 )
 
-func recordOf(guest string) Record {
+func recordOf(guest string) record.Record {
 	pause := 35.5
-	return Record{Schema: RecordSchema, Guest: guest, Outcome: Moved, Started: time.Unix(1, 0).UTC(), Ended: time.Unix(2, 0).UTC(),
+	return record.Record{Schema: record.Schema, Guest: guest, Outcome: record.Moved, Started: time.Unix(1, 0).UTC(), Ended: time.Unix(2, 0).UTC(),
 		PauseMS: &pause, DowntimeLimitsMS: []float64{30, 60}, Rung: ladder.Live,
-		Predicted: &Forecast{Rung: ladder.Live, DurationMS: 900, PauseMS: 30, Kept: true}, Used: 7, DirtyRate: new(uint64), Rate: 9,
-		Steps: []Step{{Name: "slot", Begin: time.Unix(1, 0).UTC(), MS: 1}}}
+		Predicted: &record.Forecast{Rung: ladder.Live, DurationMS: 900, PauseMS: 30, Kept: true}, Used: 7, DirtyRate: new(uint64), Rate: 9,
+		Steps: []record.Step{{Name: "slot", Begin: time.Unix(1, 0).UTC(), MS: 1}}}
 }
 
 func TestJournal(t *testing.T) {
@@ -37,7 +38,7 @@ func TestJournal(t *testing.T) {
 		}
 	}
 	got, err := ReadRecords(path)
-	if want := []Record{recordOf("a"), recordOf("b")}; err != nil || !reflect.DeepEqual(got, want) {
+	if want := []record.Record{recordOf("a"), recordOf("b")}; err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("read back %+v, %v", got, err)
 	}
 }
@@ -131,13 +132,13 @@ func TestAppendRecordDoesNotWaitForEver(t *testing.T) {
 	if err := unix.Flock(int(other.Fd()), unix.LOCK_EX); err != nil {
 		t.Fatal(err)
 	}
-	if err := appendWithin(time.Millisecond, path, Record{Schema: RecordSchema, Guest: "vm1"}); err == nil || !strings.Contains(err.Error(), path) {
+	if err := appendWithin(time.Millisecond, path, record.Record{Schema: record.Schema, Guest: "vm1"}); err == nil || !strings.Contains(err.Error(), path) {
 		t.Errorf("appended to a file that another writer has: %v", err)
 	}
 	if err := other.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if err := appendRecord(path, Record{Schema: RecordSchema, Guest: "vm2"}); err != nil {
+	if err := appendRecord(path, record.Record{Schema: record.Schema, Guest: "vm2"}); err != nil {
 		t.Fatal(err)
 	}
 	for {
@@ -163,7 +164,7 @@ func TestRecordsThatAreNone(t *testing.T) {
 		if err := plant(path); err != nil {
 			t.Fatal(err)
 		}
-		if err := AppendRecord(path, Record{Schema: RecordSchema, Guest: "g"}); err == nil || strings.Contains(err.Error(), "not done after") {
+		if err := AppendRecord(path, record.Record{Schema: record.Schema, Guest: "g"}); err == nil || strings.Contains(err.Error(), "not done after") {
 			t.Errorf("%s: appended: %v", name, err)
 		}
 		if got, err := ReadRecords(path); err == nil {
@@ -172,7 +173,7 @@ func TestRecordsThatAreNone(t *testing.T) {
 	}
 	dir := t.TempDir()
 	real, link := filepath.Join(dir, "real"), filepath.Join(dir, RecordsFile)
-	if err := errors.Join(os.WriteFile(real, nil, 0o600), os.Symlink("real", link), AppendRecord(link, Record{Schema: RecordSchema, Guest: "g"})); err != nil {
+	if err := errors.Join(os.WriteFile(real, nil, 0o600), os.Symlink("real", link), AppendRecord(link, record.Record{Schema: record.Schema, Guest: "g"})); err != nil {
 		t.Fatal(err)
 	}
 	if got, err := ReadRecords(real); err != nil || len(got) != 1 {

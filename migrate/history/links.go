@@ -1,10 +1,11 @@
-package migrate
+package history
 
 import (
+	"cmp"
 	"fmt"
-	"math"
-	"slices"
 	"time"
+
+	"github.com/vmferry/vmferry/migrate/record"
 )
 
 // Link is what earlier moves to one peer have taught. Values that are not known are zero.
@@ -29,6 +30,13 @@ const (
 	// enough is how much a move must have sent to say something about the link: a small guest is mostly
 	// empty pages, and is over before the connection is at its speed.
 	enough = 32 << 20
+
+	// defaultHandOver is the part of a pause that is not the last copy, for a peer of which no other is
+	// known: what libvirt's protocol takes from one libvirtd to the other. 15 to 50 ms were measured.
+	defaultHandOver = 50 * time.Millisecond
+
+	// defaultSetUp is what libvirt takes around the copying, for a peer of which no other is known.
+	defaultSetUp = 500 * time.Millisecond
 )
 
 type linksDoc struct {
@@ -40,7 +48,7 @@ type linksDoc struct {
 // of another schema or has no name says nothing of any peer.
 func ReadLinks(path string) (map[string]Link, error) {
 	var doc linksDoc
-	if err := recall(path, &doc); err != nil {
+	if err := readJSON(path, &doc); err != nil {
 		return nil, fmt.Errorf("read what is known of the links: %w", err)
 	}
 	if doc.Schema != linksSchema {
@@ -52,8 +60,8 @@ func ReadLinks(path string) (map[string]Link, error) {
 // LearnLink adds what a move says of the link to its target to the file at path, which it replaces in
 // one step; several processes may do so at once. A record that teaches nothing changes nothing. A file
 // that cannot be read is replaced: the next moves tell again what it held.
-func LearnLink(path string, r Record) error {
-	err := revise(path, func() any {
+func LearnLink(path string, r record.Record) error {
+	err := update(path, func() any {
 		peers, err := ReadLinks(path)
 		if err != nil || peers == nil {
 			peers = map[string]Link{}
@@ -72,8 +80,8 @@ func LearnLink(path string, r Record) error {
 }
 
 // learn is l and what r adds to it; ok is false when that is nothing.
-func (l Link) learn(r Record) (_ Link, ok bool) {
-	if r.Outcome != Moved || r.To == "" || r.Rung == "" {
+func (l Link) learn(r record.Record) (_ Link, ok bool) {
+	if r.Outcome != record.Moved || r.To == "" || r.Rung == "" {
 		return l, false
 	}
 	bound := r.Capped() || r.Shared || r.Compressed // maybe by what compresses
@@ -93,7 +101,7 @@ func (l Link) learn(r Record) (_ Link, ok bool) {
 			l.HandOvers = []float64{l.HandOverMS}
 		}
 		l.HandOvers, ok = latest(l.HandOvers, handOver), true
-		l.HandOverMS = median(l.HandOvers)
+		l.HandOverMS = Median(l.HandOvers)
 	}
 	if rate, known := r.LastCopyRate(); known {
 		l.LastCopy, ok = uint64(blend(float64(l.LastCopy), rate)), true
@@ -106,28 +114,19 @@ func (l Link) learn(r Record) (_ Link, ok bool) {
 	return l, ok
 }
 
-// blend gives the last value as much weight as all before it, so that a link that was changed is
-// known anew after a few moves.
-func blend(old, seen float64) float64 {
-	if old <= 0 {
-		return seen
-	}
-	return (old + seen) / 2
+func (l Link) HandOver() time.Duration {
+	return cmp.Or(time.Duration(l.HandOverMS*float64(time.Millisecond)), defaultHandOver)
 }
 
-// recent is how many values count of what now and then takes many times as long, as when the node is busy.
-const recent = 5
-
-// latest are the recent ones of old, which it leaves as it is, and of seen.
-func latest(old []float64, seen float64) []float64 {
-	return slices.Concat(old[max(0, len(old)-recent+1):], []float64{seen})
+func (l Link) SetUp() time.Duration {
+	return cmp.Or(time.Duration(l.SetUpMS*float64(time.Millisecond)), defaultSetUp)
 }
 
-// median is the geometric mean of the two in the middle where there are two: how far a prediction is counts as a factor.
-func median(values []float64) float64 {
-	if len(values) == 0 {
-		return 0
+// Bounded is what a migration may put on the link, in bytes per second, when most, where not 0, bounds it; 0
+// where neither is known.
+func (l Link) Bounded(most uint64) uint64 {
+	if l.Bandwidth == 0 || most > 0 && most < l.Bandwidth {
+		return most
 	}
-	sorted := slices.Sorted(slices.Values(values))
-	return math.Sqrt(sorted[(len(sorted)-1)/2] * sorted[len(sorted)/2])
+	return l.Bandwidth
 }

@@ -1,4 +1,4 @@
-package migrate
+package history
 
 import (
 	"encoding/json"
@@ -14,16 +14,16 @@ import (
 	"github.com/vmferry/vmferry/migrate/safefile"
 )
 
-// recallLimit bounds a file of what moves have taught, in bytes: far above what any cluster has.
-const recallLimit = 16 << 20
+// fileLimit bounds a file of what moves have taught, in bytes: far above what any cluster has.
+const fileLimit = 16 << 20
 
-// recall reads a file of what moves have taught into doc. A file that does not exist, or has no name, leaves doc as it
+// readJSON reads a file of what moves have taught into doc. A file that does not exist, or has no name, leaves doc as it
 // is.
-func recall(path string, doc any) error {
+func readJSON(path string, doc any) error {
 	if path == "" {
 		return nil
 	}
-	data, err := safefile.Read(path, recallLimit, safefile.Only())
+	data, err := safefile.Read(path, fileLimit, safefile.Only())
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -36,10 +36,10 @@ func recall(path string, doc any) error {
 	return nil
 }
 
-// revise calls change while no other process revises the file at path, and replaces the file by what change
-// returns. It is on the disk, whole, when revise returns; killed before, the old file is. Where change returns
+// update calls change while no other process updates the file at path, and replaces the file by what change
+// returns. It is on the disk, whole, when update returns; killed before, the old file is. Where change returns
 // nil, nothing is written.
-func revise(path string, change func() (doc any)) error {
+func update(path string, change func() (doc any)) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err
 	}

@@ -1,4 +1,4 @@
-package migrate
+package history
 
 import (
 	"cmp"
@@ -11,7 +11,7 @@ import (
 
 	"github.com/vmferry/vmferry/migrate/convergence"
 	"github.com/vmferry/vmferry/migrate/ladder"
-	"github.com/vmferry/vmferry/migrate/qmp"
+	"github.com/vmferry/vmferry/migrate/record"
 )
 
 // Profile is what earlier moves away from this node have taught of one guest. Values that are not known are zero.
@@ -42,6 +42,7 @@ const (
 	guestsSchema = 1
 	guestsMost   = 4096                // entries; the oldest go first
 	guestsAge    = 90 * 24 * time.Hour // after which an entry says nothing
+	pauseMost    = time.Minute         // no pause is longer
 	clockSlip    = 24 * time.Hour      // by which this node's clock may have been set back since
 
 	// shortPass is the least time of a pass that tells how fast the guest writes: QEMU sends what a tenth of a second
@@ -60,7 +61,7 @@ func ReadGuests(path string) (map[string]Profile, error) { return readGuests(pat
 
 func readGuests(path string, now time.Time) (map[string]Profile, error) {
 	var doc guestsDoc
-	if err := recall(path, &doc); err != nil {
+	if err := readJSON(path, &doc); err != nil {
 		return nil, fmt.Errorf("read what is known of the guests: %w", err)
 	}
 	if doc.Schema != guestsSchema {
@@ -72,8 +73,8 @@ func readGuests(path string, now time.Time) (map[string]Profile, error) {
 
 // LearnGuest adds what a move says of its guest to the file at path, as [LearnLink] does of the link. A move that
 // failed teaches what its passes showed.
-func LearnGuest(path string, r Record) error {
-	err := revise(path, func() any {
+func LearnGuest(path string, r record.Record) error {
+	err := update(path, func() any {
 		now := time.Now()
 		guests, err := readGuests(path, now)
 		if err != nil || guests == nil {
@@ -118,7 +119,7 @@ func (p Profile) valid(now time.Time) bool {
 
 // pauses tells whether all may be parts of a pause, in milliseconds.
 func pauses(ms []float64) bool {
-	return !slices.ContainsFunc(ms, func(ms float64) bool { return !(ms >= 0 && ms <= millis(convergence.LongestPause)) })
+	return !slices.ContainsFunc(ms, func(ms float64) bool { return !(ms >= 0 && ms <= record.Millis(pauseMost)) })
 }
 
 // Of is p where it is of the guest with that UUID, and empty for another guest of its name. An unknown UUID is believed.
@@ -130,7 +131,7 @@ func (p Profile) Of(uuid string) Profile {
 }
 
 // learn is p and what r adds to it; ok is false when that is nothing.
-func (p Profile) learn(r Record) (_ Profile, ok bool) {
+func (p Profile) learn(r record.Record) (_ Profile, ok bool) {
 	passes := passesOf(&r)
 	if len(passes) == 0 {
 		return p, false
@@ -138,7 +139,7 @@ func (p Profile) learn(r Record) (_ Profile, ok bool) {
 	p.UUID = cmp.Or(r.UUID, p.UUID)
 	// Of a part of the link, or of pages that are compressed, the time of a pass does not tell the size.
 	sized := !r.Shared && (r.Compression == "" || r.Compression == "xbzrle")
-	if sized && r.Used > 0 && r.Outcome == Moved {
+	if sized && r.Used > 0 && r.Outcome == record.Moved {
 		p.Touched, ok = blend(p.Touched, min(float64(passes[0].bytes)/float64(r.Used), 1)), true
 	}
 	shown := passes
@@ -156,14 +157,14 @@ func (p Profile) learn(r Record) (_ Profile, ok bool) {
 		p.DirtyRate = cmp.Or(exact, measured(r), max(p.DirtyRate, bound))
 	case r.DirtyRate != nil:
 		p.DirtyRate, ok = *r.DirtyRate, true
-	case sized && r.Used > 0 && r.Outcome == Moved && r.Rung == ladder.Live && r.Throttle == 0 &&
+	case sized && r.Used > 0 && r.Outcome == record.Moved && r.Rung == ladder.Live && r.Throttle == 0 &&
 		len(r.DowntimeLimitsMS) < 2:
 		p = p.calmed(&r, passes) // of passes that no raised limit cut short
 	}
 	if device, known := device(&r); known {
 		p.DevicesMS, ok = latest(p.DevicesMS, device), true
 	}
-	if handOver, known := r.HandOver(); known && r.Outcome == Moved {
+	if handOver, known := r.HandOver(); known && r.Outcome == record.Moved {
 		p.HandOversMS, ok = latest(p.HandOversMS, handOver), true
 	}
 	if r.Compression == "zstd" && r.Pages > r.Transferred && r.Transferred > 0 {
@@ -182,108 +183,13 @@ func (p Profile) learn(r Record) (_ Profile, ok bool) {
 
 // calmed lowers what a busier time taught, by passes that were too short to tell what they found: it was no more than
 // their time and one burst carry.
-func (p Profile) calmed(r *Record, passes []pass) Profile {
+func (p Profile) calmed(r *record.Record, passes []pass) Profile {
 	found := uint64(0)
 	for _, next := range passes[1:] {
 		found = max(found, next.bytes)
 	}
-	found += uint64(burstEvery.Seconds() * float64(rateOf(r, 0)))
+	found += uint64(convergence.BurstEvery.Seconds() * float64(rateOf(r, 0)))
 	p.WorkingSet, p.SmallestPass = min(p.WorkingSet, found), min(p.SmallestPass, found)
 	p.DirtyRate = min(p.DirtyRate, uint64(float64(found)/passes[0].took.Seconds()))
 	return p
-}
-
-// pass is one pass over the memory that ended.
-type pass struct {
-	took  time.Duration
-	bytes uint64
-}
-
-// rateOf is the rate of the pass of that index, in bytes per second: that which was allowed or else the highest seen.
-func rateOf(r *Record, pass int) uint64 {
-	bound := r.Cap
-	if pass < convergence.PaceLift-1 {
-		bound = cmp.Or(r.Pace, bound)
-	}
-	if bound == 0 {
-		return r.Rate
-	}
-	return min(bound, cmp.Or(r.Rate, bound))
-}
-
-// passesOf are what QEMU's events show of them. The pass in which the pace was lifted has two rates, so that its time does
-// not tell its size: those before it count.
-func passesOf(r *Record) []pass {
-	lifted := r.Pace > 0 && r.Cap != r.Pace
-	var all []pass
-	var began time.Time
-	for _, ph := range r.Phases {
-		if ph.Side != qmp.Source || ph.Name != qmp.PhasePass && ph.Name != qmp.PhaseStop {
-			continue
-		}
-		rate := rateOf(r, len(all))
-		if took := ph.Stamp.Sub(began); !began.IsZero() && took > 0 && rate > 0 {
-			all = append(all, pass{took, uint64(took.Seconds() * float64(rate))})
-		}
-		if lifted && len(all) == convergence.PaceLift-1 {
-			break
-		}
-		began = ph.Stamp
-		if ph.Name == qmp.PhaseStop {
-			break
-		}
-	}
-	return all
-}
-
-// extent is the largest and the smallest of passes that are long enough to tell.
-func extent(passes []pass) (most, least uint64) {
-	for _, p := range passes {
-		if p.took < shortPass {
-			continue
-		}
-		most, least = max(most, p.bytes), min(cmp.Or(least, p.bytes), p.bytes)
-	}
-	return most, least
-}
-
-// device is what sending the device state took, of a pause whose limit left next to nothing for the memory.
-func device(r *Record) (ms float64, known bool) {
-	ms, known = r.FinalCopy()
-	n := len(r.DowntimeLimitsMS)
-	return ms, known && n > 0 && r.DowntimeLimitsMS[n-1] <= millis(convergence.InitialDowntime)
-}
-
-// measured is the dirty rate of QEMU's own measurement, 0 without one.
-func measured(r Record) uint64 {
-	if r.DirtyRate == nil {
-		return 0
-	}
-	return *r.DirtyRate
-}
-
-// writes is how fast the guest writes, in bytes per second, by the longest pass that found less than its whole working
-// set; 0 where there is none. A single shorter pass tells nothing: a raised limit has QEMU look at the dirty pages before
-// the end of a pass. least is what passes found at least.
-func writes(passes []pass) (exact, least uint64) {
-	const agree = 1.3
-	most, _ := extent(passes[1:])
-	var before float64 // the rate by a pass of less than the set
-	for i := 1; i < len(passes); i++ {
-		found, of := passes[i], passes[i-1]
-		if found.took < shortPass || of.took < shortPass {
-			break
-		}
-		rate := float64(found.bytes) / of.took.Seconds()
-		if before > 0 && rate < before*agree && before < rate*agree {
-			return uint64(before), uint64(before)
-		}
-		before = 0
-		if found.bytes < most/20*19 {
-			before = rate
-		} else {
-			least = max(least, uint64(rate))
-		}
-	}
-	return 0, least
 }

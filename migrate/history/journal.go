@@ -1,4 +1,4 @@
-package migrate
+package history
 
 import (
 	"bufio"
@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/vmferry/vmferry/migrate/atomicfile"
+	"github.com/vmferry/vmferry/migrate/record"
 	"github.com/vmferry/vmferry/migrate/safefile"
 )
 
@@ -28,13 +29,13 @@ const RecordsFile = "migrations.jsonl"
 //
 // A disk, or another writer, that gives no answer is waited for two seconds: a guest that has moved must not fail
 // for its record. The append goes on while the process lives, and the error says that its end is not known.
-func AppendRecord(path string, r Record) error { return appendWithin(appendTime, path, r) }
+func AppendRecord(path string, r record.Record) error { return appendWithin(appendTime, path, r) }
 
 // appendTime is far above what a busy disk needs for one line, and below what an action keeps for looking where
 // the guest is.
 const appendTime = 2 * time.Second
 
-func appendWithin(limit time.Duration, path string, r Record) error {
+func appendWithin(limit time.Duration, path string, r record.Record) error {
 	done := make(chan error, 1)
 	go func() { done <- appendRecord(path, r) }()
 	timer := time.NewTimer(limit)
@@ -48,7 +49,7 @@ func appendWithin(limit time.Duration, path string, r Record) error {
 	}
 }
 
-func appendRecord(path string, r Record) (err error) {
+func appendRecord(path string, r record.Record) (err error) {
 	line, err := json.Marshal(r)
 	if err != nil {
 		return fmt.Errorf("write record of guest %q: %w", r.Guest, err)
@@ -116,7 +117,7 @@ func appendLine(f *os.File, line []byte) error {
 
 // ReadRecords reads a file that AppendRecord wrote, oldest first. Torn lines are
 // skipped. A file that does not exist has no records.
-func ReadRecords(path string) ([]Record, error) {
+func ReadRecords(path string) ([]record.Record, error) {
 	f, err := safefile.Open(path, safefile.Anyone)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
@@ -133,12 +134,12 @@ func ReadRecords(path string) ([]Record, error) {
 }
 
 // decodeRecords also counts the lines that are no records.
-func decodeRecords(r io.Reader) (records []Record, skipped int, err error) {
+func decodeRecords(r io.Reader) (records []record.Record, skipped int, err error) {
 	in := bufio.NewReader(r)
 	for {
 		line, err := in.ReadBytes('\n')
 		if line = bytes.TrimSpace(line); len(line) > 0 {
-			var rec Record
+			var rec record.Record
 			if json.Unmarshal(line, &rec) == nil && rec.Schema > 0 {
 				records = append(records, rec)
 			} else {
