@@ -18,8 +18,6 @@ import (
 type Profile struct {
 	UUID       string `json:"uuid"`
 	WorkingSet uint64 `json:"working_set,omitempty"` // bytes: the most that a pass after the first had to send
-	// SmallestPass is the least, in bytes: what is dirty however short the pass before was.
-	SmallestPass uint64 `json:"smallest_pass,omitempty"`
 	// Touched is the part of its used memory that the first pass sent, 0 to 1: pages of zeroes cost nothing.
 	Touched   float64 `json:"touched,omitempty"`
 	DirtyRate uint64  `json:"dirty_rate,omitempty"` // bytes per second at the last move
@@ -112,7 +110,7 @@ func (p Profile) valid(now time.Time) bool {
 	const most = 1 << 50 // bytes
 	share := func(x float64) bool { return x >= 0 && x <= 1 }
 	age := now.Sub(p.Updated)
-	return age < guestsAge && age > -clockSlip && p.WorkingSet <= most && p.SmallestPass <= most && p.DirtyRate <= most &&
+	return age < guestsAge && age > -clockSlip && p.WorkingSet <= most && p.DirtyRate <= most &&
 		share(p.Touched) && share(p.Delta) && (p.Shrink == 0 || p.Shrink >= 1 && !math.IsInf(p.Shrink, 0)) &&
 		pauses(p.DevicesMS) && pauses(p.HandOversMS) && p.Moves >= 0
 }
@@ -146,14 +144,14 @@ func (p Profile) learn(r record.Record) (_ Profile, ok bool) {
 	if r.Throttle > 0 || r.Compression == "xbzrle" {
 		shown = passes[:min(2, len(passes))] // the others are shorter for that
 	}
-	most, least := extent(shown[1:])
+	most := largest(shown[1:])
 	switch {
 	case most > 0 && sized:
 		exact, bound := writes(shown)
 		if most < p.WorkingSet/20*19 {
 			exact = cmp.Or(exact, bound) // it left some of the set alone, so that this is all that it wrote
 		}
-		p.WorkingSet, p.SmallestPass, ok = most, least, true
+		p.WorkingSet, ok = most, true
 		p.DirtyRate = cmp.Or(exact, measured(r), max(p.DirtyRate, bound))
 	case r.DirtyRate != nil:
 		p.DirtyRate, ok = *r.DirtyRate, true
@@ -189,7 +187,7 @@ func (p Profile) calmed(r *record.Record, passes []pass) Profile {
 		found = max(found, next.bytes)
 	}
 	found += uint64(convergence.BurstEvery.Seconds() * float64(rateOf(r, 0)))
-	p.WorkingSet, p.SmallestPass = min(p.WorkingSet, found), min(p.SmallestPass, found)
+	p.WorkingSet = min(p.WorkingSet, found)
 	p.DirtyRate = min(p.DirtyRate, uint64(float64(found)/passes[0].took.Seconds()))
 	return p
 }

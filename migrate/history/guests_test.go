@@ -34,7 +34,7 @@ func passed(ms ...int) record.Record {
 func TestProfileLearns(t *testing.T) {
 	rate := uint64(7 * mib)
 	half := 0.25
-	old := Profile{UUID: guestUUID, WorkingSet: 32 * mib, SmallestPass: 8 * mib, Touched: 0.5, DirtyRate: 9 * mib, Moves: 3}
+	old := Profile{UUID: guestUUID, WorkingSet: 32 * mib, Touched: 0.5, DirtyRate: 9 * mib, Moves: 3}
 	for _, c := range []struct {
 		name  string
 		old   Profile
@@ -44,36 +44,36 @@ func TestProfileLearns(t *testing.T) {
 		ok    bool
 	}{
 		{"passes of 100, 32, 10 and 4 MiB", Profile{}, passed(5000, 1600, 500, 200), func(*record.Record) {},
-			Profile{UUID: guestUUID, WorkingSet: 32 * mib, SmallestPass: 4 * mib, Touched: 0.5, DirtyRate: 6553600, Moves: 1}, true},
+			Profile{UUID: guestUUID, WorkingSet: 32 * mib, Touched: 0.5, DirtyRate: 6553600, Moves: 1}, true},
 		{"the same set each time, and the last pass cut short by a raised limit", Profile{}, passed(5000, 1600, 1600, 1400, 300), func(*record.Record) {},
-			Profile{UUID: guestUUID, WorkingSet: 32 * mib, SmallestPass: 6 * mib, Touched: 0.5, DirtyRate: 20 * mib, Moves: 1}, true},
+			Profile{UUID: guestUUID, WorkingSet: 32 * mib, Touched: 0.5, DirtyRate: 20 * mib, Moves: 1}, true},
 		{"an idle guest: one pass", Profile{}, passed(5000, 2), func(*record.Record) {}, Profile{UUID: guestUUID, Touched: 0.5, Moves: 1}, true},
 		{"the rate by a measurement", Profile{}, passed(5000, 2), func(r *record.Record) { r.DirtyRate = &rate },
 			Profile{UUID: guestUUID, Touched: 0.5, DirtyRate: rate, Moves: 1}, true},
 		{"it was aborted: its passes count", Profile{}, passed(5000, 1600), func(r *record.Record) { r.Outcome, r.Rung = record.Stayed, "" },
-			Profile{UUID: guestUUID, WorkingSet: 32 * mib, SmallestPass: 32 * mib, DirtyRate: 6710886, Moves: 1}, true},
+			Profile{UUID: guestUUID, WorkingSet: 32 * mib, DirtyRate: 6710886, Moves: 1}, true},
 		{"it was slowed down: the second pass alone counts", old, passed(5000, 1600, 400), func(r *record.Record) { r.Throttle = 20 },
-			Profile{UUID: guestUUID, WorkingSet: 32 * mib, SmallestPass: 32 * mib, Touched: 0.5, DirtyRate: 9 * mib, Moves: 4}, true},
+			Profile{UUID: guestUUID, WorkingSet: 32 * mib, Touched: 0.5, DirtyRate: 9 * mib, Moves: 4}, true},
 		{"with XBZRLE: the same, and what it sent", old, passed(5000, 1600, 200), func(r *record.Record) { r.Compressed, r.Compression, r.Delta = true, "xbzrle", &half },
-			Profile{UUID: guestUUID, WorkingSet: 32 * mib, SmallestPass: 32 * mib, Touched: 0.5, DirtyRate: 9 * mib, Delta: 0.25, Moves: 4}, true},
+			Profile{UUID: guestUUID, WorkingSet: 32 * mib, Touched: 0.5, DirtyRate: 9 * mib, Delta: 0.25, Moves: 4}, true},
 		{"with zstd: by how much it shrank", old, passed(5000, 2), func(r *record.Record) { r.Compressed, r.Compression, r.Pages = true, "zstd", 300*mib },
-			Profile{UUID: guestUUID, WorkingSet: 32 * mib, SmallestPass: 8 * mib, Touched: 0.5, DirtyRate: 9 * mib, Shrink: 3, Moves: 4}, true},
+			Profile{UUID: guestUUID, WorkingSet: 32 * mib, Touched: 0.5, DirtyRate: 9 * mib, Shrink: 3, Moves: 4}, true},
 		{"others had a part of the link", old, passed(5000, 1600), func(r *record.Record) { r.Shared, r.DirtyRate = true, &rate },
-			Profile{UUID: guestUUID, WorkingSet: 32 * mib, SmallestPass: 8 * mib, Touched: 0.5, DirtyRate: rate, Moves: 4}, true},
+			Profile{UUID: guestUUID, WorkingSet: 32 * mib, Touched: 0.5, DirtyRate: rate, Moves: 4}, true},
 		{"no events", old, passed(), func(r *record.Record) { r.Phases = nil }, old, false},
 		{"it was busy, and is idle now: 2 ms and a burst", old, passed(5000, 2), func(*record.Record) {},
-			Profile{UUID: guestUUID, WorkingSet: 2139095, SmallestPass: 2139095, Touched: 0.5, DirtyRate: 427819, Moves: 4}, true},
+			Profile{UUID: guestUUID, WorkingSet: 2139095, Touched: 0.5, DirtyRate: 427819, Moves: 4}, true},
 		{"it was busy, and a measurement found nothing", old, passed(5000, 2), func(r *record.Record) { r.DirtyRate = new(uint64) },
-			Profile{UUID: guestUUID, WorkingSet: 32 * mib, SmallestPass: 8 * mib, Touched: 0.5, Moves: 4}, true},
+			Profile{UUID: guestUUID, WorkingSet: 32 * mib, Touched: 0.5, Moves: 4}, true},
 		{"it was slowed down: short passes say nothing", old, passed(5000, 2), func(r *record.Record) { r.Throttle = 20 },
-			Profile{UUID: guestUUID, WorkingSet: 32 * mib, SmallestPass: 8 * mib, Touched: 0.5, DirtyRate: 9 * mib, Moves: 4}, true},
+			Profile{UUID: guestUUID, WorkingSet: 32 * mib, Touched: 0.5, DirtyRate: 9 * mib, Moves: 4}, true},
 		{"it writes more than it did", Profile{UUID: guestUUID, DirtyRate: mib, Moves: 3}, passed(5000, 1600), func(*record.Record) {},
-			Profile{UUID: guestUUID, WorkingSet: 32 * mib, SmallestPass: 32 * mib, Touched: 0.5, DirtyRate: 6710886, Moves: 4}, true},
+			Profile{UUID: guestUUID, WorkingSet: 32 * mib, Touched: 0.5, DirtyRate: 6710886, Moves: 4}, true},
 		{"it writes less than it did", Profile{UUID: guestUUID, WorkingSet: 90 * mib, DirtyRate: 300 * mib, Moves: 3}, passed(5000, 1600), func(*record.Record) {},
-			Profile{UUID: guestUUID, WorkingSet: 32 * mib, SmallestPass: 32 * mib, Touched: 0.5, DirtyRate: 6710886, Moves: 4}, true},
+			Profile{UUID: guestUUID, WorkingSet: 32 * mib, Touched: 0.5, DirtyRate: 6710886, Moves: 4}, true},
 		{"the first passes had a pace of 20 MiB/s, and the others the whole link", Profile{}, passed(5000, 1600, 100, 100), func(r *record.Record) {
 			r.Pace, r.Cap, r.Rate = 20*mib, 0, 1000*mib
-		}, Profile{UUID: guestUUID, WorkingSet: 32 * mib, SmallestPass: 32 * mib, Touched: 0.5, DirtyRate: 6710886, Moves: 1}, true},
+		}, Profile{UUID: guestUUID, WorkingSet: 32 * mib, Touched: 0.5, DirtyRate: 6710886, Moves: 1}, true},
 		{"XBZRLE was no use, many moves ago", Profile{Delta: 0.6}, passed(5000, 2), func(*record.Record) {},
 			Profile{UUID: guestUUID, Touched: 0.5, Delta: 0.6 * 0.9, Moves: 1}, true},
 	} {

@@ -52,15 +52,14 @@ func passesOf(r *record.Record) []pass {
 	return all
 }
 
-// extent is the largest and the smallest of passes that are long enough to tell.
-func extent(passes []pass) (most, least uint64) {
+// largest is the size of the largest of the passes that are long enough to tell.
+func largest(passes []pass) (most uint64) {
 	for _, p := range passes {
-		if p.took < shortPass {
-			continue
+		if p.took >= shortPass {
+			most = max(most, p.bytes)
 		}
-		most, least = max(most, p.bytes), min(cmp.Or(least, p.bytes), p.bytes)
 	}
-	return most, least
+	return most
 }
 
 // measured is the dirty rate of QEMU's own measurement, 0 without one.
@@ -76,7 +75,7 @@ func measured(r record.Record) uint64 {
 // the end of a pass. least is what passes found at least.
 func writes(passes []pass) (exact, least uint64) {
 	const agree = 1.3
-	most, _ := extent(passes[1:])
+	most := largest(passes[1:])
 	var before float64 // the rate by a pass of less than the set
 	for i := 1; i < len(passes); i++ {
 		found, of := passes[i], passes[i-1]
