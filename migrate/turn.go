@@ -65,7 +65,7 @@ type place struct {
 }
 
 // isShared tells whether others are under way as well.
-func (p *place) isShared() bool { return p.slots.shared(p.slot) }
+func (p *place) isShared() bool { return p.slots.Shared(p.slot) }
 
 // copied lets the next one begin. Without a queue that waits for the end of the move.
 func (p *place) copied(t qmp.Timeline) {

@@ -33,7 +33,7 @@ func (f *fakeTurn) Deadline() time.Time     { return f.deadline }
 func (f *fakeTurn) GiveUp() <-chan struct{} { return f.giveUp }
 func (f *fakeTurn) Update(l drain.Load)     { f.note(fmt.Sprintf("dirties %v", l.DirtyRate)) }
 func (f *fakeTurn) Copied(pause time.Duration) {
-	slot, _ := f.pair.deps.Slots.try()
+	slot, _ := freeSlot(f.pair)
 	f.note(fmt.Sprintf("copied, pause %v, slot free: %v", pause, slot != nil))
 	slot.Release()
 }
@@ -125,7 +125,7 @@ func TestMoveWithoutItsTurn(t *testing.T) {
 				if len(turn.did) > 0 {
 					t.Errorf("with no turn it did %q", turn.did)
 				}
-				if slot, err := p.deps.Slots.try(); slot == nil || err != nil {
+				if slot, err := freeSlot(p); slot == nil || err != nil {
 					t.Errorf("the slot is kept: %v", err)
 				}
 			})
@@ -144,7 +144,7 @@ func TestMoveThatLosesItsTurn(t *testing.T) {
 		}, ErrOutOfTime},
 		{"while somebody without a turn has the link", func(p *pair, turn *fakeTurn) {
 			p.deps.Slots.Most = MostAtOnce
-			if slot, err := p.deps.Slots.try(); slot == nil || err != nil {
+			if slot, err := freeSlot(p); slot == nil || err != nil {
 				panic(err)
 			}
 			time.AfterFunc(20*time.Second, func() { close(turn.giveUp) })
@@ -184,7 +184,7 @@ func TestMoveBesideAnother(t *testing.T) {
 			if beside {
 				other := p.deps.Slots
 				other.N, other.Most = 2, MostAtOnce
-				slot, err := other.try()
+				slot, err := other.Acquire(t.Context(), nil)
 				if slot == nil || err != nil {
 					t.Fatal(slot, err)
 				}
@@ -196,4 +196,11 @@ func TestMoveBesideAnother(t *testing.T) {
 			}
 		})
 	}
+}
+
+// freeSlot is a slot of the pair's node, when one is free.
+func freeSlot(p *pair) (*Slot, error) {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	return p.deps.Slots.Acquire(ctx, nil)
 }

@@ -1,4 +1,4 @@
-package migrate
+package slot
 
 import (
 	"cmp"
@@ -15,24 +15,24 @@ import (
 	"github.com/vmferry/vmferry/migrate/safefile"
 )
 
-// DefaultSlotDir is where the slots' lock files are.
-const DefaultSlotDir = "/run/vmferry/slots"
+// DefaultDir is where the slots' lock files are.
+const DefaultDir = "/run/vmferry/slots"
 
-// slotPoll is how often a waiter looks. The kernel's own waiting for a lock has no deadline.
-const slotPoll = 100 * time.Millisecond
+// pollEvery is how often a waiter looks. The kernel's own waiting for a lock has no deadline.
+const pollEvery = 100 * time.Millisecond
 
 // MostAtOnce is the most migrations that ever leave a node at once, whoever says so.
 const MostAtOnce = 16
 
-// Slots bounds how many migrations leave a node at once, over all processes that use
+// Pool bounds how many migrations leave a node at once, over all processes that use
 // the same directory. The files in it are 1, 2, … N; who holds the lock of one has
 // a slot. The kernel frees it when the holder dies.
 //
 // Where callers differ in N, each gives Most, which is the same for all: then nobody has a slot while more
 // than its own N are under way, and nobody begins who would bring that about. It also takes the locks
 // of N+1, … Most, shared with others of its kind, and so keeps out whoever would be one too many.
-type Slots struct {
-	Dir  string // DefaultSlotDir when empty
+type Pool struct {
+	Dir  string // DefaultDir when empty
 	N    int    // 1 when not positive
 	Most int    // the largest N of anybody, N when smaller
 }
@@ -42,16 +42,16 @@ type Slot struct{ locks []*os.File }
 
 // Acquire takes a free slot, or waits for one until ctx ends. waiting, when not nil, is called
 // once before it waits.
-func (s Slots) Acquire(ctx context.Context, waiting func()) (*Slot, error) {
-	return s.await(ctx, waiting, s.try)
+func (p Pool) Acquire(ctx context.Context, waiting func()) (*Slot, error) {
+	return p.await(ctx, waiting, p.try)
 }
 
-// acquireGuest takes the lock of one guest, which keeps its rehearsals apart from each other and from its migration:
+// AcquireGuest takes the lock of one guest, which keeps its rehearsals apart from each other and from its migration:
 // libvirt refuses a second one at once (qemuMigrationJobIsAllowed).
-func (s Slots) acquireGuest(ctx context.Context, uuid string) (*Slot, error) {
-	return s.await(ctx, nil, func() (*Slot, error) {
+func (p Pool) AcquireGuest(ctx context.Context, uuid string) (*Slot, error) {
+	return p.await(ctx, nil, func() (*Slot, error) {
 		slot := &Slot{}
-		err := slot.lock(filepath.Join(s.dir(), "guest-"+filepath.Base(uuid)), unix.LOCK_EX)
+		err := slot.lock(filepath.Join(p.dir(), "guest-"+filepath.Base(uuid)), unix.LOCK_EX)
 		if len(slot.locks) == 0 {
 			return nil, err
 		}
@@ -60,11 +60,11 @@ func (s Slots) acquireGuest(ctx context.Context, uuid string) (*Slot, error) {
 }
 
 // await tries until it has something, or ctx ends.
-func (s Slots) await(ctx context.Context, waiting func(), try func() (*Slot, error)) (*Slot, error) {
-	if err := safefile.MakeDir(s.dir()); err != nil {
+func (p Pool) await(ctx context.Context, waiting func(), try func() (*Slot, error)) (*Slot, error) {
+	if err := safefile.MakeDir(p.dir()); err != nil {
 		return nil, fmt.Errorf("make the directory of migration slots: %w", err)
 	}
-	tick := time.NewTicker(slotPoll)
+	tick := time.NewTicker(pollEvery)
 	defer tick.Stop()
 	for {
 		slot, err := try()
@@ -78,19 +78,19 @@ func (s Slots) await(ctx context.Context, waiting func(), try func() (*Slot, err
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return nil, fmt.Errorf("wait for a migration slot in %q: %w", s.dir(), ctx.Err())
+			return nil, fmt.Errorf("wait for a migration slot in %q: %w", p.dir(), ctx.Err())
 		}
 	}
 }
 
-func (s Slots) dir() string { return cmp.Or(s.Dir, DefaultSlotDir) }
+func (p Pool) dir() string { return cmp.Or(p.Dir, DefaultDir) }
 
-func (s Slots) path(i int) string { return filepath.Join(s.dir(), strconv.Itoa(i)) }
+func (p Pool) path(i int) string { return filepath.Join(p.dir(), strconv.Itoa(i)) }
 
-// shared tells whether somebody else holds a slot beside own.
-func (s Slots) shared(own *Slot) bool {
-	for i := 1; i <= max(s.N, s.Most, 1); i++ {
-		path := s.path(i)
+// Shared tells whether somebody else holds a slot beside own.
+func (p Pool) Shared(own *Slot) bool {
+	for i := 1; i <= max(p.N, p.Most, 1); i++ {
+		path := p.path(i)
 		if len(own.locks) > 0 && own.locks[0].Name() == path {
 			continue
 		}
@@ -109,20 +109,20 @@ func (s Slots) shared(own *Slot) bool {
 
 // try returns nil and no error when all slots are taken. It waits for nothing while it holds
 // a lock, so that two who are in each other's way both go back.
-func (s Slots) try() (*Slot, error) {
-	n := max(s.N, 1)
+func (p Pool) try() (*Slot, error) {
+	n := max(p.N, 1)
 	slot := &Slot{}
 	for i := 1; i <= n && len(slot.locks) == 0; i++ {
-		if err := slot.lock(s.path(i), unix.LOCK_EX); err != nil {
+		if err := slot.lock(p.path(i), unix.LOCK_EX); err != nil {
 			return nil, err
 		}
 	}
 	if len(slot.locks) == 0 {
 		return nil, nil
 	}
-	for i := n + 1; i <= s.Most; i++ {
+	for i := n + 1; i <= p.Most; i++ {
 		had := len(slot.locks)
-		err := slot.lock(s.path(i), unix.LOCK_SH)
+		err := slot.lock(p.path(i), unix.LOCK_SH)
 		if err != nil || len(slot.locks) == had {
 			slot.Release()
 			return nil, err

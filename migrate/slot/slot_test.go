@@ -1,4 +1,4 @@
-package migrate
+package slot
 
 import (
 	"context"
@@ -12,16 +12,16 @@ import (
 
 func TestSlots(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := Slots{Dir: filepath.Join(t.TempDir(), "slots"), N: 2}
+		s := Pool{Dir: filepath.Join(t.TempDir(), "slots"), N: 2}
 		a, errA := s.Acquire(t.Context(), func() { t.Error("waited for a free slot") })
-		if s.shared(a) {
+		if s.Shared(a) {
 			t.Error("the only one is not alone")
 		}
 		b, errB := s.Acquire(t.Context(), nil)
 		if err := errors.Join(errA, errB); err != nil {
 			t.Fatal(err)
 		}
-		if !s.shared(a) || !s.shared(b) {
+		if !s.Shared(a) || !s.Shared(b) {
 			t.Error("each of two is alone")
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
@@ -33,7 +33,7 @@ func TestSlots(t *testing.T) {
 		go func() { time.Sleep(time.Second); b.Release(); b.Release() }()
 		begin := time.Now()
 		c, err := s.Acquire(t.Context(), nil)
-		if took := time.Since(begin); err != nil || took > time.Second+2*slotPoll {
+		if took := time.Since(begin); err != nil || took > time.Second+2*pollEvery {
 			t.Errorf("after a release: %v in %v", err, took)
 		}
 		a.Release()
@@ -47,14 +47,14 @@ func TestSlotsDirErrors(t *testing.T) {
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := (Slots{Dir: file}).Acquire(t.Context(), nil); err == nil {
+	if _, err := (Pool{Dir: file}).Acquire(t.Context(), nil); err == nil {
 		t.Error("a file was taken for the directory")
 	}
 	dir := t.TempDir()
 	if err := os.Mkdir(filepath.Join(dir, "1"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := (Slots{Dir: dir}).Acquire(t.Context(), nil); err == nil {
+	if _, err := (Pool{Dir: dir}).Acquire(t.Context(), nil); err == nil {
 		t.Error("a directory was taken for a slot")
 	}
 }
@@ -83,13 +83,13 @@ func TestSlotsOfDifferentKinds(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			for _, n := range c.held {
-				slot, err := Slots{Dir: dir, N: n, Most: MostAtOnce}.try()
+				slot, err := Pool{Dir: dir, N: n, Most: MostAtOnce}.try()
 				if err != nil || slot == nil {
 					t.Fatalf("no slot for one of %v: %v", c.held, err)
 				}
 				defer slot.Release()
 			}
-			slot, err := Slots{Dir: dir, N: c.n, Most: MostAtOnce}.try()
+			slot, err := Pool{Dir: dir, N: c.n, Most: MostAtOnce}.try()
 			if err != nil || (slot != nil) != c.free {
 				t.Errorf("N %d beside %v: got %v, %v", c.n, c.held, slot, err)
 			}

@@ -5,6 +5,7 @@ import (
 
 	"github.com/vmferry/vmferry/migrate/convergence"
 	"github.com/vmferry/vmferry/migrate/record"
+	"github.com/vmferry/vmferry/migrate/slot"
 )
 
 // What a move is recorded as: see package record.
@@ -35,3 +36,12 @@ const (
 )
 
 func millis(d time.Duration) float64 { return record.Millis(d) }
+
+// What bounds the moves at once: see package slot.
+type (
+	Slots = slot.Pool
+	Slot  = slot.Slot
+)
+
+// MostAtOnce is the most migrations that ever leave a node at once.
+const MostAtOnce = slot.MostAtOnce
