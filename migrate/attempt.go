@@ -122,7 +122,7 @@ func (m *mover) params() libvirt.MigrateParams {
 func (m *mover) migrate(ctx context.Context) error {
 	d := m.policy.Decide(m.state(libvirt.JobStats{}))
 	m.try = attempt{throttle: d.Throttle, postCopy: m.policy.PostCopy, connections: d.Connections, compress: d.Compress,
-		cache: d.Cache, switchover: m.switchover(d.Cache > 0)}
+		cache: d.XBZRLECache, switchover: m.switchover(d.XBZRLECache > 0)}
 	if m.paced = m.pace(); m.paced > 0 {
 		m.rec.Cap, m.rec.Pace = m.paced<<20, m.paced<<20
 	}
@@ -156,8 +156,8 @@ func (m *mover) again(ctx context.Context, err error) bool {
 		next.cache, next.connections, next.compress, next.switchover = delta.cache, 0, false, m.switchover(true)
 		why = "begun again with XBZRLE, as the guest writes the same memory faster than the link carries it"
 	case m.ended && m.hears.source && !m.tape.isActive() && m.try.extras():
-		next, m.policy.Delta = attempt{throttle: next.throttle}, 0
-		if m.try.cache > 0 && m.policy.Throttle {
+		next, m.policy.XBZRLECache = attempt{throttle: next.throttle}, 0
+		if m.try.cache > 0 && m.policy.AutoConverge {
 			next.throttle = max(next.throttle, convergence.ThrottleFirst) // XBZRLE went before it, see convergence.Policy.Decide
 		}
 		why = "begun anew without post-copy, parallel connections, compression and a bandwidth for the last copy: " + err.Error()
@@ -179,7 +179,7 @@ func (m *mover) once(ctx context.Context) error {
 		return fmt.Errorf("%w: no time was left to begin", ErrOutOfTime)
 	}
 	m.beginRelay(ctx)
-	m.setLimit(ctx, m.policy.First) // before the start: a short migration is over before the first look
+	m.setLimit(ctx, m.policy.InitialDowntime) // before the start: a short migration is over before the first look
 	m.climb(ladder.Live)
 	m.report("migrating")
 	params := m.params()

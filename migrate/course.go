@@ -61,7 +61,7 @@ const (
 func foresee(p convergence.Policy, o outlook) course {
 	w := walk{policy: p, outlook: o}
 	d := p.Decide(w.state(libvirt.JobStats{}))
-	w.begin(attempt{throttle: d.Throttle, cache: d.Cache, compress: d.Compress})
+	w.begin(attempt{throttle: d.Throttle, cache: d.XBZRLECache, compress: d.Compress})
 	for range longestCourse {
 		if w.step(); w.over {
 			break
@@ -86,13 +86,13 @@ func (c course) packed(o outlook) float64 {
 // deltaPays tells whether XBZRLE from the begin on spares the guest a throttle or a limit above what the budget leaves, or
 // the migration a quarter of its time.
 func deltaPays(p convergence.Policy, o outlook) bool {
-	if p.Delta == 0 || p.PostCopy {
+	if p.XBZRLECache == 0 || p.PostCopy {
 		return false
 	}
 	without := p
-	without.Delta, o.promises.DeltaPays = 0, true
+	without.XBZRLECache, o.promises.XBZRLEHelps = 0, true
 	a, b := foresee(without, o), foresee(p, o)
-	rough := !a.ends || a.means != ladder.Live || a.limit > p.Cap
+	rough := !a.ends || a.means != ladder.Live || a.limit > p.Budget
 	return b.ends && b.compression == "xbzrle" && (rough || a.took > b.took*4/3)
 }
 
@@ -128,7 +128,7 @@ func (w *walk) begin(try attempt) {
 	w.passes, w.percent, w.throttled = 1, 0, 0
 	w.left, w.found, w.synced, w.period = w.used, w.used, w.clock, w.clock
 	w.periodDirty, w.periodSent = 0, w.sent
-	w.limit, w.wire = w.policy.First, cmp.Or(w.pace, w.rate)
+	w.limit, w.wire = w.policy.InitialDowntime, cmp.Or(w.pace, w.rate)
 	w.looked, w.asked = w.clock+convergence.PassSettle, w.clock
 	w.means = ladder.Live
 }
@@ -258,13 +258,13 @@ func (w *walk) look() {
 		w.wire = w.rate
 	}
 	d := w.policy.Decide(w.state(s))
-	w.limit = max(w.limit, d.Limit)
+	w.limit = max(w.limit, d.DowntimeLimit)
 	next := w.try
 	switch {
 	case d.GiveUp != "" || w.policy.Window > 0 && w.clock >= w.window:
 		w.over = true
-	case d.Cache > 0 && w.try.cache == 0:
-		next.cache = d.Cache
+	case d.XBZRLECache > 0 && w.try.cache == 0:
+		next.cache = d.XBZRLECache
 		w.again(next)
 	case d.Throttle > 0 && w.try.throttle == 0:
 		next.throttle = d.Throttle
@@ -289,9 +289,9 @@ func (w *walk) state(s libvirt.JobStats) convergence.State {
 	}
 	out := convergence.State{Active: s.Active, Elapsed: w.clock, Left: left, Iteration: s.Iteration, Sent: s.Processed,
 		Remaining: s.Remaining, Used: w.used, Rate: uint64(float64(w.wire) / w.smaller()), DirtyRate: s.DirtyRate,
-		Throttled: w.try.throttle > 0, Percent: w.percent,
-		Link: w.rate, Set: cmp.Or(w.set, w.promises.Set), Deltas: w.try.cache > 0, Delta: w.delta,
-		Easy: w.promises.Easy, Packs: w.promises.Packs, DeltaPays: w.promises.DeltaPays, Needs: w.promises.Needs}
+		AutoConverge: w.try.throttle > 0, Throttle: w.percent,
+		Link: w.rate, WorkingSet: cmp.Or(w.set, w.promises.WorkingSet), XBZRLE: w.try.cache > 0, XBZRLERatio: w.delta,
+		Converges: w.promises.Converges, CompressionHelps: w.promises.CompressionHelps, XBZRLEHelps: w.promises.XBZRLEHelps, ThrottleNeeded: w.promises.ThrottleNeeded}
 	if s.Active {
 		w.trend.Observe(&out, s, w.policy, time.Unix(0, 0).Add(w.clock))
 	}

@@ -36,10 +36,10 @@ func TestForesee(t *testing.T) {
 		{"three times the link, always the same 32 MiB", writes(60, 32), func(*convergence.Policy) {}, 7 * s, 13 * s, [2]uint64{25, 32}, ladder.Live, ""},
 		{"the same over a link that carries all at once", with(func(o *outlook) { o.dirty, o.set, o.rate = 60*mib, 32*mib, 200*mib }), func(*convergence.Policy) {},
 			700 * ms, 2 * s, [2]uint64{0, 1}, ladder.Live, ""},
-		{"three times the link, and the guest may be slowed down", writes(60, 90), func(p *convergence.Policy) { p.Throttle = true },
+		{"three times the link, and the guest may be slowed down", writes(60, 90), func(p *convergence.Policy) { p.AutoConverge = true },
 			20 * s, 120 * s, [2]uint64{0, 90}, ladder.Converge, ""},
-		{"XBZRLE when passes show it", writes(60, 32), func(p *convergence.Policy) { p.Delta = convergence.MaxXBZRLECache }, 14 * s, 20 * s, [2]uint64{0, 2}, ladder.Live, "xbzrle"},
-		{"XBZRLE from the begin on", with(func(o *outlook) { o.dirty, o.set, o.promises.DeltaPays = 60*mib, 32*mib, true }), func(p *convergence.Policy) { p.Delta = convergence.MaxXBZRLECache },
+		{"XBZRLE when passes show it", writes(60, 32), func(p *convergence.Policy) { p.XBZRLECache = convergence.MaxXBZRLECache }, 14 * s, 20 * s, [2]uint64{0, 2}, ladder.Live, "xbzrle"},
+		{"XBZRLE from the begin on", with(func(o *outlook) { o.dirty, o.set, o.promises.XBZRLEHelps = 60*mib, 32*mib, true }), func(p *convergence.Policy) { p.XBZRLECache = convergence.MaxXBZRLECache },
 			6600 * ms, 8 * s, [2]uint64{0, 2}, ladder.Live, "xbzrle"},
 		{"post-copy", writes(60, 90), func(p *convergence.Policy) { p.PostCopy = true }, 7 * s, 15 * s, [2]uint64{0, 0}, ladder.PostCopy, ""},
 	} {
@@ -95,11 +95,11 @@ func TestDeltaPays(t *testing.T) {
 		{"the same, and QEMU knows that the last copy gets more than the passes", func(*convergence.Policy) {},
 			func(o *outlook) { o.dirty, o.set, o.reckoned = 60*mib, 32*mib, 64*mib }, true},
 		{"of which XBZRLE spares nothing", func(*convergence.Policy) {}, func(o *outlook) { o.dirty, o.set, o.delta = 60*mib, 32*mib, 0.9 }, false},
-		{"not allowed", func(p *convergence.Policy) { p.Delta = 0 }, func(o *outlook) { o.dirty, o.set = 60*mib, 32*mib }, false},
+		{"not allowed", func(p *convergence.Policy) { p.XBZRLECache = 0 }, func(o *outlook) { o.dirty, o.set = 60*mib, 32*mib }, false},
 		{"post-copy", func(p *convergence.Policy) { p.PostCopy = true }, func(o *outlook) { o.dirty, o.set = 60*mib, 32*mib }, false},
 	} {
 		p := convergence.NewPolicy(0, 0, 30*time.Millisecond, 0)
-		p.Delta, p.Throttle = convergence.MaxXBZRLECache, true
+		p.XBZRLECache, p.AutoConverge = convergence.MaxXBZRLECache, true
 		c.may(&p)
 		o := base
 		c.guest(&o)

@@ -112,10 +112,10 @@ func TestXBZRLEPromised(t *testing.T) {
 		m.load.Dirty = libvirt.Dirty{Measured: c.measured > 0, Rate: c.measured * mib}
 		m.profile = history.Profile{WorkingSet: 90 * mib, DirtyRate: 300 * mib, Touched: 1, Moves: 1}
 		m.policy = convergence.NewPolicy(0, 0, 50*time.Millisecond, 0)
-		m.policy.Throttle, m.policy.Delta, m.policy.Single = true, convergence.MaxXBZRLECache, true
-		s := convergence.State{Set: m.profile.WorkingSet}
-		if m.promise(&s); s.DeltaPays != c.want || s.Set != c.set*mib {
-			t.Errorf("%s: it pays: %v, with a set of %d MiB", c.name, s.DeltaPays, s.Set/mib)
+		m.policy.AutoConverge, m.policy.XBZRLECache, m.policy.SingleConnection = true, convergence.MaxXBZRLECache, true
+		s := convergence.State{WorkingSet: m.profile.WorkingSet}
+		if m.promise(&s); s.XBZRLEHelps != c.want || s.WorkingSet != c.set*mib {
+			t.Errorf("%s: it pays: %v, with a set of %d MiB", c.name, s.XBZRLEHelps, s.WorkingSet/mib)
 		}
 	}
 }

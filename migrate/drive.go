@@ -207,16 +207,16 @@ func (m *mover) carryOut(ctx context.Context, d convergence.Decision, s converge
 	switch {
 	case d.GiveUp != "":
 		return fmt.Errorf("%w: %s", ErrHopeless, d.GiveUp)
-	case d.Cache > 0 && !s.Deltas:
-		return &wantDelta{d.Cache}
-	case d.Throttle > 0 && !s.Throttled:
+	case d.XBZRLECache > 0 && !s.XBZRLE:
+		return &wantDelta{d.XBZRLECache}
+	case d.Throttle > 0 && !s.AutoConverge:
 		return &wantThrottle{d.Throttle}
 	case m.tape.isSwitching() || s.Switched:
 		return nil
 	}
 	m.liftPace(ctx, s)
-	if d.Limit > m.limit {
-		m.setLimit(ctx, d.Limit)
+	if d.DowntimeLimit > m.limit {
+		m.setLimit(ctx, d.DowntimeLimit)
 	}
 	if d.PostCopy {
 		m.startPostCopy(ctx)

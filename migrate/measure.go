@@ -88,7 +88,7 @@ func LoadFor(load libvirt.Load, known history.Profile, link history.Link, budget
 	device := convergence.TransferTime(deviceState, cmp.Or(link.Bandwidth, convergence.UsualLink))
 	l := drain.Load{
 		Memory: used(load), DirtyRate: float64(load.Dirty.Rate), Device: deviceState,
-		Limit: convergence.InitialDowntime + device, Budget: budget, HandOver: link.HandOver(),
+		Limit: convergence.DefaultInitialDowntime + device, Budget: budget, HandOver: link.HandOver(),
 	}
 	if known.Touched > 0 {
 		l.Memory = uint64(float64(l.Memory) * known.Touched)
@@ -194,11 +194,11 @@ func (m *mover) predict(ctx context.Context) {
 // spareMemory bounds the cache of XBZRLE by what the source can spare: a quarter of what it has free, as other guests may
 // leave at the same time, and nothing where the guest's process is killed beyond a limit of its own.
 func (m *mover) spareMemory(ctx context.Context) {
-	if m.policy.Delta == 0 {
+	if m.policy.XBZRLECache == 0 {
 		return
 	}
 	if g := m.portable; g != nil && g.MemoryTune != nil && g.MemoryTune.HardLimit != nil {
-		m.policy.Delta = 0
+		m.policy.XBZRLECache = 0
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, sampleTime)
@@ -207,7 +207,7 @@ func (m *mover) spareMemory(ctx context.Context) {
 	if err != nil {
 		m.log.WithError(err).Debug("what memory the source can spare is not known")
 	}
-	m.policy.Delta = min(m.policy.Delta, free/4) // 0 with an error
+	m.policy.XBZRLECache = min(m.policy.XBZRLECache, free/4) // 0 with an error
 }
 
 // forecast runs the rule on what is known. ok is false where that is too little.
@@ -289,12 +289,12 @@ func (m *mover) promise(s *convergence.State) {
 	ceiling := m.policy.Ceiling()
 	load := LoadFor(m.load, m.profile, m.link, ceiling+m.link.HandOver())
 	// What is remembered does not count where the guest writes more by now, see Profile.writes.
-	s.Set = load.WorkingSet
-	if s.Set == 0 { // no more than the first pass leaves
+	s.WorkingSet = load.WorkingSet
+	if s.WorkingSet == 0 { // no more than the first pass leaves
 		first := convergence.TransferTime(used(m.load), rate)
-		s.Set = min(used(m.load), uint64(float64(m.load.Dirty.Rate)*first.Seconds()))
+		s.WorkingSet = min(used(m.load), uint64(float64(m.load.Dirty.Rate)*first.Seconds()))
 	}
-	s.Easy = drain.Predict(load, float64(rate)/2, ladder.Live).Kept
+	s.Converges = drain.Predict(load, float64(rate)/2, ladder.Live).Kept
 	if m.link.AtLeast && (m.req.Bandwidth == 0 || m.req.Bandwidth<<20/10*9 > m.link.Bandwidth) {
 		return // the passes will tell whether the link carries enough
 	}
@@ -305,15 +305,15 @@ func (m *mover) promise(s *convergence.State) {
 	if load.WorkingSet > 0 {
 		least = min(least, load.WorkingSet)
 	}
-	if stuck && convergence.TransferTime(least, rate) > m.policy.Long {
-		s.Needs = plain.Need.Throttle
+	if stuck && convergence.TransferTime(least, rate) > m.policy.HardMax {
+		s.ThrottleNeeded = plain.Need.Throttle
 	}
 	if stuck || m.policy.Late(plain.Duration, m.left()) {
 		// QEMU reckons with what is on the wire when it looks whether the rest is within the limit.
 		load.Budget = ceiling/convergence.UsualShrink + m.link.HandOver()
-		s.Packs = drain.Predict(load, float64(rate)*convergence.UsualShrink, ladder.Live).Kept
+		s.CompressionHelps = drain.Predict(load, float64(rate)*convergence.UsualShrink, ladder.Live).Kept
 	}
-	s.DeltaPays = deltaPays(m.policy, m.outlook(*s))
+	s.XBZRLEHelps = deltaPays(m.policy, m.outlook(*s))
 }
 
 // means are the rungs that this engine may take, from the gentlest on.

@@ -296,14 +296,14 @@ func (m *mover) plan(ctx context.Context) {
 		m.deadline, m.abortAt = deadline, deadline.Add(-reserveOf(window))
 	}
 	m.policy = convergence.NewPolicy(0, m.req.BlackoutBudget, m.link.HandOver(), window).Within(m.req.DowntimeLimit, m.link.HandOver(), m.req.BlackoutBudget > 0)
-	m.policy.Firm, m.policy.Force = m.req.Firm, m.req.PauseAfter
-	m.policy.Throttle, m.policy.PostCopy = !m.req.NoConverge, m.req.PostCopy
+	m.policy.Firm, m.policy.ForceAfter = m.req.Firm, m.req.PauseAfter
+	m.policy.AutoConverge, m.policy.PostCopy = !m.req.NoConverge, m.req.PostCopy
 	// With several connections QEMU 10.0 does not give a migration up while the link is cut, and answers nothing
 	// meanwhile: only who asks for them gets them.
-	m.policy.Single = !m.req.Options.Parallel // which fit took out where the driver has none
+	m.policy.SingleConnection = !m.req.Options.Parallel // which fit took out where the driver has none
 	m.policy.Compress = !m.req.Options.Compressed && !m.req.Options.Tunnelled && !m.req.Options.ZeroCopy
-	if m.policy.Compress && m.policy.Single && m.driver.Can(libvirt.CanTune) {
-		m.policy.Delta = convergence.MaxXBZRLECache
+	if m.policy.Compress && m.policy.SingleConnection && m.driver.Can(libvirt.CanTune) {
+		m.policy.XBZRLECache = convergence.MaxXBZRLECache
 	}
 }
 

@@ -12,9 +12,9 @@ import (
 func (m *mover) state(s libvirt.JobStats) convergence.State {
 	s.Rate = m.pageRate(s)
 	out := convergence.State{Active: s.Active, Elapsed: s.Elapsed - m.disks.took, Left: m.left(), Iteration: s.Iteration, Sent: s.Processed, Remaining: s.Remaining, Used: used(m.load),
-		Rate: s.Rate, DirtyRate: s.DirtyRate, Throttled: m.try.throttle > 0 || m.adopted, Percent: s.Throttle,
+		Rate: s.Rate, DirtyRate: s.DirtyRate, AutoConverge: m.try.throttle > 0 || m.adopted, Throttle: s.Throttle,
 		Switched: m.tape.inPostCopy(), Link: m.bandwidth(), Disks: m.diskBytes(),
-		Set: m.profile.WorkingSet, Deltas: m.try.cache > 0, Delta: m.profile.Delta}
+		WorkingSet: m.profile.WorkingSet, XBZRLE: m.try.cache > 0, XBZRLERatio: m.profile.Delta}
 	if !out.Begun() {
 		m.promise(&out)
 	}

@@ -12,30 +12,30 @@ const DefaultBudget = 100 * time.Millisecond
 // Policy is what one migration may do, and does not change while it goes on. [Policy.Decide] is the
 // whole rule of the engine, which only carries it out.
 type Policy struct {
-	First    time.Duration // the downtime limit from the start on
-	Cap      time.Duration // what the budget leaves for the last copy
-	Most     time.Duration // unless Firm, the highest in normal time, Cap or more
-	Long     time.Duration // unless Firm, what is still better than a guest that is slowed down, Most or more
-	Longest  time.Duration // no limit is ever above it, 0 for no such bound
-	Firm     bool          // Cap holds at any time, also where the deadline is missed for it
-	Patience int           // passes that were no shorter than those before, until the first raise
-	Every    time.Duration // at least so long between two raises while a throttle works, a second without one
-	Force    time.Duration // so long after its begin, as near the end of the window; 0 for never
-	Window   time.Duration // the whole time of the migration, 0 without a deadline
-	Throttle bool          // the guest may be slowed down
-	PostCopy bool          // the guest may go on at the target before all of its memory is there
-	Compress bool          // what is sent may be compressed
-	Delta    uint64        // bytes: the largest cache that XBZRLE may have, 0 for no XBZRLE
-	Single   bool          // over one connection, and as it is: compressing takes several
+	InitialDowntime  time.Duration // the downtime limit from the start on
+	Budget           time.Duration // what the budget leaves for the last copy
+	Max              time.Duration // unless Firm, the highest in normal time, Budget or more
+	HardMax          time.Duration // unless Firm, what is still better than a guest that is slowed down, Max or more
+	UpperBound       time.Duration // no limit is ever above it, 0 for no such bound
+	Firm             bool          // Budget holds at any time, also where the deadline is missed for it
+	Patience         int           // passes that were no shorter than those before, until the first raise
+	RaiseEvery       time.Duration // at least so long between two raises while a throttle works, a second without one
+	ForceAfter       time.Duration // so long after its begin, as near the end of the window; 0 for never
+	Window           time.Duration // the whole time of the migration, 0 without a deadline
+	AutoConverge     bool          // the guest may be slowed down
+	PostCopy         bool          // the guest may go on at the target before all of its memory is there
+	Compress         bool          // what is sent may be compressed
+	XBZRLECache      uint64        // bytes: the largest cache that XBZRLE may have, 0 for no XBZRLE
+	SingleConnection bool          // over one connection, and as it is: compressing takes several
 }
 
 const (
-	// InitialDowntime is low, as an idle guest needs no more: QEMU stops the guest as soon as no more is left than
+	// DefaultInitialDowntime is low, as an idle guest needs no more: QEMU stops the guest as soon as no more is left than
 	// the limit allows, also in the middle of a pass, and one more pass costs nobody anything.
-	InitialDowntime = 2 * time.Millisecond
-	defaultPatience = 2
-	firstRaise      = time.Second // after the last gain: passes of a small guest take no time
-	longestWait     = 10 * time.Second
+	DefaultInitialDowntime = 2 * time.Millisecond
+	defaultPatience        = 2
+	firstRaise             = time.Second // after the last gain: passes of a small guest take no time
+	longestWait            = 10 * time.Second
 
 	// nearPart is the last part of the window in which meeting the deadline goes before the
 	// pause: a stopped and cold-started guest is away for much longer than any pause.
@@ -91,18 +91,18 @@ func NewPolicy(first, budget, handOver, window time.Duration) Policy {
 	if !asked {
 		budget = DefaultBudget
 	}
-	p := Policy{Cap: max(budget-handOver, budget/2), Patience: defaultPatience, Every: every, Window: window}
+	p := Policy{Budget: max(budget-handOver, budget/2), Patience: defaultPatience, RaiseEvery: every, Window: window}
 	switch {
 	case first <= 0:
-		p.First = min(InitialDowntime, p.Cap)
+		p.InitialDowntime = min(DefaultInitialDowntime, p.Budget)
 	case asked:
-		p.First = min(first, p.Cap)
+		p.InitialDowntime = min(first, p.Budget)
 	default:
-		p.First, p.Cap = first, max(first, p.Cap)
+		p.InitialDowntime, p.Budget = first, max(first, p.Budget)
 	}
-	p.Most, p.Long = p.Cap, p.Cap
+	p.Max, p.HardMax = p.Budget, p.Budget
 	if !asked {
-		p.Most, p.Long = max(p.Cap, usualPause), max(p.Cap, longPause)
+		p.Max, p.HardMax = max(p.Budget, usualPause), max(p.Budget, longPause)
 	}
 	return p
 }
@@ -114,12 +114,12 @@ func (p Policy) Within(longest, handOver time.Duration, asked bool) Policy {
 	if longest <= 0 {
 		return p
 	}
-	p.Longest = max(longest-handOver, longest/2)
-	p.First, p.Cap = min(p.First, p.Longest), min(p.Cap, p.Longest)
-	p.Most, p.Long = min(p.Most, p.Longest), min(p.Long, p.Longest)
+	p.UpperBound = max(longest-handOver, longest/2)
+	p.InitialDowntime, p.Budget = min(p.InitialDowntime, p.UpperBound), min(p.Budget, p.UpperBound)
+	p.Max, p.HardMax = min(p.Max, p.UpperBound), min(p.HardMax, p.UpperBound)
 	if !asked {
-		p.Most = min(p.Longest, longPause)
-		p.Long = p.Most
+		p.Max = min(p.UpperBound, longPause)
+		p.HardMax = p.Max
 	}
 	return p
 }
@@ -144,56 +144,56 @@ type State struct {
 	Quiet     time.Duration // for how long nothing was sent
 	Starved   time.Duration // for how long the link has been too slow, see Policy.starved
 
-	Throttled bool // the migration was begun so that the guest may be slowed down
-	Percent   int  // taken from the guest at present
-	Switched  bool // the guest runs at the target already
+	AutoConverge bool // the migration was begun so that the guest may be slowed down
+	Throttle     int  // taken from the guest at present
+	Switched     bool // the guest runs at the target already
 
-	Link   uint64  // bytes per second that the migration may put on the link, 0 where not known
-	Set    uint64  // bytes that a pass after the first finds dirty at most, 0 where not known
-	Deltas bool    // the migration was begun with XBZRLE
-	Delta  float64 // the part of a rewritten page that XBZRLE had to send at an earlier move, 0 where not known
+	Link        uint64  // bytes per second that the migration may put on the link, 0 where not known
+	WorkingSet  uint64  // bytes that a pass after the first finds dirty at most, 0 where not known
+	XBZRLE      bool    // the migration was begun with XBZRLE
+	XBZRLERatio float64 // the part of a rewritten page that XBZRLE had to send at an earlier move, 0 where not known
 
 	// What is predicted before the begin, from a measurement or an earlier move.
-	Easy      bool // pre-copy alone ends within Most
-	Packs     bool // it does with half of the bytes, and without them not, or takes more than half of the time
-	DeltaPays bool // with XBZRLE it ends much sooner, or without a throttle or a limit above Cap
-	Needs     int  // per cent to take from the guest so that pre-copy ends within Most, 0 for none or where not known
+	Converges        bool // pre-copy alone ends within Max
+	CompressionHelps bool // it does with half of the bytes, and without them not, or takes more than half of the time
+	XBZRLEHelps      bool // with XBZRLE it ends much sooner, or without a throttle or a limit above Budget
+	ThrottleNeeded   int  // per cent to take from the guest so that pre-copy ends within Max, 0 for none or where not known
 }
 
 // Decision is what is wanted now. It does not remember: the engine never lowers a limit, and
 // switches and gives up once.
 type Decision struct {
-	Limit       time.Duration // the downtime limit
-	Throttle    int           // per cent at which slowing the guest down begins, 0 for not at all
-	Connections int           // parallel ones, 0 for one; of use before the begin alone
-	Compress    bool          // compress what is sent, on Connections; as above
-	Cache       uint64        // bytes of the cache of XBZRLE, a power of two; 0 for no XBZRLE
-	PostCopy    bool          // let the guest go on at the target now
-	GiveUp      string        // why the migration cannot succeed, empty while it may
+	DowntimeLimit time.Duration // the downtime limit
+	Throttle      int           // per cent at which slowing the guest down begins, 0 for not at all
+	Connections   int           // parallel ones, 0 for one; of use before the begin alone
+	Compress      bool          // compress what is sent, on Connections; as above
+	XBZRLECache   uint64        // bytes of the cache of XBZRLE, a power of two; 0 for no XBZRLE
+	PostCopy      bool          // let the guest go on at the target now
+	GiveUp        string        // why the migration cannot succeed, empty while it may
 }
 
 // Decide is the rule.
 //
-//   - The limit is First for as long as passes become shorter, and Patience passes more: a guest that
+//   - The limit is InitialDowntime for as long as passes become shorter, and Patience passes more: a guest that
 //     converges needs no higher one. Then it follows the shortest last copy that a pass would have left,
 //     so that the switchover comes at a good moment and not at the first that is allowed, with more leeway
-//     at each step, but never more often than once in Every while a throttle works, and once a second without
-//     one, up to Cap, and from there to Most. Where passes do not come below Most, but below Long, it is raised
+//     at each step, but never more often than once in RaiseEvery while a throttle works, and once a second without
+//     one, up to Budget, and from there to Max. Where passes do not come below Max, but below HardMax, it is raised
 //     to that, unless post-copy is allowed.
 //   - It is at least as long as the throttle makes the guest stand still at a time, and what the last copy
 //     needs, up to a second, once the throttle takes more than 80 per cent; unless Firm forbids it.
-//   - In the last quarter of the window, and once Force has passed, it is as much as the last copy needs
+//   - In the last quarter of the window, and once ForceAfter has passed, it is as much as the last copy needs
 //     at the present rate and a quarter more, at most half of the time that is left (a minute without a
-//     window). Firm keeps it at Cap, and at no time is it above Longest.
-//   - A throttle is wanted when passes do not come below Long. QEMU must be told of it at the begin: it is, where a
+//     window). Firm keeps it at Budget, and at no time is it above UpperBound.
+//   - A throttle is wanted when passes do not come below HardMax. QEMU must be told of it at the begin: it is, where a
 //     measurement says that it will be needed, or where there is not three times the time that the first
 //     pass takes; else the migration is begun anew when passes show it.
-//   - Post-copy is wanted when passes do not come below Most, and throttling, where that is allowed, has had half of the window
+//   - Post-copy is wanted when passes do not come below Max, and throttling, where that is allowed, has had half of the window
 //     or all that it can take; and before it would be too late to get the rest across.
 //   - Memory is compressed on its way over a link that compressors fill, where a measurement says that the guest
 //     then need not be slowed down, or where it would take more than half of the time that is left. Several connections carry a
 //     big guest over a link that one does not fill. Post-copy can have neither.
-//   - XBZRLE is wanted when passes do not come below Most, before a throttle or a longer pause: it sends what changed of a
+//   - XBZRLE is wanted when passes do not come below Max, before a throttle or a longer pause: it sends what changed of a
 //     page, costs the guest nothing, and needs a cache for all pages that are written again and again. QEMU must
 //     be told of it at the begin: it is, where an earlier move or a measurement says that it will be needed; else the
 //     migration is begun again with it when passes show it.
@@ -202,7 +202,7 @@ type Decision struct {
 //
 // A guest that runs at the target already is beyond deciding.
 func (p Policy) Decide(s State) Decision {
-	d := Decision{Limit: p.limit(s)}
+	d := Decision{DowntimeLimit: p.limit(s)}
 	if s.Switched {
 		return d
 	}
@@ -210,13 +210,13 @@ func (p Policy) Decide(s State) Decision {
 	if d.GiveUp != "" {
 		return d
 	}
-	d.Cache, d.Throttle = p.cache(s), p.throttle(s)
-	if d.Cache > 0 && !s.Deltas && !s.Throttled {
+	d.XBZRLECache, d.Throttle = p.cache(s), p.throttle(s)
+	if d.XBZRLECache > 0 && !s.XBZRLE && !s.AutoConverge {
 		d.Throttle = 0 // later, if that is not enough
 	}
-	d.PostCopy = p.PostCopy && p.switches(s) && (d.Throttle == 0 || s.Throttled)
+	d.PostCopy = p.PostCopy && p.switches(s) && (d.Throttle == 0 || s.AutoConverge)
 	switch {
-	case s.Begun() || p.PostCopy || p.Single || d.Cache > 0:
+	case s.Begun() || p.PostCopy || p.SingleConnection || d.XBZRLECache > 0:
 	case p.packs(s):
 		d.Connections, d.Compress = compressors, true
 	case s.Link >= wideLink && s.Used >= manyBytes:
@@ -229,7 +229,7 @@ func (p Policy) Decide(s State) Decision {
 // the guest is better off without than its own.
 func (p Policy) packs(s State) bool {
 	long := s.Link > 0 && p.Late(TransferTime(s.Used, s.Link), s.Left)
-	return p.Compress && !p.Single && !p.PostCopy && s.Link <= CompressLink && (s.Packs || long)
+	return p.Compress && !p.SingleConnection && !p.PostCopy && s.Link <= CompressLink && (s.CompressionHelps || long)
 }
 
 const (
@@ -245,21 +245,21 @@ const (
 // cache is how large a cache XBZRLE gets in bytes, 0 where it is not wanted. One thread encodes all pages, so that it is
 // no use on a link that this does not fill.
 func (p Policy) cache(s State) uint64 {
-	size, link := cacheFor(s.Set), s.Link
-	if !s.Deltas {
+	size, link := cacheFor(s.WorkingSet), s.Link
+	if !s.XBZRLE {
 		link = max(link, s.Rate) // what is known of it may be none, or too little
 	}
-	fits := size > 0 && size <= p.Delta && !p.PostCopy && link <= CompressLink && s.Delta < PoorXBZRLE
+	fits := size > 0 && size <= p.XBZRLECache && !p.PostCopy && link <= CompressLink && s.XBZRLERatio < PoorXBZRLE
 	switch {
 	case !fits:
 		return 0
-	case s.Deltas:
+	case s.XBZRLE:
 		return size
 	case s.Begun():
-		if s.Throttled || !p.stuck(s) || !p.mayBeginAnew(s) {
+		if s.AutoConverge || !p.stuck(s) || !p.mayBeginAnew(s) {
 			return 0
 		}
-	case !s.DeltaPays || s.Packs && p.packs(s):
+	case !s.XBZRLEHelps || s.CompressionHelps && p.packs(s):
 		return 0
 	}
 	return size
@@ -283,26 +283,26 @@ func (p Policy) Late(took, left time.Duration) bool { return p.Window > 0 && too
 
 func (p Policy) limit(s State) time.Duration {
 	limit := p.unbounded(s)
-	if p.Longest > 0 {
-		limit = min(limit, p.Longest)
+	if p.UpperBound > 0 {
+		limit = min(limit, p.UpperBound)
 	}
 	return limit
 }
 
-// unbounded is the limit without regard to Longest.
+// unbounded is the limit without regard to UpperBound.
 func (p Policy) unbounded(s State) time.Duration {
 	limit := p.scheduled(s)
 	if p.bears(s) {
 		limit = max(limit, p.borne(s))
 	}
 	if !p.Firm {
-		limit = max(limit, stall(s.Percent))
+		limit = max(limit, stall(s.Throttle))
 	}
-	if !p.Firm && s.Percent > throttleMost {
+	if !p.Firm && s.Throttle > throttleMost {
 		limit = max(limit, min(lastCopyAndMore(s), throttlePause))
 	}
 	near := p.Window > 0 && s.Iteration > 0 && s.Left <= p.Window/nearPart
-	forced := p.Force > 0 && s.Elapsed >= p.Force
+	forced := p.ForceAfter > 0 && s.Elapsed >= p.ForceAfter
 	if p.Firm || !near && !forced {
 		return limit
 	}
@@ -310,7 +310,7 @@ func (p Policy) unbounded(s State) time.Duration {
 	if p.Window > 0 {
 		most = s.Left / 2
 	}
-	return max(limit, p.Cap, min(lastCopyAndMore(s), most))
+	return max(limit, p.Budget, min(lastCopyAndMore(s), most))
 }
 
 // lastCopyAndMore is what the last copy needs at the present rate, and a quarter more.
@@ -326,8 +326,8 @@ func stall(percent int) time.Duration {
 
 // every is the time between two raises. A guest at full speed will not become slower by waiting.
 func (p Policy) every(s State) time.Duration {
-	if s.Percent > 0 {
-		return max(p.Every, firstRaise)
+	if s.Throttle > 0 {
+		return max(p.RaiseEvery, firstRaise)
 	}
 	return firstRaise
 }
@@ -335,9 +335,9 @@ func (p Policy) every(s State) time.Duration {
 // Ceiling is the highest limit in normal time.
 func (p Policy) Ceiling() time.Duration {
 	if p.Firm {
-		return p.Cap
+		return p.Budget
 	}
-	return p.Most
+	return p.Max
 }
 
 // scheduled is the limit in normal time.
@@ -346,19 +346,19 @@ func (p Policy) scheduled(s State) time.Duration {
 	if s.Stale >= p.Patience && s.Stagnant >= firstRaise {
 		n = min(1+s.Stale-p.Patience, 1+int((s.Stagnant-firstRaise)/p.every(s)))
 	}
-	limit, fits := p.First, min(s.Best, p.Cap)*5/8
-	for ; n > 0 && limit < p.Cap; n-- {
-		fits = min(fits*2, p.Cap)
+	limit, fits := p.InitialDowntime, min(s.Best, p.Budget)*5/8
+	for ; n > 0 && limit < p.Budget; n-- {
+		fits = min(fits*2, p.Budget)
 		limit = max(limit*2, fits)
 	}
-	limit = min(limit, p.Cap)
+	limit = min(limit, p.Budget)
 	for ; n > 0 && limit < p.Ceiling(); n-- {
 		limit = min(max(limit*2, s.Best*5/4), p.Ceiling())
 	}
 	return limit
 }
 
-// stuck tells whether passes leave more than Most allows, as far as can be told. That the guest writes as fast as
+// stuck tells whether passes leave more than Max allows, as far as can be told. That the guest writes as fast as
 // the link carries says it sooner, but not alone: what is written again and again counts as often as it is looked at,
 // and that is more often the shorter the passes become.
 func (p Policy) stuck(s State) bool {
@@ -369,18 +369,18 @@ func (p Policy) stuck(s State) bool {
 	return s.Iteration > 1 && s.Best > p.Ceiling() && s.Stale >= patience && s.Stagnant >= p.wait(s)
 }
 
-// bears tells whether passes stay above Most and a pause of Long at most is the better way out. It is not where post-copy is
+// bears tells whether passes stay above Max and a pause of HardMax at most is the better way out. It is not where post-copy is
 // allowed, nor for ever: passes that are shorter now and then prove nothing.
 func (p Policy) bears(s State) bool {
-	return !p.Firm && !p.PostCopy && p.stuck(s) && s.Best <= p.Long && s.Stagnant < 4*p.wait(s)
+	return !p.Firm && !p.PostCopy && p.stuck(s) && s.Best <= p.HardMax && s.Stagnant < 4*p.wait(s)
 }
 
 // borne is that pause: as long as the shortest of the passes needs, and after as much time again all that may be.
 func (p Policy) borne(s State) time.Duration {
 	if s.Stagnant >= 2*p.wait(s) {
-		return p.Long
+		return p.HardMax
 	}
-	return min(s.Best*5/4, p.Long)
+	return min(s.Best*5/4, p.HardMax)
 }
 
 // wait is how long passes get to become shorter again: half of what it would cost to begin anew, as a guest
@@ -390,17 +390,17 @@ func (p Policy) wait(s State) time.Duration {
 }
 
 func (p Policy) throttle(s State) int {
-	percent := min(max(ThrottleFirst, s.Needs), throttleMost)
+	percent := min(max(ThrottleFirst, s.ThrottleNeeded), throttleMost)
 	switch {
-	case !p.Throttle:
+	case !p.AutoConverge:
 		return 0
-	case s.Throttled:
-		return max(percent, s.Percent)
+	case s.AutoConverge:
+		return max(percent, s.Throttle)
 	case s.Begun():
 		if p.stuck(s) && !p.bears(s) && p.mayBeginAnew(s) {
 			return percent
 		}
-	case !s.Easy && (s.Needs > 0 && !(s.Packs && p.packs(s)) || !p.mayBeginAnew(s)):
+	case !s.Converges && (s.ThrottleNeeded > 0 && !(s.CompressionHelps && p.packs(s)) || !p.mayBeginAnew(s)):
 		return percent
 	}
 	return 0
@@ -435,7 +435,7 @@ func (p Policy) switches(s State) bool {
 	if p.Window > 0 {
 		patience = s.Left > p.Window/2
 	}
-	return p.stuck(s) && (!p.Throttle || s.Percent >= throttleMost || !patience)
+	return p.stuck(s) && (!p.AutoConverge || s.Throttle >= throttleMost || !patience)
 }
 
 // Grace is how long the link may fail before that is believed.
@@ -457,7 +457,7 @@ func (p Policy) starved(s State) bool {
 }
 
 func (p Policy) hopeless(s State) string {
-	converges := p.PostCopy || p.Force > 0 && p.Longest == 0 || s.Best <= p.Ceiling() || s.Throttled && s.Percent < throttleMost && s.Repeated < 2*endless
+	converges := p.PostCopy || p.ForceAfter > 0 && p.UpperBound == 0 || s.Best <= p.Ceiling() || s.AutoConverge && s.Throttle < throttleMost && s.Repeated < 2*endless
 	switch {
 	case s.Iteration > 0 && s.Quiet >= p.Grace():
 		return fmt.Sprintf("the link has carried nothing for %v", s.Quiet.Round(time.Second))

@@ -27,8 +27,8 @@ func TestPolicyFromBudget(t *testing.T) {
 		{"a budget bounds a first limit", 500 * ms, 250 * ms, 50 * ms, 200 * ms, 200 * ms},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			if p := NewPolicy(c.first, c.budget, c.handOver, 0); p.First != c.wantFirst || p.Cap != c.wantCap {
-				t.Errorf("first %v and cap %v, want %v and %v", p.First, p.Cap, c.wantFirst, c.wantCap)
+			if p := NewPolicy(c.first, c.budget, c.handOver, 0); p.InitialDowntime != c.wantFirst || p.Budget != c.wantCap {
+				t.Errorf("first %v and cap %v, want %v and %v", p.InitialDowntime, p.Budget, c.wantFirst, c.wantCap)
 			}
 		})
 	}
@@ -42,7 +42,7 @@ func TestLimit(t *testing.T) {
 	strict := NewPolicy(500*ms, 0, 50*ms, 60*s)     // a first limit above the cap
 	usual := NewPolicy(0, 0, 50*ms, 0)              // nobody asked for a budget
 	firm, forced, hurry, hard := window, idle, window, usual
-	firm.Firm, forced.Force, hurry.Force = true, 20*s, 5*s
+	firm.Firm, forced.ForceAfter, hurry.ForceAfter = true, 20*s, 5*s
 	hurry.Firm, hard.Firm = true, true
 	year := 365 * 24 * time.Hour
 	cases := []struct {
@@ -60,15 +60,15 @@ func TestLimit(t *testing.T) {
 		{"fifty passes, 1 s: one step", idle, State{Stale: 50, Stagnant: s}, 20 * ms},
 		{"fifty passes, 2 s: two", idle, State{Stale: 50, Stagnant: 2 * s}, 40 * ms},
 		{"fifty passes, 5 s: the cap", idle, State{Stale: 50, Stagnant: 5 * s}, 200 * ms},
-		{"throttled, fifty passes, 5 s: still one", idle, State{Percent: 20, Stale: 50, Stagnant: 5 * s}, 20 * ms},
-		{"throttled, fifty passes, 6 s: two", idle, State{Percent: 20, Stale: 50, Stagnant: 6 * s}, 40 * ms},
-		{"throttled, fifty passes, 16 s: four", idle, State{Percent: 20, Stale: 50, Stagnant: 16 * s}, 160 * ms},
-		{"throttled, fifty passes, 21 s: the cap", idle, State{Percent: 20, Stale: 50, Stagnant: 21 * s}, 200 * ms},
+		{"throttled, fifty passes, 5 s: still one", idle, State{Throttle: 20, Stale: 50, Stagnant: 5 * s}, 20 * ms},
+		{"throttled, fifty passes, 6 s: two", idle, State{Throttle: 20, Stale: 50, Stagnant: 6 * s}, 40 * ms},
+		{"throttled, fifty passes, 16 s: four", idle, State{Throttle: 20, Stale: 50, Stagnant: 16 * s}, 160 * ms},
+		{"throttled, fifty passes, 21 s: the cap", idle, State{Throttle: 20, Stale: 50, Stagnant: 21 * s}, 200 * ms},
 		{"a year: the cap", idle, State{Stale: 1 << 30, Stagnant: year}, 200 * ms},
 		{"the best pass would have left 80 ms: a quarter more", idle, State{Stale: 2, Stagnant: s, Best: 80 * ms}, 100 * ms},
 		{"then twice that", idle, State{Stale: 3, Stagnant: 2 * s, Best: 80 * ms}, 200 * ms},
 		{"the best is beyond the cap", idle, State{Stale: 2, Stagnant: s, Best: 9 * s}, 200 * ms},
-		{"throttled, window, 4 s: two steps", window, State{Percent: 20, Stale: 9, Stagnant: 4 * s, Left: 50 * s}, 40 * ms},
+		{"throttled, window, 4 s: two steps", window, State{Throttle: 20, Stale: 9, Stagnant: 4 * s, Left: 50 * s}, 40 * ms},
 		{"16 s left: still normal", window, State{Iteration: 1, Left: 16 * s, Remaining: 1000 * mib, Rate: 100 * mib}, 10 * ms},
 		{"15 s left, 100 MiB at 100 MiB/s: 1 s and a quarter", window, State{Iteration: 9, Left: 15 * s, Remaining: 100 * mib, Rate: 100 * mib}, 1250 * ms},
 		{"15 s left, 8 MiB at 100 MiB/s need 100 ms: the cap", window, State{Iteration: 9, Left: 15 * s, Remaining: 8 * mib, Rate: 100 * mib}, 200 * ms},
@@ -92,7 +92,7 @@ func TestLimit(t *testing.T) {
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
-			if got := c.policy.Decide(c.state).Limit; got != c.want {
+			if got := c.policy.Decide(c.state).DowntimeLimit; got != c.want {
 				t.Errorf("limit %v, want %v", got, c.want)
 			}
 		})
@@ -102,13 +102,13 @@ func TestLimit(t *testing.T) {
 // TestPolicyDecide has a window of 80 s and a last copy of 50 ms at most, unless it says otherwise.
 func TestPolicyDecide(t *testing.T) {
 	const ms, s = time.Millisecond, time.Second
-	all := func(p *Policy) { p.Throttle, p.PostCopy = true, true }
-	throttle := func(p *Policy) { p.Throttle = true }
+	all := func(p *Policy) { p.AutoConverge, p.PostCopy = true, true }
+	throttle := func(p *Policy) { p.AutoConverge = true }
 	postCopy := func(p *Policy) { p.PostCopy = true }
 	plain := func(*Policy) {}
 	// A guest of 2 GiB that writes 90 MiB/s to a link of 100 MiB/s, 25 s after its begin.
 	busy := State{Elapsed: 25 * s, Left: 45 * s, Iteration: 4, Repeated: 5 * s, Stale: 2, Stagnant: 4 * s, Sent: 2500 * mib, Remaining: 200 * mib,
-		Rate: 100 * mib, DirtyRate: 90 * mib, Best: 2100 * ms, Throttled: true, Percent: 20}
+		Rate: 100 * mib, DirtyRate: 90 * mib, Best: 2100 * ms, AutoConverge: true, Throttle: 20}
 	with := func(s State, change func(*State)) State { change(&s); return s }
 	cases := []struct {
 		name     string
@@ -123,19 +123,19 @@ func TestPolicyDecide(t *testing.T) {
 		{"begin, nothing measured, and no time for a second begin", all, State{Left: 70 * s, Used: 8 * gib}, 20, 0, false, ""},
 		{"begin, the same over a faster link", all, State{Left: 70 * s, Used: 8 * gib, Link: gib}, 0, 0, false, ""},
 		{"set up, with no time for a second begin", all, State{Active: true, Left: 70 * s, Used: 8 * gib}, 0, 0, false, ""},
-		{"begin, measured to be easy", all, State{Left: 70 * s, Easy: true}, 0, 0, false, ""},
-		{"begin, measured to need 45 per cent", all, State{Left: 70 * s, Needs: 45}, 45, 0, false, ""},
-		{"begin, nothing would be enough", all, State{Left: 70 * s, Needs: 99}, 80, 0, false, ""},
-		{"begin, no throttle allowed", plain, State{Left: 70 * s, Needs: 45}, 0, 0, false, ""},
+		{"begin, measured to be easy", all, State{Left: 70 * s, Converges: true}, 0, 0, false, ""},
+		{"begin, measured to need 45 per cent", all, State{Left: 70 * s, ThrottleNeeded: 45}, 45, 0, false, ""},
+		{"begin, nothing would be enough", all, State{Left: 70 * s, ThrottleNeeded: 99}, 80, 0, false, ""},
+		{"begin, no throttle allowed", plain, State{Left: 70 * s, ThrottleNeeded: 45}, 0, 0, false, ""},
 		{"begin, a wide link and a big guest", plain, State{Left: 70 * s, Link: 2 * gib, Used: 8 * gib}, 0, 4, false, ""},
-		{"begin, the same with a driver that cannot", func(p *Policy) { p.Single = true }, State{Left: 70 * s, Link: 2 * gib, Used: 8 * gib}, 0, 0, false, ""},
+		{"begin, the same with a driver that cannot", func(p *Policy) { p.SingleConnection = true }, State{Left: 70 * s, Link: 2 * gib, Used: 8 * gib}, 0, 0, false, ""},
 		{"begin, a wide link and a small guest", plain, State{Left: 70 * s, Link: 2 * gib, Used: 1 * gib}, 0, 0, false, ""},
 		{"begin, a wide link, and post-copy wants one connection", postCopy, State{Left: 70 * s, Link: 2 * gib, Used: 8 * gib}, 0, 0, false, ""},
 
 		{"busy: the throttle has its time", all, busy, 20, 0, false, ""},
 		{"busy: the throttle has had half of the window", all, with(busy, func(x *State) { x.Left = 39 * s }), 20, 0, true, ""},
-		{"busy: the throttle can take no more", all, with(busy, func(x *State) { x.Percent = 80 }), 80, 0, true, ""},
-		{"busy: no throttle allowed, so at once", postCopy, with(busy, func(x *State) { x.Throttled = false }), 0, 0, true, ""},
+		{"busy: the throttle can take no more", all, with(busy, func(x *State) { x.Throttle = 80 }), 80, 0, true, ""},
+		{"busy: no throttle allowed, so at once", postCopy, with(busy, func(x *State) { x.AutoConverge = false }), 0, 0, true, ""},
 		{"busy: post-copy not allowed", throttle, with(busy, func(x *State) { x.Left = 39 * s }), 20, 0, false, ""},
 		{"busy, but a pass came below the cap: QEMU will switch over", all, with(busy, func(x *State) { x.Left, x.Best = 39*s, 40*ms }), 20, 0, false, ""},
 		{"second pass, measured as fast as the link", postCopy, with(busy, func(x *State) { x.Iteration, x.Stale, x.DirtyRate = 2, 0, 100*mib }), 0, 0, false, ""},
@@ -151,21 +151,25 @@ func TestPolicyDecide(t *testing.T) {
 		{"and 5 s are left: too late, pre-copy has to end it", all, with(busy, func(x *State) { x.Left = 5 * s }), 20, 0, false, ""},
 		{"switched: nothing is left to decide", all, with(busy, func(x *State) { x.Left, x.Switched = 39*s, true }), 0, 0, false, ""},
 
-		{"thought easy, and is not: begin anew with a throttle", throttle, with(busy, func(x *State) { x.Throttled, x.Sent, x.Left = false, 1000*mib, 60*s }), 20, 0, false, ""},
-		{"thought easy, and is not, but a pause of 2 s would do", throttle, with(busy, func(x *State) { x.Throttled, x.Sent, x.Left, x.Best, x.Used = false, 1000*mib, 60*s, 1900*ms, 300*mib }), 0, 0, false, ""},
-		{"and it does not", throttle, with(busy, func(x *State) { x.Throttled, x.Sent, x.Left, x.Best, x.Stagnant = false, 1000*mib, 60*s, 1600*ms, 40*s }), 20, 0, false, ""},
-		{"a pause of 2 s would do, and post-copy is allowed", all, with(busy, func(x *State) { x.Throttled, x.Sent, x.Left, x.Best = false, 1000*mib, 60*s, 1600*ms }), 20, 0, false, ""},
-		{"thought easy, and no time to begin anew: post-copy", all, with(busy, func(x *State) { x.Throttled, x.Left = false, 39*s }), 0, 0, true, ""},
-		{"thought easy, and no time, and no post-copy: as it is", throttle, with(busy, func(x *State) { x.Throttled, x.Left = false, 39*s }), 0, 0, false, ""},
+		{"thought easy, and is not: begin anew with a throttle", throttle, with(busy, func(x *State) { x.AutoConverge, x.Sent, x.Left = false, 1000*mib, 60*s }), 20, 0, false, ""},
+		{"thought easy, and is not, but a pause of 2 s would do", throttle, with(busy, func(x *State) {
+			x.AutoConverge, x.Sent, x.Left, x.Best, x.Used = false, 1000*mib, 60*s, 1900*ms, 300*mib
+		}), 0, 0, false, ""},
+		{"and it does not", throttle, with(busy, func(x *State) {
+			x.AutoConverge, x.Sent, x.Left, x.Best, x.Stagnant = false, 1000*mib, 60*s, 1600*ms, 40*s
+		}), 20, 0, false, ""},
+		{"a pause of 2 s would do, and post-copy is allowed", all, with(busy, func(x *State) { x.AutoConverge, x.Sent, x.Left, x.Best = false, 1000*mib, 60*s, 1600*ms }), 20, 0, false, ""},
+		{"thought easy, and no time to begin anew: post-copy", all, with(busy, func(x *State) { x.AutoConverge, x.Left = false, 39*s }), 0, 0, true, ""},
+		{"thought easy, and no time, and no post-copy: as it is", throttle, with(busy, func(x *State) { x.AutoConverge, x.Left = false, 39*s }), 0, 0, false, ""},
 
 		{"the link was cut a moment ago", all, with(busy, func(x *State) { x.Quiet = 9 * s }), 20, 0, false, ""},
 		{"the link is cut", all, with(busy, func(x *State) { x.Quiet = 10 * s }), 0, 0, false, "nothing for 10s"},
-		{"nothing is sent before the first pass: disks are copied", all, State{Left: 60 * s, Quiet: 30 * s, Throttled: true}, 20, 0, false, ""},
+		{"nothing is sent before the first pass: disks are copied", all, State{Left: 60 * s, Quiet: 30 * s, AutoConverge: true}, 20, 0, false, ""},
 		{"the link slowed down a moment ago", throttle, with(busy, func(x *State) { x.Rate, x.Starved = 4*mib, s }), 20, 0, false, ""},
 		{"the link is too slow", throttle, with(busy, func(x *State) { x.Rate, x.Starved = 4*mib, 10*s }), 0, 0, false, "200 MiB are left, and the link carries 4.0 MiB/s: they would not be sent in the 45s"},
 		{"the link is slow, but not too slow", throttle, with(busy, func(x *State) { x.Rate, x.Starved = 5*mib, 10*s }), 20, 0, false, ""},
-		{"first pass: most of the guest's memory was never touched", throttle, State{Iteration: 1, Left: 60 * s, Remaining: 60 * gib, Used: 2 * gib, Sent: gib, Rate: 100 * mib, Starved: 10 * s, Throttled: true}, 20, 0, false, ""},
-		{"first pass: all of it was", throttle, State{Iteration: 1, Left: 60 * s, Remaining: 60 * gib, Used: 61 * gib, Sent: gib, Rate: 100 * mib, Starved: 10 * s, Throttled: true}, 0, 0, false, "would not be sent"},
+		{"first pass: most of the guest's memory was never touched", throttle, State{Iteration: 1, Left: 60 * s, Remaining: 60 * gib, Used: 2 * gib, Sent: gib, Rate: 100 * mib, Starved: 10 * s, AutoConverge: true}, 20, 0, false, ""},
+		{"first pass: all of it was", throttle, State{Iteration: 1, Left: 60 * s, Remaining: 60 * gib, Used: 61 * gib, Sent: gib, Rate: 100 * mib, Starved: 10 * s, AutoConverge: true}, 0, 0, false, "would not be sent"},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
@@ -187,9 +191,9 @@ func TestDecideWithoutWindow(t *testing.T) {
 	const s = time.Second
 	never := State{Iteration: 90, Repeated: 5 * time.Minute, Stale: 88, Stagnant: 5 * time.Minute, Remaining: 200 * mib, Rate: 100 * mib, DirtyRate: 200 * mib, Best: 2 * s}
 	throttled := never
-	throttled.Throttled, throttled.Percent = true, 50
+	throttled.AutoConverge, throttled.Throttle = true, 50
 	spent := throttled
-	spent.Percent = 99
+	spent.Throttle = 99
 	early := never
 	early.Repeated -= s
 	for _, c := range []struct {
@@ -199,16 +203,16 @@ func TestDecideWithoutWindow(t *testing.T) {
 		giveUp   bool
 		postCopy bool
 	}{
-		{"does not converge", Policy{Cap: s}, never, true, false},
-		{"has not had its time", Policy{Cap: s}, early, false, false},
-		{"may pause for long", Policy{Cap: s, Force: s}, never, false, false},
-		{"converges", Policy{Cap: 3 * s}, never, false, false},
-		{"throttled, with more to take", Policy{Cap: s, Throttle: true}, throttled, false, false},
-		{"throttled, with no more to take", Policy{Cap: s, Throttle: true}, spent, true, false},
-		{"post-copy once the throttle has had half a minute", Policy{Cap: s, Throttle: true, PostCopy: true}, throttled, false, true},
+		{"does not converge", Policy{Budget: s}, never, true, false},
+		{"has not had its time", Policy{Budget: s}, early, false, false},
+		{"may pause for long", Policy{Budget: s, ForceAfter: s}, never, false, false},
+		{"converges", Policy{Budget: 3 * s}, never, false, false},
+		{"throttled, with more to take", Policy{Budget: s, AutoConverge: true}, throttled, false, false},
+		{"throttled, with no more to take", Policy{Budget: s, AutoConverge: true}, spent, true, false},
+		{"post-copy once the throttle has had half a minute", Policy{Budget: s, AutoConverge: true, PostCopy: true}, throttled, false, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			c.policy.First, c.policy.Most, c.policy.Patience, c.policy.Every = c.policy.Cap/8, c.policy.Cap, 3, s
+			c.policy.InitialDowntime, c.policy.Max, c.policy.Patience, c.policy.RaiseEvery = c.policy.Budget/8, c.policy.Budget, 3, s
 			if d := c.policy.Decide(c.state); (d.GiveUp != "") != c.giveUp || d.PostCopy != c.postCopy {
 				t.Errorf("given up for %q, post-copy %v", d.GiveUp, d.PostCopy)
 			}
@@ -239,7 +243,7 @@ func TestTraces(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			p := NewPolicy(0, 0, 50*ms, 80*s)
-			p.Throttle, p.PostCopy = c.throttle, c.postCopy
+			p.AutoConverge, p.PostCopy = c.throttle, c.postCopy
 			how, limit := runTrace(p, c.memory, c.rate, c.dirty)
 			if how != c.how || limit > c.limit {
 				t.Errorf("%s with a limit of %v, want %s within %v", how, limit, c.how, c.limit)
@@ -251,16 +255,16 @@ func TestTraces(t *testing.T) {
 // runTrace steps through a migration in tenths of a second.
 func runTrace(p Policy, memory, rate, dirty uint64) (how string, limit time.Duration) {
 	const step = 100 * time.Millisecond
-	s := State{Iteration: 1, Remaining: memory, Used: memory, Rate: rate, Throttled: p.Throttle}
-	limit = p.Decide(State{Left: p.Window, Used: memory}).Limit
+	s := State{Iteration: 1, Remaining: memory, Used: memory, Rate: rate, AutoConverge: p.AutoConverge}
+	limit = p.Decide(State{Left: p.Window, Used: memory}).DowntimeLimit
 	passed, starved := uint64(0), time.Duration(0) // written in this pass
 	for s.Elapsed = step; s.Elapsed < p.Window; s.Elapsed += step {
 		s.Left = p.Window - s.Elapsed
 		sent := min(rate/10, s.Remaining)
 		s.Sent, s.Remaining = s.Sent+sent, s.Remaining-sent
-		passed = min(passed+dirty*uint64(100-s.Percent)/1000, memory)
+		passed = min(passed+dirty*uint64(100-s.Throttle)/1000, memory)
 		if s.Remaining == 0 {
-			s.Iteration, s.Remaining, s.DirtyRate, passed = s.Iteration+1, passed, dirty*uint64(100-s.Percent)/100, 0
+			s.Iteration, s.Remaining, s.DirtyRate, passed = s.Iteration+1, passed, dirty*uint64(100-s.Throttle)/100, 0
 			last := TransferTime(s.Remaining, rate)
 			if s.Stale++; s.Best == 0 || last < s.Best/10*9 {
 				s.Stale, s.Stagnant = 0, 0
@@ -268,8 +272,8 @@ func runTrace(p Policy, memory, rate, dirty uint64) (how string, limit time.Dura
 			if s.Best == 0 || last < s.Best {
 				s.Best = last
 			}
-			if s.Iteration > 3 && s.Throttled && s.DirtyRate > rate/2 {
-				s.Percent = min(max(20, s.Percent+10), 99)
+			if s.Iteration > 3 && s.AutoConverge && s.DirtyRate > rate/2 {
+				s.Throttle = min(max(20, s.Throttle+10), 99)
 			}
 		}
 		if s.Iteration > 1 {
@@ -280,7 +284,7 @@ func runTrace(p Policy, memory, rate, dirty uint64) (how string, limit time.Dura
 		}
 		s.Starved = starved
 		d := p.Decide(s)
-		limit = max(limit, d.Limit)
+		limit = max(limit, d.DowntimeLimit)
 		switch {
 		case d.GiveUp != "":
 			return "given up", limit
@@ -299,11 +303,11 @@ func FuzzDecide(f *testing.F) {
 	f.Add(int64(0), int64(-1), 1<<30, uint64(1<<63), uint64(0), uint64(1<<63), int64(-1), false, true)
 	f.Fuzz(func(t *testing.T, window, left int64, iteration int, remaining, rate, dirty uint64, best int64, firm, throttled bool) {
 		p := NewPolicy(0, 0, 50*time.Millisecond, time.Duration(max(window, 0)))
-		p.Throttle, p.PostCopy, p.Firm = true, true, firm
+		p.AutoConverge, p.PostCopy, p.Firm = true, true, firm
 		d := p.Decide(State{Left: time.Duration(left), Iteration: iteration, Repeated: time.Hour, Stale: iteration, Stagnant: time.Hour, Remaining: remaining, Rate: rate,
-			DirtyRate: dirty, Best: time.Duration(best), Throttled: throttled})
-		if d.Limit < p.First || firm && d.Limit > p.Cap {
-			t.Errorf("limit %v of %v to %v", d.Limit, p.First, p.Cap)
+			DirtyRate: dirty, Best: time.Duration(best), AutoConverge: throttled})
+		if d.DowntimeLimit < p.InitialDowntime || firm && d.DowntimeLimit > p.Budget {
+			t.Errorf("limit %v of %v to %v", d.DowntimeLimit, p.InitialDowntime, p.Budget)
 		}
 		if d.Throttle < 0 || d.Throttle > 99 || d.PostCopy && iteration < 2 || d.PostCopy && d.GiveUp != "" {
 			t.Errorf("%+v", d)
@@ -324,9 +328,9 @@ func TestLimitFollowsTheThrottle(t *testing.T) {
 		{99, false, 990 * time.Millisecond}, {100, false, 990 * time.Millisecond}, {99, true, 10 * time.Millisecond},
 	} {
 		p := NewPolicy(10*time.Millisecond, 0, 50*time.Millisecond, 2*time.Minute)
-		p.Throttle, p.Firm = true, c.firm
-		s := State{Iteration: 5, Left: 100 * time.Second, Remaining: 2 << 20, Rate: 20 << 20, Throttled: true, Percent: c.percent}
-		if got := p.Decide(s).Limit; got != c.want {
+		p.AutoConverge, p.Firm = true, c.firm
+		s := State{Iteration: 5, Left: 100 * time.Second, Remaining: 2 << 20, Rate: 20 << 20, AutoConverge: true, Throttle: c.percent}
+		if got := p.Decide(s).DowntimeLimit; got != c.want {
 			t.Errorf("at %d %%, firm %v: limit %v, want %v", c.percent, c.firm, got, c.want)
 		}
 	}
@@ -352,14 +356,14 @@ func TestLongestPause(t *testing.T) {
 			p := NewPolicy(0, c.budget, 50*ms, 60*s).Within(c.longest, 50*ms, c.budget > 0)
 			near := busy
 			near.Left = 4 * s
-			if first := p.Decide(State{Left: 60 * s}).Limit; first != c.first {
+			if first := p.Decide(State{Left: 60 * s}).DowntimeLimit; first != c.first {
 				t.Errorf("first limit %v, want %v", first, c.first)
 			}
-			if limit := p.Decide(near).Limit; limit != c.limit {
+			if limit := p.Decide(near).DowntimeLimit; limit != c.limit {
 				t.Errorf("limit near the deadline %v, want %v", limit, c.limit)
 			}
-			p.Force = s
-			if limit := p.Decide(near).Limit; limit != c.limit {
+			p.ForceAfter = s
+			if limit := p.Decide(near).DowntimeLimit; limit != c.limit {
 				t.Errorf("limit after PauseAfter %v, want %v", limit, c.limit)
 			}
 		})
@@ -370,9 +374,9 @@ func TestLongestPause(t *testing.T) {
 func TestLongestPauseIsUsed(t *testing.T) {
 	const ms, s = time.Millisecond, time.Second
 	p := NewPolicy(0, 0, 50*ms, 0).Within(5*s, 50*ms, false)
-	p.Throttle = true
+	p.AutoConverge = true
 	stuck := State{Iteration: 9, Stale: 8, Stagnant: 60 * s, Repeated: 60 * s, Remaining: 300 << 20, Used: 1 << 30, Rate: 100 << 20, DirtyRate: 90 << 20, Best: 1500 * ms}
-	if d := p.Decide(stuck); d.Limit < 1500*ms || d.Limit > 2*s || d.Throttle != 0 {
+	if d := p.Decide(stuck); d.DowntimeLimit < 1500*ms || d.DowntimeLimit > 2*s || d.Throttle != 0 {
 		t.Errorf("%+v", d)
 	}
 }

@@ -40,7 +40,7 @@ func (t *Trend) passes(s *State, job libvirt.JobStats, now time.Time) {
 	}
 	t.weigh(job, now)
 	t.most = max(t.most, job.Remaining)
-	s.Repeated, s.Set = now.Sub(t.repeated), t.most
+	s.Repeated, s.WorkingSet = now.Sub(t.repeated), t.most
 	s.Best, s.Stale, s.Stagnant = slices.Min(t.last), job.Iteration-t.gain, now.Sub(t.gained)
 }
 

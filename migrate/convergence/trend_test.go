@@ -23,7 +23,7 @@ func (e emulation) run(p Policy) (limit, took time.Duration, stop Decision) {
 	var trend Trend
 	begin := time.Now()
 	rest, sent := e.used, uint64(0)
-	limit = p.First
+	limit = p.InitialDowntime
 	for pass := 1; ; pass++ {
 		began := time.Now()
 		end := began.Add(max(TransferTime(rest, e.link).Truncate(100*time.Millisecond), 100*time.Millisecond))
@@ -41,7 +41,7 @@ func (e emulation) run(p Policy) (limit, took time.Duration, stop Decision) {
 			if d.Throttle > 0 || d.GiveUp != "" || d.PostCopy {
 				return limit, time.Since(begin), d
 			}
-			limit = max(limit, d.Limit)
+			limit = max(limit, d.DowntimeLimit)
 		}
 		sent += rest
 		rest = min(uint64(time.Since(began).Seconds()*float64(e.dirty)), e.set) + e.noise
@@ -70,7 +70,7 @@ func TestBusyGuestConverges(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				p := NewPolicy(0, 0, 30*time.Millisecond, 0)
-				p.Throttle = true
+				p.AutoConverge = true
 				limit, took, stop := c.guest.run(p)
 				if (stop.Throttle > 0) != c.stuck || stop.GiveUp != "" {
 					t.Errorf("after %v: %+v", took, stop)

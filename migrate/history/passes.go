@@ -100,5 +100,5 @@ func writes(passes []pass) (exact, least uint64) {
 func device(r *record.Record) (ms float64, known bool) {
 	ms, known = r.FinalCopy()
 	n := len(r.DowntimeLimitsMS)
-	return ms, known && n > 0 && r.DowntimeLimitsMS[n-1] <= record.Millis(convergence.InitialDowntime)
+	return ms, known && n > 0 && r.DowntimeLimitsMS[n-1] <= record.Millis(convergence.DefaultInitialDowntime)
 }
