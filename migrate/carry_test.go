@@ -475,7 +475,7 @@ func TestDisksAreNotCopiedTwice(t *testing.T) {
 	}{
 		{0, 0, false}, {0, 1, true}, {time.Minute, 0, false}, {time.Minute, 1 << 30, false}, {time.Minute, 1 << 40, true},
 	} {
-		p := convergence.NewPolicy(0, 0, 0, c.window)
+		p := convergence.NewPolicy(convergence.Pause{}, c.window)
 		p.AutoConverge = true
 		d := p.Decide(convergence.State{Used: 1 << 30, Link: 1 << 30, Left: c.window, Disks: c.disks})
 		if (d.Throttle > 0) != c.want {

@@ -293,7 +293,7 @@ func (w *walk) state(s libvirt.JobStats) convergence.State {
 		Link: w.rate, WorkingSet: cmp.Or(w.set, w.promises.WorkingSet), XBZRLE: w.try.cache > 0, XBZRLERatio: w.delta,
 		Converges: w.promises.Converges, CompressionHelps: w.promises.CompressionHelps, XBZRLEHelps: w.promises.XBZRLEHelps, ThrottleNeeded: w.promises.ThrottleNeeded}
 	if s.Active {
-		w.trend.Observe(&out, s, w.policy, time.Unix(0, 0).Add(w.clock))
+		w.trend.Observe(&out, s, w.policy.Window, time.Unix(0, 0).Add(w.clock))
 	}
 	return out
 }

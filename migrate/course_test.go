@@ -44,7 +44,7 @@ func TestForesee(t *testing.T) {
 		{"post-copy", writes(60, 90), func(p *convergence.Policy) { p.PostCopy = true }, 7 * s, 15 * s, [2]uint64{0, 0}, ladder.PostCopy, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			p := convergence.NewPolicy(0, 0, 30*ms, 0)
+			p := convergence.NewPolicy(convergence.Pause{HandOver: 30 * ms}, 0)
 			c.may(&p)
 			got := foresee(p, c.outlook)
 			rest := got.rest / mib
@@ -70,7 +70,7 @@ func TestForeseeEnds(t *testing.T) {
 		{"a big guest behind a bound", outlook{used: 1 << 40, dirty: mib, rate: 100 * mib, last: 200 * mib, shrink: 2, delta: 0.1}, 0, true},
 		{"all at once", outlook{used: 1 << 62, dirty: 1 << 62, rate: 1 << 62, last: 1 << 62, shrink: 1e9, delta: 1e-9}, 0, false},
 	} {
-		p := convergence.NewPolicy(0, 100*time.Millisecond, 30*time.Millisecond, c.window)
+		p := convergence.NewPolicy(convergence.Pause{Budget: 100 * time.Millisecond, HandOver: 30 * time.Millisecond}, c.window)
 		p.Firm = true
 		got := foresee(p, c.o)
 		if got.ends != c.ends || got.took < 0 || c.window > 0 && got.took > c.window+time.Second {
@@ -98,7 +98,7 @@ func TestDeltaPays(t *testing.T) {
 		{"not allowed", func(p *convergence.Policy) { p.XBZRLECache = 0 }, func(o *outlook) { o.dirty, o.set = 60*mib, 32*mib }, false},
 		{"post-copy", func(p *convergence.Policy) { p.PostCopy = true }, func(o *outlook) { o.dirty, o.set = 60*mib, 32*mib }, false},
 	} {
-		p := convergence.NewPolicy(0, 0, 30*time.Millisecond, 0)
+		p := convergence.NewPolicy(convergence.Pause{HandOver: 30 * time.Millisecond}, 0)
 		p.XBZRLECache, p.AutoConverge = convergence.MaxXBZRLECache, true
 		c.may(&p)
 		o := base

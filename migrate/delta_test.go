@@ -111,7 +111,7 @@ func TestXBZRLEPromised(t *testing.T) {
 		m.link, m.load = c.link, libvirt.Load{Memory: 600 * mib}
 		m.load.Dirty = libvirt.Dirty{Measured: c.measured > 0, Rate: c.measured * mib}
 		m.profile = history.Profile{WorkingSet: 90 * mib, DirtyRate: 300 * mib, Touched: 1, Moves: 1}
-		m.policy = convergence.NewPolicy(0, 0, 50*time.Millisecond, 0)
+		m.policy = convergence.NewPolicy(convergence.Pause{HandOver: 50 * time.Millisecond}, 0)
 		m.policy.AutoConverge, m.policy.XBZRLECache, m.policy.SingleConnection = true, convergence.MaxXBZRLECache, true
 		s := convergence.State{WorkingSet: m.profile.WorkingSet}
 		if m.promise(&s); s.XBZRLEHelps != c.want || s.WorkingSet != c.set*mib {

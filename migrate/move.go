@@ -295,7 +295,7 @@ func (m *mover) plan(ctx context.Context) {
 		window = time.Until(deadline)
 		m.deadline, m.abortAt = deadline, deadline.Add(-reserveOf(window))
 	}
-	m.policy = convergence.NewPolicy(0, m.req.BlackoutBudget, m.link.HandOver(), window).Within(m.req.DowntimeLimit, m.link.HandOver(), m.req.BlackoutBudget > 0)
+	m.policy = convergence.NewPolicy(convergence.Pause{Budget: m.req.BlackoutBudget, Longest: m.req.DowntimeLimit, HandOver: m.link.HandOver()}, window)
 	m.policy.Firm, m.policy.ForceAfter = m.req.Firm, m.req.PauseAfter
 	m.policy.AutoConverge, m.policy.PostCopy = !m.req.NoConverge, m.req.PostCopy
 	// With several connections QEMU 10.0 does not give a migration up while the link is cut, and answers nothing

@@ -18,7 +18,7 @@ func (m *mover) state(s libvirt.JobStats) convergence.State {
 	if !out.Begun() {
 		m.promise(&out)
 	}
-	m.trend.Observe(&out, s, m.policy, time.Now())
+	m.trend.Observe(&out, s, m.policy.Window, time.Now())
 	return out
 }
 

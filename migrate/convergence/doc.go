@@ -1,4 +1,11 @@
-// Package convergence is the rule by which a migration is steered: what it is begun with, how long its last copy may
-// take, whether the guest is slowed down, when it is switched to post-copy, and when all of that is no use. It does no
-// input or output and reads no clock.
+// Package convergence is the rule by which a migration is steered. It does no input or output and reads no clock: a
+// [Policy] says what is allowed, a [State] how the migration goes, and [Policy.Decide] what is wanted now.
+//
+//   - downtime.go: the downtime limit, and how a blackout budget and a longest pause are divided.
+//   - begin.go: what QEMU must be told at the begin: auto-converge, XBZRLE, compression, parallel connections.
+//   - decide.go: the decision, post-copy, and when to give up.
+//   - trend.go: what the passes so far say.
+//   - policy.go, state.go: what the rule decides from, and what its parts share.
+//
+// Package predict runs the same rule on a simulated guest.
 package convergence

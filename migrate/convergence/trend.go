@@ -25,11 +25,11 @@ type Trend struct {
 const memory = 8
 
 // Observe puts into s what the rule needs of the samples so far: job is the present one, of which s has the rest.
-func (t *Trend) Observe(s *State, job libvirt.JobStats, p Policy, now time.Time) {
+func (t *Trend) Observe(s *State, job libvirt.JobStats, window time.Duration, now time.Time) {
 	if job.Iteration > 1 {
 		t.passes(s, job, now)
 	}
-	t.endure(job, p.starved(*s), now)
+	t.endure(job, s.starved(window), now)
 	s.Quiet, s.Starved = t.quiet, t.starved
 }
 

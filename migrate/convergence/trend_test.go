@@ -36,7 +36,7 @@ func (e emulation) run(p Policy) (limit, took time.Duration, stop Decision) {
 			}
 			state := State{Active: true, Elapsed: s.Elapsed, Left: math.MaxInt64, Iteration: pass, Sent: s.Processed, Remaining: s.Remaining,
 				Used: e.used, Rate: s.Rate, DirtyRate: s.DirtyRate}
-			trend.Observe(&state, s, p, time.Now())
+			trend.Observe(&state, s, p.Window, time.Now())
 			d := p.Decide(state)
 			if d.Throttle > 0 || d.GiveUp != "" || d.PostCopy {
 				return limit, time.Since(begin), d
@@ -69,7 +69,7 @@ func TestBusyGuestConverges(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				p := NewPolicy(0, 0, 30*time.Millisecond, 0)
+				p := NewPolicy(Pause{HandOver: 30 * time.Millisecond}, 0)
 				p.AutoConverge = true
 				limit, took, stop := c.guest.run(p)
 				if (stop.Throttle > 0) != c.stuck || stop.GiveUp != "" {
@@ -92,7 +92,7 @@ func TestTrend(t *testing.T) {
 		at := func(pass int, remaining, sent uint64) State {
 			time.Sleep(PollEvery)
 			s := State{Active: true, Left: math.MaxInt64, Iteration: pass, Remaining: remaining, Sent: sent, Rate: rate}
-			trend.Observe(&s, libvirt.JobStats{Active: true, Iteration: pass, Remaining: remaining, Processed: sent, Rate: rate}, p, time.Now())
+			trend.Observe(&s, libvirt.JobStats{Active: true, Iteration: pass, Remaining: remaining, Processed: sent, Rate: rate}, p.Window, time.Now())
 			return s
 		}
 		at(1, 500<<20, 1)

@@ -30,7 +30,7 @@ func TestCompress(t *testing.T) {
 		{"under way: too late", func(*Policy) {}, with(func(x *State) { x.Active = true }), false, 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			p := NewPolicy(0, 0, 50*time.Millisecond, 80*s)
+			p := NewPolicy(Pause{HandOver: 50 * time.Millisecond}, 80*s)
 			p.AutoConverge, p.Compress = true, true
 			c.may(&p)
 			d := p.Decide(c.state)
@@ -87,7 +87,7 @@ func TestXBZRLE(t *testing.T) {
 		{"begun with it, and it converges", as, with(busy, func(x *State) { x.XBZRLE, x.Stale = true, 0 }), 512, 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			p := NewPolicy(0, 0, 50*time.Millisecond, 80*s)
+			p := NewPolicy(Pause{HandOver: 50 * time.Millisecond}, 80*s)
 			p.AutoConverge, p.XBZRLECache, p.SingleConnection = true, MaxXBZRLECache, true
 			c.may(&p)
 			d := p.Decide(c.state)
