@@ -7,10 +7,10 @@ import (
 	"time"
 
 	"github.com/vmferry/vmferry/migrate/convergence"
-	"github.com/vmferry/vmferry/migrate/drain"
 	"github.com/vmferry/vmferry/migrate/history"
 	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/migrate/predict"
 )
 
 // Gauge measures a guest and changes nothing. *client.Conn is one.
@@ -83,10 +83,10 @@ func sleep(ctx context.Context, d time.Duration) error {
 
 // LoadFor turns a guest's load, and what is remembered of the guest, into what package drain predicts from, for a move
 // over the link that has to stay within the budget.
-func LoadFor(load libvirt.Load, known history.Profile, link history.Link, budget time.Duration) drain.Load {
+func LoadFor(load libvirt.Load, known history.Profile, link history.Link, budget time.Duration) predict.Load {
 	// QEMU does not count the device state when it looks whether the rest is within the limit.
 	device := convergence.TransferTime(deviceState, cmp.Or(link.Bandwidth, convergence.UsualLink))
-	l := drain.Load{
+	l := predict.Load{
 		Memory: used(load), DirtyRate: float64(load.Dirty.Rate), Device: deviceState,
 		Limit: convergence.DefaultInitialDowntime + device, Budget: budget, HandOver: link.HandOver(),
 	}
@@ -294,11 +294,11 @@ func (m *mover) promise(s *convergence.State) {
 		first := convergence.TransferTime(used(m.load), rate)
 		s.WorkingSet = min(used(m.load), uint64(float64(m.load.Dirty.Rate)*first.Seconds()))
 	}
-	s.Converges = drain.Predict(load, float64(rate)/2, ladder.Live).Kept
+	s.Converges = predict.WithNeed(load, float64(rate)/2, ladder.Live).Kept
 	if m.link.AtLeast && (m.req.Bandwidth == 0 || m.req.Bandwidth<<20/10*9 > m.link.Bandwidth) {
 		return // the passes will tell whether the link carries enough
 	}
-	plain := drain.Predict(load, float64(rate), ladder.Live)
+	plain := predict.WithNeed(load, float64(rate), ladder.Live)
 	stuck := plain.Need != nil
 	// What it writes in a second is the least that a last copy would have, once passes take no less.
 	least := uint64(load.DirtyRate)
@@ -311,7 +311,7 @@ func (m *mover) promise(s *convergence.State) {
 	if stuck || m.policy.Late(plain.Duration, m.left()) {
 		// QEMU reckons with what is on the wire when it looks whether the rest is within the limit.
 		load.Budget = ceiling/convergence.UsualShrink + m.link.HandOver()
-		s.CompressionHelps = drain.Predict(load, float64(rate)*convergence.UsualShrink, ladder.Live).Kept
+		s.CompressionHelps = predict.WithNeed(load, float64(rate)*convergence.UsualShrink, ladder.Live).Kept
 	}
 	s.XBZRLEHelps = deltaPays(m.policy, m.outlook(*s))
 }

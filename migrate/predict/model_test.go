@@ -1,4 +1,4 @@
-package drain
+package predict
 
 import (
 	"math"
@@ -60,11 +60,11 @@ func TestPredict(t *testing.T) {
 			Prediction{Duration: 1254 * ms, Bytes: 1204 * mb, Passes: 1, Pause: 54 * ms, Limit: 4 * ms, Kept: true}},
 		{"disks are copied first", Load{Memory: gb, Device: 5 * mb, Disks: 20 * gb}, ladder.Live,
 			Prediction{Duration: 21*sec + 5*ms, Bytes: 21*gb + 5*mb, Passes: 1, Pause: 5 * ms, Limit: 30 * ms, Kept: true}},
-		{"no post-copy with disks", Load{Memory: gb, Disks: gb}, ladder.PostCopy, Prediction{Duration: forever, Pause: forever}},
-		{"no link to predict for", Load{Memory: gb}, ladder.Shutdown, Prediction{Duration: forever, Pause: forever}},
+		{"no post-copy with disks", Load{Memory: gb, Disks: gb}, ladder.PostCopy, Prediction{Duration: Forever, Pause: Forever}},
+		{"no link to predict for", Load{Memory: gb}, ladder.Shutdown, Prediction{Duration: Forever, Pause: Forever}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			got := Predict(c.load, gb, c.by)
+			got := WithNeed(c.load, gb, c.by)
 			c.want.Rung, c.want.Rate = c.by, gb
 			near := func(a, b float64) bool { return math.Abs(a-b) <= 1000 } // ns, bytes
 			if n, w := got.Need, c.want.Need; (n == nil) != (w == nil) || n != nil && *n != *w {
@@ -84,7 +84,7 @@ func TestPredict(t *testing.T) {
 // TestNeedThrottle proves the least per cent: it is enough, and one less is not.
 func TestNeedThrottle(t *testing.T) {
 	l := Load{Memory: gb, DirtyRate: 2 * gb, WorkingSet: 200 * mb, Budget: 200 * ms, HandOver: 50 * ms}
-	n := Predict(l, gb, ladder.Live).Need
+	n := WithNeed(l, gb, ladder.Live).Need
 	kept := func(percent int) bool { return l.preCopy(gb, func(int) int { return percent }).Kept }
 	if !kept(n.Throttle) || kept(n.Throttle-1) {
 		t.Errorf("%d %% is not the least", n.Throttle)
@@ -93,8 +93,8 @@ func TestNeedThrottle(t *testing.T) {
 
 func TestPredictWithoutALink(t *testing.T) {
 	for _, rate := range []float64{0, -1, math.NaN(), math.Inf(1)} {
-		p := Predict(Load{Memory: gb}, rate, ladder.Live)
-		if p.Kept || p.Duration != forever || *p.Need != (Need{}) {
+		p := WithNeed(Load{Memory: gb}, rate, ladder.Live)
+		if p.Kept || p.Duration != Forever || *p.Need != (Need{}) {
 			t.Errorf("at %v: %+v", rate, p)
 		}
 	}
@@ -138,10 +138,10 @@ func TestPredictIsMonotone(t *testing.T) {
 	for range 4_000 {
 		l, rate := randomLoad(r), 50*mb+r.Float64()*2*gb
 		for _, m := range []ladder.Rung{ladder.Live, ladder.Converge, ladder.PostCopy} {
-			p := predict(l, rate, m)
+			p := AtRate(l, rate, m)
 			checkSane(t, l, p)
-			checkNotBetter(t, p, predict(l, rate*(1+r.Float64()), m), "with less bandwidth")
-			checkNotBetter(t, predict(harder(r, l), rate, m), p, "with a harder load")
+			checkNotBetter(t, p, AtRate(l, rate*(1+r.Float64()), m), "with less bandwidth")
+			checkNotBetter(t, AtRate(harder(r, l), rate, m), p, "with a harder load")
 		}
 	}
 }
@@ -176,7 +176,7 @@ func FuzzPredict(f *testing.F) {
 	f.Fuzz(func(t *testing.T, memory uint64, dirty float64, set, device uint64, limit, budget, hand int64, rate float64) {
 		l := Load{memory, dirty, set, device, time.Duration(limit), time.Duration(budget), max(time.Duration(hand), 0), device}
 		for _, m := range ladder.Rungs {
-			checkSane(t, l, Predict(l, rate, m))
+			checkSane(t, l, WithNeed(l, rate, m))
 		}
 	})
 }

@@ -1,4 +1,4 @@
-package drain
+package predict
 
 import (
 	"math"
@@ -50,33 +50,35 @@ const (
 	// more than 95 per cent of the bandwidth, and then the estimate means nothing.
 	maxPasses = 100
 
-	// forever is more than any time that counts, and small enough to add up.
-	forever = time.Duration(math.MaxInt64 / 4)
+	// Forever is more than any time that counts, and small enough to add up.
+	Forever = time.Duration(math.MaxInt64 / 4)
 )
 
-// Predict says how a move of l by m goes at a constant rate, in bytes per second. A rate that is not
+// WithNeed says how a move of l by m goes at a constant rate, in bytes per second. A rate that is not
 // above zero, or a means that uses no link, gives a prediction that is not kept and lasts for ever.
 //
 // More bandwidth never makes a move longer, nor has it send more; more memory, a higher dirty rate or
 // a larger working set never makes it shorter. The pause is not monotone: a move that ends a pass
 // earlier may leave more to the last copy, but no more than the limit.
-func Predict(l Load, rate float64, m ladder.Rung) Prediction {
-	p := predict(l, rate, m)
+func WithNeed(l Load, rate float64, m ladder.Rung) Prediction {
+	p := AtRate(l, rate, m)
 	if m == ladder.Live && !p.Kept {
 		p.Need = l.needs(rate)
 	}
 	return p
 }
 
-// ends tells whether it ends by itself, within the budget or not.
-func (p Prediction) ends() bool { return p.Passes > 0 && p.Passes < maxPasses }
+// Ends tells whether it ends by itself, within the budget or not.
+func (p Prediction) Ends() bool { return p.Passes > 0 && p.Passes < maxPasses }
 
-func usable(rate float64) bool { return rate > 0 && !math.IsInf(rate, 1) }
+// Usable tells whether it is a rate to predict with.
+func Usable(rate float64) bool { return rate > 0 && !math.IsInf(rate, 1) }
 
-func predict(l Load, rate float64, m ladder.Rung) Prediction {
-	p := Prediction{Rung: m, Rate: rate, Duration: forever, Pause: forever}
+// AtRate is WithNeed without the Need, which takes longest to find.
+func AtRate(l Load, rate float64, m ladder.Rung) Prediction {
+	p := Prediction{Rung: m, Rate: rate, Duration: Forever, Pause: Forever}
 	switch {
-	case !usable(rate):
+	case !Usable(rate):
 	case m == ladder.Live:
 		p = l.preCopy(rate, func(int) int { return 0 })
 	case m == ladder.Converge:
@@ -98,13 +100,13 @@ func (l Load) preCopy(rate float64, throttle func(pass int) int) Prediction {
 		p.Throttle = throttle(p.Passes)
 		rest = l.written(took, p.Throttle)
 		p.Limit = l.limit(p.Passes)
-		last := toDuration((rest + float64(l.Device)) / rate)
+		last := Seconds((rest + float64(l.Device)) / rate)
 		done := last <= p.Limit
 		if !done && p.Passes < maxPasses {
 			continue
 		}
-		p.Pause = later(last, l.HandOver)
-		p.Duration = later(toDuration(seconds), p.Pause)
+		p.Pause = Later(last, l.HandOver)
+		p.Duration = Later(Seconds(seconds), p.Pause)
 		p.Bytes = toBytes(sent + rest + float64(l.Device))
 		p.Kept = done && l.allows(p.Pause)
 		return p
@@ -116,9 +118,9 @@ func (l Load) postCopy(rate float64) Prediction {
 	first := float64(l.Memory) / rate
 	rest, device := l.written(first, 0), float64(l.Device)
 	p := Prediction{Rate: rate, Passes: 1, Bytes: toBytes(float64(l.Memory) + rest + device)}
-	p.Pause = later(toDuration(device/rate), l.HandOver)
-	p.Limit = toDuration(device / rate)
-	p.Duration = later(toDuration(first+rest/rate), p.Pause)
+	p.Pause = Later(Seconds(device/rate), l.HandOver)
+	p.Limit = Seconds(device / rate)
+	p.Duration = Later(Seconds(first+rest/rate), p.Pause)
 	p.Kept = l.allows(p.Pause)
 	return p
 }
@@ -148,7 +150,7 @@ func (l Load) written(seconds float64, throttle int) float64 {
 // limit is the downtime limit after that many passes. The policy of a real move is slower to
 // raise it, by the clock; which of the two a guest meets first makes no difference to the bound.
 func (l Load) limit(passes int) time.Duration {
-	limit, ceiling := l.Limit, forever
+	limit, ceiling := l.Limit, Forever
 	if limit <= 0 {
 		limit = defaultLimit
 	}
@@ -164,10 +166,10 @@ func (l Load) limit(passes int) time.Duration {
 func (l Load) allows(pause time.Duration) bool { return l.Budget <= 0 || pause <= l.Budget }
 
 func (l Load) needs(rate float64) *Need {
-	n := &Need{PostCopy: predict(l, rate, ladder.PostCopy).Kept}
+	n := &Need{PostCopy: AtRate(l, rate, ladder.PostCopy).Kept}
 	const most = 99 // QEMU's own bound
 	least := 1 + sort.Search(most, func(i int) bool {
-		return usable(rate) && l.preCopy(rate, func(int) int { return i + 1 }).Kept
+		return Usable(rate) && l.preCopy(rate, func(int) int { return i + 1 }).Kept
 	})
 	if least <= most {
 		n.Throttle = least
@@ -175,11 +177,12 @@ func (l Load) needs(rate float64) *Need {
 	return n
 }
 
-func toDuration(seconds float64) time.Duration {
-	if ns := seconds * float64(time.Second); ns < float64(forever) {
+// Seconds is so many seconds, at most Forever.
+func Seconds(seconds float64) time.Duration {
+	if ns := seconds * float64(time.Second); ns < float64(Forever) {
 		return time.Duration(ns)
 	}
-	return forever
+	return Forever
 }
 
 func toBytes(b float64) uint64 {
@@ -189,5 +192,5 @@ func toBytes(b float64) uint64 {
 	return math.MaxUint64
 }
 
-// later is t+d without overflow.
-func later(t, d time.Duration) time.Duration { return min(min(t, forever)+min(d, forever), forever) }
+// Later is t+d without overflow.
+func Later(t, d time.Duration) time.Duration { return min(min(t, Forever)+min(d, Forever), Forever) }

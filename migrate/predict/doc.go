@@ -1,0 +1,2 @@
+// Package predict says how a migration will go.
+package predict
