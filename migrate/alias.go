@@ -1,11 +1,13 @@
 package migrate
 
 import (
+	"context"
 	"time"
 
 	"github.com/vmferry/vmferry/migrate/convergence"
 	"github.com/vmferry/vmferry/migrate/record"
 	"github.com/vmferry/vmferry/migrate/slot"
+	"github.com/vmferry/vmferry/migrate/wait"
 )
 
 // What a move is recorded as: see package record.
@@ -45,3 +47,5 @@ type (
 
 // MostAtOnce is the most migrations that ever leave a node at once.
 const MostAtOnce = slot.MostAtOnce
+
+func sleep(ctx context.Context, d time.Duration) error { return wait.For(ctx, d) }

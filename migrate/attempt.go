@@ -31,9 +31,9 @@ func (m *mover) switchover(deltas bool) uint64 {
 		return 0
 	}
 	if deltas {
-		return max(cmp.Or(m.link.Bandwidth, m.rec.Rate)>>21, m.bandwidth()>>20)
+		return max(cmp.Or(m.known.Link.Bandwidth, m.rec.Rate)>>21, m.known.Rate()>>20)
 	}
-	if half := m.link.Bandwidth >> 21; m.req.Bandwidth > 0 && half > m.req.Bandwidth {
+	if half := m.known.Link.Bandwidth >> 21; m.req.Bandwidth > 0 && half > m.req.Bandwidth {
 		return half
 	}
 	return 0
@@ -53,11 +53,11 @@ const (
 // pace is the bound of the first passes in MiB/s, 0 for none: the binding has the bound hold for a post-copy too, and only one
 // that was asked for is lifted at the switch.
 func (m *mover) pace() uint64 {
-	if !m.driver.Can(libvirt.CanBoundSpeed) || m.req.Bandwidth > 0 || m.policy.PostCopy || len(m.carried) > 0 || used(m.load) == 0 ||
+	if !m.driver.Can(libvirt.CanBoundSpeed) || m.req.Bandwidth > 0 || m.policy.PostCopy || len(m.carried) > 0 || m.known.Used() == 0 ||
 		m.hurries() {
 		return 0
 	}
-	return max(paceLeast, uint64(float64(used(m.load)>>20)/paceTime.Seconds()))
+	return max(paceLeast, uint64(float64(m.known.Used()>>20)/paceTime.Seconds()))
 }
 
 // liftPace lets a migration that is not over after its first passes have the whole link.

@@ -6,9 +6,7 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
-	"time"
 
-	"github.com/vmferry/vmferry/migrate/convergence"
 	"github.com/vmferry/vmferry/migrate/history"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 )
@@ -85,37 +83,8 @@ func TestXBZRLERefused(t *testing.T) {
 func TestXBZRLEOverUnknownLink(t *testing.T) {
 	m := newMover(Request{SourceURI: sourceURI}, Deps{})
 	m.try.cache, m.rec.Rate = 64*mib, 100*mib
-	rate := m.pageRate(libvirt.JobStats{Iteration: 3, Rate: mib})
+	rate := m.state(libvirt.JobStats{Iteration: 3, Rate: mib}).Rate
 	if got := m.switchover(true); got != 50 || rate != 100*mib {
 		t.Errorf("the last copy reckons with %d MiB/s, the rule with %d", got, rate)
-	}
-}
-
-// What is promised of a guest that wrote 300 MiB/s to 90 MiB when it was last moved.
-func TestXBZRLEPromised(t *testing.T) {
-	for _, c := range []struct {
-		name     string
-		link     history.Link
-		bound    uint64 // MiB/s
-		measured uint64 // MiB/s, 0 for none
-		set      uint64 // MiB
-		want     bool
-	}{
-		{"as remembered", history.Link{Bandwidth: 100 * mib}, 0, 0, 90, true},
-		{"the link may carry more", history.Link{Bandwidth: 100 * mib, AtLeast: true}, 0, 0, 90, false},
-		{"and a bound is above what it has shown", history.Link{Bandwidth: 100 * mib, AtLeast: true}, 200, 0, 90, false},
-		{"the bound is what holds", history.Link{Bandwidth: 100 * mib, AtLeast: true}, 100, 0, 90, true},
-		{"it writes to far more now", history.Link{Bandwidth: 100 * mib}, 0, 800, 600, false},
-	} {
-		m := newMover(Request{SourceURI: sourceURI, Bandwidth: c.bound}, Deps{})
-		m.link, m.load = c.link, libvirt.Load{Memory: 600 * mib}
-		m.load.Dirty = libvirt.Dirty{Measured: c.measured > 0, Rate: c.measured * mib}
-		m.profile = history.Profile{WorkingSet: 90 * mib, DirtyRate: 300 * mib, Touched: 1, Moves: 1}
-		m.policy = convergence.NewPolicy(convergence.Pause{HandOver: 50 * time.Millisecond}, 0)
-		m.policy.AutoConverge, m.policy.XBZRLECache, m.policy.SingleConnection = true, convergence.MaxXBZRLECache, true
-		s := convergence.State{WorkingSet: m.profile.WorkingSet}
-		if m.promise(&s); s.XBZRLEHelps != c.want || s.WorkingSet != c.set*mib {
-			t.Errorf("%s: it pays: %v, with a set of %d MiB", c.name, s.XBZRLEHelps, s.WorkingSet/mib)
-		}
 	}
 }

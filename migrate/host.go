@@ -8,6 +8,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/migrate/predict"
 )
 
 // Witness tells what one node's libvirt knows of a guest. All methods return when
@@ -105,7 +106,7 @@ type Host interface {
 	Surveyor
 	Rehearser
 	Surroundings
-	Gauge
+	predict.Gauge
 	Keeper
 	// Close gives the connection back. The host must not be used afterwards.
 	Close() error

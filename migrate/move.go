@@ -16,9 +16,9 @@ import (
 
 	"github.com/vmferry/vmferry/migrate/convergence"
 	"github.com/vmferry/vmferry/migrate/disks"
-	"github.com/vmferry/vmferry/migrate/history"
 	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/migrate/predict"
 )
 
 // Request says which guest to move where. The deadline is the context's.
@@ -133,11 +133,8 @@ type mover struct {
 	abortAt  time.Time       // what is not done by then is aborted; zero without a deadline
 	turn     Turn            // that a queue of moves granted; nil without one
 	giveUp   <-chan struct{} // closed when the queue of moves takes the turn back; nil without one
-	link     history.Link    // what is remembered of the link to the target
-	profile  history.Profile // what is remembered of the guest
+	known    predict.Known   // of the guest and the link
 	hurries  func() bool     // others waited for the end of this move when it was first asked
-	load     libvirt.Load
-	measured time.Time // when the result of the measurement will be there, zero where there is none
 
 	policy   convergence.Policy
 	try      attempt
@@ -284,18 +281,13 @@ func reserveOf(window time.Duration) time.Duration {
 
 // plan divides the time, and makes the policy of it and of what is known of the link.
 func (m *mover) plan(ctx context.Context) {
-	links, err := history.ReadLinks(m.deps.Links)
-	if err != nil {
-		m.log.WithError(err).Warn("what earlier moves taught is lost")
-	}
-	m.link = links[m.req.Target]
-	m.recallGuest()
+	m.recall()
 	var window time.Duration
 	if deadline, ok := ctx.Deadline(); ok {
 		window = time.Until(deadline)
 		m.deadline, m.abortAt = deadline, deadline.Add(-reserveOf(window))
 	}
-	m.policy = convergence.NewPolicy(convergence.Pause{Budget: m.req.BlackoutBudget, Longest: m.req.DowntimeLimit, HandOver: m.link.HandOver()}, window)
+	m.policy = convergence.NewPolicy(convergence.Pause{Budget: m.req.BlackoutBudget, Longest: m.req.DowntimeLimit, HandOver: m.known.Link.HandOver()}, window)
 	m.policy.Firm, m.policy.ForceAfter = m.req.Firm, m.req.PauseAfter
 	m.policy.AutoConverge, m.policy.PostCopy = !m.req.NoConverge, m.req.PostCopy
 	// With several connections QEMU 10.0 does not give a migration up while the link is cut, and answers nothing

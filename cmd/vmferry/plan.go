@@ -20,6 +20,7 @@ import (
 	"github.com/vmferry/vmferry/migrate/history"
 	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/migrate/predict"
 )
 
 // planReport is what plan prints.
@@ -188,7 +189,7 @@ func (p *planner) load(ctx context.Context, g *guest, measure bool) (load libvir
 			}
 		}
 		if measure {
-			load, err = migrate.Measure(ctx, h, g.Name, time.Second)
+			load, err = predict.Measure(ctx, h, g.Name, time.Second)
 			return err
 		}
 		load, err = h.Load(ctx, g.Name)
@@ -280,7 +281,7 @@ func (p *planner) candidate(f foretold) drain.Guest {
 			d.Ladder = []ladder.Rung{ladder.Shutdown}
 		}
 	}
-	d.Load = migrate.LoadFor(p.loads[g.Name], p.known[g.Name].Of(g.UUID), p.link, budget)
+	d.Load = predict.Known{Link: p.link, Guest: p.known[g.Name].Of(g.UUID), Load: p.loads[g.Name]}.LoadWithin(budget)
 	d.Load.Disks = p.disks[g.Name]
 	s := p.step[g.Name]
 	s.WorkingSet = d.Load.WorkingSet

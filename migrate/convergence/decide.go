@@ -17,6 +17,17 @@ type Decision struct {
 	GiveUp        string // why the migration cannot succeed, empty while it may
 }
 
+// Compression is the method of it, as libvirt names it; empty for none.
+func (d Decision) Compression() string {
+	switch {
+	case d.Compress:
+		return "zstd"
+	case d.XBZRLECache > 0:
+		return "xbzrle"
+	}
+	return ""
+}
+
 // Decide is the rule. Passes that do not come below Max are met by the first of these that is allowed and of use:
 //
 //	XBZRLE         sends what changed of a page, and costs the guest nothing   begin.go

@@ -102,3 +102,15 @@ const (
 	// migration/options.h) is sent at once.
 	BurstEvery = 100 * time.Millisecond
 )
+
+// PageRate is how fast memory is sent, in bytes per second. libvirt tells what is on the wire, and XBZRLE does not fill
+// the link, which carries so many bytes per second.
+func PageRate(job libvirt.JobStats, xbzrle, zstd bool, link uint64) uint64 {
+	switch {
+	case xbzrle && job.Iteration > 1:
+		return max(job.Rate, link)
+	case zstd && job.Processed > 0 && job.Pages > job.Processed:
+		return uint64(float64(job.Rate) * float64(job.Pages) / float64(job.Processed))
+	}
+	return job.Rate
+}

@@ -117,3 +117,22 @@ func TestTrend(t *testing.T) {
 		}
 	})
 }
+
+func TestPageRate(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		job  libvirt.JobStats
+		want uint64
+	}{
+		{"nothing was sent yet", libvirt.JobStats{Rate: 100}, 100},
+		{"to a third", libvirt.JobStats{Rate: 100, Processed: 10, Pages: 30}, 300},
+		{"pages of zeroes cost their headers", libvirt.JobStats{Rate: 100, Processed: 10, Pages: 1}, 100},
+	} {
+		if got := PageRate(c.job, false, true, 0); got != c.want {
+			t.Errorf("%s: %d, want %d", c.name, got, c.want)
+		}
+	}
+	if got := PageRate(libvirt.JobStats{Rate: 100, Processed: 10, Pages: 30}, false, false, 0); got != 100 {
+		t.Errorf("not compressed: %d", got)
+	}
+}

@@ -1,4 +1,4 @@
-package migrate
+package predict
 
 import (
 	"cmp"
@@ -9,24 +9,24 @@ import (
 	"github.com/vmferry/vmferry/migrate/libvirt"
 )
 
-// outlook is what is known of a migration before its begin. Sizes are in bytes of memory, rates in bytes per second on
+// conditions is what is known of a migration before its begin. Sizes are in bytes of memory, rates in bytes per second on
 // the wire.
-type outlook struct {
+type conditions struct {
 	used  uint64 // what the first pass sends
 	dirty uint64 // what the guest writes per second
 	set   uint64 // what a pass after the first finds dirty at most, 0 where that is not known
 
-	pace     uint64  // the rate of the first passes, 0 for no bound of their own
-	rate     uint64  // of the others
-	last     uint64  // of the last copy, for which QEMU lifts the bound
-	reckoned uint64  // what QEMU takes for that, 0 for the rate of the passes
-	deltas   uint64  // the same with XBZRLE
-	shrink   float64 // by how much memory is smaller on the wire, 1 for not at all
-	delta    float64 // the part of a page that XBZRLE sends
+	pace             uint64  // the rate of the first passes, 0 for no bound of their own
+	rate             uint64  // of the others
+	last             uint64  // of the last copy, for which QEMU lifts the bound
+	switchover       uint64  // what QEMU is told of that, 0 for the rate of the passes
+	switchoverXBZRLE uint64  // the same with XBZRLE
+	shrink           float64 // by how much memory is smaller on the wire, 1 for not at all
+	xbzrleRatio      float64 // the part of a page that XBZRLE sends
 
 	window   time.Duration     // the time that is left
 	restart  time.Duration     // what it costs to begin again, beside the passes
-	promises convergence.State // of which what is predicted counts, and the set
+	expected convergence.State // of which what is predicted counts, and the set
 }
 
 // course is how a migration goes.
@@ -38,16 +38,16 @@ type course struct {
 	bytes       uint64        // on the wire, in all
 	passes      int
 	throttle    int // per cent at the end
-	means       ladder.Rung
+	rung        ladder.Rung
 	compression string
 	ends        bool // it does end by itself
 }
 
 const (
-	// usualDelta is the part of a page that XBZRLE sends where no move has told, and leastDelta what is reckoned with at
+	// usualXBZRLE is the part of a page that XBZRLE sends where no move has told, and leastXBZRLE what is reckoned with at
 	// least: each page costs a header.
-	usualDelta = 0.1
-	leastDelta = 0.02
+	usualXBZRLE = 0.1
+	leastXBZRLE = 0.02
 
 	// leastPass is what a pass takes of which there is next to nothing to send.
 	leastPass = 300 * time.Microsecond
@@ -55,53 +55,53 @@ const (
 	longestCourse = 1 << 16 // steps that are simulated of one that never ends
 )
 
-// foresee runs the rule on a guest that writes evenly, as QEMU moves one: a pass sends what the one before left dirty.
+// simulate runs the rule on a guest that writes evenly, as QEMU moves one: a pass sends what the one before left dirty.
 // As soon as what is left fits the limit, QEMU looks at the dirty pages, and stops the guest where it still fits. It does
 // no input or output.
-func foresee(p convergence.Policy, o outlook) course {
-	w := walk{policy: p, outlook: o}
+func simulate(p convergence.Policy, o conditions) course {
+	w := walk{policy: p, conditions: o}
 	d := p.Decide(w.state(libvirt.JobStats{}))
-	w.begin(attempt{throttle: d.Throttle, cache: d.XBZRLECache, compress: d.Compress})
+	w.begin(d)
 	for range longestCourse {
 		if w.step(); w.over {
 			break
 		}
 	}
 	w.course.took, w.course.bytes = w.clock, uint64(w.sent)
-	w.course.throttle, w.course.compression = w.percent, w.try.compression()
+	w.course.throttle, w.course.compression = w.percent, w.try.Compression()
 	return w.course
 }
 
-// packed is by how much the last copy is smaller on the wire.
-func (c course) packed(o outlook) float64 {
+// onWireOf is by how much the last copy is smaller on the wire.
+func (c course) onWireOf(o conditions) float64 {
 	switch c.compression {
 	case "zstd":
 		return 1 / o.shrink
 	case "xbzrle":
-		return o.delta
+		return o.xbzrleRatio
 	}
 	return 1
 }
 
-// deltaPays tells whether XBZRLE from the begin on spares the guest a throttle or a limit above what the budget leaves, or
+// xbzrleHelps tells whether XBZRLE from the begin on spares the guest a throttle or a limit above what the budget leaves, or
 // the migration a quarter of its time.
-func deltaPays(p convergence.Policy, o outlook) bool {
+func xbzrleHelps(p convergence.Policy, o conditions) bool {
 	if p.XBZRLECache == 0 || p.PostCopy {
 		return false
 	}
 	without := p
-	without.XBZRLECache, o.promises.XBZRLEHelps = 0, true
-	a, b := foresee(without, o), foresee(p, o)
-	rough := !a.ends || a.means != ladder.Live || a.limit > p.Budget
+	without.XBZRLECache, o.expected.XBZRLEHelps = 0, true
+	a, b := simulate(without, o), simulate(p, o)
+	rough := !a.ends || a.rung != ladder.Live || a.limit > p.Budget
 	return b.ends && b.compression == "xbzrle" && (rough || a.took > b.took*4/3)
 }
 
 // walk is a migration that is simulated. Its clock begins at zero.
 type walk struct {
 	policy convergence.Policy
-	outlook
+	conditions
 	course
-	try   attempt
+	try   convergence.Decision // what it was begun with
 	trend convergence.Trend
 	over  bool
 
@@ -123,14 +123,14 @@ type walk struct {
 }
 
 // begin is also how a migration is begun again.
-func (w *walk) begin(try attempt) {
+func (w *walk) begin(try convergence.Decision) {
 	w.try, w.trend = try, convergence.Trend{}
 	w.passes, w.percent, w.throttled = 1, 0, 0
 	w.left, w.found, w.synced, w.period = w.used, w.used, w.clock, w.clock
 	w.periodDirty, w.periodSent = 0, w.sent
 	w.limit, w.wire = w.policy.InitialDowntime, cmp.Or(w.pace, w.rate)
 	w.looked, w.asked = w.clock+convergence.PassSettle, w.clock
-	w.means = ladder.Live
+	w.rung = ladder.Live
 }
 
 // step goes on to whatever comes next: the end of a pass or of a burst, or the rule's next look.
@@ -167,7 +167,7 @@ func (w *walk) speed() uint64 {
 		rate = w.last
 	}
 	speed := uint64(float64(rate) / w.smaller())
-	if w.try.cache > 0 {
+	if w.try.XBZRLECache > 0 {
 		speed = min(speed, max(rate, convergence.CompressLink)) // one thread encodes it
 	}
 	return speed
@@ -178,10 +178,10 @@ func (w *walk) fits() uint64 { return uint64(w.limit.Seconds() * float64(w.lastR
 
 // lastRate is what QEMU takes for the rate of the last copy.
 func (w *walk) lastRate() uint64 {
-	if w.try.cache > 0 {
-		return cmp.Or(w.deltas, w.wire)
+	if w.try.XBZRLECache > 0 {
+		return cmp.Or(w.switchoverXBZRLE, w.wire)
 	}
-	return cmp.Or(w.reckoned, w.wire)
+	return cmp.Or(w.switchover, w.wire)
 }
 
 func (w *walk) advance(d time.Duration) {
@@ -201,9 +201,9 @@ func (w *walk) onWire(pages uint64) float64 { return float64(pages) * w.smaller(
 // smaller is the part of it that is sent.
 func (w *walk) smaller() float64 {
 	switch {
-	case w.try.cache > 0 && w.passes > 2:
-		return w.delta
-	case w.try.compress:
+	case w.try.XBZRLECache > 0 && w.passes > 2:
+		return w.xbzrleRatio
+	case w.try.Compress:
 		return 1 / w.shrink
 	}
 	return 1
@@ -235,11 +235,11 @@ func (w *walk) converge(wrote float64) {
 	if w.clock-w.period < time.Second {
 		return
 	}
-	if w.try.throttle > 0 && w.periodDirty > (w.sent-w.periodSent)/2 {
+	if w.try.Throttle > 0 && w.periodDirty > (w.sent-w.periodSent)/2 {
 		if w.throttled++; w.throttled == 2 {
 			w.throttled = 0
-			w.percent = min(max(w.percent+10, w.try.throttle), 99)
-			w.means = ladder.Converge
+			w.percent = min(max(w.percent+10, w.try.Throttle), 99)
+			w.rung = ladder.Converge
 		}
 	}
 	w.period, w.periodDirty, w.periodSent = w.clock, 0, w.sent
@@ -263,20 +263,20 @@ func (w *walk) look() {
 	switch {
 	case d.GiveUp != "" || w.policy.Window > 0 && w.clock >= w.window:
 		w.over = true
-	case d.XBZRLECache > 0 && w.try.cache == 0:
-		next.cache = d.XBZRLECache
+	case d.XBZRLECache > 0 && w.try.XBZRLECache == 0:
+		next.XBZRLECache = d.XBZRLECache
 		w.again(next)
-	case d.Throttle > 0 && w.try.throttle == 0:
-		next.throttle = d.Throttle
+	case d.Throttle > 0 && w.try.Throttle == 0:
+		next.Throttle = d.Throttle
 		w.again(next)
 	case d.PostCopy:
-		w.over, w.ends, w.means = true, true, ladder.PostCopy
+		w.over, w.ends, w.rung = true, true, ladder.PostCopy
 		w.after = convergence.TransferTime(w.left, w.rate)
 		w.sent += float64(w.left)
 	}
 }
 
-func (w *walk) again(next attempt) {
+func (w *walk) again(next convergence.Decision) {
 	w.clock += w.restart
 	w.begin(next)
 }
@@ -289,9 +289,9 @@ func (w *walk) state(s libvirt.JobStats) convergence.State {
 	}
 	out := convergence.State{Active: s.Active, Elapsed: w.clock, Left: left, Iteration: s.Iteration, Sent: s.Processed,
 		Remaining: s.Remaining, Used: w.used, Rate: uint64(float64(w.wire) / w.smaller()), DirtyRate: s.DirtyRate,
-		AutoConverge: w.try.throttle > 0, Throttle: w.percent,
-		Link: w.rate, WorkingSet: cmp.Or(w.set, w.promises.WorkingSet), XBZRLE: w.try.cache > 0, XBZRLERatio: w.delta,
-		Converges: w.promises.Converges, CompressionHelps: w.promises.CompressionHelps, XBZRLEHelps: w.promises.XBZRLEHelps, ThrottleNeeded: w.promises.ThrottleNeeded}
+		AutoConverge: w.try.Throttle > 0, Throttle: w.percent,
+		Link: w.rate, WorkingSet: cmp.Or(w.set, w.expected.WorkingSet), XBZRLE: w.try.XBZRLECache > 0, XBZRLERatio: w.xbzrleRatio,
+		Converges: w.expected.Converges, CompressionHelps: w.expected.CompressionHelps, XBZRLEHelps: w.expected.XBZRLEHelps, ThrottleNeeded: w.expected.ThrottleNeeded}
 	if s.Active {
 		w.trend.Observe(&out, s, w.policy.Window, time.Unix(0, 0).Add(w.clock))
 	}

@@ -13,60 +13,13 @@ import (
 
 	"github.com/vmferry/vmferry/migrate/history"
 	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/migrate/predict"
 )
 
 // known is what earlier moves taught of the link to the target.
 func (p *pair) known(l history.Link) {
 	p.deps.Links = filepath.Join(p.deps.Slots.Dir, history.LinksFile)
 	remember(p.deps.Links, map[string]any{"schema": 1, "peers": map[string]history.Link{"node2": l}})
-}
-
-// gauge is a Gauge whose measurement ends at a time.
-type gauge struct {
-	load   libvirt.Load
-	ready  time.Time
-	start  error
-	broken error
-}
-
-func (g *gauge) StartDirtyRate(context.Context, string, time.Duration) error { return g.start }
-
-func (g *gauge) Load(context.Context, string) (libvirt.Load, error) {
-	load := g.load
-	load.Dirty.Measured = !time.Now().Before(g.ready)
-	return load, g.broken
-}
-
-func TestMeasure(t *testing.T) {
-	broken := errors.New("broken")
-	for _, c := range []struct {
-		name     string
-		slow     time.Duration // how long after its begin the measurement ends
-		gauge    gauge
-		measured bool
-		took     time.Duration
-		err      error
-	}{
-		{"measured", time.Second, gauge{}, true, time.Second, nil},
-		{"later than it should", 1250 * time.Millisecond, gauge{}, true, 1300 * time.Millisecond, nil},
-		{"cannot be measured", 0, gauge{start: libvirt.ErrUnsupported}, false, 0, nil},
-		{"no answer", 0, gauge{broken: broken}, false, time.Second, broken},
-		{"does not end in time", time.Hour, gauge{}, false, 3 * time.Second, context.DeadlineExceeded},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
-				defer cancel()
-				begin := time.Now()
-				c.gauge.ready = begin.Add(c.slow)
-				c.gauge.load = libvirt.Load{Memory: 7, Dirty: libvirt.Dirty{Rate: 5}}
-				load, err := Measure(ctx, &c.gauge, "web", time.Second)
-				if !errors.Is(err, c.err) || load.Dirty.Measured != c.measured || time.Since(begin) != c.took {
-					t.Errorf("%+v, %v after %v", load, err, time.Since(begin))
-				}
-			})
-		})
-	}
 }
 
 // TestPredictionInTheRecord moves a guest whose load and link are known.
@@ -80,14 +33,14 @@ func TestPredictionInTheRecord(t *testing.T) {
 		dirty   bool
 		predict bool
 	}{
-		{"there is time", 2 * time.Minute, func(*pair) {}, measureSpan + measureSlip, true, true},
-		{"no deadline", 0, func(*pair) {}, measureSpan + measureSlip, true, true},
+		{"there is time", 2 * time.Minute, func(*pair) {}, predict.MeasureTime, true, true},
+		{"no deadline", 0, func(*pair) {}, predict.MeasureTime, true, true},
 		{"the window is short", 20 * time.Second, func(*pair) {}, 0, false, true},
 		{"the first pass takes no time", 0, func(p *pair) { p.known(history.Link{Bandwidth: 1 << 30}) }, 0, false, true},
 		{"it was measured a minute ago", 0, func(p *pair) { p.source.load.Dirty.Since = time.Now().Add(-time.Minute) }, 0, true, true},
-		{"it was measured an hour ago", 0, func(p *pair) { p.source.load.Dirty.Since = time.Now().Add(-time.Hour) }, measureSpan + measureSlip, true, true},
+		{"it was measured an hour ago", 0, func(p *pair) { p.source.load.Dirty.Since = time.Now().Add(-time.Hour) }, predict.MeasureTime, true, true},
 		{"cannot measure", 0, func(p *pair) { p.source.gauge = libvirt.ErrUnsupported }, 0, false, true},
-		{"nothing known of the link, and a large guest", 0, func(p *pair) { p.known(history.Link{}); p.source.load.Resident = 1 << 30 }, measureSpan + measureSlip, true, false},
+		{"nothing known of the link, and a large guest", 0, func(p *pair) { p.known(history.Link{}); p.source.load.Resident = 1 << 30 }, predict.MeasureTime, true, false},
 		{"nothing known of the link, and a small one", 0, func(p *pair) { p.known(history.Link{}) }, 0, false, false},
 		{"what was known is broken", 0, func(p *pair) { p.deps.Links = t.TempDir() }, 0, false, false},
 	} {
@@ -147,31 +100,6 @@ func TestOwnHandOver(t *testing.T) {
 			}
 		}
 	})
-}
-
-// TestProfileWrites weighs what a move showed against QEMU's samples.
-func TestProfileWrites(t *testing.T) {
-	known := history.Profile{DirtyRate: 16 * mib, WorkingSet: 32 * mib}
-	for _, c := range []struct {
-		name     string
-		known    history.Profile
-		measured uint64 // MiB/s, 0 for none
-		rate     float64
-		set      uint64
-	}{
-		{"nothing is known", history.Profile{}, 0, 0, 0},
-		{"measured alone", history.Profile{}, 20, 20, 0},
-		{"remembered alone", known, 0, 16, 32},
-		{"measured nearly the same", known, 20, 16, 32},
-		{"it writes more now", known, 30, 30, 32},
-		{"it writes less now", known, 2, 2, 32},
-		{"it writes more in a second than all that passes found", known, 60, 60, 0},
-	} {
-		rate, set := writes(c.known, libvirt.Dirty{Measured: c.measured > 0, Rate: c.measured * mib})
-		if rate != c.rate*mib || set != c.set*mib {
-			t.Errorf("%s: %v MiB/s of %d MiB, want %v, %d", c.name, rate/mib, set/mib, c.rate, c.set)
-		}
-	}
 }
 
 // remember writes a file of what moves have taught.
