@@ -64,8 +64,10 @@ func (p Policy) Decide(s State) Decision {
 	return d
 }
 
-// convergeTime is what a throttle gets to work without a window, before post-copy.
-const convergeTime = 30 * time.Second
+const (
+	convergeTime = 30 * time.Second // what a throttle gets to work without a window, before post-copy
+	endless      = 5 * time.Minute  // what a migration without a window gets to converge
+)
 
 // switches tells whether post-copy is wanted: passes do not come below Max, and throttling, where that is allowed, has had
 // half of the window or all that it can take; or it would soon be too late to get the rest across.

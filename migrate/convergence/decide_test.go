@@ -124,7 +124,7 @@ func TestDecideWithoutWindow(t *testing.T) {
 		{"post-copy once the throttle has had half a minute", Policy{Budget: s, AutoConverge: true, PostCopy: true}, throttled, false, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			c.policy.InitialDowntime, c.policy.Max, c.policy.Patience, c.policy.RaiseEvery = c.policy.Budget/8, c.policy.Budget, 3, s
+			c.policy.InitialDowntime, c.policy.Max, c.policy.RaiseEvery = c.policy.Budget/8, c.policy.Budget, s
 			if d := c.policy.Decide(c.state); (d.GiveUp != "") != c.giveUp || d.PostCopy != c.postCopy {
 				t.Errorf("given up for %q, post-copy %v", d.GiveUp, d.PostCopy)
 			}

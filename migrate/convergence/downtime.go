@@ -74,7 +74,7 @@ type Pause struct {
 // long as this is enough.
 func NewPolicy(pause Pause, window time.Duration) Policy {
 	lastCopy := func(pauseOf time.Duration) time.Duration { return max(pauseOf-pause.HandOver, pauseOf/2) }
-	p := Policy{Patience: defaultPatience, RaiseEvery: 5 * time.Second, Window: window}
+	p := Policy{RaiseEvery: 5 * time.Second, Window: window}
 	if window > 0 {
 		p.RaiseEvery = min(max(window/20, time.Second), 10*time.Second)
 	}
@@ -103,12 +103,12 @@ func NewPolicy(pause Pause, window time.Duration) Policy {
 // each step, so that the switchover comes at a good moment and not at the first that is allowed.
 func (p Policy) raised(s State) time.Duration {
 	steps := 0
-	if s.Stale >= p.Patience && s.Stagnant >= firstRaise {
+	if s.Stale >= patience && s.Stagnant >= firstRaise {
 		every := firstRaise // a guest at full speed will not become slower by waiting
 		if s.Throttle > 0 {
 			every = max(p.RaiseEvery, firstRaise)
 		}
-		steps = min(1+s.Stale-p.Patience, 1+int((s.Stagnant-firstRaise)/every))
+		steps = min(1+s.Stale-patience, 1+int((s.Stagnant-firstRaise)/every))
 	}
 	limit, fits := p.InitialDowntime, min(s.Best, p.Budget)*5/8
 	for ; steps > 0 && limit < p.Budget; steps-- {

@@ -13,7 +13,6 @@ type Policy struct {
 	UpperBound      time.Duration // never exceeded, 0 for no such bound
 	Firm            bool          // Budget is never exceeded, even if the deadline is missed
 
-	Patience   int           // passes no shorter than those before, until the first raise
 	RaiseEvery time.Duration // the least time between two raises while the guest is throttled
 	ForceAfter time.Duration // the time from which on the last copy is forced, 0 for never
 	Window     time.Duration // the whole time of the migration, 0 without a deadline
@@ -25,12 +24,8 @@ type Policy struct {
 	SingleConnection bool   // no parallel connections, and so no compression
 }
 
-const (
-	defaultPatience = 2
-	firstRaise      = time.Second // after the last gain: passes of a small guest take no time
-	longestWait     = 10 * time.Second
-	endless         = 5 * time.Minute // what a migration without a window gets to converge
-)
+// patience is how many passes may be no shorter than those before, until the limit is first raised.
+const patience = 2
 
 // Ceiling is the highest downtime limit in normal time.
 func (p Policy) Ceiling() time.Duration {
@@ -43,7 +38,7 @@ func (p Policy) Ceiling() time.Duration {
 // Grace is how long the link may carry too little before that is believed.
 func (p Policy) Grace() time.Duration {
 	if p.Window == 0 {
-		return forcedMost
+		return time.Minute
 	}
 	return min(max(p.Window/8, 5*time.Second), 30*time.Second)
 }
@@ -55,11 +50,11 @@ func (p Policy) Late(took, left time.Duration) bool { return p.Window > 0 && too
 // the link carries says it sooner, but not alone: what is written again and again counts as often as it is looked at,
 // and that is more often the shorter the passes become.
 func (p Policy) stuck(s State) bool {
-	patience := p.Patience
+	passes := patience
 	if s.Rate > 0 && s.DirtyRate >= s.Rate {
-		patience = 1
+		passes = 1
 	}
-	return s.Iteration > 1 && s.Best > p.Ceiling() && s.Stale >= patience && s.Stagnant >= s.wait()
+	return s.Iteration > 1 && s.Best > p.Ceiling() && s.Stale >= passes && s.Stagnant >= s.wait()
 }
 
 // mayRestart tells whether a second begin is affordable: all that was sent takes a third of the time that is left or less.

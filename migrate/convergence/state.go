@@ -41,6 +41,11 @@ type State struct {
 	ThrottleNeeded   int  // per cent to take from the guest so that pre-copy ends within Max, 0 for none or where not known
 }
 
+const (
+	firstRaise  = time.Second // after the last gain: passes of a small guest take no time
+	longestWait = 10 * time.Second
+)
+
 // UsualLink is what a link is taken to carry of which nothing is known, in bytes per second: gigabit Ethernet.
 const UsualLink = 110 << 20
 

@@ -42,10 +42,6 @@ const (
 	guestsAge    = 90 * 24 * time.Hour // after which an entry says nothing
 	pauseMost    = time.Minute         // no pause is longer
 	clockSlip    = 24 * time.Hour      // by which this node's clock may have been set back since
-
-	// shortPass is the least time of a pass that tells how fast the guest writes: QEMU sends what a tenth of a second
-	// may carry at once.
-	shortPass = 200 * time.Millisecond
 )
 
 type guestsDoc struct {

@@ -9,6 +9,10 @@ import (
 	"github.com/vmferry/vmferry/migrate/record"
 )
 
+// shortPass is the least time of a pass that tells how fast the guest writes: QEMU sends what a tenth of a second
+// may carry at once.
+const shortPass = 200 * time.Millisecond
+
 // pass is one pass over the memory that ended.
 type pass struct {
 	took  time.Duration

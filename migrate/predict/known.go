@@ -19,8 +19,13 @@ type Known struct {
 	Bound  uint64          // bytes per second that the migration may take of the link, 0 for all
 }
 
-// deviceState is about what QEMU sends of a guest with a few virtio devices.
-const deviceState = 512 << 10
+const (
+	// deviceState is about what QEMU sends of a guest with a few virtio devices.
+	deviceState = 512 << 10
+
+	// measureSpan is for how long QEMU measures the dirty rate.
+	measureSpan = time.Second
+)
 
 // Rate is what the migration may put on the link, in bytes per second; 0 where nothing is known of it.
 func (k Known) Rate() uint64 { return k.Link.Bounded(k.Bound) }

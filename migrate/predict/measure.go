@@ -19,7 +19,6 @@ type Gauge interface {
 }
 
 const (
-	measureSpan = time.Second
 	measureSlip = 100 * time.Millisecond // what QEMU may need beyond the span, and between two looks
 
 	// MeasureTime is what a measurement takes.
