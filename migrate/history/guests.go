@@ -37,49 +37,31 @@ type Profile struct {
 const GuestsFile = "guests.json"
 
 const (
-	guestsSchema = 1
-	guestsMost   = 4096                // entries; the oldest go first
-	guestsAge    = 90 * 24 * time.Hour // after which an entry says nothing
-	pauseMost    = time.Minute         // no pause is longer
-	clockSlip    = 24 * time.Hour      // by which this node's clock may have been set back since
+	guestsMost = 4096                // entries; the oldest go first
+	guestsAge  = 90 * 24 * time.Hour // after which an entry says nothing
+	pauseMost  = time.Minute         // no pause is longer
+	clockSlip  = 24 * time.Hour      // by which this node's clock may have been set back since
 )
 
-type guestsDoc struct {
-	Schema int                `json:"schema"`
-	Guests map[string]Profile `json:"guests"` // by name
-}
-
-// ReadGuests reads what is remembered of each guest, by its name. A file that does not exist, that is of another schema
-// or has no name says nothing. Entries that are old or hold what no move can teach are left out.
-func ReadGuests(path string) (map[string]Profile, error) { return readGuests(path, time.Now()) }
-
-func readGuests(path string, now time.Time) (map[string]Profile, error) {
-	var doc guestsDoc
-	if err := readJSON(path, &doc); err != nil {
-		return nil, fmt.Errorf("read what is known of the guests: %w", err)
-	}
-	if doc.Schema != guestsSchema {
-		return nil, nil
-	}
-	maps.DeleteFunc(doc.Guests, func(name string, p Profile) bool { return name == "" || !p.valid(now) })
-	return doc.Guests, nil
+// ReadGuests reads what is remembered of each guest, by its name. A file that does not exist or has no name says nothing.
+// Entries that are old or hold what no move can teach are left out.
+func ReadGuests(path string) (map[string]Profile, error) {
+	f, err := read(path)
+	return valid(f.Guests, time.Now()), err
 }
 
 // LearnGuest adds what a move says of its guest to the file at path, as [LearnLink] does of the link. A move that
 // failed teaches what its passes showed.
 func LearnGuest(path string, r record.Record) error {
-	err := update(path, func() any {
+	err := update(path, func(f *file) bool {
 		now := time.Now()
-		guests, err := readGuests(path, now)
-		if err != nil || guests == nil {
-			guests = map[string]Profile{}
-		}
-		p, ok := guests[r.Guest].Of(r.UUID).learn(r)
+		p, ok := valid(f.Guests, now)[r.Guest].Of(r.UUID).learn(r)
 		if !ok || r.Guest == "" || !p.valid(now) {
-			return nil
+			return false
 		}
-		guests[r.Guest] = p
-		return guestsDoc{guestsSchema, youngest(guests, guestsMost)}
+		set(&f.Guests, r.Guest, p)
+		youngest(f.Guests, guestsMost)
+		return true
 	})
 	if err != nil {
 		return fmt.Errorf("remember guest %q: %w", r.Guest, err)
@@ -87,18 +69,20 @@ func LearnGuest(path string, r record.Record) error {
 	return nil
 }
 
-// youngest are the n of them that were updated last.
-func youngest(guests map[string]Profile, n int) map[string]Profile {
-	if len(guests) <= n {
-		return guests
-	}
+// valid are the guests without entries that say nothing.
+func valid(guests map[string]Profile, now time.Time) map[string]Profile {
+	maps.DeleteFunc(guests, func(name string, p Profile) bool { return name == "" || !p.valid(now) })
+	return guests
+}
+
+// youngest leaves the n of them that were updated last.
+func youngest(guests map[string]Profile, n int) {
 	names := slices.SortedFunc(maps.Keys(guests), func(a, b string) int {
 		return cmp.Or(guests[b].Updated.Compare(guests[a].Updated), strings.Compare(a, b))
 	})
-	for _, name := range names[n:] {
+	for _, name := range names[min(n, len(names)):] {
 		delete(guests, name)
 	}
-	return guests
 }
 
 // valid tells whether moves can have taught this, and not too long ago.

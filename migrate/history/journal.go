@@ -1,7 +1,6 @@
 package history
 
 import (
-	"bufio"
 	"bytes"
 	"encoding/json"
 	"errors"
@@ -36,34 +35,19 @@ func AppendRecord(path string, r record.Record) error { return appendWithin(appe
 const appendTime = 2 * time.Second
 
 func appendWithin(limit time.Duration, path string, r record.Record) error {
-	done := make(chan error, 1)
-	go func() { done <- appendRecord(path, r) }()
-	timer := time.NewTimer(limit)
-	defer timer.Stop()
-	select {
-	case err := <-done:
-		return err
-	case <-timer.C:
-		return fmt.Errorf("append to %q: not done after %v, as the disk or another writer gives no answer: "+
-			"type fuser -v %s to see who has it open", path, limit, path)
-	}
-}
-
-func appendRecord(path string, r record.Record) (err error) {
 	line, err := json.Marshal(r)
 	if err != nil {
 		return fmt.Errorf("write record of guest %q: %w", r.Guest, err)
 	}
-	f, err := openJournal(path)
-	if err != nil {
-		return fmt.Errorf("append to %q: %w", path, err)
+	done := make(chan error, 1)
+	go func() { done <- appendLine(path, line) }()
+	select {
+	case err = <-done:
+	case <-time.After(limit):
+		err = fmt.Errorf("not done after %v, as the disk or another writer gives no answer: "+
+			"type fuser -v %s to see who has it open", limit, path)
 	}
-	defer func() {
-		if cerr := f.Close(); err == nil && cerr != nil {
-			err = fmt.Errorf("append to %q: %w", path, cerr)
-		}
-	}()
-	if err := appendLine(f, line); err != nil {
+	if err != nil {
 		return fmt.Errorf("append to %q: %w", path, err)
 	}
 	return nil
@@ -91,7 +75,12 @@ func openJournal(path string) (*os.File, error) {
 
 // appendLine holds the file's lock, which ends with the file, so that two writers
 // cannot both mend the same torn line.
-func appendLine(f *os.File, line []byte) error {
+func appendLine(path string, line []byte) (err error) {
+	f, err := openJournal(path)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
 	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX); err != nil {
 		return err
 	}
@@ -99,17 +88,17 @@ func appendLine(f *os.File, line []byte) error {
 	if err != nil {
 		return err
 	}
-	var out []byte
+	last := []byte{'\n'}
 	if size > 0 {
-		last := make([]byte, 1)
 		if _, err := f.ReadAt(last, size-1); err != nil {
 			return err
 		}
-		if last[0] != '\n' {
-			out = append(out, '\n') // a writer was killed in the middle of its line
-		}
 	}
-	if _, err := f.Write(append(append(out, line...), '\n')); err != nil {
+	line = append(line, '\n')
+	if last[0] != '\n' {
+		line = append([]byte{'\n'}, line...) // a writer was killed in the middle of its line
+	}
+	if _, err := f.Write(line); err != nil {
 		return err
 	}
 	return f.Sync()
@@ -126,31 +115,20 @@ func ReadRecords(path string) ([]record.Record, error) {
 		return nil, fmt.Errorf("read records: %w", err)
 	}
 	defer func() { _ = f.Close() }()
-	records, _, err := decodeRecords(f)
+	data, err := io.ReadAll(f)
 	if err != nil {
 		return nil, fmt.Errorf("read records from %q: %w", path, err)
 	}
-	return records, nil
+	return decodeRecords(data), nil
 }
 
-// decodeRecords also counts the lines that are no records.
-func decodeRecords(r io.Reader) (records []record.Record, skipped int, err error) {
-	in := bufio.NewReader(r)
-	for {
-		line, err := in.ReadBytes('\n')
-		if line = bytes.TrimSpace(line); len(line) > 0 {
-			var rec record.Record
-			if json.Unmarshal(line, &rec) == nil && rec.Schema > 0 {
-				records = append(records, rec)
-			} else {
-				skipped++
-			}
-		}
-		if errors.Is(err, io.EOF) {
-			return records, skipped, nil
-		}
-		if err != nil {
-			return records, skipped, err
+// decodeRecords leaves out lines that are no records.
+func decodeRecords(data []byte) (records []record.Record) {
+	for line := range bytes.Lines(data) {
+		var r record.Record
+		if json.Unmarshal(line, &r) == nil && r.Schema > 0 {
+			records = append(records, r)
 		}
 	}
+	return records
 }

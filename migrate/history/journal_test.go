@@ -107,12 +107,9 @@ func FuzzDecodeRecords(f *testing.F) {
 	f.Add([]byte("\n\n{}\nnull\n[1]\n"))
 	f.Add([]byte(`{"schema":1,"phases":[{"stamp":"x"}]}`))
 	f.Fuzz(func(t *testing.T, in []byte) {
-		records, skipped, err := decodeRecords(bytes.NewReader(in))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if lines := bytes.Count(in, []byte("\n")) + 1; len(records)+skipped > lines {
-			t.Errorf("%d records and %d skipped of %d lines", len(records), skipped, lines)
+		records := decodeRecords(in)
+		if lines := bytes.Count(in, []byte("\n")) + 1; len(records) > lines {
+			t.Errorf("%d records of %d lines", len(records), lines)
 		}
 		for _, r := range records {
 			if r.Schema < 1 {
@@ -138,7 +135,7 @@ func TestAppendRecordDoesNotWaitForEver(t *testing.T) {
 	if err := other.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if err := appendRecord(path, record.Record{Schema: record.Schema, Guest: "vm2"}); err != nil {
+	if err := appendWithin(time.Minute, path, record.Record{Schema: record.Schema, Guest: "vm2"}); err != nil {
 		t.Fatal(err)
 	}
 	for {

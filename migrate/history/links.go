@@ -25,8 +25,6 @@ type Link struct {
 const LinksFile = "links.json"
 
 const (
-	linksSchema = 1
-
 	// enough is how much a move must have sent to say something about the link: a small guest is mostly
 	// empty pages, and is over before the connection is at its speed.
 	enough = 32 << 20
@@ -39,39 +37,21 @@ const (
 	defaultSetUp = 500 * time.Millisecond
 )
 
-type linksDoc struct {
-	Schema int             `json:"schema"`
-	Peers  map[string]Link `json:"peers"` // by node name
-}
-
-// ReadLinks reads what is remembered of each peer, by its name. A file that does not exist, that is
-// of another schema or has no name says nothing of any peer.
+// ReadLinks reads what is remembered of each peer, by its name. A file that does not exist or has no name says nothing.
 func ReadLinks(path string) (map[string]Link, error) {
-	var doc linksDoc
-	if err := readJSON(path, &doc); err != nil {
-		return nil, fmt.Errorf("read what is known of the links: %w", err)
-	}
-	if doc.Schema != linksSchema {
-		return nil, nil
-	}
-	return doc.Peers, nil
+	f, err := read(path)
+	return f.Peers, err
 }
 
-// LearnLink adds what a move says of the link to its target to the file at path, which it replaces in
-// one step; several processes may do so at once. A record that teaches nothing changes nothing. A file
-// that cannot be read is replaced: the next moves tell again what it held.
+// LearnLink adds what a move says of the link to its target to the file at path. Several processes may do so at once. A
+// record that teaches nothing changes nothing.
 func LearnLink(path string, r record.Record) error {
-	err := update(path, func() any {
-		peers, err := ReadLinks(path)
-		if err != nil || peers == nil {
-			peers = map[string]Link{}
+	err := update(path, func(f *file) bool {
+		link, ok := f.Peers[r.To].learn(r)
+		if ok {
+			set(&f.Peers, r.To, link)
 		}
-		link, ok := peers[r.To].learn(r)
-		if !ok {
-			return nil
-		}
-		peers[r.To] = link
-		return linksDoc{linksSchema, peers}
+		return ok
 	})
 	if err != nil {
 		return fmt.Errorf("remember the link to %q: %w", r.To, err)
@@ -114,10 +94,12 @@ func (l Link) learn(r record.Record) (_ Link, ok bool) {
 	return l, ok
 }
 
+// HandOver is what of a pause is not the last copy.
 func (l Link) HandOver() time.Duration {
 	return cmp.Or(time.Duration(l.HandOverMS*float64(time.Millisecond)), defaultHandOver)
 }
 
+// SetUp is what of a migration is neither copying nor pause.
 func (l Link) SetUp() time.Duration {
 	return cmp.Or(time.Duration(l.SetUpMS*float64(time.Millisecond)), defaultSetUp)
 }
