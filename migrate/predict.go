@@ -30,8 +30,8 @@ func (m *mover) recall() {
 	m.known.Link, m.known.Guest = links[m.req.Target], guests[m.req.Guest].Of(m.uuid)
 }
 
-// beginMeasuring asks for the dirty rate before the move is admitted, so that the wait for that measures. The connection is
-// given back: a queue may be long, and libvirtd started again meanwhile.
+// beginMeasuring asks for the dirty rate before the move is admitted, so that the wait for that measures. The
+// connection is given back: a queue may be long, and libvirtd started again meanwhile.
 func (m *mover) beginMeasuring(ctx context.Context) {
 	if m.req.Adopt || !m.driver.Can(libvirt.CanMeasure) {
 		return // a guest that moves already cannot be measured
@@ -76,8 +76,8 @@ func (m *mover) predict(ctx context.Context) {
 	}
 }
 
-// boundXBZRLECache bounds the cache of XBZRLE by what the source can spare: a quarter of what it has free, as other guests
-// may leave at the same time, and nothing where the guest's process is killed beyond a limit of its own.
+// boundXBZRLECache bounds the cache of XBZRLE by what the source can spare: a quarter of what it has free, as other
+// guests may leave at the same time, and nothing where the guest's process is killed beyond a limit of its own.
 func (m *mover) boundXBZRLECache(ctx context.Context) {
 	if m.policy.XBZRLECache == 0 {
 		return

@@ -17,8 +17,8 @@ const (
 	compressors  = 2
 	UsualShrink  = 2
 
-	// leastCache is QEMU's own default, and MaxXBZRLECache what the source may lend a guest that leaves. The cache holds a
-	// page at the place that its address gives, so that twice the set keeps most pages apart.
+	// leastCache is QEMU's own default, and MaxXBZRLECache what the source may lend a guest that leaves. The cache
+	// holds a page at the place that its address gives, so that twice the set keeps most pages apart.
 	leastCache     = 64 << 20
 	MaxXBZRLECache = 1 << 30
 
@@ -45,16 +45,16 @@ func (p Policy) throttle(s State) int {
 	return 0
 }
 
-// compresses tells whether memory is worth its compression by zstd: the link is one that compressors fill, and the guest
-// then need not be throttled, or would take more than half of the time that is left. That costs the host's processors,
-// which the guest is better off without than its own.
+// compresses tells whether memory is worth its compression by zstd: the link is one that compressors fill, and the
+// guest then need not be throttled, or would take more than half of the time that is left. That costs the host's
+// processors, which the guest is better off without than its own.
 func (p Policy) compresses(s State) bool {
 	long := s.Link > 0 && p.Late(TransferTime(s.Used, s.Link), s.Left)
 	return p.Compress && !p.SingleConnection && !p.PostCopy && s.Link <= CompressLink && (s.CompressionHelps || long)
 }
 
-// xbzrle is how large a cache XBZRLE gets in bytes, 0 where it is not wanted. One thread encodes all pages, so that it is
-// no use on a link that this does not fill. The cache must hold all pages that are written again and again.
+// xbzrle is how large a cache XBZRLE gets in bytes, 0 where it is not wanted. One thread encodes all pages, so that
+// it is no use on a link that this does not fill. The cache must hold all pages that are written again and again.
 func (p Policy) xbzrle(s State) uint64 {
 	size, link := cacheFor(s.WorkingSet), s.Link
 	if !s.XBZRLE {

@@ -35,9 +35,9 @@ func (d Decision) Compression() string {
 //	auto-converge  slows the guest down                                        begin.go
 //	post-copy      after auto-converge has had its time                        decide.go
 //
-// QEMU must be told of XBZRLE, auto-converge, compression and parallel connections at the begin: they are wanted then where
-// a prediction says that they will be needed. The migration is begun again with XBZRLE or auto-converge when passes show
-// that, and there is time.
+// QEMU must be told of XBZRLE, auto-converge, compression and parallel connections at the begin: they are wanted then
+// where a prediction says that they will be needed. The migration is begun again with XBZRLE or auto-converge when
+// passes show that, and there is time.
 //
 // A guest that runs at the target already is beyond deciding.
 func (p Policy) Decide(s State) Decision {
@@ -69,8 +69,8 @@ const (
 	endless      = 5 * time.Minute  // what a migration without a window gets to converge
 )
 
-// switches tells whether post-copy is wanted: passes do not come below Max, and throttling, where that is allowed, has had
-// half of the window or all that it can take; or it would soon be too late to get the rest across.
+// switches tells whether post-copy is wanted: passes do not come below Max, and throttling, where that is allowed,
+// has had half of the window or all that it can take; or it would soon be too late to get the rest across.
 func (p Policy) switches(s State) bool {
 	// The pages that the guest waits for come first, and each costs a round trip: half as much time again.
 	rest := TransferTime(s.Remaining, s.Rate)*3/2 + 2*time.Second
@@ -96,7 +96,8 @@ func (p Policy) giveUp(s State) string {
 	case s.Iteration > 0 && s.Quiet >= p.Grace():
 		return fmt.Sprintf("the link has carried nothing for %v", s.Quiet.Round(time.Second))
 	case s.starved(p.Window) && s.Starved >= p.Grace():
-		return fmt.Sprintf("%d MiB are left, and the link carries %.1f MiB/s: they would not be sent in the %v that are left",
+		return fmt.Sprintf("%d MiB are left, and the link carries %.1f MiB/s: "+
+			"they would not be sent in the %v that are left",
 			s.Remaining>>20, float64(s.Rate)/(1<<20), s.Left.Round(time.Second))
 	case p.Window == 0 && s.Repeated >= endless && p.raised(s) >= p.Ceiling() && !converges:
 		return fmt.Sprintf("the guest writes so fast that the last copy takes %v, and the downtime limit is %v at most",

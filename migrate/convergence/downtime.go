@@ -2,10 +2,10 @@ package convergence
 
 import "time"
 
-// The downtime limit of a migration is chosen in this file. QEMU stops the guest for the last copy as soon as that takes no
-// longer than the limit, so the limit is low while passes become shorter, and is raised when they do not:
+// The downtime limit of a migration is chosen in this file. QEMU stops the guest for the last copy as soon as that
+// takes no longer than the limit, so the limit is low while passes become shorter, and is raised when they do not:
 //
-//	UpperBound ............................................................ never exceeded: the operator's longest pause
+//	UpperBound ......................................................... never exceeded: the longest pause requested
 //	                                                           +---------- forced: as long as the last copy needs
 //	HardMax                                   +------+         |           longer: before the guest is throttled
 //	Max                              +--------+      +---------+           raised: where nobody has a budget
@@ -15,8 +15,8 @@ import "time"
 //	                 become   | not       | below Max         | or ForceAfter has passed
 //	                 shorter  |           |                   |
 //
-// A Firm budget is never exceeded. A throttled guest stands still for some of the time anyway: a pause as long as that costs
-// its clients nothing more (throttled).
+// A Firm budget is never exceeded. A throttled guest stands still for some of the time anyway: a pause as long as
+// that costs its clients nothing more (throttled).
 func (p Policy) downtime(s State) time.Duration {
 	limit := p.raised(s)
 	if !p.Firm {
@@ -32,13 +32,13 @@ const (
 	// DefaultBudget is the blackout that a move aims to stay below where nobody requests another.
 	DefaultBudget = 100 * time.Millisecond
 
-	// DefaultInitialDowntime is low, as an idle guest needs no more: QEMU stops the guest as soon as no more is left than
-	// the limit allows, also in the middle of a pass, and one more pass costs nobody anything.
+	// DefaultInitialDowntime is low, as an idle guest needs no more: QEMU stops the guest as soon as no more is left
+	// than the limit allows, also in the middle of a pass, and one more pass costs nobody anything.
 	DefaultInitialDowntime = 2 * time.Millisecond
 
-	// usualPause is what a move may cost where nobody has a budget: somewhat more than QEMU's own downtime limit of 300 ms,
-	// which many a guest that writes much hardly misses for long. A budget that nobody requested is not worth slowing a
-	// guest down, as long as this much is enough.
+	// usualPause is what a move may cost where nobody has a budget: somewhat more than QEMU's own downtime limit of
+	// 300 ms, which many a guest that writes much hardly misses for long. A budget that nobody requested is not worth
+	// slowing a guest down, as long as this much is enough.
 	usualPause = 500 * time.Millisecond
 
 	// longPause is what it may cost there before the guest is slowed down. In the lab a guest that QEMU slowed down as
@@ -70,8 +70,8 @@ type Pause struct {
 
 // NewPolicy divides the pause and the window. What else is allowed is for the caller to set.
 //
-// Without a requested budget a pause of Longest is what the caller allows, up to longPause: a guest is not slowed down as
-// long as this is enough.
+// Without a requested budget a pause of Longest is what the caller allows, up to longPause: a guest is not slowed
+// down as long as this is enough.
 func NewPolicy(pause Pause, window time.Duration) Policy {
 	lastCopy := func(pauseOf time.Duration) time.Duration { return max(pauseOf-pause.HandOver, pauseOf/2) }
 	p := Policy{RaiseEvery: 5 * time.Second, Window: window}
@@ -99,8 +99,8 @@ func NewPolicy(pause Pause, window time.Duration) Policy {
 	return p
 }
 
-// raised is the limit in normal time. It follows the shortest last copy that a pass would have left, with more leeway at
-// each step, so that the switchover comes at a good moment and not at the first that is allowed.
+// raised is the limit in normal time. It follows the shortest last copy that a pass would have left, with more leeway
+// at each step, so that the switchover comes at a good moment and not at the first that is allowed.
 func (p Policy) raised(s State) time.Duration {
 	steps := 0
 	if s.Stale >= patience && s.Stagnant >= firstRaise {
@@ -122,9 +122,9 @@ func (p Policy) raised(s State) time.Duration {
 	return limit
 }
 
-// longer is the limit above Max for passes that stay above Max where a pause of HardMax at most is better than a throttle:
-// as long as the shortest of them needs, and after as much time again all of HardMax. It is 0 where post-copy is
-// allowed, and after a while, as passes that are shorter now and then prove nothing.
+// longer is the limit above Max for passes that stay above Max where a pause of HardMax at most is better than a
+// throttle: as long as the shortest of them needs, and after as much time again all of HardMax. It is 0 where
+// post-copy is allowed, and after a while, as passes that are shorter now and then prove nothing.
 func (p Policy) longer(s State) time.Duration {
 	wait := s.wait()
 	switch {

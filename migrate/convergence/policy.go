@@ -57,7 +57,8 @@ func (p Policy) stuck(s State) bool {
 	return s.Iteration > 1 && s.Best > p.Ceiling() && s.Stale >= passes && s.Stagnant >= s.wait()
 }
 
-// mayRestart tells whether a second begin is affordable: all that was sent takes a third of the time that is left or less.
+// mayRestart tells whether a second begin is affordable: all that was sent takes a third of the time that is left or
+// less.
 func (p Policy) mayRestart(s State) bool {
 	bytes, rate := s.Sent+s.Remaining, s.Rate
 	if !s.Begun() {

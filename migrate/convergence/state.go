@@ -38,7 +38,8 @@ type State struct {
 	Converges        bool // pre-copy alone ends within Max
 	CompressionHelps bool // it does with half of the bytes, and without them not, or takes more than half of the time
 	XBZRLEHelps      bool // with XBZRLE it ends much sooner, or without a throttle or a limit above Budget
-	ThrottleNeeded   int  // per cent to take from the guest so that pre-copy ends within Max, 0 for none or where not known
+	// per cent to take from the guest so that pre-copy ends within Max, 0 for none or where not known
+	ThrottleNeeded int
 }
 
 const (

@@ -62,7 +62,7 @@ func (t *Trend) endure(s libvirt.JobStats, starved bool, now time.Time) {
 
 // weigh takes over what the present pass would leave for a last copy.
 func (t *Trend) weigh(s libvirt.JobStats, now time.Time) {
-	left := lastCopy(s)
+	left := passCopy(s)
 	if s.Iteration == t.pass {
 		// Towards its end a pass has little left to send, but as much as ever was written meanwhile: what
 		// counts is its begin.
@@ -78,9 +78,9 @@ func (t *Trend) weigh(s libvirt.JobStats, now time.Time) {
 	}
 }
 
-// lastCopy is how long a switchover at the begin of this pass would have taken. QEMU reckons that itself,
+// passCopy is how long a switchover at the begin of this pass would have taken. QEMU reckons that itself,
 // once it knows how fast the guest writes.
-func lastCopy(s libvirt.JobStats) time.Duration {
+func passCopy(s libvirt.JobStats) time.Duration {
 	if s.Downtime > 0 && s.DirtyRate > 0 {
 		return s.Downtime
 	}
@@ -91,15 +91,15 @@ const (
 	// PollEvery is the time between two samples of a migration.
 	PollEvery = 500 * time.Millisecond
 
-	// PassSettle is how long after a new pass the hypervisor is left alone: if the pass has little to send, the guest is
-	// stopped in this time, and a question would make its pause longer.
+	// PassSettle is how long after a new pass the hypervisor is left alone: if the pass has little to send, the guest
+	// is stopped in this time, and a question would make its pause longer.
 	PassSettle = 50 * time.Millisecond
 
 	// PaceLift is the pass in which a bound of the first passes is lifted: the guest is no idle one.
 	PaceLift = 3
 
-	// BurstEvery is the time of one burst. A bounded rate is one of bursts: as much as that rate allows in a tenth of a second (BUFFER_DELAY of QEMU's
-	// migration/options.h) is sent at once.
+	// BurstEvery is the time of one burst. A bounded rate is one of bursts: as much as that rate allows in a tenth of
+	// a second (BUFFER_DELAY of QEMU's migration/options.h) is sent at once.
 	BurstEvery = 100 * time.Millisecond
 )
 

@@ -9,8 +9,8 @@ import (
 	"github.com/vmferry/vmferry/migrate/libvirt"
 )
 
-// emulation is a migration of a guest that writes evenly, as QEMU makes one: it sends what a tenth of a second may carry
-// at its begin, and counts what was written again as often as it looks.
+// emulation is a migration of a guest that writes evenly, as QEMU makes one: it sends what a tenth of a second may
+// carry at its begin, and counts what was written again as often as it looks.
 type emulation struct {
 	link, dirty uint64 // bytes per second
 	used, set   uint64 // bytes: what the first pass sends, and what is written again and again
@@ -30,12 +30,14 @@ func (e emulation) run(p Policy) (limit, took time.Duration, stop Decision) {
 		for wait := PassSettle; time.Now().Before(end); wait = PollEvery {
 			time.Sleep(min(wait, time.Until(end)))
 			done := min(rest, uint64(time.Since(began).Seconds()*float64(e.link)))
-			s := libvirt.JobStats{Active: true, Elapsed: time.Since(begin), Iteration: pass, Remaining: rest - done, Processed: sent + done, Rate: e.link}
+			s := libvirt.JobStats{Active: true, Elapsed: time.Since(begin), Iteration: pass, Remaining: rest - done,
+				Processed: sent + done, Rate: e.link}
 			if pass > 1 {
 				s.DirtyRate, s.Downtime = max(e.dirty, e.link), TransferTime(rest, e.link)
 			}
-			state := State{Active: true, Elapsed: s.Elapsed, Left: math.MaxInt64, Iteration: pass, Sent: s.Processed, Remaining: s.Remaining,
-				Used: e.used, Rate: s.Rate, DirtyRate: s.DirtyRate}
+			state := State{Active: true, Elapsed: s.Elapsed, Left: math.MaxInt64, Iteration: pass, Sent: s.Processed,
+				Remaining: s.Remaining,
+				Used:      e.used, Rate: s.Rate, DirtyRate: s.DirtyRate}
 			trend.Observe(&state, s, p.Window, time.Now())
 			d := p.Decide(state)
 			if d.Throttle > 0 || d.GiveUp != "" || d.PostCopy {
@@ -60,12 +62,18 @@ func TestBusyGuestConverges(t *testing.T) {
 		most time.Duration
 		stuck bool
 	}{
-		{"at half of the link", emulation{20 * mib, 10 * mib, 100 * mib, 32 * mib, 0}, 10 * time.Second, 100 * time.Millisecond, false},
-		{"at four fifths, with other work", emulation{20 * mib, 16 * mib, 100 * mib, 32 * mib, 13 * mib / 10}, 20 * time.Second, usualPause, false},
-		{"at nine tenths, over a faster link", emulation{100 * mib, 90 * mib, 2048 * mib, 512 * mib, mib}, 90 * time.Second, usualPause, false},
-		{"at three times the link, but of little memory", emulation{20 * mib, 60 * mib, 100 * mib, 32 * mib, mib}, 15 * time.Second, longPause, false},
-		{"at three times the link", emulation{20 * mib, 60 * mib, 100 * mib, 64 * mib, mib}, 20 * time.Second, usualPause, true},
-		{"at three times a faster one", emulation{100 * mib, 300 * mib, 4096 * mib, 1024 * mib, mib}, 90 * time.Second, usualPause, true},
+		{"at half of the link", emulation{20 * mib, 10 * mib, 100 * mib, 32 * mib, 0}, 10 * time.Second,
+			100 * time.Millisecond, false},
+		{"at four fifths, with other work", emulation{20 * mib, 16 * mib, 100 * mib, 32 * mib, 13 * mib / 10},
+			20 * time.Second, usualPause, false},
+		{"at nine tenths, over a faster link", emulation{100 * mib, 90 * mib, 2048 * mib, 512 * mib, mib},
+			90 * time.Second, usualPause, false},
+		{"at three times the link, but of little memory", emulation{20 * mib, 60 * mib, 100 * mib, 32 * mib, mib},
+			15 * time.Second, longPause, false},
+		{"at three times the link", emulation{20 * mib, 60 * mib, 100 * mib, 64 * mib, mib}, 20 * time.Second,
+			usualPause, true},
+		{"at three times a faster one", emulation{100 * mib, 300 * mib, 4096 * mib, 1024 * mib, mib}, 90 * time.Second,
+			usualPause, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -92,7 +100,8 @@ func TestTrend(t *testing.T) {
 		at := func(pass int, remaining, sent uint64) State {
 			time.Sleep(PollEvery)
 			s := State{Active: true, Left: math.MaxInt64, Iteration: pass, Remaining: remaining, Sent: sent, Rate: rate}
-			trend.Observe(&s, libvirt.JobStats{Active: true, Iteration: pass, Remaining: remaining, Processed: sent, Rate: rate}, p.Window, time.Now())
+			trend.Observe(&s, libvirt.JobStats{Active: true, Iteration: pass, Remaining: remaining, Processed: sent,
+				Rate: rate}, p.Window, time.Now())
 			return s
 		}
 		at(1, 500<<20, 1)
@@ -102,7 +111,8 @@ func TestTrend(t *testing.T) {
 		if s := at(3, 10<<20, 3); s.Best != 100*time.Millisecond || s.Stale != 0 || s.Repeated != PollEvery {
 			t.Errorf("a better one: %+v", s)
 		}
-		if s := at(5, 20<<20, 3); s.Best != 100*time.Millisecond || s.Stale != 2 || s.Stagnant != PollEvery || s.Quiet != PollEvery {
+		if s := at(5, 20<<20, 3); s.Best != 100*time.Millisecond || s.Stale != 2 || s.Stagnant != PollEvery ||
+			s.Quiet != PollEvery {
 			t.Errorf("a worse one: %+v", s)
 		}
 		for pass := 6; pass < 6+memory; pass++ {

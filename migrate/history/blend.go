@@ -22,7 +22,8 @@ func latest(old []float64, seen float64) []float64 {
 	return slices.Concat(old[max(0, len(old)-recent+1):], []float64{seen})
 }
 
-// Median is the geometric mean of the two in the middle where there are two: how far a prediction is counts as a factor.
+// Median is the geometric mean of the two in the middle where there are two: how far a prediction is counts as a
+// factor.
 func Median(values []float64) float64 {
 	if len(values) == 0 {
 		return 0

@@ -49,8 +49,8 @@ func read(path string) (file, error) {
 	return f, nil
 }
 
-// update calls change while no other process updates the file at path, and replaces the file in one step if that changed
-// it. A file that cannot be read is replaced: the next moves teach again what it held.
+// update calls change while no other process updates the file at path, and replaces the file in one step if that
+// changed it. A file that cannot be read is replaced: the next moves teach again what it held.
 func update(path string, change func(f *file) (changed bool)) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err

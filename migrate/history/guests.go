@@ -43,8 +43,8 @@ const (
 	clockSlip  = 24 * time.Hour      // by which this node's clock may have been set back since
 )
 
-// ReadGuests reads what is remembered of each guest, by its name. A file that does not exist or has no name says nothing.
-// Entries that are old or hold what no move can teach are left out.
+// ReadGuests reads what is remembered of each guest, by its name. A file that does not exist or has no name says
+// nothing. Entries that are old or hold what no move can teach are left out.
 func ReadGuests(path string) (map[string]Profile, error) {
 	f, err := read(path)
 	return valid(f.Guests, time.Now()), err
@@ -100,7 +100,8 @@ func pauses(ms []float64) bool {
 	return !slices.ContainsFunc(ms, func(ms float64) bool { return !(ms >= 0 && ms <= record.Millis(pauseMost)) })
 }
 
-// Of is p where it is of the guest with that UUID, and empty for another guest of its name. An unknown UUID is believed.
+// Of is p where it is of the guest with that UUID, and empty for another guest of its name. An unknown UUID is
+// believed.
 func (p Profile) Of(uuid string) Profile {
 	if uuid == "" || p.UUID == "" || strings.EqualFold(uuid, p.UUID) {
 		return p

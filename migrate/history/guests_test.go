@@ -26,8 +26,10 @@ func passed(ms ...int) record.Record {
 		at = at.Add(time.Duration(took) * time.Millisecond)
 	}
 	r.Phases = append(r.Phases, qmp.Phase{Name: qmp.PhaseStop, Side: qmp.Source, Stamp: at})
-	r.Phases = append(r.Phases, qmp.Phase{Name: qmp.PhaseDevice, Side: qmp.Source, Stamp: at.Add(10 * time.Millisecond)})
-	r.Phases = append(r.Phases, qmp.Phase{Name: qmp.PhaseCompleted, Side: qmp.Source, Stamp: at.Add(18 * time.Millisecond)})
+	r.Phases = append(r.Phases, qmp.Phase{Name: qmp.PhaseDevice, Side: qmp.Source,
+		Stamp: at.Add(10 * time.Millisecond)})
+	r.Phases = append(r.Phases, qmp.Phase{Name: qmp.PhaseCompleted, Side: qmp.Source,
+		Stamp: at.Add(18 * time.Millisecond)})
 	return r
 }
 
@@ -45,35 +47,49 @@ func TestProfileLearns(t *testing.T) {
 	}{
 		{"passes of 100, 32, 10 and 4 MiB", Profile{}, passed(5000, 1600, 500, 200), func(*record.Record) {},
 			Profile{UUID: guestUUID, WorkingSet: 32 * mib, Touched: 0.5, DirtyRate: 6553600, Moves: 1}, true},
-		{"the same set each time, and the last pass cut short by a raised limit", Profile{}, passed(5000, 1600, 1600, 1400, 300), func(*record.Record) {},
+		{"the same set each time, and the last pass cut short by a raised limit", Profile{},
+			passed(5000, 1600, 1600, 1400, 300), func(*record.Record) {},
 			Profile{UUID: guestUUID, WorkingSet: 32 * mib, Touched: 0.5, DirtyRate: 20 * mib, Moves: 1}, true},
-		{"an idle guest: one pass", Profile{}, passed(5000, 2), func(*record.Record) {}, Profile{UUID: guestUUID, Touched: 0.5, Moves: 1}, true},
+		{"an idle guest: one pass", Profile{}, passed(5000, 2), func(*record.Record) {},
+			Profile{UUID: guestUUID, Touched: 0.5, Moves: 1}, true},
 		{"the rate by a measurement", Profile{}, passed(5000, 2), func(r *record.Record) { r.DirtyRate = &rate },
 			Profile{UUID: guestUUID, Touched: 0.5, DirtyRate: rate, Moves: 1}, true},
-		{"it was aborted: its passes count", Profile{}, passed(5000, 1600), func(r *record.Record) { r.Outcome, r.Rung = record.Stayed, "" },
+		{"it was aborted: its passes count", Profile{}, passed(5000, 1600),
+			func(r *record.Record) { r.Outcome, r.Rung = record.Stayed, "" },
 			Profile{UUID: guestUUID, WorkingSet: 32 * mib, DirtyRate: 6710886, Moves: 1}, true},
-		{"it was slowed down: the second pass alone counts", old, passed(5000, 1600, 400), func(r *record.Record) { r.Throttle = 20 },
+		{"it was slowed down: the second pass alone counts", old, passed(5000, 1600, 400),
+			func(r *record.Record) { r.Throttle = 20 },
 			Profile{UUID: guestUUID, WorkingSet: 32 * mib, Touched: 0.5, DirtyRate: 9 * mib, Moves: 4}, true},
-		{"with XBZRLE: the same, and what it sent", old, passed(5000, 1600, 200), func(r *record.Record) { r.Compressed, r.Compression, r.Delta = true, "xbzrle", &half },
-			Profile{UUID: guestUUID, WorkingSet: 32 * mib, Touched: 0.5, DirtyRate: 9 * mib, Delta: 0.25, Moves: 4}, true},
-		{"with zstd: by how much it shrank", old, passed(5000, 2), func(r *record.Record) { r.Compressed, r.Compression, r.Pages = true, "zstd", 300*mib },
-			Profile{UUID: guestUUID, WorkingSet: 32 * mib, Touched: 0.5, DirtyRate: 9 * mib, Shrink: 3, Moves: 4}, true},
-		{"others had a part of the link", old, passed(5000, 1600), func(r *record.Record) { r.Shared, r.DirtyRate = true, &rate },
+		{"with XBZRLE: the same, and what it sent", old, passed(5000, 1600, 200),
+			func(r *record.Record) { r.Compressed, r.Compression, r.Delta = true, "xbzrle", &half },
+			Profile{UUID: guestUUID, WorkingSet: 32 * mib, Touched: 0.5, DirtyRate: 9 * mib, Delta: 0.25, Moves: 4},
+			true},
+		{"with zstd: by how much it shrank", old, passed(5000, 2),
+			func(r *record.Record) { r.Compressed, r.Compression, r.Pages = true, "zstd", 300*mib },
+			Profile{UUID: guestUUID, WorkingSet: 32 * mib, Touched: 0.5, DirtyRate: 9 * mib, Shrink: 3, Moves: 4},
+			true},
+		{"others had a part of the link", old, passed(5000, 1600),
+			func(r *record.Record) { r.Shared, r.DirtyRate = true, &rate },
 			Profile{UUID: guestUUID, WorkingSet: 32 * mib, Touched: 0.5, DirtyRate: rate, Moves: 4}, true},
 		{"no events", old, passed(), func(r *record.Record) { r.Phases = nil }, old, false},
 		{"it was busy, and is idle now: 2 ms and a burst", old, passed(5000, 2), func(*record.Record) {},
 			Profile{UUID: guestUUID, WorkingSet: 2139095, Touched: 0.5, DirtyRate: 427819, Moves: 4}, true},
-		{"it was busy, and a measurement found nothing", old, passed(5000, 2), func(r *record.Record) { r.DirtyRate = new(uint64) },
+		{"it was busy, and a measurement found nothing", old, passed(5000, 2),
+			func(r *record.Record) { r.DirtyRate = new(uint64) },
 			Profile{UUID: guestUUID, WorkingSet: 32 * mib, Touched: 0.5, Moves: 4}, true},
-		{"it was slowed down: short passes say nothing", old, passed(5000, 2), func(r *record.Record) { r.Throttle = 20 },
+		{"it was slowed down: short passes say nothing", old, passed(5000, 2),
+			func(r *record.Record) { r.Throttle = 20 },
 			Profile{UUID: guestUUID, WorkingSet: 32 * mib, Touched: 0.5, DirtyRate: 9 * mib, Moves: 4}, true},
-		{"it writes more than it did", Profile{UUID: guestUUID, DirtyRate: mib, Moves: 3}, passed(5000, 1600), func(*record.Record) {},
+		{"it writes more than it did", Profile{UUID: guestUUID, DirtyRate: mib, Moves: 3}, passed(5000, 1600),
+			func(*record.Record) {},
 			Profile{UUID: guestUUID, WorkingSet: 32 * mib, Touched: 0.5, DirtyRate: 6710886, Moves: 4}, true},
-		{"it writes less than it did", Profile{UUID: guestUUID, WorkingSet: 90 * mib, DirtyRate: 300 * mib, Moves: 3}, passed(5000, 1600), func(*record.Record) {},
+		{"it writes less than it did", Profile{UUID: guestUUID, WorkingSet: 90 * mib, DirtyRate: 300 * mib, Moves: 3},
+			passed(5000, 1600), func(*record.Record) {},
 			Profile{UUID: guestUUID, WorkingSet: 32 * mib, Touched: 0.5, DirtyRate: 6710886, Moves: 4}, true},
-		{"the first passes had a pace of 20 MiB/s, and the others the whole link", Profile{}, passed(5000, 1600, 100, 100), func(r *record.Record) {
-			r.Pace, r.Cap, r.Rate = 20*mib, 0, 1000*mib
-		}, Profile{UUID: guestUUID, WorkingSet: 32 * mib, Touched: 0.5, DirtyRate: 6710886, Moves: 1}, true},
+		{"the first passes had a pace of 20 MiB/s, and the others the whole link", Profile{},
+			passed(5000, 1600, 100, 100), func(r *record.Record) {
+				r.Pace, r.Cap, r.Rate = 20*mib, 0, 1000*mib
+			}, Profile{UUID: guestUUID, WorkingSet: 32 * mib, Touched: 0.5, DirtyRate: 6710886, Moves: 1}, true},
 		{"XBZRLE was no use, many moves ago", Profile{Delta: 0.6}, passed(5000, 2), func(*record.Record) {},
 			Profile{UUID: guestUUID, Touched: 0.5, Delta: 0.6 * 0.9, Moves: 1}, true},
 	} {
@@ -166,7 +182,8 @@ func TestGuestsFileHostile(t *testing.T) {
 	} {
 		path := filepath.Join(t.TempDir(), GuestsFile)
 		name, _ := json.Marshal(c.name)
-		if err := os.WriteFile(path, fmt.Appendf(nil, `{"schema":1,"guests":{%s:%s}}`, name, c.entry), 0o600); err != nil {
+		if err := os.WriteFile(path, fmt.Appendf(nil, `{"schema":1,"guests":{%s:%s}}`, name, c.entry),
+			0o600); err != nil {
 			t.Fatal(err)
 		}
 		guests, err := ReadGuests(path)
@@ -188,7 +205,8 @@ func TestGuestsFileBounded(t *testing.T) {
 
 // FuzzReadGuests: whatever is in the file, nobody gets a value that no move can have taught.
 func FuzzReadGuests(f *testing.F) {
-	f.Add([]byte(`{"schema":1,"guests":{"web":{"uuid":"x","working_set":1,"touched":0.5,"updated":"2026-01-01T00:00:00Z","moves":1}}}`))
+	f.Add([]byte(`{"schema":1,"guests":{"web":{"uuid":"x","working_set":1,"touched":0.5,` +
+		`"updated":"2026-01-01T00:00:00Z","moves":1}}}`))
 	f.Add([]byte(`{"schema":1,"guests":{"":{"touched":-1e308}}}`))
 	f.Add([]byte(`{"schema":1,"guests":null}`))
 	now := time.Date(2026, 1, 2, 0, 0, 0, 0, time.UTC)
@@ -203,7 +221,8 @@ func FuzzReadGuests(f *testing.F) {
 			t.Errorf("%v, and %v", guests, err)
 		}
 		for name, p := range guests {
-			if name == "" || !p.valid(now) || !(p.Touched >= 0 && p.Touched <= 1) || p.WorkingSet > 1<<50 || p.DirtyRate > 1<<50 {
+			if name == "" || !p.valid(now) || !(p.Touched >= 0 && p.Touched <= 1) || p.WorkingSet > 1<<50 ||
+				p.DirtyRate > 1<<50 {
 				t.Errorf("%q: %+v", name, p)
 			}
 		}
@@ -212,7 +231,8 @@ func FuzzReadGuests(f *testing.F) {
 
 func TestMedian(t *testing.T) {
 	var seen []float64
-	for _, c := range []struct{ value, want float64 }{{90, 90}, {10, 30}, {20, 20}, {20, 20}, {80, 20}, {5, 20}, {5, 20}, {5, 5}} {
+	for _, c := range []struct{ value, want float64 }{{90, 90}, {10, 30}, {20, 20}, {20, 20}, {80, 20}, {5, 20},
+		{5, 20}, {5, 5}} {
 		if seen = latest(seen, c.value); Median(seen) != c.want || len(seen) > recent {
 			t.Errorf("of %v: %v, want %v", seen, Median(seen), c.want)
 		}

@@ -21,9 +21,11 @@ import (
 
 func recordOf(guest string) record.Record {
 	pause := 35.5
-	return record.Record{Schema: record.Schema, Guest: guest, Outcome: record.Moved, Started: time.Unix(1, 0).UTC(), Ended: time.Unix(2, 0).UTC(),
+	return record.Record{Schema: record.Schema, Guest: guest, Outcome: record.Moved, Started: time.Unix(1, 0).UTC(),
+		Ended:   time.Unix(2, 0).UTC(),
 		PauseMS: &pause, DowntimeLimitsMS: []float64{30, 60}, Rung: ladder.Live,
-		Predicted: &record.Forecast{Rung: ladder.Live, DurationMS: 900, PauseMS: 30, Kept: true}, Used: 7, DirtyRate: new(uint64), Rate: 9,
+		Predicted: &record.Forecast{Rung: ladder.Live, DurationMS: 900, PauseMS: 30, Kept: true}, Used: 7,
+		DirtyRate: new(uint64), Rate: 9,
 		Steps: []record.Step{{Name: "slot", Begin: time.Unix(1, 0).UTC(), MS: 1}}}
 }
 
@@ -119,7 +121,8 @@ func FuzzDecodeRecords(f *testing.F) {
 	})
 }
 
-// Another writer that holds the file and hangs does not hold up a guest that has moved, and the record is not lost for it.
+// Another writer that holds the file and hangs does not hold up a guest that has moved, and the record is not lost
+// for it.
 func TestAppendRecordDoesNotWaitForEver(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "m.jsonl")
 	other, err := os.Create(path)
@@ -129,7 +132,8 @@ func TestAppendRecordDoesNotWaitForEver(t *testing.T) {
 	if err := unix.Flock(int(other.Fd()), unix.LOCK_EX); err != nil {
 		t.Fatal(err)
 	}
-	if err := appendWithin(time.Millisecond, path, record.Record{Schema: record.Schema, Guest: "vm1"}); err == nil || !strings.Contains(err.Error(), path) {
+	if err := appendWithin(time.Millisecond, path, record.Record{Schema: record.Schema, Guest: "vm1"}); err == nil ||
+		!strings.Contains(err.Error(), path) {
 		t.Errorf("appended to a file that another writer has: %v", err)
 	}
 	if err := other.Close(); err != nil {
@@ -161,7 +165,8 @@ func TestRecordsThatAreNone(t *testing.T) {
 		if err := plant(path); err != nil {
 			t.Fatal(err)
 		}
-		if err := AppendRecord(path, record.Record{Schema: record.Schema, Guest: "g"}); err == nil || strings.Contains(err.Error(), "not done after") {
+		if err := AppendRecord(path, record.Record{Schema: record.Schema, Guest: "g"}); err == nil ||
+			strings.Contains(err.Error(), "not done after") {
 			t.Errorf("%s: appended: %v", name, err)
 		}
 		if got, err := ReadRecords(path); err == nil {
@@ -170,7 +175,8 @@ func TestRecordsThatAreNone(t *testing.T) {
 	}
 	dir := t.TempDir()
 	real, link := filepath.Join(dir, "real"), filepath.Join(dir, RecordsFile)
-	if err := errors.Join(os.WriteFile(real, nil, 0o600), os.Symlink("real", link), AppendRecord(link, record.Record{Schema: record.Schema, Guest: "g"})); err != nil {
+	if err := errors.Join(os.WriteFile(real, nil, 0o600), os.Symlink("real", link),
+		AppendRecord(link, record.Record{Schema: record.Schema, Guest: "g"})); err != nil {
 		t.Fatal(err)
 	}
 	if got, err := ReadRecords(real); err != nil || len(got) != 1 {

@@ -31,8 +31,8 @@ func rateOf(r *record.Record, pass int) uint64 {
 	return min(bound, cmp.Or(r.Rate, bound))
 }
 
-// passesOf are what QEMU's events show of them. The pass in which the pace was lifted has two rates, so that its time does
-// not tell its size: those before it count.
+// passesOf are what QEMU's events show of them. The pass in which the pace was lifted has two rates, so that its time
+// does not tell its size: those before it count.
 func passesOf(r *record.Record) []pass {
 	lifted := r.Pace > 0 && r.Cap != r.Pace
 	var all []pass
@@ -75,8 +75,8 @@ func measured(r record.Record) uint64 {
 }
 
 // writes is how fast the guest writes, in bytes per second, by the longest pass that found less than its whole working
-// set; 0 where there is none. A single shorter pass tells nothing: a raised limit has QEMU look at the dirty pages before
-// the end of a pass. least is what passes found at least.
+// set; 0 where there is none. A single shorter pass tells nothing: a raised limit has QEMU look at the dirty pages
+// before the end of a pass. least is what passes found at least.
 func writes(passes []pass) (exact, least uint64) {
 	const agree = 1.3
 	most := largest(passes[1:])

@@ -28,15 +28,14 @@ func (k Known) Forecast(p Plan) (_ record.Forecast, ok bool) {
 		return record.Forecast{}, false
 	}
 	s := simulate(p.Policy, c)
-	last := convergence.TransferTime(uint64(float64(s.rest)*s.onWireOf(c)), c.last)
-	device := cmp.Or(medianOf(k.Guest.DevicesMS), convergence.TransferTime(deviceState, c.last))
-	pause := last + device + cmp.Or(medianOf(k.Guest.HandOversMS), k.Link.HandOver())
-	return record.Forecast{
-		Rung: s.rung, DurationMS: record.Millis(k.Link.SetUp() + s.took + pause + s.after), PauseMS: record.Millis(pause),
-		LastCopyMS: record.Millis(last + device), LastCopy: s.rest, BlackoutMS: record.Millis(pause) + k.Link.RelearnMS,
-		Bytes: s.bytes, Passes: s.passes, Throttle: s.throttle, Kept: s.ends && pause <= k.Budget,
-		Bandwidth: min(cmp.Or(c.pace, c.rate), c.rate), Compressed: s.compression != "", Compression: s.compression,
-	}, true
+	last := convergence.TransferTime(uint64(float64(s.LastCopy)*s.onWireOf(c)), c.last)
+	last += cmp.Or(medianOf(k.Guest.DevicesMS), convergence.TransferTime(deviceState, c.last))
+	pause := last + cmp.Or(medianOf(k.Guest.HandOversMS), k.Link.HandOver())
+	s.DurationMS, s.PauseMS = record.Millis(k.Link.SetUp()+s.took+pause+s.after), record.Millis(pause)
+	s.LastCopyMS, s.BlackoutMS = record.Millis(last), record.Millis(pause)+k.Link.RelearnMS
+	s.Bandwidth, s.Compressed = min(cmp.Or(c.pace, c.rate), c.rate), s.Compression != ""
+	s.Kept = s.ends && pause <= k.Budget
+	return s.Forecast, true
 }
 
 func medianOf(ms []float64) time.Duration {

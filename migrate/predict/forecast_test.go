@@ -22,14 +22,17 @@ func TestExpectXBZRLE(t *testing.T) {
 	}{
 		{"as remembered", history.Link{Bandwidth: 100 * mib}, 0, 0, 90, true},
 		{"the link may carry more", history.Link{Bandwidth: 100 * mib, AtLeast: true}, 0, 0, 90, false},
-		{"and a bound is above what it has shown", history.Link{Bandwidth: 100 * mib, AtLeast: true}, 200, 0, 90, false},
+		{"and a bound is above what it has shown", history.Link{Bandwidth: 100 * mib, AtLeast: true}, 200, 0, 90,
+			false},
 		{"the bound is what holds", history.Link{Bandwidth: 100 * mib, AtLeast: true}, 100, 0, 90, true},
 		{"it writes to far more now", history.Link{Bandwidth: 100 * mib}, 0, 800, 600, false},
 	} {
-		k := Known{Link: c.link, Load: libvirt.Load{Memory: 600 * mib}, Budget: convergence.DefaultBudget, Bound: c.bound * mib,
+		k := Known{Link: c.link, Load: libvirt.Load{Memory: 600 * mib}, Budget: convergence.DefaultBudget,
+			Bound: c.bound * mib,
 			Guest: history.Profile{WorkingSet: 90 * mib, DirtyRate: 300 * mib, Touched: 1, Moves: 1}}
 		k.Load.Dirty = libvirt.Dirty{Measured: c.measured > 0, Rate: c.measured * mib}
-		p := Plan{Policy: convergence.NewPolicy(convergence.Pause{HandOver: 50 * time.Millisecond}, 0), Left: math.MaxInt64,
+		p := Plan{Policy: convergence.NewPolicy(convergence.Pause{HandOver: 50 * time.Millisecond}, 0),
+			Left:             math.MaxInt64,
 			SwitchoverXBZRLE: max(c.link.Bandwidth/2, k.Rate())}
 		p.Policy.AutoConverge, p.Policy.XBZRLECache, p.Policy.SingleConnection = true, convergence.MaxXBZRLECache, true
 		s := convergence.State{WorkingSet: k.Guest.WorkingSet}
@@ -49,7 +52,8 @@ func FuzzLoadWithin(f *testing.F) {
 		if !(touched >= 0 && touched <= 1) {
 			t.Skip("no file says so")
 		}
-		k := Known{Load: libvirt.Load{Memory: memory, Resident: resident, Dirty: libvirt.Dirty{Measured: is, Rate: measured}},
+		k := Known{Load: libvirt.Load{Memory: memory, Resident: resident,
+			Dirty: libvirt.Dirty{Measured: is, Rate: measured}},
 			Guest: history.Profile{WorkingSet: set, Touched: touched, DirtyRate: learned}}
 		load := k.LoadWithin(time.Second)
 		if load.WorkingSet > load.Memory || memory > 0 && load.Memory > memory || !(load.DirtyRate >= 0) {

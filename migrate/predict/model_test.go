@@ -28,7 +28,8 @@ func TestPredict(t *testing.T) {
 		{"idle guest", Load{Memory: 4 * gb}, ladder.Live,
 			Prediction{Duration: 4 * sec, Bytes: 4 * gb, Passes: 1, Limit: 30 * ms, Kept: true}},
 		{"device state and hand-over are pause", Load{Memory: 4 * gb, Device: 5 * mb, HandOver: 50 * ms}, ladder.Live,
-			Prediction{Duration: 4*sec + 55*ms, Bytes: 4*gb + 5*mb, Passes: 1, Pause: 55 * ms, Limit: 30 * ms, Kept: true}},
+			Prediction{Duration: 4*sec + 55*ms, Bytes: 4*gb + 5*mb, Passes: 1, Pause: 55 * ms, Limit: 30 * ms,
+				Kept: true}},
 		// 1 GB, 100 MB, then 10 MB fit 30 ms.
 		{"a tenth again in each pass", Load{Memory: gb, DirtyRate: 100 * mb}, ladder.Live,
 			Prediction{Duration: 1110 * ms, Bytes: 1110 * mb, Passes: 2, Pause: 10 * ms, Limit: 30 * ms, Kept: true}},
@@ -39,11 +40,13 @@ func TestPredict(t *testing.T) {
 		{"small working set", Load{Memory: gb, DirtyRate: 2 * gb, WorkingSet: 20 * mb}, ladder.Live,
 			Prediction{Duration: 1020 * ms, Bytes: 1020 * mb, Passes: 1, Pause: 20 * ms, Limit: 30 * ms, Kept: true}},
 		// 100 MB remain for ever. After three passes the limit goes 60, 120 ms: 1 GB + 4 × 100 MB + 100 MB.
-		{"the limit is raised as far as the budget", Load{Memory: gb, DirtyRate: 2 * gb, WorkingSet: 100 * mb, Budget: 200 * ms, HandOver: 50 * ms}, ladder.Live,
+		{"the limit is raised as far as the budget",
+			Load{Memory: gb, DirtyRate: 2 * gb, WorkingSet: 100 * mb, Budget: 200 * ms, HandOver: 50 * ms}, ladder.Live,
 			Prediction{Duration: 1550 * ms, Bytes: 1500 * mb, Passes: 5, Pause: 150 * ms, Limit: 120 * ms, Kept: true}},
 		// 200 MB remain for ever, and 150 ms are allowed: a hundred passes in vain. With 51 % off, each is
 		// 0.98 of the one before, and 150 MB are reached after 15.
-		{"beyond the budget", Load{Memory: gb, DirtyRate: 2 * gb, WorkingSet: 200 * mb, Budget: 200 * ms, HandOver: 50 * ms}, ladder.Live,
+		{"beyond the budget", Load{Memory: gb, DirtyRate: 2 * gb, WorkingSet: 200 * mb, Budget: 200 * ms,
+			HandOver: 50 * ms}, ladder.Live,
 			Prediction{Duration: 21050 * ms, Bytes: 21 * gb, Passes: 100, Pause: 250 * ms, Limit: 150 * ms,
 				Need: &Need{Throttle: 51, PostCopy: true}}},
 		{"no budget: as long as it takes", Load{Memory: gb, DirtyRate: 2 * gb}, ladder.Live,
@@ -54,13 +57,19 @@ func TestPredict(t *testing.T) {
 		// Five passes of 1 GB, as 0.8 × 1.25 = 1. At 30 %, each is 0.875 of the one before: 875 and 765.6 MB.
 		// At 40 % three quarters: 574.2 and 430.7; at 50 % 269.2 and 168.2; at 60 % a half: 84.1 and 42.06;
 		// at 70 % three eighths: 15.77 MB, which fit.
-		{"slowed down until it converges", Load{Memory: gb, DirtyRate: 1.25 * gb, Budget: 20 * ms, Limit: 20 * ms}, ladder.Converge,
-			Prediction{Duration: 8224843502, Bytes: 8224843502, Passes: 13, Pause: 15771389, Limit: 20 * ms, Throttle: 70, Kept: true}},
-		{"post-copy sends the working set after the switch", Load{Memory: gb, DirtyRate: 2 * gb, WorkingSet: 200 * mb, Device: 4 * mb, Budget: 100 * ms, HandOver: 50 * ms}, ladder.PostCopy,
+		{"slowed down until it converges", Load{Memory: gb, DirtyRate: 1.25 * gb, Budget: 20 * ms, Limit: 20 * ms},
+			ladder.Converge,
+			Prediction{Duration: 8224843502, Bytes: 8224843502, Passes: 13, Pause: 15771389, Limit: 20 * ms,
+				Throttle: 70, Kept: true}},
+		{"post-copy sends the working set after the switch",
+			Load{Memory: gb, DirtyRate: 2 * gb, WorkingSet: 200 * mb, Device: 4 * mb, Budget: 100 * ms,
+				HandOver: 50 * ms}, ladder.PostCopy,
 			Prediction{Duration: 1254 * ms, Bytes: 1204 * mb, Passes: 1, Pause: 54 * ms, Limit: 4 * ms, Kept: true}},
 		{"disks are copied first", Load{Memory: gb, Device: 5 * mb, Disks: 20 * gb}, ladder.Live,
-			Prediction{Duration: 21*sec + 5*ms, Bytes: 21*gb + 5*mb, Passes: 1, Pause: 5 * ms, Limit: 30 * ms, Kept: true}},
-		{"no post-copy with disks", Load{Memory: gb, Disks: gb}, ladder.PostCopy, Prediction{Duration: Forever, Pause: Forever}},
+			Prediction{Duration: 21*sec + 5*ms, Bytes: 21*gb + 5*mb, Passes: 1, Pause: 5 * ms, Limit: 30 * ms,
+				Kept: true}},
+		{"no post-copy with disks", Load{Memory: gb, Disks: gb}, ladder.PostCopy,
+			Prediction{Duration: Forever, Pause: Forever}},
 		{"no link to predict for", Load{Memory: gb}, ladder.Shutdown, Prediction{Duration: Forever, Pause: Forever}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -71,7 +80,8 @@ func TestPredict(t *testing.T) {
 				t.Errorf("needs %+v, want %+v", n, w)
 			}
 			got.Need, c.want.Need = nil, nil
-			if near(float64(got.Duration), float64(c.want.Duration)) && near(float64(got.Bytes), float64(c.want.Bytes)) && near(float64(got.Pause), float64(c.want.Pause)) {
+			if near(float64(got.Duration), float64(c.want.Duration)) &&
+				near(float64(got.Bytes), float64(c.want.Bytes)) && near(float64(got.Pause), float64(c.want.Pause)) {
 				got.Duration, got.Bytes, got.Pause = c.want.Duration, c.want.Bytes, c.want.Pause
 			}
 			if got != c.want {
@@ -101,7 +111,8 @@ func TestPredictWithoutALink(t *testing.T) {
 }
 
 func randomLoad(r *rand.Rand) Load {
-	l := Load{Memory: 64*mb + uint64(r.Int64N(16*gb)), DirtyRate: r.ExpFloat64() * 300 * mb, Device: uint64(r.Int64N(4 * mb)), HandOver: time.Duration(r.Int64N(int64(60 * ms)))}
+	l := Load{Memory: 64*mb + uint64(r.Int64N(16*gb)), DirtyRate: r.ExpFloat64() * 300 * mb,
+		Device: uint64(r.Int64N(4 * mb)), HandOver: time.Duration(r.Int64N(int64(60 * ms)))}
 	if r.IntN(2) == 0 {
 		l.WorkingSet = uint64(r.Int64N(int64(l.Memory)))
 	}
@@ -149,7 +160,8 @@ func TestPredictIsMonotone(t *testing.T) {
 // checkNotBetter finds where bad comes out better than good; a rounded nanosecond does not count.
 func checkNotBetter(t *testing.T, bad, good Prediction, when string) {
 	t.Helper()
-	if bad.Duration < good.Duration-2 || float64(bad.Bytes) < float64(good.Bytes)*(1-1e-12)-2 || bad.Passes < good.Passes || bad.Kept && !good.Kept {
+	if bad.Duration < good.Duration-2 || float64(bad.Bytes) < float64(good.Bytes)*(1-1e-12)-2 ||
+		bad.Passes < good.Passes || bad.Kept && !good.Kept {
 		t.Fatalf("%s it goes better:\n%+v\n%+v", when, bad, good)
 	}
 }
@@ -171,10 +183,13 @@ func checkSane(t *testing.T, l Load, p Prediction) {
 func FuzzPredict(f *testing.F) {
 	f.Add(uint64(4*gb), 1e8, uint64(0), uint64(mb), int64(0), int64(250*ms), int64(50*ms), 1e9)
 	f.Add(uint64(0), 0.0, uint64(0), uint64(0), int64(0), int64(0), int64(0), 1.0)
-	f.Add(uint64(math.MaxUint64), math.Inf(1), uint64(math.MaxUint64), uint64(math.MaxUint64), int64(math.MaxInt64), int64(math.MaxInt64), int64(math.MaxInt64), 1e-300)
+	f.Add(uint64(math.MaxUint64), math.Inf(1), uint64(math.MaxUint64), uint64(math.MaxUint64), int64(math.MaxInt64),
+		int64(math.MaxInt64), int64(math.MaxInt64), 1e-300)
 	f.Add(uint64(gb), math.NaN(), uint64(1), uint64(1), int64(-1), int64(1), int64(2), math.NaN())
-	f.Fuzz(func(t *testing.T, memory uint64, dirty float64, set, device uint64, limit, budget, hand int64, rate float64) {
-		l := Load{memory, dirty, set, device, time.Duration(limit), time.Duration(budget), max(time.Duration(hand), 0), device}
+	f.Fuzz(func(t *testing.T, memory uint64, dirty float64, set, device uint64, limit, budget, hand int64,
+		rate float64) {
+		l := Load{memory, dirty, set, device, time.Duration(limit), time.Duration(budget), max(time.Duration(hand), 0),
+			device}
 		for _, m := range ladder.Rungs {
 			checkSane(t, l, WithNeed(l, rate, m))
 		}

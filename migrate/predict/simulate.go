@@ -7,10 +7,11 @@ import (
 	"github.com/vmferry/vmferry/migrate/convergence"
 	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/migrate/record"
 )
 
-// conditions is what is known of a migration before its begin. Sizes are in bytes of memory, rates in bytes per second on
-// the wire.
+// conditions is what is known of a migration before its begin. Sizes are in bytes of memory, rates in bytes per
+// second on the wire.
 type conditions struct {
 	used  uint64 // what the first pass sends
 	dirty uint64 // what the guest writes per second
@@ -29,23 +30,18 @@ type conditions struct {
 	expected convergence.State // of which what is predicted counts, and the set
 }
 
-// course is how a migration goes.
+// course is how a migration goes. Of its forecast it has what the rule decides and the passes show.
 type course struct {
-	took        time.Duration // from the first byte until the guest stops for its last copy
-	after       time.Duration // from then on, until a post-copy has fetched the rest
-	rest        uint64        // bytes of memory in the last copy
-	limit       time.Duration // the downtime limit at the end
-	bytes       uint64        // on the wire, in all
-	passes      int
-	throttle    int // per cent at the end
-	rung        ladder.Rung
-	compression string
-	ends        bool // it does end by itself
+	record.Forecast
+	took  time.Duration // from the first byte until the guest stops for its last copy
+	after time.Duration // from then on, until a post-copy has fetched the rest
+	limit time.Duration // the downtime limit at the end
+	ends  bool          // it does end by itself
 }
 
 const (
-	// usualXBZRLE is the part of a page that XBZRLE sends where no move has told, and leastXBZRLE what is reckoned with at
-	// least: each page costs a header.
+	// usualXBZRLE is the part of a page that XBZRLE sends where no move has told, and leastXBZRLE what is reckoned
+	// with at least: each page costs a header.
 	usualXBZRLE = 0.1
 	leastXBZRLE = 0.02
 
@@ -56,8 +52,8 @@ const (
 )
 
 // simulate runs the rule on a guest that writes evenly, as QEMU moves one: a pass sends what the one before left dirty.
-// As soon as what is left fits the limit, QEMU looks at the dirty pages, and stops the guest where it still fits. It does
-// no input or output.
+// As soon as what is left fits the limit, QEMU looks at the dirty pages, and stops the guest where it still fits. It
+// does no input or output.
 func simulate(p convergence.Policy, o conditions) course {
 	w := walk{policy: p, conditions: o}
 	d := p.Decide(w.state(libvirt.JobStats{}))
@@ -67,14 +63,14 @@ func simulate(p convergence.Policy, o conditions) course {
 			break
 		}
 	}
-	w.course.took, w.course.bytes = w.clock, uint64(w.sent)
-	w.course.throttle, w.course.compression = w.percent, w.try.Compression()
+	w.course.took, w.course.Bytes = w.clock, uint64(w.sent)
+	w.course.Throttle, w.course.Compression = w.percent, w.try.Compression()
 	return w.course
 }
 
 // onWireOf is by how much the last copy is smaller on the wire.
 func (c course) onWireOf(o conditions) float64 {
-	switch c.compression {
+	switch c.Compression {
 	case "zstd":
 		return 1 / o.shrink
 	case "xbzrle":
@@ -83,8 +79,8 @@ func (c course) onWireOf(o conditions) float64 {
 	return 1
 }
 
-// xbzrleHelps tells whether XBZRLE from the begin on spares the guest a throttle or a limit above what the budget leaves, or
-// the migration a quarter of its time.
+// xbzrleHelps tells whether XBZRLE from the begin on spares the guest a throttle or a limit above what the budget
+// leaves, or the migration a quarter of its time.
 func xbzrleHelps(p convergence.Policy, o conditions) bool {
 	if p.XBZRLECache == 0 || p.PostCopy {
 		return false
@@ -92,8 +88,8 @@ func xbzrleHelps(p convergence.Policy, o conditions) bool {
 	without := p
 	without.XBZRLECache, o.expected.XBZRLEHelps = 0, true
 	a, b := simulate(without, o), simulate(p, o)
-	rough := !a.ends || a.rung != ladder.Live || a.limit > p.Budget
-	return b.ends && b.compression == "xbzrle" && (rough || a.took > b.took*4/3)
+	rough := !a.ends || a.Rung != ladder.Live || a.limit > p.Budget
+	return b.ends && b.Compression == "xbzrle" && (rough || a.took > b.took*4/3)
 }
 
 // walk is a migration that is simulated. Its clock begins at zero.
@@ -125,12 +121,12 @@ type walk struct {
 // begin is also how a migration is begun again.
 func (w *walk) begin(try convergence.Decision) {
 	w.try, w.trend = try, convergence.Trend{}
-	w.passes, w.percent, w.throttled = 1, 0, 0
+	w.Passes, w.percent, w.throttled = 1, 0, 0
 	w.left, w.found, w.synced, w.period = w.used, w.used, w.clock, w.clock
 	w.periodDirty, w.periodSent = 0, w.sent
 	w.limit, w.wire = w.policy.InitialDowntime, cmp.Or(w.pace, w.rate)
 	w.looked, w.asked = w.clock+convergence.PassSettle, w.clock
-	w.rung = ladder.Live
+	w.Rung = ladder.Live
 }
 
 // step goes on to whatever comes next: the end of a pass or of a burst, or the rule's next look.
@@ -156,8 +152,8 @@ func (w *walk) step() {
 	}
 }
 
-// bursts tells whether it makes a difference that a rate below what the link carries is one of bursts: not where there is
-// more to send than takes two seconds.
+// bursts tells whether it makes a difference that a rate below what the link carries is one of bursts: not where
+// there is more to send than takes two seconds.
 func (w *walk) bursts() bool { return w.wire < w.last && w.onWire(w.left) < 2*float64(w.wire) }
 
 // speed is how fast memory is sent.
@@ -201,7 +197,7 @@ func (w *walk) onWire(pages uint64) float64 { return float64(pages) * w.smaller(
 // smaller is the part of it that is sent.
 func (w *walk) smaller() float64 {
 	switch {
-	case w.try.XBZRLECache > 0 && w.passes > 2:
+	case w.try.XBZRLECache > 0 && w.Passes > 2:
 		return w.xbzrleRatio
 	case w.try.Compress:
 		return 1 / w.shrink
@@ -217,19 +213,19 @@ func (w *walk) sync() {
 	w.left = min(w.left+uint64(wrote), max(set, w.left))
 	w.synced, w.found = w.clock, w.left
 	if w.left <= w.fits() {
-		w.over, w.ends, w.rest = true, true, w.left
+		w.over, w.ends, w.LastCopy = true, true, w.left
 		w.sent += w.onWire(w.left)
 		return
 	}
 	w.converge(wrote)
-	w.passes++
+	w.Passes++
 	if w.clock-w.asked < convergence.PollEvery {
 		w.looked = w.clock + convergence.PassSettle
 	}
 }
 
-// converge is QEMU's auto-converge (migration_trigger_throttle): the first per cent after two periods of a second or more
-// in which more than half as much was written as sent, and 10 more after every two others.
+// converge is QEMU's auto-converge (migration_trigger_throttle): the first per cent after two periods of a second or
+// more in which more than half as much was written as sent, and 10 more after every two others.
 func (w *walk) converge(wrote float64) {
 	w.periodDirty += wrote
 	if w.clock-w.period < time.Second {
@@ -239,7 +235,7 @@ func (w *walk) converge(wrote float64) {
 		if w.throttled++; w.throttled == 2 {
 			w.throttled = 0
 			w.percent = min(max(w.percent+10, w.try.Throttle), 99)
-			w.rung = ladder.Converge
+			w.Rung = ladder.Converge
 		}
 	}
 	w.period, w.periodDirty, w.periodSent = w.clock, 0, w.sent
@@ -247,14 +243,14 @@ func (w *walk) converge(wrote float64) {
 
 // look asks the rule, and does what it says.
 func (w *walk) look() {
-	s := libvirt.JobStats{Active: true, Elapsed: w.clock, Iteration: w.passes, Processed: uint64(w.sent),
+	s := libvirt.JobStats{Active: true, Elapsed: w.clock, Iteration: w.Passes, Processed: uint64(w.sent),
 		Remaining: w.left, Rate: w.wire}
-	if w.passes > 1 {
+	if w.Passes > 1 {
 		s.DirtyRate = max(w.dirty*uint64(100-w.percent)/100, 1)
 		s.Downtime = convergence.TransferTime(w.found, w.lastRate())
 	}
 	w.looked, w.asked = w.clock+convergence.PollEvery, w.clock
-	if w.passes >= convergence.PaceLift {
+	if w.Passes >= convergence.PaceLift {
 		w.wire = w.rate
 	}
 	d := w.policy.Decide(w.state(s))
@@ -270,7 +266,7 @@ func (w *walk) look() {
 		next.Throttle = d.Throttle
 		w.again(next)
 	case d.PostCopy:
-		w.over, w.ends, w.rung = true, true, ladder.PostCopy
+		w.over, w.ends, w.Rung = true, true, ladder.PostCopy
 		w.after = convergence.TransferTime(w.left, w.rate)
 		w.sent += float64(w.left)
 	}
@@ -290,8 +286,10 @@ func (w *walk) state(s libvirt.JobStats) convergence.State {
 	out := convergence.State{Active: s.Active, Elapsed: w.clock, Left: left, Iteration: s.Iteration, Sent: s.Processed,
 		Remaining: s.Remaining, Used: w.used, Rate: uint64(float64(w.wire) / w.smaller()), DirtyRate: s.DirtyRate,
 		AutoConverge: w.try.Throttle > 0, Throttle: w.percent,
-		Link: w.rate, WorkingSet: cmp.Or(w.set, w.expected.WorkingSet), XBZRLE: w.try.XBZRLECache > 0, XBZRLERatio: w.xbzrleRatio,
-		Converges: w.expected.Converges, CompressionHelps: w.expected.CompressionHelps, XBZRLEHelps: w.expected.XBZRLEHelps, ThrottleNeeded: w.expected.ThrottleNeeded}
+		Link: w.rate, WorkingSet: cmp.Or(w.set, w.expected.WorkingSet), XBZRLE: w.try.XBZRLECache > 0,
+		XBZRLERatio: w.xbzrleRatio,
+		Converges:   w.expected.Converges, CompressionHelps: w.expected.CompressionHelps,
+		XBZRLEHelps: w.expected.XBZRLEHelps, ThrottleNeeded: w.expected.ThrottleNeeded}
 	if s.Active {
 		w.trend.Observe(&out, s, w.policy.Window, time.Unix(0, 0).Add(w.clock))
 	}

@@ -70,8 +70,10 @@ type Record struct {
 	DirtyRate *uint64     `json:"dirty_rate,omitempty"` // bytes per second that it wrote, just before
 	Rate      uint64      `json:"rate,omitempty"`       // highest seen, in bytes per second
 	Cap       uint64      `json:"rate_cap,omitempty"`   // bound that was asked for, in bytes per second
-	Pace      uint64      `json:"rate_pace,omitempty"`  // our own bound of the first passes, which may have been lifted since
-	Shared    bool        `json:"shared,omitempty"`     // others were under way at its begin and at its end, and had a part of the link
+	// our own bound of the first passes, which may have been lifted since
+	Pace uint64 `json:"rate_pace,omitempty"`
+	// others were under way at its begin and at its end, and had a part of the link
+	Shared bool `json:"shared,omitempty"`
 
 	Disks   []CopiedDisk `json:"disks,omitempty"`    // those that went along
 	DisksMS float64      `json:"disks_ms,omitempty"` // of the step "migrate", what their copying took before the memory
@@ -84,8 +86,8 @@ type Record struct {
 	Throttle         int       `json:"throttle,omitempty"`    // highest per cent that auto-converge took
 	DowntimeLimitsMS []float64 `json:"downtime_limits_ms,omitempty"`
 
-	// Compression is its method, as libvirt names it. Of XBZRLE's cache there is the size in bytes, the part of the pages
-	// sent again that were in it, and the part of such a page that was sent.
+	// Compression is its method, as libvirt names it. Of XBZRLE's cache there is the size in bytes, the part of the
+	// pages sent again that were in it, and the part of such a page that was sent.
 	Compression string   `json:"compression,omitempty"`
 	Cache       uint64   `json:"compression_xbzrle_cache,omitempty"`
 	HitRate     *float64 `json:"compression_xbzrle_hit_rate,omitempty"`
@@ -142,7 +144,8 @@ type Verification struct {
 
 // Step is one thing that Move did.
 type Step struct {
-	Name  string    `json:"name"` // slot, pre-flight, predict, make images, migrate, post-copy, abort, recover, resume, verify, settle disks
+	// slot, pre-flight, predict, make images, migrate, post-copy, abort, recover, resume, verify, settle disks
+	Name  string    `json:"name"`
 	Begin time.Time `json:"begin"`
 	MS    float64   `json:"ms"`
 }

@@ -16,10 +16,14 @@ func TestAddXBZRLE(t *testing.T) {
 		hit, delta float64 // -1 for none
 	}{
 		{"without XBZRLE", libvirt.XBZRLEStats{Page: 4096}, -1, -1},
-		{"three pages of four were in the cache, and a quarter of each was sent", libvirt.XBZRLEStats{Pages: 75, Misses: 25, Bytes: 75 * 1024, Page: 4096}, 0.75, 0.25},
-		{"a half of them as a whole", libvirt.XBZRLEStats{Pages: 100, Overflows: 50, Bytes: 50 * 4096, Page: 4096}, 1, 0.5},
-		{"a third of them as a whole, of the others a tenth", libvirt.XBZRLEStats{Pages: 30, Overflows: 10, Bytes: 12 * 4096, Page: 4096}, 1, 0.4},
-		{"all of them", libvirt.XBZRLEStats{Pages: 50, Overflows: 50, Bytes: 50 * 4096, Misses: 50, Page: 4096}, 0.5, 1},
+		{"three pages of four were in the cache, and a quarter of each was sent",
+			libvirt.XBZRLEStats{Pages: 75, Misses: 25, Bytes: 75 * 1024, Page: 4096}, 0.75, 0.25},
+		{"a half of them as a whole", libvirt.XBZRLEStats{Pages: 100, Overflows: 50, Bytes: 50 * 4096, Page: 4096}, 1,
+			0.5},
+		{"a third of them as a whole, of the others a tenth",
+			libvirt.XBZRLEStats{Pages: 30, Overflows: 10, Bytes: 12 * 4096, Page: 4096}, 1, 0.4},
+		{"all of them", libvirt.XBZRLEStats{Pages: 50, Overflows: 50, Bytes: 50 * 4096, Misses: 50, Page: 4096}, 0.5,
+			1},
 		{"the second pass alone", libvirt.XBZRLEStats{Misses: 50, Page: 4096}, 0, -1},
 	} {
 		var r Record
@@ -63,7 +67,8 @@ func TestJudgeBudget(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			c.rec.Judge(c.seen)
 			c.rec.Judge(nil)
-			if got := c.rec.BudgetKept; (got == nil) != (c.want == nil) || got != nil && *got != *c.want || len(c.rec.Blackouts) != c.total {
+			if got := c.rec.BudgetKept; (got == nil) != (c.want == nil) || got != nil && *got != *c.want ||
+				len(c.rec.Blackouts) != c.total {
 				t.Errorf("kept %v of %+v", got, c.rec)
 			}
 		})
@@ -80,7 +85,8 @@ func TestRecordNames(t *testing.T) {
 	if err := json.Unmarshal(line, &m); err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"schema", "guest", "from", "to", "started", "ended", "outcome", "verified", "steps", "pause_ms", "downtime_limits_ms",
+	for _, name := range []string{"schema", "guest", "from", "to", "started", "ended", "outcome", "verified", "steps",
+		"pause_ms", "downtime_limits_ms",
 		"means", "predicted", "used", "dirty_rate", "rate"} {
 		if _, ok := m[name]; !ok {
 			t.Errorf("%q is missing in %s", name, line)
@@ -91,8 +97,10 @@ func TestRecordNames(t *testing.T) {
 // sample is a record with something in each of its parts.
 func sample() Record {
 	pause := 35.5
-	return Record{Schema: Schema, Guest: "a", Outcome: Moved, Started: time.Unix(1, 0).UTC(), Ended: time.Unix(2, 0).UTC(),
-		PauseMS: &pause, DowntimeLimitsMS: []float64{30, 60}, Rung: ladder.Live, Used: 7, DirtyRate: new(uint64), Rate: 9,
+	return Record{Schema: Schema, Guest: "a", Outcome: Moved, Started: time.Unix(1, 0).UTC(),
+		Ended:   time.Unix(2, 0).UTC(),
+		PauseMS: &pause, DowntimeLimitsMS: []float64{30, 60}, Rung: ladder.Live, Used: 7, DirtyRate: new(uint64),
+		Rate:      9,
 		Predicted: &Forecast{Rung: ladder.Live, DurationMS: 900, PauseMS: 30, Kept: true},
 		Steps:     []Step{{Name: "slot", Begin: time.Unix(1, 0).UTC(), MS: 1}}}
 }
