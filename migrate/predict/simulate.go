@@ -27,7 +27,7 @@ type conditions struct {
 
 	window   time.Duration     // the time that is left
 	restart  time.Duration     // what it costs to begin again, beside the passes
-	expected convergence.State // of which what is predicted counts, and the set
+	expected convergence.State // what Known.Expect has put into it
 }
 
 // course is how a migration goes. Of its forecast it has what the rule decides and the passes show.
@@ -40,31 +40,31 @@ type course struct {
 }
 
 const (
-	// usualXBZRLE is the part of a page that XBZRLE sends where no move has told, and leastXBZRLE what is reckoned
-	// with at least: each page costs a header.
+	// usualXBZRLE is the part of a page that XBZRLE sends where no move has shown it, and leastXBZRLE the least: each
+	// page costs a header.
 	usualXBZRLE = 0.1
 	leastXBZRLE = 0.02
 
 	// leastPass is what a pass takes of which there is next to nothing to send.
 	leastPass = 300 * time.Microsecond
 
-	longestCourse = 1 << 16 // steps that are simulated of one that never ends
+	maxSteps = 1 << 16 // steps that are simulated of one that never ends
 )
 
 // simulate runs the rule on a guest that writes evenly, as QEMU moves one: a pass sends what the one before left dirty.
 // As soon as what is left fits the limit, QEMU looks at the dirty pages, and stops the guest where it still fits. It
 // does no input or output.
 func simulate(p convergence.Policy, o conditions) course {
-	w := walk{policy: p, conditions: o}
+	w := simulation{policy: p, conditions: o}
 	d := p.Decide(w.state(libvirt.JobStats{}))
 	w.begin(d)
-	for range longestCourse {
+	for range maxSteps {
 		if w.step(); w.over {
 			break
 		}
 	}
 	w.course.took, w.course.Bytes = w.clock, uint64(w.sent)
-	w.course.Throttle, w.course.Compression = w.percent, w.try.Compression()
+	w.course.Throttle, w.course.Compression = w.throttle.percent, w.try.Compression()
 	return w.course
 }
 
@@ -79,7 +79,7 @@ func (c course) onWireOf(o conditions) float64 {
 	return 1
 }
 
-// xbzrleHelps tells whether XBZRLE from the begin on spares the guest a throttle or a limit above what the budget
+// xbzrleHelps tells whether XBZRLE from the begin on saves the guest a throttle or a limit above what the budget
 // leaves, or the migration a quarter of its time.
 func xbzrleHelps(p convergence.Policy, o conditions) bool {
 	if p.XBZRLECache == 0 || p.PostCopy {
@@ -92,8 +92,8 @@ func xbzrleHelps(p convergence.Policy, o conditions) bool {
 	return b.ends && b.Compression == "xbzrle" && (rough || a.took > b.took*4/3)
 }
 
-// walk is a migration that is simulated. Its clock begins at zero.
-type walk struct {
+// simulation is a migration under way. Its clock begins at zero.
+type simulation struct {
 	policy convergence.Policy
 	conditions
 	course
@@ -101,8 +101,8 @@ type walk struct {
 	trend convergence.Trend
 	over  bool
 
-	clock, looked time.Duration // now, and when the rule is asked next
-	asked         time.Duration // when it was last
+	clock, looked time.Duration // now, and when the rule decides next
+	decided       time.Duration // when it last did
 	synced        time.Duration // when the dirty pages were last looked at
 	wire          uint64        // the rate at present
 	quota         float64       // bytes on the wire that the present burst may still have
@@ -111,26 +111,21 @@ type walk struct {
 	found         uint64        // bytes at its begin
 	sent          float64       // bytes on the wire
 
-	percent     int // taken from the guest
-	throttled   int // periods in a row in which it wrote more than half of what was sent
-	period      time.Duration
-	periodDirty float64
-	periodSent  float64
+	throttle throttle
 }
 
 // begin is also how a migration is begun again.
-func (w *walk) begin(try convergence.Decision) {
+func (w *simulation) begin(try convergence.Decision) {
 	w.try, w.trend = try, convergence.Trend{}
-	w.Passes, w.percent, w.throttled = 1, 0, 0
-	w.left, w.found, w.synced, w.period = w.used, w.used, w.clock, w.clock
-	w.periodDirty, w.periodSent = 0, w.sent
+	w.throttle = throttle{initial: try.Throttle, began: w.clock, sent: w.sent}
+	w.Passes, w.left, w.found, w.synced = 1, w.used, w.used, w.clock
 	w.limit, w.wire = w.policy.InitialDowntime, cmp.Or(w.pace, w.rate)
-	w.looked, w.asked = w.clock+convergence.PassSettle, w.clock
+	w.looked, w.decided = w.clock+convergence.PassSettle, w.clock
 	w.Rung = ladder.Live
 }
 
-// step goes on to whatever comes next: the end of a pass or of a burst, or the rule's next look.
-func (w *walk) step() {
+// step advances to whatever comes next: the end of a pass or of a burst, or the next decision.
+func (w *simulation) step() {
 	if w.clock >= w.burst {
 		w.quota, w.burst = float64(w.wire)*convergence.BurstEvery.Seconds(), w.clock+convergence.BurstEvery
 	}
@@ -146,7 +141,7 @@ func (w *walk) step() {
 	w.advance(max(next, 0))
 	switch {
 	case w.clock >= w.looked:
-		w.look()
+		w.decide()
 	case next == end:
 		w.sync()
 	}
@@ -154,10 +149,10 @@ func (w *walk) step() {
 
 // bursts tells whether it makes a difference that a rate below what the link carries is one of bursts: not where
 // there is more to send than takes two seconds.
-func (w *walk) bursts() bool { return w.wire < w.last && w.onWire(w.left) < 2*float64(w.wire) }
+func (w *simulation) bursts() bool { return w.wire < w.last && w.onWire(w.left) < 2*float64(w.wire) }
 
 // speed is how fast memory is sent.
-func (w *walk) speed() uint64 {
+func (w *simulation) speed() uint64 {
 	rate := w.wire
 	if w.bursts() {
 		rate = w.last
@@ -169,18 +164,18 @@ func (w *walk) speed() uint64 {
 	return speed
 }
 
-// fits is how much memory QEMU dares to stop the guest for.
-func (w *walk) fits() uint64 { return uint64(w.limit.Seconds() * float64(w.lastRate())) }
+// fits is how much memory QEMU stops the guest for.
+func (w *simulation) fits() uint64 { return uint64(w.limit.Seconds() * float64(w.lastRate())) }
 
 // lastRate is what QEMU takes for the rate of the last copy.
-func (w *walk) lastRate() uint64 {
+func (w *simulation) lastRate() uint64 {
 	if w.try.XBZRLECache > 0 {
 		return cmp.Or(w.switchoverXBZRLE, w.wire)
 	}
 	return cmp.Or(w.switchover, w.wire)
 }
 
-func (w *walk) advance(d time.Duration) {
+func (w *simulation) advance(d time.Duration) {
 	pages := min(uint64(d.Seconds()*float64(w.speed())), w.left)
 	if w.bursts() {
 		pages = min(pages, uint64(w.quota/w.smaller()))
@@ -192,10 +187,10 @@ func (w *walk) advance(d time.Duration) {
 }
 
 // onWire is what so much memory is when it is sent.
-func (w *walk) onWire(pages uint64) float64 { return float64(pages) * w.smaller() }
+func (w *simulation) onWire(pages uint64) float64 { return float64(pages) * w.smaller() }
 
 // smaller is the part of it that is sent.
-func (w *walk) smaller() float64 {
+func (w *simulation) smaller() float64 {
 	switch {
 	case w.try.XBZRLECache > 0 && w.Passes > 2:
 		return w.xbzrleRatio
@@ -206,10 +201,10 @@ func (w *walk) smaller() float64 {
 }
 
 // sync is QEMU's look at the dirty pages: the end of the migration or of a pass.
-func (w *walk) sync() {
+func (w *simulation) sync() {
 	took := w.clock - w.synced
 	set := cmp.Or(w.set, w.used)
-	wrote := min(float64(w.dirty)*float64(100-w.percent)/100*took.Seconds(), float64(set))
+	wrote := min(float64(w.dirty)*float64(100-w.throttle.percent)/100*took.Seconds(), float64(set))
 	w.left = min(w.left+uint64(wrote), max(set, w.left))
 	w.synced, w.found = w.clock, w.left
 	if w.left <= w.fits() {
@@ -217,39 +212,24 @@ func (w *walk) sync() {
 		w.sent += w.onWire(w.left)
 		return
 	}
-	w.converge(wrote)
+	if w.throttle.sync(w.clock, wrote, w.sent) {
+		w.Rung = ladder.Converge
+	}
 	w.Passes++
-	if w.clock-w.asked < convergence.PollEvery {
+	if w.clock-w.decided < convergence.PollEvery {
 		w.looked = w.clock + convergence.PassSettle
 	}
 }
 
-// converge is QEMU's auto-converge (migration_trigger_throttle): the first per cent after two periods of a second or
-// more in which more than half as much was written as sent, and 10 more after every two others.
-func (w *walk) converge(wrote float64) {
-	w.periodDirty += wrote
-	if w.clock-w.period < time.Second {
-		return
-	}
-	if w.try.Throttle > 0 && w.periodDirty > (w.sent-w.periodSent)/2 {
-		if w.throttled++; w.throttled == 2 {
-			w.throttled = 0
-			w.percent = min(max(w.percent+10, w.try.Throttle), 99)
-			w.Rung = ladder.Converge
-		}
-	}
-	w.period, w.periodDirty, w.periodSent = w.clock, 0, w.sent
-}
-
-// look asks the rule, and does what it says.
-func (w *walk) look() {
+// decide asks the rule, and does what it says.
+func (w *simulation) decide() {
 	s := libvirt.JobStats{Active: true, Elapsed: w.clock, Iteration: w.Passes, Processed: uint64(w.sent),
 		Remaining: w.left, Rate: w.wire}
 	if w.Passes > 1 {
-		s.DirtyRate = max(w.dirty*uint64(100-w.percent)/100, 1)
+		s.DirtyRate = max(w.dirty*uint64(100-w.throttle.percent)/100, 1)
 		s.Downtime = convergence.TransferTime(w.found, w.lastRate())
 	}
-	w.looked, w.asked = w.clock+convergence.PollEvery, w.clock
+	w.looked, w.decided = w.clock+convergence.PollEvery, w.clock
 	if w.Passes >= convergence.PaceLift {
 		w.wire = w.rate
 	}
@@ -272,20 +252,20 @@ func (w *walk) look() {
 	}
 }
 
-func (w *walk) again(next convergence.Decision) {
+func (w *simulation) again(next convergence.Decision) {
 	w.clock += w.restart
 	w.begin(next)
 }
 
 // state is what the rule would decide from.
-func (w *walk) state(s libvirt.JobStats) convergence.State {
+func (w *simulation) state(s libvirt.JobStats) convergence.State {
 	left := w.window
 	if w.policy.Window > 0 {
 		left -= w.clock
 	}
 	out := convergence.State{Active: s.Active, Elapsed: w.clock, Left: left, Iteration: s.Iteration, Sent: s.Processed,
 		Remaining: s.Remaining, Used: w.used, Rate: uint64(float64(w.wire) / w.smaller()), DirtyRate: s.DirtyRate,
-		AutoConverge: w.try.Throttle > 0, Throttle: w.percent,
+		AutoConverge: w.try.Throttle > 0, Throttle: w.throttle.percent,
 		Link: w.rate, WorkingSet: cmp.Or(w.set, w.expected.WorkingSet), XBZRLE: w.try.XBZRLECache > 0,
 		XBZRLERatio: w.xbzrleRatio,
 		Converges:   w.expected.Converges, CompressionHelps: w.expected.CompressionHelps,

@@ -1,4 +1,3 @@
-// Package wait waits for a time to pass, or for a context to end.
 package wait
 
 import (

@@ -1,0 +1,3 @@
+// Package wait waits for a time to pass, or for a context to end: [For] is the
+// one sleep that a cancelled context ends.
+package wait
