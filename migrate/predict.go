@@ -76,7 +76,7 @@ func (m *mover) predict(ctx context.Context) {
 	}
 }
 
-// boundXBZRLECache bounds the cache of XBZRLE by what the source can spare: a quarter of what it has free, as other
+// boundXBZRLECache bounds the cache of XBZRLE by a quarter of the source's free memory, as other
 // guests may leave at the same time, and nothing where the guest's process is killed beyond a limit of its own.
 func (m *mover) boundXBZRLECache(ctx context.Context) {
 	if m.policy.XBZRLECache == 0 {
@@ -90,7 +90,7 @@ func (m *mover) boundXBZRLECache(ctx context.Context) {
 	defer cancel()
 	free, err := m.source.host.FreeMemory(ctx)
 	if err != nil {
-		m.log.WithError(err).Debug("what memory the source can spare is not known")
+		m.log.WithError(err).Debug("the source's free memory is not known")
 	}
 	m.policy.XBZRLECache = min(m.policy.XBZRLECache, free/4) // 0 with an error
 }

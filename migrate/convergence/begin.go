@@ -10,24 +10,27 @@ const (
 	manyBytes   = 4 << 30
 	connections = 4
 
-	// CompressLink is what compressors fill at half of the bytes: each makes 200 MiB of pages per second into less
-	// (zstd at level 1, on one processor). UsualShrink is by how much; guests' memory shrinks to between a third
-	// and not at all, and it is not known before.
+	// CompressLink is the fastest link that compressors fill, in bytes per second: each compresses 200 MiB of pages per
+	// second (zstd at level 1, on one processor) to a half.
 	CompressLink = 200 << 20
 	compressors  = 2
-	UsualShrink  = 2
 
-	// leastCache is QEMU's own default, and MaxXBZRLECache what the source may lend a guest that leaves. The cache
-	// holds a page at the place that its address gives, so that twice the set keeps most pages apart.
-	leastCache     = 64 << 20
+	// UsualShrink is by how much memory is taken to shrink. It is not known before: guests' memory shrinks to between a
+	// third and not at all.
+	UsualShrink = 2
+
+	// MaxXBZRLECache is what the source may lend to a guest that leaves, and minXBZRLECache QEMU's own default. The
+	// cache holds a page at the place that its address gives: twice the working set keeps most pages apart.
 	MaxXBZRLECache = 1 << 30
+	minXBZRLECache = 64 << 20
 
 	// PoorXBZRLE is where XBZRLE sends so much of a page that it is no use.
 	PoorXBZRLE = 0.5
 )
 
-// throttle is the per cent at which auto-converge begins, 0 where it is not wanted: passes come below HardMax, or will.
-// Before the begin it is wanted where that is predicted, and where there is no time to begin again.
+// throttle is the per cent at which auto-converge begins, 0 for none. It is wanted where passes do not come below
+// HardMax; before the begin, where that is predicted, and where nothing is predicted and there is no time to begin
+// again.
 func (p Policy) throttle(s State) int {
 	percent := min(max(ThrottleFirst, s.ThrottleNeeded), throttleMost)
 	switch {
@@ -45,9 +48,9 @@ func (p Policy) throttle(s State) int {
 	return 0
 }
 
-// compresses tells whether memory is worth its compression by zstd: the link is one that compressors fill, and the
-// guest then need not be throttled, or would take more than half of the time that is left. That costs the host's
-// processors, which the guest is better off without than its own.
+// compresses tells whether memory is compressed by zstd: over a link that compressors fill, where the guest then need
+// not be throttled, or would take more than half of the time that is left without. It costs the host's processors,
+// which is better for the guest than to lose its own.
 func (p Policy) compresses(s State) bool {
 	long := s.Link > 0 && p.Late(TransferTime(s.Used, s.Link), s.Left)
 	return p.Compress && !p.SingleConnection && !p.PostCopy && s.Link <= CompressLink && (s.CompressionHelps || long)
@@ -82,7 +85,7 @@ func cacheFor(set uint64) uint64 {
 	if set == 0 || set > MaxXBZRLECache/2 {
 		return 0
 	}
-	size := uint64(leastCache)
+	size := uint64(minXBZRLECache)
 	for size < 2*set {
 		size *= 2
 	}

@@ -35,9 +35,9 @@ func (d Decision) Compression() string {
 //	auto-converge  slows the guest down                                        begin.go
 //	post-copy      after auto-converge has had its time                        decide.go
 //
-// QEMU must be told of XBZRLE, auto-converge, compression and parallel connections at the begin: they are wanted then
-// where a prediction says that they will be needed. The migration is begun again with XBZRLE or auto-converge when
-// passes show that, and there is time.
+// QEMU takes XBZRLE, auto-converge, compression and parallel connections at the begin only: they are wanted then where
+// a prediction says that they will be needed. Where passes show later that XBZRLE or auto-converge is needed, and there
+// is time, the migration is begun again with it.
 //
 // A guest that runs at the target already is beyond deciding.
 func (p Policy) Decide(s State) Decision {
@@ -87,8 +87,8 @@ func (p Policy) switches(s State) bool {
 	return p.stuck(s) && (!p.AutoConverge || s.Throttle >= throttleMost || !early)
 }
 
-// giveUp says why the migration cannot succeed: what is left cannot be sent in the time that is left, even of a guest
-// that stands still; the link carries nothing; or, without a window, it does not converge.
+// giveUp says why the migration cannot succeed: what is left cannot be sent in the time that is left, even if the guest
+// is paused; the link carries nothing; or, without a window, it does not converge.
 func (p Policy) giveUp(s State) string {
 	converges := p.PostCopy || p.ForceAfter > 0 && p.UpperBound == 0 || s.Best <= p.Ceiling() ||
 		s.AutoConverge && s.Throttle < throttleMost && s.Repeated < 2*endless

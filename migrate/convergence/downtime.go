@@ -15,7 +15,7 @@ import "time"
 //	                 become   | not       | below Max         | or ForceAfter has passed
 //	                 shorter  |           |                   |
 //
-// A Firm budget is never exceeded. A throttled guest stands still for some of the time anyway: a pause as long as
+// A Firm budget is never exceeded. A throttled guest is stopped for some of the time anyway: a pause as long as
 // that costs its clients nothing more (throttled).
 func (p Policy) downtime(s State) time.Duration {
 	limit := p.raised(s)
@@ -61,7 +61,7 @@ const (
 	throttleSlice = 10 * time.Millisecond
 )
 
-// Pause is what the guest's clients are to bear, and what of that is not the last copy.
+// Pause is the longest that the guest may be paused, and what of that is not the last copy.
 type Pause struct {
 	Budget   time.Duration // the requested blackout budget, 0 for DefaultBudget, which may be exceeded
 	Longest  time.Duration // the longest pause at any time, 0 for no such bound
@@ -73,7 +73,7 @@ type Pause struct {
 // Without a requested budget a pause of Longest is what the caller allows, up to longPause: a guest is not slowed
 // down as long as this is enough.
 func NewPolicy(pause Pause, window time.Duration) Policy {
-	lastCopy := func(pauseOf time.Duration) time.Duration { return max(pauseOf-pause.HandOver, pauseOf/2) }
+	lastCopy := func(of time.Duration) time.Duration { return max(of-pause.HandOver, of/2) }
 	p := Policy{RaiseEvery: 5 * time.Second, Window: window}
 	if window > 0 {
 		p.RaiseEvery = min(max(window/20, time.Second), 10*time.Second)
@@ -136,15 +136,15 @@ func (p Policy) longer(s State) time.Duration {
 	return min(s.Best*5/4, p.HardMax)
 }
 
-// throttled is how long a throttled guest stands still at a time: QEMU lets it run for 10 ms, and then sleep
+// throttled is how long a throttled guest is stopped at a time: QEMU lets it run for 10 ms, and then sleep
 // for as long as the per cent ask. Beyond throttleMost it is what the last copy needs, up to a second.
 func throttled(s State) time.Duration {
 	percent := min(max(s.Throttle, 0), 99)
-	still := throttleSlice * time.Duration(percent) / time.Duration(100-percent)
+	stopped := throttleSlice * time.Duration(percent) / time.Duration(100-percent)
 	if s.Throttle > throttleMost {
-		still = max(still, min(s.lastCopy(), throttlePause))
+		stopped = max(stopped, min(s.lastCopy(), throttlePause))
 	}
-	return still
+	return stopped
 }
 
 // forced is what the last copy needs, at most half of the time that is left, in the last part of the window and once

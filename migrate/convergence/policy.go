@@ -3,7 +3,7 @@ package convergence
 import "time"
 
 // Policy is what one migration may do. It stays the same while the migration runs, unless its time is shortened or a
-// hypervisor refuses one of the means.
+// hypervisor refuses a capability.
 type Policy struct {
 	// The downtime limits, for the last copy alone: see downtime.go.
 	InitialDowntime time.Duration // from the begin on
@@ -46,7 +46,7 @@ func (p Policy) Grace() time.Duration {
 // Late tells whether what takes so long leaves less than half of the time.
 func (p Policy) Late(took, left time.Duration) bool { return p.Window > 0 && took > left/2 }
 
-// stuck tells whether passes leave more than Max allows, as far as can be told. That the guest writes as fast as
+// stuck tells whether passes leave more than Max allows, as far as can be known. That the guest writes as fast as
 // the link carries says it sooner, but not alone: what is written again and again counts as often as it is looked at,
 // and that is more often the shorter the passes become.
 func (p Policy) stuck(s State) bool {

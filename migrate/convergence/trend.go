@@ -78,7 +78,7 @@ func (t *Trend) weigh(s libvirt.JobStats, now time.Time) {
 	}
 }
 
-// passCopy is how long a switchover at the begin of this pass would have taken. QEMU reckons that itself,
+// passCopy is how long a switchover at the begin of this pass would have taken. QEMU computes that itself,
 // once it knows how fast the guest writes.
 func passCopy(s libvirt.JobStats) time.Duration {
 	if s.Downtime > 0 && s.DirtyRate > 0 {

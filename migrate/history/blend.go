@@ -6,7 +6,7 @@ import (
 )
 
 // blend gives the last value as much weight as all before it, so that a link that was changed is
-// known anew after a few moves.
+// known again after a few moves.
 func blend(old, seen float64) float64 {
 	if old <= 0 {
 		return seen

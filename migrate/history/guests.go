@@ -21,7 +21,7 @@ type Profile struct {
 	// Touched is the part of its used memory that the first pass sent, 0 to 1: pages of zeroes cost nothing.
 	Touched   float64 `json:"touched,omitempty"`
 	DirtyRate uint64  `json:"dirty_rate,omitempty"` // bytes per second at the last move
-	// DevicesMS is what sending the device state took while the guest stood still, at the latest moves.
+	// DevicesMS is what sending the device state took while the guest was paused, at the latest moves.
 	DevicesMS []float64 `json:"devices_ms,omitempty"`
 	// HandOversMS is what its pauses took beside the last copy and that: a busy guest has its own.
 	HandOversMS []float64 `json:"hand_overs_ms,omitempty"`

@@ -15,7 +15,7 @@ type Plan struct {
 	Policy           convergence.Policy
 	Left             time.Duration // until the migration would be aborted
 	Pace             uint64        // bound of the first passes
-	Switchover       uint64        // what QEMU is told that the last copy gets
+	Switchover       uint64        // the last copy's bandwidth that QEMU is given (avail-switchover-bandwidth)
 	SwitchoverXBZRLE uint64        // the same with XBZRLE
 }
 

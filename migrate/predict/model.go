@@ -23,7 +23,7 @@ type Load struct {
 // Prediction is how one move will go. Predict makes it, and does no input or output.
 type Prediction struct {
 	Rung     ladder.Rung   `json:"means"`
-	Rate     float64       `json:"rate"`               // bytes per second that it reckons with
+	Rate     float64       `json:"rate"`               // bytes per second that it assumes
 	Duration time.Duration `json:"duration"`           // from the first byte until the source has nothing left to send
 	Bytes    uint64        `json:"bytes"`              // sent in all
 	Passes   int           `json:"passes"`             // over the memory, the last copy not counted
@@ -55,7 +55,7 @@ const (
 )
 
 // WithNeed says how a move of l by m goes at a constant rate, in bytes per second. A rate that is not
-// above zero, or a means that uses no link, gives a prediction that is not kept and lasts for ever.
+// above zero, or a rung that uses no link, gives a prediction that is not kept and lasts Forever.
 //
 // More bandwidth never makes a move longer, nor has it send more; more memory, a higher dirty rate or
 // a larger working set never makes it shorter. The pause is not monotone: a move that ends a pass

@@ -20,7 +20,7 @@ type conditions struct {
 	pace             uint64  // the rate of the first passes, 0 for no bound of their own
 	rate             uint64  // of the others
 	last             uint64  // of the last copy, for which QEMU lifts the bound
-	switchover       uint64  // what QEMU is told of that, 0 for the rate of the passes
+	switchover       uint64  // the same that QEMU is given, 0 for the rate of the passes
 	switchoverXBZRLE uint64  // the same with XBZRLE
 	shrink           float64 // by how much memory is smaller on the wire, 1 for not at all
 	xbzrleRatio      float64 // the part of a page that XBZRLE sends

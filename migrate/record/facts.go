@@ -5,7 +5,7 @@ import (
 	"github.com/vmferry/vmferry/migrate/qmp"
 )
 
-// Capped tells whether the rate says more of the bound that was asked for than of the link.
+// Capped tells whether the rate says more of the requested bound than of the link.
 func (r *Record) Capped() bool { return r.Cap > 0 && r.Rate >= r.Cap/10*9 }
 
 // SetUp is what libvirt took before the first byte and after the guest ran, by our receipts.
@@ -50,7 +50,7 @@ func (r *Record) LastCopyRate() (rate float64, known bool) {
 }
 
 // HandOver is what the pause took beyond the last copy. Where the events do not tell that, there is the forecast alone,
-// which says nothing of a guest that moved by other means.
+// which says nothing of a guest that moved on another rung.
 func (r *Record) HandOver() (ms float64, known bool) {
 	if copied, ok := r.FinalCopy(); ok {
 		return *r.PauseMS - copied, *r.PauseMS > copied

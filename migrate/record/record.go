@@ -47,7 +47,7 @@ type Record struct {
 	Error       string            `json:"error,omitempty"`
 
 	Steps      []Step      `json:"steps"`            // what was done, with the time of each
-	Phases     []qmp.Phase `json:"phases,omitempty"` // what QEMU told of it
+	Phases     []qmp.Phase `json:"phases,omitempty"` // what QEMU's events show
 	Iterations int         `json:"iterations,omitempty"`
 
 	PauseMS        *float64  `json:"pause_ms,omitempty"`     // source STOP to target RESUME
@@ -56,7 +56,7 @@ type Record struct {
 	PauseReceiptMS *float64  `json:"pause_receipt_ms,omitempty"`
 	Clock          qmp.Clock `json:"clock,omitempty"`
 
-	// Relayed is how many frames of TCP came in at the source during the pause and were handed on to the target.
+	// Relayed is how many frames of TCP came in at the source during the pause and were forwarded to the target.
 	Relayed int `json:"relayed,omitempty"`
 
 	Blackouts  []Blackout `json:"blackouts,omitempty"`          // what a probe saw, by target
@@ -69,7 +69,7 @@ type Record struct {
 	Used      uint64      `json:"used,omitempty"`       // bytes of its memory that the guest used, just before
 	DirtyRate *uint64     `json:"dirty_rate,omitempty"` // bytes per second that it wrote, just before
 	Rate      uint64      `json:"rate,omitempty"`       // highest seen, in bytes per second
-	Cap       uint64      `json:"rate_cap,omitempty"`   // bound that was asked for, in bytes per second
+	Cap       uint64      `json:"rate_cap,omitempty"`   // requested bound, in bytes per second
 	// our own bound of the first passes, which may have been lifted since
 	Pace uint64 `json:"rate_pace,omitempty"`
 	// others were under way at its begin and at its end, and had a part of the link
@@ -150,7 +150,7 @@ type Step struct {
 	MS    float64   `json:"ms"`
 }
 
-// RungTime is the time that was spent on one means of the guest's ladder.
+// RungTime is the time that was spent on one rung of the guest's ladder.
 type RungTime struct {
 	Rung  ladder.Rung `json:"means"`
 	MS    float64     `json:"ms"`
