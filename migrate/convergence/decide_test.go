@@ -58,7 +58,7 @@ func TestPolicyDecide(t *testing.T) {
 		{"busy: no throttle allowed, so at once", postCopy, with(busy, func(x *State) { x.AutoConverge = false }), 0, 0,
 			true, ""},
 		{"busy: post-copy not allowed", throttle, with(busy, func(x *State) { x.Left = 39 * s }), 20, 0, false, ""},
-		{"busy, but a pass came below the cap: QEMU will switch over", all,
+		{"busy, but a pass came below the budget: QEMU will switch over", all,
 			with(busy, func(x *State) { x.Left, x.Best = 39*s, 40*ms }), 20, 0, false, ""},
 		{"second pass, measured as fast as the link", postCopy,
 			with(busy, func(x *State) { x.Iteration, x.Stale, x.DirtyRate = 2, 0, 100*mib }), 0, 0, false, ""},

@@ -2,8 +2,9 @@ package convergence
 
 import "time"
 
-// The downtime limit of a migration is chosen in this file. QEMU stops the guest for the last copy as soon as that
-// takes no longer than the limit, so the limit is low while passes become shorter, and is raised when they do not:
+// The downtime limit of a migration (QEMU's downtime-limit) is chosen in this file. QEMU stops the guest for the last
+// copy as soon as that takes no longer than the limit, so the limit is low while passes become shorter, and is raised
+// when they do not:
 //
 //	UpperBound ......................................................... never exceeded: the longest pause requested
 //	                                                           +---------- forced: as long as the last copy needs

@@ -116,30 +116,7 @@ func (p Profile) learn(r record.Record) (_ Profile, ok bool) {
 		return p, false
 	}
 	p.UUID = cmp.Or(r.UUID, p.UUID)
-	// Of a part of the link, or of pages that are compressed, the time of a pass does not tell the size.
-	sized := !r.Shared && (r.Compression == "" || r.Compression == "xbzrle")
-	if sized && r.Used > 0 && r.Outcome == record.Moved {
-		p.Touched, ok = blend(p.Touched, min(float64(passes[0].bytes)/float64(r.Used), 1)), true
-	}
-	shown := passes
-	if r.Throttle > 0 || r.Compression == "xbzrle" {
-		shown = passes[:min(2, len(passes))] // the others are shorter for that
-	}
-	most := largest(shown[1:])
-	switch {
-	case most > 0 && sized:
-		exact, bound := writes(shown)
-		if most < p.WorkingSet/20*19 {
-			exact = cmp.Or(exact, bound) // it left some of the set alone, so that this is all that it wrote
-		}
-		p.WorkingSet, ok = most, true
-		p.DirtyRate = cmp.Or(exact, measured(r), max(p.DirtyRate, bound))
-	case r.DirtyRate != nil:
-		p.DirtyRate, ok = *r.DirtyRate, true
-	case sized && r.Used > 0 && r.Outcome == record.Moved && r.Rung == ladder.Live && r.Throttle == 0 &&
-		len(r.DowntimeLimitsMS) < 2:
-		p = p.calmed(&r, passes) // of passes that no raised limit cut short
-	}
+	p, ok = p.learnWriting(&r, passes)
 	if device, known := device(&r); known {
 		p.DevicesMS, ok = latest(p.DevicesMS, device), true
 	}
@@ -157,6 +134,35 @@ func (p Profile) learn(r record.Record) (_ Profile, ok bool) {
 	}
 	p.Moves++
 	p.Updated = r.Ended
+	return p, ok
+}
+
+// learnWriting is p and what the passes show of the memory that the guest uses, and of how it writes to it.
+func (p Profile) learnWriting(r *record.Record, passes []pass) (_ Profile, ok bool) {
+	// Of a part of the link, or of pages that are compressed, the time of a pass does not tell the size.
+	sized := !r.Shared && (r.Compression == "" || r.Compression == "xbzrle")
+	whole := sized && r.Used > 0 && r.Outcome == record.Moved
+	if whole {
+		p.Touched, ok = blend(p.Touched, min(float64(passes[0].bytes)/float64(r.Used), 1)), true
+	}
+	shown := passes
+	if r.Throttle > 0 || r.Compression == "xbzrle" {
+		shown = passes[:min(2, len(passes))] // the others are shorter for that
+	}
+	most := largest(shown[1:])
+	switch {
+	case most > 0 && sized:
+		exact, bound := writes(shown)
+		if most < p.WorkingSet/20*19 {
+			exact = cmp.Or(exact, bound) // it left some of the set alone, so that this is all that it wrote
+		}
+		p.WorkingSet, ok = most, true
+		p.DirtyRate = cmp.Or(exact, *cmp.Or(r.DirtyRate, new(uint64)), max(p.DirtyRate, bound))
+	case r.DirtyRate != nil:
+		p.DirtyRate, ok = *r.DirtyRate, true
+	case whole && r.Rung == ladder.Live && r.Throttle == 0 && len(r.DowntimeLimitsMS) < 2:
+		p = p.calmed(r, passes) // of passes that no raised limit cut short
+	}
 	return p, ok
 }
 

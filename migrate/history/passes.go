@@ -66,14 +66,6 @@ func largest(passes []pass) (most uint64) {
 	return most
 }
 
-// measured is the dirty rate of QEMU's own measurement, 0 without one.
-func measured(r record.Record) uint64 {
-	if r.DirtyRate == nil {
-		return 0
-	}
-	return *r.DirtyRate
-}
-
 // writes is how fast the guest writes, in bytes per second, by the longest pass that found less than its whole working
 // set; 0 where there is none. A single shorter pass tells nothing: a raised limit has QEMU look at the dirty pages
 // before the end of a pass. least is what passes found at least.

@@ -1,6 +1,7 @@
 package record
 
 import (
+	"slices"
 	"time"
 
 	"github.com/vmferry/vmferry/migrate/ladder"
@@ -123,13 +124,10 @@ func (r *Record) Judge(seen []Blackout) {
 		return
 	}
 	r.BudgetKept = nil
-	kept := true
-	for _, b := range r.Blackouts {
-		kept = kept && b.MS <= r.BudgetMS
-	}
+	long := slices.ContainsFunc(r.Blackouts, func(b Blackout) bool { return b.MS > r.BudgetMS })
 	broken := r.PauseMS != nil && *r.PauseMS > r.BudgetMS
 	if len(r.Blackouts) > 0 || broken {
-		kept = kept && !broken
+		kept := !long && !broken
 		r.BudgetKept = &kept
 	}
 }

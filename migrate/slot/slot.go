@@ -21,7 +21,7 @@ const DefaultDir = "/run/vmferry/slots"
 // pollEvery is how often a waiter looks. The kernel's own waiting for a lock has no deadline.
 const pollEvery = 100 * time.Millisecond
 
-// MostAtOnce is the most migrations that ever leave a node at once, whoever says so.
+// MostAtOnce is the most migrations that ever leave a node at once, whatever N is.
 const MostAtOnce = 16
 
 // Pool bounds how many migrations leave a node at once, over all processes that use
@@ -51,8 +51,7 @@ func (p Pool) Acquire(ctx context.Context, waiting func()) (*Slot, error) {
 func (p Pool) AcquireGuest(ctx context.Context, uuid string) (*Slot, error) {
 	return p.await(ctx, nil, func() (*Slot, error) {
 		slot := &Slot{}
-		err := slot.lock(filepath.Join(p.dir(), "guest-"+filepath.Base(uuid)), unix.LOCK_EX)
-		if len(slot.locks) == 0 {
+		if ok, err := slot.lock(filepath.Join(p.dir(), "guest-"+filepath.Base(uuid)), unix.LOCK_EX); !ok {
 			return nil, err
 		}
 		return slot, nil
@@ -113,7 +112,7 @@ func (p Pool) try() (*Slot, error) {
 	n := max(p.N, 1)
 	slot := &Slot{}
 	for i := 1; i <= n && len(slot.locks) == 0; i++ {
-		if err := slot.lock(p.path(i), unix.LOCK_EX); err != nil {
+		if _, err := slot.lock(p.path(i), unix.LOCK_EX); err != nil {
 			return nil, err
 		}
 	}
@@ -121,9 +120,7 @@ func (p Pool) try() (*Slot, error) {
 		return nil, nil
 	}
 	for i := n + 1; i <= p.Most; i++ {
-		had := len(slot.locks)
-		err := slot.lock(p.path(i), unix.LOCK_SH)
-		if err != nil || len(slot.locks) == had {
+		if ok, err := slot.lock(p.path(i), unix.LOCK_SH); !ok {
 			slot.Release()
 			return nil, err
 		}
@@ -131,22 +128,22 @@ func (p Pool) try() (*Slot, error) {
 	return slot, nil
 }
 
-// lock adds the lock of one file to the slot, unless somebody has it.
-func (s *Slot) lock(path string, how int) error {
+// lock adds the lock of one file to the slot, unless another process has it.
+func (s *Slot) lock(path string, how int) (ok bool, err error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
 	if err != nil {
-		return fmt.Errorf("open a migration slot: %w", err)
+		return false, fmt.Errorf("open a migration slot: %w", err)
 	}
 	err = unix.Flock(int(f.Fd()), how|unix.LOCK_NB)
 	if err == nil {
 		s.locks = append(s.locks, f)
-		return nil
+		return true, nil
 	}
 	_ = f.Close()
 	if !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, unix.EINTR) {
-		return fmt.Errorf("lock migration slot %q: %w", path, err)
+		return false, fmt.Errorf("lock migration slot %q: %w", path, err)
 	}
-	return nil
+	return false, nil
 }
 
 // Release gives the slot back. It may be called again, and on nil.
