@@ -16,6 +16,7 @@ import (
 	"github.com/vmferry/vmferry/lab/guest"
 	"github.com/vmferry/vmferry/lab/scenario"
 	"github.com/vmferry/vmferry/migrate"
+	"github.com/vmferry/vmferry/migrate/history"
 )
 
 // drained is the guests of a node that is emptied, the dearest last. They stay where they were moved.
@@ -125,7 +126,7 @@ func (d drained) records(node string, since int) []migrate.Record {
 	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
 		d.t.Fatal(err)
 	}
-	all, err := migrate.ReadRecords(file)
+	all, err := history.ReadRecords(file)
 	if err != nil {
 		d.t.Fatal(err)
 	}

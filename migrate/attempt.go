@@ -8,6 +8,7 @@ import (
 	"math"
 	"time"
 
+	"github.com/vmferry/vmferry/migrate/convergence"
 	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 )
@@ -30,9 +31,9 @@ func (m *mover) switchover(deltas bool) uint64 {
 		return 0
 	}
 	if deltas {
-		return max(cmp.Or(m.link.Bandwidth, m.rec.Rate)>>21, m.bandwidth()>>20)
+		return max(cmp.Or(m.known.Link.Bandwidth, m.rec.Rate)>>21, m.known.Rate()>>20)
 	}
-	if half := m.link.Bandwidth >> 21; m.req.Bandwidth > 0 && half > m.req.Bandwidth {
+	if half := m.known.Link.Bandwidth >> 21; m.req.Bandwidth > 0 && half > m.req.Bandwidth {
 		return half
 	}
 	return 0
@@ -45,8 +46,6 @@ const (
 	// is part of the pause: of a small guest that is over before the flood has ended.
 	paceLeast = 128 // MiB/s
 	paceTime  = time.Second
-	// paceLift is the pass in which the bound is lifted: the guest is no idle one.
-	paceLift = 3
 	// unbound is libvirt's own, in MiB/s.
 	unbound = math.MaxInt64 >> 20
 )
@@ -54,16 +53,16 @@ const (
 // pace is the bound of the first passes in MiB/s, 0 for none: the binding has the bound hold for a post-copy too, and only one
 // that was asked for is lifted at the switch.
 func (m *mover) pace() uint64 {
-	if !m.driver.Can(libvirt.CanBoundSpeed) || m.req.Bandwidth > 0 || m.policy.PostCopy || len(m.carried) > 0 || used(m.load) == 0 ||
+	if !m.driver.Can(libvirt.CanBoundSpeed) || m.req.Bandwidth > 0 || m.policy.PostCopy || len(m.carried) > 0 || m.known.Used() == 0 ||
 		m.hurries() {
 		return 0
 	}
-	return max(paceLeast, uint64(float64(used(m.load)>>20)/paceTime.Seconds()))
+	return max(paceLeast, uint64(float64(m.known.Used()>>20)/paceTime.Seconds()))
 }
 
 // liftPace lets a migration that is not over after its first passes have the whole link.
-func (m *mover) liftPace(ctx context.Context, s State) {
-	if m.paced == 0 || s.Iteration < paceLift {
+func (m *mover) liftPace(ctx context.Context, s convergence.State) {
+	if m.paced == 0 || s.Iteration < convergence.PaceLift {
 		return
 	}
 	if err := m.setSpeed(ctx, unbound, false); err != nil {
@@ -100,7 +99,7 @@ func (m *mover) params() libvirt.MigrateParams {
 	p := libvirt.MigrateParams{URI: m.req.MigrateURI, Bandwidth: max(m.req.Bandwidth, m.paced), Switchover: m.try.switchover, Unsafe: m.req.Unsafe, Managed: m.managed, MigrateOptions: m.req.Options}
 	p.AutoConverge = m.try.throttle > 0
 	p.PostCopy = p.PostCopy || m.try.postCopy
-	if p.ConvergeInitial == 0 && m.try.throttle > throttleFirst {
+	if p.ConvergeInitial == 0 && m.try.throttle > convergence.ThrottleFirst {
 		p.ConvergeInitial = m.try.throttle
 	}
 	if len(m.carried) > 0 {
@@ -123,7 +122,7 @@ func (m *mover) params() libvirt.MigrateParams {
 func (m *mover) migrate(ctx context.Context) error {
 	d := m.policy.Decide(m.state(libvirt.JobStats{}))
 	m.try = attempt{throttle: d.Throttle, postCopy: m.policy.PostCopy, connections: d.Connections, compress: d.Compress,
-		cache: d.Cache, switchover: m.switchover(d.Cache > 0)}
+		cache: d.XBZRLECache, switchover: m.switchover(d.XBZRLECache > 0)}
 	if m.paced = m.pace(); m.paced > 0 {
 		m.rec.Cap, m.rec.Pace = m.paced<<20, m.paced<<20
 	}
@@ -139,7 +138,7 @@ func (m *mover) migrate(ctx context.Context) error {
 func (m *mover) forgetAttempt(ctx context.Context) {
 	m.endRelay(ctx)
 	m.tape.rewind()
-	m.trend, m.limit, m.paced = trend{}, 0, 0
+	m.trend, m.limit, m.paced = convergence.Trend{}, 0, 0
 	m.rec.Cap, m.rec.Pace = m.req.Bandwidth<<20, 0
 }
 
@@ -157,9 +156,9 @@ func (m *mover) again(ctx context.Context, err error) bool {
 		next.cache, next.connections, next.compress, next.switchover = delta.cache, 0, false, m.switchover(true)
 		why = "begun again with XBZRLE, as the guest writes the same memory faster than the link carries it"
 	case m.ended && m.hears.source && !m.tape.isActive() && m.try.extras():
-		next, m.policy.Delta = attempt{throttle: next.throttle}, 0
-		if m.try.cache > 0 && m.policy.Throttle {
-			next.throttle = max(next.throttle, throttleFirst) // XBZRLE went before it, see Policy.Decide
+		next, m.policy.XBZRLECache = attempt{throttle: next.throttle}, 0
+		if m.try.cache > 0 && m.policy.AutoConverge {
+			next.throttle = max(next.throttle, convergence.ThrottleFirst) // XBZRLE went before it, see convergence.Policy.Decide
 		}
 		why = "begun anew without post-copy, parallel connections, compression and a bandwidth for the last copy: " + err.Error()
 	default:
@@ -180,7 +179,7 @@ func (m *mover) once(ctx context.Context) error {
 		return fmt.Errorf("%w: no time was left to begin", ErrOutOfTime)
 	}
 	m.beginRelay(ctx)
-	m.setLimit(ctx, m.policy.First) // before the start: a short migration is over before the first look
+	m.setLimit(ctx, m.policy.InitialDowntime) // before the start: a short migration is over before the first look
 	m.climb(ladder.Live)
 	m.report("migrating")
 	params := m.params()

@@ -11,6 +11,7 @@ import (
 
 	"libvirt.org/go/libvirtxml"
 
+	"github.com/vmferry/vmferry/migrate/convergence"
 	"github.com/vmferry/vmferry/migrate/disks"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/migrate/shellword"
@@ -22,13 +23,6 @@ const storageTime = 20 * time.Second
 
 // PhaseDisks is the phase in which disks are copied, before the first byte of memory.
 const PhaseDisks = "copying disks"
-
-// CopiedDisk is one disk that goes along with its guest.
-type CopiedDisk struct {
-	Target string `json:"target"` // as the guest's description names it, such as "vda"
-	Path   string `json:"path"`   // of its image, on both nodes
-	Bytes  uint64 `json:"bytes"`  // that the image took up before the move
-}
 
 // carried is a disk on its way, and what has been done for it.
 type carried struct {
@@ -244,10 +238,10 @@ func (m *mover) hasOld(ctx context.Context, c *carried) bool {
 
 // addDisks reckons with the copying of disks, which comes before all else and takes nothing from the
 // pause.
-func (f *Forecast) addDisks(going []*carried, capped bool) {
+func addDisks(f *Forecast, going []*carried, capped bool) {
 	for _, c := range going {
 		f.Disks += c.Bytes
-		f.DurationMS += millis(seconds(c.cost(capped), f.Bandwidth))
+		f.DurationMS += millis(convergence.TransferTime(c.cost(capped), f.Bandwidth))
 	}
 }
 
@@ -378,7 +372,7 @@ func (m *mover) sampleDisks(s libvirt.DiskStats) error {
 	if d.began.IsZero() {
 		d.began = now
 	}
-	gap := min(now.Sub(d.seen), 2*pollEvery)
+	gap := min(now.Sub(d.seen), 2*convergence.PollEvery)
 	d.quiet, d.starved, d.seen = d.quiet+gap, d.starved+gap, now
 	if s.Processed != d.done {
 		d.done, d.quiet = s.Processed, 0
@@ -388,14 +382,14 @@ func (m *mover) sampleDisks(s libvirt.DiskStats) error {
 		rate = uint64(float64(s.Processed) / took.Seconds())
 	}
 	left := m.left()
-	if rate > 0 && (m.policy.Window == 0 || seconds(s.Remaining, rate) <= left) {
+	if rate > 0 && (m.policy.Window == 0 || convergence.TransferTime(s.Remaining, rate) <= left) {
 		d.starved = 0
 	}
 	m.progress = Progress{DiskTotal: s.Total, DiskRemaining: s.Remaining, RateMiBs: float64(rate) / (1 << 20)}
 	m.report(PhaseDisks)
-	grace := m.policy.grace()
+	grace := m.policy.Grace()
 	if m.req.Bandwidth > 0 {
-		grace += seconds(mirrorStep, m.req.Bandwidth<<20)
+		grace += convergence.TransferTime(mirrorStep, m.req.Bandwidth<<20)
 	}
 	if why := stopCopying(grace, s.Remaining, rate, left, d.quiet, d.starved); why != "" {
 		return fmt.Errorf("%w: %s", ErrHopeless, why)

@@ -14,6 +14,7 @@ import (
 
 	"libvirt.org/go/libvirtxml"
 
+	"github.com/vmferry/vmferry/migrate/convergence"
 	"github.com/vmferry/vmferry/migrate/disks"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 )
@@ -133,10 +134,10 @@ func TestDisksGoAlong(t *testing.T) {
 		if !params.CopyAll || !slices.Equal(params.Disks, []string{"vda"}) || !params.AutoConverge {
 			t.Errorf("migrated with %+v", params)
 		}
-		if want := []CopiedDisk{{"vda", image, 10 << 20}}; !slices.Equal(rec.Disks, want) || rec.DisksMS != 2500 {
+		if want := []CopiedDisk{{Target: "vda", Path: image, Bytes: 10 << 20}}; !slices.Equal(rec.Disks, want) || rec.DisksMS != 2500 {
 			t.Errorf("record: %+v, %v ms", rec.Disks, rec.DisksMS)
 		}
-		if _, known := rec.setUp(); known {
+		if _, known := rec.SetUp(); known {
 			t.Error("the copying of disks was taken for libvirt's set-up")
 		}
 	})
@@ -457,7 +458,7 @@ func TestForecastOfDisks(t *testing.T) {
 	going := []*carried{{CopiedDisk: CopiedDisk{Bytes: 10 << 20}, image: libvirt.Image{Capacity: 100 << 20}}}
 	for capped, want := range map[bool]float64{false: 1500, true: 10500} {
 		f := Forecast{DurationMS: 500, Bandwidth: 10 << 20}
-		f.addDisks(going, capped)
+		addDisks(&f, going, capped)
 		if f.DurationMS != want || f.Disks != 10<<20 {
 			t.Errorf("bounded %v: %+v, want %v ms", capped, f, want)
 		}
@@ -474,9 +475,9 @@ func TestDisksAreNotCopiedTwice(t *testing.T) {
 	}{
 		{0, 0, false}, {0, 1, true}, {time.Minute, 0, false}, {time.Minute, 1 << 30, false}, {time.Minute, 1 << 40, true},
 	} {
-		p := newPolicy(0, 0, 0, c.window)
-		p.Throttle = true
-		d := p.Decide(State{Used: 1 << 30, Link: 1 << 30, Left: c.window, Disks: c.disks})
+		p := convergence.NewPolicy(convergence.Pause{}, c.window)
+		p.AutoConverge = true
+		d := p.Decide(convergence.State{Used: 1 << 30, Link: 1 << 30, Left: c.window, Disks: c.disks})
 		if (d.Throttle > 0) != c.want {
 			t.Errorf("window %v, %d bytes of disks: %+v", c.window, c.disks, d)
 		}

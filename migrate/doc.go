@@ -15,13 +15,11 @@
 //	    once; without one, one guest goes at a time.
 //	  - The pre-flight asks both ends everything that can be asked before anything is changed.
 //	    What it finds is a [Refusal], and the guest was not touched. [Examine] asks the same questions without the move.
-//	  - The prediction ([Forecast]) stands in the record beside what was measured: the rule is run on a simulated guest of
-//	    which as much is known. What a move teaches of the link to its target ([LearnLink]) and of the guest
-//	    ([LearnGuest]) makes the next one better. Package drain, which plans for many guests, has a simpler model,
-//	    which is monotone: it knows nothing of bursts, of the clock and of second begins.
+//	  - The prediction ([Forecast], made by package predict) stands in the record beside what was measured. What a move
+//	    teaches of the link and of the guest (package history) makes the next one better.
 //	  - The migration is peer to peer, so that no client stands in the pause; this process manages it only where the
 //	    source's daemon does not reach the target's. One rule decides how it is
-//	    begun and what is done to it on the way ([Policy.Decide]): how long the last copy may take,
+//	    begun and what is done to it on the way (package convergence): how long the last copy may take,
 //	    whether the guest is slowed down, when it goes on at the target before all of its memory is
 //	    there, and when all of that is no use. The engine carries it out.
 //	  - The first passes are copied at a bounded rate, where nobody asked for another: what stands in the

@@ -6,12 +6,12 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/vmferry/vmferry/migrate/convergence"
 	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 )
 
 const (
-	pollEvery  = 500 * time.Millisecond // between two looks at a migration's progress
 	timeEvery  = 2 * time.Second        // where a look tells no more than the time
 	sampleTime = 500 * time.Millisecond // bounds one such look
 )
@@ -66,7 +66,7 @@ func (m *mover) awaitEnd(ctx context.Context) error {
 func (m *mover) awaitJob(ctx context.Context, done chan<- error) {
 	own := side{uri: m.source.uri, open: m.source.open}
 	defer own.close()
-	tick := time.NewTicker(pollEvery)
+	tick := time.NewTicker(convergence.PollEvery)
 	defer tick.Stop()
 	for {
 		if own.connect(ctx, lookTime) == nil {
@@ -91,10 +91,6 @@ func (m *mover) awaitJob(ctx context.Context, done chan<- error) {
 		}
 	}
 }
-
-// passSettle is how long after a new pass the hypervisor is left alone: if the pass has little to
-// send, the guest is stopped in this time, and a question would make its pause longer.
-const passSettle = 50 * time.Millisecond
 
 // steer waits for the migration's end, and meanwhile reports and carries out what the rule says. why is
 // not nil when the migration must be aborted.
@@ -133,8 +129,8 @@ func (m *mover) steer(ctx context.Context, done <-chan error) (why, err error) {
 		case <-m.tape.memory:
 			m.copied()
 		case <-m.tape.pass:
-			if settled == nil || time.Since(sampled) < pollEvery { // passes that follow each other closely must not go on unseen
-				settled = time.After(passSettle)
+			if settled == nil || time.Since(sampled) < convergence.PollEvery { // passes that follow each other closely must not go on unseen
+				settled = time.After(convergence.PassSettle)
 			}
 		case <-settled:
 			settled, why = nil, m.sample(ctx)
@@ -152,7 +148,7 @@ func (m *mover) steer(ctx context.Context, done <-chan error) (why, err error) {
 // sampleEvery is the time between two samples. One that tells nothing takes from the node what the copy needs.
 func (m *mover) sampleEvery() time.Duration {
 	if m.driver.Can(libvirt.CanTellProgress) {
-		return pollEvery
+		return convergence.PollEvery
 	}
 	return timeEvery
 }
@@ -190,7 +186,7 @@ func (m *mover) sample(ctx context.Context) error {
 	if m.try.compress {
 		m.rec.Pages = s.Pages
 	}
-	m.rec.deltas(s.XBZRLE)
+	m.rec.AddXBZRLE(s.XBZRLE)
 	if s.Throttle > 0 {
 		m.climb(ladder.Converge)
 	}
@@ -207,20 +203,20 @@ func (m *mover) sample(ctx context.Context) error {
 }
 
 // carryOut does what the rule says. The error is why to abort.
-func (m *mover) carryOut(ctx context.Context, d Decision, s State) error {
+func (m *mover) carryOut(ctx context.Context, d convergence.Decision, s convergence.State) error {
 	switch {
 	case d.GiveUp != "":
 		return fmt.Errorf("%w: %s", ErrHopeless, d.GiveUp)
-	case d.Cache > 0 && !s.Deltas:
-		return &wantDelta{d.Cache}
-	case d.Throttle > 0 && !s.Throttled:
+	case d.XBZRLECache > 0 && !s.XBZRLE:
+		return &wantDelta{d.XBZRLECache}
+	case d.Throttle > 0 && !s.AutoConverge:
 		return &wantThrottle{d.Throttle}
 	case m.tape.isSwitching() || s.Switched:
 		return nil
 	}
 	m.liftPace(ctx, s)
-	if d.Limit > m.limit {
-		m.setLimit(ctx, d.Limit)
+	if d.DowntimeLimit > m.limit {
+		m.setLimit(ctx, d.DowntimeLimit)
 	}
 	if d.PostCopy {
 		m.startPostCopy(ctx)

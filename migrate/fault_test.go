@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/vmferry/vmferry/migrate/history"
 	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 )
@@ -149,7 +150,7 @@ func TestBegunAgain(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				p := newPair(t)
-				p.known(Link{Bandwidth: 100 << 20})
+				p.known(history.Link{Bandwidth: 100 << 20})
 				c.req(&p.req)
 				p.source.gauge, p.source.load = nil, libvirt.Load{Memory: 600 << 20, Dirty: libvirt.Dirty{Measured: true, Rate: 1 << 20}}
 				p.source.migrate = func(context.Context) error { return p.unless(c.enough) }
@@ -272,38 +273,6 @@ func TestParams(t *testing.T) {
 			t.Errorf("%s: %+v", c.name, got)
 		}
 	}
-}
-
-// TestTrend feeds samples of a migration under way to what is remembered of it.
-func TestTrend(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		m := &mover{tape: newTape(), policy: Policy{Window: time.Hour}}
-		rate := uint64(100 << 20)
-		at := func(pass int, remaining, sent uint64) State {
-			time.Sleep(pollEvery)
-			return m.state(libvirt.JobStats{Active: true, Iteration: pass, Remaining: remaining, Processed: sent, Rate: rate})
-		}
-		at(1, 500<<20, 1)
-		if s := at(2, 50<<20, 2); s.Best != 500*time.Millisecond || s.Stale != 0 || s.Quiet != 0 {
-			t.Errorf("second pass: %+v", s)
-		}
-		if s := at(3, 10<<20, 3); s.Best != 100*time.Millisecond || s.Stale != 0 || s.Repeated != pollEvery {
-			t.Errorf("a better one: %+v", s)
-		}
-		if s := at(5, 20<<20, 3); s.Best != 100*time.Millisecond || s.Stale != 2 || s.Stagnant != pollEvery || s.Quiet != pollEvery {
-			t.Errorf("a worse one: %+v", s)
-		}
-		for pass := 6; pass < 6+memory; pass++ {
-			at(pass, 80<<20, uint64(pass))
-		}
-		if s := at(20, 80<<20, 30); s.Best != 800*time.Millisecond || s.Stale != 17 {
-			t.Errorf("what was good is long ago: %+v", s)
-		}
-		time.Sleep(time.Minute) // libvirt gave no answer
-		if s := at(20, 80<<20, 30); s.Quiet != 2*pollEvery {
-			t.Errorf("after a silence: %+v", s)
-		}
-	})
 }
 
 func TestMeansTaken(t *testing.T) {

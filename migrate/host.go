@@ -8,6 +8,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/migrate/predict"
 )
 
 // Witness tells what one node's libvirt knows of a guest. All methods return when
@@ -105,7 +106,7 @@ type Host interface {
 	Surveyor
 	Rehearser
 	Surroundings
-	Gauge
+	predict.Gauge
 	Keeper
 	// Close gives the connection back. The host must not be used afterwards.
 	Close() error
@@ -155,9 +156,9 @@ type Deps struct {
 	Own func() []netip.Addr
 	// Conf is the qemu.conf that says where this node's certificates are; empty is libvirt's own.
 	Conf string
-	// Links is the file in which LearnLink remembers the links to the peers; empty where nothing does.
+	// Links is the file in which history.LearnLink remembers the links to the peers; empty where nothing does.
 	Links string
-	// Guests is the file in which LearnGuest remembers the guests; empty where nothing does.
+	// Guests is the file in which history.LearnGuest remembers the guests; empty where nothing does.
 	Guests string
 	// Log gets what happens, with the fields guest, peer and phase.
 	Log logrus.FieldLogger

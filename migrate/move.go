@@ -14,9 +14,11 @@ import (
 	"github.com/sirupsen/logrus"
 	"libvirt.org/go/libvirtxml"
 
+	"github.com/vmferry/vmferry/migrate/convergence"
 	"github.com/vmferry/vmferry/migrate/disks"
 	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/migrate/predict"
 )
 
 // Request says which guest to move where. The deadline is the context's.
@@ -131,17 +133,14 @@ type mover struct {
 	abortAt  time.Time       // what is not done by then is aborted; zero without a deadline
 	turn     Turn            // that a queue of moves granted; nil without one
 	giveUp   <-chan struct{} // closed when the queue of moves takes the turn back; nil without one
-	link     Link            // what is remembered of the link to the target
-	profile  Profile         // what is remembered of the guest
+	known    predict.Known   // of the guest and the link
 	hurries  func() bool     // others waited for the end of this move when it was first asked
-	load     libvirt.Load
-	measured time.Time // when the result of the measurement will be there, zero where there is none
 
-	policy   Policy
+	policy   convergence.Policy
 	try      attempt
 	paced    uint64        // the bound of the first passes while it is in force, in MiB/s
 	limit    time.Duration // the downtime limit that is set, 0 before the first
-	trend    trend
+	trend    convergence.Trend
 	ended    bool // no migration is under way at the source
 	told     bool // libvirt itself said that the migration failed
 	adopted  bool // the migration was begun by another, and its first events were missed
@@ -282,31 +281,28 @@ func reserveOf(window time.Duration) time.Duration {
 
 // plan divides the time, and makes the policy of it and of what is known of the link.
 func (m *mover) plan(ctx context.Context) {
-	links, err := ReadLinks(m.deps.Links)
-	if err != nil {
-		m.log.WithError(err).Warn("what earlier moves taught is lost")
-	}
-	m.link = links[m.req.Target]
-	m.recallGuest()
+	m.recall()
 	var window time.Duration
 	if deadline, ok := ctx.Deadline(); ok {
 		window = time.Until(deadline)
 		m.deadline, m.abortAt = deadline, deadline.Add(-reserveOf(window))
 	}
-	m.policy = newPolicy(0, m.req.BlackoutBudget, m.link.handOver(), window).within(m.req.DowntimeLimit, m.link.handOver(), m.req.BlackoutBudget > 0)
-	m.policy.Firm, m.policy.Force = m.req.Firm, m.req.PauseAfter
-	m.policy.Throttle, m.policy.PostCopy = !m.req.NoConverge, m.req.PostCopy
+	m.policy = convergence.NewPolicy(convergence.Pause{Budget: m.req.BlackoutBudget, Longest: m.req.DowntimeLimit, HandOver: m.known.Link.HandOver()}, window)
+	m.policy.Firm, m.policy.ForceAfter = m.req.Firm, m.req.PauseAfter
+	m.policy.AutoConverge, m.policy.PostCopy = !m.req.NoConverge, m.req.PostCopy
 	// With several connections QEMU 10.0 does not give a migration up while the link is cut, and answers nothing
 	// meanwhile: only who asks for them gets them.
-	m.policy.Single = !m.req.Options.Parallel // which fit took out where the driver has none
+	m.policy.SingleConnection = !m.req.Options.Parallel // which fit took out where the driver has none
 	m.policy.Compress = !m.req.Options.Compressed && !m.req.Options.Tunnelled && !m.req.Options.ZeroCopy
-	if m.policy.Compress && m.policy.Single && m.driver.Can(libvirt.CanTune) {
-		m.policy.Delta = mostCache
+	if m.policy.Compress && m.policy.SingleConnection && m.driver.Can(libvirt.CanTune) {
+		m.policy.XBZRLECache = convergence.MaxXBZRLECache
 	}
 }
 
 // budget is what the blackout is to stay within.
-func (m *mover) budget() time.Duration { return cmp.Or(m.req.BlackoutBudget, DefaultBudget) }
+func (m *mover) budget() time.Duration {
+	return cmp.Or(m.req.BlackoutBudget, convergence.DefaultBudget)
+}
 
 // shorten takes over a deadline that is earlier than the one so far.
 func (m *mover) shorten(deadline time.Time) {

@@ -473,3 +473,13 @@ func TestRefusalText(t *testing.T) {
 		t.Error("the cause is lost")
 	}
 }
+
+func TestReserve(t *testing.T) {
+	for window, want := range map[time.Duration]time.Duration{
+		time.Second: 2 * time.Second, 20 * time.Second: 2500 * time.Millisecond, time.Hour: 10 * time.Second, -time.Second: 2 * time.Second,
+	} {
+		if got := reserveOf(window); got != want {
+			t.Errorf("reserve of %v is %v, want %v", window, got, want)
+		}
+	}
+}

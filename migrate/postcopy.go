@@ -7,6 +7,7 @@ import (
 
 	"github.com/vmferry/vmferry/migrate/libvirt"
 
+	"github.com/vmferry/vmferry/migrate/convergence"
 	"github.com/vmferry/vmferry/migrate/ladder"
 )
 
@@ -87,7 +88,7 @@ func (m *mover) recover(ctx context.Context, began time.Time, try int) (ok bool)
 func (m *mover) goOn(ctx context.Context, params libvirt.MigrateParams) error {
 	host, done := m.source.host, make(chan error, 1)
 	go func() { done <- host.MigrateToURI3(ctx, m.req.Guest, m.req.TargetURI, params) }()
-	tick := time.NewTicker(pollEvery)
+	tick := time.NewTicker(convergence.PollEvery)
 	defer tick.Stop()
 	sent, quiet := uint64(0), time.Now()
 	for {

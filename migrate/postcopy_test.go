@@ -10,6 +10,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/vmferry/vmferry/migrate/convergence"
+	"github.com/vmferry/vmferry/migrate/history"
 	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 )
@@ -310,10 +312,8 @@ func TestSwitchoverBandwidth(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				p := newPair(t)
-				p.deps.Links = filepath.Join(t.TempDir(), LinksFile)
-				if err := revise(p.deps.Links, func() any { return linksDoc{linksSchema, map[string]Link{p.req.Target: {Bandwidth: c.link << 20}}} }); err != nil {
-					t.Fatal(err)
-				}
+				p.deps.Links = filepath.Join(t.TempDir(), history.LinksFile)
+				remember(p.deps.Links, map[string]any{"schema": 1, "peers": map[string]history.Link{p.req.Target: {Bandwidth: c.link << 20}}})
 				p.req.Bandwidth = c.bound
 				p.source.migrate = func(context.Context) error {
 					if c.refused && p.last().Switchover > 0 {
@@ -359,7 +359,7 @@ func TestPace(t *testing.T) {
 				p.source.load = libvirt.Load{Memory: c.used << 20, Resident: c.used << 20}
 				p.source.migrate = func(context.Context) error {
 					p.source.setJob(libvirt.JobStats{Active: true, Iteration: c.passes, Remaining: 50 << 20, Rate: 100 << 20})
-					time.Sleep(3 * pollEvery)
+					time.Sleep(3 * convergence.PollEvery)
 					p.switchover()
 					return nil
 				}

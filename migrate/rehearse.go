@@ -97,7 +97,7 @@ func (m *mover) keepApart(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, connectTime)
 	defer cancel()
-	guard, err := m.deps.Slots.acquireGuest(ctx, m.uuid)
+	guard, err := m.deps.Slots.AcquireGuest(ctx, m.uuid)
 	if err != nil && ctx.Err() != nil {
 		return err
 	}

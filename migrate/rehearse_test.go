@@ -92,7 +92,7 @@ func TestRehearsalsAreKeptApart(t *testing.T) {
 func TestAnotherMoveHoldsTheGuest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPair(t)
-		held, err := p.deps.Slots.acquireGuest(t.Context(), guestUUID)
+		held, err := p.deps.Slots.AcquireGuest(t.Context(), guestUUID)
 		if err != nil {
 			t.Fatal(err)
 		}

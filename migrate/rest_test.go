@@ -60,7 +60,7 @@ func TestPaceAmongOthers(t *testing.T) {
 		"among others": {true, 0},
 	} {
 		m := newMover(Request{SourceURI: "qemu:///system", Others: func() bool { return c.others }}, Deps{})
-		m.load = libvirt.Load{Memory: 64 << 20}
+		m.known.Load = libvirt.Load{Memory: 64 << 20}
 		if got := m.pace(); got != c.want {
 			t.Errorf("%s: %d MiB/s, not %d", name, got, c.want)
 		}

@@ -6,13 +6,6 @@ import (
 	"github.com/vmferry/vmferry/migrate/ladder"
 )
 
-// RungTime is the time that was spent on one means of the guest's ladder.
-type RungTime struct {
-	Rung  ladder.Rung `json:"means"`
-	MS    float64     `json:"ms"`
-	Error string      `json:"error,omitempty"` // why it did not carry the guest
-}
-
 // climb goes on to a rougher rung; a gentler one, or the same, changes nothing.
 func (m *mover) climb(to ladder.Rung) {
 	if m.rung != "" && to.Compare(m.rung) <= 0 {

@@ -65,7 +65,7 @@ type place struct {
 }
 
 // isShared tells whether others are under way as well.
-func (p *place) isShared() bool { return p.slots.shared(p.slot) }
+func (p *place) isShared() bool { return p.slots.Shared(p.slot) }
 
 // copied lets the next one begin. Without a queue that waits for the end of the move.
 func (p *place) copied(t qmp.Timeline) {
@@ -171,14 +171,14 @@ func (m *mover) noTurn(ctx context.Context, waited time.Duration) error {
 // guest is taken to be idle.
 func (m *mover) wish() Wish {
 	return Wish{
-		Guest: m.req.Guest, UUID: m.uuid, Target: m.req.Target, Load: LoadFor(m.load, m.profile, m.link, m.budget()), Measured: m.awaitLoad,
-		Rate: float64(m.link.Bandwidth), Most: float64(m.req.Bandwidth << 20), SetUp: m.link.setUp(), Rungs: m.means(), Deadline: m.abortAt,
+		Guest: m.req.Guest, UUID: m.uuid, Target: m.req.Target, Load: m.known.LoadWithin(m.budget()), Measured: m.awaitLoad,
+		Rate: float64(m.known.Link.Bandwidth), Most: float64(m.req.Bandwidth << 20), SetUp: m.known.Link.SetUp(), Rungs: m.rungs(), Deadline: m.abortAt,
 	}
 }
 
 // awaitLoad is a Wish's Measured. It has a connection of its own, and writes nothing of m's.
 func (m *mover) awaitLoad(ctx context.Context) (drain.Load, bool) {
-	if m.load.Dirty.Measured || m.measured.IsZero() || sleep(ctx, time.Until(m.measured)) != nil {
+	if m.known.Load.Dirty.Measured || m.known.Ready.IsZero() || sleep(ctx, time.Until(m.known.Ready)) != nil {
 		return drain.Load{}, false
 	}
 	own := side{uri: m.source.uri, open: m.source.open}
@@ -188,6 +188,7 @@ func (m *mover) awaitLoad(ctx context.Context) (drain.Load, bool) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, sampleTime)
 	defer cancel()
-	load, err := own.host.Load(ctx, m.req.Guest)
-	return LoadFor(load, m.profile, m.link, m.budget()), err == nil && load.Dirty.Measured
+	known := m.known
+	err := known.Refresh(ctx, own.host, m.req.Guest)
+	return known.LoadWithin(known.Budget), err == nil && known.Load.Dirty.Measured
 }

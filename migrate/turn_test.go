@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/vmferry/vmferry/migrate/drain"
+	"github.com/vmferry/vmferry/migrate/history"
 	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 )
@@ -32,7 +33,7 @@ func (f *fakeTurn) Deadline() time.Time     { return f.deadline }
 func (f *fakeTurn) GiveUp() <-chan struct{} { return f.giveUp }
 func (f *fakeTurn) Update(l drain.Load)     { f.note(fmt.Sprintf("dirties %v", l.DirtyRate)) }
 func (f *fakeTurn) Copied(pause time.Duration) {
-	slot, _ := f.pair.deps.Slots.try()
+	slot, _ := freeSlot(f.pair)
 	f.note(fmt.Sprintf("copied, pause %v, slot free: %v", pause, slot != nil))
 	slot.Release()
 }
@@ -65,14 +66,14 @@ func queued(t *testing.T, wait time.Duration, err error) (*pair, *fakeTurn, *Wis
 	return p, turn, wish
 }
 
-func (r Record) says(text string) bool {
+func hasNote(r Record, text string) bool {
 	return text == "" || slices.ContainsFunc(r.Notes, func(n string) bool { return strings.Contains(n, text) })
 }
 
 func TestMoveInItsTurn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p, turn, wish := queued(t, 3*time.Second, nil)
-		p.known(Link{Bandwidth: 100 << 20, SetUpMS: 700})
+		p.known(history.Link{Bandwidth: 100 << 20, SetUpMS: 700})
 		p.source.load.Memory, p.source.load.Dirty, p.source.gauge = 1<<30, libvirt.Dirty{Measured: true, Rate: 5 << 20}, nil
 		p.req.Bandwidth, p.req.UUID = 50, guestUUID
 		var phases []string
@@ -88,7 +89,7 @@ func TestMoveInItsTurn(t *testing.T) {
 			wish.Load.Memory != 1<<30 || wish.Load.DirtyRate != 5<<20 || wish.Load.Budget != DefaultBudget || !slices.Equal(wish.Rungs, []ladder.Rung{ladder.Live, ladder.Converge}) {
 			t.Errorf("asked for %+v", *wish)
 		}
-		if phases[0] != PhaseSlot || rec.Steps[0].Name != "slot" || rec.Steps[0].MS != 4100 || !rec.says("waited 4.1s in the queue of moves; 2 may") {
+		if phases[0] != PhaseSlot || rec.Steps[0].Name != "slot" || rec.Steps[0].MS != 4100 || !hasNote(rec, "waited 4.1s in the queue of moves; 2 may") {
 			t.Errorf("phases %q, first step %+v, notes %q", phases, rec.Steps[0], rec.Notes)
 		}
 	})
@@ -118,13 +119,13 @@ func TestMoveWithoutItsTurn(t *testing.T) {
 				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 				defer cancel()
 				rec, err := Move(ctx, p.req, p.deps)
-				if (err == nil) != c.moved || c.moved && !rec.says(c.text) || !c.moved && !strings.Contains(err.Error(), c.text) {
+				if (err == nil) != c.moved || c.moved && !hasNote(rec, c.text) || !c.moved && !strings.Contains(err.Error(), c.text) {
 					t.Errorf("%v, notes %q; want %q", err, rec.Notes, c.text)
 				}
 				if len(turn.did) > 0 {
 					t.Errorf("with no turn it did %q", turn.did)
 				}
-				if slot, err := p.deps.Slots.try(); slot == nil || err != nil {
+				if slot, err := freeSlot(p); slot == nil || err != nil {
 					t.Errorf("the slot is kept: %v", err)
 				}
 			})
@@ -143,7 +144,7 @@ func TestMoveThatLosesItsTurn(t *testing.T) {
 		}, ErrOutOfTime},
 		{"while somebody without a turn has the link", func(p *pair, turn *fakeTurn) {
 			p.deps.Slots.Most = MostAtOnce
-			if slot, err := p.deps.Slots.try(); slot == nil || err != nil {
+			if slot, err := freeSlot(p); slot == nil || err != nil {
 				panic(err)
 			}
 			time.AfterFunc(20*time.Second, func() { close(turn.giveUp) })
@@ -183,7 +184,7 @@ func TestMoveBesideAnother(t *testing.T) {
 			if beside {
 				other := p.deps.Slots
 				other.N, other.Most = 2, MostAtOnce
-				slot, err := other.try()
+				slot, err := other.Acquire(t.Context(), nil)
 				if slot == nil || err != nil {
 					t.Fatal(slot, err)
 				}
@@ -195,4 +196,11 @@ func TestMoveBesideAnother(t *testing.T) {
 			}
 		})
 	}
+}
+
+// freeSlot is a slot of the pair's node, when one is free.
+func freeSlot(p *pair) (*Slot, error) {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	return p.deps.Slots.Acquire(ctx, nil)
 }

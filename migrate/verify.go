@@ -63,7 +63,7 @@ func (m *mover) meansTaken() ladder.Rung {
 // fillTimeline puts QEMU's account into the record.
 func (m *mover) fillTimeline() {
 	t := m.tape.timeline()
-	m.rec.fill(t)
+	m.rec.AddTimeline(t)
 	if m.hears.source && m.hears.target && !m.source.broken && !m.target.broken {
 		same := !t.Rebooted
 		m.rec.Verified.SameBoot = &same
@@ -207,5 +207,5 @@ func (m *mover) collect(ctx context.Context) {
 	m.rec.Transferred = max(m.rec.Transferred, job.Processed)
 	m.rec.Iterations = max(m.rec.Iterations, job.Iteration)
 	m.rec.Rate = max(m.rec.Rate, job.Rate)
-	m.rec.deltas(job.XBZRLE)
+	m.rec.AddXBZRLE(job.XBZRLE)
 }

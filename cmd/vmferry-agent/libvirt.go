@@ -10,6 +10,7 @@ import (
 
 	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/guestprobe"
+	"github.com/vmferry/vmferry/migrate/history"
 	"github.com/vmferry/vmferry/migrate/libvirt/client"
 	"github.com/vmferry/vmferry/migrate/relay"
 	"github.com/vmferry/vmferry/resource"
@@ -26,8 +27,8 @@ var (
 // not nil, is told each of its phases. A guest that leaves this node asks queue for its turn.
 func migrator(log logrus.FieldLogger, sees local.Processes, stateDir string, queue migrate.Queue, step func(string)) func(context.Context, resource.Move) error {
 	return func(ctx context.Context, m resource.Move) error {
-		deps := migrate.Deps{Log: log, Open: openHost, Links: filepath.Join(stateDir, migrate.LinksFile),
-			Guests: filepath.Join(stateDir, migrate.GuestsFile)}
+		deps := migrate.Deps{Log: log, Open: openHost, Links: filepath.Join(stateDir, history.LinksFile),
+			Guests: filepath.Join(stateDir, history.GuestsFile)}
 		if !m.Fetch { // the witness sees the source
 			deps.Queue = queue
 			local.SetDeps(&deps, sees)
@@ -70,7 +71,7 @@ const learnTime = 500 * time.Millisecond
 func learn(deps migrate.Deps, record migrate.Record) <-chan error {
 	done := make(chan error, 1)
 	go func() {
-		done <- errors.Join(migrate.LearnLink(deps.Links, record), migrate.LearnGuest(deps.Guests, record))
+		done <- errors.Join(history.LearnLink(deps.Links, record), history.LearnGuest(deps.Guests, record))
 	}()
 	return done
 }
@@ -92,7 +93,7 @@ func blackouts(ctx context.Context, log logrus.FieldLogger, v *guestprobe.Probe,
 
 // keepRecord appends the record. The guest is where it is, whatever becomes of that.
 func keepRecord(log logrus.FieldLogger, stateDir string, record migrate.Record) {
-	if err := migrate.AppendRecord(filepath.Join(stateDir, migrate.RecordsFile), record); err != nil {
+	if err := history.AppendRecord(filepath.Join(stateDir, history.RecordsFile), record); err != nil {
 		log.WithError(err).Warn("the guest's record is lost: make the state directory writable")
 	}
 }

@@ -15,7 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/vmferry/vmferry/hbplugin/heartbeat/script"
-	"github.com/vmferry/vmferry/migrate"
+	"github.com/vmferry/vmferry/migrate/history"
 	"github.com/vmferry/vmferry/resource"
 	"github.com/vmferry/vmferry/resource/hostproc"
 	"github.com/vmferry/vmferry/resource/ocf"
@@ -80,7 +80,7 @@ func TestMigratorRecordsAFailure(t *testing.T) {
 	if err == nil {
 		t.Fatal("a migration without time succeeded")
 	}
-	raw, rerr := os.ReadFile(dir + "/" + migrate.RecordsFile)
+	raw, rerr := os.ReadFile(dir + "/" + history.RecordsFile)
 	if rerr != nil || !bytes.Contains(raw, []byte(`"guest":"vm1"`)) || bytes.Count(raw, []byte("\n")) != 1 {
 		t.Errorf("record %q, %v", raw, rerr)
 	}

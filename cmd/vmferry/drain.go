@@ -16,6 +16,7 @@ import (
 	"github.com/vmferry/vmferry/hbplugin/shutdown"
 	"github.com/vmferry/vmferry/hbplugin/verdict"
 	"github.com/vmferry/vmferry/migrate"
+	"github.com/vmferry/vmferry/migrate/history"
 	"github.com/vmferry/vmferry/migrate/shellword"
 	"github.com/vmferry/vmferry/resource"
 )
@@ -190,7 +191,7 @@ func (d *drainer) end(ctx context.Context, step shutdown.Decision) error {
 	r := drainResult{Schema: schema, Node: d.node, Manager: d.manager.String(), Standby: d.seen.Standby || d.asked, Seconds: time.Since(d.began).Seconds(),
 		Empty: !step.Hold && d.seen.Running == shutdown.Yes && len(d.seen.Guests) == 0 && d.seen.Blind == "", Left: []leftGuest{}, Notes: step.Why, Moves: []migrate.Record{}}
 	r.addLeft(d.seen.Guests)
-	records, err := migrate.ReadRecords(d.records())
+	records, err := history.ReadRecords(d.records())
 	if err != nil {
 		d.tell("the records cannot be read: %s", verdict.OneLine(err))
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/vmferry/vmferry/hbplugin/verdict"
 	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/guestprobe"
+	"github.com/vmferry/vmferry/migrate/history"
 	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/shellword"
 )
@@ -213,7 +214,7 @@ func (r *relocation) showPlace(m *meter, p cib.Place, spent time.Duration) {
 
 // readRecord reads what the agent wrote about this move; there is none where another agent made it.
 func (r *relocation) readRecord(began time.Time) {
-	records, err := migrate.ReadRecords(r.records())
+	records, err := history.ReadRecords(r.records())
 	if err != nil {
 		r.tell("the records cannot be read: %s", verdict.OneLine(err))
 	}

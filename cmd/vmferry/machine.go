@@ -15,6 +15,7 @@ import (
 	"github.com/vmferry/vmferry/hbplugin/logind"
 	"github.com/vmferry/vmferry/hbplugin/pacemaker"
 	"github.com/vmferry/vmferry/migrate"
+	"github.com/vmferry/vmferry/migrate/history"
 	"github.com/vmferry/vmferry/migrate/libvirt/client"
 	"github.com/vmferry/vmferry/resource"
 	"github.com/vmferry/vmferry/resource/agentd/admission"
@@ -32,7 +33,7 @@ type machine struct {
 	run       pacemaker.Runner
 	open      inventory.Opener
 	processes func(ctx context.Context, uris ...string) ([]hostproc.Process, error) // of the guests of these libvirts
-	witness   func(uri string) local.Processes                                        // of the guests of this node's libvirt
+	witness   func(uri string) local.Processes                                      // of the guests of this node's libvirt
 	units     check.Units
 	// forecast asks a manager what it would do.
 	forecast func(ctx context.Context, m hbplugin.Cluster) ([]hbplugin.Verdict, error)
@@ -69,13 +70,13 @@ func environ(name, def string) string {
 func (m *machine) path(name string) string { return filepath.Join(m.root, name) }
 
 // records is the file of the migrations that began on this node.
-func (m *machine) records() string { return filepath.Join(m.stateDir, migrate.RecordsFile) }
+func (m *machine) records() string { return filepath.Join(m.stateDir, history.RecordsFile) }
 
 // links is the file of what the links to the peers have carried.
-func (m *machine) links() string { return filepath.Join(m.stateDir, migrate.LinksFile) }
+func (m *machine) links() string { return filepath.Join(m.stateDir, history.LinksFile) }
 
 // profiles is the file of what migrations have taught of the guests.
-func (m *machine) profiles() string { return filepath.Join(m.stateDir, migrate.GuestsFile) }
+func (m *machine) profiles() string { return filepath.Join(m.stateDir, history.GuestsFile) }
 
 // program runs a program of the cluster manager's.
 func (m *machine) program(ctx context.Context, name string, args ...string) (string, error) {

@@ -18,6 +18,7 @@ import (
 
 	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/blackout"
+	"github.com/vmferry/vmferry/migrate/history"
 	"github.com/vmferry/vmferry/migrate/qmp"
 	"github.com/vmferry/vmferry/resource/hostproc/hostproctest"
 )
@@ -126,7 +127,7 @@ func cmdRemember(ts *testscript.TestScript, neg bool, args []string) {
 		at = at.Add(time.Duration(ms) * time.Millisecond)
 		r.Phases = append(r.Phases, qmp.Phase{Name: qmp.PhasePass, Side: qmp.Source, Pass: i + 1, Stamp: at})
 	}
-	ts.Check(migrate.LearnGuest(ts.MkAbs("state/guests.json"), r))
+	ts.Check(history.LearnGuest(ts.MkAbs("state/guests.json"), r))
 }
 
 // cmdHeartbeat makes it run with the guests of haresources here.

@@ -18,6 +18,7 @@ import (
 	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/blackout"
 	"github.com/vmferry/vmferry/migrate/guestprobe"
+	"github.com/vmferry/vmferry/migrate/history"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/migrate/relay"
 	"github.com/vmferry/vmferry/resource"
@@ -184,13 +185,13 @@ func (o order) targets(g *inventory.Guest) ([]string, error) {
 // keep puts the record beside the agent's, and learns from it what the link
 // carries and what the guest does. The guest has moved or not, whatever becomes of that.
 func (c *call) keep(record migrate.Record) {
-	if err := migrate.AppendRecord(c.records(), record); err != nil {
+	if err := history.AppendRecord(c.records(), record); err != nil {
 		c.tell("the migration is not on record: %s", verdict.OneLine(err))
 	}
-	if err := migrate.LearnLink(c.links(), record); err != nil {
+	if err := history.LearnLink(c.links(), record); err != nil {
 		c.tell("what the migration told of the link is lost: %s", verdict.OneLine(err))
 	}
-	if err := migrate.LearnGuest(c.profiles(), record); err != nil {
+	if err := history.LearnGuest(c.profiles(), record); err != nil {
 		c.tell("what the migration told of the guest is lost: %s", verdict.OneLine(err))
 	}
 }

@@ -10,8 +10,8 @@ import (
 	"time"
 
 	"github.com/vmferry/vmferry/cmd/vmferry/report"
-	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/atomicfile"
+	"github.com/vmferry/vmferry/migrate/history"
 )
 
 // printReport tells how the migrations went that began on this node.
@@ -25,7 +25,7 @@ func printReport(ctx context.Context, c *call, args []string) error {
 	if err != nil {
 		return err
 	}
-	records, err := migrate.ReadRecords(c.records())
+	records, err := history.ReadRecords(c.records())
 	if err != nil {
 		return err
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/vmferry/vmferry/hbplugin/inventory"
 	"github.com/vmferry/vmferry/hbplugin/verdict"
 	"github.com/vmferry/vmferry/migrate"
+	"github.com/vmferry/vmferry/migrate/history"
 )
 
 // statusReport is what status prints.
@@ -65,7 +66,7 @@ func status(ctx context.Context, c *call, args []string) error {
 		s.Whose = c.standbyBy()
 	}
 	s.Daemon = c.daemonSays(ctx)
-	records, err := migrate.ReadRecords(c.records())
+	records, err := history.ReadRecords(c.records())
 	if err != nil {
 		s.Problems = append(s.Problems, verdict.OneLine(err))
 	}

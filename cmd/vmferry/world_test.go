@@ -17,6 +17,7 @@ import (
 	"github.com/vmferry/vmferry/hbplugin/inventory"
 	"github.com/vmferry/vmferry/hbplugin/logind"
 	"github.com/vmferry/vmferry/migrate"
+	"github.com/vmferry/vmferry/migrate/history"
 	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/resource/hostproc"
@@ -251,7 +252,7 @@ func (w world) record(guest, to string, outcome migrate.Outcome, why string) {
 	case migrate.Ended:
 		r.Rung = ladder.Shutdown
 	}
-	if err := migrate.AppendRecord(w.file("state/migrations.jsonl"), r); err != nil {
+	if err := history.AppendRecord(w.file("state/migrations.jsonl"), r); err != nil {
 		panic(err)
 	}
 }

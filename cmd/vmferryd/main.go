@@ -23,6 +23,7 @@ import (
 	"github.com/vmferry/vmferry/hbplugin/prediction"
 	"github.com/vmferry/vmferry/hbplugin/shutdown"
 	"github.com/vmferry/vmferry/migrate"
+	"github.com/vmferry/vmferry/migrate/history"
 	"github.com/vmferry/vmferry/migrate/libvirt/client"
 	"github.com/vmferry/vmferry/migrate/plaintext"
 	"github.com/vmferry/vmferry/migrate/version"
@@ -158,7 +159,7 @@ func live(ctx context.Context, c config.Config, log logrus.FieldLogger) error {
 		Poll:       c.Poll,
 		Proceed:    logind.System{}.Proceed,
 		Deadline:   deadline(c, desk),
-		Predict:   predictor.AtShutdown,
+		Predict:    predictor.AtShutdown,
 		Trace:      predictor.Trace,
 		Claims:     predictor.Claims,
 	})
@@ -180,7 +181,7 @@ func sources(c config.Config) prediction.Sources {
 		Notes:    func() ([]resource.Entry, error) { return resource.Guests(c.GuestsDir) },
 		Here:     witnesses{dir: c.GuestsDir, list: local.List}.Here,
 		Records: func() ([]migrate.Record, error) {
-			return migrate.ReadRecords(filepath.Join(resource.DefaultStateDir, migrate.RecordsFile))
+			return history.ReadRecords(filepath.Join(resource.DefaultStateDir, history.RecordsFile))
 		},
 		Open: client.Sparing(hangingMost, client.Opener(func(c *client.Conn) migrate.Host { return c })),
 		Run:  resource.Execute(os.Environ()),

@@ -11,8 +11,10 @@ import (
 
 	"github.com/vmferry/vmferry/hbplugin/inventory"
 	"github.com/vmferry/vmferry/migrate"
+	"github.com/vmferry/vmferry/migrate/history"
 	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/migrate/predict"
 )
 
 // Sources are where a plan's facts come from.
@@ -36,7 +38,7 @@ func (s Sources) Route(ctx context.Context, o *Observed, managers []inventory.Ma
 	if len(managers) > 0 && len(up) == 0 {
 		return errors.New("no other node is up: there is nowhere to go")
 	}
-	links, err := migrate.ReadLinks(s.Links)
+	links, err := history.ReadLinks(s.Links)
 	if err != nil {
 		return err
 	}
@@ -46,7 +48,7 @@ func (s Sources) Route(ctx context.Context, o *Observed, managers []inventory.Ma
 			o.Link = l
 		}
 	}
-	if o.Profiles, err = migrate.ReadGuests(s.Guests); err != nil {
+	if o.Profiles, err = history.ReadGuests(s.Guests); err != nil {
 		return err
 	}
 	o.Link.Bandwidth = cmp.Or(rate, o.Link.Bandwidth)
@@ -89,7 +91,7 @@ func (s Sources) load(ctx context.Context, g *inventory.Guest, dirty bool) (load
 			}
 		}
 		if dirty {
-			load, err = migrate.Measure(ctx, h, g.Name, time.Second)
+			load, err = predict.Measure(ctx, h, g.Name, time.Second)
 			return err
 		}
 		load, err = h.Load(ctx, g.Name)
@@ -104,7 +106,7 @@ const defaultStoreRate = 64 << 20
 
 // storeRate is how fast the last guest was saved from here.
 func (s Sources) storeRate() (float64, error) {
-	records, err := migrate.ReadRecords(s.Records)
+	records, err := history.ReadRecords(s.Records)
 	if err != nil {
 		return 0, err
 	}

@@ -10,8 +10,10 @@ import (
 	"github.com/vmferry/vmferry/hbplugin/inventory"
 	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/drain"
+	"github.com/vmferry/vmferry/migrate/history"
 	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/migrate/predict"
 )
 
 // Report is the plan.
@@ -57,9 +59,9 @@ type Observed struct {
 	Predictions []inventory.Prediction     // what becomes of each guest
 	Window      time.Duration              // the time that there is
 	StoreRate   float64                    // bytes per second that shared storage takes
-	Link        migrate.Link               // what is known of the way to the peers
+	Link        history.Link               // what is known of the way to the peers
 	Loads       map[string]libvirt.Load    // by guest
-	Profiles    map[string]migrate.Profile // what earlier moves taught of each guest
+	Profiles    map[string]history.Profile // what earlier moves taught of each guest
 	Disks       map[string]uint64          // bytes of them that go along, by guest
 }
 
@@ -132,7 +134,7 @@ func (o Observed) candidate(p inventory.Prediction) drain.Guest {
 			d.Ladder = []ladder.Rung{ladder.Shutdown}
 		}
 	}
-	d.Load = migrate.LoadFor(o.Loads[g.Name], o.Profiles[g.Name].Of(g.UUID), o.Link, budget)
+	d.Load = predict.Known{Link: o.Link, Guest: o.Profiles[g.Name].Of(g.UUID), Load: o.Loads[g.Name]}.LoadWithin(budget)
 	d.Load.Disks = o.Disks[g.Name]
 	return d
 }

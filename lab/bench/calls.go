@@ -13,6 +13,7 @@ import (
 
 	"github.com/vmferry/vmferry/lab/scenario"
 	"github.com/vmferry/vmferry/migrate"
+	"github.com/vmferry/vmferry/migrate/history"
 	"github.com/vmferry/vmferry/resource"
 )
 
@@ -145,6 +146,6 @@ func leavingsSince(ctx context.Context, r *scenario.Runner, since time.Time) (ca
 	}
 	first := r.Cluster.Nodes[0]
 	// Without a move of vmferry's on the node there is no such file.
-	records, _ := r.Cluster.Run(ctx, first, "cat", resource.DefaultStateDir+"/"+migrate.RecordsFile)
+	records, _ := r.Cluster.Run(ctx, first, "cat", resource.DefaultStateDir+"/"+history.RecordsFile)
 	return leavingsIn(callsIn(journal.String())), stepsIn(records, since), nil
 }

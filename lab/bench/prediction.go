@@ -11,6 +11,7 @@ import (
 
 	"github.com/vmferry/vmferry/lab/scenario"
 	"github.com/vmferry/vmferry/migrate"
+	"github.com/vmferry/vmferry/migrate/history"
 )
 
 // How far a prediction may be from what was measured, as the larger of the two over the smaller.
@@ -137,7 +138,7 @@ func (s *Stage) foresee(ctx context.Context, f foreseen) ([]errorFactors, error)
 
 // judged reads the record of the last move, on the node where it began.
 func (s *Stage) judged(ctx context.Context, node, guest string) (errorFactors, error) {
-	text, err := s.Cluster.Run(ctx, node, "tail", "--lines=1", "/var/lib/vmferry/"+migrate.RecordsFile)
+	text, err := s.Cluster.Run(ctx, node, "tail", "--lines=1", "/var/lib/vmferry/"+history.RecordsFile)
 	if err != nil {
 		return errorFactors{}, err
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/vmferry/vmferry/migrate/ladder"
+	"github.com/vmferry/vmferry/migrate/predict"
 )
 
 // busy is a migration that has a lane until it is free.
@@ -117,14 +118,14 @@ func (p *planner) step(c *candidate) Step {
 
 // first takes the option with which the guest is gone first, when that is in time.
 func (p *planner) first(c *candidate, options []option) (Step, bool) {
-	best, at := 0, forever
+	best, at := 0, predict.Forever
 	for i, o := range options {
 		if _, free := p.tracks[o.link].find(o); free < at {
 			best, at = i, free
 		}
 	}
 	o := options[best]
-	if w := c.within(p.node.Window); w > 0 && later(at, p.tracks[o.link].Teardown) > w {
+	if w := c.within(p.node.Window); w > 0 && predict.Later(at, p.tracks[o.link].Teardown) > w {
 		return Step{}, false
 	}
 	return p.take(c, o), true
@@ -135,14 +136,14 @@ func (p *planner) first(c *candidate, options []option) (Step, bool) {
 func (t *track) find(o option) (start, free time.Duration) {
 	start = max(t.last, slices.Min(t.lanes)-t.Setup, 0)
 	for {
-		n, bears, next := 1, o.atOnce, forever
+		n, bears, next := 1, o.atOnce, predict.Forever
 		for _, b := range t.flight {
 			if b.free > start {
 				n, bears, next = n+1, min(bears, b.atOnce), min(next, b.free)
 			}
 		}
 		if n <= bears && (t.width == 0 || n <= max(t.width, len(t.lanes))+1) {
-			return start, later(later(start, t.Setup), o.pred.Duration)
+			return start, predict.Later(predict.Later(start, t.Setup), o.pred.Duration)
 		}
 		start = next
 	}
@@ -165,8 +166,8 @@ func (p *planner) take(c *candidate, o option) Step {
 	if !o.pred.Kept {
 		why = "no rung is predicted to keep the budget"
 	}
-	return Step{Why: why, Guest: c.guest.Name, Rung: o.means, Link: t.Name, Lane: lane, Start: start, Copy: later(start, t.Setup),
-		Free: free, End: later(free, t.Teardown), AtOnce: o.atOnce, Prediction: o.pred}
+	return Step{Why: why, Guest: c.guest.Name, Rung: o.means, Link: t.Name, Lane: lane, Start: start, Copy: predict.Later(start, t.Setup),
+		Free: free, End: predict.Later(free, t.Teardown), AtOnce: o.atOnce, Prediction: o.pred}
 }
 
 // strand finds what else can be done, and how long it can wait.
@@ -175,7 +176,7 @@ func (p *planner) strand(c *candidate) Step {
 	window := p.node.Window
 	if window == 0 {
 		var need time.Duration
-		s.Rung, need = c.fallback(forever-1, p.node.StoreRate)
+		s.Rung, need = c.fallback(predict.Forever-1, p.node.StoreRate)
 		s.Start, s.End = c.window, c.window+need // at once where nothing moves it
 		return s
 	}

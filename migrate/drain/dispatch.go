@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"slices"
 	"time"
+
+	"github.com/vmferry/vmferry/migrate/predict"
 )
 
 const (
@@ -187,9 +189,9 @@ func (q *Queue) attempt(link int, steps []Step, wake *alarm) {
 			continue
 		}
 		t.attempt = true
-		free := min(later(q.links[link].Setup, o.pred.Duration), t.lastCall.Sub(wake.now))
+		free := min(predict.Later(q.links[link].Setup, o.pred.Duration), t.lastCall.Sub(wake.now))
 		q.grant(t, Step{Guest: s.Guest, Rung: o.means, Link: name, Copy: q.links[link].Setup, Free: free,
-			End: later(free, q.links[link].Teardown), AtOnce: 1, Prediction: o.pred, Why: s.Why}, wake)
+			End: predict.Later(free, q.links[link].Teardown), AtOnce: 1, Prediction: o.pred, Why: s.Why}, wake)
 		return
 	}
 }
@@ -219,7 +221,7 @@ func (q *Queue) learn(t *Turn) {
 	*lane = now
 	predicted := t.step.Prediction.Duration
 	crowded := link.width > link.lanes() && t.company() > 1.5 // what one got says nothing of the link
-	if t.attempt || crowded || !t.step.Prediction.ends() || predicted < link.Setup {
+	if t.attempt || crowded || !t.step.Prediction.Ends() || predicted < link.Setup {
 		return
 	}
 	given := q.node.Links[t.link]

@@ -3,7 +3,7 @@
 //
 // Start with [Plan] for a plan on paper, and with [Queue] where guests really move: callers
 // enter in whatever order the cluster manager makes its calls, and get their slots by the same plan,
-// made anew whenever something happens. [Predict] says how one move will go.
+// made anew whenever something happens. [predict.WithNeed] says how one move will go.
 //
 // # Prediction
 //
@@ -16,7 +16,7 @@
 // # How guests share a link
 //
 // The less bandwidth a guest has, the more it writes during each pass, the longer its last copy
-// takes, and the more bytes are sent in all (see [Predict]). Two guests that share a link
+// takes, and the more bytes are sent in all (see [predict.WithNeed]). Two guests that share a link
 // lose both ways. So where one guest can fill a link, one after the other is the best order for each
 // pause and for the makespan at once: the link is never idle, and carries the fewest bytes. Being
 // more at once pays in three places only, and the plan uses these:

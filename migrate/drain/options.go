@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/vmferry/vmferry/migrate/ladder"
+	"github.com/vmferry/vmferry/migrate/predict"
 )
 
 // normalPause is what a guest without a budget may be made to stand still for because others are on
@@ -43,7 +44,7 @@ func newCandidate(g Guest, links []Link) *candidate {
 	if g.Shutdown == 0 {
 		g.Shutdown = ladder.DefaultShutdown
 	}
-	c := &candidate{guest: g, length: forever, window: g.Patience}
+	c := &candidate{guest: g, length: predict.Forever, window: g.Patience}
 	for _, m := range g.Ladder {
 		if !m.IsLive() {
 			continue
@@ -68,13 +69,13 @@ func newCandidate(g Guest, links []Link) *candidate {
 func (c *candidate) add(i int, l Link, m ladder.Rung) {
 	o, best := newOption(c.guest, i, l, m)
 	if c.wants.Rung == "" {
-		c.wants = Predict(c.guest.Load, l.bounded(c.guest.Most).alone(), m)
+		c.wants = predict.WithNeed(c.guest.Load, l.bounded(c.guest.Most).alone(), m)
 	}
 	if best.Kept {
 		c.options = append(c.options, o)
 		return
 	}
-	if best.ends() {
+	if best.Ends() {
 		c.over = append(c.over, o)
 	}
 	if c.resort == nil || c.resort.means != m || o.pred.Duration < c.resort.pred.Duration {
@@ -85,13 +86,13 @@ func (c *candidate) add(i int, l Link, m ladder.Rung) {
 // newOption also returns the prediction for the guest that has the link to itself.
 func newOption(g Guest, i int, l Link, m ladder.Rung) (o option, best Prediction) {
 	own := l.bounded(g.Most)
-	best = predict(g.Load, own.alone(), m)
+	best = predict.AtRate(g.Load, own.alone(), m)
 	o = option{link: i, means: m, atOnce: 1}
-	for o.atOnce < mostAtOnce && best.ends() && bears(g.Load, own, best, o.atOnce+1) {
+	for o.atOnce < mostAtOnce && best.Ends() && bears(g.Load, own, best, o.atOnce+1) {
 		o.atOnce++
 	}
 	o.rate = own.share(min(l.lanes(), o.atOnce))
-	o.pred = predict(g.Load, o.rate, m)
+	o.pred = predict.AtRate(g.Load, o.rate, m)
 	return o, best
 }
 
@@ -108,8 +109,8 @@ func bears(load Load, l Link, best Prediction, n int) bool {
 	}
 	lastCopy := float64(best.Pause - load.HandOver)
 	surprised := load.HandOver + time.Duration(lastCopy*l.alone()/l.share(n))
-	shared := predict(load, l.share(n), best.Rung)
-	return shared.ends() && shared.Pause <= budget && surprised <= budget
+	shared := predict.AtRate(load, l.share(n), best.Rung)
+	return shared.Ends() && shared.Pause <= budget && surprised <= budget
 }
 
 // within is the time that it has, given the node's; 0 is no bound.
@@ -135,13 +136,13 @@ func (c *candidate) fallback(left time.Duration, storeRate float64) (m ladder.Ru
 func (c *candidate) need(m ladder.Rung, storeRate float64) time.Duration {
 	switch {
 	case m == ladder.Save && storeRate > 0:
-		return toDuration((float64(c.guest.Load.Memory) + float64(c.guest.Load.Device)) / storeRate)
+		return predict.Seconds((float64(c.guest.Load.Memory) + float64(c.guest.Load.Device)) / storeRate)
 	case m == ladder.Shutdown:
 		return c.guest.Shutdown
 	case m == ladder.Destroy:
 		return ladder.DestroyTime
 	}
-	return forever
+	return predict.Forever
 }
 
 // mayTry tells whether anything over a link is in the guest's ladder.

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/vmferry/vmferry/migrate/ladder"
+	"github.com/vmferry/vmferry/migrate/predict"
 )
 
 // Node is what is to be emptied.
@@ -116,7 +117,7 @@ func (n Node) check() error {
 		switch {
 		case slices.ContainsFunc(n.Links[:i], func(o Link) bool { return o.Name == l.Name }):
 			return fmt.Errorf("link %q is listed twice", l.Name)
-		case !usable(l.Rate):
+		case !predict.Usable(l.Rate):
 			return fmt.Errorf("link %q carries %v bytes per second; give a rate above zero", l.Name, l.Rate)
 		case !(l.Each >= 0) || l.Setup < 0 || l.Teardown < 0:
 			return fmt.Errorf("link %q has a negative rate or time", l.Name)
@@ -155,7 +156,7 @@ func bound(links []Link, cands []*candidate, steps []Step) time.Duration {
 	for _, s := range steps {
 		if c := at[s.Guest]; s.IsLive() {
 			i := slices.IndexFunc(links, func(l Link) bool { return l.Name == s.Link })
-			alone := float64(predict(c.guest.Load, links[i].bounded(c.guest.Most).alone(), s.Rung).Bytes)
+			alone := float64(predict.AtRate(c.guest.Load, links[i].bounded(c.guest.Most).alone(), s.Rung).Bytes)
 			all += alone
 			bytes[c.guest.Link] += alone
 		}
@@ -164,7 +165,7 @@ func bound(links []Link, cands []*candidate, steps []Step) time.Duration {
 		rate += l.Rate
 		most = max(most, bytes[l.Name]/l.Rate)
 	}
-	return toDuration(max(most, all/rate))
+	return predict.Seconds(max(most, all/rate))
 }
 
 // bounded is the link for a migration that may take no more than most of it, where most is not 0.

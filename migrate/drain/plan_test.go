@@ -358,3 +358,21 @@ func TestMeansAreInOrder(t *testing.T) {
 		t.Error("which means go over a link is wrong")
 	}
 }
+
+const (
+	ms  = time.Millisecond
+	sec = time.Second
+	mb  = 1_000_000
+	gb  = 1_000_000_000
+)
+
+func randomLoad(r *rand.Rand) Load {
+	l := Load{Memory: 64*mb + uint64(r.Int64N(16*gb)), DirtyRate: r.ExpFloat64() * 300 * mb, Device: uint64(r.Int64N(4 * mb)), HandOver: time.Duration(r.Int64N(int64(60 * ms)))}
+	if r.IntN(2) == 0 {
+		l.WorkingSet = uint64(r.Int64N(int64(l.Memory)))
+	}
+	if r.IntN(2) == 0 {
+		l.Budget = 100*ms + time.Duration(r.Int64N(int64(sec)))
+	}
+	return l
+}

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/vmferry/vmferry/migrate/ladder"
+	"github.com/vmferry/vmferry/migrate/predict"
 )
 
 // Turn is a guest's place in a Queue: first it waits, then it is granted or refused, in the end it is
@@ -106,7 +107,7 @@ func (t *Turn) expect() {
 	}
 	o := t.c.options[i]
 	t.step.AtOnce, t.step.Prediction = o.atOnce, o.pred
-	t.free = t.granted.Add(later(t.q.links[t.link].Setup, o.pred.Duration))
+	t.free = t.granted.Add(predict.Later(t.q.links[t.link].Setup, o.pred.Duration))
 }
 
 // Release gives the turn back, whether it was granted or not. It may be called again.

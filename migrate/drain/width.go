@@ -54,7 +54,7 @@ func (t *Turn) company() float64 {
 // set-ups side by side are gain as well.
 func (q *Queue) widen(t *Turn) {
 	took := q.clock.Now().Sub(t.granted).Seconds()
-	if !q.explore || t.attempt || !t.step.Prediction.ends() || took <= 0 {
+	if !q.explore || t.attempt || !t.step.Prediction.Ends() || took <= 0 {
 		return
 	}
 	budget := t.c.guest.Load.Budget
