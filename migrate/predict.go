@@ -5,6 +5,8 @@ import (
 	"context"
 	"time"
 
+	"libvirt.org/go/libvirtxml"
+
 	"github.com/vmferry/vmferry/migrate/convergence"
 	"github.com/vmferry/vmferry/migrate/history"
 	"github.com/vmferry/vmferry/migrate/ladder"
@@ -53,7 +55,10 @@ func (m *mover) predict(ctx context.Context) {
 	defer m.step("predict")()
 	ctx, cancel := m.before(ctx)
 	defer cancel()
-	m.boundXBZRLECache(ctx)
+	cache, err := xbzrleCache(ctx, m.source.host, m.portable, m.policy.XBZRLECache)
+	if m.policy.XBZRLECache = cache; err != nil {
+		m.log.WithError(err).Debug("the source's free memory is not known")
+	}
 	if !m.refreshLoad(ctx) {
 		return
 	}
@@ -70,29 +75,22 @@ func (m *mover) predict(ctx context.Context) {
 	if m.turn != nil && (k.Load.Dirty.Measured || k.Guest.Moves > 0) {
 		m.turn.Update(k.LoadWithin(k.Budget))
 	}
-	if f, ok := k.Forecast(m.predicted()); ok {
+	if f, ok := k.Forecast(m.planned()); ok {
 		addDisks(&f, m.carried, m.req.Bandwidth > 0)
 		m.rec.Predicted = &f
 	}
 }
 
-// boundXBZRLECache bounds the cache of XBZRLE by a quarter of the source's free memory, as other
-// guests may leave at the same time, and nothing where the guest's process is killed beyond a limit of its own.
-func (m *mover) boundXBZRLECache(ctx context.Context) {
-	if m.policy.XBZRLECache == 0 {
-		return
-	}
-	if g := m.portable; g != nil && g.MemoryTune != nil && g.MemoryTune.HardLimit != nil {
-		m.policy.XBZRLECache = 0
-		return
+// xbzrleCache is the largest cache that XBZRLE may have, up to most: a quarter of the source's free memory, as other guests
+// may leave at the same time, and nothing where the guest's process is killed beyond a limit of its own.
+func xbzrleCache(ctx context.Context, source Host, guest *libvirtxml.Domain, most uint64) (uint64, error) {
+	if most == 0 || guest != nil && guest.MemoryTune != nil && guest.MemoryTune.HardLimit != nil {
+		return 0, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, sampleTime)
 	defer cancel()
-	free, err := m.source.host.FreeMemory(ctx)
-	if err != nil {
-		m.log.WithError(err).Debug("the source's free memory is not known")
-	}
-	m.policy.XBZRLECache = min(m.policy.XBZRLECache, free/4) // 0 with an error
+	free, err := source.FreeMemory(ctx)
+	return min(most, free/4), err // 0 with an error
 }
 
 func (m *mover) refreshLoad(ctx context.Context) (ok bool) {
@@ -105,8 +103,8 @@ func (m *mover) refreshLoad(ctx context.Context) (ok bool) {
 	return err == nil
 }
 
-// predicted is how the engine will begin the migration.
-func (m *mover) predicted() predict.Plan {
+// planned is how the engine will begin the migration.
+func (m *mover) planned() predict.Plan {
 	return predict.Plan{Policy: m.policy, Left: m.left(), Pace: m.pace() << 20,
 		Switchover: m.switchover(false) << 20, SwitchoverXBZRLE: m.switchover(true) << 20}
 }
@@ -123,19 +121,19 @@ func (m *mover) state(s libvirt.JobStats) convergence.State {
 		WorkingSet: k.Guest.WorkingSet, XBZRLE: m.try.cache > 0, XBZRLERatio: k.Guest.Delta,
 	}
 	if !out.Begun() {
-		k.Expect(m.predicted(), &out)
+		k.Expect(m.planned(), &out)
 	}
 	m.trend.Observe(&out, s, m.policy.Window, time.Now())
 	return out
 }
 
-// rungs are those that this engine may take, from the gentlest on.
-func (m *mover) rungs() []ladder.Rung {
+// rungsOf are those that this engine may take, from the gentlest on.
+func rungsOf(p convergence.Policy) []ladder.Rung {
 	rungs := []ladder.Rung{ladder.Live}
-	if !m.req.NoConverge {
+	if p.AutoConverge {
 		rungs = append(rungs, ladder.Converge)
 	}
-	if m.policy.PostCopy {
+	if p.PostCopy {
 		rungs = append(rungs, ladder.PostCopy)
 	}
 	return rungs

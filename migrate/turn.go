@@ -172,7 +172,7 @@ func (m *mover) noTurn(ctx context.Context, waited time.Duration) error {
 func (m *mover) wish() Wish {
 	return Wish{
 		Guest: m.req.Guest, UUID: m.uuid, Target: m.req.Target, Load: m.known.LoadWithin(m.budget()), Measured: m.awaitLoad,
-		Rate: float64(m.known.Link.Bandwidth), Most: float64(m.req.Bandwidth << 20), SetUp: m.known.Link.SetUp(), Rungs: m.rungs(), Deadline: m.abortAt,
+		Rate: float64(m.known.Link.Bandwidth), Most: float64(m.req.Bandwidth << 20), SetUp: m.known.Link.SetUp(), Rungs: rungsOf(m.policy), Deadline: m.abortAt,
 	}
 }
 

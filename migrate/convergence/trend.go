@@ -87,22 +87,6 @@ func passCopy(s libvirt.JobStats) time.Duration {
 	return max(TransferTime(s.Remaining, s.Rate), 1)
 }
 
-const (
-	// PollEvery is the time between two samples of a migration.
-	PollEvery = 500 * time.Millisecond
-
-	// PassSettle is how long after a new pass the hypervisor is left alone: if the pass has little to send, the guest
-	// is stopped in this time, and a question would make its pause longer.
-	PassSettle = 50 * time.Millisecond
-
-	// PaceLift is the pass in which a bound of the first passes is lifted: the guest is no idle one.
-	PaceLift = 3
-
-	// BurstEvery is the time of one burst. A bounded rate is one of bursts: as much as that rate allows in a tenth of
-	// a second (BUFFER_DELAY of QEMU's migration/options.h) is sent at once.
-	BurstEvery = 100 * time.Millisecond
-)
-
 // PageRate is how fast memory is sent, in bytes per second. libvirt tells what is on the wire, and XBZRLE does not fill
 // the link, which carries so many bytes per second.
 func PageRate(job libvirt.JobStats, xbzrle, zstd bool, link uint64) uint64 {

@@ -54,40 +54,40 @@ const (
 // simulate runs the rule on a guest that writes evenly, as QEMU moves one: a pass sends what the one before left dirty.
 // As soon as what is left fits the limit, QEMU looks at the dirty pages, and stops the guest where it still fits. It
 // does no input or output.
-func simulate(p convergence.Policy, o conditions) course {
-	w := simulation{policy: p, conditions: o}
-	d := p.Decide(w.state(libvirt.JobStats{}))
-	w.begin(d)
+func simulate(p convergence.Policy, c conditions) course {
+	sim := simulation{policy: p, conditions: c}
+	d := p.Decide(sim.state(libvirt.JobStats{}))
+	sim.begin(d)
 	for range maxSteps {
-		if w.step(); w.over {
+		if sim.step(); sim.over {
 			break
 		}
 	}
-	w.course.took, w.course.Bytes = w.clock, uint64(w.sent)
-	w.course.Throttle, w.course.Compression = w.throttle.percent, w.try.Compression()
-	return w.course
+	sim.course.took, sim.course.Bytes = sim.clock, uint64(sim.sent)
+	sim.course.Throttle, sim.course.Compression = sim.throttle.percent, sim.begun.Compression()
+	return sim.course
 }
 
 // onWireOf is by how much the last copy is smaller on the wire.
-func (c course) onWireOf(o conditions) float64 {
-	switch c.Compression {
+func (r course) onWireOf(c conditions) float64 {
+	switch r.Compression {
 	case "zstd":
-		return 1 / o.shrink
+		return 1 / c.shrink
 	case "xbzrle":
-		return o.xbzrleRatio
+		return c.xbzrleRatio
 	}
 	return 1
 }
 
 // xbzrleHelps tells whether XBZRLE from the begin on saves the guest a throttle or a limit above what the budget
 // leaves, or the migration a quarter of its time.
-func xbzrleHelps(p convergence.Policy, o conditions) bool {
+func xbzrleHelps(p convergence.Policy, c conditions) bool {
 	if p.XBZRLECache == 0 || p.PostCopy {
 		return false
 	}
 	without := p
-	without.XBZRLECache, o.expected.XBZRLEHelps = 0, true
-	a, b := simulate(without, o), simulate(p, o)
+	without.XBZRLECache, c.expected.XBZRLEHelps = 0, true
+	a, b := simulate(without, c), simulate(p, c)
 	rough := !a.ends || a.Rung != ladder.Live || a.limit > p.Budget
 	return b.ends && b.Compression == "xbzrle" && (rough || a.took > b.took*4/3)
 }
@@ -97,181 +97,187 @@ type simulation struct {
 	policy convergence.Policy
 	conditions
 	course
-	try   convergence.Decision // what it was begun with
+	begun convergence.Decision // what it was begun with
 	trend convergence.Trend
 	over  bool
 
-	clock, looked time.Duration // now, and when the rule decides next
-	decided       time.Duration // when it last did
-	synced        time.Duration // when the dirty pages were last looked at
-	wire          uint64        // the rate at present
-	quota         float64       // bytes on the wire that the present burst may still have
-	burst         time.Duration // when the next one begins
-	left          uint64        // bytes of this pass still to send
-	found         uint64        // bytes at its begin
-	sent          float64       // bytes on the wire
+	clock     time.Duration // now
+	decideAt  time.Duration // when the rule decides next
+	decidedAt time.Duration // when it last did
+	syncedAt  time.Duration // when the dirty pages were last looked at
+	wireRate  uint64        // at present
+	quota     float64       // bytes on the wire that the present burst may still have
+	burstEnds time.Duration // and the next one begins
+	left      uint64        // bytes of this pass still to send
+	found     uint64        // bytes at its begin
+	sent      float64       // bytes on the wire
 
 	throttle throttle
 }
 
 // begin is also how a migration is begun again.
-func (w *simulation) begin(try convergence.Decision) {
-	w.try, w.trend = try, convergence.Trend{}
-	w.throttle = throttle{initial: try.Throttle, began: w.clock, sent: w.sent}
-	w.Passes, w.left, w.found, w.synced = 1, w.used, w.used, w.clock
-	w.limit, w.wire = w.policy.InitialDowntime, cmp.Or(w.pace, w.rate)
-	w.looked, w.decided = w.clock+convergence.PassSettle, w.clock
-	w.Rung = ladder.Live
+func (sim *simulation) begin(d convergence.Decision) {
+	sim.begun, sim.trend = d, convergence.Trend{}
+	sim.throttle = throttle{initial: d.Throttle, began: sim.clock, sent: sim.sent}
+	sim.Passes, sim.left, sim.found, sim.syncedAt = 1, sim.used, sim.used, sim.clock
+	sim.limit, sim.wireRate = sim.policy.InitialDowntime, cmp.Or(sim.pace, sim.rate)
+	sim.decideAt, sim.decidedAt = sim.clock+convergence.PassSettle, sim.clock
+	sim.Rung = ladder.Live
 }
 
 // step advances to whatever comes next: the end of a pass or of a burst, or the next decision.
-func (w *simulation) step() {
-	if w.clock >= w.burst {
-		w.quota, w.burst = float64(w.wire)*convergence.BurstEvery.Seconds(), w.clock+convergence.BurstEvery
+func (sim *simulation) step() {
+	if sim.clock >= sim.burstEnds {
+		sim.quota, sim.burstEnds = float64(sim.wireRate)*convergence.BurstEvery.Seconds(),
+			sim.clock+convergence.BurstEvery
 	}
-	send := w.left - min(w.left, w.fits())
-	end := max(convergence.TransferTime(send, w.speed()), leastPass-min(leastPass, w.clock-w.synced))
-	next := min(end, w.looked-w.clock)
-	if w.bursts() {
-		if w.onWire(send) > w.quota {
-			end = w.burst - w.clock + 1 // this pass does not end in this burst
+	send := sim.left - min(sim.left, sim.fits())
+	end := max(convergence.TransferTime(send, sim.speed()), leastPass-min(leastPass, sim.clock-sim.syncedAt))
+	next := min(end, sim.decideAt-sim.clock)
+	if sim.bursts() {
+		if sim.onWire(send) > sim.quota {
+			end = sim.burstEnds - sim.clock + 1 // this pass does not end in this burst
 		}
-		next = min(end, w.burst-w.clock, w.looked-w.clock)
+		next = min(end, sim.burstEnds-sim.clock, sim.decideAt-sim.clock)
 	}
-	w.advance(max(next, 0))
+	sim.advance(max(next, 0))
 	switch {
-	case w.clock >= w.looked:
-		w.decide()
+	case sim.clock >= sim.decideAt:
+		sim.decide()
 	case next == end:
-		w.sync()
+		sim.sync()
 	}
 }
 
 // bursts tells whether it makes a difference that a rate below what the link carries is one of bursts: not where
 // there is more to send than takes two seconds.
-func (w *simulation) bursts() bool { return w.wire < w.last && w.onWire(w.left) < 2*float64(w.wire) }
+func (sim *simulation) bursts() bool {
+	return sim.wireRate < sim.last && sim.onWire(sim.left) < 2*float64(sim.wireRate)
+}
 
 // speed is how fast memory is sent.
-func (w *simulation) speed() uint64 {
-	rate := w.wire
-	if w.bursts() {
-		rate = w.last
+func (sim *simulation) speed() uint64 {
+	rate := sim.wireRate
+	if sim.bursts() {
+		rate = sim.last
 	}
-	speed := uint64(float64(rate) / w.smaller())
-	if w.try.XBZRLECache > 0 {
+	speed := uint64(float64(rate) / sim.smaller())
+	if sim.begun.XBZRLECache > 0 {
 		speed = min(speed, max(rate, convergence.CompressLink)) // one thread encodes it
 	}
 	return speed
 }
 
 // fits is how much memory QEMU stops the guest for.
-func (w *simulation) fits() uint64 { return uint64(w.limit.Seconds() * float64(w.lastRate())) }
+func (sim *simulation) fits() uint64 { return uint64(sim.limit.Seconds() * float64(sim.lastRate())) }
 
 // lastRate is what QEMU takes for the rate of the last copy.
-func (w *simulation) lastRate() uint64 {
-	if w.try.XBZRLECache > 0 {
-		return cmp.Or(w.switchoverXBZRLE, w.wire)
+func (sim *simulation) lastRate() uint64 {
+	if sim.begun.XBZRLECache > 0 {
+		return cmp.Or(sim.switchoverXBZRLE, sim.wireRate)
 	}
-	return cmp.Or(w.switchover, w.wire)
+	return cmp.Or(sim.switchover, sim.wireRate)
 }
 
-func (w *simulation) advance(d time.Duration) {
-	pages := min(uint64(d.Seconds()*float64(w.speed())), w.left)
-	if w.bursts() {
-		pages = min(pages, uint64(w.quota/w.smaller()))
-		w.quota -= w.onWire(pages)
+func (sim *simulation) advance(d time.Duration) {
+	pages := min(uint64(d.Seconds()*float64(sim.speed())), sim.left)
+	if sim.bursts() {
+		pages = min(pages, uint64(sim.quota/sim.smaller()))
+		sim.quota -= sim.onWire(pages)
 	}
-	w.left -= pages
-	w.sent += w.onWire(pages)
-	w.clock += d
+	sim.left -= pages
+	sim.sent += sim.onWire(pages)
+	sim.clock += d
 }
 
 // onWire is what so much memory is when it is sent.
-func (w *simulation) onWire(pages uint64) float64 { return float64(pages) * w.smaller() }
+func (sim *simulation) onWire(pages uint64) float64 { return float64(pages) * sim.smaller() }
 
 // smaller is the part of it that is sent.
-func (w *simulation) smaller() float64 {
+func (sim *simulation) smaller() float64 {
 	switch {
-	case w.try.XBZRLECache > 0 && w.Passes > 2:
-		return w.xbzrleRatio
-	case w.try.Compress:
-		return 1 / w.shrink
+	case sim.begun.XBZRLECache > 0 && sim.Passes > 2:
+		return sim.xbzrleRatio
+	case sim.begun.Compress:
+		return 1 / sim.shrink
 	}
 	return 1
 }
 
 // sync is QEMU's look at the dirty pages: the end of the migration or of a pass.
-func (w *simulation) sync() {
-	took := w.clock - w.synced
-	set := cmp.Or(w.set, w.used)
-	wrote := min(float64(w.dirty)*float64(100-w.throttle.percent)/100*took.Seconds(), float64(set))
-	w.left = min(w.left+uint64(wrote), max(set, w.left))
-	w.synced, w.found = w.clock, w.left
-	if w.left <= w.fits() {
-		w.over, w.ends, w.LastCopy = true, true, w.left
-		w.sent += w.onWire(w.left)
+func (sim *simulation) sync() {
+	took := sim.clock - sim.syncedAt
+	set := cmp.Or(sim.set, sim.used)
+	wrote := min(float64(sim.dirty)*float64(100-sim.throttle.percent)/100*took.Seconds(), float64(set))
+	sim.left = min(sim.left+uint64(wrote), max(set, sim.left))
+	sim.syncedAt, sim.found = sim.clock, sim.left
+	if sim.left <= sim.fits() {
+		sim.over, sim.ends, sim.LastCopy = true, true, sim.left
+		sim.sent += sim.onWire(sim.left)
 		return
 	}
-	if w.throttle.sync(w.clock, wrote, w.sent) {
-		w.Rung = ladder.Converge
+	if sim.throttle.sync(sim.clock, wrote, sim.sent) {
+		sim.Rung = ladder.Converge
 	}
-	w.Passes++
-	if w.clock-w.decided < convergence.PollEvery {
-		w.looked = w.clock + convergence.PassSettle
+	sim.Passes++
+	if sim.clock-sim.decidedAt < convergence.PollEvery {
+		sim.decideAt = sim.clock + convergence.PassSettle
 	}
 }
 
 // decide asks the rule, and does what it says.
-func (w *simulation) decide() {
-	s := libvirt.JobStats{Active: true, Elapsed: w.clock, Iteration: w.Passes, Processed: uint64(w.sent),
-		Remaining: w.left, Rate: w.wire}
-	if w.Passes > 1 {
-		s.DirtyRate = max(w.dirty*uint64(100-w.throttle.percent)/100, 1)
-		s.Downtime = convergence.TransferTime(w.found, w.lastRate())
+func (sim *simulation) decide() {
+	s := libvirt.JobStats{Active: true, Elapsed: sim.clock, Iteration: sim.Passes, Processed: uint64(sim.sent),
+		Remaining: sim.left, Rate: sim.wireRate}
+	if sim.Passes > 1 {
+		s.DirtyRate = max(sim.dirty*uint64(100-sim.throttle.percent)/100, 1)
+		s.Downtime = convergence.TransferTime(sim.found, sim.lastRate())
 	}
-	w.looked, w.decided = w.clock+convergence.PollEvery, w.clock
-	if w.Passes >= convergence.PaceLift {
-		w.wire = w.rate
+	sim.decideAt, sim.decidedAt = sim.clock+convergence.PollEvery, sim.clock
+	if sim.Passes >= convergence.PaceLift {
+		sim.wireRate = sim.rate
 	}
-	d := w.policy.Decide(w.state(s))
-	w.limit = max(w.limit, d.DowntimeLimit)
-	next := w.try
+	d := sim.policy.Decide(sim.state(s))
+	sim.limit = max(sim.limit, d.DowntimeLimit)
+	next := sim.begun
 	switch {
-	case d.GiveUp != "" || w.policy.Window > 0 && w.clock >= w.window:
-		w.over = true
-	case d.XBZRLECache > 0 && w.try.XBZRLECache == 0:
+	case d.GiveUp != "" || sim.policy.Window > 0 && sim.clock >= sim.window:
+		sim.over = true
+	case d.XBZRLECache > 0 && sim.begun.XBZRLECache == 0:
 		next.XBZRLECache = d.XBZRLECache
-		w.again(next)
-	case d.Throttle > 0 && w.try.Throttle == 0:
+		sim.again(next)
+	case d.Throttle > 0 && sim.begun.Throttle == 0:
 		next.Throttle = d.Throttle
-		w.again(next)
+		sim.again(next)
 	case d.PostCopy:
-		w.over, w.ends, w.Rung = true, true, ladder.PostCopy
-		w.after = convergence.TransferTime(w.left, w.rate)
-		w.sent += float64(w.left)
+		sim.over, sim.ends, sim.Rung = true, true, ladder.PostCopy
+		sim.after = convergence.TransferTime(sim.left, sim.rate)
+		sim.sent += float64(sim.left)
 	}
 }
 
-func (w *simulation) again(next convergence.Decision) {
-	w.clock += w.restart
-	w.begin(next)
+func (sim *simulation) again(next convergence.Decision) {
+	sim.clock += sim.restart
+	sim.begin(next)
 }
 
 // state is what the rule would decide from.
-func (w *simulation) state(s libvirt.JobStats) convergence.State {
-	left := w.window
-	if w.policy.Window > 0 {
-		left -= w.clock
+func (sim *simulation) state(s libvirt.JobStats) convergence.State {
+	left := sim.window
+	if sim.policy.Window > 0 {
+		left -= sim.clock
 	}
-	out := convergence.State{Active: s.Active, Elapsed: w.clock, Left: left, Iteration: s.Iteration, Sent: s.Processed,
-		Remaining: s.Remaining, Used: w.used, Rate: uint64(float64(w.wire) / w.smaller()), DirtyRate: s.DirtyRate,
-		AutoConverge: w.try.Throttle > 0, Throttle: w.throttle.percent,
-		Link: w.rate, WorkingSet: cmp.Or(w.set, w.expected.WorkingSet), XBZRLE: w.try.XBZRLECache > 0,
-		XBZRLERatio: w.xbzrleRatio,
-		Converges:   w.expected.Converges, CompressionHelps: w.expected.CompressionHelps,
-		XBZRLEHelps: w.expected.XBZRLEHelps, ThrottleNeeded: w.expected.ThrottleNeeded}
+	out := convergence.State{Active: s.Active, Elapsed: sim.clock, Left: left, Iteration: s.Iteration,
+		Sent:      s.Processed,
+		Remaining: s.Remaining, Used: sim.used, Rate: uint64(float64(sim.wireRate) / sim.smaller()),
+		DirtyRate:    s.DirtyRate,
+		AutoConverge: sim.begun.Throttle > 0, Throttle: sim.throttle.percent,
+		Link: sim.rate, WorkingSet: cmp.Or(sim.set, sim.expected.WorkingSet), XBZRLE: sim.begun.XBZRLECache > 0,
+		XBZRLERatio: sim.xbzrleRatio,
+		Converges:   sim.expected.Converges, CompressionHelps: sim.expected.CompressionHelps,
+		XBZRLEHelps: sim.expected.XBZRLEHelps, ThrottleNeeded: sim.expected.ThrottleNeeded}
 	if s.Active {
-		w.trend.Observe(&out, s, w.policy.Window, time.Unix(0, 0).Add(w.clock))
+		sim.trend.Observe(&out, s, sim.policy.Window, time.Unix(0, 0).Add(sim.clock))
 	}
 	return out
 }
