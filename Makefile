@@ -14,8 +14,8 @@ SHARE   ?= 1/6
 XEN     ?= short
 LAB     ?= ^TestLab
 
-# How long make fuzz runs each target, and which: FUZZ=FuzzParseStat, FUZZ='migrate/blackout FuzzDatagram'. make test runs
-# each for FUZZRUNS executions.
+# How long make fuzz runs each target, and which: FUZZ=FuzzParseStat, FUZZ='migrate/blackout/reflector FuzzDatagram'.
+# make test runs each for FUZZRUNS executions.
 FUZZTIME ?= 1m
 FUZZRUNS ?= 10000
 FUZZ     ?=

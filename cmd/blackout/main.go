@@ -14,14 +14,6 @@ import (
 	"github.com/vmferry/vmferry/migrate/version"
 )
 
-// The exit codes; see blackout(1).
-const (
-	exitOK       = 0
-	exitFailed   = 1
-	exitUsage    = 2
-	exitExceeded = 3
-)
-
 const usage = `usage: blackout serve [flags]
        blackout watch [flags] TARGET ...
        blackout show [flags] RUN.json
@@ -138,39 +130,4 @@ func dispatch(ctx context.Context, args []string, stdout, stderr io.Writer) erro
 	}
 	return misuse("unknown command %q: use serve, watch, show, compare or join; 'blackout help' lists their flags",
 		args[0])
-}
-
-// exitError is an error with its exit code.
-type exitError struct {
-	code int
-	err  error
-}
-
-func (e *exitError) Error() string { return e.err.Error() }
-func (e *exitError) Unwrap() error { return e.err }
-
-// misuse is an error of the command line.
-func misuse(format string, args ...any) error {
-	return &exitError{exitUsage, fmt.Errorf(format, args...)}
-}
-
-// parse parses flags and returns the other arguments; they may be mixed.
-func parse(fs *flag.FlagSet, args []string) ([]string, error) {
-	fs.SetOutput(io.Discard)
-	parsed(fs)
-	var rest []string
-	for {
-		err := fs.Parse(args)
-		if err != nil && !errors.Is(err, flag.ErrHelp) {
-			err = misuse("%w; 'blackout help' lists the flags", err)
-		}
-		if err != nil {
-			return nil, err
-		}
-		if fs.NArg() == 0 {
-			return rest, nil
-		}
-		rest = append(rest, fs.Arg(0))
-		args = fs.Args()[1:]
-	}
 }

@@ -86,7 +86,7 @@ func serveMetrics(ctx context.Context, addr string, log logrus.FieldLogger) (fun
 	server := m.Server()
 	context.AfterFunc(ctx, func() { _ = server.Close() })
 	go func() {
-		if err := server.Serve(view.Listener(l)); !errors.Is(err, http.ErrServerClosed) {
+		if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
 			log.WithError(err).Warn("metrics are no longer served")
 		}
 	}()

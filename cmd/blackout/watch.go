@@ -140,25 +140,6 @@ func family(four, six bool) (int, error) {
 	return 0, nil
 }
 
-// positive refuses a duration or a number of 0 or less that was given: the
-// library would take 0 for its default.
-func positive(fs *flag.FlagSet) error {
-	var err error
-	fs.Visit(func(f *flag.Flag) {
-		var low bool
-		switch v := f.Value.(flag.Getter).Get().(type) {
-		case time.Duration:
-			low = v <= 0
-		case int:
-			low = v <= 0
-		}
-		if low && err == nil {
-			err = misuse("%s: --%s %s is not above 0", fs.Name(), f.Name, f.Value)
-		}
-	})
-	return err
-}
-
 // publish writes the final report to where it belongs.
 func (o watchOptions) publish(r *blackout.Report, stdout io.Writer) error {
 	if err := o.write(r, nil); err != nil {
@@ -200,11 +181,6 @@ func (o watchOptions) verdict(r *blackout.Report) error {
 		}
 	}
 	return nil
-}
-
-// exceeded is the error of a run that was not as good as it had to be.
-func exceeded(format string, args ...any) error {
-	return &exitError{exitExceeded, fmt.Errorf(format, args...)}
 }
 
 // longestPossible is the outage that may truly have been the longest, with its error;

@@ -86,7 +86,7 @@ type Config struct {
 	Progress        func([]Progress)
 	ProgressEvery   time.Duration
 
-	wall func(time.Time) time.Time // see clock
+	wall func(time.Time) time.Time // what the wall clock shows, where a test sets it
 }
 
 // Validate reports the first field that Watch would refuse. It sends nothing

@@ -168,12 +168,10 @@ func split(target string, o report.Outage, w Window) Parts {
 		RelearnMs: within(o, w.Resume, o.End),
 	}
 	if !w.Completed.IsZero() {
-		ms := within(o, w.Completed, w.Resume)
-		p.HandOverMs = &ms
+		p.HandOverMs = new(within(o, w.Completed, w.Resume))
 	}
 	if !w.Announce.IsZero() {
-		ms := within(o, w.Announce, o.End)
-		p.UnheardMs = &ms
+		p.UnheardMs = new(within(o, w.Announce, o.End))
 	}
 	return p
 }

@@ -4,12 +4,12 @@ import "time"
 
 // silence is a time in which an answer was due and none came, as it was seen.
 type silence struct {
-	missing  time.Duration // when the first probe without an answer was sent
-	due, end time.Duration // when its answer was due, and when one came
-	lead     time.Duration // between the last answered probe and the next, at most
-	tail     time.Duration // between the probe that ended it and the one before, at most
-	lateness time.Duration // how late its two answers were read, at most
-	events   counts        // what befell the TCP connection meanwhile
+	missing    time.Duration // when the first probe without an answer was sent
+	start, end time.Duration // when its answer was due, and when one came
+	lead       time.Duration // between the last answered probe and the next, at most
+	tail       time.Duration // between the probe that ended it and the one before, at most
+	lateness   time.Duration // how late its two answers were read, at most
+	events     counts        // what befell the TCP connection meanwhile
 }
 
 // outage works out how exactly a silence is known, and is the only place that does:
@@ -17,7 +17,7 @@ type silence struct {
 // interval, and no better than the time stamps of the answers. One that a new
 // connection ended may have ended earlier, by up to the time between two attempts.
 func (s silence) outage(interval, retry time.Duration) outage {
-	o := outage{from: s.missing, start: s.due, end: s.end, events: s.events}
+	o := outage{from: s.missing, start: s.start, end: s.end, events: s.events}
 	o.err = max(interval, s.lead, s.tail) + s.lateness
 	if s.events[Reconnected] > 0 {
 		o.err += retry

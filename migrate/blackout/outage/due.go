@@ -43,7 +43,7 @@ func (d *due) overdue(now time.Duration) time.Duration {
 // silence is what was seen since the answer was due, up to end.
 func (d *due) silence(end, tail, lateness time.Duration) silence {
 	return silence{
-		missing: d.missing, due: d.at, end: end, lead: d.lead, tail: tail,
+		missing: d.missing, start: d.at, end: end, lead: d.lead, tail: tail,
 		lateness: max(d.lateness, lateness), events: d.events,
 	}
 }

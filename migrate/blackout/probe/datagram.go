@@ -83,11 +83,7 @@ func (d *datagramProber) add(t *target, m wire.Mode, at netip.AddrPort) error {
 	}
 	f := &flow{target: t, mode: m}
 	if m.Shared() {
-		var zone uint32
-		if six, ok := sa.(*unix.SockaddrInet6); ok {
-			zone = six.ZoneId
-		}
-		f.to, f.toLen = socket.AddressOf(at, zone)
+		f.to, f.toLen = socket.AddressOf(sa)
 	} else if err := unix.Connect(d.fd, sa); err != nil {
 		return fmt.Errorf("find a route to %s: %w", t.Name, err)
 	}

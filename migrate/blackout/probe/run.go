@@ -31,7 +31,7 @@ type Options struct {
 
 // Run probes all targets from one loop.
 type Run struct {
-	Options
+	opt     Options
 	loop    *loop
 	targets []*target
 	room    map[socketKind]*datagramProber // the newest of each kind
@@ -49,7 +49,7 @@ func Open(ctx context.Context, ends []endpoint.Endpoint, o Options) (*Run, error
 	if err != nil {
 		return nil, err
 	}
-	r := &Run{Options: o, loop: l, room: make(map[socketKind]*datagramProber)}
+	r := &Run{opt: o, loop: l, room: make(map[socketKind]*datagramProber)}
 	for _, e := range ends {
 		if err := r.add(ctx, e, outage.Buckets(len(ends))); err != nil {
 			l.close()
@@ -68,7 +68,7 @@ func (r *Run) Close() { r.loop.close() }
 
 // Send sends probes until ctx is done, waits for the last answers, and returns the
 // instant at which sending ended.
-func (r *Run) Send(ctx context.Context) (time.Duration, error) { return r.loop.run(ctx, r.Linger) }
+func (r *Run) Send(ctx context.Context) (time.Duration, error) { return r.loop.run(ctx, r.opt.Linger) }
 
 // Now is the time since the run began.
 func (r *Run) Now() time.Duration { return r.loop.clock.now() }
@@ -86,7 +86,7 @@ func (r *Run) suspended() {
 }
 
 func (r *Run) add(ctx context.Context, e endpoint.Endpoint, buckets int) error {
-	at, err := resolve(ctx, e, r.Family)
+	at, err := resolve(ctx, e, r.opt.Family)
 	if err != nil {
 		return err
 	}
@@ -106,9 +106,9 @@ func (r *Run) add(ctx context.Context, e endpoint.Endpoint, buckets int) error {
 	}
 	ask := connectOnce(at)
 	if e.Proto != endpoint.Connect {
-		ask = requestOnce(e, at, r.Insecure)
+		ask = requestOnce(e, at, r.opt.Insecure)
 	}
-	x := newExchangeProber(ask, r.ConnectTimeout, func() time.Duration { return time.Duration(r.loop.late.Load()) })
+	x := newExchangeProber(ask, r.opt.ConnectTimeout, func() time.Duration { return time.Duration(r.loop.late.Load()) })
 	r.adopt(&x.target, e, outage.Options{Buckets: buckets})
 	r.loop.probers, r.loop.shared = append(r.loop.probers, x), true
 	return nil
@@ -116,13 +116,13 @@ func (r *Run) add(ctx context.Context, e endpoint.Endpoint, buckets int) error {
 
 func (r *Run) addTCP(e endpoint.Endpoint, at netip.AddrPort, buckets int) error {
 	owner := len(r.loop.probers)
-	times := tcpTimes{r.ReconnectAfter, r.RetryEvery, r.ConnectTimeout}
+	times := tcpTimes{r.opt.ReconnectAfter, r.opt.RetryEvery, r.opt.ConnectTimeout}
 	c, err := newTCPProber(at, times, func(fd int, events uint32) error { return r.loop.watch(fd, owner, events) })
 	if err != nil {
 		return err
 	}
-	r.adopt(&c.target, e, outage.Options{Retry: r.RetryEvery, Buckets: buckets})
-	c.kernel = r.tracker(outage.Options{Retry: r.RetryEvery, Buckets: 2}) // nobody sees the series
+	r.adopt(&c.target, e, outage.Options{Retry: r.opt.RetryEvery, Buckets: buckets})
+	c.kernel = r.tracker(outage.Options{Retry: r.opt.RetryEvery, Buckets: 2}) // nobody sees the series
 	r.loop.probers = append(r.loop.probers, c)
 	return nil
 }
@@ -130,12 +130,12 @@ func (r *Run) addTCP(e endpoint.Endpoint, at netip.AddrPort, buckets int) error 
 // addDatagram gives a target a place in a prober that has room, or in a new one.
 func (r *Run) addDatagram(e endpoint.Endpoint, at netip.AddrPort, m wire.Mode, buckets int) error {
 	t := new(target)
-	r.adopt(t, e, outage.Options{Burst: r.Burst, Buckets: buckets})
+	r.adopt(t, e, outage.Options{Burst: r.opt.Burst, Buckets: buckets})
 	key := socketKind{e.Proto, at.Addr().Is6()}
 	if d := r.room[key]; d != nil && !d.full() {
 		return d.add(t, m, at)
 	}
-	d, err := newDatagramProber(e, at, r.Burst)
+	d, err := newDatagramProber(e, at, r.opt.Burst)
 	if err != nil {
 		return err
 	}
@@ -156,7 +156,7 @@ func (r *Run) adopt(t *target, e endpoint.Endpoint, o outage.Options) {
 
 // tracker returns the arithmetic of a target of this run.
 func (r *Run) tracker(o outage.Options) *outage.Tracker {
-	o.Interval, o.Threshold, o.Bucket = r.Interval, r.Threshold, r.Bucket
+	o.Interval, o.Threshold, o.Bucket = r.opt.Interval, r.opt.Threshold, r.opt.Bucket
 	return outage.New(o)
 }
 
@@ -176,8 +176,8 @@ func (r *Run) Report(now time.Duration) *report.Report {
 	cal, faults, omitted := r.loop.faults.Report(r.loop.clock.start.UTC())
 	rep := &report.Report{
 		Schema: report.Schema, Tool: "blackout", Start: cal.Start, End: cal.Time(now),
-		IntervalMs: report.Millis(r.Interval), Burst: r.Burst,
-		ThresholdMs: report.Millis(r.Threshold), MaxErrorMs: report.Millis(r.MaxError),
+		IntervalMs: report.Millis(r.opt.Interval), Burst: r.opt.Burst,
+		ThresholdMs: report.Millis(r.opt.Threshold), MaxErrorMs: report.Millis(r.opt.MaxError),
 		ClockStepMs: report.Millis(r.loop.clock.step() - r.loop.faults.Slept()), Faults: faults, FaultsOmitted: omitted,
 		Args: []string{}, Targets: make([]report.Target, 0, len(r.targets)),
 	}

@@ -177,33 +177,31 @@ func (c *tcpProber) drop(s *stream) {
 func (c *tcpProber) ready(fd int, _ uint32, lateness time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if s := c.established; s != nil && s.fd == fd {
-		if !c.read(s, lateness) {
-			c.track.Note(outage.Reset)
-			c.drop(s)
-			c.established, c.next = nil, 0
-		}
+	s := c.streamOf(fd)
+	if s == nil || c.advance(s, lateness) {
 		return
 	}
-	i := slices.IndexFunc(c.candidates, func(s *stream) bool { return s.fd == fd })
-	if i < 0 {
-		return // closed by what was handled just before
-	}
-	s := c.candidates[i]
-	if c.advance(s, lateness) {
-		return
-	}
-	// An answer may have promoted s just before it broke.
-	if c.established == s {
+	// An answer may have made a candidate the established one just before it broke.
+	if s == c.established {
 		c.track.Note(outage.Reset)
 		c.established, c.next = nil, 0
 	} else {
-		c.candidates = slices.Delete(c.candidates, i, i+1)
+		c.candidates = slices.DeleteFunc(c.candidates, func(one *stream) bool { return one == s })
 	}
 	c.drop(s)
 }
 
-// advance takes a candidate one step further; false when it failed.
+// streamOf finds a connection; nil for one that was closed by what was handled just before.
+func (c *tcpProber) streamOf(fd int) *stream {
+	for s := range c.streams {
+		if s.fd == fd {
+			return s
+		}
+	}
+	return nil
+}
+
+// advance takes a connection one step further; false when it failed.
 func (c *tcpProber) advance(s *stream, lateness time.Duration) bool {
 	if s.connected {
 		return c.read(s, lateness)
@@ -258,26 +256,19 @@ func (c *tcpProber) read(s *stream, lateness time.Duration) bool {
 // prefer makes the connection that answered the established one and closes
 // all others.
 func (c *tcpProber) prefer(s *stream) {
-	if s == c.established {
-		c.dropCandidates(nil)
-		return
+	if s != c.established {
+		if c.established != nil {
+			c.track.Note(outage.Abandoned)
+			c.drop(c.established)
+		}
+		if c.ever {
+			c.track.Note(outage.Reconnected)
+		}
+		c.established, c.ever = s, true
 	}
-	if c.established != nil {
-		c.track.Note(outage.Abandoned)
-		c.drop(c.established)
-	}
-	if c.ever {
-		c.track.Note(outage.Reconnected)
-	}
-	c.established, c.ever = s, true
-	c.dropCandidates(s)
-}
-
-// dropCandidates closes all candidates but one.
-func (c *tcpProber) dropCandidates(keep *stream) {
-	for _, s := range c.candidates {
-		if s != keep {
-			c.drop(s)
+	for _, one := range c.candidates {
+		if one != s {
+			c.drop(one)
 		}
 	}
 	c.candidates = c.candidates[:0]

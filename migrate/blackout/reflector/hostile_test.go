@@ -123,7 +123,8 @@ type peer struct {
 }
 
 func newPeer(r *Reflector, addr string, session uint64) *peer {
-	from, _ := socket.AddressOf(netip.MustParseAddrPort(addr), 0)
+	sa, _ := socket.Sockaddr(netip.MustParseAddrPort(addr)) // it has no zone
+	from, _ := socket.AddressOf(sa)
 	return &peer{r: r, from: from, session: session}
 }
 

@@ -9,7 +9,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/vmferry/vmferry/migrate/blackout/socket"
 	"github.com/vmferry/vmferry/migrate/blackout/wire"
 )
 
@@ -58,22 +57,16 @@ var keeps = [...]time.Duration{ofAll: maxKeep, ofOwner: ownKeep}
 // /64, as one client may have all of that to itself (RFC 6177).
 type owner struct{ network, six uint64 }
 
-func ownerOf(a netip.Addr) owner {
-	raw, _ := socket.AddressOf(netip.AddrPortFrom(a, 0), 0)
-	return ownerAt(&raw)
-}
-
-// ownerAt is whose quota the address counts against. An IPv4-mapped IPv6
-// address is an IPv4 address.
-func ownerAt(a *socket.Address) owner {
-	if binary.NativeEndian.Uint16(a[:]) == unix.AF_INET {
-		return owner{network: uint64(binary.BigEndian.Uint32(a[4:]))}
+// ownerOf is whose quota an address counts against. An IPv4-mapped IPv6 address is
+// an IPv4 address.
+func ownerOf(ip netip.Addr) owner {
+	ip = ip.Unmap()
+	if ip.Is4() {
+		four := ip.As4()
+		return owner{network: uint64(binary.BigEndian.Uint32(four[:]))}
 	}
-	network := binary.BigEndian.Uint64(a[8:])
-	if network == 0 && binary.BigEndian.Uint32(a[16:]) == 0xffff {
-		return owner{network: uint64(binary.BigEndian.Uint32(a[20:]))}
-	}
-	return owner{network, unix.AF_INET6}
+	sixteen := ip.As16()
+	return owner{binary.BigEndian.Uint64(sixteen[:]), unix.AF_INET6}
 }
 
 // touch notes a probe.

@@ -73,15 +73,11 @@ func listenBoth(addr, host string) (*net.UDPConn, net.Listener, error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("listen for TCP on %q: %w", addr, err)
 	}
-	port := tcp.Addr().(*net.TCPAddr).Port
-	udpAddr, err := net.ResolveUDPAddr("udp", net.JoinHostPort(host, strconv.Itoa(port)))
-	if err != nil {
-		return nil, nil, errors.Join(fmt.Errorf("listen for UDP on %q: %w", addr, err), tcp.Close())
-	}
+	port := strconv.Itoa(tcp.Addr().(*net.TCPAddr).Port)
 	early := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
 		return c.Control(func(fd uintptr) { keepDestination(int(fd)) })
 	}}
-	udp, err := early.ListenPacket(context.Background(), "udp", udpAddr.String())
+	udp, err := early.ListenPacket(context.Background(), "udp", net.JoinHostPort(host, port))
 	if err != nil {
 		return nil, nil, errors.Join(fmt.Errorf("listen for UDP on %q: %w", addr, err), tcp.Close())
 	}

@@ -30,7 +30,6 @@ type connection struct {
 // anything but probes is closed, and one that Limits does not allow.
 func (r *Reflector) ServeTCP(ctx context.Context, l net.Listener) error {
 	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
 	stop := context.AfterFunc(ctx, func() { _ = l.Close() })
 	defer stop()
 	var open sync.WaitGroup

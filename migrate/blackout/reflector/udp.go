@@ -81,7 +81,7 @@ func (r *Reflector) datagram(b []byte, from socket.Address, now time.Duration) b
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.handshake.keys.rotate(now)
-	key := sender{p.Session, ownerAt(&from)}
+	key := sender{p.Session, ownerOf(from.IP())}
 	e := r.sessions.look(key)
 	if e == nil && !r.sessions.room(key.owner, now) {
 		r.refuse(now, limitClients)

@@ -31,7 +31,7 @@ func CheckFile(path string) error {
 	return errors.Join(f.Close(), os.Remove(f.Name()))
 }
 
-// ReadFile reads the report of a file, see ReadReport.
+// ReadFile reads the report of a file, see Read.
 func ReadFile(path string) (*Report, error) {
 	f, err := os.Open(path)
 	if err != nil {

@@ -9,7 +9,7 @@ import (
 	"github.com/vmferry/vmferry/migrate/blackout/endpoint"
 )
 
-// maxReport bounds what ReadReport reads: well above the largest report that
+// maxReport bounds what Read reads: well above the largest report that
 // a few dozen targets can make.
 const maxReport = 256 << 20
 

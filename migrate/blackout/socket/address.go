@@ -28,21 +28,30 @@ func Sockaddr(a netip.AddrPort) (unix.Sockaddr, error) {
 // Address is the kernel's form of an address, as it is in memory.
 type Address [unix.SizeofSockaddrInet6]byte
 
-// AddressOf returns the kernel's form of an address, and its length. zone is
-// the index of the interface of a link-local one.
-func AddressOf(a netip.AddrPort, zone uint32) (to Address, n uint32) {
-	binary.BigEndian.PutUint16(to[2:], a.Port())
-	if a.Addr().Is4() {
+// AddressOf returns the form in memory of an address, and its length.
+func AddressOf(sa unix.Sockaddr) (to Address, n uint32) {
+	switch sa := sa.(type) {
+	case *unix.SockaddrInet4:
 		binary.NativeEndian.PutUint16(to[:], unix.AF_INET)
-		four := a.Addr().As4()
-		copy(to[4:], four[:])
-		return to, unix.SizeofSockaddrInet4
+		binary.BigEndian.PutUint16(to[2:], uint16(sa.Port))
+		copy(to[4:], sa.Addr[:])
+		n = unix.SizeofSockaddrInet4
+	case *unix.SockaddrInet6:
+		binary.NativeEndian.PutUint16(to[:], unix.AF_INET6)
+		binary.BigEndian.PutUint16(to[2:], uint16(sa.Port))
+		copy(to[8:], sa.Addr[:])
+		binary.NativeEndian.PutUint32(to[24:], sa.ZoneId)
+		n = unix.SizeofSockaddrInet6
 	}
-	binary.NativeEndian.PutUint16(to[:], unix.AF_INET6)
-	sixteen := a.Addr().As16()
-	copy(to[8:], sixteen[:])
-	binary.NativeEndian.PutUint32(to[24:], zone)
-	return to, unix.SizeofSockaddrInet6
+	return to, n
+}
+
+// IP is the address without its port and zone.
+func (a *Address) IP() netip.Addr {
+	if binary.NativeEndian.Uint16(a[:]) == unix.AF_INET {
+		return netip.AddrFrom4([4]byte(a[4:8]))
+	}
+	return netip.AddrFrom16([16]byte(a[8:24]))
 }
 
 // ReceiveBuffer is requested for every socket, so that answers wait in the

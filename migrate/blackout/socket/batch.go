@@ -107,7 +107,7 @@ func (b *Batch) Move(i, from int) {
 	h.Namelen, h.Controllen = old.Namelen, old.Controllen
 }
 
-// Stamp returns when the kernel received datagram i, see stampOf.
+// Stamp returns when the kernel received datagram i, on the wall clock; not ok where it made no note of that.
 func (b *Batch) Stamp(i int) (time.Time, bool) {
 	return stampOf(&b.hdrs[i].hdr, b.ctls[i][:])
 }

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/vmferry/vmferry/migrate/blackout/outage"
@@ -75,49 +76,22 @@ func (m *Metrics) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
 // scrapeTimeout bounds how long a client of the metrics may take.
 const scrapeTimeout = 10 * time.Second
 
-// Server returns a server for m, at every path.
-func (m *Metrics) Server() *http.Server {
-	return &http.Server{Handler: m, ReadTimeout: scrapeTimeout, WriteTimeout: scrapeTimeout}
-}
-
 // maxScrapers is how many clients of the metrics are served at a time.
 const maxScrapers = 64
 
-// Listener returns l with a limit: while 64 of its connections are open, further ones
-// are closed at once. The descriptors that a run needs for its own sockets stay free.
-func Listener(l net.Listener) net.Listener {
-	return &listener{l, make(chan struct{}, maxScrapers)}
-}
-
-type listener struct {
-	net.Listener
-	slots chan struct{}
-}
-
-// Accept implements net.Listener.
-func (l *listener) Accept() (net.Conn, error) {
-	for {
-		conn, err := l.Listener.Accept()
-		if err != nil {
-			return nil, err
-		}
-		select {
-		case l.slots <- struct{}{}:
-			return &scraper{Conn: conn, done: sync.OnceFunc(func() { <-l.slots })}, nil
-		default:
-			_ = conn.Close()
+// Server returns a server for m, at every path. While 64 connections are open, further
+// ones are closed at once: the descriptors that a run needs for its own sockets stay free.
+func (m *Metrics) Server() *http.Server {
+	var open atomic.Int32
+	limit := func(conn net.Conn, state http.ConnState) {
+		switch state {
+		case http.StateNew:
+			if open.Add(1) > maxScrapers {
+				_ = conn.Close()
+			}
+		case http.StateClosed, http.StateHijacked:
+			open.Add(-1)
 		}
 	}
-}
-
-// scraper is a connection that makes room when it is closed.
-type scraper struct {
-	net.Conn
-	done func()
-}
-
-// Close implements net.Conn.
-func (s *scraper) Close() error {
-	defer s.done()
-	return s.Conn.Close()
+	return &http.Server{Handler: m, ReadTimeout: scrapeTimeout, WriteTimeout: scrapeTimeout, ConnState: limit}
 }

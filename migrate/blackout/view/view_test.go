@@ -5,7 +5,9 @@ import (
 	"encoding/csv"
 	"errors"
 	"fmt"
+	"io"
 	"net"
+	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
@@ -83,46 +85,50 @@ func TestWriteHTML(t *testing.T) {
 }
 
 // Clients that hold every connection of the metrics leave this process its descriptors.
-func TestListenerHasALimit(t *testing.T) {
-	plain, err := net.Listen("tcp", "127.0.0.1:0")
+func TestServerHasALimit(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := Listener(plain)
-	defer l.Close()
-	served := make(chan net.Conn, 2*maxScrapers)
-	go func() {
-		for {
-			conn, err := l.Accept()
-			if err != nil {
-				close(served)
-				return
-			}
-			served <- conn
-		}
-	}()
+	server := new(Metrics).Server()
+	done := make(chan error, 1)
+	go func() { done <- server.Serve(l) }()
 	dial := func() net.Conn {
-		conn, err := net.Dial("tcp", plain.Addr().String())
+		conn, err := net.Dial("tcp", l.Addr().String())
 		if err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { _ = conn.Close() })
 		return conn
 	}
-	var kept []net.Conn
-	for range maxScrapers {
-		dial()
-		kept = append(kept, <-served)
+	served := func(conn net.Conn) bool {
+		_, _ = io.WriteString(conn, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+		_, err := conn.Read(make([]byte, 1))
+		return err == nil
 	}
-	if _, err := dial().Read(make([]byte, 1)); err == nil {
+	kept := make([]net.Conn, maxScrapers)
+	for i := range kept {
+		if kept[i] = dial(); !served(kept[i]) {
+			t.Fatalf("client %d is not served", i+1)
+		}
+	}
+	if served(dial()) {
 		t.Error("one too many is served")
 	}
 	_ = kept[0].Close()
-	_ = kept[0].Close() // again: it makes room for one
-	dial()
-	<-served
-	if _, err := dial().Read(make([]byte, 1)); err == nil || len(served) > 0 {
+	for deadline := time.Now().Add(time.Minute); !served(dial()); { // once the server has noticed
+		if time.Now().After(deadline) {
+			t.Fatal("nobody is served after one has gone")
+		}
+	}
+	if served(dial()) {
 		t.Error("one too many is served after one has gone")
+	}
+	if err := server.Close(); err != nil {
+		t.Error(err)
+	}
+	if err := <-done; !errors.Is(err, http.ErrServerClosed) {
+		t.Error(err)
 	}
 }
 

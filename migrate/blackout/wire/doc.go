@@ -14,7 +14,8 @@
 //
 // Every packet has the same size, so that a reflector never sends more than it
 // received. A cookie expires; then one probe is challenged again. Over TCP
-// there are no cookies: a connection proves as much.
+// there are no cookies: a connection proves as much. The client's half is in
+// probe/target.go, the reflector's in reflector/handshake.go.
 //
 // Nothing here opens a socket or reads a clock.
 package wire
