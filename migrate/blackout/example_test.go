@@ -45,11 +45,11 @@ func ExampleWatch() {
 	}
 	t := report.Targets[0]
 	fmt.Printf("answered at least 100 times: %v\n", t.Answered >= 100)
-	fmt.Printf("lost: %d out, %d back\n", t.LostOut, t.LostBack)
+	fmt.Printf("it is known which way probes were lost: %v\n", t.Directed)
 	fmt.Println("stopped:", stop())
 	// Output:
 	// answered at least 100 times: true
-	// lost: 0 out, 0 back
+	// it is known which way probes were lost: true
 	// stopped: <nil>
 }
 
