@@ -98,7 +98,7 @@ func (m *mover) chooseAddress(ctx context.Context, _ *libvirtxml.Domain) error {
 	case given != "": // without a host, such as unix:///run/x, it names nothing that could be looked up
 		return nil
 	}
-	name, err := m.target.host.Hostname(ctx)
+	name, err := m.target.Host.Hostname(ctx)
 	if err != nil {
 		m.note("whether the target's own name is known here was not checked: " + err.Error())
 		return nil

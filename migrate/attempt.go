@@ -77,7 +77,7 @@ func (m *mover) liftPace(ctx context.Context, s State) {
 func (m *mover) setSpeed(ctx context.Context, mibs uint64, postCopy bool) error {
 	ctx, cancel := context.WithTimeout(ctx, sampleTime)
 	defer cancel()
-	return m.source.host.SetMaxSpeed(ctx, m.req.Guest, mibs, postCopy)
+	return m.source.Host.SetMaxSpeed(ctx, m.req.Guest, mibs, postCopy)
 }
 
 // extras tells whether it asks for something that an older hypervisor refuses.
@@ -201,11 +201,11 @@ func (m *mover) call(ctx context.Context, begin func(context.Context, Host) erro
 	defer abandon()
 	done := make(chan error, 1)
 	m.ended = false
-	host := m.source.host
+	host := m.source.Host
 	// A connection in which a call waits hands each event from thread to thread (virNetClientIOEventLoop), in the middle of
 	// the guest's pause. So the call has one of its own; without one it is made all the same.
-	if m.caller.connect(ctx, lookTime) == nil {
-		host = m.caller.host
+	if m.caller.Connect(ctx, lookTime) == nil {
+		host = m.caller.Host
 	}
 	go func() { done <- begin(call, host) }()
 	why, err := m.steer(ctx, done)

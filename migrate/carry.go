@@ -114,7 +114,7 @@ func (m *mover) lacking(ctx context.Context, d hostDisk) libvirt.DiskSource {
 
 // visible asks the target, and notes what it cannot tell.
 func (m *mover) visible(ctx context.Context, source libvirt.DiskSource) libvirt.Visible {
-	there, err := m.target.host.DiskVisible(ctx, source)
+	there, err := m.target.Host.DiskVisible(ctx, source)
 	switch {
 	case err != nil:
 		m.note(fmt.Sprintf("disk %q was not checked: %v", source, err))
@@ -193,7 +193,7 @@ func (m *mover) checkDiskRoom(ctx context.Context) error {
 	}
 	need := map[string]uint64{}
 	for _, c := range m.carried {
-		size, err := m.source.host.DiskSize(ctx, m.req.Guest, c.Target)
+		size, err := m.source.Host.DiskSize(ctx, m.req.Guest, c.Target)
 		if err != nil {
 			return &Refusal{CheckDisk, fmt.Sprintf("the size of disk %q cannot be told", c.Path), "", err}
 		}
@@ -201,7 +201,7 @@ func (m *mover) checkDiskRoom(ctx context.Context) error {
 		need[filepath.Dir(c.Path)] += size.Allocated
 	}
 	for dir, bytes := range need {
-		room, err := m.target.host.Room(ctx, dir)
+		room, err := m.target.Host.Room(ctx, dir)
 		if err != nil {
 			return &Refusal{CheckDisk, fmt.Sprintf("the target does not tell the room in %q", dir), poolHint(dir), err}
 		}
@@ -230,7 +230,7 @@ const noteLimit = 4 << 10
 // hasOld tells whether the target has an old copy of the disk that this very guest left there: the note beside it
 // says so.
 func (m *mover) hasOld(ctx context.Context, c *carried) bool {
-	raw, err := m.target.host.ReadImage(ctx, c.Path+disks.NoteSuffix, noteLimit)
+	raw, err := m.target.Host.ReadImage(ctx, c.Path+disks.NoteSuffix, noteLimit)
 	if err != nil || len(raw) == 0 {
 		return false
 	}
@@ -238,7 +238,7 @@ func (m *mover) hasOld(ctx context.Context, c *carried) bool {
 	if err != nil || note.Stage != disks.Moved || !strings.EqualFold(note.UUID, m.uuid) {
 		return false
 	}
-	there, err := m.target.host.DiskVisible(ctx, libvirt.DiskSource{Path: c.Path + disks.OldSuffix})
+	there, err := m.target.Host.DiskVisible(ctx, libvirt.DiskSource{Path: c.Path + disks.OldSuffix})
 	return err == nil && there == libvirt.VisibleYes
 }
 
@@ -298,19 +298,19 @@ func (m *mover) receiveOne(ctx context.Context, c *carried) (err error) {
 		return err
 	}
 	if c.before.Mark != 0 {
-		if err = m.target.host.RemoveImage(ctx, c.Path, c.mark()); err == nil {
+		if err = m.target.Host.RemoveImage(ctx, c.Path, c.mark()); err == nil {
 			err = c.leaving.MadeImage(false) // and not before: what is not noted as made loses its mark, and is kept
 		}
 	} else {
-		err = m.target.host.CreateImage(ctx, libvirt.Image{Path: c.mark().Path, Format: "raw", Capacity: c.mark().Size})
+		err = m.target.Host.CreateImage(ctx, libvirt.Image{Path: c.mark().Path, Format: "raw", Capacity: c.mark().Size})
 	}
 	if err == nil && c.makeRoom {
-		err = m.target.host.RemoveImage(ctx, c.Path+disks.OldSuffix, c.mark())
+		err = m.target.Host.RemoveImage(ctx, c.Path+disks.OldSuffix, c.mark())
 	}
 	if err != nil {
 		return err
 	}
-	if err := m.target.host.CreateImage(ctx, c.image); err != nil {
+	if err := m.target.Host.CreateImage(ctx, c.image); err != nil {
 		return err
 	}
 	if err := c.leaving.MadeImage(true); err != nil {
@@ -438,30 +438,30 @@ func (m *mover) settle(ctx context.Context, c *carried) error {
 
 // giveBack removes a half copy at the target, if this move made it. The mark goes last: it says what the copy is.
 func (m *mover) giveBack(ctx context.Context, c *carried) error {
-	if err := m.target.connect(ctx, lookTime); err != nil {
+	if err := m.target.Connect(ctx, lookTime); err != nil {
 		return fmt.Errorf("tidy up at the target: %w", err)
 	}
 	if c.doubt {
 		return fmt.Errorf("the target has not said whether it made the image %q: what it makes stays marked there as unfinished", c.Path)
 	}
 	if c.leaving.Note().Made {
-		if err := m.target.host.RemoveImage(ctx, c.Path, c.mark()); err != nil {
+		if err := m.target.Host.RemoveImage(ctx, c.Path, c.mark()); err != nil {
 			return err
 		}
 		if err := c.leaving.MadeImage(false); err != nil {
 			return err
 		}
 	}
-	return m.target.host.RemoveImage(ctx, c.mark().Path, c.mark())
+	return m.target.Host.RemoveImage(ctx, c.mark().Path, c.mark())
 }
 
 // tidyAfter removes at the target what an earlier stay of the guest left there, and then the mark: the image is the
 // truth. Where the mark is not there any more, another has seen that already, or looks at another directory now.
 func (m *mover) tidyAfter(ctx context.Context, c *carried) error {
-	if err := m.target.connect(ctx, lookTime); err != nil {
+	if err := m.target.Connect(ctx, lookTime); err != nil {
 		return fmt.Errorf("tidy up at the target: %w", err)
 	}
-	there, err := m.target.host.DiskVisible(ctx, libvirt.DiskSource{Path: c.Path})
+	there, err := m.target.Host.DiskVisible(ctx, libvirt.DiskSource{Path: c.Path})
 	if err == nil && there == libvirt.VisibleNo {
 		return fmt.Errorf("disk %q is not in its directory at the target, although the guest runs from it there: something was mounted over it while the disk was copied; "+
 			"unmount that on %s before the guest is stopped: %s", c.Path, m.req.Target, shellword.Line("umount", filepath.Dir(c.Path)))
@@ -471,7 +471,7 @@ func (m *mover) tidyAfter(ctx context.Context, c *carried) error {
 		if !old && suffix != disks.ArrivingSuffix {
 			continue
 		}
-		if err := m.target.host.RemoveImage(ctx, c.Path+suffix, c.mark()); err != nil {
+		if err := m.target.Host.RemoveImage(ctx, c.Path+suffix, c.mark()); err != nil {
 			return err
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/vmferry/vmferry/migrate/endpoint"
 	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 )
@@ -64,14 +65,14 @@ func (m *mover) awaitEnd(ctx context.Context) error {
 // awaitJob sends nil once the source has no job of the guest under way, or has no such guest
 // any more. It has a connection of its own, since the other is in use.
 func (m *mover) awaitJob(ctx context.Context, done chan<- error) {
-	own := side{uri: m.source.uri, open: m.source.open}
-	defer own.close()
+	own := endpoint.Endpoint{URI: m.source.URI, Open: m.source.Open}
+	defer own.Close()
 	tick := time.NewTicker(pollEvery)
 	defer tick.Stop()
 	for {
-		if own.connect(ctx, lookTime) == nil {
+		if own.Connect(ctx, lookTime) == nil {
 			ask, cancel := context.WithTimeout(ctx, sampleTime)
-			job, err := own.host.JobStats(ask, m.req.Guest)
+			job, err := own.Host.JobStats(ask, m.req.Guest)
 			cancel()
 			if errors.Is(err, libvirt.ErrNoDomain) || err == nil && !job.Active {
 				select {
@@ -81,7 +82,7 @@ func (m *mover) awaitJob(ctx context.Context, done chan<- error) {
 				return
 			}
 			if err != nil {
-				own.drop()
+				own.Drop()
 			}
 		}
 		select {
@@ -163,8 +164,8 @@ func (m *mover) callEnded(err error) {
 	broken := errors.Is(err, libvirt.ErrConnect) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
 	m.ended, m.told = !broken, !broken && err != nil
 	if broken {
-		m.source.drop()
-		m.caller.drop()
+		m.source.Drop()
+		m.caller.Drop()
 	}
 }
 
@@ -176,7 +177,7 @@ func (m *mover) sample(ctx context.Context) error {
 	}
 	ask, cancel := context.WithTimeout(ctx, sampleTime)
 	defer cancel()
-	s, err := m.source.host.JobStats(ask, m.req.Guest)
+	s, err := m.source.Host.JobStats(ask, m.req.Guest)
 	if err != nil || !s.Active {
 		return nil
 	}
@@ -236,7 +237,7 @@ func (m *mover) setLimit(ctx context.Context, limit time.Duration) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, sampleTime)
 	defer cancel()
-	if err := m.source.host.SetMaxDowntime(ctx, m.req.Guest, limit); err != nil {
+	if err := m.source.Host.SetMaxDowntime(ctx, m.req.Guest, limit); err != nil {
 		m.log.WithError(err).Warn("downtime limit not set")
 		return
 	}

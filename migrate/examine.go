@@ -22,8 +22,8 @@ func Examine(ctx context.Context, req Request, deps Deps) (Examination, error) {
 	req.Adopt, req.Progress = false, nil
 	m := newMover(req, deps)
 	m.examines = true
-	defer m.target.close()
-	defer m.source.close()
+	defer m.target.Close()
+	defer m.source.Close()
 	already, err := m.examine(ctx)
 	m.guard.Release()
 	x := Examination{Refusals: m.refusals, With: m.with, Lacks: m.lacks, Notes: m.rec.Notes}

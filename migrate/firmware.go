@@ -90,11 +90,11 @@ func shows(ctx context.Context, host shower, path string, up int) libvirt.Visibl
 
 // checkFile refuses a target that does not show a file which the source shows.
 func (m *mover) checkFile(ctx context.Context, path string) error {
-	there := shows(ctx, m.target.host, path, parents)
+	there := shows(ctx, m.target.Host, path, parents)
 	switch {
 	case there == libvirt.VisibleYes:
 		return nil
-	case there == libvirt.VisibleUnknown || shows(ctx, m.source.host, path, parents) != libvirt.VisibleYes:
+	case there == libvirt.VisibleUnknown || shows(ctx, m.source.Host, path, parents) != libvirt.VisibleYes:
 		m.note(fmt.Sprintf("whether the target has %q, which the guest boots from, was not checked", path))
 		return nil
 	}
@@ -108,11 +108,11 @@ func (m *mover) checkTPM(ctx context.Context, guest *libvirtxml.Domain) error {
 		doc, err := h.DomainCapabilities(ctx, guest.Devices.Emulator, machineOf(guest))
 		return err != nil || hasSwtpm(doc), err
 	}
-	there, err := ask(m.target.host)
+	there, err := ask(m.target.Host)
 	if err != nil {
 		m.note("whether the target can emulate a TPM was not checked: " + err.Error())
 	}
-	if here, _ := ask(m.source.host); here && !there {
+	if here, _ := ask(m.source.Host); here && !there {
 		return &Refusal{CheckFirmware, "the target cannot emulate the guest's TPM",
 			"install swtpm and swtpm-tools there, and restart its libvirt daemon, which leaves guests alone", nil}
 	}
@@ -148,7 +148,7 @@ func (m *mover) checkPages(ctx context.Context, guest *libvirtxml.Domain) error 
 		m.note("the target's huge pages were not checked: the guest does not say of which size they are")
 		return nil
 	}
-	free, err := m.target.host.FreePages(ctx, size)
+	free, err := m.target.Host.FreePages(ctx, size)
 	if err != nil {
 		m.note("the target's huge pages were not checked: " + err.Error())
 		return nil
@@ -196,7 +196,7 @@ func (m *mover) checkCPU(ctx context.Context, guest *libvirtxml.Domain) error {
 	if err != nil {
 		return fmt.Errorf("describe the processor of guest %q: %w", m.req.Guest, err)
 	}
-	ok, err := m.target.host.CompareCPU(ctx, machineOf(guest), doc)
+	ok, err := m.target.Host.CompareCPU(ctx, machineOf(guest), doc)
 	if err != nil {
 		m.note("the processor was not checked: " + err.Error())
 		return nil

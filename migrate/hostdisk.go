@@ -8,6 +8,7 @@ import (
 
 	"libvirt.org/go/libvirtxml"
 
+	"github.com/vmferry/vmferry/migrate/endpoint"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/migrate/shellword"
 )
@@ -201,7 +202,7 @@ func poolHint(dir string) string {
 
 // DiskBytes is about how much of a guest's disks a move in this mode copies, in bytes that their images take
 // up: of those that the target may see already nothing is known here.
-func DiskBytes(ctx context.Context, h Surveyor, guest string, mode DiskMode) (all uint64, err error) {
+func DiskBytes(ctx context.Context, h endpoint.Inspector, guest string, mode DiskMode) (all uint64, err error) {
 	if mode == DisksShared || mode == "" {
 		return 0, nil
 	}

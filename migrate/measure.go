@@ -7,17 +7,10 @@ import (
 	"time"
 
 	"github.com/vmferry/vmferry/migrate/drain"
+	"github.com/vmferry/vmferry/migrate/endpoint"
 	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 )
-
-// Gauge measures a guest and changes nothing. *client.Conn is one.
-type Gauge interface {
-	// Load is what the guest would give a migration to carry.
-	Load(ctx context.Context, guest string) (libvirt.Load, error)
-	// StartDirtyRate begins a measurement, of which Load has the result once span is over.
-	StartDirtyRate(ctx context.Context, guest string, span time.Duration) error
-}
 
 const (
 	measureSpan = time.Second
@@ -45,7 +38,7 @@ const (
 // Measure finds out how large the guest is and how fast it writes, over span, which counts in
 // whole seconds from 1 to 60. A hypervisor that cannot measure gives a load without a dirty rate
 // and no error. When ctx ends first, its error is returned.
-func Measure(ctx context.Context, h Gauge, guest string, span time.Duration) (libvirt.Load, error) {
+func Measure(ctx context.Context, h endpoint.Gauge, guest string, span time.Duration) (libvirt.Load, error) {
 	started := h.StartDirtyRate(ctx, guest, span) == nil
 	wait := span
 	for {
@@ -171,11 +164,11 @@ func (m *mover) beginMeasuring(ctx context.Context) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, measureMost)
 	defer cancel()
-	if m.source.connect(ctx, measureMost) != nil {
+	if m.source.Connect(ctx, measureMost) != nil {
 		return // the pre-flight will say so
 	}
-	defer m.source.close()
-	load, err := m.source.host.Load(ctx, m.req.Guest)
+	defer m.source.Close()
+	load, err := m.source.Host.Load(ctx, m.req.Guest)
 	if err == nil {
 		m.load = load
 	}
@@ -184,7 +177,7 @@ func (m *mover) beginMeasuring(ctx context.Context) {
 		return
 	}
 	m.load.Dirty = libvirt.Dirty{} // of some other time
-	if err := m.source.host.StartDirtyRate(ctx, m.req.Guest, measureSpan); err != nil {
+	if err := m.source.Host.StartDirtyRate(ctx, m.req.Guest, measureSpan); err != nil {
 		m.log.WithError(err).Debug("the dirty rate cannot be measured")
 		return
 	}
@@ -232,7 +225,7 @@ func (m *mover) spareMemory(ctx context.Context) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, sampleTime)
 	defer cancel()
-	free, err := m.source.host.FreeMemory(ctx)
+	free, err := m.source.Host.FreeMemory(ctx)
 	if err != nil {
 		m.log.WithError(err).Debug("what memory the source can spare is not known")
 	}
@@ -283,7 +276,7 @@ func (m *mover) outlook(promised State) outlook {
 func (m *mover) askLoad(ctx context.Context) (ok bool) {
 	ctx, cancel := context.WithTimeout(ctx, sampleTime)
 	defer cancel()
-	load, err := m.source.host.Load(ctx, m.req.Guest)
+	load, err := m.source.Host.Load(ctx, m.req.Guest)
 	if err != nil {
 		m.log.WithError(err).Debug("the guest's load is not known")
 		return false

@@ -39,7 +39,7 @@ func (m *mover) checkMemory(ctx context.Context, guest *libvirtxml.Domain) error
 	if need == 0 || m.req.Memory == MemoryIgnore && !fixed || usesHugePages(guest) {
 		return nil
 	}
-	free, err := m.target.host.FreeMemory(ctx)
+	free, err := m.target.Host.FreeMemory(ctx)
 	if err != nil {
 		m.note("memory was not checked: " + err.Error())
 		return nil

@@ -15,6 +15,7 @@ import (
 	"libvirt.org/go/libvirtxml"
 
 	"github.com/vmferry/vmferry/migrate/disks"
+	"github.com/vmferry/vmferry/migrate/endpoint"
 	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 )
@@ -109,8 +110,8 @@ type mover struct {
 	driver         libvirt.Driver // the source's
 	unable         []string       // what it cannot do of what was asked
 	rec            Record
-	source, target side
-	caller         side // the source once more, for the call that migrates alone
+	source, target endpoint.Endpoint
+	caller         endpoint.Endpoint // the source once more, for the call that migrates alone
 	tape           *tape
 	hears          struct{ source, target bool }
 
@@ -165,9 +166,9 @@ type mover struct {
 // returns when it knows where the guest runs, or fifteen seconds later.
 func Move(ctx context.Context, req Request, deps Deps) (Record, error) {
 	m := newMover(req, deps)
-	defer m.target.close()
-	defer m.source.close()
-	defer m.caller.close()
+	defer m.target.Close()
+	defer m.source.Close()
+	defer m.caller.Close()
 	err := m.run(ctx)
 	m.guard.Release()
 	m.leaveRung(err)
@@ -195,10 +196,10 @@ func newMover(req Request, deps Deps) *mover {
 	m.rec = Record{Schema: RecordSchema, Guest: req.Guest, UUID: req.UUID, From: req.SourceURI, To: req.Target, TargetURI: req.TargetURI,
 		Started: time.Now(), Outcome: Unknown, Cap: req.Bandwidth << 20}
 	m.rec.BudgetMS = millis(m.budget())
-	m.source = side{uri: req.SourceURI, open: deps.Open}
+	m.source = endpoint.Endpoint{URI: req.SourceURI, Open: deps.Open}
 	m.caller = m.source
 	m.hurries = sync.OnceValue(req.awaited) // forecast and migration are of one pace
-	m.target = side{uri: req.TargetURI, open: deps.Open}
+	m.target = endpoint.Endpoint{URI: req.TargetURI, Open: deps.Open}
 	m.sharedBy = disks.SharedBy
 	return m
 }

@@ -173,13 +173,13 @@ const hooks = "/etc/libvirt/hooks"
 
 // hooked tells whether the target has such a script.
 func (m *mover) hooked(ctx context.Context) bool {
-	names, err := m.target.host.Names(ctx, hooks)
+	names, err := m.target.Host.Names(ctx, hooks)
 	return err == nil && (slices.Contains(names, "qemu") || slices.Contains(names, "qemu.d"))
 }
 
 // devicesThere are those of the target.
 func (m *mover) devicesThere(ctx context.Context) devices {
-	names, err := m.target.host.Names(ctx, netDevices)
+	names, err := m.target.Host.Names(ctx, netDevices)
 	if err != nil {
 		m.log.WithError(err).Info("the devices of the target's network are not known")
 		return devices{}
@@ -188,7 +188,7 @@ func (m *mover) devicesThere(ctx context.Context) devices {
 }
 
 func (m *mover) checkNetwork(ctx context.Context, u uplink, d devices) (notes []string, err error) {
-	there, err := m.target.host.Network(ctx, u.network)
+	there, err := m.target.Host.Network(ctx, u.network)
 	at := "virsh -c " + shellword.Word(m.req.TargetURI)
 	switch {
 	case errors.Is(err, libvirt.ErrNoNetwork):
@@ -203,7 +203,7 @@ func (m *mover) checkNetwork(ctx context.Context, u uplink, d devices) (notes []
 			fmt.Sprintf("the target's network %q is not active, and the guest is connected to it", u.network),
 			fmt.Sprintf("%s net-start %s; %[1]s net-autostart %[2]s", at, shellword.Word(u.network)), nil}
 	}
-	here, err := m.source.host.Network(ctx, u.network)
+	here, err := m.source.Host.Network(ctx, u.network)
 	if err != nil {
 		m.log.WithError(err).Infof("the network %q of the source is not known", u.network)
 	}

@@ -9,6 +9,7 @@ import (
 
 	"libvirt.org/go/libvirtxml"
 
+	"github.com/vmferry/vmferry/migrate/endpoint"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/migrate/shellword"
 )
@@ -98,27 +99,27 @@ func (m *mover) questions() []question {
 // preflight asks both ends all that can be asked. It fills m.uuid, m.wasPaused and the record's
 // memory. already is true when the guest is at the target and not here.
 func (m *mover) preflight(ctx context.Context) (already bool, err error) {
-	if err := m.source.connect(ctx, connectTime); err != nil {
+	if err := m.source.Connect(ctx, connectTime); err != nil {
 		return false, &Refusal{CheckSource, "the source's libvirt cannot be reached", "is libvirtd or virtqemud running here?", err}
 	}
-	here := m.source.look(ctx, m.req.Guest)
-	if here.err != nil && !errors.Is(here.err, libvirt.ErrNoDomain) {
-		return false, &Refusal{CheckSource, "the source's libvirt gives no answer", "", here.err}
+	here := m.source.Observe(ctx, m.req.Guest)
+	if here.Err != nil && !errors.Is(here.Err, libvirt.ErrNoDomain) {
+		return false, &Refusal{CheckSource, "the source's libvirt gives no answer", "", here.Err}
 	}
 	m.learnUUID(here)
-	if here.condition(m.uuid) == absent {
+	if here.Condition(m.uuid) == endpoint.Absent {
 		return m.absentHere(ctx)
 	}
 	m.rec.Outcome = Stayed // until something is begun
-	if err := m.refuse(m.checkSource(ctx, here.status)); err != nil {
+	if err := m.refuse(m.checkSource(ctx, here.Status)); err != nil {
 		return false, err
 	}
-	err = m.target.connect(ctx, connectTime)
+	err = m.target.Connect(ctx, connectTime)
 	if m.torn {
 		return false, m.checkHalf(ctx, err)
 	}
 	if m.adopted {
-		m.adoptDisks(ctx, m.source.host)
+		m.adoptDisks(ctx, m.source.Host)
 		return false, nil // all was checked when it began, and the target's copy is its own
 	}
 	if err != nil {
@@ -135,7 +136,7 @@ func (m *mover) askAll(ctx context.Context) error {
 		return err
 	}
 	for _, q := range m.questions() {
-		if m.source.host == nil || m.target.host == nil {
+		if m.source.Host == nil || m.target.Host == nil {
 			return nil // a refusal has said so
 		}
 		ask, cancel := context.WithTimeout(ctx, q.limit)
@@ -161,7 +162,7 @@ func (m *mover) refuse(err error) error {
 func (m *mover) describe(ctx context.Context) (*libvirtxml.Domain, error) {
 	ctx, cancel := context.WithTimeout(ctx, askTime)
 	defer cancel()
-	doc, err := m.source.host.XML(ctx, m.req.Guest)
+	doc, err := m.source.Host.XML(ctx, m.req.Guest)
 	guest := &libvirtxml.Domain{}
 	if err == nil {
 		err = guest.Unmarshal(doc)
@@ -170,7 +171,7 @@ func (m *mover) describe(ctx context.Context) (*libvirtxml.Domain, error) {
 		return nil, &Refusal{CheckSource, "the guest's description cannot be read", "", err}
 	}
 	m.portable, m.sent = guest, ""
-	if doc, err := m.source.host.Portable(ctx, m.req.Guest); err == nil {
+	if doc, err := m.source.Host.Portable(ctx, m.req.Guest); err == nil {
 		if sent := (&libvirtxml.Domain{}); sent.Unmarshal(doc) == nil {
 			m.portable, m.sent = sent, doc
 		}
@@ -178,9 +179,9 @@ func (m *mover) describe(ctx context.Context) (*libvirtxml.Domain, error) {
 	return guest, nil
 }
 
-func (m *mover) learnUUID(here view) {
-	if m.uuid == "" && here.err == nil {
-		m.uuid = here.status.UUID
+func (m *mover) learnUUID(here endpoint.Observation) {
+	if m.uuid == "" && here.Err == nil {
+		m.uuid = here.Status.UUID
 	}
 	m.rec.UUID = m.uuid
 }
@@ -188,22 +189,22 @@ func (m *mover) learnUUID(here view) {
 // absentHere tells a move that was made before from a guest that runs nowhere.
 func (m *mover) absentHere(ctx context.Context) (already bool, err error) {
 	refusal := &Refusal{CheckRunning, "the guest does not run at the source", "start it before it can be moved", nil}
-	if err := m.target.connect(ctx, connectTime); err != nil {
+	if err := m.target.Connect(ctx, connectTime); err != nil {
 		refusal.Reason += ", and the target cannot be asked"
 		refusal.Err = err
 		return false, refusal
 	}
-	there := m.target.look(ctx, m.req.Guest)
-	if there.condition(m.uuid) != running {
+	there := m.target.Observe(ctx, m.req.Guest)
+	if there.Condition(m.uuid) != endpoint.Running {
 		refusal.Reason += "; at the target: " + there.String()
 		return false, refusal
 	}
 	if m.uuid == "" {
 		m.note("the guest's UUID is not known here: the one at the target has the same name")
-		m.uuid = there.status.UUID
+		m.uuid = there.Status.UUID
 		m.rec.UUID = m.uuid
 	}
-	m.adoptDisks(ctx, m.target.host)
+	m.adoptDisks(ctx, m.target.Host)
 	return true, nil
 }
 
@@ -241,7 +242,7 @@ func (m *mover) checkSource(ctx context.Context, s libvirt.Status) error {
 		}
 		return &Refusal{CheckJob, "another migration, save or dump of the guest is under way", hint, nil}
 	}
-	if m.isHalted(ctx, view{status: s}) {
+	if m.isHalted(ctx, endpoint.Observation{Status: s}) {
 		return &Refusal{CheckRunning, "the guest stands still since a migration or a saving of it failed",
 			"stop it, or, where no other node has it, let it go on: xl resume " + shellword.Word(m.req.Guest), nil}
 	}
@@ -254,7 +255,7 @@ func (m *mover) jobHere(ctx context.Context) (libvirt.JobStats, error) {
 	tick := time.NewTicker(jobAgain)
 	defer tick.Stop()
 	for began := time.Now(); ; {
-		job, err := m.source.host.JobStats(ctx, m.req.Guest)
+		job, err := m.source.Host.JobStats(ctx, m.req.Guest)
 		young := job.Active && job.Total == 0 && job.Processed == 0 && m.driver.Can(libvirt.CanRehearse)
 		if err != nil || !young || time.Since(began) >= jobYoung {
 			return job, err
@@ -269,11 +270,11 @@ func (m *mover) jobHere(ctx context.Context) (libvirt.JobStats, error) {
 
 // checkHalf wants the other half of a guest whose post-copy broke at this target, and not at another.
 func (m *mover) checkHalf(ctx context.Context, connect error) error {
-	there := view{err: connect}
+	there := endpoint.Observation{Err: connect}
 	if connect == nil {
-		there = m.target.look(ctx, m.req.Guest)
+		there = m.target.Observe(ctx, m.req.Guest)
 	}
-	if there.inPostCopy(m.uuid) {
+	if there.InPostCopy(m.uuid) {
 		return nil
 	}
 	return &Refusal{CheckRunning, "a post-copy of the guest broke, and its other half is not at the target, where it is " + there.String(),
@@ -300,21 +301,21 @@ func (m *mover) checkDuplicate(ctx context.Context, _ *libvirtxml.Domain) error 
 	if m.sameHost {
 		return nil // it would be the guest itself
 	}
-	there := m.target.look(ctx, m.req.Guest)
+	there := m.target.Observe(ctx, m.req.Guest)
 	switch {
-	case errors.Is(there.err, libvirt.ErrNoDomain):
+	case errors.Is(there.Err, libvirt.ErrNoDomain):
 		return nil
-	case there.err != nil:
-		return &Refusal{CheckTarget, "the target's libvirt gives no answer", "", there.err}
-	case !strings.EqualFold(there.status.UUID, m.uuid):
-		return &Refusal{CheckDuplicate, "the target has another guest of this name, with UUID " + there.status.UUID, "rename or undefine it there", nil}
-	case !there.status.State.Active():
-		return m.checkLeftover(ctx, there.status)
-	case there.condition(m.uuid) == running:
+	case there.Err != nil:
+		return &Refusal{CheckTarget, "the target's libvirt gives no answer", "", there.Err}
+	case !strings.EqualFold(there.Status.UUID, m.uuid):
+		return &Refusal{CheckDuplicate, "the target has another guest of this name, with UUID " + there.Status.UUID, "rename or undefine it there", nil}
+	case !there.Status.State.Active():
+		return m.checkLeftover(ctx, there.Status)
+	case there.Condition(m.uuid) == endpoint.Running:
 		m.rec.Outcome = Unknown
 		return &Refusal{CheckDuplicate, "the guest runs at both ends", "stop one of them at once: its disks are in danger", nil}
-	case there.condition(m.uuid) == paused:
-		return &Refusal{CheckDuplicate, "the target has a paused copy of the guest (" + there.status.Reason + ")",
+	case there.Condition(m.uuid) == endpoint.Paused:
+		return &Refusal{CheckDuplicate, "the target has a paused copy of the guest (" + there.Status.Reason + ")",
 			"it is left from a broken migration, or one is under way: virsh destroy it there once none is", nil}
 	}
 	return nil
@@ -332,10 +333,10 @@ func (m *mover) capabilities(ctx context.Context) (source, target *libvirtxml.Ca
 		}
 		return caps, nil
 	}
-	if source, err = ask(m.source.host, CheckSource); err != nil {
+	if source, err = ask(m.source.Host, CheckSource); err != nil {
 		return nil, nil, err
 	}
-	target, err = ask(m.target.host, CheckTarget)
+	target, err = ask(m.target.Host, CheckTarget)
 	return source, target, err
 }
 

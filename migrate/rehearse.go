@@ -79,7 +79,7 @@ func (m *mover) checkRehearsal(ctx context.Context, _ *libvirtxml.Domain) error 
 // leaveCheckpoints says which checkpoints stay behind. Newer libvirts (11.3) migrate a guest that has some, and the
 // target knows none of them.
 func (m *mover) leaveCheckpoints(ctx context.Context) {
-	s, err := m.source.host.Snapshots(ctx, m.req.Guest)
+	s, err := m.source.Host.Snapshots(ctx, m.req.Guest)
 	if err != nil || len(s.Checkpoints) == 0 {
 		return
 	}
@@ -112,7 +112,7 @@ func (m *mover) keepApart(ctx context.Context) error {
 // asked again: what it met may be over.
 func (m *mover) rehearse(ctx context.Context) (r rehearsal) {
 	params := m.params()
-	r.direct = m.source.host.Rehearse(ctx, m.req.Guest, m.req.TargetURI, params)
+	r.direct = m.source.Host.Rehearse(ctx, m.req.Guest, m.req.TargetURI, params)
 	switch {
 	case r.direct == nil:
 	case params.Tunnelled || libvirt.Unimplemented(r.direct): // libvirt has no other way for it
@@ -121,10 +121,10 @@ func (m *mover) rehearse(ctx context.Context) (r rehearsal) {
 		r.managed = r.direct
 	default:
 		params.Managed = true
-		r.managed = m.source.host.Rehearse(ctx, m.req.Guest, m.req.TargetURI, params)
+		r.managed = m.source.Host.Rehearse(ctx, m.req.Guest, m.req.TargetURI, params)
 	}
 	if r.direct != nil && r.managed == nil {
-		r.direct = m.source.host.Rehearse(ctx, m.req.Guest, m.req.TargetURI, m.params())
+		r.direct = m.source.Host.Rehearse(ctx, m.req.Guest, m.req.TargetURI, m.params())
 	}
 	return r
 }
@@ -148,7 +148,7 @@ func (m *mover) libvirtHint(ctx context.Context, refused error) string {
 	if hint := tlsHint(refused, m.req.Guest, m.req.Options.TLS); hint != "" {
 		return hint
 	}
-	s, err := m.source.host.Snapshots(ctx, m.req.Guest)
+	s, err := m.source.Host.Snapshots(ctx, m.req.Guest)
 	if err != nil {
 		m.log.WithError(err).Info("whether the guest has snapshots is not known")
 	}
@@ -182,7 +182,7 @@ func (m *mover) checkAccepted(ctx context.Context, _ *libvirtxml.Domain) error {
 	if !m.driver.Can(libvirt.CanRehearse) || m.sent == "" {
 		return nil
 	}
-	err := m.target.host.Accepts(ctx, m.sent)
+	err := m.target.Host.Accepts(ctx, m.sent)
 	switch {
 	case err == nil:
 		return nil
@@ -190,7 +190,7 @@ func (m *mover) checkAccepted(ctx context.Context, _ *libvirtxml.Domain) error {
 		m.note("whether the target's hypervisor has the guest's devices was not checked: " + err.Error())
 		return nil
 	}
-	if here := m.source.host.Accepts(ctx, m.sent); here != nil {
+	if here := m.source.Host.Accepts(ctx, m.sent); here != nil {
 		m.log.WithError(here).Info("the source's libvirt does not accept the guest's own description")
 		return nil
 	}

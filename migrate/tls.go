@@ -57,7 +57,7 @@ func (m *mover) checkTLS(ctx context.Context, _ *libvirtxml.Domain) error {
 	if err != nil {
 		m.note("where the certificates are is taken to be as usual: " + err.Error())
 	}
-	here := certificatesAt(ctx, m.source.host, s, s.SenderNeeds())
+	here := certificatesAt(ctx, m.source.Host, s, s.SenderNeeds())
 	if err := m.refuse(m.judgeCertificates("source", here)); err != nil {
 		return err
 	}
@@ -66,7 +66,7 @@ func (m *mover) checkTLS(ctx context.Context, _ *libvirtxml.Domain) error {
 			return err
 		}
 	}
-	there := certificatesAt(ctx, m.target.host, s, s.ReceiverNeeds())
+	there := certificatesAt(ctx, m.target.Host, s, s.ReceiverNeeds())
 	if err := m.judgeCertificates("target", there); err != nil || there.unknown {
 		return err
 	}
@@ -77,7 +77,7 @@ func (m *mover) checkTLS(ctx context.Context, _ *libvirtxml.Domain) error {
 // source's QEMU looks for in it. That is the host of the URI, and without one the name that the target's libvirt puts
 // into it: its own, or migration_host of its qemu.conf, which cannot be seen.
 func (m *mover) checkServer(ctx context.Context, authority, file string) error {
-	raw, err := m.target.host.Text(ctx, file, pki.Most)
+	raw, err := m.target.Host.Text(ctx, file, pki.Most)
 	if err != nil || len(raw) == 0 {
 		m.note("the target's certificate was not read, and may not be accepted")
 		return nil
@@ -85,7 +85,7 @@ func (m *mover) checkServer(ctx context.Context, authority, file string) error {
 	name := cmp.Or(m.req.Options.TLSDestination, hostOf(m.req.MigrateURI))
 	sure := name != ""
 	if !sure {
-		if name, err = m.target.host.Hostname(ctx); err != nil {
+		if name, err = m.target.Host.Hostname(ctx); err != nil {
 			m.note("whether the target's certificate is for its own name was not checked: " + err.Error())
 			return nil
 		}

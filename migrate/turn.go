@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/vmferry/vmferry/migrate/drain"
+	"github.com/vmferry/vmferry/migrate/endpoint"
 	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/qmp"
 )
@@ -181,13 +182,13 @@ func (m *mover) awaitLoad(ctx context.Context) (drain.Load, bool) {
 	if m.load.Dirty.Measured || m.measured.IsZero() || sleep(ctx, time.Until(m.measured)) != nil {
 		return drain.Load{}, false
 	}
-	own := side{uri: m.source.uri, open: m.source.open}
-	defer own.close()
-	if own.connect(ctx, lookTime) != nil {
+	own := endpoint.Endpoint{URI: m.source.URI, Open: m.source.Open}
+	defer own.Close()
+	if own.Connect(ctx, lookTime) != nil {
 		return drain.Load{}, false
 	}
 	ctx, cancel := context.WithTimeout(ctx, sampleTime)
 	defer cancel()
-	load, err := own.host.Load(ctx, m.req.Guest)
+	load, err := own.Host.Load(ctx, m.req.Guest)
 	return LoadFor(load, m.profile, m.link, m.budget()), err == nil && load.Dirty.Measured
 }

@@ -85,7 +85,7 @@ func (m *mover) checkLeftover(ctx context.Context, there libvirt.Status) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, askTime)
 	defer cancel()
-	if job, err := m.target.host.JobStats(ctx, m.req.Guest); err != nil || !job.Active {
+	if job, err := m.target.Host.JobStats(ctx, m.req.Guest); err != nil || !job.Active {
 		return nil
 	}
 	return &Refusal{CheckDuplicate, "the target's libvirt is still at work on an earlier migration or start of the guest",
