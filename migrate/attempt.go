@@ -54,7 +54,7 @@ const (
 // pace is the bound of the first passes in MiB/s, 0 for none: the binding has the bound hold for a post-copy too, and only one
 // that was asked for is lifted at the switch.
 func (m *mover) pace() uint64 {
-	if !m.driver.Can(libvirt.CanBoundSpeed) || m.req.Bandwidth > 0 || m.policy.PostCopy || len(m.carried) > 0 || used(m.load) == 0 ||
+	if !m.driver.Can(libvirt.CanBoundSpeed) || m.req.Bandwidth > 0 || m.policy.PostCopy || !m.disks.Empty() || used(m.load) == 0 ||
 		m.hurries() {
 		return 0
 	}
@@ -97,17 +97,12 @@ func (a attempt) compression() string {
 }
 
 func (m *mover) params() libvirt.MigrateParams {
-	p := libvirt.MigrateParams{URI: m.req.MigrateURI, Bandwidth: max(m.req.Bandwidth, m.paced), Switchover: m.try.switchover, Unsafe: m.req.Unsafe, Managed: m.managed, MigrateOptions: m.req.Options}
+	p := m.found.Params
+	p.Bandwidth, p.Switchover = max(p.Bandwidth, m.paced), m.try.switchover
 	p.AutoConverge = m.try.throttle > 0
 	p.PostCopy = p.PostCopy || m.try.postCopy
 	if p.ConvergeInitial == 0 && m.try.throttle > throttleFirst {
 		p.ConvergeInitial = m.try.throttle
-	}
-	if len(m.carried) > 0 {
-		p.CopyAll, p.Disks = true, nil
-		for _, c := range m.carried {
-			p.Disks = append(p.Disks, c.Target)
-		}
 	}
 	if m.try.connections > 0 {
 		p.Parallel, p.Connections = true, m.try.connections

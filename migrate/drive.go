@@ -27,11 +27,12 @@ func (m *mover) seeThrough(ctx context.Context) (over bool, err error) {
 		return true, m.conclude(ctx, why)
 	}
 	m.note("it came to nothing: beginning anew")
-	m.adopted, m.req.Adopt = false, false
+	m.req.Adopt = false
 	m.rec.Outcome = Stayed
-	m.settleDisks(ctx)
+	m.finishDisks(ctx)
 	m.forgetAttempt(ctx)
-	return m.runPreflight(ctx)
+	err = m.runPreflight(ctx)
+	return m.found.Already, err
 }
 
 // awaitEnd returns nil when the migration ended, or why it was aborted.
@@ -132,7 +133,7 @@ func (m *mover) steer(ctx context.Context, done <-chan error) (why, err error) {
 				why = lost
 			}
 		case <-m.tape.memory:
-			m.copied()
+			m.disksCopied()
 		case <-m.tape.pass:
 			if settled == nil || time.Since(sampled) < pollEvery { // passes that follow each other closely must not go on unseen
 				settled = time.After(passSettle)
@@ -181,10 +182,10 @@ func (m *mover) sample(ctx context.Context) error {
 	if err != nil || !s.Active {
 		return nil
 	}
-	if s.Iteration == 0 && s.Disks.Total > 0 && len(m.carried) > 0 {
+	if s.Iteration == 0 && s.Disks.Total > 0 && !m.disks.Empty() {
 		return m.sampleDisks(s.Disks)
 	}
-	m.copied()
+	m.disksCopied()
 	m.progress = Progress{Elapsed: s.Elapsed, Transferred: s.Processed, Total: s.Total, Remaining: s.Remaining, RateMiBs: float64(s.Rate) / (1 << 20), Iteration: s.Iteration, Throttle: s.Throttle}
 	m.rec.Transferred, m.rec.Iterations = s.Processed, max(m.rec.Iterations, s.Iteration)
 	m.rec.Throttle, m.rec.Rate = max(m.rec.Throttle, s.Throttle), max(m.rec.Rate, s.Rate)

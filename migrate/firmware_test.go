@@ -1,16 +1,10 @@
 package migrate
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"testing"
 	"testing/synctest"
-
-	"libvirt.org/go/libvirtxml"
-
-	"github.com/vmferry/vmferry/migrate/libvirt"
 )
 
 const (
@@ -19,96 +13,6 @@ const (
 	swtpm  = `<domainCapabilities><devices><tpm supported='yes'><enum name='backendModel'><value>passthrough</value><value>emulator</value></enum></tpm></devices></domainCapabilities>`
 	noTPM  = `<domainCapabilities><devices><tpm supported='yes'><enum name='backendModel'><value>passthrough</value></enum></tpm></devices></domainCapabilities>`
 )
-
-func TestHasSwtpm(t *testing.T) {
-	for doc, want := range map[string]bool{
-		swtpm: true, noTPM: false, "": true, "<": true,
-		`<domainCapabilities><devices><tpm supported='no'/></devices></domainCapabilities>`: false,
-		`<domainCapabilities><devices/></domainCapabilities>`:                               true, // before libvirt 5.6
-	} {
-		if got := hasSwtpm(doc); got != want {
-			t.Errorf("%s: %v", doc, got)
-		}
-	}
-}
-
-func TestHugePages(t *testing.T) {
-	for _, c := range []struct {
-		backing     string
-		size, pages uint64
-	}{
-		{``, 0, 0},
-		{`<memoryBacking><hugepages/></memoryBacking>`, 0, 0},
-		{`<memoryBacking><hugepages><page size='2048' unit='KiB'/></hugepages></memoryBacking>`, 2048, 256},
-		{`<memoryBacking><hugepages><page size='1' unit='GiB'/></hugepages></memoryBacking>`, 1 << 20, 1},
-		{`<memoryBacking><hugepages><page size='2048'/><page size='1' unit='G' nodeset='1'/></hugepages></memoryBacking>`, 0, 0},
-		{`<memoryBacking><hugepages><page size='0'/></hugepages></memoryBacking>`, 0, 0},
-	} {
-		d := &libvirtxml.Domain{}
-		if err := d.Unmarshal(strings.Replace(guestDoc, "<devices>", c.backing+"<devices>", 1)); err != nil {
-			t.Fatal(err)
-		}
-		if size, pages := hugePages(d); size != c.size || pages != c.pages {
-			t.Errorf("%s: %d pages of %d KiB", c.backing, pages, size)
-		}
-	}
-}
-
-func TestCompareHosts(t *testing.T) {
-	cpu := func(vendor, model string, features ...string) *libvirtxml.CapsHostCPU {
-		c := &libvirtxml.CapsHostCPU{Vendor: vendor, Model: model}
-		for _, f := range features {
-			c.FeatureFlags = append(c.FeatureFlags, libvirtxml.CapsHostCPUFeatureFlag{Name: f})
-		}
-		return c
-	}
-	for _, c := range []struct {
-		source, target *libvirtxml.CapsHostCPU
-		want           string
-	}{
-		{nil, cpu("Intel", "Skylake"), ""},
-		{cpu("", ""), cpu("Intel", "Skylake"), ""},
-		{cpu("Intel", "Skylake", "vmx"), cpu("Intel", "Skylake", "avx", "vmx"), ""},
-		{cpu("Intel", "Skylake", "vmx", "avx"), cpu("Intel", "Skylake", "vmx"), `it lacks ["avx"] there`},
-		{cpu("Intel", "Skylake"), cpu("AMD", "EPYC"), "it is Intel Skylake here, and AMD EPYC there"},
-		{cpu("Intel", "Skylake"), cpu("Intel", "Haswell"), "Haswell there"},
-	} {
-		if got := compareHosts(c.source, c.target); (got == "") != (c.want == "") || !strings.Contains(got, c.want) {
-			t.Errorf("%+v and %+v: %q", c.source, c.target, got)
-		}
-	}
-}
-
-// shelf is a host's directories; one that is not in it cannot be looked into.
-type shelf map[string][]string
-
-func (s shelf) Names(_ context.Context, dir string) ([]string, error) {
-	names, ok := s[dir]
-	if !ok {
-		return nil, errors.New("cannot open directory")
-	}
-	return names, nil
-}
-
-func TestShows(t *testing.T) {
-	for _, c := range []struct {
-		host shelf
-		want libvirt.Visible
-	}{
-		{shelf{"/usr/share/OVMF": {"CODE.fd"}}, libvirt.VisibleYes},
-		{shelf{"/usr/share/OVMF": {"VARS.fd"}}, libvirt.VisibleNo},
-		{shelf{"/usr/share/OVMF": nil}, libvirt.VisibleNo},
-		{shelf{"/usr/share": {"seabios"}}, libvirt.VisibleNo},
-		{shelf{"/usr/share": {"OVMF"}}, libvirt.VisibleUnknown},
-		{shelf{"/usr": {"bin"}}, libvirt.VisibleNo},
-		{shelf{"/": {"bin"}}, libvirt.VisibleUnknown},
-		{nil, libvirt.VisibleUnknown},
-	} {
-		if got := shows(t.Context(), c.host, "/usr/share/OVMF/CODE.fd", parents); got != c.want {
-			t.Errorf("%v: %v, want %v", c.host, got, c.want)
-		}
-	}
-}
 
 // TestSurroundings has a guest whose host has what it needs, and a target that may not.
 func TestSurroundings(t *testing.T) {

@@ -208,9 +208,16 @@ func (m *mover) predict(ctx context.Context) {
 		m.turn.Update(LoadFor(m.load, m.profile, m.link, m.budget()))
 	}
 	if f, ok := m.forecast(); ok {
-		f.addDisks(m.carried, m.req.Bandwidth > 0)
+		f.addDisks(m.disks.Bytes(), m.disks.Cost(m.req.Bandwidth > 0))
 		m.rec.Predicted = &f
 	}
+}
+
+// addDisks adds the copying of disks, which comes before all else and takes nothing from the pause. cost is
+// [diskcopy.Copy.Cost].
+func (f *Forecast) addDisks(bytes, cost uint64) {
+	f.Disks = bytes
+	f.DurationMS += millis(seconds(cost, f.Bandwidth))
 }
 
 // spareMemory bounds the cache of XBZRLE by what the source can spare: a quarter of what it has free, as other guests may
@@ -219,7 +226,7 @@ func (m *mover) spareMemory(ctx context.Context) {
 	if m.policy.Delta == 0 {
 		return
 	}
-	if g := m.portable; g != nil && g.MemoryTune != nil && g.MemoryTune.HardLimit != nil {
+	if m.found.MemoryLimit {
 		m.policy.Delta = 0
 		return
 	}

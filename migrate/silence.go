@@ -27,7 +27,7 @@ const (
 // an hour. lost gets why to give up, at most once; it is nil for a driver that needs no such watch, and where the
 // migration cannot be given up.
 func (m *mover) watchTarget(ctx context.Context) (lost <-chan error, stop func()) {
-	if m.driver.Can(libvirt.CanNoticeTarget) && !m.managed || m.lacksAbort() != nil {
+	if m.driver.Can(libvirt.CanNoticeTarget) && !m.found.Params.Managed || m.lacksAbort() != nil {
 		return nil, func() {}
 	}
 	ctx, stop = context.WithCancel(ctx)

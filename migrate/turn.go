@@ -122,7 +122,7 @@ func (m *mover) waiting() { m.report(PhaseSlot) }
 func (m *mover) orGaveUp(err error) error {
 	select {
 	case <-m.giveUp:
-		return &Refusal{CheckWindow, "no migration slot came free", "", errGaveUp}
+		return refuse(CheckWindow, "no migration slot came free", "", errGaveUp)
 	default:
 		return err
 	}
@@ -139,7 +139,7 @@ func (m *mover) takeTurn(ctx context.Context) (Turn, error) {
 	var late *drain.TooLate
 	switch {
 	case errors.As(err, &late):
-		return nil, &Refusal{CheckWindow, fmt.Sprintf("the queue of moves refused it after %v", waited), "", err}
+		return nil, refuse(CheckWindow, fmt.Sprintf("the queue of moves refused it after %v", waited), "", err)
 	case ctx.Err() != nil:
 		if err == nil {
 			turn.Release()
@@ -163,7 +163,7 @@ func (m *mover) takeTurn(ctx context.Context) (Turn, error) {
 // noTurn is why the wait for a turn ended with ctx.
 func (m *mover) noTurn(ctx context.Context, waited time.Duration) error {
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		return &Refusal{CheckWindow, fmt.Sprintf("others were before it for %v, which is all the time that it had", waited), "give it more, as by a longer timeout of the operation migrate_to", ctx.Err()}
+		return refuse(CheckWindow, fmt.Sprintf("others were before it for %v, which is all the time that it had", waited), "give it more, as by a longer timeout of the operation migrate_to", ctx.Err())
 	}
 	return fmt.Errorf("wait for its turn: %w", ctx.Err())
 }

@@ -53,7 +53,7 @@ func (m *mover) conclude(ctx context.Context, jobErr error) error {
 // meansTaken is the rung on which the guest moved.
 func (m *mover) meansTaken() ladder.Rung {
 	switch {
-	case m.tape.inPostCopy() || m.torn:
+	case m.tape.inPostCopy() || m.found.PostCopyBroken:
 		return ladder.PostCopy
 	case m.rec.Throttle > 0:
 		return ladder.Converge
@@ -115,7 +115,7 @@ func (m *mover) verifyEnd() time.Time {
 // evidence asks the target before the source: a guest that moves meanwhile is then seen at
 // neither end for a moment, which is not settled, rather than at both.
 func (m *mover) evidence(ctx context.Context) evidence {
-	e := evidence{uuid: m.uuid, wasPaused: m.wasPaused}
+	e := evidence{uuid: m.uuid, wasPaused: m.found.Paused}
 	e.target = m.target.Observe(ctx, m.req.Guest)
 	e.source = m.source.Observe(ctx, m.req.Guest)
 	if e.source.Condition(m.uuid) == endpoint.NoAnswer && m.deps.Gone != nil {
@@ -130,7 +130,7 @@ func (m *mover) evidence(ctx context.Context) evidence {
 		m.ended = m.endJob(ctx, e.postCopy || e.source.InPostCopy(m.uuid) || e.source.Halted)
 	}
 	e.completed, e.postCopy = m.tape.isCompleted(), m.tape.inPostCopy()
-	e.blind = !m.hears.source || m.source.Broken || m.adopted
+	e.blind = !m.hears.source || m.source.Broken || m.found.Adopted
 	if !m.driver.Can(libvirt.CanTellPause) && m.told && !m.source.Broken {
 		// Without events, the order of libvirt's protocol has to do: it tells the target to let the guest run after all
 		// else succeeded, and an error of its own says that it has told it to drop it.

@@ -19,6 +19,7 @@ import (
 	"github.com/vmferry/vmferry/migrate/drain"
 	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/migrate/preflight"
 )
 
 // planReport is what plan prints.
@@ -182,7 +183,7 @@ func (p *planner) weigh(ctx context.Context, measure bool) error {
 func (p *planner) load(ctx context.Context, g *guest, measure bool) (load libvirt.Load, disks uint64, err error) {
 	err = p.ask(ctx, g.URI, func(ctx context.Context, h host) error {
 		if g.Claim != nil {
-			if disks, err = migrate.DiskBytes(ctx, h, g.Name, g.Claim.env.Params.Disks); err != nil {
+			if disks, err = preflight.DiskBytes(ctx, h, g.Name, g.Claim.env.Params.Disks); err != nil {
 				return err
 			}
 		}

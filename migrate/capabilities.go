@@ -1,7 +1,6 @@
 package migrate
 
 import (
-	"context"
 	"fmt"
 
 	"github.com/vmferry/vmferry/migrate/libvirt"
@@ -13,9 +12,9 @@ func BudgetHeld(sourceURI string) error {
 	return libvirt.DriverOf(sourceURI).Lacks(libvirt.CanBoundPause)
 }
 
-// fit takes out of the request what the source's driver cannot do, and keeps what is to be said of that. What a
+// applyCapabilities takes out of the request what the source's driver cannot do, and keeps a note of each. What a
 // move is no use without, or would be dangerous, is a refusal.
-func (m *mover) fit() error {
+func (m *mover) applyCapabilities() error {
 	o := &m.req.Options
 	for _, need := range []struct {
 		asked bool
@@ -28,7 +27,7 @@ func (m *mover) fit() error {
 		{o.CopyAll || o.CopyInc || m.req.Disks == DisksCopy, libvirt.CanCopyDisks, "put the guest's disks on storage that both nodes share"},
 	} {
 		if err := m.driver.Lacks(need.what); need.asked && err != nil {
-			return &Refusal{CheckRequest, "the move was asked for with what cannot be done", need.hint, err}
+			return refuse(CheckRequest, "the move was asked for with what cannot be done", need.hint, err)
 		}
 	}
 	for _, wish := range []struct {
@@ -61,8 +60,8 @@ func untune(o *libvirt.MigrateOptions) {
 	o.Compressed, o.Parallel, o.ZeroCopy, o.Connections, o.Compression, o.XBZRLECache = false, false, false, 0, "", 0
 }
 
-// foretell notes, before the guest is touched, what this move cannot promise.
-func (m *mover) foretell() {
+// warnUnsupported notes, before the guest is touched, what this move cannot promise.
+func (m *mover) warnUnsupported() {
 	if err := m.driver.Lacks(libvirt.CanBoundPause); err != nil {
 		m.rec.Unsupported = append(m.rec.Unsupported, libvirt.CanBoundPause)
 		m.note(fmt.Sprintf("the blackout budget of %v cannot be held: %v", m.budget(), err))
@@ -74,20 +73,4 @@ func (m *mover) foretell() {
 	for _, text := range m.unable {
 		m.note(text)
 	}
-}
-
-// checkLeftover lets a definition of the same guest be, which is not active. A guest without one is listed so only
-// while something is done with it; Xen's driver goes on with that for ever where the source died in the midst of a
-// migration, and takes no other until it is started anew.
-func (m *mover) checkLeftover(ctx context.Context, there libvirt.Status) error {
-	if there.Persistent {
-		return nil
-	}
-	ctx, cancel := context.WithTimeout(ctx, askTime)
-	defer cancel()
-	if job, err := m.target.Host.JobStats(ctx, m.req.Guest); err != nil || !job.Active {
-		return nil
-	}
-	return &Refusal{CheckDuplicate, "the target's libvirt is still at work on an earlier migration or start of the guest",
-		"wait for it, or start its daemon there anew, which leaves guests alone: systemctl restart libvirtd", nil}
 }

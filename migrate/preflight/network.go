@@ -1,4 +1,4 @@
-package migrate
+package preflight
 
 import (
 	"context"
@@ -136,31 +136,31 @@ func (u uplink) judgeNetwork(there, here *libvirtxml.Network, d devices) (notes 
 }
 
 // checkNetworks wants what the guest's network cards are connected to at the target, too.
-func (m *mover) checkNetworks(ctx context.Context, _ *libvirtxml.Domain) error {
+func checkNetworks(ctx context.Context, p *inspection) error {
 	var d devices
-	for _, u := range uplinks(m.portable) {
+	for _, u := range uplinks(p.portable) {
 		var notes []string
 		var err error
 		if !d.known {
-			d = m.devicesThere(ctx)
+			d = devicesThere(ctx, p)
 		}
 		if u.network != "" {
-			notes, err = m.checkNetwork(ctx, u, d)
+			notes, err = checkNetwork(ctx, p, u, d)
 		} else {
 			var note string
 			note, err = u.judge(d)
 			notes = append(notes, note)
 		}
 		var r *Refusal
-		if errors.As(err, &r) && m.hooked(ctx) {
+		if errors.As(err, &r) && hooked(ctx, p) {
 			notes, err = append(notes, r.Reason+", unless the hook script there makes it or names another"), nil
 		}
-		if err := m.refuse(err); err != nil {
+		if err := p.refuse(err); err != nil {
 			return err
 		}
 		for _, note := range notes {
 			if note != "" {
-				m.note(note)
+				p.note(note)
 			}
 		}
 	}
@@ -172,24 +172,24 @@ func (m *mover) checkNetworks(ctx context.Context, _ *libvirtxml.Domain) error {
 const hooks = "/etc/libvirt/hooks"
 
 // hooked tells whether the target has such a script.
-func (m *mover) hooked(ctx context.Context) bool {
-	names, err := m.target.Host.Names(ctx, hooks)
+func hooked(ctx context.Context, p *inspection) bool {
+	names, err := p.target.Host.Names(ctx, hooks)
 	return err == nil && (slices.Contains(names, "qemu") || slices.Contains(names, "qemu.d"))
 }
 
 // devicesThere are those of the target.
-func (m *mover) devicesThere(ctx context.Context) devices {
-	names, err := m.target.Host.Names(ctx, netDevices)
+func devicesThere(ctx context.Context, p *inspection) devices {
+	names, err := p.target.Host.Names(ctx, netDevices)
 	if err != nil {
-		m.log.WithError(err).Info("the devices of the target's network are not known")
+		p.log.WithError(err).Info("the devices of the target's network are not known")
 		return devices{}
 	}
 	return devices{names, true}
 }
 
-func (m *mover) checkNetwork(ctx context.Context, u uplink, d devices) (notes []string, err error) {
-	there, err := m.target.Host.Network(ctx, u.network)
-	at := "virsh -c " + shellword.Word(m.req.TargetURI)
+func checkNetwork(ctx context.Context, p *inspection, u uplink, d devices) (notes []string, err error) {
+	there, err := p.target.Host.Network(ctx, u.network)
+	at := "virsh -c " + shellword.Word(p.req.TargetURI)
 	switch {
 	case errors.Is(err, libvirt.ErrNoNetwork):
 		return nil, &Refusal{CheckNetwork,
@@ -198,14 +198,14 @@ func (m *mover) checkNetwork(ctx context.Context, u uplink, d devices) (notes []
 				"%[2]s net-start %[1]s", shellword.Word(u.network), at), nil}
 	case err != nil:
 		return []string{fmt.Sprintf("whether the target has the network %q was not checked: %v", u.network, err)}, nil
-	case !there.Active && !m.req.StartsNetworks:
+	case !there.Active && !p.req.StartsNetworks:
 		return nil, &Refusal{CheckNetwork,
 			fmt.Sprintf("the target's network %q is not active, and the guest is connected to it", u.network),
 			fmt.Sprintf("%s net-start %s; %[1]s net-autostart %[2]s", at, shellword.Word(u.network)), nil}
 	}
-	here, err := m.source.Host.Network(ctx, u.network)
+	here, err := p.source.Host.Network(ctx, u.network)
 	if err != nil {
-		m.log.WithError(err).Infof("the network %q of the source is not known", u.network)
+		p.log.WithError(err).Infof("the network %q of the source is not known", u.network)
 	}
 	return u.judgeNetwork(parseNetwork(there.XML), parseNetwork(here.XML), d)
 }

@@ -1,4 +1,4 @@
-package migrate
+package preflight
 
 import (
 	"context"
@@ -7,8 +7,6 @@ import (
 	"net/netip"
 	"net/url"
 	"strings"
-
-	"libvirt.org/go/libvirtxml"
 )
 
 // reach is where a name leads, seen from this node.
@@ -83,49 +81,49 @@ func judgeGiven(uri string, known reach) error {
 // chooseAddress finds the address that the memory is sent to, where nobody gave one. What a name means counts at the
 // source: one that is another node cannot be asked. That the target has a migration_host in its qemu.conf cannot be
 // seen; it is used where the target's own name is good, and migrateuri says it elsewhere.
-func (m *mover) chooseAddress(ctx context.Context, _ *libvirtxml.Domain) error {
-	given := m.req.MigrateURI
+func chooseAddress(ctx context.Context, p *inspection) error {
+	given := p.req.MigrateURI
 	switch {
-	case m.req.Options.Tunnelled || hostOf(m.req.SourceURI) != "":
+	case p.req.Options.Tunnelled || hostOf(p.req.SourceURI) != "":
 		return nil
 	case given != "" && hostOf(given) != "":
-		addrs := m.lookUp(ctx, hostOf(given))
+		addrs := lookUp(ctx, p, hostOf(given))
 		if ctx.Err() != nil { // a name server that gives no answer proves nothing
-			m.note(fmt.Sprintf("whether the name %q of migrateuri is known here was not checked: no answer in time", hostOf(given)))
+			p.note(fmt.Sprintf("whether the name %q of migrateuri is known here was not checked: no answer in time", hostOf(given)))
 			return nil
 		}
 		return judgeGiven(given, reachOf(addrs, nil))
 	case given != "": // without a host, such as unix:///run/x, it names nothing that could be looked up
 		return nil
 	}
-	name, err := m.target.Host.Hostname(ctx)
+	name, err := p.target.Host.Hostname(ctx)
 	if err != nil {
-		m.note("whether the target's own name is known here was not checked: " + err.Error())
+		p.note("whether the target's own name is known here was not checked: " + err.Error())
 		return nil
 	}
 	own := ownAddresses
-	if m.deps.Own != nil {
-		own = m.deps.Own
+	if p.deps.Own != nil {
+		own = p.deps.Own
 	}
-	r := route{name: name, host: hostOf(m.req.TargetURI)}
+	r := route{name: name, host: hostOf(p.req.TargetURI)}
 	if r.host != "" { // first: a name server that gives no answer for the other takes all of the time
-		r.known = reachOf(m.lookUp(ctx, r.host), own())
+		r.known = reachOf(lookUp(ctx, p, r.host), own())
 	}
-	r.named = reachOf(m.lookUp(ctx, name), own())
+	r.named = reachOf(lookUp(ctx, p, name), own())
 	uri, why, err := r.decide()
 	if uri != "" {
-		m.req.MigrateURI = uri
-		m.note(fmt.Sprintf("%s: the memory is sent to %s, unless migrateuri says otherwise", why, uri))
+		p.found.Params.URI = uri
+		p.note(fmt.Sprintf("%s: the memory is sent to %s, unless migrateuri says otherwise", why, uri))
 	}
 	return err
 }
 
 // lookUp is empty for a name that does not resolve.
-func (m *mover) lookUp(ctx context.Context, host string) []netip.Addr {
+func lookUp(ctx context.Context, p *inspection, host string) []netip.Addr {
 	if a, err := netip.ParseAddr(host); err == nil {
 		return []netip.Addr{a}
 	}
-	resolve := m.deps.Resolve
+	resolve := p.deps.Resolve
 	if resolve == nil {
 		resolve = func(ctx context.Context, host string) ([]netip.Addr, error) {
 			return net.DefaultResolver.LookupNetIP(ctx, "ip", host)
@@ -133,7 +131,7 @@ func (m *mover) lookUp(ctx context.Context, host string) []netip.Addr {
 	}
 	addrs, err := resolve(ctx, host)
 	if err != nil {
-		m.log.WithError(err).Infof("the name %q is not known here", host)
+		p.log.WithError(err).Infof("the name %q is not known here", host)
 	}
 	return addrs
 }

@@ -1,4 +1,4 @@
-package migrate
+package preflight
 
 import (
 	"cmp"
@@ -9,8 +9,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-
-	"libvirt.org/go/libvirtxml"
 
 	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/migrate/pki"
@@ -26,7 +24,7 @@ type certificates struct {
 
 // certificatesAt looks for the files in the directory that the host's libvirt takes. That its setting is this node's
 // cannot be seen for another.
-func certificatesAt(ctx context.Context, host shower, s pki.Setting, needs []string) (c certificates) {
+func certificatesAt(ctx context.Context, host lister, s pki.Setting, needs []string) (c certificates) {
 	c.dir = s.Dir
 	if c.dir == "" {
 		c.dir = s.Fallback
@@ -49,63 +47,63 @@ func certificatesAt(ctx context.Context, host shower, s pki.Setting, needs []str
 
 // checkTLS wants the certificates of a migration with TLS at both ends: libvirt itself finds out that one is missing
 // when the migration begins. That the target's key fits, and that QEMU may read it, shows then.
-func (m *mover) checkTLS(ctx context.Context, _ *libvirtxml.Domain) error {
-	if !m.req.Options.TLS {
+func checkTLS(ctx context.Context, p *inspection) error {
+	if !p.req.Options.TLS {
 		return nil
 	}
-	s, err := pki.Read(cmp.Or(m.deps.Conf, pki.ConfPath))
+	s, err := pki.Read(cmp.Or(p.deps.Conf, pki.ConfPath))
 	if err != nil {
-		m.note("where the certificates are is taken to be as usual: " + err.Error())
+		p.note("where the certificates are is taken to be as usual: " + err.Error())
 	}
-	here := certificatesAt(ctx, m.source.Host, s, s.SenderNeeds())
-	if err := m.refuse(m.judgeCertificates("source", here)); err != nil {
+	here := certificatesAt(ctx, p.source.Host, s, s.SenderNeeds())
+	if err := p.refuse(judgeCertificates(p, "source", here)); err != nil {
 		return err
 	}
-	if local := hostOf(m.req.SourceURI) == ""; local && len(here.missing) == 0 && !here.unknown {
-		if err := m.refuse(m.judgeFlaws(pki.Judge(here.dir, s.SenderNeeds(), s.User, time.Now()))); err != nil {
+	if local := hostOf(p.req.SourceURI) == ""; local && len(here.missing) == 0 && !here.unknown {
+		if err := p.refuse(judgeFlaws(p, pki.Judge(here.dir, s.SenderNeeds(), s.User, time.Now()))); err != nil {
 			return err
 		}
 	}
-	there := certificatesAt(ctx, m.target.Host, s, s.ReceiverNeeds())
-	if err := m.judgeCertificates("target", there); err != nil || there.unknown {
+	there := certificatesAt(ctx, p.target.Host, s, s.ReceiverNeeds())
+	if err := judgeCertificates(p, "target", there); err != nil || there.unknown {
 		return err
 	}
-	return m.checkServer(ctx, filepath.Join(here.dir, pki.Authority), filepath.Join(there.dir, pki.ServerCert))
+	return checkServer(ctx, p, filepath.Join(here.dir, pki.Authority), filepath.Join(there.dir, pki.ServerCert))
 }
 
 // checkServer reads the certificate that the target's QEMU will show: whether it is valid, and for the name that the
 // source's QEMU looks for in it. That is the host of the URI, and without one the name that the target's libvirt puts
 // into it: its own, or migration_host of its qemu.conf, which cannot be seen.
-func (m *mover) checkServer(ctx context.Context, authority, file string) error {
-	raw, err := m.target.Host.Text(ctx, file, pki.Most)
+func checkServer(ctx context.Context, p *inspection, authority, file string) error {
+	raw, err := p.target.Host.Text(ctx, file, pki.Most)
 	if err != nil || len(raw) == 0 {
-		m.note("the target's certificate was not read, and may not be accepted")
+		p.note("the target's certificate was not read, and may not be accepted")
 		return nil
 	}
-	name := cmp.Or(m.req.Options.TLSDestination, hostOf(m.req.MigrateURI))
+	name := cmp.Or(p.req.Options.TLSDestination, hostOf(p.found.Params.URI))
 	sure := name != ""
 	if !sure {
-		if name, err = m.target.Host.Hostname(ctx); err != nil {
-			m.note("whether the target's certificate is for its own name was not checked: " + err.Error())
+		if name, err = p.target.Host.Hostname(ctx); err != nil {
+			p.note("whether the target's certificate is for its own name was not checked: " + err.Error())
 			return nil
 		}
 	}
 	var ours []byte
-	if hostOf(m.req.SourceURI) == "" {
+	if hostOf(p.req.SourceURI) == "" {
 		if ours, err = pki.ReadFile(authority); err != nil {
-			m.log.WithError(err).Info("this node's own authority is not known")
+			p.log.WithError(err).Info("this node's own authority is not known")
 		}
 	}
-	return m.judgeFlaws(pki.JudgeServer(raw, ours, name, sure, time.Now()))
+	return judgeFlaws(p, pki.JudgeServer(raw, ours, name, sure, time.Now()))
 }
 
 const tlsReason = "the move is to be encrypted (migration_tls)"
 
 // judgeCertificates refuses an end that lacks a file.
-func (m *mover) judgeCertificates(end string, c certificates) error {
+func judgeCertificates(p *inspection, end string, c certificates) error {
 	switch {
 	case c.unknown:
-		m.note(fmt.Sprintf("whether the %s has the certificates for TLS in %q was not checked", end, c.dir))
+		p.note(fmt.Sprintf("whether the %s has the certificates for TLS in %q was not checked", end, c.dir))
 	case len(c.missing) > 0:
 		return &Refusal{CheckTLS, fmt.Sprintf("%s, and the %s has no %s in %q", tlsReason, end,
 			strings.Join(c.missing, ", "), c.dir), "put them there: see TLS in ocf_vmferry_Domain(7)", nil}
@@ -114,9 +112,9 @@ func (m *mover) judgeCertificates(end string, c certificates) error {
 }
 
 // judgeFlaws refuses a certificate that nobody accepts.
-func (m *mover) judgeFlaws(f pki.Flaws) error {
+func judgeFlaws(p *inspection, f pki.Flaws) error {
 	for _, doubt := range f.Doubts {
-		m.note("the migration with TLS may fail: " + doubt)
+		p.note("the migration with TLS may fail: " + doubt)
 	}
 	if len(f.Fatal) == 0 {
 		return nil
@@ -125,8 +123,8 @@ func (m *mover) judgeFlaws(f pki.Flaws) error {
 		"make a new one, or name the one that it is for in --tls-destination: see TLS in ocf_vmferry_Domain(7)", nil}
 }
 
-// tlsHint says what to do about an error of libvirt's or QEMU's that is about TLS; "" where it is about none.
-func tlsHint(err error, guest string, asked bool) string {
+// TLSHint says what to do about an error of libvirt's or QEMU's that is about TLS; "" where it is about none.
+func TLSHint(err error, guest string, asked bool) string {
 	var lerr *libvirt.Error
 	if !errors.As(err, &lerr) {
 		return ""
@@ -147,12 +145,4 @@ func tlsHint(err error, guest string, asked bool) string {
 			"authority must have signed them; on each node, vmferry check looks at its own"
 	}
 	return ""
-}
-
-// hinted is err with what to do about it, where it is about TLS.
-func (m *mover) hinted(err error) error {
-	if hint := tlsHint(err, m.req.Guest, m.req.Options.TLS); hint != "" {
-		return fmt.Errorf("%w (%s)", err, hint)
-	}
-	return err
 }

@@ -1,13 +1,11 @@
-package migrate
+package preflight
 
 import (
 	"context"
 	"fmt"
 	"path/filepath"
-	"time"
 
-	"libvirt.org/go/libvirtxml"
-
+	"github.com/vmferry/vmferry/migrate/diskcopy"
 	"github.com/vmferry/vmferry/migrate/endpoint"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/migrate/shellword"
@@ -25,117 +23,6 @@ const (
 
 // DiskModes are all modes, for those who read one.
 var DiskModes = []DiskMode{DisksShared, DisksCopy, DisksAuto}
-
-// CheckDiskMove is the check of the pre-flight that the guest's disks can be taken along. Unlike one of [CheckDisk],
-// what it refuses does not keep the guest from being started at the target.
-const CheckDiskMove = "disk-move"
-
-// hostDisk is a disk of the guest's that needs something of its host: a file, a device, or a volume.
-type hostDisk struct {
-	target, format string
-	path           string             // of a file or device; empty for a volume, and for a disk of the network
-	source         libvirt.DiskSource // that, or the volume; zero for a disk of the network
-	below          []libvirt.DiskSource
-
-	writable bool   // by this guest alone: what is worth copying
-	medium   bool   // it lies in a drive, which can be empty
-	policy   string // startupPolicy, "" for mandatory
-	why      string // it cannot be copied
-}
-
-// hostDisks lists them in the order of the guest's description.
-func hostDisks(guest *libvirtxml.Domain) []hostDisk {
-	if guest.Devices == nil {
-		return nil
-	}
-	var all []hostDisk
-	for _, d := range guest.Devices.Disks {
-		h := hostDisk{
-			medium: d.Device == "cdrom" || d.Device == "floppy",
-			source: sourceOf(d.Source),
-			below:  layers(d),
-		}
-		here := h.source != (libvirt.DiskSource{})
-		if !here && len(h.below) == 0 {
-			continue
-		}
-		h.path = h.source.Path
-		h.writable = here && (d.Device == "" || d.Device == "disk") && d.ReadOnly == nil && d.Shareable == nil
-		if d.Target != nil {
-			h.target = d.Target.Dev
-		}
-		if d.Driver != nil {
-			h.format = d.Driver.Type
-		}
-		if d.Source != nil {
-			h.policy = d.Source.StartupPolicy
-		}
-		h.why = uncopied(d, h)
-		all = append(all, h)
-	}
-	return all
-}
-
-// sourceOf is zero for what is not of the host: an empty drive, or storage of the network.
-func sourceOf(s *libvirtxml.DomainDiskSource) libvirt.DiskSource {
-	switch {
-	case s == nil:
-	case s.File != nil:
-		return libvirt.DiskSource{Path: s.File.File}
-	case s.Block != nil:
-		return libvirt.DiskSource{Path: s.Block.Dev}
-	case s.Volume != nil:
-		return libvirt.DiskSource{Pool: s.Volume.Pool, Volume: s.Volume.Volume}
-	}
-	return libvirt.DiskSource{}
-}
-
-// layers are what a disk's image needs besides: the images that it is based on, and files that hold the data of one.
-func layers(d libvirtxml.DomainDisk) (all []libvirt.DiskSource) {
-	add := func(s *libvirtxml.DomainDiskSource) {
-		if at := sourceOf(s); at != (libvirt.DiskSource{}) {
-			all = append(all, at)
-		}
-	}
-	data := func(s *libvirtxml.DomainDiskSource) {
-		if s != nil && s.DataStore != nil {
-			add(s.DataStore.Source)
-		}
-	}
-	data(d.Source)
-	for b := d.BackingStore; b != nil; b = b.BackingStore {
-		add(b.Source)
-		data(b.Source)
-	}
-	return all
-}
-
-// uncopied is why a disk cannot be copied, or "".
-func uncopied(d libvirtxml.DomainDisk, h hostDisk) string {
-	switch {
-	case d.Source != nil && d.Source.Block != nil:
-		return "it is a block device, which libvirt cannot create there"
-	case h.source.Pool != "":
-		return "it is named as a volume of a storage pool"
-	case d.Source != nil && d.Source.DataStore != nil:
-		return "its image has its data in another file"
-	case d.BackingStore != nil && d.BackingStore.Format != nil: // one that has none stands there as <backingStore/>
-		return "its image is based on another one"
-	case h.format != "raw" && h.format != "qcow2":
-		return fmt.Sprintf("its image is of the format %q", h.format)
-	}
-	return ""
-}
-
-// leftOut tells whether libvirt empties the drive at the target, where that lacks the medium: while a guest arrives
-// it leaves out what is optional or requisite, but no disk (qemuDomainCheckDiskStartupPolicy without cold_boot).
-func (d hostDisk) leftOut() bool {
-	return d.medium && (d.policy == "optional" || d.policy == "requisite")
-}
-
-// startsWithout tells the same of a guest that is started there, where a disk may be left out, too, and nothing that is
-// requisite.
-func (d hostDisk) startsWithout() bool { return d.policy == "optional" }
 
 // diskFate is what a move does with a disk.
 type diskFate int
@@ -206,11 +93,7 @@ func DiskBytes(ctx context.Context, h endpoint.Inspector, guest string, mode Dis
 	if mode == DisksShared || mode == "" {
 		return 0, nil
 	}
-	doc, err := h.XML(ctx, guest)
-	parsed := &libvirtxml.Domain{}
-	if err == nil {
-		err = parsed.Unmarshal(doc)
-	}
+	parsed, err := readGuest(ctx, h, guest)
 	for _, d := range hostDisks(parsed) {
 		if !d.writable || d.why != "" || err != nil {
 			continue
@@ -225,19 +108,16 @@ func DiskBytes(ctx context.Context, h endpoint.Inspector, guest string, mode Dis
 	return all, nil
 }
 
-// mirrorStep is how much QEMU copies of a disk at a time, after which it rests for as long as a bound
-// on the bandwidth asks for: 1 MiB in each of 16 requests.
-const mirrorStep = 16 << 20
-
-// stopCopying says why disks cannot be copied, or "". quiet is for how long nothing was sent, starved
-// for how long the link has been too slow, and grace how long either may last.
-func stopCopying(grace time.Duration, remaining, rate uint64, left, quiet, starved time.Duration) string {
-	switch {
-	case quiet >= grace:
-		return fmt.Sprintf("the link has carried nothing of the disks for %v", quiet.Round(time.Second))
-	case starved >= grace:
-		return fmt.Sprintf("%d MiB of the disks are left, and they are copied at %.1f MiB/s: that would not end in the %v that are left",
-			remaining>>20, float64(rate)/(1<<20), left.Round(time.Second))
+// Images are the guest's disks that are files or devices, each of which an earlier move may have begun to copy.
+func Images(ctx context.Context, h endpoint.Inspector, guest string) (all []diskcopy.Disk, err error) {
+	parsed, err := readGuest(ctx, h, guest)
+	if err != nil {
+		return nil, fmt.Errorf("read the disks of guest %q: %w", guest, err)
 	}
-	return ""
+	for _, d := range hostDisks(parsed) {
+		if d.path != "" {
+			all = append(all, diskcopy.Disk{Target: d.target, Path: d.path})
+		}
+	}
+	return all, nil
 }

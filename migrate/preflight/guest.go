@@ -1,0 +1,69 @@
+package preflight
+
+import (
+	"context"
+
+	"libvirt.org/go/libvirtxml"
+
+	"github.com/vmferry/vmferry/migrate/libvirt"
+)
+
+// describer is as much of [endpoint.Host] as it takes to read a guest's description.
+type describer interface {
+	XML(ctx context.Context, guest string) (string, error)
+}
+
+func readGuest(ctx context.Context, h describer, name string) (*libvirtxml.Domain, error) {
+	doc, err := h.XML(ctx, name)
+	guest := &libvirtxml.Domain{}
+	if err == nil {
+		err = guest.Unmarshal(doc)
+	}
+	return guest, err
+}
+
+// machineOf is zero where the description does not say it.
+func machineOf(guest *libvirtxml.Domain) libvirt.Machine {
+	mach := libvirt.Machine{VirtType: guest.Type}
+	if guest.OS != nil && guest.OS.Type != nil {
+		mach.Arch, mach.Type = guest.OS.Type.Arch, guest.OS.Type.Machine
+	}
+	return mach
+}
+
+// processors are the guest's virtual ones.
+func processors(guest *libvirtxml.Domain) uint {
+	if guest.VCPU == nil {
+		return 1
+	}
+	return guest.VCPU.Value
+}
+
+// memoryOf is what the guest has now, in bytes: less than its maximum when its balloon is inflated.
+func memoryOf(guest *libvirtxml.Domain) uint64 {
+	if c := guest.CurrentMemory; c != nil && c.Value > 0 {
+		return uint64(c.Value) * unitBytes(c.Unit)
+	}
+	if guest.Memory != nil {
+		return uint64(guest.Memory.Value) * unitBytes(guest.Memory.Unit)
+	}
+	return 0
+}
+
+// unitBytes knows the units of libvirt's domain format; live XML has always KiB, the default.
+func unitBytes(unit string) uint64 {
+	switch unit {
+	case "b", "bytes":
+		return 1
+	case "M", "MiB":
+		return 1 << 20
+	case "G", "GiB":
+		return 1 << 30
+	case "T", "TiB":
+		return 1 << 40
+	}
+	return 1 << 10
+}
+
+// mebibytes rounds up.
+func mebibytes(bytes uint64) uint64 { return (bytes + 1<<20 - 1) >> 20 }

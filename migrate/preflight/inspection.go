@@ -1,0 +1,109 @@
+package preflight
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+
+	"github.com/sirupsen/logrus"
+	"libvirt.org/go/libvirtxml"
+
+	"github.com/vmferry/vmferry/migrate/diskcopy"
+	"github.com/vmferry/vmferry/migrate/endpoint"
+	"github.com/vmferry/vmferry/migrate/libvirt"
+)
+
+// Request is what the pre-flight has to know of a move. Its fields are those of migrate.Request.
+type Request struct {
+	Guest, UUID       string // the UUID in lower case, "" where the caller does not know it
+	SourceURI         string
+	Target, TargetURI string
+	MigrateURI        string
+	Bandwidth         uint64 // MiB/s
+	Unsafe            bool
+	Memory            MemoryMode
+	Disks             DiskMode
+	Options           libvirt.MigrateOptions
+	StartsNetworks    bool
+	Fetch             bool
+	Adopt             bool
+	All               bool // go on after a refusal, so that an operator sees all that is in the way
+}
+
+// Deps is what the pre-flight needs from outside.
+type Deps struct {
+	Source, Target *endpoint.Endpoint // connected by Run
+	// Halted, when set, reports whether a guest that runs by libvirt's word is paused for a migration or save.
+	Halted func(ctx context.Context, guest, uuid string) (bool, error)
+	// Lock keeps the rehearsal apart from other pre-flights and moves of the guest. Its error is that another has the lock.
+	Lock func(ctx context.Context, uuid string) error
+	// SharedBy is disks.SharedBy.
+	SharedBy func(path string) (kind string, err error)
+	Resolve  func(ctx context.Context, host string) ([]netip.Addr, error) // nil is the system's resolver
+	Own      func() []netip.Addr                                          // this node's addresses; nil asks the system
+	Conf     string                                                       // this node's qemu.conf, "" for libvirt's own
+	Log      logrus.FieldLogger
+}
+
+// Findings is what the pre-flight found, as far as it came.
+type Findings struct {
+	UUID     string // of the guest, "" where not known
+	Already  bool   // the guest runs at the target, and not at the source: it was moved before
+	AtSource bool   // the guest is at the source, and does not run at the target
+	Paused   bool   // the guest was paused before the move, on purpose
+	// Adopted says that a migration to this target is under way, which another caller began, and InPostCopy that the
+	// guest runs at the target already.
+	Adopted, InPostCopy bool
+	PostCopyBroken      bool // an earlier migration broke in its post-copy phase, and can be recovered
+
+	Memory      uint64 // bytes that the guest has
+	MemoryLimit bool   // the guest's process is killed beyond a limit of its own
+	// Params are what the migration begins with. An attempt adds its own.
+	Params libvirt.MigrateParams
+	Copies []diskcopy.Plan // the disks that are copied with the guest
+
+	With     []string   // what is copied with the guest or stays behind, in words
+	Lacks    []string   // what the migration copies or leaves out, and a start at the target would need, in words
+	Notes    []string   // what could not be checked, and what a reader should know
+	Refusals []*Refusal // with Request.All
+}
+
+// inspection is one pre-flight under way.
+type inspection struct {
+	req            Request
+	deps           Deps
+	source, target *endpoint.Endpoint
+	log            logrus.FieldLogger
+	driver         libvirt.Driver // the source's
+	found          Findings
+
+	guest                  *libvirtxml.Domain // as it runs
+	portable               *libvirtxml.Domain // as the target gets it
+	sent                   string             // the same as text, "" where the driver does not give it
+	sourceCaps, targetCaps *libvirtxml.Caps   // nil before they were asked
+	sameHost               bool
+}
+
+func newInspection(req Request, deps Deps) *inspection {
+	p := &inspection{req: req, deps: deps, source: deps.Source, target: deps.Target, log: deps.Log,
+		driver: libvirt.DriverOf(req.SourceURI)}
+	p.found.UUID = req.UUID
+	p.found.Params = libvirt.MigrateParams{URI: req.MigrateURI, Bandwidth: req.Bandwidth, Unsafe: req.Unsafe,
+		MigrateOptions: req.Options}
+	return p
+}
+
+func (p *inspection) note(text string) {
+	p.found.Notes = append(p.found.Notes, text)
+	p.log.Info(text)
+}
+
+// refuse is err. With Request.All it keeps a refusal and goes on.
+func (p *inspection) refuse(err error) error {
+	var refusal *Refusal
+	if !p.req.All || !errors.As(err, &refusal) {
+		return err
+	}
+	p.found.Refusals = append(p.found.Refusals, refusal)
+	return nil
+}
