@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-
-	"github.com/vmferry/vmferry/migrate/preflight"
 )
 
 // Examination is what the pre-flight of a move found. Nothing was changed.
@@ -25,7 +23,14 @@ func Examine(ctx context.Context, req Request, deps Deps) (x Examination, err er
 	m := newMover(req, deps)
 	defer m.target.Close()
 	defer m.source.Close()
-	x.Refusals, err = m.examine(ctx)
+	if err = m.req.check(); err == nil {
+		unable := m.applyCapabilities()
+		err = m.preflight(ctx, true)
+		m.warnUnsupported()
+		x.Refusals = append(refusalIn(unable), m.found.Refusals...)
+	} else {
+		x.Refusals, err = refusalIn(err), nil
+	}
 	m.guard.Release()
 	x.With, x.Lacks, x.Notes = m.found.With, m.found.Lacks, m.rec.Notes
 	for _, c := range m.found.Copies {
@@ -43,30 +48,10 @@ func Examine(ctx context.Context, req Request, deps Deps) (x Examination, err er
 	return x, err
 }
 
-// examine is the pre-flight, with all refusals. The error is why it came to no end.
-func (m *mover) examine(ctx context.Context) (refusals []*Refusal, err error) {
-	keep := func(err error) error {
-		var r *Refusal
-		if errors.As(err, &r) {
-			refusals = append(refusals, r)
-			return nil
-		}
-		return err
-	}
-	if err := m.req.check(); err != nil {
-		err = keep(err)
-		return refusals, err
-	}
-	if err := keep(m.applyCapabilities()); err != nil {
-		return refusals, err
-	}
-	err = m.preflight(ctx, true)
-	m.warnUnsupported()
-	refusals = append(refusals, m.found.Refusals...)
+func refusalIn(err error) []*Refusal {
 	var r *Refusal
-	if errors.As(err, &r) && r.Check == preflight.CheckRunning && len(refusals) == 0 && !m.found.AtSource {
-		return nil, err
+	if errors.As(err, &r) {
+		return []*Refusal{r}
 	}
-	err = keep(err)
-	return refusals, err
+	return nil
 }

@@ -244,7 +244,7 @@ func (m *mover) run(ctx context.Context) error {
 func (r Request) check() error {
 	for _, f := range []struct{ name, value string }{{"guest", r.Guest}, {"source URI", r.SourceURI}, {"target", r.Target}, {"target URI", r.TargetURI}} {
 		if f.value == "" {
-			return refuse(CheckRequest, "no " + f.name + " was given", "", nil)
+			return refuse(CheckRequest, "no "+f.name+" was given", "", nil)
 		}
 	}
 	if r.Disks != "" && !slices.Contains(DiskModes, r.Disks) {

@@ -98,8 +98,7 @@ func chooseAddress(ctx context.Context, p *inspection) error {
 	}
 	name, err := p.target.Host.Hostname(ctx)
 	if err != nil {
-		p.note("whether the target's own name is known here was not checked: " + err.Error())
-		return nil
+		return p.unchecked("whether the target's own name is known here", err)
 	}
 	own := ownAddresses
 	if p.deps.Own != nil {

@@ -7,17 +7,6 @@ import (
 	"github.com/vmferry/vmferry/migrate/endpoint"
 )
 
-// What bounds the checks. A libvirtd that was just started probes its QEMU binaries before it answers with its
-// capabilities, which takes seconds, and many on a busy node: that must not be the reason to restart a guest
-// elsewhere that could have been migrated.
-const (
-	connectTime = 10 * time.Second
-	askTime     = 5 * time.Second
-	capsTime    = 45 * time.Second
-	// storageTime is for images at the target: libvirt refreshes a large storage pool for a while.
-	storageTime = 20 * time.Second
-)
-
 // check is one check of a guest that runs at the source, with both ends connected. It changes nothing, and its error
 // is a [*Refusal].
 type check struct {

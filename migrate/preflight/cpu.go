@@ -46,8 +46,7 @@ func checkCPU(ctx context.Context, p *inspection) error {
 	}
 	ok, err := p.target.Host.CompareCPU(ctx, machineOf(guest), doc)
 	if err != nil {
-		p.note("the processor was not checked: " + err.Error())
-		return nil
+		return p.unchecked("the processor", err)
 	}
 	if !ok {
 		return &Refusal{CheckCPU, "the target's processor lacks features that the guest has",

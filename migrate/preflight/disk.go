@@ -3,6 +3,7 @@ package preflight
 import (
 	"context"
 	"fmt"
+	"path/filepath"
 	"strings"
 
 	"github.com/vmferry/vmferry/migrate/diskcopy"
@@ -21,32 +22,25 @@ func checkDisks(ctx context.Context, p *inspection) error {
 		if byLibvirt && d.writable {
 			continue
 		}
-		if refusal := checkDisk(ctx, p, d); refusal != nil {
-			if err := p.refuse(refusal); err != nil {
-				return err
-			}
+		if err := p.refuse(checkDisk(ctx, p, d)); err != nil {
+			return err
 		}
 	}
-	if len(p.found.Copies) > 0 {
-		p.found.Params.CopyAll, p.found.Params.Disks = true, nil
-	}
-	for _, c := range p.found.Copies {
-		p.found.Params.Disks = append(p.found.Params.Disks, c.Target)
-	}
+	p.found.copyDisks()
 	return checkDiskRoom(ctx, p)
 }
 
-func checkDisk(ctx context.Context, p *inspection, d hostDisk) *Refusal {
-	there, previous, refusal := seeAtTarget(ctx, p, d)
-	if refusal != nil {
-		return refusal
+func checkDisk(ctx context.Context, p *inspection, d hostDisk) error {
+	there, previous, err := seeAtTarget(ctx, p, d)
+	if err != nil {
+		return err
 	}
-	fate, refusal := d.decide(p.req.Disks, there, lacking(ctx, p, d), heading{p.req.Guest, p.req.Target})
+	fate, err := d.decide(p.req.Disks, there, lacking(ctx, p, d), heading{p.req.Guest, p.req.Target})
 	if fate == diskCopied {
-		refusal = checkLocal(ctx, p, d)
+		err = checkLocal(ctx, p, d)
 	}
-	if refusal != nil {
-		return refusal
+	if err != nil {
+		return err
 	}
 	f := &p.found
 	switch fate {
@@ -89,7 +83,7 @@ func visible(ctx context.Context, p *inspection, source libvirt.DiskSource) libv
 
 // seeAtTarget asks whether the target has the disk. An unfinished copy of an earlier move does not count: previous is
 // that move's note. One that no move from here is noted for is not touched.
-func seeAtTarget(ctx context.Context, p *inspection, d hostDisk) (there libvirt.Visible, previous disks.Note, _ *Refusal) {
+func seeAtTarget(ctx context.Context, p *inspection, d hostDisk) (there libvirt.Visible, previous disks.Note, err error) {
 	if d.source == (libvirt.DiskSource{}) {
 		return libvirt.VisibleYes, previous, nil
 	}
@@ -102,7 +96,7 @@ func seeAtTarget(ctx context.Context, p *inspection, d hostDisk) (there libvirt.
 	if visible(ctx, p, libvirt.DiskSource{Path: mark}) != libvirt.VisibleYes {
 		return there, previous, nil
 	}
-	previous, err := bounded(ctx, func() (disks.Note, error) { return disks.ReadNote(d.path) })
+	previous, err = bounded(ctx, func() (disks.Note, error) { return disks.ReadNote(d.path) })
 	ours := err == nil && previous.Mark != 0 && previous.Peer == p.req.Target && strings.EqualFold(previous.UUID, p.found.UUID)
 	if !ours || !previous.Made && there == libvirt.VisibleYes {
 		return there, previous, &Refusal{CheckDisk, fmt.Sprintf("the target has an unfinished copy of the disk %q, and "+
@@ -114,7 +108,7 @@ func seeAtTarget(ctx context.Context, p *inspection, d hostDisk) (there libvirt.
 
 // checkLocal refuses to copy an image that other hosts may have mounted: it would be overwritten by its own copy, or
 // removed with one that is given up.
-func checkLocal(ctx context.Context, p *inspection, d hostDisk) *Refusal {
+func checkLocal(ctx context.Context, p *inspection, d hostDisk) error {
 	if p.req.Fetch {
 		return nil // it is refused for that
 	}
@@ -148,4 +142,47 @@ func bounded[T any](ctx context.Context, f func() (T, error)) (T, error) {
 		var none T
 		return none, context.Cause(ctx)
 	}
+}
+
+// checkDiskRoom asks how large the disks are that are copied, and whether the target has room. An old copy there may be
+// removed for it, so that only the copying itself can tell.
+func checkDiskRoom(ctx context.Context, p *inspection) error {
+	if len(p.found.Copies) > 0 && p.req.Fetch {
+		return &Refusal{CheckDisk, "the guest's disks have to be copied, which only the node that it leaves can do",
+			"move it from there: vmferry migrate", nil}
+	}
+	need := map[string]uint64{}
+	for i := range p.found.Copies {
+		c := &p.found.Copies[i]
+		size, err := p.source.Host.DiskSize(ctx, p.req.Guest, c.Target)
+		if err != nil {
+			return &Refusal{CheckDisk, fmt.Sprintf("the size of disk %q cannot be told", c.Path), "", err}
+		}
+		c.Image.Capacity, c.Bytes = size.Capacity, size.Allocated
+		need[filepath.Dir(c.Path)] += size.Allocated
+	}
+	for dir, bytes := range need {
+		room, err := p.target.Host.Room(ctx, dir)
+		if err != nil {
+			return &Refusal{CheckDisk, fmt.Sprintf("the target does not report the free space in %q", dir), poolHint(dir), err}
+		}
+		if room < bytes && !mayReplaceOld(ctx, p, dir) {
+			return &Refusal{CheckDisk, fmt.Sprintf("the target has %d MiB free in %s, and the guest's disks need %d MiB",
+				room>>20, dir, mebibytes(bytes)), "free some there", nil}
+		}
+	}
+	return nil
+}
+
+// mayReplaceOld reports whether the target has old copies of the guest's disks in a folder, of which the current ones are
+// here. They are removed when the disks begin to be copied.
+func mayReplaceOld(ctx context.Context, p *inspection, dir string) (any bool) {
+	for i := range p.found.Copies {
+		c := &p.found.Copies[i]
+		if filepath.Dir(c.Path) == dir && diskcopy.HasOld(ctx, p.target.Host, c.Path, p.found.UUID) {
+			p.note(fmt.Sprintf("the old copy %q at the target makes room for the new one", c.Path+disks.OldSuffix))
+			c.ReplaceOld, any = true, true
+		}
+	}
+	return any
 }

@@ -8,12 +8,13 @@ import (
 	"github.com/vmferry/vmferry/migrate/libvirt"
 )
 
-// describer is as much of [endpoint.Host] as it takes to read a guest's description.
-type describer interface {
+// Describer is as much of [endpoint.Host] as it takes to know a guest and its disks.
+type Describer interface {
 	XML(ctx context.Context, guest string) (string, error)
+	DiskSize(ctx context.Context, guest, disk string) (libvirt.DiskSize, error)
 }
 
-func readGuest(ctx context.Context, h describer, name string) (*libvirtxml.Domain, error) {
+func readGuest(ctx context.Context, h Describer, name string) (*libvirtxml.Domain, error) {
 	doc, err := h.XML(ctx, name)
 	guest := &libvirtxml.Domain{}
 	if err == nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"time"
 
 	"github.com/sirupsen/logrus"
 	"libvirt.org/go/libvirtxml"
@@ -11,6 +12,17 @@ import (
 	"github.com/vmferry/vmferry/migrate/diskcopy"
 	"github.com/vmferry/vmferry/migrate/endpoint"
 	"github.com/vmferry/vmferry/migrate/libvirt"
+)
+
+// What bounds the checks. A libvirtd that was just started probes its QEMU binaries before it answers with its
+// capabilities, which takes seconds, and many on a busy node: that must not be the reason to restart a guest
+// elsewhere that could have been migrated.
+const (
+	connectTime = 10 * time.Second
+	askTime     = 5 * time.Second
+	capsTime    = 45 * time.Second
+	// storageTime is for images at the target: libvirt refreshes a large storage pool for a while.
+	storageTime = 20 * time.Second
 )
 
 // Request is what the pre-flight has to know of a move. Its fields are those of migrate.Request.
@@ -68,6 +80,17 @@ type Findings struct {
 	Refusals []*Refusal // with Request.All
 }
 
+// copyDisks puts the disks that are copied into the parameters.
+func (f *Findings) copyDisks() {
+	if len(f.Copies) == 0 {
+		return
+	}
+	f.Params.CopyAll, f.Params.Disks = true, nil
+	for _, c := range f.Copies {
+		f.Params.Disks = append(f.Params.Disks, c.Target)
+	}
+}
+
 // inspection is one pre-flight under way.
 type inspection struct {
 	req            Request
@@ -96,6 +119,20 @@ func newInspection(req Request, deps Deps) *inspection {
 func (p *inspection) note(text string) {
 	p.found.Notes = append(p.found.Notes, text)
 	p.log.Info(text)
+}
+
+// unchecked notes why something was not checked. It refuses nothing.
+func (p *inspection) unchecked(what string, why error) error {
+	p.note(what + " was not checked: " + why.Error())
+	return nil
+}
+
+// conclude takes over what a rule says: notes, and err as refuse does.
+func (p *inspection) conclude(notes []string, err error) error {
+	for _, n := range notes {
+		p.note(n)
+	}
+	return p.refuse(err)
 }
 
 // refuse is err. With Request.All it keeps a refusal and goes on.

@@ -10,20 +10,6 @@ import (
 	"github.com/vmferry/vmferry/migrate/shellword"
 )
 
-// MemoryMode says what follows where a host reports less free memory than a guest needs. What a Linux host reports
-// is a guess: memory that a file system's cache (ZFS) gives back, pages that KSM merges and swap are not in it.
-type MemoryMode string
-
-// The modes.
-const (
-	MemoryWarn   MemoryMode = "warn"   // it is noted, and the guest goes there all the same; the same as ""
-	MemoryRefuse MemoryMode = "refuse" // the guest does not go there
-	MemoryIgnore MemoryMode = "no"     // the host is not asked
-)
-
-// MemoryModes are all modes, for those who read one.
-var MemoryModes = []MemoryMode{MemoryWarn, MemoryRefuse, MemoryIgnore}
-
 // JudgeMemory is the whole rule about a host with free bytes of memory, to which a guest comes that needs need of
 // them (0 where that is not known): whether the host is short of memory, and whether that refuses the guest.
 // fixed is [libvirt.Driver.FixedMemory]: such a hypervisor refuses it by itself, whatever the mode.
@@ -43,8 +29,7 @@ func checkMemory(ctx context.Context, p *inspection) error {
 	}
 	free, err := p.target.Host.FreeMemory(ctx)
 	if err != nil {
-		p.note("memory was not checked: " + err.Error())
-		return nil
+		return p.unchecked("memory", err)
 	}
 	short, refused := JudgeMemory(need, free, fixed, p.req.Memory)
 	switch {
@@ -109,8 +94,7 @@ func checkHugePages(ctx context.Context, p *inspection) error {
 	}
 	free, err := p.target.Host.FreePages(ctx, size)
 	if err != nil {
-		p.note("the target's huge pages were not checked: " + err.Error())
-		return nil
+		return p.unchecked("the target's huge pages", err)
 	}
 	if free < pages {
 		return &Refusal{CheckMemory,

@@ -59,25 +59,25 @@ type devices struct {
 	known bool
 }
 
-// lacks tells for sure that the host has none of that name: a list without the loopback device is no whole one.
+// lacks reports whether it is certain that the host has none of that name: a list without the loopback device is no whole one.
 func (d devices) lacks(name string) bool {
 	return d.sure() && !slices.Contains(d.names, name)
 }
 
-// sure tells whether the list says anything of a device.
+// sure reports whether the list says anything of a device.
 func (d devices) sure() bool { return d.known && slices.Contains(d.names, "lo") }
 
-// judge says why the target's host cannot take a card on the device, or what is not known. uri is the target's.
-func (u uplink) judge(there devices) (note string, err error) {
+// judge says why the target's host cannot take a card on the device, or what is not known.
+func (u uplink) judge(there devices) (notes []string, err error) {
 	switch {
 	case u.hidden || !there.sure():
-		return fmt.Sprintf("whether the target has the %s %q was not checked", u.kind, u.device), nil
+		return []string{fmt.Sprintf("whether the target has the %s %q was not checked", u.kind, u.device)}, nil
 	case there.lacks(u.device):
-		return "", &Refusal{CheckNetwork,
+		return nil, &Refusal{CheckNetwork,
 			fmt.Sprintf("the target has no %s %q, which the guest is connected to", u.kind, u.device),
 			"make it there as it is here, or connect the guest to a network of libvirt's that both nodes have", nil}
 	}
-	return "", nil
+	return nil, nil
 }
 
 // bridged lists the devices of the host that a network needs and libvirt does not make itself: the bridge of mode
@@ -108,15 +108,13 @@ func bridged(of *libvirtxml.Network) (needs []uplink, anyOf []string) {
 func (u uplink) judgeNetwork(there, here *libvirtxml.Network, d devices) (notes []string, err error) {
 	needs, anyOf := bridged(there)
 	for _, n := range needs {
-		note, err := n.judge(d)
+		unknown, err := n.judge(d)
 		var r *Refusal
 		if errors.As(err, &r) {
 			r.Reason = fmt.Sprintf("the target has the network %q, and not its bridge %q", u.network, n.device)
 			return nil, r
 		}
-		if note != "" {
-			notes = append(notes, note)
-		}
+		notes = append(notes, unknown...)
 	}
 	if len(anyOf) > 0 && !slices.ContainsFunc(anyOf, func(dev string) bool { return !d.lacks(dev) }) {
 		return nil, &Refusal{CheckNetwork,
@@ -137,31 +135,19 @@ func (u uplink) judgeNetwork(there, here *libvirtxml.Network, d devices) (notes 
 
 // checkNetworks wants what the guest's network cards are connected to at the target, too.
 func checkNetworks(ctx context.Context, p *inspection) error {
-	var d devices
-	for _, u := range uplinks(p.portable) {
-		var notes []string
-		var err error
-		if !d.known {
-			d = devicesThere(ctx, p)
-		}
-		if u.network != "" {
-			notes, err = checkNetwork(ctx, p, u, d)
-		} else {
-			var note string
-			note, err = u.judge(d)
-			notes = append(notes, note)
-		}
+	all := uplinks(p.portable)
+	if len(all) == 0 {
+		return nil
+	}
+	d := devicesThere(ctx, p)
+	for _, u := range all {
+		notes, err := checkUplink(ctx, p, u, d)
 		var r *Refusal
 		if errors.As(err, &r) && hooked(ctx, p) {
 			notes, err = append(notes, r.Reason+", unless the hook script there makes it or names another"), nil
 		}
-		if err := p.refuse(err); err != nil {
+		if err := p.conclude(notes, err); err != nil {
 			return err
-		}
-		for _, note := range notes {
-			if note != "" {
-				p.note(note)
-			}
 		}
 	}
 	return nil
@@ -171,7 +157,7 @@ func checkNetworks(ctx context.Context, p *inspection) error {
 // may make a device, or write another into the guest's description (libvirt's hooks page, "migrate begin").
 const hooks = "/etc/libvirt/hooks"
 
-// hooked tells whether the target has such a script.
+// hooked reports whether the target has such a script.
 func hooked(ctx context.Context, p *inspection) bool {
 	names, err := p.target.Host.Names(ctx, hooks)
 	return err == nil && (slices.Contains(names, "qemu") || slices.Contains(names, "qemu.d"))
@@ -187,7 +173,11 @@ func devicesThere(ctx context.Context, p *inspection) devices {
 	return devices{names, true}
 }
 
-func checkNetwork(ctx context.Context, p *inspection, u uplink, d devices) (notes []string, err error) {
+// checkUplink asks both ends for a network, and lets the rule decide.
+func checkUplink(ctx context.Context, p *inspection, u uplink, d devices) (notes []string, err error) {
+	if u.network == "" {
+		return u.judge(d)
+	}
 	there, err := p.target.Host.Network(ctx, u.network)
 	at := "virsh -c " + shellword.Word(p.req.TargetURI)
 	switch {

@@ -11,11 +11,15 @@ import (
 	"github.com/vmferry/vmferry/migrate/shellword"
 )
 
-// Run asks both ends all that can be asked. The error is a [*Refusal], which with Request.All only a guest is that
-// cannot be asked about at all. The findings are those up to there.
+// Run asks both ends all that can be asked. The error is a [*Refusal], with Request.All only that of a guest which is
+// not at the source. The findings are those up to there.
 func Run(ctx context.Context, req Request, deps Deps) (Findings, error) {
 	p := newInspection(req, deps)
 	err := p.run(ctx)
+	var r *Refusal
+	if gone := errors.As(err, &r) && r.Check == CheckRunning && !p.found.AtSource; !gone || len(p.found.Refusals) > 0 {
+		err = p.refuse(err)
+	}
 	return p.found, err
 }
 

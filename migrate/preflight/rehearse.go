@@ -37,8 +37,7 @@ func (r rehearsal) judge() (managed bool, check string, err error) {
 // found so, also what nobody thought of here. It goes last, as the other checks have more to say than libvirt's words.
 func checkRehearsal(ctx context.Context, p *inspection) error {
 	if err := p.driver.Lacks(libvirt.CanRehearse); err != nil {
-		p.note(fmt.Sprintf("what libvirt itself would refuse was not checked: %v", err))
-		return nil
+		return p.unchecked("what libvirt itself would refuse", err)
 	}
 	if slices.ContainsFunc(p.found.Refusals, func(r *Refusal) bool { return r.Check == CheckJob }) {
 		return nil // libvirt would wait for that job, for longer than the question may take
@@ -51,8 +50,7 @@ func checkRehearsal(ctx context.Context, p *inspection) error {
 	r := rehearse(ctx, p)
 	switch {
 	case libvirt.Unimplemented(r.direct):
-		p.note("what libvirt itself would refuse was not checked: " + r.direct.Error())
-		return nil
+		return p.unchecked("what libvirt itself would refuse", r.direct)
 	case errors.Is(r.direct, libvirt.ErrNoDomain):
 		return &Refusal{CheckRunning, "the guest has left the source since", "", r.direct}
 	case errors.Is(r.direct, context.DeadlineExceeded):
@@ -173,8 +171,7 @@ func checkAccepted(ctx context.Context, p *inspection) error {
 	case err == nil:
 		return nil
 	case errors.Is(err, libvirt.ErrConnect) || ctx.Err() != nil:
-		p.note("whether the target's hypervisor has the guest's devices was not checked: " + err.Error())
-		return nil
+		return p.unchecked("whether the target's hypervisor has the guest's devices", err)
 	}
 	if here := p.source.Host.Accepts(ctx, p.sent); here != nil {
 		p.log.WithError(here).Info("the source's libvirt does not accept the guest's own description")

@@ -45,6 +45,34 @@ func certificatesAt(ctx context.Context, host lister, s pki.Setting, needs []str
 	return c
 }
 
+func (c certificates) complete() bool { return len(c.missing) == 0 && !c.unknown }
+
+const tlsReason = "the move is to be encrypted (migration_tls)"
+
+// judge refuses an end that lacks a file.
+func (c certificates) judge(end string) (notes []string, err error) {
+	switch {
+	case c.unknown:
+		notes = []string{fmt.Sprintf("whether the %s has the certificates for TLS in %q was not checked", end, c.dir)}
+	case len(c.missing) > 0:
+		err = &Refusal{CheckTLS, fmt.Sprintf("%s, and the %s has no %s in %q", tlsReason, end,
+			strings.Join(c.missing, ", "), c.dir), "put them there: see TLS in ocf_vmferry_Domain(7)", nil}
+	}
+	return notes, err
+}
+
+// judgeFlaws refuses a certificate that nobody accepts.
+func judgeFlaws(f pki.Flaws) (notes []string, err error) {
+	for _, doubt := range f.Doubts {
+		notes = append(notes, "the migration with TLS may fail: "+doubt)
+	}
+	if len(f.Fatal) > 0 {
+		err = &Refusal{CheckTLS, tlsReason + ", and " + strings.Join(f.Fatal, ", "),
+			"make a new one, or name the one that it is for in --tls-destination: see TLS in ocf_vmferry_Domain(7)", nil}
+	}
+	return notes, err
+}
+
 // checkTLS wants the certificates of a migration with TLS at both ends: libvirt itself finds out that one is missing
 // when the migration begins. That the target's key fits, and that QEMU may read it, shows then.
 func checkTLS(ctx context.Context, p *inspection) error {
@@ -56,16 +84,16 @@ func checkTLS(ctx context.Context, p *inspection) error {
 		p.note("where the certificates are is taken to be as usual: " + err.Error())
 	}
 	here := certificatesAt(ctx, p.source.Host, s, s.SenderNeeds())
-	if err := p.refuse(judgeCertificates(p, "source", here)); err != nil {
+	if err := p.conclude(here.judge("source")); err != nil {
 		return err
 	}
-	if local := hostOf(p.req.SourceURI) == ""; local && len(here.missing) == 0 && !here.unknown {
-		if err := p.refuse(judgeFlaws(p, pki.Judge(here.dir, s.SenderNeeds(), s.User, time.Now()))); err != nil {
+	if local := hostOf(p.req.SourceURI) == ""; local && here.complete() {
+		if err := p.conclude(judgeFlaws(pki.Judge(here.dir, s.SenderNeeds(), s.User, time.Now()))); err != nil {
 			return err
 		}
 	}
 	there := certificatesAt(ctx, p.target.Host, s, s.ReceiverNeeds())
-	if err := judgeCertificates(p, "target", there); err != nil || there.unknown {
+	if err := p.conclude(there.judge("target")); err != nil || !there.complete() {
 		return err
 	}
 	return checkServer(ctx, p, filepath.Join(here.dir, pki.Authority), filepath.Join(there.dir, pki.ServerCert))
@@ -84,8 +112,7 @@ func checkServer(ctx context.Context, p *inspection, authority, file string) err
 	sure := name != ""
 	if !sure {
 		if name, err = p.target.Host.Hostname(ctx); err != nil {
-			p.note("whether the target's certificate is for its own name was not checked: " + err.Error())
-			return nil
+			return p.unchecked("whether the target's certificate is for its own name", err)
 		}
 	}
 	var ours []byte
@@ -94,33 +121,7 @@ func checkServer(ctx context.Context, p *inspection, authority, file string) err
 			p.log.WithError(err).Info("this node's own authority is not known")
 		}
 	}
-	return judgeFlaws(p, pki.JudgeServer(raw, ours, name, sure, time.Now()))
-}
-
-const tlsReason = "the move is to be encrypted (migration_tls)"
-
-// judgeCertificates refuses an end that lacks a file.
-func judgeCertificates(p *inspection, end string, c certificates) error {
-	switch {
-	case c.unknown:
-		p.note(fmt.Sprintf("whether the %s has the certificates for TLS in %q was not checked", end, c.dir))
-	case len(c.missing) > 0:
-		return &Refusal{CheckTLS, fmt.Sprintf("%s, and the %s has no %s in %q", tlsReason, end,
-			strings.Join(c.missing, ", "), c.dir), "put them there: see TLS in ocf_vmferry_Domain(7)", nil}
-	}
-	return nil
-}
-
-// judgeFlaws refuses a certificate that nobody accepts.
-func judgeFlaws(p *inspection, f pki.Flaws) error {
-	for _, doubt := range f.Doubts {
-		p.note("the migration with TLS may fail: " + doubt)
-	}
-	if len(f.Fatal) == 0 {
-		return nil
-	}
-	return &Refusal{CheckTLS, tlsReason + ", and " + strings.Join(f.Fatal, ", "),
-		"make a new one, or name the one that it is for in --tls-destination: see TLS in ocf_vmferry_Domain(7)", nil}
+	return p.conclude(judgeFlaws(pki.JudgeServer(raw, ours, name, sure, time.Now())))
 }
 
 // TLSHint says what to do about an error of libvirt's or QEMU's that is about TLS; "" where it is about none.

@@ -1,6 +1,7 @@
 package preflight
 
 import (
+	"errors"
 	"strings"
 	"testing"
 
@@ -87,14 +88,16 @@ func TestWhichDisksGoAlong(t *testing.T) {
 				t.Fatal(err)
 			}
 			var fate diskFate
-			var refusal *Refusal
+			var err error
 			for _, d := range hostDisks(guest) {
 				there := c.there
 				if d.path == "" && d.source.Pool == "" {
 					there = yes
 				}
-				fate, refusal = d.decide(c.mode, there, c.lacks, heading{"web 1", "node2"})
+				fate, err = d.decide(c.mode, there, c.lacks, heading{"web 1", "node2"})
 			}
+			var refusal *Refusal
+			errors.As(err, &refusal)
 			if fate != c.fate || (refusal == nil) != (c.words == "") || refusal != nil && !strings.Contains(refusal.Error(), c.words) {
 				t.Errorf("fate %v, %v", fate, refusal)
 			}
