@@ -63,7 +63,8 @@ func (m *mover) adoptDisks(ctx context.Context, host Host) {
 
 // disksCopied is called when the memory begins to flow, once or more often.
 func (m *mover) disksCopied() {
-	m.rec.DisksMS = millis(m.disks.Stop(time.Now()))
+	m.disks.Stop(time.Now())
+	m.rec.DisksMS = millis(m.disks.Took)
 	if err := m.disks.HandOver(); err != nil {
 		m.log.WithError(err).Error("a crash of this node now could have the guest started from an old disk")
 	}

@@ -29,7 +29,7 @@ const memory = 8
 func (m *mover) state(s libvirt.JobStats) State {
 	now, t := time.Now(), &m.trend
 	s.Rate = m.pageRate(s)
-	out := State{Active: s.Active, Elapsed: s.Elapsed - m.disks.Took(), Left: m.left(), Iteration: s.Iteration, Sent: s.Processed, Remaining: s.Remaining, Used: used(m.load),
+	out := State{Active: s.Active, Elapsed: s.Elapsed - m.disks.Took, Left: m.left(), Iteration: s.Iteration, Sent: s.Processed, Remaining: s.Remaining, Used: used(m.load),
 		Rate: s.Rate, DirtyRate: s.DirtyRate, Throttled: m.try.throttle > 0 || m.found.Adopted, Percent: s.Throttle,
 		Switched: m.tape.inPostCopy(), Link: m.bandwidth(), Disks: m.disks.Bytes(),
 		Set: m.profile.WorkingSet, Deltas: m.try.cache > 0, Delta: m.profile.Delta}

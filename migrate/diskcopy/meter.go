@@ -16,8 +16,8 @@ const sampleGap = time.Second
 
 // Meter judges how far the copying of disks is. Its zero value is of a copying that another process began.
 type Meter struct {
+	Took    time.Duration // 0 before the copying has ended, or where that is not known
 	began   time.Time
-	took    time.Duration
 	seen    time.Time     // when the last sample was
 	done    uint64        // bytes, then
 	quiet   time.Duration // for how long nothing was sent
@@ -27,16 +27,12 @@ type Meter struct {
 // Start says when the copying begins.
 func (m *Meter) Start(now time.Time) { m.began = now }
 
-// Stop says that the copying has ended, and returns how long it took, 0 where that is not known. It may be called again.
-func (m *Meter) Stop(now time.Time) time.Duration {
-	if !m.began.IsZero() && m.took == 0 {
-		m.took = now.Sub(m.began)
+// Stop says that the copying has ended. It may be called again.
+func (m *Meter) Stop(now time.Time) {
+	if !m.began.IsZero() && m.Took == 0 {
+		m.Took = now.Sub(m.began)
 	}
-	return m.took
 }
-
-// Took is how long the copying took, 0 before it has ended.
-func (m *Meter) Took() time.Duration { return m.took }
 
 // Limits are what the copying has to keep.
 type Limits struct {

@@ -7,9 +7,21 @@ import (
 	"github.com/vmferry/vmferry/migrate/libvirt"
 )
 
-// Observer reports what one node's libvirt knows of a guest. All methods return when
-// their context ends.
-type Observer interface {
+// Gauge measures a guest and changes nothing. *client.Conn is one.
+type Gauge interface {
+	// Load is what the guest would give a migration to carry.
+	Load(ctx context.Context, guest string) (libvirt.Load, error)
+	// StartDirtyRate begins a measurement, of which Load has the result once span is over.
+	StartDirtyRate(ctx context.Context, guest string, span time.Duration) error
+}
+
+// Host is what may be asked of libvirt at one end of a migration, and done there. All methods return when their context
+// ends. *client.Conn is one.
+type Host interface {
+	Gauge
+
+	// What libvirt knows of a guest.
+
 	// Status fails with libvirt.ErrNoDomain when libvirt answered and knows no such guest.
 	Status(ctx context.Context, guest string) (libvirt.Status, error)
 	// Watch calls f, which does not block, for each of QEMU's events until stop is called.
@@ -18,10 +30,9 @@ type Observer interface {
 	JobStats(ctx context.Context, guest string) (libvirt.JobStats, error)
 	// CompletedJob is that of the last job that ended.
 	CompletedJob(ctx context.Context, guest string) (libvirt.JobStats, error)
-}
 
-// Migrator migrates the guest, and changes the migration under way. Only the steps of a move call it.
-type Migrator interface {
+	// A migration, which only the steps of a move change.
+
 	// MigrateToURI3 returns when the migration ended, or at the context's end while it goes on.
 	MigrateToURI3(ctx context.Context, guest, target string, p libvirt.MigrateParams) error
 	// SetMaxDowntime bounds the pause, of a migration under way or of the next one.
@@ -37,10 +48,9 @@ type Migrator interface {
 	BreakPostCopy(ctx context.Context, guest string) error
 	// Resume lets a paused guest's processors run again.
 	Resume(ctx context.Context, guest string) error
-}
 
-// Inspector answers the pre-flight's questions about a guest and what it needs, and changes nothing.
-type Inspector interface {
+	// The questions of the pre-flight about a guest and what it needs.
+
 	// XML is the description of the running guest.
 	XML(ctx context.Context, guest string) (string, error)
 	// Capabilities is what the host can run, as XML.
@@ -55,10 +65,9 @@ type Inspector interface {
 	DiskSize(ctx context.Context, guest, disk string) (libvirt.DiskSize, error)
 	// Room is how many bytes are free in the storage pool in the folder dir, which libvirt refreshes for that.
 	Room(ctx context.Context, dir string) (uint64, error)
-}
 
-// Rehearser asks libvirt itself what it would refuse, and changes nothing.
-type Rehearser interface {
+	// What libvirt itself would refuse.
+
 	// Rehearse is nil where MigrateToURI3 would begin with the same arguments. At the context's end it returns,
 	// and libvirt may go on with the question.
 	Rehearse(ctx context.Context, guest, target string, p libvirt.MigrateParams) error
@@ -68,10 +77,9 @@ type Rehearser interface {
 	Accepts(ctx context.Context, domainXML string) error
 	// Snapshots are those of the guest.
 	Snapshots(ctx context.Context, guest string) (libvirt.Snapshots, error)
-}
 
-// HostInspector reports what a host has that a guest is connected to, or boots from.
-type HostInspector interface {
+	// What a host has that a guest is connected to, or boots from.
+
 	// Hostname is the name that the host gives itself.
 	Hostname(ctx context.Context) (string, error)
 	// Network fails with libvirt.ErrNoNetwork when libvirt answered and knows no such network.
@@ -84,10 +92,9 @@ type HostInspector interface {
 	FreePages(ctx context.Context, size uint64) (uint64, error)
 	// DomainCapabilities is what the emulator at that path of the host can do, as XML.
 	DomainCapabilities(ctx context.Context, emulator string, m libvirt.Machine) (string, error)
-}
 
-// ImageStore creates and removes images at the target, in a storage pool, for disks that are copied.
-type ImageStore interface {
+	// Images at the target, in a storage pool, for disks that are copied.
+
 	// CreateImage fails where there is a file of the name.
 	CreateImage(ctx context.Context, image libvirt.Image) error
 	// RemoveImage fails with libvirt.ErrForeign where the mark is not beside the file, and does nothing where there
@@ -95,25 +102,7 @@ type ImageStore interface {
 	RemoveImage(ctx context.Context, path string, mark libvirt.Mark) error
 	// ReadImage reads the first limit bytes of a file, and nothing where there is none.
 	ReadImage(ctx context.Context, path string, limit int) ([]byte, error)
-}
 
-// Gauge measures a guest and changes nothing. *client.Conn is one.
-type Gauge interface {
-	// Load is what the guest would give a migration to carry.
-	Load(ctx context.Context, guest string) (libvirt.Load, error)
-	// StartDirtyRate begins a measurement, of which Load has the result once span is over.
-	StartDirtyRate(ctx context.Context, guest string, span time.Duration) error
-}
-
-// Host is one end of a migration. *client.Conn is one.
-type Host interface {
-	Observer
-	Migrator
-	Inspector
-	Rehearser
-	HostInspector
-	Gauge
-	ImageStore
 	// Close gives the connection back. The host must not be used afterwards.
 	Close() error
 }

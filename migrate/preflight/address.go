@@ -2,10 +2,12 @@ package preflight
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 )
 
@@ -24,15 +26,11 @@ func reachOf(addrs, own []netip.Addr) reach {
 	if len(addrs) == 0 {
 		return nowhere
 	}
+	plain := func(a netip.Addr) netip.Addr { return a.Unmap().WithZone("") }
 	for _, a := range addrs {
-		a = a.Unmap().WithZone("")
-		if a.IsLoopback() || a.IsUnspecified() {
+		is := func(own netip.Addr) bool { return plain(own) == plain(a) }
+		if plain(a).IsLoopback() || plain(a).IsUnspecified() || slices.ContainsFunc(own, is) {
 			return home
-		}
-		for _, o := range own {
-			if o.Unmap().WithZone("") == a {
-				return home
-			}
 		}
 	}
 	return elsewhere
@@ -58,43 +56,21 @@ func (r route) decide() (uri, why string, err error) {
 	}
 	why = fmt.Sprintf("the target calls itself %q, which %s", r.name, named)
 	if r.host != "" && r.known == elsewhere {
-		host := r.host
-		if strings.Contains(host, ":") {
-			host = "[" + host + "]"
-		}
-		return "tcp://" + host, why, nil
+		return strings.TrimSuffix("tcp://"+net.JoinHostPort(r.host, ""), ":"), why, nil
 	}
 	return "", "", &Refusal{CheckAddress, why, "make that name the target's here, in DNS or /etc/hosts, " +
 		"or say where the memory goes: migrateuri=tcp://ADDRESS-OF-THE-TARGET", nil}
-}
-
-// judgeGiven refuses an address that somebody gave where its host does not resolve here. One that means this node may be
-// the end of a tunnel.
-func judgeGiven(uri string, known reach) error {
-	if known != nowhere {
-		return nil
-	}
-	return &Refusal{CheckAddress, fmt.Sprintf("the memory is to be sent to %q, and the name %q %s", uri, hostOf(uri), known),
-		"correct migrateuri, or make that name the target's here, in DNS or /etc/hosts", nil}
 }
 
 // chooseAddress finds the address that the memory is sent to, where nobody gave one. What a name means counts at the
 // source: one that is another node cannot be asked. That the target has a migration_host in its qemu.conf cannot be
 // seen; it is used where the target's own name is good, and migrateuri says it elsewhere.
 func chooseAddress(ctx context.Context, p *inspection) error {
-	given := p.req.MigrateURI
 	switch {
 	case p.req.Options.Tunnelled || hostOf(p.req.SourceURI) != "":
 		return nil
-	case given != "" && hostOf(given) != "":
-		addrs := lookUp(ctx, p, hostOf(given))
-		if ctx.Err() != nil { // a name server that gives no answer proves nothing
-			p.note(fmt.Sprintf("whether the name %q of migrateuri is known here was not checked: no answer in time", hostOf(given)))
-			return nil
-		}
-		return judgeGiven(given, reachOf(addrs, nil))
-	case given != "": // without a host, such as unix:///run/x, it names nothing that could be looked up
-		return nil
+	case p.req.MigrateURI != "":
+		return checkGiven(ctx, p)
 	}
 	name, err := p.target.Host.Hostname(ctx)
 	if err != nil {
@@ -115,6 +91,20 @@ func chooseAddress(ctx context.Context, p *inspection) error {
 		p.note(fmt.Sprintf("%s: the memory is sent to %s, unless migrateuri says otherwise", why, uri))
 	}
 	return err
+}
+
+// checkGiven refuses an address that somebody gave where its host does not resolve here. One that means this node may be
+// the end of a tunnel; one without a host, such as unix:///run/x, names nothing that could be looked up.
+func checkGiven(ctx context.Context, p *inspection) error {
+	name := hostOf(p.req.MigrateURI)
+	if name == "" || len(lookUp(ctx, p, name)) > 0 {
+		return nil
+	}
+	if ctx.Err() != nil { // a name server that gives no answer proves nothing
+		return p.unchecked(fmt.Sprintf("whether the name %q of migrateuri is known here", name), errors.New("no answer in time"))
+	}
+	return &Refusal{CheckAddress, fmt.Sprintf("the memory is to be sent to %q, and the name %q %s",
+		p.req.MigrateURI, name, nowhere), "correct migrateuri, or make that name the target's here, in DNS or /etc/hosts", nil}
 }
 
 // lookUp is empty for a name that does not resolve.

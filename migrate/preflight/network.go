@@ -53,19 +53,16 @@ func uplinks(guest *libvirtxml.Domain) []uplink {
 	return all
 }
 
-// devices are those of a host's network; known is false where they could not be had.
-type devices struct {
-	names []string
-	known bool
-}
+// devices are the names of those of a host's network, none where they could not be had.
+type devices []string
 
 // lacks reports whether it is certain that the host has none of that name: a list without the loopback device is no whole one.
 func (d devices) lacks(name string) bool {
-	return d.sure() && !slices.Contains(d.names, name)
+	return d.sure() && !slices.Contains(d, name)
 }
 
 // sure reports whether the list says anything of a device.
-func (d devices) sure() bool { return d.known && slices.Contains(d.names, "lo") }
+func (d devices) sure() bool { return slices.Contains(d, "lo") }
 
 // judge says why the target's host cannot take a card on the device, or what is not known.
 func (u uplink) judge(there devices) (notes []string, err error) {
@@ -139,7 +136,10 @@ func checkNetworks(ctx context.Context, p *inspection) error {
 	if len(all) == 0 {
 		return nil
 	}
-	d := devicesThere(ctx, p)
+	d, err := p.target.Host.Names(ctx, netDevices)
+	if err != nil {
+		p.log.WithError(err).Info("the devices of the target's network are not known")
+	}
 	for _, u := range all {
 		notes, err := checkUplink(ctx, p, u, d)
 		var r *Refusal
@@ -161,16 +161,6 @@ const hooks = "/etc/libvirt/hooks"
 func hooked(ctx context.Context, p *inspection) bool {
 	names, err := p.target.Host.Names(ctx, hooks)
 	return err == nil && (slices.Contains(names, "qemu") || slices.Contains(names, "qemu.d"))
-}
-
-// devicesThere are those of the target.
-func devicesThere(ctx context.Context, p *inspection) devices {
-	names, err := p.target.Host.Names(ctx, netDevices)
-	if err != nil {
-		p.log.WithError(err).Info("the devices of the target's network are not known")
-		return devices{}
-	}
-	return devices{names, true}
 }
 
 // checkUplink asks both ends for a network, and lets the rule decide.

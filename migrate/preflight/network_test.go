@@ -49,11 +49,11 @@ func TestDevices(t *testing.T) {
 		d           devices
 		lacks, sure bool
 	}{
-		{devices{}, false, false},
-		{devices{nil, true}, false, false},              // an empty list is no list
-		{devices{[]string{"eth0"}, true}, false, false}, // nor one without the loopback device
-		{devices{[]string{"lo", "eth0"}, true}, true, true},
-		{devices{[]string{"lo", "br77"}, true}, false, true},
+		{nil, false, false},
+		{devices{}, false, false},       // an empty list is no list
+		{devices{"eth0"}, false, false}, // nor one without the loopback device
+		{devices{"lo", "eth0"}, true, true},
+		{devices{"lo", "br77"}, false, true},
 	} {
 		if lacks, sure := c.d.lacks("br77"), c.d.sure(); lacks != c.lacks || sure != c.sure {
 			t.Errorf("%+v: lacks %v, sure %v", c.d, lacks, sure)
@@ -75,7 +75,7 @@ func FuzzNetworks(f *testing.F) {
 		f.Add(doc, "lo br77")
 	}
 	f.Fuzz(func(t *testing.T, doc, names string) {
-		d := devices{strings.Fields(names), true}
+		d := devices(strings.Fields(names))
 		u := uplink{network: "dmz", portGroup: "v7"}
 		if _, err := u.judgeNetwork(parseNetwork(doc), parseNetwork(hostBridge), d); err != nil && err.Error() == "" {
 			t.Error("a refusal without a reason")

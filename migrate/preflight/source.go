@@ -111,8 +111,6 @@ func isHalted(ctx context.Context, p *inspection) bool {
 // jobAtSource is the guest's job. One that has nothing to show may be the rehearsal of another pre-flight, and is
 // looked at again until it has ended, or is none of these.
 func jobAtSource(ctx context.Context, p *inspection) (libvirt.JobStats, error) {
-	tick := time.NewTicker(jobAgain)
-	defer tick.Stop()
 	for began := time.Now(); ; {
 		job, err := p.source.Host.JobStats(ctx, p.req.Guest)
 		young := job.Active && job.Total == 0 && job.Processed == 0 && p.driver.Can(libvirt.CanRehearse)
@@ -120,7 +118,7 @@ func jobAtSource(ctx context.Context, p *inspection) (libvirt.JobStats, error) {
 			return job, err
 		}
 		select {
-		case <-tick.C:
+		case <-time.After(jobAgain):
 		case <-ctx.Done():
 			return job, nil
 		}
