@@ -16,7 +16,7 @@ type Host = endpoint.Host
 // lookTime bounds one question about where the guest is.
 const lookTime = endpoint.LookTime
 
-// Relay keeps what reaches a guest at its source while it stands still, and hands it on to the target. It belongs
+// Relay keeps what reaches a guest at its source while it is paused, and forwards it to the target. It belongs
 // to one attempt to migrate. All methods but Close return at once: they are called from libvirt's event loop.
 // *relay.Relay is one.
 type Relay interface {
@@ -26,7 +26,7 @@ type Relay interface {
 	Pass()
 	// Drop says that the guest goes on at the source.
 	Drop()
-	// Close ends it and returns how many frames were handed on. Before that it waits, until ctx ends, for those that
+	// Close ends it and returns how many frames were forwarded. Before that it waits, until ctx ends, for those that
 	// are still to be. The error says why not all were, or could not be.
 	Close(ctx context.Context) (passed int, err error)
 }

@@ -38,13 +38,13 @@ type Copy struct {
 // image is one of these disks, and what has been done for it.
 type image struct {
 	Plan
-	doubt   bool           // the target has not answered what it was told to make, and may still make it
-	leaving *disks.Leaving // nil before it is begun
+	doubt    bool            // the target did not answer the request to create it, and may still do that
+	transfer *disks.Transfer // nil before it is begun
 }
 
 // mark is the one behind which the target's image lies. It is known once the copy has begun.
 func (i *image) mark() libvirt.Mark {
-	return libvirt.Mark{Path: i.Path + disks.ArrivingSuffix, Size: i.leaving.Note().Mark}
+	return libvirt.Mark{Path: i.Path + disks.ArrivingSuffix, Size: i.transfer.Note().Mark}
 }
 
 // Plan says which disks are copied, of the guest with that UUID.
@@ -56,7 +56,7 @@ func (c *Copy) Plan(uuid string, plans []Plan) {
 }
 
 // Adopt takes over those of the guest's disks that a process which has died since began to copy. problems are of disks
-// of which that cannot be told.
+// of which that is not known.
 func (c *Copy) Adopt(uuid string, all []Disk) (problems []error) {
 	c.uuid = uuid
 	for _, d := range all {
@@ -65,7 +65,7 @@ func (c *Copy) Adopt(uuid string, all []Disk) (problems []error) {
 			problems = append(problems, err)
 		}
 		if ok {
-			c.images = append(c.images, &image{Plan: Plan{Disk: d}, leaving: l})
+			c.images = append(c.images, &image{Plan: Plan{Disk: d}, transfer: l})
 		}
 	}
 	return problems
@@ -106,8 +106,8 @@ func (c *Copy) Cost(bounded bool) (all uint64) {
 func (c *Copy) HandOver() error {
 	var errs []error
 	for _, i := range c.images {
-		if i.leaving != nil {
-			errs = append(errs, i.leaving.HandOver())
+		if i.transfer != nil {
+			errs = append(errs, i.transfer.HandOver())
 		}
 	}
 	return errors.Join(errs...)

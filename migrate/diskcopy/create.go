@@ -10,8 +10,8 @@ import (
 	"github.com/vmferry/vmferry/migrate/libvirt"
 )
 
-// Create makes the images at the target that the disks are copied to, each behind a mark that says that it is not whole,
-// and notes here that they leave. begun are those of which something may have been made: after an error, too, Finish has
+// Create makes the images at the target that the disks are copied to, each behind a mark that says that it is not complete,
+// and notes that here. begun are those of which something may have been made: after an error, too, Finish has
 // to be called. Without watched nobody will report the end of the copying: then each is handed over at once.
 func (c *Copy) Create(ctx context.Context, watched bool) (begun []Disk, err error) {
 	for _, i := range c.images {
@@ -30,13 +30,13 @@ func (c *Copy) create(ctx context.Context, i *image) (err error) {
 	defer func() { i.doubt = err != nil && (ctx.Err() != nil || errors.Is(err, libvirt.ErrConnect)) }()
 	note := disks.Note{Guest: c.Guest, UUID: c.uuid, Peer: c.Peer, Mark: cmp.Or(i.Previous.Mark, disks.NewMark()),
 		Made: i.Previous.Made}
-	if i.leaving, err = disks.Begin(i.Path, note); err != nil {
+	if i.transfer, err = disks.Begin(i.Path, note); err != nil {
 		return err
 	}
 	host := c.Target.Host
 	if i.Previous.Mark != 0 {
 		if err = host.RemoveImage(ctx, i.Path, i.mark()); err == nil {
-			err = i.leaving.MadeImage(false) // and not before: what is not noted as made loses its mark, and is kept
+			err = i.transfer.MadeImage(false) // and not before: what is not noted as made loses its mark, and is kept
 		}
 	} else {
 		err = host.CreateImage(ctx, libvirt.Image{Path: i.mark().Path, Format: "raw", Capacity: i.mark().Size})
@@ -48,7 +48,7 @@ func (c *Copy) create(ctx context.Context, i *image) (err error) {
 		err = host.CreateImage(ctx, i.Image)
 	}
 	if err == nil {
-		err = i.leaving.MadeImage(true)
+		err = i.transfer.MadeImage(true)
 	}
 	return err
 }

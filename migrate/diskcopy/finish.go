@@ -17,7 +17,7 @@ type End int
 
 // The ends.
 const (
-	Undecided End = iota // nobody can tell where the guest runs
+	Undecided End = iota // it is not known where the guest runs
 	Moved                // it runs at the target
 	Stayed               // it is at the source
 )
@@ -26,7 +26,7 @@ const (
 // know of that.
 func (c *Copy) Finish(ctx context.Context, end End) (notes []string) {
 	for _, i := range c.images {
-		if i.leaving == nil {
+		if i.transfer == nil {
 			continue
 		}
 		if end == Undecided {
@@ -44,14 +44,14 @@ func (c *Copy) Finish(ctx context.Context, end End) (notes []string) {
 func (c *Copy) finish(ctx context.Context, i *image, end End) error {
 	switch end {
 	case Moved:
-		return errors.Join(i.leaving.Left(), c.tidyTarget(ctx, i))
+		return errors.Join(i.transfer.Moved(), c.tidyTarget(ctx, i))
 	case Stayed:
 		if err := c.removeCopy(ctx, i); err != nil {
-			return errors.Join(err, i.leaving.StayedBut())
+			return errors.Join(err, i.transfer.StayedWithCopy())
 		}
-		return i.leaving.Stayed()
+		return i.transfer.Stayed()
 	}
-	return i.leaving.Close()
+	return i.transfer.Close()
 }
 
 // removeCopy removes an unfinished copy at the target, if this move made it. The mark goes last: it says what the copy is.
@@ -63,11 +63,11 @@ func (c *Copy) removeCopy(ctx context.Context, i *image) error {
 		return fmt.Errorf("the target has not answered whether it made the image %q: "+
 			"what it makes stays marked there as unfinished", i.Path)
 	}
-	if i.leaving.Note().Made {
+	if i.transfer.Note().Made {
 		if err := c.Target.Host.RemoveImage(ctx, i.Path, i.mark()); err != nil {
 			return err
 		}
-		if err := i.leaving.MadeImage(false); err != nil {
+		if err := i.transfer.MadeImage(false); err != nil {
 			return err
 		}
 	}

@@ -32,7 +32,7 @@ func makersOf(image, suffix string) safefile.Owners {
 	return makers(image)
 }
 
-// isBeside tells whether a move has put a file there.
+// isBeside reports whether a move has put a file there.
 func isBeside(image, suffix string) (bool, error) {
 	_, _, err := safefile.Look(image+suffix, makersOf(image, suffix))
 	switch {

@@ -9,10 +9,10 @@ import (
 )
 
 // Stale is why a guest must not be started with an image. Its text says what is known, where the
-// truth is, and what to type where a person knows better.
+// current copy is, and what to type where a person knows better.
 type Stale struct {
 	Image string
-	Peer  string // where the truth is or may be, "" where not known
+	Peer  string // where the current copy is or may be, "" where not known
 	Why   string
 	Hint  string
 }
@@ -85,7 +85,7 @@ func exists(path string) (bool, error) {
 	return true, nil
 }
 
-// Arrived removes the mark of an image whose guest is seen to run here: it is the truth.
+// Arrived removes the mark of an image whose guest is seen to run here: it is the current copy.
 func Arrived(image string) error {
 	if err := removeBeside(image, ArrivingSuffix); err != nil {
 		return fmt.Errorf("unmark image %q: %w", image, err)
@@ -104,7 +104,7 @@ func Forget(image string) error {
 	if err != nil {
 		return err
 	}
-	return l.StayedBut()
+	return l.StayedWithCopy()
 }
 
 // Gone puts the image aside of a guest that is proven to run on another node, where a move of it
@@ -114,5 +114,5 @@ func Gone(image string) error {
 	if !ok || err != nil {
 		return err
 	}
-	return l.Left()
+	return l.Moved()
 }

@@ -27,13 +27,13 @@ type Stage string
 
 // The stages.
 const (
-	Copying     Stage = "copying"      // the target's image is not whole: the one here is the truth
-	HandingOver Stage = "handing over" // it is whole, and the guest may run there
-	Moved       Stage = "moved"        // it is the truth
-	LeftOver    Stage = "left over"    // the move is over, the guest is here, and the target has still a half copy
+	Copying     Stage = "copying"      // the target's image is not complete: the one here is current
+	HandingOver Stage = "handing over" // it is complete, and the guest may run there
+	Moved       Stage = "moved"        // it is the current one
+	LeftOver    Stage = "left over"    // the move is over, the guest is here, and the target still has an incomplete copy
 )
 
-// Note is what the node that a guest leaves keeps beside each image.
+// Note is what the node that a guest moves away from keeps beside each image.
 type Note struct {
 	Stage Stage     `json:"stage"`
 	Guest string    `json:"guest"`
@@ -76,7 +76,7 @@ func ReadNote(image string) (Note, error) {
 	case safefile.NotOurs(err):
 		err = fmt.Errorf("%w: %w", fs.ErrNotExist, err)
 	default:
-		err = fmt.Errorf("%w; it cannot be told whether the guest went to another node: look for it there, "+
+		err = fmt.Errorf("%w; it is not known whether the guest moved to another node: look for it there, "+
 			"and if it runs on none, type: %s", err, shellword.Line("rm", path))
 	}
 	return Note{}, fmt.Errorf("read the note beside image %q: %w", image, err)
@@ -99,9 +99,9 @@ func writeNote(image string, n Note) error {
 // ErrBusy says that another process moves the guest of this image just now.
 var ErrBusy = errors.New("a move of its guest is under way")
 
-// Leaving is one image that a move takes away from this node. While it is open nobody else
+// Transfer is one image that a move copies from this node. While it is open nobody else
 // changes its note; the kernel ends that with the process. It is not for use by several goroutines.
-type Leaving struct {
+type Transfer struct {
 	image string
 	note  Note
 	file  *os.File // the image
@@ -111,21 +111,21 @@ type Leaving struct {
 // Begin notes, on the disk when it returns, that the image begins to be copied. A note
 // that an earlier move left behind is overwritten: the guest runs here. The error is [ErrBusy] where
 // another process has begun and not ended.
-func Begin(image string, n Note) (*Leaving, error) {
-	l, err := open(image)
+func Begin(image string, n Note) (*Transfer, error) {
+	t, err := open(image)
 	if err != nil {
 		return nil, err
 	}
-	l.note = n
-	if err := l.reach(Copying); err != nil {
-		return nil, errors.Join(err, l.Close())
+	t.note = n
+	if err := t.reach(Copying); err != nil {
+		return nil, errors.Join(err, t.Close())
 	}
-	return l, nil
+	return t, nil
 }
 
-// Adopt takes over what another process has begun, and that has died since. ok is false where no
-// move of this image has begun, or where it is known how it ended.
-func Adopt(image string) (l *Leaving, ok bool, err error) {
+// Adopt takes over what another process began, and that has died since. ok is false where no move of this image
+// began, or where it is known how it ended.
+func Adopt(image string) (t *Transfer, ok bool, err error) {
 	n, err := ReadNote(image)
 	switch {
 	case errors.Is(err, fs.ErrNotExist), err == nil && (n.Stage == Moved || n.Stage == LeftOver):
@@ -133,18 +133,18 @@ func Adopt(image string) (l *Leaving, ok bool, err error) {
 	case err != nil:
 		return nil, false, err
 	}
-	l, err = open(image)
+	t, err = open(image)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, false, nil // it was put aside already
 	}
 	if err != nil {
 		return nil, false, err
 	}
-	l.note = n
-	return l, true, nil
+	t.note = n
+	return t, true, nil
 }
 
-func open(image string) (*Leaving, error) {
+func open(image string) (*Transfer, error) {
 	f, err := safefile.Open(image, safefile.Anyone)
 	if err != nil {
 		return nil, fmt.Errorf("open image %q: %w", image, err)
@@ -153,69 +153,69 @@ func open(image string) (*Leaving, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("lock image %q: %w", image, err), f.Close())
 	}
-	return &Leaving{image: image, file: f, lock: lock}, nil
+	return &Transfer{image: image, file: f, lock: lock}, nil
 }
 
-func (l *Leaving) reach(s Stage) error {
-	l.note.Stage, l.note.Since = s, time.Now()
-	return writeNote(l.image, l.note)
+func (t *Transfer) reach(s Stage) error {
+	t.note.Stage, t.note.Since = s, time.Now()
+	return writeNote(t.image, t.note)
 }
 
 // HandOver notes that the target's image is whole, and that the guest may run there from now on.
-func (l *Leaving) HandOver() error {
-	if l.note.Stage == HandingOver {
+func (t *Transfer) HandOver() error {
+	if t.note.Stage == HandingOver {
 		return nil
 	}
-	return l.reach(HandingOver)
+	return t.reach(HandingOver)
 }
 
 // Note is what is noted at present.
-func (l *Leaving) Note() Note { return l.note }
+func (t *Transfer) Note() Note { return t.note }
 
 // MadeImage notes whether the target's image is one that this move made, and may therefore remove.
-func (l *Leaving) MadeImage(made bool) error {
-	l.note.Made = made
-	return writeNote(l.image, l.note)
+func (t *Transfer) MadeImage(made bool) error {
+	t.note.Made = made
+	return writeNote(t.image, t.note)
 }
 
-// Left notes that the guest runs at the target. The image is renamed, in place of an older one that
+// Moved notes that the guest runs at the target. The image is renamed, in place of an older one that
 // was put aside by an earlier move. It ends what [Begin] began. An image that another host may use under
 // the same name, since it is not the file that Begin locked or lies on a file system of the network, stays where it
 // is: that is an error.
-func (l *Leaving) Left() error {
-	if err := l.renameable(); err != nil {
-		return errors.Join(fmt.Errorf("put the old image aside: %w", err), l.Close())
+func (t *Transfer) Moved() error {
+	if err := t.renameable(); err != nil {
+		return errors.Join(fmt.Errorf("put the old image aside: %w", err), t.Close())
 	}
-	err := l.HandOver() // should the renaming fail, the note must not say that the image here is the truth
+	err := t.HandOver() // should the renaming fail, the note must not say that the image here is current
 	if err == nil {
-		err = safefile.ClearWay(l.image+OldSuffix, safefile.Anyone)
-	}
-	if err == nil {
-		err = os.Rename(l.image, l.image+OldSuffix)
+		err = safefile.ClearWay(t.image+OldSuffix, safefile.Anyone)
 	}
 	if err == nil {
-		err = atomicfile.SyncDir(filepath.Dir(l.image))
+		err = os.Rename(t.image, t.image+OldSuffix)
+	}
+	if err == nil {
+		err = atomicfile.SyncDir(filepath.Dir(t.image))
 	}
 	if err != nil {
-		return errors.Join(fmt.Errorf("put the old image aside: %w", err), l.Close())
+		return errors.Join(fmt.Errorf("put the old image aside: %w", err), t.Close())
 	}
-	return errors.Join(l.reach(Moved), l.Close())
+	return errors.Join(t.reach(Moved), t.Close())
 }
 
-func (l *Leaving) renameable() error {
-	kind, err := SharedBy(l.image)
+func (t *Transfer) renameable() error {
+	kind, err := SharedBy(t.image)
 	if err != nil {
 		return err
 	}
-	begun, err := l.file.Stat()
+	begun, err := t.file.Stat()
 	if err != nil {
 		return err
 	}
-	now, err := os.Stat(l.image)
+	now, err := os.Stat(t.image)
 	if err != nil {
 		return err
 	}
-	return mayRename(l.image, kind, os.SameFile(begun, now))
+	return mayRename(t.image, kind, os.SameFile(begun, now))
 }
 
 // mayRename is the rule: kind is what SharedBy says of the image, same that it is still the file that was locked.
@@ -231,21 +231,21 @@ func mayRename(image, kind string, same bool) error {
 
 // Stayed notes that the guest is here and goes on being, and that nothing is left of the move. It ends
 // what [Begin] began.
-func (l *Leaving) Stayed() error {
-	return errors.Join(removeBeside(l.image, NoteSuffix), l.Close())
+func (t *Transfer) Stayed() error {
+	return errors.Join(removeBeside(t.image, NoteSuffix), t.Close())
 }
 
-// StayedBut is Stayed where the target may still have a half copy: the note goes on telling how the next
-// move to it knows that copy. It ends what [Begin] began.
-func (l *Leaving) StayedBut() error {
-	if l.note.Mark == 0 {
-		return l.Stayed()
+// StayedWithCopy is Stayed where the target may still have an incomplete copy: the note keeps saying how the next
+// move to it recognizes that copy. It ends what [Begin] began.
+func (t *Transfer) StayedWithCopy() error {
+	if t.note.Mark == 0 {
+		return t.Stayed()
 	}
-	return errors.Join(l.reach(LeftOver), l.Close())
+	return errors.Join(t.reach(LeftOver), t.Close())
 }
 
 // Close ends it without knowing how the move ended: the note stays as it is.
-func (l *Leaving) Close() error { return errors.Join(l.lock.Close(), l.file.Close()) }
+func (t *Transfer) Close() error { return errors.Join(t.lock.Close(), t.file.Close()) }
 
 // removeBeside removes a file durably that a move has put there; that there is none is no error.
 func removeBeside(image, suffix string) error {

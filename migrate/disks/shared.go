@@ -61,7 +61,7 @@ func SharedBy(path string) (kind string, err error) {
 	return networked[number], nil
 }
 
-// onDevice tells whether the file system of a file has a device of its own, of which the number is not made up:
+// onDevice reports whether the file system of a file has a device of its own, of which the number is not made up:
 // those without have the major number 0.
 func onDevice(path string) bool {
 	var at unix.Stat_t

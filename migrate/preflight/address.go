@@ -20,8 +20,8 @@ const (
 	home      reach = "means this node here"  // to this node, or to whoever asks
 )
 
-// reachOf tells where a name leads that has such addresses; own are this node's. Of several one that is wrong spoils
-// it, as libvirt tries them in turn, and another guest's QEMU may listen on the same port here.
+// reachOf is where a name leads that has such addresses; own are this node's. One wrong address of several is enough,
+// as libvirt tries them in turn, and another guest's QEMU may listen on the same port here.
 func reachOf(addrs, own []netip.Addr) reach {
 	if len(addrs) == 0 {
 		return nowhere

@@ -35,7 +35,7 @@ func checkDisk(ctx context.Context, p *inspection, d hostDisk) error {
 	if err != nil {
 		return err
 	}
-	fate, err := d.decide(p.req.Disks, there, lacking(ctx, p, d), heading{p.req.Guest, p.req.Target})
+	fate, err := d.decide(p.req.Disks, there, lacking(ctx, p, d), destination{p.req.Guest, p.req.Target})
 	if fate == diskCopied {
 		err = checkLocal(ctx, p, d)
 	}
@@ -68,7 +68,7 @@ func lacking(ctx context.Context, p *inspection, d hostDisk) libvirt.DiskSource 
 	return libvirt.DiskSource{}
 }
 
-// visible asks the target, and notes what it cannot tell.
+// visible asks the target, and notes where that does not know.
 func visible(ctx context.Context, p *inspection, source libvirt.DiskSource) libvirt.Visible {
 	there, err := p.target.Host.DiskVisible(ctx, source)
 	switch {
@@ -115,7 +115,7 @@ func checkLocal(ctx context.Context, p *inspection, d hostDisk) error {
 	kind, err := bounded(ctx, func() (string, error) { return p.deps.SharedBy(d.path) })
 	switch {
 	case err != nil:
-		return &Refusal{CheckDisk, fmt.Sprintf("whether the disk %q is on shared storage cannot be told", d.path), "", err}
+		return &Refusal{CheckDisk, fmt.Sprintf("whether the disk %q is on shared storage is not known", d.path), "", err}
 	case kind != "":
 		return &Refusal{CheckDisk, fmt.Sprintf("the target does not see the disk %q, which lies on %s here, and is not "+
 			"copied since it may be shared", d.path, kind),
@@ -145,7 +145,7 @@ func bounded[T any](ctx context.Context, f func() (T, error)) (T, error) {
 }
 
 // checkDiskRoom asks how large the disks are that are copied, and whether the target has room. An old copy there may be
-// removed for it, so that only the copying itself can tell.
+// removed for it, so that only the copying itself will show that.
 func checkDiskRoom(ctx context.Context, p *inspection) error {
 	if len(p.found.Copies) > 0 && p.req.Fetch {
 		return &Refusal{CheckDisk, "the guest's disks have to be copied, which only the node that it leaves can do",
@@ -156,7 +156,7 @@ func checkDiskRoom(ctx context.Context, p *inspection) error {
 		c := &p.found.Copies[i]
 		size, err := p.source.Host.DiskSize(ctx, p.req.Guest, c.Target)
 		if err != nil {
-			return &Refusal{CheckDisk, fmt.Sprintf("the size of disk %q cannot be told", c.Path), "", err}
+			return &Refusal{CheckDisk, fmt.Sprintf("the size of disk %q is not known", c.Path), "", err}
 		}
 		c.Image.Capacity, c.Bytes = size.Capacity, size.Allocated
 		need[filepath.Dir(c.Path)] += size.Allocated

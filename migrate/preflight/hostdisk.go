@@ -101,7 +101,7 @@ func uncopied(d libvirtxml.DomainDisk, h hostDisk) string {
 		return "it is named as a volume of a storage pool"
 	case d.Source != nil && d.Source.DataStore != nil:
 		return "its image has its data in another file"
-	case d.BackingStore != nil && d.BackingStore.Format != nil: // one that has none stands there as <backingStore/>
+	case d.BackingStore != nil && d.BackingStore.Format != nil: // one that has none has an empty <backingStore/>
 		return "its image is based on another one"
 	case h.format != "raw" && h.format != "qcow2":
 		return fmt.Sprintf("its image is of the format %q", h.format)
@@ -109,13 +109,13 @@ func uncopied(d libvirtxml.DomainDisk, h hostDisk) string {
 	return ""
 }
 
-// leftOut tells whether libvirt empties the drive at the target, where that lacks the medium: while a guest arrives
+// leftOut reports whether libvirt empties the drive at the target, where that lacks the medium: while a guest arrives
 // it leaves out what is optional or requisite, but no disk (qemuDomainCheckDiskStartupPolicy without cold_boot).
 func (d hostDisk) leftOut() bool {
 	return d.medium && (d.policy == "optional" || d.policy == "requisite")
 }
 
-// startsWithout tells the same of a guest that is started there, where a disk may be left out, too, and nothing that is
+// startsWithout reports the same of a guest that is started there, where a disk may be left out, too, and nothing that is
 // requisite.
 func (d hostDisk) startsWithout() bool { return d.policy == "optional" }
 
@@ -128,12 +128,12 @@ const (
 	diskLeft                   // libvirt leaves it out
 )
 
-// heading is which guest moves where, for what is said of it.
-type heading struct{ guest, node string }
+// destination is which guest moves where, for hints.
+type destination struct{ guest, node string }
 
-// decide tells what is done with a disk, and refuses what cannot be. It is the whole rule; lacks is what of a
+// decide says what is done with a disk, and refuses what cannot be. It is the whole rule; lacks is what of a
 // disk the target lacks below its image, zero where nothing.
-func (d hostDisk) decide(mode DiskMode, there libvirt.Visible, lacks libvirt.DiskSource, to heading) (diskFate, error) {
+func (d hostDisk) decide(mode DiskMode, there libvirt.Visible, lacks libvirt.DiskSource, to destination) (diskFate, error) {
 	refuse := func(check, reason, hint string) (diskFate, error) {
 		return diskThere, &Refusal{check, fmt.Sprintf(reason, d.source.String()), hint, nil}
 	}
@@ -174,13 +174,13 @@ func (d hostDisk) decide(mode DiskMode, there libvirt.Visible, lacks libvirt.Dis
 		return refuse(check, "the target has a file %q already",
 			"if it is on shared storage, set disks=auto; if it is an old copy, remove it there")
 	case copies && mode == DisksCopy:
-		return refuse(check, "whether the target has the disk %q cannot be told", poolHint(filepath.Dir(d.path)))
+		return refuse(check, "whether the target has the disk %q is not known", poolHint(filepath.Dir(d.path)))
 	}
 	return diskThere, nil
 }
 
 // ejectHint is what to type for a medium that the target lacks. A start takes the medium from the guest's XML again.
-func (d hostDisk) ejectHint(to heading) string {
+func (d hostDisk) ejectHint(to destination) string {
 	return fmt.Sprintf("put it on %s too, or eject it: %s, and take it out of the guest's XML, "+
 		"or write startupPolicy='optional' into its <source> there", to.node, shellword.Line("virsh", "change-media", to.guest, d.target, "--eject"))
 }

@@ -94,7 +94,7 @@ func TestWhichDisksGoAlong(t *testing.T) {
 				if d.path == "" && d.source.Pool == "" {
 					there = yes
 				}
-				fate, err = d.decide(c.mode, there, c.lacks, heading{"web 1", "node2"})
+				fate, err = d.decide(c.mode, there, c.lacks, destination{"web 1", "node2"})
 			}
 			var refusal *Refusal
 			errors.As(err, &refusal)

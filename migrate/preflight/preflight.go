@@ -54,7 +54,7 @@ func (p *inspection) run(ctx context.Context) error {
 	return p.askAll(ctx)
 }
 
-// absentAtSource tells a move that was made before from a guest that runs nowhere.
+// absentAtSource distinguishes a move that was made before from a guest that runs nowhere.
 func (p *inspection) absentAtSource(ctx context.Context) error {
 	refusal := &Refusal{CheckRunning, "the guest does not run at the source", "start it before it can be moved", nil}
 	if err := p.target.Connect(ctx, connectTime); err != nil {

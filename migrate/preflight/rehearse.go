@@ -68,13 +68,13 @@ func checkRehearsal(ctx context.Context, p *inspection) error {
 	case err != nil:
 		return &Refusal{check, "the source's libvirt does not reach the target's", connectHint(p), errors.New(message(err))}
 	}
-	leaveCheckpoints(ctx, p)
+	noteCheckpoints(ctx, p)
 	return nil
 }
 
-// leaveCheckpoints says which checkpoints stay behind. Newer libvirts (11.3) migrate a guest that has some, and the
+// noteCheckpoints says which checkpoints stay behind. Newer libvirts (11.3) migrate a guest that has some, and the
 // target knows none of them.
-func leaveCheckpoints(ctx context.Context, p *inspection) {
+func noteCheckpoints(ctx context.Context, p *inspection) {
 	s, err := p.source.Host.Snapshots(ctx, p.req.Guest)
 	if err != nil || len(s.Checkpoints) == 0 {
 		return
@@ -127,7 +127,7 @@ func connectHint(p *inspection) string {
 		shellword.Word(p.req.TargetURI) + " hostname"
 }
 
-// libvirtHint says how to get rid of what libvirt refuses, as far as it can be told.
+// libvirtHint says how to get rid of what libvirt refuses, as far as that is known.
 func libvirtHint(ctx context.Context, p *inspection, refused error) string {
 	if hint := TLSHint(refused, p.req.Guest, p.req.Options.TLS); hint != "" {
 		return hint

@@ -85,12 +85,12 @@ func checkSource(ctx context.Context, p *inspection, s libvirt.Status) error {
 	return nil
 }
 
-// judgeJob refuses a guest of which nobody can tell whether a job is under way, or that a job left paused.
+// judgeJob refuses a guest where it is not known whether a job is under way, or that a job left paused.
 func judgeJob(state sourceState, job libvirt.JobStats, err error) error {
 	switch {
 	case err == nil && !job.Active && (state == inSwitchover || state == inPostCopy):
 		return &Refusal{CheckRunning, "the guest was left paused by a migration",
-			"stop it: whether the target ran it cannot be told from here", nil}
+			"stop it: it is not known here whether the target ran it", nil}
 	case err != nil && !errors.Is(err, libvirt.ErrUnsupported):
 		return &Refusal{CheckJob, "cannot tell whether a job of the guest is under way", "", err}
 	}
