@@ -12,65 +12,64 @@ func BudgetHeld(sourceURI string) error {
 	return libvirt.DriverOf(sourceURI).Lacks(libvirt.CanBoundPause)
 }
 
-// applyCapabilities takes out of the request what the source's driver cannot do, and keeps a note of each. What a
-// move is no use without, or would be dangerous, is a refusal.
-func (m *mover) applyCapabilities() error {
-	o := &m.req.Options
+// applyCapabilities takes out of a request what the source's driver cannot do: without is why, one for each. What a move
+// is no use without, or would be dangerous, is a refusal.
+func applyCapabilities(r Request, d libvirt.Driver) (_ Request, without []error, err error) {
+	o := &r.Options
 	for _, need := range []struct {
-		asked bool
-		what  libvirt.Ability
-		hint  string
+		requested bool
+		what      libvirt.Ability
+		hint      string
 	}{
-		{m.req.Firm, libvirt.CanBoundPause, "allow the move to exceed the blackout budget"},
+		{r.Firm, libvirt.CanBoundPause, "allow the move to exceed the blackout budget"},
 		{o.TLS, libvirt.CanEncrypt, "leave migration_tls, or --tls, out; migrate_options=--tunnelled sends the memory " +
 			"through libvirt's own connection, which migration_transport=ssh or tls encrypts"},
-		{o.CopyAll || o.CopyInc || m.req.Disks == DisksCopy, libvirt.CanCopyDisks, "put the guest's disks on storage that both nodes share"},
+		{o.CopyAll || o.CopyInc || r.Disks == DisksCopy, libvirt.CanCopyDisks,
+			"put the guest's disks on storage that both nodes share"},
 	} {
-		if err := m.driver.Lacks(need.what); need.asked && err != nil {
-			return refuse(CheckRequest, "the move was asked for with what cannot be done", need.hint, err)
+		if err := d.Lacks(need.what); need.requested && err != nil {
+			return r, nil, refuse(CheckRequest, "an option of the request cannot be used", need.hint, err)
 		}
 	}
+	tuned := o.Compressed || o.Parallel || o.ZeroCopy || o.Connections > 0 || o.Compression != ""
 	for _, wish := range []struct {
-		asked bool
-		what  libvirt.Ability
-		drop  func()
+		requested bool
+		what      libvirt.Ability
+		drop      func()
 	}{
-		{m.req.PostCopy || o.PostCopy, libvirt.CanPostCopy, func() { m.req.PostCopy, o.PostCopy = false, false }},
-		{m.req.Bandwidth > 0, libvirt.CanBoundSpeed, func() { m.req.Bandwidth, m.rec.Cap = 0, 0 }},
-		{m.req.DowntimeLimit > 0, libvirt.CanBoundPause, func() { m.req.DowntimeLimit = 0 }},
-		{m.req.Disks == DisksAuto, libvirt.CanCopyDisks, func() { m.req.Disks = DisksShared }},
-		{o.Compressed || o.Parallel || o.ZeroCopy || o.Connections > 0 || o.Compression != "", libvirt.CanTune, func() { untune(o) }},
+		{r.PostCopy || o.PostCopy, libvirt.CanPostCopy, func() { r.PostCopy, o.PostCopy = false, false }},
+		{r.Bandwidth > 0, libvirt.CanBoundSpeed, func() { r.Bandwidth = 0 }},
+		{r.DowntimeLimit > 0, libvirt.CanBoundPause, func() { r.DowntimeLimit = 0 }},
+		{r.Disks == DisksAuto, libvirt.CanCopyDisks, func() { r.Disks = DisksShared }},
+		{tuned, libvirt.CanTune, func() {
+			o.Compressed, o.Parallel, o.ZeroCopy, o.Connections, o.Compression, o.XBZRLECache = false, false, false, 0, "", 0
+		}},
 	} {
-		if err := m.driver.Lacks(wish.what); wish.asked && err != nil {
+		if err := d.Lacks(wish.what); wish.requested && err != nil {
 			wish.drop()
-			m.unable = append(m.unable, fmt.Sprintf("left out: %v", err))
+			without = append(without, err)
 		}
 	}
-	if !m.driver.Can(libvirt.CanHeedDisks) {
-		m.req.Unsafe = false // it fears for no disk
-	}
-	if !m.driver.Can(libvirt.CanThrottle) {
-		m.req.NoConverge = true
-	}
-	return nil
-}
-
-// untune takes out what only makes a migration quicker.
-func untune(o *libvirt.MigrateOptions) {
-	o.Compressed, o.Parallel, o.ZeroCopy, o.Connections, o.Compression, o.XBZRLECache = false, false, false, 0, "", 0
+	r.Unsafe = r.Unsafe && d.Can(libvirt.CanHeedDisks) // else it fears for no disk
+	r.NoConverge = r.NoConverge || !d.Can(libvirt.CanThrottle)
+	return r, without, nil
 }
 
 // warnUnsupported notes, before the guest is touched, what this move cannot promise.
 func (m *mover) warnUnsupported() {
-	if err := m.driver.Lacks(libvirt.CanBoundPause); err != nil {
-		m.rec.Unsupported = append(m.rec.Unsupported, libvirt.CanBoundPause)
-		m.note(fmt.Sprintf("the blackout budget of %v cannot be held: %v", m.budget(), err))
+	for _, promise := range []struct {
+		what libvirt.Ability
+		text string
+	}{
+		{libvirt.CanBoundPause, fmt.Sprintf("the blackout budget of %v cannot be held", m.budget())},
+		{libvirt.CanTellPause, "the pause will not be known"},
+	} {
+		if err := m.driver.Lacks(promise.what); err != nil {
+			m.rec.Unsupported = append(m.rec.Unsupported, promise.what)
+			m.note(fmt.Sprintf("%s: %v", promise.text, err))
+		}
 	}
-	if err := m.driver.Lacks(libvirt.CanTellPause); err != nil {
-		m.rec.Unsupported = append(m.rec.Unsupported, libvirt.CanTellPause)
-		m.note(fmt.Sprintf("the pause will not be known: %v", err))
-	}
-	for _, text := range m.unable {
-		m.note(text)
+	for _, err := range m.without {
+		m.note(fmt.Sprintf("left out: %v", err))
 	}
 }

@@ -24,7 +24,8 @@ func Examine(ctx context.Context, req Request, deps Deps) (x Examination, err er
 	defer m.target.Close()
 	defer m.source.Close()
 	if err = m.req.check(); err == nil {
-		unable := m.applyCapabilities()
+		var unable error
+		m.req, m.without, unable = applyCapabilities(m.req, m.driver)
 		err = m.preflight(ctx, true)
 		m.warnUnsupported()
 		x.Refusals = append(refusalIn(unable), m.found.Refusals...)

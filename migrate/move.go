@@ -109,7 +109,7 @@ type mover struct {
 	deps           Deps
 	log            logrus.FieldLogger
 	driver         libvirt.Driver // the source's
-	unable         []string       // what it cannot do of what was asked
+	without        []error        // what it cannot do of what was requested
 	rec            Record
 	source, target endpoint.Endpoint
 	caller         endpoint.Endpoint // the source once more, for the call that migrates alone
@@ -197,9 +197,11 @@ func (m *mover) run(ctx context.Context) error {
 	if err := m.req.check(); err != nil {
 		return err
 	}
-	if err := m.applyCapabilities(); err != nil {
+	var err error
+	if m.req, m.without, err = applyCapabilities(m.req, m.driver); err != nil {
 		return err
 	}
+	m.rec.Cap = m.req.Bandwidth << 20
 	m.plan(ctx)
 	m.beginMeasuring(ctx)
 	place, err := m.takePlace(ctx)

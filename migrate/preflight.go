@@ -2,7 +2,6 @@ package migrate
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"github.com/vmferry/vmferry/migrate/preflight"
@@ -103,12 +102,4 @@ func (m *mover) lockGuest(ctx context.Context, uuid string) error {
 	}
 	m.guard = guard
 	return nil
-}
-
-// hinted is err with what to do about it, where it is about TLS.
-func (m *mover) hinted(err error) error {
-	if hint := preflight.TLSHint(err, m.req.Guest, m.req.Options.TLS); hint != "" {
-		return fmt.Errorf("%w (%s)", err, hint)
-	}
-	return err
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/vmferry/vmferry/migrate/endpoint"
 	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/migrate/preflight"
 )
 
 const (
@@ -45,7 +46,7 @@ func (m *mover) conclude(ctx context.Context, jobErr error) error {
 	case v.outcome == Unknown:
 		return fmt.Errorf("%w: %s", ErrUnknown, v.note)
 	case jobErr != nil:
-		return m.hinted(jobErr)
+		return preflight.WithTLSHint(jobErr, m.req.Guest, m.req.Options.TLS)
 	}
 	return fmt.Errorf("libvirt reported success, and the guest is at the source")
 }

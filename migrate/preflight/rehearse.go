@@ -129,7 +129,7 @@ func connectHint(p *inspection) string {
 
 // libvirtHint says how to get rid of what libvirt refuses, as far as that is known.
 func libvirtHint(ctx context.Context, p *inspection, refused error) string {
-	if hint := TLSHint(refused, p.req.Guest, p.req.Options.TLS); hint != "" {
+	if hint := tlsHint(refused, p.req.Guest, p.req.Options.TLS); hint != "" {
 		return hint
 	}
 	s, err := p.source.Host.Snapshots(ctx, p.req.Guest)

@@ -124,8 +124,16 @@ func checkServer(ctx context.Context, p *inspection, authority, file string) err
 	return p.conclude(judgeFlaws(pki.JudgeServer(raw, ours, name, sure, time.Now())))
 }
 
-// TLSHint says what to do about an error of libvirt's or QEMU's that is about TLS; "" where it is about none.
-func TLSHint(err error, guest string, asked bool) string {
+// WithTLSHint is an error of libvirt's or QEMU's with what to do about it, where it is about TLS.
+func WithTLSHint(err error, guest string, requested bool) error {
+	if hint := tlsHint(err, guest, requested); hint != "" {
+		return fmt.Errorf("%w (%s)", err, hint)
+	}
+	return err
+}
+
+// tlsHint says what to do about an error of libvirt's or QEMU's that is about TLS; "" where it is about none.
+func tlsHint(err error, guest string, requested bool) string {
 	var lerr *libvirt.Error
 	if !errors.As(err, &lerr) {
 		return ""
@@ -137,7 +145,7 @@ func TLSHint(err error, guest string, asked bool) string {
 	case says("VIR_MIGRATE_TLS"):
 		return "migrate_tls_force is set in qemu.conf at one end: set the resource's parameter migration_tls=yes, or type " +
 			"vmferry migrate --tls " + shellword.Operands(guest, "NODE")
-	case !asked:
+	case !requested:
 	case says("does not match the hostname"):
 		return "give the target's server-cert.pem that name as a subjectAltName, or say what name it has: " +
 			"migrate_options=--tls-destination=NAME, where %n is the node's"

@@ -25,7 +25,7 @@ func TestTLSHint(t *testing.T) {
 		{"connection refused", true, ""},
 		{"Certificate does not match the hostname 10.99.0.1", false, ""}, // that of libvirt's own connection
 	} {
-		if hint := TLSHint(says(c.says), "Night Watch 1", c.asked); (hint == "") != (c.hint == "") || !strings.Contains(hint, c.hint) {
+		if hint := tlsHint(says(c.says), "Night Watch 1", c.asked); (hint == "") != (c.hint == "") || !strings.Contains(hint, c.hint) {
 			t.Errorf("%q: %q, want %q", c.says, hint, c.hint)
 		}
 	}
