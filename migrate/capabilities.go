@@ -12,8 +12,8 @@ func BudgetHeld(sourceURI string) error {
 	return libvirt.DriverOf(sourceURI).Lacks(libvirt.CanBoundPause)
 }
 
-// applyCapabilities takes out of a request what the source's driver cannot do: without is why, one for each. What a move
-// is no use without, or would be dangerous, is a refusal.
+// applyCapabilities takes out of a request what the source's driver cannot do: without is why, one for each. What a
+// move is no use without, or would be dangerous, is a refusal.
 func applyCapabilities(r Request, d libvirt.Driver) (_ Request, without []error, err error) {
 	o := &r.Options
 	for _, need := range []struct {
@@ -22,8 +22,8 @@ func applyCapabilities(r Request, d libvirt.Driver) (_ Request, without []error,
 		hint      string
 	}{
 		{r.Firm, libvirt.CanBoundPause, "allow the move to exceed the blackout budget"},
-		{o.TLS, libvirt.CanEncrypt, "leave migration_tls, or --tls, out; migrate_options=--tunnelled sends the memory " +
-			"through libvirt's own connection, which migration_transport=ssh or tls encrypts"},
+		{o.TLS, libvirt.CanEncrypt, "leave migration_tls, or --tls, out; migrate_options=--tunnelled sends the " +
+			"memory through libvirt's own connection, which migration_transport=ssh or tls encrypts"},
 		{o.CopyAll || o.CopyInc || r.Disks == DisksCopy, libvirt.CanCopyDisks,
 			"put the guest's disks on storage that both nodes share"},
 	} {
@@ -42,7 +42,8 @@ func applyCapabilities(r Request, d libvirt.Driver) (_ Request, without []error,
 		{r.DowntimeLimit > 0, libvirt.CanBoundPause, func() { r.DowntimeLimit = 0 }},
 		{r.Disks == DisksAuto, libvirt.CanCopyDisks, func() { r.Disks = DisksShared }},
 		{tuned, libvirt.CanTune, func() {
-			o.Compressed, o.Parallel, o.ZeroCopy, o.Connections, o.Compression, o.XBZRLECache = false, false, false, 0, "", 0
+			o.Compressed, o.Parallel, o.ZeroCopy = false, false, false
+			o.Connections, o.Compression, o.XBZRLECache = 0, "", 0
 		}},
 	} {
 		if err := d.Lacks(wish.what); wish.requested && err != nil {

@@ -44,15 +44,15 @@ type Deps struct {
 	Halted func(ctx context.Context, guest, uuid string) (bool, error)
 	// Wake, when set, lets a guest go on at the source that Halted told of.
 	Wake func(ctx context.Context, guest, uuid string) error
-	// Abort, when set, gives up the migration under way at the source where libvirt's driver cannot; it does not wait for
-	// the end. Errors mean that nothing was given up.
+	// Abort, when set, gives up the migration under way at the source where libvirt's driver cannot; it does not wait
+	// for the end. Errors mean that nothing was given up.
 	Abort func(ctx context.Context, guest, uuid string) error
 	// Slots bounds the migrations at once. The zero value is the default directory with one slot.
 	Slots Slots
 	// Queue, when not nil, gives moves their turns, before they take a slot.
 	Queue Queue
-	// Relay, when not nil, makes the relay of a guest that runs on this node, from its XML. It is called just before the
-	// migration begins, where the hypervisor tells when the guest stands still.
+	// Relay, when not nil, makes the relay of a guest that runs on this node, from its XML. It is called just before
+	// the migration begins, where the hypervisor tells when the guest stands still.
 	Relay func(guest, domainXML string) (Relay, error)
 	// Resolve looks up a host's addresses as this node does; nil is the system's own resolver.
 	Resolve func(ctx context.Context, host string) ([]netip.Addr, error)

@@ -116,8 +116,8 @@ func (c *Copy) HandOver() error {
 // noteLimit is longer than any note, in bytes.
 const noteLimit = 4 << 10
 
-// HasOld reports whether a host has an old copy of an image that the guest with that UUID left there: the note beside it
-// says so.
+// HasOld reports whether a host has an old copy of an image that the guest with that UUID left there: the note beside
+// it says so.
 func HasOld(ctx context.Context, h endpoint.Host, path, uuid string) bool {
 	raw, err := h.ReadImage(ctx, path+disks.NoteSuffix, noteLimit)
 	if err != nil || len(raw) == 0 {

@@ -10,8 +10,8 @@ import (
 	"github.com/vmferry/vmferry/migrate/libvirt"
 )
 
-// Create makes the images at the target that the disks are copied to, each behind a mark that says that it is not complete,
-// and notes that here. begun are those of which something may have been made: after an error, too, Finish has
+// Create makes the images at the target that the disks are copied to, each behind a mark that says that it is not
+// complete, and notes that here. begun are those of which something may have been made: after an error, too, Finish has
 // to be called. Without watched nobody will report the end of the copying: then each is handed over at once.
 func (c *Copy) Create(ctx context.Context, watched bool) (begun []Disk, err error) {
 	for _, i := range c.images {

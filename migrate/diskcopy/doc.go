@@ -1,7 +1,7 @@
 // Package diskcopy copies the disks of a guest that are not on shared storage, with the guest that is migrated live.
 //
-// The pre-flight decides which disks are copied, and hands over a [Plan] of each. libvirt itself copies them, before the
-// first byte of memory; a [Copy] does the rest:
+// The pre-flight decides which disks are copied, and hands over a [Plan] of each. libvirt itself copies them, before
+// the first byte of memory; a [Copy] does the rest:
 //
 //	Create → images at the target, each behind a mark, and a note here → (libvirt copies, a Meter judges) →
 //	HandOver: from here on the guest may run at the target → Finish: by how the move ended

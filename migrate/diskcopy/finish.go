@@ -54,7 +54,8 @@ func (c *Copy) finish(ctx context.Context, i *image, end End) error {
 	return i.transfer.Close()
 }
 
-// removeCopy removes an unfinished copy at the target, if this move made it. The mark goes last: it says what the copy is.
+// removeCopy removes an unfinished copy at the target, if this move made it. The mark goes last: it says what the copy
+// is.
 func (c *Copy) removeCopy(ctx context.Context, i *image) error {
 	if err := c.Target.Connect(ctx, endpoint.LookTime); err != nil {
 		return fmt.Errorf("clean up at the target: %w", err)
@@ -84,8 +85,8 @@ func (c *Copy) tidyTarget(ctx context.Context, i *image) error {
 	there, err := host.DiskVisible(ctx, libvirt.DiskSource{Path: i.Path})
 	if err == nil && there == libvirt.VisibleNo {
 		return fmt.Errorf("disk %q is not in its directory at the target, although the guest runs from it there: "+
-			"something was mounted over it while the disk was copied; unmount that on %s before the guest is stopped: %s",
-			i.Path, c.Peer, shellword.Line("umount", filepath.Dir(i.Path)))
+			"something was mounted over it while the disk was copied; unmount that on %s before the guest is "+
+			"stopped: %s", i.Path, c.Peer, shellword.Line("umount", filepath.Dir(i.Path)))
 	}
 	remove := []string{disks.ArrivingSuffix}
 	if HasOld(ctx, host, i.Path, c.uuid) {

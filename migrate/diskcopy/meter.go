@@ -69,7 +69,8 @@ func (m *Meter) Sample(now time.Time, s libvirt.DiskStats, l Limits) (rate uint6
 		hopeless = fmt.Sprintf("the link has carried nothing of the disks for %v", m.quiet.Round(time.Second))
 	case m.starved >= grace:
 		hopeless = fmt.Sprintf("%d MiB of the disks are left, and they are copied at %.1f MiB/s: "+
-			"that would not end in the %v that are left", s.Remaining>>20, float64(rate)/(1<<20), l.Left.Round(time.Second))
+			"that would not end in the %v that are left",
+			s.Remaining>>20, float64(rate)/(1<<20), l.Left.Round(time.Second))
 	}
 	return rate, hopeless
 }

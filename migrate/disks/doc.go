@@ -24,18 +24,18 @@
 //
 // # What may be removed
 //
-// The mark is as many bytes long as the note says, a number drawn for this move (it takes up no room). An incomplete copy is
-// removed only where the note says that the move made it, and the mark of that size lies in the same directory: so
-// not after a file system was mounted over that, nor where another move, or a person, put a file there. The
-// check and the removal are two calls of libvirt's, some milliseconds apart. An old copy is removed where the note
-// beside it is of the same guest. Nothing is copied from, or put aside on, a file system that other
-// nodes may have mounted ([SharedBy]).
+// The mark is as many bytes long as the note says, a number drawn for this move (it takes up no room). An incomplete
+// copy is removed only where the note says that the move made it, and the mark of that size lies in the same directory:
+// so not after a file system was mounted over that, nor where another move, or a person, put a file there. The check
+// and the removal are two calls of libvirt's, some milliseconds apart. An old copy is removed where the note beside it
+// is of the same guest. Nothing is copied from, or put aside on, a file system that other nodes may have mounted
+// ([SharedBy]).
 //
 // # Whose files count
 //
 // A file counts only where it is a regular one of root, QEMU's user, or who owns the image or its directory: others may
-// be allowed to create files there, and would keep the guest from being started. All else is ignored ([Foreign]), and is
-// renamed where a note needs its name.
+// be allowed to create files there, and would keep the guest from being started. All else is ignored ([Foreign]), and
+// is renamed where a note needs its name.
 //
 // # What a crash leaves
 //

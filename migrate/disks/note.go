@@ -30,7 +30,7 @@ const (
 	Copying     Stage = "copying"      // the target's image is not complete: the one here is current
 	HandingOver Stage = "handing over" // it is complete, and the guest may run there
 	Moved       Stage = "moved"        // it is the current one
-	LeftOver    Stage = "left over"    // the move is over, the guest is here, and the target still has an incomplete copy
+	LeftOver    Stage = "left over"    // the guest is here, and the target still has an incomplete copy
 )
 
 // Note is what the node that a guest moves away from keeps beside each image.

@@ -41,9 +41,9 @@ var networked = map[uint32]string{
 // on a local device (fuseblk).
 const fuse = 0x65735546
 
-// SharedBy returns what kind of file system a file lies on where other hosts may have the same one, and "" where it lies
-// on one of this host alone. A link counts as the file that it leads to. Of a file that is not there, its directory
-// counts. It reads the file system, which may hang: the caller bounds that.
+// SharedBy returns what kind of file system a file lies on where other hosts may have the same one, and "" where it
+// lies on one of this host alone. A link counts as the file that it leads to. Of a file that is not there, its
+// directory counts. It reads the file system, which may hang: the caller bounds that.
 func SharedBy(path string) (kind string, err error) {
 	var at unix.Statfs_t
 	err = unix.Statfs(path, &at)

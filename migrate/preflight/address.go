@@ -93,19 +93,22 @@ func chooseAddress(ctx context.Context, p *inspection) error {
 	return err
 }
 
-// checkGiven refuses an address that somebody gave where its host does not resolve here. One that means this node may be
-// the end of a tunnel; one without a host, such as unix:///run/x, names nothing that could be looked up.
+// checkGiven refuses an address that somebody gave where its host does not resolve here. One that means this node may
+// be the end of a tunnel; one without a host, such as unix:///run/x, names nothing that could be looked up.
 func checkGiven(ctx context.Context, p *inspection) error {
 	name := hostOf(p.req.MigrateURI)
 	if name == "" || len(lookUp(ctx, p, name)) > 0 {
 		return nil
 	}
 	if ctx.Err() != nil { // a name server that gives no answer proves nothing
-		return p.unchecked(fmt.Sprintf("whether the name %q of migrateuri is known here", name), errors.New("no answer in time"))
+		return p.unchecked(fmt.Sprintf("whether the name %q of migrateuri is known here", name), errMute)
 	}
-	return &Refusal{CheckAddress, fmt.Sprintf("the memory is to be sent to %q, and the name %q %s",
-		p.req.MigrateURI, name, nowhere), "correct migrateuri, or make that name the target's here, in DNS or /etc/hosts", nil}
+	return &Refusal{CheckAddress,
+		fmt.Sprintf("the memory is to be sent to %q, and the name %q %s", p.req.MigrateURI, name, nowhere),
+		"correct migrateuri, or make that name the target's here, in DNS or /etc/hosts", nil}
 }
+
+var errMute = errors.New("no answer in time")
 
 // lookUp is empty for a name that does not resolve.
 func lookUp(ctx context.Context, p *inspection, host string) []netip.Addr {

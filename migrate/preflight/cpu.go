@@ -15,7 +15,8 @@ func compareHosts(source, target *libvirtxml.CapsHostCPU) string {
 		return ""
 	}
 	if source.Vendor != target.Vendor || source.Model != target.Model {
-		return fmt.Sprintf("it is %s %s here, and %s %s there", source.Vendor, source.Model, target.Vendor, target.Model)
+		return fmt.Sprintf("it is %s %s here, and %s %s there",
+			source.Vendor, source.Model, target.Vendor, target.Model)
 	}
 	var missing []string
 	for _, f := range source.FeatureFlags {

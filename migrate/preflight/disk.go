@@ -47,7 +47,7 @@ func checkDisk(ctx context.Context, p *inspection, d hostDisk) error {
 	case diskCopied:
 		f.Copies = append(f.Copies, diskcopy.Plan{Disk: diskcopy.Disk{Target: d.target, Path: d.path},
 			Image: libvirt.Image{Path: d.path, Format: d.format}, Previous: previous})
-		f.Lacks = append(f.Lacks, fmt.Sprintf("the target does not have the disk %q before a migration has copied it", d.path))
+		f.Lacks = append(f.Lacks, fmt.Sprintf("the target has no disk %q before a migration copies it", d.path))
 	case diskLeft:
 		f.With = append(f.With, fmt.Sprintf("%q stays behind: the target lacks it, and libvirt leaves drive %s empty, "+
 			"as its startupPolicy is %s", d.source, d.target, d.policy))
@@ -83,7 +83,7 @@ func visible(ctx context.Context, p *inspection, source libvirt.DiskSource) libv
 
 // seeAtTarget asks whether the target has the disk. An unfinished copy of an earlier move does not count: previous is
 // that move's note. One that no move from here is noted for is not touched.
-func seeAtTarget(ctx context.Context, p *inspection, d hostDisk) (there libvirt.Visible, previous disks.Note, err error) {
+func seeAtTarget(ctx context.Context, p *inspection, d hostDisk) (there libvirt.Visible, previous disks.Note, _ error) {
 	if d.source == (libvirt.DiskSource{}) {
 		return libvirt.VisibleYes, previous, nil
 	}
@@ -96,11 +96,11 @@ func seeAtTarget(ctx context.Context, p *inspection, d hostDisk) (there libvirt.
 	if visible(ctx, p, libvirt.DiskSource{Path: mark}) != libvirt.VisibleYes {
 		return there, previous, nil
 	}
-	previous, err = bounded(ctx, func() (disks.Note, error) { return disks.ReadNote(d.path) })
-	ours := err == nil && previous.Mark != 0 && previous.Peer == p.req.Target && strings.EqualFold(previous.UUID, p.found.UUID)
-	if !ours || !previous.Made && there == libvirt.VisibleYes {
-		return there, previous, &Refusal{CheckDisk, fmt.Sprintf("the target has an unfinished copy of the disk %q, and "+
-			"no note here says that a move from here made it", d.path),
+	previous, err := bounded(ctx, func() (disks.Note, error) { return disks.ReadNote(d.path) })
+	ours := err == nil && previous.Mark != 0 && previous.Peer == p.req.Target
+	if !ours || !strings.EqualFold(previous.UUID, p.found.UUID) || !previous.Made && there == libvirt.VisibleYes {
+		return there, previous, &Refusal{CheckDisk,
+			fmt.Sprintf("the target has an unfinished copy of the disk %q, and no note here of the move", d.path),
 			"if it is certain that no guest uses it, remove it there: " + shellword.Line("rm", d.path, mark), nil}
 	}
 	return libvirt.VisibleNo, previous, nil
@@ -115,11 +115,11 @@ func checkLocal(ctx context.Context, p *inspection, d hostDisk) error {
 	kind, err := bounded(ctx, func() (string, error) { return p.deps.SharedBy(d.path) })
 	switch {
 	case err != nil:
-		return &Refusal{CheckDisk, fmt.Sprintf("whether the disk %q is on shared storage is not known", d.path), "", err}
+		return &Refusal{CheckDisk, fmt.Sprintf("it is not known if the disk %q is on shared storage", d.path), "", err}
 	case kind != "":
-		return &Refusal{CheckDisk, fmt.Sprintf("the target does not see the disk %q, which lies on %s here, and is not "+
-			"copied since it may be shared", d.path, kind),
-			fmt.Sprintf("mount it on %s as it is mounted here: %s", p.req.Target, shellword.Line("findmnt", "-T", d.path)), nil}
+		return &Refusal{CheckDisk, fmt.Sprintf("the target does not see the disk %q, which lies on %s here, "+
+			"and is not copied since it may be shared", d.path, kind), fmt.Sprintf(
+			"mount it on %s as it is mounted here: %s", p.req.Target, shellword.Line("findmnt", "-T", d.path)), nil}
 	}
 	return nil
 }
@@ -164,18 +164,18 @@ func checkDiskRoom(ctx context.Context, p *inspection) error {
 	for dir, bytes := range need {
 		room, err := p.target.Host.Room(ctx, dir)
 		if err != nil {
-			return &Refusal{CheckDisk, fmt.Sprintf("the target does not report the free space in %q", dir), poolHint(dir), err}
+			return &Refusal{CheckDisk, fmt.Sprintf("the target reports no free space of %q", dir), poolHint(dir), err}
 		}
 		if room < bytes && !mayReplaceOld(ctx, p, dir) {
-			return &Refusal{CheckDisk, fmt.Sprintf("the target has %d MiB free in %s, and the guest's disks need %d MiB",
-				room>>20, dir, mebibytes(bytes)), "free some there", nil}
+			return &Refusal{CheckDisk, fmt.Sprintf("the target has %d MiB free in %s, and the guest's disks need "+
+				"%d MiB", room>>20, dir, mebibytes(bytes)), "free some there", nil}
 		}
 	}
 	return nil
 }
 
-// mayReplaceOld reports whether the target has old copies of the guest's disks in a folder, of which the current ones are
-// here. They are removed when the disks begin to be copied.
+// mayReplaceOld reports whether the target has old copies of the guest's disks in a folder, of which the current ones
+// are here. They are removed when the disks begin to be copied.
 func mayReplaceOld(ctx context.Context, p *inspection, dir string) (any bool) {
 	for i := range p.found.Copies {
 		c := &p.found.Copies[i]

@@ -115,8 +115,8 @@ func (d hostDisk) leftOut() bool {
 	return d.medium && (d.policy == "optional" || d.policy == "requisite")
 }
 
-// startsWithout reports the same of a guest that is started there, where a disk may be left out, too, and nothing that is
-// requisite.
+// startsWithout reports the same of a guest that is started there, where a disk may be left out, too, and nothing that
+// is requisite.
 func (d hostDisk) startsWithout() bool { return d.policy == "optional" }
 
 // diskFate is what a move does with a disk.
@@ -133,7 +133,9 @@ type destination struct{ guest, node string }
 
 // decide says what is done with a disk, and refuses what cannot be. It is the whole rule; lacks is what of a
 // disk the target lacks below its image, zero where nothing.
-func (d hostDisk) decide(mode DiskMode, there libvirt.Visible, lacks libvirt.DiskSource, to destination) (diskFate, error) {
+func (d hostDisk) decide(
+	mode DiskMode, there libvirt.Visible, lacks libvirt.DiskSource, to destination,
+) (diskFate, error) {
 	refuse := func(check, reason, hint string) (diskFate, error) {
 		return diskThere, &Refusal{check, fmt.Sprintf(reason, d.source.String()), hint, nil}
 	}
@@ -149,15 +151,17 @@ func (d hostDisk) decide(mode DiskMode, there libvirt.Visible, lacks libvirt.Dis
 	case there == libvirt.VisibleNo && copies && d.why == "":
 		return diskCopied, nil
 	case copies && d.why != "" && (mode == DisksCopy || there == libvirt.VisibleNo):
-		return refuse(check, "the disk %q cannot be copied: "+d.why, "put it on storage that both hosts share, or copy it "+
-			"with migrate_options=--copy-storage-inc or --copy-storage-all, to what you have made for it there")
+		return refuse(check, "the disk %q cannot be copied: "+d.why, "put it on storage that both hosts share, or "+
+			"copy it with migrate_options=--copy-storage-inc or --copy-storage-all, to what you have made for it there")
 	case there == libvirt.VisibleNo && d.medium:
 		return refuse(check, "the target does not see the image %q, which the guest only reads", d.ejectHint(to))
 	case there == libvirt.VisibleNo && d.source.Pool != "":
 		return refuse(check, "the target does not see the volume %q", "there: "+
-			shellword.Line("virsh", "pool-start", d.source.Pool)+", or "+shellword.Line("virsh", "pool-refresh", d.source.Pool))
+			shellword.Line("virsh", "pool-start", d.source.Pool)+", or "+
+			shellword.Line("virsh", "pool-refresh", d.source.Pool))
 	case there == libvirt.VisibleNo && !d.writable:
-		return refuse(check, "the target does not see the image %q, which the guest only reads or shares", "put it there too")
+		return refuse(check, "the target does not see the image %q, which the guest only reads or shares",
+			"put it there too")
 	case there == libvirt.VisibleNo && d.why != "":
 		return refuse(check, "the target does not see the disk %q",
 			"connect it there, or put it on storage that both hosts share")
@@ -169,7 +173,8 @@ func (d hostDisk) decide(mode DiskMode, there libvirt.Visible, lacks libvirt.Dis
 		if d.startsWithout() {
 			check = CheckDiskMove
 		}
-		return refuse(check, fmt.Sprintf("the target does not see %q, which the disk %%q needs", lacks), "put it there too")
+		return refuse(check, fmt.Sprintf("the target does not see %q, which the disk %%q needs", lacks),
+			"put it there too")
 	case copies && mode == DisksCopy && there == libvirt.VisibleYes:
 		return refuse(check, "the target has a file %q already",
 			"if it is on shared storage, set disks=auto; if it is an old copy, remove it there")
@@ -182,7 +187,8 @@ func (d hostDisk) decide(mode DiskMode, there libvirt.Visible, lacks libvirt.Dis
 // ejectHint is what to type for a medium that the target lacks. A start takes the medium from the guest's XML again.
 func (d hostDisk) ejectHint(to destination) string {
 	return fmt.Sprintf("put it on %s too, or eject it: %s, and take it out of the guest's XML, "+
-		"or write startupPolicy='optional' into its <source> there", to.node, shellword.Line("virsh", "change-media", to.guest, d.target, "--eject"))
+		"or write startupPolicy='optional' into its <source> there",
+		to.node, shellword.Line("virsh", "change-media", to.guest, d.target, "--eject"))
 }
 
 func poolHint(dir string) string {

@@ -47,7 +47,8 @@ type Deps struct {
 	Source, Target *endpoint.Endpoint // connected by Run
 	// Halted, when set, reports whether a guest that runs by libvirt's word is paused for a migration or save.
 	Halted func(ctx context.Context, guest, uuid string) (bool, error)
-	// Lock keeps the rehearsal apart from other pre-flights and moves of the guest. Its error is that another has the lock.
+	// Lock keeps the rehearsal apart from other pre-flights and moves of the guest. Its error is that another has the
+	// lock.
 	Lock func(ctx context.Context, uuid string) error
 	// SharedBy is disks.SharedBy.
 	SharedBy func(path string) (kind string, err error)

@@ -38,8 +38,8 @@ func checkMemory(ctx context.Context, p *inspection) error {
 			fmt.Sprintf("the target has %d MiB free, and the guest needs %d MiB", free>>20, mebibytes(need)),
 			"free memory there, or move the guest to another node", nil}
 	case short:
-		p.note(fmt.Sprintf("the target may not have memory for the guest: it has %d MiB free, and the guest needs %d MiB",
-			free>>20, mebibytes(need)))
+		p.note(fmt.Sprintf("the target may not have memory for the guest: it has %d MiB free, and the guest needs "+
+			"%d MiB", free>>20, mebibytes(need)))
 	}
 	return nil
 }

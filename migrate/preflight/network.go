@@ -56,7 +56,8 @@ func uplinks(guest *libvirtxml.Domain) []uplink {
 // devices are the names of those of a host's network, none where they could not be had.
 type devices []string
 
-// lacks reports whether it is certain that the host has none of that name: a list without the loopback device is no whole one.
+// lacks reports whether it is certain that the host has none of that name: a list without the loopback device is no
+// whole one.
 func (d devices) lacks(name string) bool {
 	return d.sure() && !slices.Contains(d, name)
 }
@@ -120,8 +121,8 @@ func (u uplink) judgeNetwork(there, here *libvirtxml.Network, d devices) (notes 
 	}
 	named := func(g libvirtxml.NetworkPortGroup) bool { return g.Name == u.portGroup }
 	if u.portGroup != "" && there != nil && !slices.ContainsFunc(there.PortGroups, named) {
-		notes = append(notes, fmt.Sprintf("the target's network %q has no port group %q: the guest gets the default one",
-			u.network, u.portGroup))
+		notes = append(notes, fmt.Sprintf("the target's network %q has no port group %q: the guest gets "+
+			"the default one", u.network, u.portGroup))
 	}
 	if h, _ := bridged(here); len(needs) > 0 && len(h) > 0 && h[0].device != needs[0].device {
 		notes = append(notes, fmt.Sprintf("the network %q is the bridge %q here, and %q at the target",

@@ -25,7 +25,8 @@ func Run(ctx context.Context, req Request, deps Deps) (Findings, error) {
 
 func (p *inspection) run(ctx context.Context) error {
 	if err := p.source.Connect(ctx, connectTime); err != nil {
-		return &Refusal{CheckSource, "the source's libvirt cannot be reached", "is libvirtd or virtqemud running here?", err}
+		return &Refusal{CheckSource, "the source's libvirt cannot be reached",
+			"is libvirtd or virtqemud running here?", err}
 	}
 	here := p.source.Observe(ctx, p.req.Guest)
 	if here.Err != nil && !errors.Is(here.Err, libvirt.ErrNoDomain) {

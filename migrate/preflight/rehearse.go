@@ -54,19 +54,19 @@ func checkRehearsal(ctx context.Context, p *inspection) error {
 	case errors.Is(r.direct, libvirt.ErrNoDomain):
 		return &Refusal{CheckRunning, "the guest has left the source since", "", r.direct}
 	case errors.Is(r.direct, context.DeadlineExceeded):
-		return &Refusal{CheckConnection,
-			fmt.Sprintf("the source's libvirt gets no answer from the target's within %v", connectTime), connectHint(p), r.direct}
+		return &Refusal{CheckConnection, fmt.Sprintf("the source's libvirt gets no answer from the target's within %v",
+			connectTime), connectHint(p), r.direct}
 	}
 	managed, check, err := r.judge()
 	switch {
 	case managed:
 		p.found.Params.Managed = true
-		p.note(fmt.Sprintf("the source's libvirt does not reach the target's (%s): this process manages the migration, "+
-			"and its end aborts it", message(r.direct)))
+		p.note(fmt.Sprintf("the source's libvirt does not reach the target's (%v): this process manages the "+
+			"migration, and its end aborts it", message(r.direct)))
 	case check == CheckLibvirt:
-		return &Refusal{check, "libvirt refuses to migrate the guest", libvirtHint(ctx, p, err), errors.New(message(err))}
+		return &Refusal{check, "libvirt refuses to migrate the guest", libvirtHint(ctx, p, err), message(err)}
 	case err != nil:
-		return &Refusal{check, "the source's libvirt does not reach the target's", connectHint(p), errors.New(message(err))}
+		return &Refusal{check, "the source's libvirt does not reach the target's", connectHint(p), message(err)}
 	}
 	noteCheckpoints(ctx, p)
 	return nil
@@ -114,12 +114,12 @@ func rehearse(ctx context.Context, p *inspection) (r rehearsal) {
 }
 
 // message is what libvirt said, without what was asked.
-func message(err error) string {
+func message(err error) error {
 	var lerr *libvirt.Error
 	if errors.As(err, &lerr) {
-		return lerr.Message
+		return errors.New(lerr.Message)
 	}
-	return err.Error()
+	return errors.New(err.Error())
 }
 
 func connectHint(p *inspection) string {
@@ -147,15 +147,15 @@ func snapshotHint(guest string, s libvirt.Snapshots) string {
 		what, verb, lost string
 		names            []string
 	}{
-		{"snapshots", "snapshot-delete", "their data stays in the images, and libvirt cannot revert to them any more; " +
+		{"snapshots", "snapshot-delete", "their data stays in the images, and libvirt cannot revert to them; " +
 			"without --metadata it is deleted too", s.Snapshots},
 		{"checkpoints", "checkpoint-delete", "the next backup is a full one", s.Checkpoints},
 	} {
 		if len(k.names) == 0 {
 			continue
 		}
-		hints = append(hints, fmt.Sprintf("it has the %s %q: for each, virsh %s --metadata %s, by which libvirt forgets it: %s",
-			k.what, k.names, k.verb, shellword.Operands(guest, k.names[0]), k.lost))
+		hints = append(hints, fmt.Sprintf("it has the %s %q: for each, virsh %s --metadata %s, by which libvirt "+
+			"forgets it: %s", k.what, k.names, k.verb, shellword.Operands(guest, k.names[0]), k.lost))
 	}
 	return strings.Join(hints, "; ")
 }
@@ -178,5 +178,5 @@ func checkAccepted(ctx context.Context, p *inspection) error {
 		return nil
 	}
 	return &Refusal{CheckHypervisor, "the target's libvirt cannot run this guest",
-		"install there what the source has, at least as new", errors.New(message(err))}
+		"install there what the source has, at least as new", message(err)}
 }

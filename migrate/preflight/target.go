@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"libvirt.org/go/libvirtxml"
@@ -85,7 +86,8 @@ func checkLeftover(ctx context.Context, p *inspection, there libvirt.Status) err
 	if job, err := p.target.Host.JobStats(ctx, p.req.Guest); err != nil || !job.Active {
 		return nil
 	}
-	return &Refusal{CheckDuplicate, "the target's libvirt is still at work on an earlier migration or start of the guest",
+	return &Refusal{CheckDuplicate,
+		"the target's libvirt is still at work on an earlier migration or start of the guest",
 		"wait for it, or restart its daemon there, which leaves guests alone: systemctl restart libvirtd", nil}
 }
 
@@ -106,7 +108,7 @@ func runs(caps *libvirtxml.Caps, want libvirt.Machine) bool {
 			continue
 		}
 		for _, d := range g.Arch.Domains {
-			if d.Type == want.VirtType && (hasMachine(d.Machines, want.Type) || hasMachine(g.Arch.Machines, want.Type)) {
+			if d.Type == want.VirtType && hasMachine(slices.Concat(d.Machines, g.Arch.Machines), want.Type) {
 				return true
 			}
 		}
@@ -116,10 +118,6 @@ func runs(caps *libvirtxml.Caps, want libvirt.Machine) bool {
 
 // hasMachine is true for guests without a machine type, as those of container drivers are.
 func hasMachine(machines []libvirtxml.CapsGuestMachine, want string) bool {
-	for _, m := range machines {
-		if m.Name == want || m.Canonical == want {
-			return true
-		}
-	}
-	return want == ""
+	is := func(m libvirtxml.CapsGuestMachine) bool { return m.Name == want || m.Canonical == want }
+	return want == "" || slices.ContainsFunc(machines, is)
 }

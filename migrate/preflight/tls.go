@@ -68,7 +68,7 @@ func judgeFlaws(f pki.Flaws) (notes []string, err error) {
 	}
 	if len(f.Fatal) > 0 {
 		err = &Refusal{CheckTLS, tlsReason + ", and " + strings.Join(f.Fatal, ", "),
-			"make a new one, or name the one that it is for in --tls-destination: see TLS in ocf_vmferry_Domain(7)", nil}
+			"make a new one, or name what it is for in --tls-destination: see TLS in ocf_vmferry_Domain(7)", nil}
 	}
 	return notes, err
 }
@@ -143,8 +143,8 @@ func tlsHint(err error, guest string, requested bool) string {
 	}
 	switch {
 	case says("VIR_MIGRATE_TLS"):
-		return "migrate_tls_force is set in qemu.conf at one end: set the resource's parameter migration_tls=yes, or type " +
-			"vmferry migrate --tls " + shellword.Operands(guest, "NODE")
+		return "migrate_tls_force is set in qemu.conf at one end: set the resource's parameter migration_tls=yes, or " +
+			"type vmferry migrate --tls " + shellword.Operands(guest, "NODE")
 	case !requested:
 	case says("does not match the hostname"):
 		return "give the target's server-cert.pem that name as a subjectAltName, or say what name it has: " +
