@@ -7,17 +7,17 @@ import (
 	"github.com/vmferry/vmferry/migrate/endpoint"
 )
 
-// check is one check of a guest that runs at the source, with both ends connected. It changes nothing, and its error
+// entry is one check of a guest that runs at the source, with both ends connected. It changes nothing, and its error
 // is a [*Refusal].
-type check struct {
+type entry struct {
 	name  string // of its refusals; some refuse by a more precise one
 	limit time.Duration
 	ask   func(ctx context.Context, p *inspection) error
 }
 
-// checks are all of them, in their order: what names the cause best goes first, and what needs the answers of others
+// table has all of them, in their order: what names the cause best goes first, and what needs the answers of others
 // last.
-var checks = []check{
+var table = []entry{
 	{CheckSameHost, capsTime, checkSameHost},
 	{CheckDuplicate, 2 * endpoint.LookTime, checkDuplicate},
 	{CheckHypervisor, askTime, checkHypervisor},

@@ -81,10 +81,11 @@ func (p *inspection) askAll(ctx context.Context) error {
 	if err := p.describe(ctx); err != nil {
 		return err
 	}
-	for _, c := range checks {
+	for _, c := range table {
 		if p.source.Host == nil || p.target.Host == nil {
 			return nil // a refusal has said so
 		}
+		p.log.WithField("check", c.name).Debug("pre-flight check")
 		ask, cancel := context.WithTimeout(ctx, c.limit)
 		err := p.refuse(c.ask(ask, p))
 		cancel()

@@ -91,7 +91,7 @@ func checkOf(err error) string {
 
 // The table has a limit and a function for each check, and names them as refusals do.
 func TestChecks(t *testing.T) {
-	for _, c := range checks {
+	for _, c := range table {
 		if c.name == "" || c.limit <= 0 || c.ask == nil {
 			t.Errorf("check %q: limit %v", c.name, c.limit)
 		}
