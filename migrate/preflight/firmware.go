@@ -18,15 +18,11 @@ func firmwareFiles(guest *libvirtxml.Domain) (paths []string) {
 	if guest.OS == nil {
 		return nil
 	}
-	if l := guest.OS.Loader; l != nil && filepath.IsAbs(l.Path) {
+	if l := guest.OS.Loader; l != nil {
 		paths = append(paths, l.Path)
 	}
-	for _, p := range []string{guest.OS.Kernel, guest.OS.Initrd} {
-		if filepath.IsAbs(p) {
-			paths = append(paths, p)
-		}
-	}
-	return paths
+	paths = append(paths, guest.OS.Kernel, guest.OS.Initrd)
+	return slices.DeleteFunc(paths, func(p string) bool { return !filepath.IsAbs(p) })
 }
 
 // emulatesTPM reports whether swtpm runs beside the guest.
@@ -56,16 +52,15 @@ func hasSwtpm(caps string) bool {
 
 // checkFirmware wants the files and programs of the guest's firmware at the target.
 func checkFirmware(ctx context.Context, p *inspection) error {
-	guest := p.guest
-	for _, path := range firmwareFiles(guest) {
+	for _, path := range firmwareFiles(p.guest) {
 		if err := p.refuse(checkFile(ctx, p, path)); err != nil {
 			return err
 		}
 	}
-	if !emulatesTPM(guest) {
-		return nil
+	if emulatesTPM(p.guest) {
+		return checkTPM(ctx, p)
 	}
-	return checkTPM(ctx, p)
+	return nil
 }
 
 // parents is how many directories above one that cannot be looked into may show that it does not exist.

@@ -1,6 +1,7 @@
 package preflight
 
 import (
+	"cmp"
 	"context"
 
 	"libvirt.org/go/libvirtxml"
@@ -51,20 +52,11 @@ func memoryOf(guest *libvirtxml.Domain) uint64 {
 	return 0
 }
 
-// unitBytes knows the units of libvirt's domain format; live XML has always KiB, the default.
-func unitBytes(unit string) uint64 {
-	switch unit {
-	case "b", "bytes":
-		return 1
-	case "M", "MiB":
-		return 1 << 20
-	case "G", "GiB":
-		return 1 << 30
-	case "T", "TiB":
-		return 1 << 40
-	}
-	return 1 << 10
-}
+// units are those of libvirt's domain format in bytes, but for KiB, the default, which live XML always has.
+var units = map[string]uint64{"b": 1, "bytes": 1, "M": 1 << 20, "MiB": 1 << 20, "G": 1 << 30, "GiB": 1 << 30,
+	"T": 1 << 40, "TiB": 1 << 40}
+
+func unitBytes(unit string) uint64 { return cmp.Or(units[unit], 1<<10) }
 
 // mebibytes rounds up.
 func mebibytes(bytes uint64) uint64 { return (bytes + 1<<20 - 1) >> 20 }

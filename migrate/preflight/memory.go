@@ -31,15 +31,13 @@ func checkMemory(ctx context.Context, p *inspection) error {
 	if err != nil {
 		return p.unchecked("memory", err)
 	}
+	has := fmt.Sprintf("has %d MiB free, and the guest needs %d MiB", free>>20, mebibytes(need))
 	short, refused := JudgeMemory(need, free, fixed, p.req.Memory)
 	switch {
 	case refused:
-		return &Refusal{CheckMemory,
-			fmt.Sprintf("the target has %d MiB free, and the guest needs %d MiB", free>>20, mebibytes(need)),
-			"free memory there, or move the guest to another node", nil}
+		return &Refusal{CheckMemory, "the target " + has, "free memory there, or move the guest to another node", nil}
 	case short:
-		p.note(fmt.Sprintf("the target may not have memory for the guest: it has %d MiB free, and the guest needs "+
-			"%d MiB", free>>20, mebibytes(need)))
+		p.note("the target may not have memory for the guest: it " + has)
 	}
 	return nil
 }

@@ -42,7 +42,9 @@ func checkRehearsal(ctx context.Context, p *inspection) error {
 	if slices.ContainsFunc(p.found.Refusals, func(r *Refusal) bool { return r.Check == CheckJob }) {
 		return nil // libvirt would wait for that job, for longer than the question may take
 	}
-	if err := lock(ctx, p); err != nil {
+	wait, stop := context.WithTimeout(ctx, connectTime)
+	defer stop()
+	if err := p.deps.Lock(wait, p.found.UUID); err != nil {
 		return &Refusal{CheckJob, "another pre-flight or move of the guest is under way", "wait for it", err}
 	}
 	ctx, cancel := context.WithTimeout(ctx, connectTime)
@@ -84,12 +86,6 @@ func noteCheckpoints(ctx context.Context, p *inspection) {
 	if !p.req.All {
 		p.note(text)
 	}
-}
-
-func lock(ctx context.Context, p *inspection) error {
-	ctx, cancel := context.WithTimeout(ctx, connectTime)
-	defer cancel()
-	return p.deps.Lock(ctx, p.found.UUID)
 }
 
 // rehearse asks for both ways, for the second only where the first does not do. Before the second is taken the first is
