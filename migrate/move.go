@@ -339,9 +339,9 @@ func (m *mover) runPreflight(ctx context.Context) error {
 		m.adoptDisks(ctx, m.target.Host)
 	case m.found.Adopted:
 		m.adoptDisks(ctx, m.source.Host)
-		if m.found.InPostCopy {
-			m.tape.joinPostCopy()
-		}
+	}
+	if m.found.InPostCopy {
+		m.tape.joinPostCopy()
 	}
 	return nil
 }

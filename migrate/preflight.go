@@ -71,7 +71,10 @@ func (m *mover) preflight(ctx context.Context, all bool) error {
 	m.found.Paused = m.found.Paused || paused
 	m.uuid, m.rec.UUID, m.rec.Memory = m.found.UUID, m.found.UUID, m.found.Memory
 	m.rec.Notes = append(m.rec.Notes, m.found.Notes...)
-	if m.found.AtSource {
+	switch {
+	case m.found.AtBoth:
+		m.rec.Outcome = Unknown
+	case m.found.AtSource:
 		m.rec.Outcome = Stayed // until something is begun
 	}
 	m.disks.Plan(m.uuid, m.found.Copies)

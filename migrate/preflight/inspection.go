@@ -62,7 +62,8 @@ type Deps struct {
 type Findings struct {
 	UUID     string // of the guest, "" where not known
 	Already  bool   // the guest runs at the target, and not at the source: it was moved before
-	AtSource bool   // the guest is at the source, and does not run at the target
+	AtSource bool   // the guest is at the source
+	AtBoth   bool   // and runs at the target, too
 	Paused   bool   // the guest was paused before the move, on purpose
 	// Adopted says that a migration to this target is under way, which another caller began, and InPostCopy that the
 	// guest runs at the target already.

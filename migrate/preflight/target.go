@@ -50,9 +50,7 @@ func checkDuplicate(ctx context.Context, p *inspection) error {
 	if there.Err == nil && strings.EqualFold(there.Status.UUID, p.found.UUID) && !there.Status.State.Active() {
 		return checkLeftover(ctx, p, there.Status)
 	}
-	if there.Err == nil && there.Condition(p.found.UUID) == endpoint.Running {
-		p.found.AtSource = false
-	}
+	p.found.AtBoth = there.Condition(p.found.UUID) == endpoint.Running
 	return judgeDuplicate(there, p.found.UUID)
 }
 
