@@ -6,16 +6,11 @@ import (
 
 	"libvirt.org/go/libvirtxml"
 
+	"github.com/vmferry/vmferry/migrate/endpoint"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 )
 
-// Describer is as much of [endpoint.Host] as it takes to know a guest and its disks.
-type Describer interface {
-	XML(ctx context.Context, guest string) (string, error)
-	DiskSize(ctx context.Context, guest, disk string) (libvirt.DiskSize, error)
-}
-
-func readGuest(ctx context.Context, h Describer, name string) (*libvirtxml.Domain, error) {
+func readGuest(ctx context.Context, h endpoint.Host, name string) (*libvirtxml.Domain, error) {
 	doc, err := h.XML(ctx, name)
 	guest := &libvirtxml.Domain{}
 	if err == nil {

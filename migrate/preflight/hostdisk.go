@@ -8,6 +8,7 @@ import (
 	"libvirt.org/go/libvirtxml"
 
 	"github.com/vmferry/vmferry/migrate/diskcopy"
+	"github.com/vmferry/vmferry/migrate/endpoint"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/migrate/shellword"
 )
@@ -198,7 +199,7 @@ func poolHint(dir string) string {
 
 // DiskBytes is about how much of a guest's disks a move in this mode copies, in bytes that their images take
 // up: of those that the target may see already nothing is known here.
-func DiskBytes(ctx context.Context, h Describer, guest string, mode DiskMode) (all uint64, err error) {
+func DiskBytes(ctx context.Context, h endpoint.Host, guest string, mode DiskMode) (all uint64, err error) {
 	if mode == DisksShared || mode == "" {
 		return 0, nil
 	}
@@ -218,7 +219,7 @@ func DiskBytes(ctx context.Context, h Describer, guest string, mode DiskMode) (a
 }
 
 // Images are the guest's disks that are files or devices, each of which an earlier move may have begun to copy.
-func Images(ctx context.Context, h Describer, guest string) (all []diskcopy.Disk, err error) {
+func Images(ctx context.Context, h endpoint.Host, guest string) (all []diskcopy.Disk, err error) {
 	parsed, err := readGuest(ctx, h, guest)
 	if err != nil {
 		return nil, fmt.Errorf("read the disks of guest %q: %w", guest, err)
