@@ -45,28 +45,6 @@ func TestMemoryGoesWhereLibvirtIsReached(t *testing.T) {
 	}
 }
 
-func TestGivenAddressIsLookedUp(t *testing.T) {
-	for _, c := range []struct {
-		given   string
-		refused bool
-	}{
-		{"tcp://node2", false}, {"tcp://node2:49152", false}, {"tcp://192.0.2.9", false}, {"tcp://[2001:db8::2]:7", false},
-		{"tcp://self:7", false}, // a tunnel
-		{"unix:///run/x.sock", false}, {"rdma://node2", false},
-		{"tcp://no-such-host.example", true}, {"rdma://no-such-host.example:7", true},
-	} {
-		synctest.Test(t, func(t *testing.T) {
-			p := newPair(t)
-			p.req.MigrateURI = c.given
-			x, err := Examine(t.Context(), p.req, p.deps)
-			refused := len(x.Refusals) == 1 && x.Refusals[0].Check == CheckAddress
-			if err != nil || refused != c.refused || len(x.Refusals) > 1 {
-				t.Errorf("%s: %+v, %v", c.given, x, err)
-			}
-		})
-	}
-}
-
 func TestNoNameLeadsToTheTarget(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPair(t)

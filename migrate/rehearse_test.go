@@ -145,48 +145,6 @@ func TestRehearsalWithoutAnAnswer(t *testing.T) {
 	}
 }
 
-// What the target refuses counts where the source accepts it.
-func TestTargetLacksWhatTheGuestIsMadeOf(t *testing.T) {
-	refused := says("Emulator '/usr/bin/qemu' does not support machine type 'pc-i440fx-99.0'")
-	for _, c := range []struct {
-		name        string
-		there, here error
-		refused     bool
-		note        string
-	}{
-		{"both accept", nil, nil, false, ""},
-		{"target refuses", refused, nil, true, ""},
-		{"both refuse", refused, refused, false, ""},
-		{"connection lost", &libvirt.Error{Message: "broken", Kind: libvirt.ErrConnect}, nil, false, "was not checked"},
-	} {
-		synctest.Test(t, func(t *testing.T) {
-			p := newPair(t)
-			p.target.accepts, p.source.accepts = c.there, c.here
-			x, err := Examine(t.Context(), p.req, p.deps)
-			if err != nil || (len(x.Refusals) == 1) != c.refused || c.refused && x.Refusals[0].Check != CheckHypervisor {
-				t.Errorf("%s: %v, %v", c.name, x.Refusals, err)
-			}
-			if !strings.Contains(strings.Join(x.Notes, ";"), c.note) {
-				t.Errorf("%s: notes %q", c.name, x.Notes)
-			}
-		})
-	}
-}
-
-// An operation that libvirt does not support for this guest is a refusal like any other.
-func TestUnsupportedForThisGuest(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		p := newPair(t)
-		p.source.rehearsal = func(libvirt.MigrateParams) error {
-			return &libvirt.Error{Code: 84, Kind: libvirt.ErrUnsupported, Message: "migration with such a device is not supported"}
-		}
-		x, err := Examine(t.Context(), p.req, p.deps)
-		if err != nil || len(x.Refusals) != 1 || x.Refusals[0].Check != CheckLibvirt {
-			t.Errorf("%+v, %v", x, err)
-		}
-	})
-}
-
 // The source's daemon does not notice that the target of a migration is gone which this process manages.
 func TestManagedMoveNoticesItsTarget(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -3,6 +3,7 @@ package preflight
 import (
 	"net/netip"
 	"testing"
+	"testing/synctest"
 )
 
 func addrs(texts ...string) (all []netip.Addr) {
@@ -57,5 +58,27 @@ func TestRoute(t *testing.T) {
 		if uri != c.uri || (err != nil) != c.refused || (uri != "") != (why != "") {
 			t.Errorf("%s: %q because %q, %v", c.name, uri, why, err)
 		}
+	}
+}
+
+func TestGivenAddressIsLookedUp(t *testing.T) {
+	for _, c := range []struct {
+		given   string
+		refused bool
+	}{
+		{"tcp://node2", false}, {"tcp://node2:49152", false}, {"tcp://192.0.2.9", false}, {"tcp://[2001:db8::2]:7", false},
+		{"tcp://self:7", false}, // a tunnel
+		{"unix:///run/x.sock", false}, {"rdma://node2", false},
+		{"tcp://no-such-host.example", true}, {"rdma://no-such-host.example:7", true},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			p := newPair(t)
+			p.req.MigrateURI = c.given
+			x, err := p.run(t)
+			refused := len(x.Refusals) == 1 && x.Refusals[0].Check == CheckAddress
+			if err != nil || refused != c.refused || len(x.Refusals) > 1 {
+				t.Errorf("%s: %+v, %v", c.given, x, err)
+			}
+		})
 	}
 }

@@ -4,8 +4,11 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"testing/synctest"
 
 	"libvirt.org/go/libvirtxml"
+
+	"github.com/vmferry/vmferry/migrate/libvirt"
 )
 
 func domainWith(t testing.TB, devices string) *libvirtxml.Domain {
@@ -81,4 +84,61 @@ func FuzzNetworks(f *testing.F) {
 			t.Error("a refusal without a reason")
 		}
 	})
+}
+
+// TestNetworks has a guest on a network or a bridge, and a target with what is named.
+func TestNetworks(t *testing.T) {
+	const card = `<interface type='network'><source network='dmz' portgroup='v7'/></interface>`
+	active := func(doc string) map[string]libvirt.Network {
+		return map[string]libvirt.Network{"dmz": {XML: strings.Replace(doc, "</network>", "<portgroup name='v7'/></network>", 1), Active: true}}
+	}
+	for _, c := range []struct {
+		name, card string
+		networks   map[string]libvirt.Network
+		devices    []string // nil where they cannot be had
+		starts     bool
+		refused    string // "" for a move
+		note       string // "" for none
+	}{
+		{"bridge is there", bridgeCard, nil, []string{"lo", "br77"}, false, "", ""},
+		{"bridge is missing", bridgeCard, nil, []string{"lo", "br0"}, false, `no bridge "br77"`, ""},
+		{"a hook may make the bridge", bridgeCard, nil, []string{"lo", "br0"}, false, "", "unless the hook script there makes it"},
+		{"bridge cannot be looked for", bridgeCard, nil, nil, false, "", `bridge "br77" was not checked`},
+		{"a socket is in no list", `<interface type='vhostuser'><source type='unix' path='/a.sock' mode='server'/></interface>`, nil, []string{"lo"}, false, "", `socket "/a.sock" was not checked`},
+		{"macvtap's device is missing", `<interface type='direct'><source dev='eth1' mode='bridge'/></interface>`, nil, []string{"lo"}, false, `no network device "eth1"`, ""},
+		{"no network", card, nil, []string{"lo"}, false, "net-define", ""},
+		{"network is not active", card, map[string]libvirt.Network{"dmz": {XML: nat}}, []string{"lo"}, false, "net-start dmz", ""},
+		{"network will be started", card, map[string]libvirt.Network{"dmz": {XML: strings.Replace(nat, "</network>", "<portgroup name='v7'/></network>", 1)}}, []string{"lo"}, true, "", ""},
+		{"libvirt's own bridge", card, active(nat), []string{"lo"}, false, "", ""},
+		{"isolated network", card, active(isolated), []string{"lo"}, false, "", ""},
+		{"its bridge is there", card, active(hostBridge), []string{"lo", "br77"}, false, "", ""},
+		{"its bridge is missing", card, active(hostBridge), []string{"lo", "br0"}, false, `not its bridge "br77"`, ""},
+		{"it is another bridge there", card, active(otherBr), []string{"lo", "br0"}, false, "", `is the bridge "br77" here, and "br0" at the target`},
+		{"one of its devices is there", card, active(macvtap), []string{"lo", "eth2"}, false, "", ""},
+		{"none of its devices is there", card, active(macvtap), []string{"lo", "eth0"}, false, `none of its devices`, ""},
+		{"no port group", card, map[string]libvirt.Network{"dmz": {XML: nat, Active: true}}, []string{"lo"}, false, "", `no port group "v7"`},
+		{"a description that is none", card, map[string]libvirt.Network{"dmz": {XML: "<", Active: true}}, []string{"lo"}, false, "", ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := newPair(t)
+				p.source.xml = strings.Replace(guestDoc, "</devices>", c.card+"</devices>", 1)
+				p.source.networks, p.target.networks, p.req.StartsNetworks = active(hostBridge), c.networks, c.starts
+				if c.devices != nil {
+					p.target.names = map[string][]string{"/sys/class/net": c.devices}
+				}
+				if strings.HasPrefix(c.name, "a hook") {
+					p.target.names["/etc/libvirt/hooks"] = []string{"qemu"}
+				}
+				x, err := p.run(t)
+				if err != nil || (len(x.Refusals) > 0) != (c.refused != "") || len(x.Refusals) > 0 && !strings.Contains(x.Refusals[0].Error(), c.refused) {
+					t.Errorf("refused %v, want %q; %v", x.Refusals, c.refused, err)
+				}
+				notes := strings.Join(x.Notes, "; ")
+				if (notes != "") != (c.note != "") || !strings.Contains(notes, c.note) {
+					t.Errorf("notes %q, want %q", notes, c.note)
+				}
+			})
+		})
+	}
 }
