@@ -24,7 +24,7 @@ type Relay interface {
 	Hold(stopped time.Time)
 	// Pass says that the target has the guest.
 	Pass()
-	// Drop says that the guest goes on at the source.
+	// Drop says that the guest is resumed at the source.
 	Drop()
 	// Close ends it and returns how many frames were forwarded. Before that it waits, until ctx ends, for those that
 	// are still to be. The error says why not all were, or could not be.
@@ -35,24 +35,24 @@ type Relay interface {
 type Deps struct {
 	// Open connects to the libvirt at a URI. It is called again when a connection breaks.
 	Open func(ctx context.Context, uri string) (Host, error)
-	// Gone, when set, is asked while the source's libvirt gives no answer: has the guest's
-	// hypervisor process on this node ended? True must be proof. Errors mean "cannot tell".
+	// Gone, when set, is asked while the source's libvirt gives no answer: has the guest's hypervisor process on this
+	// node ended? True must be proof. An error means that it is not known.
 	Gone func(ctx context.Context, guest, uuid string) (bool, error)
-	// Halted, when set, is asked where the source's libvirt says that the guest runs, and its driver does not know
-	// that by itself: does the guest stand still there, for a hand-over that is under way or has failed? Errors mean
-	// "cannot tell", and libvirt's word counts.
+	// Halted, when set, is asked where the source's libvirt reports a running guest, and its driver does not know that
+	// by itself: is the guest paused there, for a switchover that is under way or has failed? An error means that it is
+	// not known, and libvirt's state counts.
 	Halted func(ctx context.Context, guest, uuid string) (bool, error)
-	// Wake, when set, lets a guest go on at the source that Halted told of.
+	// Wake, when set, resumes a guest at the source that Halted reported.
 	Wake func(ctx context.Context, guest, uuid string) error
-	// Abort, when set, gives up the migration under way at the source where libvirt's driver cannot; it does not wait
-	// for the end. Errors mean that nothing was given up.
+	// Abort, when set, aborts the migration under way at the source where libvirt's driver cannot; it does not wait for
+	// the end. An error means that nothing was aborted.
 	Abort func(ctx context.Context, guest, uuid string) error
 	// Slots bounds the migrations at once. The zero value is the default directory with one slot.
 	Slots Slots
 	// Queue, when not nil, gives moves their turns, before they take a slot.
 	Queue Queue
 	// Relay, when not nil, makes the relay of a guest that runs on this node, from its XML. It is called just before
-	// the migration begins, where the hypervisor tells when the guest stands still.
+	// the migration begins, where the hypervisor reports when the guest is paused.
 	Relay func(guest, domainXML string) (Relay, error)
 	// Resolve looks up a host's addresses as this node does; nil is the system's own resolver.
 	Resolve func(ctx context.Context, host string) ([]netip.Addr, error)

@@ -101,7 +101,7 @@ func (m *mover) lockGuest(ctx context.Context, uuid string) error {
 		return err
 	}
 	if err != nil {
-		m.log.WithError(err).Info("the pre-flight is not kept apart from others")
+		m.log.WithError(err).Info("the guest cannot be locked against other pre-flights and moves")
 	}
 	m.guard = guard
 	return nil

@@ -15,9 +15,9 @@ import (
 type reach string
 
 const (
-	elsewhere reach = ""                      // to another host
-	nowhere   reach = "does not resolve here" // to none
-	home      reach = "means this node here"  // to this node, or to whoever asks
+	elsewhere reach = ""                           // to another host
+	nowhere   reach = "does not resolve here"      // to none
+	home      reach = "resolves to this node here" // to this node, or to whoever asks
 )
 
 // reachOf is where a name leads that has such addresses; own are this node's. One wrong address of several is enough,
@@ -74,7 +74,7 @@ func chooseAddress(ctx context.Context, p *inspection) error {
 	}
 	name, err := p.target.Host.Hostname(ctx)
 	if err != nil {
-		return p.unchecked("whether the target's own name is known here", err)
+		return p.unchecked("whether the target's own name resolves here", err)
 	}
 	own := ownAddresses
 	if p.deps.Own != nil {
@@ -101,7 +101,7 @@ func checkGiven(ctx context.Context, p *inspection) error {
 		return nil
 	}
 	if ctx.Err() != nil { // a name server that gives no answer proves nothing
-		return p.unchecked(fmt.Sprintf("whether the name %q of migrateuri is known here", name), errMute)
+		return p.unchecked(fmt.Sprintf("whether the name %q of migrateuri resolves here", name), errMute)
 	}
 	return &Refusal{CheckAddress,
 		fmt.Sprintf("the memory is to be sent to %q, and the name %q %s", p.req.MigrateURI, name, nowhere),
@@ -123,7 +123,7 @@ func lookUp(ctx context.Context, p *inspection, host string) []netip.Addr {
 	}
 	addrs, err := resolve(ctx, host)
 	if err != nil {
-		p.log.WithError(err).Infof("the name %q is not known here", host)
+		p.log.WithError(err).Infof("the name %q does not resolve here", host)
 	}
 	return addrs
 }

@@ -87,7 +87,7 @@ func checkHugePages(ctx context.Context, p *inspection) error {
 	}
 	size, pages := hugePages(guest)
 	if size == 0 {
-		p.note("the target's huge pages were not checked: the guest does not say of which size they are")
+		p.note("the target's huge pages were not checked: the guest's XML does not say their size")
 		return nil
 	}
 	free, err := p.target.Host.FreePages(ctx, size)

@@ -54,7 +54,7 @@ func checkRehearsal(ctx context.Context, p *inspection) error {
 	case libvirt.Unimplemented(r.direct):
 		return p.unchecked("what libvirt itself would refuse", r.direct)
 	case errors.Is(r.direct, libvirt.ErrNoDomain):
-		return &Refusal{CheckRunning, "the guest has left the source since", "", r.direct}
+		return &Refusal{CheckRunning, "the guest is not at the source any more", "", r.direct}
 	case errors.Is(r.direct, context.DeadlineExceeded):
 		return &Refusal{CheckConnection, fmt.Sprintf("the source's libvirt gets no answer from the target's within %v",
 			connectTime), connectHint(p), r.direct}
@@ -64,7 +64,7 @@ func checkRehearsal(ctx context.Context, p *inspection) error {
 	case managed:
 		p.found.Params.Managed = true
 		p.note(fmt.Sprintf("the source's libvirt does not reach the target's (%v): this process manages the "+
-			"migration, and its end aborts it", message(r.direct)))
+			"migration, which is aborted when it ends", message(r.direct)))
 	case check == CheckLibvirt:
 		return &Refusal{check, "libvirt refuses to migrate the guest", libvirtHint(ctx, p, err), message(err)}
 	case err != nil:

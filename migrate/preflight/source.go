@@ -92,7 +92,7 @@ func judgeJob(state sourceState, job libvirt.JobStats, err error) error {
 		return &Refusal{CheckRunning, "the guest was left paused by a migration",
 			"stop it: it is not known here whether the target ran it", nil}
 	case err != nil && !errors.Is(err, libvirt.ErrUnsupported):
-		return &Refusal{CheckJob, "cannot tell whether a job of the guest is under way", "", err}
+		return &Refusal{CheckJob, "it is not known whether a job of the guest is under way", "", err}
 	}
 	return nil
 }
@@ -125,7 +125,7 @@ func jobAtSource(ctx context.Context, p *inspection) (libvirt.JobStats, error) {
 	}
 }
 
-// checkOtherHalf wants the other half of a guest whose post-copy broke at this target, and not at another. connect is
+// checkOtherHalf wants the other half of a guest whose post-copy failed at this target, and not at another. connect is
 // the error of the connection to it.
 func checkOtherHalf(ctx context.Context, p *inspection, connect error) error {
 	there := endpoint.Observation{Err: connect}
@@ -136,6 +136,6 @@ func checkOtherHalf(ctx context.Context, p *inspection, connect error) error {
 		return nil
 	}
 	return &Refusal{CheckRunning,
-		"a post-copy of the guest broke, and its other half is not at the target, where it is " + there.String(),
+		"post-copy of the guest failed, and the rest of it is not at the target, where it is " + there.String(),
 		"move it to where it was moved to before, or destroy it at both ends and start it again", nil}
 }

@@ -81,7 +81,7 @@ func checkTLS(ctx context.Context, p *inspection) error {
 	}
 	s, err := pki.Read(cmp.Or(p.deps.Conf, pki.ConfPath))
 	if err != nil {
-		p.note("where the certificates are is taken to be as usual: " + err.Error())
+		p.note("the certificates are assumed to be in the default directory: " + err.Error())
 	}
 	here := certificatesAt(ctx, p.source.Host, s, s.SenderNeeds())
 	if err := p.conclude(here.judge("source")); err != nil {
@@ -118,7 +118,7 @@ func checkServer(ctx context.Context, p *inspection, authority, file string) err
 	var ours []byte
 	if hostOf(p.req.SourceURI) == "" {
 		if ours, err = pki.ReadFile(authority); err != nil {
-			p.log.WithError(err).Info("this node's own authority is not known")
+			p.log.WithError(err).Info("this node's own CA certificate cannot be read")
 		}
 	}
 	return p.conclude(judgeFlaws(pki.JudgeServer(raw, ours, name, sure, time.Now())))

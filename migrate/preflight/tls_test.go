@@ -119,7 +119,7 @@ func TestCertificatesAreLookedForBeforeTheMove(t *testing.T) {
 			p.target.texts[filepath.Join(pki.DefaultDir, pki.ServerCert)] = []byte("rubbish")
 		}, "", "no certificate that can be read"},
 		{"the target's cannot be read", func(_ *testing.T, p *pair) { p.target.texts = nil }, "", "was not read"},
-		{"qemu.conf is no file", func(_ *testing.T, p *pair) { p.deps.Conf = filepath.Dir(p.deps.Conf) }, "", "taken to be as usual"},
+		{"qemu.conf is no file", func(_ *testing.T, p *pair) { p.deps.Conf = filepath.Dir(p.deps.Conf) }, "", "assumed to be in the default directory"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
