@@ -226,7 +226,7 @@ func (m *mover) spareMemory(ctx context.Context) {
 	if m.policy.Delta == 0 {
 		return
 	}
-	if m.found.MemoryLimit {
+	if g := m.found.Guest; g != nil && g.MemoryTune != nil && g.MemoryTune.HardLimit != nil {
 		m.policy.Delta = 0
 		return
 	}

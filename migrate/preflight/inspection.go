@@ -70,8 +70,8 @@ type Findings struct {
 	Adopted, InPostCopy bool
 	PostCopyBroken      bool // an earlier migration broke in its post-copy phase, and can be recovered
 
-	Memory      uint64 // bytes that the guest has
-	MemoryLimit bool   // the guest's process is killed beyond a limit of its own
+	Guest  *libvirtxml.Domain // as the target gets it, nil before it was read
+	Memory uint64             // bytes that the guest has
 	// Params are what the migration begins with. An attempt adds its own.
 	Params libvirt.MigrateParams
 	Copies []diskcopy.Plan // the disks that are copied with the guest
@@ -103,7 +103,6 @@ type inspection struct {
 	found          Findings
 
 	guest                  *libvirtxml.Domain // as it runs
-	portable               *libvirtxml.Domain // as the target gets it
 	sent                   string             // the same as text, "" where the driver does not give it
 	sourceCaps, targetCaps *libvirtxml.Caps   // nil before they were asked
 	sameHost               bool

@@ -133,7 +133,7 @@ func (u uplink) judgeNetwork(there, here *libvirtxml.Network, d devices) (notes 
 
 // checkNetworks wants what the guest's network cards are connected to at the target, too.
 func checkNetworks(ctx context.Context, p *inspection) error {
-	all := uplinks(p.portable)
+	all := uplinks(p.found.Guest)
 	if len(all) == 0 {
 		return nil
 	}

@@ -104,12 +104,11 @@ func (p *inspection) describe(ctx context.Context) error {
 	if err != nil {
 		return &Refusal{CheckSource, "the guest's description cannot be read", "", err}
 	}
-	p.guest, p.portable = guest, guest
+	p.guest, p.found.Guest = guest, guest
 	if doc, err := p.source.Host.Portable(ctx, p.req.Guest); err == nil {
 		if sent := (&libvirtxml.Domain{}); sent.Unmarshal(doc) == nil {
-			p.portable, p.sent = sent, doc
+			p.found.Guest, p.sent = sent, doc
 		}
 	}
-	p.found.MemoryLimit = p.portable.MemoryTune != nil && p.portable.MemoryTune.HardLimit != nil
 	return nil
 }
