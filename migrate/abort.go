@@ -114,7 +114,7 @@ func (m *mover) mustArrive(ctx context.Context) bool {
 }
 
 func (m *mover) tryAbort(ctx context.Context) {
-	limit, abort := sampleTime, func(ctx context.Context) error { return m.source.host.AbortJob(ctx, m.req.Guest) }
+	limit, abort := sampleTime, func(ctx context.Context) error { return m.source.Host.AbortJob(ctx, m.req.Guest) }
 	if !m.driver.Can(libvirt.CanAbort) {
 		if m.deps.Abort == nil {
 			return

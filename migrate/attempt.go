@@ -53,7 +53,7 @@ const (
 // pace is the bound of the first passes in MiB/s, 0 for none: the binding has the bound hold for a post-copy too, and only one
 // that was asked for is lifted at the switch.
 func (m *mover) pace() uint64 {
-	if !m.driver.Can(libvirt.CanBoundSpeed) || m.req.Bandwidth > 0 || m.policy.PostCopy || len(m.carried) > 0 || m.known.Used() == 0 ||
+	if !m.driver.Can(libvirt.CanBoundSpeed) || m.req.Bandwidth > 0 || m.policy.PostCopy || !m.disks.Empty() || m.known.Used() == 0 ||
 		m.hurries() {
 		return 0
 	}
@@ -76,7 +76,7 @@ func (m *mover) liftPace(ctx context.Context, s convergence.State) {
 func (m *mover) setSpeed(ctx context.Context, mibs uint64, postCopy bool) error {
 	ctx, cancel := context.WithTimeout(ctx, sampleTime)
 	defer cancel()
-	return m.source.host.SetMaxSpeed(ctx, m.req.Guest, mibs, postCopy)
+	return m.source.Host.SetMaxSpeed(ctx, m.req.Guest, mibs, postCopy)
 }
 
 // extras tells whether it asks for something that an older hypervisor refuses.
@@ -96,17 +96,12 @@ func (a attempt) compression() string {
 }
 
 func (m *mover) params() libvirt.MigrateParams {
-	p := libvirt.MigrateParams{URI: m.req.MigrateURI, Bandwidth: max(m.req.Bandwidth, m.paced), Switchover: m.try.switchover, Unsafe: m.req.Unsafe, Managed: m.managed, MigrateOptions: m.req.Options}
+	p := m.found.Params
+	p.Bandwidth, p.Switchover = max(p.Bandwidth, m.paced), m.try.switchover
 	p.AutoConverge = m.try.throttle > 0
 	p.PostCopy = p.PostCopy || m.try.postCopy
 	if p.ConvergeInitial == 0 && m.try.throttle > convergence.ThrottleFirst {
 		p.ConvergeInitial = m.try.throttle
-	}
-	if len(m.carried) > 0 {
-		p.CopyAll, p.Disks = true, nil
-		for _, c := range m.carried {
-			p.Disks = append(p.Disks, c.Target)
-		}
 	}
 	if m.try.connections > 0 {
 		p.Parallel, p.Connections = true, m.try.connections
@@ -200,11 +195,11 @@ func (m *mover) call(ctx context.Context, begin func(context.Context, Host) erro
 	defer abandon()
 	done := make(chan error, 1)
 	m.ended = false
-	host := m.source.host
+	host := m.source.Host
 	// A connection in which a call waits hands each event from thread to thread (virNetClientIOEventLoop), in the middle of
 	// the guest's pause. So the call has one of its own; without one it is made all the same.
-	if m.caller.connect(ctx, lookTime) == nil {
-		host = m.caller.host
+	if m.caller.Connect(ctx, lookTime) == nil {
+		host = m.caller.Host
 	}
 	go func() { done <- begin(call, host) }()
 	why, err := m.steer(ctx, done)

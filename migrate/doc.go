@@ -42,20 +42,8 @@
 //
 // # The pre-flight
 //
-// One list of questions, each bounded and each with a rule of its own. Of the target: is it another host, without the
-// guest; has it the emulator, machine type and devices (its libvirt is asked for the command line), memory (a lack is a
-// warning, as [JudgeMemory] says), huge pages, processor, disks, networks and bridges, firmware files, swtpm. Of the way
-// there: does the name that the target calls itself by lead to it from here? libvirt's target has the memory sent
-// to that name; where it does not, [Request.MigrateURI] is set to the host of [Request.TargetURI].
-//
-// The last question goes to libvirt itself: the source's daemon is asked for the very migration, with a description for
-// the target that it cannot read, and so does all of its own checks, connects to the target, and stops
-// (client.Conn.Rehearse). That finds what no list here has: snapshots, devices that cannot migrate, caches that are
-// not safe, keys that root's daemon does not have. Where the daemon cannot connect and this process can, the move is
-// client-managed, and a note says so.
-//
-// What cannot be asked is a note, and no refusal: a list of network devices without the loopback device, a libvirt without
-// storage driver, Xen's driver, which cannot be asked beforehand.
+// Package preflight has it: a table of checks, each bounded and each with a rule of its own, of which the last goes to
+// libvirt itself. The engine reads its findings. What cannot be asked is a note, and no refusal.
 //
 // # After a move that failed
 //
@@ -65,20 +53,9 @@
 //
 // # Disks
 //
-// Where [Request.Disks] asks for it, disks that the target does not see are copied by the hypervisors (over
-// NBD), all of them before the first byte of memory. That takes as long as it takes: only the window and
-// a link that carries nothing end it, and the policy reckons with what comes after it. libvirt mirrors
-// what the guest writes until its switchover, and ends that while the guest stands still: some
-// 4 ms of its pause, for a guest that writes little. Synchronous writes were measured to make that no shorter.
-//
-// The engine makes the images at the target itself, through a storage pool, before libvirt would:
-// so they lie behind a mark from their first byte on, and are removed where a move comes to nothing, which libvirt
-// does not promise. libvirt overwrites a file that is there already without a question; so none
-// may be. What is on storage that other nodes may have mounted is not copied, and nothing is removed that the move did
-// not make. What keeps anybody from using an older copy is package disks.
-//
-// Whether the target has a disk is asked of its libvirt in each mode: of every image, of those that it is based on, and
-// of volumes. What it lacks is a refusal, but for a medium that libvirt leaves out (startupPolicy).
+// Where [Request.Disks] asks for it, disks that the target does not see are copied by the hypervisors, all of them
+// before the first byte of memory. Package preflight says which (hostdisk.go), package diskcopy does it and cleans up, and
+// package disks keeps anybody from using an older copy.
 //
 // # Post-copy
 //
@@ -116,6 +93,5 @@
 //
 // A Move that is killed leaves libvirt's migration running: start it again, and it sees
 // the job, or the moved guest. A client-managed migration ends with it: libvirt aborts it, and the guest stays.
-// The pre-flight sees no migration_host of the target's qemu.conf, no socket of vhost-user, and nothing of a firewall
-// between the hypervisors. Blackout is not measured here: what QEMU reports is a pause.
+// Blackout is not measured here: what QEMU reports is a pause.
 package migrate

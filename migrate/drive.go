@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/vmferry/vmferry/migrate/convergence"
+	"github.com/vmferry/vmferry/migrate/endpoint"
 	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 )
@@ -26,11 +27,12 @@ func (m *mover) seeThrough(ctx context.Context) (over bool, err error) {
 		return true, m.conclude(ctx, why)
 	}
 	m.note("it came to nothing: beginning anew")
-	m.adopted, m.req.Adopt = false, false
+	m.req.Adopt = false
 	m.rec.Outcome = Stayed
-	m.settleDisks(ctx)
+	m.finishDisks(ctx)
 	m.forgetAttempt(ctx)
-	return m.runPreflight(ctx)
+	err = m.runPreflight(ctx)
+	return m.found.Already, err
 }
 
 // awaitEnd returns nil when the migration ended, or why it was aborted.
@@ -64,14 +66,14 @@ func (m *mover) awaitEnd(ctx context.Context) error {
 // awaitJob sends nil once the source has no job of the guest under way, or has no such guest
 // any more. It has a connection of its own, since the other is in use.
 func (m *mover) awaitJob(ctx context.Context, done chan<- error) {
-	own := side{uri: m.source.uri, open: m.source.open}
-	defer own.close()
+	own := endpoint.Endpoint{URI: m.source.URI, Open: m.source.Open}
+	defer own.Close()
 	tick := time.NewTicker(convergence.PollEvery)
 	defer tick.Stop()
 	for {
-		if own.connect(ctx, lookTime) == nil {
+		if own.Connect(ctx, lookTime) == nil {
 			ask, cancel := context.WithTimeout(ctx, sampleTime)
-			job, err := own.host.JobStats(ask, m.req.Guest)
+			job, err := own.Host.JobStats(ask, m.req.Guest)
 			cancel()
 			if errors.Is(err, libvirt.ErrNoDomain) || err == nil && !job.Active {
 				select {
@@ -81,7 +83,7 @@ func (m *mover) awaitJob(ctx context.Context, done chan<- error) {
 				return
 			}
 			if err != nil {
-				own.drop()
+				own.Drop()
 			}
 		}
 		select {
@@ -127,7 +129,7 @@ func (m *mover) steer(ctx context.Context, done <-chan error) (why, err error) {
 				why = lost
 			}
 		case <-m.tape.memory:
-			m.copied()
+			m.disksCopied()
 		case <-m.tape.pass:
 			if settled == nil || time.Since(sampled) < convergence.PollEvery { // passes that follow each other closely must not go on unseen
 				settled = time.After(convergence.PassSettle)
@@ -159,8 +161,8 @@ func (m *mover) callEnded(err error) {
 	broken := errors.Is(err, libvirt.ErrConnect) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
 	m.ended, m.told = !broken, !broken && err != nil
 	if broken {
-		m.source.drop()
-		m.caller.drop()
+		m.source.Drop()
+		m.caller.Drop()
 	}
 }
 
@@ -172,14 +174,14 @@ func (m *mover) sample(ctx context.Context) error {
 	}
 	ask, cancel := context.WithTimeout(ctx, sampleTime)
 	defer cancel()
-	s, err := m.source.host.JobStats(ask, m.req.Guest)
+	s, err := m.source.Host.JobStats(ask, m.req.Guest)
 	if err != nil || !s.Active {
 		return nil
 	}
-	if s.Iteration == 0 && s.Disks.Total > 0 && len(m.carried) > 0 {
+	if s.Iteration == 0 && s.Disks.Total > 0 && !m.disks.Empty() {
 		return m.sampleDisks(s.Disks)
 	}
-	m.copied()
+	m.disksCopied()
 	m.progress = Progress{Elapsed: s.Elapsed, Transferred: s.Processed, Total: s.Total, Remaining: s.Remaining, RateMiBs: float64(s.Rate) / (1 << 20), Iteration: s.Iteration, Throttle: s.Throttle}
 	m.rec.Transferred, m.rec.Iterations = s.Processed, max(m.rec.Iterations, s.Iteration)
 	m.rec.Throttle, m.rec.Rate = max(m.rec.Throttle, s.Throttle), max(m.rec.Rate, s.Rate)
@@ -232,7 +234,7 @@ func (m *mover) setLimit(ctx context.Context, limit time.Duration) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, sampleTime)
 	defer cancel()
-	if err := m.source.host.SetMaxDowntime(ctx, m.req.Guest, limit); err != nil {
+	if err := m.source.Host.SetMaxDowntime(ctx, m.req.Guest, limit); err != nil {
 		m.log.WithError(err).Warn("downtime limit not set")
 		return
 	}

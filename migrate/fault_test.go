@@ -252,6 +252,7 @@ func TestShortPassesAreSeen(t *testing.T) {
 
 func TestParams(t *testing.T) {
 	m := &mover{req: Request{Bandwidth: 7, Options: libvirt.MigrateOptions{ConvergeIncrement: 5}}}
+	m.found.Params = libvirt.MigrateParams{Bandwidth: m.req.Bandwidth, MigrateOptions: m.req.Options}
 	for _, c := range []struct {
 		name string
 		try  attempt

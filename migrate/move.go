@@ -12,13 +12,15 @@ import (
 	"time"
 
 	"github.com/sirupsen/logrus"
-	"libvirt.org/go/libvirtxml"
 
 	"github.com/vmferry/vmferry/migrate/convergence"
+	"github.com/vmferry/vmferry/migrate/diskcopy"
 	"github.com/vmferry/vmferry/migrate/disks"
+	"github.com/vmferry/vmferry/migrate/endpoint"
 	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/migrate/predict"
+	"github.com/vmferry/vmferry/migrate/preflight"
 )
 
 // Request says which guest to move where. The deadline is the context's.
@@ -109,25 +111,16 @@ type mover struct {
 	deps           Deps
 	log            logrus.FieldLogger
 	driver         libvirt.Driver // the source's
-	unable         []string       // what it cannot do of what was asked
+	without        []error        // what it cannot do of what was requested
 	rec            Record
-	source, target side
-	caller         side // the source once more, for the call that migrates alone
+	source, target endpoint.Endpoint
+	caller         endpoint.Endpoint // the source once more, for the call that migrates alone
 	tape           *tape
 	hears          struct{ source, target bool }
 
-	uuid       string
-	wasPaused  bool
-	sourceCaps *libvirtxml.Caps // nil before they were asked
-	targetCaps *libvirtxml.Caps
-	sameHost   bool
-	portable   *libvirtxml.Domain // the guest as the target gets it
-	sent       string             // the same as text, "" where the driver does not give it
-	guard      *Slot              // the guest's lock, from the rehearsal on
-	managed    bool               // this process talks to both daemons, as the source's does not reach the target's
-	with       []string           // what goes along with the guest or stays behind, in words
-	examines   bool               // nothing is to be moved: refusals are kept
-	refusals   []*Refusal         // of an examination
+	uuid  string
+	found preflight.Findings
+	guard *Slot // the guest's lock, from the rehearsal on
 
 	deadline time.Time       // the context's, or an earlier one that came later; zero without one
 	abortAt  time.Time       // what is not done by then is aborted; zero without a deadline
@@ -143,15 +136,11 @@ type mover struct {
 	trend    convergence.Trend
 	ended    bool // no migration is under way at the source
 	told     bool // libvirt itself said that the migration failed
-	adopted  bool // the migration was begun by another, and its first events were missed
-	torn     bool // an earlier one broke in its post-copy phase
 	progress Progress
 
 	rung      ladder.Rung // the roughest that was tried, "" before the first
 	rungBegan time.Time
-	carried   []*carried // the disks that go along
-	disks     diskLoad
-	lacks     []string // what a start at the target would need, and the target does not have
+	disks     diskcopy.Copy
 	sharedBy  func(path string) (kind string, err error)
 }
 
@@ -164,13 +153,13 @@ type mover struct {
 // returns when it knows where the guest runs, or fifteen seconds later.
 func Move(ctx context.Context, req Request, deps Deps) (Record, error) {
 	m := newMover(req, deps)
-	defer m.target.close()
-	defer m.source.close()
-	defer m.caller.close()
+	defer m.target.Close()
+	defer m.source.Close()
+	defer m.caller.Close()
 	err := m.run(ctx)
 	m.guard.Release()
 	m.leaveRung(err)
-	m.settleDisks(ctx)
+	m.finishDisks(ctx)
 	m.endRelay(ctx)
 	m.rec.Ended = time.Now()
 	m.rec.DurationMS = millis(m.rec.Ended.Sub(m.rec.Started))
@@ -194,10 +183,11 @@ func newMover(req Request, deps Deps) *mover {
 	m.rec = Record{Schema: RecordSchema, Guest: req.Guest, UUID: req.UUID, From: req.SourceURI, To: req.Target, TargetURI: req.TargetURI,
 		Started: time.Now(), Outcome: Unknown, Cap: req.Bandwidth << 20}
 	m.rec.BudgetMS = millis(m.budget())
-	m.source = side{uri: req.SourceURI, open: deps.Open}
+	m.source = endpoint.Endpoint{URI: req.SourceURI, Open: deps.Open}
 	m.caller = m.source
 	m.hurries = sync.OnceValue(req.awaited) // forecast and migration are of one pace
-	m.target = side{uri: req.TargetURI, open: deps.Open}
+	m.target = endpoint.Endpoint{URI: req.TargetURI, Open: deps.Open}
+	m.disks = diskcopy.Copy{Guest: req.Guest, Peer: req.Target, Target: &m.target}
 	m.sharedBy = disks.SharedBy
 	return m
 }
@@ -206,9 +196,11 @@ func (m *mover) run(ctx context.Context) error {
 	if err := m.req.check(); err != nil {
 		return err
 	}
-	if err := m.fit(); err != nil {
+	var err error
+	if m.req, m.without, err = applyCapabilities(m.req, m.driver); err != nil {
 		return err
 	}
+	m.rec.Cap = m.req.Bandwidth << 20
 	m.plan(ctx)
 	m.beginMeasuring(ctx)
 	place, err := m.takePlace(ctx)
@@ -216,30 +208,28 @@ func (m *mover) run(ctx context.Context) error {
 		return err
 	}
 	defer place.release()
-	already, err := m.runPreflight(ctx)
-	if err != nil {
+	if err := m.runPreflight(ctx); err != nil {
 		return err
 	}
-	if already {
+	if m.found.Already {
 		m.note("the guest was at the target already")
-		m.rec.Outcome = Moved
 		return nil
 	}
-	m.foretell()
+	m.warnUnsupported()
 	stop := m.watch(ctx)
 	defer stop()
-	if m.torn {
+	if m.found.PostCopyBroken {
 		m.note("a post-copy that was begun before broke: going on with it")
 		return m.conclude(ctx, nil)
 	}
-	if m.adopted {
+	if m.found.Adopted {
 		ended, err := m.seeThrough(ctx)
 		if ended || err != nil {
 			return err
 		}
 	}
 	m.predict(ctx)
-	if err := m.receive(ctx); err != nil {
+	if err := m.createImages(ctx); err != nil {
 		return err
 	}
 	shared := place.isShared()
@@ -255,21 +245,21 @@ func (m *mover) run(ctx context.Context) error {
 func (r Request) check() error {
 	for _, f := range []struct{ name, value string }{{"guest", r.Guest}, {"source URI", r.SourceURI}, {"target", r.Target}, {"target URI", r.TargetURI}} {
 		if f.value == "" {
-			return &Refusal{CheckRequest, "no " + f.name + " was given", "", nil}
+			return refuse(CheckRequest, "no "+f.name+" was given", "", nil)
 		}
 	}
 	if r.Disks != "" && !slices.Contains(DiskModes, r.Disks) {
-		return &Refusal{CheckRequest, fmt.Sprintf("the mode %q for disks is unknown", r.Disks), "use shared, copy or auto", nil}
+		return refuse(CheckRequest, fmt.Sprintf("the mode %q for disks is unknown", r.Disks), "use shared, copy or auto", nil)
 	}
 	if r.Memory != "" && !slices.Contains(MemoryModes, r.Memory) {
-		return &Refusal{CheckRequest, fmt.Sprintf("the mode %q for memory is unknown", r.Memory), "use warn, refuse or no", nil}
+		return refuse(CheckRequest, fmt.Sprintf("the mode %q for memory is unknown", r.Memory), "use warn, refuse or no", nil)
 	}
 	if r.Options.TLS && r.Options.Tunnelled {
 		// libvirtd 11.3 crashes: there is no host name for qemuMigrationSrcRun to take from a tunnel.
-		return &Refusal{CheckRequest, "TLS and a tunnelled migration are both requested", "request one of them", nil}
+		return refuse(CheckRequest, "TLS and a tunnelled migration are both requested", "request one of them", nil)
 	}
 	if r.DowntimeLimit < 0 || r.BlackoutBudget < 0 || r.PauseAfter < 0 {
-		return &Refusal{CheckRequest, "a limit is negative", "", nil}
+		return refuse(CheckRequest, "a limit is negative", "", nil)
 	}
 	return nil
 }
@@ -292,7 +282,7 @@ func (m *mover) plan(ctx context.Context) {
 	m.policy.AutoConverge, m.policy.PostCopy = !m.req.NoConverge, m.req.PostCopy
 	// With several connections QEMU 10.0 does not give a migration up while the link is cut, and answers nothing
 	// meanwhile: only who asks for them gets them.
-	m.policy.SingleConnection = !m.req.Options.Parallel // which fit took out where the driver has none
+	m.policy.SingleConnection = !m.req.Options.Parallel // which applyCapabilities took out where the driver has none
 	m.policy.Compress = !m.req.Options.Compressed && !m.req.Options.Tunnelled && !m.req.Options.ZeroCopy
 	if m.policy.Compress && m.policy.SingleConnection && m.driver.Can(libvirt.CanTune) {
 		m.policy.XBZRLECache = convergence.MaxXBZRLECache
@@ -331,12 +321,25 @@ func (m *mover) left() time.Duration {
 	return time.Until(m.abortAt)
 }
 
-func (m *mover) runPreflight(ctx context.Context) (already bool, err error) {
+func (m *mover) runPreflight(ctx context.Context) error {
 	defer m.step("pre-flight")()
 	m.report("pre-flight")
 	ctx, cancel := m.before(ctx)
 	defer cancel()
-	return m.preflight(ctx)
+	if err := m.preflight(ctx, false); err != nil {
+		return err
+	}
+	switch {
+	case m.found.Already:
+		m.rec.Outcome = Moved
+		m.adoptDisks(ctx, m.target.Host)
+	case m.found.Adopted:
+		m.adoptDisks(ctx, m.source.Host)
+	}
+	if m.found.InPostCopy {
+		m.tape.joinPostCopy()
+	}
+	return nil
 }
 
 // step notes when a step began, and with the returned function how long it took.

@@ -3,7 +3,6 @@ package migrate
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -462,16 +461,6 @@ func TestSecondMoveWaits(t *testing.T) {
 			t.Error("it was migrated twice")
 		}
 	})
-}
-
-func TestRefusalText(t *testing.T) {
-	r := &Refusal{CheckDisk, "x is missing", "mount it", libvirt.ErrConnect}
-	if want := "pre-flight disk: x is missing: cannot reach libvirt (mount it)"; r.Error() != want {
-		t.Errorf("%q, want %q", r.Error(), want)
-	}
-	if !errors.Is(fmt.Errorf("move: %w", r), libvirt.ErrConnect) {
-		t.Error("the cause is lost")
-	}
 }
 
 func TestReserve(t *testing.T) {

@@ -31,7 +31,7 @@ func (m *mover) startPostCopy(ctx context.Context) {
 	m.unboundPostCopy(ctx)
 	ctx, cancel := context.WithTimeout(ctx, lookTime)
 	defer cancel()
-	err := m.source.host.StartPostCopy(ctx, m.req.Guest)
+	err := m.source.Host.StartPostCopy(ctx, m.req.Guest)
 	if errors.Is(err, context.DeadlineExceeded) {
 		m.tape.expectPostCopy() // libvirt may do it yet
 	}
@@ -68,7 +68,7 @@ func (m *mover) recover(ctx context.Context, began time.Time, try int) (ok bool)
 	}
 	ctx, cancel := context.WithDeadline(context.WithoutCancel(ctx), end)
 	defer cancel()
-	if m.source.connect(ctx, lookTime) != nil {
+	if m.source.Connect(ctx, lookTime) != nil {
 		return sleep(ctx, recoverEvery) == nil
 	}
 	params := m.params()
@@ -86,7 +86,7 @@ func (m *mover) recover(ctx context.Context, began time.Time, try int) (ok bool)
 
 // goOn makes the call that goes on with a post-copy, and breaks it off where it carries nothing.
 func (m *mover) goOn(ctx context.Context, params libvirt.MigrateParams) error {
-	host, done := m.source.host, make(chan error, 1)
+	host, done := m.source.Host, make(chan error, 1)
 	go func() { done <- host.MigrateToURI3(ctx, m.req.Guest, m.req.TargetURI, params) }()
 	tick := time.NewTicker(convergence.PollEvery)
 	defer tick.Stop()

@@ -23,7 +23,7 @@ func (m *mover) beginRelay(ctx context.Context) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, relayTime)
 	defer cancel()
-	doc, err := m.source.host.XML(ctx, m.req.Guest)
+	doc, err := m.source.Host.XML(ctx, m.req.Guest)
 	if err != nil {
 		m.log.WithError(err).Info("what comes in for the guest during its pause is not handed on")
 		return

@@ -8,6 +8,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/vmferry/vmferry/migrate/endpoint"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 )
 
@@ -26,32 +27,34 @@ const (
 // an hour. lost gets why to give up, at most once; it is nil for a driver that needs no such watch, and where the
 // migration cannot be given up.
 func (m *mover) watchTarget(ctx context.Context) (lost <-chan error, stop func()) {
-	if m.driver.Can(libvirt.CanNoticeTarget) && !m.managed || m.lacksAbort() != nil {
+	if m.driver.Can(libvirt.CanNoticeTarget) && !m.found.Params.Managed || m.lacksAbort() != nil {
 		return nil, func() {}
 	}
 	ctx, stop = context.WithCancel(ctx)
 	out := make(chan error, 1)
 	// The others are in use.
-	go awaitSilence(ctx, side{uri: m.target.uri, open: m.target.open}, side{uri: m.source.uri, open: m.source.open}, m.req.Guest, out)
+	target := endpoint.Endpoint{URI: m.target.URI, Open: m.target.Open}
+	source := endpoint.Endpoint{URI: m.source.URI, Open: m.source.Open}
+	go awaitSilence(ctx, target, source, m.req.Guest, out)
 	return out, stop
 }
 
 // awaitSilence sends once the target has been silent for silentTime, from the first question that it did not answer, and
 // returns then or at the end of ctx. What cannot be asked of the source either counts for nothing: then this
 // node is so busy that no answer reaches us.
-func awaitSilence(ctx context.Context, target, source side, guest string, lost chan<- error) {
-	defer target.close()
-	defer source.close()
+func awaitSilence(ctx context.Context, target, source endpoint.Endpoint, guest string, lost chan<- error) {
+	defer target.Close()
+	defer source.Close()
 	tick := time.NewTicker(silentEvery)
 	defer tick.Stop()
 	var since time.Time // zero while it answers
 	for {
 		asked := time.Now()
-		err := target.look(ctx, guest).err
+		err := target.Observe(ctx, guest).Err
 		switch {
 		case ctx.Err() != nil:
 			return
-		case answered(err), !answered(source.look(ctx, guest).err):
+		case answered(err), !answered(source.Observe(ctx, guest).Err):
 			since = time.Time{}
 		case since.IsZero():
 			since = asked

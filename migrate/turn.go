@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/vmferry/vmferry/migrate/drain"
+	"github.com/vmferry/vmferry/migrate/endpoint"
 	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/qmp"
 )
@@ -121,7 +122,7 @@ func (m *mover) waiting() { m.report(PhaseSlot) }
 func (m *mover) orGaveUp(err error) error {
 	select {
 	case <-m.giveUp:
-		return &Refusal{CheckWindow, "no migration slot came free", "", errGaveUp}
+		return refuse(CheckWindow, "no migration slot came free", "", errGaveUp)
 	default:
 		return err
 	}
@@ -138,7 +139,7 @@ func (m *mover) takeTurn(ctx context.Context) (Turn, error) {
 	var late *drain.TooLate
 	switch {
 	case errors.As(err, &late):
-		return nil, &Refusal{CheckWindow, fmt.Sprintf("the queue of moves refused it after %v", waited), "", err}
+		return nil, refuse(CheckWindow, fmt.Sprintf("the queue of moves refused it after %v", waited), "", err)
 	case ctx.Err() != nil:
 		if err == nil {
 			turn.Release()
@@ -162,7 +163,7 @@ func (m *mover) takeTurn(ctx context.Context) (Turn, error) {
 // noTurn is why the wait for a turn ended with ctx.
 func (m *mover) noTurn(ctx context.Context, waited time.Duration) error {
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		return &Refusal{CheckWindow, fmt.Sprintf("others were before it for %v, which is all the time that it had", waited), "give it more, as by a longer timeout of the operation migrate_to", ctx.Err()}
+		return refuse(CheckWindow, fmt.Sprintf("others were before it for %v, which is all the time that it had", waited), "give it more, as by a longer timeout of the operation migrate_to", ctx.Err())
 	}
 	return fmt.Errorf("wait for its turn: %w", ctx.Err())
 }
@@ -181,14 +182,14 @@ func (m *mover) awaitLoad(ctx context.Context) (drain.Load, bool) {
 	if m.known.Load.Dirty.Measured || m.known.Ready.IsZero() || sleep(ctx, time.Until(m.known.Ready)) != nil {
 		return drain.Load{}, false
 	}
-	own := side{uri: m.source.uri, open: m.source.open}
-	defer own.close()
-	if own.connect(ctx, lookTime) != nil {
+	own := endpoint.Endpoint{URI: m.source.URI, Open: m.source.Open}
+	defer own.Close()
+	if own.Connect(ctx, lookTime) != nil {
 		return drain.Load{}, false
 	}
 	ctx, cancel := context.WithTimeout(ctx, sampleTime)
 	defer cancel()
 	known := m.known
-	err := known.Refresh(ctx, own.host, m.req.Guest)
+	err := known.Refresh(ctx, own.Host, m.req.Guest)
 	return known.LoadWithin(known.Budget), err == nil && known.Load.Dirty.Measured
 }

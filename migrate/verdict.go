@@ -1,77 +1,13 @@
 package migrate
 
 import (
-	"errors"
-	"fmt"
-	"strings"
-
-	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/migrate/endpoint"
 )
-
-// view is what one end said of the guest.
-type view struct {
-	status libvirt.Status
-	err    error // nil, libvirt.ErrNoDomain, or why there is no answer
-	gone   bool  // another witness proved that the guest's process ended
-	halted bool  // another witness saw that the guest stands still for a hand-over, whatever libvirt says
-}
-
-// condition is a view reduced to what the decision needs.
-type condition int
-
-const (
-	noAnswer condition = iota
-	absent             // libvirt knows no such guest, or it is not active
-	paused
-	running // in any other active state
-)
-
-// condition is that of the guest with this UUID. Another guest of the same name is
-// not ours, so that ours is absent.
-func (v view) condition(uuid string) condition {
-	switch {
-	case v.gone, errors.Is(v.err, libvirt.ErrNoDomain):
-		return absent
-	case v.err != nil:
-		return noAnswer
-	case !v.status.State.Active(), uuid != "" && !strings.EqualFold(v.status.UUID, uuid):
-		return absent
-	case v.halted, v.status.State == libvirt.Paused:
-		return paused
-	}
-	return running
-}
-
-// inPostCopy tells whether this end of our guest is one half of a post-copy, whole or broken.
-func (v view) inPostCopy(uuid string) bool {
-	ours := v.condition(uuid)
-	return (ours == paused || ours == running) && strings.HasPrefix(v.status.Reason, "postcopy")
-}
-
-// isTorn tells whether that post-copy broke.
-func (v view) isTorn(uuid string) bool {
-	return v.inPostCopy(uuid) && v.status.Reason == "postcopy-failed"
-}
-
-func (v view) String() string {
-	switch {
-	case v.gone:
-		return "absent (its process ended)"
-	case errors.Is(v.err, libvirt.ErrNoDomain):
-		return "absent"
-	case v.err != nil:
-		return "no answer: " + v.err.Error()
-	}
-	if v.halted {
-		return fmt.Sprintf("standing still for its hand-over, and %v (%s) in libvirt's words", v.status.State, v.status.Reason)
-	}
-	return fmt.Sprintf("%v (%s)", v.status.State, v.status.Reason)
-}
 
 // evidence is all that the decision rests on.
 type evidence struct {
 	uuid           string
-	source, target view
+	source, target endpoint.Observation
 	wasPaused      bool // the guest was paused before the move, on purpose
 	ended          bool // no migration is under way at the source any more
 	completed      bool // the source's QEMU said that all was handed over
@@ -95,15 +31,15 @@ type verdict struct {
 // there is time: the ends are asked one after the other, and libvirt tidies up for a
 // moment after a migration.
 func decide(e evidence) verdict {
-	if e.source.inPostCopy(e.uuid) || e.target.inPostCopy(e.uuid) {
+	if e.source.InPostCopy(e.uuid) || e.target.InPostCopy(e.uuid) {
 		return e.halved()
 	}
-	switch source := e.source.condition(e.uuid); source {
-	case absent:
+	switch source := e.source.Condition(e.uuid); source {
+	case endpoint.Absent:
 		return e.sourceAbsent()
-	case running:
+	case endpoint.Running:
 		return e.sourceRuns()
-	case paused:
+	case endpoint.Paused:
 		return e.sourcePaused()
 	}
 	return e.sourceSilent()
@@ -112,20 +48,20 @@ func decide(e evidence) verdict {
 // halved is for a guest that is in post-copy: part of its memory is at the source alone, and all that
 // it wrote since is at the target alone.
 func (e evidence) halved() verdict {
-	source, target := e.source.condition(e.uuid), e.target.condition(e.uuid)
+	source, target := e.source.Condition(e.uuid), e.target.Condition(e.uuid)
 	v := verdict{outcome: Unknown}
 	switch {
-	case source == noAnswer || target == noAnswer:
+	case source == endpoint.NoAnswer || target == endpoint.NoAnswer:
 		v.note = "the guest is in post-copy, and one end gives no answer: destroy neither"
-	case source == absent && !e.target.isTorn(e.uuid):
+	case source == endpoint.Absent && !e.target.PostCopyBroken(e.uuid):
 		v.note = "the guest is gone from the source, and at the target its memory may not be complete"
-	case source == absent:
+	case source == endpoint.Absent:
 		v.settled = true
 		v.note = "post-copy broke, and what the source had of the guest's memory is lost: destroy the guest at the target, and start it anew"
-	case target == absent:
+	case target == endpoint.Absent:
 		v.settled = true
 		v.note = "the target lost the guest in post-copy: destroy the paused rest at the source, which must never be resumed, and start the guest anew"
-	case e.source.isTorn(e.uuid) || e.target.isTorn(e.uuid):
+	case e.source.PostCopyBroken(e.uuid) || e.target.PostCopyBroken(e.uuid):
 		v.settled, v.torn = true, true
 		v.note = "post-copy broke, and the guest stands still with its memory at both ends: destroy neither, and move it again when the link is mended (virsh migrate --postcopy --postcopy-resume)"
 	default:
@@ -135,31 +71,31 @@ func (e evidence) halved() verdict {
 }
 
 func (e evidence) sourceAbsent() verdict {
-	switch e.target.condition(e.uuid) {
-	case running:
+	switch e.target.Condition(e.uuid) {
+	case endpoint.Running:
 		return verdict{outcome: Moved, settled: true}
-	case paused:
+	case endpoint.Paused:
 		if e.wasPaused {
 			return verdict{outcome: Moved, settled: true, note: "the guest was paused before, and is paused at the target"}
 		}
 		return verdict{outcome: Unknown, note: "the guest is paused at the target and gone from the source"}
-	case absent:
+	case endpoint.Absent:
 		return verdict{outcome: Unknown, note: "the guest is at neither end: it ended meanwhile"}
 	}
 	return verdict{outcome: Unknown, note: "the guest is gone from the source, and the target gives no answer"}
 }
 
 func (e evidence) sourceRuns() verdict {
-	switch e.target.condition(e.uuid) {
-	case running:
+	switch e.target.Condition(e.uuid) {
+	case endpoint.Running:
 		return verdict{outcome: Unknown, note: "the guest runs at both ends: stop one of them"}
-	case noAnswer:
+	case endpoint.NoAnswer:
 		// Where the reply to libvirt's last step was lost, the source resumes its guest although
 		// the target may run. Before "completed" that step cannot have been made.
 		if e.handedOver() {
 			return verdict{outcome: Unknown, note: "the guest runs at the source although it may have been handed over, and the target gives no answer"}
 		}
-	case paused:
+	case endpoint.Paused:
 		return e.stayed(false, "a paused copy is left at the target")
 	}
 	return e.stayed(true, "")
@@ -174,12 +110,12 @@ func (e evidence) stayed(settled bool, note string) verdict {
 }
 
 func (e evidence) sourcePaused() verdict {
-	switch e.target.condition(e.uuid) {
-	case running:
+	switch e.target.Condition(e.uuid) {
+	case endpoint.Running:
 		return verdict{outcome: Moved, settled: true, note: "a paused leftover is at the source: stop it there, never resume it"}
-	case paused:
+	case endpoint.Paused:
 		return verdict{outcome: Unknown, note: "the guest is paused at both ends"}
-	case noAnswer:
+	case endpoint.NoAnswer:
 		return verdict{outcome: Unknown, note: "the guest is paused at the source, and the target gives no answer: not resumed"}
 	}
 	if e.wasPaused {
@@ -190,11 +126,11 @@ func (e evidence) sourcePaused() verdict {
 		// paused copy remembers. Where it is safe, libvirt resumes the source by itself.
 		return verdict{outcome: Unknown, note: "the guest is paused at the source after it may have been handed over: not resumed"}
 	}
-	v := e.stayed(false, "the guest is paused at the source ("+e.source.status.Reason+")")
-	if e.source.halted {
+	v := e.stayed(false, "the guest is paused at the source ("+e.source.Status.Reason+")")
+	if e.source.Halted {
 		v.note = "the guest stands still at the source, for a hand-over that failed"
 	}
-	v.resume = v.outcome == Stayed && (e.source.halted || leftPaused[e.source.status.Reason])
+	v.resume = v.outcome == Stayed && (e.source.Halted || leftPaused[e.source.Status.Reason])
 	if v.outcome == Stayed && !v.resume {
 		v.settled = true // paused for a reason of its own, which is not ours to undo
 	}
@@ -206,7 +142,7 @@ func (e evidence) sourcePaused() verdict {
 var leftPaused = map[string]bool{"migration": true, "unknown": true, "api-error": true}
 
 func (e evidence) sourceSilent() verdict {
-	if e.target.condition(e.uuid) == running && (e.completed || e.target.status.Reason == "migrated") {
+	if e.target.Condition(e.uuid) == endpoint.Running && (e.completed || e.target.Status.Reason == "migrated") {
 		// libvirt starts the target's processors only after the source's QEMU handed all over, and such
 		// a QEMU stays paused even when its libvirtd comes back.
 		return verdict{outcome: Moved, note: "the source gives no answer: what is left of the guest there is paused"}

@@ -4,16 +4,17 @@ import (
 	"context"
 	"testing"
 
+	"github.com/vmferry/vmferry/migrate/endpoint"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 )
 
 // TestDecide has all pairs of answers, with nothing else known and the migration over.
 func TestDecide(t *testing.T) {
-	views := map[string]view{
-		"runs":   {status: runs("migrated")},
-		"paused": {status: stopped("migration")},
-		"absent": {err: libvirt.ErrNoDomain},
-		"silent": {err: context.DeadlineExceeded},
+	views := map[string]endpoint.Observation{
+		"runs":   {Status: runs("migrated")},
+		"paused": {Status: stopped("migration")},
+		"absent": {Err: libvirt.ErrNoDomain},
+		"silent": {Err: context.DeadlineExceeded},
 	}
 	cases := []struct {
 		source, target string
@@ -61,50 +62,23 @@ func TestDecide(t *testing.T) {
 	}
 }
 
-func TestCondition(t *testing.T) {
-	other, off := runs("booted"), runs("booted")
-	other.UUID = "99999999-0000-0000-0000-000000000000"
-	off.State = libvirt.ShutOff
-	asleep := runs("unknown")
-	asleep.State = libvirt.PMSuspended
-	cases := []struct {
-		name string
-		view view
-		want condition
-	}{
-		{"another guest of that name", view{status: other}, absent},
-		{"defined only", view{status: off}, absent},
-		{"asleep", view{status: asleep}, running},
-		{"process gone, libvirt silent", view{err: context.DeadlineExceeded, gone: true}, absent},
-		{"silent", view{err: context.DeadlineExceeded}, noAnswer},
-	}
-	for _, c := range cases {
-		if got := c.view.condition(guestUUID); got != c.want {
-			t.Errorf("%s: condition %d, want %d", c.name, got, c.want)
-		}
-	}
-	if (view{status: other}).condition("") != running {
-		t.Error("without a UUID the name must do")
-	}
-}
-
 // TestDecideInPostCopy has the pairs of answers in which a guest is in post-copy. None of them resumes
 // anything, and none is called moved or stayed.
 func TestDecideInPostCopy(t *testing.T) {
-	half, torn := view{status: stopped("postcopy")}, view{status: stopped("postcopy-failed")}
-	going, stuck := view{status: runs("postcopy")}, view{status: runs("postcopy-failed")}
-	absent, silent := view{err: libvirt.ErrNoDomain}, view{err: context.DeadlineExceeded}
+	half, torn := endpoint.Observation{Status: stopped("postcopy")}, endpoint.Observation{Status: stopped("postcopy-failed")}
+	going, stuck := endpoint.Observation{Status: runs("postcopy")}, endpoint.Observation{Status: runs("postcopy-failed")}
+	absent, silent := endpoint.Observation{Err: libvirt.ErrNoDomain}, endpoint.Observation{Err: context.DeadlineExceeded}
 	cases := []struct {
 		name           string
-		source, target view
+		source, target endpoint.Observation
 		settled, torn  bool
 	}{
 		{"under way", half, going, false, false},
-		{"the target is about to run", half, view{status: stopped("migration")}, false, false},
+		{"the target is about to run", half, endpoint.Observation{Status: stopped("migration")}, false, false},
 		{"broken at both ends", torn, stuck, true, true},
 		{"broken, and only the source noticed", torn, going, true, true},
 		{"broken, and only the target noticed", half, stuck, true, true},
-		{"broken, the target is paused", torn, view{status: stopped("postcopy-failed")}, true, true},
+		{"broken, the target is paused", torn, endpoint.Observation{Status: stopped("postcopy-failed")}, true, true},
 		{"the target lost it", torn, absent, true, false},
 		{"the target lost it a moment ago", half, absent, true, false},
 		{"the source lost it", absent, stuck, true, false},
@@ -122,10 +96,10 @@ func TestDecideInPostCopy(t *testing.T) {
 		})
 	}
 	// What libvirt leaves of the source when all went well, and of the events alone.
-	if v := decide(evidence{uuid: guestUUID, source: absent, target: view{status: runs("migrated")}, postCopy: true}); v.outcome != Moved {
+	if v := decide(evidence{uuid: guestUUID, source: absent, target: endpoint.Observation{Status: runs("migrated")}, postCopy: true}); v.outcome != Moved {
 		t.Errorf("a post-copy that is done: %+v", v)
 	}
-	if v := decide(evidence{uuid: guestUUID, source: view{status: stopped("migration")}, target: absent, postCopy: true, ended: true}); v.resume {
+	if v := decide(evidence{uuid: guestUUID, source: endpoint.Observation{Status: stopped("migration")}, target: absent, postCopy: true, ended: true}); v.resume {
 		t.Error("a source that may have given its guest away was resumed")
 	}
 }

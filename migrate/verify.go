@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/vmferry/vmferry/migrate/endpoint"
 	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/migrate/preflight"
 )
 
 const (
@@ -44,7 +46,7 @@ func (m *mover) conclude(ctx context.Context, jobErr error) error {
 	case v.outcome == Unknown:
 		return fmt.Errorf("%w: %s", ErrUnknown, v.note)
 	case jobErr != nil:
-		return m.hinted(jobErr)
+		return preflight.WithTLSHint(jobErr, m.req.Guest, m.req.Options.TLS)
 	}
 	return fmt.Errorf("libvirt reported success, and the guest is at the source")
 }
@@ -52,7 +54,7 @@ func (m *mover) conclude(ctx context.Context, jobErr error) error {
 // meansTaken is the rung on which the guest moved.
 func (m *mover) meansTaken() ladder.Rung {
 	switch {
-	case m.tape.inPostCopy() || m.torn:
+	case m.tape.inPostCopy() || m.found.PostCopyBroken:
 		return ladder.PostCopy
 	case m.rec.Throttle > 0:
 		return ladder.Converge
@@ -64,7 +66,7 @@ func (m *mover) meansTaken() ladder.Rung {
 func (m *mover) fillTimeline() {
 	t := m.tape.timeline()
 	m.rec.AddTimeline(t)
-	if m.hears.source && m.hears.target && !m.source.broken && !m.target.broken {
+	if m.hears.source && m.hears.target && !m.source.Broken && !m.target.Broken {
 		same := !t.Rebooted
 		m.rec.Verified.SameBoot = &same
 	}
@@ -89,7 +91,7 @@ func (m *mover) verify(ctx context.Context) verdict {
 			return v
 		}
 		if v.resume && !resumed {
-			resumed = m.resumeSource(ctx, e.source.halted)
+			resumed = m.resumeSource(ctx, e.source.Halted)
 		}
 		select {
 		case <-tick.C:
@@ -114,23 +116,23 @@ func (m *mover) verifyEnd() time.Time {
 // evidence asks the target before the source: a guest that moves meanwhile is then seen at
 // neither end for a moment, which is not settled, rather than at both.
 func (m *mover) evidence(ctx context.Context) evidence {
-	e := evidence{uuid: m.uuid, wasPaused: m.wasPaused}
-	e.target = m.target.look(ctx, m.req.Guest)
-	e.source = m.source.look(ctx, m.req.Guest)
-	if e.source.condition(m.uuid) == noAnswer && m.deps.Gone != nil {
+	e := evidence{uuid: m.uuid, wasPaused: m.found.Paused}
+	e.target = m.target.Observe(ctx, m.req.Guest)
+	e.source = m.source.Observe(ctx, m.req.Guest)
+	if e.source.Condition(m.uuid) == endpoint.NoAnswer && m.deps.Gone != nil {
 		gone, err := m.deps.Gone(ctx, m.req.Guest, m.uuid)
-		e.source.gone = gone && err == nil
+		e.source.Gone = gone && err == nil
 	}
-	e.source.halted = m.isHalted(ctx, e.source)
+	e.source.Halted = m.isHalted(ctx, e.source)
 	// A migration that is found ended now may have moved the guest since the questions
 	// above: only the next round's answers count as given after its end.
 	e.ended = m.ended
-	if !m.ended && e.source.err == nil {
-		m.ended = m.endJob(ctx, e.postCopy || e.source.inPostCopy(m.uuid) || e.source.halted)
+	if !m.ended && e.source.Err == nil {
+		m.ended = m.endJob(ctx, e.postCopy || e.source.InPostCopy(m.uuid) || e.source.Halted)
 	}
 	e.completed, e.postCopy = m.tape.isCompleted(), m.tape.inPostCopy()
-	e.blind = !m.hears.source || m.source.broken || m.adopted
-	if !m.driver.Can(libvirt.CanTellPause) && m.told && !m.source.broken {
+	e.blind = !m.hears.source || m.source.Broken || m.found.Adopted
+	if !m.driver.Can(libvirt.CanTellPause) && m.told && !m.source.Broken {
 		// Without events, the order of libvirt's protocol has to do: it tells the target to let the guest run after all
 		// else succeeded, and an error of its own says that it has told it to drop it.
 		e.blind = false
@@ -140,11 +142,11 @@ func (m *mover) evidence(ctx context.Context) evidence {
 
 // isHalted asks the other witness where libvirt's word for a running guest is no proof. A driver that was started
 // anew sees for itself, and calls it asleep.
-func (m *mover) isHalted(ctx context.Context, source view) bool {
-	if m.driver.Can(libvirt.CanKnowState) || source.condition(m.uuid) != running {
+func (m *mover) isHalted(ctx context.Context, source endpoint.Observation) bool {
+	if m.driver.Can(libvirt.CanKnowState) || source.Condition(m.uuid) != endpoint.Running {
 		return false
 	}
-	if source.status.State == libvirt.PMSuspended {
+	if source.Status.State == libvirt.PMSuspended {
 		return true
 	}
 	if m.deps.Halted == nil {
@@ -162,7 +164,7 @@ func (m *mover) isHalted(ctx context.Context, source view) bool {
 func (m *mover) endJob(ctx context.Context, mustArrive bool) bool {
 	ask, cancel := context.WithTimeout(ctx, lookTime)
 	defer cancel()
-	job, err := m.source.host.JobStats(ask, m.req.Guest)
+	job, err := m.source.Host.JobStats(ask, m.req.Guest)
 	if err != nil {
 		return false
 	}
@@ -176,7 +178,7 @@ func (m *mover) resumeSource(ctx context.Context, halted bool) bool {
 	defer m.step("resume")()
 	ask, cancel := context.WithTimeout(ctx, lookTime)
 	defer cancel()
-	resume := m.source.host.Resume
+	resume := m.source.Host.Resume
 	if halted {
 		if m.deps.Wake == nil {
 			return true
@@ -194,13 +196,13 @@ func (m *mover) resumeSource(ctx context.Context, halted bool) bool {
 // collect takes libvirt's own account from the target, which has it after a migration. Short
 // migrations are over before they were ever looked at.
 func (m *mover) collect(ctx context.Context) {
-	if m.target.host == nil {
+	if m.target.Host == nil {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lookTime)
 	defer cancel()
 	var job libvirt.JobStats
-	job, err := m.target.host.CompletedJob(ctx, m.req.Guest)
+	job, err := m.target.Host.CompletedJob(ctx, m.req.Guest)
 	if err != nil {
 		return
 	}

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/vmferry/vmferry/migrate/endpoint"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/migrate/qmp"
 )
@@ -124,13 +125,13 @@ func (m *mover) watch(ctx context.Context) (stop func()) {
 		return func() {}
 	}
 	var stops []func()
-	listen := func(s *side, which qmp.Side) bool {
-		if s.host == nil { // only where a migration was adopted whose target gives no answer
+	listen := func(s *endpoint.Endpoint, which qmp.Side) bool {
+		if s.Host == nil { // only where a migration was adopted whose target gives no answer
 			return false
 		}
 		ctx, cancel := context.WithTimeout(ctx, askTime)
 		defer cancel()
-		end, err := s.host.Watch(ctx, m.req.Guest, func(e libvirt.Event) { m.tape.add(which, e) })
+		end, err := s.Host.Watch(ctx, m.req.Guest, func(e libvirt.Event) { m.tape.add(which, e) })
 		if err != nil {
 			m.note(fmt.Sprintf("no events from the %s: %v", which, err))
 			return false

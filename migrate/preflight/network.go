@@ -1,4 +1,4 @@
-package migrate
+package preflight
 
 import (
 	"context"
@@ -53,31 +53,29 @@ func uplinks(guest *libvirtxml.Domain) []uplink {
 	return all
 }
 
-// devices are those of a host's network; known is false where they could not be had.
-type devices struct {
-	names []string
-	known bool
-}
+// devices are the names of those of a host's network, none where they could not be had.
+type devices []string
 
-// lacks tells for sure that the host has none of that name: a list without the loopback device is no whole one.
+// lacks reports whether it is certain that the host has none of that name: a list without the loopback device is no
+// whole one.
 func (d devices) lacks(name string) bool {
-	return d.sure() && !slices.Contains(d.names, name)
+	return d.sure() && !slices.Contains(d, name)
 }
 
-// sure tells whether the list says anything of a device.
-func (d devices) sure() bool { return d.known && slices.Contains(d.names, "lo") }
+// sure reports whether the list says anything of a device.
+func (d devices) sure() bool { return slices.Contains(d, "lo") }
 
-// judge says why the target's host cannot take a card on the device, or what is not known. uri is the target's.
-func (u uplink) judge(there devices) (note string, err error) {
+// judge says why the target's host cannot take a card on the device, or what is not known.
+func (u uplink) judge(there devices) (notes []string, err error) {
 	switch {
 	case u.hidden || !there.sure():
-		return fmt.Sprintf("whether the target has the %s %q was not checked", u.kind, u.device), nil
+		return []string{fmt.Sprintf("whether the target has the %s %q was not checked", u.kind, u.device)}, nil
 	case there.lacks(u.device):
-		return "", &Refusal{CheckNetwork,
+		return nil, &Refusal{CheckNetwork,
 			fmt.Sprintf("the target has no %s %q, which the guest is connected to", u.kind, u.device),
 			"make it there as it is here, or connect the guest to a network of libvirt's that both nodes have", nil}
 	}
-	return "", nil
+	return nil, nil
 }
 
 // bridged lists the devices of the host that a network needs and libvirt does not make itself: the bridge of mode
@@ -108,15 +106,13 @@ func bridged(of *libvirtxml.Network) (needs []uplink, anyOf []string) {
 func (u uplink) judgeNetwork(there, here *libvirtxml.Network, d devices) (notes []string, err error) {
 	needs, anyOf := bridged(there)
 	for _, n := range needs {
-		note, err := n.judge(d)
+		unknown, err := n.judge(d)
 		var r *Refusal
 		if errors.As(err, &r) {
 			r.Reason = fmt.Sprintf("the target has the network %q, and not its bridge %q", u.network, n.device)
 			return nil, r
 		}
-		if note != "" {
-			notes = append(notes, note)
-		}
+		notes = append(notes, unknown...)
 	}
 	if len(anyOf) > 0 && !slices.ContainsFunc(anyOf, func(dev string) bool { return !d.lacks(dev) }) {
 		return nil, &Refusal{CheckNetwork,
@@ -125,8 +121,8 @@ func (u uplink) judgeNetwork(there, here *libvirtxml.Network, d devices) (notes 
 	}
 	named := func(g libvirtxml.NetworkPortGroup) bool { return g.Name == u.portGroup }
 	if u.portGroup != "" && there != nil && !slices.ContainsFunc(there.PortGroups, named) {
-		notes = append(notes, fmt.Sprintf("the target's network %q has no port group %q: the guest gets the default one",
-			u.network, u.portGroup))
+		notes = append(notes, fmt.Sprintf("the target's network %q has no port group %q: the guest gets "+
+			"the default one", u.network, u.portGroup))
 	}
 	if h, _ := bridged(here); len(needs) > 0 && len(h) > 0 && h[0].device != needs[0].device {
 		notes = append(notes, fmt.Sprintf("the network %q is the bridge %q here, and %q at the target",
@@ -136,32 +132,23 @@ func (u uplink) judgeNetwork(there, here *libvirtxml.Network, d devices) (notes 
 }
 
 // checkNetworks wants what the guest's network cards are connected to at the target, too.
-func (m *mover) checkNetworks(ctx context.Context, _ *libvirtxml.Domain) error {
-	var d devices
-	for _, u := range uplinks(m.portable) {
-		var notes []string
-		var err error
-		if !d.known {
-			d = m.devicesThere(ctx)
-		}
-		if u.network != "" {
-			notes, err = m.checkNetwork(ctx, u, d)
-		} else {
-			var note string
-			note, err = u.judge(d)
-			notes = append(notes, note)
-		}
+func checkNetworks(ctx context.Context, p *inspection) error {
+	all := uplinks(p.found.Guest)
+	if len(all) == 0 {
+		return nil
+	}
+	d, err := p.target.Host.Names(ctx, netDevices)
+	if err != nil {
+		p.log.WithError(err).Info("the devices of the target's network are not known")
+	}
+	for _, u := range all {
+		notes, err := checkUplink(ctx, p, u, d)
 		var r *Refusal
-		if errors.As(err, &r) && m.hooked(ctx) {
+		if errors.As(err, &r) && hooked(ctx, p) {
 			notes, err = append(notes, r.Reason+", unless the hook script there makes it or names another"), nil
 		}
-		if err := m.refuse(err); err != nil {
+		if err := p.conclude(notes, err); err != nil {
 			return err
-		}
-		for _, note := range notes {
-			if note != "" {
-				m.note(note)
-			}
 		}
 	}
 	return nil
@@ -171,25 +158,19 @@ func (m *mover) checkNetworks(ctx context.Context, _ *libvirtxml.Domain) error {
 // may make a device, or write another into the guest's description (libvirt's hooks page, "migrate begin").
 const hooks = "/etc/libvirt/hooks"
 
-// hooked tells whether the target has such a script.
-func (m *mover) hooked(ctx context.Context) bool {
-	names, err := m.target.host.Names(ctx, hooks)
+// hooked reports whether the target has such a script.
+func hooked(ctx context.Context, p *inspection) bool {
+	names, err := p.target.Host.Names(ctx, hooks)
 	return err == nil && (slices.Contains(names, "qemu") || slices.Contains(names, "qemu.d"))
 }
 
-// devicesThere are those of the target.
-func (m *mover) devicesThere(ctx context.Context) devices {
-	names, err := m.target.host.Names(ctx, netDevices)
-	if err != nil {
-		m.log.WithError(err).Info("the devices of the target's network are not known")
-		return devices{}
+// checkUplink asks both ends for a network, and lets the rule decide.
+func checkUplink(ctx context.Context, p *inspection, u uplink, d devices) (notes []string, err error) {
+	if u.network == "" {
+		return u.judge(d)
 	}
-	return devices{names, true}
-}
-
-func (m *mover) checkNetwork(ctx context.Context, u uplink, d devices) (notes []string, err error) {
-	there, err := m.target.host.Network(ctx, u.network)
-	at := "virsh -c " + shellword.Word(m.req.TargetURI)
+	there, err := p.target.Host.Network(ctx, u.network)
+	at := "virsh -c " + shellword.Word(p.req.TargetURI)
 	switch {
 	case errors.Is(err, libvirt.ErrNoNetwork):
 		return nil, &Refusal{CheckNetwork,
@@ -198,14 +179,14 @@ func (m *mover) checkNetwork(ctx context.Context, u uplink, d devices) (notes []
 				"%[2]s net-start %[1]s", shellword.Word(u.network), at), nil}
 	case err != nil:
 		return []string{fmt.Sprintf("whether the target has the network %q was not checked: %v", u.network, err)}, nil
-	case !there.Active && !m.req.StartsNetworks:
+	case !there.Active && !p.req.StartsNetworks:
 		return nil, &Refusal{CheckNetwork,
 			fmt.Sprintf("the target's network %q is not active, and the guest is connected to it", u.network),
 			fmt.Sprintf("%s net-start %s; %[1]s net-autostart %[2]s", at, shellword.Word(u.network)), nil}
 	}
-	here, err := m.source.host.Network(ctx, u.network)
+	here, err := p.source.Host.Network(ctx, u.network)
 	if err != nil {
-		m.log.WithError(err).Infof("the network %q of the source is not known", u.network)
+		p.log.WithError(err).Infof("the network %q of the source is not known", u.network)
 	}
 	return u.judgeNetwork(parseNetwork(there.XML), parseNetwork(here.XML), d)
 }

@@ -1,33 +1,17 @@
-package migrate
+package preflight
 
 import (
 	"context"
 	"fmt"
 	"path/filepath"
-	"time"
 
 	"libvirt.org/go/libvirtxml"
 
+	"github.com/vmferry/vmferry/migrate/endpoint"
 	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/migrate/record"
 	"github.com/vmferry/vmferry/migrate/shellword"
 )
-
-// DiskMode says what is done with disks that are not on storage which both nodes share.
-type DiskMode string
-
-// The modes. Disks that a guest cannot write to are never copied.
-const (
-	DisksShared DiskMode = "shared" // nothing is copied; the same as ""
-	DisksCopy   DiskMode = "copy"   // every image is copied, and none may be at the target already
-	DisksAuto   DiskMode = "auto"   // those are copied that the target does not see
-)
-
-// DiskModes are all modes, for those who read one.
-var DiskModes = []DiskMode{DisksShared, DisksCopy, DisksAuto}
-
-// CheckDiskMove is the check of the pre-flight that the guest's disks can be taken along. Unlike one of [CheckDisk],
-// what it refuses does not keep the guest from being started at the target.
-const CheckDiskMove = "disk-move"
 
 // hostDisk is a disk of the guest's that needs something of its host: a file, a device, or a volume.
 type hostDisk struct {
@@ -118,7 +102,7 @@ func uncopied(d libvirtxml.DomainDisk, h hostDisk) string {
 		return "it is named as a volume of a storage pool"
 	case d.Source != nil && d.Source.DataStore != nil:
 		return "its image has its data in another file"
-	case d.BackingStore != nil && d.BackingStore.Format != nil: // one that has none stands there as <backingStore/>
+	case d.BackingStore != nil && d.BackingStore.Format != nil: // one that has none has an empty <backingStore/>
 		return "its image is based on another one"
 	case h.format != "raw" && h.format != "qcow2":
 		return fmt.Sprintf("its image is of the format %q", h.format)
@@ -126,14 +110,14 @@ func uncopied(d libvirtxml.DomainDisk, h hostDisk) string {
 	return ""
 }
 
-// leftOut tells whether libvirt empties the drive at the target, where that lacks the medium: while a guest arrives
+// leftOut reports whether libvirt empties the drive at the target, where that lacks the medium: while a guest arrives
 // it leaves out what is optional or requisite, but no disk (qemuDomainCheckDiskStartupPolicy without cold_boot).
 func (d hostDisk) leftOut() bool {
 	return d.medium && (d.policy == "optional" || d.policy == "requisite")
 }
 
-// startsWithout tells the same of a guest that is started there, where a disk may be left out, too, and nothing that is
-// requisite.
+// startsWithout reports the same of a guest that is started there, where a disk may be left out, too, and nothing that
+// is requisite.
 func (d hostDisk) startsWithout() bool { return d.policy == "optional" }
 
 // diskFate is what a move does with a disk.
@@ -145,13 +129,15 @@ const (
 	diskLeft                   // libvirt leaves it out
 )
 
-// heading is which guest moves where, for what is said of it.
-type heading struct{ guest, node string }
+// destination is which guest moves where, for hints.
+type destination struct{ guest, node string }
 
-// decide tells what is done with a disk, and refuses what cannot be. It is the whole rule; lacks is what of a
+// decide says what is done with a disk, and refuses what cannot be. It is the whole rule; lacks is what of a
 // disk the target lacks below its image, zero where nothing.
-func (d hostDisk) decide(mode DiskMode, there libvirt.Visible, lacks libvirt.DiskSource, to heading) (diskFate, *Refusal) {
-	refuse := func(check, reason, hint string) (diskFate, *Refusal) {
+func (d hostDisk) decide(
+	mode DiskMode, there libvirt.Visible, lacks libvirt.DiskSource, to destination,
+) (diskFate, error) {
+	refuse := func(check, reason, hint string) (diskFate, error) {
 		return diskThere, &Refusal{check, fmt.Sprintf(reason, d.source.String()), hint, nil}
 	}
 	copies := d.writable && (mode == DisksCopy || mode == DisksAuto)
@@ -166,50 +152,58 @@ func (d hostDisk) decide(mode DiskMode, there libvirt.Visible, lacks libvirt.Dis
 	case there == libvirt.VisibleNo && copies && d.why == "":
 		return diskCopied, nil
 	case copies && d.why != "" && (mode == DisksCopy || there == libvirt.VisibleNo):
-		return refuse(check, "the disk %q cannot be copied: "+d.why, "put it on storage that both hosts share, or copy it with migrate_options=--copy-storage-inc or --copy-storage-all, to what you have made for it there")
+		return refuse(check, "the disk %q cannot be copied: "+d.why, "put it on storage that both hosts share, or "+
+			"copy it with migrate_options=--copy-storage-inc or --copy-storage-all, to what you have made for it there")
 	case there == libvirt.VisibleNo && d.medium:
 		return refuse(check, "the target does not see the image %q, which the guest only reads", d.ejectHint(to))
 	case there == libvirt.VisibleNo && d.source.Pool != "":
-		return refuse(check, "the target does not see the volume %q", "there: "+shellword.Line("virsh", "pool-start", d.source.Pool)+", or "+shellword.Line("virsh", "pool-refresh", d.source.Pool))
+		return refuse(check, "the target does not see the volume %q", "there: "+
+			shellword.Line("virsh", "pool-start", d.source.Pool)+", or "+
+			shellword.Line("virsh", "pool-refresh", d.source.Pool))
 	case there == libvirt.VisibleNo && !d.writable:
-		return refuse(check, "the target does not see the image %q, which the guest only reads or shares", "put it there too")
+		return refuse(check, "the target does not see the image %q, which the guest only reads or shares",
+			"put it there too")
 	case there == libvirt.VisibleNo && d.why != "":
-		return refuse(check, "the target does not see the disk %q", "connect it there, or put it on storage that both hosts share")
+		return refuse(check, "the target does not see the disk %q",
+			"connect it there, or put it on storage that both hosts share")
 	case there == libvirt.VisibleNo:
-		return refuse(check, "the target does not see the disk %q", "put it on storage that both hosts share, or let it be copied: disks=auto")
-	case based && d.startsWithout():
-		return refuse(CheckDiskMove, fmt.Sprintf("the target does not see %q, which the disk %%q needs", lacks), "put it there too")
+		return refuse(check, "the target does not see the disk %q",
+			"put it on storage that both hosts share, or let it be copied: disks=auto")
 	case based:
-		return refuse(CheckDisk, fmt.Sprintf("the target does not see %q, which the disk %%q needs", lacks), "put it there too")
+		check = CheckDisk
+		if d.startsWithout() {
+			check = CheckDiskMove
+		}
+		return refuse(check, fmt.Sprintf("the target does not see %q, which the disk %%q needs", lacks),
+			"put it there too")
 	case copies && mode == DisksCopy && there == libvirt.VisibleYes:
-		return refuse(check, "the target has a file %q already", "if it is on shared storage, set disks=auto; if it is an old copy, remove it there")
+		return refuse(check, "the target has a file %q already",
+			"if it is on shared storage, set disks=auto; if it is an old copy, remove it there")
 	case copies && mode == DisksCopy:
-		return refuse(check, "whether the target has the disk %q cannot be told", poolHint(filepath.Dir(d.path)))
+		return refuse(check, "whether the target has the disk %q is not known", poolHint(filepath.Dir(d.path)))
 	}
 	return diskThere, nil
 }
 
 // ejectHint is what to type for a medium that the target lacks. A start takes the medium from the guest's XML again.
-func (d hostDisk) ejectHint(to heading) string {
-	return fmt.Sprintf("put it on %s too, or eject it: %s, and take it out of the guest's XML, or write startupPolicy='optional' into its <source> there",
+func (d hostDisk) ejectHint(to destination) string {
+	return fmt.Sprintf("put it on %s too, or eject it: %s, and take it out of the guest's XML, "+
+		"or write startupPolicy='optional' into its <source> there",
 		to.node, shellword.Line("virsh", "change-media", to.guest, d.target, "--eject"))
 }
 
 func poolHint(dir string) string {
-	return "make a storage pool there: " + shellword.Line("virsh", "pool-define-as", "NAME", "dir", "--target", dir) + "; virsh pool-start NAME; virsh pool-autostart NAME"
+	return "make a storage pool there: " + shellword.Line("virsh", "pool-define-as", "NAME", "dir", "--target", dir) +
+		"; virsh pool-start NAME; virsh pool-autostart NAME"
 }
 
 // DiskBytes is about how much of a guest's disks a move in this mode copies, in bytes that their images take
 // up: of those that the target may see already nothing is known here.
-func DiskBytes(ctx context.Context, h Surveyor, guest string, mode DiskMode) (all uint64, err error) {
+func DiskBytes(ctx context.Context, h endpoint.Host, guest string, mode DiskMode) (all uint64, err error) {
 	if mode == DisksShared || mode == "" {
 		return 0, nil
 	}
-	doc, err := h.XML(ctx, guest)
-	parsed := &libvirtxml.Domain{}
-	if err == nil {
-		err = parsed.Unmarshal(doc)
-	}
+	parsed, err := readGuest(ctx, h, guest)
 	for _, d := range hostDisks(parsed) {
 		if !d.writable || d.why != "" || err != nil {
 			continue
@@ -224,19 +218,16 @@ func DiskBytes(ctx context.Context, h Surveyor, guest string, mode DiskMode) (al
 	return all, nil
 }
 
-// mirrorStep is how much QEMU copies of a disk at a time, after which it rests for as long as a bound
-// on the bandwidth asks for: 1 MiB in each of 16 requests.
-const mirrorStep = 16 << 20
-
-// stopCopying says why disks cannot be copied, or "". quiet is for how long nothing was sent, starved
-// for how long the link has been too slow, and grace how long either may last.
-func stopCopying(grace time.Duration, remaining, rate uint64, left, quiet, starved time.Duration) string {
-	switch {
-	case quiet >= grace:
-		return fmt.Sprintf("the link has carried nothing of the disks for %v", quiet.Round(time.Second))
-	case starved >= grace:
-		return fmt.Sprintf("%d MiB of the disks are left, and they are copied at %.1f MiB/s: that would not end in the %v that are left",
-			remaining>>20, float64(rate)/(1<<20), left.Round(time.Second))
+// Images are the guest's disks that are files or devices, each of which an earlier move may have begun to copy.
+func Images(ctx context.Context, h endpoint.Host, guest string) (all []record.CopiedDisk, err error) {
+	parsed, err := readGuest(ctx, h, guest)
+	if err != nil {
+		return nil, fmt.Errorf("read the disks of guest %q: %w", guest, err)
 	}
-	return ""
+	for _, d := range hostDisks(parsed) {
+		if d.path != "" {
+			all = append(all, record.CopiedDisk{Target: d.target, Path: d.path})
+		}
+	}
+	return all, nil
 }

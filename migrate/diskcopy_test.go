@@ -12,11 +12,11 @@ import (
 	"testing/synctest"
 	"time"
 
-	"libvirt.org/go/libvirtxml"
-
 	"github.com/vmferry/vmferry/migrate/convergence"
+	"github.com/vmferry/vmferry/migrate/diskcopy"
 	"github.com/vmferry/vmferry/migrate/disks"
 	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/migrate/preflight"
 )
 
 // localPair is a guest with a disk of 64 MiB on its node, and a target whose storage pool is empty.
@@ -212,11 +212,11 @@ func TestDisksThatDoNotArrive(t *testing.T) {
 
 // imageOf is the path in the guest's description.
 func imageOf(p *pair) string {
-	guest := &libvirtxml.Domain{}
-	if err := guest.Unmarshal(p.source.xml); err != nil {
+	images, err := preflight.Images(context.Background(), p.source, "web")
+	if err != nil {
 		panic(err)
 	}
-	return hostDisks(guest)[0].path
+	return images[0].Path
 }
 
 // A link that carries nothing, or too little for the window, ends the copying early.
@@ -264,102 +264,6 @@ func TestDisksOverABadLink(t *testing.T) {
 					t.Errorf("took %v", took)
 				}
 			})
-		})
-	}
-}
-
-// What the target sees, and what the guest is, decide what is copied.
-func TestWhichDisksGoAlong(t *testing.T) {
-	const (
-		qcow      = `<disk type='file' device='disk'><driver type='qcow2'/><source file='/d/a'/><backingStore/><target dev='vdb'/></disk>`
-		based     = `<disk type='file' device='disk'><driver type='qcow2'/><source file='/d/a'/><backingStore type='file'><format type='raw'/><source file='/d/b'/></backingStore><target dev='vdb'/></disk>`
-		block     = `<disk type='block' device='disk'><driver type='raw'/><source dev='/dev/vg/a'/><target dev='vdb'/></disk>`
-		share     = `<disk type='file' device='disk'><driver type='raw'/><source file='/d/a'/><target dev='vdb'/><shareable/></disk>`
-		rom       = `<disk type='file' device='cdrom'><driver type='raw'/><source file='/d/a'/><target dev='sda'/><readonly/></disk>`
-		empty     = `<disk type='file' device='cdrom'><target dev='sda'/><readonly/></disk>`
-		ceph      = `<disk type='network' device='disk'><source protocol='rbd' name='a'/><target dev='vdb'/></disk>`
-		opt       = `<disk type='file' device='cdrom'><driver type='raw'/><source file='/d/a' startupPolicy='optional'/><target dev='sda'/><readonly/></disk>`
-		req       = `<disk type='file' device='cdrom'><driver type='raw'/><source file='/d/a' startupPolicy='requisite'/><target dev='sda'/><readonly/></disk>`
-		flop      = `<disk type='file' device='floppy'><driver type='raw'/><source file='/d/a' startupPolicy='optional'/><target dev='fda'/></disk>`
-		optDisk   = `<disk type='file' device='disk'><driver type='raw'/><source file='/d/a' startupPolicy='optional'/><target dev='vdb'/></disk>`
-		cephBased = `<disk type='network' device='disk'><source protocol='rbd' name='a'/><backingStore type='file'><format type='raw'/><source file='/d/b'/></backingStore><target dev='vdb'/></disk>`
-		vol       = `<disk type='volume' device='disk'><driver type='raw'/><source pool='my pool' volume='a'/><target dev='vdb'/></disk>`
-		data      = `<disk type='file' device='disk'><driver type='qcow2'/><source file='/d/a'><dataStore type='file'><format type='raw'/><source file='/d/b'/></dataStore></source><target dev='vdb'/></disk>`
-		vmdk      = `<disk type='file' device='disk'><driver type='vmdk'/><source file='/d/a'/><target dev='vdb'/></disk>`
-	)
-	none, base := libvirt.DiskSource{}, libvirt.DiskSource{Path: "/d/b"}
-	yes, no, unknown := libvirt.VisibleYes, libvirt.VisibleNo, libvirt.VisibleUnknown
-	for _, c := range []struct {
-		name   string
-		disk   string
-		mode   DiskMode
-		there  libvirt.Visible
-		fate   diskFate
-		words  string // of the refusal
-		lacks  libvirt.DiskSource
-		starts bool // a start at the target would not fail for it
-	}{
-		{"shared, there", qcow, DisksShared, yes, diskThere, "", none, false},
-		{"shared, not there", qcow, DisksShared, no, diskThere, "disks=auto", none, false},
-		{"unset, not there", qcow, "", no, diskThere, "disks=auto", none, false},
-		{"shared, nobody knows", qcow, DisksShared, unknown, diskThere, "", none, false},
-		{"auto, there", qcow, DisksAuto, yes, diskThere, "", none, false},
-		{"auto, not there", qcow, DisksAuto, no, diskCopied, "", none, false},
-		{"auto, nobody knows", qcow, DisksAuto, unknown, diskThere, "", none, false},
-		{"copy, not there", qcow, DisksCopy, no, diskCopied, "", none, false},
-		{"copy, there", qcow, DisksCopy, yes, diskThere, "has a file \"/d/a\" already", none, true},
-		{"copy, no pool", qcow, DisksCopy, unknown, diskThere, "virsh pool-define-as NAME dir --target /d;", none, true},
-		{"copy, based on another", based, DisksCopy, no, diskThere, "is based on another one", none, false},
-		{"auto, based on another", based, DisksAuto, no, diskThere, "is based on another one", none, false},
-		{"auto, based on another and there", based, DisksAuto, yes, diskThere, "", none, false},
-		{"copy, block device", block, DisksCopy, unknown, diskThere, "block device", none, true},
-		{"auto, block device that is not there", block, DisksAuto, no, diskThere, "block device", none, false},
-		{"auto, block device", block, DisksAuto, unknown, diskThere, "", none, false},
-		{"copy, another format", vmdk, DisksCopy, no, diskThere, `format "vmdk"`, none, false},
-		{"shared, block device that is not there", block, DisksShared, no, diskThere, "connect it there", none, false},
-		{"copy, CD-ROM there", rom, DisksCopy, yes, diskThere, "", none, false},
-		{"copy, CD-ROM not there", rom, DisksCopy, no, diskThere, "eject it", none, false},
-		{"copy, empty CD-ROM", empty, DisksCopy, no, diskThere, "", none, false},
-		{"copy, shareable", share, DisksCopy, yes, diskThere, "", none, false},
-		{"copy, network", ceph, DisksCopy, no, diskThere, "", none, false},
-		{"optional medium that is not there", opt, DisksShared, no, diskLeft, "", none, false},
-		{"requisite medium that is not there", req, "", no, diskLeft, "", none, false},
-		{"mandatory medium that is not there", rom, "", no, diskThere, "virsh change-media 'web 1' sda --eject,", none, false},
-		{"optional floppy that is not there", flop, "", no, diskLeft, "", none, false},
-		{"optional disk that is not there", optDisk, "", no, diskThere, "does not see the disk", none, true},
-		{"optional disk that is not there, copied", optDisk, DisksAuto, no, diskCopied, "", none, false},
-		{"optional medium that is there", opt, "", yes, diskThere, "", none, false},
-		{"optional medium, nobody knows", opt, "", unknown, diskThere, "", none, false},
-		{"base that is not there", based, "", yes, diskThere, `does not see "/d/b", which the disk "/d/a" needs`, base, false},
-		{"base that is not there, nobody knows of the image", based, "", unknown, diskThere, "does not see", base, false},
-		{"base of an optional medium", opt, "", yes, diskLeft, "", base, false},
-		{"base of an optional disk", optDisk, "", yes, diskThere, "which the disk", base, true},
-		{"base of an image of the network", cephBased, DisksCopy, unknown, diskThere, "does not see", base, false},
-		{"volume that is not there", vol, "", no, diskThere, "virsh pool-start 'my pool', or virsh pool-refresh 'my pool'", none, false},
-		{"volume that is not there, auto", vol, DisksAuto, no, diskThere, "named as a volume", none, false},
-		{"volume that is there", vol, DisksAuto, yes, diskThere, "", none, false},
-		{"data in another file", data, DisksCopy, no, diskThere, "has its data in another file", none, false},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			guest := &libvirtxml.Domain{}
-			if err := guest.Unmarshal("<domain><devices>" + c.disk + "</devices></domain>"); err != nil {
-				t.Fatal(err)
-			}
-			var fate diskFate
-			var refusal *Refusal
-			for _, d := range hostDisks(guest) {
-				there := c.there
-				if d.path == "" && d.source.Pool == "" {
-					there = yes
-				}
-				fate, refusal = d.decide(c.mode, there, c.lacks, heading{"web 1", "node2"})
-			}
-			if fate != c.fate || (refusal == nil) != (c.words == "") || refusal != nil && !strings.Contains(refusal.Error(), c.words) {
-				t.Errorf("fate %v, %v", fate, refusal)
-			}
-			if refusal != nil && (refusal.Check == CheckDiskMove) != c.starts {
-				t.Errorf("refused by check %q", refusal.Check)
-			}
 		})
 	}
 }
@@ -444,21 +348,22 @@ func TestDiskBytes(t *testing.T) {
 	p, image := localPair(t)
 	p.source.xml = localDoc(image, `<disk type='file' device='cdrom'><driver type='raw'/><source file='/d/a'/><target dev='sda'/><readonly/></disk>`)
 	for mode, want := range map[DiskMode]uint64{"": 0, DisksShared: 0, DisksAuto: 10 << 20, DisksCopy: 10 << 20} {
-		if got, err := DiskBytes(t.Context(), p.source, "web", mode); got != want || err != nil {
+		if got, err := preflight.DiskBytes(t.Context(), p.source, "web", mode); got != want || err != nil {
 			t.Errorf("%q: %d, %v, want %d", mode, got, err, want)
 		}
 	}
 	p.source.xml = "<"
-	if _, err := DiskBytes(t.Context(), p.source, "web", DisksCopy); err == nil || !strings.Contains(err.Error(), "web") {
+	if _, err := preflight.DiskBytes(t.Context(), p.source, "web", DisksCopy); err == nil || !strings.Contains(err.Error(), "web") {
 		t.Errorf("of a description that cannot be read: %v", err)
 	}
 }
 
 func TestForecastOfDisks(t *testing.T) {
-	going := []*carried{{CopiedDisk: CopiedDisk{Bytes: 10 << 20}, image: libvirt.Image{Capacity: 100 << 20}}}
+	var going diskcopy.Copy
+	going.Plan(guestUUID, []diskcopy.Plan{{CopiedDisk: CopiedDisk{Bytes: 10 << 20}, Image: libvirt.Image{Capacity: 100 << 20}}})
 	for capped, want := range map[bool]float64{false: 1500, true: 10500} {
 		f := Forecast{DurationMS: 500, Bandwidth: 10 << 20}
-		addDisks(&f, going, capped)
+		addDisks(&f, going.Bytes(), going.Cost(capped))
 		if f.DurationMS != want || f.Disks != 10<<20 {
 			t.Errorf("bounded %v: %+v, want %v ms", capped, f, want)
 		}

@@ -1,40 +1,36 @@
-package migrate
+package preflight
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
-
-	"libvirt.org/go/libvirtxml"
 )
 
 // reach is where a name leads, seen from this node.
 type reach string
 
 const (
-	elsewhere reach = ""                      // to another host
-	nowhere   reach = "does not resolve here" // to none
-	home      reach = "means this node here"  // to this node, or to whoever asks
+	elsewhere reach = ""                           // to another host
+	nowhere   reach = "does not resolve here"      // to none
+	home      reach = "resolves to this node here" // to this node, or to whoever asks
 )
 
-// reachOf tells where a name leads that has such addresses; own are this node's. Of several one that is wrong spoils
-// it, as libvirt tries them in turn, and another guest's QEMU may listen on the same port here.
+// reachOf is where a name leads that has such addresses; own are this node's. One wrong address of several is enough,
+// as libvirt tries them in turn, and another guest's QEMU may listen on the same port here.
 func reachOf(addrs, own []netip.Addr) reach {
 	if len(addrs) == 0 {
 		return nowhere
 	}
+	plain := func(a netip.Addr) netip.Addr { return a.Unmap().WithZone("") }
 	for _, a := range addrs {
-		a = a.Unmap().WithZone("")
-		if a.IsLoopback() || a.IsUnspecified() {
+		is := func(own netip.Addr) bool { return plain(own) == plain(a) }
+		if plain(a).IsLoopback() || plain(a).IsUnspecified() || slices.ContainsFunc(own, is) {
 			return home
-		}
-		for _, o := range own {
-			if o.Unmap().WithZone("") == a {
-				return home
-			}
 		}
 	}
 	return elsewhere
@@ -60,72 +56,66 @@ func (r route) decide() (uri, why string, err error) {
 	}
 	why = fmt.Sprintf("the target calls itself %q, which %s", r.name, named)
 	if r.host != "" && r.known == elsewhere {
-		host := r.host
-		if strings.Contains(host, ":") {
-			host = "[" + host + "]"
-		}
-		return "tcp://" + host, why, nil
+		return strings.TrimSuffix("tcp://"+net.JoinHostPort(r.host, ""), ":"), why, nil
 	}
 	return "", "", &Refusal{CheckAddress, why, "make that name the target's here, in DNS or /etc/hosts, " +
 		"or say where the memory goes: migrateuri=tcp://ADDRESS-OF-THE-TARGET", nil}
 }
 
-// judgeGiven refuses an address that somebody gave where its host does not resolve here. One that means this node may be
-// the end of a tunnel.
-func judgeGiven(uri string, known reach) error {
-	if known != nowhere {
-		return nil
-	}
-	return &Refusal{CheckAddress, fmt.Sprintf("the memory is to be sent to %q, and the name %q %s", uri, hostOf(uri), known),
-		"correct migrateuri, or make that name the target's here, in DNS or /etc/hosts", nil}
-}
-
 // chooseAddress finds the address that the memory is sent to, where nobody gave one. What a name means counts at the
 // source: one that is another node cannot be asked. That the target has a migration_host in its qemu.conf cannot be
 // seen; it is used where the target's own name is good, and migrateuri says it elsewhere.
-func (m *mover) chooseAddress(ctx context.Context, _ *libvirtxml.Domain) error {
-	given := m.req.MigrateURI
+func chooseAddress(ctx context.Context, p *inspection) error {
 	switch {
-	case m.req.Options.Tunnelled || hostOf(m.req.SourceURI) != "":
+	case p.req.Options.Tunnelled || hostOf(p.req.SourceURI) != "":
 		return nil
-	case given != "" && hostOf(given) != "":
-		addrs := m.lookUp(ctx, hostOf(given))
-		if ctx.Err() != nil { // a name server that gives no answer proves nothing
-			m.note(fmt.Sprintf("whether the name %q of migrateuri is known here was not checked: no answer in time", hostOf(given)))
-			return nil
-		}
-		return judgeGiven(given, reachOf(addrs, nil))
-	case given != "": // without a host, such as unix:///run/x, it names nothing that could be looked up
-		return nil
+	case p.req.MigrateURI != "":
+		return checkGiven(ctx, p)
 	}
-	name, err := m.target.host.Hostname(ctx)
+	name, err := p.target.Host.Hostname(ctx)
 	if err != nil {
-		m.note("whether the target's own name is known here was not checked: " + err.Error())
-		return nil
+		return p.unchecked("whether the target's own name resolves here", err)
 	}
 	own := ownAddresses
-	if m.deps.Own != nil {
-		own = m.deps.Own
+	if p.deps.Own != nil {
+		own = p.deps.Own
 	}
-	r := route{name: name, host: hostOf(m.req.TargetURI)}
+	r := route{name: name, host: hostOf(p.req.TargetURI)}
 	if r.host != "" { // first: a name server that gives no answer for the other takes all of the time
-		r.known = reachOf(m.lookUp(ctx, r.host), own())
+		r.known = reachOf(lookUp(ctx, p, r.host), own())
 	}
-	r.named = reachOf(m.lookUp(ctx, name), own())
+	r.named = reachOf(lookUp(ctx, p, name), own())
 	uri, why, err := r.decide()
 	if uri != "" {
-		m.req.MigrateURI = uri
-		m.note(fmt.Sprintf("%s: the memory is sent to %s, unless migrateuri says otherwise", why, uri))
+		p.found.Params.URI = uri
+		p.note(fmt.Sprintf("%s: the memory is sent to %s, unless migrateuri says otherwise", why, uri))
 	}
 	return err
 }
 
+// checkGiven refuses an address that somebody gave where its host does not resolve here. One that means this node may
+// be the end of a tunnel; one without a host, such as unix:///run/x, names nothing that could be looked up.
+func checkGiven(ctx context.Context, p *inspection) error {
+	name := hostOf(p.req.MigrateURI)
+	if name == "" || len(lookUp(ctx, p, name)) > 0 {
+		return nil
+	}
+	if ctx.Err() != nil { // a name server that gives no answer proves nothing
+		return p.unchecked(fmt.Sprintf("whether the name %q of migrateuri resolves here", name), errMute)
+	}
+	return &Refusal{CheckAddress,
+		fmt.Sprintf("the memory is to be sent to %q, and the name %q %s", p.req.MigrateURI, name, nowhere),
+		"correct migrateuri, or make that name the target's here, in DNS or /etc/hosts", nil}
+}
+
+var errMute = errors.New("no answer in time")
+
 // lookUp is empty for a name that does not resolve.
-func (m *mover) lookUp(ctx context.Context, host string) []netip.Addr {
+func lookUp(ctx context.Context, p *inspection, host string) []netip.Addr {
 	if a, err := netip.ParseAddr(host); err == nil {
 		return []netip.Addr{a}
 	}
-	resolve := m.deps.Resolve
+	resolve := p.deps.Resolve
 	if resolve == nil {
 		resolve = func(ctx context.Context, host string) ([]netip.Addr, error) {
 			return net.DefaultResolver.LookupNetIP(ctx, "ip", host)
@@ -133,7 +123,7 @@ func (m *mover) lookUp(ctx context.Context, host string) []netip.Addr {
 	}
 	addrs, err := resolve(ctx, host)
 	if err != nil {
-		m.log.WithError(err).Infof("the name %q is not known here", host)
+		p.log.WithError(err).Infof("the name %q does not resolve here", host)
 	}
 	return addrs
 }

@@ -1,4 +1,4 @@
-package migrate
+package preflight
 
 import (
 	"context"
@@ -7,8 +7,6 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
-
-	"libvirt.org/go/libvirtxml"
 
 	"github.com/vmferry/vmferry/migrate/libvirt"
 )
@@ -28,53 +26,6 @@ func TestHasSwtpm(t *testing.T) {
 	} {
 		if got := hasSwtpm(doc); got != want {
 			t.Errorf("%s: %v", doc, got)
-		}
-	}
-}
-
-func TestHugePages(t *testing.T) {
-	for _, c := range []struct {
-		backing     string
-		size, pages uint64
-	}{
-		{``, 0, 0},
-		{`<memoryBacking><hugepages/></memoryBacking>`, 0, 0},
-		{`<memoryBacking><hugepages><page size='2048' unit='KiB'/></hugepages></memoryBacking>`, 2048, 256},
-		{`<memoryBacking><hugepages><page size='1' unit='GiB'/></hugepages></memoryBacking>`, 1 << 20, 1},
-		{`<memoryBacking><hugepages><page size='2048'/><page size='1' unit='G' nodeset='1'/></hugepages></memoryBacking>`, 0, 0},
-		{`<memoryBacking><hugepages><page size='0'/></hugepages></memoryBacking>`, 0, 0},
-	} {
-		d := &libvirtxml.Domain{}
-		if err := d.Unmarshal(strings.Replace(guestDoc, "<devices>", c.backing+"<devices>", 1)); err != nil {
-			t.Fatal(err)
-		}
-		if size, pages := hugePages(d); size != c.size || pages != c.pages {
-			t.Errorf("%s: %d pages of %d KiB", c.backing, pages, size)
-		}
-	}
-}
-
-func TestCompareHosts(t *testing.T) {
-	cpu := func(vendor, model string, features ...string) *libvirtxml.CapsHostCPU {
-		c := &libvirtxml.CapsHostCPU{Vendor: vendor, Model: model}
-		for _, f := range features {
-			c.FeatureFlags = append(c.FeatureFlags, libvirtxml.CapsHostCPUFeatureFlag{Name: f})
-		}
-		return c
-	}
-	for _, c := range []struct {
-		source, target *libvirtxml.CapsHostCPU
-		want           string
-	}{
-		{nil, cpu("Intel", "Skylake"), ""},
-		{cpu("", ""), cpu("Intel", "Skylake"), ""},
-		{cpu("Intel", "Skylake", "vmx"), cpu("Intel", "Skylake", "avx", "vmx"), ""},
-		{cpu("Intel", "Skylake", "vmx", "avx"), cpu("Intel", "Skylake", "vmx"), `it lacks ["avx"] there`},
-		{cpu("Intel", "Skylake"), cpu("AMD", "EPYC"), "it is Intel Skylake here, and AMD EPYC there"},
-		{cpu("Intel", "Skylake"), cpu("Intel", "Haswell"), "Haswell there"},
-	} {
-		if got := compareHosts(c.source, c.target); (got == "") != (c.want == "") || !strings.Contains(got, c.want) {
-			t.Errorf("%+v and %+v: %q", c.source, c.target, got)
 		}
 	}
 }
@@ -140,7 +91,7 @@ func TestSurroundings(t *testing.T) {
 				p.source.names, p.target.names = firmware, map[string][]string{dir: firmware[dir]}
 				p.source.domCaps, p.target.domCaps, p.target.pages = swtpm, swtpm, 256
 				c.spoil(p)
-				x, err := Examine(t.Context(), p.req, p.deps)
+				x, err := p.run(t)
 				var checks []string
 				for _, r := range x.Refusals {
 					checks = append(checks, r.Check)

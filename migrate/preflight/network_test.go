@@ -1,4 +1,4 @@
-package migrate
+package preflight
 
 import (
 	"fmt"
@@ -52,11 +52,11 @@ func TestDevices(t *testing.T) {
 		d           devices
 		lacks, sure bool
 	}{
-		{devices{}, false, false},
-		{devices{nil, true}, false, false},              // an empty list is no list
-		{devices{[]string{"eth0"}, true}, false, false}, // nor one without the loopback device
-		{devices{[]string{"lo", "eth0"}, true}, true, true},
-		{devices{[]string{"lo", "br77"}, true}, false, true},
+		{nil, false, false},
+		{devices{}, false, false},       // an empty list is no list
+		{devices{"eth0"}, false, false}, // nor one without the loopback device
+		{devices{"lo", "eth0"}, true, true},
+		{devices{"lo", "br77"}, false, true},
 	} {
 		if lacks, sure := c.d.lacks("br77"), c.d.sure(); lacks != c.lacks || sure != c.sure {
 			t.Errorf("%+v: lacks %v, sure %v", c.d, lacks, sure)
@@ -71,6 +71,20 @@ const (
 	isolated   = `<network><name>dmz</name><bridge name='virbr9'/></network>`
 	macvtap    = `<network><name>dmz</name><forward mode='passthrough'><interface dev='eth1'/><interface dev='eth2'/></forward></network>`
 )
+
+// FuzzNetworks: what another host says of its networks ends no move but by a reason.
+func FuzzNetworks(f *testing.F) {
+	for _, doc := range []string{hostBridge, otherBr, nat, macvtap, "<network><forward/></network>", ""} {
+		f.Add(doc, "lo br77")
+	}
+	f.Fuzz(func(t *testing.T, doc, names string) {
+		d := devices(strings.Fields(names))
+		u := uplink{network: "dmz", portGroup: "v7"}
+		if _, err := u.judgeNetwork(parseNetwork(doc), parseNetwork(hostBridge), d); err != nil && err.Error() == "" {
+			t.Error("a refusal without a reason")
+		}
+	})
+}
 
 // TestNetworks has a guest on a network or a bridge, and a target with what is named.
 func TestNetworks(t *testing.T) {
@@ -111,12 +125,12 @@ func TestNetworks(t *testing.T) {
 				p.source.xml = strings.Replace(guestDoc, "</devices>", c.card+"</devices>", 1)
 				p.source.networks, p.target.networks, p.req.StartsNetworks = active(hostBridge), c.networks, c.starts
 				if c.devices != nil {
-					p.target.names = map[string][]string{netDevices: c.devices}
+					p.target.names = map[string][]string{"/sys/class/net": c.devices}
 				}
 				if strings.HasPrefix(c.name, "a hook") {
-					p.target.names[hooks] = []string{"qemu"}
+					p.target.names["/etc/libvirt/hooks"] = []string{"qemu"}
 				}
-				x, err := Examine(t.Context(), p.req, p.deps)
+				x, err := p.run(t)
 				if err != nil || (len(x.Refusals) > 0) != (c.refused != "") || len(x.Refusals) > 0 && !strings.Contains(x.Refusals[0].Error(), c.refused) {
 					t.Errorf("refused %v, want %q; %v", x.Refusals, c.refused, err)
 				}
@@ -127,18 +141,4 @@ func TestNetworks(t *testing.T) {
 			})
 		})
 	}
-}
-
-// FuzzNetworks: what another host says of its networks ends no move but by a reason.
-func FuzzNetworks(f *testing.F) {
-	for _, doc := range []string{hostBridge, otherBr, nat, macvtap, "<network><forward/></network>", ""} {
-		f.Add(doc, "lo br77")
-	}
-	f.Fuzz(func(t *testing.T, doc, names string) {
-		d := devices{strings.Fields(names), true}
-		u := uplink{network: "dmz", portGroup: "v7"}
-		if _, err := u.judgeNetwork(parseNetwork(doc), parseNetwork(hostBridge), d); err != nil && err.Error() == "" {
-			t.Error("a refusal without a reason")
-		}
-	})
 }

@@ -1,4 +1,4 @@
-package migrate
+package preflight
 
 import (
 	"cmp"
@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-
-	"libvirt.org/go/libvirtxml"
 
 	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/migrate/shellword"
@@ -37,82 +35,64 @@ func (r rehearsal) judge() (managed bool, check string, err error) {
 
 // checkRehearsal asks libvirt itself, on the source, from where the migration will be made: whatever it refuses is
 // found so, also what nobody thought of here. It goes last, as the other checks have more to say than libvirt's words.
-func (m *mover) checkRehearsal(ctx context.Context, _ *libvirtxml.Domain) error {
-	if err := m.driver.Lacks(libvirt.CanRehearse); err != nil {
-		m.note(fmt.Sprintf("what libvirt itself would refuse was not checked: %v", err))
-		return nil
+func checkRehearsal(ctx context.Context, p *inspection) error {
+	if err := p.driver.Lacks(libvirt.CanRehearse); err != nil {
+		return p.unchecked("what libvirt itself would refuse", err)
 	}
-	if slices.ContainsFunc(m.refusals, func(r *Refusal) bool { return r.Check == CheckJob }) {
+	if slices.ContainsFunc(p.found.Refusals, func(r *Refusal) bool { return r.Check == CheckJob }) {
 		return nil // libvirt would wait for that job, for longer than the question may take
 	}
-	if err := m.keepApart(ctx); err != nil {
+	wait, stop := context.WithTimeout(ctx, connectTime)
+	defer stop()
+	if err := p.deps.Lock(wait, p.found.UUID); err != nil {
 		return &Refusal{CheckJob, "another pre-flight or move of the guest is under way", "wait for it", err}
 	}
 	ctx, cancel := context.WithTimeout(ctx, connectTime)
 	defer cancel()
-	r := m.rehearse(ctx)
+	r := rehearse(ctx, p)
 	switch {
 	case libvirt.Unimplemented(r.direct):
-		m.note("what libvirt itself would refuse was not checked: " + r.direct.Error())
-		return nil
+		return p.unchecked("what libvirt itself would refuse", r.direct)
 	case errors.Is(r.direct, libvirt.ErrNoDomain):
-		return &Refusal{CheckRunning, "the guest has left the source meanwhile", "", r.direct}
+		return &Refusal{CheckRunning, "the guest is not at the source any more", "", r.direct}
 	case errors.Is(r.direct, context.DeadlineExceeded):
-		return &Refusal{CheckConnection,
-			fmt.Sprintf("the source's libvirt gets no answer from the target's within %v", connectTime), m.connectHint(), r.direct}
+		return &Refusal{CheckConnection, fmt.Sprintf("the source's libvirt gets no answer from the target's within %v",
+			connectTime), connectHint(p), r.direct}
 	}
 	managed, check, err := r.judge()
 	switch {
 	case managed:
-		m.managed = true
-		m.note(fmt.Sprintf("the source's libvirt does not reach the target's (%s): this process manages the migration, "+
-			"and its end aborts it", message(r.direct)))
+		p.found.Params.Managed = true
+		p.note(fmt.Sprintf("the source's libvirt does not reach the target's (%v): this process manages the "+
+			"migration, which is aborted when it ends", message(r.direct)))
 	case check == CheckLibvirt:
-		return &Refusal{check, "libvirt refuses to migrate the guest", m.libvirtHint(ctx, err), errors.New(message(err))}
+		return &Refusal{check, "libvirt refuses to migrate the guest", libvirtHint(ctx, p, err), message(err)}
 	case err != nil:
-		return &Refusal{check, "the source's libvirt does not reach the target's", m.connectHint(), errors.New(message(err))}
+		return &Refusal{check, "the source's libvirt does not reach the target's", connectHint(p), message(err)}
 	}
-	m.leaveCheckpoints(ctx)
+	noteCheckpoints(ctx, p)
 	return nil
 }
 
-// leaveCheckpoints says which checkpoints stay behind. Newer libvirts (11.3) migrate a guest that has some, and the
+// noteCheckpoints says which checkpoints stay behind. Newer libvirts (11.3) migrate a guest that has some, and the
 // target knows none of them.
-func (m *mover) leaveCheckpoints(ctx context.Context) {
-	s, err := m.source.host.Snapshots(ctx, m.req.Guest)
+func noteCheckpoints(ctx context.Context, p *inspection) {
+	s, err := p.source.Host.Snapshots(ctx, p.req.Guest)
 	if err != nil || len(s.Checkpoints) == 0 {
 		return
 	}
 	text := fmt.Sprintf("the checkpoints %q stay behind: the next backup there is a full one", s.Checkpoints)
-	m.with = append(m.with, text)
-	if !m.examines {
-		m.note(text)
+	p.found.With = append(p.found.With, text)
+	if !p.req.All {
+		p.note(text)
 	}
-}
-
-// keepApart takes the guest's lock. The error is that another has it; a node without locks goes on without.
-func (m *mover) keepApart(ctx context.Context) error {
-	if m.guard != nil {
-		return nil
-	}
-	ctx, cancel := context.WithTimeout(ctx, connectTime)
-	defer cancel()
-	guard, err := m.deps.Slots.AcquireGuest(ctx, m.uuid)
-	if err != nil && ctx.Err() != nil {
-		return err
-	}
-	if err != nil {
-		m.log.WithError(err).Info("the pre-flight is not kept apart from others")
-	}
-	m.guard = guard
-	return nil
 }
 
 // rehearse asks for both ways, for the second only where the first does not do. Before the second is taken the first is
 // asked again: what it met may be over.
-func (m *mover) rehearse(ctx context.Context) (r rehearsal) {
-	params := m.params()
-	r.direct = m.source.host.Rehearse(ctx, m.req.Guest, m.req.TargetURI, params)
+func rehearse(ctx context.Context, p *inspection) (r rehearsal) {
+	params := p.found.Params
+	r.direct = p.source.Host.Rehearse(ctx, p.req.Guest, p.req.TargetURI, params)
 	switch {
 	case r.direct == nil:
 	case params.Tunnelled || libvirt.Unimplemented(r.direct): // libvirt has no other way for it
@@ -121,38 +101,38 @@ func (m *mover) rehearse(ctx context.Context) (r rehearsal) {
 		r.managed = r.direct
 	default:
 		params.Managed = true
-		r.managed = m.source.host.Rehearse(ctx, m.req.Guest, m.req.TargetURI, params)
+		r.managed = p.source.Host.Rehearse(ctx, p.req.Guest, p.req.TargetURI, params)
 	}
 	if r.direct != nil && r.managed == nil {
-		r.direct = m.source.host.Rehearse(ctx, m.req.Guest, m.req.TargetURI, m.params())
+		r.direct = p.source.Host.Rehearse(ctx, p.req.Guest, p.req.TargetURI, p.found.Params)
 	}
 	return r
 }
 
 // message is what libvirt said, without what was asked.
-func message(err error) string {
+func message(err error) error {
 	var lerr *libvirt.Error
 	if errors.As(err, &lerr) {
-		return lerr.Message
+		return errors.New(lerr.Message)
 	}
-	return err.Error()
+	return errors.New(err.Error())
 }
 
-func (m *mover) connectHint() string {
+func connectHint(p *inspection) string {
 	return "its daemon runs as root without your keys, agent and environment; try it there: virsh -c " +
-		shellword.Word(m.req.TargetURI) + " hostname"
+		shellword.Word(p.req.TargetURI) + " hostname"
 }
 
-// libvirtHint says how to get rid of what libvirt refuses, as far as it can be told.
-func (m *mover) libvirtHint(ctx context.Context, refused error) string {
-	if hint := tlsHint(refused, m.req.Guest, m.req.Options.TLS); hint != "" {
+// libvirtHint says how to get rid of what libvirt refuses, as far as that is known.
+func libvirtHint(ctx context.Context, p *inspection, refused error) string {
+	if hint := tlsHint(refused, p.req.Guest, p.req.Options.TLS); hint != "" {
 		return hint
 	}
-	s, err := m.source.host.Snapshots(ctx, m.req.Guest)
+	s, err := p.source.Host.Snapshots(ctx, p.req.Guest)
 	if err != nil {
-		m.log.WithError(err).Info("whether the guest has snapshots is not known")
+		p.log.WithError(err).Info("whether the guest has snapshots is not known")
 	}
-	return cmp.Or(snapshotHint(m.req.Guest, s),
+	return cmp.Or(snapshotHint(p.req.Guest, s),
 		"remove what it names, and the guest can be moved live; until then it has to be restarted elsewhere")
 }
 
@@ -163,37 +143,36 @@ func snapshotHint(guest string, s libvirt.Snapshots) string {
 		what, verb, lost string
 		names            []string
 	}{
-		{"snapshots", "snapshot-delete", "their data stays in the images, and libvirt cannot revert to them any more; " +
+		{"snapshots", "snapshot-delete", "their data stays in the images, and libvirt cannot revert to them; " +
 			"without --metadata it is deleted too", s.Snapshots},
 		{"checkpoints", "checkpoint-delete", "the next backup is a full one", s.Checkpoints},
 	} {
 		if len(k.names) == 0 {
 			continue
 		}
-		hints = append(hints, fmt.Sprintf("it has the %s %q: for each, virsh %s --metadata %s, by which libvirt forgets it: %s",
-			k.what, k.names, k.verb, shellword.Operands(guest, k.names[0]), k.lost))
+		hints = append(hints, fmt.Sprintf("it has the %s %q: for each, virsh %s --metadata %s, by which libvirt "+
+			"forgets it: %s", k.what, k.names, k.verb, shellword.Operands(guest, k.names[0]), k.lost))
 	}
 	return strings.Join(hints, "; ")
 }
 
 // checkAccepted asks the target's libvirt whether its hypervisor has what the guest is made of: the emulator at that
 // path, the machine type, each device. A refusal counts only where the source's libvirt, asked the same, has none.
-func (m *mover) checkAccepted(ctx context.Context, _ *libvirtxml.Domain) error {
-	if !m.driver.Can(libvirt.CanRehearse) || m.sent == "" {
+func checkAccepted(ctx context.Context, p *inspection) error {
+	if !p.driver.Can(libvirt.CanRehearse) || p.sent == "" {
 		return nil
 	}
-	err := m.target.host.Accepts(ctx, m.sent)
+	err := p.target.Host.Accepts(ctx, p.sent)
 	switch {
 	case err == nil:
 		return nil
 	case errors.Is(err, libvirt.ErrConnect) || ctx.Err() != nil:
-		m.note("whether the target's hypervisor has the guest's devices was not checked: " + err.Error())
-		return nil
+		return p.unchecked("whether the target's hypervisor has the guest's devices", err)
 	}
-	if here := m.source.host.Accepts(ctx, m.sent); here != nil {
-		m.log.WithError(here).Info("the source's libvirt does not accept the guest's own description")
+	if here := p.source.Host.Accepts(ctx, p.sent); here != nil {
+		p.log.WithError(here).Info("the source's libvirt does not accept the guest's own description")
 		return nil
 	}
 	return &Refusal{CheckHypervisor, "the target's libvirt cannot run this guest",
-		"install there what the source has, at least as new", errors.New(message(err))}
+		"install there what the source has, at least as new", message(err)}
 }
