@@ -93,11 +93,11 @@ func (m *mover) abortLimit() time.Duration {
 }
 
 // unstoppable tells whether the migration under way goes on to its end, whoever wants it away.
-func (m *mover) unstoppable() bool { return m.tape.inPostCopy() || m.lacksAbort() != nil }
+func (m *mover) unstoppable() bool { return m.events.InPostCopy() || m.lacksAbort() != nil }
 
 // standsStill tells whether the guest is in its last copy.
 func (m *mover) standsStill(ctx context.Context) bool {
-	return m.tape.isSwitching() || m.mustArrive(ctx)
+	return m.events.IsSwitching() || m.mustArrive(ctx)
 }
 
 // mustArrive tells whether another witness sees that the guest stands still, of a driver that tells of no events. Then

@@ -138,7 +138,7 @@ func (m *mover) migrate(ctx context.Context) error {
 
 func (m *mover) forgetAttempt(ctx context.Context) {
 	m.endRelay(ctx)
-	m.tape.rewind()
+	m.events.Reset()
 	m.trend, m.limit, m.paced = trend{}, 0, 0
 	m.rec.Cap, m.rec.Pace = m.req.Bandwidth<<20, 0
 }
@@ -156,7 +156,7 @@ func (m *mover) again(ctx context.Context, err error) bool {
 	case errors.As(err, &delta):
 		next.cache, next.connections, next.compress, next.switchover = delta.cache, 0, false, m.switchover(true)
 		why = "begun again with XBZRLE, as the guest writes the same memory faster than the link carries it"
-	case m.ended && m.hears.source && !m.tape.isActive() && m.try.extras():
+	case m.ended && m.hears.source && !m.events.IsActive() && m.try.extras():
 		next, m.policy.Delta = attempt{throttle: next.throttle}, 0
 		if m.try.cache > 0 && m.policy.Throttle {
 			next.throttle = max(next.throttle, throttleFirst) // XBZRLE went before it, see Policy.Decide
@@ -179,7 +179,9 @@ func (m *mover) once(ctx context.Context) error {
 	if ctx.Err() != nil || m.left() <= 0 {
 		return fmt.Errorf("%w: no time was left to begin", ErrOutOfTime)
 	}
-	m.beginRelay(ctx)
+	if m.hears.source {
+		m.relay.begin(ctx, m.source.host)
+	}
 	m.setLimit(ctx, m.policy.First) // before the start: a short migration is over before the first look
 	m.climb(ladder.Live)
 	m.report("migrating")

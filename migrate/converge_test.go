@@ -5,6 +5,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/vmferry/vmferry/migrate/events"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 )
 
@@ -64,7 +65,7 @@ func TestBusyGuestConverges(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				m := &mover{tape: newTape(), policy: newPolicy(0, 0, 30*time.Millisecond, 0), load: libvirt.Load{Memory: c.guest.used}}
+				m := &mover{events: events.NewLog(), policy: newPolicy(0, 0, 30*time.Millisecond, 0), load: libvirt.Load{Memory: c.guest.used}}
 				m.policy.Throttle = true
 				limit, took, stop := c.guest.run(m)
 				if (stop.Throttle > 0) != c.stuck || stop.GiveUp != "" {

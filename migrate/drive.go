@@ -47,7 +47,7 @@ func (m *mover) awaitEnd(ctx context.Context) error {
 	if why == nil {
 		return nil
 	}
-	if m.tape.inPostCopy() {
+	if m.events.InPostCopy() {
 		return why
 	}
 	if lack := m.lacksAbort(); lack != nil {
@@ -115,24 +115,24 @@ func (m *mover) steer(ctx context.Context, done <-chan error) (why, err error) {
 		case <-ctx.Done():
 			why = ctx.Err()
 		case <-late.C:
-			if !m.tape.inPostCopy() { // then to give up would be to lose the guest
+			if !m.events.InPostCopy() { // then to give up would be to lose the guest
 				why = ErrOutOfTime
 			}
 		case <-m.giveUp:
 			m.giveUp = nil // which stays closed
-			if !m.tape.inPostCopy() {
+			if !m.events.InPostCopy() {
 				why = fmt.Errorf("%w: %w", ErrOutOfTime, errGaveUp)
 			}
 		case deadline := <-m.req.Shorten:
 			m.shorten(deadline)
 			late.Reset(m.left())
 		case lost := <-silent:
-			if !m.tape.inPostCopy() {
+			if !m.events.InPostCopy() {
 				why = lost
 			}
-		case <-m.tape.memory:
+		case <-m.events.Memory():
 			m.copied()
-		case <-m.tape.pass:
+		case <-m.events.Pass():
 			if settled == nil || time.Since(sampled) < pollEvery { // passes that follow each other closely must not go on unseen
 				settled = time.After(passSettle)
 			}
@@ -171,7 +171,7 @@ func (m *mover) callEnded(err error) {
 // sample looks at the progress and does what the rule makes of it, unless the guest stands still: then
 // every question to the hypervisor would make its pause longer. The error is why to abort.
 func (m *mover) sample(ctx context.Context) error {
-	if m.tape.isSwitching() {
+	if m.events.IsSwitching() {
 		return nil
 	}
 	ask, cancel := context.WithTimeout(ctx, sampleTime)
@@ -198,7 +198,7 @@ func (m *mover) sample(ctx context.Context) error {
 	if why := m.carryOut(ctx, m.policy.Decide(state), state); why != nil {
 		return why
 	}
-	if m.tape.inPostCopy() {
+	if m.events.InPostCopy() {
 		m.report("post-copy")
 	} else {
 		m.report("migrating")
@@ -215,7 +215,7 @@ func (m *mover) carryOut(ctx context.Context, d Decision, s State) error {
 		return &wantDelta{d.Cache}
 	case d.Throttle > 0 && !s.Throttled:
 		return &wantThrottle{d.Throttle}
-	case m.tape.isSwitching() || s.Switched:
+	case m.events.IsSwitching() || s.Switched:
 		return nil
 	}
 	m.liftPace(ctx, s)

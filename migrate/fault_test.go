@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/vmferry/vmferry/migrate/events"
 	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 )
@@ -277,7 +278,7 @@ func TestParams(t *testing.T) {
 // TestTrend feeds samples of a migration under way to what is remembered of it.
 func TestTrend(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := &mover{tape: newTape(), policy: Policy{Window: time.Hour}}
+		m := &mover{events: events.NewLog(), policy: Policy{Window: time.Hour}}
 		rate := uint64(100 << 20)
 		at := func(pass int, remaining, sent uint64) State {
 			time.Sleep(pollEvery)
@@ -307,7 +308,7 @@ func TestTrend(t *testing.T) {
 }
 
 func TestMeansTaken(t *testing.T) {
-	m := &mover{tape: newTape()}
+	m := &mover{events: events.NewLog()}
 	if got := m.meansTaken(); got != ladder.Live {
 		t.Errorf("%q", got)
 	}

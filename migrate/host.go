@@ -7,6 +7,7 @@ import (
 
 	"github.com/sirupsen/logrus"
 
+	"github.com/vmferry/vmferry/migrate/events"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 )
 
@@ -111,17 +112,11 @@ type Host interface {
 	Close() error
 }
 
-// Relay keeps what reaches a guest at its source while it stands still, and hands it on to the target. It belongs
-// to one attempt to migrate. All methods but Close return at once: they are called from libvirt's event loop.
-// *relay.Relay is one.
+// Relay keeps what reaches a guest at its source while it is stopped, and forwards it to the target. It belongs
+// to one attempt to migrate. *relay.Relay is one.
 type Relay interface {
-	// Hold says when the guest stopped, by its host's clock: what came in since then is kept.
-	Hold(stopped time.Time)
-	// Pass says that the target has the guest.
-	Pass()
-	// Drop says that the guest goes on at the source.
-	Drop()
-	// Close ends it and returns how many frames were handed on. Before that it waits, until ctx ends, for those that
+	events.Relay
+	// Close ends it and returns how many frames were forwarded. Before that it waits, until ctx ends, for those that
 	// are still to be. The error says why not all were, or could not be.
 	Close(ctx context.Context) (passed int, err error)
 }

@@ -15,6 +15,7 @@ import (
 	"libvirt.org/go/libvirtxml"
 
 	"github.com/vmferry/vmferry/migrate/disks"
+	"github.com/vmferry/vmferry/migrate/events"
 	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 )
@@ -111,7 +112,8 @@ type mover struct {
 	rec            Record
 	source, target side
 	caller         side // the source once more, for the call that migrates alone
-	tape           *tape
+	events         *events.Log
+	relay          relaying
 	hears          struct{ source, target bool }
 
 	uuid       string
@@ -185,7 +187,7 @@ func Move(ctx context.Context, req Request, deps Deps) (Record, error) {
 }
 
 func newMover(req Request, deps Deps) *mover {
-	m := &mover{req: req, deps: deps, driver: libvirt.DriverOf(req.SourceURI), uuid: strings.ToLower(req.UUID), tape: newTape(), ended: true}
+	m := &mover{req: req, deps: deps, driver: libvirt.DriverOf(req.SourceURI), uuid: strings.ToLower(req.UUID), events: events.NewLog(), ended: true}
 	if deps.Log == nil {
 		quiet := logrus.New()
 		quiet.SetLevel(logrus.PanicLevel)
@@ -200,6 +202,10 @@ func newMover(req Request, deps Deps) *mover {
 	m.hurries = sync.OnceValue(req.awaited) // forecast and migration are of one pace
 	m.target = side{uri: req.TargetURI, open: deps.Open}
 	m.sharedBy = disks.SharedBy
+	m.relay = relaying{open: deps.Relay, guest: req.Guest, events: m.events, log: m.log}
+	if req.Fetch { // the guest's tap is on another node
+		m.relay.open = nil
+	}
 	return m
 }
 
@@ -227,7 +233,7 @@ func (m *mover) run(ctx context.Context) error {
 		return nil
 	}
 	m.foretell()
-	stop := m.watch(ctx)
+	stop := m.listen(ctx)
 	defer stop()
 	if m.torn {
 		m.note("a post-copy that was begun before broke: going on with it")
@@ -248,7 +254,7 @@ func (m *mover) run(ctx context.Context) error {
 	m.rec.Shared = shared && place.isShared()
 	if err == nil {
 		m.rest(ctx)
-		place.copied(m.tape.timeline())
+		place.copied(m.events.Timeline())
 	}
 	return m.conclude(ctx, err)
 }
@@ -355,6 +361,15 @@ func (m *mover) step(name string) (end func()) {
 func (m *mover) note(text string) {
 	m.rec.Notes = append(m.rec.Notes, text)
 	m.log.Info(text)
+}
+
+// endRelay ends the relay of the last attempt, and records what it forwarded.
+func (m *mover) endRelay(ctx context.Context) {
+	limit := relayTime
+	if !m.deadline.IsZero() {
+		limit = min(limit, max(time.Until(m.deadline), relayLeast))
+	}
+	m.rec.Relayed = m.relay.end(ctx, m.rec.Outcome, limit)
 }
 
 func (m *mover) report(phase string) {

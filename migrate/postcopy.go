@@ -32,14 +32,14 @@ func (m *mover) startPostCopy(ctx context.Context) {
 	defer cancel()
 	err := m.source.host.StartPostCopy(ctx, m.req.Guest)
 	if errors.Is(err, context.DeadlineExceeded) {
-		m.tape.expectPostCopy() // libvirt may do it yet
+		m.events.ExpectPostCopy() // libvirt may do it yet
 	}
 	if err != nil {
 		m.policy.PostCopy = false
 		m.note("no switch to post-copy: " + err.Error())
 		return
 	}
-	m.tape.expectPostCopy()
+	m.events.ExpectPostCopy()
 	m.climb(ladder.PostCopy)
 	m.note("the guest did not converge, and was switched to post-copy")
 }

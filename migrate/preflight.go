@@ -214,7 +214,7 @@ func (m *mover) checkSource(ctx context.Context, s libvirt.Status) error {
 		m.wasPaused = true
 	case s.State == libvirt.Paused && s.Reason == "migration" && m.req.Adopt: // at its hand-over, if a job is under way
 	case s.State == libvirt.Paused && s.Reason == "postcopy" && m.req.Adopt:
-		m.tape.joinPostCopy() // it runs at the target already
+		m.events.JoinPostCopy() // it runs at the target already
 	case s.State == libvirt.Paused && s.Reason == "postcopy-failed":
 		m.torn = true // nothing but to go on with it can save the guest, whoever began it
 		return nil

@@ -4,8 +4,9 @@ import (
 	"context"
 	"time"
 
-	"github.com/vmferry/vmferry/migrate/libvirt"
-	"github.com/vmferry/vmferry/migrate/qmp"
+	"github.com/sirupsen/logrus"
+
+	"github.com/vmferry/vmferry/migrate/events"
 )
 
 const (
@@ -15,93 +16,85 @@ const (
 	relayLeast = 50 * time.Millisecond
 )
 
-// beginRelay makes the relay for one attempt, if there is anything to listen to at the source. A move
-// goes on without it.
-func (m *mover) beginRelay(ctx context.Context) {
-	if m.deps.Relay == nil || m.req.Fetch || !m.hears.source || !m.driver.Can(libvirt.CanTellPause) {
+// relaying makes and ends the relay, a new one for each attempt to migrate. A move goes on without one.
+type relaying struct {
+	open   func(guest, domainXML string) (Relay, error) // nil where there is none
+	guest  string
+	events *events.Log
+	log    logrus.FieldLogger
+
+	relay Relay // of the attempt under way
+}
+
+// begin makes the relay of one attempt. The source must be connected.
+func (r *relaying) begin(ctx context.Context, source Host) {
+	if r.open == nil {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, relayTime)
 	defer cancel()
-	doc, err := m.source.host.XML(ctx, m.req.Guest)
+	log := func(err error) {
+		r.log.WithError(err).Info("TCP segments that arrive during the pause are not forwarded")
+	}
+	doc, err := source.XML(ctx, r.guest)
 	if err != nil {
-		m.log.WithError(err).Info("what comes in for the guest during its pause is not handed on")
+		log(err)
 		return
 	}
 	made := make(chan Relay)
 	go func() {
-		r, err := m.deps.Relay(m.req.Guest, doc)
+		relay, err := r.open(r.guest, doc)
 		if err != nil {
-			m.log.WithError(err).Info("what comes in for the guest during its pause is not handed on")
+			log(err)
 			close(made)
 			return
 		}
 		select {
-		case made <- r:
+		case made <- relay:
 		case <-ctx.Done(): // too late
-			r.Drop()
-			_, _ = r.Close(ctx)
+			relay.Drop()
+			_, _ = relay.Close(ctx)
 		}
 	}()
 	select {
-	case r := <-made:
-		m.tape.setRelay(r)
+	case relay, ok := <-made:
+		if ok {
+			r.relay = relay
+			r.events.SetRelay(relay)
+		}
 	case <-ctx.Done():
 	}
 }
 
-// endRelay ends the relay of the last attempt, and puts into the record what it handed on.
-func (m *mover) endRelay(ctx context.Context) {
-	r := m.tape.setRelay(nil)
-	if r == nil {
-		return
+// end closes the relay of the last attempt within the limit, and returns how many frames it forwarded.
+func (r *relaying) end(ctx context.Context, outcome Outcome, limit time.Duration) (forwarded int) {
+	relay := r.relay
+	if relay == nil {
+		return 0
 	}
-	if m.rec.Outcome == Moved {
-		r.Pass() // the event may have been missed
+	r.relay = nil
+	r.events.SetRelay(nil)
+	if outcome == Moved {
+		relay.Pass() // the event may have been missed
 	} else {
-		r.Drop()
-	}
-	limit := relayTime
-	if !m.deadline.IsZero() {
-		limit = min(limit, max(time.Until(m.deadline), relayLeast))
+		relay.Drop()
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
 	defer cancel()
-	passed := make(chan int, 1)
+	closed := make(chan int, 1)
 	go func() {
-		n, err := r.Close(ctx)
+		n, err := relay.Close(ctx)
 		if err != nil {
-			m.log.WithError(err).Info("clients of the guest may have waited for longer than its pause")
+			r.log.WithError(err).Info("clients of the guest may have waited for longer than its pause")
 		}
-		passed <- n
+		closed <- n
 	}()
 	select {
-	case m.rec.Relayed = <-passed:
+	case forwarded = <-closed:
 	case <-ctx.Done():
 	}
-	if m.rec.Relayed > 0 {
-		m.log.Infof("handed on %d frames that came in during the guest's pause", m.rec.Relayed)
+	if forwarded > 0 {
+		r.log.Infof("forwarded %d frames that arrived during the guest's pause", forwarded)
 	}
-}
-
-// setRelay changes the relay that hears the events, and returns the one before.
-func (t *tape) setRelay(r Relay) (before Relay) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	before, t.relay = t.relay, r
-	return before
-}
-
-// steerRelay tells the relay what an event means for it. At the source's "completed" the target's QEMU has all of
-// the guest, and announces it: it runs as soon as libvirt has been told.
-func (t *tape) steerRelay(o qmp.Observed) {
-	switch {
-	case t.relay == nil:
-	case o.GoesOn():
-		t.relay.Drop()
-	case o.Side == qmp.Source && o.Event.Event == "STOP":
-		t.relay.Hold(o.Stamp())
-	case o.Side == qmp.Source && o.Status() == qmp.PhaseCompleted, o.Side == qmp.Target && o.Event.Event == "RESUME":
-		t.relay.Pass()
-	}
+	return forwarded
 }

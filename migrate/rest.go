@@ -14,7 +14,7 @@ const RestTime = time.Second
 // rest waits until the guest has run for [Request.Rest] at the target. What comes after it is the move's own
 // account: libvirt has said that the guest runs there, and nothing of it becomes less true by waiting.
 func (m *mover) rest(ctx context.Context) {
-	resume, ran := m.tape.timeline().Find(qmp.Target, qmp.PhaseResume)
+	resume, ran := m.events.Timeline().Find(qmp.Target, qmp.PhaseResume)
 	if !ran {
 		return
 	}

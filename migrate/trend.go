@@ -31,7 +31,7 @@ func (m *mover) state(s libvirt.JobStats) State {
 	s.Rate = m.pageRate(s)
 	out := State{Active: s.Active, Elapsed: s.Elapsed - m.disks.took, Left: m.left(), Iteration: s.Iteration, Sent: s.Processed, Remaining: s.Remaining, Used: used(m.load),
 		Rate: s.Rate, DirtyRate: s.DirtyRate, Throttled: m.try.throttle > 0 || m.adopted, Percent: s.Throttle,
-		Switched: m.tape.inPostCopy(), Link: m.bandwidth(), Disks: m.diskBytes(),
+		Switched: m.events.InPostCopy(), Link: m.bandwidth(), Disks: m.diskBytes(),
 		Set: m.profile.WorkingSet, Deltas: m.try.cache > 0, Delta: m.profile.Delta}
 	if !out.begun() {
 		m.promise(&out)

@@ -28,7 +28,7 @@ func (m *mover) conclude(ctx context.Context, jobErr error) error {
 		m.note(v.note)
 	}
 	if v.outcome == Moved {
-		m.tape.awaitResume()
+		m.events.AwaitResume()
 		m.collect(ctx)
 		m.rec.Rung = m.meansTaken()
 	}
@@ -52,7 +52,7 @@ func (m *mover) conclude(ctx context.Context, jobErr error) error {
 // meansTaken is the rung on which the guest moved.
 func (m *mover) meansTaken() ladder.Rung {
 	switch {
-	case m.tape.inPostCopy() || m.torn:
+	case m.events.InPostCopy() || m.torn:
 		return ladder.PostCopy
 	case m.rec.Throttle > 0:
 		return ladder.Converge
@@ -62,7 +62,7 @@ func (m *mover) meansTaken() ladder.Rung {
 
 // fillTimeline puts QEMU's account into the record.
 func (m *mover) fillTimeline() {
-	t := m.tape.timeline()
+	t := m.events.Timeline()
 	m.rec.fill(t)
 	if m.hears.source && m.hears.target && !m.source.broken && !m.target.broken {
 		same := !t.Rebooted
@@ -128,7 +128,7 @@ func (m *mover) evidence(ctx context.Context) evidence {
 	if !m.ended && e.source.err == nil {
 		m.ended = m.endJob(ctx, e.postCopy || e.source.inPostCopy(m.uuid) || e.source.halted)
 	}
-	e.completed, e.postCopy = m.tape.isCompleted(), m.tape.inPostCopy()
+	e.completed, e.postCopy = m.events.IsCompleted(), m.events.InPostCopy()
 	e.blind = !m.hears.source || m.source.broken || m.adopted
 	if !m.driver.Can(libvirt.CanTellPause) && m.told && !m.source.broken {
 		// Without events, the order of libvirt's protocol has to do: it tells the target to let the guest run after all
