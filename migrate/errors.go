@@ -6,6 +6,18 @@ import (
 	"slices"
 )
 
+var (
+	// ErrUnknown is in the error of a Move that cannot tell where the guest runs.
+	ErrUnknown = errors.New("cannot tell where the guest runs")
+	// ErrOutOfTime is in the error of a Move that aborted its migration to meet the deadline.
+	ErrOutOfTime = errors.New("the migration was not done in time")
+	// ErrHopeless is in the error of a Move that gave up early, as its time is better spent on
+	// another way to get the guest off this node.
+	ErrHopeless = errors.New("the migration cannot succeed")
+	// ErrTargetSilent is in the error of a Move that gave up since its target gave no answer any more.
+	ErrTargetSilent = errors.New("the target gives no answer")
+)
+
 // ofTarget are the checks that another target may pass.
 var ofTarget = []string{CheckTarget, CheckSameHost, CheckDuplicate, CheckHypervisor, CheckMemory, CheckCPU, CheckDisk, CheckDiskMove,
 	CheckNetwork, CheckFirmware, CheckAddress, CheckConnection}
