@@ -10,6 +10,7 @@ import (
 
 	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/migrate/verify"
 )
 
 // attempt is how a migration is begun.
@@ -165,7 +166,7 @@ func (m *mover) again(ctx context.Context, err error) bool {
 	default:
 		return false
 	}
-	if v := m.verify(ctx); v.outcome != Stayed {
+	if v := m.verify(ctx); v.Outcome != verify.Stayed {
 		return false
 	}
 	m.note(why)

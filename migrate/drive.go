@@ -8,6 +8,7 @@ import (
 
 	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/migrate/verify"
 )
 
 const (
@@ -22,7 +23,7 @@ const (
 func (m *mover) seeThrough(ctx context.Context) (over bool, err error) {
 	m.note("a migration that was begun before is under way: seeing it through")
 	why := m.awaitEnd(ctx)
-	if v := m.verify(ctx); v.outcome != Stayed || why != nil {
+	if v := m.verify(ctx); v.Outcome != verify.Stayed || why != nil {
 		return true, m.conclude(ctx, why)
 	}
 	m.note("it came to nothing: beginning anew")

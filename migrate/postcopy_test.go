@@ -107,7 +107,7 @@ func TestPostCopy(t *testing.T) {
 			brokenOff = true
 			return errCut
 		}, Moved, "broke, and was gone on with"},
-		{"the link stays cut", func(p *pair) error { p.tear(); return errCut }, Unknown, "destroy neither"},
+		{"the link stays cut", func(p *pair) error { p.tear(); return errCut }, Unknown, "destroy it at neither end"},
 		{"the target's QEMU is killed", func(p *pair) error {
 			p.source.is(stopped("postcopy-failed"))
 			p.target.answers(libvirt.ErrNoDomain)
@@ -117,17 +117,17 @@ func TestPostCopy(t *testing.T) {
 			p.source.answers(libvirt.ErrNoDomain)
 			p.target.is(runs("postcopy-failed"))
 			return errCut
-		}, Unknown, "destroy the guest at the target, and start it anew"},
+		}, Unknown, "destroy the guest at the target, and start it again"},
 		{"the source's QEMU is killed, and the target has not noticed", func(p *pair) error {
 			p.source.answers(libvirt.ErrNoDomain)
 			return errCut
-		}, Unknown, "may not be complete"},
+		}, Unknown, "may be incomplete"},
 		{"the target's libvirtd is killed", func(p *pair) error {
 			p.tear()
 			p.target.answers(libvirt.ErrConnect)
 			p.target.connectFails(libvirt.ErrConnect)
 			return errCut
-		}, Unknown, "destroy neither"},
+		}, Unknown, "destroy the guest at neither end"},
 		{"the source's libvirtd is killed, and comes back", func(p *pair) error {
 			p.source.answers(libvirt.ErrConnect)
 			p.source.connectFails(libvirt.ErrConnect)
@@ -233,7 +233,7 @@ func TestPostCopyPastTheDeadline(t *testing.T) {
 		if took := time.Since(begin); took > 22*time.Second || p.wasAborted() {
 			t.Errorf("took %v, aborted %v", took, p.wasAborted())
 		}
-		if rec.Outcome != Unknown || !errors.Is(err, ErrUnknown) || !strings.Contains(err.Error(), "leave both alone") {
+		if rec.Outcome != Unknown || !errors.Is(err, ErrUnknown) || !strings.Contains(err.Error(), "leave both until") {
 			t.Errorf("outcome %q, %v", rec.Outcome, err)
 		}
 		close(release)

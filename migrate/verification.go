@@ -7,6 +7,7 @@ import (
 
 	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/migrate/verify"
 )
 
 const (
@@ -20,29 +21,29 @@ func (m *mover) conclude(ctx context.Context, jobErr error) error {
 	defer m.step("verify")()
 	m.report("verifying")
 	v := m.verify(ctx)
-	for began, try := time.Now(), 0; v.torn && m.recover(ctx, began, try); try++ {
+	for began, try := time.Now(), 0; v.Recover && m.recover(ctx, began, try); try++ {
 		v = m.verify(ctx)
 	}
-	m.rec.Outcome = v.outcome
-	if v.note != "" {
-		m.note(v.note)
+	m.rec.Outcome = Outcome(v.Outcome)
+	if v.Note != "" {
+		m.note(v.Note)
 	}
-	if v.outcome == Moved {
+	if v.Outcome == verify.Moved {
 		m.events.AwaitResume()
 		m.collect(ctx)
 		m.rec.Rung = m.meansTaken()
 	}
 	m.fillTimeline()
 	switch {
-	case v.outcome == Moved && jobErr != nil:
+	case v.Outcome == verify.Moved && jobErr != nil:
 		m.note("libvirt reported an error, and the guest was moved all the same: " + jobErr.Error())
 		return nil
-	case v.outcome == Moved:
+	case v.Outcome == verify.Moved:
 		return nil
-	case v.outcome == Unknown && jobErr != nil:
-		return fmt.Errorf("%w: %s: %w", ErrUnknown, v.note, jobErr)
-	case v.outcome == Unknown:
-		return fmt.Errorf("%w: %s", ErrUnknown, v.note)
+	case v.Outcome == verify.Unknown && jobErr != nil:
+		return fmt.Errorf("%w: %s: %w", ErrUnknown, v.Note, jobErr)
+	case v.Outcome == verify.Unknown:
+		return fmt.Errorf("%w: %s", ErrUnknown, v.Note)
 	case jobErr != nil:
 		return m.hinted(jobErr)
 	}
@@ -73,9 +74,9 @@ func (m *mover) fillTimeline() {
 	}
 }
 
-// verify asks both ends until their answers are settled, or the time is up. It goes on
+// verify asks both ends until the verdict is final, or the time is up. It goes on
 // after ctx was cancelled: a caller who cancels needs the answer most.
-func (m *mover) verify(ctx context.Context) verdict {
+func (m *mover) verify(ctx context.Context) verify.Verdict {
 	ctx, cancel := context.WithDeadline(context.WithoutCancel(ctx), m.verifyEnd())
 	defer cancel()
 	tick := time.NewTicker(verifyEvery)
@@ -83,13 +84,12 @@ func (m *mover) verify(ctx context.Context) verdict {
 	resumed := false
 	for {
 		e := m.evidence(ctx)
-		v := decide(e)
-		m.rec.Verified.Source, m.rec.Verified.Target = e.source.String(), e.target.String()
-		if v.settled {
+		v := verify.Decide(e)
+		if v.Final {
 			return v
 		}
-		if v.resume && !resumed {
-			resumed = m.resumeSource(ctx, e.source.halted)
+		if v.Resume && !resumed {
+			resumed = m.resumeSource(ctx, e.Source.Halted)
 		}
 		select {
 		case <-tick.C:
@@ -112,28 +112,42 @@ func (m *mover) verifyEnd() time.Time {
 }
 
 // evidence asks the target before the source: a guest that moves meanwhile is then seen at
-// neither end for a moment, which is not settled, rather than at both.
-func (m *mover) evidence(ctx context.Context) evidence {
-	e := evidence{uuid: m.uuid, wasPaused: m.wasPaused}
-	e.target = m.target.look(ctx, m.req.Guest)
-	e.source = m.source.look(ctx, m.req.Guest)
-	if e.source.condition(m.uuid) == noAnswer && m.deps.Gone != nil {
+// neither end for a moment, which is not final, rather than at both.
+func (m *mover) evidence(ctx context.Context) verify.Evidence {
+	target, source := m.target.look(ctx, m.req.Guest), m.source.look(ctx, m.req.Guest)
+	if source.condition(m.uuid) == noAnswer && m.deps.Gone != nil {
 		gone, err := m.deps.Gone(ctx, m.req.Guest, m.uuid)
-		e.source.gone = gone && err == nil
+		source.gone = gone && err == nil
 	}
-	e.source.halted = m.isHalted(ctx, e.source)
-	// A migration that is found ended now may have moved the guest since the questions
-	// above: only the next round's answers count as given after its end.
-	e.ended = m.ended
-	if !m.ended && e.source.err == nil {
-		m.ended = m.endJob(ctx, e.postCopy || e.source.inPostCopy(m.uuid) || e.source.halted)
+	source.halted = m.isHalted(ctx, source)
+	m.rec.Verified.Source, m.rec.Verified.Target = source.String(), target.String()
+	e := verify.Evidence{Source: endOf(source, m.uuid), Target: endOf(target, m.uuid), WasPaused: m.wasPaused,
+		// A migration that is found ended now may have moved the guest since the questions
+		// above: only the next round's answers count as given after its end.
+		Ended: m.ended}
+	if !m.ended && source.err == nil {
+		m.ended = m.endJob(ctx, source.inPostCopy(m.uuid) || source.halted)
 	}
-	e.completed, e.postCopy = m.events.IsCompleted(), m.events.InPostCopy()
-	e.blind = !m.hears.source || m.source.broken || m.adopted
+	e.Completed, e.PostCopy = m.events.IsCompleted(), m.events.InPostCopy()
+	e.Blind = !m.hears.source || m.source.broken || m.adopted
 	if !m.driver.Can(libvirt.CanTellPause) && m.told && !m.source.broken {
 		// Without events, the order of libvirt's protocol has to do: it tells the target to let the guest run after all
 		// else succeeded, and an error of its own says that it has told it to drop it.
-		e.blind = false
+		e.Blind = false
+	}
+	return e
+}
+
+// endOf is what the verdict needs of an end's answer.
+func endOf(v view, uuid string) verify.End {
+	e := verify.End{Reason: v.status.Reason, Halted: v.halted}
+	switch v.condition(uuid) {
+	case absent:
+		e.State = verify.Absent
+	case paused:
+		e.State = verify.Paused
+	case running:
+		e.State = verify.Running
 	}
 	return e
 }
