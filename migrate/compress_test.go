@@ -108,7 +108,7 @@ func TestCompressedMove(t *testing.T) {
 }
 
 func TestPageRate(t *testing.T) {
-	packed := mover{try: attempt{compress: true}}
+	packed := mover{migration: migration{try: attempt{compress: true}}}
 	for _, c := range []struct {
 		name string
 		job  libvirt.JobStats

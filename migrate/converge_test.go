@@ -65,7 +65,8 @@ func TestBusyGuestConverges(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				m := &mover{events: events.NewLog(), policy: newPolicy(0, 0, 30*time.Millisecond, 0), load: libvirt.Load{Memory: c.guest.used}}
+				m := &mover{events: events.NewLog(), load: libvirt.Load{Memory: c.guest.used}}
+				m.policy = newPolicy(0, 0, 30*time.Millisecond, 0)
 				m.policy.Throttle = true
 				limit, took, stop := c.guest.run(m)
 				if (stop.Throttle > 0) != c.stuck || stop.GiveUp != "" {

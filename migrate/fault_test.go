@@ -251,7 +251,7 @@ func TestShortPassesAreSeen(t *testing.T) {
 }
 
 func TestParams(t *testing.T) {
-	m := &mover{req: Request{Bandwidth: 7, Options: libvirt.MigrateOptions{ConvergeIncrement: 5}}}
+	req := Request{Bandwidth: 7, Options: libvirt.MigrateOptions{ConvergeIncrement: 5}}
 	for _, c := range []struct {
 		name string
 		try  attempt
@@ -263,8 +263,7 @@ func TestParams(t *testing.T) {
 		{"post-copy", attempt{postCopy: true}, libvirt.MigrateParams{MigrateOptions: libvirt.MigrateOptions{PostCopy: true}}},
 		{"parallel", attempt{connections: 4}, libvirt.MigrateParams{MigrateOptions: libvirt.MigrateOptions{Parallel: true, Connections: 4}}},
 	} {
-		m.try = c.try
-		got := m.params()
+		got := c.try.params(req, false, nil)
 		if got.Bandwidth != 7 || got.ConvergeIncrement != 5 {
 			t.Errorf("%s: what was asked for is lost: %+v", c.name, got)
 		}
@@ -278,7 +277,7 @@ func TestParams(t *testing.T) {
 // TestTrend feeds samples of a migration under way to what is remembered of it.
 func TestTrend(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := &mover{events: events.NewLog(), policy: Policy{Window: time.Hour}}
+		m := &mover{events: events.NewLog(), migration: migration{policy: Policy{Window: time.Hour}}}
 		rate := uint64(100 << 20)
 		at := func(pass int, remaining, sent uint64) State {
 			time.Sleep(pollEvery)
@@ -307,13 +306,14 @@ func TestTrend(t *testing.T) {
 	})
 }
 
-func TestMeansTaken(t *testing.T) {
-	m := &mover{events: events.NewLog()}
-	if got := m.meansTaken(); got != ladder.Live {
+func TestRungTaken(t *testing.T) {
+	if got := rungTaken(false, 0); got != ladder.Live {
 		t.Errorf("%q", got)
 	}
-	m.rec.Throttle = 20
-	if got := m.meansTaken(); got != ladder.Converge {
+	if got := rungTaken(false, 20); got != ladder.Converge {
 		t.Errorf("throttled: %q", got)
+	}
+	if got := rungTaken(true, 20); got != ladder.PostCopy {
+		t.Errorf("in post-copy: %q", got)
 	}
 }

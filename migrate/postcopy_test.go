@@ -92,7 +92,7 @@ func TestPostCopy(t *testing.T) {
 			}
 			p.whole()
 			return nil
-		}, Moved, "broke, and was gone on with"},
+		}, Moved, "failed, and was recovered"},
 		{"a try to go on hangs", func(p *pair) error {
 			if p.last().Recover && brokenOff {
 				p.whole()
@@ -106,7 +106,7 @@ func TestPostCopy(t *testing.T) {
 			<-p.source.broken
 			brokenOff = true
 			return errCut
-		}, Moved, "broke, and was gone on with"},
+		}, Moved, "failed, and was recovered"},
 		{"the link stays cut", func(p *pair) error { p.tear(); return errCut }, Unknown, "destroy it at neither end"},
 		{"the target's QEMU is killed", func(p *pair) error {
 			p.source.is(stopped("postcopy-failed"))

@@ -4,8 +4,6 @@ import (
 	"context"
 	"time"
 
-	"github.com/sirupsen/logrus"
-
 	"github.com/vmferry/vmferry/migrate/events"
 )
 
@@ -18,10 +16,11 @@ const (
 
 // relaying makes and ends the relay, a new one for each attempt to migrate. A move goes on without one.
 type relaying struct {
+	*account
+	*window
 	open   func(guest, domainXML string) (Relay, error) // nil where there is none
 	guest  string
 	events *events.Log
-	log    logrus.FieldLogger
 
 	relay Relay // of the attempt under way
 }
@@ -66,20 +65,20 @@ func (r *relaying) begin(ctx context.Context, source Host) {
 	}
 }
 
-// end closes the relay of the last attempt within the limit, and returns how many frames it forwarded.
-func (r *relaying) end(ctx context.Context, outcome Outcome, limit time.Duration) (forwarded int) {
+// end closes the relay of the last attempt, and records how many frames it forwarded.
+func (r *relaying) end(ctx context.Context) {
 	relay := r.relay
 	if relay == nil {
-		return 0
+		return
 	}
 	r.relay = nil
 	r.events.SetRelay(nil)
-	if outcome == Moved {
+	if r.rec.Outcome == Moved {
 		relay.Pass() // the event may have been missed
 	} else {
 		relay.Drop()
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), min(relayTime, max(r.all(), relayLeast)))
 	defer cancel()
 	closed := make(chan int, 1)
 	go func() {
@@ -90,11 +89,10 @@ func (r *relaying) end(ctx context.Context, outcome Outcome, limit time.Duration
 		closed <- n
 	}()
 	select {
-	case forwarded = <-closed:
+	case r.rec.Relayed = <-closed:
 	case <-ctx.Done():
 	}
-	if forwarded > 0 {
-		r.log.Infof("forwarded %d frames that arrived during the guest's pause", forwarded)
+	if r.rec.Relayed > 0 {
+		r.log.Infof("forwarded %d frames that arrived during the guest's pause", r.rec.Relayed)
 	}
-	return forwarded
 }

@@ -13,26 +13,19 @@ import (
 
 const (
 	// silentTime is how long a target gives no answer until it is given up. It is longer than what a busy host, a
-	// bridge's table or a new route makes of it, and half of what libvirt's daemons themselves allow each other, who
+	// bridge's table or a new route needs, and half of what libvirt's daemons themselves allow each other, who
 	// give up after that: so no move is given up that could have gone through.
 	silentTime = 15 * time.Second
 	// silentEvery is between two questions to the target.
 	silentEvery = 3 * time.Second
 )
 
-// watchTarget asks the target again and again whether it is there, for a driver that does not notice by itself that
-// it is gone, and for a migration that this process manages: the source's daemon has no connection to the target's
-// then, which it could lose (qemuMigrationSrcWaitForCompletion). The copy hangs for as long as TCP tries, a quarter of
-// an hour. lost gets why to give up, at most once; it is nil for a driver that needs no such watch, and where the
-// migration cannot be given up.
-func (m *mover) watchTarget(ctx context.Context) (lost <-chan error, stop func()) {
-	if m.driver.Can(libvirt.CanNoticeTarget) && !m.managed || m.lacksAbort() != nil {
-		return nil, func() {}
-	}
+// watchTarget asks the target again and again whether it is there. lost gets why to give up, at most once. The
+// connections that target and source have are in use: it makes its own.
+func watchTarget(ctx context.Context, target, source *side, guest string) (lost <-chan error, stop func()) {
 	ctx, stop = context.WithCancel(ctx)
 	out := make(chan error, 1)
-	// The others are in use.
-	go awaitSilence(ctx, side{uri: m.target.uri, open: m.target.open}, side{uri: m.source.uri, open: m.source.open}, m.req.Guest, out)
+	go awaitSilence(ctx, separate(target), separate(source), guest, out)
 	return out, stop
 }
 

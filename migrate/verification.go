@@ -2,10 +2,9 @@ package migrate
 
 import (
 	"context"
-	"fmt"
 	"time"
 
-	"github.com/vmferry/vmferry/migrate/ladder"
+	"github.com/vmferry/vmferry/migrate/events"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/migrate/verify"
 )
@@ -16,121 +15,62 @@ const (
 	verifyEvery = 250 * time.Millisecond // between two rounds of questions
 )
 
-// conclude finds out where the guest runs and turns that, and not jobErr, into the result.
-func (m *mover) conclude(ctx context.Context, jobErr error) error {
-	defer m.step("verify")()
-	m.report("verifying")
-	v := m.verify(ctx)
-	for began, try := time.Now(), 0; v.Recover && m.recover(ctx, began, try); try++ {
-		v = m.verify(ctx)
-	}
-	m.rec.Outcome = Outcome(v.Outcome)
-	if v.Note != "" {
-		m.note(v.Note)
-	}
-	if v.Outcome == verify.Moved {
-		m.events.AwaitResume()
-		m.collect(ctx)
-		m.rec.Rung = m.meansTaken()
-	}
-	m.fillTimeline()
-	switch {
-	case v.Outcome == verify.Moved && jobErr != nil:
-		m.note("libvirt reported an error, and the guest was moved all the same: " + jobErr.Error())
-		return nil
-	case v.Outcome == verify.Moved:
-		return nil
-	case v.Outcome == verify.Unknown && jobErr != nil:
-		return fmt.Errorf("%w: %s: %w", ErrUnknown, v.Note, jobErr)
-	case v.Outcome == verify.Unknown:
-		return fmt.Errorf("%w: %s", ErrUnknown, v.Note)
-	case jobErr != nil:
-		return m.hinted(jobErr)
-	}
-	return fmt.Errorf("libvirt reported success, and the guest is at the source")
-}
-
-// meansTaken is the rung on which the guest moved.
-func (m *mover) meansTaken() ladder.Rung {
-	switch {
-	case m.events.InPostCopy() || m.torn:
-		return ladder.PostCopy
-	case m.rec.Throttle > 0:
-		return ladder.Converge
-	}
-	return ladder.Live
-}
-
-// fillTimeline puts QEMU's account into the record.
-func (m *mover) fillTimeline() {
-	t := m.events.Timeline()
-	m.rec.fill(t)
-	if m.hears.source && m.hears.target && !m.source.broken && !m.target.broken {
-		same := !t.Rebooted
-		m.rec.Verified.SameBoot = &same
-	}
-	if t.Rebooted {
-		m.note("the guest reset itself or switched itself off meanwhile")
-	}
+// verifier gathers the evidence of where the guest runs, and resumes a guest that a failed migration left paused.
+type verifier struct {
+	*account
+	*window
+	*job
+	target    *side
+	events    *events.Log
+	heard     bool // the source's events are seen
+	wasPaused bool // the guest was paused before the move, on purpose
 }
 
 // verify asks both ends until the verdict is final, or the time is up. It goes on
 // after ctx was cancelled: a caller who cancels needs the answer most.
-func (m *mover) verify(ctx context.Context) verify.Verdict {
-	ctx, cancel := context.WithDeadline(context.WithoutCancel(ctx), m.verifyEnd())
+func (v verifier) verify(ctx context.Context) verify.Verdict {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), max(min(verifyTime, v.all()), verifyLeast))
 	defer cancel()
 	tick := time.NewTicker(verifyEvery)
 	defer tick.Stop()
 	resumed := false
 	for {
-		e := m.evidence(ctx)
-		v := verify.Decide(e)
-		if v.Final {
-			return v
+		e := v.evidence(ctx)
+		verdict := verify.Decide(e)
+		if verdict.Final {
+			return verdict
 		}
-		if v.Resume && !resumed {
-			resumed = m.resumeSource(ctx, e.Source.Halted)
+		if verdict.Resume && !resumed {
+			resumed = v.resumeSource(ctx, e.Source.Halted)
 		}
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return v
+			return verdict
 		}
 	}
 }
 
-func (m *mover) verifyEnd() time.Time {
-	now := time.Now()
-	end := now.Add(verifyTime)
-	if !m.deadline.IsZero() && m.deadline.Before(end) {
-		end = m.deadline
-	}
-	if least := now.Add(verifyLeast); end.Before(least) {
-		end = least
-	}
-	return end
-}
-
 // evidence asks the target before the source: a guest that moves meanwhile is then seen at
 // neither end for a moment, which is not final, rather than at both.
-func (m *mover) evidence(ctx context.Context) verify.Evidence {
-	target, source := m.target.look(ctx, m.req.Guest), m.source.look(ctx, m.req.Guest)
-	if source.condition(m.uuid) == noAnswer && m.deps.Gone != nil {
-		gone, err := m.deps.Gone(ctx, m.req.Guest, m.uuid)
+func (v verifier) evidence(ctx context.Context) verify.Evidence {
+	target, source := v.target.look(ctx, v.guest), v.source.look(ctx, v.guest)
+	if source.condition(v.uuid) == noAnswer && v.deps.Gone != nil {
+		gone, err := v.deps.Gone(ctx, v.guest, v.uuid)
 		source.gone = gone && err == nil
 	}
-	source.halted = m.isHalted(ctx, source)
-	m.rec.Verified.Source, m.rec.Verified.Target = source.String(), target.String()
-	e := verify.Evidence{Source: endOf(source, m.uuid), Target: endOf(target, m.uuid), WasPaused: m.wasPaused,
+	source.halted = v.isHalted(ctx, source)
+	v.rec.Verified.Source, v.rec.Verified.Target = source.String(), target.String()
+	e := verify.Evidence{Source: endOf(source, v.uuid), Target: endOf(target, v.uuid), WasPaused: v.wasPaused,
 		// A migration that is found ended now may have moved the guest since the questions
 		// above: only the next round's answers count as given after its end.
-		Ended: m.ended}
-	if !m.ended && source.err == nil {
-		m.ended = m.endJob(ctx, source.inPostCopy(m.uuid) || source.halted)
+		Ended: v.ended}
+	if !v.ended && source.err == nil {
+		v.ended = v.endJob(ctx, source.inPostCopy(v.uuid) || source.halted)
 	}
-	e.Completed, e.PostCopy = m.events.IsCompleted(), m.events.InPostCopy()
-	e.Blind = !m.hears.source || m.source.broken || m.adopted
-	if !m.driver.Can(libvirt.CanTellPause) && m.told && !m.source.broken {
+	e.Completed, e.PostCopy = v.events.IsCompleted(), v.events.InPostCopy()
+	e.Blind = !v.heard || v.source.broken || v.adopted
+	if !v.driver.Can(libvirt.CanTellPause) && v.failed && !v.source.broken {
 		// Without events, the order of libvirt's protocol has to do: it tells the target to let the guest run after all
 		// else succeeded, and an error of its own says that it has told it to drop it.
 		e.Blind = false
@@ -152,74 +92,36 @@ func endOf(v view, uuid string) verify.End {
 	return e
 }
 
-// isHalted asks the other witness where libvirt's word for a running guest is no proof. A driver that was started
-// anew sees for itself, and calls it asleep.
-func (m *mover) isHalted(ctx context.Context, source view) bool {
-	if m.driver.Can(libvirt.CanKnowState) || source.condition(m.uuid) != running {
-		return false
-	}
-	if source.status.State == libvirt.PMSuspended {
-		return true
-	}
-	if m.deps.Halted == nil {
-		return false
-	}
-	ask, cancel := context.WithTimeout(ctx, lookTime)
-	defer cancel()
-	halted, err := m.deps.Halted(ask, m.req.Guest, m.uuid)
-	return halted && err == nil
-}
-
 // endJob tells whether the source has no migration under way. One that nobody steers any more is
-// aborted: the guest is safe where it is. One that must arrive is not: in post-copy, and where the guest stands still
+// aborted: the guest is safe where it is. One that must arrive is not: in post-copy, and where the guest is stopped
 // for its last copy and only a driver's answer, which nobody will hear, could tell that it may go on here.
-func (m *mover) endJob(ctx context.Context, mustArrive bool) bool {
-	ask, cancel := context.WithTimeout(ctx, lookTime)
-	defer cancel()
-	job, err := m.source.host.JobStats(ask, m.req.Guest)
+func (v verifier) endJob(ctx context.Context, mustArrive bool) bool {
+	job, err := v.stats(ctx, lookTime)
 	if err != nil {
 		return false
 	}
 	if job.Active && !mustArrive {
-		m.tryAbort(ctx)
+		v.tryAbort(ctx)
 	}
 	return !job.Active
 }
 
-func (m *mover) resumeSource(ctx context.Context, halted bool) bool {
-	defer m.step("resume")()
+// resumeSource tells whether it need not be tried again.
+func (v verifier) resumeSource(ctx context.Context, halted bool) bool {
+	defer v.step("resume")()
 	ask, cancel := context.WithTimeout(ctx, lookTime)
 	defer cancel()
-	resume := m.source.host.Resume
+	resume := v.source.host.Resume
 	if halted {
-		if m.deps.Wake == nil {
+		if v.deps.Wake == nil {
 			return true
 		}
-		resume = func(ctx context.Context, guest string) error { return m.deps.Wake(ctx, guest, m.uuid) }
+		resume = func(ctx context.Context, guest string) error { return v.deps.Wake(ctx, guest, v.uuid) }
 	}
-	if err := resume(ask, m.req.Guest); err != nil {
-		m.note("the guest could not be resumed at the source: " + err.Error())
+	if err := resume(ask, v.guest); err != nil {
+		v.note("the guest could not be resumed at the source: " + err.Error())
 		return false
 	}
-	m.note("the migration left the guest paused at the source, and it was resumed")
+	v.note("the migration left the guest paused at the source, and it was resumed")
 	return true
-}
-
-// collect takes libvirt's own account from the target, which has it after a migration. Short
-// migrations are over before they were ever looked at.
-func (m *mover) collect(ctx context.Context) {
-	if m.target.host == nil {
-		return
-	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lookTime)
-	defer cancel()
-	var job libvirt.JobStats
-	job, err := m.target.host.CompletedJob(ctx, m.req.Guest)
-	if err != nil {
-		return
-	}
-	m.rec.Transferred = max(m.rec.Transferred, job.Processed)
-	m.rec.Iterations = max(m.rec.Iterations, job.Iteration)
-	m.rec.Rate = max(m.rec.Rate, job.Rate)
-	m.rec.deltas(job.XBZRLE)
 }

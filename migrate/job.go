@@ -1,0 +1,151 @@
+package migrate
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/vmferry/vmferry/migrate/libvirt"
+)
+
+// job is the guest's migration job at the source: what is known of it, and what libvirt, or another where libvirt's
+// driver cannot, can be told to do with it.
+type job struct {
+	*account
+	guest, uuid string // uuid is "" before the pre-flight, where the caller does not know it
+	driver      libvirt.Driver
+	source      *side
+	caller      side // the source once more, for the call that migrates alone
+	deps        *Deps
+
+	ended   bool // no migration is under way at the source
+	failed  bool // libvirt itself said that the migration failed
+	adopted bool // the migration was begun by another, and its first events were missed
+}
+
+// separate is a second connection to an end, for a goroutine of its own or a call that waits. It is not yet made.
+func separate(s *side) side { return side{uri: s.uri, open: s.open} }
+
+// callEnded notes whether the end of the call that migrates is the end of the migration: not so
+// when the connection broke, for libvirtd may go on without us.
+func (j *job) callEnded(err error) {
+	broken := errors.Is(err, libvirt.ErrConnect) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
+	j.ended, j.failed = !broken, !broken && err != nil
+	if broken {
+		j.source.drop()
+		j.caller.drop()
+	}
+}
+
+// stats asks for the job, of a source that is connected.
+func (j *job) stats(ctx context.Context, limit time.Duration) (libvirt.JobStats, error) {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	return j.source.host.JobStats(ctx, j.guest)
+}
+
+// awaitEnd sends nil once the source has no job of the guest under way, or has no such guest
+// any more. It has a connection of its own, since the other is in use.
+func (j *job) awaitEnd(ctx context.Context, done chan<- error) {
+	own := separate(j.source)
+	defer own.close()
+	tick := time.NewTicker(pollEvery)
+	defer tick.Stop()
+	for {
+		if own.connect(ctx, lookTime) == nil {
+			ask, cancel := context.WithTimeout(ctx, sampleTime)
+			job, err := own.host.JobStats(ask, j.guest)
+			cancel()
+			if errors.Is(err, libvirt.ErrNoDomain) || err == nil && !job.Active {
+				select {
+				case done <- nil:
+				case <-ctx.Done():
+				}
+				return
+			}
+			if err != nil {
+				own.drop()
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// setDowntime sets the downtime limit. When that fails the limit so far is kept, so that the next sample tries again. A
+// driver that has no limit is not asked.
+func (j *job) setDowntime(ctx context.Context, limit time.Duration) {
+	if !j.driver.Can(libvirt.CanBoundPause) {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, sampleTime)
+	defer cancel()
+	if err := j.source.host.SetMaxDowntime(ctx, j.guest, limit); err != nil {
+		j.log.WithError(err).Warn("cannot set the downtime limit")
+		return
+	}
+	j.limited(limit)
+}
+
+// setSpeed bounds the passes of the migration under way, or its post-copy, in MiB/s. It gives up soon: what follows does
+// not depend on it.
+func (j *job) setSpeed(ctx context.Context, mibs uint64, postCopy bool) error {
+	ctx, cancel := context.WithTimeout(ctx, sampleTime)
+	defer cancel()
+	return j.source.host.SetMaxSpeed(ctx, j.guest, mibs, postCopy)
+}
+
+// lacksAbort is why the migration cannot be aborted, an [*libvirt.Unsupported], or nil where it can: by libvirt's
+// driver, or without it by Deps.Abort.
+func (j *job) lacksAbort() error {
+	if j.deps.Abort != nil {
+		return nil
+	}
+	return j.driver.Lacks(libvirt.CanAbort)
+}
+
+// tryAbort asks once for the migration to be aborted.
+func (j *job) tryAbort(ctx context.Context) {
+	limit, abort := sampleTime, func(ctx context.Context) error { return j.source.host.AbortJob(ctx, j.guest) }
+	if !j.driver.Can(libvirt.CanAbort) {
+		if j.deps.Abort == nil {
+			return
+		}
+		limit, abort = lookTime, func(ctx context.Context) error { return j.deps.Abort(ctx, j.guest, j.uuid) }
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	if err := abort(ctx); err != nil {
+		j.log.WithError(err).Debug("abort refused")
+	}
+}
+
+// halted asks the hypervisor itself, by Deps.Halted, whether the guest is paused for its switchover.
+func (j *job) halted(ctx context.Context) bool {
+	if j.deps.Halted == nil {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(ctx, lookTime)
+	defer cancel()
+	halted, err := j.deps.Halted(ctx, j.guest, j.uuid)
+	return halted && err == nil
+}
+
+// mustArrive tells whether the guest is paused for its last copy, of a driver that has no events. Then
+// nothing but the error of the call that migrates would prove that it was not handed over: where that
+// call is not ours, a guest whose migration was aborted could not be resumed here.
+func (j *job) mustArrive(ctx context.Context) bool {
+	return !j.driver.Can(libvirt.CanTellPause) && j.halted(ctx)
+}
+
+// isHalted tells whether a guest that runs, as the source's libvirt says, is paused for its switchover all the same:
+// a driver may not know it. One that was restarted sees for itself, and calls it suspended.
+func (j *job) isHalted(ctx context.Context, source view) bool {
+	if j.driver.Can(libvirt.CanKnowState) || source.condition(j.uuid) != running {
+		return false
+	}
+	return source.status.State == libvirt.PMSuspended || j.halted(ctx)
+}
