@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/vmferry/vmferry/migrate/events"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 )
 
@@ -26,24 +25,16 @@ const (
 	postCopyTime = time.Minute
 )
 
-// aborter ends a migration under way.
-type aborter struct {
-	*account
-	*window
-	*job
-	events *events.Log
-}
-
 // abort gives the migration up, asking as often as needed: just after its start there
 // is no job yet. It returns when the migration ended, or without that after limit. The
 // migration may have won the race: then the error is nil. One that cannot be aborted, in its post-copy
 // phase or by its driver, is awaited instead, as long as there is time at all.
-func (a aborter) abort(ctx context.Context, done <-chan error, why error) error {
-	defer a.step("abort")()
-	a.report("aborting")
+func (j *job) abort(ctx context.Context, done <-chan error, why error) error {
+	defer j.step("abort")()
+	j.report("aborting")
 	begin := time.Now()
 	ctx = context.WithoutCancel(ctx)
-	limit := a.abortLimit()
+	limit := j.abortLimit()
 	giveUp := time.NewTimer(limit)
 	defer giveUp.Stop()
 	tick := time.NewTicker(abortEvery)
@@ -52,16 +43,16 @@ func (a aborter) abort(ctx context.Context, done <-chan error, why error) error 
 		var again <-chan time.Time
 		if time.Since(begin) < limit { // else a tick that is due would win over giveUp, by chance and again
 			again = tick.C
-			if !a.unstoppable() && (time.Since(begin) >= min(switchGrace, limit/2) || !a.isStopped(ctx)) {
-				a.tryAbort(ctx)
+			if !j.unstoppable() && (time.Since(begin) >= min(switchGrace, limit/2) || !j.isStopped(ctx)) {
+				j.tryAbort(ctx)
 			}
 		}
 		select {
 		case err := <-done:
-			a.callEnded(err)
-			return a.result(why, err)
+			j.callEnded(err)
+			return j.aborted(why, err)
 		case <-giveUp.C:
-			if lack := a.lacksAbort(); lack != nil {
+			if lack := j.lacksAbort(); lack != nil {
 				return fmt.Errorf("%w, and goes on: %w", why, lack)
 			}
 			return fmt.Errorf("%w, and could not be aborted within %v", why, limit.Round(time.Millisecond))
@@ -70,33 +61,33 @@ func (a aborter) abort(ctx context.Context, done <-chan error, why error) error 
 	}
 }
 
-// result is why the migration ended, nil where the guest was moved in the last moment.
-func (a aborter) result(why, err error) error {
+// aborted is why the migration ended, nil where the guest was moved in the last moment.
+func (j *job) aborted(why, err error) error {
 	switch {
 	case err == nil:
 		return nil
-	case a.lacksAbort() != nil:
+	case j.lacksAbort() != nil:
 		return fmt.Errorf("%w, and failed by itself: %v", why, err)
 	}
 	return fmt.Errorf("%w, and was aborted: %v", why, err)
 }
 
 // abortLimit leaves a third of the time to verifying.
-func (a aborter) abortLimit() time.Duration {
+func (j *job) abortLimit() time.Duration {
 	limit := abortTime
 	switch {
-	case a.unstoppable():
+	case j.unstoppable():
 		limit = postCopyTime
-	case !a.driver.Can(libvirt.CanAbort):
+	case !j.driver.Can(libvirt.CanAbort):
 		limit = abortTold
 	}
-	return max(min(limit, a.all()/3*2), sampleTime)
+	return max(min(limit, j.all()/3*2), sampleTime)
 }
 
 // unstoppable tells whether the migration under way goes on to its end, whoever wants to abort it.
-func (a aborter) unstoppable() bool { return a.events.InPostCopy() || a.lacksAbort() != nil }
+func (j *job) unstoppable() bool { return j.events.InPostCopy() || j.lacksAbort() != nil }
 
 // isStopped tells whether the guest is in its last copy.
-func (a aborter) isStopped(ctx context.Context) bool {
-	return a.events.IsSwitching() || a.mustArrive(ctx)
+func (j *job) isStopped(ctx context.Context) bool {
+	return j.events.IsSwitching() || j.mustArrive(ctx)
 }

@@ -65,7 +65,7 @@ func TestBusyGuestConverges(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				m := &mover{events: events.NewLog(), load: libvirt.Load{Memory: c.guest.used}}
+				m := &mover{job: job{events: events.NewLog()}, load: libvirt.Load{Memory: c.guest.used}}
 				m.policy = newPolicy(0, 0, 30*time.Millisecond, 0)
 				m.policy.Throttle = true
 				limit, took, stop := c.guest.run(m)

@@ -277,7 +277,7 @@ func TestParams(t *testing.T) {
 // TestTrend feeds samples of a migration under way to what is remembered of it.
 func TestTrend(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := &mover{events: events.NewLog(), migration: migration{policy: Policy{Window: time.Hour}}}
+		m := &mover{job: job{events: events.NewLog()}, migration: migration{policy: Policy{Window: time.Hour}}}
 		rate := uint64(100 << 20)
 		at := func(pass int, remaining, sent uint64) State {
 			time.Sleep(pollEvery)

@@ -3,24 +3,59 @@ package migrate
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
+	"github.com/vmferry/vmferry/migrate/events"
 	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/migrate/qmp"
 )
 
-// job is the guest's migration job at the source: what is known of it, and what libvirt, or another where libvirt's
-// driver cannot, can be told to do with it.
+// job is the guest's migration job between the two ends: what is known of it, and what libvirt, or another where
+// libvirt's driver cannot, can be told to do with it.
 type job struct {
 	*account
-	guest, uuid string // uuid is "" before the pre-flight, where the caller does not know it
-	driver      libvirt.Driver
-	source      *side
-	caller      side // the source once more, for the call that migrates alone
-	deps        *Deps
+	*window
+	deps           Deps
+	driver         libvirt.Driver // the source's
+	guest, uuid    string         // uuid is "" before the pre-flight, where the caller does not know it
+	source, target side
+	caller         side // the source once more, for the call that migrates alone
+	events         *events.Log
+	hears          struct{ source, target bool } // whose events are seen
 
 	ended   bool // no migration is under way at the source
 	failed  bool // libvirt itself said that the migration failed
 	adopted bool // the migration was begun by another, and its first events were missed
+}
+
+// listen has the events of both ends put into the log until stop is called. Without events a guest can be moved all
+// the same, with less to tell: a failure is a note.
+func (j *job) listen(ctx context.Context) (stop func()) {
+	if !j.driver.Can(libvirt.CanTellPause) {
+		return func() {}
+	}
+	var stops []func()
+	from := func(s *side, which qmp.Side) bool {
+		if s.host == nil { // only where a migration was adopted whose target gives no answer
+			return false
+		}
+		ctx, cancel := context.WithTimeout(ctx, askTime)
+		defer cancel()
+		end, err := s.host.Watch(ctx, j.guest, func(e libvirt.Event) { j.events.Add(which, e) })
+		if err != nil {
+			j.note(fmt.Sprintf("no events from the %s: %v", which, err))
+			return false
+		}
+		stops = append(stops, end)
+		return true
+	}
+	j.hears.source, j.hears.target = from(&j.source, qmp.Source), from(&j.target, qmp.Target)
+	return func() {
+		for _, end := range stops {
+			end()
+		}
+	}
 }
 
 // separate is a second connection to an end, for a goroutine of its own or a call that waits. It is not yet made.
@@ -44,33 +79,24 @@ func (j *job) stats(ctx context.Context, limit time.Duration) (libvirt.JobStats,
 	return j.source.host.JobStats(ctx, j.guest)
 }
 
-// awaitEnd sends nil once the source has no job of the guest under way, or has no such guest
+// awaitEnd sends nil, for which done has room, once the source has no job of the guest under way, or has no such guest
 // any more. It has a connection of its own, since the other is in use.
 func (j *job) awaitEnd(ctx context.Context, done chan<- error) {
-	own := separate(j.source)
+	own := separate(&j.source)
 	defer own.close()
-	tick := time.NewTicker(pollEvery)
-	defer tick.Stop()
-	for {
-		if own.connect(ctx, lookTime) == nil {
-			ask, cancel := context.WithTimeout(ctx, sampleTime)
-			job, err := own.host.JobStats(ask, j.guest)
-			cancel()
-			if errors.Is(err, libvirt.ErrNoDomain) || err == nil && !job.Active {
-				select {
-				case done <- nil:
-				case <-ctx.Done():
-				}
-				return
-			}
-			if err != nil {
-				own.drop()
-			}
+	for ; ctx.Err() == nil; _ = sleep(ctx, pollEvery) {
+		if own.connect(ctx, lookTime) != nil {
+			continue
 		}
-		select {
-		case <-ctx.Done():
+		ask, cancel := context.WithTimeout(ctx, sampleTime)
+		job, err := own.host.JobStats(ask, j.guest)
+		cancel()
+		switch {
+		case errors.Is(err, libvirt.ErrNoDomain), err == nil && !job.Active:
+			done <- nil
 			return
-		case <-tick.C:
+		case err != nil:
+			own.drop()
 		}
 	}
 }

@@ -7,7 +7,6 @@ import (
 	"math"
 	"time"
 
-	"github.com/vmferry/vmferry/migrate/events"
 	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 )
@@ -29,11 +28,7 @@ const (
 
 // migration is the migration under way: it looks at its progress, asks the rule, and does what that says.
 type migration struct {
-	*account
-	*window
 	*job
-	target *side
-	events *events.Log
 	req    *Request
 	state  func(libvirt.JobStats) State // what the rule decides from
 	copier diskCopy
@@ -124,7 +119,7 @@ func (g *migration) watchTarget(ctx context.Context) (lost <-chan error, stop fu
 	if g.driver.Can(libvirt.CanNoticeTarget) && !g.managed || g.lacksAbort() != nil {
 		return nil, func() {}
 	}
-	return watchTarget(ctx, g.target, g.source, g.guest)
+	return watchTarget(ctx, &g.target, &g.source, g.guest)
 }
 
 // shorten takes over a deadline that is earlier than the one so far.
@@ -236,7 +231,7 @@ func (g *migration) adopt(ctx context.Context) error {
 	g.report("migrating")
 	watch, cancel := context.WithCancel(ctx)
 	defer cancel()
-	done := make(chan error)
+	done := make(chan error, 1)
 	go g.awaitEnd(watch, done)
 	why, _ := g.steer(ctx, done)
 	if why == nil || g.events.InPostCopy() {

@@ -23,15 +23,10 @@ type mover struct {
 	job
 	migration
 
-	req            Request
-	deps           Deps
-	log            logrus.FieldLogger
-	unable         []string // what the source's driver cannot do of what was asked
-	source, target side
-	events         *events.Log
-	hears          struct{ source, target bool } // whose events are seen
-	relay          relaying
-	place          *place
+	req    Request
+	unable []string // what the source's driver cannot do of what was asked
+	relay  relaying
+	place  *place
 
 	wasPaused  bool
 	sourceCaps *libvirtxml.Caps // nil before they were asked
@@ -82,24 +77,21 @@ func Move(ctx context.Context, req Request, deps Deps) (Record, error) {
 }
 
 func newMover(req Request, deps Deps) *mover {
-	m := &mover{req: req, deps: deps, events: events.NewLog(), sharedBy: disks.SharedBy}
 	if deps.Log == nil {
 		quiet := logrus.New()
 		quiet.SetLevel(logrus.PanicLevel)
-		m.deps.Log = quiet
+		deps.Log = quiet
 	}
-	m.log = m.deps.Log.WithFields(logrus.Fields{"guest": req.Guest, "peer": req.Target})
-	m.source = side{uri: req.SourceURI, open: deps.Open}
-	m.target = side{uri: req.TargetURI, open: deps.Open}
+	m := &mover{req: req, sharedBy: disks.SharedBy}
 	m.hurries = sync.OnceValue(req.awaited) // forecast and migration are of one pace
-	m.account = account{log: m.log, onProgress: req.Progress, rec: Record{
-		Schema: RecordSchema, Guest: req.Guest, UUID: req.UUID, From: req.SourceURI, To: req.Target, TargetURI: req.TargetURI,
-		Started: time.Now(), Outcome: Unknown, Cap: req.Bandwidth << 20, BudgetMS: millis(req.budget()),
-	}}
-	m.job = job{account: &m.account, guest: req.Guest, uuid: strings.ToLower(req.UUID), driver: libvirt.DriverOf(req.SourceURI),
-		source: &m.source, caller: separate(&m.source), deps: &m.deps, ended: true}
-	m.migration = migration{account: &m.account, window: &m.window, job: &m.job,
-		target: &m.target, events: m.events, req: &m.req, state: m.state, copier: m}
+	m.account = account{log: deps.Log.WithFields(logrus.Fields{"guest": req.Guest, "peer": req.Target}), onProgress: req.Progress,
+		rec: Record{Schema: RecordSchema, Guest: req.Guest, UUID: req.UUID, From: req.SourceURI, To: req.Target, TargetURI: req.TargetURI,
+			Started: time.Now(), Outcome: Unknown, Cap: req.Bandwidth << 20, BudgetMS: millis(req.budget())}}
+	source := side{uri: req.SourceURI, open: deps.Open}
+	m.job = job{account: &m.account, window: &m.window, deps: deps, driver: libvirt.DriverOf(req.SourceURI),
+		guest: req.Guest, uuid: strings.ToLower(req.UUID), source: source, caller: source,
+		target: side{uri: req.TargetURI, open: deps.Open}, events: events.NewLog(), ended: true}
+	m.migration = migration{job: &m.job, req: &m.req, state: m.state, copier: m}
 	m.relay = relaying{account: &m.account, window: &m.window, open: deps.Relay, guest: req.Guest, events: m.events}
 	if req.Fetch { // the guest's tap is on another node
 		m.relay.open = nil
@@ -207,7 +199,7 @@ func (m *mover) runPreflight(ctx context.Context) (already bool, err error) {
 func (m *mover) seeThrough(ctx context.Context) (over bool, err error) {
 	m.note("an earlier migration is under way: waiting for its end")
 	why := m.adopt(ctx)
-	if m.verifier().verify(ctx).Outcome != verify.Stayed || why != nil {
+	if m.verify(ctx).Outcome != verify.Stayed || why != nil {
 		return true, m.conclude(ctx, why)
 	}
 	m.note("the earlier migration failed; retrying")
@@ -221,7 +213,9 @@ func (m *mover) seeThrough(ctx context.Context) (over bool, err error) {
 // migrate starts the migration, and waits until the guest has run at the target for a moment.
 func (m *mover) migrate(ctx context.Context) error {
 	shared := m.place.isShared()
-	err := m.attempts().run(ctx, m.firstAttempt())
+	a := attempts{migration: &m.migration, relay: &m.relay, params: m.params, verify: m.verify,
+		switchover: func() uint64 { return m.switchover(true) }}
+	err := a.run(ctx, m.firstAttempt())
 	m.rec.Shared = shared && m.place.isShared()
 	if err == nil {
 		m.rest(ctx)
@@ -230,14 +224,9 @@ func (m *mover) migrate(ctx context.Context) error {
 	return err
 }
 
-func (m *mover) attempts() *attempts {
-	return &attempts{migration: &m.migration, heard: m.hears.source, relay: &m.relay, params: m.params,
-		switchover: func() uint64 { return m.switchover(true) }, verify: m.verifier().verify}
-}
-
-func (m *mover) verifier() verifier {
-	return verifier{account: &m.account, window: &m.window, job: &m.job, target: &m.target, events: m.events,
-		heard: m.hears.source, wasPaused: m.wasPaused}
+// verify tells where the guest is, and resumes it where a failed migration left it paused.
+func (m *mover) verify(ctx context.Context) verify.Verdict {
+	return verifier{&m.job, m.wasPaused}.verify(ctx)
 }
 
 // params are libvirt's for the present attempt.

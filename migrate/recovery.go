@@ -20,8 +20,6 @@ const (
 
 // recovery recovers a post-copy that failed: the guest is paused, and its memory is at both ends.
 type recovery struct {
-	*account
-	*window
 	*job
 	targetURI string
 	params    libvirt.MigrateParams
