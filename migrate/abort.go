@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 	"time"
-
-	"github.com/vmferry/vmferry/migrate/libvirt"
 )
 
 const (
@@ -78,7 +76,7 @@ func (j *job) abortLimit() time.Duration {
 	switch {
 	case j.unstoppable():
 		limit = postCopyTime
-	case !j.driver.Can(libvirt.CanAbort):
+	case !j.driver.JobControl:
 		limit = abortTold
 	}
 	return max(min(limit, j.all()/3*2), sampleTime)

@@ -94,7 +94,7 @@
 //
 // libvirt's driver for Xen copies a guest and lets it go on at the target, and that is all that can be had of it: no
 // limit for the pause, no speed, no abort, no post-copy, no figures but the time, no events. What a driver can do is one
-// table ([libvirt.Driver]), asked before the move is begun: nothing is called that is not there, what was wished for is
+// fact ([libvirt.Driver].JobControl), asked before the move is begun: nothing is called that is not there, what was wished for is
 // left out with a note or refused, and the record says that the budget cannot be held ([BudgetHeld]). A migration that
 // the driver cannot abort is given up by another way where there is one ([Deps].Abort), and else awaited until the
 // deadline.

@@ -32,7 +32,7 @@ type job struct {
 // listen has the events of both ends put into the log until stop is called. Without events a guest can be moved all
 // the same, with less to tell: a failure is a note.
 func (j *job) listen(ctx context.Context) (stop func()) {
-	if !j.driver.Can(libvirt.CanTellPause) {
+	if !j.driver.JobControl {
 		return func() {}
 	}
 	var stops []func()
@@ -104,7 +104,7 @@ func (j *job) awaitEnd(ctx context.Context, done chan<- error) {
 // setDowntime sets the downtime limit. When that fails the limit so far is kept, so that the next sample tries again. A
 // driver that has no limit is not asked.
 func (j *job) setDowntime(ctx context.Context, limit time.Duration) {
-	if !j.driver.Can(libvirt.CanBoundPause) {
+	if !j.driver.JobControl {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, sampleTime)
@@ -136,7 +136,7 @@ func (j *job) lacksAbort() error {
 // tryAbort asks once for the migration to be aborted.
 func (j *job) tryAbort(ctx context.Context) {
 	limit, abort := sampleTime, func(ctx context.Context) error { return j.source.host.AbortJob(ctx, j.guest) }
-	if !j.driver.Can(libvirt.CanAbort) {
+	if !j.driver.JobControl {
 		if j.deps.Abort == nil {
 			return
 		}
@@ -164,13 +164,13 @@ func (j *job) halted(ctx context.Context) bool {
 // nothing but the error of the call that migrates would prove that it was not handed over: where that
 // call is not ours, a guest whose migration was aborted could not be resumed here.
 func (j *job) mustArrive(ctx context.Context) bool {
-	return !j.driver.Can(libvirt.CanTellPause) && j.halted(ctx)
+	return !j.driver.JobControl && j.halted(ctx)
 }
 
 // isHalted tells whether a guest that runs, as the source's libvirt says, is paused for its switchover all the same:
 // a driver may not know it. One that was restarted sees for itself, and calls it suspended.
 func (j *job) isHalted(ctx context.Context, source view) bool {
-	if j.driver.Can(libvirt.CanKnowState) || source.condition(j.uuid) != running {
+	if j.driver.TracksProcess || source.condition(j.uuid) != running {
 		return false
 	}
 	return source.status.State == libvirt.PMSuspended || j.halted(ctx)

@@ -166,7 +166,7 @@ func (m *mover) recallGuest() {
 // unless it was measured not long ago. The connection is given back: a queue may be long, and
 // libvirtd started again meanwhile.
 func (m *mover) beginMeasuring(ctx context.Context) {
-	if m.req.Adopt || !m.driver.Can(libvirt.CanMeasure) {
+	if m.req.Adopt || !m.driver.JobControl {
 		return // a guest that moves already cannot be measured
 	}
 	ctx, cancel := context.WithTimeout(ctx, measureMost)

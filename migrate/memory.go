@@ -35,7 +35,7 @@ func JudgeMemory(need, free uint64, fixed bool, mode MemoryMode) (short, refused
 // get theirs from a pool of their own.
 func (m *mover) checkMemory(ctx context.Context, guest *libvirtxml.Domain) error {
 	m.rec.Memory = memoryOf(guest)
-	need, fixed := withOverhead(guest, m.driver), m.driver.FixedMemory()
+	need, fixed := withOverhead(guest, m.driver), m.driver.FixedMemory
 	if need == 0 || m.req.Memory == MemoryIgnore && !fixed || usesHugePages(guest) {
 		return nil
 	}

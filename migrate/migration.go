@@ -61,7 +61,7 @@ func (g *migration) reset() {
 // not nil when the migration must be aborted.
 func (g *migration) steer(ctx context.Context, done <-chan error) (why, err error) {
 	every := pollEvery
-	if !g.driver.Can(libvirt.CanTellProgress) {
+	if !g.driver.JobControl {
 		every = timeEvery // a look that tells nothing takes from the node what the copy needs
 	}
 	tick := time.NewTicker(every)
@@ -116,7 +116,7 @@ func (g *migration) steer(ctx context.Context, done <-chan error) (why, err erro
 // lose (qemuMigrationSrcWaitForCompletion). The copy hangs for as long as TCP tries, a quarter of an hour. lost
 // is nil where it is not watched, as where the migration cannot be given up.
 func (g *migration) watchTarget(ctx context.Context) (lost <-chan error, stop func()) {
-	if g.driver.Can(libvirt.CanNoticeTarget) && !g.managed || g.lacksAbort() != nil {
+	if g.driver.JobControl && !g.managed || g.lacksAbort() != nil {
 		return nil, func() {}
 	}
 	return watchTarget(ctx, &g.target, &g.source, g.guest)

@@ -162,7 +162,7 @@ func (m *mover) plan(ctx context.Context) {
 	// meanwhile: only who asks for them gets them.
 	p.Single = !o.Parallel // which fit took out where the driver has none
 	p.Compress = !o.Compressed && !o.Tunnelled && !o.ZeroCopy
-	if p.Compress && p.Single && m.driver.Can(libvirt.CanTune) {
+	if p.Compress && p.Single && m.driver.JobControl {
 		p.Delta = mostCache
 	}
 	m.policy = p

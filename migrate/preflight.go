@@ -236,7 +236,7 @@ func (m *mover) checkSource(ctx context.Context, s libvirt.Status) error {
 	}
 	if job.Active {
 		hint := "wait for it"
-		if m.driver.Can(libvirt.CanAbort) {
+		if m.driver.JobControl {
 			hint += ", or abort it: virsh domjobabort " + shellword.Operands(m.req.Guest)
 		}
 		return &Refusal{CheckJob, "another migration, save or dump of the guest is under way", hint, nil}
@@ -255,7 +255,7 @@ func (m *mover) jobHere(ctx context.Context) (libvirt.JobStats, error) {
 	defer tick.Stop()
 	for began := time.Now(); ; {
 		job, err := m.source.host.JobStats(ctx, m.req.Guest)
-		young := job.Active && job.Total == 0 && job.Processed == 0 && m.driver.Can(libvirt.CanRehearse)
+		young := job.Active && job.Total == 0 && job.Processed == 0 && m.driver.JobControl
 		if err != nil || !young || time.Since(began) >= jobYoung {
 			return job, err
 		}

@@ -179,7 +179,7 @@ func snapshotHint(guest string, s libvirt.Snapshots) string {
 // checkAccepted asks the target's libvirt whether its hypervisor has what the guest is made of: the emulator at that
 // path, the machine type, each device. A refusal counts only where the source's libvirt, asked the same, has none.
 func (m *mover) checkAccepted(ctx context.Context, _ *libvirtxml.Domain) error {
-	if !m.driver.Can(libvirt.CanRehearse) || m.sent == "" {
+	if !m.driver.JobControl || m.sent == "" {
 		return nil
 	}
 	err := m.target.host.Accepts(ctx, m.sent)

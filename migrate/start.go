@@ -28,7 +28,7 @@ func (m *mover) firstAttempt() attempt {
 // pace is the bound of the first passes in MiB/s, 0 for none: the binding has the bound hold for a post-copy too, and only one
 // that was requested is lifted at the switch.
 func (m *mover) pace() uint64 {
-	if !m.driver.Can(libvirt.CanBoundSpeed) || m.req.Bandwidth > 0 || m.policy.PostCopy || len(m.carried) > 0 || used(m.load) == 0 ||
+	if !m.driver.JobControl || m.req.Bandwidth > 0 || m.policy.PostCopy || len(m.carried) > 0 || used(m.load) == 0 ||
 		m.hurries() {
 		return 0
 	}
@@ -39,7 +39,7 @@ func (m *mover) pace() uint64 {
 // QEMU lifts the bound for it, and does not know how much that helps. Half of the link is left for others. XBZRLE does
 // not fill the link, and QEMU would take what it sends for all that the link carries.
 func (m *mover) switchover(deltas bool) uint64 {
-	if !m.driver.Can(libvirt.CanBoundSpeed) {
+	if !m.driver.JobControl {
 		return 0
 	}
 	if deltas {

@@ -47,10 +47,10 @@ func (m *mover) fit() error {
 			m.unable = append(m.unable, fmt.Sprintf("left out: %v", err))
 		}
 	}
-	if !m.driver.Can(libvirt.CanHeedDisks) {
+	if !m.driver.JobControl {
 		m.req.Unsafe = false // it fears for no disk
 	}
-	if !m.driver.Can(libvirt.CanThrottle) {
+	if !m.driver.JobControl {
 		m.req.NoConverge = true
 	}
 	return nil

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/vmferry/vmferry/migrate/ladder"
-	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/migrate/verify"
 )
 
@@ -67,7 +66,7 @@ func (v verifier) evidence(ctx context.Context) verify.Evidence {
 	}
 	e.Completed, e.PostCopy = v.events.IsCompleted(), v.events.InPostCopy()
 	e.Blind = !v.hears.source || v.source.broken || v.adopted
-	if !v.driver.Can(libvirt.CanTellPause) && v.failed && !v.source.broken {
+	if !v.driver.JobControl && v.failed && !v.source.broken {
 		// Without events, the order of libvirt's protocol has to do: it tells the target to let the guest run after all
 		// else succeeded, and an error of its own says that it has told it to drop it.
 		e.Blind = false

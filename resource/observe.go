@@ -112,7 +112,7 @@ func (a *run) lookOnce(ctx context.Context) observation {
 	switch {
 	case err == nil:
 		o.answer, o.status = answerOf(status), status
-		if (o.answer == pausedByUser || o.answer == pausedUnknown) && !driver.Can(libvirt.CanKnowState) && !a.isNoted() {
+		if (o.answer == pausedByUser || o.answer == pausedUnknown) && !driver.TracksProcess && !a.isNoted() {
 			o.answer = pausedAtArrival
 		}
 	case errors.Is(err, libvirt.ErrNoDomain):
@@ -120,14 +120,14 @@ func (a *run) lookOnce(ctx context.Context) observation {
 	default:
 		o.answer, o.libErr = unreachable, err
 	}
-	if a.isMonitor() && !a.Probe && undisputed(o.answer) && driver.Can(libvirt.CanKnowState) {
+	if a.isMonitor() && !a.Probe && undisputed(o.answer) && driver.TracksProcess {
 		o.sight = unasked
 	} else {
 		o.found, o.seeErr = a.find(ctx)
 		o.sight = sightOf(o.found, o.seeErr)
 	}
 	o.verdict = judge(o.answer, o.sight)
-	if o.sight == none && !driver.Can(libvirt.CanKnowState) {
+	if o.sight == none && !driver.TracksProcess {
 		o.verdict = notRunning // proven, and libvirt will hear of it yet
 	}
 	if a.isDisputed(o) {
@@ -275,7 +275,7 @@ const (
 // outlast looks again and again while a guest that is not here may be back at once, at most until the part of the action's
 // time is over. o is the last look.
 func (a *run) outlast(ctx context.Context, o observation, part time.Duration) observation {
-	if libvirt.DriverOf(a.Params.Hypervisor).Can(libvirt.CanKeepGuest) {
+	if libvirt.DriverOf(a.Params.Hypervisor).TracksProcess {
 		return o
 	}
 	part = min(part, time.Since(a.began)+remakeTime)

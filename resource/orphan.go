@@ -17,7 +17,7 @@ const orphanTime = 10 * time.Second
 // isArrival tells whether what is here of the guest is what a migration has brought so far, with a driver that does not
 // let go of that. One that was seen to run here may be paused by somebody.
 func (a *run) isArrival(o observation) bool {
-	return !libvirt.DriverOf(a.Params.Hypervisor).Can(libvirt.CanDropArrivals) && o.sight == arriving && o.verdict != running && o.libErr == nil && !a.isNoted()
+	return !libvirt.DriverOf(a.Params.Hypervisor).TracksProcess && o.sight == arriving && o.verdict != running && o.libErr == nil && !a.isNoted()
 }
 
 // clearOrphan ends what a migration to here has left whose source is gone: Xen's driver waits for the rest of the guest for
@@ -50,7 +50,7 @@ func (a *run) clearOrphan(ctx context.Context, o observation) observation {
 // isLost tells whether libvirt still has the guest on its list that Xen has not: its driver keeps one for ever in whose
 // arrival it was interrupted, and takes no other start of it.
 func (a *run) isLost(o observation) bool {
-	return !libvirt.DriverOf(a.Params.Hypervisor).Can(libvirt.CanDropArrivals) &&
+	return !libvirt.DriverOf(a.Params.Hypervisor).TracksProcess &&
 		o.libErr == nil && o.sight == none && o.answer != absent && !o.status.Persistent
 }
 

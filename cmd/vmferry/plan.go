@@ -289,12 +289,11 @@ func (p *planner) candidate(f foretold) drain.Guest {
 
 // climbable are the rungs that the guest's driver has; an empty ladder is the usual one.
 func climbable(uri string, rungs []ladder.Rung) []ladder.Rung {
-	driver := libvirt.DriverOf(uri)
 	if len(rungs) == 0 {
 		rungs = ladder.Default
 	}
-	needs := map[ladder.Rung]libvirt.Ability{ladder.Converge: libvirt.CanThrottle, ladder.PostCopy: libvirt.CanPostCopy}
-	return slices.DeleteFunc(slices.Clone(rungs), func(m ladder.Rung) bool { return needs[m] != "" && !driver.Can(needs[m]) })
+	plain := !libvirt.DriverOf(uri).JobControl
+	return slices.DeleteFunc(slices.Clone(rungs), func(r ladder.Rung) bool { return plain && (r == ladder.Converge || r == ladder.PostCopy) })
 }
 
 func (p *planner) report(schedule drain.Schedule, stay []planStep) planReport {

@@ -184,7 +184,7 @@ const dom0Slack = 64 << 10 // KiB
 // dom0Yields tells whether the host is Xen's with a dom0 whose memory is not fixed (dom0_mem=…,max:…): libxl takes from
 // it what a new guest needs.
 func (c *Conn) dom0Yields() bool {
-	if !libvirt.DriverOf(c.uri).FixedMemory() {
+	if !libvirt.DriverOf(c.uri).FixedMemory {
 		return false
 	}
 	dom0, err := c.lv.LookupDomainById(0)

@@ -53,7 +53,7 @@ func (c *Conn) migrate(ctx context.Context, op, name, dconnURI, destXML string, 
 // here for every migration is left out where the driver refuses it.
 func migration(p libvirt.MigrateParams, driver libvirt.Driver) (lv.DomainMigrateFlags, lv.DomainMigrateParameters) {
 	flags := lv.MIGRATE_LIVE | lv.MIGRATE_PEER2PEER
-	if driver.Can(libvirt.CanHeedDisks) {
+	if driver.JobControl {
 		flags |= lv.MIGRATE_ABORT_ON_ERROR
 	}
 	for _, f := range []struct {
