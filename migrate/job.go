@@ -11,6 +11,11 @@ import (
 	"github.com/vmferry/vmferry/migrate/qmp"
 )
 
+const (
+	pollEvery  = 500 * time.Millisecond // between two looks at a migration's progress
+	sampleTime = 500 * time.Millisecond // bounds one such look, and what is told to a migration under way
+)
+
 // job is the guest's migration job between the two ends: what is known of it, and what libvirt, or another where
 // libvirt's driver cannot, can be told to do with it.
 type job struct {

@@ -12,9 +12,7 @@ import (
 )
 
 const (
-	pollEvery  = 500 * time.Millisecond // between two looks at a migration's progress
-	timeEvery  = 2 * time.Second        // where a look tells no more than the time
-	sampleTime = 500 * time.Millisecond // bounds one such look
+	timeEvery = 2 * time.Second // between two looks at a migration's progress that tell no more than the time
 
 	// passSettle is how long after a new pass the hypervisor is left alone: if the pass has little to
 	// send, the guest is stopped in this time, and a question would make its pause longer.

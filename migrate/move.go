@@ -8,49 +8,12 @@ import (
 	"time"
 
 	"github.com/sirupsen/logrus"
-	"libvirt.org/go/libvirtxml"
 
 	"github.com/vmferry/vmferry/migrate/disks"
 	"github.com/vmferry/vmferry/migrate/events"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/migrate/verify"
 )
-
-// mover is one Move under way: the parts that make it, and what they share.
-type mover struct {
-	account
-	window
-	job
-	migration
-
-	req    Request
-	unable []string // what the source's driver cannot do of what was asked
-	relay  relaying
-	place  *place
-
-	wasPaused  bool
-	sourceCaps *libvirtxml.Caps // nil before they were asked
-	targetCaps *libvirtxml.Caps
-	sameHost   bool
-	portable   *libvirtxml.Domain // the guest as the target gets it
-	sent       string             // the same as text, "" where the driver does not give it
-	guard      *Slot              // the guest's lock, from the rehearsal on
-	with       []string           // what goes along with the guest or stays behind, in words
-	examines   bool               // nothing is to be moved: refusals are kept
-	refusals   []*Refusal         // of an examination
-	torn       bool               // an earlier migration failed in its post-copy phase
-
-	link     Link        // what is remembered of the link to the target
-	profile  Profile     // what is remembered of the guest
-	hurries  func() bool // others waited for the end of this move when it was first asked
-	load     libvirt.Load
-	measured time.Time // when the result of the measurement will be there, zero where there is none
-
-	carried  []*carried // the disks that go along
-	disks    diskLoad
-	lacks    []string // what a start at the target would need, and the target does not have
-	sharedBy func(path string) (kind string, err error)
-}
 
 // Move moves one guest and returns the account of it, which is complete whatever the error.
 // The error is nil exactly when the outcome is Moved, also when the guest was moved
@@ -182,9 +145,6 @@ func (m *mover) admit(ctx context.Context) (err error) {
 	return err
 }
 
-// budget is what the blackout is to stay within.
-func (m *mover) budget() time.Duration { return m.req.budget() }
-
 func (m *mover) runPreflight(ctx context.Context) (already bool, err error) {
 	defer m.step("pre-flight")()
 	m.report("pre-flight")
@@ -222,20 +182,6 @@ func (m *mover) migrate(ctx context.Context) error {
 		m.place.copied(m.events.Timeline())
 	}
 	return err
-}
-
-// verify tells where the guest is, and resumes it where a failed migration left it paused.
-func (m *mover) verify(ctx context.Context) verify.Verdict {
-	return verifier{&m.job, m.wasPaused}.verify(ctx)
-}
-
-// params are libvirt's for the present attempt.
-func (m *mover) params() libvirt.MigrateParams {
-	var disks []string
-	for _, c := range m.carried {
-		disks = append(disks, c.Target)
-	}
-	return m.try.params(m.req, m.managed, disks)
 }
 
 // copiesDisks implements diskCopy.

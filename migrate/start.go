@@ -51,6 +51,15 @@ func (m *mover) switchover(deltas bool) uint64 {
 	return 0
 }
 
+// params are libvirt's for the present attempt.
+func (m *mover) params() libvirt.MigrateParams {
+	var disks []string
+	for _, c := range m.carried {
+		disks = append(disks, c.Target)
+	}
+	return m.try.params(m.req, m.managed, disks)
+}
+
 // admissionRequest is what is known of the guest by now. Its dirty rate is being measured: until that is done the
 // guest is taken to be idle.
 func (m *mover) admissionRequest() AdmissionRequest {

@@ -12,7 +12,6 @@ import (
 
 const (
 	verifyTime  = 10 * time.Second       // the longest that verification goes on
-	verifyLeast = time.Second            // what it gets even past the deadline
 	verifyEvery = 250 * time.Millisecond // between two rounds of questions
 )
 
@@ -120,6 +119,11 @@ func (v verifier) resumeSource(ctx context.Context, halted bool) bool {
 	}
 	v.note("the migration left the guest paused at the source, and it was resumed")
 	return true
+}
+
+// verify tells where the guest is, and resumes it where a failed migration left it paused.
+func (m *mover) verify(ctx context.Context) verify.Verdict {
+	return verifier{&m.job, m.wasPaused}.verify(ctx)
 }
 
 // conclude finds out where the guest runs and turns that, and not jobErr, into the result. A post-copy that failed is
