@@ -95,6 +95,7 @@ type again struct {
 //	all else                                 not at all
 func (f failure) retry() *again {
 	next := f.attempt
+	next.pace = 0 // the guest is no idle one
 	var more *wantThrottle
 	var delta *wantDelta
 	switch {

@@ -51,7 +51,7 @@ type diskCopy interface {
 // reset forgets an attempt that failed.
 func (g *migration) reset() {
 	g.events.Reset()
-	g.trend, g.limit, g.try.pace = trend{}, 0, 0
+	g.trend, g.limit = trend{}, 0
 	g.rec.Cap, g.rec.Pace = g.req.Bandwidth<<20, 0
 }
 
@@ -220,9 +220,9 @@ func (g *migration) liftBandwidth(ctx context.Context) {
 	}
 }
 
-// adopt waits for the end of a migration that another call began, and aborts it where that comes too late. The error is
+// awaitAdopted waits for the end of a migration that another call began, and aborts it where that comes too late. The error is
 // why it was, or should have been, aborted.
-func (g *migration) adopt(ctx context.Context) error {
+func (g *migration) awaitAdopted(ctx context.Context) error {
 	defer g.step("see-through")()
 	g.ended = false
 	g.escalate(ladder.Live)

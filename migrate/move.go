@@ -92,7 +92,7 @@ func (m *mover) run(ctx context.Context) error {
 		return m.conclude(ctx, nil)
 	}
 	if m.adopted {
-		ended, err := m.seeThrough(ctx)
+		ended, err := m.adopt(ctx)
 		if ended || err != nil {
 			return err
 		}
@@ -153,12 +153,12 @@ func (m *mover) runPreflight(ctx context.Context) (already bool, err error) {
 	return m.preflight(ctx)
 }
 
-// seeThrough waits for the end of a migration that another began, and aborts it where that
+// adopt waits for the end of a migration that another began, and aborts it where that
 // would come too late. over is false when it failed, the guest stayed, and there is
 // time to start another: then the pre-flight has been made again.
-func (m *mover) seeThrough(ctx context.Context) (over bool, err error) {
+func (m *mover) adopt(ctx context.Context) (over bool, err error) {
 	m.note("an earlier migration is under way: waiting for its end")
-	why := m.adopt(ctx)
+	why := m.awaitAdopted(ctx)
 	if m.verify(ctx).Outcome != verify.Stayed || why != nil {
 		return true, m.conclude(ctx, why)
 	}
