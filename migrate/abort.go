@@ -82,10 +82,10 @@ func (j *job) abortLimit() time.Duration {
 	return max(min(limit, j.all()/3*2), sampleTime)
 }
 
-// unstoppable tells whether the migration under way goes on to its end, whoever wants to abort it.
+// unstoppable reports whether the migration under way goes on to its end, whoever wants to abort it.
 func (j *job) unstoppable() bool { return j.events.InPostCopy() || j.lacksAbort() != nil }
 
-// isStopped tells whether the guest is in its last copy.
+// isStopped reports whether the guest is in its last copy.
 func (j *job) isStopped(ctx context.Context) bool {
 	return j.events.IsSwitching() || j.mustArrive(ctx)
 }

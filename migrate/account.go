@@ -21,6 +21,22 @@ type account struct {
 	rungBegan time.Time
 }
 
+// newAccount is that of a move which begins now. log may be nil.
+func newAccount(r Request, log logrus.FieldLogger) account {
+	if log == nil {
+		quiet := logrus.New()
+		quiet.SetLevel(logrus.PanicLevel)
+		log = quiet
+	}
+	return account{
+		log: log.WithFields(logrus.Fields{"guest": r.Guest, "peer": r.Target}), onProgress: r.Progress,
+		rec: Record{
+			Schema: RecordSchema, Guest: r.Guest, UUID: r.UUID, From: r.SourceURI, To: r.Target, TargetURI: r.TargetURI,
+			Started: time.Now(), Outcome: Unknown, Cap: r.Bandwidth << 20, BudgetMS: millis(r.budget()),
+		},
+	}
+}
+
 // step notes when a step began, and with the returned function how long it took.
 func (a *account) step(name string) (end func()) {
 	begin := time.Now()

@@ -76,7 +76,7 @@ type place struct {
 	slot    *Slot
 }
 
-// isShared tells whether others are under way as well.
+// isShared reports whether others are under way as well.
 func (p *place) isShared() bool { return p.slots.shared(p.slot) }
 
 // copied lets the next one begin. Without a queue that waits for the end of the move.

@@ -18,7 +18,7 @@ type attempt struct {
 	pace        uint64 // MiB/s that bound the first passes, 0 for no bound of their own
 }
 
-// extras tells whether it requests something that an older hypervisor refuses.
+// extras reports whether it requests something that an older hypervisor refuses.
 func (a attempt) extras() bool {
 	return a.postCopy || a.connections > 0 || a.switchover > 0 || a.cache > 0
 }
@@ -61,7 +61,7 @@ type wantThrottle struct{ percent int }
 
 // Error implements error.
 func (w *wantThrottle) Error() string {
-	return "the guest writes too fast to be moved at its full speed"
+	return "the guest writes too fast to converge, and has to be slowed down"
 }
 
 // wantDelta ends a migration that has to be started again with XBZRLE, which needs a cache of so many bytes.
@@ -101,10 +101,10 @@ func (f failure) retry() *again {
 	switch {
 	case errors.As(f.err, &more):
 		next.throttle = more.percent
-		return &again{attempt: next, why: "started again, so that the guest can be slowed down (auto-converge)"}
+		return &again{attempt: next, why: "started again with auto-converge: " + more.Error()}
 	case errors.As(f.err, &delta):
 		next.cache, next.connections, next.compress, next.switchover = delta.cache, 0, false, f.switchover
-		return &again{attempt: next, why: "started again with XBZRLE, as the guest writes the same memory faster than the link carries it"}
+		return &again{attempt: next, why: "started again with XBZRLE: " + delta.Error()}
 	case !f.refused || !f.extras():
 		return nil
 	}
@@ -112,10 +112,12 @@ func (f failure) retry() *again {
 	if f.cache > 0 && f.mayThrottle {
 		next.throttle = max(next.throttle, throttleFirst) // XBZRLE went before it, see Policy.Decide
 	}
-	return &again{next, "started again without post-copy, parallel connections, compression and a bandwidth for the last copy: " + f.err.Error(), true}
+	const plainly = "started again without post-copy, parallel connections, compression and a switchover bandwidth: "
+	return &again{next, plainly + f.err.Error(), true}
 }
 
-// isFinal tells whether the migration was ended by us for a reason that another attempt would not change.
+// isFinal reports whether the migration was ended by us for a reason that another attempt would not change.
 func isFinal(ctx context.Context, err error) bool {
-	return err == nil || ctx.Err() != nil || errors.Is(err, ErrOutOfTime) || errors.Is(err, ErrHopeless) || errors.Is(err, ErrTargetSilent)
+	return err == nil || ctx.Err() != nil ||
+		errors.Is(err, ErrOutOfTime) || errors.Is(err, ErrHopeless) || errors.Is(err, ErrTargetSilent)
 }

@@ -77,8 +77,8 @@ func (a *attempts) call(ctx context.Context, params libvirt.MigrateParams) error
 	done := make(chan error, 1)
 	a.ended = false
 	host := a.source.host
-	// A connection in which a call waits hands each event from thread to thread (virNetClientIOEventLoop), in the middle of
-	// the guest's pause. So the call has one of its own; without one it is made all the same.
+	// A connection in which a call waits hands each event from thread to thread (virNetClientIOEventLoop), in the
+	// middle of the guest's pause. So the call has one of its own; without one it is made all the same.
 	if a.caller.connect(ctx, lookTime) == nil {
 		host = a.caller.host
 	}

@@ -19,10 +19,10 @@ var (
 )
 
 // ofTarget are the checks that another target may pass.
-var ofTarget = []string{CheckTarget, CheckSameHost, CheckDuplicate, CheckHypervisor, CheckMemory, CheckCPU, CheckDisk, CheckDiskMove,
-	CheckNetwork, CheckFirmware, CheckAddress, CheckConnection}
+var ofTarget = []string{CheckTarget, CheckSameHost, CheckDuplicate, CheckHypervisor, CheckMemory, CheckCPU, CheckDisk,
+	CheckDiskMove, CheckNetwork, CheckFirmware, CheckAddress, CheckConnection}
 
-// MayTryNext tells whether a move to another target makes sense after one that failed with err: the guest
+// MayTryNext reports whether a move to another target makes sense after one that failed with err: the guest
 // stayed, and it was the target, or the way there, that refused it, died, or was too slow. It
 // does not where nobody can tell where the guest runs, where the source is what refused it, and where
 // the time was up or the caller cancelled.

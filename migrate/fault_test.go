@@ -140,12 +140,12 @@ func TestBegunAgain(t *testing.T) {
 		{"XBZRLE is enough", func(p libvirt.MigrateParams) bool { return p.XBZRLECache > 0 }, func(*Request) {},
 			"plain xbzrle", 256 << 20, "with XBZRLE"},
 		{"XBZRLE is not enough", func(p libvirt.MigrateParams) bool { return p.AutoConverge }, func(*Request) {},
-			"plain xbzrle xbzrle+throttle", 256 << 20, "can be slowed down"},
+			"plain xbzrle xbzrle+throttle", 256 << 20, "with auto-converge"},
 		{"several connections were requested", func(p libvirt.MigrateParams) bool { return p.AutoConverge },
-			func(r *Request) { r.Options.Parallel = true }, "plain throttle", 0, "can be slowed down"},
+			func(r *Request) { r.Options.Parallel = true }, "plain throttle", 0, "with auto-converge"},
 		{"another compression was requested", func(p libvirt.MigrateParams) bool { return p.AutoConverge },
 			func(r *Request) { r.Options.Compressed, r.Options.Compression = true, "zlib" },
-			"zlib zlib+throttle", 0, "can be slowed down"},
+			"zlib zlib+throttle", 0, "with auto-converge"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -69,7 +69,8 @@ func separate(s *side) side { return side{uri: s.uri, open: s.open} }
 // callEnded notes whether the end of the call that migrates is the end of the migration: not so
 // when the connection broke, for libvirtd may go on without us.
 func (j *job) callEnded(err error) {
-	broken := errors.Is(err, libvirt.ErrConnect) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
+	broken := errors.Is(err, libvirt.ErrConnect) ||
+		errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
 	j.ended, j.failed = !broken, !broken && err != nil
 	if broken {
 		j.source.drop()
@@ -121,8 +122,8 @@ func (j *job) setDowntime(ctx context.Context, limit time.Duration) {
 	j.limited(limit)
 }
 
-// setSpeed bounds the passes of the migration under way, or its post-copy, in MiB/s. It gives up soon: what follows does
-// not depend on it.
+// setSpeed bounds the passes of the migration under way, or its post-copy, in MiB/s. It gives up soon: what follows
+// does not depend on it.
 func (j *job) setSpeed(ctx context.Context, mibs uint64, postCopy bool) error {
 	ctx, cancel := context.WithTimeout(ctx, sampleTime)
 	defer cancel()
@@ -165,14 +166,14 @@ func (j *job) halted(ctx context.Context) bool {
 	return halted && err == nil
 }
 
-// mustArrive tells whether the guest is paused for its last copy, of a driver that has no events. Then
+// mustArrive reports whether the guest is paused for its last copy, of a driver that has no events. Then
 // nothing but the error of the call that migrates would prove that it was not handed over: where that
 // call is not ours, a guest whose migration was aborted could not be resumed here.
 func (j *job) mustArrive(ctx context.Context) bool {
 	return !j.driver.JobControl && j.halted(ctx)
 }
 
-// isHalted tells whether a guest that runs, as the source's libvirt says, is paused for its switchover all the same:
+// isHalted reports whether a guest that runs, as the source's libvirt says, is paused for its switchover all the same:
 // a driver may not know it. One that was restarted sees for itself, and calls it suspended.
 func (j *job) isHalted(ctx context.Context, source view) bool {
 	if j.driver.TracksProcess || source.condition(j.uuid) != running {

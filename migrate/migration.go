@@ -40,7 +40,7 @@ type migration struct {
 
 // diskCopy is the copying of the guest's disks, which comes before its memory.
 type diskCopy interface {
-	// copiesDisks tells whether there are any.
+	// copiesDisks reports whether there are any.
 	copiesDisks() bool
 	// sampleDisks takes one look at it. The error is why to abort.
 	sampleDisks(s libvirt.DiskStats) error
@@ -90,7 +90,8 @@ func (g *migration) steer(ctx context.Context, done <-chan error) (why, err erro
 		case <-g.events.Memory():
 			g.copier.copied()
 		case <-g.events.Pass():
-			if settled == nil || time.Since(sampled) < pollEvery { // passes that follow each other closely must not go on unseen
+			// Passes that follow each other closely must be sampled too.
+			if settled == nil || time.Since(sampled) < pollEvery {
 				settled = time.After(passSettle)
 			}
 		case <-settled:
@@ -109,9 +110,9 @@ func (g *migration) steer(ctx context.Context, done <-chan error) (why, err erro
 	return why, nil
 }
 
-// watchTarget watches a target of which nobody else would notice in time that it is gone: where the driver does not, and
-// where this process manages the migration, so that the source's daemon has no connection to the target's which it could
-// lose (qemuMigrationSrcWaitForCompletion). The copy hangs for as long as TCP tries, a quarter of an hour. lost
+// watchTarget watches a target of which nobody else would notice in time that it is gone: where the driver does not,
+// and where this process manages the migration, so that the source's daemon has no connection to the target's which it
+// could lose (qemuMigrationSrcWaitForCompletion). The copy hangs for as long as TCP tries, a quarter of an hour. lost
 // is nil where it is not watched, as where the migration cannot be given up.
 func (g *migration) watchTarget(ctx context.Context) (lost <-chan error, stop func()) {
 	if g.driver.JobControl && !g.managed || g.lacksAbort() != nil {
@@ -208,9 +209,9 @@ func (g *migration) startPostCopy(ctx context.Context) {
 	g.note("the guest did not converge, and was switched to post-copy")
 }
 
-// liftBandwidth lifts a bound that was requested for what follows the switch to post-copy: from there on the guest waits
-// for each page that it lacks, and a bound is meant to spare others a copy that nobody waits for. virsh migrate does the
-// same.
+// liftBandwidth lifts a bound that was requested for what follows the switch to post-copy: from there on the guest
+// waits for each page that it lacks, and a bound is meant to spare others a copy that nobody waits for. virsh migrate
+// does the same.
 func (g *migration) liftBandwidth(ctx context.Context) {
 	if g.req.Bandwidth == 0 {
 		return
@@ -220,8 +221,8 @@ func (g *migration) liftBandwidth(ctx context.Context) {
 	}
 }
 
-// awaitAdopted waits for the end of a migration that another call began, and aborts it where that comes too late. The error is
-// why it was, or should have been, aborted.
+// awaitAdopted waits for the end of a migration that another call began, and aborts it where that comes too late. The
+// error is why it was, or should have been, aborted.
 func (g *migration) awaitAdopted(ctx context.Context) error {
 	defer g.step("see-through")()
 	g.ended = false

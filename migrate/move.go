@@ -7,8 +7,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/sirupsen/logrus"
-
 	"github.com/vmferry/vmferry/migrate/disks"
 	"github.com/vmferry/vmferry/migrate/events"
 	"github.com/vmferry/vmferry/migrate/libvirt"
@@ -40,16 +38,9 @@ func Move(ctx context.Context, req Request, deps Deps) (Record, error) {
 }
 
 func newMover(req Request, deps Deps) *mover {
-	if deps.Log == nil {
-		quiet := logrus.New()
-		quiet.SetLevel(logrus.PanicLevel)
-		deps.Log = quiet
-	}
 	m := &mover{req: req, sharedBy: disks.SharedBy}
 	m.hurries = sync.OnceValue(req.awaited) // forecast and migration are of one pace
-	m.account = account{log: deps.Log.WithFields(logrus.Fields{"guest": req.Guest, "peer": req.Target}), onProgress: req.Progress,
-		rec: Record{Schema: RecordSchema, Guest: req.Guest, UUID: req.UUID, From: req.SourceURI, To: req.Target, TargetURI: req.TargetURI,
-			Started: time.Now(), Outcome: Unknown, Cap: req.Bandwidth << 20, BudgetMS: millis(req.budget())}}
+	m.account = newAccount(req, deps.Log)
 	source := side{uri: req.SourceURI, open: deps.Open}
 	m.job = job{account: &m.account, window: &m.window, deps: deps, driver: libvirt.DriverOf(req.SourceURI),
 		guest: req.Guest, uuid: strings.ToLower(req.UUID), source: source, caller: source,
@@ -118,7 +109,8 @@ func (m *mover) plan(ctx context.Context) {
 		m.window = windowUntil(deadline)
 	}
 	r, o := m.req, m.req.Options
-	p := newPolicy(0, r.BlackoutBudget, m.link.handOver(), span).within(r.DowntimeLimit, m.link.handOver(), r.BlackoutBudget > 0)
+	p := newPolicy(0, r.BlackoutBudget, m.link.handOver(), span).
+		within(r.DowntimeLimit, m.link.handOver(), r.BlackoutBudget > 0)
 	p.Firm, p.Force = r.Firm, r.PauseAfter
 	p.Throttle, p.PostCopy = !r.NoConverge, r.PostCopy
 	// With several connections QEMU 10.0 does not give a migration up while the link is cut, and answers nothing

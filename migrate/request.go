@@ -42,11 +42,12 @@ type Request struct {
 	Fetch bool     // the source is another node, so that nothing can be done with its files
 	Adopt bool     // a migration to this target was begun by a caller that died: one under way is waited for
 
-	// Rest is for how long after the guest's RESUME at the target nothing is done that can wait, normally RestTime, 0 for
-	// no time. A move whose time is short does not rest.
+	// Rest is for how long after the guest's RESUME at the target nothing is done that can wait, normally RestTime, 0
+	// for no time. A move whose time is short does not rest.
 	Rest time.Duration
-	// Others, when not nil, tells whether other guests of this node wait for the end of this move now: then it is copied as
-	// fast as the link carries it, though its pause may be longer for that, and does not rest. It should return soon.
+	// Others, when not nil, reports whether other guests of this node wait for the end of this move now: then it is
+	// copied as fast as the link carries it, though its pause may be longer for that, and does not rest. It should
+	// return soon.
 	Others func() bool
 
 	// Shorten, when not nil, brings a deadline that is earlier than the context's. It is heeded while
@@ -58,37 +59,39 @@ type Request struct {
 	Progress func(Progress)
 }
 
-// awaited tells whether other guests wait for the end of this move.
+// awaited reports whether other guests wait for the end of this move.
 func (r Request) awaited() bool { return r.Others != nil && r.Others() }
 
 // budget is what the blackout is to stay within.
 func (r Request) budget() time.Duration { return cmp.Or(r.BlackoutBudget, DefaultBudget) }
 
 func (r Request) check() error {
-	for _, f := range []struct{ name, value string }{{"guest", r.Guest}, {"source URI", r.SourceURI}, {"target", r.Target}, {"target URI", r.TargetURI}} {
+	refuse := func(reason, hint string) error { return &Refusal{CheckRequest, reason, hint, nil} }
+	for _, f := range []struct{ name, value string }{
+		{"guest", r.Guest}, {"source URI", r.SourceURI}, {"target", r.Target}, {"target URI", r.TargetURI},
+	} {
 		if f.value == "" {
-			return &Refusal{CheckRequest, "no " + f.name + " was given", "", nil}
+			return refuse("no "+f.name+" was given", "")
 		}
 	}
-	if r.Disks != "" && !slices.Contains(DiskModes, r.Disks) {
-		return &Refusal{CheckRequest, fmt.Sprintf("the mode %q for disks is unknown", r.Disks), "use shared, copy or auto", nil}
-	}
-	if r.Memory != "" && !slices.Contains(MemoryModes, r.Memory) {
-		return &Refusal{CheckRequest, fmt.Sprintf("the mode %q for memory is unknown", r.Memory), "use warn, refuse or no", nil}
-	}
-	if r.Options.TLS && r.Options.Tunnelled {
+	switch {
+	case r.Disks != "" && !slices.Contains(DiskModes, r.Disks):
+		return refuse(fmt.Sprintf("the mode %q for disks is unknown", r.Disks), "use shared, copy or auto")
+	case r.Memory != "" && !slices.Contains(MemoryModes, r.Memory):
+		return refuse(fmt.Sprintf("the mode %q for memory is unknown", r.Memory), "use warn, refuse or no")
+	case r.Options.TLS && r.Options.Tunnelled:
 		// libvirtd 11.3 crashes: there is no host name for qemuMigrationSrcRun to take from a tunnel.
-		return &Refusal{CheckRequest, "TLS and a tunnelled migration are both requested", "request one of them", nil}
-	}
-	if r.DowntimeLimit < 0 || r.BlackoutBudget < 0 || r.PauseAfter < 0 {
-		return &Refusal{CheckRequest, "a limit is negative", "", nil}
+		return refuse("TLS and a tunnelled migration are both requested", "request one of them")
+	case r.DowntimeLimit < 0 || r.BlackoutBudget < 0 || r.PauseAfter < 0:
+		return refuse("a limit is negative", "")
 	}
 	return nil
 }
 
 // Progress is how far a move is.
 type Progress struct {
-	Phase         string        // PhaseSlot, "pre-flight", PhaseDisks, "migrating", "post-copy", "aborting", "recovering", "verifying"
+	// Phase is PhaseSlot, "pre-flight", PhaseDisks, "migrating", "post-copy", "aborting", "recovering" or "verifying".
+	Phase         string
 	Transferred   uint64        // bytes sent, pages sent again counted again
 	Total         uint64        // bytes of guest memory
 	Remaining     uint64        // bytes still to send

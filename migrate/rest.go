@@ -7,8 +7,8 @@ import (
 	"github.com/vmferry/vmferry/migrate/qmp"
 )
 
-// RestTime is how long a guest that came to run at the target may have the processors of both nodes for itself: it begins
-// with cold caches, and whoever asks libvirt about it in that time keeps its clients waiting.
+// RestTime is how long a guest that came to run at the target may have the processors of both nodes for itself: it
+// begins with cold caches, and whoever asks libvirt about it in that time keeps its clients waiting.
 const RestTime = time.Second
 
 // rest waits until the guest has run for [Request.Rest] at the target. What comes after it is the move's own

@@ -29,8 +29,8 @@ func watchTarget(ctx context.Context, target, source *side, guest string) (lost 
 	return out, stop
 }
 
-// awaitSilence sends once the target has been silent for silentTime, from the first question that it did not answer, and
-// returns then or at the end of ctx. What cannot be asked of the source either counts for nothing: then this
+// awaitSilence sends once the target has been silent for silentTime, from the first question that it did not answer,
+// and returns then or at the end of ctx. What cannot be asked of the source either counts for nothing: then this
 // node is so busy that no answer reaches us.
 func awaitSilence(ctx context.Context, target, source side, guest string, lost chan<- error) {
 	defer target.close()
@@ -64,7 +64,7 @@ func awaitSilence(ctx context.Context, target, source side, guest string, lost c
 // ssh that it may use.
 var unreached = []syscall.Errno{syscall.EHOSTUNREACH, syscall.ENETUNREACH, syscall.EHOSTDOWN, syscall.ETIMEDOUT}
 
-// answered tells whether what came of a question shows that the host asked is there. A connection that it
+// answered reports whether what came of a question shows that the host asked is there. A connection that it
 // refuses does, as while its libvirtd is started anew: whether the migration outlives that is not ours to judge. A
 // libvirtd that takes a connection and then says nothing does not: the source's daemon gives it up as well.
 func answered(err error) bool {

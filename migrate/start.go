@@ -25,8 +25,8 @@ func (m *mover) firstAttempt() attempt {
 		cache: d.Cache, switchover: m.switchover(d.Cache > 0), pace: m.pace()}
 }
 
-// pace is the bound of the first passes in MiB/s, 0 for none: the binding has the bound hold for a post-copy too, and only one
-// that was requested is lifted at the switch.
+// pace is the bound of the first passes in MiB/s, 0 for none: the binding has the bound hold for a post-copy too, and
+// only one that was requested is lifted at the switch.
 func (m *mover) pace() uint64 {
 	if !m.driver.JobControl || m.req.Bandwidth > 0 || m.policy.PostCopy || len(m.carried) > 0 || used(m.load) == 0 ||
 		m.hurries() {
@@ -64,8 +64,10 @@ func (m *mover) params() libvirt.MigrateParams {
 // guest is taken to be idle.
 func (m *mover) admissionRequest() AdmissionRequest {
 	return AdmissionRequest{
-		Guest: m.req.Guest, UUID: m.uuid, Target: m.req.Target, Load: LoadFor(m.load, m.profile, m.link, m.budget()), Measured: m.awaitLoad,
-		Rate: float64(m.link.Bandwidth), Most: float64(m.req.Bandwidth << 20), SetUp: m.link.setUp(), Rungs: m.means(), Deadline: m.abortAt,
+		Guest: m.req.Guest, UUID: m.uuid, Target: m.req.Target,
+		Load: LoadFor(m.load, m.profile, m.link, m.budget()), Measured: m.awaitLoad,
+		Rate: float64(m.link.Bandwidth), Most: float64(m.req.Bandwidth << 20), SetUp: m.link.setUp(),
+		Rungs: m.means(), Deadline: m.abortAt,
 	}
 }
 

@@ -87,7 +87,7 @@ func endOf(v view, uuid string) verify.End {
 	return e
 }
 
-// endJob tells whether the source has no migration under way. One that nobody steers any more is
+// endJob reports whether the source has no migration under way. One that nobody steers any more is
 // aborted: the guest is safe where it is. One that must arrive is not: in post-copy, and where the guest is stopped
 // for its last copy and only a driver's answer, which nobody will hear, could tell that it may go on here.
 func (v verifier) endJob(ctx context.Context, mustArrive bool) bool {
@@ -101,7 +101,7 @@ func (v verifier) endJob(ctx context.Context, mustArrive bool) bool {
 	return !job.Active
 }
 
-// resumeSource tells whether it need not be tried again.
+// resumeSource reports whether it need not be tried again.
 func (v verifier) resumeSource(ctx context.Context, halted bool) bool {
 	defer v.step("resume")()
 	ask, cancel := context.WithTimeout(ctx, lookTime)

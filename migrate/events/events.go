@@ -129,16 +129,16 @@ func (l *Log) JoinPostCopy() {
 // events are seen.
 func (l *Log) ExpectPostCopy() { l.mu.Lock(); defer l.mu.Unlock(); l.postCopy = true }
 
-// InPostCopy tells whether the guest may run at the target before all of its memory is there.
+// InPostCopy reports whether the guest may run at the target before all of its memory is there.
 func (l *Log) InPostCopy() bool { l.mu.Lock(); defer l.mu.Unlock(); return l.postCopy }
 
-// IsActive tells whether the source's QEMU began to send.
+// IsActive reports whether the source's QEMU began to send.
 func (l *Log) IsActive() bool { l.mu.Lock(); defer l.mu.Unlock(); return l.active }
 
-// IsCompleted tells whether the source's QEMU handed all over.
+// IsCompleted reports whether the source's QEMU handed all over.
 func (l *Log) IsCompleted() bool { l.mu.Lock(); defer l.mu.Unlock(); return l.completed }
 
-// IsSwitching tells whether the guest is stopped. What follows its RESUME at the target in a
+// IsSwitching reports whether the guest is stopped. What follows its RESUME at the target in a
 // post-copy is no pause, and may take long.
 func (l *Log) IsSwitching() bool {
 	l.mu.Lock()

@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// QEMUDir is a directory that libvirt's system daemon gives to the user that it runs QEMU as, whom its configuration and
-// its build decide (qemuStateInitialize in src/qemu/qemu_driver.c).
+// QEMUDir is a directory that libvirt's system daemon gives to the user that it runs QEMU as, whom its configuration
+// and its build decide (qemuStateInitialize in src/qemu/qemu_driver.c).
 const QEMUDir = "/var/lib/libvirt/qemu"
 
 // Driver is one of libvirt's hypervisor drivers, and in what it differs from the others.
@@ -36,7 +36,8 @@ type Driver struct {
 // libxlDomainGetJobStats of libxl_driver.c), where such a call or flag is an error (3, 8 or 84). Its state of a
 // guest is what it did last: it does not know that a guest is paused for a migration that then failed.
 var drivers = []Driver{
-	{Name: "qemu", Hypervisor: "QEMU", Vessel: "QEMU process", Daemon: "virtqemud", JobControl: true, TracksProcess: true, SaveImages: true},
+	{Name: "qemu", Hypervisor: "QEMU", Vessel: "QEMU process", Daemon: "virtqemud",
+		JobControl: true, TracksProcess: true, SaveImages: true},
 	{Name: "xen", Hypervisor: "Xen", Vessel: "Xen domain", Daemon: "virtxend", FixedMemory: true},
 }
 
@@ -50,10 +51,11 @@ func DriverOf(uri string) Driver {
 			return d
 		}
 	}
-	return Driver{Name: name, Hypervisor: name, Vessel: "process", Daemon: "libvirtd", JobControl: true, TracksProcess: true, SaveImages: true}
+	return Driver{Name: name, Hypervisor: name, Vessel: "process", Daemon: "libvirtd",
+		JobControl: true, TracksProcess: true, SaveImages: true}
 }
 
-// IsXen tells whether its guests are Xen's: for where to look for them without libvirt
+// IsXen reports whether its guests are Xen's: for where to look for them without libvirt
 // and in which words they are described.
 func (d Driver) IsXen() bool { return d.Name == "xen" }
 
@@ -63,14 +65,14 @@ type Ability string
 // The abilities. Each names the call or flag of libvirt's that takes it.
 const (
 	CanBoundPause Ability = "bound the pause of a migration"                  // virDomainMigrateSetMaxDowntime
-	CanBoundSpeed Ability = "bound the speed of a migration"                  // virDomainMigrateSetMaxSpeed, VIR_MIGRATE_PARAM_BANDWIDTH
+	CanBoundSpeed Ability = "bound the speed of a migration"                  // virDomainMigrateSetMaxSpeed
 	CanAbort      Ability = "abort a migration"                               // virDomainAbortJob
-	CanTellPause  Ability = "tell when a guest stops and goes on"             // virConnectDomainQemuMonitorEventRegister
+	CanTellPause  Ability = "tell when a guest stops and goes on"             // virConnectDomainQemuMonitorEvent…
 	CanPostCopy   Ability = "let a guest go on before all of its memory came" // VIR_MIGRATE_POSTCOPY
 	CanCopyDisks  Ability = "copy disks"                                      // VIR_MIGRATE_NON_SHARED_DISK
 	CanEncrypt    Ability = "encrypt a migration"                             // VIR_MIGRATE_TLS
-	CanTune       Ability = "use compression or several connections"          // VIR_MIGRATE_COMPRESSED, VIR_MIGRATE_PARALLEL
-	CanRehearse   Ability = "be asked beforehand what it would refuse"        // VIR_MIGRATE_PARAM_DEST_XML as in client.Conn.Rehearse
+	CanTune       Ability = "use compression or several connections"          // VIR_MIGRATE_COMPRESSED, …_PARALLEL
+	CanRehearse   Ability = "be asked beforehand what it would refuse"        // VIR_MIGRATE_PARAM_DEST_XML
 )
 
 // Lacks is an [*Unsupported] where the driver has not the ability, and nil where it has.
@@ -103,7 +105,8 @@ type Unsupported struct {
 
 // Error says which driver cannot do what.
 func (u *Unsupported) Error() string {
-	return fmt.Sprintf("not supported by the hypervisor's driver: libvirt's driver for %s cannot %s", cmp.Or(u.Hypervisor, u.Driver), u.What)
+	return fmt.Sprintf("not supported by the hypervisor's driver: libvirt's driver for %s cannot %s",
+		cmp.Or(u.Hypervisor, u.Driver), u.What)
 }
 
 // Is reports whether target is ErrUnsupported.

@@ -75,7 +75,8 @@ func (c *cardRelay) run(begun, over <-chan struct{}) {
 
 const (
 	// learnTime is how long after Pass the bridge may take to learn where the guest is now. The announcements
-	// come within milliseconds of the guest's RESUME, again and again, and a client has retransmitted by itself before long.
+	// come within milliseconds of the guest's RESUME, again and again, and a client has retransmitted by itself before
+	// long.
 	learnTime = 500 * time.Millisecond
 	// settle is when the socket is read once more after the bridge began to send elsewhere: what another processor had
 	// on its way to the tap has arrived by then.
@@ -90,8 +91,8 @@ var ErrNotLearned = errors.New("the node's bridge has not learned the guest's ne
 var errOver = errors.New("the relay was ended")
 
 const (
-	// trimEvery is how often what came for a running guest is dropped, and keepSpan how much of it stays: by as much may
-	// the event of the guest's STOP be late.
+	// trimEvery is how often what came for a running guest is dropped, and keepSpan how much of it stays: by as much
+	// may the event of the guest's STOP be late.
 	trimEvery = 50 * time.Millisecond
 	keepSpan  = 100 * time.Millisecond
 )

@@ -87,8 +87,8 @@ func (r *Relay) Pass() {
 func (r *Relay) Drop() { r.once.drop.Do(func() { close(r.over) }) }
 
 // Close ends the relay, and returns how many frames were forwarded, each of which may be several packets of TCP. After
-// Pass it waits until they have left, for half a second at the most or until ctx ends. Without Pass it is a Drop. The error
-// says why not all was forwarded that was kept.
+// Pass it waits until they have left, for half a second at the most or until ctx ends. Without Pass it is a Drop. The
+// error says why not all was forwarded that was kept.
 func (r *Relay) Close(ctx context.Context) (forwarded int, err error) {
 	select {
 	case <-r.begun:

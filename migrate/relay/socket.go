@@ -18,8 +18,8 @@ const (
 	// keepBytes bounds what is kept for one card. The kernel doubles it, and counts its own bookkeeping: some
 	// 8 MiB, or 10,000 small frames. Without CAP_NET_ADMIN the bound is that of net.core.rmem_max.
 	keepBytes = 4 << 20
-	// earlyBytes is the bound until hold. What a busy guest has received already fills it, and must leave room for what comes
-	// when the guest is stopped.
+	// earlyBytes is the bound until hold. What a busy guest has received already fills it, and must leave room for what
+	// comes when the guest is stopped.
 	earlyBytes = 2 << 20
 	// maxTrim is how many frames are dropped in one go while the guest still runs. A connection that sends so much has
 	// something that follows what is lost, and recovers without a relay.
@@ -31,8 +31,8 @@ const (
 // errStuck says that a device takes no more frames.
 var errStuck = errors.New("its queue stays full")
 
-// tapQueue is the receive queue of a packet socket at a guest's tap, with a filter before it. Its methods may be called by several
-// goroutines, but take and trim by one alone.
+// tapQueue is the receive queue of a packet socket at a guest's tap, with a filter before it. Its methods may be called
+// by several goroutines, but take and trim by one alone.
 type tapQueue struct {
 	fd     int
 	all    []unix.SockFilter
@@ -170,7 +170,7 @@ func stampOf(control []byte) time.Time {
 	return time.Unix(int64(binary.NativeEndian.Uint64(data)), int64(binary.NativeEndian.Uint64(data[8:])))
 }
 
-// isEmpty tells whether no frame is kept. It takes one.
+// isEmpty reports whether no frame is kept. It takes one.
 func (q *tapQueue) isEmpty() bool {
 	_, err := q.next(make([]byte, maxFrame))
 	return errors.Is(err, unix.EAGAIN)
@@ -187,11 +187,15 @@ func (q *tapQueue) close() {
 // linux/filter.h. The protocol of an IPv6 packet with further headers is not looked for.
 func filter(mac announce.MAC) []unix.SockFilter {
 	const (
-		load4, load2, load1 = unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, unix.BPF_LD | unix.BPF_H | unix.BPF_ABS, unix.BPF_LD | unix.BPF_B | unix.BPF_ABS
-		equal, always, end  = unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, unix.BPF_JMP | unix.BPF_JA, unix.BPF_RET | unix.BPF_K
-		auxiliary           = 0xfffff000 // SKF_AD_OFF
-		packetType          = auxiliary + 4
-		vlanPresent         = auxiliary + 48
+		load4       = unix.BPF_LD | unix.BPF_W | unix.BPF_ABS
+		load2       = unix.BPF_LD | unix.BPF_H | unix.BPF_ABS
+		load1       = unix.BPF_LD | unix.BPF_B | unix.BPF_ABS
+		equal       = unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K
+		always      = unix.BPF_JMP | unix.BPF_JA
+		end         = unix.BPF_RET | unix.BPF_K
+		auxiliary   = 0xfffff000 // SKF_AD_OFF
+		packetType  = auxiliary + 4
+		vlanPresent = auxiliary + 48
 	)
 	return []unix.SockFilter{
 		{Code: load2, K: packetType},

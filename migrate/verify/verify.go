@@ -30,12 +30,12 @@ type End struct {
 	Halted bool   // the hypervisor has the guest paused for its switchover, whatever libvirt says
 }
 
-// inPostCopy tells whether this end is one half of a post-copy, whole or failed.
+// inPostCopy reports whether this end is one half of a post-copy, whole or failed.
 func (e End) inPostCopy() bool {
 	return (e.State == Paused || e.State == Running) && strings.HasPrefix(e.Reason, "postcopy")
 }
 
-// postCopyFailed tells whether that post-copy failed.
+// postCopyFailed reports whether that post-copy failed.
 func (e End) postCopyFailed() bool { return e.inPostCopy() && e.Reason == "postcopy-failed" }
 
 // Evidence is all that the decision rests on.
@@ -88,16 +88,18 @@ func (e Evidence) inPostCopy() Verdict {
 		v.Note = "the guest is gone from the source, and its memory at the target may be incomplete"
 	case source.State == Absent:
 		v.Final = true
-		v.Note = "post-copy failed, and the memory that the source still had is lost: destroy the guest at the target, and start it again"
+		v.Note = "post-copy failed, and the memory that was left at the source is lost: " +
+			"destroy the guest at the target, and start it again"
 	case target.State == Absent:
 		v.Final = true
-		v.Note = "the target lost the guest in post-copy: destroy the paused guest at the source, which must never be resumed, and start it again"
+		v.Note = "the target lost the guest in post-copy: destroy the paused guest at the source, " +
+			"which must never be resumed, and start it again"
 	case source.postCopyFailed() || target.postCopyFailed():
 		v.Final, v.Recover = true, true
 		v.Note = "post-copy failed, and the guest is paused with its memory at both ends: destroy it at neither end, " +
 			"and migrate it again when the link works (virsh migrate --postcopy --postcopy-resume)"
 	default:
-		v.Note = "the guest runs at the target, and still reads memory from the source: leave both until post-copy has completed"
+		v.Note = "the guest runs at the target, and still reads memory from the source: leave both until that is done"
 	}
 	return v
 }
@@ -123,7 +125,7 @@ func (e Evidence) sourceRunning() Verdict {
 	case e.Target.State == NoAnswer && e.handedOver():
 		// Where the reply to libvirt's last step was lost, the source resumes its guest although
 		// the target may run. Before "completed" that step cannot have been made.
-		return unknown("the guest runs at the source although it may have been handed over, and the target does not answer")
+		return unknown("the guest runs at the source, may have been handed over, and the target does not answer")
 	case e.Target.State == Paused:
 		return e.stayed(false, "a paused copy is left at the target")
 	}
@@ -133,7 +135,8 @@ func (e Evidence) sourceRunning() Verdict {
 func (e Evidence) sourcePaused() Verdict {
 	switch {
 	case e.Target.State == Running:
-		return Verdict{Outcome: Moved, Final: true, Note: "a paused guest is left at the source: destroy it there, never resume it"}
+		const left = "a paused guest is left at the source: destroy it there, never resume it"
+		return Verdict{Outcome: Moved, Final: true, Note: left}
 	case e.Target.State == Paused:
 		return unknown("the guest is paused at both ends")
 	case e.Target.State == NoAnswer:
