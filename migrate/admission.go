@@ -59,81 +59,75 @@ const CheckWindow = "window"
 // PhaseSlot is the phase in which a move waits for admission, and has asked nothing yet.
 const PhaseSlot = "waiting for slot"
 
-// admission waits until a move may begin.
+// admission is what a move has of the link: what a queue granted, and its slot always. The
+// slot is what keeps those who came through the queue and those who did not apart.
 type admission struct {
 	*account
 	queue   Queue // nil where there is none
 	slots   Slots
 	shorten func(deadline time.Time) // takes over the queue's deadline
-}
 
-// place is what a move has of the link: what a queue granted, and its slot always. The
-// slot is what keeps those who came through the queue and those who did not apart.
-type place struct {
 	granted Admission       // nil without a queue
 	giveUp  <-chan struct{} // closed when the queue takes it back; nil without one
-	slots   Slots
 	slot    *Slot
-}
-
-// isShared reports whether others are under way as well.
-func (p *place) isShared() bool { return p.slots.shared(p.slot) }
-
-// copied lets the next one begin. Without a queue that waits for the end of the move.
-func (p *place) copied(t qmp.Timeline) {
-	if p.granted != nil {
-		p.slot.Release()
-		p.granted.Copied(*cmp.Or(t.Pause, new(time.Duration)))
-	}
-}
-
-func (p *place) release() {
-	p.slot.Release()
-	if p.granted != nil {
-		p.granted.Release()
-	}
 }
 
 // errGaveUp is why a move that was admitted was not begun all the same.
 var errGaveUp = errors.New("the queue took the admission back, as there is no time left for the move")
 
 // admit waits for the queue, where there is one, and then for a slot.
-func (a admission) admit(ctx context.Context, r AdmissionRequest) (*place, error) {
+func (a *admission) admit(ctx context.Context, r AdmissionRequest) (err error) {
 	defer a.step("slot")()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	granted, err := a.enter(ctx, r)
-	if err != nil {
-		return nil, err
+	if a.granted, err = a.enter(ctx, r); err != nil {
+		return err
 	}
-	p := &place{granted: granted, slots: a.slots}
-	p.slots.Most = max(MostAtOnce, p.slots.N)
-	if granted != nil {
-		p.slots.N, p.giveUp = min(max(granted.AtOnce(), 1), MostAtOnce), granted.GiveUp()
+	a.slots.Most = max(MostAtOnce, a.slots.N)
+	if a.granted != nil {
+		a.slots.N, a.giveUp = min(max(a.granted.AtOnce(), 1), MostAtOnce), a.granted.GiveUp()
 		go func() {
 			select {
-			case <-p.giveUp:
+			case <-a.giveUp:
 				cancel()
 			case <-ctx.Done():
 			}
 		}()
 	}
-	if p.slot, err = p.slots.Acquire(ctx, a.waiting); err == nil {
-		return p, nil
+	if a.slot, err = a.slots.Acquire(ctx, a.waiting); err == nil {
+		return nil
 	}
-	p.release()
+	a.release()
 	select {
-	case <-p.giveUp:
-		return nil, &Refusal{CheckWindow, "no migration slot came free", "", errGaveUp}
+	case <-a.giveUp:
+		return &Refusal{CheckWindow, "no migration slot came free", "", errGaveUp}
 	default:
-		return nil, err
+		return err
 	}
 }
 
-func (a admission) waiting() { a.report(PhaseSlot) }
+// isShared reports whether others are under way as well.
+func (a *admission) isShared() bool { return a.slots.shared(a.slot) }
+
+// copied lets the next one begin. Without a queue that waits for the end of the move.
+func (a *admission) copied(t qmp.Timeline) {
+	if a.granted != nil {
+		a.slot.Release()
+		a.granted.Copied(*cmp.Or(t.Pause, new(time.Duration)))
+	}
+}
+
+func (a *admission) release() {
+	a.slot.Release()
+	if a.granted != nil {
+		a.granted.Release()
+	}
+}
+
+func (a *admission) waiting() { a.report(PhaseSlot) }
 
 // enter asks the queue; nil without one.
-func (a admission) enter(ctx context.Context, r AdmissionRequest) (Admission, error) {
+func (a *admission) enter(ctx context.Context, r AdmissionRequest) (Admission, error) {
 	if a.queue == nil {
 		return nil, nil
 	}

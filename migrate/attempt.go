@@ -34,18 +34,13 @@ func (a attempt) compression() string {
 	return ""
 }
 
-// params are what libvirt is given for the attempt. managed says that this process talks to both daemons, and disks are
-// the names of those that are copied.
-func (a attempt) params(r Request, managed bool, disks []string) libvirt.MigrateParams {
-	p := libvirt.MigrateParams{URI: r.MigrateURI, Bandwidth: max(r.Bandwidth, a.pace), Switchover: a.switchover,
-		Unsafe: r.Unsafe, Managed: managed, MigrateOptions: r.Options}
+// params are p, which do not depend on the attempt, and what it adds.
+func (a attempt) params(p libvirt.MigrateParams) libvirt.MigrateParams {
+	p.Bandwidth, p.Switchover = max(p.Bandwidth, a.pace), a.switchover
 	p.AutoConverge = a.throttle > 0
 	p.PostCopy = p.PostCopy || a.postCopy
 	if p.ConvergeInitial == 0 && a.throttle > throttleFirst {
 		p.ConvergeInitial = a.throttle
-	}
-	if len(disks) > 0 {
-		p.CopyAll, p.Disks = true, disks
 	}
 	if a.connections > 0 {
 		p.Parallel, p.Connections = true, a.connections

@@ -12,9 +12,8 @@ import (
 // attempts starts the migration, and again where another attempt makes sense.
 type attempts struct {
 	*migration
-	relay *relaying
-	// params are libvirt's for the present attempt.
-	params func() libvirt.MigrateParams
+	relay  *relaying
+	params libvirt.MigrateParams // those that do not depend on the attempt
 	// switchover is the bandwidth of the last copy with XBZRLE, in MiB/s.
 	switchover func() uint64
 	// verify tells where the guest is after an attempt that failed.
@@ -60,7 +59,7 @@ func (a *attempts) once(ctx context.Context) error {
 	a.setDowntime(ctx, a.policy.First) // before the start: a short migration is over before the first look
 	a.escalate(ladder.Live)
 	a.report("migrating")
-	params := a.params()
+	params := a.try.params(a.params)
 	a.rec.Compression, a.rec.Cache = params.Compression, a.try.cache
 	if params.Compressed && params.Compression == "" {
 		a.rec.Compression = "xbzrle" // libvirt's default (qemuMigrationParamsSetCompression)

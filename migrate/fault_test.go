@@ -263,7 +263,7 @@ func TestParams(t *testing.T) {
 		{"post-copy", attempt{postCopy: true}, libvirt.MigrateParams{MigrateOptions: libvirt.MigrateOptions{PostCopy: true}}},
 		{"parallel", attempt{connections: 4}, libvirt.MigrateParams{MigrateOptions: libvirt.MigrateOptions{Parallel: true, Connections: 4}}},
 	} {
-		got := c.try.params(req, false, nil)
+		got := c.try.params(libvirt.MigrateParams{Bandwidth: req.Bandwidth, MigrateOptions: req.Options})
 		if got.Bandwidth != 7 || got.ConvergeIncrement != 5 {
 			t.Errorf("%s: what was asked for is lost: %+v", c.name, got)
 		}

@@ -211,8 +211,8 @@ func (m *mover) predict(ctx context.Context) {
 	if m.load.Dirty.Measured {
 		m.rec.DirtyRate = &m.load.Dirty.Rate
 	}
-	if m.place.granted != nil && (m.load.Dirty.Measured || m.profile.Moves > 0) {
-		m.place.granted.Update(LoadFor(m.load, m.profile, m.link, m.budget()))
+	if m.queued.granted != nil && (m.load.Dirty.Measured || m.profile.Moves > 0) {
+		m.queued.granted.Update(LoadFor(m.load, m.profile, m.link, m.budget()))
 	}
 	if f, ok := m.forecast(); ok {
 		f.addDisks(m.carried, m.req.Bandwidth > 0)

@@ -46,6 +46,10 @@ func newMover(req Request, deps Deps) *mover {
 		guest: req.Guest, uuid: strings.ToLower(req.UUID), source: source, caller: source,
 		target: side{uri: req.TargetURI, open: deps.Open}, events: events.NewLog(), ended: true}
 	m.migration = migration{job: &m.job, req: &m.req, state: m.state, copier: m}
+	m.queued = admission{account: &m.account, queue: deps.Queue, slots: deps.Slots, shorten: m.migration.shorten}
+	if req.Adopt { // what is under way already asks nobody
+		m.queued.queue = nil
+	}
 	m.relay = relaying{account: &m.account, window: &m.window, open: deps.Relay, guest: req.Guest, events: m.events}
 	if req.Fetch { // the guest's tap is on another node
 		m.relay.open = nil
@@ -66,7 +70,7 @@ func (m *mover) run(ctx context.Context) error {
 	if err := m.admit(ctx); err != nil {
 		return err
 	}
-	defer m.place.release()
+	defer m.queued.release()
 	already, err := m.runPreflight(ctx)
 	if err != nil {
 		return err
@@ -123,17 +127,12 @@ func (m *mover) plan(ctx context.Context) {
 	m.policy = p
 }
 
-// admit waits until the move may begin. A migration that is under way already asks no queue.
-func (m *mover) admit(ctx context.Context) (err error) {
-	a := admission{account: &m.account, queue: m.deps.Queue, slots: m.deps.Slots, shorten: m.migration.shorten}
-	if m.req.Adopt {
-		a.queue = nil
-	}
+// admit waits until the move may begin.
+func (m *mover) admit(ctx context.Context) error {
 	ctx, cancel := m.before(ctx)
 	defer cancel()
-	if m.place, err = a.admit(ctx, m.admissionRequest()); err == nil {
-		m.giveUp = m.place.giveUp
-	}
+	err := m.queued.admit(ctx, m.admissionRequest())
+	m.giveUp = m.queued.giveUp
 	return err
 }
 
@@ -164,14 +163,14 @@ func (m *mover) adopt(ctx context.Context) (over bool, err error) {
 
 // migrate starts the migration, and waits until the guest has run at the target for a moment.
 func (m *mover) migrate(ctx context.Context) error {
-	shared := m.place.isShared()
-	a := attempts{migration: &m.migration, relay: &m.relay, params: m.params, verify: m.verify,
+	shared := m.queued.isShared()
+	a := attempts{migration: &m.migration, relay: &m.relay, params: m.params(), verify: m.verify,
 		switchover: func() uint64 { return m.switchover(true) }}
 	err := a.run(ctx, m.firstAttempt())
-	m.rec.Shared = shared && m.place.isShared()
+	m.rec.Shared = shared && m.queued.isShared()
 	if err == nil {
 		m.rest(ctx)
-		m.place.copied(m.events.Timeline())
+		m.queued.copied(m.events.Timeline())
 	}
 	return err
 }

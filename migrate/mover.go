@@ -18,7 +18,7 @@ type mover struct {
 	req    Request
 	unable []string // what the source's driver cannot do of what was asked
 	relay  relaying
-	place  *place
+	queued admission
 
 	wasPaused  bool
 	sourceCaps *libvirtxml.Caps // nil before they were asked

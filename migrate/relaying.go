@@ -32,37 +32,20 @@ func (r *relaying) begin(ctx context.Context, source Host) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, relayTime)
 	defer cancel()
-	log := func(err error) {
-		r.log.WithError(err).Info("TCP segments that arrive during the pause are not forwarded")
-	}
+	var relay Relay
 	doc, err := source.XML(ctx, r.guest)
+	if err == nil {
+		relay, err = await(ctx, func() (Relay, error) { return r.open(r.guest, doc) }, func(late Relay) {
+			late.Drop()
+			_, _ = late.Close(ctx)
+		})
+	}
 	if err != nil {
-		log(err)
+		r.log.WithError(err).Info("TCP segments that arrive during the pause are not forwarded")
 		return
 	}
-	made := make(chan Relay)
-	go func() {
-		relay, err := r.open(r.guest, doc)
-		if err != nil {
-			log(err)
-			close(made)
-			return
-		}
-		select {
-		case made <- relay:
-		case <-ctx.Done(): // too late
-			relay.Drop()
-			_, _ = relay.Close(ctx)
-		}
-	}()
-	select {
-	case relay, ok := <-made:
-		if ok {
-			r.relay = relay
-			r.events.SetRelay(relay)
-		}
-	case <-ctx.Done():
-	}
+	r.relay = relay
+	r.events.SetRelay(relay)
 }
 
 // end closes the relay of the last attempt, and records how many frames it forwarded.
@@ -80,19 +63,36 @@ func (r *relaying) end(ctx context.Context) {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), min(relayTime, max(r.all(), relayLeast)))
 	defer cancel()
-	closed := make(chan int, 1)
+	n, err := await(ctx, func() (int, error) { return relay.Close(ctx) }, func(int) {})
+	if err != nil {
+		r.log.WithError(err).Info("clients of the guest may have waited for longer than its pause")
+	}
+	if r.rec.Relayed = n; n > 0 {
+		r.log.Infof("forwarded %d frames that arrived during the guest's pause", n)
+	}
+}
+
+// await calls what may hang, and leaves it behind at the end of ctx: late gets what it returns without an error after that.
+func await[T any](ctx context.Context, f func() (T, error), late func(T)) (v T, err error) {
+	type result struct {
+		v   T
+		err error
+	}
+	done := make(chan result)
 	go func() {
-		n, err := relay.Close(ctx)
-		if err != nil {
-			r.log.WithError(err).Info("clients of the guest may have waited for longer than its pause")
+		v, err := f()
+		select {
+		case done <- result{v, err}:
+		case <-ctx.Done():
+			if err == nil {
+				late(v)
+			}
 		}
-		closed <- n
 	}()
 	select {
-	case r.rec.Relayed = <-closed:
+	case r := <-done:
+		return r.v, r.err
 	case <-ctx.Done():
-	}
-	if r.rec.Relayed > 0 {
-		r.log.Infof("forwarded %d frames that arrived during the guest's pause", r.rec.Relayed)
+		return v, ctx.Err()
 	}
 }

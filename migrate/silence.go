@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -75,10 +76,5 @@ func answered(err error) bool {
 		return false
 	}
 	text := strings.ToLower(err.Error())
-	for _, no := range unreached {
-		if strings.Contains(text, no.Error()) {
-			return false
-		}
-	}
-	return true
+	return !slices.ContainsFunc(unreached, func(no syscall.Errno) bool { return strings.Contains(text, no.Error()) })
 }

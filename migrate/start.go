@@ -51,13 +51,14 @@ func (m *mover) switchover(deltas bool) uint64 {
 	return 0
 }
 
-// params are libvirt's for the present attempt.
+// params are libvirt's, without those of an attempt.
 func (m *mover) params() libvirt.MigrateParams {
-	var disks []string
+	p := libvirt.MigrateParams{URI: m.req.MigrateURI, Bandwidth: m.req.Bandwidth, Unsafe: m.req.Unsafe, Managed: m.managed,
+		MigrateOptions: m.req.Options}
 	for _, c := range m.carried {
-		disks = append(disks, c.Target)
+		p.CopyAll, p.Disks = true, append(p.Disks, c.Target)
 	}
-	return m.try.params(m.req, m.managed, disks)
+	return p
 }
 
 // admissionRequest is what is known of the guest by now. Its dirty rate is being measured: until that is done the

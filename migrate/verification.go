@@ -132,7 +132,7 @@ func (m *mover) conclude(ctx context.Context, jobErr error) error {
 	defer m.step("verify")()
 	m.report("verifying")
 	v := m.verify(ctx)
-	r := recovery{&m.job, m.req.TargetURI, m.params()}
+	r := recovery{&m.job, m.req.TargetURI, m.try.params(m.params())}
 	for began, n := time.Now(), 0; v.Recover && r.try(ctx, began, n); n++ {
 		v = m.verify(ctx)
 	}
