@@ -59,7 +59,7 @@ func (l *Log) Add(side qmp.Side, e libvirt.Event) {
 	defer l.mu.Unlock()
 	steer(l.relay, o)
 	l.events = append(l.events, o)
-	l.switching = (l.switching || o.Switching()) && !o.GoesOn()
+	l.switching = (l.switching || o.Switching()) && !o.Cancelled()
 	if side == qmp.Source {
 		status := o.Status()
 		l.active = l.active || status == qmp.PhaseActive
@@ -83,7 +83,7 @@ func (l *Log) Add(side qmp.Side, e libvirt.Event) {
 func steer(r Relay, o qmp.Observed) {
 	switch {
 	case r == nil:
-	case o.GoesOn():
+	case o.Cancelled():
 		r.Drop()
 	case o.Side == qmp.Source && o.Event.Event == "STOP":
 		r.Hold(o.Stamp())

@@ -13,8 +13,6 @@ import (
 )
 
 const (
-	opOpen = "connect"
-
 	// A connection without a sign of life for keepaliveInterval × (keepaliveCount+1)
 	// is closed by the library, which ends the calls that hang in it. Migrations of busy
 	// hosts were seen to leave a daemon silent for several seconds: do not go lower.
@@ -38,6 +36,12 @@ type Conn struct {
 	paths pathWords
 
 	agents atomic.Int32 // guest agents that are asked now
+}
+
+// pathWords are a host's messages for two errors, without the path: libvirt sends no errno, and translates the text.
+type pathWords struct {
+	mu                     sync.Mutex
+	notDirectory, notThere string
 }
 
 // Open connects to the libvirt daemon at uri, read-write. It returns at the

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"path/filepath"
 	"strings"
-	"sync"
 
 	lv "libvirt.org/go/libvirt"
 
@@ -39,12 +38,6 @@ const (
 	knownFile    = "/proc/version"
 	knownMissing = "/proc/vmferry-none"
 )
-
-// pathWords are a host's messages for two errors, without the path: libvirt sends no errno, and translates the text.
-type pathWords struct {
-	mu                     sync.Mutex
-	notDirectory, notThere string
-}
 
 // resolves asks libvirt to read a saved guest from a file below path, which cannot be: the kernel says ENOTDIR where
 // path is a file or a device, and ENOENT where it is nothing, or a link to nothing (path_resolution(7)). Neither
