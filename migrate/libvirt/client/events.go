@@ -20,7 +20,7 @@ const watched = "^(STOP|RESUME|RESET|SHUTDOWN|MIGRATION|MIGRATION_PASS|GUEST_PAN
 // When the connection breaks no more events come, and nobody says so.
 //
 // Source: virConnectDomainQemuMonitorEventRegister, which does not taint the domain.
-func (c *Conn) Watch(ctx context.Context, name string, f func(libvirt.Event)) (stop func(), err error) {
+func (c Migrations) Watch(ctx context.Context, name string, f func(libvirt.Event)) (stop func(), err error) {
 	callback := func(_ *lv.Connect, d *lv.Domain, e *lv.DomainQemuMonitorEvent) {
 		received := time.Now()
 		if got, err := d.GetName(); err != nil || got != name { // local, no round trip
@@ -28,7 +28,7 @@ func (c *Conn) Watch(ctx context.Context, name string, f func(libvirt.Event)) (s
 		}
 		f(libvirt.Event{Name: e.Event, Seconds: e.Seconds, Micros: e.Micros, Details: e.Details, Received: received})
 	}
-	id, err := call(ctx, c, "watch", name, func() (int, error) {
+	id, err := call(ctx, c.session, "watch", name, func() (int, error) {
 		return c.lv.DomainQemuMonitorEventRegister(nil, watched, callback, lv.CONNECT_DOMAIN_QEMU_MONITOR_EVENT_REGISTER_REGEX)
 	})
 	if err != nil {
@@ -37,10 +37,10 @@ func (c *Conn) Watch(ctx context.Context, name string, f func(libvirt.Event)) (s
 	return sync.OnceFunc(func() { c.unwatch(name, id) }), nil
 }
 
-func (c *Conn) unwatch(name string, id int) {
+func (c Migrations) unwatch(name string, id int) {
 	ctx, cancel := context.WithTimeout(context.Background(), closeWait)
 	defer cancel()
-	_, _ = call(ctx, c, "unwatch", name, func() (struct{}, error) {
+	_, _ = call(ctx, c.session, "unwatch", name, func() (struct{}, error) {
 		return struct{}{}, c.lv.DomainQemuEventDeregister(id)
 	})
 }
