@@ -7,7 +7,7 @@ import (
 	"github.com/vmferry/vmferry/migrate/libvirt"
 )
 
-// attempt is how a migration is begun.
+// attempt is how a migration is started.
 type attempt struct {
 	throttle    int // per cent at which auto-converge begins, 0 for none
 	postCopy    bool
@@ -59,11 +59,11 @@ func (w *wantThrottle) Error() string {
 	return "the guest writes too fast to converge, and has to be slowed down"
 }
 
-// wantDelta ends a migration that has to be started again with XBZRLE, which needs a cache of so many bytes.
-type wantDelta struct{ cache uint64 }
+// wantXBZRLE ends a migration that has to be started again with XBZRLE, which needs a cache of so many bytes.
+type wantXBZRLE struct{ cache uint64 }
 
 // Error implements error.
-func (w *wantDelta) Error() string {
+func (w *wantXBZRLE) Error() string {
 	return "the guest writes the same memory faster than the link carries it"
 }
 
@@ -73,7 +73,7 @@ type failure struct {
 	err         error
 	refused     bool   // by the hypervisor, before it sent anything
 	mayThrottle bool   // the policy lets the guest be slowed down
-	switchover  uint64 // MiB/s for the last copy with XBZRLE
+	xbzrleLast  uint64 // MiB/s for the last copy of an attempt with XBZRLE
 }
 
 // again is how a migration is started again.
@@ -91,15 +91,15 @@ type again struct {
 func (f failure) retry() *again {
 	next := f.attempt
 	next.pace = 0 // the guest is no idle one
-	var more *wantThrottle
-	var delta *wantDelta
+	var throttle *wantThrottle
+	var xbzrle *wantXBZRLE
 	switch {
-	case errors.As(f.err, &more):
-		next.throttle = more.percent
-		return &again{attempt: next, why: "started again with auto-converge: " + more.Error()}
-	case errors.As(f.err, &delta):
-		next.cache, next.connections, next.compress, next.switchover = delta.cache, 0, false, f.switchover
-		return &again{attempt: next, why: "started again with XBZRLE: " + delta.Error()}
+	case errors.As(f.err, &throttle):
+		next.throttle = throttle.percent
+		return &again{attempt: next, why: "started again with auto-converge: " + throttle.Error()}
+	case errors.As(f.err, &xbzrle):
+		next.cache, next.connections, next.compress, next.switchover = xbzrle.cache, 0, false, f.xbzrleLast
+		return &again{attempt: next, why: "started again with XBZRLE: " + xbzrle.Error()}
 	case !f.refused || !f.extras():
 		return nil
 	}

@@ -26,7 +26,7 @@ func TestRetry(t *testing.T) {
 			attempt{throttle: throttleFirst}, true, true},
 		{"a throttle is wanted", failure{attempt: attempt{connections: 4, pace: 128}, err: fmt.Errorf("%w, and was aborted", &wantThrottle{45})},
 			attempt{throttle: 45, connections: 4}, true, false},
-		{"XBZRLE is wanted", failure{attempt: full, err: &wantDelta{64 * mib}, switchover: 70},
+		{"XBZRLE is wanted", failure{attempt: full, err: &wantXBZRLE{64 * mib}, xbzrleLast: 70},
 			attempt{throttle: 20, postCopy: true, cache: 64 * mib, switchover: 70}, true, false},
 	} {
 		got := c.f.retry()

@@ -13,11 +13,11 @@ import (
 
 const (
 	pollEvery  = 500 * time.Millisecond // between two looks at a migration's progress
-	sampleTime = 500 * time.Millisecond // bounds one such look, and what is told to a migration under way
+	sampleTime = 500 * time.Millisecond // bounds one such look, and each change to a migration under way
 )
 
-// job is the guest's migration job between the two ends: what is known of it, and what libvirt, or another where
-// libvirt's driver cannot, can be told to do with it.
+// job is the guest's migration job between the two ends: what is known of it, and what libvirt can do with it, or
+// Deps where libvirt's driver cannot.
 type job struct {
 	*account
 	*window
@@ -34,8 +34,8 @@ type job struct {
 	adopted bool // the migration was begun by another, and its first events were missed
 }
 
-// listen has the events of both ends put into the log until stop is called. Without events a guest can be moved all
-// the same, with less to tell: a failure is a note.
+// listen puts the events of both ends into the log until stop is called. A guest can be moved without them, and less
+// is known of the move then: a failure is a note.
 func (j *job) listen(ctx context.Context) (stop func()) {
 	if !j.driver.JobControl {
 		return func() {}

@@ -12,7 +12,7 @@ import (
 )
 
 const (
-	timeEvery = 2 * time.Second // between two looks at a migration's progress that tell no more than the time
+	timeEvery = 2 * time.Second // between two looks at a migration of which only the time is known
 
 	// passSettle is how long after a new pass the hypervisor is left alone: if the pass has little to
 	// send, the guest is stopped in this time, and a question would make its pause longer.
@@ -162,7 +162,7 @@ func (g *migration) apply(ctx context.Context, d Decision, s State) error {
 	case d.GiveUp != "":
 		return fmt.Errorf("%w: %s", ErrHopeless, d.GiveUp)
 	case d.Cache > 0 && !s.Deltas:
-		return &wantDelta{d.Cache}
+		return &wantXBZRLE{d.Cache}
 	case d.Throttle > 0 && !s.Throttled:
 		return &wantThrottle{d.Throttle}
 	case g.events.IsSwitching() || s.Switched:
@@ -247,5 +247,5 @@ func (g *migration) awaitAdopted(ctx context.Context) error {
 	return fmt.Errorf("%w, and was aborted", why)
 }
 
-// errLastCopy is why a migration is not aborted whose end will not be heard.
+// errLastCopy is why a migration is not aborted of whose end we would not know.
 var errLastCopy = errors.New("the guest is already stopped for its last copy")
