@@ -51,20 +51,18 @@ func (a attempt) params(p libvirt.MigrateParams) libvirt.MigrateParams {
 	return p
 }
 
-// wantThrottle ends a migration that has to be started again so that the guest can be slowed down.
-type wantThrottle struct{ percent int }
-
-// Error implements error.
-func (w *wantThrottle) Error() string {
-	return "the guest writes too fast to converge, and has to be slowed down"
+// wantRestart ends a migration that has to be started again with what QEMU must be told at the start.
+type wantRestart struct {
+	throttle int    // per cent at which auto-converge begins, 0 for none
+	cache    uint64 // bytes of XBZRLE's, 0 for none
 }
 
-// wantXBZRLE ends a migration that has to be started again with XBZRLE, which needs a cache of so many bytes.
-type wantXBZRLE struct{ cache uint64 }
-
 // Error implements error.
-func (w *wantXBZRLE) Error() string {
-	return "the guest writes the same memory faster than the link carries it"
+func (r *wantRestart) Error() string {
+	if r.cache > 0 {
+		return "the guest writes the same memory faster than the link carries it"
+	}
+	return "the guest writes too fast to converge, and has to be slowed down"
 }
 
 // failure is an attempt that failed.
@@ -91,15 +89,14 @@ type again struct {
 func (f failure) retry() *again {
 	next := f.attempt
 	next.pace = 0 // the guest is no idle one
-	var throttle *wantThrottle
-	var xbzrle *wantXBZRLE
-	switch {
-	case errors.As(f.err, &throttle):
-		next.throttle = throttle.percent
-		return &again{attempt: next, why: "started again with auto-converge: " + throttle.Error()}
-	case errors.As(f.err, &xbzrle):
-		next.cache, next.connections, next.compress, next.switchover = xbzrle.cache, 0, false, f.xbzrleLast
-		return &again{attempt: next, why: "started again with XBZRLE: " + xbzrle.Error()}
+	var with *wantRestart
+	switch wanted := errors.As(f.err, &with); {
+	case wanted && with.cache > 0:
+		next.cache, next.connections, next.compress, next.switchover = with.cache, 0, false, f.xbzrleLast
+		return &again{attempt: next, why: "started again with XBZRLE: " + with.Error()}
+	case wanted:
+		next.throttle = with.throttle
+		return &again{attempt: next, why: "started again with auto-converge: " + with.Error()}
 	case !f.refused || !f.extras():
 		return nil
 	}

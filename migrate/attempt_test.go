@@ -24,9 +24,9 @@ func TestRetry(t *testing.T) {
 		{"XBZRLE refused", failure{attempt: delta, err: refused, refused: true}, attempt{}, true, true},
 		{"XBZRLE refused, and a throttle is allowed", failure{attempt: delta, err: refused, refused: true, mayThrottle: true},
 			attempt{throttle: throttleFirst}, true, true},
-		{"a throttle is wanted", failure{attempt: attempt{connections: 4, pace: 128}, err: fmt.Errorf("%w, and was aborted", &wantThrottle{45})},
+		{"a throttle is wanted", failure{attempt: attempt{connections: 4, pace: 128}, err: fmt.Errorf("%w, and was aborted", &wantRestart{throttle: 45})},
 			attempt{throttle: 45, connections: 4}, true, false},
-		{"XBZRLE is wanted", failure{attempt: full, err: &wantXBZRLE{64 * mib}, xbzrleLast: 70},
+		{"XBZRLE is wanted", failure{attempt: full, err: &wantRestart{cache: 64 * mib}, xbzrleLast: 70},
 			attempt{throttle: 20, postCopy: true, cache: 64 * mib, switchover: 70}, true, false},
 	} {
 		got := c.f.retry()
@@ -50,7 +50,7 @@ func TestIsFinal(t *testing.T) {
 		{t.Context(), fmt.Errorf("%w, and was aborted", ErrOutOfTime), true},
 		{t.Context(), fmt.Errorf("%w: slow", ErrHopeless), true},
 		{t.Context(), ErrTargetSilent, true},
-		{t.Context(), &wantThrottle{20}, false},
+		{t.Context(), &wantRestart{throttle: 20}, false},
 	} {
 		if got := isFinal(c.ctx, c.err); got != c.want {
 			t.Errorf("after %v: %t", c.err, got)

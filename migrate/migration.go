@@ -162,9 +162,9 @@ func (g *migration) apply(ctx context.Context, d Decision, s State) error {
 	case d.GiveUp != "":
 		return fmt.Errorf("%w: %s", ErrHopeless, d.GiveUp)
 	case d.Cache > 0 && !s.Deltas:
-		return &wantXBZRLE{d.Cache}
+		return &wantRestart{cache: d.Cache}
 	case d.Throttle > 0 && !s.Throttled:
-		return &wantThrottle{d.Throttle}
+		return &wantRestart{throttle: d.Throttle}
 	case g.events.IsSwitching() || s.Switched:
 		return nil
 	}

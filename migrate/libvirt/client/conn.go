@@ -211,6 +211,12 @@ func call[T any](ctx context.Context, s *session, op, domain string, f func() (T
 	}
 }
 
+// do is call for calls that return only an error.
+func do(ctx context.Context, s *session, op, domain string, f func() error) error {
+	_, err := call(ctx, s, op, domain, func() (struct{}, error) { return struct{}{}, f() })
+	return err
+}
+
 // withDomain looks the domain up, by its name or its [libvirt.Ref], and calls f with it.
 func withDomain[T any](ctx context.Context, s *session, op, name string, f func(*lv.Domain) (T, error)) (T, error) {
 	return call(ctx, s, op, name, func() (T, error) {

@@ -88,14 +88,13 @@ func (c Domains) Status(ctx context.Context, name string) (libvirt.Status, error
 // Create starts a domain from its XML: a transient one, or the defined one of the
 // same name and UUID. It never defines nor undefines anything (virDomainCreateXML).
 func (c Domains) Create(ctx context.Context, xml string) error {
-	_, err := call(ctx, c.session, "create", "", func() (struct{}, error) {
+	return do(ctx, c.session, "create", "", func() error {
 		d, err := c.lv.DomainCreateXML(xml, 0)
 		if err != nil {
-			return struct{}{}, err
+			return err
 		}
-		return struct{}{}, d.Free()
+		return d.Free()
 	})
-	return err
 }
 
 // Shutdown asks the guest to shut down and does not wait for it. mode is how: one of
@@ -147,9 +146,7 @@ func (c Domains) Resume(ctx context.Context, name string) error {
 // XML is the live description of an active domain, or the definition of an
 // inactive one, without secrets.
 func (c Domains) XML(ctx context.Context, name string) (string, error) {
-	return withDomain(ctx, c.session, "describe", name, func(d *lv.Domain) (string, error) {
-		return d.GetXMLDesc(0)
-	})
+	return withDomain(ctx, c.session, "describe", name, func(d *lv.Domain) (string, error) { return d.GetXMLDesc(0) })
 }
 
 // Capabilities is the XML that describes the host: its UUID, processor and

@@ -40,7 +40,5 @@ func (c Migrations) Watch(ctx context.Context, name string, f func(libvirt.Event
 func (c Migrations) unwatch(name string, id int) {
 	ctx, cancel := context.WithTimeout(context.Background(), closeWait)
 	defer cancel()
-	_, _ = call(ctx, c.session, "unwatch", name, func() (struct{}, error) {
-		return struct{}{}, c.lv.DomainQemuEventDeregister(id)
-	})
+	_ = do(ctx, c.session, "unwatch", name, func() error { return c.lv.DomainQemuEventDeregister(id) })
 }

@@ -118,9 +118,9 @@ func started(how lv.DomainEventStartedDetailType) libvirt.Turn {
 func (c Domains) unfollow(ends []func() error) {
 	ctx, cancel := context.WithTimeout(context.Background(), closeWait)
 	defer cancel()
-	_, _ = call(ctx, c.session, "unfollow", "", func() (struct{}, error) {
+	_ = do(ctx, c.session, "unfollow", "", func() error {
 		undo(ends)
-		return struct{}{}, nil
+		return nil
 	})
 }
 

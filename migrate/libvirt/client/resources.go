@@ -41,47 +41,42 @@ func (c Domains) Save(ctx context.Context, name, path string) error {
 //
 // Source: qemuSaveImageUpdateDef in libvirt's src/qemu/qemu_saveimage.c.
 func (c Domains) Restore(ctx context.Context, path, xml string) error {
-	_, err := call(ctx, c.session, "restore", path, func() (struct{}, error) {
-		return struct{}{}, c.lv.DomainRestoreFlags(path, xml, 0)
-	})
-	return err
+	return do(ctx, c.session, "restore", path, func() error { return c.lv.DomainRestoreFlags(path, xml, 0) })
 }
 
 // StartNetwork starts the network of that name, unless it is active.
 func (c Node) StartNetwork(ctx context.Context, name string) error {
-	_, err := call(ctx, c.session, "start network", name, func() (struct{}, error) {
+	return do(ctx, c.session, "start network", name, func() error {
 		n, err := c.lv.LookupNetworkByName(name)
 		if err != nil {
-			return struct{}{}, err
+			return err
 		}
 		defer func() { _ = n.Free() }()
 		if active, err := n.IsActive(); err != nil || active {
-			return struct{}{}, err
+			return err
 		}
-		return struct{}{}, n.Create()
+		return n.Create()
 	})
-	return err
 }
 
 // StartPool starts the storage pool of that name; one that is active is refreshed, so that it
 // knows volumes that came by another way.
 func (c Node) StartPool(ctx context.Context, name string) error {
-	_, err := call(ctx, c.session, "start storage pool", name, func() (struct{}, error) {
+	return do(ctx, c.session, "start storage pool", name, func() error {
 		p, err := c.lv.LookupStoragePoolByName(name)
 		if err != nil {
-			return struct{}{}, err
+			return err
 		}
 		defer func() { _ = p.Free() }()
 		active, err := p.IsActive()
 		switch {
 		case err != nil:
-			return struct{}{}, err
+			return err
 		case active:
-			return struct{}{}, p.Refresh(0)
+			return p.Refresh(0)
 		}
-		return struct{}{}, p.Create(lv.STORAGE_POOL_CREATE_NORMAL)
+		return p.Create(lv.STORAGE_POOL_CREATE_NORMAL)
 	})
-	return err
 }
 
 // AgentPing asks the QEMU guest agent for a sign of life. libvirt itself waits for the agent until

@@ -43,10 +43,9 @@ func (c Storage) Room(ctx context.Context, dir string) (uint64, error) {
 // CreateImage makes an image that takes up next to nothing yet, in the storage pool whose target is
 // the image's directory. That there is a file of the name already is an error.
 func (c Storage) CreateImage(ctx context.Context, image libvirt.Image) error {
-	_, err := call(ctx, c.session, fmt.Sprintf("create image %q", image.Path), "", func() (struct{}, error) {
-		return struct{}{}, c.inPool(ctx, filepath.Dir(image.Path), func(p *lv.StoragePool) error { return createVolume(p, image) })
+	return do(ctx, c.session, fmt.Sprintf("create image %q", image.Path), "", func() error {
+		return c.inPool(ctx, filepath.Dir(image.Path), func(p *lv.StoragePool) error { return createVolume(p, image) })
 	})
-	return err
 }
 
 func createVolume(p *lv.StoragePool, image libvirt.Image) error {
@@ -76,10 +75,9 @@ func volumeXML(image libvirt.Image) (string, error) {
 // the error is [libvirt.ErrForeign], and nothing is removed. That there is no file is no error. libvirt cannot do
 // both in one step: the mark and the file are looked at in one refresh of the pool, just before.
 func (c Storage) RemoveImage(ctx context.Context, path string, mark libvirt.Mark) error {
-	_, err := call(ctx, c.session, fmt.Sprintf("remove image %q", path), "", func() (struct{}, error) {
-		return struct{}{}, c.inPool(ctx, filepath.Dir(path), func(p *lv.StoragePool) error { return removeVolume(p, path, mark) })
+	return do(ctx, c.session, fmt.Sprintf("remove image %q", path), "", func() error {
+		return c.inPool(ctx, filepath.Dir(path), func(p *lv.StoragePool) error { return removeVolume(p, path, mark) })
 	})
-	return err
 }
 
 func removeVolume(p *lv.StoragePool, path string, mark libvirt.Mark) error {
