@@ -133,25 +133,25 @@ func (s *session) connect() error {
 }
 
 // URI is what Open was given.
-func (s *session) URI() string { return s.uri }
+func (c *Conn) URI() string { return c.uri }
 
 // Close ends the connection. Where calls are still under way in C (abandoned at
 // their deadline), the last of them to return closes it instead. Close waits
 // two seconds at most and may be called again.
-func (s *session) Close() error {
-	s.mu.Lock()
-	again, busy := s.closed, s.calls > 0
-	s.closed = true
-	s.mu.Unlock()
+func (c *Conn) Close() error {
+	c.mu.Lock()
+	again, busy := c.closed, c.calls > 0
+	c.closed = true
+	c.mu.Unlock()
 	if again || busy {
 		return nil
 	}
 	done := make(chan error, 1)
-	go func() { _, err := s.lv.Close(); done <- err }()
+	go func() { _, err := c.lv.Close(); done <- err }()
 	select {
 	case err := <-done:
 		if err != nil {
-			return wrap("close", s.uri, "", err)
+			return wrap("close", c.uri, "", err)
 		}
 	case <-time.After(closeWait):
 	}
