@@ -51,8 +51,8 @@ func applyCapabilities(r Request, d libvirt.Driver) (_ Request, without []error,
 			without = append(without, err)
 		}
 	}
-	r.Unsafe = r.Unsafe && d.Can(libvirt.CanHeedDisks) // else it fears for no disk
-	r.NoConverge = r.NoConverge || !d.Can(libvirt.CanThrottle)
+	r.Unsafe = r.Unsafe && d.JobControl // else it fears for no disk
+	r.NoConverge = r.NoConverge || !d.JobControl
 	return r, without, nil
 }
 

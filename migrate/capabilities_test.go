@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/migrate/wait"
 )
 
 const (
@@ -137,7 +138,7 @@ func TestDeadlineWithoutAbort(t *testing.T) {
 				p := xenPair(t)
 				p.source.migrate = func(ctx context.Context) error {
 					p.source.setJob(libvirt.JobStats{Active: true})
-					if err := sleep(ctx, c.takes); err != nil {
+					if err := wait.For(ctx, c.takes); err != nil {
 						return err
 					}
 					p.arrive()

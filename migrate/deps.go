@@ -3,11 +3,11 @@ package migrate
 import (
 	"context"
 	"net/netip"
-	"time"
 
 	"github.com/sirupsen/logrus"
 
 	"github.com/vmferry/vmferry/migrate/endpoint"
+	"github.com/vmferry/vmferry/migrate/events"
 )
 
 // Host is one end of a migration, see [endpoint.Host].
@@ -16,16 +16,10 @@ type Host = endpoint.Host
 // lookTime bounds one question about where the guest is.
 const lookTime = endpoint.LookTime
 
-// Relay keeps what reaches a guest at its source while it is paused, and forwards it to the target. It belongs
-// to one attempt to migrate. All methods but Close return at once: they are called from libvirt's event loop.
-// *relay.Relay is one.
+// Relay keeps what reaches a guest at its source while it is stopped, and forwards it to the target. It belongs
+// to one attempt to migrate. *relay.Relay is one.
 type Relay interface {
-	// Hold says when the guest stopped, by its host's clock: what came in since then is kept.
-	Hold(stopped time.Time)
-	// Pass says that the target has the guest.
-	Pass()
-	// Drop says that the guest is resumed at the source.
-	Drop()
+	events.Relay
 	// Close ends it and returns how many frames were forwarded. Before that it waits, until ctx ends, for those that
 	// are still to be. The error says why not all were, or could not be.
 	Close(ctx context.Context) (passed int, err error)

@@ -8,6 +8,7 @@ import (
 	"github.com/vmferry/vmferry/migrate/diskcopy"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/migrate/preflight"
+	"github.com/vmferry/vmferry/migrate/record"
 )
 
 // diskTime bounds what is done with images at both ends, before a move and after it: libvirt refreshes a large storage
@@ -61,7 +62,7 @@ func (m *mover) adoptDisks(ctx context.Context, host Host) {
 // disksCopied is called when the memory begins to flow, once or more often.
 func (m *mover) disksCopied() {
 	m.disks.Stop(time.Now())
-	m.rec.DisksMS = millis(m.disks.Took)
+	m.rec.DisksMS = record.Millis(m.disks.Took)
 	if err := m.disks.HandOver(); err != nil {
 		m.log.WithError(err).Error("a crash of this node now could have the guest started from an old disk")
 	}

@@ -231,7 +231,7 @@ func TestFaults(t *testing.T) {
 			p.source.connectFails(libvirt.ErrConnect)
 			p.target.answers(libvirt.ErrNoDomain)
 			return libvirt.ErrConnect
-		}, Unknown, ErrUnknown, "source gives no answer", 0},
+		}, Unknown, ErrUnknown, "source does not answer", 0},
 		{"source's libvirtd dies after the guest arrived", func(p *pair) error {
 			p.copy()
 			p.switchover()

@@ -12,6 +12,7 @@ import (
 	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/migrate/predict"
+	"github.com/vmferry/vmferry/migrate/record"
 	"github.com/vmferry/vmferry/migrate/wait"
 )
 
@@ -35,7 +36,7 @@ func (m *mover) recall() {
 // beginMeasuring asks for the dirty rate before the move is admitted, so that the wait for that measures. The
 // connection is given back: a queue may be long, and libvirtd started again meanwhile.
 func (m *mover) beginMeasuring(ctx context.Context) {
-	if m.req.Adopt || !m.driver.Can(libvirt.CanMeasure) {
+	if m.req.Adopt || !m.driver.JobControl {
 		return // a guest that moves already cannot be measured
 	}
 	ctx, cancel := context.WithTimeout(ctx, measureMost)
@@ -72,8 +73,8 @@ func (m *mover) predict(ctx context.Context) {
 	if k.Load.Dirty.Measured {
 		m.rec.DirtyRate = &k.Load.Dirty.Rate
 	}
-	if m.turn != nil && (k.Load.Dirty.Measured || k.Guest.Moves > 0) {
-		m.turn.Update(k.LoadWithin(k.Budget))
+	if m.queued.granted != nil && (k.Load.Dirty.Measured || k.Guest.Moves > 0) {
+		m.queued.granted.Update(k.LoadWithin(k.Budget))
 	}
 	if f, ok := k.Forecast(m.planned()); ok {
 		addDisks(&f, m.disks.Bytes(), m.disks.Cost(m.req.Bandwidth > 0))
@@ -85,11 +86,11 @@ func (m *mover) predict(ctx context.Context) {
 // [diskcopy.Copy.Cost].
 func addDisks(f *Forecast, bytes, cost uint64) {
 	f.Disks = bytes
-	f.DurationMS += millis(convergence.TransferTime(cost, f.Bandwidth))
+	f.DurationMS += record.Millis(convergence.TransferTime(cost, f.Bandwidth))
 }
 
-// xbzrleCache is the largest cache that XBZRLE may have, up to most: a quarter of the source's free memory, as other guests
-// may leave at the same time, and nothing where the guest's process is killed beyond a limit of its own.
+// xbzrleCache is the largest cache that XBZRLE may have, up to most: a quarter of the source's free memory, as other
+// guests may leave at the same time, and nothing where the guest's process is killed beyond a limit of its own.
 func xbzrleCache(ctx context.Context, source Host, guest *libvirtxml.Domain, most uint64) (uint64, error) {
 	if most == 0 || guest != nil && guest.MemoryTune != nil && guest.MemoryTune.HardLimit != nil {
 		return 0, nil
@@ -123,7 +124,7 @@ func (m *mover) state(s libvirt.JobStats) convergence.State {
 	out := convergence.State{
 		Active: s.Active, Elapsed: s.Elapsed - m.disks.Took, Left: m.left(), Iteration: s.Iteration,
 		Sent: s.Processed, Remaining: s.Remaining, Used: k.Used(), Rate: s.Rate, DirtyRate: s.DirtyRate,
-		AutoConverge: m.try.throttle > 0 || m.found.Adopted, Throttle: s.Throttle, Switched: m.tape.inPostCopy(),
+		AutoConverge: m.try.throttle > 0 || m.found.Adopted, Throttle: s.Throttle, Switched: m.events.InPostCopy(),
 		Link: k.Rate(), Disks: m.disks.Bytes(),
 		WorkingSet: k.Guest.WorkingSet, XBZRLE: m.try.cache > 0, XBZRLERatio: k.Guest.Delta,
 	}

@@ -16,7 +16,7 @@ import (
 // domain could not be created. text is the guest's XML.
 func (a *run) checkMemory(ctx context.Context, conn Hypervisor, text string) error {
 	driver := libvirt.DriverOf(a.Params.Hypervisor)
-	need, fixed := preflight.MemoryNeed(text, driver), driver.FixedMemory()
+	need, fixed := preflight.MemoryNeed(text, driver), driver.FixedMemory
 	if need == 0 || a.Params.Memory == migrate.MemoryIgnore && !fixed || onHugePages(text) {
 		return nil
 	}

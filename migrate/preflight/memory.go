@@ -23,7 +23,7 @@ func JudgeMemory(need, free uint64, fixed bool, mode MemoryMode) (short, refused
 func checkMemory(ctx context.Context, p *inspection) error {
 	guest := p.guest
 	p.found.Memory = memoryOf(guest)
-	need, fixed := withOverhead(guest, p.driver), p.driver.FixedMemory()
+	need, fixed := withOverhead(guest, p.driver), p.driver.FixedMemory
 	if need == 0 || p.req.Memory == MemoryIgnore && !fixed || usesHugePages(guest) {
 		return nil
 	}

@@ -159,7 +159,7 @@ func snapshotHint(guest string, s libvirt.Snapshots) string {
 // checkAccepted asks the target's libvirt whether its hypervisor has what the guest is made of: the emulator at that
 // path, the machine type, each device. A refusal counts only where the source's libvirt, asked the same, has none.
 func checkAccepted(ctx context.Context, p *inspection) error {
-	if !p.driver.Can(libvirt.CanRehearse) || p.sent == "" {
+	if !p.driver.JobControl || p.sent == "" {
 		return nil
 	}
 	err := p.target.Host.Accepts(ctx, p.sent)

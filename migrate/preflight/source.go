@@ -73,7 +73,7 @@ func checkSource(ctx context.Context, p *inspection, s libvirt.Status) error {
 	}
 	if job.Active {
 		hint := "wait for it"
-		if p.driver.Can(libvirt.CanAbort) {
+		if p.driver.JobControl {
 			hint += ", or abort it: virsh domjobabort " + shellword.Operands(p.req.Guest)
 		}
 		return &Refusal{CheckJob, "another migration, save or dump of the guest is under way", hint, nil}
@@ -99,7 +99,7 @@ func judgeJob(state sourceState, job libvirt.JobStats, err error) error {
 
 // isHalted asks the other witness where libvirt's word for a running guest is no proof.
 func isHalted(ctx context.Context, p *inspection) bool {
-	if p.driver.Can(libvirt.CanKnowState) || p.deps.Halted == nil {
+	if p.driver.TracksProcess || p.deps.Halted == nil {
 		return false
 	}
 	ctx, cancel := context.WithTimeout(ctx, endpoint.LookTime)
@@ -113,7 +113,7 @@ func isHalted(ctx context.Context, p *inspection) bool {
 func jobAtSource(ctx context.Context, p *inspection) (libvirt.JobStats, error) {
 	for began := time.Now(); ; {
 		job, err := p.source.Host.JobStats(ctx, p.req.Guest)
-		young := job.Active && job.Total == 0 && job.Processed == 0 && p.driver.Can(libvirt.CanRehearse)
+		young := job.Active && job.Total == 0 && job.Processed == 0 && p.driver.JobControl
 		if err != nil || !young || time.Since(began) >= jobYoung {
 			return job, err
 		}

@@ -15,10 +15,11 @@ import (
 	"github.com/vmferry/vmferry/migrate/history"
 	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/migrate/wait"
 )
 
-// fakeTurn is a turn, and what was done with it.
-type fakeTurn struct {
+// fakeAdmission is a turn, and what was done with it.
+type fakeAdmission struct {
 	pair     *pair
 	atOnce   int
 	deadline time.Time
@@ -28,34 +29,34 @@ type fakeTurn struct {
 	did []string
 }
 
-func (f *fakeTurn) AtOnce() int             { return f.atOnce }
-func (f *fakeTurn) Deadline() time.Time     { return f.deadline }
-func (f *fakeTurn) GiveUp() <-chan struct{} { return f.giveUp }
-func (f *fakeTurn) Update(l drain.Load)     { f.note(fmt.Sprintf("dirties %v", l.DirtyRate)) }
-func (f *fakeTurn) Copied(pause time.Duration) {
+func (f *fakeAdmission) AtOnce() int             { return f.atOnce }
+func (f *fakeAdmission) Deadline() time.Time     { return f.deadline }
+func (f *fakeAdmission) GiveUp() <-chan struct{} { return f.giveUp }
+func (f *fakeAdmission) Update(l drain.Load)     { f.note(fmt.Sprintf("dirties %v", l.DirtyRate)) }
+func (f *fakeAdmission) Copied(pause time.Duration) {
 	slot, _ := freeSlot(f.pair)
 	f.note(fmt.Sprintf("copied, pause %v, slot free: %v", pause, slot != nil))
 	slot.Release()
 }
-func (f *fakeTurn) Release() { f.note("released") }
+func (f *fakeAdmission) Release() { f.note("released") }
 
-func (f *fakeTurn) note(what string) {
+func (f *fakeAdmission) note(what string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.did = append(f.did, what)
 }
 
 // queued is a pair whose move asks a queue that takes a while.
-func queued(t *testing.T, wait time.Duration, err error) (*pair, *fakeTurn, *Wish) {
+func queued(t *testing.T, delay time.Duration, err error) (*pair, *fakeAdmission, *AdmissionRequest) {
 	p := newPair(t)
-	turn, wish := &fakeTurn{pair: p, atOnce: 2, giveUp: make(chan struct{})}, &Wish{}
-	p.deps.Queue = func(ctx context.Context, w Wish, waiting func()) (Turn, error) {
+	turn, wish := &fakeAdmission{pair: p, atOnce: 2, giveUp: make(chan struct{})}, &AdmissionRequest{}
+	p.deps.Queue = func(ctx context.Context, w AdmissionRequest, waiting func()) (Admission, error) {
 		*wish = w
 		waiting()
 		if load, ok := w.Measured(ctx); ok {
 			wish.Load = load
 		}
-		if serr := sleep(ctx, wait); serr != nil {
+		if serr := wait.For(ctx, delay); serr != nil {
 			return nil, serr
 		}
 		if err != nil {
@@ -89,7 +90,7 @@ func TestMoveInItsTurn(t *testing.T) {
 			wish.Load.Memory != 1<<30 || wish.Load.DirtyRate != 5<<20 || wish.Load.Budget != DefaultBudget || !slices.Equal(wish.Rungs, []ladder.Rung{ladder.Live, ladder.Converge}) {
 			t.Errorf("asked for %+v", *wish)
 		}
-		if phases[0] != PhaseSlot || rec.Steps[0].Name != "slot" || rec.Steps[0].MS != 4100 || !hasNote(rec, "waited 4.1s in the queue of moves; 2 may") {
+		if phases[0] != PhaseSlot || rec.Steps[0].Name != "slot" || rec.Steps[0].MS != 4100 || !hasNote(rec, "waited 4.1s in the migration queue; 2 may") {
 			t.Errorf("phases %q, first step %+v, notes %q", phases, rec.Steps[0], rec.Notes)
 		}
 	})
@@ -107,9 +108,9 @@ func TestMoveWithoutItsTurn(t *testing.T) {
 		text  string // in the notes of a move, and in the error of none
 	}{
 		{"no daemon", 0, errors.New("connection refused"), false, true, ""},
-		{"the daemon dies", 5 * time.Second, errors.New("EOF"), false, true, "lost after 5s, and the move went on without: EOF"},
-		{"too late", time.Second, fmt.Errorf("ask: %w", late), false, false, `pre-flight window: the queue of moves refused it after 1s`},
-		{"no time left", time.Hour, nil, false, false, "pre-flight window: others were before it for 52.5s"},
+		{"the daemon dies", 5 * time.Second, errors.New("EOF"), false, true, "lost after 5s, and the move goes on without: EOF"},
+		{"too late", time.Second, fmt.Errorf("ask: %w", late), false, false, `pre-flight window: the migration queue refused it after 1s`},
+		{"no time left", time.Hour, nil, false, false, "pre-flight window: timed out in the migration queue after 52.5s"},
 		{"under way already", 0, late, true, true, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -136,20 +137,20 @@ func TestMoveWithoutItsTurn(t *testing.T) {
 func TestMoveThatLosesItsTurn(t *testing.T) {
 	for _, c := range []struct {
 		name string
-		turn func(p *pair, turn *fakeTurn)
+		turn func(p *pair, turn *fakeAdmission)
 		want error
 	}{
-		{"while it copies", func(_ *pair, turn *fakeTurn) {
+		{"while it copies", func(_ *pair, turn *fakeAdmission) {
 			time.AfterFunc(20*time.Second, func() { close(turn.giveUp) })
 		}, ErrOutOfTime},
-		{"while somebody without a turn has the link", func(p *pair, turn *fakeTurn) {
+		{"while somebody without a turn has the link", func(p *pair, turn *fakeAdmission) {
 			p.deps.Slots.Most = MostAtOnce
 			if slot, err := freeSlot(p); slot == nil || err != nil {
 				panic(err)
 			}
 			time.AfterFunc(20*time.Second, func() { close(turn.giveUp) })
 		}, errGaveUp},
-		{"to the window", func(_ *pair, turn *fakeTurn) { turn.deadline = time.Now().Add(22500 * time.Millisecond) }, ErrOutOfTime},
+		{"to the window", func(_ *pair, turn *fakeAdmission) { turn.deadline = time.Now().Add(22500 * time.Millisecond) }, ErrOutOfTime},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -1,25 +1,24 @@
-package migrate
+package verify
 
 import (
-	"context"
 	"testing"
 
 	"github.com/vmferry/vmferry/migrate/endpoint"
-	"github.com/vmferry/vmferry/migrate/libvirt"
 )
+
+func runs(reason string) End { return End{State: endpoint.Running, Reason: reason} }
+
+func paused(reason string) End { return End{State: endpoint.Paused, Reason: reason} }
 
 // TestDecide has all pairs of answers, with nothing else known and the migration over.
 func TestDecide(t *testing.T) {
-	views := map[string]endpoint.Observation{
-		"runs":   {Status: runs("migrated")},
-		"paused": {Status: stopped("migration")},
-		"absent": {Err: libvirt.ErrNoDomain},
-		"silent": {Err: context.DeadlineExceeded},
+	ends := map[string]End{
+		"runs": runs("migrated"), "paused": paused("migration"), "absent": {State: endpoint.Absent}, "silent": {},
 	}
 	cases := []struct {
 		source, target string
 		outcome        Outcome
-		settled        bool
+		final          bool
 		resume         bool
 	}{
 		{"runs", "runs", Unknown, false, false},
@@ -41,20 +40,20 @@ func TestDecide(t *testing.T) {
 	}
 	for _, c := range cases {
 		t.Run(c.source+" and "+c.target, func(t *testing.T) {
-			e := evidence{uuid: guestUUID, ended: true, source: views[c.source], target: views[c.target]}
-			got := decide(e)
-			if got.outcome != c.outcome || got.settled != c.settled || got.resume != c.resume {
+			e := Evidence{Ended: true, Source: ends[c.source], Target: ends[c.target]}
+			got := Decide(e)
+			if got.Outcome != c.outcome || got.Final != c.final || got.Resume != c.resume {
 				t.Errorf("%+v, want %+v", got, c)
 			}
-			if got.outcome == Unknown && got.note == "" {
+			if got.Outcome == Unknown && got.Note == "" {
 				t.Error("unknown, and no word why")
 			}
-			for _, worse := range []func(*evidence){
-				func(e *evidence) { e.completed = true }, func(e *evidence) { e.blind = true }, func(e *evidence) { e.ended = false },
+			for _, worse := range []func(*Evidence){
+				func(e *Evidence) { e.Completed = true }, func(e *Evidence) { e.Blind = true }, func(e *Evidence) { e.Ended = false },
 			} {
 				e := e
 				worse(&e)
-				if v := decide(e); v.resume || (v.outcome == Stayed && got.outcome != Stayed) {
+				if v := Decide(e); v.Resume || (v.Outcome == Stayed && got.Outcome != Stayed) {
 					t.Errorf("%+v gives %+v", e, v)
 				}
 			}
@@ -65,21 +64,21 @@ func TestDecide(t *testing.T) {
 // TestDecideInPostCopy has the pairs of answers in which a guest is in post-copy. None of them resumes
 // anything, and none is called moved or stayed.
 func TestDecideInPostCopy(t *testing.T) {
-	half, torn := endpoint.Observation{Status: stopped("postcopy")}, endpoint.Observation{Status: stopped("postcopy-failed")}
-	going, stuck := endpoint.Observation{Status: runs("postcopy")}, endpoint.Observation{Status: runs("postcopy-failed")}
-	absent, silent := endpoint.Observation{Err: libvirt.ErrNoDomain}, endpoint.Observation{Err: context.DeadlineExceeded}
+	half, failed := paused("postcopy"), paused("postcopy-failed")
+	going, stuck := runs("postcopy"), runs("postcopy-failed")
+	absent, silent := End{State: endpoint.Absent}, End{}
 	cases := []struct {
 		name           string
-		source, target endpoint.Observation
-		settled, torn  bool
+		source, target End
+		final, recover bool
 	}{
 		{"under way", half, going, false, false},
-		{"the target is about to run", half, endpoint.Observation{Status: stopped("migration")}, false, false},
-		{"broken at both ends", torn, stuck, true, true},
-		{"broken, and only the source noticed", torn, going, true, true},
-		{"broken, and only the target noticed", half, stuck, true, true},
-		{"broken, the target is paused", torn, endpoint.Observation{Status: stopped("postcopy-failed")}, true, true},
-		{"the target lost it", torn, absent, true, false},
+		{"the target is about to run", half, paused("migration"), false, false},
+		{"failed at both ends", failed, stuck, true, true},
+		{"failed, and only the source noticed", failed, going, true, true},
+		{"failed, and only the target noticed", half, stuck, true, true},
+		{"failed, the target is paused", failed, failed, true, true},
+		{"the target lost it", failed, absent, true, false},
 		{"the target lost it a moment ago", half, absent, true, false},
 		{"the source lost it", absent, stuck, true, false},
 		{"the source lost it a moment ago", absent, going, false, false},
@@ -89,17 +88,17 @@ func TestDecideInPostCopy(t *testing.T) {
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
-			v := decide(evidence{uuid: guestUUID, source: c.source, target: c.target, ended: true})
-			if v.outcome != Unknown || v.resume || v.settled != c.settled || v.torn != c.torn || v.note == "" {
+			v := Decide(Evidence{Source: c.source, Target: c.target, Ended: true})
+			if v.Outcome != Unknown || v.Resume || v.Final != c.final || v.Recover != c.recover || v.Note == "" {
 				t.Errorf("%+v", v)
 			}
 		})
 	}
 	// What libvirt leaves of the source when all went well, and of the events alone.
-	if v := decide(evidence{uuid: guestUUID, source: absent, target: endpoint.Observation{Status: runs("migrated")}, postCopy: true}); v.outcome != Moved {
+	if v := Decide(Evidence{Source: absent, Target: runs("migrated"), PostCopy: true}); v.Outcome != Moved {
 		t.Errorf("a post-copy that is done: %+v", v)
 	}
-	if v := decide(evidence{uuid: guestUUID, source: endpoint.Observation{Status: stopped("migration")}, target: absent, postCopy: true, ended: true}); v.resume {
+	if v := Decide(Evidence{Source: paused("migration"), Target: absent, PostCopy: true, Ended: true}); v.Resume {
 		t.Error("a source that may have given its guest away was resumed")
 	}
 }
