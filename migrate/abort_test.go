@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/migrate/wait"
 )
 
 // mute is what comes of a question that nobody answers.
@@ -72,7 +73,7 @@ func (x *xen) hangs(ctx context.Context, after time.Duration) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	if err := sleep(ctx, after); err != nil {
+	if err := wait.For(ctx, after); err != nil {
 		return err
 	}
 	x.source.setJob(libvirt.JobStats{})
@@ -82,7 +83,7 @@ func (x *xen) hangs(ctx context.Context, after time.Duration) error {
 // arrives is a copy that goes through after so long, whatever is said meanwhile.
 func (x *xen) arrives(ctx context.Context, takes time.Duration) error {
 	x.source.setJob(libvirt.JobStats{Active: true})
-	if err := sleep(ctx, takes); err != nil {
+	if err := wait.For(ctx, takes); err != nil {
 		return err
 	}
 	x.arrive()

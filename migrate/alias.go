@@ -1,13 +1,9 @@
 package migrate
 
 import (
-	"context"
-	"time"
-
 	"github.com/vmferry/vmferry/migrate/convergence"
 	"github.com/vmferry/vmferry/migrate/record"
 	"github.com/vmferry/vmferry/migrate/slot"
-	"github.com/vmferry/vmferry/migrate/wait"
 )
 
 // What a move is recorded as: see package record.
@@ -37,8 +33,6 @@ const (
 	Restored = record.Restored
 )
 
-func millis(d time.Duration) float64 { return record.Millis(d) }
-
 // What bounds the moves at once: see package slot.
 type (
 	Slots = slot.Pool
@@ -47,5 +41,3 @@ type (
 
 // MostAtOnce is the most migrations that ever leave a node at once.
 const MostAtOnce = slot.MostAtOnce
-
-func sleep(ctx context.Context, d time.Duration) error { return wait.For(ctx, d) }

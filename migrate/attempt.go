@@ -1,19 +1,14 @@
 package migrate
 
 import (
-	"cmp"
 	"context"
 	"errors"
-	"fmt"
-	"math"
-	"time"
 
 	"github.com/vmferry/vmferry/migrate/convergence"
-	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 )
 
-// attempt is how a migration is begun.
+// attempt is how a migration is started.
 type attempt struct {
 	throttle    int // per cent at which auto-converge begins, 0 for none
 	postCopy    bool
@@ -21,211 +16,96 @@ type attempt struct {
 	compress    bool   // on these
 	cache       uint64 // bytes of XBZRLE's, 0 for none
 	switchover  uint64 // MiB/s for the last copy, 0 for what the passes show
+	pace        uint64 // MiB/s that bound the first passes, 0 for no bound of their own
 }
 
-// switchover is what the last copy may reckon with where the passes are bounded to less than the link carries:
-// QEMU lifts the bound for it, and does not know how much that helps. Half of the link is left for others. XBZRLE does
-// not fill the link, and QEMU would take what it sends for all that the link carries.
-func (m *mover) switchover(deltas bool) uint64 {
-	if !m.driver.Can(libvirt.CanBoundSpeed) {
-		return 0
-	}
-	if deltas {
-		return max(cmp.Or(m.known.Link.Bandwidth, m.rec.Rate)>>21, m.known.Rate()>>20)
-	}
-	if half := m.known.Link.Bandwidth >> 21; m.req.Bandwidth > 0 && half > m.req.Bandwidth {
-		return half
-	}
-	return 0
-}
-
-const (
-	// paceLeast and paceTime bound what a first pass puts on the wire where nobody asked for a bound: a guest is
-	// copied in paceTime at the quickest, and never slower than paceLeast for that. QEMU fills the buffers of the
-	// connection faster than the target empties them, and what stands in them when the guest is stopped
-	// is part of the pause: of a small guest that is over before the flood has ended.
-	paceLeast = 128 // MiB/s
-	paceTime  = time.Second
-	// unbound is libvirt's own, in MiB/s.
-	unbound = math.MaxInt64 >> 20
-)
-
-// pace is the bound of the first passes in MiB/s, 0 for none: the binding has the bound hold for a post-copy too, and only one
-// that was asked for is lifted at the switch.
-func (m *mover) pace() uint64 {
-	if !m.driver.Can(libvirt.CanBoundSpeed) || m.req.Bandwidth > 0 || m.policy.PostCopy || len(m.carried) > 0 || m.known.Used() == 0 ||
-		m.hurries() {
-		return 0
-	}
-	return max(paceLeast, uint64(float64(m.known.Used()>>20)/paceTime.Seconds()))
-}
-
-// liftPace lets a migration that is not over after its first passes have the whole link.
-func (m *mover) liftPace(ctx context.Context, s convergence.State) {
-	if m.paced == 0 || s.Iteration < convergence.PaceLift {
-		return
-	}
-	if err := m.setSpeed(ctx, unbound, false); err != nil {
-		m.log.WithError(err).Warn("the bound of the first passes is not lifted")
-		return
-	}
-	m.paced, m.rec.Cap = 0, 0
-}
-
-// setSpeed bounds the passes of the migration under way, or its post-copy, and gives up soon: what follows does not depend on it.
-func (m *mover) setSpeed(ctx context.Context, mibs uint64, postCopy bool) error {
-	ctx, cancel := context.WithTimeout(ctx, sampleTime)
-	defer cancel()
-	return m.source.host.SetMaxSpeed(ctx, m.req.Guest, mibs, postCopy)
-}
-
-// extras tells whether it asks for something that an older hypervisor refuses.
+// extras reports whether it requests something that an older hypervisor refuses.
 func (a attempt) extras() bool {
 	return a.postCopy || a.connections > 0 || a.switchover > 0 || a.cache > 0
 }
 
 // compression is the method of it, empty for none.
 func (a attempt) compression() string {
-	switch {
-	case a.compress:
-		return "zstd"
-	case a.cache > 0:
-		return "xbzrle"
-	}
-	return ""
+	return convergence.Decision{Compress: a.compress, XBZRLECache: a.cache}.Compression()
 }
 
-func (m *mover) params() libvirt.MigrateParams {
-	p := libvirt.MigrateParams{URI: m.req.MigrateURI, Bandwidth: max(m.req.Bandwidth, m.paced), Switchover: m.try.switchover, Unsafe: m.req.Unsafe, Managed: m.managed, MigrateOptions: m.req.Options}
-	p.AutoConverge = m.try.throttle > 0
-	p.PostCopy = p.PostCopy || m.try.postCopy
-	if p.ConvergeInitial == 0 && m.try.throttle > convergence.ThrottleFirst {
-		p.ConvergeInitial = m.try.throttle
+// params are p, which do not depend on the attempt, and what it adds.
+func (a attempt) params(p libvirt.MigrateParams) libvirt.MigrateParams {
+	p.Bandwidth, p.Switchover = max(p.Bandwidth, a.pace), a.switchover
+	p.AutoConverge = a.throttle > 0
+	p.PostCopy = p.PostCopy || a.postCopy
+	if p.ConvergeInitial == 0 && a.throttle > convergence.ThrottleFirst {
+		p.ConvergeInitial = a.throttle
 	}
-	if len(m.carried) > 0 {
-		p.CopyAll, p.Disks = true, nil
-		for _, c := range m.carried {
-			p.Disks = append(p.Disks, c.Target)
-		}
+	if a.connections > 0 {
+		p.Parallel, p.Connections = true, a.connections
 	}
-	if m.try.connections > 0 {
-		p.Parallel, p.Connections = true, m.try.connections
-	}
-	if how := m.try.compression(); how != "" {
-		p.Compressed, p.Compression, p.XBZRLECache = true, how, m.try.cache
+	if how := a.compression(); how != "" {
+		p.Compressed, p.Compression, p.XBZRLECache = true, how, a.cache
 	}
 	return p
 }
 
-// migrate begins the migration as the rule wants it, and anew where it was refused for a means that it
-// can do without, or aborted for one that it lacked. The error says nothing of where the guest is.
-func (m *mover) migrate(ctx context.Context) error {
-	d := m.policy.Decide(m.state(libvirt.JobStats{}))
-	m.try = attempt{throttle: d.Throttle, postCopy: m.policy.PostCopy, connections: d.Connections, compress: d.Compress,
-		cache: d.XBZRLECache, switchover: m.switchover(d.XBZRLECache > 0)}
-	if m.paced = m.pace(); m.paced > 0 {
-		m.rec.Cap, m.rec.Pace = m.paced<<20, m.paced<<20
-	}
-	for {
-		err := m.once(ctx)
-		if !m.again(ctx, err) {
-			return err
-		}
-		m.forgetAttempt(ctx)
-	}
+// wantRestart ends a migration that has to be started again with what QEMU must be told at the start.
+type wantRestart struct {
+	throttle int    // per cent at which auto-converge begins, 0 for none
+	cache    uint64 // bytes of XBZRLE's, 0 for none
 }
-
-func (m *mover) forgetAttempt(ctx context.Context) {
-	m.endRelay(ctx)
-	m.tape.rewind()
-	m.trend, m.limit, m.paced = convergence.Trend{}, 0, 0
-	m.rec.Cap, m.rec.Pace = m.req.Bandwidth<<20, 0
-}
-
-// again tells whether the migration is to be begun once more, and with what then.
-func (m *mover) again(ctx context.Context, err error) bool {
-	next, why := m.try, ""
-	var more *wantThrottle
-	var delta *wantDelta
-	switch {
-	case err == nil, ctx.Err() != nil, errors.Is(err, ErrOutOfTime), errors.Is(err, ErrHopeless), errors.Is(err, ErrTargetSilent):
-		return false
-	case errors.As(err, &more):
-		next.throttle, why = more.percent, "begun anew, so that the guest can be slowed down"
-	case errors.As(err, &delta):
-		next.cache, next.connections, next.compress, next.switchover = delta.cache, 0, false, m.switchover(true)
-		why = "begun again with XBZRLE, as the guest writes the same memory faster than the link carries it"
-	case m.ended && m.hears.source && !m.tape.isActive() && m.try.extras():
-		next, m.policy.XBZRLECache = attempt{throttle: next.throttle}, 0
-		if m.try.cache > 0 && m.policy.AutoConverge {
-			next.throttle = max(next.throttle, convergence.ThrottleFirst) // XBZRLE went before it, see convergence.Policy.Decide
-		}
-		why = "begun anew without post-copy, parallel connections, compression and a bandwidth for the last copy: " + err.Error()
-	default:
-		return false
-	}
-	if v := m.verify(ctx); v.outcome != Stayed {
-		return false
-	}
-	m.note(why)
-	m.try, m.policy.PostCopy = next, next.postCopy
-	return true
-}
-
-// once runs one migration and steers it. The error is libvirt's, or why it was aborted.
-func (m *mover) once(ctx context.Context) error {
-	defer m.step("migrate")()
-	if ctx.Err() != nil || m.left() <= 0 {
-		return fmt.Errorf("%w: no time was left to begin", ErrOutOfTime)
-	}
-	m.beginRelay(ctx)
-	m.setLimit(ctx, m.policy.InitialDowntime) // before the start: a short migration is over before the first look
-	m.climb(ladder.Live)
-	m.report("migrating")
-	params := m.params()
-	m.rec.Compression, m.rec.Cache = params.Compression, m.try.cache
-	if params.Compressed && params.Compression == "" {
-		m.rec.Compression = "xbzrle" // libvirt's default (qemuMigrationParamsSetCompression)
-	}
-	m.rec.Compressed, m.rec.Encrypted = m.try.compression() != "", params.TLS
-	return m.call(ctx, func(ctx context.Context, host Host) error {
-		return host.MigrateToURI3(ctx, m.req.Guest, m.req.TargetURI, params)
-	})
-}
-
-// call makes the call to libvirt that migrates, and steers until it ends. The call outlives ctx: a
-// cancelled migration is aborted, and then its end is awaited.
-func (m *mover) call(ctx context.Context, begin func(context.Context, Host) error) error {
-	call, abandon := context.WithCancel(context.WithoutCancel(ctx))
-	defer abandon()
-	done := make(chan error, 1)
-	m.ended = false
-	host := m.source.host
-	// A connection in which a call waits hands each event from thread to thread (virNetClientIOEventLoop), in the middle of
-	// the guest's pause. So the call has one of its own; without one it is made all the same.
-	if m.caller.connect(ctx, lookTime) == nil {
-		host = m.caller.host
-	}
-	go func() { done <- begin(call, host) }()
-	why, err := m.steer(ctx, done)
-	if why != nil {
-		err = m.abort(ctx, done, why)
-	}
-	return err
-}
-
-// wantThrottle ends a migration that has to be begun anew so that the guest can be slowed down.
-type wantThrottle struct{ percent int }
 
 // Error implements error.
-func (w *wantThrottle) Error() string {
-	return "the guest writes too fast to be moved at its full speed"
+func (r *wantRestart) Error() string {
+	if r.cache > 0 {
+		return "the guest writes the same memory faster than the link carries it"
+	}
+	return "the guest writes too fast to converge, and has to be slowed down"
 }
 
-// wantDelta ends a migration that has to be begun again with XBZRLE, which needs a cache of so many bytes.
-type wantDelta struct{ cache uint64 }
+// failure is an attempt that failed.
+type failure struct {
+	attempt
+	err         error
+	refused     bool   // by the hypervisor, before it sent anything
+	mayThrottle bool   // the policy lets the guest be slowed down
+	xbzrleLast  uint64 // MiB/s for the last copy of an attempt with XBZRLE
+}
 
-// Error implements error.
-func (w *wantDelta) Error() string {
-	return "the guest writes the same memory faster than the link carries it"
+// again is how a migration is started again.
+type again struct {
+	attempt
+	why   string
+	plain bool // without all that an older hypervisor refuses, from now on
+}
+
+// retry is the rule by which a migration that failed is started again; nil where it is not.
+//
+//	the policy wants a throttle, or XBZRLE   with it: QEMU must be told of it at the start
+//	the hypervisor refused the start         without all that an older one does not know
+//	all else                                 not at all
+func (f failure) retry() *again {
+	next := f.attempt
+	next.pace = 0 // the guest is no idle one
+	var with *wantRestart
+	switch wanted := errors.As(f.err, &with); {
+	case wanted && with.cache > 0:
+		next.cache, next.connections, next.compress, next.switchover = with.cache, 0, false, f.xbzrleLast
+		return &again{attempt: next, why: "started again with XBZRLE: " + with.Error()}
+	case wanted:
+		next.throttle = with.throttle
+		return &again{attempt: next, why: "started again with auto-converge: " + with.Error()}
+	case !f.refused || !f.extras():
+		return nil
+	}
+	next = attempt{throttle: f.throttle}
+	if f.cache > 0 && f.mayThrottle {
+		// XBZRLE went before it, see convergence.Policy.Decide
+		next.throttle = max(next.throttle, convergence.ThrottleFirst)
+	}
+	const plainly = "started again without post-copy, parallel connections, compression and a switchover bandwidth: "
+	return &again{next, plainly + f.err.Error(), true}
+}
+
+// isFinal reports whether the migration was ended by us for a reason that another attempt would not change.
+func isFinal(ctx context.Context, err error) bool {
+	return err == nil || ctx.Err() != nil ||
+		errors.Is(err, ErrOutOfTime) || errors.Is(err, ErrHopeless) || errors.Is(err, ErrTargetSilent)
 }

@@ -9,7 +9,7 @@ import (
 // Examination is what the pre-flight of a move found. Nothing was changed.
 type Examination struct {
 	Refusals []*Refusal // why the move would be refused; empty where it would be begun
-	With     []string   // what goes along with the guest or stays behind, in words
+	With     []string   // what is copied with the guest or stays behind, in words
 	Lacks    []string   // what a move copies or leaves out, and a start at the target would need, in words
 	Notes    []string   // what could not be checked, and what a reader should know
 }
@@ -18,44 +18,41 @@ type Examination struct {
 // refusal, so that an operator sees everything that is in the way. It waits for no turn and no slot, and writes no
 // record. Each question is bounded; together they take less than a second where both libvirts answer. The error is why
 // it could not be examined at all: the end of ctx, or a guest that is not at the source.
-func Examine(ctx context.Context, req Request, deps Deps) (Examination, error) {
+func Examine(ctx context.Context, req Request, deps Deps) (x Examination, err error) {
 	req.Adopt, req.Progress = false, nil
 	m := newMover(req, deps)
-	m.examines = true
-	defer m.target.close()
-	defer m.source.close()
-	already, err := m.examine(ctx)
+	defer m.target.Close()
+	defer m.source.Close()
+	if err = m.req.check(); err == nil {
+		var unable error
+		m.req, m.without, unable = applyCapabilities(m.req, m.driver)
+		err = m.preflight(ctx, true)
+		m.warnUnsupported()
+		x.Refusals = append(refusalIn(unable), m.found.Refusals...)
+	} else {
+		x.Refusals, err = refusalIn(err), nil
+	}
 	m.guard.Release()
-	x := Examination{Refusals: m.refusals, With: m.with, Lacks: m.lacks, Notes: m.rec.Notes}
-	for _, c := range m.carried {
-		x.With = append(x.With, fmt.Sprintf("disk %s (%d MiB) is copied", c.Target, mebibytes(c.Bytes)))
+	x.With, x.Lacks, x.Notes = m.found.With, m.found.Lacks, m.rec.Notes
+	for _, c := range m.found.Copies {
+		x.With = append(x.With, fmt.Sprintf("disk %s (%d MiB) is copied", c.Target, (c.Bytes+1<<20-1)>>20))
 	}
 	switch {
 	case ctx.Err() != nil:
-		return x, fmt.Errorf("examine the move of guest %q to %q: %w", req.Guest, req.Target, context.Cause(ctx))
-	case already:
-		return x, fmt.Errorf("examine the move of guest %q to %q: it is at the target already", req.Guest, req.Target)
-	case err != nil:
-		return x, fmt.Errorf("examine the move of guest %q to %q: %w", req.Guest, req.Target, err)
+		err = context.Cause(ctx)
+	case m.found.Already:
+		err = errors.New("it is at the target already")
 	}
-	return x, nil
+	if err != nil {
+		err = fmt.Errorf("examine the move of guest %q to %q: %w", req.Guest, req.Target, err)
+	}
+	return x, err
 }
 
-// examine is the pre-flight, with refusals kept. The error is why it came to no end.
-func (m *mover) examine(ctx context.Context) (already bool, err error) {
-	if err := m.req.check(); err != nil {
-		return false, m.refuse(err)
+func refusalIn(err error) []*Refusal {
+	var r *Refusal
+	if errors.As(err, &r) {
+		return []*Refusal{r}
 	}
-	if err := m.refuse(m.fit()); err != nil {
-		return false, err
-	}
-	already, err = m.preflight(ctx)
-	m.foretell()
-	if m.rec.Outcome == Unknown && len(m.refusals) == 0 { // the guest was not seen here
-		var r *Refusal
-		if errors.As(err, &r) && r.Check == CheckRunning {
-			return already, err
-		}
-	}
-	return already, m.refuse(err)
+	return nil
 }

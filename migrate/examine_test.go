@@ -17,7 +17,7 @@ const bridgeCard = `<interface type='bridge'><mac address='52:54:00:00:00:01'/><
 // spoilAll lets much be wrong with the target.
 func spoilAll(p *pair) {
 	p.source.xml = strings.Replace(guestDoc, "</devices>", bridgeCard+"</devices>", 1)
-	p.target.names = map[string][]string{netDevices: {"lo", "br0"}}
+	p.target.names = map[string][]string{"/sys/class/net": {"lo", "br0"}}
 	p.target.free, p.req.Memory = 0, MemoryRefuse
 	p.target.hostname = "nowhere"
 	p.source.rehearsal = func(libvirt.MigrateParams) error {

@@ -140,12 +140,12 @@ func TestBegunAgain(t *testing.T) {
 		{"XBZRLE is enough", func(p libvirt.MigrateParams) bool { return p.XBZRLECache > 0 }, func(*Request) {},
 			"plain xbzrle", 256 << 20, "with XBZRLE"},
 		{"XBZRLE is not enough", func(p libvirt.MigrateParams) bool { return p.AutoConverge }, func(*Request) {},
-			"plain xbzrle xbzrle+throttle", 256 << 20, "can be slowed down"},
+			"plain xbzrle xbzrle+throttle", 256 << 20, "with auto-converge"},
 		{"several connections were requested", func(p libvirt.MigrateParams) bool { return p.AutoConverge },
-			func(r *Request) { r.Options.Parallel = true }, "plain throttle", 0, "can be slowed down"},
+			func(r *Request) { r.Options.Parallel = true }, "plain throttle", 0, "with auto-converge"},
 		{"another compression was requested", func(p libvirt.MigrateParams) bool { return p.AutoConverge },
 			func(r *Request) { r.Options.Compressed, r.Options.Compression = true, "zlib" },
-			"zlib zlib+throttle", 0, "can be slowed down"},
+			"zlib zlib+throttle", 0, "with auto-converge"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -251,7 +251,7 @@ func TestShortPassesAreSeen(t *testing.T) {
 }
 
 func TestParams(t *testing.T) {
-	m := &mover{req: Request{Bandwidth: 7, Options: libvirt.MigrateOptions{ConvergeIncrement: 5}}}
+	req := Request{Bandwidth: 7, Options: libvirt.MigrateOptions{ConvergeIncrement: 5}}
 	for _, c := range []struct {
 		name string
 		try  attempt
@@ -263,8 +263,7 @@ func TestParams(t *testing.T) {
 		{"post-copy", attempt{postCopy: true}, libvirt.MigrateParams{MigrateOptions: libvirt.MigrateOptions{PostCopy: true}}},
 		{"parallel", attempt{connections: 4}, libvirt.MigrateParams{MigrateOptions: libvirt.MigrateOptions{Parallel: true, Connections: 4}}},
 	} {
-		m.try = c.try
-		got := m.params()
+		got := c.try.params(libvirt.MigrateParams{Bandwidth: req.Bandwidth, MigrateOptions: req.Options})
 		if got.Bandwidth != 7 || got.ConvergeIncrement != 5 {
 			t.Errorf("%s: what was asked for is lost: %+v", c.name, got)
 		}
@@ -275,13 +274,14 @@ func TestParams(t *testing.T) {
 	}
 }
 
-func TestMeansTaken(t *testing.T) {
-	m := &mover{tape: newTape()}
-	if got := m.meansTaken(); got != ladder.Live {
+func TestRungTaken(t *testing.T) {
+	if got := rungTaken(false, 0); got != ladder.Live {
 		t.Errorf("%q", got)
 	}
-	m.rec.Throttle = 20
-	if got := m.meansTaken(); got != ladder.Converge {
+	if got := rungTaken(false, 20); got != ladder.Converge {
 		t.Errorf("throttled: %q", got)
+	}
+	if got := rungTaken(true, 20); got != ladder.PostCopy {
+		t.Errorf("in post-copy: %q", got)
 	}
 }

@@ -155,16 +155,16 @@ func TestSharedStorageIsNotCopied(t *testing.T) {
 		p.req.Disks = mode
 		m := newMover(p.req, p.deps)
 		m.sharedBy = func(string) (string, error) { return "NFS", nil }
-		_, err := m.preflight(t.Context())
+		err := m.preflight(t.Context(), false)
 		var refusal *Refusal
 		if !errors.As(err, &refusal) || !strings.Contains(err.Error(), "lies on NFS here") || !strings.Contains(err.Error(), "findmnt -T ") {
 			t.Errorf("%s: %v", mode, err)
 		}
-		if len(m.carried) > 0 || len(p.target.files) > 0 {
-			t.Errorf("%s: carries %d disks, and made %q", mode, len(m.carried), p.there())
+		if len(m.found.Copies) > 0 || len(p.target.files) > 0 {
+			t.Errorf("%s: carries %d disks, and made %q", mode, len(m.found.Copies), p.there())
 		}
 		m.sharedBy = func(string) (string, error) { return "", errors.New("stale handle") }
-		if _, err := m.preflight(t.Context()); err == nil || !strings.Contains(err.Error(), "stale handle") {
+		if err := m.preflight(t.Context(), false); err == nil || !strings.Contains(err.Error(), "stale handle") {
 			t.Errorf("%s, of a file system that cannot be asked: %v", mode, err)
 		}
 	}

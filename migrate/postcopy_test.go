@@ -94,7 +94,7 @@ func TestPostCopy(t *testing.T) {
 			}
 			p.whole()
 			return nil
-		}, Moved, "broke, and was gone on with"},
+		}, Moved, "failed, and was recovered"},
 		{"a try to go on hangs", func(p *pair) error {
 			if p.last().Recover && brokenOff {
 				p.whole()
@@ -108,8 +108,8 @@ func TestPostCopy(t *testing.T) {
 			<-p.source.broken
 			brokenOff = true
 			return errCut
-		}, Moved, "broke, and was gone on with"},
-		{"the link stays cut", func(p *pair) error { p.tear(); return errCut }, Unknown, "destroy neither"},
+		}, Moved, "failed, and was recovered"},
+		{"the link stays cut", func(p *pair) error { p.tear(); return errCut }, Unknown, "destroy it at neither end"},
 		{"the target's QEMU is killed", func(p *pair) error {
 			p.source.is(stopped("postcopy-failed"))
 			p.target.answers(libvirt.ErrNoDomain)
@@ -119,17 +119,17 @@ func TestPostCopy(t *testing.T) {
 			p.source.answers(libvirt.ErrNoDomain)
 			p.target.is(runs("postcopy-failed"))
 			return errCut
-		}, Unknown, "destroy the guest at the target, and start it anew"},
+		}, Unknown, "destroy the guest at the target, and start it again"},
 		{"the source's QEMU is killed, and the target has not noticed", func(p *pair) error {
 			p.source.answers(libvirt.ErrNoDomain)
 			return errCut
-		}, Unknown, "may not be complete"},
+		}, Unknown, "may be incomplete"},
 		{"the target's libvirtd is killed", func(p *pair) error {
 			p.tear()
 			p.target.answers(libvirt.ErrConnect)
 			p.target.connectFails(libvirt.ErrConnect)
 			return errCut
-		}, Unknown, "destroy neither"},
+		}, Unknown, "destroy the guest at neither end"},
 		{"the source's libvirtd is killed, and comes back", func(p *pair) error {
 			p.source.answers(libvirt.ErrConnect)
 			p.source.connectFails(libvirt.ErrConnect)
@@ -235,7 +235,7 @@ func TestPostCopyPastTheDeadline(t *testing.T) {
 		if took := time.Since(begin); took > 22*time.Second || p.wasAborted() {
 			t.Errorf("took %v, aborted %v", took, p.wasAborted())
 		}
-		if rec.Outcome != Unknown || !errors.Is(err, ErrUnknown) || !strings.Contains(err.Error(), "leave both alone") {
+		if rec.Outcome != Unknown || !errors.Is(err, ErrUnknown) || !strings.Contains(err.Error(), "leave both until") {
 			t.Errorf("outcome %q, %v", rec.Outcome, err)
 		}
 		close(release)

@@ -12,6 +12,7 @@ import (
 	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/migrate/predict"
+	"github.com/vmferry/vmferry/migrate/record"
 	"github.com/vmferry/vmferry/migrate/wait"
 )
 
@@ -35,16 +36,16 @@ func (m *mover) recall() {
 // beginMeasuring asks for the dirty rate before the move is admitted, so that the wait for that measures. The
 // connection is given back: a queue may be long, and libvirtd started again meanwhile.
 func (m *mover) beginMeasuring(ctx context.Context) {
-	if m.req.Adopt || !m.driver.Can(libvirt.CanMeasure) {
+	if m.req.Adopt || !m.driver.JobControl {
 		return // a guest that moves already cannot be measured
 	}
 	ctx, cancel := context.WithTimeout(ctx, measureMost)
 	defer cancel()
-	if m.source.connect(ctx, measureMost) != nil {
+	if m.source.Connect(ctx, measureMost) != nil {
 		return // the pre-flight will say so
 	}
-	defer m.source.close()
-	if err := m.known.Begin(ctx, m.source.host, m.req.Guest); err != nil {
+	defer m.source.Close()
+	if err := m.known.Begin(ctx, m.source.Host, m.req.Guest); err != nil {
 		m.log.WithError(err).Debug("the dirty rate cannot be measured")
 	}
 }
@@ -55,7 +56,7 @@ func (m *mover) predict(ctx context.Context) {
 	defer m.step("predict")()
 	ctx, cancel := m.before(ctx)
 	defer cancel()
-	cache, err := xbzrleCache(ctx, m.source.host, m.portable, m.policy.XBZRLECache)
+	cache, err := xbzrleCache(ctx, m.source.Host, m.found.Guest, m.policy.XBZRLECache)
 	if m.policy.XBZRLECache = cache; err != nil {
 		m.log.WithError(err).Debug("the source's free memory is not known")
 	}
@@ -72,17 +73,24 @@ func (m *mover) predict(ctx context.Context) {
 	if k.Load.Dirty.Measured {
 		m.rec.DirtyRate = &k.Load.Dirty.Rate
 	}
-	if m.turn != nil && (k.Load.Dirty.Measured || k.Guest.Moves > 0) {
-		m.turn.Update(k.LoadWithin(k.Budget))
+	if m.queued.granted != nil && (k.Load.Dirty.Measured || k.Guest.Moves > 0) {
+		m.queued.granted.Update(k.LoadWithin(k.Budget))
 	}
 	if f, ok := k.Forecast(m.planned()); ok {
-		addDisks(&f, m.carried, m.req.Bandwidth > 0)
+		addDisks(&f, m.disks.Bytes(), m.disks.Cost(m.req.Bandwidth > 0))
 		m.rec.Predicted = &f
 	}
 }
 
-// xbzrleCache is the largest cache that XBZRLE may have, up to most: a quarter of the source's free memory, as other guests
-// may leave at the same time, and nothing where the guest's process is killed beyond a limit of its own.
+// addDisks adds the copying of disks, which comes before all else and takes nothing from the pause. cost is
+// [diskcopy.Copy.Cost].
+func addDisks(f *Forecast, bytes, cost uint64) {
+	f.Disks = bytes
+	f.DurationMS += record.Millis(convergence.TransferTime(cost, f.Bandwidth))
+}
+
+// xbzrleCache is the largest cache that XBZRLE may have, up to most: a quarter of the source's free memory, as other
+// guests may leave at the same time, and nothing where the guest's process is killed beyond a limit of its own.
 func xbzrleCache(ctx context.Context, source Host, guest *libvirtxml.Domain, most uint64) (uint64, error) {
 	if most == 0 || guest != nil && guest.MemoryTune != nil && guest.MemoryTune.HardLimit != nil {
 		return 0, nil
@@ -96,7 +104,7 @@ func xbzrleCache(ctx context.Context, source Host, guest *libvirtxml.Domain, mos
 func (m *mover) refreshLoad(ctx context.Context) (ok bool) {
 	ctx, cancel := context.WithTimeout(ctx, sampleTime)
 	defer cancel()
-	err := m.known.Refresh(ctx, m.source.host, m.req.Guest)
+	err := m.known.Refresh(ctx, m.source.Host, m.req.Guest)
 	if err != nil {
 		m.log.WithError(err).Debug("the guest's load is not known")
 	}
@@ -114,10 +122,10 @@ func (m *mover) state(s libvirt.JobStats) convergence.State {
 	k := &m.known
 	s.Rate = convergence.PageRate(s, m.try.cache > 0, m.try.compress, cmp.Or(k.Rate(), m.rec.Rate))
 	out := convergence.State{
-		Active: s.Active, Elapsed: s.Elapsed - m.disks.took, Left: m.left(), Iteration: s.Iteration,
+		Active: s.Active, Elapsed: s.Elapsed - m.disks.Took, Left: m.left(), Iteration: s.Iteration,
 		Sent: s.Processed, Remaining: s.Remaining, Used: k.Used(), Rate: s.Rate, DirtyRate: s.DirtyRate,
-		AutoConverge: m.try.throttle > 0 || m.adopted, Throttle: s.Throttle, Switched: m.tape.inPostCopy(),
-		Link: k.Rate(), Disks: m.diskBytes(),
+		AutoConverge: m.try.throttle > 0 || m.found.Adopted, Throttle: s.Throttle, Switched: m.events.InPostCopy(),
+		Link: k.Rate(), Disks: m.disks.Bytes(),
 		WorkingSet: k.Guest.WorkingSet, XBZRLE: m.try.cache > 0, XBZRLERatio: k.Guest.Delta,
 	}
 	if !out.Begun() {

@@ -14,6 +14,7 @@ import (
 	"github.com/vmferry/vmferry/migrate/history"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/migrate/predict"
+	"github.com/vmferry/vmferry/migrate/record"
 )
 
 // known is what earlier moves taught of the link to the target.
@@ -65,7 +66,7 @@ func TestPredictionInTheRecord(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if step, ok := rec.LastStep("predict"); !ok || step.MS != millis(c.waited) {
+				if step, ok := rec.LastStep("predict"); !ok || step.MS != record.Millis(c.waited) {
 					t.Errorf("predicting took %v ms, want %v", step.MS, c.waited)
 				}
 				if rec.Used < 600<<20 || (rec.DirtyRate != nil) != c.dirty || (rec.Predicted != nil) != c.predict {

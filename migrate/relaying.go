@@ -4,8 +4,7 @@ import (
 	"context"
 	"time"
 
-	"github.com/vmferry/vmferry/migrate/libvirt"
-	"github.com/vmferry/vmferry/migrate/qmp"
+	"github.com/vmferry/vmferry/migrate/events"
 )
 
 const (
@@ -15,93 +14,85 @@ const (
 	relayLeast = 50 * time.Millisecond
 )
 
-// beginRelay makes the relay for one attempt, if there is anything to listen to at the source. A move
-// goes on without it.
-func (m *mover) beginRelay(ctx context.Context) {
-	if m.deps.Relay == nil || m.req.Fetch || !m.hears.source || !m.driver.Can(libvirt.CanTellPause) {
+// relaying makes and ends the relay, a new one for each attempt to migrate. A move goes on without one.
+type relaying struct {
+	*account
+	*window
+	open   func(guest, domainXML string) (Relay, error) // nil where there is none
+	guest  string
+	events *events.Log
+
+	relay Relay // of the attempt under way
+}
+
+// begin makes the relay of one attempt. The source must be connected.
+func (r *relaying) begin(ctx context.Context, source Host) {
+	if r.open == nil {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, relayTime)
 	defer cancel()
-	doc, err := m.source.host.XML(ctx, m.req.Guest)
+	var relay Relay
+	doc, err := source.XML(ctx, r.guest)
+	if err == nil {
+		relay, err = await(ctx, func() (Relay, error) { return r.open(r.guest, doc) }, func(late Relay) {
+			late.Drop()
+			_, _ = late.Close(ctx)
+		})
+	}
 	if err != nil {
-		m.log.WithError(err).Info("what comes in for the guest during its pause is not handed on")
+		r.log.WithError(err).Info("TCP segments that arrive during the pause are not forwarded")
 		return
 	}
-	made := make(chan Relay)
-	go func() {
-		r, err := m.deps.Relay(m.req.Guest, doc)
-		if err != nil {
-			m.log.WithError(err).Info("what comes in for the guest during its pause is not handed on")
-			close(made)
-			return
-		}
-		select {
-		case made <- r:
-		case <-ctx.Done(): // too late
-			r.Drop()
-			_, _ = r.Close(ctx)
-		}
-	}()
-	select {
-	case r := <-made:
-		m.tape.setRelay(r)
-	case <-ctx.Done():
-	}
+	r.relay = relay
+	r.events.SetRelay(relay)
 }
 
-// endRelay ends the relay of the last attempt, and puts into the record what it handed on.
-func (m *mover) endRelay(ctx context.Context) {
-	r := m.tape.setRelay(nil)
-	if r == nil {
+// end closes the relay of the last attempt, and records how many frames it forwarded.
+func (r *relaying) end(ctx context.Context) {
+	relay := r.relay
+	if relay == nil {
 		return
 	}
-	if m.rec.Outcome == Moved {
-		r.Pass() // the event may have been missed
+	r.relay = nil
+	r.events.SetRelay(nil)
+	if r.rec.Outcome == Moved {
+		relay.Pass() // the event may have been missed
 	} else {
-		r.Drop()
+		relay.Drop()
 	}
-	limit := relayTime
-	if !m.deadline.IsZero() {
-		limit = min(limit, max(time.Until(m.deadline), relayLeast))
-	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), min(relayTime, max(r.all(), relayLeast)))
 	defer cancel()
-	passed := make(chan int, 1)
+	n, err := await(ctx, func() (int, error) { return relay.Close(ctx) }, func(int) {})
+	if err != nil {
+		r.log.WithError(err).Info("clients of the guest may have waited for longer than its pause")
+	}
+	if r.rec.Relayed = n; n > 0 {
+		r.log.Infof("forwarded %d frames that arrived during the guest's pause", n)
+	}
+}
+
+// await calls what may hang, and leaves it behind at the end of ctx: late gets what it returns without an error after that.
+func await[T any](ctx context.Context, f func() (T, error), late func(T)) (v T, err error) {
+	type result struct {
+		v   T
+		err error
+	}
+	done := make(chan result)
 	go func() {
-		n, err := r.Close(ctx)
-		if err != nil {
-			m.log.WithError(err).Info("clients of the guest may have waited for longer than its pause")
+		v, err := f()
+		select {
+		case done <- result{v, err}:
+		case <-ctx.Done():
+			if err == nil {
+				late(v)
+			}
 		}
-		passed <- n
 	}()
 	select {
-	case m.rec.Relayed = <-passed:
+	case r := <-done:
+		return r.v, r.err
 	case <-ctx.Done():
-	}
-	if m.rec.Relayed > 0 {
-		m.log.Infof("handed on %d frames that came in during the guest's pause", m.rec.Relayed)
-	}
-}
-
-// setRelay changes the relay that hears the events, and returns the one before.
-func (t *tape) setRelay(r Relay) (before Relay) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	before, t.relay = t.relay, r
-	return before
-}
-
-// steerRelay tells the relay what an event means for it. At the source's "completed" the target's QEMU has all of
-// the guest, and announces it: it runs as soon as libvirt has been told.
-func (t *tape) steerRelay(o qmp.Observed) {
-	switch {
-	case t.relay == nil:
-	case o.GoesOn():
-		t.relay.Drop()
-	case o.Side == qmp.Source && o.Event.Event == "STOP":
-		t.relay.Hold(o.Stamp())
-	case o.Side == qmp.Source && o.Status() == qmp.PhaseCompleted, o.Side == qmp.Target && o.Event.Event == "RESUME":
-		t.relay.Pass()
+		return v, ctx.Err()
 	}
 }

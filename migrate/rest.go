@@ -5,22 +5,23 @@ import (
 	"time"
 
 	"github.com/vmferry/vmferry/migrate/qmp"
+	"github.com/vmferry/vmferry/migrate/wait"
 )
 
-// RestTime is how long a guest that came to run at the target may have the processors of both nodes for itself: it begins
-// with cold caches, and whoever asks libvirt about it in that time keeps its clients waiting.
+// RestTime is how long a guest that came to run at the target may have the processors of both nodes for itself: it
+// begins with cold caches, and whoever asks libvirt about it in that time keeps its clients waiting.
 const RestTime = time.Second
 
 // rest waits until the guest has run for [Request.Rest] at the target. What comes after it is the move's own
 // account: libvirt has said that the guest runs there, and nothing of it becomes less true by waiting.
 func (m *mover) rest(ctx context.Context) {
-	resume, ran := m.tape.timeline().Find(qmp.Target, qmp.PhaseResume)
+	resume, ran := m.events.Timeline().Find(qmp.Target, qmp.PhaseResume)
 	if !ran {
 		return
 	}
-	if wait := restFor(m.req.Rest, time.Since(resume.Received), m.left()); wait > 0 && !m.req.awaited() {
+	if left := restFor(m.req.Rest, time.Since(resume.Received), m.left()); left > 0 && !m.req.awaited() {
 		defer m.step("rest")()
-		_ = sleep(ctx, wait) // what follows sees the end of ctx for itself
+		_ = wait.For(ctx, left) // what follows sees the end of ctx for itself
 	}
 }
 

@@ -4,54 +4,49 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
 
+	"github.com/vmferry/vmferry/migrate/endpoint"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 )
 
 const (
 	// silentTime is how long a target gives no answer until it is given up. It is longer than what a busy host, a
-	// bridge's table or a new route makes of it, and half of what libvirt's daemons themselves allow each other, who
+	// bridge's table or a new route needs, and half of what libvirt's daemons themselves allow each other, who
 	// give up after that: so no move is given up that could have gone through.
 	silentTime = 15 * time.Second
 	// silentEvery is between two questions to the target.
 	silentEvery = 3 * time.Second
 )
 
-// watchTarget asks the target again and again whether it is there, for a driver that does not notice by itself that
-// it is gone, and for a migration that this process manages: the source's daemon has no connection to the target's
-// then, which it could lose (qemuMigrationSrcWaitForCompletion). The copy hangs for as long as TCP tries, a quarter of
-// an hour. lost gets why to give up, at most once; it is nil for a driver that needs no such watch, and where the
-// migration cannot be given up.
-func (m *mover) watchTarget(ctx context.Context) (lost <-chan error, stop func()) {
-	if m.driver.Can(libvirt.CanNoticeTarget) && !m.managed || m.lacksAbort() != nil {
-		return nil, func() {}
-	}
+// watchTarget asks the target again and again whether it is there. lost gets why to give up, at most once. The
+// connections that target and source have are in use: it makes its own.
+func watchTarget(ctx context.Context, target, source *endpoint.Endpoint, guest string) (lost <-chan error, stop func()) {
 	ctx, stop = context.WithCancel(ctx)
 	out := make(chan error, 1)
-	// The others are in use.
-	go awaitSilence(ctx, side{uri: m.target.uri, open: m.target.open}, side{uri: m.source.uri, open: m.source.open}, m.req.Guest, out)
+	go awaitSilence(ctx, separate(target), separate(source), guest, out)
 	return out, stop
 }
 
-// awaitSilence sends once the target has been silent for silentTime, from the first question that it did not answer, and
-// returns then or at the end of ctx. What cannot be asked of the source either counts for nothing: then this
+// awaitSilence sends once the target has been silent for silentTime, from the first question that it did not answer,
+// and returns then or at the end of ctx. What cannot be asked of the source either counts for nothing: then this
 // node is so busy that no answer reaches us.
-func awaitSilence(ctx context.Context, target, source side, guest string, lost chan<- error) {
-	defer target.close()
-	defer source.close()
+func awaitSilence(ctx context.Context, target, source endpoint.Endpoint, guest string, lost chan<- error) {
+	defer target.Close()
+	defer source.Close()
 	tick := time.NewTicker(silentEvery)
 	defer tick.Stop()
 	var since time.Time // zero while it answers
 	for {
 		asked := time.Now()
-		err := target.look(ctx, guest).err
+		err := target.Observe(ctx, guest).Err
 		switch {
 		case ctx.Err() != nil:
 			return
-		case answered(err), !answered(source.look(ctx, guest).err):
+		case answered(err), !answered(source.Observe(ctx, guest).Err):
 			since = time.Time{}
 		case since.IsZero():
 			since = asked
@@ -71,7 +66,7 @@ func awaitSilence(ctx context.Context, target, source side, guest string, lost c
 // ssh that it may use.
 var unreached = []syscall.Errno{syscall.EHOSTUNREACH, syscall.ENETUNREACH, syscall.EHOSTDOWN, syscall.ETIMEDOUT}
 
-// answered tells whether what came of a question shows that the host asked is there. A connection that it
+// answered reports whether what came of a question shows that the host asked is there. A connection that it
 // refuses does, as while its libvirtd is started anew: whether the migration outlives that is not ours to judge. A
 // libvirtd that takes a connection and then says nothing does not: the source's daemon gives it up as well.
 func answered(err error) bool {
@@ -82,10 +77,5 @@ func answered(err error) bool {
 		return false
 	}
 	text := strings.ToLower(err.Error())
-	for _, no := range unreached {
-		if strings.Contains(text, no.Error()) {
-			return false
-		}
-	}
-	return true
+	return !slices.ContainsFunc(unreached, func(no syscall.Errno) bool { return strings.Contains(text, no.Error()) })
 }

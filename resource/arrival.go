@@ -14,14 +14,14 @@ import (
 // isArrival reports whether what is here of the guest is what a migration has brought so far, with a driver that does
 // not drop that by itself. One that was seen to run here may be paused by somebody.
 func isArrival(d libvirt.Driver, o observation, noted bool) bool {
-	return !d.Can(libvirt.CanDropArrivals) && !noted &&
+	return !d.TracksProcess && !noted &&
 		o.Proc == observe.ProcIncoming && !o.IsRunning() && o.LibvirtErr == nil
 }
 
 // isStuck reports whether libvirt still has the guest on its list that Xen has not: its driver keeps one for ever in
 // whose arrival it was interrupted, and takes no other start of it.
 func isStuck(d libvirt.Driver, o observation) bool {
-	return !d.Can(libvirt.CanDropArrivals) &&
+	return !d.TracksProcess &&
 		o.LibvirtErr == nil && o.Proc == observe.ProcNone && o.Libvirt != observe.Absent && !o.Status.Persistent
 }
 

@@ -31,7 +31,7 @@ func newLocalWorld(t *testing.T, action string) (w *world, image string) {
 }
 
 // leave does part of a move of the disk to node2.
-func leave(t *testing.T, image string, parts ...func(*disks.Leaving) error) {
+func leave(t *testing.T, image string, parts ...func(*disks.Transfer) error) {
 	t.Helper()
 	l, err := disks.Begin(image, disks.Note{Guest: "vm1", Peer: "node2"})
 	for _, part := range parts {
@@ -64,13 +64,13 @@ func TestStartFromAnImage(t *testing.T) {
 		left   []string
 	}{
 		{"never moved", func(*testing.T, string) {}, Success, "", []string{"vm1.img"}},
-		{"crashed while it was copied", func(t *testing.T, image string) { leave(t, image, (*disks.Leaving).Close) }, Success, "", []string{"vm1.img"}},
-		{"crashed at the hand-over", func(t *testing.T, image string) { leave(t, image, (*disks.Leaving).HandOver, (*disks.Leaving).Close) },
+		{"crashed while it was copied", func(t *testing.T, image string) { leave(t, image, (*disks.Transfer).Close) }, Success, "", []string{"vm1.img"}},
+		{"crashed at the hand-over", func(t *testing.T, image string) { leave(t, image, (*disks.Transfer).HandOver, (*disks.Transfer).Close) },
 			Generic, "was being handed over to node2", []string{"vm1.img", "vm1.img.vmferry"}},
-		{"moved away", func(t *testing.T, image string) { leave(t, image, (*disks.Leaving).Left) },
+		{"moved away", func(t *testing.T, image string) { leave(t, image, (*disks.Transfer).Moved) },
 			Generic, "went with the guest to node2", []string{"vm1.img.vmferry", "vm1.img.vmferry-old"}},
 		{"moved away, and put back by a person", func(t *testing.T, image string) {
-			leave(t, image, (*disks.Leaving).Left)
+			leave(t, image, (*disks.Transfer).Moved)
 			if err := os.Rename(image+disks.OldSuffix, image); err != nil {
 				t.Fatal(err)
 			}
@@ -153,7 +153,7 @@ func TestImageIsLeftBehind(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w, image := newLocalWorld(t, "migrate_to")
-				leave(t, image, (*disks.Leaving).HandOver, (*disks.Leaving).Close)
+				leave(t, image, (*disks.Transfer).HandOver, (*disks.Transfer).Close)
 				c.build(w)
 				err, _ := w.run("migrate_to")
 				checkExit(t, err, c.want, "")

@@ -8,14 +8,15 @@ import (
 
 	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/migrate/preflight"
 )
 
 // checkMemory compares what the guest needs with what the node has, by the rule of a migration's target: see
-// [migrate.JudgeMemory]. Xen gives a guest all of its memory at once, and what it says itself of too little is that a
+// [preflight.JudgeMemory]. Xen gives a guest all of its memory at once, and what it says itself of too little is that a
 // domain could not be created. text is the guest's XML.
 func (a *run) checkMemory(ctx context.Context, conn Hypervisor, text string) error {
 	driver := libvirt.DriverOf(a.Params.Hypervisor)
-	need, fixed := migrate.MemoryNeed(text, driver), driver.FixedMemory()
+	need, fixed := preflight.MemoryNeed(text, driver), driver.FixedMemory
 	if need == 0 || a.Params.Memory == migrate.MemoryIgnore && !fixed || onHugePages(text) {
 		return nil
 	}
@@ -26,7 +27,7 @@ func (a *run) checkMemory(ctx context.Context, conn Hypervisor, text string) err
 		a.Log.WithError(err).Info("whether there is memory for the guest is not known")
 		return nil
 	}
-	short, refused := migrate.JudgeMemory(need, free, fixed, a.Params.Memory)
+	short, refused := preflight.JudgeMemory(need, free, fixed, a.Params.Memory)
 	has := fmt.Sprintf("%d MiB of memory free, and the guest needs %d MiB", free>>20, (need+1<<20-1)>>20)
 	switch {
 	case refused:

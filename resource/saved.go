@@ -73,7 +73,7 @@ func (a *run) save(ctx context.Context) error {
 // savesAs is the name that libvirt is given for the guest's state: one by which it is not restored, where libvirt
 // does not itself mark what is not whole.
 func (a *run) savesAs() string {
-	if libvirt.DriverOf(a.Params.Hypervisor).Can(libvirt.CanMarkSaved) {
+	if libvirt.DriverOf(a.Params.Hypervisor).SaveImages {
 		return a.stateFile()
 	}
 	return a.stateFile() + saving
@@ -102,7 +102,7 @@ func (a *run) prepareSave(ctx context.Context) error {
 	return timely(ctx, func() error {
 		place, err := a.survey()
 		if err == nil {
-			err = place.cannotRestore(libvirt.DriverOf(a.Params.Hypervisor).Can(libvirt.CanRestoreAs))
+			err = place.cannotRestore(libvirt.DriverOf(a.Params.Hypervisor).SaveImages)
 		}
 		if err == nil {
 			err = place.prepare(a.savesAs())
@@ -144,7 +144,7 @@ func (a *run) takeBack(ctx context.Context) {
 	if err := a.guest.Connect(ctx); err != nil {
 		return
 	}
-	if libvirt.DriverOf(a.Params.Hypervisor).Can(libvirt.CanAbort) {
+	if libvirt.DriverOf(a.Params.Hypervisor).JobControl {
 		_ = a.guest.Call(ctx, func(conn Hypervisor) error { return conn.AbortJob(ctx, a.guest.Ref()) }) // an error most often says that there is no job
 	}
 	if w, ok := a.Processes.(observe.Resumer); ok && a.refused {
@@ -253,7 +253,7 @@ func (a *run) judgeSaved(place savePlace, f *os.File, text string) (s *savedStat
 	s = &savedState{file: a.stateFile() + restoring}
 	err = place.isExposed()
 	if err == nil {
-		s.xml, s.asIs, err = restoreWith(image.XML, own, place.isRoots(info), libvirt.DriverOf(a.Params.Hypervisor).Can(libvirt.CanRestoreAs))
+		s.xml, s.asIs, err = restoreWith(image.XML, own, place.isRoots(info), libvirt.DriverOf(a.Params.Hypervisor).SaveImages)
 	}
 	if err != nil {
 		err = fmt.Errorf("%w; to boot the guest instead, type: %s", err, shellword.Line("rm", a.stateFile()))
@@ -323,7 +323,7 @@ func wholeness(file string) error {
 // for another try, here or elsewhere; where it is not known what libvirt did, it does not.
 func (a *run) restore(ctx context.Context, conn Hypervisor, s *savedState) error {
 	a.Log.Infof("restoring the guest from %s", s.file)
-	if s.xml == "" && libvirt.DriverOf(a.Params.Hypervisor).Can(libvirt.CanRestoreAs) {
+	if s.xml == "" && libvirt.DriverOf(a.Params.Hypervisor).SaveImages {
 		a.Log.Warnf("%s, and gets those", errOtherDisks)
 	}
 	began := time.Now()

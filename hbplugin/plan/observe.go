@@ -15,6 +15,7 @@ import (
 	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/migrate/predict"
+	"github.com/vmferry/vmferry/migrate/preflight"
 )
 
 // Sources are where a plan's facts come from.
@@ -86,7 +87,7 @@ func (s Sources) Measure(ctx context.Context, o *Observed, guests []*inventory.G
 func (s Sources) load(ctx context.Context, g *inventory.Guest, dirty bool) (load libvirt.Load, disks uint64, err error) {
 	err = s.Open.Ask(ctx, g.URI, func(ctx context.Context, h inventory.Host) error {
 		if g.Claim != nil {
-			if disks, err = migrate.DiskBytes(ctx, h, g.Name, g.Claim.Environ.Params.Disks); err != nil {
+			if disks, err = preflight.DiskBytes(ctx, h, g.Name, g.Claim.Environ.Params.Disks); err != nil {
 				return err
 			}
 		}

@@ -141,12 +141,13 @@ func (o Observed) candidate(p inventory.Prediction) drain.Guest {
 
 // available are the rungs that the guest's driver has; an empty ladder is the usual one.
 func available(uri string, rungs []ladder.Rung) []ladder.Rung {
-	driver := libvirt.DriverOf(uri)
 	if len(rungs) == 0 {
 		rungs = ladder.Default
 	}
-	needs := map[ladder.Rung]libvirt.Ability{ladder.Converge: libvirt.CanThrottle, ladder.PostCopy: libvirt.CanPostCopy}
-	return slices.DeleteFunc(slices.Clone(rungs), func(m ladder.Rung) bool { return needs[m] != "" && !driver.Can(needs[m]) })
+	plain := !libvirt.DriverOf(uri).JobControl
+	return slices.DeleteFunc(slices.Clone(rungs), func(r ladder.Rung) bool {
+		return plain && (r == ladder.Converge || r == ladder.PostCopy)
+	})
 }
 
 // scheduled adds what the schedule says of a guest.

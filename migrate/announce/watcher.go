@@ -273,7 +273,7 @@ func (f *following) receive(ctx context.Context, g Guest, runs *gate, migrated b
 		f.Log.WithError(err).Debug("the announcement is prepared again when the guest runs")
 		plan = Plan{Guest: g.Name, Partial: true}
 	}
-	plan.Migrated = migrated && libvirt.DriverOf(f.uri).Can(libvirt.CanTellPause) // which QEMU's driver can
+	plan.Migrated = migrated && libvirt.DriverOf(f.uri).JobControl // which QEMU's driver can
 	if _, open := runs.pass(ctx, 0); !open {
 		return
 	}

@@ -7,8 +7,16 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/vmferry/vmferry/migrate/atomicfile"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/migrate/safefile"
+)
+
+// What is beside an image: the path of each is the image's with one of these behind it.
+const (
+	NoteSuffix     = ".vmferry"
+	ArrivingSuffix = ".vmferry-arriving"
+	OldSuffix      = ".vmferry-old"
 )
 
 // makers are the users whose files count beside an image: root, who owns the image or its directory, and with that
@@ -32,7 +40,7 @@ func makersOf(image, suffix string) safefile.Owners {
 	return makers(image)
 }
 
-// isBeside tells whether a move has put a file there.
+// isBeside reports whether a move has put a file there.
 func isBeside(image, suffix string) (bool, error) {
 	_, _, err := safefile.Look(image+suffix, makersOf(image, suffix))
 	switch {
@@ -42,6 +50,23 @@ func isBeside(image, suffix string) (bool, error) {
 		return false, nil
 	}
 	return false, fmt.Errorf("look at image: %w", err)
+}
+
+// removeBeside removes a file durably that a move has put there; that there is none is no error.
+func removeBeside(image, suffix string) error {
+	// Where the file system is mounted read-only, as the daemon has it, even the removal of what is not there fails.
+	if there, err := isBeside(image, suffix); err != nil || !there {
+		return err
+	}
+	path := image + suffix
+	err := os.Remove(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err == nil {
+		err = atomicfile.SyncDir(filepath.Dir(path))
+	}
+	return err
 }
 
 // Foreign says what lies beside an image under the names of this package, and is ignored, as no move can have put it

@@ -9,10 +9,10 @@ import (
 )
 
 // Stale is why a guest must not be started with an image. Its text says what is known, where the
-// truth is, and what to type where a person knows better.
+// current copy is, and what to type where a person knows better.
 type Stale struct {
 	Image string
-	Peer  string // where the truth is or may be, "" where not known
+	Peer  string // where the current copy is or may be, "" where not known
 	Why   string
 	Hint  string
 }
@@ -55,21 +55,27 @@ type facts struct {
 // note says that there was.
 func judge(image string, f facts) error {
 	when := f.note.Since.Local().Format(time.DateTime)
+	stale := func(peer, why, hint string, args ...any) error {
+		return &Stale{image, peer, why, fmt.Sprintf(hint, args...)}
+	}
+	went := fmt.Sprintf("went with the guest to %s at %s", f.note.Peer, when)
 	switch {
 	case f.arriving:
-		return &Stale{image, "", "is a copy that was not finished, or not seen to be: its guest was on its way to this node when the move broke",
-			fmt.Sprintf("start the guest on the node that it came from; if it is certain that it ran here since, remove %s%s", image, ArrivingSuffix)}
+		return stale("", "is a copy that was not finished, or not seen to be: its guest was on its way to this node "+
+			"when the move broke", "start the guest on the node that it came from; if it is certain that it ran here "+
+			"since, remove %s%s", image, ArrivingSuffix)
 	case !f.there && !f.old && f.noted && f.note.Stage == Moved:
-		return &Stale{image, f.note.Peer, fmt.Sprintf("went with the guest to %s at %s", f.note.Peer, when), "start the guest on " + f.note.Peer}
+		return stale(f.note.Peer, went, "start the guest on %s", f.note.Peer)
 	case !f.there && f.old && f.noted:
-		return &Stale{image, f.note.Peer, fmt.Sprintf("went with the guest to %s at %s, and what is left here is the old copy", f.note.Peer, when),
-			fmt.Sprintf("start the guest on %s; to lose all that it wrote since, rename %s%s to %s", f.note.Peer, image, OldSuffix, image)}
+		return stale(f.note.Peer, went+", and what is left here is the old copy", "start the guest on %s; "+
+			"to lose all that it wrote since, rename %s%s to %[2]s", f.note.Peer, image, OldSuffix)
 	case !f.there && f.old:
-		return &Stale{image, "", "went with the guest to another node, and what is left here is the old copy",
-			fmt.Sprintf("start the guest there; to lose all that it wrote since, rename %s%s to %s", image, OldSuffix, image)}
+		return stale("", "went with the guest to another node, and what is left here is the old copy",
+			"start the guest there; to lose all that it wrote since, rename %s%s to %[1]s", image, OldSuffix)
 	case f.there && f.noted && f.note.Stage == HandingOver:
-		return &Stale{image, f.note.Peer, fmt.Sprintf("was being handed over to %s at %s when the move broke, and the guest may have run there since", f.note.Peer, when),
-			fmt.Sprintf("start the guest on %s if it did; if it is certain that it did not, remove %s%s", f.note.Peer, image, NoteSuffix)}
+		return stale(f.note.Peer, fmt.Sprintf("was being handed over to %s at %s when the move broke, and the guest "+
+			"may have run there since", f.note.Peer, when), "start the guest on %s if it did; if it is certain that "+
+			"it did not, remove %s%s", f.note.Peer, image, NoteSuffix)
 	}
 	return nil
 }
@@ -85,7 +91,7 @@ func exists(path string) (bool, error) {
 	return true, nil
 }
 
-// Arrived removes the mark of an image whose guest is seen to run here: it is the truth.
+// Arrived removes the mark of an image whose guest is seen to run here: it is the current copy.
 func Arrived(image string) error {
 	if err := removeBeside(image, ArrivingSuffix); err != nil {
 		return fmt.Errorf("unmark image %q: %w", image, err)
@@ -104,7 +110,7 @@ func Forget(image string) error {
 	if err != nil {
 		return err
 	}
-	return l.StayedBut()
+	return l.StayedWithCopy()
 }
 
 // Gone puts the image aside of a guest that is proven to run on another node, where a move of it
@@ -114,5 +120,5 @@ func Gone(image string) error {
 	if !ok || err != nil {
 		return err
 	}
-	return l.Left()
+	return l.Moved()
 }

@@ -38,7 +38,7 @@ func beside(t *testing.T, image string) []string {
 	return names
 }
 
-func begin(t *testing.T, image string) *Leaving {
+func begin(t *testing.T, image string) *Transfer {
 	t.Helper()
 	l, err := Begin(image, Note{Guest: "web", UUID: "u", Peer: "node2"})
 	if err != nil {
@@ -70,16 +70,16 @@ func must(t *testing.T, err error) {
 func TestStages(t *testing.T) {
 	for _, c := range []struct {
 		name  string
-		do    func(*Leaving) error
+		do    func(*Transfer) error
 		files []string
 		words string // of the refusal to start; empty: it may be
 	}{
-		{"copying", (*Leaving).Close, []string{"", NoteSuffix}, ""},
-		{"handing over", func(l *Leaving) error { return errors.Join(l.HandOver(), l.HandOver(), l.Close()) }, []string{"", NoteSuffix}, "was being handed over to node2"},
-		{"left", func(l *Leaving) error { return errors.Join(l.HandOver(), l.Left()) }, []string{NoteSuffix, OldSuffix}, "went with the guest to node2"},
-		{"left, and nobody saw the copying end", (*Leaving).Left, []string{NoteSuffix, OldSuffix}, "start the guest on node2"},
-		{"stayed", (*Leaving).Stayed, []string{""}, ""},
-		{"stayed after all", func(l *Leaving) error { return errors.Join(l.HandOver(), l.Stayed()) }, []string{""}, ""},
+		{"copying", (*Transfer).Close, []string{"", NoteSuffix}, ""},
+		{"handing over", func(l *Transfer) error { return errors.Join(l.HandOver(), l.HandOver(), l.Close()) }, []string{"", NoteSuffix}, "was being handed over to node2"},
+		{"left", func(l *Transfer) error { return errors.Join(l.HandOver(), l.Moved()) }, []string{NoteSuffix, OldSuffix}, "went with the guest to node2"},
+		{"left, and nobody saw the copying end", (*Transfer).Moved, []string{NoteSuffix, OldSuffix}, "start the guest on node2"},
+		{"stayed", (*Transfer).Stayed, []string{""}, ""},
+		{"stayed after all", func(l *Transfer) error { return errors.Join(l.HandOver(), l.Stayed()) }, []string{""}, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			path := image(t)
@@ -146,7 +146,7 @@ func TestOneMoveAtATime(t *testing.T) {
 	if !ok || err != nil {
 		t.Fatalf("not adopted: %v", err)
 	}
-	must(t, next.Left())
+	must(t, next.Moved())
 	check(t, path, "to node2")
 	if _, ok, err := Adopt(path); ok || err != nil {
 		t.Errorf("adopted what has ended: %v", err)
@@ -204,9 +204,9 @@ func TestGoneWithoutAMove(t *testing.T) {
 // A second move away puts the newer image in place of the older one.
 func TestOldIsReplaced(t *testing.T) {
 	path := image(t)
-	must(t, begin(t, path).Left())
+	must(t, begin(t, path).Moved())
 	must(t, os.WriteFile(path, []byte("newer"), 0o600))
-	must(t, begin(t, path).Left())
+	must(t, begin(t, path).Moved())
 	if got, err := os.ReadFile(path + OldSuffix); err != nil || string(got) != "newer" {
 		t.Errorf("kept %q, %v", got, err)
 	}
@@ -218,7 +218,7 @@ func TestAnotherImageIsNotPutAside(t *testing.T) {
 	l := begin(t, path)
 	must(t, os.Rename(path, path+".moved"))
 	must(t, os.WriteFile(path, []byte("another"), 0o600))
-	if err := l.Left(); err == nil || !strings.Contains(err.Error(), "another file") {
+	if err := l.Moved(); err == nil || !strings.Contains(err.Error(), "another file") {
 		t.Errorf("renamed: %v", err)
 	}
 	if got := beside(t, path); !slices.Equal(got, []string{"", ".moved", NoteSuffix}) {
@@ -245,7 +245,7 @@ func TestLeftOver(t *testing.T) {
 	l, err := Begin(path, note)
 	must(t, err)
 	must(t, l.HandOver())
-	must(t, l.StayedBut())
+	must(t, l.StayedWithCopy())
 	check(t, path, "")
 	if _, ok, err := Adopt(path); ok || err != nil {
 		t.Errorf("adopted, %v", err)

@@ -83,7 +83,7 @@ func TestPlanted(t *testing.T) {
 				if _, err := ReadNote(path); !errors.Is(err, fs.ErrNotExist) {
 					t.Errorf("read: %v", err)
 				}
-				must(t, begin(t, path).Left())
+				must(t, begin(t, path).Moved())
 				check(t, path, "went with the guest to node2")
 			})
 		})
@@ -152,7 +152,7 @@ func TestBrokenNote(t *testing.T) {
 // A file that a person moved elsewhere, with a link in its place, still counts.
 func TestLinkedNote(t *testing.T) {
 	path := image(t)
-	must(t, begin(t, path).Left())
+	must(t, begin(t, path).Moved())
 	must(t, os.Rename(path+NoteSuffix, path+".elsewhere"))
 	must(t, os.Symlink("web.img.elsewhere", path+NoteSuffix))
 	check(t, path, "went with the guest to node2")
@@ -183,7 +183,7 @@ func TestForeignLock(t *testing.T) {
 	if l, ok, err := Adopt(path); !ok || err != nil {
 		t.Errorf("adopted: %v, %v", ok, err)
 	} else {
-		must(t, l.Left())
+		must(t, l.Moved())
 	}
 }
 
@@ -191,7 +191,7 @@ func TestForeignLock(t *testing.T) {
 func TestImageThatCannotBeRenamed(t *testing.T) {
 	path := filepath.Join(t.TempDir(), strings.Repeat("x", 245)) // the name of the old copy would be too long
 	touch(t, path)
-	if err := begin(t, path).Left(); err == nil {
+	if err := begin(t, path).Moved(); err == nil {
 		t.Error("it was renamed")
 	}
 	if n, err := ReadNote(path); err != nil || n.Stage != HandingOver {

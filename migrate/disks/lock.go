@@ -13,6 +13,9 @@ import (
 // to be had by everybody who may read it.
 const lockDir = "/run/vmferry/images"
 
+// ErrBusy says that another process moves the guest of this image just now.
+var ErrBusy = errors.New("a move of its guest is under way")
+
 // lockOf locks an image against other moves on this node. The kernel ends that with the process. The error is
 // [ErrBusy] where another has the lock.
 func lockOf(image *os.File) (*os.File, error) {

@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"math/rand/v2"
-	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/vmferry/vmferry/migrate/atomicfile"
@@ -15,25 +13,18 @@ import (
 	"github.com/vmferry/vmferry/migrate/shellword"
 )
 
-// What is beside an image: the path of each is the image's with one of these behind it.
-const (
-	NoteSuffix     = ".vmferry"
-	ArrivingSuffix = ".vmferry-arriving"
-	OldSuffix      = ".vmferry-old"
-)
-
 // Stage is how far a move has come, as far as the disks are concerned.
 type Stage string
 
 // The stages.
 const (
-	Copying     Stage = "copying"      // the target's image is not whole: the one here is the truth
-	HandingOver Stage = "handing over" // it is whole, and the guest may run there
-	Moved       Stage = "moved"        // it is the truth
-	LeftOver    Stage = "left over"    // the move is over, the guest is here, and the target has still a half copy
+	Copying     Stage = "copying"      // the target's image is not complete: the one here is current
+	HandingOver Stage = "handing over" // it is complete, and the guest may run there
+	Moved       Stage = "moved"        // it is the current one
+	LeftOver    Stage = "left over"    // the guest is here, and the target still has an incomplete copy
 )
 
-// Note is what the node that a guest leaves keeps beside each image.
+// Note is what the node that a guest moves away from keeps beside each image.
 type Note struct {
 	Stage Stage     `json:"stage"`
 	Guest string    `json:"guest"`
@@ -76,7 +67,7 @@ func ReadNote(image string) (Note, error) {
 	case safefile.NotOurs(err):
 		err = fmt.Errorf("%w: %w", fs.ErrNotExist, err)
 	default:
-		err = fmt.Errorf("%w; it cannot be told whether the guest went to another node: look for it there, "+
+		err = fmt.Errorf("%w; it is not known whether the guest moved to another node: look for it there, "+
 			"and if it runs on none, type: %s", err, shellword.Line("rm", path))
 	}
 	return Note{}, fmt.Errorf("read the note beside image %q: %w", image, err)
@@ -94,172 +85,4 @@ func writeNote(image string, n Note) error {
 		return fmt.Errorf("write the note beside image %q: %w", image, err)
 	}
 	return nil
-}
-
-// ErrBusy says that another process moves the guest of this image just now.
-var ErrBusy = errors.New("a move of its guest is under way")
-
-// Leaving is one image that a move takes away from this node. While it is open nobody else
-// changes its note; the kernel ends that with the process. It is not for use by several goroutines.
-type Leaving struct {
-	image string
-	note  Note
-	file  *os.File // the image
-	lock  *os.File
-}
-
-// Begin notes, on the disk when it returns, that the image begins to be copied. A note
-// that an earlier move left behind is overwritten: the guest runs here. The error is [ErrBusy] where
-// another process has begun and not ended.
-func Begin(image string, n Note) (*Leaving, error) {
-	l, err := open(image)
-	if err != nil {
-		return nil, err
-	}
-	l.note = n
-	if err := l.reach(Copying); err != nil {
-		return nil, errors.Join(err, l.Close())
-	}
-	return l, nil
-}
-
-// Adopt takes over what another process has begun, and that has died since. ok is false where no
-// move of this image has begun, or where it is known how it ended.
-func Adopt(image string) (l *Leaving, ok bool, err error) {
-	n, err := ReadNote(image)
-	switch {
-	case errors.Is(err, fs.ErrNotExist), err == nil && (n.Stage == Moved || n.Stage == LeftOver):
-		return nil, false, nil
-	case err != nil:
-		return nil, false, err
-	}
-	l, err = open(image)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, false, nil // it was put aside already
-	}
-	if err != nil {
-		return nil, false, err
-	}
-	l.note = n
-	return l, true, nil
-}
-
-func open(image string) (*Leaving, error) {
-	f, err := safefile.Open(image, safefile.Anyone)
-	if err != nil {
-		return nil, fmt.Errorf("open image %q: %w", image, err)
-	}
-	lock, err := lockOf(f)
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("lock image %q: %w", image, err), f.Close())
-	}
-	return &Leaving{image: image, file: f, lock: lock}, nil
-}
-
-func (l *Leaving) reach(s Stage) error {
-	l.note.Stage, l.note.Since = s, time.Now()
-	return writeNote(l.image, l.note)
-}
-
-// HandOver notes that the target's image is whole, and that the guest may run there from now on.
-func (l *Leaving) HandOver() error {
-	if l.note.Stage == HandingOver {
-		return nil
-	}
-	return l.reach(HandingOver)
-}
-
-// Note is what is noted at present.
-func (l *Leaving) Note() Note { return l.note }
-
-// MadeImage notes whether the target's image is one that this move made, and may therefore remove.
-func (l *Leaving) MadeImage(made bool) error {
-	l.note.Made = made
-	return writeNote(l.image, l.note)
-}
-
-// Left notes that the guest runs at the target. The image is renamed, in place of an older one that
-// was put aside by an earlier move. It ends what [Begin] began. An image that another host may use under
-// the same name, since it is not the file that Begin locked or lies on a file system of the network, stays where it
-// is: that is an error.
-func (l *Leaving) Left() error {
-	if err := l.renameable(); err != nil {
-		return errors.Join(fmt.Errorf("put the old image aside: %w", err), l.Close())
-	}
-	err := l.HandOver() // should the renaming fail, the note must not say that the image here is the truth
-	if err == nil {
-		err = safefile.ClearWay(l.image+OldSuffix, safefile.Anyone)
-	}
-	if err == nil {
-		err = os.Rename(l.image, l.image+OldSuffix)
-	}
-	if err == nil {
-		err = atomicfile.SyncDir(filepath.Dir(l.image))
-	}
-	if err != nil {
-		return errors.Join(fmt.Errorf("put the old image aside: %w", err), l.Close())
-	}
-	return errors.Join(l.reach(Moved), l.Close())
-}
-
-func (l *Leaving) renameable() error {
-	kind, err := SharedBy(l.image)
-	if err != nil {
-		return err
-	}
-	begun, err := l.file.Stat()
-	if err != nil {
-		return err
-	}
-	now, err := os.Stat(l.image)
-	if err != nil {
-		return err
-	}
-	return mayRename(l.image, kind, os.SameFile(begun, now))
-}
-
-// mayRename is the rule: kind is what SharedBy says of the image, same that it is still the file that was locked.
-func mayRename(image, kind string, same bool) error {
-	switch {
-	case kind != "":
-		return fmt.Errorf("image %q lies on %s, where the guest may use it from another node", image, kind)
-	case !same:
-		return fmt.Errorf("image %q is another file than the one that was copied", image)
-	}
-	return nil
-}
-
-// Stayed notes that the guest is here and goes on being, and that nothing is left of the move. It ends
-// what [Begin] began.
-func (l *Leaving) Stayed() error {
-	return errors.Join(removeBeside(l.image, NoteSuffix), l.Close())
-}
-
-// StayedBut is Stayed where the target may still have a half copy: the note goes on telling how the next
-// move to it knows that copy. It ends what [Begin] began.
-func (l *Leaving) StayedBut() error {
-	if l.note.Mark == 0 {
-		return l.Stayed()
-	}
-	return errors.Join(l.reach(LeftOver), l.Close())
-}
-
-// Close ends it without knowing how the move ended: the note stays as it is.
-func (l *Leaving) Close() error { return errors.Join(l.lock.Close(), l.file.Close()) }
-
-// removeBeside removes a file durably that a move has put there; that there is none is no error.
-func removeBeside(image, suffix string) error {
-	// Where the file system is mounted read-only, as the daemon has it, even the removal of what is not there fails.
-	if there, err := isBeside(image, suffix); err != nil || !there {
-		return err
-	}
-	path := image + suffix
-	err := os.Remove(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err == nil {
-		err = atomicfile.SyncDir(filepath.Dir(path))
-	}
-	return err
 }

@@ -41,9 +41,9 @@ var networked = map[uint32]string{
 // on a local device (fuseblk).
 const fuse = 0x65735546
 
-// SharedBy returns what kind of file system a file lies on where other hosts may have the same one, and "" where it lies
-// on one of this host alone. A link counts as the file that it leads to. Of a file that is not there, its directory
-// counts. It reads the file system, which may hang: the caller bounds that.
+// SharedBy returns what kind of file system a file lies on where other hosts may have the same one, and "" where it
+// lies on one of this host alone. A link counts as the file that it leads to. Of a file that is not there, its
+// directory counts. It reads the file system, which may hang: the caller bounds that.
 func SharedBy(path string) (kind string, err error) {
 	var at unix.Statfs_t
 	err = unix.Statfs(path, &at)
@@ -61,7 +61,7 @@ func SharedBy(path string) (kind string, err error) {
 	return networked[number], nil
 }
 
-// onDevice tells whether the file system of a file has a device of its own, of which the number is not made up:
+// onDevice reports whether the file system of a file has a device of its own, of which the number is not made up:
 // those without have the major number 0.
 func onDevice(path string) bool {
 	var at unix.Stat_t

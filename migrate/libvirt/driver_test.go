@@ -9,7 +9,7 @@ import (
 func TestDriverOf(t *testing.T) {
 	for _, c := range []struct {
 		uri, name, hypervisor, daemon string
-		abort                         bool
+		job                           bool
 	}{
 		{"qemu:///system", "qemu", "QEMU", "virtqemud", true},
 		{"qemu+tcp://node2/system", "qemu", "QEMU", "virtqemud", true},
@@ -19,7 +19,7 @@ func TestDriverOf(t *testing.T) {
 		{"", "", "", "libvirtd", true},
 	} {
 		d := DriverOf(c.uri)
-		if d.Name != c.name || d.Hypervisor != c.hypervisor || d.Daemon != c.daemon || d.Can(CanAbort) != c.abort {
+		if d.Name != c.name || d.Hypervisor != c.hypervisor || d.Daemon != c.daemon || d.JobControl != c.job || d.TracksProcess != c.job || d.SaveImages != c.job {
 			t.Errorf("%q: %+v", c.uri, d)
 		}
 	}

@@ -6,17 +6,10 @@ import (
 	"time"
 
 	"github.com/vmferry/vmferry/migrate/convergence"
+	"github.com/vmferry/vmferry/migrate/endpoint"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/migrate/wait"
 )
-
-// Gauge measures a guest and changes nothing. *client.Conn is one.
-type Gauge interface {
-	// Load is what the guest would give a migration to carry.
-	Load(ctx context.Context, guest string) (libvirt.Load, error)
-	// StartDirtyRate begins a measurement, of which Load has the result once span is over.
-	StartDirtyRate(ctx context.Context, guest string, span time.Duration) error
-}
 
 const (
 	measureSlip = 100 * time.Millisecond // what QEMU may need beyond the span, and between two looks
@@ -37,7 +30,7 @@ const (
 // Measure finds out how large the guest is and how fast it writes, over span, which counts in
 // whole seconds from 1 to 60. A hypervisor that cannot measure gives a load without a dirty rate
 // and no error. When ctx ends first, its error is returned.
-func Measure(ctx context.Context, h Gauge, guest string, span time.Duration) (libvirt.Load, error) {
+func Measure(ctx context.Context, h endpoint.Gauge, guest string, span time.Duration) (libvirt.Load, error) {
 	started := h.StartDirtyRate(ctx, guest, span) == nil
 	for {
 		if started {
@@ -61,7 +54,7 @@ func Measure(ctx context.Context, h Gauge, guest string, span time.Duration) (li
 
 // Begin reads the guest's load and has its dirty rate measured, unless that was done not long ago. The error is why it
 // cannot be measured.
-func (k *Known) Begin(ctx context.Context, h Gauge, guest string) error {
+func (k *Known) Begin(ctx context.Context, h endpoint.Gauge, guest string) error {
 	load, err := h.Load(ctx, guest)
 	if err == nil {
 		k.Load = load
@@ -79,7 +72,7 @@ func (k *Known) Begin(ctx context.Context, h Gauge, guest string) error {
 }
 
 // Refresh reads the load again. It leaves out a dirty rate of some other time.
-func (k *Known) Refresh(ctx context.Context, h Gauge, guest string) error {
+func (k *Known) Refresh(ctx context.Context, h endpoint.Gauge, guest string) error {
 	load, err := h.Load(ctx, guest)
 	if err != nil {
 		return err

@@ -24,7 +24,7 @@ type Observed struct {
 	Received time.Time // our clock, the same one for both sides
 }
 
-// Parse makes an Observed from what libvirt hands on: the event's name, QEMU's stamp
+// Parse makes an Observed from what libvirt delivers: the event's name, QEMU's stamp
 // and the event's data as a JSON object, empty where it has none.
 func Parse(side Side, name string, seconds int64, micros uint, details string, received time.Time) (Observed, error) {
 	o := Observed{Side: side, Received: received}
@@ -65,20 +65,20 @@ func (o Observed) Pass() int {
 	return int(n)
 }
 
-// Switching tells whether the event opens the switchover: from here until the guest runs
+// Switching reports whether the event opens the switchover: from here until the guest runs
 // again, nothing should ask the hypervisor for anything.
 func (o Observed) Switching() bool {
 	return o.Side == Source && (o.Event.Event == "STOP" || o.Status() == "pre-switchover" || o.Status() == "device")
 }
 
-// GoesOn tells whether the event says that the source's guest goes on
-// there, because the switchover was called off.
-func (o Observed) GoesOn() bool {
+// Cancelled reports whether the event says that the source's guest runs on
+// there, because the switchover failed or was cancelled.
+func (o Observed) Cancelled() bool {
 	s := o.Status()
 	return o.Side == Source && (o.Event.Event == "RESUME" || s == "failed" || s == "cancelled")
 }
 
-// Reboots tells whether the guest itself reset or switched off. The SHUTDOWN that
+// Reboots reports whether the guest itself reset or switched off. The SHUTDOWN that
 // QEMU emits when libvirt ends the source's process after a migration does not count.
 func (o Observed) Reboots() bool {
 	switch o.Event.Event {

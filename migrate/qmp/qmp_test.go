@@ -126,8 +126,8 @@ func TestSwitching(t *testing.T) {
 		{ev(t, Source, "MIGRATION", 0, 0, status("failed")), false, true},
 	}
 	for _, c := range cases {
-		if c.e.Switching() != c.switching || c.e.GoesOn() != c.goes {
-			t.Errorf("%s %s %v: switching %v, goes on %v", c.e.Side, c.e.Event.Event, c.e.Data, c.e.Switching(), c.e.GoesOn())
+		if c.e.Switching() != c.switching || c.e.Cancelled() != c.goes {
+			t.Errorf("%s %s %v: switching %v, cancelled %v", c.e.Side, c.e.Event.Event, c.e.Data, c.e.Switching(), c.e.Cancelled())
 		}
 	}
 }

@@ -3,9 +3,9 @@
 //
 // Between the guest's STOP at the source and its RESUME at the target its clients go on sending, and
 // the switches still send all of it to the source, where it is lost with the guest's tap. A client that goes on sending
-// afterwards hears of the gap by what follows it (SACK, RFC 2018). One that waits for the answer to a request has nothing to
+// afterwards learns of the gap by what follows it (SACK, RFC 2018). One that waits for the answer to a request has nothing to
 // follow it with, nor has one whose window is full: its TCP waits for the retransmission timer, 200 ms at the least on
-// Linux and doubled each time (RFC 6298, section 5.5), however short the pause was. With what was lost handed on, the
+// Linux and doubled each time (RFC 6298, section 5.5), however short the pause was. With what was lost forwarded, the
 // guest answers at once, and the wait is no longer than the pause.
 //
 // Measured between network namespaces, with requests over TCP one after the other (median of seven): with a pause of 25 ms
@@ -18,10 +18,10 @@
 //
 //		Open ── Hold ── Pass ──┐
 //		                       ├── frames leave at that port
-//		     the bridge hears ─┘
-//		     of the guest elsewhere
+//		   the bridge learns ──┘
+//		   the guest's new port
 //
-//	  - A packet socket for each card is bound to the guest's tap from Open on: the event of the STOP is heard here one to
+//	  - A packet socket for each card is bound to the guest's tap from Open on: the event of the STOP arrives here one to
 //	    five milliseconds later, and what a client sends in between is lost as well. Until Hold, what is older than a tenth
 //	    of a second is dropped twenty times in a second; where more than 10,000 frames come in a second, nothing is kept
 //	    until Hold, so that a guest under load costs next to nothing.
@@ -45,5 +45,5 @@
 // network. Nothing but TCP is passed on, nor what is in a VLAN that the guest tags itself.
 //
 // Cards on a macvtap or on Open vSwitch have no relay. Nor has a guest whose switches are told of its place by other
-// means than its frames, if this node's bridge never hears of that: then nothing is sent, and Close says so.
+// means than its frames, if this node's bridge never learns of that: then nothing is sent, and Close says so.
 package relay

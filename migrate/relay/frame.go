@@ -22,7 +22,7 @@ const (
 	tagSize     = 4
 	etherVLAN   = 0x8100
 
-	// maxFrame is the largest that IP makes of its 64 KiB, with a tag; a frame above, of jumbograms, is not handed on.
+	// maxFrame is the largest that IP makes of its 64 KiB, with a tag; a frame above, of jumbograms, is not forwarded.
 	maxFrame = vnetHeader + etherHeader + tagSize + 1<<16
 )
 

@@ -58,7 +58,7 @@ func TestHandedOn(t *testing.T) {
 			r.Pass()
 			passed, err := r.Close(t.Context())
 			if err != nil || passed == 0 || passed > len(data)/1448/2 {
-				t.Errorf("handed on %d frames, %v", passed, err)
+				t.Errorf("forwarded %d frames, %v", passed, err)
 			}
 			got := make([]byte, len(data))
 			if size, err := io.ReadFull(guest, got); err != nil {
@@ -90,7 +90,7 @@ func TestPassedBeforeTheAnnouncement(t *testing.T) {
 	n.move()
 	n.announce()
 	if passed, err := r.Close(t.Context()); err != nil || passed != 1 {
-		t.Errorf("handed on %d frames, %v", passed, err)
+		t.Errorf("forwarded %d frames, %v", passed, err)
 	}
 	word := make([]byte, 4)
 	if _, err := io.ReadFull(guest, word); err != nil || string(word) != "word" {
@@ -112,7 +112,7 @@ func TestStopIsHeardLate(t *testing.T) {
 	n.announce()
 	r.Pass()
 	if passed, err := r.Close(t.Context()); err != nil || passed != 1 {
-		t.Errorf("handed on %d frames, %v", passed, err)
+		t.Errorf("forwarded %d frames, %v", passed, err)
 	}
 	word := make([]byte, 4)
 	if _, err := io.ReadFull(guest, word); err != nil || string(word) != "word" {
@@ -122,7 +122,7 @@ func TestStopIsHeardLate(t *testing.T) {
 
 // stamped waits until the kernel puts time stamps on frames when they come: it begins with that some time after a socket
 // wants them, and until then stamps a frame when it is taken.
-func (n network) stamped(k *keeper) {
+func (n network) stamped(k *tapQueue) {
 	n.Helper()
 	n.Eventually("frames have time stamps", func() bool {
 		n.send(toGuest)
@@ -148,14 +148,14 @@ func TestTrim(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			n := newNetwork(t)
-			k, err := openKeeper(n.Link("vnet0").Attrs().Index, guestMAC)
+			k, err := openTapQueue(n.Link("vnet0").Attrs().Index, guestMAC)
 			n.Must(err)
 			defer k.close()
 			n.stamped(k)
 			n.sendOn("vnet0", slices.Repeat([][]byte{toGuest}, c.sent)...)
 			k.trim(time.Now().Add(-c.age), make([]byte, maxFrame))
-			if deaf := c.sent > maxTrim; k.deaf != deaf {
-				t.Errorf("it keeps nothing more: %v", k.deaf)
+			if muted := c.sent > maxTrim; k.muted != muted {
+				t.Errorf("it keeps nothing more: %v", k.muted)
 			}
 			n.Must(k.hold(time.Now().Add(-c.age)))
 			n.send(toGuest)
@@ -180,7 +180,7 @@ func TestTrim(t *testing.T) {
 // A frame that trim has looked at is not sent where the guest received it before its STOP.
 func TestTrimmedBeforeTheStop(t *testing.T) {
 	n := newNetwork(t)
-	k, err := openKeeper(n.Link("vnet0").Attrs().Index, guestMAC)
+	k, err := openTapQueue(n.Link("vnet0").Attrs().Index, guestMAC)
 	n.Must(err)
 	defer k.close()
 	n.stamped(k)
@@ -190,7 +190,7 @@ func TestTrimmedBeforeTheStop(t *testing.T) {
 		t.Fatal("trim has dropped a new frame")
 	}
 	n.Must(k.hold(time.Now()))
-	if k.holds() {
+	if !k.isEmpty() {
 		t.Error("kept a frame from before the STOP")
 	}
 }
@@ -198,7 +198,7 @@ func TestTrimmedBeforeTheStop(t *testing.T) {
 // What a busy guest received before its STOP leaves room for what comes after it.
 func TestABusyGuestLeavesRoom(t *testing.T) {
 	n := newNetwork(t)
-	k, err := openKeeper(n.Link("vnet0").Attrs().Index, guestMAC)
+	k, err := openTapQueue(n.Link("vnet0").Attrs().Index, guestMAC)
 	n.Must(err)
 	defer k.close()
 	n.stamped(k)
@@ -224,7 +224,7 @@ func TestNothingIsHandedOn(t *testing.T) {
 		do   func(n network, r *Relay)
 		want error
 	}{
-		"the guest is announced nowhere":  {do: func(n network, r *Relay) { r.Hold(time.Now()); n.send(toGuest); r.Pass() }, want: ErrUnheard},
+		"the guest is announced nowhere":  {do: func(n network, r *Relay) { r.Hold(time.Now()); n.send(toGuest); r.Pass() }, want: ErrNotLearned},
 		"nothing came":                    {do: func(n network, r *Relay) { r.Hold(time.Now()); r.Pass(); n.move(); n.announce() }},
 		"nothing came, announced nowhere": {do: func(n network, r *Relay) { r.Hold(time.Now()); r.Pass() }},
 		"it came before the stop": {do: func(n network, r *Relay) {
@@ -256,7 +256,7 @@ func TestNothingIsHandedOn(t *testing.T) {
 			r := n.relay()
 			c.do(n, r)
 			if passed, err := r.Close(t.Context()); passed != 0 || !errors.Is(err, c.want) {
-				t.Errorf("handed on %d frames, %v", passed, err)
+				t.Errorf("forwarded %d frames, %v", passed, err)
 			}
 		})
 	}
@@ -271,7 +271,7 @@ func TestCloseEndsWithItsContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if passed, err := r.Close(ctx); passed != 0 || err != nil {
-		t.Errorf("handed on %d frames, %v", passed, err)
+		t.Errorf("forwarded %d frames, %v", passed, err)
 	}
 }
 
@@ -328,7 +328,7 @@ func TestWhatIsKept(t *testing.T) {
 		"broadcast":            {ether(announce.MAC{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}, unix.ETH_P_IP), false},
 		"in a VLAN of its own": {ether(guestMAC, unix.ETH_P_IP, 0x81, 0, 0, 7), false},
 	} {
-		k, err := openKeeper(n.Link("vnet0").Attrs().Index, guestMAC)
+		k, err := openTapQueue(n.Link("vnet0").Attrs().Index, guestMAC)
 		n.Must(err)
 		n.send(c.frame)
 		n.in(n.guest, func() { n.sendOn("old", ether(guestMAC, unix.ETH_P_IP)) }) // the other way: it comes from the guest
@@ -339,7 +339,7 @@ func TestWhatIsKept(t *testing.T) {
 		if c.want && !bytes.Equal(frame[tagSize+vnetHeader:], c.frame) {
 			t.Errorf("%s: kept %x", name, frame)
 		}
-		if k.holds() {
+		if !k.isEmpty() {
 			t.Errorf("%s: kept more than that", name)
 		}
 		k.close()
@@ -349,7 +349,7 @@ func TestWhatIsKept(t *testing.T) {
 // What is kept is bounded, and the oldest is kept.
 func TestKeptIsBounded(t *testing.T) {
 	n := newNetwork(t)
-	k, err := openKeeper(n.Link("vnet0").Attrs().Index, guestMAC)
+	k, err := openTapQueue(n.Link("vnet0").Attrs().Index, guestMAC)
 	n.Must(err)
 	defer k.close()
 	s, err := announce.Open()

@@ -93,7 +93,7 @@ func (n network) in(namespace int, do func()) {
 }
 
 // card gives a device its addresses, and makes TCP over it one that never retransmits in the time of a test: what
-// arrives was handed on.
+// arrives was forwarded.
 func (n network) card(dev string, mac, other announce.MAC, addr, otherAddr string) {
 	n.Helper()
 	l := n.Link(dev)
@@ -149,8 +149,8 @@ func (n network) relay() *Relay {
 	n.Helper()
 	r, err := open(n.host, "vm1", guestXML, quiet())
 	n.Must(err)
-	if len(r.lines) != 1 {
-		n.Fatalf("%d cards have a relay", len(r.lines))
+	if len(r.cards) != 1 {
+		n.Fatalf("%d cards have a relay", len(r.cards))
 	}
 	n.Cleanup(func() { _, _ = r.Close(n.Context()) })
 	return r

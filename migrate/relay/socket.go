@@ -18,8 +18,8 @@ const (
 	// keepBytes bounds what is kept for one card. The kernel doubles it, and counts its own bookkeeping: some
 	// 8 MiB, or 10,000 small frames. Without CAP_NET_ADMIN the bound is that of net.core.rmem_max.
 	keepBytes = 4 << 20
-	// earlyBytes is the bound until hold. What a busy guest has received already fills it, and must leave room for what comes
-	// when the guest is stopped.
+	// earlyBytes is the bound until hold. What a busy guest has received already fills it, and must leave room for what
+	// comes when the guest is stopped.
 	earlyBytes = 2 << 20
 	// maxTrim is how many frames are dropped in one go while the guest still runs. A connection that sends so much has
 	// something that follows what is lost, and recovers without a relay.
@@ -31,9 +31,9 @@ const (
 // errStuck says that a device takes no more frames.
 var errStuck = errors.New("its queue stays full")
 
-// keeper is a packet socket at a guest's tap, with a filter before it. Its methods may be called by several
-// goroutines, but take and trim by one alone.
-type keeper struct {
+// tapQueue is the receive queue of a packet socket at a guest's tap, with a filter before it. Its methods may be called
+// by several goroutines, but take and trim by one alone.
+type tapQueue struct {
 	fd     int
 	all    []unix.SockFilter
 	first  []byte    // a frame that trim took and that is not too old, with room for a tag
@@ -42,22 +42,22 @@ type keeper struct {
 
 	mu     sync.Mutex
 	closed bool
-	deaf   bool      // nothing passes the filter
+	muted  bool      // nothing passes the filter
 	since  time.Time // what came earlier is not taken; zero before hold
 }
 
-// openKeeper makes a keeper, which keeps from here on. It needs CAP_NET_RAW.
-func openKeeper(tap int, mac announce.MAC) (*keeper, error) {
+// openTapQueue makes a tapQueue, which keeps frames from here on. It needs CAP_NET_RAW.
+func openTapQueue(tap int, mac announce.MAC) (*tapQueue, error) {
 	fd, err := packetSocket(unix.SOCK_NONBLOCK)
 	if err != nil {
 		return nil, err
 	}
-	k := &keeper{fd: fd, all: filter(mac), stamps: make([]byte, stampSize)}
-	if err = k.bound(earlyBytes); err == nil {
+	q := &tapQueue{fd: fd, all: filter(mac), stamps: make([]byte, stampSize)}
+	if err = q.bound(earlyBytes); err == nil {
 		err = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1)
 	}
 	if err == nil {
-		err = k.pass(k.all) // before the first frame
+		err = q.pass(q.all) // before the first frame
 	}
 	if err == nil {
 		err = unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: networkOrder(unix.ETH_P_ALL), Ifindex: tap})
@@ -66,86 +66,86 @@ func openKeeper(tap int, mac announce.MAC) (*keeper, error) {
 		_ = unix.Close(fd)
 		return nil, fmt.Errorf("set up a packet socket: %w", err)
 	}
-	return k, nil
+	return q, nil
 }
 
 // bound says how much is kept. What is there already counts, and stays.
-func (k *keeper) bound(bytes int) error {
-	if unix.SetsockoptInt(k.fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, bytes) == nil {
+func (q *tapQueue) bound(bytes int) error {
+	if unix.SetsockoptInt(q.fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, bytes) == nil {
 		return nil
 	}
-	return unix.SetsockoptInt(k.fd, unix.SOL_SOCKET, unix.SO_RCVBUF, bytes)
+	return unix.SetsockoptInt(q.fd, unix.SOL_SOCKET, unix.SO_RCVBUF, bytes)
 }
 
 // pass lets through what a filter takes.
-func (k *keeper) pass(program []unix.SockFilter) error {
-	return unix.SetsockoptSockFprog(k.fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER,
+func (q *tapQueue) pass(program []unix.SockFilter) error {
+	return unix.SetsockoptSockFprog(q.fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER,
 		&unix.SockFprog{Len: uint16(len(program)), Filter: &program[0]})
 }
 
 // hold has what came since then stay until it is taken. It takes microseconds.
-func (k *keeper) hold(since time.Time) error {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if k.closed {
+func (q *tapQueue) hold(since time.Time) error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.closed {
 		return nil
 	}
-	k.since = since
-	err := k.bound(keepBytes)
-	if k.deaf {
-		err = errors.Join(err, k.pass(k.all))
+	q.since = since
+	err := q.bound(keepBytes)
+	if q.muted {
+		err = errors.Join(err, q.pass(q.all))
 	}
 	if err != nil {
-		return fmt.Errorf("listen to the guest's device: %w", err)
+		return fmt.Errorf("receive from the guest's device: %w", err)
 	}
 	return nil
 }
 
 // trim drops what came before then, unless hold was called. Where that is so much that dropping it would cost the
 // node more than it is worth, nothing more is kept until hold.
-func (k *keeper) trim(before time.Time, buffer []byte) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if k.deaf || !k.since.IsZero() || k.first != nil && !k.came.Before(before) {
+func (q *tapQueue) trim(before time.Time, buffer []byte) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.muted || !q.since.IsZero() || q.first != nil && !q.came.Before(before) {
 		return
 	}
-	k.first = nil
+	q.first = nil
 	for range maxTrim {
-		frame, at, err := k.receive(buffer)
+		frame, at, err := q.receive(buffer)
 		if err != nil {
 			return
 		}
 		if !at.Before(before) {
-			k.first, k.came = bytes.Clone(frame), at
+			q.first, q.came = bytes.Clone(frame), at
 			return
 		}
 	}
-	k.deaf = k.pass([]unix.SockFilter{{Code: unix.BPF_RET | unix.BPF_K}}) == nil
+	q.muted = q.pass([]unix.SockFilter{{Code: unix.BPF_RET | unix.BPF_K}}) == nil
 }
 
 // next takes the oldest frame that is kept, with its header, and leaves room for a tag before it. The error is EAGAIN
 // where there is none. buffer is of maxFrame bytes.
-func (k *keeper) next(buffer []byte) (frame []byte, err error) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if first := k.first; first != nil {
-		k.first = nil
-		if !k.came.Before(k.since) {
+func (q *tapQueue) next(buffer []byte) (frame []byte, err error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if first := q.first; first != nil {
+		q.first = nil
+		if !q.came.Before(q.since) {
 			return first, nil
 		}
 	}
 	for {
-		frame, at, err := k.receive(buffer)
-		if err != nil || !at.Before(k.since) {
+		frame, at, err := q.receive(buffer)
+		if err != nil || !at.Before(q.since) {
 			return frame, err
 		}
 	}
 }
 
 // receive takes the oldest frame of the socket, and when it came.
-func (k *keeper) receive(buffer []byte) (frame []byte, at time.Time, err error) {
+func (q *tapQueue) receive(buffer []byte) (frame []byte, at time.Time, err error) {
 	for {
-		n, stamped, _, _, err := unix.Recvmsg(k.fd, buffer[tagSize:], k.stamps, unix.MSG_DONTWAIT|unix.MSG_TRUNC)
+		n, stamped, _, _, err := unix.Recvmsg(q.fd, buffer[tagSize:], q.stamps, unix.MSG_DONTWAIT|unix.MSG_TRUNC)
 		switch {
 		case errors.Is(err, unix.ENETDOWN), errors.Is(err, unix.EINTR):
 			continue // told once, when the tap is gone; what was kept is there
@@ -154,7 +154,7 @@ func (k *keeper) receive(buffer []byte) (frame []byte, at time.Time, err error) 
 		case tagSize+n > len(buffer):
 			return nil, at, fmt.Errorf("a frame of %d bytes is too long", n)
 		}
-		return buffer[:tagSize+n], stampOf(k.stamps[:stamped]), nil
+		return buffer[:tagSize+n], stampOf(q.stamps[:stamped]), nil
 	}
 }
 
@@ -170,28 +170,32 @@ func stampOf(control []byte) time.Time {
 	return time.Unix(int64(binary.NativeEndian.Uint64(data)), int64(binary.NativeEndian.Uint64(data[8:])))
 }
 
-// holds tells whether a frame is kept. It takes it.
-func (k *keeper) holds() bool {
-	_, err := k.next(make([]byte, maxFrame))
-	return !errors.Is(err, unix.EAGAIN)
+// isEmpty reports whether no frame is kept. It takes one.
+func (q *tapQueue) isEmpty() bool {
+	_, err := q.next(make([]byte, maxFrame))
+	return errors.Is(err, unix.EAGAIN)
 }
 
-func (k *keeper) close() {
-	k.mu.Lock()
-	k.closed = true
-	k.mu.Unlock()
-	_ = unix.Close(k.fd)
+func (q *tapQueue) close() {
+	q.mu.Lock()
+	q.closed = true
+	q.mu.Unlock()
+	_ = unix.Close(q.fd)
 }
 
 // filter takes the segments of TCP that leave at a device for mac, without a tag. Addresses and offsets are those of
 // linux/filter.h. The protocol of an IPv6 packet with further headers is not looked for.
 func filter(mac announce.MAC) []unix.SockFilter {
 	const (
-		load4, load2, load1 = unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, unix.BPF_LD | unix.BPF_H | unix.BPF_ABS, unix.BPF_LD | unix.BPF_B | unix.BPF_ABS
-		equal, always, end  = unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, unix.BPF_JMP | unix.BPF_JA, unix.BPF_RET | unix.BPF_K
-		auxiliary           = 0xfffff000 // SKF_AD_OFF
-		packetType          = auxiliary + 4
-		vlanPresent         = auxiliary + 48
+		load4       = unix.BPF_LD | unix.BPF_W | unix.BPF_ABS
+		load2       = unix.BPF_LD | unix.BPF_H | unix.BPF_ABS
+		load1       = unix.BPF_LD | unix.BPF_B | unix.BPF_ABS
+		equal       = unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K
+		always      = unix.BPF_JMP | unix.BPF_JA
+		end         = unix.BPF_RET | unix.BPF_K
+		auxiliary   = 0xfffff000 // SKF_AD_OFF
+		packetType  = auxiliary + 4
+		vlanPresent = auxiliary + 48
 	)
 	return []unix.SockFilter{
 		{Code: load2, K: packetType},

@@ -53,7 +53,7 @@ func TestTaggedOnTheWire(t *testing.T) {
 	n.leaveChecksums("up")
 	client, guest := n.connect()
 	n.exchange(client, guest, 1<<20)
-	keep, err := openKeeper(n.Link("vnet0").Attrs().Index, guestMAC)
+	keep, err := openTapQueue(n.Link("vnet0").Attrs().Index, guestMAC)
 	n.Must(err)
 	defer keep.close()
 	const size = 20_000

@@ -71,7 +71,7 @@ func (g *Observer) Look(ctx context.Context) Observation {
 
 // look asks libvirt first: a guest that ends in between is then seen by libvirt only, and the next look decides.
 func (g *Observer) look(ctx context.Context) Observation {
-	o, trusted := g.askLibvirt(ctx), g.Driver().Can(libvirt.CanKnowState)
+	o, trusted := g.askLibvirt(ctx), g.Driver().TracksProcess
 	if g.SkipProcesses && trusted && o.Libvirt.decidesAlone() {
 		o.Proc = ProcUnasked
 	} else {
@@ -99,7 +99,7 @@ func (g *Observer) askLibvirt(ctx context.Context) Observation {
 	default:
 		o.Libvirt, o.Status = StateOf(status), status
 		isPaused := o.Libvirt == PausedUser || o.Libvirt == PausedUnknown
-		if isPaused && !g.Driver().Can(libvirt.CanKnowState) && !g.IsNoted() {
+		if isPaused && !g.Driver().TracksProcess && !g.IsNoted() {
 			o.Libvirt = PausedStartingUp
 		}
 	}

@@ -3,8 +3,6 @@ package observe
 import (
 	"context"
 	"time"
-
-	"github.com/vmferry/vmferry/migrate/libvirt"
 )
 
 // PollInterval is the pause between two looks at a guest.
@@ -60,7 +58,7 @@ func (g *Observer) WaitReboot(ctx context.Context, o Observation, end time.Time)
 	isAway := func(o Observation) bool {
 		return o.IsGone() && (o.IsListed() || g.IsNoted() && time.Since(began) < rebootTime)
 	}
-	if g.Driver().Can(libvirt.CanKeepGuest) || !isAway(o) {
+	if g.Driver().TracksProcess || !isAway(o) {
 		return o
 	}
 	g.Log.Infof("the guest is not here for the moment, maybe as it reboots: %s", o)

@@ -13,8 +13,6 @@ import (
 )
 
 const (
-	opOpen = "connect"
-
 	// A connection without a sign of life for keepaliveInterval × (keepaliveCount+1)
 	// is closed by the library, which ends the calls that hang in it. Migrations of busy
 	// hosts were seen to leave a daemon silent for several seconds: do not go lower.
@@ -28,6 +26,27 @@ const (
 // Conn is a connection to one libvirt daemon. Its methods may be called from
 // several goroutines at once. After Close they fail with [libvirt.ErrConnect].
 type Conn struct {
+	*session
+	Domains
+	Migrations
+	Node
+	Storage
+}
+
+// The parts of a Conn, by what they are about.
+type (
+	// Domains asks for the host's domains, and starts and stops them.
+	Domains struct{ *session }
+	// Migrations moves a domain to another host, and measures one that is to be moved.
+	Migrations struct{ *session }
+	// Node asks for the host itself, and for its networks.
+	Node struct{ *session }
+	// Storage looks for images and other files of the host, and makes and removes images in its storage pools.
+	Storage struct{ *session }
+)
+
+// session is the connection itself, and the calls that are under way in it.
+type session struct {
 	uri string
 	lv  *lv.Connect
 
@@ -40,11 +59,23 @@ type Conn struct {
 	agents atomic.Int32 // guest agents that are asked now
 }
 
+// newConn is not connected.
+func newConn(uri string) *Conn {
+	s := &session{uri: uri}
+	return &Conn{s, Domains{s}, Migrations{s}, Node{s}, Storage{s}}
+}
+
+// pathWords are a host's messages for two errors, without the path: libvirt sends no errno, and translates the text.
+type pathWords struct {
+	mu                     sync.Mutex
+	notDirectory, notThere string
+}
+
 // Open connects to the libvirt daemon at uri, read-write. It returns at the
 // context's end even when the daemon accepts and never answers. A URI that [libvirt.CheckURI] refuses is not
 // opened. All its errors are [libvirt.ErrConnect].
 func Open(ctx context.Context, uri string) (*Conn, error) {
-	c := &Conn{uri: uri}
+	c := newConn(uri)
 	if err := ctx.Err(); err != nil {
 		return nil, late(opOpen, uri, "", err)
 	}
@@ -85,16 +116,16 @@ func Opener[I any](as func(*Conn) I) func(ctx context.Context, uri string) (I, e
 	}
 }
 
-func (c *Conn) connect() error {
+func (s *session) connect() error {
 	if err := startEvents(); err != nil {
 		return err
 	}
 	return retryLoad(func() error {
-		conn, err := lv.NewConnect(c.uri)
+		conn, err := lv.NewConnect(s.uri)
 		if err != nil {
 			return err
 		}
-		c.lv = conn
+		s.lv = conn
 		// Drivers without a daemon (test, esx) have no keepalive, and need none.
 		_ = retryLoad(func() error { return conn.SetKeepAlive(keepaliveInterval, keepaliveCount) })
 		return nil
@@ -127,33 +158,33 @@ func (c *Conn) Close() error {
 	return nil
 }
 
-func (c *Conn) enter(op, domain string) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.closed {
-		return &libvirt.Error{Op: op, URI: c.uri, Domain: domain, Message: "the connection was closed", Kind: libvirt.ErrConnect}
+func (s *session) enter(op, domain string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return &libvirt.Error{Op: op, URI: s.uri, Domain: domain, Message: "the connection was closed", Kind: libvirt.ErrConnect}
 	}
-	c.calls++
+	s.calls++
 	return nil
 }
 
-func (c *Conn) leave() {
-	c.mu.Lock()
-	c.calls--
-	last := c.closed && c.calls == 0
-	c.mu.Unlock()
+func (s *session) leave() {
+	s.mu.Lock()
+	s.calls--
+	last := s.closed && s.calls == 0
+	s.mu.Unlock()
 	if last {
-		_, _ = c.lv.Close() // Close was called while we were in C
+		_, _ = s.lv.Close() // Close was called while we were in C
 	}
 }
 
 // call makes the C calls in f, and returns when they do or when ctx ends.
-func call[T any](ctx context.Context, c *Conn, op, domain string, f func() (T, error)) (T, error) {
+func call[T any](ctx context.Context, s *session, op, domain string, f func() (T, error)) (T, error) {
 	var zero T
 	if err := ctx.Err(); err != nil {
-		return zero, late(op, c.uri, domain, err)
+		return zero, late(op, s.uri, domain, err)
 	}
-	if err := c.enter(op, domain); err != nil {
+	if err := s.enter(op, domain); err != nil {
 		return zero, err
 	}
 	type result struct {
@@ -162,7 +193,7 @@ func call[T any](ctx context.Context, c *Conn, op, domain string, f func() (T, e
 	}
 	done := make(chan result, 1)
 	go func() {
-		defer c.leave()
+		defer s.leave()
 		var r result
 		r.err = retryLoad(func() (err error) { r.value, err = f(); return err })
 		done <- r
@@ -170,20 +201,26 @@ func call[T any](ctx context.Context, c *Conn, op, domain string, f func() (T, e
 	select {
 	case r := <-done:
 		if r.err != nil {
-			return zero, wrap(op, c.uri, domain, r.err)
+			return zero, wrap(op, s.uri, domain, r.err)
 		}
 		return r.value, nil
 	case <-ctx.Done():
-		returned := leftBehind(c.uri)
+		returned := leftBehind(s.uri)
 		go func() { <-done; returned() }()
-		return zero, late(op, c.uri, domain, ctx.Err())
+		return zero, late(op, s.uri, domain, ctx.Err())
 	}
 }
 
+// do is call for calls that return only an error.
+func do(ctx context.Context, s *session, op, domain string, f func() error) error {
+	_, err := call(ctx, s, op, domain, func() (struct{}, error) { return struct{}{}, f() })
+	return err
+}
+
 // withDomain looks the domain up, by its name or its [libvirt.Ref], and calls f with it.
-func withDomain[T any](ctx context.Context, c *Conn, op, name string, f func(*lv.Domain) (T, error)) (T, error) {
-	return call(ctx, c, op, name, func() (T, error) {
-		dom, err := c.lookup(name)
+func withDomain[T any](ctx context.Context, s *session, op, name string, f func(*lv.Domain) (T, error)) (T, error) {
+	return call(ctx, s, op, name, func() (T, error) {
+		dom, err := s.lookup(name)
 		if err != nil {
 			var zero T
 			return zero, err
@@ -194,17 +231,17 @@ func withDomain[T any](ctx context.Context, c *Conn, op, name string, f func(*lv
 }
 
 // lookup finds a domain by what a Ref has of it.
-func (c *Conn) lookup(ref string) (*lv.Domain, error) {
+func (s *session) lookup(ref string) (*lv.Domain, error) {
 	name, uuid := libvirt.SplitRef(ref)
 	if uuid != "" {
-		return c.lv.LookupDomainByUUIDString(uuid)
+		return s.lv.LookupDomainByUUIDString(uuid)
 	}
-	return c.lv.LookupDomainByName(name)
+	return s.lv.LookupDomainByName(name)
 }
 
 // doDomain is withDomain for calls that return only an error.
-func doDomain(ctx context.Context, c *Conn, op, name string, f func(*lv.Domain) error) error {
-	_, err := withDomain(ctx, c, op, name, func(d *lv.Domain) (struct{}, error) { return struct{}{}, f(d) })
+func doDomain(ctx context.Context, s *session, op, name string, f func(*lv.Domain) error) error {
+	_, err := withDomain(ctx, s, op, name, func(d *lv.Domain) (struct{}, error) { return struct{}{}, f(d) })
 	return err
 }
 

@@ -2,7 +2,8 @@
 // deadlines and typed errors to libvirt's C library and holds no policy.
 //
 // Start with [Open], which connects to a URI such as "qemu:///system" or
-// "qemu+tcp://node2/system", and ask a [Conn] about domains by name.
+// "qemu+tcp://node2/system", and ask a [Conn] about domains by name. What it can be asked
+// is in its parts: [Domains], [Migrations], [Node] and [Storage].
 //
 // # Deadlines
 //

@@ -11,13 +11,13 @@ import (
 )
 
 // Hostname is the name that the daemon's host gives itself.
-func (c *Conn) Hostname(ctx context.Context) (string, error) {
-	return call(ctx, c, "hostname", "", c.lv.GetHostname)
+func (c Node) Hostname(ctx context.Context) (string, error) {
+	return call(ctx, c.session, "hostname", "", c.lv.GetHostname)
 }
 
 // Active lists the names of all active domains, in no order. Xen's Domain-0 is the host itself, and none of them.
-func (c *Conn) Active(ctx context.Context) ([]string, error) {
-	return call(ctx, c, "list", "", func() ([]string, error) {
+func (c Domains) Active(ctx context.Context) ([]string, error) {
+	return call(ctx, c.session, "list", "", func() ([]string, error) {
 		doms, err := c.lv.ListAllDomains(lv.CONNECT_LIST_DOMAINS_ACTIVE)
 		if err != nil {
 			return nil, err
@@ -41,8 +41,8 @@ func (c *Conn) Active(ctx context.Context) ([]string, error) {
 
 // Busy lists the names of the domains that have a job under way, in no order (virDomainGetJobInfo). One that vanishes
 // meanwhile has none.
-func (c *Conn) Busy(ctx context.Context) ([]string, error) {
-	return call(ctx, c, "list the jobs", "", func() ([]string, error) {
+func (c Domains) Busy(ctx context.Context) ([]string, error) {
+	return call(ctx, c.session, "list the jobs", "", func() ([]string, error) {
 		doms, err := c.lv.ListAllDomains(0)
 		if err != nil {
 			return nil, err
@@ -62,8 +62,8 @@ func (c *Conn) Busy(ctx context.Context) ([]string, error) {
 // Status asks for one domain. The error is [libvirt.ErrNoDomain] when libvirt answered and
 // knows none of that name; a domain that vanishes between two of the questions is
 // reported so too.
-func (c *Conn) Status(ctx context.Context, name string) (libvirt.Status, error) {
-	return withDomain(ctx, c, "status", name, func(d *lv.Domain) (libvirt.Status, error) {
+func (c Domains) Status(ctx context.Context, name string) (libvirt.Status, error) {
+	return withDomain(ctx, c.session, "status", name, func(d *lv.Domain) (libvirt.Status, error) {
 		state, reason, err := d.GetState()
 		if err != nil {
 			return libvirt.Status{}, err
@@ -87,26 +87,25 @@ func (c *Conn) Status(ctx context.Context, name string) (libvirt.Status, error) 
 
 // Create starts a domain from its XML: a transient one, or the defined one of the
 // same name and UUID. It never defines nor undefines anything (virDomainCreateXML).
-func (c *Conn) Create(ctx context.Context, xml string) error {
-	_, err := call(ctx, c, "create", "", func() (struct{}, error) {
+func (c Domains) Create(ctx context.Context, xml string) error {
+	return do(ctx, c.session, "create", "", func() error {
 		d, err := c.lv.DomainCreateXML(xml, 0)
 		if err != nil {
-			return struct{}{}, err
+			return err
 		}
-		return struct{}{}, d.Free()
+		return d.Free()
 	})
-	return err
 }
 
 // Shutdown asks the guest to shut down and does not wait for it. mode is how: one of
 // [libvirt.ShutdownModes], or several with commas between, of which the driver takes the
 // one that it can do; "" leaves it to the driver (virDomainShutdownFlags). Another mode is an error.
-func (c *Conn) Shutdown(ctx context.Context, name, mode string) error {
+func (c Domains) Shutdown(ctx context.Context, name, mode string) error {
 	flags, err := shutdownFlags(mode)
 	if err != nil {
 		return fmt.Errorf("shut down domain %q: %w", name, err)
 	}
-	return doDomain(ctx, c, "shutdown", name, func(d *lv.Domain) error { return d.ShutdownFlags(flags) })
+	return doDomain(ctx, c.session, "shutdown", name, func(d *lv.Domain) error { return d.ShutdownFlags(flags) })
 }
 
 func shutdownFlags(modes string) (lv.DomainShutdownFlags, error) {
@@ -133,37 +132,35 @@ func shutdownFlags(modes string) (lv.DomainShutdownFlags, error) {
 
 // Destroy stops the domain at once, as pulling the plug does: without the graceful
 // flag, so that libvirt kills a hypervisor process that does not end.
-func (c *Conn) Destroy(ctx context.Context, name string) error {
-	return doDomain(ctx, c, "destroy", name, func(d *lv.Domain) error {
+func (c Domains) Destroy(ctx context.Context, name string) error {
+	return doDomain(ctx, c.session, "destroy", name, func(d *lv.Domain) error {
 		return d.DestroyFlags(lv.DOMAIN_DESTROY_DEFAULT)
 	})
 }
 
 // Resume lets a paused domain's processors run again.
-func (c *Conn) Resume(ctx context.Context, name string) error {
-	return doDomain(ctx, c, "resume", name, (*lv.Domain).Resume)
+func (c Domains) Resume(ctx context.Context, name string) error {
+	return doDomain(ctx, c.session, "resume", name, (*lv.Domain).Resume)
 }
 
 // XML is the live description of an active domain, or the definition of an
 // inactive one, without secrets.
-func (c *Conn) XML(ctx context.Context, name string) (string, error) {
-	return withDomain(ctx, c, "describe", name, func(d *lv.Domain) (string, error) {
-		return d.GetXMLDesc(0)
-	})
+func (c Domains) XML(ctx context.Context, name string) (string, error) {
+	return withDomain(ctx, c.session, "describe", name, func(d *lv.Domain) (string, error) { return d.GetXMLDesc(0) })
 }
 
 // Capabilities is the XML that describes the host: its UUID, processor and
 // the guests that it can run (libvirt's formatcaps page).
-func (c *Conn) Capabilities(ctx context.Context) (string, error) {
-	return call(ctx, c, "capabilities", "", c.lv.GetCapabilities)
+func (c Node) Capabilities(ctx context.Context) (string, error) {
+	return call(ctx, c.session, "capabilities", "", c.lv.GetCapabilities)
 }
 
 // FreeMemory is the memory in bytes that the host could give to a new guest: free
 // pages and those that only cache files. Drivers that cannot tell these apart count
 // free pages alone. Where Xen's dom0 gives up memory for guests, nobody can tell how much: that
 // is [libvirt.ErrUnsupported].
-func (c *Conn) FreeMemory(ctx context.Context) (uint64, error) {
-	return call(ctx, c, "free memory", "", func() (uint64, error) {
+func (c Node) FreeMemory(ctx context.Context) (uint64, error) {
+	return call(ctx, c.session, "free memory", "", func() (uint64, error) {
 		stats, err := c.lv.GetMemoryStats(lv.NODE_MEMORY_STATS_ALL_CELLS, 0)
 		switch {
 		case err == nil && stats.AvailableSet:
@@ -183,8 +180,8 @@ const dom0Slack = 64 << 10 // KiB
 
 // dom0Yields tells whether the host is Xen's with a dom0 whose memory is not fixed (dom0_mem=…,max:…): libxl takes from
 // it what a new guest needs.
-func (c *Conn) dom0Yields() bool {
-	if !libvirt.DriverOf(c.uri).FixedMemory() {
+func (c Node) dom0Yields() bool {
+	if !libvirt.DriverOf(c.uri).FixedMemory {
 		return false
 	}
 	dom0, err := c.lv.LookupDomainById(0)
@@ -201,8 +198,8 @@ func (c *Conn) dom0Yields() bool {
 //
 // Source: virConnectCompareHypervisorCPU. The older virConnectCompareCPU asks the
 // bare host, and calls guests incompatible for features that QEMU emulates.
-func (c *Conn) CompareCPU(ctx context.Context, m libvirt.Machine, cpuXML string) (compatible bool, err error) {
-	return call(ctx, c, "compare CPU", "", func() (bool, error) {
+func (c Node) CompareCPU(ctx context.Context, m libvirt.Machine, cpuXML string) (compatible bool, err error) {
+	return call(ctx, c.session, "compare CPU", "", func() (bool, error) {
 		result, err := c.lv.CompareHypervisorCPU("", m.Arch, m.Type, m.VirtType, cpuXML, 0)
 		return result == lv.CPU_COMPARE_IDENTICAL || result == lv.CPU_COMPARE_SUPERSET, err
 	})

@@ -10,6 +10,9 @@ import (
 	"github.com/vmferry/vmferry/migrate/libvirt"
 )
 
+// opOpen is what an error of Open says was attempted.
+const opOpen = "connect"
+
 const missingLibrary = "libvirt's library is not installed: apt install libvirt0"
 
 // wrap turns what the binding returned into an *libvirt.Error.

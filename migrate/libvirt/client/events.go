@@ -10,24 +10,6 @@ import (
 	"github.com/vmferry/vmferry/migrate/libvirt"
 )
 
-// startEvents registers libvirt's default event loop, which must happen before the
-// first connection is made, and runs it for the life of the process. A failure
-// is remembered: without the library nothing else can work either.
-var startEvents = sync.OnceValue(func() error {
-	if err := lv.EventRegisterDefaultImpl(); err != nil {
-		return err
-	}
-	go func() {
-		for {
-			if err := lv.EventRunDefaultImpl(); err != nil {
-				// Never seen; do not spin if it should come.
-				time.Sleep(100 * time.Millisecond)
-			}
-		}
-	}()
-	return nil
-})
-
 // watched are the events that tell how a migration goes.
 const watched = "^(STOP|RESUME|RESET|SHUTDOWN|MIGRATION|MIGRATION_PASS|GUEST_PANICKED)$"
 
@@ -38,7 +20,7 @@ const watched = "^(STOP|RESUME|RESET|SHUTDOWN|MIGRATION|MIGRATION_PASS|GUEST_PAN
 // When the connection breaks no more events come, and nobody says so.
 //
 // Source: virConnectDomainQemuMonitorEventRegister, which does not taint the domain.
-func (c *Conn) Watch(ctx context.Context, name string, f func(libvirt.Event)) (stop func(), err error) {
+func (c Migrations) Watch(ctx context.Context, name string, f func(libvirt.Event)) (stop func(), err error) {
 	callback := func(_ *lv.Connect, d *lv.Domain, e *lv.DomainQemuMonitorEvent) {
 		received := time.Now()
 		if got, err := d.GetName(); err != nil || got != name { // local, no round trip
@@ -46,7 +28,7 @@ func (c *Conn) Watch(ctx context.Context, name string, f func(libvirt.Event)) (s
 		}
 		f(libvirt.Event{Name: e.Event, Seconds: e.Seconds, Micros: e.Micros, Details: e.Details, Received: received})
 	}
-	id, err := call(ctx, c, "watch", name, func() (int, error) {
+	id, err := call(ctx, c.session, "watch", name, func() (int, error) {
 		return c.lv.DomainQemuMonitorEventRegister(nil, watched, callback, lv.CONNECT_DOMAIN_QEMU_MONITOR_EVENT_REGISTER_REGEX)
 	})
 	if err != nil {
@@ -55,10 +37,8 @@ func (c *Conn) Watch(ctx context.Context, name string, f func(libvirt.Event)) (s
 	return sync.OnceFunc(func() { c.unwatch(name, id) }), nil
 }
 
-func (c *Conn) unwatch(name string, id int) {
+func (c Migrations) unwatch(name string, id int) {
 	ctx, cancel := context.WithTimeout(context.Background(), closeWait)
 	defer cancel()
-	_, _ = call(ctx, c, "unwatch", name, func() (struct{}, error) {
-		return struct{}{}, c.lv.DomainQemuEventDeregister(id)
-	})
+	_ = do(ctx, c.session, "unwatch", name, func() error { return c.lv.DomainQemuEventDeregister(id) })
 }

@@ -22,10 +22,10 @@ const maxAgents = 2
 //
 // Source: VIR_DOMAIN_EVENT_ID_LIFECYCLE, virConnectDomainQemuMonitorEventRegister,
 // virConnectRegisterCloseCallback. None of these taints a domain.
-func (c *Conn) Follow(ctx context.Context, f func(domain string, t libvirt.Turn)) (lost <-chan struct{}, stop func(), err error) {
+func (c Domains) Follow(ctx context.Context, f func(domain string, t libvirt.Turn)) (lost <-chan struct{}, stop func(), err error) {
 	gone := make(chan struct{})
 	closed := sync.OnceFunc(func() { close(gone) })
-	ends, err := call(ctx, c, "follow", "", func() ([]func() error, error) {
+	ends, err := call(ctx, c.session, "follow", "", func() ([]func() error, error) {
 		ends, err := c.register(f, closed)
 		if err == nil {
 			err = ctx.Err() // nobody waits any more
@@ -42,7 +42,7 @@ func (c *Conn) Follow(ctx context.Context, f func(domain string, t libvirt.Turn)
 }
 
 // register asks for the events, and gives what ends each; also with an error.
-func (c *Conn) register(f func(string, libvirt.Turn), closed func()) (ends []func() error, err error) {
+func (c Domains) register(f func(string, libvirt.Turn), closed func()) (ends []func() error, err error) {
 	err = c.lv.RegisterCloseCallback(func(*lv.Connect, lv.ConnectCloseReason) { closed() })
 	switch {
 	case err == nil:
@@ -72,8 +72,8 @@ func (c *Conn) register(f func(string, libvirt.Turn), closed func()) (ends []fun
 }
 
 // unsupported tells whether the driver does not know a call.
-func (c *Conn) unsupported(err error) bool {
-	return err != nil && errors.Is(wrap("follow", c.uri, "", err), libvirt.ErrUnsupported)
+func (s *session) unsupported(err error) bool {
+	return err != nil && errors.Is(wrap("follow", s.uri, "", err), libvirt.ErrUnsupported)
 }
 
 func tell(f func(string, libvirt.Turn), d *lv.Domain, t libvirt.Turn) {
@@ -115,12 +115,12 @@ func started(how lv.DomainEventStartedDetailType) libvirt.Turn {
 
 // unfollow ends what Follow began. With the connection broken there is nothing to end but our own
 // part, which libvirt does all the same.
-func (c *Conn) unfollow(ends []func() error) {
+func (c Domains) unfollow(ends []func() error) {
 	ctx, cancel := context.WithTimeout(context.Background(), closeWait)
 	defer cancel()
-	_, _ = call(ctx, c, "unfollow", "", func() (struct{}, error) {
+	_ = do(ctx, c.session, "unfollow", "", func() error {
 		undo(ends)
-		return struct{}{}, nil
+		return nil
 	})
 }
 
@@ -137,8 +137,8 @@ func undo(ends []func() error) {
 //
 // libvirt waits without a limit for an agent that has answered guest-sync, and serves five calls of a connection at a
 // time (max_client_requests): so no more than two agents are asked at once, and a third call fails.
-func (c *Conn) InterfaceAddresses(ctx context.Context, name string, source libvirt.AddressSource) ([]libvirt.CardAddresses, error) {
-	return withDomain(ctx, c, "ask the addresses of", name, func(d *lv.Domain) ([]libvirt.CardAddresses, error) {
+func (c Domains) InterfaceAddresses(ctx context.Context, name string, source libvirt.AddressSource) ([]libvirt.CardAddresses, error) {
+	return withDomain(ctx, c.session, "ask the addresses of", name, func(d *lv.Domain) ([]libvirt.CardAddresses, error) {
 		if source == libvirt.FromAgent {
 			defer c.agents.Add(-1)
 			if c.agents.Add(1) > maxAgents {

@@ -193,7 +193,7 @@ func TestCallReturnsAtDeadlineAndClosesLater(t *testing.T) {
 	entered, release, left := make(chan struct{}), make(chan struct{}), make(chan struct{})
 	failed := make(chan error, 1)
 	go func() {
-		_, err := call(ctx, c, "hang", "test", func() (int, error) {
+		_, err := call(ctx, c.session, "hang", "test", func() (int, error) {
 			close(entered)
 			<-release
 			// The connection must still be there although Close was called.

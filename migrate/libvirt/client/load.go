@@ -14,9 +14,9 @@ import (
 // [Conn.Load] has the result when span is over. span counts in whole seconds from 1 to 60. QEMU
 // samples pages for it, which costs the guest next to nothing
 // (virDomainStartDirtyRateCalc, libvirt 7.2). The call fails while another measurement is under way.
-func (c *Conn) StartDirtyRate(ctx context.Context, name string, span time.Duration) error {
+func (c Migrations) StartDirtyRate(ctx context.Context, name string, span time.Duration) error {
 	seconds := min(max(int((span+time.Second-1)/time.Second), 1), 60)
-	return doDomain(ctx, c, "measure the dirty rate of", name, func(d *lv.Domain) error {
+	return doDomain(ctx, c.session, "measure the dirty rate of", name, func(d *lv.Domain) error {
 		return d.StartDirtyRateCalc(seconds, lv.DOMAIN_DIRTYRATE_MODE_PAGE_SAMPLING)
 	})
 }
@@ -24,8 +24,8 @@ func (c *Conn) StartDirtyRate(ctx context.Context, name string, span time.Durati
 // Load asks what the domain would give a migration to carry. A domain that is busy with another
 // job answers with what libvirt knows already (virDomainListGetStats). Of a driver without these statistics
 // the domain's memory is all that is known (virDomainGetInfo).
-func (c *Conn) Load(ctx context.Context, name string) (libvirt.Load, error) {
-	return withDomain(ctx, c, "ask the load of", name, func(d *lv.Domain) (libvirt.Load, error) {
+func (c Migrations) Load(ctx context.Context, name string) (libvirt.Load, error) {
+	return withDomain(ctx, c.session, "ask the load of", name, func(d *lv.Domain) (libvirt.Load, error) {
 		all, err := c.lv.GetAllDomainStats([]*lv.Domain{d}, lv.DOMAIN_STATS_BALLOON|lv.DOMAIN_STATS_DIRTYRATE, lv.CONNECT_GET_ALL_DOMAINS_STATS_NOWAIT)
 		var load libvirt.Load
 		for i := range all {

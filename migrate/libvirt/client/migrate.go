@@ -17,26 +17,26 @@ import (
 //
 // It returns when the migration ended. When ctx ends first it returns, and the migration goes
 // on: use AbortJob. An error does not prove that the domain stayed.
-func (c *Conn) MigrateToURI3(ctx context.Context, name, dconnURI string, p libvirt.MigrateParams) error {
+func (c Migrations) MigrateToURI3(ctx context.Context, name, dconnURI string, p libvirt.MigrateParams) error {
 	return c.migrate(ctx, "migrate", name, dconnURI, "", p)
 }
 
 // migrate is MigrateToURI3 with a description for the target, where that is not empty.
-func (c *Conn) migrate(ctx context.Context, op, name, dconnURI, destXML string, p libvirt.MigrateParams) error {
+func (c Migrations) migrate(ctx context.Context, op, name, dconnURI, destXML string, p libvirt.MigrateParams) error {
 	if err := libvirt.CheckURI(dconnURI); err != nil {
 		return refused(op, c.uri, name, err)
 	}
 	flags, params := migration(p, libvirt.DriverOf(c.uri))
 	params.DestXML, params.DestXMLSet = destXML, destXML != ""
 	if !p.Managed {
-		return doDomain(ctx, c, op, name, func(d *lv.Domain) error { return d.MigrateToURI3(dconnURI, &params, flags) })
+		return doDomain(ctx, c.session, op, name, func(d *lv.Domain) error { return d.MigrateToURI3(dconnURI, &params, flags) })
 	}
 	target, err := Open(ctx, dconnURI)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = target.Close() }() // while the call is abandoned, its last user closes it
-	return doDomain(ctx, c, op, name, func(d *lv.Domain) error {
+	return doDomain(ctx, c.session, op, name, func(d *lv.Domain) error {
 		if err := target.enter(op, name); err != nil {
 			return err
 		}
@@ -53,7 +53,7 @@ func (c *Conn) migrate(ctx context.Context, op, name, dconnURI, destXML string, 
 // here for every migration is left out where the driver refuses it.
 func migration(p libvirt.MigrateParams, driver libvirt.Driver) (lv.DomainMigrateFlags, lv.DomainMigrateParameters) {
 	flags := lv.MIGRATE_LIVE | lv.MIGRATE_PEER2PEER
-	if driver.Can(libvirt.CanHeedDisks) {
+	if driver.JobControl {
 		flags |= lv.MIGRATE_ABORT_ON_ERROR
 	}
 	for _, f := range []struct {
@@ -102,9 +102,9 @@ func migration(p libvirt.MigrateParams, driver libvirt.Driver) (lv.DomainMigrate
 // SetMaxDowntime sets how long the last copy may take, with the guest paused, before
 // QEMU dares to switch over. It works on a running domain before a migration as well
 // as during one. Resolution is a millisecond, and 1 ms the least.
-func (c *Conn) SetMaxDowntime(ctx context.Context, name string, limit time.Duration) error {
+func (c Migrations) SetMaxDowntime(ctx context.Context, name string, limit time.Duration) error {
 	ms := uint64(max(limit.Milliseconds(), 1))
-	return doDomain(ctx, c, "set downtime limit of", name, func(d *lv.Domain) error {
+	return doDomain(ctx, c.session, "set downtime limit of", name, func(d *lv.Domain) error {
 		return d.MigrateSetMaxDowntime(ms, 0)
 	})
 }
@@ -113,51 +113,51 @@ func (c *Conn) SetMaxDowntime(ctx context.Context, name string, limit time.Durat
 // phase: the guest goes on at the target at once, and gets the pages that are missing there as it
 // touches them. From here it cannot be aborted, and both hosts are needed until it is
 // done (virDomainMigrateStartPostCopy). It returns when the switch was asked for.
-func (c *Conn) StartPostCopy(ctx context.Context, name string) error {
-	return doDomain(ctx, c, "switch to post-copy the migration of", name, func(d *lv.Domain) error {
+func (c Migrations) StartPostCopy(ctx context.Context, name string) error {
+	return doDomain(ctx, c.session, "switch to post-copy the migration of", name, func(d *lv.Domain) error {
 		return d.MigrateStartPostCopy(0)
 	})
 }
 
 // SetMaxSpeed bounds what a migration may send, in MiB/s, of one under way or of those to come;
 // postCopy bounds that phase, where 0 is no limit, in place of the one before (virDomainMigrateSetMaxSpeed).
-func (c *Conn) SetMaxSpeed(ctx context.Context, name string, mibs uint64, postCopy bool) error {
+func (c Migrations) SetMaxSpeed(ctx context.Context, name string, mibs uint64, postCopy bool) error {
 	var flags lv.DomainMigrateMaxSpeedFlags
 	if postCopy {
 		flags = lv.MIGRATE_MAX_SPEED_POSTCOPY
 	}
-	return doDomain(ctx, c, "set migration speed of", name, func(d *lv.Domain) error {
+	return doDomain(ctx, c.session, "set migration speed of", name, func(d *lv.Domain) error {
 		return d.MigrateSetMaxSpeed(mibs, flags)
 	})
 }
 
 // AbortJob asks libvirt to stop the domain's migration. The migration call then
 // returns an error and the domain goes on at the source.
-func (c *Conn) AbortJob(ctx context.Context, name string) error {
-	return doDomain(ctx, c, "abort migration of", name, (*lv.Domain).AbortJob)
+func (c Migrations) AbortJob(ctx context.Context, name string) error {
+	return doDomain(ctx, c.session, "abort migration of", name, (*lv.Domain).AbortJob)
 }
 
 // BreakPostCopy ends the job of a migration in its post-copy phase: what is left of it stands still until it is gone
 // on with, by MigrateToURI3 with Recover (virDomainAbortJobFlags).
-func (c *Conn) BreakPostCopy(ctx context.Context, name string) error {
-	return doDomain(ctx, c, "break off the post-copy of", name, func(d *lv.Domain) error {
+func (c Migrations) BreakPostCopy(ctx context.Context, name string) error {
+	return doDomain(ctx, c.session, "break off the post-copy of", name, func(d *lv.Domain) error {
 		return d.AbortJobFlags(lv.DOMAIN_ABORT_JOB_POSTCOPY)
 	})
 }
 
 // JobStats asks for the job that is under way; Active is false when there is none.
-func (c *Conn) JobStats(ctx context.Context, name string) (libvirt.JobStats, error) {
+func (c Migrations) JobStats(ctx context.Context, name string) (libvirt.JobStats, error) {
 	return c.jobStats(ctx, name, 0)
 }
 
 // CompletedJob asks for the statistics of the last job that ended, which libvirt
 // keeps with the domain: after a migration, at the target.
-func (c *Conn) CompletedJob(ctx context.Context, name string) (libvirt.JobStats, error) {
+func (c Migrations) CompletedJob(ctx context.Context, name string) (libvirt.JobStats, error) {
 	return c.jobStats(ctx, name, lv.DOMAIN_JOB_STATS_COMPLETED|lv.DOMAIN_JOB_STATS_KEEP_COMPLETED)
 }
 
-func (c *Conn) jobStats(ctx context.Context, name string, flags lv.DomainGetJobStatsFlags) (libvirt.JobStats, error) {
-	return withDomain(ctx, c, "job statistics of", name, func(d *lv.Domain) (libvirt.JobStats, error) {
+func (c Migrations) jobStats(ctx context.Context, name string, flags lv.DomainGetJobStatsFlags) (libvirt.JobStats, error) {
+	return withDomain(ctx, c.session, "job statistics of", name, func(d *lv.Domain) (libvirt.JobStats, error) {
 		info, err := d.GetJobStats(flags)
 		if err != nil {
 			return libvirt.JobStats{}, err

@@ -27,7 +27,7 @@ const noDomain = "vmferry-preflight"
 // snapshots, checkpoints, devices, what QEMU's query-migrate names as blockers; qemuMigrationSrcIsSafe: caches of
 // disks), qemuMigrationSrcPerformPeer2Peer (virConnectOpenAuth), qemuMigrationSrcBeginXML (reads the description).
 // A client-managed one comes to the same by qemuMigrationSrcBegin. Since version 3 of the protocol (libvirt 0.9.2).
-func (c *Conn) Rehearse(ctx context.Context, name, dconnURI string, p libvirt.MigrateParams) error {
+func (c Migrations) Rehearse(ctx context.Context, name, dconnURI string, p libvirt.MigrateParams) error {
 	const op = "rehearse the migration of"
 	err := c.migrate(ctx, op, name, dconnURI, "<"+noDomain+"/>", p)
 	var lerr *libvirt.Error
@@ -42,8 +42,8 @@ func (c *Conn) Rehearse(ctx context.Context, name, dconnURI string, p libvirt.Mi
 
 // Portable is the description of an active domain as it is sent to the target of a migration
 // (VIR_DOMAIN_XML_MIGRATABLE).
-func (c *Conn) Portable(ctx context.Context, name string) (string, error) {
-	return withDomain(ctx, c, "describe", name, func(d *lv.Domain) (string, error) {
+func (c Migrations) Portable(ctx context.Context, name string) (string, error) {
+	return withDomain(ctx, c.session, "describe", name, func(d *lv.Domain) (string, error) {
 		return d.GetXMLDesc(lv.DOMAIN_XML_MIGRATABLE)
 	})
 }
@@ -51,8 +51,8 @@ func (c *Conn) Portable(ctx context.Context, name string) (string, error) {
 // Accepts is nil where the host could make the hypervisor's command line of the domain that domainXML describes, and
 // changes nothing: it has the emulator, and that has the machine type and the devices. What the domain is connected to
 // on the host is not looked at (virConnectDomainXMLToNative with qemu-argv).
-func (c *Conn) Accepts(ctx context.Context, domainXML string) error {
-	_, err := call(ctx, c, "try the description of a guest", "", func() (string, error) {
+func (c Migrations) Accepts(ctx context.Context, domainXML string) error {
+	_, err := call(ctx, c.session, "try the description of a guest", "", func() (string, error) {
 		return c.lv.DomainXMLToNative("qemu-argv", domainXML, 0)
 	})
 	return err
@@ -60,8 +60,8 @@ func (c *Conn) Accepts(ctx context.Context, domainXML string) error {
 
 // Snapshots lists the names of the domain's snapshots and checkpoints, as libvirt knows them. A libvirt without
 // checkpoints (before 5.6) has none.
-func (c *Conn) Snapshots(ctx context.Context, name string) (libvirt.Snapshots, error) {
-	return withDomain(ctx, c, "list the snapshots of", name, func(d *lv.Domain) (s libvirt.Snapshots, err error) {
+func (c Migrations) Snapshots(ctx context.Context, name string) (libvirt.Snapshots, error) {
+	return withDomain(ctx, c.session, "list the snapshots of", name, func(d *lv.Domain) (s libvirt.Snapshots, err error) {
 		all, err := d.ListAllSnapshots(0)
 		if err != nil {
 			return s, err

@@ -10,8 +10,8 @@ import (
 
 // Residents lists all active domains, in no order, with one question to the daemon (virConnectListAllDomains). Xen's
 // Domain-0 is the host itself, and none of them.
-func (c *Conn) Residents(ctx context.Context) ([]libvirt.Resident, error) {
-	return call(ctx, c, "list", "", func() ([]libvirt.Resident, error) {
+func (c Domains) Residents(ctx context.Context) ([]libvirt.Resident, error) {
+	return call(ctx, c.session, "list", "", func() ([]libvirt.Resident, error) {
 		doms, err := c.lv.ListAllDomains(lv.CONNECT_LIST_DOMAINS_ACTIVE)
 		if err != nil {
 			return nil, err

@@ -13,14 +13,14 @@ import (
 // Calls that hang are not joined by more and more.
 func TestSparing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c, hang := &Conn{uri: "hanging:///"}, make(chan struct{})
+		c, hang := newConn("hanging:///"), make(chan struct{})
 		open := Sparing(2, func(context.Context, string) (*Conn, error) { return c, nil })
 		for i := range 3 {
 			if _, err := open(t.Context(), c.uri); errors.Is(err, libvirt.ErrConnect) != (i == 2) {
 				t.Errorf("after %d calls: %v", i, err)
 			}
 			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-			if _, err := call(ctx, c, "ask", "", func() (int, error) { <-hang; return 0, nil }); !errors.Is(err, context.DeadlineExceeded) {
+			if _, err := call(ctx, c.session, "ask", "", func() (int, error) { <-hang; return 0, nil }); !errors.Is(err, context.DeadlineExceeded) {
 				t.Error(err)
 			}
 			cancel()

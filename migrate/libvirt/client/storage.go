@@ -16,8 +16,8 @@ import (
 
 // DiskSize asks how large a running domain's disk is; disk is its target, such as "vda"
 // (virDomainGetBlockInfo).
-func (c *Conn) DiskSize(ctx context.Context, name, disk string) (libvirt.DiskSize, error) {
-	return withDomain(ctx, c, "ask the size of disk "+disk+" of", name, func(d *lv.Domain) (libvirt.DiskSize, error) {
+func (c Storage) DiskSize(ctx context.Context, name, disk string) (libvirt.DiskSize, error) {
+	return withDomain(ctx, c.session, "ask the size of disk "+disk+" of", name, func(d *lv.Domain) (libvirt.DiskSize, error) {
 		info, err := d.GetBlockInfo(disk, 0)
 		if err != nil {
 			return libvirt.DiskSize{}, err
@@ -27,8 +27,8 @@ func (c *Conn) DiskSize(ctx context.Context, name, disk string) (libvirt.DiskSiz
 }
 
 // Room is how many bytes are free in the storage pool whose target is dir. It refreshes the pool.
-func (c *Conn) Room(ctx context.Context, dir string) (uint64, error) {
-	return call(ctx, c, fmt.Sprintf("ask the room in %q", dir), "", func() (room uint64, err error) {
+func (c Storage) Room(ctx context.Context, dir string) (uint64, error) {
+	return call(ctx, c.session, fmt.Sprintf("ask the room in %q", dir), "", func() (room uint64, err error) {
 		err = c.inPool(ctx, dir, func(p *lv.StoragePool) error {
 			info, err := p.GetInfo()
 			if err == nil {
@@ -42,11 +42,10 @@ func (c *Conn) Room(ctx context.Context, dir string) (uint64, error) {
 
 // CreateImage makes an image that takes up next to nothing yet, in the storage pool whose target is
 // the image's directory. That there is a file of the name already is an error.
-func (c *Conn) CreateImage(ctx context.Context, image libvirt.Image) error {
-	_, err := call(ctx, c, fmt.Sprintf("create image %q", image.Path), "", func() (struct{}, error) {
-		return struct{}{}, c.inPool(ctx, filepath.Dir(image.Path), func(p *lv.StoragePool) error { return createVolume(p, image) })
+func (c Storage) CreateImage(ctx context.Context, image libvirt.Image) error {
+	return do(ctx, c.session, fmt.Sprintf("create image %q", image.Path), "", func() error {
+		return c.inPool(ctx, filepath.Dir(image.Path), func(p *lv.StoragePool) error { return createVolume(p, image) })
 	})
-	return err
 }
 
 func createVolume(p *lv.StoragePool, image libvirt.Image) error {
@@ -75,11 +74,10 @@ func volumeXML(image libvirt.Image) (string, error) {
 // RemoveImage removes the file at path through the storage pool that it lies in, if the mark lies there too; without it
 // the error is [libvirt.ErrForeign], and nothing is removed. That there is no file is no error. libvirt cannot do
 // both in one step: the mark and the file are looked at in one refresh of the pool, just before.
-func (c *Conn) RemoveImage(ctx context.Context, path string, mark libvirt.Mark) error {
-	_, err := call(ctx, c, fmt.Sprintf("remove image %q", path), "", func() (struct{}, error) {
-		return struct{}{}, c.inPool(ctx, filepath.Dir(path), func(p *lv.StoragePool) error { return removeVolume(p, path, mark) })
+func (c Storage) RemoveImage(ctx context.Context, path string, mark libvirt.Mark) error {
+	return do(ctx, c.session, fmt.Sprintf("remove image %q", path), "", func() error {
+		return c.inPool(ctx, filepath.Dir(path), func(p *lv.StoragePool) error { return removeVolume(p, path, mark) })
 	})
-	return err
 }
 
 func removeVolume(p *lv.StoragePool, path string, mark libvirt.Mark) error {
@@ -133,7 +131,7 @@ func isCode(err error, code lv.ErrorNumber) bool {
 
 // ReadImage reads a small file, of at most limit bytes, through the storage pool that it lies in. That there is none
 // is no error: then nothing is returned.
-func (c *Conn) ReadImage(ctx context.Context, path string, limit int) ([]byte, error) {
+func (c Storage) ReadImage(ctx context.Context, path string, limit int) ([]byte, error) {
 	return c.readVolume(ctx, path, limit, c.inPool)
 }
 
@@ -141,8 +139,8 @@ func (c *Conn) ReadImage(ctx context.Context, path string, limit int) ([]byte, e
 type withPool func(ctx context.Context, dir string, f func(*lv.StoragePool) error) error
 
 // readVolume reads a file through a pool of its directory. Without such a file it returns nothing.
-func (c *Conn) readVolume(ctx context.Context, path string, limit int, in withPool) ([]byte, error) {
-	return call(ctx, c, fmt.Sprintf("read %q", path), "", func() (raw []byte, err error) {
+func (c Storage) readVolume(ctx context.Context, path string, limit int, in withPool) ([]byte, error) {
+	return call(ctx, c.session, fmt.Sprintf("read %q", path), "", func() (raw []byte, err error) {
 		err = in(ctx, filepath.Dir(path), func(p *lv.StoragePool) error {
 			vol, err := lookupVolume(p, filepath.Base(path))
 			if vol == nil || err != nil {
@@ -157,7 +155,7 @@ func (c *Conn) readVolume(ctx context.Context, path string, limit int, in withPo
 }
 
 // download reads the first bytes of a volume (virStorageVolDownload).
-func (c *Conn) download(vol *lv.StorageVol, limit int) ([]byte, error) {
+func (c Storage) download(vol *lv.StorageVol, limit int) ([]byte, error) {
 	stream, err := c.lv.NewStream(0)
 	if err != nil {
 		return nil, err
@@ -183,7 +181,7 @@ func (c *Conn) download(vol *lv.StorageVol, limit int) ([]byte, error) {
 // inPool calls f with the storage pool whose target is dir, which is refreshed before: libvirt does not
 // notice by itself that a file came or went, and what was removed by hand would be in the way. A refresh can outlast
 // ctx, whose owner has drawn his conclusions then: f is not called any more.
-func (c *Conn) inPool(ctx context.Context, dir string, f func(*lv.StoragePool) error) error {
+func (c Storage) inPool(ctx context.Context, dir string, f func(*lv.StoragePool) error) error {
 	pool, err := c.lv.LookupStoragePoolByTargetPath(dir)
 	if err != nil {
 		return err

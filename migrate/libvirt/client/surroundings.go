@@ -15,8 +15,8 @@ import (
 
 // Network describes the network of that name. The error is [libvirt.ErrNoNetwork] where libvirt answered and knows none
 // (virNetworkLookupByName).
-func (c *Conn) Network(ctx context.Context, name string) (libvirt.Network, error) {
-	return call(ctx, c, fmt.Sprintf("look for network %q", name), "", func() (libvirt.Network, error) {
+func (c Node) Network(ctx context.Context, name string) (libvirt.Network, error) {
+	return call(ctx, c.session, fmt.Sprintf("look for network %q", name), "", func() (libvirt.Network, error) {
 		n, err := c.lv.LookupNetworkByName(name)
 		if err != nil {
 			return libvirt.Network{}, err
@@ -47,8 +47,8 @@ const (
 // It is how the devices of a host's network are found, in /sys/class/net: the node device driver leaves out bridges,
 // bonds and VLANs (udevGetDeviceType of libvirt 11.3 knows no DEVTYPE of them), and the interface driver is seldom
 // installed.
-func (c *Conn) Names(ctx context.Context, dir string) ([]string, error) {
-	return call(ctx, c, fmt.Sprintf("look into %q", dir), "", func() (names []string, err error) {
+func (c Storage) Names(ctx context.Context, dir string) ([]string, error) {
+	return call(ctx, c.session, fmt.Sprintf("look into %q", dir), "", func() (names []string, err error) {
 		err = c.lookInto(ctx, dir, func(p *lv.StoragePool) (err error) {
 			names, err = p.ListStorageVolumes()
 			return err
@@ -59,12 +59,12 @@ func (c *Conn) Names(ctx context.Context, dir string) ([]string, error) {
 
 // Text reads a small file of the host, of at most limit bytes, in the way of [Conn.Names]. That there is none is no
 // error: then nothing is returned.
-func (c *Conn) Text(ctx context.Context, file string, limit int) ([]byte, error) {
+func (c Storage) Text(ctx context.Context, file string, limit int) ([]byte, error) {
 	return c.readVolume(ctx, file, limit, c.lookInto)
 }
 
 // lookInto calls f with a pool of the directory, and again where another's pool was in the way.
-func (c *Conn) lookInto(ctx context.Context, dir string, f func(*lv.StoragePool) error) (err error) {
+func (c Storage) lookInto(ctx context.Context, dir string, f func(*lv.StoragePool) error) (err error) {
 	for try := range time.Duration(lookTries) {
 		if err = c.onceInto(ctx, dir, f); err == nil || ctx.Err() != nil || !isTaken(err) {
 			break
@@ -81,7 +81,7 @@ func isTaken(err error) bool {
 		(lerr.Code == lv.ERR_OPERATION_FAILED || lerr.Code == lv.ERR_OPERATION_INVALID || lerr.Code == lv.ERR_NO_STORAGE_POOL)
 }
 
-func (c *Conn) onceInto(ctx context.Context, dir string, f func(*lv.StoragePool) error) error {
+func (c Storage) onceInto(ctx context.Context, dir string, f func(*lv.StoragePool) error) error {
 	err := c.inPool(ctx, dir, f)
 	var lerr lv.Error
 	if !errors.As(err, &lerr) || lerr.Code != lv.ERR_NO_STORAGE_POOL {
@@ -103,15 +103,15 @@ func (c *Conn) onceInto(ctx context.Context, dir string, f func(*lv.StoragePool)
 
 // DomainCapabilities is what the host's emulator at that path can do in such a guest, as XML
 // (virConnectGetDomainCapabilities).
-func (c *Conn) DomainCapabilities(ctx context.Context, emulator string, m libvirt.Machine) (string, error) {
-	return call(ctx, c, "domain capabilities", "", func() (string, error) {
+func (c Node) DomainCapabilities(ctx context.Context, emulator string, m libvirt.Machine) (string, error) {
+	return call(ctx, c.session, "domain capabilities", "", func() (string, error) {
 		return c.lv.GetDomainCapabilities(emulator, m.Arch, m.Type, m.VirtType, 0)
 	})
 }
 
 // FreePages is how many huge pages of size KiB are free on the host, of all its NUMA nodes (virNodeGetFreePages).
-func (c *Conn) FreePages(ctx context.Context, size uint64) (uint64, error) {
-	return call(ctx, c, "free huge pages", "", func() (uint64, error) {
+func (c Node) FreePages(ctx context.Context, size uint64) (uint64, error) {
+	return call(ctx, c.session, "free huge pages", "", func() (uint64, error) {
 		pages, err := c.lv.GetFreePages([]uint64{size}, -1, 1, 0)
 		var all uint64
 		for _, n := range pages {

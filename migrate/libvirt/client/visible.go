@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"path/filepath"
 	"strings"
-	"sync"
 
 	lv "libvirt.org/go/libvirt"
 
@@ -17,8 +16,8 @@ import (
 // process, whether or not a storage pool covers it, and is not opened; where a driver cannot do that, as Xen's, a pool
 // that lists every file of the directory answers, after a refresh. A volume is looked for in its pool, which must be
 // active and is not refreshed: so does libvirt when it takes a guest in (virDomainDiskTranslateSourcePool).
-func (c *Conn) DiskVisible(ctx context.Context, source libvirt.DiskSource) (libvirt.Visible, error) {
-	return call(ctx, c, fmt.Sprintf("look for disk %q", source), "", func() (libvirt.Visible, error) {
+func (c Storage) DiskVisible(ctx context.Context, source libvirt.DiskSource) (libvirt.Visible, error) {
+	return call(ctx, c.session, fmt.Sprintf("look for disk %q", source), "", func() (libvirt.Visible, error) {
 		if source.Pool != "" {
 			return c.poolHas(source)
 		}
@@ -40,16 +39,10 @@ const (
 	knownMissing = "/proc/vmferry-none"
 )
 
-// pathWords are a host's messages for two errors, without the path: libvirt sends no errno, and translates the text.
-type pathWords struct {
-	mu                     sync.Mutex
-	notDirectory, notThere string
-}
-
 // resolves asks libvirt to read a saved guest from a file below path, which cannot be: the kernel says ENOTDIR where
 // path is a file or a device, and ENOENT where it is nothing, or a link to nothing (path_resolution(7)). Neither
 // opens anything, so that no content that a guest has written is read, and no device is touched.
-func (c *Conn) resolves(path string) libvirt.Visible {
+func (c Storage) resolves(path string) libvirt.Visible {
 	notDirectory, notThere := c.learnWords()
 	if notDirectory == "" || notThere == "" || notDirectory == notThere {
 		return libvirt.VisibleUnknown
@@ -63,7 +56,7 @@ func (c *Conn) resolves(path string) libvirt.Visible {
 	return libvirt.VisibleUnknown
 }
 
-func (c *Conn) learnWords() (notDirectory, notThere string) {
+func (c Storage) learnWords() (notDirectory, notThere string) {
 	c.paths.mu.Lock()
 	defer c.paths.mu.Unlock()
 	if c.paths.notDirectory == "" || c.paths.notThere == "" {
@@ -73,7 +66,7 @@ func (c *Conn) learnWords() (notDirectory, notThere string) {
 }
 
 // wordsFor returns the message about a file below path, with a gap for it; "" where there is none that names it.
-func (c *Conn) wordsFor(path string) string {
+func (c Storage) wordsFor(path string) string {
 	file := filepath.Join(path, below)
 	_, err := c.lv.DomainSaveImageGetXMLDesc(file, 0)
 	var lerr lv.Error
@@ -88,7 +81,7 @@ func (c *Conn) wordsFor(path string) string {
 }
 
 // poolSees believes a pool's no only where it lists all files of the directory.
-func (c *Conn) poolSees(path string) (libvirt.Visible, error) {
+func (c Storage) poolSees(path string) (libvirt.Visible, error) {
 	pool, err := c.lv.LookupStoragePoolByTargetPath(filepath.Dir(path))
 	if err == nil {
 		defer func() { _ = pool.Free() }()
@@ -121,7 +114,7 @@ func seesVolume(pool *lv.StoragePool, name string) (libvirt.Visible, error) {
 	return libvirt.VisibleYes, nil
 }
 
-func (c *Conn) poolHas(source libvirt.DiskSource) (libvirt.Visible, error) {
+func (c Storage) poolHas(source libvirt.DiskSource) (libvirt.Visible, error) {
 	pool, err := c.lv.LookupStoragePoolByName(source.Pool)
 	if isCode(err, lv.ERR_NO_STORAGE_POOL) {
 		return libvirt.VisibleNo, nil
@@ -140,7 +133,7 @@ func (c *Conn) poolHas(source libvirt.DiskSource) (libvirt.Visible, error) {
 	return seesVolume(pool, source.Volume)
 }
 
-func (c *Conn) hasVolume(path string) bool {
+func (c Storage) hasVolume(path string) bool {
 	vol, err := c.lv.LookupStorageVolByPath(path)
 	if err != nil {
 		return false

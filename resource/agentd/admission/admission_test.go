@@ -388,7 +388,7 @@ func TestEnterWithoutADaemon(t *testing.T) {
 func TestQueue(t *testing.T) {
 	socket := listen(t, &Server{Log: quiet()})
 	queue := Queue(socket, Request{Resource: "r", Priority: 3, Ladder: []ladder.Rung{ladder.Shutdown}})
-	w := migrate.Wish{Guest: "a", Rate: gb, SetUp: time.Hour, Rungs: []ladder.Rung{ladder.Live}}
+	w := migrate.AdmissionRequest{Guest: "a", Rate: gb, SetUp: time.Hour, Rungs: []ladder.Rung{ladder.Live}}
 	w.Load = drain.Load{Memory: gb, DirtyRate: 2 * gb, Budget: time.Millisecond} // hopeless, and so alone
 	first, err := queue(t.Context(), w, nil)
 	if err != nil || first.AtOnce() != 1 || !first.Deadline().IsZero() {

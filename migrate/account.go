@@ -1,0 +1,113 @@
+package migrate
+
+import (
+	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"github.com/vmferry/vmferry/migrate/ladder"
+	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/migrate/record"
+)
+
+// account is what a move tells of itself: the record when it has ended, and log and progress meanwhile.
+type account struct {
+	log        logrus.FieldLogger
+	onProgress func(Progress) // nil where nobody follows
+	rec        Record
+	progress   Progress
+	limit      time.Duration // the downtime limit that is set, 0 before the first
+
+	rung      ladder.Rung // the roughest that was tried, "" before the first
+	rungBegan time.Time
+}
+
+// newAccount is that of a move which begins now. log may be nil.
+func newAccount(r Request, log logrus.FieldLogger) account {
+	if log == nil {
+		quiet := logrus.New()
+		quiet.SetLevel(logrus.PanicLevel)
+		log = quiet
+	}
+	return account{
+		log: log.WithFields(logrus.Fields{"guest": r.Guest, "peer": r.Target}), onProgress: r.Progress,
+		rec: Record{
+			Schema: RecordSchema, Guest: r.Guest, UUID: r.UUID, From: r.SourceURI, To: r.Target, TargetURI: r.TargetURI,
+			Started: time.Now(), Outcome: Unknown, Cap: r.Bandwidth << 20, BudgetMS: record.Millis(r.budget()),
+		},
+	}
+}
+
+// step notes when a step began, and with the returned function how long it took.
+func (a *account) step(name string) (end func()) {
+	begin := time.Now()
+	a.log.WithField("phase", name).Debug("begin")
+	return func() {
+		a.rec.Steps = append(a.rec.Steps, Step{Name: name, Begin: begin, MS: record.Millis(time.Since(begin))})
+	}
+}
+
+func (a *account) note(text string) {
+	a.rec.Notes = append(a.rec.Notes, text)
+	a.log.Info(text)
+}
+
+func (a *account) report(phase string) {
+	a.progress.Phase, a.progress.DowntimeLimit = phase, a.limit
+	if a.onProgress != nil {
+		a.onProgress(a.progress)
+	}
+}
+
+// sampled takes over what one look at the migration says.
+func (a *account) sampled(s libvirt.JobStats, compressed bool) {
+	a.progress = Progress{Elapsed: s.Elapsed, Transferred: s.Processed, Total: s.Total, Remaining: s.Remaining,
+		RateMiBs: float64(s.Rate) / (1 << 20), Iteration: s.Iteration, Throttle: s.Throttle}
+	a.rec.Transferred, a.rec.Iterations = s.Processed, max(a.rec.Iterations, s.Iteration)
+	a.rec.Throttle, a.rec.Rate = max(a.rec.Throttle, s.Throttle), max(a.rec.Rate, s.Rate)
+	if compressed {
+		a.rec.Pages = s.Pages
+	}
+	a.rec.AddXBZRLE(s.XBZRLE)
+	if s.Throttle > 0 {
+		a.escalate(ladder.Converge)
+	}
+}
+
+// limited notes the downtime limit that was set.
+func (a *account) limited(limit time.Duration) {
+	a.limit = limit
+	a.rec.DowntimeLimitsMS = append(a.rec.DowntimeLimitsMS, record.Millis(limit))
+}
+
+// escalate goes on to a rougher rung; a gentler one, or the same, changes nothing.
+func (a *account) escalate(to ladder.Rung) {
+	if a.rung != "" && to.Compare(a.rung) <= 0 {
+		return
+	}
+	a.endRung(nil)
+	a.rung, a.rungBegan = to, time.Now()
+}
+
+// endRung notes how long the present rung took, and why it failed, nil where it did not.
+func (a *account) endRung(why error) {
+	if a.rung == "" {
+		return
+	}
+	r := RungTime{Rung: a.rung, MS: record.Millis(time.Since(a.rungBegan))}
+	if why != nil {
+		r.Error = why.Error()
+	}
+	a.rec.Rungs = append(a.rec.Rungs, r)
+}
+
+// end completes the record.
+func (a *account) end(err error) {
+	a.rec.Ended = time.Now()
+	a.rec.DurationMS = record.Millis(a.rec.Ended.Sub(a.rec.Started))
+	a.rec.Judge(nil)
+	if err != nil {
+		a.rec.Error = err.Error()
+	}
+	a.log.WithField("outcome", a.rec.Outcome).Info("move ended")
+}

@@ -1,0 +1,224 @@
+package migrate
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/migrate/wait"
+)
+
+const (
+	xenDoc  = `<domain type='xen'><name>web</name><uuid>` + guestUUID + `</uuid><memory unit='KiB'>131072</memory><vcpu>2</vcpu><os><type arch='x86_64' machine='xenpvh'>xenpvh</type></os></domain>`
+	xenHost = `<guest><os_type>xenpvh</os_type><arch name='x86_64'><machine>xenpvh</machine><domain type='xen'/></arch></guest></capabilities>`
+)
+
+var errSend = &libvirt.Error{Op: "migrate", Code: 1, Message: "internal error: Failed to send migration data to destination host"}
+
+// xenPair is a guest of Xen's, whose driver tells of no events and knows neither limit nor abort.
+func xenPair(t *testing.T) *pair {
+	p := newPair(t)
+	p.source.uri, p.target.uri = "xen:///system", "xen+tcp://node2/system"
+	p.source.peer, p.source.xml = p.target.uri, xenDoc
+	for _, f := range []*fake{p.source, p.target} {
+		f.caps = strings.Replace(f.caps, "</capabilities>", xenHost, 1)
+		f.watch = errors.New("asked for events")
+	}
+	p.req.SourceURI, p.req.TargetURI = p.source.uri, p.target.uri
+	p.source.migrate = func(context.Context) error { p.carry(4 * time.Second); p.arrive(); return nil }
+	return p
+}
+
+// carry is what libxl tells while it copies: that it does, and for how long.
+func (p *pair) carry(d time.Duration) {
+	for began := time.Now(); time.Since(began) < d; time.Sleep(250 * time.Millisecond) {
+		p.source.setJob(libvirt.JobStats{Active: true, Elapsed: time.Since(began)})
+	}
+}
+
+func (p *pair) arrive() {
+	p.target.is(runs("migrated"))
+	p.source.setJob(libvirt.JobStats{})
+	p.source.answers(libvirt.ErrNoDomain)
+}
+
+// untouched fails where a driver was asked for what it has not.
+func (p *pair) untouched(t *testing.T) {
+	t.Helper()
+	if len(p.source.limits)+len(p.source.speeds)+len(p.source.postCopySpeeds) > 0 || isClosed(p.source.aborted) {
+		t.Errorf("limits %v, speeds %v and %v, aborted %t", p.source.limits, p.source.speeds, p.source.postCopySpeeds, isClosed(p.source.aborted))
+	}
+}
+
+func TestMoveWithoutLevers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := xenPair(t)
+		p.source.migrate = func(context.Context) error { p.carry(6 * time.Second); p.arrive(); return nil }
+		var longest time.Duration
+		p.req.Progress = func(pr Progress) { longest = max(longest, pr.Elapsed) }
+		p.req.PostCopy, p.req.Bandwidth, p.req.Options.Compressed, p.req.Unsafe = true, 100, true, true
+		rec, err := Move(t.Context(), p.req, p.deps)
+		if err != nil || rec.Outcome != Moved {
+			t.Fatalf("outcome %q, %v", rec.Outcome, err)
+		}
+		p.untouched(t)
+		asked := p.source.params[0]
+		if asked.AutoConverge || asked.PostCopy || asked.Compressed || asked.Unsafe || asked.Bandwidth+asked.Switchover > 0 {
+			t.Errorf("asked for %+v", asked)
+		}
+		if rec.PauseMS != nil || rec.BudgetKept != nil || rec.Verified.SameBoot != nil || rec.Cap != 0 || rec.Rung != "live" {
+			t.Errorf("record %+v", rec)
+		}
+		if want := []libvirt.Ability{libvirt.CanBoundPause, libvirt.CanTellPause}; !slices.Equal(rec.Unsupported, want) {
+			t.Errorf("unsupported %q", rec.Unsupported)
+		}
+		for _, want := range []string{"budget of 100ms cannot be held", "pause will not be known", "left out: not supported", "go on before all", "bound the speed", "compression"} {
+			if !strings.Contains(strings.Join(rec.Notes, "\n"), want) {
+				t.Errorf("no note says %q: %q", want, rec.Notes)
+			}
+		}
+		if longest < 3*time.Second {
+			t.Errorf("the progress told of %v", longest)
+		}
+	})
+}
+
+func TestRefusedWithoutLevers(t *testing.T) {
+	idle := libvirt.Status{State: libvirt.ShutOff, Reason: "unknown", UUID: guestUUID, ID: -1}
+	for _, c := range []struct {
+		name, check, text string
+		spoil             func(p *pair)
+	}{
+		{"firm", CheckRequest, "cannot bound the pause", func(p *pair) { p.req.Firm = true }},
+		{"encrypted", CheckRequest, "cannot encrypt", func(p *pair) { p.req.Options.TLS = true }},
+		{"disks", CheckRequest, "cannot copy disks", func(p *pair) { p.req.Disks = DisksCopy }},
+		{"memory", CheckMemory, "the target has 132 MiB free, and the guest needs 133 MiB", func(p *pair) { p.target.free = 132 << 20 }},
+		{"standing still", CheckRunning, "xl resume web", func(p *pair) {
+			p.deps.Halted = func(context.Context, string, string) (bool, error) { return true, nil }
+		}},
+		{"a stuck copy", CheckDuplicate, "still at work", func(p *pair) { p.target.is(idle); p.target.setJob(libvirt.JobStats{Active: true}) }},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := xenPair(t)
+				c.spoil(p)
+				_, err := Move(t.Context(), p.req, p.deps)
+				var r *Refusal
+				if !errors.As(err, &r) || r.Check != c.check || !strings.Contains(err.Error(), c.text) {
+					t.Errorf("refused with %v", err)
+				}
+				if wants := c.check == CheckRequest; wants != errors.Is(err, libvirt.ErrUnsupported) {
+					t.Errorf("%v: not supported is %t", err, !wants)
+				}
+				if len(p.source.params) > 0 {
+					t.Error("a migration was begun")
+				}
+			})
+		})
+	}
+}
+
+// An abort that the driver has not is never believed: the move is awaited for as long as there is time.
+func TestDeadlineWithoutAbort(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		takes   time.Duration
+		outcome Outcome
+	}{
+		{"done in the reserve", 36 * time.Second, Moved},
+		{"goes on", time.Hour, Unknown},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := xenPair(t)
+				p.source.migrate = func(ctx context.Context) error {
+					p.source.setJob(libvirt.JobStats{Active: true})
+					if err := wait.For(ctx, c.takes); err != nil {
+						return err
+					}
+					p.arrive()
+					return nil
+				}
+				ctx, cancel := context.WithTimeout(t.Context(), 40*time.Second)
+				defer cancel()
+				began := time.Now()
+				rec, err := Move(ctx, p.req, p.deps)
+				if rec.Outcome != c.outcome || time.Since(began) > 41*time.Second {
+					t.Errorf("outcome %q after %v: %v", rec.Outcome, time.Since(began), err)
+				}
+				if c.outcome == Unknown && (!errors.Is(err, ErrUnknown) || !errors.Is(err, ErrOutOfTime) || !errors.Is(err, libvirt.ErrUnsupported)) {
+					t.Errorf("error %v", err)
+				}
+				p.untouched(t)
+			})
+		})
+	}
+}
+
+// A migration that fails at its last step leaves a guest that stands still, and of which the driver says that it runs.
+func TestHaltedAtTheSource(t *testing.T) {
+	lost := &libvirt.Error{Op: "migrate", Code: 38, Message: "Cannot recv data", Kind: libvirt.ErrConnect}
+	for _, c := range []struct {
+		name    string
+		err     error
+		target  func(p *pair)
+		outcome Outcome
+		woken   bool
+	}{
+		{"refused, and not at the target", errSend, func(*pair) {}, Stayed, true},
+		{"refused, and at the target", errSend, func(p *pair) { p.target.is(runs("migrated")) }, Moved, false},
+		{"refused, and the target is silent", errSend, func(p *pair) { p.target.answers(errors.New("no answer")) }, Unknown, false},
+		{"refused, and paused at the target", errSend, func(p *pair) { p.target.is(stopped("user")) }, Unknown, false},
+		{"the connection was lost", lost, func(*pair) {}, Unknown, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := xenPair(t)
+				halted, woken := false, false
+				p.deps.Halted = func(context.Context, string, string) (bool, error) { return halted, nil }
+				p.deps.Wake = func(context.Context, string, string) error { halted, woken = false, true; return nil }
+				p.source.migrate = func(context.Context) error {
+					p.carry(time.Second)
+					halted = true
+					p.source.setJob(libvirt.JobStats{})
+					c.target(p)
+					return c.err
+				}
+				rec, err := Move(t.Context(), p.req, p.deps)
+				if rec.Outcome != c.outcome || woken != c.woken || (err == nil) != (c.outcome == Moved) {
+					t.Errorf("outcome %q, woken %t: %v", rec.Outcome, woken, err)
+				}
+			})
+		})
+	}
+}
+
+// A daemon that was started anew sees that its guest stands still, and calls it asleep.
+func TestAsleepAtTheSource(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := xenPair(t)
+		p.source.migrate = func(context.Context) error {
+			p.source.is(libvirt.Status{State: libvirt.PMSuspended, Reason: "unknown", UUID: guestUUID, ID: 1})
+			p.target.is(runs("migrated"))
+			return errSend
+		}
+		if rec, err := Move(t.Context(), p.req, p.deps); err != nil || rec.Outcome != Moved {
+			t.Errorf("outcome %q: %v", rec.Outcome, err)
+		}
+	})
+}
+
+func TestBudgetHeld(t *testing.T) {
+	if err := BudgetHeld("qemu+tcp://node2/system"); err != nil {
+		t.Error(err)
+	}
+	var lack *libvirt.Unsupported
+	if err := BudgetHeld("xen:///system"); !errors.As(err, &lack) || lack.What != libvirt.CanBoundPause || lack.Driver != "xen" {
+		t.Errorf("Xen: %v", err)
+	}
+}

@@ -1,0 +1,187 @@
+package migrate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/vmferry/vmferry/migrate/convergence"
+	"github.com/vmferry/vmferry/migrate/endpoint"
+	"github.com/vmferry/vmferry/migrate/events"
+	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/migrate/preflight"
+	"github.com/vmferry/vmferry/migrate/qmp"
+	"github.com/vmferry/vmferry/migrate/wait"
+)
+
+// sampleTime bounds one look at a migration, and each change to one under way.
+const sampleTime = 500 * time.Millisecond
+
+// job is the guest's migration job between the two ends: what is known of it, and what libvirt can do with it, or
+// Deps where libvirt's driver cannot.
+type job struct {
+	*account
+	*window
+	deps           Deps
+	driver         libvirt.Driver // the source's
+	guest, uuid    string         // uuid is "" before the pre-flight, where the caller does not know it
+	source, target endpoint.Endpoint
+	caller         endpoint.Endpoint // the source once more, for the call that migrates alone
+	events         *events.Log
+	hears          struct{ source, target bool } // whose events are seen
+
+	found  preflight.Findings // once that has run
+	ended  bool               // no migration is under way at the source
+	failed bool               // libvirt itself said that the migration failed
+}
+
+// listen puts the events of both ends into the log until stop is called. A guest can be moved without them, and less
+// is known of the move then: a failure is a note.
+func (j *job) listen(ctx context.Context) (stop func()) {
+	if !j.driver.JobControl {
+		return func() {}
+	}
+	var stops []func()
+	from := func(s *endpoint.Endpoint, which qmp.Side) bool {
+		if s.Host == nil { // only where a migration was adopted whose target gives no answer
+			return false
+		}
+		ctx, cancel := context.WithTimeout(ctx, askTime)
+		defer cancel()
+		end, err := s.Host.Watch(ctx, j.guest, func(e libvirt.Event) { j.events.Add(which, e) })
+		if err != nil {
+			j.note(fmt.Sprintf("no events from the %s: %v", which, err))
+			return false
+		}
+		stops = append(stops, end)
+		return true
+	}
+	j.hears.source, j.hears.target = from(&j.source, qmp.Source), from(&j.target, qmp.Target)
+	return func() {
+		for _, end := range stops {
+			end()
+		}
+	}
+}
+
+// separate is a second connection to an end, for a goroutine of its own or a call that waits. It is not yet made.
+func separate(s *endpoint.Endpoint) endpoint.Endpoint {
+	return endpoint.Endpoint{URI: s.URI, Open: s.Open}
+}
+
+// callEnded notes whether the end of the call that migrates is the end of the migration: not so
+// when the connection broke, for libvirtd may go on without us.
+func (j *job) callEnded(err error) {
+	broken := errors.Is(err, libvirt.ErrConnect) ||
+		errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
+	j.ended, j.failed = !broken, !broken && err != nil
+	if broken {
+		j.source.Drop()
+		j.caller.Drop()
+	}
+}
+
+// stats asks for the job, of a source that is connected.
+func (j *job) stats(ctx context.Context, limit time.Duration) (libvirt.JobStats, error) {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	return j.source.Host.JobStats(ctx, j.guest)
+}
+
+// awaitEnd sends nil, for which done has room, once the source has no job of the guest under way, or has no such guest
+// any more. It has a connection of its own, since the other is in use.
+func (j *job) awaitEnd(ctx context.Context, done chan<- error) {
+	own := separate(&j.source)
+	defer own.Close()
+	for ; ctx.Err() == nil; _ = wait.For(ctx, convergence.PollEvery) {
+		if own.Connect(ctx, lookTime) != nil {
+			continue
+		}
+		ask, cancel := context.WithTimeout(ctx, sampleTime)
+		job, err := own.Host.JobStats(ask, j.guest)
+		cancel()
+		switch {
+		case errors.Is(err, libvirt.ErrNoDomain), err == nil && !job.Active:
+			done <- nil
+			return
+		case err != nil:
+			own.Drop()
+		}
+	}
+}
+
+// setDowntime sets the downtime limit. When that fails the limit so far is kept, so that the next sample tries again. A
+// driver that has no limit is not asked.
+func (j *job) setDowntime(ctx context.Context, limit time.Duration) {
+	if !j.driver.JobControl {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, sampleTime)
+	defer cancel()
+	if err := j.source.Host.SetMaxDowntime(ctx, j.guest, limit); err != nil {
+		j.log.WithError(err).Warn("cannot set the downtime limit")
+		return
+	}
+	j.limited(limit)
+}
+
+// setSpeed bounds the passes of the migration under way, or its post-copy, in MiB/s. It gives up soon: what follows
+// does not depend on it.
+func (j *job) setSpeed(ctx context.Context, mibs uint64, postCopy bool) error {
+	ctx, cancel := context.WithTimeout(ctx, sampleTime)
+	defer cancel()
+	return j.source.Host.SetMaxSpeed(ctx, j.guest, mibs, postCopy)
+}
+
+// lacksAbort is why the migration cannot be aborted, an [*libvirt.Unsupported], or nil where it can: by libvirt's
+// driver, or without it by Deps.Abort.
+func (j *job) lacksAbort() error {
+	if j.deps.Abort != nil {
+		return nil
+	}
+	return j.driver.Lacks(libvirt.CanAbort)
+}
+
+// tryAbort asks once for the migration to be aborted.
+func (j *job) tryAbort(ctx context.Context) {
+	limit, abort := sampleTime, func(ctx context.Context) error { return j.source.Host.AbortJob(ctx, j.guest) }
+	if !j.driver.JobControl {
+		if j.deps.Abort == nil {
+			return
+		}
+		limit, abort = lookTime, func(ctx context.Context) error { return j.deps.Abort(ctx, j.guest, j.uuid) }
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	if err := abort(ctx); err != nil {
+		j.log.WithError(err).Debug("abort refused")
+	}
+}
+
+// halted asks the hypervisor itself, by Deps.Halted, whether the guest is paused for its switchover.
+func (j *job) halted(ctx context.Context) bool {
+	if j.deps.Halted == nil {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(ctx, lookTime)
+	defer cancel()
+	halted, err := j.deps.Halted(ctx, j.guest, j.uuid)
+	return halted && err == nil
+}
+
+// mustArrive reports whether the guest is paused for its last copy, of a driver that has no events. Then
+// nothing but the error of the call that migrates would prove that it was not handed over: where that
+// call is not ours, a guest whose migration was aborted could not be resumed here.
+func (j *job) mustArrive(ctx context.Context) bool {
+	return !j.driver.JobControl && j.halted(ctx)
+}
+
+// isHalted reports whether a guest that runs, as the source's libvirt says, is paused for its switchover all the same:
+// a driver may not know it. One that was restarted sees for itself, and calls it suspended.
+func (j *job) isHalted(ctx context.Context, source endpoint.Observation) bool {
+	if j.driver.TracksProcess || source.Condition(j.uuid) != endpoint.Running {
+		return false
+	}
+	return source.Status.State == libvirt.PMSuspended || j.halted(ctx)
+}
