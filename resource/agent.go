@@ -8,6 +8,7 @@ import (
 
 	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/resource/domainxml"
 	"github.com/vmferry/vmferry/resource/hostproc"
 )
 
@@ -109,7 +110,7 @@ type Agent struct {
 	StateDir string            // state that outlives it, normally DefaultStateDir
 	Log      logrus.FieldLogger
 
-	readFile func(path string) ([]byte, error) // in place of readConfig, for a test
+	readFile func(path string) ([]byte, error) // in place of domainxml.ReadFile, for a test
 	qemuDir  string                            // in place of libvirt.QEMUDir, for a test
 }
 
@@ -145,8 +146,8 @@ type run struct {
 
 // configState is what came of reading the config file.
 type configState struct {
-	domain domain // valid when err is nil
-	err    error  // why the file cannot be used
+	domain domainxml.Domain // valid when err is nil
+	err    error            // why the file cannot be used
 }
 
 // actions are those that look at a guest. Meta-data and usage need no Agent.

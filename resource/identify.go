@@ -9,9 +9,11 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/migrate/shellword"
+	"github.com/vmferry/vmferry/resource/domainxml"
 )
 
 // identity is the guest that a resource stands for. It is kept in
@@ -198,3 +200,40 @@ func (a *run) configError() error {
 	}
 	return because(Installed, err, "config file %q cannot be used", path)
 }
+
+// readGuest reads the file that describes the guest, in either format. What the parameters
+// say about the name of an xl configuration's guest goes before the file, and the
+// resource's id stands in where neither says one, as with the Xen agent.
+func (a *run) readGuest(ctx context.Context) (domainxml.Domain, error) {
+	path, read := a.Params.File(), a.readFile
+	if read == nil {
+		read = domainxml.ReadFile
+	}
+	ctx, cancel := within(ctx, storageTime)
+	defer cancel()
+	raw, err := timelyValue(ctx, func() ([]byte, error) { return read(path) })
+	if err != nil {
+		return domainxml.Domain{}, err
+	}
+	if a.Params.XMFile == "" {
+		return domainxml.Parse(string(raw))
+	}
+	return domainxml.ParseXL(string(raw), a.Params.Name, a.Instance)
+}
+
+// GuestName reads the name of the guest from its libvirt XML, byte for byte as libvirt has it, blanks included. A
+// file that releases of libvirt may read differently is an error. On storage that gives no answer it returns after
+// five seconds.
+//
+// Source: virDomainDefParseIDs in libvirt's src/conf/domain_conf.c.
+func GuestName(path string) (string, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), guestNameTime)
+	defer cancel()
+	d, err := timelyValue(ctx, func() (domainxml.Domain, error) { return domainxml.Read(path) })
+	if err != nil {
+		return "", fmt.Errorf("read guest's name from %q: %w", path, err)
+	}
+	return d.Name, nil
+}
+
+const guestNameTime = 5 * time.Second

@@ -9,6 +9,7 @@ import (
 
 	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/disks"
+	"github.com/vmferry/vmferry/resource/domainxml"
 )
 
 // disks reads what is done with disks that are not on shared storage.
@@ -35,7 +36,7 @@ func choice[M ~string](r *reader, name, words string, all []M, def M) M {
 }
 
 // images are the guest's disks as its config file names them.
-func (a *run) images() []string { return namesIn(a.config.domain.text).disks }
+func (a *run) images() []string { return domainxml.HostResourcesOf(a.config.domain.Text).Disks }
 
 // imagesTime bounds what is done with the files beside a guest's disks, on storage that may hang.
 const imagesTime = 5 * time.Second

@@ -372,19 +372,6 @@ func TestXL(t *testing.T) {
 	}
 }
 
-func TestWithName(t *testing.T) {
-	for in, want := range map[string]string{
-		"<domain><name>a</name></domain>":                               "<domain><name>x&amp;y</name></domain>",
-		"<!-- <name/> --><domain><a><name>b</name></a><name/></domain>": "<!-- <name/> --><domain><a><name>b</name></a><name>x&amp;y</name></domain>",
-		"<domain></domain>":                                             "",
-		"nonsense":                                                      "",
-	} {
-		if got, err := withName(in, "x&y"); got != want || (err == nil) != (want != "") {
-			t.Errorf("withName(%q) = %q, %v, want %q", in, got, err, want)
-		}
-	}
-}
-
 func TestNodeAddress(t *testing.T) {
 	for _, c := range []struct {
 		name, answer string

@@ -4,10 +4,9 @@ import (
 	"context"
 	"fmt"
 
-	"libvirt.org/go/libvirtxml"
-
 	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/resource/domainxml"
 )
 
 // checkMemory compares what the guest needs with what the node has, by the rule of a migration's target: see
@@ -16,7 +15,7 @@ import (
 func (a *run) checkMemory(ctx context.Context, conn Hypervisor, text string) error {
 	driver := libvirt.DriverOf(a.Params.Hypervisor)
 	need, fixed := migrate.MemoryNeed(text, driver), driver.FixedMemory()
-	if need == 0 || a.Params.Memory == migrate.MemoryIgnore && !fixed || onHugePages(text) {
+	if need == 0 || a.Params.Memory == migrate.MemoryIgnore && !fixed || domainxml.UsesHugePages(text) {
 		return nil
 	}
 	ctx, cancel := within(ctx, a.budget.call)
@@ -35,11 +34,4 @@ func (a *run) checkMemory(ctx context.Context, conn Hypervisor, text string) err
 		a.Log.Warnf("the node may not have memory for the guest: it has %s", has)
 	}
 	return nil
-}
-
-// onHugePages tells whether the guest's memory comes from a pool of its own.
-func onHugePages(text string) bool {
-	guest := &libvirtxml.Domain{}
-	err := guest.Unmarshal(text)
-	return err == nil && guest.MemoryBacking != nil && guest.MemoryBacking.MemoryHugePages != nil
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/vmferry/vmferry/migrate/announce"
 	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/resource/domainxml"
 )
 
 // Tuning is how a guest is to be moved; the zero value is the usual way.
@@ -73,7 +74,7 @@ func (a *run) prepareMove(ctx context.Context, o observation, target string) err
 		return because(Generic, err, "cannot start the resources of guest %q on %s", a.guest.Name, a.Target)
 	}
 	defer func() { _ = conn.Close() }()
-	if err := startResources(ctx, conn, namesIn(a.config.domain.text)); err != nil {
+	if err := startResources(ctx, conn, domainxml.HostResourcesOf(a.config.domain.Text)); err != nil {
 		return because(Generic, err, "guest %q cannot be migrated to %s", a.guest.Name, a.Target)
 	}
 	return nil

@@ -11,6 +11,7 @@ import (
 	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/blackout"
 	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/resource/domainxml"
 )
 
 // transports are libvirt's ways to another host (libvirt's uri page), but for ext, which runs a program.
@@ -63,7 +64,7 @@ func (r *reader) checkFile(p Params) {
 	case p.XMFile != "" && !filepath.IsAbs(p.XMFile):
 		r.bad("xmfile", "xmfile=%q is not an absolute path: begin it with /", p.XMFile)
 	}
-	if p.Name != "" && !validName(p.Name) {
+	if p.Name != "" && !domainxml.IsName(p.Name) {
 		r.bad("name", "name=%q is one that libvirt refuses: leave out slashes and line breaks", p.Name)
 	}
 }

@@ -2,41 +2,22 @@ package resource
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
-	"regexp"
-	"strings"
 	"syscall"
 	"time"
 
 	"github.com/vmferry/vmferry/migrate/atomicfile"
 	"github.com/vmferry/vmferry/migrate/safefile"
+	"github.com/vmferry/vmferry/resource/domainxml"
 )
 
 const (
 	saveTime = 5 * time.Second  // for libvirt's answer
 	syncTime = 10 * time.Second // for csync2
-
-	savedMark = "<!-- saved by vmferry-agent "
 )
-
-// seal is text with a first line that lets a later call know it for our own, and unchanged.
-func seal(text string) string {
-	return fmt.Sprintf("%s%x -->\n%s", savedMark, sha256.Sum256([]byte(text)), text)
-}
-
-// unseal gives back what seal was given; ours is false for all other text, and also for ours when
-// somebody has edited it.
-func unseal(sealed string) (text string, ours bool) {
-	if !strings.HasPrefix(sealed, savedMark) {
-		return "", false
-	}
-	_, text, _ = strings.Cut(sealed, "\n")
-	return text, seal(text) == sealed
-}
 
 // saveConfig puts the running guest's configuration into the config file, where the
 // operator asks for that. It fails nothing: a guest whose file stays old runs all the same.
@@ -71,8 +52,8 @@ func (a *run) putConfig(path, text string) (changed bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	before, ours := unseal(old)
-	secret := hasSecrets(text)
+	before, ours := domainxml.Unseal(old)
+	secret := domainxml.MayHoldSecrets(text)
 	switch {
 	case ours && before == text && (!secret || info.Mode().Perm()&0o077 == 0), old == text:
 		return false, nil
@@ -86,7 +67,7 @@ func (a *run) putConfig(path, text string) (changed bool, err error) {
 	}
 	real, _, err := safefile.Look(path, safefile.Anyone) // what a link leads to is replaced, and not the link
 	if err == nil {
-		err = replaceFile(real, seal(text), info, secret)
+		err = replaceFile(real, domainxml.Seal(text), info, secret)
 	}
 	if err != nil {
 		return false, err
@@ -111,7 +92,7 @@ func (a *run) definition(ctx context.Context) (string, error) {
 		a.dropBroken(err)
 		return "", err
 	}
-	d, err := parseDomain(text)
+	d, err := domainxml.Parse(text)
 	switch {
 	case err != nil:
 		return "", fmt.Errorf("libvirt's description of the guest: %w", err)
@@ -129,20 +110,13 @@ func (a *run) editedMeanwhile(written time.Time) bool {
 }
 
 func readWhole(path string) (string, fs.FileInfo, error) {
-	raw, err := readConfig(path)
+	raw, err := domainxml.ReadFile(path)
 	if err != nil {
 		return "", nil, err
 	}
 	info, err := os.Stat(path)
 	return string(raw), info, err
 }
-
-// secretWords stand in what libvirt tells of a guest only to those who may know its secrets, or in front of what
-// somebody hands QEMU past libvirt. Where one stands for something else, the file is private without need.
-var secretWords = regexp.MustCompile(`(?i)passw|secret|<launchSecurity|<qemu:`)
-
-// hasSecrets tells whether a guest's XML may hold what nobody but root is to know.
-func hasSecrets(text string) bool { return secretWords.MatchString(text) }
 
 // replaceFile writes text to path in one step, for root alone where it is secret, and else with the owner and the mode of
 // like, but never before all of it is there.

@@ -15,6 +15,7 @@ import (
 	"github.com/vmferry/vmferry/migrate/libvirt/saveimage"
 	"github.com/vmferry/vmferry/migrate/safefile"
 	"github.com/vmferry/vmferry/migrate/shellword"
+	"github.com/vmferry/vmferry/resource/domainxml"
 )
 
 const (
@@ -247,7 +248,7 @@ func (a *run) judgeSaved(place savePlace, f *os.File, text string) (s *savedStat
 	}
 	why, own, err := isOfGuest(image.XML, text)
 	if why == "" {
-		why = isStale(info.ModTime(), slices.Concat(namesIn(text).disks, namesIn(image.XML).disks))
+		why = isStale(info.ModTime(), slices.Concat(domainxml.HostResourcesOf(text).Disks, domainxml.HostResourcesOf(image.XML).Disks))
 	}
 	if err != nil || why != "" {
 		return nil, why, err

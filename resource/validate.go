@@ -6,9 +6,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/vmferry/vmferry/migrate/safefile"
+	"github.com/vmferry/vmferry/resource/domainxml"
 )
 
 // validate checks what can be checked without libvirt: the parameters (by Run), the
@@ -130,4 +132,31 @@ func (a *run) checkSync() error {
 		return fail(Installed, "sync_config_on_stop needs csync2, which is not on this node: install and set it up")
 	}
 	return nil
+}
+
+// warnOfFirmware says what a failover to another node would lose.
+func (a *run) warnOfFirmware(ctx context.Context) {
+	ctx, cancel := within(ctx, storageTime)
+	defer cancel()
+	for _, f := range LocalFirmware(ctx, a.config.domain.Text) {
+		a.Log.Warnf("the guest's %s", f)
+	}
+}
+
+// LocalFirmware lists what a guest's firmware keeps on this node alone, by its libvirt XML. Of storage that gives no
+// answer until ctx ends it lists nothing, since a local disk answers.
+func LocalFirmware(ctx context.Context, text string) []domainxml.Firmware {
+	return slices.DeleteFunc(domainxml.FirmwareOf(text), func(f domainxml.Firmware) bool {
+		shared, err := timelyValue(ctx, func() (bool, error) { return f.IsShared(), nil })
+		return shared || err != nil && !f.EndsWithGuest()
+	})
+}
+
+// warnOfNewTPM says before a start that the guest gets an empty TPM.
+func (a *run) warnOfNewTPM() {
+	for _, f := range domainxml.FirmwareOf(a.config.domain.Text) {
+		if f.Path == "" {
+			a.Log.Warnf("the guest's %s", f)
+		}
+	}
 }

@@ -240,11 +240,9 @@ func checkFirmware(ctx context.Context, k *checker) {
 			continue // it ended meanwhile, or libvirt is mute: said by checkLibvirt
 		}
 		ctx, cancel := context.WithTimeout(ctx, firmwareTime)
-		for _, f := range resource.FirmwareState(text) {
-			if !f.IsShared(ctx) {
-				found := fmt.Sprintf("its %s is on this node alone: %s; a live migration takes it along", f.Device, f.Lost)
-				k.add("firmware", g.Name, warning, found, f.Advice)
-			}
+		for _, f := range resource.LocalFirmware(ctx, text) {
+			found := fmt.Sprintf("its %s is on this node alone: %s; a live migration takes it along", f.Device, f.Lost)
+			k.add("firmware", g.Name, warning, found, f.Advice)
 		}
 		cancel()
 	}

@@ -1,14 +1,12 @@
-package resource
+package domainxml
 
 import (
 	"cmp"
-	"context"
 	"encoding/xml"
 	"errors"
 	"fmt"
 	"io"
 	"strings"
-	"time"
 
 	"github.com/vmferry/vmferry/migrate/safefile"
 )
@@ -17,55 +15,38 @@ import (
 // disk image must not fill the node's memory.
 const maxConfig = 8 << 20
 
-// domain is what the agent needs to know of a domain XML.
-type domain struct {
+// Domain is what the agent needs to know of a domain XML.
+type Domain struct {
 	Name     string // byte for byte as libvirt has it
 	UUID     string // dashed, lower case; empty where libvirt makes one at each start
 	Emulator string
 
-	text   string // in UTF-8, without an XML declaration
-	native bool   // text is no XML but an xl configuration
+	Text string // in UTF-8, without an XML declaration
+	IsXL bool   // Text is no XML but an xl configuration
 }
-
-// GuestName reads the name of the guest from its libvirt XML, byte for byte as libvirt has it, blanks included. A
-// file that releases of libvirt may read differently is an error. On storage that gives no answer it returns after
-// five seconds.
-//
-// Source: virDomainDefParseIDs in libvirt's src/conf/domain_conf.c.
-func GuestName(path string) (string, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), guestNameTime)
-	defer cancel()
-	d, err := timelyValue(ctx, func() (domain, error) { return readDomain(path) })
-	if err != nil {
-		return "", fmt.Errorf("read guest's name from %q: %w", path, err)
-	}
-	return d.Name, nil
-}
-
-const guestNameTime = 5 * time.Second
 
 var errNoName = errors.New("it has no <name>: add <name>GUEST</name> below <domain>")
 
-// parseDomain reads the text of a domain XML. Name and UUID are those that libvirt gets from it, or
+// Parse reads the text of a domain XML. Name and UUID are those that libvirt gets from it, or
 // it is an error.
-func parseDomain(raw string) (domain, error) {
+func Parse(raw string) (Domain, error) {
 	text, err := xmlText([]byte(raw))
 	if err == nil {
 		err = checkDocument(text)
 	}
 	if err != nil {
-		return domain{}, fmt.Errorf("it is no libvirt domain XML: %w", err)
+		return Domain{}, fmt.Errorf("it is no libvirt domain XML: %w", err)
 	}
 	s := idScan{dec: xml.NewDecoder(strings.NewReader(text)), first: map[string]string{}}
 	if err := s.run(); err != nil {
-		return domain{}, err
+		return Domain{}, err
 	}
-	d := domain{Name: s.first["domain/name"], Emulator: strings.TrimSpace(s.first["domain/devices/emulator"]), text: text}
+	d := Domain{Name: s.first["domain/name"], Emulator: strings.TrimSpace(s.first["domain/devices/emulator"]), Text: text}
 	switch {
 	case d.Name == "":
-		return domain{}, errNoName
-	case !validName(d.Name):
-		return domain{}, fmt.Errorf("its name %q cannot be used: "+
+		return Domain{}, errNoName
+	case !IsName(d.Name):
+		return Domain{}, fmt.Errorf("its name %q cannot be used: "+
 			"write it on one line, without a slash, as in <name>GUEST</name>", d.Name)
 	}
 	d.UUID, err = s.uuid()
@@ -207,53 +188,24 @@ func parseUUID(text string) (dashed string, ok bool) {
 	return d[:8] + "-" + d[8:12] + "-" + d[12:16] + "-" + d[16:20] + "-" + d[20:], true
 }
 
-// validName tells whether a name can be used. libvirt makes names of files of it, and defines none with a line break.
-func validName(name string) bool {
+// IsName tells whether a name can be used. libvirt makes names of files of it, and defines none with a line break.
+func IsName(name string) bool {
 	return !strings.ContainsAny(name, "/\n\x00") && name != "." && name != ".." && !isBlank(cmp.Or(name, "x"))
 }
 
-// readDomain reads the file of a domain XML. The error of a file that is not there is fs.ErrNotExist.
-func readDomain(path string) (domain, error) {
-	raw, err := readConfig(path)
+// Read reads the file of a domain XML. The error of a file that is not there is fs.ErrNotExist.
+func Read(path string) (Domain, error) {
+	raw, err := ReadFile(path)
 	if err != nil {
-		return domain{}, err
+		return Domain{}, err
 	}
-	return parseDomain(string(raw))
+	return Parse(string(raw))
 }
 
-func readConfig(path string) ([]byte, error) {
+func ReadFile(path string) ([]byte, error) {
 	raw, err := safefile.Read(path, maxConfig, safefile.Anyone) // of a file for all, a start warns
 	if errors.Is(err, safefile.ErrTooLarge) {
 		err = errors.New("it is larger than any domain XML")
 	}
 	return raw, err
-}
-
-// withUUID is the text to start the domain from. Where libvirt holds a definition of
-// the same name, a file without a UUID would get a random one and be refused as a
-// second guest of that name; VirtualDomain undefines the definition, we adopt its UUID.
-// The file itself is not touched.
-func (d domain) withUUID(uuid string) string {
-	if d.UUID != "" || uuid == "" {
-		return d.text
-	}
-	at, ok := rootEnd(d.text)
-	if !ok {
-		return d.text
-	}
-	return d.text[:at] + "<uuid>" + uuid + "</uuid>" + d.text[at:]
-}
-
-// rootEnd is the offset just behind the root element's start tag.
-func rootEnd(text string) (int, bool) {
-	dec := xml.NewDecoder(strings.NewReader(text))
-	for {
-		token, err := dec.Token()
-		if err != nil {
-			return 0, false
-		}
-		if _, ok := token.(xml.StartElement); ok {
-			return int(dec.InputOffset()), true
-		}
-	}
 }

@@ -1,4 +1,4 @@
-package resource
+package domainxml
 
 import (
 	"bytes"
@@ -126,33 +126,6 @@ func checkDocument(text string) error {
 		}
 		if roots > 1 {
 			return errors.New("it has more than one root element: keep one <domain> in each file")
-		}
-	}
-}
-
-// editTags returns a text with the start tags of the elements at a path, such as "domain/os/type", as edit returns them. The
-// rest stays, byte for byte. Of a text that is no XML what comes before the error is edited.
-func editTags(text, path string, edit func(t xml.StartElement, tag string) string) string {
-	dec, at := xml.NewDecoder(strings.NewReader(text)), []string(nil)
-	var out strings.Builder
-	done := 0
-	for {
-		start := int(dec.InputOffset())
-		token, err := dec.Token()
-		if err != nil {
-			out.WriteString(text[done:])
-			return out.String()
-		}
-		switch t := token.(type) {
-		case xml.EndElement:
-			at = at[:len(at)-1]
-		case xml.StartElement:
-			at = append(at, t.Name.Local)
-			end := int(dec.InputOffset())
-			if strings.Join(at, "/") == path {
-				out.WriteString(text[done:start] + edit(t, text[start:end]))
-				done = end
-			}
 		}
 	}
 }

@@ -1,10 +1,7 @@
-package resource
+package domainxml
 
 import (
 	"bytes"
-	"encoding/xml"
-	"errors"
-	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -72,7 +69,7 @@ var refusedThere = []string{"long 255", "long 300", "sysinfo no type"}
 func TestIdentityIsLibvirts(t *testing.T) {
 	for _, s := range libvirtSays(t) {
 		t.Run(s.label, func(t *testing.T) {
-			d, err := parseDomain(s.text)
+			d, err := Parse(s.text)
 			why, refused := refusedHere[s.label]
 			switch {
 			case refused && (err == nil || !strings.Contains(err.Error(), why)):
@@ -97,11 +94,11 @@ func FuzzIdentity(f *testing.F) {
 		f.Skip("xmllint is not here")
 	}
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		d, err := parseDomain(string(raw))
+		d, err := Parse(string(raw))
 		if err != nil {
 			return
 		}
-		for _, text := range []string{string(raw), d.text, d.withUUID(guestUUID)} {
+		for _, text := range []string{string(raw), d.Text, d.WithUUID(guestUUID)} {
 			if got, ok := xpath(t, xmllint, text, "string(/domain/name[1])"); ok && got != d.Name {
 				t.Errorf("read as %q, and libxml2 has %q of %q", d.Name, got, text)
 			}
@@ -110,7 +107,7 @@ func FuzzIdentity(f *testing.F) {
 		if u, _ := parseUUID(got); ok && got != "" && u != d.UUID {
 			t.Errorf("UUID read as %q, and libxml2 has %q", d.UUID, got)
 		}
-		again, err := parseDomain(d.withUUID(guestUUID))
+		again, err := Parse(d.WithUUID(guestUUID))
 		if err != nil || again.Name != d.Name || d.UUID == "" && again.UUID != guestUUID || d.UUID != "" && again.UUID != d.UUID {
 			t.Errorf("started as %q with UUID %q, %v; read as %q with UUID %q", again.Name, again.UUID, err, d.Name, d.UUID)
 		}
@@ -127,27 +124,4 @@ func xpath(t *testing.T, xmllint, text, expression string) (value string, ok boo
 		return "", false
 	}
 	return strings.TrimSuffix(out.String(), "\n"), true
-}
-
-func TestGuestName(t *testing.T) {
-	dir := t.TempDir()
-	file := filepath.Join(dir, "x.xml")
-	for text, want := range map[string]string{
-		guestXML:                                         "vm1",
-		"<domain><name> web1 </name></domain>":           " web1 ",
-		"<domain><name>\n web1\n</name></domain>":        "",
-		"<domain><name>a</name></domain><domain/>":       "",
-		"name = \"vm1\"\nmemory = 64\n":                  "",
-		xml.Header + "<domain><name>a</name></domain>\n": "a",
-	} {
-		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		if got, err := GuestName(file); got != want || (err == nil) != (want != "") {
-			t.Errorf("GuestName = %q, %v of %q, want %q", got, err, text, want)
-		}
-	}
-	if _, err := GuestName(filepath.Join(dir, "none")); !errors.Is(err, fs.ErrNotExist) {
-		t.Error("a file that is not there has a name")
-	}
 }

@@ -1,8 +1,6 @@
-package resource
+package domainxml
 
 import (
-	"context"
-	"encoding/xml"
 	"fmt"
 	"path"
 	"slices"
@@ -26,15 +24,15 @@ type Firmware struct {
 	Advice string // what keeps it, as an imperative clause
 }
 
-// FirmwareState lists what of a guest's firmware does not follow it when it is started on another node, by its
+// FirmwareOf lists what of a guest's firmware does not follow it when it is started on another node, by its
 // libvirt XML. A live migration takes all of it along. State on storage that the nodes share is listed too:
 // see [Firmware.IsShared]. Text that is no domain XML has none.
 //
 // Source: libvirt's formatdomain page, "TPM device" and "BIOS bootloader".
-func FirmwareState(text string) []Firmware {
-	d, err := parseDomain(text)
+func FirmwareOf(text string) []Firmware {
+	d, err := Parse(text)
 	guest := &libvirtxml.Domain{}
-	if err != nil || guest.Unmarshal(d.text) != nil {
+	if err != nil || guest.Unmarshal(d.Text) != nil {
 		return nil
 	}
 	var all []Firmware
@@ -115,58 +113,21 @@ var clusterFS = []int64{unix.NFS_SUPER_MAGIC, unix.SMB_SUPER_MAGIC, 0xff534d42, 
 	unix.CEPH_SUPER_MAGIC, 0x01161970, unix.OCFS2_SUPER_MAGIC, 0x0bd00bd3, unix.AFS_SUPER_MAGIC, unix.V9FS_MAGIC,
 	unix.FUSE_SUPER_MAGIC, 0x47504653}
 
+// EndsWithGuest tells whether nothing is left of it when the guest stops.
+func (f Firmware) EndsWithGuest() bool { return f.Path == "" || strings.Contains(f.Lost, "each stop") }
+
 // IsShared tells whether the state is on a file system of a kind that several nodes mount at once, as far as this
-// node can see: the path itself, or the nearest directory above it that exists. Storage that gives no answer until
-// ctx ends is counted as shared, since a local disk answers.
-func (f Firmware) IsShared(ctx context.Context) bool {
-	if f.Path == "" || strings.Contains(f.Lost, "each stop") {
+// node can see: the path itself, or the nearest directory above it that exists. Storage that gives no answer blocks it.
+func (f Firmware) IsShared() bool {
+	if f.EndsWithGuest() {
 		return false
 	}
-	shared, err := timelyValue(ctx, func() (bool, error) {
-		for at := path.Clean(f.Path); ; at = path.Dir(at) {
-			var fs unix.Statfs_t
-			if err := unix.Statfs(at, &fs); err == nil {
-				return slices.Contains(clusterFS, fs.Type), nil
-			} else if at == "/" || at == "." {
-				return false, err
-			}
-		}
-	})
-	return shared || err != nil && ctx.Err() != nil
-}
-
-// warnOfFirmware says what a failover to another node would lose.
-func (a *run) warnOfFirmware(ctx context.Context) {
-	ctx, cancel := within(ctx, storageTime)
-	defer cancel()
-	for _, f := range FirmwareState(a.config.domain.text) {
-		if !f.IsShared(ctx) {
-			a.Log.Warnf("the guest's %s", f)
+	for at := path.Clean(f.Path); ; at = path.Dir(at) {
+		var fs unix.Statfs_t
+		if err := unix.Statfs(at, &fs); err == nil {
+			return slices.Contains(clusterFS, fs.Type)
+		} else if at == "/" || at == "." {
+			return false
 		}
 	}
-}
-
-// warnOfNewTPM says before a start that the guest gets an empty TPM.
-func (a *run) warnOfNewTPM() {
-	for _, f := range FirmwareState(a.config.domain.text) {
-		if f.Path == "" {
-			a.Log.Warnf("the guest's %s", f)
-		}
-	}
-}
-
-// keepTPM is a domain's XML with which libvirt keeps an emulated TPM's state when the guest ends. It deletes that
-// of a transient domain, as ours are, unless persistent_state says otherwise. A value of the operator's own is
-// kept, and releases before 7.0.0 ignore the attribute.
-//
-// The alternative, to define the guest for as long as it runs, would leave a definition behind wherever an agent is
-// killed, and with it a second way to start the guest.
-func keepTPM(text string) string {
-	return editTags(text, "domain/devices/tpm/backend", func(t xml.StartElement, tag string) string {
-		if t.Name.Space != "" || attribute(t, "type") != "emulator" || attribute(t, "persistent_state") != "" {
-			return tag
-		}
-		const begin = "<backend"
-		return begin + " persistent_state='yes'" + strings.TrimPrefix(tag, begin)
-	})
 }

@@ -1,11 +1,8 @@
-package resource
+package domainxml
 
 import (
-	"context"
-	"os"
 	"strings"
 	"testing"
-	"testing/synctest"
 )
 
 func TestFirmwareState(t *testing.T) {
@@ -33,7 +30,7 @@ func TestFirmwareState(t *testing.T) {
 		{"nonsense", "<name>\n</name>", nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			got := FirmwareState("<?xml version='1.0' encoding='US-ASCII'?><domain type='kvm'>" + c.inside + "</domain>")
+			got := FirmwareOf("<?xml version='1.0' encoding='US-ASCII'?><domain type='kvm'>" + c.inside + "</domain>")
 			if len(got) != len(c.want) {
 				t.Fatalf("%d states: %v, want %q", len(got), got, c.want)
 			}
@@ -48,15 +45,10 @@ func TestFirmwareState(t *testing.T) {
 }
 
 func TestFirmwareIsShared(t *testing.T) {
-	for where, want := range map[string]bool{"": false, t.TempDir(): false, t.TempDir() + "/not/there": false, "/proc/self/none": false} {
-		if got := (Firmware{Path: where}).IsShared(t.Context()); got != want {
-			t.Errorf("%q is shared: %t", where, got)
+	for _, f := range []Firmware{{}, {Path: t.TempDir()}, {Path: t.TempDir() + "/not/there"}, {Path: "/proc/self/none"}, {Path: "/x", Lost: "each stop deletes it"}} {
+		if f.IsShared() {
+			t.Errorf("%+v is shared", f)
 		}
-	}
-	ended, cancel := context.WithCancel(t.Context())
-	cancel()
-	if f := (Firmware{Path: "/x", Lost: "each stop deletes it"}); f.IsShared(ended) {
-		t.Error("what each stop deletes counts as shared")
 	}
 }
 
@@ -76,43 +68,8 @@ func TestKeepTPM(t *testing.T) {
 		if want == "" {
 			want = in
 		}
-		if got := keepTPM(in); got != want {
+		if got := KeepTPM(in); got != want {
 			t.Errorf("%q became %q, want %q", in, got, want)
 		}
 	}
-}
-
-// A guest is started so that its TPM outlives its end, from a file that is left as it is.
-func TestStartKeepsTheTPM(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, "start")
-		text := strings.Replace(guestXML, "</domain>", "<devices><tpm model='tpm-crb'><backend type='emulator'/></tpm></devices></domain>", 1)
-		w.write("vm1.xml", text)
-		w.create = func(_ context.Context, got string) error {
-			if !strings.Contains(got, "persistent_state='yes'") {
-				t.Errorf("started from %q", got)
-			}
-			w.boot()
-			return nil
-		}
-		err, _ := w.run("start")
-		checkExit(t, err, Success, "")
-		w.gone()
-		w.noted()
-		nameless := strings.Replace(text, "<uuid>"+guestUUID+"</uuid>", "", 1)
-		w.write("vm1.xml", nameless)
-		w.create = func(_ context.Context, got string) error {
-			if got != nameless {
-				t.Errorf("started from %q, whose TPM nobody would find again", got)
-			}
-			w.boot()
-			return nil
-		}
-		err, _ = w.run("start")
-		checkExit(t, err, Success, "")
-		text = nameless
-		if after, err := os.ReadFile(w.agent.Params.Config); err != nil || string(after) != text {
-			t.Errorf("the operator's file became %q, %v", after, err)
-		}
-	})
 }

@@ -1,4 +1,4 @@
-package resource
+package domainxml
 
 import (
 	"strings"
@@ -23,7 +23,7 @@ func TestParseXL(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			d := parseXL(c.text)
-			if d.Name != c.guest || d.UUID != c.uuid || d.text != c.text || !d.native {
+			if d.Name != c.guest || d.UUID != c.uuid || d.Text != c.text || !d.IsXL {
 				t.Errorf("parseXL = %+v, want guest %q, UUID %q", d, c.guest, c.uuid)
 			}
 		})
