@@ -10,6 +10,7 @@ import (
 	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/resource/domainxml"
 	"github.com/vmferry/vmferry/resource/hostproc"
+	"github.com/vmferry/vmferry/resource/ocf/metadata"
 )
 
 // Hypervisor is a connection to one libvirt. Errors are those of package migrate/libvirt; every method returns at
@@ -171,7 +172,7 @@ func (a Agent) Run(ctx context.Context, action string) error {
 	}
 	timeout := a.Timeout
 	if timeout <= 0 {
-		timeout = defaults[action]
+		timeout = metadata.Timeout(action)
 	}
 	r := &run{Agent: a, action: action, budget: newBudget(timeout).within(a.Params, timeout), began: time.Now(), state: stateDir(a.RunDir), lasting: stateDir(a.StateDir)}
 	ctx, cancel := context.WithTimeout(ctx, r.budget.end)

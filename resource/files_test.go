@@ -8,11 +8,11 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
-	"strings"
 	"testing"
 	"testing/synctest"
 
 	"github.com/vmferry/vmferry/resource/ocf"
+	"github.com/vmferry/vmferry/resource/ocf/metadata"
 )
 
 func TestStateSurvivesAnyID(t *testing.T) {
@@ -89,23 +89,15 @@ func FuzzParseEntry(f *testing.F) {
 
 // What is advertised is done, and the other way round.
 func TestMetaDataNamesWhatIsThere(t *testing.T) {
-	text := ocf.MetaData()
+	text := metadata.XML()
 	for action := range actions {
 		if !ocf.IsAction(action) {
 			t.Errorf("action %s is refused before anybody looks", action)
 		}
-		line := regexp.MustCompile(fmt.Sprintf(`<action name="%s" (depth="0" )?timeout="%.0fs"`, action, defaults[action].Seconds()))
+		line := regexp.MustCompile(fmt.Sprintf(`<action name="%s" (depth="0" )?timeout="%.0fs"`, action, metadata.Timeout(action).Seconds()))
 		if !line.MatchString(text) {
-			t.Errorf("action %s is not advertised with its default timeout %v", action, defaults[action])
+			t.Errorf("action %s is not advertised with its default timeout %v", action, metadata.Timeout(action))
 		}
-	}
-	for _, p := range parameters {
-		if !strings.Contains(text, `<parameter name="`+p.name+`"`) {
-			t.Errorf("parameter %s is not advertised", p.name)
-		}
-	}
-	if got, want := strings.Count(text, "<parameter name="), len(parameters); got != want {
-		t.Errorf("%d parameters advertised, %d known", got, want)
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/migrate/shellword"
 	"github.com/vmferry/vmferry/resource/domainxml"
+	"github.com/vmferry/vmferry/resource/ocf/metadata"
 )
 
 // identity is the guest that a resource stands for. It is kept in
@@ -121,7 +122,7 @@ func (a *run) taken(other libvirt.Status) error {
 // taken out of its configuration while the guest was moving; to refuse it gets the node fenced.
 // What was noted of the resource on this node says which guest it is.
 func (a *run) recall() {
-	if a.Params.File() != "" || needs(a.action, living) {
+	if a.Params.File() != "" || metadata.Guest.IsNeeded(a.action) {
 		return
 	}
 	var noted identity

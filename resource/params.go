@@ -10,11 +10,12 @@ import (
 	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/resource/ocf/metadata"
 )
 
 // Params are the resource's parameters, named and meant as those of
 // ocf:heartbeat:VirtualDomain and ocf:heartbeat:Xen, and a few of our own.
-// meta-data.xml documents each.
+// Package metadata documents each.
 type Params struct {
 	Config       string        // config: path of the domain XML
 	Hypervisor   string        // hypervisor: URI of this node's libvirt, never empty
@@ -127,67 +128,16 @@ func parseParams(vars map[string]string) (Params, []Problem) {
 	return p, r.problems
 }
 
-// use is what a parameter is for: it decides which actions cannot do without a usable value.
-type use int
-
-const (
-	always use = iota // to find the guest, which every action does
-	living            // to bring it up, to keep it, or to end it
-	moving            // to move it to another node, and nothing else
-)
-
-// parameters are those that Params holds, each with what it is for.
-var parameters = []struct {
-	name string
-	use  use
-}{
-	{"config", always}, {"hypervisor", always}, {"xmfile", always}, {"name", always},
-
-	{"force_stop", living}, {"shutdown_mode", living}, {"shutdown_timeout", living}, {"shutdown_acpi", living},
-	{"monitor_scripts", living}, {"check_tcp", living}, {"check_udp", living}, {"check_agent", living},
-	{"check_timeout", living}, {"check_grace", living},
-	{"autoset_utilization_cpu", living}, {"unset_utilization_cpu", living},
-	{"autoset_utilization_host_memory", living}, {"unset_utilization_host_memory", living},
-	{"autoset_utilization_hv_memory", living}, {"unset_utilization_hv_memory", living},
-	{"save_config_on_stop", living}, {"sync_config_on_stop", living}, {"snapshot", living}, {"save_dir", living},
-	{"backingfile", living}, {"stateless", living}, {"copyindirs", living}, {"start_resources", living},
-	{"allow_mem_management", living}, {"reserved_Dom0_memory", living},
-
-	{"migration_transport", moving}, {"migration_user", moving}, {"migration_network_suffix", moving},
-	{"migration_downtime", moving}, {"migration_speed", moving}, {"migrate_options", moving},
-	{"migration_tls", moving},
-	{"migrateuri", moving}, {"migrateport", moving}, {"remoteuri", moving}, {"node_ip_attribute", moving},
-	{"blackout_budget", moving}, {"drain_priority", moving}, {"ladder", moving}, {"watch", moving},
-	{"announce", moving}, {"disks", moving}, {"check_memory", moving},
-}
-
-// useOf is what the parameter is for; ok is false for one that this agent does not know.
-func useOf(name string) (u use, ok bool) {
-	for _, p := range parameters {
-		if p.name == name {
-			return p.use, true
-		}
-	}
-	return 0, false
-}
-
 // KeepsFromStarting tells whether a start is refused for it, on every node.
 func (p Problem) KeepsFromStarting() bool {
-	u, _ := useOf(p.Param)
-	return needs("start", u)
+	return p.isNeeded("start")
 }
 
-// needs tells whether an action fails where a parameter of this use cannot be used. A stop must not fail, and a
-// guest must not count as failed, because of a typing error in a parameter that only matters for the next start;
-// and a guest must not be kept from running on every node because of one that only matters for a move.
-func needs(action string, u use) bool {
-	switch action {
-	case "stop", "monitor", "status":
-		return u == always
-	case "start", "migrate_from", "reload-agent":
-		return u != moving
-	}
-	return true
+func (p Problem) isNeeded(action string) bool { return p.use().IsNeeded(action) }
+
+func (p Problem) use() metadata.Use {
+	known, _ := metadata.Lookup(p.Param)
+	return known.Use
 }
 
 // ignored names the parameters that are set and mean nothing here, sorted. Names that
@@ -197,7 +147,7 @@ func ignored(vars map[string]string) []string {
 	for _, v := range slices.Sorted(maps.Keys(vars)) {
 		name, ok := strings.CutPrefix(v, reskey)
 		meta := strings.HasPrefix(name, "CRM_") || strings.HasPrefix(name, "trace_") || name == "crm_feature_set"
-		if _, known := useOf(name); ok && !meta && vars[v] != "" && !known {
+		if _, known := metadata.Lookup(name); ok && !meta && vars[v] != "" && !known {
 			names = append(names, name)
 		}
 	}
@@ -210,12 +160,11 @@ func ignored(vars map[string]string) []string {
 func (e Environ) check(action string) error {
 	var reasons []string
 	for _, p := range e.Problems {
-		u, _ := useOf(p.Param)
 		switch {
-		case !needs(action, u):
+		case !p.isNeeded(action):
 		case action == "validate-all":
 			reasons = append(reasons, p.Err.Reason)
-		case action == "migrate_to" && u == moving:
+		case action == "migrate_to" && p.use() == metadata.Move:
 			return fail(Generic, "the guest cannot be migrated: %s", p.Err.Reason)
 		default:
 			return p.Err
@@ -232,10 +181,7 @@ func (e Environ) overlooked(action string) []Problem {
 	if action != "start" && action != "reload-agent" {
 		return nil
 	}
-	return slices.DeleteFunc(slices.Clone(e.Problems), func(p Problem) bool {
-		u, _ := useOf(p.Param)
-		return needs(action, u)
-	})
+	return slices.DeleteFunc(slices.Clone(e.Problems), func(p Problem) bool { return p.isNeeded(action) })
 }
 
 // File is the path of the file that describes the guest.

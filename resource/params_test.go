@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/resource/ocf/metadata"
 )
 
 func environ(params ...string) Environ {
@@ -19,6 +20,15 @@ func environ(params ...string) Environ {
 	}
 	return ParseEnviron(vars)
 }
+
+// defaults are the timeouts of the actions.
+var defaults = func() map[string]time.Duration {
+	all := make(map[string]time.Duration)
+	for action := range actions {
+		all[action] = metadata.Timeout(action)
+	}
+	return all
+}()
 
 // ofAMove are the parameters without which a guest can be started.
 var ofAMove = []string{"migration_transport", "migration_user", "migration_downtime", "migration_speed", "migration_network_suffix", "migrateuri",
@@ -267,9 +277,9 @@ var fuzzSeeds = []string{
 }
 
 func TestFuzzSeedsKnowEveryParameter(t *testing.T) {
-	for _, p := range parameters {
-		if !slices.ContainsFunc(fuzzSeeds, func(s string) bool { return strings.HasPrefix(s, p.name+"=") }) {
-			t.Errorf("no seed sets %s", p.name)
+	for _, p := range metadata.Parameters() {
+		if !slices.ContainsFunc(fuzzSeeds, func(s string) bool { return strings.HasPrefix(s, p.Name+"=") }) {
+			t.Errorf("no seed sets %s", p.Name)
 		}
 	}
 }
@@ -288,7 +298,7 @@ func FuzzParseEnviron(f *testing.F) {
 			t.Errorf("parsed %+v", e)
 		}
 		for _, p := range e.Problems {
-			if _, known := useOf(p.Param); !known || p.Err.Reason == "" || p.Err.Code != Configured || !strings.Contains(p.Err.Reason, p.Param) {
+			if _, known := metadata.Lookup(p.Param); !known || p.Err.Reason == "" || p.Err.Code != Configured || !strings.Contains(p.Err.Reason, p.Param) {
 				t.Errorf("problem %+v", p)
 			}
 		}

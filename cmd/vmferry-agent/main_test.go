@@ -17,7 +17,7 @@ import (
 	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/resource"
 	"github.com/vmferry/vmferry/resource/hostproc"
-	"github.com/vmferry/vmferry/resource/ocf"
+	"github.com/vmferry/vmferry/resource/ocf/metadata"
 	"github.com/vmferry/vmferry/resource/ocflog"
 )
 
@@ -96,8 +96,8 @@ func TestManualNamesTheParameters(t *testing.T) {
 		t.Fatal(err)
 	}
 	var declared []string
-	for _, m := range regexp.MustCompile(`<parameter name="(\w+)"`).FindAllStringSubmatch(ocf.MetaData(), -1) {
-		declared = append(declared, m[1])
+	for _, p := range metadata.Parameters() {
+		declared = append(declared, p.Name)
 	}
 	var described []string
 	for _, m := range regexp.MustCompile(`(?m)^\.It Va (\w+)$`).FindAllSubmatch(manual, -1) {

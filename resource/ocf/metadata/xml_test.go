@@ -1,4 +1,4 @@
-package ocf
+package metadata
 
 import (
 	"flag"
@@ -11,23 +11,23 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files")
 
-func TestMetaDataIsGolden(t *testing.T) {
+func TestXMLIsGolden(t *testing.T) {
 	golden := filepath.Join("testdata", "meta-data.golden")
 	if *update {
-		if err := os.WriteFile(golden, []byte(MetaData()), 0o644); err != nil {
+		if err := os.WriteFile(golden, []byte(XML()), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
 	want, err := os.ReadFile(golden)
-	if err != nil || string(want) != MetaData() {
+	if err != nil || string(want) != XML() {
 		t.Errorf("the meta-data changed (%v): users see it, so look at the difference, then run with -update", err)
 	}
 }
 
 // Pacemaker's controller logs a failed assertion for each declaration that a text brings along,
 // and its tools abort on them.
-func TestMetaDataDeclaresNothing(t *testing.T) {
-	if strings.Contains(MetaData(), "<!ATTLIST") || strings.Contains(MetaData(), "<!ELEMENT") || strings.Contains(MetaData(), "<!ENTITY") {
+func TestXMLDeclaresNothing(t *testing.T) {
+	if strings.Contains(XML(), "<!ATTLIST") || strings.Contains(XML(), "<!ELEMENT") || strings.Contains(XML(), "<!ENTITY") {
 		t.Error("the meta-data has an internal DTD subset")
 	}
 }
@@ -35,7 +35,7 @@ func TestMetaDataDeclaresNothing(t *testing.T) {
 // Both descriptions of OCF 1.1 must accept it: Pacemaker's schema, which is looked for where its
 // package installs it (OCF_SCHEMA_ROOT names another root directory), and the DTD with which
 // ocf-tester will validate.
-func TestMetaDataIsValid(t *testing.T) {
+func TestXMLIsValid(t *testing.T) {
 	xmllint, err := exec.LookPath("xmllint")
 	if err != nil {
 		t.Skip("xmllint is not installed")
@@ -49,7 +49,7 @@ func TestMetaDataIsValid(t *testing.T) {
 				t.Skip("not installed: " + c.schema)
 			}
 			cmd := exec.CommandContext(t.Context(), xmllint, "--noout", "--nonet", c.flag, c.schema, "-")
-			cmd.Stdin = strings.NewReader(MetaData())
+			cmd.Stdin = strings.NewReader(XML())
 			if out, err := cmd.CombinedOutput(); err != nil {
 				t.Errorf("%v\n%s", err, out)
 			}
