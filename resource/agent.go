@@ -66,24 +66,6 @@ type Aborter interface {
 	Abort(ctx context.Context, name, uuid string) error
 }
 
-// Move is a live migration to make.
-type Move struct {
-	Guest      string
-	UUID       string        // empty when it is not known
-	SourceURI  string        // this node's libvirt
-	Target     string        // the target node's name
-	TargetURI  string        // the target's libvirt, as seen from here
-	MigrateURI string        // where the memory goes; empty lets libvirt choose
-	Bandwidth  uint64        // MiB/s, 0 for no limit
-	Downtime   time.Duration // longest pause to allow, 0 for no such bound
-	Tuning                   // how, beyond that
-	Adopt      bool          // one to this target was begun before: where it is under way, wait for it
-	Fetch      bool          // this node is the target, and the source another
-	Relay      bool          // what comes in here while the guest is stopped is passed on to the target
-	Rest       time.Duration // how long after the guest runs there nothing is done that can wait
-	Others     func() bool   // other guests of this node wait for its end; nil for none
-}
-
 // Agent is the resource agent for one call. All fields but Environ's contents, Peers and
 // Step are required.
 type Agent struct {
@@ -179,13 +161,13 @@ func (a Agent) Run(ctx context.Context, action string) error {
 	defer cancel()
 	defer r.disconnect()
 	r.recall()
-	if err := r.check(action); err != nil {
+	if err := r.Check(action); err != nil {
 		return err
 	}
 	for _, name := range a.Ignored {
 		r.Log.Debugf("parameter %s has no meaning for this agent and is ignored", name)
 	}
-	for _, p := range a.overlooked(action) {
+	for _, p := range a.Overlooked(action) {
 		r.Log.Warnf("the guest could not be moved: %s", p.Err.Reason)
 	}
 	if err := r.identify(ctx); err != nil {

@@ -66,3 +66,22 @@ func startResources(ctx context.Context, conn Hypervisor, n domainxml.HostResour
 	}
 	return nil
 }
+
+// prepareMove does what is asked for before a migration.
+func (a *run) prepareMove(ctx context.Context, o observation, target string) error {
+	a.saveConfig(ctx, o)
+	if !a.Params.StartResources {
+		return nil
+	}
+	ctx, cancel := within(ctx, 2*a.budget.call)
+	defer cancel()
+	conn, err := a.Open(ctx, target)
+	if err != nil {
+		return because(Generic, err, "cannot start the resources of guest %q on %s", a.guest.Name, a.Target)
+	}
+	defer func() { _ = conn.Close() }()
+	if err := startResources(ctx, conn, domainxml.HostResourcesOf(a.config.domain.Text)); err != nil {
+		return because(Generic, err, "guest %q cannot be migrated to %s", a.guest.Name, a.Target)
+	}
+	return nil
+}

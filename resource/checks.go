@@ -11,46 +11,6 @@ import (
 	"github.com/vmferry/vmferry/migrate/libvirt"
 )
 
-// Checks are questions to a guest's services that a monitor asks.
-type Checks struct {
-	TCP     []string      // check_tcp: HOST:PORT that must accept a connection
-	UDP     []string      // check_udp: HOST:PORT that must answer a datagram
-	Agent   bool          // check_agent: the QEMU guest agent must answer
-	Timeout time.Duration // check_timeout: of each
-	Grace   time.Duration // check_grace: how long a guest is left alone that was started or arrived
-}
-
-// The values of check_timeout and check_grace that are not given.
-const (
-	defaultCheckTimeout = 5 * time.Second
-	defaultCheckGrace   = 60 * time.Second
-)
-
-func (r *reader) checks() Checks {
-	return Checks{
-		TCP: r.hostPorts("check_tcp"), UDP: r.hostPorts("check_udp"), Agent: r.boolean("check_agent", false),
-		Timeout: r.seconds("check_timeout", defaultCheckTimeout, time.Second),
-		Grace:   r.seconds("check_grace", defaultCheckGrace, 0),
-	}
-}
-
-// seconds is byDefault where the parameter is unset, or cannot be used.
-func (r *reader) seconds(name string, byDefault, least time.Duration) time.Duration {
-	if r.get(name) == "" {
-		return byDefault
-	}
-	before := len(r.problems)
-	d := time.Duration(min(r.number(name, "seconds"), uint64(maxTimeout.Seconds()))) * time.Second
-	switch {
-	case len(r.problems) > before:
-		return byDefault
-	case d < least:
-		r.bad(name, "%s=%q is too short: give whole seconds from %v on", name, r.get(name), least.Seconds())
-		return byDefault
-	}
-	return d
-}
-
 // tend does what is due at each monitor of a guest that runs; noted tells whether it was known to
 // run here before. Its error is a service's that does
 // not work; all else that fails is logged.
@@ -78,7 +38,7 @@ var ErrMore = errors.New("there is more to do than to look at the guest")
 // saved state behind.
 func (a *run) leave(ctx context.Context, o observation, noted bool) error {
 	p := a.Params
-	if p.SaveDir != "" && !noted || p.SaveConfig || p.Snapshot != "" || len(p.Scripts) > 0 || p.Checks.any() {
+	if p.SaveDir != "" && !noted || p.SaveConfig || p.Snapshot != "" || len(p.Scripts) > 0 || p.Checks.Any() {
 		return ErrMore
 	}
 	ctx, cancel := within(ctx, utilizationTime)
@@ -88,8 +48,6 @@ func (a *run) leave(ctx context.Context, o observation, noted bool) error {
 	}
 	return nil
 }
-
-func (c Checks) any() bool { return len(c.TCP) > 0 || len(c.UDP) > 0 || c.Agent }
 
 // settleIn ends a start and a migrate_from. As in VirtualDomain, they wait for the
 // monitor scripts.

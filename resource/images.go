@@ -3,7 +3,6 @@ package resource
 import (
 	"context"
 	"errors"
-	"slices"
 	"strings"
 	"time"
 
@@ -11,29 +10,6 @@ import (
 	"github.com/vmferry/vmferry/migrate/disks"
 	"github.com/vmferry/vmferry/resource/domainxml"
 )
-
-// disks reads what is done with disks that are not on shared storage.
-func (r *reader) disks(name string) migrate.DiskMode {
-	return choice(r, name, "shared, copy or auto", migrate.DiskModes, migrate.DisksShared)
-}
-
-// memory reads what follows where a node is short of memory for the guest.
-func (r *reader) memory(name string) migrate.MemoryMode {
-	return choice(r, name, "warn, refuse or no", migrate.MemoryModes, migrate.MemoryWarn)
-}
-
-// choice reads one of several words, which words lists for people; without one it is def.
-func choice[M ~string](r *reader, name, words string, all []M, def M) M {
-	mode := M(r.get(name))
-	switch {
-	case mode == "":
-		return def
-	case !slices.Contains(all, mode):
-		r.bad(name, "%s=%q is unknown: use %s, or leave it unset", name, mode, words)
-		return def
-	}
-	return mode
-}
 
 // images are the guest's disks as its config file names them.
 func (a *run) images() []string { return domainxml.HostResourcesOf(a.config.domain.Text).Disks }

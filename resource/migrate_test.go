@@ -10,6 +10,7 @@ import (
 
 	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/resource/param"
 )
 
 func at(s libvirt.State, uuid string) func(*world) {
@@ -77,7 +78,7 @@ func TestMigrateToPassesTheParameters(t *testing.T) {
 		checkExit(t, err, Success, "")
 		want := Move{Guest: "vm1", UUID: guestUUID, SourceURI: "qemu:///system", Target: "node2",
 			TargetURI: "qemu+tcp://node2-mig/system", MigrateURI: "tcp://node2-mig", Bandwidth: 100, Downtime: 50 * time.Millisecond,
-			Tuning: Tuning{Disks: migrate.DisksShared, Memory: migrate.MemoryWarn}, Relay: true, Rest: migrate.RestTime}
+			Tuning: param.Tuning{Disks: migrate.DisksShared, Memory: migrate.MemoryWarn}, Relay: true, Rest: migrate.RestTime}
 		if got.Others == nil || got.Others() {
 			t.Error("others wait")
 		}

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/resource/param"
 )
 
 // Each part of a move reaches the engine's request, but for what the caller does itself.
@@ -51,7 +52,7 @@ func TestMoveRequest(t *testing.T) {
 }
 
 func TestAddressOf(t *testing.T) {
-	p := Params{Xen: Xen{NodeIPAttribute: "ip"}}
+	p := Params{Xen: param.Xen{NodeIPAttribute: "ip"}}
 	for _, c := range []struct{ answer, want, why string }{
 		{"192.0.2.2\n", "192.0.2.2", ""},
 		{"2001:db8::2\n", "2001:db8::2", ""},
@@ -62,7 +63,7 @@ func TestAddressOf(t *testing.T) {
 		{"192.0.2.2 192.0.2.3", "", "neither an address"},
 		{"Error performing operation: Not connected", "", "neither an address"},
 	} {
-		got, err := p.AddressOf(t.Context(), func(context.Context, string, ...string) (string, error) { return c.answer, nil }, "node2")
+		got, err := AddressOf(t.Context(), p, func(context.Context, string, ...string) (string, error) { return c.answer, nil }, "node2")
 		if got != c.want || (err == nil) != (c.why == "") || err != nil && !strings.Contains(err.Error(), c.why) {
 			t.Errorf("%q is %q, %v, want %q, %q", c.answer, got, err, c.want, c.why)
 		}
@@ -70,10 +71,10 @@ func TestAddressOf(t *testing.T) {
 	failing := func(context.Context, string, ...string) (string, error) {
 		return "not connected\n", errors.New("exit status 102")
 	}
-	if got, err := p.AddressOf(t.Context(), failing, "node2"); got != "" || err == nil || !strings.Contains(err.Error(), "not connected") {
+	if got, err := AddressOf(t.Context(), p, failing, "node2"); got != "" || err == nil || !strings.Contains(err.Error(), "not connected") {
 		t.Errorf("a tool that fails says %q, %v", got, err)
 	}
-	if got, err := (Params{}).AddressOf(t.Context(), nil, "node2"); got != "" || err != nil {
+	if got, err := AddressOf(t.Context(), Params{}, nil, "node2"); got != "" || err != nil {
 		t.Errorf("without the parameter: %q, %v", got, err)
 	}
 }

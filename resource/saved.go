@@ -36,7 +36,7 @@ const (
 )
 
 // stateFile is where the guest is saved.
-func (a *run) stateFile() string { return filepath.Join(a.Params.savesTo(), a.guest.Name+".state") }
+func (a *run) stateFile() string { return filepath.Join(a.Params.SavesTo(), a.guest.Name+".state") }
 
 // save is the rung that keeps the guest's memory: libvirt writes it to a file and ends the guest, and the
 // next start restores it, on whichever node that is. Where it fails, the guest goes on.
@@ -189,7 +189,7 @@ func removeIfThere(file string) error {
 // returns nil where there is none. text is the guest's XML. One that is another guest's, or does not fit this one's disks,
 // is set aside: a guest's memory on other disks destroys them. What another user has put there is moved out of the way.
 func (a *run) takeSaved(ctx context.Context, text string) (*savedState, error) {
-	if a.Params.savesTo() == "" {
+	if a.Params.SavesTo() == "" {
 		return nil, nil
 	}
 	s, err := timelyValue(ctx, func() (*savedState, error) { return a.claimSaved(ctx, text) })
@@ -362,7 +362,7 @@ func unclear(err error) bool {
 // dropSaved removes the files of a guest that runs, which would be wrong from now on. A guest that
 // is paused may be one that a person is saving just now.
 func (a *run) dropSaved(ctx context.Context, o observation) {
-	if a.Params.savesTo() == "" || o.libErr != nil || o.status.State == libvirt.Paused {
+	if a.Params.SavesTo() == "" || o.libErr != nil || o.status.State == libvirt.Paused {
 		return
 	}
 	ctx, cancel := within(ctx, storageTime)

@@ -63,7 +63,7 @@ func ExposedSaves(dir, uri, config string) error {
 
 func (a *run) survey() (savePlace, error) {
 	uri := a.Params.Hypervisor
-	p, err := surveySaves(a.Params.savesTo(), cmp.Or(a.qemuDir, libvirt.QEMUDir), saversOf(uri, a.config.domain.Text)...)
+	p, err := surveySaves(a.Params.SavesTo(), cmp.Or(a.qemuDir, libvirt.QEMUDir), saversOf(uri, a.config.domain.Text)...)
 	if uid, ok := sessionUser(uri); ok {
 		p.session = int(uid)
 	}

@@ -32,7 +32,7 @@ func (a *run) validate(ctx context.Context) error {
 	a.warnOfMemory()
 	a.warnOfFirmware(ctx)
 	a.warnOfWriters(ctx)
-	if a.Params.savesTo() != "" {
+	if a.Params.SavesTo() != "" {
 		a.warnOfSaves(ctx)
 	}
 	return nil
@@ -59,7 +59,7 @@ func (a *run) warnOfSaves(ctx context.Context) {
 		err = place.isExposed()
 	}
 	if err != nil {
-		a.Log.WithError(err).Warnf("the guest is not saved to %q", a.Params.savesTo())
+		a.Log.WithError(err).Warnf("the guest is not saved to %q", a.Params.SavesTo())
 	}
 }
 

@@ -17,6 +17,7 @@ import (
 	"github.com/vmferry/vmferry/hbplugin/verdict"
 	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/resource"
 )
 
 // settleTime is how long drain waits, once the node is empty, until the guests that were stopped have been started
@@ -188,7 +189,7 @@ func (d *drainer) onPeers(ctx context.Context, f foretold) place {
 
 // statusOn asks another node's libvirt for the guest.
 func (c *call) statusOn(ctx context.Context, g *guest, node string) (*libvirt.Status, error) {
-	to, err := g.Claim.env.Params.RouteTo(ctx, c.program, node)
+	to, err := resource.RouteTo(ctx, g.Claim.env.Params, c.program, node)
 	if err != nil {
 		return nil, err
 	}

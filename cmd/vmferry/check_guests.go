@@ -118,7 +118,7 @@ func (k *checker) targets(ctx context.Context) []target {
 	for _, node := range k.peers {
 		for i := range k.inv.claims {
 			cl := &k.inv.claims[i]
-			to, err := cl.env.Params.RouteTo(ctx, k.program, node)
+			to, err := resource.RouteTo(ctx, cl.env.Params, k.program, node)
 			t := target{node, to.URI, cl.resource, err}
 			same := func(o target) bool { return o.node == node && o.uri == to.URI && (o.err == nil) == (err == nil) }
 			if !slices.ContainsFunc(out, same) {

@@ -13,6 +13,7 @@ import (
 	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/resource"
 	"github.com/vmferry/vmferry/resource/hostproc"
+	"github.com/vmferry/vmferry/resource/param"
 )
 
 // guest is one that is on this node by anybody's word.
@@ -149,7 +150,7 @@ func (c *call) hypervisors(inv *inventory) []string {
 }
 
 func (c *call) defaultURI() string {
-	return resource.DefaultURI(map[string]string{"LIBVIRT_DEFAULT_URI": os.Getenv("LIBVIRT_DEFAULT_URI")}, c.path(libvirtConf))
+	return param.DefaultURI(map[string]string{"LIBVIRT_DEFAULT_URI": os.Getenv("LIBVIRT_DEFAULT_URI")}, c.path(libvirtConf))
 }
 
 // askLibvirts asks all at once, as one that hangs takes its whole time.

@@ -1,4 +1,4 @@
-package resource
+package param
 
 import (
 	"net/url"
@@ -37,7 +37,7 @@ func (r *reader) check(p Params) {
 	if p.User != "" && !userPattern.MatchString(p.User) {
 		r.bad("migration_user", "migration_user=%q cannot be used: use lower case letters, digits and dashes, beginning with a letter", p.User)
 	}
-	if p.Suffix != "" && !isHost("x"+p.Suffix) {
+	if p.Suffix != "" && !IsHost("x"+p.Suffix) {
 		r.bad("migration_network_suffix", "migration_network_suffix=%q cannot be part of a host name: use letters, digits, dashes and dots", p.Suffix)
 	}
 	for mode := range strings.SplitSeq(p.ShutdownMode, ",") {

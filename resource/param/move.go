@@ -1,15 +1,13 @@
-package resource
+package param
 
 import (
 	"cmp"
-	"context"
 	"time"
 
 	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/announce"
 	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/libvirt"
-	"github.com/vmferry/vmferry/resource/domainxml"
 )
 
 // Tuning is how a guest is to be moved; the zero value is the usual way.
@@ -61,21 +59,20 @@ func (m Move) Request() migrate.Request {
 	}
 }
 
-// prepareMove does what is asked for before a migration.
-func (a *run) prepareMove(ctx context.Context, o observation, target string) error {
-	a.saveConfig(ctx, o)
-	if !a.Params.StartResources {
-		return nil
-	}
-	ctx, cancel := within(ctx, 2*a.budget.call)
-	defer cancel()
-	conn, err := a.Open(ctx, target)
-	if err != nil {
-		return because(Generic, err, "cannot start the resources of guest %q on %s", a.guest.Name, a.Target)
-	}
-	defer func() { _ = conn.Close() }()
-	if err := startResources(ctx, conn, domainxml.HostResourcesOf(a.config.domain.Text)); err != nil {
-		return because(Generic, err, "guest %q cannot be migrated to %s", a.guest.Name, a.Target)
-	}
-	return nil
+// Move is a live migration to make.
+type Move struct {
+	Guest      string
+	UUID       string        // empty when it is not known
+	SourceURI  string        // this node's libvirt
+	Target     string        // the target node's name
+	TargetURI  string        // the target's libvirt, as seen from here
+	MigrateURI string        // where the memory goes; empty lets libvirt choose
+	Bandwidth  uint64        // MiB/s, 0 for no limit
+	Downtime   time.Duration // longest pause to allow, 0 for no such bound
+	Tuning                   // how, beyond that
+	Adopt      bool          // one to this target was begun before: where it is under way, wait for it
+	Fetch      bool          // this node is the target, and the source another
+	Relay      bool          // what comes in here while the guest is stopped is passed on to the target
+	Rest       time.Duration // how long after the guest runs there nothing is done that can wait
+	Others     func() bool   // other guests of this node wait for its end; nil for none
 }

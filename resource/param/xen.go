@@ -1,7 +1,9 @@
-package resource
+package param
 
 import (
 	"time"
+
+	"github.com/vmferry/vmferry/resource/ocf"
 )
 
 // defaultXMFile is the Xen agent's, for a guest of Xen's of which no file is named.
@@ -19,14 +21,14 @@ func (r *reader) xen(p *Params) {
 	if r.get("shutdown_timeout") == "" {
 		return
 	}
-	seconds := min(r.number("shutdown_timeout", "seconds"), uint64(maxTimeout.Seconds()))
+	seconds := min(r.number("shutdown_timeout", "seconds"), uint64(ocf.MaxTimeout.Seconds()))
 	p.ShutdownTimeout = time.Duration(seconds) * time.Second
 	p.ForceStop = p.ForceStop || r.get("shutdown_timeout") == "0"
 }
 
-// graceful is how long a stop waits for the guest, at most limit. shutdown_timeout says it;
+// ShutdownTime is how long a stop waits for the guest, at most limit. shutdown_timeout says it;
 // the Xen agent takes two thirds of the timeout without one.
-func (p Params) graceful(limit, timeout time.Duration) time.Duration {
+func (p Params) ShutdownTime(limit, timeout time.Duration) time.Duration {
 	switch {
 	case p.ShutdownTimeout > 0:
 		return min(limit, p.ShutdownTimeout)
@@ -34,11 +36,4 @@ func (p Params) graceful(limit, timeout time.Duration) time.Duration {
 		return min(limit, timeout*2/3)
 	}
 	return limit
-}
-
-// within shortens a stop's patience to what the parameters say. What follows it keeps its time.
-func (b budget) within(p Params, timeout time.Duration) budget {
-	b.graceful = p.graceful(b.graceful, timeout)
-	b.save = b.graceful * 2 / 3
-	return b
 }

@@ -1,4 +1,4 @@
-package resource
+package param
 
 import (
 	"net"
@@ -6,7 +6,9 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/announce"
+	"github.com/vmferry/vmferry/resource/ocf"
 )
 
 // reader takes parameters out of the environment and collects what is wrong with them.
@@ -15,10 +17,10 @@ type reader struct {
 	problems []Problem
 }
 
-func (r *reader) get(name string) string { return r.vars[reskey+name] }
+func (r *reader) get(name string) string { return r.vars[Prefix+name] }
 
 func (r *reader) bad(param, format string, args ...any) {
-	r.problems = append(r.problems, Problem{param, fail(Configured, format, args...)})
+	r.problems = append(r.problems, Problem{param, ocf.Errorf(ocf.Configured, format, args...)})
 }
 
 // maxNumber keeps milliseconds in a Duration and MiB in 64 bits of bytes.
@@ -118,4 +120,27 @@ func (r *reader) announce(name string) string {
 		return ""
 	}
 	return s
+}
+
+// disks reads what is done with disks that are not on shared storage.
+func (r *reader) disks(name string) migrate.DiskMode {
+	return choice(r, name, "shared, copy or auto", migrate.DiskModes, migrate.DisksShared)
+}
+
+// memory reads what follows where a node is short of memory for the guest.
+func (r *reader) memory(name string) migrate.MemoryMode {
+	return choice(r, name, "warn, refuse or no", migrate.MemoryModes, migrate.MemoryWarn)
+}
+
+// choice reads one of several words, which words lists for people; without one it is def.
+func choice[M ~string](r *reader, name, words string, all []M, def M) M {
+	mode := M(r.get(name))
+	switch {
+	case mode == "":
+		return def
+	case !slices.Contains(all, mode):
+		r.bad(name, "%s=%q is unknown: use %s, or leave it unset", name, mode, words)
+		return def
+	}
+	return mode
 }

@@ -1,10 +1,12 @@
-package resource
+package param
 
 import (
 	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/vmferry/vmferry/resource/ocf"
 )
 
 // compressions are libvirt's methods (virsh migrate --comp-methods).
@@ -57,7 +59,7 @@ var optionWords = map[string]struct {
 	"auto-converge-increment": {value: atMost(99, func(o *Options, n uint64) { o.ConvergeIncrement = int(n) })},
 	"comp-xbzrle-cache":       {value: atMost(maxNumber, func(o *Options, n uint64) { o.XBZRLECache = n })},
 	"bandwidth":               {value: atMost(maxNumber, func(o *Options, n uint64) { o.Bandwidth = n })},
-	"timeout":                 {value: atMost(uint64(maxTimeout/time.Second), func(o *Options, n uint64) { o.Timeout = time.Duration(n) * time.Second })},
+	"timeout":                 {value: atMost(uint64(ocf.MaxTimeout/time.Second), func(o *Options, n uint64) { o.Timeout = time.Duration(n) * time.Second })},
 }
 
 // atMost takes numbers from 1.

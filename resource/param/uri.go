@@ -1,4 +1,4 @@
-package resource
+package param
 
 import (
 	"cmp"
@@ -43,7 +43,7 @@ func DefaultURI(vars map[string]string, conf string) string {
 // defaultHypervisor is where the guest of a call without a hypervisor runs: an xl configuration
 // is for Xen, and all else goes by libvirt's default.
 func defaultHypervisor(vars map[string]string) string {
-	if vars[reskey+"xmfile"] != "" {
+	if vars[Prefix+"xmfile"] != "" {
 		return xenURI
 	}
 	return DefaultURI(vars, libvirtConf)

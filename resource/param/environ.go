@@ -1,4 +1,4 @@
-package resource
+package param
 
 import (
 	"cmp"
@@ -8,7 +8,8 @@ import (
 	"github.com/vmferry/vmferry/resource/ocf"
 )
 
-const reskey = "OCF_RESKEY_"
+// Prefix begins the variables that hold parameters.
+const Prefix = "OCF_RESKEY_"
 
 // Environ is one call of the agent as the cluster manager describes it in
 // environment variables (OCF resource agent API 1.1, "Parameters and environment").
@@ -26,8 +27,6 @@ type Environ struct {
 	Bare      bool      // no OCF variable at all: a person called
 }
 
-const maxTimeout = ocf.MaxTimeout
-
 // ParseEnviron reads a list of NAME=VALUE as os.Environ gives it. It never fails:
 // what is wrong with a parameter is noted in Problems, since not every action
 // needs every parameter.
@@ -41,10 +40,10 @@ func ParseEnviron(environ []string) Environ {
 	}
 	e := Environ{
 		Instance:  cmp.Or(vars["OCF_RESOURCE_INSTANCE"], "default"),
-		Node:      vars[reskey+"CRM_meta_on_node"],
-		Target:    vars[reskey+"CRM_meta_migrate_target"],
-		Source:    vars[reskey+"CRM_meta_migrate_source"],
-		Timeout:   ocf.ParseTimeout(vars[reskey+"CRM_meta_timeout"]),
+		Node:      vars[Prefix+"CRM_meta_on_node"],
+		Target:    vars[Prefix+"CRM_meta_migrate_target"],
+		Source:    vars[Prefix+"CRM_meta_migrate_source"],
+		Timeout:   ocf.ParseTimeout(vars[Prefix+"CRM_meta_timeout"]),
 		Probe:     isProbe(vars),
 		Pacemaker: fromPacemaker(vars),
 		Bare:      bare,
@@ -54,12 +53,12 @@ func ParseEnviron(environ []string) Environ {
 	return e
 }
 
-func fromPacemaker(vars map[string]string) bool { return vars[reskey+"crm_feature_set"] != "" }
+func fromPacemaker(vars map[string]string) bool { return vars[Prefix+"crm_feature_set"] != "" }
 
 // isProbe tells a probe from a monitor that comes again and again. Pacemaker sets OCF_RESKEY_CRM_meta_interval for
 // those alone (3.0 does), or to 0 for a probe; the shell functions of resource-agents take an unset one for 0,
 // too. Without Pacemaker an unset one is the status of Heartbeat, or a person's question.
 func isProbe(vars map[string]string) bool {
-	interval := vars[reskey+"CRM_meta_interval"]
+	interval := vars[Prefix+"CRM_meta_interval"]
 	return interval == "0" || interval == "" && fromPacemaker(vars)
 }
