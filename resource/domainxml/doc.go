@@ -7,7 +7,8 @@
 //
 // # Why not libvirtxml alone
 //
-// What is asked of a domain in detail, such as its firmware, is read with libvirt.org/go/libvirtxml. It is not used for:
+// What is asked of a domain in detail, such as its firmware, is read with libvirt.org/go/libvirtxml. It is not used
+// for:
 //
 //   - identity (domain.go): libvirt takes the first of two elements, libvirtxml the last; and a document type, an
 //     encoding or a comment can change a name. A wrong name would start the guest twice.

@@ -1,9 +1,10 @@
 // Package param reads one call of the agent: what the cluster manager says in OCF_RESKEY_* variables, and what of it
 // cannot be used.
 //
-// Start with [ParseEnviron]. It never fails: each [Problem] names its parameter, and [Environ.Check] tells which of them
-// an action cannot do without. [Params] has the values; package metadata is the table that documents each and says how
-// it is written. [Params.Route] and [Params.Move] are what the parameters make of a migration: where it goes, and how.
+// Start with [ParseEnviron]. It never fails: each [Problem] names its parameter, and [Environ.Check] tells which of
+// them an action cannot do without. [Params] has the values; package metadata is the table that documents each and
+// says how it is written. [Params.Route] and [Params.Move] are what the parameters make of a migration: where it goes,
+// and how.
 //
 //	environ.go  the call: resource, nodes, timeout, probe, parameters
 //	params.go   the values, and which problems an action minds

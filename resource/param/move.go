@@ -26,8 +26,9 @@ type Tuning struct {
 
 func (p Params) tuning() Tuning {
 	return Tuning{
-		Options: p.Options.MigrateOptions, Unsafe: p.Options.Unsafe, NoConverge: !p.MayUse(ladder.Converge), PostCopy: p.MayUse(ladder.PostCopy),
-		PauseAfter: p.Options.Timeout, BlackoutBudget: p.BlackoutBudget, Watch: p.Watch, Disks: p.Disks, Memory: p.Memory,
+		Options: p.Options.MigrateOptions, Unsafe: p.Options.Unsafe,
+		NoConverge: !p.MayUse(ladder.Converge), PostCopy: p.MayUse(ladder.PostCopy), PauseAfter: p.Options.Timeout,
+		BlackoutBudget: p.BlackoutBudget, Watch: p.Watch, Disks: p.Disks, Memory: p.Memory,
 		StartsNetworks: p.StartResources,
 	}
 }

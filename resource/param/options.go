@@ -40,15 +40,12 @@ var optionWords = map[string]struct {
 	"verbose":           {flag: func(*Options) {}},
 	"timeout-suspend":   {flag: func(*Options) {}},
 
-	"migrateuri":     {value: func(o *Options, s string) bool { o.MigrateURI = s; return true }},
-	"graphicsuri":    {value: func(o *Options, s string) bool { o.GraphicsURI = s; return true }},
-	"listen-address": {value: func(o *Options, s string) bool { o.ListenAddress = s; return true }},
-	"tls-destination": {value: func(o *Options, s string) bool {
-		o.TLSDestination = s
-		return true
-	}},
-	"disks-uri":     {value: func(o *Options, s string) bool { o.DisksURI = s; return true }},
-	"migrate-disks": {value: func(o *Options, s string) bool { o.Disks = strings.Split(s, ","); return true }},
+	"migrateuri":      {value: func(o *Options, s string) bool { o.MigrateURI = s; return true }},
+	"graphicsuri":     {value: func(o *Options, s string) bool { o.GraphicsURI = s; return true }},
+	"listen-address":  {value: func(o *Options, s string) bool { o.ListenAddress = s; return true }},
+	"tls-destination": {value: func(o *Options, s string) bool { o.TLSDestination = s; return true }},
+	"disks-uri":       {value: func(o *Options, s string) bool { o.DisksURI = s; return true }},
+	"migrate-disks":   {value: func(o *Options, s string) bool { o.Disks = strings.Split(s, ","); return true }},
 	"comp-methods": {value: func(o *Options, s string) bool {
 		o.Compression = s
 		return slices.Contains(compressions, s)
@@ -59,8 +56,10 @@ var optionWords = map[string]struct {
 	"auto-converge-increment": {value: atMost(99, func(o *Options, n uint64) { o.ConvergeIncrement = int(n) })},
 	"comp-xbzrle-cache":       {value: atMost(maxNumber, func(o *Options, n uint64) { o.XBZRLECache = n })},
 	"bandwidth":               {value: atMost(maxNumber, func(o *Options, n uint64) { o.Bandwidth = n })},
-	"timeout":                 {value: atMost(uint64(ocf.MaxTimeout/time.Second), func(o *Options, n uint64) { o.Timeout = time.Duration(n) * time.Second })},
+	"timeout":                 {value: atMost(uint64(ocf.MaxTimeout/time.Second), setTimeout)},
 }
+
+func setTimeout(o *Options, seconds uint64) { o.Timeout = time.Duration(seconds) * time.Second }
 
 // atMost takes numbers from 1.
 func atMost(limit uint64, set func(*Options, uint64)) func(*Options, string) bool {
@@ -97,7 +96,7 @@ func (r *reader) options(name string) Options {
 			value = words[i]
 		}
 		if value == "" || strings.HasPrefix(value, "--") || !known.value(&o, value) {
-			r.bad(name, "%s has %s with the value %q, which cannot be used: correct it, or remove %s", name, word, value, word)
+			r.bad(name, "%s has %s with the value %q, which cannot be used: correct or remove it", name, word, value)
 			return Options{}
 		}
 	}

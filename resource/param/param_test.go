@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/resource/ocf"
 	"github.com/vmferry/vmferry/resource/ocf/metadata"
@@ -548,9 +549,9 @@ func TestLadder(t *testing.T) {
 		}
 	}
 	for _, c := range []struct{ params, words string }{
-		{"ladder=live,prayer", `names "prayer"`},
-		{"ladder=save,live", "names live after save"},
-		{"ladder=postcopy", "does not name live"},
+		{"ladder=live,prayer", `unknown ladder rung "prayer"`},
+		{"ladder=save,live", "live after save"},
+		{"ladder=postcopy", "live is not named"},
 		{"ladder=live,destroy", "set force_stop"},
 		{"ladder=live,save", "set save_dir to a directory"},
 		{"ladder=live,save save_dir=/s force_stop=1", "keep one of them"},
@@ -571,7 +572,7 @@ func TestDisksParameter(t *testing.T) {
 	}{
 		{[]string{"OCF_RESKEY_disks=copy"}, ""},
 		{[]string{"OCF_RESKEY_disks=shared", "OCF_RESKEY_migrate_options=--copy-storage-all"}, ""},
-		{[]string{"OCF_RESKEY_disks=all"}, "use shared, copy or auto"},
+		{[]string{"OCF_RESKEY_disks=all"}, "use one of shared, copy, auto"},
 		{[]string{"OCF_RESKEY_disks=auto", "OCF_RESKEY_migrate_options=--copy-storage-inc"}, "keep one of them"},
 		{[]string{"OCF_RESKEY_disks=auto", "OCF_RESKEY_migrate_options=--migrate-disks vda"}, "keep one of them"},
 		{[]string{"OCF_RESKEY_disks=auto", "OCF_RESKEY_migrate_options=--tunnelled"}, "remove one of them"},
@@ -582,4 +583,35 @@ func TestDisksParameter(t *testing.T) {
 			t.Errorf("%q: %+v, want %q", c.vars, e.Problems, c.word)
 		}
 	}
+}
+
+// What is written in the table as a default can be read, and is what an unset parameter has.
+func TestDefaultsOfTheTable(t *testing.T) {
+	unset := environ().Params
+	for _, p := range metadata.Parameters() {
+		if p.NoDefault || p.Default == "" || p.Name == "blackout_budget" { // unset, it may be exceeded: see its text
+			continue
+		}
+		e := environ(p.Name + "=" + p.Default)
+		if !reflect.DeepEqual(e.Params, unset) || len(e.Problems) > 0 {
+			t.Errorf("%s=%s is %+v, %v; unset it is %+v", p.Name, p.Default, e.Params, e.Problems, unset)
+		}
+	}
+	if unset.Checks.Timeout != 5*time.Second || unset.Checks.Grace != time.Minute || len(unset.Ladder) != 4 {
+		t.Errorf("unset: %+v", unset)
+	}
+	for name, words := range map[string][]string{"disks": asStrings(migrate.DiskModes), "check_memory": asStrings(migrate.MemoryModes)} {
+		p, _ := metadata.Lookup(name)
+		slices.Sort(words)
+		if have := slices.Sorted(slices.Values(p.Words)); !slices.Equal(have, words) {
+			t.Errorf("%s: the table has %q, and the engine %q", name, have, words)
+		}
+	}
+}
+
+func asStrings[S ~string](all []S) (texts []string) {
+	for _, s := range all {
+		texts = append(texts, string(s))
+	}
+	return texts
 }

@@ -46,7 +46,7 @@ type Params struct {
 
 	BlackoutBudget time.Duration      // blackout_budget; 0 for migrate.DefaultBudget
 	DrainPriority  int                // drain_priority: higher goes first
-	Ladder         []ladder.Rung      // ladder: what may be tried to get the guest off its node, always with shutdown and destroy at the end
+	Ladder         []ladder.Rung      // ladder: what may be tried, always with shutdown and destroy at the end
 	SaveDir        string             // save_dir: a directory that the nodes share
 	Watch          []string           // watch: targets of package blackout
 	Announce       string             // announce, as announce.ParseSetting takes it
@@ -90,49 +90,44 @@ func parseParams(vars map[string]string) (Params, []Problem) {
 	p := Params{
 		Config:         r.get("config"),
 		Hypervisor:     cmp.Or(r.get("hypervisor"), defaultHypervisor(vars)),
-		ForceStop:      r.boolean("force_stop", false),
+		ForceStop:      r.boolean("force_stop"),
 		Transport:      r.get("migration_transport"),
 		User:           r.get("migration_user"),
-		Downtime:       time.Duration(r.number("migration_downtime", "milliseconds")) * time.Millisecond,
-		Speed:          r.number("migration_speed", "MiB/s"),
+		Downtime:       r.milliseconds("migration_downtime"),
+		Speed:          r.number("migration_speed"),
 		Suffix:         r.get("migration_network_suffix"),
 		MigrateURI:     r.get("migrateuri"),
 		MigratePort:    r.port("migrateport"),
 		RemoteURI:      r.get("remoteuri"),
 		Options:        r.options("migrate_options"),
-		TLS:            r.boolean("migration_tls", false),
+		TLS:            r.boolean("migration_tls"),
 		ShutdownMode:   r.get("shutdown_mode"),
 		Scripts:        strings.Fields(r.get("monitor_scripts")),
 		Checks:         r.checks(),
 		Utilization:    r.utilization(),
-		SyncConfig:     r.boolean("sync_config_on_stop", false),
-		SaveConfig:     r.boolean("save_config_on_stop", false),
+		SyncConfig:     r.boolean("sync_config_on_stop"),
+		SaveConfig:     r.boolean("save_config_on_stop"),
 		Snapshot:       r.get("snapshot"),
-		StartResources: r.boolean("start_resources", false),
-		Overlay: Overlay{Backing: r.get("backingfile"), Stateless: r.boolean("stateless", false),
+		StartResources: r.boolean("start_resources"),
+		Overlay: Overlay{Backing: r.get("backingfile"), Stateless: r.boolean("stateless"),
 			CopyIn: strings.Fields(r.get("copyindirs"))},
-		BlackoutBudget: time.Duration(r.number("blackout_budget", "milliseconds")) * time.Millisecond,
+		BlackoutBudget: r.milliseconds("blackout_budget"),
 		DrainPriority:  r.integer("drain_priority"),
 		Ladder:         r.ladder("ladder"),
 		SaveDir:        r.get("save_dir"),
 		Watch:          r.list("watch"),
 		Announce:       r.announce("announce"),
-		Disks:          r.disks("disks"),
-		Memory:         r.memory("check_memory"),
+		Disks:          migrate.DiskMode(r.choice("disks")),
+		Memory:         migrate.MemoryMode(r.choice("check_memory")),
 	}
 	p.SaveConfig = p.SaveConfig || p.SyncConfig
 	r.xen(&p)
-	if p.File() == "" && vars[Prefix+"hypervisor"] != "" && p.IsXen() {
-		p.XMFile = defaultXMFile
-	}
 	r.check(p)
 	return p, r.problems
 }
 
 // KeepsFromStarting tells whether a start is refused for it, on every node.
-func (p Problem) KeepsFromStarting() bool {
-	return p.isNeeded("start")
-}
+func (p Problem) KeepsFromStarting() bool { return p.isNeeded("start") }
 
 func (p Problem) isNeeded(action string) bool { return p.use().IsNeeded(action) }
 

@@ -1,14 +1,17 @@
 package param
 
 import (
+	"cmp"
 	"net"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
-	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/announce"
 	"github.com/vmferry/vmferry/resource/ocf"
+	"github.com/vmferry/vmferry/resource/ocf/metadata"
 )
 
 // reader takes parameters out of the environment and collects what is wrong with them.
@@ -23,20 +26,48 @@ func (r *reader) bad(param, format string, args ...any) {
 	r.problems = append(r.problems, Problem{param, ocf.Errorf(ocf.Configured, format, args...)})
 }
 
+func (r *reader) spec(name string) metadata.Parameter {
+	p, _ := metadata.Lookup(name)
+	return p
+}
+
 // maxNumber keeps milliseconds in a Duration and MiB in 64 bits of bytes.
 const maxNumber = 1 << 40
 
-func (r *reader) number(name, unit string) uint64 {
+// number is 0 where it is unset or cannot be used.
+func (r *reader) number(name string) uint64 {
 	s := r.get(name)
 	if s == "" {
 		return 0
 	}
 	n, err := strconv.ParseUint(s, 10, 64)
 	if err != nil || n > maxNumber {
-		r.bad(name, "%s=%q is not a number: give whole %s, or 0 for the default", name, s, unit)
+		r.bad(name, "%s=%q is not a number: give whole %s, or 0 for the default", name, s, r.spec(name).Unit)
 		return 0
 	}
 	return n
+}
+
+func (r *reader) milliseconds(name string) time.Duration {
+	return time.Duration(r.number(name)) * time.Millisecond
+}
+
+func (r *reader) seconds(name string) time.Duration {
+	return time.Duration(min(r.number(name), uint64(ocf.MaxTimeout.Seconds()))) * time.Second
+}
+
+// secondsFrom is the default where it is unset, cannot be used, or is less than least.
+func (r *reader) secondsFrom(name string, least time.Duration) time.Duration {
+	before := len(r.problems)
+	d := r.seconds(name)
+	if r.get(name) != "" && len(r.problems) == before {
+		if d >= least {
+			return d
+		}
+		r.bad(name, "%s=%q is too short: give whole seconds from %v on", name, r.get(name), least.Seconds())
+	}
+	byDefault, _ := strconv.Atoi(r.spec(name).Default) // a test reads it
+	return time.Duration(byDefault) * time.Second
 }
 
 // maxPriority is Pacemaker's INFINITY.
@@ -73,12 +104,11 @@ var (
 	falseWords = []string{"no", "false", "0", "NO", "FALSE", "False", "nein", "off", "OFF"}
 )
 
-// boolean is byDefault where the parameter is unset or empty.
-func (r *reader) boolean(name string, byDefault bool) bool {
+// boolean is false where it is unset or cannot be used.
+func (r *reader) boolean(name string) bool {
 	s := r.get(name)
 	switch {
 	case s == "":
-		return byDefault
 	case slices.Contains(trueWords, s):
 		return true
 	case !slices.Contains(falseWords, s):
@@ -88,11 +118,10 @@ func (r *reader) boolean(name string, byDefault bool) bool {
 }
 
 // list splits at commas and at white space; nil for nothing.
-func (r *reader) list(name string) []string {
-	if r.get(name) == "" {
-		return nil
-	}
-	return strings.FieldsFunc(r.get(name), func(c rune) bool { return c == ',' || c == ' ' || c == '\t' || c == '\n' })
+func (r *reader) list(name string) []string { return words(r.get(name)) }
+
+func words(text string) []string {
+	return slices.Collect(strings.FieldsFuncSeq(text, func(c rune) bool { return strings.ContainsRune(", \t\n", c) }))
 }
 
 // hostPorts is a list of HOST:PORT.
@@ -102,7 +131,8 @@ func (r *reader) hostPorts(name string) []string {
 		host, port, err := net.SplitHostPort(s)
 		n, perr := strconv.ParseUint(port, 10, 16)
 		if err != nil || perr != nil || host == "" || n == 0 {
-			r.bad(name, "%s names %q: write it like 192.0.2.7:80 or [2001:db8::7]:80, several with commas between", name, s)
+			r.bad(name, "%s names %q: write it like 192.0.2.7:80 or [2001:db8::7]:80, several with commas "+
+				"between", name, s)
 			return nil
 		}
 	}
@@ -122,25 +152,30 @@ func (r *reader) announce(name string) string {
 	return s
 }
 
-// disks reads what is done with disks that are not on shared storage.
-func (r *reader) disks(name string) migrate.DiskMode {
-	return choice(r, name, "shared, copy or auto", migrate.DiskModes, migrate.DisksShared)
-}
-
-// memory reads what follows where a node is short of memory for the guest.
-func (r *reader) memory(name string) migrate.MemoryMode {
-	return choice(r, name, "warn, refuse or no", migrate.MemoryModes, migrate.MemoryWarn)
-}
-
-// choice reads one of several words, which words lists for people; without one it is def.
-func choice[M ~string](r *reader, name, words string, all []M, def M) M {
-	mode := M(r.get(name))
-	switch {
-	case mode == "":
-		return def
-	case !slices.Contains(all, mode):
-		r.bad(name, "%s=%q is unknown: use %s, or leave it unset", name, mode, words)
-		return def
+// choice is one of the words of the table, and its default where it is unset or cannot be used.
+func (r *reader) choice(name string) string {
+	spec, word := r.spec(name), r.get(name)
+	if word == "" || slices.Contains(spec.Words, word) {
+		return cmp.Or(word, spec.Default)
 	}
-	return mode
+	r.bad(name, "%s=%q is unknown: use one of %s, or leave it unset", name, word, strings.Join(spec.Words, ", "))
+	return spec.Default
+}
+
+// checkPaths looks at all parameters that are paths.
+func (r *reader) checkPaths() {
+	for _, p := range metadata.Parameters() {
+		switch value := r.get(p.Name); p.Kind {
+		case metadata.Path:
+			if value != "" && !filepath.IsAbs(value) {
+				r.bad(p.Name, "%s=%q is not an absolute path: begin it with /", p.Name, value)
+			}
+		case metadata.Paths:
+			for _, path := range strings.Fields(value) {
+				if !filepath.IsAbs(path) {
+					r.bad(p.Name, "%s names %q, which is not an absolute path: begin it with /", p.Name, path)
+				}
+			}
+		}
+	}
 }

@@ -28,7 +28,8 @@ const xenControl = "/proc/xen/capabilities"
 func DefaultURI(vars map[string]string, conf string) string {
 	uri := cmp.Or(vars["VIRSH_DEFAULT_CONNECT_URI"], vars["LIBVIRT_DEFAULT_URI"])
 	if uri == "" {
-		if raw, err := os.ReadFile(conf); err == nil { // most nodes have none, and an unreadable one is libvirt's to report
+		// Most nodes have none, and an unreadable one is libvirt's to report.
+		if raw, err := os.ReadFile(conf); err == nil {
 			if m := uriDefault.FindSubmatch(raw); m != nil {
 				uri = string(m[1])
 			}
@@ -53,7 +54,8 @@ func defaultHypervisor(vars map[string]string) string {
 func (p Params) IsXen() bool { return libvirt.DriverOf(p.Hypervisor).IsXen() }
 
 // checkHypervisor says what is wrong with the URI of the node's own libvirt, or "".
-// A URI that leads to another machine is refused: the process witness sees this one only. So is one that runs a program.
+// A URI that leads to another machine is refused: the process witness sees this one only. So is one that runs a
+// program.
 func checkHypervisor(uri string, own ...string) string {
 	const hint = "write it like " + systemURI + " or " + xenURI
 	u, err := url.Parse(uri)

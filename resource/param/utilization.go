@@ -12,8 +12,8 @@ func (r *reader) utilization() []Utilization {
 	auto := r.get("xmfile") == ""
 	var all []Utilization
 	for _, name := range []string{"cpu", "host_memory", "hv_memory"} {
-		remove := r.boolean("unset_utilization_"+name, false)
-		set := r.boolean("autoset_utilization_"+name, auto && !remove)
+		remove := r.boolean("unset_utilization_" + name)
+		set := r.boolean("autoset_utilization_"+name) || r.get("autoset_utilization_"+name) == "" && auto && !remove
 		if set || remove {
 			all = append(all, Utilization{Name: name, Remove: !set})
 		}

@@ -2,8 +2,6 @@ package param
 
 import (
 	"time"
-
-	"github.com/vmferry/vmferry/resource/ocf"
 )
 
 // defaultXMFile is the Xen agent's, for a guest of Xen's of which no file is named.
@@ -13,17 +11,16 @@ const defaultXMFile = "/etc/xen/vm/MyDomU"
 func (r *reader) xen(p *Params) {
 	p.XMFile, p.Name = r.get("xmfile"), r.get("name")
 	p.NodeIPAttribute = r.get("node_ip_attribute")
-	p.MemManagement = r.boolean("allow_mem_management", false)
-	_ = r.number("reserved_Dom0_memory", "MiB") // it bounds what allow_mem_management would do
-	if acpi := r.boolean("shutdown_acpi", false); acpi && p.ShutdownMode == "" {
+	p.MemManagement = r.boolean("allow_mem_management")
+	_ = r.number("reserved_Dom0_memory") // it bounds what allow_mem_management would do
+	if acpi := r.boolean("shutdown_acpi"); acpi && p.ShutdownMode == "" {
 		p.ShutdownMode = "acpi"
 	}
-	if r.get("shutdown_timeout") == "" {
-		return
-	}
-	seconds := min(r.number("shutdown_timeout", "seconds"), uint64(ocf.MaxTimeout.Seconds()))
-	p.ShutdownTimeout = time.Duration(seconds) * time.Second
+	p.ShutdownTimeout = r.seconds("shutdown_timeout")
 	p.ForceStop = p.ForceStop || r.get("shutdown_timeout") == "0"
+	if p.File() == "" && r.get("hypervisor") != "" && p.IsXen() {
+		p.XMFile = defaultXMFile
+	}
 }
 
 // ShutdownTime is how long a stop waits for the guest, at most limit. shutdown_timeout says it;
