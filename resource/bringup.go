@@ -29,7 +29,8 @@ func (a *run) bringUp(ctx context.Context, conn Hypervisor, o observation) error
 	if state != nil {
 		return a.restore(ctx, conn, state)
 	}
-	if err := a.makeOverlay(ctx, domainxml.HostResourcesOf(text).Disks); err != nil {
+	image := overlay{a.Params.Overlay, a.Params.Config, a.command, a.Log}
+	if err := image.make(ctx, domainxml.HostResourcesOf(text).Disks); err != nil {
 		return err
 	}
 	return conn.Create(ctx, text)

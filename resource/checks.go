@@ -1,11 +1,8 @@
 package resource
 
 import (
-	"cmp"
 	"context"
 	"errors"
-	"net"
-	"os"
 	"time"
 
 	"github.com/vmferry/vmferry/migrate/libvirt"
@@ -56,42 +53,13 @@ func (a *run) settleIn(ctx context.Context) error {
 	if a.Params.SaveConfig && a.action == "migrate_from" {
 		a.saveConfig(ctx, observation{})
 	}
+	s := a.services()
 	for {
-		err := a.runScripts(ctx)
+		err := s.runScripts(ctx)
 		if err == nil || !pause(ctx, time.Second) {
 			return err
 		}
 	}
-}
-
-// checkServices asks the services of a guest that somebody has not paused.
-func (a *run) checkServices(ctx context.Context, o observation) error {
-	if o.libErr == nil && o.status.State == libvirt.Paused {
-		return nil
-	}
-	if err := a.runScripts(ctx); err != nil {
-		return err
-	}
-	if a.isYoung(a.Params.Checks.Grace) {
-		return nil
-	}
-	return a.runChecks(ctx)
-}
-
-// runScripts runs monitor_scripts until one fails.
-func (a *run) runScripts(ctx context.Context) error {
-	for _, script := range a.Params.Scripts {
-		out, err := a.command(ctx, script)
-		switch {
-		case err == nil:
-			a.Log.Debugf("monitor script %q succeeded: %s", script, lastLine(out))
-		case errors.Is(err, context.DeadlineExceeded):
-			return fail(Generic, "monitor script %q did not end in time: %s", script, cmp.Or(lastLine(out), "it said nothing"))
-		default:
-			return because(Generic, explain(out, err), "monitor script %q failed", script)
-		}
-	}
-	return nil
 }
 
 // isYoung tells whether the guest was started, or arrived, less than so long ago. The note for the
@@ -101,73 +69,20 @@ func (a *run) isYoung(age time.Duration) bool {
 	return known && here >= 0 && here < age
 }
 
-// runChecks makes our own checks until one fails.
-func (a *run) runChecks(ctx context.Context) error {
-	c := a.Params.Checks
-	for _, address := range c.TCP {
-		if err := a.check1(ctx, func(ctx context.Context) error { return checkTCP(ctx, address) }); err != nil {
-			return because(Generic, err, "check_tcp: %s does not accept connections", address)
-		}
-	}
-	for _, address := range c.UDP {
-		if err := a.check1(ctx, func(ctx context.Context) error { return checkUDP(ctx, address) }); err != nil {
-			return because(Generic, err, "check_udp: %s does not answer", address)
-		}
-	}
-	if !c.Agent {
+// checkServices asks the services of a guest that somebody has not paused.
+func (a *run) checkServices(ctx context.Context, o observation) error {
+	if o.libErr == nil && o.status.State == libvirt.Paused {
 		return nil
 	}
-	if err := a.check1(ctx, a.checkAgent); err != nil {
-		return because(Generic, err, "check_agent: the guest agent does not answer")
-	}
-	return nil
-}
-
-func (a *run) check1(ctx context.Context, check func(context.Context) error) error {
-	ctx, cancel := context.WithTimeout(ctx, a.Params.Checks.Timeout)
-	defer cancel()
-	return check(ctx)
-}
-
-func checkTCP(ctx context.Context, address string) error {
-	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", address)
-	if err != nil {
+	s := a.services()
+	if err := s.runScripts(ctx); err != nil || a.isYoung(s.checks.Grace) {
 		return err
 	}
-	return conn.Close()
+	return s.runChecks(ctx)
 }
 
-// resend is when a datagram that was not answered is sent again: it may have been lost.
-const resend = time.Second
-
-func checkUDP(ctx context.Context, address string) error {
-	conn, err := (&net.Dialer{}).DialContext(ctx, "udp", address)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = conn.Close() }()
-	buf := make([]byte, 1)
-	for {
-		if _, err := conn.Write([]byte("vmferry\n")); err != nil {
-			return err
-		}
-		until := time.Now().Add(resend)
-		if deadline, ok := ctx.Deadline(); ok && deadline.Before(until) {
-			until = deadline
-		}
-		if err := conn.SetReadDeadline(until); err != nil {
-			return err
-		}
-		_, err := conn.Read(buf)
-		switch {
-		case err == nil:
-			return nil
-		case ctx.Err() != nil:
-			return ctx.Err()
-		case !errors.Is(err, os.ErrDeadlineExceeded):
-			return err
-		}
-	}
+func (a *run) services() services {
+	return services{scripts: a.Params.Scripts, checks: a.Params.Checks, run: a.command, ping: a.checkAgent, log: a.Log}
 }
 
 // checkAgent does not blame the guest for a libvirt that cannot be asked.
@@ -177,9 +92,11 @@ func (a *run) checkAgent(ctx context.Context) error {
 		err = conn.AgentPing(ctx, a.ref())
 		a.dropBroken(err)
 	}
-	if errors.Is(err, libvirt.ErrConnect) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, libvirt.ErrNoDomain) {
-		a.Log.WithError(err).Warn("check_agent could not be made, as libvirt does not answer")
-		return nil
+	for _, silent := range []error{libvirt.ErrConnect, libvirt.ErrNoDomain, context.DeadlineExceeded} {
+		if errors.Is(err, silent) {
+			a.Log.WithError(err).Warn("check_agent skipped: libvirt does not answer")
+			return nil
+		}
 	}
 	return err
 }

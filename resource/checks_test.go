@@ -34,7 +34,7 @@ func TestMonitorScripts(t *testing.T) {
 				}
 				return "", nil
 			}
-		}, Generic, `"b" did not end in time: waiting`, "/a b"},
+		}, Generic, `"b" timed out: waiting`, "/a b"},
 		{"a probe asks where the guest is", func(w *world) { w.agent.Probe = true }, Success, "", ""},
 		{"paused by a person", state(libvirt.Paused, "user"), Success, "", ""},
 		{"paused by an I/O error", state(libvirt.Paused, "ioerror"), Generic, "ioerror", ""},

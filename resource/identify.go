@@ -80,8 +80,8 @@ func (a *run) welcome(o observation) {
 		o.namesake.State != libvirt.Running || o.namesake.Reason != "migrated" {
 		return
 	}
-	a.Log.Warnf("guest %q has arrived with UUID %s, and the config file here says %s: the file counts when that one has ended",
-		a.guest.Name, o.namesake.UUID, a.guest.UUID)
+	a.Log.Warnf("guest %q has arrived with UUID %s, and the config file here says %s: "+
+		"the file is used again when the guest has stopped", a.guest.Name, o.namesake.UUID, a.guest.UUID)
 	meant := a.guest
 	a.meant, a.guest.UUID = &meant, o.namesake.UUID
 }
@@ -112,7 +112,7 @@ func (a *run) taken(other libvirt.Status) error {
 		"if both are one guest, write <uuid>%s</uuid> in its file",
 		uri, other.UUID, other.UUID)
 	if other.State.Active() {
-		to = fmt.Sprintf("to end that one, type virsh -c %s shutdown %s, or give one of them another name", uri, other.UUID)
+		to = fmt.Sprintf("to end that one, type virsh -c %s shutdown %s, or rename one of them", uri, other.UUID)
 	}
 	return fail(Generic, "guest %q with UUID %s not started: libvirt has another guest of this name, %s, with UUID %s: %s",
 		a.guest.Name, a.guest.UUID, other.State, other.UUID, to)
@@ -129,7 +129,7 @@ func (a *run) recall() {
 	if err := a.state.load(resourcesDir, a.Instance, &noted); err != nil || noted.Name == "" || noted.Config == "" {
 		return // check says what is missing
 	}
-	a.Log.Warnf("called without parameters: going on with guest %q of %s, as noted", noted.Name, noted.Config)
+	a.Log.Warnf("called without parameters: using guest %q of %s, as noted", noted.Name, noted.Config)
 	a.Params.Config = noted.Config
 	a.Problems = slices.DeleteFunc(slices.Clone(a.Problems), func(p Problem) bool { return p.Param == "config" })
 }
@@ -162,7 +162,7 @@ func (a *run) goOnWithoutConfig() error {
 	case "start", "validate-all":
 		return a.configError()
 	}
-	a.Log.WithError(a.config.err).Warnf("config file is not usable: going on with guest %q, which it named last", a.guest.Name)
+	a.Log.WithError(a.config.err).Warnf("config file is not usable: using guest %q, its last known name", a.guest.Name)
 	return nil
 }
 
@@ -178,7 +178,8 @@ func (a *run) goOnWithoutName() error {
 	base := filepath.Base(path)
 	a.guest = identity{Name: cmp.Or(a.Params.Name, strings.TrimSuffix(base, filepath.Ext(base))), Config: path}
 	a.guess = a.Params.Name == "" // else the operator said it
-	a.Log.WithError(a.config.err).Infof("config file is not usable and the guest's name is not known: looking for %q", a.guest.Name)
+	a.Log.WithError(a.config.err).Infof("config file is not usable and the guest's name is not known: looking for %q",
+		a.guest.Name)
 	return nil
 }
 
@@ -192,7 +193,8 @@ func (a *run) configError() error {
 	}
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return fail(Installed, "config file %q does not exist on this node: put %s there, or correct the parameter %s", path, what, param)
+		return fail(Installed, "config file %q does not exist on this node: put %s there, or correct the parameter %s",
+			path, what, param)
 	case errors.Is(err, errNoStorage):
 		return because(Generic, err, "config file %q cannot be read: type df %s to see its file system",
 			path, shellword.Word(path))

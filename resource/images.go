@@ -23,7 +23,7 @@ func (a *run) checkImages(ctx context.Context) error {
 	return timely(ctx, func() error {
 		for _, image := range a.images() {
 			if foreign := disks.Foreign(image); len(foreign) > 0 {
-				a.Log.Warnf("ignored beside disk %q, as no move can have made it: %s", image, strings.Join(foreign, ", "))
+				a.Log.Warnf("ignored beside disk %q, as no migration made it: %s", image, strings.Join(foreign, ", "))
 			}
 			if err := disks.Check(image); err != nil {
 				return because(Generic, err, "guest %q not started", a.guest.Name)
@@ -57,6 +57,6 @@ func (a *run) eachImage(ctx context.Context, do func(string) error) {
 		return err
 	})
 	if err != nil {
-		a.Log.WithError(err).Error("what is kept beside the guest's disks is not in order: a later start may be refused")
+		a.Log.WithError(err).Error("notes beside the guest's disks could not be updated: a later start may be refused")
 	}
 }

@@ -9,6 +9,8 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/sirupsen/logrus"
+
 	"github.com/vmferry/vmferry/migrate/atomicfile"
 	"github.com/vmferry/vmferry/migrate/safefile"
 	"github.com/vmferry/vmferry/resource/domainxml"
@@ -42,29 +44,29 @@ func (a *run) trySaveConfig(ctx context.Context) (changed bool, err error) {
 	}
 	ctx, cancel := within(ctx, storageTime)
 	defer cancel()
-	return timelyValue(ctx, func() (bool, error) { return a.putConfig(path, text) })
+	return timelyValue(ctx, func() (bool, error) { return putConfig(path, text, a.editedMeanwhile, a.Log) })
 }
 
 // putConfig puts text into the config file, unless it is there or somebody has edited the file. The first time it
 // keeps the operator's file beside it.
-func (a *run) putConfig(path, text string) (changed bool, err error) {
+func putConfig(path, text string, edited func(time.Time) bool, log logrus.FieldLogger) (changed bool, err error) {
 	old, info, err := readWhole(path)
 	if err != nil {
 		return false, err
 	}
-	before, ours := domainxml.Unseal(old)
-	secret := domainxml.MayHoldSecrets(text)
-	switch {
-	case ours && before == text && (!secret || info.Mode().Perm()&0o077 == 0), old == text:
+	private := info.Mode().Perm()&0o077 == 0
+	switch domainxml.DecideUpdate(old, text, private, edited(info.ModTime())) {
+	case domainxml.Unchanged:
 		return false, nil
-	case !ours && a.editedMeanwhile(info.ModTime()):
-		a.Log.Infof("%s was edited after the guest came here, and is left as it is", path)
+	case domainxml.Edited:
+		log.Infof("%s was edited after the guest came here, and is left as it is", path)
 		return false, nil
-	case !ours:
+	case domainxml.ReplaceOriginal:
 		if err := replaceFile(path+".orig", old, info, false); err != nil {
 			return false, err
 		}
 	}
+	secret := domainxml.MayHoldSecrets(text)
 	real, _, err := safefile.Look(path, safefile.Anyone) // what a link leads to is replaced, and not the link
 	if err == nil {
 		err = replaceFile(real, domainxml.Seal(text), info, secret)
@@ -72,9 +74,9 @@ func (a *run) putConfig(path, text string) (changed bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	a.Log.Infof("saved the guest's configuration to %s", path)
-	if secret && info.Mode().Perm()&0o077 != 0 {
-		a.Log.Infof("only root may read %s from now on, as the configuration may hold a password", path)
+	log.Infof("saved the guest's configuration to %s", path)
+	if secret && !private {
+		log.Infof("only root may read %s from now on, as the configuration may hold a password", path)
 	}
 	return true, nil
 }
@@ -118,8 +120,8 @@ func readWhole(path string) (string, fs.FileInfo, error) {
 	return string(raw), info, err
 }
 
-// replaceFile writes text to path in one step, for root alone where it is secret, and else with the owner and the mode of
-// like, but never before all of it is there.
+// replaceFile writes text to path in one step, for root alone where it is secret, and else with the owner and the mode
+// of like, but never before all of it is there.
 func replaceFile(path, text string, like fs.FileInfo, secret bool) error {
 	return atomicfile.File(path, func(f *os.File) error {
 		_, err := f.WriteString(text)
@@ -139,7 +141,8 @@ func (a *run) syncConfig(ctx context.Context) {
 	ctx, cancel := within(ctx, syncTime)
 	defer cancel()
 	if out, err := a.command(ctx, "csync2", "-x", a.Params.Config); err != nil {
-		a.Log.WithError(explain(out, err)).Warnf("%s was not copied to the other nodes: run csync2 -x %s there by hand", a.Params.Config, a.Params.Config)
+		a.Log.WithError(explain(out, err)).Warnf("%s was not copied to the other nodes: type csync2 -x %s",
+			a.Params.Config, a.Params.Config)
 	}
 }
 

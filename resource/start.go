@@ -90,7 +90,7 @@ func (a *run) begin(ctx context.Context, o observation, c course, by heard) (how
 	}
 	a.step("proven")
 	// Where the storage is not mounted, to boot would leave a saved state behind that fits the disks no more.
-	if err := timely(ctx, a.checkSaveDirs); err != nil {
+	if err := timely(ctx, func() error { return checkSaveDirs(a.Params) }); err != nil {
 		return "", err
 	}
 	if a.isLost(o) {

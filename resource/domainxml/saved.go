@@ -30,3 +30,29 @@ var secretWords = regexp.MustCompile(`(?i)passw|secret|<launchSecurity|<qemu:`)
 
 // MayHoldSecrets tells whether a guest's XML may hold what nobody but root is to know.
 func MayHoldSecrets(text string) bool { return secretWords.MatchString(text) }
+
+// Update is what becomes of a config file when the guest's configuration is to be saved to it.
+type Update int
+
+// What may become of it.
+const (
+	Unchanged       Update = iota // it has the configuration
+	Edited                        // an edit of the operator's is meant for the next start
+	Replace                       // it is replaced, as it was saved before
+	ReplaceOriginal               // it is kept under another name, and replaced
+)
+
+// DecideUpdate is the rule: old is the file's text, private that nobody but its owner may read it, and edited that it
+// was written to after the guest started here.
+func DecideUpdate(old, text string, private, edited bool) Update {
+	before, ours := Unseal(old)
+	switch {
+	case old == text, ours && before == text && (private || !MayHoldSecrets(text)):
+		return Unchanged
+	case ours:
+		return Replace
+	case edited:
+		return Edited
+	}
+	return ReplaceOriginal
+}

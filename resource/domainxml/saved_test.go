@@ -21,3 +21,25 @@ func TestSeal(t *testing.T) {
 		}
 	}
 }
+
+func TestDecideUpdate(t *testing.T) {
+	const secret = "<domain><graphics passwd='x'/></domain>"
+	for _, c := range []struct {
+		name, old, text string
+		private, edited bool
+		want            Update
+	}{
+		{"the operator's", guestXML, grownXML, false, false, ReplaceOriginal},
+		{"the operator's, edited", guestXML, grownXML, false, true, Edited},
+		{"the operator's, the same", guestXML, guestXML, false, true, Unchanged},
+		{"saved before, the same", Seal(grownXML), grownXML, false, true, Unchanged},
+		{"saved before, changed", Seal(guestXML), grownXML, false, true, Replace},
+		{"saved before, then edited", Seal(guestXML) + " ", grownXML, false, true, Edited},
+		{"a secret, for all to read", Seal(secret), secret, false, false, Replace},
+		{"a secret, private", Seal(secret), secret, true, false, Unchanged},
+	} {
+		if got := DecideUpdate(c.old, c.text, c.private, c.edited); got != c.want {
+			t.Errorf("%s: %d, want %d", c.name, got, c.want)
+		}
+	}
+}

@@ -58,17 +58,3 @@ func (p Params) MayUse(m ladder.Rung) bool { return slices.Contains(p.Ladder, m)
 
 // SavesTo is the directory that the guest is saved to and restored from, "" for none.
 func (p Params) SavesTo() string { return cmp.Or(p.Snapshot, p.SaveDir) }
-
-// checkLadder looks at what belongs together of the rung save. snapshot is the same at each stop.
-func (r *reader) checkLadder(p Params) {
-	switch {
-	case p.Snapshot != "" && p.SaveDir != "":
-		r.bad("save_dir", "snapshot and save_dir are both set: keep snapshot to save the guest at each stop, or "+
-			"save_dir with save in ladder to save it only when it cannot be moved")
-	case p.MayUse(ladder.Save) && p.SavesTo() == "":
-		r.bad("ladder", "ladder names save, and save_dir is not set: set save_dir to a directory that all nodes share")
-	case p.MayUse(ladder.Save) && p.ForceStop:
-		r.bad("ladder", "ladder names save and force_stop is set (or shutdown_timeout is 0): a guest that is "+
-			"destroyed cannot be saved, so keep one of them")
-	}
-}

@@ -3,7 +3,6 @@ package param
 import (
 	"cmp"
 	"net"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -131,8 +130,7 @@ func (r *reader) hostPorts(name string) []string {
 		host, port, err := net.SplitHostPort(s)
 		n, perr := strconv.ParseUint(port, 10, 16)
 		if err != nil || perr != nil || host == "" || n == 0 {
-			r.bad(name, "%s names %q: write it like 192.0.2.7:80 or [2001:db8::7]:80, several with commas "+
-				"between", name, s)
+			r.bad(name, "%s names %q: write it like 192.0.2.7:80 or [2001:db8::7]:80, separated by commas", name, s)
 			return nil
 		}
 	}
@@ -160,22 +158,4 @@ func (r *reader) choice(name string) string {
 	}
 	r.bad(name, "%s=%q is unknown: use one of %s, or leave it unset", name, word, strings.Join(spec.Words, ", "))
 	return spec.Default
-}
-
-// checkPaths looks at all parameters that are paths.
-func (r *reader) checkPaths() {
-	for _, p := range metadata.Parameters() {
-		switch value := r.get(p.Name); p.Kind {
-		case metadata.Path:
-			if value != "" && !filepath.IsAbs(value) {
-				r.bad(p.Name, "%s=%q is not an absolute path: begin it with /", p.Name, value)
-			}
-		case metadata.Paths:
-			for _, path := range strings.Fields(value) {
-				if !filepath.IsAbs(path) {
-					r.bad(p.Name, "%s names %q, which is not an absolute path: begin it with /", p.Name, path)
-				}
-			}
-		}
-	}
 }

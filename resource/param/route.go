@@ -78,8 +78,8 @@ func (p Params) libvirtURI(node, name, host string) (string, error) {
 	}
 	m := remotePattern.FindStringSubmatch(p.Hypervisor)
 	if m == nil {
-		return "", fmt.Errorf("hypervisor %q cannot be turned into a URI for node %q: set "+
-			"remoteuri", p.Hypervisor, node)
+		return "", fmt.Errorf("hypervisor %q cannot be turned into a URI for node %q: set remoteuri",
+			p.Hypervisor, node)
 	}
 	driver := m[1]
 	if p.Transport != "" { // one transport only, where the local URI has one already
