@@ -5,7 +5,6 @@ import (
 	"encoding/xml"
 	"errors"
 	"fmt"
-	"io"
 	"strings"
 
 	"github.com/vmferry/vmferry/migrate/safefile"
@@ -37,11 +36,12 @@ func Parse(raw string) (Domain, error) {
 	if err != nil {
 		return Domain{}, fmt.Errorf("it is no libvirt domain XML: %w", err)
 	}
-	s := idScan{dec: xml.NewDecoder(strings.NewReader(text)), first: map[string]string{}}
-	if err := s.run(); err != nil {
+	s, err := scanIdentity(text)
+	if err != nil {
 		return Domain{}, err
 	}
-	d := Domain{Name: s.first["domain/name"], Emulator: strings.TrimSpace(s.first["domain/devices/emulator"]), Text: text}
+	d := Domain{Name: s.first["domain/name"], Emulator: strings.TrimSpace(s.first["domain/devices/emulator"]),
+		Text: text}
 	switch {
 	case d.Name == "":
 		return Domain{}, errNoName
@@ -53,79 +53,42 @@ func Parse(raw string) (Domain, error) {
 	return d, err
 }
 
-// idScan reads in one pass what identifies a domain. Where an element is repeated, libvirt takes the first.
-type idScan struct {
-	dec    *xml.Decoder
-	path   []string          // of the elements that are open; those of other namespaces have no name
-	first  map[string]string // texts by path
-	smbios bool              // the open <sysinfo> is one of SMBIOS
-	system int               // how many <system> the open <sysinfo> has had
-	board  []string          // the UUIDs that SMBIOS is to show
+// identity is what identifies a domain, as its XML has it. Where an element is repeated, libvirt takes the first.
+type identity struct {
+	first map[string]string // texts by path
+	board []string          // the UUIDs that SMBIOS is to show
 }
 
-func (s *idScan) run() error {
-	for {
-		token, err := s.dec.Token()
-		switch {
-		case errors.Is(err, io.EOF):
-			return nil
-		case err != nil:
-			return fmt.Errorf("it is no libvirt domain XML: %w", err)
-		}
-		switch t := token.(type) {
-		case xml.StartElement:
-			if err := s.open(t); err != nil {
-				return err
+// scanIdentity reads a document that is well formed.
+func scanIdentity(text string) (s identity, err error) {
+	s.first = make(map[string]string)
+	isSMBIOS, systems := false, 0 // of the open <sysinfo>
+	for e := range elements(text) {
+		content := ""
+		switch e.path {
+		case "domain/name", "domain/uuid", "domain/devices/emulator":
+			if _, again := s.first[e.path]; !again {
+				s.first[e.path], err = e.text()
 			}
-		case xml.EndElement:
-			s.path = s.path[:len(s.path)-1]
+		case "domain/sysinfo":
+			isSMBIOS, systems = attribute(e.StartElement, "type") == "smbios", 0
+		case "domain/sysinfo/system":
+			systems++
+		case "domain/sysinfo/system/entry":
+			if isSMBIOS && systems == 1 && attribute(e.StartElement, "name") == "uuid" {
+				content, err = e.text()
+				s.board = append(s.board, content)
+			}
+		}
+		if err != nil {
+			return s, fmt.Errorf("its <%s> cannot be read: %w", e.Name.Local, err)
+		}
+		if root, _, _ := strings.Cut(e.path, "/"); root != "domain" {
+			return s, fmt.Errorf("it is no libvirt domain XML: its root element is <%s>, "+
+				"and must be <domain> without a namespace", e.Name.Local)
 		}
 	}
-}
-
-// open looks at an element that begins. libvirt's elements have no namespace.
-func (s *idScan) open(t xml.StartElement) error {
-	name := t.Name.Local
-	if t.Name.Space != "" {
-		name = ""
-	}
-	s.path = append(s.path, name)
-	at := strings.Join(s.path, "/")
-	switch at {
-	case "domain/name", "domain/uuid", "domain/devices/emulator":
-		if _, again := s.first[at]; !again {
-			return s.take(func(text string) { s.first[at] = text })
-		}
-	case "domain/sysinfo":
-		s.smbios, s.system = attribute(t, "type") == "smbios", 0
-	case "domain/sysinfo/system":
-		s.system++
-	case "domain/sysinfo/system/entry":
-		if s.smbios && s.system == 1 && attribute(t, "name") == "uuid" {
-			return s.take(func(text string) {
-				if text != "" {
-					s.board = append(s.board, text)
-				}
-			})
-		}
-	}
-	if len(s.path) == 1 && name != "domain" {
-		return fmt.Errorf("it is no libvirt domain XML: its root element is <%s>, "+
-			"and must be <domain> without a namespace", t.Name.Local)
-	}
-	return nil
-}
-
-// take reads the text of the element that has just begun.
-func (s *idScan) take(keep func(string)) error {
-	at := s.path[len(s.path)-1]
-	s.path = s.path[:len(s.path)-1]
-	text, err := leaf(s.dec)
-	if err != nil {
-		return fmt.Errorf("its <%s> cannot be read: %w", at, err)
-	}
-	keep(text)
-	return nil
+	return s, nil
 }
 
 func attribute(t xml.StartElement, name string) string {
@@ -138,28 +101,22 @@ func attribute(t xml.StartElement, name string) string {
 }
 
 // uuid is the domain's, which SMBIOS shows as well: where one is given, it stands for both, and two must be the same.
-func (s *idScan) uuid() (string, error) {
-	var all []string
+func (s identity) uuid() (uuid string, err error) {
 	for _, text := range append([]string{s.first["domain/uuid"]}, s.board...) {
 		if text == "" {
 			continue
 		}
 		u, ok := parseUUID(text)
-		if !ok {
+		switch {
+		case !ok:
 			return "", fmt.Errorf("its UUID %q is none: "+
 				"write it like 6e2c1a10-7f0b-4000-8000-0123456789ab, or leave it out", text)
+		case uuid != "" && u != uuid:
+			return "", fmt.Errorf("it has two UUIDs, %s and %s: keep one in <uuid> and <sysinfo>", uuid, u)
 		}
-		all = append(all, u)
+		uuid = u
 	}
-	for _, u := range all {
-		if u != all[0] {
-			return "", fmt.Errorf("it has two UUIDs, %s and %s: keep one in <uuid> and <sysinfo>", all[0], u)
-		}
-	}
-	if len(all) == 0 {
-		return "", nil
-	}
-	return all[0], nil
+	return uuid, nil
 }
 
 // parseUUID reads what libvirt takes for a UUID: 32 hexadecimal digits, with dashes and blanks between the pairs.

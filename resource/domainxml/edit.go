@@ -4,39 +4,8 @@ import (
 	"encoding/xml"
 	"errors"
 	"fmt"
-	"iter"
 	"strings"
 )
-
-// element is a start tag.
-type element struct {
-	xml.StartElement
-	path     string // names from the root, such as "domain/os/type", without namespaces
-	from, to int    // the tag's bytes in the text
-}
-
-// elements lists the start tags in their order, up to the first error of syntax.
-func elements(text string) iter.Seq[element] {
-	return func(yield func(element) bool) {
-		dec, at := xml.NewDecoder(strings.NewReader(text)), []string(nil)
-		for {
-			from := int(dec.InputOffset())
-			token, err := dec.Token()
-			if err != nil {
-				return
-			}
-			switch t := token.(type) {
-			case xml.EndElement:
-				at = at[:len(at)-1]
-			case xml.StartElement:
-				at = append(at, t.Name.Local)
-				if !yield(element{t, strings.Join(at, "/"), from, int(dec.InputOffset())}) {
-					return
-				}
-			}
-		}
-	}
-}
 
 // EditTags returns a text with the start tags of the elements at a path, such as "domain/os/type", as edit returns
 // them. The rest stays, byte for byte. Of a text that is no XML what comes before the error is edited.
@@ -93,7 +62,7 @@ func WithName(text, name string) (string, error) {
 // killed, and with it a second way to start the guest.
 func KeepTPM(text string) string {
 	return EditTags(text, "domain/devices/tpm/backend", func(t xml.StartElement, tag string) string {
-		if t.Name.Space != "" || attribute(t, "type") != "emulator" || attribute(t, "persistent_state") != "" {
+		if attribute(t, "type") != "emulator" || attribute(t, "persistent_state") != "" {
 			return tag
 		}
 		const begin = "<backend"

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"regexp"
 	"strings"
 	"unicode/utf8"
@@ -130,15 +131,53 @@ func checkDocument(text string) error {
 	}
 }
 
+// element is a start tag.
+type element struct {
+	xml.StartElement
+	path     string // names from the root, such as "domain/os/type"; those of other namespaces than libvirt's are empty
+	document string
+	from, to int // the tag's bytes in the document
+}
+
+// elements lists the start tags in their order, up to the first error of syntax.
+func elements(text string) iter.Seq[element] {
+	return func(yield func(element) bool) {
+		dec, at := xml.NewDecoder(strings.NewReader(text)), []string(nil)
+		for {
+			from := int(dec.InputOffset())
+			token, err := dec.Token()
+			if err != nil {
+				return
+			}
+			switch t := token.(type) {
+			case xml.EndElement:
+				at = at[:len(at)-1]
+			case xml.StartElement:
+				name := t.Name.Local
+				if t.Name.Space != "" { // libvirt's elements have none
+					name = ""
+				}
+				at = append(at, name)
+				if !yield(element{t, strings.Join(at, "/"), text, from, int(dec.InputOffset())}) {
+					return
+				}
+			}
+		}
+	}
+}
+
 // isBlank tells whether s is of XML's white space alone.
 func isBlank(s string) bool { return strings.Trim(s, " \t\r\n") == "" }
 
 var errMixed = errors.New("blanks stand beside a comment, or a part of its own, in it: write its text alone")
 
-// leaf reads the rest of an element that has nothing but text, as XPath's string() has it. Blanks beside a comment, a
-// CDATA section or an instruction are an error: libxml2 drops some of them as indentation (areBlanks), by rules that
-// have changed.
-func leaf(dec *xml.Decoder) (string, error) {
+// text reads an element that has nothing but text, as XPath's string() has it. Blanks beside a comment, a CDATA section or
+// an instruction are an error: libxml2 drops some of them as indentation (areBlanks), by rules that have changed.
+func (e element) text() (string, error) {
+	dec := xml.NewDecoder(strings.NewReader(e.document[e.from:]))
+	if _, err := dec.Token(); err != nil { // its start tag
+		return "", err
+	}
 	var text strings.Builder
 	parts, blanks := 0, false
 	for {
