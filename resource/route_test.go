@@ -3,53 +3,12 @@ package resource
 import (
 	"context"
 	"errors"
-	"reflect"
-	"slices"
 	"strings"
 	"testing"
 
 	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/resource/param"
 )
-
-// Each part of a move reaches the engine's request, but for what the caller does itself.
-func TestMoveRequest(t *testing.T) {
-	var none Move
-	var fill func(v reflect.Value, path string)
-	lost := []string{}
-	fill = func(v reflect.Value, path string) {
-		for i := range v.NumField() {
-			f, name := v.Field(i), strings.TrimPrefix(path+"."+v.Type().Field(i).Name, ".")
-			switch f.Kind() {
-			case reflect.Struct:
-				fill(f, name)
-				continue
-			case reflect.Bool:
-				f.SetBool(true)
-			case reflect.String:
-				f.SetString("x")
-			case reflect.Uint64:
-				f.SetUint(7)
-			case reflect.Int, reflect.Int64:
-				f.SetInt(7)
-			case reflect.Slice:
-				f.Set(reflect.ValueOf([]string{"x"}))
-			case reflect.Func:
-				f.Set(reflect.ValueOf(func() bool { return true }))
-			default:
-				t.Fatalf("%s is a %s: set it here", name, f.Kind())
-			}
-			if reflect.DeepEqual(none.Request(), (Move{}).Request()) {
-				lost = append(lost, name)
-			}
-			f.SetZero()
-		}
-	}
-	fill(reflect.ValueOf(&none).Elem(), "")
-	if want := []string{"Tuning.Watch", "Relay"}; !slices.Equal(lost, want) {
-		t.Errorf("the request does not have %v, want %v", lost, want)
-	}
-}
 
 func TestAddressOf(t *testing.T) {
 	p := Params{Xen: param.Xen{NodeIPAttribute: "ip"}}

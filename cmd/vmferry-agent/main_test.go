@@ -75,7 +75,8 @@ func TestMigratorRecordsAFailure(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	const nowhere = "qemu+unix:///system?socket=/nonexistent"
-	err := migrator(log, noProcesses(t), dir, nil, nil)(ctx, resource.Move{Guest: "vm1", SourceURI: nowhere, Target: "node2", TargetURI: nowhere})
+	req := migrate.Request{Guest: "vm1", SourceURI: nowhere, Target: "node2", TargetURI: nowhere}
+	err := migrator(log, noProcesses(t), dir, nil, nil)(ctx, resource.Move{Request: req})
 	if err == nil {
 		t.Fatal("a migration without time succeeded")
 	}

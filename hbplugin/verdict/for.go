@@ -50,7 +50,7 @@ func request(ctx context.Context, g Guest, node string, run resource.Command) (m
 	if err != nil {
 		return migrate.Request{}, err
 	}
-	return g.Params.Move(g.Name, g.UUID, to).Request(), nil
+	return g.Params.Move(g.Name, g.UUID, to).Request, nil
 }
 
 // Foreign puts the manager's word, of said, in place of the verdicts of guests that another agent runs and of which there

@@ -2,35 +2,17 @@ package param
 
 import (
 	"cmp"
-	"time"
 
 	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/announce"
 	"github.com/vmferry/vmferry/migrate/ladder"
-	"github.com/vmferry/vmferry/migrate/libvirt"
 )
 
-// Tuning is how a guest is to be moved; the zero value is the usual way.
-type Tuning struct {
-	Options        libvirt.MigrateOptions
-	Unsafe         bool          // move even where libvirt fears for disks with a host cache
-	NoConverge     bool          // do not slow the guest down
-	PostCopy       bool          // where need be, let it go on at the target before all of its memory is there
-	PauseAfter     time.Duration // then the last copy may take as long as it needs; 0 for never
-	BlackoutBudget time.Duration // blackout to stay below where the deadline allows it, 0 for the default
-	Watch          []string      // targets of package blackout to probe meanwhile
-	Disks          migrate.DiskMode
-	Memory         migrate.MemoryMode
-	StartsNetworks bool // networks of the target that are not active are started, before the move
-}
-
-func (p Params) tuning() Tuning {
-	return Tuning{
-		Options: p.Options.MigrateOptions, Unsafe: p.Options.Unsafe,
-		NoConverge: !p.MayUse(ladder.Converge), PostCopy: p.MayUse(ladder.PostCopy), PauseAfter: p.Options.Timeout,
-		BlackoutBudget: p.BlackoutBudget, Watch: p.Watch, Disks: p.Disks, Memory: p.Memory,
-		StartsNetworks: p.StartResources,
-	}
+// Move is a live migration to make: the engine's request, and what is done beside it.
+type Move struct {
+	migrate.Request
+	Watch []string // targets of package blackout to probe meanwhile
+	Relay bool     // what comes in here while the guest is paused is forwarded to the target
 }
 
 // Bandwidth is the most that a migration may put on the link, in MiB per second; 0 is no bound.
@@ -39,41 +21,14 @@ func (p Params) Bandwidth() uint64 { return cmp.Or(p.Options.Bandwidth, p.Speed)
 // Move is the migration of a guest from this node, by its parameters; uuid may be empty. The same parameters make the
 // same move, whether it is made or only examined.
 func (p Params) Move(guest, uuid string, to Route) Move {
-	m := Move{
+	o := p.Options
+	m := Move{Watch: p.Watch, Relay: p.Announce != announce.Off, Request: migrate.Request{
 		Guest: guest, UUID: uuid, SourceURI: p.Hypervisor, Target: to.Node, TargetURI: to.URI, MigrateURI: to.DataURI,
-		Bandwidth: p.Bandwidth(), Downtime: p.Downtime, Tuning: p.tuning(), Relay: p.Announce != announce.Off,
-	}
+		Bandwidth: p.Bandwidth(), DowntimeLimit: p.Downtime, BlackoutBudget: p.BlackoutBudget, PauseAfter: o.Timeout,
+		NoConverge: !p.MayUse(ladder.Converge), PostCopy: p.MayUse(ladder.PostCopy),
+		Options: o.MigrateOptions, Unsafe: o.Unsafe, Disks: p.Disks, Memory: p.Memory, StartsNetworks: p.StartResources,
+	}}
 	m.Options.TLS = p.UsesTLS()
-	m.Options.TLSDestination = naming(m.Options.TLSDestination, to.Node)
+	m.Options.TLSDestination = naming(o.TLSDestination, to.Node)
 	return m
-}
-
-// Request is the move as the engine takes it. What watches the guest meanwhile is left to the caller.
-func (m Move) Request() migrate.Request {
-	return migrate.Request{
-		Guest: m.Guest, UUID: m.UUID, SourceURI: m.SourceURI,
-		Target: m.Target, TargetURI: m.TargetURI, MigrateURI: m.MigrateURI,
-		Bandwidth: m.Bandwidth, DowntimeLimit: m.Downtime, Adopt: m.Adopt, Fetch: m.Fetch,
-		Options: m.Options, Unsafe: m.Unsafe, NoConverge: m.NoConverge, PostCopy: m.PostCopy,
-		Disks: m.Disks, Memory: m.Memory, PauseAfter: m.PauseAfter, BlackoutBudget: m.BlackoutBudget,
-		StartsNetworks: m.StartsNetworks, Rest: m.Rest, Others: m.Others,
-	}
-}
-
-// Move is a live migration to make.
-type Move struct {
-	Guest      string
-	UUID       string        // empty when it is not known
-	SourceURI  string        // this node's libvirt
-	Target     string        // the target node's name
-	TargetURI  string        // the target's libvirt, as seen from here
-	MigrateURI string        // where the memory goes; empty lets libvirt choose
-	Bandwidth  uint64        // MiB/s, 0 for no limit
-	Downtime   time.Duration // longest pause to allow, 0 for no such bound
-	Tuning                   // how, beyond that
-	Adopt      bool          // one to this target was begun before: where it is under way, wait for it
-	Fetch      bool          // this node is the target, and the source another
-	Relay      bool          // what comes in here while the guest is stopped is passed on to the target
-	Rest       time.Duration // how long after the guest runs there nothing is done that can wait
-	Others     func() bool   // other guests of this node wait for its end; nil for none
 }

@@ -503,7 +503,7 @@ func TestMigrationTLS(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		o := e.Params.Move("vm1", "", to).Request().Options
+		o := e.Params.Move("vm1", "", to).Options
 		if o.TLS != c.tls || o.TLSDestination != c.to || strings.Join(bad, ",") != c.problem {
 			t.Errorf("%q: TLS %t to %q, problems with %q", c.params, o.TLS, o.TLSDestination, bad)
 		}
