@@ -8,15 +8,14 @@ import (
 	"github.com/vmferry/vmferry/migrate/libvirt"
 )
 
-// tend does what is due at each monitor of a guest that runs; noted tells whether it was known to
-// run here before. Its error is a service's that does
-// not work; all else that fails is logged.
+// tend does what is due at each monitor of a guest that runs; noted tells whether it was known to run here before. Its
+// error is that a service does not work; all else that fails is logged.
 func (a *run) tend(ctx context.Context, o observation, noted bool) error {
 	if a.Probe || a.guess {
 		return nil // a probe asks where the guest is, and nothing else
 	}
 	if a.Command == nil {
-		return a.leave(ctx, o, noted)
+		return a.needsPrograms(ctx, o, noted)
 	}
 	a.dropSaved(ctx, o)
 	a.saveConfig(ctx, o)
@@ -25,15 +24,13 @@ func (a *run) tend(ctx context.Context, o observation, noted bool) error {
 	return err
 }
 
-// ErrMore is what Run returns for a monitor of an Agent without Command, where the guest runs and
-// there is more to do than to look at it. The verdict is not to be used: an Agent that can
-// run programs must make the whole monitor.
+// ErrMore is what Run returns for a monitor of an Agent without Command, where the guest runs and there is more to do than
+// to look at it. An Agent that can run programs must make the whole monitor.
 var ErrMore = errors.New("there is more to do than to look at the guest")
 
-// leave returns ErrMore where tend would do something that takes programs, the network, or the
-// operator's files. Of save_dir that is so once: a guest that somebody started by hand must not leave a
-// saved state behind.
-func (a *run) leave(ctx context.Context, o observation, noted bool) error {
+// needsPrograms returns ErrMore where tend would do something that takes programs, the network, or the operator's files.
+// Of save_dir that is so once: a guest that somebody started by hand must not leave a saved state behind.
+func (a *run) needsPrograms(ctx context.Context, o observation, noted bool) error {
 	p := a.Params
 	if p.SaveDir != "" && !noted || p.SaveConfig || p.Snapshot != "" || len(p.Scripts) > 0 || p.Checks.Any() {
 		return ErrMore
@@ -46,8 +43,7 @@ func (a *run) leave(ctx context.Context, o observation, noted bool) error {
 	return nil
 }
 
-// settleIn ends a start and a migrate_from. As in VirtualDomain, they wait for the
-// monitor scripts.
+// settleIn ends a start and a migrate_from. As in VirtualDomain, they wait for the monitor scripts.
 func (a *run) settleIn(ctx context.Context) error {
 	a.dropSaved(ctx, observation{})
 	if a.Params.SaveConfig && a.action == "migrate_from" {

@@ -159,6 +159,7 @@ func Read(path string) (Domain, error) {
 	return Parse(string(raw))
 }
 
+// ReadFile reads a file of at most eight MiB, whoever owns it.
 func ReadFile(path string) ([]byte, error) {
 	raw, err := safefile.Read(path, maxConfig, safefile.Anyone) // of a file for all, a start warns
 	if errors.Is(err, safefile.ErrTooLarge) {

@@ -21,187 +21,192 @@ var transports = []string{"", "ssh", "tcp", "tls", "libssh", "libssh2"}
 
 var userPattern = regexp.MustCompile(`^[a-z][-a-z0-9]*$`)
 
-// check looks at values, and at pairs that contradict each other.
-func (r *reader) check(p Params) {
-	r.checkFile(p)
-	r.checkWords(p)
-	r.checkURIs(p)
-	r.checkPaths()
-	r.checkPairs(p)
-	if p.Disks != migrate.DisksShared {
-		r.checkDisks(p)
-	}
-	r.checkTLS(p)
-	r.checkSaving(p)
+// checker looks at values, and at pairs that contradict each other.
+type checker struct {
+	*reader
+	p Params
 }
 
-// checkFile wants one of the two files that can describe a guest.
-func (r *reader) checkFile(p Params) {
+func (c checker) all() {
+	c.file()
+	c.words()
+	c.uris()
+	c.paths()
+	c.pairs()
+	if c.p.Disks != migrate.DisksShared {
+		c.disks()
+	}
+	c.tls()
+	c.saving()
+}
+
+// file wants one of the two files that can describe a guest.
+func (c checker) file() {
 	switch {
-	case p.Config != "" && p.XMFile != "":
-		r.bad("config", "config and xmfile are both set: keep config for libvirt XML, or xmfile for an xl configuration")
-	case p.Config == "" && p.XMFile == "":
-		r.bad("config", "config is not set: set it to the path of the guest's libvirt XML file")
+	case c.p.Config != "" && c.p.XMFile != "":
+		c.bad("config", "config and xmfile are both set: keep config for libvirt XML, or xmfile for an xl configuration")
+	case c.p.Config == "" && c.p.XMFile == "":
+		c.bad("config", "config is not set: set it to the path of the guest's libvirt XML file")
 	}
-	if p.Name != "" && !domainxml.IsName(p.Name) {
-		r.bad("name", "name=%q is one that libvirt refuses: leave out slashes and line breaks", p.Name)
+	if c.p.Name != "" && !domainxml.IsName(c.p.Name) {
+		c.bad("name", "name=%q is one that libvirt refuses: leave out slashes and line breaks", c.p.Name)
 	}
 }
 
-// checkWords looks at what becomes a part of a URI, or is handed to libvirt as it is.
-func (r *reader) checkWords(p Params) {
-	if !slices.Contains(transports, p.Transport) {
+// words looks at what becomes a part of a URI, or is handed to libvirt as it is.
+func (c checker) words() {
+	if !slices.Contains(transports, c.p.Transport) {
 		what := "is unknown"
-		if p.Transport == "ext" {
+		if c.p.Transport == "ext" {
 			what = "runs a program"
 		}
-		r.bad("migration_transport", "migration_transport=%q %s: use one of %s, or leave it unset",
-			p.Transport, what, strings.Join(transports[1:], ", "))
+		c.bad("migration_transport", "migration_transport=%q %s: use one of %s, or leave it unset",
+			c.p.Transport, what, strings.Join(transports[1:], ", "))
 	}
-	if p.User != "" && !userPattern.MatchString(p.User) {
-		r.bad("migration_user", "migration_user=%q cannot be used: use lower case letters, digits and dashes, "+
-			"beginning with a letter", p.User)
+	if c.p.User != "" && !userPattern.MatchString(c.p.User) {
+		c.bad("migration_user", "migration_user=%q cannot be used: use lower case letters, digits and dashes, "+
+			"beginning with a letter", c.p.User)
 	}
-	if p.Suffix != "" && !IsHost("x"+p.Suffix) {
-		r.bad("migration_network_suffix", "migration_network_suffix=%q cannot be part of a host name: "+
-			"use letters, digits, dashes and dots", p.Suffix)
+	if c.p.Suffix != "" && !IsHost("x"+c.p.Suffix) {
+		c.bad("migration_network_suffix", "migration_network_suffix=%q cannot be part of a host name: "+
+			"use letters, digits, dashes and dots", c.p.Suffix)
 	}
 	unknown := func(mode string) bool { return !slices.Contains(libvirt.ShutdownModes, mode) }
-	if p.ShutdownMode != "" && slices.ContainsFunc(strings.Split(p.ShutdownMode, ","), unknown) {
-		r.bad("shutdown_mode", "shutdown_mode=%q is unknown: use %s, or leave it unset",
-			p.ShutdownMode, strings.Join(libvirt.ShutdownModes, ", "))
+	if c.p.ShutdownMode != "" && slices.ContainsFunc(strings.Split(c.p.ShutdownMode, ","), unknown) {
+		c.bad("shutdown_mode", "shutdown_mode=%q is unknown: use %s, or leave it unset",
+			c.p.ShutdownMode, strings.Join(libvirt.ShutdownModes, ", "))
 	}
 }
 
-// checkURIs looks at all parameters that are URIs, and at what is probed.
-func (r *reader) checkURIs(p Params) {
+// uris looks at all parameters that are URIs, and at what is probed.
+func (c checker) uris() {
 	hostname, _ := os.Hostname()
-	if why := checkHypervisor(p.Hypervisor, hostname, r.get("CRM_meta_on_node")); why != "" {
-		r.bad("hypervisor", "hypervisor=%q %s", p.Hypervisor, why)
+	if why := checkHypervisor(c.p.Hypervisor, hostname, c.get("CRM_meta_on_node")); why != "" {
+		c.bad("hypervisor", "hypervisor=%q %s", c.p.Hypervisor, why)
 	}
-	r.checkURI("migrate_options", p.Options.MigrateURI)
+	c.uri("migrate_options", c.p.Options.MigrateURI)
 	for _, u := range metadata.Parameters() {
 		if u.Kind == metadata.URI {
-			r.checkURI(u.Name, r.get(u.Name))
+			c.uri(u.Name, c.get(u.Name))
 		}
 	}
-	if len(p.Watch) > 0 {
-		if err := (blackout.Config{Targets: p.Watch}).Validate(); err != nil {
-			r.bad("watch", "watch cannot be used: %v", err)
+	if len(c.p.Watch) > 0 {
+		if err := (blackout.Config{Targets: c.p.Watch}).Validate(); err != nil {
+			c.bad("watch", "watch cannot be used: %v", err)
 		}
 	}
 }
 
-func (r *reader) checkURI(name, uri string) {
+func (c checker) uri(name, uri string) {
 	const hint = "write it like tcp://%n or qemu+tcp://%n/system"
 	parsed, err := url.Parse(strings.ReplaceAll(uri, "%n", "node"))
 	switch {
 	case uri == "":
 	case err != nil:
-		r.bad(name, "%s=%q is no URI: %s", name, uri, hint)
+		c.bad(name, "%s=%q is no URI: %s", name, uri, hint)
 	case parsed.Scheme == "":
-		r.bad(name, "%s=%q names no scheme: %s", name, uri, hint)
+		c.bad(name, "%s=%q names no scheme: %s", name, uri, hint)
 	default:
 		if err := libvirt.CheckURI(uri); err != nil {
-			r.bad(name, "%s cannot be used: %v", name, err)
+			c.bad(name, "%s cannot be used: %v", name, err)
 		}
 	}
 }
 
-// checkPaths looks at all parameters that are paths.
-func (r *reader) checkPaths() {
+// paths looks at all parameters that are paths.
+func (c checker) paths() {
 	for _, p := range metadata.Parameters() {
-		switch value := r.get(p.Name); p.Kind {
+		switch value := c.get(p.Name); p.Kind {
 		case metadata.Path:
 			if value != "" && !filepath.IsAbs(value) {
-				r.bad(p.Name, "%s=%q is not an absolute path: begin it with /", p.Name, value)
+				c.bad(p.Name, "%s=%q is not an absolute path: begin it with /", p.Name, value)
 			}
 		case metadata.Paths:
 			for _, path := range strings.Fields(value) {
 				if !filepath.IsAbs(path) {
-					r.bad(p.Name, "%s names %q, which is not an absolute path: begin it with /", p.Name, path)
+					c.bad(p.Name, "%s names %q, which is not an absolute path: begin it with /", p.Name, path)
 				}
 			}
 		}
 	}
-	for _, s := range strings.Fields(r.get("monitor_scripts")) {
+	for _, s := range strings.Fields(c.get("monitor_scripts")) {
 		if strings.Contains(s, "/") && !filepath.IsAbs(s) {
-			r.bad("monitor_scripts", "monitor_scripts names %q: give a full path, or the name of a program in PATH", s)
+			c.bad("monitor_scripts", "monitor_scripts names %q: give a full path, or the name of a program in PATH", s)
 		}
 	}
 }
 
-// checkPairs are parameters that are right alone and wrong together.
-func (r *reader) checkPairs(p Params) {
-	for _, c := range []struct {
+// pairs are parameters that are right alone and wrong together.
+func (c checker) pairs() {
+	for _, pair := range []struct {
 		wrong      bool
 		param, why string
 	}{
-		{p.Overlay.Stateless && p.Overlay.Backing == "", "stateless",
+		{c.p.Overlay.Stateless && c.p.Overlay.Backing == "", "stateless",
 			"stateless is set without backingfile: set backingfile to the image that each start begins with"},
-		{p.Overlay.Backing != "" && p.XMFile != "", "backingfile",
+		{c.p.Overlay.Backing != "" && c.p.XMFile != "", "backingfile",
 			"backingfile is for guests of config and not of xmfile: remove one of them"},
-		{p.SaveConfig && p.XMFile != "", "save_config_on_stop",
+		{c.p.SaveConfig && c.p.XMFile != "", "save_config_on_stop",
 			"save_config_on_stop would replace the xl configuration of xmfile by libvirt's XML: remove one of them, or use config"},
 	} {
-		if c.wrong {
-			r.bad(c.param, "%s", c.why)
+		if pair.wrong {
+			c.bad(pair.param, "%s", pair.why)
 		}
 	}
 }
 
-// checkSaving is for guests that may be saved instead of shut down. snapshot does so at each stop.
-func (r *reader) checkSaving(p Params) {
+// saving is for guests that may be saved instead of shut down. snapshot does so at each stop.
+func (c checker) saving() {
 	const forced = "force_stop is set (or shutdown_timeout is 0): a guest that is destroyed cannot be saved, so keep one of them"
-	saves := p.MayUse(ladder.Save)
-	if p.ForceStop && p.Snapshot != "" {
-		r.bad("snapshot", "snapshot is set and %s", forced)
+	saves := c.p.MayUse(ladder.Save)
+	if c.p.ForceStop && c.p.Snapshot != "" {
+		c.bad("snapshot", "snapshot is set and %s", forced)
 	}
 	switch {
-	case p.Snapshot != "" && p.SaveDir != "":
-		r.bad("save_dir", "snapshot and save_dir are both set: keep snapshot to save the guest at each stop, "+
+	case c.p.Snapshot != "" && c.p.SaveDir != "":
+		c.bad("save_dir", "snapshot and save_dir are both set: keep snapshot to save the guest at each stop, "+
 			"or save_dir with save in ladder to save it only when it cannot be moved")
-	case saves && p.SavesTo() == "":
-		r.bad("ladder", "ladder names save, and save_dir is not set: set save_dir to a directory that all nodes share")
-	case saves && p.ForceStop:
-		r.bad("ladder", "ladder names save and %s", forced)
+	case saves && c.p.SavesTo() == "":
+		c.bad("ladder", "ladder names save, and save_dir is not set: set save_dir to a directory that all nodes share")
+	case saves && c.p.ForceStop:
+		c.bad("ladder", "ladder names save and %s", forced)
 	}
 }
 
-// checkDisks is for guests whose disks may be copied.
-func (r *reader) checkDisks(p Params) {
-	o := p.Options
+// disks is for guests whose disks may be copied.
+func (c checker) disks() {
+	o := c.p.Options
 	switch {
-	case p.IsXen():
-		r.bad("disks", "disks=%s is for guests of QEMU: Xen copies no disks, so use shared storage and leave disks unset",
-			p.Disks)
+	case c.p.IsXen():
+		c.bad("disks", "disks=%s is for guests of QEMU: Xen copies no disks, so use shared storage and leave disks unset",
+			c.p.Disks)
 	case o.CopyAll || o.CopyInc || len(o.Disks) > 0:
-		r.bad("disks", "disks=%s and --copy-storage-all, --copy-storage-inc or --migrate-disks in migrate_options "+
-			"are both set: keep one of them", p.Disks)
+		c.bad("disks", "disks=%s and --copy-storage-all, --copy-storage-inc or --migrate-disks in migrate_options "+
+			"are both set: keep one of them", c.p.Disks)
 	case o.Tunnelled:
-		r.bad("disks", "disks=%s and --tunnelled in migrate_options are both set: "+
-			"libvirt copies no disks through its own connection, so remove one of them", p.Disks)
+		c.bad("disks", "disks=%s and --tunnelled in migrate_options are both set: "+
+			"libvirt copies no disks through its own connection, so remove one of them", c.p.Disks)
 	}
 }
 
-// checkTLS is for guests whose memory is to be encrypted. libvirtd 11.3 crashes at a tunnelled migration with TLS, and
+// tls is for guests whose memory is to be encrypted. libvirtd 11.3 crashes at a tunnelled migration with TLS, and
 // QEMU 10.0 refuses TLS with zero-copy.
-func (r *reader) checkTLS(p Params) {
+func (c checker) tls() {
 	set := "migrate_options"
-	if p.TLS {
+	if c.p.TLS {
 		set = "migration_tls"
 	}
 	const tls = "QEMU's TLS (migration_tls, or --tls in migrate_options)"
-	switch o := p.Options; {
-	case !p.UsesTLS() && o.TLSDestination != "":
-		r.bad(set, "--tls-destination in migrate_options has no effect without TLS: set migration_tls=yes, or remove it")
-	case !p.UsesTLS():
-	case p.IsXen():
-		r.bad(set, "%s is for guests of QEMU, and Xen sends a guest's memory as it is: remove it, and use "+
+	switch o := c.p.Options; {
+	case !c.p.UsesTLS() && o.TLSDestination != "":
+		c.bad(set, "--tls-destination in migrate_options has no effect without TLS: set migration_tls=yes, or remove it")
+	case !c.p.UsesTLS():
+	case c.p.IsXen():
+		c.bad(set, "%s is for guests of QEMU, and Xen sends a guest's memory as it is: remove it, and use "+
 			"migration_transport=ssh with migrate_options=--tunnelled, or a private network", tls)
 	case o.Tunnelled:
-		r.bad(set, "%s and --tunnelled are both set, at which libvirt's daemon crashes: remove --tunnelled", tls)
+		c.bad(set, "%s and --tunnelled are both set, at which libvirt's daemon crashes: remove --tunnelled", tls)
 	case o.ZeroCopy:
-		r.bad(set, "%s and --zerocopy are both set, which QEMU refuses: remove --zerocopy", tls)
+		c.bad(set, "%s and --zerocopy are both set, which QEMU refuses: remove --zerocopy", tls)
 	}
 }

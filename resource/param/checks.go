@@ -16,7 +16,7 @@ type Checks struct {
 // Any tells whether there is something to ask.
 func (c Checks) Any() bool { return len(c.TCP) > 0 || len(c.UDP) > 0 || c.Agent }
 
-func (r *reader) checks() Checks {
+func readChecks(r *reader) Checks {
 	return Checks{
 		TCP: r.hostPorts("check_tcp"), UDP: r.hostPorts("check_udp"), Agent: r.boolean("check_agent"),
 		Timeout: r.secondsFrom("check_timeout", time.Second), Grace: r.secondsFrom("check_grace", 0),

@@ -7,7 +7,8 @@
 // and how.
 //
 //	environ.go  the call: resource, nodes, timeout, probe, parameters
-//	params.go   the values, and which problems an action minds
+//	params.go   the values
+//	problem.go  what cannot be used, and which actions fail for it
 //	reader.go   one value: number, boolean, choice, list, …
 //	options.go  migrate_options, as virsh migrate has them
 //	check.go    values, and pairs of them that contradict each other

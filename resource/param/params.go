@@ -2,16 +2,12 @@ package param
 
 import (
 	"cmp"
-	"maps"
-	"slices"
 	"strings"
 	"time"
 
 	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/libvirt"
-	"github.com/vmferry/vmferry/resource/ocf"
-	"github.com/vmferry/vmferry/resource/ocf/metadata"
 )
 
 // Params are the resource's parameters, named and meant as those of
@@ -79,12 +75,6 @@ type Options struct {
 	Timeout    time.Duration // --timeout: then the guest may pause for as long as its last copy takes
 }
 
-// Problem is a parameter whose value cannot be used.
-type Problem struct {
-	Param string
-	Err   *ocf.Error
-}
-
 func parseParams(vars map[string]string) (Params, []Problem) {
 	r := reader{vars: vars}
 	p := Params{
@@ -103,8 +93,8 @@ func parseParams(vars map[string]string) (Params, []Problem) {
 		TLS:            r.boolean("migration_tls"),
 		ShutdownMode:   r.get("shutdown_mode"),
 		Scripts:        strings.Fields(r.get("monitor_scripts")),
-		Checks:         r.checks(),
-		Utilization:    r.utilization(),
+		Checks:         readChecks(&r),
+		Utilization:    readUtilization(&r),
 		SyncConfig:     r.boolean("sync_config_on_stop"),
 		SaveConfig:     r.boolean("save_config_on_stop"),
 		Snapshot:       r.get("snapshot"),
@@ -121,63 +111,9 @@ func parseParams(vars map[string]string) (Params, []Problem) {
 		Memory:         migrate.MemoryMode(r.choice("check_memory")),
 	}
 	p.SaveConfig = p.SaveConfig || p.SyncConfig
-	r.xen(&p)
-	r.check(p)
+	readXen(&r, &p)
+	checker{&r, p}.all()
 	return p, r.problems
-}
-
-// KeepsFromStarting tells whether a start is refused for it, on every node.
-func (p Problem) KeepsFromStarting() bool { return p.isNeeded("start") }
-
-func (p Problem) isNeeded(action string) bool { return p.use().IsNeeded(action) }
-
-func (p Problem) use() metadata.Use {
-	known, _ := metadata.Lookup(p.Param)
-	return known.Use
-}
-
-// ignored names the parameters that are set and mean nothing here, sorted. Names that
-// a manager or a tracer adds are no parameters.
-func ignored(vars map[string]string) []string {
-	var names []string
-	for _, v := range slices.Sorted(maps.Keys(vars)) {
-		name, ok := strings.CutPrefix(v, Prefix)
-		meta := strings.HasPrefix(name, "CRM_") || strings.HasPrefix(name, "trace_") || name == "crm_feature_set"
-		if _, known := metadata.Lookup(name); ok && !meta && vars[v] != "" && !known {
-			names = append(names, name)
-		}
-	}
-	return names
-}
-
-// Check returns the first problem that concerns the action, and all of them for validate-all. For a migrate_to one
-// of the move's own is a failed move and no more: after "not configured" Pacemaker would start the guest on no
-// node.
-func (e Environ) Check(action string) error {
-	var reasons []string
-	for _, p := range e.Problems {
-		switch {
-		case !p.isNeeded(action):
-		case action == "validate-all":
-			reasons = append(reasons, p.Err.Reason)
-		case action == "migrate_to" && p.use() == metadata.Move:
-			return ocf.Errorf(ocf.Generic, "the guest cannot be migrated: %s", p.Err.Reason)
-		default:
-			return p.Err
-		}
-	}
-	if len(reasons) == 0 {
-		return nil
-	}
-	return ocf.Errorf(ocf.Configured, "%s", strings.Join(reasons, "; "))
-}
-
-// Overlooked are the problems that do not keep a start or a reload from being done, and of which somebody should hear.
-func (e Environ) Overlooked(action string) []Problem {
-	if action != "start" && action != "reload-agent" {
-		return nil
-	}
-	return slices.DeleteFunc(slices.Clone(e.Problems), func(p Problem) bool { return p.isNeeded(action) })
 }
 
 // File is the path of the file that describes the guest.

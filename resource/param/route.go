@@ -63,6 +63,7 @@ func (p Params) Route(node, address string) (Route, error) {
 // option of it.
 var hostPattern = regexp.MustCompile(`^[.\pL\pN_][-.\pL\pN_]*$`)
 
+// IsHost tells whether a URI can hold a name or an address as its host.
 func IsHost(name string) bool {
 	ip, err := netip.ParseAddr(strings.Trim(name, "[]"))
 	return err == nil && ip.Zone() == "" || hostPattern.MatchString(name)

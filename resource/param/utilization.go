@@ -6,9 +6,9 @@ type Utilization struct {
 	Remove bool   // remove it, instead of setting it to what the guest has
 }
 
-// utilization reads autoset_… and unset_… for each attribute. Unset, VirtualDomain sets all of
+// readUtilization reads autoset_… and unset_… for each attribute. Unset, VirtualDomain sets all of
 // them, and the Xen agent none. As there, autoset_… goes before, but only one that somebody has set.
-func (r *reader) utilization() []Utilization {
+func readUtilization(r *reader) []Utilization {
 	auto := r.get("xmfile") == ""
 	var all []Utilization
 	for _, name := range []string{"cpu", "host_memory", "hv_memory"} {

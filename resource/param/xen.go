@@ -7,8 +7,8 @@ import (
 // defaultXMFile is the Xen agent's, for a guest of Xen's of which no file is named.
 const defaultXMFile = "/etc/xen/vm/MyDomU"
 
-// xen reads what only the Xen agent has, into p, which holds all the rest.
-func (r *reader) xen(p *Params) {
+// readXen reads what only the Xen agent has, into p, which holds all the rest.
+func readXen(r *reader, p *Params) {
 	p.XMFile, p.Name = r.get("xmfile"), r.get("name")
 	p.NodeIPAttribute = r.get("node_ip_attribute")
 	p.MemManagement = r.boolean("allow_mem_management")
