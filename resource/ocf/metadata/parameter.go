@@ -1,6 +1,10 @@
 package metadata
 
-import "slices"
+import (
+	_ "embed"
+	"slices"
+	"strings"
+)
 
 // Parameter is one parameter of the resource.
 type Parameter struct {
@@ -10,12 +14,21 @@ type Parameter struct {
 	Words      []string // of a Choice
 	Use        Use
 	Default    string // as an operator would write it
-	NoDefault  bool   // unset is a value of its own, which Long explains
+	NoDefault  bool   // unset is a value of its own, which the long text explains
 	Restart    bool   // a change restarts the guest; all else is reloaded
 	Unique     bool   // no two resources may have the same value
 	Deprecated string // why, and what to do
 	Short      string
-	Long       string // at most eight lines; the manual page has the rest
+}
+
+//go:embed parameters.txt
+var texts string
+
+// Long describes the parameter in at most eight lines; the manual page has the rest.
+func (p Parameter) Long() string {
+	_, text, _ := strings.Cut(texts, "\n["+p.Name+"]\n")
+	text, _, _ = strings.Cut(text, "\n\n")
+	return strings.TrimSuffix(text, "\n")
 }
 
 // Kind is how a parameter is written.

@@ -1,6 +1,7 @@
 package metadata
 
 import (
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -10,7 +11,7 @@ func TestParametersAreComplete(t *testing.T) {
 	var names []string
 	for _, p := range Parameters() {
 		names = append(names, p.Name)
-		if lines := strings.Count(p.Long, "\n") + 1; p.Short == "" || p.Long == "" || lines > 8 {
+		if lines := strings.Count(p.Long(), "\n") + 1; p.Short == "" || p.Long() == "" || lines > 8 {
 			t.Errorf("%s: short text %q, long text of %d lines, want one to eight", p.Name, p.Short, lines)
 		}
 		if (p.Kind == Number) != (p.Unit != "") || (p.Kind == Choice) != (len(p.Words) > 0) || p.NoDefault && p.Default != "" {
@@ -19,9 +20,16 @@ func TestParametersAreComplete(t *testing.T) {
 		if p.Kind == Choice && !slices.Contains(p.Words, p.Default) {
 			t.Errorf("%s: the default %q is none of %v", p.Name, p.Default, p.Words)
 		}
-		if found, ok := Lookup(p.Name); !ok || found.Long != p.Long {
+		if found, ok := Lookup(p.Name); !ok || found.Short != p.Short {
 			t.Errorf("%s: found %+v", p.Name, found)
 		}
+	}
+	var described []string
+	for _, m := range regexp.MustCompile(`(?m)^\[(\w+)\]$`).FindAllStringSubmatch(texts, -1) {
+		described = append(described, m[1])
+	}
+	if !slices.Equal(described, names) {
+		t.Errorf("parameters.txt describes, in its order,\n%v\nand the table has\n%v", described, names)
 	}
 	slices.Sort(names)
 	if unique := slices.Compact(slices.Clone(names)); len(unique) != len(names) {
