@@ -68,7 +68,7 @@ func startResources(ctx context.Context, conn Hypervisor, n domainxml.HostResour
 	return nil
 }
 
-// prepareMove does what is asked for before a migration.
+// prepareMove does what the parameters request before a migration.
 func (a *run) prepareMove(ctx context.Context, o observation, target string) error {
 	a.saveConfig(ctx, o)
 	if !a.Params.StartResources {

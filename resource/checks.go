@@ -8,7 +8,7 @@ import (
 	"github.com/vmferry/vmferry/migrate/libvirt"
 )
 
-// tend does what is due at each monitor of a guest that runs; noted tells whether it was known to run here before. Its
+// tend does what is due at each monitor of a guest that runs; noted reports whether it was known to run here before. Its
 // error is that a service does not work; all else that fails is logged.
 func (a *run) tend(ctx context.Context, o observation, noted bool) error {
 	if a.Probe || a.guess {
@@ -58,7 +58,7 @@ func (a *run) settleIn(ctx context.Context) error {
 	}
 }
 
-// isYoung tells whether the guest was started, or arrived, less than so long ago. The note for the
+// isYoung reports whether the guest was started, or arrived, less than so long ago. The note for the
 // node daemon is as old as that; where it is in the future, the clock was set, and nothing is known.
 func (a *run) isYoung(age time.Duration) bool {
 	here, known := a.state.age(guestsDir, a.Instance)

@@ -169,7 +169,7 @@ func (a *run) goOnWithoutConfig() error {
 // goOnWithoutName is for a node on which this resource was never seen since boot: no file, no
 // note. Nothing was started here under it, as a start writes the note first. A
 // file NAME.xml most often describes guest NAME, so a guest of that name is still
-// looked for before anyone is told that it is not here.
+// looked for before "not running" is reported.
 func (a *run) goOnWithoutName() error {
 	if a.action != "stop" && !(a.isMonitor() && a.Probe) {
 		return a.configError()
@@ -206,7 +206,7 @@ func (a *run) configError() error {
 
 // readGuest reads the file that describes the guest, in either format. What the parameters
 // say about the name of an xl configuration's guest goes before the file, and the
-// resource's id stands in where neither says one, as with the Xen agent.
+// resource's id is used where neither names one, as with the Xen agent.
 func (a *run) readGuest(ctx context.Context) (domainxml.Domain, error) {
 	path, read := a.Params.File(), a.readFile
 	if read == nil {

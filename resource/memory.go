@@ -10,8 +10,8 @@ import (
 )
 
 // checkMemory compares what the guest needs with what the node has, by the rule of a migration's target: see
-// [migrate.JudgeMemory]. Xen gives a guest all of its memory at once, and what it says itself of too little is that a
-// domain could not be created. text is the guest's XML.
+// [migrate.JudgeMemory]. Xen gives a guest all of its memory at once, and reports a lack of it only as a domain that could
+// not be created. text is the guest's XML.
 func (a *run) checkMemory(ctx context.Context, conn Hypervisor, text string) error {
 	driver := libvirt.DriverOf(a.Params.Hypervisor)
 	need, fixed := migrate.MemoryNeed(text, driver), driver.FixedMemory()

@@ -185,7 +185,7 @@ func (o overlay) info(ctx context.Context, path string) (info imageInfo, err err
 		return info, explain(out, err)
 	}
 	if err := json.Unmarshal([]byte(out), &info); err != nil || info.Format == "" {
-		return info, fmt.Errorf("qemu-img does not tell its format: %w", errors.Join(err, errors.New(lastLine(out))))
+		return info, fmt.Errorf("qemu-img reports no format: %w", errors.Join(err, errors.New(lastLine(out))))
 	}
 	return info, nil
 }

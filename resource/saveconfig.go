@@ -104,7 +104,7 @@ func (a *run) definition(ctx context.Context) (string, error) {
 	return text, nil
 }
 
-// editedMeanwhile tells whether a file was written after the guest started or arrived: such an edit
+// editedMeanwhile reports whether a file was written after the guest started or arrived: such an edit
 // is meant for its next start.
 func (a *run) editedMeanwhile(written time.Time) bool {
 	age, known := a.state.age(guestsDir, a.Instance)

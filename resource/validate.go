@@ -51,7 +51,7 @@ func (a *run) warnOfWriters(ctx context.Context) {
 	defer cancel()
 	file := a.Params.File()
 	d, err := timelyValue(ctx, func() (safefile.Directory, error) { return safefile.SurveyFile(file, safefile.Only()) })
-	if err == nil && d.Access == safefile.Exposed { // a file that cannot be looked at is told of elsewhere
+	if err == nil && d.Access == safefile.Exposed { // a file that cannot be looked at is reported elsewhere
 		a.Log.Warnf("who writes to config file %q decides which programs libvirt runs as root, and %s: type %s",
 			file, d.Why, d.Fix)
 	}

@@ -145,7 +145,7 @@ func parseUUID(text string) (dashed string, ok bool) {
 	return d[:8] + "-" + d[8:12] + "-" + d[12:16] + "-" + d[16:20] + "-" + d[20:], true
 }
 
-// IsName tells whether a name can be used. libvirt makes names of files of it, and defines none with a line break.
+// IsName reports whether a name can be used. libvirt makes names of files of it, and defines none with a line break.
 func IsName(name string) bool {
 	return !strings.ContainsAny(name, "/\n\x00") && name != "." && name != ".." && !isBlank(cmp.Or(name, "x"))
 }

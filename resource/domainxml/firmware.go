@@ -113,10 +113,10 @@ var clusterFS = []int64{unix.NFS_SUPER_MAGIC, unix.SMB_SUPER_MAGIC, 0xff534d42, 
 	unix.CEPH_SUPER_MAGIC, 0x01161970, unix.OCFS2_SUPER_MAGIC, 0x0bd00bd3, unix.AFS_SUPER_MAGIC, unix.V9FS_MAGIC,
 	unix.FUSE_SUPER_MAGIC, 0x47504653}
 
-// EndsWithGuest tells whether nothing is left of it when the guest stops.
+// EndsWithGuest reports whether nothing is left of it when the guest stops.
 func (f Firmware) EndsWithGuest() bool { return f.Path == "" || strings.Contains(f.Lost, "each stop") }
 
-// IsShared tells whether the state is on a file system of a kind that several nodes mount at once, as far as this
+// IsShared reports whether the state is on a file system of a kind that several nodes mount at once, as far as this
 // node can see: the path itself, or the nearest directory above it that exists. Storage that gives no answer blocks it.
 func (f Firmware) IsShared() bool {
 	if f.EndsWithGuest() {

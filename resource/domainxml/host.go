@@ -37,7 +37,7 @@ func (n *HostResources) add(attrs []xml.Attr, inDisk bool) {
 	}
 }
 
-// UsesHugePages tells whether the guest's memory comes from a pool of its own.
+// UsesHugePages reports whether the guest's memory comes from a pool of its own.
 func UsesHugePages(text string) bool {
 	guest := &libvirtxml.Domain{}
 	err := guest.Unmarshal(text)

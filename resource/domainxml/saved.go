@@ -24,11 +24,11 @@ func Unseal(sealed string) (text string, ours bool) {
 	return text, Seal(text) == sealed
 }
 
-// secretWords stand in what libvirt tells of a guest only to those who may know its secrets, or in front of what
-// somebody hands QEMU past libvirt. Where one stands for something else, the file is private without need.
+// secretWords are in a domain XML that libvirt gives with VIR_DOMAIN_XML_SECURE only, or in front of arguments for QEMU
+// that bypass libvirt. Where one means something else, the file is private without need.
 var secretWords = regexp.MustCompile(`(?i)passw|secret|<launchSecurity|<qemu:`)
 
-// MayHoldSecrets tells whether a guest's XML may hold what nobody but root is to know.
+// MayHoldSecrets reports whether a guest's XML may hold what nobody but root is to know.
 func MayHoldSecrets(text string) bool { return secretWords.MatchString(text) }
 
 // Update is what becomes of a config file when the guest's configuration is to be saved to it.

@@ -166,10 +166,10 @@ func elements(text string) iter.Seq[element] {
 	}
 }
 
-// isBlank tells whether s is of XML's white space alone.
+// isBlank reports whether s is of XML's white space alone.
 func isBlank(s string) bool { return strings.Trim(s, " \t\r\n") == "" }
 
-var errMixed = errors.New("blanks stand beside a comment, or a part of its own, in it: write its text alone")
+var errMixed = errors.New("it has blanks beside a comment or a CDATA section: write its text alone")
 
 // text reads an element that has nothing but text, as XPath's string() has it. Blanks beside a comment, a CDATA section or
 // an instruction are an error: libxml2 drops some of them as indentation (areBlanks), by rules that have changed.

@@ -53,7 +53,7 @@ func (c checker) file() {
 	}
 }
 
-// words looks at what becomes a part of a URI, or is handed to libvirt as it is.
+// words looks at what becomes a part of a URI, or is passed to libvirt as it is.
 func (c checker) words() {
 	if !slices.Contains(transports, c.p.Transport) {
 		what := "is unknown"

@@ -10,10 +10,10 @@ type Checks struct {
 	UDP     []string      // check_udp: HOST:PORT that must answer a datagram
 	Agent   bool          // check_agent: the QEMU guest agent must answer
 	Timeout time.Duration // check_timeout: of each
-	Grace   time.Duration // check_grace: how long a guest is left alone that was started or arrived
+	Grace   time.Duration // check_grace: how long a guest is not checked after its start or its arrival
 }
 
-// Any tells whether there is something to ask.
+// Any reports whether a check is set.
 func (c Checks) Any() bool { return len(c.TCP) > 0 || len(c.UDP) > 0 || c.Agent }
 
 func readChecks(r *reader) Checks {

@@ -25,7 +25,7 @@ func (r *reader) ladder(name string) []ladder.Rung {
 
 // parseLadder returns no rungs for a text that names none, or one that cannot be understood.
 func parseLadder(text string) (rungs []ladder.Rung, err error) {
-	for _, word := range words(text) {
+	for _, word := range splitList(text) {
 		m, err := ladder.Parse(word)
 		if err != nil {
 			return nil, err
@@ -53,7 +53,7 @@ func parseLadder(text string) (rungs []ladder.Rung, err error) {
 	return rungs, err
 }
 
-// MayUse tells whether the guest's ladder has the rung.
+// MayUse reports whether the guest's ladder has the rung.
 func (p Params) MayUse(m ladder.Rung) bool { return slices.Contains(p.Ladder, m) }
 
 // SavesTo is the directory that the guest is saved to and restored from, "" for none.

@@ -12,7 +12,7 @@ import (
 // compressions are libvirt's methods (virsh migrate --comp-methods).
 var compressions = []string{"mt", "xbzrle", "zlib", "zstd"}
 
-// optionWords are virsh's options for a migration that are told to libvirt, without the dashes.
+// optionWords are virsh's options for a migration, without the dashes.
 // One that takes a value returns false for a value that cannot be meant.
 var optionWords = map[string]struct {
 	flag  func(*Options)
@@ -74,7 +74,7 @@ func atMost(limit uint64, set func(*Options, uint64)) func(*Options, string) boo
 }
 
 // options reads what VirtualDomain passes to virsh migrate. A word that is not known is an
-// error: to leave it out would make another migration than the one that was asked for.
+// error: without it the migration would be another one than requested.
 func (r *reader) options(name string) Options {
 	var o Options
 	words := strings.Fields(r.get(name))

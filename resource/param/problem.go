@@ -15,7 +15,7 @@ type Problem struct {
 	Err   *ocf.Error
 }
 
-// KeepsFromStarting tells whether a start is refused for it, on every node.
+// KeepsFromStarting reports whether a start is refused for it, on every node.
 func (p Problem) KeepsFromStarting() bool { return p.isNeeded("start") }
 
 func (p Problem) isNeeded(action string) bool { return p.use().IsNeeded(action) }
@@ -61,7 +61,7 @@ func (e Environ) Check(action string) error {
 	return ocf.Errorf(ocf.Configured, "%s", strings.Join(reasons, "; "))
 }
 
-// Overlooked are the problems that do not keep a start or a reload from being done, and of which somebody should hear.
+// Overlooked are the problems in spite of which a start or a reload is done, to be logged.
 func (e Environ) Overlooked(action string) []Problem {
 	if action != "start" && action != "reload-agent" {
 		return nil

@@ -117,9 +117,9 @@ func (r *reader) boolean(name string) bool {
 }
 
 // list splits at commas and at white space; nil for nothing.
-func (r *reader) list(name string) []string { return words(r.get(name)) }
+func (r *reader) list(name string) []string { return splitList(r.get(name)) }
 
-func words(text string) []string {
+func splitList(text string) []string {
 	return slices.Collect(strings.FieldsFuncSeq(text, func(c rune) bool { return strings.ContainsRune(", \t\n", c) }))
 }
 

@@ -50,7 +50,7 @@ func defaultHypervisor(vars map[string]string) string {
 	return DefaultURI(vars, libvirtConf)
 }
 
-// IsXen tells whether the guest is one of Xen's.
+// IsXen reports whether the guest is one of Xen's.
 func (p Params) IsXen() bool { return libvirt.DriverOf(p.Hypervisor).IsXen() }
 
 // checkHypervisor says what is wrong with the URI of the node's own libvirt, or "".

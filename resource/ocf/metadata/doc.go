@@ -3,7 +3,7 @@
 // param), and the test of the manual page ocf_vmferry_Domain(7).
 //
 // A new parameter is a record in table.go and its text in parameters.txt, a field of param.Params with the line that reads
-// it, and a paragraph in the manual page. Tests tell what was forgotten.
+// it, and a paragraph in the manual page. Tests fail for what is missing.
 //
 // The package imports next to nothing, as each monitor pays for it; see package ocf.
 package metadata
