@@ -10,16 +10,23 @@ import (
 
 // bringUp starts the guest, which is proven not to run: from its saved state, or from its file.
 func (a *run) bringUp(ctx context.Context, conn Hypervisor, o observation) error {
-	text, err := a.startXML(ctx, conn, o.status.UUID)
+	text, err := startXML(ctx, conn, a.config.domain, a.guest.Name, o.status.UUID)
 	if err != nil {
 		return err
+	}
+	for _, f := range domainxml.FirmwareOf(text) {
+		if f.Path == "" { // it begins empty at each start
+			a.Log.Warnf("the guest's %s", f)
+		}
 	}
 	if a.Params.StartResources {
 		if err := startResources(ctx, conn, domainxml.HostResourcesOf(text)); err != nil {
 			return err
 		}
 	}
-	if err := a.checkMemory(ctx, conn, text); err != nil {
+	asking, cancel := within(ctx, a.budget.call)
+	defer cancel()
+	if err := checkMemory(asking, conn, a.Params, text, a.Log); err != nil {
 		return err
 	}
 	state, err := a.takeSaved(ctx, text)
@@ -36,21 +43,19 @@ func (a *run) bringUp(ctx context.Context, conn Hypervisor, o observation) error
 	return conn.Create(ctx, text)
 }
 
-// startXML is what libvirt starts the guest from; uuid is that of a definition it has.
-func (a *run) startXML(ctx context.Context, conn Hypervisor, uuid string) (string, error) {
-	d := a.config.domain
-	if !d.IsXL {
-		if d.UUID == "" && uuid == "" { // what is kept under a UUID that ends with the guest is of no use to anybody
-			a.warnOfNewTPM()
-			return d.Text, nil
+// startXML is what libvirt starts the guest from, which d describes; uuid is that of a definition that libvirt has.
+func startXML(ctx context.Context, conn Hypervisor, d domainxml.Domain, name, uuid string) (string, error) {
+	switch {
+	case d.IsXL:
+		text, err := conn.DomainXML(ctx, libvirt.NativeXL, d.Text)
+		if err != nil {
+			return "", err
 		}
-		return domainxml.KeepTPM(d.WithUUID(uuid)), nil
+		return domainxml.WithName(text, name)
+	case d.UUID == "" && uuid == "": // what is kept under a UUID that ends with the guest is of no use to anybody
+		return d.Text, nil
 	}
-	text, err := conn.DomainXML(ctx, libvirt.NativeXL, d.Text)
-	if err != nil {
-		return "", err
-	}
-	return domainxml.WithName(text, a.guest.Name)
+	return domainxml.KeepTPM(d.WithUUID(uuid)), nil
 }
 
 // startResources starts what the guest needs of libvirt. conn may be another node's.

@@ -8,7 +8,7 @@ import (
 	"github.com/vmferry/vmferry/migrate/libvirt"
 )
 
-// tend does what is due at each monitor of a guest that runs; noted reports whether it was known to run here before. Its
+// tend does what is due at each monitor of a guest that runs; noted says that it was known to run here before. Its
 // error is that a service does not work; all else that fails is logged.
 func (a *run) tend(ctx context.Context, o observation, noted bool) error {
 	if a.Probe || a.guess {
@@ -24,12 +24,12 @@ func (a *run) tend(ctx context.Context, o observation, noted bool) error {
 	return err
 }
 
-// ErrMore is what Run returns for a monitor of an Agent without Command, where the guest runs and there is more to do than
-// to look at it. An Agent that can run programs must make the whole monitor.
+// ErrMore is what Run returns for a monitor of an Agent without Command, where the guest runs and there is more to do
+// than to look at it. An Agent that can run programs must make the whole monitor.
 var ErrMore = errors.New("there is more to do than to look at the guest")
 
-// needsPrograms returns ErrMore where tend would do something that takes programs, the network, or the operator's files.
-// Of save_dir that is so once: a guest that somebody started by hand must not leave a saved state behind.
+// needsPrograms returns ErrMore where tend would do something that takes programs, the network, or the operator's
+// files. Of save_dir that is so once: a guest that somebody started by hand must not leave a saved state behind.
 func (a *run) needsPrograms(ctx context.Context, o observation, noted bool) error {
 	p := a.Params
 	if p.SaveDir != "" && !noted || p.SaveConfig || p.Snapshot != "" || len(p.Scripts) > 0 || p.Checks.Any() {

@@ -29,7 +29,7 @@ type identity struct {
 // last call noted. With neither, it returns the error for the action, or leaves a guess.
 func (a *run) identify(ctx context.Context) error {
 	path := a.Params.File()
-	a.config.domain, a.config.err = a.readGuest(ctx)
+	a.config.domain, a.config.err = readGuest(ctx, a.Params, a.Instance, a.readFile)
 	if a.config.err == nil {
 		a.guest = identity{Name: a.config.domain.Name, UUID: a.config.domain.UUID, Config: path}
 		err := a.remember()
@@ -97,7 +97,7 @@ func (a *run) claim(ctx context.Context, o observation) (observation, error) {
 	case o.verdict != notRunning || o.libErr != nil:
 		return o, nil
 	case o.namesake != nil && (o.namesake.State.Active() || !a.lent):
-		return o, a.taken(*o.namesake)
+		return o, nameTaken(a.Params.Hypervisor, a.guest, *o.namesake)
 	case a.lent:
 		a.guest.UUID, a.lent = "", false
 		return a.look(ctx), nil
@@ -105,17 +105,18 @@ func (a *run) claim(ctx context.Context, o observation) (observation, error) {
 	return o, nil
 }
 
-// taken is why the guest is not started: libvirt has another one of its name.
-func (a *run) taken(other libvirt.Status) error {
-	uri := shellword.Word(a.Params.Hypervisor)
+// nameTaken is why the guest is not started: libvirt has another one of its name.
+func nameTaken(uri string, guest identity, other libvirt.Status) error {
+	uri = shellword.Word(uri)
 	to := fmt.Sprintf("to remove that definition, type virsh -c %s undefine --keep-nvram --keep-tpm %s; "+
 		"if both are one guest, write <uuid>%s</uuid> in its file",
 		uri, other.UUID, other.UUID)
 	if other.State.Active() {
 		to = fmt.Sprintf("to end that one, type virsh -c %s shutdown %s, or rename one of them", uri, other.UUID)
 	}
-	return fail(Generic, "guest %q with UUID %s not started: libvirt has another guest of this name, %s, with UUID %s: %s",
-		a.guest.Name, a.guest.UUID, other.State, other.UUID, to)
+	return fail(Generic, "guest %q with UUID %s not started: "+
+		"libvirt has another guest of this name, %s, with UUID %s: %s",
+		guest.Name, guest.UUID, other.State, other.UUID, to)
 }
 
 // recall is for a call without parameters. Pacemaker makes one when it stops a resource that was
@@ -160,7 +161,7 @@ func (a *run) remember() error {
 func (a *run) goOnWithoutConfig() error {
 	switch a.action {
 	case "start", "validate-all":
-		return a.configError()
+		return configError(a.Params, a.config.err)
 	}
 	a.Log.WithError(a.config.err).Warnf("config file is not usable: using guest %q, its last known name", a.guest.Name)
 	return nil
@@ -172,7 +173,7 @@ func (a *run) goOnWithoutConfig() error {
 // looked for before "not running" is reported.
 func (a *run) goOnWithoutName() error {
 	if a.action != "stop" && !(a.isMonitor() && a.Probe) {
-		return a.configError()
+		return configError(a.Params, a.config.err)
 	}
 	path := a.Params.File()
 	base := filepath.Base(path)
@@ -185,10 +186,10 @@ func (a *run) goOnWithoutName() error {
 
 // configError says what is wrong with the config file. The code is 5, as from
 // VirtualDomain: the file of another node may be good.
-func (a *run) configError() error {
-	path, err := a.Params.File(), a.config.err
+func configError(p Params, err error) error {
+	path := p.File()
 	what, param := "the guest's libvirt XML", "config"
-	if a.Params.XMFile != "" {
+	if p.XMFile != "" {
 		what, param = "the guest's xl configuration", "xmfile"
 	}
 	switch {
@@ -207,21 +208,22 @@ func (a *run) configError() error {
 // readGuest reads the file that describes the guest, in either format. What the parameters
 // say about the name of an xl configuration's guest goes before the file, and the
 // resource's id is used where neither names one, as with the Xen agent.
-func (a *run) readGuest(ctx context.Context) (domainxml.Domain, error) {
-	path, read := a.Params.File(), a.readFile
+func readGuest(
+	ctx context.Context, p Params, instance string, read func(string) ([]byte, error),
+) (domainxml.Domain, error) {
 	if read == nil {
 		read = domainxml.ReadFile
 	}
 	ctx, cancel := within(ctx, storageTime)
 	defer cancel()
-	raw, err := timelyValue(ctx, func() ([]byte, error) { return read(path) })
+	raw, err := timelyValue(ctx, func() ([]byte, error) { return read(p.File()) })
 	if err != nil {
 		return domainxml.Domain{}, err
 	}
-	if a.Params.XMFile == "" {
+	if p.XMFile == "" {
 		return domainxml.Parse(string(raw))
 	}
-	return domainxml.ParseXL(string(raw), a.Params.Name, a.Instance)
+	return domainxml.ParseXL(string(raw), p.Name, instance)
 }
 
 // GuestName reads the name of the guest from its libvirt XML, byte for byte as libvirt has it, blanks included. A

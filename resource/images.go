@@ -11,9 +11,6 @@ import (
 	"github.com/vmferry/vmferry/resource/domainxml"
 )
 
-// images are the guest's disks as its config file names them.
-func (a *run) images() []string { return domainxml.HostResourcesOf(a.config.domain.Text).Disks }
-
 // imagesTime bounds what is done with the files beside a guest's disks, on storage that may hang.
 const imagesTime = 5 * time.Second
 
@@ -21,7 +18,7 @@ const imagesTime = 5 * time.Second
 // node: see package disks. It asks no parameter: what was copied once stays so.
 func (a *run) checkImages(ctx context.Context) error {
 	return timely(ctx, func() error {
-		for _, image := range a.images() {
+		for _, image := range domainxml.HostResourcesOf(a.config.domain.Text).Disks {
 			if foreign := disks.Foreign(image); len(foreign) > 0 {
 				a.Log.Warnf("ignored beside disk %q, as no migration made it: %s", image, strings.Join(foreign, ", "))
 			}
@@ -51,7 +48,7 @@ func (a *run) eachImage(ctx context.Context, do func(string) error) {
 	ctx, cancel := within(ctx, imagesTime)
 	defer cancel()
 	err := timely(ctx, func() (err error) {
-		for _, image := range a.images() {
+		for _, image := range domainxml.HostResourcesOf(a.config.domain.Text).Disks {
 			err = errors.Join(err, do(image))
 		}
 		return err

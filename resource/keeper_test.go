@@ -365,7 +365,7 @@ func TestXL(t *testing.T) {
 			r := run{Agent: w.agent}
 			w.write("vm1.cfg", c.file)
 			r.Params.Name = c.param
-			if d, err := r.readGuest(t.Context()); err != nil || d.Name != c.want {
+			if d, err := readGuest(t.Context(), r.Params, r.Instance, nil); err != nil || d.Name != c.want {
 				t.Errorf("guest %q, %v, want %q", d.Name, err, c.want)
 			}
 		})

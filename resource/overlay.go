@@ -88,7 +88,8 @@ func statOverlay(path string) (fs.FileInfo, error) {
 		return link, err
 	}
 	if owner := safefile.OwnerOf(link); !safefile.Only(safefile.OwnerOf(dir)).Has(owner) {
-		return nil, fmt.Errorf("it is a link of another user (uid %d): remove it with: %s", owner, shellword.Line("rm", path))
+		return nil, fmt.Errorf("it is a link of another user (uid %d): remove it with: %s",
+			owner, shellword.Line("rm", path))
 	}
 	return os.Stat(path)
 }

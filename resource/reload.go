@@ -2,8 +2,8 @@ package resource
 
 import "context"
 
-// reload is called when only parameters changed that the meta-data call reloadable. Each action reads them again, so that
-// they are only checked, and the note for the node daemon, which has some of them, is written.
+// reload is called when only parameters changed that the meta-data call reloadable. Each action reads them again, so
+// that they are only checked, and the note for the node daemon, which has some of them, is written.
 func (a *run) reload(ctx context.Context) error {
 	if err := a.validate(ctx); err != nil {
 		return err

@@ -2,24 +2,14 @@ package resource
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
-	"os"
-	"syscall"
 	"time"
 
-	"github.com/sirupsen/logrus"
-
-	"github.com/vmferry/vmferry/migrate/atomicfile"
-	"github.com/vmferry/vmferry/migrate/safefile"
 	"github.com/vmferry/vmferry/resource/domainxml"
 )
 
-const (
-	saveTime = 5 * time.Second  // for libvirt's answer
-	syncTime = 10 * time.Second // for csync2
-)
+// saveTime is for libvirt's answer.
+const saveTime = 5 * time.Second
 
 // saveConfig puts the running guest's configuration into the config file, where the
 // operator asks for that. It fails nothing: a guest whose file stays old runs all the same.
@@ -27,58 +17,18 @@ func (a *run) saveConfig(ctx context.Context, o observation) {
 	if !a.Params.SaveConfig || a.config.err != nil || o.libErr != nil {
 		return
 	}
-	changed, err := a.trySaveConfig(ctx)
+	file := configFile{a.Params.Config, a.command, a.Log}
+	text, err := a.definition(ctx)
+	changed := false
+	if err == nil {
+		changed, err = file.put(ctx, text, a.editedMeanwhile)
+	}
 	switch {
 	case err != nil:
 		a.Log.WithError(err).Warnf("the guest's configuration was not saved to %s", a.Params.Config)
 	case changed && a.Params.SyncConfig:
-		a.syncConfig(ctx)
+		file.sync(ctx)
 	}
-}
-
-func (a *run) trySaveConfig(ctx context.Context) (changed bool, err error) {
-	path := a.Params.Config
-	text, err := a.definition(ctx)
-	if err != nil {
-		return false, err
-	}
-	ctx, cancel := within(ctx, storageTime)
-	defer cancel()
-	return timelyValue(ctx, func() (bool, error) { return putConfig(path, text, a.editedMeanwhile, a.Log) })
-}
-
-// putConfig puts text into the config file, unless it is there or somebody has edited the file. The first time it
-// keeps the operator's file beside it.
-func putConfig(path, text string, edited func(time.Time) bool, log logrus.FieldLogger) (changed bool, err error) {
-	old, info, err := readWhole(path)
-	if err != nil {
-		return false, err
-	}
-	private := info.Mode().Perm()&0o077 == 0
-	switch domainxml.DecideUpdate(old, text, private, edited(info.ModTime())) {
-	case domainxml.Unchanged:
-		return false, nil
-	case domainxml.Edited:
-		log.Infof("%s was edited after the guest came here, and is left as it is", path)
-		return false, nil
-	case domainxml.ReplaceOriginal:
-		if err := replaceFile(path+".orig", old, info, false); err != nil {
-			return false, err
-		}
-	}
-	secret := domainxml.MayHoldSecrets(text)
-	real, _, err := safefile.Look(path, safefile.Anyone) // what a link leads to is replaced, and not the link
-	if err == nil {
-		err = replaceFile(real, domainxml.Seal(text), info, secret)
-	}
-	if err != nil {
-		return false, err
-	}
-	log.Infof("saved the guest's configuration to %s", path)
-	if secret && !private {
-		log.Infof("only root may read %s from now on, as the configuration may hold a password", path)
-	}
-	return true, nil
 }
 
 // definition is libvirt's XML of this very guest.
@@ -109,41 +59,6 @@ func (a *run) definition(ctx context.Context) (string, error) {
 func (a *run) editedMeanwhile(written time.Time) bool {
 	age, known := a.state.age(guestsDir, a.Instance)
 	return known && time.Since(written) < age
-}
-
-func readWhole(path string) (string, fs.FileInfo, error) {
-	raw, err := domainxml.ReadFile(path)
-	if err != nil {
-		return "", nil, err
-	}
-	info, err := os.Stat(path)
-	return string(raw), info, err
-}
-
-// replaceFile writes text to path in one step, for root alone where it is secret, and else with the owner and the mode
-// of like, but never before all of it is there.
-func replaceFile(path, text string, like fs.FileInfo, secret bool) error {
-	return atomicfile.File(path, func(f *os.File) error {
-		_, err := f.WriteString(text)
-		if secret {
-			return err
-		}
-		err = errors.Join(err, f.Chmod(like.Mode().Perm()))
-		if owner, ok := like.Sys().(*syscall.Stat_t); ok {
-			err = errors.Join(err, f.Chown(int(owner.Uid), int(owner.Gid)))
-		}
-		return err
-	})
-}
-
-// syncConfig has csync2 copy the file to the other nodes, as VirtualDomain does.
-func (a *run) syncConfig(ctx context.Context) {
-	ctx, cancel := within(ctx, syncTime)
-	defer cancel()
-	if out, err := a.command(ctx, "csync2", "-x", a.Params.Config); err != nil {
-		a.Log.WithError(explain(out, err)).Warnf("%s was not copied to the other nodes: type csync2 -x %s",
-			a.Params.Config, a.Params.Config)
-	}
 }
 
 // beforeStop saves the configuration of a guest that is about to end, in at most a quarter of

@@ -3,7 +3,8 @@
 //
 // [Parse] is the identity of the guest, its name and UUID, and fails where releases of libvirt may read another one.
 // [HostResourcesOf], [FirmwareOf] and [UsesHugePages] are what the guest takes of its node. [Domain.WithUUID],
-// [WithName], [KeepTPM] and [EditTags] edit. [Seal] and [Unseal] distinguish a file that the agent saved from the operator's.
+// [WithName], [KeepTPM] and [EditTags] edit. [Seal] and [Unseal] distinguish a file of the agent's from one of the
+// operator's.
 //
 // # Why not libvirtxml alone
 //

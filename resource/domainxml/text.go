@@ -171,8 +171,8 @@ func isBlank(s string) bool { return strings.Trim(s, " \t\r\n") == "" }
 
 var errMixed = errors.New("it has blanks beside a comment or a CDATA section: write its text alone")
 
-// text reads an element that has nothing but text, as XPath's string() has it. Blanks beside a comment, a CDATA section or
-// an instruction are an error: libxml2 drops some of them as indentation (areBlanks), by rules that have changed.
+// text reads an element that has nothing but text, as XPath's string() has it. Blanks beside a comment, a CDATA section
+// or an instruction are an error: libxml2 drops some of them as indentation (areBlanks), by rules that have changed.
 func (e element) text() (string, error) {
 	dec := xml.NewDecoder(strings.NewReader(e.document[e.from:]))
 	if _, err := dec.Token(); err != nil { // its start tag

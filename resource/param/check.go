@@ -44,7 +44,7 @@ func (c checker) all() {
 func (c checker) file() {
 	switch {
 	case c.p.Config != "" && c.p.XMFile != "":
-		c.bad("config", "config and xmfile are both set: keep config for libvirt XML, or xmfile for an xl configuration")
+		c.bad("config", "config and xmfile are both set: keep config for libvirt XML, xmfile for an xl configuration")
 	case c.p.Config == "" && c.p.XMFile == "":
 		c.bad("config", "config is not set: set it to the path of the guest's libvirt XML file")
 	}
@@ -147,7 +147,7 @@ func (c checker) pairs() {
 		{c.p.Overlay.Backing != "" && c.p.XMFile != "", "backingfile",
 			"backingfile is for guests of config and not of xmfile: remove one of them"},
 		{c.p.SaveConfig && c.p.XMFile != "", "save_config_on_stop",
-			"save_config_on_stop would replace the xl configuration of xmfile by libvirt's XML: remove one of them, or use config"},
+			"save_config_on_stop would replace the xl configuration of xmfile by libvirt's XML: remove one of them"},
 	} {
 		if pair.wrong {
 			c.bad(pair.param, "%s", pair.why)
@@ -157,7 +157,7 @@ func (c checker) pairs() {
 
 // saving is for guests that may be saved instead of shut down. snapshot does so at each stop.
 func (c checker) saving() {
-	const forced = "force_stop is set (or shutdown_timeout is 0): a guest that is destroyed cannot be saved, so keep one of them"
+	const forced = "force_stop is set (or shutdown_timeout is 0): a destroyed guest cannot be saved: keep one of them"
 	saves := c.p.MayUse(ladder.Save)
 	if c.p.ForceStop && c.p.Snapshot != "" {
 		c.bad("snapshot", "snapshot is set and %s", forced)
@@ -178,7 +178,7 @@ func (c checker) disks() {
 	o := c.p.Options
 	switch {
 	case c.p.IsXen():
-		c.bad("disks", "disks=%s is for guests of QEMU: Xen copies no disks, so use shared storage and leave disks unset",
+		c.bad("disks", "disks=%s is for guests of QEMU: Xen copies no disks, so use shared storage and unset disks",
 			c.p.Disks)
 	case o.CopyAll || o.CopyInc || len(o.Disks) > 0:
 		c.bad("disks", "disks=%s and --copy-storage-all, --copy-storage-inc or --migrate-disks in migrate_options "+
@@ -199,7 +199,7 @@ func (c checker) tls() {
 	const tls = "QEMU's TLS (migration_tls, or --tls in migrate_options)"
 	switch o := c.p.Options; {
 	case !c.p.UsesTLS() && o.TLSDestination != "":
-		c.bad(set, "--tls-destination in migrate_options has no effect without TLS: set migration_tls=yes, or remove it")
+		c.bad(set, "--tls-destination in migrate_options needs TLS: set migration_tls=yes, or remove it")
 	case !c.p.UsesTLS():
 	case c.p.IsXen():
 		c.bad(set, "%s is for guests of QEMU, and Xen sends a guest's memory as it is: remove it, and use "+

@@ -71,9 +71,9 @@ func Lookup(name string) (Parameter, bool) {
 	return Parameter{}, false
 }
 
-// IsNeeded reports whether an action fails where a parameter of this use has a value that cannot be used. A stop must not
-// fail, and a guest must not count as failed, because of a typing error in a parameter that only matters for the next
-// start; and a guest must not be kept from running on every node because of one that only matters for a move.
+// IsNeeded reports whether an action fails where a parameter of this use has a value that cannot be used. A stop must
+// not fail, and a guest must not count as failed, because of a typing error in a parameter that only matters for the
+// next start; and a guest must not be kept from running on every node because of one that only matters for a move.
 func (u Use) IsNeeded(action string) bool {
 	switch action {
 	case "stop", "monitor", "status":

@@ -55,7 +55,8 @@ func (p Parameter) write(b *strings.Builder) {
 	if p.Deprecated != "" {
 		fmt.Fprintf(b, "<deprecated>\n<desc lang=\"en\">%s</desc>\n</deprecated>\n", escape(p.Deprecated))
 	}
-	fmt.Fprintf(b, "<longdesc lang=\"en\">\n%s\n</longdesc>\n<shortdesc lang=\"en\">%s</shortdesc>\n", escape(p.Long()), escape(p.Short))
+	fmt.Fprintf(b, "<longdesc lang=\"en\">\n%s\n</longdesc>\n", escape(p.Long()))
+	fmt.Fprintf(b, "<shortdesc lang=\"en\">%s</shortdesc>\n", escape(p.Short))
 	content := fmt.Sprintf(`type=%q`, p.contentType())
 	if !p.NoDefault {
 		content += fmt.Sprintf(` default="%s"`, escape(p.Default))
