@@ -157,10 +157,10 @@ func (c checker) pairs() {
 
 // saving is for guests that may be saved instead of shut down. snapshot does so at each stop.
 func (c checker) saving() {
-	const forced = "force_stop is set (or shutdown_timeout is 0): a destroyed guest cannot be saved: keep one of them"
+	const why = "(or shutdown_timeout is 0): a guest that is destroyed cannot be saved, so keep one of them"
 	saves := c.p.MayUse(ladder.Save)
 	if c.p.ForceStop && c.p.Snapshot != "" {
-		c.bad("snapshot", "snapshot is set and %s", forced)
+		c.bad("snapshot", "snapshot and force_stop are both set %s", why)
 	}
 	switch {
 	case c.p.Snapshot != "" && c.p.SaveDir != "":
@@ -169,7 +169,7 @@ func (c checker) saving() {
 	case saves && c.p.SavesTo() == "":
 		c.bad("ladder", "ladder names save, and save_dir is not set: set save_dir to a directory that all nodes share")
 	case saves && c.p.ForceStop:
-		c.bad("ladder", "ladder names save and %s", forced)
+		c.bad("ladder", "ladder names save and force_stop is set %s", why)
 	}
 }
 
