@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-func TestFirmwareState(t *testing.T) {
+func TestFirmwareOf(t *testing.T) {
 	const id = "<name>win 1</name><uuid>" + guestUUID + "</uuid>"
 	tpm := func(backend string) string { return "<devices><tpm model='tpm-crb'>" + backend + "</tpm></devices>" }
 	for _, c := range []struct {
