@@ -30,7 +30,7 @@ func checkEmulator(emulator, config, guest string) error {
 
 func checkScripts(p Params) error {
 	for _, script := range p.Scripts {
-		if _, err := exec.LookPath(script); err != nil {
+		if lacks(script) {
 			return fail(Installed, "monitor script %q is no program on this node: "+
 				"put it there and make it executable, or correct monitor_scripts", script)
 		}
@@ -50,36 +50,35 @@ func checkSaveDirs(p Params) error {
 	return nil
 }
 
-func checkBacking(p Params) error {
-	image := p.Overlay.Backing
-	if image == "" {
+func checkOverlay(p Params) error {
+	o := p.Overlay
+	if o.Backing == "" {
 		return nil
 	}
-	if info, err := os.Stat(image); err != nil || info.IsDir() {
-		return fail(Installed, "backingfile=%q is no image on this node: put it there, or correct the parameter", image)
+	info, err := os.Stat(o.Backing)
+	switch {
+	case err != nil || info.IsDir():
+		return fail(Installed, "backingfile=%q is no image on this node: put it there, or correct the parameter",
+			o.Backing)
+	case lacks("qemu-img"):
+		return fail(Installed, "backingfile needs qemu-img, which is not on this node: install qemu-utils")
+	case len(o.CopyIn) > 0 && lacks("virt-copy-in"):
+		return fail(Installed, "copyindirs needs virt-copy-in, which is not on this node: install libguestfs-tools")
 	}
 	return nil
 }
 
-// checkPrograms looks for those that parameters need.
-func checkPrograms(p Params) error {
-	o := p.Overlay
-	for _, c := range []struct {
-		needed                  bool
-		param, program, install string
-	}{
-		{o.Backing != "", "backingfile", "qemu-img", "install qemu-utils"},
-		{o.Backing != "" && len(o.CopyIn) > 0, "copyindirs", "virt-copy-in", "install libguestfs-tools"},
-		{p.SyncConfig, "sync_config_on_stop", "csync2", "install and set it up"},
-	} {
-		if !c.needed {
-			continue
-		}
-		if _, err := exec.LookPath(c.program); err != nil {
-			return fail(Installed, "%s needs %s, which is not on this node: %s", c.param, c.program, c.install)
-		}
+func checkSync(p Params) error {
+	if p.SyncConfig && lacks("csync2") {
+		return fail(Installed, "sync_config_on_stop needs csync2, which is not on this node: install and set it up")
 	}
 	return nil
+}
+
+// lacks reports whether PATH has no such program, or a full path leads to none.
+func lacks(program string) bool {
+	_, err := exec.LookPath(program)
+	return err != nil
 }
 
 // LocalFirmware lists what a guest's firmware keeps on this node alone, by its libvirt XML. Of storage that gives no

@@ -13,7 +13,7 @@ import (
 func (a *run) validate(ctx context.Context) error {
 	err := timely(ctx, func() error {
 		err := checkEmulator(a.config.domain.Emulator, a.Params.Config, a.guest.Name)
-		for _, check := range []func(Params) error{checkScripts, checkSaveDirs, checkBacking, checkPrograms} {
+		for _, check := range []func(Params) error{checkScripts, checkSaveDirs, checkOverlay, checkSync} {
 			if err == nil {
 				err = check(a.Params)
 			}

@@ -138,20 +138,16 @@ func (c checker) paths() {
 
 // pairs are parameters that are right alone and wrong together.
 func (c checker) pairs() {
-	for _, pair := range []struct {
-		wrong      bool
-		param, why string
-	}{
-		{c.p.Overlay.Stateless && c.p.Overlay.Backing == "", "stateless",
-			"stateless is set without backingfile: set backingfile to the image that each start begins with"},
-		{c.p.Overlay.Backing != "" && c.p.XMFile != "", "backingfile",
-			"backingfile is for guests of config and not of xmfile: remove one of them"},
-		{c.p.SaveConfig && c.p.XMFile != "", "save_config_on_stop",
-			"save_config_on_stop would replace the xl configuration of xmfile by libvirt's XML: remove one of them"},
-	} {
-		if pair.wrong {
-			c.bad(pair.param, "%s", pair.why)
-		}
+	o, isXL := c.p.Overlay, c.p.XMFile != ""
+	if o.Stateless && o.Backing == "" {
+		c.bad("stateless", "stateless is set without backingfile: set backingfile to the image that a start begins with")
+	}
+	if o.Backing != "" && isXL {
+		c.bad("backingfile", "backingfile is for guests of config and not of xmfile: remove one of them")
+	}
+	if c.p.SaveConfig && isXL {
+		c.bad("save_config_on_stop", "save_config_on_stop would put libvirt's XML in place of "+
+			"the xl configuration of xmfile: remove one of them, or use config")
 	}
 }
 
