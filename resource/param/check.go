@@ -140,7 +140,7 @@ func (c checker) paths() {
 func (c checker) pairs() {
 	o, isXL := c.p.Overlay, c.p.XMFile != ""
 	if o.Stateless && o.Backing == "" {
-		c.bad("stateless", "stateless is set without backingfile: set backingfile to the image that a start begins with")
+		c.bad("stateless", "stateless is set without backingfile: set backingfile to the image that starts begin with")
 	}
 	if o.Backing != "" && isXL {
 		c.bad("backingfile", "backingfile is for guests of config and not of xmfile: remove one of them")
