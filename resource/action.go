@@ -11,6 +11,7 @@ import (
 	"github.com/vmferry/vmferry/resource/elsewhere"
 	"github.com/vmferry/vmferry/resource/hostproc"
 	"github.com/vmferry/vmferry/resource/observe"
+	"github.com/vmferry/vmferry/resource/ocf/metadata"
 )
 
 // actions are those that look at a guest. Meta-data and usage need no Agent.
@@ -48,7 +49,7 @@ func (a Agent) Run(ctx context.Context, action string) error {
 func newRun(a Agent, action string) *run {
 	timeout := a.Timeout
 	if timeout <= 0 {
-		timeout = defaults[action]
+		timeout = metadata.Timeout(action)
 	}
 	r := &run{
 		Agent: a, action: action, budget: newBudget(timeout).within(a.Params, timeout), began: time.Now(),
@@ -61,13 +62,13 @@ func newRun(a Agent, action string) *run {
 // prepare checks the parameters and finds out which guest they are about.
 func (a *run) prepare(ctx context.Context) error {
 	a.recall()
-	if err := a.check(a.action); err != nil {
+	if err := a.Check(a.action); err != nil {
 		return err
 	}
 	for _, name := range a.Ignored {
 		a.Log.Debugf("parameter %s has no meaning for this agent and is ignored", name)
 	}
-	for _, p := range a.overlooked(a.action) {
+	for _, p := range a.Overlooked(a.action) {
 		a.Log.Warnf("the guest could not be moved: %s", p.Err.Reason)
 	}
 	if err := a.identify(ctx); err != nil {

@@ -7,6 +7,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/vmferry/vmferry/migrate"
+	"github.com/vmferry/vmferry/resource/domainxml"
 	"github.com/vmferry/vmferry/resource/elsewhere"
 	"github.com/vmferry/vmferry/resource/observe"
 )
@@ -17,24 +18,6 @@ type (
 	// observation is one look at a guest by libvirt and by the processes.
 	observation = observe.Observation
 )
-
-// Move is a live migration to make.
-type Move struct {
-	Guest      string
-	UUID       string        // empty when it is not known
-	SourceURI  string        // this node's libvirt
-	Target     string        // the target node's name
-	TargetURI  string        // the target's libvirt, as seen from here
-	MigrateURI string        // where the memory goes; empty lets libvirt choose
-	Bandwidth  uint64        // MiB/s, 0 for no limit
-	Downtime   time.Duration // longest pause to allow, 0 for no such bound
-	Tuning                   // how, beyond that
-	Adopt      bool          // one to this target was begun before: where it is under way, wait for it
-	Fetch      bool          // this node is the target, and the source another
-	Relay      bool          // what comes in here while the guest is stopped is passed on to the target
-	Rest       time.Duration // how long after the guest runs there nothing is done that can wait
-	Others     func() bool   // other guests of this node wait for its end; nil for none
-}
 
 // Agent is the resource agent for one call. All fields but Environ's contents, Peers and
 // Step are required.
@@ -65,7 +48,7 @@ type Agent struct {
 	StateDir string            // state that outlives it, normally DefaultStateDir
 	Log      logrus.FieldLogger
 
-	readFile func(path string) ([]byte, error) // in place of readConfig, for a test
+	readFile func(path string) ([]byte, error) // in place of domainxml.ReadFile, for a test
 	qemuDir  string                            // in place of libvirt.QEMUDir, for a test
 }
 
@@ -98,8 +81,8 @@ type run struct {
 
 // configState is what came of reading the config file.
 type configState struct {
-	domain domain // valid when err is nil
-	err    error  // why the file cannot be used
+	domain domainxml.Domain // valid when err is nil
+	err    error            // why the file cannot be used
 }
 
 func (a *run) isMonitor() bool { return a.action == "monitor" || a.action == "status" }

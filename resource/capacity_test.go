@@ -179,7 +179,7 @@ func TestUnsetUtilizationOfAStoppedGuest(t *testing.T) {
 	} {
 		w := newWorld(t, c.action)
 		w.agent.Pacemaker, w.agent.Probe = true, c.probe
-		w.agent.Params.Utilization = []Utilization{{"hv_memory", true}}
+		w.agent.Params.Utilization = []Utilization{{Name: "hv_memory", Remove: true}}
 		w.program = func(context.Context, string) (string, error) { return "32\n", nil }
 		if c.build != nil {
 			c.build(w)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"os"
 	"strings"
 	"testing"
@@ -15,37 +14,6 @@ import (
 	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 )
-
-func TestLadder(t *testing.T) {
-	for in, want := range map[string]string{
-		"":                           "live converge shutdown destroy",
-		"live":                       "live shutdown destroy",
-		"live,converge,postcopy":     "live converge postcopy shutdown destroy",
-		"live, save":                 "live save shutdown destroy",
-		"save":                       "save shutdown destroy",
-		"live,save,shutdown,destroy": "live save shutdown destroy",
-		"shutdown":                   "shutdown destroy",
-	} {
-		p := environ("ladder="+in, "save_dir=/s").Params
-		if got := strings.Trim(fmt.Sprint(p.Ladder), "[]"); got != want {
-			t.Errorf("ladder=%s is %q, want %q", in, got, want)
-		}
-	}
-	for _, c := range []struct{ params, words string }{
-		{"ladder=live,prayer", `names "prayer"`},
-		{"ladder=save,live", "names live after save"},
-		{"ladder=postcopy", "does not name live"},
-		{"ladder=live,destroy", "set force_stop"},
-		{"ladder=live,save", "set save_dir to a directory"},
-		{"ladder=live,save save_dir=/s force_stop=1", "keep one of them"},
-		{"save_dir=/s snapshot=/t", "both set"},
-	} {
-		e := environ(strings.Fields(c.params)...)
-		if len(e.Problems) != 1 || !strings.Contains(e.Problems[0].Err.Error(), c.words) {
-			t.Errorf("%s: %v, want one problem with %q", c.params, e.Problems, c.words)
-		}
-	}
-}
 
 // saver is a node whose guest may be saved to w.dir, and on which that works.
 func saver(t *testing.T, action string) *world {

@@ -75,9 +75,10 @@ func TestMigrateToPassesTheParameters(t *testing.T) {
 		w.migrate = func(_ context.Context, m Move) error { got = m; w.gone(); return nil }
 		err, _ := w.run("migrate_to")
 		checkExit(t, err, Success, "")
-		want := Move{Guest: "vm1", UUID: guestUUID, SourceURI: "qemu:///system", Target: "node2",
-			TargetURI: "qemu+tcp://node2-mig/system", MigrateURI: "tcp://node2-mig", Bandwidth: 100, Downtime: 50 * time.Millisecond,
-			Tuning: Tuning{Disks: migrate.DisksShared, Memory: migrate.MemoryWarn}, Relay: true, Rest: migrate.RestTime}
+		want := Move{Relay: true, Request: migrate.Request{
+			Guest: "vm1", UUID: guestUUID, SourceURI: "qemu:///system", Target: "node2",
+			TargetURI: "qemu+tcp://node2-mig/system", MigrateURI: "tcp://node2-mig", Bandwidth: 100, DowntimeLimit: 50 * time.Millisecond,
+			Disks: migrate.DisksShared, Memory: migrate.MemoryWarn, Rest: migrate.RestTime}}
 		if got.Others == nil || got.Others() {
 			t.Error("others wait")
 		}

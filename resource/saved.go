@@ -15,6 +15,7 @@ import (
 	"github.com/vmferry/vmferry/migrate/libvirt/saveimage"
 	"github.com/vmferry/vmferry/migrate/safefile"
 	"github.com/vmferry/vmferry/migrate/shellword"
+	"github.com/vmferry/vmferry/resource/domainxml"
 	"github.com/vmferry/vmferry/resource/observe"
 )
 
@@ -36,7 +37,7 @@ const (
 )
 
 // stateFile is where the guest is saved.
-func (a *run) stateFile() string { return filepath.Join(a.Params.savesTo(), a.guest.Name+".state") }
+func (a *run) stateFile() string { return filepath.Join(a.Params.SavesTo(), a.guest.Name+".state") }
 
 // save is the rung that keeps the guest's memory: libvirt writes it to a file and ends the guest, and the
 // next start restores it, on whichever node that is. Where it fails, the guest goes on.
@@ -186,7 +187,7 @@ func removeIfThere(file string) error {
 // returns nil where there is none. text is the guest's XML. One that is another guest's, or does not fit this one's disks,
 // is set aside: a guest's memory on other disks destroys them. What another user has put there is moved out of the way.
 func (a *run) takeSaved(ctx context.Context, text string) (*savedState, error) {
-	if a.Params.savesTo() == "" {
+	if a.Params.SavesTo() == "" {
 		return nil, nil
 	}
 	s, err := timelyValue(ctx, func() (*savedState, error) { return a.claimSaved(ctx, text) })
@@ -245,7 +246,7 @@ func (a *run) judgeSaved(place savePlace, f *os.File, text string) (s *savedStat
 	}
 	why, own, err := isOfGuest(image.XML, text)
 	if why == "" {
-		why = isStale(info.ModTime(), slices.Concat(namesIn(text).disks, namesIn(image.XML).disks))
+		why = isStale(info.ModTime(), slices.Concat(domainxml.HostResourcesOf(text).Disks, domainxml.HostResourcesOf(image.XML).Disks))
 	}
 	if err != nil || why != "" {
 		return nil, why, err
@@ -354,7 +355,7 @@ func (a *run) restore(ctx context.Context, conn Hypervisor, s *savedState) error
 // dropSaved removes the files of a guest that runs, which would be wrong from now on. A guest that
 // is paused may be one that a person is saving just now.
 func (a *run) dropSaved(ctx context.Context, o observation) {
-	if a.Params.savesTo() == "" || o.LibvirtErr != nil || o.Status.State == libvirt.Paused {
+	if a.Params.SavesTo() == "" || o.LibvirtErr != nil || o.Status.State == libvirt.Paused {
 		return
 	}
 	ctx, cancel := within(ctx, storageTime)

@@ -21,6 +21,7 @@ import (
 	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/migrate/libvirt/saveimage"
 	"github.com/vmferry/vmferry/migrate/safefile"
+	"github.com/vmferry/vmferry/resource/domainxml"
 	"github.com/vmferry/vmferry/resource/hostproc"
 )
 
@@ -52,8 +53,8 @@ func (p savePlace) foreign(err error) error {
 // safe. uri is the hypervisor's; of a config file that cannot be read the guest's own user is not known. It touches storage,
 // which may hang.
 func ExposedSaves(dir, uri, config string) error {
-	guest, _ := readDomain(config)
-	p, err := surveySaves(dir, libvirt.QEMUDir, saversOf(uri, guest.text)...)
+	guest, _ := domainxml.Read(config)
+	p, err := surveySaves(dir, libvirt.QEMUDir, saversOf(uri, guest.Text)...)
 	if err != nil {
 		return err
 	}
@@ -62,7 +63,7 @@ func ExposedSaves(dir, uri, config string) error {
 
 func (a *run) survey() (savePlace, error) {
 	uri := a.Params.Hypervisor
-	p, err := surveySaves(a.Params.savesTo(), cmp.Or(a.qemuDir, libvirt.QEMUDir), saversOf(uri, a.config.domain.text)...)
+	p, err := surveySaves(a.Params.SavesTo(), cmp.Or(a.qemuDir, libvirt.QEMUDir), saversOf(uri, a.config.domain.Text)...)
 	if uid, ok := sessionUser(uri); ok {
 		p.session = int(uid)
 	}
@@ -194,18 +195,18 @@ func savedImage(f *os.File) (image saveimage.Image, size fs.FileInfo, why string
 // isOfGuest returns why a saved state is not that of the guest, or "", and the guest's own XML, which gets the UUID and
 // the MAC addresses of the saved state where it has none, since libvirt draws others each time, and its machine type.
 func isOfGuest(saved, own string) (why, xml string, err error) {
-	o, err := parseDomain(own)
+	o, err := domainxml.Parse(own)
 	if err != nil {
 		return "", "", fmt.Errorf("the guest's own description: %w", err)
 	}
-	s, err := parseDomain(saved)
+	s, err := domainxml.Parse(saved)
 	switch {
 	case err != nil:
 		return "its description of the guest cannot be read: " + err.Error(), "", nil
 	case s.Name != o.Name || o.UUID != "" && s.UUID != o.UUID:
 		return fmt.Sprintf("it is the state of guest %q with UUID %s", s.Name, s.UUID), "", nil
 	}
-	return "", withMachine(withMACs(o.withUUID(s.UUID), s.text), s.text), nil
+	return "", withMachine(withMACs(o.WithUUID(s.UUID), s.Text), s.Text), nil
 }
 
 var (
@@ -224,7 +225,7 @@ func withMachine(own, saved string) string {
 	if from == to || from == "" || !machineCharacter.MatchString(to) || !isNewestOf(from, to) {
 		return own
 	}
-	return editTags(own, "domain/os/type", func(_ xml.StartElement, tag string) string {
+	return domainxml.EditTags(own, "domain/os/type", func(_ xml.StartElement, tag string) string {
 		return machinePattern.ReplaceAllLiteralString(tag, "machine='"+to+"'")
 	})
 }
@@ -249,7 +250,7 @@ func withMACs(own, saved string) string {
 		return own
 	}
 	card := 0
-	return editTags(own, "domain/devices/interface", func(_ xml.StartElement, tag string) string {
+	return domainxml.EditTags(own, "domain/devices/interface", func(_ xml.StartElement, tag string) string {
 		if card == len(was.Devices.Interfaces) {
 			return tag
 		}

@@ -87,7 +87,7 @@ func (s *starter) boot(ctx context.Context, o observation) error {
 	}
 	s.step("proven")
 	// Where the storage is not mounted, to boot would leave a saved state behind that fits the disks no more.
-	if err := timely(ctx, s.checkSaveDirs); err != nil {
+	if err := timely(ctx, func() error { return checkSaveDirs(s.Params) }); err != nil {
 		return err
 	}
 	if isStuck(s.guest.Driver(), o) {

@@ -117,7 +117,7 @@ func (a *run) failedMove() (why stranded, is bool) {
 }
 
 // maySave tells whether the guest's ladder has the rung and a place for it.
-func (a *run) maySave() bool { return a.Params.MayUse(ladder.Save) && a.Params.savesTo() != "" }
+func (a *run) maySave() bool { return a.Params.MayUse(ladder.Save) && a.Params.SavesTo() != "" }
 
 // notThere are the checks that a guest fails at a target which could not restore it either, and could boot it.
 var notThere = []string{migrate.CheckHypervisor, migrate.CheckCPU}
@@ -126,7 +126,7 @@ var notThere = []string{migrate.CheckHypervisor, migrate.CheckCPU}
 func (a *run) saves(ctx context.Context, d evacuation) bool {
 	p, why := a.Params, d.why
 	switch {
-	case p.savesTo() == "" || p.ForceStop:
+	case p.SavesTo() == "" || p.ForceStop:
 		return false
 	case p.Snapshot != "": // at each stop
 	case !p.MayUse(ladder.Save) || !d.leaves():

@@ -14,27 +14,6 @@ import (
 	"github.com/vmferry/vmferry/migrate/shellword"
 )
 
-// Utilization is what a monitor does about one utilization attribute of the resource.
-type Utilization struct {
-	Name   string // cpu, host_memory or hv_memory
-	Remove bool   // remove it, instead of setting it to what the guest has
-}
-
-// utilization reads autoset_… and unset_… for each attribute. Unset, VirtualDomain sets all of
-// them, and the Xen agent none. As there, autoset_… goes before, but only one that somebody has set.
-func (r *reader) utilization() []Utilization {
-	auto := r.get("xmfile") == ""
-	var all []Utilization
-	for _, name := range []string{"cpu", "host_memory", "hv_memory"} {
-		remove := r.boolean("unset_utilization_"+name, false)
-		set := r.boolean("autoset_utilization_"+name, auto && !remove)
-		if set || remove {
-			all = append(all, Utilization{Name: name, Remove: !set})
-		}
-	}
-	return all
-}
-
 const (
 	// utilizationTime bounds what a monitor spends on it.
 	utilizationTime = 5 * time.Second
@@ -119,14 +98,14 @@ func (a *run) utilizationOf(ctx context.Context) (map[string]string, error) {
 				return nil, err
 			}
 		}
-		want[u.Name] = u.of(info, a.Params.XMFile != "")
+		want[u.Name] = utilizationValue(u, info, a.Params.XMFile != "")
 	}
 	return want, nil
 }
 
-// of is an attribute's value, in Pacemaker's units: processors and MiB. The Xen agent takes the
+// utilizationValue is an attribute's value, in Pacemaker's units: processors and MiB. The Xen agent takes the
 // memory that the guest has, and VirtualDomain what it may have.
-func (u Utilization) of(i libvirt.Info, xm bool) string {
+func utilizationValue(u Utilization, i libvirt.Info, xm bool) string {
 	switch {
 	case u.Name == "cpu":
 		return strconv.FormatUint(uint64(i.CPUs), 10)

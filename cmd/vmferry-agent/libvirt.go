@@ -37,7 +37,7 @@ func migrator(log logrus.FieldLogger, sees local.Processes, stateDir string, que
 			deps.Relay = func(guest, domainXML string) (migrate.Relay, error) { return relay.Open(guest, domainXML, log) }
 		}
 		var v *guestprobe.Probe
-		req := m.Request()
+		req := m.Request
 		req.Progress = func(p migrate.Progress) {
 			if v == nil && len(m.Watch) > 0 && p.Phase != migrate.PhaseSlot { // a guest that waits for its turn needs no probe
 				v = guestprobe.Begin(ctx, m.Watch)

@@ -15,10 +15,12 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/vmferry/vmferry/hbplugin/heartbeat/script"
+	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/history"
 	"github.com/vmferry/vmferry/resource"
 	"github.com/vmferry/vmferry/resource/hostproc"
 	"github.com/vmferry/vmferry/resource/ocf"
+	"github.com/vmferry/vmferry/resource/ocf/metadata"
 	"github.com/vmferry/vmferry/resource/ocflog"
 )
 
@@ -76,7 +78,8 @@ func TestMigratorRecordsAFailure(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	const nowhere = "qemu+unix:///system?socket=/nonexistent"
-	err := migrator(log, noProcesses(t), dir, nil, nil)(ctx, resource.Move{Guest: "vm1", SourceURI: nowhere, Target: "node2", TargetURI: nowhere})
+	req := migrate.Request{Guest: "vm1", SourceURI: nowhere, Target: "node2", TargetURI: nowhere}
+	err := migrator(log, noProcesses(t), dir, nil, nil)(ctx, resource.Move{Request: req})
 	if err == nil {
 		t.Fatal("a migration without time succeeded")
 	}
@@ -97,8 +100,8 @@ func TestManualNamesTheParameters(t *testing.T) {
 		t.Fatal(err)
 	}
 	var declared []string
-	for _, m := range regexp.MustCompile(`<parameter name="(\w+)"`).FindAllStringSubmatch(ocf.MetaData(), -1) {
-		declared = append(declared, m[1])
+	for _, p := range metadata.Parameters() {
+		declared = append(declared, p.Name)
 	}
 	var described []string
 	for _, m := range regexp.MustCompile(`(?m)^\.It Va (\w+)$`).FindAllSubmatch(manual, -1) {

@@ -17,6 +17,7 @@ import (
 	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/migrate/pki"
 	"github.com/vmferry/vmferry/resource"
+	"github.com/vmferry/vmferry/resource/domainxml"
 )
 
 // firmwareTime bounds the look at the storage of one guest's firmware.
@@ -84,7 +85,7 @@ type saveDir struct {
 // lostFirmware is what of a guest's firmware is on this node alone.
 type lostFirmware struct {
 	guest string
-	resource.Firmware
+	domainxml.Firmware
 }
 
 // nodeCertificates are those by which this node sends guests and takes them in.
@@ -172,7 +173,7 @@ func (s Sources) reach(ctx context.Context, o *Observed) []target {
 	var out []target
 	for _, node := range o.up() {
 		for _, c := range o.Claims {
-			to, err := c.Environ.Params.RouteTo(ctx, s.Run, node)
+			to, err := resource.RouteTo(ctx, c.Environ.Params, s.Run, node)
 			t := target{node: node, uri: to.URI, resource: c.Resource, route: err}
 			same := func(o target) bool { return o.node == node && o.uri == to.URI && (o.route == nil) == (err == nil) }
 			if !slices.ContainsFunc(out, same) {
@@ -263,10 +264,8 @@ func (s Sources) firmware(ctx context.Context, guests []*inventory.Guest) (lost 
 			continue // it ended meanwhile, or libvirt does not answer, which is found elsewhere
 		}
 		ctx, cancel := context.WithTimeout(ctx, firmwareTime)
-		for _, f := range resource.FirmwareState(text) {
-			if !f.IsShared(ctx) {
-				lost = append(lost, lostFirmware{g.Name, f})
-			}
+		for _, f := range resource.LocalFirmware(ctx, text) {
+			lost = append(lost, lostFirmware{g.Name, f})
 		}
 		cancel()
 	}

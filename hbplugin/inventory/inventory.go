@@ -13,6 +13,7 @@ import (
 	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/resource"
 	"github.com/vmferry/vmferry/resource/hostproc"
+	"github.com/vmferry/vmferry/resource/param"
 )
 
 // Guest is one that is on this node by anybody's word.
@@ -161,7 +162,7 @@ func (inv *Inventory) hypervisors(s Sources) []string {
 	}
 	if len(uris) == 0 {
 		env := map[string]string{"LIBVIRT_DEFAULT_URI": os.Getenv("LIBVIRT_DEFAULT_URI")}
-		add(resource.DefaultURI(env, s.Path(libvirtConf)))
+		add(param.DefaultURI(env, s.Path(libvirtConf)))
 	}
 	return uris
 }

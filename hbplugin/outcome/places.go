@@ -146,7 +146,7 @@ func (s Sources) onPeers(ctx context.Context, f inventory.Prediction) Place {
 
 // StatusOn asks another node's libvirt for a guest that has a claim.
 func StatusOn(ctx context.Context, open inventory.Opener, run resource.Command, g *inventory.Guest, node string) (*libvirt.Status, error) {
-	to, err := g.Claim.Environ.Params.RouteTo(ctx, run, node)
+	to, err := resource.RouteTo(ctx, g.Claim.Environ.Params, run, node)
 	if err != nil {
 		return nil, err
 	}

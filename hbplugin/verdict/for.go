@@ -17,7 +17,7 @@ type Manager interface {
 }
 
 // For is the Asker of a cluster manager. open connects to the libvirt at a URI, and run runs Pacemaker's program that
-// tells a node's address; see [resource.Params.AddressOf].
+// tells a node's address; see [resource.AddressOf].
 func For(m Manager, open func(ctx context.Context, uri string) (migrate.Host, error), run resource.Command) Asker {
 	return Asker{
 		Forecast: m.Forecast,
@@ -46,11 +46,11 @@ func up(peers []resource.Peer) (nodes []string) {
 // request is the move that the agent would make. Where a node has no address of its own its name stands for it, as the
 // agent does it.
 func request(ctx context.Context, g Guest, node string, run resource.Command) (migrate.Request, error) {
-	to, err := g.Params.RouteTo(ctx, run, node)
+	to, err := resource.RouteTo(ctx, g.Params, run, node)
 	if err != nil {
 		return migrate.Request{}, err
 	}
-	return g.Params.Move(g.Name, g.UUID, to).Request(), nil
+	return g.Params.Move(g.Name, g.UUID, to).Request, nil
 }
 
 // Foreign puts the manager's word, of said, in place of the verdicts of guests that another agent runs and of which there

@@ -12,6 +12,7 @@ import (
 	"github.com/vmferry/vmferry/migrate/plaintext"
 	"github.com/vmferry/vmferry/resource/agentd/wire"
 	"github.com/vmferry/vmferry/resource/ocf"
+	"github.com/vmferry/vmferry/resource/ocf/metadata"
 )
 
 const (
@@ -53,7 +54,7 @@ func ask(action string, environ []string, stderr io.Writer) (code ocf.ExitCode, 
 		return 0, environ, false
 	}
 	began := time.Now()
-	timeout := ocf.Timeout(environ, ocf.MonitorTimeout)
+	timeout := ocf.Timeout(environ, metadata.Timeout(action))
 	socket := filepath.Join(ocf.Variable(environ, runDirVar, runDir), wire.Socket)
 	answer, err := wire.Ask(socket, wire.NewRequest(action, environ), min(timeout/3, longest))
 	if err != nil {
