@@ -9,6 +9,7 @@ import (
 	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/resource/hostproc"
+	"github.com/vmferry/vmferry/resource/route"
 )
 
 // Hypervisor is a connection to one libvirt. Errors are those of package migrate/libvirt; every method returns at
@@ -131,7 +132,7 @@ type run struct {
 	guess  bool      // guest is named after the config file's name only
 	config configState
 	conn   Hypervisor
-	routes routes
+	routes *route.Table
 
 	rungs   []migrate.RungTime // what a stop has tried
 	refused bool               // libvirt itself said that it could not save the guest
@@ -193,6 +194,7 @@ func (a Agent) Run(ctx context.Context, action string) error {
 	if a.Node != "" {
 		r.Log = r.Log.WithField("node", a.Node)
 	}
+	r.routes = r.newRoutes()
 	r.expect()
 	r.step("begin")
 	err := r.tidyUtilization(ctx, do(r, ctx))

@@ -11,6 +11,7 @@ import (
 
 	"github.com/vmferry/vmferry/migrate/announce"
 	"github.com/vmferry/vmferry/resource/hostproc"
+	"github.com/vmferry/vmferry/resource/route"
 )
 
 const (
@@ -34,7 +35,7 @@ type Expected struct {
 }
 
 // MigrationHost is the name by which migrations of the guest reach a node.
-func (e Expected) MigrationHost(node string) string { return withSuffix(node, e.Suffix) }
+func (e Expected) MigrationHost(node string) string { return route.WithSuffix(node, e.Suffix) }
 
 // ExpectedGuests reads the notes in the agent's run directory, normally [DefaultRunDir], sorted by
 // resource. It is as lenient as [Guests].

@@ -86,6 +86,15 @@ func lastLine(text string) string {
 	return strings.TrimSpace(lines[len(lines)-1])
 }
 
+// explained runs a program as c does; its error has the program's last words.
+func (c Command) explained(ctx context.Context, name string, args ...string) (string, error) {
+	out, err := c(ctx, name, args...)
+	if err != nil {
+		err = explain(out, err)
+	}
+	return out, err
+}
+
 // explain is why a program failed, with its last words.
 func explain(output string, err error) error {
 	if line := lastLine(output); line != "" {

@@ -39,7 +39,7 @@ func (a *run) moveAway(ctx context.Context) error {
 		return fail(Generic, "guest %q is not migrated, as config file %q calls it %q by now: a stop and a start give it that name",
 			a.guest.Name, a.Params.File(), a.meant.Name)
 	}
-	target, err := a.route(ctx, a.Target)
+	target, err := a.routes.To(ctx, a.Target)
 	if err != nil {
 		return because(Generic, err, "cannot migrate guest %q", a.guest.Name)
 	}
@@ -180,7 +180,7 @@ func (a *run) isOther(uuid string) bool {
 
 // askPeer asks another node's libvirt for the guest.
 func (a *run) askPeer(ctx context.Context, node string) (libvirt.Status, error) {
-	to, err := a.route(ctx, node)
+	to, err := a.routes.To(ctx, node)
 	if err != nil {
 		return libvirt.Status{}, err
 	}

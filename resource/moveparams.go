@@ -9,6 +9,7 @@ import (
 	"github.com/vmferry/vmferry/migrate/announce"
 	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/resource/route"
 )
 
 // Tuning is how a guest is to be moved; the zero value is the usual way.
@@ -44,7 +45,7 @@ func (p Params) Move(guest, uuid string, to Route) Move {
 		Bandwidth: p.Bandwidth(), Downtime: p.Downtime, Tuning: p.tuning(), Relay: p.Announce != announce.Off,
 	}
 	m.Options.TLS = p.UsesTLS()
-	m.Options.TLSDestination = naming(m.Options.TLSDestination, to.Node)
+	m.Options.TLSDestination = route.Naming(m.Options.TLSDestination, to.Node)
 	return m
 }
 

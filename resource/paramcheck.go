@@ -4,19 +4,17 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/blackout"
 	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/resource/route"
 )
 
 // transports are libvirt's ways to another host (libvirt's uri page), but for ext, which runs a program.
 var transports = []string{"", "ssh", "tcp", "tls", "libssh", "libssh2"}
-
-var userPattern = regexp.MustCompile(`^[a-z][-a-z0-9]*$`)
 
 // check looks at values, and at pairs that contradict each other.
 func (r *reader) check(p Params) {
@@ -33,10 +31,10 @@ func (r *reader) check(p Params) {
 		r.bad("migration_transport", "migration_transport=%q %s: use one of %s, or leave it unset",
 			p.Transport, what, strings.Join(transports[1:], ", "))
 	}
-	if p.User != "" && !userPattern.MatchString(p.User) {
+	if p.User != "" && !route.IsUser(p.User) {
 		r.bad("migration_user", "migration_user=%q cannot be used: use lower case letters, digits and dashes, beginning with a letter", p.User)
 	}
-	if p.Suffix != "" && !isHost("x"+p.Suffix) {
+	if p.Suffix != "" && !route.IsHost("x"+p.Suffix) {
 		r.bad("migration_network_suffix", "migration_network_suffix=%q cannot be part of a host name: use letters, digits, dashes and dots", p.Suffix)
 	}
 	for mode := range strings.SplitSeq(p.ShutdownMode, ",") {

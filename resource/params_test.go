@@ -452,7 +452,7 @@ func TestRoute(t *testing.T) {
 			}
 			node, address, _ := strings.Cut(c.node, " at ")
 			got, err := c.p.Route(node, address)
-			if want := (Route{node, c.target, c.data}); err != nil || got != want {
+			if want := (Route{Node: node, URI: c.target, DataURI: c.data}); err != nil || got != want {
 				t.Errorf("got %+v, %v, want %+v", got, err, want)
 			}
 		})

@@ -172,7 +172,7 @@ func (p *proof) put(ctx context.Context, q question, since time.Duration) heard 
 
 // ask returns the guest's status on a peer; the error is libvirt.ErrNoDomain where it is not active there.
 func (p *proof) ask(ctx context.Context, q question, since time.Duration) (libvirt.Status, error) {
-	to, err := p.route(ctx, q.node)
+	to, err := p.routes.To(ctx, q.node)
 	if err != nil {
 		return libvirt.Status{}, err
 	}
@@ -249,11 +249,11 @@ func (a *run) fetch(ctx context.Context, from heard) error {
 		return because(Generic, a.refusal(from),
 			"guest %q cannot be fetched, as this node's own name is not known", a.guest.Name)
 	}
-	source, err := a.route(ctx, from.node)
+	source, err := a.routes.To(ctx, from.node)
 	if err != nil {
 		return because(Configured, err, "guest %q cannot be fetched from %s", a.guest.Name, from.node)
 	}
-	own, err := a.route(ctx, a.Node)
+	own, err := a.routes.To(ctx, a.Node)
 	if err != nil {
 		return because(Configured, err, "guest %q cannot be fetched to %s", a.guest.Name, a.Node)
 	}
