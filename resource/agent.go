@@ -9,6 +9,7 @@ import (
 	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/resource/hostproc"
+	"github.com/vmferry/vmferry/resource/notes"
 	"github.com/vmferry/vmferry/resource/route"
 )
 
@@ -102,23 +103,17 @@ type Agent struct {
 	Record func(migrate.Record)
 	// Announce tells the network that the guest runs here now. It returns at the end of its
 	// context, or when all is said; nil says nothing.
-	Announce func(ctx context.Context, guest Expected)
+	Announce func(ctx context.Context, guest notes.Expected)
 	Command  Command           // runs programs; nil where nothing but looking is possible, see ErrMore
 	Fetch    bool              // a start moves a guest that runs on a peer to here, live, instead of refusing
 	Step     func(step string) // called at each of [Steps]; may be nil
-	RunDir   string            // state that ends with the boot, normally DefaultRunDir
-	StateDir string            // state that outlives it, normally DefaultStateDir
+	RunDir   string            // state that ends with the boot, normally notes.DefaultRunDir
+	StateDir string            // state that outlives it, normally notes.DefaultStateDir
 	Log      logrus.FieldLogger
 
 	readFile func(path string) ([]byte, error) // in place of readConfig, for a test
 	qemuDir  string                            // in place of libvirt.QEMUDir, for a test
 }
-
-// Where the agent keeps its state.
-const (
-	DefaultRunDir   = "/run/vmferry"
-	DefaultStateDir = "/var/lib/vmferry"
-)
 
 // run is one action under way.
 type run struct {
@@ -140,8 +135,8 @@ type run struct {
 
 	disputed time.Time // since when libvirt has called a guest here of which there is no process
 
-	state   stateDir // ends with the boot
-	lasting stateDir // does not
+	notes       notes.Store
+	*guestNotes // set once the guest is known
 }
 
 // configState is what came of reading the config file.
@@ -173,7 +168,7 @@ func (a Agent) Run(ctx context.Context, action string) error {
 	if timeout <= 0 {
 		timeout = defaults[action]
 	}
-	r := &run{Agent: a, action: action, budget: newBudget(timeout).within(a.Params, timeout), began: time.Now(), state: stateDir(a.RunDir), lasting: stateDir(a.StateDir)}
+	r := &run{Agent: a, action: action, budget: newBudget(timeout).within(a.Params, timeout), began: time.Now(), notes: notes.Open(a.RunDir, a.StateDir)}
 	ctx, cancel := context.WithTimeout(ctx, r.budget.end)
 	defer cancel()
 	defer r.disconnect()
@@ -194,6 +189,7 @@ func (a Agent) Run(ctx context.Context, action string) error {
 	if a.Node != "" {
 		r.Log = r.Log.WithField("node", a.Node)
 	}
+	r.guestNotes = r.newGuestNotes()
 	r.routes = r.newRoutes()
 	r.expect()
 	r.step("begin")
@@ -205,24 +201,4 @@ func (a Agent) Run(ctx context.Context, action string) error {
 // at makes a context that ends when the given part of the action's time is over.
 func (a *run) at(ctx context.Context, part time.Duration) (context.Context, context.CancelFunc) {
 	return context.WithDeadline(ctx, a.began.Add(part))
-}
-
-// record notes that the guest runs here, for the node daemon.
-func (a *run) record(o observation) error {
-	return a.state.hold(Entry{Guest: a.guest.Name, UUID: o.uuid(), Resource: a.Instance, URI: a.Params.Hypervisor, Priority: a.Params.DrainPriority})
-}
-
-// keep is record where a failure to write must not fail the action: the guest does run.
-func (a *run) keep(o observation) {
-	if err := a.record(o); err != nil {
-		a.Log.WithError(err).Error("the node daemon will not see this guest: make the state directory writable")
-	}
-}
-
-// forget removes the note. A note that stays makes the daemon wait for a guest that has left.
-func (a *run) forget() {
-	if err := a.state.release(a.Instance); err != nil {
-		a.Log.WithError(err).Error("the node daemon may wait for this guest in vain: remove the file by hand")
-	}
-	a.forgetUtilization()
 }

@@ -3,7 +3,6 @@ package resource
 import (
 	"context"
 	"fmt"
-	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -96,5 +95,5 @@ func (a *run) capacity(ctx context.Context) (capacity, error) {
 
 // utilizationTurn waits until no other guest of this node sets its attributes: each reckons with what the others left.
 func (a *run) utilizationTurn(ctx context.Context) (*migrate.Slot, error) {
-	return migrate.Slots{Dir: filepath.Join(a.RunDir, utilizationDir, "turn")}.Acquire(ctx, nil)
+	return a.notes.UtilizationLock().Acquire(ctx, nil)
 }

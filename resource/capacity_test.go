@@ -133,15 +133,15 @@ func TestUtilizationThatDoesNotFit(t *testing.T) {
 			t.Errorf("set %q, want %q", got, want)
 		}
 	}
-	var note utilizationNote
-	if err := stateDir(w.agent.RunDir).load(utilizationDir, "res1", &note); err != nil {
+	note, err := w.notes().Utilization.Load("res1")
+	if err != nil {
 		t.Fatal(err)
 	}
 	note.Failed = time.Now().Add(-time.Hour)
-	if err := stateDir(w.agent.RunDir).save(utilizationDir, "res1", note); err != nil {
+	if err := w.notes().Utilization.Save("res1", note); err != nil {
 		t.Fatal(err)
 	}
-	err, _ := w.run("monitor")
+	err, _ = w.run("monitor")
 	checkExit(t, err, Success, "")
 	if got := sets(); len(got) > 0 {
 		t.Errorf("set %q", got)
@@ -202,7 +202,7 @@ func TestUnsetUtilizationOfAStoppedGuest(t *testing.T) {
 // has its turn. Pacemaker plans once for all of a guest's values.
 func TestUtilizationHasItsTurn(t *testing.T) {
 	w, hook := utilizationWorld(t, "4096")
-	others := &run{Agent: w.agent}
+	others := &run{Agent: w.agent, notes: w.notes()}
 	turn, err := others.utilizationTurn(t.Context())
 	if err != nil {
 		t.Fatal(err)

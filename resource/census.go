@@ -2,20 +2,12 @@ package resource
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"path/filepath"
-	"strings"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/resource/notes"
 )
-
-// censusDir is the folder of the run directory with what the peers' libvirts have said.
-const censusDir = "peers"
 
 const (
 	// peerTime is for a peer that need not answer, as one that crashed does not: a live
@@ -37,53 +29,16 @@ const (
 // as good as an answer of its own: the first start asks, and those that began before it asked and wait for its
 // answer take that. One that comes later asks again.
 type census struct {
-	dir    string               // in a run directory: it ends with the boot, as uptime does
-	uptime func() time.Duration // since the boot; no clock that somebody sets
-}
-
-// rollCall is what came of the last question to one libvirt.
-type rollCall struct {
-	Asked  time.Duration      `json:"asked"`            // the uptime before the question
-	Guests []libvirt.Resident `json:"guests"`           // valid when Why is empty
-	Why    string             `json:"why,omitempty"`    // why there is no answer
-	Silent time.Duration      `json:"silent,omitempty"` // the uptime before the last full question that got none
+	notes  notes.Store
+	uptime func() time.Duration // notes.Uptime: no clock that somebody sets
 }
 
 // patience is how long a libvirt gets for its answer, by what came of the last question: limit, or less.
-func (last rollCall) patience(limit, now time.Duration) time.Duration {
+func patience(last notes.PeerGuests, limit, now time.Duration) time.Duration {
 	if last.Silent > 0 && last.Silent <= now && now-last.Silent < silence {
 		return min(limit, silentTime)
 	}
 	return limit
-}
-
-// covers tells whether what came of the question counts for one who began to look at the uptime since.
-func (last rollCall) covers(since, now time.Duration) bool {
-	return last.Asked >= since && last.Asked <= now && last.Asked > 0
-}
-
-// next is the record of a question that was put at the uptime asked; full tells that it had all of its patience.
-func (last rollCall) next(asked time.Duration, full bool, guests []libvirt.Resident, err error) rollCall {
-	r := rollCall{Asked: asked, Guests: guests}
-	if err == nil {
-		return r
-	}
-	r.Why = err.Error()
-	switch {
-	case !errors.Is(err, context.DeadlineExceeded): // it took no time, and costs the next one none
-	case full:
-		r.Silent = asked
-	default:
-		r.Silent = last.Silent
-	}
-	return r
-}
-
-func (last rollCall) answer() ([]libvirt.Resident, error) {
-	if last.Why != "" {
-		return nil, fmt.Errorf("asked by another start: %s", last.Why)
-	}
-	return last.Guests, nil
 }
 
 // lister asks the libvirt of a URI for its active guests.
@@ -102,21 +57,17 @@ func (c census) ask(ctx context.Context, uri string, since, limit time.Duration,
 		return list(ctx, uri)
 	}
 	defer turn.Release()
-	var last rollCall
-	if err := stateDir(c.dir).load(censusDir, uri, &last); err != nil {
-		last = rollCall{} // none, or one that cannot be read
-	}
+	last, _ := c.notes.Peers.Load(uri) // none is as good as one that cannot be read
 	asked := c.uptime()
-	if last.covers(since, asked) {
-		return last.answer()
+	if last.Covers(since, asked) {
+		return last.Answer()
 	}
-	patience := last.patience(limit, asked)
-	soft, cancel := context.WithTimeout(ctx, patience)
+	most := patience(last, limit, asked)
+	soft, cancel := context.WithTimeout(ctx, most)
 	defer cancel()
 	guests, err := list(soft, uri)
 	if ctx.Err() == nil { // else it was cut short, which says nothing of the peer
-		now := last.next(asked, patience == limit, guests, err)
-		_ = stateDir(c.dir).save(censusDir, uri, now) // where it fails, the next one asks, too
+		_ = c.notes.Peers.Save(uri, last.Next(asked, most == limit, guests, err)) // where it fails, the next one asks, too
 	}
 	return guests, err
 }
@@ -126,15 +77,5 @@ func (c census) ask(ctx context.Context, uri string, since, limit time.Duration,
 func (c census) turn(ctx context.Context, uri string, limit time.Duration) (*migrate.Slot, error) {
 	ctx, cancel := context.WithTimeout(ctx, 2*limit)
 	defer cancel()
-	dir := strings.TrimSuffix(stateDir(c.dir).file(filepath.Join(censusDir, "turns"), uri), ".json")
-	return migrate.Slots{Dir: dir}.Acquire(ctx, nil)
-}
-
-// uptime is the time since the boot, that in which the machine slept included.
-func uptime() time.Duration {
-	var t unix.Timespec
-	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &t); err != nil {
-		return 0 // no kernel of this century: then nothing is shared
-	}
-	return time.Duration(t.Nano())
+	return c.notes.PeerLock(uri).Acquire(ctx, nil)
 }

@@ -139,7 +139,7 @@ func (a *run) runScripts(ctx context.Context) error {
 // isYoung tells whether the guest was started, or arrived, less than so long ago. The note for the
 // node daemon is as old as that; where it is in the future, the clock was set, and nothing is known.
 func (a *run) isYoung(age time.Duration) bool {
-	here, known := a.state.age(guestsDir, a.Instance)
+	here, known := a.notes.Guests.Age(a.Instance)
 	return known && here >= 0 && here < age
 }
 

@@ -18,6 +18,16 @@ import (
 // first: the program and what it started in its process group are dead then.
 type Command func(ctx context.Context, name string, args ...string) (output string, err error)
 
+// command runs a program for the action.
+func (a *run) command(ctx context.Context, name string, args ...string) (string, error) {
+	if a.Command == nil {
+		return "", errNoCommand
+	}
+	return a.Command(ctx, name, args...)
+}
+
+var errNoCommand = errors.New("no programs can be run here")
+
 // maxOutput bounds what is kept of a program's output.
 const maxOutput = 64 << 10
 

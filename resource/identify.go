@@ -12,15 +12,11 @@ import (
 
 	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/migrate/shellword"
+	"github.com/vmferry/vmferry/resource/notes"
 )
 
-// identity is the guest that a resource stands for. It is kept in
-// resources/ID.json for the day on which the config file cannot be read.
-type identity struct {
-	Name   string `json:"guest"`
-	UUID   string `json:"uuid"`
-	Config string `json:"config"` // the file that it was read from
-}
+// identity is the guest that a resource stands for.
+type identity = notes.Identity
 
 // identify finds out which guest this is about: from the config file, else from what the
 // last call noted. With neither, it returns the error for the action, or leaves a guess.
@@ -33,9 +29,8 @@ func (a *run) identify(ctx context.Context) error {
 		a.keepToSeen()
 		return err
 	}
-	var noted identity
-	err := a.state.load(resourcesDir, a.Instance, &noted)
-	if err == nil && noted.Name != "" && noted.Config == path {
+	noted, err := a.notes.Identities.Load(a.Instance)
+	if err == nil && noted.Config == path {
 		a.guest = noted
 		a.keepToSeen()
 		return a.goOnWithoutConfig()
@@ -53,8 +48,8 @@ func (a *run) keepToSeen() {
 	if a.action == "migrate_from" || a.action == "validate-all" {
 		return
 	}
-	var seen Entry
-	if err := a.state.load(guestsDir, a.Instance, &seen); err != nil || seen.Guest == "" || seen.UUID == "" {
+	seen, err := a.notes.Guests.Load(a.Instance)
+	if err != nil || seen.UUID == "" {
 		return // the file alone says whom to look for
 	}
 	switch sameName := seen.Guest == a.guest.Name; {
@@ -122,8 +117,8 @@ func (a *run) recall() {
 	if a.Params.File() != "" || needs(a.action, living) {
 		return
 	}
-	var noted identity
-	if err := a.state.load(resourcesDir, a.Instance, &noted); err != nil || noted.Name == "" || noted.Config == "" {
+	noted, err := a.notes.Identities.Load(a.Instance)
+	if err != nil {
 		return // check says what is missing
 	}
 	a.Log.Warnf("called without parameters: going on with guest %q of %s, as noted", noted.Name, noted.Config)
@@ -137,11 +132,7 @@ func (a *run) remember() error {
 	if a.action == "validate-all" {
 		return nil // changes nothing, and may be run by anybody
 	}
-	var noted identity
-	if err := a.state.load(resourcesDir, a.Instance, &noted); err == nil && noted == a.guest {
-		return nil
-	}
-	err := a.state.save(resourcesDir, a.Instance, a.guest)
+	err := a.notes.Identities.Save(a.Instance, a.guest)
 	switch {
 	case err == nil:
 		return nil

@@ -163,7 +163,7 @@ func TestUtilization(t *testing.T) {
 	w.did() // it is left alone for a while
 	err, _ := w.run("stop")
 	checkExit(t, err, Success, "")
-	if _, known := stateDir(w.agent.RunDir).age(utilizationDir, "res1"); known {
+	if _, known := w.notes().Utilization.Age("res1"); known {
 		t.Error("what Pacemaker was told is remembered of a guest that is gone")
 	}
 }

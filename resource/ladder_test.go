@@ -14,6 +14,7 @@ import (
 	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/resource/notes"
 )
 
 func TestLadder(t *testing.T) {
@@ -98,8 +99,8 @@ func savedXen(text string) string {
 // strandedNote is that of a migration which failed so long ago.
 func strandedNote(guest string, age time.Duration) func(*world) {
 	return func(w *world) {
-		note := stranded{Guest: guest, Peer: "node2", Why: "no room", At: time.Now().Add(-age)}
-		if err := stateDir(w.agent.StateDir).save(strandedDir, "res1", note); err != nil {
+		note := notes.Failure{Guest: guest, Peer: "node2", Why: "no room", At: time.Now().Add(-age)}
+		if err := w.notes().Failures.Save("res1", note); err != nil {
 			w.t.Fatal(err)
 		}
 	}
@@ -113,7 +114,7 @@ func TestWhichStopSaves(t *testing.T) {
 	peer := func(s libvirt.Status, err error) func(*world) {
 		return func(w *world) { w.target = func(context.Context) (libvirt.Status, error) { return s, err } }
 	}
-	pending := pendingTo(outward, "node2")
+	pending := pendingTo(notes.Outward, "node2")
 	plain := func(w *world) { w.agent.Params.Ladder, w.agent.Params.SaveDir = defaultLadder, "" }
 	for _, c := range []struct {
 		name  string
@@ -128,8 +129,8 @@ func TestWhichStopSaves(t *testing.T) {
 		{"save is no rung of it", []func(*world){strandedNote("vm1", 0), func(w *world) { w.agent.Params.Ladder = defaultLadder }}, "shutdown", ladder.Shutdown},
 		{"no directory", []func(*world){strandedNote("vm1", 0), func(w *world) { w.agent.Params.SaveDir = "" }}, "shutdown", ladder.Shutdown},
 		{"it could not be restored there", []func(*world){func(w *world) {
-			note := stranded{Guest: "vm1", Peer: "node2", Why: "its processor lacks features", Check: migrate.CheckCPU, At: time.Now()}
-			if err := stateDir(w.agent.StateDir).save(strandedDir, "res1", note); err != nil {
+			note := notes.Failure{Guest: "vm1", Peer: "node2", Why: "its processor lacks features", Check: migrate.CheckCPU, At: time.Now()}
+			if err := w.notes().Failures.Save("res1", note); err != nil {
 				w.t.Fatal(err)
 			}
 		}}, "shutdown", ladder.Shutdown},
@@ -146,8 +147,8 @@ func TestWhichStopSaves(t *testing.T) {
 		}}, "shutdown", ""},
 		{"the agent was killed in a migration", []func(*world){pending}, "abort save", ladder.Save},
 		{"long ago killed", []func(*world){func(w *world) {
-			i := intent{Way: outward, Guest: "vm1", UUID: guestUUID, Peer: "node2", Began: time.Now().Add(-2 * time.Hour)}
-			if err := stateDir(w.agent.StateDir).save(intentsDir, "res1", i); err != nil {
+			i := notes.Intent{Way: notes.Outward, Guest: "vm1", UUID: guestUUID, Peer: "node2", Began: time.Now().Add(-2 * time.Hour)}
+			if err := w.notes().Intents.Save("res1", i); err != nil {
 				w.t.Fatal(err)
 			}
 		}}, "abort shutdown", ""},
@@ -182,7 +183,7 @@ func TestWhichStopSaves(t *testing.T) {
 				if means != c.means || len(records) > 1 || means != "" && (records[0].Outcome != migrate.Ended || records[0].Error == "") {
 					t.Errorf("recorded %+v, want %q", records, c.means)
 				}
-				if err := stateDir(w.agent.StateDir).load(strandedDir, "res1", &stranded{}); err == nil {
+				if _, err := w.notes().Failures.Load("res1"); err == nil {
 					t.Error("the note is still there")
 				}
 			})
@@ -269,8 +270,7 @@ func TestStrandedNote(t *testing.T) {
 				if err, _ := w.run(c.action); (err == nil) != (c.noted == "") {
 					t.Errorf("%s: %v", c.action, err)
 				}
-				var note stranded
-				err := stateDir(w.agent.StateDir).load(strandedDir, "res1", &note)
+				note, err := w.notes().Failures.Load("res1")
 				if (err == nil) != (c.noted != "") || !strings.Contains(note.Why, c.noted) || (note.Check == migrate.CheckCPU) != (c.name == "refused") {
 					t.Errorf("noted %+v, %v, want %q", note, err, c.noted)
 				}

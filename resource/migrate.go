@@ -2,16 +2,15 @@ package resource
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"path/filepath"
-	"strings"
+	"slices"
 	"time"
 
 	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/resource/notes"
 )
 
 // migrateTo moves the guest from here to another node. Run again after it succeeded, it
@@ -20,8 +19,12 @@ import (
 func (a *run) migrateTo(ctx context.Context) error {
 	err := a.moveAway(ctx)
 	if err != nil {
-		a.strand(err)
-		a.awaitOthers(ctx)
+		a.strand(a.Target, err)
+		if a.Pacemaker {
+			ctx, cancel := a.at(ctx, a.budget.migrate/2)
+			defer cancel()
+			awaitOthers(ctx, a.leavingGuests, a.Log)
+		}
 	} else {
 		a.unstrand()
 	}
@@ -60,10 +63,11 @@ func (a *run) moveAway(ctx context.Context) error {
 	if err != nil {
 		a.Log.WithError(err).Warn("the note about the last migration cannot be read, and is replaced")
 	}
-	if err := a.intend(outward, a.Target, o.uuid()); err != nil {
+	if err := a.intend(notes.Outward, a.Target, o.uuid()); err != nil {
 		return err
 	}
-	adopt := pending && before.Way == outward && before.Peer == a.Target
+	a.step("intended")
+	adopt := pending && before.Way == notes.Outward && before.Peer == a.Target
 	if err := a.move(ctx, target, o.uuid(), adopt); err != nil {
 		return err
 	}
@@ -97,16 +101,12 @@ func (a *run) move(ctx context.Context, target Route, uuid string, adopt bool) e
 	return because(Generic, err, "migrate_to failed")
 }
 
-const (
-	// drainTime is how long ago another guest may have left this node in the same drain.
-	drainTime = 15 * time.Second
-	// othersTime is how long the notes about others may take: they are small, and were just written.
-	othersTime = 200 * time.Millisecond
-)
+// othersTime is how long the notes about others may take: they are small, and were just written.
+const othersTime = 200 * time.Millisecond
 
 // isDrained tells whether other guests are here and the cluster manager empties this node, also one guest after the other.
 func (a *run) isDrained(ctx context.Context) bool {
-	here, err := Guests(filepath.Join(string(a.state), guestsDir))
+	here, err := a.notes.Guests.All()
 	if a.Leaving == nil || err == nil && len(here) < 2 {
 		return false
 	}
@@ -121,20 +121,16 @@ func (a *run) isDrained(ctx context.Context) bool {
 func (a *run) amongOthers() bool {
 	ctx, cancel := context.WithTimeout(context.Background(), othersTime)
 	defer cancel()
-	among, err := timelyValue(ctx, func() (bool, error) { return len(a.onTheirWay()) > 0 || a.followsOne(), nil })
+	among, err := timelyValue(ctx, func() (bool, error) { return len(a.leavingGuests()) > 0 || a.followsOne(), nil })
 	return among || err != nil
 }
 
 // followsOne tells whether another guest has just left this node.
 func (a *run) followsOne() bool {
-	left := false
-	_ = readNotes(filepath.Join(string(a.state), departuresDir), func(raw []byte) { // none is as good as one that cannot be read
-		var d departure
-		if json.Unmarshal(raw, &d) == nil && d.Guest != a.guest.Name {
-			left = left || time.Since(d.At).Abs() < drainTime
-		}
+	departures, _ := a.notes.Departures.All() // none is as good as one that cannot be read
+	return slices.ContainsFunc(departures, func(d notes.Departure) bool {
+		return d.Guest != a.guest.Name && d.IsOfThisDrain(time.Now())
 	})
-	return left
 }
 
 // alreadyThere is the answer for a guest that does not run here: an earlier call may have moved it.
@@ -174,9 +170,7 @@ func (a *run) runsAt(ctx context.Context, uri string) error {
 }
 
 // isOther tells whether a UUID proves that a guest of our name is another one.
-func (a *run) isOther(uuid string) bool {
-	return a.guest.UUID != "" && uuid != "" && !strings.EqualFold(a.guest.UUID, uuid)
-}
+func (a *run) isOther(uuid string) bool { return a.guest.IsOther(uuid) }
 
 // askPeer asks another node's libvirt for the guest.
 func (a *run) askPeer(ctx context.Context, node string) (libvirt.Status, error) {
@@ -201,9 +195,10 @@ func (a *run) statusAt(ctx context.Context, uri, name string) (libvirt.Status, e
 func (a *run) migrateFrom(ctx context.Context) error {
 	if a.Source != "" {
 		a.Log = a.Log.WithField("peer", a.Source)
-		if err := a.intend(inward, a.Source, a.guest.UUID); err != nil {
+		if err := a.intend(notes.Inward, a.Source, a.guest.UUID); err != nil {
 			return err
 		}
+		a.step("intended")
 	}
 	runs, err := a.waitRunning(ctx, "migrated here")
 	if err != nil {

@@ -4,13 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/resource/hostproc"
+	"github.com/vmferry/vmferry/resource/notes"
 )
 
 // pollInterval is the pause between two looks at a guest.
@@ -94,9 +94,9 @@ func (a *run) look(ctx context.Context) observation {
 
 // isClaimed tells whether what was found under a guessed name is the guest of another resource, as noted here.
 func (a *run) isClaimed(o observation) bool {
-	entries, _ := Guests(filepath.Join(a.RunDir, guestsDir)) // a note that cannot be read claims nothing
-	return slices.ContainsFunc(entries, func(e Entry) bool {
-		return e.Resource != a.Instance && e.UUID != "" && strings.EqualFold(e.UUID, o.uuid())
+	noted, _ := a.notes.Guests.All() // a note that cannot be read claims nothing
+	return slices.ContainsFunc(noted, func(g notes.Guest) bool {
+		return g.Resource != a.Instance && g.UUID != "" && strings.EqualFold(g.UUID, o.uuid())
 	})
 }
 
@@ -173,12 +173,6 @@ func sightOf(found []hostproc.Process, err error) sight {
 
 // conditions are the sights of what the hypervisor itself calls not alive.
 var conditions = map[hostproc.Condition]sight{hostproc.Halted: halted, hostproc.Ending: ending, hostproc.Broken: broken}
-
-// isNoted tells whether the guest was seen to run here.
-func (a *run) isNoted() bool {
-	_, noted := a.state.age(guestsDir, a.Instance)
-	return noted
-}
 
 // namesake is another guest that libvirt has under the name of ours, nil where there is none or it cannot be asked.
 func (a *run) namesake(ctx context.Context) *libvirt.Status {

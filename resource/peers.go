@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/vmferry/vmferry/resource/notes"
 )
 
 // PeerState is what the cluster manager knows of another node.
@@ -47,11 +49,11 @@ type question struct {
 //
 // One that was fenced runs nothing. One that left in order may run what somebody started there by hand, so it is
 // asked, but need not answer. One that may not run the guest at all is not asked, unless the note names it.
-func questions(own string, r roster, i intent, pending bool) []question {
+func questions(own string, r roster, i notes.Intent, pending bool) []question {
 	var all []question
 	listed := false
 	for _, p := range r.peers {
-		noted := pending && strings.EqualFold(p.Name, i.Peer)
+		noted := pending && i.IsWith(p.Name)
 		listed = listed || noted
 		isIt := func(node string) bool { return strings.EqualFold(node, p.Name) }
 		may := !r.limited || noted || slices.ContainsFunc(r.runnable, isIt)

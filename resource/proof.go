@@ -10,6 +10,7 @@ import (
 	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/migrate/shellword"
+	"github.com/vmferry/vmferry/resource/notes"
 )
 
 // askPause is between two rounds of questions about a guest that is on its way.
@@ -77,7 +78,7 @@ func (p *proof) elsewhere(ctx context.Context) (c course, by heard, settled bool
 // sees to it that it ends, so this start does. It is empty for any other guest.
 func (a *run) fetchesFrom(o observation) string {
 	i, pending, err := a.pending()
-	if o.verdict != incoming || err != nil || !pending || i.Way != inward || !a.mayFetch(i.Peer, i, pending) {
+	if o.verdict != incoming || err != nil || !pending || i.Way != notes.Inward || !a.mayFetch(i.Peer, i, pending) {
 		return ""
 	}
 	return i.Peer
@@ -97,7 +98,7 @@ func (p *proof) sender(ctx context.Context, o observation) (by heard, sends bool
 // called off: the guest is wanted here. In post-copy it cannot be, and the guest is brought back when it has gone.
 func (p *proof) isLeaving(ctx context.Context, o observation) bool {
 	i, pending, err := p.pending()
-	if err != nil || !pending || i.Way != outward {
+	if err != nil || !pending || i.Way != notes.Outward {
 		return false
 	}
 	leaving := o.answer == postCopySource
@@ -115,7 +116,7 @@ func (p *proof) round(ctx context.Context) (course, heard, error) {
 		return giveBack, heard{}, because(Generic, err,
 			"guest %q not started: the note about its last migration cannot be read", p.guest.Name)
 	}
-	since := uptime()
+	since := notes.Uptime()
 	all := questions(p.Node, p.roster(ctx), i, pending)
 	said := make([]heard, len(all))
 	var wait sync.WaitGroup
@@ -182,7 +183,7 @@ func (p *proof) ask(ctx context.Context, q question, since time.Duration) (libvi
 		defer cancel()
 		guests, err = p.residents(soft, to.URI)
 	} else {
-		guests, err = census{p.RunDir, uptime}.ask(ctx, to.URI, since, limit, p.residents)
+		guests, err = census{p.notes, notes.Uptime}.ask(ctx, to.URI, since, limit, p.residents)
 	}
 	if err != nil {
 		return libvirt.Status{}, err
@@ -224,11 +225,11 @@ func (a *run) residents(ctx context.Context, uri string) ([]libvirt.Resident, er
 // never looks where a guest runs. And it is so where a migration between the two nodes is all that took it there: a
 // move that is withdrawn while it is under way has Pacemaker start the guest on its old node, although it runs on the
 // new one by then. A refusal would ban the old node. A guest that somebody started elsewhere is not touched.
-func (a *run) mayFetch(node string, i intent, pending bool) bool {
+func (a *run) mayFetch(node string, i notes.Intent, pending bool) bool {
 	if a.Fetch {
 		return true
 	}
-	begun := pending && strings.EqualFold(i.Peer, node) && time.Since(i.Began).Abs() < interruptedTime
+	begun := pending && i.IsWith(node) && i.IsRecent(time.Now())
 	return a.Params.MayUse(ladder.Live) && (begun || a.hasDeparted(node))
 }
 
@@ -237,7 +238,7 @@ func (a *run) refusal(by heard) error {
 	if by.word == mustTell {
 		return because(Generic, by.err, "guest %q not started: a migration between this node and %s was begun, "+
 			"its end is not known, and %s cannot be asked: make its libvirt answer, or fence the node; if you know that the guest is not there, remove the note: rm %s",
-			a.guest.Name, by.node, by.node, shellword.Word(a.lasting.file(intentsDir, a.Instance)))
+			a.guest.Name, by.node, by.node, shellword.Word(a.notes.Intents.Path(a.Instance)))
 	}
 	return because(Generic, &elsewhere{by.node, by.status, a.guest.Name, a.Instance}, "guest %q not started", a.guest.Name)
 }
@@ -261,12 +262,13 @@ func (a *run) fetch(ctx context.Context, from heard) error {
 	if err != nil {
 		a.Log.WithError(err).Warn("the note about the last migration cannot be read, and is replaced")
 	}
-	if err := a.intend(inward, from.node, from.status.UUID); err != nil {
+	if err := a.intend(notes.Inward, from.node, from.status.UUID); err != nil {
 		return err
 	}
+	a.step("intended")
 	m := a.Params.Move(a.guest.Name, from.status.UUID, own)
 	m.SourceURI, m.Fetch, m.Relay = source.URI, true, false
-	m.Adopt = pending && before.Way == inward && before.Peer == from.node // begun by a start that was killed
+	m.Adopt = pending && before.Way == notes.Inward && before.Peer == from.node // begun by a start that was killed
 	soft, cancel := a.at(ctx, a.budget.migrate)
 	defer cancel()
 	a.Log.WithField("peer", from.node).Info("the guest runs there already: moving it here")

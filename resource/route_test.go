@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/resource/notes"
 )
 
 // Each part of a move reaches the engine's request, but for what the caller does itself.
@@ -83,7 +84,7 @@ func TestPeerIsAskedAtItsAddress(t *testing.T) {
 	w := newWorld(t, "start")
 	p := &w.agent.Params
 	p.NodeIPAttribute, p.Transport = "ip", "tcp"
-	pendingTo(outward, "node2")(w)
+	pendingTo(notes.Outward, "node2")(w)
 	manager(Peer{Name: "node2", State: PeerUp})(w)
 	lookups := 0
 	w.program = func(_ context.Context, line string) (string, error) {

@@ -108,7 +108,7 @@ func (a *run) begin(ctx context.Context, o observation, c course, by heard) (how
 // onlyStart waits until no other start of this resource is under way: Heartbeat begins
 // several at once when it takes a group over. The second finds the guest running.
 func (a *run) onlyStart(ctx context.Context) (*migrate.Slot, error) {
-	slot, err := migrate.Slots{Dir: strings.TrimSuffix(a.state.file(startsDir, a.Instance), ".json")}.Acquire(ctx, func() {
+	slot, err := a.notes.StartLock(a.Instance).Acquire(ctx, func() {
 		a.Log.Info("waiting for another start of this resource")
 	})
 	if err != nil {

@@ -9,6 +9,7 @@ import (
 	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/resource/hostproc"
+	"github.com/vmferry/vmferry/resource/notes"
 )
 
 const (
@@ -68,7 +69,7 @@ func (a *run) stop(ctx context.Context) error {
 // the guest to where nobody asked for it any more, while this stop waits for its end here.
 func (a *run) callOff(ctx context.Context) {
 	i, pending, err := a.pending()
-	if err != nil || !pending || i.Way != outward {
+	if err != nil || !pending || i.Way != notes.Outward {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, a.budget.call)

@@ -12,57 +12,20 @@ import (
 	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/resource/notes"
 )
 
-// strandedDir is a folder of the state directory that outlives a boot.
-const strandedDir = "stranded"
-
 const (
-	// strandedTime is for how long a failed migration explains a stop. The cluster manager asks for that
-	// stop as soon as its other work is done; much later it is the operator's wish.
-	strandedTime = 15 * time.Minute
-	// interruptedTime is the same for one whose agent was killed, counted from its begin: it may have
-	// gone on for long.
-	interruptedTime = time.Hour
 	// leavingTime bounds the question whether the cluster manager empties this node.
 	leavingTime = 5 * time.Second
 	// clearTime is how long the target of a migration that was called off may take to clear its part away.
 	clearTime = 3 * time.Second
 )
 
-// stranded is the note that a migrate_to of the guest has failed here: the next stop is a rung of its ladder,
-// and not the wish of an operator to have the guest down.
-type stranded struct {
-	Guest string    `json:"guest"`
-	Peer  string    `json:"peer,omitempty"`
-	Why   string    `json:"why"`
-	Check string    `json:"check,omitempty"` // of the pre-flight, that refused it
-	At    time.Time `json:"at"`
-}
-
-// strand writes the note. Without it the guest is shut down.
-func (a *run) strand(why error) {
-	note := stranded{Guest: a.guest.Name, Peer: a.Target, Why: why.Error(), At: time.Now()}
-	var refusal *migrate.Refusal
-	if errors.As(why, &refusal) {
-		note.Check = refusal.Check
-	}
-	if err := a.tidy(func() error { return a.lasting.save(strandedDir, a.Instance, note) }); err != nil {
-		a.Log.WithError(err).Warn("a stop that follows will not know that the guest could not be moved: make the state directory writable")
-	}
-}
-
-// unstrand removes the note: the guest has left this node, or was started on it.
-func (a *run) unstrand() {
-	if err := a.tidy(func() error { return a.lasting.remove(strandedDir, a.Instance) }); err != nil {
-		a.Log.WithError(err).Warn("the note about a failed migration stays: a stop soon may save the guest")
-	}
-}
-
 // evacuation is why a stop takes the guest off its node: because it could not be moved, or was not meant to be. Where
 // nothing is noted of a migration that failed, only the cluster manager knows, and is asked while the guest ends.
 type evacuation struct {
-	why    stranded
+	why    notes.Failure
 	leaves func() bool // waits for the manager's answer, no longer than leavingTime
 }
 
@@ -85,7 +48,7 @@ func (a *run) evacuates(ctx context.Context) evacuation {
 		answer <- err == nil && leaving
 	}()
 	return evacuation{
-		why: stranded{Why: "the cluster manager empties the node, and has requested no migration of the guest"},
+		why: notes.Failure{Why: "the cluster manager empties the node, and has requested no migration of the guest"},
 		leaves: sync.OnceValue(func() bool {
 			defer cancel()
 			select {
@@ -101,19 +64,6 @@ func (a *run) evacuates(ctx context.Context) evacuation {
 			}
 		}),
 	}
-}
-
-// failedMove tells of a migration that has failed, or was cut short, not long ago.
-func (a *run) failedMove() (why stranded, is bool) {
-	i, pending, err := a.pending()
-	if err == nil && pending && i.Way == outward && time.Since(i.Began).Abs() < interruptedTime {
-		return stranded{Peer: i.Peer, Why: "its migration was interrupted"}, true
-	}
-	err = a.lasting.load(strandedDir, a.Instance, &why)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		a.Log.WithError(err).Warn("the note about a failed migration cannot be read")
-	}
-	return why, err == nil && why.Guest == a.guest.Name && time.Since(why.At).Abs() < strandedTime
 }
 
 // maySave tells whether the guest's ladder has the rung and a place for it.

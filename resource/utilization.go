@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"os"
 	"slices"
 	"strconv"
 	"sync"
@@ -12,6 +11,7 @@ import (
 
 	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/migrate/shellword"
+	"github.com/vmferry/vmferry/resource/notes"
 )
 
 // Utilization is what a monitor does about one utilization attribute of the resource.
@@ -38,21 +38,11 @@ func (r *reader) utilization() []Utilization {
 const (
 	// utilizationTime bounds what a monitor spends on it.
 	utilizationTime = 5 * time.Second
-	// utilizationRetry is how long Pacemaker is left alone after it did not take a value.
-	utilizationRetry = 5 * time.Minute
 	// utilizationAge is how long a guest has been here before Pacemaker is told: the first time belongs to the guest's
 	// services. And each value is a change of Pacemaker's configuration, for which it plans anew, best not while
 	// it is still starting what a crashed node left.
 	utilizationAge = 30 * time.Second
-	utilizationDir = "utilization"
 )
-
-// utilizationNote is what Pacemaker was told about this guest since it came here.
-type utilizationNote struct {
-	Told   map[string]string `json:"told"`   // by attribute; empty for one that was removed
-	Denied map[string]string `json:"denied"` // values that would not fit on this node, and are not set
-	Failed time.Time         `json:"failed"` // when Pacemaker last did not take a value, or there was no room for one
-}
 
 // utilize tells Pacemaker how large the guest is, when that has changed. It never fails a monitor.
 func (a *run) utilize(ctx context.Context, o observation) {
@@ -74,30 +64,32 @@ func (a *run) utilize(ctx context.Context, o observation) {
 	if err != nil || denied {
 		note.Failed = time.Now()
 	}
-	if err := a.state.save(utilizationDir, a.Instance, note); err != nil {
+	if err := a.notes.Utilization.Save(a.Instance, note); err != nil {
 		a.Log.WithError(err).Warn("the utilization attributes will be set again by the next monitor")
 	}
 }
 
 // utilizationDue tells whether Pacemaker should be told something, and what it was told. A guest whose
 // size libvirt does not tell is left to the next monitor.
-func (a *run) utilizationDue(ctx context.Context, o observation) (note utilizationNote, want map[string]string, due bool) {
+func (a *run) utilizationDue(ctx context.Context, o observation) (note notes.Utilization, want map[string]string, due bool) {
 	if !a.Pacemaker || len(a.Params.Utilization) == 0 || o.libErr != nil || a.isYoung(utilizationAge) {
 		return note, nil, false
 	}
-	if err := a.state.load(utilizationDir, a.Instance, &note); err != nil || note.Told == nil {
-		note = utilizationNote{Told: make(map[string]string)}
+	note, err := a.notes.Utilization.Load(a.Instance)
+	if err != nil {
+		note = notes.Utilization{Told: make(map[string]string)}
 	}
-	if since := time.Since(note.Failed); since >= 0 && since < utilizationRetry {
+	if !note.MayRetry(time.Now()) {
 		return note, nil, false
 	}
-	want, err := a.utilizationOf(ctx)
-	return note, want, err == nil && note.behind(want)
+	want, err = a.utilizationOf(ctx)
+	return note, want, err == nil && lags(note, want)
 }
 
-func (n utilizationNote) behind(want map[string]string) bool {
+// lags tells whether Pacemaker was not told all of these values.
+func lags(note notes.Utilization, want map[string]string) bool {
 	for name, value := range want {
-		if told, ok := n.Told[name]; !ok || told != value {
+		if !note.IsSet(name, value) {
 			return true
 		}
 	}
@@ -141,12 +133,12 @@ func (u Utilization) of(i libvirt.Info, xm bool) string {
 }
 
 // tell brings Pacemaker up to date, and the note with it; denied tells that a value was not set for lack of room.
-func (a *run) tell(ctx context.Context, note *utilizationNote, want map[string]string) (denied bool, err error) {
+func (a *run) tell(ctx context.Context, note *notes.Utilization, want map[string]string) (denied bool, err error) {
 	// Once for all of them: the scheduler takes seconds where it has hundreds of guests to place.
 	ask := sync.OnceValues(func() (capacity, error) { return a.capacity(ctx) })
 	for _, name := range slices.Sorted(maps.Keys(want)) {
 		value := want[name]
-		if told, ok := note.Told[name]; ok && told == value {
+		if note.IsSet(name, value) {
 			continue
 		}
 		// Pacemaker may know it from before, and a change of its configuration is not for nothing.
@@ -190,7 +182,7 @@ func (a *run) setUtilization(ctx context.Context, args ...string) error {
 
 // hasRoom tells whether the guest stays here when the attribute gets the value. Pacemaker would else stop a guest that
 // runs well, for a value that nobody but this agent has asked for.
-func (a *run) hasRoom(ask func() (capacity, error), note *utilizationNote, name, value string) (bool, error) {
+func (a *run) hasRoom(ask func() (capacity, error), note *notes.Utilization, name, value string) (bool, error) {
 	amount, err := strconv.ParseInt(value, 10, 64)
 	if err != nil {
 		return false, err
@@ -272,9 +264,4 @@ func (a *run) utilizationNow(ctx context.Context, name string) string {
 		return ""
 	}
 	return value
-}
-
-// forgetUtilization is for a guest that has left: where it comes to next, Pacemaker is told anew.
-func (a *run) forgetUtilization() {
-	_ = os.Remove(a.state.file(utilizationDir, a.Instance)) // most have none
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/resource/hostproc"
+	"github.com/vmferry/vmferry/resource/notes"
 )
 
 // xenWorld is a node with Xen, whose witness can do more than QEMU's.
@@ -225,8 +226,8 @@ func stopWithMigration(t *testing.T, sees func(*xenWorld) Witness, calls []strin
 		w.boot()
 		w.sees(hostproc.Alive)
 		w.agent.Witness = sees(w)
-		i := intent{Way: outward, Guest: "vm1", UUID: guestUUID, Peer: "node2", Began: time.Now()}
-		if err := stateDir(w.agent.StateDir).save(intentsDir, "res1", i); err != nil {
+		i := notes.Intent{Way: notes.Outward, Guest: "vm1", UUID: guestUUID, Peer: "node2", Began: time.Now()}
+		if err := w.notes().Intents.Save("res1", i); err != nil {
 			t.Fatal(err)
 		}
 		err, _ := w.run("stop")

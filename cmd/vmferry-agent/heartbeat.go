@@ -14,6 +14,7 @@ import (
 	"github.com/vmferry/vmferry/hbplugin/logind"
 	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/resource"
+	"github.com/vmferry/vmferry/resource/notes"
 	"github.com/vmferry/vmferry/resource/ocf"
 	"github.com/vmferry/vmferry/resource/ocflog"
 )
@@ -93,7 +94,7 @@ func runForHeartbeat(ctx context.Context, args, environ []string, stdout, stderr
 			return ocflog.New(ocflog.Call{Environ: environ, Instance: instance, PID: os.Getpid()}, stderr)
 		},
 		stdout: stdout, stderr: stderr,
-		runDir: ocf.Variable(environ, "VMFERRY_RUN_DIR", resource.DefaultRunDir),
+		runDir: ocf.Variable(environ, "VMFERRY_RUN_DIR", notes.DefaultRunDir),
 	}
 	return f.run(ctx, args, environ)
 }

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/vmferry/vmferry/resource"
+	"github.com/vmferry/vmferry/resource/notes"
 )
 
 // claim is a guest that a cluster manager is configured to run, here or elsewhere.
@@ -26,7 +27,7 @@ type claim struct {
 
 // claims are those of all managers that run here. An error means that some may
 // be missing.
-func (c *call) claims(ctx context.Context, managers []managed, notes []resource.Entry) ([]claim, error) {
+func (c *call) claims(ctx context.Context, managers []managed, noted []notes.Guest) ([]claim, error) {
 	var all []claim
 	var errs []error
 	for _, m := range managers {
@@ -37,7 +38,7 @@ func (c *call) claims(ctx context.Context, managers []managed, notes []resource.
 		all = append(all, found...)
 	}
 	for i := range all {
-		c.identify(&all[i], notes)
+		c.identify(&all[i], noted)
 	}
 	return all, errors.Join(errs...)
 }
@@ -58,10 +59,10 @@ func claimsOf(ctx context.Context, m managed) ([]claim, error) {
 
 // identify finds out which guest a claim is about: from the agent's note, else from
 // the guest's file.
-func (c *call) identify(cl *claim, notes []resource.Entry) {
-	i := slices.IndexFunc(notes, func(e resource.Entry) bool { return e.Resource == cl.resource })
+func (c *call) identify(cl *claim, noted []notes.Guest) {
+	i := slices.IndexFunc(noted, func(e notes.Guest) bool { return e.Resource == cl.resource })
 	if i >= 0 {
-		cl.guest = notes[i].Guest
+		cl.guest = noted[i].Guest
 		return
 	}
 	file := cl.env.Params.File()

@@ -11,7 +11,7 @@ import (
 	"github.com/BurntSushi/toml"
 
 	"github.com/vmferry/vmferry/migrate/shellword"
-	"github.com/vmferry/vmferry/resource"
+	"github.com/vmferry/vmferry/resource/notes"
 )
 
 const defaultConfig = "/etc/vmferry/vmferryd.toml"
@@ -39,7 +39,7 @@ type Config struct {
 func loadConfig(path string) (Config, error) {
 	c := Config{
 		Manager: managerAuto, Agents: []string{"ocf:vmferry:Domain", "ocf:heartbeat:VirtualDomain"},
-		GuestsDir: resource.DefaultGuestsDir, StateDir: resource.DefaultRunDir,
+		GuestsDir: notes.DefaultGuestsDir, StateDir: notes.DefaultRunDir,
 	}
 	file := struct {
 		Window    *string   `toml:"window"`

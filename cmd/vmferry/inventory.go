@@ -13,6 +13,7 @@ import (
 	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/resource"
 	"github.com/vmferry/vmferry/resource/hostproc"
+	"github.com/vmferry/vmferry/resource/notes"
 )
 
 // guest is one that is on this node by anybody's word.
@@ -45,16 +46,16 @@ type inventory struct {
 // survey asks everybody. It never fails: who gave no answer is in problems.
 func (c *call) survey(ctx context.Context) *inventory {
 	inv := &inventory{managers: c.managers(ctx), deaf: map[string]error{}}
-	notes, err := resource.Guests(c.path(c.config.GuestsDir))
+	noted, err := notes.GuestsIn(c.path(c.config.GuestsDir)).All()
 	inv.note(err)
 	for _, m := range inv.managers {
 		inv.note(m.err)
 	}
 	inv.node, err = c.nodeName(ctx, inv.managers)
 	inv.note(err)
-	inv.claims, inv.unsure = c.claims(ctx, inv.managers, notes)
+	inv.claims, inv.unsure = c.claims(ctx, inv.managers, noted)
 	inv.note(inv.unsure)
-	inv.takeNotes(notes)
+	inv.takeNotes(noted)
 	inv.takeViews()
 	inv.uris = c.hypervisors(inv)
 	inv.askLibvirts(ctx, c)
@@ -85,8 +86,8 @@ func (inv *inventory) of(name string) *guest {
 	return g
 }
 
-func (inv *inventory) takeNotes(notes []resource.Entry) {
-	for _, e := range notes {
+func (inv *inventory) takeNotes(noted []notes.Guest) {
+	for _, e := range noted {
 		g := inv.of(e.Guest)
 		g.UUID, g.URI, g.Noted = e.UUID, e.URI, true
 	}

@@ -15,11 +15,11 @@ import (
 	"github.com/vmferry/vmferry/hbplugin/pacemaker"
 	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/libvirt/client"
-	"github.com/vmferry/vmferry/resource"
 	"github.com/vmferry/vmferry/resource/agentd/admission"
 	"github.com/vmferry/vmferry/resource/agentd/wire"
 	"github.com/vmferry/vmferry/resource/hostproc"
 	"github.com/vmferry/vmferry/resource/hostproc/local"
+	"github.com/vmferry/vmferry/resource/notes"
 )
 
 // What one question to the machine may take: an answer that takes longer is a
@@ -59,8 +59,8 @@ type machine struct {
 
 func newMachine() *machine {
 	return &machine{
-		stateDir:  environ("VMFERRY_STATE_DIR", resource.DefaultStateDir),
-		queue:     admission.Queue(filepath.Join(resource.DefaultRunDir, wire.Socket), admission.Request{}),
+		stateDir:  environ("VMFERRY_STATE_DIR", notes.DefaultStateDir),
+		queue:     admission.Queue(filepath.Join(notes.DefaultRunDir, wire.Socket), admission.Request{}),
 		run:       pacemaker.Exec,
 		open:      client.Opener(func(c *client.Conn) host { return c }),
 		processes: local.List,

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/BurntSushi/toml"
+
+	"github.com/vmferry/vmferry/resource/notes"
 )
 
 // defaultConfig is where the configuration is looked for.
@@ -84,8 +86,8 @@ func newConfig() Config {
 		Forecast:  5 * time.Minute,
 		Manager:   managerAuto,
 		Agents:    []string{"ocf:vmferry:Domain", "ocf:heartbeat:VirtualDomain"},
-		GuestsDir: "/run/vmferry/guests",
-		StateDir:  "/run/vmferry",
+		GuestsDir: notes.DefaultGuestsDir,
+		StateDir:  notes.DefaultRunDir,
 	}
 }
 

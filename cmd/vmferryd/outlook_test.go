@@ -17,6 +17,7 @@ import (
 	"github.com/vmferry/vmferry/hbplugin"
 	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/resource"
+	"github.com/vmferry/vmferry/resource/notes"
 )
 
 // oracle is a cluster manager that tells beforehand. The target is not asked, as no verdict names a node.
@@ -80,7 +81,7 @@ func tellerOf(managers ...hbplugin.Manager) *teller {
 	all := func() []hbplugin.Manager { return managers }
 	return &teller{
 		managers: all,
-		notes:    func() ([]resource.Entry, error) { return nil, nil },
+		notes:    func() ([]notes.Guest, error) { return nil, nil },
 		here:     func(context.Context) ([]string, error) { return nil, nil },
 		records:  func() ([]migrate.Record, error) { return nil, nil },
 		open:     func(context.Context, string) (migrate.Host, error) { return nil, errors.New("no libvirt") },

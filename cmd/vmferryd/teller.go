@@ -23,6 +23,7 @@ import (
 	"github.com/vmferry/vmferry/migrate/shellword"
 	"github.com/vmferry/vmferry/resource"
 	"github.com/vmferry/vmferry/resource/hostproc/local"
+	"github.com/vmferry/vmferry/resource/notes"
 )
 
 // tellMargin is what a forecast keeps of the time that a shutdown gives it, so that the last answer serves where no new
@@ -33,7 +34,7 @@ const tellMargin = 500 * time.Millisecond
 // methods may be called from several goroutines at once.
 type teller struct {
 	managers func() []hbplugin.Manager // new ones for each call: each serves one goroutine
-	notes    func() ([]resource.Entry, error)
+	notes    func() ([]notes.Guest, error)
 	here     func(ctx context.Context) ([]string, error) // the resources whose guests have a process here
 	records  func() ([]migrate.Record, error)
 	open     func(ctx context.Context, uri string) (migrate.Host, error)
@@ -44,7 +45,7 @@ type teller struct {
 	mu    sync.Mutex
 	stop  context.CancelCauseFunc // ends the questions to the targets; nil where none are asked
 	last  answer
-	known map[string]resource.Entry // the last note of each resource, which goes when the guest leaves
+	known map[string]notes.Guest // the last note of each resource, which goes when the guest leaves
 }
 
 // answer is what was said last.
@@ -60,10 +61,10 @@ const hangingMost = 16
 func newTeller(c Config) *teller {
 	return &teller{
 		managers: func() []hbplugin.Manager { return newManagers(c) },
-		notes:    func() ([]resource.Entry, error) { return resource.Guests(c.GuestsDir) },
+		notes:    func() ([]notes.Guest, error) { return notes.GuestsIn(c.GuestsDir).All() },
 		here:     witnesses{dir: c.GuestsDir, list: local.List}.Here,
 		records: func() ([]migrate.Record, error) {
-			return migrate.ReadRecords(filepath.Join(resource.DefaultStateDir, migrate.RecordsFile))
+			return migrate.ReadRecords(filepath.Join(notes.DefaultStateDir, migrate.RecordsFile))
 		},
 		open: client.Sparing(hangingMost, client.Opener(func(c *client.Conn) migrate.Host { return c })),
 		run:  resource.Execute(os.Environ()),
@@ -184,17 +185,17 @@ func forecaster(m hbplugin.Manager) (verdict.Manager, error) {
 }
 
 // note reads the agent's notes, and remembers them.
-func (t *teller) note() ([]resource.Entry, error) {
-	notes, err := t.notes()
+func (t *teller) note() ([]notes.Guest, error) {
+	noted, err := t.notes()
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.known == nil {
-		t.known = map[string]resource.Entry{}
+		t.known = map[string]notes.Guest{}
 	}
-	for _, n := range notes {
+	for _, n := range noted {
 		t.known[n.Resource] = n
 	}
-	return notes, err
+	return noted, err
 }
 
 // foretell is for a shutdown: the managers are asked again, which takes them a fraction of a second, and the targets'
@@ -309,7 +310,7 @@ func (t *teller) trace(ctx context.Context, guests []string, since time.Time) ma
 }
 
 // recordsOf are the records of a guest that ended since then. Without a note of it, the guest has the resource's name.
-func recordsOf(name string, note resource.Entry, records []migrate.Record, since time.Time) (out []migrate.Record) {
+func recordsOf(name string, note notes.Guest, records []migrate.Record, since time.Time) (out []migrate.Record) {
 	guest := cmp.Or(note.Guest, name)
 	for _, r := range records {
 		same := r.Guest == guest

@@ -1,4 +1,4 @@
-package resource
+package notes
 
 import (
 	"context"
@@ -63,4 +63,41 @@ func TestPresentCannotTell(t *testing.T) {
 	if !errors.Is(err, blind) {
 		t.Errorf("got %v", err)
 	}
+}
+
+func TestGuestsToleratesGarbage(t *testing.T) {
+	dir := t.TempDir()
+	for name, text := range map[string]string{
+		"b.json": `{"guest":"b","uuid":"","resource":"rb","uri":"qemu:///system"}`,
+		"a.json": `{"guest":"a","resource":"ra","unknown":1}`,
+		"c.json": "", "d.json": "{", "e.json": `{"guest":"e"}`, "f.json": "[]", "g.json": "\x00\xff", ".tmp-1": `{"guest":"t","resource":"t"}`, "note.txt": "x",
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Mkdir(filepath.Join(dir, "h.json"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	got, err := GuestsIn(dir).All()
+	want := []Guest{{Guest: "a", Resource: "ra"}, {Guest: "b", Resource: "rb", URI: "qemu:///system"}}
+	if err != nil || !slices.Equal(got, want) {
+		t.Errorf("guests %+v, %v, want %+v", got, err, want)
+	}
+	if none, err := GuestsIn(filepath.Join(dir, "none")).All(); err != nil || none != nil {
+		t.Errorf("no directory: %v, %v", none, err)
+	}
+	if _, err := GuestsIn(filepath.Join(dir, "b.json")).All(); err == nil {
+		t.Error("a file in place of the directory is no error")
+	}
+}
+
+func FuzzDecodeGuest(f *testing.F) {
+	f.Add([]byte(`{"guest":"b","uuid":"","resource":"rb","uri":"qemu:///system"}`))
+	f.Add([]byte(`{"guest":1}`))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		if g, err := decode[Guest](raw); err == nil && (g.Guest == "" || g.Resource == "") {
+			t.Errorf("decode(%q) = %+v", raw, g)
+		}
+	})
 }

@@ -1,0 +1,34 @@
+package notes
+
+import (
+	"slices"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/vmferry/vmferry/resource/hostproc"
+)
+
+// Announced is announced/ID.json: vmferryd, which writes it, began to announce the guest by itself. The action that brought
+// the guest here reads it, and need not announce it again. Nobody removes it: it counts for what ran by then.
+type Announced struct {
+	At time.Duration `json:"since_boot"` // [Uptime]
+}
+
+func (a Announced) isWhole() bool { return true }
+
+// Covers tells whether these processes of a guest had started before the announcement.
+func (a Announced) Covers(processes []hostproc.Process) bool {
+	return len(processes) > 0 && !slices.ContainsFunc(processes, func(p hostproc.Process) bool {
+		return p.StartTime == 0 || a.At < p.Began()
+	})
+}
+
+// Uptime is the time since the boot, that in which the machine slept included.
+func Uptime() time.Duration {
+	var t unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &t); err != nil {
+		return 0 // no kernel of this century: then nothing is shared
+	}
+	return time.Duration(t.Nano())
+}

@@ -1,0 +1,28 @@
+// Package notes is the durable state of the resource agent: small JSON files in two directories of a node, one file for
+// each resource. [Store] has all of them; each kind has a Go file here, with its type and its rules, which are pure.
+//
+// Below /run/vmferry, which ends with the boot:
+//
+//	folder        kind           says                                        written by          read by              removed by
+//	resources/    Identity       which guest a resource was last seen to be  each action         each action          nobody
+//	guests/       Guest          the guest runs here                         start, monitor, …   agent, vmferryd      stop, migrate_to
+//	expected/     Expected       the guest may come here: announce it then   monitor, start, …   vmferryd             nobody
+//	announced/    Announced      vmferryd announced the guest                vmferryd            start, migrate_from  nobody
+//	departures/   Departure      the guest moved from here to a peer         migrate_to          start, migrate_to    start, migrate_from
+//	utilization/  Utilization    what Pacemaker knows of the guest's size    monitor             monitor              stop, migrate_to
+//	peers/        PeerGuests     what a peer's libvirt last answered         start               start                nobody
+//
+// Below /var/lib/vmferry, which outlives it:
+//
+//	intents/      Intent         a migration has begun; its end is unknown   migrate_to, …_from  start, stop          who finds the guest
+//	stranded/     Failure        a migration of the guest has failed         migrate_to          stop                 start, stop, migrate_to
+//
+// Locks are files too, see [Store.StartLock], [Store.PeerLock] and [Store.UtilizationLock].
+//
+// A note is a hint and no proof: what it says was true when it was written. Files are written to a temporary name, synced
+// and renamed, so that a reader sees the old note or the new one. What other users put in the folders is no note.
+//
+// Other packages keep files in the same directories: migrate its records, its measurements of links and guests and its
+// slots, migrate/disks the locks of disk images, hbplugin/shutdown whose standby it is, and resource/agentd its socket.
+// The files of a saved guest are beside its disks, see resource/savedstate.
+package notes
