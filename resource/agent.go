@@ -129,14 +129,13 @@ type run struct {
 	conn   Hypervisor
 	routes *route.Table
 
-	rungs   []migrate.RungTime // what a stop has tried
-	refused bool               // libvirt itself said that it could not save the guest
-	saving  bool               // libvirt was asked to save the guest, and this was not seen to end
+	rungs []migrate.RungTime // what a stop has tried
 
 	disputed time.Time // since when libvirt has called a guest here of which there is no process
 
 	notes       notes.Store
 	*guestNotes // set once the guest is known
+	saver       *saver
 }
 
 // configState is what came of reading the config file.
@@ -189,7 +188,7 @@ func (a Agent) Run(ctx context.Context, action string) error {
 	if a.Node != "" {
 		r.Log = r.Log.WithField("node", a.Node)
 	}
-	r.guestNotes = r.newGuestNotes()
+	r.guestNotes, r.saver = r.newGuestNotes(), r.newSaver()
 	r.routes = r.newRoutes()
 	r.expect()
 	r.step("begin")

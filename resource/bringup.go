@@ -24,12 +24,12 @@ func (a *run) bringUp(ctx context.Context, conn Hypervisor, o observation) error
 	if err := a.checkMemory(ctx, conn, text); err != nil {
 		return err
 	}
-	state, err := a.takeSaved(ctx, text)
+	state, err := a.saver.claim(ctx, text)
 	if err != nil {
 		return err
 	}
 	if state != nil {
-		return a.restore(ctx, conn, state)
+		return a.saver.restore(ctx, conn, state)
 	}
 	if err := a.makeOverlay(ctx, namesIn(text).disks); err != nil {
 		return err

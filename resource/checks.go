@@ -61,7 +61,7 @@ func (a *run) tend(ctx context.Context, o observation, noted bool) error {
 	if a.Command == nil {
 		return a.leave(ctx, o, noted)
 	}
-	a.dropSaved(ctx, o)
+	a.saver.remove(ctx, o)
 	a.saveConfig(ctx, o)
 	err := a.checkServices(ctx, o)
 	a.utilize(ctx, o)
@@ -94,7 +94,7 @@ func (c Checks) any() bool { return len(c.TCP) > 0 || len(c.UDP) > 0 || c.Agent 
 // settleIn ends a start and a migrate_from. As in VirtualDomain, they wait for the
 // monitor scripts.
 func (a *run) settleIn(ctx context.Context) error {
-	a.dropSaved(ctx, observation{})
+	a.saver.remove(ctx, observation{})
 	if a.Params.SaveConfig && a.action == "migrate_from" {
 		a.saveConfig(ctx, observation{})
 	}

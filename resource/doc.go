@@ -34,6 +34,6 @@
 // # The ladder
 //
 // A guest that cannot be moved live is saved to shared storage, shut down or destroyed by the stop with
-// which the cluster manager follows a migrate_to that failed (ladder.go, stranded.go). What is
-// saved is restored by a start, on whichever node, exactly once (saved.go).
+// which the cluster manager follows a migrate_to that failed (ladder.go, evacuation.go). What is
+// saved is restored by a start, on whichever node, exactly once (saved.go, package savedstate).
 package resource

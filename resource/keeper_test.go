@@ -265,7 +265,7 @@ func TestSnapshotStart(t *testing.T) {
 				}
 			}
 			w.restore = func(_ context.Context, path, _ string) error {
-				if path != filepath.Join(w.dir, saveFile+restoring) {
+				if path != filepath.Join(w.dir, saveFile+".restoring") {
 					t.Errorf("restored from %s", path)
 				}
 				if c.restores == nil {

@@ -48,8 +48,8 @@ func TestLadder(t *testing.T) {
 	}
 }
 
-// saver is a node whose guest may be saved to w.dir, and on which that works.
-func saver(t *testing.T, action string) *world {
+// savingWorld is a node whose guest may be saved to w.dir, and on which that works.
+func savingWorld(t *testing.T, action string) *world {
 	w := newWorld(t, action)
 	w.agent.Params.Ladder = []ladder.Rung{ladder.Live, ladder.Save, ladder.Shutdown, ladder.Destroy}
 	w.agent.Params.SaveDir = w.dir
@@ -163,7 +163,7 @@ func TestWhichStopSaves(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				w := saver(t, "stop")
+				w := savingWorld(t, "stop")
 				w.boot()
 				w.abort = func(context.Context) error { return nil }
 				var records []migrate.Record
@@ -263,7 +263,7 @@ func TestStrandedNote(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				w := saver(t, c.action)
+				w := savingWorld(t, c.action)
 				for _, f := range c.build {
 					f(w)
 				}
@@ -295,4 +295,31 @@ func TestTimely(t *testing.T) {
 			t.Errorf("%v, want the error of what was done", err)
 		}
 	})
+}
+
+// Whether a stop saves the guest, before anybody is asked.
+func TestDecideSave(t *testing.T) {
+	usual := Params{SaveDir: "/saves", Ladder: []ladder.Rung{ladder.Live, ladder.Save}}
+	with := func(change func(*Params)) Params { p := usual; change(&p); return p }
+	for _, c := range []struct {
+		name   string
+		p      Params
+		check  string // of the pre-flight, that refused the migration
+		want   saveWhen
+		reason string
+	}{
+		{"a place and the rung", usual, "", saveOnLeaving, ""},
+		{"no place", with(func(p *Params) { p.SaveDir = "" }), "", saveNever, ""},
+		{"not on the ladder", with(func(p *Params) { p.Ladder = []ladder.Rung{ladder.Live} }), "", saveNever, ""},
+		{"snapshot", with(func(p *Params) { p.Snapshot, p.Ladder = "/s", nil }), "", saveAlways, ""},
+		{"force_stop", with(func(p *Params) { p.Snapshot, p.ForceStop = "/s", true }), "", saveNever, ""},
+		{"the target has another CPU", usual, migrate.CheckCPU, saveNever, "node2 could not restore it: no avx"},
+		{"the target has another CPU, with snapshot", with(func(p *Params) { p.Snapshot = "/s" }), migrate.CheckCPU, saveAlways, ""},
+		{"the target has no room", usual, migrate.CheckMemory, saveOnLeaving, ""},
+	} {
+		when, reason := decideSave(c.p, notes.Failure{Peer: "node2", Check: c.check, Why: "no avx"})
+		if when != c.want || reason != c.reason {
+			t.Errorf("%s: %v, %q", c.name, when, reason)
+		}
+	}
 }

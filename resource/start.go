@@ -27,7 +27,7 @@ func (a *run) start(ctx context.Context) error {
 	case o.verdict == running:
 		a.Log.Infof("already running: %s", o)
 		a.keep(o)
-		a.dropSaved(ctx, o)
+		a.saver.remove(ctx, o)
 		a.arrived(ctx)
 		return nil
 	case c == bringIt:

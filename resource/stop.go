@@ -40,13 +40,13 @@ func (a *run) stop(ctx context.Context) error {
 		return fail(Generic, "cannot tell whether this resource's guest runs here, as config file %q is gone and never was seen: restore it; %s", a.Params.File(), o)
 	}
 	a.callOff(ctx)
-	a.dropSaved(ctx, o)
+	a.saver.remove(ctx, o)
 	a.beforeStop(ctx, o)
 	why := a.evacuates(ctx)
 	saves := a.saves(ctx, why)
 	orphan := a.isArrival(o) // of which libvirt could end nothing before its source does
 	for _, s := range []stopStep{
-		{"save", ladder.Save, a.budget.save, (*run).save},
+		{"save", ladder.Save, a.budget.save, func(a *run, ctx context.Context) error { return a.saver.save(ctx) }},
 		{"shutdown", ladder.Shutdown, a.budget.graceful, (*run).shutdown},
 		{"destroy", ladder.Destroy, a.budget.destroy, (*run).destroy},
 		{"kill", ladder.Destroy, a.budget.end, (*run).kill},
@@ -159,9 +159,9 @@ func (a *run) shutdown(ctx context.Context) error {
 			return a.shutdownAlone(ctx, o)
 		case o.libErr != nil:
 		case o.sight == ending: // it does already, and then goes, or is back
-		case o.answer == beingSaved && a.saving: // its libvirtd was away when the saving was given up
-			a.saving = false
-			a.takeBack(ctx)
+		case o.answer == beingSaved && a.saver.saving: // its libvirtd was away when the saving was given up
+			a.saver.saving = false
+			a.saver.abort(ctx)
 			continue
 		case o.answer == postCopySource: // it leaves by itself, and would be lost without what is here
 		case !o.executing() && o.answer != "no state/unknown":

@@ -54,7 +54,7 @@ func (a *run) warnOfSaves(ctx context.Context) {
 	defer cancel()
 	place, err := timelyValue(ctx, a.survey)
 	if err == nil {
-		err = place.isExposed()
+		err = place.Exposed()
 	}
 	if err != nil {
 		a.Log.WithError(err).Warnf("the guest is not saved to %q", a.Params.savesTo())

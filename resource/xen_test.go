@@ -280,7 +280,7 @@ func TestSaveOfXen(t *testing.T) {
 				w.sees(hostproc.Alive)
 				w.agent.Params.Snapshot = w.dir
 				w.save = func(_ context.Context, path string) error {
-					if !strings.HasSuffix(path, saving) {
+					if !strings.HasSuffix(path, ".saving") {
 						t.Errorf("saved to %q", path)
 					}
 					if err := os.WriteFile(path, []byte(savedXen(xenXML)), 0o600); err != nil {

@@ -1,0 +1,145 @@
+package resource
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"github.com/vmferry/vmferry/migrate"
+	"github.com/vmferry/vmferry/migrate/ladder"
+	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/resource/notes"
+)
+
+const (
+	// leavingTime bounds the question whether the cluster manager empties this node.
+	leavingTime = 5 * time.Second
+	// clearTime is how long the target of a migration that was called off may take to clear its part away.
+	clearTime = 3 * time.Second
+)
+
+// evacuation is why a stop takes the guest off its node: because it could not be moved, or was not meant to be. Where
+// nothing is noted of a migration that failed, only the cluster manager knows, and is asked while the guest ends.
+type evacuation struct {
+	why    notes.Failure
+	leaves func() bool // waits for the manager's answer, no longer than leavingTime
+}
+
+// evacuates finds out why the guest is stopped. The question to the cluster manager costs the stop no time unless its
+// answer decides how the guest ends; see [run.saves].
+func (a *run) evacuates(ctx context.Context) evacuation {
+	if why, noted := a.failedMove(); noted {
+		return evacuation{why, func() bool { return true }}
+	}
+	if a.Leaving == nil || a.Record == nil && !(a.Params.MayUse(ladder.Save) && a.Params.savesTo() != "") {
+		return evacuation{leaves: func() bool { return false }} // nobody can tell, or needs to know
+	}
+	return evacuation{
+		why:    notes.Failure{Why: "the cluster manager empties the node, and has requested no migration of the guest"},
+		leaves: askInBackground(ctx, a.Leaving, a.Log),
+	}
+}
+
+// askInBackground asks the cluster manager whether it empties this node; the function that it returns waits for the answer.
+func askInBackground(ctx context.Context, ask func(context.Context) (bool, error), log logrus.FieldLogger) func() bool {
+	ctx, cancel := within(ctx, leavingTime)
+	answer := make(chan bool, 1)
+	go func() {
+		leaving, err := ask(ctx)
+		if err != nil {
+			log.WithError(err).Warn("cannot tell whether this node is emptied: the guest is stopped as by an operator")
+		}
+		answer <- err == nil && leaving
+	}()
+	return sync.OnceValue(func() bool {
+		defer cancel()
+		select {
+		case leaving := <-answer:
+			return leaving
+		case <-ctx.Done():
+		}
+		select {
+		case leaving := <-answer: // it came in time, and was used later
+			return leaving
+		default:
+			return false
+		}
+	})
+}
+
+// saveWhen is whether a stop begins with saving the guest.
+type saveWhen int
+
+const (
+	saveNever     saveWhen = iota
+	saveOnLeaving          // when the guest is taken off its node, and has no part on a peer
+	saveAlways             // at each stop
+)
+
+// notThere are the checks that a guest fails at a target which could not restore it either, and could boot it.
+var notThere = []string{migrate.CheckHypervisor, migrate.CheckCPU}
+
+// decideSave is the rule for a stop of a guest whose migration has failed, as why says, or not; reason says why a guest is
+// not saved that should be.
+func decideSave(p Params, why notes.Failure) (when saveWhen, reason string) {
+	switch {
+	case p.savesTo() == "" || p.ForceStop:
+		return saveNever, ""
+	case p.Snapshot != "":
+		return saveAlways, ""
+	case !p.MayUse(ladder.Save):
+		return saveNever, ""
+	case slices.Contains(notThere, why.Check):
+		return saveNever, fmt.Sprintf("%s could not restore it: %s", why.Peer, why.Why)
+	}
+	return saveOnLeaving, ""
+}
+
+// saves tells whether the stop begins with saving the guest.
+func (a *run) saves(ctx context.Context, e evacuation) bool {
+	when, reason := decideSave(a.Params, e.why)
+	if reason != "" {
+		a.Log.Warn("the guest is not saved, as " + reason)
+	}
+	if when != saveOnLeaving || !e.leaves() {
+		return when == saveAlways
+	}
+	i, pending, err := a.pending()
+	if err == nil && (!pending || a.isClear(ctx, i.Peer)) {
+		return true
+	}
+	a.Log.WithError(err).Warnf("the guest is not saved, as it may have a part at %s since its last migration", i.Peer)
+	return false
+}
+
+// isClear tells whether the peer has nothing of the guest: what is saved here would else be restored beside it.
+func (a *run) isClear(ctx context.Context, peer string) bool {
+	ctx, cancel := within(ctx, clearTime)
+	defer cancel()
+	for {
+		status, err := a.askPeer(ctx, peer)
+		if errors.Is(err, libvirt.ErrNoDomain) || err == nil && (!status.State.Active() || a.isOther(status.UUID)) {
+			return true
+		}
+		if !pause(ctx, pollInterval) {
+			return false
+		}
+	}
+}
+
+// account writes the record of a stop that took the guest off its node. A stop that an operator requested has none.
+func (a *run) account(ctx context.Context, e evacuation) {
+	if len(a.rungs) == 0 || a.Record == nil || !e.leaves() {
+		return
+	}
+	var size uint64
+	if a.rungs[len(a.rungs)-1].Rung == ladder.Save {
+		size = a.saver.size(ctx)
+	}
+	a.newRecorder().ended(a.began, e.why, a.rungs, size)
+}

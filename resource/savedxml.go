@@ -1,0 +1,95 @@
+package resource
+
+import (
+	"encoding/xml"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	"libvirt.org/go/libvirtxml"
+
+	"github.com/vmferry/vmferry/resource/savedstate"
+)
+
+// fitSaved is the [savedstate.Fit] of a guest whose XML is own.
+func fitSaved(own string) savedstate.Fit {
+	return func(saved string) (xml, why string, disks []string, err error) {
+		if why, xml, err = isOfGuest(saved, own); err == nil && why == "" {
+			disks = slices.Concat(namesIn(own).disks, namesIn(saved).disks)
+		}
+		return xml, why, disks, err
+	}
+}
+
+// isOfGuest returns why a saved state is not that of the guest, or "", and the guest's own XML, which gets the UUID and
+// the MAC addresses of the saved state where it has none, since libvirt draws others each time, and its machine type.
+func isOfGuest(saved, own string) (why, xml string, err error) {
+	o, err := parseDomain(own)
+	if err != nil {
+		return "", "", fmt.Errorf("the guest's own description: %w", err)
+	}
+	s, err := parseDomain(saved)
+	switch {
+	case err != nil:
+		return "its description of the guest cannot be read: " + err.Error(), "", nil
+	case s.Name != o.Name || o.UUID != "" && s.UUID != o.UUID:
+		return fmt.Sprintf("it is the state of guest %q with UUID %s", s.Name, s.UUID), "", nil
+	}
+	return "", withMachine(withMACs(o.withUUID(s.UUID), s.text), s.text), nil
+}
+
+var (
+	machinePattern   = regexp.MustCompile(`\bmachine\s*=\s*(?:'[^']*'|"[^"]*")`)
+	machineCharacter = regexp.MustCompile(`^[A-Za-z0-9._+-]+$`)
+)
+
+// withMachine gives a domain's XML the machine type that the guest had when it was saved, where its own stands for the
+// newest of a kind, such as "q35" for "pc-q35-9.2": after an upgrade of QEMU that is another one.
+func withMachine(own, saved string) string {
+	guest, was := &libvirtxml.Domain{}, &libvirtxml.Domain{}
+	if guest.Unmarshal(own) != nil || was.Unmarshal(saved) != nil || guest.OS == nil || was.OS == nil || guest.OS.Type == nil || was.OS.Type == nil {
+		return own
+	}
+	from, to := guest.OS.Type.Machine, was.OS.Type.Machine
+	if from == to || from == "" || !machineCharacter.MatchString(to) || !isNewestOf(from, to) {
+		return own
+	}
+	return editTags(own, "domain/os/type", func(_ xml.StartElement, tag string) string {
+		return machinePattern.ReplaceAllLiteralString(tag, "machine='"+to+"'")
+	})
+}
+
+// isNewestOf tells whether QEMU's alias may stand for a machine type.
+func isNewestOf(alias, machine string) bool {
+	switch alias {
+	case "pc":
+		return strings.HasPrefix(machine, "pc-i440fx-")
+	case "q35":
+		return strings.HasPrefix(machine, "pc-q35-")
+	}
+	return strings.HasPrefix(machine, alias+"-")
+}
+
+// withMACs gives the network cards of a domain's XML that have no MAC address those of the same guest when it was saved,
+// where it has as many. libvirt takes other addresses for other hardware (virDomainNetDefCheckABIStability).
+func withMACs(own, saved string) string {
+	guest, was := &libvirtxml.Domain{}, &libvirtxml.Domain{}
+	if guest.Unmarshal(own) != nil || was.Unmarshal(saved) != nil || guest.Devices == nil || was.Devices == nil ||
+		len(guest.Devices.Interfaces) != len(was.Devices.Interfaces) {
+		return own
+	}
+	card := 0
+	return editTags(own, "domain/devices/interface", func(_ xml.StartElement, tag string) string {
+		if card == len(was.Devices.Interfaces) {
+			return tag
+		}
+		has, mac := guest.Devices.Interfaces[card].MAC, was.Devices.Interfaces[card].MAC
+		if card++; has != nil || mac == nil || strings.HasSuffix(tag, "/>") {
+			return tag
+		}
+		var escaped strings.Builder
+		_ = xml.EscapeText(&escaped, []byte(mac.Address)) // a Builder takes all
+		return tag + "<mac address='" + escaped.String() + "'/>"
+	})
+}
