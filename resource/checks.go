@@ -64,7 +64,11 @@ func (a *run) tend(ctx context.Context, o observation, noted bool) error {
 	a.saver.remove(ctx, o)
 	a.saveConfig(ctx, o)
 	err := a.checkServices(ctx, o)
-	a.utilize(ctx, o)
+	if a.mayTellSize(o) {
+		ctx, cancel := within(ctx, utilizationTime)
+		defer cancel()
+		a.utilization().Update(ctx)
+	}
 	return err
 }
 
@@ -81,13 +85,19 @@ func (a *run) leave(ctx context.Context, o observation, noted bool) error {
 	if p.SaveDir != "" && !noted || p.SaveConfig || p.Snapshot != "" || len(p.Scripts) > 0 || p.Checks.any() {
 		return ErrMore
 	}
+	if !a.mayTellSize(o) {
+		return nil
+	}
 	ctx, cancel := within(ctx, utilizationTime)
 	defer cancel()
-	if _, _, due := a.utilizationDue(ctx, o); due {
+	if _, _, due := a.utilization().Due(ctx); due {
 		return ErrMore
 	}
 	return nil
 }
+
+// mayTellSize tells whether it is time to tell Pacemaker how large the guest is.
+func (a *run) mayTellSize(o observation) bool { return o.libErr == nil && !a.isYoung(utilizationAge) }
 
 func (c Checks) any() bool { return len(c.TCP) > 0 || len(c.UDP) > 0 || c.Agent }
 

@@ -151,11 +151,11 @@ func TestUtilization(t *testing.T) {
 	monitor()
 	w.did(ask+"cpu", simulate, strategy, set+"cpu --parameter-value 8")
 	known["cpu"] = "8"
-	w.agent.Params.Utilization = []Utilization{{"cpu", true}}
+	w.agent.Params.Utilization = []Utilization{{Name: "cpu", Remove: true}}
 	monitor()
 	w.did(ask+"cpu", "crm_resource --resource res1 --utilization --delete-parameter cpu")
 	w.info.CPUs = 2
-	w.agent.Params.Utilization = []Utilization{{"cpu", false}}
+	w.agent.Params.Utilization = []Utilization{{Name: "cpu"}}
 	w.program = func(context.Context, string) (string, error) { return fails("the CIB is gone") }
 	monitor()
 	w.did(ask+"cpu", simulate)
