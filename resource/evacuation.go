@@ -2,7 +2,6 @@ package resource
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -12,7 +11,6 @@ import (
 
 	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/ladder"
-	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/resource/notes"
 )
 
@@ -28,21 +26,28 @@ const (
 type evacuation struct {
 	why    notes.Failure
 	leaves func() bool // waits for the manager's answer, no longer than leavingTime
+
+	params  Params
+	pending func() (i notes.Intent, ok bool, err error)
+	has     func(ctx context.Context, peer string) (bool, error) // the guest is there, or a part of it
+	log     logrus.FieldLogger
 }
 
 // evacuates finds out why the guest is stopped. The question to the cluster manager costs the stop no time unless its
-// answer decides how the guest ends; see [run.saves].
-func (a *run) evacuates(ctx context.Context) evacuation {
-	if why, noted := a.failedMove(); noted {
-		return evacuation{why, func() bool { return true }}
+// answer decides how the guest ends; see [evacuation.saves].
+func (a *run) evacuates(ctx context.Context) *evacuation {
+	e := &evacuation{params: a.Params, pending: a.pending, has: a.isAt, log: a.Log}
+	why, noted := a.failedMove()
+	switch {
+	case noted:
+		e.why, e.leaves = why, func() bool { return true }
+	case a.Leaving == nil || a.Record == nil && !(a.Params.MayUse(ladder.Save) && a.Params.savesTo() != ""):
+		e.leaves = func() bool { return false } // nobody can tell, or needs to know
+	default:
+		e.why.Why = "the cluster manager empties the node, and has requested no migration of the guest"
+		e.leaves = askInBackground(ctx, a.Leaving, a.Log)
 	}
-	if a.Leaving == nil || a.Record == nil && !(a.Params.MayUse(ladder.Save) && a.Params.savesTo() != "") {
-		return evacuation{leaves: func() bool { return false }} // nobody can tell, or needs to know
-	}
-	return evacuation{
-		why:    notes.Failure{Why: "the cluster manager empties the node, and has requested no migration of the guest"},
-		leaves: askInBackground(ctx, a.Leaving, a.Log),
-	}
+	return e
 }
 
 // askInBackground asks the cluster manager whether it empties this node; the function that it returns waits for the answer.
@@ -101,29 +106,28 @@ func decideSave(p Params, why notes.Failure) (when saveWhen, reason string) {
 }
 
 // saves tells whether the stop begins with saving the guest.
-func (a *run) saves(ctx context.Context, e evacuation) bool {
-	when, reason := decideSave(a.Params, e.why)
+func (e *evacuation) saves(ctx context.Context) bool {
+	when, reason := decideSave(e.params, e.why)
 	if reason != "" {
-		a.Log.Warn("the guest is not saved, as " + reason)
+		e.log.Warn("the guest is not saved, as " + reason)
 	}
 	if when != saveOnLeaving || !e.leaves() {
 		return when == saveAlways
 	}
-	i, pending, err := a.pending()
-	if err == nil && (!pending || a.isClear(ctx, i.Peer)) {
+	i, pending, err := e.pending()
+	if err == nil && (!pending || e.isClear(ctx, i.Peer)) {
 		return true
 	}
-	a.Log.WithError(err).Warnf("the guest is not saved, as it may have a part at %s since its last migration", i.Peer)
+	e.log.WithError(err).Warnf("the guest is not saved, as it may have a part at %s since its last migration", i.Peer)
 	return false
 }
 
 // isClear tells whether the peer has nothing of the guest: what is saved here would else be restored beside it.
-func (a *run) isClear(ctx context.Context, peer string) bool {
+func (e *evacuation) isClear(ctx context.Context, peer string) bool {
 	ctx, cancel := within(ctx, clearTime)
 	defer cancel()
 	for {
-		status, err := a.askPeer(ctx, peer)
-		if errors.Is(err, libvirt.ErrNoDomain) || err == nil && (!status.State.Active() || a.isOther(status.UUID)) {
+		if has, err := e.has(ctx, peer); err == nil && !has {
 			return true
 		}
 		if !pause(ctx, pollInterval) {
@@ -132,14 +136,14 @@ func (a *run) isClear(ctx context.Context, peer string) bool {
 	}
 }
 
-// account writes the record of a stop that took the guest off its node. A stop that an operator requested has none.
-func (a *run) account(ctx context.Context, e evacuation) {
-	if len(a.rungs) == 0 || a.Record == nil || !e.leaves() {
+// record writes the record of a stop that took the guest off its node. A stop that an operator requested has none.
+func (e *evacuation) record(ctx context.Context, began time.Time, rungs []migrate.RungTime, s *saver) {
+	if len(rungs) == 0 || s.record.keep == nil || !e.leaves() {
 		return
 	}
 	var size uint64
-	if a.rungs[len(a.rungs)-1].Rung == ladder.Save {
-		size = a.saver.size(ctx)
+	if rungs[len(rungs)-1].Rung == ladder.Save {
+		size = s.size(ctx)
 	}
-	a.newRecorder().ended(a.began, e.why, a.rungs, size)
+	s.record.ended(began, e.why, rungs, size)
 }

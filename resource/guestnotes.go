@@ -20,13 +20,15 @@ type guestNotes struct {
 	id    string    // the resource
 	guest *identity // as the action knows it by now
 	entry notes.Guest
+	peer  string // the target of a migrate_to
+	step  func(name string)
 	log   logrus.FieldLogger
 	ends  time.Time // of the action
 }
 
 func (a *run) newGuestNotes() *guestNotes {
 	return &guestNotes{
-		store: a.notes, id: a.Instance, guest: &a.guest, log: a.Log, ends: a.began.Add(a.budget.end),
+		store: a.notes, id: a.Instance, guest: &a.guest, peer: a.Target, step: a.step, log: a.Log, ends: a.began.Add(a.budget.end),
 		entry: notes.Guest{Resource: a.Instance, URI: a.Params.Hypervisor, Priority: a.Params.DrainPriority},
 	}
 }
@@ -74,7 +76,17 @@ func (n *guestNotes) intend(way, peer, uuid string) error {
 	if err := n.tidy(func() error { return n.store.Intents.Save(n.id, i) }); err != nil {
 		return because(Generic, err, "the migration cannot be noted before it begins: make the state directory writable")
 	}
+	n.step("intended")
 	return nil
+}
+
+// beginMove is intend; adopt tells that the same migration was begun before, and may be under way.
+func (n *guestNotes) beginMove(way, peer, uuid string) (adopt bool, err error) {
+	before, pending, err := n.pending()
+	if err != nil {
+		n.log.WithError(err).Warn("the note about the last migration cannot be read, and is replaced")
+	}
+	return pending && before.Way == way && before.Peer == peer, n.intend(way, peer, uuid)
 }
 
 // pending is the note of a migration of this guest whose end is not known; ok is false where
@@ -132,9 +144,9 @@ func (n *guestNotes) concluded() {
 // leavingGuests are the other guests that are leaving this node.
 func (n *guestNotes) leavingGuests() []string { return n.store.Leaving(n.guest.Name, time.Now()) }
 
-// strand notes that the guest could not be moved to the peer. Without the note it is shut down.
-func (n *guestNotes) strand(peer string, why error) {
-	f := notes.Failure{Guest: n.guest.Name, Peer: peer, Why: why.Error(), At: time.Now()}
+// strand notes that a migrate_to of the guest has failed. Without the note it is shut down.
+func (n *guestNotes) strand(why error) {
+	f := notes.Failure{Guest: n.guest.Name, Peer: n.peer, Why: why.Error(), At: time.Now()}
 	var refusal *migrate.Refusal
 	if errors.As(why, &refusal) {
 		f.Check = refusal.Check

@@ -19,12 +19,8 @@ import (
 func (a *run) migrateTo(ctx context.Context) error {
 	err := a.moveAway(ctx)
 	if err != nil {
-		a.strand(a.Target, err)
-		if a.Pacemaker {
-			ctx, cancel := a.at(ctx, a.budget.migrate/2)
-			defer cancel()
-			awaitOthers(ctx, a.leavingGuests, a.Log)
-		}
+		a.strand(err)
+		a.awaitOthers(ctx)
 	} else {
 		a.unstrand()
 	}
@@ -59,15 +55,10 @@ func (a *run) moveAway(ctx context.Context) error {
 	if err := a.prepareMove(ctx, o, target.URI); err != nil {
 		return err
 	}
-	before, pending, err := a.pending()
+	adopt, err := a.beginMove(notes.Outward, a.Target, o.uuid())
 	if err != nil {
-		a.Log.WithError(err).Warn("the note about the last migration cannot be read, and is replaced")
-	}
-	if err := a.intend(notes.Outward, a.Target, o.uuid()); err != nil {
 		return err
 	}
-	a.step("intended")
-	adopt := pending && before.Way == notes.Outward && before.Peer == a.Target
 	if err := a.move(ctx, target, o.uuid(), adopt); err != nil {
 		return err
 	}
@@ -181,6 +172,15 @@ func (a *run) askPeer(ctx context.Context, node string) (libvirt.Status, error) 
 	return a.statusAt(ctx, to.URI, a.guest.Name)
 }
 
+// isAt tells whether a peer has the guest, or a part of it.
+func (a *run) isAt(ctx context.Context, peer string) (bool, error) {
+	status, err := a.askPeer(ctx, peer)
+	if errors.Is(err, libvirt.ErrNoDomain) {
+		return false, nil
+	}
+	return status.State.Active() && !a.isOther(status.UUID), err
+}
+
 // statusAt asks the libvirt at uri for a guest, over a connection of its own.
 func (a *run) statusAt(ctx context.Context, uri, name string) (libvirt.Status, error) {
 	conn, err := a.Open(ctx, uri)
@@ -198,7 +198,6 @@ func (a *run) migrateFrom(ctx context.Context) error {
 		if err := a.intend(notes.Inward, a.Source, a.guest.UUID); err != nil {
 			return err
 		}
-		a.step("intended")
 	}
 	runs, err := a.waitRunning(ctx, "migrated here")
 	if err != nil {

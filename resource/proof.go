@@ -258,17 +258,13 @@ func (a *run) fetch(ctx context.Context, from heard) error {
 	if err != nil {
 		return because(Configured, err, "guest %q cannot be fetched to %s", a.guest.Name, a.Node)
 	}
-	before, pending, err := a.pending()
+	adopt, err := a.beginMove(notes.Inward, from.node, from.status.UUID)
 	if err != nil {
-		a.Log.WithError(err).Warn("the note about the last migration cannot be read, and is replaced")
-	}
-	if err := a.intend(notes.Inward, from.node, from.status.UUID); err != nil {
 		return err
 	}
-	a.step("intended")
 	m := a.Params.Move(a.guest.Name, from.status.UUID, own)
 	m.SourceURI, m.Fetch, m.Relay = source.URI, true, false
-	m.Adopt = pending && before.Way == notes.Inward && before.Peer == from.node // begun by a start that was killed
+	m.Adopt = adopt // begun by a start that was killed
 	soft, cancel := a.at(ctx, a.budget.migrate)
 	defer cancel()
 	a.Log.WithField("peer", from.node).Info("the guest runs there already: moving it here")

@@ -43,7 +43,7 @@ func (a *run) stop(ctx context.Context) error {
 	a.saver.remove(ctx, o)
 	a.beforeStop(ctx, o)
 	why := a.evacuates(ctx)
-	saves := a.saves(ctx, why)
+	saves := why.saves(ctx)
 	orphan := a.isArrival(o) // of which libvirt could end nothing before its source does
 	for _, s := range []stopStep{
 		{"save", ladder.Save, a.budget.save, func(a *run, ctx context.Context) error { return a.saver.save(ctx) }},
@@ -58,7 +58,7 @@ func (a *run) stop(ctx context.Context) error {
 		if orphan {
 			a.tidyLost(ctx, a.look(ctx))
 		}
-		a.account(ctx, why)
+		why.record(ctx, a.began, a.rungs, a.saver)
 		a.unstrand()
 		return nil
 	}

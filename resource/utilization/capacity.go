@@ -6,7 +6,6 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
-
 )
 
 // capacity is what Pacemaker has on this node, by utilization attribute. An attribute that the node does not
