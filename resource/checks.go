@@ -64,7 +64,7 @@ func (a *run) tend(ctx context.Context, o observation, noted bool) error {
 	a.saver.remove(ctx, o)
 	a.saveConfig(ctx, o)
 	err := a.checkServices(ctx, o)
-	if a.mayTellSize(o) {
+	if a.mayUpdateUtilization(o) {
 		ctx, cancel := within(ctx, utilizationTime)
 		defer cancel()
 		a.utilization().Update(ctx)
@@ -85,7 +85,7 @@ func (a *run) leave(ctx context.Context, o observation, noted bool) error {
 	if p.SaveDir != "" && !noted || p.SaveConfig || p.Snapshot != "" || len(p.Scripts) > 0 || p.Checks.any() {
 		return ErrMore
 	}
-	if !a.mayTellSize(o) {
+	if !a.mayUpdateUtilization(o) {
 		return nil
 	}
 	ctx, cancel := within(ctx, utilizationTime)
@@ -96,8 +96,8 @@ func (a *run) leave(ctx context.Context, o observation, noted bool) error {
 	return nil
 }
 
-// mayTellSize tells whether it is time to tell Pacemaker how large the guest is.
-func (a *run) mayTellSize(o observation) bool { return o.libErr == nil && !a.isYoung(utilizationAge) }
+// mayUpdateUtilization reports whether it is time to set the guest's utilization attributes.
+func (a *run) mayUpdateUtilization(o observation) bool { return o.libErr == nil && !a.isYoung(utilizationAge) }
 
 func (c Checks) any() bool { return len(c.TCP) > 0 || len(c.UDP) > 0 || c.Agent }
 

@@ -37,12 +37,12 @@ type evacuation struct {
 // answer decides how the guest ends; see [evacuation.saves].
 func (a *run) evacuates(ctx context.Context) *evacuation {
 	e := &evacuation{params: a.Params, pending: a.pending, has: a.isAt, log: a.Log}
-	why, noted := a.failedMove()
+	why, noted := a.recentFailure()
 	switch {
 	case noted:
 		e.why, e.leaves = why, func() bool { return true }
 	case a.Leaving == nil || a.Record == nil && !(a.Params.MayUse(ladder.Save) && a.Params.savesTo() != ""):
-		e.leaves = func() bool { return false } // nobody can tell, or needs to know
+		e.leaves = func() bool { return false } // no manager knows, or nobody needs to know
 	default:
 		e.why.Why = "the cluster manager empties the node, and has requested no migration of the guest"
 		e.leaves = askInBackground(ctx, a.Leaving, a.Log)
@@ -57,7 +57,7 @@ func askInBackground(ctx context.Context, ask func(context.Context) (bool, error
 	go func() {
 		leaving, err := ask(ctx)
 		if err != nil {
-			log.WithError(err).Warn("cannot tell whether this node is emptied: the guest is stopped as by an operator")
+			log.WithError(err).Warn("it is not known whether the cluster manager empties this node: the guest is stopped as by an operator")
 		}
 		answer <- err == nil && leaving
 	}()
@@ -105,7 +105,7 @@ func decideSave(p Params, why notes.Failure) (when saveWhen, reason string) {
 	return saveOnLeaving, ""
 }
 
-// saves tells whether the stop begins with saving the guest.
+// saves reports whether the stop begins with saving the guest.
 func (e *evacuation) saves(ctx context.Context) bool {
 	when, reason := decideSave(e.params, e.why)
 	if reason != "" {
@@ -122,7 +122,7 @@ func (e *evacuation) saves(ctx context.Context) bool {
 	return false
 }
 
-// isClear tells whether the peer has nothing of the guest: what is saved here would else be restored beside it.
+// isClear reports whether the peer has nothing of the guest: what is saved here would else be restored beside it.
 func (e *evacuation) isClear(ctx context.Context, peer string) bool {
 	ctx, cancel := within(ctx, clearTime)
 	defer cancel()

@@ -42,36 +42,43 @@ func (n *guestNotes) tidy(f func() error) error {
 	return timely(ctx, f)
 }
 
-// record notes that the guest runs here, for the node daemon.
-func (n *guestNotes) record(o observation) error {
+// warn logs what follows where a note could not be written or removed.
+func (n *guestNotes) warn(err error, follows string) {
+	if err != nil {
+		n.log.WithError(err).Warn(follows)
+	}
+}
+
+// noteGuest notes that the guest runs here, for the node daemon.
+func (n *guestNotes) noteGuest(o observation) error {
 	e := n.entry
 	e.Guest, e.UUID = n.guest.Name, o.uuid()
 	return n.store.Guests.Save(n.id, e)
 }
 
-// keep is record where a failure to write must not fail the action: the guest does run.
-func (n *guestNotes) keep(o observation) {
-	if err := n.record(o); err != nil {
+// tryNoteGuest is noteGuest where a failure to write must not fail the action: the guest does run.
+func (n *guestNotes) tryNoteGuest(o observation) {
+	if err := n.noteGuest(o); err != nil {
 		n.log.WithError(err).Error("the node daemon will not see this guest: make the state directory writable")
 	}
 }
 
-// isNoted tells whether the guest was seen to run here.
+// isNoted reports whether the guest was seen to run here.
 func (n *guestNotes) isNoted() bool {
 	_, noted := n.store.Guests.Age(n.id)
 	return noted
 }
 
-// forget removes the note. A note that stays makes the daemon wait for a guest that has left.
-func (n *guestNotes) forget() {
+// removeGuestNote removes the note. A note that stays makes the daemon wait for a guest that has left.
+func (n *guestNotes) removeGuestNote() {
 	if err := n.store.Guests.Remove(n.id); err != nil {
 		n.log.WithError(err).Error("the node daemon may wait for this guest in vain: remove the file by hand")
 	}
 	_ = os.Remove(n.store.Utilization.Path(n.id)) // most have none
 }
 
-// intend notes that a migration begins. Nothing may be begun without it.
-func (n *guestNotes) intend(way, peer, uuid string) error {
+// noteIntent notes that a migration begins. Nothing may be begun without it.
+func (n *guestNotes) noteIntent(way, peer, uuid string) error {
 	i := notes.Intent{Way: way, Guest: n.guest.Name, UUID: uuid, Peer: peer, Began: time.Now()}
 	if err := n.tidy(func() error { return n.store.Intents.Save(n.id, i) }); err != nil {
 		return because(Generic, err, "the migration cannot be noted before it begins: make the state directory writable")
@@ -80,13 +87,13 @@ func (n *guestNotes) intend(way, peer, uuid string) error {
 	return nil
 }
 
-// beginMove is intend; adopt tells that the same migration was begun before, and may be under way.
+// beginMove is noteIntent; adopt reports that the same migration was begun before, and may be under way.
 func (n *guestNotes) beginMove(way, peer, uuid string) (adopt bool, err error) {
 	before, pending, err := n.pending()
 	if err != nil {
 		n.log.WithError(err).Warn("the note about the last migration cannot be read, and is replaced")
 	}
-	return pending && before.Way == way && before.Peer == peer, n.intend(way, peer, uuid)
+	return pending && before.Way == way && before.Peer == peer, n.noteIntent(way, peer, uuid)
 }
 
 // pending is the note of a migration of this guest whose end is not known; ok is false where
@@ -99,38 +106,33 @@ func (n *guestNotes) pending() (i notes.Intent, ok bool, err error) {
 	return i, err == nil && i.Guest == n.guest.Name, err
 }
 
-// resolve removes the note: it is known where the guest runs. A note that stays costs the
+// removeIntentNote removes the note: it is known where the guest runs. A note that stays costs the
 // next start a question to the peer.
-func (n *guestNotes) resolve() {
-	if err := n.tidy(func() error { return n.store.Intents.Remove(n.id) }); err != nil {
-		n.log.WithError(err).Warn("the note about a migration stays: the next start will ask the peer")
-	}
+func (n *guestNotes) removeIntentNote() {
+	n.warn(n.tidy(func() error { return n.store.Intents.Remove(n.id) }),
+		"the note about a migration stays: the next start will ask the peer")
 }
 
-// depart notes that the guest has moved to the peer.
-func (n *guestNotes) depart(peer string) {
+// noteDeparture notes that the guest has moved to the peer.
+func (n *guestNotes) noteDeparture(peer string) {
 	d := notes.Departure{Guest: n.guest.Name, Peer: peer, At: time.Now()}
-	if err := n.store.Departures.Save(n.id, d); err != nil {
-		n.log.WithError(err).Warn("should the move be withdrawn, the guest cannot be brought back: " +
-			"make the state directory writable")
-	}
+	n.warn(n.store.Departures.Save(n.id, d),
+		"should the move be withdrawn, the guest cannot be brought back: make the state directory writable")
 }
 
-// returned removes the note.
-func (n *guestNotes) returned() {
-	if err := n.store.Departures.Remove(n.id); err != nil {
-		n.log.WithError(err).Warn("the note that the guest has moved away stays, for five minutes")
-	}
+// removeDepartureNote removes the note.
+func (n *guestNotes) removeDepartureNote() {
+	n.warn(n.store.Departures.Remove(n.id), "the note that the guest has moved away stays, for five minutes")
 }
 
-// hasDeparted tells whether the guest has just moved from here to the node. A note that cannot be read is none.
+// hasDeparted reports whether the guest has just moved from here to the node. A note that cannot be read is none.
 func (n *guestNotes) hasDeparted(node string) bool {
 	d, err := n.store.Departures.Load(n.id)
 	return err == nil && d.IsTo(node, n.guest.Name, time.Now())
 }
 
-// concluded notes that the manager has stopped a guest here that has moved: it knows where the guest is.
-func (n *guestNotes) concluded() {
+// noteStopped notes that the manager has stopped a guest here that has moved: it knows where the guest is.
+func (n *guestNotes) noteStopped() {
 	d, err := n.store.Departures.Load(n.id)
 	if err != nil {
 		return
@@ -144,34 +146,32 @@ func (n *guestNotes) concluded() {
 // leavingGuests are the other guests that are leaving this node.
 func (n *guestNotes) leavingGuests() []string { return n.store.Leaving(n.guest.Name, time.Now()) }
 
-// strand notes that a migrate_to of the guest has failed. Without the note it is shut down.
-func (n *guestNotes) strand(why error) {
+// noteFailure notes that a migrate_to of the guest has failed. Without the note it is shut down.
+func (n *guestNotes) noteFailure(why error) {
 	f := notes.Failure{Guest: n.guest.Name, Peer: n.peer, Why: why.Error(), At: time.Now()}
 	var refusal *migrate.Refusal
 	if errors.As(why, &refusal) {
 		f.Check = refusal.Check
 	}
-	if err := n.tidy(func() error { return n.store.Failures.Save(n.id, f) }); err != nil {
-		n.log.WithError(err).Warn("a stop that follows will not know that the guest could not be moved: make the state directory writable")
-	}
+	n.warn(n.tidy(func() error { return n.store.Failures.Save(n.id, f) }),
+		"a stop that follows will not know that the guest could not be moved: make the state directory writable")
 }
 
-// unstrand removes the note: the guest has left this node, or was started on it.
-func (n *guestNotes) unstrand() {
-	if err := n.tidy(func() error { return n.store.Failures.Remove(n.id) }); err != nil {
-		n.log.WithError(err).Warn("the note about a failed migration stays: a stop soon may save the guest")
-	}
+// removeFailureNote removes the note: the guest has left this node, or was started on it.
+func (n *guestNotes) removeFailureNote() {
+	n.warn(n.tidy(func() error { return n.store.Failures.Remove(n.id) }),
+		"the note about a failed migration stays: a stop soon may save the guest")
 }
 
-// failedMove tells of a migration that has failed, or was cut short, not long ago.
-func (n *guestNotes) failedMove() (why notes.Failure, is bool) {
+// recentFailure is a migration that has failed, or was cut short, not long ago.
+func (n *guestNotes) recentFailure() (why notes.Failure, is bool) {
 	i, pending, err := n.pending()
 	if err == nil && pending && i.Way == notes.Outward && i.IsRecent(time.Now()) {
 		return notes.Failure{Peer: i.Peer, Why: "its migration was interrupted"}, true
 	}
 	why, err = n.store.Failures.Load(n.id)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		n.log.WithError(err).Warn("the note about a failed migration cannot be read")
+	if !errors.Is(err, fs.ErrNotExist) {
+		n.warn(err, "the note about a failed migration cannot be read")
 	}
 	return why, err == nil && why.ExplainsStop(n.guest.Name, time.Now())
 }

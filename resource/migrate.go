@@ -19,10 +19,10 @@ import (
 func (a *run) migrateTo(ctx context.Context) error {
 	err := a.moveAway(ctx)
 	if err != nil {
-		a.strand(err)
+		a.noteFailure(err)
 		a.awaitOthers(ctx)
 	} else {
-		a.unstrand()
+		a.removeFailureNote()
 	}
 	return err
 }
@@ -51,7 +51,7 @@ func (a *run) moveAway(ctx context.Context) error {
 	default:
 		return a.refuse(o)
 	}
-	a.keep(o) // until the guest is proven to be there, this node answers for it
+	a.tryNoteGuest(o) // until the guest is proven to be there, this node answers for it
 	if err := a.prepareMove(ctx, o, target.URI); err != nil {
 		return err
 	}
@@ -87,7 +87,7 @@ func (a *run) move(ctx context.Context, target Route, uuid string, adopt bool) e
 		return nil
 	}
 	if o.verdict == running && !errors.Is(err, migrate.ErrUnknown) {
-		a.resolve() // it stayed
+		a.removeIntentNote() // it stayed
 	}
 	return because(Generic, err, "migrate_to failed")
 }
@@ -138,9 +138,9 @@ func (a *run) alreadyThere(ctx context.Context, target string, o observation) er
 // gone puts this node in order after the guest has moved to the target.
 func (a *run) gone(ctx context.Context) {
 	a.leaveBehind(ctx)
-	a.forget()
-	a.depart(a.Target)
-	a.resolve()
+	a.removeGuestNote()
+	a.noteDeparture(a.Target)
+	a.removeIntentNote()
 }
 
 // runsAt returns nil when the target's libvirt says that the guest runs there. A guest of the
@@ -195,7 +195,7 @@ func (a *run) statusAt(ctx context.Context, uri, name string) (libvirt.Status, e
 func (a *run) migrateFrom(ctx context.Context) error {
 	if a.Source != "" {
 		a.Log = a.Log.WithField("peer", a.Source)
-		if err := a.intend(notes.Inward, a.Source, a.guest.UUID); err != nil {
+		if err := a.noteIntent(notes.Inward, a.Source, a.guest.UUID); err != nil {
 			return err
 		}
 	}
@@ -204,6 +204,6 @@ func (a *run) migrateFrom(ctx context.Context) error {
 		return err
 	}
 	defer a.announce(ctx, runs.found)()
-	a.resolve()
+	a.removeIntentNote()
 	return a.settleIn(ctx)
 }

@@ -10,7 +10,7 @@ func (a *run) reload(ctx context.Context) error {
 		return err
 	}
 	if o := a.settle(ctx); o.verdict == running && !a.guess {
-		a.keep(o)
+		a.tryNoteGuest(o)
 	}
 	return nil
 }

@@ -23,20 +23,14 @@ func (p Params) routes() route.Config {
 // Route is the way to a node by [route.Config.To]; address may be empty.
 func (p Params) Route(node, address string) (Route, error) { return p.routes().To(node, address) }
 
-// UsesTLS tells whether the memory of a guest that moves, and disks that go along, are encrypted by the hypervisors:
+// UsesTLS reports whether the memory of a guest that moves, and disks that go along, are encrypted by the hypervisors:
 // for migration_tls, or for --tls in migrate_options.
 func (p Params) UsesTLS() bool { return p.TLS || p.Options.TLS }
 
-// Encrypts tells whether the memory of a guest that moves on that way, and the disks that go along, are encrypted: by
+// Encrypts reports whether the memory of a guest that moves on that way, and the disks that go along, are encrypted: by
 // the hypervisors' TLS, or in libvirt's own connection where its transport is encrypted.
 func (p Params) Encrypts(to Route) bool {
 	return p.UsesTLS() || p.Options.Tunnelled && libvirt.Encrypted(to.URI)
-}
-
-// TargetURI is the URI of [Params.Route], for a node without an address of its own.
-func (p Params) TargetURI(node string) (string, error) {
-	r, err := p.Route(node, "")
-	return r.URI, err
 }
 
 // attributeTime bounds a question to Pacemaker about a node's attribute.

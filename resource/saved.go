@@ -119,7 +119,7 @@ func (s *saver) callSave(ctx context.Context) error {
 	return err
 }
 
-// size is how large the saved state is, 0 where nobody can tell.
+// size is how large the saved state is, 0 where that is not known.
 func (s *saver) size(ctx context.Context) uint64 {
 	ctx, cancel := within(ctx, storageTime)
 	defer cancel()
@@ -220,7 +220,7 @@ func (s *saver) restore(ctx context.Context, conn Hypervisor, state *savedstate.
 	return err
 }
 
-// unclear tells whether it is not known what libvirt did: it gave no answer.
+// unclear reports whether it is not known what libvirt did: it gave no answer.
 func unclear(err error) bool {
 	return errors.Is(err, libvirt.ErrConnect) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)
 }

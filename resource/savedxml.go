@@ -60,7 +60,7 @@ func withMachine(own, saved string) string {
 	})
 }
 
-// isNewestOf tells whether QEMU's alias may stand for a machine type.
+// isNewestOf reports whether QEMU's alias may stand for a machine type.
 func isNewestOf(alias, machine string) bool {
 	switch alias {
 	case "pc":

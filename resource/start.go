@@ -26,7 +26,7 @@ func (a *run) start(ctx context.Context) error {
 		return err
 	case o.verdict == running:
 		a.Log.Infof("already running: %s", o)
-		a.keep(o)
+		a.tryNoteGuest(o)
 		a.saver.remove(ctx, o)
 		a.arrived(ctx)
 		return nil
@@ -41,13 +41,13 @@ func (a *run) start(ctx context.Context) error {
 		return err
 	}
 	a.step("created")
-	a.unstrand()
+	a.removeFailureNote()
 	runs, err := a.waitRunning(ctx, how)
 	if err != nil {
 		return err
 	}
 	defer a.announce(ctx, announcedBefore(c, runs))()
-	a.resolve()
+	a.removeIntentNote()
 	return a.settleIn(ctx)
 }
 
@@ -174,11 +174,11 @@ func (a *run) waitRunning(ctx context.Context, how string) (observation, error) 
 	if !ok {
 		return o, fail(Generic, "guest %q was %s but does not run in time: %s", a.guest.Name, how, o)
 	}
-	if err := a.record(o); err != nil {
+	if err := a.noteGuest(o); err != nil {
 		return o, because(Generic, err, "guest %q was %s, but this cannot be noted for the node daemon", a.guest.Name, how)
 	}
 	a.Log.Infof("%s: %s", how, o)
 	a.arrived(ctx)
-	a.returned()
+	a.removeDepartureNote()
 	return o, nil
 }

@@ -30,9 +30,9 @@ func (a *run) stop(ctx context.Context) error {
 	o := a.outlast(ctx, a.look(ctx), a.budget.graceful)
 	if o.verdict == notRunning {
 		a.Log.Infof("already stopped: %s", o)
-		a.forget()
-		a.concluded()
-		a.unstrand()
+		a.removeGuestNote()
+		a.noteStopped()
+		a.removeFailureNote()
 		a.tidyLost(ctx, o)
 		return nil
 	}
@@ -54,12 +54,12 @@ func (a *run) stop(ctx context.Context) error {
 		if s.means == ladder.Save && !saves || orphan && s.name != "kill" || !a.try(ctx, s) {
 			continue
 		}
-		a.forget()
+		a.removeGuestNote()
 		if orphan {
 			a.tidyLost(ctx, a.look(ctx))
 		}
 		why.record(ctx, a.began, a.rungs, a.saver)
-		a.unstrand()
+		a.removeFailureNote()
 		return nil
 	}
 	return fail(Generic, "guest %q could not be stopped: %s", a.guest.Name, a.lastLook())

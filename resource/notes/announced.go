@@ -17,7 +17,7 @@ type Announced struct {
 
 func (a Announced) isWhole() bool { return true }
 
-// Covers tells whether these processes of a guest had started before the announcement.
+// Covers reports whether these processes of a guest had started before the announcement.
 func (a Announced) Covers(processes []hostproc.Process) bool {
 	return len(processes) > 0 && !slices.ContainsFunc(processes, func(p hostproc.Process) bool {
 		return p.StartTime == 0 || a.At < p.Began()

@@ -30,21 +30,21 @@ type Departure struct {
 
 func (d Departure) isWhole() bool { return true }
 
-// IsTo tells whether the guest has just moved to the node. A time that is to come is none.
+// IsTo reports whether the guest has just moved to the node. A time that is to come is none.
 func (d Departure) IsTo(node, guest string, now time.Time) bool {
 	return d.Guest == guest && strings.EqualFold(d.Peer, node) && isWithin(returnTime, d.At, now)
 }
 
-// AwaitsStop tells whether the guest has moved, and the cluster manager has yet to be told on the target and to
+// AwaitsStop reports whether the guest has moved, and the cluster manager has yet to call migrate_from on the target and to
 // stop it here.
 func (d Departure) AwaitsStop(now time.Time) bool {
 	return !d.Stopped && isWithin(handOverTime, d.At, now)
 }
 
-// IsOfThisDrain tells whether the guest left so lately that others who leave now do so for the same reason.
+// IsOfThisDrain reports whether the guest left so lately that others who leave now do so for the same reason.
 func (d Departure) IsOfThisDrain(now time.Time) bool { return now.Sub(d.At).Abs() < drainTime }
 
-// isWithin tells whether something happened less than limit ago. A time that is to come was not: the clock was set.
+// isWithin reports whether something happened less than limit ago. A time that is to come was not: the clock was set.
 func isWithin(limit time.Duration, at, now time.Time) bool {
 	age := now.Sub(at)
 	return age >= 0 && age < limit

@@ -9,7 +9,7 @@
 //	expected/     Expected       the guest may come here: announce it then   monitor, start, …   vmferryd             nobody
 //	announced/    Announced      vmferryd announced the guest                vmferryd            start, migrate_from  nobody
 //	departures/   Departure      the guest moved from here to a peer         migrate_to          start, migrate_to    start, migrate_from
-//	utilization/  Utilization    what Pacemaker knows of the guest's size    monitor             monitor              stop, migrate_to
+//	utilization/  Utilization    attributes that are set in Pacemaker        monitor             monitor              stop, migrate_to
 //	peers/        PeerGuests     what a peer's libvirt last answered         start               start                nobody
 //
 // Below /var/lib/vmferry, which outlives it:

@@ -19,7 +19,7 @@ type Failure struct {
 
 func (f Failure) isWhole() bool { return true }
 
-// ExplainsStop tells whether a stop of the guest follows from the failure.
+// ExplainsStop reports whether a stop of the guest follows from the failure.
 func (f Failure) ExplainsStop(guest string, now time.Time) bool {
 	return f.Guest == guest && now.Sub(f.At).Abs() < failureTime
 }

@@ -25,7 +25,7 @@ const (
 
 // note is one of the kinds.
 type note interface {
-	// isWhole tells whether the note has what every reader needs. One without it is no note.
+	// isWhole reports whether the note has what every reader needs. One without it is no note.
 	isWhole() bool
 }
 

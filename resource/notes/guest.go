@@ -28,16 +28,6 @@ func (g Guest) isWhole() bool { return g.Guest != "" && g.Resource != "" }
 // GuestsIn is the notes of guests in a folder, normally [DefaultGuestsDir].
 func GuestsIn(dir string) Folder[Guest] { return Folder[Guest]{dir} }
 
-// URIs are those of the libvirts that the guests run under, in the order of the guests. One that several guests
-// have is there as often.
-func URIs(guests []Guest) []string {
-	uris := make([]string, len(guests))
-	for i, g := range guests {
-		uris[i] = g.URI
-	}
-	return uris
-}
-
 // Present lists the resources that are noted in dir, normally [DefaultGuestsDir], and whose guests' QEMU process, or domain
 // of Xen's, lives on this node; list, normally local.List, looks for what runs guests of these libvirts. The agent says
 // whose process to look for, and the process itself says whether the guest is here: no return code is asked. A process
@@ -50,7 +40,11 @@ func Present(ctx context.Context, dir string, list func(ctx context.Context, uri
 	if err != nil || len(guests) == 0 {
 		return nil, err
 	}
-	alive, err := list(ctx, URIs(guests)...)
+	uris := make([]string, len(guests))
+	for i, g := range guests {
+		uris[i] = g.URI
+	}
+	alive, err := list(ctx, uris...)
 	if err != nil {
 		return nil, err
 	}
@@ -63,7 +57,7 @@ func Present(ctx context.Context, dir string, list func(ctx context.Context, uri
 	return here, nil
 }
 
-// isRunBy tells whether the process is the guest's: by UUID where both have one, else by name.
+// isRunBy reports whether the process is the guest's: by UUID where both have one, else by name.
 func (g Guest) isRunBy(p hostproc.Process) bool {
 	if g.UUID != "" && p.UUID != "" {
 		return strings.EqualFold(p.UUID, g.UUID)

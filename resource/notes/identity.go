@@ -14,7 +14,7 @@ type Identity struct {
 
 func (i Identity) isWhole() bool { return i.Name != "" && i.Config != "" }
 
-// IsOther tells whether a UUID proves that a guest of this name is another one.
+// IsOther reports whether a UUID proves that a guest of this name is another one.
 func (i Identity) IsOther(uuid string) bool {
 	return i.UUID != "" && uuid != "" && !strings.EqualFold(i.UUID, uuid)
 }

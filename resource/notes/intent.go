@@ -34,15 +34,15 @@ type Intent struct {
 
 func (i Intent) isWhole() bool { return i.Peer != "" }
 
-// IsRecent tells whether the migration began not long ago: then it explains why the guest is stopped or started here.
+// IsRecent reports whether the migration began not long ago: then it explains why the guest is stopped or started here.
 func (i Intent) IsRecent(now time.Time) bool { return now.Sub(i.Began).Abs() < interruptedTime }
 
-// IsLeaving tells whether the guest may be on its way from here. A migration that began long ago was interrupted.
+// IsLeaving reports whether the guest may be on its way from here. A migration that began long ago was interrupted.
 func (i Intent) IsLeaving(now time.Time) bool {
 	return i.Way == Outward && isWithin(underWayTime, i.Began, now)
 }
 
-// IsWith tells whether the other node is this one. Names of nodes have no case.
+// IsWith reports whether the other node is this one. Names of nodes have no case.
 func (i Intent) IsWith(node string) bool { return strings.EqualFold(i.Peer, node) }
 
 // Leaving are the other guests that are leaving this node, sorted: their migration is under way, or the cluster manager has

@@ -21,12 +21,12 @@ type PeerGuests struct {
 
 func (p PeerGuests) isWhole() bool { return true }
 
-// Covers tells whether what came of the question counts for one who began to look at the time since.
+// Covers reports whether what came of the question counts for one who began to look at the time since.
 func (p PeerGuests) Covers(since, now time.Duration) bool {
 	return p.Asked >= since && p.Asked <= now && p.Asked > 0
 }
 
-// Next is the note about a question that was put at the time asked; full tells that it had all of its patience.
+// Next is the note about a question that was put at the time asked; full reports that it had all of its patience.
 func (p PeerGuests) Next(asked time.Duration, full bool, guests []libvirt.Resident, err error) PeerGuests {
 	next := PeerGuests{Asked: asked, Guests: guests}
 	if err == nil {

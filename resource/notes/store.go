@@ -7,7 +7,7 @@ import (
 	"github.com/vmferry/vmferry/migrate"
 )
 
-// Where the notes are, unless a program is told otherwise.
+// Where the notes are, unless a program is configured otherwise.
 const (
 	DefaultRunDir   = "/run/vmferry"     // ends with the boot
 	DefaultStateDir = "/var/lib/vmferry" // outlives it

@@ -2,25 +2,25 @@ package notes
 
 import "time"
 
-// utilizationRetry is how long Pacemaker is left alone after it did not take a value.
+// utilizationRetry is how long nothing is set after Pacemaker refused a value.
 const utilizationRetry = 5 * time.Minute
 
-// Utilization is utilization/ID.json: what Pacemaker was told about the guest's size since the guest came here. A monitor
-// writes and reads it, so that it asks Pacemaker only about what has changed. It is removed when the guest has left: where
-// it comes to next, Pacemaker is told again.
+// Utilization is utilization/ID.json: the utilization attributes that this node has set for the guest. A monitor writes and
+// reads it, so that it calls Pacemaker only for what has changed. It is removed when the guest has left: the next node sets
+// the attributes again.
 type Utilization struct {
-	Told   map[string]string `json:"told"`   // by attribute; empty for one that was removed
+	Set    map[string]string `json:"told"`   // by attribute; empty for one that was removed
 	Denied map[string]string `json:"denied"` // values that would not fit on this node, and are not set
-	Failed time.Time         `json:"failed"` // when Pacemaker last did not take a value, or there was no room for one
+	Failed time.Time         `json:"failed"` // when Pacemaker last refused a value, or there was no room for one
 }
 
-func (u Utilization) isWhole() bool { return u.Told != nil }
+func (u Utilization) isWhole() bool { return u.Set != nil }
 
-// IsSet tells whether Pacemaker was told this value of an attribute.
+// IsSet reports whether an attribute has this value by now.
 func (u Utilization) IsSet(name, value string) bool {
-	told, ok := u.Told[name]
-	return ok && told == value
+	now, ok := u.Set[name]
+	return ok && now == value
 }
 
-// MayRetry tells whether Pacemaker may be asked again.
+// MayRetry reports whether Pacemaker may be asked again.
 func (u Utilization) MayRetry(now time.Time) bool { return !isWithin(utilizationRetry, u.Failed, now) }

@@ -76,7 +76,7 @@ func (c Config) To(node, address string) (Route, error) {
 // option of it.
 var hostPattern = regexp.MustCompile(`^[.\pL\pN_][-.\pL\pN_]*$`)
 
-// IsHost tells whether a URI can hold a name as its host.
+// IsHost reports whether a URI can hold a name as its host.
 func IsHost(name string) bool {
 	ip, err := netip.ParseAddr(strings.Trim(name, "[]"))
 	return err == nil && ip.Zone() == "" || hostPattern.MatchString(name)
@@ -84,7 +84,7 @@ func IsHost(name string) bool {
 
 var userPattern = regexp.MustCompile(`^[a-z][-a-z0-9]*$`)
 
-// IsUser tells whether a URI can hold a name as its user.
+// IsUser reports whether a URI can hold a name as its user.
 func IsUser(name string) bool { return userPattern.MatchString(name) }
 
 // libvirtURI is the URI of a node's libvirt.
@@ -107,7 +107,7 @@ func (c Config) libvirtURI(node, name, host string) (string, error) {
 	return driver + "://" + c.account(host) + m[2] + "/" + m[3], nil
 }
 
-// dataURI is where the memory is sent. own tells that host is not what the target's libvirt would choose by itself.
+// dataURI is where the memory is sent. own reports that host is not what the target's libvirt would choose by itself.
 func (c Config) dataURI(name, host string, own bool) string {
 	switch {
 	case c.MigrateURI != "" && c.RemoteURI != "":

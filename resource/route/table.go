@@ -7,7 +7,7 @@ import (
 	"github.com/sirupsen/logrus"
 )
 
-// Table is the ways to nodes that an action has looked up: each node's address is asked for once. It may be used by
+// Table is the ways to nodes that an action has looked up: each node's address is looked up once. It may be used by
 // several goroutines.
 type Table struct {
 	config  Config
@@ -18,12 +18,12 @@ type Table struct {
 	known map[string]Route
 }
 
-// NewTable makes an empty table; address asks for a node's address, see [Config.Address].
+// NewTable makes an empty table; address looks up a node's address, see [Config.Address].
 func NewTable(c Config, address func(ctx context.Context, node string) (string, error), log logrus.FieldLogger) *Table {
 	return &Table{config: c, address: address, log: log, known: make(map[string]Route)}
 }
 
-// To is the way to a node. Where the node has no address, its name stands for it.
+// To is the way to a node. Where the node has no address, its name is used.
 func (t *Table) To(ctx context.Context, node string) (Route, error) {
 	t.mu.Lock()
 	r, ok := t.known[node]

@@ -23,7 +23,7 @@ import (
 const (
 	saving    = ".saving"    // it is being written, by a libvirt that does not mark it so
 	restoring = ".restoring" // a start has begun to restore the guest from it
-	stale     = ".stale"     // it does not fit the guest's disks, or nobody can tell
+	stale     = ".stale"     // it does not fit the guest's disks, or that is not known
 )
 
 // Files are the files of one guest's saved state. The methods touch storage, which may hang.
@@ -38,7 +38,7 @@ type Files struct {
 // Path is the file that may be restored.
 func (f Files) Path() string { return filepath.Join(f.Dir, f.Guest+".state") }
 
-// SavePath is what libvirt is told to save the guest to: a name by which the guest is not restored, where libvirt does not
+// SavePath is the file that libvirt saves the guest to: a name by which the guest is not restored, where libvirt does not
 // itself mark what is not whole.
 func (f Files) SavePath() string {
 	if f.Driver.Can(libvirt.CanMarkSaved) {
@@ -73,7 +73,7 @@ func (f Files) Finish(saved error) error {
 		return nil
 	}
 	if saved != nil {
-		return fmt.Errorf("%w, as far as can be told: %w", saveimage.ErrPartial, saved)
+		return fmt.Errorf("%w, or nobody knows whether it is: %w", saveimage.ErrPartial, saved)
 	}
 	return rename(file, f.Path())
 }

@@ -28,11 +28,11 @@ type Place struct {
 	unsure   error // why it is not known whom it makes of root
 }
 
-// errSquash says that nobody can tell whose a file is.
-var errSquash = errors.New("whose file it is cannot be told, as the user that the file system makes of root is not known")
+// errSquash says that the owner of a file is not known.
+var errSquash = errors.New("the owner of the file is not known: root_squash maps root to an unknown user")
 
-// foreign is an error of package safefile. While it is not known whose root's own files are, another user's file may be
-// libvirt's: to ignore it would let it be restored later, when the guest's disks have gone on.
+// foreign is an error of package safefile. While it is not known which user NFS maps root to, another user's file may be
+// libvirt's: to ignore it would let it be restored later, when the guest's disks have changed.
 func (p Place) foreign(err error) error {
 	if errors.Is(err, safefile.ErrForeign) && p.unsure != nil {
 		return fmt.Errorf("%w: %w", errSquash, p.unsure)
@@ -97,7 +97,7 @@ func Survey(dir, qemuDir, uri, text string) (Place, error) {
 	return p, err
 }
 
-// isRoots tells whether root alone can have written a file there. The user that NFS makes of root can be another's, too:
+// isRoots reports whether root alone can have written a file there. The user that NFS makes of root can be another's, too:
 // it often is nobody, whom programs run as.
 func (p Place) isRoots(file fs.FileInfo) bool {
 	return p.Owned(safefile.Only()) && safefile.Only().Has(safefile.OwnerOf(file))

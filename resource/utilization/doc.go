@@ -2,6 +2,6 @@
 // cpu, host_memory and hv_memory, in processors and MiB.
 //
 // An [Updater] sets an attribute only when its value has changed, and only where the guest stays: Pacemaker would stop a
-// guest that runs well for a value that nobody but the agent has requested. What it was told is noted, see
+// guest that runs well for a value that nobody but the agent has requested. What is set is noted, see
 // [notes.Utilization].
 package utilization

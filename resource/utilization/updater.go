@@ -49,12 +49,12 @@ type Updater struct {
 	Log   logrus.FieldLogger
 }
 
-// Due tells whether Pacemaker should be told something: these values, "" for one to remove. note is what it was told. A
+// Due reports whether an attribute is to be changed; want has the values, "" for one to remove, and note what is set now. A
 // guest whose size libvirt does not know is left to the next monitor.
 func (u Updater) Due(ctx context.Context) (note notes.Utilization, want map[string]string, due bool) {
 	note, err := u.Notes.Utilization.Load(u.Resource)
 	if err != nil {
-		note = notes.Utilization{Told: make(map[string]string)}
+		note = notes.Utilization{Set: make(map[string]string)}
 	}
 	if len(u.Attributes) == 0 || !note.MayRetry(time.Now()) {
 		return note, nil, false
@@ -77,7 +77,7 @@ func (u Updater) removesAll() bool {
 	return !slices.ContainsFunc(u.Attributes, func(a Attribute) bool { return !a.Remove })
 }
 
-// Update tells Pacemaker how large the guest is, when that has changed. Where another guest's attributes are being set until
+// Update sets the attributes whose value has changed. Where another guest's attributes are being set until
 // ctx ends, that is left to the next monitor.
 func (u Updater) Update(ctx context.Context) {
 	note, want, due := u.Due(ctx)
@@ -101,7 +101,7 @@ func (u Updater) Update(ctx context.Context) {
 	}
 }
 
-// set brings Pacemaker up to date, and the note with it; denied tells that a value was not set for lack of room.
+// set brings Pacemaker up to date, and the note with it; denied reports that a value was not set for lack of room.
 func (u Updater) set(ctx context.Context, note *notes.Utilization, want map[string]string) (denied bool, err error) {
 	// Once for all of them: the scheduler takes seconds where it has hundreds of guests to place.
 	ask := sync.OnceValues(func() (capacity, error) { return u.askCapacity(ctx) })
@@ -110,7 +110,7 @@ func (u Updater) set(ctx context.Context, note *notes.Utilization, want map[stri
 		if note.IsSet(name, value) {
 			continue
 		}
-		// Pacemaker may know it from before, and a change of its configuration is not for nothing.
+		// Pacemaker may have it from before, and a change of its configuration is expensive.
 		now := u.current(ctx, name)
 		room := true
 		switch {
@@ -128,7 +128,7 @@ func (u Updater) set(ctx context.Context, note *notes.Utilization, want map[stri
 			return denied, err
 		}
 		if denied = denied || !room; room {
-			note.Told[name] = value
+			note.Set[name] = value
 		}
 	}
 	return denied, nil
@@ -157,7 +157,7 @@ func (u Updater) current(ctx context.Context, name string) string {
 	return value
 }
 
-// hasRoom tells whether the guest stays here when the attribute gets the value. Pacemaker would else stop it.
+// hasRoom reports whether the guest stays here when the attribute gets the value. Pacemaker would else stop it.
 func (u Updater) hasRoom(ask func() (capacity, error), note *notes.Utilization, name, value string) (bool, error) {
 	amount, err := strconv.ParseInt(value, 10, 64)
 	if err != nil {
