@@ -188,8 +188,8 @@ func (a Agent) Run(ctx context.Context, action string) error {
 	if a.Node != "" {
 		r.Log = r.Log.WithField("node", a.Node)
 	}
-	r.guestNotes, r.saver = r.newGuestNotes(), r.newSaver()
-	r.routes = r.newRoutes()
+	r.guestNotes, r.saver = newGuestNotes(r), newSaver(r)
+	r.routes = newRoutes(r)
 	r.expect()
 	r.step("begin")
 	err := r.tidyUtilization(ctx, do(r, ctx))

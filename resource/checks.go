@@ -67,7 +67,7 @@ func (a *run) tend(ctx context.Context, o observation, noted bool) error {
 	if a.mayUpdateUtilization(o) {
 		ctx, cancel := within(ctx, utilizationTime)
 		defer cancel()
-		a.utilization().Update(ctx)
+		newUtilization(a).Update(ctx)
 	}
 	return err
 }
@@ -90,14 +90,16 @@ func (a *run) leave(ctx context.Context, o observation, noted bool) error {
 	}
 	ctx, cancel := within(ctx, utilizationTime)
 	defer cancel()
-	if _, _, due := a.utilization().Due(ctx); due {
+	if _, _, due := newUtilization(a).Due(ctx); due {
 		return ErrMore
 	}
 	return nil
 }
 
 // mayUpdateUtilization reports whether it is time to set the guest's utilization attributes.
-func (a *run) mayUpdateUtilization(o observation) bool { return o.libErr == nil && !a.isYoung(utilizationAge) }
+func (a *run) mayUpdateUtilization(o observation) bool {
+	return o.libErr == nil && !a.isYoung(utilizationAge)
+}
 
 func (c Checks) any() bool { return len(c.TCP) > 0 || len(c.UDP) > 0 || c.Agent }
 

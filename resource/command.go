@@ -96,11 +96,6 @@ func lastLine(text string) string {
 	return strings.TrimSpace(lines[len(lines)-1])
 }
 
-// explained is command; its error has the program's last words.
-func (a *run) explained(ctx context.Context, name string, args ...string) (string, error) {
-	return Command(a.command).explained(ctx, name, args...)
-}
-
 // explained runs a program as c does; its error has the program's last words.
 func (c Command) explained(ctx context.Context, name string, args ...string) (string, error) {
 	out, err := c(ctx, name, args...)

@@ -33,9 +33,9 @@ type evacuation struct {
 	log     logrus.FieldLogger
 }
 
-// evacuates finds out why the guest is stopped. The question to the cluster manager costs the stop no time unless its
+// newEvacuation finds out why the guest is stopped. The question to the cluster manager costs the stop no time unless its
 // answer decides how the guest ends; see [evacuation.saves].
-func (a *run) evacuates(ctx context.Context) *evacuation {
+func newEvacuation(ctx context.Context, a *run) *evacuation {
 	e := &evacuation{params: a.Params, pending: a.pending, has: a.isAt, log: a.Log}
 	why, noted := a.recentFailure()
 	switch {

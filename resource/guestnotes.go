@@ -26,7 +26,7 @@ type guestNotes struct {
 	ends  time.Time // of the action
 }
 
-func (a *run) newGuestNotes() *guestNotes {
+func newGuestNotes(a *run) *guestNotes {
 	return &guestNotes{
 		store: a.notes, id: a.Instance, guest: &a.guest, peer: a.Target, step: a.step, log: a.Log, ends: a.began.Add(a.budget.end),
 		entry: notes.Guest{Resource: a.Instance, URI: a.Params.Hypervisor, Priority: a.Params.DrainPriority},

@@ -4,7 +4,6 @@ import (
 	"context"
 	"strings"
 	"time"
-
 )
 
 // othersQuiet is for how long no other guest may be leaving before a failure is reported: the next one may just begin.

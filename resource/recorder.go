@@ -19,7 +19,7 @@ type recorder struct {
 	node  string
 }
 
-func (a *run) newRecorder() recorder {
+func newRecorder(a *run) recorder {
 	return recorder{keep: a.Record, guest: &a.guest, uri: a.Params.Hypervisor, node: a.Node}
 }
 

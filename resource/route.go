@@ -54,7 +54,7 @@ func (p Params) RouteTo(ctx context.Context, run Command, node string) (Route, e
 }
 
 // newRoutes is the table of the ways that the action looks up.
-func (a *run) newRoutes() *route.Table {
+func newRoutes(a *run) *route.Table {
 	address := func(ctx context.Context, node string) (string, error) {
 		return a.Params.AddressOf(ctx, a.command, node)
 	}

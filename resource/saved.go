@@ -31,10 +31,6 @@ func ExposedSaves(dir, uri, config string) error {
 	return p.Exposed()
 }
 
-func (a *run) survey() (savedstate.Place, error) {
-	return savedstate.Survey(a.Params.savesTo(), cmp.Or(a.qemuDir, libvirt.QEMUDir), a.Params.Hypervisor, a.config.domain.text)
-}
-
 // observer is what a saver sees of the guest and of its libvirt.
 type observer interface {
 	look(ctx context.Context) observation
@@ -48,10 +44,10 @@ type observer interface {
 // saver saves a guest's memory to a file and restores it.
 type saver struct {
 	observer
-	guest   *identity // as the action knows it by now
-	dir     string    // "" for a guest that is not saved
-	uri     string    // the hypervisor's
-	survey  func() (savedstate.Place, error)
+	guest   *identity                        // as the action knows it by now
+	dir     string                           // "" for a guest that is not saved
+	uri     string                           // the hypervisor's
+	survey  func() (savedstate.Place, error) // of dir
 	witness Witness
 	record  recorder
 	log     logrus.FieldLogger
@@ -60,10 +56,13 @@ type saver struct {
 	refused bool // libvirt itself said that it could not save the guest
 }
 
-func (a *run) newSaver() *saver {
+func newSaver(a *run) *saver {
+	dir, uri := a.Params.savesTo(), a.Params.Hypervisor
 	return &saver{
-		observer: a, guest: &a.guest, dir: a.Params.savesTo(), uri: a.Params.Hypervisor, survey: a.survey,
-		witness: a.Witness, record: a.newRecorder(), log: a.Log,
+		observer: a, guest: &a.guest, dir: dir, uri: uri, witness: a.Witness, record: newRecorder(a), log: a.Log,
+		survey: func() (savedstate.Place, error) {
+			return savedstate.Survey(dir, cmp.Or(a.qemuDir, libvirt.QEMUDir), uri, a.config.domain.text)
+		},
 	}
 }
 

@@ -42,7 +42,7 @@ func (a *run) stop(ctx context.Context) error {
 	a.callOff(ctx)
 	a.saver.remove(ctx, o)
 	a.beforeStop(ctx, o)
-	why := a.evacuates(ctx)
+	why := newEvacuation(ctx, a)
 	saves := why.saves(ctx)
 	orphan := a.isArrival(o) // of which libvirt could end nothing before its source does
 	for _, s := range []stopStep{

@@ -36,11 +36,19 @@ const (
 	utilizationAge = 30 * time.Second
 )
 
-// utilization keeps the attributes of the resource; without Pacemaker there are none.
-func (a *run) utilization() utilization.Updater {
+// newUtilization keeps the attributes of the resource; without Pacemaker there are none.
+func newUtilization(a *run) utilization.Updater {
 	u := utilization.Updater{
-		Resource: a.Instance, Node: a.Node, XenAgent: a.Params.XMFile != "", Size: a.size, Run: a.explained,
+		Resource: a.Instance, Node: a.Node, XenAgent: a.Params.XMFile != "", Run: Command(a.command).explained,
 		Notes: a.notes, Log: a.Log,
+		Size: func(ctx context.Context) (info libvirt.Info, err error) {
+			conn, err := a.connect(ctx)
+			if err == nil {
+				info, err = conn.Info(ctx, a.ref())
+				a.dropBroken(err)
+			}
+			return info, err
+		},
 	}
 	if a.Pacemaker {
 		u.Attributes = a.Params.Utilization
@@ -48,22 +56,11 @@ func (a *run) utilization() utilization.Updater {
 	return u
 }
 
-// size is how large the guest is by libvirt.
-func (a *run) size(ctx context.Context) (libvirt.Info, error) {
-	conn, err := a.connect(ctx)
-	if err != nil {
-		return libvirt.Info{}, err
-	}
-	info, err := conn.Info(ctx, a.ref())
-	a.dropBroken(err)
-	return info, err
-}
-
 // tidyUtilization removes attributes of a guest that is not here, and returns how the action ended. One that Pacemaker
 // has stopped because they fit on no node has no monitor that could: what remains are its stop, and the probes of
 // crm_resource --refresh.
 func (a *run) tidyUtilization(ctx context.Context, end error) error {
-	u := a.utilization()
+	u := newUtilization(a)
 	away := a.action == "stop" && end == nil || a.isMonitor() && a.Probe && CodeOf(end) == NotRunning
 	switch {
 	case !away || !slices.ContainsFunc(u.Attributes, func(a Utilization) bool { return a.Remove }):

@@ -52,7 +52,7 @@ func (a *run) warnOfWriters(ctx context.Context) {
 func (a *run) warnOfSaves(ctx context.Context) {
 	ctx, cancel := within(ctx, storageTime)
 	defer cancel()
-	place, err := timelyValue(ctx, a.survey)
+	place, err := timelyValue(ctx, a.saver.survey)
 	if err == nil {
 		err = place.Exposed()
 	}
