@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"strings"
 
 	"github.com/vmferry/vmferry/hbplugin"
@@ -100,16 +99,10 @@ func (c *call) ownNode(ctx context.Context, m managed, node string) (string, err
 }
 
 // drained is the note that an operator has drained this node with this program.
-// It is not vmferryd's note, which vmferryd takes for a shutdown that was called off,
-// and undoes.
-func (c *call) drained() shutdown.Intent {
-	return shutdown.Intent{Path: c.path(filepath.Join(c.config.StateDir, "drained-by-operator"))}
-}
+func (c *call) drained() shutdown.Intent { return shutdown.OperatorIntent(c.path(c.config.StateDir)) }
 
 // forShutdown is vmferryd's own note.
-func (c *call) forShutdown() shutdown.Intent {
-	return shutdown.Intent{Path: c.path(filepath.Join(c.config.StateDir, "standby-is-ours"))}
-}
+func (c *call) forShutdown() shutdown.Intent { return shutdown.DaemonIntent(c.path(c.config.StateDir)) }
 
 // crmNode asks Pacemaker for this node's name.
 func (c *call) crmNode(ctx context.Context) (string, error) {

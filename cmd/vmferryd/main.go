@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"runtime"
 	"runtime/debug"
 	"strings"
@@ -39,8 +38,6 @@ const (
 	stopFallback = 85 * time.Second
 	// askTimeout bounds the questions put to systemd at the start.
 	askTimeout = 10 * time.Second
-	// intentFile is the name of the note in the state directory.
-	intentFile = "standby-is-ours"
 )
 
 const usage = `usage: vmferryd [--config FILE]
@@ -121,7 +118,7 @@ func live(ctx context.Context, c Config, log logrus.FieldLogger) error {
 		Manager:    newManager(c),
 		Guests:     witnesses{dir: c.GuestsDir, list: local.List},
 		System:     logind.System{},
-		Intent:     shutdown.Intent{Path: filepath.Join(c.StateDir, intentFile)},
+		Intent:     shutdown.DaemonIntent(c.StateDir),
 		Notify:     notify,
 		Log:        log,
 		Window:     c.Window,
