@@ -33,8 +33,8 @@ type evacuation struct {
 	log     logrus.FieldLogger
 }
 
-// newEvacuation finds out why the guest is stopped. The question to the cluster manager costs the stop no time unless its
-// answer decides how the guest ends; see [evacuation.saves].
+// newEvacuation finds out why the guest is stopped. The question to the cluster manager costs the stop no time unless
+// its answer decides how the guest ends; see [evacuation.saves].
 func newEvacuation(ctx context.Context, a *run) *evacuation {
 	e := &evacuation{params: a.Params, pending: a.pending, has: a.isAt, log: a.Log}
 	why, noted := a.recentFailure()
@@ -50,14 +50,16 @@ func newEvacuation(ctx context.Context, a *run) *evacuation {
 	return e
 }
 
-// askInBackground asks the cluster manager whether it empties this node; the function that it returns waits for the answer.
+// askInBackground asks the cluster manager whether it empties this node; the function that it returns waits for the
+// answer.
 func askInBackground(ctx context.Context, ask func(context.Context) (bool, error), log logrus.FieldLogger) func() bool {
 	ctx, cancel := within(ctx, leavingTime)
 	answer := make(chan bool, 1)
 	go func() {
 		leaving, err := ask(ctx)
 		if err != nil {
-			log.WithError(err).Warn("it is not known whether the cluster manager empties this node: the guest is stopped as by an operator")
+			log.WithError(err).Warn("it is not known whether the cluster manager empties this node: " +
+				"the guest is stopped as by an operator")
 		}
 		answer <- err == nil && leaving
 	}()
@@ -89,8 +91,8 @@ const (
 // notThere are the checks that a guest fails at a target which could not restore it either, and could boot it.
 var notThere = []string{migrate.CheckHypervisor, migrate.CheckCPU}
 
-// decideSave is the rule for a stop of a guest whose migration has failed, as why says, or not; reason says why a guest is
-// not saved that should be.
+// decideSave is the rule for a stop of a guest whose migration has failed, as why says, or not; reason says why a guest
+// is not saved that should be.
 func decideSave(p Params, why notes.Failure) (when saveWhen, reason string) {
 	switch {
 	case p.savesTo() == "" || p.ForceStop:

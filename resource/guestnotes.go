@@ -28,7 +28,8 @@ type guestNotes struct {
 
 func newGuestNotes(a *run) *guestNotes {
 	return &guestNotes{
-		store: a.notes, id: a.Instance, guest: &a.guest, peer: a.Target, step: a.step, log: a.Log, ends: a.began.Add(a.budget.end),
+		store: a.notes, id: a.Instance, guest: &a.guest, peer: a.Target,
+		step: a.step, log: a.Log, ends: a.began.Add(a.budget.end),
 		entry: notes.Guest{Resource: a.Instance, URI: a.Params.Hypervisor, Priority: a.Params.DrainPriority},
 	}
 }
@@ -81,7 +82,8 @@ func (n *guestNotes) removeGuestNote() {
 func (n *guestNotes) noteIntent(way, peer, uuid string) error {
 	i := notes.Intent{Way: way, Guest: n.guest.Name, UUID: uuid, Peer: peer, Began: time.Now()}
 	if err := n.tidy(func() error { return n.store.Intents.Save(n.id, i) }); err != nil {
-		return because(Generic, err, "the migration cannot be noted before it begins: make the state directory writable")
+		return because(Generic, err,
+			"the migration cannot be noted before it begins: make the state directory writable")
 	}
 	n.step("intended")
 	return nil

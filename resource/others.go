@@ -9,11 +9,11 @@ import (
 // othersQuiet is for how long no other guest may be leaving before a failure is reported: the next one may just begin.
 const othersQuiet = time.Second
 
-// awaitOthers delays the answer of a migrate_to that failed until no other guest is leaving this node, at most for half of the
-// time of a migration. Pacemaker ends its transition at a failure. In the next one it stops a
-// guest, and starts it again, whose migrate_to has succeeded and whose migrate_from has not, if the new plan has
-// another node for it ("Forcing recovery … because it can no longer migrate", pcmk__create_actions): one guest
-// that cannot move live would cost others their live migration.
+// awaitOthers delays the answer of a migrate_to that failed until no other guest is leaving this node, at most for half
+// of the time of a migration. Pacemaker ends its transition at a failure. In the next one it stops a guest, and starts
+// it again, whose migrate_to has succeeded and whose migrate_from has not, if the new plan has another node for it
+// ("Forcing recovery … because it can no longer migrate", pcmk__create_actions): one guest that cannot move live would
+// cost others their live migration.
 func (a *run) awaitOthers(ctx context.Context) {
 	if !a.Pacemaker {
 		return

@@ -16,7 +16,8 @@ type Route = route.Route
 func (p Params) routes() route.Config {
 	return route.Config{
 		Hypervisor: p.Hypervisor, RemoteURI: p.RemoteURI, Transport: p.Transport, User: p.User, Suffix: p.Suffix,
-		MigrateURI: cmp.Or(p.MigrateURI, p.Options.MigrateURI), MigratePort: p.MigratePort, NodeIPAttribute: p.NodeIPAttribute,
+		MigrateURI:  cmp.Or(p.MigrateURI, p.Options.MigrateURI),
+		MigratePort: p.MigratePort, NodeIPAttribute: p.NodeIPAttribute,
 	}
 }
 

@@ -20,8 +20,8 @@ import (
 // abortTime is how long a stop waits for a guest to go on whose saving was given up.
 const abortTime = 2 * time.Second
 
-// ExposedSaves is [savedstate.Place.Exposed] of a directory; uri is the hypervisor's. Of a config file that cannot be read
-// the guest's own user is not known. It touches storage, which may hang.
+// ExposedSaves is [savedstate.Place.Exposed] of a directory; uri is the hypervisor's. Of a config file that cannot be
+// read the guest's own user is not known. It touches storage, which may hang.
 func ExposedSaves(dir, uri, config string) error {
 	guest, _ := readDomain(config)
 	p, err := savedstate.Survey(dir, libvirt.QEMUDir, uri, guest.text)
@@ -151,7 +151,8 @@ func (s *saver) abort(ctx context.Context) {
 	}
 	s.saving = false
 	if err := timely(ctx, s.files().Discard); err != nil {
-		s.log.WithError(err).Warn("what was saved of the guest could not be removed, and the next start will set it aside")
+		s.log.WithError(err).Warn("what was saved of the guest could not be removed: " +
+			"the next start will set it aside")
 	}
 }
 
@@ -197,7 +198,8 @@ func (s *saver) restore(ctx context.Context, conn Hypervisor, state *savedstate.
 	began := time.Now()
 	err := conn.Restore(ctx, state.File, state.XML)
 	if libvirt.IsOtherHardware(err) && state.XML != "" && state.AsIs && s.look(ctx).verdict == notRunning {
-		s.log.WithError(err).Warn("the config file describes another hardware than the guest was saved with, which it keeps until its next start")
+		s.log.WithError(err).Warn("the config file describes another hardware than the guest was saved with: " +
+			"the guest keeps its own until the next start")
 		err = conn.Restore(ctx, state.File, "")
 	}
 	if err == nil {
@@ -221,7 +223,8 @@ func (s *saver) restore(ctx context.Context, conn Hypervisor, state *savedstate.
 
 // unclear reports whether it is not known what libvirt did: it gave no answer.
 func unclear(err error) bool {
-	return errors.Is(err, libvirt.ErrConnect) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)
+	return errors.Is(err, libvirt.ErrConnect) || errors.Is(err, context.DeadlineExceeded) ||
+		errors.Is(err, context.Canceled)
 }
 
 // remove removes the files of a guest that runs, which would be wrong from now on. A guest that
@@ -239,7 +242,8 @@ func (s *saver) remove(ctx context.Context, o observation) {
 		case err == nil:
 			s.log.Infof("removed %s, as the guest runs", file)
 		case !errors.Is(err, fs.ErrNotExist) && !safefile.NotOurs(err):
-			s.log.WithError(err).Errorf("the guest runs, and its saved state %s could not be removed: remove it by hand", file)
+			s.log.WithError(err).Errorf("the guest runs, and its saved state could not be removed: type %s",
+				shellword.Line("rm", file))
 		}
 	}
 }

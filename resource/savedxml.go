@@ -48,7 +48,8 @@ var (
 // newest of a kind, such as "q35" for "pc-q35-9.2": after an upgrade of QEMU that is another one.
 func withMachine(own, saved string) string {
 	guest, was := &libvirtxml.Domain{}, &libvirtxml.Domain{}
-	if guest.Unmarshal(own) != nil || was.Unmarshal(saved) != nil || guest.OS == nil || was.OS == nil || guest.OS.Type == nil || was.OS.Type == nil {
+	if guest.Unmarshal(own) != nil || was.Unmarshal(saved) != nil || guest.OS == nil || was.OS == nil ||
+		guest.OS.Type == nil || was.OS.Type == nil {
 		return own
 	}
 	from, to := guest.OS.Type.Machine, was.OS.Type.Machine
@@ -71,8 +72,8 @@ func isNewestOf(alias, machine string) bool {
 	return strings.HasPrefix(machine, alias+"-")
 }
 
-// withMACs gives the network cards of a domain's XML that have no MAC address those of the same guest when it was saved,
-// where it has as many. libvirt takes other addresses for other hardware (virDomainNetDefCheckABIStability).
+// withMACs gives the network cards of a domain's XML that have no MAC address those of the same guest when it was
+// saved, where it has as many. libvirt takes other addresses for other hardware (virDomainNetDefCheckABIStability).
 func withMACs(own, saved string) string {
 	guest, was := &libvirtxml.Domain{}, &libvirtxml.Domain{}
 	if guest.Unmarshal(own) != nil || was.Unmarshal(saved) != nil || guest.Devices == nil || was.Devices == nil ||

@@ -30,8 +30,8 @@ func (r *reader) utilization() []Utilization {
 const (
 	// utilizationTime bounds what an action spends on it.
 	utilizationTime = 5 * time.Second
-	// utilizationAge is how long a guest has been here before its attributes are set: at first the guest's
-	// services need the time. And each value is a change of Pacemaker's configuration, for which it plans again, best not while
+	// utilizationAge is how long a guest has been here before its attributes are set: at first the guest's services
+	// need the time. And each value is a change of Pacemaker's configuration, for which it plans again, best not while
 	// it is still starting what a crashed node left.
 	utilizationAge = 30 * time.Second
 )

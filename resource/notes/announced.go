@@ -9,8 +9,8 @@ import (
 	"github.com/vmferry/vmferry/resource/hostproc"
 )
 
-// Announced is announced/ID.json: vmferryd, which writes it, began to announce the guest by itself. The action that brought
-// the guest here reads it, and need not announce it again. Nobody removes it: it counts for what ran by then.
+// Announced is announced/ID.json: vmferryd, which writes it, began to announce the guest by itself. The action that
+// brought the guest here reads it, and need not announce it again. Nobody removes it: it counts for what ran by then.
 type Announced struct {
 	At time.Duration `json:"since_boot"` // [Uptime]
 }

@@ -16,10 +16,10 @@ const (
 	drainTime = 15 * time.Second
 )
 
-// Departure is departures/ID.json: the guest has moved from here to a peer. A migrate_to that succeeds writes it, before
-// it removes the [Intent]: one of them is always there. A start soon after that reads it, and brings the guest back; so
-// does a migrate_to of another guest that fails, which waits until the cluster manager has stopped this one here. A start
-// or a migrate_from of the guest removes it.
+// Departure is departures/ID.json: the guest has moved from here to a peer. A migrate_to that succeeds writes it,
+// before it removes the [Intent]: one of them is always there. A start soon after that reads it, and brings the guest
+// back; so does a migrate_to of another guest that fails, which waits until the cluster manager has stopped this one
+// here. A start or a migrate_from of the guest removes it.
 type Departure struct {
 	Guest string    `json:"guest"`
 	Peer  string    `json:"peer"`
@@ -35,8 +35,8 @@ func (d Departure) IsTo(node, guest string, now time.Time) bool {
 	return d.Guest == guest && strings.EqualFold(d.Peer, node) && isWithin(returnTime, d.At, now)
 }
 
-// AwaitsStop reports whether the guest has moved, and the cluster manager has yet to call migrate_from on the target and to
-// stop it here.
+// AwaitsStop reports whether the guest has moved, and the cluster manager has yet to call migrate_from on the target
+// and to stop it here.
 func (d Departure) AwaitsStop(now time.Time) bool {
 	return !d.Stopped && isWithin(handOverTime, d.At, now)
 }

@@ -7,9 +7,9 @@ import (
 	"github.com/vmferry/vmferry/resource/route"
 )
 
-// Expected is expected/ID.json: the guest is to be announced when it comes to run here. Actions write it that do not bring
-// the guest here as well: Pacemaker probes each resource on all nodes, and so vmferryd, which reads it, knows a guest
-// before a migration brings it. Nobody removes it.
+// Expected is expected/ID.json: the guest is to be announced when it comes to run here. Actions write it that do not
+// bring the guest here as well: Pacemaker probes each resource on all nodes, and so vmferryd, which reads it, knows a
+// guest before a migration brings it. Nobody removes it.
 type Expected struct {
 	Guest    string `json:"guest"`              // libvirt's name
 	Resource string `json:"resource"`           // the resource's id in the cluster manager
@@ -23,8 +23,8 @@ func (e Expected) isWhole() bool { return e.Guest != "" && e.Resource != "" && e
 // MigrationHost is the name by which migrations of the guest reach a node.
 func (e Expected) MigrationHost(node string) string { return route.WithSuffix(node, e.Suffix) }
 
-// ConfiguredAddresses are the addresses that the parameter announce names on this node, and for which guest. What cannot
-// be read names none.
+// ConfiguredAddresses are the addresses that the parameter announce names on this node, and for which guest. What
+// cannot be read names none.
 func (s Store) ConfiguredAddresses() map[netip.Addr]string {
 	all, _ := s.Expected.All()
 	of := map[netip.Addr]string{}

@@ -25,7 +25,10 @@ func TestExpectedGuestsToleratesGarbage(t *testing.T) {
 		}
 	}
 	got, err := Open(run, "").Expected.All()
-	want := []Expected{{Guest: "a", Resource: "ra", URI: "qemu:///system"}, {Guest: "b", Resource: "rb", URI: "xen:///system", Announce: "off"}}
+	want := []Expected{
+		{Guest: "a", Resource: "ra", URI: "qemu:///system"},
+		{Guest: "b", Resource: "rb", URI: "xen:///system", Announce: "off"},
+	}
 	if err != nil || !slices.Equal(got, want) {
 		t.Errorf("got %+v, %v", got, err)
 	}

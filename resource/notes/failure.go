@@ -6,9 +6,9 @@ import "time"
 // stop as soon as its other work is done; much later it is the operator's wish.
 const failureTime = 15 * time.Minute
 
-// Failure is stranded/ID.json: a migrate_to of the guest has failed here. That migrate_to writes it. The next stop reads
-// it: it is a rung of the guest's ladder, and not the wish of an operator to have the guest down. It is removed when the
-// guest has left this node, or was started on it.
+// Failure is stranded/ID.json: a migrate_to of the guest has failed here. That migrate_to writes it. The next stop
+// reads it: it is a rung of the guest's ladder, and not the wish of an operator to have the guest down. It is removed
+// when the guest has left this node, or was started on it.
 type Failure struct {
 	Guest string    `json:"guest"`
 	Peer  string    `json:"peer,omitempty"`

@@ -27,10 +27,14 @@ func TestPresent(t *testing.T) {
 		{"garbage", "a.json", "{", []hostproc.Process{{Name: "a", UUID: uuid}}, nil},
 		{"noted and alive", "a.json", note, []hostproc.Process{{Name: "a", UUID: uuid}}, []string{"rsc-a"}},
 		{"noted and dead", "a.json", note, nil, nil},
-		{"renamed, as while it comes in", "a.json", note, []hostproc.Process{{Name: "a--incoming", UUID: uuid}}, []string{"rsc-a"}},
-		{"another guest of its name", "a.json", note, []hostproc.Process{{Name: "a", UUID: "bbbbbbbb-0000-4000-8000-000000000001"}}, nil},
-		{"a process without a UUID goes by its name", "a.json", note, []hostproc.Process{{Name: "a"}}, []string{"rsc-a"}},
-		{"a note without a UUID goes by its name", "a.json", nameful, []hostproc.Process{{Name: "a", UUID: uuid}}, []string{"rsc-a"}},
+		{"renamed, as while it comes in", "a.json", note,
+			[]hostproc.Process{{Name: "a--incoming", UUID: uuid}}, []string{"rsc-a"}},
+		{"another guest of its name", "a.json", note,
+			[]hostproc.Process{{Name: "a", UUID: "bbbbbbbb-0000-4000-8000-000000000001"}}, nil},
+		{"a process without a UUID goes by its name", "a.json", note,
+			[]hostproc.Process{{Name: "a"}}, []string{"rsc-a"}},
+		{"a note without a UUID goes by its name", "a.json", nameful,
+			[]hostproc.Process{{Name: "a", UUID: uuid}}, []string{"rsc-a"}},
 		{"two without a UUID are not one for that", "a.json", nameful, []hostproc.Process{{Name: "b"}}, nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -40,7 +44,8 @@ func TestPresent(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			got, err := Present(t.Context(), dir, func(context.Context, ...string) ([]hostproc.Process, error) { return c.alive, nil })
+			list := func(context.Context, ...string) ([]hostproc.Process, error) { return c.alive, nil }
+			got, err := Present(t.Context(), dir, list)
 			if err != nil || !slices.Equal(got, c.want) {
 				t.Errorf("%q, %v; want %q", got, err, c.want)
 			}
@@ -50,7 +55,8 @@ func TestPresent(t *testing.T) {
 
 func TestPresentCannotTell(t *testing.T) {
 	dir := t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, "a.json"), []byte(`{"guest":"a","resource":"rsc-a","uri":"xen:///system"}`), 0o600); err != nil {
+	note := `{"guest":"a","resource":"rsc-a","uri":"xen:///system"}`
+	if err := os.WriteFile(filepath.Join(dir, "a.json"), []byte(note), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	blind := errors.New("a process cannot be read")
@@ -70,7 +76,8 @@ func TestGuestsToleratesGarbage(t *testing.T) {
 	for name, text := range map[string]string{
 		"b.json": `{"guest":"b","uuid":"","resource":"rb","uri":"qemu:///system"}`,
 		"a.json": `{"guest":"a","resource":"ra","unknown":1}`,
-		"c.json": "", "d.json": "{", "e.json": `{"guest":"e"}`, "f.json": "[]", "g.json": "\x00\xff", ".tmp-1": `{"guest":"t","resource":"t"}`, "note.txt": "x",
+		"c.json": "", "d.json": "{", "e.json": `{"guest":"e"}`, "f.json": "[]", "g.json": "\x00\xff",
+		".tmp-1": `{"guest":"t","resource":"t"}`, "note.txt": "x",
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)

@@ -13,17 +13,17 @@ const (
 )
 
 const (
-	// interruptedTime is for how long a migration whose agent was killed explains what happens to its guest, counted from
-	// its begin: it may have gone on for long.
+	// interruptedTime is for how long a migration whose agent was killed explains what happens to its guest, counted
+	// from its begin: it may have gone on for long.
 	interruptedTime = time.Hour
 	// underWayTime is how long a migration is under way at most.
 	underWayTime = 5 * time.Minute
 )
 
-// Intent is intents/ID.json: a migration of the guest has begun, and its end is not known. Both nodes write it: the source
-// before the first step, the target while it waits. It is removed when it is known where the guest runs. What is left of a
-// killed agent tells the next one whom to ask before it starts the guest, and that a migration which it finds under way
-// is its own.
+// Intent is intents/ID.json: a migration of the guest has begun, and its end is not known. Both nodes write it: the
+// source before the first step, the target while it waits. It is removed when it is known where the guest runs. What is
+// left of a killed agent tells the next one whom to ask before it starts the guest, and that a migration which it finds
+// under way is its own.
 type Intent struct {
 	Way   string    `json:"way"` // Outward or Inward
 	Guest string    `json:"guest"`
@@ -45,8 +45,8 @@ func (i Intent) IsLeaving(now time.Time) bool {
 // IsWith reports whether the other node is this one. Names of nodes have no case.
 func (i Intent) IsWith(node string) bool { return strings.EqualFold(i.Peer, node) }
 
-// Leaving are the other guests that are leaving this node, sorted: their migration is under way, or the cluster manager has
-// yet to stop them here. A note that cannot be read names none.
+// Leaving are the other guests that are leaving this node, sorted: their migration is under way, or the cluster manager
+// has yet to stop them here. A note that cannot be read names none.
 func (s Store) Leaving(guest string, now time.Time) []string {
 	var out []string
 	intents, _ := s.Intents.All()

@@ -8,15 +8,16 @@ import (
 
 func TestLeavingRules(t *testing.T) {
 	now := time.Now()
+	ago := func(d time.Duration) time.Time { return now.Add(-d) }
 	for name, c := range map[string]struct{ got, want bool }{
-		"a migration under way":               {Intent{Way: Outward, Began: now.Add(-time.Minute)}.IsLeaving(now), true},
-		"one to here":                         {Intent{Way: Inward, Began: now.Add(-time.Minute)}.IsLeaving(now), false},
-		"one that was interrupted long ago":   {Intent{Way: Outward, Began: now.Add(-time.Hour)}.IsLeaving(now), false},
-		"of a clock that was set":             {Intent{Way: Outward, Began: now.Add(time.Hour)}.IsLeaving(now), false},
-		"moved, and not stopped yet":          {Departure{At: now.Add(-time.Second)}.AwaitsStop(now), true},
-		"moved and stopped":                   {Departure{At: now.Add(-time.Second), Stopped: true}.AwaitsStop(now), false},
-		"moved long ago, and never stopped":   {Departure{At: now.Add(-time.Minute)}.AwaitsStop(now), false},
-		"moved in a time that is yet to come": {Departure{At: now.Add(time.Minute)}.AwaitsStop(now), false},
+		"a migration under way":               {Intent{Way: Outward, Began: ago(time.Minute)}.IsLeaving(now), true},
+		"one to here":                         {Intent{Way: Inward, Began: ago(time.Minute)}.IsLeaving(now), false},
+		"one that was interrupted long ago":   {Intent{Way: Outward, Began: ago(time.Hour)}.IsLeaving(now), false},
+		"of a clock that was set":             {Intent{Way: Outward, Began: ago(-time.Hour)}.IsLeaving(now), false},
+		"moved, and not stopped yet":          {Departure{At: ago(time.Second)}.AwaitsStop(now), true},
+		"moved and stopped":                   {Departure{At: ago(time.Second), Stopped: true}.AwaitsStop(now), false},
+		"moved long ago, and never stopped":   {Departure{At: ago(time.Minute)}.AwaitsStop(now), false},
+		"moved in a time that is yet to come": {Departure{At: ago(-time.Minute)}.AwaitsStop(now), false},
 	} {
 		if c.got != c.want {
 			t.Errorf("%s: %v", name, c.got)
@@ -48,12 +49,15 @@ func TestLeaving(t *testing.T) {
 func TestAgeRules(t *testing.T) {
 	now := time.Now()
 	ago := func(d time.Duration) time.Time { return now.Add(-d) }
+	moved := func(guest, peer string, d time.Duration) bool {
+		return Departure{Guest: guest, Peer: peer, At: ago(d)}.IsTo("n2", "g", now)
+	}
 	for name, c := range map[string]struct{ got, want bool }{
-		"may return":                        {Departure{Guest: "g", Peer: "N2", At: ago(time.Minute)}.IsTo("n2", "g", now), true},
-		"another guest's move":              {Departure{Guest: "h", Peer: "n2", At: ago(time.Minute)}.IsTo("n2", "g", now), false},
-		"moved to another node":             {Departure{Guest: "g", Peer: "n3", At: ago(time.Minute)}.IsTo("n2", "g", now), false},
-		"moved long ago":                    {Departure{Guest: "g", Peer: "n2", At: ago(returnTime)}.IsTo("n2", "g", now), false},
-		"moved in a time to come":           {Departure{Guest: "g", Peer: "n2", At: ago(-time.Second)}.IsTo("n2", "g", now), false},
+		"may return":                        {moved("g", "N2", time.Minute), true},
+		"another guest's move":              {moved("h", "n2", time.Minute), false},
+		"moved to another node":             {moved("g", "n3", time.Minute), false},
+		"moved long ago":                    {moved("g", "n2", returnTime), false},
+		"moved in a time to come":           {moved("g", "n2", -time.Second), false},
 		"of this drain":                     {Departure{At: ago(time.Second)}.IsOfThisDrain(now), true},
 		"of another drain":                  {Departure{At: ago(time.Minute)}.IsOfThisDrain(now), false},
 		"interrupted":                       {Intent{Began: ago(30 * time.Minute)}.IsRecent(now), true},

@@ -9,9 +9,9 @@ import (
 	"github.com/vmferry/vmferry/migrate/libvirt"
 )
 
-// PeerGuests is peers/URI.json: what came of the last question to a peer's libvirt. A start writes and reads it: many begin
-// at once after a crash, and each has to ask the same peers. It counts only for starts that began before the question; see
-// [PeerGuests.Covers]. Nobody removes it. Times are [Uptime].
+// PeerGuests is peers/URI.json: what came of the last question to a peer's libvirt. A start writes and reads it: many
+// begin at once after a crash, and each has to ask the same peers. It counts only for starts that began before the
+// question; see [PeerGuests.Covers]. Nobody removes it. Times are [Uptime].
 type PeerGuests struct {
 	Asked  time.Duration      `json:"asked"`            // before the question
 	Guests []libvirt.Resident `json:"guests"`           // valid when Why is empty

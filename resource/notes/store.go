@@ -56,7 +56,8 @@ func (s Store) PeerLock(uri string) migrate.Slots {
 	return migrate.Slots{Dir: filepath.Join(s.runDir, "peers", "turns", url.PathEscape(uri))}
 }
 
-// UtilizationLock is held by the one monitor that sets utilization attributes at a time: each reckons with what the others left.
+// UtilizationLock is held by the one monitor that sets utilization attributes at a time: each reckons with what the
+// others left.
 func (s Store) UtilizationLock() migrate.Slots {
 	return migrate.Slots{Dir: filepath.Join(s.runDir, "utilization", "turn")}
 }

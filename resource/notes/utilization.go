@@ -5,9 +5,9 @@ import "time"
 // utilizationRetry is how long nothing is set after Pacemaker refused a value.
 const utilizationRetry = 5 * time.Minute
 
-// Utilization is utilization/ID.json: the utilization attributes that this node has set for the guest. A monitor writes and
-// reads it, so that it calls Pacemaker only for what has changed. It is removed when the guest has left: the next node sets
-// the attributes again.
+// Utilization is utilization/ID.json: the utilization attributes that this node has set for the guest. A monitor writes
+// and reads it, so that it calls Pacemaker only for what has changed. It is removed when the guest has left: the next
+// node sets the attributes again.
 type Utilization struct {
 	Set    map[string]string `json:"told"`   // by attribute; empty for one that was removed
 	Denied map[string]string `json:"denied"` // values that would not fit on this node, and are not set

@@ -97,7 +97,8 @@ func (c Config) libvirtURI(node, name, host string) (string, error) {
 	}
 	m := remotePattern.FindStringSubmatch(c.Hypervisor)
 	if m == nil {
-		return "", fmt.Errorf("hypervisor %q cannot be turned into a URI for node %q: set remoteuri", c.Hypervisor, node)
+		return "", fmt.Errorf("hypervisor %q cannot be turned into a URI for node %q: set remoteuri",
+			c.Hypervisor, node)
 	}
 	driver := m[1]
 	if c.Transport != "" { // one transport only, where the local URI has one already

@@ -52,8 +52,9 @@ type Decision struct {
 
 // Decide is the rule for a saved state.
 //
-// A guest is restored with our own XML, unless its memory belongs to other disks, or libvirt can use the one in the file
-// only. That one is believed only where root alone can have written it, as it names programs that libvirt runs as root.
+// A guest is restored with our own XML, unless its memory belongs to other disks, or libvirt can use the one in the
+// file only. That one is believed only where root alone can have written it, as it names programs that libvirt runs as
+// root.
 func Decide(o Observed) Decision {
 	if o.Unusable != "" {
 		return Decision{Course: Boot, Why: o.Unusable}
@@ -79,7 +80,8 @@ func Decide(o Observed) Decision {
 
 var (
 	errOtherDisks = errors.New("the guest had other disks when it was saved than its config file names")
-	errFilesXML   = errors.New("libvirt restores it only as the file describes the guest, and the file, or its directory, does not belong to root")
+	errFilesXML   = errors.New("libvirt restores it only as the file describes the guest, and the file, " +
+		"or its directory, does not belong to root")
 )
 
 // writableDisks are what a guest writes to, by the names of its disks.

@@ -38,8 +38,8 @@ type Files struct {
 // Path is the file that may be restored.
 func (f Files) Path() string { return filepath.Join(f.Dir, f.Guest+".state") }
 
-// SavePath is the file that libvirt saves the guest to: a name by which the guest is not restored, where libvirt does not
-// itself mark what is not whole.
+// SavePath is the file that libvirt saves the guest to: a name by which the guest is not restored, where libvirt does
+// not itself mark what is not whole.
 func (f Files) SavePath() string {
 	if f.Driver.Can(libvirt.CanMarkSaved) {
 		return f.Path()
@@ -93,13 +93,14 @@ type State struct {
 	Decision
 }
 
-// Fit compares the XML of a saved guest with the guest's own. why says that it is another guest's; else own is the guest's
-// XML to restore it with. disks are files of either.
+// Fit compares the XML of a saved guest with the guest's own. why says that it is another guest's; else own is the
+// guest's XML to restore it with. disks are files of either.
 type Fit func(saved string) (own, why string, disks []string, err error)
 
-// Claim takes the file that the guest can be restored from out of the reach of any other start, and returns nil where there
-// is none, which may also be the error [fs.ErrNotExist]. One that is another guest's, or does not fit this one's disks, is
-// set aside. What another user has put there is moved out of the way. Where ctx has ended, nobody waits for it any more.
+// Claim takes the file that the guest can be restored from out of the reach of any other start, and returns nil where
+// there is none, which may also be the error [fs.ErrNotExist]. One that is another guest's, or does not fit this one's
+// disks, is set aside. What another user has put there is moved out of the way. Where ctx has ended, nobody waits for
+// it any more.
 func (f Files) Claim(ctx context.Context, fit Fit) (*State, error) {
 	place, err := f.Survey()
 	if err == nil {
@@ -111,8 +112,9 @@ func (f Files) Claim(ctx context.Context, fit Fit) (*State, error) {
 	file, err := safefile.Open(f.Path(), place.owners)
 	switch err = place.foreign(err); {
 	case safefile.NotOurs(err):
-		f.Log.Warnf("what is in the place of the saved state is not libvirt's, and is ignored, and the guest is booted: %s", err)
-		// It may be libvirt's for another node or another label, where it must not be found when the guest's disks have gone on.
+		f.Log.Warnf("a file in the place of the saved state is not libvirt's: ignored, and the guest is booted: %s", err)
+		// It may be libvirt's for another node or another label, where it must not be found when the guest's disks have
+		// gone on.
 		return nil, safefile.ClearWay(f.Path(), place.owners)
 	case err != nil:
 		return nil, err
@@ -140,7 +142,10 @@ func (f Files) Claim(ctx context.Context, fit Fit) (*State, error) {
 // observe finds out what is to be known of a saved state that is libvirt's.
 func (f Files) observe(place Place, file *os.File, fit Fit) (Observed, error) {
 	image, info, why, err := readImage(file)
-	o := Observed{Unusable: why, Saved: image.XML, CanReplace: f.Driver.Can(libvirt.CanRestoreAs), Exposed: place.Exposed()}
+	o := Observed{
+		Unusable: why, Saved: image.XML, Exposed: place.Exposed(),
+		CanReplace: f.Driver.Can(libvirt.CanRestoreAs),
+	}
 	if err != nil || why != "" {
 		return o, err
 	}
@@ -158,7 +163,8 @@ func (f Files) observe(place Place, file *os.File, fit Fit) (Observed, error) {
 // Return gives a claimed file its name back, for another try, here or elsewhere.
 func (f Files) Return(s *State) error { return rename(s.File, f.Path()) }
 
-// setAside gives the file a name by which it is never restored; that there is no file is no error. Another user's stays.
+// setAside gives the file a name by which it is never restored; that there is no file is no error. Another user's
+// stays.
 func (f Files) setAside(place Place, file, why string) error {
 	_, _, err := safefile.Look(file, place.owners)
 	if errors.Is(err, fs.ErrNotExist) {

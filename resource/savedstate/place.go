@@ -21,18 +21,19 @@ import (
 // the agent has looked at it, so that nobody else may be able to exchange it.
 type Place struct {
 	safefile.Directory
-	owners safefile.Owners // whose files may be libvirt's: root, the user that NFS makes of root, QEMU's user, the guest's own
+	// owners are whose files may be libvirt's: root, the user that NFS maps root to, QEMU's user, the guest's own.
+	owners safefile.Owners
 
 	session  int   // the user whose session's libvirt writes there, -1 for the system's
-	squashed bool  // NFS makes another user of root
-	unsure   error // why it is not known whom it makes of root
+	squashed bool  // NFS maps root to another user (root_squash)
+	unsure   error // why that user is not known
 }
 
 // errSquash says that the owner of a file is not known.
 var errSquash = errors.New("the owner of the file is not known: root_squash maps root to an unknown user")
 
-// foreign is an error of package safefile. While it is not known which user NFS maps root to, another user's file may be
-// libvirt's: to ignore it would let it be restored later, when the guest's disks have changed.
+// foreign is an error of package safefile. While it is not known which user NFS maps root to, another user's file may
+// be libvirt's: to ignore it would let it be restored later, when the guest's disks have changed.
 func (p Place) foreign(err error) error {
 	if errors.Is(err, safefile.ErrForeign) && p.unsure != nil {
 		return fmt.Errorf("%w: %w", errSquash, p.unsure)
@@ -52,8 +53,8 @@ func sessionUser(uri string) (uid uint32, ok bool) {
 	return uint32(n), below && err == nil
 }
 
-// saversOf are the users as whom libvirt may save this guest in particular: the one of a session, and the one of the guest's
-// own DAC label, which libvirt turns to where NFS refuses root (qemuDomainOpenFile of qemu_domain.c).
+// saversOf are the users as whom libvirt may save this guest in particular: the one of a session, and the one of the
+// guest's own DAC label, which libvirt turns to where NFS refuses root (qemuDomainOpenFile of qemu_domain.c).
 func saversOf(uri, text string) (uids []uint32) {
 	if uid, ok := sessionUser(uri); ok {
 		uids = append(uids, uid)
@@ -71,8 +72,8 @@ func saversOf(uri, text string) (uids []uint32) {
 	return uids
 }
 
-// Survey looks at a directory for saved guests. qemuDir is a directory of QEMU's user, normally [libvirt.QEMUDir], uri the
-// hypervisor's, and text the guest's XML. It touches storage, which may hang.
+// Survey looks at a directory for saved guests. qemuDir is a directory of QEMU's user, normally [libvirt.QEMUDir], uri
+// the hypervisor's, and text the guest's XML. It touches storage, which may hang.
 func Survey(dir, qemuDir, uri, text string) (Place, error) {
 	p := Place{session: -1}
 	if uid, ok := sessionUser(uri); ok {
@@ -85,7 +86,7 @@ func Survey(dir, qemuDir, uri, text string) (Place, error) {
 		switch {
 		case merr == nil:
 			owners, p.squashed = append(owners, uid), !safefile.Only().Has(uid)
-		case !errors.Is(merr, fs.ErrPermission): // full, or read-only for now; where root may not write, libvirt does as QEMU's user
+		case !errors.Is(merr, fs.ErrPermission): // full, or read-only for now; else libvirt writes as QEMU's user
 			p.unsure = merr
 		}
 	}
@@ -97,14 +98,14 @@ func Survey(dir, qemuDir, uri, text string) (Place, error) {
 	return p, err
 }
 
-// isRoots reports whether root alone can have written a file there. The user that NFS makes of root can be another's, too:
-// it often is nobody, whom programs run as.
+// isRoots reports whether root alone can have written a file there. The user that NFS makes of root can be another's,
+// too: it often is nobody, whom programs run as.
 func (p Place) isRoots(file fs.FileInfo) bool {
 	return p.Owned(safefile.Only()) && safefile.Only().Has(safefile.OwnerOf(file))
 }
 
-// cannotRestore is why a guest that is saved there could not be restored, by a libvirt that cannot replace its description;
-// see [Decide].
+// cannotRestore is why a guest that is saved there could not be restored, by a libvirt that cannot replace its
+// description; see [Decide].
 func (p Place) cannotRestore(canReplace bool) error {
 	if canReplace || p.Owned(safefile.Only()) && !p.squashed {
 		return nil
@@ -112,13 +113,14 @@ func (p Place) cannotRestore(canReplace bool) error {
 	return errFilesXML
 }
 
-// Exposed is why nothing is saved to the directory, or restored from it, with what to type: users other than root, QEMU's and
-// the guest's own can put a file of theirs in the place of a saved state. It is nil where the directory is safe.
+// Exposed is why nothing is saved to the directory, or restored from it, with what to type: users other than root,
+// QEMU's and the guest's own can put a file of theirs in the place of a saved state. It is nil where the directory is
+// safe.
 func (p Place) Exposed() error {
 	if p.Access != safefile.Exposed {
 		return nil
 	}
-	return fmt.Errorf("another user could put a file of his own in the place of the saved state, as %s: type %s", p.Why, p.Fix)
+	return fmt.Errorf("another user could replace the saved state by a file of his own, as %s: type %s", p.Why, p.Fix)
 }
 
 // prepare makes a file ready for libvirt to save the guest to: libvirt follows a link, and writes into a file of

@@ -19,8 +19,8 @@ type capacity struct {
 	strategy string // the cluster's placement-strategy
 }
 
-// allows reports whether the guest stays where it is when an attribute of it gets a value. With a placement-strategy that
-// uses utilization, Pacemaker stops a guest that does not fit; a node that lacks the attribute has 0 of it
+// allows reports whether the guest stays where it is when an attribute of it gets a value. With a placement-strategy
+// that uses utilization, Pacemaker stops a guest that does not fit; a node that lacks the attribute has 0 of it
 // (pcmk__primitive_assign, have_enough_capacity). Without one only what the node could never give is refused: the
 // strategy may be set later.
 func (c capacity) allows(name string, value int64, strategy string) bool {

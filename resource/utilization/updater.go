@@ -49,8 +49,8 @@ type Updater struct {
 	Log   logrus.FieldLogger
 }
 
-// Due reports whether an attribute is to be changed; want has the values, "" for one to remove, and note what is set now. A
-// guest whose size libvirt does not know is left to the next monitor.
+// Due reports whether an attribute is to be changed; want has the values, "" for one to remove, and note what is set
+// now. A guest whose size libvirt does not know is left to the next monitor.
 func (u Updater) Due(ctx context.Context) (note notes.Utilization, want map[string]string, due bool) {
 	note, err := u.Notes.Utilization.Load(u.Resource)
 	if err != nil {
@@ -91,7 +91,7 @@ func (u Updater) Update(ctx context.Context) {
 	defer lock.Release()
 	denied, err := u.set(ctx, &note, want)
 	if err != nil {
-		u.Log.WithError(err).Warn("the utilization attributes could not be set: Pacemaker is asked again in five minutes")
+		u.Log.WithError(err).Warn("the utilization attributes could not be set: retrying in five minutes")
 	}
 	if err != nil || denied {
 		note.Failed = time.Now()
