@@ -33,23 +33,6 @@ type evacuation struct {
 	log     logrus.FieldLogger
 }
 
-// newEvacuation finds out why the guest is stopped. The question to the cluster manager costs the stop no time unless
-// its answer decides how the guest ends; see [evacuation.saves].
-func newEvacuation(ctx context.Context, a *run) *evacuation {
-	e := &evacuation{params: a.Params, pending: a.pending, has: a.isAt, log: a.Log}
-	why, noted := a.recentFailure()
-	switch {
-	case noted:
-		e.why, e.leaves = why, func() bool { return true }
-	case a.Leaving == nil || a.Record == nil && !(a.Params.MayUse(ladder.Save) && a.Params.savesTo() != ""):
-		e.leaves = func() bool { return false } // no manager knows, or nobody needs to know
-	default:
-		e.why.Why = "the cluster manager empties the node, and has requested no migration of the guest"
-		e.leaves = askInBackground(ctx, a.Leaving, a.Log)
-	}
-	return e
-}
-
 // askInBackground asks the cluster manager whether it empties this node; the function that it returns waits for the
 // answer.
 func askInBackground(ctx context.Context, ask func(context.Context) (bool, error), log logrus.FieldLogger) func() bool {

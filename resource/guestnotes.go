@@ -26,14 +26,6 @@ type guestNotes struct {
 	ends  time.Time // of the action
 }
 
-func newGuestNotes(a *run) *guestNotes {
-	return &guestNotes{
-		store: a.notes, id: a.Instance, guest: &a.guest, peer: a.Target,
-		step: a.step, log: a.Log, ends: a.began.Add(a.budget.end),
-		entry: notes.Guest{Resource: a.Instance, URI: a.Params.Hypervisor, Priority: a.Params.DrainPriority},
-	}
-}
-
 // tidy is timely for a note on this node's disk, whose fsync may hang: it takes at most tidyTime, and
 // at most half of what the action has left, as its answer is worth more.
 func (n *guestNotes) tidy(f func() error) error {

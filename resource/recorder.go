@@ -19,10 +19,6 @@ type recorder struct {
 	node  string
 }
 
-func newRecorder(a *run) recorder {
-	return recorder{keep: a.Record, guest: &a.guest, uri: a.Params.Hypervisor, node: a.Node}
-}
-
 // ended writes the record of a stop that took the guest off its node; size is that of a saved state, in bytes.
 func (r recorder) ended(began time.Time, why notes.Failure, rungs []migrate.RungTime, size uint64) {
 	rec := r.record(began)

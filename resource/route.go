@@ -53,11 +53,3 @@ func (p Params) RouteTo(ctx context.Context, run Command, node string) (Route, e
 	}
 	return p.Route(node, address)
 }
-
-// newRoutes is the table of the ways that the action looks up.
-func newRoutes(a *run) *route.Table {
-	address := func(ctx context.Context, node string) (string, error) {
-		return a.Params.AddressOf(ctx, a.command, node)
-	}
-	return route.NewTable(a.Params.routes(), address, a.Log)
-}

@@ -1,7 +1,6 @@
 package resource
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -54,16 +53,6 @@ type saver struct {
 
 	saving  bool // libvirt was asked to save the guest, and this was not seen to end
 	refused bool // libvirt itself said that it could not save the guest
-}
-
-func newSaver(a *run) *saver {
-	dir, uri := a.Params.savesTo(), a.Params.Hypervisor
-	return &saver{
-		observer: a, guest: &a.guest, dir: dir, uri: uri, witness: a.Witness, record: newRecorder(a), log: a.Log,
-		survey: func() (savedstate.Place, error) {
-			return savedstate.Survey(dir, cmp.Or(a.qemuDir, libvirt.QEMUDir), uri, a.config.domain.text)
-		},
-	}
 }
 
 func (s *saver) driver() libvirt.Driver { return libvirt.DriverOf(s.uri) }

@@ -5,7 +5,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/resource/utilization"
 )
 
@@ -35,26 +34,6 @@ const (
 	// it is still starting what a crashed node left.
 	utilizationAge = 30 * time.Second
 )
-
-// newUtilization keeps the attributes of the resource; without Pacemaker there are none.
-func newUtilization(a *run) utilization.Updater {
-	u := utilization.Updater{
-		Resource: a.Instance, Node: a.Node, XenAgent: a.Params.XMFile != "", Run: Command(a.command).explained,
-		Notes: a.notes, Log: a.Log,
-		Size: func(ctx context.Context) (info libvirt.Info, err error) {
-			conn, err := a.connect(ctx)
-			if err == nil {
-				info, err = conn.Info(ctx, a.ref())
-				a.dropBroken(err)
-			}
-			return info, err
-		},
-	}
-	if a.Pacemaker {
-		u.Attributes = a.Params.Utilization
-	}
-	return u
-}
 
 // tidyUtilization removes attributes of a guest that is not here, and returns how the action ended. One that Pacemaker
 // has stopped because they fit on no node has no monitor that could: what remains are its stop, and the probes of

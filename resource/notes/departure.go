@@ -43,9 +43,3 @@ func (d Departure) AwaitsStop(now time.Time) bool {
 
 // IsOfThisDrain reports whether the guest left so lately that others who leave now do so for the same reason.
 func (d Departure) IsOfThisDrain(now time.Time) bool { return now.Sub(d.At).Abs() < drainTime }
-
-// isWithin reports whether something happened less than limit ago. A time that is to come was not: the clock was set.
-func isWithin(limit time.Duration, at, now time.Time) bool {
-	age := now.Sub(at)
-	return age >= 0 && age < limit
-}

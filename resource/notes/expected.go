@@ -1,9 +1,6 @@
 package notes
 
 import (
-	"net/netip"
-
-	"github.com/vmferry/vmferry/migrate/announce"
 	"github.com/vmferry/vmferry/resource/route"
 )
 
@@ -22,17 +19,3 @@ func (e Expected) isWhole() bool { return e.Guest != "" && e.Resource != "" && e
 
 // MigrationHost is the name by which migrations of the guest reach a node.
 func (e Expected) MigrationHost(node string) string { return route.WithSuffix(node, e.Suffix) }
-
-// ConfiguredAddresses are the addresses that the parameter announce names on this node, and for which guest. What
-// cannot be read names none.
-func (s Store) ConfiguredAddresses() map[netip.Addr]string {
-	all, _ := s.Expected.All()
-	of := map[netip.Addr]string{}
-	for _, e := range all {
-		setting, _ := announce.ParseSetting(e.Announce)
-		for _, a := range setting.Addrs() {
-			of[a] = e.Guest
-		}
-	}
-	return of
-}

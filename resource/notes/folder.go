@@ -136,3 +136,9 @@ func decode[T note](raw []byte) (note T, err error) {
 	}
 	return note, err
 }
+
+// isWithin reports whether something happened less than limit ago. A time that is to come was not: the clock was set.
+func isWithin(limit time.Duration, at, now time.Time) bool {
+	age := now.Sub(at)
+	return age >= 0 && age < limit
+}

@@ -1,7 +1,6 @@
 package notes
 
 import (
-	"slices"
 	"strings"
 	"time"
 )
@@ -44,23 +43,3 @@ func (i Intent) IsLeaving(now time.Time) bool {
 
 // IsWith reports whether the other node is this one. Names of nodes have no case.
 func (i Intent) IsWith(node string) bool { return strings.EqualFold(i.Peer, node) }
-
-// Leaving are the other guests that are leaving this node, sorted: their migration is under way, or the cluster manager
-// has yet to stop them here. A note that cannot be read names none.
-func (s Store) Leaving(guest string, now time.Time) []string {
-	var out []string
-	intents, _ := s.Intents.All()
-	for _, i := range intents {
-		if i.IsLeaving(now) && i.Guest != guest {
-			out = append(out, i.Guest)
-		}
-	}
-	departures, _ := s.Departures.All()
-	for _, d := range departures {
-		if d.AwaitsStop(now) && d.Guest != guest {
-			out = append(out, d.Guest)
-		}
-	}
-	slices.Sort(out)
-	return slices.Compact(out)
-}

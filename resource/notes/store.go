@@ -1,10 +1,14 @@
 package notes
 
 import (
+	"net/netip"
 	"net/url"
 	"path/filepath"
+	"slices"
+	"time"
 
 	"github.com/vmferry/vmferry/migrate"
+	"github.com/vmferry/vmferry/migrate/announce"
 )
 
 // Where the notes are, unless a program is configured otherwise.
@@ -60,4 +64,38 @@ func (s Store) PeerLock(uri string) migrate.Slots {
 // others left.
 func (s Store) UtilizationLock() migrate.Slots {
 	return migrate.Slots{Dir: filepath.Join(s.runDir, "utilization", "turn")}
+}
+
+// Leaving are the other guests that are leaving this node, sorted: their migration is under way, or the cluster manager
+// has yet to stop them here. A note that cannot be read names none.
+func (s Store) Leaving(guest string, now time.Time) []string {
+	var out []string
+	intents, _ := s.Intents.All()
+	for _, i := range intents {
+		if i.IsLeaving(now) && i.Guest != guest {
+			out = append(out, i.Guest)
+		}
+	}
+	departures, _ := s.Departures.All()
+	for _, d := range departures {
+		if d.AwaitsStop(now) && d.Guest != guest {
+			out = append(out, d.Guest)
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// ConfiguredAddresses are the addresses that the parameter announce names on this node, and for which guest. What
+// cannot be read names none.
+func (s Store) ConfiguredAddresses() map[netip.Addr]string {
+	all, _ := s.Expected.All()
+	of := map[netip.Addr]string{}
+	for _, e := range all {
+		setting, _ := announce.ParseSetting(e.Announce)
+		for _, a := range setting.Addrs() {
+			of[a] = e.Guest
+		}
+	}
+	return of
 }

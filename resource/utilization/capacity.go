@@ -1,7 +1,6 @@
 package utilization
 
 import (
-	"context"
 	"fmt"
 	"regexp"
 	"strconv"
@@ -70,23 +69,4 @@ func parseValues(text string) map[string]int64 {
 		}
 	}
 	return values
-}
-
-// askCapacity asks Pacemaker what this node has, and how resources are placed.
-func (u Updater) askCapacity(ctx context.Context) (capacity, error) {
-	out, err := u.Run(ctx, "crm_simulate", "--live-check", "--quiet", "--show-utilization")
-	if err != nil {
-		return capacity{}, fmt.Errorf("crm_simulate: %w", err)
-	}
-	c, err := parseCapacity(out, u.Node, u.Resource)
-	if err != nil {
-		return c, err
-	}
-	out, err = u.Run(ctx, "crm_attribute", "--type", "crm_config", "--name", "placement-strategy",
-		"--query", "--quiet", "--default", "default")
-	if err != nil {
-		return c, fmt.Errorf("crm_attribute: %w", err)
-	}
-	c.strategy = strings.TrimSpace(out)
-	return c, nil
 }

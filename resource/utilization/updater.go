@@ -157,6 +157,25 @@ func (u Updater) current(ctx context.Context, name string) string {
 	return value
 }
 
+// askCapacity asks Pacemaker what this node has, and how resources are placed.
+func (u Updater) askCapacity(ctx context.Context) (capacity, error) {
+	out, err := u.Run(ctx, "crm_simulate", "--live-check", "--quiet", "--show-utilization")
+	if err != nil {
+		return capacity{}, fmt.Errorf("crm_simulate: %w", err)
+	}
+	c, err := parseCapacity(out, u.Node, u.Resource)
+	if err != nil {
+		return c, err
+	}
+	out, err = u.Run(ctx, "crm_attribute", "--type", "crm_config", "--name", "placement-strategy",
+		"--query", "--quiet", "--default", "default")
+	if err != nil {
+		return c, fmt.Errorf("crm_attribute: %w", err)
+	}
+	c.strategy = strings.TrimSpace(out)
+	return c, nil
+}
+
 // hasRoom reports whether the guest stays here when the attribute gets the value. Pacemaker would else stop it.
 func (u Updater) hasRoom(ask func() (capacity, error), note *notes.Utilization, name, value string) (bool, error) {
 	amount, err := strconv.ParseInt(value, 10, 64)
