@@ -374,7 +374,7 @@ func TestWithMACs(t *testing.T) {
 		{"<interface type='user'/>", a, "<interface type='user'/>"},
 		{"", "", ""},
 	} {
-		if got := withMACs(domain(c.own), domain(c.saved)); got != domain(c.want) {
+		if got := asSaved(domain(c.own), domain(c.saved)); got != domain(c.want) {
 			t.Errorf("%q of %q: %q", c.own, c.saved, got)
 		}
 	}
@@ -393,7 +393,7 @@ func TestWithMachine(t *testing.T) {
 		{" machine='q35'", " machine='pc-q35-&apos;/&gt;'", " machine='q35'"},
 		{"", " machine='pc-q35-9.2'", ""},
 	} {
-		if got := withMachine(domain(c.own), domain(c.saved)); got != domain(c.want) {
+		if got := asSaved(domain(c.own), domain(c.saved)); got != domain(c.want) {
 			t.Errorf("%q of %q: %q", c.own, c.saved, got)
 		}
 	}

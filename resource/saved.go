@@ -55,10 +55,8 @@ type saver struct {
 	refused bool // libvirt itself said that it could not save the guest
 }
 
-func (s *saver) driver() libvirt.Driver { return libvirt.DriverOf(s.uri) }
-
 func (s *saver) files() savedstate.Files {
-	return savedstate.Files{Dir: s.dir, Guest: s.guest.Name, Driver: s.driver(), Survey: s.survey, Log: s.log}
+	return savedstate.Files{Dir: s.dir, Guest: s.guest.Name, Driver: libvirt.DriverOf(s.uri), Survey: s.survey, Log: s.log}
 }
 
 // save is the rung that keeps the guest's memory: libvirt writes it to a file and ends the guest, and the
@@ -127,7 +125,7 @@ func (s *saver) abort(ctx context.Context) {
 	if err != nil {
 		return
 	}
-	if s.driver().Can(libvirt.CanAbort) {
+	if s.files().Driver.Can(libvirt.CanAbort) {
 		s.dropBroken(conn.AbortJob(ctx, s.ref())) // an error most often says that there is no job
 	}
 	if w, ok := s.witness.(Waker); ok && s.refused {

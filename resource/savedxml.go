@@ -36,7 +36,16 @@ func isOfGuest(saved, own string) (why, xml string, err error) {
 	case s.Name != o.Name || o.UUID != "" && s.UUID != o.UUID:
 		return fmt.Sprintf("it is the state of guest %q with UUID %s", s.Name, s.UUID), "", nil
 	}
-	return "", withMachine(withMACs(o.withUUID(s.UUID), s.text), s.text), nil
+	return "", asSaved(o.withUUID(s.UUID), s.text), nil
+}
+
+// asSaved gives a domain's XML what libvirt would else choose for it again, as it was when the guest was saved.
+func asSaved(own, saved string) string {
+	guest, was := &libvirtxml.Domain{}, &libvirtxml.Domain{}
+	if guest.Unmarshal(own) != nil || was.Unmarshal(saved) != nil {
+		return own
+	}
+	return withMachine(withMACs(own, guest, was), guest, was)
 }
 
 var (
@@ -46,10 +55,8 @@ var (
 
 // withMachine gives a domain's XML the machine type that the guest had when it was saved, where its own stands for the
 // newest of a kind, such as "q35" for "pc-q35-9.2": after an upgrade of QEMU that is another one.
-func withMachine(own, saved string) string {
-	guest, was := &libvirtxml.Domain{}, &libvirtxml.Domain{}
-	if guest.Unmarshal(own) != nil || was.Unmarshal(saved) != nil || guest.OS == nil || was.OS == nil ||
-		guest.OS.Type == nil || was.OS.Type == nil {
+func withMachine(own string, guest, was *libvirtxml.Domain) string {
+	if guest.OS == nil || was.OS == nil || guest.OS.Type == nil || was.OS.Type == nil {
 		return own
 	}
 	from, to := guest.OS.Type.Machine, was.OS.Type.Machine
@@ -65,19 +72,17 @@ func withMachine(own, saved string) string {
 func isNewestOf(alias, machine string) bool {
 	switch alias {
 	case "pc":
-		return strings.HasPrefix(machine, "pc-i440fx-")
+		alias = "pc-i440fx"
 	case "q35":
-		return strings.HasPrefix(machine, "pc-q35-")
+		alias = "pc-q35"
 	}
 	return strings.HasPrefix(machine, alias+"-")
 }
 
 // withMACs gives the network cards of a domain's XML that have no MAC address those of the same guest when it was
 // saved, where it has as many. libvirt takes other addresses for other hardware (virDomainNetDefCheckABIStability).
-func withMACs(own, saved string) string {
-	guest, was := &libvirtxml.Domain{}, &libvirtxml.Domain{}
-	if guest.Unmarshal(own) != nil || was.Unmarshal(saved) != nil || guest.Devices == nil || was.Devices == nil ||
-		len(guest.Devices.Interfaces) != len(was.Devices.Interfaces) {
+func withMACs(own string, guest, was *libvirtxml.Domain) string {
+	if guest.Devices == nil || was.Devices == nil || len(guest.Devices.Interfaces) != len(was.Devices.Interfaces) {
 		return own
 	}
 	card := 0
