@@ -10,6 +10,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/vmferry/vmferry/migrate"
+	"github.com/vmferry/vmferry/migrate/shellword"
 	"github.com/vmferry/vmferry/resource/notes"
 )
 
@@ -42,7 +43,7 @@ func (n *guestNotes) warn(err error, follows string) {
 	}
 }
 
-// noteGuest notes that the guest runs here, for the node daemon.
+// noteGuest notes that the guest runs here, for vmferryd.
 func (n *guestNotes) noteGuest(o observation) error {
 	e := n.entry
 	e.Guest, e.UUID = n.guest.Name, o.uuid()
@@ -52,7 +53,7 @@ func (n *guestNotes) noteGuest(o observation) error {
 // tryNoteGuest is noteGuest where a failure to write must not fail the action: the guest does run.
 func (n *guestNotes) tryNoteGuest(o observation) {
 	if err := n.noteGuest(o); err != nil {
-		n.log.WithError(err).Error("the node daemon will not see this guest: make the state directory writable")
+		n.log.WithError(err).Error("vmferryd will not see this guest: make the state directory writable")
 	}
 }
 
@@ -62,10 +63,11 @@ func (n *guestNotes) isNoted() bool {
 	return noted
 }
 
-// removeGuestNote removes the note. A note that stays makes the daemon wait for a guest that has left.
+// removeGuestNote removes the note. A note that stays makes vmferryd wait for a guest that has left.
 func (n *guestNotes) removeGuestNote() {
 	if err := n.store.Guests.Remove(n.id); err != nil {
-		n.log.WithError(err).Error("the node daemon may wait for this guest in vain: remove the file by hand")
+		n.log.WithError(err).Errorf("vmferryd may wait for this guest, which has left: type %s",
+			shellword.Line("rm", n.store.Guests.Path(n.id)))
 	}
 	_ = os.Remove(n.store.Utilization.Path(n.id)) // most have none
 }
@@ -104,19 +106,20 @@ func (n *guestNotes) pending() (i notes.Intent, ok bool, err error) {
 // next start a question to the peer.
 func (n *guestNotes) removeIntentNote() {
 	n.warn(n.tidy(func() error { return n.store.Intents.Remove(n.id) }),
-		"the note about a migration stays: the next start will ask the peer")
+		"the note about the migration could not be removed: the next start will ask the peer")
 }
 
 // noteDeparture notes that the guest has moved to the peer.
 func (n *guestNotes) noteDeparture(peer string) {
 	d := notes.Departure{Guest: n.guest.Name, Peer: peer, At: time.Now()}
 	n.warn(n.store.Departures.Save(n.id, d),
-		"should the move be withdrawn, the guest cannot be brought back: make the state directory writable")
+		"if the migration is withdrawn, the guest cannot be moved back: make the state directory writable")
 }
 
 // removeDepartureNote removes the note.
 func (n *guestNotes) removeDepartureNote() {
-	n.warn(n.store.Departures.Remove(n.id), "the note that the guest has moved away stays, for five minutes")
+	n.warn(n.store.Departures.Remove(n.id),
+		"the note about a migration from here could not be removed: it counts for five minutes")
 }
 
 // hasDeparted reports whether the guest has just moved from here to the node. A note that cannot be read is none.
@@ -133,7 +136,7 @@ func (n *guestNotes) noteStopped() {
 	}
 	d.Stopped = true
 	if err := n.store.Departures.Save(n.id, d); err != nil {
-		n.log.WithError(err).Info("a migration that fails in the next half minute is reported later than need be")
+		n.log.WithError(err).Info("a migration that fails in the next 30 s is reported late")
 	}
 }
 
@@ -148,13 +151,13 @@ func (n *guestNotes) noteFailure(why error) {
 		f.Check = refusal.Check
 	}
 	n.warn(n.tidy(func() error { return n.store.Failures.Save(n.id, f) }),
-		"a stop that follows will not know that the guest could not be moved: make the state directory writable")
+		"a stop that follows will not know that the migration failed: make the state directory writable")
 }
 
 // removeFailureNote removes the note: the guest has left this node, or was started on it.
 func (n *guestNotes) removeFailureNote() {
 	n.warn(n.tidy(func() error { return n.store.Failures.Remove(n.id) }),
-		"the note about a failed migration stays: a stop soon may save the guest")
+		"the note about a failed migration could not be removed: a stop soon may save the guest")
 }
 
 // recentFailure is a migration that has failed, or was cut short, not long ago.
