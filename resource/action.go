@@ -2,15 +2,11 @@ package resource
 
 import (
 	"context"
-	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/sirupsen/logrus"
 
-	"github.com/vmferry/vmferry/resource/elsewhere"
-	"github.com/vmferry/vmferry/resource/hostproc"
-	"github.com/vmferry/vmferry/resource/observe"
+	"github.com/vmferry/vmferry/resource/notes"
 	"github.com/vmferry/vmferry/resource/ocf/metadata"
 )
 
@@ -53,7 +49,7 @@ func newRun(a Agent, action string) *run {
 	}
 	r := &run{
 		Agent: a, action: action, budget: newBudget(timeout).within(a.Params, timeout), began: time.Now(),
-		state: stateDir(a.RunDir), lasting: stateDir(a.StateDir),
+		notes: notes.Open(a.RunDir, a.StateDir),
 	}
 	r.guest = newObserver(r)
 	return r
@@ -78,50 +74,8 @@ func (a *run) prepare(ctx context.Context) error {
 	if a.Node != "" {
 		a.Log = a.Log.WithField("node", a.Node)
 	}
-	a.guest.Log, a.cluster = a.Log, newCluster(a)
+	a.guest.Log, a.guestNotes, a.saver = a.Log, newGuestNotes(a), newSaver(a)
+	a.routes, a.cluster = newRoutes(a), newCluster(a)
 	a.expect()
 	return nil
-}
-
-// newObserver is for the guest of this action. A monitor that comes again soon need not read the processes where
-// libvirt's answer decides alone. Other actions need the process itself, and so does a probe, after which nobody may
-// come again.
-func newObserver(a *run) *observe.Observer {
-	return &observe.Observer{
-		URI: a.Params.Hypervisor, Open: a.Open, Processes: a.Processes, CallTime: a.budget.call,
-		SkipProcesses: a.isMonitor() && !a.Probe, IsNoted: a.isNoted, IsClaimed: a.isClaimed, Log: a.Log,
-	}
-}
-
-// newCluster is the other nodes, to be asked for the guest of this action.
-func newCluster(a *run) *elsewhere.Cluster {
-	return &elsewhere.Cluster{
-		Guest: &a.guest.Identity, Resource: a.Instance, Node: a.Node, CallTime: a.budget.call, Log: a.Log,
-		Open: a.Open, Peers: a.Peers, Runnable: a.Runnable,
-		Census: elsewhere.Census{Notes: peerNotes{a.state}, Uptime: hostproc.Uptime},
-		URI: func(ctx context.Context, node string) (string, error) {
-			to, err := a.route(ctx, node)
-			return to.URI, err
-		},
-	}
-}
-
-// peerNotes keeps in the run directory what peers' libvirts said last: it ends with the boot, as the uptime does.
-type peerNotes struct{ dir stateDir }
-
-const peersDir = "peers"
-
-// Load implements elsewhere.Census's notes.
-func (n peerNotes) Load(uri string, last *elsewhere.RollCall) error {
-	return n.dir.load(peersDir, uri, last)
-}
-
-// Save implements elsewhere.Census's notes.
-func (n peerNotes) Save(uri string, now elsewhere.RollCall) error {
-	return n.dir.save(peersDir, uri, now)
-}
-
-// Lock implements elsewhere.Census's notes.
-func (n peerNotes) Lock(uri string) string {
-	return strings.TrimSuffix(n.dir.file(filepath.Join(peersDir, "turns"), uri), ".json")
 }

@@ -9,7 +9,9 @@ import (
 	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/resource/domainxml"
 	"github.com/vmferry/vmferry/resource/elsewhere"
+	"github.com/vmferry/vmferry/resource/notes"
 	"github.com/vmferry/vmferry/resource/observe"
+	"github.com/vmferry/vmferry/resource/route"
 )
 
 type (
@@ -40,23 +42,17 @@ type Agent struct {
 	Record func(migrate.Record)
 	// Announce tells the network that the guest runs here now. It returns at the end of its
 	// context, or when it is done; nil announces nothing.
-	Announce func(ctx context.Context, guest Expected)
+	Announce func(ctx context.Context, guest notes.Expected)
 	Command  Command           // runs programs; nil where nothing but looking is possible, see ErrMore
 	Fetch    bool              // a start moves a guest that runs on a peer to here, live, instead of refusing
 	Step     func(step string) // called at each of [Steps]; may be nil
-	RunDir   string            // state that ends with the boot, normally DefaultRunDir
-	StateDir string            // state that outlives it, normally DefaultStateDir
+	RunDir   string            // state that ends with the boot, normally notes.DefaultRunDir
+	StateDir string            // state that outlives it, normally notes.DefaultStateDir
 	Log      logrus.FieldLogger
 
 	readFile func(path string) ([]byte, error) // in place of domainxml.ReadFile, for a test
 	qemuDir  string                            // in place of libvirt.QEMUDir, for a test
 }
-
-// Where the agent keeps its state.
-const (
-	DefaultRunDir   = "/run/vmferry"
-	DefaultStateDir = "/var/lib/vmferry"
-)
 
 // run is one action under way.
 type run struct {
@@ -68,15 +64,14 @@ type run struct {
 	lent    bool // guest has its UUID from libvirt, and will have another one after its end
 	guess   bool // guest is named after the config file's name only
 	config  configState
-	routes  routes
+	routes  *route.Table
 	cluster *elsewhere.Cluster
 
-	rungs   []migrate.RungTime // what a stop has tried
-	refused bool               // libvirt itself said that it could not save the guest
-	saving  bool               // libvirt was asked to save the guest, and this was not seen to end
+	rungs []migrate.RungTime // what a stop has tried
 
-	state   stateDir // ends with the boot
-	lasting stateDir // does not
+	notes       notes.Store
+	*guestNotes // set once the guest is known
+	saver       *saver
 }
 
 // configState is what came of reading the config file.

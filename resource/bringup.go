@@ -29,12 +29,12 @@ func (a *run) bringUp(ctx context.Context, conn Hypervisor, o observation) error
 	if err := checkMemory(asking, conn, a.Params, text, a.Log); err != nil {
 		return err
 	}
-	state, err := a.takeSaved(ctx, text)
+	state, err := a.saver.claim(ctx, text)
 	if err != nil {
 		return err
 	}
 	if state != nil {
-		return a.restore(ctx, conn, state)
+		return a.saver.restore(ctx, conn, state)
 	}
 	image := overlay{a.Params.Overlay, a.Params.Config, a.command, a.Log}
 	if err := image.make(ctx, domainxml.HostResourcesOf(text).Disks); err != nil {

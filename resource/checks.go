@@ -18,10 +18,14 @@ func (a *run) tend(ctx context.Context, o observation, noted bool) error {
 	if a.Command == nil {
 		return a.needsPrograms(ctx, o, noted)
 	}
-	a.dropSaved(ctx, o)
+	a.saver.remove(ctx, o)
 	a.saveConfig(ctx, o)
 	err := a.checkServices(ctx, o)
-	a.utilize(ctx, o)
+	if a.mayUpdateUtilization(o) {
+		ctx, cancel := within(ctx, utilizationTime)
+		defer cancel()
+		newUtilization(a).Update(ctx)
+	}
 	return err
 }
 
@@ -36,17 +40,25 @@ func (a *run) needsPrograms(ctx context.Context, o observation, noted bool) erro
 	if p.SaveDir != "" && !noted || p.SaveConfig || p.Snapshot != "" || len(p.Scripts) > 0 || p.Checks.Any() {
 		return ErrMore
 	}
+	if !a.mayUpdateUtilization(o) {
+		return nil
+	}
 	ctx, cancel := within(ctx, utilizationTime)
 	defer cancel()
-	if _, _, due := a.utilizationDue(ctx, o); due {
+	if _, _, due := newUtilization(a).Due(ctx); due {
 		return ErrMore
 	}
 	return nil
 }
 
+// mayUpdateUtilization reports whether it is time to set the guest's utilization attributes.
+func (a *run) mayUpdateUtilization(o observation) bool {
+	return o.LibvirtErr == nil && !a.isYoung(utilizationAge)
+}
+
 // settleIn ends a start and a migrate_from. As in VirtualDomain, they wait for the monitor scripts.
 func (a *run) settleIn(ctx context.Context) error {
-	a.dropSaved(ctx, observation{})
+	a.saver.remove(ctx, observation{})
 	if a.Params.SaveConfig && a.action == "migrate_from" {
 		a.saveConfig(ctx, observation{})
 	}
@@ -62,7 +74,7 @@ func (a *run) settleIn(ctx context.Context) error {
 // isYoung reports whether the guest was started, or arrived, less than so long ago. The note for the
 // node daemon is as old as that; where it is in the future, the clock was set, and nothing is known.
 func (a *run) isYoung(age time.Duration) bool {
-	here, known := a.state.age(guestsDir, a.Instance)
+	here, known := a.notes.Guests.Age(a.Instance)
 	return known && here >= 0 && here < age
 }
 

@@ -14,17 +14,13 @@ import (
 	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/migrate/shellword"
 	"github.com/vmferry/vmferry/resource/domainxml"
+	"github.com/vmferry/vmferry/resource/notes"
 	"github.com/vmferry/vmferry/resource/observe"
 	"github.com/vmferry/vmferry/resource/ocf/metadata"
 )
 
-// identity is the guest that a resource stands for. It is kept in
-// resources/ID.json for the day on which the config file cannot be read.
-type identity struct {
-	Name   string `json:"guest"`
-	UUID   string `json:"uuid"`
-	Config string `json:"config"` // the file that it was read from
-}
+// identity is the guest that a resource stands for.
+type identity = notes.Identity
 
 // identify finds out which guest this is about: from the config file, else from what the
 // last call noted. With neither, it returns the error for the action, or leaves a guess.
@@ -37,9 +33,8 @@ func (a *run) identify(ctx context.Context) error {
 		a.keepToSeen()
 		return err
 	}
-	var noted identity
-	err := a.state.load(resourcesDir, a.Instance, &noted)
-	if err == nil && noted.Name != "" && noted.Config == path {
+	noted, err := a.notes.Identities.Load(a.Instance)
+	if err == nil && noted.Config == path {
 		a.guest.Identity = observe.Identity{Name: noted.Name, UUID: noted.UUID}
 		a.keepToSeen()
 		return a.goOnWithoutConfig()
@@ -57,8 +52,8 @@ func (a *run) keepToSeen() {
 	if a.action == "migrate_from" || a.action == "validate-all" {
 		return
 	}
-	var seen Entry
-	if err := a.state.load(guestsDir, a.Instance, &seen); err != nil || seen.Guest == "" || seen.UUID == "" {
+	seen, err := a.notes.Guests.Load(a.Instance)
+	if err != nil || seen.UUID == "" {
 		return // the file alone says whom to look for
 	}
 	switch sameName := seen.Guest == a.guest.Name; {
@@ -124,8 +119,8 @@ func (a *run) recall() {
 	if a.Params.File() != "" || metadata.Guest.IsNeeded(a.action) {
 		return
 	}
-	var noted identity
-	if err := a.state.load(resourcesDir, a.Instance, &noted); err != nil || noted.Name == "" || noted.Config == "" {
+	noted, err := a.notes.Identities.Load(a.Instance)
+	if err != nil {
 		return // check says what is missing
 	}
 	a.Log.Warnf("called without parameters: using guest %q of %s, as noted", noted.Name, noted.Config)
@@ -139,12 +134,8 @@ func (a *run) remember() error {
 	if a.action == "validate-all" {
 		return nil // changes nothing, and may be run by anybody
 	}
-	note := identity{Name: a.guest.Name, UUID: a.guest.UUID, Config: a.Params.File()}
-	var noted identity
-	if err := a.state.load(resourcesDir, a.Instance, &noted); err == nil && noted == note {
-		return nil
-	}
-	err := a.state.save(resourcesDir, a.Instance, note)
+	note := notes.Identity{Name: a.guest.Name, UUID: a.guest.UUID, Config: a.Params.File()}
+	err := a.notes.Identities.Save(a.Instance, note)
 	switch {
 	case err == nil:
 		return nil

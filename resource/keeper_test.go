@@ -155,7 +155,7 @@ func TestUtilization(t *testing.T) {
 	monitor()
 	w.did(ask+"cpu", "crm_resource --resource res1 --utilization --delete-parameter cpu")
 	w.info.CPUs = 2
-	w.agent.Params.Utilization = []Utilization{{Name: "cpu", Remove: false}}
+	w.agent.Params.Utilization = []Utilization{{Name: "cpu"}}
 	w.program = func(context.Context, string) (string, error) { return fails("the CIB is gone") }
 	monitor()
 	w.did(ask+"cpu", simulate)
@@ -163,7 +163,7 @@ func TestUtilization(t *testing.T) {
 	w.did() // it is left alone for a while
 	err, _ := w.run("stop")
 	checkExit(t, err, Success, "")
-	if _, known := stateDir(w.agent.RunDir).age(utilizationDir, "res1"); known {
+	if _, known := w.notes().Utilization.Age("res1"); known {
 		t.Error("what Pacemaker was told is remembered of a guest that is gone")
 	}
 }
@@ -265,7 +265,7 @@ func TestSnapshotStart(t *testing.T) {
 				}
 			}
 			w.restore = func(_ context.Context, path, _ string) error {
-				if path != filepath.Join(w.dir, saveFile+restoring) {
+				if path != filepath.Join(w.dir, saveFile+".restoring") {
 					t.Errorf("restored from %s", path)
 				}
 				if c.restores == nil {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/resource/notes"
 )
 
 func at(s libvirt.State, uuid string) func(*world) {
@@ -92,14 +93,14 @@ func TestMigrateToPassesTheParameters(t *testing.T) {
 // Where other guests wait to leave the node, none keeps them waiting; those that stay do not count.
 func TestMigrateToAmongOthers(t *testing.T) {
 	stays := func(w *world) {
-		if err := stateDir(w.agent.RunDir).hold(Entry{Guest: "vm2", Resource: "res2", URI: "qemu:///system"}); err != nil {
+		if err := w.notes().Guests.Save("res2", notes.Guest{Guest: "vm2", Resource: "res2", URI: "qemu:///system"}); err != nil {
 			t.Fatal(err)
 		}
 	}
 	left := func(resource, guest string, ago time.Duration) func(*world) {
 		return func(w *world) {
-			d := departure{Guest: guest, Peer: "node2", At: time.Now().Add(-ago), Stopped: true}
-			if err := stateDir(w.agent.RunDir).save(departuresDir, resource, d); err != nil {
+			d := notes.Departure{Guest: guest, Peer: "node2", At: time.Now().Add(-ago), Stopped: true}
+			if err := w.notes().Departures.Save(resource, d); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -13,7 +13,7 @@ func (a *run) reload(ctx context.Context) error {
 		return err
 	}
 	if o := a.lookStable(ctx); o.State == observe.Running && !a.guess {
-		a.keep(o)
+		a.tryNoteGuest(o)
 	}
 	return nil
 }

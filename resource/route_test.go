@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/resource/notes"
 	"github.com/vmferry/vmferry/resource/param"
 )
 
@@ -43,7 +44,7 @@ func TestPeerIsAskedAtItsAddress(t *testing.T) {
 	w := newWorld(t, "start")
 	p := &w.agent.Params
 	p.NodeIPAttribute, p.Transport = "ip", "tcp"
-	pendingTo(outward, "node2")(w)
+	pendingTo(notes.Outward, "node2")(w)
 	manager(Peer{Name: "node2", State: PeerUp})(w)
 	lookups := 0
 	w.program = func(_ context.Context, line string) (string, error) {

@@ -53,7 +53,7 @@ func (a *run) definition(ctx context.Context) (string, error) {
 // editedMeanwhile reports whether a file was written after the guest started or arrived: such an edit
 // is meant for its next start.
 func (a *run) editedMeanwhile(written time.Time) bool {
-	age, known := a.state.age(guestsDir, a.Instance)
+	age, known := a.notes.Guests.Age(a.Instance)
 	return known && time.Since(written) < age
 }
 

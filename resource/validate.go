@@ -56,9 +56,9 @@ func (a *run) warnOfWriters(ctx context.Context) {
 func (a *run) warnOfSaves(ctx context.Context) {
 	ctx, cancel := within(ctx, storageTime)
 	defer cancel()
-	place, err := timelyValue(ctx, a.survey)
+	place, err := timelyValue(ctx, a.saver.survey)
 	if err == nil {
-		err = place.isExposed()
+		err = place.Exposed()
 	}
 	if err != nil {
 		a.Log.WithError(err).Warnf("the guest is not saved to %q", a.Params.SavesTo())

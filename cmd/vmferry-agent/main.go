@@ -17,6 +17,7 @@ import (
 	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/resource"
 	"github.com/vmferry/vmferry/resource/hostproc/local"
+	"github.com/vmferry/vmferry/resource/notes"
 	"github.com/vmferry/vmferry/resource/ocf"
 	"github.com/vmferry/vmferry/resource/ocflog"
 )
@@ -76,8 +77,8 @@ func act(ctx context.Context, action string, environ []string, stderr io.Writer,
 	}
 	log := ocflog.New(ocflog.Call{Environ: environ, Instance: env.Instance, PID: os.Getpid()}, stderr)
 	sees := local.Of(env.Params.Hypervisor)
-	stateDir := ocf.Variable(environ, "VMFERRY_STATE_DIR", resource.DefaultStateDir)
-	runDir := ocf.Variable(environ, "VMFERRY_RUN_DIR", resource.DefaultRunDir)
+	stateDir := ocf.Variable(environ, "VMFERRY_STATE_DIR", notes.DefaultStateDir)
+	runDir := ocf.Variable(environ, "VMFERRY_RUN_DIR", notes.DefaultRunDir)
 	halt := halter(environ, action)
 	agent := resource.Agent{
 		Environ:   env,

@@ -18,7 +18,7 @@ import (
 	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/history"
 	"github.com/vmferry/vmferry/migrate/shellword"
-	"github.com/vmferry/vmferry/resource"
+	"github.com/vmferry/vmferry/resource/notes"
 )
 
 // defaultDrain is how long an operator's drain is followed: nobody waits for a
@@ -147,7 +147,7 @@ func (d *drainer) look(ctx context.Context) {
 	s := &d.seen
 	s.Spent = time.Since(d.began)
 	view, err := managers.Ask(ctx, d.manager.View)
-	here, herr := resource.Present(ctx, d.path(d.config.GuestsDir), d.processes)
+	here, herr := notes.Present(ctx, d.path(d.config.GuestsDir), d.processes)
 	if ctx.Err() != nil {
 		return // what was cut short says nothing
 	}

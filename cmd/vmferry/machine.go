@@ -17,11 +17,11 @@ import (
 	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/history"
 	"github.com/vmferry/vmferry/migrate/libvirt/client"
-	"github.com/vmferry/vmferry/resource"
 	"github.com/vmferry/vmferry/resource/agentd/admission"
 	"github.com/vmferry/vmferry/resource/agentd/wire"
 	"github.com/vmferry/vmferry/resource/hostproc"
 	"github.com/vmferry/vmferry/resource/hostproc/local"
+	"github.com/vmferry/vmferry/resource/notes"
 )
 
 // machine is all that the program asks of what is outside it.
@@ -44,8 +44,8 @@ type machine struct {
 
 func newMachine() *machine {
 	return &machine{
-		stateDir:  environ("VMFERRY_STATE_DIR", resource.DefaultStateDir),
-		queue:     admission.Queue(filepath.Join(resource.DefaultRunDir, wire.Socket), admission.Request{}),
+		stateDir:  environ("VMFERRY_STATE_DIR", notes.DefaultStateDir),
+		queue:     admission.Queue(filepath.Join(notes.DefaultRunDir, wire.Socket), admission.Request{}),
 		run:       pacemaker.Exec,
 		open:      client.Opener(func(c *client.Conn) inventory.Host { return c }),
 		processes: local.List,

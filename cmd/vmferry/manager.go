@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -102,16 +101,10 @@ func (c *call) manager(ctx context.Context, node string) (m inventory.Manager, o
 }
 
 // drained is the note that an operator has drained this node with this program.
-// It is not vmferryd's note, which vmferryd takes for a shutdown that was called off,
-// and undoes.
-func (c *call) drained() shutdown.Intent {
-	return shutdown.Intent{Path: c.path(filepath.Join(c.config.StateDir, "drained-by-operator"))}
-}
+func (c *call) drained() shutdown.Intent { return shutdown.OperatorIntent(c.path(c.config.StateDir)) }
 
 // forShutdown is vmferryd's own note.
-func (c *call) forShutdown() shutdown.Intent {
-	return shutdown.Intent{Path: c.path(filepath.Join(c.config.StateDir, "standby-is-ours"))}
-}
+func (c *call) forShutdown() shutdown.Intent { return shutdown.DaemonIntent(c.path(c.config.StateDir)) }
 
 const byDrain = "vmferry drain"
 

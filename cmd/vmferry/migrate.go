@@ -173,11 +173,11 @@ func (o order) targets(g *inventory.Guest) ([]string, error) {
 	}
 	var uris []string
 	for _, node := range o.nodes {
-		uri, err := resource.Params{Hypervisor: g.URI, Transport: o.transport}.TargetURI(node)
+		to, err := resource.Params{Hypervisor: g.URI, Transport: o.transport}.Route(node, "")
 		if err != nil {
 			return nil, misuse("migrate: %w: say --to-uri URI", err)
 		}
-		uris = append(uris, uri)
+		uris = append(uris, to.URI)
 	}
 	return uris, nil
 }

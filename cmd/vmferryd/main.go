@@ -29,6 +29,7 @@ import (
 	"github.com/vmferry/vmferry/migrate/version"
 	"github.com/vmferry/vmferry/resource"
 	"github.com/vmferry/vmferry/resource/hostproc/local"
+	"github.com/vmferry/vmferry/resource/notes"
 )
 
 // Exit codes. The unit does not restart the daemon after exitUsage: only an
@@ -48,8 +49,6 @@ const (
 	stopFallback = 85 * time.Second
 	// askTimeout bounds the questions put to systemd at the start.
 	askTimeout = 10 * time.Second
-	// intentFile is the name of the note in the state directory.
-	intentFile = "standby-is-ours"
 )
 
 const usage = `usage: vmferryd [--config FILE]
@@ -151,7 +150,7 @@ func live(ctx context.Context, c config.Config, log logrus.FieldLogger) error {
 		Manager:    managers.Any(managers.Configured(c)),
 		Guests:     witnesses{dir: c.GuestsDir, list: local.List},
 		System:     logind.System{},
-		Intent:     shutdown.Intent{Path: filepath.Join(c.StateDir, intentFile)},
+		Intent:     shutdown.DaemonIntent(c.StateDir),
 		Notify:     notify,
 		Log:        log,
 		Window:     c.Window,
@@ -178,10 +177,10 @@ const hangingMost = 16
 func sources(c config.Config) prediction.Sources {
 	return prediction.Sources{
 		Managers: func() []hbplugin.Cluster { return managers.Configured(c) },
-		Notes:    func() ([]resource.Entry, error) { return resource.Guests(c.GuestsDir) },
+		Notes:    func() ([]notes.Guest, error) { return notes.GuestsIn(c.GuestsDir).All() },
 		Here:     witnesses{dir: c.GuestsDir, list: local.List}.Here,
 		Records: func() ([]migrate.Record, error) {
-			return history.ReadRecords(filepath.Join(resource.DefaultStateDir, history.RecordsFile))
+			return history.ReadRecords(filepath.Join(notes.DefaultStateDir, history.RecordsFile))
 		},
 		Open: client.Sparing(hangingMost, client.Opener(func(c *client.Conn) migrate.Host { return c })),
 		Run:  resource.Execute(os.Environ()),

@@ -11,8 +11,8 @@ import (
 	"github.com/vmferry/vmferry/hbplugin"
 	"github.com/vmferry/vmferry/hbplugin/verdict"
 	"github.com/vmferry/vmferry/migrate/libvirt"
-	"github.com/vmferry/vmferry/resource"
 	"github.com/vmferry/vmferry/resource/hostproc"
+	"github.com/vmferry/vmferry/resource/notes"
 	"github.com/vmferry/vmferry/resource/param"
 )
 
@@ -62,16 +62,16 @@ type Sources struct {
 // Survey asks everybody. It never fails: who gave no answer is in Problems.
 func (s Sources) Survey(ctx context.Context) *Inventory {
 	inv := &Inventory{Managers: Managers(ctx, s.Managers), Mute: map[string]error{}}
-	notes, err := resource.Guests(s.Path(s.GuestsDir))
+	noted, err := notes.GuestsIn(s.Path(s.GuestsDir)).All()
 	inv.note(err)
 	for _, m := range inv.Managers {
 		inv.note(m.Err)
 	}
 	inv.Node, err = NodeName(ctx, s.Node, inv.Managers)
 	inv.note(err)
-	inv.Claims, inv.Unsure = s.claims(ctx, inv.Managers, notes)
+	inv.Claims, inv.Unsure = s.claims(ctx, inv.Managers, noted)
 	inv.note(inv.Unsure)
-	inv.addNotes(notes)
+	inv.addNotes(noted)
 	inv.addViews()
 	inv.URIs = inv.hypervisors(s)
 	inv.askLibvirts(ctx, s.Open)
@@ -102,8 +102,8 @@ func (inv *Inventory) of(name string) *Guest {
 	return g
 }
 
-func (inv *Inventory) addNotes(notes []resource.Entry) {
-	for _, e := range notes {
+func (inv *Inventory) addNotes(noted []notes.Guest) {
+	for _, e := range noted {
 		g := inv.of(e.Guest)
 		g.UUID, g.URI, g.Noted = e.UUID, e.URI, true
 	}

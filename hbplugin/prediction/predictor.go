@@ -16,6 +16,7 @@ import (
 	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/shellword"
 	"github.com/vmferry/vmferry/resource"
+	"github.com/vmferry/vmferry/resource/notes"
 )
 
 // shutdownMargin is what a prediction keeps of the time that a shutdown gives it, so that the last one serves where no
@@ -25,7 +26,7 @@ const shutdownMargin = 500 * time.Millisecond
 // Sources are what a prediction is made of.
 type Sources struct {
 	Managers func() []hbplugin.Cluster // new ones for each call: each serves one goroutine
-	Notes    func() ([]resource.Entry, error)
+	Notes    func() ([]notes.Guest, error)
 	Here     func(ctx context.Context) ([]string, error) // the resources whose guests have a process here
 	Records  func() ([]migrate.Record, error)
 	Open     func(ctx context.Context, uri string) (migrate.Host, error)
@@ -40,11 +41,11 @@ type Predictor struct {
 	mu    sync.Mutex
 	stop  context.CancelCauseFunc // ends the questions to the targets; nil where none are asked
 	last  prediction
-	known map[string]resource.Entry // the last note of each resource, which goes when the guest leaves
+	known map[string]notes.Guest // the last note of each resource, which goes when the guest leaves
 }
 
 // New makes one that has predicted nothing yet.
-func New(from Sources) *Predictor { return &Predictor{from: from, known: map[string]resource.Entry{}} }
+func New(from Sources) *Predictor { return &Predictor{from: from, known: map[string]notes.Guest{}} }
 
 // prediction is what was predicted at one time.
 type prediction struct {
@@ -87,15 +88,15 @@ func (p *Predictor) predict(ctx context.Context, from []hbplugin.Cluster) (now p
 		if err != nil {
 			return now, err
 		}
-		notes, err := p.readNotes() // after the forecast: a guest that it has, and that has started just now, is noted by then
+		noted, err := p.readNotes() // after the forecast: a guest that it has, and that has started just now, is noted by then
 		if err != nil {
 			return now, err
 		}
 		asker := verdict.For(m, p.from.Open, p.from.Run)
 		asker.Forecast = func(context.Context) ([]hbplugin.Verdict, error) { return slices.Clone(forecast), nil }
 		now.forecast = append(now.forecast, forecast...)
-		said := asker.Ask(ctx, verdict.Guests(claims, notes))
-		now.verdicts = append(now.verdicts, verdict.Foreign(said, forecast, claims, notes)...)
+		said := asker.Ask(ctx, verdict.Guests(claims, noted))
+		now.verdicts = append(now.verdicts, verdict.Foreign(said, forecast, claims, noted)...)
 	}
 	now.verdicts = append(now.verdicts, p.adrift(ctx, now.verdicts)...)
 	return now, nil
@@ -125,14 +126,14 @@ func (p *Predictor) adrift(ctx context.Context, said []hbplugin.Verdict) (out []
 }
 
 // readNotes reads the agent's notes, and remembers them.
-func (p *Predictor) readNotes() ([]resource.Entry, error) {
-	notes, err := p.from.Notes()
+func (p *Predictor) readNotes() ([]notes.Guest, error) {
+	noted, err := p.from.Notes()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for _, n := range notes {
+	for _, n := range noted {
 		p.known[n.Resource] = n
 	}
-	return notes, err
+	return noted, err
 }
 
 // AtShutdown asks the managers again, which takes them a fraction of a second; the targets' answers are those of the last
@@ -217,7 +218,7 @@ func (p *Predictor) Trace(ctx context.Context, guests []string, since time.Time)
 }
 
 // recordsOf are the records of a guest that ended since then. Without a note of it, the guest has the resource's name.
-func recordsOf(name string, note resource.Entry, records []migrate.Record, since time.Time) (out []migrate.Record) {
+func recordsOf(name string, note notes.Guest, records []migrate.Record, since time.Time) (out []migrate.Record) {
 	guest := cmp.Or(note.Guest, name)
 	for _, r := range records {
 		same := r.Guest == guest

@@ -11,7 +11,7 @@ import (
 
 	"github.com/vmferry/vmferry/hbplugin"
 	"github.com/vmferry/vmferry/migrate"
-	"github.com/vmferry/vmferry/resource"
+	"github.com/vmferry/vmferry/resource/notes"
 )
 
 func TestRefresh(t *testing.T) {
@@ -95,11 +95,11 @@ func TestAtShutdownStopsTheQuestions(t *testing.T) {
 func TestNotesFollowTheForecast(t *testing.T) {
 	o := &oracle{said: []hbplugin.Verdict{{Resource: "web", Fate: hbplugin.MovesLive, To: "n2"}}, claims: []hbplugin.Claim{{Resource: "web"}}}
 	p := predictorOf(o)
-	p.from.Notes = func() ([]resource.Entry, error) {
+	p.from.Notes = func() ([]notes.Guest, error) {
 		if o.count() == 0 {
 			return nil, nil
 		}
-		return []resource.Entry{{Resource: "web", Guest: "web"}}, nil
+		return []notes.Guest{{Resource: "web", Guest: "web"}}, nil
 	}
 	got, err := p.Predict(t.Context(), []hbplugin.Cluster{o})
 	if err != nil || len(got) != 1 || got[0].Fate == hbplugin.Untold {
@@ -127,7 +127,7 @@ func TestAskOfAnotherAgent(t *testing.T) {
 func TestAskNamesTheDeleted(t *testing.T) {
 	o := &oracle{view: hbplugin.View{Running: true}, said: allLive("web"), claims: []hbplugin.Claim{{Resource: "web"}, {Resource: "comes"}}}
 	p := predictorOf(o)
-	p.from.Notes = func() ([]resource.Entry, error) { return []resource.Entry{{Resource: "old", Guest: "Old 1"}}, nil }
+	p.from.Notes = func() ([]notes.Guest, error) { return []notes.Guest{{Resource: "old", Guest: "Old 1"}}, nil }
 	p.from.Here = func(context.Context) ([]string, error) { return []string{"comes", "old", "web"}, nil }
 	got, err := p.Predict(t.Context(), []hbplugin.Cluster{o})
 	want := hbplugin.Verdict{Resource: "old", Fate: hbplugin.Stays, Why: "its resource was deleted while it ran",
@@ -183,12 +183,12 @@ func TestRecordsOf(t *testing.T) {
 	records := []migrate.Record{at(999, "db", "AA"), at(1000, "db", "aa"), at(1001, "DB2", "aa"), at(1002, "db", ""), at(1003, "db", "bb"), at(1004, "r", "cc")}
 	for _, tt := range []struct {
 		name string
-		note resource.Entry
+		note notes.Guest
 		want string
 	}{
-		{"by UUID, of its own time", resource.Entry{Guest: "db", UUID: "aa"}, "db DB2 db"},
-		{"by name where nobody knows the UUID", resource.Entry{Guest: "db"}, "db db db"},
-		{"by the resource's name without a note", resource.Entry{}, "r"},
+		{"by UUID, of its own time", notes.Guest{Guest: "db", UUID: "aa"}, "db DB2 db"},
+		{"by name where nobody knows the UUID", notes.Guest{Guest: "db"}, "db db db"},
+		{"by the resource's name without a note", notes.Guest{}, "r"},
 	} {
 		var got []string
 		for _, r := range recordsOf("r", tt.note, records, since) {
@@ -203,8 +203,8 @@ func TestRecordsOf(t *testing.T) {
 // What the agent has noted of a guest serves after the guest has left, and its note with it.
 func TestTraceOutlivesTheNote(t *testing.T) {
 	p := predictorOf(mute{})
-	p.from.Notes = func() ([]resource.Entry, error) {
-		return []resource.Entry{{Resource: "rsc", Guest: "Web 1", UUID: "aa"}}, nil
+	p.from.Notes = func() ([]notes.Guest, error) {
+		return []notes.Guest{{Resource: "rsc", Guest: "Web 1", UUID: "aa"}}, nil
 	}
 	now := time.Now()
 	p.from.Records = func() ([]migrate.Record, error) {
@@ -213,7 +213,7 @@ func TestTraceOutlivesTheNote(t *testing.T) {
 	if _, err := p.AtShutdown(t.Context()); err == nil {
 		t.Error("a mute manager has told something")
 	}
-	p.from.Notes = func() ([]resource.Entry, error) { return nil, nil }
+	p.from.Notes = func() ([]notes.Guest, error) { return nil, nil }
 	got := p.Trace(t.Context(), []string{"rsc", "other"}, now)
 	if len(got["rsc"].Records) != 1 || len(got["other"].Records) != 0 || got["rsc"].Lost == nil {
 		t.Errorf("%+v", got)

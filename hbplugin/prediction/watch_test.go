@@ -17,6 +17,7 @@ import (
 	"github.com/vmferry/vmferry/hbplugin"
 	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/resource"
+	"github.com/vmferry/vmferry/resource/notes"
 )
 
 // oracle is a cluster manager that tells beforehand. The target is not asked, as no verdict names a node.
@@ -87,7 +88,7 @@ func predictorOf(managers ...hbplugin.Cluster) *Predictor {
 	all := func() []hbplugin.Cluster { return managers }
 	return New(Sources{
 		Managers: all,
-		Notes:    func() ([]resource.Entry, error) { return nil, nil },
+		Notes:    func() ([]notes.Guest, error) { return nil, nil },
 		Here:     func(context.Context) ([]string, error) { return nil, nil },
 		Records:  func() ([]migrate.Record, error) { return nil, nil },
 		Open:     func(context.Context, string) (migrate.Host, error) { return nil, errors.New("no libvirt") },

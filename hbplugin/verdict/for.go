@@ -7,6 +7,7 @@ import (
 	"github.com/vmferry/vmferry/hbplugin"
 	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/resource"
+	"github.com/vmferry/vmferry/resource/notes"
 )
 
 // Manager is a cluster manager that can be asked beforehand.
@@ -55,11 +56,11 @@ func request(ctx context.Context, g Guest, node string, run resource.Command) (m
 
 // Foreign puts the manager's word, of said, in place of the verdicts of guests that another agent runs and of which there
 // is no note: what libvirt calls them is not known, so that no target was asked.
-func Foreign(verdicts, said []hbplugin.Verdict, claims []hbplugin.Claim, notes []resource.Entry) []hbplugin.Verdict {
+func Foreign(verdicts, said []hbplugin.Verdict, claims []hbplugin.Claim, noted []notes.Guest) []hbplugin.Verdict {
 	for i, v := range verdicts {
 		foreign := slices.ContainsFunc(claims, func(c hbplugin.Claim) bool { return c.Resource == v.Resource && c.Foreign() })
-		noted := slices.ContainsFunc(notes, func(n resource.Entry) bool { return n.Resource == v.Resource })
-		if j := slices.IndexFunc(said, func(o hbplugin.Verdict) bool { return o.Resource == v.Resource }); foreign && !noted && j >= 0 {
+		known := slices.ContainsFunc(noted, func(n notes.Guest) bool { return n.Resource == v.Resource })
+		if j := slices.IndexFunc(said, func(o hbplugin.Verdict) bool { return o.Resource == v.Resource }); foreign && !known && j >= 0 {
 			verdicts[i] = said[j]
 		}
 	}
@@ -68,10 +69,10 @@ func Foreign(verdicts, said []hbplugin.Verdict, claims []hbplugin.Claim, notes [
 
 // Guests are the guests of this node among a manager's claims, by what the agent noted when they came here. A
 // guest without a note is left out: its verdict says that it is not known.
-func Guests(claims []hbplugin.Claim, notes []resource.Entry) []Guest {
+func Guests(claims []hbplugin.Claim, noted []notes.Guest) []Guest {
 	var out []Guest
 	for _, c := range claims {
-		for _, n := range notes {
+		for _, n := range noted {
 			if n.Resource == c.Resource {
 				out = append(out, Guest{Resource: c.Resource, Name: n.Guest, UUID: n.UUID,
 					Params: c.Environ.Params, Problems: c.Environ.Problems, Ruled: c.Ruled})

@@ -13,6 +13,7 @@ import (
 	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/resource"
+	"github.com/vmferry/vmferry/resource/notes"
 )
 
 var (
@@ -197,7 +198,7 @@ func TestFor(t *testing.T) {
 	}
 	env := resource.ParseEnviron([]string{"OCF_RESKEY_config=/x.xml", "OCF_RESKEY_hypervisor=qemu:///system", "OCF_RESKEY_migration_transport=tcp",
 		"OCF_RESKEY_node_ip_attribute=fast", "OCF_RESKEY_migration_speed=7", "OCF_RESKEY_disks=auto", "OCF_RESKEY_start_resources=true"})
-	guests := Guests([]hbplugin.Claim{{Resource: "web", Environ: env}, {Resource: "gone"}}, []resource.Entry{{Guest: "Web 1", UUID: "u", Resource: "web"}})
+	guests := Guests([]hbplugin.Claim{{Resource: "web", Environ: env}, {Resource: "gone"}}, []notes.Guest{{Guest: "Web 1", UUID: "u", Resource: "web"}})
 	if len(guests) != 1 {
 		t.Fatalf("guests %+v", guests)
 	}

@@ -4,7 +4,6 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -14,12 +13,11 @@ import (
 	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/resource/domainxml"
 	"github.com/vmferry/vmferry/resource/ocf/metadata"
+	"github.com/vmferry/vmferry/resource/route"
 )
 
 // transports are libvirt's ways to another host (libvirt's uri page), but for ext, which runs a program.
 var transports = []string{"", "ssh", "tcp", "tls", "libssh", "libssh2"}
-
-var userPattern = regexp.MustCompile(`^[a-z][-a-z0-9]*$`)
 
 // checker looks at values, and at pairs that contradict each other.
 type checker struct {
@@ -63,11 +61,11 @@ func (c checker) words() {
 		c.bad("migration_transport", "migration_transport=%q %s: use one of %s, or leave it unset",
 			c.p.Transport, what, strings.Join(transports[1:], ", "))
 	}
-	if c.p.User != "" && !userPattern.MatchString(c.p.User) {
+	if c.p.User != "" && !route.IsUser(c.p.User) {
 		c.bad("migration_user", "migration_user=%q cannot be used: use lower case letters, digits and dashes, "+
 			"beginning with a letter", c.p.User)
 	}
-	if c.p.Suffix != "" && !IsHost("x"+c.p.Suffix) {
+	if c.p.Suffix != "" && !route.IsHost("x"+c.p.Suffix) {
 		c.bad("migration_network_suffix", "migration_network_suffix=%q cannot be part of a host name: "+
 			"use letters, digits, dashes and dots", c.p.Suffix)
 	}

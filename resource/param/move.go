@@ -6,6 +6,7 @@ import (
 	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/announce"
 	"github.com/vmferry/vmferry/migrate/ladder"
+	"github.com/vmferry/vmferry/resource/route"
 )
 
 // Move is a live migration to make: the engine's request, and what is done beside it.
@@ -29,6 +30,6 @@ func (p Params) Move(guest, uuid string, to Route) Move {
 		Options: o.MigrateOptions, Unsafe: o.Unsafe, Disks: p.Disks, Memory: p.Memory, StartsNetworks: p.StartResources,
 	}}
 	m.Options.TLS = p.UsesTLS()
-	m.Options.TLSDestination = naming(o.TLSDestination, to.Node)
+	m.Options.TLSDestination = route.Naming(o.TLSDestination, to.Node)
 	return m
 }

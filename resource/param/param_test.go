@@ -357,10 +357,10 @@ func TestPairs(t *testing.T) {
 	if p := environ().Params; p.IsXen() || !slices.Equal(p.Utilization, all) || p.ShutdownTime(time.Minute, time.Minute) != time.Minute {
 		t.Errorf("of config alone: %+v", p)
 	}
-	if p := environ("autoset_utilization_cpu=1", "unset_utilization_cpu=1", "autoset_utilization_host_memory=off", "autoset_utilization_hv_memory=off").Params; !slices.Equal(p.Utilization, []Utilization{{"cpu", false}}) {
+	if p := environ("autoset_utilization_cpu=1", "unset_utilization_cpu=1", "autoset_utilization_host_memory=off", "autoset_utilization_hv_memory=off").Params; !slices.Equal(p.Utilization, []Utilization{{Name: "cpu"}}) {
 		t.Errorf("utilization %v", p.Utilization)
 	}
-	if p := environ("autoset_utilization_cpu=0", "unset_utilization_cpu=1", "unset_utilization_hv_memory=1", "autoset_utilization_host_memory=off").Params; !slices.Equal(p.Utilization, []Utilization{{"cpu", true}, {"hv_memory", true}}) {
+	if p := environ("autoset_utilization_cpu=0", "unset_utilization_cpu=1", "unset_utilization_hv_memory=1", "autoset_utilization_host_memory=off").Params; !slices.Equal(p.Utilization, []Utilization{{Name: "cpu", Remove: true}, {Name: "hv_memory", Remove: true}}) {
 		t.Errorf("utilization %+v", p.Utilization)
 	}
 	if p := environ("shutdown_timeout=0", "shutdown_acpi=1", "sync_config_on_stop=1").Params; !p.ForceStop || p.ShutdownMode != "acpi" || !p.SaveConfig {
@@ -434,7 +434,7 @@ func TestRoute(t *testing.T) {
 			}
 			node, address, _ := strings.Cut(c.node, " at ")
 			got, err := c.p.Route(node, address)
-			if want := (Route{node, c.target, c.data}); err != nil || got != want {
+			if want := (Route{Node: node, URI: c.target, DataURI: c.data}); err != nil || got != want {
 				t.Errorf("got %+v, %v, want %+v", got, err, want)
 			}
 		})

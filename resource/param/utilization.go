@@ -1,10 +1,9 @@
 package param
 
+import "github.com/vmferry/vmferry/resource/utilization"
+
 // Utilization is what a monitor does about one utilization attribute of the resource.
-type Utilization struct {
-	Name   string // cpu, host_memory or hv_memory
-	Remove bool   // remove it, instead of setting it to what the guest has
-}
+type Utilization = utilization.Attribute
 
 // readUtilization reads autoset_… and unset_… for each attribute. Unset, VirtualDomain sets all of
 // them, and the Xen agent none. As there, autoset_… goes before, but only one that somebody has set.

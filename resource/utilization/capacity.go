@@ -1,17 +1,13 @@
-package resource
+package utilization
 
 import (
-	"context"
 	"fmt"
-	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
-
-	"github.com/vmferry/vmferry/migrate"
 )
 
-// capacity is what Pacemaker reckons with on this node, by utilization attribute. An attribute that the node does not
+// capacity is what Pacemaker has on this node, by utilization attribute. An attribute that the node does not
 // have is none of it.
 type capacity struct {
 	placed bool             // the scheduler leaves the guest here
@@ -22,8 +18,8 @@ type capacity struct {
 	strategy string // the cluster's placement-strategy
 }
 
-// allows tells whether the guest stays where it is when an attribute of it gets a value. With a placement-strategy that
-// heeds utilization, Pacemaker stops a guest that does not fit; a node that lacks the attribute has 0 of it
+// allows reports whether the guest stays where it is when an attribute of it gets a value. With a placement-strategy
+// that uses utilization, Pacemaker stops a guest that does not fit; a node that lacks the attribute has 0 of it
 // (pcmk__primitive_assign, have_enough_capacity). Without one only what the node could never give is refused: the
 // strategy may be set later.
 func (c capacity) allows(name string, value int64, strategy string) bool {
@@ -59,7 +55,7 @@ func parseCapacity(text, node, resource string) (capacity, error) {
 		}
 	}
 	if c.total == nil || c.left == nil {
-		return c, fmt.Errorf("crm_simulate does not tell what node %q has", node)
+		return c, fmt.Errorf("crm_simulate does not say what node %q has", node)
 	}
 	return c, nil
 }
@@ -73,28 +69,4 @@ func parseValues(text string) map[string]int64 {
 		}
 	}
 	return values
-}
-
-// capacity asks Pacemaker what this node has, and how resources are placed.
-func (a *run) capacity(ctx context.Context) (capacity, error) {
-	out, err := a.command(ctx, "crm_simulate", "--live-check", "--quiet", "--show-utilization")
-	if err != nil {
-		return capacity{}, fmt.Errorf("crm_simulate: %w", explain(out, err))
-	}
-	c, err := parseCapacity(out, a.Node, a.Instance)
-	if err != nil {
-		return c, err
-	}
-	out, err = a.command(ctx, "crm_attribute", "--type", "crm_config", "--name", "placement-strategy",
-		"--query", "--quiet", "--default", "default")
-	if err != nil {
-		return c, fmt.Errorf("crm_attribute: %w", explain(out, err))
-	}
-	c.strategy = strings.TrimSpace(out)
-	return c, nil
-}
-
-// utilizationTurn waits until no other guest of this node sets its attributes: each reckons with what the others left.
-func (a *run) utilizationTurn(ctx context.Context) (*migrate.Slot, error) {
-	return migrate.Slots{Dir: filepath.Join(a.RunDir, utilizationDir, "turn")}.Acquire(ctx, nil)
 }
