@@ -86,3 +86,13 @@ type Places struct {
 	Node string              // this node
 	On   map[string][]string // the nodes on which each resource is active
 }
+
+// Up names those of the nodes that can take guests now.
+func Up(peers []resource.Peer) (nodes []string) {
+	for _, p := range peers {
+		if p.State == resource.PeerUp {
+			nodes = append(nodes, p.Name)
+		}
+	}
+	return nodes
+}

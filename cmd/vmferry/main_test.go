@@ -43,7 +43,7 @@ func TestMain(m *testing.M) {
 
 func TestScripts(t *testing.T) {
 	completion := filepath.Join(t.TempDir(), "vmferry.bash")
-	if err := os.WriteFile(completion, []byte(bashCompletion()), 0o644); err != nil {
+	if err := os.WriteFile(completion, []byte(bashCompletion(commands)), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	testscript.Run(t, testscript.Params{
@@ -152,7 +152,7 @@ func TestManualAndCompletion(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	texts := map[string]string{"the manual": strings.ReplaceAll(string(manual), `\-`, "-"), "usage": usage, "the completion": bashCompletion()}
+	texts := map[string]string{"the manual": strings.ReplaceAll(string(manual), `\-`, "-"), "usage": usage, "the completion": bashCompletion(commands)}
 	for name, run := range commands {
 		c := newCall(&machine{}, name, io.Discard, io.Discard)
 		if err := run(t.Context(), c, []string{"--help"}); err != nil {

@@ -158,7 +158,7 @@ func live(ctx context.Context, c config.Config, log logrus.FieldLogger) error {
 		Poll:       c.Poll,
 		Proceed:    logind.System{}.Proceed,
 		Deadline:   deadline(c, desk),
-		Predict:   predictor.AtShutdown,
+		Predict:    predictor.AtShutdown,
 		Trace:      predictor.Trace,
 		Claims:     predictor.Claims,
 	})

@@ -4,11 +4,11 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/vmferry/vmferry/hbplugin"
 	"github.com/vmferry/vmferry/hbplugin/config"
 	"github.com/vmferry/vmferry/hbplugin/pacemaker/cib"
 	"github.com/vmferry/vmferry/hbplugin/ring"
 	"github.com/vmferry/vmferry/hbplugin/verdict"
-	"github.com/vmferry/vmferry/resource"
 )
 
 // clusterManagers: is there one cluster manager, and does it answer?
@@ -75,8 +75,6 @@ func pacemakerFencing(conf *cib.Config, f *findings) {
 		f.add(config.Pacemaker, Warning, "off: after a crash a guest may run twice", how)
 	}
 }
-
-const haCf = "/etc/ha.d/ha.cf"
 
 func heartbeatFencing(conf answer[string], f *findings) {
 	if conf.err != nil {
@@ -149,14 +147,11 @@ func peers(o *Observed, f *findings) {
 			f.add("", Problem, "cannot tell which nodes there are: "+verdict.OneLine(a.err), "type: systemctl status "+m.String())
 			continue
 		}
-		up := 0
-		for _, p := range a.value {
-			if p.State == resource.PeerUp {
-				up++
-				f.add(p.Name, OK, "is up", "")
-			}
+		up := hbplugin.Up(a.value)
+		for _, node := range up {
+			f.add(node, OK, "is up", "")
 		}
-		if up == 0 {
+		if len(up) == 0 {
 			f.add("", Problem, fmt.Sprintf("none of the %s is up: there is nowhere to go", verdict.Count(len(a.value), "other node")),
 				"on another node, type: systemctl start "+m.String())
 		}

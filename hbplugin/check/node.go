@@ -13,8 +13,6 @@ import (
 	"github.com/vmferry/vmferry/hbplugin/verdict"
 )
 
-const daemonUnit = "vmferryd.service"
-
 // daemon: does vmferryd run, and will it after a boot?
 func daemon(o *Observed, f *findings) {
 	a := o.Units[daemonUnit]
@@ -121,9 +119,6 @@ func (o *Observed) ordered(f *findings, name string, after []string, remedy stri
 		f.add(name, OK, "stops before all that guests need", "")
 	}
 }
-
-// remoteUnit is what runs Pacemaker on a node that is no member of the cluster (pacemaker_remote).
-const remoteUnit = "pacemaker_remote.service"
 
 // unitOf is the unit that runs the manager on this node.
 func (o *Observed) unitOf(m inventory.Manager) string {

@@ -39,14 +39,6 @@ func resources(o *Observed, f *findings) {
 	}
 }
 
-// saveDirOf is the parameter that says where the guest is saved, and its value.
-func saveDirOf(c inventory.Claim) (name, dir string) {
-	if dir := c.Environ.Params.SaveDir; dir != "" {
-		return "save_dir", dir
-	}
-	return "snapshot", c.Environ.Params.Snapshot
-}
-
 // savedState: can the guest be saved from here?
 func savedState(c *inventory.Claim, d saveDir, f *findings) {
 	name, dir := saveDirOf(*c)

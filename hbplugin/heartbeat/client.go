@@ -64,8 +64,7 @@ func (c *Client) View(ctx context.Context) (hbplugin.View, error) {
 	if err != nil {
 		return hbplugin.View{}, err
 	}
-	isUp := func(p resource.Peer) bool { return p.State == resource.PeerUp }
-	if !slices.ContainsFunc(peers, isUp) {
+	if len(hbplugin.Up(peers)) == 0 {
 		v.Standby = true
 		strand(v.Guests)
 	}

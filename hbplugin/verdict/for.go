@@ -23,7 +23,7 @@ func For(m Manager, open func(ctx context.Context, uri string) (migrate.Host, er
 		Forecast: m.Forecast,
 		Candidates: func(ctx context.Context) ([]string, error) {
 			peers, err := m.Peers(ctx)
-			return up(peers), err
+			return hbplugin.Up(peers), err
 		},
 		Request: func(ctx context.Context, g Guest, node string) (migrate.Request, error) {
 			return request(ctx, g, node, run)
@@ -32,15 +32,6 @@ func For(m Manager, open func(ctx context.Context, uri string) (migrate.Host, er
 			return migrate.Examine(ctx, req, migrate.Deps{Open: open})
 		},
 	}
-}
-
-func up(peers []resource.Peer) (nodes []string) {
-	for _, p := range peers {
-		if p.State == resource.PeerUp {
-			nodes = append(nodes, p.Name)
-		}
-	}
-	return nodes
 }
 
 // request is the move that the agent would make. Where a node has no address of its own its name stands for it, as the

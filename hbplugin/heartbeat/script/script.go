@@ -9,6 +9,7 @@ import (
 
 	"github.com/sirupsen/logrus"
 
+	"github.com/vmferry/vmferry/hbplugin"
 	"github.com/vmferry/vmferry/resource"
 	"github.com/vmferry/vmferry/resource/ocf"
 )
@@ -203,12 +204,7 @@ func (r *run) active(ctx context.Context) ([]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot tell whether another node is up: %w", err)
 	}
-	var up []string
-	for _, p := range peers {
-		if p.State == resource.PeerUp {
-			up = append(up, p.Name)
-		}
-	}
+	up := hbplugin.Up(peers)
 	if len(up) == 0 {
 		return nil, errNobodyUp
 	}
