@@ -48,7 +48,8 @@ func TestScripts(t *testing.T) {
 			env.Setenv("VMFERRY_STATE_DIR", env.WorkDir+"/state")
 			return nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"agent": agent, "heartbeat": heartbeatCode, "hostname": hostnameTo},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"agent": agent, "heartbeat": heartbeatCode,
+			"hostname": hostnameTo},
 	})
 }
 
@@ -76,7 +77,8 @@ func TestMigratorRecordsAFailure(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	const nowhere = "qemu+unix:///system?socket=/nonexistent"
-	err := migrator(log, noProcesses(t), dir, nil, nil)(ctx, resource.Move{Guest: "vm1", SourceURI: nowhere, Target: "node2", TargetURI: nowhere})
+	err := migrator(log, noProcesses(t), dir, nil, nil)(ctx,
+		resource.Move{Guest: "vm1", SourceURI: nowhere, Target: "node2", TargetURI: nowhere})
 	if err == nil {
 		t.Fatal("a migration without time succeeded")
 	}
@@ -114,7 +116,8 @@ func TestManualNamesTheParameters(t *testing.T) {
 // The completion offers each action.
 func TestCompletion(t *testing.T) {
 	text := bashCompletion()
-	for _, action := range []string{"start", "stop", "monitor", "status", "migrate_to", "migrate_from", "reload-agent", "validate-all", "meta-data", "usage"} {
+	for _, action := range []string{"start", "stop", "monitor", "status", "migrate_to", "migrate_from",
+		"reload-agent", "validate-all", "meta-data", "usage"} {
 		if !ocf.IsAction(action) && action != "meta-data" && action != "usage" || !strings.Contains(text, action+")") {
 			t.Errorf("%s is not offered: %s", action, text)
 		}

@@ -65,7 +65,8 @@ type call struct {
 }
 
 func newCall(m *machine, name string, stdout, stderr io.Writer) *call {
-	c := &call{machine: m, name: name, stdout: stdout, stderr: stderr, flags: flag.NewFlagSet(name, flag.ContinueOnError)}
+	c := &call{machine: m, name: name, stdout: stdout, stderr: stderr,
+		flags: flag.NewFlagSet(name, flag.ContinueOnError)}
 	c.flags.SetOutput(io.Discard)
 	c.flags.BoolVar(&c.json, "json", false, "")
 	c.flags.StringVar(&c.configPath, "config", m.path(config.Path), "")

@@ -76,10 +76,11 @@ func drainNode(ctx context.Context, c *call, args []string) error {
 	return d.run(ctx)
 }
 
-// predict has the verdicts before anything is changed, and names the guests that will not be moved live. It takes a part of
-// the window only.
+// predict has the verdicts before anything is changed, and names the guests that will not be moved live. It takes a
+// part of the window only.
 func (d *drainer) predict(ctx context.Context) {
-	ctx, cancel := context.WithTimeoutCause(ctx, d.seen.Window/4, errors.New("no answer within a quarter of the window"))
+	ctx, cancel := context.WithTimeoutCause(ctx, d.seen.Window/4,
+		errors.New("no answer within a quarter of the window"))
 	defer cancel()
 	d.predicted = d.call.predict(ctx, d.survey(ctx))
 	for _, f := range d.predicted {
@@ -135,7 +136,8 @@ func (d *drainer) standby(ctx context.Context) error {
 		return err
 	}
 	if err := managers.Request(ctx, d.manager.Standby); err != nil {
-		return fmt.Errorf("%s did not take the request for standby: %w: it may have been heard all the same, and vmferry undrain takes it back", d.manager, err)
+		return fmt.Errorf("%s did not take the request for standby: %w: it may have been heard all the same, and "+
+			"vmferry undrain takes it back", d.manager, err)
 	}
 	d.asked, d.askedAt, d.seen.Tried = true, time.Now(), true
 	return nil
@@ -187,8 +189,10 @@ func (d *drainer) end(ctx context.Context, step shutdown.Decision) error {
 	if ctx.Err() != nil {
 		d.look(context.WithoutCancel(ctx))
 	}
-	r := drainResult{Schema: schema, Node: d.node, Manager: d.manager.String(), Standby: d.seen.Standby || d.asked, Seconds: time.Since(d.began).Seconds(),
-		Empty: !step.Hold && d.seen.Running == shutdown.Yes && len(d.seen.Guests) == 0 && d.seen.Blind == "", Left: []leftGuest{}, Notes: step.Why, Moves: []migrate.Record{}}
+	r := drainResult{Schema: schema, Node: d.node, Manager: d.manager.String(), Standby: d.seen.Standby || d.asked,
+		Seconds: time.Since(d.began).Seconds(),
+		Empty:   !step.Hold && d.seen.Running == shutdown.Yes && len(d.seen.Guests) == 0 && d.seen.Blind == "",
+		Left:    []leftGuest{}, Notes: step.Why, Moves: []migrate.Record{}}
 	r.addLeft(d.seen.Guests)
 	records, err := migrate.ReadRecords(d.records())
 	if err != nil {
@@ -241,12 +245,16 @@ func (d *drainer) stays() string {
 
 func (d *drainer) undo(ctx context.Context) error {
 	if !d.asked {
-		return &failure{exitInterrupted, errors.New("interrupted: the node's standby stays, as it was not asked for here")}
+		return &failure{exitInterrupted,
+			errors.New("interrupted: the node's standby stays, as it was not asked for here")}
 	}
 	if err := d.unstandby(ctx, d.manager); err != nil {
-		return &failure{exitInterrupted, fmt.Errorf("interrupted, and standby could not be taken back: %w: type vmferry undrain", err)}
+		return &failure{exitInterrupted,
+			fmt.Errorf("interrupted, and standby could not be taken back: %w: type vmferry undrain", err)}
 	}
-	return &failure{exitInterrupted, errors.New("interrupted: standby is taken back; guests that have left stay where they are, and migrations under way go on")}
+	return &failure{exitInterrupted,
+		errors.New("interrupted: standby is taken back; guests that have left stay where they are, and migrations " +
+			"under way go on")}
 }
 
 // unstandby takes back and then removes the note, so that no standby of ours is
@@ -336,11 +344,14 @@ func undrain(ctx context.Context, c *call, args []string) error {
 // notOurs explains a standby that this program has not asked for.
 func (c *call) notOurs(m inventory.Manager, node string) error {
 	if daemons, err := c.forShutdown().Exists(); err == nil && daemons {
-		return errors.New("vmferryd has put this node into standby for a shutdown, and takes that back itself when the shutdown is called off: type shutdown -c, or see systemctl status vmferryd")
+		return errors.New("vmferryd has put this node into standby for a shutdown, and takes that back itself when " +
+			"the shutdown is called off: type shutdown -c, or see systemctl status vmferryd")
 	}
 	if m.Pacemaker() != nil {
-		return fmt.Errorf("somebody else has put this node into standby: to take that back, type %s, and the same with --lifetime reboot",
+		return fmt.Errorf("somebody else has put this node into standby: to take that back, type %s, and the same "+
+			"with --lifetime reboot",
 			shellword.Line("crm_attribute", "--node", node, "--name", "standby", "--delete"))
 	}
-	return errors.New("vmferry drain was not what took this node's resources: to take them back, type hb_takeover local, or all")
+	return errors.New("vmferry drain was not what took this node's resources: to take them back, type hb_takeover " +
+		"local, or all")
 }

@@ -52,8 +52,10 @@ type relocation struct {
 // throughPacemaker has Pacemaker move the guest.
 func (c *call) throughPacemaker(ctx context.Context, inv *inventory.Inventory, g *inventory.Guest, o order) error {
 	if name, ok := c.given("to-uri", "transport", "tls", "bandwidth", "budget", "disks"); ok {
-		return misuse("migrate: Pacemaker has guest %q, and --%s is for the resource to say: type %s VALUE", g.Name, name,
-			shellword.Line("crm_resource", "--resource", g.Claim.Resource, "--set-parameter", parameterOf[name], "--parameter-value"))
+		return misuse("migrate: Pacemaker has guest %q, and --%s is for the resource to say: type %s VALUE", g.Name,
+			name,
+			shellword.Line("crm_resource", "--resource", g.Claim.Resource, "--set-parameter", parameterOf[name],
+				"--parameter-value"))
 	}
 	r := &relocation{call: c, order: o, Guest: g, from: inv.Node}
 	for _, m := range inv.Managers {
@@ -87,7 +89,10 @@ func (r *relocation) check(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	err = managers.Request(ctx, func(ctx context.Context) error { return r.client.CheckRunnable(ctx, r.Claim.Resource, r.node) })
+	err = managers.Request(ctx, func(ctx context.Context) error {
+		return r.client.CheckRunnable(ctx, r.Claim.Resource,
+			r.node)
+	})
 	if err != nil {
 		return err
 	}
@@ -127,7 +132,8 @@ func (r *relocation) examine(ctx context.Context) error {
 		errs[i] = refusal
 	}
 	if len(errs) > 0 {
-		return fmt.Errorf("pacemaker would stop %q and start it on %s, not move it: %w", r.Claim.Resource, r.node, errors.Join(errs...))
+		return fmt.Errorf("pacemaker would stop %q and start it on %s, not move it: %w", r.Claim.Resource, r.node,
+			errors.Join(errs...))
 	}
 	for _, with := range x.With {
 		r.tell("%s", with)
@@ -143,7 +149,10 @@ func (r *relocation) move(ctx context.Context) error {
 		v = guestprobe.Begin(ctx, r.watch)
 	}
 	r.tell("asking Pacemaker to move %q to %s, and to prefer that node for %s", r.Claim.Resource, r.node, r.lifetime)
-	err := managers.Request(ctx, func(ctx context.Context) error { return r.client.Move(ctx, r.Claim.Resource, r.node, r.lifetime) })
+	err := managers.Request(ctx, func(ctx context.Context) error {
+		return r.client.Move(ctx, r.Claim.Resource, r.node,
+			r.lifetime)
+	})
 	if err != nil {
 		if v != nil {
 			_, _ = v.End(ctx, false)
@@ -240,8 +249,9 @@ func (r *relocation) strangersRecord(began time.Time, err error) *migrate.Record
 // it back is the operator's choice. One that was interrupted is taken back.
 func (r *relocation) conclude(ctx context.Context, ferr error) error {
 	clearLine := pacemaker.ClearMoveLine(r.Claim.Resource, r.node)
-	result := migrateResult{Schema: schema, Guest: r.Name, From: r.from, To: r.node, By: config.Pacemaker, Record: r.record,
-		Where: "on " + strings.Join(r.where, " and ")}
+	result := migrateResult{Schema: schema, Guest: r.Name, From: r.from, To: r.node, By: config.Pacemaker,
+		Record: r.record,
+		Where:  "on " + strings.Join(r.where, " and ")}
 	if len(r.where) == 0 {
 		result.Where = "cannot tell: Pacemaker has it on no node just now"
 	}
@@ -264,7 +274,8 @@ func (r *relocation) conclude(ctx context.Context, ferr error) error {
 	case errors.Is(ferr, pacemaker.ErrNotMoved):
 		return r.notMoved(ctx, clearLine)
 	}
-	return fmt.Errorf("guest %q has not come to %s in time; Pacemaker may still move it: see crm_mon -1, and to take the request back type %s",
+	return fmt.Errorf("guest %q has not come to %s in time; Pacemaker may still move it: see crm_mon -1, and to "+
+		"take the request back type %s",
 		r.Name, r.node, clearLine)
 }
 
@@ -275,7 +286,8 @@ func (r *relocation) restarted(ctx context.Context) error {
 	if r.record != nil {
 		t.Records = append(t.Records, *r.record)
 	}
-	t.There, _ = outcome.StatusOn(context.WithoutCancel(ctx), r.open, r.program, r.Guest, r.where[0]) // else the record tells
+	t.There, _ = outcome.StatusOn(context.WithoutCancel(ctx), r.open, r.program, r.Guest,
+		r.where[0]) // else the record tells
 	fate, why := verdict.Became(t)
 	if fate == hbplugin.Untold {
 		r.tell("how guest %s came to %s is not known: %s", r.Name, r.where[0], why)
@@ -294,7 +306,10 @@ func (r *relocation) restarted(ctx context.Context) error {
 }
 
 func (r *relocation) clear(ctx context.Context) error {
-	return managers.Request(ctx, func(ctx context.Context) error { return r.client.ClearMove(ctx, r.Claim.Resource, r.node) })
+	return managers.Request(ctx, func(ctx context.Context) error {
+		return r.client.ClearMove(ctx, r.Claim.Resource,
+			r.node)
+	})
 }
 
 // notMoved withdraws a request that Pacemaker does not follow, and says why, as far as its forecast does.
@@ -317,7 +332,10 @@ func (r *relocation) notMoved(ctx context.Context, clearLine string) error {
 // aborted: it would take that for a failure, and restart the guest.
 func (r *relocation) takeBack(ctx context.Context, clearLine string) error {
 	if err := r.clear(context.WithoutCancel(ctx)); err != nil {
-		return &failure{exitInterrupted, fmt.Errorf("interrupted, and the request could not be taken back: %w: type %s", err, clearLine)}
+		return &failure{exitInterrupted,
+			fmt.Errorf("interrupted, and the request could not be taken back: %w: type %s", err, clearLine)}
 	}
-	return &failure{exitInterrupted, errors.New("interrupted: the request is taken back; a migration that Pacemaker has begun goes on, and crm_mon -1 shows where the guest is")}
+	return &failure{exitInterrupted,
+		errors.New("interrupted: the request is taken back; a migration that Pacemaker has begun goes on, and " +
+			"crm_mon -1 shows where the guest is")}
 }

@@ -43,7 +43,8 @@ var commands = map[string]command{
 
 func dispatch(ctx context.Context, m *machine, args []string, stdout, stderr io.Writer) error {
 	if len(args) == 0 {
-		return misuse("no command: say check, status, plan, migrate, drain, undrain or report; 'vmferry help' tells more")
+		return misuse("no command: say check, status, plan, migrate, drain, undrain or report; 'vmferry help' " +
+			"tells more")
 	}
 	if completion.Asked(args) {
 		return say(stdout, bashCompletion(commands))

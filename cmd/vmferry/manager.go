@@ -22,7 +22,8 @@ import (
 func (c *call) candidates() []hbplugin.Cluster {
 	p := &pacemaker.Client{Agents: c.config.Agents, Node: c.config.Node, Run: c.run, Proc: c.path("/proc"),
 		Etc: c.path("/etc")}
-	h := &heartbeat.Client{Node: c.config.Node, Run: c.run, Proc: c.path("/proc"), PIDFile: c.path("/run/heartbeat.pid"),
+	h := &heartbeat.Client{Node: c.config.Node, Run: c.run, Proc: c.path("/proc"),
+		PIDFile:     c.path("/run/heartbeat.pid"),
 		Haresources: c.path("/etc/ha.d/haresources")}
 	if c.root != "" {
 		h.Scripts = c.path("/usr/share/heartbeat")
@@ -82,15 +83,16 @@ func (c *call) managersForecast(ctx context.Context, m inventory.Manager) ([]hbp
 var errNoManager = errors.New("no cluster manager runs on this node: type systemctl start pacemaker, or heartbeat; " +
 	"a guest that no cluster has is moved with vmferry migrate GUEST NODE")
 
-// manager is the one that runs here, and this node's name. It refuses the name of any node but this one: a manager takes
-// standby for another node too, but nobody would count the guests there.
+// manager is the one that runs here, and this node's name. It refuses the name of any node but this one: a manager
+// takes standby for another node too, but nobody would count the guests there.
 func (c *call) manager(ctx context.Context, node string) (m inventory.Manager, own string, err error) {
 	found := inventory.Managers(ctx, c.candidates())
 	switch {
 	case len(found) == 0:
 		return m, "", errNoManager
 	case len(found) > 1:
-		return m, "", fmt.Errorf("both pacemaker and heartbeat run on this node: name one of them as manager in %s", c.configPath)
+		return m, "", fmt.Errorf("both pacemaker and heartbeat run on this node: name one of them as manager in %s",
+			c.configPath)
 	case found[0].Err != nil:
 		return m, "", fmt.Errorf("%s does not answer: %w: type systemctl status %[1]s", found[0], found[0].Err)
 	}

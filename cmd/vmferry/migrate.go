@@ -157,7 +157,8 @@ func (c *call) byHand(ctx context.Context, inv *inventory.Inventory, g *inventor
 		}
 		c.tell("%s", verdict.OneLine(err))
 	}
-	r := migrateResult{Schema: schema, Guest: g.Name, From: inv.Node, To: o.node, By: "vmferry", Moved: record.Outcome == migrate.Moved,
+	r := migrateResult{Schema: schema, Guest: g.Name, From: inv.Node, To: o.node, By: "vmferry",
+		Moved: record.Outcome == migrate.Moved,
 		Where: whereIs(record, inv.Node, o.node), Record: &record}
 	if perr := c.result(r, r.table); perr != nil {
 		return perr
@@ -211,7 +212,8 @@ func (c *call) move(ctx context.Context, g *inventory.Guest, target string, o or
 		Bandwidth: o.bandwidth, BlackoutBudget: o.budget, Disks: o.disks,
 		Options: libvirt.MigrateOptions{TLS: o.tls}, Rest: migrate.RestTime,
 		Progress: func(p migrate.Progress) {
-			if v == nil && len(o.watch) > 0 && p.Phase != migrate.PhaseSlot { // a guest that waits for its turn needs no probe
+			if v == nil && len(o.watch) > 0 &&
+				p.Phase != migrate.PhaseSlot { // a guest that waits for its turn needs no probe
 				v = guestprobe.Begin(ctx, o.watch)
 			}
 			meter.show(time.Now(), p.Phase, g.Name+": "+describe(p))

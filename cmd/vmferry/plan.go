@@ -110,7 +110,8 @@ func planTable(w io.Writer, r plan.Report) error {
 
 // planCells is one guest's row.
 func planCells(s plan.Step) []string {
-	times := []string{fmt.Sprintf("+%.1f s", s.Start), s.Guest, planTarget(s), string(s.Rung), fmt.Sprintf("%.1f", s.End-s.Start)}
+	times := []string{fmt.Sprintf("+%.1f s", s.Start), s.Guest, planTarget(s), string(s.Rung),
+		fmt.Sprintf("%.1f", s.End-s.Start)}
 	switch s.Rung {
 	case "":
 		how := "stays"

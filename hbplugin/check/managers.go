@@ -20,14 +20,17 @@ func clusterManagers(o *Observed, f *findings) {
 		return
 	case 1:
 	default:
-		f.add("", Warning, "pacemaker and heartbeat both run", "stop one of them, or name one as manager in "+o.ConfigPath)
+		f.add("", Warning, "pacemaker and heartbeat both run",
+			"stop one of them, or name one as manager in "+o.ConfigPath)
 	}
 	for _, m := range o.Managers {
 		switch {
 		case m.Err != nil:
-			f.add(m.String(), Problem, "does not answer: "+verdict.OneLine(m.Err), "type: systemctl status "+o.unitOf(m))
+			f.add(m.String(), Problem, "does not answer: "+verdict.OneLine(m.Err),
+				"type: systemctl status "+o.unitOf(m))
 		case m.Seen.Standby && m.Pacemaker() != nil:
-			f.add(m.String(), Warning, "this node is in standby (asked for by "+o.StandbyBy+"): it takes no guest", "type: vmferry undrain")
+			f.add(m.String(), Warning, "this node is in standby (asked for by "+o.StandbyBy+"): it takes no guest",
+				"type: vmferry undrain")
 		default:
 			f.add(m.String(), OK, fmt.Sprintf("runs, and has %s here", verdict.Count(len(m.Seen.Guests), "guest")), "")
 		}
@@ -65,7 +68,8 @@ func pacemakerFencing(conf *cib.Config, f *findings) {
 			devices++
 		}
 	}
-	const how = "configure a fence device, then type: crm_attribute --type crm_config --name stonith-enabled --update true"
+	const how = "configure a fence device, then type: crm_attribute --type crm_config --name stonith-enabled " +
+		"--update true"
 	switch on := cib.Bool(enabled, true); {
 	case on && devices > 0:
 		f.add(config.Pacemaker, OK, "on, with "+verdict.Count(devices, "device"), "")
@@ -101,9 +105,11 @@ func detection(o *Observed, f *findings) {
 		f.add("corosync", Warning, "cannot tell: "+verdict.OneLine(err), "type: corosync-cmapctl")
 		return
 	}
-	found := fmt.Sprintf("a node that crashes is noticed after %s (token %s, consensus %s)", d.After(), d.Token, d.Consensus)
+	found := fmt.Sprintf("a node that crashes is noticed after %s (token %s, consensus %s)", d.After(), d.Token,
+		d.Consensus)
 	if short, shorter := d.ShortConsensus(); shorter {
-		found += fmt.Sprintf("; with two nodes a consensus below the token is safe (corosync.conf(5)) and would make it %s, "+
+		found += fmt.Sprintf("; with two nodes a consensus below the token is safe (corosync.conf(5)) and would "+
+			"make it %s, "+
 			"which is also how long a node may stall without being fenced: "+
 			"write consensus: %d into section totem of %s on both nodes, then type: corosync-cfgtool -R",
 			d.Token+short, short.Milliseconds(), ring.CorosyncConf)
@@ -144,7 +150,8 @@ func peers(o *Observed, f *findings) {
 		case m.Err != nil:
 			continue
 		case a.err != nil:
-			f.add("", Problem, "cannot tell which nodes there are: "+verdict.OneLine(a.err), "type: systemctl status "+m.String())
+			f.add("", Problem, "cannot tell which nodes there are: "+verdict.OneLine(a.err),
+				"type: systemctl status "+m.String())
 			continue
 		}
 		up := hbplugin.Up(a.value)
@@ -152,7 +159,8 @@ func peers(o *Observed, f *findings) {
 			f.add(node, OK, "is up", "")
 		}
 		if len(up) == 0 {
-			f.add("", Problem, fmt.Sprintf("none of the %s is up: there is nowhere to go", verdict.Count(len(a.value), "other node")),
+			f.add("", Problem, fmt.Sprintf("none of the %s is up: there is nowhere to go",
+				verdict.Count(len(a.value), "other node")),
 				"on another node, type: systemctl start "+m.String())
 		}
 	}

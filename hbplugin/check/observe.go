@@ -62,7 +62,8 @@ func (s Sources) Observe(ctx context.Context, o *Observed) {
 	}
 }
 
-func (s Sources) pacemaker(ctx context.Context, configuration func(context.Context) (cib.Config, error)) (conf *cib.Config, cmap *string) {
+func (s Sources) pacemaker(ctx context.Context,
+	configuration func(context.Context) (cib.Config, error)) (conf *cib.Config, cmap *string) {
 	if c, err := managers.Ask(ctx, configuration); err == nil { // else it does not answer, which is found elsewhere
 		conf = &c
 	}
@@ -150,7 +151,8 @@ func (s Sources) saveDirs(claims []inventory.Claim) map[string]saveDir {
 			info, err := os.Stat(s.Path(dir))
 			d := saveDir{missing: err != nil || !info.IsDir()}
 			if !d.missing {
-				d.exposed = resource.ExposedSaves(s.Path(dir), c.Environ.Params.Hypervisor, s.Path(c.Environ.Params.Config))
+				d.exposed = resource.ExposedSaves(s.Path(dir), c.Environ.Params.Hypervisor,
+					s.Path(c.Environ.Params.Config))
 			}
 			out[c.Resource] = d
 		}
@@ -210,5 +212,6 @@ func (s Sources) certificates() *nodeCertificates {
 		}
 	}
 	files := append(conf.ReceiverNeeds(), conf.SenderNeeds()[1:]...)
-	return &nodeCertificates{conf: err, dir: dir, files: files, flaws: pki.Judge(s.Path(dir), files, conf.User, time.Now())}
+	return &nodeCertificates{conf: err, dir: dir, files: files,
+		flaws: pki.Judge(s.Path(dir), files, conf.User, time.Now())}
 }

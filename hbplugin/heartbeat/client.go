@@ -23,7 +23,8 @@ const (
 )
 
 // scriptDirs is where distributions put hb_standby and hb_takeover.
-var scriptDirs = []string{"/usr/share/heartbeat", "/usr/lib/heartbeat", "/usr/lib64/heartbeat", "/usr/libexec/heartbeat"}
+var scriptDirs = []string{"/usr/share/heartbeat", "/usr/lib/heartbeat", "/usr/lib64/heartbeat",
+	"/usr/libexec/heartbeat"}
 
 // Client speaks to the Heartbeat of this node. The zero value is useful.
 type Client struct {

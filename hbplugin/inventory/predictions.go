@@ -16,8 +16,8 @@ type Prediction struct {
 	hbplugin.Verdict
 }
 
-// Predict is what becomes of each guest of this node when the node goes into standby. said has, by manager, the verdicts
-// of those that it has here (see [Inventory.ManagedBy]).
+// Predict is what becomes of each guest of this node when the node goes into standby. said has, by manager, the
+// verdicts of those that it has here (see [Inventory.ManagedBy]).
 func (inv *Inventory) Predict(said map[string][]hbplugin.Verdict) []Prediction {
 	var out []Prediction
 	for _, g := range inv.Guests {

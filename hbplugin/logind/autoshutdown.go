@@ -29,7 +29,8 @@ var driverConf = map[string]string{"Libvirt QEMU": "qemu.conf", "Libvirt Xen": "
 type AutoShutdown struct {
 	File     string   // the configuration that says so
 	Settings []string // as "auto_shutdown_poweroff = all"; none where the daemon leaves its guests alone
-	// Transient tells whether a setting reaches guests that libvirt has no definition of, as vmferry's agent starts them.
+	// Transient tells whether a setting reaches guests that libvirt has no definition of, as vmferry's agent starts
+	// them.
 	Transient bool
 }
 
@@ -48,12 +49,12 @@ func (s System) libvirtDir() string {
 	return libvirtDir
 }
 
-// plainLibvirt is the name of the one lock of all drivers in older versions (virNetDaemonAddShutdownInhibition; 10.0 has
-// it). Their system daemons do nothing with guests at a shutdown.
+// plainLibvirt is the name of the one lock of all drivers in older versions (virNetDaemonAddShutdownInhibition; 10.0
+// has it). Their system daemons do nothing with guests at a shutdown.
 const plainLibvirt = "Libvirt"
 
-// idle tells whether a lock is a libvirt system daemon's that only waits for its guests to end. Never is one of a session
-// daemon: it saves its user's guests at a shutdown, in all versions.
+// idle tells whether a lock is a libvirt system daemon's that only waits for its guests to end. Never is one of a
+// session daemon: it saves its user's guests at a shutdown, in all versions.
 func (s System) idle(i inhibitor) (bool, error) {
 	if i.Who == plainLibvirt && i.UID == 0 {
 		return true, nil

@@ -203,7 +203,8 @@ func (d *DelayLock) inhibit(ctx context.Context) (_ io.Closer, err error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	call := b.Object(destination, objectPath).CallWithContext(ctx, manager+".Inhibit", 0, "shutdown", d.Who, d.Why, "delay")
+	call := b.Object(destination, objectPath).CallWithContext(ctx, manager+".Inhibit", 0, "shutdown", d.Who, d.Why,
+		"delay")
 	err = call.Err
 	fds := b.end()
 	if err == nil && len(fds) == 1 {

@@ -95,7 +95,8 @@ func (s Sources) places(ctx context.Context) map[string]Place {
 	return out
 }
 
-func (s Sources) place(ctx context.Context, f inventory.Prediction, find func(context.Context, inventory.Prediction) Place) Place {
+func (s Sources) place(ctx context.Context, f inventory.Prediction,
+	find func(context.Context, inventory.Prediction) Place) Place {
 	if f.Guest.Claim == nil {
 		return s.here(ctx, f.Guest)
 	}
@@ -145,7 +146,8 @@ func (s Sources) onPeers(ctx context.Context, f inventory.Prediction) Place {
 }
 
 // StatusOn asks another node's libvirt for a guest that has a claim.
-func StatusOn(ctx context.Context, open inventory.Opener, run resource.Command, g *inventory.Guest, node string) (*libvirt.Status, error) {
+func StatusOn(ctx context.Context, open inventory.Opener, run resource.Command, g *inventory.Guest,
+	node string) (*libvirt.Status, error) {
 	to, err := g.Claim.Environ.Params.RouteTo(ctx, run, node)
 	if err != nil {
 		return nil, err

@@ -41,7 +41,8 @@ func TestParseStatus(t *testing.T) {
 			{Name: "in-group"}, {Name: "in-clone"}, {Name: "in-bundle"},
 		}}},
 		{"stuck.xml", "n1", bothAgents, hbplugin.View{Running: true, Standby: true, Guests: []hbplugin.Guest{
-			{Name: "held", Stuck: "in maintenance"}, {Name: "alone", Stuck: "unmanaged"}, {Name: "jammed", Stuck: "blocked"},
+			{Name: "held", Stuck: "in maintenance"}, {Name: "alone", Stuck: "unmanaged"},
+			{Name: "jammed", Stuck: "blocked"},
 		}}},
 	} {
 		t.Run(tt.file+" "+tt.node, func(t *testing.T) {
@@ -62,7 +63,8 @@ func TestParseStatusRefuses(t *testing.T) {
 		{"nothing", "", "n1", "cut short"},
 		{"cut in an element", whole[:len(whole)/2], "n1", "EOF"},
 		{"cut before the end", strings.TrimSuffix(strings.TrimSpace(whole), "</pacemaker-result>"), "n1", "EOF"},
-		{"without a result", `<pacemaker-result><nodes><node name="n1"/></nodes></pacemaker-result>`, "n1", "cut short"},
+		{"without a result", `<pacemaker-result><nodes><node name="n1"/></nodes></pacemaker-result>`, "n1",
+			"cut short"},
 		{"not connected", text(t, "disconnected.xml"), "n1", "code 102"},
 		{"another document", `<cib/>`, "n1", "the document is <cib>, not <pacemaker-result>"},
 		{"no XML", "Cluster Summary:", "n1", "cut short"},

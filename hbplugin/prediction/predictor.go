@@ -55,8 +55,8 @@ type prediction struct {
 // errShutdown is why questions to the targets were given up: the drain needs the machine.
 var errShutdown = errors.New("a shutdown has begun")
 
-// Predict asks the managers from and the targets what would become of each guest. It takes as long as the slowest target,
-// within ctx, and ends with errShutdown when a shutdown begins.
+// Predict asks the managers from and the targets what would become of each guest. It takes as long as the slowest
+// target, within ctx, and ends with errShutdown when a shutdown begins.
 func (p *Predictor) Predict(ctx context.Context, from []hbplugin.Cluster) ([]hbplugin.Verdict, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -87,7 +87,8 @@ func (p *Predictor) predict(ctx context.Context, from []hbplugin.Cluster) (now p
 		if err != nil {
 			return now, err
 		}
-		notes, err := p.readNotes() // after the forecast: a guest that it has, and that has started just now, is noted by then
+		// After the forecast: a guest that it has, and that has started just now, is noted by then.
+		notes, err := p.readNotes()
 		if err != nil {
 			return now, err
 		}
@@ -118,8 +119,10 @@ func (p *Predictor) adrift(ctx context.Context, said []hbplugin.Verdict) (out []
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, name := range shutdown.Adrift(names, claims) {
-		out = append(out, hbplugin.Verdict{Resource: name, Fate: hbplugin.Stays, Why: "its resource was deleted while it ran",
-			Remedy: "before the node goes down, type: vmferry migrate " + shellword.Operands(p.known[name].Guest, "NODE")})
+		out = append(out, hbplugin.Verdict{Resource: name, Fate: hbplugin.Stays,
+			Why: "its resource was deleted while it ran",
+			Remedy: "before the node goes down, type: vmferry migrate " +
+				shellword.Operands(p.known[name].Guest, "NODE")})
 	}
 	return out
 }
@@ -135,8 +138,8 @@ func (p *Predictor) readNotes() ([]resource.Entry, error) {
 	return notes, err
 }
 
-// AtShutdown asks the managers again, which takes them a fraction of a second; the targets' answers are those of the last
-// time. With an error it returns the last prediction.
+// AtShutdown asks the managers again, which takes them a fraction of a second; the targets' answers are those of the
+// last time. With an error it returns the last prediction.
 func (p *Predictor) AtShutdown(ctx context.Context) ([]hbplugin.Verdict, error) {
 	if deadline, ok := ctx.Deadline(); ok {
 		var cancel context.CancelFunc
@@ -211,7 +214,8 @@ func (p *Predictor) Trace(ctx context.Context, guests []string, since time.Time)
 	defer p.mu.Unlock()
 	out := map[string]verdict.Trace{}
 	for _, g := range guests {
-		out[g] = verdict.Trace{Node: places.Node, Lost: lost, Nodes: places.On[g], Records: recordsOf(g, p.known[g], records, since)}
+		out[g] = verdict.Trace{Node: places.Node, Lost: lost, Nodes: places.On[g],
+			Records: recordsOf(g, p.known[g], records, since)}
 	}
 	return out
 }

@@ -125,7 +125,8 @@ func (r *Reader) resolve(ctx context.Context, names []string) ([]netip.Addr, err
 		}
 		group.Go(func() {
 			if addrs[i], errs[i] = ask(ctx, name); errs[i] != nil {
-				errs[i] = fmt.Errorf("find the address of the cluster's host %q (write it to /etc/hosts): %w", name, errs[i])
+				errs[i] = fmt.Errorf("find the address of the cluster's host %q (write it to /etc/hosts): %w", name,
+					errs[i])
 			}
 		})
 	}

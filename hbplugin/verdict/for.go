@@ -44,13 +44,15 @@ func request(ctx context.Context, g Guest, node string, run resource.Command) (m
 	return g.Params.Move(g.Name, g.UUID, to).Request(), nil
 }
 
-// Foreign puts the manager's word, of said, in place of the verdicts of guests that another agent runs and of which there
-// is no note: what libvirt calls them is not known, so that no target was asked.
+// Foreign puts the manager's word, of said, in place of the verdicts of guests that another agent runs and of which
+// there is no note: what libvirt calls them is not known, so that no target was asked.
 func Foreign(verdicts, said []hbplugin.Verdict, claims []hbplugin.Claim, notes []resource.Entry) []hbplugin.Verdict {
 	for i, v := range verdicts {
-		foreign := slices.ContainsFunc(claims, func(c hbplugin.Claim) bool { return c.Resource == v.Resource && c.Foreign() })
+		foreign := slices.ContainsFunc(claims,
+			func(c hbplugin.Claim) bool { return c.Resource == v.Resource && c.Foreign() })
 		noted := slices.ContainsFunc(notes, func(n resource.Entry) bool { return n.Resource == v.Resource })
-		if j := slices.IndexFunc(said, func(o hbplugin.Verdict) bool { return o.Resource == v.Resource }); foreign && !noted && j >= 0 {
+		if j := slices.IndexFunc(said, func(o hbplugin.Verdict) bool { return o.Resource == v.Resource }); foreign &&
+			!noted && j >= 0 {
 			verdicts[i] = said[j]
 		}
 	}

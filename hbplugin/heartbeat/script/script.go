@@ -55,7 +55,8 @@ func (s Script) Run(ctx context.Context, args, environ []string) ocf.ExitCode {
 			return s.refuse(call.verb, err)
 		}
 	}
-	r.log = s.Logger(call.agentEnviron(environ, 0, ""), call.name).WithFields(logrus.Fields{"guest": call.name, "phase": call.verb})
+	r.log = s.Logger(call.agentEnviron(environ, 0, ""),
+		call.name).WithFields(logrus.Fields{"guest": call.name, "phase": call.verb})
 	return r.do(ctx)
 }
 
