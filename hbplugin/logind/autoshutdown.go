@@ -3,14 +3,12 @@ package logind
 import (
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
 
-	"golang.org/x/sys/unix"
+	"github.com/vmferry/vmferry/migrate/safefile"
 )
 
 // libvirtDir is where libvirt's system daemons have their configuration.
@@ -70,20 +68,9 @@ func (s System) idle(i inhibitor) (bool, error) {
 // readAutoShutdown reads one driver's configuration. Where there is no file the defaults hold, by which a system daemon
 // does nothing (virQEMUDriverConfigNew).
 func readAutoShutdown(path string) (AutoShutdown, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	text, err := safefile.Read(path, confMost, safefile.Anyone)
 	if errors.Is(err, fs.ErrNotExist) {
 		return AutoShutdown{File: path}, nil
-	}
-	if err != nil {
-		return AutoShutdown{}, fmt.Errorf("read what libvirt does at a shutdown: %w", err)
-	}
-	defer func() { _ = f.Close() }()
-	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
-		return AutoShutdown{}, fmt.Errorf("read what libvirt does at a shutdown: %q is not a regular file", path)
-	}
-	text, err := io.ReadAll(io.LimitReader(f, confMost+1))
-	if err == nil && len(text) > confMost {
-		err = fmt.Errorf("%q has more than %d bytes", path, confMost)
 	}
 	if err != nil {
 		return AutoShutdown{}, fmt.Errorf("read what libvirt does at a shutdown: %w", err)

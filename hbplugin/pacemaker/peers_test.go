@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/vmferry/vmferry/hbplugin/pacemaker/cib"
 	"github.com/vmferry/vmferry/resource"
 )
 
@@ -43,7 +44,8 @@ func TestPeers(t *testing.T) {
 
 // A guest with a node inside is a resource: what Pacemaker 3.0 itself wrote.
 func TestGuestNodesAreNoPeers(t *testing.T) {
-	got, err := ParsePeers(strings.NewReader(text(t, "guest-node.xml")), "n1")
+	s, err := cib.ParseStatus(strings.NewReader(text(t, "guest-node.xml")))
+	got := peers(s, "n1")
 	if want := []resource.Peer{{Name: "n2", State: resource.PeerUp}}; err != nil || !slices.Equal(got, want) {
 		t.Errorf("%v, %v; want %v", got, err, want)
 	}
