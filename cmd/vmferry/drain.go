@@ -145,34 +145,18 @@ func (d *drainer) standby(ctx context.Context) error {
 
 // look counts the guests by the manager's word and by their processes.
 func (d *drainer) look(ctx context.Context) {
-	s := &d.seen
-	s.Spent = time.Since(d.began)
+	d.seen.Spent = time.Since(d.began)
 	view, err := managers.Ask(ctx, d.manager.View)
 	here, herr := resource.Present(ctx, d.path(d.config.GuestsDir), d.processes)
-	if ctx.Err() != nil {
-		return // what was cut short says nothing
+	if ctx.Err() == nil { // what was cut short says nothing
+		d.seen.Update(view, err, here, herr, d.adrift(ctx, view, here))
 	}
-	s.Looked, s.Standby, s.Blind = true, view.Standby, ""
-	s.Running = shutdown.No
-	switch {
-	case err != nil:
-		s.Running = shutdown.Unknown
-	case view.Running:
-		s.Running = shutdown.Yes
-	}
-	if err := errors.Join(err, herr); err != nil {
-		s.Blind = verdict.OneLine(err)
-	}
-	s.Guests = shutdown.Union(view.Guests, here, d.adrift(ctx, view, here))
-	s.Most = max(s.Most, len(s.Guests))
 }
 
 // adrift are those of the guests with a process here that are no resource any more, of any agent: nobody moves them.
 // Where that cannot be told there are none.
 func (d *drainer) adrift(ctx context.Context, view hbplugin.View, here []string) []string {
-	beside := slices.DeleteFunc(slices.Clone(here), func(name string) bool {
-		return slices.ContainsFunc(view.Guests, func(g hbplugin.Guest) bool { return g.Name == name })
-	})
+	beside := shutdown.Beside(here, view.Guests)
 	if len(beside) == 0 || !view.Running {
 		return nil
 	}
