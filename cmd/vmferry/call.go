@@ -160,8 +160,8 @@ func (c *call) begin(args []string, want ...string) (rest []string, done bool, e
 	return rest, err != nil, err
 }
 
-// tell prints a line of prose.
-func (c *call) tell(format string, args ...any) { fmt.Fprintf(c.stderr, format+"\n", args...) }
+// printf prints a line of prose.
+func (c *call) printf(format string, args ...any) { fmt.Fprintf(c.stderr, format+"\n", args...) }
 
 // result prints what the command was called for.
 func (c *call) result(v any, table func(io.Writer) error) error {

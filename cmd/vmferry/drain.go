@@ -87,9 +87,9 @@ func (d *drainer) predict(ctx context.Context) {
 		if f.Fate.KeepsRunning() {
 			continue
 		}
-		d.tell("guest %s %s", f.Guest.Name, verdict.Words(f.Verdict))
+		d.printf("guest %s %s", f.Guest.Name, verdict.Words(f.Verdict))
 		if f.Remedy != "" {
-			d.tell("    %s", f.Remedy)
+			d.printf("    %s", f.Remedy)
 		}
 	}
 }
@@ -180,7 +180,7 @@ func (d *drainer) end(ctx context.Context, step shutdown.Decision) error {
 	r.addLeft(d.seen.Guests)
 	records, err := migrate.ReadRecords(d.records())
 	if err != nil {
-		d.tell("the records cannot be read: %s", verdict.OneLine(err))
+		d.printf("the records cannot be read: %s", verdict.OneLine(err))
 	}
 	for _, rec := range records {
 		if !rec.Started.Before(d.began) {
@@ -208,7 +208,7 @@ func (d *drainer) end(ctx context.Context, step shutdown.Decision) error {
 // outcome is what became of each guest that was here.
 func (d *drainer) outcome(ctx context.Context, r drainResult) []outcome.Guest {
 	places := outcome.Sources{Node: d.node, Manager: d.manager, Open: d.open, Run: d.program, Poll: d.poll,
-		Guests: d.predicted, Held: d.seen.Guests, Report: d.tell}.Wait(ctx, r.Empty)
+		Guests: d.predicted, Held: d.seen.Guests, Report: d.printf}.Wait(ctx, r.Empty)
 	guests := make([]outcome.Guest, 0, len(d.predicted))
 	for _, p := range d.predicted {
 		guests = append(guests, outcome.Of(d.node, p, places[p.Guest.Name], r.Moves))
@@ -224,7 +224,7 @@ func (d *drainer) stays() string {
 	case d.standbyBy() == byDrain:
 		return "standby stays, and vmferry undrain takes it back"
 	}
-	return "standby stays, as it was asked for by " + d.standbyBy()
+	return "standby stays, as it was requested by " + d.standbyBy()
 }
 
 func (d *drainer) undo(ctx context.Context) error {
@@ -266,7 +266,7 @@ func (r drainResult) table(w io.Writer) error {
 	return nil
 }
 
-// printGuests writes a line for each guest, and how often what was said before has happened.
+// printGuests writes a line for each guest, and how often the prediction was right.
 func printGuests(w io.Writer, guests []outcome.Guest) {
 	held := 0
 	for _, g := range guests {
@@ -276,7 +276,7 @@ func printGuests(w io.Writer, guests []outcome.Guest) {
 		}
 	}
 	if len(guests) > 0 {
-		fmt.Fprintf(w, "what was said before has happened to %d of %s\n", held, verdict.Count(len(guests), "guest"))
+		fmt.Fprintf(w, "the prediction was right for %d of %s\n", held, verdict.Count(len(guests), "guest"))
 	}
 }
 

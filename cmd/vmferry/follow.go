@@ -100,7 +100,7 @@ func (r *relocation) check(ctx context.Context) error {
 		if agent == hbplugin.OwnAgent { // which makes the same pre-flight
 			return err
 		}
-		r.tell("%s may think otherwise: %s", agent, verdict.OneLine(err))
+		r.printf("%s may think otherwise: %s", agent, verdict.OneLine(err))
 	}
 	return nil
 }
@@ -108,14 +108,14 @@ func (r *relocation) check(ctx context.Context) error {
 // examine refuses what the agent or libvirt would refuse: Pacemaker stops a guest that it cannot migrate, and starts it
 // on the other node.
 func (r *relocation) examine(ctx context.Context) error {
-	r.tell("asking node %s about guest %s", r.node, r.Name)
+	r.printf("asking node %s about guest %s", r.node, r.Name)
 	ctx, cancel := context.WithTimeout(ctx, examineTime)
 	defer cancel()
 	asker, subject := verdict.For(r.manager, r.open.Host, r.program), r.Subject()
 	asked := hbplugin.Verdict{Resource: r.Claim.Resource, Fate: hbplugin.MovesLive, To: r.node}
 	switch v := verdict.Decide(asked, subject, map[string]verdict.Answer{r.node: {}}); {
 	case v.Fate == hbplugin.Untold:
-		r.tell("%s", v.Why)
+		r.printf("%s", v.Why)
 	case !v.Fate.KeepsRunning():
 		return fmt.Errorf("guest %q would not be moved live: it %s: %s", r.Name, verdict.Words(v), v.Remedy)
 	}
@@ -136,7 +136,7 @@ func (r *relocation) examine(ctx context.Context) error {
 			errors.Join(errs...))
 	}
 	for _, with := range x.With {
-		r.tell("%s", with)
+		r.printf("%s", with)
 	}
 	return nil
 }
@@ -148,7 +148,7 @@ func (r *relocation) move(ctx context.Context) error {
 	if len(r.watch) > 0 {
 		v = guestprobe.Begin(ctx, r.watch)
 	}
-	r.tell("asking Pacemaker to move %q to %s, and to prefer that node for %s", r.Claim.Resource, r.node, r.lifetime)
+	r.printf("asking Pacemaker to move %q to %s, and to prefer that node for %s", r.Claim.Resource, r.node, r.lifetime)
 	err := managers.Request(ctx, func(ctx context.Context) error {
 		return r.client.Move(ctx, r.Claim.Resource, r.node,
 			r.lifetime)
@@ -224,7 +224,7 @@ func (r *relocation) showPlace(m *meter, p cib.Place, spent time.Duration) {
 func (r *relocation) readRecord(began time.Time) {
 	records, err := migrate.ReadRecords(r.records())
 	if err != nil {
-		r.tell("the records cannot be read: %s", verdict.OneLine(err))
+		r.printf("the records cannot be read: %s", verdict.OneLine(err))
 	}
 	for _, rec := range records {
 		if rec.Guest == r.Name && !rec.Started.Before(began) {
@@ -267,7 +267,7 @@ func (r *relocation) conclude(ctx context.Context, ferr error) error {
 	case restarted != nil:
 		return restarted
 	case ferr == nil:
-		r.tell("Pacemaker prefers %s for %s; to end that at once, type %s", r.node, r.lifetime, clearLine)
+		r.printf("Pacemaker prefers %s for %s; to end that at once, type %s", r.node, r.lifetime, clearLine)
 		return nil
 	case errors.Is(ctx.Err(), context.Canceled):
 		return r.takeBack(ctx, clearLine)
@@ -290,7 +290,7 @@ func (r *relocation) restarted(ctx context.Context) error {
 		r.where[0]) // else the record tells
 	fate, why := verdict.Became(t)
 	if fate == hbplugin.Untold {
-		r.tell("how guest %s came to %s is not known: %s", r.Name, r.where[0], why)
+		r.printf("how guest %s came to %s is not known: %s", r.Name, r.where[0], why)
 	}
 	if fate != hbplugin.Restarts {
 		return nil

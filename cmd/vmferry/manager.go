@@ -49,14 +49,14 @@ const (
 func (c *call) predict(ctx context.Context, inv *inventory.Inventory) []inventory.Prediction {
 	ctx, cancel := context.WithTimeoutCause(ctx, predictTime, fmt.Errorf("not all was answered within %v", predictTime))
 	defer cancel()
-	said := map[string][]hbplugin.Verdict{}
+	verdicts := map[string][]hbplugin.Verdict{}
 	for _, m := range inv.Managers {
 		if guests := inv.ManagedBy(m); len(guests) > 0 {
-			c.tell("asking %s what becomes of %s", m, verdict.Count(len(guests), "guest"))
-			said[m.String()] = c.ask(ctx, m, guests)
+			c.printf("asking %s what becomes of %s", m, verdict.Count(len(guests), "guest"))
+			verdicts[m.String()] = c.ask(ctx, m, guests)
 		}
 	}
-	return inv.Predict(said)
+	return inv.Predict(verdicts)
 }
 
 // ask has the verdicts of the guests that one manager has here.

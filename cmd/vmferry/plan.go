@@ -48,7 +48,7 @@ func planDrain(ctx context.Context, c *call, args []string) error {
 		return errInterrupted
 	}
 	if !*unmeasured {
-		c.tell("measuring for a second how fast the guests write")
+		c.printf("measuring for a second how fast the guests write")
 	}
 	if err := from.Measure(ctx, &o, inv.Guests, !*unmeasured); err != nil {
 		return err

@@ -138,7 +138,7 @@ func (s statusReport) table(w io.Writer) error {
 	case manager == "":
 		manager = "no cluster manager"
 	case s.Standby:
-		manager += ", in standby (asked for by " + s.Whose + ")"
+		manager += ", in standby (requested by " + s.Whose + ")"
 	}
 	fmt.Fprintf(w, "node %s: %s\nvmferryd: %s\n", s.Node, manager, s.Daemon)
 	if len(s.Guests) == 0 {

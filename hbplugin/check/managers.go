@@ -29,7 +29,7 @@ func clusterManagers(o *Observed, f *findings) {
 			f.add(m.String(), Problem, "does not answer: "+verdict.OneLine(m.Err),
 				"type: systemctl status "+o.unitOf(m))
 		case m.Seen.Standby && m.Pacemaker() != nil:
-			f.add(m.String(), Warning, "this node is in standby (asked for by "+o.StandbyBy+"): it takes no guest",
+			f.add(m.String(), Warning, "this node is in standby (requested by "+o.StandbyBy+"): it takes no guest",
 				"type: vmferry undrain")
 		default:
 			f.add(m.String(), OK, fmt.Sprintf("runs, and has %s here", verdict.Count(len(m.Seen.Guests), "guest")), "")

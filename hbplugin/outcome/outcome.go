@@ -87,7 +87,7 @@ func (g Guest) Line() string {
 		text += ": " + verdict.OneLine(errors.New(why))
 	}
 	if !g.AsSaid {
-		text += "; said before: " + verdict.Words(g.Said)
+		text += "; predicted: " + verdict.Words(g.Said)
 	}
 	return text
 }

@@ -49,7 +49,7 @@ func (s Sources) Wait(ctx context.Context, isEmpty bool) map[string]Place {
 	defer cancel()
 	if p := s.Manager.Pacemaker(); p != nil {
 		if err := p.Wait(ctx, startTime); err != nil {
-			s.Report("Pacemaker has not settled: %s", verdict.OneLine(err))
+			s.Report("Pacemaker still has actions to run: %s", verdict.OneLine(err))
 		}
 		return s.places(context.WithoutCancel(ctx))
 	}

@@ -95,8 +95,8 @@ func (p *Predictor) predict(ctx context.Context, from []hbplugin.Cluster) (now p
 		asker := verdict.For(m, p.from.Open, p.from.Run)
 		asker.Forecast = func(context.Context) ([]hbplugin.Verdict, error) { return slices.Clone(forecast), nil }
 		now.forecast = append(now.forecast, forecast...)
-		said := asker.Ask(ctx, verdict.Guests(claims, notes))
-		now.verdicts = append(now.verdicts, verdict.Foreign(said, forecast, claims, notes)...)
+		verdicts := asker.Ask(ctx, verdict.Guests(claims, notes))
+		now.verdicts = append(now.verdicts, verdict.Foreign(verdicts, forecast, claims, notes)...)
 	}
 	now.verdicts = append(now.verdicts, p.adrift(ctx, now.verdicts)...)
 	return now, nil
@@ -104,10 +104,10 @@ func (p *Predictor) predict(ctx context.Context, from []hbplugin.Cluster) (now p
 
 // adrift are the verdicts of guests that run here without a resource, beside those that the managers have. Where that
 // cannot be told there are none: a drain takes them for guests that may move.
-func (p *Predictor) adrift(ctx context.Context, said []hbplugin.Verdict) (out []hbplugin.Verdict) {
+func (p *Predictor) adrift(ctx context.Context, verdicts []hbplugin.Verdict) (out []hbplugin.Verdict) {
 	names, err := p.from.Here(ctx)
 	names = slices.DeleteFunc(names, func(name string) bool {
-		return slices.ContainsFunc(said, func(v hbplugin.Verdict) bool { return v.Resource == name })
+		return slices.ContainsFunc(verdicts, func(v hbplugin.Verdict) bool { return v.Resource == name })
 	})
 	if err != nil || len(names) == 0 {
 		return nil
@@ -162,16 +162,16 @@ func (p *Predictor) AtShutdown(ctx context.Context) ([]hbplugin.Verdict, error) 
 	}
 	var fresh []hbplugin.Verdict
 	for _, m := range seen.Managers {
-		said, err := m.Forecast(ctx)
+		verdicts, err := m.Forecast(ctx)
 		if err != nil {
 			return last.verdicts, err
 		}
-		fresh = append(fresh, said...)
+		fresh = append(fresh, verdicts...)
 	}
 	return refresh(fresh, last), nil
 }
 
-// refresh joins a new forecast with the last verdicts: where the manager says what it said then, the target's answer of
+// refresh joins a new forecast with the last verdicts: where the manager says what it verdicts then, the target's answer of
 // then holds.
 func refresh(fresh []hbplugin.Verdict, last prediction) []hbplugin.Verdict {
 	out := slices.Clone(fresh)
