@@ -50,7 +50,8 @@ func TestScripts(t *testing.T) {
 			env.Setenv("VMFERRY_STATE_DIR", env.WorkDir+"/state")
 			return nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"agent": agent, "heartbeat": heartbeatCode, "hostname": hostnameTo},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"agent": agent, "heartbeat": heartbeatCode,
+			"hostname": hostnameTo},
 	})
 }
 
@@ -117,7 +118,8 @@ func TestManualNamesTheParameters(t *testing.T) {
 // The completion offers each action.
 func TestCompletion(t *testing.T) {
 	text := bashCompletion()
-	for _, action := range []string{"start", "stop", "monitor", "status", "migrate_to", "migrate_from", "reload-agent", "validate-all", "meta-data", "usage"} {
+	for _, action := range []string{"start", "stop", "monitor", "status", "migrate_to", "migrate_from",
+		"reload-agent", "validate-all", "meta-data", "usage"} {
 		if !ocf.IsAction(action) && action != "meta-data" && action != "usage" || !strings.Contains(text, action+")") {
 			t.Errorf("%s is not offered: %s", action, text)
 		}

@@ -2,12 +2,9 @@ package main
 
 import (
 	"context"
-	"io"
 	"os"
 	"path/filepath"
 	"time"
-
-	"golang.org/x/term"
 
 	"github.com/vmferry/vmferry/hbplugin"
 	"github.com/vmferry/vmferry/hbplugin/check"
@@ -82,10 +79,4 @@ func (m *machine) profiles() string { return filepath.Join(m.stateDir, history.G
 func (m *machine) program(ctx context.Context, name string, args ...string) (string, error) {
 	out, err := m.run(ctx, name, args...)
 	return string(out), err
-}
-
-// isTerminal tells whether w is one, on which a line can be written again.
-func isTerminal(w io.Writer) bool {
-	f, ok := w.(*os.File)
-	return ok && term.IsTerminal(int(f.Fd()))
 }

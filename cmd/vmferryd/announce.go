@@ -35,10 +35,11 @@ func (t announceTask) Run(ctx context.Context) error {
 	}
 	defer func() { _ = socket.Close() }()
 	w := &announce.Watcher{
-		Announcer: announce.Announcer{Send: socket.Send, Log: t.log, Peers: (&ring.Reader{Also: t.migrationHosts}).Addresses},
-		Dial:      primed(ctx, t.log, client.Opener(func(c *client.Conn) prober { return c })),
-		Guests:    t.guests,
-		Begun:     t.begun,
+		Announcer: announce.Announcer{Send: socket.Send, Log: t.log,
+			Peers: (&ring.Reader{Also: t.migrationHosts}).Addresses},
+		Dial:   primed(ctx, t.log, client.Opener(func(c *client.Conn) prober { return c })),
+		Guests: t.guests,
+		Begun:  t.begun,
 	}
 	w.Run(ctx)
 	return nil
@@ -58,7 +59,8 @@ func (t announceTask) migrationHosts(node string) []string {
 // begun tells the agent's action that brought a guest here that it is announced.
 func (t announceTask) begun(g announce.Guest) {
 	if err := notes.Open(t.dir, "").Announced.Save(g.Resource, notes.Announced{At: hostproc.Uptime()}); err != nil {
-		t.log.WithError(err).Warn("the agent announces the guest once more, which takes it a moment: make the state directory writable")
+		t.log.WithError(err).Warn("the agent announces the guest once more, which takes it a moment: make the " +
+			"state directory writable")
 	}
 }
 

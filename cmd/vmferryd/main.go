@@ -63,8 +63,8 @@ Hold the shutdown of this node until its virtual machines have left.
 `
 
 func main() {
-	// libvirt's event loop waits in C, where Go's monitor thread looks at it every 20 µs after each event, for as long as
-	// another processor is idle: 0.8 ms of processor time for an event, in the middle of a guest's pause. With one
+	// libvirt's event loop waits in C, where Go's monitor thread looks at it every 20 µs after each event, for as long
+	// as another processor is idle: 0.8 ms of processor time for an event, in the middle of a guest's pause. With one
 	// there is none.
 	runtime.GOMAXPROCS(1)
 	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
@@ -163,7 +163,8 @@ func live(ctx context.Context, c config.Config, log logrus.FieldLogger) error {
 		Claims:     predictor.Claims,
 	})
 	warnOfLibvirt(log)
-	lock := &logind.DelayLock{Who: "vmferryd", Why: "moving the virtual machines off this node", Tell: loop.Tell, Log: log}
+	lock := &logind.DelayLock{Who: "vmferryd", Why: "moving the virtual machines off this node", Tell: loop.Tell,
+		Log: log}
 	return serve(ctx, func() { notify(daemon.SdNotifyReady) },
 		loop, lock, newMonitorTask(c.StateDir, desk, log), announceTask{c.StateDir, log}, signalTask{loop.Stop},
 		prediction.Watch{Predictor: predictor, Every: c.Forecast, Status: loop.Outlook, Busy: desk.Busy, Log: log},
@@ -192,9 +193,11 @@ func warnOfLibvirt(log logrus.FieldLogger) {
 	auto, err := logind.System{}.QEMUAutoShutdown()
 	switch {
 	case err != nil:
-		log.WithError(err).Warn("it cannot be told whether libvirt acts on guests at a shutdown: one that libvirt holds is waited for")
+		log.WithError(err).Warn("it cannot be told whether libvirt acts on guests at a shutdown: one that libvirt " +
+			"holds is waited for")
 	case auto.Transient:
-		log.Warnf("libvirt stops guests by itself the moment a shutdown is announced, also those that are about to move (%s): "+
+		log.Warnf("libvirt stops guests by itself the moment a shutdown is announced, also those that are about to "+
+			"move (%s): "+
 			"set that to \"none\" or \"persistent\" in %s and type: systemctl try-restart virtqemud libvirtd",
 			strings.Join(auto.Settings, ", "), auto.File)
 	}

@@ -41,7 +41,8 @@ func (t monitorTask) Run(ctx context.Context) error {
 		Open: pool.Open, Processes: hostproc.Host{System: true}, // others' guests are declined
 		RunDir: t.dir, StateDir: notes.DefaultStateDir, Log: t.log,
 	}
-	server := agentd.Server{Socket: filepath.Join(t.dir, wire.Socket), Look: monitor.Look, Turn: t.desk.Serve, Log: t.log}
+	server := agentd.Server{Socket: filepath.Join(t.dir, wire.Socket), Look: monitor.Look, Turn: t.desk.Serve,
+		Log: t.log}
 	if err := server.Run(ctx, func() { close(t.ready) }); err != nil {
 		t.log.WithError(err).Error("monitors are not answered: the agent looks without vmferryd, which costs more")
 		close(t.ready)

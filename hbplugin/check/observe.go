@@ -14,10 +14,8 @@ import (
 	"github.com/vmferry/vmferry/hbplugin/logind"
 	"github.com/vmferry/vmferry/hbplugin/managers"
 	"github.com/vmferry/vmferry/hbplugin/pacemaker/cib"
-	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/migrate/pki"
 	"github.com/vmferry/vmferry/resource"
-	"github.com/vmferry/vmferry/resource/domainxml"
 )
 
 // firmwareTime bounds the look at the storage of one guest's firmware.
@@ -37,63 +35,6 @@ type Sources struct {
 	Run      resource.Command                                 // runs a program of the cluster manager's
 	Cmap     func(ctx context.Context) ([]byte, error)        // runs corosync-cmapctl
 	DelayMax func(ctx context.Context) (time.Duration, error) // logind's limit
-}
-
-// Observed is all that the rules look at.
-type Observed struct {
-	*inventory.Inventory
-	ConfigPath  string
-	StandbyBy   string                 // who has put the node into standby
-	Window      time.Duration          // the longest drain that is configured, 0 for none
-	Predictions []inventory.Prediction // what becomes of the guests; empty where no manager runs
-
-	Units        map[string]answer[logind.Unit] // by name
-	Peers        []answer[[]resource.Peer]      // of each manager; empty of one that does not answer
-	Reach        []target                       // the libvirts to which guests would go
-	CIB          *cib.Config                    // nil where Pacemaker does not run or did not answer
-	Cmap         *string                        // what Corosync says of itself, nil where it does not run
-	HaCf         answer[string]
-	Mountinfo    answer[string]
-	DelayMax     answer[time.Duration]
-	SaveDirs     map[string]saveDir // by resource
-	Autostart    answer[[]string]   // the guests that libvirt starts
-	Firmware     []lostFirmware
-	Certificates *nodeCertificates // nil where no guest needs them
-}
-
-// answer is what somebody said, or why they did not.
-type answer[T any] struct {
-	value T
-	err   error
-}
-
-func answered[T any](value T, err error) answer[T] { return answer[T]{value, err} }
-
-// target is one libvirt to which a guest would go.
-type target struct {
-	node, uri, resource string
-	route               error // why there is no way there
-	err                 error // why it did not answer
-}
-
-// saveDir is where a resource's guest is saved.
-type saveDir struct {
-	missing bool
-	exposed error // why nothing is saved there
-}
-
-// lostFirmware is what of a guest's firmware is on this node alone.
-type lostFirmware struct {
-	guest string
-	domainxml.Firmware
-}
-
-// nodeCertificates are those by which this node sends guests and takes them in.
-type nodeCertificates struct {
-	conf  error // why libvirt's configuration cannot be read
-	dir   string
-	files []string
-	flaws pki.Flaws
 }
 
 // Observe asks everybody. o has what is known already.
@@ -121,7 +62,8 @@ func (s Sources) Observe(ctx context.Context, o *Observed) {
 	}
 }
 
-func (s Sources) pacemaker(ctx context.Context, configuration func(context.Context) (cib.Config, error)) (conf *cib.Config, cmap *string) {
+func (s Sources) pacemaker(ctx context.Context,
+	configuration func(context.Context) (cib.Config, error)) (conf *cib.Config, cmap *string) {
 	if c, err := managers.Ask(ctx, configuration); err == nil { // else it does not answer, which is found elsewhere
 		conf = &c
 	}
@@ -149,9 +91,6 @@ func (o *Observed) unitNames() []string {
 	slices.Sort(names)
 	return slices.Compact(names)
 }
-
-// daemonsOf are the daemons that serve a libvirt: the modular one, and the monolithic one.
-func daemonsOf(uri string) []string { return []string{libvirt.DriverOf(uri).Daemon, "libvirtd"} }
 
 // units asks at once, as a systemd that hangs takes its whole time.
 func (s Sources) units(ctx context.Context, names []string) map[string]answer[logind.Unit] {
@@ -196,18 +135,6 @@ func (s Sources) reach(ctx context.Context, o *Observed) []target {
 	return out
 }
 
-// up are the other nodes that can take guests.
-func (o *Observed) up() (nodes []string) {
-	for _, a := range o.Peers {
-		for _, p := range a.value {
-			if a.err == nil && p.State == resource.PeerUp {
-				nodes = append(nodes, p.Name)
-			}
-		}
-	}
-	return nodes
-}
-
 // read reads a file of the system; one that is not there is empty.
 func (s Sources) read(name string) answer[string] {
 	text, err := os.ReadFile(s.Path(name))
@@ -224,7 +151,8 @@ func (s Sources) saveDirs(claims []inventory.Claim) map[string]saveDir {
 			info, err := os.Stat(s.Path(dir))
 			d := saveDir{missing: err != nil || !info.IsDir()}
 			if !d.missing {
-				d.exposed = resource.ExposedSaves(s.Path(dir), c.Environ.Params.Hypervisor, s.Path(c.Environ.Params.Config))
+				d.exposed = resource.ExposedSaves(s.Path(dir), c.Environ.Params.Hypervisor,
+					s.Path(c.Environ.Params.Config))
 			}
 			out[c.Resource] = d
 		}
@@ -282,5 +210,6 @@ func (s Sources) certificates() *nodeCertificates {
 		}
 	}
 	files := append(conf.ReceiverNeeds(), conf.SenderNeeds()[1:]...)
-	return &nodeCertificates{conf: err, dir: dir, files: files, flaws: pki.Judge(s.Path(dir), files, conf.User, time.Now())}
+	return &nodeCertificates{conf: err, dir: dir, files: files,
+		flaws: pki.Judge(s.Path(dir), files, conf.User, time.Now())}
 }

@@ -115,7 +115,10 @@ func (inv *Inventory) addViews() {
 	for _, m := range inv.Managers {
 		for _, v := range m.Seen.Guests {
 			name := v.Name
-			if cl := inv.ClaimOf(func(cl Claim) bool { return cl.Resource == v.Name && cl.Manager == m.String() }); cl != nil {
+			if cl := inv.ClaimOf(func(cl Claim) bool {
+				return cl.Resource == v.Name &&
+					cl.Manager == m.String()
+			}); cl != nil {
 				name = cl.Guest
 			}
 			inv.of(name).View = &v

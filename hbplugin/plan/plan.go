@@ -82,7 +82,8 @@ func Make(o Observed) (Report, error) {
 		leaving = append(leaving, g)
 	}
 	schedule, err := drain.Plan(drain.Node{Window: o.Window, StoreRate: o.StoreRate, Links: []drain.Link{{
-		Name: "network", Rate: float64(o.Link.Bandwidth), Setup: time.Duration(o.Link.SetUpMS * float64(time.Millisecond)),
+		Name: "network", Rate: float64(o.Link.Bandwidth),
+		Setup: time.Duration(o.Link.SetUpMS * float64(time.Millisecond)),
 	}}}, leaving)
 	if err != nil {
 		return Report{}, fmt.Errorf("plan the drain: %w", err)
@@ -146,7 +147,8 @@ func available(uri string, rungs []ladder.Rung) []ladder.Rung {
 		rungs = ladder.Default
 	}
 	needs := map[ladder.Rung]libvirt.Ability{ladder.Converge: libvirt.CanThrottle, ladder.PostCopy: libvirt.CanPostCopy}
-	return slices.DeleteFunc(slices.Clone(rungs), func(m ladder.Rung) bool { return needs[m] != "" && !driver.Can(needs[m]) })
+	return slices.DeleteFunc(slices.Clone(rungs),
+		func(m ladder.Rung) bool { return needs[m] != "" && !driver.Can(needs[m]) })
 }
 
 // scheduled adds what the schedule says of a guest.

@@ -56,8 +56,8 @@ type prediction struct {
 // errShutdown is why questions to the targets were given up: the drain needs the machine.
 var errShutdown = errors.New("a shutdown has begun")
 
-// Predict asks the managers from and the targets what would become of each guest. It takes as long as the slowest target,
-// within ctx, and ends with errShutdown when a shutdown begins.
+// Predict asks the managers from and the targets what would become of each guest. It takes as long as the slowest
+// target, within ctx, and ends with errShutdown when a shutdown begins.
 func (p *Predictor) Predict(ctx context.Context, from []hbplugin.Cluster) ([]hbplugin.Verdict, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -88,15 +88,16 @@ func (p *Predictor) predict(ctx context.Context, from []hbplugin.Cluster) (now p
 		if err != nil {
 			return now, err
 		}
-		noted, err := p.readNotes() // after the forecast: a guest that it has, and that has started just now, is noted by then
+		// After the forecast: a guest that it has, and that has started just now, is noted by then.
+		noted, err := p.readNotes()
 		if err != nil {
 			return now, err
 		}
 		asker := verdict.For(m, p.from.Open, p.from.Run)
 		asker.Forecast = func(context.Context) ([]hbplugin.Verdict, error) { return slices.Clone(forecast), nil }
 		now.forecast = append(now.forecast, forecast...)
-		said := asker.Ask(ctx, verdict.Guests(claims, noted))
-		now.verdicts = append(now.verdicts, verdict.Foreign(said, forecast, claims, noted)...)
+		verdicts := asker.Ask(ctx, verdict.Guests(claims, noted))
+		now.verdicts = append(now.verdicts, verdict.Foreign(verdicts, forecast, claims, noted)...)
 	}
 	now.verdicts = append(now.verdicts, p.adrift(ctx, now.verdicts)...)
 	return now, nil
@@ -104,10 +105,10 @@ func (p *Predictor) predict(ctx context.Context, from []hbplugin.Cluster) (now p
 
 // adrift are the verdicts of guests that run here without a resource, beside those that the managers have. Where that
 // cannot be told there are none: a drain takes them for guests that may move.
-func (p *Predictor) adrift(ctx context.Context, said []hbplugin.Verdict) (out []hbplugin.Verdict) {
+func (p *Predictor) adrift(ctx context.Context, verdicts []hbplugin.Verdict) (out []hbplugin.Verdict) {
 	names, err := p.from.Here(ctx)
 	names = slices.DeleteFunc(names, func(name string) bool {
-		return slices.ContainsFunc(said, func(v hbplugin.Verdict) bool { return v.Resource == name })
+		return slices.ContainsFunc(verdicts, func(v hbplugin.Verdict) bool { return v.Resource == name })
 	})
 	if err != nil || len(names) == 0 {
 		return nil
@@ -119,8 +120,10 @@ func (p *Predictor) adrift(ctx context.Context, said []hbplugin.Verdict) (out []
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, name := range shutdown.Adrift(names, claims) {
-		out = append(out, hbplugin.Verdict{Resource: name, Fate: hbplugin.Stays, Why: "its resource was deleted while it ran",
-			Remedy: "before the node goes down, type: vmferry migrate " + shellword.Operands(p.known[name].Guest, "NODE")})
+		out = append(out, hbplugin.Verdict{Resource: name, Fate: hbplugin.Stays,
+			Why: "its resource was deleted while it ran",
+			Remedy: "before the node goes down, type: vmferry migrate " +
+				shellword.Operands(p.known[name].Guest, "NODE")})
 	}
 	return out
 }
@@ -136,8 +139,8 @@ func (p *Predictor) readNotes() ([]notes.Guest, error) {
 	return noted, err
 }
 
-// AtShutdown asks the managers again, which takes them a fraction of a second; the targets' answers are those of the last
-// time. With an error it returns the last prediction.
+// AtShutdown asks the managers again, which takes them a fraction of a second; the targets' answers are those of the
+// last time. With an error it returns the last prediction.
 func (p *Predictor) AtShutdown(ctx context.Context) ([]hbplugin.Verdict, error) {
 	if deadline, ok := ctx.Deadline(); ok {
 		var cancel context.CancelFunc
@@ -160,16 +163,16 @@ func (p *Predictor) AtShutdown(ctx context.Context) ([]hbplugin.Verdict, error) 
 	}
 	var fresh []hbplugin.Verdict
 	for _, m := range seen.Managers {
-		said, err := m.Forecast(ctx)
+		verdicts, err := m.Forecast(ctx)
 		if err != nil {
 			return last.verdicts, err
 		}
-		fresh = append(fresh, said...)
+		fresh = append(fresh, verdicts...)
 	}
 	return refresh(fresh, last), nil
 }
 
-// refresh joins a new forecast with the last verdicts: where the manager says what it said then, the target's answer of
+// refresh joins a new forecast with the last verdicts: where the manager says what it verdicts then, the target's answer of
 // then holds.
 func refresh(fresh []hbplugin.Verdict, last prediction) []hbplugin.Verdict {
 	out := slices.Clone(fresh)
@@ -212,7 +215,8 @@ func (p *Predictor) Trace(ctx context.Context, guests []string, since time.Time)
 	defer p.mu.Unlock()
 	out := map[string]verdict.Trace{}
 	for _, g := range guests {
-		out[g] = verdict.Trace{Node: places.Node, Lost: lost, Nodes: places.On[g], Records: recordsOf(g, p.known[g], records, since)}
+		out[g] = verdict.Trace{Node: places.Node, Lost: lost, Nodes: places.On[g],
+			Records: recordsOf(g, p.known[g], records, since)}
 	}
 	return out
 }

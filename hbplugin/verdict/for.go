@@ -24,7 +24,7 @@ func For(m Manager, open func(ctx context.Context, uri string) (migrate.Host, er
 		Forecast: m.Forecast,
 		Candidates: func(ctx context.Context) ([]string, error) {
 			peers, err := m.Peers(ctx)
-			return up(peers), err
+			return hbplugin.Up(peers), err
 		},
 		Request: func(ctx context.Context, g Guest, node string) (migrate.Request, error) {
 			return request(ctx, g, node, run)
@@ -33,15 +33,6 @@ func For(m Manager, open func(ctx context.Context, uri string) (migrate.Host, er
 			return migrate.Examine(ctx, req, migrate.Deps{Open: open})
 		},
 	}
-}
-
-func up(peers []resource.Peer) (nodes []string) {
-	for _, p := range peers {
-		if p.State == resource.PeerUp {
-			nodes = append(nodes, p.Name)
-		}
-	}
-	return nodes
 }
 
 // request is the move that the agent would make. Where a node has no address of its own its name stands for it, as the
@@ -54,13 +45,15 @@ func request(ctx context.Context, g Guest, node string, run resource.Command) (m
 	return g.Params.Move(g.Name, g.UUID, to).Request, nil
 }
 
-// Foreign puts the manager's word, of said, in place of the verdicts of guests that another agent runs and of which there
-// is no note: what libvirt calls them is not known, so that no target was asked.
+// Foreign puts the manager's word, of said, in place of the verdicts of guests that another agent runs and of which
+// there is no note: what libvirt calls them is not known, so that no target was asked.
 func Foreign(verdicts, said []hbplugin.Verdict, claims []hbplugin.Claim, noted []notes.Guest) []hbplugin.Verdict {
 	for i, v := range verdicts {
-		foreign := slices.ContainsFunc(claims, func(c hbplugin.Claim) bool { return c.Resource == v.Resource && c.Foreign() })
+		foreign := slices.ContainsFunc(claims,
+			func(c hbplugin.Claim) bool { return c.Resource == v.Resource && c.Foreign() })
 		known := slices.ContainsFunc(noted, func(n notes.Guest) bool { return n.Resource == v.Resource })
-		if j := slices.IndexFunc(said, func(o hbplugin.Verdict) bool { return o.Resource == v.Resource }); foreign && !known && j >= 0 {
+		if j := slices.IndexFunc(said, func(o hbplugin.Verdict) bool { return o.Resource == v.Resource }); foreign &&
+			!known && j >= 0 {
 			verdicts[i] = said[j]
 		}
 	}

@@ -59,7 +59,8 @@ func ask(action string, environ []string, stderr io.Writer) (code ocf.ExitCode, 
 	answer, err := wire.Ask(socket, wire.NewRequest(action, environ), min(timeout/3, longest))
 	if err != nil {
 		if ocf.Variable(environ, "HA_debug", "0") != "0" {
-			fmt.Fprintf(stderr, "vmferry-agent: debug: vmferryd has no answer, looking without it: %s\n", ocf.OneLine(err.Error()))
+			fmt.Fprintf(stderr, "vmferry-agent: debug: vmferryd has no answer, looking without it: %s\n",
+				ocf.OneLine(err.Error()))
 		}
 		return 0, ocf.SetTimeout(environ, timeout-time.Since(began)), false
 	}
@@ -81,7 +82,8 @@ func askable(environ []string) bool {
 		case name == "OCF_RESKEY_config":
 			configured = true
 		case name == runDirVar, name == fullVar:
-		case strings.HasPrefix(name, "VMFERRY_"), strings.HasPrefix(name, "LIBVIRT_"), strings.HasPrefix(name, "VIRSH_"):
+		case strings.HasPrefix(name, "VMFERRY_"), strings.HasPrefix(name, "LIBVIRT_"),
+			strings.HasPrefix(name, "VIRSH_"):
 			return false
 		}
 	}
