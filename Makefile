@@ -96,7 +96,7 @@ install: build install-blackout ## install on this machine, or below DESTDIR
 	$(call complete,vmferry,vmferry) && $(call complete,vmferryd,vmferryd) && $(call complete,vmferry-agent-full,vmferry-agent)
 	install -d $(DESTDIR)$(PREFIX)/lib/ocf/resource.d/vmferry
 	ln -sf $(PREFIX)/sbin/vmferry-agent $(DESTDIR)$(PREFIX)/lib/ocf/resource.d/vmferry/Domain
-	install -D -m 644 resource/ocf/ra-api-1.1.dtd $(DESTDIR)$(PREFIX)/share/vmferry/ra-api-1.1.dtd
+	install -D -m 644 resource/ocf/metadata/ra-api-1.1.dtd $(DESTDIR)$(PREFIX)/share/vmferry/ra-api-1.1.dtd
 	install -d $(DESTDIR)$(SYSCONF)/ha.d/resource.d
 	ln -sf $(PREFIX)/sbin/vmferry-agent $(DESTDIR)$(SYSCONF)/ha.d/resource.d/vmferry
 	install -D -m 644 cmd/vmferryd/vmferryd.service $(DESTDIR)$(PREFIX)/lib/systemd/system/vmferryd.service

@@ -28,10 +28,10 @@ type Verdict struct {
 	Resource string   `json:"resource"` // the manager's name of the guest
 	Fate     Fate     `json:"fate"`
 	To       string   `json:"to,omitempty"`     // the node that takes it, where that is known
-	With     []string `json:"with,omitempty"`   // what goes along or stays behind, in words, such as "disk vda (3 GiB) is copied"
-	Why      string   `json:"why,omitempty"`    // why it is not moved live; the scheduler's own reason where it gives one
+	With     []string `json:"with,omitempty"`   // what goes along or stays behind: "disk vda (3 GiB) is copied"
+	Why      string   `json:"why,omitempty"`    // why it is not moved live, in the scheduler's own words if any
 	Remedy   string   `json:"remedy,omitempty"` // what to type, or to do, so that it is moved live
-	Others   []string `json:"-"`                // the nodes besides To on which the manager may start it where that fails
+	Others   []string `json:"-"`                // nodes besides To on which the manager may start it
 }
 
 // Claim is a guest that a cluster manager is configured to run, on this node or elsewhere.
@@ -41,7 +41,7 @@ type Claim struct {
 	Environ  resource.Environ  // its parameters, read as the agent reads them
 	Meta     map[string]string // Pacemaker's meta attributes, defaults included; nil from other managers
 	Timeouts map[string]string // by action: the time-out that the manager gives it, as written, defaults included
-	Ruled    []string          // parameters, meta attributes and actions that a rule of Pacemaker's decides: neither set nor unset
+	Ruled    []string          // parameters, meta attributes and actions that a rule of Pacemaker's decides
 }
 
 // OwnAgent is vmferry's agent by the name that Pacemaker has for it.
@@ -85,4 +85,14 @@ type Cluster interface {
 type Places struct {
 	Node string              // this node
 	On   map[string][]string // the nodes on which each resource is active
+}
+
+// Up names those of the nodes that can take guests now.
+func Up(peers []resource.Peer) (nodes []string) {
+	for _, p := range peers {
+		if p.State == resource.PeerUp {
+			nodes = append(nodes, p.Name)
+		}
+	}
+	return nodes
 }

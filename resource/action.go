@@ -2,15 +2,12 @@ package resource
 
 import (
 	"context"
-	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/sirupsen/logrus"
 
-	"github.com/vmferry/vmferry/resource/elsewhere"
-	"github.com/vmferry/vmferry/resource/hostproc"
-	"github.com/vmferry/vmferry/resource/observe"
+	"github.com/vmferry/vmferry/resource/notes"
+	"github.com/vmferry/vmferry/resource/ocf/metadata"
 )
 
 // actions are those that look at a guest. Meta-data and usage need no Agent.
@@ -48,11 +45,11 @@ func (a Agent) Run(ctx context.Context, action string) error {
 func newRun(a Agent, action string) *run {
 	timeout := a.Timeout
 	if timeout <= 0 {
-		timeout = defaults[action]
+		timeout = metadata.Timeout(action)
 	}
 	r := &run{
 		Agent: a, action: action, budget: newBudget(timeout).within(a.Params, timeout), began: time.Now(),
-		state: stateDir(a.RunDir), lasting: stateDir(a.StateDir),
+		notes: notes.Open(a.RunDir, a.StateDir),
 	}
 	r.guest = newObserver(r)
 	return r
@@ -61,13 +58,13 @@ func newRun(a Agent, action string) *run {
 // prepare checks the parameters and finds out which guest they are about.
 func (a *run) prepare(ctx context.Context) error {
 	a.recall()
-	if err := a.check(a.action); err != nil {
+	if err := a.Check(a.action); err != nil {
 		return err
 	}
 	for _, name := range a.Ignored {
 		a.Log.Debugf("parameter %s has no meaning for this agent and is ignored", name)
 	}
-	for _, p := range a.overlooked(a.action) {
+	for _, p := range a.Overlooked(a.action) {
 		a.Log.Warnf("the guest could not be moved: %s", p.Err.Reason)
 	}
 	if err := a.identify(ctx); err != nil {
@@ -77,50 +74,8 @@ func (a *run) prepare(ctx context.Context) error {
 	if a.Node != "" {
 		a.Log = a.Log.WithField("node", a.Node)
 	}
-	a.guest.Log, a.cluster = a.Log, newCluster(a)
+	a.guest.Log, a.guestNotes, a.saver = a.Log, newGuestNotes(a), newSaver(a)
+	a.routes, a.cluster = newRoutes(a), newCluster(a)
 	a.expect()
 	return nil
-}
-
-// newObserver is for the guest of this action. A monitor that comes again soon need not read the processes where
-// libvirt's answer decides alone. Other actions need the process itself, and so does a probe, after which nobody may
-// come again.
-func newObserver(a *run) *observe.Observer {
-	return &observe.Observer{
-		URI: a.Params.Hypervisor, Open: a.Open, Processes: a.Processes, CallTime: a.budget.call,
-		SkipProcesses: a.isMonitor() && !a.Probe, IsNoted: a.isNoted, IsClaimed: a.isClaimed, Log: a.Log,
-	}
-}
-
-// newCluster is the other nodes, to be asked for the guest of this action.
-func newCluster(a *run) *elsewhere.Cluster {
-	return &elsewhere.Cluster{
-		Guest: &a.guest.Identity, Resource: a.Instance, Node: a.Node, CallTime: a.budget.call, Log: a.Log,
-		Open: a.Open, Peers: a.Peers, Runnable: a.Runnable,
-		Census: elsewhere.Census{Notes: peerNotes{a.state}, Uptime: hostproc.Uptime},
-		URI: func(ctx context.Context, node string) (string, error) {
-			to, err := a.route(ctx, node)
-			return to.URI, err
-		},
-	}
-}
-
-// peerNotes keeps in the run directory what peers' libvirts said last: it ends with the boot, as the uptime does.
-type peerNotes struct{ dir stateDir }
-
-const peersDir = "peers"
-
-// Load implements elsewhere.Census's notes.
-func (n peerNotes) Load(uri string, last *elsewhere.RollCall) error {
-	return n.dir.load(peersDir, uri, last)
-}
-
-// Save implements elsewhere.Census's notes.
-func (n peerNotes) Save(uri string, now elsewhere.RollCall) error {
-	return n.dir.save(peersDir, uri, now)
-}
-
-// Lock implements elsewhere.Census's notes.
-func (n peerNotes) Lock(uri string) string {
-	return strings.TrimSuffix(n.dir.file(filepath.Join(peersDir, "turns"), uri), ".json")
 }

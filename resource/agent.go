@@ -7,8 +7,11 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/vmferry/vmferry/migrate"
+	"github.com/vmferry/vmferry/resource/domainxml"
 	"github.com/vmferry/vmferry/resource/elsewhere"
+	"github.com/vmferry/vmferry/resource/notes"
 	"github.com/vmferry/vmferry/resource/observe"
+	"github.com/vmferry/vmferry/resource/route"
 )
 
 type (
@@ -17,24 +20,6 @@ type (
 	// observation is one look at a guest by libvirt and by the processes.
 	observation = observe.Observation
 )
-
-// Move is a live migration to make.
-type Move struct {
-	Guest      string
-	UUID       string        // empty when it is not known
-	SourceURI  string        // this node's libvirt
-	Target     string        // the target node's name
-	TargetURI  string        // the target's libvirt, as seen from here
-	MigrateURI string        // where the memory goes; empty lets libvirt choose
-	Bandwidth  uint64        // MiB/s, 0 for no limit
-	Downtime   time.Duration // longest pause to allow, 0 for no such bound
-	Tuning                   // how, beyond that
-	Adopt      bool          // one to this target was begun before: where it is under way, wait for it
-	Fetch      bool          // this node is the target, and the source another
-	Relay      bool          // what comes in here while the guest is stopped is passed on to the target
-	Rest       time.Duration // how long after the guest runs there nothing is done that can wait
-	Others     func() bool   // other guests of this node wait for its end; nil for none
-}
 
 // Agent is the resource agent for one call. All fields but Environ's contents, Peers and
 // Step are required.
@@ -57,23 +42,17 @@ type Agent struct {
 	Record func(migrate.Record)
 	// Announce tells the network that the guest runs here now. It returns at the end of its
 	// context, or when it is done; nil announces nothing.
-	Announce func(ctx context.Context, guest Expected)
+	Announce func(ctx context.Context, guest notes.Expected)
 	Command  Command           // runs programs; nil where nothing but looking is possible, see ErrMore
 	Fetch    bool              // a start moves a guest that runs on a peer to here, live, instead of refusing
 	Step     func(step string) // called at each of [Steps]; may be nil
-	RunDir   string            // state that ends with the boot, normally DefaultRunDir
-	StateDir string            // state that outlives it, normally DefaultStateDir
+	RunDir   string            // state that ends with the boot, normally notes.DefaultRunDir
+	StateDir string            // state that outlives it, normally notes.DefaultStateDir
 	Log      logrus.FieldLogger
 
-	readFile func(path string) ([]byte, error) // in place of readConfig, for a test
+	readFile func(path string) ([]byte, error) // in place of domainxml.ReadFile, for a test
 	qemuDir  string                            // in place of libvirt.QEMUDir, for a test
 }
-
-// Where the agent keeps its state.
-const (
-	DefaultRunDir   = "/run/vmferry"
-	DefaultStateDir = "/var/lib/vmferry"
-)
 
 // run is one action under way.
 type run struct {
@@ -85,21 +64,20 @@ type run struct {
 	lent    bool // guest has its UUID from libvirt, and will have another one after its end
 	guess   bool // guest is named after the config file's name only
 	config  configState
-	routes  routes
+	routes  *route.Table
 	cluster *elsewhere.Cluster
 
-	rungs   []migrate.RungTime // what a stop has tried
-	refused bool               // libvirt itself said that it could not save the guest
-	saving  bool               // libvirt was asked to save the guest, and this was not seen to end
+	rungs []migrate.RungTime // what a stop has tried
 
-	state   stateDir // ends with the boot
-	lasting stateDir // does not
+	notes       notes.Store
+	*guestNotes // set once the guest is known
+	saver       *saver
 }
 
 // configState is what came of reading the config file.
 type configState struct {
-	domain domain // valid when err is nil
-	err    error  // why the file cannot be used
+	domain domainxml.Domain // valid when err is nil
+	err    error            // why the file cannot be used
 }
 
 func (a *run) isMonitor() bool { return a.action == "monitor" || a.action == "status" }

@@ -2,9 +2,6 @@ package resource
 
 import (
 	"context"
-	"maps"
-	"net/netip"
-	"os"
 	"path/filepath"
 	"slices"
 	"testing"
@@ -13,13 +10,14 @@ import (
 
 	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/resource/hostproc"
+	"github.com/vmferry/vmferry/resource/notes"
 )
 
 func TestAnnounce(t *testing.T) {
 	fails := func(w *world) { w.create = func(context.Context, string) error { return noDomain() } }
 	arrived := func(w *world) { w.is(libvirt.Running, "migrated") }
 	byDaemon := func(w *world) {
-		if err := NoteAnnounced(w.agent.RunDir, "res1"); err != nil {
+		if err := w.notes().Announced.Save("res1", notes.Announced{At: hostproc.Uptime()}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -44,8 +42,8 @@ func TestAnnounce(t *testing.T) {
 				if c.build != nil {
 					c.build(w)
 				}
-				var got []Expected
-				w.agent.Announce = func(ctx context.Context, e Expected) {
+				var got []notes.Expected
+				w.agent.Announce = func(ctx context.Context, e notes.Expected) {
 					if _, bounded := ctx.Deadline(); !bounded {
 						t.Error("an announcement without an end")
 					}
@@ -53,8 +51,8 @@ func TestAnnounce(t *testing.T) {
 					got = append(got, e)
 				}
 				_, took := w.run(c.action)
-				want := Expected{Guest: "vm1", Resource: "res1", URI: "qemu:///system", Announce: c.announce}
-				if c.want != slices.Equal(got, []Expected{want}) || !c.want && len(got) > 0 {
+				want := notes.Expected{Guest: "vm1", Resource: "res1", URI: "qemu:///system", Announce: c.announce}
+				if c.want != slices.Equal(got, []notes.Expected{want}) || !c.want && len(got) > 0 {
 					t.Errorf("announced %+v", got)
 				}
 				if c.want && took < 200*time.Millisecond {
@@ -72,7 +70,7 @@ func TestDaemonAnnounced(t *testing.T) {
 	began := func(before time.Duration) hostproc.Process {
 		return hostproc.Process{StartTime: uint64((now - before) / (10 * time.Millisecond))}
 	}
-	if err := NoteAnnounced(w.agent.RunDir, "res1"); err != nil {
+	if err := w.notes().Announced.Save("res1", notes.Announced{At: hostproc.Uptime()}); err != nil {
 		t.Fatal(err)
 	}
 	for name, c := range map[string]struct {
@@ -88,7 +86,7 @@ func TestDaemonAnnounced(t *testing.T) {
 		"another was announced": {"res2", []hostproc.Process{began(time.Minute)}, false},
 	} {
 		w.agent.Instance = c.instance
-		r := &run{Agent: w.agent, state: stateDir(w.agent.RunDir)}
+		r := &run{Agent: w.agent, notes: w.notes()}
 		if got := r.isAnnounced(c.processes); got != c.want {
 			t.Errorf("%s: %v", name, got)
 		}
@@ -99,7 +97,7 @@ func TestDaemonAnnounced(t *testing.T) {
 func TestAnnounceIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, "start")
-		w.agent.Announce = func(ctx context.Context, _ Expected) { _ = blocked(ctx) }
+		w.agent.Announce = func(ctx context.Context, _ notes.Expected) { _ = blocked(ctx) }
 		err, took := w.run("start")
 		checkExit(t, err, Success, "")
 		if took > announceTime+time.Second {
@@ -116,15 +114,15 @@ func TestExpect(t *testing.T) {
 			w.agent.Params.Announce = setting
 			err, _ := w.run("monitor")
 			checkExit(t, err, NotRunning, "")
-			got, rerr := ExpectedGuests(w.agent.RunDir)
-			want := []Expected{{Guest: "vm1", Resource: "res1", URI: "qemu:///system", Announce: setting}}
+			got, rerr := w.notes().Expected.All()
+			want := []notes.Expected{{Guest: "vm1", Resource: "res1", URI: "qemu:///system", Announce: setting}}
 			if rerr != nil || !slices.Equal(got, want) {
 				t.Errorf("noted %+v, %v, want %+v", got, rerr, want)
 			}
 		}
 		err, _ := w.run("stop")
 		checkExit(t, err, Success, "")
-		if got, rerr := ExpectedGuests(w.agent.RunDir); rerr != nil || len(got) != 1 {
+		if got, rerr := w.notes().Expected.All(); rerr != nil || len(got) != 1 {
 			t.Errorf("after a stop: %+v, %v", got, rerr)
 		}
 	})
@@ -138,56 +136,4 @@ func TestExpectWithoutAPlaceForNotes(t *testing.T) {
 		err, _ := w.run("monitor")
 		checkExit(t, err, NotRunning, "")
 	})
-}
-
-func TestExpectedGuestsToleratesGarbage(t *testing.T) {
-	run := t.TempDir()
-	dir := filepath.Join(run, expectedDir)
-	if err := os.Mkdir(dir, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	for name, text := range map[string]string{
-		"b.json": `{"guest":"b","resource":"rb","uri":"xen:///system","announce":"off"}`,
-		"a.json": `{"guest":"a","resource":"ra","uri":"qemu:///system"}`,
-		"c.json": `{"guest":"c","resource":"rc"}`, "d.json": "{", "e.json": "", "note.txt": "x",
-	} {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	got, err := ExpectedGuests(run)
-	want := []Expected{{Guest: "a", Resource: "ra", URI: "qemu:///system"}, {Guest: "b", Resource: "rb", URI: "xen:///system", Announce: "off"}}
-	if err != nil || !slices.Equal(got, want) {
-		t.Errorf("got %+v, %v", got, err)
-	}
-}
-
-// What the parameter names for each guest, and how migrations reach a node.
-func TestConfiguredAddresses(t *testing.T) {
-	run := t.TempDir()
-	if got := ConfiguredAddresses(run); len(got) > 0 {
-		t.Errorf("without notes: %v", got)
-	}
-	dir := filepath.Join(run, expectedDir)
-	if err := os.Mkdir(dir, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	for name, text := range map[string]string{
-		"a.json": `{"guest":"a","resource":"ra","uri":"qemu:///system","announce":"192.0.2.7,52:54:00:12:34:56=2001:db8::7"}`,
-		"b.json": `{"guest":"b","resource":"rb","uri":"qemu:///system","announce":"agent"}`,
-		"c.json": `{"guest":"c","resource":"rc","uri":"qemu:///system","announce":"of a newer agent"}`,
-	} {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want := map[netip.Addr]string{netip.MustParseAddr("192.0.2.7"): "a", netip.MustParseAddr("2001:db8::7"): "a"}
-	if got := ConfiguredAddresses(run); !maps.Equal(got, want) {
-		t.Errorf("got %v, want %v", got, want)
-	}
-	for node, want := range map[string]string{"n1": "n1-mig", "n1.example": "n1-mig.example", "192.0.2.1": "192.0.2.1"} {
-		if got := (Expected{Suffix: "-mig"}).MigrationHost(node); got != want {
-			t.Errorf("migrations reach %s by %s, want %s", node, got, want)
-		}
-	}
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/resource/notes"
 	"github.com/vmferry/vmferry/resource/observe"
 )
 
@@ -66,7 +67,7 @@ func (a *run) restartLibvirt(ctx context.Context) error {
 // says, is nothing to fail for: what follows meets the same libvirt.
 func (a *run) abortMigration(ctx context.Context) {
 	i, pending, err := a.pending()
-	if err != nil || !pending || i.Way != outward {
+	if err != nil || !pending || i.Way != notes.Outward {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, a.budget.call)

@@ -1,10 +1,6 @@
 package resource
 
-import (
-	"time"
-
-	"github.com/vmferry/vmferry/resource/ocf"
-)
+import "time"
 
 // Reserves of an action with the usual timeout. Shorter timeouts scale them down.
 const (
@@ -24,14 +20,6 @@ const (
 	// startReserve is what a start that waits for another node keeps for the guest itself.
 	startReserve = 15 * time.Second
 )
-
-// defaults are the timeouts of meta-data.xml, for calls without one.
-var defaults = map[string]time.Duration{
-	"start": 90 * time.Second, "stop": 90 * time.Second,
-	"monitor": ocf.MonitorTimeout, "status": ocf.MonitorTimeout,
-	"migrate_to": 120 * time.Second, "migrate_from": 60 * time.Second,
-	"reload-agent": 30 * time.Second, "validate-all": 5 * time.Second,
-}
 
 // budget is how an action's time is spent, each counted from its start.
 type budget struct {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/resource/param"
 )
 
 func TestMonitorScripts(t *testing.T) {
@@ -33,7 +34,7 @@ func TestMonitorScripts(t *testing.T) {
 				}
 				return "", nil
 			}
-		}, Generic, `"b" did not end in time: waiting`, "/a b"},
+		}, Generic, `"b" timed out: waiting`, "/a b"},
 		{"a probe asks where the guest is", func(w *world) { w.agent.Probe = true }, Success, "", ""},
 		{"paused by a person", state(libvirt.Paused, "user"), Success, "", ""},
 		{"paused by an I/O error", state(libvirt.Paused, "ioerror"), Generic, "ioerror", ""},
@@ -117,21 +118,21 @@ func TestChecks(t *testing.T) {
 	)
 	for _, c := range []struct {
 		name   string
-		checks Checks
+		checks param.Checks
 		ping   error
 		want   ExitCode
 		reason string
 	}{
-		{"TCP", Checks{TCP: []string{listener.Addr().String()}}, nil, Success, ""},
-		{"TCP refused", Checks{TCP: []string{listener.Addr().String(), closed}}, nil, Generic, "check_tcp: " + closed},
-		{"UDP", Checks{UDP: []string{echo(t, 1)}}, nil, Success, ""},
-		{"UDP, the first is lost", Checks{UDP: []string{echo(t, 2)}, Timeout: 3 * time.Second}, nil, Success, ""},
-		{"UDP refused", Checks{UDP: []string{closed}}, nil, Generic, "check_udp"},
-		{"UDP, silence", Checks{UDP: []string{echo(t, 1000)}, Timeout: quick}, nil, Generic, "check_udp"},
-		{"agent", Checks{Agent: true}, nil, Success, ""},
-		{"agent does not answer", Checks{Agent: true}, errors.New("guest agent is not responding"), Generic, "check_agent"},
-		{"libvirt does not answer", Checks{Agent: true}, dead(), Success, ""},
-		{"young", Checks{TCP: []string{closed}, Grace: time.Hour}, nil, Success, ""},
+		{"TCP", param.Checks{TCP: []string{listener.Addr().String()}}, nil, Success, ""},
+		{"TCP refused", param.Checks{TCP: []string{listener.Addr().String(), closed}}, nil, Generic, "check_tcp: " + closed},
+		{"UDP", param.Checks{UDP: []string{echo(t, 1)}}, nil, Success, ""},
+		{"UDP, the first is lost", param.Checks{UDP: []string{echo(t, 2)}, Timeout: 3 * time.Second}, nil, Success, ""},
+		{"UDP refused", param.Checks{UDP: []string{closed}}, nil, Generic, "check_udp"},
+		{"UDP, silence", param.Checks{UDP: []string{echo(t, 1000)}, Timeout: quick}, nil, Generic, "check_udp"},
+		{"agent", param.Checks{Agent: true}, nil, Success, ""},
+		{"agent does not answer", param.Checks{Agent: true}, errors.New("guest agent is not responding"), Generic, "check_agent"},
+		{"libvirt does not answer", param.Checks{Agent: true}, dead(), Success, ""},
+		{"young", param.Checks{TCP: []string{closed}, Grace: time.Hour}, nil, Success, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			w := newWorld(t, "monitor")
@@ -151,7 +152,7 @@ func TestChecks(t *testing.T) {
 func TestGrace(t *testing.T) {
 	w := newWorld(t, "monitor")
 	w.boot()
-	w.agent.Params.Checks = Checks{Agent: true, Timeout: time.Second, Grace: time.Minute}
+	w.agent.Params.Checks = param.Checks{Agent: true, Timeout: time.Second, Grace: time.Minute}
 	w.ping = func(context.Context) error { return errors.New("not responding") }
 	for _, c := range []struct {
 		age  time.Duration

@@ -2,6 +2,7 @@ package resource
 
 import (
 	"context"
+	"errors"
 
 	"github.com/vmferry/vmferry/resource/command"
 )
@@ -11,6 +12,16 @@ import (
 // [*exec.ExitError] for an exit code that is not 0, and the context's when that ended
 // first: the program and what it started in its process group are dead then.
 type Command func(ctx context.Context, name string, args ...string) (output string, err error)
+
+// command runs a program for the action.
+func (a *run) command(ctx context.Context, name string, args ...string) (string, error) {
+	if a.Command == nil {
+		return "", errNoCommand
+	}
+	return a.Command(ctx, name, args...)
+}
+
+var errNoCommand = errors.New("no programs can be run here")
 
 // maxOutput bounds what is kept of a program's output.
 const maxOutput = 64 << 10
@@ -26,3 +37,12 @@ func Execute(environ []string) Command {
 func lastLine(text string) string { return command.LastLine(text) }
 
 func explain(output string, err error) error { return command.Explain(output, err) }
+
+// explained runs a program as c does; its error has the program's last words.
+func (c Command) explained(ctx context.Context, name string, args ...string) (string, error) {
+	out, err := c(ctx, name, args...)
+	if err != nil {
+		err = explain(out, err)
+	}
+	return out, err
+}

@@ -142,7 +142,7 @@ func TestDecideMonitor(t *testing.T) {
 
 // Only Xen's driver keeps what a migration that broke has brought, and only what never ran here is such.
 func TestWhatAMigrationLeft(t *testing.T) {
-	qemu, xen := libvirt.DriverOf(systemURI), libvirt.DriverOf(xenURI)
+	qemu, xen := libvirt.DriverOf("qemu:///system"), libvirt.DriverOf(xenURI)
 	half := observation{State: observe.Incoming, Proc: observe.ProcIncoming, Libvirt: "shut off/unknown"}
 	listed := observation{State: observe.NotRunning, Proc: observe.ProcNone, Libvirt: "shut off/unknown"}
 	defined, runs := listed, half

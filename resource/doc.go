@@ -36,27 +36,8 @@
 //
 // # Files
 //
-// Below /run/vmferry, which does not survive a boot:
-//
-//   - resources/ID.json: the name and UUID of the guest last seen in the resource's config
-//     file. When that file is gone (its file system is not mounted) the guest can still
-//     be found and stopped. It is written before anything is started.
-//   - guests/ID.json: the guest runs here and this node answers for it; see [Guests]. Until it is stopped it is the one
-//     meant, also where the file names no UUID or was edited (identify.go).
-//   - utilization/ID.json: what Pacemaker was told about the guest's size.
-//   - starts/ID/1: a lock, so that one start of the guest runs at a time.
-//   - departures/ID.json: the guest has moved from here to a peer. A start soon after that brings it back, and until the
-//     cluster manager has stopped it here, a migrate_to of another guest that fails waits before it says so.
-//   - peers/URI.json: what a peer's libvirt said last of its guests, and when; see package elsewhere. Beside it,
-//     peers/turns/URI/1 is a lock, so that one start asks it at a time.
-//   - utilization/turn/1: a lock, so that one guest's size is told at a time.
-//
-// Below /var/lib/vmferry, which does:
-//
-//   - intents/ID.json: a migration of the guest has begun, and its end is not known. Whoever
-//     starts the guest must ask the other node first.
-//   - stranded/ID.json: a migration of the guest has failed; for a while, a stop is the next rung of
-//     its ladder and not somebody's wish to have it down.
+// What is to be known at the next call is noted in small files below /run/vmferry and /var/lib/vmferry: package notes has
+// a table of them.
 //
 // Beside the guest's disks, where they are copied when it moves (disks): which copy is the truth,
 // see package migrate/disks.
@@ -64,6 +45,6 @@
 // # The ladder
 //
 // A guest that cannot be moved live is saved to shared storage, shut down or destroyed by the stop with
-// which the cluster manager follows a migrate_to that failed (ladder.go, stranded.go). What is
-// saved is restored by a start, on whichever node, exactly once (saved.go).
+// which the cluster manager follows a migrate_to that failed (ladder.go, evacuation.go). What is
+// saved is restored by a start, on whichever node, exactly once (saved.go, package savedstate).
 package resource

@@ -14,6 +14,7 @@ import (
 
 	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/resource/hostproc"
+	"github.com/vmferry/vmferry/resource/notes"
 )
 
 const (
@@ -204,26 +205,29 @@ func (w *world) run(action string) (error, time.Duration) {
 	return err, time.Since(began)
 }
 
+// notes are the agent's.
+func (w *world) notes() notes.Store { return notes.Open(w.agent.RunDir, w.agent.StateDir) }
+
 // noted has an earlier call seen the guest here.
 func (w *world) noted() {
-	e := Entry{Guest: "vm1", UUID: guestUUID, Resource: "res1", URI: "qemu:///system"}
-	if err := stateDir(w.agent.RunDir).hold(e); err != nil {
+	g := notes.Guest{Guest: "vm1", UUID: guestUUID, Resource: "res1", URI: "qemu:///system"}
+	if err := w.notes().Guests.Save("res1", g); err != nil {
 		w.t.Fatal(err)
 	}
 }
 
 // aged makes the note for the node daemon so old.
 func (w *world) aged(age time.Duration) {
-	if err := os.Chtimes(stateDir(w.agent.RunDir).file(guestsDir, "res1"), time.Time{}, time.Now().Add(-age)); err != nil {
+	if err := os.Chtimes(w.notes().Guests.Path("res1"), time.Time{}, time.Now().Add(-age)); err != nil {
 		w.t.Fatal(err)
 	}
 }
 
 // held tells whether the note for the node daemon is there.
 func (w *world) held() bool {
-	entries, err := Guests(filepath.Join(w.agent.RunDir, guestsDir))
+	guests, err := w.notes().Guests.All()
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	return slices.Contains(entries, Entry{Guest: "vm1", UUID: guestUUID, Resource: "res1", URI: "qemu:///system", Priority: w.agent.Params.DrainPriority})
+	return slices.Contains(guests, notes.Guest{Guest: "vm1", UUID: guestUUID, Resource: "res1", URI: "qemu:///system", Priority: w.agent.Params.DrainPriority})
 }

@@ -1,183 +1,26 @@
 package resource
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
 	"regexp"
-	"slices"
-	"strings"
 	"testing"
 	"testing/synctest"
 
 	"github.com/vmferry/vmferry/resource/ocf"
+	"github.com/vmferry/vmferry/resource/ocf/metadata"
 )
-
-func TestParseDomain(t *testing.T) {
-	for _, c := range []struct {
-		name, text string
-		want       domain
-		ok         bool
-	}{
-		{"full", guestXML, domain{Name: "vm1", UUID: guestUUID}, true},
-		{"namespace, capitals, spaces", "<?xml version='1.0'?><!-- x --><domain xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'><name> vm1 </name><uuid> \n" + strings.ToUpper(guestUUID) + "</uuid></domain>",
-			domain{Name: " vm1 ", UUID: guestUUID}, true},
-		{"a line of its own", "<domain><name>\n vm1\n</name></domain>", domain{}, false},
-		{"other names inside", "<domain><metadata><name>no</name></metadata><name>vm1</name><devices><emulator>/usr/bin/kvm</emulator></devices></domain>",
-			domain{Name: "vm1", Emulator: "/usr/bin/kvm"}, true},
-		{"repeated name", "<domain><name>vm1</name><name>vm2</name></domain>", domain{Name: "vm1"}, true},
-		{"entity", "<domain><name>a&amp;b</name></domain>", domain{Name: "a&b"}, true},
-		{"slash", "<domain><name>../etc</name></domain>", domain{}, false},
-		{"dots", "<domain><name>..</name></domain>", domain{}, false},
-		{"no name", "<domain><uuid>x</uuid></domain>", domain{}, false},
-		{"pool", "<pool><name>vm1</name></pool>", domain{}, false},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			got, err := parseDomain(c.text)
-			got.text = ""
-			if (err == nil) != c.ok || got != c.want {
-				t.Errorf("parseDomain = %+v, %v, want %+v", got, err, c.want)
-			}
-		})
-	}
-}
-
-// FuzzParseDomain checks that a name is safe in a path, and that adopting a UUID
-// changes nothing but the UUID.
-func FuzzParseDomain(f *testing.F) {
-	f.Add(guestXML)
-	f.Add("<domain><name>vm1</name></domain>")
-	f.Add("<!DOCTYPE x><domain a='>'><name>n</name></domain>")
-	f.Fuzz(func(t *testing.T, text string) {
-		d, err := parseDomain(text)
-		if err != nil {
-			return
-		}
-		if d.Name == "" || strings.Contains(d.Name, "/") {
-			t.Fatalf("name %q accepted", d.Name)
-		}
-		again, err := parseDomain(d.withUUID(guestUUID))
-		if err != nil || again.Name != d.Name || again.Emulator != d.Emulator || d.UUID == "" && again.UUID != guestUUID {
-			t.Errorf("adopting a UUID made %+v, %v of %+v", again, err, d)
-		}
-		if text, err := withName(text, "a&<b"); err == nil {
-			if renamed, err := parseDomain(text); err != nil || renamed.Name != "a&<b" || renamed.UUID != d.UUID {
-				t.Errorf("renaming made %+v, %v of %+v", renamed, err, d)
-			}
-		}
-		_ = namesIn(text)
-	})
-}
-
-func TestReadDomainRefuses(t *testing.T) {
-	dir := t.TempDir()
-	large := filepath.Join(dir, "large.xml")
-	if err := os.WriteFile(large, []byte(guestXML), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Truncate(large, maxConfig+1); err != nil {
-		t.Fatal(err)
-	}
-	for _, path := range []string{dir, large, "/dev/null", filepath.Join(dir, "none")} {
-		if d, err := readDomain(path); err == nil {
-			t.Errorf("%s read as %+v", path, d)
-		}
-	}
-}
-
-func TestStateSurvivesAnyID(t *testing.T) {
-	d := stateDir(filepath.Join(t.TempDir(), "run"))
-	ids := []string{"vm1", "clone:0", "../../etc/passwd", ".", "..", ".tmp-x", "a b/ü%2F", "x.json"}
-	for _, id := range ids {
-		if err := d.hold(Entry{Guest: "g", UUID: "u", Resource: id, URI: "qemu:///system"}); err != nil {
-			t.Fatal(err)
-		}
-	}
-	entries, err := Guests(filepath.Join(string(d), guestsDir))
-	if err != nil || len(entries) != len(ids) {
-		t.Fatalf("%d entries, %v", len(entries), err)
-	}
-	for _, id := range ids {
-		if err := errors.Join(d.release(id), d.release(id)); err != nil {
-			t.Error(err)
-		}
-	}
-	left, err := os.ReadDir(filepath.Join(string(d), guestsDir))
-	if err != nil || len(left) > 0 {
-		t.Errorf("left over: %v, %v", left, err)
-	}
-}
-
-func TestStateIsPrivate(t *testing.T) {
-	d := stateDir(filepath.Join(t.TempDir(), "run"))
-	if err := d.save(resourcesDir, "vm1", identity{Name: "g"}); err != nil {
-		t.Fatal(err)
-	}
-	for path, want := range map[string]fs.FileMode{filepath.Join(string(d), resourcesDir): 0o700, d.file(resourcesDir, "vm1"): 0o600} {
-		if info, err := os.Stat(path); err != nil || info.Mode().Perm() != want {
-			t.Errorf("%s: %v, %v, want %v", path, info.Mode(), err, want)
-		}
-	}
-}
-
-func TestGuestsToleratesGarbage(t *testing.T) {
-	dir := t.TempDir()
-	for name, text := range map[string]string{
-		"b.json": `{"guest":"b","uuid":"","resource":"rb","uri":"qemu:///system"}`,
-		"a.json": `{"guest":"a","resource":"ra","unknown":1}`,
-		"c.json": "", "d.json": "{", "e.json": `{"guest":"e"}`, "f.json": "[]", "g.json": "\x00\xff", ".tmp-1": `{"guest":"t","resource":"t"}`, "note.txt": "x",
-	} {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := os.Mkdir(filepath.Join(dir, "h.json"), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	got, err := Guests(dir)
-	want := []Entry{{Guest: "a", Resource: "ra"}, {Guest: "b", Resource: "rb", URI: "qemu:///system"}}
-	if err != nil || !slices.Equal(got, want) {
-		t.Errorf("Guests = %+v, %v, want %+v", got, err, want)
-	}
-	if none, err := Guests(filepath.Join(dir, "none")); err != nil || none != nil {
-		t.Errorf("no directory: %v, %v", none, err)
-	}
-	if _, err := Guests(filepath.Join(dir, "b.json")); err == nil {
-		t.Error("a file in place of the directory is no error")
-	}
-}
-
-func FuzzParseEntry(f *testing.F) {
-	f.Add([]byte(`{"guest":"b","uuid":"","resource":"rb","uri":"qemu:///system"}`))
-	f.Add([]byte(`{"guest":1}`))
-	f.Fuzz(func(t *testing.T, raw []byte) {
-		if e, ok := parseEntry(raw); ok && (e.Guest == "" || e.Resource == "") {
-			t.Errorf("parseEntry(%q) = %+v", raw, e)
-		}
-	})
-}
 
 // What is advertised is done, and the other way round.
 func TestMetaDataNamesWhatIsThere(t *testing.T) {
-	text := ocf.MetaData()
+	text := metadata.XML()
 	for action := range actions {
 		if !ocf.IsAction(action) {
 			t.Errorf("action %s is refused before anybody looks", action)
 		}
-		line := regexp.MustCompile(fmt.Sprintf(`<action name="%s" (depth="0" )?timeout="%.0fs"`, action, defaults[action].Seconds()))
+		line := regexp.MustCompile(fmt.Sprintf(`<action name="%s" (depth="0" )?timeout="%.0fs"`, action, metadata.Timeout(action).Seconds()))
 		if !line.MatchString(text) {
-			t.Errorf("action %s is not advertised with its default timeout %v", action, defaults[action])
+			t.Errorf("action %s is not advertised with its default timeout %v", action, metadata.Timeout(action))
 		}
-	}
-	for _, p := range parameters {
-		if !strings.Contains(text, `<parameter name="`+p.name+`"`) {
-			t.Errorf("parameter %s is not advertised", p.name)
-		}
-	}
-	if got, want := strings.Count(text, "<parameter name="), len(parameters); got != want {
-		t.Errorf("%d parameters advertised, %d known", got, want)
 	}
 }
 

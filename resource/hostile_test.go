@@ -85,7 +85,7 @@ func TestPlantedSavedState(t *testing.T) {
 			t.Run(name+" "+mode.String(), func(t *testing.T) {
 				w := newWorld(t, "start")
 				dir := w.saveDir(mode, 0)
-				for _, suffix := range []string{"", restoring, stale} {
+				for _, suffix := range []string{"", ".restoring", ".stale"} {
 					path := filepath.Join(dir, saveFile+suffix)
 					plant(t, path)
 					must(t, os.Lchown(path, nobody, nobody))
@@ -339,44 +339,6 @@ func TestStartBesideWhatIsPlanted(t *testing.T) {
 	}
 }
 
-// While it is not known whom NFS makes of root, another user's file may be libvirt's, and is not ignored.
-func TestForeignWhileRootsUserIsUnknown(t *testing.T) {
-	for _, c := range []struct {
-		unsure, err error
-		ignored     bool
-	}{
-		{nil, safefile.ErrForeign, true},
-		{unix.ENOSPC, safefile.ErrForeign, false},
-		{unix.ENOSPC, safefile.ErrNotFile, true},
-	} {
-		if got := (savePlace{unsure: c.unsure}).foreign(c.err); safefile.NotOurs(got) != c.ignored || got == nil {
-			t.Errorf("%v, %v: %v", c.unsure, c.err, got)
-		}
-	}
-	if err := (savePlace{unsure: unix.ENOSPC}).foreign(fs.ErrNotExist); !errors.Is(err, fs.ErrNotExist) {
-		t.Error(err)
-	}
-}
-
-// A libvirt saves a session's guest as the session's user, and on NFS one with a DAC label of its own as that.
-func TestSaversOf(t *testing.T) {
-	label := "<domain><name>vm1</name><seclabel type='static' model='dac'><label>+1234:+1234</label></seclabel></domain>"
-	for _, c := range []struct {
-		uri, text string
-		want      []uint32
-	}{
-		{"qemu:///system", guestXML, nil},
-		{"qemu:///system", label, []uint32{1234}},
-		{"qemu:///system", strings.Replace(label, "dac", "selinux", 1), nil},
-		{"qemu+unix:///session?socket=/run/user/1000/libvirt/libvirt-sock", guestXML, []uint32{1000}},
-		{"qemu+unix:///system?socket=/run/user/1000/libvirt/libvirt-sock", "", nil},
-	} {
-		if got := saversOf(c.uri, c.text); !slices.Equal(got, c.want) {
-			t.Errorf("%s, %s: %v, want %v", c.uri, c.text, got, c.want)
-		}
-	}
-}
-
 // Nothing is saved that could not be restored.
 func TestXenIsNotSavedWhereNothingIsRestored(t *testing.T) {
 	asRoot(t)
@@ -394,46 +356,6 @@ func TestXenIsNotSavedWhereNothingIsRestored(t *testing.T) {
 			checkExit(t, err, Success, "")
 			w.did(calls)
 		})
-	}
-}
-
-// A network card without a MAC address gets another one in each description, which libvirt takes for another card.
-func TestWithMACs(t *testing.T) {
-	domain := func(cards string) string {
-		return "<domain type='kvm'><name>vm1</name><devices>" + cards + "</devices></domain>"
-	}
-	const none, a, b = "<interface type='bridge'></interface>", "<interface type='bridge'><mac address='52:54:00:00:00:0a'/></interface>",
-		"<interface type='bridge'><mac address='52:54:00:00:00:0b'/></interface>"
-	for _, c := range []struct{ own, saved, want string }{
-		{none, a, a},
-		{a, b, a},
-		{none + b + none, a + b + b, a + b + b},
-		{none, a + b, none},
-		{"<interface type='user'/>", a, "<interface type='user'/>"},
-		{"", "", ""},
-	} {
-		if got := withMACs(domain(c.own), domain(c.saved)); got != domain(c.want) {
-			t.Errorf("%q of %q: %q", c.own, c.saved, got)
-		}
-	}
-}
-
-func TestWithMachine(t *testing.T) {
-	domain := func(machine string) string {
-		return "<domain type='kvm'><name>vm1</name><os><type arch='x86_64'" + machine + ">hvm</type><boot dev='hd'/></os></domain>"
-	}
-	for _, c := range []struct{ own, saved, want string }{
-		{" machine='q35'", " machine='pc-q35-9.2'", " machine='pc-q35-9.2'"},
-		{` machine = "pc"`, " machine='pc-i440fx-noble'", " machine='pc-i440fx-noble'"},
-		{" machine='virt'", " machine='virt-10.0'", " machine='virt-10.0'"},
-		{" machine='q35'", " machine='pc-i440fx-9.2'", " machine='q35'"},
-		{" machine='pc-q35-10.0'", " machine='pc-q35-9.2'", " machine='pc-q35-10.0'"},
-		{" machine='q35'", " machine='pc-q35-&apos;/&gt;'", " machine='q35'"},
-		{"", " machine='pc-q35-9.2'", ""},
-	} {
-		if got := withMachine(domain(c.own), domain(c.saved)); got != domain(c.want) {
-			t.Errorf("%q of %q: %q", c.own, c.saved, got)
-		}
 	}
 }
 
@@ -476,22 +398,4 @@ func TestIgnoredSavedStateStaysIgnored(t *testing.T) {
 		checkExit(t, err, Success, "")
 	}
 	w.did("create", "create")
-}
-
-// The libvirt of a session writes to the file that is made for it as its user.
-func TestSaveOfASessionInAStickyDirectory(t *testing.T) {
-	if os.Geteuid() != 0 && os.Getenv("CI") != "true" {
-		t.Skip("needs root, to give a file to another user")
-	}
-	for session, want := range map[int]uint32{-1: 0, 1000: 1000} {
-		file := filepath.Join(t.TempDir(), "vm1.state")
-		p := savePlace{Directory: safefile.Directory{Access: safefile.Sticky}, hosts: safefile.Only(1000), session: session}
-		if err := p.prepare(file); err != nil {
-			t.Fatal(err)
-		}
-		info, err := os.Lstat(file)
-		if err != nil || safefile.OwnerOf(info) != want || info.Mode() != 0o600 {
-			t.Errorf("session %d: %v, %v", session, info, err)
-		}
-	}
 }

@@ -9,34 +9,32 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/migrate/shellword"
+	"github.com/vmferry/vmferry/resource/domainxml"
+	"github.com/vmferry/vmferry/resource/notes"
 	"github.com/vmferry/vmferry/resource/observe"
+	"github.com/vmferry/vmferry/resource/ocf/metadata"
 )
 
-// identity is the guest that a resource stands for. It is kept in
-// resources/ID.json for the day on which the config file cannot be read.
-type identity struct {
-	Name   string `json:"guest"`
-	UUID   string `json:"uuid"`
-	Config string `json:"config"` // the file that it was read from
-}
+// identity is the guest that a resource stands for.
+type identity = notes.Identity
 
 // identify finds out which guest this is about: from the config file, else from what the
 // last call noted. With neither, it returns the error for the action, or leaves a guess.
 func (a *run) identify(ctx context.Context) error {
 	path := a.Params.File()
-	a.config.domain, a.config.err = a.readGuest(ctx)
+	a.config.domain, a.config.err = readGuest(ctx, a.Params, a.Instance, a.readFile)
 	if a.config.err == nil {
 		a.guest.Identity = observe.Identity{Name: a.config.domain.Name, UUID: a.config.domain.UUID}
 		err := a.remember()
 		a.keepToSeen()
 		return err
 	}
-	var noted identity
-	err := a.state.load(resourcesDir, a.Instance, &noted)
-	if err == nil && noted.Name != "" && noted.Config == path {
+	noted, err := a.notes.Identities.Load(a.Instance)
+	if err == nil && noted.Config == path {
 		a.guest.Identity = observe.Identity{Name: noted.Name, UUID: noted.UUID}
 		a.keepToSeen()
 		return a.goOnWithoutConfig()
@@ -54,8 +52,8 @@ func (a *run) keepToSeen() {
 	if a.action == "migrate_from" || a.action == "validate-all" {
 		return
 	}
-	var seen Entry
-	if err := a.state.load(guestsDir, a.Instance, &seen); err != nil || seen.Guest == "" || seen.UUID == "" {
+	seen, err := a.notes.Guests.Load(a.Instance)
+	if err != nil || seen.UUID == "" {
 		return // the file alone says whom to look for
 	}
 	switch sameName := seen.Guest == a.guest.Name; {
@@ -78,8 +76,8 @@ func (a *run) welcome(o observation) {
 		o.Namesake.State != libvirt.Running || o.Namesake.Reason != "migrated" {
 		return
 	}
-	a.Log.Warnf("guest %q has arrived with UUID %s, and the config file here says %s: the file counts when that one has ended",
-		a.guest.Name, o.Namesake.UUID, a.guest.UUID)
+	a.Log.Warnf("guest %q has arrived with UUID %s, and the config file here says %s: "+
+		"the file is used again when the guest has stopped", a.guest.Name, o.Namesake.UUID, a.guest.UUID)
 	meant := a.guest.Identity
 	a.guest.Configured, a.guest.UUID = &meant, o.Namesake.UUID
 }
@@ -92,7 +90,7 @@ func (a *run) claim(ctx context.Context, o observation) (observation, error) {
 	case o.State != observe.NotRunning || o.LibvirtErr != nil:
 		return o, nil
 	case o.Namesake != nil && (o.Namesake.State.Active() || !a.lent):
-		return o, a.taken(*o.Namesake)
+		return o, nameTaken(a.Params.Hypervisor, a.guest.Identity, *o.Namesake)
 	case a.lent:
 		a.guest.UUID, a.lent = "", false
 		return a.guest.Look(ctx), nil
@@ -100,31 +98,32 @@ func (a *run) claim(ctx context.Context, o observation) (observation, error) {
 	return o, nil
 }
 
-// taken is why the guest is not started: libvirt has another one of its name.
-func (a *run) taken(other libvirt.Status) error {
-	uri := shellword.Word(a.Params.Hypervisor)
+// nameTaken is why the guest is not started: libvirt has another one of its name.
+func nameTaken(uri string, guest observe.Identity, other libvirt.Status) error {
+	uri = shellword.Word(uri)
 	to := fmt.Sprintf("to remove that definition, type virsh -c %s undefine --keep-nvram --keep-tpm %s; "+
 		"if both are one guest, write <uuid>%s</uuid> in its file",
 		uri, other.UUID, other.UUID)
 	if other.State.Active() {
-		to = fmt.Sprintf("to end that one, type virsh -c %s shutdown %s, or give one of them another name", uri, other.UUID)
+		to = fmt.Sprintf("to end that one, type virsh -c %s shutdown %s, or rename one of them", uri, other.UUID)
 	}
-	return fail(Generic, "guest %q with UUID %s not started: libvirt has another guest of this name, %s, with UUID %s: %s",
-		a.guest.Name, a.guest.UUID, other.State, other.UUID, to)
+	return fail(Generic, "guest %q with UUID %s not started: "+
+		"libvirt has another guest of this name, %s, with UUID %s: %s",
+		guest.Name, guest.UUID, other.State, other.UUID, to)
 }
 
 // recall is for a call without parameters. Pacemaker makes one when it stops a resource that was
 // taken out of its configuration while the guest was moving; to refuse it gets the node fenced.
 // What was noted of the resource on this node says which guest it is.
 func (a *run) recall() {
-	if a.Params.File() != "" || needs(a.action, living) {
+	if a.Params.File() != "" || metadata.Guest.IsNeeded(a.action) {
 		return
 	}
-	var noted identity
-	if err := a.state.load(resourcesDir, a.Instance, &noted); err != nil || noted.Name == "" || noted.Config == "" {
+	noted, err := a.notes.Identities.Load(a.Instance)
+	if err != nil {
 		return // check says what is missing
 	}
-	a.Log.Warnf("called without parameters: going on with guest %q of %s, as noted", noted.Name, noted.Config)
+	a.Log.Warnf("called without parameters: using guest %q of %s, as noted", noted.Name, noted.Config)
 	a.Params.Config = noted.Config
 	a.Problems = slices.DeleteFunc(slices.Clone(a.Problems), func(p Problem) bool { return p.Param == "config" })
 }
@@ -135,12 +134,8 @@ func (a *run) remember() error {
 	if a.action == "validate-all" {
 		return nil // changes nothing, and may be run by anybody
 	}
-	note := identity{Name: a.guest.Name, UUID: a.guest.UUID, Config: a.Params.File()}
-	var noted identity
-	if err := a.state.load(resourcesDir, a.Instance, &noted); err == nil && noted == note {
-		return nil
-	}
-	err := a.state.save(resourcesDir, a.Instance, note)
+	note := notes.Identity{Name: a.guest.Name, UUID: a.guest.UUID, Config: a.Params.File()}
+	err := a.notes.Identities.Save(a.Instance, note)
 	switch {
 	case err == nil:
 		return nil
@@ -156,39 +151,41 @@ func (a *run) remember() error {
 func (a *run) goOnWithoutConfig() error {
 	switch a.action {
 	case "start", "validate-all":
-		return a.configError()
+		return configError(a.Params, a.config.err)
 	}
-	a.Log.WithError(a.config.err).Warnf("config file is not usable: going on with guest %q, which it named last", a.guest.Name)
+	a.Log.WithError(a.config.err).Warnf("config file is not usable: using guest %q, its last known name", a.guest.Name)
 	return nil
 }
 
 // goOnWithoutName is for a node on which this resource was never seen since boot: no file, no
 // note. Nothing was started here under it, as a start writes the note first. A
 // file NAME.xml most often describes guest NAME, so a guest of that name is still
-// looked for before anyone is told that it is not here.
+// looked for before "not running" is reported.
 func (a *run) goOnWithoutName() error {
 	if a.action != "stop" && !(a.isMonitor() && a.Probe) {
-		return a.configError()
+		return configError(a.Params, a.config.err)
 	}
 	path := a.Params.File()
 	base := filepath.Base(path)
 	a.guest.Identity = observe.Identity{Name: cmp.Or(a.Params.Name, strings.TrimSuffix(base, filepath.Ext(base)))}
 	a.guess = a.Params.Name == "" // else the operator said it
-	a.Log.WithError(a.config.err).Infof("config file is not usable and the guest's name is not known: looking for %q", a.guest.Name)
+	a.Log.WithError(a.config.err).Infof("config file is not usable and the guest's name is not known: looking for %q",
+		a.guest.Name)
 	return nil
 }
 
 // configError says what is wrong with the config file. The code is 5, as from
 // VirtualDomain: the file of another node may be good.
-func (a *run) configError() error {
-	path, err := a.Params.File(), a.config.err
+func configError(p Params, err error) error {
+	path := p.File()
 	what, param := "the guest's libvirt XML", "config"
-	if a.Params.XMFile != "" {
+	if p.XMFile != "" {
 		what, param = "the guest's xl configuration", "xmfile"
 	}
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return fail(Installed, "config file %q does not exist on this node: put %s there, or correct the parameter %s", path, what, param)
+		return fail(Installed, "config file %q does not exist on this node: put %s there, or correct the parameter %s",
+			path, what, param)
 	case errors.Is(err, errNoStorage):
 		return because(Generic, err, "config file %q cannot be read: type df %s to see its file system",
 			path, shellword.Word(path))
@@ -197,3 +194,41 @@ func (a *run) configError() error {
 	}
 	return because(Installed, err, "config file %q cannot be used", path)
 }
+
+// readGuest reads the file that describes the guest, in either format. What the parameters
+// say about the name of an xl configuration's guest goes before the file, and the
+// resource's id is used where neither names one, as with the Xen agent.
+func readGuest(
+	ctx context.Context, p Params, instance string, read func(string) ([]byte, error),
+) (domainxml.Domain, error) {
+	if read == nil {
+		read = domainxml.ReadFile
+	}
+	ctx, cancel := within(ctx, storageTime)
+	defer cancel()
+	raw, err := timelyValue(ctx, func() ([]byte, error) { return read(p.File()) })
+	if err != nil {
+		return domainxml.Domain{}, err
+	}
+	if p.XMFile == "" {
+		return domainxml.Parse(string(raw))
+	}
+	return domainxml.ParseXL(string(raw), p.Name, instance)
+}
+
+// GuestName reads the name of the guest from its libvirt XML, byte for byte as libvirt has it, blanks included. A
+// file that releases of libvirt may read differently is an error. On storage that gives no answer it returns after
+// five seconds.
+//
+// Source: virDomainDefParseIDs in libvirt's src/conf/domain_conf.c.
+func GuestName(path string) (string, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), guestNameTime)
+	defer cancel()
+	d, err := timelyValue(ctx, func() (domainxml.Domain, error) { return domainxml.Read(path) })
+	if err != nil {
+		return "", fmt.Errorf("read guest's name from %q: %w", path, err)
+	}
+	return d.Name, nil
+}
+
+const guestNameTime = 5 * time.Second

@@ -3,39 +3,13 @@ package resource
 import (
 	"context"
 	"errors"
-	"slices"
 	"strings"
 	"time"
 
 	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/disks"
+	"github.com/vmferry/vmferry/resource/domainxml"
 )
-
-// disks reads what is done with disks that are not on shared storage.
-func (r *reader) disks(name string) migrate.DiskMode {
-	return choice(r, name, "shared, copy or auto", migrate.DiskModes, migrate.DisksShared)
-}
-
-// memory reads what follows where a node is short of memory for the guest.
-func (r *reader) memory(name string) migrate.MemoryMode {
-	return choice(r, name, "warn, refuse or no", migrate.MemoryModes, migrate.MemoryWarn)
-}
-
-// choice reads one of several words, which words lists for people; without one it is def.
-func choice[M ~string](r *reader, name, words string, all []M, def M) M {
-	mode := M(r.get(name))
-	switch {
-	case mode == "":
-		return def
-	case !slices.Contains(all, mode):
-		r.bad(name, "%s=%q is unknown: use %s, or leave it unset", name, mode, words)
-		return def
-	}
-	return mode
-}
-
-// images are the guest's disks as its config file names them.
-func (a *run) images() []string { return namesIn(a.config.domain.text).disks }
 
 // imagesTime bounds what is done with the files beside a guest's disks, on storage that may hang.
 const imagesTime = 5 * time.Second
@@ -44,9 +18,9 @@ const imagesTime = 5 * time.Second
 // node: see package disks. It asks no parameter: what was copied once stays so.
 func (a *run) checkImages(ctx context.Context) error {
 	return timely(ctx, func() error {
-		for _, image := range a.images() {
+		for _, image := range domainxml.HostResourcesOf(a.config.domain.Text).Disks {
 			if foreign := disks.Foreign(image); len(foreign) > 0 {
-				a.Log.Warnf("ignored beside disk %q, as no move can have made it: %s", image, strings.Join(foreign, ", "))
+				a.Log.Warnf("ignored beside disk %q, as no migration made it: %s", image, strings.Join(foreign, ", "))
 			}
 			if err := disks.Check(image); err != nil {
 				return because(Generic, err, "guest %q not started", a.guest.Name)
@@ -74,12 +48,12 @@ func (a *run) eachImage(ctx context.Context, do func(string) error) {
 	ctx, cancel := within(ctx, imagesTime)
 	defer cancel()
 	err := timely(ctx, func() (err error) {
-		for _, image := range a.images() {
+		for _, image := range domainxml.HostResourcesOf(a.config.domain.Text).Disks {
 			err = errors.Join(err, do(image))
 		}
 		return err
 	})
 	if err != nil {
-		a.Log.WithError(err).Error("what is kept beside the guest's disks is not in order: a later start may be refused")
+		a.Log.WithError(err).Error("notes beside the guest's disks could not be updated: a later start may be refused")
 	}
 }

@@ -164,24 +164,3 @@ func TestImageIsLeftBehind(t *testing.T) {
 		})
 	}
 }
-
-func TestDisksParameter(t *testing.T) {
-	const base = "OCF_RESKEY_config=/x.xml"
-	for _, c := range []struct {
-		vars []string
-		word string // of the problem
-	}{
-		{[]string{"OCF_RESKEY_disks=copy"}, ""},
-		{[]string{"OCF_RESKEY_disks=shared", "OCF_RESKEY_migrate_options=--copy-storage-all"}, ""},
-		{[]string{"OCF_RESKEY_disks=all"}, "use shared, copy or auto"},
-		{[]string{"OCF_RESKEY_disks=auto", "OCF_RESKEY_migrate_options=--copy-storage-inc"}, "keep one of them"},
-		{[]string{"OCF_RESKEY_disks=auto", "OCF_RESKEY_migrate_options=--migrate-disks vda"}, "keep one of them"},
-		{[]string{"OCF_RESKEY_disks=auto", "OCF_RESKEY_migrate_options=--tunnelled"}, "remove one of them"},
-		{[]string{"OCF_RESKEY_disks=copy", "OCF_RESKEY_hypervisor=xen:///system"}, "Xen copies no disks"},
-	} {
-		e := ParseEnviron(append(c.vars, base))
-		if (len(e.Problems) > 0) != (c.word != "") || c.word != "" && !strings.Contains(e.Problems[0].Err.Reason, c.word) {
-			t.Errorf("%q: %+v, want %q", c.vars, e.Problems, c.word)
-		}
-	}
-}

@@ -151,11 +151,11 @@ func TestUtilization(t *testing.T) {
 	monitor()
 	w.did(ask+"cpu", simulate, strategy, set+"cpu --parameter-value 8")
 	known["cpu"] = "8"
-	w.agent.Params.Utilization = []Utilization{{"cpu", true}}
+	w.agent.Params.Utilization = []Utilization{{Name: "cpu", Remove: true}}
 	monitor()
 	w.did(ask+"cpu", "crm_resource --resource res1 --utilization --delete-parameter cpu")
 	w.info.CPUs = 2
-	w.agent.Params.Utilization = []Utilization{{"cpu", false}}
+	w.agent.Params.Utilization = []Utilization{{Name: "cpu"}}
 	w.program = func(context.Context, string) (string, error) { return fails("the CIB is gone") }
 	monitor()
 	w.did(ask+"cpu", simulate)
@@ -163,7 +163,7 @@ func TestUtilization(t *testing.T) {
 	w.did() // it is left alone for a while
 	err, _ := w.run("stop")
 	checkExit(t, err, Success, "")
-	if _, known := stateDir(w.agent.RunDir).age(utilizationDir, "res1"); known {
+	if _, known := w.notes().Utilization.Age("res1"); known {
 		t.Error("what Pacemaker was told is remembered of a guest that is gone")
 	}
 }
@@ -265,7 +265,7 @@ func TestSnapshotStart(t *testing.T) {
 				}
 			}
 			w.restore = func(_ context.Context, path, _ string) error {
-				if path != filepath.Join(w.dir, saveFile+restoring) {
+				if path != filepath.Join(w.dir, saveFile+".restoring") {
 					t.Errorf("restored from %s", path)
 				}
 				if c.restores == nil {
@@ -365,23 +365,10 @@ func TestXL(t *testing.T) {
 			r := run{Agent: w.agent}
 			w.write("vm1.cfg", c.file)
 			r.Params.Name = c.param
-			if d, err := r.readGuest(t.Context()); err != nil || d.Name != c.want {
+			if d, err := readGuest(t.Context(), r.Params, r.Instance, nil); err != nil || d.Name != c.want {
 				t.Errorf("guest %q, %v, want %q", d.Name, err, c.want)
 			}
 		})
-	}
-}
-
-func TestWithName(t *testing.T) {
-	for in, want := range map[string]string{
-		"<domain><name>a</name></domain>":                               "<domain><name>x&amp;y</name></domain>",
-		"<!-- <name/> --><domain><a><name>b</name></a><name/></domain>": "<!-- <name/> --><domain><a><name>b</name></a><name>x&amp;y</name></domain>",
-		"<domain></domain>":                                             "",
-		"nonsense":                                                      "",
-	} {
-		if got, err := withName(in, "x&y"); got != want || (err == nil) != (want != "") {
-			t.Errorf("withName(%q) = %q, %v, want %q", in, got, err, want)
-		}
 	}
 }
 

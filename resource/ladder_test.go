@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"os"
 	"strings"
 	"testing"
@@ -14,41 +13,11 @@ import (
 	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/resource/notes"
 )
 
-func TestLadder(t *testing.T) {
-	for in, want := range map[string]string{
-		"":                           "live converge shutdown destroy",
-		"live":                       "live shutdown destroy",
-		"live,converge,postcopy":     "live converge postcopy shutdown destroy",
-		"live, save":                 "live save shutdown destroy",
-		"save":                       "save shutdown destroy",
-		"live,save,shutdown,destroy": "live save shutdown destroy",
-		"shutdown":                   "shutdown destroy",
-	} {
-		p := environ("ladder="+in, "save_dir=/s").Params
-		if got := strings.Trim(fmt.Sprint(p.Ladder), "[]"); got != want {
-			t.Errorf("ladder=%s is %q, want %q", in, got, want)
-		}
-	}
-	for _, c := range []struct{ params, words string }{
-		{"ladder=live,prayer", `names "prayer"`},
-		{"ladder=save,live", "names live after save"},
-		{"ladder=postcopy", "does not name live"},
-		{"ladder=live,destroy", "set force_stop"},
-		{"ladder=live,save", "set save_dir to a directory"},
-		{"ladder=live,save save_dir=/s force_stop=1", "keep one of them"},
-		{"save_dir=/s snapshot=/t", "both set"},
-	} {
-		e := environ(strings.Fields(c.params)...)
-		if len(e.Problems) != 1 || !strings.Contains(e.Problems[0].Err.Error(), c.words) {
-			t.Errorf("%s: %v, want one problem with %q", c.params, e.Problems, c.words)
-		}
-	}
-}
-
-// saver is a node whose guest may be saved to w.dir, and on which that works.
-func saver(t *testing.T, action string) *world {
+// savingWorld is a node whose guest may be saved to w.dir, and on which that works.
+func savingWorld(t *testing.T, action string) *world {
 	w := newWorld(t, action)
 	w.agent.Params.Ladder = []ladder.Rung{ladder.Live, ladder.Save, ladder.Shutdown, ladder.Destroy}
 	w.agent.Params.SaveDir = w.dir
@@ -98,8 +67,8 @@ func savedXen(text string) string {
 // strandedNote is that of a migration which failed so long ago.
 func strandedNote(guest string, age time.Duration) func(*world) {
 	return func(w *world) {
-		note := stranded{Guest: guest, Peer: "node2", Why: "no room", At: time.Now().Add(-age)}
-		if err := stateDir(w.agent.StateDir).save(strandedDir, "res1", note); err != nil {
+		note := notes.Failure{Guest: guest, Peer: "node2", Why: "no room", At: time.Now().Add(-age)}
+		if err := w.notes().Failures.Save("res1", note); err != nil {
 			w.t.Fatal(err)
 		}
 	}
@@ -113,7 +82,7 @@ func TestWhichStopSaves(t *testing.T) {
 	peer := func(s libvirt.Status, err error) func(*world) {
 		return func(w *world) { w.target = func(context.Context) (libvirt.Status, error) { return s, err } }
 	}
-	pending := pendingTo(outward, "node2")
+	pending := pendingTo(notes.Outward, "node2")
 	plain := func(w *world) { w.agent.Params.Ladder, w.agent.Params.SaveDir = defaultLadder, "" }
 	for _, c := range []struct {
 		name  string
@@ -128,8 +97,8 @@ func TestWhichStopSaves(t *testing.T) {
 		{"save is no rung of it", []func(*world){strandedNote("vm1", 0), func(w *world) { w.agent.Params.Ladder = defaultLadder }}, "shutdown", ladder.Shutdown},
 		{"no directory", []func(*world){strandedNote("vm1", 0), func(w *world) { w.agent.Params.SaveDir = "" }}, "shutdown", ladder.Shutdown},
 		{"it could not be restored there", []func(*world){func(w *world) {
-			note := stranded{Guest: "vm1", Peer: "node2", Why: "its processor lacks features", Check: migrate.CheckCPU, At: time.Now()}
-			if err := stateDir(w.agent.StateDir).save(strandedDir, "res1", note); err != nil {
+			note := notes.Failure{Guest: "vm1", Peer: "node2", Why: "its processor lacks features", Check: migrate.CheckCPU, At: time.Now()}
+			if err := w.notes().Failures.Save("res1", note); err != nil {
 				w.t.Fatal(err)
 			}
 		}}, "shutdown", ladder.Shutdown},
@@ -146,8 +115,8 @@ func TestWhichStopSaves(t *testing.T) {
 		}}, "shutdown", ""},
 		{"the agent was killed in a migration", []func(*world){pending}, "abort save", ladder.Save},
 		{"long ago killed", []func(*world){func(w *world) {
-			i := intent{Way: outward, Guest: "vm1", UUID: guestUUID, Peer: "node2", Began: time.Now().Add(-2 * time.Hour)}
-			if err := stateDir(w.agent.StateDir).save(intentsDir, "res1", i); err != nil {
+			i := notes.Intent{Way: notes.Outward, Guest: "vm1", UUID: guestUUID, Peer: "node2", Began: time.Now().Add(-2 * time.Hour)}
+			if err := w.notes().Intents.Save("res1", i); err != nil {
 				w.t.Fatal(err)
 			}
 		}}, "abort shutdown", ""},
@@ -162,7 +131,7 @@ func TestWhichStopSaves(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				w := saver(t, "stop")
+				w := savingWorld(t, "stop")
 				w.boot()
 				w.abort = func(context.Context) error { return nil }
 				var records []migrate.Record
@@ -182,7 +151,7 @@ func TestWhichStopSaves(t *testing.T) {
 				if means != c.means || len(records) > 1 || means != "" && (records[0].Outcome != migrate.Ended || records[0].Error == "") {
 					t.Errorf("recorded %+v, want %q", records, c.means)
 				}
-				if err := stateDir(w.agent.StateDir).load(strandedDir, "res1", &stranded{}); err == nil {
+				if _, err := w.notes().Failures.Load("res1"); err == nil {
 					t.Error("the note is still there")
 				}
 			})
@@ -262,15 +231,14 @@ func TestStrandedNote(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				w := saver(t, c.action)
+				w := savingWorld(t, c.action)
 				for _, f := range c.build {
 					f(w)
 				}
 				if err, _ := w.run(c.action); (err == nil) != (c.noted == "") {
 					t.Errorf("%s: %v", c.action, err)
 				}
-				var note stranded
-				err := stateDir(w.agent.StateDir).load(strandedDir, "res1", &note)
+				note, err := w.notes().Failures.Load("res1")
 				if (err == nil) != (c.noted != "") || !strings.Contains(note.Why, c.noted) || (note.Check == migrate.CheckCPU) != (c.name == "refused") {
 					t.Errorf("noted %+v, %v, want %q", note, err, c.noted)
 				}
@@ -295,4 +263,31 @@ func TestTimely(t *testing.T) {
 			t.Errorf("%v, want the error of what was done", err)
 		}
 	})
+}
+
+// Whether a stop saves the guest, before anybody is asked.
+func TestDecideSave(t *testing.T) {
+	usual := Params{SaveDir: "/saves", Ladder: []ladder.Rung{ladder.Live, ladder.Save}}
+	with := func(change func(*Params)) Params { p := usual; change(&p); return p }
+	for _, c := range []struct {
+		name   string
+		p      Params
+		check  string // of the pre-flight, that refused the migration
+		want   saveWhen
+		reason string
+	}{
+		{"a place and the rung", usual, "", saveOnLeaving, ""},
+		{"no place", with(func(p *Params) { p.SaveDir = "" }), "", saveNever, ""},
+		{"not on the ladder", with(func(p *Params) { p.Ladder = []ladder.Rung{ladder.Live} }), "", saveNever, ""},
+		{"snapshot", with(func(p *Params) { p.Snapshot, p.Ladder = "/s", nil }), "", saveAlways, ""},
+		{"force_stop", with(func(p *Params) { p.Snapshot, p.ForceStop = "/s", true }), "", saveNever, ""},
+		{"the target has another CPU", usual, migrate.CheckCPU, saveNever, "node2 could not restore it: no avx"},
+		{"the target has another CPU, with snapshot", with(func(p *Params) { p.Snapshot = "/s" }), migrate.CheckCPU, saveAlways, ""},
+		{"the target has no room", usual, migrate.CheckMemory, saveOnLeaving, ""},
+	} {
+		when, reason := decideSave(c.p, notes.Failure{Peer: "node2", Check: c.check, Why: "no avx"})
+		if when != c.want || reason != c.reason {
+			t.Errorf("%s: %v, %q", c.name, when, reason)
+		}
+	}
 }

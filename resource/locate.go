@@ -9,6 +9,7 @@ import (
 	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/migrate/shellword"
 	"github.com/vmferry/vmferry/resource/elsewhere"
+	"github.com/vmferry/vmferry/resource/notes"
 	"github.com/vmferry/vmferry/resource/observe"
 )
 
@@ -97,7 +98,7 @@ func (s *starter) facts(o observation) startFacts {
 	i, pending, err := s.pending()
 	return startFacts{
 		observation: o,
-		leaves: err == nil && pending && i.Way == outward &&
+		leaves: err == nil && pending && i.Way == notes.Outward &&
 			(o.Libvirt == observe.PausedPostCopy || !s.aborted),
 		fetches: s.fetchesFrom(o) != "",
 		late:    time.Since(s.began) >= s.budget.wait,
@@ -182,7 +183,7 @@ func (s *starter) ask(ctx context.Context) (elsewhere.Decision, elsewhere.Answer
 // sees to it that it ends, so this start does. It is empty for any other guest.
 func (s *starter) fetchesFrom(o observation) string {
 	i, pending, err := s.pending()
-	if o.State != observe.Incoming || err != nil || !pending || i.Way != inward || !s.mayFetch(i.Peer, i, pending) {
+	if o.State != observe.Incoming || err != nil || !pending || i.Way != notes.Inward || !s.mayFetch(i.Peer, i, pending) {
 		return ""
 	}
 	return i.Peer
@@ -192,11 +193,11 @@ func (s *starter) fetchesFrom(o observation) string {
 // never looks where a guest runs. And it is so where a migration between the two nodes is all that took it there: a
 // move that is withdrawn while it is under way has Pacemaker start the guest on its old node, although it runs on the
 // new one by then. A refusal would ban the old node. A guest that somebody started elsewhere is not touched.
-func (s *starter) mayFetch(node string, i intent, pending bool) bool {
+func (s *starter) mayFetch(node string, i notes.Intent, pending bool) bool {
 	if s.Fetch {
 		return true
 	}
-	begun := pending && strings.EqualFold(i.Peer, node) && time.Since(i.Began).Abs() < interruptedTime
+	begun := pending && i.IsWith(node) && i.IsRecent(time.Now())
 	return s.Params.MayUse(ladder.Live) && (begun || s.hasDeparted(node))
 }
 
@@ -233,7 +234,7 @@ func (s *starter) refusal(by elsewhere.Answer) error {
 		return because(Generic, by.Err, "guest %q not started: a migration between this node and %s was begun, "+
 			"its outcome is unknown, and libvirt on %s does not answer: start libvirtd there, or fence the node; "+
 			"if you know that the guest is not there, remove the note: rm %s",
-			s.guest.Name, by.Node, by.Node, shellword.Word(s.lasting.file(intentsDir, s.Instance)))
+			s.guest.Name, by.Node, by.Node, shellword.Word(s.notes.Intents.Path(s.Instance)))
 	}
 	there := &elsewhere.PresentError{Node: by.Node, Status: by.Status, Guest: s.guest.Name, Resource: s.Instance}
 	return because(Generic, there, "guest %q not started", s.guest.Name)

@@ -13,6 +13,7 @@ import (
 	"github.com/sirupsen/logrus/hooks/test"
 
 	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/resource/notes"
 )
 
 func paused(reason string) func(*world) {
@@ -82,8 +83,8 @@ func TestStartWaitsForWhatIsOnItsWay(t *testing.T) {
 func TestStartBringsBackWhatHasJustLeft(t *testing.T) {
 	departed := func(peer string, ago time.Duration) func(*world) {
 		return func(w *world) {
-			d := departure{Guest: "vm1", Peer: peer, At: time.Now().Add(-ago)}
-			if err := stateDir(w.agent.RunDir).save(departuresDir, "res1", d); err != nil {
+			d := notes.Departure{Guest: "vm1", Peer: peer, At: time.Now().Add(-ago)}
+			if err := w.notes().Departures.Save("res1", d); err != nil {
 				w.t.Fatal(err)
 			}
 		}
@@ -98,8 +99,8 @@ func TestStartBringsBackWhatHasJustLeft(t *testing.T) {
 		did    []string
 	}{
 		{"moved there", []func(*world){departed("node2", time.Second), runs}, Success, "", []string{"migrate"}},
-		{"the agent was killed", []func(*world){pendingTo(outward, "node2"), runs}, Success, "", []string{"migrate"}},
-		{"a fetch was killed", []func(*world){pendingTo(inward, "node2"), runs}, Success, "", []string{"migrate"}},
+		{"the agent was killed", []func(*world){pendingTo(notes.Outward, "node2"), runs}, Success, "", []string{"migrate"}},
+		{"a fetch was killed", []func(*world){pendingTo(notes.Inward, "node2"), runs}, Success, "", []string{"migrate"}},
 		{"is being handed over", []func(*world){departed("node2", time.Second), paused("migration"), later(3*time.Second, runs)}, Success, "", []string{"migrate"}},
 		{"moved there, and gone", []func(*world){departed("node2", time.Second)}, Success, "", []string{"create"}},
 		{"moved to another", []func(*world){departed("node3", time.Second), runs}, Generic, "it is on node2 already", nil},
@@ -124,7 +125,8 @@ func TestStartBringsBackWhatHasJustLeft(t *testing.T) {
 				if slices.Contains(c.did, "migrate") && (!got.Fetch || got.SourceURI != "qemu://node2/system" || got.TargetURI != "qemu://node1/system" || got.Target != "node1") {
 					t.Errorf("moved by %+v", got)
 				}
-				if c.want == Success && (w.isPending() || stateDir(w.agent.RunDir).load(departuresDir, "res1", &departure{}) == nil) {
+				_, gone := w.notes().Departures.Load("res1")
+				if c.want == Success && (w.isPending() || gone == nil) {
 					t.Error("a note stays")
 				}
 			})
@@ -224,13 +226,13 @@ func TestStartCallsOffWhatLeaves(t *testing.T) {
 		left func(*world) // what becomes of it; the test's bubble has the time
 		want []string
 	}{
-		{"it stays", outward, func(w *world) { w.abort = func(context.Context) error { return nil } }, []string{"abort"}},
-		{"no job is under way", outward, nil, []string{"abort"}},
-		{"it came from there", inward, nil, nil},
-		{"it won the race", outward, func(w *world) {
+		{"it stays", notes.Outward, func(w *world) { w.abort = func(context.Context) error { return nil } }, []string{"abort"}},
+		{"no job is under way", notes.Outward, nil, []string{"abort"}},
+		{"it came from there", notes.Inward, nil, nil},
+		{"it won the race", notes.Outward, func(w *world) {
 			w.abort = func(context.Context) error { w.gone(); at(libvirt.Running, guestUUID)(w); return noDomain() }
 		}, []string{"abort", "migrate"}},
-		{"post-copy", outward, func(w *world) {
+		{"post-copy", notes.Outward, func(w *world) {
 			w.is(libvirt.Paused, "postcopy")
 			ends, status := time.Now().Add(5*time.Second), w.status
 			w.status = func(ctx context.Context) (libvirt.Status, error) {
@@ -268,9 +270,9 @@ func TestStartGoesOnWithAFetch(t *testing.T) {
 		want ExitCode
 		did  []string
 	}{
-		{"a fetch", inward, Success, []string{"migrate"}},
+		{"a fetch", notes.Inward, Success, []string{"migrate"}},
 		{"no note of it", "", Generic, nil},
-		{"it had left from here", outward, Generic, nil},
+		{"it had left from here", notes.Outward, Generic, nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -306,7 +308,7 @@ func TestStartOutlastsADeadFetch(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := newWorld(t, "start")
 				manager(Peer{Name: "node2", State: c.peer})(w)
-				pendingTo(inward, "node2")(w)
+				pendingTo(notes.Inward, "node2")(w)
 				w.is(libvirt.Paused, "migration")
 				w.procs[0].Incoming = true
 				w.migrate = func(context.Context, Move) error { return dead() }

@@ -1,12 +1,16 @@
 package resource
 
-import "context"
+import (
+	"context"
+
+	"github.com/vmferry/vmferry/resource/notes"
+)
 
 // migrateFrom waits until the guest that was migrated here runs.
 func (a *run) migrateFrom(ctx context.Context) error {
 	if a.Source != "" {
 		a.Log = a.Log.WithField("peer", a.Source)
-		if err := a.intend(inward, a.Source, a.guest.UUID); err != nil {
+		if err := a.noteIntent(notes.Inward, a.Source, a.guest.UUID); err != nil {
 			return err
 		}
 	}
@@ -15,6 +19,6 @@ func (a *run) migrateFrom(ctx context.Context) error {
 		return err
 	}
 	defer a.announce(ctx, runs.Processes)()
-	a.resolve()
+	a.removeIntentNote()
 	return a.settleIn(ctx)
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/resource/notes"
 )
 
 func at(s libvirt.State, uuid string) func(*world) {
@@ -75,9 +76,10 @@ func TestMigrateToPassesTheParameters(t *testing.T) {
 		w.migrate = func(_ context.Context, m Move) error { got = m; w.gone(); return nil }
 		err, _ := w.run("migrate_to")
 		checkExit(t, err, Success, "")
-		want := Move{Guest: "vm1", UUID: guestUUID, SourceURI: "qemu:///system", Target: "node2",
-			TargetURI: "qemu+tcp://node2-mig/system", MigrateURI: "tcp://node2-mig", Bandwidth: 100, Downtime: 50 * time.Millisecond,
-			Tuning: Tuning{Disks: migrate.DisksShared, Memory: migrate.MemoryWarn}, Relay: true, Rest: migrate.RestTime}
+		want := Move{Relay: true, Request: migrate.Request{
+			Guest: "vm1", UUID: guestUUID, SourceURI: "qemu:///system", Target: "node2",
+			TargetURI: "qemu+tcp://node2-mig/system", MigrateURI: "tcp://node2-mig", Bandwidth: 100, DowntimeLimit: 50 * time.Millisecond,
+			Disks: migrate.DisksShared, Memory: migrate.MemoryWarn, Rest: migrate.RestTime}}
 		if got.Others == nil || got.Others() {
 			t.Error("others wait")
 		}
@@ -91,14 +93,14 @@ func TestMigrateToPassesTheParameters(t *testing.T) {
 // Where other guests wait to leave the node, none keeps them waiting; those that stay do not count.
 func TestMigrateToAmongOthers(t *testing.T) {
 	stays := func(w *world) {
-		if err := stateDir(w.agent.RunDir).hold(Entry{Guest: "vm2", Resource: "res2", URI: "qemu:///system"}); err != nil {
+		if err := w.notes().Guests.Save("res2", notes.Guest{Guest: "vm2", Resource: "res2", URI: "qemu:///system"}); err != nil {
 			t.Fatal(err)
 		}
 	}
 	left := func(resource, guest string, ago time.Duration) func(*world) {
 		return func(w *world) {
-			d := departure{Guest: guest, Peer: "node2", At: time.Now().Add(-ago), Stopped: true}
-			if err := stateDir(w.agent.RunDir).save(departuresDir, resource, d); err != nil {
+			d := notes.Departure{Guest: guest, Peer: "node2", At: time.Now().Add(-ago), Stopped: true}
+			if err := w.notes().Departures.Save(resource, d); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -2,13 +2,13 @@ package resource
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/ladder"
+	"github.com/vmferry/vmferry/resource/notes"
 	"github.com/vmferry/vmferry/resource/observe"
 )
 
@@ -24,10 +24,10 @@ type migrator struct {
 func (m *migrator) migrateTo(ctx context.Context) error {
 	err := m.moveAway(ctx)
 	if err != nil {
-		m.strand(err)
+		m.noteFailure(err)
 		m.awaitOthers(ctx)
 	} else {
-		m.unstrand()
+		m.removeFailureNote()
 	}
 	return err
 }
@@ -36,7 +36,7 @@ func (m *migrator) moveAway(ctx context.Context) (err error) {
 	if err := m.isAllowed(); err != nil {
 		return err
 	}
-	if m.target, err = m.route(ctx, m.Target); err != nil {
+	if m.target, err = m.routes.To(ctx, m.Target); err != nil {
 		return because(Generic, err, "cannot migrate guest %q", m.guest.Name)
 	}
 	m.Log = m.Log.WithField("peer", m.Target)
@@ -93,11 +93,11 @@ func decideMigrateTo(o observation) migrateStep {
 
 // move migrates the guest, and notes before that this has begun.
 func (m *migrator) move(ctx context.Context, o observation) error {
-	m.keep(o) // until the guest is proven to be there, this node answers for it
+	m.tryNoteGuest(o) // until the guest is proven to be there, this node answers for it
 	if err := m.prepareMove(ctx, o, m.target.URI); err != nil {
 		return err
 	}
-	adopt, err := m.beginMove(outward, m.Target, o.UUID())
+	adopt, err := m.beginMove(notes.Outward, m.Target, o.UUID())
 	if err == nil {
 		err = m.migrate(ctx, o.UUID(), adopt)
 	}
@@ -127,7 +127,7 @@ func (m *migrator) migrate(ctx context.Context, uuid string, adopt bool) error {
 		return nil
 	}
 	if o.IsRunning() && !errors.Is(err, migrate.ErrUnknown) {
-		m.resolve() // it stayed
+		m.removeIntentNote() // it stayed
 	}
 	return because(Generic, err, "migrate_to failed")
 }
@@ -145,22 +145,18 @@ func (m *migrator) confirm(ctx context.Context, o observation) error {
 // hasLeft puts this node in order after the guest has moved to the target.
 func (m *migrator) hasLeft(ctx context.Context) {
 	m.leaveBehind(ctx)
-	m.forget()
-	m.depart(m.Target)
-	m.resolve()
+	m.removeGuestNote()
+	m.noteDeparture(m.Target)
+	m.removeIntentNote()
 }
 
-const (
-	// drainTime is how long ago another guest may have left this node in the same drain.
-	drainTime = 15 * time.Second
-	// othersTime is how long the notes about others may take: they are small, and were just written.
-	othersTime = 200 * time.Millisecond
-)
+// othersTime is how long the notes about others may take: they are small, and were just written.
+const othersTime = 200 * time.Millisecond
 
 // isDrained reports whether other guests are here and the cluster manager empties this node, also one guest after the
 // other.
 func (m *migrator) isDrained(ctx context.Context) bool {
-	here, err := Guests(filepath.Join(string(m.state), guestsDir))
+	here, err := m.notes.Guests.All()
 	if m.Leaving == nil || err == nil && len(here) < 2 {
 		return false
 	}
@@ -175,18 +171,14 @@ func (m *migrator) isDrained(ctx context.Context) bool {
 func (m *migrator) amongOthers() bool {
 	ctx, cancel := context.WithTimeout(context.Background(), othersTime)
 	defer cancel()
-	among, err := timelyValue(ctx, func() (bool, error) { return len(m.onTheirWay()) > 0 || m.followsOne(), nil })
+	among, err := timelyValue(ctx, func() (bool, error) { return len(m.leavingGuests()) > 0 || m.followsOne(), nil })
 	return among || err != nil
 }
 
 // followsOne reports whether another guest has just left this node.
 func (m *migrator) followsOne() bool {
-	left := false
-	_ = readNotes(filepath.Join(string(m.state), departuresDir), func(raw []byte) {
-		var d departure // one that cannot be read is none
-		if json.Unmarshal(raw, &d) == nil && d.Guest != m.guest.Name {
-			left = left || time.Since(d.At).Abs() < drainTime
-		}
+	departures, _ := m.notes.Departures.All() // none is as good as one that cannot be read
+	return slices.ContainsFunc(departures, func(d notes.Departure) bool {
+		return d.Guest != m.guest.Name && d.IsOfThisDrain(time.Now())
 	})
-	return left
 }

@@ -21,7 +21,7 @@ func (a *run) monitor(ctx context.Context) error {
 	a.logOddities(o)
 	noted := a.isNoted()
 	if !a.guess {
-		a.keep(o)
+		a.tryNoteGuest(o)
 		a.arrived(ctx)
 	}
 	return a.tend(ctx, o, noted)

@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 
 	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/resource/domainxml"
 	"github.com/vmferry/vmferry/resource/hostproc"
 	"github.com/vmferry/vmferry/resource/observe"
 )
@@ -160,7 +161,7 @@ func TestEditedFileDoesNotHideTheGuest(t *testing.T) {
 					if got != want {
 						t.Errorf("started from %q", got)
 					}
-					d, _ := parseDomain(want)
+					d, _ := domainxml.Parse(want)
 					w.is(libvirt.Running, "booted")
 					w.state.UUID = d.UUID
 					return nil

@@ -4,25 +4,9 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
-)
 
-func TestOnTheirWay(t *testing.T) {
-	now := time.Now()
-	for name, c := range map[string]struct{ got, want bool }{
-		"a migration under way":               {intent{Way: outward, Began: now.Add(-time.Minute)}.leaves(now), true},
-		"one to here":                         {intent{Way: inward, Began: now.Add(-time.Minute)}.leaves(now), false},
-		"one that was interrupted long ago":   {intent{Way: outward, Began: now.Add(-time.Hour)}.leaves(now), false},
-		"of a clock that was set":             {intent{Way: outward, Began: now.Add(time.Hour)}.leaves(now), false},
-		"moved, and not stopped yet":          {departure{At: now.Add(-time.Second)}.isHandedOver(now), true},
-		"moved and stopped":                   {departure{At: now.Add(-time.Second), Stopped: true}.isHandedOver(now), false},
-		"moved long ago, and never stopped":   {departure{At: now.Add(-time.Minute)}.isHandedOver(now), false},
-		"moved in a time that is yet to come": {departure{At: now.Add(time.Minute)}.isHandedOver(now), false},
-	} {
-		if c.got != c.want {
-			t.Errorf("%s: %v", name, c.got)
-		}
-	}
-}
+	"github.com/vmferry/vmferry/resource/notes"
+)
 
 // A failure is told when nothing is between a migrate_to and its migrate_from: Pacemaker would stop what is.
 func TestFailureWaitsForTheOthers(t *testing.T) {
@@ -63,15 +47,14 @@ func TestFailureWaitsForTheOthers(t *testing.T) {
 func TestStopConcludesAMove(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, "stop")
-		before := departure{Guest: "vm1", Peer: "node2", At: time.Now()}
-		if err := stateDir(w.agent.RunDir).save(departuresDir, "res1", before); err != nil {
+		before := notes.Departure{Guest: "vm1", Peer: "node2", At: time.Now()}
+		if err := w.notes().Departures.Save("res1", before); err != nil {
 			t.Fatal(err)
 		}
 		if err, _ := w.run("stop"); err != nil {
 			t.Fatal(err)
 		}
-		var d departure
-		err := stateDir(w.agent.RunDir).load(departuresDir, "res1", &d)
+		d, err := w.notes().Departures.Load("res1")
 		if err != nil || !d.Stopped || d.Guest != "vm1" || d.Peer != "node2" {
 			t.Errorf("%+v, %v", d, err)
 		}
@@ -80,8 +63,8 @@ func TestStopConcludesAMove(t *testing.T) {
 
 func intends(guest string) func(*world) {
 	return func(w *world) {
-		i := intent{Way: outward, Guest: guest, Peer: "node2", Began: time.Now()}
-		if err := stateDir(w.agent.StateDir).save(intentsDir, guest, i); err != nil {
+		i := notes.Intent{Way: notes.Outward, Guest: guest, Peer: "node2", Began: time.Now()}
+		if err := w.notes().Intents.Save(guest, i); err != nil {
 			panic(err)
 		}
 	}
@@ -89,8 +72,8 @@ func intends(guest string) func(*world) {
 
 func departs(guest string) func(*world) {
 	return func(w *world) {
-		d := departure{Guest: guest, Peer: "node2", At: time.Now()}
-		if err := stateDir(w.agent.RunDir).save(departuresDir, guest, d); err != nil {
+		d := notes.Departure{Guest: guest, Peer: "node2", At: time.Now()}
+		if err := w.notes().Departures.Save(guest, d); err != nil {
 			panic(err)
 		}
 	}
@@ -98,9 +81,9 @@ func departs(guest string) func(*world) {
 
 func arrived(guest string) func(*world) {
 	return func(w *world) {
-		_ = stateDir(w.agent.StateDir).remove(intentsDir, guest)
-		d := departure{Guest: guest, Peer: "node2", At: time.Now(), Stopped: true}
-		if err := stateDir(w.agent.RunDir).save(departuresDir, guest, d); err != nil {
+		_ = w.notes().Intents.Remove(guest)
+		d := notes.Departure{Guest: guest, Peer: "node2", At: time.Now(), Stopped: true}
+		if err := w.notes().Departures.Save(guest, d); err != nil {
 			panic(err)
 		}
 	}

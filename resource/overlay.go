@@ -11,11 +11,13 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
 
 	"github.com/vmferry/vmferry/migrate/atomicfile"
 	"github.com/vmferry/vmferry/migrate/safefile"
 	"github.com/vmferry/vmferry/migrate/shellword"
+	"github.com/vmferry/vmferry/resource/param"
 )
 
 // overlayPath is where VirtualDomain has the guest's own image: the path of the config file up to
@@ -31,15 +33,22 @@ func overlayPath(config string, disks []string) string {
 	return stem + ".qcow2"
 }
 
-// makeOverlay creates the guest's copy-on-write image, where one is asked for and not there.
-func (a *run) makeOverlay(ctx context.Context, disks []string) error {
-	o := a.Params.Overlay
+// overlay makes a guest's copy-on-write image with qemu-img.
+type overlay struct {
+	param.Overlay
+	config string // the guest's file
+	run    Command
+	log    logrus.FieldLogger
+}
+
+// make creates the image, where one is wanted and not there; disks are those that the guest's file names.
+func (o overlay) make(ctx context.Context, disks []string) error {
 	if o.Backing == "" {
 		return nil
 	}
-	path := overlayPath(a.Params.Config, disks)
+	path := overlayPath(o.config, disks)
 	if !slices.Contains(disks, path) {
-		a.Log.Warnf("the guest's image is %s, and config file %s names no such disk", path, a.Params.Config)
+		o.log.Warnf("the guest's image is %s, and config file %s names no such disk", path, o.config)
 	}
 	info, err := timelyValue(ctx, func() (fs.FileInfo, error) { return statOverlay(path) })
 	there := err == nil && info.Size() > 0
@@ -50,20 +59,22 @@ func (a *run) makeOverlay(ctx context.Context, disks []string) error {
 		return nil
 	}
 	if there {
-		if err := a.checkDisposable(ctx, path); err != nil {
+		if err := o.checkDisposable(ctx, path); err != nil {
 			return err
 		}
 	}
-	format, err := a.imageFormat(ctx, o.Backing)
+	// QEMU does not guess the format of a backing image any more, since a guest could make a raw image look like
+	// another. A backing file is written by no guest.
+	backing, err := o.info(ctx, o.Backing)
 	if err != nil {
-		return err
+		return fmt.Errorf("look at backing file %q: %w", o.Backing, err)
 	}
 	// One that is there is overwritten in place: QEMU's lock then keeps it from a guest that runs
 	// somewhere with it. A first one appears in one step: half an image would be used.
 	if there {
-		return a.createOverlay(ctx, path, format)
+		return o.create(ctx, path, backing.Format)
 	}
-	return a.firstOverlay(ctx, path, format)
+	return o.createNew(ctx, path, backing.Format)
 }
 
 // statOverlay is os.Stat for an image that is written to: not one that another user's link leads to.
@@ -73,14 +84,18 @@ func statOverlay(path string) (fs.FileInfo, error) {
 		return nil, err
 	}
 	link, err := os.Lstat(path)
-	if err == nil && link.Mode()&fs.ModeSymlink != 0 && !safefile.Only(safefile.OwnerOf(dir)).Has(safefile.OwnerOf(link)) {
-		return nil, fmt.Errorf("it is a link of another user (uid %d): remove it with: %s", safefile.OwnerOf(link), shellword.Line("rm", path))
+	if err != nil || link.Mode()&fs.ModeSymlink == 0 {
+		return link, err
+	}
+	if owner := safefile.OwnerOf(link); !safefile.Only(safefile.OwnerOf(dir)).Has(owner) {
+		return nil, fmt.Errorf("it is a link of another user (uid %d): remove it with: %s",
+			owner, shellword.Line("rm", path))
 	}
 	return os.Stat(path)
 }
 
-// firstOverlay makes an image in a directory of its own, which nobody else can write to, beside its place.
-func (a *run) firstOverlay(ctx context.Context, path, format string) error {
+// createNew makes an image in a directory of its own, which nobody else can write to, beside its place.
+func (o overlay) createNew(ctx context.Context, path, format string) error {
 	own, err := timelyValue(ctx, func() (string, error) {
 		own, err := os.MkdirTemp(filepath.Dir(path), ".vmferry-image-*")
 		if err == nil {
@@ -92,22 +107,21 @@ func (a *run) firstOverlay(ctx context.Context, path, format string) error {
 		return fmt.Errorf("make room for image %q: %w", path, err)
 	}
 	made := filepath.Join(own, filepath.Base(path))
-	err = a.createOverlay(ctx, made, format)
+	err = o.create(ctx, made, format)
 	if err == nil {
 		if err = timely(ctx, func() error { return placeOverlay(made, path) }); err != nil {
 			err = fmt.Errorf("put image %q in place: %w", path, err)
 		}
 	}
 	if rerr := briefly(ctx, func() error { return os.RemoveAll(own) }); rerr != nil {
-		a.Log.WithError(rerr).Warnf("what is left of making an image could not be removed: type: %s", shellword.Line("rm", "-r", own))
+		o.log.WithError(rerr).Warnf("temporary image directory not removed: type: %s", shellword.Line("rm", "-r", own))
 	}
 	return err
 }
 
-func (a *run) createOverlay(ctx context.Context, path, format string) error {
-	o := a.Params.Overlay
-	a.Log.Infof("creating %s, based on %s", path, o.Backing)
-	out, err := a.command(ctx, "qemu-img", "create", "-q", "-f", "qcow2", "-F", format, "-b", o.Backing, path)
+func (o overlay) create(ctx context.Context, path, format string) error {
+	o.log.Infof("creating %s, based on %s", path, o.Backing)
+	out, err := o.run(ctx, "qemu-img", "create", "-q", "-f", "qcow2", "-F", format, "-b", o.Backing, path)
 	if err != nil {
 		return fmt.Errorf("create image %q based on %q: %w", path, o.Backing, explain(out, err))
 	}
@@ -115,7 +129,7 @@ func (a *run) createOverlay(ctx context.Context, path, format string) error {
 		return nil
 	}
 	args := append([]string{"--format=qcow2", "-a", path}, o.CopyIn...)
-	if out, err := a.command(ctx, "virt-copy-in", append(args, "/")...); err != nil {
+	if out, err := o.run(ctx, "virt-copy-in", append(args, "/")...); err != nil {
 		_ = briefly(ctx, func() error { return os.Truncate(path, 0) }) // an empty one is made by the next start
 		return fmt.Errorf("copy copyindirs into image %q: %w", path, explain(out, err))
 	}
@@ -145,43 +159,34 @@ func placeOverlay(from, to string) error {
 	return atomicfile.SyncDir(filepath.Dir(to))
 }
 
-// checkDisposable refuses to overwrite an image that is based on no other: it is not one that an earlier start made, and
-// may be all that there is of a guest's data.
-func (a *run) checkDisposable(ctx context.Context, path string) error {
-	info, err := a.imageInfo(ctx, path)
+// checkDisposable refuses to overwrite an image that is based on no other: it is not one that an earlier start made,
+// and may be all that there is of a guest's data.
+func (o overlay) checkDisposable(ctx context.Context, path string) error {
+	info, err := o.info(ctx, path)
 	if err != nil {
 		return fmt.Errorf("look at image %q: %w", path, err)
 	}
 	if info.Backing == "" {
-		return fmt.Errorf("image %q is based on no other, so that no start of this guest made it, and is not overwritten: keep it elsewhere with mv, or remove it with: rm %s",
+		return fmt.Errorf("image %q is based on no other, so that no start of this guest made it, and is not "+
+			"overwritten: keep it elsewhere with mv, or remove it with: rm %s",
 			path, shellword.Operands(path))
 	}
 	return nil
 }
 
-// imageFormat asks for the format of the backing image: QEMU does not guess it any more, since a
-// guest could make a raw image look like another. A backing file is written by no guest.
-func (a *run) imageFormat(ctx context.Context, path string) (string, error) {
-	info, err := a.imageInfo(ctx, path)
-	if err != nil {
-		return "", fmt.Errorf("look at backing file %q: %w", path, err)
-	}
-	return info.Format, nil
-}
-
-// imageInfo is what qemu-img tells of an image.
+// imageInfo is what qemu-img says of an image.
 type imageInfo struct {
 	Format  string `json:"format"`
 	Backing string `json:"backing-filename"` // empty for one that is based on no other
 }
 
-func (a *run) imageInfo(ctx context.Context, path string) (info imageInfo, err error) {
-	out, err := a.command(ctx, "qemu-img", "info", "--force-share", "--output=json", path)
+func (o overlay) info(ctx context.Context, path string) (info imageInfo, err error) {
+	out, err := o.run(ctx, "qemu-img", "info", "--force-share", "--output=json", path)
 	if err != nil {
 		return info, explain(out, err)
 	}
 	if err := json.Unmarshal([]byte(out), &info); err != nil || info.Format == "" {
-		return info, fmt.Errorf("qemu-img does not tell its format: %w", errors.Join(err, errors.New(lastLine(out))))
+		return info, fmt.Errorf("qemu-img reports no format: %w", errors.Join(err, errors.New(lastLine(out))))
 	}
 	return info, nil
 }

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/vmferry/vmferry/resource/param"
 )
 
 func TestOverlayPath(t *testing.T) {
@@ -68,7 +70,7 @@ func TestOverlay(t *testing.T) {
 				}
 			}
 			w.agent.Params.Config = config
-			w.agent.Params.Overlay = Overlay{Backing: "/base.img", Stateless: c.stateless, CopyIn: c.copyIn}
+			w.agent.Params.Overlay = param.Overlay{Backing: "/base.img", Stateless: c.stateless, CopyIn: c.copyIn}
 			w.program = func(_ context.Context, line string) (string, error) {
 				if c.fails != "" && strings.HasPrefix(line, c.fails) {
 					return fails("cannot")
@@ -128,7 +130,7 @@ func TestOverlayBesideAPlantedLink(t *testing.T) {
 			must(t, os.Lchown(image+c.suffix, nobody, nobody))
 			w.agent.Params.Config = filepath.Join(dir, "vm1.xml")
 			must(t, os.WriteFile(w.agent.Params.Config, []byte(guestXML), 0o600))
-			w.agent.Params.Overlay = Overlay{Backing: "/base.img", Stateless: true}
+			w.agent.Params.Overlay = param.Overlay{Backing: "/base.img", Stateless: true}
 			w.program = func(_ context.Context, line string) (string, error) {
 				if words := strings.Fields(line); words[1] == "create" {
 					return "", os.WriteFile(words[len(words)-1], []byte("made"), 0o600)

@@ -1,242 +1,33 @@
 package resource
 
 import (
-	"cmp"
-	"maps"
-	"slices"
-	"strings"
 	"time"
 
-	"github.com/vmferry/vmferry/migrate"
-	"github.com/vmferry/vmferry/migrate/ladder"
-	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/resource/param"
 )
 
-// Params are the resource's parameters, named and meant as those of
-// ocf:heartbeat:VirtualDomain and ocf:heartbeat:Xen, and a few of our own.
-// meta-data.xml documents each.
-type Params struct {
-	Config       string        // config: path of the domain XML
-	Hypervisor   string        // hypervisor: URI of this node's libvirt, never empty
-	ForceStop    bool          // force_stop, or shutdown_timeout=0
-	Transport    string        // migration_transport
-	User         string        // migration_user
-	Downtime     time.Duration // migration_downtime, the longest pause; 0 for no such bound
-	Speed        uint64        // migration_speed in MiB/s; 0 leaves libvirt's default
-	Suffix       string        // migration_network_suffix
-	MigrateURI   string        // migrateuri, with %n in it
-	MigratePort  uint16        // migrateport; 0 lets libvirt choose
-	RemoteURI    string        // remoteuri, with %n in it
-	Options      Options       // migrate_options
-	TLS          bool          // migration_tls; see [Params.UsesTLS]
-	ShutdownMode string        // shutdown_mode: empty, or a comma list of libvirt's words
-
-	Scripts        []string      // monitor_scripts: programs, in their order
-	Checks         Checks        // check_*
-	Utilization    []Utilization // autoset_utilization_*, unset_utilization_*: those that ask for something
-	SaveConfig     bool          // save_config_on_stop, or sync_config_on_stop
-	SyncConfig     bool          // sync_config_on_stop
-	Snapshot       string        // snapshot: a directory
-	Overlay        Overlay       // backingfile, stateless, copyindirs
-	StartResources bool          // start_resources
-
-	Xen // what the Xen agent has and VirtualDomain has not
-
-	BlackoutBudget time.Duration      // blackout_budget; 0 for migrate.DefaultBudget
-	DrainPriority  int                // drain_priority: higher goes first
-	Ladder         []ladder.Rung      // ladder: what may be tried to get the guest off its node, always with shutdown and destroy at the end
-	SaveDir        string             // save_dir: a directory that the nodes share
-	Watch          []string           // watch: targets of package blackout
-	Announce       string             // announce, as announce.ParseSetting takes it
-	Disks          migrate.DiskMode   // disks, never empty
-	Memory         migrate.MemoryMode // check_memory, never empty
-}
-
-// Xen are the Xen agent's own parameters.
-type Xen struct {
-	XMFile          string        // xmfile: path of the xl configuration, in place of Config
-	Name            string        // name: the guest's, where the file does not say it
-	ShutdownTimeout time.Duration // shutdown_timeout; 0 when it is not set
-	NodeIPAttribute string        // node_ip_attribute
-	MemManagement   bool          // allow_mem_management: accepted, and without effect
-}
-
-// Overlay says how a guest's copy-on-write image is made before a start.
-type Overlay struct {
-	Backing   string   // backingfile: an image's path; without one there is no overlay
-	Stateless bool     // stateless: a new image at each start
-	CopyIn    []string // copyindirs: directories and files to copy to / of a new image
-}
-
-// Options is what migrate_options says, word by word.
-type Options struct {
-	libvirt.MigrateOptions
-	MigrateURI string        // --migrateuri, with %n in it
-	Bandwidth  uint64        // --bandwidth in MiB/s, 0 when not given
-	Unsafe     bool          // --unsafe
-	Timeout    time.Duration // --timeout: then the guest may pause for as long as its last copy takes
-}
-
-// Problem is a parameter whose value cannot be used.
-type Problem struct {
-	Param string
-	Err   *Error
-}
-
-func parseParams(vars map[string]string) (Params, []Problem) {
-	r := reader{vars: vars}
-	p := Params{
-		Config:         r.get("config"),
-		Hypervisor:     cmp.Or(r.get("hypervisor"), defaultHypervisor(vars)),
-		ForceStop:      r.boolean("force_stop", false),
-		Transport:      r.get("migration_transport"),
-		User:           r.get("migration_user"),
-		Downtime:       time.Duration(r.number("migration_downtime", "milliseconds")) * time.Millisecond,
-		Speed:          r.number("migration_speed", "MiB/s"),
-		Suffix:         r.get("migration_network_suffix"),
-		MigrateURI:     r.get("migrateuri"),
-		MigratePort:    r.port("migrateport"),
-		RemoteURI:      r.get("remoteuri"),
-		Options:        r.options("migrate_options"),
-		TLS:            r.boolean("migration_tls", false),
-		ShutdownMode:   r.get("shutdown_mode"),
-		Scripts:        strings.Fields(r.get("monitor_scripts")),
-		Checks:         r.checks(),
-		Utilization:    r.utilization(),
-		SyncConfig:     r.boolean("sync_config_on_stop", false),
-		SaveConfig:     r.boolean("save_config_on_stop", false),
-		Snapshot:       r.get("snapshot"),
-		StartResources: r.boolean("start_resources", false),
-		Overlay: Overlay{Backing: r.get("backingfile"), Stateless: r.boolean("stateless", false),
-			CopyIn: strings.Fields(r.get("copyindirs"))},
-		BlackoutBudget: time.Duration(r.number("blackout_budget", "milliseconds")) * time.Millisecond,
-		DrainPriority:  r.integer("drain_priority"),
-		Ladder:         r.ladder("ladder"),
-		SaveDir:        r.get("save_dir"),
-		Watch:          r.list("watch"),
-		Announce:       r.announce("announce"),
-		Disks:          r.disks("disks"),
-		Memory:         r.memory("check_memory"),
-	}
-	p.SaveConfig = p.SaveConfig || p.SyncConfig
-	r.xen(&p)
-	if p.File() == "" && vars[reskey+"hypervisor"] != "" && p.IsXen() {
-		p.XMFile = defaultXMFile
-	}
-	r.check(p)
-	return p, r.problems
-}
-
-// use is what a parameter is for: it decides which actions cannot do without a usable value.
-type use int
-
-const (
-	always use = iota // to find the guest, which every action does
-	living            // to bring it up, to keep it, or to end it
-	moving            // to move it to another node, and nothing else
+// What the cluster manager says of a call, under the names that this package speaks of it by; see package param.
+type (
+	// Environ is one call of the agent as the cluster manager describes it.
+	Environ = param.Environ
+	// Params are the resource's parameters.
+	Params = param.Params
+	// Problem is a parameter whose value cannot be used.
+	Problem = param.Problem
+	// Utilization is what a monitor does about one utilization attribute.
+	Utilization = param.Utilization
+	// Route is the way to a node.
+	Route = param.Route
+	// Move is a live migration to make.
+	Move = param.Move
 )
 
-// parameters are those that Params holds, each with what it is for.
-var parameters = []struct {
-	name string
-	use  use
-}{
-	{"config", always}, {"hypervisor", always}, {"xmfile", always}, {"name", always},
+// ParseEnviron reads a list of NAME=VALUE as os.Environ gives it; see [param.ParseEnviron].
+func ParseEnviron(environ []string) Environ { return param.ParseEnviron(environ) }
 
-	{"force_stop", living}, {"shutdown_mode", living}, {"shutdown_timeout", living}, {"shutdown_acpi", living},
-	{"monitor_scripts", living}, {"check_tcp", living}, {"check_udp", living}, {"check_agent", living},
-	{"check_timeout", living}, {"check_grace", living},
-	{"autoset_utilization_cpu", living}, {"unset_utilization_cpu", living},
-	{"autoset_utilization_host_memory", living}, {"unset_utilization_host_memory", living},
-	{"autoset_utilization_hv_memory", living}, {"unset_utilization_hv_memory", living},
-	{"save_config_on_stop", living}, {"sync_config_on_stop", living}, {"snapshot", living}, {"save_dir", living},
-	{"backingfile", living}, {"stateless", living}, {"copyindirs", living}, {"start_resources", living},
-	{"allow_mem_management", living}, {"reserved_Dom0_memory", living},
-
-	{"migration_transport", moving}, {"migration_user", moving}, {"migration_network_suffix", moving},
-	{"migration_downtime", moving}, {"migration_speed", moving}, {"migrate_options", moving},
-	{"migration_tls", moving},
-	{"migrateuri", moving}, {"migrateport", moving}, {"remoteuri", moving}, {"node_ip_attribute", moving},
-	{"blackout_budget", moving}, {"drain_priority", moving}, {"ladder", moving}, {"watch", moving},
-	{"announce", moving}, {"disks", moving}, {"check_memory", moving},
+// within shortens a stop's patience to what the parameters say. What follows it keeps its time.
+func (b budget) within(p Params, timeout time.Duration) budget {
+	b.graceful = p.ShutdownTime(b.graceful, timeout)
+	b.save = b.graceful * 2 / 3
+	return b
 }
-
-// useOf is what the parameter is for; ok is false for one that this agent does not know.
-func useOf(name string) (u use, ok bool) {
-	for _, p := range parameters {
-		if p.name == name {
-			return p.use, true
-		}
-	}
-	return 0, false
-}
-
-// KeepsFromStarting tells whether a start is refused for it, on every node.
-func (p Problem) KeepsFromStarting() bool {
-	u, _ := useOf(p.Param)
-	return needs("start", u)
-}
-
-// needs tells whether an action fails where a parameter of this use cannot be used. A stop must not fail, and a
-// guest must not count as failed, because of a typing error in a parameter that only matters for the next start;
-// and a guest must not be kept from running on every node because of one that only matters for a move.
-func needs(action string, u use) bool {
-	switch action {
-	case "stop", "monitor", "status":
-		return u == always
-	case "start", "migrate_from", "reload-agent":
-		return u != moving
-	}
-	return true
-}
-
-// ignored names the parameters that are set and mean nothing here, sorted. Names that
-// a manager or a tracer adds are no parameters.
-func ignored(vars map[string]string) []string {
-	var names []string
-	for _, v := range slices.Sorted(maps.Keys(vars)) {
-		name, ok := strings.CutPrefix(v, reskey)
-		meta := strings.HasPrefix(name, "CRM_") || strings.HasPrefix(name, "trace_") || name == "crm_feature_set"
-		if _, known := useOf(name); ok && !meta && vars[v] != "" && !known {
-			names = append(names, name)
-		}
-	}
-	return names
-}
-
-// check returns the first problem that concerns the action, and all of them for validate-all. For a migrate_to one
-// of the move's own is a failed move and no more: after "not configured" Pacemaker would start the guest on no
-// node.
-func (e Environ) check(action string) error {
-	var reasons []string
-	for _, p := range e.Problems {
-		u, _ := useOf(p.Param)
-		switch {
-		case !needs(action, u):
-		case action == "validate-all":
-			reasons = append(reasons, p.Err.Reason)
-		case action == "migrate_to" && u == moving:
-			return fail(Generic, "the guest cannot be migrated: %s", p.Err.Reason)
-		default:
-			return p.Err
-		}
-	}
-	if len(reasons) == 0 {
-		return nil
-	}
-	return fail(Configured, "%s", strings.Join(reasons, "; "))
-}
-
-// overlooked are the problems that do not keep a start or a reload from being done, and of which somebody should hear.
-func (e Environ) overlooked(action string) []Problem {
-	if action != "start" && action != "reload-agent" {
-		return nil
-	}
-	return slices.DeleteFunc(slices.Clone(e.Problems), func(p Problem) bool {
-		u, _ := useOf(p.Param)
-		return needs(action, u)
-	})
-}
-
-// File is the path of the file that describes the guest.
-func (p Params) File() string { return cmp.Or(p.Config, p.XMFile) }

@@ -10,13 +10,14 @@ import (
 
 	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/resource/notes"
 )
 
 // pendingTo leaves the note of a migration that was begun and has no known end.
 func pendingTo(way, peer string) func(*world) {
 	return func(w *world) {
-		i := intent{Way: way, Guest: "vm1", UUID: guestUUID, Peer: peer, Began: time.Now()}
-		if err := stateDir(w.agent.StateDir).save(intentsDir, "res1", i); err != nil {
+		i := notes.Intent{Way: way, Guest: "vm1", UUID: guestUUID, Peer: peer, Began: time.Now()}
+		if err := w.notes().Intents.Save("res1", i); err != nil {
 			w.t.Fatal(err)
 		}
 	}
@@ -24,8 +25,8 @@ func pendingTo(way, peer string) func(*world) {
 
 // isPending tells whether such a note is there.
 func (w *world) isPending() bool {
-	var i intent
-	return stateDir(w.agent.StateDir).load(intentsDir, "res1", &i) == nil
+	_, err := w.notes().Intents.Load("res1")
+	return err == nil
 }
 
 func manager(peers ...Peer) func(*world) {
@@ -98,16 +99,16 @@ func TestStartAsksThePeers(t *testing.T) {
 		}, at(libvirt.Running, guestUUID)}, Generic, "it is on node2 already"},
 		{"our own name among the peers", []func(*world){manager(Peer{Name: "node1", State: PeerUp}), at(libvirt.Running, guestUUID)}, Success, ""},
 
-		{"pending, peer has none", []func(*world){pendingTo(outward, "node2"), manager(up)}, Success, ""},
-		{"pending, peer may not run it, and has it paused", []func(*world){pendingTo(outward, "node2"), manager(up), runnable("node1"), at(libvirt.Paused, guestUUID)}, Generic, "it is on node2 already"},
-		{"pending, peer gives no answer", []func(*world){pendingTo(outward, "node2"), manager(up), deaf}, Generic, "its outcome is unknown"},
-		{"pending, peer hangs", []func(*world){pendingTo(inward, "node2"), manager(up), hangs}, Generic, "its outcome is unknown"},
-		{"pending, peer was fenced", []func(*world){pendingTo(outward, "node2"), manager(fenced), deaf}, Success, ""},
-		{"pending, peer left", []func(*world){pendingTo(outward, "node2"), manager(down), deaf}, Success, ""},
-		{"pending, peer was taken out of the cluster", []func(*world){pendingTo(outward, "node2"), manager(Peer{Name: "node3", State: PeerUp}), deaf}, Success, ""},
-		{"pending, no manager, peer gives no answer", []func(*world){pendingTo(outward, "node2"), deaf}, Generic, "its outcome is unknown"},
-		{"pending, manager silent, peer gives no answer", []func(*world){pendingTo(outward, "node2"), silent, deaf}, Generic, "remove "},
-		{"pending, manager silent, peer has none", []func(*world){pendingTo(outward, "node2"), silent}, Success, ""},
+		{"pending, peer has none", []func(*world){pendingTo(notes.Outward, "node2"), manager(up)}, Success, ""},
+		{"pending, peer may not run it, and has it paused", []func(*world){pendingTo(notes.Outward, "node2"), manager(up), runnable("node1"), at(libvirt.Paused, guestUUID)}, Generic, "it is on node2 already"},
+		{"pending, peer gives no answer", []func(*world){pendingTo(notes.Outward, "node2"), manager(up), deaf}, Generic, "its outcome is unknown"},
+		{"pending, peer hangs", []func(*world){pendingTo(notes.Inward, "node2"), manager(up), hangs}, Generic, "its outcome is unknown"},
+		{"pending, peer was fenced", []func(*world){pendingTo(notes.Outward, "node2"), manager(fenced), deaf}, Success, ""},
+		{"pending, peer left", []func(*world){pendingTo(notes.Outward, "node2"), manager(down), deaf}, Success, ""},
+		{"pending, peer was taken out of the cluster", []func(*world){pendingTo(notes.Outward, "node2"), manager(Peer{Name: "node3", State: PeerUp}), deaf}, Success, ""},
+		{"pending, no manager, peer gives no answer", []func(*world){pendingTo(notes.Outward, "node2"), deaf}, Generic, "its outcome is unknown"},
+		{"pending, manager silent, peer gives no answer", []func(*world){pendingTo(notes.Outward, "node2"), silent, deaf}, Generic, "remove "},
+		{"pending, manager silent, peer has none", []func(*world){pendingTo(notes.Outward, "node2"), silent}, Success, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -146,10 +147,10 @@ func TestNoteOfAMigration(t *testing.T) {
 		{"moved", "migrate_to", []func(*world){(*world).boot}, Success, false},
 		{"stayed", "migrate_to", []func(*world){(*world).boot, ends(errors.New("no route to host"))}, Generic, false},
 		{"nobody can tell", "migrate_to", []func(*world){(*world).boot, ends(migrate.ErrUnknown)}, Generic, true},
-		{"moved before", "migrate_to", []func(*world){pendingTo(outward, "node2"), at(libvirt.Running, guestUUID)}, Success, false},
+		{"moved before", "migrate_to", []func(*world){pendingTo(notes.Outward, "node2"), at(libvirt.Running, guestUUID)}, Success, false},
 		{"arrived", "migrate_from", []func(*world){(*world).boot}, Success, false},
 		{"did not arrive", "migrate_from", nil, Generic, true},
-		{"stopped here", "stop", []func(*world){pendingTo(outward, "node2")}, Success, true},
+		{"stopped here", "stop", []func(*world){pendingTo(notes.Outward, "node2")}, Success, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -186,7 +187,7 @@ func TestMigrationToTheSameNodeIsAdopted(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			w := newWorld(t, "migrate_to")
 			w.boot()
-			pendingTo(outward, peer)(w)
+			pendingTo(notes.Outward, peer)(w)
 			var got Move
 			w.migrate = func(_ context.Context, m Move) error { got = m; w.gone(); return nil }
 			err, _ := w.run("migrate_to")
@@ -205,10 +206,10 @@ func TestStopCallsOffAMigration(t *testing.T) {
 		build []func(*world)
 		want  []string
 	}{
-		{"ours", []func(*world){(*world).boot, pendingTo(outward, "node2")}, []string{"abort", "shutdown"}},
+		{"ours", []func(*world){(*world).boot, pendingTo(notes.Outward, "node2")}, []string{"abort", "shutdown"}},
 		{"none noted", []func(*world){(*world).boot}, []string{"shutdown"}},
-		{"it came from there", []func(*world){(*world).boot, pendingTo(inward, "node2")}, []string{"shutdown"}},
-		{"it won the race", []func(*world){(*world).boot, pendingTo(outward, "node2"), func(w *world) {
+		{"it came from there", []func(*world){(*world).boot, pendingTo(notes.Inward, "node2")}, []string{"shutdown"}},
+		{"it won the race", []func(*world){(*world).boot, pendingTo(notes.Outward, "node2"), func(w *world) {
 			w.abort = func(context.Context) error { w.gone(); return noDomain() }
 		}}, []string{"abort"}},
 	} {

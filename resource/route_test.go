@@ -3,55 +3,16 @@ package resource
 import (
 	"context"
 	"errors"
-	"reflect"
-	"slices"
 	"strings"
 	"testing"
 
 	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/resource/notes"
+	"github.com/vmferry/vmferry/resource/param"
 )
 
-// Each part of a move reaches the engine's request, but for what the caller does itself.
-func TestMoveRequest(t *testing.T) {
-	var none Move
-	var fill func(v reflect.Value, path string)
-	lost := []string{}
-	fill = func(v reflect.Value, path string) {
-		for i := range v.NumField() {
-			f, name := v.Field(i), strings.TrimPrefix(path+"."+v.Type().Field(i).Name, ".")
-			switch f.Kind() {
-			case reflect.Struct:
-				fill(f, name)
-				continue
-			case reflect.Bool:
-				f.SetBool(true)
-			case reflect.String:
-				f.SetString("x")
-			case reflect.Uint64:
-				f.SetUint(7)
-			case reflect.Int, reflect.Int64:
-				f.SetInt(7)
-			case reflect.Slice:
-				f.Set(reflect.ValueOf([]string{"x"}))
-			case reflect.Func:
-				f.Set(reflect.ValueOf(func() bool { return true }))
-			default:
-				t.Fatalf("%s is a %s: set it here", name, f.Kind())
-			}
-			if reflect.DeepEqual(none.Request(), (Move{}).Request()) {
-				lost = append(lost, name)
-			}
-			f.SetZero()
-		}
-	}
-	fill(reflect.ValueOf(&none).Elem(), "")
-	if want := []string{"Tuning.Watch", "Relay"}; !slices.Equal(lost, want) {
-		t.Errorf("the request does not have %v, want %v", lost, want)
-	}
-}
-
 func TestAddressOf(t *testing.T) {
-	p := Params{Xen: Xen{NodeIPAttribute: "ip"}}
+	p := Params{Xen: param.Xen{NodeIPAttribute: "ip"}}
 	for _, c := range []struct{ answer, want, why string }{
 		{"192.0.2.2\n", "192.0.2.2", ""},
 		{"2001:db8::2\n", "2001:db8::2", ""},
@@ -62,7 +23,7 @@ func TestAddressOf(t *testing.T) {
 		{"192.0.2.2 192.0.2.3", "", "neither an address"},
 		{"Error performing operation: Not connected", "", "neither an address"},
 	} {
-		got, err := p.AddressOf(t.Context(), func(context.Context, string, ...string) (string, error) { return c.answer, nil }, "node2")
+		got, err := AddressOf(t.Context(), p, func(context.Context, string, ...string) (string, error) { return c.answer, nil }, "node2")
 		if got != c.want || (err == nil) != (c.why == "") || err != nil && !strings.Contains(err.Error(), c.why) {
 			t.Errorf("%q is %q, %v, want %q, %q", c.answer, got, err, c.want, c.why)
 		}
@@ -70,10 +31,10 @@ func TestAddressOf(t *testing.T) {
 	failing := func(context.Context, string, ...string) (string, error) {
 		return "not connected\n", errors.New("exit status 102")
 	}
-	if got, err := p.AddressOf(t.Context(), failing, "node2"); got != "" || err == nil || !strings.Contains(err.Error(), "not connected") {
+	if got, err := AddressOf(t.Context(), p, failing, "node2"); got != "" || err == nil || !strings.Contains(err.Error(), "not connected") {
 		t.Errorf("a tool that fails says %q, %v", got, err)
 	}
-	if got, err := (Params{}).AddressOf(t.Context(), nil, "node2"); got != "" || err != nil {
+	if got, err := AddressOf(t.Context(), Params{}, nil, "node2"); got != "" || err != nil {
 		t.Errorf("without the parameter: %q, %v", got, err)
 	}
 }
@@ -83,7 +44,7 @@ func TestPeerIsAskedAtItsAddress(t *testing.T) {
 	w := newWorld(t, "start")
 	p := &w.agent.Params
 	p.NodeIPAttribute, p.Transport = "ip", "tcp"
-	pendingTo(outward, "node2")(w)
+	pendingTo(notes.Outward, "node2")(w)
 	manager(Peer{Name: "node2", State: PeerUp})(w)
 	lookups := 0
 	w.program = func(_ context.Context, line string) (string, error) {

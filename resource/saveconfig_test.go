@@ -10,24 +10,10 @@ import (
 	"time"
 
 	"github.com/vmferry/vmferry/migrate/safefile"
+	"github.com/vmferry/vmferry/resource/domainxml"
 )
 
 const grownXML = "<domain type='kvm'>\n  <name>vm1</name>\n  <uuid>" + guestUUID + "</uuid>\n  <vcpu>8</vcpu>\n</domain>\n"
-
-func TestSeal(t *testing.T) {
-	sealed := seal(grownXML)
-	if text, ours := unseal(sealed); !ours || text != grownXML {
-		t.Errorf("unsealed %q, %v", text, ours)
-	}
-	if d, err := parseDomain(sealed); err != nil || d.Name != "vm1" {
-		t.Errorf("parsed %+v, %v", d, err)
-	}
-	for _, text := range []string{"", guestXML, strings.Replace(sealed, "8", "9", 1), savedMark, strings.TrimSuffix(sealed, "\n")} {
-		if _, ours := unseal(text); ours {
-			t.Errorf("%q passes for ours", text)
-		}
-	}
-}
 
 func TestSaveConfig(t *testing.T) {
 	const other = "<domain><name>vm1</name><uuid>99999999-2222-3333-4444-555555555555</uuid></domain>"
@@ -39,14 +25,14 @@ func TestSaveConfig(t *testing.T) {
 		want, orig          string
 		ran                 string
 	}{
-		{"changed", guestXML, grownXML, hour, false, seal(grownXML), guestXML, ""},
-		{"changed, to all nodes", guestXML, grownXML, hour, true, seal(grownXML), guestXML, "csync2 -x"},
+		{"changed", guestXML, grownXML, hour, false, domainxml.Seal(grownXML), guestXML, ""},
+		{"changed, to all nodes", guestXML, grownXML, hour, true, domainxml.Seal(grownXML), guestXML, "csync2 -x"},
 		{"the same", grownXML, grownXML, hour, true, grownXML, "", ""},
-		{"saved before", seal(grownXML), grownXML, hour, true, seal(grownXML), "", ""},
-		{"saved before, and changed", seal(guestXML), grownXML, hour, false, seal(grownXML), "", ""},
-		{"saved before, then edited", seal(guestXML) + " ", grownXML, hour, false, seal(grownXML), seal(guestXML) + " ", ""},
+		{"saved before", domainxml.Seal(grownXML), grownXML, hour, true, domainxml.Seal(grownXML), "", ""},
+		{"saved before, and changed", domainxml.Seal(guestXML), grownXML, hour, false, domainxml.Seal(grownXML), "", ""},
+		{"saved before, then edited", domainxml.Seal(guestXML) + " ", grownXML, hour, false, domainxml.Seal(grownXML), domainxml.Seal(guestXML) + " ", ""},
 		{"edited while the guest runs", guestXML, grownXML, -hour, true, guestXML, "", ""},
-		{"saved while the guest runs", seal(guestXML), grownXML, -hour, false, seal(grownXML), "", ""},
+		{"saved while the guest runs", domainxml.Seal(guestXML), grownXML, -hour, false, domainxml.Seal(grownXML), "", ""},
 		{"libvirt does not answer", guestXML, "", hour, false, guestXML, "", ""},
 		{"another guest", guestXML, other, hour, false, guestXML, "", ""},
 		{"nonsense", guestXML, "<domain", hour, false, guestXML, "", ""},
@@ -103,7 +89,7 @@ func TestSaveConfigOnStop(t *testing.T) {
 				w.did("csync2 -x "+config, "shutdown")
 			}
 			got, _ := os.ReadFile(config)
-			if (string(got) == seal(grownXML)) == force || took > 10*time.Second {
+			if (string(got) == domainxml.Seal(grownXML)) == force || took > 10*time.Second {
 				t.Errorf("force_stop %v: took %v, the file has %q", force, took, got)
 			}
 		})
@@ -119,7 +105,7 @@ func TestSavedSecretsAreRoots(t *testing.T) {
 	}{
 		{"no secret", guestXML, grownXML, 0o644},
 		{"a password", guestXML, secret, 0o600},
-		{"a password, saved by an earlier release", seal(secret), secret, 0o600},
+		{"a password, saved by an earlier release", domainxml.Seal(secret), secret, 0o600},
 		{"a password that the operator wrote himself", secret, secret, 0o644},
 		{"a password for QEMU", guestXML, strings.Replace(grownXML, "</domain>", "<qemu:commandline/></domain>", 1), 0o600},
 	} {
@@ -160,7 +146,7 @@ func TestSaveConfigAndLinks(t *testing.T) {
 	w.agent.Params.SaveConfig = true
 	err, _ := w.run("monitor")
 	checkExit(t, err, Success, "")
-	for path, want := range map[string]string{config: seal(grownXML), filepath.Join(w.dir, "real.xml"): seal(grownXML), config + ".orig": guestXML, victim: "precious"} {
+	for path, want := range map[string]string{config: domainxml.Seal(grownXML), filepath.Join(w.dir, "real.xml"): domainxml.Seal(grownXML), config + ".orig": guestXML, victim: "precious"} {
 		if got, err := os.ReadFile(path); err != nil || string(got) != want {
 			t.Errorf("%s has %q, %v", path, got, err)
 		}

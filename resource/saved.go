@@ -6,382 +6,215 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
-	"slices"
 	"time"
 
-	"github.com/vmferry/vmferry/migrate/atomicfile"
+	"github.com/sirupsen/logrus"
+
 	"github.com/vmferry/vmferry/migrate/libvirt"
-	"github.com/vmferry/vmferry/migrate/libvirt/saveimage"
 	"github.com/vmferry/vmferry/migrate/safefile"
 	"github.com/vmferry/vmferry/migrate/shellword"
+	"github.com/vmferry/vmferry/resource/domainxml"
 	"github.com/vmferry/vmferry/resource/observe"
+	"github.com/vmferry/vmferry/resource/savedstate"
 )
 
-const (
-	// abortTime is how long a stop waits for a guest to go on whose saving was given up.
-	abortTime = 2 * time.Second
-	// staleAfter is how much later than the saved state a disk may have been written to: clocks of
-	// file servers differ, and the file system counts in ticks.
-	staleAfter = 10 * time.Second
-)
+// abortTime is how long a stop waits for a guest to go on whose saving was given up.
+const abortTime = 2 * time.Second
 
-// What a saved state's file has at the end of its name. The plain name, as VirtualDomain has it, is that of one
-// that may be restored. It is taken away before libvirt is asked to: a guest that ran from it,
-// for however short, has disks that fit it no more.
-const (
-	saving    = ".saving"    // it is being written, by a libvirt that does not mark it so
-	restoring = ".restoring" // a start has begun to restore the guest from it
-	stale     = ".stale"     // it does not fit the guest's disks, or nobody can tell
-)
+// ExposedSaves is [savedstate.Place.Exposed] of a directory; uri is the hypervisor's. Of a config file that cannot be
+// read the guest's own user is not known. It touches storage, which may hang.
+func ExposedSaves(dir, uri, config string) error {
+	guest, _ := domainxml.Read(config)
+	p, err := savedstate.Survey(dir, libvirt.QEMUDir, uri, guest.Text)
+	if err != nil {
+		return err
+	}
+	return p.Exposed()
+}
 
-// stateFile is where the guest is saved.
-func (a *run) stateFile() string { return filepath.Join(a.Params.savesTo(), a.guest.Name+".state") }
+// saver saves a guest's memory to a file and restores it.
+type saver struct {
+	guest  *observe.Observer
+	dir    string                           // "" for a guest that is not saved
+	uri    string                           // the hypervisor's
+	survey func() (savedstate.Place, error) // of dir
+	record recorder
+	step   func(name string)
+	log    logrus.FieldLogger
+
+	saving  bool // libvirt was asked to save the guest, and this was not seen to end
+	refused bool // libvirt itself said that it could not save the guest
+}
+
+func (s *saver) files() savedstate.Files {
+	return savedstate.Files{Dir: s.dir, Guest: s.guest.Name, Driver: libvirt.DriverOf(s.uri), Survey: s.survey, Log: s.log}
+}
 
 // save is the rung that keeps the guest's memory: libvirt writes it to a file and ends the guest, and the
 // next start restores it, on whichever node that is. Where it fails, the guest goes on.
-func (a *run) save(ctx context.Context) error {
+func (s *saver) save(ctx context.Context) error {
 	var err error
-	a.saving = true
-	switch o := a.guest.Look(ctx); {
+	s.saving = true
+	switch o := s.guest.Look(ctx); {
 	case o.Libvirt == observe.PausedSave: // by an agent that was killed
-		a.Log.Info("waiting for the end of a saving of the guest that is under way")
+		s.log.Info("waiting for the end of a saving of the guest that is under way")
 	case !o.IsExecuting() && o.Libvirt != observe.PausedUser:
-		a.saving = false
+		s.saving = false
 		return errNotAlive
 	default:
-		if err := a.prepareSave(ctx); err != nil {
-			a.saving = false
-			return fmt.Errorf("prepare %q: %w", a.savesAs(), err)
+		if err := briefly(ctx, s.files().Prepare); err != nil {
+			s.saving = false
+			return fmt.Errorf("prepare %q: %w", s.files().SavePath(), err)
 		}
-		err = a.callSave(ctx)
+		err = s.callSave(ctx)
 	}
 	if err == nil {
-		if _, gone := a.guest.WaitFor(ctx, observation.IsGone); !gone {
+		if _, gone := s.guest.WaitFor(ctx, observation.IsGone); !gone {
 			err = errTimeUp
 		}
 	}
 	after, cancel := context.WithTimeout(context.WithoutCancel(ctx), abortTime)
 	defer cancel()
-	if err == nil || a.guest.Look(after).State == observe.NotRunning { // the answer got lost, or the guest died
-		return timely(after, func() error { return a.finishSaved(err) })
+	if err == nil || s.guest.Look(after).State == observe.NotRunning { // the answer got lost, or the guest died
+		files := s.files()
+		return timely(after, func() error { return files.Finish(err) })
 	}
-	a.takeBack(context.WithoutCancel(ctx))
+	s.abort(context.WithoutCancel(ctx))
 	return err
 }
 
-// savesAs is the name that libvirt is given for the guest's state: one by which it is not restored, where libvirt
-// does not itself mark what is not whole.
-func (a *run) savesAs() string {
-	if libvirt.DriverOf(a.Params.Hypervisor).SaveImages {
-		return a.stateFile()
-	}
-	return a.stateFile() + saving
-}
-
-// finishSaved gives the saved state the name by which it may be restored, once it is known to be whole. err is
-// what libvirt said.
-func (a *run) finishSaved(err error) error {
-	file := a.savesAs()
-	if werr := wholeness(file); werr != nil {
-		return werr
-	}
-	if file == a.stateFile() {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("%w, as far as can be told: %w", saveimage.ErrPartial, err)
-	}
-	return rename(file, a.stateFile())
-}
-
-// prepareSave makes sure that nobody else gets the guest's memory, and that nobody's file is overwritten with it.
-func (a *run) prepareSave(ctx context.Context) error {
-	ctx, cancel := within(ctx, storageTime)
-	defer cancel()
-	return timely(ctx, func() error {
-		place, err := a.survey()
-		if err == nil {
-			err = place.cannotRestore(libvirt.DriverOf(a.Params.Hypervisor).SaveImages)
-		}
-		if err == nil {
-			err = place.prepare(a.savesAs())
-		}
-		if err == nil && a.savesAs() != a.stateFile() {
-			err = safefile.ClearWay(a.stateFile(), place.hosts)
-		}
-		return err
-	})
-}
-
-func (a *run) callSave(ctx context.Context) error {
-	if err := a.guest.Connect(ctx); err != nil {
+func (s *saver) callSave(ctx context.Context) error {
+	if err := s.guest.Connect(ctx); err != nil {
 		return err
 	}
-	a.Log.Infof("saving the guest to %s", a.stateFile())
-	a.step("saving")
-	err := a.guest.Call(ctx, func(conn Hypervisor) error { return conn.Save(ctx, a.guest.Ref(), a.savesAs()) })
-	a.refused = err != nil && !observe.HasNoAnswer(err)
+	s.log.Infof("saving the guest to %s", s.files().Path())
+	s.step("saving")
+	file := s.files().SavePath()
+	err := s.guest.Call(ctx, func(conn Hypervisor) error { return conn.Save(ctx, s.guest.Ref(), file) })
+	s.refused = err != nil && !observe.HasNoAnswer(err)
 	return err
 }
 
-// savedBytes is how large the saved state is, 0 where nobody can tell.
-func (a *run) savedBytes(ctx context.Context) uint64 {
+// size is how large the saved state is, 0 where that is not known.
+func (s *saver) size(ctx context.Context) uint64 {
 	ctx, cancel := within(ctx, storageTime)
 	defer cancel()
-	file := a.stateFile()
-	info, err := timelyValue(ctx, func() (fs.FileInfo, error) { return os.Lstat(file) })
+	path := s.files().Path()
+	info, err := timelyValue(ctx, func() (fs.FileInfo, error) { return os.Lstat(path) })
 	if err != nil {
 		return 0
 	}
 	return uint64(info.Size())
 }
 
-// takeBack ends a job that saves the guest, and removes what it has written.
-func (a *run) takeBack(ctx context.Context) {
+// abort ends a job that saves the guest, and removes what it has written.
+func (s *saver) abort(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, abortTime)
 	defer cancel()
-	if err := a.guest.Connect(ctx); err != nil {
+	if err := s.guest.Connect(ctx); err != nil {
 		return
 	}
-	if libvirt.DriverOf(a.Params.Hypervisor).JobControl {
-		_ = a.guest.Call(ctx, func(conn Hypervisor) error { return conn.AbortJob(ctx, a.guest.Ref()) }) // an error most often says that there is no job
+	if s.files().Driver.JobControl {
+		// An error most often says that there is no job.
+		_ = s.guest.Call(ctx, func(conn Hypervisor) error { return conn.AbortJob(ctx, s.guest.Ref()) })
 	}
-	if w, ok := a.Processes.(observe.Resumer); ok && a.refused {
-		a.wake(ctx, w)
+	if w, ok := s.guest.Processes.(observe.Resumer); ok && s.refused {
+		s.resume(ctx, w)
 	}
-	o, runs := a.guest.WaitFor(ctx, observation.IsExecuting)
+	o, runs := s.guest.WaitFor(ctx, observation.IsExecuting)
 	if !runs {
-		a.Log.Warnf("the guest does not go on: %s", o)
+		s.log.Warnf("the guest is not resumed: %s", o)
 		return
 	}
-	a.saving = false
-	if err := timely(ctx, func() error { return removeIfThere(a.savesAs()) }); err != nil {
-		a.Log.WithError(err).Warn("what was saved of the guest could not be removed, and the next start will set it aside")
+	s.saving = false
+	if err := timely(ctx, s.files().Discard); err != nil {
+		s.log.WithError(err).Warn("what was saved of the guest could not be removed: " +
+			"the next start will set it aside")
 	}
 }
 
-// wake lets a guest go on that stands still since its saving failed.
-func (a *run) wake(ctx context.Context, w observe.Resumer) {
-	halted, err := w.Halted(ctx, a.guest.Name, a.guest.UUID)
-	if err != nil || !halted {
+// resume resumes a guest that is paused since its saving failed.
+func (s *saver) resume(ctx context.Context, w observe.Resumer) {
+	paused, err := w.Halted(ctx, s.guest.Name, s.guest.UUID)
+	if err != nil || !paused {
 		return
 	}
-	if err := w.Wake(ctx, a.guest.Name, a.guest.UUID); err != nil {
-		a.Log.WithError(err).Warn("the guest stands still since its saving failed, and cannot be told to go on")
+	if err := w.Wake(ctx, s.guest.Name, s.guest.UUID); err != nil {
+		s.log.WithError(err).Warn("the guest is paused since its saving failed, and cannot be resumed")
 		return
 	}
-	a.Log.Warn("the guest stood still since its saving failed, and was told to go on")
+	s.log.Warn("the guest was paused since its saving failed, and was resumed")
 }
 
-func removeIfThere(file string) error {
-	err := os.Remove(file)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	return err
-}
-
-// takeSaved takes the file that the guest can be restored from out of the reach of any other start, and
-// returns nil where there is none. text is the guest's XML. One that is another guest's, or does not fit this one's disks,
-// is set aside: a guest's memory on other disks destroys them. What another user has put there is moved out of the way.
-func (a *run) takeSaved(ctx context.Context, text string) (*savedState, error) {
-	if a.Params.savesTo() == "" {
+// claim is [savedstate.Files.Claim]; text is the guest's XML.
+func (s *saver) claim(ctx context.Context, text string) (*savedstate.State, error) {
+	if s.dir == "" {
 		return nil, nil
 	}
-	s, err := timelyValue(ctx, func() (*savedState, error) { return a.claimSaved(ctx, text) })
+	files := s.files()
+	state, err := timelyValue(ctx, func() (*savedstate.State, error) { return files.Claim(ctx, text) })
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, nil
 	case err != nil:
-		return nil, because(Generic, err, "saved state %q is not restored", a.stateFile())
+		return nil, because(Generic, err, "saved state %q is not restored", files.Path())
 	}
-	if s != nil {
-		a.step("restoring")
+	if state != nil {
+		s.step("restoring")
 	}
-	return s, nil
-}
-
-func (a *run) claimSaved(ctx context.Context, text string) (*savedState, error) {
-	plain := a.stateFile()
-	place, err := a.survey()
-	if err == nil {
-		err = a.setAside(place, plain+restoring, "a start that was interrupted may have run the guest from it")
-	}
-	if err != nil {
-		return nil, err
-	}
-	f, err := safefile.Open(plain, place.hosts)
-	switch err = place.foreign(err); {
-	case safefile.NotOurs(err):
-		a.Log.Warnf("what is in the place of the saved state is not libvirt's, and is ignored, and the guest is booted: %s", err)
-		// It may be libvirt's for another node or another label, where it must not be found when the guest's disks have gone on.
-		return nil, safefile.ClearWay(plain, place.hosts)
-	case err != nil:
-		return nil, err
-	}
-	defer func() { _ = f.Close() }()
-	s, why, err := a.judgeSaved(place, f, text)
-	switch {
-	case err != nil:
-		return nil, err
-	case why != "":
-		return nil, a.setAside(place, plain, why)
-	case ctx.Err() != nil: // nobody waits for it any more
-		return nil, ctx.Err()
-	}
-	if err := rename(plain, s.file); err != nil {
-		return nil, err
-	}
-	return s, isStill(f, s.file)
-}
-
-// judgeSaved decides what becomes of a saved state that is libvirt's: why is the reason to set it aside, and an error
-// one to leave it, as it may be the guest's.
-func (a *run) judgeSaved(place savePlace, f *os.File, text string) (s *savedState, why string, err error) {
-	image, info, why, err := savedImage(f)
-	if err != nil || why != "" {
-		return nil, why, err
-	}
-	why, own, err := isOfGuest(image.XML, text)
-	if why == "" {
-		why = isStale(info.ModTime(), slices.Concat(namesIn(text).disks, namesIn(image.XML).disks))
-	}
-	if err != nil || why != "" {
-		return nil, why, err
-	}
-	s = &savedState{file: a.stateFile() + restoring}
-	err = place.isExposed()
-	if err == nil {
-		s.xml, s.asIs, err = restoreWith(image.XML, own, place.isRoots(info), libvirt.DriverOf(a.Params.Hypervisor).SaveImages)
-	}
-	if err != nil {
-		err = fmt.Errorf("%w; to boot the guest instead, type: %s", err, shellword.Line("rm", a.stateFile()))
-	}
-	return s, "", err
-}
-
-// isStill makes sure that a name is still that of an open file.
-func isStill(f *os.File, name string) error {
-	was, err := f.Stat()
-	if err != nil {
-		return err
-	}
-	now, err := os.Lstat(name)
-	if err == nil && !os.SameFile(was, now) {
-		err = fmt.Errorf("%q was exchanged while it was looked at", name)
-	}
-	return err
-}
-
-// setAside gives the file a name by which it is never restored; that there is no file is no error. Another user's stays.
-func (a *run) setAside(place savePlace, file, why string) error {
-	_, _, err := safefile.Look(file, place.hosts)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	aside := a.stateFile() + stale
-	switch {
-	case safefile.NotOurs(err):
-		return safefile.ClearWay(file, place.hosts)
-	case err == nil:
-		err = safefile.ClearWay(aside, place.hosts)
-	}
-	if err == nil {
-		err = rename(file, aside)
-	}
-	if err != nil {
-		return fmt.Errorf("set %q aside: %w", file, err)
-	}
-	a.Log.Warnf("saved state %s is not restored, but set aside as %s, and the guest is booted: %s", file, stale, why)
-	return nil
-}
-
-// rename is durable when it returns nil.
-func rename(from, to string) error {
-	if err := os.Rename(from, to); err != nil {
-		return err
-	}
-	return atomicfile.SyncDir(filepath.Dir(to))
-}
-
-// wholeness returns an error for a file that libvirt has not written to its end.
-func wholeness(file string) error {
-	f, err := safefile.Open(file, safefile.Anyone)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = f.Close() }()
-	_, _, why, err := savedImage(f)
-	if err == nil && why != "" {
-		err = errors.New(why)
-	}
-	return err
+	return state, nil
 }
 
 // restore starts the guest from its saved state. Where libvirt refuses that, the file gets its name back
 // for another try, here or elsewhere; where it is not known what libvirt did, it does not.
-func (a *run) restore(ctx context.Context, conn Hypervisor, s *savedState) error {
-	a.Log.Infof("restoring the guest from %s", s.file)
-	if s.xml == "" && libvirt.DriverOf(a.Params.Hypervisor).SaveImages {
-		a.Log.Warnf("%s, and gets those", errOtherDisks)
+func (s *saver) restore(ctx context.Context, conn Hypervisor, state *savedstate.State) error {
+	s.log.Infof("restoring the guest from %s", state.File)
+	if state.OtherDisks {
+		s.log.Warn("the guest had other disks when it was saved than its config file names, and gets those")
 	}
 	began := time.Now()
-	err := conn.Restore(ctx, s.file, s.xml)
-	if libvirt.IsOtherHardware(err) && s.xml != "" && s.asIs && a.guest.Look(ctx).State == observe.NotRunning {
-		a.Log.WithError(err).Warn("the config file describes another hardware than the guest was saved with, which it keeps until its next start")
-		err = conn.Restore(ctx, s.file, "")
+	err := conn.Restore(ctx, state.File, state.XML)
+	if libvirt.IsOtherHardware(err) && state.XML != "" && state.AsIs && s.guest.Look(ctx).State == observe.NotRunning {
+		s.log.WithError(err).Warn("the config file describes another hardware than the guest was saved with: " +
+			"the guest keeps its own until the next start")
+		err = conn.Restore(ctx, state.File, "")
 	}
 	if err == nil {
-		a.recordRestored(s.file, began)
+		s.record.restored(state.File, began)
 		return nil
 	}
-	if observe.HasNoAnswer(err) || a.guest.Look(ctx).State != observe.NotRunning {
+	if observe.HasNoAnswer(err) || s.guest.Look(ctx).State != observe.NotRunning {
 		return err
 	}
-	plain := a.stateFile()
-	if rerr := timely(ctx, func() error { return rename(s.file, plain) }); rerr != nil {
-		return fmt.Errorf("%w, and the saved state stays %q: %w", err, s.file, rerr)
+	files := s.files()
+	if rerr := timely(ctx, func() error { return files.Return(state) }); rerr != nil {
+		return fmt.Errorf("%w, and the saved state stays %q: %w", err, state.File, rerr)
 	}
-	a.Log.Warnf("to boot the guest instead, type: %s", shellword.Line("rm", plain))
+	s.log.Warnf("to boot the guest instead, type: %s", shellword.Line("rm", files.Path()))
 	if libvirt.IsOtherHardware(err) {
-		a.Log.Warnf("to restore it with the hardware that it was saved with, if libvirt wrote the file, type: %s",
-			shellword.Line("virsh", "-c", a.Params.Hypervisor, "restore", plain))
+		s.log.Warnf("to restore it with the hardware that it was saved with, if libvirt wrote the file, type: %s",
+			shellword.Line("virsh", "-c", s.uri, "restore", files.Path()))
 	}
 	return err
 }
 
-// dropSaved removes the files of a guest that runs, which would be wrong from now on. A guest that
+// remove removes the files of a guest that runs, which would be wrong from now on. A guest that
 // is paused may be one that a person is saving just now.
-func (a *run) dropSaved(ctx context.Context, o observation) {
-	if a.Params.savesTo() == "" || o.LibvirtErr != nil || o.Status.State == libvirt.Paused {
+func (s *saver) remove(ctx context.Context, o observation) {
+	if s.dir == "" || o.LibvirtErr != nil || o.Status.State == libvirt.Paused {
 		return
 	}
 	ctx, cancel := within(ctx, storageTime)
 	defer cancel()
-	for _, file := range []string{a.stateFile(), a.stateFile() + restoring, a.stateFile() + saving} {
-		err := timely(ctx, func() error { return a.removeSaved(file) })
+	files := s.files()
+	for _, file := range files.All() {
+		err := timely(ctx, func() error { return files.Remove(file) })
 		switch {
 		case err == nil:
-			a.Log.Infof("removed %s, as the guest runs", file)
+			s.log.Infof("removed %s, as the guest runs", file)
 		case !errors.Is(err, fs.ErrNotExist) && !safefile.NotOurs(err):
-			a.Log.WithError(err).Errorf("the guest runs, and its saved state %s could not be removed: remove it by hand", file)
+			s.log.WithError(err).Errorf("the guest runs, and its saved state could not be removed: type %s",
+				shellword.Line("rm", file))
 		}
 	}
-}
-
-// removeSaved removes a file that may be libvirt's; another user's is its error.
-func (a *run) removeSaved(file string) error {
-	if _, err := os.Lstat(file); err != nil { // most often there is none
-		return err
-	}
-	place, err := a.survey()
-	if err == nil {
-		_, _, err = safefile.Look(file, place.hosts)
-		err = place.foreign(err)
-	}
-	if err != nil {
-		return err
-	}
-	return os.Remove(file)
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/resource/elsewhere"
 	"github.com/vmferry/vmferry/resource/hostproc"
+	"github.com/vmferry/vmferry/resource/notes"
 	"github.com/vmferry/vmferry/resource/observe"
 )
 
@@ -40,29 +41,30 @@ func (s *starter) start(ctx context.Context) error {
 		return err
 	}
 	s.step("created")
-	s.unstrand()
+	s.removeFailureNote()
 	runs, err := s.waitRunning(ctx, how)
 	if err != nil {
 		return err
 	}
 	defer s.announce(ctx, announcedBefore(l.elsewhere, runs))()
-	s.resolve()
+	s.removeIntentNote()
 	return s.settleIn(ctx)
 }
 
 // noteRunning puts this node in order for a guest that runs here already.
 func (s *starter) noteRunning(ctx context.Context, o observation) {
 	s.Log.Infof("already running: %s", o)
-	s.keep(o)
-	s.dropSaved(ctx, o)
+	s.tryNoteGuest(o)
+	s.saver.remove(ctx, o)
 	s.arrived(ctx)
 }
 
 // lock waits until no other start of this resource is under way: Heartbeat begins
 // several at once when it takes a group over. The second finds the guest running.
 func (s *starter) lock(ctx context.Context) (*migrate.Slot, error) {
-	dir := strings.TrimSuffix(s.state.file(startsDir, s.Instance), ".json")
-	slot, err := migrate.Slots{Dir: dir}.Acquire(ctx, func() { s.Log.Info("waiting for another start of this resource") })
+	slot, err := s.notes.StartLock(s.Instance).Acquire(ctx, func() {
+		s.Log.Info("waiting for another start of this resource")
+	})
 	if err != nil {
 		return nil, because(Generic, err, "guest %q not started: another start of it does not end", s.guest.Name)
 	}
@@ -87,7 +89,7 @@ func (s *starter) boot(ctx context.Context, o observation) error {
 	}
 	s.step("proven")
 	// Where the storage is not mounted, to boot would leave a saved state behind that fits the disks no more.
-	if err := timely(ctx, s.checkSaveDirs); err != nil {
+	if err := timely(ctx, func() error { return checkSaveDirs(s.Params) }); err != nil {
 		return err
 	}
 	if isStuck(s.guest.Driver(), o) {
@@ -143,15 +145,15 @@ func (s *starter) fetch(ctx context.Context, from elsewhere.Answer) error {
 		return because(Generic, s.refusal(from),
 			"guest %q cannot be fetched, as this node's own name is not known", s.guest.Name)
 	}
-	source, err := s.route(ctx, from.Node)
+	source, err := s.routes.To(ctx, from.Node)
 	if err != nil {
 		return because(Configured, err, "guest %q cannot be fetched from %s", s.guest.Name, from.Node)
 	}
-	own, err := s.route(ctx, s.Node)
+	own, err := s.routes.To(ctx, s.Node)
 	if err != nil {
 		return because(Configured, err, "guest %q cannot be fetched to %s", s.guest.Name, s.Node)
 	}
-	adopt, err := s.beginMove(inward, from.Node, from.Status.UUID)
+	adopt, err := s.beginMove(notes.Inward, from.Node, from.Status.UUID)
 	if err != nil {
 		return err
 	}

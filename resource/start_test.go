@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/resource/domainxml"
 	"github.com/vmferry/vmferry/resource/hostproc"
 )
 
@@ -112,7 +113,7 @@ func TestStartAdoptsTheUUIDOfADefinition(t *testing.T) {
 		w.is(libvirt.ShutOff, "shutdown")
 		w.procs = nil
 		w.create = func(_ context.Context, xml string) error {
-			if d, err := parseDomain(xml); err != nil || d.UUID != guestUUID {
+			if d, err := domainxml.Parse(xml); err != nil || d.UUID != guestUUID {
 				t.Errorf("started from %q (%v)", xml, err)
 			}
 			w.boot()

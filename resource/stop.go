@@ -43,38 +43,38 @@ func (s *stopper) stop(ctx context.Context) error {
 	o := s.guest.WaitReboot(ctx, s.guest.Look(ctx), s.until(s.budget.graceful))
 	switch {
 	case o.IsGone():
-		s.noteStopped(ctx, o)
+		s.tidyStopped(ctx, o)
 		return nil
 	case s.guess:
 		return fail(Generic, "cannot tell whether this resource's guest runs here, as config file %q is gone "+
 			"and never was seen: restore it; %s", s.Params.File(), o)
 	}
 	s.abortMigration(ctx)
-	s.dropSaved(ctx, o)
+	s.saver.remove(ctx, o)
 	s.beforeStop(ctx, o)
-	why := s.evacuates(ctx)
+	why := newEvacuation(ctx, s.run)
 	arrival := isArrival(s.guest.Driver(), o, s.isNoted())
-	for _, step := range decideStop(s.budget, s.saves(ctx, why), arrival) {
+	for _, step := range decideStop(s.budget, why.saves(ctx), arrival) {
 		if !s.try(ctx, step) {
 			continue
 		}
-		s.forget()
+		s.removeGuestNote()
 		if arrival {
 			s.removeStuck(ctx, s.guest.Look(ctx))
 		}
-		s.account(ctx, why)
-		s.unstrand()
+		why.record(ctx, s.began, s.rungs, s.saver)
+		s.removeFailureNote()
 		return nil
 	}
 	return fail(Generic, "guest %q could not be stopped: %s", s.guest.Name, s.lastLook())
 }
 
-// noteStopped puts this node in order for a guest that is not here.
-func (s *stopper) noteStopped(ctx context.Context, o observation) {
+// tidyStopped puts this node in order for a guest that is not here.
+func (s *stopper) tidyStopped(ctx context.Context, o observation) {
 	s.Log.Infof("already stopped: %s", o)
-	s.forget()
-	s.concluded()
-	s.unstrand()
+	s.removeGuestNote()
+	s.noteDepartureStopped()
+	s.removeFailureNote()
 	s.removeStuck(ctx, o)
 }
 
@@ -90,7 +90,7 @@ type stopStep struct {
 // its source does.
 func decideStop(b budget, saves, arrival bool) []stopStep {
 	all := []stopStep{
-		{"save", ladder.Save, b.save, (*stopper).save},
+		{"save", ladder.Save, b.save, func(s *stopper, ctx context.Context) error { return s.saver.save(ctx) }},
 		{"shutdown", ladder.Shutdown, b.graceful, (*stopper).shutdown},
 		{"destroy", ladder.Destroy, b.destroy, (*stopper).destroy},
 		{"kill", ladder.Destroy, b.end, (*stopper).kill},
@@ -203,7 +203,7 @@ func (s *stopper) shutdown(ctx context.Context) error {
 	}
 	var clock shutdownClock
 	for failures := 0; ; {
-		f := clock.facts(s.guest.Look(ctx), s.saving)
+		f := clock.facts(s.guest.Look(ctx), s.saver.saving)
 		switch decideShutdown(f) {
 		case shutdownDone:
 			return nil
@@ -212,8 +212,8 @@ func (s *stopper) shutdown(ctx context.Context) error {
 		case shutdownWithoutLibvirt:
 			return s.shutdownWithoutLibvirt(ctx, f.observation)
 		case shutdownAbortSave:
-			s.saving = false
-			s.takeBack(ctx)
+			s.saver.saving = false
+			s.saver.abort(ctx)
 			continue
 		case shutdownRequest:
 			if err := s.request(ctx); err == nil {

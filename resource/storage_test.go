@@ -159,7 +159,7 @@ func storageCell(t *testing.T, phase, fault, want string) {
 	if got := n.fate(); got != want || n.here.there {
 		t.Errorf("%s, want %s; the source did %v, the target %v", got, want, n.here.calls, n.there.calls)
 	}
-	for _, name := range []string{saveFile, saveFile + restoring} {
+	for _, name := range []string{saveFile, saveFile + ".restoring"} {
 		if _, err := os.Stat(filepath.Join(n.here.dir, name)); err == nil {
 			t.Errorf("%s is still there, and the guest runs", name)
 		}
@@ -167,7 +167,7 @@ func storageCell(t *testing.T, phase, fault, want string) {
 }
 
 func newTwoNodes(t *testing.T) *twoNodes {
-	n := &twoNodes{t: t, here: saver(t, "stop"), there: saver(t, "start"), memory: "old"}
+	n := &twoNodes{t: t, here: savingWorld(t, "stop"), there: savingWorld(t, "start"), memory: "old"}
 	n.there.agent.Params.SaveDir = n.here.dir
 	n.here.boot()
 	strandedNote("vm1", time.Minute)(n.here)

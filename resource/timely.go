@@ -52,15 +52,6 @@ func timelyValue[T any](ctx context.Context, f func() (T, error)) (T, error) {
 	}
 }
 
-// tidy is timely for a note of our own on this node's disk, whose fsync may hang: it takes at most tidyTime, and
-// at most half of what the action has left, as its answer is worth more.
-func (a *run) tidy(f func() error) error {
-	limit := min(tidyTime, max(time.Until(a.began.Add(a.budget.end))/2, answerReserve/4))
-	ctx, cancel := context.WithTimeout(context.Background(), limit)
-	defer cancel()
-	return timely(ctx, f)
-}
-
 // tidyTime is far above what a busy disk needs for a small file.
 const tidyTime = 2 * time.Second
 

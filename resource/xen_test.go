@@ -13,6 +13,7 @@ import (
 
 	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/resource/hostproc"
+	"github.com/vmferry/vmferry/resource/notes"
 	"github.com/vmferry/vmferry/resource/observe"
 )
 
@@ -226,8 +227,8 @@ func stopWithMigration(t *testing.T, sees func(*xenWorld) observe.Processes, cal
 		w.boot()
 		w.sees(hostproc.Alive)
 		w.agent.Processes = sees(w)
-		i := intent{Way: outward, Guest: "vm1", UUID: guestUUID, Peer: "node2", Began: time.Now()}
-		if err := stateDir(w.agent.StateDir).save(intentsDir, "res1", i); err != nil {
+		i := notes.Intent{Way: notes.Outward, Guest: "vm1", UUID: guestUUID, Peer: "node2", Began: time.Now()}
+		if err := w.notes().Intents.Save("res1", i); err != nil {
 			t.Fatal(err)
 		}
 		err, _ := w.run("stop")
@@ -280,7 +281,7 @@ func TestSaveOfXen(t *testing.T) {
 				w.sees(hostproc.Alive)
 				w.agent.Params.Snapshot = w.dir
 				w.save = func(_ context.Context, path string) error {
-					if !strings.HasSuffix(path, saving) {
+					if !strings.HasSuffix(path, ".saving") {
 						t.Errorf("saved to %q", path)
 					}
 					if err := os.WriteFile(path, []byte(savedXen(xenXML)), 0o600); err != nil {

@@ -34,7 +34,8 @@ func Asked(args []string) bool { return len(args) == 2 && args[0] == Flag && arg
 func (p Program) Bash() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "# Completion of %s for bash, made by %[1]s %s bash from the program's flags.\n", p.Name, Flag)
-	fmt.Fprintf(&b, "_%s() {\n\tlocal cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} flags= operands=\n\tCOMPREPLY=()\n",
+	fmt.Fprintf(&b, "_%s() {\n\tlocal cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} flags= "+
+		"operands=\n\tCOMPREPLY=()\n",
 		p.function())
 	b.WriteString(p.verbs())
 	b.WriteString("\tcase $command:$prev in\n")
@@ -43,7 +44,8 @@ func (p Program) Bash() string {
 	}
 	b.WriteString("\tesac\n\tcase $command in\n")
 	for _, v := range p.Verbs {
-		fmt.Fprintf(&b, "\t%s)\n\t\tflags=%q operands=%s\n\t\t;;\n", word(v.Name), strings.Join(v.flags(), " "), v.Operands)
+		fmt.Fprintf(&b, "\t%s)\n\t\tflags=%q operands=%s\n\t\t;;\n", word(v.Name), strings.Join(v.flags(), " "),
+			v.Operands)
 	}
 	b.WriteString(`	esac
 	if [[ $cur == -* && " ${COMP_WORDS[*]:0:COMP_CWORD} " != *" -- "* ]]; then
@@ -101,7 +103,8 @@ func (p Program) values(v Verb) string {
 		default:
 			how = fmt.Sprintf("-W %q", how)
 		}
-		fmt.Fprintf(&b, "\t%s:%s)\n\t\tmapfile -t COMPREPLY < <(compgen %s -- \"$cur\")\n\t\treturn\n\t\t;;\n", word(v.Name), name, how)
+		fmt.Fprintf(&b, "\t%s:%s)\n\t\tmapfile -t COMPREPLY < <(compgen %s -- \"$cur\")\n\t\treturn\n\t\t;;\n",
+			word(v.Name), name, how)
 	}
 	return b.String()
 }

@@ -43,10 +43,13 @@ func TestBash(t *testing.T) {
 		{program, []string{"try-it", "compare", "--json", "completion_t"}, ""},
 		{program, []string{"try-it", "compare", "--"}, "--json"},
 		{program, []string{"try-it", "help", "--"}, ""},
-		{Program{Name: "single", Verbs: []Verb{{"", single, ""}}, Values: map[string]string{"config": Files}}, []string{"single", "-"}, "--config --version"},
-		{Program{Name: "single", Verbs: []Verb{{"", single, ""}}, Values: map[string]string{"config": Files}}, []string{"single", "--config", "completion_t"}, "completion_test.go"},
+		{Program{Name: "single", Verbs: []Verb{{"", single, ""}}, Values: map[string]string{"config": Files}},
+			[]string{"single", "-"}, "--config --version"},
+		{Program{Name: "single", Verbs: []Verb{{"", single, ""}}, Values: map[string]string{"config": Files}},
+			[]string{"single", "--config", "completion_t"}, "completion_test.go"},
 	} {
-		script := tt.program.Bash() + "set -u; COMP_WORDS=(\"$@\") COMP_CWORD=$(($# - 1))\n_" + tt.program.function() + "\necho \"${COMPREPLY[@]}\"\n"
+		script := tt.program.Bash() + "set -u; COMP_WORDS=(\"$@\") COMP_CWORD=$(($# - 1))\n_" +
+			tt.program.function() + "\necho \"${COMPREPLY[@]}\"\n"
 		cmd := exec.CommandContext(t.Context(), bash, slices.Concat([]string{"/dev/stdin"}, tt.words)...)
 		cmd.Stdin = strings.NewReader(script)
 		out, err := cmd.CombinedOutput()
@@ -57,7 +60,8 @@ func TestBash(t *testing.T) {
 }
 
 func TestAsked(t *testing.T) {
-	for line, want := range map[string]bool{"--completion bash": true, "--completion": false, "--completion zsh": false, "": false, "check --completion bash": false} {
+	for line, want := range map[string]bool{"--completion bash": true, "--completion": false,
+		"--completion zsh": false, "": false, "check --completion bash": false} {
 		if got := Asked(strings.Fields(line)); got != want {
 			t.Errorf("%q: %t", line, got)
 		}

@@ -11,7 +11,7 @@ import (
 	"github.com/vmferry/vmferry/hbplugin/heartbeat"
 	"github.com/vmferry/vmferry/hbplugin/heartbeat/script"
 	"github.com/vmferry/vmferry/hbplugin/logind"
-	"github.com/vmferry/vmferry/resource"
+	"github.com/vmferry/vmferry/resource/notes"
 	"github.com/vmferry/vmferry/resource/ocf"
 	"github.com/vmferry/vmferry/resource/ocflog"
 )
@@ -40,7 +40,7 @@ func runForHeartbeat(ctx context.Context, args, environ []string, stdout, stderr
 			return ocflog.New(ocflog.Call{Environ: environ, Instance: instance, PID: os.Getpid()}, stderr)
 		},
 		Stdout: stdout, Stderr: stderr,
-		RunDir: ocf.Variable(environ, "VMFERRY_RUN_DIR", resource.DefaultRunDir),
+		RunDir: ocf.Variable(environ, "VMFERRY_RUN_DIR", notes.DefaultRunDir),
 	}.Run(ctx, args, environ)
 }
 

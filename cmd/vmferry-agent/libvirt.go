@@ -25,7 +25,8 @@ var (
 
 // migrator makes the real move and appends its record, of a failed one too. step, where
 // not nil, is told each of its phases. A guest that leaves this node asks queue for its turn.
-func migrator(log logrus.FieldLogger, sees local.Processes, stateDir string, queue migrate.Queue, step func(string)) func(context.Context, resource.Move) error {
+func migrator(log logrus.FieldLogger, sees local.Processes, stateDir string, queue migrate.Queue,
+	step func(string)) func(context.Context, resource.Move) error {
 	return func(ctx context.Context, m resource.Move) error {
 		deps := migrate.Deps{Log: log, Open: openHost, Links: filepath.Join(stateDir, history.LinksFile),
 			Guests: filepath.Join(stateDir, history.GuestsFile)}
@@ -34,12 +35,16 @@ func migrator(log logrus.FieldLogger, sees local.Processes, stateDir string, que
 			local.SetDeps(&deps, sees)
 		}
 		if m.Relay {
-			deps.Relay = func(guest, domainXML string) (migrate.Relay, error) { return relay.Open(guest, domainXML, log) }
+			deps.Relay = func(guest, domainXML string) (migrate.Relay,
+				error) {
+				return relay.Open(guest, domainXML, log)
+			}
 		}
 		var v *guestprobe.Probe
-		req := m.Request()
+		req := m.Request
 		req.Progress = func(p migrate.Progress) {
-			if v == nil && len(m.Watch) > 0 && p.Phase != migrate.PhaseSlot { // a guest that waits for its turn needs no probe
+			if v == nil && len(m.Watch) > 0 &&
+				p.Phase != migrate.PhaseSlot { // a guest that waits for its turn needs no probe
 				v = guestprobe.Begin(ctx, m.Watch)
 			}
 			if step != nil {

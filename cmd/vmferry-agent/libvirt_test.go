@@ -28,13 +28,15 @@ func TestBlackouts(t *testing.T) {
 	defer func() { cancel(); <-done }()
 	target := "udp://" + udp.LocalAddr().String()
 
-	if seen := blackouts(t.Context(), log, guestprobe.Begin(t.Context(), []string{target}), true); len(seen) != 1 || seen[0].Target != target {
+	if seen := blackouts(t.Context(), log, guestprobe.Begin(t.Context(), []string{target}), true); len(seen) != 1 ||
+		seen[0].Target != target {
 		t.Errorf("saw %+v", seen)
 	}
 	if !strings.Contains(out.String(), "clients of "+target) {
 		t.Errorf("nobody is told what clients saw: %s", out.String())
 	}
-	if seen := blackouts(t.Context(), log, guestprobe.Begin(t.Context(), []string{"udp://host.invalid:7"}), false); seen != nil {
+	if seen := blackouts(t.Context(), log, guestprobe.Begin(t.Context(), []string{"udp://host.invalid:7"}),
+		false); seen != nil {
 		t.Errorf("saw %+v of no host", seen)
 	}
 	if !strings.Contains(out.String(), "not measured") {

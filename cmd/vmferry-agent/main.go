@@ -17,6 +17,7 @@ import (
 	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/resource"
 	"github.com/vmferry/vmferry/resource/hostproc/local"
+	"github.com/vmferry/vmferry/resource/notes"
 	"github.com/vmferry/vmferry/resource/ocf"
 	"github.com/vmferry/vmferry/resource/ocflog"
 )
@@ -43,7 +44,8 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 		return code
 	}
 	manager := pacemaker.Client{Node: resource.ParseEnviron(environ).Node}
-	err := act(ctx, args[0], environ, stderr, caller{peers: manager.Peers, runnable: manager.Runnable, leaving: manager.Leaving})
+	err := act(ctx, args[0], environ, stderr,
+		caller{peers: manager.Peers, runnable: manager.Runnable, leaving: manager.Leaving})
 	if err != nil {
 		ocf.Report(stderr, environ, err.Error())
 	}
@@ -53,7 +55,8 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 // bashCompletion offers all that the agent may be called with.
 func bashCompletion() string {
 	p := completion.Program{Name: "vmferry-agent"}
-	for _, name := range strings.FieldsFunc(strings.ReplaceAll(ocf.Names(), " or ", ","), func(r rune) bool { return r == ',' || r == ' ' }) {
+	for _, name := range strings.FieldsFunc(strings.ReplaceAll(ocf.Names(), " or ", ","),
+		func(r rune) bool { return r == ',' || r == ' ' }) {
 		p.Verbs = append(p.Verbs, completion.Verb{Name: name})
 	}
 	return p.Bash()
@@ -62,9 +65,11 @@ func bashCompletion() string {
 // caller is what the agent must know of the cluster manager that called.
 type caller struct {
 	peers    func(ctx context.Context) ([]resource.Peer, error)
-	runnable func(ctx context.Context, resource string) ([]string, error) // the nodes that may run one; nil where it cannot be asked
-	leaving  func(context.Context) (bool, error)                          // it empties this node; nil where it cannot be asked
-	fetch    bool                                                         // it never looks where a guest runs: a start brings one here that runs elsewhere
+	runnable func(ctx context.Context, resource string) ([]string,
+		error) // the nodes that may run one; nil where it cannot be asked
+	leaving func(context.Context) (bool,
+		error) // it empties this node; nil where it cannot be asked
+	fetch bool // it never looks where a guest runs: a start brings one here that runs elsewhere
 }
 
 // act does one action of the agent's.
@@ -72,12 +77,13 @@ func act(ctx context.Context, action string, environ []string, stderr io.Writer,
 	env := resource.ParseEnviron(environ)
 	if env.Bare {
 		return &ocf.Error{Code: ocf.Configured,
-			Reason: "no resource is named: this program is run by the cluster manager; by hand, set OCF_RESKEY_config to the guest's XML file, or type vmferry-agent usage"}
+			Reason: "no resource is named: this program is run by the cluster manager; by hand, set " +
+				"OCF_RESKEY_config to the guest's XML file, or type vmferry-agent usage"}
 	}
 	log := ocflog.New(ocflog.Call{Environ: environ, Instance: env.Instance, PID: os.Getpid()}, stderr)
 	sees := local.Of(env.Params.Hypervisor)
-	stateDir := ocf.Variable(environ, "VMFERRY_STATE_DIR", resource.DefaultStateDir)
-	runDir := ocf.Variable(environ, "VMFERRY_RUN_DIR", resource.DefaultRunDir)
+	stateDir := ocf.Variable(environ, "VMFERRY_STATE_DIR", notes.DefaultStateDir)
+	runDir := ocf.Variable(environ, "VMFERRY_RUN_DIR", notes.DefaultRunDir)
 	halt := halter(environ, action)
 	agent := resource.Agent{
 		Environ:   env,

@@ -15,10 +15,12 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/vmferry/vmferry/hbplugin/heartbeat/script"
+	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/history"
 	"github.com/vmferry/vmferry/resource"
 	"github.com/vmferry/vmferry/resource/hostproc"
 	"github.com/vmferry/vmferry/resource/ocf"
+	"github.com/vmferry/vmferry/resource/ocf/metadata"
 	"github.com/vmferry/vmferry/resource/ocflog"
 )
 
@@ -48,7 +50,8 @@ func TestScripts(t *testing.T) {
 			env.Setenv("VMFERRY_STATE_DIR", env.WorkDir+"/state")
 			return nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"agent": agent, "heartbeat": heartbeatCode, "hostname": hostnameTo},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"agent": agent, "heartbeat": heartbeatCode,
+			"hostname": hostnameTo},
 	})
 }
 
@@ -76,7 +79,8 @@ func TestMigratorRecordsAFailure(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	const nowhere = "qemu+unix:///system?socket=/nonexistent"
-	err := migrator(log, noProcesses(t), dir, nil, nil)(ctx, resource.Move{Guest: "vm1", SourceURI: nowhere, Target: "node2", TargetURI: nowhere})
+	req := migrate.Request{Guest: "vm1", SourceURI: nowhere, Target: "node2", TargetURI: nowhere}
+	err := migrator(log, noProcesses(t), dir, nil, nil)(ctx, resource.Move{Request: req})
 	if err == nil {
 		t.Fatal("a migration without time succeeded")
 	}
@@ -97,8 +101,8 @@ func TestManualNamesTheParameters(t *testing.T) {
 		t.Fatal(err)
 	}
 	var declared []string
-	for _, m := range regexp.MustCompile(`<parameter name="(\w+)"`).FindAllStringSubmatch(ocf.MetaData(), -1) {
-		declared = append(declared, m[1])
+	for _, p := range metadata.Parameters() {
+		declared = append(declared, p.Name)
 	}
 	var described []string
 	for _, m := range regexp.MustCompile(`(?m)^\.It Va (\w+)$`).FindAllSubmatch(manual, -1) {
@@ -114,7 +118,8 @@ func TestManualNamesTheParameters(t *testing.T) {
 // The completion offers each action.
 func TestCompletion(t *testing.T) {
 	text := bashCompletion()
-	for _, action := range []string{"start", "stop", "monitor", "status", "migrate_to", "migrate_from", "reload-agent", "validate-all", "meta-data", "usage"} {
+	for _, action := range []string{"start", "stop", "monitor", "status", "migrate_to", "migrate_from",
+		"reload-agent", "validate-all", "meta-data", "usage"} {
 		if !ocf.IsAction(action) && action != "meta-data" && action != "usage" || !strings.Contains(text, action+")") {
 			t.Errorf("%s is not offered: %s", action, text)
 		}

@@ -28,7 +28,8 @@ func checkNode(ctx context.Context, c *call, args []string) error {
 	if _, done, err := c.begin(args); done {
 		return err
 	}
-	o := &check.Observed{Inventory: c.survey(ctx), ConfigPath: c.configPath, StandbyBy: c.standbyBy(), Window: c.config.Window}
+	o := &check.Observed{Inventory: c.survey(ctx), ConfigPath: c.configPath, StandbyBy: c.standbyBy(),
+		Window: c.config.Window}
 	check.Sources{
 		Path: c.path, Open: c.open, Units: c.units, Run: c.program, DelayMax: c.delayMax,
 		Cmap: func(ctx context.Context) ([]byte, error) { return c.run(ctx, "corosync-cmapctl") },
@@ -71,7 +72,8 @@ func (r checkReport) table(w io.Writer) error {
 	for _, g := range []check.Grade{check.Problem, check.Warning} {
 		for _, f := range r.Checks {
 			if f.Grade == g && f.Remedy != "" {
-				fmt.Fprintf(w, "\n%s: %s: %s\n    %s\n", f.Grade, strings.TrimSpace(f.Check+" "+f.About), f.Found, f.Remedy)
+				fmt.Fprintf(w, "\n%s: %s: %s\n    %s\n", f.Grade, strings.TrimSpace(f.Check+" "+f.About), f.Found,
+					f.Remedy)
 			}
 		}
 	}

@@ -16,7 +16,7 @@ import (
 var guestsBash string
 
 // bashCompletion is made of the flags that each command has by the time at which it prints its help.
-func bashCompletion() string {
+func bashCompletion(commands map[string]command) string {
 	p := completion.Program{
 		Name: "vmferry", Extra: guestsBash,
 		Values: map[string]string{"config": completion.Files, "html": completion.Files, "transport": "tcp tls ssh",

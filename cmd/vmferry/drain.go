@@ -18,7 +18,7 @@ import (
 	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/history"
 	"github.com/vmferry/vmferry/migrate/shellword"
-	"github.com/vmferry/vmferry/resource"
+	"github.com/vmferry/vmferry/resource/notes"
 )
 
 // defaultDrain is how long an operator's drain is followed: nobody waits for a
@@ -77,19 +77,20 @@ func drainNode(ctx context.Context, c *call, args []string) error {
 	return d.run(ctx)
 }
 
-// predict has the verdicts before anything is changed, and names the guests that will not be moved live. It takes a part of
-// the window only.
+// predict has the verdicts before anything is changed, and names the guests that will not be moved live. It takes a
+// part of the window only.
 func (d *drainer) predict(ctx context.Context) {
-	ctx, cancel := context.WithTimeoutCause(ctx, d.seen.Window/4, errors.New("no answer within a quarter of the window"))
+	ctx, cancel := context.WithTimeoutCause(ctx, d.seen.Window/4,
+		errors.New("no answer within a quarter of the window"))
 	defer cancel()
 	d.predicted = d.call.predict(ctx, d.survey(ctx))
 	for _, f := range d.predicted {
 		if f.Fate.KeepsRunning() {
 			continue
 		}
-		d.tell("guest %s %s", f.Guest.Name, verdict.Words(f.Verdict))
+		d.printf("guest %s %s", f.Guest.Name, verdict.Words(f.Verdict))
 		if f.Remedy != "" {
-			d.tell("    %s", f.Remedy)
+			d.printf("    %s", f.Remedy)
 		}
 	}
 }
@@ -136,7 +137,8 @@ func (d *drainer) standby(ctx context.Context) error {
 		return err
 	}
 	if err := managers.Request(ctx, d.manager.Standby); err != nil {
-		return fmt.Errorf("%s did not take the request for standby: %w: it may have been heard all the same, and vmferry undrain takes it back", d.manager, err)
+		return fmt.Errorf("%s did not take the request for standby: %w: it may have been heard all the same, and "+
+			"vmferry undrain takes it back", d.manager, err)
 	}
 	d.asked, d.askedAt, d.seen.Tried = true, time.Now(), true
 	return nil
@@ -144,34 +146,18 @@ func (d *drainer) standby(ctx context.Context) error {
 
 // look counts the guests by the manager's word and by their processes.
 func (d *drainer) look(ctx context.Context) {
-	s := &d.seen
-	s.Spent = time.Since(d.began)
+	d.seen.Spent = time.Since(d.began)
 	view, err := managers.Ask(ctx, d.manager.View)
-	here, herr := resource.Present(ctx, d.path(d.config.GuestsDir), d.processes)
-	if ctx.Err() != nil {
-		return // what was cut short says nothing
+	here, herr := notes.Present(ctx, d.path(d.config.GuestsDir), d.processes)
+	if ctx.Err() == nil { // what was cut short says nothing
+		d.seen.Update(view, err, here, herr, d.adrift(ctx, view, here))
 	}
-	s.Looked, s.Standby, s.Blind = true, view.Standby, ""
-	s.Running = shutdown.No
-	switch {
-	case err != nil:
-		s.Running = shutdown.Unknown
-	case view.Running:
-		s.Running = shutdown.Yes
-	}
-	if err := errors.Join(err, herr); err != nil {
-		s.Blind = verdict.OneLine(err)
-	}
-	s.Guests = shutdown.Union(view.Guests, here, d.adrift(ctx, view, here))
-	s.Most = max(s.Most, len(s.Guests))
 }
 
 // adrift are those of the guests with a process here that are no resource any more, of any agent: nobody moves them.
 // Where that cannot be told there are none.
 func (d *drainer) adrift(ctx context.Context, view hbplugin.View, here []string) []string {
-	beside := slices.DeleteFunc(slices.Clone(here), func(name string) bool {
-		return slices.ContainsFunc(view.Guests, func(g hbplugin.Guest) bool { return g.Name == name })
-	})
+	beside := shutdown.Beside(here, view.Guests)
 	if len(beside) == 0 || !view.Running {
 		return nil
 	}
@@ -188,12 +174,14 @@ func (d *drainer) end(ctx context.Context, step shutdown.Decision) error {
 	if ctx.Err() != nil {
 		d.look(context.WithoutCancel(ctx))
 	}
-	r := drainResult{Schema: schema, Node: d.node, Manager: d.manager.String(), Standby: d.seen.Standby || d.asked, Seconds: time.Since(d.began).Seconds(),
-		Empty: !step.Hold && d.seen.Running == shutdown.Yes && len(d.seen.Guests) == 0 && d.seen.Blind == "", Left: []leftGuest{}, Notes: step.Why, Moves: []migrate.Record{}}
+	r := drainResult{Schema: schema, Node: d.node, Manager: d.manager.String(), Standby: d.seen.Standby || d.asked,
+		Seconds: time.Since(d.began).Seconds(),
+		Empty:   !step.Hold && d.seen.Running == shutdown.Yes && len(d.seen.Guests) == 0 && d.seen.Blind == "",
+		Left:    []leftGuest{}, Notes: step.Why, Moves: []migrate.Record{}}
 	r.addLeft(d.seen.Guests)
 	records, err := history.ReadRecords(d.records())
 	if err != nil {
-		d.tell("the records cannot be read: %s", verdict.OneLine(err))
+		d.printf("the records cannot be read: %s", verdict.OneLine(err))
 	}
 	for _, rec := range records {
 		if !rec.Started.Before(d.began) {
@@ -221,7 +209,7 @@ func (d *drainer) end(ctx context.Context, step shutdown.Decision) error {
 // outcome is what became of each guest that was here.
 func (d *drainer) outcome(ctx context.Context, r drainResult) []outcome.Guest {
 	places := outcome.Sources{Node: d.node, Manager: d.manager, Open: d.open, Run: d.program, Poll: d.poll,
-		Guests: d.predicted, Held: d.seen.Guests, Report: d.tell}.Wait(ctx, r.Empty)
+		Guests: d.predicted, Held: d.seen.Guests, Report: d.printf}.Wait(ctx, r.Empty)
 	guests := make([]outcome.Guest, 0, len(d.predicted))
 	for _, p := range d.predicted {
 		guests = append(guests, outcome.Of(d.node, p, places[p.Guest.Name], r.Moves))
@@ -237,17 +225,21 @@ func (d *drainer) stays() string {
 	case d.standbyBy() == byDrain:
 		return "standby stays, and vmferry undrain takes it back"
 	}
-	return "standby stays, as it was asked for by " + d.standbyBy()
+	return "standby stays, as it was requested by " + d.standbyBy()
 }
 
 func (d *drainer) undo(ctx context.Context) error {
 	if !d.asked {
-		return &failure{exitInterrupted, errors.New("interrupted: the node's standby stays, as it was not asked for here")}
+		return &failure{exitInterrupted,
+			errors.New("interrupted: the node's standby stays, as it was not asked for here")}
 	}
 	if err := d.unstandby(ctx, d.manager); err != nil {
-		return &failure{exitInterrupted, fmt.Errorf("interrupted, and standby could not be taken back: %w: type vmferry undrain", err)}
+		return &failure{exitInterrupted,
+			fmt.Errorf("interrupted, and standby could not be taken back: %w: type vmferry undrain", err)}
 	}
-	return &failure{exitInterrupted, errors.New("interrupted: standby is taken back; guests that have left stay where they are, and migrations under way go on")}
+	return &failure{exitInterrupted,
+		errors.New("interrupted: standby is taken back; guests that have left stay where they are, and migrations " +
+			"under way go on")}
 }
 
 // unstandby takes back and then removes the note, so that no standby of ours is
@@ -275,7 +267,7 @@ func (r drainResult) table(w io.Writer) error {
 	return nil
 }
 
-// printGuests writes a line for each guest, and how often what was said before has happened.
+// printGuests writes a line for each guest, and how often the prediction was right.
 func printGuests(w io.Writer, guests []outcome.Guest) {
 	held := 0
 	for _, g := range guests {
@@ -285,7 +277,7 @@ func printGuests(w io.Writer, guests []outcome.Guest) {
 		}
 	}
 	if len(guests) > 0 {
-		fmt.Fprintf(w, "what was said before has happened to %d of %s\n", held, verdict.Count(len(guests), "guest"))
+		fmt.Fprintf(w, "the prediction was right for %d of %s\n", held, verdict.Count(len(guests), "guest"))
 	}
 }
 
@@ -337,11 +329,14 @@ func undrain(ctx context.Context, c *call, args []string) error {
 // notOurs explains a standby that this program has not asked for.
 func (c *call) notOurs(m inventory.Manager, node string) error {
 	if daemons, err := c.forShutdown().Exists(); err == nil && daemons {
-		return errors.New("vmferryd has put this node into standby for a shutdown, and takes that back itself when the shutdown is called off: type shutdown -c, or see systemctl status vmferryd")
+		return errors.New("vmferryd has put this node into standby for a shutdown, and takes that back itself when " +
+			"the shutdown is called off: type shutdown -c, or see systemctl status vmferryd")
 	}
 	if m.Pacemaker() != nil {
-		return fmt.Errorf("somebody else has put this node into standby: to take that back, type %s, and the same with --lifetime reboot",
+		return fmt.Errorf("somebody else has put this node into standby: to take that back, type %s, and the same "+
+			"with --lifetime reboot",
 			shellword.Line("crm_attribute", "--node", node, "--name", "standby", "--delete"))
 	}
-	return errors.New("vmferry drain was not what took this node's resources: to take them back, type hb_takeover local, or all")
+	return errors.New("vmferry drain was not what took this node's resources: to take them back, type hb_takeover " +
+		"local, or all")
 }

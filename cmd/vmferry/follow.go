@@ -53,8 +53,10 @@ type relocation struct {
 // throughPacemaker has Pacemaker move the guest.
 func (c *call) throughPacemaker(ctx context.Context, inv *inventory.Inventory, g *inventory.Guest, o order) error {
 	if name, ok := c.given("to-uri", "transport", "tls", "bandwidth", "budget", "disks"); ok {
-		return misuse("migrate: Pacemaker has guest %q, and --%s is for the resource to say: type %s VALUE", g.Name, name,
-			shellword.Line("crm_resource", "--resource", g.Claim.Resource, "--set-parameter", parameterOf[name], "--parameter-value"))
+		return misuse("migrate: Pacemaker has guest %q, and --%s is for the resource to say: type %s VALUE", g.Name,
+			name,
+			shellword.Line("crm_resource", "--resource", g.Claim.Resource, "--set-parameter", parameterOf[name],
+				"--parameter-value"))
 	}
 	r := &relocation{call: c, order: o, Guest: g, from: inv.Node}
 	for _, m := range inv.Managers {
@@ -88,7 +90,10 @@ func (r *relocation) check(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	err = managers.Request(ctx, func(ctx context.Context) error { return r.client.CheckRunnable(ctx, r.Claim.Resource, r.node) })
+	err = managers.Request(ctx, func(ctx context.Context) error {
+		return r.client.CheckRunnable(ctx, r.Claim.Resource,
+			r.node)
+	})
 	if err != nil {
 		return err
 	}
@@ -96,7 +101,7 @@ func (r *relocation) check(ctx context.Context) error {
 		if agent == hbplugin.OwnAgent { // which makes the same pre-flight
 			return err
 		}
-		r.tell("%s may think otherwise: %s", agent, verdict.OneLine(err))
+		r.printf("%s may think otherwise: %s", agent, verdict.OneLine(err))
 	}
 	return nil
 }
@@ -104,14 +109,14 @@ func (r *relocation) check(ctx context.Context) error {
 // examine refuses what the agent or libvirt would refuse: Pacemaker stops a guest that it cannot migrate, and starts it
 // on the other node.
 func (r *relocation) examine(ctx context.Context) error {
-	r.tell("asking node %s about guest %s", r.node, r.Name)
+	r.printf("asking node %s about guest %s", r.node, r.Name)
 	ctx, cancel := context.WithTimeout(ctx, examineTime)
 	defer cancel()
 	asker, subject := verdict.For(r.manager, r.open.Host, r.program), r.Subject()
 	asked := hbplugin.Verdict{Resource: r.Claim.Resource, Fate: hbplugin.MovesLive, To: r.node}
 	switch v := verdict.Decide(asked, subject, map[string]verdict.Answer{r.node: {}}); {
 	case v.Fate == hbplugin.Untold:
-		r.tell("%s", v.Why)
+		r.printf("%s", v.Why)
 	case !v.Fate.KeepsRunning():
 		return fmt.Errorf("guest %q would not be moved live: it %s: %s", r.Name, verdict.Words(v), v.Remedy)
 	}
@@ -128,10 +133,11 @@ func (r *relocation) examine(ctx context.Context) error {
 		errs[i] = refusal
 	}
 	if len(errs) > 0 {
-		return fmt.Errorf("pacemaker would stop %q and start it on %s, not move it: %w", r.Claim.Resource, r.node, errors.Join(errs...))
+		return fmt.Errorf("pacemaker would stop %q and start it on %s, not move it: %w", r.Claim.Resource, r.node,
+			errors.Join(errs...))
 	}
 	for _, with := range x.With {
-		r.tell("%s", with)
+		r.printf("%s", with)
 	}
 	return nil
 }
@@ -143,8 +149,11 @@ func (r *relocation) move(ctx context.Context) error {
 	if len(r.watch) > 0 {
 		v = guestprobe.Begin(ctx, r.watch)
 	}
-	r.tell("asking Pacemaker to move %q to %s, and to prefer that node for %s", r.Claim.Resource, r.node, r.lifetime)
-	err := managers.Request(ctx, func(ctx context.Context) error { return r.client.Move(ctx, r.Claim.Resource, r.node, r.lifetime) })
+	r.printf("asking Pacemaker to move %q to %s, and to prefer that node for %s", r.Claim.Resource, r.node, r.lifetime)
+	err := managers.Request(ctx, func(ctx context.Context) error {
+		return r.client.Move(ctx, r.Claim.Resource, r.node,
+			r.lifetime)
+	})
 	if err != nil {
 		if v != nil {
 			_, _ = v.End(ctx, false)
@@ -216,7 +225,7 @@ func (r *relocation) showPlace(m *meter, p cib.Place, spent time.Duration) {
 func (r *relocation) readRecord(began time.Time) {
 	records, err := history.ReadRecords(r.records())
 	if err != nil {
-		r.tell("the records cannot be read: %s", verdict.OneLine(err))
+		r.printf("the records cannot be read: %s", verdict.OneLine(err))
 	}
 	for _, rec := range records {
 		if rec.Guest == r.Name && !rec.Started.Before(began) {
@@ -241,8 +250,9 @@ func (r *relocation) strangersRecord(began time.Time, err error) *migrate.Record
 // it back is the operator's choice. One that was interrupted is taken back.
 func (r *relocation) conclude(ctx context.Context, ferr error) error {
 	clearLine := pacemaker.ClearMoveLine(r.Claim.Resource, r.node)
-	result := migrateResult{Schema: schema, Guest: r.Name, From: r.from, To: r.node, By: config.Pacemaker, Record: r.record,
-		Where: "on " + strings.Join(r.where, " and ")}
+	result := migrateResult{Schema: schema, Guest: r.Name, From: r.from, To: r.node, By: config.Pacemaker,
+		Record: r.record,
+		Where:  "on " + strings.Join(r.where, " and ")}
 	if len(r.where) == 0 {
 		result.Where = "cannot tell: Pacemaker has it on no node just now"
 	}
@@ -258,14 +268,15 @@ func (r *relocation) conclude(ctx context.Context, ferr error) error {
 	case restarted != nil:
 		return restarted
 	case ferr == nil:
-		r.tell("Pacemaker prefers %s for %s; to end that at once, type %s", r.node, r.lifetime, clearLine)
+		r.printf("Pacemaker prefers %s for %s; to end that at once, type %s", r.node, r.lifetime, clearLine)
 		return nil
 	case errors.Is(ctx.Err(), context.Canceled):
 		return r.takeBack(ctx, clearLine)
 	case errors.Is(ferr, pacemaker.ErrNotMoved):
 		return r.notMoved(ctx, clearLine)
 	}
-	return fmt.Errorf("guest %q has not come to %s in time; Pacemaker may still move it: see crm_mon -1, and to take the request back type %s",
+	return fmt.Errorf("guest %q has not come to %s in time; Pacemaker may still move it: see crm_mon -1, and to "+
+		"take the request back type %s",
 		r.Name, r.node, clearLine)
 }
 
@@ -276,10 +287,11 @@ func (r *relocation) restarted(ctx context.Context) error {
 	if r.record != nil {
 		t.Records = append(t.Records, *r.record)
 	}
-	t.There, _ = outcome.StatusOn(context.WithoutCancel(ctx), r.open, r.program, r.Guest, r.where[0]) // else the record tells
+	t.There, _ = outcome.StatusOn(context.WithoutCancel(ctx), r.open, r.program, r.Guest,
+		r.where[0]) // else the record tells
 	fate, why := verdict.Became(t)
 	if fate == hbplugin.Untold {
-		r.tell("how guest %s came to %s is not known: %s", r.Name, r.where[0], why)
+		r.printf("how guest %s came to %s is not known: %s", r.Name, r.where[0], why)
 	}
 	if fate != hbplugin.Restarts {
 		return nil
@@ -295,7 +307,10 @@ func (r *relocation) restarted(ctx context.Context) error {
 }
 
 func (r *relocation) clear(ctx context.Context) error {
-	return managers.Request(ctx, func(ctx context.Context) error { return r.client.ClearMove(ctx, r.Claim.Resource, r.node) })
+	return managers.Request(ctx, func(ctx context.Context) error {
+		return r.client.ClearMove(ctx, r.Claim.Resource,
+			r.node)
+	})
 }
 
 // notMoved withdraws a request that Pacemaker does not follow, and says why, as far as its forecast does.
@@ -318,7 +333,10 @@ func (r *relocation) notMoved(ctx context.Context, clearLine string) error {
 // aborted: it would take that for a failure, and restart the guest.
 func (r *relocation) takeBack(ctx context.Context, clearLine string) error {
 	if err := r.clear(context.WithoutCancel(ctx)); err != nil {
-		return &failure{exitInterrupted, fmt.Errorf("interrupted, and the request could not be taken back: %w: type %s", err, clearLine)}
+		return &failure{exitInterrupted,
+			fmt.Errorf("interrupted, and the request could not be taken back: %w: type %s", err, clearLine)}
 	}
-	return &failure{exitInterrupted, errors.New("interrupted: the request is taken back; a migration that Pacemaker has begun goes on, and crm_mon -1 shows where the guest is")}
+	return &failure{exitInterrupted,
+		errors.New("interrupted: the request is taken back; a migration that Pacemaker has begun goes on, and " +
+			"crm_mon -1 shows where the guest is")}
 }

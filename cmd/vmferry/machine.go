@@ -2,12 +2,9 @@ package main
 
 import (
 	"context"
-	"io"
 	"os"
 	"path/filepath"
 	"time"
-
-	"golang.org/x/term"
 
 	"github.com/vmferry/vmferry/hbplugin"
 	"github.com/vmferry/vmferry/hbplugin/check"
@@ -17,11 +14,11 @@ import (
 	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/history"
 	"github.com/vmferry/vmferry/migrate/libvirt/client"
-	"github.com/vmferry/vmferry/resource"
 	"github.com/vmferry/vmferry/resource/agentd/admission"
 	"github.com/vmferry/vmferry/resource/agentd/wire"
 	"github.com/vmferry/vmferry/resource/hostproc"
 	"github.com/vmferry/vmferry/resource/hostproc/local"
+	"github.com/vmferry/vmferry/resource/notes"
 )
 
 // machine is all that the program asks of what is outside it.
@@ -44,8 +41,8 @@ type machine struct {
 
 func newMachine() *machine {
 	return &machine{
-		stateDir:  environ("VMFERRY_STATE_DIR", resource.DefaultStateDir),
-		queue:     admission.Queue(filepath.Join(resource.DefaultRunDir, wire.Socket), admission.Request{}),
+		stateDir:  environ("VMFERRY_STATE_DIR", notes.DefaultStateDir),
+		queue:     admission.Queue(filepath.Join(notes.DefaultRunDir, wire.Socket), admission.Request{}),
 		run:       pacemaker.Exec,
 		open:      client.Opener(func(c *client.Conn) inventory.Host { return c }),
 		processes: local.List,
@@ -82,10 +79,4 @@ func (m *machine) profiles() string { return filepath.Join(m.stateDir, history.G
 func (m *machine) program(ctx context.Context, name string, args ...string) (string, error) {
 	out, err := m.run(ctx, name, args...)
 	return string(out), err
-}
-
-// isTerminal tells whether w is one, on which a line can be written again.
-func isTerminal(w io.Writer) bool {
-	f, ok := w.(*os.File)
-	return ok && term.IsTerminal(int(f.Fd()))
 }

@@ -35,7 +35,8 @@ func TestMain(m *testing.M) {
 		},
 		"vmferry-real": main,
 		"reflector": func() {
-			if err := blackout.Serve(context.Background(), blackout.Service{Listen: os.Args[1]}, logrus.New()); err != nil {
+			if err := blackout.Serve(context.Background(), blackout.Service{Listen: os.Args[1]},
+				logrus.New()); err != nil {
 				panic(err)
 			}
 		},
@@ -44,7 +45,7 @@ func TestMain(m *testing.M) {
 
 func TestScripts(t *testing.T) {
 	completion := filepath.Join(t.TempDir(), "vmferry.bash")
-	if err := os.WriteFile(completion, []byte(bashCompletion()), 0o644); err != nil {
+	if err := os.WriteFile(completion, []byte(bashCompletion(commands)), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	testscript.Run(t, testscript.Params{
@@ -56,7 +57,8 @@ func TestScripts(t *testing.T) {
 			return makeNode(env.WorkDir)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"edit": cmdEdit, "appears": cmdAppears, "pacemaker": cmdPacemaker, "heartbeat": cmdHeartbeat, "remember": cmdRemember,
+			"edit": cmdEdit, "appears": cmdAppears, "pacemaker": cmdPacemaker, "heartbeat": cmdHeartbeat,
+			"remember": cmdRemember,
 		},
 	})
 }
@@ -64,7 +66,8 @@ func TestScripts(t *testing.T) {
 // makeNode is a good node n1 under Pacemaker, with n2 beside it and the guests web
 // and db here.
 func makeNode(dir string) error {
-	for _, sub := range []string{"proc", "run/vmferry/guests", "etc/ha.d", "etc/libvirt/qemu/autostart", "state", "cl_status"} {
+	for _, sub := range []string{"proc", "run/vmferry/guests", "etc/ha.d", "etc/libvirt/qemu/autostart", "state",
+		"cl_status"} {
 		if err := os.MkdirAll(filepath.Join(dir, sub), 0o755); err != nil {
 			return err
 		}
@@ -122,7 +125,8 @@ func cmdRemember(ts *testscript.TestScript, neg bool, args []string) {
 	set, err := strconv.ParseUint(args[2], 10, 32)
 	ts.Check(err)
 	at := time.Now().Add(-time.Minute)
-	r := migrate.Record{Guest: args[0], UUID: args[1], Outcome: migrate.Moved, Ended: at, Rate: 100 << 20, Used: 1 << 30}
+	r := migrate.Record{Guest: args[0], UUID: args[1], Outcome: migrate.Moved, Ended: at, Rate: 100 << 20,
+		Used: 1 << 30}
 	for i, ms := range []uint64{0, 5000, set * 10} { // at 100 MiB/s
 		at = at.Add(time.Duration(ms) * time.Millisecond)
 		r.Phases = append(r.Phases, qmp.Phase{Name: qmp.PhasePass, Side: qmp.Source, Pass: i + 1, Stamp: at})
@@ -153,7 +157,8 @@ func TestManualAndCompletion(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	texts := map[string]string{"the manual": strings.ReplaceAll(string(manual), `\-`, "-"), "usage": usage, "the completion": bashCompletion()}
+	texts := map[string]string{"the manual": strings.ReplaceAll(string(manual), `\-`, "-"), "usage": usage,
+		"the completion": bashCompletion(commands)}
 	for name, run := range commands {
 		c := newCall(&machine{}, name, io.Discard, io.Discard)
 		if err := run(t.Context(), c, []string{"--help"}); err != nil {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -22,7 +21,8 @@ import (
 func (c *call) candidates() []hbplugin.Cluster {
 	p := &pacemaker.Client{Agents: c.config.Agents, Node: c.config.Node, Run: c.run, Proc: c.path("/proc"),
 		Etc: c.path("/etc")}
-	h := &heartbeat.Client{Node: c.config.Node, Run: c.run, Proc: c.path("/proc"), PIDFile: c.path("/run/heartbeat.pid"),
+	h := &heartbeat.Client{Node: c.config.Node, Run: c.run, Proc: c.path("/proc"),
+		PIDFile:     c.path("/run/heartbeat.pid"),
 		Haresources: c.path("/etc/ha.d/haresources")}
 	if c.root != "" {
 		h.Scripts = c.path("/usr/share/heartbeat")
@@ -48,14 +48,14 @@ const (
 func (c *call) predict(ctx context.Context, inv *inventory.Inventory) []inventory.Prediction {
 	ctx, cancel := context.WithTimeoutCause(ctx, predictTime, fmt.Errorf("not all was answered within %v", predictTime))
 	defer cancel()
-	said := map[string][]hbplugin.Verdict{}
+	verdicts := map[string][]hbplugin.Verdict{}
 	for _, m := range inv.Managers {
 		if guests := inv.ManagedBy(m); len(guests) > 0 {
-			c.tell("asking %s what becomes of %s", m, verdict.Count(len(guests), "guest"))
-			said[m.String()] = c.ask(ctx, m, guests)
+			c.printf("asking %s what becomes of %s", m, verdict.Count(len(guests), "guest"))
+			verdicts[m.String()] = c.ask(ctx, m, guests)
 		}
 	}
-	return inv.Predict(said)
+	return inv.Predict(verdicts)
 }
 
 // ask has the verdicts of the guests that one manager has here.
@@ -82,15 +82,16 @@ func (c *call) managersForecast(ctx context.Context, m inventory.Manager) ([]hbp
 var errNoManager = errors.New("no cluster manager runs on this node: type systemctl start pacemaker, or heartbeat; " +
 	"a guest that no cluster has is moved with vmferry migrate GUEST NODE")
 
-// manager is the one that runs here, and this node's name. It refuses the name of any node but this one: a manager takes
-// standby for another node too, but nobody would count the guests there.
+// manager is the one that runs here, and this node's name. It refuses the name of any node but this one: a manager
+// takes standby for another node too, but nobody would count the guests there.
 func (c *call) manager(ctx context.Context, node string) (m inventory.Manager, own string, err error) {
 	found := inventory.Managers(ctx, c.candidates())
 	switch {
 	case len(found) == 0:
 		return m, "", errNoManager
 	case len(found) > 1:
-		return m, "", fmt.Errorf("both pacemaker and heartbeat run on this node: name one of them as manager in %s", c.configPath)
+		return m, "", fmt.Errorf("both pacemaker and heartbeat run on this node: name one of them as manager in %s",
+			c.configPath)
 	case found[0].Err != nil:
 		return m, "", fmt.Errorf("%s does not answer: %w: type systemctl status %[1]s", found[0], found[0].Err)
 	}
@@ -102,16 +103,10 @@ func (c *call) manager(ctx context.Context, node string) (m inventory.Manager, o
 }
 
 // drained is the note that an operator has drained this node with this program.
-// It is not vmferryd's note, which vmferryd takes for a shutdown that was called off,
-// and undoes.
-func (c *call) drained() shutdown.Intent {
-	return shutdown.Intent{Path: c.path(filepath.Join(c.config.StateDir, "drained-by-operator"))}
-}
+func (c *call) drained() shutdown.Intent { return shutdown.OperatorIntent(c.path(c.config.StateDir)) }
 
 // forShutdown is vmferryd's own note.
-func (c *call) forShutdown() shutdown.Intent {
-	return shutdown.Intent{Path: c.path(filepath.Join(c.config.StateDir, "standby-is-ours"))}
-}
+func (c *call) forShutdown() shutdown.Intent { return shutdown.DaemonIntent(c.path(c.config.StateDir)) }
 
 const byDrain = "vmferry drain"
 

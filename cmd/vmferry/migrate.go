@@ -150,15 +150,16 @@ func (c *call) byHand(ctx context.Context, inv *inventory.Inventory, g *inventor
 	var record migrate.Record
 	for i, target := range targets {
 		o.node = o.nodes[i]
-		c.tell("moving guest %q to %s (%s)", g.Name, o.node, target)
+		c.printf("moving guest %q to %s (%s)", g.Name, o.node, target)
 		record, err = c.move(ctx, g, target, o)
 		c.keep(record)
 		if ctx.Err() != nil || i+1 == len(targets) || !migrate.MayTryNext(err) {
 			break
 		}
-		c.tell("%s", verdict.OneLine(err))
+		c.printf("%s", verdict.OneLine(err))
 	}
-	r := migrateResult{Schema: schema, Guest: g.Name, From: inv.Node, To: o.node, By: "vmferry", Moved: record.Outcome == migrate.Moved,
+	r := migrateResult{Schema: schema, Guest: g.Name, From: inv.Node, To: o.node, By: "vmferry",
+		Moved: record.Outcome == migrate.Moved,
 		Where: whereIs(record, inv.Node, o.node), Record: &record}
 	if perr := c.result(r, r.table); perr != nil {
 		return perr
@@ -173,11 +174,11 @@ func (o order) targets(g *inventory.Guest) ([]string, error) {
 	}
 	var uris []string
 	for _, node := range o.nodes {
-		uri, err := resource.Params{Hypervisor: g.URI, Transport: o.transport}.TargetURI(node)
+		to, err := resource.Params{Hypervisor: g.URI, Transport: o.transport}.Route(node, "")
 		if err != nil {
 			return nil, misuse("migrate: %w: say --to-uri URI", err)
 		}
-		uris = append(uris, uri)
+		uris = append(uris, to.URI)
 	}
 	return uris, nil
 }
@@ -186,13 +187,13 @@ func (o order) targets(g *inventory.Guest) ([]string, error) {
 // carries and what the guest does. The guest has moved or not, whatever becomes of that.
 func (c *call) keep(record migrate.Record) {
 	if err := history.AppendRecord(c.records(), record); err != nil {
-		c.tell("the migration is not on record: %s", verdict.OneLine(err))
+		c.printf("the migration is not on record: %s", verdict.OneLine(err))
 	}
 	if err := history.LearnLink(c.links(), record); err != nil {
-		c.tell("what the migration told of the link is lost: %s", verdict.OneLine(err))
+		c.printf("what the migration told of the link is lost: %s", verdict.OneLine(err))
 	}
 	if err := history.LearnGuest(c.profiles(), record); err != nil {
-		c.tell("what the migration told of the guest is lost: %s", verdict.OneLine(err))
+		c.printf("what the migration told of the guest is lost: %s", verdict.OneLine(err))
 	}
 }
 
@@ -201,7 +202,7 @@ func (c *call) move(ctx context.Context, g *inventory.Guest, target string, o or
 	meter := c.meter()
 	var v *guestprobe.Probe
 	if lack := migrate.BudgetHeld(g.URI); lack != nil {
-		c.tell("the blackout budget of %s cannot be held: %s", g.Name, verdict.OneLine(lack))
+		c.printf("the blackout budget of %s cannot be held: %s", g.Name, verdict.OneLine(lack))
 	}
 	deps := migrate.Deps{Open: c.open.Host, Slots: c.slots, Queue: c.queue,
 		Links: c.links(), Guests: c.profiles(), Log: c.log()}
@@ -212,7 +213,8 @@ func (c *call) move(ctx context.Context, g *inventory.Guest, target string, o or
 		Bandwidth: o.bandwidth, BlackoutBudget: o.budget, Disks: o.disks,
 		Options: libvirt.MigrateOptions{TLS: o.tls}, Rest: migrate.RestTime,
 		Progress: func(p migrate.Progress) {
-			if v == nil && len(o.watch) > 0 && p.Phase != migrate.PhaseSlot { // a guest that waits for its turn needs no probe
+			if v == nil && len(o.watch) > 0 &&
+				p.Phase != migrate.PhaseSlot { // a guest that waits for its turn needs no probe
 				v = guestprobe.Begin(ctx, o.watch)
 			}
 			meter.show(time.Now(), p.Phase, g.Name+": "+describe(p))
@@ -229,12 +231,12 @@ func (c *call) move(ctx context.Context, g *inventory.Guest, target string, o or
 func (c *call) judge(ctx context.Context, record *migrate.Record, v *guestprobe.Probe) {
 	seen, err := v.End(ctx, record.Outcome == migrate.Moved)
 	if err != nil {
-		c.tell("the blackout was not measured: %s", verdict.OneLine(err))
+		c.printf("the blackout was not measured: %s", verdict.OneLine(err))
 		return
 	}
 	record.Judge(seen.Blackouts)
 	for _, target := range seen.Mute {
-		c.tell("%s never answered: does 'blackout serve' run in the guest?", target)
+		c.printf("%s never answered: does 'blackout serve' run in the guest?", target)
 	}
 }
 

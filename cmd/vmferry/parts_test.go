@@ -75,7 +75,8 @@ func TestWhereIs(t *testing.T) {
 		{migrate.Record{Outcome: migrate.Moved}, "on n2"},
 		{migrate.Record{Outcome: migrate.Stayed}, "on n1"},
 		{migrate.Record{Outcome: migrate.Unknown}, "cannot tell"},
-		{migrate.Record{Outcome: migrate.Unknown, Verified: migrate.Verification{Source: "no answer", Target: "paused (migration)"}},
+		{migrate.Record{Outcome: migrate.Unknown,
+			Verified: migrate.Verification{Source: "no answer", Target: "paused (migration)"}},
 			`cannot tell: n1 says "no answer", n2 says "paused (migration)"`},
 	} {
 		if got := whereIs(test.record, "n1", "n2"); got != test.want {
@@ -112,7 +113,8 @@ func TestMeterOnATerminal(t *testing.T) {
 }
 
 func TestDescribe(t *testing.T) {
-	p := migrate.Progress{Phase: "migrating", Total: 1 << 30, Remaining: 256 << 20, RateMiBs: 112.4, Iteration: 2, DowntimeLimit: 30 * time.Millisecond, Throttle: 20}
+	p := migrate.Progress{Phase: "migrating", Total: 1 << 30, Remaining: 256 << 20, RateMiBs: 112.4, Iteration: 2,
+		DowntimeLimit: 30 * time.Millisecond, Throttle: 20}
 	want := "migrating [###############.....]  75 %, 112 MiB/s, 256 MiB left, pass 2, limit 30 ms, guest slowed by 20 %"
 	if got := describe(p); got != want {
 		t.Errorf("\n got %s\nwant %s", got, want)
@@ -124,7 +126,8 @@ func TestDescribe(t *testing.T) {
 	if got, want := describe(p), "copying disks [###############.....]  75 %, 112 MiB/s, 1024 MiB left"; got != want {
 		t.Errorf("\n got %s\nwant %s", got, want)
 	}
-	if got := describe(migrate.Progress{Phase: "migrating", Total: 1, Remaining: 9}); !strings.Contains(got, "[....................]   0 %") {
+	if got := describe(migrate.Progress{Phase: "migrating", Total: 1, Remaining: 9}); !strings.Contains(got,
+		"[....................]   0 %") {
 		t.Errorf("more left than there is: %q", got)
 	}
 }
@@ -137,7 +140,8 @@ func TestNames(t *testing.T) {
 		{"web", "GUEST", true}, {"Night Watch 1", "GUEST", true}, {" web", "GUEST", true}, {"a\tb", "GUEST", true},
 		{"сервер", "GUEST", true}, {"-web1", "GUEST", true}, {"a\u00a0b", "GUEST", true},
 		{"", "GUEST", false}, {"a\nb", "GUEST", false}, {"a\x1b[0m", "GUEST", false}, {"a\u0085", "GUEST", false},
-		{"n2", "NODE", true}, {"n2,n3", "NODE", true}, {"n 2", "NODE", false}, {"", "NODE", false}, {"", "[NODE]", true}, {"n\x00", "[NODE]", false},
+		{"n2", "NODE", true}, {"n2,n3", "NODE", true}, {"n 2", "NODE", false}, {"", "NODE", false},
+		{"", "[NODE]", true}, {"n\x00", "[NODE]", false},
 	} {
 		if got := names(test.arg, test.want); got != test.fits {
 			t.Errorf("%q as %s: %t", test.arg, test.want, got)

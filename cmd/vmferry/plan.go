@@ -48,7 +48,7 @@ func planDrain(ctx context.Context, c *call, args []string) error {
 		return errInterrupted
 	}
 	if !*unmeasured {
-		c.tell("measuring for a second how fast the guests write")
+		c.printf("measuring for a second how fast the guests write")
 	}
 	if err := from.Measure(ctx, &o, inv.Guests, !*unmeasured); err != nil {
 		return err
@@ -110,7 +110,8 @@ func planTable(w io.Writer, r plan.Report) error {
 
 // planCells is one guest's row.
 func planCells(s plan.Step) []string {
-	times := []string{fmt.Sprintf("+%.1f s", s.Start), s.Guest, planTarget(s), string(s.Rung), fmt.Sprintf("%.1f", s.End-s.Start)}
+	times := []string{fmt.Sprintf("+%.1f s", s.Start), s.Guest, planTarget(s), string(s.Rung),
+		fmt.Sprintf("%.1f", s.End-s.Start)}
 	switch s.Rung {
 	case "":
 		how := "stays"

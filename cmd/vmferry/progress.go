@@ -77,6 +77,12 @@ func clip(text string, n int) string {
 	return string([]rune(text)[:n])
 }
 
+// isTerminal tells whether w is one, on which a line can be written again.
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}
+
 const barWidth = 20
 
 // describe is a migration's progress in one line.

@@ -38,7 +38,7 @@ func printReport(ctx context.Context, c *call, args []string) error {
 		if err := writePage(*page, r); err != nil {
 			return err
 		}
-		c.tell("%s is written", *page)
+		c.printf("%s is written", *page)
 	}
 	if c.json {
 		return r.WriteJSON(c.stdout)

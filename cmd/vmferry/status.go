@@ -71,7 +71,8 @@ func status(ctx context.Context, c *call, args []string) error {
 		s.Problems = append(s.Problems, verdict.OneLine(err))
 	}
 	for _, g := range inv.Guests {
-		row := statusGuest{Guest: g.Name, UUID: g.UUID, Libvirt: inv.LibvirtState(g), Process: inv.ProcessState(g), Manager: g.ManagerState(), Last: lastOf(g, records)}
+		row := statusGuest{Guest: g.Name, UUID: g.UUID, Libvirt: inv.LibvirtState(g), Process: inv.ProcessState(g),
+			Manager: g.ManagerState(), Last: lastOf(g, records)}
 		if g.Claim != nil {
 			row.Resource = g.Claim.Resource
 		}
@@ -103,7 +104,8 @@ func (c *call) daemonSays(ctx context.Context) string {
 func lastOf(g *inventory.Guest, records []migrate.Record) *last {
 	for i := len(records) - 1; i >= 0; i-- {
 		r := records[i]
-		if r.Outcome == migrate.Restored || r.Guest != g.Name || r.UUID != "" && g.UUID != "" && !strings.EqualFold(r.UUID, g.UUID) {
+		if r.Outcome == migrate.Restored || r.Guest != g.Name || r.UUID != "" && g.UUID != "" &&
+			!strings.EqualFold(r.UUID, g.UUID) {
 			continue
 		}
 		l := &last{Started: r.Started, To: r.To, Outcome: string(r.Outcome), PauseMS: r.PauseMS}
@@ -120,7 +122,8 @@ func (l *last) String() string {
 	if l == nil {
 		return "-"
 	}
-	text := fmt.Sprintf("%s, to %s: %s", l.Started.Local().Format("2006-01-02 15:04"), cmp.Or(l.To, "any node"), l.Outcome)
+	text := fmt.Sprintf("%s, to %s: %s", l.Started.Local().Format("2006-01-02 15:04"), cmp.Or(l.To, "any node"),
+		l.Outcome)
 	if l.PauseMS != nil {
 		text += fmt.Sprintf(", pause %.0f ms", *l.PauseMS)
 	}
@@ -136,7 +139,7 @@ func (s statusReport) table(w io.Writer) error {
 	case manager == "":
 		manager = "no cluster manager"
 	case s.Standby:
-		manager += ", in standby (asked for by " + s.Whose + ")"
+		manager += ", in standby (requested by " + s.Whose + ")"
 	}
 	fmt.Fprintf(w, "node %s: %s\nvmferryd: %s\n", s.Node, manager, s.Daemon)
 	if len(s.Guests) == 0 {

@@ -51,7 +51,8 @@ func newWorld() *machine {
 	w := world(os.Getenv("NODE"))
 	return &machine{
 		root: string(w), stateDir: w.file("state"), slots: migrate.Slots{Dir: w.file("slots")}, run: w.run,
-		open: w.open, processes: w.processes, witness: func(string) local.Processes { return alone{w} }, units: w, delayMax: w.delayMax,
+		open: w.open, processes: w.processes, witness: func(string) local.Processes { return alone{w} }, units: w,
+		delayMax: w.delayMax,
 		forecast: w.forecast,
 		poll:     20 * time.Millisecond, lines: time.Minute,
 	}
@@ -245,7 +246,8 @@ func (w world) carry(guest, to, reason string) {
 
 // record is what the agent would leave.
 func (w world) record(guest, to string, outcome migrate.Outcome, why string) {
-	r := migrate.Record{Schema: migrate.RecordSchema, Guest: guest, To: to, Started: time.Now(), Ended: time.Now(), Outcome: outcome, Error: why}
+	r := migrate.Record{Schema: migrate.RecordSchema, Guest: guest, To: to, Started: time.Now(), Ended: time.Now(),
+		Outcome: outcome, Error: why}
 	switch pause := 21.5; outcome {
 	case migrate.Moved:
 		r.PauseMS = &pause
@@ -507,19 +509,22 @@ func emit(uri, event, details string) {
 	hosts.Unlock()
 	now := time.Now()
 	for _, f := range watchers {
-		f(libvirt.Event{Name: event, Seconds: now.Unix(), Micros: uint(now.Nanosecond() / 1000), Details: details, Received: now})
+		f(libvirt.Event{Name: event, Seconds: now.Unix(), Micros: uint(now.Nanosecond() / 1000), Details: details,
+			Received: now})
 	}
 }
 
 func (h *fakeHost) Load(context.Context, string) (libvirt.Load, error) {
-	return libvirt.Load{Memory: 512 << 20, Resident: 300 << 20, Dirty: libvirt.Dirty{Measured: true, Rate: 10 << 20}}, nil
+	return libvirt.Load{Memory: 512 << 20, Resident: 300 << 20, Dirty: libvirt.Dirty{Measured: true, Rate: 10 << 20}},
+		nil
 }
 
 func (h *fakeHost) StartDirtyRate(context.Context, string, time.Duration) error { return nil }
 
 func (h *fakeHost) JobStats(context.Context, string) (libvirt.JobStats, error) {
 	_, err := os.Stat(h.w.file("copying"))
-	return libvirt.JobStats{Active: err == nil, Total: 512 << 20, Remaining: 128 << 20, Processed: 384 << 20, Rate: 100 << 20, Iteration: 1}, nil
+	return libvirt.JobStats{Active: err == nil, Total: 512 << 20, Remaining: 128 << 20, Processed: 384 << 20,
+		Rate: 100 << 20, Iteration: 1}, nil
 }
 
 func (h *fakeHost) AbortJob(context.Context, string) error {

@@ -11,7 +11,8 @@ import (
 	"github.com/vmferry/vmferry/hbplugin/ring"
 	"github.com/vmferry/vmferry/migrate/announce"
 	"github.com/vmferry/vmferry/migrate/libvirt/client"
-	"github.com/vmferry/vmferry/resource"
+	"github.com/vmferry/vmferry/resource/hostproc"
+	"github.com/vmferry/vmferry/resource/notes"
 )
 
 // announceTask tells the network where guests are as soon as they run here (package
@@ -34,10 +35,11 @@ func (t announceTask) Run(ctx context.Context) error {
 	}
 	defer func() { _ = socket.Close() }()
 	w := &announce.Watcher{
-		Announcer: announce.Announcer{Send: socket.Send, Log: t.log, Peers: (&ring.Reader{Also: t.migrationHosts}).Addresses},
-		Dial:      primed(ctx, t.log, client.Opener(func(c *client.Conn) prober { return c })),
-		Guests:    t.guests,
-		Begun:     t.begun,
+		Announcer: announce.Announcer{Send: socket.Send, Log: t.log,
+			Peers: (&ring.Reader{Also: t.migrationHosts}).Addresses},
+		Dial:   primed(ctx, t.log, client.Opener(func(c *client.Conn) prober { return c })),
+		Guests: t.guests,
+		Begun:  t.begun,
 	}
 	w.Run(ctx)
 	return nil
@@ -45,9 +47,9 @@ func (t announceTask) Run(ctx context.Context) error {
 
 // migrationHosts are the names by which migrations reach a node.
 func (t announceTask) migrationHosts(node string) []string {
-	notes, _ := resource.ExpectedGuests(t.dir) // the watcher tells of the error
+	expected, _ := notes.Open(t.dir, "").Expected.All() // the watcher tells of the error
 	var hosts []string
-	for _, n := range notes {
+	for _, n := range expected {
 		hosts = append(hosts, n.MigrationHost(node))
 	}
 	slices.Sort(hosts)
@@ -56,17 +58,18 @@ func (t announceTask) migrationHosts(node string) []string {
 
 // begun tells the agent's action that brought a guest here that it is announced.
 func (t announceTask) begun(g announce.Guest) {
-	if err := resource.NoteAnnounced(t.dir, g.Resource); err != nil {
-		t.log.WithError(err).Warn("the agent announces the guest once more, which takes it a moment: make the state directory writable")
+	if err := notes.Open(t.dir, "").Announced.Save(g.Resource, notes.Announced{At: hostproc.Uptime()}); err != nil {
+		t.log.WithError(err).Warn("the agent announces the guest once more, which takes it a moment: make the " +
+			"state directory writable")
 	}
 }
 
 // guests are those that the agent has met on this node, be it in a probe. One whose setting cannot
 // be read, as that of a newer agent, is announced with what can be found out.
 func (t announceTask) guests() ([]announce.Guest, error) {
-	notes, err := resource.ExpectedGuests(t.dir)
-	guests := make([]announce.Guest, 0, len(notes))
-	for _, n := range notes {
+	expected, err := notes.Open(t.dir, "").Expected.All()
+	guests := make([]announce.Guest, 0, len(expected))
+	for _, n := range expected {
 		setting, perr := announce.ParseSetting(n.Announce)
 		if perr != nil {
 			err = errors.Join(err, fmt.Errorf("resource %s: taking announce=auto: %w", n.Resource, perr))

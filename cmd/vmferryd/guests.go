@@ -3,11 +3,11 @@ package main
 import (
 	"context"
 
-	"github.com/vmferry/vmferry/resource"
 	"github.com/vmferry/vmferry/resource/hostproc"
+	"github.com/vmferry/vmferry/resource/notes"
 )
 
-// witnesses tells the guests that are on this node, as [resource.Present] does: it implements
+// witnesses tells the guests that are on this node, as [notes.Present] does: it implements
 // shutdown.Guests.
 type witnesses struct {
 	dir string // of the agent's notes; that it is missing means no guest
@@ -17,5 +17,5 @@ type witnesses struct {
 
 // Here implements shutdown.Guests.
 func (w witnesses) Here(ctx context.Context) ([]string, error) {
-	return resource.Present(ctx, w.dir, w.list)
+	return notes.Present(ctx, w.dir, w.list)
 }

@@ -42,7 +42,8 @@ func process(t *testing.T, w notedHere, pid, line string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := (hostproctest.Process{PID: n, Comm: "x", Cmdline: strings.Split(line, " ")}).Write(w.host.Proc); err != nil {
+	if err := (hostproctest.Process{PID: n, Comm: "x",
+		Cmdline: strings.Split(line, " ")}).Write(w.host.Proc); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -70,11 +71,13 @@ func TestHere(t *testing.T) {
 		{"noted and alive", map[string]string{"a.json": noteA}, map[string]string{"7": qemuA}, []string{"rsc-a"}},
 		{"noted and dead", map[string]string{"a.json": noteA}, map[string]string{"7": "/sbin/init"}, nil},
 		{"alive and not ours", nil, map[string]string{"7": qemuA}, nil},
-		{"another QEMU", map[string]string{"a.json": noteA}, map[string]string{"7": "qemu-system-x86_64 -name guest=b -uuid bbbbbbbb-0000-4000-8000-000000000001"}, nil},
+		{"another QEMU", map[string]string{"a.json": noteA},
+			map[string]string{"7": "qemu-system-x86_64 -name guest=b -uuid bbbbbbbb-0000-4000-8000-000000000001"}, nil},
 		{"a viewer of the guest", map[string]string{"a.json": noteA}, map[string]string{
 			"7": "less -uuid aaaaaaaa-0000-4000-8000-000000000001",
 		}, nil},
-		{"incoming", map[string]string{"a.json": noteA}, map[string]string{"7": qemuA + " -incoming defer"}, []string{"rsc-a"}},
+		{"incoming", map[string]string{"a.json": noteA}, map[string]string{"7": qemuA + " -incoming defer"},
+			[]string{"rsc-a"}},
 		{"a note without a UUID goes by its name", map[string]string{"a.json": `{"guest":"a","resource":"rsc-a"}`},
 			map[string]string{"7": qemuA}, []string{"rsc-a"}},
 		{"a note without a UUID, another guest", map[string]string{"a.json": `{"guest":"a","resource":"rsc-a"}`},

@@ -29,6 +29,7 @@ import (
 	"github.com/vmferry/vmferry/migrate/version"
 	"github.com/vmferry/vmferry/resource"
 	"github.com/vmferry/vmferry/resource/hostproc/local"
+	"github.com/vmferry/vmferry/resource/notes"
 )
 
 // Exit codes. The unit does not restart the daemon after exitUsage: only an
@@ -48,8 +49,6 @@ const (
 	stopFallback = 85 * time.Second
 	// askTimeout bounds the questions put to systemd at the start.
 	askTimeout = 10 * time.Second
-	// intentFile is the name of the note in the state directory.
-	intentFile = "standby-is-ours"
 )
 
 const usage = `usage: vmferryd [--config FILE]
@@ -64,8 +63,8 @@ Hold the shutdown of this node until its virtual machines have left.
 `
 
 func main() {
-	// libvirt's event loop waits in C, where Go's monitor thread looks at it every 20 µs after each event, for as long as
-	// another processor is idle: 0.8 ms of processor time for an event, in the middle of a guest's pause. With one
+	// libvirt's event loop waits in C, where Go's monitor thread looks at it every 20 µs after each event, for as long
+	// as another processor is idle: 0.8 ms of processor time for an event, in the middle of a guest's pause. With one
 	// there is none.
 	runtime.GOMAXPROCS(1)
 	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
@@ -151,7 +150,7 @@ func live(ctx context.Context, c config.Config, log logrus.FieldLogger) error {
 		Manager:    managers.Any(managers.Configured(c)),
 		Guests:     witnesses{dir: c.GuestsDir, list: local.List},
 		System:     logind.System{},
-		Intent:     shutdown.Intent{Path: filepath.Join(c.StateDir, intentFile)},
+		Intent:     shutdown.DaemonIntent(c.StateDir),
 		Notify:     notify,
 		Log:        log,
 		Window:     c.Window,
@@ -164,7 +163,8 @@ func live(ctx context.Context, c config.Config, log logrus.FieldLogger) error {
 		Claims:     predictor.Claims,
 	})
 	warnOfLibvirt(log)
-	lock := &logind.DelayLock{Who: "vmferryd", Why: "moving the virtual machines off this node", Tell: loop.Tell, Log: log}
+	lock := &logind.DelayLock{Who: "vmferryd", Why: "moving the virtual machines off this node", Tell: loop.Tell,
+		Log: log}
 	return serve(ctx, func() { notify(daemon.SdNotifyReady) },
 		loop, lock, newMonitorTask(c.StateDir, desk, log), announceTask{c.StateDir, log}, signalTask{loop.Stop},
 		prediction.Watch{Predictor: predictor, Every: c.Forecast, Status: loop.Outlook, Busy: desk.Busy, Log: log},
@@ -178,10 +178,10 @@ const hangingMost = 16
 func sources(c config.Config) prediction.Sources {
 	return prediction.Sources{
 		Managers: func() []hbplugin.Cluster { return managers.Configured(c) },
-		Notes:    func() ([]resource.Entry, error) { return resource.Guests(c.GuestsDir) },
+		Notes:    func() ([]notes.Guest, error) { return notes.GuestsIn(c.GuestsDir).All() },
 		Here:     witnesses{dir: c.GuestsDir, list: local.List}.Here,
 		Records: func() ([]migrate.Record, error) {
-			return history.ReadRecords(filepath.Join(resource.DefaultStateDir, history.RecordsFile))
+			return history.ReadRecords(filepath.Join(notes.DefaultStateDir, history.RecordsFile))
 		},
 		Open: client.Sparing(hangingMost, client.Opener(func(c *client.Conn) migrate.Host { return c })),
 		Run:  resource.Execute(os.Environ()),
@@ -193,9 +193,11 @@ func warnOfLibvirt(log logrus.FieldLogger) {
 	auto, err := logind.System{}.QEMUAutoShutdown()
 	switch {
 	case err != nil:
-		log.WithError(err).Warn("it cannot be told whether libvirt acts on guests at a shutdown: one that libvirt holds is waited for")
+		log.WithError(err).Warn("it cannot be told whether libvirt acts on guests at a shutdown: one that libvirt " +
+			"holds is waited for")
 	case auto.Transient:
-		log.Warnf("libvirt stops guests by itself the moment a shutdown is announced, also those that are about to move (%s): "+
+		log.Warnf("libvirt stops guests by itself the moment a shutdown is announced, also those that are about to "+
+			"move (%s): "+
 			"set that to \"none\" or \"persistent\" in %s and type: systemctl try-restart virtqemud libvirtd",
 			strings.Join(auto.Settings, ", "), auto.File)
 	}

@@ -187,7 +187,8 @@ func ask() {
 func turn() {
 	socket := nodeFile(filepath.Join("run", wire.Socket))
 	for _, guest := range os.Args[1:] {
-		t, err := admission.Enter(context.Background(), socket, admission.Request{Guest: guest, Load: admission.Load{Memory: 1 << 20}}, nil, nil)
+		t, err := admission.Enter(context.Background(), socket,
+			admission.Request{Guest: guest, Load: admission.Load{Memory: 1 << 20}}, nil, nil)
 		if err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)

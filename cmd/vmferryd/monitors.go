@@ -12,6 +12,7 @@ import (
 	"github.com/vmferry/vmferry/resource/agentd/admission"
 	"github.com/vmferry/vmferry/resource/agentd/wire"
 	"github.com/vmferry/vmferry/resource/hostproc"
+	"github.com/vmferry/vmferry/resource/notes"
 )
 
 // monitorTask answers the agent's monitors (package resource/agentd), and has its migrations wait for their
@@ -38,9 +39,10 @@ func (t monitorTask) Run(ctx context.Context) error {
 	defer pool.Close()
 	monitor := &agentd.Monitor{
 		Open: pool.Open, Processes: hostproc.Host{System: true}, // others' guests are declined
-		RunDir: t.dir, StateDir: resource.DefaultStateDir, Log: t.log,
+		RunDir: t.dir, StateDir: notes.DefaultStateDir, Log: t.log,
 	}
-	server := agentd.Server{Socket: filepath.Join(t.dir, wire.Socket), Look: monitor.Look, Turn: t.desk.Serve, Log: t.log}
+	server := agentd.Server{Socket: filepath.Join(t.dir, wire.Socket), Look: monitor.Look, Turn: t.desk.Serve,
+		Log: t.log}
 	if err := server.Run(ctx, func() { close(t.ready) }); err != nil {
 		t.log.WithError(err).Error("monitors are not answered: the agent looks without vmferryd, which costs more")
 		close(t.ready)

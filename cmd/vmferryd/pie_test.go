@@ -33,7 +33,8 @@ func TestShippedPrograms(t *testing.T) {
 		t.Fatal("the Makefile does not say what PIE is")
 	}
 	program := filepath.Join(t.TempDir(), "front")
-	build := exec.Command("go", "build", "-buildvcs=false", "-trimpath", flag[1], "-o", program, "../vmferry-agent/front")
+	build := exec.Command("go", "build", "-buildvcs=false", "-trimpath", flag[1], "-o", program,
+		"../vmferry-agent/front")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)

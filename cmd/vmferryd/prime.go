@@ -19,9 +19,9 @@ type prober interface {
 	Capabilities(ctx context.Context) (string, error)
 }
 
-// primed is dial, and after the first connection to each libvirt asks it once what its host can run, over a connection of
-// its own. libvirt starts each of its emulators for the answer and keeps it (/var/cache/libvirt/qemu/capabilities): on a
-// new node the first migration to it or the first start after a crash would wait for that.
+// primed is dial, and after the first connection to each libvirt asks it once what its host can run, over a connection
+// of its own. libvirt starts each of its emulators for the answer and keeps it (/var/cache/libvirt/qemu/capabilities):
+// on a new node the first migration to it or the first start after a crash would wait for that.
 func primed(
 	ctx context.Context, log logrus.FieldLogger, dial func(context.Context, string) (prober, error),
 ) func(context.Context, string) (announce.Conn, error) {

@@ -47,8 +47,8 @@ func (p *fakeProber) Capabilities(context.Context) (string, error) {
 
 func (p *fakeProber) Close() error { p.to.mu.Lock(); defer p.to.mu.Unlock(); p.to.open--; return nil }
 
-// Each libvirt is asked once, when it is first reached, and not by who waits for the connection; one that gives no answer
-// is asked again at the next connection.
+// Each libvirt is asked once, when it is first reached, and not by who waits for the connection; one that gives no
+// answer is asked again at the next connection.
 func TestPrimed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log, _ := test.NewNullLogger()

@@ -6,8 +6,8 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/vmferry/vmferry/hbplugin/config"
-	"github.com/vmferry/vmferry/resource"
 	"github.com/vmferry/vmferry/resource/agentd/admission"
+	"github.com/vmferry/vmferry/resource/notes"
 )
 
 // gather is how long the first of several guests waits for the others to ask for their turns: a
@@ -17,7 +17,7 @@ const gather = 500 * time.Millisecond
 // newDesk makes the queue of moves. A guest that is alone on its node waits for nobody.
 func newDesk(guestsDir string, log logrus.FieldLogger) *admission.Server {
 	return &admission.Server{Log: log, Gather: func() time.Duration {
-		if notes, err := resource.Guests(guestsDir); err == nil && len(notes) < 2 {
+		if guests, err := notes.GuestsIn(guestsDir).All(); err == nil && len(guests) < 2 {
 			return 0
 		}
 		return gather

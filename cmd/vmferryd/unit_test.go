@@ -65,7 +65,8 @@ func TestShutdownOrder(t *testing.T) {
 	wantAll(t, "pacemaker's drop-in After=", pacemaker["Unit.After"], needed())
 	wantAll(t, "heartbeat's drop-in After=", heartbeat["Unit.After"], pacemaker["Unit.After"])
 	wantAll(t, "vmferryd.service After=", daemon["Unit.After"], []string{
-		"pacemaker.service", "pacemaker_remote.service", "corosync.service", "heartbeat.service", "dbus.service", "systemd-logind.service",
+		"pacemaker.service", "pacemaker_remote.service", "corosync.service", "heartbeat.service", "dbus.service",
+		"systemd-logind.service",
 	})
 	// An order against a target that is not active binds nothing.
 	for name, u := range map[string]unitFile{
@@ -117,7 +118,8 @@ func TestServiceSettings(t *testing.T) {
 			t.Errorf("%s=%s, want %s", key, got, want)
 		}
 	}
-	if u := readUnit(t, "heartbeat.service.d/10-vmferry.conf"); strings.Join(u["Service.TimeoutStopSec"], "") != "30min" {
+	if u := readUnit(t, "heartbeat.service.d/10-vmferry.conf"); strings.Join(u["Service.TimeoutStopSec"],
+		"") != "30min" {
 		t.Errorf("heartbeat's stop: %v", u)
 	}
 	if u := readUnit(t, "logind.conf.d/90-vmferry.conf"); strings.Join(u["Login.InhibitDelayMaxSec"], "") != "2min" {
@@ -125,8 +127,8 @@ func TestServiceSettings(t *testing.T) {
 	}
 }
 
-// A remote node's guests are stopped by pacemaker_remote.service, which needs the same order. What is installed is tested,
-// as one file serves both units.
+// A remote node's guests are stopped by pacemaker_remote.service, which needs the same order. What is installed is
+// tested, as one file serves both units.
 func TestDropInsAreInstalled(t *testing.T) {
 	makefile := read(t, "../../Makefile")
 	begin := strings.Index(makefile, "\ninstall: ")

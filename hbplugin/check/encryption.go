@@ -85,10 +85,12 @@ func encryptRemedy(plain []*inventory.Claim) string {
 	case c.Foreign():
 		first += "with certificates on each node (TLS in ocf_vmferry_Domain(7)), add --tls to its migrate_options"
 	case c.Manager == config.Pacemaker:
-		first += "with certificates on each node (TLS in ocf_vmferry_Domain(7)), type: " + shellword.Line("crm_resource",
-			"--resource", c.Resource, "--set-parameter", "migration_tls", "--parameter-value", "yes")
+		first += "with certificates on each node (TLS in ocf_vmferry_Domain(7)), type: " +
+			shellword.Line("crm_resource",
+				"--resource", c.Resource, "--set-parameter", "migration_tls", "--parameter-value", "yes")
 	default:
-		first += "with certificates on each node (TLS in ocf_vmferry_Domain(7)), add ::migration_tls=yes to it in haresources"
+		first += "with certificates on each node (TLS in ocf_vmferry_Domain(7)), add ::migration_tls=yes to it in " +
+			"haresources"
 	}
 	if len(plain) > 1 {
 		first += "; likewise for the others"

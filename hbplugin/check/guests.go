@@ -43,7 +43,8 @@ func gradeOf(f hbplugin.Fate, pinned bool) Grade {
 // firmware: does what a guest's firmware keeps (vTPM, UEFI's variables) follow it when it is started elsewhere?
 func firmware(o *Observed, f *findings) {
 	for _, l := range o.Firmware {
-		f.add(l.guest, Warning, fmt.Sprintf("its %s is on this node alone: %s; a live migration takes it along", l.Device, l.Lost), l.Advice)
+		f.add(l.guest, Warning, fmt.Sprintf("its %s is on this node alone: %s; a live migration takes it along",
+			l.Device, l.Lost), l.Advice)
 	}
 }
 
@@ -56,7 +57,8 @@ func unstick(c *inventory.Claim, why string) string {
 		return "type: " + shellword.Line("crm_resource", "--resource", c.Resource, "--cleanup")
 	}
 	return "see that maintenance-mode is off, then type: " +
-		shellword.Line("crm_resource", "--resource", c.Resource, "--meta", "--set-parameter", "is-managed", "--parameter-value", "true")
+		shellword.Line("crm_resource", "--resource", c.Resource, "--meta", "--set-parameter", "is-managed",
+			"--parameter-value", "true")
 }
 
 // autostart: does libvirt start a guest that is the cluster's? Then it may run on two nodes after a boot.
@@ -82,17 +84,21 @@ func strays(o *Observed, f *findings) {
 		switch {
 		case o.Unsure == nil && g.Claim == nil && g.IsHere() && !g.Incoming:
 			f.add(g.Name, Warning, "runs here, and no cluster manager has it: a drain leaves it behind",
-				"make it a resource, or before the node goes down type: vmferry migrate "+shellword.Operands(g.Name, "NODE"))
+				"make it a resource, or before the node goes down type: vmferry migrate "+shellword.Operands(g.Name,
+					"NODE"))
 		case g.IsActive() && g.Libvirt.State == libvirt.Paused:
-			f.add(g.Name, Warning, fmt.Sprintf("is paused (%s)", g.Libvirt.Reason), "see why, then type: virsh resume "+shellword.Operands(g.Name))
+			f.add(g.Name, Warning, fmt.Sprintf("is paused (%s)", g.Libvirt.Reason),
+				"see why, then type: virsh resume "+shellword.Operands(g.Name))
 		case g.IsActive() && g.Process == 0 && o.Hidden == nil && strings.HasPrefix(g.URI, "qemu"):
 			f.add(g.Name, Problem, "libvirt says that it is active, and it has no process here",
 				"restart libvirt's daemon, then type: virsh domstate --reason "+shellword.Operands(g.Name))
 		case g.Noted && !g.IsHere() && len(o.Mute) == 0:
-			f.add(g.Name, Warning, "was noted as running here, and is not", "see the cluster manager's status; the next monitor settles it")
+			f.add(g.Name, Warning, "was noted as running here, and is not",
+				"see the cluster manager's status; the next monitor settles it")
 		}
 	}
 	if o.Hidden != nil {
-		f.add("", Problem, "the processes of this node cannot all be seen: "+verdict.OneLine(o.Hidden), "run this as root")
+		f.add("", Problem, "the processes of this node cannot all be seen: "+verdict.OneLine(o.Hidden),
+			"run this as root")
 	}
 }

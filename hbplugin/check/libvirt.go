@@ -58,7 +58,8 @@ func reach(o *Observed, f *findings) {
 		case t.route != nil:
 			f.add(t.node, Problem, verdict.OneLine(t.route), "set the parameter remoteuri of resource "+t.resource)
 		case t.err != nil:
-			f.add(t.node, Problem, fmt.Sprintf("%s does not answer: %s", t.uri, verdict.OneLine(t.err)), howToReach(t.uri, t.node))
+			f.add(t.node, Problem, fmt.Sprintf("%s does not answer: %s", t.uri, verdict.OneLine(t.err)),
+				howToReach(t.uri, t.node))
 		case libvirt.Unverified(t.uri) != "":
 			f.add(t.node, Warning, t.uri+" answers, and whether it is that node is not verified",
 				"remove "+libvirt.Unverified(t.uri)+" from the URIs of resource "+t.resource)
@@ -74,11 +75,15 @@ func howToReach(uri, node string) string {
 	_, transport, _ := strings.Cut(scheme, "+")
 	switch transport {
 	case "ssh":
-		return "as root, type: " + shellword.Line("ssh", node, "true") + " (it must ask for no password); and on " + node + ": systemctl status libvirtd virtqemud"
+		return "as root, type: " + shellword.Line("ssh", node, "true") + " (it must ask for no password); and on " +
+			node + ": systemctl status libvirtd virtqemud"
 	case "tcp":
-		return "on " + node + ", type: systemctl enable --now libvirtd-tcp.socket (modular daemons: virtproxyd-tcp.socket)"
+		return "on " + node +
+			", type: systemctl enable --now libvirtd-tcp.socket (modular daemons: virtproxyd-tcp.socket)"
 	case "", "tls":
-		return "on " + node + ", type: systemctl enable --now libvirtd-tls.socket (modular daemons: virtproxyd-tls.socket), with certificates; or set the resources' migration_transport"
+		return "on " + node +
+			", type: systemctl enable --now libvirtd-tls.socket (modular daemons: virtproxyd-tls.socket), with " +
+			"certificates; or set the resources' migration_transport"
 	}
 	return "see that libvirt on " + node + " listens for " + uri
 }

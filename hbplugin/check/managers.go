@@ -4,11 +4,11 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/vmferry/vmferry/hbplugin"
 	"github.com/vmferry/vmferry/hbplugin/config"
 	"github.com/vmferry/vmferry/hbplugin/pacemaker/cib"
 	"github.com/vmferry/vmferry/hbplugin/ring"
 	"github.com/vmferry/vmferry/hbplugin/verdict"
-	"github.com/vmferry/vmferry/resource"
 )
 
 // clusterManagers: is there one cluster manager, and does it answer?
@@ -20,14 +20,17 @@ func clusterManagers(o *Observed, f *findings) {
 		return
 	case 1:
 	default:
-		f.add("", Warning, "pacemaker and heartbeat both run", "stop one of them, or name one as manager in "+o.ConfigPath)
+		f.add("", Warning, "pacemaker and heartbeat both run",
+			"stop one of them, or name one as manager in "+o.ConfigPath)
 	}
 	for _, m := range o.Managers {
 		switch {
 		case m.Err != nil:
-			f.add(m.String(), Problem, "does not answer: "+verdict.OneLine(m.Err), "type: systemctl status "+o.unitOf(m))
+			f.add(m.String(), Problem, "does not answer: "+verdict.OneLine(m.Err),
+				"type: systemctl status "+o.unitOf(m))
 		case m.Seen.Standby && m.Pacemaker() != nil:
-			f.add(m.String(), Warning, "this node is in standby (asked for by "+o.StandbyBy+"): it takes no guest", "type: vmferry undrain")
+			f.add(m.String(), Warning, "this node is in standby (requested by "+o.StandbyBy+"): it takes no guest",
+				"type: vmferry undrain")
 		default:
 			f.add(m.String(), OK, fmt.Sprintf("runs, and has %s here", verdict.Count(len(m.Seen.Guests), "guest")), "")
 		}
@@ -65,7 +68,8 @@ func pacemakerFencing(conf *cib.Config, f *findings) {
 			devices++
 		}
 	}
-	const how = "configure a fence device, then type: crm_attribute --type crm_config --name stonith-enabled --update true"
+	const how = "configure a fence device, then type: crm_attribute --type crm_config --name stonith-enabled " +
+		"--update true"
 	switch on := cib.Bool(enabled, true); {
 	case on && devices > 0:
 		f.add(config.Pacemaker, OK, "on, with "+verdict.Count(devices, "device"), "")
@@ -75,8 +79,6 @@ func pacemakerFencing(conf *cib.Config, f *findings) {
 		f.add(config.Pacemaker, Warning, "off: after a crash a guest may run twice", how)
 	}
 }
-
-const haCf = "/etc/ha.d/ha.cf"
 
 func heartbeatFencing(conf answer[string], f *findings) {
 	if conf.err != nil {
@@ -103,9 +105,11 @@ func detection(o *Observed, f *findings) {
 		f.add("corosync", Warning, "cannot tell: "+verdict.OneLine(err), "type: corosync-cmapctl")
 		return
 	}
-	found := fmt.Sprintf("a node that crashes is noticed after %s (token %s, consensus %s)", d.After(), d.Token, d.Consensus)
+	found := fmt.Sprintf("a node that crashes is noticed after %s (token %s, consensus %s)", d.After(), d.Token,
+		d.Consensus)
 	if short, shorter := d.ShortConsensus(); shorter {
-		found += fmt.Sprintf("; with two nodes a consensus below the token is safe (corosync.conf(5)) and would make it %s, "+
+		found += fmt.Sprintf("; with two nodes a consensus below the token is safe (corosync.conf(5)) and would "+
+			"make it %s, "+
 			"which is also how long a node may stall without being fenced: "+
 			"write consensus: %d into section totem of %s on both nodes, then type: corosync-cfgtool -R",
 			d.Token+short, short.Milliseconds(), ring.CorosyncConf)
@@ -146,18 +150,17 @@ func peers(o *Observed, f *findings) {
 		case m.Err != nil:
 			continue
 		case a.err != nil:
-			f.add("", Problem, "cannot tell which nodes there are: "+verdict.OneLine(a.err), "type: systemctl status "+m.String())
+			f.add("", Problem, "cannot tell which nodes there are: "+verdict.OneLine(a.err),
+				"type: systemctl status "+m.String())
 			continue
 		}
-		up := 0
-		for _, p := range a.value {
-			if p.State == resource.PeerUp {
-				up++
-				f.add(p.Name, OK, "is up", "")
-			}
+		up := hbplugin.Up(a.value)
+		for _, node := range up {
+			f.add(node, OK, "is up", "")
 		}
-		if up == 0 {
-			f.add("", Problem, fmt.Sprintf("none of the %s is up: there is nowhere to go", verdict.Count(len(a.value), "other node")),
+		if len(up) == 0 {
+			f.add("", Problem, fmt.Sprintf("none of the %s is up: there is nowhere to go",
+				verdict.Count(len(a.value), "other node")),
 				"on another node, type: systemctl start "+m.String())
 		}
 	}

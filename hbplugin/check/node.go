@@ -13,8 +13,6 @@ import (
 	"github.com/vmferry/vmferry/hbplugin/verdict"
 )
 
-const daemonUnit = "vmferryd.service"
-
 // daemon: does vmferryd run, and will it after a boot?
 func daemon(o *Observed, f *findings) {
 	a := o.Units[daemonUnit]
@@ -22,7 +20,8 @@ func daemon(o *Observed, f *findings) {
 	case a.err != nil:
 		f.add("", Problem, "cannot tell: "+verdict.OneLine(a.err), "type: systemctl status vmferryd")
 	case !u.Loaded:
-		f.add("", Problem, "is not installed: a shutdown waits for no guest", "install vmferry, then type: systemctl enable --now vmferryd")
+		f.add("", Problem, "is not installed: a shutdown waits for no guest",
+			"install vmferry, then type: systemctl enable --now vmferryd")
 	case !u.Active:
 		found := "does not run: a shutdown waits for no guest (" + u.State + ")"
 		if u.Status != "" {
@@ -50,8 +49,8 @@ func hidden(daemon logind.Unit, mountinfo answer[string], f *findings) {
 }
 
 // hidesProcesses tells whether /proc hides processes of others from a root without capabilities, by
-// /proc/PID/mountinfo (proc_pid_mountinfo(5)): hidepid does, but for members of the group gid, which is root's unless set, and
-// hidepid=ptraceable for them, too (has_pid_permissions of the kernel's fs/proc/base.c).
+// /proc/PID/mountinfo (proc_pid_mountinfo(5)): hidepid does, but for members of the group gid, which is root's unless
+// set, and hidepid=ptraceable for them, too (has_pid_permissions of the kernel's fs/proc/base.c).
 func hidesProcesses(mountinfo string) (options string, hides bool) {
 	for line := range strings.Lines(mountinfo) {
 		mount, super, _ := strings.Cut(line, " - ")
@@ -101,9 +100,11 @@ func order(o *Observed, f *findings) {
 	for _, m := range o.Managers {
 		unit := o.unitOf(m)
 		stops = append(stops, unit)
-		o.ordered(f, unit, outlives, "install vmferry's drop-in "+unit+".d/10-vmferry.conf, then type: systemctl daemon-reload")
+		o.ordered(f, unit, outlives,
+			"install vmferry's drop-in "+unit+".d/10-vmferry.conf, then type: systemctl daemon-reload")
 	}
-	o.ordered(f, daemonUnit, slices.Concat(stops, outlives), "install vmferry's unit file again, then type: systemctl daemon-reload")
+	o.ordered(f, daemonUnit, slices.Concat(stops, outlives),
+		"install vmferry's unit file again, then type: systemctl daemon-reload")
 }
 
 func (o *Observed) ordered(f *findings, name string, after []string, remedy string) {
@@ -121,9 +122,6 @@ func (o *Observed) ordered(f *findings, name string, after []string, remedy stri
 		f.add(name, OK, "stops before all that guests need", "")
 	}
 }
-
-// remoteUnit is what runs Pacemaker on a node that is no member of the cluster (pacemaker_remote).
-const remoteUnit = "pacemaker_remote.service"
 
 // unitOf is the unit that runs the manager on this node.
 func (o *Observed) unitOf(m inventory.Manager) string {

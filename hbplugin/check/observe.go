@@ -14,7 +14,6 @@ import (
 	"github.com/vmferry/vmferry/hbplugin/logind"
 	"github.com/vmferry/vmferry/hbplugin/managers"
 	"github.com/vmferry/vmferry/hbplugin/pacemaker/cib"
-	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/migrate/pki"
 	"github.com/vmferry/vmferry/resource"
 )
@@ -36,63 +35,6 @@ type Sources struct {
 	Run      resource.Command                                 // runs a program of the cluster manager's
 	Cmap     func(ctx context.Context) ([]byte, error)        // runs corosync-cmapctl
 	DelayMax func(ctx context.Context) (time.Duration, error) // logind's limit
-}
-
-// Observed is all that the rules look at.
-type Observed struct {
-	*inventory.Inventory
-	ConfigPath  string
-	StandbyBy   string                 // who has put the node into standby
-	Window      time.Duration          // the longest drain that is configured, 0 for none
-	Predictions []inventory.Prediction // what becomes of the guests; empty where no manager runs
-
-	Units        map[string]answer[logind.Unit] // by name
-	Peers        []answer[[]resource.Peer]      // of each manager; empty of one that does not answer
-	Reach        []target                       // the libvirts to which guests would go
-	CIB          *cib.Config                    // nil where Pacemaker does not run or did not answer
-	Cmap         *string                        // what Corosync says of itself, nil where it does not run
-	HaCf         answer[string]
-	Mountinfo    answer[string]
-	DelayMax     answer[time.Duration]
-	SaveDirs     map[string]saveDir // by resource
-	Autostart    answer[[]string]   // the guests that libvirt starts
-	Firmware     []lostFirmware
-	Certificates *nodeCertificates // nil where no guest needs them
-}
-
-// answer is what somebody said, or why they did not.
-type answer[T any] struct {
-	value T
-	err   error
-}
-
-func answered[T any](value T, err error) answer[T] { return answer[T]{value, err} }
-
-// target is one libvirt to which a guest would go.
-type target struct {
-	node, uri, resource string
-	route               error // why there is no way there
-	err                 error // why it did not answer
-}
-
-// saveDir is where a resource's guest is saved.
-type saveDir struct {
-	missing bool
-	exposed error // why nothing is saved there
-}
-
-// lostFirmware is what of a guest's firmware is on this node alone.
-type lostFirmware struct {
-	guest string
-	resource.Firmware
-}
-
-// nodeCertificates are those by which this node sends guests and takes them in.
-type nodeCertificates struct {
-	conf  error // why libvirt's configuration cannot be read
-	dir   string
-	files []string
-	flaws pki.Flaws
 }
 
 // Observe asks everybody. o has what is known already.
@@ -120,7 +62,8 @@ func (s Sources) Observe(ctx context.Context, o *Observed) {
 	}
 }
 
-func (s Sources) pacemaker(ctx context.Context, configuration func(context.Context) (cib.Config, error)) (conf *cib.Config, cmap *string) {
+func (s Sources) pacemaker(ctx context.Context,
+	configuration func(context.Context) (cib.Config, error)) (conf *cib.Config, cmap *string) {
 	if c, err := managers.Ask(ctx, configuration); err == nil { // else it does not answer, which is found elsewhere
 		conf = &c
 	}
@@ -149,9 +92,6 @@ func (o *Observed) unitNames() []string {
 	return slices.Compact(names)
 }
 
-// daemonsOf are the daemons that serve a libvirt: the modular one, and the monolithic one.
-func daemonsOf(uri string) []string { return []string{libvirt.DriverOf(uri).Daemon, "libvirtd"} }
-
 // units asks at once, as a systemd that hangs takes its whole time.
 func (s Sources) units(ctx context.Context, names []string) map[string]answer[logind.Unit] {
 	answers := make([]answer[logind.Unit], len(names))
@@ -172,7 +112,7 @@ func (s Sources) reach(ctx context.Context, o *Observed) []target {
 	var out []target
 	for _, node := range o.up() {
 		for _, c := range o.Claims {
-			to, err := c.Environ.Params.RouteTo(ctx, s.Run, node)
+			to, err := resource.RouteTo(ctx, c.Environ.Params, s.Run, node)
 			t := target{node: node, uri: to.URI, resource: c.Resource, route: err}
 			same := func(o target) bool { return o.node == node && o.uri == to.URI && (o.route == nil) == (err == nil) }
 			if !slices.ContainsFunc(out, same) {
@@ -195,18 +135,6 @@ func (s Sources) reach(ctx context.Context, o *Observed) []target {
 	return out
 }
 
-// up are the other nodes that can take guests.
-func (o *Observed) up() (nodes []string) {
-	for _, a := range o.Peers {
-		for _, p := range a.value {
-			if a.err == nil && p.State == resource.PeerUp {
-				nodes = append(nodes, p.Name)
-			}
-		}
-	}
-	return nodes
-}
-
 // read reads a file of the system; one that is not there is empty.
 func (s Sources) read(name string) answer[string] {
 	text, err := os.ReadFile(s.Path(name))
@@ -223,7 +151,8 @@ func (s Sources) saveDirs(claims []inventory.Claim) map[string]saveDir {
 			info, err := os.Stat(s.Path(dir))
 			d := saveDir{missing: err != nil || !info.IsDir()}
 			if !d.missing {
-				d.exposed = resource.ExposedSaves(s.Path(dir), c.Environ.Params.Hypervisor, s.Path(c.Environ.Params.Config))
+				d.exposed = resource.ExposedSaves(s.Path(dir), c.Environ.Params.Hypervisor,
+					s.Path(c.Environ.Params.Config))
 			}
 			out[c.Resource] = d
 		}
@@ -263,10 +192,8 @@ func (s Sources) firmware(ctx context.Context, guests []*inventory.Guest) (lost 
 			continue // it ended meanwhile, or libvirt does not answer, which is found elsewhere
 		}
 		ctx, cancel := context.WithTimeout(ctx, firmwareTime)
-		for _, f := range resource.FirmwareState(text) {
-			if !f.IsShared(ctx) {
-				lost = append(lost, lostFirmware{g.Name, f})
-			}
+		for _, f := range resource.LocalFirmware(ctx, text) {
+			lost = append(lost, lostFirmware{g.Name, f})
 		}
 		cancel()
 	}
@@ -283,5 +210,6 @@ func (s Sources) certificates() *nodeCertificates {
 		}
 	}
 	files := append(conf.ReceiverNeeds(), conf.SenderNeeds()[1:]...)
-	return &nodeCertificates{conf: err, dir: dir, files: files, flaws: pki.Judge(s.Path(dir), files, conf.User, time.Now())}
+	return &nodeCertificates{conf: err, dir: dir, files: files,
+		flaws: pki.Judge(s.Path(dir), files, conf.User, time.Now())}
 }

@@ -39,14 +39,6 @@ func resources(o *Observed, f *findings) {
 	}
 }
 
-// saveDirOf is the parameter that says where the guest is saved, and its value.
-func saveDirOf(c inventory.Claim) (name, dir string) {
-	if dir := c.Environ.Params.SaveDir; dir != "" {
-		return "save_dir", dir
-	}
-	return "snapshot", c.Environ.Params.Snapshot
-}
-
 // savedState: can the guest be saved from here?
 func savedState(c *inventory.Claim, d saveDir, f *findings) {
 	name, dir := saveDirOf(*c)
@@ -70,15 +62,19 @@ func metaAttributes(c *inventory.Claim, f *findings) {
 	known := !c.IsRuled("allow-migrate")
 	switch migrates := cib.Bool(c.Meta["allow-migrate"], false); {
 	case migrates && !live:
-		f.add(c.Resource, Warning, "Pacemaker tries to migrate it, which its ladder does not name", "add live to its ladder, or set its meta attribute allow-migrate to false")
+		f.add(c.Resource, Warning, "Pacemaker tries to migrate it, which its ladder does not name",
+			"add live to its ladder, or set its meta attribute allow-migrate to false")
 	case c.IsPinned() && live:
-		f.add(c.Resource, Warning, "is never moved live: allow-migrate is false", "if that is not meant, type: "+pacemaker.AllowMigrate(c.Resource))
+		f.add(c.Resource, Warning, "is never moved live: allow-migrate is false",
+			"if that is not meant, type: "+pacemaker.AllowMigrate(c.Resource))
 	case !migrates && live && known:
-		f.add(c.Resource, Problem, "is stopped and started elsewhere, and not moved live: allow-migrate is not set", "type: "+pacemaker.AllowMigrate(c.Resource))
+		f.add(c.Resource, Problem, "is stopped and started elsewhere, and not moved live: allow-migrate is not set",
+			"type: "+pacemaker.AllowMigrate(c.Resource))
 	}
 	limit, known := pacemakerTime(cmp.Or(c.Timeouts["migrate_to"], "20s"))
 	if known && limit < leastMove && !c.IsRuled("migrate_to") {
-		f.add(c.Resource, Warning, fmt.Sprintf("its migration may take %s only, and what takes longer ends in a restart", limit),
+		f.add(c.Resource, Warning,
+			fmt.Sprintf("its migration may take %s only, and what takes longer ends in a restart", limit),
 			"give its operation migrate_to a timeout of 120s or more")
 	}
 }
@@ -87,7 +83,9 @@ func metaAttributes(c *inventory.Claim, f *findings) {
 func pacemakerTime(text string) (time.Duration, bool) {
 	digits := strings.TrimRight(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ ")
 	n, err := strconv.ParseUint(digits, 10, 32)
-	unit, known := map[string]time.Duration{"": time.Second, "s": time.Second, "sec": time.Second, "ms": time.Millisecond, "msec": time.Millisecond,
-		"m": time.Minute, "min": time.Minute, "h": time.Hour, "hr": time.Hour}[strings.ToLower(strings.TrimSpace(text[len(digits):]))]
+	unit, known := map[string]time.Duration{"": time.Second, "s": time.Second, "sec": time.Second,
+		"ms": time.Millisecond, "msec": time.Millisecond,
+		"m": time.Minute, "min": time.Minute, "h": time.Hour,
+		"hr": time.Hour}[strings.ToLower(strings.TrimSpace(text[len(digits):]))]
 	return time.Duration(n) * unit, err == nil && known
 }

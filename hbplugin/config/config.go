@@ -12,7 +12,7 @@ import (
 
 	"github.com/BurntSushi/toml"
 
-	"github.com/vmferry/vmferry/resource"
+	"github.com/vmferry/vmferry/resource/notes"
 )
 
 // Path is where the configuration is looked for.
@@ -94,8 +94,8 @@ func Default() Config {
 		Forecast:  5 * time.Minute,
 		Manager:   Auto,
 		Agents:    []string{"ocf:vmferry:Domain", "ocf:heartbeat:VirtualDomain"},
-		GuestsDir: resource.DefaultGuestsDir,
-		StateDir:  resource.DefaultRunDir,
+		GuestsDir: notes.DefaultGuestsDir,
+		StateDir:  notes.DefaultRunDir,
 	}
 }
 

@@ -38,7 +38,8 @@ func (s state) includes(own bool) bool {
 func parseState(text string) (state, error) {
 	s := state(strings.TrimSpace(text))
 	if !slices.Contains([]state{none, local, foreign, all, transition}, s) {
-		return "", fmt.Errorf("cl_status rscstatus: %q is no state of resources: is this Heartbeat in haresources mode", s)
+		return "", fmt.Errorf("cl_status rscstatus: %q is no state of resources: is this Heartbeat in haresources "+
+			"mode", s)
 	}
 	return s, nil
 }

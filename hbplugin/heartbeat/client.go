@@ -23,7 +23,8 @@ const (
 )
 
 // scriptDirs is where distributions put hb_standby and hb_takeover.
-var scriptDirs = []string{"/usr/share/heartbeat", "/usr/lib/heartbeat", "/usr/lib64/heartbeat", "/usr/libexec/heartbeat"}
+var scriptDirs = []string{"/usr/share/heartbeat", "/usr/lib/heartbeat", "/usr/lib64/heartbeat",
+	"/usr/libexec/heartbeat"}
 
 // Client speaks to the Heartbeat of this node. The zero value is useful.
 type Client struct {
@@ -64,8 +65,7 @@ func (c *Client) View(ctx context.Context) (hbplugin.View, error) {
 	if err != nil {
 		return hbplugin.View{}, err
 	}
-	isUp := func(p resource.Peer) bool { return p.State == resource.PeerUp }
-	if !slices.ContainsFunc(peers, isUp) {
+	if len(hbplugin.Up(peers)) == 0 {
 		v.Standby = true
 		strand(v.Guests)
 	}

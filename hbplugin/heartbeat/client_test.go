@@ -39,8 +39,9 @@ func (p *programs) run(_ context.Context, program string, args ...string) ([]byt
 // pair is a node1 in the given state with its peer in the given status.
 func pair(state, peer string) *programs {
 	return &programs{
-		answer: map[string]string{"rscstatus": state + "\n", "listnodes -n": "node2\nnode1\n", "nodestatus node2": peer + "\n"},
-		fail:   map[string]error{},
+		answer: map[string]string{"rscstatus": state + "\n", "listnodes -n": "node2\nnode1\n",
+			"nodestatus node2": peer + "\n"},
+		fail: map[string]error{},
 	}
 }
 
@@ -84,13 +85,16 @@ func TestDaemonAlive(t *testing.T) {
 		err       string
 	}{
 		{"alive", "77\n", hostproctest.Process{Comm: "heartbeat"}, true, ""},
-		{"as a service", "77", hostproctest.Process{Comm: "heartbeat", Cgroup: "0::/system.slice/heartbeat.service\n"}, true, ""},
-		{"from a shell", "77", hostproctest.Process{Comm: "heartbeat", Cgroup: session, Exe: "/usr/lib/heartbeat/heartbeat"}, true, ""},
+		{"as a service", "77", hostproctest.Process{Comm: "heartbeat",
+			Cgroup: "0::/system.slice/heartbeat.service\n"}, true, ""},
+		{"from a shell", "77", hostproctest.Process{Comm: "heartbeat", Cgroup: session,
+			Exe: "/usr/lib/heartbeat/heartbeat"}, true, ""},
 		{"a zombie", "77", hostproctest.Process{Comm: "heartbeat", State: 'Z'}, false, ""},
 		{"its number is somebody else's", "77", hostproctest.Process{Comm: "sh"}, false, ""},
 		{"a name that pretends", "77", hostproctest.Process{Comm: "heartbeat) S 1 ("}, false, ""},
 		{"a user's that is called so", "77", hostproctest.Process{Comm: "heartbeat", User: 1000}, false, ""},
-		{"a user's by a set-user-ID program", "77", hostproctest.Process{Comm: "heartbeat", Cgroup: session, Exe: "/usr/bin/sudo"}, false, ""},
+		{"a user's by a set-user-ID program", "77",
+			hostproctest.Process{Comm: "heartbeat", Cgroup: session, Exe: "/usr/bin/sudo"}, false, ""},
 		{"a container's", "77", hostproctest.Process{Comm: "heartbeat", Nested: true}, false, ""},
 		{"it has died", "78", hostproctest.Process{Comm: "heartbeat"}, false, ""},
 		{"no number", "heartbeat", hostproctest.Process{}, false, "names no process"},
@@ -104,7 +108,8 @@ func TestDaemonAlive(t *testing.T) {
 			tt.process.PID = 77
 			show(t, c.Proc, tt.process)
 			got, err := daemonAlive(c.PIDFile, hostproc.Host{Proc: c.Proc})
-			if got != tt.want || (err == nil) != (tt.err == "") || err != nil && !strings.Contains(err.Error(), tt.err) {
+			if got != tt.want || (err == nil) != (tt.err == "") || err != nil &&
+				!strings.Contains(err.Error(), tt.err) {
 				t.Errorf("%t, %v; want %t, %q", got, err, tt.want, tt.err)
 			}
 		})
@@ -195,7 +200,8 @@ func TestViewFails(t *testing.T) {
 		{"no nodes", "no node is listed", func(p *programs, _ *Client) { p.answer["listnodes -n"] = "\n" }},
 		{"nodes refused", "cannot signon", func(p *programs, _ *Client) { p.fail["listnodes -n"] = errRefused }},
 		{"chatter", "is no node name", func(p *programs, _ *Client) { p.answer["listnodes -n"] = "a warning\n" }},
-		{"not of the cluster", `node "Node1" is not in the cluster`, func(p *programs, _ *Client) { p.answer["listnodes -n"] = "a\nb\n" }},
+		{"not of the cluster", `node "Node1" is not in the cluster`,
+			func(p *programs, _ *Client) { p.answer["listnodes -n"] = "a\nb\n" }},
 		{"no status", "is no status", func(p *programs, _ *Client) { p.answer["nodestatus node2"] = "" }},
 		{"status refused", "cannot signon", func(p *programs, _ *Client) {
 			p.answer["nodestatus node2"], p.fail["nodestatus node2"] = "", errRefused
@@ -308,7 +314,8 @@ func TestDefaults(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &Client{Run: (&programs{answer: map[string]string{"listnodes -n": own + "\nother\n", "nodestatus other": "up"}}).run}
+	c := &Client{Run: (&programs{answer: map[string]string{"listnodes -n": own + "\nother\n",
+		"nodestatus other": "up"}}).run}
 	if peers, err := c.Peers(t.Context()); err != nil || !slices.Equal(peers, []resource.Peer{{Name: "other"}}) {
 		t.Errorf("%v, %v", peers, err)
 	}
@@ -353,7 +360,8 @@ func TestDeadtime(t *testing.T) {
 	for _, tt := range []struct {
 		answer string
 		want   time.Duration
-	}{{"5\n", 5 * time.Second}, {"1500ms", 1500 * time.Millisecond}, {"0.5", time.Second / 2}, {"", 0}, {"never", 0}, {"-3", 0}, {"0", 0}, {"1e300", 0}} {
+	}{{"5\n", 5 * time.Second}, {"1500ms", 1500 * time.Millisecond}, {"0.5", time.Second / 2}, {"", 0}, {"never", 0},
+		{"-3", 0}, {"0", 0}, {"1e300", 0}} {
 		p := pair("all", "active")
 		p.answer["hbparameter -p deadtime"] = tt.answer
 		got, err := client(t, p).Deadtime(t.Context())

@@ -11,7 +11,8 @@ import (
 )
 
 func TestVerdict(t *testing.T) {
-	up, dead := resource.Peer{Name: "node2", State: resource.PeerUp}, resource.Peer{Name: "node3", State: resource.PeerUnknown}
+	up, dead := resource.Peer{Name: "node2", State: resource.PeerUp},
+		resource.Peer{Name: "node3", State: resource.PeerUnknown}
 	live := Entry{Name: "web", Params: map[string]string{"config": "/web.xml"}}
 	pinned := Entry{Name: "web", Params: map[string]string{"config": "/web.xml", "ladder": "shutdown"}}
 	for _, tt := range []struct {
@@ -21,13 +22,21 @@ func TestVerdict(t *testing.T) {
 		peers []resource.Peer
 		want  hbplugin.Verdict
 	}{
-		{"the other node takes it", live, local, []resource.Peer{dead, up}, hbplugin.Verdict{Fate: hbplugin.MovesLive, To: "node2"}},
-		{"held for the other node", live, all, []resource.Peer{up}, hbplugin.Verdict{Fate: hbplugin.MovesLive, To: "node2"}},
-		{"nobody is there", live, local, []resource.Peer{dead}, hbplugin.Verdict{Fate: hbplugin.Stops, Why: "no other node is active", Remedy: "on node3, type: systemctl start heartbeat"}},
-		{"not by its ladder", pinned, local, []resource.Peer{up}, hbplugin.Verdict{Fate: hbplugin.Restarts, To: "node2", Why: "ladder", Remedy: "add live"}},
-		{"not by its ladder, nobody is there", pinned, local, []resource.Peer{dead}, hbplugin.Verdict{Fate: hbplugin.Stops, Why: "no other node", Remedy: "systemctl"}},
-		{"its line cannot be found", Entry{Name: "web", Stuck: "haresources: no"}, local, []resource.Peer{up}, hbplugin.Verdict{Fate: hbplugin.Stays, Why: "haresources: no", Remedy: "put another"}},
-		{"at work", live, transition, []resource.Peer{up}, hbplugin.Verdict{Fate: hbplugin.Untold, Why: "is moving resources", Remedy: "ask again"}},
+		{"the other node takes it", live, local, []resource.Peer{dead, up},
+			hbplugin.Verdict{Fate: hbplugin.MovesLive, To: "node2"}},
+		{"held for the other node", live, all, []resource.Peer{up},
+			hbplugin.Verdict{Fate: hbplugin.MovesLive, To: "node2"}},
+		{"nobody is there", live, local, []resource.Peer{dead},
+			hbplugin.Verdict{Fate: hbplugin.Stops, Why: "no other node is active",
+				Remedy: "on node3, type: systemctl start heartbeat"}},
+		{"not by its ladder", pinned, local, []resource.Peer{up},
+			hbplugin.Verdict{Fate: hbplugin.Restarts, To: "node2", Why: "ladder", Remedy: "add live"}},
+		{"not by its ladder, nobody is there", pinned, local, []resource.Peer{dead},
+			hbplugin.Verdict{Fate: hbplugin.Stops, Why: "no other node", Remedy: "systemctl"}},
+		{"its line cannot be found", Entry{Name: "web", Stuck: "haresources: no"}, local, []resource.Peer{up},
+			hbplugin.Verdict{Fate: hbplugin.Stays, Why: "haresources: no", Remedy: "put another"}},
+		{"at work", live, transition, []resource.Peer{up},
+			hbplugin.Verdict{Fate: hbplugin.Untold, Why: "is moving resources", Remedy: "ask again"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			got := verdict(tt.entry, tt.state, tt.peers)
@@ -72,7 +81,8 @@ func TestForecastFails(t *testing.T) {
 	gone := client(t, pair("local", "active"))
 	gone.Proc = t.TempDir()
 	show(t, gone.Proc, hostproctest.Process{PID: 1, Comm: "systemd"})
-	if got, err := gone.Forecast(t.Context()); err == nil || !strings.Contains(err.Error(), "systemctl start heartbeat") {
+	if got, err := gone.Forecast(t.Context()); err == nil ||
+		!strings.Contains(err.Error(), "systemctl start heartbeat") {
 		t.Errorf("no heartbeat: %v, %v", got, err)
 	}
 	unread := client(t, pair("local", "active"))
@@ -84,7 +94,8 @@ func TestForecastFails(t *testing.T) {
 
 func TestClaims(t *testing.T) {
 	got, err := client(t, pair("local", "active")).Claims(t.Context())
-	if err != nil || len(got) != 2 || got[0].Resource != "web" || got[0].Environ.Params.File() != "/etc/libvirt/qemu/web.xml" ||
+	if err != nil || len(got) != 2 || got[0].Resource != "web" ||
+		got[0].Environ.Params.File() != "/etc/libvirt/qemu/web.xml" ||
 		got[1].Environ.Params.File() != "/srv/mail.xml" || got[0].Meta != nil {
 		t.Errorf("%+v, %v", got, err)
 	}

@@ -37,7 +37,8 @@ func ConfigFile(arg string) (string, error) {
 	case filepath.IsAbs(arg):
 		return filepath.Clean(arg), nil
 	case strings.ContainsAny(arg, "/=") || arg == "." || arg == "..":
-		return "", fmt.Errorf("%q is neither a guest's name nor an absolute path: write vmferry::NAME or vmferry::/path/to/NAME.xml first, then its parameters", arg)
+		return "", fmt.Errorf("%q is neither a guest's name nor an absolute path: write vmferry::NAME or "+
+			"vmferry::/path/to/NAME.xml first, then its parameters", arg)
 	}
 	return filepath.Join(ConfigDir, arg+extension), nil
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/vmferry/vmferry/hbplugin/pacemaker/cib"
 	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/resource"
+	"github.com/vmferry/vmferry/resource/notes"
 )
 
 // Claim is a guest that a cluster manager is configured to run, here or elsewhere.
@@ -35,7 +36,7 @@ func (c *Claim) IsPinned() bool {
 }
 
 // claims are those of all managers that run here. An error means that some may be missing.
-func (s Sources) claims(ctx context.Context, running []Manager, notes []resource.Entry) ([]Claim, error) {
+func (s Sources) claims(ctx context.Context, running []Manager, noted []notes.Guest) ([]Claim, error) {
 	var all []Claim
 	var errs []error
 	for _, m := range running {
@@ -45,7 +46,7 @@ func (s Sources) claims(ctx context.Context, running []Manager, notes []resource
 		}
 		for _, f := range found {
 			c := Claim{Claim: f, Manager: m.String()}
-			c.Guest, c.Guessed = s.guestOf(f, notes)
+			c.Guest, c.Guessed = s.guestOf(f, noted)
 			all = append(all, c)
 		}
 	}
@@ -54,10 +55,10 @@ func (s Sources) claims(ctx context.Context, running []Manager, notes []resource
 
 // guestOf finds out which guest a claim is about: from the agent's note, else from the guest's file, else by the file's
 // name.
-func (s Sources) guestOf(c hbplugin.Claim, notes []resource.Entry) (name string, guessed bool) {
-	i := slices.IndexFunc(notes, func(e resource.Entry) bool { return e.Resource == c.Resource })
+func (s Sources) guestOf(c hbplugin.Claim, noted []notes.Guest) (name string, guessed bool) {
+	i := slices.IndexFunc(noted, func(e notes.Guest) bool { return e.Resource == c.Resource })
 	if i >= 0 {
-		return notes[i].Guest, false
+		return noted[i].Guest, false
 	}
 	file := c.Environ.Params.File()
 	if name, err := resource.GuestName(s.Path(file)); err == nil {

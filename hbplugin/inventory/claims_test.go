@@ -20,7 +20,8 @@ func TestPinned(t *testing.T) {
 		{"said", map[string]string{"allow-migrate": "False"}, ladder.Default, true},
 		{"by its ladder", map[string]string{"allow-migrate": "true"}, []ladder.Rung{ladder.Shutdown}, true},
 	} {
-		c := Claim{Claim: hbplugin.Claim{Meta: test.meta, Environ: resource.Environ{Params: resource.Params{Ladder: test.ladder}}}}
+		c := Claim{Claim: hbplugin.Claim{Meta: test.meta,
+			Environ: resource.Environ{Params: resource.Params{Ladder: test.ladder}}}}
 		if got := c.IsPinned(); got != test.want {
 			t.Errorf("%s: %t", test.name, got)
 		}

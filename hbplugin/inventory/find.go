@@ -15,7 +15,8 @@ func (inv *Inventory) Find(name string) (*Guest, error) {
 	}
 	if found == nil || !found.IsHere() {
 		if len(inv.Problems) > 0 {
-			return nil, fmt.Errorf("guest %q was not found on this node, and not everybody answered: %s", name, strings.Join(inv.Problems, "; "))
+			return nil, fmt.Errorf("guest %q was not found on this node, and not everybody answered: %s", name,
+				strings.Join(inv.Problems, "; "))
 		}
 		return nil, fmt.Errorf("guest %q does not run on this node: vmferry status lists those that do", name)
 	}
@@ -31,7 +32,8 @@ func (inv *Inventory) ManagerOf(g *Guest) (string, error) {
 	}
 	for _, m := range inv.Managers {
 		if m.Err != nil {
-			return "", fmt.Errorf("cannot tell whether %s has guest %q: %w: type systemctl status %[1]s, or stop it", m, g.Name, m.Err)
+			return "", fmt.Errorf("cannot tell whether %s has guest %q: %w: type systemctl status %[1]s, or stop it",
+				m, g.Name, m.Err)
 		}
 	}
 	if inv.Unsure != nil {
@@ -39,11 +41,13 @@ func (inv *Inventory) ManagerOf(g *Guest) (string, error) {
 	}
 	for _, cl := range inv.Claims {
 		if cl.Guessed {
-			return "", fmt.Errorf("cannot tell whether guest %q is the resource %q: its file %q cannot be read on this node", g.Name, cl.Resource, cl.Environ.Params.File())
+			return "", fmt.Errorf("cannot tell whether guest %q is the resource %q: its file %q cannot be read on "+
+				"this node", g.Name, cl.Resource, cl.Environ.Params.File())
 		}
 	}
 	if g.Noted && len(inv.Managers) == 0 {
-		return "", fmt.Errorf("guest %q is a cluster's, and the cluster manager does not run here: type systemctl start pacemaker, or heartbeat", g.Name)
+		return "", fmt.Errorf("guest %q is a cluster's, and the cluster manager does not run here: type systemctl "+
+			"start pacemaker, or heartbeat", g.Name)
 	}
 	return "", nil
 }

@@ -11,8 +11,9 @@ import (
 	"github.com/vmferry/vmferry/hbplugin"
 	"github.com/vmferry/vmferry/hbplugin/verdict"
 	"github.com/vmferry/vmferry/migrate/libvirt"
-	"github.com/vmferry/vmferry/resource"
 	"github.com/vmferry/vmferry/resource/hostproc"
+	"github.com/vmferry/vmferry/resource/notes"
+	"github.com/vmferry/vmferry/resource/param"
 )
 
 // Guest is one that is on this node by anybody's word.
@@ -61,16 +62,16 @@ type Sources struct {
 // Survey asks everybody. It never fails: who gave no answer is in Problems.
 func (s Sources) Survey(ctx context.Context) *Inventory {
 	inv := &Inventory{Managers: Managers(ctx, s.Managers), Mute: map[string]error{}}
-	notes, err := resource.Guests(s.Path(s.GuestsDir))
+	noted, err := notes.GuestsIn(s.Path(s.GuestsDir)).All()
 	inv.note(err)
 	for _, m := range inv.Managers {
 		inv.note(m.Err)
 	}
 	inv.Node, err = NodeName(ctx, s.Node, inv.Managers)
 	inv.note(err)
-	inv.Claims, inv.Unsure = s.claims(ctx, inv.Managers, notes)
+	inv.Claims, inv.Unsure = s.claims(ctx, inv.Managers, noted)
 	inv.note(inv.Unsure)
-	inv.addNotes(notes)
+	inv.addNotes(noted)
 	inv.addViews()
 	inv.URIs = inv.hypervisors(s)
 	inv.askLibvirts(ctx, s.Open)
@@ -101,8 +102,8 @@ func (inv *Inventory) of(name string) *Guest {
 	return g
 }
 
-func (inv *Inventory) addNotes(notes []resource.Entry) {
-	for _, e := range notes {
+func (inv *Inventory) addNotes(noted []notes.Guest) {
+	for _, e := range noted {
 		g := inv.of(e.Guest)
 		g.UUID, g.URI, g.Noted = e.UUID, e.URI, true
 	}
@@ -114,7 +115,10 @@ func (inv *Inventory) addViews() {
 	for _, m := range inv.Managers {
 		for _, v := range m.Seen.Guests {
 			name := v.Name
-			if cl := inv.ClaimOf(func(cl Claim) bool { return cl.Resource == v.Name && cl.Manager == m.String() }); cl != nil {
+			if cl := inv.ClaimOf(func(cl Claim) bool {
+				return cl.Resource == v.Name &&
+					cl.Manager == m.String()
+			}); cl != nil {
 				name = cl.Guest
 			}
 			inv.of(name).View = &v
@@ -161,7 +165,7 @@ func (inv *Inventory) hypervisors(s Sources) []string {
 	}
 	if len(uris) == 0 {
 		env := map[string]string{"LIBVIRT_DEFAULT_URI": os.Getenv("LIBVIRT_DEFAULT_URI")}
-		add(resource.DefaultURI(env, s.Path(libvirtConf)))
+		add(param.DefaultURI(env, s.Path(libvirtConf)))
 	}
 	return uris
 }

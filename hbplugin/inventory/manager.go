@@ -8,7 +8,6 @@ import (
 	"github.com/vmferry/vmferry/hbplugin"
 	"github.com/vmferry/vmferry/hbplugin/managers"
 	"github.com/vmferry/vmferry/hbplugin/pacemaker"
-	"github.com/vmferry/vmferry/resource"
 )
 
 // Manager is a cluster manager that runs here, or of which that cannot be told.
@@ -25,14 +24,9 @@ func (m Manager) Pacemaker() *pacemaker.Client {
 }
 
 // PeersUp are the other nodes that can take guests now.
-func (m Manager) PeersUp(ctx context.Context) (up []string, err error) {
+func (m Manager) PeersUp(ctx context.Context) ([]string, error) {
 	peers, err := managers.Ask(ctx, m.Peers)
-	for _, p := range peers {
-		if p.State == resource.PeerUp {
-			up = append(up, p.Name)
-		}
-	}
-	return up, err
+	return hbplugin.Up(peers), err
 }
 
 // Managers asks which of the managers run here. Normally that is one.

@@ -16,13 +16,13 @@ type Prediction struct {
 	hbplugin.Verdict
 }
 
-// Predict is what becomes of each guest of this node when the node goes into standby. said has, by manager, the verdicts
-// of those that it has here (see [Inventory.ManagedBy]).
-func (inv *Inventory) Predict(said map[string][]hbplugin.Verdict) []Prediction {
+// Predict is what becomes of each guest of this node when the node goes into standby. verdicts has, by manager, the
+// verdicts of those that it has here (see [Inventory.ManagedBy]).
+func (inv *Inventory) Predict(verdicts map[string][]hbplugin.Verdict) []Prediction {
 	var out []Prediction
 	for _, g := range inv.Guests {
 		if g.IsHere() && !(g.Incoming && !g.IsActive()) {
-			out = append(out, Prediction{g, inv.verdictOf(g, said)})
+			out = append(out, Prediction{g, inv.verdictOf(g, verdicts)})
 		}
 	}
 	return out
@@ -50,8 +50,8 @@ func (inv *Inventory) ManagedBy(m Manager) []verdict.Guest {
 	return out
 }
 
-// verdictOf is the verdict of one guest. said is by manager.
-func (inv *Inventory) verdictOf(g *Guest, said map[string][]hbplugin.Verdict) hbplugin.Verdict {
+// verdictOf is the verdict of one guest. verdicts is by manager.
+func (inv *Inventory) verdictOf(g *Guest, verdicts map[string][]hbplugin.Verdict) hbplugin.Verdict {
 	switch {
 	case g.Claim == nil && inv.Unsure != nil:
 		why := "it is not known whether a cluster manager has it: " + verdict.OneLine(inv.Unsure)
@@ -59,7 +59,7 @@ func (inv *Inventory) verdictOf(g *Guest, said map[string][]hbplugin.Verdict) hb
 	case g.Claim == nil:
 		return hbplugin.Verdict{Fate: hbplugin.Stays, Why: "no cluster manager has it", Remedy: migrateByHand(g.Name)}
 	}
-	list := said[g.Claim.Manager]
+	list := verdicts[g.Claim.Manager]
 	i := slices.IndexFunc(list, func(v hbplugin.Verdict) bool { return v.Resource == g.Claim.Resource })
 	switch {
 	case i >= 0:
@@ -79,9 +79,9 @@ func migrateByHand(name string) string {
 }
 
 // NotLive names the guests that would not be moved live, with why; nil where there is none.
-func NotLive(said []Prediction) error {
+func NotLive(verdicts []Prediction) error {
 	var names []string
-	for _, f := range said {
+	for _, f := range verdicts {
 		if !f.Fate.KeepsRunning() {
 			names = append(names, f.Guest.Name+" "+verdict.Words(f.Verdict))
 		}
@@ -90,5 +90,5 @@ func NotLive(said []Prediction) error {
 		return nil
 	}
 	return fmt.Errorf("%d of %s would not be moved live: %s",
-		len(names), verdict.Count(len(said), "guest"), strings.Join(names, "; "))
+		len(names), verdict.Count(len(verdicts), "guest"), strings.Join(names, "; "))
 }

@@ -3,14 +3,12 @@ package logind
 import (
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
 
-	"golang.org/x/sys/unix"
+	"github.com/vmferry/vmferry/migrate/safefile"
 )
 
 // libvirtDir is where libvirt's system daemons have their configuration.
@@ -29,7 +27,8 @@ var driverConf = map[string]string{"Libvirt QEMU": "qemu.conf", "Libvirt Xen": "
 type AutoShutdown struct {
 	File     string   // the configuration that says so
 	Settings []string // as "auto_shutdown_poweroff = all"; none where the daemon leaves its guests alone
-	// Transient tells whether a setting reaches guests that libvirt has no definition of, as vmferry's agent starts them.
+	// Transient tells whether a setting reaches guests that libvirt has no definition of, as vmferry's agent starts
+	// them.
 	Transient bool
 }
 
@@ -48,12 +47,12 @@ func (s System) libvirtDir() string {
 	return libvirtDir
 }
 
-// plainLibvirt is the name of the one lock of all drivers in older versions (virNetDaemonAddShutdownInhibition; 10.0 has
-// it). Their system daemons do nothing with guests at a shutdown.
+// plainLibvirt is the name of the one lock of all drivers in older versions (virNetDaemonAddShutdownInhibition; 10.0
+// has it). Their system daemons do nothing with guests at a shutdown.
 const plainLibvirt = "Libvirt"
 
-// idle tells whether a lock is a libvirt system daemon's that only waits for its guests to end. Never is one of a session
-// daemon: it saves its user's guests at a shutdown, in all versions.
+// idle tells whether a lock is a libvirt system daemon's that only waits for its guests to end. Never is one of a
+// session daemon: it saves its user's guests at a shutdown, in all versions.
 func (s System) idle(i inhibitor) (bool, error) {
 	if i.Who == plainLibvirt && i.UID == 0 {
 		return true, nil
@@ -69,20 +68,9 @@ func (s System) idle(i inhibitor) (bool, error) {
 // readAutoShutdown reads one driver's configuration. Where there is no file the defaults hold, by which a system daemon
 // does nothing (virQEMUDriverConfigNew).
 func readAutoShutdown(path string) (AutoShutdown, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	text, err := safefile.Read(path, confMost, safefile.Anyone)
 	if errors.Is(err, fs.ErrNotExist) {
 		return AutoShutdown{File: path}, nil
-	}
-	if err != nil {
-		return AutoShutdown{}, fmt.Errorf("read what libvirt does at a shutdown: %w", err)
-	}
-	defer func() { _ = f.Close() }()
-	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
-		return AutoShutdown{}, fmt.Errorf("read what libvirt does at a shutdown: %q is not a regular file", path)
-	}
-	text, err := io.ReadAll(io.LimitReader(f, confMost+1))
-	if err == nil && len(text) > confMost {
-		err = fmt.Errorf("%q has more than %d bytes", path, confMost)
 	}
 	if err != nil {
 		return AutoShutdown{}, fmt.Errorf("read what libvirt does at a shutdown: %w", err)

@@ -21,12 +21,14 @@ func TestParseAutoShutdown(t *testing.T) {
 		settings   string
 		transient  bool
 	}{
-		{"as shipped", "#" + save + " = \"persistent\"\n#" + down + " = \"all\"\n  # " + off + " = \"all\"\n", "", false},
+		{"as shipped", "#" + save + " = \"persistent\"\n#" + down + " = \"all\"\n  # " + off + " = \"all\"\n", "",
+			false},
 		{"none", save + " = \"none\"\n" + down + "='none'\n" + off + " = \"\"\"none\"\"\"\n", "", false},
 		{"persistent guests", save + " = \"persistent\"", save + " = persistent", false},
 		{"all guests", down + "=\"all\"", down + " = all", true},
 		{"transient guests", "\t" + off + "\t=\t'transient' # see the wiki\n", off + " = transient", true},
-		{"several", save + " = \"persistent\"\n" + off + " = \"all\"\n", save + " = persistent," + off + " = all", true},
+		{"several", save + " = \"persistent\"\n" + off + " = \"all\"\n", save + " = persistent," + off + " = all",
+			true},
 		{"behind a semicolon", "max_core = 0; " + off + " = \"all\"", off + " = all", true},
 		{"behind a hash in a string", "spice_password = \"a#b\"; " + off + " = \"all\"", off + " = all", true},
 		{"carriage returns", "max_core = 0\r" + off + " = \"all\"\r\n", off + " = all", true},
@@ -38,7 +40,8 @@ func TestParseAutoShutdown(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			got := parseAutoShutdown(tt.text)
-			if s := strings.Join(got.Settings, ","); s != tt.settings || got.Transient != tt.transient || got.On() != (s != "") {
+			if s := strings.Join(got.Settings, ","); s != tt.settings || got.Transient != tt.transient ||
+				got.On() != (s != "") {
 				t.Errorf("%+v; want %q, transient %t", got, tt.settings, tt.transient)
 			}
 		})
@@ -62,8 +65,9 @@ func TestReadAutoShutdown(t *testing.T) {
 		on   bool
 		ok   bool
 	}{
-		"none":  {func(string) error { return nil }, false, true},
-		"set":   {func(p string) error { return os.WriteFile(p, []byte("auto_shutdown_poweroff='all'"), 0o600) }, true, true},
+		"none": {func(string) error { return nil }, false, true},
+		"set": {func(p string) error { return os.WriteFile(p, []byte("auto_shutdown_poweroff='all'"), 0o600) },
+			true, true},
 		"large": {func(p string) error { return os.WriteFile(p, make([]byte, confMost+1), 0o600) }, false, false},
 		"dir":   {func(p string) error { return os.Mkdir(p, 0o755) }, false, false},
 		"fifo":  {func(p string) error { return unix.Mkfifo(p, 0o600) }, false, false},
@@ -92,12 +96,16 @@ func TestProceedWaitsForLibvirt(t *testing.T) {
 		want             error // nil: it goes on
 	}{
 		{"it acts", "qemu.conf", all, []logindtest.Inhibitor{libvirtQEMU}, context.DeadlineExceeded},
-		{"it acts beside domain 0", "qemu.conf", all, []logindtest.Inhibitor{xen, libvirtQEMU}, context.DeadlineExceeded},
-		{"another driver would act and runs nothing", "qemu.conf", all, []logindtest.Inhibitor{xen}, nil},
-		{"it does not", "qemu.conf", "auto_shutdown_try_shutdown = \"none\"\n", []logindtest.Inhibitor{libvirtQEMU}, nil},
-		{"a user's daemon always does", "qemu.conf", "", []logindtest.Inhibitor{lockBut(func(i *logindtest.Inhibitor) { i.UID = 1000 })},
+		{"it acts beside domain 0", "qemu.conf", all, []logindtest.Inhibitor{xen, libvirtQEMU},
 			context.DeadlineExceeded},
-		{"a driver that is not known", "qemu.conf", "", []logindtest.Inhibitor{lockBut(func(i *logindtest.Inhibitor) { i.Who = "Libvirt CH" })},
+		{"another driver would act and runs nothing", "qemu.conf", all, []logindtest.Inhibitor{xen}, nil},
+		{"it does not", "qemu.conf", "auto_shutdown_try_shutdown = \"none\"\n", []logindtest.Inhibitor{libvirtQEMU},
+			nil},
+		{"a user's daemon always does", "qemu.conf", "",
+			[]logindtest.Inhibitor{lockBut(func(i *logindtest.Inhibitor) { i.UID = 1000 })},
+			context.DeadlineExceeded},
+		{"a driver that is not known", "qemu.conf", "",
+			[]logindtest.Inhibitor{lockBut(func(i *logindtest.Inhibitor) { i.Who = "Libvirt CH" })},
 			context.DeadlineExceeded},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -142,7 +150,8 @@ func TestProceedCannotTell(t *testing.T) {
 	if err := os.Mkdir(filepath.Join(dir, "qemu.conf"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if started, err := (System{LibvirtDir: dir}).Proceed(t.Context(), "reboot"); started || err == nil || len(b.Started()) != 0 {
+	if started, err := (System{LibvirtDir: dir}).Proceed(t.Context(), "reboot"); started || err == nil ||
+		len(b.Started()) != 0 {
 		t.Errorf("started %q: %t, %v", b.Started(), started, err)
 	}
 }

@@ -14,20 +14,10 @@ import (
 	"github.com/sirupsen/logrus"
 )
 
-const (
-	destination = "org.freedesktop.login1"
-	objectPath  = dbus.ObjectPath("/org/freedesktop/login1")
-	manager     = destination + ".Manager"
-	busName     = "org.freedesktop.DBus"
-
-	// callTimeout bounds each call: logind answers in milliseconds, and one
-	// that has not answered by then must be reached over a new connection.
-	callTimeout = 10 * time.Second
-	// retryAfter is the pause before the next attempt. logind and the bus are
-	// restarted within a second; a shutdown announced in between is found by
-	// reading the property.
-	retryAfter = time.Second
-)
+// retryAfter is the pause before the next attempt. logind and the bus are
+// restarted within a second; a shutdown announced in between is found by
+// reading the property.
+const retryAfter = time.Second
 
 // Event is what logind was last heard to say.
 type Event struct {
@@ -213,7 +203,8 @@ func (d *DelayLock) inhibit(ctx context.Context) (_ io.Closer, err error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	call := b.Object(destination, objectPath).CallWithContext(ctx, manager+".Inhibit", 0, "shutdown", d.Who, d.Why, "delay")
+	call := b.Object(destination, objectPath).CallWithContext(ctx, manager+".Inhibit", 0, "shutdown", d.Who, d.Why,
+		"delay")
 	err = call.Err
 	fds := b.end()
 	if err == nil && len(fds) == 1 {
@@ -221,68 +212,4 @@ func (d *DelayLock) inhibit(ctx context.Context) (_ io.Closer, err error) {
 	}
 	shut(fds)
 	return nil, cmp.Or(err, fmt.Errorf("logind answered with %d file descriptors", len(fds)))
-}
-
-// DelayMax asks logind, over a connection of its own, how long it waits for
-// delay locks (InhibitDelayMaxSec in logind.conf(5)).
-func DelayMax(ctx context.Context) (time.Duration, error) {
-	b, err := connectTo(ctx, destination, settings{})
-	if err != nil {
-		return 0, err
-	}
-	defer b.close()
-	var usec uint64
-	if err := property(ctx, b.Conn, "InhibitDelayMaxUSec", &usec); err != nil {
-		return 0, err
-	}
-	return microseconds(usec), nil
-}
-
-func property(ctx context.Context, conn *dbus.Conn, name string, into any) error {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
-	defer cancel()
-	call := conn.Object(destination, objectPath).CallWithContext(ctx,
-		"org.freedesktop.DBus.Properties.Get", 0, manager, name)
-	if err := call.Store(into); err != nil {
-		return fmt.Errorf("read logind's %s: %w", name, err)
-	}
-	return nil
-}
-
-// microseconds converts systemd's unit; its "infinity" becomes the longest
-// duration there is.
-func microseconds(usec uint64) time.Duration {
-	const longest = time.Duration(1<<63 - 1)
-	if usec > uint64(longest/time.Microsecond) {
-		return longest
-	}
-	return time.Duration(usec) * time.Microsecond
-}
-
-// within bounds a call that knows no context. What the call yields after its
-// time is up is thrown away with discard.
-func within[T any](ctx context.Context, call func() (T, error), discard func(T)) (T, error) {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
-	type result struct {
-		value T
-		err   error
-	}
-	done := make(chan result, 1)
-	go func() {
-		v, err := call()
-		done <- result{v, err}
-	}()
-	defer cancel()
-	select {
-	case r := <-done:
-		return r.value, r.err
-	case <-ctx.Done():
-		go func() {
-			if r := <-done; r.err == nil {
-				discard(r.value)
-			}
-		}()
-		var none T
-		return none, ctx.Err()
-	}
 }

@@ -29,8 +29,8 @@ var errMessage = errors.New("a message on the system bus that nothing can be mad
 
 // gate is a connection to a message bus on which only the bus itself and one other sender are heard. Any local user may
 // send what he likes to any connection, as often and as long (up to 128 MiB) as he likes: signals, calls, replies, file
-// descriptors. What he sends is discarded unread, before memory, a goroutine or a descriptor is spent on it. The sender of
-// a message is what the bus says, not what its author says (D-Bus specification, header field SENDER).
+// descriptors. What he sends is discarded unread, before memory, a goroutine or a descriptor is spent on it. The sender
+// of a message is what the bus says, not what its author says (D-Bus specification, header field SENDER).
 //
 // It passes bytes through until the client writes BEGIN, and whole messages from then on.
 type gate struct {
@@ -76,8 +76,8 @@ func (g *gate) Write(p []byte) (int, error) {
 	if err != nil {
 		return n, err // nobody will read
 	}
-	// Not a byte is read beyond the message at hand where descriptors come: the kernel hands them out with the first byte
-	// that they were sent with, and what a message says of their number is its author's word.
+	// Not a byte is read beyond the message at hand where descriptors come: the kernel hands them out with the first
+	// byte that they were sent with, and what a message says of their number is its author's word.
 	g.begun, g.ended, g.in = true, make(chan struct{}), received{g}
 	if !g.fds {
 		g.in = bufio.NewReader(g.UnixConn)

@@ -6,8 +6,8 @@ import (
 	"github.com/godbus/dbus/v5"
 )
 
-// hints is what logind's signals said, without their number: a [DelayLock] reads where logind stands, and needs to know no
-// more than that something changed. It implements dbus.SignalHandler; what it is given came through a [gate].
+// hints is what logind's signals said, without their number: a [DelayLock] reads where logind stands, and needs to know
+// no more than that something changed. It implements dbus.SignalHandler; what it is given came through a [gate].
 type hints struct {
 	moved  func(owner string) // is told of each new owner of logind's name, "" for none, before what that one says
 	wake   chan struct{}      // holds one element when something changed

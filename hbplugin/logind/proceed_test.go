@@ -10,7 +10,8 @@ import (
 	"github.com/vmferry/vmferry/hbplugin/logind/logindtest"
 )
 
-var libvirtQEMU = logindtest.Inhibitor{What: "shutdown", Who: "Libvirt QEMU", Why: "QEMU/KVM virtual machines are running", Mode: "delay", PID: 284}
+var libvirtQEMU = logindtest.Inhibitor{What: "shutdown", Who: "Libvirt QEMU",
+	Why: "QEMU/KVM virtual machines are running", Mode: "delay", PID: 284}
 
 // lockBut is libvirt's lock with a change.
 func lockBut(change func(*logindtest.Inhibitor)) logindtest.Inhibitor {
@@ -27,15 +28,23 @@ func TestProceed(t *testing.T) {
 		want       []string
 	}{
 		{"logind goes on by itself", "reboot", nil, nil},
-		{"guests that stay", "reboot", []logindtest.Inhibitor{libvirtQEMU}, []string{"reboot.target replace-irreversibly"}},
-		{"domain 0", "poweroff", []logindtest.Inhibitor{xen}, []string{"poweroff.target replace-irreversibly"}},
-		{"an older libvirt", "reboot", []logindtest.Inhibitor{lockBut(func(i *logindtest.Inhibitor) { i.Who = "Libvirt" })},
+		{"guests that stay", "reboot", []logindtest.Inhibitor{libvirtQEMU},
 			[]string{"reboot.target replace-irreversibly"}},
-		{"both drivers", "soft-reboot", []logindtest.Inhibitor{libvirtQEMU, xen}, []string{"soft-reboot.target replace-irreversibly"}},
-		{"for sleep too", "halt", []logindtest.Inhibitor{lockBut(func(i *logindtest.Inhibitor) { i.What = "sleep:shutdown" })}, []string{"halt.target replace-irreversibly"}},
-		{"beside one that is for sleep alone", "kexec", []logindtest.Inhibitor{libvirtQEMU, lockBut(func(i *logindtest.Inhibitor) { i.Who, i.What = "NetworkManager", "sleep" })},
+		{"domain 0", "poweroff", []logindtest.Inhibitor{xen}, []string{"poweroff.target replace-irreversibly"}},
+		{"an older libvirt", "reboot",
+			[]logindtest.Inhibitor{lockBut(func(i *logindtest.Inhibitor) { i.Who = "Libvirt" })},
+			[]string{"reboot.target replace-irreversibly"}},
+		{"both drivers", "soft-reboot", []logindtest.Inhibitor{libvirtQEMU, xen},
+			[]string{"soft-reboot.target replace-irreversibly"}},
+		{"for sleep too", "halt",
+			[]logindtest.Inhibitor{lockBut(func(i *logindtest.Inhibitor) { i.What = "sleep:shutdown" })},
+			[]string{"halt.target replace-irreversibly"}},
+		{"beside one that is for sleep alone", "kexec",
+			[]logindtest.Inhibitor{libvirtQEMU,
+				lockBut(func(i *logindtest.Inhibitor) { i.Who, i.What = "NetworkManager", "sleep" })},
 			[]string{"kexec.target replace-irreversibly"}},
-		{"an operator's block is not for us to pass", "reboot", []logindtest.Inhibitor{lockBut(func(i *logindtest.Inhibitor) { i.Mode = "block" })}, nil},
+		{"an operator's block is not for us to pass", "reboot",
+			[]logindtest.Inhibitor{lockBut(func(i *logindtest.Inhibitor) { i.Mode = "block" })}, nil},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			b := startBus(t)
@@ -64,7 +73,8 @@ func TestProceedWaitsForOthers(t *testing.T) {
 	logind.Others(libvirtQEMU, other)
 	ctx, cancel := context.WithTimeout(t.Context(), 2*othersAgain)
 	defer cancel()
-	if started, err := (System{LibvirtDir: t.TempDir()}).Proceed(ctx, "reboot"); started || !errors.Is(err, context.DeadlineExceeded) {
+	if started, err := (System{LibvirtDir: t.TempDir()}).Proceed(ctx, "reboot"); started ||
+		!errors.Is(err, context.DeadlineExceeded) {
 		t.Fatalf("%v, %v: a lock was passed over", started, err)
 	}
 	dir := t.TempDir()
@@ -97,7 +107,8 @@ func TestProceedStartsNothing(t *testing.T) {
 			logind := b.Logind()
 			logind.Set(test.preparing, 0)
 			logind.Others(libvirtQEMU)
-			if started, err := (System{LibvirtDir: t.TempDir()}).Proceed(t.Context(), test.kind); started || !errors.Is(err, test.want) || len(b.Started()) != 0 {
+			if started, err := (System{LibvirtDir: t.TempDir()}).Proceed(t.Context(), test.kind); started ||
+				!errors.Is(err, test.want) || len(b.Started()) != 0 {
 				t.Errorf("started %q: %v, %v", b.Started(), started, err)
 			}
 		})

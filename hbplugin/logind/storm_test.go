@@ -43,11 +43,12 @@ func newcomer(t *testing.T, conn *dbus.Conn, others []string) string {
 // hostile are messages that any local user may send to a connection.
 func hostile(name string) []*dbus.Message {
 	to := func(kind dbus.Type, member string, body ...any) *dbus.Message {
-		m := &dbus.Message{Type: kind, Flags: dbus.FlagNoReplyExpected, Body: body, Headers: map[dbus.HeaderField]dbus.Variant{
-			dbus.FieldDestination: dbus.MakeVariant(name),
-			dbus.FieldPath:        dbus.MakeVariant(objectPath), dbus.FieldInterface: dbus.MakeVariant(manager),
-			dbus.FieldMember: dbus.MakeVariant(member),
-		}}
+		m := &dbus.Message{Type: kind, Flags: dbus.FlagNoReplyExpected, Body: body,
+			Headers: map[dbus.HeaderField]dbus.Variant{
+				dbus.FieldDestination: dbus.MakeVariant(name),
+				dbus.FieldPath:        dbus.MakeVariant(objectPath), dbus.FieldInterface: dbus.MakeVariant(manager),
+				dbus.FieldMember: dbus.MakeVariant(member),
+			}}
 		if len(body) > 0 {
 			m.Headers[dbus.FieldSignature] = dbus.MakeVariant(dbus.SignatureOf(body...))
 		}
@@ -64,8 +65,8 @@ func hostile(name string) []*dbus.Message {
 	}
 }
 
-// TestStorm has two users send all that they may to every connection. Nothing is kept of it and nothing follows from it:
-// no goroutine, no question to logind, no lock; and what logind announces meanwhile is heard.
+// TestStorm has two users send all that they may to every connection. Nothing is kept of it and nothing follows from
+// it: no goroutine, no question to logind, no lock; and what logind announces meanwhile is heard.
 func TestStorm(t *testing.T) {
 	b := startBus(t)
 	f := b.Logind()
@@ -194,8 +195,8 @@ func TestDescriptorsFromOthers(t *testing.T) {
 	}
 }
 
-// TestNoLockOfOthers: a descriptor that somebody sends beside logind's answer does not take the place of the lock. A long
-// header, or a field that nobody knows, does not hide it.
+// TestNoLockOfOthers: a descriptor that somebody sends beside logind's answer does not take the place of the lock. A
+// long header, or a field that nobody knows, does not hide it.
 func TestNoLockOfOthers(t *testing.T) {
 	long := dbus.MakeVariant(dbus.ObjectPath("/" + strings.Repeat("x", 2*maxHeader)))
 	for name, spoil := range map[string]func(m *dbus.Message){

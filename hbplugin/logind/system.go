@@ -74,14 +74,15 @@ func (System) Deactivating(ctx context.Context, unit string) (since time.Time, s
 	state, isWord := p["ActiveState"].(string)
 	usec, isNumber := p["StateChangeTimestamp"].(uint64)
 	if !isWord || !isNumber {
-		return time.Time{}, false, fmt.Errorf("read the state of %q: %v since %v is none", unit, p["ActiveState"], p["StateChangeTimestamp"])
+		return time.Time{}, false, fmt.Errorf("read the state of %q: %v since %v is none", unit, p["ActiveState"],
+			p["StateChangeTimestamp"])
 	}
 	return time.UnixMicro(int64(usec)), state == "deactivating", nil
 }
 
 // Dial connects to systemd's manager. It prefers systemd's own socket, which needs no message bus and is root's
-// alone, to the bus, on which it hears nobody else. The connection is for calls; it gets no signals of units. At the end of
-// ctx, or after ten seconds, it gives up.
+// alone, to the bus, on which it hears nobody else. The connection is for calls; it gets no signals of units. At the
+// end of ctx, or after ten seconds, it gives up.
 func Dial(ctx context.Context) (*systemd.Conn, error) {
 	return within(ctx, func() (*systemd.Conn, error) {
 		conn, err := systemd.NewSystemdConnectionContext(context.Background())

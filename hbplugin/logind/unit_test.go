@@ -18,8 +18,9 @@ func TestSystemdUnit(t *testing.T) {
 	t.Setenv("DBUS_SYSTEM_BUS_ADDRESS", bus.Address())
 	conn := bus.Dial()
 	props := map[string]dbus.Variant{
-		"LoadState": dbus.MakeVariant("loaded"), "ActiveState": dbus.MakeVariant("active"), "UnitFileState": dbus.MakeVariant("enabled"),
-		"StatusText": dbus.MakeVariant("watching"), "NeedDaemonReload": dbus.MakeVariant(true),
+		"LoadState": dbus.MakeVariant("loaded"), "ActiveState": dbus.MakeVariant("active"),
+		"UnitFileState": dbus.MakeVariant("enabled"),
+		"StatusText":    dbus.MakeVariant("watching"), "NeedDaemonReload": dbus.MakeVariant(true),
 		"After": dbus.MakeVariant([]string{"libvirtd.service", "dbus.socket"}),
 	}
 	var mu sync.Mutex
@@ -29,14 +30,16 @@ func TestSystemdUnit(t *testing.T) {
 		return maps.Clone(props), nil
 	}
 	path := dbus.ObjectPath("/org/freedesktop/systemd1/unit/vmferryd_2eservice")
-	if err := conn.ExportMethodTable(map[string]any{"GetAll": getAll}, path, "org.freedesktop.DBus.Properties"); err != nil {
+	if err := conn.ExportMethodTable(map[string]any{"GetAll": getAll}, path,
+		"org.freedesktop.DBus.Properties"); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := conn.RequestName("org.freedesktop.systemd1", 0); err != nil {
 		t.Fatal(err)
 	}
 	u, err := System{}.Unit(context.Background(), "vmferryd.service")
-	if err != nil || !u.Loaded || !u.Active || !u.Enabled || !u.Stale || u.Status != "watching" || !slices.Contains(u.After, "libvirtd.service") {
+	if err != nil || !u.Loaded || !u.Active || !u.Enabled || !u.Stale || u.Status != "watching" ||
+		!slices.Contains(u.After, "libvirtd.service") {
 		t.Errorf("%+v, %v", u, err)
 	}
 	mu.Lock()

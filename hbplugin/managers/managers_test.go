@@ -39,7 +39,8 @@ func (f *fakeManager) Unstandby(context.Context) error {
 func TestConfigured(t *testing.T) {
 	c := config.Default()
 	c.Node = "n1"
-	for name, want := range map[string]string{"auto": "pacemaker or heartbeat", "pacemaker": "pacemaker", "heartbeat": "heartbeat"} {
+	for name, want := range map[string]string{"auto": "pacemaker or heartbeat", "pacemaker": "pacemaker",
+		"heartbeat": "heartbeat"} {
 		c.Manager = name
 		if got := Any(Configured(c)).String(); got != want {
 			t.Errorf("%s: %s", name, got)
@@ -47,7 +48,8 @@ func TestConfigured(t *testing.T) {
 	}
 	c.Manager = "auto"
 	both := Configured(c)
-	if p, h := both[0].(*pacemaker.Client), both[1].(*heartbeat.Client); p.Node != "n1" || h.Node != "n1" || len(p.Agents) == 0 {
+	if p, h := both[0].(*pacemaker.Client), both[1].(*heartbeat.Client); p.Node != "n1" || h.Node != "n1" ||
+		len(p.Agents) == 0 {
 		t.Errorf("%+v, %+v", p, h)
 	}
 }
@@ -55,7 +57,8 @@ func TestConfigured(t *testing.T) {
 // A node in standby with guests that nobody takes is asked about: with Heartbeat that is one whose peer is down.
 func TestStandbyWithGuestsThatStay(t *testing.T) {
 	for stuck, want := range map[string]bool{"": true, "no other node is active": false} {
-		m := &fakeManager{view: hbplugin.View{Running: true, Standby: true, Guests: []hbplugin.Guest{{Name: "web", Stuck: stuck}}}}
+		m := &fakeManager{view: hbplugin.View{Running: true, Standby: true,
+			Guests: []hbplugin.Guest{{Name: "web", Stuck: stuck}}}}
 		if seen, err := Look(t.Context(), []hbplugin.Cluster{m}); err != nil || seen.Standby != want {
 			t.Errorf("stuck %q: %+v, %v", stuck, seen, err)
 		}

@@ -7,8 +7,8 @@ import (
 	"github.com/vmferry/vmferry/hbplugin/shutdown"
 )
 
-// Poll calls look until it is done or ctx ends, and every so often at most: where a look takes long, less. The last look
-// is at end, unless that is zero or has passed.
+// Poll calls look until it is done or ctx ends, and every so often at most: where a look takes long, less. The last
+// look is at end, unless that is zero or has passed.
 func Poll(ctx context.Context, every time.Duration, end time.Time, look func() (done bool)) {
 	for {
 		begun := time.Now()

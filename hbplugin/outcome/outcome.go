@@ -35,8 +35,9 @@ type Place struct {
 	Err    error           // why Nodes is not known
 }
 
-// allPlaced tells whether each guest that the manager has is on another node, and at rest. A guest that libvirt there does
-// not have is still to be started: after a migrate_to that failed, Pacemaker has it on the target until it has been stopped there.
+// allPlaced tells whether each guest that the manager has is on another node, and at rest. A guest that libvirt there
+// does not have is still to be started: after a migrate_to that failed, Pacemaker has it on the target until it has
+// been stopped there.
 func allPlaced(predictions []inventory.Prediction, places map[string]Place) bool {
 	return !slices.ContainsFunc(predictions, func(f inventory.Prediction) bool {
 		p := places[f.Guest.Name]
@@ -86,7 +87,7 @@ func (g Guest) Line() string {
 		text += ": " + verdict.OneLine(errors.New(why))
 	}
 	if !g.AsSaid {
-		text += "; said before: " + verdict.Words(g.Said)
+		text += "; predicted: " + verdict.Words(g.Said)
 	}
 	return text
 }

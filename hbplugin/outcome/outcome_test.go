@@ -15,13 +15,16 @@ func TestLine(t *testing.T) {
 		g    Guest
 		want string
 	}{
-		{Guest{Happened: hbplugin.MovesLive, AsSaid: true, Nodes: []string{"n2"}, PauseMS: &pause}, "g: moved live to n2, pause 21.5 ms"},
-		{Guest{Happened: hbplugin.MovesLive, Nodes: []string{"n2"}, Said: hbplugin.Verdict{Fate: hbplugin.Untold, Why: "no answer"}},
-			"g: moved live to n2; said before: cannot tell: no answer"},
-		{Guest{Happened: hbplugin.Restarts, AsSaid: true, Nodes: []string{"n2"}, Why: "a", Said: hbplugin.Verdict{Why: "b"}},
+		{Guest{Happened: hbplugin.MovesLive, AsSaid: true, Nodes: []string{"n2"}, PauseMS: &pause},
+			"g: moved live to n2, pause 21.5 ms"},
+		{Guest{Happened: hbplugin.MovesLive, Nodes: []string{"n2"},
+			Said: hbplugin.Verdict{Fate: hbplugin.Untold, Why: "no answer"}},
+			"g: moved live to n2; predicted: cannot tell: no answer"},
+		{Guest{Happened: hbplugin.Restarts, AsSaid: true, Nodes: []string{"n2"}, Why: "a",
+			Said: hbplugin.Verdict{Why: "b"}},
 			"g: restarted elsewhere, on n2 now: b"},
 		{Guest{Happened: hbplugin.Stops, Why: "a\nb", Said: hbplugin.Verdict{Fate: hbplugin.MovesLive, To: "n2"}},
-			"g: stopped, no place: a; b; said before: moves live to n2"},
+			"g: stopped, no place: a; b; predicted: moves live to n2"},
 		{Guest{Happened: hbplugin.Stays, AsSaid: true, Nodes: []string{"n1"}}, "g: stayed"},
 	} {
 		test.g.Guest = "g"

@@ -49,7 +49,7 @@ func (s Sources) Wait(ctx context.Context, isEmpty bool) map[string]Place {
 	defer cancel()
 	if p := s.Manager.Pacemaker(); p != nil {
 		if err := p.Wait(ctx, startTime); err != nil {
-			s.Report("Pacemaker has not settled: %s", verdict.OneLine(err))
+			s.Report("Pacemaker still has actions to run: %s", verdict.OneLine(err))
 		}
 		return s.places(context.WithoutCancel(ctx))
 	}
@@ -95,7 +95,8 @@ func (s Sources) places(ctx context.Context) map[string]Place {
 	return out
 }
 
-func (s Sources) place(ctx context.Context, f inventory.Prediction, find func(context.Context, inventory.Prediction) Place) Place {
+func (s Sources) place(ctx context.Context, f inventory.Prediction,
+	find func(context.Context, inventory.Prediction) Place) Place {
 	if f.Guest.Claim == nil {
 		return s.here(ctx, f.Guest)
 	}
@@ -145,8 +146,9 @@ func (s Sources) onPeers(ctx context.Context, f inventory.Prediction) Place {
 }
 
 // StatusOn asks another node's libvirt for a guest that has a claim.
-func StatusOn(ctx context.Context, open inventory.Opener, run resource.Command, g *inventory.Guest, node string) (*libvirt.Status, error) {
-	to, err := g.Claim.Environ.Params.RouteTo(ctx, run, node)
+func StatusOn(ctx context.Context, open inventory.Opener, run resource.Command, g *inventory.Guest,
+	node string) (*libvirt.Status, error) {
+	to, err := resource.RouteTo(ctx, g.Claim.Environ.Params, run, node)
 	if err != nil {
 		return nil, err
 	}

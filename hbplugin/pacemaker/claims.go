@@ -113,5 +113,6 @@ func bans(l cib.Constraint) bool {
 
 // AllowMigrate is what to type so that Pacemaker migrates a resource.
 func AllowMigrate(resource string) string {
-	return shellword.Line("crm_resource", "--resource", resource, "--meta", "--set-parameter", "allow-migrate", "--parameter-value", "true")
+	return shellword.Line("crm_resource", "--resource", resource, "--meta", "--set-parameter", "allow-migrate",
+		"--parameter-value", "true")
 }

@@ -16,11 +16,13 @@ func TestClaims(t *testing.T) {
 		t.Fatalf("%+v, %v", got, err)
 	}
 	web, db := got[0], got[1]
-	if web.Resource != "web" || web.Environ.Params.File() != "/vm/web.xml" || web.Environ.Instance != "web" || web.Meta["allow-migrate"] != "true" ||
+	if web.Resource != "web" || web.Environ.Params.File() != "/vm/web.xml" || web.Environ.Instance != "web" ||
+		web.Meta["allow-migrate"] != "true" ||
 		web.Timeouts["migrate_to"] != "120s" || web.Timeouts["monitor"] != "30s" || len(web.Ruled) > 0 {
 		t.Errorf("%+v", web)
 	}
-	if _, set := db.Meta["allow-migrate"]; set || !slices.Equal(db.Ruled, []string{"allow-migrate"}) || db.Timeouts["start"] != "120s" {
+	if _, set := db.Meta["allow-migrate"]; set || !slices.Equal(db.Ruled, []string{"allow-migrate"}) ||
+		db.Timeouts["start"] != "120s" {
 		t.Errorf("%+v", db)
 	}
 	p.fail = map[string]error{"cibadmin": errors.New("refused")}
@@ -34,14 +36,22 @@ func TestRunnable(t *testing.T) {
 		{"anywhere", "", "", "n1 n2 n3 r1"},
 		{"banned by name", `<rsc_location id="l" rsc="web" node="n2" score="-INFINITY"/>`, "", "n1 n3 r1"},
 		{"banned with its template", `<rsc_location id="l" rsc="vm" node="n2" score="-INFINITY"/>`, "", "n1 n3 r1"},
-		{"another resource is banned", `<rsc_location id="l" rsc="r1" node="n2" score="-INFINITY"/>`, "", "n1 n2 n3 r1"},
+		{"another resource is banned", `<rsc_location id="l" rsc="r1" node="n2" score="-INFINITY"/>`, "",
+			"n1 n2 n3 r1"},
 		{"disliked", `<rsc_location id="l" rsc="web" node="n2" score="-100"/>`, "", "n1 n2 n3 r1"},
-		{"moved away by hand", `<rsc_location id="cli-ban-web-on-n2" rsc="web" node="n2" score="-INFINITY"/>`, "", "n1 n2 n3 r1"},
-		{"banned by a rule", `<rsc_location id="l" rsc="web"><rule score="-INFINITY"><expression attribute="#uname" operation="eq" value="n2"/></rule></rsc_location>`, "", "n1 n2 n3 r1"},
-		{"banned from promotion", `<rsc_location id="l" rsc="web" role="Promoted" node="n2" score="-INFINITY"/>`, "", "n1 n2 n3 r1"},
-		{"never looked for", `<rsc_location id="l" rsc="web" node="n2" score="10" resource-discovery="never"/>`, "", "n1 n2 n3 r1"},
-		{"pinned", `<rsc_location id="l" rsc="web" node="n1" score="INFINITY" resource-discovery="exclusive"/>`, "", "n1"},
-		{"pinned by a rule", `<rsc_location id="l" rsc="web" resource-discovery="exclusive"><rule score="1"/></rsc_location>`, "", "n1 n2 n3 r1"},
+		{"moved away by hand", `<rsc_location id="cli-ban-web-on-n2" rsc="web" node="n2" score="-INFINITY"/>`, "",
+			"n1 n2 n3 r1"},
+		{"banned by a rule",
+			`<rsc_location id="l" rsc="web"><rule score="-INFINITY"><expression attribute="#uname" operation="eq" value="n2"/></rule></rsc_location>`, "", "n1 n2 n3 r1"},
+		{"banned from promotion", `<rsc_location id="l" rsc="web" role="Promoted" node="n2" score="-INFINITY"/>`, "",
+			"n1 n2 n3 r1"},
+		{"never looked for", `<rsc_location id="l" rsc="web" node="n2" score="10" resource-discovery="never"/>`, "",
+			"n1 n2 n3 r1"},
+		{"pinned", `<rsc_location id="l" rsc="web" node="n1" score="INFINITY" resource-discovery="exclusive"/>`, "",
+			"n1"},
+		{"pinned by a rule",
+			`<rsc_location id="l" rsc="web" resource-discovery="exclusive"><rule score="1"/></rsc_location>`, "",
+			"n1 n2 n3 r1"},
 		{"a preference pins nothing", `<rsc_location id="l" rsc="web" node="n1" score="INFINITY"/>`, "", "n1 n2 n3 r1"},
 		{"opt in", `<rsc_location id="l" rsc="web" node="n1" score="0"/><rsc_location id="m" rsc="web" node="r1" score="5"/>`, "false", "n1 r1"},
 		{"opt in by a rule", `<rsc_location id="l" rsc="web"><rule score="1"/></rsc_location>`, "false", "n1 n2 n3 r1"},
@@ -50,7 +60,8 @@ func TestRunnable(t *testing.T) {
 			doc := string(read(t, "testdata/claims.xml"))
 			doc = strings.Replace(doc, "<constraints/>", "<constraints>"+tt.constraints+"</constraints>", 1)
 			if tt.options != "" {
-				doc = strings.Replace(doc, `name="symmetric-cluster" value="true"`, `name="symmetric-cluster" value="`+tt.options+`"`, 1)
+				doc = strings.Replace(doc, `name="symmetric-cluster" value="true"`,
+					`name="symmetric-cluster" value="`+tt.options+`"`, 1)
 			}
 			p := &programs{answer: map[string]string{"cibadmin": doc}}
 			got, err := client(t, p).Runnable(t.Context(), "web")
@@ -74,7 +85,8 @@ func TestResourcesOfAllAgents(t *testing.T) {
 		}
 		return []byte(said), failed
 	}}
-	if got, err := c.Resources(t.Context()); err != nil || len(got) != 2 || got[0].Resource != "a" || got[1].Resource != "b" {
+	if got, err := c.Resources(t.Context()); err != nil || len(got) != 2 || got[0].Resource != "a" ||
+		got[1].Resource != "b" {
 		t.Errorf("%+v, %v", got, err)
 	}
 	for _, tt := range []struct {

@@ -48,14 +48,14 @@ func (*Client) String() string { return "pacemaker" }
 // View implements hbplugin.Manager with one run of crm_mon. Where none of
 // Pacemaker's daemons is alive on this node, no program is run.
 func (c *Client) View(ctx context.Context) (hbplugin.View, error) {
-	out, node, err := c.monitor(ctx, "nodes,resources")
+	s, own, err := c.monitor(ctx, "nodes,resources")
 	if errors.Is(err, errNotRunning) {
 		return hbplugin.View{}, nil
 	}
 	if err != nil {
 		return hbplugin.View{}, err
 	}
-	return ParseStatus(bytes.NewReader(out), node, c.Agents)
+	return viewOf(s, own, c.Agents), nil
 }
 
 // Peers lists the other nodes of the cluster as Pacemaker sees them, for an agent that wants
@@ -64,15 +64,11 @@ func (c *Client) View(ctx context.Context) (hbplugin.View, error) {
 // operations of the node. Pacemaker erases that history when a node has been fenced, keeps it when a node
 // leaves in order, and writes a new one as soon as the node joins again.
 func (c *Client) Peers(ctx context.Context) ([]resource.Peer, error) {
-	out, node, err := c.monitor(ctx, "nodes,fencing")
+	s, own, err := c.monitor(ctx, "nodes,fencing")
 	if err != nil {
 		return nil, err
 	}
-	s, _, err := look(bytes.NewReader(out), node)
-	if err != nil {
-		return nil, err
-	}
-	list := peers(s, node)
+	list := peers(s, own.Name)
 	suspect := func(p resource.Peer) bool { return p.State == resource.PeerDown && slices.Contains(s.Fenced, p.Name) }
 	if !slices.ContainsFunc(list, suspect) {
 		return list, nil
@@ -101,34 +97,35 @@ func (c *Client) erased(ctx context.Context) ([]string, error) {
 // Leaving tells whether Pacemaker takes everything off this node: it is in standby, whoever asked for
 // that, or shuts down.
 func (c *Client) Leaving(ctx context.Context) (bool, error) {
-	out, node, err := c.monitor(ctx, "nodes")
-	if err != nil {
-		return false, err
-	}
-	_, own, err := look(bytes.NewReader(out), node)
+	_, own, err := c.monitor(ctx, "nodes")
 	return own.Standby || own.Leaving, err
 }
 
-// monitor is what crm_mon says of some sections, and which node is this.
-func (c *Client) monitor(ctx context.Context, sections string) (status []byte, node string, err error) {
-	if node, err = c.alive(ctx); err != nil {
-		return nil, "", err
+// monitor is what crm_mon says of some sections, and which node in it is this one. It is an error when the document is
+// cut short, is not crm_mon's, reports a failure, or does not know the node: each of these means "cannot tell".
+func (c *Client) monitor(ctx context.Context, sections string) (s cib.Status, own cib.Node, err error) {
+	node, err := c.alive(ctx)
+	if err != nil {
+		return s, own, err
 	}
-	status, err = c.crmMon(ctx, sections)
-	return status, node, err
+	if s, err = c.status(ctx, sections); err != nil {
+		return s, own, err
+	}
+	own, err = ownNode(s, node)
+	return s, own, err
 }
 
-func (c *Client) crmMon(ctx context.Context, sections string) ([]byte, error) {
-	return c.run(ctx, "crm_mon", "--output-as=xml", "--exclude=all", "--include="+sections, "-1")
-}
-
-// Status is crm_mon's view of all nodes and resources.
-func (c *Client) Status(ctx context.Context) (cib.Status, error) {
-	out, err := c.crmMon(ctx, "nodes,resources")
+func (c *Client) status(ctx context.Context, sections string) (cib.Status, error) {
+	out, err := c.run(ctx, "crm_mon", "--output-as=xml", "--exclude=all", "--include="+sections, "-1")
 	if err != nil {
 		return cib.Status{}, err
 	}
 	return cib.ParseStatus(bytes.NewReader(out))
+}
+
+// Status is crm_mon's view of all nodes and resources.
+func (c *Client) Status(ctx context.Context) (cib.Status, error) {
+	return c.status(ctx, "nodes,resources")
 }
 
 // Places implements hbplugin.Cluster.

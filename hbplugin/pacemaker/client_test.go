@@ -58,7 +58,8 @@ func client(t *testing.T, p *programs) *Client {
 func TestDaemonAlive(t *testing.T) {
 	const session = "0::/user.slice/user-1000.slice/session-2.scope\n"
 	etc := t.TempDir()
-	if err := os.WriteFile(filepath.Join(etc, "passwd"), []byte("root:x:0:0::/:\nhacluster:x:189:189::/:\n"), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(etc, "passwd"), []byte("root:x:0:0::/:\nhacluster:x:189:189::/:\n"),
+		0o644); err != nil {
 		t.Fatal(err)
 	}
 	for _, tt := range []struct {
@@ -69,15 +70,20 @@ func TestDaemonAlive(t *testing.T) {
 		{"nothing runs", nil, false},
 		{"others run", []hostproctest.Process{{Comm: "systemd"}}, false},
 		{"pacemakerd", []hostproctest.Process{alive}, true},
-		{"as a service", []hostproctest.Process{{Comm: "pacemaker-execd", Cgroup: "0::/system.slice/pacemaker.service\n"}}, true},
+		{"as a service", []hostproctest.Process{{Comm: "pacemaker-execd",
+			Cgroup: "0::/system.slice/pacemaker.service\n"}}, true},
 		{"a daemon without its parent", []hostproctest.Process{{Comm: "pacemaker-contr", State: 'R', User: 189}}, true},
-		{"from a shell", []hostproctest.Process{{Comm: "pacemakerd", Cgroup: session, Exe: "/usr/sbin/pacemakerd"}}, true},
+		{"from a shell", []hostproctest.Process{{Comm: "pacemakerd", Cgroup: session, Exe: "/usr/sbin/pacemakerd"}},
+			true},
 		{"a zombie", []hostproctest.Process{{Comm: "pacemakerd", State: 'Z'}}, false},
 		{"in a container", []hostproctest.Process{{Comm: "pacemaker-remot", Nested: true}}, false},
-		{"in a container of the node's PID namespace", []hostproctest.Process{{Comm: "pacemaker-remot", Cgroup: "0::/system.slice/docker-01.scope\n"}}, false},
+		{"in a container of the node's PID namespace",
+			[]hostproctest.Process{{Comm: "pacemaker-remot", Cgroup: "0::/system.slice/docker-01.scope\n"}}, false},
 		{"a user's that is called so", []hostproctest.Process{{Comm: "pacemaker-x", User: 65534}}, false},
-		{"a user's that is called so, among the daemons", []hostproctest.Process{{Comm: "pacemaker-x", User: 65534}, alive}, true},
-		{"a user's by a set-user-ID program", []hostproctest.Process{{Comm: "pacemaker-x", Cgroup: session, Exe: "/usr/bin/sudo"}}, false},
+		{"a user's that is called so, among the daemons",
+			[]hostproctest.Process{{Comm: "pacemaker-x", User: 65534}, alive}, true},
+		{"a user's by a set-user-ID program",
+			[]hostproctest.Process{{Comm: "pacemaker-x", Cgroup: session, Exe: "/usr/bin/sudo"}}, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			got, err := daemonAlive(hostproc.Host{Proc: proc(t, tt.processes...), Etc: etc})
@@ -104,7 +110,8 @@ func TestDaemonOfNobody(t *testing.T) {
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
 	program := filepath.Join(dir, "pacemaker-x")
-	if err := errors.Join(os.Chmod(dir, 0o755), os.WriteFile(program, raw, 0o755), os.Chmod(program, 0o755)); err != nil {
+	if err := errors.Join(os.Chmod(dir, 0o755), os.WriteFile(program, raw, 0o755),
+		os.Chmod(program, 0o755)); err != nil {
 		t.Fatal(err)
 	}
 	cmd := exec.Command(program, "600")
@@ -144,7 +151,8 @@ func TestProcessesCannotBeRead(t *testing.T) {
 	if err := os.RemoveAll(filepath.Join(h.Proc, "1")); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := daemonAlive(h); !errors.Is(err, hostproc.ErrIncomplete) { // as with the mount options hidepid=2,gid=100
+	if _, err := daemonAlive(h); !errors.Is(err,
+		hostproc.ErrIncomplete) { // as with the mount options hidepid=2,gid=100
 		t.Errorf("processes are hidden: %v", err)
 	}
 }

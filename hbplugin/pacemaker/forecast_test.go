@@ -68,7 +68,8 @@ func (s *scheduler) record(ctx context.Context, n int, args []string) ([]byte, e
 // quiet is the simulation that follows another one when nothing is left to do.
 func quiet(before []byte) []byte {
 	state := string(revised.FindSubmatch(before)[1])
-	return []byte("<pacemaker-result><cluster_status>" + state + "</cluster_status><actions/><transition/><revised_cluster_status>" +
+	return []byte("<pacemaker-result><cluster_status>" + state +
+		"</cluster_status><actions/><transition/><revised_cluster_status>" +
 		state + `</revised_cluster_status><status code="0"/></pacemaker-result>`)
 }
 
@@ -87,7 +88,8 @@ func (s *scheduler) client() *Client {
 
 // line is a verdict as the table has it: resource | fate | to | why | remedy, and what goes along.
 func line(v hbplugin.Verdict) string {
-	return strings.TrimSpace(strings.Join([]string{v.Resource, string(v.Fate), v.To, v.Why, v.Remedy + strings.Join(v.With, "; ")}, " | "))
+	return strings.TrimSpace(strings.Join([]string{v.Resource, string(v.Fate), v.To, v.Why, v.Remedy +
+		strings.Join(v.With, "; ")}, " | "))
 }
 
 func TestForecast(t *testing.T) {
@@ -157,11 +159,15 @@ func TestForecastFails(t *testing.T) {
 	}{
 		{"no CIB", nil, map[string]error{"cibadmin": refused}, "refused"},
 		{"a CIB that was cut short", map[string]string{"cibadmin": whole[:len(whole)/2]}, nil, "EOF"},
-		{"a CIB without us", map[string]string{"cibadmin": strings.ReplaceAll(whole, `"n1"`, `"n9"`)}, nil, `does not know node "n1"`},
+		{"a CIB without us", map[string]string{"cibadmin": strings.ReplaceAll(whole, `"n1"`, `"n9"`)}, nil,
+			`does not know node "n1"`},
 		{"no crm_simulate", map[string]string{"cibadmin": whole}, map[string]error{"crm_simulate": refused}, "refused"},
-		{"crm_simulate is not installed", map[string]string{"cibadmin": whole}, map[string]error{"crm_simulate": exec.ErrNotFound}, "apt-get install"},
-		{"an invalid transition", map[string]string{"cibadmin": whole, "crm_simulate": failed}, map[string]error{"crm_simulate": refused}, "Transition failed: terminated"},
-		{"an answer that was cut short", map[string]string{"cibadmin": whole, "crm_simulate": done[:len(done)/2]}, nil, "EOF"},
+		{"crm_simulate is not installed", map[string]string{"cibadmin": whole},
+			map[string]error{"crm_simulate": exec.ErrNotFound}, "apt-get install"},
+		{"an invalid transition", map[string]string{"cibadmin": whole, "crm_simulate": failed},
+			map[string]error{"crm_simulate": refused}, "Transition failed: terminated"},
+		{"an answer that was cut short", map[string]string{"cibadmin": whole, "crm_simulate": done[:len(done)/2]},
+			nil, "EOF"},
 		{"no simulation", map[string]string{"cibadmin": whole, "crm_simulate": nodesXML()}, nil, "no simulation"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

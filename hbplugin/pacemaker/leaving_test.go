@@ -25,7 +25,8 @@ func TestLeaving(t *testing.T) {
 			}
 		})
 	}
-	p := &programs{answer: map[string]string{"crm_node": "n1"}, fail: map[string]error{"crm_mon": errors.New("not connected")}}
+	p := &programs{answer: map[string]string{"crm_node": "n1"},
+		fail: map[string]error{"crm_mon": errors.New("not connected")}}
 	if got, err := client(t, p).Leaving(t.Context()); err == nil {
 		t.Errorf("%v and no error", got)
 	}

@@ -43,14 +43,17 @@ func (c *Client) Wait(ctx context.Context, limit time.Duration) error {
 	return err
 }
 
-// CheckMove refuses a move that Pacemaker would not make, or would make by a restart. agent is the one that moves the guest.
-func CheckMove(status cib.Status, conf cib.Config, claim hbplugin.Claim, node string, now time.Time) (agent string, err error) {
+// CheckMove refuses a move that Pacemaker would not make, or would make by a restart. agent is the one that moves the
+// guest.
+func CheckMove(status cib.Status, conf cib.Config, claim hbplugin.Claim, node string, now time.Time) (agent string,
+	err error) {
 	id := claim.Resource
 	place := status.Places[id]
 	_, known := status.Online[node]
 	switch {
 	case !cib.Bool(claim.Meta["allow-migrate"], false):
-		return "", fmt.Errorf("pacemaker would stop %q and start it on %s, not move it: type %s", id, node, AllowMigrate(id))
+		return "", fmt.Errorf("pacemaker would stop %q and start it on %s, not move it: type %s", id, node,
+			AllowMigrate(id))
 	case !known:
 		return "", fmt.Errorf("node %q is not in the cluster: its nodes are %s", node,
 			strings.Join(slices.Sorted(maps.Keys(status.Online)), ", "))

@@ -55,11 +55,16 @@ func TestCheckMove(t *testing.T) {
 		change           func(*cib.Status, *cib.Config, *hbplugin.Claim)
 	}{
 		{"good", "n2", "", nil},
-		{"a restart", "n2", "would stop \"web\" and start it on n2", func(_ *cib.Status, _ *cib.Config, c *hbplugin.Claim) { c.Meta = nil }},
+		{"a restart", "n2", "would stop \"web\" and start it on n2",
+			func(_ *cib.Status, _ *cib.Config, c *hbplugin.Claim) { c.Meta = nil }},
 		{"no such node", "n4", `not in the cluster: its nodes are n1, n2, n3`, nil},
 		{"down", "n3", "not online", nil},
-		{"standby", "n2", "in standby", func(s *cib.Status, _ *cib.Config, _ *hbplugin.Claim) { s.Standby["n2"] = true }},
-		{"unmanaged", "n2", "unmanaged or blocked", func(s *cib.Status, _ *cib.Config, _ *hbplugin.Claim) { s.Places["web"] = cib.Place{} }},
+		{"standby", "n2", "in standby", func(s *cib.Status, _ *cib.Config,
+			_ *hbplugin.Claim) {
+			s.Standby["n2"] = true
+		}},
+		{"unmanaged", "n2", "unmanaged or blocked",
+			func(s *cib.Status, _ *cib.Config, _ *hbplugin.Claim) { s.Places["web"] = cib.Place{} }},
 		{"at work", "n2", "at work on \"web\" (Migrating)", func(s *cib.Status, _ *cib.Config, _ *hbplugin.Claim) {
 			s.Places["web"] = cib.Place{Managed: true, Pending: "Migrating"}
 		}},

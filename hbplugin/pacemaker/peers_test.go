@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/vmferry/vmferry/hbplugin/pacemaker/cib"
 	"github.com/vmferry/vmferry/resource"
 )
 
@@ -20,10 +21,14 @@ func TestPeers(t *testing.T) {
 		want       resource.PeerState
 	}{
 		{"member", `<node name="n2" online="true" unclean="false" pending="false" type="member"/>`, resource.PeerUp},
-		{"shut down or fenced", `<node name="n2" online="false" unclean="false" pending="false" type="member"/>`, resource.PeerDown},
-		{"lost and not fenced yet", `<node name="n2" online="false" unclean="true" pending="false" type="member"/>`, resource.PeerUnknown},
-		{"on-line, to be fenced", `<node name="n2" online="true" unclean="true" pending="false" type="member"/>`, resource.PeerUnknown},
-		{"joining", `<node name="n2" online="true" unclean="false" pending="true" type="member"/>`, resource.PeerUnknown},
+		{"shut down or fenced", `<node name="n2" online="false" unclean="false" pending="false" type="member"/>`,
+			resource.PeerDown},
+		{"lost and not fenced yet", `<node name="n2" online="false" unclean="true" pending="false" type="member"/>`,
+			resource.PeerUnknown},
+		{"on-line, to be fenced", `<node name="n2" online="true" unclean="true" pending="false" type="member"/>`,
+			resource.PeerUnknown},
+		{"joining", `<node name="n2" online="true" unclean="false" pending="true" type="member"/>`,
+			resource.PeerUnknown},
 		{"remote", `<node name="n2" online="true" unclean="false" type="remote"/>`, resource.PeerUp},
 		{"words of the future", `<node name="n2" online="maybe" unclean="false" type="member"/>`, resource.PeerUnknown},
 	} {
@@ -39,7 +44,8 @@ func TestPeers(t *testing.T) {
 
 // A guest with a node inside is a resource: what Pacemaker 3.0 itself wrote.
 func TestGuestNodesAreNoPeers(t *testing.T) {
-	got, err := ParsePeers(strings.NewReader(text(t, "guest-node.xml")), "n1")
+	s, err := cib.ParseStatus(strings.NewReader(text(t, "guest-node.xml")))
+	got := peers(s, "n1")
 	if want := []resource.Peer{{Name: "n2", State: resource.PeerUp}}; err != nil || !slices.Equal(got, want) {
 		t.Errorf("%v, %v; want %v", got, err, want)
 	}
@@ -70,8 +76,9 @@ func TestFencedPeers(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			p := &programs{
-				answer: map[string]string{"crm_node": "n1", "crm_mon": strings.Replace(nodesXML(tt.node), "</nodes>", tt.history, 1), "cibadmin": tt.status},
-				fail:   map[string]error{"cibadmin": tt.fail},
+				answer: map[string]string{"crm_node": "n1",
+					"crm_mon": strings.Replace(nodesXML(tt.node), "</nodes>", tt.history, 1), "cibadmin": tt.status},
+				fail: map[string]error{"cibadmin": tt.fail},
 			}
 			got, err := client(t, p).Peers(t.Context())
 			if want := []resource.Peer{{Name: "n2", State: tt.want}}; err != nil || !slices.Equal(got, want) {
@@ -86,7 +93,8 @@ func TestFencedPeers(t *testing.T) {
 
 func TestPeersCannotBeTold(t *testing.T) {
 	for name, p := range map[string]*programs{
-		"crm_mon fails":          {answer: map[string]string{"crm_node": "n1"}, fail: map[string]error{"crm_mon": errors.New("not connected")}},
+		"crm_mon fails": {answer: map[string]string{"crm_node": "n1"},
+			fail: map[string]error{"crm_mon": errors.New("not connected")}},
 		"cut short":              {answer: map[string]string{"crm_node": "n1", "crm_mon": "<pacemaker-result><nodes>"}},
 		"we are not in the list": {answer: map[string]string{"crm_node": "n9", "crm_mon": nodesXML()}},
 	} {

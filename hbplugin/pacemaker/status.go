@@ -2,7 +2,6 @@ package pacemaker
 
 import (
 	"fmt"
-	"io"
 	"slices"
 
 	"github.com/vmferry/vmferry/hbplugin"
@@ -10,45 +9,22 @@ import (
 	"github.com/vmferry/vmferry/resource"
 )
 
-// ParseStatus reads the XML of crm_mon and returns what it says of the node:
-// whether it is in standby, and which resources of the given agents are on it.
-// Primitives count wherever they stand: alone, in a group, a clone or a bundle.
+// ownNode finds this node in a status.
+func ownNode(s cib.Status, node string) (cib.Node, error) {
+	own, known := s.Node(node)
+	if !known {
+		return own, fmt.Errorf("read crm_mon's status: node %q is not in the cluster", node)
+	}
+	return own, nil
+}
+
+// viewOf is what a status says of the node: whether it is in standby, and which resources of the given agents are on it.
+// Primitives count wherever they are: alone, in a group, a clone or a bundle.
 //
 // A resource is on the node when the node is listed under it, whatever its
 // role: a failed or half-started guest may be running all the same.
-//
-// It is an error when the document is cut short, is not crm_mon's, reports a
-// failure, or does not know the node: each of these means "cannot tell".
-func ParseStatus(r io.Reader, node string, agents []string) (hbplugin.View, error) {
-	s, own, err := look(r, node)
-	if err != nil {
-		return hbplugin.View{}, err
-	}
-	return hbplugin.View{Running: true, Standby: own.Standby, Guests: guests(s, node, agents)}, nil
-}
-
-// ParsePeers reads the same document and returns all nodes but this one that can run
-// guests: members and remote nodes, and no guest node nor bundle node. Its errors are those of
-// ParseStatus. Fenced nodes are PeerDown here; see [Client.Peers].
-func ParsePeers(r io.Reader, node string) ([]resource.Peer, error) {
-	s, _, err := look(r, node)
-	if err != nil {
-		return nil, err
-	}
-	return peers(s, node), nil
-}
-
-// look reads the document and finds the node in it.
-func look(r io.Reader, node string) (cib.Status, cib.Node, error) {
-	s, err := cib.ParseStatus(r)
-	if err != nil {
-		return cib.Status{}, cib.Node{}, err
-	}
-	own, known := s.Node(node)
-	if !known {
-		return cib.Status{}, cib.Node{}, fmt.Errorf("read crm_mon's status: node %q is not in the cluster", node)
-	}
-	return s, own, nil
+func viewOf(s cib.Status, own cib.Node, agents []string) hbplugin.View {
+	return hbplugin.View{Running: true, Standby: own.Standby, Guests: guests(s, own.Name, agents)}
 }
 
 // guests are the resources of our agents on a node. A name is taken once: the instances of a clone share it.
@@ -77,6 +53,8 @@ func stuck(p cib.Place) string {
 	return ""
 }
 
+// peers are all nodes but this one that can run guests: members and remote nodes, and no guest node nor bundle node. Fenced
+// nodes are PeerDown here; see [Client.Peers].
 func peers(s cib.Status, node string) []resource.Peer {
 	states := map[cib.NodeState]resource.PeerState{cib.Online: resource.PeerUp, cib.Offline: resource.PeerDown}
 	var out []resource.Peer

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/vmferry/vmferry/hbplugin"
+	"github.com/vmferry/vmferry/hbplugin/pacemaker/cib"
 )
 
 var bothAgents = []string{"ocf:vmferry:Domain", "ocf:heartbeat:VirtualDomain"}
@@ -20,6 +21,19 @@ func text(t testing.TB, name string) string {
 		t.Fatal(err)
 	}
 	return string(b)
+}
+
+// parseView reads a document as Client.View does.
+func parseView(doc, node string, agents []string) (hbplugin.View, error) {
+	s, err := cib.ParseStatus(strings.NewReader(doc))
+	if err != nil {
+		return hbplugin.View{}, err
+	}
+	own, err := ownNode(s, node)
+	if err != nil {
+		return hbplugin.View{}, err
+	}
+	return viewOf(s, own, agents), nil
 }
 
 func TestParseStatus(t *testing.T) {
@@ -41,11 +55,12 @@ func TestParseStatus(t *testing.T) {
 			{Name: "in-group"}, {Name: "in-clone"}, {Name: "in-bundle"},
 		}}},
 		{"stuck.xml", "n1", bothAgents, hbplugin.View{Running: true, Standby: true, Guests: []hbplugin.Guest{
-			{Name: "held", Stuck: "in maintenance"}, {Name: "alone", Stuck: "unmanaged"}, {Name: "jammed", Stuck: "blocked"},
+			{Name: "held", Stuck: "in maintenance"}, {Name: "alone", Stuck: "unmanaged"},
+			{Name: "jammed", Stuck: "blocked"},
 		}}},
 	} {
 		t.Run(tt.file+" "+tt.node, func(t *testing.T) {
-			got, err := ParseStatus(strings.NewReader(text(t, tt.file)), tt.node, tt.agents)
+			got, err := parseView(text(t, tt.file), tt.node, tt.agents)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -62,7 +77,8 @@ func TestParseStatusRefuses(t *testing.T) {
 		{"nothing", "", "n1", "cut short"},
 		{"cut in an element", whole[:len(whole)/2], "n1", "EOF"},
 		{"cut before the end", strings.TrimSuffix(strings.TrimSpace(whole), "</pacemaker-result>"), "n1", "EOF"},
-		{"without a result", `<pacemaker-result><nodes><node name="n1"/></nodes></pacemaker-result>`, "n1", "cut short"},
+		{"without a result", `<pacemaker-result><nodes><node name="n1"/></nodes></pacemaker-result>`, "n1",
+			"cut short"},
 		{"not connected", text(t, "disconnected.xml"), "n1", "code 102"},
 		{"another document", `<cib/>`, "n1", "the document is <cib>, not <pacemaker-result>"},
 		{"no XML", "Cluster Summary:", "n1", "cut short"},
@@ -70,7 +86,7 @@ func TestParseStatusRefuses(t *testing.T) {
 		{"the legacy form", "<crm_mon/>", "n1", "the document is <crm_mon>"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			v, err := ParseStatus(strings.NewReader(tt.text), tt.node, bothAgents)
+			v, err := parseView(tt.text, tt.node, bothAgents)
 			if err == nil || !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("error %v, want %q", err, tt.want)
 			}
@@ -88,7 +104,7 @@ func FuzzParseStatus(f *testing.F) {
 		f.Add(text(f, name))
 	}
 	f.Fuzz(func(t *testing.T, doc string) {
-		v, err := ParseStatus(strings.NewReader(doc), "n1", bothAgents)
+		v, err := parseView(doc, "n1", bothAgents)
 		if err != nil && (v.Running || len(v.Guests) > 0) {
 			t.Errorf("error %v, and a view: %+v", err, v)
 		}

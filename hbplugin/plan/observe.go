@@ -25,8 +25,8 @@ type Sources struct {
 }
 
 // Route reads what migrations have taught of the links to the peers that are up, and of the guests. rate, in bytes per
-// second, takes the place of what the link has carried; 0 for none. Where there are several peers the slowest link that is
-// known is reckoned with, as the manager chooses.
+// second, takes the place of what the link has carried; 0 for none. Where there are several peers the slowest link that
+// is known is reckoned with, as the manager chooses.
 func (s Sources) Route(ctx context.Context, o *Observed, managers []inventory.Manager, rate uint64) error {
 	var up []string
 	for _, m := range managers {
@@ -54,7 +54,8 @@ func (s Sources) Route(ctx context.Context, o *Observed, managers []inventory.Ma
 	}
 	o.Link.Bandwidth = cmp.Or(rate, o.Link.Bandwidth)
 	if o.Link.Bandwidth == 0 {
-		return errors.New("the bandwidth of the link is unknown, as no migration was recorded yet: pass --bandwidth MIB_PER_SECOND")
+		return errors.New("the bandwidth of the link is unknown, as no migration was recorded yet: pass " +
+			"--bandwidth MIB_PER_SECOND")
 	}
 	o.StoreRate, err = s.storeRate()
 	return err
@@ -84,7 +85,8 @@ func (s Sources) Measure(ctx context.Context, o *Observed, guests []*inventory.G
 	return errors.Join(errs...)
 }
 
-func (s Sources) load(ctx context.Context, g *inventory.Guest, dirty bool) (load libvirt.Load, disks uint64, err error) {
+func (s Sources) load(ctx context.Context, g *inventory.Guest, dirty bool) (load libvirt.Load, disks uint64,
+	err error) {
 	err = s.Open.Ask(ctx, g.URI, func(ctx context.Context, h inventory.Host) error {
 		if g.Claim != nil {
 			if disks, err = preflight.DiskBytes(ctx, h, g.Name, g.Claim.Environ.Params.Disks); err != nil {
@@ -112,7 +114,8 @@ func (s Sources) storeRate() (float64, error) {
 		return 0, err
 	}
 	for _, r := range slices.Backward(records) {
-		if n := len(r.Rungs); r.Outcome == migrate.Ended && r.Rung == ladder.Save && n > 0 && r.Rungs[n-1].MS > 0 && r.Transferred > 0 {
+		if n := len(r.Rungs); r.Outcome == migrate.Ended && r.Rung == ladder.Save && n > 0 && r.Rungs[n-1].MS > 0 &&
+			r.Transferred > 0 {
 			return float64(r.Transferred) / r.Rungs[n-1].MS * 1000, nil
 		}
 	}

@@ -82,7 +82,8 @@ func Make(o Observed) (Report, error) {
 		leaving = append(leaving, g)
 	}
 	schedule, err := drain.Plan(drain.Node{Window: o.Window, StoreRate: o.StoreRate, Links: []drain.Link{{
-		Name: "network", Rate: float64(o.Link.Bandwidth), Setup: time.Duration(o.Link.SetUpMS * float64(time.Millisecond)),
+		Name: "network", Rate: float64(o.Link.Bandwidth),
+		Setup: time.Duration(o.Link.SetUpMS * float64(time.Millisecond)),
 	}}}, leaving)
 	if err != nil {
 		return Report{}, fmt.Errorf("plan the drain: %w", err)

@@ -16,6 +16,7 @@ import (
 	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/shellword"
 	"github.com/vmferry/vmferry/resource"
+	"github.com/vmferry/vmferry/resource/notes"
 )
 
 // shutdownMargin is what a prediction keeps of the time that a shutdown gives it, so that the last one serves where no
@@ -25,7 +26,7 @@ const shutdownMargin = 500 * time.Millisecond
 // Sources are what a prediction is made of.
 type Sources struct {
 	Managers func() []hbplugin.Cluster // new ones for each call: each serves one goroutine
-	Notes    func() ([]resource.Entry, error)
+	Notes    func() ([]notes.Guest, error)
 	Here     func(ctx context.Context) ([]string, error) // the resources whose guests have a process here
 	Records  func() ([]migrate.Record, error)
 	Open     func(ctx context.Context, uri string) (migrate.Host, error)
@@ -40,11 +41,11 @@ type Predictor struct {
 	mu    sync.Mutex
 	stop  context.CancelCauseFunc // ends the questions to the targets; nil where none are asked
 	last  prediction
-	known map[string]resource.Entry // the last note of each resource, which goes when the guest leaves
+	known map[string]notes.Guest // the last note of each resource, which goes when the guest leaves
 }
 
 // New makes one that has predicted nothing yet.
-func New(from Sources) *Predictor { return &Predictor{from: from, known: map[string]resource.Entry{}} }
+func New(from Sources) *Predictor { return &Predictor{from: from, known: map[string]notes.Guest{}} }
 
 // prediction is what was predicted at one time.
 type prediction struct {
@@ -55,8 +56,8 @@ type prediction struct {
 // errShutdown is why questions to the targets were given up: the drain needs the machine.
 var errShutdown = errors.New("a shutdown has begun")
 
-// Predict asks the managers from and the targets what would become of each guest. It takes as long as the slowest target,
-// within ctx, and ends with errShutdown when a shutdown begins.
+// Predict asks the managers from and the targets what would become of each guest. It takes as long as the slowest
+// target, within ctx, and ends with errShutdown when a shutdown begins.
 func (p *Predictor) Predict(ctx context.Context, from []hbplugin.Cluster) ([]hbplugin.Verdict, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -87,15 +88,16 @@ func (p *Predictor) predict(ctx context.Context, from []hbplugin.Cluster) (now p
 		if err != nil {
 			return now, err
 		}
-		notes, err := p.readNotes() // after the forecast: a guest that it has, and that has started just now, is noted by then
+		// After the forecast: a guest that it has, and that has started just now, is noted by then.
+		noted, err := p.readNotes()
 		if err != nil {
 			return now, err
 		}
 		asker := verdict.For(m, p.from.Open, p.from.Run)
 		asker.Forecast = func(context.Context) ([]hbplugin.Verdict, error) { return slices.Clone(forecast), nil }
 		now.forecast = append(now.forecast, forecast...)
-		said := asker.Ask(ctx, verdict.Guests(claims, notes))
-		now.verdicts = append(now.verdicts, verdict.Foreign(said, forecast, claims, notes)...)
+		verdicts := asker.Ask(ctx, verdict.Guests(claims, noted))
+		now.verdicts = append(now.verdicts, verdict.Foreign(verdicts, forecast, claims, noted)...)
 	}
 	now.verdicts = append(now.verdicts, p.adrift(ctx, now.verdicts)...)
 	return now, nil
@@ -103,10 +105,10 @@ func (p *Predictor) predict(ctx context.Context, from []hbplugin.Cluster) (now p
 
 // adrift are the verdicts of guests that run here without a resource, beside those that the managers have. Where that
 // cannot be told there are none: a drain takes them for guests that may move.
-func (p *Predictor) adrift(ctx context.Context, said []hbplugin.Verdict) (out []hbplugin.Verdict) {
+func (p *Predictor) adrift(ctx context.Context, verdicts []hbplugin.Verdict) (out []hbplugin.Verdict) {
 	names, err := p.from.Here(ctx)
 	names = slices.DeleteFunc(names, func(name string) bool {
-		return slices.ContainsFunc(said, func(v hbplugin.Verdict) bool { return v.Resource == name })
+		return slices.ContainsFunc(verdicts, func(v hbplugin.Verdict) bool { return v.Resource == name })
 	})
 	if err != nil || len(names) == 0 {
 		return nil
@@ -118,25 +120,27 @@ func (p *Predictor) adrift(ctx context.Context, said []hbplugin.Verdict) (out []
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, name := range shutdown.Adrift(names, claims) {
-		out = append(out, hbplugin.Verdict{Resource: name, Fate: hbplugin.Stays, Why: "its resource was deleted while it ran",
-			Remedy: "before the node goes down, type: vmferry migrate " + shellword.Operands(p.known[name].Guest, "NODE")})
+		out = append(out, hbplugin.Verdict{Resource: name, Fate: hbplugin.Stays,
+			Why: "its resource was deleted while it ran",
+			Remedy: "before the node goes down, type: vmferry migrate " +
+				shellword.Operands(p.known[name].Guest, "NODE")})
 	}
 	return out
 }
 
 // readNotes reads the agent's notes, and remembers them.
-func (p *Predictor) readNotes() ([]resource.Entry, error) {
-	notes, err := p.from.Notes()
+func (p *Predictor) readNotes() ([]notes.Guest, error) {
+	noted, err := p.from.Notes()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for _, n := range notes {
+	for _, n := range noted {
 		p.known[n.Resource] = n
 	}
-	return notes, err
+	return noted, err
 }
 
-// AtShutdown asks the managers again, which takes them a fraction of a second; the targets' answers are those of the last
-// time. With an error it returns the last prediction.
+// AtShutdown asks the managers again, which takes them a fraction of a second; the targets' answers are those of the
+// last time. With an error it returns the last prediction.
 func (p *Predictor) AtShutdown(ctx context.Context) ([]hbplugin.Verdict, error) {
 	if deadline, ok := ctx.Deadline(); ok {
 		var cancel context.CancelFunc
@@ -159,16 +163,16 @@ func (p *Predictor) AtShutdown(ctx context.Context) ([]hbplugin.Verdict, error) 
 	}
 	var fresh []hbplugin.Verdict
 	for _, m := range seen.Managers {
-		said, err := m.Forecast(ctx)
+		verdicts, err := m.Forecast(ctx)
 		if err != nil {
 			return last.verdicts, err
 		}
-		fresh = append(fresh, said...)
+		fresh = append(fresh, verdicts...)
 	}
 	return refresh(fresh, last), nil
 }
 
-// refresh joins a new forecast with the last verdicts: where the manager says what it said then, the target's answer of
+// refresh joins a new forecast with the last verdicts: where the manager says what it verdicts then, the target's answer of
 // then holds.
 func refresh(fresh []hbplugin.Verdict, last prediction) []hbplugin.Verdict {
 	out := slices.Clone(fresh)
@@ -211,13 +215,14 @@ func (p *Predictor) Trace(ctx context.Context, guests []string, since time.Time)
 	defer p.mu.Unlock()
 	out := map[string]verdict.Trace{}
 	for _, g := range guests {
-		out[g] = verdict.Trace{Node: places.Node, Lost: lost, Nodes: places.On[g], Records: recordsOf(g, p.known[g], records, since)}
+		out[g] = verdict.Trace{Node: places.Node, Lost: lost, Nodes: places.On[g],
+			Records: recordsOf(g, p.known[g], records, since)}
 	}
 	return out
 }
 
 // recordsOf are the records of a guest that ended since then. Without a note of it, the guest has the resource's name.
-func recordsOf(name string, note resource.Entry, records []migrate.Record, since time.Time) (out []migrate.Record) {
+func recordsOf(name string, note notes.Guest, records []migrate.Record, since time.Time) (out []migrate.Record) {
 	guest := cmp.Or(note.Guest, name)
 	for _, r := range records {
 		same := r.Guest == guest

@@ -11,7 +11,7 @@ import (
 
 	"github.com/vmferry/vmferry/hbplugin"
 	"github.com/vmferry/vmferry/migrate"
-	"github.com/vmferry/vmferry/resource"
+	"github.com/vmferry/vmferry/resource/notes"
 )
 
 func TestRefresh(t *testing.T) {
@@ -29,7 +29,8 @@ func TestRefresh(t *testing.T) {
 		{"to another node", elsewhere, moves, refused, elsewhere},
 		{"not known then", moves, hbplugin.Verdict{Resource: "b"}, hbplugin.Verdict{Resource: "b"}, moves},
 	} {
-		got := refresh([]hbplugin.Verdict{tt.fresh}, prediction{[]hbplugin.Verdict{tt.forecast}, []hbplugin.Verdict{tt.then}})
+		got := refresh([]hbplugin.Verdict{tt.fresh},
+			prediction{[]hbplugin.Verdict{tt.forecast}, []hbplugin.Verdict{tt.then}})
 		if !reflect.DeepEqual(got, []hbplugin.Verdict{tt.want}) {
 			t.Errorf("%s: %+v", tt.name, got)
 		}
@@ -93,13 +94,14 @@ func TestAtShutdownStopsTheQuestions(t *testing.T) {
 
 // A guest that starts while the manager is asked is noted by the time at which the manager has it.
 func TestNotesFollowTheForecast(t *testing.T) {
-	o := &oracle{said: []hbplugin.Verdict{{Resource: "web", Fate: hbplugin.MovesLive, To: "n2"}}, claims: []hbplugin.Claim{{Resource: "web"}}}
+	o := &oracle{said: []hbplugin.Verdict{{Resource: "web", Fate: hbplugin.MovesLive, To: "n2"}},
+		claims: []hbplugin.Claim{{Resource: "web"}}}
 	p := predictorOf(o)
-	p.from.Notes = func() ([]resource.Entry, error) {
+	p.from.Notes = func() ([]notes.Guest, error) {
 		if o.count() == 0 {
 			return nil, nil
 		}
-		return []resource.Entry{{Resource: "web", Guest: "web"}}, nil
+		return []notes.Guest{{Resource: "web", Guest: "web"}}, nil
 	}
 	got, err := p.Predict(t.Context(), []hbplugin.Cluster{o})
 	if err != nil || len(got) != 1 || got[0].Fate == hbplugin.Untold {
@@ -125,9 +127,10 @@ func TestAskOfAnotherAgent(t *testing.T) {
 
 // A guest without a resource is nobody's to move; one that just comes or goes is somebody's.
 func TestAskNamesTheDeleted(t *testing.T) {
-	o := &oracle{view: hbplugin.View{Running: true}, said: allLive("web"), claims: []hbplugin.Claim{{Resource: "web"}, {Resource: "comes"}}}
+	o := &oracle{view: hbplugin.View{Running: true}, said: allLive("web"),
+		claims: []hbplugin.Claim{{Resource: "web"}, {Resource: "comes"}}}
 	p := predictorOf(o)
-	p.from.Notes = func() ([]resource.Entry, error) { return []resource.Entry{{Resource: "old", Guest: "Old 1"}}, nil }
+	p.from.Notes = func() ([]notes.Guest, error) { return []notes.Guest{{Resource: "old", Guest: "Old 1"}}, nil }
 	p.from.Here = func(context.Context) ([]string, error) { return []string{"comes", "old", "web"}, nil }
 	got, err := p.Predict(t.Context(), []hbplugin.Cluster{o})
 	want := hbplugin.Verdict{Resource: "old", Fate: hbplugin.Stays, Why: "its resource was deleted while it ran",
@@ -180,15 +183,16 @@ func TestRecordsOf(t *testing.T) {
 	at := func(s int64, guest, uuid string) migrate.Record {
 		return migrate.Record{Guest: guest, UUID: uuid, Started: time.Unix(s-50, 0), Ended: time.Unix(s, 0)}
 	}
-	records := []migrate.Record{at(999, "db", "AA"), at(1000, "db", "aa"), at(1001, "DB2", "aa"), at(1002, "db", ""), at(1003, "db", "bb"), at(1004, "r", "cc")}
+	records := []migrate.Record{at(999, "db", "AA"), at(1000, "db", "aa"), at(1001, "DB2", "aa"), at(1002, "db", ""),
+		at(1003, "db", "bb"), at(1004, "r", "cc")}
 	for _, tt := range []struct {
 		name string
-		note resource.Entry
+		note notes.Guest
 		want string
 	}{
-		{"by UUID, of its own time", resource.Entry{Guest: "db", UUID: "aa"}, "db DB2 db"},
-		{"by name where nobody knows the UUID", resource.Entry{Guest: "db"}, "db db db"},
-		{"by the resource's name without a note", resource.Entry{}, "r"},
+		{"by UUID, of its own time", notes.Guest{Guest: "db", UUID: "aa"}, "db DB2 db"},
+		{"by name where nobody knows the UUID", notes.Guest{Guest: "db"}, "db db db"},
+		{"by the resource's name without a note", notes.Guest{}, "r"},
 	} {
 		var got []string
 		for _, r := range recordsOf("r", tt.note, records, since) {
@@ -203,8 +207,8 @@ func TestRecordsOf(t *testing.T) {
 // What the agent has noted of a guest serves after the guest has left, and its note with it.
 func TestTraceOutlivesTheNote(t *testing.T) {
 	p := predictorOf(mute{})
-	p.from.Notes = func() ([]resource.Entry, error) {
-		return []resource.Entry{{Resource: "rsc", Guest: "Web 1", UUID: "aa"}}, nil
+	p.from.Notes = func() ([]notes.Guest, error) {
+		return []notes.Guest{{Resource: "rsc", Guest: "Web 1", UUID: "aa"}}, nil
 	}
 	now := time.Now()
 	p.from.Records = func() ([]migrate.Record, error) {
@@ -213,7 +217,7 @@ func TestTraceOutlivesTheNote(t *testing.T) {
 	if _, err := p.AtShutdown(t.Context()); err == nil {
 		t.Error("a mute manager has told something")
 	}
-	p.from.Notes = func() ([]resource.Entry, error) { return nil, nil }
+	p.from.Notes = func() ([]notes.Guest, error) { return nil, nil }
 	got := p.Trace(t.Context(), []string{"rsc", "other"}, now)
 	if len(got["rsc"].Records) != 1 || len(got["other"].Records) != 0 || got["rsc"].Lost == nil {
 		t.Errorf("%+v", got)
@@ -222,7 +226,8 @@ func TestTraceOutlivesTheNote(t *testing.T) {
 
 // Where each guest is now is the manager's word, and so is this node's name.
 func TestTracePlaces(t *testing.T) {
-	o := &oracle{view: hbplugin.View{Running: true}, places: hbplugin.Places{Node: "n1", On: map[string][]string{"web": {"n2"}}}}
+	o := &oracle{view: hbplugin.View{Running: true},
+		places: hbplugin.Places{Node: "n1", On: map[string][]string{"web": {"n2"}}}}
 	p := predictorOf(o)
 	got := p.Trace(t.Context(), []string{"web", "db"}, time.Now())
 	if web := got["web"]; web.Lost != nil || web.Node != "n1" || !reflect.DeepEqual(web.Nodes, []string{"n2"}) {
@@ -235,7 +240,8 @@ func TestTracePlaces(t *testing.T) {
 	if got := p.Trace(t.Context(), []string{"web"}, time.Now())["web"]; got.Lost == nil {
 		t.Errorf("no answer: %+v", got)
 	}
-	if got := predictorOf(mute{}, &oracle{view: o.view, places: o.places}).Trace(t.Context(), []string{"web"}, time.Now())["web"]; got.Lost != nil {
+	if got := predictorOf(mute{}, &oracle{view: o.view, places: o.places}).Trace(t.Context(), []string{"web"},
+		time.Now())["web"]; got.Lost != nil {
 		t.Errorf("one of two knows: %+v", got)
 	}
 }

@@ -62,7 +62,7 @@ func (w Watch) Run(ctx context.Context) error {
 			return nil
 		case <-time.After(wait):
 		}
-		said, err := w.look(ctx)
+		verdicts, err := w.look(ctx)
 		if ctx.Err() != nil {
 			return nil
 		}
@@ -79,7 +79,7 @@ func (w Watch) Run(ctx context.Context) error {
 			continue
 		}
 		problem = ""
-		for _, v := range known.update(said) {
+		for _, v := range known.update(verdicts) {
 			logChange(w.Log, v)
 		}
 		if err := w.Status(ctx, known.line()); err != nil {

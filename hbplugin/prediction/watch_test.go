@@ -17,6 +17,7 @@ import (
 	"github.com/vmferry/vmferry/hbplugin"
 	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/resource"
+	"github.com/vmferry/vmferry/resource/notes"
 )
 
 // oracle is a cluster manager that tells beforehand. The target is not asked, as no verdict names a node.
@@ -87,7 +88,7 @@ func predictorOf(managers ...hbplugin.Cluster) *Predictor {
 	all := func() []hbplugin.Cluster { return managers }
 	return New(Sources{
 		Managers: all,
-		Notes:    func() ([]resource.Entry, error) { return nil, nil },
+		Notes:    func() ([]notes.Guest, error) { return nil, nil },
 		Here:     func(context.Context) ([]string, error) { return nil, nil },
 		Records:  func() ([]migrate.Record, error) { return nil, nil },
 		Open:     func(context.Context, string) (migrate.Host, error) { return nil, errors.New("no libvirt") },
@@ -118,16 +119,23 @@ func TestChanges(t *testing.T) {
 		line        string
 	}{
 		{"all is well", nil, allLive("a", "b"), "", ""},
-		{"one would be restarted", nil, append(allLive("a"), restarts("db", "banned")), "db", "1 of 2 guests would not move live: see journalctl -u vmferryd"},
-		{"still", []hbplugin.Verdict{restarts("db", "banned")}, []hbplugin.Verdict{restarts("db", "banned")}, "", "1 of 1 guests would not move live: see journalctl -u vmferryd"},
-		{"for another reason", []hbplugin.Verdict{restarts("db", "banned")}, []hbplugin.Verdict{restarts("db", "no memory")}, "db",
+		{"one would be restarted", nil, append(allLive("a"), restarts("db", "banned")), "db",
+			"1 of 2 guests would not move live: see journalctl -u vmferryd"},
+		{"still", []hbplugin.Verdict{restarts("db", "banned")}, []hbplugin.Verdict{restarts("db", "banned")}, "",
 			"1 of 1 guests would not move live: see journalctl -u vmferryd"},
-		{"worse", []hbplugin.Verdict{restarts("db", "banned")}, []hbplugin.Verdict{stops}, "db", "1 of 1 guests would not move live: see journalctl -u vmferryd"},
+		{"for another reason", []hbplugin.Verdict{restarts("db", "banned")},
+			[]hbplugin.Verdict{restarts("db", "no memory")}, "db",
+			"1 of 1 guests would not move live: see journalctl -u vmferryd"},
+		{"worse", []hbplugin.Verdict{restarts("db", "banned")}, []hbplugin.Verdict{stops}, "db",
+			"1 of 1 guests would not move live: see journalctl -u vmferryd"},
 		{"well again", []hbplugin.Verdict{restarts("db", "banned")}, allLive("db"), "db", ""},
 		{"gone", []hbplugin.Verdict{restarts("db", "banned")}, allLive("a"), "", ""},
-		{"back, and no better", allLive("a"), append(allLive("a"), restarts("db", "banned")), "db", "1 of 2 guests would not move live: see journalctl -u vmferryd"},
-		{"nobody can tell", allLive("a"), []hbplugin.Verdict{untold("a", "x")}, "a", "of 1 of 1 guests it cannot be told: see journalctl -u vmferryd"},
-		{"nobody can tell, in other words", []hbplugin.Verdict{untold("a", "x")}, []hbplugin.Verdict{untold("a", "y")}, "",
+		{"back, and no better", allLive("a"), append(allLive("a"), restarts("db", "banned")), "db",
+			"1 of 2 guests would not move live: see journalctl -u vmferryd"},
+		{"nobody can tell", allLive("a"), []hbplugin.Verdict{untold("a", "x")}, "a",
+			"of 1 of 1 guests it cannot be told: see journalctl -u vmferryd"},
+		{"nobody can tell, in other words", []hbplugin.Verdict{untold("a", "x")},
+			[]hbplugin.Verdict{untold("a", "y")}, "",
 			"of 1 of 1 guests it cannot be told: see journalctl -u vmferryd"},
 		{"both", nil, []hbplugin.Verdict{restarts("db", "x"), untold("a", "y")}, "a db",
 			"1 of 2 guests would not move live, of 1 of 2 guests it cannot be told: see journalctl -u vmferryd"},
@@ -188,7 +196,8 @@ func foresee(t *testing.T, o *oracle, every time.Duration, script func(f *foresi
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
 		go func() {
-			done <- Watch{Predictor: predictorOf(o), Every: every, Status: f.tell, Busy: f.moves.Load, Log: log}.Run(ctx)
+			done <- Watch{Predictor: predictorOf(o), Every: every, Status: f.tell, Busy: f.moves.Load,
+				Log: log}.Run(ctx)
 		}()
 		script(f)
 		cancel()
@@ -204,17 +213,20 @@ func after(d time.Duration) {
 }
 
 func TestWatch(t *testing.T) {
-	o := &oracle{view: hbplugin.View{Running: true}, said: append(allLive("web"), restarts("db", "it is banned from n2"))}
+	o := &oracle{view: hbplugin.View{Running: true},
+		said: append(allLive("web"), restarts("db", "it is banned from n2"))}
 	foresee(t, o, 5*time.Minute, func(f *foresight) {
 		after(10 * time.Second)
 		log, line := f.take()
-		for _, want := range []string{"level=warning", "guest db would not move live at a shutdown of this node: it is restarted elsewhere because it is banned from n2",
+		for _, want := range []string{"level=warning",
+			"guest db would not move live at a shutdown of this node: it is restarted elsewhere because it is banned from n2",
 			`guest=db`, `remedy="type: mend db"`, `verdict="restarted elsewhere"`, `why="it is banned from n2"`} {
 			if !strings.Contains(log, want) {
 				t.Errorf("the log has no %q:\n%s", want, log)
 			}
 		}
-		if line != "1 of 2 guests would not move live: see journalctl -u vmferryd" || strings.Contains(log, "guest=web") {
+		if line != "1 of 2 guests would not move live: see journalctl -u vmferryd" ||
+			strings.Contains(log, "guest=web") {
 			t.Errorf("line %q, log\n%s", line, log)
 		}
 		after(20 * time.Minute)
@@ -226,7 +238,8 @@ func TestWatch(t *testing.T) {
 		}
 		o.set(func(o *oracle) { o.said = allLive("web", "db") })
 		after(10 * time.Minute)
-		if log, line := f.take(); !strings.Contains(log, "guest db would move live again") || !strings.Contains(log, "level=info") || line != "" {
+		if log, line := f.take(); !strings.Contains(log, "guest db would move live again") ||
+			!strings.Contains(log, "level=info") || line != "" {
 			t.Errorf("well again: line %q, log\n%s", line, log)
 		}
 	})

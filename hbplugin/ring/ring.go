@@ -4,18 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"net"
 	"net/netip"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"github.com/vmferry/vmferry/migrate/safefile"
 )
 
 // The managers' configurations.
@@ -68,11 +66,11 @@ func (r *Reader) read(ctx context.Context) ([]netip.Addr, error) {
 	var all hosts
 	var errs []error
 	for path, parse := range map[string]func(string) hosts{CorosyncConf: parseCorosync, haCf: parseHeartbeat} {
-		text, err := readFile(filepath.Join(r.Root, path))
+		text, err := safefile.Read(filepath.Join(r.Root, path), maxSize, safefile.Anyone)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			errs = append(errs, fmt.Errorf("find the addresses of the cluster's nodes: %w", err))
 		}
-		all.add(parse(text))
+		all.add(parse(string(text)))
 	}
 	if r.Also != nil {
 		for _, node := range slices.Clone(all.nodes) {
@@ -93,23 +91,6 @@ func unique(names []string) []string {
 	return names[:min(len(names), maxHosts)]
 }
 
-// readFile reads a regular file.
-func readFile(path string) (string, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
-	if err != nil {
-		return "", err
-	}
-	defer func() { _ = f.Close() }()
-	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
-		return "", errors.Join(err, fmt.Errorf("%q is no regular file", path))
-	}
-	text, err := io.ReadAll(io.LimitReader(f, maxSize+1))
-	if len(text) > maxSize {
-		return "", fmt.Errorf("%q is larger than %d bytes", path, maxSize)
-	}
-	return string(text), err
-}
-
 // resolve asks for all names at once.
 func (r *Reader) resolve(ctx context.Context, names []string) ([]netip.Addr, error) {
 	ask := r.Resolve
@@ -125,7 +106,8 @@ func (r *Reader) resolve(ctx context.Context, names []string) ([]netip.Addr, err
 		}
 		group.Go(func() {
 			if addrs[i], errs[i] = ask(ctx, name); errs[i] != nil {
-				errs[i] = fmt.Errorf("find the address of the cluster's host %q (write it to /etc/hosts): %w", name, errs[i])
+				errs[i] = fmt.Errorf("find the address of the cluster's host %q (write it to /etc/hosts): %w", name,
+					errs[i])
 			}
 		})
 	}

@@ -172,7 +172,8 @@ func TestResolverHangs(t *testing.T) {
 		for _, took := range []time.Duration{resolveTime, 0} {
 			began := time.Now()
 			got, err := r.Addresses(t.Context())
-			if err == nil || !slices.Equal(got, []netip.Addr{netip.MustParseAddr("192.0.2.2")}) || time.Since(began) != took {
+			if err == nil || !slices.Equal(got, []netip.Addr{netip.MustParseAddr("192.0.2.2")}) ||
+				time.Since(began) != took {
 				t.Errorf("got %v, %v after %v", got, err, time.Since(began))
 			}
 		}

@@ -39,14 +39,18 @@ func TestAccount(t *testing.T) {
 			"g was stopped and started again on n2 (it was shut down; requested no migration)"},
 		{"nobody could tell before", said(hbplugin.Untold, "no answer"), "", traceOf("n2", down),
 			"g was stopped and started again on n2 (it was shut down; requested no migration)"},
-		{"pinned", said(hbplugin.Stops, "location constraint pin-a"), "", traceOf("", down), "g was stopped and runs nowhere (location constraint pin-a)"},
+		{"pinned", said(hbplugin.Stops, "location constraint pin-a"), "", traceOf("", down),
+			"g was stopped and runs nowhere (location constraint pin-a)"},
 		{"to be restarted, and not up yet", said(hbplugin.Restarts, "allow-migrate is not set"), "", traceOf("", down),
 			"g was stopped and has not started elsewhere yet (allow-migrate is not set)"},
-		{"another agent's", live, "", traceOf("n2"), "g has left, nobody knows how, and runs on n2 (no record on this node says how it left)"},
+		{"another agent's", live, "", traceOf("n2"),
+			"g has left, nobody knows how, and runs on n2 (no record on this node says how it left)"},
 		{"the manager is mute", live, "", verdict.Trace{Node: "n1", Lost: errors.New("crm_mon:\nno answer")},
 			"g cannot be told of (where it is now is not known: crm_mon:; no answer)"},
-		{"the manager is mute, and a record is there", live, "", verdict.Trace{Node: "n1", Lost: errors.New("x"), Records: []migrate.Record{moved}}, "g was moved live"},
-		{"still here", said(hbplugin.Restarts, "allow-migrate is not set"), "blocked", traceOf("n1"), "g is still here (blocked)"},
+		{"the manager is mute, and a record is there", live, "",
+			verdict.Trace{Node: "n1", Lost: errors.New("x"), Records: []migrate.Record{moved}}, "g was moved live"},
+		{"still here", said(hbplugin.Restarts, "allow-migrate is not set"), "blocked", traceOf("n1"),
+			"g is still here (blocked)"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			tt.before.Resource = "g"
@@ -54,7 +58,8 @@ func TestAccount(t *testing.T) {
 			if tt.stuck != "" {
 				left = []hbplugin.Guest{{Name: "g", Stuck: tt.stuck}}
 			}
-			got := Account([]string{"g"}, left, []hbplugin.Verdict{{Resource: "other"}, tt.before}, map[string]verdict.Trace{"g": tt.trace})
+			got := Account([]string{"g"}, left, []hbplugin.Verdict{{Resource: "other"}, tt.before},
+				map[string]verdict.Trace{"g": tt.trace})
 			if len(got) != 1 || got[0].Guest+" "+got[0].String() != tt.want {
 				t.Errorf("%q, want %q", got, tt.want)
 			}
@@ -86,7 +91,8 @@ func TestSummary(t *testing.T) {
 	for i := range many {
 		many[i] = Departure{Guest: "g", Fate: hbplugin.Stays}
 	}
-	if got := Summary(many); !strings.HasSuffix(got, "g is still here, and 2 more were not moved live") || strings.Count(got, "still here") != namesShown {
+	if got := Summary(many); !strings.HasSuffix(got, "g is still here, and 2 more were not moved live") ||
+		strings.Count(got, "still here") != namesShown {
 		t.Errorf("many: %q", got)
 	}
 }

@@ -116,11 +116,13 @@ func asked(o Observed) Decision {
 	case o.Stopping == Yes:
 		return down(o)
 	case !o.Heard:
-		return Decision{Phase: Stopping, Hold: true, Look: LookSystem, Why: "asking systemd whether the system is going down"}
+		return Decision{Phase: Stopping, Hold: true, Look: LookSystem,
+			Why: "asking systemd whether the system is going down"}
 	case o.Ours && o.Stopping == No && o.Spent < o.Window:
 		return undo(o)
 	case o.Stopping == Unknown:
-		return Decision{Phase: Stopping, Exit: true, Warn: true, Why: "asked to stop; cannot tell whether the system is going down"}
+		return Decision{Phase: Stopping, Exit: true, Warn: true,
+			Why: "asked to stop; cannot tell whether the system is going down"}
 	}
 	return Decision{Phase: Stopping, Exit: true, Why: "asked to stop"}
 }

@@ -228,7 +228,8 @@ func TestDecide(t *testing.T) {
 			line: "undoing: no shutdown is announced: asking systemd before clearing standby",
 		}, {
 			name: "called off",
-			o:    Observed{Ours: true, Heard: true, Looked: true, Stopping: No, Running: Yes, Standby: true, Window: time.Minute},
+			o: Observed{Ours: true, Heard: true, Looked: true, Stopping: No, Running: Yes, Standby: true,
+				Window: time.Minute},
 			want: hold(Undoing, ClearStandby, LookAll),
 			line: "undoing: no shutdown is going on: clearing the standby that was set for it",
 		}, {
@@ -238,7 +239,8 @@ func TestDecide(t *testing.T) {
 			line: "watching: waiting for a shutdown",
 		}, {
 			name: "the announcement was lost with logind, the shutdown was not",
-			o:    Observed{Ours: true, Heard: true, Looked: true, Stopping: Yes, Running: Yes, Standby: true, Window: time.Minute},
+			o: Observed{Ours: true, Heard: true, Looked: true, Stopping: Yes, Running: Yes, Standby: true,
+				Window: time.Minute},
 			want: hold(Undoing, Leave, LookAll),
 			line: "undoing: the system is going down: standby stays",
 		}, {
@@ -248,7 +250,8 @@ func TestDecide(t *testing.T) {
 			line: "undoing: the cluster manager has gone, and the standby with it",
 		}, {
 			name: "stopped while clearing: clear first",
-			o:    Observed{Ours: true, Asked: true, Heard: true, Looked: true, Stopping: No, Running: Yes, Window: time.Minute},
+			o: Observed{Ours: true, Asked: true, Heard: true, Looked: true, Stopping: No, Running: Yes,
+				Window: time.Minute},
 			want: hold(Undoing, ClearStandby, LookAll),
 			line: "undoing: no shutdown is going on: clearing the standby that was set for it",
 		}, {
@@ -289,7 +292,8 @@ func TestDecideNeverReleasesBlind(t *testing.T) {
 					if blind {
 						o.Blind = "no answer"
 					}
-					sure := o.Looked && (running == No || running == Yes && !blind && (len(list) == 0 || allStuck(list)))
+					sure := o.Looked && (running == No || running == Yes && !blind &&
+						(len(list) == 0 || allStuck(list)))
 					if d := Decide(o); !d.Hold && !sure {
 						t.Errorf("%+v: released because %q", o, d.Why)
 					}
@@ -322,8 +326,9 @@ func TestWindow(t *testing.T) {
 }
 
 func TestAdvice(t *testing.T) {
-	const head, tail = "logind lets a shutdown wait for ", " under [Login] in /etc/systemd/logind.conf.d/95-vmferry.conf" +
-		" and type: systemctl restart systemd-logind"
+	const head, tail = "logind lets a shutdown wait for ",
+		" under [Login] in /etc/systemd/logind.conf.d/95-vmferry.conf" +
+			" and type: systemctl restart systemd-logind"
 	for _, tt := range []struct {
 		want, delayMax time.Duration
 		advice         string
@@ -332,8 +337,10 @@ func TestAdvice(t *testing.T) {
 		{0, time.Minute, ""},
 		{0, 5 * time.Second, head + "5s only, and draining wants 1m0s: put InhibitDelayMaxSec=60" + tail},
 		{10 * time.Minute, 10*time.Minute + Margin, ""},
-		{10 * time.Minute, 10 * time.Minute, head + "10m0s only, and draining wants 10m2s: put InhibitDelayMaxSec=602" + tail},
-		{1500 * time.Millisecond, time.Second, head + "1s only, and draining wants 3.5s: put InhibitDelayMaxSec=4" + tail},
+		{10 * time.Minute, 10 * time.Minute, head +
+			"10m0s only, and draining wants 10m2s: put InhibitDelayMaxSec=602" + tail},
+		{1500 * time.Millisecond, time.Second, head + "1s only, and draining wants 3.5s: put InhibitDelayMaxSec=4" +
+			tail},
 	} {
 		if got := Advice(tt.want, tt.delayMax); got != tt.advice {
 			t.Errorf("Advice(%v, %v) = %q, want %q", tt.want, tt.delayMax, got, tt.advice)

@@ -14,6 +14,15 @@ import (
 // belongs under /run: like the attribute, it must not survive a boot.
 type Intent struct{ Path string }
 
+// DaemonIntent is vmferryd's note in a state directory, normally notes.DefaultRunDir.
+func DaemonIntent(stateDir string) Intent { return Intent{filepath.Join(stateDir, "standby-is-ours")} }
+
+// OperatorIntent is the note that an operator has drained this node. vmferryd takes its own note for a shutdown that was
+// called off, and undoes it.
+func OperatorIntent(stateDir string) Intent {
+	return Intent{filepath.Join(stateDir, "drained-by-operator")}
+}
+
 // Exists says whether the note is there.
 func (i Intent) Exists() (bool, error) {
 	_, err := os.Stat(i.Path)

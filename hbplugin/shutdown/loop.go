@@ -292,8 +292,8 @@ func (r *round) pause() time.Duration {
 
 func (r *round) every() time.Duration { return Every(r.o.Poll, r.took) }
 
-// Every is the time from the begin of one look at a cluster manager to the begin of the next: poll, and more where the last
-// one took long, so that looking takes at most a fifth of a busy node's time. It ends at 10 seconds.
+// Every is the time from the begin of one look at a cluster manager to the begin of the next: poll, and more where the
+// last one took long, so that looking takes at most a fifth of a busy node's time. It ends at 10 seconds.
 func Every(poll, took time.Duration) time.Duration {
 	return max(poll, min(lookShare*took, lookMost))
 }
@@ -337,7 +337,8 @@ func (r *round) askedToStop() {
 	r.seen.Asked = true
 	before := r.seen
 	r.begin()
-	r.seen.Released, r.seen.Most, r.seen.Tried, r.seen.Predicting = before.Released, before.Most, before.Tried, before.Predicting
+	r.seen.Released, r.seen.Most, r.seen.Tried, r.seen.Predicting = before.Released, before.Most, before.Tried,
+		before.Predicting
 	if before.Released {
 		r.seen.Guests = before.Guests
 	}

@@ -206,7 +206,8 @@ func runAt(t *testing.T, node *fake, path string, script func(b *bench)) {
 		log.SetOutput(b)
 		o := Options{
 			Manager: node, Guests: node, System: node, Intent: Intent{Path: path}, Log: log,
-			Notify: b.notify, StopWindow: 9 * time.Minute, Poll: time.Second, Proceed: node.Proceed, Deadline: b.deadline,
+			Notify: b.notify, StopWindow: 9 * time.Minute, Poll: time.Second, Proceed: node.Proceed,
+			Deadline: b.deadline,
 		}
 		if node.tells {
 			o.Predict, o.Trace, o.Claims = node.Predict, node.Trace, node.Claims

@@ -109,7 +109,8 @@ func (r *round) takePrediction(f predicted) {
 	for _, v := range f.said {
 		switch {
 		case v.Fate == hbplugin.Untold:
-			logVerdict(r.o.Log, v).Warn("guest " + v.Resource + ": cannot tell whether it will move live (" + v.Why + ")")
+			logVerdict(r.o.Log, v).Warn("guest " + v.Resource + ": cannot tell whether it will move live (" + v.Why +
+				")")
 		case !v.Fate.KeepsRunning():
 			logVerdict(r.o.Log, v).Warn("guest " + v.Resource + " will not move live: it " + verdict.Words(v))
 		}

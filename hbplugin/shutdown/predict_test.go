@@ -19,7 +19,8 @@ func teller() *fake {
 	return &fake{
 		guests: []string{"db", "web"}, leave: 5 * time.Second, tells: true,
 		said: []hbplugin.Verdict{
-			{Resource: "db", Fate: hbplugin.Restarts, To: "n2", Why: "its ladder does not name live", Remedy: "type: crm configure edit db"},
+			{Resource: "db", Fate: hbplugin.Restarts, To: "n2", Why: "its ladder does not name live",
+				Remedy: "type: crm configure edit db"},
 			{Resource: "web", Fate: hbplugin.MovesLive, To: "n2"},
 		},
 		trace: map[string]verdict.Trace{
@@ -44,14 +45,16 @@ func TestGuestsAreNamed(t *testing.T) {
 		b.wantCalls("predict standby")
 		b.wantStatus("draining: 2 of 2 guests left (db, web), 2 s of 598 s; will not move live: db")
 		before := "guest db will not move live: it is restarted on n2 because its ladder does not name live"
-		if log := b.logged(); !strings.Contains(log, before) || strings.Index(log, before) > strings.Index(log, "being put into standby") ||
+		if log := b.logged(); !strings.Contains(log, before) ||
+			strings.Index(log, before) > strings.Index(log, "being put into standby") ||
 			!strings.Contains(log, "remedy=\"type: crm configure edit db\"") || strings.Contains(log, "guest web") {
 			t.Errorf("the log before the drain:\n%s", log)
 		}
 		b.after(12 * time.Second)
 		b.released(11 * time.Second)
 		b.wantStatus(accounted)
-		if log := b.logged(); !strings.Contains(log, "guest db was stopped and started again on n2") || strings.Contains(log, "guest web") {
+		if log := b.logged(); !strings.Contains(log, "guest db was stopped and started again on n2") ||
+			strings.Contains(log, "guest web") {
 			t.Errorf("the log after the drain:\n%s", log)
 		}
 		if !slices.Equal(node.traced, []string{"db", "web"}) || node.since.Sub(b.start) != 0 {
@@ -63,7 +66,8 @@ func TestGuestsAreNamed(t *testing.T) {
 // A guest of which nobody can tell is not said to stop.
 func TestUntoldIsNotStopped(t *testing.T) {
 	node := teller()
-	node.said = []hbplugin.Verdict{{Resource: "db", Fate: hbplugin.Untold, To: "n2", Why: "node n2 was not examined: no answer"}}
+	node.said = []hbplugin.Verdict{{Resource: "db", Fate: hbplugin.Untold, To: "n2",
+		Why: "node n2 was not examined: no answer"}}
 	run(t, node, func(b *bench) {
 		b.say(true)
 		b.after(2 * time.Second)
@@ -136,7 +140,8 @@ func TestDeletedResource(t *testing.T) {
 		{"cannot tell", nil, errors.New("cibadmin: no answer"), false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			node := &fake{guests: []string{"web"}, leave: 5 * time.Second, extra: []string{"old", "web"}, tells: true, claims: tt.claims, denied: tt.err}
+			node := &fake{guests: []string{"web"}, leave: 5 * time.Second, extra: []string{"old", "web"}, tells: true,
+				claims: tt.claims, denied: tt.err}
 			run(t, node, func(b *bench) {
 				b.say(true)
 				b.after(4 * time.Second)

@@ -6,11 +6,11 @@ import (
 	"errors"
 	"regexp"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
 	"github.com/vmferry/vmferry/hbplugin"
+	"github.com/vmferry/vmferry/hbplugin/verdict"
 )
 
 // looked is what a look found; each part has its own error.
@@ -61,7 +61,7 @@ func lookAt(ctx context.Context, o Options, what Look) looked {
 		wait.Go(func() { res.here, res.hereErr = o.Guests.Here(ctx) })
 	}
 	wait.Wait()
-	if extra := res.beside(); len(extra) > 0 && res.view.Running && res.viewErr == nil && o.Claims != nil {
+	if extra := Beside(res.here, res.view.Guests); len(extra) > 0 && res.view.Running && res.viewErr == nil && o.Claims != nil {
 		if claims, err := o.Claims(ctx); err == nil {
 			res.adrift = Adrift(extra, claims)
 		}
@@ -69,10 +69,10 @@ func lookAt(ctx context.Context, o Options, what Look) looked {
 	return res
 }
 
-// beside are the guests with a process here that the manager does not have here. Most are about to leave, or to end.
-func (res looked) beside() []string {
-	return slices.DeleteFunc(slices.Clone(res.here), func(name string) bool {
-		return slices.ContainsFunc(res.view.Guests, func(g hbplugin.Guest) bool { return g.Name == name })
+// Beside are the guests with a process here that the manager does not have here. Most are about to leave, or to end.
+func Beside(here []string, managed []hbplugin.Guest) []string {
+	return slices.DeleteFunc(slices.Clone(here), func(name string) bool {
+		return slices.ContainsFunc(managed, func(g hbplugin.Guest) bool { return g.Name == name })
 	})
 }
 
@@ -102,14 +102,19 @@ func (r *round) saw(res looked) {
 	if !res.all {
 		return
 	}
-	s.Looked = true
-	s.Running, s.Standby = answer(res.view.Running, res.viewErr), res.view.Standby
-	s.Guests = Union(res.view.Guests, res.here, res.adrift)
+	s.Update(res.view, res.viewErr, res.here, res.hereErr, res.adrift)
 	r.met(s.Guests)
+}
+
+// Update takes in what the manager and the processes say. adrift are those of here that nobody will move.
+func (s *Observed) Update(view hbplugin.View, viewErr error, here []string, hereErr error, adrift []string) {
+	s.Looked = true
+	s.Running, s.Standby = answer(view.Running, viewErr), view.Standby
+	s.Guests = union(view.Guests, here, adrift)
 	s.Most = max(s.Most, len(s.Guests))
 	s.Blind = ""
-	if err := errors.Join(res.viewErr, res.hereErr); err != nil {
-		s.Blind = oneLine(err)
+	if err := errors.Join(viewErr, hereErr); err != nil {
+		s.Blind = verdict.OneLine(err)
 	}
 }
 
@@ -123,17 +128,12 @@ func answer(yes bool, err error) Answer {
 	return No
 }
 
-// oneLine makes one line of errors that were joined.
-func oneLine(err error) string {
-	return strings.ReplaceAll(err.Error(), "\n", "; ")
-}
-
 // deleted is why a guest without a resource does not move.
 const deleted = "no longer a resource of the cluster"
 
-// Union joins what the manager says with what the processes say. Whatever
+// union joins what the manager says with what the processes say. Whatever
 // either of them knows of is here. Nobody will move those that are adrift.
-func Union(managed []hbplugin.Guest, here, adrift []string) []hbplugin.Guest {
+func union(managed []hbplugin.Guest, here, adrift []string) []hbplugin.Guest {
 	all := slices.Clone(managed)
 	for _, name := range here {
 		if !slices.ContainsFunc(all, func(g hbplugin.Guest) bool { return g.Name == name }) {

@@ -23,18 +23,20 @@ type Answer struct {
 var notStarted = []string{migrate.CheckHypervisor, migrate.CheckDuplicate, migrate.CheckMemory, migrate.CheckDisk,
 	migrate.CheckNetwork, migrate.CheckFirmware}
 
-// Decide is the whole rule: what the cluster manager said of a guest, made true by what the nodes answered. answers holds
-// the node that the manager chose, and the other nodes that may start the guest where that one could not.
+// Decide is the whole rule: what the cluster manager said of a guest, made true by what the nodes answered. answers
+// holds the node that the manager chose, and the other nodes that may start the guest where that one could not.
 func Decide(said hbplugin.Verdict, g Guest, answers map[string]Answer) hbplugin.Verdict {
 	v := said
 	if why, remedy := g.startsNowhere(); why != "" && v.To != "" {
-		v.Fate, v.To, v.Why, v.Remedy = hbplugin.Stops, "", join(v.Why, "the agent starts it nowhere: "+why), join(v.Remedy, remedy)
+		v.Fate, v.To, v.Why, v.Remedy = hbplugin.Stops, "", join(v.Why, "the agent starts it nowhere: "+why),
+			join(v.Remedy, remedy)
 		return v
 	}
 	switch said.Fate {
 	case hbplugin.MovesLive, hbplugin.MovesWith:
 		if i := slices.IndexFunc(g.Ruled, decides); i >= 0 {
-			v.Fate, v.Why = hbplugin.Untold, "a rule decides its parameter "+g.Ruled[i]+", and rules are not evaluated here"
+			v.Fate, v.Why = hbplugin.Untold,
+				"a rule decides its parameter "+g.Ruled[i]+", and rules are not evaluated here"
 			return v
 		}
 		if why, remedy := g.stays(); why != "" {
@@ -74,7 +76,8 @@ func (g Guest) startsNowhere() (why, remedy string) {
 // decides tells whether a parameter decides whether, and by which way, the guest moves.
 func decides(param string) bool {
 	return slices.Contains([]string{"config", "xmfile", "name", "hypervisor", "migration_transport", "migration_user",
-		"migration_network_suffix", "migrate_options", "migration_tls", "migrateuri", "migrateport", "remoteuri", "node_ip_attribute", "ladder",
+		"migration_network_suffix", "migrate_options", "migration_tls", "migrateuri", "migrateport", "remoteuri",
+		"node_ip_attribute", "ladder",
 		"disks", "check_memory"}, param)
 }
 

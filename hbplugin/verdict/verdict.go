@@ -16,7 +16,8 @@ import (
 const (
 	// atOnce is how many guests are examined at the same time: each has a connection to both ends.
 	atOnce = 4
-	// examineTime bounds one examination. A libvirtd that was just started takes most of a minute to tell its capabilities.
+	// examineTime bounds one examination. A libvirtd that was just started takes most of a minute to tell its
+	// capabilities.
 	examineTime = time.Minute
 )
 

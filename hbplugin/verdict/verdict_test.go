@@ -13,10 +13,12 @@ import (
 	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/resource"
+	"github.com/vmferry/vmferry/resource/notes"
 )
 
 var (
-	snapshot    = &migrate.Refusal{Check: migrate.CheckSource, Reason: "it has a snapshot", Hint: "type: virsh snapshot-delete web s"}
+	snapshot = &migrate.Refusal{Check: migrate.CheckSource, Reason: "it has a snapshot",
+		Hint: "type: virsh snapshot-delete web s"}
 	usualParams = resource.Params{Ladder: ladder.Default}
 	noBridge    = &migrate.Refusal{Check: migrate.CheckNetwork, Reason: "n2 has no bridge br7", Hint: "make it"}
 	noImage     = &migrate.Refusal{Check: migrate.CheckDisk, Reason: "n2 lacks /srv/a.iso", Hint: "eject it"}
@@ -29,7 +31,8 @@ func refused(r ...*migrate.Refusal) Answer {
 func TestDecide(t *testing.T) {
 	live := hbplugin.Verdict{Resource: "web", Fate: hbplugin.MovesLive, To: "n2"}
 	banned := hbplugin.Verdict{Resource: "web", Fate: hbplugin.Stops, Why: "location ban"}
-	restarts := hbplugin.Verdict{Resource: "web", Fate: hbplugin.Restarts, To: "n2", Why: "allow-migrate is not set", Remedy: "set it"}
+	restarts := hbplugin.Verdict{Resource: "web", Fate: hbplugin.Restarts, To: "n2", Why: "allow-migrate is not set",
+		Remedy: "set it"}
 	usual := Guest{Params: usualParams}
 	saving := resource.Params{Ladder: []ladder.Rung{ladder.Live, ladder.Save}, SaveDir: "/saves"}
 	for _, tt := range []struct {
@@ -40,49 +43,85 @@ func TestDecide(t *testing.T) {
 		want    hbplugin.Verdict
 	}{
 		{"nothing in the way", live, usual, map[string]Answer{"n2": {}}, live},
-		{"something goes along", live, usual, map[string]Answer{"n2": {Examination: migrate.Examination{With: []string{"disk vda is copied"}}}},
-			hbplugin.Verdict{Resource: "web", Fate: hbplugin.MovesWith, To: "n2", With: []string{"disk vda is copied"}}},
+		{"something goes along", live, usual,
+			map[string]Answer{"n2": {Examination: migrate.Examination{With: []string{"disk vda is copied"}}}},
+			hbplugin.Verdict{Resource: "web", Fate: hbplugin.MovesWith, To: "n2",
+				With: []string{"disk vda is copied"}}},
 		{"the source refuses", live, usual, map[string]Answer{"n2": refused(snapshot)},
-			hbplugin.Verdict{Resource: "web", Fate: hbplugin.Restarts, To: "n2", Why: "it has a snapshot", Remedy: "type: virsh snapshot-delete web s"}},
+			hbplugin.Verdict{Resource: "web", Fate: hbplugin.Restarts, To: "n2", Why: "it has a snapshot",
+				Remedy: "type: virsh snapshot-delete web s"}},
 		{"and it is saved", live, Guest{Params: saving}, map[string]Answer{"n2": refused(snapshot)},
-			hbplugin.Verdict{Resource: "web", Fate: hbplugin.Restarts, To: "n2", Why: "it has a snapshot", Remedy: "type: virsh snapshot-delete web s",
-				With: []string{"its memory is saved to shared storage and restored there"}}},
+			hbplugin.Verdict{Resource: "web", Fate: hbplugin.Restarts, To: "n2", Why: "it has a snapshot",
+				Remedy: "type: virsh snapshot-delete web s",
+				With:   []string{"its memory is saved to shared storage and restored there"}}},
 		{"the target could not even start it", live, usual, map[string]Answer{"n2": refused(noImage)},
-			hbplugin.Verdict{Resource: "web", Fate: hbplugin.Stops, Why: "n2 lacks /srv/a.iso; for that it cannot be started on n2 either", Remedy: "eject it"}},
-		{"nor without its bridge", live, usual, map[string]Answer{"n2": refused(&migrate.Refusal{Check: migrate.CheckNetwork, Reason: "n2 has no br77", Hint: "make it"})},
-			hbplugin.Verdict{Resource: "web", Fate: hbplugin.Stops, Why: "n2 has no br77; for that it cannot be started on n2 either", Remedy: "make it"}},
-		{"a disk that only a move would bring", live, usual, map[string]Answer{"n2": {Examination: migrate.Examination{Refusals: []*migrate.Refusal{snapshot}, Lacks: []string{"n2 lacks vda"}}}},
-			hbplugin.Verdict{Resource: "web", Fate: hbplugin.Stops, Why: "it has a snapshot; it cannot be started on n2: n2 lacks vda", Remedy: "type: virsh snapshot-delete web s"}},
-		{"a disk that the move brings", live, usual, map[string]Answer{"n2": {Examination: migrate.Examination{Lacks: []string{"n2 lacks vda"}}}}, live},
+			hbplugin.Verdict{Resource: "web", Fate: hbplugin.Stops,
+				Why: "n2 lacks /srv/a.iso; for that it cannot be started on n2 either", Remedy: "eject it"}},
+		{"nor without its bridge", live, usual,
+			map[string]Answer{"n2": refused(&migrate.Refusal{Check: migrate.CheckNetwork, Reason: "n2 has no br77",
+				Hint: "make it"})},
+			hbplugin.Verdict{Resource: "web", Fate: hbplugin.Stops,
+				Why: "n2 has no br77; for that it cannot be started on n2 either", Remedy: "make it"}},
+		{"a disk that only a move would bring", live, usual,
+			map[string]Answer{"n2": {Examination: migrate.Examination{Refusals: []*migrate.Refusal{snapshot},
+				Lacks: []string{"n2 lacks vda"}}}},
+			hbplugin.Verdict{Resource: "web", Fate: hbplugin.Stops,
+				Why:    "it has a snapshot; it cannot be started on n2: n2 lacks vda",
+				Remedy: "type: virsh snapshot-delete web s"}},
+		{"a disk that the move brings", live, usual,
+			map[string]Answer{"n2": {Examination: migrate.Examination{Lacks: []string{"n2 lacks vda"}}}}, live},
 		{"nor with its bridge", live, usual, map[string]Answer{"n2": refused(noBridge)},
-			hbplugin.Verdict{Resource: "web", Fate: hbplugin.Stops, Why: "n2 has no bridge br7; for that it cannot be started on n2 either", Remedy: "make it"}},
+			hbplugin.Verdict{Resource: "web", Fate: hbplugin.Stops,
+				Why: "n2 has no bridge br7; for that it cannot be started on n2 either", Remedy: "make it"}},
 		{"another node can", live, usual, map[string]Answer{"n2": refused(noImage), "n3": {}},
-			hbplugin.Verdict{Resource: "web", Fate: hbplugin.Restarts, To: "n3", Why: "n2 lacks /srv/a.iso", Remedy: "eject it"}},
+			hbplugin.Verdict{Resource: "web", Fate: hbplugin.Restarts, To: "n3", Why: "n2 lacks /srv/a.iso",
+				Remedy: "eject it"}},
 		{"another node cannot either", live, usual, map[string]Answer{"n2": refused(noImage), "n3": refused(noImage)},
-			hbplugin.Verdict{Resource: "web", Fate: hbplugin.Stops, Why: "n2 lacks /srv/a.iso; for that it cannot be started on n2 either", Remedy: "eject it"}},
-		{"a node that was not examined is no place", live, usual, map[string]Answer{"n2": refused(noImage), "n3": {Err: errors.New("no answer")}},
-			hbplugin.Verdict{Resource: "web", Fate: hbplugin.Stops, Why: "n2 lacks /srv/a.iso; for that it cannot be started on n2 either", Remedy: "eject it"}},
-		{"no live on the ladder", live, Guest{Resource: "web", Params: resource.Params{Ladder: []ladder.Rung{ladder.Shutdown}}}, map[string]Answer{"n2": {}},
-			hbplugin.Verdict{Resource: "web", Fate: hbplugin.Restarts, To: "n2", Why: "its ladder does not name live", Remedy: "add live to the parameter ladder of resource web"}},
+			hbplugin.Verdict{Resource: "web", Fate: hbplugin.Stops,
+				Why: "n2 lacks /srv/a.iso; for that it cannot be started on n2 either", Remedy: "eject it"}},
+		{"a node that was not examined is no place", live, usual,
+			map[string]Answer{"n2": refused(noImage), "n3": {Err: errors.New("no answer")}},
+			hbplugin.Verdict{Resource: "web", Fate: hbplugin.Stops,
+				Why: "n2 lacks /srv/a.iso; for that it cannot be started on n2 either", Remedy: "eject it"}},
+		{"no live on the ladder", live, Guest{Resource: "web",
+			Params: resource.Params{Ladder: []ladder.Rung{ladder.Shutdown}}}, map[string]Answer{"n2": {}},
+			hbplugin.Verdict{Resource: "web", Fate: hbplugin.Restarts, To: "n2", Why: "its ladder does not name live",
+				Remedy: "add live to the parameter ladder of resource web"}},
 		{"a parameter that a move cannot use", live,
-			Guest{Resource: "web", Params: usualParams, Problems: []resource.Problem{{Param: "migrateuri", Err: &resource.Error{Reason: "migrateuri is no URI"}}}}, map[string]Answer{"n2": {}},
-			hbplugin.Verdict{Resource: "web", Fate: hbplugin.Restarts, To: "n2", Why: "migrateuri is no URI", Remedy: "correct the parameter migrateuri of resource web"}},
+			Guest{Resource: "web", Params: usualParams,
+				Problems: []resource.Problem{{Param: "migrateuri",
+					Err: &resource.Error{Reason: "migrateuri is no URI"}}}}, map[string]Answer{"n2": {}},
+			hbplugin.Verdict{Resource: "web", Fate: hbplugin.Restarts, To: "n2", Why: "migrateuri is no URI",
+				Remedy: "correct the parameter migrateuri of resource web"}},
 		{"a parameter that a start cannot use", live,
-			Guest{Resource: "web", Params: usualParams, Problems: []resource.Problem{{Param: "snapshot", Err: &resource.Error{Reason: "snapshot and force_stop are both set"}}}}, map[string]Answer{"n2": {}},
-			hbplugin.Verdict{Resource: "web", Fate: hbplugin.Stops, Why: "the agent starts it nowhere: snapshot and force_stop are both set", Remedy: "correct the parameter snapshot of resource web"}},
+			Guest{Resource: "web", Params: usualParams,
+				Problems: []resource.Problem{{Param: "snapshot",
+					Err: &resource.Error{Reason: "snapshot and force_stop are both set"}}}}, map[string]Answer{"n2": {}},
+			hbplugin.Verdict{Resource: "web", Fate: hbplugin.Stops,
+				Why:    "the agent starts it nowhere: snapshot and force_stop are both set",
+				Remedy: "correct the parameter snapshot of resource web"}},
 		{"a parameter that a rule decides", live,
-			Guest{Resource: "web", Params: usualParams, Problems: []resource.Problem{{Param: "config", Err: &resource.Error{Reason: "config is not set"}}}, Ruled: []string{"config", "target-role"}},
+			Guest{Resource: "web", Params: usualParams,
+				Problems: []resource.Problem{{Param: "config", Err: &resource.Error{Reason: "config is not set"}}},
+				Ruled:    []string{"config", "target-role"}},
 			map[string]Answer{"n2": {}},
-			hbplugin.Verdict{Resource: "web", Fate: hbplugin.Untold, To: "n2", Why: "a rule decides its parameter config, and rules are not evaluated here"}},
-		{"one that matters to no move", live, Guest{Resource: "web", Params: usualParams, Ruled: []string{"blackout_budget", "start"}}, map[string]Answer{"n2": {}}, live},
+			hbplugin.Verdict{Resource: "web", Fate: hbplugin.Untold, To: "n2",
+				Why: "a rule decides its parameter config, and rules are not evaluated here"}},
+		{"one that matters to no move", live,
+			Guest{Resource: "web", Params: usualParams, Ruled: []string{"blackout_budget", "start"}},
+			map[string]Answer{"n2": {}}, live},
 		{"nobody asked the target", live, usual, nil,
-			hbplugin.Verdict{Resource: "web", Fate: hbplugin.Untold, To: "n2", Why: "node n2 was not examined: it was not asked"}},
+			hbplugin.Verdict{Resource: "web", Fate: hbplugin.Untold, To: "n2",
+				Why: "node n2 was not examined: it was not asked"}},
 		{"the examination failed", live, usual, map[string]Answer{"n2": {Err: errors.New("time is up")}},
-			hbplugin.Verdict{Resource: "web", Fate: hbplugin.Untold, To: "n2", Why: "node n2 was not examined: time is up"}},
+			hbplugin.Verdict{Resource: "web", Fate: hbplugin.Untold, To: "n2",
+				Why: "node n2 was not examined: time is up"}},
 		{"no place by the manager's word", banned, usual, nil, banned},
 		{"restarted by the manager's word", restarts, usual, map[string]Answer{"n2": refused(snapshot)}, restarts},
 		{"and there it cannot be started", restarts, usual, map[string]Answer{"n2": refused(noImage)},
-			hbplugin.Verdict{Resource: "web", Fate: hbplugin.Stops, Why: "allow-migrate is not set; it cannot be started on n2: n2 lacks /srv/a.iso", Remedy: "set it; eject it"}},
+			hbplugin.Verdict{Resource: "web", Fate: hbplugin.Stops,
+				Why:    "allow-migrate is not set; it cannot be started on n2: n2 lacks /srv/a.iso",
+				Remedy: "set it; eject it"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			if got := Decide(tt.said, tt.guest, tt.answers); !reflect.DeepEqual(got, tt.want) {
@@ -136,15 +175,19 @@ func fates(all []hbplugin.Verdict) string {
 func TestAsk(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := &world{said: []hbplugin.Verdict{
-			{Resource: "a", Fate: hbplugin.MovesLive, To: "n2"}, {Resource: "b", Fate: hbplugin.MovesLive, To: "n2", Others: []string{"n3"}},
+			{Resource: "a", Fate: hbplugin.MovesLive, To: "n2"},
+			{Resource: "b", Fate: hbplugin.MovesLive, To: "n2", Others: []string{"n3"}},
 			{Resource: "c", Fate: hbplugin.MovesLive, To: "n2"}, {Resource: "d", Fate: hbplugin.Stops, Why: "banned"},
-			{Resource: "e", Fate: hbplugin.MovesLive, To: "nowhere"}, {Resource: "f", Fate: hbplugin.MovesLive, To: "n2"},
+			{Resource: "e", Fate: hbplugin.MovesLive, To: "nowhere"},
+			{Resource: "f", Fate: hbplugin.MovesLive, To: "n2"},
 			{Resource: "g", Fate: hbplugin.Restarts, To: "n2"}, {Resource: "h", Fate: hbplugin.MovesLive, To: "n2"},
 		}, at: map[string]migrate.Examination{
-			"ga n2": {}, "gb n2": {Refusals: []*migrate.Refusal{noImage}}, "gb n3": {}, "gg n2": {Refusals: []*migrate.Refusal{snapshot}},
+			"ga n2": {}, "gb n2": {Refusals: []*migrate.Refusal{noImage}}, "gb n3": {},
+			"gg n2": {Refusals: []*migrate.Refusal{snapshot}},
 			"gh n2": {Refusals: []*migrate.Refusal{noImage}}, "gh n3": {}, // the manager does not start it on n3
 		}}
-		guests := []Guest{{Resource: "a", Name: "ga"}, {Resource: "b", Name: "gb"}, {Resource: "d", Name: "gd"}, {Resource: "e", Name: "ge"},
+		guests := []Guest{{Resource: "a", Name: "ga"}, {Resource: "b", Name: "gb"}, {Resource: "d", Name: "gd"},
+			{Resource: "e", Name: "ge"},
 			{Resource: "f", Name: "gf"}, {Resource: "g", Name: "gg"}, {Resource: "h", Name: "gh"}}
 		for i := range guests {
 			guests[i].Params = usualParams
@@ -195,15 +238,20 @@ func TestFor(t *testing.T) {
 	if nodes, err := a.Candidates(t.Context()); err != nil || !reflect.DeepEqual(nodes, []string{"n2"}) {
 		t.Errorf("candidates %v, %v", nodes, err)
 	}
-	env := resource.ParseEnviron([]string{"OCF_RESKEY_config=/x.xml", "OCF_RESKEY_hypervisor=qemu:///system", "OCF_RESKEY_migration_transport=tcp",
-		"OCF_RESKEY_node_ip_attribute=fast", "OCF_RESKEY_migration_speed=7", "OCF_RESKEY_disks=auto", "OCF_RESKEY_start_resources=true"})
-	guests := Guests([]hbplugin.Claim{{Resource: "web", Environ: env}, {Resource: "gone"}}, []resource.Entry{{Guest: "Web 1", UUID: "u", Resource: "web"}})
+	env := resource.ParseEnviron([]string{"OCF_RESKEY_config=/x.xml", "OCF_RESKEY_hypervisor=qemu:///system",
+		"OCF_RESKEY_migration_transport=tcp",
+		"OCF_RESKEY_node_ip_attribute=fast", "OCF_RESKEY_migration_speed=7", "OCF_RESKEY_disks=auto",
+		"OCF_RESKEY_start_resources=true"})
+	guests := Guests([]hbplugin.Claim{{Resource: "web", Environ: env}, {Resource: "gone"}},
+		[]notes.Guest{{Guest: "Web 1", UUID: "u", Resource: "web"}})
 	if len(guests) != 1 {
 		t.Fatalf("guests %+v", guests)
 	}
 	req, err := a.Request(t.Context(), guests[0], "n2")
-	want := migrate.Request{Guest: "Web 1", UUID: "u", SourceURI: "qemu:///system", Target: "n2", TargetURI: "qemu+tcp://192.0.2.2/system",
-		MigrateURI: "tcp://192.0.2.2", Bandwidth: 7, Disks: migrate.DisksAuto, Memory: migrate.MemoryWarn, StartsNetworks: true}
+	want := migrate.Request{Guest: "Web 1", UUID: "u", SourceURI: "qemu:///system", Target: "n2",
+		TargetURI:  "qemu+tcp://192.0.2.2/system",
+		MigrateURI: "tcp://192.0.2.2", Bandwidth: 7, Disks: migrate.DisksAuto, Memory: migrate.MemoryWarn,
+		StartsNetworks: true}
 	if err != nil || !reflect.DeepEqual(req, want) || !strings.Contains(asked, "--name fast") {
 		t.Errorf("\n got %+v, %v\nwant %+v; asked %q", req, err, want, asked)
 	}

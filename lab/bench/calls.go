@@ -14,7 +14,7 @@ import (
 	"github.com/vmferry/vmferry/lab/scenario"
 	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/history"
-	"github.com/vmferry/vmferry/resource"
+	"github.com/vmferry/vmferry/resource/notes"
 )
 
 // pacemakerCall is one call of an agent, as Pacemaker on the agent's node logs it.
@@ -146,6 +146,6 @@ func leavingsSince(ctx context.Context, r *scenario.Runner, since time.Time) (ca
 	}
 	first := r.Cluster.Nodes[0]
 	// Without a move of vmferry's on the node there is no such file.
-	records, _ := r.Cluster.Run(ctx, first, "cat", resource.DefaultStateDir+"/"+history.RecordsFile)
+	records, _ := r.Cluster.Run(ctx, first, "cat", notes.DefaultStateDir+"/"+history.RecordsFile)
 	return leavingsIn(callsIn(journal.String())), stepsIn(records, since), nil
 }

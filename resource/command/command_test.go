@@ -31,7 +31,7 @@ func TestMain(m *testing.M) {
 		_, _ = os.Stdout.WriteString("up")
 		<-c
 		if play == "deaf" {
-			time.Sleep(time.Minute)
+			<-time.After(time.Minute)
 		}
 		_, _ = os.Stdout.WriteString(", and down")
 		os.Exit(1)

@@ -2,12 +2,11 @@ package elsewhere
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"time"
 
 	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/resource/notes"
 )
 
 const (
@@ -25,58 +24,16 @@ const (
 // as good as an answer of its own: the first start asks, and those that began before it asked and wait for its
 // answer take that. One that comes later asks again.
 type Census struct {
-	Notes interface {
-		Load(uri string, last *RollCall) error
-		Save(uri string, now RollCall) error
-		// Lock is the directory of a lock for one question at a time.
-		Lock(uri string) string
-	}
-	Uptime func() time.Duration // since the boot; no clock that somebody sets
-}
-
-// RollCall is what came of the last question to one libvirt.
-type RollCall struct {
-	Asked  time.Duration      `json:"asked"`            // the uptime before the question
-	Guests []libvirt.Resident `json:"guests"`           // valid when Why is empty
-	Why    string             `json:"why,omitempty"`    // why there is no answer
-	Silent time.Duration      `json:"silent,omitempty"` // the uptime before the last full question that got none
+	Notes  notes.Store
+	Uptime func() time.Duration // hostproc.Uptime: no clock that somebody sets
 }
 
 // patience is how long a libvirt gets for its answer, by what came of the last question: limit, or less.
-func (last RollCall) patience(limit, now time.Duration) time.Duration {
+func patience(last notes.PeerGuests, limit, now time.Duration) time.Duration {
 	if last.Silent > 0 && last.Silent <= now && now-last.Silent < silence {
 		return min(limit, silentTime)
 	}
 	return limit
-}
-
-// covers reports whether what came of the question counts for one who began to look at the uptime since.
-func (last RollCall) covers(since, now time.Duration) bool {
-	return last.Asked >= since && last.Asked <= now && last.Asked > 0
-}
-
-// next is the record of a question that was put at the uptime asked; full reports that it had all of its patience.
-func (last RollCall) next(asked time.Duration, full bool, guests []libvirt.Resident, err error) RollCall {
-	r := RollCall{Asked: asked, Guests: guests}
-	if err == nil {
-		return r
-	}
-	r.Why = err.Error()
-	switch {
-	case !errors.Is(err, context.DeadlineExceeded): // it took no time, and costs the next one none
-	case full:
-		r.Silent = asked
-	default:
-		r.Silent = last.Silent
-	}
-	return r
-}
-
-func (last RollCall) answer() ([]libvirt.Resident, error) {
-	if last.Why != "" {
-		return nil, fmt.Errorf("asked by another start: %s", last.Why)
-	}
-	return last.Guests, nil
 }
 
 // lister asks the libvirt of a URI for its active guests.
@@ -95,21 +52,17 @@ func (c Census) ask(ctx context.Context, uri string, since, limit time.Duration,
 		return list(ctx, uri)
 	}
 	defer turn.Release()
-	var last RollCall
-	if err := c.Notes.Load(uri, &last); err != nil {
-		last = RollCall{} // none, or one that cannot be read
-	}
+	last, _ := c.Notes.Peers.Load(uri) // none is as good as one that cannot be read
 	asked := c.Uptime()
-	if last.covers(since, asked) {
-		return last.answer()
+	if last.Covers(since, asked) {
+		return last.Answer()
 	}
-	patience := last.patience(limit, asked)
-	soft, cancel := context.WithTimeout(ctx, patience)
+	most := patience(last, limit, asked)
+	soft, cancel := context.WithTimeout(ctx, most)
 	defer cancel()
 	guests, err := list(soft, uri)
 	if ctx.Err() == nil { // else it was cut short, which says nothing of the peer
-		now := last.next(asked, patience == limit, guests, err)
-		_ = c.Notes.Save(uri, now) // where it fails, the next one asks, too
+		_ = c.Notes.Peers.Save(uri, last.Next(asked, most == limit, guests, err)) // where it fails, the next one asks, too
 	}
 	return guests, err
 }
@@ -119,5 +72,5 @@ func (c Census) ask(ctx context.Context, uri string, since, limit time.Duration,
 func (c Census) turn(ctx context.Context, uri string, limit time.Duration) (*migrate.Slot, error) {
 	ctx, cancel := context.WithTimeout(ctx, 2*limit)
 	defer cancel()
-	return migrate.Slots{Dir: c.Notes.Lock(uri)}.Acquire(ctx, nil)
+	return c.Notes.PeerLock(uri).Acquire(ctx, nil)
 }

@@ -3,41 +3,16 @@ package elsewhere
 import (
 	"context"
 	"errors"
-	"net/url"
-	"path/filepath"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/resource/hostproc"
+	"github.com/vmferry/vmferry/resource/notes"
 )
 
-// notes keeps roll calls in memory.
-type notes struct {
-	dir  string
-	mu   sync.Mutex
-	last map[string]RollCall
-}
-
-func newNotes(t *testing.T) *notes { return &notes{dir: t.TempDir(), last: map[string]RollCall{}} }
-
-func (n *notes) Load(uri string, last *RollCall) error {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	*last = n.last[uri]
-	return nil
-}
-
-func (n *notes) Save(uri string, now RollCall) error {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.last[uri] = now
-	return nil
-}
-
-func (n *notes) Lock(uri string) string { return filepath.Join(n.dir, url.PathEscape(uri)) }
+func newNotes(t *testing.T) notes.Store { return notes.Open(t.TempDir(), "") }
 
 func TestCensus(t *testing.T) {
 	const uri = "qemu+tcp://node2/system"

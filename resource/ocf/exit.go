@@ -1,6 +1,9 @@
 package ocf
 
-import "errors"
+import (
+	"errors"
+	"fmt"
+)
 
 // ExitCode is an exit status of an OCF resource agent (OCF resource agent API 1.1,
 // "Exit status codes").
@@ -22,6 +25,11 @@ type Error struct {
 	Code   ExitCode
 	Reason string // one line for the operator; empty when the code says it all
 	Err    error  // the cause, or nil
+}
+
+// Errorf makes an Error without a cause.
+func Errorf(code ExitCode, format string, args ...any) *Error {
+	return &Error{Code: code, Reason: fmt.Sprintf(format, args...)}
 }
 
 // Error gives the reason and the cause on one line.

@@ -7,16 +7,23 @@ import (
 
 	"github.com/vmferry/vmferry/migrate/plaintext"
 	"github.com/vmferry/vmferry/migrate/version"
+	"github.com/vmferry/vmferry/resource/ocf/metadata"
 )
 
-// actions are those that look at a guest.
-var actions = []string{"start", "stop", "monitor", "status", "migrate_to", "migrate_from", "reload-agent", "validate-all"}
-
 // IsAction tells whether the agent has an action of this name that looks at a guest.
-func IsAction(action string) bool { return slices.Contains(actions, action) }
+func IsAction(action string) bool { return slices.Contains(actions(), action) }
+
+func actions() (names []string) {
+	for _, a := range metadata.Actions {
+		if !a.Plain {
+			names = append(names, a.Name)
+		}
+	}
+	return names
+}
 
 // Names lists all that the agent may be called with, in one line.
-func Names() string { return strings.Join(actions, ", ") + ", meta-data or usage" }
+func Names() string { return strings.Join(actions(), ", ") + ", meta-data or usage" }
 
 func usage() string {
 	return `usage: vmferry-agent ACTION
@@ -37,7 +44,7 @@ func Plain(args, environ []string, stdout, stderr io.Writer) (code ExitCode, don
 	}
 	switch action := args[0]; {
 	case action == "meta-data":
-		_, _ = io.WriteString(stdout, metaData)
+		_, _ = io.WriteString(stdout, metadata.XML())
 	case action == "--version":
 		_, _ = io.WriteString(stdout, "vmferry-agent "+version.String()+"\n")
 	case slices.Contains([]string{"usage", "help", "-h", "--help"}, action):

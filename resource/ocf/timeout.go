@@ -9,8 +9,6 @@ import (
 const (
 	// timeoutVar holds the action's timeout in milliseconds.
 	timeoutVar = "OCF_RESKEY_CRM_meta_timeout"
-	// MonitorTimeout is a monitor's timeout where the caller names none, as in the meta-data.
-	MonitorTimeout = 30 * time.Second
 	// MaxTimeout keeps arithmetic on timeouts in range. A year is no timeout any more.
 	MaxTimeout = 365 * 24 * time.Hour
 )

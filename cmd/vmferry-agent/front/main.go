@@ -12,6 +12,7 @@ import (
 	"github.com/vmferry/vmferry/migrate/plaintext"
 	"github.com/vmferry/vmferry/resource/agentd/wire"
 	"github.com/vmferry/vmferry/resource/ocf"
+	"github.com/vmferry/vmferry/resource/ocf/metadata"
 )
 
 const (
@@ -53,12 +54,13 @@ func ask(action string, environ []string, stderr io.Writer) (code ocf.ExitCode, 
 		return 0, environ, false
 	}
 	began := time.Now()
-	timeout := ocf.Timeout(environ, ocf.MonitorTimeout)
+	timeout := ocf.Timeout(environ, metadata.Timeout(action))
 	socket := filepath.Join(ocf.Variable(environ, runDirVar, runDir), wire.Socket)
 	answer, err := wire.Ask(socket, wire.NewRequest(action, environ), min(timeout/3, longest))
 	if err != nil {
 		if ocf.Variable(environ, "HA_debug", "0") != "0" {
-			fmt.Fprintf(stderr, "vmferry-agent: debug: vmferryd has no answer, looking without it: %s\n", ocf.OneLine(err.Error()))
+			fmt.Fprintf(stderr, "vmferry-agent: debug: vmferryd has no answer, looking without it: %s\n",
+				ocf.OneLine(err.Error()))
 		}
 		return 0, ocf.SetTimeout(environ, timeout-time.Since(began)), false
 	}
@@ -80,7 +82,8 @@ func askable(environ []string) bool {
 		case name == "OCF_RESKEY_config":
 			configured = true
 		case name == runDirVar, name == fullVar:
-		case strings.HasPrefix(name, "VMFERRY_"), strings.HasPrefix(name, "LIBVIRT_"), strings.HasPrefix(name, "VIRSH_"):
+		case strings.HasPrefix(name, "VMFERRY_"), strings.HasPrefix(name, "LIBVIRT_"),
+			strings.HasPrefix(name, "VIRSH_"):
 			return false
 		}
 	}

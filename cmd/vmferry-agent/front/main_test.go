@@ -25,7 +25,8 @@ func TestMain(m *testing.M) {
 func TestScripts(t *testing.T) {
 	// It must be a program of its own: it is executed under the front's name.
 	full := filepath.Join(t.TempDir(), "full")
-	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", full, "./testdata/full").CombinedOutput(); err != nil {
+	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", full,
+		"./testdata/full").CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	testscript.Run(t, testscript.Params{
@@ -115,7 +116,8 @@ func TestAskable(t *testing.T) {
 func TestNoFullProgram(t *testing.T) {
 	var out strings.Builder
 	code := run([]string{"x", "start"}, []string{fullVar + "=" + filepath.Join(t.TempDir(), "none")}, &out, &out)
-	if code != ocf.Installed || !strings.Contains(out.String(), "none\": no such file or directory: install vmferry completely\n") {
+	if code != ocf.Installed || !strings.Contains(out.String(),
+		"none\": no such file or directory: install vmferry completely\n") {
 		t.Errorf("code %d, %q", code, out.String())
 	}
 }
@@ -127,7 +129,8 @@ func TestCandidates(t *testing.T) {
 	}
 	dir := filepath.Dir(self)
 	got := candidates(nil)
-	want := []string{filepath.Join(dir, "vmferry-agent-full"), filepath.Join(filepath.Dir(dir), "libexec/vmferry/agent")}
+	want := []string{filepath.Join(dir, "vmferry-agent-full"),
+		filepath.Join(filepath.Dir(dir), "libexec/vmferry/agent")}
 	if fmt.Sprint(got) != fmt.Sprint(want) {
 		t.Errorf("got %v, want %v", got, want)
 	}

@@ -161,7 +161,8 @@ func leave(k observed, move time.Duration, shutdown step) step {
 	case tried == 0 && k.IsLeaving && !k.IsSure && k.Deadtime > k.LeavingFor:
 		wait := k.Deadtime - k.LeavingFor
 		return step{Do: doAskPeers, After: min(wait, move/2), Target: k.Peers[0], Why: fmt.Sprintf(
-			"this node's Heartbeat is leaving: waiting %s to be sure that the other one stays", wait.Round(time.Second/10))}
+			"this node's Heartbeat is leaving: waiting %s to be sure that the other one stays",
+			wait.Round(time.Second/10))}
 	}
 	untried := func(node string) bool { return !slices.Contains(k.Tried, node) }
 	mayTry := tried == 0 || migrate.MayTryNext(k.TryErr) && !k.IsWatching

@@ -10,7 +10,8 @@ import (
 )
 
 func TestDecideStop(t *testing.T) {
-	asked := observed{Verb: "stop", IsMonitored: true, IsAsked: true, Peers: []string{"n2", "n3"}, Deadtime: 6 * time.Second}
+	asked := observed{Verb: "stop", IsMonitored: true, IsAsked: true, Peers: []string{"n2", "n3"},
+		Deadtime: 6 * time.Second}
 	with := func(change func(*observed)) observed {
 		k := asked
 		change(&k)
@@ -27,19 +28,28 @@ func TestDecideStop(t *testing.T) {
 	}{
 		{"first", observed{Verb: "stop"}, doMonitor, "", 30 * time.Second, 0},
 		{"it runs here", observed{Verb: "stop", IsMonitored: true}, doAskPeers, "", 0, 0},
-		{"it does not", observed{Verb: "stop", IsMonitored: true, MonitorErr: &ocf.Error{Code: ocf.NotRunning}}, doStop, "", 90 * time.Second, 0},
+		{"it does not", observed{Verb: "stop", IsMonitored: true, MonitorErr: &ocf.Error{Code: ocf.NotRunning}},
+			doStop, "", 90 * time.Second, 0},
 		{"a stop has failed", with(func(k *observed) { k.HasFailed = true }), doStop, "", 90 * time.Second, 0},
 		{"a peer is up", asked, doMigrate, "n2", 2 * time.Minute, 0},
 		{"nobody is up", with(func(k *observed) { k.PeersErr = errNobodyUp }), doStop, "", 90 * time.Second, 0},
-		{"it takes no more", with(func(k *observed) { k.Tried, k.TryErr = []string{"n2"}, refused }), doMigrate, "n3", 2 * time.Minute, 0},
+		{"it takes no more", with(func(k *observed) { k.Tried, k.TryErr = []string{"n2"}, refused }), doMigrate, "n3",
+			2 * time.Minute, 0},
 		{"no time is left", with(func(k *observed) { k.Spent = 118 * time.Second }), doStop, "", 90 * time.Second, 0},
-		{"Heartbeat leaves here", with(func(k *observed) { k.IsLeaving, k.LeavingFor = true, time.Second }), doAskPeers, "n2", 0, 5 * time.Second},
-		{"it has left for long", with(func(k *observed) { k.IsLeaving, k.LeavingFor = true, 7*time.Second }), doMigrate, "n2", 2 * time.Minute, 0},
+		{"Heartbeat leaves here", with(func(k *observed) { k.IsLeaving, k.LeavingFor = true, time.Second }),
+			doAskPeers, "n2", 0, 5 * time.Second},
+		{"it has left for long", with(func(k *observed) { k.IsLeaving, k.LeavingFor = true, 7*time.Second }),
+			doMigrate, "n2", 2 * time.Minute, 0},
 		{"moved", with(func(k *observed) { k.Tried = []string{"n2"} }), doFinish, "", 0, 0},
-		{"all have refused", with(func(k *observed) { k.Tried, k.TryErr = []string{"n2", "n3"}, refused }), doAskPeers, "", 0, 0},
-		{"and stay up", with(func(k *observed) { k.Tried, k.TryErr, k.IsWatching = []string{"n2", "n3"}, refused, true }), doAskPeers, "", 0, time.Second},
+		{"all have refused", with(func(k *observed) { k.Tried, k.TryErr = []string{"n2", "n3"}, refused }),
+			doAskPeers, "", 0, 0},
+		{"and stay up", with(func(k *observed) {
+			k.Tried, k.TryErr, k.IsWatching = []string{"n2", "n3"}, refused,
+				true
+		}), doAskPeers, "", 0, time.Second},
 		{"for the deadtime", with(func(k *observed) {
-			k.Tried, k.TryErr, k.IsWatching, k.TriedAt, k.Spent = []string{"n2", "n3"}, refused, true, time.Second, 7*time.Second
+			k.Tried, k.TryErr, k.IsWatching, k.TriedAt, k.Spent = []string{"n2", "n3"}, refused, true, time.Second,
+				7*time.Second
 		}), doStop, "", 90 * time.Second, 0},
 		{"and die", with(func(k *observed) {
 			k.Tried, k.TryErr, k.IsWatching, k.PeersErr = []string{"n2", "n3"}, refused, true, errNobodyUp

@@ -11,7 +11,7 @@
 //	   │             │                      ├─► all others died: the standby is void, the guest stays
 //	   └─────────────┴──────────────────────┴─► stop
 //
-// Heartbeat then starts it on the other node, where it is found running. Where both nodes go down at once, the other one
-// has often left already and is called active for the deadtime still; a guest that was moved there would die with it. So a
-// node that goes down itself waits until it can know.
+// Heartbeat then starts it on the other node, where it is found running. Where both nodes go down at once, the other
+// one has often left already and is called active for the deadtime still; a guest that was moved there would die with
+// it. So a node that goes down itself waits until it can know.
 package script

@@ -9,6 +9,7 @@ import (
 
 	"github.com/sirupsen/logrus"
 
+	"github.com/vmferry/vmferry/hbplugin"
 	"github.com/vmferry/vmferry/resource"
 	"github.com/vmferry/vmferry/resource/ocf"
 )
@@ -54,7 +55,8 @@ func (s Script) Run(ctx context.Context, args, environ []string) ocf.ExitCode {
 			return s.refuse(call.verb, err)
 		}
 	}
-	r.log = s.Logger(call.agentEnviron(environ, 0, ""), call.name).WithFields(logrus.Fields{"guest": call.name, "phase": call.verb})
+	r.log = s.Logger(call.agentEnviron(environ, 0, ""),
+		call.name).WithFields(logrus.Fields{"guest": call.name, "phase": call.verb})
 	return r.do(ctx)
 }
 
@@ -203,12 +205,7 @@ func (r *run) active(ctx context.Context) ([]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot tell whether another node is up: %w", err)
 	}
-	var up []string
-	for _, p := range peers {
-		if p.State == resource.PeerUp {
-			up = append(up, p.Name)
-		}
-	}
+	up := hbplugin.Up(peers)
 	if len(up) == 0 {
 		return nil, errNobodyUp
 	}

@@ -24,8 +24,9 @@ var (
 	errNotRunning = &ocf.Error{Code: ocf.NotRunning}
 	errUnclear    = &ocf.Error{Code: ocf.Generic, Reason: "cannot tell whether it runs"}
 	errFailed     = &ocf.Error{Code: ocf.Generic, Reason: "it did not work"}
-	errNoRoom     = &ocf.Error{Code: ocf.Generic, Reason: "migrate_to failed", Err: &migrate.Refusal{Check: migrate.CheckMemory}}
-	errNowhere    = &ocf.Error{Code: ocf.Generic, Reason: "migrate_to failed", Err: migrate.ErrUnknown}
+	errNoRoom     = &ocf.Error{Code: ocf.Generic, Reason: "migrate_to failed",
+		Err: &migrate.Refusal{Check: migrate.CheckMemory}}
+	errNowhere = &ocf.Error{Code: ocf.Generic, Reason: "migrate_to failed", Err: migrate.ErrUnknown}
 )
 
 // scene is a node under Heartbeat: what the agent answers to each action, how long that takes,
@@ -97,17 +98,24 @@ func TestStop(t *testing.T) {
 	}{
 		{"moved", "vm1 stop", scene{peers: bothUp}, false,
 			"monitor 30s; migrate_to 2m0s node2", 0},
-		{"moved to the one that is up", "vm1 stop", scene{peers: append(slices.Clone(peerLost), resource.Peer{Name: "node3", State: resource.PeerUp})}, false,
+		{"moved to the one that is up", "vm1 stop",
+			scene{peers: append(slices.Clone(peerLost), resource.Peer{Name: "node3", State: resource.PeerUp})}, false,
 			"monitor 30s; migrate_to 2m0s node3", 0},
-		{"the first does not take it", "vm1 stop", scene{peers: threeUp, refuses: map[string]error{"node2": errNoRoom}, takes: map[string]time.Duration{"migrate_to": 10 * time.Second}}, false,
+		{"the first does not take it", "vm1 stop",
+			scene{peers: threeUp, refuses: map[string]error{"node2": errNoRoom},
+				takes: map[string]time.Duration{"migrate_to": 10 * time.Second}}, false,
 			"monitor 30s; migrate_to 2m0s node2; migrate_to 1m50s node3", 0},
 		{"none takes it", "vm1 stop", scene{peers: threeUp, answer: map[string]error{"migrate_to": errNoRoom}}, false,
 			"monitor 30s; migrate_to 2m0s node2; migrate_to 2m0s node3; stop 1m30s", 0},
-		{"nobody knows where the first try left it", "vm1 stop", scene{peers: threeUp, refuses: map[string]error{"node2": errNowhere}}, false,
+		{"nobody knows where the first try left it", "vm1 stop",
+			scene{peers: threeUp, refuses: map[string]error{"node2": errNowhere}}, false,
 			"monitor 30s; migrate_to 2m0s node2; stop 1m30s", 0},
-		{"no time for the second", "vm1 stop", scene{peers: threeUp, answer: map[string]error{"migrate_to": errNoRoom}, takes: map[string]time.Duration{"migrate_to": 119 * time.Second}}, false,
+		{"no time for the second", "vm1 stop",
+			scene{peers: threeUp, answer: map[string]error{"migrate_to": errNoRoom},
+				takes: map[string]time.Duration{"migrate_to": 119 * time.Second}}, false,
 			"monitor 30s; migrate_to 2m0s node2; stop 1m30s", 0},
-		{"the time of the look is the move's", "vm1 stop", scene{peers: bothUp, takes: map[string]time.Duration{"monitor": 20 * time.Second}}, false,
+		{"the time of the look is the move's", "vm1 stop",
+			scene{peers: bothUp, takes: map[string]time.Duration{"monitor": 20 * time.Second}}, false,
 			"monitor 30s; migrate_to 1m40s node2", 0},
 		{"not here", "vm1 stop", scene{peers: bothUp, answer: map[string]error{"monitor": errNotRunning}}, false,
 			"monitor 30s; stop 1m30s", 0},
@@ -119,33 +127,44 @@ func TestStop(t *testing.T) {
 			"monitor 30s; stop 1m30s", 0},
 		{"cl_status fails", "vm1 stop", scene{peers: bothUp, deaf: errFailed}, false,
 			"monitor 30s; stop 1m30s", 0},
-		{"the peer is not willing", "vm1 stop", scene{peers: bothUp, answer: map[string]error{"migrate_to": errFailed}}, false,
+		{"the peer is not willing", "vm1 stop",
+			scene{peers: bothUp, answer: map[string]error{"migrate_to": errFailed}}, false,
 			"monitor 30s; migrate_to 2m0s node2; stop 1m30s", 0},
-		{"nothing works", "vm1 stop", scene{peers: bothUp, answer: map[string]error{"migrate_to": errFailed, "stop": errFailed}}, false,
+		{"nothing works", "vm1 stop", scene{peers: bothUp,
+			answer: map[string]error{"migrate_to": errFailed, "stop": errFailed}}, false,
 			"monitor 30s; migrate_to 2m0s node2; stop 1m30s", 1},
-		{"the peer dies while it moves", "vm1 stop", scene{peers: bothUp, answer: map[string]error{"migrate_to": errFailed}, leaves: 5 * time.Second}, false,
+		{"the peer dies while it moves", "vm1 stop",
+			scene{peers: bothUp, answer: map[string]error{"migrate_to": errFailed}, leaves: 5 * time.Second}, false,
 			"monitor 30s; migrate_to 2m0s node2", 0},
-		{"the peer dies too late to matter", "vm1 stop", scene{peers: bothUp, answer: map[string]error{"migrate_to": errFailed}, leaves: 8 * time.Second}, false,
+		{"the peer dies too late to matter", "vm1 stop",
+			scene{peers: bothUp, answer: map[string]error{"migrate_to": errFailed}, leaves: 8 * time.Second}, false,
 			"monitor 30s; migrate_to 2m0s node2; stop 1m30s", 0},
-		{"leaving, and the peer dies while it moves", "vm1 stop", scene{peers: bothUp, answer: map[string]error{"migrate_to": errFailed},
-			stale: 2 * time.Second, leaves: 5 * time.Second, takes: map[string]time.Duration{"migrate_to": 4 * time.Second}}, false,
+		{"leaving, and the peer dies while it moves", "vm1 stop",
+			scene{peers: bothUp, answer: map[string]error{"migrate_to": errFailed},
+				stale: 2 * time.Second, leaves: 5 * time.Second,
+				takes: map[string]time.Duration{"migrate_to": 4 * time.Second}}, false,
 			"monitor 30s; migrate_to 1m58s node2; stop 1m30s", 0},
 		{"leaving, and the peer stays", "vm1 stop", scene{peers: bothUp, stale: 6 * time.Second}, false,
 			"monitor 30s; migrate_to 1m54s node2", 0},
-		{"leaving, and so does the peer", "vm1 stop", scene{peers: bothUp, stale: 6 * time.Second, leaves: 5 * time.Second}, false,
+		{"leaving, and so does the peer", "vm1 stop",
+			scene{peers: bothUp, stale: 6 * time.Second, leaves: 5 * time.Second}, false,
 			"monitor 30s; stop 1m30s", 0},
-		{"leaving for long enough", "vm1 stop", scene{peers: bothUp, stale: 6 * time.Second, takes: map[string]time.Duration{"monitor": 7 * time.Second}}, false,
+		{"leaving for long enough", "vm1 stop",
+			scene{peers: bothUp, stale: 6 * time.Second, takes: map[string]time.Duration{"monitor": 7 * time.Second}},
+			false,
 			"monitor 30s; migrate_to 1m53s node2", 0},
 		{"leaving with an endless deadtime", "vm1 stop", scene{peers: bothUp, stale: time.Hour}, false,
 			"monitor 30s; migrate_to 1m0s node2", 0},
 		{"an earlier stop failed", "vm1 stop", scene{peers: bothUp}, true,
 			"monitor 30s; stop 1m30s", 0},
-		{"a short timeout", "vm1 timeout=70 stop", scene{peers: bothUp, answer: map[string]error{"migrate_to": errFailed},
-			takes: map[string]time.Duration{"monitor": time.Second, "migrate_to": 35 * time.Second}}, false,
+		{"a short timeout", "vm1 timeout=70 stop",
+			scene{peers: bothUp, answer: map[string]error{"migrate_to": errFailed},
+				takes: map[string]time.Duration{"monitor": time.Second, "migrate_to": 35 * time.Second}}, false,
 			"monitor 20s; migrate_to 39s node2; stop 30s", 0},
 		{"a long timeout", "vm1 timeout=600 stop", scene{peers: bothUp}, false,
 			"monitor 30s; migrate_to 8m30s node2", 0},
-		{"a long timeout and no peer", "vm1 timeout=600 stop", scene{takes: map[string]time.Duration{"monitor": time.Second}}, false,
+		{"a long timeout and no peer", "vm1 timeout=600 stop",
+			scene{takes: map[string]time.Duration{"monitor": time.Second}}, false,
 			"monitor 30s; stop 9m59s", 0},
 		{"a mistake in the line", "vm1 tmeout=600 x stop", scene{peers: bothUp}, false,
 			"monitor 30s; migrate_to 2m0s node2", 0},
@@ -267,18 +286,22 @@ func TestStart(t *testing.T) {
 	}{
 		{"by name", "vm1 start", nil, "start 1m30s", "", 0},
 		{"it fails", "vm1 start", errFailed, "start 1m30s", "it did not work", 1},
-		{"the file is missing", "vm1 start", &ocf.Error{Code: ocf.Installed, Reason: "no file"}, "start 1m30s", "no file", 5},
+		{"the file is missing", "vm1 start", &ocf.Error{Code: ocf.Installed, Reason: "no file"}, "start 1m30s",
+			"no file", 5},
 		{"with a timeout", "vm1 timeout=10 start", nil, "start 10s", "", 0},
 		{"no parameter", "vm1 oops start", nil, "", `"oops" is no parameter: write PARAM=VALUE; see vmferry usage`, 2},
-		{"a parameter that nobody knows", "vm1 hypervisr=x start", nil, "", "hypervisr is not a parameter of this agent", 2},
+		{"a parameter that nobody knows", "vm1 hypervisr=x start", nil, "",
+			"hypervisr is not a parameter of this agent", 2},
 		{"an option of the manager's", "vm1 CRM_meta_timeout=1 start", nil, "", "is no parameter", 2},
 		{"a name with capitals", "vm1 reserved_Dom0_memory=512 start", nil, "start 1m30s", "", 0},
 		{"config by name", "vm1 config=/x start", nil, "", "the guest comes first", 2},
 		{"no time", "vm1 timeout=0 start", nil, "", `timeout="0" is no time`, 2},
 		{"time with a unit", "vm1 timeout=90s start", nil, "", `timeout="90s" is no time`, 2},
-		{"two mistakes", "vm1 a timeout= start", nil, "", `"a" is no parameter: write PARAM=VALUE; timeout="" is no time`, 2},
+		{"two mistakes", "vm1 a timeout= start", nil, "",
+			`"a" is no parameter: write PARAM=VALUE; timeout="" is no time`, 2},
 		{"no guest", "start", nil, "", "no guest is named", 2},
-		{"a parameter for a guest", "timeout=3 start", nil, "", `"timeout=3" is neither a guest's name nor an absolute path`, 2},
+		{"a parameter for a guest", "timeout=3 start", nil, "",
+			`"timeout=3" is neither a guest's name nor an absolute path`, 2},
 		{"no action", "vm1", nil, "", `no action "vm1": use start, stop or status`, 3},
 		{"an action of OCF's", "vm1 migrate_to", nil, "", `no action "migrate_to"`, 3},
 		{"nothing", "", nil, "", "no guest and no action", 2},
@@ -290,7 +313,8 @@ func TestStart(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				code = s.face(dir).Run(t.Context(), strings.Fields(tt.args), nil)
 			})
-			if code != tt.code || strings.Join(s.done, "; ") != tt.did || !strings.Contains(s.stderr.String(), tt.says) {
+			if code != tt.code || strings.Join(s.done, "; ") != tt.did ||
+				!strings.Contains(s.stderr.String(), tt.says) {
 				t.Errorf("code %d, did %q, said %q", code, s.done, &s.stderr)
 			}
 			if s.stdout.Len() > 0 || tt.says != "" && strings.Count(s.stderr.String(), "\n") != 1 {
@@ -303,7 +327,8 @@ func TestStart(t *testing.T) {
 func TestUsage(t *testing.T) {
 	for _, word := range []string{"usage", "help", "-h", "--help"} {
 		s := &scene{}
-		if code := s.face(t.TempDir()).Run(t.Context(), []string{word}, nil); code != 0 || !strings.HasPrefix(s.stdout.String(), "usage: vmferry GUEST") {
+		if code := s.face(t.TempDir()).Run(t.Context(), []string{word}, nil); code != 0 ||
+			!strings.HasPrefix(s.stdout.String(), "usage: vmferry GUEST") {
 			t.Errorf("%s: code %d, %q", word, code, &s.stdout)
 		}
 	}
@@ -319,15 +344,18 @@ func TestEnviron(t *testing.T) {
 		return nil
 	}
 	args := strings.Fields("/srv/vm1.xml migration_transport=tcp hypervisor=qemu:///session remoteuri=qemu+tls://%n/system?a=b start")
-	given := []string{"OCF_ROOT=/usr/lib/ocf", "OCF_RESKEY_config=/other", "OCF_RESKEY_force_stop=1", "HA_DIR=/etc/ha.d", "PATH=/bin"}
+	given := []string{"OCF_ROOT=/usr/lib/ocf", "OCF_RESKEY_config=/other", "OCF_RESKEY_force_stop=1",
+		"HA_DIR=/etc/ha.d", "PATH=/bin"}
 	var code ocf.ExitCode
 	synctest.Test(t, func(t *testing.T) { code = f.Run(t.Context(), args, given) })
 	if code != 0 || len(got.Problems) > 0 || len(got.Ignored) > 0 || got.Bare {
 		t.Fatalf("code %d, %+v", code, got)
 	}
 	p := got.Params
-	if got.Instance != "/srv/vm1.xml" || p.Config != "/srv/vm1.xml" || p.Transport != "tcp" || p.Hypervisor != "qemu:///session" ||
-		p.RemoteURI != "qemu+tls://%n/system?a=b" || p.ForceStop || got.Timeout != 90*time.Second || got.Node == "" || got.Target != "" {
+	if got.Instance != "/srv/vm1.xml" || p.Config != "/srv/vm1.xml" || p.Transport != "tcp" ||
+		p.Hypervisor != "qemu:///session" ||
+		p.RemoteURI != "qemu+tls://%n/system?a=b" || p.ForceStop || got.Timeout != 90*time.Second || got.Node == "" ||
+		got.Target != "" {
 		t.Errorf("%+v", got)
 	}
 	for _, v := range []string{"PATH=/bin", "HA_LOGFACILITY=none"} {
@@ -383,7 +411,8 @@ func TestBesideAnActionThatHangs(t *testing.T) {
 				s := &scene{}
 				began := time.Now()
 				code := s.face(dir).Run(t.Context(), strings.Fields(tt.args), nil)
-				if took := time.Since(began); code != tt.code || took != tt.waits || strings.Join(s.done, "; ") != tt.did {
+				if took := time.Since(began); code != tt.code || took != tt.waits ||
+					strings.Join(s.done, "; ") != tt.did {
 					t.Errorf("code %d after %s, did %q: %s", code, took, s.done, &s.stderr)
 				}
 			})
@@ -430,7 +459,8 @@ func TestNote(t *testing.T) {
 // FuzzParseCall: whatever the words, a call that is understood names a guest by an absolute
 // path, has a sensible time, and divides it.
 func FuzzParseCall(f *testing.F) {
-	for _, seed := range []string{"vm1 start", "/srv/vm1.xml hypervisor=qemu:///system timeout=30 stop", "status", "timeout=1 stop", "a b c", ""} {
+	for _, seed := range []string{"vm1 start", "/srv/vm1.xml hypervisor=qemu:///system timeout=30 stop", "status",
+		"timeout=1 stop", "a b c", ""} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, line string) {
@@ -439,7 +469,8 @@ func FuzzParseCall(f *testing.F) {
 			return
 		}
 		move, end := observed{Timeout: c.timeout}.split()
-		if !strings.HasPrefix(c.config, "/") || c.name == "" || c.timeout < 0 || move <= 0 || end <= 0 || end > stopTime {
+		if !strings.HasPrefix(c.config, "/") || c.name == "" || c.timeout < 0 || move <= 0 || end <= 0 ||
+			end > stopTime {
 			t.Errorf("%q: %+v, %s and %s", line, c, move, end)
 		}
 		if c.timeout > 0 && move+end != c.timeout {

@@ -50,12 +50,17 @@ func TestParseConfig(t *testing.T) {
 	none := map[string]string{}
 	want := map[string]facts{
 		"web": {"ocf:vmferry:Domain", map[string]string{"hypervisor": "qemu:///system", "config": "/web.xml"},
-			map[string]string{"allow-migrate": "true", "resource-stickiness": "9"}, map[string]string{"monitor": "30s", "migrate_to": "120s"},
+			map[string]string{"allow-migrate": "true", "resource-stickiness": "9"},
+			map[string]string{"monitor": "30s", "migrate_to": "120s"},
 			map[string]string{"allow-migrate": "tmpl", "resource-stickiness": ""}, nil, nil},
-		"fence": {"stonith:fence_x", none, map[string]string{"resource-stickiness": "9"}, none, map[string]string{"resource-stickiness": ""}, nil, nil},
-		"db": {"ocf:heartbeat:VirtualDomain", none, map[string]string{"allow-migrate": "yes", "target-role": "Stopped", "resource-stickiness": "9"}, none,
-			map[string]string{"allow-migrate": "g", "target-role": "db", "is-managed": "db", "resource-stickiness": ""}, []string{"g"}, []string{"is-managed"}},
-		"ref": {"ocf:vmferry:Domain", none, map[string]string{"allow-migrate": "true", "resource-stickiness": "9"}, none,
+		"fence": {"stonith:fence_x", none, map[string]string{"resource-stickiness": "9"}, none,
+			map[string]string{"resource-stickiness": ""}, nil, nil},
+		"db": {"ocf:heartbeat:VirtualDomain", none,
+			map[string]string{"allow-migrate": "yes", "target-role": "Stopped", "resource-stickiness": "9"}, none,
+			map[string]string{"allow-migrate": "g", "target-role": "db", "is-managed": "db",
+				"resource-stickiness": ""}, []string{"g"}, []string{"is-managed"}},
+		"ref": {"ocf:vmferry:Domain", none, map[string]string{"allow-migrate": "true", "resource-stickiness": "9"},
+			none,
 			map[string]string{"allow-migrate": "ref", "resource-stickiness": ""}, []string{"c"}, nil},
 	}
 	for _, r := range c.Resources {
@@ -68,7 +73,9 @@ func TestParseConfig(t *testing.T) {
 	if len(want) > 0 {
 		t.Errorf("not found: %v", want)
 	}
-	if !maps.Equal(c.Options, map[string]string{"stonith-enabled": "false"}) || !reflect.DeepEqual(c.Constraints, []Constraint{{ID: "cli-prefer-web", Resources: []string{"web"}, Node: "n2"}}) {
+	if !maps.Equal(c.Options, map[string]string{"stonith-enabled": "false"}) ||
+		!reflect.DeepEqual(c.Constraints, []Constraint{{ID: "cli-prefer-web", Resources: []string{"web"},
+			Node: "n2"}}) {
 		t.Errorf("options %v, constraints %v", c.Options, c.Constraints)
 	}
 }
@@ -87,17 +94,20 @@ func TestRealDocuments(t *testing.T) {
 			holds = append(holds, l.ID)
 		}
 	}
-	if want := "cli-prefer-web cli-ban-web-on-n1 cli-prefer-r-db"; strings.Join(holds, " ") != want || len(c.Constraints) != 4 {
+	if want := "cli-prefer-web cli-ban-web-on-n1 cli-prefer-r-db"; strings.Join(holds, " ") != want ||
+		len(c.Constraints) != 4 {
 		t.Errorf("%v hold, want %s", holds, want)
 	}
 	if until := c.Constraints[0].Until; !until.Equal(time.Date(2026, 11, 21, 9, 5, 47, 0, time.UTC)) {
 		t.Errorf("the move holds until %v", until)
 	}
-	if len(c.Resources) != 3 || c.Resources[1].Params["migration_speed"] != "5" || c.Options["stonith-enabled"] != "true" {
+	if len(c.Resources) != 3 || c.Resources[1].Params["migration_speed"] != "5" ||
+		c.Options["stonith-enabled"] != "true" {
 		t.Errorf("%+v", c)
 	}
 	s, err := ParseStatus(strings.NewReader(read(t, "testdata/crm_mon.xml")))
-	if err != nil || !s.Online["n1"] || !s.Online["n2"] || s.Standby["n2"] || len(s.Places) != 3 || !s.Places["web"].Managed || len(s.Places["web"].Nodes) != 0 {
+	if err != nil || !s.Online["n1"] || !s.Online["n2"] || s.Standby["n2"] || len(s.Places) != 3 ||
+		!s.Places["web"].Managed || len(s.Places["web"].Nodes) != 0 {
 		t.Errorf("%+v, %v", s, err)
 	}
 }
@@ -135,7 +145,8 @@ func TestParseStatus(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	wantOnline, wantStandby := map[string]bool{"n1": true, "n2": false, "n3": true}, map[string]bool{"n1": true, "n2": false, "n3": false}
+	wantOnline, wantStandby := map[string]bool{"n1": true, "n2": false, "n3": true},
+		map[string]bool{"n1": true, "n2": false, "n3": false}
 	if !maps.Equal(s.Online, wantOnline) || !maps.Equal(s.Standby, wantStandby) {
 		t.Errorf("online %v, standby %v", s.Online, s.Standby)
 	}
@@ -180,10 +191,13 @@ func TestHost(t *testing.T) {
 
 func TestFenced(t *testing.T) {
 	event := func(status, action, target string) string {
-		return `<fence_event status="` + status + `" action="` + action + `" target="` + target + `" client="c" origin="o"/>`
+		return `<fence_event status="` + status + `" action="` + action + `" target="` + target +
+			`" client="c" origin="o"/>`
 	}
-	s, err := ParseStatus(strings.NewReader(`<pacemaker-result><nodes/><fence_history status="0">` + event("success", "reboot", "n2") + event("success", "off", "n3") +
-		event("failed", "reboot", "n4") + event("pending", "off", "n5") + event("success", "on", "n6") + `</fence_history><status code="0"/></pacemaker-result>`))
+	s, err := ParseStatus(strings.NewReader(`<pacemaker-result><nodes/><fence_history status="0">` +
+		event("success", "reboot", "n2") + event("success", "off", "n3") +
+		event("failed", "reboot", "n4") + event("pending", "off", "n5") + event("success", "on", "n6") +
+		`</fence_history><status code="0"/></pacemaker-result>`))
 	if want := []string{"n2", "n3"}; err != nil || !slices.Equal(s.Fenced, want) {
 		t.Errorf("%v, %v; want %v", s.Fenced, err, want)
 	}

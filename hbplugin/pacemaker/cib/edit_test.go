@@ -11,22 +11,37 @@ func TestWithStandby(t *testing.T) {
 	const on = `<nvpair id="vmferry-forecast-standby" name="standby" value="on"/>`
 	const set = `<instance_attributes id="vmferry-forecast">` + on + `</instance_attributes>`
 	for _, tt := range []struct{ name, state, want string }{
-		{"nothing there", `<node_state id="1" uname="n1"/>`, `<node_state id="1" uname="n1"><transient_attributes id="1">` + set + `</transient_attributes></node_state>`},
-		{"no attributes", `<node_state id="1" uname="n1"><lrm/></node_state>`, `<node_state id="1" uname="n1"><transient_attributes id="1">` + set + `</transient_attributes><lrm/></node_state>`},
-		{"an empty list", `<node_state uname="n1"><transient_attributes id="1"/></node_state>`, `<node_state uname="n1"><transient_attributes id="1">` + set + `</transient_attributes></node_state>`},
+		{"nothing there", `<node_state id="1" uname="n1"/>`,
+			`<node_state id="1" uname="n1"><transient_attributes id="1">` + set +
+				`</transient_attributes></node_state>`},
+		{"no attributes", `<node_state id="1" uname="n1"><lrm/></node_state>`,
+			`<node_state id="1" uname="n1"><transient_attributes id="1">` + set +
+				`</transient_attributes><lrm/></node_state>`},
+		{"an empty list", `<node_state uname="n1"><transient_attributes id="1"/></node_state>`,
+			`<node_state uname="n1"><transient_attributes id="1">` + set + `</transient_attributes></node_state>`},
 		{"an empty set", `<node_state uname="n1"><transient_attributes><instance_attributes id="s"/></transient_attributes></node_state>`,
-			`<node_state uname="n1"><transient_attributes><instance_attributes id="s">` + on + `</instance_attributes></transient_attributes></node_state>`},
+			`<node_state uname="n1"><transient_attributes><instance_attributes id="s">` + on +
+				`</instance_attributes></transient_attributes></node_state>`},
 		{"off", `<node_state uname="n1"><transient_attributes><instance_attributes id="s"><nvpair id="x" name="standby" value="off"/><nvpair id="y" name="z" value="1"/></instance_attributes></transient_attributes></node_state>`,
-			`<node_state uname="n1"><transient_attributes><instance_attributes id="s">` + on + `<nvpair id="y" name="z" value="1"/></instance_attributes></transient_attributes></node_state>`},
-		{"on, in the second set, with an end tag", `<node_state uname="n1"><transient_attributes><instance_attributes id="s"></instance_attributes><instance_attributes id="t"><nvpair name="standby" value="true"></nvpair></instance_attributes></transient_attributes></node_state>`,
-			`<node_state uname="n1"><transient_attributes><instance_attributes id="s">` + on + `</instance_attributes><instance_attributes id="t"></instance_attributes></transient_attributes></node_state>`},
-		{"the other node stays", `<node_state uname="n2"><transient_attributes><instance_attributes><nvpair name="standby" value="on"/></instance_attributes></transient_attributes></node_state><node_state id="1" uname="n1"/>`,
+			`<node_state uname="n1"><transient_attributes><instance_attributes id="s">` + on +
+				`<nvpair id="y" name="z" value="1"/></instance_attributes></transient_attributes></node_state>`},
+		{"on, in the second set, with an end tag",
+			`<node_state uname="n1"><transient_attributes><instance_attributes id="s"></instance_attributes><instance_attributes id="t"><nvpair name="standby" value="true"></nvpair></instance_attributes></transient_attributes></node_state>`,
+			`<node_state uname="n1"><transient_attributes><instance_attributes id="s">` + on +
+				`</instance_attributes><instance_attributes id="t"></instance_attributes></transient_attributes></node_state>`},
+		{"the other node stays",
+			`<node_state uname="n2"><transient_attributes><instance_attributes><nvpair name="standby" value="on"/></instance_attributes></transient_attributes></node_state><node_state id="1" uname="n1"/>`,
 			`<node_state uname="n2"><transient_attributes><instance_attributes><nvpair name="standby" value="on"/></instance_attributes></transient_attributes></node_state>` +
-				`<node_state id="1" uname="n1"><transient_attributes id="1">` + set + `</transient_attributes></node_state>`},
-		{"an operation under way", `<node_state id="1" uname="n1"><transient_attributes/><lrm><lrm_rsc_op id="a" transition-key="7:1:0:u" transition-magic="-1:193;7:1:0:u" call-id="-1" rc-code="193" op-status="-1" exit-reason="a &lt; b"/></lrm></node_state>`,
-			`<node_state id="1" uname="n1"><transient_attributes>` + set + `</transient_attributes><lrm><lrm_rsc_op id="a" transition-key="7:1:0:u" transition-magic="0:0;7:1:0:u" call-id="2000000000" rc-code="0" op-status="0" exit-reason="a &lt; b"/></lrm></node_state>`},
-		{"a probe under way", `<node_state id="1" uname="n1"><transient_attributes/></node_state><node_state uname="n2"><lrm_rsc_op transition-key="7:1:7:u" rc-code="193" op-status="-1"></lrm_rsc_op></node_state>`,
-			`<node_state id="1" uname="n1"><transient_attributes>` + set + `</transient_attributes></node_state><node_state uname="n2"><lrm_rsc_op transition-key="7:1:7:u" rc-code="7" op-status="0"></lrm_rsc_op></node_state>`},
+				`<node_state id="1" uname="n1"><transient_attributes id="1">` + set +
+				`</transient_attributes></node_state>`},
+		{"an operation under way",
+			`<node_state id="1" uname="n1"><transient_attributes/><lrm><lrm_rsc_op id="a" transition-key="7:1:0:u" transition-magic="-1:193;7:1:0:u" call-id="-1" rc-code="193" op-status="-1" exit-reason="a &lt; b"/></lrm></node_state>`,
+			`<node_state id="1" uname="n1"><transient_attributes>` + set +
+				`</transient_attributes><lrm><lrm_rsc_op id="a" transition-key="7:1:0:u" transition-magic="0:0;7:1:0:u" call-id="2000000000" rc-code="0" op-status="0" exit-reason="a &lt; b"/></lrm></node_state>`},
+		{"a probe under way",
+			`<node_state id="1" uname="n1"><transient_attributes/></node_state><node_state uname="n2"><lrm_rsc_op transition-key="7:1:7:u" rc-code="193" op-status="-1"></lrm_rsc_op></node_state>`,
+			`<node_state id="1" uname="n1"><transient_attributes>` + set +
+				`</transient_attributes></node_state><node_state uname="n2"><lrm_rsc_op transition-key="7:1:7:u" rc-code="7" op-status="0"></lrm_rsc_op></node_state>`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			doc := func(state string) string {
@@ -48,7 +63,8 @@ func TestWithStandbyRefuses(t *testing.T) {
 		{"a configuration alone", `<configuration/>`, `does not know node "n1"`},
 		{"no XML", "Signon to CIB failed", `does not know node "n1"`},
 	} {
-		if got, err := WithStandby([]byte(tt.doc), "n1"); err == nil || !strings.Contains(err.Error(), tt.want) || got != nil {
+		if got, err := WithStandby([]byte(tt.doc), "n1"); err == nil || !strings.Contains(err.Error(), tt.want) ||
+			got != nil {
 			t.Errorf("%s: %q, error %v, want %q", tt.name, got, err, tt.want)
 		}
 	}

@@ -19,7 +19,8 @@ func conf(t *testing.T, inside, around string) Config {
 
 func TestRuledMeta(t *testing.T) {
 	set := func(attrs, rule, value string) string {
-		return `<meta_attributes ` + attrs + `>` + rule + `<nvpair name="allow-migrate" value="` + value + `"/></meta_attributes>`
+		return `<meta_attributes ` + attrs + `>` + rule + `<nvpair name="allow-migrate" value="` + value +
+			`"/></meta_attributes>`
 	}
 	const rule = `<rule id="r" score="1"/>`
 	defaults := func(text string) string { return "<rsc_defaults>" + text + "</rsc_defaults>" }
@@ -33,10 +34,12 @@ func TestRuledMeta(t *testing.T) {
 		{"a rule before another value", set(`score="2"`, rule, "true") + set("", "", "false"), "", "", true},
 		{"a rule before the same value", set(`score="2"`, rule, "true") + set("", "", "true"), "", "true", false},
 		{"a rule that comes too late", set(`score="2"`, "", "true") + set("", rule, "false"), "", "true", false},
-		{"the highest score decides", set(`score="1"`, "", "true") + set(`score="INFINITY"`, "", "false"), "", "false", false},
+		{"the highest score decides", set(`score="1"`, "", "true") + set(`score="INFINITY"`, "", "false"), "",
+			"false", false},
 		{"the defaults", "", defaults(set("", "", "true")), "true", false},
 		{"a rule in the defaults", "", defaults(set("", rule, "true")), "", true},
-		{"its own value over a rule in the defaults", set("", "", "true"), defaults(set("", rule, "false")), "true", false},
+		{"its own value over a rule in the defaults", set("", "", "true"), defaults(set("", rule, "false")), "true",
+			false},
 		{"its own rule over the defaults", set("", rule, "true"), defaults(set("", "", "false")), "", true},
 		{"a reference to a set", `<meta_attributes id-ref="d"/>`, defaults(set(`id="d"`, "", "true")), "true", false},
 		{"a reference to a pair", `<meta_attributes id="m"><nvpair id-ref="p"/></meta_attributes>`,
@@ -45,7 +48,8 @@ func TestRuledMeta(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			r := conf(t, tt.inside, tt.around).Resources[0]
-			if got := r.Meta["allow-migrate"]; got != tt.value || slices.Contains(r.Ruled, "allow-migrate") != tt.ruled {
+			if got := r.Meta["allow-migrate"]; got != tt.value ||
+				slices.Contains(r.Ruled, "allow-migrate") != tt.ruled {
 				t.Errorf("%q, ruled %v; want %q, %t", got, r.Ruled, tt.value, tt.ruled)
 			}
 		})
@@ -85,7 +89,8 @@ func TestTimeouts(t *testing.T) {
 
 func TestScore(t *testing.T) {
 	for text, want := range map[string]int{
-		"": 0, "x": 0, "5": 5, "-5": -5, "INFINITY": Infinity, "+INFINITY": Infinity, "-infinity": -Infinity, "2000000": Infinity, "-2000000": -Infinity,
+		"": 0, "x": 0, "5": 5, "-5": -5, "INFINITY": Infinity, "+INFINITY": Infinity, "-infinity": -Infinity,
+		"2000000": Infinity, "-2000000": -Infinity,
 	} {
 		if got := Score(text); got != want {
 			t.Errorf("%q: %d, want %d", text, got, want)
@@ -118,8 +123,10 @@ func TestRules(t *testing.T) {
 		{`<rule>` + e("site", "eq", `value="p" value-source="param"`) + `</rule>`, Untold},
 		{`<rule><date_expression operation="lt" end="2026-01-01"/></rule>`, Untold},
 		{`<rule><date_expression operation="lt" end="2026-01-01"/>` + e("site", "eq", `value="y"`) + `</rule>`, False},
-		{`<rule boolean-op="or"><date_expression operation="lt" end="2026-01-01"/>` + e("site", "eq", `value="x"`) + `</rule>`, True},
-		{`<rule boolean-op="or"><rule>` + e("site", "eq", `value="y"`) + `</rule><rule>` + e("load", "gte", `value="9"`) + `</rule></rule>`, True},
+		{`<rule boolean-op="or"><date_expression operation="lt" end="2026-01-01"/>` + e("site", "eq", `value="x"`) +
+			`</rule>`, True},
+		{`<rule boolean-op="or"><rule>` + e("site", "eq", `value="y"`) + `</rule><rule>` +
+			e("load", "gte", `value="9"`) + `</rule></rule>`, True},
 	} {
 		doc, err := parse(strings.NewReader(tt.text), "rule")
 		if err != nil {

@@ -193,8 +193,10 @@ func (w world) whyStays(r cib.Resource, p cib.Place) cause {
 	}
 	if cib.Bool(w.conf.Options["stonith-enabled"], true) && !w.conf.Fenceable() {
 		return cause{
-			"fencing is enabled (stonith-enabled) and no fence device is configured: Pacemaker starts and moves nothing",
-			"configure a fence device; where guests may be lost, type: crm_attribute --name stonith-enabled --update false",
+			"fencing is enabled (stonith-enabled) and no fence device is configured: Pacemaker starts and moves " +
+				"nothing",
+			"configure a fence device; where guests may be lost, type: crm_attribute --name stonith-enabled " +
+				"--update false",
 		}
 	}
 	return cause{
@@ -208,7 +210,8 @@ func (w world) whyRestarts(r cib.Resource, p cib.Place) cause {
 		return c
 	}
 	if op, ok := w.underway(p.ID); ok {
-		return cause{"a " + op.Operation + " of it is under way on " + op.Node, "wait until that is done; type: crm_resource --wait"}
+		return cause{"a " + op.Operation + " of it is under way on " + op.Node,
+			"wait until that is done; type: crm_resource --wait"}
 	}
 	reason := w.action(p.ID).Reason
 	switch c := w.cannotMigrate(r); {
@@ -295,7 +298,8 @@ func (w world) follows(r cib.Resource, name, task, reason string) cause {
 	other, known := w.conf.Resource(name)
 	link := w.link(r, name)
 	why := reason
-	remedy := "run " + quoted(name) + " on all nodes as a clone with interleave=true, or, if its agent can, move it live too"
+	remedy := "run " + quoted(name) +
+		" on all nodes as a clone with interleave=true, or, if its agent can, move it live too"
 	if link != "" {
 		why += ": " + link
 	}

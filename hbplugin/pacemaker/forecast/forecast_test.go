@@ -41,7 +41,8 @@ func TestOlderReason(t *testing.T) {
 		return cib.Status{Resources: []cib.Place{p}, Places: map[string]cib.Place{"a": p}}
 	}
 	for _, reason := range []string{"unrunnable fs stop", "unmigrateable fs stop"} {
-		run := cib.Simulation{Before: at("n1"), After: at("n2"), Actions: []cib.Action{{Kind: "move", Resource: "a", From: "n1", To: "n2", Reason: reason}}}
+		run := cib.Simulation{Before: at("n1"), After: at("n2"),
+			Actions: []cib.Action{{Kind: "move", Resource: "a", From: "n1", To: "n2", Reason: reason}}}
 		got := Verdicts(conf, []cib.Simulation{run}, "n1", []string{"ocf:vmferry:Domain"})
 		want := reason + `: order "o" starts it after "fs", and "fs" is moved by a restart (allow-migrate is not set)`
 		if len(got) != 1 || got[0].Why != want {

@@ -166,7 +166,8 @@ func (w world) unusable(n cib.Node) cause {
 		if strings.HasPrefix(name, "#health") && m.Attrs[name] == "red" {
 			return cause{
 				fmt.Sprintf("its health is bad: %s is %s", name, m.Attrs[name]),
-				"mend it, then type: " + command("crm_attribute", "--node", n.Name, "--name", name, "--update", "green"),
+				"mend it, then type: " + command("crm_attribute", "--node", n.Name, "--name", name, "--update",
+					"green"),
 			}
 		}
 	}
@@ -364,7 +365,8 @@ func (w world) full(r cib.Resource, node string) cause {
 		if free != all {
 			has = fmt.Sprintf("%d left of %d", free, all)
 		}
-		more := command("crm_attribute", "--node", node, "--utilization", "--name", name, "--update", fmt.Sprint(all-free+need))
+		more := command("crm_attribute", "--node", node, "--utilization", "--name", name, "--update",
+			fmt.Sprint(all-free+need))
 		return cause{
 			fmt.Sprintf("%s %d does not fit on %s, which has %s", name, need, node, has),
 			"if " + node + " really has that much, type: " + more,

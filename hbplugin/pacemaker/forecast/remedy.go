@@ -14,7 +14,8 @@ func command(args ...string) string { return shellword.Line(args...) }
 func quoted(name string) string { return fmt.Sprintf("%q", name) }
 
 func setMeta(id, name, value string) string {
-	return "type: " + command("crm_resource", "--resource", id, "--meta", "--set-parameter", name, "--parameter-value", value)
+	return "type: " + command("crm_resource", "--resource", id, "--meta", "--set-parameter", name,
+		"--parameter-value", value)
 }
 
 // cleanup forgets failures; an empty node stands for all nodes.
@@ -35,7 +36,8 @@ func unlocate(l cib.Constraint, r cib.Resource) string {
 		}
 		return "type: " + command("crm_resource", "--clear", "--resource", id)
 	}
-	return "if that is not what you want, type: " + command("cibadmin", "--delete", "--xml-text", `<rsc_location id="`+l.ID+`"/>`)
+	return "if that is not what you want, type: " +
+		command("cibadmin", "--delete", "--xml-text", `<rsc_location id="`+l.ID+`"/>`)
 }
 
 // origin is the element that sets a meta attribute: the resource itself where it is nobody else.

@@ -1,0 +1,101 @@
+package resource
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"syscall"
+	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"github.com/vmferry/vmferry/migrate/atomicfile"
+	"github.com/vmferry/vmferry/migrate/safefile"
+	"github.com/vmferry/vmferry/resource/domainxml"
+)
+
+// configFile is the guest's config file, where the operator lets the agent overwrite it.
+type configFile struct {
+	path string
+	run  Command
+	log  logrus.FieldLogger
+}
+
+// put writes text into the file, unless it is there or somebody has edited the file: edited decides by the time of the
+// last write. The first time it keeps the operator's file beside it.
+func (c configFile) put(ctx context.Context, text string, edited func(time.Time) bool) (changed bool, err error) {
+	ctx, cancel := within(ctx, storageTime)
+	defer cancel()
+	return timelyValue(ctx, func() (bool, error) { return c.replace(text, edited) })
+}
+
+func (c configFile) replace(text string, edited func(time.Time) bool) (changed bool, err error) {
+	old, info, err := readWhole(c.path)
+	if err != nil {
+		return false, err
+	}
+	private := info.Mode().Perm()&0o077 == 0
+	switch domainxml.DecideUpdate(old, text, private, edited(info.ModTime())) {
+	case domainxml.Unchanged:
+		return false, nil
+	case domainxml.Edited:
+		c.log.Infof("%s was edited after the guest came here, and is left as it is", c.path)
+		return false, nil
+	case domainxml.ReplaceOriginal:
+		if err := replaceFile(c.path+".orig", old, info, false); err != nil {
+			return false, err
+		}
+	}
+	secret := domainxml.MayHoldSecrets(text)
+	real, _, err := safefile.Look(c.path, safefile.Anyone) // what a link leads to is replaced, and not the link
+	if err == nil {
+		err = replaceFile(real, domainxml.Seal(text), info, secret)
+	}
+	if err != nil {
+		return false, err
+	}
+	c.log.Infof("saved the guest's configuration to %s", c.path)
+	if secret && !private {
+		c.log.Infof("only root may read %s from now on, as the configuration may hold a password", c.path)
+	}
+	return true, nil
+}
+
+func readWhole(path string) (string, fs.FileInfo, error) {
+	raw, err := domainxml.ReadFile(path)
+	if err != nil {
+		return "", nil, err
+	}
+	info, err := os.Stat(path)
+	return string(raw), info, err
+}
+
+// replaceFile writes text to path in one step, for root alone where it is secret, and else with the owner and the mode
+// of like, but never before all of it is there.
+func replaceFile(path, text string, like fs.FileInfo, secret bool) error {
+	return atomicfile.File(path, func(f *os.File) error {
+		_, err := f.WriteString(text)
+		if secret {
+			return err
+		}
+		err = errors.Join(err, f.Chmod(like.Mode().Perm()))
+		if owner, ok := like.Sys().(*syscall.Stat_t); ok {
+			err = errors.Join(err, f.Chown(int(owner.Uid), int(owner.Gid)))
+		}
+		return err
+	})
+}
+
+// syncTime bounds csync2.
+const syncTime = 10 * time.Second
+
+// sync has csync2 copy the file to the other nodes, as VirtualDomain does.
+func (c configFile) sync(ctx context.Context) {
+	ctx, cancel := within(ctx, syncTime)
+	defer cancel()
+	if out, err := c.run(ctx, "csync2", "-x", c.path); err != nil {
+		c.log.WithError(explain(out, err)).Warnf("%s was not copied to the other nodes: type csync2 -x %s",
+			c.path, c.path)
+	}
+}

@@ -1,0 +1,104 @@
+package resource
+
+import (
+	"cmp"
+	"context"
+
+	"github.com/vmferry/vmferry/migrate/ladder"
+	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/resource/elsewhere"
+	"github.com/vmferry/vmferry/resource/hostproc"
+	"github.com/vmferry/vmferry/resource/notes"
+	"github.com/vmferry/vmferry/resource/observe"
+	"github.com/vmferry/vmferry/resource/route"
+	"github.com/vmferry/vmferry/resource/savedstate"
+	"github.com/vmferry/vmferry/resource/utilization"
+)
+
+// What an action is made of: each part gets what it needs of the action, and does not know the action.
+
+// newObserver is for the guest of this action. A monitor that comes again soon need not read the processes where
+// libvirt's answer decides alone. Other actions need the process itself, and so does a probe, after which nobody may
+// come again.
+func newObserver(a *run) *observe.Observer {
+	return &observe.Observer{
+		URI: a.Params.Hypervisor, Open: a.Open, Processes: a.Processes, CallTime: a.budget.call,
+		SkipProcesses: a.isMonitor() && !a.Probe, IsNoted: func() bool { return a.isNoted() }, IsClaimed: a.isClaimed, Log: a.Log,
+	}
+}
+
+// newCluster is the other nodes, to be asked for the guest of this action.
+func newCluster(a *run) *elsewhere.Cluster {
+	return &elsewhere.Cluster{
+		Guest: &a.guest.Identity, Resource: a.Instance, Node: a.Node, CallTime: a.budget.call, Log: a.Log,
+		Open: a.Open, Peers: a.Peers, Runnable: a.Runnable,
+		Census: elsewhere.Census{Notes: a.notes, Uptime: hostproc.Uptime},
+		URI: func(ctx context.Context, node string) (string, error) {
+			to, err := a.routes.To(ctx, node)
+			return to.URI, err
+		},
+	}
+}
+
+func newGuestNotes(a *run) *guestNotes {
+	return &guestNotes{
+		store: a.notes, id: a.Instance, guest: &a.guest.Identity, peer: a.Target,
+		step: a.step, log: a.Log, ends: a.began.Add(a.budget.end),
+		entry: notes.Guest{Resource: a.Instance, URI: a.Params.Hypervisor, Priority: a.Params.DrainPriority},
+	}
+}
+
+func newSaver(a *run) *saver {
+	dir, uri := a.Params.SavesTo(), a.Params.Hypervisor
+	return &saver{
+		guest: a.guest, dir: dir, uri: uri, record: newRecorder(a), step: a.step, log: a.Log,
+		survey: func() (savedstate.Place, error) {
+			return savedstate.Survey(dir, cmp.Or(a.qemuDir, libvirt.QEMUDir), uri, a.config.domain.Text)
+		},
+	}
+}
+
+func newRecorder(a *run) recorder {
+	return recorder{keep: a.Record, guest: &a.guest.Identity, uri: a.Params.Hypervisor, node: a.Node}
+}
+
+// newRoutes is the table of the ways that the action looks up.
+func newRoutes(a *run) *route.Table {
+	address := func(ctx context.Context, node string) (string, error) {
+		return AddressOf(ctx, a.Params, a.command, node)
+	}
+	return route.NewTable(a.Params.Routes(), address, a.Log)
+}
+
+// newEvacuation finds out why the guest is stopped. The question to the cluster manager costs the stop no time unless
+// its answer decides how the guest ends; see [evacuation.saves].
+func newEvacuation(ctx context.Context, a *run) *evacuation {
+	e := &evacuation{params: a.Params, pending: a.pending, has: a.cluster.Has, log: a.Log}
+	why, noted := a.recentFailure()
+	switch {
+	case noted:
+		e.why, e.leaves = why, func() bool { return true }
+	case a.Leaving == nil || a.Record == nil && !(a.Params.MayUse(ladder.Save) && a.Params.SavesTo() != ""):
+		e.leaves = func() bool { return false } // no manager knows, or nobody needs to know
+	default:
+		e.why.Why = "the cluster manager empties the node, and has requested no migration of the guest"
+		e.leaves = askInBackground(ctx, a.Leaving, a.Log)
+	}
+	return e
+}
+
+// newUtilization keeps the attributes of the resource; without Pacemaker there are none.
+func newUtilization(a *run) utilization.Updater {
+	u := utilization.Updater{
+		Resource: a.Instance, Node: a.Node, XenAgent: a.Params.XMFile != "", Run: Command(a.command).explained,
+		Notes: a.notes, Log: a.Log,
+		Size: func(ctx context.Context) (info libvirt.Info, err error) {
+			err = a.guest.Call(ctx, func(conn Hypervisor) error { info, err = conn.Info(ctx, a.guest.Ref()); return err })
+			return info, err
+		},
+	}
+	if a.Pacemaker {
+		u.Attributes = a.Params.Utilization
+	}
+	return u
+}
