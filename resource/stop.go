@@ -8,6 +8,7 @@ import (
 	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/migrate/wait"
 	"github.com/vmferry/vmferry/resource/hostproc"
 	"github.com/vmferry/vmferry/resource/observe"
 )
@@ -223,7 +224,7 @@ func (s *stopper) shutdown(ctx context.Context) error {
 				return errors.Join(errRequest, err)
 			}
 		}
-		if !observe.Sleep(ctx, observe.PollInterval) {
+		if wait.For(ctx, observe.PollInterval) != nil {
 			return errTimeUp
 		}
 	}
@@ -300,7 +301,7 @@ func (s *stopper) endEach(ctx context.Context, end func(hostproc.Process) error)
 		if o.IsGone() {
 			return nil
 		}
-		if !observe.Sleep(ctx, observe.PollInterval) {
+		if wait.For(ctx, observe.PollInterval) != nil {
 			return errors.Join(errTimeUp, err, errors.New(o.String()))
 		}
 	}

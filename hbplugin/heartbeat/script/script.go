@@ -10,6 +10,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/vmferry/vmferry/hbplugin"
+	"github.com/vmferry/vmferry/migrate/wait"
 	"github.com/vmferry/vmferry/resource"
 	"github.com/vmferry/vmferry/resource/ocf"
 )
@@ -144,11 +145,9 @@ func (r *run) carryOut(ctx context.Context, s step) {
 	case doMonitor:
 		k.MonitorErr, k.IsMonitored = r.agent(ctx, "monitor", s), true
 	case doAskPeers:
-		select {
-		case <-time.After(s.After):
+		if wait.For(ctx, s.After) == nil {
 			k.IsSure = k.IsSure || s.After > 0
 			r.ask(ctx)
-		case <-ctx.Done():
 		}
 	case doMigrate:
 		k.Tried = append(k.Tried, s.Target)
