@@ -184,7 +184,8 @@ func (s *starter) ask(ctx context.Context) (elsewhere.Decision, elsewhere.Answer
 // sees to it that it ends, so this start does. It is empty for any other guest.
 func (s *starter) fetchesFrom(o observation) string {
 	i, pending, err := s.pending()
-	if o.State != observe.Incoming || err != nil || !pending || i.Way != notes.Inward || !s.mayFetch(i.Peer, i, pending) {
+	if o.State != observe.Incoming || err != nil || !pending || i.Way != notes.Inward ||
+		!s.mayFetch(i.Peer, i, pending) {
 		return ""
 	}
 	return i.Peer

@@ -47,7 +47,9 @@ type saver struct {
 }
 
 func (s *saver) files() savedstate.Files {
-	return savedstate.Files{Dir: s.dir, Guest: s.guest.Name, Driver: libvirt.DriverOf(s.uri), Survey: s.survey, Log: s.log}
+	return savedstate.Files{
+		Dir: s.dir, Guest: s.guest.Name, Driver: libvirt.DriverOf(s.uri), Survey: s.survey, Log: s.log,
+	}
 }
 
 // save is the rung that keeps the guest's memory: libvirt writes it to a file and ends the guest, and the
