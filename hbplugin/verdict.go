@@ -19,7 +19,7 @@ const (
 	Untold    Fate = "cannot tell"         // nobody could say: Verdict.Why has the reason
 )
 
-// KeepsRunning tells whether clients keep their guest: it is moved live.
+// KeepsRunning reports whether clients keep their guest: it is moved live.
 func (f Fate) KeepsRunning() bool { return f == MovesLive || f == MovesWith }
 
 // Verdict is what will become of one guest of this node when the node goes into standby: by the cluster
@@ -47,7 +47,7 @@ type Claim struct {
 // OwnAgent is vmferry's agent by the name that Pacemaker has for it.
 const OwnAgent = "ocf:vmferry:Domain"
 
-// Foreign tells whether another agent runs the guest: what that one does with its parameters is not known here.
+// Foreign reports whether another agent runs the guest: what that one does with its parameters is not known here.
 func (c Claim) Foreign() bool { return c.Agent != "" && c.Agent != OwnAgent }
 
 // EnvironOf reads the parameters of a resource as the agent reads them.

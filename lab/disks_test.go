@@ -75,7 +75,7 @@ func (l *local) giveBack() {
 	l.both("bash", "-c", "virsh -q pool-destroy guests; virsh -q pool-undefine guests; rm -rf "+localDir+"; ip address del "+dataWay+"/24 dev br0; true")
 }
 
-// carry has Pacemaker move the guest, and checks that it went on writing meanwhile.
+// carry has Pacemaker move the guest, and checks that it continued writing meanwhile.
 func (l *local) carry(node string) {
 	l.t.Helper()
 	before := l.status()

@@ -243,7 +243,7 @@ func (d drained) online() {
 	})
 }
 
-// beyondLogind reboots the first node when logind waits for much less than the guests need: they go on moving
+// beyondLogind reboots the first node when logind waits for much less than the guests need: they continue moving
 // while Pacemaker stops.
 func (d drained) beyondLogind() {
 	const file = "/etc/systemd/logind.conf.d/99-lab.conf"

@@ -84,7 +84,7 @@ func testFaults(t *testing.T, b bench) {
 // mark is in the environment of the agent that is to be killed.
 const mark = "VMFERRY_LAB_MARK=faults"
 
-// isAgent tells whether it is the agent's program, and not one that runs it.
+// isAgent reports whether it is the agent's program, and not one that runs it.
 func (p proc) isAgent() bool {
 	name := filepath.Base(p.args[0])
 	return name == "Domain" || name == "agent" || name == "vmferry-agent"
@@ -111,7 +111,7 @@ func makeBusy(t *testing.T, b bench) {
 	}
 }
 
-// faultInCopy expects the guest to go on where it is, told so before the window is over, and the next
+// faultInCopy expects the guest to continue where it is, told so before the window is over, and the next
 // migration to work.
 func faultInCopy(t *testing.T, b bench, fault func(link) func(), words string) {
 	r := killer{t, b}

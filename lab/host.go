@@ -49,7 +49,7 @@ func checkHost(more []need) error {
 }
 
 // startTime is when a process was started, in clock ticks after the
-// machine's boot: with the process id it names a process for good.
+// machine's boot: with the process id it names a process permanently.
 func startTime(pid int) (uint64, error) {
 	text, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "stat"))
 	if err != nil {

@@ -55,7 +55,7 @@ WantedBy=sockets.target
 `,
 }
 
-// goModular puts a node's libvirt behind the modular layout, for good.
+// goModular puts a node's libvirt behind the modular layout, permanently.
 func goModular(t *testing.T, b bench, node string) {
 	t.Helper()
 	run := func(args ...string) string { return b.run(t, append([]string{"shell", node}, args...)...) }

@@ -42,7 +42,7 @@ func processes(t *testing.T, node string) []proc {
 	return found
 }
 
-// isQEMU tells whether the process runs a guest. A command line may be anybody's; the program is the kernel's word.
+// isQEMU reports whether the process runs a guest. A command line may be anybody's; the program is the kernel's word.
 func (p proc) isQEMU(guest string) bool {
 	i := slices.Index(p.args, "-name")
 	if i < 1 || i+1 >= len(p.args) || !strings.HasPrefix(p.args[i+1], "guest="+guest+",") {
@@ -72,13 +72,13 @@ func send(t *testing.T, sig syscall.Signal, victims []proc) {
 	}
 }
 
-// hasVariable tells whether a process was started with NAME=VALUE in its environment.
+// hasVariable reports whether a process was started with NAME=VALUE in its environment.
 func (p proc) hasVariable(v string) bool {
 	text, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(p.pid), "environ"))
 	return err == nil && slices.ContainsFunc(bytes.Split(text, []byte{0}), func(have []byte) bool { return string(have) == v })
 }
 
-// inUnit tells whether a process belongs to a unit of the node's systemd.
+// inUnit reports whether a process belongs to a unit of the node's systemd.
 func (p proc) inUnit(unit string) bool {
 	text, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(p.pid), "cgroup"))
 	return err == nil && strings.Contains(string(text), "/"+unit)

@@ -73,7 +73,7 @@ func (p pair) keepsItsMemory() {
 	}
 }
 
-// drained empties the guest's home, and tells how the guest is then.
+// drained empties the guest's home, and says how the guest is then.
 func (p pair) drained() guest.Status {
 	p.t.Helper()
 	began := time.Now()

@@ -40,7 +40,7 @@ func (s share) String() string {
 	return fmt.Sprintf("%d/%d", s.number, s.parts)
 }
 
-// has tells whether a case is in the share: numbers are dealt out in turn.
+// has reports whether a case is in the share: numbers are dealt out in turn.
 func (s share) has(number int) bool { return s.parts == 0 || number%s.parts == s.number-1 }
 
 // hasOf is has for a group of few cases, of which every share has one.

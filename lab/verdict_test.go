@@ -140,7 +140,7 @@ func (f field) named(all []subject, warned map[string]bool) {
 	}
 }
 
-// agree tells whether what was foretold has happened.
+// agree reports whether what was foretold has happened.
 func agree(v hbplugin.Verdict, o outcome) bool {
 	// What went along is not seen in the end.
 	alike := v.Fate != "" && v.Fate == o.Fate || v.Fate == hbplugin.MovesWith && o.Fate == hbplugin.MovesLive

@@ -55,7 +55,7 @@ func (b bench) walk(t *testing.T, up []string, parts []part) {
 	t.Logf("the time of each part:\n%s", times.String())
 }
 
-// isFresh tells whether a part has left the nodes as they were.
+// isFresh reports whether a part has left the nodes as they were.
 func (b bench) isFresh(t *testing.T, part string, fresh map[string]string) bool {
 	t.Helper()
 	left := changes(fresh, b.traces(t))

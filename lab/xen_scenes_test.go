@@ -10,7 +10,7 @@ import (
 	"github.com/vmferry/vmferry/lab/report"
 )
 
-// wholeXen tells whether all of the parts on Xen are to be run (make test-xen), or those
+// wholeXen reports whether all of the parts on Xen are to be run (make test-xen), or those
 // that tell most in a short time (make test).
 func wholeXen() bool { return os.Getenv("VMFERRY_XEN") == "all" }
 
@@ -47,7 +47,7 @@ func testXenOCFT(t *testing.T, b bench) {
 	}, nil}.run(t, b)
 }
 
-// xenCopies lists what xl list tells of a node: the domains but for dom0.
+// xenCopies lists what xl list reports a node: the domains but for dom0.
 func xenCopies(text string) []string {
 	var names []string
 	for line := range strings.Lines(text) {

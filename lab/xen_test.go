@@ -99,7 +99,7 @@ func testXenNodes(t *testing.T, b bench) {
 	}
 }
 
-// testXenCommands checks that a command on a node is what was asked for.
+// testXenCommands checks that a command on a node is what was requested.
 func testXenCommands(t *testing.T, b bench) {
 	if out := b.run(t, "shell", "node1", "printf", `%s|`, "a b", "", "it's", "$HOME", "*"); out != "a b||it's|$HOME|*|" {
 		t.Errorf("the arguments became %q", out)

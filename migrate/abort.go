@@ -9,7 +9,7 @@ import (
 const (
 	abortEvery = 250 * time.Millisecond // between two tries to abort
 
-	// abortTime is how long aborting may take before verification goes on without an
+	// abortTime is how long aborting may take before verification continues without an
 	// answer from the migration, and switchGrace how much of it a guest has that is stopped
 	// already: to let it arrive is quicker than to take it back.
 	abortTime   = 5 * time.Second
@@ -82,7 +82,7 @@ func (j *job) abortLimit() time.Duration {
 	return max(min(limit, j.all()/3*2), sampleTime)
 }
 
-// unstoppable reports whether the migration under way goes on to its end, whoever wants to abort it.
+// unstoppable reports whether the migration under way continues to its end, whoever wants to abort it.
 func (j *job) unstoppable() bool { return j.events.InPostCopy() || j.lacksAbort() != nil }
 
 // isStopped reports whether the guest is in its last copy.

@@ -24,7 +24,7 @@ func (p *pair) silent() { p.target.answers(mute); p.target.refuse(mute) }
 // back lets it answer that it has no such guest.
 func (p *pair) back() { p.target.answers(libvirt.ErrNoDomain); p.target.refuse(nil) }
 
-// xen is a guest of Xen's whose migration another than libvirt can give up, and who sees whether it stands still.
+// xen is a guest of Xen's whose migration another than libvirt can give up, and who sees whether it is paused.
 type xen struct {
 	*pair
 	aborted chan struct{} // closed at the first abort
@@ -271,7 +271,7 @@ func TestGivenUpWithoutLibvirt(t *testing.T) {
 	}
 }
 
-// A guest that stands still for its last copy gets a moment to arrive.
+// A guest that is paused for its last copy gets a moment to arrive.
 func TestArrivesInTheLastMoment(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		x := newXen(t)

@@ -10,7 +10,7 @@ import (
 	"github.com/vmferry/vmferry/migrate/record"
 )
 
-// account is what a move tells of itself: the record when it has ended, and log and progress meanwhile.
+// account is what a move reports itself: the record when it has ended, and log and progress meanwhile.
 type account struct {
 	log        logrus.FieldLogger
 	onProgress func(Progress) // nil where nobody follows
@@ -80,7 +80,7 @@ func (a *account) limited(limit time.Duration) {
 	a.rec.DowntimeLimitsMS = append(a.rec.DowntimeLimitsMS, record.Millis(limit))
 }
 
-// escalate goes on to a rougher rung; a gentler one, or the same, changes nothing.
+// escalate continues to a rougher rung; a gentler one, or the same, changes nothing.
 func (a *account) escalate(to ladder.Rung) {
 	if a.rung != "" && to.Compare(a.rung) <= 0 {
 		return

@@ -36,9 +36,9 @@ type Admission interface {
 	Deadline() time.Time
 	// GiveUp is closed when the move should be aborted, as this is the last moment for something else.
 	GiveUp() <-chan struct{}
-	// Update tells what was learnt of the guest's load since.
+	// Update says what was learnt of the guest's load since.
 	Update(l drain.Load)
-	// Copied tells that the guest has left, and the next one may begin. pause is for how long it was stopped, 0
+	// Copied reports that the guest has left, and the next one may begin. pause is for how long it was stopped, 0
 	// where that is not known.
 	Copied(pause time.Duration)
 	// Release gives it back. It may be called again.
@@ -49,7 +49,7 @@ type Admission interface {
 // and not the admission. waiting is called at most once, when others come first.
 //
 // A [drain.TooLate] is the error when the guest must not move. Any other means that there is no queue, or
-// none any more, and the move goes on without.
+// none any more, and the move continues without.
 type Queue func(ctx context.Context, r AdmissionRequest, waiting func()) (Admission, error)
 
 // CheckWindow is the check of a [Refusal] for want of time: the guest may still be

@@ -16,7 +16,7 @@ type attempts struct {
 	params libvirt.MigrateParams // those that do not depend on the attempt
 	// switchover is the bandwidth of the last copy with XBZRLE, in MiB/s.
 	switchover func() uint64
-	// verify tells where the guest is after an attempt that failed.
+	// verify says where the guest is after an attempt that failed.
 	verify func(ctx context.Context) verify.Verdict
 }
 

@@ -20,7 +20,7 @@ const (
 
 var errSend = &libvirt.Error{Op: "migrate", Code: 1, Message: "internal error: Failed to send migration data to destination host"}
 
-// xenPair is a guest of Xen's, whose driver tells of no events and knows neither limit nor abort.
+// xenPair is a guest of Xen's, whose driver reports no events and knows neither limit nor abort.
 func xenPair(t *testing.T) *pair {
 	p := newPair(t)
 	p.source.uri, p.target.uri = "xen:///system", "xen+tcp://node2/system"
@@ -160,7 +160,7 @@ func TestDeadlineWithoutAbort(t *testing.T) {
 	}
 }
 
-// A migration that fails at its last step leaves a guest that stands still, and of which the driver says that it runs.
+// A migration that fails at its last step leaves a guest that is paused, and of which the driver says that it runs.
 func TestHaltedAtTheSource(t *testing.T) {
 	lost := &libvirt.Error{Op: "migrate", Code: 38, Message: "Cannot recv data", Kind: libvirt.ErrConnect}
 	for _, c := range []struct {
@@ -198,7 +198,7 @@ func TestHaltedAtTheSource(t *testing.T) {
 	}
 }
 
-// A daemon that was started anew sees that its guest stands still, and calls it asleep.
+// A daemon that was started again sees that its guest is paused, and calls it asleep.
 func TestAsleepAtTheSource(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := xenPair(t)

@@ -370,7 +370,7 @@ func TestForecastOfDisks(t *testing.T) {
 	}
 }
 
-// What would have to be copied again counts where a migration may be begun anew to slow the guest down:
+// What would have to be copied again counts where a migration may be begun again to slow the guest down:
 // then it is rather begun so that it can be.
 func TestDisksAreNotCopiedTwice(t *testing.T) {
 	for _, c := range []struct {

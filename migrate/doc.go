@@ -37,7 +37,7 @@
 //   - The migration is peer to peer, so that no client stands in the pause; this process manages it only where the
 //     source's daemon does not reach the target's. One rule decides how it is
 //     begun and what is done to it on the way (package convergence): how long the last copy may take,
-//     whether the guest is slowed down, when it goes on at the target before all of its memory is
+//     whether the guest is slowed down, when it continues at the target before all of its memory is
 //     there, and when all of that is no use. The engine carries it out.
 //   - The first passes are copied at a bounded rate, where nobody asked for another: what is in the
 //     buffers of the connection when the guest is stopped is part of its pause.
@@ -64,8 +64,8 @@
 //
 // # After a move that failed
 //
-// The guest goes on at the source, and the record has the time that each means took ([Record].Rungs). [MayTryNext]
-// tells whether another target makes sense. The lower rungs of the ladder, which end the guest
+// The guest continues at the source, and the record has the time that each means took ([Record].Rungs). [MayTryNext]
+// reports whether another target makes sense. The lower rungs of the ladder, which end the guest
 // here so that it is brought back elsewhere, are package resource's.
 //
 // # Disks
@@ -84,7 +84,7 @@
 //
 // # Drivers without job control
 //
-// libvirt's driver for Xen copies a guest and lets it go on at the target, and that is all that can be had of it: no
+// libvirt's driver for Xen copies a guest and lets it continue at the target, and that is all that can be had of it: no
 // limit for the pause, no speed, no abort, no post-copy, no figures but the time, no events. What a driver can do is
 // one fact ([libvirt.Driver].JobControl), asked before the move is begun: nothing is called that is not there, what was
 // requested is left out with a note or refused, and the record says that the budget cannot be held ([BudgetHeld]). A

@@ -24,7 +24,7 @@ var ofTarget = []string{CheckTarget, CheckSameHost, CheckDuplicate, CheckHypervi
 
 // MayTryNext reports whether a move to another target makes sense after one that failed with err: the guest
 // stayed, and it was the target, or the way there, that refused it, died, or was too slow. It
-// does not where nobody can tell where the guest runs, where the source is what refused it, and where
+// does not where it is not known where the guest runs, where the source is what refused it, and where
 // the time was up or the caller cancelled.
 func MayTryNext(err error) bool {
 	var r *Refusal

@@ -58,7 +58,7 @@ func TestExamineSaysWhatGoesAlong(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPair(t)
 		p.source.xml = strings.Replace(guestDoc, "<source file", "<driver name='qemu' type='raw'/><source file", 1)
-		p.source.xml = strings.Replace(p.source.xml, "/shared/", t.TempDir()+"/", 1) // its file system is asked for
+		p.source.xml = strings.Replace(p.source.xml, "/shared/", t.TempDir()+"/", 1) // its file system is requested
 		p.req.Disks, p.target.visible = DisksAuto, libvirt.VisibleNo
 		p.source.size, p.target.room = libvirt.DiskSize{Capacity: 1 << 30, Allocated: 3 << 20}, 1<<40
 		x, err := Examine(t.Context(), p.req, p.deps)

@@ -39,7 +39,7 @@ type fake struct {
 	watchers       []func(libvirt.Event)
 	job            libvirt.JobStats
 	aborted        chan struct{}
-	broken         chan struct{} // a try to go on with a post-copy was broken off
+	broken         chan struct{} // a try to continue with a post-copy was broken off
 	closed         int
 	limits         []time.Duration
 	speeds         []uint64
@@ -399,7 +399,7 @@ func (p *pair) switchover() {
 	p.source.emit("SHUTDOWN", `{"guest":false,"reason":"host-signal"}`)
 }
 
-// cancelled is how libvirt tidies up: the guest goes on at the source, and the target has none.
+// cancelled is how libvirt tidies up: the guest continues at the source, and the target has none.
 func (p *pair) cancelled() {
 	p.migration("cancelled")
 	p.source.setJob(libvirt.JobStats{})

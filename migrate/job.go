@@ -71,7 +71,7 @@ func separate(s *endpoint.Endpoint) endpoint.Endpoint {
 }
 
 // callEnded notes whether the end of the call that migrates is the end of the migration: not so
-// when the connection broke, for libvirtd may go on without us.
+// when the connection broke, for libvirtd may continue without us.
 func (j *job) callEnded(err error) {
 	broken := errors.Is(err, libvirt.ErrConnect) ||
 		errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)

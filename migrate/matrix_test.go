@@ -24,7 +24,7 @@ import (
 //	R  refused: nothing was begun, and it runs at the source alone
 //	L  lost: the fault killed the QEMU that it ran in, nothing of it runs, and the record does not say moved
 //	U  it runs once, and an end that stays silent keeps the record from telling where
-//	T  torn: post-copy broke for good, and the record says what to do with the halves
+//	T  torn: post-copy broke permanently, and the record says what to do with the halves
 //
 // The faults of shared storage are in package resource, which saves and restores.
 const matrix = `
@@ -39,7 +39,7 @@ post-copy   T           T           M               M               M           
 verifying   M           L           M               M               M            U            M        M         L             M            M
 `
 
-// faults break something for good, but for a libvirtd that dies, which systemd starts again, and an agent
+// faults break something permanently, but for a libvirtd that dies, which systemd starts again, and an agent
 // that is killed, which the cluster manager calls again.
 var faults = map[string]func(*stage){
 	"source-QEMU":     func(s *stage) { s.killQEMU(s.source) },
@@ -157,7 +157,7 @@ type stage struct {
 	died   bool // a QEMU in which the guest ran
 	dead   map[*fake]bool
 
-	switched chan struct{} // closed when post-copy was asked for
+	switched chan struct{} // closed when post-copy was requested
 }
 
 func newStage(t *testing.T, phase, fault string) *stage {
@@ -179,7 +179,7 @@ func newStage(t *testing.T, phase, fault string) *stage {
 // Levels implements logrus.Hook.
 func (*stage) Levels() []logrus.Level { return []logrus.Level{logrus.DebugLevel} }
 
-// Fire implements logrus.Hook: the engine tells when it begins a step.
+// Fire implements logrus.Hook: the engine says when it begins a step.
 func (s *stage) Fire(e *logrus.Entry) error {
 	if e.Message == "begin" {
 		phase, _ := e.Data["phase"].(string)
@@ -246,7 +246,7 @@ func (s *stage) watchCopies() (stop func()) {
 
 func (f *fake) takeMemory() { f.mu.Lock(); defer f.mu.Unlock(); f.free = 0 }
 
-// executes tells whether the guest's processors run at this end.
+// executes reports whether the guest's processors run at this end.
 func (f *fake) executes() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()

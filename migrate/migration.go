@@ -183,7 +183,7 @@ func (g *migration) liftPace(ctx context.Context, s convergence.State) {
 	g.try.pace, g.rec.Cap = 0, 0
 }
 
-// startPostCopy lets the guest run at the target now. Where that is refused, pre-copy goes on.
+// startPostCopy lets the guest run at the target now. Where that is refused, pre-copy continues.
 func (g *migration) startPostCopy(ctx context.Context) {
 	defer g.step("post-copy")()
 	g.liftBandwidth(ctx)

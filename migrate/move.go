@@ -18,7 +18,7 @@ import (
 
 // Move moves one guest and returns the account of it, which is complete whatever the error.
 // The error is nil exactly when the outcome is Moved, also when the guest was moved
-// before. It is a [*Refusal] when nothing was begun, and [ErrUnknown] when nobody can tell.
+// before. It is a [*Refusal] when nothing was begun, and [ErrUnknown] when it is not known.
 //
 // Some of the time before the context's deadline, an eighth but between two and ten
 // seconds, is kept for aborting and verifying. Cancelling aborts the migration, and Move

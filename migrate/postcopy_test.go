@@ -51,7 +51,7 @@ func (p *pair) last() libvirt.MigrateParams {
 	return p.source.params[len(p.source.params)-1]
 }
 
-// split lets the guest go on at the target, with part of its memory at the source.
+// split lets the guest continue at the target, with part of its memory at the source.
 func (p *pair) split() {
 	p.source.is(stopped("postcopy"))
 	p.source.emit("STOP", "")
@@ -104,7 +104,7 @@ func TestPostCopy(t *testing.T) {
 			if !p.last().Recover {
 				return errCut
 			}
-			p.source.setJob(libvirt.JobStats{}) // which tells of nothing sent
+			p.source.setJob(libvirt.JobStats{}) // which reports nothing sent
 			<-p.source.broken
 			brokenOff = true
 			return errCut
@@ -242,7 +242,7 @@ func TestPostCopyPastTheDeadline(t *testing.T) {
 	})
 }
 
-// Where the switch is refused, pre-copy goes on, and is aborted in time.
+// Where the switch is refused, pre-copy continues, and is aborted in time.
 func TestPostCopyRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newWriter(t, func(*pair) error { t.Error("switched"); return nil })
@@ -271,7 +271,7 @@ func TestPostCopyWithoutEvents(t *testing.T) {
 	})
 }
 
-// A target whose QEMU cannot do post-copy refuses the whole migration: it is begun anew without.
+// A target whose QEMU cannot do post-copy refuses the whole migration: it is begun again without.
 func TestBegunAnewWithoutPostCopy(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPair(t)

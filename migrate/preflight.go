@@ -91,7 +91,7 @@ func (r Request) preflight(uuid string, all bool) preflight.Request {
 }
 
 // lockGuest takes the guest's lock until the end of the move. The error is that another has it; a node without locks
-// goes on without.
+// continues without.
 func (m *mover) lockGuest(ctx context.Context, uuid string) error {
 	if m.guard != nil {
 		return nil

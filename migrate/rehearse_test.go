@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/migrate/wait"
 )
 
 func says(text string) error {
@@ -123,7 +124,7 @@ func TestRehearsalWithoutAnAnswer(t *testing.T) {
 	for _, c := range []struct {
 		name  string
 		err   error
-		check string // "" where the move goes on
+		check string // "" where the move continues
 	}{
 		{"driver without it", &libvirt.Error{Code: 3, Kind: libvirt.ErrUnsupported}, ""},
 		{"target swallows the connection", context.DeadlineExceeded, CheckConnection},

@@ -14,7 +14,7 @@ const (
 	relayLeast = 50 * time.Millisecond
 )
 
-// relaying makes and ends the relay, a new one for each attempt to migrate. A move goes on without one.
+// relaying makes and ends the relay, a new one for each attempt to migrate. A move continues without one.
 type relaying struct {
 	*account
 	*window

@@ -13,7 +13,7 @@ import (
 	"github.com/vmferry/vmferry/migrate/libvirt"
 )
 
-// handOver is a relay that takes note of what it is told, and hands on one frame.
+// handOver is a relay that takes note of what it is told, and forwards one frame.
 type handOver struct {
 	mu     sync.Mutex
 	calls  []string
@@ -96,7 +96,7 @@ func TestRelay(t *testing.T) {
 	}
 }
 
-// An attempt that is begun anew has a relay of its own.
+// An attempt that is begun again has a relay of its own.
 func TestRelayOfEachAttempt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPair(t)

@@ -31,7 +31,7 @@ type Request struct {
 	// PauseAfter is how long after its begin a migration may make the pause as long as
 	// the last copy needs; 0 leaves that to the deadline alone. Firm and DowntimeLimit go before it.
 	PauseAfter time.Duration
-	// PostCopy lets the engine switch a guest that does not converge to post-copy: it goes on at the target
+	// PostCopy lets the engine switch a guest that does not converge to post-copy: it continues at the target
 	// at once, but is lost if one of the two nodes dies before the rest of its memory is there.
 	PostCopy bool
 	Options  libvirt.MigrateOptions

@@ -67,7 +67,7 @@ func awaitSilence(ctx context.Context, target, source endpoint.Endpoint, guest s
 var unreached = []syscall.Errno{syscall.EHOSTUNREACH, syscall.ENETUNREACH, syscall.EHOSTDOWN, syscall.ETIMEDOUT}
 
 // answered reports whether what came of a question shows that the host asked is there. A connection that it
-// refuses does, as while its libvirtd is started anew: whether the migration outlives that is not ours to judge. A
+// refuses does, as while its libvirtd is started again: whether the migration outlives that is not ours to judge. A
 // libvirtd that takes a connection and then says nothing does not: the source's daemon gives it up as well.
 func answered(err error) bool {
 	if err == nil || errors.Is(err, libvirt.ErrNoDomain) {

@@ -212,7 +212,7 @@ func (w *wire) Capabilities(ctx context.Context) (string, error) {
 	return w.fake.Capabilities(ctx)
 }
 
-// MigrateToURI3 has the source's libvirtd migrate. It goes on when nobody waits for it any more.
+// MigrateToURI3 has the source's libvirtd migrate. It continues when nobody waits for it any more.
 func (w *wire) MigrateToURI3(ctx context.Context, _, _ string, p libvirt.MigrateParams) error {
 	if err := w.ask(ctx); err != nil {
 		return err
@@ -347,7 +347,7 @@ func (s *stage) undone(err error) error {
 	return err
 }
 
-// finishByPostCopy waits for the switch, and lets the guest go on at the target.
+// finishByPostCopy waits for the switch, and lets the guest continue at the target.
 func (s *stage) finishByPostCopy() error {
 	for !isClosed(s.switched) {
 		if err := s.carry(4, time.Second); err != nil {

@@ -13,14 +13,14 @@ import (
 )
 
 const (
-	verifyTime  = 10 * time.Second       // the longest that verification goes on
+	verifyTime  = 10 * time.Second       // the longest that verification continues
 	verifyEvery = 250 * time.Millisecond // between two rounds of questions
 )
 
 // verifier gathers the evidence of where the guest runs, and resumes a guest that a failed migration left paused.
 type verifier struct{ *job }
 
-// verify asks both ends until the verdict is final, or the time is up. It goes on
+// verify asks both ends until the verdict is final, or the time is up. It continues
 // after ctx was cancelled: a caller who cancels needs the answer most.
 func (v verifier) verify(ctx context.Context) verify.Verdict {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), max(min(verifyTime, v.all()), verifyLeast))
@@ -79,7 +79,7 @@ func endOf(o endpoint.Observation, uuid string) verify.End {
 
 // endJob reports whether the source has no migration under way. One that nobody steers any more is
 // aborted: the guest is safe where it is. One that must arrive is not: in post-copy, and where the guest is stopped
-// for its last copy and only a driver's answer, which nobody will hear, could tell that it may go on here.
+// for its last copy and only a driver's answer, which nobody will hear, could tell that it may continue here.
 func (v verifier) endJob(ctx context.Context, mustArrive bool) bool {
 	job, err := v.stats(ctx, lookTime)
 	if err != nil {
@@ -111,7 +111,7 @@ func (v verifier) resumeSource(ctx context.Context, halted bool) bool {
 	return true
 }
 
-// verify tells where the guest is, and resumes it where a failed migration left it paused.
+// verify says where the guest is, and resumes it where a failed migration left it paused.
 func (m *mover) verify(ctx context.Context) verify.Verdict {
 	return verifier{&m.job}.verify(ctx)
 }

@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"github.com/vmferry/vmferry/migrate/libvirt"
-	"github.com/vmferry/vmferry/resource/observe"
+	"github.com/vmferry/vmferry/migrate/wait"
 )
 
 // tend does what is due at each monitor of a guest that runs; noted says that it was known to run here before. Its
@@ -65,7 +65,7 @@ func (a *run) settleIn(ctx context.Context) error {
 	s := a.services()
 	for {
 		err := s.runScripts(ctx)
-		if err == nil || !observe.Sleep(ctx, time.Second) {
+		if err == nil || wait.For(ctx, time.Second) != nil {
 			return err
 		}
 	}

@@ -36,8 +36,8 @@
 //
 // # Files
 //
-// What is to be known at the next call is noted in small files below /run/vmferry and /var/lib/vmferry: package notes has
-// a table of them.
+// What is to be known at the next call is noted in small files below /run/vmferry and /var/lib/vmferry: package notes
+// has a table of them.
 //
 // Beside the guest's disks, where they are copied when it moves (disks): which copy is the truth,
 // see package migrate/disks.
@@ -45,6 +45,6 @@
 // # The ladder
 //
 // A guest that cannot be moved live is saved to shared storage, shut down or destroyed by the stop with
-// which the cluster manager follows a migrate_to that failed (ladder.go, evacuation.go). What is
+// which the cluster manager follows a migrate_to that failed (evacuation.go). What is
 // saved is restored by a start, on whichever node, exactly once (saved.go, package savedstate).
 package resource

@@ -11,6 +11,7 @@ import (
 
 	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/ladder"
+	"github.com/vmferry/vmferry/migrate/wait"
 	"github.com/vmferry/vmferry/resource/notes"
 	"github.com/vmferry/vmferry/resource/observe"
 )
@@ -116,7 +117,7 @@ func (e *evacuation) isClear(ctx context.Context, peer string) bool {
 		if has, err := e.has(ctx, peer); err == nil && !has {
 			return true
 		}
-		if !observe.Sleep(ctx, observe.PollInterval) {
+		if wait.For(ctx, observe.PollInterval) != nil {
 			return false
 		}
 	}

@@ -223,7 +223,7 @@ func (w *world) aged(age time.Duration) {
 	}
 }
 
-// held tells whether the note for the node daemon is there.
+// held reports whether the note for the node daemon is there.
 func (w *world) held() bool {
 	guests, err := w.notes().Guests.All()
 	if err != nil {

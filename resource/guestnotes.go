@@ -16,7 +16,7 @@ import (
 )
 
 // guestNotes is what an action notes of its guest. Where a note cannot be written, the action fails only if it must not
-// go on without it.
+// continue without it.
 type guestNotes struct {
 	store notes.Store
 	id    string            // the resource

@@ -19,9 +19,6 @@ import (
 	"github.com/vmferry/vmferry/resource/ocf/metadata"
 )
 
-// identity is the guest that a resource stands for.
-type identity = notes.Identity
-
 // identify finds out which guest this is about: from the config file, else from what the
 // last call noted. With neither, it returns the error for the action, or leaves a guess.
 func (a *run) identify(ctx context.Context) error {

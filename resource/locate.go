@@ -8,6 +8,7 @@ import (
 	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/migrate/shellword"
+	"github.com/vmferry/vmferry/migrate/wait"
 	"github.com/vmferry/vmferry/resource/elsewhere"
 	"github.com/vmferry/vmferry/resource/notes"
 	"github.com/vmferry/vmferry/resource/observe"
@@ -88,7 +89,7 @@ func (s *starter) locate(ctx context.Context) (l location, err error) {
 			final, err = s.askPeers(ctx, &l)
 			final = final || facts.late
 		}
-		if final || err != nil || !observe.Sleep(ctx, askPause) {
+		if final || err != nil || wait.For(ctx, askPause) != nil {
 			return l, err
 		}
 	}
@@ -183,7 +184,8 @@ func (s *starter) ask(ctx context.Context) (elsewhere.Decision, elsewhere.Answer
 // sees to it that it ends, so this start does. It is empty for any other guest.
 func (s *starter) fetchesFrom(o observation) string {
 	i, pending, err := s.pending()
-	if o.State != observe.Incoming || err != nil || !pending || i.Way != notes.Inward || !s.mayFetch(i.Peer, i, pending) {
+	if o.State != observe.Incoming || err != nil || !pending || i.Way != notes.Inward ||
+		!s.mayFetch(i.Peer, i, pending) {
 		return ""
 	}
 	return i.Peer

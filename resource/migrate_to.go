@@ -65,7 +65,7 @@ func (m *migrator) isAllowed() error {
 	case !m.Params.MayUse(ladder.Live):
 		return fail(Generic, "guest %q is not migrated, as its ladder does not name live: set allow-migrate=false",
 			m.guest.Name)
-	case edited != nil && edited.Name != m.guest.Name: // under which the target would look for it in vain
+	case edited != nil && edited.Name != m.guest.Name: // under which the target would look for it without effect
 		return fail(Generic, "guest %q is not migrated, as config file %q calls it %q by now: "+
 			"a stop and a start give it that name", m.guest.Name, m.Params.File(), edited.Name)
 	}

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/vmferry/vmferry/migrate/wait"
 	"github.com/vmferry/vmferry/resource/observe"
 )
 
@@ -28,7 +29,7 @@ func (a *run) awaitOthers(ctx context.Context) {
 	}
 	a.Log.Infof("the failure is reported when the others have arrived: %s", strings.Join(others, ", "))
 	for last := time.Now(); time.Since(last) < othersQuiet; {
-		if !observe.Sleep(ctx, observe.PollInterval) {
+		if wait.For(ctx, observe.PollInterval) != nil {
 			return
 		}
 		if len(a.leavingGuests()) > 0 {

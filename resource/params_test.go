@@ -36,7 +36,7 @@ var defaults = func() map[string]time.Duration {
 	return all
 }()
 
-// A guest with a move's parameter that cannot be used is started, and validate-all tells of all such.
+// A guest with a move's parameter that cannot be used is started, and validate-all reports all such.
 func TestMoveParametersFailMovesAlone(t *testing.T) {
 	bad := environ("migrateuri=%n", "watch=192.0.2.7:7", "ladder=live,prayer")
 	for _, c := range []struct {

@@ -23,7 +23,7 @@ func pendingTo(way, peer string) func(*world) {
 	}
 }
 
-// isPending tells whether such a note is there.
+// isPending reports whether such a note is there.
 func (w *world) isPending() bool {
 	_, err := w.notes().Intents.Load("res1")
 	return err == nil
@@ -133,7 +133,7 @@ func TestStartAsksThePeers(t *testing.T) {
 	}
 }
 
-// The note is there while nobody can tell where the guest is, and gone when it is known.
+// The note is there while it is not known where the guest is, and gone when it is known.
 func TestNoteOfAMigration(t *testing.T) {
 	ends := func(err error) func(*world) {
 		return func(w *world) { w.migrate = func(context.Context, Move) error { return err } }

@@ -36,7 +36,10 @@ func (a *run) definition(ctx context.Context) (string, error) {
 	ctx, cancel := within(ctx, saveTime)
 	defer cancel()
 	var text string
-	err := a.guest.Call(ctx, func(conn Hypervisor) (err error) { text, err = conn.Definition(ctx, a.guest.Ref()); return err })
+	err := a.guest.Call(ctx, func(conn Hypervisor) (err error) {
+		text, err = conn.Definition(ctx, a.guest.Ref())
+		return err
+	})
 	if err != nil {
 		return "", err
 	}

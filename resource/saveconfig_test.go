@@ -96,7 +96,7 @@ func TestSaveConfigOnStop(t *testing.T) {
 	}
 }
 
-// What libvirt tells of a guest's secrets is for root alone, from the first byte on.
+// What libvirt reports a guest's secrets is for root alone, from the first byte on.
 func TestSavedSecretsAreRoots(t *testing.T) {
 	secret := strings.Replace(grownXML, "</domain>", "<devices><graphics type='vnc' passwd='s3cret'/></devices></domain>", 1)
 	for _, c := range []struct {

@@ -18,7 +18,7 @@ import (
 	"github.com/vmferry/vmferry/resource/savedstate"
 )
 
-// abortTime is how long a stop waits for a guest to go on whose saving was given up.
+// abortTime is how long a stop waits for a guest to continue whose saving was given up.
 const abortTime = 2 * time.Second
 
 // ExposedSaves is [savedstate.Place.Exposed] of a directory; uri is the hypervisor's. Of a config file that cannot be
@@ -47,11 +47,13 @@ type saver struct {
 }
 
 func (s *saver) files() savedstate.Files {
-	return savedstate.Files{Dir: s.dir, Guest: s.guest.Name, Driver: libvirt.DriverOf(s.uri), Survey: s.survey, Log: s.log}
+	return savedstate.Files{
+		Dir: s.dir, Guest: s.guest.Name, Driver: libvirt.DriverOf(s.uri), Survey: s.survey, Log: s.log,
+	}
 }
 
 // save is the rung that keeps the guest's memory: libvirt writes it to a file and ends the guest, and the
-// next start restores it, on whichever node that is. Where it fails, the guest goes on.
+// next start restores it, on whichever node that is. Where it fails, the guest continues.
 func (s *saver) save(ctx context.Context) error {
 	var err error
 	s.saving = true

@@ -172,7 +172,7 @@ func (s *starter) fetch(ctx context.Context, from elsewhere.Answer) error {
 // announcedBefore are the processes for which the node daemon's announcement suffices: those that a migration
 // brought. QEMU's own announcement has taught them to this host's bridge. To a guest that boots nobody else does
 // that: the daemon may not change the bridge, and the guest may send nothing before it is asked. Where it ran before,
-// its frames came in from another node, and the bridge would go on to look for it there: its clients would wait until
+// its frames came in from another node, and the bridge would continue to look for it there: its clients would wait until
 // their entries expire.
 func announcedBefore(d elsewhere.Decision, o observation) []hostproc.Process {
 	if d != elsewhere.Fetch {

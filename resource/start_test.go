@@ -127,7 +127,7 @@ func TestStartAdoptsTheUUIDOfADefinition(t *testing.T) {
 	})
 }
 
-// Without its config file an action goes on with the name noted last, as far as
+// Without its config file an action continues with the name noted last, as far as
 // a name is enough, and does not take "no file" for "no guest".
 func TestConfigGone(t *testing.T) {
 	for _, c := range []struct {

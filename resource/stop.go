@@ -8,6 +8,7 @@ import (
 	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/migrate/wait"
 	"github.com/vmferry/vmferry/resource/hostproc"
 	"github.com/vmferry/vmferry/resource/observe"
 )
@@ -16,7 +17,7 @@ const (
 	// requestAgain is when a guest that has not shut down is asked again. A guest that is
 	// still booting ignores the first request.
 	requestAgain = 15 * time.Second
-	// requestLimit is how often a request may fail before the stop goes on with destroy.
+	// requestLimit is how often a request may fail before the stop continues with destroy.
 	requestLimit = 3
 	// libvirtPatience is how long a stop waits for a libvirt that does not answer. A daemon
 	// that is restarted by an upgrade is back by then, and the guest gets its clean end.
@@ -223,7 +224,7 @@ func (s *stopper) shutdown(ctx context.Context) error {
 				return errors.Join(errRequest, err)
 			}
 		}
-		if !observe.Sleep(ctx, observe.PollInterval) {
+		if wait.For(ctx, observe.PollInterval) != nil {
 			return errTimeUp
 		}
 	}
@@ -300,7 +301,7 @@ func (s *stopper) endEach(ctx context.Context, end func(hostproc.Process) error)
 		if o.IsGone() {
 			return nil
 		}
-		if !observe.Sleep(ctx, observe.PollInterval) {
+		if wait.For(ctx, observe.PollInterval) != nil {
 			return errors.Join(errTimeUp, err, errors.New(o.String()))
 		}
 	}

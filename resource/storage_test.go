@@ -123,7 +123,7 @@ func TestStorageMatrix(t *testing.T) {
 	}
 }
 
-// storageCell stops a guest that could not be moved, and starts it at the next node. What fails is asked for
+// storageCell stops a guest that could not be moved, and starts it at the next node. What fails is requested
 // again, as a cluster manager does, by then without the fault.
 func storageCell(t *testing.T, phase, fault, want string) {
 	n := newTwoNodes(t)

@@ -15,7 +15,7 @@ const storageTime = 5 * time.Second
 var errNoStorage = errors.New("the storage gives no answer")
 
 // timely does f, which may hang on storage that gives no answer, where no signal ends it: then f is left behind in its
-// goroutine, and the error is errNoStorage. f must not write to what its caller goes on to read.
+// goroutine, and the error is errNoStorage. f must not write to what its caller continues to read.
 func timely(ctx context.Context, f func() error) error {
 	_, err := timelyValue(ctx, func() (struct{}, error) { return struct{}{}, f() })
 	return err
@@ -24,7 +24,7 @@ func timely(ctx context.Context, f func() error) error {
 var leftBehind atomic.Int64
 
 // LeftBehind is how many touches of storage that gives no answer this program has given up waiting for, and that hang
-// still. Each keeps a thread, so that a program which lives long must not go on for ever.
+// still. Each keeps a thread, so that a program which lives long must not continue for ever.
 func LeftBehind() int { return int(leftBehind.Load()) }
 
 // timelyValue is timely for an f that finds something out.

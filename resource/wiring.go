@@ -23,7 +23,8 @@ import (
 func newObserver(a *run) *observe.Observer {
 	return &observe.Observer{
 		URI: a.Params.Hypervisor, Open: a.Open, Processes: a.Processes, CallTime: a.budget.call,
-		SkipProcesses: a.isMonitor() && !a.Probe, IsNoted: func() bool { return a.isNoted() }, IsClaimed: a.isClaimed, Log: a.Log,
+		SkipProcesses: a.isMonitor() && !a.Probe,
+		IsNoted:       func() bool { return a.isNoted() }, IsClaimed: a.isClaimed, Log: a.Log,
 	}
 }
 
@@ -93,7 +94,10 @@ func newUtilization(a *run) utilization.Updater {
 		Resource: a.Instance, Node: a.Node, XenAgent: a.Params.XMFile != "", Run: Command(a.command).explained,
 		Notes: a.notes, Log: a.Log,
 		Size: func(ctx context.Context) (info libvirt.Info, err error) {
-			err = a.guest.Call(ctx, func(conn Hypervisor) error { info, err = conn.Info(ctx, a.guest.Ref()); return err })
+			err = a.guest.Call(ctx, func(conn Hypervisor) error {
+				info, err = conn.Info(ctx, a.guest.Ref())
+				return err
+			})
 			return info, err
 		},
 	}

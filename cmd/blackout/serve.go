@@ -84,7 +84,7 @@ func parseUser(text string) (uid, gid int, err error) {
 	return int(u), int(g), nil
 }
 
-// become changes the user of all threads, for good.
+// become changes the user of all threads, permanently.
 func become(uid, gid int) error {
 	if uid == 0 {
 		return nil

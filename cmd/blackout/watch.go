@@ -56,10 +56,10 @@ func watch(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	return opts.verdict(report)
 }
 
-// progress takes the state of all targets while a run goes on.
+// progress takes the state of all targets while a run continues.
 type progress = func([]blackout.Progress)
 
-// progress returns what takes the state of the run while it goes on; nil when
+// progress returns what takes the state of the run while it continues; nil when
 // nobody wants it.
 func (o watchOptions) progress(ctx context.Context, stderr io.Writer, log logrus.FieldLogger) (progress, error) {
 	var takers []progress

@@ -27,7 +27,7 @@ type Verb struct {
 	Operands string        // a function that completes what is no flag, given the word so far; empty for none
 }
 
-// Asked tells whether the command line asks for the completion.
+// Asked reports whether the command line asks for the completion.
 func Asked(args []string) bool { return len(args) == 2 && args[0] == Flag && args[1] == "bash" }
 
 // Bash is the completion for bash.

@@ -13,7 +13,7 @@ import (
 
 // haltVar names one step of an action, as in "migrate_to/intended". There the agent stops
 // itself (SIGSTOP): whoever set the variable may look at the node, kill what it wants
-// to see killed, and let the agent go on. It is how the kill tests reach each step.
+// to see killed, and let the agent continue. It is how the kill tests reach each step.
 const haltVar = "VMFERRY_HALT_AT"
 
 // halter returns the function that stops the process at the step that the environment

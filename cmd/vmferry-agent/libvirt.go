@@ -81,7 +81,7 @@ func learn(deps migrate.Deps, record migrate.Record) <-chan error {
 	return done
 }
 
-// blackouts ends a vigil and tells what it saw. What goes wrong with it is no fault of the migration.
+// blackouts ends a vigil and says what it saw. What goes wrong with it is no fault of the migration.
 func blackouts(ctx context.Context, log logrus.FieldLogger, v *guestprobe.Probe, moved bool) []migrate.Blackout {
 	seen, err := v.End(ctx, moved)
 	if err != nil {

@@ -148,7 +148,7 @@ func insideBench(ctx context.Context, l *lab.Lab, args []string) error {
 	return errors.Join(err, rep.WriteTable(os.Stdout))
 }
 
-// measure runs benches and adds what they give to the report, which is written anew after each: an
+// measure runs benches and adds what they give to the report, which is written again after each: an
 // interrupt loses one bench and not all.
 func (o benchOptions) measure(ctx context.Context, rep *bench.Report, stage bench.Stage, benches []bench.Bench) error {
 	steps := newSteps(os.Stderr)

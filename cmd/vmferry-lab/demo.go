@@ -81,7 +81,7 @@ func (o *demoOptions) check(flags *flag.FlagSet) error {
 	return err
 }
 
-// isSet tells whether a flag was given.
+// isSet reports whether a flag was given.
 func isSet(flags *flag.FlagSet, name string) bool {
 	set := false
 	flags.Visit(func(f *flag.Flag) { set = set || f.Name == name })

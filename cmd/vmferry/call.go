@@ -75,7 +75,7 @@ func newCall(m *machine, name string, stdout, stderr io.Writer) *call {
 
 // parse reads the flags, which may stand anywhere before a "--", and as many other
 // arguments as wanted: names such as "GUEST", or "[NODE]" for one that may be missing. The
-// result has an entry for each. The error is flag.ErrHelp where help was asked for.
+// result has an entry for each. The error is flag.ErrHelp where help was requested.
 func (c *call) parse(args []string, want ...string) ([]string, error) {
 	rest, err := c.operands(args, want)
 	if err != nil {
@@ -141,7 +141,7 @@ func (c *call) badFlag(err error, word string, left, want []string) error {
 		c.name, word, want[0], c.name, shellword.Operands(append(line, want[len(line):]...)...))
 }
 
-// names tells whether arg can be the name that want stands for. libvirt takes all but line breaks into a guest's name,
+// names reports whether arg can be the name that want stands for. libvirt takes all but line breaks into a guest's name,
 // and its XML no other control character than the tab; a node's name has no blanks.
 func names(arg, want string) bool {
 	if want == "GUEST" {
@@ -151,7 +151,7 @@ func names(arg, want string) bool {
 	return (arg != "" || want[0] == '[') && !strings.ContainsFunc(arg, blank)
 }
 
-// begin is parse, and prints the help that was asked for: then all is done.
+// begin is parse, and prints the help that was requested: then all is done.
 func (c *call) begin(args []string, want ...string) (rest []string, done bool, err error) {
 	rest, err = c.parse(args, want...)
 	if errors.Is(err, flag.ErrHelp) {
@@ -174,7 +174,7 @@ func (c *call) result(v any, table func(io.Writer) error) error {
 	return e.Encode(v)
 }
 
-// given tells whether a flag was on the command line.
+// given reports whether a flag was on the command line.
 func (c *call) given(names ...string) (name string, ok bool) {
 	c.flags.Visit(func(f *flag.Flag) {
 		if slices.Contains(names, f.Name) && !ok {

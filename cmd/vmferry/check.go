@@ -23,7 +23,7 @@ type checkReport struct {
 
 var errNotAble = errors.New("this node cannot be drained as it should: see the problems above")
 
-// checkNode tells whether this node can be drained, and if not, what to type.
+// checkNode reports whether this node can be drained, and if not, what to type.
 func checkNode(ctx context.Context, c *call, args []string) error {
 	if _, done, err := c.begin(args); done {
 		return err

@@ -168,7 +168,7 @@ func (d *drainer) adrift(ctx context.Context, view hbplugin.View, here []string)
 	return shutdown.Adrift(beside, claims)
 }
 
-// end tells how it went. Standby stays where the window closed: what is left may
+// end says how it went. Standby stays where the window closed: what is left may
 // yet move. An interrupt takes back what this run has asked for.
 func (d *drainer) end(ctx context.Context, step shutdown.Decision) error {
 	if ctx.Err() != nil {

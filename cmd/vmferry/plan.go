@@ -19,7 +19,7 @@ import (
 
 var errDoesNotFit = errors.New("not every guest leaves running within the window: see the plan")
 
-// planDrain tells how a drain of this node would go.
+// planDrain says how a drain of this node would go.
 func planDrain(ctx context.Context, c *call, args []string) error {
 	bandwidth := c.flags.Uint64("bandwidth", 0, "`MIB_PER_SECOND`")
 	unmeasured := c.flags.Bool("no-measure", false, "")

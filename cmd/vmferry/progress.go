@@ -77,7 +77,7 @@ func clip(text string, n int) string {
 	return string([]rune(text)[:n])
 }
 
-// isTerminal tells whether w is one, on which a line can be written again.
+// isTerminal reports whether w is one, on which a line can be written again.
 func isTerminal(w io.Writer) bool {
 	f, ok := w.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd()))

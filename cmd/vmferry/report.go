@@ -14,7 +14,7 @@ import (
 	"github.com/vmferry/vmferry/migrate/history"
 )
 
-// printReport tells how the migrations went that began on this node.
+// printReport says how the migrations went that began on this node.
 func printReport(ctx context.Context, c *call, args []string) error {
 	when := c.flags.String("since", "", "")
 	page := c.flags.String("html", "", "")

@@ -47,7 +47,7 @@ func (t announceTask) Run(ctx context.Context) error {
 
 // migrationHosts are the names by which migrations reach a node.
 func (t announceTask) migrationHosts(node string) []string {
-	expected, _ := notes.Open(t.dir, "").Expected.All() // the watcher tells of the error
+	expected, _ := notes.Open(t.dir, "").Expected.All() // the watcher reports the error
 	var hosts []string
 	for _, n := range expected {
 		hosts = append(hosts, n.MigrationHost(node))
@@ -64,7 +64,7 @@ func (t announceTask) begun(g announce.Guest) {
 	}
 }
 
-// guests are those that the agent has met on this node, be it in a probe. One whose setting cannot
+// guests are those that the agent has met on this node, also in a probe. One whose setting cannot
 // be read, as that of a newer agent, is announced with what can be found out.
 func (t announceTask) guests() ([]announce.Guest, error) {
 	expected, err := notes.Open(t.dir, "").Expected.All()

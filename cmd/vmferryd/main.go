@@ -117,7 +117,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	return configured(o.config, o.check, stdout, stderr)
 }
 
-// configured goes on once the command line is understood.
+// configured continues once the command line is understood.
 func configured(path string, check bool, stdout, stderr io.Writer) int {
 	c, err := config.Load(path)
 	if err != nil {
@@ -203,7 +203,7 @@ func warnOfLibvirt(log logrus.FieldLogger) {
 	}
 }
 
-// stopWindow is how long a stop may go on draining.
+// stopWindow is how long a stop may continue draining.
 func stopWindow(ctx context.Context, c config.Config, log logrus.FieldLogger) time.Duration {
 	if c.StopWindow > 0 {
 		return c.StopWindow

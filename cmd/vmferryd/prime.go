@@ -49,7 +49,7 @@ func primed(
 	}
 }
 
-// prime asks one libvirt, and tells whether it answered. What goes wrong costs the first guest its time, and no more.
+// prime asks one libvirt, and reports whether it answered. What goes wrong costs the first guest its time, and no more.
 func prime(
 	ctx context.Context, log logrus.FieldLogger, uri string, dial func(context.Context, string) (prober, error),
 ) bool {

@@ -78,7 +78,7 @@ func (t signalTask) Run(ctx context.Context) error {
 
 // watchdogTask tells systemd that the daemon is alive, each time only after
 // the drain loop has answered: a loop that hangs ends the pings, and systemd
-// starts the daemon anew (WatchdogSec= in systemd.service(5)).
+// starts the daemon again (WatchdogSec= in systemd.service(5)).
 type watchdogTask struct {
 	every  time.Duration // zero: systemd expects no pings
 	alive  func(ctx context.Context) error

@@ -26,7 +26,7 @@ func newDesk(guestsDir string, log logrus.FieldLogger) *admission.Server {
 
 // deadline has the queue keep the window that an operator has set: then a guest that would leave too
 // late is shut down in time and started elsewhere. Where none is set, what has not
-// left when logind waits no longer goes on moving while the cluster manager stops.
+// left when logind waits no longer continues moving while the cluster manager stops.
 func deadline(c config.Config, desk *admission.Server) func(time.Time) {
 	if c.Window <= 0 {
 		return nil

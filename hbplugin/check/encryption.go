@@ -28,7 +28,7 @@ func travelOf(c *inventory.Claim, node string) (t travel, known bool) {
 	return travel{p.Encrypts(to), p.UsesTLS(), libvirt.Encrypted(to.URI)}, true
 }
 
-// usesTLS tells whether any guest travels by the hypervisors' TLS.
+// usesTLS reports whether any guest travels by the hypervisors' TLS.
 func (o *Observed) usesTLS() bool {
 	return o.ClaimOf(func(c inventory.Claim) bool {
 		t, known := travelOf(&c, o.Node)

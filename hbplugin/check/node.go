@@ -48,7 +48,7 @@ func hidden(daemon logind.Unit, mountinfo answer[string], f *findings) {
 			"systemctl daemon-reload; systemctl restart vmferryd")
 }
 
-// hidesProcesses tells whether /proc hides processes of others from a root without capabilities, by
+// hidesProcesses reports whether /proc hides processes of others from a root without capabilities, by
 // /proc/PID/mountinfo (proc_pid_mountinfo(5)): hidepid does, but for members of the group gid, which is root's unless
 // set, and hidepid=ptraceable for them, too (has_pid_permissions of the kernel's fs/proc/base.c).
 func hidesProcesses(mountinfo string) (options string, hides bool) {

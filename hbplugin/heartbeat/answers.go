@@ -21,7 +21,7 @@ const (
 	transition state = "transition" // one of the nodes is taking or giving up resources
 )
 
-// includes tells whether a node in this state may hold its own resources, or
+// includes reports whether a node in this state may hold its own resources, or
 // those of the other node.
 func (s state) includes(own bool) bool {
 	switch s {

@@ -119,7 +119,7 @@ func (c *Client) Standby(ctx context.Context) error {
 // Unstandby implements hbplugin.Manager with "hb_takeover local": what
 // haresources gives to this node comes home, and what it gives to the other one
 // stays there. It is an error while resources move, as Heartbeat would ignore
-// the request. Where the local ones are here, nothing is asked for.
+// the request. Where the local ones are here, nothing is requested.
 func (c *Client) Unstandby(ctx context.Context) error {
 	state, err := c.state(ctx)
 	switch {
@@ -196,7 +196,7 @@ func (c *Client) Alive(ctx context.Context, node string) (bool, error) {
 	return false, fmt.Errorf("cl_status nodestatus %s: %q is no status", node, strings.TrimSpace(string(out)))
 }
 
-// Deadtime is how long Heartbeat goes on calling a node alive of which it has heard nothing.
+// Deadtime is how long Heartbeat continues calling a node alive of which it has heard nothing.
 func (c *Client) Deadtime(ctx context.Context) (time.Duration, error) {
 	out, err := c.run(ctx, "cl_status", "hbparameter", "-p", "deadtime")
 	if err != nil {

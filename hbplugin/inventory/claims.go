@@ -24,12 +24,12 @@ type Claim struct {
 	Guessed bool   // the guest's file could not be read: Guest is the file's name
 }
 
-// IsRuled tells whether a rule of the manager's decides one of these parameters, meta attributes or actions.
+// IsRuled reports whether a rule of the manager's decides one of these parameters, meta attributes or actions.
 func (c *Claim) IsRuled(names ...string) bool {
 	return slices.ContainsFunc(names, func(n string) bool { return slices.Contains(c.Ruled, n) })
 }
 
-// IsPinned tells whether the resource says itself that its guest is never moved live.
+// IsPinned reports whether the resource says itself that its guest is never moved live.
 func (c *Claim) IsPinned() bool {
 	value, set := c.Meta["allow-migrate"]
 	return !c.Environ.Params.MayUse(ladder.Live) || set && !cib.Bool(value, true)

@@ -14,6 +14,7 @@ import (
 	"github.com/vmferry/vmferry/resource/hostproc"
 	"github.com/vmferry/vmferry/resource/notes"
 	"github.com/vmferry/vmferry/resource/param"
+	"github.com/vmferry/vmferry/migrate/wait"
 )
 
 // Guest is one that is on this node by anybody's word.
@@ -30,10 +31,10 @@ type Guest struct {
 	Odd      string          // what else the hypervisor itself says of it, empty where it is alive
 }
 
-// IsHere tells whether anything of the guest is on this node: what a drain waits for.
+// IsHere reports whether anything of the guest is on this node: what a drain waits for.
 func (g *Guest) IsHere() bool { return g.View != nil || g.Process != 0 || g.IsActive() }
 
-// IsActive tells whether libvirt has it running or paused.
+// IsActive reports whether libvirt has it running or paused.
 func (g *Guest) IsActive() bool { return g.Libvirt != nil && g.Libvirt.State.Active() }
 
 // Inventory is all guests of this node, by name, and whom there was no answer from.

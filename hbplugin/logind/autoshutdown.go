@@ -27,12 +27,12 @@ var driverConf = map[string]string{"Libvirt QEMU": "qemu.conf", "Libvirt Xen": "
 type AutoShutdown struct {
 	File     string   // the configuration that says so
 	Settings []string // as "auto_shutdown_poweroff = all"; none where the daemon leaves its guests alone
-	// Transient tells whether a setting reaches guests that libvirt has no definition of, as vmferry's agent starts
+	// Transient reports whether a setting reaches guests that libvirt has no definition of, as vmferry's agent starts
 	// them.
 	Transient bool
 }
 
-// On tells whether the daemon acts on any guest.
+// On reports whether the daemon acts on any guest.
 func (a AutoShutdown) On() bool { return len(a.Settings) > 0 }
 
 // QEMUAutoShutdown reads what libvirt's system daemon for QEMU does. The error says that it cannot be told.
@@ -51,7 +51,7 @@ func (s System) libvirtDir() string {
 // has it). Their system daemons do nothing with guests at a shutdown.
 const plainLibvirt = "Libvirt"
 
-// idle tells whether a lock is a libvirt system daemon's that only waits for its guests to end. Never is one of a
+// idle reports whether a lock is a libvirt system daemon's that only waits for its guests to end. Never is one of a
 // session daemon: it saves its user's guests at a shutdown, in all versions.
 func (s System) idle(i inhibitor) (bool, error) {
 	if i.Who == plainLibvirt && i.UID == 0 {

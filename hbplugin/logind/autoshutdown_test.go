@@ -93,7 +93,7 @@ func TestProceedWaitsForLibvirt(t *testing.T) {
 	for _, tt := range []struct {
 		name, file, text string
 		holders          []logindtest.Inhibitor
-		want             error // nil: it goes on
+		want             error // nil: it continues
 	}{
 		{"it acts", "qemu.conf", all, []logindtest.Inhibitor{libvirtQEMU}, context.DeadlineExceeded},
 		{"it acts beside domain 0", "qemu.conf", all, []logindtest.Inhibitor{xen, libvirtQEMU},

@@ -12,6 +12,8 @@ import (
 
 	"github.com/godbus/dbus/v5"
 	"github.com/sirupsen/logrus"
+
+	"github.com/vmferry/vmferry/migrate/wait"
 )
 
 // retryAfter is the pause before the next attempt. logind and the bus are
@@ -54,7 +56,7 @@ type DelayLock struct {
 // String names the task.
 func (*DelayLock) String() string { return "logind" }
 
-// Ready is closed once a lock was taken and handed on.
+// Ready is closed once a lock was taken and forwarded.
 func (d *DelayLock) Ready() <-chan struct{} {
 	d.init()
 	return d.ready
@@ -75,10 +77,8 @@ func (d *DelayLock) Run(ctx context.Context) error {
 		if err := d.Tell(ctx, Event{}); err != nil {
 			return err
 		}
-		select {
-		case <-ctx.Done():
+		if wait.For(ctx, retryAfter) != nil {
 			return nil
-		case <-time.After(retryAfter):
 		}
 	}
 }

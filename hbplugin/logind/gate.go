@@ -53,7 +53,7 @@ type gate struct {
 // hear makes a unique name the one that is heard.
 func (g *gate) hear(name string) { g.peer.Store(&name) }
 
-// trusts tells whether a sender is heard.
+// trusts reports whether a sender is heard.
 func (g *gate) trusts(sender string) bool {
 	if sender == busName {
 		return true

@@ -18,7 +18,7 @@ type inhibitor struct {
 	UID, PID             uint32
 }
 
-// delays tells whether a shutdown waits for it.
+// delays reports whether a shutdown waits for it.
 func (i inhibitor) delays() bool {
 	return i.Mode == "delay" && slices.Contains(strings.Split(i.What, ":"), "shutdown")
 }
@@ -40,11 +40,11 @@ const (
 	irreversibly = "replace-irreversibly"
 )
 
-// Proceed goes on with an announced shutdown, of the kind that [Event] told of, as soon as nobody but idle libvirt
+// Proceed continues with an announced shutdown, of the kind that [Event] told of, as soon as nobody but idle libvirt
 // daemons holds it any more: by systemd's target, as logind would do when its limit is over. It is for a caller who has
 // raised that limit, and waited for all that would leave. A libvirt daemon holds a delay lock while anything runs
 // under it, on Xen because of domain 0 alone, and the rest of the limit would pass for nothing; a daemon that saves its
-// guests or shuts them down meanwhile ([AutoShutdown]) is waited for. started is false where logind went on by itself,
+// guests or shuts them down meanwhile ([AutoShutdown]) is waited for. started is false where logind continued by itself,
 // or the shutdown was called off. An error says that it could not be told what is waited for, or that ctx ended.
 func (s System) Proceed(ctx context.Context, kind string) (started bool, err error) {
 	b, err := connectTo(ctx, destination, settings{})

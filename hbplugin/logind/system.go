@@ -17,7 +17,7 @@ type System struct {
 
 // Stopping says whether the system is going down: whether systemd's state, as
 // "systemctl is-system-running" prints it, is "stopping". That is so from the
-// moment a shutdown job is queued, by whatever way it was asked for.
+// moment a shutdown job is queued, by whatever way it was requested.
 func (System) Stopping(ctx context.Context) (bool, error) {
 	conn, err := Dial(ctx)
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/vmferry/vmferry/hbplugin/shutdown"
+	"github.com/vmferry/vmferry/migrate/wait"
 )
 
 // Poll calls look until it is done or ctx ends, and every so often at most: where a look takes long, less. The last
@@ -19,10 +20,8 @@ func Poll(ctx context.Context, every time.Duration, end time.Time, look func() (
 		if begun.Before(end) && next.After(end) {
 			next = end
 		}
-		select {
-		case <-ctx.Done():
+		if wait.For(ctx, time.Until(next)) != nil {
 			return
-		case <-time.After(time.Until(next)):
 		}
 	}
 }

@@ -35,7 +35,7 @@ type Place struct {
 	Err    error           // why Nodes is not known
 }
 
-// allPlaced tells whether each guest that the manager has is on another node, and at rest. A guest that libvirt there
+// allPlaced reports whether each guest that the manager has is on another node, and at rest. A guest that libvirt there
 // does not have is still to be started: after a migrate_to that failed, Pacemaker has it on the target until it has
 // been stopped there.
 func allPlaced(predictions []inventory.Prediction, places map[string]Place) bool {

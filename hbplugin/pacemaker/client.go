@@ -94,7 +94,7 @@ func (c *Client) erased(ctx context.Context) ([]string, error) {
 	return cib.ParseErased(bytes.NewReader(out))
 }
 
-// Leaving tells whether Pacemaker takes everything off this node: it is in standby, whoever asked for
+// Leaving reports whether Pacemaker takes everything off this node: it is in standby, whoever asked for
 // that, or shuts down.
 func (c *Client) Leaving(ctx context.Context) (bool, error) {
 	_, own, err := c.monitor(ctx, "nodes")
@@ -218,7 +218,7 @@ func Exec(ctx context.Context, name string, args ...string) ([]byte, error) {
 	return out, explain(ctx, strings.Join(append([]string{name}, args...), " "), err, string(errs))
 }
 
-// misleads tells whether a variable lets Pacemaker's programs read or write another CIB than the cluster's:
+// misleads reports whether a variable lets Pacemaker's programs read or write another CIB than the cluster's:
 // CIB_file, CIB_shadow, CIB_server and the like are for an operator's own experiments.
 func misleads(variable string) bool { return strings.HasPrefix(variable, "CIB_") }
 

@@ -71,7 +71,7 @@ func CheckMove(status cib.Status, conf cib.Config, claim hbplugin.Claim, node st
 	return r.Agent, contradiction(conf.Constraints, id, node, now)
 }
 
-// contradiction refuses to undo what somebody has decided for good. A move with a
+// contradiction refuses to undo what somebody has decided permanently. A move with a
 // lifetime, such as ours, makes way for the next one, as crm_resource has it.
 func contradiction(constraints []cib.Constraint, id, node string, now time.Time) error {
 	for _, l := range constraints {
@@ -104,7 +104,7 @@ type Arrival struct {
 	seen int // looks in a row that found it there
 }
 
-// Look takes in where the resource is now. idle tells that Pacemaker had nothing more to do before that look. The move
+// Look takes in where the resource is now. idle reports that Pacemaker had nothing more to do before that look. The move
 // is done when the resource is on the node, and on no other, in two looks: once may be the moment between two actions.
 func (a *Arrival) Look(p cib.Place, idle bool) (done bool, err error) {
 	switch {

@@ -46,7 +46,7 @@ type Step struct {
 	Why        string `json:"why,omitempty"`
 	// Unsupported is why the budget cannot be held, whatever is predicted: the hypervisor's driver lacks what it takes.
 	Unsupported string `json:"unsupported,omitempty"`
-	// Encrypted tells that the memory and the disks that go along travel encrypted.
+	// Encrypted reports that the memory and the disks that go along travel encrypted.
 	Encrypted bool `json:"encrypted,omitempty"`
 	// Verdict is what becomes of the guest, by the word of the cluster manager and of the target.
 	Verdict hbplugin.Verdict `json:"verdict"`
@@ -108,7 +108,7 @@ func stepOf(p inventory.Prediction) Step {
 	return s
 }
 
-// leaves tells whether the guest is off the node when the drain is over. Without a cluster manager it is reckoned how
+// leaves reports whether the guest is off the node when the drain is over. Without a cluster manager it is reckoned how
 // long its operator's own moves take.
 func (o Observed) leaves(p inventory.Prediction) bool {
 	return p.Fate != hbplugin.Stays && p.Fate != hbplugin.Untold || !o.Managed && p.Guest.IsActive()

@@ -12,6 +12,7 @@ import (
 	"github.com/vmferry/vmferry/hbplugin"
 	"github.com/vmferry/vmferry/hbplugin/managers"
 	"github.com/vmferry/vmferry/hbplugin/verdict"
+	"github.com/vmferry/vmferry/migrate/wait"
 )
 
 const (
@@ -55,18 +56,16 @@ func (w Watch) Run(ctx context.Context) error {
 		return nil
 	}
 	known, problem := latest{}, ""
-	wait := jitter(min(w.Every, retryAfter))
+	pause := jitter(min(w.Every, retryAfter))
 	for {
-		select {
-		case <-ctx.Done():
+		if wait.For(ctx, pause) != nil {
 			return nil
-		case <-time.After(wait):
 		}
 		verdicts, err := w.look(ctx)
 		if ctx.Err() != nil {
 			return nil
 		}
-		wait = w.Every + jitter(w.Every)
+		pause = w.Every + jitter(w.Every)
 		if errors.Is(err, errShutdown) {
 			continue
 		}
@@ -75,7 +74,7 @@ func (w Watch) Run(ctx context.Context) error {
 				w.cannotTell(err)
 				problem = text
 			}
-			wait = min(w.Every, retryAfter)
+			pause = min(w.Every, retryAfter)
 			continue
 		}
 		problem = ""
@@ -119,16 +118,14 @@ func (w Watch) look(ctx context.Context) ([]hbplugin.Verdict, error) {
 				return w.Predictor.Predict(ctx, seen.Managers)
 			}
 		}
-		select {
-		case <-time.After(busyWait):
-		case <-ctx.Done():
+		if wait.For(ctx, busyWait) != nil {
 			return nil, context.Cause(ctx)
 		}
 	}
 }
 
 // jitter is a random part of a wait.
-func jitter(wait time.Duration) time.Duration { return rand.N(wait/jitterShare + 1) }
+func jitter(d time.Duration) time.Duration { return rand.N(d/jitterShare + 1) }
 
 // logChange tells an operator of a verdict.
 func logChange(log logrus.FieldLogger, v hbplugin.Verdict) {

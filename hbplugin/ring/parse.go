@@ -48,7 +48,7 @@ func parseCorosync(text string) hosts {
 	return h
 }
 
-// isRing tells whether a key is ringX_addr.
+// isRing reports whether a key is ringX_addr.
 func isRing(key string) bool {
 	number, ok := strings.CutPrefix(key, "ring")
 	number, addr := strings.CutSuffix(number, "_addr")

@@ -18,7 +18,7 @@ type Departure struct {
 	Why   string           // why it was not moved live, as far as that is known
 }
 
-// Account tells what became of the guests that were here in a drain, in the order of here. left are those that are here
+// Account says what became of the guests that were here in a drain, in the order of here. left are those that are here
 // still, said is what was predicted, and traces is what is known of each guest by its name.
 func Account(
 	here []string, left []hbplugin.Guest, said []hbplugin.Verdict, traces map[string]verdict.Trace,
@@ -48,7 +48,7 @@ func Account(
 	return out
 }
 
-// ended tells whether a guest with this fate is stopped on its node.
+// ended reports whether a guest with this fate is stopped on its node.
 func ended(f hbplugin.Fate) bool { return f == hbplugin.Restarts || f == hbplugin.Stops }
 
 // otherNode is where the manager has a guest that has left.

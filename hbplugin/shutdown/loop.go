@@ -31,14 +31,14 @@ const (
 	logAgain = 30 * time.Second
 )
 
-// Guests tells which guests have a process on this node, whatever the cluster
+// Guests says which guests have a process on this node, whatever the cluster
 // manager thinks. An error means "cannot tell".
 type Guests interface {
 	// Here lists their names.
 	Here(ctx context.Context) ([]string, error)
 }
 
-// System tells whether systemd is taking the system down.
+// System reports whether systemd is taking the system down.
 type System interface {
 	// Stopping is true from the moment at which the shutdown can no longer be called off.
 	Stopping(ctx context.Context) (bool, error)
@@ -57,8 +57,8 @@ type Options struct {
 	StopWindow time.Duration // the longest drain once systemd has asked the daemon to stop
 	Poll       time.Duration // the time from one look to the next, more where a look takes long
 
-	// Proceed, when not nil, is called once in a shutdown that logind announced, when it was let go here: it goes on
-	// with a shutdown of that kind which others hold for no use, tells whether it did, and ends with its
+	// Proceed, when not nil, is called once in a shutdown that logind announced, when it was let go here: it continues
+	// with a shutdown of that kind which others hold for no use, reports whether it did, and ends with its
 	// context.
 	Proceed func(ctx context.Context, kind string) (started bool, err error)
 
@@ -194,8 +194,8 @@ type round struct {
 	saidAt    time.Time
 	statusNow string
 
-	record  drainRecord // of the drain that goes on, or was the last
-	outlook string      // of the guests while no shutdown goes on
+	record  drainRecord // of the drain that continues, or was the last
+	outlook string      // of the guests while no shutdown continues
 }
 
 func (r *round) observed() Observed {
@@ -326,7 +326,7 @@ func (r *round) markReady() {
 	}
 }
 
-// askedToStop takes in a SIGTERM. A drain that goes on gets the time that
+// askedToStop takes in a SIGTERM. A drain that continues gets the time that
 // systemd gives the stop; one that is over stays over.
 func (r *round) askedToStop() {
 	r.asks++
@@ -352,7 +352,7 @@ func (r *round) begin() {
 	r.lookedAt, r.actedAt = time.Time{}, time.Time{}
 }
 
-// letGo gives a shutdown free, and sees to it that it goes on.
+// letGo gives a shutdown free, and sees to it that it continues.
 func (r *round) letGo(ctx context.Context) {
 	first := !r.seen.Released
 	r.seen.Released = true

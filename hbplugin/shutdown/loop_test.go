@@ -407,7 +407,7 @@ func TestWindowCloses(t *testing.T) {
 		b.holds()
 		b.after(time.Second)
 		b.released(598 * time.Second)
-		b.wantProceeded("reboot") // no longer than was asked for, whoever else holds it
+		b.wantProceeded("reboot") // no longer than was requested, whoever else holds it
 		b.loop.Stop()
 		if !b.ended() {
 			t.Error("the manager's own stop goes on with what is left, and the loop is in its way")
@@ -415,7 +415,7 @@ func TestWindowCloses(t *testing.T) {
 	})
 }
 
-// Those who move guests hear by when they must be done: of each drain anew, and of its end.
+// Those who move guests hear by when they must be done: of each drain again, and of its end.
 func TestDeadlineIsTold(t *testing.T) {
 	run(t, &fake{guests: []string{"a", "b"}, leave: 20 * time.Second}, func(b *bench) {
 		b.after(time.Second)

@@ -15,7 +15,7 @@ const (
 	// predictTime bounds the question what becomes of the guests, for which standby waits: the scheduler's answer
 	// takes a fraction of a second, and a shutdown is not held for one that does not come.
 	predictTime = 3 * time.Second
-	// traceTime bounds the question what has become of them. The shutdown goes on meanwhile.
+	// traceTime bounds the question what has become of them. The shutdown continues meanwhile.
 	traceTime = 5 * time.Second
 )
 

@@ -79,7 +79,7 @@ func TestUntoldIsNotStopped(t *testing.T) {
 	})
 }
 
-// A drain is not held for an answer that does not come, and goes on without.
+// A drain is not held for an answer that does not come, and continues without.
 func TestPredictTakesTooLong(t *testing.T) {
 	node := teller()
 	node.saying = time.Minute
@@ -112,7 +112,7 @@ func TestPredictIsOfOneDrain(t *testing.T) {
 	})
 }
 
-// systemd stops the daemon as soon as the shutdown goes on: who was not moved live is named all the same.
+// systemd stops the daemon as soon as the shutdown continues: who was not moved live is named all the same.
 func TestAccountBeforeTheEnd(t *testing.T) {
 	node := teller()
 	node.stopping = true

@@ -11,6 +11,7 @@ import (
 
 	"github.com/vmferry/vmferry/hbplugin"
 	"github.com/vmferry/vmferry/hbplugin/verdict"
+	"github.com/vmferry/vmferry/migrate/wait"
 )
 
 // looked is what a look found; each part has its own error.

@@ -90,7 +90,7 @@ func ended(r migrate.Record) string {
 	return join(how[r.Rung], r.Error)
 }
 
-// Agrees tells whether what was said before is what happened. Who could not tell has not said it.
+// Agrees reports whether what was said before is what happened. Who could not tell has not said it.
 func Agrees(said, happened hbplugin.Fate) bool {
 	return said == happened && said != hbplugin.Untold || said.KeepsRunning() && happened.KeepsRunning()
 }

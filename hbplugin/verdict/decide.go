@@ -73,7 +73,7 @@ func (g Guest) startsNowhere() (why, remedy string) {
 	return "", ""
 }
 
-// decides tells whether a parameter decides whether, and by which way, the guest moves.
+// decides reports whether a parameter decides whether, and by which way, the guest moves.
 func decides(param string) bool {
 	return slices.Contains([]string{"config", "xmfile", "name", "hypervisor", "migration_transport", "migration_user",
 		"migration_network_suffix", "migrate_options", "migration_tls", "migrateuri", "migrateport", "remoteuri",

@@ -11,6 +11,7 @@ import (
 	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/resource"
+	"github.com/vmferry/vmferry/migrate/wait"
 )
 
 const (
@@ -126,7 +127,7 @@ func (a Asker) ask(ctx context.Context, g Guest, node string, live bool) Answer 
 	return Answer{Examination: x, Err: err}
 }
 
-// saves tells whether a guest that cannot be moved live is saved and restored.
+// saves reports whether a guest that cannot be moved live is saved and restored.
 func (g Guest) saves() bool {
 	return g.Params.SaveDir != "" && g.Params.MayUse(ladder.Save)
 }

@@ -142,7 +142,7 @@ type measured struct {
 	target *blackout.Target
 }
 
-// asOne tells that it has two outages as one.
+// asOne reports that it has two outages as one.
 func (m measured) asOne(a, b made) bool {
 	return slices.ContainsFunc(m.target.Outages, func(o blackout.Outage) bool {
 		return !o.Start.After(a.middle()) && !o.End.Before(b.middle())

@@ -173,7 +173,7 @@ func (o Options) rate(burst int) string {
 	return fmt.Sprintf("%d/s", time.Duration(burst)*time.Second/o.Interval)
 }
 
-// probeRate sends one flow of 100,000 packets a second and tells what was lost,
+// probeRate sends one flow of 100,000 packets a second and says what was lost,
 // beside sockperf.
 func probeRate(ctx context.Context, o Options) ([]Result, error) {
 	o.Interval = time.Millisecond

@@ -24,7 +24,7 @@ const (
 	garbageSize = 200
 )
 
-// reflectorGarbage sends random datagrams to a reflector and tells how much larger
+// reflectorGarbage sends random datagrams to a reflector and says how much larger
 // it is afterwards than after the first tenth; it must still answer, and must have
 // answered no more bytes than were sent. Half of the datagrams are probes in which a
 // few bytes are wrong.
@@ -157,7 +157,7 @@ func (b *stand) drained(ctx context.Context) error {
 	return errors.New("the reflector does not read its socket any more")
 }
 
-// socket tells how many bytes wait in the reflector's UDP socket, and how many
+// socket says how many bytes wait in the reflector's UDP socket, and how many
 // datagrams it dropped (proc(5), /proc/net/udp).
 func (b *stand) socket() (waiting, dropped int, err error) {
 	table, err := os.ReadFile(fmt.Sprintf("/proc/%d/net/udp", b.server.Process.Pid))

@@ -42,7 +42,7 @@ type beside interface {
 	interval(c *timeline) time.Duration
 	// halt ends the measurement, so that all is written.
 	halt()
-	// answers tells when answers came on a lane, in order; not ok where the outages
+	// answers says when answers came on a lane, in order; not ok where the outages
 	// were not made for it, or it ended before them.
 	answers(c *timeline) (at []time.Time, ok bool, err error)
 	// broken is on how many lanes it ended before it should have.
@@ -51,7 +51,7 @@ type beside interface {
 	end()
 }
 
-// startPeers starts those that are installed, and tells why not the others.
+// startPeers starts those that are installed, and says why not the others.
 func (o Options) startPeers(ctx context.Context, w *world, timelines []*timeline) (all []beside, notes []string) {
 	for _, one := range []struct {
 		name  string

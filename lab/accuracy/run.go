@@ -21,7 +21,7 @@ const (
 	ReflectorGarbage  = "reflector-garbage"
 )
 
-// ErrUnsupported tells that this machine or this user cannot have network
+// ErrUnsupported reports that this machine or this user cannot have network
 // namespaces; errors.Is finds it.
 var ErrUnsupported = errors.New("the proof needs root, network namespaces and nf_tables")
 
@@ -63,7 +63,7 @@ type Options struct {
 }
 
 // patience is how long something is waited for that happens at once, but on a machine
-// that stands still: those that are shared do, for as long as a minute.
+// that is paused: those that are shared do, for as long as a minute.
 const patience = 2 * time.Minute
 
 // DefaultLengths are from 5 ms to 10 s.

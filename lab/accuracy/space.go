@@ -124,7 +124,7 @@ func (s *space) start(ctx context.Context, stdout, stderr io.Writer, name string
 	return cmd, func() { cancel(); _ = cmd.Wait() }, nil
 }
 
-// gone tells that a process that nobody waits for has ended.
+// gone reports that a process that nobody waits for has ended.
 func gone(cmd *exec.Cmd) bool {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", cmd.Process.Pid))
 	_, state, _ := strings.Cut(string(stat), ") ")

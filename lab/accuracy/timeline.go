@@ -103,7 +103,7 @@ func (c *timeline) set(broken bool) error {
 	return c.halt(broken)
 }
 
-// halt stops the servers of the lane, or lets them go on.
+// halt stops the servers of the lane, or lets them continue.
 func (c *timeline) halt(on bool) error {
 	signal := unix.SIGCONT
 	if on {
@@ -122,7 +122,7 @@ func (c *timeline) halt(on bool) error {
 	return nil
 }
 
-// halted tells that no thread of the servers runs any more.
+// halted reports that no thread of the servers runs any more.
 func (c *timeline) halted() bool {
 	for _, cmd := range c.servers {
 		threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", cmd.Process.Pid))
@@ -200,7 +200,7 @@ func (w waits) since(before waits) time.Duration {
 }
 
 // doubt adds how late the machine itself was at each outage, and in the calm before it. A
-// server that went on has to be woken twice until it answers: by the signal, and by what
+// server that continued has to be woken twice until it answers: by the signal, and by what
 // it waits for.
 func (c *timeline) doubt(birds *canaries) {
 	wakes := 1

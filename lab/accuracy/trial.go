@@ -43,8 +43,8 @@ func (t Trial) OffMs() float64 { return math.Abs(t.ReportedMs - t.TrueMs) }
 // Ratio is |reported − true| over what is allowed: up to 1 is good.
 func (t Trial) Ratio() float64 { return t.OffMs() / t.AllowedMs }
 
-// Wrong tells that the probe put losses onto the wrong way, or none onto the
-// right one. What a stopped server received it answers when it goes on: nothing
+// Wrong reports that the probe put losses onto the wrong way, or none onto the
+// right one. What a stopped server received it answers when it continues: nothing
 // is lost on the way back. Of a link that is cut, the one probe that is just being
 // answered is, and as many as the server had not read while the machine stood.
 //

@@ -76,7 +76,7 @@ func (m moves) light(name string, of func(move) float64) Result {
 	return r
 }
 
-// beyondPause tells what of a gap is not the pause, move by move.
+// beyondPause says what of a gap is not the pause, move by move.
 func (m moves) beyondPause(gap func(move) float64) string {
 	beyond := func(one move) float64 { return gap(one) - one.Pause }
 	part := func(all []move) string {
@@ -113,7 +113,7 @@ func (a answered) acks() float64 { return a.Acks }
 func (a answered) udp() float64  { return a.UDP }
 func (a answered) tcp() float64  { return a.TCP }
 
-// medians tells of all depths.
+// medians reports all depths.
 func medians(all []answered) string {
 	p50 := func(of func(answered) float64) float64 { return Summarize(each(all, of)).P50 }
 	return fmt.Sprintf("kernel %.1f ms (ICMP) and %.1f ms (TCP), light service %.1f ms (UDP) and %.1f ms (TCP)",

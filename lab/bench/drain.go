@@ -161,7 +161,7 @@ func (d *drains) add(s drained) {
 	d.worst, d.whose, d.kernels = append(d.worst, worst), append(d.whose, whose), append(d.kernels, kernel)
 }
 
-// placed says when a blackout began, and beside it how long the guest stood still: what is beyond that, or elsewhere, is the
+// placed says when a blackout began, and beside it how long the guest was paused: what is beyond that, or elsewhere, is the
 // want of processors on a machine that emulates all the guests.
 func placed(s report.Scenario, g report.Guest, at time.Time) string {
 	i := slices.IndexFunc(s.Events, func(e report.Event) bool { return e.What == g.Guest+" STOP" })
@@ -171,7 +171,7 @@ func placed(s report.Scenario, g report.Guest, at time.Time) string {
 	return fmt.Sprintf(", from %.1f s after the guest's STOP on, its pause %.0f ms", at.Sub(s.Events[i].At).Seconds(), *g.PauseMS)
 }
 
-// about tells of each drain whose blackout was the worst.
+// about reports each drain whose blackout was the worst.
 func (d *drains) about(who string) []string {
 	var notes []string
 	for i, whose := range d.whose {

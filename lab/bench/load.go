@@ -91,7 +91,7 @@ func loaded(ctx context.Context, s *Stage) ([]Result, error) {
 	return []Result{udp, tcp}, nil
 }
 
-// depths tells of the pause and the kernel's gaps of moves, where they are not results of their own.
+// depths reports the pause and the kernel's gaps of moves, where they are not results of their own.
 func (m moves) depths() string {
 	p50 := func(all []move, of func(move) float64) float64 { return Summarize(live(all, of)).P50 }
 	part := func(all []move) string {

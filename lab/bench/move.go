@@ -87,7 +87,7 @@ func (s *Stage) strained(ctx context.Context, name string, kind scenario.Kind, s
 }
 
 // emulatorPart measures what a client of an emulated guest waits for after it runs on, when the emulator must
-// translate all of the guest's code anew: no migration, no libvirt.
+// translate all of the guest's code again: no migration, no libvirt.
 func emulatorPart(ctx context.Context, s *Stage) ([]Result, error) {
 	b, err := s.newBare(ctx, 0)
 	if err != nil {

@@ -104,7 +104,7 @@ func (m *moves) add(who side, one move) {
 	}
 }
 
-// result compares a figure of the moves that ended live, and tells how all ended.
+// result compares a figure of the moves that ended live, and says how all ended.
 func (m moves) result(name, unit string, of func(move) float64) Result {
 	r := compare(name, unit, report.Peer, live(m.ours, of), live(m.peer, of))
 	r.OursEnded, r.PeerEnded = endings(m.ours), endings(m.peer)

@@ -191,13 +191,13 @@ func (r Result) ended() string {
 	return words
 }
 
-// endedAs tells whether two results are of the same moves, which one bench made: how they ended is said once.
+// endedAs reports whether two results are of the same moves, which one bench made: how they ended is said once.
 func (r Result) endedAs(o Result) bool {
 	return sameBench(r.Name, o.Name) && r.PeerName == o.PeerName &&
 		maps.Equal(r.OursEnded, o.OursEnded) && maps.Equal(r.PeerEnded, o.PeerEnded)
 }
 
-// sameBench tells whether one bench gives both results.
+// sameBench reports whether one bench gives both results.
 func sameBench(a, b string) bool {
 	return slices.ContainsFunc(Benches, func(x Bench) bool {
 		return slices.Contains(x.Results, a) && slices.Contains(x.Results, b)

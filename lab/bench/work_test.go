@@ -84,7 +84,7 @@ func TestUsage(t *testing.T) {
 	}
 }
 
-// The clock of this process goes on while it works, by what clock_getcpuclockid(3) makes of its number.
+// The clock of this process continues while it works, by what clock_getcpuclockid(3) makes of its number.
 func TestProcessClock(t *testing.T) {
 	before, err := clockTime(processClock(os.Getpid()))
 	if err != nil {

@@ -15,7 +15,7 @@ import (
 type Heartbeat struct{ *Cluster }
 
 // resources is Heartbeat's list of what it runs, the same on all nodes. It is
-// read anew for every action.
+// read again for every action.
 const resources = "/etc/ha.d/haresources"
 
 // resourceManager is what Heartbeat itself calls to start and stop what a line

@@ -78,7 +78,7 @@ func (c *Cluster) take(ctx context.Context, name string) error {
 	return nil
 }
 
-// has tells whether on all nodes the units of one manager are at work, and those of every
+// has reports whether on all nodes the units of one manager are at work, and those of every
 // other one are masked and at rest.
 func (c *Cluster) has(ctx context.Context, own, others []string) bool {
 	show := slices.Concat([]string{"show", "--property=Id,ActiveState,UnitFileState"}, own, others)
@@ -91,7 +91,7 @@ func (c *Cluster) has(ctx context.Context, own, others []string) bool {
 	return true
 }
 
-// atWork tells of one node what has tells of all.
+// atWork reports one node what has reports all.
 func atWork(states map[string]map[string]string, own, others []string) bool {
 	is := func(unit, state string, masked bool) bool {
 		return states[unit]["ActiveState"] == state && (states[unit]["UnitFileState"] == "masked") == masked
@@ -100,7 +100,7 @@ func atWork(states map[string]map[string]string, own, others []string) bool {
 		!slices.ContainsFunc(others, func(unit string) bool { return !is(unit, "inactive", true) })
 }
 
-// unitStates reads what systemctl show tells of several units: their properties by their
+// unitStates reads what systemctl show reports several units: their properties by their
 // names.
 func unitStates(text string) map[string]map[string]string {
 	states := map[string]map[string]string{}

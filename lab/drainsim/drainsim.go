@@ -33,10 +33,10 @@ type Slow struct {
 type Result struct {
 	Drains    []Drain
 	Moved     int      // moves that ended at the target
-	Cold      int      // guests that were started anew elsewhere
+	Cold      int      // guests that were started again elsewhere
 	Refusals  int      // by targets
 	Deaths    int      // of callers
-	OverPause []string // guests that stood still for longer than their budget
+	OverPause []string // guests that was paused for longer than their budget
 	Wrong     []string // what must never be: a guest in two places, in none, moved twice at a time, left behind
 }
 

@@ -97,7 +97,7 @@ func TestFaults(t *testing.T) {
 	}{
 		{"targets that refuse", func(c *Config) { c.Refuse = []int{90, 95, 96} },
 			func(r Result) bool { return r.Refusals > 0 && r.Cold == 0 && len(r.OverPause) == 0 }},
-		// Who is stopped in the moment in which the link slows down stands still for longer.
+		// Who is stopped in the moment in which the link slows down is paused for longer.
 		{"a link that slows down in the middle", func(c *Config) { c.Slow = Slow{20 * time.Second, 0.4} },
 			func(r Result) bool { return r.Cold == 0 && len(r.OverPause) <= 1 }},
 		{"a slow link and too little time", func(c *Config) { c.Slow, c.Window = Slow{20 * time.Second, 0.2}, 160*time.Second },

@@ -55,7 +55,7 @@ const (
 type options struct{ action, plug string }
 
 // Main carries out one call and returns the exit code. dir is the node's folder of
-// the lab, which tells where the power switch is; args are the command line without
+// the lab, which says where the power switch is; args are the command line without
 // the program's name.
 func Main(ctx context.Context, dir string, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	opts, err := parse(args, stdin)

@@ -15,7 +15,7 @@ import (
 )
 
 // fakeSwitch answers every request at a socket as a supervisor with two
-// nodes would, node2 being off, and tells what it was asked.
+// nodes would, node2 being off, and says what it was asked.
 func fakeSwitch(t *testing.T) (dir string, asked func() []supervisor.Request) {
 	t.Helper()
 	dir = t.TempDir()

@@ -50,7 +50,7 @@ func appendInfoRequest(b []byte, server, mine uint32, number uint64) []byte {
 const maxInt = 1<<31 - 1
 
 // appendInt appends a number that is not negative, in Teeworlds' variable form: six bits, then seven in each further
-// byte, lowest first. The highest bit of a byte tells that another follows; 0x40 in the first is the sign.
+// byte, lowest first. The highest bit of a byte reports that another follows; 0x40 in the first is the sign.
 func appendInt(b []byte, n uint32) []byte {
 	last := byte(n & 0x3f)
 	for n >>= 6; n != 0; n >>= 7 {

@@ -23,7 +23,7 @@ const kernelRootEnv = "VMFERRY_GUEST_KERNEL_ROOT"
 const bootLimit = 60 * time.Second
 
 // TestBoot boots a guest twice under emulation and switches it off with its
-// power button: the reflector answers, the record goes on.
+// power button: the reflector answers, the record continues.
 func TestBoot(t *testing.T) {
 	s := bootSpec(t)
 	if err := Build(t.Context(), s); err != nil {

@@ -31,7 +31,7 @@ func platformOf(kind string) (platform, error) {
 // kernelWords are the words of the kernel command line that every guest gets,
 // with those of its platform. A panic reboots at once, so that it shows up as
 // another boot id rather than as a guest that hangs. No IPv6, because its multicast
-// would be traffic that nobody asked for. Self-tests of ciphers, the certificates
+// would be traffic that nobody requested. Self-tests of ciphers, the certificates
 // and the entropy source that go with them take a quarter of an emulated boot, and
 // nothing in a guest needs them.
 func kernelWords(console string, own ...string) []string {

@@ -26,7 +26,7 @@ type Node struct {
 }
 
 // Boot mounts the node's file system and starts systemd-nspawn on it. It
-// returns as soon as the container has been asked for; [Node.Leader] tells
+// returns as soon as the container has been requested; [Node.Leader] tells
 // when there is one. bridge is the link that the node's host0 joins, cgroup
 // the cgroup2 directory that the node's processes live in (made if missing),
 // and console receives what the node prints while it boots.

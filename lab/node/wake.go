@@ -48,7 +48,7 @@ func wake(proc string) {
 	}
 }
 
-// bereaved tells whether the process at path has a dead child.
+// bereaved reports whether the process at path has a dead child.
 func bereaved(proc, path string) bool {
 	lists, err := filepath.Glob(filepath.Join(path, "task", "*", "children"))
 	if err != nil {

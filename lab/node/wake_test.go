@@ -28,7 +28,7 @@ func TestParseCondition(t *testing.T) {
 }
 
 // TestWake stops the child of a process called nsenter, lets the parent stop
-// itself as nsenter does, kills the child, and wants the parent to go on.
+// itself as nsenter does, kills the child, and wants the parent to continue.
 func TestWake(t *testing.T) {
 	if os.Getenv("WAKE_TEST") != "" {
 		parent()
@@ -79,7 +79,7 @@ func parent() {
 	if child.Start() != nil || child.Process.Kill() != nil {
 		os.Exit(1)
 	}
-	// To this very thread: another might be stopped first, and this one go on to reap the child.
+	// To this very thread: another might be stopped first, and this one continue to reap the child.
 	runtime.LockOSThread()
 	_ = unix.Tgkill(os.Getpid(), unix.Gettid(), unix.SIGSTOP)
 	if child.Wait() == nil {

@@ -194,8 +194,8 @@ var measures = []measure{
 	{"copies running at once", copies},
 }
 
-// worst is the largest duration in milliseconds that value tells of a guest.
-// value also tells whether it is a lower bound and whether there is one at all.
+// worst is the largest duration in milliseconds that value reports a guest.
+// value also reports whether it is a lower bound and whether there is one at all.
 func worst(runs []*Scenario, value func(Guest) (ms float64, open, known bool)) *figure {
 	var out *figure
 	for _, s := range runs {

@@ -53,7 +53,7 @@ type pageLane struct {
 	Note  string `json:"note"`
 	// Blackout is the longest one as [time, length], or null.
 	Blackout *[2]float64 `json:"blackout"`
-	// Open tells that the blackout's end was not seen.
+	// Open reports that the blackout's end was not seen.
 	Open  bool   `json:"open"`
 	Label string `json:"label"`
 	// Outages are all of them as [time, length], the longest first.

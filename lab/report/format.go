@@ -50,7 +50,7 @@ func optional[T any](v *T, format func(T) string) string {
 	return format(*v)
 }
 
-// bootWord tells whether the guest's kernel is the same boot.
+// bootWord reports whether the guest's kernel is the same boot.
 func bootWord(kept bool) string {
 	if kept {
 		return "kept"

@@ -20,7 +20,7 @@ const (
 
 	// Live is the way of a guest that kept running: a live migration.
 	Live = "live"
-	// Cold is the way of a guest that booted anew on the other node.
+	// Cold is the way of a guest that booted again on the other node.
 	Cold = "cold"
 )
 
@@ -42,7 +42,7 @@ type Report struct {
 
 // The names of baselines.
 const (
-	// SuspendResume is a guest that is paused and goes on at once.
+	// SuspendResume is a guest that is paused and continues at once.
 	SuspendResume = "suspend-resume"
 	// SaveRestore is a guest that is saved to a file and restored on the same node.
 	SaveRestore = "save-restore"
@@ -55,7 +55,7 @@ type Baseline struct {
 	Hypervisor string `json:"hypervisor"`
 	Guest      string `json:"guest"`
 	Node       string `json:"node"`
-	// PauseMS is from when the guest stopped executing until it went on, in
+	// PauseMS is from when the guest stopped executing until it continued, in
 	// milliseconds, as the hypervisor reported it; nil where that was not seen.
 	PauseMS *float64 `json:"pause_ms"`
 	// Kernel, UDP and TCP are what clients saw, as in Guest.
@@ -103,7 +103,7 @@ type Scenario struct {
 	Manager string `json:"manager"`
 	// Hypervisor is "qemu" or "xen".
 	Hypervisor string `json:"hypervisor"`
-	// Passed tells whether every guest ended where and how it should have.
+	// Passed reports whether every guest ended where and how it should have.
 	Passed bool `json:"passed"`
 	// Failures says why a scenario did not pass, one sentence each.
 	Failures []string `json:"failures,omitempty"`
@@ -142,7 +142,7 @@ type Guest struct {
 	To   string `json:"to"`
 	// How is Live or Cold.
 	How string `json:"how"`
-	// BootIDKept tells whether the guest's kernel is still the same boot.
+	// BootIDKept reports whether the guest's kernel is still the same boot.
 	BootIDKept bool `json:"boot_id_kept"`
 	// Boots is how often the guest booted during the scenario: 0 for a live
 	// migration, 1 for a cold start, nil when it was not counted.
@@ -151,7 +151,7 @@ type Guest struct {
 	// keeps on its disk, before the trigger and at the end.
 	CounterBefore *uint64 `json:"counter_before,omitempty"`
 	CounterAfter  *uint64 `json:"counter_after,omitempty"`
-	// CounterWentBack tells that the counter was once read smaller than
+	// CounterWentBack reports that the counter was once read smaller than
 	// before: the disk lost what had been written, or two copies wrote it.
 	CounterWentBack bool `json:"counter_went_back"`
 	// PauseMS is source STOP to destination RESUME in milliseconds, as the
@@ -181,7 +181,7 @@ type UDP struct {
 	BlackoutMS float64 `json:"blackout_ms"`
 	// BlackoutAt is when that time began; zero when it is to be found in Series.
 	BlackoutAt time.Time `json:"blackout_at,omitzero"`
-	// Open tells that no answer had come when the watch ended, which makes
+	// Open reports that no answer had come when the watch ended, which makes
 	// BlackoutMS a lower bound.
 	Open bool `json:"open,omitempty"`
 	// Sent is the number of datagrams that the client sent.
@@ -203,7 +203,7 @@ type TCP struct {
 	BlackoutMS float64   `json:"blackout_ms"`
 	BlackoutAt time.Time `json:"blackout_at,omitzero"`
 	Open       bool      `json:"open,omitempty"`
-	// Resets is how often the connection was lost and had to be made anew.
+	// Resets is how often the connection was lost and had to be made again.
 	Resets uint64 `json:"resets"`
 	// ErrorMS is as in UDP.
 	ErrorMS float64 `json:"error_ms"`

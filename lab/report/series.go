@@ -34,7 +34,7 @@ func (s *Scenario) lanes() []lane {
 	return out
 }
 
-// drawable tells whether there is anything to draw.
+// drawable reports whether there is anything to draw.
 func (s *Series) drawable() bool {
 	return s != nil && s.BucketMS > 0 && !math.IsInf(s.BucketMS, 0) && s.len() > 0
 }

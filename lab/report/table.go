@@ -62,7 +62,7 @@ func (r *Report) WriteTable(w io.Writer) error {
 	return nil
 }
 
-// colourful tells whether w is a terminal that wants colours.
+// colourful reports whether w is a terminal that wants colours.
 func colourful(w io.Writer, env func(string) string) bool {
 	f, ok := w.(*os.File)
 	return ok && env("NO_COLOR") == "" && env("TERM") != "dumb" && term.IsTerminal(int(f.Fd()))

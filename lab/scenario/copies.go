@@ -96,7 +96,7 @@ func (r *Runner) Pause(guest, from, to string, since time.Time) (time.Duration, 
 	return resume.Sub(stop), ok
 }
 
-// Switchover is when a guest stopped on one node and went on on another, as in Pause.
+// Switchover is when a guest stopped on one node and continued on another, as in Pause.
 func (r *Runner) Switchover(guest, from, to string, since time.Time) (stop, resume time.Time, ok bool) {
 	events := slices.DeleteFunc(r.seen.Events(), func(e Event) bool { return e.At.Before(since) })
 	return pauseOf(guest, from, to, events)

@@ -1,4 +1,4 @@
-// Package scenario breaks the lab's nodes on purpose and tells what became of
+// Package scenario breaks the lab's nodes on purpose and says what became of
 // the guests and of their clients.
 //
 // A [Runner] has the cluster run guests with one agent, starts the probes and
@@ -7,7 +7,7 @@
 // watchers are independent of the agent under test. An observer knows every [Copy]
 // of a guest and each [Event] of it: on QEMU, [Watch] sees every process on
 // every node from outside, and listeners take QEMU's own STOP and RESUME; on Xen,
-// the hypervisor of each node tells of its domains (package xendomains). Each guest
+// the hypervisor of each node reports its domains (package xendomains). Each guest
 // is asked for its boot, and for the counter on its disk if it has one, all the time.
 //
 // What depends on the hypervisor is a ground: what guests are made of, who

@@ -106,7 +106,7 @@ func around(samples []Sample, t time.Time) (before, after *Sample) {
 	return before, after
 }
 
-// wentBack tells whether a guest's counter was ever read smaller than before.
+// wentBack reports whether a guest's counter was ever read smaller than before.
 func wentBack(samples []Sample) bool {
 	return !slices.IsSortedFunc(samples, func(a, b Sample) int {
 		return int(int64(a.Status.Counter) - int64(b.Status.Counter))
@@ -151,7 +151,7 @@ func kernelOf(seen Seen) *report.Kernel {
 	return k
 }
 
-// open tells whether the target was still silent when the probe ended.
+// open reports whether the target was still silent when the probe ended.
 func open(t blackout.Target) bool {
 	return len(t.Outages) > 0 && t.Outages[len(t.Outages)-1].Open
 }

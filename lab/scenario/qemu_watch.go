@@ -40,7 +40,7 @@ const (
 	rest  = 500 * time.Millisecond
 )
 
-// due tells whether a process that was no QEMU may have become one.
+// due reports whether a process that was no QEMU may have become one.
 func (s sight) due(now time.Time) bool {
 	return !s.qemu && (now.Sub(s.met) < youth || now.Sub(s.seen) >= rest)
 }
@@ -110,7 +110,7 @@ func (w *Watch) look(now time.Time) error {
 	return nil
 }
 
-// meet reads a process for the first time and tells whether it is QEMU.
+// meet reads a process for the first time and reports whether it is QEMU.
 func (w *Watch) meet(pid int, now time.Time) bool {
 	dir := filepath.Join(w.Proc, strconv.Itoa(pid))
 	cmdline, err := os.ReadFile(filepath.Join(dir, "cmdline"))
@@ -133,7 +133,7 @@ func (w *Watch) meet(pid int, now time.Time) bool {
 	return true
 }
 
-// zombie tells whether a process has ended and only waits for its parent.
+// zombie reports whether a process has ended and only waits for its parent.
 func (w *Watch) zombie(pid int) bool {
 	cmdline, err := os.ReadFile(filepath.Join(w.Proc, strconv.Itoa(pid), "cmdline"))
 	return err != nil || len(cmdline) == 0

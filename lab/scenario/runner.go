@@ -154,7 +154,7 @@ func (r *Runner) outfit(ctx context.Context, ours bool) error {
 	return group.Wait()
 }
 
-// hasDaemon tells whether all nodes run vmferry's daemon, which is the first to be
+// hasDaemon reports whether all nodes run vmferry's daemon, which is the first to be
 // taken away and the last to be given back: then they have the settings too.
 func (r *Runner) hasDaemon(ctx context.Context) bool {
 	for _, name := range r.Cluster.Nodes {

@@ -133,7 +133,7 @@ type stream struct {
 	heard time.Time                // of the last look
 }
 
-// domainsPort is where dom0 tells of its domains. There is no ssh in between:
+// domainsPort is where dom0 reports its domains. There is no ssh in between:
 // it costs more than the looks, and ends early when the node shuts down.
 const domainsPort = 7010
 

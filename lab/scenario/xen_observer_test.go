@@ -9,7 +9,7 @@ import (
 
 const vm1UUID = "766d6665-7272-4000-9000-000000000001"
 
-// dom0s are the streams of two nodes, of which a test tells what they say. Their
+// dom0s are the streams of two nodes, of which a test says what they say. Their
 // clocks differ from this machine's, and from each other's.
 type dom0s struct {
 	*xenObserver
@@ -24,7 +24,7 @@ func newDom0s() dom0s {
 		map[string]time.Duration{"node1": time.Hour, "node2": time.Minute}, map[string]int{}}
 }
 
-// look is what a node tells of its one domain at a time; "" is that there is none.
+// look is what a node reports its one domain at a time; "" is that there is none.
 func (d dom0s) look(node string, tenths int, state xendomains.State) {
 	l := xendomains.Look{At: d.began[node] + time.Duration(tenths)*100*time.Millisecond}
 	if last, ok := d.looked[node]; ok {

@@ -62,7 +62,7 @@ func wrong(dir, target string) string {
 	return ""
 }
 
-// within tells whether p is parent or lies below it.
+// within reports whether p is parent or lies below it.
 func within(p, parent string) bool { return p == parent || strings.HasPrefix(p, parent+"/") }
 
 // layer is the place of a directory in layers, -1 for one that is in none.

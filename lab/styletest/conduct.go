@@ -68,7 +68,7 @@ func literal(e ast.Expr) (string, bool) {
 
 func isShell(program string) bool { return slices.Contains(shells, path.Base(program)) }
 
-// shellCommand tells whether a list holds a shell and "-c" side by side.
+// shellCommand reports whether a list holds a shell and "-c" side by side.
 func shellCommand(list []ast.Expr) bool {
 	for i := range max(0, len(list)-1) {
 		a, okA := literal(list[i])
@@ -101,7 +101,7 @@ func NoSleep(files []*File) []string {
 	return out
 }
 
-// bubble tells whether synctest.Test is called within n.
+// bubble reports whether synctest.Test is called within n.
 func (f *File) bubble(n ast.Node) bool {
 	found := false
 	ast.Inspect(n, func(n ast.Node) bool {
@@ -112,7 +112,7 @@ func (f *File) bubble(n ast.Node) bool {
 	return found
 }
 
-// sleeps finds the file's sleeps in real time; bubbles tells whether the tests
+// sleeps finds the file's sleeps in real time; bubbles reports whether the tests
 // of its package use synctest.
 func (f *File) sleeps(bubbles bool) []string {
 	name, imported := f.imports()["time"]
@@ -167,7 +167,7 @@ func NoCalendar(f *File) []string {
 	return out
 }
 
-// isTest tells whether the testing package calls a function of that name.
+// isTest reports whether the testing package calls a function of that name.
 func isTest(name string) bool {
 	for _, prefix := range []string{"Test", "Fuzz", "Benchmark", "Example"} {
 		if strings.HasPrefix(name, prefix) {

@@ -38,10 +38,10 @@ func Documented(f *File) []string {
 	return out
 }
 
-// empty tells whether a comment says nothing: directives alone do not count.
+// empty reports whether a comment says nothing: directives alone do not count.
 func empty(c *ast.CommentGroup) bool { return c == nil || strings.TrimSpace(c.Text()) == "" }
 
-// exportedReceiver tells whether d is a function, or a method of an exported type.
+// exportedReceiver reports whether d is a function, or a method of an exported type.
 func exportedReceiver(d *ast.FuncDecl) bool {
 	if d.Recv == nil || len(d.Recv.List) == 0 {
 		return true

@@ -67,7 +67,7 @@ func Load(root string) ([]*File, error) {
 	return files, nil
 }
 
-// skipped tells whether a directory holds no code of the module.
+// skipped reports whether a directory holds no code of the module.
 func skipped(name string) bool {
 	return name == "testdata" || name == "build" || strings.HasPrefix(name, ".") || strings.HasPrefix(name, "_")
 }
@@ -87,10 +87,10 @@ func load(root, p string) (*File, error) {
 // Dir is the package's directory, "." for the root.
 func (f *File) Dir() string { return path.Dir(f.Path) }
 
-// Test tells whether the file belongs to tests only.
+// Test reports whether the file belongs to tests only.
 func (f *File) Test() bool { return strings.HasSuffix(f.Path, "_test.go") }
 
-// Main tells whether the file belongs to a program.
+// Main reports whether the file belongs to a program.
 func (f *File) Main() bool { return f.tree.Name.Name == "main" }
 
 // imports are the paths that the file imports, with the name each goes by.

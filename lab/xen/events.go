@@ -6,7 +6,7 @@ import (
 )
 
 // resets follows QEMU's events (qemu-qmp-ref(7)) until the connection ends, and
-// tells whether the machine went down to boot again. A machine that is
+// reports whether the machine went down to boot again. A machine that is
 // switched off, or killed, did not.
 func resets(qmp io.ReadWriter) bool {
 	if _, err := io.WriteString(qmp, `{"execute":"qmp_capabilities"}`+"\n"); err != nil {

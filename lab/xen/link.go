@@ -12,7 +12,7 @@ const managementBridge = "vmferry1"
 
 // makeLinks makes the bridge of the links lab0, and for each machine both of its
 // links at this end. A machine's card takes hold of its link when it boots and
-// lets go of it when it ends.
+// closes it when it ends.
 func (h Host) makeLinks() error {
 	lab := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: managementBridge}}
 	if err := netlink.LinkAdd(lab); err != nil {

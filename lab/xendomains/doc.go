@@ -1,4 +1,4 @@
-// Package xendomains tells which domains a Xen hypervisor has and whether each of
+// Package xendomains says which domains a Xen hypervisor has and whether each of
 // them executes, from within its dom0 and without libvirt or xl: neither of
 // those may be what judges them.
 //

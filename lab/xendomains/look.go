@@ -39,7 +39,7 @@ const (
 	Dying     State = "dying"     // destroyed, and not yet forgotten
 )
 
-// equal tells whether two looks saw the same.
+// equal reports whether two looks saw the same.
 func (l Look) equal(other Look) bool { return slices.Equal(l.Domains, other.Domains) }
 
 // maxDomains bounds what is read of one look: the lab's nodes have a few.

@@ -28,7 +28,7 @@ const (
 // processor is emulated, and the guests share it.
 const memoryLimit = 16 << 20
 
-// Main tells of the domains whoever connects to the TCP address, which is its
+// Main reports the domains whoever connects to the TCP address, which is its
 // one argument. It ends with ctx, or because it cannot ask the hypervisor, and
 // returns the program's exit code. Complaints go to problem.
 func Main(ctx context.Context, args []string, problem io.Writer) int {

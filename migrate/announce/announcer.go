@@ -66,13 +66,13 @@ type Announcer struct {
 type Plan struct {
 	Guest string
 	Cards []Planned
-	// Partial tells that it lacks what can be found out as soon as the guest runs.
+	// Partial reports that it lacks what can be found out as soon as the guest runs.
 	Partial bool
-	// Migrated tells that the guest comes from another host, so that QEMU sends RARP for it, too.
+	// Migrated reports that the guest comes from another host, so that QEMU sends RARP for it, too.
 	Migrated bool
 }
 
-// isQEMUs tells whether QEMU itself sends all of the plan in the guest's first second.
+// isQEMUs reports whether QEMU itself sends all of the plan in the guest's first second.
 func (p Plan) isQEMUs() bool {
 	return p.Migrated && !p.Partial && !slices.ContainsFunc(p.Cards, func(c Planned) bool { return len(c.Addrs) > 0 })
 }
@@ -314,7 +314,7 @@ func (s *sending) wait(ctx context.Context, d time.Duration, refined <-chan Plan
 }
 
 // maxRound is how many frames with addresses a guest has in a round at the most: a guest with many addresses, on a
-// bridge with many ports, makes no storm. The next round goes on with the others. The node has its own bound, see
+// bridge with many ports, makes no storm. The next round continues with the others. The node has its own bound, see
 // Memory.
 const maxRound = 512
 

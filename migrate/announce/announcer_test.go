@@ -306,7 +306,7 @@ func TestPrepareWithoutAnswers(t *testing.T) {
 	}
 }
 
-// A guest of Xen's has a device named by its number. libvirt's XML goes on to name the one that was there for a guest
+// A guest of Xen's has a device named by its number. libvirt's XML continues to name the one that was there for a guest
 // without drivers, which Xen removes.
 func TestPrepareOfXen(t *testing.T) {
 	const card = `<domain type='xen'><devices><interface type='bridge'><mac address='00:16:3e:12:34:56'/><source bridge='br0'/><target dev='DEV'/></interface></devices></domain>`

@@ -22,7 +22,7 @@ const (
 	byAgent                  // the guest says so
 )
 
-// configured tells whether an administrator wrote the address down: neither the guest nor a neighbour can.
+// configured reports whether an administrator wrote the address down: neither the guest nor a neighbour can.
 func (o origin) configured() bool { return o <= byXML }
 
 // claim is an address that may be a card's.
@@ -105,7 +105,7 @@ func (s scene) objection(c Card, cl claim) string {
 	return ""
 }
 
-// isGateway tells whether an address is a next hop. One of IPv6 is known by its link-local address: an address with
+// isGateway reports whether an address is a next hop. One of IPv6 is known by its link-local address: an address with
 // the same interface identifier (RFC 4291, section 2.5.1) is taken for the same gateway's unless it is configured.
 func (s scene) isGateway(cl claim) bool {
 	return slices.ContainsFunc(s.gateways, func(g netip.Addr) bool {
@@ -126,7 +126,7 @@ func (s scene) at(a netip.Addr, past bool) []MAC {
 	return at
 }
 
-// reserved tells whether an address is no host's in the network of a prefix: the first, which in IPv6 is the anycast
+// reserved reports whether an address is no host's in the network of a prefix: the first, which in IPv6 is the anycast
 // address of its routers (RFC 4291, section 2.6.1), or in IPv4 the last.
 func reserved(p netip.Prefix, a netip.Addr) bool {
 	if p.Addr().BitLen() != a.BitLen() || p.Bits() >= a.BitLen()-1 || p.Bits() == 0 || !p.Contains(a) {
@@ -178,7 +178,7 @@ var addressless = []string{"no-mac-spoofing", "no-mac-broadcast", "no-arp-mac-sp
 	"no-other-l2-traffic", "no-other-rarp-traffic", "qemu-announce-self", "qemu-announce-self-rarp", "allow-arp", "allow-dhcp",
 	"allow-dhcpv6", "allow-ipv4", "allow-ipv6", "allow-incoming-ipv4", "allow-incoming-ipv6"}
 
-// allows tells whether the card may have an address. A filter without addresses learns them from what the guest
+// allows reports whether the card may have an address. A filter without addresses learns them from what the guest
 // sends (CTRL_IP_LEARNING of libvirt's nwfilter), and does not tell what it learned: then only libvirt's leases
 // count. What an administrator configured is held against the filter's addresses of the same family.
 func (f Filter) allows(cl claim) bool {

@@ -1,6 +1,6 @@
 // Package announce tells the network where a guest is, the moment it runs there.
 //
-// A guest keeps its MAC and IP addresses when it moves, but switches go on sending to the
+// A guest keeps its MAC and IP addresses when it moves, but switches continue sending to the
 // old place until they see a frame of the guest's from the new one. QEMU sends such frames by
 // itself, as RARP, which carries no IP address; fabrics that route by IP address (EVPN and its
 // like) do not heed them. This package sends, from the guest's new node, in its name and with its

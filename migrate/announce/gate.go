@@ -36,7 +36,7 @@ func (g *gate) shut() {
 	}
 }
 
-// pass waits until the gate is open, for limit at the most, 0 for no limit. It tells how long that took, and is false
+// pass waits until the gate is open, for limit at the most, 0 for no limit. It says how long that took, and is false
 // when the limit is over or ctx ends.
 func (g *gate) pass(ctx context.Context, limit time.Duration) (held time.Duration, open bool) {
 	if g == nil {

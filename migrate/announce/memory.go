@@ -41,7 +41,7 @@ type Memory struct {
 	barred atomic.Bool // this process may not teach a bridge
 }
 
-// first tells whether a text was not said before.
+// first reports whether a text was not said before.
 func (m *Memory) first(text string) bool {
 	if m == nil {
 		return true
@@ -123,7 +123,7 @@ func (m *Memory) past(now time.Time) (all []Neighbour) {
 	return all
 }
 
-// allow tells whether a frame with an address may be sent now, and counts it.
+// allow reports whether a frame with an address may be sent now, and counts it.
 func (m *Memory) allow(now time.Time) bool {
 	if m == nil {
 		return true

@@ -207,7 +207,7 @@ func TestTheBridgeItselfIsNoOutlet(t *testing.T) {
 	}
 }
 
-// The daemon may send frames and no more (CAP_NET_RAW). Its bridge then goes on to believe what it
+// The daemon may send frames and no more (CAP_NET_RAW). Its bridge then continues to believe what it
 // does, until the guest is heard; all others learn.
 func TestWithoutNetAdmin(t *testing.T) {
 	n := newNetwork(t)

@@ -122,7 +122,7 @@ func (h Host) ports(bridge, own string, ports []os.DirEntry) ([]Outlet, error) {
 	return all, nil
 }
 
-// tags tells which tag the frames of the card behind own need at a port; member is false where
+// tags says which tag the frames of the card behind own need at a port; member is false where
 // they do not leave there at all.
 func (h Host) tags(bridge, own string) (tag func(port int) (vlan uint16, member bool), err error) {
 	if h.read(bridge, "bridge/vlan_filtering") != "1" {
@@ -206,7 +206,7 @@ func (h Host) link(dev string) (lower int, vlan uint16, err error) {
 	return bridge.Index, vlan, nil
 }
 
-// mixes tells whether a bridge hands the frames of several VLANs to the host without their tags: then it cannot be
+// mixes reports whether a bridge hands the frames of several VLANs to the host without their tags: then it cannot be
 // told in which VLAN a neighbour is.
 func (h Host) mixes(bridge Outlet) bool {
 	if h.read(bridge.Dev, "bridge/vlan_filtering") != "1" {

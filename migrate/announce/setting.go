@@ -77,7 +77,7 @@ func parseAddr(s string) (netip.Addr, error) {
 	return a, nil
 }
 
-// announced tells whether an address is one to announce: of one host, in its network, and
+// announced reports whether an address is one to announce: of one host, in its network, and
 // not link-local IPv6 (see the package's comment).
 func announced(a netip.Addr) bool {
 	if a.Is4() { // 0.0.0.0/8 and 240.0.0.0/4 are no host's (RFC 6890)
@@ -87,7 +87,7 @@ func announced(a netip.Addr) bool {
 		!a.IsLinkLocalUnicast()
 }
 
-// fixed tells whether the operator gave addresses: then these alone are announced.
+// fixed reports whether the operator gave addresses: then these alone are announced.
 func (s Setting) fixed() bool { return len(s.First) > 0 || len(s.Cards) > 0 }
 
 // Addrs are the given addresses of all cards.

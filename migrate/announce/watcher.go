@@ -83,7 +83,7 @@ func (w *Watcher) Run(ctx context.Context) {
 		}
 		if now := time.Now(); len(all) > 0 && now.Sub(watched) >= watchEvery {
 			watched = now
-			table, _ := w.Host.neighbours(ctx) // who announces a guest tells of the error
+			table, _ := w.Host.neighbours(ctx) // who announces a guest reports the error
 			w.Memory.watch(now, table)
 		}
 		select {
@@ -107,7 +107,7 @@ func (w *Watcher) complain(err error, said string) string {
 
 // configured are the addresses that the settings name, and for which guest.
 func (w *Watcher) configured() map[netip.Addr]string {
-	all, _ := w.Guests() // Run tells of the error
+	all, _ := w.Guests() // Run reports the error
 	of := map[netip.Addr]string{}
 	for _, g := range all {
 		for _, a := range g.Setting.Addrs() {
@@ -119,7 +119,7 @@ func (w *Watcher) configured() map[netip.Addr]string {
 
 // wanted is the guest of that name, unless it is not to be announced.
 func (w *Watcher) wanted(uri, name string) (Guest, bool) {
-	all, _ := w.Guests() // Run tells of the error
+	all, _ := w.Guests() // Run reports the error
 	i := slices.IndexFunc(all, func(g Guest) bool { return g.URI == uri && g.Name == name })
 	if i < 0 || all[i].Setting.Off {
 		return Guest{}, false
@@ -195,7 +195,7 @@ func (w *Watcher) follow(ctx context.Context, uri string, begun func()) error {
 func (w *Watcher) recall(ctx context.Context, uri string, conn Conn) {
 	ctx, cancel := context.WithTimeout(ctx, askTime)
 	defer cancel()
-	all, _ := w.Guests() // Run tells of the error
+	all, _ := w.Guests() // Run reports the error
 	for _, g := range all {
 		if g.URI != uri {
 			continue
@@ -250,7 +250,7 @@ func (f *following) drop(guest string) {
 	f.Memory.keep(guest, nil)
 }
 
-// expect begins to prepare for a guest, and announces it when it runs. migrated tells that another host sends it.
+// expect begins to prepare for a guest, and announces it when it runs. migrated reports that another host sends it.
 func (f *following) expect(ctx context.Context, guest string, migrated bool) *arrival {
 	f.drop(guest)
 	ctx, cancel := context.WithCancel(ctx)

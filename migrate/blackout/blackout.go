@@ -23,7 +23,7 @@ type (
 	Fault  = report.Fault
 )
 
-// Progress is the state of a target while a run goes on.
+// Progress is the state of a target while a run continues.
 type Progress = outage.Progress
 
 // ReadReport reads one report and checks that its parts fit together.

@@ -15,7 +15,7 @@ import (
 )
 
 // hostileUDP is a service that lets reply say what it sends for each datagram; it
-// tells how many came.
+// says how many came.
 func hostileUDP(t *testing.T, reply func(p wire.Packet) []wire.Packet) (addr string, received *atomic.Uint64) {
 	t.Helper()
 	conn, err := net.ListenPacket("udp", "127.0.0.1:0")

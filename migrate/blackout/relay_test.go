@@ -16,7 +16,7 @@ import (
 )
 
 // The relays stand between watch and a reflector and do harm by sequence
-// number, never by time. They note when they handed on answers, before and
+// number, never by time. They note when they forwarded answers, before and
 // after the call, so that a test knows what watch must have seen.
 
 // handed is one answer that a relay passed on to the client.
@@ -41,7 +41,7 @@ func (l *ledger) hand(seq uint64, pass func()) {
 	l.answers = append(l.answers, handed{seq, before, time.Now()})
 }
 
-// gap returns the last answer handed on before the harm that begins with probe
+// gap returns the last answer forwarded before the harm that begins with probe
 // seq, and the first one after it.
 func (l *ledger) gap(t *testing.T, seq uint64) (last, first handed) {
 	t.Helper()

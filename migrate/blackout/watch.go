@@ -45,7 +45,7 @@ func Watch(ctx context.Context, cfg Config) (*Report, error) {
 	return report, nil
 }
 
-// watcher publishes the state of a run while it goes on.
+// watcher publishes the state of a run while it continues.
 type watcher struct {
 	cfg Config
 	run *probe.Run

@@ -48,7 +48,7 @@ func (p Policy) throttle(s State) int {
 	return 0
 }
 
-// compresses tells whether memory is compressed by zstd: over a link that compressors fill, where the guest then need
+// compresses reports whether memory is compressed by zstd: over a link that compressors fill, where the guest then need
 // not be throttled, or would take more than half of the time that is left without. It costs the host's processors,
 // which is better for the guest than to lose its own.
 func (p Policy) compresses(s State) bool {

@@ -69,7 +69,7 @@ const (
 	endless      = 5 * time.Minute  // what a migration without a window gets to converge
 )
 
-// switches tells whether post-copy is wanted: passes do not come below Max, and throttling, where that is allowed,
+// switches reports whether post-copy is wanted: passes do not come below Max, and throttling, where that is allowed,
 // has had half of the window or all that it can take; or it would soon be too late to get the rest across.
 func (p Policy) switches(s State) bool {
 	// The pages that the guest waits for come first, and each costs a round trip: half as much time again.

@@ -54,7 +54,7 @@ const (
 	forcedMost = time.Minute
 
 	// Beyond throttleMost per cent a throttle is no use: the guest is as good as stopped, and a pause of up to
-	// throttlePause is better. QEMU goes on to 99.
+	// throttlePause is better. QEMU continues to 99.
 	throttleMost  = 80
 	throttlePause = time.Second
 

@@ -43,10 +43,10 @@ func (p Policy) Grace() time.Duration {
 	return min(max(p.Window/8, 5*time.Second), 30*time.Second)
 }
 
-// Late tells whether what takes so long leaves less than half of the time.
+// Late reports whether what takes so long leaves less than half of the time.
 func (p Policy) Late(took, left time.Duration) bool { return p.Window > 0 && took > left/2 }
 
-// stuck tells whether passes leave more than Max allows, as far as can be known. That the guest writes as fast as
+// stuck reports whether passes leave more than Max allows, as far as can be known. That the guest writes as fast as
 // the link carries says it sooner, but not alone: what is written again and again counts as often as it is looked at,
 // and that is more often the shorter the passes become.
 func (p Policy) stuck(s State) bool {
@@ -57,7 +57,7 @@ func (p Policy) stuck(s State) bool {
 	return s.Iteration > 1 && s.Best > p.Ceiling() && s.Stale >= passes && s.Stagnant >= s.wait()
 }
 
-// mayRestart tells whether a second begin is affordable: all that was sent takes a third of the time that is left or
+// mayRestart reports whether a second begin is affordable: all that was sent takes a third of the time that is left or
 // less.
 func (p Policy) mayRestart(s State) bool {
 	bytes, rate := s.Sent+s.Remaining, s.Rate

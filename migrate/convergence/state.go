@@ -50,7 +50,7 @@ const (
 // UsualLink is what a link is taken to carry of which nothing is known, in bytes per second: gigabit Ethernet.
 const UsualLink = 110 << 20
 
-// Begun tells whether the migration is under way.
+// Begun reports whether the migration is under way.
 func (s State) Begun() bool { return s.Active || s.Iteration > 0 }
 
 func (s State) link() uint64 { return cmp.Or(s.Link, UsualLink) }
@@ -64,7 +64,7 @@ func (s State) wait() time.Duration {
 	return min(max(TransferTime(s.Used, s.Rate)/2, firstRaise), longestWait)
 }
 
-// starved tells whether what is left cannot be sent in time at the present rate. In the first pass
+// starved reports whether what is left cannot be sent in time at the present rate. In the first pass
 // that is known only of a guest whose use of memory is: pages that it never touched cost nothing.
 func (s State) starved(window time.Duration) bool {
 	left := s.Remaining

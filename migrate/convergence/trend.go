@@ -33,7 +33,7 @@ func (t *Trend) Observe(s *State, job libvirt.JobStats, window time.Duration, no
 	s.Quiet, s.Starved = t.quiet, t.starved
 }
 
-// passes takes over what a sample tells of the passes after the first.
+// passes takes over what a sample reports the passes after the first.
 func (t *Trend) passes(s *State, job libvirt.JobStats, now time.Time) {
 	if t.repeated.IsZero() {
 		t.repeated = now
@@ -87,7 +87,7 @@ func passCopy(s libvirt.JobStats) time.Duration {
 	return max(TransferTime(s.Remaining, s.Rate), 1)
 }
 
-// PageRate is how fast memory is sent, in bytes per second. libvirt tells what is on the wire, and XBZRLE does not fill
+// PageRate is how fast memory is sent, in bytes per second. libvirt says what is on the wire, and XBZRLE does not fill
 // the link, which carries so many bytes per second.
 func PageRate(job libvirt.JobStats, xbzrle, zstd bool, link uint64) uint64 {
 	switch {

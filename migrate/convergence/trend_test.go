@@ -17,7 +17,7 @@ type emulation struct {
 	noise       uint64 // bytes that every pass finds dirty, however short it is
 }
 
-// run lets the rule steer it. It returns the limit that ended it and how long that took, or the decision to begin anew
+// run lets the rule steer it. It returns the limit that ended it and how long that took, or the decision to begin again
 // or give up.
 func (e emulation) run(p Policy) (limit, took time.Duration, stop Decision) {
 	var trend Trend

@@ -45,7 +45,7 @@
 //     second, it is not known: the guest may have run at the target. Both nodes refuse, and say
 //     what to remove once a person has found out.
 //   - Afterwards the source has no image of the name at all, so that nothing can start from
-//     the old one by mistake, be it vmferry or another tool.
+//     the old one by mistake, also vmferry or another tool.
 //
 // # Limits
 //

@@ -142,7 +142,7 @@ func mayRename(image, kind string, same bool) error {
 	return nil
 }
 
-// Stayed notes that the guest is here and goes on being, and that nothing is left of the move. It ends
+// Stayed notes that the guest is here and continues being, and that nothing is left of the move. It ends
 // what [Begin] began.
 func (t *Transfer) Stayed() error {
 	return errors.Join(removeBeside(t.image, NoteSuffix), t.Close())

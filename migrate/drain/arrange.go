@@ -88,7 +88,7 @@ func newPlanner(n Node, under []busy) *planner {
 	return p
 }
 
-// run places the candidates in their order; all tells whether each of them that has an option
+// run places the candidates in their order; all reports whether each of them that has an option
 // leaves over a link.
 func (p *planner) run(cands []*candidate) (steps []Step, all bool) {
 	steps, all = make([]Step, len(cands)), true

@@ -12,7 +12,7 @@ const (
 	// leastStretch is by how much the expected end of a move that is overdue is put off at least.
 	leastStretch = 100 * time.Millisecond
 
-	// learned is the change of a link's rate from which on it is worth predicting anew.
+	// learned is the change of a link's rate from which on it is worth predicting again.
 	learned = 0.1
 
 	// slowest is the smallest part of its rate that a link is taken to carry: less is a standstill.
@@ -21,7 +21,7 @@ const (
 
 func byStart(a, b Step) int { return cmp.Compare(a.Start, b.Start) }
 
-// dispatch plans anew, and does what is to be done now. It holds q.mu, as all below do.
+// dispatch plans again, and does what is to be done now. It holds q.mu, as all below do.
 func (q *Queue) dispatch() {
 	q.stop()
 	if q.closed || len(q.turns) == 0 {
@@ -56,7 +56,7 @@ func (a *alarm) at(t time.Time) {
 }
 
 // watch puts off the end of a move that is overdue, and has it give up when it must. A move that
-// is expected to be done in time goes on, even when there is no time left for anything else; but
+// is expected to be done in time continues, even when there is no time left for anything else; but
 // what was put off twice is not expected any more.
 func (q *Queue) watch(t *Turn, wake *alarm) {
 	now := wake.now
@@ -82,7 +82,7 @@ func (q *Queue) watch(t *Turn, wake *alarm) {
 	}
 }
 
-// lost tells whether the prediction is worth nothing any more.
+// lost reports whether the prediction is worth nothing any more.
 func (t *Turn) lost() bool { return t.overdue > 1 }
 
 func (q *Queue) tooLate(t *Turn, now time.Time, why string) *TooLate {

@@ -3,7 +3,7 @@
 //
 // Start with [Plan] for a plan on paper, and with [Queue] where guests really move: callers
 // enter in whatever order the cluster manager makes its calls, and get their slots by the same plan,
-// made anew whenever something happens. [predict.WithNeed] says how one move will go.
+// made again whenever something happens. [predict.WithNeed] says how one move will go.
 //
 // # Prediction
 //
@@ -49,12 +49,12 @@
 //
 // # The queue
 //
-// It has no goroutine: every call plans anew, and so does one timer. It reckons with what happens:
+// It has no goroutine: every call plans again, and so does one timer. It reckons with what happens:
 //
 //   - A move that is overdue has its end put off by a quarter of the time it took so far; when that is not
 //     enough, nobody counts on it any more. Who waits for it is refused, and itself told to give up, in
 //     time for what else can be done.
-//   - A link that turns out to be slower or quicker is believed half, and those that wait are predicted anew.
+//   - A link that turns out to be slower or quicker is believed half, and those that wait are predicted again.
 //   - A link that one migration does not fill, for whatever reason, is found out ([Options].Explore): the number that
 //     copies at once is doubled, from one on, for as long as all together become quicker by that and each of them keeps
 //     its budget, and never beyond what each is predicted to bear. On a link that is full this costs one doubling.
@@ -68,6 +68,6 @@
 // # Non-guarantees
 //
 // No budget is kept that the given numbers do not allow, nor one of a guest that is stopped in the moment in
-// which the link itself breaks down. A released turn does not end a migration that libvirt goes on with: that
+// which the link itself breaks down. A released turn does not end a migration that libvirt continues with: that
 // is the caller's business. Where guests go is the cluster manager's.
 package drain

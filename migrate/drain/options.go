@@ -96,7 +96,7 @@ func newOption(g Guest, i int, l Link, m ladder.Rung) (o option, best Prediction
 	return o, best
 }
 
-// bears tells whether a guest keeps its budget with n on the link, in both of the ways in which the
+// bears reports whether a guest keeps its budget with n on the link, in both of the ways in which the
 // others can hurt: they were there all the time, or all come in the moment in which it is stopped, when
 // the last copy was measured out for a link of its own.
 func bears(load Load, l Link, best Prediction, n int) bool {
@@ -145,5 +145,5 @@ func (c *candidate) need(m ladder.Rung, storeRate float64) time.Duration {
 	return predict.Forever
 }
 
-// mayTry tells whether anything over a link is in the guest's ladder.
+// mayTry reports whether anything over a link is in the guest's ladder.
 func (c *candidate) mayTry() bool { return slices.ContainsFunc(c.guest.Ladder, ladder.Rung.IsLive) }

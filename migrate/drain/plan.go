@@ -63,7 +63,7 @@ type Step struct {
 	Why        string     `json:"why,omitempty"`
 }
 
-// IsLive tells whether the guest leaves running, over a link.
+// IsLive reports whether the guest leaves running, over a link.
 func (s Step) IsLive() bool { return s.Rung.IsLive() }
 
 // Schedule is the plan for a node.

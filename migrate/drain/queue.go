@@ -20,7 +20,7 @@ var (
 	ErrClosed = errors.New("the queue of moves is closed")
 )
 
-// TooLate is the error of a guest that must not begin, or not go on, to move: for what
+// TooLate is the error of a guest that must not begin, or not continue, to move: for what
 // else may be done with it, this is the last moment.
 type TooLate struct {
 	Guest string
@@ -187,7 +187,7 @@ func (q *Queue) Plan() Schedule {
 	return s
 }
 
-// Close refuses all that wait, and whoever comes. Guests that move may go on.
+// Close refuses all that wait, and whoever comes. Guests that move may continue.
 func (q *Queue) Close() {
 	q.mu.Lock()
 	defer q.mu.Unlock()

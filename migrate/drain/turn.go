@@ -32,7 +32,7 @@ type Turn struct {
 	untie    func() bool
 }
 
-// Ready is closed when the turn is granted or refused; Err tells which.
+// Ready is closed when the turn is granted or refused; Err says which.
 func (t *Turn) Ready() <-chan struct{} { return t.ready }
 
 // GiveUp is closed when the move should be aborted, because it will not be done in time and this is the
@@ -55,14 +55,14 @@ func (t *Turn) Step() Step {
 	return t.step
 }
 
-// Paused tells for how long the guest stood still, before Copied tells that it has left.
+// Paused tells for how long the guest was paused, before Copied reports that it has left.
 func (t *Turn) Paused(d time.Duration) {
 	t.q.mu.Lock()
 	defer t.q.mu.Unlock()
 	t.pause = d
 }
 
-// Copied tells that the guest has left: the link is free for the next while the caller
+// Copied reports that the guest has left: the link is free for the next while the caller
 // verifies and cleans up. Whoever does not call it before Release has not moved the guest, or cannot tell.
 func (t *Turn) Copied() {
 	t.q.mu.Lock()
@@ -76,7 +76,7 @@ func (t *Turn) Copied() {
 	}
 }
 
-// Update takes over what was learnt of the guest's load. One that moves already goes on, and those that wait
+// Update takes over what was learnt of the guest's load. One that moves already continues, and those that wait
 // reckon with what it bears now. The error is that of a load that makes no sense: then nothing is changed.
 func (t *Turn) Update(l Load) error {
 	q := t.q
@@ -98,7 +98,7 @@ func (t *Turn) Update(l Load) error {
 	return nil
 }
 
-// expect reckons anew with a move that is under way, by the means that it was granted.
+// expect reckons again with a move that is under way, by the means that it was granted.
 func (t *Turn) expect() {
 	i := slices.IndexFunc(t.c.options, func(o option) bool { return o.link == t.link && o.means == t.step.Rung })
 	if i < 0 { // nothing says that it keeps its budget: leave it alone

@@ -13,7 +13,7 @@ const gain = 1.25
 type width struct {
 	now  int     // 1 at first
 	pace float64 // bytes per second of all together, at the last width that was worth it
-	done bool    // more was tried, in vain
+	done bool    // more was tried, without effect
 
 	area float64   // how many were on the link, times seconds
 	at   time.Time // up to which that was added up

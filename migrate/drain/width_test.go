@@ -14,7 +14,7 @@ type pipe struct {
 	under      []float64
 }
 
-// step moves what d is enough for, and tells which of those under way are done.
+// step moves what d is enough for, and says which of those under way are done.
 func (p *pipe) step(d time.Duration) (done int) {
 	part := min(p.each, p.rate/float64(max(len(p.under), 1))) * d.Seconds()
 	var left []float64

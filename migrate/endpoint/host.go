@@ -33,7 +33,7 @@ type Host interface {
 
 	// A migration, which only the steps of a move change.
 
-	// MigrateToURI3 returns when the migration ended, or at the context's end while it goes on.
+	// MigrateToURI3 returns when the migration ended, or at the context's end while it continues.
 	MigrateToURI3(ctx context.Context, guest, target string, p libvirt.MigrateParams) error
 	// SetMaxDowntime bounds the pause, of a migration under way or of the next one.
 	SetMaxDowntime(ctx context.Context, guest string, limit time.Duration) error
@@ -69,7 +69,7 @@ type Host interface {
 	// What libvirt itself would refuse.
 
 	// Rehearse is nil where MigrateToURI3 would begin with the same arguments. At the context's end it returns,
-	// and libvirt may go on with the question.
+	// and libvirt may continue with the question.
 	Rehearse(ctx context.Context, guest, target string, p libvirt.MigrateParams) error
 	// Portable is the description of the running guest as a target gets it.
 	Portable(ctx context.Context, guest string) (string, error)

@@ -16,7 +16,7 @@ type Relay interface {
 	Hold(stopped time.Time)
 	// Pass says that the target has the guest.
 	Pass()
-	// Drop says that the guest goes on at the source.
+	// Drop says that the guest continues at the source.
 	Drop()
 }
 

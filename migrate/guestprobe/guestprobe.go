@@ -11,7 +11,7 @@ import (
 )
 
 const (
-	// settleTime is how long the probe goes on at most after the guest has moved, so that an
+	// settleTime is how long the probe continues at most after the guest has moved, so that an
 	// outage that the move made has its end.
 	settleTime = 2 * time.Second
 	// calm is for how long every target must have answered before that is over.
@@ -42,7 +42,7 @@ type Seen struct {
 	Mute []string
 }
 
-// Begin starts to probe targets, which are as for blackout.Config. It goes on until End,
+// Begin starts to probe targets, which are as for blackout.Config. It continues until End,
 // when ctx is cancelled too: an interrupted move is still measured. End must be called.
 func Begin(ctx context.Context, targets []string) *Probe {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))

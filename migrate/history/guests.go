@@ -85,7 +85,7 @@ func youngest(guests map[string]Profile, n int) {
 	}
 }
 
-// valid tells whether moves can have taught this, and not too long ago.
+// valid reports whether moves can have taught this, and not too long ago.
 func (p Profile) valid(now time.Time) bool {
 	const most = 1 << 50 // bytes
 	share := func(x float64) bool { return x >= 0 && x <= 1 }
@@ -95,7 +95,7 @@ func (p Profile) valid(now time.Time) bool {
 		pauses(p.DevicesMS) && pauses(p.HandOversMS) && p.Moves >= 0
 }
 
-// pauses tells whether all may be parts of a pause, in milliseconds.
+// pauses reports whether all may be parts of a pause, in milliseconds.
 func pauses(ms []float64) bool {
 	return !slices.ContainsFunc(ms, func(ms float64) bool { return !(ms >= 0 && ms <= record.Millis(pauseMost)) })
 }

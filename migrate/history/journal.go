@@ -27,7 +27,7 @@ const RecordsFile = "migrations.jsonl"
 // append closes and ReadRecords skips.
 //
 // A disk, or another writer, that gives no answer is waited for two seconds: a guest that has moved must not fail
-// for its record. The append goes on while the process lives, and the error says that its end is not known.
+// for its record. The append continues while the process lives, and the error says that its end is not known.
 func AppendRecord(path string, r record.Record) error { return appendWithin(appendTime, path, r) }
 
 // appendTime is far above what a busy disk needs for one line, and below what an action keeps for looking where

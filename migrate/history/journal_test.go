@@ -45,7 +45,7 @@ func TestJournal(t *testing.T) {
 	}
 }
 
-// TestJournalTorn cuts the file at every byte of its last line, as a kill does, and goes on.
+// TestJournalTorn cuts the file at every byte of its last line, as a kill does, and continues.
 func TestJournalTorn(t *testing.T) {
 	path := filepath.Join(t.TempDir(), RecordsFile)
 	if err := AppendRecord(path, recordOf("a")); err != nil {

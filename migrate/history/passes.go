@@ -9,7 +9,7 @@ import (
 	"github.com/vmferry/vmferry/migrate/record"
 )
 
-// shortPass is the least time of a pass that tells how fast the guest writes: QEMU sends what a tenth of a second
+// shortPass is the least time of a pass that says how fast the guest writes: QEMU sends what a tenth of a second
 // may carry at once.
 const shortPass = 200 * time.Millisecond
 

@@ -37,7 +37,7 @@ var Rungs = []Rung{Live, Converge, PostCopy, Save, Shutdown, Destroy}
 // Compare is negative where m is a gentler rung than o, and positive where it is a rougher one.
 func (m Rung) Compare(o Rung) int { return slices.Index(Rungs, m) - slices.Index(Rungs, o) }
 
-// IsLive tells whether the rung moves the guest while it runs.
+// IsLive reports whether the rung moves the guest while it runs.
 func (m Rung) IsLive() bool { return m == Live || m == Converge || m == PostCopy }
 
 // Parse is the rung of that name.

@@ -26,7 +26,7 @@ const (
 	TurnArriving Turn = iota // a migration to here has begun; the guest does not run here yet
 	TurnRunning              // it begins to run here: it was started or restored, or a migration to here ended
 	TurnPaused               // its processors are stopped, also because the guest itself suspends
-	TurnResumed              // they go on, also because the guest wakes; or it is the first word of a TurnRunning
+	TurnResumed              // they continue, also because the guest wakes; or it is the first word of a TurnRunning
 	TurnHalted               // the domain is gone
 )
 

@@ -27,7 +27,7 @@ func (s State) String() string {
 	return stateNames[s]
 }
 
-// Active tells whether a domain in this state exists in the hypervisor. NoState counts as
+// Active reports whether a domain in this state exists in the hypervisor. NoState counts as
 // active, as "cannot tell" is never "stopped".
 func (s State) Active() bool { return s != ShutOff }
 

@@ -43,7 +43,7 @@ func (e *Error) Error() string {
 // noSupport is VIR_ERR_NO_SUPPORT.
 const noSupport = 3
 
-// Unimplemented tells whether err says that the driver has not the call at all. ErrUnsupported also stands for what it
+// Unimplemented reports whether err says that the driver has not the call at all. ErrUnsupported also stands for what it
 // refuses in one guest.
 func Unimplemented(err error) bool {
 	var e *Error
@@ -53,7 +53,7 @@ func Unimplemented(err error) bool {
 // configUnsupported is VIR_ERR_CONFIG_UNSUPPORTED.
 const configUnsupported = 67
 
-// IsOtherHardware tells whether libvirt refused a description since a guest in memory would find another hardware with
+// IsOtherHardware reports whether libvirt refused a description since a guest in memory would find another hardware with
 // it.
 //
 // Source: virDomainDefCheckABIStability in libvirt's src/conf/domain_conf.c.

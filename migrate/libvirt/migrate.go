@@ -9,7 +9,7 @@ type MigrateParams struct {
 	Switchover   uint64 // MiB/s that the last copy may reckon with, 0 for what the passes show
 	AutoConverge bool   // slow the guest down when it writes faster than the link carries
 	Unsafe       bool   // migrate even where libvirt fears for disks with a host cache
-	Recover      bool   // go on with a migration that broke in its post-copy phase; the rest as it was begun
+	Recover      bool   // continue with a migration that broke in its post-copy phase; the rest as it was begun
 	// Managed has the caller's process talk to both daemons, in place of the source's daemon to the target's. Whoever
 	// ends that process, or its connections, aborts the migration.
 	Managed bool

@@ -85,7 +85,7 @@ func Unverified(uri string) string {
 	return ""
 }
 
-// Encrypted tells whether what goes through libvirt's own connection at a remote URI is encrypted. Without a transport
+// Encrypted reports whether what goes through libvirt's own connection at a remote URI is encrypted. Without a transport
 // it is TLS.
 func Encrypted(uri string) bool {
 	scheme, _, _ := strings.Cut(uri, ":")

@@ -57,7 +57,7 @@ func Judge(dir string, files []string, user string, now time.Time) (f Flaws) {
 const peers = "the target's " + ServerCert
 
 // JudgeServer says what is wrong with the certificate of another node, which is in raw, for a connection to host. now
-// is the time by which it is valid or not; authority is this node's, nil where that is not known. sure tells that the
+// is the time by which it is valid or not; authority is this node's, nil where that is not known. sure reports that the
 // connection goes to host and to no other name.
 func JudgeServer(raw, authority []byte, host string, sure bool, now time.Time) (f Flaws) {
 	chain := f.parse(peers, raw, now)
@@ -100,7 +100,7 @@ func namesOf(c *x509.Certificate) []string {
 	return names
 }
 
-// checkKey tells of a key that only root may read: QEMU itself opens it, mostly as another user.
+// checkKey reports a key that only root may read: QEMU itself opens it, mostly as another user.
 func (f *Flaws) checkKey(path, user string) {
 	isRoot := slices.Contains([]string{"root", "0", "+0"}, user)
 	info, err := os.Stat(path)
@@ -137,7 +137,7 @@ func (f *Flaws) parse(path string, raw []byte, now time.Time) (all []*x509.Certi
 
 func day(t time.Time) string { return t.UTC().Format("2006-01-02 15:04 MST") }
 
-// verify tells whether an authority stands behind a certificate. Go judges more strictly than GnuTLS, which QEMU uses:
+// verify reports whether an authority stands behind a certificate. Go judges more strictly than GnuTLS, which QEMU uses:
 // its no is a doubt. It is nil where there is nothing to judge.
 func verify(chain, authority []*x509.Certificate, usage x509.ExtKeyUsage, now time.Time) error {
 	if len(chain) == 0 || len(authority) == 0 || now.After(chain[0].NotAfter) {

@@ -84,7 +84,7 @@ func (k *Known) Refresh(ctx context.Context, h endpoint.Gauge, guest string) err
 	return nil
 }
 
-// WorthMeasuring tells whether a move that has so much time should wait for the measurement under way: its first pass
+// WorthMeasuring reports whether a move that has so much time should wait for the measurement under way: its first pass
 // tells less, or later.
 func (k Known) WorthMeasuring(left time.Duration) bool {
 	if k.Load.Dirty.Measured || left < measureWindow || k.Guest.DirtyRate > 0 {

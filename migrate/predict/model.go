@@ -68,10 +68,10 @@ func WithNeed(l Load, rate float64, m ladder.Rung) Prediction {
 	return p
 }
 
-// Ends tells whether it ends by itself, within the budget or not.
+// Ends reports whether it ends by itself, within the budget or not.
 func (p Prediction) Ends() bool { return p.Passes > 0 && p.Passes < maxPasses }
 
-// Usable tells whether it is a rate to predict with.
+// Usable reports whether it is a rate to predict with.
 func Usable(rate float64) bool { return rate > 0 && !math.IsInf(rate, 1) }
 
 // AtRate is WithNeed without the Need, which takes longest to find.

@@ -43,7 +43,7 @@ func TestPredict(t *testing.T) {
 		{"the limit is raised as far as the budget",
 			Load{Memory: gb, DirtyRate: 2 * gb, WorkingSet: 100 * mb, Budget: 200 * ms, HandOver: 50 * ms}, ladder.Live,
 			Prediction{Duration: 1550 * ms, Bytes: 1500 * mb, Passes: 5, Pause: 150 * ms, Limit: 120 * ms, Kept: true}},
-		// 200 MB remain for ever, and 150 ms are allowed: a hundred passes in vain. With 51 % off, each is
+		// 200 MB remain for ever, and 150 ms are allowed: a hundred passes without effect. With 51 % off, each is
 		// 0.98 of the one before, and 150 MB are reached after 15.
 		{"beyond the budget", Load{Memory: gb, DirtyRate: 2 * gb, WorkingSet: 200 * mb, Budget: 200 * ms,
 			HandOver: 50 * ms}, ladder.Live,

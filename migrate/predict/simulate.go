@@ -79,7 +79,7 @@ func (r course) onWireOf(c conditions) float64 {
 	return 1
 }
 
-// xbzrleHelps tells whether XBZRLE from the begin on saves the guest a throttle or a limit above what the budget
+// xbzrleHelps reports whether XBZRLE from the begin on saves the guest a throttle or a limit above what the budget
 // leaves, or the migration a quarter of its time.
 func xbzrleHelps(p convergence.Policy, c conditions) bool {
 	if p.XBZRLECache == 0 || p.PostCopy {
@@ -149,7 +149,7 @@ func (sim *simulation) step() {
 	}
 }
 
-// bursts tells whether it makes a difference that a rate below what the link carries is one of bursts: not where
+// bursts reports whether it makes a difference that a rate below what the link carries is one of bursts: not where
 // there is more to send than takes two seconds.
 func (sim *simulation) bursts() bool {
 	return sim.wireRate < sim.last && sim.onWire(sim.left) < 2*float64(sim.wireRate)

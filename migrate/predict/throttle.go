@@ -13,7 +13,7 @@ type throttle struct {
 	sent    float64       // bytes on the wire at its begin
 }
 
-// sync tells whether the guest is throttled more from now on.
+// sync reports whether the guest is throttled more from now on.
 func (t *throttle) sync(now time.Duration, wrote, sent float64) (more bool) {
 	t.dirty += wrote
 	if now-t.began < time.Second {

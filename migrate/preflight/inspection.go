@@ -39,7 +39,7 @@ type Request struct {
 	StartsNetworks    bool
 	Fetch             bool
 	Adopt             bool
-	All               bool // go on after a refusal, so that an operator sees all that is in the way
+	All               bool // continue after a refusal, so that an operator sees all that is in the way
 }
 
 // Deps is what the pre-flight needs from outside.
@@ -136,7 +136,7 @@ func (p *inspection) conclude(notes []string, err error) error {
 	return p.refuse(err)
 }
 
-// refuse is err. With Request.All it keeps a refusal and goes on.
+// refuse is err. With Request.All it keeps a refusal and continues.
 func (p *inspection) refuse(err error) error {
 	var refusal *Refusal
 	if !p.req.All || !errors.As(err, &refusal) {

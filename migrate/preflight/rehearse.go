@@ -97,7 +97,7 @@ func rehearse(ctx context.Context, p *inspection) (r rehearsal) {
 	case r.direct == nil:
 	case params.Tunnelled || libvirt.Unimplemented(r.direct): // libvirt has no other way for it
 		r.managed = r.direct
-	case errors.Is(r.direct, context.DeadlineExceeded): // libvirt goes on with the question, which blocks another
+	case errors.Is(r.direct, context.DeadlineExceeded): // libvirt continues with the question, which blocks another
 		r.managed = r.direct
 	default:
 		params.Managed = true

@@ -75,7 +75,7 @@ func judgeDuplicate(there endpoint.Observation, uuid string) error {
 }
 
 // checkLeftover lets a definition of the same guest be, which is not active. A guest without one is listed so only
-// while something is done with it; Xen's driver goes on with that for ever where the source died in the midst of a
+// while something is done with it; Xen's driver continues with that for ever where the source died in the midst of a
 // migration, and takes no other until it is restarted.
 func checkLeftover(ctx context.Context, p *inspection, there libvirt.Status) error {
 	if there.Persistent {

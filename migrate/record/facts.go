@@ -5,7 +5,7 @@ import (
 	"github.com/vmferry/vmferry/migrate/qmp"
 )
 
-// Capped tells whether the rate says more of the requested bound than of the link.
+// Capped reports whether the rate says more of the requested bound than of the link.
 func (r *Record) Capped() bool { return r.Cap > 0 && r.Rate >= r.Cap/10*9 }
 
 // SetUp is what libvirt took before the first byte and after the guest ran, by our receipts.

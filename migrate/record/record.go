@@ -115,7 +115,7 @@ type Blackout struct {
 	ErrorMS float64 `json:"error_ms"` // by how much the probe may be wrong
 }
 
-// Judge takes over what a probe saw, and tells whether the budget was kept, as far as that is
+// Judge takes over what a probe saw, and reports whether the budget was kept, as far as that is
 // known: a blackout that was seen decides. Without one, a pause that is longer than the budget
 // broke it, and a shorter one proves nothing, as clients may have waited for longer.
 func (r *Record) Judge(seen []Blackout) {

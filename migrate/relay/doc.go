@@ -1,8 +1,8 @@
 // Package relay keeps what of TCP reaches a guest's old node while the guest is stopped for its
 // migration, and hands it on to the new one.
 //
-// Between the guest's STOP at the source and its RESUME at the target its clients go on sending, and
-// the switches still send all of it to the source, where it is lost with the guest's tap. A client that goes on sending
+// Between the guest's STOP at the source and its RESUME at the target its clients continue sending, and
+// the switches still send all of it to the source, where it is lost with the guest's tap. A client that continues sending
 // afterwards learns of the gap by what follows it (SACK, RFC 2018). One that waits for the answer to a request has nothing to
 // follow it with, nor has one whose window is full: its TCP waits for the retransmission timer, 200 ms at the least on
 // Linux and doubled each time (RFC 6298, section 5.5), however short the pause was. With what was lost forwarded, the
@@ -12,7 +12,7 @@
 // the longest wait was 206 ms without the relay and 37 ms with it; with a pause of 250 ms, 415 ms and 261 ms.
 //
 // Start with [Open], when a migration begins. Then the guest's events decide: [Relay.Hold] at
-// its STOP, [Relay.Pass] when the target has it, [Relay.Drop] when it goes on here, and [Relay.Close] in the end.
+// its STOP, [Relay.Pass] when the target has it, [Relay.Drop] when it continues here, and [Relay.Close] in the end.
 //
 // # How
 //

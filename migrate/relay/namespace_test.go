@@ -29,7 +29,7 @@ func (n network) exchange(from, to io.ReadWriter, size int) {
 	n.Must(<-sent)
 }
 
-// What a client sends while the guest stands still arrives at the guest's new place without the client's
+// What a client sends while the guest is paused arrives at the guest's new place without the client's
 // retransmitting it, whole: the frames are of several segments each, and nobody filled their checksums in.
 func TestHandedOn(t *testing.T) {
 	for name, c := range map[string]struct{ tapGone bool }{

@@ -48,7 +48,7 @@ func placeOf(host announce.Host, card announce.Card) (place, error) {
 	return p, nil
 }
 
-// learned tells whether a message of the kernel's says that the bridge looks for the card behind a port from now on,
+// learned reports whether a message of the kernel's says that the bridge looks for the card behind a port from now on,
 // the tap among them, and behind which.
 func (p place) learned(u netlink.NeighUpdate) (index int, ok bool) {
 	if u.Type != unix.RTM_NEWNEIGH || u.Family != unix.AF_BRIDGE || u.MasterIndex != p.bridge ||

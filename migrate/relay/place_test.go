@@ -9,7 +9,7 @@ import (
 	"github.com/vmferry/vmferry/migrate/announce"
 )
 
-// What the kernel tells of all bridges and of all neighbours, and what of it is about the card.
+// What the kernel reports all bridges and of all neighbours, and what of it is about the card.
 func TestLearned(t *testing.T) {
 	const tap, bridge, uplink, trunk, other = 1, 2, 3, 4, 5
 	p := place{card: announce.Card{MAC: guestMAC}, tap: tap, bridge: bridge, ports: map[int]port{

@@ -83,7 +83,7 @@ func (r *Relay) Pass() {
 	r.once.pass.Do(func() { close(r.begun) })
 }
 
-// Drop says that the guest goes on here. Its tap still has what came in meanwhile, and what was kept is forgotten.
+// Drop says that the guest continues here. Its tap still has what came in meanwhile, and what was kept is forgotten.
 func (r *Relay) Drop() { r.once.drop.Do(func() { close(r.over) }) }
 
 // Close ends the relay, and returns how many frames were forwarded, each of which may be several packets of TCP. After

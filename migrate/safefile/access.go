@@ -33,7 +33,7 @@ type Directory struct {
 	uids   []uint32
 }
 
-// Owned tells whether all directories of the path belong to one of these users, root, or the user of this process.
+// Owned reports whether all directories of the path belong to one of these users, root, or the user of this process.
 func (d Directory) Owned(by Owners) bool {
 	for _, uid := range d.uids {
 		if !by.Has(uid) {

@@ -3,7 +3,7 @@
 //
 // Start with [Read], or [Open] for a file that is not read whole. They never wait for a FIFO, never read from a
 // device, and read no more than the caller allows. With [Only] they take a file only from owners that the caller
-// trusts. [Access] tells who can replace a file between two looks at it, as its name is all that libvirt gets.
+// trusts. [Access] says who can replace a file between two looks at it, as its name is all that libvirt gets.
 //
 // # Links
 //

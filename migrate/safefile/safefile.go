@@ -37,12 +37,12 @@ var Anyone = Owners{anyone: true}
 // Only trusts root, the user of this process, and the users with these numbers.
 func Only(uids ...uint32) Owners { return Owners{uids: uids} }
 
-// Has tells whether the user is trusted.
+// Has reports whether the user is trusted.
 func (o Owners) Has(uid uint32) bool {
 	return o.anyone || uid == 0 || uid == uint32(os.Geteuid()) || slices.Contains(o.uids, uid)
 }
 
-// OwnerOf is the user who owns what info tells of, which comes from [os.Stat] or the like.
+// OwnerOf is the user who owns what info reports, which comes from [os.Stat] or the like.
 func OwnerOf(info fs.FileInfo) uint32 {
 	if stat, ok := info.Sys().(*syscall.Stat_t); ok {
 		return stat.Uid
@@ -127,5 +127,5 @@ func Read(path string, limit int64, by Owners) ([]byte, error) {
 	return raw, err
 }
 
-// NotOurs tells whether the error says that a path holds nothing that a trusted user has put there.
+// NotOurs reports whether the error says that a path holds nothing that a trusted user has put there.
 func NotOurs(err error) bool { return errors.Is(err, ErrForeign) || errors.Is(err, ErrNotFile) }

@@ -16,7 +16,7 @@ func Word(s string) string {
 	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 }
 
-// special tells whether r, unquoted, may mean something to a shell. Blanks and marks beyond ASCII mean nothing, and
+// special reports whether r, unquoted, may mean something to a shell. Blanks and marks beyond ASCII mean nothing, and
 // are quoted because a reader does not see where such a word ends.
 func special(r rune) bool {
 	if unicode.IsLetter(r) || unicode.IsDigit(r) {

@@ -86,7 +86,7 @@ func (p Pool) dir() string { return cmp.Or(p.Dir, DefaultDir) }
 
 func (p Pool) path(i int) string { return filepath.Join(p.dir(), strconv.Itoa(i)) }
 
-// Shared tells whether somebody else holds a slot beside own.
+// Shared reports whether somebody else holds a slot beside own.
 func (p Pool) Shared(own *Slot) bool {
 	for i := 1; i <= max(p.N, p.Most, 1); i++ {
 		path := p.path(i)

@@ -19,6 +19,6 @@
 // Calls to libvirt cannot be broken off. The daemon waits for each a few seconds, then goes
 // by the guest's process, and lets the call be. A [Pool] bounds how many such calls
 // there are: for each libvirt a few, for each guest one, and while libvirt has not been heard
-// of again one at a time tries anew; all others go by the process at once. Each libvirt
+// of again one at a time tries again; all others go by the process at once. Each libvirt
 // has its own bound, so that one which hangs disturbs no monitor of guests on another.
 package agentd

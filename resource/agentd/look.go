@@ -159,7 +159,7 @@ func strange(p resource.Params, access func(string) error) string {
 	return ""
 }
 
-// ownSystem tells whether a URI is that of the system's QEMU driver, reached by a socket.
+// ownSystem reports whether a URI is that of the system's QEMU driver, reached by a socket.
 func ownSystem(uri string) bool {
 	u, err := url.Parse(uri)
 	return err == nil && (u.Scheme == "qemu" || u.Scheme == "qemu+unix") && u.Host == "" && u.Path == "/system"

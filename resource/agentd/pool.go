@@ -38,7 +38,7 @@ type Pool struct {
 }
 
 // Open gives the connection to the libvirt at uri, made when there is none. Close of what
-// it returns does nothing; its Status and Info connect anew when the connection broke, as it
+// it returns does nothing; its Status and Info connect again when the connection broke, as it
 // does when libvirt is restarted. Other methods are the connection's own.
 func (p *Pool) Open(ctx context.Context, uri string) (resource.Hypervisor, error) {
 	l, err := p.line(uri)

@@ -216,7 +216,7 @@ func TestHangIsBounded(t *testing.T) {
 	}
 }
 
-// Of many that ask a hanging libvirt at once, the first few wait, and one at a time tries anew.
+// Of many that ask a hanging libvirt at once, the first few wait, and one at a time tries again.
 func TestHangWithMany(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := &fakeLibvirt{hang: make(chan struct{})}

@@ -17,6 +17,7 @@ import (
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
 
+	"github.com/vmferry/vmferry/migrate/wait"
 	"github.com/vmferry/vmferry/resource/agentd/wire"
 )
 
@@ -65,7 +66,7 @@ func (s *Server) Run(ctx context.Context, ready func()) error {
 		}
 		if err != nil {
 			s.Log.WithError(err).Warn("cannot accept a monitor")
-			pause(ctx, acceptPause)
+			_ = wait.For(ctx, acceptPause) // the loop ends with ctx
 			continue
 		}
 		select {
@@ -82,13 +83,6 @@ func (s *Server) Run(ctx context.Context, ready func()) error {
 		default:
 			_ = conn.Close() // which sends the caller away
 		}
-	}
-}
-
-func pause(ctx context.Context, d time.Duration) {
-	select {
-	case <-ctx.Done():
-	case <-time.After(d):
 	}
 }
 

@@ -62,7 +62,8 @@ func (c Census) ask(ctx context.Context, uri string, since, limit time.Duration,
 	defer cancel()
 	guests, err := list(soft, uri)
 	if ctx.Err() == nil { // else it was cut short, which says nothing of the peer
-		_ = c.Notes.Peers.Save(uri, last.Next(asked, most == limit, guests, err)) // where it fails, the next one asks, too
+		// Where it fails, the next one asks, too.
+		_ = c.Notes.Peers.Save(uri, last.Next(asked, most == limit, guests, err))
 	}
 	return guests, err
 }

@@ -149,7 +149,7 @@ func groupOf(path, base string) group {
 	return group{place: placeOf(parts[top:])}
 }
 
-// isPartition tells whether the part of a path after so many others is a slice of systemd or a partition of libvirt.
+// isPartition reports whether the part of a path after so many others is a slice of systemd or a partition of libvirt.
 //
 // Source: virCgroupSetPartitionSuffix of libvirt's vircgroup.c, systemd.slice(5).
 func isPartition(part string, before int) bool {
@@ -233,7 +233,7 @@ func unescapeUnit(s string) string {
 // prefix in them.
 const minCut = 40
 
-// mayBe tells whether a machine may be that of a guest. libvirt leaves out of a guest's name what
+// mayBe reports whether a machine may be that of a guest. libvirt leaves out of a guest's name what
 // a host name may not have, and cuts it, so that only letters and digits are compared.
 func mayBe(machine, guest string) bool {
 	m, g := plainName(machine), plainName(guest)

@@ -95,7 +95,7 @@ func splitCommas(value string) []string {
 	return append(fields, field.String())
 }
 
-// isEmulator tells whether a program is called like QEMU: qemu-system-x86_64,
+// isEmulator reports whether a program is called like QEMU: qemu-system-x86_64,
 // qemu-kvm, kvm.
 func isEmulator(program string) bool {
 	base := path.Base(program)
@@ -110,14 +110,14 @@ var helpers = []string{"qemu-img", "qemu-io", "qemu-nbd", "qemu-storage-daemon",
 // commLength is what the kernel keeps of a program's name, in bytes (TASK_COMM_LEN without its end).
 const commLength = 15
 
-// isHelper tells whether a program works for guests beside QEMU, by its file's name or by what the kernel keeps of that.
+// isHelper reports whether a program works for guests beside QEMU, by its file's name or by what the kernel keeps of that.
 func isHelper(base string) bool {
 	return strings.HasSuffix(base, "-helper") || slices.ContainsFunc(helpers, func(name string) bool {
 		return base == name || base == name[:min(len(name), commLength)]
 	})
 }
 
-// isUUID tells whether s has the dashed form of 36 characters.
+// isUUID reports whether s has the dashed form of 36 characters.
 func isUUID(s string) bool {
 	if len(s) != 36 {
 		return false

@@ -16,7 +16,7 @@ type doubt struct {
 	why     error
 }
 
-// mayConcern tells whether the process may be that guest's. An empty name is for any guest.
+// mayConcern reports whether the process may be that guest's. An empty name is for any guest.
 func (d doubt) mayConcern(guest string) bool {
 	switch {
 	case guest == "":
@@ -37,7 +37,7 @@ var (
 )
 
 // unrecognised is why a process that is not known for a guest's may be one, and nil where it is none. comm is what the
-// kernel calls it, and filed tells that a pid file of libvirt's names it.
+// kernel calls it, and filed reports that a pid file of libvirt's names it.
 //
 // The kernel drops the command line with the memory, before the files: the images of a QEMU that exits may
 // still be open. A command line that cannot be read may be that of an emulator's wrapper, which may be called
@@ -71,7 +71,7 @@ const patience = time.Second
 // waiter waits for the readings of one scan.
 type waiter struct{ last time.Time } // when one of them ended, or the scan began
 
-// await returns errBlocked when patience, or ctx, is at its end. The reading goes on.
+// await returns errBlocked when patience, or ctx, is at its end. The reading continues.
 func (w *waiter) await(ctx context.Context, r *reading) ([]byte, error) {
 	over := time.NewTimer(time.Until(w.last.Add(patience)))
 	defer over.Stop()

@@ -188,21 +188,21 @@ type look struct {
 	read  *reading
 }
 
-// mayBe tells whether the process may be that of the guest that its command line names; empty is no name. A guest that
+// mayBe reports whether the process may be that of the guest that its command line names; empty is no name. A guest that
 // has broken out into its QEMU can change the command line, but neither the control group nor libvirt's pid file.
 func (l look) mayBe(guest string) bool {
 	isNoted := len(l.files) == 0 || slices.Contains(l.files, guest)
 	return guest == "" || mayBe(l.group.machine, guest) && (l.group.machine != "" || isNoted)
 }
 
-// isNoted tells whether libvirt noted twice that this is the QEMU of a guest: its control group has the name of its pid
+// isNoted reports whether libvirt noted twice that this is the QEMU of a guest: its control group has the name of its pid
 // file. What works beside a guest has that group and a pid file of another name. What QEMU calls itself says nothing
 // then: an emulator may have any name, and a guest that has broken out gives itself one.
 func (l look) isNoted() bool {
 	return l.group.machine != "" && slices.ContainsFunc(l.files, func(guest string) bool { return mayBe(l.group.machine, guest) })
 }
 
-// add tells of one process which guest's it is.
+// add reports one process which guest's it is.
 func (s *sighting) add(h Host, l look, cmdline []byte, err error) {
 	if gone(err) {
 		return
@@ -237,7 +237,7 @@ func (s *sighting) add(h Host, l look, cmdline []byte, err error) {
 	s.doubts = append(s.doubts, d)
 }
 
-// known tells whether all else names the guest of a QEMU whose command line cannot be read: its control group,
+// known reports whether all else names the guest of a QEMU whose command line cannot be read: its control group,
 // libvirt's pid file, and the status file, which says that the guest runs in this process.
 func (h Host) known(l look, d doubt) (Process, bool) {
 	isQEMU := errors.Is(d.why, errBlocked) && isEmulator(l.stat.comm)
@@ -279,7 +279,7 @@ func (h Host) stat(pid int) (procStat, error) {
 	return parseStat(raw)
 }
 
-// gone tells that a read failed because the process ended: open says ENOENT,
+// gone reports that a read failed because the process ended: open says ENOENT,
 // a read of an open file says ESRCH.
 func gone(err error) bool {
 	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ESRCH)

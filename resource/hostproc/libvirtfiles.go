@@ -63,7 +63,7 @@ func (h Host) openRun() (*os.Root, error) {
 	return dir, nil
 }
 
-// isOurs tells whether only root, and the user that this program runs as, may write to a file or directory.
+// isOurs reports whether only root, and the user that this program runs as, may write to a file or directory.
 func isOurs(info fs.FileInfo) bool {
 	stat, ok := info.Sys().(*syscall.Stat_t)
 	isTrusted := ok && (stat.Uid == 0 || int(stat.Uid) == os.Geteuid())
@@ -122,7 +122,7 @@ func locker(file *os.File) (pid int) {
 // leap second may lie between them.
 const rounding = time.Second
 
-// names tells whether a pid file is about the process of its number that began at that time, and not about an earlier
+// names reports whether a pid file is about the process of its number that began at that time, and not about an earlier
 // one. QEMU holds the file's lock as long as it lives (virCommandSetPidFile, since libvirt 6.2), so that a clock that was
 // set does not matter. Without the lock (an older libvirt, a QEMU that exits) the process must not be younger than the file.
 func (f pidFile) names(began time.Time) bool {
@@ -165,7 +165,7 @@ func filed(files []pidFile, stat procStat, boot time.Time) (guests []string) {
 // maxStatusFile is how much of a status file is read.
 const maxStatusFile = 4 << 20
 
-// resumed tells whether libvirt noted that the guest runs in this very process.
+// resumed reports whether libvirt noted that the guest runs in this very process.
 // libvirt keeps NAME.xml beside the pid file and rewrites it at each change of state;
 // QEMU's command line says -incoming for ever.
 func (h Host) resumed(p Process) bool {
@@ -173,7 +173,7 @@ func (h Host) resumed(p Process) bool {
 	return err == nil && status.state == "running" && status.pid == p.PID
 }
 
-// isDenied tells whether a process claims the UUID of the guest that is searched for, under another name, while libvirt's
+// isDenied reports whether a process claims the UUID of the guest that is searched for, under another name, while libvirt's
 // status file has another UUID for the process. The process of a renamed guest is not denied.
 func (h Host) isDenied(p Process, guest, uuid string) bool {
 	if uuid == "" || p.Name == guest || !strings.EqualFold(p.UUID, uuid) {

@@ -68,13 +68,13 @@ func parseOwner(raw []byte) (o owner, err error) {
 	return o, nil
 }
 
-// isOneOf tells whether both the real and the effective user are the same one of users. A set-user-ID program has root
+// isOneOf reports whether both the real and the effective user are the same one of users. A set-user-ID program has root
 // as its effective user, whoever starts it.
 func (o owner) isOneOf(users []int) bool {
 	return o.real == o.effective && slices.Contains(users, o.real)
 }
 
-// isUsers tells whether a user's set-user-ID program has become root altogether, where its file is hidden: such a program,
+// isUsers reports whether a user's set-user-ID program has become root altogether, where its file is hidden: such a program,
 // as sudo(8) that waits for a password, keeps the real group of who started it, and root's own has root's.
 func (o owner) isUsers() bool { return o.real == 0 && o.group != 0 }
 
@@ -109,7 +109,7 @@ const (
 	maxType  = 1 << 16
 )
 
-// hasGained tells whether a process that runs as that user now got its rights from the file that it executes.
+// hasGained reports whether a process that runs as that user now got its rights from the file that it executes.
 func hasGained(auxv []byte, user int) bool {
 	secure, _ := auxiliary(auxv, atSecure)
 	by, known := auxiliary(auxv, atUID)

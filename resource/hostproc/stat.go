@@ -14,7 +14,7 @@ type procStat struct {
 	state   byte
 	parent  int
 	threads int
-	start   uint64 // clock ticks after boot; with the number it names a process for good
+	start   uint64 // clock ticks after boot; with the number it names a process permanently
 	kernel  bool   // it is one of the kernel's own threads
 }
 
@@ -57,6 +57,6 @@ func parseStat(raw []byte) (procStat, error) {
 
 func isLetter(c byte) bool { return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' }
 
-// dead tells whether nothing of the process executes any more: a zombie that
+// dead reports whether nothing of the process executes any more: a zombie that
 // only waits to be reaped, without threads that outlive their leader.
 func (s procStat) dead() bool { return s.state == 'X' || s.state == 'Z' && s.threads <= 1 }

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// judge tells of processes whether they are libvirt's, in one scan.
+// judge reports processes whether they are libvirt's, in one scan.
 type judge struct {
 	host  Host
 	base  string // of the node's control groups
@@ -33,7 +33,7 @@ func (h Host) emulatorUsers() []int {
 	return append(h.qemuUsers(), h.Users...)
 }
 
-// look tells whether a process is libvirt's, by facts that its user cannot choose; the name and the command line are
+// look reports whether a process is libvirt's, by facts that its user cannot choose; the name and the command line are
 // none. It reads no file for which the kernel needs the process's memory: the user can make such a read slow, large
 // or endless. A process that has ended is not libvirt's. An error says that the process may exist and cannot be read.
 func (j judge) look(pid int) (l look, ours bool, err error) {
@@ -57,7 +57,7 @@ func (j judge) look(pid int) (l look, ours bool, err error) {
 	return l, err == nil && again.start == stat.start, err
 }
 
-// owned tells whether a process may be libvirt's by its user, where libvirt neither put it into a guest's control
+// owned reports whether a process may be libvirt's by its user, where libvirt neither put it into a guest's control
 // group nor wrote a pid file for it. The place matters too: a container's root may have the same number as root, and
 // a set-user-ID program runs as root with the name and the arguments that any user chooses. So among the processes of
 // users and of other services only a QEMU counts that root itself runs, as an administrator may by hand.
@@ -81,7 +81,7 @@ func (j judge) owned(pid int, at place) (bool, error) {
 	return !setuid, nil
 }
 
-// IsDaemon tells whether a process is a daemon of this node's system: named accepts its name (comm of proc_pid_comm(5))
+// IsDaemon reports whether a process is a daemon of this node's system: named accepts its name (comm of proc_pid_comm(5))
 // and it runs as one of users. It is not a daemon in a container, nor in a user's session unless named accepts
 // the file that it executes too. A process that has ended is no daemon. An error says that the process exists and
 // cannot be judged. Users are numbers; see [Host.UserID].

@@ -1,7 +1,5 @@
 package notes
 
-import "strings"
-
 // Identity is resources/ID.json: the guest that a resource stands for, as its config file said last. Each action writes
 // it, a start and a migrate_from before the guest comes here: "never noted" means "never here". Each action reads it
 // when the config file cannot be read, as when its file system is not mounted: the guest can still be judged and
@@ -13,8 +11,3 @@ type Identity struct {
 }
 
 func (i Identity) isWhole() bool { return i.Name != "" && i.Config != "" }
-
-// IsOther reports whether a UUID proves that a guest of this name is another one.
-func (i Identity) IsOther(uuid string) bool {
-	return i.UUID != "" && uuid != "" && !strings.EqualFold(i.UUID, uuid)
-}

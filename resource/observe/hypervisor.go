@@ -28,7 +28,7 @@ type DomainControl interface {
 	// Destroy stops the guest at once.
 	Destroy(ctx context.Context, name string) error
 	// Save puts the guest's memory and state into a file and ends the guest; when ctx
-	// ends first, it goes on, and AbortJob ends it.
+	// ends first, it continues, and AbortJob ends it.
 	Save(ctx context.Context, name, path string) error
 	// Restore starts the guest that Save put into the file, as xml describes it, or as the file does where that is
 	// empty.

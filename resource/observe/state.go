@@ -122,7 +122,7 @@ type row [4]State
 //
 // A pause that a person or a job of theirs requested counts as running, as in
 // VirtualDomain: the agent does not undo what an operator did. A pause that QEMU made
-// because it could not go on does not.
+// because it could not continue does not.
 var table = map[LibvirtState]row{
 	//                   alive    incoming  none        unknown
 	Unreachable:          {Running, Unknown, NotRunning, Unknown},

@@ -3,6 +3,8 @@ package observe
 import (
 	"context"
 	"time"
+
+	"github.com/vmferry/vmferry/migrate/wait"
 )
 
 // PollInterval is the pause between two looks at a guest.
@@ -24,7 +26,7 @@ func (g *Observer) WaitFor(ctx context.Context, done func(Observation) bool) (o 
 		if o = g.Look(ctx); done(o) {
 			return o, true
 		}
-		if !Sleep(ctx, PollInterval) {
+		if wait.For(ctx, PollInterval) != nil {
 			return o, false
 		}
 	}
@@ -66,16 +68,4 @@ func (g *Observer) WaitReboot(ctx context.Context, o Observation, end time.Time)
 		end = last
 	}
 	return g.WaitUntil(ctx, end, func(o Observation) bool { return !isAway(o) })
-}
-
-// Sleep waits, and reports false when ctx ended instead.
-func Sleep(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }

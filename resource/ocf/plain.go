@@ -10,7 +10,7 @@ import (
 	"github.com/vmferry/vmferry/resource/ocf/metadata"
 )
 
-// IsAction tells whether the agent has an action of this name that looks at a guest.
+// IsAction reports whether the agent has an action of this name that looks at a guest.
 func IsAction(action string) bool { return slices.Contains(actions(), action) }
 
 func actions() (names []string) {

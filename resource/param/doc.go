@@ -1,7 +1,7 @@
 // Package param reads one call of the agent: what the cluster manager says in OCF_RESKEY_* variables, and what of it
 // cannot be used.
 //
-// Start with [ParseEnviron]. It never fails: each [Problem] names its parameter, and [Environ.Check] tells which of
+// Start with [ParseEnviron]. It never fails: each [Problem] names its parameter, and [Environ.Check] says which of
 // them an action cannot do without. [Params] has the values; package metadata is the table that documents each and
 // says how it is written. [Params.Route] and [Params.Move] are what the parameters make of a migration: where it goes,
 // and how.

@@ -79,7 +79,7 @@ func (f Files) Finish(saved error) error {
 	return rename(file, f.Path())
 }
 
-// Discard removes what libvirt has saved of a guest that goes on; that there is nothing is no error.
+// Discard removes what libvirt has saved of a guest that continues; that there is nothing is no error.
 func (f Files) Discard() error {
 	err := os.Remove(f.SavePath())
 	if errors.Is(err, fs.ErrNotExist) {

@@ -71,7 +71,7 @@ func ask(action string, environ []string, stderr io.Writer) (code ocf.ExitCode, 
 	return answer.Code, nil, true
 }
 
-// askable tells whether vmferryd would see what the full program sees. Variables that
+// askable reports whether vmferryd would see what the full program sees. Variables that
 // change where libvirt is, or where vmferry keeps what, are not passed on to it.
 func askable(environ []string) bool {
 	configured := false

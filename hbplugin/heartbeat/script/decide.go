@@ -8,6 +8,7 @@ import (
 
 	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/resource/ocf"
+	"github.com/vmferry/vmferry/migrate/wait"
 )
 
 // The exit codes in which an init script differs from an OCF agent (LSB 5.0, "Init Script
@@ -104,7 +105,7 @@ func decide(k observed) step {
 	return stop(k)
 }
 
-// status tells whether the guest runs here. Heartbeat takes all but "running" for stopped,
+// status reports whether the guest runs here. Heartbeat takes all but "running" for stopped,
 // and asks at two times. Before a start, a guest of which nothing is known must not
 // be called running, or nobody would start it; the start itself wants proof. After a stop that
 // failed it must: else Heartbeat starts it on the other node as well, and does
@@ -176,7 +177,7 @@ func leave(k observed, move time.Duration, shutdown step) step {
 }
 
 // watch finds out whether the standby that asked for the stop is void: the other node died while
-// the guest was to move there. Heartbeat then goes on as if this node had given nothing
+// the guest was to move there. Heartbeat then continues as if this node had given nothing
 // up, and starts nothing again, so that the guest must stay. Where Heartbeat itself is being
 // stopped here, nobody stays to care for it.
 func watch(k observed, move time.Duration, shutdown step) step {

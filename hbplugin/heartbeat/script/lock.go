@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/vmferry/vmferry/migrate/wait"
 )
 
 // lockPoll is the time from one try for a lock to the next.
@@ -41,10 +43,8 @@ func flock(ctx context.Context, f *os.File) error {
 		if !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, unix.EINTR) {
 			return err
 		}
-		select {
-		case <-ctx.Done():
+		if wait.For(ctx, lockPoll) != nil {
 			return context.Cause(ctx)
-		case <-time.After(lockPoll):
 		}
 	}
 }

@@ -21,7 +21,7 @@ func newStopNote(runDir, guest string) stopNote {
 	return stopNote{path + ".stop-begun", path + ".stop-failed"}
 }
 
-// exists tells whether there is a note. One that cannot be looked for counts.
+// exists reports whether there is a note. One that cannot be looked for counts.
 func (n stopNote) exists() bool { return !absent(n.begun) || !absent(n.failed) }
 
 func absent(path string) bool {
@@ -35,7 +35,7 @@ func (n stopNote) hasFailed() bool {
 	return err == nil
 }
 
-// begin makes the note and tells whether a stop has failed before.
+// begin makes the note and reports whether a stop has failed before.
 func (n stopNote) begin() (failed bool, err error) {
 	if n.hasFailed() {
 		return true, nil

@@ -10,6 +10,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/vmferry/vmferry/hbplugin"
+	"github.com/vmferry/vmferry/migrate/wait"
 	"github.com/vmferry/vmferry/resource"
 	"github.com/vmferry/vmferry/resource/ocf"
 )
@@ -144,11 +145,9 @@ func (r *run) carryOut(ctx context.Context, s step) {
 	case doMonitor:
 		k.MonitorErr, k.IsMonitored = r.agent(ctx, "monitor", s), true
 	case doAskPeers:
-		select {
-		case <-time.After(s.After):
+		if wait.For(ctx, s.After) == nil {
 			k.IsSure = k.IsSure || s.After > 0
 			r.ask(ctx)
-		case <-ctx.Done():
 		}
 	case doMigrate:
 		k.Tried = append(k.Tried, s.Target)
@@ -234,7 +233,7 @@ func (r *run) fail(err error) ocf.ExitCode {
 	return ocf.CodeOf(err)
 }
 
-// report says that a note could not be kept. The action goes on: it does more good than the note.
+// report says that a note could not be kept. The action continues: it does more good than the note.
 func (r *run) report(err error) {
 	if err != nil {
 		r.log.WithError(err).Error("the note about stopping is not kept: make the state directory writable")

@@ -193,7 +193,7 @@ func TestStop(t *testing.T) {
 	}
 }
 
-// A stop that is interrupted while it moves the guest does not go on to shut it down, and is
+// A stop that is interrupted while it moves the guest does not continue to shut it down, and is
 // remembered.
 func TestStopInterrupted(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
@@ -212,7 +212,7 @@ func TestStopInterrupted(t *testing.T) {
 	}
 }
 
-// A stop that fails, as Heartbeat goes on with it: again, then the question whether the guest
+// A stop that fails, as Heartbeat continues with it: again, then the question whether the guest
 // runs, which must not be answered in a way that has the other node start it.
 func TestAfterAFailedStop(t *testing.T) {
 	dir := t.TempDir()
@@ -388,7 +388,7 @@ func TestStartsTwiceAtOnce(t *testing.T) {
 }
 
 // An action that hangs keeps another start waiting for a time, and a stop too; the stop then
-// goes on alone. Another guest is not concerned.
+// continues alone. Another guest is not concerned.
 func TestBesideAnActionThatHangs(t *testing.T) {
 	for _, tt := range []struct {
 		args  string

@@ -189,7 +189,7 @@ type Inhibitor struct {
 	UID, PID             uint32
 }
 
-// Others says which locks ListInhibitors tells of.
+// Others says which locks ListInhibitors reports.
 func (f *Logind) Others(list ...Inhibitor) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -221,7 +221,7 @@ func (c Config) Resource(id string) (Resource, bool) {
 	return c.Resources[i], true
 }
 
-// Fenceable tells whether any fence device is configured.
+// Fenceable reports whether any fence device is configured.
 func (c Config) Fenceable() bool {
 	return slices.ContainsFunc(c.Resources, func(r Resource) bool { return strings.HasPrefix(r.Agent, "stonith:") })
 }

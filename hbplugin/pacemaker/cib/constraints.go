@@ -22,7 +22,7 @@ type Constraint struct {
 	Rules     []Rule
 }
 
-// Holds tells whether it still does at now: an expired one stays in the
+// Holds reports whether it still does at now: an expired one stays in the
 // configuration until somebody clears it.
 func (c Constraint) Holds(now time.Time) bool { return c.Until.IsZero() || now.Before(c.Until) }
 
@@ -96,7 +96,7 @@ func (t *tree) location() Constraint {
 	return c
 }
 
-// promoted tells whether an element is about the promoted role, which was called Master before Pacemaker 2.1.
+// promoted reports whether an element is about the promoted role, which was called Master before Pacemaker 2.1.
 func (t *tree) promoted() bool { return t.attr("role") == "Promoted" || t.attr("role") == "Master" }
 
 // lifetime reads a lifetime as crm_resource writes it: one date before which the rule holds.
@@ -164,7 +164,7 @@ func pairs(names []string) [][2]string {
 	return out
 }
 
-// Applies tells whether a location constraint is about a resource.
+// Applies reports whether a location constraint is about a resource.
 func (c Config) Applies(l Constraint, r Resource) bool {
 	names := c.Names(r)
 	named := func(name string) bool { return slices.Contains(l.Resources, name) }
@@ -201,7 +201,7 @@ func (r Rule) ScoreOn(m Member) string {
 	return m.Attrs[r.tree.attr("score-attribute")]
 }
 
-// Eval tells whether the rule holds for a node. Dates are Untold.
+// Eval reports whether the rule holds for a node. Dates are Untold.
 func (r Rule) Eval(m Member) Truth { return r.tree.eval(m) }
 
 // eval joins the expressions by "and" unless boolean-op says "or".

@@ -113,14 +113,14 @@ func (s Simulation) Of(resource string) []Action {
 	return slices.DeleteFunc(slices.Clone(s.Actions), func(a Action) bool { return !isOf(a.Resource, resource) })
 }
 
-// Ran tells whether an operation of the resource was carried out on the node.
+// Ran reports whether an operation of the resource was carried out on the node.
 func (s Simulation) Ran(operation, resource, node string) bool {
 	return slices.ContainsFunc(s.Steps, func(st Step) bool {
 		return st.Operation == operation && isOf(st.Resource, resource) && st.Node == node
 	})
 }
 
-// isOf tells whether an instance is the resource, or one of its instances.
+// isOf reports whether an instance is the resource, or one of its instances.
 func isOf(instance, resource string) bool {
 	return instance == resource || Primitive(instance) == resource
 }

@@ -31,7 +31,7 @@ type Node struct {
 	Resource    string // the resource that this node is: a guest with a node inside, or a bundle's container
 }
 
-// Host tells whether the node is a machine that can run guests: a member, or a remote node that is not
+// Host reports whether the node is a machine that can run guests: a member, or a remote node that is not
 // itself a resource. crm_mon gives guest nodes and bundle nodes the type remote, too; id_as_resource
 // (container_id before Pacemaker 1.1.14) tells them apart.
 func (n Node) Host() bool { return (n.Type == "member" || n.Type == "remote") && n.Resource == "" }

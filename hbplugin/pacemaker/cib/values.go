@@ -46,7 +46,7 @@ func (top choices) over(base choices) choices {
 	return out
 }
 
-// split tells what is set from what a rule decides; the names of the latter are sorted.
+// split says what is set from what a rule decides; the names of the latter are sorted.
 func (c choices) split() (set map[string]string, ruled []string) {
 	set = map[string]string{}
 	for name, ch := range c {

@@ -250,7 +250,7 @@ func (w world) underway(resource string) (cib.Pending, bool) {
 	return cib.Pending{}, false
 }
 
-// fenced tells whether this node itself is fenced first.
+// fenced reports whether this node itself is fenced first.
 func (w world) fenced() (cause, bool) {
 	for _, run := range w.runs {
 		if reason, ok := run.Fences[w.node]; ok {

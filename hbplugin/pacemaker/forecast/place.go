@@ -54,7 +54,7 @@ func (w world) held(r cib.Resource) (cause, bool) {
 	return cause{}, false
 }
 
-// quorumLost tells whether the scheduler itself gave that for a reason.
+// quorumLost reports whether the scheduler itself gave that for a reason.
 func (w world) quorumLost() bool {
 	return slices.ContainsFunc(w.runs[0].Actions, func(a cib.Action) bool { return a.Reason == "no quorum" })
 }
@@ -122,7 +122,7 @@ func (w world) ruledOut(r cib.Resource, instance string, n cib.Node) cause {
 	return cause{"Pacemaker's scheduler gives no reason", "type: crm_simulate --live-check --show-scores"}
 }
 
-// forbidden tells whether the scheduler's own scores rule the node out, or may do so: a node that a resource
+// forbidden reports whether the scheduler's own scores rule the node out, or may do so: a node that a resource
 // must not run on can be missing from its scores, and a resource that is held anyway has none.
 func (w world) forbidden(instance, node string) bool {
 	score, known := w.runs[0].Scores[instance][node]
@@ -174,7 +174,7 @@ func (w world) unusable(n cib.Node) cause {
 	return cause{}
 }
 
-// goesAlong tells whether a remote node is lost because its connection has no other node to run on.
+// goesAlong reports whether a remote node is lost because its connection has no other node to run on.
 func (w world) goesAlong(node string) bool {
 	n, _ := w.after.Node(node)
 	return n.Type == "remote" && n.State != cib.Online
@@ -342,7 +342,7 @@ func (w world) because(c cause, name, node string) cause {
 	return c
 }
 
-// runsAfter tells whether a resource, or any that is in the group or clone of that name, is on the node at the end.
+// runsAfter reports whether a resource, or any that is in the group or clone of that name, is on the node at the end.
 func (w world) runsAfter(name, node string) bool {
 	return slices.ContainsFunc(w.after.Resources, func(p cib.Place) bool {
 		named := p.ID == name || cib.Primitive(p.ID) == name || slices.Contains(p.Within, name)

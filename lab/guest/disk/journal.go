@@ -53,7 +53,7 @@ type Journal struct {
 	stats Stats
 }
 
-// Open reads the record on dev and returns a Journal that goes on from it: one
+// Open reads the record on dev and returns a Journal that continues from it: one
 // boot more, the same counter. Nothing is written before the first Write. It
 // fails when dev cannot be read, or wraps ErrDamaged when both slots are
 // damaged, because to start again from zero would hide a loss.

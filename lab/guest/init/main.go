@@ -54,7 +54,7 @@ func askProcess1(name string) int {
 }
 
 // run brings the guest up and returns when it shall go down, with power set to
-// the reboot(2) command that was asked for.
+// the reboot(2) command that was requested.
 func run(power *int) error {
 	cfg, bootID, err := prepare()
 	if err != nil {

@@ -246,7 +246,7 @@ func (r *reflector) hangUp(c *conn) {
 	c.fd, c.used = 0, 0
 }
 
-// talk reads from a connection and answers, or goes on with what it could not write before. It reads nothing
+// talk reads from a connection and answers, or continues with what it could not write before. It reads nothing
 // while a client does not take its answers.
 //
 //go:nosplit

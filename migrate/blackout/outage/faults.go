@@ -17,7 +17,7 @@ const (
 
 // fault is a time in which the prober itself could not measure. The monotonic
 // clock stands while the machine sleeps: then start is when it fell asleep and
-// length is what the wall clock went on.
+// length is what the wall clock continued.
 type fault struct {
 	kind          string
 	start, length time.Duration

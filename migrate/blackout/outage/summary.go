@@ -112,7 +112,7 @@ func (s *series) report(start time.Time) report.Series {
 	}
 }
 
-// Progress is the state of a target while a run goes on.
+// Progress is the state of a target while a run continues.
 type Progress struct {
 	Target         string
 	Sent, Answered uint64

@@ -58,7 +58,7 @@ func arrival(stamp, wall time.Time, now, notBefore time.Duration) (at time.Durat
 const asleepReads = 10
 
 // asleep returns for how long the machine has been suspended since it booted:
-// CLOCK_BOOTTIME goes on then, CLOCK_MONOTONIC does not. The two are read again when
+// CLOCK_BOOTTIME continues then, CLOCK_MONOTONIC does not. The two are read again when
 // this process was kept from running in between: that is no sleep.
 func asleep() time.Duration {
 	var mono, boot, after unix.Timespec

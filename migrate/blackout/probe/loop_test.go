@@ -58,7 +58,7 @@ func TestSendingDoesNotAllocate(t *testing.T) {
 
 // A loop that keeps its place in the scheduler while it waits must give it up to a
 // collection of garbage at once, and not when the next slot begins. A machine that
-// stands still for a while misses slots: those that were begun are counted.
+// is paused for a while misses slots: those that were begun are counted.
 func TestGarbageIsCollectedWhileTheLoopWaits(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()

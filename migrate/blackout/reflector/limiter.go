@@ -13,7 +13,7 @@ type logLimiter struct {
 	n     int
 }
 
-// more counts a message, and tells whether it is to be logged, and how many it stands
+// more counts a message, and reports whether it is to be logged, and how many it stands
 // for.
 func (s *logLimiter) more(now time.Duration) (n int, ok bool) {
 	s.mu.Lock()

@@ -137,7 +137,7 @@ func TestPlacesKeepTheirLimits(t *testing.T) {
 	}
 }
 
-// goesFirst tells whether a place may go: it yields by now, and none yields before it.
+// goesFirst reports whether a place may go: it yields by now, and none yields before it.
 func goesFirst(gone, first *place, most, now time.Duration) bool {
 	return first != nil && gone.yields(most) <= now && gone.yields(most) == first.yields(most)
 }

@@ -360,7 +360,7 @@ func TestServeTellsWhatFails(t *testing.T) {
 	}
 }
 
-// A port that is free for TCP only is not taken for good where any will do.
+// A port that is free for TCP only is not taken permanently where any will do.
 func TestListenTakesAPortFreeForBoth(t *testing.T) {
 	const host, taken, turns = "127.0.0.9", 1000, 200 // of 28,000 ports; one in 28 turns meets a taken one
 	for range taken {

@@ -25,7 +25,7 @@ type Report struct {
 	ThresholdMs float64 `json:"threshold_ms"`
 	// MaxErrorMs is above which error a target is marked as Inexact.
 	MaxErrorMs float64 `json:"max_error_ms"`
-	// Complete is false in a report that was written while the run went on.
+	// Complete is false in a report that was written while the run continued.
 	Complete bool `json:"complete"`
 	// ClockStepMs is how far the wall clock was moved during the run: add it to
 	// End to compare with the time of day then.

@@ -22,7 +22,7 @@ const (
 )
 
 // Live rewrites a block of lines in a terminal: one for each target, with a
-// strip of the last minute and the outage that goes on. It is not safe for
+// strip of the last minute and the outage that continues. It is not safe for
 // concurrent use.
 type Live struct {
 	w     io.Writer

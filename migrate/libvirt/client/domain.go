@@ -178,7 +178,7 @@ func (c Node) FreeMemory(ctx context.Context) (uint64, error) {
 // dom0Slack is how much more memory dom0 may be allowed than it has, and count as fixed: Xen rounds.
 const dom0Slack = 64 << 10 // KiB
 
-// dom0Yields tells whether the host is Xen's with a dom0 whose memory is not fixed (dom0_mem=…,max:…): libxl takes from
+// dom0Yields reports whether the host is Xen's with a dom0 whose memory is not fixed (dom0_mem=…,max:…): libxl takes from
 // it what a new guest needs.
 func (c Node) dom0Yields() bool {
 	if !libvirt.DriverOf(c.uri).FixedMemory {
@@ -193,7 +193,7 @@ func (c Node) dom0Yields() bool {
 	return err == nil && info.MaxMem > info.Memory+dom0Slack
 }
 
-// CompareCPU tells whether the host's hypervisor can give such a guest the processor that
+// CompareCPU reports whether the host's hypervisor can give such a guest the processor that
 // cpuXML describes: the <cpu> element of a domain whose mode is custom.
 //
 // Source: virConnectCompareHypervisorCPU. The older virConnectCompareCPU asks the

@@ -83,7 +83,7 @@ func isMissingLibrary(err lv.Error) bool {
 		(strings.Contains(err.Message, "Failed to open") || strings.Contains(err.Message, "cannot open shared object"))
 }
 
-// isMissingSymbol tells that the library is older than a function.
+// isMissingSymbol reports that the library is older than a function.
 func isMissingSymbol(err lv.Error) bool {
 	return err.Domain == lv.FROM_NONE && err.Code == lv.ERR_INTERNAL_ERROR &&
 		(strings.Contains(err.Message, "Failed to load ") || strings.Contains(err.Message, "undefined symbol"))

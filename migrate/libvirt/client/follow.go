@@ -15,7 +15,7 @@ import (
 const maxAgents = 2
 
 // Follow calls f for each turn of every domain of the host, also of those that come later. f
-// runs on the event loop and must not block. QEMU's own event tells that a guest runs before libvirt's
+// runs on the event loop and must not block. QEMU's own event reports that a guest runs before libvirt's
 // does, so that this may be told twice; other drivers have libvirt's alone. lost is closed when the
 // connection broke, and then no more turns come. stop ends all this, and takes a few seconds at
 // most; it must be called before Close.
@@ -71,7 +71,7 @@ func (c Domains) register(f func(string, libvirt.Turn), closed func()) (ends []f
 	return ends, nil
 }
 
-// unsupported tells whether the driver does not know a call.
+// unsupported reports whether the driver does not know a call.
 func (s *session) unsupported(err error) bool {
 	return err != nil && errors.Is(wrap("follow", s.uri, "", err), libvirt.ErrUnsupported)
 }

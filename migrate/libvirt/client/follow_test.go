@@ -54,7 +54,7 @@ func TestFollow(t *testing.T) {
 	}
 	stop()
 	stop() // does nothing
-	// libvirt lets go of a connection with events in its own time, and the next test may get the same
+	// libvirt releases a connection with events in its own time, and the next test may get the same
 	// host: leave it as it was found.
 	if err := errors.Join(c.Create(ctx, guestXML), c.Destroy(ctx, "fresh"), c.Create(ctx, described), c.Close()); err != nil {
 		t.Fatal(err)

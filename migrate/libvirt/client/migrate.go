@@ -70,7 +70,7 @@ func migration(p libvirt.MigrateParams, driver libvirt.Driver) (lv.DomainMigrate
 		{p.SyncWrites, lv.MIGRATE_NON_SHARED_SYNCHRONOUS_WRITES},
 		{p.Compressed, lv.MIGRATE_COMPRESSED},
 		{p.PostCopy || p.Recover, lv.MIGRATE_POSTCOPY},
-		{p.PostCopy || p.Recover, lv.MIGRATE_CHANGE_PROTECTION}, // without which libvirt refuses to go on
+		{p.PostCopy || p.Recover, lv.MIGRATE_CHANGE_PROTECTION}, // without which libvirt refuses to continue
 		{p.Recover, lv.MIGRATE_POSTCOPY_RESUME},
 		{p.TLS, lv.MIGRATE_TLS},
 		{p.Parallel, lv.MIGRATE_PARALLEL},
@@ -110,9 +110,9 @@ func (c Migrations) SetMaxDowntime(ctx context.Context, name string, limit time.
 }
 
 // StartPostCopy switches the migration under way, which was begun with PostCopy, to that
-// phase: the guest goes on at the target at once, and gets the pages that are missing there as it
+// phase: the guest continues at the target at once, and gets the pages that are missing there as it
 // touches them. From here it cannot be aborted, and both hosts are needed until it is
-// done (virDomainMigrateStartPostCopy). It returns when the switch was asked for.
+// done (virDomainMigrateStartPostCopy). It returns when the switch was requested.
 func (c Migrations) StartPostCopy(ctx context.Context, name string) error {
 	return doDomain(ctx, c.session, "switch to post-copy the migration of", name, func(d *lv.Domain) error {
 		return d.MigrateStartPostCopy(0)
@@ -132,12 +132,12 @@ func (c Migrations) SetMaxSpeed(ctx context.Context, name string, mibs uint64, p
 }
 
 // AbortJob asks libvirt to stop the domain's migration. The migration call then
-// returns an error and the domain goes on at the source.
+// returns an error and the domain continues at the source.
 func (c Migrations) AbortJob(ctx context.Context, name string) error {
 	return doDomain(ctx, c.session, "abort migration of", name, (*lv.Domain).AbortJob)
 }
 
-// BreakPostCopy ends the job of a migration in its post-copy phase: what is left of it stands still until it is gone
+// BreakPostCopy ends the job of a migration in its post-copy phase: what is left of it is paused until it is gone
 // on with, by MigrateToURI3 with Recover (virDomainAbortJobFlags).
 func (c Migrations) BreakPostCopy(ctx context.Context, name string) error {
 	return doDomain(ctx, c.session, "break off the post-copy of", name, func(d *lv.Domain) error {

@@ -34,7 +34,7 @@ func TestNamesLeavesNoPool(t *testing.T) {
 		return len(all)
 	}
 	before := pools()
-	_, err := c.Names(ctx, "/sys/class/net") // the test driver looks for a pool by its target in vain, and has no files
+	_, err := c.Names(ctx, "/sys/class/net") // the test driver looks for a pool by its target without effect, and has no files
 	if after := pools(); after != before {
 		t.Errorf("%d pools, and %d before; %v", after, before, err)
 	}

@@ -18,7 +18,7 @@ func (c Domains) Definition(ctx context.Context, name string) (string, error) {
 	})
 }
 
-// Info tells how large a domain is.
+// Info says how large a domain is.
 func (c Domains) Info(ctx context.Context, name string) (libvirt.Info, error) {
 	return withDomain(ctx, c.session, "ask the size of", name, func(d *lv.Domain) (libvirt.Info, error) {
 		i, err := d.GetInfo()
@@ -30,7 +30,7 @@ func (c Domains) Info(ctx context.Context, name string) (libvirt.Info, error) {
 }
 
 // Save writes the guest's memory and state to the file at path, which is overwritten, and ends
-// the guest. When ctx ends first the job goes on: use AbortJob, which lets the guest run again.
+// the guest. When ctx ends first the job continues: use AbortJob, which lets the guest run again.
 func (c Domains) Save(ctx context.Context, name, path string) error {
 	return doDomain(ctx, c.session, "save", name, func(d *lv.Domain) error { return d.Save(path) })
 }

@@ -74,7 +74,7 @@ func (c Storage) lookInto(ctx context.Context, dir string, f func(*lv.StoragePoo
 	return err
 }
 
-// isTaken tells whether another's pool was in the way, or has just gone.
+// isTaken reports whether another's pool was in the way, or has just gone.
 func isTaken(err error) bool {
 	var lerr lv.Error
 	return errors.As(err, &lerr) && lerr.Domain == lv.FROM_STORAGE &&

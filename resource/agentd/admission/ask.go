@@ -122,7 +122,7 @@ func (t *talk) await(ctx context.Context, waiting func()) (word, error) {
 	}
 }
 
-// listen waits for the daemon to take the turn back. When it dies instead, the move goes on.
+// listen waits for the daemon to take the turn back. When it dies instead, the move continues.
 func (t *Turn) listen() {
 	for {
 		line, err := t.talk.hear()
@@ -150,7 +150,7 @@ func (t *Turn) Update(l drain.Load) {
 	_ = t.talk.say(news{Schema: wire.Schema, Word: wordLoad, Load: Load(l)})
 }
 
-// Copied tells the daemon that the guest has left, and for how long it stood still, if that is known. A daemon that died
+// Copied tells the daemon that the guest has left, and for how long it was paused, if that is known. A daemon that died
 // needs not know.
 func (t *Turn) Copied(pause time.Duration) {
 	_ = t.talk.say(news{Schema: wire.Schema, Word: wordCopied, Pause: pause})

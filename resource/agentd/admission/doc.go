@@ -18,7 +18,7 @@
 //	                              ← {"word":"give-up"}    when the time for something else has come
 //	{"word":"copied", pause}      →                       the guest runs at the target: the next may begin
 //
-// The turn lasts as long as the connection. Whoever ends it, be it by SIGKILL, has given the turn back.
+// The turn lasts as long as the connection. Whoever ends it, also by SIGKILL, has given the turn back.
 //
 // # Without the daemon
 //

@@ -125,7 +125,7 @@ func decodeWord(line []byte) (word, error) {
 type news struct {
 	Schema int           `json:"schema"`
 	Word   string        `json:"word"`
-	Pause  time.Duration `json:"pause,omitempty"` // with wordCopied: for how long the guest stood still, 0 where that is not known
+	Pause  time.Duration `json:"pause,omitempty"` // with wordCopied: for how long the guest was paused, 0 where that is not known
 	Load                 // with wordLoad: what was measured meanwhile
 }
 

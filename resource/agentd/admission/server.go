@@ -23,7 +23,7 @@ const (
 	guessedRate = 125e6
 
 	// lull is how long nobody was inside when another drain begins. Within one a manager may call for one guest
-	// after the other, as Pacemaker does on a node under load, and each must not wait for others anew.
+	// after the other, as Pacemaker does on a node under load, and each must not wait for others again.
 	lull = 15 * time.Second
 )
 
@@ -55,7 +55,7 @@ func (s *Server) SetDeadline(t time.Time) {
 	}
 }
 
-// Busy tells whether guests wait to leave this node, or are leaving.
+// Busy reports whether guests wait to leave this node, or are leaving.
 func (s *Server) Busy() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -86,7 +86,7 @@ func (s *Server) Serve(ctx context.Context, conn net.Conn, in *bufio.Reader, fir
 		t.heed(turn)
 	}()
 	log := s.Log.WithFields(logrus.Fields{"guest": r.Guest, "peer": r.Target})
-	// A daemon that ends lets go of turns of which the agents do not: it has none to grant any more.
+	// A daemon that ends releases turns that the agents do not: it has none to grant any more.
 	if t.wait(agent, turn) && ctx.Err() == nil && s.tell(t, turn, log) {
 		t.guard(agent, turn, log)
 	}

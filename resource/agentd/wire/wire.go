@@ -17,7 +17,7 @@ const (
 	// MaxSize is the longest request or answer in bytes, its newline included.
 	MaxSize = 128 << 10
 	// Enter is the action of a request for a migration's turn, which package admission
-	// goes on with. It is none of a Request's.
+	// continues with. It is none of a Request's.
 	Enter = "enter"
 	// Socket is the name of the daemon's socket in the agent's run directory.
 	Socket = "agent.sock"
@@ -41,10 +41,10 @@ type Answer struct {
 	Log      []string     `json:"log,omitempty"`    // lines for standard error, in order
 }
 
-// Serves tells whether the daemon does an action.
+// Serves reports whether the daemon does an action.
 func Serves(action string) bool { return action == "monitor" || action == "status" }
 
-// IsEnter tells whether a line that a client sent asks for a migration's turn.
+// IsEnter reports whether a line that a client sent asks for a migration's turn.
 func IsEnter(line []byte) bool {
 	var r struct {
 		Action string `json:"action"`
@@ -52,7 +52,7 @@ func IsEnter(line []byte) bool {
 	return Decode(line, &r) == nil && r.Action == Enter
 }
 
-// Passes tells whether a variable, as NAME=VALUE, belongs into a request: what OCF and
+// Passes reports whether a variable, as NAME=VALUE, belongs into a request: what OCF and
 // Heartbeat tell their agents.
 func Passes(variable string) bool {
 	name, _, ok := strings.Cut(variable, "=")
@@ -90,7 +90,7 @@ func DecodeRequest(line []byte) (Request, error) {
 }
 
 // DecodeAnswer reads a line that the daemon sent. That it declined is an error. The exit
-// code 0 says that a guest runs, and does not come of an empty object: the schema is asked for.
+// code 0 says that a guest runs, and does not come of an empty object: the schema is requested.
 func DecodeAnswer(line []byte) (Answer, error) {
 	var a Answer
 	if err := Decode(line, &a); err != nil {

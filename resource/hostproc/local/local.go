@@ -82,7 +82,7 @@ func sessionUser(uri string) int {
 	return os.Geteuid()
 }
 
-// isSession tells whether a libvirt is one that a user has for himself.
+// isSession reports whether a libvirt is one that a user has for himself.
 func isSession(uri string) bool {
 	u, err := url.Parse(uri)
 	return err != nil || u.Path == "/session" || u.Path == "/embed"

@@ -93,7 +93,7 @@ func condition(state string) hostproc.Condition {
 	return hostproc.Ending // it switched itself off, or reboots
 }
 
-// isCalled tells whether a domain's name is the guest's, as xl may have changed it.
+// isCalled reports whether a domain's name is the guest's, as xl may have changed it.
 func isCalled(domain, guest string) bool {
 	base := strings.TrimSuffix(strings.TrimSuffix(domain, suffixIncoming), suffixAway)
 	return guest != "" && (domain == guest || base == guest)

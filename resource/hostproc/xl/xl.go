@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/vmferry/vmferry/migrate/wait"
 	"github.com/vmferry/vmferry/resource/command"
 	"github.com/vmferry/vmferry/resource/hostproc"
 )
@@ -64,7 +65,7 @@ func (h Host) Halted(ctx context.Context, name, uuid string) (bool, error) {
 	return false, nil
 }
 
-// Wake lets a guest go on here that Halted told of. It is for one that runs nowhere else, and that nobody
+// Wake lets a guest continue here that Halted told of. It is for one that runs nowhere else, and that nobody
 // may bring up elsewhere.
 func (h Host) Wake(ctx context.Context, name, uuid string) error {
 	found, err := h.Find(ctx, name, uuid)
@@ -118,8 +119,8 @@ func (h Host) end(ctx context.Context, p hostproc.Process, ask []string, ripe fu
 			}
 			destroyed = true
 		}
-		if err := wait(ctx); err != nil {
-			return fmt.Errorf("wait for the end of %v of guest %q: %w", p, p.Name, err)
+		if wait.For(ctx, lookAgain) != nil {
+			return fmt.Errorf("wait for the end of %v of guest %q: %w", p, p.Name, context.Cause(ctx))
 		}
 	}
 }
@@ -136,17 +137,6 @@ func (h Host) same(ctx context.Context, p hostproc.Process) (now hostproc.Proces
 		}
 	}
 	return hostproc.Process{}, false, nil
-}
-
-func wait(ctx context.Context) error {
-	timer := time.NewTimer(lookAgain)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
 }
 
 // call is one call of xl, bounded.
