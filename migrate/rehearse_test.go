@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/vmferry/vmferry/migrate/libvirt"
-	"github.com/vmferry/vmferry/migrate/wait"
 )
 
 func says(text string) error {

@@ -13,7 +13,6 @@ import (
 	"github.com/vmferry/vmferry/lab/guest"
 	"github.com/vmferry/vmferry/lab/scenario"
 	"github.com/vmferry/vmferry/migrate/blackout"
-	"github.com/vmferry/vmferry/migrate/wait"
 )
 
 // moveInterval is between two probes of one target while a guest moves, and the least between two requests of a

@@ -13,7 +13,6 @@ import (
 	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/resource/hostproc"
 	"github.com/vmferry/vmferry/resource/observe"
-	"github.com/vmferry/vmferry/migrate/wait"
 )
 
 // managerTime bounds what the manager is asked before a start, in which clients wait.
