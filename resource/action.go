@@ -75,7 +75,7 @@ func (a *run) prepare(ctx context.Context) error {
 		a.Log = a.Log.WithField("node", a.Node)
 	}
 	a.guest.Log, a.guestNotes, a.saver = a.Log, newGuestNotes(a), newSaver(a)
-	a.routes, a.cluster = newRoutes(a), newCluster(a)
+	a.routes, a.cluster, a.images = newRoutes(a), newCluster(a), newImages(a)
 	a.expect()
 	return nil
 }

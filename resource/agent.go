@@ -72,6 +72,7 @@ type run struct {
 	notes       notes.Store
 	*guestNotes // set once the guest is known
 	saver       *saver
+	images      images
 }
 
 // configState is what came of reading the config file.

@@ -144,7 +144,7 @@ func (m *migrator) confirm(ctx context.Context, o observation) error {
 
 // hasLeft puts this node in order after the guest has moved to the target.
 func (m *migrator) hasLeft(ctx context.Context) {
-	m.leaveBehind(ctx)
+	m.images.leaveBehind(ctx)
 	m.removeGuestNote()
 	m.noteDeparture(m.Target)
 	m.removeIntentNote()

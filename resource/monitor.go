@@ -22,7 +22,7 @@ func (a *run) monitor(ctx context.Context) error {
 	noted := a.isNoted()
 	if !a.guess {
 		a.tryNoteGuest(o)
-		a.arrived(ctx)
+		a.images.arrived(ctx)
 	}
 	return a.tend(ctx, o, noted)
 }

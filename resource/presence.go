@@ -35,7 +35,7 @@ func (a *run) waitRunning(ctx context.Context, how string) (observation, error) 
 			a.guest.Name, how)
 	}
 	a.Log.Infof("%s: %s", how, o)
-	a.arrived(ctx)
+	a.images.arrived(ctx)
 	a.removeDepartureNote()
 	return o, nil
 }

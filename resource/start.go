@@ -56,7 +56,7 @@ func (s *starter) noteRunning(ctx context.Context, o observation) {
 	s.Log.Infof("already running: %s", o)
 	s.tryNoteGuest(o)
 	s.saver.remove(ctx, o)
-	s.arrived(ctx)
+	s.images.arrived(ctx)
 }
 
 // lock waits until no other start of this resource is under way: Heartbeat begins
@@ -84,7 +84,7 @@ func (s *starter) bring(ctx context.Context, l location) (how string, err error)
 
 // boot starts the guest that runs nowhere, from its saved state or from its config file.
 func (s *starter) boot(ctx context.Context, o observation) error {
-	if err := s.checkImages(ctx); err != nil {
+	if err := s.images.check(ctx); err != nil {
 		return err
 	}
 	s.step("proven")
@@ -100,7 +100,7 @@ func (s *starter) boot(ctx context.Context, o observation) error {
 	if err := s.create(ctx, o); err != nil {
 		return err
 	}
-	s.forgetMoves(ctx)
+	s.images.forgetMoves(ctx)
 	return nil
 }
 

@@ -59,6 +59,10 @@ func newSaver(a *run) *saver {
 	}
 }
 
+func newImages(a *run) images {
+	return images{config: &a.config, guest: &a.guest.Identity, mode: a.Params.Disks, log: a.Log}
+}
+
 func newRecorder(a *run) recorder {
 	return recorder{keep: a.Record, guest: &a.guest.Identity, uri: a.Params.Hypervisor, node: a.Node}
 }
