@@ -12,7 +12,6 @@ import (
 	"github.com/vmferry/vmferry/lab/cluster"
 	"github.com/vmferry/vmferry/lab/guest"
 	"github.com/vmferry/vmferry/lab/supervisor"
-	"github.com/vmferry/vmferry/migrate/wait"
 )
 
 // pair is the two nodes under Heartbeat, with one guest whose home is the first.

@@ -16,7 +16,6 @@ import (
 	"github.com/vmferry/vmferry/hbplugin/pacemaker/cib"
 	"github.com/vmferry/vmferry/migrate/pki"
 	"github.com/vmferry/vmferry/resource"
-	"github.com/vmferry/vmferry/migrate/wait"
 )
 
 // firmwareTime bounds the look at the storage of one guest's firmware.

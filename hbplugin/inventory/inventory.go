@@ -14,7 +14,6 @@ import (
 	"github.com/vmferry/vmferry/resource/hostproc"
 	"github.com/vmferry/vmferry/resource/notes"
 	"github.com/vmferry/vmferry/resource/param"
-	"github.com/vmferry/vmferry/migrate/wait"
 )
 
 // Guest is one that is on this node by anybody's word.

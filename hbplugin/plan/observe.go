@@ -16,7 +16,6 @@ import (
 	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/migrate/predict"
 	"github.com/vmferry/vmferry/migrate/preflight"
-	"github.com/vmferry/vmferry/migrate/wait"
 )
 
 // Sources are where a plan's facts come from.

@@ -11,7 +11,6 @@ import (
 
 	"github.com/vmferry/vmferry/hbplugin"
 	"github.com/vmferry/vmferry/hbplugin/verdict"
-	"github.com/vmferry/vmferry/migrate/wait"
 )
 
 // looked is what a look found; each part has its own error.

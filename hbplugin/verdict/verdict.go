@@ -11,7 +11,6 @@ import (
 	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/resource"
-	"github.com/vmferry/vmferry/migrate/wait"
 )
 
 const (

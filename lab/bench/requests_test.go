@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/vmferry/vmferry/migrate/blackout/wire"
-	"github.com/vmferry/vmferry/migrate/wait"
 )
 
 // serveOne answers the requests of one connection as change makes them: what it returns is written.

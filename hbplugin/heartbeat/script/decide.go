@@ -8,7 +8,6 @@ import (
 
 	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/resource/ocf"
-	"github.com/vmferry/vmferry/migrate/wait"
 )
 
 // The exit codes in which an init script differs from an OCF agent (LSB 5.0, "Init Script
