@@ -2,6 +2,7 @@ package resource
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -76,6 +77,8 @@ func (a *run) prepare(ctx context.Context) error {
 	}
 	a.guest.Log, a.guestNotes, a.saver = a.Log, newGuestNotes(a), newSaver(a)
 	a.routes, a.cluster, a.images = newRoutes(a), newCluster(a), newImages(a)
-	a.expect()
+	if a.announcer = newAnnouncer(a); !a.guess && slices.Contains(expecting, a.action) {
+		a.announcer.expect()
+	}
 	return nil
 }

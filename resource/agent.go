@@ -73,6 +73,7 @@ type run struct {
 	*guestNotes // set once the guest is known
 	saver       *saver
 	images      images
+	announcer   announcer
 }
 
 // configState is what came of reading the config file.

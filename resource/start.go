@@ -46,7 +46,7 @@ func (s *starter) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer s.announce(ctx, announcedBefore(l.elsewhere, runs))()
+	defer s.announcer.announce(ctx, announcedBefore(l.elsewhere, runs))()
 	s.removeIntentNote()
 	return s.settleIn(ctx)
 }

@@ -63,6 +63,14 @@ func newImages(a *run) images {
 	return images{config: &a.config, guest: &a.guest.Identity, mode: a.Params.Disks, log: a.Log}
 }
 
+func newAnnouncer(a *run) announcer {
+	p := a.Params
+	return announcer{
+		notes: a.notes, guest: &a.guest.Identity, send: a.Announce, log: a.Log,
+		expected: notes.Expected{Resource: a.Instance, URI: p.Hypervisor, Announce: p.Announce, Suffix: p.Suffix},
+	}
+}
+
 func newRecorder(a *run) recorder {
 	return recorder{keep: a.Record, guest: &a.guest.Identity, uri: a.Params.Hypervisor, node: a.Node}
 }
