@@ -77,6 +77,7 @@ func (a *run) prepare(ctx context.Context) error {
 	}
 	a.guest.Log, a.guestNotes, a.saver = a.Log, newGuestNotes(a), newSaver(a)
 	a.routes, a.cluster, a.images = newRoutes(a), newCluster(a), newImages(a)
+	a.configSaver = newConfigSaver(a)
 	if a.announcer = newAnnouncer(a); !a.guess && slices.Contains(expecting, a.action) {
 		a.announcer.expect()
 	}

@@ -74,6 +74,7 @@ type run struct {
 	saver       *saver
 	images      images
 	announcer   announcer
+	configSaver configSaver
 }
 
 // configState is what came of reading the config file.

@@ -75,7 +75,7 @@ func startResources(ctx context.Context, conn Hypervisor, n domainxml.HostResour
 
 // prepareMove does what the parameters request before a migration.
 func (a *run) prepareMove(ctx context.Context, o observation, target string) error {
-	a.saveConfig(ctx, o)
+	a.configSaver.save(ctx, o)
 	if !a.Params.StartResources {
 		return nil
 	}

@@ -52,7 +52,7 @@ func (s *stopper) stop(ctx context.Context) error {
 	}
 	s.abortMigration(ctx)
 	s.saver.remove(ctx, o)
-	s.beforeStop(ctx, o)
+	s.saveConfig(ctx, o)
 	why := newEvacuation(ctx, s.run)
 	arrival := isArrival(s.guest.Driver(), o, s.isNoted())
 	for _, step := range decideStop(s.budget, why.saves(ctx), arrival) {
@@ -68,6 +68,17 @@ func (s *stopper) stop(ctx context.Context) error {
 		return nil
 	}
 	return fail(Generic, "guest %q could not be stopped: %s", s.guest.Name, s.lastLook())
+}
+
+// saveConfig saves the configuration of a guest that is about to end, in at most a quarter of
+// the time that the guest has for it.
+func (s *stopper) saveConfig(ctx context.Context, o observation) {
+	if s.Params.ForceStop {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, time.Until(s.until(s.budget.graceful))/4)
+	defer cancel()
+	s.configSaver.save(ctx, o)
 }
 
 // tidyStopped puts this node in order for a guest that is not here.

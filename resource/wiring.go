@@ -3,6 +3,7 @@ package resource
 import (
 	"cmp"
 	"context"
+	"time"
 
 	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/libvirt"
@@ -56,6 +57,13 @@ func newSaver(a *run) *saver {
 		survey: func() (savedstate.Place, error) {
 			return savedstate.Survey(dir, cmp.Or(a.qemuDir, libvirt.QEMUDir), uri, a.config.domain.Text)
 		},
+	}
+}
+
+func newConfigSaver(a *run) configSaver {
+	return configSaver{
+		params: a.Params, config: &a.config, guest: a.guest, run: a.command, log: a.Log,
+		age: func() (time.Duration, bool) { return a.notes.Guests.Age(a.Instance) },
 	}
 }
 
