@@ -49,8 +49,8 @@ func newRun(a Agent, action string) *run {
 		timeout = metadata.Timeout(action)
 	}
 	r := &run{
-		Agent: a, action: action, budget: newBudget(timeout).within(a.Params, timeout), began: time.Now(),
-		notes: notes.Open(a.RunDir, a.StateDir),
+		Agent: a, action: action, notes: notes.Open(a.RunDir, a.StateDir),
+		schedule: schedule{newBudget(timeout).within(a.Params, timeout), time.Now()},
 	}
 	r.guest = newObserver(r)
 	return r
@@ -77,7 +77,7 @@ func (a *run) prepare(ctx context.Context) error {
 	}
 	a.guest.Log, a.guestNotes, a.saver = a.Log, newGuestNotes(a), newSaver(a)
 	a.routes, a.cluster, a.images = newRoutes(a), newCluster(a), newImages(a)
-	a.configSaver = newConfigSaver(a)
+	a.configSaver, a.broken = newConfigSaver(a), newBrokenMigration(a)
 	if a.announcer = newAnnouncer(a); !a.guess && slices.Contains(expecting, a.action) {
 		a.announcer.expect()
 	}

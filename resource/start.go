@@ -93,7 +93,7 @@ func (s *starter) boot(ctx context.Context, o observation) error {
 		return err
 	}
 	if isStuck(s.guest.Driver(), o) {
-		if err := s.restartLibvirt(ctx); err != nil {
+		if err := s.broken.restartLibvirt(ctx); err != nil {
 			return because(Generic, err, "guest %q not started", s.guest.Name)
 		}
 	}

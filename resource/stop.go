@@ -50,7 +50,7 @@ func (s *stopper) stop(ctx context.Context) error {
 		return fail(Generic, "cannot tell whether this resource's guest runs here, as config file %q is gone "+
 			"and never was seen: restore it; %s", s.Params.File(), o)
 	}
-	s.abortMigration(ctx)
+	s.broken.abort(ctx)
 	s.saver.remove(ctx, o)
 	s.saveConfig(ctx, o)
 	why := newEvacuation(ctx, s.run)
@@ -324,7 +324,7 @@ func (s *stopper) removeStuck(ctx context.Context, o observation) {
 	if !isStuck(s.guest.Driver(), o) {
 		return
 	}
-	if err := s.restartLibvirt(ctx); err != nil {
+	if err := s.broken.restartLibvirt(ctx); err != nil {
 		s.Log.WithError(err).Warn("the guest cannot be moved to this node before that is in order")
 	}
 }

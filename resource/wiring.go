@@ -67,6 +67,10 @@ func newConfigSaver(a *run) configSaver {
 	}
 }
 
+func newBrokenMigration(a *run) brokenMigration {
+	return brokenMigration{guest: a.guest, pending: a.pending, run: a.command, log: a.Log}
+}
+
 func newImages(a *run) images {
 	return images{config: &a.config, guest: &a.guest.Identity, mode: a.Params.Disks, log: a.Log}
 }
