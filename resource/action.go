@@ -14,7 +14,7 @@ import (
 // actions are those that look at a guest. Meta-data and usage need no Agent.
 var actions = map[string]func(*run, context.Context) error{
 	"start":        func(r *run, ctx context.Context) error { return (&starter{run: r}).start(ctx) },
-	"stop":         func(r *run, ctx context.Context) error { return (&stopper{r}).stop(ctx) },
+	"stop":         func(r *run, ctx context.Context) error { return newStopper(r).stop(ctx) },
 	"monitor":      (*run).monitor,
 	"status":       (*run).monitor,
 	"migrate_to":   func(r *run, ctx context.Context) error { return (&migrator{run: r}).migrateTo(ctx) },

@@ -65,8 +65,6 @@ type run struct {
 	routes  *route.Table
 	cluster *elsewhere.Cluster
 
-	rungs []migrate.RungTime // what a stop has tried
-
 	notes       notes.Store
 	*guestNotes // set once the guest is known
 	saver       *saver

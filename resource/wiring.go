@@ -112,6 +112,14 @@ func newEvacuation(ctx context.Context, a *run) *evacuation {
 	return e
 }
 
+func newStopper(a *run) *stopper {
+	return &stopper{
+		schedule: a.schedule, params: a.Params, isGuessed: a.guess, guest: a.guest, notes: a.guestNotes,
+		configs: a.configSaver, saver: a.saver, broken: a.broken, step: a.step, log: a.Log,
+		why: func(ctx context.Context) *evacuation { return newEvacuation(ctx, a) },
+	}
+}
+
 // newUtilization keeps the attributes of the resource; without Pacemaker there are none.
 func newUtilization(a *run) utilization.Updater {
 	u := utilization.Updater{
