@@ -17,7 +17,7 @@ var actions = map[string]func(*run, context.Context) error{
 	"stop":         func(r *run, ctx context.Context) error { return newStopper(r).stop(ctx) },
 	"monitor":      (*run).monitor,
 	"status":       (*run).monitor,
-	"migrate_to":   func(r *run, ctx context.Context) error { return (&migrator{run: r}).migrateTo(ctx) },
+	"migrate_to":   func(r *run, ctx context.Context) error { return newMigrator(r).migrateTo(ctx) },
 	"migrate_from": (*run).migrateFrom,
 	"reload-agent": (*run).reload,
 	"validate-all": (*run).validate,

@@ -75,7 +75,7 @@ func startResources(ctx context.Context, conn Hypervisor, n domainxml.HostResour
 
 // prepareMove does what the parameters request before a migration.
 func (m *migrator) prepareMove(ctx context.Context, o observation, target string) error {
-	m.configSaver.save(ctx, o)
+	m.configs.save(ctx, o)
 	if !m.Params.StartResources {
 		return nil
 	}

@@ -23,7 +23,7 @@ func (m *migrator) awaitOthers(ctx context.Context) {
 	}
 	ctx, cancel := m.at(ctx, m.budget.migrate/2)
 	defer cancel()
-	others := m.leavingGuests()
+	others := m.notes.leavingGuests()
 	if len(others) == 0 {
 		return
 	}
@@ -32,7 +32,7 @@ func (m *migrator) awaitOthers(ctx context.Context) {
 		if wait.For(ctx, observe.PollInterval) != nil {
 			return
 		}
-		if len(m.leavingGuests()) > 0 {
+		if len(m.notes.leavingGuests()) > 0 {
 			last = time.Now()
 		}
 	}

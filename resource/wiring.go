@@ -120,6 +120,13 @@ func newStopper(a *run) *stopper {
 	}
 }
 
+func newMigrator(a *run) *migrator {
+	return &migrator{
+		Agent: a.Agent, schedule: a.schedule, guest: a.guest, config: &a.config, notes: a.guestNotes, images: a.images,
+		configs: a.configSaver, routes: a.routes, cluster: a.cluster, step: a.step,
+	}
+}
+
 // newUtilization keeps the attributes of the resource; without Pacemaker there are none.
 func newUtilization(a *run) utilization.Updater {
 	u := utilization.Updater{
