@@ -2,6 +2,7 @@ package resource
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -13,10 +14,10 @@ import (
 // actions are those that look at a guest. Meta-data and usage need no Agent.
 var actions = map[string]func(*run, context.Context) error{
 	"start":        func(r *run, ctx context.Context) error { return (&starter{run: r}).start(ctx) },
-	"stop":         func(r *run, ctx context.Context) error { return (&stopper{r}).stop(ctx) },
+	"stop":         func(r *run, ctx context.Context) error { return newStopper(r).stop(ctx) },
 	"monitor":      (*run).monitor,
 	"status":       (*run).monitor,
-	"migrate_to":   func(r *run, ctx context.Context) error { return (&migrator{run: r}).migrateTo(ctx) },
+	"migrate_to":   func(r *run, ctx context.Context) error { return newMigrator(r).migrateTo(ctx) },
 	"migrate_from": (*run).migrateFrom,
 	"reload-agent": (*run).reload,
 	"validate-all": (*run).validate,
@@ -48,8 +49,8 @@ func newRun(a Agent, action string) *run {
 		timeout = metadata.Timeout(action)
 	}
 	r := &run{
-		Agent: a, action: action, budget: newBudget(timeout).within(a.Params, timeout), began: time.Now(),
-		notes: notes.Open(a.RunDir, a.StateDir),
+		Agent: a, action: action, notes: notes.Open(a.RunDir, a.StateDir),
+		schedule: schedule{newBudget(timeout).within(a.Params, timeout), time.Now()},
 	}
 	r.guest = newObserver(r)
 	return r
@@ -76,6 +77,9 @@ func (a *run) prepare(ctx context.Context) error {
 	}
 	a.guest.Log, a.guestNotes, a.saver = a.Log, newGuestNotes(a), newSaver(a)
 	a.routes, a.cluster, a.images = newRoutes(a), newCluster(a), newImages(a)
-	a.expect()
+	a.configSaver, a.broken = newConfigSaver(a), newBrokenMigration(a)
+	if a.announcer = newAnnouncer(a); !a.guess && slices.Contains(expecting, a.action) {
+		a.announcer.expect()
+	}
 	return nil
 }

@@ -2,7 +2,6 @@ package resource
 
 import (
 	"context"
-	"time"
 
 	"github.com/sirupsen/logrus"
 
@@ -57,9 +56,8 @@ type Agent struct {
 // run is one action under way.
 type run struct {
 	Agent
+	schedule
 	action  string
-	budget  budget
-	began   time.Time
 	guest   *observe.Observer
 	lent    bool // guest has its UUID from libvirt, and will have another one after its end
 	guess   bool // guest is named after the config file's name only
@@ -67,12 +65,13 @@ type run struct {
 	routes  *route.Table
 	cluster *elsewhere.Cluster
 
-	rungs []migrate.RungTime // what a stop has tried
-
 	notes       notes.Store
 	*guestNotes // set once the guest is known
 	saver       *saver
 	images      images
+	announcer   announcer
+	configSaver configSaver
+	broken      brokenMigration
 }
 
 // configState is what came of reading the config file.
@@ -82,11 +81,3 @@ type configState struct {
 }
 
 func (a *run) isMonitor() bool { return a.action == "monitor" || a.action == "status" }
-
-// until is when the given part of the action's time is over.
-func (a *run) until(part time.Duration) time.Time { return a.began.Add(part) }
-
-// at makes a context that ends when the given part of the action's time is over.
-func (a *run) at(ctx context.Context, part time.Duration) (context.Context, context.CancelFunc) {
-	return context.WithDeadline(ctx, a.until(part))
-}

@@ -85,9 +85,8 @@ func TestDaemonAnnounced(t *testing.T) {
 		"libvirt alone knows":   {"res1", nil, false},
 		"another was announced": {"res2", []hostproc.Process{began(time.Minute)}, false},
 	} {
-		w.agent.Instance = c.instance
-		r := &run{Agent: w.agent, notes: w.notes()}
-		if got := r.isAnnounced(c.processes); got != c.want {
+		n := announcer{notes: w.notes(), expected: notes.Expected{Resource: c.instance}}
+		if got := n.isAnnounced(c.processes); got != c.want {
 			t.Errorf("%s: %v", name, got)
 		}
 	}

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/sirupsen/logrus"
+
 	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/resource/notes"
 	"github.com/vmferry/vmferry/resource/observe"
@@ -28,59 +30,67 @@ func isStuck(d libvirt.Driver, o observation) bool {
 
 var errStuckInLibvirt = errors.New("libvirt is stuck with it since a migration broke")
 
+// brokenMigration ends what a migration has left that was cut short.
+type brokenMigration struct {
+	guest   *observe.Observer
+	pending func() (i notes.Intent, ok bool, err error)
+	run     Command
+	log     logrus.FieldLogger
+}
+
 // restartLibvirt restarts libvirt's daemon, which is all that helps where it isStuck, and waits until it answers.
-// Guests continue running, but what libvirt does with one just now would be interrupted: then this is left to a person.
-func (a *run) restartLibvirt(ctx context.Context) error {
+// Guests go on running, but what libvirt does with one just now would be interrupted: then this is left to a person.
+func (b brokenMigration) restartLibvirt(ctx context.Context) error {
 	const hint = "type systemctl restart libvirtd, which leaves guests alone"
 	var busy []string
-	err := a.guest.Call(ctx, func(conn Hypervisor) (err error) { busy, err = conn.Busy(ctx); return err })
+	err := b.guest.Call(ctx, func(conn Hypervisor) (err error) { busy, err = conn.Busy(ctx); return err })
 	if err != nil {
 		return err
 	}
-	if busy = slices.DeleteFunc(busy, func(name string) bool { return name == a.guest.Name }); len(busy) > 0 {
+	if busy = slices.DeleteFunc(busy, func(name string) bool { return name == b.guest.Name }); len(busy) > 0 {
 		return fmt.Errorf("%w, and is at work on %s: when that is done, %s", errStuckInLibvirt, strings.Join(busy, ", "), hint)
 	}
-	a.Log.Warn("libvirt is stuck with the guest since a migration to here broke: restarting its daemon")
-	a.guest.Disconnect()
+	b.log.Warn("libvirt is stuck with the guest since a migration to here broke: restarting its daemon")
+	b.guest.Disconnect()
 	var failed []error
-	daemons := []string{"libvirtd", a.guest.Driver().Daemon}
+	daemons := []string{"libvirtd", b.guest.Driver().Daemon}
 	for _, name := range daemons {
-		if out, err := a.command(ctx, "systemctl", "try-restart", name+".service"); err != nil {
+		if out, err := b.run(ctx, "systemctl", "try-restart", name+".service"); err != nil {
 			failed = append(failed, explain(out, err))
 		}
 	}
 	if len(failed) == len(daemons) {
 		return fmt.Errorf("%w, and its daemon cannot be restarted: %w: %s", errStuckInLibvirt, errors.Join(failed...), hint)
 	}
-	o, ok := a.guest.WaitFor(ctx, func(o observation) bool { return o.LibvirtErr == nil })
+	o, ok := b.guest.WaitFor(ctx, func(o observation) bool { return o.LibvirtErr == nil })
 	switch {
 	case !ok:
 		return fmt.Errorf("libvirt does not answer since its daemon was restarted: %w", o.LibvirtErr)
-	case isStuck(a.guest.Driver(), o):
+	case isStuck(b.guest.Driver(), o):
 		return fmt.Errorf("%w: %s", errStuckInLibvirt, hint)
 	}
 	return nil
 }
 
-// abortMigration ends a migration that an agent which was killed has left under way: it would carry the guest to
+// abort ends a migration that an agent which was killed has left under way: it would carry the guest to
 // where it is not wanted any more, while this action waits for it here. That there is none, as an error most often
 // says, is nothing to fail for: what follows meets the same libvirt.
-func (a *run) abortMigration(ctx context.Context) {
-	i, pending, err := a.pending()
+func (b brokenMigration) abort(ctx context.Context) {
+	i, pending, err := b.pending()
 	if err != nil || !pending || i.Way != notes.Outward {
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, a.budget.call)
+	ctx, cancel := context.WithTimeout(ctx, b.guest.CallTime)
 	defer cancel()
-	err = a.guest.Driver().Lacks(libvirt.CanAbort)
-	if direct, ok := a.Processes.(observe.MigrationAborter); ok && err != nil {
-		err = direct.Abort(ctx, a.guest.Name, a.guest.UUID)
+	err = b.guest.Driver().Lacks(libvirt.CanAbort)
+	if direct, ok := b.guest.Processes.(observe.MigrationAborter); ok && err != nil {
+		err = direct.Abort(ctx, b.guest.Name, b.guest.UUID)
 	} else if err == nil {
-		err = a.guest.Call(ctx, func(conn Hypervisor) error { return conn.AbortJob(ctx, a.guest.Ref()) })
+		err = b.guest.Call(ctx, func(conn Hypervisor) error { return conn.AbortJob(ctx, b.guest.Ref()) })
 	}
 	if err != nil {
-		a.Log.WithError(err).Infof("a migration to %s that may be under way is not aborted", i.Peer)
+		b.log.WithError(err).Infof("a migration to %s that may be under way is not aborted", i.Peer)
 		return
 	}
-	a.Log.Infof("aborted the migration to %s, which was under way", i.Peer)
+	b.log.Infof("aborted the migration to %s, which was under way", i.Peer)
 }

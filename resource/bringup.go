@@ -9,34 +9,34 @@ import (
 )
 
 // bringUp starts the guest, which is proven not to run: from its saved state, or from its file.
-func (a *run) bringUp(ctx context.Context, conn Hypervisor, o observation) error {
-	text, err := startXML(ctx, conn, a.config.domain, a.guest.Name, o.Status.UUID)
+func (s *starter) bringUp(ctx context.Context, conn Hypervisor, o observation) error {
+	text, err := startXML(ctx, conn, s.config.domain, s.guest.Name, o.Status.UUID)
 	if err != nil {
 		return err
 	}
 	for _, f := range domainxml.FirmwareOf(text) {
 		if f.Path == "" { // it begins empty at each start
-			a.Log.Warnf("the guest's %s", f)
+			s.Log.Warnf("the guest's %s", f)
 		}
 	}
-	if a.Params.StartResources {
+	if s.Params.StartResources {
 		if err := startResources(ctx, conn, domainxml.HostResourcesOf(text)); err != nil {
 			return err
 		}
 	}
-	asking, cancel := within(ctx, a.budget.call)
+	asking, cancel := within(ctx, s.budget.call)
 	defer cancel()
-	if err := checkMemory(asking, conn, a.Params, text, a.Log); err != nil {
+	if err := checkMemory(asking, conn, s.Params, text, s.Log); err != nil {
 		return err
 	}
-	state, err := a.saver.claim(ctx, text)
+	state, err := s.saver.claim(ctx, text)
 	if err != nil {
 		return err
 	}
 	if state != nil {
-		return a.saver.restore(ctx, conn, state)
+		return s.saver.restore(ctx, conn, state)
 	}
-	image := overlay{a.Params.Overlay, a.Params.Config, a.command, a.Log}
+	image := overlay{s.Params.Overlay, s.Params.Config, s.command, s.Log}
 	if err := image.make(ctx, domainxml.HostResourcesOf(text).Disks); err != nil {
 		return err
 	}
@@ -74,20 +74,20 @@ func startResources(ctx context.Context, conn Hypervisor, n domainxml.HostResour
 }
 
 // prepareMove does what the parameters request before a migration.
-func (a *run) prepareMove(ctx context.Context, o observation, target string) error {
-	a.saveConfig(ctx, o)
-	if !a.Params.StartResources {
+func (m *migrator) prepareMove(ctx context.Context, o observation, target string) error {
+	m.configs.save(ctx, o)
+	if !m.Params.StartResources {
 		return nil
 	}
-	ctx, cancel := within(ctx, 2*a.budget.call)
+	ctx, cancel := within(ctx, 2*m.budget.call)
 	defer cancel()
-	conn, err := a.Open(ctx, target)
+	conn, err := m.Open(ctx, target)
 	if err != nil {
-		return because(Generic, err, "cannot start the resources of guest %q on %s", a.guest.Name, a.Target)
+		return because(Generic, err, "cannot start the resources of guest %q on %s", m.guest.Name, m.Target)
 	}
 	defer func() { _ = conn.Close() }()
-	if err := startResources(ctx, conn, domainxml.HostResourcesOf(a.config.domain.Text)); err != nil {
-		return because(Generic, err, "guest %q cannot be migrated to %s", a.guest.Name, a.Target)
+	if err := startResources(ctx, conn, domainxml.HostResourcesOf(m.config.domain.Text)); err != nil {
+		return because(Generic, err, "guest %q cannot be migrated to %s", m.guest.Name, m.Target)
 	}
 	return nil
 }

@@ -1,6 +1,9 @@
 package resource
 
-import "time"
+import (
+	"context"
+	"time"
+)
 
 // Reserves of an action with the usual timeout. Shorter timeouts scale them down.
 const (
@@ -47,4 +50,18 @@ func newBudget(timeout time.Duration) budget {
 		stable:   end / 2,
 		call:     min(callLimit, timeout/3),
 	}
+}
+
+// schedule is when an action began, and how it spends its time.
+type schedule struct {
+	budget budget
+	began  time.Time
+}
+
+// until is when the given part of the action's time is over.
+func (s schedule) until(part time.Duration) time.Time { return s.began.Add(part) }
+
+// at makes a context that ends when the given part of the action's time is over.
+func (s schedule) at(ctx context.Context, part time.Duration) (context.Context, context.CancelFunc) {
+	return context.WithDeadline(ctx, s.until(part))
 }

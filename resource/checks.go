@@ -19,7 +19,7 @@ func (a *run) tend(ctx context.Context, o observation, noted bool) error {
 		return a.needsPrograms(ctx, o, noted)
 	}
 	a.saver.remove(ctx, o)
-	a.saveConfig(ctx, o)
+	a.configSaver.save(ctx, o)
 	err := a.checkServices(ctx, o)
 	if a.mayUpdateUtilization(o) {
 		ctx, cancel := within(ctx, utilizationTime)
@@ -60,7 +60,7 @@ func (a *run) mayUpdateUtilization(o observation) bool {
 func (a *run) settleIn(ctx context.Context) error {
 	a.saver.remove(ctx, observation{})
 	if a.Params.SaveConfig && a.action == "migrate_from" {
-		a.saveConfig(ctx, observation{})
+		a.configSaver.save(ctx, observation{})
 	}
 	s := a.services()
 	for {

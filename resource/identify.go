@@ -82,15 +82,15 @@ func (a *run) welcome(o observation) {
 // claim makes sure before a start that the guest's name is free for it here. A UUID that libvirt made has ended
 // with its guest: this start gives the guest another one, and any node may have done so, so that it goes by its
 // name again.
-func (a *run) claim(ctx context.Context, o observation) (observation, error) {
+func (s *starter) claim(ctx context.Context, o observation) (observation, error) {
 	switch {
 	case o.State != observe.NotRunning || o.LibvirtErr != nil:
 		return o, nil
-	case o.Namesake != nil && (o.Namesake.State.Active() || !a.lent):
-		return o, nameTaken(a.Params.Hypervisor, a.guest.Identity, *o.Namesake)
-	case a.lent:
-		a.guest.UUID, a.lent = "", false
-		return a.guest.Look(ctx), nil
+	case o.Namesake != nil && (o.Namesake.State.Active() || !s.lent):
+		return o, nameTaken(s.Params.Hypervisor, s.guest.Identity, *o.Namesake)
+	case s.lent:
+		s.guest.UUID, s.lent = "", false
+		return s.guest.Look(ctx), nil
 	}
 	return o, nil
 }

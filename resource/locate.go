@@ -108,7 +108,7 @@ func (s *starter) facts(o observation) startFacts {
 
 func (s *starter) abortOnce(ctx context.Context) {
 	if !s.aborted {
-		s.abortMigration(ctx)
+		s.broken.abort(ctx)
 	}
 	s.aborted = true
 }

@@ -18,7 +18,7 @@ func (a *run) migrateFrom(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer a.announce(ctx, runs.Processes)()
+	defer a.announcer.announce(ctx, runs.Processes)()
 	a.removeIntentNote()
 	return a.settleIn(ctx)
 }

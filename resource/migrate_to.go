@@ -8,13 +8,25 @@ import (
 
 	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/ladder"
+	"github.com/vmferry/vmferry/resource/elsewhere"
 	"github.com/vmferry/vmferry/resource/notes"
 	"github.com/vmferry/vmferry/resource/observe"
+	"github.com/vmferry/vmferry/resource/route"
 )
 
 // migrator is a migrate_to under way.
 type migrator struct {
-	*run
+	Agent
+	schedule
+	guest   *observe.Observer
+	config  *configState
+	notes   *guestNotes
+	images  images
+	configs configSaver
+	routes  *route.Table
+	cluster *elsewhere.Cluster
+	step    func(name string)
+
 	target Route
 }
 
@@ -24,10 +36,10 @@ type migrator struct {
 func (m *migrator) migrateTo(ctx context.Context) error {
 	err := m.moveAway(ctx)
 	if err != nil {
-		m.noteFailure(err)
+		m.notes.noteFailure(err)
 		m.awaitOthers(ctx)
 	} else {
-		m.removeFailureNote()
+		m.notes.removeFailureNote()
 	}
 	return err
 }
@@ -40,7 +52,7 @@ func (m *migrator) moveAway(ctx context.Context) (err error) {
 		return because(Generic, err, "cannot migrate guest %q", m.guest.Name)
 	}
 	m.Log = m.Log.WithField("peer", m.Target)
-	o := m.lookStable(ctx)
+	o := m.guest.WaitStable(ctx, m.until(m.budget.stable), m.Probe)
 	switch decideMigrateTo(o) {
 	case migrateMove:
 		err = m.move(ctx, o)
@@ -93,11 +105,11 @@ func decideMigrateTo(o observation) migrateStep {
 
 // move migrates the guest, and notes before that this has begun.
 func (m *migrator) move(ctx context.Context, o observation) error {
-	m.tryNoteGuest(o) // until the guest is proven to be there, this node answers for it
+	m.notes.tryNoteGuest(o) // until the guest is proven to be there, this node answers for it
 	if err := m.prepareMove(ctx, o, m.target.URI); err != nil {
 		return err
 	}
-	adopt, err := m.beginMove(notes.Outward, m.Target, o.UUID())
+	adopt, err := m.notes.beginMove(notes.Outward, m.Target, o.UUID())
 	if err == nil {
 		err = m.migrate(ctx, o.UUID(), adopt)
 	}
@@ -127,7 +139,7 @@ func (m *migrator) migrate(ctx context.Context, uuid string, adopt bool) error {
 		return nil
 	}
 	if o.IsRunning() && !errors.Is(err, migrate.ErrUnknown) {
-		m.removeIntentNote() // it stayed
+		m.notes.removeIntentNote() // it stayed
 	}
 	return because(Generic, err, "migrate_to failed")
 }
@@ -145,9 +157,9 @@ func (m *migrator) confirm(ctx context.Context, o observation) error {
 // hasLeft puts this node in order after the guest has moved to the target.
 func (m *migrator) hasLeft(ctx context.Context) {
 	m.images.leaveBehind(ctx)
-	m.removeGuestNote()
-	m.noteDeparture(m.Target)
-	m.removeIntentNote()
+	m.notes.removeGuestNote()
+	m.notes.noteDeparture(m.Target)
+	m.notes.removeIntentNote()
 }
 
 // othersTime is how long the notes about others may take: they are small, and were just written.
@@ -156,7 +168,7 @@ const othersTime = 200 * time.Millisecond
 // isDrained reports whether other guests are here and the cluster manager empties this node, also one guest after the
 // other.
 func (m *migrator) isDrained(ctx context.Context) bool {
-	here, err := m.notes.Guests.All()
+	here, err := m.notes.store.Guests.All()
 	if m.Leaving == nil || err == nil && len(here) < 2 {
 		return false
 	}
@@ -171,13 +183,13 @@ func (m *migrator) isDrained(ctx context.Context) bool {
 func (m *migrator) amongOthers() bool {
 	ctx, cancel := context.WithTimeout(context.Background(), othersTime)
 	defer cancel()
-	among, err := timelyValue(ctx, func() (bool, error) { return len(m.leavingGuests()) > 0 || m.followsOne(), nil })
+	among, err := timelyValue(ctx, func() (bool, error) { return len(m.notes.leavingGuests()) > 0 || m.followsOne(), nil })
 	return among || err != nil
 }
 
 // followsOne reports whether another guest has just left this node.
 func (m *migrator) followsOne() bool {
-	departures, _ := m.notes.Departures.All() // none is as good as one that cannot be read
+	departures, _ := m.notes.store.Departures.All() // none is as good as one that cannot be read
 	return slices.ContainsFunc(departures, func(d notes.Departure) bool {
 		return d.Guest != m.guest.Name && d.IsOfThisDrain(time.Now())
 	})

@@ -17,22 +17,22 @@ const othersQuiet = time.Second
 // it again, whose migrate_to has succeeded and whose migrate_from has not, if the new plan has another node for it
 // ("Forcing recovery … because it can no longer migrate", pcmk__create_actions): one guest that cannot move live would
 // cost others their live migration.
-func (a *run) awaitOthers(ctx context.Context) {
-	if !a.Pacemaker {
+func (m *migrator) awaitOthers(ctx context.Context) {
+	if !m.Pacemaker {
 		return
 	}
-	ctx, cancel := a.at(ctx, a.budget.migrate/2)
+	ctx, cancel := m.at(ctx, m.budget.migrate/2)
 	defer cancel()
-	others := a.leavingGuests()
+	others := m.notes.leavingGuests()
 	if len(others) == 0 {
 		return
 	}
-	a.Log.Infof("the failure is reported when the others have arrived: %s", strings.Join(others, ", "))
+	m.Log.Infof("the failure is reported when the others have arrived: %s", strings.Join(others, ", "))
 	for last := time.Now(); time.Since(last) < othersQuiet; {
 		if wait.For(ctx, observe.PollInterval) != nil {
 			return
 		}
-		if len(a.leavingGuests()) > 0 {
+		if len(m.notes.leavingGuests()) > 0 {
 			last = time.Now()
 		}
 	}

@@ -5,39 +5,52 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/sirupsen/logrus"
+
 	"github.com/vmferry/vmferry/resource/domainxml"
+	"github.com/vmferry/vmferry/resource/observe"
 )
 
 // saveTime is for libvirt's answer.
 const saveTime = 5 * time.Second
 
-// saveConfig puts the running guest's configuration into the config file, where the
+// configSaver saves the configuration of a guest that runs.
+type configSaver struct {
+	params Params
+	config *configState
+	guest  *observe.Observer
+	age    func() (age time.Duration, known bool) // since when the guest is here, as noted
+	run    Command
+	log    logrus.FieldLogger
+}
+
+// save puts the running guest's configuration into the config file, where the
 // operator asks for that. It fails nothing: a guest whose file stays old runs all the same.
-func (a *run) saveConfig(ctx context.Context, o observation) {
-	if !a.Params.SaveConfig || a.config.err != nil || o.LibvirtErr != nil {
+func (c configSaver) save(ctx context.Context, o observation) {
+	if !c.params.SaveConfig || c.config.err != nil || o.LibvirtErr != nil {
 		return
 	}
-	file := configFile{a.Params.Config, a.command, a.Log}
-	text, err := a.definition(ctx)
+	file := configFile{c.params.Config, c.run, c.log}
+	text, err := c.definition(ctx)
 	changed := false
 	if err == nil {
-		changed, err = file.put(ctx, text, a.editedMeanwhile)
+		changed, err = file.put(ctx, text, c.editedMeanwhile)
 	}
 	switch {
 	case err != nil:
-		a.Log.WithError(err).Warnf("the guest's configuration was not saved to %s", a.Params.Config)
-	case changed && a.Params.SyncConfig:
+		c.log.WithError(err).Warnf("the guest's configuration was not saved to %s", c.params.Config)
+	case changed && c.params.SyncConfig:
 		file.sync(ctx)
 	}
 }
 
 // definition is libvirt's XML of this very guest.
-func (a *run) definition(ctx context.Context) (string, error) {
+func (c configSaver) definition(ctx context.Context) (string, error) {
 	ctx, cancel := within(ctx, saveTime)
 	defer cancel()
 	var text string
-	err := a.guest.Call(ctx, func(conn Hypervisor) (err error) {
-		text, err = conn.Definition(ctx, a.guest.Ref())
+	err := c.guest.Call(ctx, func(conn Hypervisor) (err error) {
+		text, err = conn.Definition(ctx, c.guest.Ref())
 		return err
 	})
 	if err != nil {
@@ -47,7 +60,7 @@ func (a *run) definition(ctx context.Context) (string, error) {
 	switch {
 	case err != nil:
 		return "", fmt.Errorf("libvirt's description of the guest: %w", err)
-	case d.Name != a.guest.Name || a.guest.IsOther(d.UUID):
+	case d.Name != c.guest.Name || c.guest.IsOther(d.UUID):
 		return "", fmt.Errorf("libvirt describes another guest, %q with UUID %s", d.Name, d.UUID)
 	}
 	return text, nil
@@ -55,18 +68,7 @@ func (a *run) definition(ctx context.Context) (string, error) {
 
 // editedMeanwhile reports whether a file was written after the guest started or arrived: such an edit
 // is meant for its next start.
-func (a *run) editedMeanwhile(written time.Time) bool {
-	age, known := a.notes.Guests.Age(a.Instance)
+func (c configSaver) editedMeanwhile(written time.Time) bool {
+	age, known := c.age()
 	return known && time.Since(written) < age
-}
-
-// beforeStop saves the configuration of a guest that is about to end, in at most a quarter of
-// the time that the guest has for it.
-func (a *run) beforeStop(ctx context.Context, o observation) {
-	if a.Params.ForceStop {
-		return
-	}
-	ctx, cancel := context.WithTimeout(ctx, time.Until(a.began.Add(a.budget.graceful))/4)
-	defer cancel()
-	a.saveConfig(ctx, o)
 }

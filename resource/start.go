@@ -46,7 +46,7 @@ func (s *starter) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer s.announce(ctx, announcedBefore(l.elsewhere, runs))()
+	defer s.announcer.announce(ctx, announcedBefore(l.elsewhere, runs))()
 	s.removeIntentNote()
 	return s.settleIn(ctx)
 }
@@ -93,7 +93,7 @@ func (s *starter) boot(ctx context.Context, o observation) error {
 		return err
 	}
 	if isStuck(s.guest.Driver(), o) {
-		if err := s.restartLibvirt(ctx); err != nil {
+		if err := s.broken.restartLibvirt(ctx); err != nil {
 			return because(Generic, err, "guest %q not started", s.guest.Name)
 		}
 	}

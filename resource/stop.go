@@ -5,6 +5,8 @@ import (
 	"errors"
 	"time"
 
+	"github.com/sirupsen/logrus"
+
 	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/libvirt"
@@ -25,7 +27,21 @@ const (
 )
 
 // stopper is a stop under way.
-type stopper struct{ *run }
+type stopper struct {
+	schedule
+	params    Params
+	isGuessed bool // the guest is named after the config file's name only
+	guest     *observe.Observer
+	notes     *guestNotes
+	configs   configSaver
+	saver     *saver
+	broken    brokenMigration
+	why       func(context.Context) *evacuation // why the guest is stopped, see [newEvacuation]
+	step      func(name string)
+	log       logrus.FieldLogger
+
+	rungs []migrate.RungTime // what was tried
+}
 
 // stop ends the guest: by saving it where its parameters want that, by its own shutdown, by libvirt's
 // destroy, by killing its process, in this order and each until its part of the time (budget.go) is over. It
@@ -46,36 +62,47 @@ func (s *stopper) stop(ctx context.Context) error {
 	case o.IsGone():
 		s.tidyStopped(ctx, o)
 		return nil
-	case s.guess:
+	case s.isGuessed:
 		return fail(Generic, "cannot tell whether this resource's guest runs here, as config file %q is gone "+
-			"and never was seen: restore it; %s", s.Params.File(), o)
+			"and never was seen: restore it; %s", s.params.File(), o)
 	}
-	s.abortMigration(ctx)
+	s.broken.abort(ctx)
 	s.saver.remove(ctx, o)
-	s.beforeStop(ctx, o)
-	why := newEvacuation(ctx, s.run)
-	arrival := isArrival(s.guest.Driver(), o, s.isNoted())
+	s.saveConfig(ctx, o)
+	why := s.why(ctx)
+	arrival := isArrival(s.guest.Driver(), o, s.notes.isNoted())
 	for _, step := range decideStop(s.budget, why.saves(ctx), arrival) {
 		if !s.try(ctx, step) {
 			continue
 		}
-		s.removeGuestNote()
+		s.notes.removeGuestNote()
 		if arrival {
 			s.removeStuck(ctx, s.guest.Look(ctx))
 		}
 		why.record(ctx, s.began, s.rungs, s.saver)
-		s.removeFailureNote()
+		s.notes.removeFailureNote()
 		return nil
 	}
 	return fail(Generic, "guest %q could not be stopped: %s", s.guest.Name, s.lastLook())
 }
 
+// saveConfig saves the configuration of a guest that is about to end, in at most a quarter of
+// the time that the guest has for it.
+func (s *stopper) saveConfig(ctx context.Context, o observation) {
+	if s.params.ForceStop {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, time.Until(s.until(s.budget.graceful))/4)
+	defer cancel()
+	s.configs.save(ctx, o)
+}
+
 // tidyStopped puts this node in order for a guest that is not here.
 func (s *stopper) tidyStopped(ctx context.Context, o observation) {
-	s.Log.Infof("already stopped: %s", o)
-	s.removeGuestNote()
-	s.noteDepartureStopped()
-	s.removeFailureNote()
+	s.log.Infof("already stopped: %s", o)
+	s.notes.removeGuestNote()
+	s.notes.noteDepartureStopped()
+	s.notes.removeFailureNote()
 	s.removeStuck(ctx, o)
 }
 
@@ -115,9 +142,9 @@ func (s *stopper) try(ctx context.Context, step stopStep) bool {
 	rung.MS = float64(time.Since(began).Microseconds()) / 1000
 	if err != nil {
 		rung.Error = err.Error()
-		s.Log.WithError(err).Warnf("%s did not stop the guest", step.name)
+		s.log.WithError(err).Warnf("%s did not stop the guest", step.name)
 	} else {
-		s.Log.Infof("stopped by %s", step.name)
+		s.log.Infof("stopped by %s", step.name)
 	}
 	s.rungs = append(s.rungs, rung)
 	return err == nil
@@ -199,7 +226,7 @@ func (c *shutdownClock) facts(o observation, saving bool) shutdownFacts {
 
 // shutdown asks the guest to shut down and waits for its end.
 func (s *stopper) shutdown(ctx context.Context) error {
-	if s.Params.ForceStop {
+	if s.params.ForceStop {
 		return errForced
 	}
 	var clock shutdownClock
@@ -235,8 +262,8 @@ func (s *stopper) request(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, s.budget.call)
 	defer cancel()
 	err := s.guest.Call(ctx, func(conn Hypervisor) error {
-		s.Log.Info("asking the guest to shut down")
-		return conn.Shutdown(ctx, s.guest.Ref(), s.Params.ShutdownMode)
+		s.log.Info("asking the guest to shut down")
+		return conn.Shutdown(ctx, s.guest.Ref(), s.params.ShutdownMode)
 	})
 	if errors.Is(err, libvirt.ErrNoDomain) {
 		return nil // gone meanwhile: the next look proves it
@@ -246,15 +273,15 @@ func (s *stopper) request(ctx context.Context) error {
 
 // shutdownWithoutLibvirt asks the guest where that is possible.
 func (s *stopper) shutdownWithoutLibvirt(ctx context.Context, o observation) error {
-	direct, ok := s.Processes.(observe.Shutdowner)
+	direct, ok := s.guest.Processes.(observe.Shutdowner)
 	switch {
 	case !ok:
 		return errNoLibvirt
 	case o.Proc == observe.ProcHalted || o.Proc == observe.ProcBroken:
 		return errNotAlive
 	}
-	s.Log.Warn("libvirt does not answer: requesting the shutdown without it")
-	return s.endEach(ctx, func(p hostproc.Process) error { return direct.Shutdown(ctx, p, s.Params.ShutdownMode) })
+	s.log.Warn("libvirt does not answer: requesting the shutdown without it")
+	return s.endEach(ctx, func(p hostproc.Process) error { return direct.Shutdown(ctx, p, s.params.ShutdownMode) })
 }
 
 // destroy has libvirt end the guest and waits for the proof.
@@ -262,7 +289,7 @@ func (s *stopper) destroy(ctx context.Context) error {
 	if err := s.guest.Connect(ctx); err != nil {
 		return err
 	}
-	s.Log.Info("destroying the guest")
+	s.log.Info("destroying the guest")
 	s.step("destroying")
 	err := s.guest.Call(ctx, func(conn Hypervisor) error { return conn.Destroy(ctx, s.guest.Ref()) })
 	if err != nil {
@@ -282,9 +309,9 @@ func (s *stopper) destroy(ctx context.Context) error {
 // that it is gone, as far as libvirt says anything.
 func (s *stopper) kill(ctx context.Context) error {
 	return s.endEach(ctx, func(p hostproc.Process) error {
-		s.Log.Warnf("killing %v", p)
+		s.log.Warnf("killing %v", p)
 		s.step("killing")
-		return s.Processes.Kill(ctx, p, time.Until(s.until(s.budget.end))/2)
+		return s.guest.Processes.Kill(ctx, p, time.Until(s.until(s.budget.end))/2)
 	})
 }
 
@@ -313,7 +340,7 @@ func (s *stopper) removeStuck(ctx context.Context, o observation) {
 	if !isStuck(s.guest.Driver(), o) {
 		return
 	}
-	if err := s.restartLibvirt(ctx); err != nil {
-		s.Log.WithError(err).Warn("the guest cannot be moved to this node before that is in order")
+	if err := s.broken.restartLibvirt(ctx); err != nil {
+		s.log.WithError(err).Warn("the guest cannot be moved to this node before that is in order")
 	}
 }

@@ -3,6 +3,7 @@ package resource
 import (
 	"cmp"
 	"context"
+	"time"
 
 	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/libvirt"
@@ -59,8 +60,27 @@ func newSaver(a *run) *saver {
 	}
 }
 
+func newConfigSaver(a *run) configSaver {
+	return configSaver{
+		params: a.Params, config: &a.config, guest: a.guest, run: a.command, log: a.Log,
+		age: func() (time.Duration, bool) { return a.notes.Guests.Age(a.Instance) },
+	}
+}
+
+func newBrokenMigration(a *run) brokenMigration {
+	return brokenMigration{guest: a.guest, pending: a.pending, run: a.command, log: a.Log}
+}
+
 func newImages(a *run) images {
 	return images{config: &a.config, guest: &a.guest.Identity, mode: a.Params.Disks, log: a.Log}
+}
+
+func newAnnouncer(a *run) announcer {
+	p := a.Params
+	return announcer{
+		notes: a.notes, guest: &a.guest.Identity, send: a.Announce, log: a.Log,
+		expected: notes.Expected{Resource: a.Instance, URI: p.Hypervisor, Announce: p.Announce, Suffix: p.Suffix},
+	}
 }
 
 func newRecorder(a *run) recorder {
@@ -90,6 +110,21 @@ func newEvacuation(ctx context.Context, a *run) *evacuation {
 		e.leaves = askInBackground(ctx, a.Leaving, a.Log)
 	}
 	return e
+}
+
+func newStopper(a *run) *stopper {
+	return &stopper{
+		schedule: a.schedule, params: a.Params, isGuessed: a.guess, guest: a.guest, notes: a.guestNotes,
+		configs: a.configSaver, saver: a.saver, broken: a.broken, step: a.step, log: a.Log,
+		why: func(ctx context.Context) *evacuation { return newEvacuation(ctx, a) },
+	}
+}
+
+func newMigrator(a *run) *migrator {
+	return &migrator{
+		Agent: a.Agent, schedule: a.schedule, guest: a.guest, config: &a.config, notes: a.guestNotes, images: a.images,
+		configs: a.configSaver, routes: a.routes, cluster: a.cluster, step: a.step,
+	}
 }
 
 // newUtilization keeps the attributes of the resource; without Pacemaker there are none.
