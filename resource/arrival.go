@@ -39,7 +39,7 @@ type brokenMigration struct {
 }
 
 // restartLibvirt restarts libvirt's daemon, which is all that helps where it isStuck, and waits until it answers.
-// Guests go on running, but what libvirt does with one just now would be interrupted: then this is left to a person.
+// Guests continue running, but what libvirt does with one just now would be interrupted: then this is left to a person.
 func (b brokenMigration) restartLibvirt(ctx context.Context) error {
 	const hint = "type systemctl restart libvirtd, which leaves guests alone"
 	var busy []string
