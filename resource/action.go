@@ -13,7 +13,7 @@ import (
 
 // actions are those that look at a guest. Meta-data and usage need no Agent.
 var actions = map[string]func(*run, context.Context) error{
-	"start":        func(r *run, ctx context.Context) error { return (&starter{run: r}).start(ctx) },
+	"start":        func(r *run, ctx context.Context) error { return newStarter(r).start(ctx) },
 	"stop":         func(r *run, ctx context.Context) error { return newStopper(r).stop(ctx) },
 	"monitor":      (*run).monitor,
 	"status":       (*run).monitor,

@@ -48,7 +48,8 @@ func (b brokenMigration) restartLibvirt(ctx context.Context) error {
 		return err
 	}
 	if busy = slices.DeleteFunc(busy, func(name string) bool { return name == b.guest.Name }); len(busy) > 0 {
-		return fmt.Errorf("%w, and is at work on %s: when that is done, %s", errStuckInLibvirt, strings.Join(busy, ", "), hint)
+		return fmt.Errorf("%w, and is at work on %s: when that is done, %s",
+			errStuckInLibvirt, strings.Join(busy, ", "), hint)
 	}
 	b.log.Warn("libvirt is stuck with the guest since a migration to here broke: restarting its daemon")
 	b.guest.Disconnect()
@@ -60,7 +61,8 @@ func (b brokenMigration) restartLibvirt(ctx context.Context) error {
 		}
 	}
 	if len(failed) == len(daemons) {
-		return fmt.Errorf("%w, and its daemon cannot be restarted: %w: %s", errStuckInLibvirt, errors.Join(failed...), hint)
+		return fmt.Errorf("%w, and its daemon cannot be restarted: %w: %s",
+			errStuckInLibvirt, errors.Join(failed...), hint)
 	}
 	o, ok := b.guest.WaitFor(ctx, func(o observation) bool { return o.LibvirtErr == nil })
 	switch {

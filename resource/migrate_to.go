@@ -183,7 +183,9 @@ func (m *migrator) isDrained(ctx context.Context) bool {
 func (m *migrator) amongOthers() bool {
 	ctx, cancel := context.WithTimeout(context.Background(), othersTime)
 	defer cancel()
-	among, err := timelyValue(ctx, func() (bool, error) { return len(m.notes.leavingGuests()) > 0 || m.followsOne(), nil })
+	among, err := timelyValue(ctx, func() (bool, error) {
+		return len(m.notes.leavingGuests()) > 0 || m.followsOne(), nil
+	})
 	return among || err != nil
 }
 

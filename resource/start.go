@@ -41,20 +41,20 @@ func (s *starter) start(ctx context.Context) error {
 		return err
 	}
 	s.step("created")
-	s.removeFailureNote()
+	s.notes.removeFailureNote()
 	runs, err := s.waitRunning(ctx, how)
 	if err != nil {
 		return err
 	}
 	defer s.announcer.announce(ctx, announcedBefore(l.elsewhere, runs))()
-	s.removeIntentNote()
+	s.notes.removeIntentNote()
 	return s.settleIn(ctx)
 }
 
 // noteRunning puts this node in order for a guest that runs here already.
 func (s *starter) noteRunning(ctx context.Context, o observation) {
 	s.Log.Infof("already running: %s", o)
-	s.tryNoteGuest(o)
+	s.notes.tryNoteGuest(o)
 	s.saver.remove(ctx, o)
 	s.images.arrived(ctx)
 }
@@ -62,7 +62,7 @@ func (s *starter) noteRunning(ctx context.Context, o observation) {
 // lock waits until no other start of this resource is under way: Heartbeat begins
 // several at once when it takes a group over. The second finds the guest running.
 func (s *starter) lock(ctx context.Context) (*migrate.Slot, error) {
-	slot, err := s.notes.StartLock(s.Instance).Acquire(ctx, func() {
+	slot, err := s.notes.store.StartLock(s.Instance).Acquire(ctx, func() {
 		s.Log.Info("waiting for another start of this resource")
 	})
 	if err != nil {
@@ -108,8 +108,8 @@ func (s *starter) create(ctx context.Context, o observation) error {
 	if err := s.guest.Connect(ctx); err != nil {
 		return because(Generic, err, "cannot start guest %q", s.guest.Name)
 	}
-	s.warnOfMemory()
-	s.warnOfWriters(ctx)
+	warnOfMemory(s.Params, s.Log)
+	warnOfWriters(ctx, s.Params.File(), s.Log)
 	s.Log.Infof("starting from %s", s.Params.File())
 	err := s.guest.Call(ctx, func(conn Hypervisor) error { return s.bringUp(ctx, conn, o) })
 	if err == nil {
@@ -153,7 +153,7 @@ func (s *starter) fetch(ctx context.Context, from elsewhere.Answer) error {
 	if err != nil {
 		return because(Configured, err, "guest %q cannot be fetched to %s", s.guest.Name, s.Node)
 	}
-	adopt, err := s.beginMove(notes.Inward, from.Node, from.Status.UUID)
+	adopt, err := s.notes.beginMove(notes.Inward, from.Node, from.Status.UUID)
 	if err != nil {
 		return err
 	}

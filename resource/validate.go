@@ -5,6 +5,8 @@ import (
 	"errors"
 	"strings"
 
+	"github.com/sirupsen/logrus"
+
 	"github.com/vmferry/vmferry/migrate/safefile"
 )
 
@@ -30,9 +32,9 @@ func (a *run) validate(ctx context.Context) error {
 		a.Log.Warnf("the guest's name %q begins or ends with a blank, which libvirt keeps: "+
 			"write <name>%s</name> if it is not meant", name, strings.TrimSpace(name))
 	}
-	a.warnOfMemory()
+	warnOfMemory(a.Params, a.Log)
 	warnOfFirmware(ctx, a.config.domain.Text, a.Log)
-	a.warnOfWriters(ctx)
+	warnOfWriters(ctx, a.Params.File(), a.Log)
 	if a.Params.SavesTo() != "" {
 		a.warnOfSaves(ctx)
 	}
@@ -41,13 +43,12 @@ func (a *run) validate(ctx context.Context) error {
 
 // warnOfWriters says who else than root may write the guest's config file. It refuses nothing: a cluster may have run
 // that way for long.
-func (a *run) warnOfWriters(ctx context.Context) {
+func warnOfWriters(ctx context.Context, file string, log logrus.FieldLogger) {
 	ctx, cancel := within(ctx, storageTime)
 	defer cancel()
-	file := a.Params.File()
 	d, err := timelyValue(ctx, func() (safefile.Directory, error) { return safefile.SurveyFile(file, safefile.Only()) })
 	if err == nil && d.Access == safefile.Exposed { // a file that cannot be looked at is reported elsewhere
-		a.Log.Warnf("who writes to config file %q decides which programs libvirt runs as root, and %s: type %s",
+		log.Warnf("who writes to config file %q decides which programs libvirt runs as root, and %s: type %s",
 			file, d.Why, d.Fix)
 	}
 }
@@ -66,9 +67,9 @@ func (a *run) warnOfSaves(ctx context.Context) {
 }
 
 // warnOfMemory says what is done about memory in place of what the Xen agent does.
-func (a *run) warnOfMemory() {
-	if a.Params.MemManagement {
-		a.Log.Warn("allow_mem_management has no effect: remove it and reserved_Dom0_memory, give dom0 a fixed amount " +
+func warnOfMemory(p Params, log logrus.FieldLogger) {
+	if p.MemManagement {
+		log.Warn("allow_mem_management has no effect: remove it and reserved_Dom0_memory, give dom0 a fixed amount " +
 			"of memory (dom0_mem=1G,max:1G on Xen's command line), and leave room for the guests that may come")
 	}
 }

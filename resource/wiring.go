@@ -112,6 +112,15 @@ func newEvacuation(ctx context.Context, a *run) *evacuation {
 	return e
 }
 
+func newStarter(a *run) *starter {
+	return &starter{
+		Agent: a.Agent, schedule: a.schedule, guest: a.guest, lent: a.lent, config: &a.config, notes: a.guestNotes,
+		images: a.images, announcer: a.announcer, saver: a.saver, broken: a.broken, routes: a.routes,
+		cluster: a.cluster, command: a.command, step: a.step,
+		waitRunning: a.waitRunning, settleIn: a.settleIn,
+	}
+}
+
 func newStopper(a *run) *stopper {
 	return &stopper{
 		schedule: a.schedule, params: a.Params, isGuessed: a.guess, guest: a.guest, notes: a.guestNotes,

@@ -109,7 +109,8 @@ func (f Files) Claim(ctx context.Context, own string) (*State, error) {
 	file, err := safefile.Open(f.Path(), place.owners)
 	switch err = place.foreign(err); {
 	case safefile.NotOurs(err):
-		f.Log.Warnf("a file in the place of the saved state is not libvirt's: ignored, and the guest is booted: %s", err)
+		f.Log.Warnf("a file in the place of the saved state is not libvirt's: "+
+			"ignored, and the guest is booted: %s", err)
 		// It may be libvirt's for another node or another label, where it must not be found when the guest's disks have
 		// gone on.
 		return nil, safefile.ClearWay(f.Path(), place.owners)
