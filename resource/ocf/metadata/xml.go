@@ -3,13 +3,15 @@ package metadata
 import (
 	"fmt"
 	"strings"
+
+	"github.com/vmferry/vmferry/migrate/version"
 )
 
 // head is the description of the agent itself. The DTD that it names is ours, since the specification has none for 1.1;
 // it is installed with the agent, and ocf-tester validates with it.
 const head = `<?xml version="1.0"?>
 <!DOCTYPE resource-agent SYSTEM "/usr/share/vmferry/ra-api-1.1.dtd">
-<resource-agent name="Domain" version="0.2">
+<resource-agent name="Domain" version="%s">
 <version>1.1</version>
 <longdesc lang="en">
 Manages a guest (domain) of QEMU or Xen through libvirt. Live migration is done with
@@ -25,9 +27,11 @@ Set config for a libvirt XML file, or xmfile for an xl configuration.
 `
 
 // XML is the agent's meta-data. It satisfies the OCF 1.1 schema of Pacemaker.
-func XML() string {
+func XML() string { return render(version.String()) }
+
+func render(version string) string {
 	var b strings.Builder
-	b.WriteString(head + "<parameters>\n")
+	fmt.Fprintf(&b, head+"<parameters>\n", escape(version))
 	for _, p := range Parameters() {
 		p.write(&b)
 	}

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/vmferry/vmferry/migrate/version"
 )
 
 var update = flag.Bool("update", false, "write the golden files")
@@ -14,13 +16,19 @@ var update = flag.Bool("update", false, "write the golden files")
 func TestXMLIsGolden(t *testing.T) {
 	golden := filepath.Join("testdata", "meta-data.golden")
 	if *update {
-		if err := os.WriteFile(golden, []byte(XML()), 0o644); err != nil {
+		if err := os.WriteFile(golden, []byte(render("0.0.0")), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
 	want, err := os.ReadFile(golden)
-	if err != nil || string(want) != XML() {
+	if err != nil || string(want) != render("0.0.0") {
 		t.Errorf("the meta-data changed (%v): users see it, so look at the difference, then run with -update", err)
+	}
+}
+
+func TestXMLHasTheProgramsVersion(t *testing.T) {
+	if !strings.Contains(XML(), `<resource-agent name="Domain" version="`+escape(version.String())+`">`) {
+		t.Errorf("the meta-data does not have the version %q", version.String())
 	}
 }
 
