@@ -40,7 +40,7 @@ func TestAdoptSeesAMigrationThrough(t *testing.T) {
 				p.source.migrate = func(context.Context) error { begun = true; p.copy(); p.switchover(); return nil }
 				rec, err := Move(t.Context(), p.req, p.deps)
 				if err != nil || rec.Outcome != Moved || begun != c.begun {
-					t.Errorf("outcome %v, begun anew %v, error %v", rec.Outcome, begun, err)
+					t.Errorf("outcome %v, restarted %v, error %v", rec.Outcome, begun, err)
 				}
 			})
 		})

@@ -321,7 +321,7 @@ func TestDisksOfAnAdoptedMove(t *testing.T) {
 		here, there string
 	}{
 		{"arrives", (*pair).switchover, "web.img.vmferry web.img.vmferry-old", "web.img"},
-		{"comes to nothing, and is begun anew", (*pair).cancelled, "web.img.vmferry web.img.vmferry-old", "web.img"},
+		{"fails, and is restarted", (*pair).cancelled, "web.img.vmferry web.img.vmferry-old", "web.img"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

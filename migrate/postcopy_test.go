@@ -396,7 +396,7 @@ func TestTornBefore(t *testing.T) {
 				c.there(p)
 				p.source.migrate = func(context.Context) error {
 					if !p.last().Recover {
-						t.Error("begun anew")
+						t.Error("restarted")
 					}
 					p.whole()
 					return nil

@@ -51,7 +51,7 @@ func TestRelay(t *testing.T) {
 		outcome Outcome
 	}{
 		{"moved", nil, handed, 1, Moved},
-		{"not all was handed on", func(_ *pair, h *handOver) { h.closes = errors.New("the queue is full") }, handed, 1, Moved},
+		{"not all was forwarded", func(_ *pair, h *handOver) { h.closes = errors.New("the queue is full") }, handed, 1, Moved},
 		{"the target is not heard", func(p *pair, _ *handOver) { p.target.watch = libvirt.ErrUnsupported }, handed, 1, Moved},
 		{"the source is not heard", func(p *pair, _ *handOver) { p.source.watch = libvirt.ErrUnsupported }, nil, 0, Moved},
 		{"from another node", func(p *pair, _ *handOver) { p.req.Fetch = true }, nil, 0, Moved},
@@ -142,7 +142,7 @@ func TestRelayHindersNothing(t *testing.T) {
 				p.deps.Relay = func(string, string) (Relay, error) { time.Sleep(c.make); return h, c.fails }
 				rec, err := Move(t.Context(), p.req, p.deps)
 				if err != nil || rec.Relayed != 0 {
-					t.Errorf("handed on %d frames, %v", rec.Relayed, err)
+					t.Errorf("forwarded %d frames, %v", rec.Relayed, err)
 				}
 				if took := rec.Ended.Sub(rec.Started); took != without+c.late {
 					t.Errorf("took %v", took)

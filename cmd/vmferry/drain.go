@@ -231,7 +231,7 @@ func (d *drainer) stays() string {
 func (d *drainer) undo(ctx context.Context) error {
 	if !d.asked {
 		return &failure{exitInterrupted,
-			errors.New("interrupted: the node's standby stays, as it was not asked for here")}
+			errors.New("interrupted: the node's standby stays, as it was not requested here")}
 	}
 	if err := d.unstandby(ctx, d.manager); err != nil {
 		return &failure{exitInterrupted,

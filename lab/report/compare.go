@@ -183,7 +183,7 @@ var measures = []measure{
 			return g.TCP.Resets, true
 		})
 	}},
-	{"guests booted anew", func(runs []*Scenario) *figure {
+	{"guests rebooted", func(runs []*Scenario) *figure {
 		return total(runs, func(g Guest) (uint64, bool) {
 			if g.BootIDKept {
 				return 0, true

@@ -166,7 +166,7 @@ func TestCompare(t *testing.T) {
 		"worst TCP blackout":     "12.0 s | 16.1 s | 0.74×",
 		"datagrams lost":         "1139 | 1557 | 0.73×",
 		"TCP connections reset":  "2 | 2 | 1.00×",
-		"guests booted anew":     "2 | 2 | 1.00×",
+		"guests rebooted":        "2 | 2 | 1.00×",
 		"copies running at once": "1 | 1 | 1.00×",
 	}
 	for label, w := range want {

@@ -16,7 +16,7 @@ import (
 	"github.com/vmferry/vmferry/lab/node"
 )
 
-var update = flag.Bool("update", false, "write the golden files anew")
+var update = flag.Bool("update", false, "write the golden files again")
 
 var nodes = []node.Spec{
 	{Name: "node1", ID: 1, Address: netip.MustParseAddr("10.77.0.1")},

@@ -52,7 +52,7 @@ func (l *ledger) gap(t *testing.T, seq uint64) (last, first handed) {
 			return l.answers[i-1], h
 		}
 	}
-	t.Fatalf("no answer was handed on after probe %d", seq)
+	t.Fatalf("no answer was forwarded after probe %d", seq)
 	return handed{}, handed{}
 }
 

@@ -86,7 +86,7 @@ func TestPolicyDecide(t *testing.T) {
 		{"switched: nothing is left to decide", all, with(busy, func(x *State) { x.Left, x.Switched = 39*s, true }), 0,
 			0, false, ""},
 
-		{"thought easy, and is not: begin anew with a throttle", throttle,
+		{"thought easy, and is not: restart with a throttle", throttle,
 			with(busy, func(x *State) { x.AutoConverge, x.Sent, x.Left = false, 1000*mib, 60*s }), 20, 0, false, ""},
 		{"thought easy, and is not, but a pause of 2 s would do", throttle, with(busy, func(x *State) {
 			x.AutoConverge, x.Sent, x.Left, x.Best, x.Used = false, 1000*mib, 60*s, 1900*ms, 300*mib
@@ -97,7 +97,7 @@ func TestPolicyDecide(t *testing.T) {
 		{"a pause of 2 s would do, and post-copy is allowed", all,
 			with(busy, func(x *State) { x.AutoConverge, x.Sent, x.Left, x.Best = false, 1000*mib, 60*s, 1600*ms }), 20,
 			0, false, ""},
-		{"thought easy, and no time to begin anew: post-copy", all,
+		{"thought easy, and no time to restart: post-copy", all,
 			with(busy, func(x *State) { x.AutoConverge, x.Left = false, 39*s }), 0, 0, true, ""},
 		{"thought easy, and no time, and no post-copy: as it is", throttle,
 			with(busy, func(x *State) { x.AutoConverge, x.Left = false, 39*s }), 0, 0, false, ""},
