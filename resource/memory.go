@@ -9,7 +9,6 @@ import (
 	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/migrate/preflight"
-	"github.com/vmferry/vmferry/resource/domainxml"
 )
 
 // checkMemory compares what the guest needs with what the node has, by the rule of a migration's target: see
@@ -18,7 +17,7 @@ import (
 func checkMemory(ctx context.Context, conn Hypervisor, p Params, text string, log logrus.FieldLogger) error {
 	driver := libvirt.DriverOf(p.Hypervisor)
 	need, fixed := preflight.MemoryNeed(text, driver), driver.FixedMemory
-	if need == 0 || p.Memory == migrate.MemoryIgnore && !fixed || domainxml.UsesHugePages(text) {
+	if need == 0 || p.Memory == migrate.MemoryIgnore && !fixed {
 		return nil
 	}
 	free, err := conn.FreeMemory(ctx)

@@ -45,13 +45,22 @@ func (o Observation) Condition(uuid string) Condition {
 
 // InPostCopy reports whether this end of our guest is one half of a post-copy, whole or broken.
 func (o Observation) InPostCopy(uuid string) bool {
-	ours := o.Condition(uuid)
-	return (ours == Paused || ours == Running) && strings.HasPrefix(o.Status.Reason, "postcopy")
+	return o.Condition(uuid).InPostCopy(o.Status.Reason)
 }
 
 // PostCopyBroken reports whether that post-copy broke.
 func (o Observation) PostCopyBroken(uuid string) bool {
-	return o.InPostCopy(uuid) && o.Status.Reason == "postcopy-failed"
+	return o.Condition(uuid).PostCopyBroken(o.Status.Reason)
+}
+
+// InPostCopy reports whether a guest in this condition is one half of a post-copy, whole or broken. reason is libvirt's.
+func (c Condition) InPostCopy(reason string) bool {
+	return (c == Paused || c == Running) && strings.HasPrefix(reason, "postcopy")
+}
+
+// PostCopyBroken reports whether that post-copy broke.
+func (c Condition) PostCopyBroken(reason string) bool {
+	return c.InPostCopy(reason) && reason == "postcopy-failed"
 }
 
 // String is for people and for the record, such as "running (migrated)", "absent" or "no answer: …".

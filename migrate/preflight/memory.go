@@ -18,13 +18,12 @@ func JudgeMemory(need, free uint64, fixed bool, mode MemoryMode) (short, refused
 	return short, short && (fixed || mode == MemoryRefuse)
 }
 
-// checkMemory notes what the guest has, and compares what it needs with what the target has. Guests on huge pages
-// get theirs from a pool of their own.
+// checkMemory notes what the guest has, and compares what it needs with what the target has.
 func checkMemory(ctx context.Context, p *inspection) error {
 	guest := p.guest
 	p.found.Memory = memoryOf(guest)
 	need, fixed := withOverhead(guest, p.driver), p.driver.FixedMemory
-	if need == 0 || p.req.Memory == MemoryIgnore && !fixed || usesHugePages(guest) {
+	if need == 0 || p.req.Memory == MemoryIgnore && !fixed {
 		return nil
 	}
 	free, err := p.target.Host.FreeMemory(ctx)
@@ -42,8 +41,9 @@ func checkMemory(ctx context.Context, p *inspection) error {
 	return nil
 }
 
-// MemoryNeed is how many bytes of its host's memory the guest takes that domainXML describes, with what the
-// hypervisor keeps for itself; 0 where the XML does not say it.
+// MemoryNeed is how many bytes of its host's free memory the guest takes that domainXML describes, with what the
+// hypervisor keeps for itself; 0 where the XML does not say it, and for a guest on huge pages, which come from a pool
+// of their own.
 func MemoryNeed(domainXML string, driver libvirt.Driver) uint64 {
 	guest := &libvirtxml.Domain{}
 	if err := guest.Unmarshal(domainXML); err != nil {
@@ -54,7 +54,7 @@ func MemoryNeed(domainXML string, driver libvirt.Driver) uint64 {
 
 func withOverhead(guest *libvirtxml.Domain, driver libvirt.Driver) uint64 {
 	need := memoryOf(guest)
-	if need == 0 {
+	if need == 0 || usesHugePages(guest) {
 		return 0
 	}
 	return need + driver.Overhead(need, processors(guest))

@@ -1,8 +1,6 @@
 package verify
 
 import (
-	"strings"
-
 	"github.com/vmferry/vmferry/migrate/endpoint"
 )
 
@@ -25,11 +23,11 @@ type End struct {
 
 // inPostCopy reports whether this end is one half of a post-copy, whole or failed.
 func (e End) inPostCopy() bool {
-	return (e.State == endpoint.Paused || e.State == endpoint.Running) && strings.HasPrefix(e.Reason, "postcopy")
+	return e.State.InPostCopy(e.Reason)
 }
 
 // postCopyFailed reports whether that post-copy failed.
-func (e End) postCopyFailed() bool { return e.inPostCopy() && e.Reason == "postcopy-failed" }
+func (e End) postCopyFailed() bool { return e.State.PostCopyBroken(e.Reason) }
 
 // Evidence is all that the decision rests on.
 type Evidence struct {

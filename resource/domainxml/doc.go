@@ -2,7 +2,7 @@
 // is functions over text; the only file that it opens is the one that the caller names.
 //
 // [Parse] is the identity of the guest, its name and UUID, and fails where releases of libvirt may read another one.
-// [HostResourcesOf], [FirmwareOf] and [UsesHugePages] are what the guest takes of its node. [Domain.WithUUID],
+// [HostResourcesOf] and [FirmwareOf] are what the guest takes of its node. [Domain.WithUUID],
 // [WithName], [KeepTPM] and [EditTags] edit. [Seal] and [Unseal] distinguish a file of the agent's from one of the
 // operator's.
 //

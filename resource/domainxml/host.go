@@ -4,8 +4,6 @@ import (
 	"encoding/xml"
 	"slices"
 	"strings"
-
-	"libvirt.org/go/libvirtxml"
 )
 
 // HostResources are what a domain XML uses of its host.
@@ -35,11 +33,4 @@ func (n *HostResources) add(attrs []xml.Attr, inDisk bool) {
 			*list = append(*list, attr.Value)
 		}
 	}
-}
-
-// UsesHugePages reports whether the guest's memory comes from a pool of its own.
-func UsesHugePages(text string) bool {
-	guest := &libvirtxml.Domain{}
-	err := guest.Unmarshal(text)
-	return err == nil && guest.MemoryBacking != nil && guest.MemoryBacking.MemoryHugePages != nil
 }
