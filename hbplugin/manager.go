@@ -23,15 +23,15 @@ type Manager interface {
 	// reboot of the node.
 	Standby(ctx context.Context) error
 
-	// Unstandby takes back what Standby asked for, and nothing that an
-	// operator asked for by other means.
+	// Unstandby takes back what Standby requested, and nothing that an
+	// operator requested by other means.
 	Unstandby(ctx context.Context) error
 }
 
 // View is one look at this node through the manager.
 type View struct {
 	Running bool    // the manager runs on this node
-	Standby bool    // the node is in standby, whoever asked for it
+	Standby bool    // the node is in standby, whoever requested it
 	Guests  []Guest // the guests that the manager has on this node, by name
 }
 

@@ -52,7 +52,7 @@ type Admission interface {
 // none any more, and the move continues without.
 type Queue func(ctx context.Context, r AdmissionRequest, waiting func()) (Admission, error)
 
-// CheckWindow is the check of a [Refusal] for want of time: the guest may still be
+// CheckWindow is the check of a [Refusal] for lack of time: the guest may still be
 // shut down and started elsewhere.
 const CheckWindow = "window"
 

@@ -96,7 +96,7 @@ func TestMoveInItsTurn(t *testing.T) {
 	})
 }
 
-// Whatever is wrong with the queue, the move continues by the slots alone; it is refused only for want of time.
+// Whatever is wrong with the queue, the move continues by the slots alone; it is refused only for lack of time.
 func TestMoveWithoutItsTurn(t *testing.T) {
 	late := &drain.TooLate{Guest: "web", Rung: ladder.Shutdown, Left: time.Minute, Why: "it is late"}
 	for _, c := range []struct {

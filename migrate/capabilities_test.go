@@ -47,7 +47,7 @@ func (p *pair) arrive() {
 	p.source.answers(libvirt.ErrNoDomain)
 }
 
-// untouched fails where a driver was asked for what it has not.
+// untouched fails where a driver was requested what it has not.
 func (p *pair) untouched(t *testing.T) {
 	t.Helper()
 	if len(p.source.limits)+len(p.source.speeds)+len(p.source.postCopySpeeds) > 0 || isClosed(p.source.aborted) {

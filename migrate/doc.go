@@ -39,7 +39,7 @@
 //     begun and what is done to it on the way (package convergence): how long the last copy may take,
 //     whether the guest is slowed down, when it continues at the target before all of its memory is
 //     there, and when all of that is no use. The engine carries it out.
-//   - The first passes are copied at a bounded rate, where nobody asked for another: what is in the
+//   - The first passes are copied at a bounded rate, where nobody requested another: what is in the
 //     buffers of the connection when the guest is stopped is part of its pause.
 //   - What a slow link does not carry in time is compressed, by the guess that it shrinks to a half, if several
 //     connections are allowed; what it did

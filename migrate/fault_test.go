@@ -265,7 +265,7 @@ func TestParams(t *testing.T) {
 	} {
 		got := c.try.params(libvirt.MigrateParams{Bandwidth: req.Bandwidth, MigrateOptions: req.Options})
 		if got.Bandwidth != 7 || got.ConvergeIncrement != 5 {
-			t.Errorf("%s: what was asked for is lost: %+v", c.name, got)
+			t.Errorf("%s: what was requested is lost: %+v", c.name, got)
 		}
 		if got.AutoConverge != c.want.AutoConverge || got.ConvergeInitial != c.want.ConvergeInitial || got.PostCopy != c.want.PostCopy ||
 			got.Parallel != c.want.Parallel || got.Connections != c.want.Connections {

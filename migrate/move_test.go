@@ -392,7 +392,7 @@ func TestCancelTooLate(t *testing.T) {
 	})
 }
 
-// TestNothingIsAskedInThePause lets the guest stand still for ten seconds.
+// TestNothingIsAskedInThePause keeps the guest paused for ten seconds.
 func TestNothingIsAskedInThePause(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPair(t)

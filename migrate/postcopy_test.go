@@ -349,7 +349,7 @@ func TestPace(t *testing.T) {
 	}{
 		{"a small guest", 100, 0, 2, 128, false},
 		{"a large one takes a second", 4096, 0, 2, 4096, false},
-		{"a bound that was asked for", 100, 20, 2, 20, false},
+		{"a bound that was requested", 100, 20, 2, 20, false},
 		{"a busy guest", 100, 0, 3, 128, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {

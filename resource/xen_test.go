@@ -77,7 +77,7 @@ func TestMonitorBelievesXen(t *testing.T) {
 		reason string
 	}{
 		{"runs", func(w *xenWorld) { w.boot(); w.sees(hostproc.Alive) }, Success, ""},
-		{"stands still", func(w *xenWorld) { w.boot(); w.sees(hostproc.Halted) }, Generic, "Xen domain 3 is paused for a switchover"},
+		{"paused for a switchover", func(w *xenWorld) { w.boot(); w.sees(hostproc.Halted) }, Generic, "Xen domain 3 is paused for a switchover"},
 		{"crashed", func(w *xenWorld) { w.boot(); w.sees(hostproc.Broken) }, Generic, "crashed"},
 		{"dying for ever", func(w *xenWorld) { w.sees(hostproc.Ending) }, Generic, "Xen domain 3 is ending"},
 		{"cannot be told", func(w *xenWorld) { w.find = unreadableProcesses }, Generic, "whether a Xen domain of it is here is unknown"},
@@ -165,11 +165,11 @@ func TestStopOfXen(t *testing.T) {
 		calls []string
 	}{
 		{"by libvirt", func(w *xenWorld) { w.boot(); w.sees(hostproc.Alive) }, Success, []string{"shutdown"}},
-		{"by libvirt, of a guest that stands still", func(w *xenWorld) { w.boot(); w.sees(hostproc.Halted) }, Success, []string{"destroy"}},
+		{"by libvirt, of a guest that is paused for a switchover", func(w *xenWorld) { w.boot(); w.sees(hostproc.Halted) }, Success, []string{"destroy"}},
 		{"without libvirt", func(w *xenWorld) { w.sees(hostproc.Alive); dies(w) }, Success, []string{"ask Xen domain 3"}},
 		{"without libvirt, by the button", func(w *xenWorld) { w.sees(hostproc.Alive); dies(w); w.agent.Params.ShutdownMode = "acpi" }, Success, []string{"ask Xen domain 3acpi"}},
 		{"without libvirt, of a deaf guest", func(w *xenWorld) { w.sees(hostproc.Alive); dies(w); w.ask = blocked }, Success, []string{"ask Xen domain 3", "kill"}},
-		{"without libvirt, of a guest that stands still", func(w *xenWorld) { w.sees(hostproc.Halted); dies(w) }, Success, []string{"kill"}},
+		{"without libvirt, of a guest that is paused for a switchover", func(w *xenWorld) { w.sees(hostproc.Halted); dies(w) }, Success, []string{"kill"}},
 		{"of another guest of its name", func(w *xenWorld) { w.sees(hostproc.Alive); w.procs[0].UUID = "other"; dies(w) }, Success, nil},
 		{"of what libvirt does not know", func(w *xenWorld) { w.sees(hostproc.Alive); w.procs[0].Incoming = true }, Success, []string{"kill"}},
 		{"that switches itself off", func(w *xenWorld) {

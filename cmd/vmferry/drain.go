@@ -25,7 +25,7 @@ import (
 // shutdown, so logind's limit does not count.
 const defaultDrain = 30 * time.Minute
 
-// askAgain is after what time standby is asked for again that does not show: the
+// askAgain is after what time standby is requested again that does not show: the
 // attribute takes a moment through the cluster.
 const askAgain = 5 * time.Second
 
@@ -34,7 +34,7 @@ type drainResult struct {
 	Schema  int              `json:"schema"`
 	Node    string           `json:"node"`
 	Manager string           `json:"manager"`
-	Standby bool             `json:"standby"` // as asked for
+	Standby bool             `json:"standby"` // as requested
 	Empty   bool             `json:"empty"`
 	Seconds float64          `json:"seconds"`
 	Left    []leftGuest      `json:"left"`
@@ -102,7 +102,7 @@ type drainer struct {
 	node      string
 	predicted []inventory.Prediction // what becomes of each guest
 	began     time.Time
-	asked     bool // this run has asked for standby
+	asked     bool // this run has requested standby
 	askedAt   time.Time
 	seen      shutdown.Observed
 }
@@ -169,7 +169,7 @@ func (d *drainer) adrift(ctx context.Context, view hbplugin.View, here []string)
 }
 
 // end says how it went. Standby stays where the window closed: what is left may
-// yet move. An interrupt takes back what this run has asked for.
+// yet move. An interrupt takes back what this run has requested.
 func (d *drainer) end(ctx context.Context, step shutdown.Decision) error {
 	if ctx.Err() != nil {
 		d.look(context.WithoutCancel(ctx))
@@ -296,7 +296,7 @@ func (r drainResult) names() string {
 	return strings.Join(names, ", ")
 }
 
-// undrain takes back what drain has asked for, and nothing else.
+// undrain takes back what drain has requested, and nothing else.
 func undrain(ctx context.Context, c *call, args []string) error {
 	rest, done, err := c.begin(args, "[NODE]")
 	if done {
@@ -326,7 +326,7 @@ func undrain(ctx context.Context, c *call, args []string) error {
 	return c.result(r, func(w io.Writer) error { return say(w, "node "+node+": "+r.Notes+"\n") })
 }
 
-// notOurs explains a standby that this program has not asked for.
+// notOurs explains a standby that this program has not requested.
 func (c *call) notOurs(m inventory.Manager, node string) error {
 	if daemons, err := c.forShutdown().Exists(); err == nil && daemons {
 		return errors.New("vmferryd has put this node into standby for a shutdown, and takes that back itself when " +

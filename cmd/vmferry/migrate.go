@@ -71,7 +71,7 @@ func migrateGuest(ctx context.Context, c *call, args []string) error {
 	case slices.ContainsFunc(o.nodes, func(n string) bool { return strings.EqualFold(n, inv.Node) }):
 		return misuse("migrate: %s is this node, on which the guest is", inv.Node)
 	case who == config.Pacemaker && len(o.nodes) > 1:
-		return misuse("migrate: Pacemaker has guest %q, and is asked for one node: name one NODE", g.Name)
+		return misuse("migrate: Pacemaker has guest %q, and takes one node: name one NODE", g.Name)
 	case who == config.Pacemaker:
 		return c.throughPacemaker(ctx, inv, g, o)
 	case who == config.Heartbeat:

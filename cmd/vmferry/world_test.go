@@ -135,7 +135,7 @@ func (w world) run(ctx context.Context, program string, args ...string) ([]byte,
 func (w world) standby() bool { _, err := os.Stat(w.file("standby")); return err == nil }
 
 // monitor is crm_mon; at each look one guest leaves a node in standby, and one
-// that was asked for arrives.
+// that was requested arrives.
 func (w world) monitor() ([]byte, error) {
 	own := w.lines("nodes")[0][0]
 	if w.text("crm_mon.fails") != "" {

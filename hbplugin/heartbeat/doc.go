@@ -5,7 +5,7 @@
 // argument list with a deadline. Heartbeat has no standby that it remembers.
 // "hb_standby all" asks the other node to take everything, once; until both
 // nodes are done "cl_status rscstatus" says transition, and then none. None is
-// therefore what a node in standby looks like, whoever asked for it. A request
+// therefore what a node in standby looks like, whoever requested it. A request
 // does not outlive the daemon, and so no boot either.
 //
 // Heartbeat knows resources by their line in haresources only, and holds them

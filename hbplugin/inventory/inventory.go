@@ -49,7 +49,7 @@ type Inventory struct {
 	Problems []string
 }
 
-// Sources are who is asked for an inventory.
+// Sources are where an inventory is read from.
 type Sources struct {
 	Managers  []hbplugin.Cluster // those that the configuration allows
 	Node      string             // this node's name by the configuration; empty: see [NodeName]

@@ -195,7 +195,7 @@ func (d *DelayLock) markReady() {
 }
 
 // inhibit takes the lock. The lock is a file descriptor and outlives the
-// connection that it was asked for over.
+// connection that it was requested over.
 func (d *DelayLock) inhibit(ctx context.Context) (_ io.Closer, err error) {
 	b, err := connectTo(ctx, destination, settings{fds: true})
 	if err != nil {

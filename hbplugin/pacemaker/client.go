@@ -94,7 +94,7 @@ func (c *Client) erased(ctx context.Context) ([]string, error) {
 	return cib.ParseErased(bytes.NewReader(out))
 }
 
-// Leaving reports whether Pacemaker takes everything off this node: it is in standby, whoever asked for
+// Leaving reports whether Pacemaker takes everything off this node: it is in standby, whoever requested
 // that, or shuts down.
 func (c *Client) Leaving(ctx context.Context) (bool, error) {
 	_, own, err := c.monitor(ctx, "nodes")

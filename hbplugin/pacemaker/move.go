@@ -21,7 +21,7 @@ func (c *Client) Move(ctx context.Context, resource, node string, lifetime time.
 	return err
 }
 
-// ClearMove takes back what Move has asked for.
+// ClearMove takes back what Move has requested.
 func (c *Client) ClearMove(ctx context.Context, resource, node string) error {
 	_, err := c.run(ctx, "crm_resource", clearMove(resource, node)...)
 	return err

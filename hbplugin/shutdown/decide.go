@@ -37,8 +37,8 @@ type Observed struct {
 
 	Running Answer           // the cluster manager runs on this node
 	Standby bool             // the node is in standby, as the manager sees it
-	Ours    bool             // vmferry has asked for standby and not taken it back
-	Tried   bool             // standby was asked for in this drain, with whatever result
+	Ours    bool             // vmferry has requested standby and not taken it back
+	Tried   bool             // standby was requested in this drain, with whatever result
 	Guests  []hbplugin.Guest // the guests on this node, by manager and by process
 	Blind   string           // not empty: why Guests cannot be relied on to be all
 	Most    int              // the most guests seen in this drain

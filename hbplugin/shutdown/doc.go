@@ -19,7 +19,7 @@
 // What it promises: the lock is given back only when every guest is seen to
 // have gone, when the window closes, when nothing that is left will ever move
 // (it is unmanaged, or its resource was deleted while it ran), or when no cluster manager runs here. A look that failed
-// is never taken for "gone". Standby that somebody else asked for is never cleared.
+// is never taken for "gone". Standby that somebody else requested is never cleared.
 //
 // What it does not promise: that the guests have gone when the window closes.
 // What is left then is the cluster manager's, which systemd stops next, and

@@ -9,7 +9,7 @@ import (
 )
 
 // Intent is the durable note "vmferry has put this node into standby". It is
-// written before standby is asked for and removed after it was taken back, so
+// written before standby is requested and removed after it was taken back, so
 // that a daemon that died in between still knows whose standby it is. Its file
 // belongs under /run: like the attribute, it must not survive a boot.
 type Intent struct{ Path string }

@@ -24,7 +24,7 @@ const (
 	// ends: on a slow or busy node, looking must not take from the migrations what they need.
 	lookShare = 5
 	lookMost  = 10 * time.Second
-	// actAgain is the pause before standby is asked for again when it failed
+	// actAgain is the pause before standby is requested again when it failed
 	// or does not show: the attribute takes a moment through the cluster.
 	actAgain = 5 * time.Second
 	// logAgain is how often a reason that stays the same is logged again.

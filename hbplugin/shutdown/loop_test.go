@@ -325,7 +325,7 @@ func (b *bench) wantStatus(want string) {
 func (b *bench) wantCalls(want string) {
 	b.t.Helper()
 	if got := b.node.called(); got != want {
-		b.t.Errorf("the manager was asked for %q, want %q", got, want)
+		b.t.Errorf("the manager was requested %q, want %q", got, want)
 	}
 }
 

@@ -178,7 +178,7 @@ func perform(ctx context.Context, o Options, act Act) error {
 	return o.Intent.Clear()
 }
 
-// did takes in what became of an act. A standby that was asked for is ours
+// did takes in what became of an act. A standby that was requested is ours
 // even when the asking failed: it may have been heard all the same.
 func (r *round) did(res acted) {
 	r.acting, r.actedAt = false, r.now

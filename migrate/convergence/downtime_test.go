@@ -99,7 +99,7 @@ func TestDowntime(t *testing.T) {
 		{"forced and firm", hurry, State{Elapsed: 20 * s, Iteration: 2, Left: 40 * s, Remaining: 100 * mib,
 			Rate: 100 * mib}, 10 * ms},
 		{"a first limit as high as the budget is kept", strict, State{Stale: 99, Stagnant: 40 * s, Left: 20 * s}, 500 * ms},
-		{"nobody asked for a budget: passes may still become shorter", usual,
+		{"nobody requested a budget: passes may still become shorter", usual,
 			State{Iteration: 9, Stale: 9, Stagnant: 4 * s, Used: 900 * mib, Rate: 100 * mib, Best: 1200 * ms},
 			500 * ms},
 		{"they do not: as much as the shortest needs", usual,
@@ -172,7 +172,7 @@ func TestLongestPauseIsUsed(t *testing.T) {
 	}
 }
 
-// A throttle that has grown strong makes the guest stand still for longer than the budget: then the last
+// A throttle that has grown strong keeps the guest paused for longer than the budget: then the last
 // copy, which takes 100 ms here, may take as long.
 func TestDowntimeOfThrottledGuest(t *testing.T) {
 	for _, c := range []struct {

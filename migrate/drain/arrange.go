@@ -132,17 +132,17 @@ func (p *planner) first(c *candidate, options []option) (Step, bool) {
 }
 
 // find says when the option could start at the earliest, and when the guest would be gone: with a lane
-// free once it is set up, and never more under way than any of them bears.
+// free once it is set up, and never more under way than each of them allows.
 func (t *track) find(o option) (start, free time.Duration) {
 	start = max(t.last, slices.Min(t.lanes)-t.Setup, 0)
 	for {
-		n, bears, next := 1, o.atOnce, predict.Forever
+		n, most, next := 1, o.atOnce, predict.Forever
 		for _, b := range t.flight {
 			if b.free > start {
-				n, bears, next = n+1, min(bears, b.atOnce), min(next, b.free)
+				n, most, next = n+1, min(most, b.atOnce), min(next, b.free)
 			}
 		}
-		if n <= bears && (t.width == 0 || n <= max(t.width, len(t.lanes))+1) {
+		if n <= most && (t.width == 0 || n <= max(t.width, len(t.lanes))+1) {
 			return start, predict.Later(predict.Later(start, t.Setup), o.pred.Duration)
 		}
 		start = next

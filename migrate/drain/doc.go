@@ -31,7 +31,7 @@
 // Clocks are not that exact: a set-up is quicker, a copy slower than predicted, and two meet on the
 // link after all. So each guest has a number ([Step].AtOnce): with so many on the link it keeps its budget
 // even when all send all the time, and even when they all come while it is stopped. There
-// are never more under way than any of them bears. One that bears nobody has the link to itself from
+// are never more under way than each of them allows. One that allows none beside it has the link to itself from
 // set-up to switchover; that costs two set-ups of idle link, and such guests stand together.
 //
 // # Order
@@ -42,8 +42,8 @@
 // budget and ends in time. When there is none it is stranded: its step names the first means off the links for
 // which there is time, and the last moment for it. Until then it may yet be moved.
 //
-// With one guest filling the link, every guest that bears company, and set-ups that are shorter than copies, the
-// makespan is the sum of the bytes over the bandwidth, and one set-up, the hand-overs and one tear-down. No plan
+// With one guest filling the link, every guest that allows others beside it, and set-ups that are shorter than
+// copies, the makespan is the sum of the bytes over the bandwidth, and one set-up, the hand-overs and one tear-down. No plan
 // can do with less than the first. A guest without company adds its idle set-ups; several lanes add
 // at most the longest move of each priority.
 //

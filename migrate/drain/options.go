@@ -8,7 +8,7 @@ import (
 	"github.com/vmferry/vmferry/migrate/predict"
 )
 
-// normalPause is what a guest without a budget may be made to stand still for because others are on
+// normalPause is what a guest without a budget may be paused for because others are on
 // the link as well: the usual downtime limit.
 const normalPause = 300 * time.Millisecond
 
@@ -34,7 +34,7 @@ type candidate struct {
 	wants  Prediction    // of its first means: what a reader is told when it cannot leave so
 	length time.Duration // of the best option, forever without one
 	window time.Duration // until its caller gives up, 0 for never
-	alone  bool          // the best option bears no company
+	alone  bool          // the best option keeps the budget only with no other migration beside it
 }
 
 func newCandidate(g Guest, links []Link) *candidate {
@@ -88,7 +88,7 @@ func newOption(g Guest, i int, l Link, m ladder.Rung) (o option, best Prediction
 	own := l.bounded(g.Most)
 	best = predict.AtRate(g.Load, own.alone(), m)
 	o = option{link: i, means: m, atOnce: 1}
-	for o.atOnce < mostAtOnce && best.Ends() && bears(g.Load, own, best, o.atOnce+1) {
+	for o.atOnce < mostAtOnce && best.Ends() && keepsBudget(g.Load, own, best, o.atOnce+1) {
 		o.atOnce++
 	}
 	o.rate = own.share(min(l.lanes(), o.atOnce))
@@ -96,10 +96,10 @@ func newOption(g Guest, i int, l Link, m ladder.Rung) (o option, best Prediction
 	return o, best
 }
 
-// bears reports whether a guest keeps its budget with n on the link, in both of the ways in which the
+// keepsBudget reports whether a guest keeps its budget with n on the link, in both of the ways in which the
 // others can hurt: they were there all the time, or all come in the moment in which it is stopped, when
 // the last copy was measured out for a link of its own.
-func bears(load Load, l Link, best Prediction, n int) bool {
+func keepsBudget(load Load, l Link, best Prediction, n int) bool {
 	budget := load.Budget
 	switch {
 	case budget <= 0:

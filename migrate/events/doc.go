@@ -1,5 +1,5 @@
 // Package events keeps QEMU's events of both ends of one migration, and answers from them what the engine asks
-// while the migration runs: does the guest stand still, is it in post-copy, did the source's QEMU hand all over.
+// while the migration runs: is the guest paused, is it in post-copy, did the source's QEMU hand all over.
 //
 // [Log.Add] takes each event as libvirt delivers it, on libvirt's event loop, and tells the [Relay] of it.
 // Package qmp has what one event means, and the [qmp.Timeline] that all of them make.

@@ -12,7 +12,7 @@ import (
 	"github.com/vmferry/vmferry/migrate/shellword"
 )
 
-// rehearsal is what libvirt said when it was asked for the migration beforehand, by both ways to make it.
+// rehearsal is what libvirt said when it was requested the migration beforehand, by both ways to make it.
 type rehearsal struct {
 	direct  error // peer to peer: the source's daemon connects to the target's
 	managed error // by this process, which connects to both; meaningful where direct is not nil

@@ -175,7 +175,7 @@ func leave(k observed, move time.Duration, shutdown step) step {
 	return watch(k, move, shutdown)
 }
 
-// watch finds out whether the standby that asked for the stop is void: the other node died while
+// watch finds out whether the standby that caused the stop is void: the other node died while
 // the guest was to move there. Heartbeat then continues as if this node had given nothing
 // up, and starts nothing again, so that the guest must stay. Where Heartbeat itself is being
 // stopped here, nobody stays to care for it.
