@@ -70,7 +70,7 @@ func (a *account) sampled(s libvirt.JobStats, compressed bool) {
 	}
 	a.rec.AddXBZRLE(s.XBZRLE)
 	if s.Throttle > 0 {
-		a.escalate(ladder.Converge)
+		a.escalate(ladder.Techniques{Throttle: true})
 	}
 }
 
@@ -80,8 +80,9 @@ func (a *account) limited(limit time.Duration) {
 	a.rec.DowntimeLimitsMS = append(a.rec.DowntimeLimitsMS, record.Millis(limit))
 }
 
-// escalate continues to a rougher rung; a gentler one, or the same, changes nothing.
-func (a *account) escalate(to ladder.Rung) {
+// escalate continues to the rung of these techniques; a gentler one, or the same, changes nothing.
+func (a *account) escalate(t ladder.Techniques) {
+	to := t.Rung()
 	if a.rung != "" && to.Compare(a.rung) <= 0 {
 		return
 	}

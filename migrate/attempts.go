@@ -57,7 +57,7 @@ func (a *attempts) once(ctx context.Context) error {
 		a.relay.begin(ctx, a.source.Host)
 	}
 	a.setDowntime(ctx, a.policy.InitialDowntime) // before the start: a short migration is over before the first look
-	a.escalate(ladder.Live)
+	a.escalate(ladder.Techniques{})
 	a.report("migrating")
 	params := a.try.params(a.params)
 	a.rec.Compression, a.rec.Cache = params.Compression, a.try.cache

@@ -198,7 +198,7 @@ func (g *migration) startPostCopy(ctx context.Context) {
 		g.note("no switch to post-copy: " + err.Error())
 		return
 	}
-	g.escalate(ladder.PostCopy)
+	g.escalate(ladder.Techniques{PostCopy: true})
 	g.note("the guest did not converge, and was switched to post-copy")
 }
 
@@ -219,7 +219,7 @@ func (g *migration) liftBandwidth(ctx context.Context) {
 func (g *migration) awaitAdopted(ctx context.Context) error {
 	defer g.step("see-through")()
 	g.ended = false
-	g.escalate(ladder.Live)
+	g.escalate(ladder.Techniques{})
 	g.report("migrating")
 	watch, cancel := context.WithCancel(ctx)
 	defer cancel()

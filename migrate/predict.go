@@ -9,7 +9,6 @@ import (
 
 	"github.com/vmferry/vmferry/migrate/convergence"
 	"github.com/vmferry/vmferry/migrate/history"
-	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/migrate/predict"
 	"github.com/vmferry/vmferry/migrate/record"
@@ -133,16 +132,4 @@ func (m *mover) state(s libvirt.JobStats) convergence.State {
 	}
 	m.trend.Observe(&out, s, m.policy.Window, time.Now())
 	return out
-}
-
-// rungsOf are those that this engine may take, from the gentlest on.
-func rungsOf(p convergence.Policy) []ladder.Rung {
-	rungs := []ladder.Rung{ladder.Live}
-	if p.AutoConverge {
-		rungs = append(rungs, ladder.Converge)
-	}
-	if p.PostCopy {
-		rungs = append(rungs, ladder.PostCopy)
-	}
-	return rungs
 }

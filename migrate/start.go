@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/vmferry/vmferry/migrate/drain"
+	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/migrate/wait"
 )
@@ -59,7 +60,7 @@ func (m *mover) admissionRequest() AdmissionRequest {
 		Guest: m.req.Guest, UUID: m.uuid, Target: m.req.Target,
 		Load: m.known.LoadWithin(m.budget()), Measured: m.awaitLoad,
 		Rate: float64(m.known.Link.Bandwidth), Most: float64(m.req.Bandwidth << 20), SetUp: m.known.Link.SetUp(),
-		Rungs: rungsOf(m.policy), Deadline: m.abortAt,
+		Rungs: ladder.Techniques{Throttle: m.policy.AutoConverge, PostCopy: m.policy.PostCopy}.Rungs(), Deadline: m.abortAt,
 	}
 }
 

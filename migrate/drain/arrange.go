@@ -181,13 +181,13 @@ func (p *planner) strand(c *candidate) Step {
 		return s
 	}
 	m, need := c.fallback(window, p.node.StoreRate)
-	if m == ladder.Save && need > window-p.saving { // the storage is shared: look for another
+	if m.Saves() && need > window-p.saving { // the storage is shared: look for another
 		d := *c
-		d.guest.Ladder = slices.DeleteFunc(slices.Clone(c.guest.Ladder), func(m ladder.Rung) bool { return m == ladder.Save })
+		d.guest.Ladder = slices.DeleteFunc(slices.Clone(c.guest.Ladder), ladder.Rung.Saves)
 		m, need = d.fallback(window, p.node.StoreRate)
 	}
 	s.Rung, s.Start, s.End = m, window-need, window
-	if m == ladder.Save {
+	if m.Saves() {
 		s.Start, s.End = s.Start-p.saving, s.End-p.saving
 		p.saving += need
 	}

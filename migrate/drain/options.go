@@ -41,14 +41,8 @@ func newCandidate(g Guest, links []Link) *candidate {
 	if g.Ladder == nil {
 		g.Ladder = ladder.Default
 	}
-	if g.Shutdown == 0 {
-		g.Shutdown = ladder.DefaultShutdown
-	}
 	c := &candidate{guest: g, length: predict.Forever, window: g.Patience}
-	for _, m := range g.Ladder {
-		if !m.IsLive() {
-			continue
-		}
+	for _, m := range g.Ladder.Live() {
 		for i, l := range links {
 			if g.Link == "" || g.Link == l.Name {
 				c.add(i, l, m)
@@ -124,8 +118,8 @@ func (c *candidate) within(node time.Duration) time.Duration {
 // fallback is the first means off the links that the guest allows and that is done within left,
 // and how long it takes.
 func (c *candidate) fallback(left time.Duration, storeRate float64) (m ladder.Rung, need time.Duration) {
-	for _, m := range c.guest.Ladder {
-		if need := c.need(m, storeRate); !m.IsLive() && need <= left {
+	for _, m := range c.guest.Ladder.Ending() {
+		if need := c.need(m, storeRate); need <= left {
 			return m, need
 		}
 	}
@@ -134,13 +128,10 @@ func (c *candidate) fallback(left time.Duration, storeRate float64) (m ladder.Ru
 
 // need is how long a means off the links takes.
 func (c *candidate) need(m ladder.Rung, storeRate float64) time.Duration {
-	switch {
-	case m == ladder.Save && storeRate > 0:
-		return predict.Seconds((float64(c.guest.Load.Memory) + float64(c.guest.Load.Device)) / storeRate)
-	case m == ladder.Shutdown:
-		return c.guest.Shutdown
-	case m == ladder.Destroy:
-		return ladder.DestroyTime
+	e := ladder.Ending{Bytes: float64(c.guest.Load.Memory) + float64(c.guest.Load.Device), StoreRate: storeRate,
+		Shutdown: c.guest.Shutdown}
+	if need, ok := m.Spec().Takes(e); ok {
+		return need
 	}
 	return predict.Forever
 }

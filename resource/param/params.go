@@ -42,7 +42,7 @@ type Params struct {
 
 	BlackoutBudget time.Duration      // blackout_budget; 0 for migrate.DefaultBudget
 	DrainPriority  int                // drain_priority: higher goes first
-	Ladder         []ladder.Rung      // ladder: what may be tried, always with shutdown and destroy at the end
+	Ladder         ladder.Rungs       // ladder: what may be tried, always with shutdown and destroy at the end
 	SaveDir        string             // save_dir: a directory that the nodes share
 	Watch          []string           // watch: targets of package blackout
 	Announce       string             // announce, as announce.ParseSetting takes it
