@@ -10,7 +10,6 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/vmferry/vmferry/migrate"
-	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/wait"
 	"github.com/vmferry/vmferry/resource/notes"
 	"github.com/vmferry/vmferry/resource/observe"
@@ -84,7 +83,7 @@ func decideSave(p Params, why notes.Failure) (when saveWhen, reason string) {
 		return saveNever, ""
 	case p.Snapshot != "":
 		return saveAlways, ""
-	case !p.MayUse(ladder.Save):
+	case !p.Ladder.Saves():
 		return saveNever, ""
 	case slices.Contains(notThere, why.Check):
 		return saveNever, fmt.Sprintf("%s could not restore it: %s", why.Peer, why.Why)
@@ -129,7 +128,7 @@ func (e *evacuation) record(ctx context.Context, began time.Time, rungs []migrat
 		return
 	}
 	var size uint64
-	if rungs[len(rungs)-1].Rung == ladder.Save {
+	if rungs[len(rungs)-1].Rung.Saves() {
 		size = s.size(ctx)
 	}
 	s.record.ended(began, e.why, rungs, size)

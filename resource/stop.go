@@ -3,6 +3,7 @@ package resource
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -114,8 +115,8 @@ type stopStep struct {
 	do   func(*stopper, context.Context) error // nil is the proof that the guest is gone
 }
 
-// decideStop is what a stop tries, in order. Of a guest that has only arrived in part libvirt could end nothing before
-// its source does.
+// decideStop is what a stop tries, in order: how the agent takes each rung that ends the guest. Of a guest that has
+// only arrived in part libvirt could end nothing before its source does.
 func decideStop(b budget, saves, arrival bool) []stopStep {
 	all := []stopStep{
 		{"save", ladder.Save, b.save, func(s *stopper, ctx context.Context) error { return s.saver.save(ctx) }},
@@ -123,13 +124,10 @@ func decideStop(b budget, saves, arrival bool) []stopStep {
 		{"destroy", ladder.Destroy, b.destroy, (*stopper).destroy},
 		{"kill", ladder.Destroy, b.end, (*stopper).kill},
 	}
-	switch {
-	case arrival:
-		return all[3:]
-	case !saves:
-		return all[1:]
+	if arrival {
+		return all[len(all)-1:]
 	}
-	return all
+	return slices.DeleteFunc(all, func(s stopStep) bool { return s.rung.Saves() && !saves })
 }
 
 // try makes one step of the stop and reports whether the guest is proven to be gone.

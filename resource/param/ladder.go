@@ -2,7 +2,6 @@ package param
 
 import (
 	"cmp"
-	"slices"
 
 	"github.com/vmferry/vmferry/migrate/ladder"
 )
@@ -21,6 +20,3 @@ func (r *reader) ladder(name string) ladder.Rungs {
 
 // SavesTo is the directory that the guest is saved to and restored from, "" for none.
 func (p Params) SavesTo() string { return cmp.Or(p.Snapshot, p.SaveDir) }
-
-// MayUse reports whether the guest's ladder has the rung.
-func (p Params) MayUse(m ladder.Rung) bool { return slices.Contains(p.Ladder, m) }
