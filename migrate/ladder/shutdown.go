@@ -12,6 +12,6 @@ const Shutdown Rung = "shutdown"
 const DefaultShutdown = time.Minute
 
 var shutdown = Spec{
-	Name: Shutdown, Ended: "it was shut down", Always: true, Text: "asks the guest to shut down.",
+	Name: Shutdown, Ended: "it was shut down", Always: true, Text: "(always tried) asks the guest to shut down.",
 	Takes: func(e Ending) (time.Duration, bool) { return cmp.Or(e.Shutdown, DefaultShutdown), true },
 }
