@@ -117,6 +117,9 @@ func TestManualNamesTheParameters(t *testing.T) {
 			t.Errorf("the section on the ladder describes %v, and not %s", items, rung)
 		}
 	}
+	if want := "\nThe default is " + ladder.Default.Named() + ";"; !strings.Contains(string(manual), want) {
+		t.Errorf("the manual does not say %q of the ladder", want)
+	}
 	slices.Sort(declared)
 	slices.Sort(described)
 	if len(declared) == 0 || !slices.Equal(declared, described) {

@@ -118,3 +118,6 @@ func parseParams(vars map[string]string) (Params, []Problem) {
 
 // File is the path of the file that describes the guest.
 func (p Params) File() string { return cmp.Or(p.Config, p.XMFile) }
+
+// SavesTo is the directory that the guest is saved to and restored from, "" for none.
+func (p Params) SavesTo() string { return cmp.Or(p.Snapshot, p.SaveDir) }

@@ -2,6 +2,7 @@ package metadata
 
 import (
 	_ "embed"
+	"go/doc/comment"
 	"slices"
 	"strings"
 
@@ -31,36 +32,13 @@ func (p Parameter) Long() string {
 	_, text, _ := strings.Cut(texts, "\n["+p.Name+"]\n")
 	text, _, _ = strings.Cut(text, "\n\n")
 	if before, after, found := strings.Cut(text, "{rungs}"); found {
-		text = wrap(before + describe(ladder.Specs) + after)
+		for _, s := range ladder.Specs {
+			before += string(s.Name) + " " + s.Text + " "
+		}
+		wrap := comment.Printer{TextWidth: 120}
+		text = string(wrap.Text(new(comment.Parser).Parse(before + after)))
 	}
 	return strings.TrimSuffix(text, "\n")
-}
-
-// describe is the text of each rung.
-func describe(rungs []ladder.Spec) string {
-	var sentences []string
-	for _, s := range rungs {
-		sentences = append(sentences, string(s.Name)+" "+s.Text)
-	}
-	return strings.Join(sentences, " ")
-}
-
-// wrap breaks a text into lines of up to 120 columns.
-func wrap(text string) string {
-	var b strings.Builder
-	left := 120
-	for word := range strings.FieldsSeq(text) {
-		switch left -= len(word) + 1; {
-		case b.Len() == 0:
-		case left < 0:
-			b.WriteByte('\n')
-			left = 120 - len(word)
-		default:
-			b.WriteByte(' ')
-		}
-		b.WriteString(word)
-	}
-	return b.String()
 }
 
 // Kind is how a parameter is written.
