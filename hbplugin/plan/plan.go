@@ -3,7 +3,6 @@ package plan
 import (
 	"cmp"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/vmferry/vmferry/hbplugin"
@@ -125,7 +124,12 @@ func (o Observed) candidate(p inventory.Prediction) drain.Guest {
 		d.Priority = params.DrainPriority
 		d.Ladder, d.Most = params.Ladder, float64(params.Bandwidth()<<20)
 	}
-	d.Ladder = available(g.URI, d.Ladder)
+	if len(d.Ladder) == 0 {
+		d.Ladder = ladder.Default
+	}
+	if !libvirt.DriverOf(g.URI).JobControl {
+		d.Ladder = d.Ladder.Without(ladder.JobControl)
+	}
 	switch {
 	case !o.Managed: // vmferry migrate only moves
 		d.Ladder = d.Ladder.Live()
@@ -135,15 +139,6 @@ func (o Observed) candidate(p inventory.Prediction) drain.Guest {
 	d.Load = predict.Known{Link: o.Link, Guest: o.Profiles[g.Name].Of(g.UUID), Load: o.Loads[g.Name]}.LoadWithin(budget)
 	d.Load.Disks = o.Disks[g.Name]
 	return d
-}
-
-// available are the rungs that the guest's driver has; an empty ladder is the usual one.
-func available(uri string, rungs ladder.Rungs) ladder.Rungs {
-	if len(rungs) == 0 {
-		rungs = ladder.Default
-	}
-	plain := !libvirt.DriverOf(uri).JobControl
-	return slices.DeleteFunc(slices.Clone(rungs), func(r ladder.Rung) bool { return plain && r.Needs(ladder.JobControl) })
 }
 
 // scheduled adds what the schedule says of a guest.

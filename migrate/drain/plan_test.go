@@ -165,7 +165,7 @@ func TestStrandedAreExplained(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := map[string]string{
-		"long": "it needs 3m20s on a link", "hot": "slowed down by 53 %", "hotter": "only by post-copy", "cold": "no live means",
+		"long": "it needs 3m20s on a link", "hot": "slowed down by 53 %", "hotter": "only by post-copy", "cold": "no live rung",
 	}
 	for _, step := range s.Stranded() {
 		if !strings.Contains(step.Why, want[step.Guest]) || step.Rung != ladder.Shutdown || step.Start != 40*sec {

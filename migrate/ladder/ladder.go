@@ -109,7 +109,10 @@ func (l Rungs) Named() string {
 func (l Rungs) Live() Rungs { return l.only(Rung.IsLive) }
 
 // Ending are those that end the guest.
-func (l Rungs) Ending() Rungs { return l.only(func(r Rung) bool { return !r.IsLive() }) }
+func (l Rungs) Ending() Rungs { return l.only(func(r Rung) bool { return r.Spec().Takes != nil }) }
+
+// Without are those that do not need n.
+func (l Rungs) Without(n Need) Rungs { return l.only(func(r Rung) bool { return !r.Needs(n) }) }
 
 // MovesLive reports whether the guest may be migrated: for that the ladder names a live rung that needs no other.
 func (l Rungs) MovesLive() bool {
