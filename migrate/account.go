@@ -92,14 +92,9 @@ func (a *account) escalate(t ladder.Techniques) {
 
 // endRung notes how long the present rung took, and why it failed, nil where it did not.
 func (a *account) endRung(why error) {
-	if a.rung == "" {
-		return
+	if a.rung != "" {
+		a.rec.Rungs = append(a.rec.Rungs, record.NewRungTime(a.rung, a.rungBegan, why))
 	}
-	r := RungTime{Rung: a.rung, MS: record.Millis(time.Since(a.rungBegan))}
-	if why != nil {
-		r.Error = why.Error()
-	}
-	a.rec.Rungs = append(a.rec.Rungs, r)
 }
 
 // end completes the record.

@@ -11,6 +11,7 @@ import (
 	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/migrate/record"
 	"github.com/vmferry/vmferry/migrate/wait"
 	"github.com/vmferry/vmferry/resource/hostproc"
 	"github.com/vmferry/vmferry/resource/observe"
@@ -134,17 +135,14 @@ func decideStop(b budget, saves, arrival bool) []stopStep {
 func (s *stopper) try(ctx context.Context, step stopStep) bool {
 	ctx, cancel := s.at(ctx, step.end)
 	defer cancel()
-	rung := migrate.RungTime{Rung: step.rung}
 	began := time.Now()
 	err := step.do(s, ctx)
-	rung.MS = float64(time.Since(began).Microseconds()) / 1000
+	s.rungs = append(s.rungs, record.NewRungTime(step.rung, began, err))
 	if err != nil {
-		rung.Error = err.Error()
 		s.log.WithError(err).Warnf("%s did not stop the guest", step.name)
 	} else {
 		s.log.Infof("stopped by %s", step.name)
 	}
-	s.rungs = append(s.rungs, rung)
 	return err == nil
 }
 
