@@ -80,7 +80,8 @@ func TestStopTakesEachRung(t *testing.T) {
 	for _, s := range decideStop(newBudget(90*time.Second), true, false) {
 		got = append(got, s.rung)
 	}
-	if want := ladder.All().Ending(); !slices.Equal(slices.Compact(got), want) {
+	got = slices.Compact(got) // the last in two ways
+	if want := ladder.All().Ending(); !slices.Equal(got, want) {
 		t.Errorf("a stop takes %v, want %v", got, want)
 	}
 }
