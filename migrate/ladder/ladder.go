@@ -20,9 +20,6 @@ var Specs = []Spec{
 // has named it, but for the stop of a cluster manager, which must end; see [Rungs.ForStop].
 var Default = Rungs{Live, Converge, Shutdown}
 
-// Rung is one way to get a guest off its node, by its name.
-type Rung string
-
 // All are all rungs, in their order.
 func All() (all Rungs) {
 	for _, s := range Specs {
@@ -134,4 +131,20 @@ func (l Rungs) Techniques() (t Techniques) {
 // only is never nil of a ladder that is not nil: see drain.Guest.
 func (l Rungs) only(keep func(Rung) bool) Rungs {
 	return slices.DeleteFunc(slices.Clone(l), func(r Rung) bool { return !keep(r) })
+}
+
+// Rungs are the live rungs that use no other techniques.
+func (t Techniques) Rungs() (all Rungs) {
+	for _, s := range Specs {
+		if s.Live && (!s.PostCopy || t.PostCopy) && (s.Throttle == nil || t.Throttle) {
+			all = append(all, s.Name)
+		}
+	}
+	return all
+}
+
+// Rung is the roughest of them: the one that a migration with these techniques is on.
+func (t Techniques) Rung() Rung {
+	all := t.Rungs()
+	return all[len(all)-1]
 }

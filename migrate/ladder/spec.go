@@ -2,6 +2,9 @@ package ladder
 
 import "time"
 
+// Rung is one way to get a guest off its node, by its name.
+type Rung string
+
 // Spec is all that is to be known of one rung.
 type Spec struct {
 	Name Rung
@@ -53,19 +56,3 @@ type Techniques struct {
 }
 
 func (s Spec) techniques() Techniques { return Techniques{s.Throttle != nil, s.PostCopy} }
-
-// Rungs are the live rungs that use no other techniques.
-func (t Techniques) Rungs() (all Rungs) {
-	for _, s := range Specs {
-		if s.Live && (!s.PostCopy || t.PostCopy) && (s.Throttle == nil || t.Throttle) {
-			all = append(all, s.Name)
-		}
-	}
-	return all
-}
-
-// Rung is the roughest of them: the one that a migration with these techniques is on.
-func (t Techniques) Rung() Rung {
-	all := t.Rungs()
-	return all[len(all)-1]
-}
