@@ -3,7 +3,6 @@ package main
 import (
 	"bufio"
 	"bytes"
-	"context"
 	"fmt"
 	"io"
 	"net/http"
@@ -11,33 +10,13 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
 
-	"github.com/sirupsen/logrus"
-
 	"github.com/vmferry/vmferry/migrate/blackout"
+	"github.com/vmferry/vmferry/migrate/blackout/reflector/reflectortest"
 )
-
-// startReflector answers on a free port of loopback until the test ends.
-func startReflector(t *testing.T) string {
-	t.Helper()
-	udp, tcp, err := blackout.Listen("127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	log := logrus.New()
-	log.SetOutput(io.Discard)
-	r := blackout.NewReflector(log)
-	ctx, cancel := context.WithCancel(context.Background())
-	var wg sync.WaitGroup
-	wg.Go(func() { _ = r.ServeUDP(ctx, udp) })
-	wg.Go(func() { _ = r.ServeTCP(ctx, tcp) })
-	t.Cleanup(func() { cancel(); wg.Wait() })
-	return tcp.Addr().String()
-}
 
 // start runs blackout in a process of its own and returns what it first says on
 // standard error, up to a byte. It is killed when the test ends.
@@ -62,7 +41,7 @@ func start(t *testing.T, upTo byte, args ...string) (*exec.Cmd, string) {
 // startWatch runs watch and returns once it measures, which its progress shows.
 func startWatch(t *testing.T, file string) *exec.Cmd {
 	t.Helper()
-	addr := startReflector(t)
+	addr := reflectortest.Start(t)
 	cmd, _ := start(t, '|', "watch", "udp://"+addr, "tcp://"+addr, "--live", "--max-error", "10s", "--json", file)
 	return cmd
 }
@@ -107,7 +86,7 @@ func TestAKilledRunLeavesAReport(t *testing.T) {
 // TestExitCodes runs command lines to their exit code and to the one line that
 // says why.
 func TestExitCodes(t *testing.T) {
-	addr := startReflector(t)
+	addr := reflectortest.Start(t)
 	for _, test := range []struct {
 		args string
 		code int
@@ -178,7 +157,7 @@ func TestServeDropsPrivileges(t *testing.T) {
 }
 
 func TestMetricsAreServed(t *testing.T) {
-	addr := startReflector(t)
+	addr := reflectortest.Start(t)
 	_, line := start(t, '\n', "watch", "udp://"+addr, "--quiet", "--max-error", "10s", "--metrics", "127.0.0.1:0")
 	at := loggedAddress(line)
 	if at == "" {

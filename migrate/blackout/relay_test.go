@@ -8,9 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/sirupsen/logrus"
-
-	"github.com/vmferry/vmferry/migrate/blackout/reflector"
 	"github.com/vmferry/vmferry/migrate/blackout/report"
 	"github.com/vmferry/vmferry/migrate/blackout/wire"
 )
@@ -87,39 +84,6 @@ func background(t *testing.T, f func(ctx context.Context)) {
 	var wg sync.WaitGroup
 	wg.Go(func() { f(ctx) })
 	t.Cleanup(func() { cancel(); wg.Wait() })
-}
-
-func quiet() logrus.FieldLogger {
-	log := logrus.New()
-	log.SetOutput(io.Discard)
-	return log
-}
-
-// StartReflector serves on a free port of loopback until the test ends.
-func startReflector(t *testing.T) string { return startReflectorAt(t, "127.0.0.1:0") }
-
-func startReflectorAt(t *testing.T, addr string) string {
-	t.Helper()
-	return serveReflector(t, addr, reflector.New(quiet(), reflector.Limits{}))
-}
-
-func serveReflector(t *testing.T, addr string, r *reflector.Reflector) string {
-	t.Helper()
-	udp, tcp, err := reflector.Listen(addr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	background(t, func(ctx context.Context) {
-		if err := r.ServeUDP(ctx, udp); err != nil {
-			t.Errorf("ServeUDP: %v", err)
-		}
-	})
-	background(t, func(ctx context.Context) {
-		if err := r.ServeTCP(ctx, tcp); err != nil {
-			t.Errorf("ServeTCP: %v", err)
-		}
-	})
-	return tcp.Addr().String()
 }
 
 // udpRelay passes datagrams between one client and reflectors.

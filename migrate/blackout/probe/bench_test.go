@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/vmferry/vmferry/migrate/blackout/reflector"
+	"github.com/vmferry/vmferry/migrate/blackout/reflector/reflectortest"
 )
 
 // benchRun prepares a run on targets of one reflector on loopback.
@@ -21,7 +22,7 @@ func benchRun(b *testing.B, targets, burst int) *Run {
 	_ = tcp.Close()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	r := reflector.New(quiet(), reflector.Limits{Rate: 10_000_000, ClientsPerAddress: reflector.DefaultClients})
+	r := reflector.New(reflectortest.Quiet(), reflector.Limits{Rate: 10_000_000, ClientsPerAddress: reflector.DefaultClients})
 	go func() { done <- r.ServeUDP(ctx, udp) }()
 	b.Cleanup(func() { cancel(); <-done })
 	var names []string

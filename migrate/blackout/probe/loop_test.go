@@ -8,6 +8,7 @@ import (
 
 	"github.com/vmferry/vmferry/migrate/blackout/endpoint"
 	"github.com/vmferry/vmferry/migrate/blackout/outage"
+	"github.com/vmferry/vmferry/migrate/blackout/reflector/reflectortest"
 	"github.com/vmferry/vmferry/migrate/blackout/report"
 )
 
@@ -33,7 +34,7 @@ func openTargets(t testing.TB, o Options, names ...string) *Run {
 }
 
 func TestSendingDoesNotAllocate(t *testing.T) {
-	addr := startReflector(t)
+	addr := reflectortest.Start(t)
 	r := openTargets(t, Options{Interval: time.Minute, Burst: 1}, "udp://"+addr, "tcp://"+addr)
 	round := func() {
 		for _, p := range r.loop.probers {
