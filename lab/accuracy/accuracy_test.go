@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/vmferry/vmferry/migrate/blackout"
+	"github.com/vmferry/vmferry/migrate/blackout/wire"
 )
 
 var zero = time.Unix(1000, 0)
@@ -203,13 +204,13 @@ func TestReadSockperf(t *testing.T) {
 
 // Random datagrams are of all kinds: nothing, too short, and nearly probes.
 func TestGarbage(t *testing.T) {
-	probe, buf := make([]byte, blackout.PacketSize), make([]byte, garbageSize)
+	probe, buf := make([]byte, wire.PacketSize), make([]byte, garbageSize)
 	short, near := 0, 0
 	for range 10000 {
 		switch got := malformedInput(buf, probe); {
-		case len(got) < blackout.PacketSize:
+		case len(got) < wire.PacketSize:
 			short++
-		case len(got) == blackout.PacketSize:
+		case len(got) == wire.PacketSize:
 			near++
 		}
 	}

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/vmferry/vmferry/migrate/blackout"
+	"github.com/vmferry/vmferry/migrate/blackout/wire"
 	"github.com/vmferry/vmferry/migrate/wait"
 )
 
@@ -279,7 +280,7 @@ func (b *stand) irtt(ctx context.Context) (run, error) {
 // sockperf runs sockperf as a process: so many packets in each interval, of the
 // probe's size, and each answered.
 func (b *stand) sockperf(ctx context.Context, burst int) (run, error) {
-	r, stdout, err := b.measure(ctx, sockperf, "under-load", "-i", b.serverAddr, "-p", sockperfPort, "-m", strconv.Itoa(blackout.PacketSize),
+	r, stdout, err := b.measure(ctx, sockperf, "under-load", "-i", b.serverAddr, "-p", sockperfPort, "-m", strconv.Itoa(wire.PacketSize),
 		"--mps", strconv.Itoa(int(time.Duration(burst)*time.Second/b.Interval)), "-t", strconv.Itoa(max(int(b.For.Seconds()), 1)), "--reply-every", "1")
 	if err != nil {
 		return r, err

@@ -2,7 +2,7 @@
 // answer, and in which direction the packets were lost. It needs neither root
 // nor a hypervisor.
 //
-// A [Reflector] runs where the service runs, for instance in the guest that is
+// A reflector, see package reflector, runs where the service runs, for example in the guest that is
 // migrated, so that its counters travel with it. [Watch] runs where clients
 // are. It sends a numbered probe to each target in every interval, and returns
 // a [Report]; [ReadReport] reads one back. Services that know nothing of it can
