@@ -34,7 +34,7 @@ func accuracy(ctx context.Context, o Options) ([]Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	dir, err := os.MkdirTemp("", "blackout-proof-")
+	dir, err := os.MkdirTemp("", "blackout-accuracy-")
 	if err != nil {
 		return nil, err
 	}
@@ -136,7 +136,7 @@ func (p watch) answered(ctx context.Context) error {
 	}
 }
 
-// measured is what the probe told of a target.
+// measured is what the probe reported of a target.
 type measured struct {
 	report *blackout.Report
 	target *blackout.Target
@@ -173,16 +173,16 @@ func endAll(all []watch) (map[string]measured, error) {
 // breakAll makes all outages, and notes how late the machine was.
 func breakAll(ctx context.Context, timelines []*timeline) error {
 	watching, cancel := context.WithCancel(ctx)
-	birds := newCanaries(watching)
+	monitors := startStallMonitors(watching)
 	group, ctx := errgroup.WithContext(ctx)
 	for _, c := range timelines {
 		group.Go(func() error { return c.run(ctx) })
 	}
 	err := group.Wait()
 	cancel()
-	birds.end()
+	monitors.end()
 	for _, c := range timelines {
-		c.doubt(birds)
+		c.doubt(monitors)
 	}
 	return err
 }

@@ -62,8 +62,8 @@ func TestJudge(t *testing.T) {
 }
 
 func TestCanariesTellDelays(t *testing.T) {
-	c := &canaries{stalls: []stall{{at(100), at(120)}, {at(0), at(5)}, {at(300), at(310)}, {at(121), at(124)}}}
-	c.settle()
+	c := &stallMonitors{stalls: []stall{{at(100), at(120)}, {at(0), at(5)}, {at(300), at(310)}, {at(121), at(124)}}}
+	c.sort()
 	const reach = 2 * time.Millisecond
 	for when, want := range map[float64]time.Duration{50: 0, 6: 5, 122: 20, 123: 3, 309: 10, 313: 0, 299: 0} {
 		if got := c.before(at(when), reach); got != want*time.Millisecond {
@@ -204,7 +204,7 @@ func TestReadSockperf(t *testing.T) {
 
 // Random datagrams are of all kinds: nothing, too short, and nearly probes.
 func TestGarbage(t *testing.T) {
-	probe, buf := make([]byte, wire.PacketSize), make([]byte, garbageSize)
+	probe, buf := make([]byte, wire.PacketSize), make([]byte, malformedSize)
 	short, near := 0, 0
 	for range 10000 {
 		switch got := malformedInput(buf, probe); {
@@ -284,8 +284,8 @@ func TestAccuracy(t *testing.T) {
 }
 
 func TestCost(t *testing.T) {
-	o := Options{Program: program(t), For: 300 * time.Millisecond, Repeat: 1, Garbage: 20000}
-	for _, name := range []string{ProbeCost, ProbeRate, ProbeMany, ReflectorGarbage} {
+	o := Options{Program: program(t), For: 300 * time.Millisecond, Repeat: 1, Malformed: 20000}
+	for _, name := range []string{ProbeCost, ProbeRate, ProbeMany, ReflectorMalformed} {
 		r := try(t, name, o)[0]
 		if len(r.Ours) != 1 || math.IsNaN(r.Ours[0]) || (name == ProbeCost || name == ProbeMany) && r.Ours[0] <= 0 {
 			t.Errorf("%s: %+v", name, r)

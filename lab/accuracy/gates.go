@@ -15,7 +15,7 @@ import (
 // to accept or to drop. It says so to the kernel itself: a run of nft(8) takes
 // longer than the shortest outages.
 //
-// (nft add table netdev proof; nft add chain netdev proof NAME
+// (nft add table netdev accuracy; nft add chain netdev accuracy NAME
 // '{ type filter hook ingress device NAME priority 0; policy accept; }')
 type gates struct {
 	mu  sync.Mutex
@@ -23,7 +23,7 @@ type gates struct {
 	seq uint32
 }
 
-const gateTable = "proof"
+const gateTable = "accuracy"
 
 // The policies of a chain (linux/netfilter.h).
 const (

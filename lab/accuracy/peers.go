@@ -111,7 +111,7 @@ func irttClient(at, file string, interval, length time.Duration) []string {
 }
 
 func (o Options) startIRTT(ctx context.Context, w *world, timelines []*timeline) (beside, error) {
-	dir, err := os.MkdirTemp("", "blackout-proof-")
+	dir, err := os.MkdirTemp("", "blackout-accuracy-")
 	if err != nil {
 		return nil, err
 	}

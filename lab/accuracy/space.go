@@ -77,7 +77,7 @@ func onThread(f func()) {
 // start processes.
 //
 // It runs before what else this machine does: how late an end of the wire is run cannot
-// be told from an outage. Without the right to it, the errors are wider.
+// be distinguished from an outage. Without the right to it, the errors are wider.
 func (s *space) do(f func()) (err error) {
 	onThread(func() {
 		if err = unix.Setns(s.fd, unix.CLONE_NEWNET); err != nil {
