@@ -91,9 +91,9 @@ func TestSupervisorIsNotMistaken(t *testing.T) {
 
 func TestGroundworkOf(t *testing.T) {
 	for _, name := range []string{supervisor.QEMU, supervisor.Xen} {
-		ground, err := groundworkOf(name)
-		if err != nil || len(ground.image.Packages) == 0 {
-			t.Errorf("%s: %+v, %v", name, ground, err)
+		pre, err := prerequisitesOf(name)
+		if err != nil || len(pre.image.Packages) == 0 {
+			t.Errorf("%s: %+v, %v", name, pre, err)
 		}
 	}
 	l := Lab{Dir: t.TempDir(), Cache: t.TempDir(), Hypervisor: "bhyve"}

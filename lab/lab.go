@@ -51,7 +51,7 @@ type Lab struct {
 	Hypervisor string // that Up gives the nodes: [supervisor.QEMU], which "" is too, or [supervisor.Xen]
 	Shape      Shape  // that Up gives the cluster; "" is [Plain]
 
-	Progress func(step string) // is told what is being done; may be nil
+	Progress func(step string) // gets a line for each step; may be nil
 }
 
 // life is what lab.json remembers: enough to find the supervisor again, and
@@ -74,7 +74,7 @@ func (l *Lab) progress(format string, args ...any) {
 // is undone, except for what the cache holds whole.
 func (l *Lab) Up(ctx context.Context) (err error) {
 	hypervisor := cmp.Or(l.Hypervisor, supervisor.QEMU)
-	ground, err := groundworkOf(hypervisor)
+	pre, err := prerequisitesOf(hypervisor)
 	if err != nil {
 		return err
 	}
@@ -82,7 +82,7 @@ func (l *Lab) Up(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := checkHost(ground.needs); err != nil {
+	if err := checkHost(pre.needs); err != nil {
 		return err
 	}
 	unlock, err := l.lock()
@@ -97,7 +97,7 @@ func (l *Lab) Up(ctx context.Context) (err error) {
 		return err
 	}
 	l.progress("node image")
-	tree, err := ground.image.Build(ctx, l.Cache, func(step string) { l.progress("node image: %s", step) })
+	tree, err := pre.image.Build(ctx, l.Cache, func(step string) { l.progress("node image: %s", step) })
 	if err != nil {
 		return err
 	}
@@ -109,8 +109,8 @@ func (l *Lab) Up(ctx context.Context) (err error) {
 	if err := l.stock(ctx, tree); err != nil {
 		return err
 	}
-	if ground.stock != nil {
-		if err := ground.stock(ctx, l, tree); err != nil {
+	if pre.stock != nil {
+		if err := pre.stock(ctx, l, tree); err != nil {
 			return err
 		}
 	}
@@ -248,7 +248,7 @@ func (l *Lab) supervisor() (int, error) {
 	return was.PID, nil
 }
 
-// ExitError says that a command ran inside the lab and failed; it has told the
+// ExitError says that a command ran inside the lab and failed; it has printed the
 // reason itself.
 type ExitError struct{ Code int }
 

@@ -194,7 +194,7 @@ func TestAStoppedProberBlamesItself(t *testing.T) {
 		if err := cmd.Process.Signal(step.signal); err != nil {
 			t.Fatal(err)
 		}
-		<-time.After(step.wait) // how long it stands is what is tested
+		<-time.After(step.wait) // how long it is stopped is what is tested
 	}
 	if err := cmd.Wait(); err != nil {
 		t.Fatal(err)
@@ -210,7 +210,7 @@ func TestAStoppedProberBlamesItself(t *testing.T) {
 	}
 	for _, got := range r.Targets {
 		if got.BlackoutMs >= float64(stopped.Milliseconds())/2 || got.WorstErrorMs < longest*0.9 {
-			t.Errorf("%s: blackout of %v ms ±%v, worst error %v: the prober itself stood for %v", got.Target,
+			t.Errorf("%s: blackout of %v ms ±%v, worst error %v: the prober itself was stopped for %v", got.Target,
 				got.BlackoutMs, got.ErrorMs, got.WorstErrorMs, longest)
 		}
 	}

@@ -72,7 +72,7 @@ func Names() []string {
 	return names
 }
 
-// Choose returns the benches that give any of the results in only, which stand
+// Choose returns the benches that give any of the results in only, which are
 // between commas; all, where it is empty.
 func Choose(only string) ([]Bench, error) {
 	if only == "" {
@@ -101,7 +101,7 @@ type Stage struct {
 	N        int               // turns of each side
 	Shared   string            // the shared storage's folder, as this process sees it
 	Blackout string            // the probe program
-	Progress func(step string) // is told what is being done
+	Progress func(step string) // gets a line for each step
 }
 
 func (s *Stage) node() string { return s.Cluster.Nodes[0] }

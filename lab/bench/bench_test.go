@@ -189,7 +189,7 @@ func TestChoose(t *testing.T) {
 	}
 	names := slices.Sorted(slices.Values(Names()))
 	if len(slices.Compact(slices.Clone(names))) != len(names) {
-		t.Errorf("a name stands twice: %v", names)
+		t.Errorf("a name is there twice: %v", names)
 	}
 }
 

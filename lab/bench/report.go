@@ -237,7 +237,7 @@ func (r *Report) writeClasses(w io.Writer) error {
 	return nil
 }
 
-// byName brings together what has the same name, in the order in which names first stand.
+// byName brings together what has the same name, in the order in which names first appear.
 func byName(classes []Class) []Class {
 	var sorted []Class
 	for i, c := range classes {

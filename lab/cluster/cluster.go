@@ -215,7 +215,7 @@ func Await(ctx context.Context, what string, cond func(context.Context) (bool, e
 }
 
 // AwaitOnline waits until Pacemaker on each of the nodes sees all of them as
-// members. progress is told what is still missing.
+// members. progress gets what is still missing.
 func (c *Cluster) AwaitOnline(ctx context.Context, progress func(string)) error {
 	for _, name := range c.Nodes {
 		err := Await(ctx, fmt.Sprintf("Pacemaker on node %q", name), func(ctx context.Context) (bool, error) {

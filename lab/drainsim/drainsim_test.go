@@ -145,7 +145,7 @@ func TestPauseOfTheDisturbed(t *testing.T) {
 		})
 		w.clock.run()
 		if pause.Round(ms) != c.want {
-			t.Errorf("with %d others it stood still for %v, want %v", c.others, pause, c.want)
+			t.Errorf("with %d others it was paused for %v, want %v", c.others, pause, c.want)
 		}
 	}
 }

@@ -51,8 +51,8 @@ var (
 	counted  = regexp.MustCompile(`(?m)^fuzz: .* execs: (\d+) \([^)]*\)(?:, new interesting: (\d+) )?`)
 )
 
-// judge reads what a target printed that exited with success. want is the number of executions that it was told to do,
-// 0 when it was told a time. The error says why the run does not count as one.
+// judge reads what a target printed that exited with success. want is the number of executions that it was to do,
+// 0 when it was given a time. The error says why the run does not count as one.
 func judge(printed string, want int) (outcome, error) {
 	var o outcome
 	if skip := skipping.FindStringSubmatch(printed); skip != nil {

@@ -98,7 +98,7 @@ func (r Recipe) Path(cache string) string {
 }
 
 // Build makes the image in the cache folder unless it is there, and returns
-// its path. progress is told what is being done, in a few words, many times.
+// its path. progress gets each step in a few words.
 // When ctx ends the build is stopped, with all of its processes and mounts.
 // An image that was not finished is never mistaken for one that was.
 func (r Recipe) Build(ctx context.Context, cache string, progress func(string)) (string, error) {

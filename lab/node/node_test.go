@@ -103,7 +103,7 @@ func TestPrepare(t *testing.T) {
 	if got := read(dirs["node2"], "etc/systemd/network/20-br0.network"); !strings.Contains(got, "Address=10.77.0.2/24\n") {
 		t.Errorf("node2's address: %s", got)
 	}
-	// Two nodes need no third for a quorum, and each is told the name under which its memory channel is reached.
+	// Two nodes need no third for a quorum, and each has the name under which its memory channel is reached.
 	if text := read(dirs["node1"], "etc/corosync/corosync.conf"); !strings.Contains(text, "    two_node: 1\n}") {
 		t.Errorf("the quorum of two nodes: %s", text)
 	}
@@ -121,7 +121,7 @@ func TestPrepare(t *testing.T) {
 	}
 }
 
-// A node with a host name of its own is known by its name all the same, and its libvirt is told no other.
+// A node with a host name of its own is known by its name all the same, and its libvirt has no other.
 func TestPrepareWithAHostName(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("gives files to Pacemaker's account: needs root")

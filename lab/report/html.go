@@ -89,7 +89,7 @@ type pageEvent struct {
 
 // abouts explain the scenarios that this project knows.
 var abouts = map[string]string{
-	GracefulShutdown: "A node is told to shut down while its guests serve clients. 0 s is the shutdown command.",
+	GracefulShutdown: "A node is shut down while its guests serve clients. 0 s is the shutdown command.",
 	Crash:            "A node dies without a word while its guests serve clients. 0 s is the kill.",
 }
 

@@ -113,7 +113,7 @@ func TestSettle(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			s := &Series{BucketMS: 1, Sent: counts(tt.sent), Answered: counts(tt.answered), RTTMaxUS: tt.rtt}
-			if got := s.settle(tt.outages).Answered; !slices.Equal(got, counts(tt.want)) {
+			if got := s.realign(tt.outages).Answered; !slices.Equal(got, counts(tt.want)) {
 				t.Errorf("got %v, want %s", got, tt.want)
 			}
 			if !slices.Equal(s.Answered, counts(tt.answered)) {

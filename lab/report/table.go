@@ -15,7 +15,7 @@ import (
 // maxWidth is the width that no line of the table passes, in characters.
 const maxWidth = 120
 
-// gap stands between two columns.
+// gap is between two columns.
 const gap = "  "
 
 // column is one column of the guests' table.

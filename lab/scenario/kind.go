@@ -37,7 +37,7 @@ func (k Kind) Make(ctx context.Context, c *cluster.Cluster, shared string, n int
 	}
 	var guests []Guest
 	for i := range n {
-		g, err := groundOf(c).make(ctx, c, shared, k.Spec(i))
+		g, err := profileOf(c).make(ctx, c, shared, k.Spec(i))
 		if err != nil {
 			return nil, err
 		}

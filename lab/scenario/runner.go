@@ -35,14 +35,14 @@ type Runner struct {
 	// Interval is between two probes of one target; 0 is one that the nodes
 	// carry without its being felt.
 	Interval time.Duration
-	// Progress is told what is being done.
+	// Progress gets a line for each step.
 	Progress func(step string)
 
 	seen     observer
 	stripped bool // the nodes are without vmferry's daemon and settings
 }
 
-// Guest is one of the lab's guests: what the cluster is told of it, and the
+// Guest is one of the lab's guests: what the cluster knows of it, and the
 // address at which its services answer.
 type Guest struct {
 	cluster.Guest
@@ -75,7 +75,7 @@ func (r *Runner) known() []cluster.Guest {
 func (r *Runner) Run(ctx context.Context, body func(context.Context) error) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	r.seen = r.ground().observe(r.Cluster, r.Guests)
+	r.seen = r.profile().observe(r.Cluster, r.Guests)
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return r.seen.Run(ctx) })
 	group.Go(func() error {
@@ -91,13 +91,13 @@ func (r *Runner) Run(ctx context.Context, body func(context.Context) error) erro
 
 // limit is what a few guests may take, and more for each of many.
 func (r *Runner) limit(forFew time.Duration) time.Duration {
-	return forFew + r.ground().limits.each*time.Duration(max(0, len(r.Guests)-few))
+	return forFew + r.profile().limits.each*time.Duration(max(0, len(r.Guests)-few))
 }
 
 // Place has the cluster run the guests with the agent on the named node, and
 // waits until all of them answer.
 func (r *Runner) Place(ctx context.Context, agent cluster.Agent, node string) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, r.limit(r.ground().limits.start), errors.New("the guests did not start"))
+	ctx, cancel := context.WithTimeoutCause(ctx, r.limit(r.profile().limits.start), errors.New("the guests did not start"))
 	defer cancel()
 	r.Progress(fmt.Sprintf("%s: starting %d guests on %s", agent.Type, len(r.Guests), node))
 	if err := r.outfit(ctx, agent == cluster.Ours); err != nil {
@@ -188,7 +188,7 @@ func (r *Runner) ask(ctx context.Context, g Guest) (guest.Status, error) {
 
 // Remove takes the guests away from the cluster; via is a member of it.
 func (r *Runner) Remove(ctx context.Context, via string) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, r.limit(r.ground().limits.trigger), errors.New("the guests did not stop"))
+	ctx, cancel := context.WithTimeoutCause(ctx, r.limit(r.profile().limits.trigger), errors.New("the guests did not stop"))
 	defer cancel()
 	r.Progress("removing the guests")
 	return r.manager().RemoveGuests(ctx, via, r.known())
@@ -197,7 +197,7 @@ func (r *Runner) Remove(ctx context.Context, via string) error {
 // Take gives the nodes to the manager of this runner, which must have no
 // guests yet, and waits until both nodes are members.
 func (r *Runner) Take(ctx context.Context) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, r.ground().limits.comeback, errors.New("it does not take over"))
+	ctx, cancel := context.WithTimeoutCause(ctx, r.profile().limits.comeback, errors.New("it does not take over"))
 	defer cancel()
 	r.Progress("the nodes go to " + r.manager().Name())
 	if err := r.manager().Take(ctx); err != nil {
@@ -207,7 +207,7 @@ func (r *Runner) Take(ctx context.Context) error {
 }
 
 // AwaitReturn waits until the node has been booted more often than that, and both nodes are members again. A node that was
-// told to reboot and has no guests left may take its time to go down, as a member: to await that alone would be to
+// asked to reboot and has no guests left may take its time to go down, as a member: to await that alone would be to
 // find it as it was.
 func (r *Runner) AwaitReturn(ctx context.Context, node string, boots int) error {
 	if err := r.awaitBoot(ctx, node, boots); err != nil {
@@ -218,7 +218,7 @@ func (r *Runner) AwaitReturn(ctx context.Context, node string, boots int) error 
 
 // awaitMember waits until both nodes are members again.
 func (r *Runner) awaitMember(ctx context.Context) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, r.ground().limits.comeback, errors.New("the node did not come back"))
+	ctx, cancel := context.WithTimeoutCause(ctx, r.profile().limits.comeback, errors.New("the node did not come back"))
 	defer cancel()
 	return r.manager().AwaitOnline(ctx, r.Progress)
 }
@@ -231,7 +231,7 @@ func (r *Runner) Boots(ctx context.Context, node string) (int, error) {
 
 // awaitBoot waits until the node has been booted more often than that.
 func (r *Runner) awaitBoot(ctx context.Context, node string, boots int) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, r.ground().limits.comeback, errors.New("the node did not go down"))
+	ctx, cancel := context.WithTimeoutCause(ctx, r.profile().limits.comeback, errors.New("the node did not go down"))
 	defer cancel()
 	r.Progress("waiting for " + node + " to boot again")
 	return cluster.Await(ctx, node+" to boot again", func(ctx context.Context) (bool, error) {
@@ -291,7 +291,7 @@ func (r *Runner) observe(ctx context.Context, name string, agent cluster.Agent, 
 		return report.Scenario{}, fmt.Errorf("trigger %q: %w", name, err)
 	}
 	say("waiting for the guests on " + to)
-	limit, cancel := context.WithTimeoutCause(ctx, r.limit(r.ground().limits.trigger), errors.New("the guests did not come back"))
+	limit, cancel := context.WithTimeoutCause(ctx, r.limit(r.profile().limits.trigger), errors.New("the guests did not come back"))
 	o.Recovery = r.awaitRecovery(limit, to, o.Trigger, pollers)
 	cancel()
 	if ctx.Err() != nil {

@@ -111,7 +111,7 @@ func (o *xenObserver) followLife(ctx context.Context, node string, life supervis
 	}
 }
 
-// machineGone is told when nothing on the node can execute any more.
+// machineGone is called when nothing on the node can execute any more.
 func (o *xenObserver) machineGone(node string, at time.Time) {
 	o.mu.Lock()
 	defer o.mu.Unlock()

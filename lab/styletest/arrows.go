@@ -57,7 +57,7 @@ func wrong(dir, target string) string {
 	case within(dir, labProgram) && within(ours, "lab"):
 		return ""
 	case layer(ours) > layer(dir):
-		return fmt.Sprintf("imports %s, which stands above it; arrows go cmd → hbplugin → resource → migrate", ours)
+		return fmt.Sprintf("imports %s, which is above it; arrows go cmd → hbplugin → resource → migrate", ours)
 	}
 	return ""
 }
@@ -71,7 +71,7 @@ func layer(dir string) int {
 	return slices.Index(layers, top)
 }
 
-// top is what may stand at the repository's top level besides dot-files.
+// top is what may be at the repository's top level besides dot-files.
 var top = []string{"migrate", "resource", "hbplugin", "cmd", "lab", "go.mod", "go.sum", "Makefile", "LICENSE", "README.md", "build"}
 
 // TopLevel finds names that have no place at the repository's top level.

@@ -81,7 +81,7 @@ func shellCommand(list []ast.Expr) bool {
 }
 
 // NoSleep finds time.Sleep in unit tests where it takes real time. In a
-// synctest bubble it takes none, so these are free: what stands within a call of
+// synctest bubble it takes none, so these are free: what is within a call of
 // synctest.Test, a function literal in a test that has such a call (a table's
 // case), and a helper in a package whose tests have one. So are the lab's tests,
 // whose nodes live in real time.

@@ -29,7 +29,7 @@ type Config struct {
 	Nodes   []node.Spec  `json:"nodes"`
 
 	Hypervisor string `json:"hypervisor"` // [QEMU] or [Xen]
-	Shape      string `json:"shape"`      // what the lab calls this set of nodes; told to clients, and no more
+	Shape      string `json:"shape"`      // what the lab calls this set of nodes; sent to clients, and not used otherwise
 }
 
 // Control is the path of the control socket of the lab in dir.

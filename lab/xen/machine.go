@@ -81,7 +81,7 @@ func (m *Machine) Rebooted() bool {
 func (m *Machine) Leader() (int, error) { return m.cmd.Process.Pid, nil }
 
 // Kill ends the machine as a power cut does. What its domains had written stays
-// as it was: nothing is synced, nobody is told. It returns when QEMU is gone,
+// as it was: nothing is synced, nothing is signalled. It returns when QEMU is gone,
 // or with ctx's error.
 func (m *Machine) Kill(ctx context.Context) error {
 	// Go holds the process by a pidfd: this cannot hit another one.

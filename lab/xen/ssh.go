@@ -61,7 +61,7 @@ func Shell(ctx context.Context, config, name string) *exec.Cmd {
 }
 
 // quote makes of an argument list the text that a POSIX shell takes for just that
-// list: sshd gives what it is told to the shell of the account.
+// list: sshd gives the command to the shell of the account.
 func quote(args []string) string {
 	quoted := make([]string, len(args))
 	for i, arg := range args {

@@ -184,7 +184,7 @@ func TestResets(t *testing.T) {
 				t.Errorf("got %v", got)
 			}
 			if got := <-asked; got != `{"execute":"qmp_capabilities"}`+"\n" {
-				t.Errorf("asked for %q", got)
+				t.Errorf("requested %q", got)
 			}
 		})
 	}

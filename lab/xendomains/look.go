@@ -34,7 +34,7 @@ type State string
 const (
 	Executing State = "executing"
 	Paused    State = "paused"    // held by the toolstack: not built yet, or paused by an operator
-	Suspended State = "suspended" // by itself, as asked for a migration or a save
+	Suspended State = "suspended" // by itself, as requested for a migration or a save
 	Ended     State = "ended"     // it powered off, wants a reboot, or crashed
 	Dying     State = "dying"     // destroyed, and not yet forgotten
 )

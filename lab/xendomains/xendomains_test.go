@@ -69,7 +69,7 @@ func TestQuestion(t *testing.T) {
 	}
 }
 
-// TestWatch: what changed is told at once, what did not is told now and then.
+// TestWatch: what changed is written at once, what did not now and then.
 func TestWatch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
@@ -89,14 +89,14 @@ func TestWatch(t *testing.T) {
 		if err := watch(ctx, look, now, &out); err != nil {
 			t.Fatal(err)
 		}
-		var told []Look
+		var written []Look
 		for line := range strings.Lines(out.String()) {
 			l, err := Parse([]byte(line))
 			if err != nil {
 				t.Fatal(err)
 			}
 			l.At, l.Before = l.At-time.Hour, max(0, l.Before-time.Hour)
-			told = append(told, l)
+			written = append(written, l)
 		}
 		ms := time.Millisecond
 		want := []Look{
@@ -106,8 +106,8 @@ func TestWatch(t *testing.T) {
 			{600 * ms, 550 * ms, nil},
 			{850 * ms, 800 * ms, nil},
 		}
-		if !reflect.DeepEqual(told, want) {
-			t.Errorf("got %+v", told)
+		if !reflect.DeepEqual(written, want) {
+			t.Errorf("got %+v", written)
 		}
 	})
 }
@@ -119,7 +119,7 @@ func TestWatchEndsWhenItCannotSee(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	err = watch(t.Context(), func() ([]Domain, error) { return nil, nil }, monotonic, closedPipe{})
-	if err == nil || !strings.Contains(err.Error(), "tell of the domains") {
+	if err == nil || !strings.Contains(err.Error(), "write the the domains") {
 		t.Errorf("got %v", err)
 	}
 }

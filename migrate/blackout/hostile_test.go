@@ -106,7 +106,7 @@ func TestAWatchOfAHostileService(t *testing.T) {
 // An endless stream stops a watch neither from sending nor from its end.
 func TestAWatchOfAnEndlessStream(t *testing.T) {
 	for name, stream := range map[string]func(first wire.Packet) []byte{
-		"garbage": func(wire.Packet) []byte { return make([]byte, 64<<10) },
+		"malformed": func(wire.Packet) []byte { return make([]byte, 64<<10) },
 		"answers": func(p wire.Packet) []byte {
 			p.Kind = wire.Answer
 			return bytes.Repeat(encoded(p), 1000)

@@ -50,7 +50,7 @@ func startReflectorProcess(t *testing.T) (process *os.Process, addr string) {
 			return cmd.Process, addr
 		}
 	}
-	t.Fatal("the reflector's process told no address")
+	t.Fatal("the reflector's process printed no address")
 	return nil, ""
 }
 

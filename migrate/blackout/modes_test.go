@@ -206,7 +206,7 @@ func TestManyTargetsAndBursts(t *testing.T) {
 		}
 	}
 	if len(report.Faults) > 0 && report.Faults[len(report.Faults)-1].Ms >= 499 {
-		t.Errorf("waiting for the last answers is told as a fault: %+v", report.Faults)
+		t.Errorf("waiting for the last answers is reported as a fault: %+v", report.Faults)
 	}
 }
 

@@ -21,7 +21,7 @@ const (
 	addr = "127.0.0.1:7007"
 	// length is that of the run: in an emulated machine, everything takes its time.
 	length = 8 * time.Second
-	// stopped is for how long the reflector stands.
+	// stopped is for how long the reflector is stopped.
 	stopped = time.Second
 	file    = "/report.json"
 )

@@ -203,7 +203,7 @@ func FuzzPowerPressed(f *testing.F) {
 	})
 }
 
-// Nobody is told that the guest is back before its clients can be answered. A socket
+// The guest does not report that it is back before its clients can be answered. A socket
 // that is bound and does not listen keeps the port, and refuses whoever asks.
 func TestAwaitService(t *testing.T) {
 	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)

@@ -41,7 +41,7 @@ func TestSplit(t *testing.T) {
 		outages []report.Outage
 		want    string // before pause hand-over relearn unheard
 	}{
-		"all told": {
+		"all events": {
 			"100 a MIGRATION pre-switchover, 100 a STOP, 130 a MIGRATION completed, 150 b RESUME, 160 b announce, 400 b announce",
 			[]report.Outage{outage(95, 200)}, "5 50 20 50 40",
 		},

@@ -51,7 +51,7 @@ type broken struct{}
 
 func (broken) Write([]byte) (int, error) { return 0, errors.New("full") }
 
-func TestWritersTellThatTheyFailed(t *testing.T) {
+func TestWritersReturnErrors(t *testing.T) {
 	if err := WriteCSV(broken{}, sample(t)); err == nil {
 		t.Error("CSV: no error")
 	}

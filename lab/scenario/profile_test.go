@@ -30,7 +30,7 @@ func TestMakeGuestsOnXen(t *testing.T) {
 	}
 }
 
-// The definition of a guest has the initramfs of its kind, from the folder of its ground.
+// The definition of a guest has the initramfs of its kind, from the folder of its profile.
 func TestMakeGuestsWithAGame(t *testing.T) {
 	shared := t.TempDir()
 	disk := filepath.Join(shared, "guests", "game24.qcow2")
