@@ -111,7 +111,7 @@ func makeBusy(t *testing.T, b bench) {
 	}
 }
 
-// faultInCopy expects the guest to continue where it is, told so before the window is over, and the next
+// faultInCopy expects the guest to continue where it is, as reported before the window is over, and the next
 // migration to work.
 func faultInCopy(t *testing.T, b bench, fault func(link) func(), words string) {
 	r := killer{t, b}

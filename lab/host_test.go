@@ -81,11 +81,11 @@ func TestSupervisorIsNotMistaken(t *testing.T) {
 	if _, err := l.supervisor(); err != ErrNotUp {
 		t.Errorf("another life: %v", err)
 	}
-	if err := os.WriteFile(l.lifeFile(), []byte("garbage"), 0o600); err != nil {
+	if err := os.WriteFile(l.lifeFile(), []byte("malformed"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := l.supervisor(); err == nil || err == ErrNotUp {
-		t.Errorf("garbage: %v", err)
+		t.Errorf("malformed: %v", err)
 	}
 }
 

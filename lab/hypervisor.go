@@ -39,7 +39,7 @@ func prerequisitesOf(hypervisor string) (prerequisites, error) {
 			},
 		}, nil
 	}
-	return prerequisites{}, fmt.Errorf("the lab knows no hypervisor %q: use %s or %s", hypervisor, supervisor.QEMU, supervisor.Xen)
+	return prerequisites{}, fmt.Errorf("unknown hypervisor %q: use %s or %s", hypervisor, supervisor.QEMU, supervisor.Xen)
 }
 
 // stockBoot gives the nodes a copy of the guests' kernel and initramfs on a disk

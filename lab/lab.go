@@ -319,7 +319,7 @@ func (l *Lab) end(ctx context.Context) error {
 	l.progress("stopping the nodes")
 	fd, err := unix.PidfdOpen(pid, 0)
 	if err != nil && !errors.Is(err, unix.ESRCH) {
-		return fmt.Errorf("take hold of the lab's supervisor: %w", err)
+		return fmt.Errorf("open the lab's supervisor by pidfd: %w", err)
 	}
 	if err == nil {
 		defer unix.Close(fd)
@@ -362,7 +362,7 @@ func (l *Lab) clean() error {
 	}
 	for _, entry := range entries {
 		if !slices.Contains(own, entry.Name()) {
-			return fmt.Errorf("%q holds %q, which no lab made: give the lab a folder of its own with --dir", l.Dir, entry.Name())
+			return fmt.Errorf("%q contains %q, which no lab made: use another folder with --dir", l.Dir, entry.Name())
 		}
 	}
 	return supervisor.Clean(l.Dir)
@@ -380,7 +380,7 @@ func (l *Lab) lock() (unlock func(), err error) {
 	}
 	if err := unix.Flock(int(dir.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		dir.Close()
-		return nil, fmt.Errorf("another vmferry-lab is at work on %q: wait for it, or interrupt it", l.Dir)
+		return nil, fmt.Errorf("another vmferry-lab uses %q: wait for it, or interrupt it", l.Dir)
 	}
 	return func() { dir.Close() }, nil
 }

@@ -131,7 +131,7 @@ func watchFlags(args []string) (blackout.Config, watchOptions, error) {
 func family(four, six bool) (int, error) {
 	switch {
 	case four && six:
-		return 0, misuse("watch: -4 and -6 are both given: leave one out, or both")
+		return 0, misuse("watch: -4 and -6 exclude each other")
 	case four:
 		return 4, nil
 	case six:
@@ -165,7 +165,7 @@ func (o watchOptions) verdict(r *blackout.Report) error {
 			return exceeded("%s: blackout of %.1f ms ± %.1f may have been above the limit of %.1f ms",
 				t.Target, ms, within, limit)
 		case o.limited && ms+within > limit:
-			return exceeded("%s: the probe's own error of %.1f ms is above the limit of %.1f ms, so that nothing is proven",
+			return exceeded("%s: the probe's own error of %.1f ms is above the limit of %.1f ms: nothing is proven",
 				t.Target, within, limit)
 		}
 	}

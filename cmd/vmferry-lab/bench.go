@@ -40,10 +40,10 @@ func parseBench(args []string) (benchOptions, error) {
 		return o, err
 	}
 	if flags.NArg() > 0 {
-		return o, fmt.Errorf("bench: what is %q?: %w", flags.Arg(0), errUsage)
+		return o, fmt.Errorf("bench: unexpected argument %q: %w", flags.Arg(0), errUsage)
 	}
 	if o.n < 0 || o.n > 10000 {
-		return o, fmt.Errorf("bench: -n is a number up to 10000, or 0 for what each bench wants: %w", errUsage)
+		return o, fmt.Errorf("bench: -n must be 1 to 10000, or 0 for the default of each bench: %w", errUsage)
 	}
 	var err error
 	if o.benches, err = bench.Choose(*only); err != nil {

@@ -221,10 +221,10 @@ func withLab(ctx context.Context, l *lab.Lab, hypervisor, out string, keep bool,
 	case err != nil:
 		return err
 	case lab.Shape(reply.Shape) != lab.Plain:
-		return fmt.Errorf("the lab that is up is of the shape %q, and this needs %q: end it with `vmferry-lab down` first",
+		return fmt.Errorf("the running lab has the shape %q, and this needs %q: end it with `vmferry-lab down` first",
 			reply.Shape, lab.Plain)
 	case hypervisor != "" && reply.Hypervisor != hypervisor:
-		return fmt.Errorf("the lab that is up runs on %s, and this needs %s: end it with `vmferry-lab down` first", reply.Hypervisor, hypervisor)
+		return fmt.Errorf("the running lab uses %s, and this needs %s: end it with `vmferry-lab down` first", reply.Hypervisor, hypervisor)
 	}
 	err = l.Enter(ctx, inside...)
 	if ctx.Err() != nil {

@@ -71,7 +71,7 @@ func (c *Cluster) way(ctx context.Context, name string) (login string, leader in
 	}
 	state, ok := reply.Nodes[name]
 	if !ok {
-		return "", 0, fmt.Errorf("the lab has no such node; it has %s", strings.Join(c.Nodes, ", "))
+		return "", 0, fmt.Errorf("unknown node; the lab has %s", strings.Join(c.Nodes, ", "))
 	}
 	if state.Leader == 0 {
 		return "", 0, ErrDown

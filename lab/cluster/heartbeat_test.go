@@ -57,7 +57,7 @@ func TestHeartbeatRunsOurAgentAlone(t *testing.T) {
 		}
 	}
 	err := Heartbeat{c}.AddGuests(context.Background(), VirtualDomain, twoGuests, "node1")
-	if err == nil || err.Error() != "run guests with ocf:heartbeat:VirtualDomain: Heartbeat knows no such agent" {
+	if err == nil || err.Error() != "run guests with ocf:heartbeat:VirtualDomain: unknown agent for Heartbeat" {
 		t.Errorf("got %v", err)
 	}
 }

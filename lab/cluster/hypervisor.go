@@ -48,7 +48,7 @@ func HypervisorNamed(name string) (Hypervisor, error) {
 			return h, nil
 		}
 	}
-	return Hypervisor{}, fmt.Errorf("the lab knows no hypervisor %q; it knows %s and %s", name, QEMU.Name, Xen.Name)
+	return Hypervisor{}, fmt.Errorf("unknown hypervisor %q: use %s or %s", name, QEMU.Name, Xen.Name)
 }
 
 // Parameter is one setting of a resource.

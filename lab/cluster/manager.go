@@ -72,7 +72,7 @@ func (c *Cluster) take(ctx context.Context, name string) error {
 		slices.Concat([]string{"start", "--no-block"}, units[name]),
 	} {
 		if err := c.everywhere(ctx, "systemctl", step...); err != nil {
-			return fmt.Errorf("give the nodes to %s: %w", name, err)
+			return fmt.Errorf("start %s on the nodes: %w", name, err)
 		}
 	}
 	return nil

@@ -360,7 +360,7 @@ func (s *supervisor) end() {
 	s.mu.Unlock()
 	for _, spec := range s.cfg.Nodes {
 		if err := s.off(spec.Name); err != nil {
-			s.log.WithError(err).Warn("could not end a node; the end of the namespace will")
+			s.log.WithError(err).Warn("could not stop a node; the end of its namespace stops it")
 		}
 	}
 }

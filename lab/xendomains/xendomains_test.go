@@ -119,7 +119,7 @@ func TestWatchEndsWhenItCannotSee(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	err = watch(t.Context(), func() ([]Domain, error) { return nil, nil }, monotonic, closedPipe{})
-	if err == nil || !strings.Contains(err.Error(), "write the the domains") {
+	if err == nil || !strings.Contains(err.Error(), "write the domains") {
 		t.Errorf("got %v", err)
 	}
 }

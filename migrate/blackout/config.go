@@ -117,9 +117,9 @@ func (c Config) complete() (Config, []endpoint.Endpoint, error) {
 	case c.Burst < 0 || c.Burst > maxBurst:
 		err = fmt.Errorf("burst of %d is not between 1 and %d", c.Burst, maxBurst)
 	case c.MaxError < 0:
-		err = errors.New("the largest error is negative")
+		err = errors.New("max error is negative")
 	case c.CheckpointEvery < 0 || c.ProgressEvery < 0:
-		err = errors.New("a duration between two reports is negative")
+		err = errors.New("the time between two reports is negative")
 	}
 	return c, ends, err
 }
@@ -160,7 +160,7 @@ func (c Config) targets() ([]endpoint.Endpoint, error) {
 		return nil, errors.New("no target: give udp://HOST:PORT or tcp://HOST:PORT")
 	}
 	if len(c.Targets) > wire.MaxTargets {
-		return nil, fmt.Errorf("%d targets, more than %d", len(c.Targets), wire.MaxTargets)
+		return nil, fmt.Errorf("%d targets, at most %d", len(c.Targets), wire.MaxTargets)
 	}
 	seen := make(map[string]bool)
 	all := make([]endpoint.Endpoint, 0, len(c.Targets))

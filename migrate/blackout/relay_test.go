@@ -12,7 +12,7 @@ import (
 	"github.com/vmferry/vmferry/migrate/blackout/wire"
 )
 
-// The relays stand between watch and a reflector and do harm by sequence
+// The relays are between watch and a reflector and do harm by sequence
 // number, never by time. They note when they forwarded answers, before and
 // after the call, so that a test knows what watch must have seen.
 
@@ -101,7 +101,7 @@ type udpRelay struct {
 
 func never(uint64) bool { return false }
 
-// start returns the address at which the relay stands for the reflectors.
+// start returns the address at which the relay represents the reflectors.
 func (r *udpRelay) start(reflectors ...string) string {
 	r.t.Helper()
 	front, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})

@@ -47,7 +47,7 @@ func ReadEvents(r io.Reader, shift time.Duration) ([]Event, error) {
 	}
 	for i := range events {
 		if events[i].Time.IsZero() || events[i].Name == "" {
-			return nil, fmt.Errorf("read events: number %d lacks its time or its event", i+1)
+			return nil, fmt.Errorf("read events: event %d has no time or no event", i+1)
 		}
 		events[i].Time = events[i].Time.Add(shift)
 	}
@@ -131,7 +131,7 @@ type Parts struct {
 func Split(r *report.Report, events []Event) ([]Parts, error) {
 	moves := Windows(events)
 	if len(moves) == 0 {
-		return nil, errors.New("the events have no STOP that a RESUME follows")
+		return nil, errors.New("the events have no STOP that is followed by a RESUME")
 	}
 	parts := []Parts{}
 	for _, w := range moves {

@@ -54,7 +54,7 @@ type silence struct {
 	lead       time.Duration // between the last answered probe and the next, at most
 	tail       time.Duration // between the probe that ended it and the one before, at most
 	lateness   time.Duration // how late its two answers were read, at most
-	events     counts        // what befell the TCP connection meanwhile
+	events     counts        // what happened to the TCP connection meanwhile
 }
 
 // outage works out how exactly a silence is known, and is the only place that does:
