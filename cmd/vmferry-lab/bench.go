@@ -76,7 +76,8 @@ func runBench(ctx context.Context, l *lab.Lab, args []string) error {
 		failed = err
 		args = append(args, "--goes-on")
 	}
-	return errors.Join(failed, withLab(ctx, l, cluster.QEMU.Name, o.out, o.keep, append([]string{"inside-bench"}, args...)))
+	return errors.Join(failed, withLab(ctx, l, cluster.QEMU.Name, o.out, o.keep,
+		append([]string{"inside-bench"}, args...)))
 }
 
 // parts are the benches that need no lab, and those that do.
@@ -144,7 +145,8 @@ func insideBench(ctx context.Context, l *lab.Lab, args []string) error {
 		return err
 	}
 	_, staged := o.parts()
-	err = o.measure(ctx, rep, bench.Stage{Cluster: c, Guest: guests[0], Shared: supervisor.Shared(l.Dir), Blackout: probe(l)}, staged)
+	err = o.measure(ctx, rep, bench.Stage{Cluster: c, Guest: guests[0], Shared: supervisor.Shared(l.Dir),
+		Blackout: probe(l)}, staged)
 	return errors.Join(err, rep.WriteTable(os.Stdout))
 }
 

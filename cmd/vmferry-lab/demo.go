@@ -92,13 +92,16 @@ func isSet(flags *flag.FlagSet, name string) bool {
 // hypervisor, which only a running lab can tell.
 func (o *demoOptions) checkAgent() error {
 	if !slices.Contains([]string{"", report.Ours, cluster.QEMU.Peer.Type, cluster.Xen.Peer.Type}, o.agents) {
-		return fmt.Errorf("demo: --agent must be %s, %s or %s: %w", report.Ours, cluster.QEMU.Peer.Type, cluster.Xen.Peer.Type, errUsage)
+		return fmt.Errorf("demo: --agent must be %s, %s or %s: %w", report.Ours, cluster.QEMU.Peer.Type,
+			cluster.Xen.Peer.Type, errUsage)
 	}
 	if !slices.Contains([]string{"", cluster.PacemakerName, cluster.HeartbeatName}, o.managers) {
-		return fmt.Errorf("demo: --manager must be %s or %s: %w", cluster.PacemakerName, cluster.HeartbeatName, errUsage)
+		return fmt.Errorf("demo: --manager must be %s or %s: %w", cluster.PacemakerName, cluster.HeartbeatName,
+			errUsage)
 	}
 	if o.managers == cluster.HeartbeatName && o.agents != "" && o.agents != report.Ours {
-		return fmt.Errorf("demo: agent %s does not work with %s, only %s does: %w", o.agents, cluster.HeartbeatName, report.Ours, errUsage)
+		return fmt.Errorf("demo: agent %s does not work with %s, only %s does: %w", o.agents, cluster.HeartbeatName,
+			report.Ours, errUsage)
 	}
 	return nil
 }
@@ -135,7 +138,8 @@ func insideDemo(ctx context.Context, l *lab.Lab, args []string) error {
 		turns := slices.Repeat(o.round(r.Cluster.Managers()), o.rounds)
 		for i, turn := range turns {
 			r.Manager = turn.manager
-			extent := scenario.Extent{Calmly: o.scenarios == report.GracefulShutdown, Leave: o.leave && i == len(turns)-1}
+			extent := scenario.Extent{Calmly: o.scenarios == report.GracefulShutdown,
+				Leave: o.leave && i == len(turns)-1}
 			if err := r.Both(ctx, turn.agent, extent, rep); err != nil {
 				return err
 			}

@@ -30,7 +30,8 @@ func TestParseDemo(t *testing.T) {
 		"--rounds=0":                      "--rounds must be",
 		"faster":                          `unexpected argument "faster"`,
 	} {
-		if _, err := parseDemo(strings.Fields(args)); !errors.Is(err, errUsage) || !strings.Contains(err.Error(), want) {
+		if _, err := parseDemo(strings.Fields(args)); !errors.Is(err, errUsage) ||
+			!strings.Contains(err.Error(), want) {
 			t.Errorf("%q: got %v, want %q", args, err, want)
 		}
 	}

@@ -39,8 +39,9 @@ func TestJudge(t *testing.T) {
 		}
 		return Trial{
 			How:  how,
-			Kind: kind, Interval: time.Millisecond, TrueMs: true, DoubtMs: doubt, ReportedMs: reported, AllowedMs: allowed,
-			LostOut: out, LostBack: back,
+			Kind: kind, Interval: time.Millisecond, TrueMs: true, DoubtMs: doubt, ReportedMs: reported,
+			AllowedMs: allowed,
+			LostOut:   out, LostBack: back,
 		}
 	}
 	tests := map[string]struct {
@@ -144,7 +145,8 @@ func TestClasses(t *testing.T) {
 		return Trial{Length: length, TrueMs: true, ReportedMs: reported, AllowedMs: 2}
 	}
 	got := classes("blackout", []time.Duration{5 * time.Millisecond, time.Second, time.Hour}, []Trial{
-		trial(time.Second, 1000, 1001), trial(5*time.Millisecond, 5, 0), trial(time.Second, 1000, 999.5), trial(time.Second, 1000, 1002),
+		trial(time.Second, 1000, 1001), trial(5*time.Millisecond, 5, 0), trial(time.Second, 1000, 999.5),
+		trial(time.Second, 1000, 1002),
 	})
 	want := []Class{
 		{Name: "5ms", Tool: "blackout", N: 1, P50: 2.5, Max: 2.5, OffP50Ms: 5, OffMaxMs: 5, Missed: 1},
@@ -265,7 +267,8 @@ func TestAccuracy(t *testing.T) {
 		if r.Name == AccuracyTCP {
 			trials = len(few)
 		}
-		if len(r.Trials) == 0 || len(r.Trials) > trials || len(r.Ours) != len(r.Trials) { // fewer where they ran together
+		// fewer where they ran together
+		if len(r.Trials) == 0 || len(r.Trials) > trials || len(r.Ours) != len(r.Trials) {
 			t.Errorf("%s: %d outages, %d values; want %d", r.Name, len(r.Trials), len(r.Ours), trials)
 		}
 		found := 0
@@ -321,7 +324,8 @@ func show(t *testing.T, r Result) {
 	for _, one := range r.Trials {
 		if *all || one.Ratio() > 1 || one.Wrong() {
 			t.Logf("%-5s %-5s true %9.3f ± %6.3f reported %9.3f allowed %7.3f ratio %.3f out %d back %d wrong %v, %s",
-				one.Kind, one.Length, one.TrueMs, one.DoubtMs, one.ReportedMs, one.AllowedMs, one.Ratio(), one.LostOut, one.LostBack, one.Wrong(), one.How)
+				one.Kind, one.Length, one.TrueMs, one.DoubtMs, one.ReportedMs, one.AllowedMs, one.Ratio(), one.LostOut,
+				one.LostBack, one.Wrong(), one.How)
 		}
 	}
 	for _, c := range r.Classes {

@@ -103,7 +103,8 @@ func (r run) cores() float64 { return r.cpu.Seconds() / r.took.Seconds() }
 
 // contest runs each tool in turn, as often as is wanted, and returns one value of
 // each run by tool.
-func (b *testbed) contest(ctx context.Context, of func(run) float64, tools map[string]func(context.Context) (run, error)) (map[string][]float64, error) {
+func (b *testbed) contest(ctx context.Context, of func(run) float64,
+	tools map[string]func(context.Context) (run, error)) (map[string][]float64, error) {
 	values := make(map[string][]float64)
 	for range b.Repeat {
 		for _, name := range []string{blackoutName, irtt, sockperf} {
@@ -243,8 +244,9 @@ func (b *testbed) ours(ctx context.Context, burst int, targets ...string) (run, 
 		targets = []string{"udp://" + b.at(port)}
 	}
 	file := filepath.Join(b.dir, "ours.json")
-	r, _, err := b.measure(ctx, b.Program, append([]string{"watch", "--quiet", "--interval", b.Interval.String(), "--burst", strconv.Itoa(burst),
-		"--for", b.For.String(), "--max-error", "1h", "--json", file}, targets...)...)
+	r, _, err := b.measure(ctx, b.Program,
+		append([]string{"watch", "--quiet", "--interval", b.Interval.String(), "--burst", strconv.Itoa(burst),
+			"--for", b.For.String(), "--max-error", "1h", "--json", file}, targets...)...)
 	if err != nil {
 		return r, err
 	}
@@ -280,8 +282,10 @@ func (b *testbed) irtt(ctx context.Context) (run, error) {
 // sockperf runs sockperf as a process: so many packets in each interval, of the
 // probe's size, and each answered.
 func (b *testbed) sockperf(ctx context.Context, burst int) (run, error) {
-	r, stdout, err := b.measure(ctx, sockperf, "under-load", "-i", b.serverAddr, "-p", sockperfPort, "-m", strconv.Itoa(wire.PacketSize),
-		"--mps", strconv.Itoa(int(time.Duration(burst)*time.Second/b.Interval)), "-t", strconv.Itoa(max(int(b.For.Seconds()), 1)), "--reply-every", "1")
+	r, stdout, err := b.measure(ctx, sockperf, "under-load", "-i", b.serverAddr, "-p", sockperfPort, "-m",
+		strconv.Itoa(wire.PacketSize),
+		"--mps", strconv.Itoa(int(time.Duration(burst)*time.Second/b.Interval)), "-t",
+		strconv.Itoa(max(int(b.For.Seconds()), 1)), "--reply-every", "1")
 	if err != nil {
 		return r, err
 	}
@@ -314,9 +318,11 @@ func (b *testbed) measure(ctx context.Context, name string, args ...string) (run
 	}
 	defer stop()
 	if err := cmd.Wait(); err != nil {
-		return run{}, nil, errors.Join(ctx.Err(), fmt.Errorf("run %q: %w: %s", name, err, bytes.TrimSpace(complaint.Bytes())))
+		return run{}, nil, errors.Join(ctx.Err(),
+			fmt.Errorf("run %q: %w: %s", name, err, bytes.TrimSpace(complaint.Bytes())))
 	}
-	return run{cpu: cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime(), took: time.Since(begun)}, stdout.Bytes(), nil
+	return run{cpu: cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime(), took: time.Since(begun)},
+		stdout.Bytes(), nil
 }
 
 // The crowd's network: the server answers at every address of it.

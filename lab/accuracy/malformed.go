@@ -83,7 +83,8 @@ func sample(ctx context.Context) ([]byte, error) {
 	defer context.AfterFunc(ctx, func() { _ = conn.SetReadDeadline(time.Now()) })()
 	done := make(chan error, 1)
 	go func() {
-		_, err := blackout.Watch(ctx, blackout.Config{Targets: []string{"udp://" + conn.LocalAddr().String()}, Linger: time.Millisecond})
+		_, err := blackout.Watch(ctx, blackout.Config{Targets: []string{"udp://" + conn.LocalAddr().String()},
+			Linger: time.Millisecond})
 		done <- err
 	}()
 	buf := make([]byte, malformedSize)

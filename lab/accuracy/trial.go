@@ -117,7 +117,8 @@ func (m made) judge(r *blackout.Report, t *blackout.Target, interval time.Durati
 	}
 	for _, o := range t.Outages {
 		if !o.Start.After(m.middle()) && !o.End.Before(m.middle()) {
-			trial.ReportedMs, trial.LostOut, trial.LostBack, trial.How, stated = o.Ms, o.LostOut, o.LostBack, o.How(), o.ErrorMs
+			trial.ReportedMs, trial.LostOut, trial.LostBack, trial.How, stated = o.Ms, o.LostOut, o.LostBack, o.How(),
+				o.ErrorMs
 			break
 		}
 	}
@@ -183,7 +184,8 @@ func doubtful(trials []Trial) string {
 		}
 	}
 	return fmt.Sprintf("of %d outages, %d are themselves known less exactly than to an interval, as the machine or the server was kept from running;"+
-		" without this doubt, %d would be off by more than an interval and the stated error", len(trials), unsure, saved)
+		" without this doubt, %d would be off by more than an interval and the stated error", len(trials), unsure,
+		saved)
 }
 
 func ms(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }

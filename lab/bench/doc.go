@@ -60,10 +60,10 @@
 //
 // # How crashes are measured
 //
-// crash-to-answer kills the node that has a guest, by the power switch, as scenario crash does. It ends with the first answer
-// of the guest elsewhere, over UDP and ICMP. The token, the consensus and the fence device are the same for both sides.
-// Each part of the time comes from whoever sees it end: corosync's and Pacemaker's messages in the survivor's journal,
-// the power switch, the observer of QEMU's processes, QEMU's events, and the probe. Most of it belongs to neither
-// agent: the notes tell what does. In crash-to-answer-advised ours has the consensus that vmferry check
-// advises to a cluster of two nodes, and the peer has corosync's default; the peer's guests would gain as much by it.
+// crash-to-answer kills the node that has a guest, by the power switch, as scenario crash does. It ends with the first
+// answer of the guest elsewhere, over UDP and ICMP. The token, the consensus and the fence device are the same for both
+// sides. Each part of the time comes from whoever sees it end: corosync's and Pacemaker's messages in the survivor's
+// journal, the power switch, the observer of QEMU's processes, QEMU's events, and the probe. Most of it belongs to
+// neither agent: the notes tell what does. In crash-to-answer-advised ours has the consensus that vmferry check advises
+// to a cluster of two nodes, and the peer has corosync's default; the peer's guests would gain as much by it.
 package bench

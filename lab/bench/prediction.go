@@ -165,7 +165,8 @@ func (a errorFactors) String() string { return a.text }
 func accuracyOf(r migrate.Record) (errorFactors, error) {
 	took := r.MigrateMS()
 	if r.Predicted == nil || r.PauseMS == nil || took == 0 {
-		return errorFactors{}, errors.New("the record of guest " + r.Guest + " has no prediction, or nothing to compare it with")
+		return errorFactors{}, errors.New("the record of guest " + r.Guest +
+			" has no prediction, or nothing to compare it with")
 	}
 	p := r.Predicted
 	return errorFactors{factor(p.DurationMS, took), factor(p.PauseMS, *r.PauseMS),

@@ -72,7 +72,8 @@ func (h Heartbeat) ask(ctx context.Context, name string, question ...string) (st
 	return strings.TrimSpace(out), err
 }
 
-// AddGuests is as in [Manager]; agent can only be [Ours]. Each guest is a line of its own, which the named node is the home of.
+// AddGuests is as in [Manager]; agent can only be [Ours]. Each guest is a line of its own, which the named node is the
+// home of.
 func (h Heartbeat) AddGuests(ctx context.Context, agent Agent, guests []Guest, on string) error {
 	if agent != Ours {
 		return fmt.Errorf("run guests with %s: unknown agent for Heartbeat", agent)

@@ -6,7 +6,8 @@ import (
 	"testing"
 )
 
-var twoGuests = []Guest{{Name: "vm1", Config: "/shared/guests/vm1.xml"}, {Name: "vm2", Config: "/shared/guests/vm2.xml"}}
+var twoGuests = []Guest{{Name: "vm1", Config: "/shared/guests/vm1.xml"},
+	{Name: "vm2", Config: "/shared/guests/vm2.xml"}}
 
 // heartbeatOn is Heartbeat on a hypervisor, of a lab that is not up.
 func heartbeatOn(h Hypervisor) Heartbeat { return Heartbeat{&Cluster{Hypervisor: h}} }

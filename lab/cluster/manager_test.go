@@ -14,9 +14,12 @@ func TestAtWork(t *testing.T) {
 		want       bool
 	}{
 		{"as after a boot", pacemaker, true},
-		{"a unit of its own is not up", strings.Replace(pacemaker, "ActiveState=active", "ActiveState=activating", 1), false},
-		{"a unit of its own would not come at the next boot", strings.Replace(pacemaker, "=enabled", "=masked", 1), false},
-		{"the other one is at work too", strings.Replace(pacemaker, "ActiveState=inactive", "ActiveState=active", 1), false},
+		{"a unit of its own is not up", strings.Replace(pacemaker, "ActiveState=active", "ActiveState=activating", 1),
+			false},
+		{"a unit of its own would not come at the next boot", strings.Replace(pacemaker, "=enabled", "=masked", 1),
+			false},
+		{"the other one is at work too", strings.Replace(pacemaker, "ActiveState=inactive", "ActiveState=active", 1),
+			false},
 		{"the other one would come at the next boot", strings.Replace(pacemaker, "=masked", "=enabled", 1), false},
 		{"a unit is missing", pacemaker[:strings.Index(pacemaker, "Id=heartbeat")], false},
 		{"no output", "", false},

@@ -80,7 +80,8 @@ func Run(c Config) (Result, error) {
 	c.AtOnce = max(c.AtOnce, 1)
 	switch {
 	case c.Nodes-len(c.Refuse)-c.AtOnce < 1:
-		return Result{}, fmt.Errorf("%d nodes leave no target when %d are emptied at once, and %d take no guests", c.Nodes, c.AtOnce, len(c.Refuse))
+		return Result{}, fmt.Errorf("%d nodes leave no target when %d are emptied at once, and %d take no guests",
+			c.Nodes, c.AtOnce, len(c.Refuse))
 	case c.Empty > c.Nodes:
 		return Result{}, fmt.Errorf("%d of %d nodes cannot be emptied", c.Empty, c.Nodes)
 	}

@@ -173,7 +173,8 @@ func (c *caller) migrate(target *node) {
 		w.wrong("guest %s is moved from where it is not", g.Name)
 	}
 	step := c.turn.Step()
-	c.moving = &migration{clock: &w.clock, link: c.e.link, load: g.truth, means: step.Rung, limit: step.Prediction.Limit}
+	c.moving = &migration{clock: &w.clock, link: c.e.link, load: g.truth, means: step.Rung,
+		limit: step.Prediction.Limit}
 	c.moving.resumed = func(pause time.Duration) {
 		if g.truth.Budget > 0 && pause > g.truth.Budget+time.Microsecond {
 			w.result.OverPause = append(w.result.OverPause, g.Name)

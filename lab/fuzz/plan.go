@@ -69,7 +69,8 @@ func judge(printed string, want int) (outcome, error) {
 	o.interesting, _ = strconv.Atoi(last[2])
 	switch {
 	case o.executions <= o.seeds:
-		return o, fmt.Errorf("its corpus of %d inputs took all %d executions; none was left for a new input", o.seeds, o.executions)
+		return o, fmt.Errorf("its corpus of %d inputs took all %d executions; none was left for a new input", o.seeds,
+			o.executions)
 	case o.executions < want:
 		return o, fmt.Errorf("it stopped after %d of %d executions", o.executions, want)
 	}

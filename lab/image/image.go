@@ -71,7 +71,8 @@ func With(kind, version string, packages ...string) Recipe {
 }
 
 // unplayed is what a game server does not need of its data: all but the maps.
-var unplayed = []string{"/usr/share/games/teeworlds/data/[!m]*", "/usr/share/games/teeworlds/data/mapres/*", "/usr/share/fonts/*"}
+var unplayed = []string{"/usr/share/games/teeworlds/data/[!m]*", "/usr/share/games/teeworlds/data/mapres/*",
+	"/usr/share/fonts/*"}
 
 // Node is the image of a node that is a container and runs QEMU. The game server is for guests; the package
 // does not enable its unit.

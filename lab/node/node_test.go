@@ -86,12 +86,14 @@ func TestPrepare(t *testing.T) {
 		}
 	}
 	// What names a node differs, what makes them a cluster does not.
-	for _, name := range []string{"etc/hostname", "etc/machine-id", "etc/systemd/network/20-br0.network", "etc/libvirt/libvirtd.conf"} {
+	for _, name := range []string{"etc/hostname", "etc/machine-id", "etc/systemd/network/20-br0.network",
+		"etc/libvirt/libvirtd.conf"} {
 		if read(dirs["node1"], name) == read(dirs["node2"], name) {
 			t.Errorf("%s is the same on both nodes", name)
 		}
 	}
-	for _, name := range []string{"etc/hosts", "etc/corosync/corosync.conf", "etc/ha.d/ha.cf", "var/lib/pacemaker/cib/cib.xml"} {
+	for _, name := range []string{"etc/hosts", "etc/corosync/corosync.conf", "etc/ha.d/ha.cf",
+		"var/lib/pacemaker/cib/cib.xml"} {
 		text := read(dirs["node1"], name)
 		if text != read(dirs["node2"], name) {
 			t.Errorf("%s differs between the nodes", name)
@@ -100,7 +102,8 @@ func TestPrepare(t *testing.T) {
 			t.Errorf("%s does not name both nodes", name)
 		}
 	}
-	if got := read(dirs["node2"], "etc/systemd/network/20-br0.network"); !strings.Contains(got, "Address=10.77.0.2/24\n") {
+	if got := read(dirs["node2"], "etc/systemd/network/20-br0.network"); !strings.Contains(got,
+		"Address=10.77.0.2/24\n") {
 		t.Errorf("node2's address: %s", got)
 	}
 	// Two nodes need no third for a quorum, and each has the name under which its memory channel is reached.

@@ -122,7 +122,8 @@ func (s *Scenario) pageEvents() []pageEvent {
 func (l *lane) pack(zero time.Time, stride int) pageLane {
 	s := l.series
 	start := ms(s.Start.Sub(zero))
-	out := pageLane{Guest: l.guest, Proto: l.proto, Note: l.note(), Open: l.open, Label: atLeast(duration(l.blackoutMS), l.open),
+	out := pageLane{Guest: l.guest, Proto: l.proto, Note: l.note(), Open: l.open,
+		Label:   atLeast(duration(l.blackoutMS), l.open),
 		Outages: [][2]float64{}, Pieces: []pagePiece{}}
 	outages := s.outages(silence)
 	realigned := s.realign(outages)

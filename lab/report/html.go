@@ -131,7 +131,8 @@ func (e Environment) facts() []fact {
 		accel = "tcg: guests were emulated"
 	}
 	all := []fact{
-		{"Xen", e.Xen}, {"QEMU", e.QEMU}, {"libvirt", e.Libvirt}, {"Pacemaker", e.Pacemaker}, {"Corosync", e.Corosync}, {"Heartbeat", e.Heartbeat},
+		{"Xen", e.Xen}, {"QEMU", e.QEMU}, {"libvirt", e.Libvirt}, {"Pacemaker", e.Pacemaker}, {"Corosync", e.Corosync},
+		{"Heartbeat", e.Heartbeat},
 		{"kernel", e.Kernel}, {"cores", positive(e.Cores)}, {"acceleration", accel},
 		{"started", stamp(e.Started)}, {"finished", stamp(e.Finished)},
 	}

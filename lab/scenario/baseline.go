@@ -31,7 +31,8 @@ func (r *Runner) Alone(ctx context.Context, rep *report.Report) (err error) {
 		return nil
 	}
 	node, g := r.Cluster.Nodes[0], r.Guests[0]
-	ctx, cancel := context.WithTimeoutCause(ctx, r.limit(r.profile().limits.trigger), errors.New("the guest's outages took too long"))
+	ctx, cancel := context.WithTimeoutCause(ctx, r.limit(r.profile().limits.trigger),
+		errors.New("the guest's outages took too long"))
 	defer cancel()
 	r.Progress("a guest by itself: starting it on " + node)
 	if err := r.virsh(ctx, node, "create "+g.Config); err != nil {

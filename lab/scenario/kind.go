@@ -18,8 +18,8 @@ type Kind struct {
 	MemoryMiB uint
 	// DirtyMiB, DirtySetMiB and NoisePercent make it busy, see [guest.DomainSpec].
 	DirtyMiB, DirtySetMiB, NoisePercent uint
-	// Game gives each a game server beside the reflectors, see [guest.GamePort]. Only emulated guests can have one, and it
-	// needs [guest.GameMemoryMiB].
+	// Game gives each a game server beside the reflectors, see [guest.GamePort]. Only emulated guests can have one, and
+	// it needs [guest.GameMemoryMiB].
 	Game bool
 }
 

@@ -42,22 +42,25 @@ const few = 2
 // profileOf is by the hypervisor's name; a cluster that names none is on QEMU.
 func profileOf(c *cluster.Cluster) profile {
 	if c.Hypervisor.Name == cluster.Xen.Name {
-		// dom0 is emulated too, and moves one guest at a time. A packet costs such a node milliseconds: at fifty a second and
-		// target, clients alone would take all of its processor, and what was observed would be their doing.
+		// dom0 is emulated too, and moves one guest at a time. A packet costs such a node milliseconds: at fifty a
+		// second and target, clients alone would take all of its processor, and what was observed would be their doing.
 		return profile{
-			kind: "xen", boot: OwnBoot, xl: true, alone: true, pace: 100 * time.Millisecond, ask: time.Second, guests: 1, observe: newXenObserver,
-			limits: limits{start: 4 * time.Minute, each: time.Minute, trigger: 6 * time.Minute, comeback: 5 * time.Minute},
+			kind: "xen", boot: OwnBoot, xl: true, alone: true, pace: 100 * time.Millisecond, ask: time.Second,
+			guests: 1, observe: newXenObserver,
+			limits: limits{start: 4 * time.Minute, each: time.Minute, trigger: 6 * time.Minute,
+				comeback: 5 * time.Minute},
 		}
 	}
 	return profile{
 		kind: "qemu", boot: "/shared/boot", disks: true, guests: 2, observe: newQEMUObserver,
 		pace: 20 * time.Millisecond, ask: 250 * time.Millisecond,
-		limits: limits{start: 90 * time.Second, each: 15 * time.Second, trigger: 150 * time.Second, comeback: 2 * time.Minute},
+		limits: limits{start: 90 * time.Second, each: 15 * time.Second, trigger: 150 * time.Second,
+			comeback: 2 * time.Minute},
 	}
 }
 
-// askEvery is between two questions to one guest about itself. All guests together are asked as often as a few are: each
-// answer is a connection to a program that is emulated, and what is measured would be their doing.
+// askEvery is between two questions to one guest about itself. All guests together are asked as often as a few are:
+// each answer is a connection to a program that is emulated, and what is measured would be their doing.
 func (r *Runner) askEvery() time.Duration {
 	return r.profile().ask * time.Duration(max(1, (len(r.Guests)+few-1)/few))
 }

@@ -24,7 +24,8 @@ func TestMakeGuestsOnXen(t *testing.T) {
 	}
 	for _, name := range []string{"vm2.xml", "vm2.cfg"} {
 		text, err := os.ReadFile(filepath.Join(shared, "guests", name))
-		if err != nil || !strings.Contains(string(text), OwnBoot+"/vmlinuz") || !strings.Contains(string(text), want.UUID) {
+		if err != nil || !strings.Contains(string(text), OwnBoot+"/vmlinuz") ||
+			!strings.Contains(string(text), want.UUID) {
 			t.Errorf("%s: %v\n%s", name, err, text)
 		}
 	}

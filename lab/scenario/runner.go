@@ -97,7 +97,8 @@ func (r *Runner) limit(forFew time.Duration) time.Duration {
 // Place has the cluster run the guests with the agent on the named node, and
 // waits until all of them answer.
 func (r *Runner) Place(ctx context.Context, agent cluster.Agent, node string) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, r.limit(r.profile().limits.start), errors.New("the guests did not start"))
+	ctx, cancel := context.WithTimeoutCause(ctx, r.limit(r.profile().limits.start),
+		errors.New("the guests did not start"))
 	defer cancel()
 	r.Progress(fmt.Sprintf("%s: starting %d guests on %s", agent.Type, len(r.Guests), node))
 	if err := r.outfit(ctx, agent == cluster.Ours); err != nil {
@@ -132,10 +133,12 @@ func (r *Runner) outfit(ctx context.Context, ours bool) error {
 		if ours {
 			steps = append(steps, []string{"rm", "--force", path})
 		} else {
-			steps = append(steps, []string{"mkdir", "--parents", filepath.Dir(path)}, []string{"ln", "--symbolic", "--force", "/dev/null", path})
+			steps = append(steps, []string{"mkdir", "--parents", filepath.Dir(path)},
+				[]string{"ln", "--symbolic", "--force", "/dev/null", path})
 		}
 	}
-	steps = append(steps, []string{"systemctl", "daemon-reload"}, []string{"systemctl", "restart", "systemd-logind.service"})
+	steps = append(steps, []string{"systemctl", "daemon-reload"},
+		[]string{"systemctl", "restart", "systemd-logind.service"})
 	if ours {
 		steps = append(steps, []string{"systemctl", "enable", "--now", "vmferryd.service"})
 	}
@@ -188,7 +191,8 @@ func (r *Runner) ask(ctx context.Context, g Guest) (guest.Status, error) {
 
 // Remove takes the guests away from the cluster; via is a member of it.
 func (r *Runner) Remove(ctx context.Context, via string) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, r.limit(r.profile().limits.trigger), errors.New("the guests did not stop"))
+	ctx, cancel := context.WithTimeoutCause(ctx, r.limit(r.profile().limits.trigger),
+		errors.New("the guests did not stop"))
 	defer cancel()
 	r.Progress("removing the guests")
 	return r.manager().RemoveGuests(ctx, via, r.known())
@@ -206,8 +210,8 @@ func (r *Runner) Take(ctx context.Context) error {
 	return r.manager().AwaitOnline(ctx, r.Progress)
 }
 
-// AwaitReturn waits until the node has been booted more often than that, and both nodes are members again. A node that was
-// asked to reboot and has no guests left may take its time to go down, as a member: to await that alone would be to
+// AwaitReturn waits until the node has been booted more often than that, and both nodes are members again. A node that
+// was asked to reboot and has no guests left may take its time to go down, as a member: to await that alone would be to
 // find it as it was.
 func (r *Runner) AwaitReturn(ctx context.Context, node string, boots int) error {
 	if err := r.awaitBoot(ctx, node, boots); err != nil {
@@ -268,11 +272,13 @@ func (r *Runner) Crash(ctx context.Context, agent cluster.Agent, from, to string
 
 // observe runs one scenario: calm, trigger, recovery, calm. An error means
 // that nothing could be observed; guests that did not recover are a result.
-func (r *Runner) observe(ctx context.Context, name string, agent cluster.Agent, from, to string, trigger func(context.Context) error) (report.Scenario, error) {
+func (r *Runner) observe(ctx context.Context, name string, agent cluster.Agent, from, to string,
+	trigger func(context.Context) error) (report.Scenario, error) {
 	label := Label(agent)
 	manager := r.manager().Name()
 	say := func(step string) { r.Progress(fmt.Sprintf("%s, %s, %s: %s", name, manager, label, step)) }
-	o := Observation{Scenario: name, Agent: label, Manager: manager, Hypervisor: r.Cluster.Hypervisor.Name, From: from, To: to, Begun: time.Now()}
+	o := Observation{Scenario: name, Agent: label, Manager: manager, Hypervisor: r.Cluster.Hypervisor.Name, From: from,
+		To: to, Begun: time.Now()}
 
 	probing, stopProbes := context.WithCancel(ctx)
 	defer stopProbes()
@@ -291,7 +297,8 @@ func (r *Runner) observe(ctx context.Context, name string, agent cluster.Agent, 
 		return report.Scenario{}, fmt.Errorf("trigger %q: %w", name, err)
 	}
 	say("waiting for the guests on " + to)
-	limit, cancel := context.WithTimeoutCause(ctx, r.limit(r.profile().limits.trigger), errors.New("the guests did not come back"))
+	limit, cancel := context.WithTimeoutCause(ctx, r.limit(r.profile().limits.trigger),
+		errors.New("the guests did not come back"))
 	o.Recovery = r.awaitRecovery(limit, to, o.Trigger, pollers)
 	cancel()
 	if ctx.Err() != nil {

@@ -72,14 +72,16 @@ func layer(dir string) int {
 }
 
 // top is what may be at the repository's top level besides dot-files.
-var top = []string{"migrate", "resource", "hbplugin", "cmd", "lab", "go.mod", "go.sum", "Makefile", "LICENSE", "README.md", "build"}
+var top = []string{"migrate", "resource", "hbplugin", "cmd", "lab", "go.mod", "go.sum", "Makefile", "LICENSE",
+	"README.md", "build"}
 
 // TopLevel finds names that have no place at the repository's top level.
 func TopLevel(names []string) []string {
 	var out []string
 	for _, n := range names {
 		if !strings.HasPrefix(n, ".") && !slices.Contains(top, n) {
-			out = append(out, fmt.Sprintf("%s: has no place at the top level; move it into one of %s", n, strings.Join(layers, ", ")))
+			out = append(out, fmt.Sprintf("%s: has no place at the top level; move it into one of %s", n,
+				strings.Join(layers, ", ")))
 		}
 	}
 	return out

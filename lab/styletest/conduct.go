@@ -33,7 +33,8 @@ func NoShell(f *File) []string {
 			list = n.Elts
 		}
 		if shellCommand(list) {
-			out = append(out, f.finding(n.Pos(), `makes a command line for a shell with "-c"; run the program itself by argument list`))
+			out = append(out, f.finding(n.Pos(),
+				`makes a command line for a shell with "-c"; run the program itself by argument list`))
 		}
 		return true
 	})
@@ -135,7 +136,8 @@ func (f *File) sleeps(bubbles bool) []string {
 				return !free
 			case *ast.SelectorExpr:
 				if selects(n, name, "Sleep") {
-					out = append(out, f.finding(n.Pos(), "sleeps in a unit test; use testing/synctest or an injected clock"))
+					out = append(out, f.finding(n.Pos(),
+						"sleeps in a unit test; use testing/synctest or an injected clock"))
 				}
 			}
 			return true
@@ -160,7 +162,8 @@ func NoCalendar(f *File) []string {
 			return true
 		}
 		if s, ok := call.Fun.(*ast.SelectorExpr); ok && slices.Contains(calendar, s.Sel.Name) {
-			out = append(out, f.finding(s.Sel.Pos(), "asks for the %s; let an argument choose what is tested", s.Sel.Name))
+			out = append(out, f.finding(s.Sel.Pos(), "asks for the %s; let an argument choose what is tested",
+				s.Sel.Name))
 		}
 		return true
 	})

@@ -131,7 +131,8 @@ func Short(f *File) []string {
 			continue
 		}
 		if n := line(fn.End()) - line(fn.Pos()) + 1; n > LongestFunction {
-			out = append(out, f.finding(fn.Pos(), "function %s has %d lines, at most %d are allowed; split it", fn.Name.Name, n, LongestFunction))
+			out = append(out, f.finding(fn.Pos(), "function %s has %d lines, at most %d are allowed; split it",
+				fn.Name.Name, n, LongestFunction))
 		}
 	}
 	return out

@@ -29,7 +29,8 @@ type Config struct {
 	Nodes   []node.Spec  `json:"nodes"`
 
 	Hypervisor string `json:"hypervisor"` // [QEMU] or [Xen]
-	Shape      string `json:"shape"`      // what the lab calls this set of nodes; sent to clients, and not used otherwise
+	// what the lab calls this set of nodes; sent to clients, and not used otherwise
+	Shape string `json:"shape"`
 }
 
 // Control is the path of the control socket of the lab in dir.

@@ -147,7 +147,8 @@ func arguments(spec node.Spec, console string) []string {
 		}
 	}
 	// The multiboot protocol has modules, each with a command line, in which a comma is doubled.
-	modules := kernelFile(inside) + " " + strings.ReplaceAll(strings.Join(dom0Line, " "), ",", ",,") + "," + initramfs(inside)
+	modules := kernelFile(inside) + " " + strings.ReplaceAll(strings.Join(dom0Line, " "), ",", ",,") + "," +
+		initramfs(inside)
 	args := []string{
 		"-name", spec.Name, "-uuid", fmt.Sprintf("766d6665-7272-4000-8000-%012x", spec.ID),
 		"-machine", "pc", "-accel", "tcg,thread=single,tb-size=256", "-cpu", processor,

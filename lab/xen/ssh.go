@@ -90,7 +90,8 @@ func makeKey(ctx context.Context, dir string) (keyPair, error) {
 		return keyPair{}, fmt.Errorf("make the folder of the lab's key: %w", err)
 	}
 	path := filepath.Join(dir, keyFile)
-	out, err := exec.CommandContext(ctx, "ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "vmferry-lab", "-f", path).CombinedOutput()
+	out, err := exec.CommandContext(ctx, "ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "vmferry-lab", "-f",
+		path).CombinedOutput()
 	if err != nil {
 		return keyPair{}, fmt.Errorf("make the lab's key: %w: %s", err, out)
 	}

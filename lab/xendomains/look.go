@@ -52,7 +52,8 @@ func Parse(line []byte) (Look, error) {
 		return Look{}, fmt.Errorf("read a look at the domains: %w", err)
 	}
 	if l.At <= 0 || l.Before < 0 || l.Before > l.At || len(l.Domains) > maxDomains {
-		return Look{}, fmt.Errorf("read a look at the domains: at %d after %d, %d domains", l.At, l.Before, len(l.Domains))
+		return Look{}, fmt.Errorf("read a look at the domains: at %d after %d, %d domains", l.At, l.Before,
+			len(l.Domains))
 	}
 	for _, d := range l.Domains {
 		switch d.State {

@@ -63,7 +63,8 @@ func TestAnswer(t *testing.T) {
 func TestQuestion(t *testing.T) {
 	buffer := bytes.Repeat([]byte{0xff}, bufferSize)
 	question(buffer, 0x1122334455667788)
-	want := []byte{6, 0, 0, 0, 0x15, 0, 0, 0, 1, 0, 0, 0, maxDomains, 0, 0, 0, 0x88, 0x77, 0x66, 0x55, 0x44, 0x33, 0x22, 0x11, 0, 0, 0, 0}
+	want := []byte{6, 0, 0, 0, 0x15, 0, 0, 0, 1, 0, 0, 0, maxDomains, 0, 0, 0, 0x88, 0x77, 0x66, 0x55, 0x44, 0x33, 0x22,
+		0x11, 0, 0, 0, 0}
 	if !bytes.Equal(buffer[:len(want)], want) || buffer[135] != 0 || buffer[infoAt] != 0xff {
 		t.Errorf("got % x", buffer[:136])
 	}
@@ -133,7 +134,8 @@ func TestMainSaysWhatIsMissing(t *testing.T) {
 		t.Skip("this is a dom0")
 	}
 	problem.Reset()
-	if code := Main(t.Context(), []string{":0"}, &problem); code != 1 || !strings.Contains(problem.String(), "reach the hypervisor") {
+	if code := Main(t.Context(), []string{":0"}, &problem); code != 1 || !strings.Contains(problem.String(),
+		"reach the hypervisor") {
 		t.Errorf("exit code %d, %q", code, &problem)
 	}
 }

@@ -51,7 +51,8 @@ func run() error {
 	if err := serve.Start(); err != nil {
 		return err
 	}
-	watch := program("watch", "udp://"+addr, "tcp://"+addr, "--interval", "10ms", "--bucket", "1s", "--for", length.String(),
+	watch := program("watch", "udp://"+addr, "tcp://"+addr, "--interval", "10ms", "--bucket", "1s", "--for",
+		length.String(),
 		"--max-error", "1h", "--quiet", "--json", file)
 	if err := watch.Start(); err != nil {
 		return err

@@ -199,7 +199,8 @@ func WriteTable(w io.Writer, parts []Parts) error {
 			open = " (open)"
 		}
 		fmt.Fprintf(t, "%s\t%s → %s\t%.1f%s\t±%.1f\t%.1f\t%.1f\t%s\t%.1f\t%s\n", p.Target, p.From, p.To,
-			p.BlackoutMs, open, p.ErrorMs, p.BeforeMs, p.PauseMs, orDash(p.HandOverMs), p.RelearnMs, orDash(p.UnheardMs))
+			p.BlackoutMs, open, p.ErrorMs, p.BeforeMs, p.PauseMs, orDash(p.HandOverMs), p.RelearnMs,
+			orDash(p.UnheardMs))
 	}
 	if len(parts) == 0 {
 		fmt.Fprintln(t, "no target had an outage while a guest moved")

@@ -121,7 +121,8 @@ func TestWriteTable(t *testing.T) {
 	var b bytes.Buffer
 	err := WriteTable(&b, []Parts{{Target: "udp://x:1", From: "a", To: "b", BlackoutMs: 105, ErrorMs: 1, BeforeMs: 5,
 		PauseMs: 50, HandOverMs: &hand, RelearnMs: 50, Open: true}})
-	if err != nil || !strings.Contains(b.String(), "udp://x:1  a → b  105.0 (open)  ±1.0   5.0     50.0   20.0       50.0     -") {
+	if err != nil || !strings.Contains(b.String(),
+		"udp://x:1  a → b  105.0 (open)  ±1.0   5.0     50.0   20.0       50.0     -") {
 		t.Errorf("%v\n%s", err, b.String())
 	}
 	b.Reset()

@@ -22,7 +22,8 @@ func benchRun(b *testing.B, targets, burst int) *Run {
 	_ = tcp.Close()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	r := reflector.New(reflectortest.Quiet(), reflector.Limits{Rate: 10_000_000, ClientsPerAddress: reflector.DefaultClients})
+	r := reflector.New(reflectortest.Quiet(),
+		reflector.Limits{Rate: 10_000_000, ClientsPerAddress: reflector.DefaultClients})
 	go func() { done <- r.ServeUDP(ctx, udp) }()
 	b.Cleanup(func() { cancel(); <-done })
 	var names []string
