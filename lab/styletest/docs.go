@@ -116,7 +116,7 @@ func Introduced(files []*File) []string {
 
 // LongestFunction is how many lines a function may have, its first and last
 // line included.
-const LongestFunction = 100
+const LongestFunction = 60
 
 // Short finds functions of more than LongestFunction lines outside of tests.
 func Short(f *File) []string {
