@@ -116,8 +116,7 @@ func (r *Run) add(ctx context.Context, e endpoint.Endpoint, buckets int) error {
 
 func (r *Run) addTCP(e endpoint.Endpoint, at netip.AddrPort, buckets int) error {
 	owner := len(r.loop.probers)
-	times := tcpTimes{r.opt.ReconnectAfter, r.opt.RetryEvery, r.opt.ConnectTimeout}
-	c, err := newTCPProber(at, times, func(fd int, events uint32) error { return r.loop.watch(fd, owner, events) })
+	c, err := newTCPProber(at, r.opt, func(fd int, events uint32) error { return r.loop.watch(fd, owner, events) })
 	if err != nil {
 		return err
 	}
