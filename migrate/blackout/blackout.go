@@ -4,6 +4,7 @@ import (
 	"io"
 
 	"github.com/vmferry/vmferry/migrate/blackout/outage"
+	"github.com/vmferry/vmferry/migrate/blackout/probe"
 	"github.com/vmferry/vmferry/migrate/blackout/report"
 )
 
@@ -16,6 +17,9 @@ type (
 	RTT    = report.RTT
 	Fault  = report.Fault
 )
+
+// Config is what Watch does; see package probe for its fields and their defaults.
+type Config = probe.Config
 
 // Progress is the state of a target while a run continues.
 type Progress = outage.Progress

@@ -71,7 +71,7 @@ func TestWatchWhileTheClockIsSet(t *testing.T) {
 				}
 			})
 			begun := time.Now()
-			r, err := Watch(ctx, Config{Targets: []string{scheme + addr}, Interval: relayInterval, wall: clock.shows})
+			r, err := Watch(ctx, Config{Targets: []string{scheme + addr}, Interval: relayInterval, Wall: clock.shows})
 			if err != nil {
 				t.Fatal(err)
 			}

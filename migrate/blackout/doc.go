@@ -102,8 +102,8 @@
 //
 // # How it is built
 //
-//	blackout    Watch and its Config; the names of the parts below by alias
-//	probe       sends probes and receives answers: loop, sockets, connections
+//	blackout    Watch; the names of the parts below by alias
+//	probe       Config; sends probes and receives answers: loop, sockets, connections
 //	reflector   answers probes: cookies, sessions, who makes room when there is none
 //	outage      the arithmetic: outages with their errors, losses, round trips
 //	report      what a run measured: types, JSON, table

@@ -30,7 +30,7 @@ func benchRun(b *testing.B, targets, burst int) *Run {
 	for i := range targets {
 		names = append(names, fmt.Sprintf("udp://127.0.%d.%d:%s", 1+i/250, 1+i%250, port))
 	}
-	run := openTargets(b, Options{Burst: burst, Interval: 10 * time.Millisecond}, names...)
+	run := openTargets(b, Config{Burst: burst, Interval: 10 * time.Millisecond}, names...)
 	if err := run.loop.arm(time.Second, time.Second); err != nil { // so that a lost answer ends in an error
 		b.Fatal(err)
 	}

@@ -13,7 +13,7 @@ import (
 )
 
 // openTargets prepares a run on targets, which ends with the test.
-func openTargets(t testing.TB, o Options, names ...string) *Run {
+func openTargets(t testing.TB, o Config, names ...string) *Run {
 	t.Helper()
 	o.Threshold, o.Bucket = 3*o.Interval, 10*time.Millisecond
 	o.ReconnectAfter, o.RetryEvery, o.ConnectTimeout = 2*time.Second, 100*time.Millisecond, time.Second
@@ -35,7 +35,7 @@ func openTargets(t testing.TB, o Options, names ...string) *Run {
 
 func TestSendingDoesNotAllocate(t *testing.T) {
 	addr := reflectortest.Start(t)
-	r := openTargets(t, Options{Interval: time.Minute, Burst: 1}, "udp://"+addr, "tcp://"+addr)
+	r := openTargets(t, Config{Interval: time.Minute, Burst: 1}, "udp://"+addr, "tcp://"+addr)
 	round := func() {
 		for _, p := range r.loop.probers {
 			p.tick(r.loop.clock.now(), 0)

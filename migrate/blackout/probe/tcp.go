@@ -27,7 +27,7 @@ import (
 // is out until any of them answers.
 type tcpProber struct {
 	target
-	opt   Options
+	cfg   Config
 	at    netip.AddrPort
 	addr  unix.Sockaddr
 	watch func(fd int, events uint32) error
@@ -42,12 +42,12 @@ type tcpProber struct {
 	timing      time.Duration // the resolution of info's times
 }
 
-func newTCPProber(at netip.AddrPort, o Options, watch func(fd int, events uint32) error) (*tcpProber, error) {
+func newTCPProber(at netip.AddrPort, cfg Config, watch func(fd int, events uint32) error) (*tcpProber, error) {
 	sa, err := socket.Sockaddr(at)
 	if err != nil {
 		return nil, err
 	}
-	return &tcpProber{opt: o, at: at, addr: sa, watch: watch, timing: kernelTick()}, nil
+	return &tcpProber{cfg: cfg, at: at, addr: sa, watch: watch, timing: kernelTick()}, nil
 }
 
 // tick implements prober. Before the first connection there is nothing to
@@ -124,11 +124,11 @@ func (c *tcpProber) maintain(now time.Duration) {
 		c.drop(s)
 		return true
 	})
-	if c.established != nil && c.track.Overdue(now) < c.opt.ReconnectAfter || now < c.next {
+	if c.established != nil && c.track.Overdue(now) < c.cfg.ReconnectAfter || now < c.next {
 		return
 	}
-	c.next = now + c.opt.RetryEvery
-	if s := c.dial(now + c.opt.ConnectTimeout); s != nil {
+	c.next = now + c.cfg.RetryEvery
+	if s := c.dial(now + c.cfg.ConnectTimeout); s != nil {
 		c.candidates = append(c.candidates, s)
 	}
 }
