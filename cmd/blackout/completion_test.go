@@ -17,7 +17,8 @@ func TestFlagsAreDescribed(t *testing.T) {
 	texts := map[string]string{"blackout.1": strings.ReplaceAll(string(manual), `\-`, "-"), "usage": usage,
 		"the completion": bashCompletion()}
 	defer func() { parsed = func(*flag.FlagSet) {} }()
-	for _, name := range verbs {
+	for _, c := range commands {
+		name := c.name
 		flags := 0
 		parsed = func(fs *flag.FlagSet) {
 			fs.VisitAll(func(f *flag.Flag) {
