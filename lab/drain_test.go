@@ -38,8 +38,8 @@ func drainPrimitive(name string, priority int) string {
 	).Replace(guestPrimitive)
 }
 
-// testDrain empties nodes that run several guests: they leave in the order of their priorities, whatever becomes of
-// the daemon that keeps it, and what cannot leave within the window keeps nobody from leaving.
+// testDrain empties nodes that run several guests: they move in the order of their priorities, whatever happens to
+// the daemon that keeps it, and a guest that cannot move within the window does not delay the others.
 func testDrain(t *testing.T, b bench) {
 	d := drained{t: t, b: b}
 	defer d.remove()
@@ -55,7 +55,7 @@ func testDrain(t *testing.T, b bench) {
 	}{
 		{"beyond logind's patience", drained.beyondLogind},
 		{"while the daemon dies, and is stopped", drained.withoutTheDaemon},
-		{"in the order of the priorities", drained.inOrder}, // Pacemaker takes half a minute to heed the limits
+		{"in the order of the priorities", drained.inOrder}, // Pacemaker takes half a minute to apply the limits
 		{"in too short a window", drained.inAWindow},
 	} {
 		if !t.Run(part.name, func(t *testing.T) { part.do(drained{t, b, d.guests}) }) {
@@ -180,7 +180,7 @@ func (d drained) inOrder() {
 	if len(moves) != len(d.guests) {
 		d.t.Fatalf("%d moves are recorded, want %d", len(moves), len(d.guests))
 	}
-	// Those that have their turns at the same time begin in any order, and nobody waits for one that was not asked for.
+	// Those that have their turns at the same time begin in any order, and nobody waits for one that was not requested.
 	const same = 200 * time.Millisecond
 	for i, m := range moves {
 		for _, dearer := range moves[i+1:] {
@@ -225,7 +225,7 @@ func (d drained) withoutTheDaemon() {
 	d.arrived(source, d.guests)
 }
 
-// rebooted waits until a node that was told to reboot is back.
+// rebooted waits until a node that was rebooted is back.
 func (d drained) rebooted(node, boots string) {
 	d.t.Helper()
 	await(d.t, node+" to come back", 90*time.Second, func() bool {

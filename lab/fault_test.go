@@ -65,7 +65,7 @@ func testFaults(t *testing.T, b bench) {
 	} {
 		t.Run(c.name, func(t *testing.T) { faultInCopy(t, b, c.fault, c.words) })
 	}
-	torn := []struct {
+	inPostCopy := []struct {
 		name  string
 		fault func(t *testing.T, b bench) (mend func())
 	}{
@@ -74,8 +74,8 @@ func testFaults(t *testing.T, b bench) {
 		{"libvirtd of node1 killed in the post-copy", killInPostCopy(proc.isLibvirtd, source)},
 		{"libvirtd of node2 killed in the post-copy", killInPostCopy(proc.isLibvirtd, target)},
 	}
-	for i, c := range torn {
-		if shareOf(t).hasOf(i, len(torn)) {
+	for i, c := range inPostCopy {
+		if shareOf(t).hasOf(i, len(inPostCopy)) {
 			t.Run(c.name, func(t *testing.T) { faultInPostCopy(t, b, c.fault) })
 		}
 	}
@@ -111,7 +111,7 @@ func makeBusy(t *testing.T, b bench) {
 	}
 }
 
-// faultInCopy expects the guest to continue where it is, told so before the window is over, and the next
+// faultInCopy expects the guest to continue where it is, as reported before the window is over, and the next
 // migration to work.
 func faultInCopy(t *testing.T, b bench, fault func(link) func(), words string) {
 	r := killer{t, b}

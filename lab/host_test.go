@@ -81,19 +81,19 @@ func TestSupervisorIsNotMistaken(t *testing.T) {
 	if _, err := l.supervisor(); err != ErrNotUp {
 		t.Errorf("another life: %v", err)
 	}
-	if err := os.WriteFile(l.lifeFile(), []byte("garbage"), 0o600); err != nil {
+	if err := os.WriteFile(l.lifeFile(), []byte("malformed"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := l.supervisor(); err == nil || err == ErrNotUp {
-		t.Errorf("garbage: %v", err)
+		t.Errorf("malformed: %v", err)
 	}
 }
 
 func TestGroundworkOf(t *testing.T) {
 	for _, name := range []string{supervisor.QEMU, supervisor.Xen} {
-		ground, err := groundworkOf(name)
-		if err != nil || len(ground.image.Packages) == 0 {
-			t.Errorf("%s: %+v, %v", name, ground, err)
+		pre, err := prerequisitesOf(name)
+		if err != nil || len(pre.image.Packages) == 0 {
+			t.Errorf("%s: %+v, %v", name, pre, err)
 		}
 	}
 	l := Lab{Dir: t.TempDir(), Cache: t.TempDir(), Hypervisor: "bhyve"}

@@ -175,7 +175,7 @@ func (h *besieged) crowds(node string) {
 	h.unit(node, "nested", []string{"--property=Delegate=yes"},
 		crowd("/run/hostile-nested", "--cgroup", "lxc/"+scope)...)
 	h.container(node, crowd("/run/hostile-docker"))
-	// The service manager of the user, told as he would.
+	// The service manager of the user, as the user would call it.
 	own := append([]string{
 		"runuser", "--user", mallory, "--", "env", "XDG_RUNTIME_DIR=/run/user/" + h.uid(node),
 		"systemd-run", "--user", "--collect", "--quiet", "--unit=hostile-own", "--property=Type=notify",

@@ -12,22 +12,22 @@ import (
 	"github.com/vmferry/vmferry/lab/xen"
 )
 
-// groundwork is what a lab with one hypervisor needs before its supervisor can
+// prerequisites is what a lab with one hypervisor needs before its supervisor can
 // boot nodes.
-type groundwork struct {
+type prerequisites struct {
 	image image.Recipe
 	needs []need
 	// stock adds to the lab's folder what these nodes need beyond others; may be nil.
 	stock func(ctx context.Context, l *Lab, tree string) error
 }
 
-// groundworkOf finds it by the hypervisor's name.
-func groundworkOf(hypervisor string) (groundwork, error) {
+// prerequisitesOf finds it by the hypervisor's name.
+func prerequisitesOf(hypervisor string) (prerequisites, error) {
 	switch hypervisor {
 	case supervisor.QEMU:
-		return groundwork{image: image.Node()}, nil
+		return prerequisites{image: image.Node()}, nil
 	case supervisor.Xen:
-		return groundwork{
+		return prerequisites{
 			image: xen.Image(),
 			needs: []need{{"ssh", "openssh-client"}, {"ssh-keygen", "openssh-client"}, {"mke2fs", "e2fsprogs"}},
 			stock: func(ctx context.Context, l *Lab, tree string) error {
@@ -39,7 +39,7 @@ func groundworkOf(hypervisor string) (groundwork, error) {
 			},
 		}, nil
 	}
-	return groundwork{}, fmt.Errorf("the lab knows no hypervisor %q: use %s or %s", hypervisor, supervisor.QEMU, supervisor.Xen)
+	return prerequisites{}, fmt.Errorf("unknown hypervisor %q: use %s or %s", hypervisor, supervisor.QEMU, supervisor.Xen)
 }
 
 // stockBoot gives the nodes a copy of the guests' kernel and initramfs on a disk

@@ -236,7 +236,7 @@ func (r killer) strike(k kill) {
 	r.atMostOne()
 }
 
-// wakeStopped wakes what stands above an agent that was halted: nsenter(1) stops itself once it has
+// wakeStopped wakes the parents of an agent that was halted: nsenter(1) stops itself once it has
 // seen its child stopped, and wakes the child after itself.
 func wakeStopped(t *testing.T, above []proc) {
 	send(t, syscall.SIGCONT, slices.DeleteFunc(slices.Clone(above), func(p proc) bool { return p.state() != "T" }))
@@ -262,7 +262,7 @@ func (v victim) at(node string) func(proc) bool {
 	return nil
 }
 
-// halt starts the action and returns when it stands at the step.
+// halt starts the action and returns when it is stopped at the step.
 func (r killer) halt(k kill, node string, params []string) (agent proc, ended <-chan struct{}, out *bytes.Buffer) {
 	r.t.Helper()
 	at := "VMFERRY_HALT_AT=" + k.action + "/" + k.step

@@ -51,7 +51,7 @@ type Lab struct {
 	Hypervisor string // that Up gives the nodes: [supervisor.QEMU], which "" is too, or [supervisor.Xen]
 	Shape      Shape  // that Up gives the cluster; "" is [Plain]
 
-	Progress func(step string) // is told what is being done; may be nil
+	Progress func(step string) // gets a line for each step; may be nil
 }
 
 // life is what lab.json remembers: enough to find the supervisor again, and
@@ -74,7 +74,7 @@ func (l *Lab) progress(format string, args ...any) {
 // is undone, except for what the cache holds whole.
 func (l *Lab) Up(ctx context.Context) (err error) {
 	hypervisor := cmp.Or(l.Hypervisor, supervisor.QEMU)
-	ground, err := groundworkOf(hypervisor)
+	pre, err := prerequisitesOf(hypervisor)
 	if err != nil {
 		return err
 	}
@@ -82,7 +82,7 @@ func (l *Lab) Up(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := checkHost(ground.needs); err != nil {
+	if err := checkHost(pre.needs); err != nil {
 		return err
 	}
 	unlock, err := l.lock()
@@ -97,7 +97,7 @@ func (l *Lab) Up(ctx context.Context) (err error) {
 		return err
 	}
 	l.progress("node image")
-	tree, err := ground.image.Build(ctx, l.Cache, func(step string) { l.progress("node image: %s", step) })
+	tree, err := pre.image.Build(ctx, l.Cache, func(step string) { l.progress("node image: %s", step) })
 	if err != nil {
 		return err
 	}
@@ -109,8 +109,8 @@ func (l *Lab) Up(ctx context.Context) (err error) {
 	if err := l.stock(ctx, tree); err != nil {
 		return err
 	}
-	if ground.stock != nil {
-		if err := ground.stock(ctx, l, tree); err != nil {
+	if pre.stock != nil {
+		if err := pre.stock(ctx, l, tree); err != nil {
 			return err
 		}
 	}
@@ -248,7 +248,7 @@ func (l *Lab) supervisor() (int, error) {
 	return was.PID, nil
 }
 
-// ExitError says that a command ran inside the lab and failed; it has told the
+// ExitError says that a command ran inside the lab and failed; it has printed the
 // reason itself.
 type ExitError struct{ Code int }
 
@@ -319,7 +319,7 @@ func (l *Lab) end(ctx context.Context) error {
 	l.progress("stopping the nodes")
 	fd, err := unix.PidfdOpen(pid, 0)
 	if err != nil && !errors.Is(err, unix.ESRCH) {
-		return fmt.Errorf("take hold of the lab's supervisor: %w", err)
+		return fmt.Errorf("open the lab's supervisor by pidfd: %w", err)
 	}
 	if err == nil {
 		defer unix.Close(fd)
@@ -362,7 +362,7 @@ func (l *Lab) clean() error {
 	}
 	for _, entry := range entries {
 		if !slices.Contains(own, entry.Name()) {
-			return fmt.Errorf("%q holds %q, which no lab made: give the lab a folder of its own with --dir", l.Dir, entry.Name())
+			return fmt.Errorf("%q contains %q, which no lab made: use another folder with --dir", l.Dir, entry.Name())
 		}
 	}
 	return supervisor.Clean(l.Dir)
@@ -380,7 +380,7 @@ func (l *Lab) lock() (unlock func(), err error) {
 	}
 	if err := unix.Flock(int(dir.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		dir.Close()
-		return nil, fmt.Errorf("another vmferry-lab is at work on %q: wait for it, or interrupt it", l.Dir)
+		return nil, fmt.Errorf("another vmferry-lab uses %q: wait for it, or interrupt it", l.Dir)
 	}
 	return func() { dir.Close() }, nil
 }

@@ -67,7 +67,7 @@ func goModular(t *testing.T, b bench, node string) {
 			run("cp", "/etc/libvirt/libvirtd.conf", "/etc/libvirt/"+daemon+".conf")
 		}
 	} else {
-		t.Log(node + ": libvirtd stands in for the modular daemons")
+		t.Log(node + ": libvirtd runs in place of the modular daemons")
 		writeStandIns(t, b, run)
 	}
 	run("systemctl", "daemon-reload")

@@ -52,7 +52,7 @@ func testProbeClock(t *testing.T, b bench) {
 	_, text, _ := strings.Cut(out, "report begins")
 	text, _, ok := strings.Cut(text, "report ends")
 	if !ok {
-		t.Fatalf("the machine told no report:\n%s", out)
+		t.Fatalf("the machine printed no report:\n%s", out)
 	}
 	r, err := blackout.ReadReport(strings.NewReader(text))
 	if err != nil {
@@ -61,7 +61,7 @@ func testProbeClock(t *testing.T, b bench) {
 	checkSetClock(t, r)
 }
 
-// checkSetClock wants the report of a run of eight seconds with a reflector that stood for
+// checkSetClock wants the report of a run of eight seconds with a reflector that was stopped for
 // one, in spite of a clock that was set by an hour: a minute is room enough for an emulator.
 func checkSetClock(t *testing.T, r *blackout.Report) {
 	t.Helper()

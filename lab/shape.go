@@ -14,10 +14,10 @@ type Shape string
 
 // The shapes. Those that run Xen are plain.
 const (
-	// Plain is two nodes that have the same of everything, with libvirt told the name by which the other one reaches it.
+	// Plain is two nodes that have the same of everything, whose libvirt knows the name by which the other one reaches it.
 	Plain Shape = "plain"
 	// Field is a cluster as people have them: three nodes, each with a host name that nothing resolves and a libvirt that
-	// was told no other; a file system for the guests' definitions that the cluster itself mounts; an ISO image, a
+	// knows no other; a file system for the guests' definitions that the cluster itself mounts; an ISO image, a
 	// bridge and a network that only the first node has. See [cluster.Cluster.Furnish].
 	Field Shape = "field"
 )

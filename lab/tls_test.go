@@ -167,13 +167,13 @@ func (c *confided) moves(node string, readable bool) {
 			c.t.Errorf("%q was read %d times; to be read: %v", secret, seen.Seen[secret], readable)
 		}
 	}
-	c.told(node, !readable)
+	c.reported(node, !readable)
 	checkNoFailures(c.t, c.on(node, "crm_mon", "--one-shot", "--inactive", "--failcounts"))
 }
 
-// told wants vmferry check to warn of a guest that travels in the clear, and of no other, and the record of the move to
+// reported wants vmferry check to warn of a guest that travels in the clear, and of no other, and the record of the move to
 // the node to say how it was.
-func (c *confided) told(node string, encrypted bool) {
+func (c *confided) reported(node string, encrypted bool) {
 	c.t.Helper()
 	check, _ := c.b.try(c.t, "shell", node, "vmferry", "check") // it has other warnings
 	if strings.Contains(check, "travel unencrypted") == encrypted {
@@ -185,7 +185,7 @@ func (c *confided) told(node string, encrypted bool) {
 	}
 }
 
-// withoutCertificates takes the target's away: the guest cannot be moved live any more, and is told so before anything
+// withoutCertificates takes the target's away: the guest cannot be moved live any more, and that is reported before anything
 // is done to it.
 func (c *confided) withoutCertificates() {
 	c.script(target, "mv "+pkiDir+" "+pkiDir+".away")
@@ -198,7 +198,7 @@ func (c *confided) withoutCertificates() {
 	c.refused("certificate|"+pkiDir, "migration_tls=yes")
 }
 
-// forced has the target's libvirt refuse what is not encrypted: the guest stays, and its administrator is told of the
+// forced has the target's libvirt refuse what is not encrypted: the guest stays, and the message names the
 // parameter.
 func (c *confided) forced() {
 	const config = "/etc/libvirt/qemu.conf"

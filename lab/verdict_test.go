@@ -17,7 +17,7 @@ import (
 // subject is a guest of which a verdict is asked before its node is rebooted.
 type subject struct {
 	resident
-	fate hbplugin.Fate // what must be foretold, and what must happen
+	fate hbplugin.Fate // what must be predicted, and what must happen
 	word string        // a regular expression for what the verdict names: what goes along, or why not
 }
 
@@ -69,7 +69,7 @@ type outcome struct {
 	Node string        // where it runs in the end; empty where it does not
 }
 
-// testVerdicts asks for the verdicts of one guest of each kind, reboots their node, and compares. What was foretold
+// testVerdicts asks for the verdicts of one guest of each kind, reboots their node, and compares. What was predicted
 // must be what happens, for every guest, and whatever is not moved live must be named.
 func testVerdicts(t *testing.T, b bench) {
 	f := field{t, b}
@@ -86,27 +86,27 @@ func testVerdicts(t *testing.T, b bench) {
 	}
 	f.sized(guests)
 
-	told := f.verdicts()
+	predicted := f.verdicts()
 	warned := f.warnings()
 	boots := f.b.state(t).Nodes[source].Boots
 	_, _ = b.try(t, "shell", source, "systemctl", "reboot", "--no-wall") // its end may come before its answer
 	await(t, source+" to boot again", 3*time.Minute, func() bool { return f.b.state(t).Nodes[source].Boots > boots })
 	f.members()
-	f.settle(all)
-	f.compare(all, told)
+	f.awaitAll(all)
+	f.compare(all, predicted)
 	f.named(all, warned)
 	f.stoppedCleanly("pinned")
 }
 
 // compare holds each verdict against what has happened, and both against what is wanted.
-func (f field) compare(all []subject, told map[string]hbplugin.Verdict) {
+func (f field) compare(all []subject, predicted map[string]hbplugin.Verdict) {
 	right := 0
 	for _, s := range all {
-		v, now := told[s.name], f.outcome(s.name)
+		v, now := predicted[s.name], f.outcome(s.name)
 		if agree(v, now) {
 			right++
 		}
-		f.t.Logf("%-8s foretold %q to %q (%s %s); happened: %q, runs on %q",
+		f.t.Logf("%-8s predicted %q to %q (%s %s); happened: %q, runs on %q",
 			s.name, v.Fate, v.To, strings.Join(v.With, ", "), v.Why, now.Fate, now.Node)
 		for _, complaint := range s.complaints(v, now) {
 			f.t.Errorf("guest %s: %s", s.name, complaint)
@@ -140,7 +140,7 @@ func (f field) named(all []subject, warned map[string]bool) {
 	}
 }
 
-// agree reports whether what was foretold has happened.
+// agree reports whether what was predicted has happened.
 func agree(v hbplugin.Verdict, o outcome) bool {
 	// What went along is not seen in the end.
 	alike := v.Fate != "" && v.Fate == o.Fate || v.Fate == hbplugin.MovesWith && o.Fate == hbplugin.MovesLive
@@ -152,10 +152,10 @@ func (s subject) complaints(v hbplugin.Verdict, o outcome) []string {
 	var all []string
 	add := func(format string, args ...any) { all = append(all, fmt.Sprintf(format, args...)) }
 	if v.Fate != s.fate {
-		add("foretold %q, want %q", v.Fate, s.fate)
+		add("predicted %q, want %q", v.Fate, s.fate)
 	}
 	if !agree(v, o) {
-		add("foretold %q to %q, and it was %q, on %q", v.Fate, v.To, o.Fate, o.Node)
+		add("predicted %q to %q, and it was %q, on %q", v.Fate, v.To, o.Fate, o.Node)
 	}
 	if o.Node == "" {
 		add("runs nowhere in the end")
@@ -221,11 +221,11 @@ func (f field) verdicts() map[string]hbplugin.Verdict {
 	if code != 1 {
 		f.t.Errorf("vmferry plan: exit code %d, want 1: not every guest moves live", code)
 	}
-	told := map[string]hbplugin.Verdict{}
+	predicted := map[string]hbplugin.Verdict{}
 	for _, s := range plan.Steps {
-		told[s.Resource] = s.Verdict
+		predicted[s.Resource] = s.Verdict
 	}
-	return told
+	return predicted
 }
 
 // warnings are the guests whose verdict is a warning or a problem to vmferry check.
@@ -251,8 +251,8 @@ func (f field) warnings() map[string]bool {
 	return warned
 }
 
-// settle waits until all guests run again. One that does not is a matter of the comparison.
-func (f field) settle(all []subject) {
+// awaitAll waits until all guests run again. One that does not is a matter of the comparison.
+func (f field) awaitAll(all []subject) {
 	f.t.Helper()
 	missing := func() bool {
 		return slices.ContainsFunc(all, func(s subject) bool { return f.outcome(s.name).Node == "" })
@@ -300,9 +300,9 @@ func (f field) stoppedCleanly(name string) {
 
 func TestAgree(t *testing.T) {
 	for _, c := range []struct {
-		told hbplugin.Verdict
-		was  outcome
-		want bool
+		predicted hbplugin.Verdict
+		was       outcome
+		want      bool
 	}{
 		{hbplugin.Verdict{Fate: hbplugin.MovesLive, To: "node2"}, outcome{hbplugin.MovesLive, "node2"}, true},
 		{hbplugin.Verdict{Fate: hbplugin.MovesWith}, outcome{hbplugin.MovesLive, "node3"}, true},
@@ -316,8 +316,8 @@ func TestAgree(t *testing.T) {
 		{hbplugin.Verdict{}, outcome{}, false},
 		{hbplugin.Verdict{Fate: hbplugin.Untold}, outcome{hbplugin.MovesLive, "node2"}, false},
 	} {
-		if got := agree(c.told, c.was); got != c.want {
-			t.Errorf("%+v, %+v: %v", c.told, c.was, got)
+		if got := agree(c.predicted, c.was); got != c.want {
+			t.Errorf("%+v, %+v: %v", c.predicted, c.was, got)
 		}
 	}
 }

@@ -121,7 +121,7 @@ func changes(before, after map[string]string) string {
 func (b bench) diagnose(t *testing.T, part string) {
 	t.Helper()
 	if _, code := b.try(t, "status"); code != 0 {
-		return // no lab, no nodes: `up` has told why
+		return // no lab, no nodes: `up` has printed why
 	}
 	var all strings.Builder
 	for _, name := range b.nodes(t) {

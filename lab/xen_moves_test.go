@@ -22,8 +22,8 @@ type xenGuest struct {
 
 // Time limits of what a guest does in nodes that are emulated.
 const (
-	xenSettle = 4 * time.Minute
-	xenPoll   = time.Second
+	xenTimeout = 4 * time.Minute
+	xenPoll    = time.Second
 )
 
 // place has Pacemaker run the guest, first on the first node.
@@ -35,7 +35,7 @@ func (g xenGuest) place() {
 		g.t.Fatal(err)
 	}
 	g.on(source, "cibadmin", "--modify", "--allow-create", "--scope=configuration", "--xml-text="+text)
-	g.settled()
+	g.awaitIdle()
 }
 
 // remove stops the guest and takes it away.
@@ -84,9 +84,9 @@ func (g xenGuest) where() ([]string, bool) {
 	return nodes, true
 }
 
-// settled waits until both nodes are members, Pacemaker has nothing left to do, there is exactly one copy of the
+// awaitIdle waits until both nodes are members, Pacemaker has nothing left to do, there is exactly one copy of the
 // guest, Pacemaker knows of it, and it answers. It returns where that is, and which boot.
-func (g xenGuest) settled() (node, boot string) {
+func (g xenGuest) awaitIdle() (node, boot string) {
 	g.t.Helper()
 	g.b.awaitMembers(g.t)
 	g.on(source, "crm_resource", "--wait", "--timeout=300")
@@ -105,9 +105,9 @@ func (g xenGuest) settled() (node, boot string) {
 // await is [await] for what costs a node some of its processor to look at.
 func (g xenGuest) await(what string, done func() bool) {
 	g.t.Helper()
-	for deadline := time.Now().Add(xenSettle); !done(); time.Sleep(xenPoll) {
+	for deadline := time.Now().Add(xenTimeout); !done(); time.Sleep(xenPoll) {
 		if time.Now().After(deadline) {
-			g.t.Fatalf("waited %v for %s in vain", xenSettle, what)
+			g.t.Fatalf("waited %v for %s in vain", xenTimeout, what)
 		}
 	}
 }
@@ -118,7 +118,7 @@ func (g xenGuest) move(to string) {
 	g.on(to, "crm_resource", "--resource=vm1", "--move", "--node="+to)
 }
 
-// clear takes back the wish of the last move.
+// clear removes the constraint of the last move.
 func (g xenGuest) clear(via string) {
 	g.t.Helper()
 	g.on(via, "crm_resource", "--resource=vm1", "--clear")
@@ -131,14 +131,14 @@ func testXenMoves(t *testing.T, b bench) {
 	g := xenGuest{t, b}
 	g.place()
 	defer g.remove()
-	node, boot := g.settled()
+	node, boot := g.awaitIdle()
 	for i := range 10 {
 		begun := time.Now()
 		to := other(node)
 		g.move(to)
 		g.on(to, "crm_resource", "--wait", "--timeout=300")
 		g.clear(to)
-		now, still := g.settled()
+		now, still := g.awaitIdle()
 		t.Logf("move %d, %s to %s: %.0f s", i+1, node, to, time.Since(begun).Seconds())
 		if now != to || still != boot {
 			t.Fatalf("it was boot %s and is boot %s on %s", boot, still, now)
@@ -175,7 +175,7 @@ func testXenKills(t *testing.T, b bench) {
 		if !t.Run(kill.name, func(t *testing.T) {
 			g := xenGuest{t, b}
 			g.on(source, "crm_resource", "--cleanup", "--resource=vm1") // a node where the guest failed before would not get it
-			node, boot := g.settled()
+			node, boot := g.awaitIdle()
 			victim := node
 			if kill.ofTarget {
 				victim = other(node)
@@ -187,9 +187,9 @@ func testXenKills(t *testing.T, b bench) {
 			})
 			kill.strike(g, victim)
 			struck := time.Now()
-			now, after := g.settled()
+			now, after := g.awaitIdle()
 			g.clear(now)
-			t.Logf("one copy on %s, it was on %s, same boot: %v; settled after %.0f s", now, node, boot == after, time.Since(struck).Seconds())
+			t.Logf("one copy on %s, it was on %s, same boot: %v; idle after %.0f s", now, node, boot == after, time.Since(struck).Seconds())
 		}) {
 			return
 		}

@@ -17,6 +17,7 @@ import (
 
 	"github.com/vmferry/vmferry/migrate/disks"
 	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/migrate/roottest"
 	"github.com/vmferry/vmferry/migrate/safefile"
 )
 
@@ -25,23 +26,7 @@ const (
 	qemuUser = 4711
 )
 
-// asRoot skips a test that gives files away.
-func asRoot(t *testing.T) {
-	t.Helper()
-	if os.Geteuid() != 0 {
-		if os.Getenv("CI") == "true" {
-			t.Fatal("the test has to be root")
-		}
-		t.Skip("the test has to be root")
-	}
-}
-
-func must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
+var asRoot, must = roottest.Need, roottest.Must
 
 // saveDir gives the world a directory to save to, of such a mode and owner, and QEMU a user.
 func (w *world) saveDir(mode fs.FileMode, owner int) string {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"flag"
@@ -16,7 +17,7 @@ import (
 )
 
 // show prints a report that was written before, and writes its other forms.
-func show(args []string, stdout io.Writer) error {
+func show(_ context.Context, args []string, stdout, _ io.Writer) error {
 	fs := flag.NewFlagSet("show", flag.ContinueOnError)
 	var out files
 	fs.StringVar(&out.html, "html", "", "")
@@ -39,7 +40,7 @@ func show(args []string, stdout io.Writer) error {
 }
 
 // compareRuns compares the reports of two sets of runs.
-func compareRuns(args []string, stdout io.Writer) error {
+func compareRuns(_ context.Context, args []string, stdout, _ io.Writer) error {
 	fs := flag.NewFlagSet("compare", flag.ContinueOnError)
 	asJSON := fs.Bool("json", false, "")
 	var second []string
@@ -55,7 +56,7 @@ func compareRuns(args []string, stdout io.Writer) error {
 		first, second = first[:1], first[1:]
 	}
 	if len(first) == 0 || len(second) == 0 {
-		return misuse("compare: want two reports, or two sets of them: type blackout compare A1.json A2.json -- B1.json B2.json")
+		return misuse("compare: want two reports, or two sets of reports: blackout compare A1.json A2.json -- B1.json B2.json")
 	}
 	a, err := readReports(first)
 	if err != nil {
@@ -88,7 +89,7 @@ func readReports(paths []string) ([]*blackout.Report, error) {
 }
 
 // join splits the blackouts of a run by the events of a migration.
-func join(args []string, stdout io.Writer) error {
+func join(_ context.Context, args []string, stdout, _ io.Writer) error {
 	fs := flag.NewFlagSet("join", flag.ContinueOnError)
 	asJSON := fs.Bool("json", false, "")
 	shift := fs.Duration("shift", 0, "")

@@ -37,7 +37,8 @@ func TestItStandsAlone(t *testing.T) {
 		pkg = strings.TrimSpace(pkg)
 		own, ours := strings.CutPrefix(pkg, module)
 		known := strings.HasPrefix(own, "migrate/blackout") || slices.Contains([]string{"migrate/plaintext",
-			"migrate/atomicfile", "migrate/wait", "migrate/htmlpage", "migrate/version", "cmd/blackout", "cmd/completion"}, own)
+			"migrate/atomicfile", "migrate/wait", "migrate/htmlpage", "migrate/version", "cmd/blackout",
+			"cmd/completion"}, own)
 		if ours && !known || strings.Contains(pkg, "libvirt") {
 			t.Errorf("the program needs %s", pkg)
 		}

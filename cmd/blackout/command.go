@@ -65,7 +65,7 @@ func positive(fs *flag.FlagSet) error {
 			low = v <= 0
 		}
 		if low && err == nil {
-			err = misuse("%s: --%s %s is not above 0", fs.Name(), f.Name, f.Value)
+			err = misuse("%s: --%s must be above 0, got %s", fs.Name(), f.Name, f.Value)
 		}
 	})
 	return err

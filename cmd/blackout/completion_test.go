@@ -14,9 +14,11 @@ func TestFlagsAreDescribed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	texts := map[string]string{"blackout.1": strings.ReplaceAll(string(manual), `\-`, "-"), "usage": usage, "the completion": bashCompletion()}
+	texts := map[string]string{"blackout.1": strings.ReplaceAll(string(manual), `\-`, "-"), "usage": usage,
+		"the completion": bashCompletion()}
 	defer func() { parsed = func(*flag.FlagSet) {} }()
-	for _, name := range verbs {
+	for _, c := range commands {
+		name := c.name
 		flags := 0
 		parsed = func(fs *flag.FlagSet) {
 			fs.VisitAll(func(f *flag.Flag) {
@@ -29,7 +31,8 @@ func TestFlagsAreDescribed(t *testing.T) {
 			})
 		}
 		var out strings.Builder
-		if err := dispatch(t.Context(), []string{name, "--help"}, &out, &out); !errors.Is(err, flag.ErrHelp) || flags == 0 {
+		if err := dispatch(t.Context(), []string{name, "--help"}, &out, &out); !errors.Is(err, flag.ErrHelp) ||
+			flags == 0 {
 			t.Errorf("%s --help: %d flags, %v", name, flags, err)
 		}
 		for what, text := range texts {

@@ -103,31 +103,50 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	return exitFailed
 }
 
+// commands are those with flags of their own.
+var commands = []struct {
+	name string
+	run  func(ctx context.Context, args []string, stdout, stderr io.Writer) error
+}{{"serve", serve}, {"watch", watch}, {"show", show}, {"compare", compareRuns}, {"join", join}}
+
 func dispatch(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	const use = "use serve, watch, show, compare or join; 'blackout help' lists their flags"
 	if len(args) == 0 {
-		return misuse("no command: use serve, watch, show, compare or join; 'blackout help' lists their flags")
+		return misuse("no command: " + use)
 	}
 	if completion.Asked(args) {
 		_, err := io.WriteString(stdout, bashCompletion())
 		return err
 	}
+	for _, c := range commands {
+		if c.name == args[0] {
+			return c.run(ctx, args[1:], stdout, stderr)
+		}
+	}
 	switch args[0] {
-	case "serve":
-		return serve(ctx, args[1:], stderr)
-	case "watch":
-		return watch(ctx, args[1:], stdout, stderr)
-	case "show":
-		return show(args[1:], stdout)
-	case "compare":
-		return compareRuns(args[1:], stdout)
-	case "join":
-		return join(args[1:], stdout)
 	case "version", "--version":
 		_, err := fmt.Fprintln(stdout, "blackout", version.String())
 		return err
 	case "help", "--help", "-help", "-h":
 		return flag.ErrHelp
 	}
-	return misuse("unknown command %q: use serve, watch, show, compare or join; 'blackout help' lists their flags",
-		args[0])
+	return misuse("unknown command %q: "+use, args[0])
+}
+
+// parsed gets the flags of each command that parses its arguments.
+var parsed = func(*flag.FlagSet) {}
+
+// bashCompletion is made of the flags that each command has by the time at which it prints its help.
+func bashCompletion() string {
+	p := completion.Program{Name: "blackout", Values: map[string]string{
+		"json": completion.Files, "html": completion.Files, "csv": completion.Files}}
+	defer func(before func(*flag.FlagSet)) { parsed = before }(parsed)
+	for _, c := range commands {
+		v := completion.Verb{Name: c.name}
+		parsed = func(fs *flag.FlagSet) { v.Flags = fs }
+		_ = c.run(context.Background(), []string{"--help"}, io.Discard, io.Discard)
+		p.Verbs = append(p.Verbs, v)
+	}
+	p.Verbs = append(p.Verbs, completion.Verb{Name: "version"}, completion.Verb{Name: "help"})
+	return p.Bash()
 }

@@ -3,7 +3,6 @@ package main
 import (
 	"bufio"
 	"bytes"
-	"context"
 	"fmt"
 	"io"
 	"net/http"
@@ -11,33 +10,13 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
 
-	"github.com/sirupsen/logrus"
-
 	"github.com/vmferry/vmferry/migrate/blackout"
+	"github.com/vmferry/vmferry/migrate/blackout/reflector/reflectortest"
 )
-
-// startReflector answers on a free port of loopback until the test ends.
-func startReflector(t *testing.T) string {
-	t.Helper()
-	udp, tcp, err := blackout.Listen("127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	log := logrus.New()
-	log.SetOutput(io.Discard)
-	r := blackout.NewReflector(log)
-	ctx, cancel := context.WithCancel(context.Background())
-	var wg sync.WaitGroup
-	wg.Go(func() { _ = r.ServeUDP(ctx, udp) })
-	wg.Go(func() { _ = r.ServeTCP(ctx, tcp) })
-	t.Cleanup(func() { cancel(); wg.Wait() })
-	return tcp.Addr().String()
-}
 
 // start runs blackout in a process of its own and returns what it first says on
 // standard error, up to a byte. It is killed when the test ends.
@@ -62,7 +41,7 @@ func start(t *testing.T, upTo byte, args ...string) (*exec.Cmd, string) {
 // startWatch runs watch and returns once it measures, which its progress shows.
 func startWatch(t *testing.T, file string) *exec.Cmd {
 	t.Helper()
-	addr := startReflector(t)
+	addr := reflectortest.Start(t)
 	cmd, _ := start(t, '|', "watch", "udp://"+addr, "tcp://"+addr, "--live", "--max-error", "10s", "--json", file)
 	return cmd
 }
@@ -107,7 +86,7 @@ func TestAKilledRunLeavesAReport(t *testing.T) {
 // TestExitCodes runs command lines to their exit code and to the one line that
 // says why.
 func TestExitCodes(t *testing.T) {
-	addr := startReflector(t)
+	addr := reflectortest.Start(t)
 	for _, test := range []struct {
 		args string
 		code int
@@ -127,20 +106,20 @@ func TestExitCodes(t *testing.T) {
 		{"watch udp://ADDR udp://ADDR", exitUsage, "given twice"},
 		{"watch udp://127.0.0.1:99999", exitUsage, `port "99999"`},
 		{"watch udp://ADDR --interval 1us", exitUsage, "interval 1µs is not between"},
-		{"watch udp://ADDR --for -1s", exitUsage, "--for -1s is not above 0"},
-		{"watch udp://ADDR --max-blackout 0s", exitUsage, "--max-blackout 0s is not above 0"},
+		{"watch udp://ADDR --for -1s", exitUsage, "--for must be above 0, got -1s"},
+		{"watch udp://ADDR --max-blackout 0s", exitUsage, "--max-blackout must be above 0, got 0s"},
 		{"watch udp://ADDR --json /dev/null", exitUsage, "is not a regular file"},
 		{"watch udp://ADDR --json no/such/folder", exitUsage, "--json: report file"},
 		{"watch udp://ADDR -4 -6", exitUsage, "-4 and -6"},
-		{"watch udp://ADDR --burst 0", exitUsage, "--burst 0 is not above 0"},
+		{"watch udp://ADDR --burst 0", exitUsage, "--burst must be above 0, got 0"},
 		{"watch udp://ADDR --burst 5000", exitUsage, "burst of 5000"},
 		{"watch udp://ADDR --for 50ms --quiet --max-error 1us", exitExceeded, "--max-error"},
 		{"watch dns://ADDR", exitUsage, "is not dns://SERVER[:PORT]/NAME"},
 		{"serve --user somebody", exitUsage, "UID:GID in numbers"},
-		{"serve --max-rate 0", exitUsage, "--max-rate 0 is not above 0"},
+		{"serve --max-rate 0", exitUsage, "--max-rate must be above 0, got 0"},
 		{"serve --max-clients 99999999", exitUsage, "limit of 99999999 clients"},
 		{"serve --max-clients-per-address 99999999", exitUsage, "limit of 99999999 clients of one address"},
-		{"serve --max-connections-per-address 0", exitUsage, "--max-connections-per-address 0 is not above 0"},
+		{"serve --max-connections-per-address 0", exitUsage, "--max-connections-per-address must be above 0, got 0"},
 		{"serve stray", exitUsage, `unexpected argument "stray"`},
 		{"watch tcp://127.0.0.1:1 --for 50ms --linger 1ms --quiet --max-blackout 10ms", exitExceeded, "limit 10.0 ms"},
 	} {
@@ -178,7 +157,7 @@ func TestServeDropsPrivileges(t *testing.T) {
 }
 
 func TestMetricsAreServed(t *testing.T) {
-	addr := startReflector(t)
+	addr := reflectortest.Start(t)
 	_, line := start(t, '\n', "watch", "udp://"+addr, "--quiet", "--max-error", "10s", "--metrics", "127.0.0.1:0")
 	at := loggedAddress(line)
 	if at == "" {
@@ -215,7 +194,7 @@ func TestAStoppedProberBlamesItself(t *testing.T) {
 		if err := cmd.Process.Signal(step.signal); err != nil {
 			t.Fatal(err)
 		}
-		<-time.After(step.wait) // how long it stands is what is tested
+		<-time.After(step.wait) // how long it is stopped is what is tested
 	}
 	if err := cmd.Wait(); err != nil {
 		t.Fatal(err)
@@ -231,7 +210,7 @@ func TestAStoppedProberBlamesItself(t *testing.T) {
 	}
 	for _, got := range r.Targets {
 		if got.BlackoutMs >= float64(stopped.Milliseconds())/2 || got.WorstErrorMs < longest*0.9 {
-			t.Errorf("%s: blackout of %v ms ±%v, worst error %v: the prober itself stood for %v", got.Target,
+			t.Errorf("%s: blackout of %v ms ±%v, worst error %v: the prober itself was stopped for %v", got.Target,
 				got.BlackoutMs, got.ErrorMs, got.WorstErrorMs, longest)
 		}
 	}

@@ -21,7 +21,7 @@ import (
 const nobody = "65534"
 
 // serve runs a reflector until it is interrupted.
-func serve(ctx context.Context, args []string, stderr io.Writer) error {
+func serve(ctx context.Context, args []string, _, stderr io.Writer) error {
 	service, err := serveFlags(args)
 	if err != nil {
 		return err

@@ -10,6 +10,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/vmferry/vmferry/migrate/blackout"
+	"github.com/vmferry/vmferry/migrate/blackout/probe"
 	"github.com/vmferry/vmferry/migrate/plaintext"
 	"github.com/vmferry/vmferry/migrate/version"
 )
@@ -96,11 +97,11 @@ func watchFlags(args []string) (blackout.Config, watchOptions, error) {
 	fs.BoolVar(&cfg.Insecure, "insecure", false, "")
 	fs.DurationVar(&cfg.For, "for", 0, "")
 	fs.DurationVar(&cfg.Threshold, "threshold", 0, "")
-	fs.DurationVar(&cfg.Bucket, "bucket", blackout.DefaultBucket, "")
-	fs.DurationVar(&cfg.ReconnectAfter, "reconnect-after", blackout.DefaultReconnectAfter, "")
-	fs.DurationVar(&cfg.RetryEvery, "retry-every", blackout.DefaultRetryEvery, "")
-	fs.DurationVar(&cfg.ConnectTimeout, "connect-timeout", blackout.DefaultConnectTimeout, "")
-	fs.DurationVar(&cfg.Linger, "linger", blackout.DefaultLinger, "")
+	fs.DurationVar(&cfg.Bucket, "bucket", probe.DefaultBucket, "")
+	fs.DurationVar(&cfg.ReconnectAfter, "reconnect-after", probe.DefaultReconnectAfter, "")
+	fs.DurationVar(&cfg.RetryEvery, "retry-every", probe.DefaultRetryEvery, "")
+	fs.DurationVar(&cfg.ConnectTimeout, "connect-timeout", probe.DefaultConnectTimeout, "")
+	fs.DurationVar(&cfg.Linger, "linger", probe.DefaultLinger, "")
 	fs.DurationVar(&opts.maxBlackout, "max-blackout", 0, "")
 	fs.StringVar(&opts.json, "json", "", "")
 	fs.StringVar(&opts.html, "html", "", "")
@@ -131,7 +132,7 @@ func watchFlags(args []string) (blackout.Config, watchOptions, error) {
 func family(four, six bool) (int, error) {
 	switch {
 	case four && six:
-		return 0, misuse("watch: -4 and -6 are both given: leave one out, or both")
+		return 0, misuse("watch: -4 and -6 exclude each other")
 	case four:
 		return 4, nil
 	case six:
@@ -165,7 +166,7 @@ func (o watchOptions) verdict(r *blackout.Report) error {
 			return exceeded("%s: blackout of %.1f ms ± %.1f may have been above the limit of %.1f ms",
 				t.Target, ms, within, limit)
 		case o.limited && ms+within > limit:
-			return exceeded("%s: the probe's own error of %.1f ms is above the limit of %.1f ms, so that nothing is proven",
+			return exceeded("%s: the probe's own error of %.1f ms is above the limit of %.1f ms: nothing is proven",
 				t.Target, within, limit)
 		}
 	}

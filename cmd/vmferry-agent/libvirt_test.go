@@ -8,7 +8,7 @@ import (
 
 	"github.com/sirupsen/logrus"
 
-	"github.com/vmferry/vmferry/migrate/blackout"
+	"github.com/vmferry/vmferry/migrate/blackout/reflector"
 	"github.com/vmferry/vmferry/migrate/guestprobe"
 )
 
@@ -17,14 +17,14 @@ func TestBlackouts(t *testing.T) {
 	var out bytes.Buffer
 	log := logrus.New()
 	log.SetOutput(&out)
-	udp, tcp, err := blackout.Listen("127.0.0.1:0")
+	udp, tcp, err := reflector.Listen("127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer tcp.Close()
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
-	go func() { done <- blackout.NewReflector(log).ServeUDP(ctx, udp) }()
+	go func() { done <- reflector.New(log, reflector.Limits{}).ServeUDP(ctx, udp) }()
 	defer func() { cancel(); <-done }()
 	target := "udp://" + udp.LocalAddr().String()
 

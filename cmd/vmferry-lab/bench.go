@@ -40,10 +40,10 @@ func parseBench(args []string) (benchOptions, error) {
 		return o, err
 	}
 	if flags.NArg() > 0 {
-		return o, fmt.Errorf("bench: what is %q?: %w", flags.Arg(0), errUsage)
+		return o, fmt.Errorf("bench: unexpected argument %q: %w", flags.Arg(0), errUsage)
 	}
 	if o.n < 0 || o.n > 10000 {
-		return o, fmt.Errorf("bench: -n is a number up to 10000, or 0 for what each bench wants: %w", errUsage)
+		return o, fmt.Errorf("bench: -n must be 1 to 10000, or 0 for the default of each bench: %w", errUsage)
 	}
 	var err error
 	if o.benches, err = bench.Choose(*only); err != nil {
@@ -76,7 +76,8 @@ func runBench(ctx context.Context, l *lab.Lab, args []string) error {
 		failed = err
 		args = append(args, "--goes-on")
 	}
-	return errors.Join(failed, withLab(ctx, l, cluster.QEMU.Name, o.out, o.keep, append([]string{"inside-bench"}, args...)))
+	return errors.Join(failed, withLab(ctx, l, cluster.QEMU.Name, o.out, o.keep,
+		append([]string{"inside-bench"}, args...)))
 }
 
 // parts are the benches that need no lab, and those that do.
@@ -144,7 +145,8 @@ func insideBench(ctx context.Context, l *lab.Lab, args []string) error {
 		return err
 	}
 	_, staged := o.parts()
-	err = o.measure(ctx, rep, bench.Stage{Cluster: c, Guest: guests[0], Shared: supervisor.Shared(l.Dir), Blackout: probe(l)}, staged)
+	err = o.measure(ctx, rep, bench.Stage{Cluster: c, Guest: guests[0], Shared: supervisor.Shared(l.Dir),
+		Blackout: probe(l)}, staged)
 	return errors.Join(err, rep.WriteTable(os.Stdout))
 }
 

@@ -32,7 +32,8 @@ func TestParseBench(t *testing.T) {
 		t.Fatalf("%+v, %v", o, err)
 	}
 	alone, staged := o.parts()
-	if len(alone) != 1 || alone[0].Results[0] != "plan-10k" || len(staged) != 1 || staged[0].Results[0] != "idle-pause" {
+	if len(alone) != 1 || alone[0].Results[0] != "plan-10k" || len(staged) != 1 ||
+		staged[0].Results[0] != "idle-pause" {
 		t.Errorf("alone %v, staged %v", alone, staged)
 	}
 	for _, bad := range [][]string{{"-n", "-1"}, {"-n", "x"}, {"--only", "speed"}, {"word"}} {

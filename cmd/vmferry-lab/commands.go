@@ -106,7 +106,8 @@ func clusterOf(ctx context.Context, l *lab.Lab) (*cluster.Cluster, error) {
 }
 
 func insideWait(ctx context.Context, l *lab.Lab, _ []string) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, bootTime, errors.New("it took too long; look at it with `vmferry-lab shell node1 journalctl -b`"))
+	ctx, cancel := context.WithTimeoutCause(ctx, bootTime,
+		errors.New("it took too long; look at it with `vmferry-lab shell node1 journalctl -b`"))
 	defer cancel()
 	steps := newSteps(os.Stderr)
 	defer steps.end()
@@ -204,7 +205,8 @@ func status(ctx context.Context, l *lab.Lab, args []string) error {
 // lab if there is none, and takes away the lab that it made unless that is to be kept.
 // hypervisor is the one that the lab must have; "" is the one that it has. The command gets the words
 // last where the lab goes down after it.
-func withLab(ctx context.Context, l *lab.Lab, hypervisor, out string, keep bool, inside []string, last ...string) (err error) {
+func withLab(ctx context.Context, l *lab.Lab, hypervisor, out string, keep bool, inside []string,
+	last ...string) (err error) {
 	if err := report.Check(out); err != nil {
 		return err
 	}
@@ -221,10 +223,11 @@ func withLab(ctx context.Context, l *lab.Lab, hypervisor, out string, keep bool,
 	case err != nil:
 		return err
 	case lab.Shape(reply.Shape) != lab.Plain:
-		return fmt.Errorf("the lab that is up is of the shape %q, and this needs %q: end it with `vmferry-lab down` first",
+		return fmt.Errorf("the running lab has the shape %q, and this needs %q: end it with `vmferry-lab down` first",
 			reply.Shape, lab.Plain)
 	case hypervisor != "" && reply.Hypervisor != hypervisor:
-		return fmt.Errorf("the lab that is up runs on %s, and this needs %s: end it with `vmferry-lab down` first", reply.Hypervisor, hypervisor)
+		return fmt.Errorf("the running lab uses %s, and this needs %s: end it with `vmferry-lab down` first",
+			reply.Hypervisor, hypervisor)
 	}
 	err = l.Enter(ctx, inside...)
 	if ctx.Err() != nil {

@@ -54,16 +54,16 @@ func parseDemo(args []string) (demoOptions, error) {
 
 func (o *demoOptions) check(flags *flag.FlagSet) error {
 	if flags.NArg() > 0 {
-		return fmt.Errorf("demo: what is %q?: %w", flags.Arg(0), errUsage)
+		return fmt.Errorf("demo: unexpected argument %q: %w", flags.Arg(0), errUsage)
 	}
 	if isSet(flags, "guests") && (o.guests < 1 || o.guests > lab.MaxGuests) {
-		return fmt.Errorf("demo: --guests is a number from 1 to %d: %w", lab.MaxGuests, errUsage)
+		return fmt.Errorf("demo: --guests must be 1 to %d: %w", lab.MaxGuests, errUsage)
 	}
 	if o.rounds < 1 || o.rounds > 100 {
-		return fmt.Errorf("demo: --rounds is a number from 1 to 100: %w", errUsage)
+		return fmt.Errorf("demo: --rounds must be 1 to 100: %w", errUsage)
 	}
 	if o.interval != 0 && o.interval < time.Millisecond || o.interval > time.Second {
-		return fmt.Errorf("demo: --interval is a time from 1ms to 1s: %w", errUsage)
+		return fmt.Errorf("demo: --interval must be 1ms to 1s: %w", errUsage)
 	}
 	if o.hypervisor != "" {
 		if _, err := cluster.HypervisorNamed(o.hypervisor); err != nil {
@@ -74,7 +74,7 @@ func (o *demoOptions) check(flags *flag.FlagSet) error {
 		return err
 	}
 	if o.scenarios != "" && o.scenarios != report.GracefulShutdown {
-		return fmt.Errorf("demo: --scenario is %s: %w", report.GracefulShutdown, errUsage)
+		return fmt.Errorf("demo: --scenario must be %s: %w", report.GracefulShutdown, errUsage)
 	}
 	var err error
 	o.out, err = filepath.Abs(o.out)
@@ -92,13 +92,16 @@ func isSet(flags *flag.FlagSet, name string) bool {
 // hypervisor, which only a running lab can tell.
 func (o *demoOptions) checkAgent() error {
 	if !slices.Contains([]string{"", report.Ours, cluster.QEMU.Peer.Type, cluster.Xen.Peer.Type}, o.agents) {
-		return fmt.Errorf("demo: --agent is %s, %s or %s: %w", report.Ours, cluster.QEMU.Peer.Type, cluster.Xen.Peer.Type, errUsage)
+		return fmt.Errorf("demo: --agent must be %s, %s or %s: %w", report.Ours, cluster.QEMU.Peer.Type,
+			cluster.Xen.Peer.Type, errUsage)
 	}
 	if !slices.Contains([]string{"", cluster.PacemakerName, cluster.HeartbeatName}, o.managers) {
-		return fmt.Errorf("demo: --manager is %s or %s: %w", cluster.PacemakerName, cluster.HeartbeatName, errUsage)
+		return fmt.Errorf("demo: --manager must be %s or %s: %w", cluster.PacemakerName, cluster.HeartbeatName,
+			errUsage)
 	}
 	if o.managers == cluster.HeartbeatName && o.agents != "" && o.agents != report.Ours {
-		return fmt.Errorf("demo: %s is no agent for %s, only %s is: %w", o.agents, cluster.HeartbeatName, report.Ours, errUsage)
+		return fmt.Errorf("demo: agent %s does not work with %s, only %s does: %w", o.agents, cluster.HeartbeatName,
+			report.Ours, errUsage)
 	}
 	return nil
 }
@@ -126,7 +129,7 @@ func insideDemo(ctx context.Context, l *lab.Lab, args []string) error {
 	}
 	rep := &report.Report{Commit: commit(), Environment: r.Environment(ctx)}
 	err = r.Run(ctx, func(ctx context.Context) error {
-		// It stands beside the agents that are compared.
+		// It is shown beside the agents that are compared.
 		if o.agents == "" && o.managers == "" {
 			if err := r.Alone(ctx, rep); err != nil {
 				return err
@@ -135,13 +138,14 @@ func insideDemo(ctx context.Context, l *lab.Lab, args []string) error {
 		turns := slices.Repeat(o.round(r.Cluster.Managers()), o.rounds)
 		for i, turn := range turns {
 			r.Manager = turn.manager
-			extent := scenario.Extent{Calmly: o.scenarios == report.GracefulShutdown, Leave: o.leave && i == len(turns)-1}
+			extent := scenario.Extent{Calmly: o.scenarios == report.GracefulShutdown,
+				Leave: o.leave && i == len(turns)-1}
 			if err := r.Both(ctx, turn.agent, extent, rep); err != nil {
 				return err
 			}
 		}
 		if len(rep.Scenarios) == 0 {
-			return fmt.Errorf("demo: %s is no agent for %s: %w", o.agents, r.Cluster.Hypervisor.Name, errUsage)
+			return fmt.Errorf("demo: agent %s does not work with %s: %w", o.agents, r.Cluster.Hypervisor.Name, errUsage)
 		}
 		if o.leave {
 			return nil
@@ -220,7 +224,7 @@ func show(rep *report.Report, out string) error {
 func verdict(rep *report.Report) error {
 	for _, s := range rep.Scenarios {
 		if s.Agent == report.Ours && !s.Passed {
-			return fmt.Errorf("scenario %q did not pass with %s on %s: %s", s.Name, s.Agent, s.Manager, s.Failures[0])
+			return fmt.Errorf("scenario %q failed with %s on %s: %s", s.Name, s.Agent, s.Manager, s.Failures[0])
 		}
 	}
 	return nil

@@ -19,18 +19,19 @@ func TestParseDemo(t *testing.T) {
 		}
 	}
 	for args, want := range map[string]string{
-		"--hypervisor=bhyve":              "knows qemu and xen",
-		"--agent=Libvirt":                 "--agent is vmferry, VirtualDomain or Xen",
-		"--manager=corosync":              "--manager is pacemaker or heartbeat",
-		"--manager=heartbeat --agent=Xen": "Xen is no agent for heartbeat",
-		"--scenario=flood":                "--scenario is graceful-shutdown",
-		"--guests=7":                      "--guests is a number from 1 to 6",
-		"--guests=0":                      "--guests is a number from 1 to 6",
-		"--interval=2s":                   "--interval is a time",
-		"--rounds=0":                      "--rounds is a number",
-		"faster":                          `what is "faster"?`,
+		"--hypervisor=bhyve":              "use qemu or xen",
+		"--agent=Libvirt":                 "--agent must be vmferry, VirtualDomain or Xen",
+		"--manager=corosync":              "--manager must be pacemaker or heartbeat",
+		"--manager=heartbeat --agent=Xen": "agent Xen does not work with heartbeat",
+		"--scenario=flood":                "--scenario must be graceful-shutdown",
+		"--guests=7":                      "--guests must be 1 to 6",
+		"--guests=0":                      "--guests must be 1 to 6",
+		"--interval=2s":                   "--interval must be",
+		"--rounds=0":                      "--rounds must be",
+		"faster":                          `unexpected argument "faster"`,
 	} {
-		if _, err := parseDemo(strings.Fields(args)); !errors.Is(err, errUsage) || !strings.Contains(err.Error(), want) {
+		if _, err := parseDemo(strings.Fields(args)); !errors.Is(err, errUsage) ||
+			!strings.Contains(err.Error(), want) {
 			t.Errorf("%q: got %v, want %q", args, err, want)
 		}
 	}

@@ -32,12 +32,12 @@ Commands:
                         and write report.json
   shell NODE [COMMAND]  a root shell, or one command, on a node
   status [--json]       what is up
-  down                  end everything, and leave nothing but the cache
+  down                  stop everything, and remove all but the cache
 
 Options of up:
   --hypervisor NAME  qemu (default): the nodes are containers and run QEMU;
                      xen: they are emulated machines and run Xen, the node is domain 0
-  --shape NAME       plain (default): two nodes that have the same of everything;
+  --shape NAME       plain (default): two equal nodes;
                      field: three nodes whose host names resolve nowhere, without migration_host,
                      with definitions (/srv/cluster) on a file system that the cluster mounts, and
                      on node1 alone an ISO (/srv/iso/install.iso), a bridge (br77) and a network (dmz)
@@ -45,8 +45,8 @@ Options of up:
 Options of demo:
   --out DIR         where the report goes (default build/demo)
   --keep            leave the lab up afterwards
-  --leave           in a lab that was up: leave nodes and guests as the last scenario
-                    left them, for who takes the lab down next
+  --leave           in a running lab: keep nodes and guests as they are after the last
+                    scenario, if the lab goes down next
   --rounds N        run everything N times (default 1)
   --guests N        how many guests (1 to 6, default 2, on Xen 1)
   --interval TIME   between two probes of a client (1ms to 1s, default 20ms, 100ms on Xen)
@@ -67,15 +67,15 @@ Options of bench:
                         kernel-gap-tcp, client-gap-udp, client-gap-tcp,
                         request-gap-tcp, idle-blackout-udp, idle-blackout-tcp, own-work
                       moves of a guest with a game server: game-gap-udp
-                      moves of an idle guest beside a busy loop on each node:
+                      moves of an idle guest with a busy loop on each node:
                         loaded-blackout-udp, loaded-blackout-tcp
-                      what probing costs, and changes: probe-share, probe-halved
+                      the cost of probing: probe-share, probe-halved
                       other moves: floor-pause, emulator-part, busy-blackout-udp, busy-time,
                         hopeless, hopeless-blackout-udp, hopeless-postcopy,
                         hopeless-postcopy-blackout-udp
-                      how far predictions are from what moves took: prediction-duration,
+                      predictions against measurements: prediction-duration,
                         prediction-pause
-                      VirtualDomain with one of virsh migrate's means, against it without:
+                      VirtualDomain with one option of virsh migrate, against it without:
                         lever-auto-converge-time, lever-auto-converge-blackout-udp,
                         lever-xbzrle-time, lever-xbzrle-blackout-udp,
                         lever-multifd-time, lever-multifd-blackout-udp,
@@ -85,7 +85,7 @@ Options of bench:
                         drain-10-at-once-blackout
                       crashes: crash-to-answer, crash-to-answer-icmp,
                         crash-to-answer-advised
-  -n N              how often each side has its turn (default 200 calls, 100 outages of
+  -n N              runs of each side (default 200 calls, 100 outages of
                     each kind and length, 15 moves or plans, 3 to 10 runs of the probe,
                     5 with a lever, 5 drains, 5 crashes)
 

@@ -17,7 +17,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/vmferry/vmferry/migrate"
-	"github.com/vmferry/vmferry/migrate/blackout"
+	"github.com/vmferry/vmferry/migrate/blackout/reflector"
 	"github.com/vmferry/vmferry/migrate/history"
 	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/qmp"
@@ -36,7 +36,7 @@ func TestMain(m *testing.M) {
 		},
 		"vmferry-real": main,
 		"reflector": func() {
-			if err := blackout.Serve(context.Background(), blackout.Service{Listen: os.Args[1]},
+			if err := reflector.Serve(context.Background(), reflector.Service{Listen: os.Args[1]},
 				logrus.New()); err != nil {
 				panic(err)
 			}

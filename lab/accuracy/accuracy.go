@@ -34,7 +34,7 @@ func accuracy(ctx context.Context, o Options) ([]Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	dir, err := os.MkdirTemp("", "blackout-proof-")
+	dir, err := os.MkdirTemp("", "blackout-accuracy-")
 	if err != nil {
 		return nil, err
 	}
@@ -136,7 +136,7 @@ func (p watch) answered(ctx context.Context) error {
 	}
 }
 
-// measured is what the probe told of a target.
+// measured is what the probe reported of a target.
 type measured struct {
 	report *blackout.Report
 	target *blackout.Target
@@ -173,24 +173,26 @@ func endAll(all []watch) (map[string]measured, error) {
 // breakAll makes all outages, and notes how late the machine was.
 func breakAll(ctx context.Context, timelines []*timeline) error {
 	watching, cancel := context.WithCancel(ctx)
-	birds := newCanaries(watching)
+	monitors := startStallMonitors(watching)
 	group, ctx := errgroup.WithContext(ctx)
 	for _, c := range timelines {
 		group.Go(func() error { return c.run(ctx) })
 	}
 	err := group.Wait()
 	cancel()
-	birds.end()
+	monitors.end()
 	for _, c := range timelines {
-		c.doubt(birds)
+		c.doubt(monitors)
 	}
 	return err
 }
 
 // conclude judges all outages.
-func (o Options) conclude(timelines []*timeline, targets map[string]measured, beside []beside, notes []string) []Result {
+func (o Options) conclude(timelines []*timeline, targets map[string]measured, beside []beside,
+	notes []string) []Result {
 	udp := Result{Name: AccuracyUDP, Unit: "of the allowed error", Notes: notes}
-	tcp := Result{Name: AccuracyTCP, Unit: udp.Unit, Notes: []string{"made by stopping the server: what is lost, TCP itself sends again later"}}
+	tcp := Result{Name: AccuracyTCP, Unit: udp.Unit,
+		Notes: []string{"made by stopping the server: what is lost, TCP itself sends again later"}}
 	direction := Result{Name: AccuracyDirection, Unit: "wrong calls"}
 	for _, c := range timelines {
 		overUDP, overTCP := targets["udp://"+c.at(port)], targets["tcp://"+c.at(port)]
@@ -208,12 +210,14 @@ func (o Options) conclude(timelines []*timeline, targets map[string]measured, be
 		}
 	}
 	direction.Trials = udp.Trials
-	udp.Classes, tcp.Classes = classes(blackoutName, o.Lengths, udp.Trials), classes(blackoutName, o.Lengths, tcp.Trials)
+	udp.Classes, tcp.Classes = classes(blackoutName, o.Lengths, udp.Trials),
+		classes(blackoutName, o.Lengths, tcp.Trials)
 	udp.Notes, tcp.Notes = append(udp.Notes, doubtful(udp.Trials)), append(tcp.Notes, doubtful(tcp.Trials))
 	for _, p := range beside {
 		trials, err := judgePeer(p, timelines)
 		if err != nil || len(trials) == 0 {
-			udp.Notes = append(udp.Notes, fmt.Sprintf("what %s wrote cannot be used: %d outages, %v", p.name(), len(trials), err))
+			udp.Notes = append(udp.Notes, fmt.Sprintf("what %s wrote cannot be used: %d outages, %v", p.name(),
+				len(trials), err))
 			continue
 		}
 		if n := p.broken(); n > 0 {

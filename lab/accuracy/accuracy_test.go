@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/vmferry/vmferry/migrate/blackout"
+	"github.com/vmferry/vmferry/migrate/blackout/wire"
 )
 
 var zero = time.Unix(1000, 0)
@@ -38,8 +39,9 @@ func TestJudge(t *testing.T) {
 		}
 		return Trial{
 			How:  how,
-			Kind: kind, Interval: time.Millisecond, TrueMs: true, DoubtMs: doubt, ReportedMs: reported, AllowedMs: allowed,
-			LostOut: out, LostBack: back,
+			Kind: kind, Interval: time.Millisecond, TrueMs: true, DoubtMs: doubt, ReportedMs: reported,
+			AllowedMs: allowed,
+			LostOut:   out, LostBack: back,
 		}
 	}
 	tests := map[string]struct {
@@ -61,8 +63,8 @@ func TestJudge(t *testing.T) {
 }
 
 func TestCanariesTellDelays(t *testing.T) {
-	c := &canaries{stalls: []stall{{at(100), at(120)}, {at(0), at(5)}, {at(300), at(310)}, {at(121), at(124)}}}
-	c.settle()
+	c := &stallMonitors{stalls: []stall{{at(100), at(120)}, {at(0), at(5)}, {at(300), at(310)}, {at(121), at(124)}}}
+	c.sort()
 	const reach = 2 * time.Millisecond
 	for when, want := range map[float64]time.Duration{50: 0, 6: 5, 122: 20, 123: 3, 309: 10, 313: 0, 299: 0} {
 		if got := c.before(at(when), reach); got != want*time.Millisecond {
@@ -143,7 +145,8 @@ func TestClasses(t *testing.T) {
 		return Trial{Length: length, TrueMs: true, ReportedMs: reported, AllowedMs: 2}
 	}
 	got := classes("blackout", []time.Duration{5 * time.Millisecond, time.Second, time.Hour}, []Trial{
-		trial(time.Second, 1000, 1001), trial(5*time.Millisecond, 5, 0), trial(time.Second, 1000, 999.5), trial(time.Second, 1000, 1002),
+		trial(time.Second, 1000, 1001), trial(5*time.Millisecond, 5, 0), trial(time.Second, 1000, 999.5),
+		trial(time.Second, 1000, 1002),
 	})
 	want := []Class{
 		{Name: "5ms", Tool: "blackout", N: 1, P50: 2.5, Max: 2.5, OffP50Ms: 5, OffMaxMs: 5, Missed: 1},
@@ -203,13 +206,13 @@ func TestReadSockperf(t *testing.T) {
 
 // Random datagrams are of all kinds: nothing, too short, and nearly probes.
 func TestGarbage(t *testing.T) {
-	probe, buf := make([]byte, blackout.PacketSize), make([]byte, garbageSize)
+	probe, buf := make([]byte, wire.PacketSize), make([]byte, malformedSize)
 	short, near := 0, 0
 	for range 10000 {
 		switch got := malformedInput(buf, probe); {
-		case len(got) < blackout.PacketSize:
+		case len(got) < wire.PacketSize:
 			short++
-		case len(got) == blackout.PacketSize:
+		case len(got) == wire.PacketSize:
 			near++
 		}
 	}
@@ -264,7 +267,8 @@ func TestAccuracy(t *testing.T) {
 		if r.Name == AccuracyTCP {
 			trials = len(few)
 		}
-		if len(r.Trials) == 0 || len(r.Trials) > trials || len(r.Ours) != len(r.Trials) { // fewer where they ran together
+		// fewer where they ran together
+		if len(r.Trials) == 0 || len(r.Trials) > trials || len(r.Ours) != len(r.Trials) {
 			t.Errorf("%s: %d outages, %d values; want %d", r.Name, len(r.Trials), len(r.Ours), trials)
 		}
 		found := 0
@@ -283,8 +287,8 @@ func TestAccuracy(t *testing.T) {
 }
 
 func TestCost(t *testing.T) {
-	o := Options{Program: program(t), For: 300 * time.Millisecond, Repeat: 1, Garbage: 20000}
-	for _, name := range []string{ProbeCost, ProbeRate, ProbeMany, ReflectorGarbage} {
+	o := Options{Program: program(t), For: 300 * time.Millisecond, Repeat: 1, Malformed: 20000}
+	for _, name := range []string{ProbeCost, ProbeRate, ProbeMany, ReflectorMalformed} {
 		r := try(t, name, o)[0]
 		if len(r.Ours) != 1 || math.IsNaN(r.Ours[0]) || (name == ProbeCost || name == ProbeMany) && r.Ours[0] <= 0 {
 			t.Errorf("%s: %+v", name, r)
@@ -320,7 +324,8 @@ func show(t *testing.T, r Result) {
 	for _, one := range r.Trials {
 		if *all || one.Ratio() > 1 || one.Wrong() {
 			t.Logf("%-5s %-5s true %9.3f ± %6.3f reported %9.3f allowed %7.3f ratio %.3f out %d back %d wrong %v, %s",
-				one.Kind, one.Length, one.TrueMs, one.DoubtMs, one.ReportedMs, one.AllowedMs, one.Ratio(), one.LostOut, one.LostBack, one.Wrong(), one.How)
+				one.Kind, one.Length, one.TrueMs, one.DoubtMs, one.ReportedMs, one.AllowedMs, one.Ratio(), one.LostOut,
+				one.LostBack, one.Wrong(), one.How)
 		}
 	}
 	for _, c := range r.Classes {

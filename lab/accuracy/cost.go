@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/vmferry/vmferry/migrate/blackout"
+	"github.com/vmferry/vmferry/migrate/blackout/wire"
 	"github.com/vmferry/vmferry/migrate/wait"
 )
 
@@ -27,8 +28,8 @@ const (
 	sockperfPort = "11111"
 )
 
-// stand is a lane with a reflector that is a process, on which runs are measured.
-type stand struct {
+// testbed is a lane with a reflector that is a process, on which runs are measured.
+type testbed struct {
 	Options
 	*lane
 	dir     string
@@ -37,20 +38,20 @@ type stand struct {
 	notes   []string
 }
 
-// withStand runs f beside a reflector.
-func (o Options) withStand(ctx context.Context, f func(ctx context.Context, b *stand) error) (*stand, error) {
+// withTestbed runs f beside a reflector.
+func (o Options) withTestbed(ctx context.Context, f func(ctx context.Context, b *testbed) error) (*testbed, error) {
 	w, err := newWorld()
 	if err != nil {
 		return nil, err
 	}
 	defer w.close()
-	b := &stand{Options: o}
+	b := &testbed{Options: o}
 	if b.lane, err = w.newLane(0); err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	if b.dir, err = os.MkdirTemp("", "blackout-proof-"); err != nil {
+	if b.dir, err = os.MkdirTemp("", "blackout-accuracy-"); err != nil {
 		return nil, err
 	}
 	defer func() { _ = os.RemoveAll(b.dir) }()
@@ -69,7 +70,7 @@ func (o Options) withStand(ctx context.Context, f func(ctx context.Context, b *s
 }
 
 // beside starts a peer's server, where the peer is installed; else there is a note.
-func (b *stand) beside(ctx context.Context, name string, server ...string) (stop func(), ok bool) {
+func (b *testbed) beside(ctx context.Context, name string, server ...string) (stop func(), ok bool) {
 	_, err := exec.LookPath(name)
 	if err == nil {
 		if _, stop, err = b.lane.server.start(ctx, nil, nil, name, server...); err == nil {
@@ -102,7 +103,8 @@ func (r run) cores() float64 { return r.cpu.Seconds() / r.took.Seconds() }
 
 // contest runs each tool in turn, as often as is wanted, and returns one value of
 // each run by tool.
-func (b *stand) contest(ctx context.Context, of func(run) float64, tools map[string]func(context.Context) (run, error)) (map[string][]float64, error) {
+func (b *testbed) contest(ctx context.Context, of func(run) float64,
+	tools map[string]func(context.Context) (run, error)) (map[string][]float64, error) {
 	values := make(map[string][]float64)
 	for range b.Repeat {
 		for _, name := range []string{blackoutName, irtt, sockperf} {
@@ -120,7 +122,7 @@ func (b *stand) contest(ctx context.Context, of func(run) float64, tools map[str
 }
 
 // note sums up the values of a contest.
-func (b *stand) note(class string, values map[string][]float64) {
+func (b *testbed) note(class string, values map[string][]float64) {
 	for _, name := range []string{blackoutName, irtt, sockperf} {
 		if len(values[name]) > 0 {
 			b.classes = append(b.classes, newClass(class, name, values[name]))
@@ -132,7 +134,7 @@ func (b *stand) note(class string, values map[string][]float64) {
 // at the same rate, and at a high one with sockperf's alone: irtt does not reach it.
 func probeCost(ctx context.Context, o Options) ([]Result, error) {
 	r := Result{Name: ProbeCost, Unit: "CPU s per million packets", PeerName: irtt}
-	b, err := o.withStand(ctx, func(ctx context.Context, b *stand) error {
+	b, err := o.withTestbed(ctx, func(ctx context.Context, b *testbed) error {
 		slow := map[string]func(context.Context) (run, error){
 			blackoutName: func(ctx context.Context) (run, error) { return b.ours(ctx, 1) },
 		}
@@ -178,7 +180,7 @@ func (o Options) rate(burst int) string {
 func probeRate(ctx context.Context, o Options) ([]Result, error) {
 	o.Interval = time.Millisecond
 	r := Result{Name: ProbeRate, Unit: "lost packets per million", PeerName: sockperf}
-	b, err := o.withStand(ctx, func(ctx context.Context, b *stand) error {
+	b, err := o.withTestbed(ctx, func(ctx context.Context, b *testbed) error {
 		tools := map[string]func(context.Context) (run, error){
 			blackoutName: func(ctx context.Context) (run, error) {
 				one, err := b.ours(ctx, rateBurst)
@@ -206,7 +208,7 @@ func probeRate(ctx context.Context, o Options) ([]Result, error) {
 // probeMany watches a thousand services at once, every millisecond and every ten.
 func probeMany(ctx context.Context, o Options) ([]Result, error) {
 	r := Result{Name: ProbeMany, Unit: "cores"}
-	b, err := o.withStand(ctx, func(ctx context.Context, b *stand) error {
+	b, err := o.withTestbed(ctx, func(ctx context.Context, b *testbed) error {
 		if err := b.crowd(); err != nil {
 			return err
 		}
@@ -237,13 +239,14 @@ func probeMany(ctx context.Context, o Options) ([]Result, error) {
 }
 
 // ours runs the probe as a process; without targets, on the reflector of the lane.
-func (b *stand) ours(ctx context.Context, burst int, targets ...string) (run, error) {
+func (b *testbed) ours(ctx context.Context, burst int, targets ...string) (run, error) {
 	if len(targets) == 0 {
 		targets = []string{"udp://" + b.at(port)}
 	}
 	file := filepath.Join(b.dir, "ours.json")
-	r, _, err := b.measure(ctx, b.Program, append([]string{"watch", "--quiet", "--interval", b.Interval.String(), "--burst", strconv.Itoa(burst),
-		"--for", b.For.String(), "--max-error", "1h", "--json", file}, targets...)...)
+	r, _, err := b.measure(ctx, b.Program,
+		append([]string{"watch", "--quiet", "--interval", b.Interval.String(), "--burst", strconv.Itoa(burst),
+			"--for", b.For.String(), "--max-error", "1h", "--json", file}, targets...)...)
 	if err != nil {
 		return r, err
 	}
@@ -258,7 +261,7 @@ func (b *stand) ours(ctx context.Context, burst int, targets ...string) (run, er
 }
 
 // irtt runs irtt as a process.
-func (b *stand) irtt(ctx context.Context) (run, error) {
+func (b *testbed) irtt(ctx context.Context) (run, error) {
 	file := filepath.Join(b.dir, "theirs.json")
 	r, _, err := b.measure(ctx, irtt, irttClient(b.at(irttPort), file, b.Interval, b.For)...)
 	if err != nil {
@@ -278,9 +281,11 @@ func (b *stand) irtt(ctx context.Context) (run, error) {
 
 // sockperf runs sockperf as a process: so many packets in each interval, of the
 // probe's size, and each answered.
-func (b *stand) sockperf(ctx context.Context, burst int) (run, error) {
-	r, stdout, err := b.measure(ctx, sockperf, "under-load", "-i", b.serverAddr, "-p", sockperfPort, "-m", strconv.Itoa(blackout.PacketSize),
-		"--mps", strconv.Itoa(int(time.Duration(burst)*time.Second/b.Interval)), "-t", strconv.Itoa(max(int(b.For.Seconds()), 1)), "--reply-every", "1")
+func (b *testbed) sockperf(ctx context.Context, burst int) (run, error) {
+	r, stdout, err := b.measure(ctx, sockperf, "under-load", "-i", b.serverAddr, "-p", sockperfPort, "-m",
+		strconv.Itoa(wire.PacketSize),
+		"--mps", strconv.Itoa(int(time.Duration(burst)*time.Second/b.Interval)), "-t",
+		strconv.Itoa(max(int(b.For.Seconds()), 1)), "--reply-every", "1")
 	if err != nil {
 		return r, err
 	}
@@ -304,7 +309,7 @@ func readSockperf(stdout []byte) (sent, answered uint64, err error) {
 
 // measure runs a program in the client's namespace to its end, and tells the CPU
 // time of its process.
-func (b *stand) measure(ctx context.Context, name string, args ...string) (run, []byte, error) {
+func (b *testbed) measure(ctx context.Context, name string, args ...string) (run, []byte, error) {
 	var stdout, complaint bytes.Buffer
 	begun := time.Now()
 	cmd, stop, err := b.client.start(ctx, &stdout, &complaint, name, args...)
@@ -313,9 +318,11 @@ func (b *stand) measure(ctx context.Context, name string, args ...string) (run, 
 	}
 	defer stop()
 	if err := cmd.Wait(); err != nil {
-		return run{}, nil, errors.Join(ctx.Err(), fmt.Errorf("run %q: %w: %s", name, err, bytes.TrimSpace(complaint.Bytes())))
+		return run{}, nil, errors.Join(ctx.Err(),
+			fmt.Errorf("run %q: %w: %s", name, err, bytes.TrimSpace(complaint.Bytes())))
 	}
-	return run{cpu: cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime(), took: time.Since(begun)}, stdout.Bytes(), nil
+	return run{cpu: cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime(), took: time.Since(begun)},
+		stdout.Bytes(), nil
 }
 
 // The crowd's network: the server answers at every address of it.

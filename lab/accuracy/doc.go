@@ -21,7 +21,7 @@
 // length.
 //
 // A server that the machine does not run, just as its outage ends, is out for longer: the
-// scheduler says how long it waited for a processor, and canaries on every processor
+// scheduler says how long it waited for a processor, and stall monitors on every processor
 // when none of them ran. All of these doubts are added to what is allowed.
 //
 // An outage of 5 ms is shorter than what a busy machine may keep any process from

@@ -15,7 +15,7 @@ import (
 // to accept or to drop. It says so to the kernel itself: a run of nft(8) takes
 // longer than the shortest outages.
 //
-// (nft add table netdev proof; nft add chain netdev proof NAME
+// (nft add table netdev accuracy; nft add chain netdev accuracy NAME
 // '{ type filter hook ingress device NAME priority 0; policy accept; }')
 type gates struct {
 	mu  sync.Mutex
@@ -23,7 +23,7 @@ type gates struct {
 	seq uint32
 }
 
-const gateTable = "proof"
+const gateTable = "accuracy"
 
 // The policies of a chain (linux/netfilter.h).
 const (
@@ -74,7 +74,8 @@ func (g *gates) shut(name string, on bool) error {
 		policy = drop
 	}
 	err := g.ask(unix.NFT_MSG_NEWCHAIN, 0,
-		text(unix.NFTA_CHAIN_TABLE, gateTable), text(unix.NFTA_CHAIN_NAME, name), number(unix.NFTA_CHAIN_POLICY, policy))
+		text(unix.NFTA_CHAIN_TABLE, gateTable), text(unix.NFTA_CHAIN_NAME, name),
+		number(unix.NFTA_CHAIN_POLICY, policy))
 	if err != nil {
 		return fmt.Errorf("switch the filter at interface %q: %w", name, err)
 	}
@@ -91,7 +92,8 @@ func (g *gates) ask(what uint16, flags uint16, attributes ...*nl.RtAttr) error {
 		body = append(body, a.Serialize()...)
 	}
 	msg := message(unix.NFNL_MSG_BATCH_BEGIN, 0, g.seq-2, unix.AF_UNSPEC, nil)
-	msg = append(msg, message(unix.NFNL_SUBSYS_NFTABLES<<8|what, flags|unix.NLM_F_ACK, g.seq-1, unix.NFPROTO_NETDEV, body)...)
+	msg = append(msg, message(unix.NFNL_SUBSYS_NFTABLES<<8|what, flags|unix.NLM_F_ACK, g.seq-1, unix.NFPROTO_NETDEV,
+		body)...)
 	msg = append(msg, message(unix.NFNL_MSG_BATCH_END, 0, g.seq, unix.AF_UNSPEC, nil)...)
 	if err := unix.Sendto(g.fd, msg, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
 		return err
@@ -109,7 +111,8 @@ func (g *gates) verdict() error {
 			return err
 		}
 		// struct nlmsghdr: length, type, flags, sequence, port; then an errno.
-		if n < unix.NLMSG_HDRLEN+4 || binary.NativeEndian.Uint16(buf[4:]) != unix.NLMSG_ERROR || binary.NativeEndian.Uint32(buf[8:])+2 < g.seq {
+		if n < unix.NLMSG_HDRLEN+4 || binary.NativeEndian.Uint16(buf[4:]) != unix.NLMSG_ERROR ||
+			binary.NativeEndian.Uint32(buf[8:])+2 < g.seq {
 			continue
 		}
 		if code := int32(binary.NativeEndian.Uint32(buf[unix.NLMSG_HDRLEN:])); code != 0 {

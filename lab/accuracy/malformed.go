@@ -20,24 +20,24 @@ const (
 	// lull is how many datagrams are sent between two looks at whether the reflector
 	// keeps up: what its socket cannot hold would never reach it.
 	lull = 1000
-	// garbageSize is the longest of them.
-	garbageSize = 200
+	// malformedSize is the longest of them.
+	malformedSize = 200
 )
 
-// reflectorGarbage sends random datagrams to a reflector and says how much larger
+// reflectorMalformed sends random datagrams to a reflector and says how much larger
 // it is afterwards than after the first tenth; it must still answer, and must have
 // answered no more bytes than were sent. Half of the datagrams are probes in which a
 // few bytes are wrong.
-func reflectorGarbage(ctx context.Context, o Options) ([]Result, error) {
-	r := Result{Name: ReflectorGarbage, Unit: "MiB grown"}
-	_, err := o.withStand(ctx, func(ctx context.Context, b *stand) error {
+func reflectorMalformed(ctx context.Context, o Options) ([]Result, error) {
+	r := Result{Name: ReflectorMalformed, Unit: "MiB grown"}
+	_, err := o.withTestbed(ctx, func(ctx context.Context, b *testbed) error {
 		probe, err := sample(ctx)
 		if err != nil {
 			return err
 		}
 		var t thrower
 		begun := time.Now()
-		if err := b.throw(ctx, &t, probe, max(o.Garbage/10, 1)); err != nil {
+		if err := b.throw(ctx, &t, probe, max(o.Malformed/10, 1)); err != nil {
 			return err
 		}
 		before, err := resident(b.server.Process.Pid)
@@ -45,7 +45,7 @@ func reflectorGarbage(ctx context.Context, o Options) ([]Result, error) {
 			return err
 		}
 		for range o.Repeat {
-			if err := b.throw(ctx, &t, probe, o.Garbage); err != nil {
+			if err := b.throw(ctx, &t, probe, o.Malformed); err != nil {
 				return err
 			}
 			after, err := resident(b.server.Process.Pid)
@@ -83,10 +83,11 @@ func sample(ctx context.Context) ([]byte, error) {
 	defer context.AfterFunc(ctx, func() { _ = conn.SetReadDeadline(time.Now()) })()
 	done := make(chan error, 1)
 	go func() {
-		_, err := blackout.Watch(ctx, blackout.Config{Targets: []string{"udp://" + conn.LocalAddr().String()}, Linger: time.Millisecond})
+		_, err := blackout.Watch(ctx, blackout.Config{Targets: []string{"udp://" + conn.LocalAddr().String()},
+			Linger: time.Millisecond})
 		done <- err
 	}()
-	buf := make([]byte, garbageSize)
+	buf := make([]byte, malformedSize)
 	n, err := conn.Read(buf)
 	cancel()
 	return buf[:n], errors.Join(err, <-done)
@@ -97,7 +98,7 @@ type thrower struct{ sent, bytes, back int }
 
 // throw sends so many random datagrams, and waits each time until the reflector has
 // read them.
-func (b *stand) throw(ctx context.Context, t *thrower, probe []byte, count int) error {
+func (b *testbed) throw(ctx context.Context, t *thrower, probe []byte, count int) error {
 	var failed error
 	err := b.client.do(func() {
 		conn, err := net.Dial("udp4", b.at(port))
@@ -107,7 +108,7 @@ func (b *stand) throw(ctx context.Context, t *thrower, probe []byte, count int) 
 		}
 		defer conn.Close()
 		udp := conn.(*net.UDPConn)
-		buf := make([]byte, garbageSize)
+		buf := make([]byte, malformedSize)
 		for sent := 0; sent < count && failed == nil; sent += lull {
 			for range min(lull, count-sent) {
 				n, err := conn.Write(malformedInput(buf, probe))
@@ -141,7 +142,7 @@ func malformedInput(buf, probe []byte) []byte {
 
 // drained waits until the reflector's socket is empty; an error when it dropped
 // something, or does not read it.
-func (b *stand) drained(ctx context.Context) error {
+func (b *testbed) drained(ctx context.Context) error {
 	for begun := time.Now(); time.Since(begun) < patience; {
 		waiting, dropped, err := b.socket()
 		switch {
@@ -159,7 +160,7 @@ func (b *stand) drained(ctx context.Context) error {
 
 // socket says how many bytes wait in the reflector's UDP socket, and how many
 // datagrams it dropped (proc(5), /proc/net/udp).
-func (b *stand) socket() (waiting, dropped int, err error) {
+func (b *testbed) socket() (waiting, dropped int, err error) {
 	table, err := os.ReadFile(fmt.Sprintf("/proc/%d/net/udp", b.server.Process.Pid))
 	if err != nil {
 		return 0, 0, err

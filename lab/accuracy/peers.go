@@ -30,8 +30,8 @@ const (
 const (
 	// fpingInterval is the shortest that fping knows for one target.
 	fpingInterval = 10 * time.Millisecond
-	// settleTime is what the peers have to begin: they say nothing when they do.
-	settleTime = 2 * time.Second
+	// startupTime is what the peers have to begin: they say nothing when they do.
+	startupTime = 2 * time.Second
 )
 
 // beside is a tool that runs beside the probe and tells the time of every answer.
@@ -68,7 +68,7 @@ func (o Options) startPeers(ctx context.Context, w *world, timelines []*timeline
 		notes = append(notes, fmt.Sprintf("without %s beside it: %v", one.name, err))
 	}
 	if len(all) > 0 {
-		_ = wait.For(ctx, settleTime)
+		_ = wait.For(ctx, startupTime)
 	}
 	return all, notes
 }
@@ -111,7 +111,7 @@ func irttClient(at, file string, interval, length time.Duration) []string {
 }
 
 func (o Options) startIRTT(ctx context.Context, w *world, timelines []*timeline) (beside, error) {
-	dir, err := os.MkdirTemp("", "blackout-proof-")
+	dir, err := os.MkdirTemp("", "blackout-accuracy-")
 	if err != nil {
 		return nil, err
 	}
@@ -131,7 +131,7 @@ func (r *irttRuns) start(ctx context.Context, w *world, length time.Duration) er
 		}
 		r.servers, c.servers = append(r.servers, cmd), append(c.servers, cmd)
 	}
-	_ = wait.For(ctx, settleTime) // they listen on UDP alone, and say nothing
+	_ = wait.For(ctx, startupTime) // they listen on UDP alone, and say nothing
 	for _, c := range r.timelines {
 		cmd, err := r.run(ctx, w.client, irttClient(c.at(irttPort), r.file(c), c.interval, length))
 		if err != nil {

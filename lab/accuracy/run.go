@@ -10,35 +10,35 @@ import (
 	"github.com/sirupsen/logrus"
 )
 
-// The names of what can be proven.
+// The names of the results.
 const (
-	AccuracyUDP       = "accuracy-udp"
-	AccuracyTCP       = "accuracy-tcp"
-	AccuracyDirection = "accuracy-direction"
-	ProbeCost         = "probe-cost"
-	ProbeRate         = "probe-rate"
-	ProbeMany         = "probe-many"
-	ReflectorGarbage  = "reflector-garbage"
+	AccuracyUDP        = "accuracy-udp"
+	AccuracyTCP        = "accuracy-tcp"
+	AccuracyDirection  = "accuracy-direction"
+	ProbeCost          = "probe-cost"
+	ProbeRate          = "probe-rate"
+	ProbeMany          = "probe-many"
+	ReflectorMalformed = "reflector-garbage"
 )
 
 // ErrUnsupported reports that this machine or this user cannot have network
 // namespaces; errors.Is finds it.
-var ErrUnsupported = errors.New("the proof needs root, network namespaces and nf_tables")
+var ErrUnsupported = errors.New("accuracy tests need root, network namespaces and nf_tables")
 
-// Proof is a run that proves something.
-type Proof struct {
+// Experiment is a set of runs with its results.
+type Experiment struct {
 	Names  []string // of its results, in order
 	Repeat int      // what is best for Options.Repeat
 	run    func(context.Context, Options) ([]Result, error)
 }
 
 // All are in the order in which they are best run.
-var All = []Proof{
+var All = []Experiment{
 	{[]string{AccuracyUDP, AccuracyTCP, AccuracyDirection}, 100, accuracy},
 	{[]string{ProbeCost}, 5, probeCost},
 	{[]string{ProbeRate}, 5, probeRate},
 	{[]string{ProbeMany}, 3, probeMany},
-	{[]string{ReflectorGarbage}, 10, reflectorGarbage},
+	{[]string{ReflectorMalformed}, 10, reflectorMalformed},
 }
 
 // Options says how much is tried. Only Program is required.
@@ -55,9 +55,9 @@ type Options struct {
 	// For is the length of each run for ProbeCost, ProbeRate and ProbeMany, 0 means
 	// 5 s; Repeat runs are made.
 	For time.Duration
-	// Garbage is how many datagrams are sent for ReflectorGarbage each of Repeat
+	// Malformed is how many datagrams are sent for ReflectorMalformed each of Repeat
 	// times, 0 means a million.
-	Garbage int
+	Malformed int
 	// Log takes progress; nil discards it.
 	Log logrus.FieldLogger
 }
@@ -73,14 +73,14 @@ var DefaultLengths = []time.Duration{
 	time.Second, 2 * time.Second, 5 * time.Second, 10 * time.Second,
 }
 
-// Result is what was proven: one value for each outage or run, smaller being
+// Result is what was measured: one value for each outage or run, smaller being
 // better, and those of the peer where it is installed.
 type Result struct {
 	Name string
 	// Unit is "of the allowed error" for AccuracyUDP and AccuracyTCP, "wrong
 	// calls" (0 or 1 each) for AccuracyDirection, "CPU s per million packets" for
 	// ProbeCost, "lost packets per million" for ProbeRate, "cores" for ProbeMany,
-	// "MiB grown" for ReflectorGarbage.
+	// "MiB grown" for ReflectorMalformed.
 	Unit     string
 	Ours     []float64
 	Peer     []float64
@@ -121,18 +121,18 @@ func middleAndMost(values []float64) (middle, most float64) {
 	return sorted[(len(sorted)-1)/2], sorted[len(sorted)-1]
 }
 
-// Run runs the proof that gives a result, and returns all of its results. It takes
+// Run runs the experiment that has a result, and returns all of its results. It takes
 // as long as the outages on the busiest lane and a fifth of a second for each, or as
 // the runs together. When ctx is cancelled it ends with the context's error, and
 // leaves no process and no namespace.
 func Run(ctx context.Context, name string, o Options) ([]Result, error) {
-	i := slices.IndexFunc(All, func(p Proof) bool { return slices.Contains(p.Names, name) })
+	i := slices.IndexFunc(All, func(e Experiment) bool { return slices.Contains(e.Names, name) })
 	if i < 0 {
-		return nil, fmt.Errorf("no proof is called %q", name)
+		return nil, fmt.Errorf("unknown result %q", name)
 	}
 	results, err := All[i].run(ctx, o.withDefaults())
 	if err != nil {
-		return nil, fmt.Errorf("prove %s: %w", name, err)
+		return nil, fmt.Errorf("measure %s: %w", name, err)
 	}
 	return results, ctx.Err()
 }
@@ -150,8 +150,8 @@ func (o Options) withDefaults() Options {
 	if o.For == 0 {
 		o.For = 5 * time.Second
 	}
-	if o.Garbage == 0 {
-		o.Garbage = 1_000_000
+	if o.Malformed == 0 {
+		o.Malformed = 1_000_000
 	}
 	if o.Log == nil {
 		log := logrus.New()

@@ -77,7 +77,7 @@ func onThread(f func()) {
 // start processes.
 //
 // It runs before what else this machine does: how late an end of the wire is run cannot
-// be told from an outage. Without the right to it, the errors are wider.
+// be distinguished from an outage. Without the right to it, the errors are wider.
 func (s *space) do(f func()) (err error) {
 	onThread(func() {
 		if err = unix.Setns(s.fd, unix.CLONE_NEWNET); err != nil {
@@ -110,7 +110,8 @@ func (s *space) close() {
 // start starts a program in a namespace; stdout and stderr may be nil. It is killed when ctx
 // ends, when this process does, or with the function that is returned, which waits for
 // it. As much as what do runs, it runs before what else this machine does.
-func (s *space) start(ctx context.Context, stdout, stderr io.Writer, name string, args ...string) (cmd *exec.Cmd, stop func(), err error) {
+func (s *space) start(ctx context.Context, stdout, stderr io.Writer, name string, args ...string) (cmd *exec.Cmd,
+	stop func(), err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	cmd = exec.CommandContext(ctx, name, args...)
 	cmd.Stdout, cmd.Stderr, cmd.WaitDelay = stdout, stderr, time.Second

@@ -202,17 +202,17 @@ func (w waits) since(before waits) time.Duration {
 // doubt adds how late the machine itself was at each outage, and in the calm before it. A
 // server that continued has to be woken twice until it answers: by the signal, and by what
 // it waits for.
-func (c *timeline) doubt(birds *canaries) {
+func (c *timeline) doubt(monitors *stallMonitors) {
 	wakes := 1
 	if c.kind == Stop {
 		wakes = 2
 	}
 	for i := range c.made {
 		m := &c.made[i]
-		m.late += birds.before(m.begin[1], c.interval+reach) + birds.after(m.end[0], c.interval+reach, wakes)
+		m.late += monitors.before(m.begin[1], c.interval+reach) + monitors.after(m.end[0], c.interval+reach, wakes)
 		if i > 0 {
 			before := c.made[i-1].end[1]
-			m.blurred = birds.within(before, m.begin[0]) > m.begin[0].Sub(before)/2
+			m.blurred = monitors.within(before, m.begin[0]) > m.begin[0].Sub(before)/2
 		}
 	}
 }

@@ -20,7 +20,7 @@ const (
 // Kinds lists them.
 var Kinds = []string{Link, Out, Back, Stop}
 
-// Trial is one outage that was made, and what a tool told of it. All lengths are
+// Trial is one outage that was made, and what a tool reported. All lengths are
 // milliseconds.
 type Trial struct {
 	Kind   string
@@ -46,10 +46,10 @@ func (t Trial) Ratio() float64 { return t.OffMs() / t.AllowedMs }
 // Wrong reports that the probe put losses onto the wrong way, or none onto the
 // right one. What a stopped server received it answers when it continues: nothing
 // is lost on the way back. Of a link that is cut, the one probe that is just being
-// answered is, and as many as the server had not read while the machine stood.
+// answered is, and as many as the server had not read while the machine was stalled.
 //
 // An outage that was not listed is not judged: its length is. Nor is one without
-// losses whose doubt is above half of its length: where the machine stood, packets
+// losses whose doubt is above half of its length: if the machine was stalled, packets
 // may have waited before the filter and not been lost at all.
 func (t Trial) Wrong() bool {
 	right, wrong, free := t.LostOut, t.LostBack, 0.0
@@ -75,12 +75,12 @@ type made struct {
 	length     time.Duration
 	begin, end [2]time.Time
 	late       time.Duration // for how long the machine may have delayed both
-	blurred    bool          // the machine stood in most of the calm before it
+	blurred    bool          // the machine was stalled in most of the calm before it
 }
 
 func (m made) middle() time.Time { return m.begin[1].Add(m.end[0].Sub(m.begin[1]) / 2) }
 
-// joined makes one of two outages where the machine stood in most of the calm between
+// joined makes one of two outages if the machine was stalled in most of the calm between
 // them, and a tool has them as one: it may be that nothing came through meanwhile.
 func joined(all []made, asOne func(a, b made) bool) []made {
 	var some []made
@@ -95,7 +95,7 @@ func joined(all []made, asOne func(a, b made) bool) []made {
 	return some
 }
 
-// trial is the outage as it truly was, before anybody told of it.
+// trial is the outage as it truly was, without any report.
 func (m made) trial(interval time.Duration) Trial {
 	least, most := m.end[0].Sub(m.begin[1]), m.end[1].Sub(m.begin[0])
 	return Trial{
@@ -104,9 +104,9 @@ func (m made) trial(interval time.Duration) Trial {
 	}
 }
 
-// judge compares an outage that was made with what the report says of a target: what
-// stands around its middle is it. Where nothing does, the error that the report states
-// are the silences that it did not tell from errors, and the faults of the prober that
+// judge compares an outage that was made with what the report says of a target: the
+// outage around its middle is it. If there is none, the error that the report states
+// is the silences below its own error, and the faults of the prober that
 // the outage met.
 func (m made) judge(r *blackout.Report, t *blackout.Target, interval time.Duration) Trial {
 	trial, stated := m.trial(interval), max(ms(interval), t.BelowErrorMs)
@@ -117,7 +117,8 @@ func (m made) judge(r *blackout.Report, t *blackout.Target, interval time.Durati
 	}
 	for _, o := range t.Outages {
 		if !o.Start.After(m.middle()) && !o.End.Before(m.middle()) {
-			trial.ReportedMs, trial.LostOut, trial.LostBack, trial.How, stated = o.Ms, o.LostOut, o.LostBack, o.How(), o.ErrorMs
+			trial.ReportedMs, trial.LostOut, trial.LostBack, trial.How, stated = o.Ms, o.LostOut, o.LostBack, o.How(),
+				o.ErrorMs
 			break
 		}
 	}
@@ -145,7 +146,7 @@ func gapAround(answers []time.Time, middle time.Time, interval time.Duration) ti
 	return max(answers[i].Sub(answers[i-1])-interval, 0)
 }
 
-// classes sums up what a tool told of outages, for each of the lengths.
+// classes sums up what a tool reported of outages, for each of the lengths.
 func classes(tool string, lengths []time.Duration, trials []Trial) []Class {
 	var all []Class
 	for _, length := range lengths {
@@ -170,8 +171,8 @@ func classes(tool string, lengths []time.Duration, trials []Trial) []Class {
 	return all
 }
 
-// doubtful tells in words how many outages are known less exactly than the probe could
-// tell them, because the machine itself stood, and for how many the doubt matters.
+// doubtful says in words how many outages are known less exactly than the probe could
+// measure them, because the machine itself was stalled, and for how many the doubt matters.
 func doubtful(trials []Trial) string {
 	unsure, saved := 0, 0
 	for _, t := range trials {
@@ -183,7 +184,8 @@ func doubtful(trials []Trial) string {
 		}
 	}
 	return fmt.Sprintf("of %d outages, %d are themselves known less exactly than to an interval, as the machine or the server was kept from running;"+
-		" without this doubt, %d would be off by more than an interval and the stated error", len(trials), unsure, saved)
+		" without this doubt, %d would be off by more than an interval and the stated error", len(trials), unsure,
+		saved)
 }
 
 func ms(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }

@@ -51,7 +51,8 @@ func (w *world) newLane(i int) (*lane, error) {
 	}
 	name := fmt.Sprintf("lane%d", i)
 	l := &lane{world: w, clientAddr: fmt.Sprintf("198.18.%d.1", i), serverAddr: fmt.Sprintf("198.18.%d.2", i)}
-	veth := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: name}, PeerName: name, PeerNamespace: netlink.NsFd(w.server.fd)}
+	veth := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: name}, PeerName: name,
+		PeerNamespace: netlink.NsFd(w.server.fd)}
 	if err := w.client.net.LinkAdd(veth); err != nil {
 		return nil, fmt.Errorf("%w: add a veth: %w", ErrUnsupported, err)
 	}
@@ -114,7 +115,8 @@ func (s *space) address(name, addr string) (netlink.Link, error) {
 // a neighbour that is looked for again has an outage of its own.
 func (s *space) know(link netlink.Link, addr string, other netlink.Link) error {
 	err := s.net.NeighSet(&netlink.Neigh{
-		LinkIndex: link.Attrs().Index, State: netlink.NUD_PERMANENT, IP: net.ParseIP(addr), HardwareAddr: other.Attrs().HardwareAddr,
+		LinkIndex: link.Attrs().Index, State: netlink.NUD_PERMANENT, IP: net.ParseIP(addr),
+		HardwareAddr: other.Attrs().HardwareAddr,
 	})
 	if err != nil {
 		return fmt.Errorf("make a neighbour known at %q: %w", link.Attrs().Name, err)
@@ -159,7 +161,8 @@ func (l *lane) crowd() error {
 	}
 	err = errors.Join(
 		l.server.net.LinkSetUp(lo),
-		l.server.net.RouteAdd(&netlink.Route{LinkIndex: lo.Attrs().Index, Dst: all, Type: unix.RTN_LOCAL, Table: unix.RT_TABLE_LOCAL, Scope: netlink.SCOPE_HOST}),
+		l.server.net.RouteAdd(&netlink.Route{LinkIndex: lo.Attrs().Index, Dst: all, Type: unix.RTN_LOCAL,
+			Table: unix.RT_TABLE_LOCAL, Scope: netlink.SCOPE_HOST}),
 		l.client.net.RouteAdd(&netlink.Route{LinkIndex: l.near.Attrs().Index, Dst: all, Gw: net.ParseIP(l.serverAddr)}))
 	if err != nil {
 		return fmt.Errorf("make routes to many addresses: %w", err)

@@ -14,22 +14,22 @@ import (
 // aloneBenches are those that need no lab.
 func aloneBenches() []Bench {
 	benches := []Bench{{Results: []string{"plan-10k"}, N: 15, Alone: true, Run: planMany}}
-	for _, p := range accuracy.All {
-		run := func(ctx context.Context, s *Stage) ([]Result, error) { return prove(ctx, s, p) }
-		benches = append(benches, Bench{Results: p.Names, N: p.Repeat, Alone: true, Run: run})
+	for _, e := range accuracy.All {
+		run := func(ctx context.Context, s *Stage) ([]Result, error) { return measureProbe(ctx, s, e) }
+		benches = append(benches, Bench{Results: e.Names, N: e.Repeat, Alone: true, Run: run})
 	}
 	return benches
 }
 
-// prove has the probe tried, on N known outages of each kind and length or in N runs.
-func prove(ctx context.Context, s *Stage, p accuracy.Proof) ([]Result, error) {
-	s.Progress(fmt.Sprintf("%s: %d of each", strings.Join(p.Names, ", "), s.N))
-	proven, err := accuracy.Run(ctx, p.Names[0], accuracy.Options{Program: s.Blackout, Repeat: s.N})
+// measureProbe runs an experiment on the probe, on N known outages of each kind and length or in N runs.
+func measureProbe(ctx context.Context, s *Stage, e accuracy.Experiment) ([]Result, error) {
+	s.Progress(fmt.Sprintf("%s: %d of each", strings.Join(e.Names, ", "), s.N))
+	measured, err := accuracy.Run(ctx, e.Names[0], accuracy.Options{Program: s.Blackout, Repeat: s.N})
 	if err != nil {
 		return nil, err
 	}
 	var results []Result
-	for _, one := range proven {
+	for _, one := range measured {
 		if len(one.Ours) == 0 {
 			return nil, fmt.Errorf("%s: nothing was measured", one.Name)
 		}

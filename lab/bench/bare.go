@@ -65,11 +65,15 @@ type bareQEMU struct {
 // it waits for a migration, and stays stopped after it.
 func bareArgs(s guest.DomainSpec, tap, socket string, incoming bool) []string {
 	args := []string{
-		"-accel", "tcg", "-machine", "pc,usb=off,hpet=off", "-cpu", "qemu64,+rdrand", "-m", fmt.Sprint(s.MemoryMiB), "-smp", fmt.Sprint(s.VCPUs),
-		"-nodefaults", "-no-user-config", "-display", "none", "-serial", "null", "-qmp", "unix:" + socket + ",server=on,wait=off",
+		"-accel", "tcg", "-machine", "pc,usb=off,hpet=off", "-cpu", "qemu64,+rdrand", "-m", fmt.Sprint(s.MemoryMiB),
+		"-smp", fmt.Sprint(s.VCPUs),
+		"-nodefaults", "-no-user-config", "-display", "none", "-serial", "null", "-qmp",
+		"unix:" + socket + ",server=on,wait=off",
 		"-kernel", s.Kernel, "-initrd", s.Initrd, "-append", s.CommandLine(),
-		"-drive", "file=" + s.Disk + ",if=none,id=disk,format=qcow2,cache=none,aio=threads", "-device", "virtio-blk-pci,drive=disk",
-		"-netdev", "tap,id=net,ifname=" + tap + ",script=no,downscript=no", "-device", "virtio-net-pci,netdev=net,romfile=,mac=" + s.MAC,
+		"-drive", "file=" + s.Disk + ",if=none,id=disk,format=qcow2,cache=none,aio=threads", "-device",
+		"virtio-blk-pci,drive=disk",
+		"-netdev", "tap,id=net,ifname=" + tap + ",script=no,downscript=no", "-device",
+		"virtio-net-pci,netdev=net,romfile=,mac=" + s.MAC,
 	}
 	if incoming {
 		args = append(args, "-S", "-incoming", "defer")
@@ -141,7 +145,8 @@ func (q *bareQEMU) connect(ctx context.Context, socket string) error {
 			again := make(chan error, 1)
 			again <- ended
 			q.exited = again
-			return fmt.Errorf("QEMU ended at once: %w: %s", errors.Join(ended, err), strings.TrimSpace(q.words.String()))
+			return fmt.Errorf("QEMU ended at once: %w: %s", errors.Join(ended, err),
+				strings.TrimSpace(q.words.String()))
 		case <-ctx.Done():
 			return err
 		case <-tick.C:
@@ -220,7 +225,8 @@ func transfer(ctx context.Context, source, target *qmp) (time.Duration, error) {
 	}{
 		{source, "migrate-set-capabilities", events},
 		{target, "migrate-set-capabilities", events},
-		{source, "migrate-set-parameters", map[string]any{"downtime-limit": bareDowntime, "max-bandwidth": int64(1) << 40}},
+		{source, "migrate-set-parameters",
+			map[string]any{"downtime-limit": bareDowntime, "max-bandwidth": int64(1) << 40}},
 		{target, "migrate-incoming", uri},
 	} {
 		if _, err := step.at.execute(ctx, step.command, step.args); err != nil {

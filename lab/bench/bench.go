@@ -72,7 +72,7 @@ func Names() []string {
 	return names
 }
 
-// Choose returns the benches that give any of the results in only, which stand
+// Choose returns the benches that give any of the results in only, which are
 // between commas; all, where it is empty.
 func Choose(only string) ([]Bench, error) {
 	if only == "" {
@@ -101,7 +101,7 @@ type Stage struct {
 	N        int               // turns of each side
 	Shared   string            // the shared storage's folder, as this process sees it
 	Blackout string            // the probe program
-	Progress func(step string) // is told what is being done
+	Progress func(step string) // gets a line for each step
 }
 
 func (s *Stage) node() string { return s.Cluster.Nodes[0] }
@@ -154,7 +154,8 @@ func environ(g scenario.Guest, node, action string, timeout time.Duration, param
 	}
 	for _, p := range append([]string{
 		"config=" + g.Config, "hypervisor=qemu:///system", "migration_transport=tcp",
-		fmt.Sprintf("CRM_meta_timeout=%d", timeout.Milliseconds()), "CRM_meta_interval=" + interval, "CRM_meta_name=" + action,
+		fmt.Sprintf("CRM_meta_timeout=%d", timeout.Milliseconds()), "CRM_meta_interval=" + interval,
+		"CRM_meta_name=" + action,
 		"CRM_meta_on_node=" + node, "crm_feature_set=3.20.0",
 	}, params...) {
 		all = append(all, "OCF_RESKEY_"+p)
@@ -179,7 +180,8 @@ func monitor(ctx context.Context, s *Stage) (results []Result, err error) {
 	if err := s.awaitGuest(ctx, s.Guest.Address); err != nil {
 		return nil, err
 	}
-	samples, err := s.call(ctx, Plan{Ours: oursPath, Peer: peerPath, Action: "monitor", Environ: environ(s.Guest, s.node(), "monitor", agentTime), N: s.N, Daemons: daemons})
+	samples, err := s.call(ctx, Plan{Ours: oursPath, Peer: peerPath, Action: "monitor",
+		Environ: environ(s.Guest, s.node(), "monitor", agentTime), N: s.N, Daemons: daemons})
 	if err != nil {
 		return nil, err
 	}
@@ -195,7 +197,8 @@ func monitor(ctx context.Context, s *Stage) (results []Result, err error) {
 
 // metaData measures how long the meta-data take.
 func metaData(ctx context.Context, s *Stage) ([]Result, error) {
-	samples, err := s.call(ctx, Plan{Ours: oursPath, Peer: peerPath, Action: "meta-data", Environ: environ(s.Guest, s.node(), "meta-data", agentTime), N: s.N})
+	samples, err := s.call(ctx, Plan{Ours: oursPath, Peer: peerPath, Action: "meta-data",
+		Environ: environ(s.Guest, s.node(), "meta-data", agentTime), N: s.N})
 	if err != nil {
 		return nil, err
 	}

@@ -80,7 +80,8 @@ func TestSummarize(t *testing.T) {
 }
 
 func TestCompare(t *testing.T) {
-	if r := compare("x", "s", "irtt", []float64{1, 2, 3}, []float64{40, 60, 50}); *r.RatioP50 != 0.04 || r.N != 3 || r.PeerName != "irtt" || r.Unit != "s" {
+	if r := compare("x", "s", "irtt", []float64{1, 2, 3}, []float64{40, 60, 50}); *r.RatioP50 != 0.04 || r.N != 3 ||
+		r.PeerName != "irtt" || r.Unit != "s" {
 		t.Errorf("%+v", r)
 	}
 	if r := compare("x", "s", "irtt", nil, []float64{5}); r.RatioP50 != nil {
@@ -139,7 +140,8 @@ func TestReportIsGolden(t *testing.T) {
 			}
 		}
 		if want, err := os.ReadFile(golden); err != nil || string(want) != got {
-			t.Errorf("%s changed (%v): others read it, so look at the difference, then run with -update\n%s", name, err, got)
+			t.Errorf("%s changed (%v): others read it, so look at the difference, then run with -update\n%s", name, err,
+				got)
 		}
 	}
 	if left, err := os.ReadDir(dir); err != nil || len(left) != 1 {
@@ -179,17 +181,19 @@ func TestTableSaysOnceHowMovesEnded(t *testing.T) {
 }
 
 func TestChoose(t *testing.T) {
-	for only, want := range map[string]int{"": len(Benches), "monitor": 1, "monitor,monitor-wall": 1, "meta-data,monitor-wall": 2, "idle-blackout-tcp": 1, "probe-rate,plan-10k": 2} {
+	for only, want := range map[string]int{"": len(Benches), "monitor": 1, "monitor,monitor-wall": 1,
+		"meta-data,monitor-wall": 2, "idle-blackout-tcp": 1, "probe-rate,plan-10k": 2} {
 		if got, err := Choose(only); err != nil || len(got) != want {
 			t.Errorf("%q: %d benches, %v; want %d", only, len(got), err, want)
 		}
 	}
-	if _, err := Choose("monitor,speed"); err == nil || !strings.Contains(err.Error(), `no bench "speed"; there are plan-10k, `) {
+	if _, err := Choose("monitor,speed"); err == nil ||
+		!strings.Contains(err.Error(), `no bench "speed"; there are plan-10k, `) {
 		t.Errorf("error %v", err)
 	}
 	names := slices.Sorted(slices.Values(Names()))
 	if len(slices.Compact(slices.Clone(names))) != len(names) {
-		t.Errorf("a name stands twice: %v", names)
+		t.Errorf("a name is there twice: %v", names)
 	}
 }
 
@@ -199,7 +203,8 @@ func TestCallerCountsOrphans(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	plan, err := json.Marshal(Plan{Ours: self, Peer: "/bin/true", Action: "monitor", Environ: []string{roleVar + "=orphan"}, N: 2})
+	plan, err := json.Marshal(Plan{Ours: self, Peer: "/bin/true", Action: "monitor",
+		Environ: []string{roleVar + "=orphan"}, N: 2})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -234,7 +239,8 @@ func TestCallerFails(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var out, complaint bytes.Buffer
-			if code := Caller(strings.NewReader(c.plan), &out, &complaint); code != 1 || out.Len() > 0 || !strings.Contains(complaint.String(), c.words) {
+			if code := Caller(strings.NewReader(c.plan), &out, &complaint); code != 1 || out.Len() > 0 ||
+				!strings.Contains(complaint.String(), c.words) {
 				t.Errorf("code %d, %q, complaint %q", code, out.String(), complaint.String())
 			}
 		})

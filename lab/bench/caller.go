@@ -23,9 +23,9 @@ import (
 const CallerName = "bench_lab"
 
 const (
-	// settleTime is how long after a call the daemons may still work on it: they are
+	// quietTime is how long after a call the daemons may still work on it: they are
 	// read after that.
-	settleTime = 20 * time.Millisecond
+	quietTime = 20 * time.Millisecond
 	// orphanTime is how long what a call leaves behind may live on.
 	orphanTime = 5 * time.Second
 	// callTime bounds one call.
@@ -141,7 +141,7 @@ func (p Plan) call(program string, daemons []string) (Sample, error) {
 	if err != nil {
 		return Sample{}, fmt.Errorf("call %q %s: %w", program, p.Action, err)
 	}
-	time.Sleep(settleTime)
+	time.Sleep(quietTime)
 	after, err := spent(daemons)
 	if err != nil {
 		return Sample{}, err

@@ -19,7 +19,8 @@ const callsJournal = `100.000000 node1 pacemaker-controld[9]:  notice: Initiatin
 
 func TestCallsIn(t *testing.T) {
 	calls := callsIn(callsJournal)
-	if len(calls) != 4 || calls[0].action != "migrate_to" || calls[1].guest != "b" || calls[2].action != "migrate_from" {
+	if len(calls) != 4 || calls[0].action != "migrate_to" || calls[1].guest != "b" ||
+		calls[2].action != "migrate_from" {
 		t.Fatalf("%+v", calls)
 	}
 	if got := leavingsIn(calls).inWords("migrate_to", "migrate_from", "stop", betweenCalls); got !=
@@ -36,7 +37,8 @@ func TestStepsIn(t *testing.T) {
 {"guest":"a","started":"2026-01-02T00:00:00Z","steps":[{"name":"pre-flight","ms":250},{"name":"migrate","ms":1500}]}
 no record
 `
-	if got := stepsIn(records, time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)).inWords(); got != "migrate 1.50 s, pre-flight 0.25 s" {
+	if got := stepsIn(records, time.Date(2026, 1, 1, 12, 0, 0, 0,
+		time.UTC)).inWords(); got != "migrate 1.50 s, pre-flight 0.25 s" {
 		t.Error(got)
 	}
 }

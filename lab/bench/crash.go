@@ -19,8 +19,8 @@ import (
 )
 
 const (
-	// crashPace is between two probes of one target: next to the seconds of a crash it is nothing, and it costs the guest
-	// that boots next to nothing.
+	// crashPace is between two probes of one target: next to the seconds of a crash it is nothing, and it costs the
+	// guest that boots next to nothing.
 	crashPace = 20 * time.Millisecond
 	// crashTime bounds the time from the kill to the guest's answer.
 	crashTime = 2 * time.Minute
@@ -62,7 +62,8 @@ func crash(ctx context.Context, s *Stage) ([]Result, error) {
 		}
 		var short bool
 		if advised.consensus, short = detection.ShortConsensus(); !short {
-			return fmt.Errorf("vmferry check advises nothing to a cluster of %d nodes with consensus %s", detection.Nodes, detection.Consensus)
+			return fmt.Errorf("vmferry check advises nothing to a cluster of %d nodes with consensus %s",
+				detection.Nodes, detection.Consensus)
 		}
 		defer func() { err = errors.Join(err, s.setConsensus(context.WithoutCancel(ctx), 0)) }()
 		return s.crashTurns(ctx, r, []*crashSide{ours, peer, advised})
@@ -144,9 +145,9 @@ func (s *Stage) setConsensus(ctx context.Context, consensus time.Duration) error
 	})
 }
 
-// crashOnce has one side's agent run the guest on the first node, kills that node, and removes the guest while it boots.
-// A turn waits for nothing else but this: both nodes must be members before the guest is placed, or Pacemaker fences the
-// one that it misses; and the guest must have answered, or there is nothing to lose.
+// crashOnce has one side's agent run the guest on the first node, kills that node, and removes the guest while it
+// boots. A turn waits for nothing else but this: both nodes must be members before the guest is placed, or Pacemaker
+// fences the one that it misses; and the guest must have answered, or there is nothing to lose.
 func (s *Stage) crashOnce(ctx context.Context, r *scenario.Runner, who *crashSide) (one crashed, err error) {
 	first, second := r.Cluster.Nodes[0], r.Cluster.Nodes[1]
 	if err := r.Take(ctx); err != nil {
@@ -234,8 +235,8 @@ func (s *Stage) collect(ctx context.Context, r *scenario.Runner, one crashed, fr
 	return one, nil
 }
 
-// answers ends the probing. The instants are those of the first answers after each target's longest blackout, which must
-// be the one of the kill.
+// answers ends the probing. The instants are those of the first answers after each target's longest blackout, which
+// must be the one of the kill.
 func (p *probing) answers(since time.Time) (kernel, service time.Time, err error) {
 	targets, err := p.targets()
 	if err != nil {

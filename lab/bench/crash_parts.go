@@ -141,7 +141,8 @@ func (all crashes) until(i instant) []float64 {
 // fence takes the instants of the device's first action on the node since the kill that succeeded.
 func (c *crashed) fence(events []supervisor.FenceEvent, node string) {
 	i := slices.IndexFunc(events, func(e supervisor.FenceEvent) bool {
-		return e.Node == node && e.Op != supervisor.OpOn && !e.Asked.Before(c.at[killed]) && e.Error == "" && !e.Done.IsZero()
+		return e.Node == node && e.Op != supervisor.OpOn && !e.Asked.Before(c.at[killed]) && e.Error == "" &&
+			!e.Done.IsZero()
 	})
 	if i >= 0 {
 		c.at[fencing], c.at[fenced] = events[i].Asked, events[i].Done

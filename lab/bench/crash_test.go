@@ -35,9 +35,11 @@ func exampleCrash() crashed {
 		{Node: "node1", Op: supervisor.OpReboot, Asked: at(206.8), Done: at(206.9), Error: "no"},
 		{Node: "node1", Op: supervisor.OpReboot, Asked: at(207), Done: at(207.25)},
 	}, "node1")
-	c.watched([]scenario.Copy{{Node: "node2", Seen: at(150)}, {Node: "node1", Seen: at(201)}, {Node: "node2", Seen: at(208)}},
+	c.watched([]scenario.Copy{{Node: "node2", Seen: at(150)}, {Node: "node1", Seen: at(201)},
+		{Node: "node2", Seen: at(208)}},
 		[]scenario.Event{
-			{Node: "node2", Name: scenario.Resume, At: at(151)}, {Node: "node2", Name: "NIC_RX_FILTER_CHANGED", At: at(208.1)},
+			{Node: "node2", Name: scenario.Resume, At: at(151)},
+			{Node: "node2", Name: "NIC_RX_FILTER_CHANGED", At: at(208.1)},
 			{Node: "node2", Name: scenario.Resume, At: at(208.5)}, {Node: "node2", Name: scenario.Resume, At: at(230)},
 		}, "node2")
 	c.at[kernelAnswers], c.at[serviceAnswers] = at(212.5), at(213)
@@ -83,7 +85,8 @@ func TestWhereTimeGoes(t *testing.T) {
 		}
 	}
 	last := notes[len(notes)-1]
-	if !strings.HasPrefix(last, "of it the agent's own: 0.75 s, 2.75 s with VirtualDomain;") || !strings.HasSuffix(last, " and 12.25 s") {
+	if !strings.HasPrefix(last, "of it the agent's own: 0.75 s, 2.75 s with VirtualDomain;") ||
+		!strings.HasSuffix(last, " and 12.25 s") {
 		t.Errorf("the sum is %q", last)
 	}
 	if notes := whereTimeGoes(nil, nil); !strings.Contains(notes[0], "not seen, not seen with") {

@@ -59,7 +59,7 @@ func (m moves) kernel(name string) []Result {
 }
 
 // requests is the longest wait of a client with one request in flight. One whose connection broke has none: how many
-// that are is told, as they are the worst.
+// that are is reported, as they are the worst.
 func (m moves) requests() Result {
 	r := m.result("request-gap-tcp", "ms", requestOf)
 	broken := func(all []move) int { return endings(all)[endedLive] - len(live(all, requestOf)) }

@@ -57,7 +57,7 @@ func TestClient(t *testing.T) {
 	if !strings.HasSuffix(udp.Notes[0], want) || !strings.HasSuffix(udp.Notes[2], medians) {
 		t.Errorf("%q", udp.Notes)
 	}
-	// A connection that broke is told: no figure has it.
+	// A connection that broke is reported: no figure has it.
 	m.peer[0].Request = new(200.0)
 	for i := range 3 {
 		m.ours[i].Request = new(40.0 + float64(i))

@@ -51,7 +51,7 @@
 // (Rest of package migrate), and the same work falls into the second.
 //
 // drain-10 has Pacemaker's own defaults: it limits its calls by the load average, and the lab's nodes are never out
-// of load, so that both agents' guests leave one after the other. drain-10-at-once has all ten asked for at the
+// of load, so that both agents' guests leave one after the other. drain-10-at-once has all ten requested at the
 // same time, as on a server with processors to spare. migration-limit is Pacemaker's default, unlimited, in both.
 //
 // floor-pause has a guest of the same kind moved between two QEMUs on one node by this process, over QMP. It is
@@ -60,10 +60,10 @@
 //
 // # How crashes are measured
 //
-// crash-to-answer kills the node that has a guest, by the power switch, as scenario crash does. It ends with the first answer
-// of the guest elsewhere, over UDP and ICMP. The token, the consensus and the fence device are the same for both sides.
-// Each part of the time is told by whoever sees it end: corosync's and Pacemaker's messages in the survivor's journal,
-// the power switch, the observer of QEMU's processes, QEMU's events, and the probe. Most of it belongs to neither
-// agent: the notes tell what does. In crash-to-answer-advised ours has the consensus that vmferry check
-// advises to a cluster of two nodes, and the peer has corosync's default; the peer's guests would gain as much by it.
+// crash-to-answer kills the node that has a guest, by the power switch, as scenario crash does. It ends with the first
+// answer of the guest elsewhere, over UDP and ICMP. The token, the consensus and the fence device are the same for both
+// sides. Each part of the time comes from whoever sees it end: corosync's and Pacemaker's messages in the survivor's
+// journal, the power switch, the observer of QEMU's processes, QEMU's events, and the probe. Most of it belongs to
+// neither agent: the notes tell what does. In crash-to-answer-advised ours has the consensus that vmferry check advises
+// to a cluster of two nodes, and the peer has corosync's default; the peer's guests would gain as much by it.
 package bench

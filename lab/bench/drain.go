@@ -15,8 +15,8 @@ import (
 const (
 	drainGuests = 10
 	drainMemory = 96
-	// drainPace is between two probes of one target: sixty a second and guest, over UDP, TCP and ICMP. What that costs of
-	// the machine is not measured; it is more than probe-share, which is of one guest.
+	// drainPace is between two probes of one target: sixty a second and guest, over UDP, TCP and ICMP. What that costs
+	// of the machine is not measured; it is more than probe-share, which is of one guest.
 	drainPace = 50 * time.Millisecond
 )
 
@@ -24,8 +24,8 @@ const (
 // that a client of any of them saw.
 func drainTen(ctx context.Context, s *Stage) ([]Result, error) { return s.drainTen(ctx, "drain-10") }
 
-// unhurried has Pacemaker make its calls all at once, as on a server with 16 cores that is not short of them. By default it
-// takes the load average for the node's, which here is that of the whole machine, on which guests are
+// unhurried has Pacemaker make its calls all at once, as on a server with 16 cores that is not short of them. By
+// default it takes the load average for the node's, which here is that of the whole machine, on which guests are
 // emulated, and makes one call at a time.
 var unhurried = map[string]string{"load-threshold": "10000%", "node-action-limit": "32"}
 
@@ -49,7 +49,8 @@ func drainTenAtOnce(ctx context.Context, s *Stage) (results []Result, err error)
 }
 
 func (s *Stage) drainTen(ctx context.Context, name string) ([]Result, error) {
-	guests, err := scenario.Kind{Name: "ten", First: 31, MemoryMiB: drainMemory}.Make(ctx, s.Cluster, s.Shared, drainGuests)
+	guests, err := scenario.Kind{Name: "ten", First: 31, MemoryMiB: drainMemory}.Make(ctx, s.Cluster, s.Shared,
+		drainGuests)
 	if err != nil {
 		return nil, err
 	}
@@ -161,14 +162,15 @@ func (d *drains) add(s drained) {
 	d.worst, d.whose, d.kernels = append(d.worst, worst), append(d.whose, whose), append(d.kernels, kernel)
 }
 
-// placed says when a blackout began, and beside it how long the guest was paused: what is beyond that, or elsewhere, is the
-// want of processors on a machine that emulates all the guests.
+// placed says when a blackout began, and beside it how long the guest was paused: what is beyond that, or elsewhere, is
+// the want of processors on a machine that emulates all the guests.
 func placed(s report.Scenario, g report.Guest, at time.Time) string {
 	i := slices.IndexFunc(s.Events, func(e report.Event) bool { return e.What == g.Guest+" STOP" })
 	if i < 0 || at.IsZero() || g.PauseMS == nil {
 		return ""
 	}
-	return fmt.Sprintf(", from %.1f s after the guest's STOP on, its pause %.0f ms", at.Sub(s.Events[i].At).Seconds(), *g.PauseMS)
+	return fmt.Sprintf(", from %.1f s after the guest's STOP on, its pause %.0f ms", at.Sub(s.Events[i].At).Seconds(),
+		*g.PauseMS)
 }
 
 // about reports each drain whose blackout was the worst.
@@ -183,7 +185,8 @@ func (d *drains) about(who string) []string {
 
 // whereTimeGoes tells the medians over the guests of each part of their leaving.
 func (d *drains) whereTimeGoes(who string) []string {
-	notes := []string{fmt.Sprintf("a guest with %s takes (medians): %s", who, d.calls.inWords("migrate_to", "migrate_from", "stop", betweenCalls))}
+	notes := []string{fmt.Sprintf("a guest with %s takes (medians): %s", who,
+		d.calls.inWords("migrate_to", "migrate_from", "stop", betweenCalls))}
 	if steps := d.steps.inWords(); steps != "" {
 		notes = append(notes, fmt.Sprintf("of %s's migrate_to: %s; the rest is the agent's start and end", who, steps))
 	}

@@ -18,7 +18,8 @@ const gameInterval = 20 * time.Millisecond
 
 // gameMoves measures moves of a guest with a game server at all depths.
 func gameMoves(ctx context.Context, s *Stage) ([]Result, error) {
-	guests, err := scenario.Kind{Name: "game", First: 24, MemoryMiB: guest.GameMemoryMiB, Game: true}.Make(ctx, s.Cluster, s.Shared, 1)
+	guests, err := scenario.Kind{Name: "game", First: 24, MemoryMiB: guest.GameMemoryMiB, Game: true}.Make(ctx,
+		s.Cluster, s.Shared, 1)
 	if err != nil {
 		return nil, err
 	}
@@ -33,7 +34,8 @@ func gameMoves(ctx context.Context, s *Stage) ([]Result, error) {
 	}
 	r := all.result("game-gap-udp", "ms", gameOf)
 	r.Notes = []string{
-		fmt.Sprintf("real service: longest silence of a Teeworlds server, asked every %s as its own clients do", gameInterval),
+		fmt.Sprintf("real service: longest silence of a Teeworlds server, asked every %s as its own clients do",
+			gameInterval),
 		all.depths(),
 	}
 	return []Result{r}, nil

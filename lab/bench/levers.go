@@ -38,7 +38,8 @@ func leverResults() []string {
 
 // pullLevers measures what each lever is worth: the peer with it is compared with the peer without.
 func pullLevers(ctx context.Context, s *Stage) ([]Result, error) {
-	kind := scenario.Kind{Name: "lever", First: 23, MemoryMiB: 128, DirtyMiB: busyRate, DirtySetMiB: workingSet, NoisePercent: leverNoise}
+	kind := scenario.Kind{Name: "lever", First: 23, MemoryMiB: 128, DirtyMiB: busyRate, DirtySetMiB: workingSet,
+		NoisePercent: leverNoise}
 	var results []Result
 	for _, l := range levers {
 		names := l.results()

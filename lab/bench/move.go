@@ -31,7 +31,8 @@ func busy(ctx context.Context, s *Stage) ([]Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	note := fmt.Sprintf("the guest rewrites %d MiB/s of %d MiB, both sides have migration_speed=%d", busyRate, workingSet, linkCap)
+	note := fmt.Sprintf("the guest rewrites %d MiB/s of %d MiB, both sides have migration_speed=%d", busyRate,
+		workingSet, linkCap)
 	dark, took := all.result("busy-blackout-udp", "ms", udpOf), all.result("busy-time", "s", secondsOf)
 	dark.Notes = []string{note, all.depths()}
 	return []Result{dark, took}, nil

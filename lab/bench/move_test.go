@@ -151,7 +151,8 @@ func TestEnviron(t *testing.T) {
 	g := scenario.Guest{Guest: cluster.Guest{Name: "vm1", Config: "/shared/guests/vm1.xml"}}
 	move := environ(g, "node1", "migrate_to", time.Minute, "migration_speed=20")
 	for _, want := range []string{
-		"OCF_RESOURCE_INSTANCE=vm1", "OCF_RESKEY_config=/shared/guests/vm1.xml", "OCF_RESKEY_CRM_meta_timeout=60000", "OCF_RESKEY_CRM_meta_on_node=node1",
+		"OCF_RESOURCE_INSTANCE=vm1", "OCF_RESKEY_config=/shared/guests/vm1.xml", "OCF_RESKEY_CRM_meta_timeout=60000",
+		"OCF_RESKEY_CRM_meta_on_node=node1",
 		"OCF_RESKEY_CRM_meta_name=migrate_to", "OCF_RESKEY_CRM_meta_interval=0", "OCF_RESKEY_migration_speed=20",
 	} {
 		if !slices.Contains(move, want) {
@@ -185,7 +186,8 @@ func TestCrowd(t *testing.T) {
 func TestPlanMany(t *testing.T) {
 	s := Stage{Progress: func(string) {}}
 	results, err := Benches[0].perform(t.Context(), s, 1)
-	if err != nil || len(results) != 1 || results[0].Name != "plan-10k" || results[0].N != 1 || results[0].Ours.P50 <= 0 {
+	if err != nil || len(results) != 1 || results[0].Name != "plan-10k" || results[0].N != 1 ||
+		results[0].Ours.P50 <= 0 {
 		t.Errorf("%+v, %v", results, err)
 	}
 }
@@ -204,16 +206,19 @@ func TestStageRun(t *testing.T) {
 	keep := func(r []Result) error { kept = append(kept, r[0].Name); return nil }
 	s := Stage{Progress: func(string) {}}
 	err := s.Run(t.Context(), []Bench{bench("a", nil), bench("b", broken), bench("c", nil)}, 0, keep)
-	if !errors.Is(err, broken) || !strings.Contains(err.Error(), "bench b:") || !slices.Equal(kept, []string{"a", "c"}) {
+	if !errors.Is(err, broken) || !strings.Contains(err.Error(), "bench b:") ||
+		!slices.Equal(kept, []string{"a", "c"}) {
 		t.Errorf("%v, kept %v", err, kept)
 	}
-	if err := s.Run(t.Context(), []Bench{bench("a", nil)}, 3, keep); err != nil || !slices.Equal(asked, []int{7, 7, 7, 3}) {
+	if err := s.Run(t.Context(), []Bench{bench("a", nil)}, 3, keep); err != nil ||
+		!slices.Equal(asked, []int{7, 7, 7, 3}) {
 		t.Errorf("%v, turns %v", err, asked)
 	}
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
 	kept = nil
-	if err := s.Run(ended, []Bench{bench("a", nil), bench("c", nil)}, 0, keep); !errors.Is(err, context.Canceled) || kept != nil {
+	if err := s.Run(ended, []Bench{bench("a", nil), bench("c", nil)}, 0, keep); !errors.Is(err, context.Canceled) ||
+		kept != nil {
 		t.Errorf("%v, kept %v", err, kept)
 	}
 }

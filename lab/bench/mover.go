@@ -21,8 +21,8 @@ import (
 const (
 	// moveTime is the window of a move that should take seconds.
 	moveTime = 120 * time.Second
-	// settled bounds how long it may take until one copy of a guest is left and answers.
-	settled = 45 * time.Second
+	// guestTime bounds how long it may take until one copy of a guest is left and answers.
+	guestTime = 45 * time.Second
 	// before and after are how long clients probe around a move: to see what is normal,
 	// and an echo of the outage.
 	before, after = 2 * time.Second, 1500 * time.Millisecond
@@ -299,7 +299,7 @@ func (m *mover) hand(ctx context.Context, who side, was guest.Status) (move, err
 		// The job may have outlived its client; mostly there is none.
 		_, _ = m.stage.Cluster.Run(ctx, from, "virsh", "--connect=qemu:///system", "domjobabort", m.guest.Name)
 	}
-	where, now, err := m.settle(ctx, who, from, to)
+	where, now, err := m.awaitGuest(ctx, who, from, to)
 	if err != nil {
 		return one, errors.Join(err, failed)
 	}
@@ -362,10 +362,10 @@ func (m *mover) call(ctx context.Context, who side, node, action, from, to strin
 	return m.stage.runAgent(ctx, node, launcher, who.path, action)
 }
 
-// settle waits until the guest has one copy and answers. One that runs nowhere is started at the target, once,
+// awaitGuest waits until the guest has one copy and answers. One that runs nowhere is started at the target, once,
 // as Pacemaker would: it was shut down there to be started here.
-func (m *mover) settle(ctx context.Context, who side, from, to string) (where string, now guest.Status, err error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, settled+agentTime, errors.New("it is lost"))
+func (m *mover) awaitGuest(ctx context.Context, who side, from, to string) (where string, now guest.Status, err error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, guestTime+agentTime, errors.New("it is lost"))
 	defer cancel()
 	looks := 0
 	err = cluster.Await(ctx, fmt.Sprintf("guest %q to answer", m.guest.Name), func(ctx context.Context) (bool, error) {

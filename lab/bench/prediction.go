@@ -48,7 +48,7 @@ func prediction(ctx context.Context, s *Stage) ([]Result, error) {
 		if err != nil {
 			return nil, err
 		}
-		all, notes = append(all, seen...), append(notes, f.kind.Name+": "+told(seen))
+		all, notes = append(all, seen...), append(notes, f.kind.Name+": "+factorSummary(seen))
 	}
 	return accuracies(all, notes), nil
 }
@@ -66,15 +66,15 @@ func accuracies(all []errorFactors, notes []string) []Result {
 		share("prediction-duration", durationFactor, durationOf),
 		share("prediction-pause", pauseFactor, pausedOf),
 	}
-	results[0].Notes = append(append(results[0].Notes, notes...), "all: "+told(all))
+	results[0].Notes = append(append(results[0].Notes, notes...), "all: "+factorSummary(all))
 	return results
 }
 
 func durationOf(a errorFactors) float64 { return a.duration }
 func pausedOf(a errorFactors) float64   { return a.pause }
 
-// told says how far moves were from their predictions: max(predicted / measured, measured / predicted).
-func told(seen []errorFactors) string {
+// factorSummary says how far moves were from their predictions: max(predicted / measured, measured / predicted).
+func factorSummary(seen []errorFactors) string {
 	spread := func(of func(errorFactors) float64) string {
 		var factors []float64
 		for _, a := range seen {
@@ -165,7 +165,8 @@ func (a errorFactors) String() string { return a.text }
 func accuracyOf(r migrate.Record) (errorFactors, error) {
 	took := r.MigrateMS()
 	if r.Predicted == nil || r.PauseMS == nil || took == 0 {
-		return errorFactors{}, errors.New("the record of guest " + r.Guest + " has no prediction, or nothing to compare it with")
+		return errorFactors{}, errors.New("the record of guest " + r.Guest +
+			" has no prediction, or nothing to compare it with")
 	}
 	p := r.Predicted
 	return errorFactors{factor(p.DurationMS, took), factor(p.PauseMS, *r.PauseMS),

@@ -31,7 +31,8 @@ func newFakeQEMU(t *testing.T) *fakeQEMU {
 	near, far := net.Pipe()
 	t.Cleanup(func() { near.Close() })
 	f := &fakeQEMU{far: far, on: map[string]func(string){}}
-	for _, command := range []string{"qmp_capabilities", "migrate-set-capabilities", "migrate-set-parameters", "migrate-incoming", "stop"} {
+	for _, command := range []string{"qmp_capabilities", "migrate-set-capabilities", "migrate-set-parameters",
+		"migrate-incoming", "stop"} {
 		f.on[command] = func(string) { f.done() }
 	}
 	go func() {
@@ -61,7 +62,8 @@ func (f *fakeQEMU) done()           { f.say(`{"return":{}}`) }
 
 // tell sends an event of a microsecond.
 func (f *fakeQEMU) tell(name, status string, micros int) {
-	f.say(fmt.Sprintf(`{"event":%q,"data":{"status":%q},"timestamp":{"seconds":1000,"microseconds":%d}}`, name, status, micros))
+	f.say(fmt.Sprintf(`{"event":%q,"data":{"status":%q},"timestamp":{"seconds":1000,"microseconds":%d}}`, name, status,
+		micros))
 }
 
 // pair is a source and a target whose migration ends with a status.
@@ -119,7 +121,8 @@ func TestTransferFails(t *testing.T) {
 			if c.spoil != nil {
 				c.spoil(source, target)
 			}
-			if _, err := transfer(t.Context(), source.qmp, target.qmp); err == nil || !strings.Contains(err.Error(), c.words) {
+			if _, err := transfer(t.Context(), source.qmp, target.qmp); err == nil ||
+				!strings.Contains(err.Error(), c.words) {
 				t.Errorf("%v, want %q", err, c.words)
 			}
 		})
@@ -148,12 +151,15 @@ func TestPauseForgets(t *testing.T) {
 	f.on["stop"] = func(string) { f.tell("STOP", "", 3); f.done() }
 	f.on["cont"] = func(string) { f.done(); f.tell("RESUME", "", 7) }
 	stopped, at, err := f.pause(t.Context(), true)
-	want := []string{`{"command-line":"savevm relearn"}`, `{"command-line":"loadvm relearn"}`, `{"command-line":"delvm relearn"}`}
-	if took := at.Sub(stopped); err != nil || !slices.Equal(lines, want) || took != 4*time.Microsecond || at.Nanosecond() != 7000 {
+	want := []string{`{"command-line":"savevm relearn"}`, `{"command-line":"loadvm relearn"}`,
+		`{"command-line":"delvm relearn"}`}
+	if took := at.Sub(stopped); err != nil || !slices.Equal(lines, want) || took != 4*time.Microsecond ||
+		at.Nanosecond() != 7000 {
 		t.Errorf("%q, STOP at %v, RESUME at %v, %v", lines, stopped, at, err)
 	}
 	f.on["human-monitor-command"] = func(string) { f.say(`{"return":"Error: no space\r\n"}`) }
-	if _, _, err := f.pause(t.Context(), true); err == nil || !strings.Contains(err.Error(), `answer to "savevm relearn": Error: no space`) {
+	if _, _, err := f.pause(t.Context(), true); err == nil ||
+		!strings.Contains(err.Error(), `answer to "savevm relearn": Error: no space`) {
 		t.Errorf("a full disk: %v", err)
 	}
 }
@@ -161,12 +167,14 @@ func TestPauseForgets(t *testing.T) {
 func TestBareArgs(t *testing.T) {
 	spec := scenario.Kind{Name: "bare", First: 50, MemoryMiB: 128}.Spec(0)
 	at := bareArgs(spec, "bare0", "/shared/bare/bare0", false)
-	for _, want := range []string{spec.CommandLine(), "128", "virtio-net-pci,netdev=net,romfile=,mac=52:54:00:76:6d:32", "unix:/shared/bare/bare0,server=on,wait=off"} {
+	for _, want := range []string{spec.CommandLine(), "128", "virtio-net-pci,netdev=net,romfile=,mac=52:54:00:76:6d:32",
+		"unix:/shared/bare/bare0,server=on,wait=off"} {
 		if !slices.Contains(at, want) {
 			t.Errorf("%q is missing in %q", want, at)
 		}
 	}
-	if in := bareArgs(spec, "bare0", "/shared/bare/bare0", true); !slices.Equal(in, append(at, "-S", "-incoming", "defer")) {
+	if in := bareArgs(spec, "bare0", "/shared/bare/bare0", true); !slices.Equal(in,
+		append(at, "-S", "-incoming", "defer")) {
 		t.Errorf("one that waits: %q", in)
 	}
 }
@@ -178,7 +186,8 @@ func TestTransferIsReal(t *testing.T) {
 		t.Skip(err)
 	}
 	disk := filepath.Join(t.TempDir(), "disk.qcow2")
-	if out, err := exec.CommandContext(t.Context(), "qemu-img", "create", "-q", "-f", "qcow2", disk, "16M").CombinedOutput(); err != nil {
+	if out, err := exec.CommandContext(t.Context(), "qemu-img", "create", "-q", "-f", "qcow2", disk,
+		"16M").CombinedOutput(); err != nil {
 		t.Skipf("qemu-img: %v: %s", err, out)
 	}
 	source := realQEMU(t, program, disk)
@@ -205,8 +214,10 @@ func realQEMU(t *testing.T, program, disk string, more ...string) *qmp {
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	socket := filepath.Join(dir, "qmp")
 	args := []string{
-		"-accel", "tcg", "-machine", "pc,usb=off,hpet=off", "-m", "32", "-nodefaults", "-no-user-config", "-display", "none",
-		"-qmp", "unix:" + socket + ",server=on,wait=off", "-drive", "file=" + disk + ",if=none,id=disk,format=qcow2", "-device", "virtio-blk-pci,drive=disk",
+		"-accel", "tcg", "-machine", "pc,usb=off,hpet=off", "-m", "32", "-nodefaults", "-no-user-config", "-display",
+		"none",
+		"-qmp", "unix:" + socket + ",server=on,wait=off", "-drive", "file=" + disk + ",if=none,id=disk,format=qcow2",
+		"-device", "virtio-blk-pci,drive=disk",
 	}
 	cmd := exec.CommandContext(t.Context(), program, append(args, more...)...)
 	cmd.Stderr = t.Output()

@@ -228,7 +228,8 @@ func (r *Report) writeClasses(w io.Writer) error {
 		t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
 		fmt.Fprintf(t, "\n%s, %s\ttool\tn\tp50\tmax\toff by, ms\tmax\tmissed\t\n", x.Name, x.Unit)
 		for _, c := range byName(x.Classes) {
-			fmt.Fprintf(t, "%s\t%s\t%d\t%.3f\t%.3f\t%.2f\t%.2f\t%d\t\n", c.Name, c.Tool, c.N, c.P50, c.Max, c.OffP50Ms, c.OffMaxMs, c.Missed)
+			fmt.Fprintf(t, "%s\t%s\t%d\t%.3f\t%.3f\t%.2f\t%.2f\t%d\t\n", c.Name, c.Tool, c.N, c.P50, c.Max, c.OffP50Ms,
+				c.OffMaxMs, c.Missed)
 		}
 		if err := t.Flush(); err != nil {
 			return err
@@ -237,7 +238,7 @@ func (r *Report) writeClasses(w io.Writer) error {
 	return nil
 }
 
-// byName brings together what has the same name, in the order in which names first stand.
+// byName brings together what has the same name, in the order in which names first appear.
 func byName(classes []Class) []Class {
 	var sorted []Class
 	for i, c := range classes {

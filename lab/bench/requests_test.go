@@ -91,7 +91,7 @@ func TestRequestsFail(t *testing.T) {
 			b[23]++
 			return b, true
 		},
-		"garbage": func(int, []byte) ([]byte, bool) { return make([]byte, wire.PacketSize), true },
+		"malformed": func(int, []byte) ([]byte, bool) { return make([]byte, wire.PacketSize), true },
 	} {
 		ctx := t.Context()
 		addr := serveOne(t, change)

@@ -41,7 +41,8 @@ func TestHalved(t *testing.T) {
 	}
 	r := m.halved()
 	most, middle := 25/ms(moveInterval), 5/ms(moveInterval)
-	if r.Unit != "intervals" || r.Ours.N != 4 || r.Ours.Max != most || r.Ours.P50 != middle || r.OursEnded[endedLive] != 2 {
+	if r.Unit != "intervals" || r.Ours.N != 4 || r.Ours.Max != most || r.Ours.P50 != middle ||
+		r.OursEnded[endedLive] != 2 {
 		t.Errorf("%+v", r)
 	}
 	const want = "kernel, ICMP 40.0 and 45.0; kernel, TCP 50.0 and 50.0; " +

@@ -71,7 +71,7 @@ func (c *Cluster) way(ctx context.Context, name string) (login string, leader in
 	}
 	state, ok := reply.Nodes[name]
 	if !ok {
-		return "", 0, fmt.Errorf("the lab has no such node; it has %s", strings.Join(c.Nodes, ", "))
+		return "", 0, fmt.Errorf("unknown node; the lab has %s", strings.Join(c.Nodes, ", "))
 	}
 	if state.Leader == 0 {
 		return "", 0, ErrDown
@@ -215,7 +215,7 @@ func Await(ctx context.Context, what string, cond func(context.Context) (bool, e
 }
 
 // AwaitOnline waits until Pacemaker on each of the nodes sees all of them as
-// members. progress is told what is still missing.
+// members. progress gets what is still missing.
 func (c *Cluster) AwaitOnline(ctx context.Context, progress func(string)) error {
 	for _, name := range c.Nodes {
 		err := Await(ctx, fmt.Sprintf("Pacemaker on node %q", name), func(ctx context.Context) (bool, error) {

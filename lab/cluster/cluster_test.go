@@ -42,7 +42,8 @@ func TestParseMonitor(t *testing.T) {
 		t.Errorf("got %+v", vm)
 	}
 	for _, change := range []string{`present="true"`, `with_quorum="true"`} {
-		m, err := parseMonitor([]byte(strings.Replace(twoNodes, change, strings.Replace(change, "true", "false", 1), 1)))
+		m, err := parseMonitor([]byte(strings.Replace(twoNodes, change, strings.Replace(change, "true", "false", 1),
+			1)))
 		if err != nil || m.Ready("node1") {
 			t.Errorf("ready without %s: %v", change, err)
 		}
@@ -65,14 +66,16 @@ func FuzzParseMonitor(f *testing.F) {
 // Only the agent's name may differ between what the two agents are given.
 func TestConfigurationIsTheSameForBothAgents(t *testing.T) {
 	render := func(a Agent) string {
-		text, err := Configuration(QEMU, a, []Guest{{Name: "vm1", Config: `/shared/"a&b".xml`}, {Name: "vm2", Config: "/shared/vm2.xml"}}, "node1")
+		text, err := Configuration(QEMU, a,
+			[]Guest{{Name: "vm1", Config: `/shared/"a&b".xml`}, {Name: "vm2", Config: "/shared/vm2.xml"}}, "node1")
 		if err != nil {
 			t.Fatal(err)
 		}
 		return text
 	}
 	ours, peer := render(Ours), render(VirtualDomain)
-	ours = strings.NewReplacer(`provider="vmferry"`, `provider="heartbeat"`, `type="Domain"`, `type="VirtualDomain"`).Replace(ours)
+	ours = strings.NewReplacer(`provider="vmferry"`, `provider="heartbeat"`, `type="Domain"`,
+		`type="VirtualDomain"`).Replace(ours)
 	if ours != peer {
 		t.Error("the agents are given different parameters")
 	}
@@ -93,11 +96,13 @@ func TestConfigurationOnXen(t *testing.T) {
 		{Ours, `name="hypervisor" value="xen:///system"`, "xmfile"},
 		{HeartbeatXen, `name="xmfile" value="/shared/vm1.cfg"`, "hypervisor"},
 	} {
-		text, err := Configuration(Xen, test.agent, []Guest{{Name: "vm1", Config: "/shared/vm1.xml", XMFile: "/shared/vm1.cfg"}}, "node1")
+		text, err := Configuration(Xen, test.agent,
+			[]Guest{{Name: "vm1", Config: "/shared/vm1.xml", XMFile: "/shared/vm1.cfg"}}, "node1")
 		if err != nil || xml.Unmarshal([]byte(text), new(struct{ XMLName xml.Name })) != nil {
 			t.Fatalf("%v\n%s", err, text)
 		}
-		if !strings.Contains(text, test.has) || strings.Contains(text, test.lack) || !strings.Contains(text, `name="migrate_to" interval="0s" timeout="240s"`) {
+		if !strings.Contains(text, test.has) || strings.Contains(text, test.lack) ||
+			!strings.Contains(text, `name="migrate_to" interval="0s" timeout="240s"`) {
 			t.Errorf("%s is configured so:\n%s", test.agent, text)
 		}
 	}
@@ -142,7 +147,8 @@ func TestAwaitSaysWhatItWaitedFor(t *testing.T) {
 	if !errors.Is(err, patience) || !errors.Is(err, why) || !strings.Contains(err.Error(), "visitors") {
 		t.Errorf("got %v", err)
 	}
-	if err := Await(context.Background(), "nothing", func(context.Context) (bool, error) { return true, nil }); err != nil {
+	if err := Await(context.Background(), "nothing",
+		func(context.Context) (bool, error) { return true, nil }); err != nil {
 		t.Errorf("got %v", err)
 	}
 }

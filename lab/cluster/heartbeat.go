@@ -59,7 +59,7 @@ func (h Heartbeat) ready(ctx context.Context, name string) error {
 	}
 	held, err := h.ask(ctx, name, "rscstatus")
 	if err == nil && held == "transition" {
-		err = fmt.Errorf("resources are changing hands on node %q", name)
+		err = fmt.Errorf("resources are moving on node %q", name)
 	}
 	return err
 }
@@ -72,10 +72,11 @@ func (h Heartbeat) ask(ctx context.Context, name string, question ...string) (st
 	return strings.TrimSpace(out), err
 }
 
-// AddGuests is as in [Manager]; agent can only be [Ours]. Each guest is a line of its own, which the named node is the home of.
+// AddGuests is as in [Manager]; agent can only be [Ours]. Each guest is a line of its own, which the named node is the
+// home of.
 func (h Heartbeat) AddGuests(ctx context.Context, agent Agent, guests []Guest, on string) error {
 	if agent != Ours {
-		return fmt.Errorf("run guests with %s: Heartbeat knows no such agent", agent)
+		return fmt.Errorf("run guests with %s: unknown agent for Heartbeat", agent)
 	}
 	if err := h.write(ctx, h.lines(guests, on)); err != nil {
 		return err

@@ -6,7 +6,8 @@ import (
 	"testing"
 )
 
-var twoGuests = []Guest{{Name: "vm1", Config: "/shared/guests/vm1.xml"}, {Name: "vm2", Config: "/shared/guests/vm2.xml"}}
+var twoGuests = []Guest{{Name: "vm1", Config: "/shared/guests/vm1.xml"},
+	{Name: "vm2", Config: "/shared/guests/vm2.xml"}}
 
 // heartbeatOn is Heartbeat on a hypervisor, of a lab that is not up.
 func heartbeatOn(h Hypervisor) Heartbeat { return Heartbeat{&Cluster{Hypervisor: h}} }
@@ -57,7 +58,7 @@ func TestHeartbeatRunsOurAgentAlone(t *testing.T) {
 		}
 	}
 	err := Heartbeat{c}.AddGuests(context.Background(), VirtualDomain, twoGuests, "node1")
-	if err == nil || err.Error() != "run guests with ocf:heartbeat:VirtualDomain: Heartbeat knows no such agent" {
+	if err == nil || err.Error() != "run guests with ocf:heartbeat:VirtualDomain: unknown agent for Heartbeat" {
 		t.Errorf("got %v", err)
 	}
 }

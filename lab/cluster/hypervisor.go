@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// Hypervisor is what runs the guests of a lab, as far as its cluster is told
+// Hypervisor is what runs the guests of a lab, as far as its cluster knows
 // differently because of it. The zero value is not usable.
 type Hypervisor struct {
 	Name  string // as reports have it, and the lab's supervisor
@@ -48,14 +48,14 @@ func HypervisorNamed(name string) (Hypervisor, error) {
 			return h, nil
 		}
 	}
-	return Hypervisor{}, fmt.Errorf("the lab knows no hypervisor %q; it knows %s and %s", name, QEMU.Name, Xen.Name)
+	return Hypervisor{}, fmt.Errorf("unknown hypervisor %q: use %s or %s", name, QEMU.Name, Xen.Name)
 }
 
 // Parameter is one setting of a resource.
 type Parameter struct{ Name, Value string }
 
-// Parameters are what an agent is told of a guest on this hypervisor. All
-// agents that read a domain's XML are told the same: changing the agent's name
+// Parameters are what an agent knows of a guest on this hypervisor. All
+// agents that read a domain's XML get the same: changing the agent's name
 // is all that an operator does.
 func (h Hypervisor) Parameters(a Agent, g Guest) []Parameter {
 	if a == HeartbeatXen {

@@ -22,7 +22,7 @@ type Manager interface {
 	// nothing where this manager is at work already. All nodes must be up.
 	Take(ctx context.Context) error
 	// AwaitOnline waits until the manager on each of the nodes sees all of them
-	// as members. progress is told what is still missing.
+	// as members. progress gets what is still missing.
 	AwaitOnline(ctx context.Context, progress func(string)) error
 	// AddGuests has the manager run the guests with the given agent, first on
 	// the named node. It returns when the manager knows them.
@@ -72,7 +72,7 @@ func (c *Cluster) take(ctx context.Context, name string) error {
 		slices.Concat([]string{"start", "--no-block"}, units[name]),
 	} {
 		if err := c.everywhere(ctx, "systemctl", step...); err != nil {
-			return fmt.Errorf("give the nodes to %s: %w", name, err)
+			return fmt.Errorf("start %s on the nodes: %w", name, err)
 		}
 	}
 	return nil

@@ -97,7 +97,8 @@ func Configuration(h Hypervisor, agent Agent, guests []Guest, on string) (string
 // them out of its configuration. via is a node that is a member.
 func (c *Cluster) RemoveGuests(ctx context.Context, via string, guests []Guest) error {
 	for _, g := range guests {
-		if _, err := c.Run(ctx, via, "crm_resource", "--resource="+g.Name, "--meta", "--set-parameter=target-role", "--parameter-value=Stopped"); err != nil {
+		if _, err := c.Run(ctx, via, "crm_resource", "--resource="+g.Name, "--meta", "--set-parameter=target-role",
+			"--parameter-value=Stopped"); err != nil {
 			return err
 		}
 	}
@@ -115,7 +116,8 @@ func (c *Cluster) RemoveGuests(ctx context.Context, via string, guests []Guest) 
 	}
 	for _, g := range guests {
 		for _, path := range []string{"//rsc_location[@id='%s-prefers']", "//primitive[@id='%s']"} {
-			if _, err := c.Run(ctx, via, "cibadmin", "--delete-all", "--force", "--xpath="+fmt.Sprintf(path, g.Name)); err != nil {
+			if _, err := c.Run(ctx, via, "cibadmin", "--delete-all", "--force",
+				"--xpath="+fmt.Sprintf(path, g.Name)); err != nil {
 				return err
 			}
 		}

@@ -17,7 +17,7 @@ type Config struct {
 	Empty  int           // how many nodes are emptied in all, from the first on
 	AtOnce int           // how many at the same time, 1 when 0; each is back when it is empty
 	Seed   uint64        // for what is left to chance
-	Jitter float64       // by which part the truth differs from what the planner is told, at most
+	Jitter float64       // by which part the truth differs from what the planner knows, at most
 	Refuse []int         // nodes that refuse every guest
 	Slow   Slow
 	Dying  float64 // the part of the callers that die in mid-move, and are called again
@@ -80,7 +80,8 @@ func Run(c Config) (Result, error) {
 	c.AtOnce = max(c.AtOnce, 1)
 	switch {
 	case c.Nodes-len(c.Refuse)-c.AtOnce < 1:
-		return Result{}, fmt.Errorf("%d nodes leave no target when %d are emptied at once, and %d take no guests", c.Nodes, c.AtOnce, len(c.Refuse))
+		return Result{}, fmt.Errorf("%d nodes leave no target when %d are emptied at once, and %d take no guests",
+			c.Nodes, c.AtOnce, len(c.Refuse))
 	case c.Empty > c.Nodes:
 		return Result{}, fmt.Errorf("%d of %d nodes cannot be emptied", c.Empty, c.Nodes)
 	}
@@ -108,7 +109,7 @@ func Run(c Config) (Result, error) {
 	return w.result, nil
 }
 
-// truth differs from what is told.
+// truth differs from what it knows.
 func (w *world) truth(l drain.Load) drain.Load {
 	l.DirtyRate *= w.about(1)
 	l.Memory = uint64(float64(l.Memory) * w.about(1))

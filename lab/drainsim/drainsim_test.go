@@ -57,7 +57,8 @@ func checkBound(t *testing.T, r Result, allowance float64) {
 		took, bound = took+d.Took, bound+d.Bound
 	}
 	over := float64(took)/float64(bound) - 1
-	t.Logf("%d drains, %d moves, %.2f %% above the bound, %d refusals, %d deaths, %d cold starts", len(r.Drains), r.Moved, 100*over, r.Refusals, r.Deaths, r.Cold)
+	t.Logf("%d drains, %d moves, %.2f %% above the bound, %d refusals, %d deaths, %d cold starts", len(r.Drains),
+		r.Moved, 100*over, r.Refusals, r.Deaths, r.Cold)
 	if over > allowance {
 		t.Errorf("%.1f %% above the bandwidth bound, allowed are %.1f %%", 100*over, 100*allowance)
 	}
@@ -69,12 +70,14 @@ func TestAllNodesOneAfterAnother(t *testing.T) {
 	r := run(t, Config{Nodes: 1000, Guests: guests(10_000), Link: tenGigabit, Empty: 1000})
 	checkBound(t, r, 0.05)
 	if len(r.OverPause) > 0 || r.Cold > 0 || r.Moved < 10_000 || len(r.Drains) != 1000 {
-		t.Errorf("%d over budget, %d cold starts, %d moves, %d drains", len(r.OverPause), r.Cold, r.Moved, len(r.Drains))
+		t.Errorf("%d over budget, %d cold starts, %d moves, %d drains", len(r.OverPause), r.Cold, r.Moved,
+			len(r.Drains))
 	}
 }
 
 func TestManyNodesAtATime(t *testing.T) {
-	r := run(t, Config{Nodes: 1000, Guests: guests(10_000), Link: tenGigabit, Empty: 300, AtOnce: 100, Jitter: 0.05, Window: 20 * time.Minute})
+	r := run(t, Config{Nodes: 1000, Guests: guests(10_000), Link: tenGigabit, Empty: 300, AtOnce: 100, Jitter: 0.05,
+		Window: 20 * time.Minute})
 	checkBound(t, r, 0.06) // the truth is off by a twentieth itself
 	if len(r.OverPause) > 0 || r.Cold > 0 || len(r.Drains) != 300 {
 		t.Errorf("%d over budget, %d cold starts, %d drains", len(r.OverPause), r.Cold, len(r.Drains))
@@ -100,14 +103,16 @@ func TestFaults(t *testing.T) {
 		// Who is stopped in the moment in which the link slows down is paused for longer.
 		{"a link that slows down in the middle", func(c *Config) { c.Slow = Slow{20 * time.Second, 0.4} },
 			func(r Result) bool { return r.Cold == 0 && len(r.OverPause) <= 1 }},
-		{"a slow link and too little time", func(c *Config) { c.Slow, c.Window = Slow{20 * time.Second, 0.2}, 160*time.Second },
+		{"a slow link and too little time",
+			func(c *Config) { c.Slow, c.Window = Slow{20 * time.Second, 0.2}, 160*time.Second },
 			func(r Result) bool { return r.Cold > 10 && r.Moved > 10 && r.late() == 0 && len(r.OverPause) <= 1 }},
 		{"callers that die", func(c *Config) { c.Dying = 0.3 },
 			func(r Result) bool { return r.Deaths > 20 && r.Cold == 0 && len(r.OverPause) == 0 }},
 		{"estimates that are off by a third", func(c *Config) { c.Jitter, c.Window = 0.3, 10*time.Minute },
 			func(r Result) bool { return len(r.OverPause) == 0 && r.late() == 0 }},
 		{"everything", func(c *Config) {
-			c.Refuse, c.Slow, c.Dying, c.Jitter, c.Window = []int{90, 91}, Slow{30 * time.Second, 0.5}, 0.2, 0.2, 4*time.Minute
+			c.Refuse, c.Slow, c.Dying, c.Jitter, c.Window = []int{90, 91}, Slow{30 * time.Second, 0.5}, 0.2, 0.2,
+				4*time.Minute
 		}, func(r Result) bool { return r.Moved > 10 && r.late() == 0 && len(r.OverPause) <= 2 }},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -115,7 +120,8 @@ func TestFaults(t *testing.T) {
 			c.change(&config)
 			r := run(t, config)
 			if !c.check(r) || len(r.Drains) != 10 {
-				t.Errorf("%d moved, %d cold, %d refusals, %d deaths, over budget %v, late %d, drains %v", r.Moved, r.Cold, r.Refusals, r.Deaths, r.OverPause, r.late(), r.Drains)
+				t.Errorf("%d moved, %d cold, %d refusals, %d deaths, over budget %v, late %d, drains %v", r.Moved,
+					r.Cold, r.Refusals, r.Deaths, r.OverPause, r.late(), r.Drains)
 			}
 			if again := run(t, config); !reflect.DeepEqual(r, again) {
 				t.Error("the same again, and another result")
@@ -145,7 +151,7 @@ func TestPauseOfTheDisturbed(t *testing.T) {
 		})
 		w.clock.run()
 		if pause.Round(ms) != c.want {
-			t.Errorf("with %d others it stood still for %v, want %v", c.others, pause, c.want)
+			t.Errorf("with %d others it was paused for %v, want %v", c.others, pause, c.want)
 		}
 	}
 }
@@ -157,7 +163,8 @@ func TestWhatCannotBeSimulated(t *testing.T) {
 	if _, err := Run(c); err == nil {
 		t.Error("a guest that makes no sense was taken")
 	}
-	for _, bad := range []Config{{Nodes: 1, Empty: 1}, {Nodes: 4, Empty: 5}, {Nodes: 4, AtOnce: 2, Refuse: []int{2, 3}}} {
+	for _, bad := range []Config{{Nodes: 1, Empty: 1}, {Nodes: 4, Empty: 5},
+		{Nodes: 4, AtOnce: 2, Refuse: []int{2, 3}}} {
 		if _, err := Run(bad); err == nil {
 			t.Errorf("%+v was taken", bad)
 		}

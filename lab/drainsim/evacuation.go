@@ -47,12 +47,12 @@ func (w *world) emptyNext() error {
 		guests = append(guests, g)
 	}
 	slices.SortFunc(guests, func(a, b *guest) int { return cmp.Compare(a.index, b.index) })
-	told := make([]drain.Guest, len(guests))
+	planned := make([]drain.Guest, len(guests))
 	for i, g := range guests {
-		told[i] = g.Guest
+		planned[i] = g.Guest
 	}
 	site := drain.Node{Window: w.Window, Links: []drain.Link{w.Link}}
-	plan, err := drain.Plan(site, told)
+	plan, err := drain.Plan(site, planned)
 	if err != nil {
 		return err
 	}
@@ -173,7 +173,8 @@ func (c *caller) migrate(target *node) {
 		w.wrong("guest %s is moved from where it is not", g.Name)
 	}
 	step := c.turn.Step()
-	c.moving = &migration{clock: &w.clock, link: c.e.link, load: g.truth, means: step.Rung, limit: step.Prediction.Limit}
+	c.moving = &migration{clock: &w.clock, link: c.e.link, load: g.truth, means: step.Rung,
+		limit: step.Prediction.Limit}
 	c.moving.resumed = func(pause time.Duration) {
 		if g.truth.Budget > 0 && pause > g.truth.Budget+time.Microsecond {
 			w.result.OverPause = append(w.result.OverPause, g.Name)
@@ -183,7 +184,7 @@ func (c *caller) migrate(target *node) {
 	}
 	c.moving.left = func() {
 		c.turn.Copied()
-		w.clock.after(w.Link.Teardown, func() { c.leave() })
+		w.clock.after(w.Link.Teardown, func() { c.finish() })
 		c.e.look()
 	}
 	c.moving.start()
@@ -241,7 +242,7 @@ func (c *caller) end() {
 	c.e.look()
 }
 
-func (c *caller) leave() {
+func (c *caller) finish() {
 	c.end()
 	c.e.check()
 }

@@ -11,7 +11,7 @@ import (
 type migration struct {
 	clock *clock
 	link  *link
-	load  drain.Load // as it is, whatever the planner was told
+	load  drain.Load // as it is, whatever the planner knows
 	means ladder.Rung
 	limit time.Duration // the downtime limit: from the first moment on the one that was predicted
 

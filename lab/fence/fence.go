@@ -121,7 +121,8 @@ func act(ctx context.Context, address string, opts options, stdout io.Writer) (i
 		if opts.plug == "" {
 			return exitBad, fmt.Errorf("action %q needs a node: plug=NAME", opts.action)
 		}
-		if _, err := supervisor.Ask(ctx, address, supervisor.Request{Op: supervisor.Op(opts.action), Node: opts.plug}); err != nil {
+		if _, err := supervisor.Ask(ctx, address,
+			supervisor.Request{Op: supervisor.Op(opts.action), Node: opts.plug}); err != nil {
 			return exitBad, err
 		}
 		return exitOK, nil

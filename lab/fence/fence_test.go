@@ -73,7 +73,8 @@ func TestActions(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			dir, asked := fakeSwitch(t)
 			var out, complaint bytes.Buffer
-			code := Main(context.Background(), dir, strings.Fields(test.args), strings.NewReader(test.stdin), &out, &complaint)
+			code := Main(context.Background(), dir, strings.Fields(test.args), strings.NewReader(test.stdin), &out,
+				&complaint)
 			if code != test.code {
 				t.Errorf("exit code %d, want %d: %s", code, test.code, complaint.String())
 			}
@@ -81,7 +82,8 @@ func TestActions(t *testing.T) {
 				t.Errorf("want one line of complaint, got %q", complaint.String())
 			}
 			got := asked()
-			if test.op == "" && len(got) > 0 || test.op != "" && (len(got) != 1 || got[0].Op != test.op || got[0].Node != test.node) {
+			if test.op == "" && len(got) > 0 || test.op != "" &&
+				(len(got) != 1 || got[0].Op != test.op || got[0].Node != test.node) {
 				t.Errorf("the switch was asked %+v", got)
 			}
 		})
@@ -90,7 +92,8 @@ func TestActions(t *testing.T) {
 
 func TestSwitchOutOfReachIsAFailure(t *testing.T) {
 	var out, complaint bytes.Buffer
-	code := Main(context.Background(), filepath.Join(t.TempDir(), "none"), nil, strings.NewReader("plug=node1\n"), &out, &complaint)
+	code := Main(context.Background(), filepath.Join(t.TempDir(), "none"), nil, strings.NewReader("plug=node1\n"), &out,
+		&complaint)
 	if code != exitBad {
 		t.Errorf("exit code %d: a fence that could not be carried out", code)
 	}

@@ -1,5 +1,5 @@
-// Command fuzz runs the module's fuzz targets one after the other, each in a binary with coverage instrumentation. A new
-// target is found by itself.
+// Command fuzz runs the module's fuzz targets one after the other, each in a binary with coverage instrumentation. A
+// new target is found by itself.
 //
 // With -executions each target runs that often, whatever the machine's speed, on its committed corpus alone. With -for
 // each runs that long, and what it finds interesting stays in build/fuzz/corpus for the next run. The go command's own

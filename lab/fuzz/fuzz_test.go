@@ -67,12 +67,15 @@ func TestJudge(t *testing.T) {
 		{"bounded", began + ended, 5000, outcome{executions: 5000, seeds: 2, interesting: 97}, ""},
 		{"timed", began + ended, 0, outcome{executions: 5000, seeds: 2, interesting: 97}, ""},
 		{"not instrumented", notInstrumented, 5000, outcome{executions: 5000, seeds: 1, interesting: 0}, ""},
-		{"a corpus as large as the bound", onlyCorpus, 9, outcome{executions: 9, seeds: 9, interesting: 0}, "its corpus of 9 inputs took all 9 executions"},
+		{"a corpus as large as the bound", onlyCorpus, 9, outcome{executions: 9, seeds: 9, interesting: 0},
+			"its corpus of 9 inputs took all 9 executions"},
 		{"a timed run that minimizes", minimizing, 0, outcome{executions: 41, seeds: 2, interesting: 1}, ""},
-		{"a bounded run that stops early", minimizing, 5000, outcome{executions: 41, seeds: 2, interesting: 1}, "stopped after 41 of 5000"},
+		{"a bounded run that stops early", minimizing, 5000, outcome{executions: 41, seeds: 2, interesting: 1},
+			"stopped after 41 of 5000"},
 		{"no such target", "testing: warning: no fuzz tests to fuzz\nPASS\n", 5000, outcome{}, "did not fuzz"},
 		{"no count", began + "PASS\n", 5000, outcome{}, "did not fuzz"},
-		{"no execution", began + "fuzz: elapsed: 0s, execs: 0 (0/sec)\nPASS\n", 0, outcome{executions: 0, seeds: 2, interesting: 0}, "took all 0"},
+		{"no execution", began + "fuzz: elapsed: 0s, execs: 0 (0/sec)\nPASS\n", 0,
+			outcome{executions: 0, seeds: 2, interesting: 0}, "took all 0"},
 		{"nothing", "", 1, outcome{}, "did not fuzz"},
 		{"skipped", "=== RUN   FuzzP\n    p_test.go:6: xmllint is not here\n--- SKIP: FuzzP (0.00s)\nPASS\n", 5000,
 			outcome{skipped: "xmllint is not here"}, ""},
@@ -81,7 +84,8 @@ func TestJudge(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			o, err := judge(tt.printed, tt.want)
-			if o != tt.outcome || (err == nil) != (tt.err == "") || err != nil && !strings.Contains(err.Error(), tt.err) {
+			if o != tt.outcome || (err == nil) != (tt.err == "") || err != nil &&
+				!strings.Contains(err.Error(), tt.err) {
 				t.Errorf("got %+v, %v; want %+v, %q", o, err, tt.outcome, tt.err)
 			}
 		})

@@ -51,8 +51,8 @@ var (
 	counted  = regexp.MustCompile(`(?m)^fuzz: .* execs: (\d+) \([^)]*\)(?:, new interesting: (\d+) )?`)
 )
 
-// judge reads what a target printed that exited with success. want is the number of executions that it was told to do,
-// 0 when it was told a time. The error says why the run does not count as one.
+// judge reads what a target printed that exited with success. want is the number of executions that it was to do,
+// 0 when it was given a time. The error says why the run does not count as one.
 func judge(printed string, want int) (outcome, error) {
 	var o outcome
 	if skip := skipping.FindStringSubmatch(printed); skip != nil {
@@ -69,7 +69,8 @@ func judge(printed string, want int) (outcome, error) {
 	o.interesting, _ = strconv.Atoi(last[2])
 	switch {
 	case o.executions <= o.seeds:
-		return o, fmt.Errorf("its corpus of %d inputs took all %d executions; none was left for a new input", o.seeds, o.executions)
+		return o, fmt.Errorf("its corpus of %d inputs took all %d executions; none was left for a new input", o.seeds,
+			o.executions)
 	case o.executions < want:
 		return o, fmt.Errorf("it stopped after %d of %d executions", o.executions, want)
 	}

@@ -23,8 +23,8 @@ type runner struct {
 	gocmd, tags string
 	executions  int
 	limit       time.Duration
-	// patience is how long a target may take beside limit: to read its corpus, or for its number of executions. A target
-	// that hangs fails then.
+	// patience is how long a target may take beside limit: to read its corpus, or for its number of executions. A
+	// target that hangs fails then.
 	patience time.Duration
 	strict   bool // a target that skips itself fails
 	out      io.Writer
@@ -121,7 +121,8 @@ func (r runner) fuzz(ctx context.Context, binary string, t styletest.FuzzTarget)
 	}
 	ctx, cancel := context.WithTimeout(ctx, r.limit+r.patience)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, binary, "-test.v", "-test.run=^$", "-test.fuzz=^"+t.Name+"$", "-test.fuzztime="+span,
+	cmd := exec.CommandContext(ctx, binary, "-test.v", "-test.run=^$", "-test.fuzz=^"+t.Name+"$",
+		"-test.fuzztime="+span,
 		"-test.fuzzminimizetime=0x", "-test.fuzzcachedir="+cache)
 	cmd.Dir = t.Dir
 	// A target that loops for ever keeps its worker process: the whole group ends.

@@ -55,7 +55,8 @@ func TestParse(t *testing.T) {
 		{"no token", "\x04\x00\x00\x11\x22\x33\x44\x05\xff\xff\xff\xff", reply{}, false},
 		{"other control message", "\x04\x00\x00\x11\x22\x33\x44\x04\xaa\xbb\xcc\xdd", reply{}, false},
 		{"token cut off", "\x04\x00\x00\x11\x22\x33\x44\x05\xaa\xbb\xcc", reply{}, false},
-		{"description", "\x21\x11\x22\x33\x44\xaa\xbb\xcc\xdd\xff\xff\xff\xffinf3\x80\x010.7.5\x00", reply{number: 64}, true},
+		{"description", "\x21\x11\x22\x33\x44\xaa\xbb\xcc\xdd\xff\xff\xff\xffinf3\x80\x010.7.5\x00", reply{number: 64},
+			true},
 		{"another's description", "\x21\x11\x22\x33\x40\xaa\xbb\xcc\xdd\xff\xff\xff\xffinf3\x01", reply{}, false},
 		{"description without a number", "\x21\x11\x22\x33\x44\xaa\xbb\xcc\xdd\xff\xff\xff\xffinf3", reply{}, false},
 		{"list", "\x21\x11\x22\x33\x44\xaa\xbb\xcc\xdd\xff\xff\xff\xfflis2\x01", reply{}, false},
@@ -279,7 +280,8 @@ func TestRealServer(t *testing.T) {
 	if program == "" {
 		t.Skip(serverEnv + " names no server")
 	}
-	cmd := exec.CommandContext(t.Context(), program, "sv_register 0", "sv_map dm1", "sv_port 18303", "bindaddr 127.0.0.1")
+	cmd := exec.CommandContext(t.Context(), program, "sv_register 0", "sv_map dm1", "sv_port 18303",
+		"bindaddr 127.0.0.1")
 	cmd.Dir, cmd.Env = filepath.Dir(program), []string{"HOME=" + t.TempDir()}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)

@@ -62,7 +62,8 @@ func bootSpec(t *testing.T) Spec {
 		}
 	}
 	dir := t.TempDir()
-	s := Spec{Init: filepath.Join(dir, "init"), Blackout: filepath.Join(dir, "blackout"), OutDir: filepath.Join(dir, "boot")}
+	s := Spec{Init: filepath.Join(dir, "init"), Blackout: filepath.Join(dir, "blackout"),
+		OutDir: filepath.Join(dir, "boot")}
 	s.KernelImage = one(t, root+"/boot/vmlinuz-*")
 	s.ModulesDir = one(t, root+"/usr/lib/modules/*")
 	for program, pkg := range map[string]string{s.Init: "./init", s.Blackout: "../../cmd/blackout"} {
@@ -163,8 +164,10 @@ func qemuArgs(s Spec, image, monitor, addr string) []string {
 	}
 	return []string{
 		"-accel", "tcg", "-machine", machine + ",hpet=off", "-cpu", "qemu64,+rdrand", "-m", fmt.Sprint(memory),
-		"-nodefaults", "-no-user-config", "-display", "none", "-serial", "stdio", "-qmp", "unix:" + monitor + ",server=on,wait=off",
-		"-kernel", filepath.Join(boot, "vmlinuz"), "-initrd", filepath.Join(boot, initrd), "-append", guest.CommandLine(),
+		"-nodefaults", "-no-user-config", "-display", "none", "-serial", "stdio", "-qmp",
+		"unix:" + monitor + ",server=on,wait=off",
+		"-kernel", filepath.Join(boot, "vmlinuz"), "-initrd", filepath.Join(boot, initrd), "-append",
+		guest.CommandLine(),
 		"-drive", "file=" + image + ",if=none,id=disk,format=qcow2,cache=none", "-device", "virtio-blk-pci,drive=disk",
 		"-netdev", forwards(addr),
 		"-device", "virtio-net-pci,netdev=net,romfile=",

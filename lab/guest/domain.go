@@ -77,13 +77,15 @@ func (s DomainSpec) check() error {
 	case s.MemoryMiB < MinMemoryMiB:
 		return fmt.Errorf("memory of %d MiB is too little, give it %d or more", s.MemoryMiB, MinMemoryMiB)
 	case s.Game && s.MemoryMiB < GameMemoryMiB:
-		return fmt.Errorf("memory of %d MiB is too little for a game server, give it %d or more", s.MemoryMiB, GameMemoryMiB)
+		return fmt.Errorf("memory of %d MiB is too little for a game server, give it %d or more", s.MemoryMiB,
+			GameMemoryMiB)
 	case (s.DirtyMiB > 0) != (s.DirtySetMiB > 0):
 		return errors.New("a rate of rewriting and what is rewritten go together")
 	case s.NoisePercent > 100:
 		return fmt.Errorf("noise of %d per cent is more than all", s.NoisePercent)
 	case s.MemoryMiB-MinMemoryMiB < s.DirtySetMiB:
-		return fmt.Errorf("memory of %d MiB is too little to rewrite %d MiB of it, give it %d or more", s.MemoryMiB, s.DirtySetMiB, MinMemoryMiB+s.DirtySetMiB)
+		return fmt.Errorf("memory of %d MiB is too little to rewrite %d MiB of it, give it %d or more", s.MemoryMiB,
+			s.DirtySetMiB, MinMemoryMiB+s.DirtySetMiB)
 	case s.VCPUs < 1 || s.VCPUs > 16:
 		return fmt.Errorf("number of processors %d is not 1 to 16", s.VCPUs)
 	case s.Disk != "" && !pathForm.MatchString(s.Disk):
@@ -133,7 +135,8 @@ func (s DomainSpec) CommandLine() string {
 		words = append(words, "vmferry.disk="+p.disk)
 	}
 	if s.DirtyMiB > 0 {
-		words = append(words, fmt.Sprintf("vmferry.dirty=%d", s.DirtyMiB), fmt.Sprintf("vmferry.dirtyset=%d", s.DirtySetMiB))
+		words = append(words, fmt.Sprintf("vmferry.dirty=%d", s.DirtyMiB),
+			fmt.Sprintf("vmferry.dirtyset=%d", s.DirtySetMiB))
 	}
 	if s.NoisePercent > 0 {
 		words = append(words, fmt.Sprintf("vmferry.noise=%d", s.NoisePercent))

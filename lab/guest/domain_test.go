@@ -23,7 +23,8 @@ func goodSpec() DomainSpec {
 func TestDomainGolden(t *testing.T) {
 	kvm := goodSpec()
 	kvm.Type, kvm.Disk, kvm.Gateway, kvm.VCPUs = "kvm", "", "10.77.0.1", 2
-	for name, spec := range map[string]DomainSpec{"qemu.xml": goodSpec(), "kvm-diskless.xml": kvm, "xen.xml": xenSpec()} {
+	for name, spec := range map[string]DomainSpec{"qemu.xml": goodSpec(), "kvm-diskless.xml": kvm,
+		"xen.xml": xenSpec()} {
 		t.Run(name, func(t *testing.T) {
 			got, err := Domain(spec)
 			if err != nil {
@@ -69,7 +70,8 @@ func TestXLConfig(t *testing.T) {
 	checkGolden(t, "xen.cfg", got)
 	quoted := xenSpec()
 	quoted.Kernel = `/boot/a"b`
-	for want, s := range map[string]DomainSpec{"only a guest of type xen": goodSpec(), "name is not": {}, "a quotation mark": quoted} {
+	for want, s := range map[string]DomainSpec{"only a guest of type xen": goodSpec(), "name is not": {},
+		"a quotation mark": quoted} {
 		if text, err := XLConfig(s); err == nil || !strings.Contains(err.Error(), want) || text != "" {
 			t.Errorf("got %q, %v; want an error with %q", text, err, want)
 		}
@@ -92,12 +94,15 @@ func TestDomainRefuses(t *testing.T) {
 		{"ipv6", func(s *DomainSpec) { s.IP = "fd00::1/64" }, `IP "fd00::1/64"`},
 		{"gateway elsewhere", func(s *DomainSpec) { s.Gateway = "10.78.0.1" }, "no address in 10.77.0.0/24"},
 		{"memory", func(s *DomainSpec) { s.MemoryMiB = 32 }, "give it 96 or more"},
-		{"memory of a game", func(s *DomainSpec) { s.Game, s.MemoryMiB = true, GameMemoryMiB-1 }, "give it 160 or more"},
+		{"memory of a game", func(s *DomainSpec) { s.Game, s.MemoryMiB = true, GameMemoryMiB-1 },
+			"give it 160 or more"},
 		{"busy with nothing", func(s *DomainSpec) { s.DirtyMiB = 1 }, "go together"},
-		{"busy with too much", func(s *DomainSpec) { s.DirtyMiB, s.DirtySetMiB = 1, s.MemoryMiB }, "too little to rewrite"},
+		{"busy with too much", func(s *DomainSpec) { s.DirtyMiB, s.DirtySetMiB = 1, s.MemoryMiB },
+			"too little to rewrite"},
 		{"no processor", func(s *DomainSpec) { s.VCPUs = 0 }, "not 1 to 16"},
 		{"type", func(s *DomainSpec) { s.Type = "bhyve" }, `type "bhyve" is neither qemu, kvm nor xen`},
-		{"game on Xen", func(s *DomainSpec) { s.Type, s.Disk, s.Game, s.MemoryMiB = "xen", "", true, GameMemoryMiB }, "no game server"},
+		{"game on Xen", func(s *DomainSpec) { s.Type, s.Disk, s.Game, s.MemoryMiB = "xen", "", true, GameMemoryMiB },
+			"no game server"},
 		{"disk on Xen", func(s *DomainSpec) { s.Type = "xen" }, `a guest of type "xen" has no disk here`},
 		{"relative disk", func(s *DomainSpec) { s.Disk = "web1.qcow2" }, "no absolute path"},
 		{"no kernel", func(s *DomainSpec) { s.Kernel = "" }, `kernel ""`},

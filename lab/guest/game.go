@@ -37,7 +37,8 @@ func addGame(w *cpio.Writer, root string) error {
 		{gameServer, "game/server"}, {gameMap, "game/maps/" + path.Base(gameMap)}, {loader, loader},
 	}
 	for _, library := range needed {
-		files = append(files, struct{ from, to string }{path.Join("usr", libraries, library), path.Join(libraries, library)})
+		files = append(files, struct{ from, to string }{path.Join("usr", libraries, library),
+			path.Join(libraries, library)})
 	}
 	for _, dir := range []string{"game", "game/maps", path.Dir(loader), path.Dir(libraries), libraries} {
 		if err := w.Write(cpio.Entry{Name: dir, Mode: cpio.ModeDir | 0o755}, nil); err != nil {

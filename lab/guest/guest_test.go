@@ -36,7 +36,8 @@ func kernelTree(t *testing.T) string {
 		"kernel/virtio/virtio_pci_legacy_dev.ko\nkernel/virtio/virtio_pci_modern_dev.ko\nkernel/virtio/virtio-pci.ko\n")
 	writeFile(t, filepath.Join(dir, "modules.dep"), "net/virtio_net.ko: net/net_failover.ko core/failover.ko\n"+
 		"net/net_failover.ko: core/failover.ko\ncore/failover.ko:\nblock/virtio_blk.ko:\ninput/evdev.ko:\nacpi/button.ko:\nnet/xen-netfront.ko:\n")
-	for _, p := range []string{"net/virtio_net", "net/net_failover", "core/failover", "block/virtio_blk", "input/evdev", "acpi/button", "net/xen-netfront"} {
+	for _, p := range []string{"net/virtio_net", "net/net_failover", "core/failover", "block/virtio_blk", "input/evdev",
+		"acpi/button", "net/xen-netfront"} {
 		writeFile(t, filepath.Join(dir, p+".ko"), "module "+p)
 	}
 	return dir
@@ -52,7 +53,8 @@ func TestResolve(t *testing.T) {
 		names []string
 		want  []string
 	}{
-		{"what is needed comes first, once", []string{"virtio_net", "failover"}, []string{"core/failover.ko", "net/net_failover.ko", "net/virtio_net.ko"}},
+		{"what is needed comes first, once", []string{"virtio_net", "failover"},
+			[]string{"core/failover.ko", "net/net_failover.ko", "net/virtio_net.ko"}},
 		{"built in is left out", []string{"virtio", "virtio_pci", "evdev"}, []string{"input/evdev.ko"}},
 		{"nothing", nil, nil},
 	} {
@@ -63,7 +65,8 @@ func TestResolve(t *testing.T) {
 			}
 		})
 	}
-	if _, err := m.resolve([]string{"floppy"}, map[string]bool{}); err == nil || !strings.Contains(err.Error(), `no module "floppy"`) {
+	if _, err := m.resolve([]string{"floppy"}, map[string]bool{}); err == nil ||
+		!strings.Contains(err.Error(), `no module "floppy"`) {
 		t.Errorf("missing module: %v", err)
 	}
 }
@@ -169,7 +172,8 @@ func TestBuildGame(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, part := range []string{"game/server\x00", "game/maps/dm1.map\x00", "the map", "lib64/ld-linux-x86-64.so.2\x00", "lib/x86_64-linux-gnu/libc.so.6\x00"} {
+		for _, part := range []string{"game/server\x00", "game/maps/dm1.map\x00", "the map",
+			"lib64/ld-linux-x86-64.so.2\x00", "lib/x86_64-linux-gnu/libc.so.6\x00"} {
 			if got := bytes.Contains(initrd, []byte(part)); got != game {
 				t.Errorf("%s has %q: %v", name, part, got)
 			}
@@ -351,7 +355,8 @@ func TestCreateDisk(t *testing.T) {
 	if err := CreateDisk(t.Context(), run, "/shared/a b.qcow2"); !errors.Is(err, broken) {
 		t.Errorf("got %v", err)
 	}
-	if want := []string{"qemu-img", "create", "-q", "-f", "qcow2", "/shared/a b.qcow2", "16M"}; !slices.Equal(got, want) {
+	if want := []string{"qemu-img", "create", "-q", "-f", "qcow2", "/shared/a b.qcow2", "16M"}; !slices.Equal(got,
+		want) {
 		t.Errorf("ran %q, want %q", got, want)
 	}
 	got = nil

@@ -96,8 +96,10 @@ func forged(n int, to string) *dbus.Message {
 		{logind, manager, "PrepareForShutdown", []any{false}},
 		{logind, manager, "PrepareForShutdownWithMetadata", []any{true, map[string]dbus.Variant{}}},
 		{logind, manager, "PrepareForSleep", []any{true}},
-		{"/org/freedesktop/DBus", "org.freedesktop.DBus", "NameOwnerChanged", []any{"org.freedesktop.login1", ":1.1", ""}},
-		{"/org/freedesktop/DBus", "org.freedesktop.DBus", "NameOwnerChanged", []any{"org.freedesktop.login1", "", ":1.9"}},
+		{"/org/freedesktop/DBus", "org.freedesktop.DBus", "NameOwnerChanged",
+			[]any{"org.freedesktop.login1", ":1.1", ""}},
+		{"/org/freedesktop/DBus", "org.freedesktop.DBus", "NameOwnerChanged",
+			[]any{"org.freedesktop.login1", "", ":1.9"}},
 		{logind, "org.freedesktop.DBus.Properties", "PropertiesChanged",
 			[]any{manager, map[string]dbus.Variant{"InhibitDelayMaxUSec": dbus.MakeVariant(uint64(1))}, []string{}}},
 	}

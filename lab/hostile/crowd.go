@@ -75,7 +75,8 @@ func disguises(victims []victim) []disguise {
 			"/usr/bin/" + emulator, "-name", "guest=" + v.name + ",debug-threads=on", "-S",
 			"-machine", "pc", "-uuid", v.uuid,
 		}
-		all = append(all, disguise{emulator, line, waits}, disguise{emulator, line, headless}, disguise{"sleep", line, waits})
+		all = append(all, disguise{emulator, line, waits}, disguise{emulator, line, headless},
+			disguise{"sleep", line, waits})
 	}
 	return all
 }

@@ -1,6 +1,6 @@
 // Package hostile is the neighbour that a node must withstand: a local user without rights, a container, a client of a
 // guest. [Main] is its program, the lab's own under another name ([ProgramName]). Each of its parts is one kind of
-// attack, which continues until the program is told to end:
+// attack, which continues until the program is asked to end:
 //
 //	crowd   processes that look like guests, like their ruins and like a cluster manager
 //	bus     forged signals of logind and of the bus itself, unicast to vmferryd

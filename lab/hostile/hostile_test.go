@@ -134,7 +134,8 @@ func children(t *testing.T) []string {
 func TestLitter(t *testing.T) {
 	dir := t.TempDir()
 	at := func(name string) string { return filepath.Join(dir, name) }
-	args := []string{"fifo=" + at("a"), "endless=" + at("b"), "empty=" + at("c"), "folder=" + at("d"), "text=" + at("e")}
+	args := []string{"fifo=" + at("a"), "endless=" + at("b"), "empty=" + at("c"), "folder=" + at("d"),
+		"text=" + at("e")}
 	if err := litter(t.Context(), args, nil, func() {}); err != nil {
 		t.Fatal(err)
 	}

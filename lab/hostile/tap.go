@@ -174,7 +174,8 @@ func segment(packet []byte) (way flow, payload []byte, ok bool) {
 	from, _ := netip.AddrFromSlice(packet[12:16])
 	to, _ := netip.AddrFromSlice(packet[16:20])
 	way = flow{
-		netip.AddrPortFrom(from, binary.BigEndian.Uint16(tcp)), netip.AddrPortFrom(to, binary.BigEndian.Uint16(tcp[2:])),
+		netip.AddrPortFrom(from, binary.BigEndian.Uint16(tcp)),
+		netip.AddrPortFrom(to, binary.BigEndian.Uint16(tcp[2:])),
 	}
 	return way, tcp[offset:], true
 }

@@ -71,7 +71,8 @@ func With(kind, version string, packages ...string) Recipe {
 }
 
 // unplayed is what a game server does not need of its data: all but the maps.
-var unplayed = []string{"/usr/share/games/teeworlds/data/[!m]*", "/usr/share/games/teeworlds/data/mapres/*", "/usr/share/fonts/*"}
+var unplayed = []string{"/usr/share/games/teeworlds/data/[!m]*", "/usr/share/games/teeworlds/data/mapres/*",
+	"/usr/share/fonts/*"}
 
 // Node is the image of a node that is a container and runs QEMU. The game server is for guests; the package
 // does not enable its unit.
@@ -98,7 +99,7 @@ func (r Recipe) Path(cache string) string {
 }
 
 // Build makes the image in the cache folder unless it is there, and returns
-// its path. progress is told what is being done, in a few words, many times.
+// its path. progress gets each step in a few words.
 // When ctx ends the build is stopped, with all of its processes and mounts.
 // An image that was not finished is never mistaken for one that was.
 func (r Recipe) Build(ctx context.Context, cache string, progress func(string)) (string, error) {

@@ -18,7 +18,8 @@ func TestFollow(t *testing.T) {
 	if complaint != "E: apt-get failed" {
 		t.Errorf("complaint %q", complaint)
 	}
-	if got := follow(strings.NewReader("unshare: operation not permitted\n"), nil); got != "unshare: operation not permitted" {
+	if got := follow(strings.NewReader("unshare: operation not permitted\n"),
+		nil); got != "unshare: operation not permitted" {
 		t.Errorf("complaint %q", got)
 	}
 }

@@ -46,7 +46,7 @@ func (c Cgroup) WaitEmpty(ctx context.Context) error {
 	for {
 		events, err := os.ReadFile(filepath.Join(string(c), "cgroup.events"))
 		if err != nil {
-			return fmt.Errorf("see whether the node is empty: %w", err)
+			return fmt.Errorf("check whether the node is empty: %w", err)
 		}
 		if strings.Contains(string(events), "populated 0") {
 			return nil

@@ -86,12 +86,14 @@ func TestPrepare(t *testing.T) {
 		}
 	}
 	// What names a node differs, what makes them a cluster does not.
-	for _, name := range []string{"etc/hostname", "etc/machine-id", "etc/systemd/network/20-br0.network", "etc/libvirt/libvirtd.conf"} {
+	for _, name := range []string{"etc/hostname", "etc/machine-id", "etc/systemd/network/20-br0.network",
+		"etc/libvirt/libvirtd.conf"} {
 		if read(dirs["node1"], name) == read(dirs["node2"], name) {
 			t.Errorf("%s is the same on both nodes", name)
 		}
 	}
-	for _, name := range []string{"etc/hosts", "etc/corosync/corosync.conf", "etc/ha.d/ha.cf", "var/lib/pacemaker/cib/cib.xml"} {
+	for _, name := range []string{"etc/hosts", "etc/corosync/corosync.conf", "etc/ha.d/ha.cf",
+		"var/lib/pacemaker/cib/cib.xml"} {
 		text := read(dirs["node1"], name)
 		if text != read(dirs["node2"], name) {
 			t.Errorf("%s differs between the nodes", name)
@@ -100,10 +102,11 @@ func TestPrepare(t *testing.T) {
 			t.Errorf("%s does not name both nodes", name)
 		}
 	}
-	if got := read(dirs["node2"], "etc/systemd/network/20-br0.network"); !strings.Contains(got, "Address=10.77.0.2/24\n") {
+	if got := read(dirs["node2"], "etc/systemd/network/20-br0.network"); !strings.Contains(got,
+		"Address=10.77.0.2/24\n") {
 		t.Errorf("node2's address: %s", got)
 	}
-	// Two nodes need no third for a quorum, and each is told the name under which its memory channel is reached.
+	// Two nodes need no third for a quorum, and each has the name under which its memory channel is reached.
 	if text := read(dirs["node1"], "etc/corosync/corosync.conf"); !strings.Contains(text, "    two_node: 1\n}") {
 		t.Errorf("the quorum of two nodes: %s", text)
 	}
@@ -121,7 +124,7 @@ func TestPrepare(t *testing.T) {
 	}
 }
 
-// A node with a host name of its own is known by its name all the same, and its libvirt is told no other.
+// A node with a host name of its own is known by its name all the same, and its libvirt has no other.
 func TestPrepareWithAHostName(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("gives files to Pacemaker's account: needs root")

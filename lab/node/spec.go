@@ -65,7 +65,8 @@ type Pace struct {
 }
 
 // Containers boot and answer as fast as the machine that they run on.
-var containers = Pace{Token: 3 * time.Second, DCWait: 5 * time.Second, Silence: 5 * time.Second, InitWait: 8 * time.Second}
+var containers = Pace{Token: 3 * time.Second, DCWait: 5 * time.Second, Silence: 5 * time.Second,
+	InitWait: 8 * time.Second}
 
 // Outfit is what nodes of one kind have beyond, or unlike, those that are
 // containers.

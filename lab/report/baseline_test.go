@@ -18,7 +18,8 @@ func onXen() *Report {
 		}
 	}
 	r.Baselines = []Baseline{
-		{Name: SuspendResume, Hypervisor: "xen", Guest: "vm1", Node: "node1", PauseMS: ptr(30.0), UDP: &UDP{BlackoutMS: 612}, TCP: &TCP{BlackoutMS: 640}},
+		{Name: SuspendResume, Hypervisor: "xen", Guest: "vm1", Node: "node1", PauseMS: ptr(30.0),
+			UDP: &UDP{BlackoutMS: 612}, TCP: &TCP{BlackoutMS: 640}},
 		{Name: SaveRestore, Hypervisor: "xen", Guest: "vm1", Node: "node1", UDP: &UDP{BlackoutMS: 9000, Open: true}},
 	}
 	return r

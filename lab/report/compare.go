@@ -290,5 +290,6 @@ func (b Baseline) headline() string {
 	if b.UDP != nil {
 		blackout = atLeast(duration(b.UDP.BlackoutMS), b.UDP.Open)
 	}
-	return plain(fmt.Sprintf("%s of %s, nobody moved it: UDP blackout %s, of which pause %s", b.Name, b.Guest, blackout, optional(b.PauseMS, duration)))
+	return plain(fmt.Sprintf("%s of %s, nobody moved it: UDP blackout %s, of which pause %s", b.Name, b.Guest, blackout,
+		optional(b.PauseMS, duration)))
 }

@@ -21,7 +21,8 @@ func TestManagersAreNotMixed(t *testing.T) {
 	if got := r.headline(kind{Crash, "pacemaker"}); got != before {
 		t.Errorf("what ran on Heartbeat changed Pacemaker's line from %q to %q", before, got)
 	}
-	if got, want := r.headline(kind{Crash, "heartbeat"}), "crash, heartbeat: worst UDP blackout vmferry 30.0 s"; got != want {
+	if got, want := r.headline(kind{Crash, "heartbeat"}),
+		"crash, heartbeat: worst UDP blackout vmferry 30.0 s"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
 	want := []kind{{GracefulShutdown, "pacemaker"}, {Crash, "pacemaker"}, {Crash, "heartbeat"}}

@@ -122,10 +122,11 @@ func (s *Scenario) pageEvents() []pageEvent {
 func (l *lane) pack(zero time.Time, stride int) pageLane {
 	s := l.series
 	start := ms(s.Start.Sub(zero))
-	out := pageLane{Guest: l.guest, Proto: l.proto, Note: l.note(), Open: l.open, Label: atLeast(duration(l.blackoutMS), l.open),
+	out := pageLane{Guest: l.guest, Proto: l.proto, Note: l.note(), Open: l.open,
+		Label:   atLeast(duration(l.blackoutMS), l.open),
 		Outages: [][2]float64{}, Pieces: []pagePiece{}}
 	outages := s.outages(silence)
-	settled := s.settle(outages)
+	realigned := s.realign(outages)
 	slices.SortStableFunc(outages, func(a, b span) int { return b.len() - a.len() })
 	for _, o := range outages[:min(len(outages), drawOutages)] {
 		out.Outages = append(out.Outages, [2]float64{start + float64(o.from)*s.BucketMS, float64(o.len()) * s.BucketMS})
@@ -134,7 +135,7 @@ func (l *lane) pack(zero time.Time, stride int) pageLane {
 		out.Blackout = &[2]float64{start + b.at, b.length}
 	}
 	for _, p := range pieces(s.len(), l.keep(outages), stride) {
-		out.Pieces = append(out.Pieces, settled.pack(p, start))
+		out.Pieces = append(out.Pieces, realigned.pack(p, start))
 	}
 	return out
 }

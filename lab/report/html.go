@@ -89,7 +89,7 @@ type pageEvent struct {
 
 // abouts explain the scenarios that this project knows.
 var abouts = map[string]string{
-	GracefulShutdown: "A node is told to shut down while its guests serve clients. 0 s is the shutdown command.",
+	GracefulShutdown: "A node is shut down while its guests serve clients. 0 s is the shutdown command.",
 	Crash:            "A node dies without a word while its guests serve clients. 0 s is the kill.",
 }
 
@@ -131,7 +131,8 @@ func (e Environment) facts() []fact {
 		accel = "tcg: guests were emulated"
 	}
 	all := []fact{
-		{"Xen", e.Xen}, {"QEMU", e.QEMU}, {"libvirt", e.Libvirt}, {"Pacemaker", e.Pacemaker}, {"Corosync", e.Corosync}, {"Heartbeat", e.Heartbeat},
+		{"Xen", e.Xen}, {"QEMU", e.QEMU}, {"libvirt", e.Libvirt}, {"Pacemaker", e.Pacemaker}, {"Corosync", e.Corosync},
+		{"Heartbeat", e.Heartbeat},
 		{"kernel", e.Kernel}, {"cores", positive(e.Cores)}, {"acceleration", accel},
 		{"started", stamp(e.Started)}, {"finished", stamp(e.Finished)},
 	}

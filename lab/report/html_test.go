@@ -115,7 +115,8 @@ func embedded(t *testing.T, markup string) pageData {
 
 func TestPageSays(t *testing.T) {
 	markup := pageOf(t, sample(2, 5, 45))
-	for _, want := range []string{"3f2a9c41d07b…", "tcg: guests were emulated", "≤ 0.33×", "0.46×", "VirtualDomain FAILED",
+	for _, want := range []string{"3f2a9c41d07b…", "tcg: guests were emulated", "≤ 0.33×", "0.46×",
+		"VirtualDomain FAILED",
 		"vmferry passed", "≥ 35.0 s", "<dt>hand-over</dt>", "<dt>relearn</dt>", "node-a → <b class=\"bad\">nowhere</b>",
 		"&#43;0.310 s", "answered no client", "node empty after 6.6 s"} {
 		if !strings.Contains(markup, want) {
@@ -143,7 +144,8 @@ func noisy() *Report {
 	rnd := rand.New(rand.NewPCG(1, 2))
 	r := &Report{Scenarios: []Scenario{{Name: Crash, Agent: Ours, Trigger: zero}}}
 	for range 6 {
-		g := Guest{Guest: "g", UDP: &UDP{BlackoutMS: 100, Series: noise(rnd, 60_000)}, TCP: &TCP{BlackoutMS: 100, Series: noise(rnd, 60_000)}}
+		g := Guest{Guest: "g", UDP: &UDP{BlackoutMS: 100, Series: noise(rnd, 60_000)},
+			TCP: &TCP{BlackoutMS: 100, Series: noise(rnd, 60_000)}}
 		r.Scenarios[0].Guests = append(r.Scenarios[0].Guests, g)
 	}
 	return r
@@ -202,9 +204,11 @@ func TestBrowserDraws(t *testing.T) {
 	if err := os.WriteFile(path, []byte(markup), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	out, err := exec.CommandContext(t.Context(), browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic",
+	out, err := exec.CommandContext(t.Context(), browser, "--headless", "--no-sandbox", "--disable-gpu",
+		"--disable-quic",
 		"--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync",
-		"--user-data-dir="+filepath.Join(dir, "profile"), "--window-size=1300,2000", "--dump-dom", "file://"+path).Output()
+		"--user-data-dir="+filepath.Join(dir, "profile"), "--window-size=1300,2000", "--dump-dom",
+		"file://"+path).Output()
 	if err != nil {
 		t.Fatalf("%s: %v", browser, err)
 	}

@@ -8,7 +8,7 @@ import (
 // digits write a number to base 64 in characters that JSON and HTML leave alone.
 const digits = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz-_"
 
-// repeat stands before three digits that say how often the value before it
+// repeat comes before three digits that say how often the value before it
 // comes again.
 const (
 	repeat    = '*'

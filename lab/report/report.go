@@ -7,7 +7,7 @@ const Schema = 1
 
 // The names that a report's fixed fields take. Others are shown as they are.
 const (
-	// GracefulShutdown is the scenario in which a node is told to shut down.
+	// GracefulShutdown is the scenario in which a node is shut down by command.
 	GracefulShutdown = "graceful-shutdown"
 	// Crash is the scenario in which a node dies without a word.
 	Crash = "crash"
@@ -75,7 +75,7 @@ func (b Baseline) Rest() *float64 {
 }
 
 // Environment is what a demo ran on. Versions are as the programs print them;
-// an empty one was not asked for.
+// an empty one was not requested.
 type Environment struct {
 	Libvirt   string `json:"libvirt"`
 	QEMU      string `json:"qemu"`
@@ -114,7 +114,7 @@ type Scenario struct {
 	// executing at the same instant. More than 1 is a corrupted disk.
 	MaxRunningCopies int `json:"max_running_copies"`
 	// Trigger is the instant of the shutdown command or of the kill: 0 s on the
-	// plots. Zero stands for the first event.
+	// plots. Zero means the first event.
 	Trigger time.Time `json:"trigger,omitzero"`
 	// Guests are the virtual machines that were on the node.
 	Guests []Guest `json:"guests"`

@@ -51,8 +51,9 @@ func (s shape) series() *Series {
 // sample is a demo of n guests. Its numbers are made up, and look like it.
 func sample(n int, bucket float64, seconds int) *Report {
 	r := &Report{Commit: "3f2a9c41d07be85566aa01c9e2f4b7d8190c3e5a", Environment: Environment{
-		Libvirt: "11.3.0", QEMU: "10.0.2", Pacemaker: "3.0.0", Corosync: "3.1.9", Heartbeat: "3.0.6", Kernel: "6.12.48+deb13-amd64",
-		Cores: 2, Accel: "tcg", Started: zero.Add(-3 * time.Minute), Finished: zero.Add(9 * time.Minute)}}
+		Libvirt: "11.3.0", QEMU: "10.0.2", Pacemaker: "3.0.0", Corosync: "3.1.9", Heartbeat: "3.0.6",
+		Kernel: "6.12.48+deb13-amd64",
+		Cores:  2, Accel: "tcg", Started: zero.Add(-3 * time.Minute), Finished: zero.Add(9 * time.Minute)}}
 	for _, agent := range []string{Ours, Peer} {
 		r.Scenarios = append(r.Scenarios, shutdown(agent, n, bucket, seconds))
 	}
@@ -80,12 +81,15 @@ func shutdown(agent string, n int, bucket float64, seconds int) Scenario {
 		s.Guests = append(s.Guests, Guest{Guest: fmt.Sprintf("g%d", i+1), From: "node-a", To: "node-b", How: Live,
 			BootIDKept: true, Boots: ptr(0), CounterBefore: ptr(uint64(4100 + i)), CounterAfter: ptr(uint64(9730 + i)),
 			PauseMS: ptr(d / 2.2), Kernel: &Kernel{ICMPMS: d / 2, ErrorMS: 1.2, At: after(from), TCPMS: ptr(d/2 + 4)},
-			UDP: &UDP{BlackoutMS: d, BlackoutAt: after(from), Sent: uint64(float64(seconds) * 1000 / bucket), LostOut: lost - lost/8, LostBack: lost / 8, ErrorMS: 1.2,
+			UDP: &UDP{BlackoutMS: d, BlackoutAt: after(from), Sent: uint64(float64(seconds) * 1000 / bucket),
+				LostOut: lost - lost/8, LostBack: lost / 8, ErrorMS: 1.2,
 				Series: shape{seconds, bucket, 1, from, d, false, uint64(i)}.series()},
-			TCP: &TCP{BlackoutMS: d * 0.8, ErrorMS: 1.4, Series: shape{seconds, bucket, 1, from, d * 0.8, true, uint64(100 + i)}.series()}})
+			TCP: &TCP{BlackoutMS: d * 0.8, ErrorMS: 1.4,
+				Series: shape{seconds, bucket, 1, from, d * 0.8, true, uint64(100 + i)}.series()}})
 		s.Events = append(s.Events, Event{after(from + d/1000), "node-b", fmt.Sprintf("g%d resumed", i+1)})
 	}
-	s.Events = append(s.Events, Event{after(drain), "node-a", "empty, inhibitor released"}, Event{after(drain + 3.3), "node-a", "powered off"})
+	s.Events = append(s.Events, Event{after(drain), "node-a", "empty, inhibitor released"},
+		Event{after(drain + 3.3), "node-a", "powered off"})
 	return s
 }
 
@@ -94,8 +98,10 @@ func crash(agent string, n int, bucket float64, seconds int) Scenario {
 	if agent == Peer {
 		dark = 15_420
 	}
-	s := Scenario{Name: Crash, Agent: agent, Manager: "pacemaker", Hypervisor: "qemu", Passed: true, MaxRunningCopies: 1,
-		Trigger: zero, Events: []Event{{zero, "node-a", "killed"}, {after(3.1), "node-b", "peer lost"}, {after(4.0), "node-b", "fenced"},
+	s := Scenario{Name: Crash, Agent: agent, Manager: "pacemaker", Hypervisor: "qemu", Passed: true,
+		MaxRunningCopies: 1,
+		Trigger:          zero, Events: []Event{{zero, "node-a", "killed"}, {after(3.1), "node-b", "peer lost"},
+			{after(4.0), "node-b", "fenced"},
 			{after(4.4), "node-b", "start g1"}}}
 	for i := range n {
 		d := dark + 310*float64(i)
@@ -104,11 +110,13 @@ func crash(agent string, n int, bucket float64, seconds int) Scenario {
 			CounterBefore: ptr(uint64(4100 + i)), CounterAfter: ptr(uint64(6730 + i)),
 			UDP: &UDP{BlackoutMS: d, Sent: uint64(float64(seconds) * 1000 / bucket), LostOut: lost, ErrorMS: 1.2,
 				Series: shape{seconds, bucket, 1, 0, d, false, uint64(i)}.series()},
-			TCP: &TCP{BlackoutMS: d + 420, Resets: 1, ErrorMS: 1.4, Series: shape{seconds, bucket, 1, 0, d + 420, false, uint64(100 + i)}.series()}}
+			TCP: &TCP{BlackoutMS: d + 420, Resets: 1, ErrorMS: 1.4,
+				Series: shape{seconds, bucket, 1, 0, d + 420, false, uint64(100 + i)}.series()}}
 		if agent == Peer && i == n-1 {
 			g.To, g.UDP.Open, g.UDP.BlackoutMS = "", true, float64(seconds-10)*1000
 			g.UDP.Series = shape{seconds, bucket, 1, 0, 1e9, false, 5}.series()
-			s.Passed, s.Failures = false, []string{fmt.Sprintf("guest %q answered no client in the %d s after the kill", g.Guest, seconds-10)}
+			s.Passed, s.Failures = false, []string{fmt.Sprintf("guest %q answered no client in the %d s after the kill",
+				g.Guest, seconds-10)}
 		}
 		s.Guests = append(s.Guests, g)
 		s.Events = append(s.Events, Event{after(d / 1000), "node-b", g.Guest + " answers"})

@@ -88,15 +88,15 @@ func (s *Series) outages(probes int) []span {
 	return out
 }
 
-// settleReach is how many buckets back settle looks at the most.
-const settleReach = 200
+// realignReach is how many buckets back realign looks at the most.
+const realignReach = 200
 
-// settle counts each answer where its probe was sent, as far as that can be
-// told: the probe counts answers when they arrive, which is often one bucket
+// realign counts each answer where its probe was sent, as far as that is
+// known: the probe counts answers when they arrive, which is often one bucket
 // later, and what is on its way is not lost. A bucket's surplus goes to buckets
 // before it that miss answers, no further back than its longest round trip and
-// settleReach. The outages keep their silence.
-func (s *Series) settle(outages []span) *Series {
+// realignReach. The outages keep their silence.
+func (s *Series) realign(outages []span) *Series {
 	answered := make([]uint32, s.len())
 	quiet := make([]bool, s.len())
 	for _, o := range outages {
@@ -106,7 +106,7 @@ func (s *Series) settle(outages []span) *Series {
 	}
 	for i := range answered {
 		answered[i] = at(s.Answered, i)
-		back := int(min(settleReach, math.Ceil(float64(at(s.RTTMaxUS, i))/1000/s.BucketMS)))
+		back := int(min(realignReach, math.Ceil(float64(at(s.RTTMaxUS, i))/1000/s.BucketMS)))
 		for j := max(0, i-back); j < i && answered[i] > at(s.Sent, i); j++ {
 			if missing := at(s.Sent, j); !quiet[j] && missing > answered[j] {
 				n := min(missing-answered[j], answered[i]-at(s.Sent, i))
@@ -129,7 +129,7 @@ func longest(spans []span) (span, bool) {
 type band struct{ at, length float64 }
 
 // blackout places the measured blackout on the lane's series. The probe's own
-// word comes first; without one it is the longest outage of the series, and
+// report comes first; without one it is the longest outage of the series, and
 // where every probe was answered in the end (TCP sends again) it is the time
 // that the slowest answer took.
 func (l *lane) blackout() (band, bool) {

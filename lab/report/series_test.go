@@ -43,7 +43,8 @@ func counts(text string) []uint32 {
 
 func TestBlackout(t *testing.T) {
 	series := &Series{Start: zero, BucketMS: 10, Sent: counts("1111111"), Answered: counts("1011001")}
-	late := &Series{Start: zero, BucketMS: 10, Sent: counts("1111"), Answered: counts("1111"), RTTMaxUS: []uint32{1, 2, 9, 3}}
+	late := &Series{Start: zero, BucketMS: 10, Sent: counts("1111"), Answered: counts("1111"),
+		RTTMaxUS: []uint32{1, 2, 9, 3}}
 	for _, tt := range []struct {
 		name string
 		lane lane
@@ -51,7 +52,8 @@ func TestBlackout(t *testing.T) {
 		ok   bool
 	}{
 		{"none", lane{series: series}, band{}, false},
-		{"the probe's word", lane{series: series, blackoutMS: 15, blackoutAt: zero.Add(7 * time.Millisecond)}, band{7, 15}, true},
+		{"the probe's word", lane{series: series, blackoutMS: 15, blackoutAt: zero.Add(7 * time.Millisecond)},
+			band{7, 15}, true},
 		{"the longest outage", lane{series: series, blackoutMS: 22}, band{40, 22}, true},
 		{"the slowest answer", lane{series: late, blackoutMS: 30}, band{20, 30}, true},
 		{"nowhere", lane{series: &Series{BucketMS: 1}, blackoutMS: 30}, band{}, false},
@@ -74,7 +76,8 @@ func TestPieces(t *testing.T) {
 		{"all fine", []span{{3, 4}}, 1, []piece{{span{0, 100}, 1}}},
 		{"nothing to keep", nil, 8, []piece{{span{0, 100}, 8}}},
 		{"one", []span{{20, 30}}, 8, []piece{{span{0, 20}, 8}, {span{20, 30}, 1}, {span{30, 100}, 8}}},
-		{"overlapping, unsorted", []span{{25, 40}, {20, 30}}, 8, []piece{{span{0, 20}, 8}, {span{20, 30}, 1}, {span{30, 40}, 1}, {span{40, 100}, 8}}},
+		{"overlapping, unsorted", []span{{25, 40}, {20, 30}}, 8,
+			[]piece{{span{0, 20}, 8}, {span{20, 30}, 1}, {span{30, 40}, 1}, {span{40, 100}, 8}}},
 		{"at both ends", []span{{0, 5}, {90, 120}}, 8, []piece{{span{0, 5}, 1}, {span{5, 90}, 8}, {span{90, 100}, 1}}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -113,7 +116,7 @@ func TestSettle(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			s := &Series{BucketMS: 1, Sent: counts(tt.sent), Answered: counts(tt.answered), RTTMaxUS: tt.rtt}
-			if got := s.settle(tt.outages).Answered; !slices.Equal(got, counts(tt.want)) {
+			if got := s.realign(tt.outages).Answered; !slices.Equal(got, counts(tt.want)) {
 				t.Errorf("got %v, want %s", got, tt.want)
 			}
 			if !slices.Equal(s.Answered, counts(tt.answered)) {

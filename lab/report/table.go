@@ -15,7 +15,7 @@ import (
 // maxWidth is the width that no line of the table passes, in characters.
 const maxWidth = 120
 
-// gap stands between two columns.
+// gap is between two columns.
 const gap = "  "
 
 // column is one column of the guests' table.
@@ -220,7 +220,8 @@ func (s *Scenario) writeVerdict(b *bytes.Buffer, p paint) {
 	if s.DrainS == nil {
 		drain = "nothing drained"
 	}
-	name := fmt.Sprintf("%-17s  %-9s  %-13s", shorten(plain(s.Name), 17), shorten(plain(s.Manager), 9), shorten(plain(s.Agent), 13))
+	name := fmt.Sprintf("%-17s  %-9s  %-13s", shorten(plain(s.Name), 17), shorten(plain(s.Manager), 9),
+		shorten(plain(s.Agent), 13))
 	fmt.Fprintf(b, "%s  %s  %s, %s\n", name, p.verdict(s.Passed, passWord(s.Passed)), drain,
 		p.verdict(s.MaxRunningCopies <= 1, copiesPhrase(s.MaxRunningCopies)))
 	for _, f := range s.Failures {

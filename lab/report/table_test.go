@@ -121,7 +121,8 @@ func TestWrap(t *testing.T) {
 }
 
 func TestDuration(t *testing.T) {
-	for in, want := range map[float64]string{0: "0 ms", 1.24: "1.2 ms", 9.96: "10 ms", 112.4: "112 ms", 9999: "9999 ms", 9999.6: "10.0 s", 20350: "20.4 s"} {
+	for in, want := range map[float64]string{0: "0 ms", 1.24: "1.2 ms", 9.96: "10 ms", 112.4: "112 ms", 9999: "9999 ms",
+		9999.6: "10.0 s", 20350: "20.4 s"} {
 		if got := duration(in); got != want {
 			t.Errorf("duration(%v) = %q, want %q", in, got, want)
 		}
@@ -142,7 +143,8 @@ func TestHeadline(t *testing.T) {
 		{udp(112, false), []Guest{{}}, "crash: worst UDP blackout vmferry 112 ms, VirtualDomain not measured"},
 		{nil, nil, "crash: worst kernel gap vmferry not measured, VirtualDomain not measured"},
 	} {
-		r := &Report{Scenarios: []Scenario{{Name: Crash, Agent: Ours, Guests: tt.ours}, {Name: Crash, Agent: Peer, Guests: tt.peer}}}
+		r := &Report{Scenarios: []Scenario{{Name: Crash, Agent: Ours, Guests: tt.ours},
+			{Name: Crash, Agent: Peer, Guests: tt.peer}}}
 		if got := r.headline(kind{name: Crash}); got != tt.want {
 			t.Errorf("got  %q\nwant %q", got, tt.want)
 		}

@@ -27,11 +27,12 @@ var baselines = []struct{ name, commands string }{
 // first one, which must run nowhere; it runs nowhere afterwards. Nothing is done
 // where an outage is not known to be mostly the emulator's.
 func (r *Runner) Alone(ctx context.Context, rep *report.Report) (err error) {
-	if !r.ground().alone {
+	if !r.profile().alone {
 		return nil
 	}
 	node, g := r.Cluster.Nodes[0], r.Guests[0]
-	ctx, cancel := context.WithTimeoutCause(ctx, r.limit(r.ground().limits.trigger), errors.New("the guest's outages took too long"))
+	ctx, cancel := context.WithTimeoutCause(ctx, r.limit(r.profile().limits.trigger),
+		errors.New("the guest's outages took too long"))
 	defer cancel()
 	r.Progress("a guest by itself: starting it on " + node)
 	if err := r.virsh(ctx, node, "create "+g.Config); err != nil {

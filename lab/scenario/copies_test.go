@@ -48,7 +48,8 @@ func TestMaxExecuting(t *testing.T) {
 		{
 			"source resumed by mistake afterwards",
 			[]Copy{qemuCopy("node1", 0, 0), qemuCopy("node2", 20, 0)},
-			[]Event{event(1, "node1", "RESUME"), event(50, "node1", "STOP"), event(51, "node2", "RESUME"), event(70, "node1", "RESUME")},
+			[]Event{event(1, "node1", "RESUME"), event(50, "node1", "STOP"), event(51, "node2", "RESUME"),
+				event(70, "node1", "RESUME")},
 			2,
 		},
 		{

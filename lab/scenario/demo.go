@@ -55,7 +55,7 @@ func (r *Runner) Both(ctx context.Context, agent cluster.Agent, extent Extent, r
 		return r.Remove(ctx, second)
 	}
 	// Guests that did not move cannot show what a crash does to those that did.
-	if err := r.settle(ctx, second); err != nil {
+	if err := r.awaitGuestsOn(ctx, second); err != nil {
 		return fmt.Errorf("%w; the scenario before it: %s", err, strings.Join(s.Failures, "; "))
 	}
 	if s, err = r.Crash(ctx, agent, second, first); err != nil {
@@ -74,9 +74,9 @@ func (r *Runner) Both(ctx context.Context, agent cluster.Agent, extent Extent, r
 	return r.Remove(ctx, first)
 }
 
-// settle waits until all guests are where the next scenario begins.
-func (r *Runner) settle(ctx context.Context, node string) error {
-	ctx, cancel := context.WithTimeout(ctx, r.ground().limits.start)
+// awaitGuestsOn waits until all guests are where the next scenario begins.
+func (r *Runner) awaitGuestsOn(ctx context.Context, node string) error {
+	ctx, cancel := context.WithTimeout(ctx, r.profile().limits.start)
 	defer cancel()
 	return r.awaitAnswers(ctx, node)
 }

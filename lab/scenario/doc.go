@@ -10,7 +10,7 @@
 // the hypervisor of each node reports its domains (package xendomains). Each guest
 // is asked for its boot, and for the counter on its disk if it has one, all the time.
 //
-// What depends on the hypervisor is a ground: what guests are made of, who
+// What depends on the hypervisor is a profile: what guests are made of, who
 // observes them, and how long things may take.
 //
 // What a scenario must show is decided by [judge] alone, from an

@@ -19,7 +19,8 @@ func judge(o Observation) report.Scenario {
 		before := !c.Gone.IsZero() && c.Gone.Before(o.Begun) // one of another scenario, or of a guest that nobody moved
 		return before || !slices.Contains(o.Guests, c.Guest)
 	})
-	o.Events = slices.DeleteFunc(slices.Clone(o.Events), func(e Event) bool { return !slices.Contains(o.Guests, e.Guest) })
+	o.Events = slices.DeleteFunc(slices.Clone(o.Events),
+		func(e Event) bool { return !slices.Contains(o.Guests, e.Guest) })
 	s := report.Scenario{
 		Name: o.Scenario, Agent: o.Agent, Manager: o.Manager, Hypervisor: o.Hypervisor, Trigger: o.Trigger,
 	}
@@ -158,7 +159,8 @@ func open(t blackout.Target) bool {
 
 func series(t blackout.Target) *report.Series {
 	s := t.Series
-	return &report.Series{Start: s.Start, BucketMS: s.BucketMs, Sent: s.Sent, Answered: s.Answered, RTTMaxUS: s.RTTMaxUs}
+	return &report.Series{Start: s.Start, BucketMS: s.BucketMs, Sent: s.Sent, Answered: s.Answered,
+		RTTMaxUS: s.RTTMaxUs}
 }
 
 // drainTime is from the trigger until the last guest's process left the node,

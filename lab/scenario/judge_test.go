@@ -22,8 +22,9 @@ func sample(at int, boot string, boots, counter uint64) Sample {
 // with a pause of 0.1 s, and its old process ended at 16 s.
 func graceful() Observation {
 	return Observation{
-		Scenario: report.GracefulShutdown, Agent: report.Ours, Manager: "heartbeat", From: "node1", To: "node2", Guests: []string{"vm1"},
-		Begun: clock(50), Trigger: clock(100), Ended: clock(300),
+		Scenario: report.GracefulShutdown, Agent: report.Ours, Manager: "heartbeat", From: "node1", To: "node2",
+		Guests: []string{"vm1"},
+		Begun:  clock(50), Trigger: clock(100), Ended: clock(300),
 		Copies: []Copy{qemuCopy("node1", 0, 160), qemuCopy("node2", 120, 0)},
 		Events: []Event{event(1, "node1", "RESUME"), event(150, "node1", "STOP"), event(151, "node2", "RESUME")},
 		Samples: map[string][]Sample{"vm1": {
@@ -56,7 +57,8 @@ func TestJudgeWhatWentWell(t *testing.T) {
 	if !s.Passed || s.Manager != "heartbeat" || s.MaxRunningCopies != 1 || s.DrainS == nil || *s.DrainS != 6 {
 		t.Errorf("got %+v", s)
 	}
-	if g.How != report.Live || !g.BootIDKept || g.To != "node2" || g.PauseMS == nil || *g.PauseMS != 100 || *g.Boots != 0 {
+	if g.How != report.Live || !g.BootIDKept || g.To != "node2" || g.PauseMS == nil || *g.PauseMS != 100 ||
+		*g.Boots != 0 {
 		t.Errorf("got %+v", g)
 	}
 	if g.UDP.BlackoutMS != 120 || g.UDP.LostOut != 3 || g.UDP.LostBack != 1 || g.TCP.BlackoutMS != 210 {
@@ -108,7 +110,8 @@ func TestJudgeWhatWentWrong(t *testing.T) {
 		{"rebooted", graceful, func(o *Observation) { o.Samples["vm1"][2].Status.BootID = "b" }, "rebooted"},
 		{"never asked", graceful, func(o *Observation) { o.Samples = nil }, "rebooted"},
 		{"counter went back", crash, func(o *Observation) { o.Samples["vm1"][1].Status.Counter = 99 }, "went back"},
-		{"somebody else wrote", crash, func(o *Observation) { o.Samples["vm1"][1].Status.ForeignWrites = 2 }, "not its own"},
+		{"somebody else wrote", crash, func(o *Observation) { o.Samples["vm1"][1].Status.ForeignWrites = 2 },
+			"not its own"},
 		{"not back in time", crash, func(o *Observation) { o.Recovery = errors.New("too late") }, "too late"},
 		{"nowhere", crash, func(o *Observation) { o.Copies[1].Gone = clock(280) }, `runs on ""`},
 		{"still at the source", graceful, func(o *Observation) {
@@ -152,7 +155,8 @@ func TestChanges(t *testing.T) {
 
 func TestProbesOf(t *testing.T) {
 	guests := []Guest{
-		{Guest: cluster.Guest{Name: "a"}, Address: "10.77.0.1"}, {Guest: cluster.Guest{Name: "b"}, Address: "10.77.0.2"},
+		{Guest: cluster.Guest{Name: "a"}, Address: "10.77.0.1"},
+		{Guest: cluster.Guest{Name: "b"}, Address: "10.77.0.2"},
 	}
 	got := probesOf(guests, []blackout.Target{ // in an order of their own
 		{Target: "tcp://10.77.0.2:7007", BlackoutMs: 4}, {Target: "icmp://10.77.0.2", BlackoutMs: 3},

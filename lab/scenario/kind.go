@@ -18,8 +18,8 @@ type Kind struct {
 	MemoryMiB uint
 	// DirtyMiB, DirtySetMiB and NoisePercent make it busy, see [guest.DomainSpec].
 	DirtyMiB, DirtySetMiB, NoisePercent uint
-	// Game gives each a game server beside the reflectors, see [guest.GamePort]. Only emulated guests can have one, and it
-	// needs [guest.GameMemoryMiB].
+	// Game gives each a game server beside the reflectors, see [guest.GamePort]. Only emulated guests can have one, and
+	// it needs [guest.GameMemoryMiB].
 	Game bool
 }
 
@@ -37,7 +37,7 @@ func (k Kind) Make(ctx context.Context, c *cluster.Cluster, shared string, n int
 	}
 	var guests []Guest
 	for i := range n {
-		g, err := groundOf(c).make(ctx, c, shared, k.Spec(i))
+		g, err := profileOf(c).make(ctx, c, shared, k.Spec(i))
 		if err != nil {
 			return nil, err
 		}

@@ -10,7 +10,8 @@ import (
 func TestKindSpec(t *testing.T) {
 	kind := Kind{Name: "ten", First: 31, MemoryMiB: 128, DirtyMiB: 16, DirtySetMiB: 32}
 	last := kind.Spec(9)
-	if last.Name != "ten40" || last.IP != "10.77.0.140/24" || last.MAC != "52:54:00:76:6d:28" || last.Disk != "/shared/guests/ten40.qcow2" {
+	if last.Name != "ten40" || last.IP != "10.77.0.140/24" || last.MAC != "52:54:00:76:6d:28" ||
+		last.Disk != "/shared/guests/ten40.qcow2" {
 		t.Errorf("%+v", last)
 	}
 	for i := range 10 {

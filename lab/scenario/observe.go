@@ -71,7 +71,7 @@ func (r *Runner) Probe(ctx context.Context, file string) func() (Probes, error) 
 		icmp, udp, tcp := g.targets()
 		args = append(args, icmp, udp, tcp)
 	}
-	args = append(args, "--interval="+cmp.Or(r.Interval, r.ground().pace).String(), "--quiet", "--json="+file)
+	args = append(args, "--interval="+cmp.Or(r.Interval, r.profile().pace).String(), "--quiet", "--json="+file)
 	cmd := exec.CommandContext(ctx, r.Blackout, args...)
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	cmd.WaitDelay = 15 * time.Second

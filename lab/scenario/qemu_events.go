@@ -34,7 +34,8 @@ func (l *listener) run(ctx context.Context, node string) error {
 // listen reads from one virsh until it ends. Why it ends is of no interest:
 // the node goes down or the scenario is over.
 func (l *listener) listen(ctx context.Context, node string) {
-	cmd, err := l.cluster.Command(ctx, node, "stdbuf", "-oL", "virsh", "--connect=qemu:///system", "qemu-monitor-event", "--loop")
+	cmd, err := l.cluster.Command(ctx, node, "stdbuf", "-oL", "virsh", "--connect=qemu:///system", "qemu-monitor-event",
+		"--loop")
 	if err != nil {
 		return
 	}

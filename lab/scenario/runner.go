@@ -35,14 +35,14 @@ type Runner struct {
 	// Interval is between two probes of one target; 0 is one that the nodes
 	// carry without its being felt.
 	Interval time.Duration
-	// Progress is told what is being done.
+	// Progress gets a line for each step.
 	Progress func(step string)
 
 	seen     observer
 	stripped bool // the nodes are without vmferry's daemon and settings
 }
 
-// Guest is one of the lab's guests: what the cluster is told of it, and the
+// Guest is one of the lab's guests: what the cluster knows of it, and the
 // address at which its services answer.
 type Guest struct {
 	cluster.Guest
@@ -75,7 +75,7 @@ func (r *Runner) known() []cluster.Guest {
 func (r *Runner) Run(ctx context.Context, body func(context.Context) error) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	r.seen = r.ground().observe(r.Cluster, r.Guests)
+	r.seen = r.profile().observe(r.Cluster, r.Guests)
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return r.seen.Run(ctx) })
 	group.Go(func() error {
@@ -91,13 +91,14 @@ func (r *Runner) Run(ctx context.Context, body func(context.Context) error) erro
 
 // limit is what a few guests may take, and more for each of many.
 func (r *Runner) limit(forFew time.Duration) time.Duration {
-	return forFew + r.ground().limits.each*time.Duration(max(0, len(r.Guests)-few))
+	return forFew + r.profile().limits.each*time.Duration(max(0, len(r.Guests)-few))
 }
 
 // Place has the cluster run the guests with the agent on the named node, and
 // waits until all of them answer.
 func (r *Runner) Place(ctx context.Context, agent cluster.Agent, node string) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, r.limit(r.ground().limits.start), errors.New("the guests did not start"))
+	ctx, cancel := context.WithTimeoutCause(ctx, r.limit(r.profile().limits.start),
+		errors.New("the guests did not start"))
 	defer cancel()
 	r.Progress(fmt.Sprintf("%s: starting %d guests on %s", agent.Type, len(r.Guests), node))
 	if err := r.outfit(ctx, agent == cluster.Ours); err != nil {
@@ -132,10 +133,12 @@ func (r *Runner) outfit(ctx context.Context, ours bool) error {
 		if ours {
 			steps = append(steps, []string{"rm", "--force", path})
 		} else {
-			steps = append(steps, []string{"mkdir", "--parents", filepath.Dir(path)}, []string{"ln", "--symbolic", "--force", "/dev/null", path})
+			steps = append(steps, []string{"mkdir", "--parents", filepath.Dir(path)},
+				[]string{"ln", "--symbolic", "--force", "/dev/null", path})
 		}
 	}
-	steps = append(steps, []string{"systemctl", "daemon-reload"}, []string{"systemctl", "restart", "systemd-logind.service"})
+	steps = append(steps, []string{"systemctl", "daemon-reload"},
+		[]string{"systemctl", "restart", "systemd-logind.service"})
 	if ours {
 		steps = append(steps, []string{"systemctl", "enable", "--now", "vmferryd.service"})
 	}
@@ -188,7 +191,8 @@ func (r *Runner) ask(ctx context.Context, g Guest) (guest.Status, error) {
 
 // Remove takes the guests away from the cluster; via is a member of it.
 func (r *Runner) Remove(ctx context.Context, via string) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, r.limit(r.ground().limits.trigger), errors.New("the guests did not stop"))
+	ctx, cancel := context.WithTimeoutCause(ctx, r.limit(r.profile().limits.trigger),
+		errors.New("the guests did not stop"))
 	defer cancel()
 	r.Progress("removing the guests")
 	return r.manager().RemoveGuests(ctx, via, r.known())
@@ -197,7 +201,7 @@ func (r *Runner) Remove(ctx context.Context, via string) error {
 // Take gives the nodes to the manager of this runner, which must have no
 // guests yet, and waits until both nodes are members.
 func (r *Runner) Take(ctx context.Context) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, r.ground().limits.comeback, errors.New("it does not take over"))
+	ctx, cancel := context.WithTimeoutCause(ctx, r.profile().limits.comeback, errors.New("it does not take over"))
 	defer cancel()
 	r.Progress("the nodes go to " + r.manager().Name())
 	if err := r.manager().Take(ctx); err != nil {
@@ -206,8 +210,8 @@ func (r *Runner) Take(ctx context.Context) error {
 	return r.manager().AwaitOnline(ctx, r.Progress)
 }
 
-// AwaitReturn waits until the node has been booted more often than that, and both nodes are members again. A node that was
-// told to reboot and has no guests left may take its time to go down, as a member: to await that alone would be to
+// AwaitReturn waits until the node has been booted more often than that, and both nodes are members again. A node that
+// was asked to reboot and has no guests left may take its time to go down, as a member: to await that alone would be to
 // find it as it was.
 func (r *Runner) AwaitReturn(ctx context.Context, node string, boots int) error {
 	if err := r.awaitBoot(ctx, node, boots); err != nil {
@@ -218,7 +222,7 @@ func (r *Runner) AwaitReturn(ctx context.Context, node string, boots int) error 
 
 // awaitMember waits until both nodes are members again.
 func (r *Runner) awaitMember(ctx context.Context) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, r.ground().limits.comeback, errors.New("the node did not come back"))
+	ctx, cancel := context.WithTimeoutCause(ctx, r.profile().limits.comeback, errors.New("the node did not come back"))
 	defer cancel()
 	return r.manager().AwaitOnline(ctx, r.Progress)
 }
@@ -231,7 +235,7 @@ func (r *Runner) Boots(ctx context.Context, node string) (int, error) {
 
 // awaitBoot waits until the node has been booted more often than that.
 func (r *Runner) awaitBoot(ctx context.Context, node string, boots int) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, r.ground().limits.comeback, errors.New("the node did not go down"))
+	ctx, cancel := context.WithTimeoutCause(ctx, r.profile().limits.comeback, errors.New("the node did not go down"))
 	defer cancel()
 	r.Progress("waiting for " + node + " to boot again")
 	return cluster.Await(ctx, node+" to boot again", func(ctx context.Context) (bool, error) {
@@ -268,11 +272,13 @@ func (r *Runner) Crash(ctx context.Context, agent cluster.Agent, from, to string
 
 // observe runs one scenario: calm, trigger, recovery, calm. An error means
 // that nothing could be observed; guests that did not recover are a result.
-func (r *Runner) observe(ctx context.Context, name string, agent cluster.Agent, from, to string, trigger func(context.Context) error) (report.Scenario, error) {
+func (r *Runner) observe(ctx context.Context, name string, agent cluster.Agent, from, to string,
+	trigger func(context.Context) error) (report.Scenario, error) {
 	label := Label(agent)
 	manager := r.manager().Name()
 	say := func(step string) { r.Progress(fmt.Sprintf("%s, %s, %s: %s", name, manager, label, step)) }
-	o := Observation{Scenario: name, Agent: label, Manager: manager, Hypervisor: r.Cluster.Hypervisor.Name, From: from, To: to, Begun: time.Now()}
+	o := Observation{Scenario: name, Agent: label, Manager: manager, Hypervisor: r.Cluster.Hypervisor.Name, From: from,
+		To: to, Begun: time.Now()}
 
 	probing, stopProbes := context.WithCancel(ctx)
 	defer stopProbes()
@@ -291,7 +297,8 @@ func (r *Runner) observe(ctx context.Context, name string, agent cluster.Agent, 
 		return report.Scenario{}, fmt.Errorf("trigger %q: %w", name, err)
 	}
 	say("waiting for the guests on " + to)
-	limit, cancel := context.WithTimeoutCause(ctx, r.limit(r.ground().limits.trigger), errors.New("the guests did not come back"))
+	limit, cancel := context.WithTimeoutCause(ctx, r.limit(r.profile().limits.trigger),
+		errors.New("the guests did not come back"))
 	o.Recovery = r.awaitRecovery(limit, to, o.Trigger, pollers)
 	cancel()
 	if ctx.Err() != nil {

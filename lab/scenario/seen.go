@@ -1,7 +1,7 @@
 package scenario
 
-// Seen are the copies of a guest and its events so far, in order of time, as the observer of its hypervisor has them. It
-// may be called within [Runner.Run].
+// Seen are the copies of a guest and its events so far, in order of time, as the observer of its hypervisor has them.
+// It may be called within [Runner.Run].
 func (r *Runner) Seen(guest string) (copies []Copy, events []Event) {
 	for _, c := range r.seen.Copies() {
 		if c.Guest == guest {

@@ -111,7 +111,7 @@ func (o *xenObserver) followLife(ctx context.Context, node string, life supervis
 	}
 }
 
-// machineGone is told when nothing on the node can execute any more.
+// machineGone is called when nothing on the node can execute any more.
 func (o *xenObserver) machineGone(node string, at time.Time) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -128,7 +128,8 @@ type stream struct {
 	node     string
 
 	clock offset
-	last  time.Time                // of the last look before the stream was lost; zero while it flows, and in the beginning
+	// of the last look before the stream was lost; zero while it flows, and in the beginning
+	last  time.Time
 	state map[int]xendomains.State // of the domains that live, by number
 	heard time.Time                // of the last look
 }
@@ -170,7 +171,8 @@ func (s *stream) start(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
 	program := "/run/" + xendomains.ProgramName
-	if _, err := s.observer.cluster.Run(ctx, s.node, "ln", "--symbolic", "--force", "/usr/sbin/fence_lab", program); err != nil {
+	if _, err := s.observer.cluster.Run(ctx, s.node, "ln", "--symbolic", "--force", "/usr/sbin/fence_lab",
+		program); err != nil {
 		return
 	}
 	// It fails where the service runs already: then the next attempt to read
@@ -202,7 +204,8 @@ func (s *stream) see(look xendomains.Look, arrived time.Time) {
 		case !known:
 			o.begin(s.node, d, before, at, blind)
 		case (was == xendomains.Executing) != (d.State == xendomains.Executing):
-			o.events = append(o.events, Event{At: at, Since: before, Node: s.node, Guest: o.name(d.UUID), Name: eventFor(d.State)})
+			o.events = append(o.events, Event{At: at, Since: before, Node: s.node, Guest: o.name(d.UUID),
+				Name: eventFor(d.State)})
 		}
 	}
 	for i := range o.copies {

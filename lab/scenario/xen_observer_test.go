@@ -134,7 +134,7 @@ func TestXenObserver(t *testing.T) {
 	}
 }
 
-// A stream that is lost twice, or before it told anything, is lost once.
+// A stream that is lost twice, or before it reported anything, is lost once.
 func TestXenObserverLoses(t *testing.T) {
 	d := newDom0s()
 	s := d.streams["node1"]

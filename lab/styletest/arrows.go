@@ -57,7 +57,7 @@ func wrong(dir, target string) string {
 	case within(dir, labProgram) && within(ours, "lab"):
 		return ""
 	case layer(ours) > layer(dir):
-		return fmt.Sprintf("imports %s, which stands above it; arrows go cmd → hbplugin → resource → migrate", ours)
+		return fmt.Sprintf("imports %s, which is above it; arrows go cmd → hbplugin → resource → migrate", ours)
 	}
 	return ""
 }
@@ -71,15 +71,17 @@ func layer(dir string) int {
 	return slices.Index(layers, top)
 }
 
-// top is what may stand at the repository's top level besides dot-files.
-var top = []string{"migrate", "resource", "hbplugin", "cmd", "lab", "go.mod", "go.sum", "Makefile", "LICENSE", "README.md", "build"}
+// top is what may be at the repository's top level besides dot-files.
+var top = []string{"migrate", "resource", "hbplugin", "cmd", "lab", "go.mod", "go.sum", "Makefile", "LICENSE",
+	"README.md", "build"}
 
 // TopLevel finds names that have no place at the repository's top level.
 func TopLevel(names []string) []string {
 	var out []string
 	for _, n := range names {
 		if !strings.HasPrefix(n, ".") && !slices.Contains(top, n) {
-			out = append(out, fmt.Sprintf("%s: has no place at the top level; move it into one of %s", n, strings.Join(layers, ", ")))
+			out = append(out, fmt.Sprintf("%s: has no place at the top level; move it into one of %s", n,
+				strings.Join(layers, ", ")))
 		}
 	}
 	return out

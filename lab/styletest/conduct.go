@@ -33,7 +33,8 @@ func NoShell(f *File) []string {
 			list = n.Elts
 		}
 		if shellCommand(list) {
-			out = append(out, f.finding(n.Pos(), `makes a command line for a shell with "-c"; run the program itself by argument list`))
+			out = append(out, f.finding(n.Pos(),
+				`makes a command line for a shell with "-c"; run the program itself by argument list`))
 		}
 		return true
 	})
@@ -81,7 +82,7 @@ func shellCommand(list []ast.Expr) bool {
 }
 
 // NoSleep finds time.Sleep in unit tests where it takes real time. In a
-// synctest bubble it takes none, so these are free: what stands within a call of
+// synctest bubble it takes none, so these are free: what is within a call of
 // synctest.Test, a function literal in a test that has such a call (a table's
 // case), and a helper in a package whose tests have one. So are the lab's tests,
 // whose nodes live in real time.
@@ -135,7 +136,8 @@ func (f *File) sleeps(bubbles bool) []string {
 				return !free
 			case *ast.SelectorExpr:
 				if selects(n, name, "Sleep") {
-					out = append(out, f.finding(n.Pos(), "sleeps in a unit test; use testing/synctest or an injected clock"))
+					out = append(out, f.finding(n.Pos(),
+						"sleeps in a unit test; use testing/synctest or an injected clock"))
 				}
 			}
 			return true
@@ -160,7 +162,8 @@ func NoCalendar(f *File) []string {
 			return true
 		}
 		if s, ok := call.Fun.(*ast.SelectorExpr); ok && slices.Contains(calendar, s.Sel.Name) {
-			out = append(out, f.finding(s.Sel.Pos(), "asks for the %s; let an argument choose what is tested", s.Sel.Name))
+			out = append(out, f.finding(s.Sel.Pos(), "asks for the %s; let an argument choose what is tested",
+				s.Sel.Name))
 		}
 		return true
 	})

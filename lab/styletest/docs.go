@@ -116,7 +116,7 @@ func Introduced(files []*File) []string {
 
 // LongestFunction is how many lines a function may have, its first and last
 // line included.
-const LongestFunction = 100
+const LongestFunction = 60
 
 // Short finds functions of more than LongestFunction lines outside of tests.
 func Short(f *File) []string {
@@ -131,7 +131,8 @@ func Short(f *File) []string {
 			continue
 		}
 		if n := line(fn.End()) - line(fn.Pos()) + 1; n > LongestFunction {
-			out = append(out, f.finding(fn.Pos(), "function %s has %d lines, at most %d are allowed; split it", fn.Name.Name, n, LongestFunction))
+			out = append(out, f.finding(fn.Pos(), "function %s has %d lines, at most %d are allowed; split it",
+				fn.Name.Name, n, LongestFunction))
 		}
 	}
 	return out

@@ -44,7 +44,8 @@ func TestDocumented(t *testing.T) {
 		{"method", "migrate/a.go", "package a\n\n// T is.\ntype T[P any] int\n\nfunc (*T[P]) M() {}\n", "function M"},
 		{"method of an unexported type", "migrate/a.go", "package a\n\ntype t int\n\nfunc (t) M() {}\n", ""},
 		{"constant", "migrate/a.go", "package a\n\nconst C = 1\n", "const C"},
-		{"variable in a group", "migrate/a.go", "package a\n\nvar (\n\t// A is.\n\tA = 1\n\tB = 2\n)\n", "migrate/a.go:6: var B"},
+		{"variable in a group", "migrate/a.go", "package a\n\nvar (\n\t// A is.\n\tA = 1\n\tB = 2\n)\n",
+			"migrate/a.go:6: var B"},
 		{"group", "migrate/a.go", "package a\n\n// These are.\nconst (\n\tA = 1\n\tB = 2\n)\n", ""},
 		{"end of the line", "migrate/a.go", "package a\n\nconst (\n\tA = 1 // A is.\n)\n", ""},
 		{"interface", "migrate/a.go", "package a\n\n// I is.\ntype I interface {\n\tM()\n}\n", "method M"},
@@ -60,8 +61,10 @@ func TestIntroduced(t *testing.T) {
 		files map[string]string
 		want  string
 	}{
-		{"doc.go", map[string]string{"migrate/doc.go": "// Package migrate is.\npackage migrate\n", "migrate/a.go": "package migrate\n"}, ""},
-		{"comment elsewhere", map[string]string{"migrate/a.go": "// Package migrate is.\npackage migrate\n"}, "migrate/doc.go:1: the package has no"},
+		{"doc.go", map[string]string{"migrate/doc.go": "// Package migrate is.\npackage migrate\n",
+			"migrate/a.go": "package migrate\n"}, ""},
+		{"comment elsewhere", map[string]string{"migrate/a.go": "// Package migrate is.\npackage migrate\n"},
+			"migrate/doc.go:1: the package has no"},
 		{"doc.go says nothing", map[string]string{"cmd/x/doc.go": "package main\n"}, "cmd/x/doc.go:1:"},
 		{"tests alone", map[string]string{"lab/x_test.go": "package lab\n"}, ""},
 	} {
@@ -85,7 +88,8 @@ func TestShort(t *testing.T) {
 	}
 	try(t, Short, []example{
 		{"as long as can be", "migrate/a.go", function(LongestFunction), ""},
-		{"too long", "migrate/a.go", function(LongestFunction + 1), fmt.Sprintf("function f has %d lines", LongestFunction+1)},
+		{"too long", "migrate/a.go", function(LongestFunction + 1),
+			fmt.Sprintf("function f has %d lines", LongestFunction+1)},
 		{"test", "migrate/a_test.go", function(LongestFunction + 1), ""},
 	})
 }
@@ -104,12 +108,12 @@ func TestArrows(t *testing.T) {
 	try(t, Arrows, []example{
 		{"standard library", "migrate/a.go", imports("os"), ""},
 		{"down", "resource/a.go", ours("migrate/drain"), ""},
-		{"up", "migrate/a.go", ours("resource"), "imports resource, which stands above it"},
-		{"up two", "migrate/drain/a.go", ours("cmd/vmferry/x"), "stands above"},
+		{"up", "migrate/a.go", ours("resource"), "imports resource, which is above it"},
+		{"up two", "migrate/drain/a.go", ours("cmd/vmferry/x"), "is above"},
 		{"level", "hbplugin/guard/a.go", ours("hbplugin/pacemaker"), ""},
 		{"down, far", "cmd/vmferry/a.go", ours("migrate"), ""},
-		{"resource must not know the manager", "resource/a.go", ours("hbplugin"), "stands above"},
-		{"tests count", "migrate/a_test.go", ours("resource"), "stands above"},
+		{"resource must not know the manager", "resource/a.go", ours("hbplugin"), "is above"},
+		{"tests count", "migrate/a_test.go", ours("resource"), "is above"},
 		{"lab imports all", "lab/demo/a.go", ours("cmd/vmferry/x"), ""},
 		{"lab's program", "cmd/vmferry-lab/a.go", ours("lab/demo"), ""},
 		{"nothing imports lab", "cmd/vmferry/a.go", ours("lab/report"), "only lab and cmd/vmferry-lab may"},
@@ -136,12 +140,14 @@ func TestNoShell(t *testing.T) {
 	try(t, NoShell, []example{
 		{"a program", "migrate/a.go", body(`exec.Command("qemu-img", "info")`), ""},
 		{"sh", "migrate/a.go", body(`exec.Command("sh", "x")`), `starts the shell "sh"`},
-		{"with a context and a path", "cmd/x/a.go", body(`exec.CommandContext(nil, "/bin/bash", "-c", "x")`), `starts the shell "/bin/bash"`},
+		{"with a context and a path", "cmd/x/a.go", body(`exec.CommandContext(nil, "/bin/bash", "-c", "x")`),
+			`starts the shell "/bin/bash"`},
 		{"through a wrapper", "migrate/a.go", body(`run("ssh", "sh", "-c", "x")`), `with "-c"`},
 		{"in a list", "migrate/a_test.go", body(`[]string{"dash", "-c", "x"}`), `with "-c"`},
 		{"-c of another", "migrate/a.go", body(`[]string{"tar", "-c", "sh"}`), ""},
 		{"another package's Command", "migrate/a.go", "package a\n\nvar x = exec.Command(\"sh\")\n", ""},
-		{"by another name", "migrate/a.go", "package a\n\nimport run \"os/exec\"\n\nvar x = run.Command(\"sh\")\n", "starts the shell"},
+		{"by another name", "migrate/a.go", "package a\n\nimport run \"os/exec\"\n\nvar x = run.Command(\"sh\")\n",
+			"starts the shell"},
 		{"lab", "lab/node/a.go", body(`exec.Command("sh", "-c", "x")`), ""},
 		{"label is not lab", "label/a.go", body(`exec.Command("sh", "-c", "x")`), "starts the shell"},
 	})
@@ -156,10 +162,13 @@ func TestNoSleep(t *testing.T) {
 		{"as a value", "migrate/a_test.go", body("g(time.Sleep)"), "sleeps"},
 		{"in a bubble", "migrate/a_test.go", body("synctest.Test(t, func() { time.Sleep(1) })"), ""},
 		{"beside a bubble", "migrate/a_test.go", body("synctest.Test(t, g); time.Sleep(1)"), "sleeps"},
-		{"a table's case beside a bubble", "migrate/a_test.go", body("g := func() { time.Sleep(1) }; synctest.Test(t, g)"), ""},
+		{"a table's case beside a bubble", "migrate/a_test.go",
+			body("g := func() { time.Sleep(1) }; synctest.Test(t, g)"), ""},
 		{"a table's case without one", "migrate/a_test.go", body("g(func() { time.Sleep(1) })"), "sleeps"},
-		{"a helper without a bubble", "migrate/a_test.go", "package a\n\nimport \"time\"\n\nfunc f() { time.Sleep(1) }\n", "sleeps"},
-		{"a helper where bubbles are used", "migrate/a_test.go", body("synctest.Test(t, f)") + "\nfunc f() { time.Sleep(1) }\n", ""},
+		{"a helper without a bubble", "migrate/a_test.go",
+			"package a\n\nimport \"time\"\n\nfunc f() { time.Sleep(1) }\n", "sleeps"},
+		{"a helper where bubbles are used", "migrate/a_test.go",
+			body("synctest.Test(t, f)") + "\nfunc f() { time.Sleep(1) }\n", ""},
 		{"not a test", "migrate/a.go", body("time.Sleep(1)"), ""},
 		{"lab", "lab/a_test.go", body("time.Sleep(1)"), ""},
 		{"another's Sleep", "migrate/a_test.go", body("clock.Sleep(1)"), ""},
@@ -170,7 +179,8 @@ func TestNoSleep(t *testing.T) {
 func TestNoCalendar(t *testing.T) {
 	body := func(s string) string { return "package a\n\nimport \"time\"\n\nvar x = " + s + "\n" }
 	try(t, NoCalendar, []example{
-		{"the day of the year", "lab/a_test.go", body("time.Now().UTC().YearDay() % 6"), "a_test.go:5: asks for the YearDay"},
+		{"the day of the year", "lab/a_test.go", body("time.Now().UTC().YearDay() % 6"),
+			"a_test.go:5: asks for the YearDay"},
 		{"the day of the week", "migrate/a_test.go", body("now().Weekday()"), "asks for the Weekday"},
 		{"not a test", "cmd/x/a.go", body("time.Now().YearDay()"), ""},
 		{"a fixed date", "migrate/a_test.go", body("time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)"), ""},

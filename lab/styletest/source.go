@@ -93,7 +93,7 @@ func (f *File) Test() bool { return strings.HasSuffix(f.Path, "_test.go") }
 // Main reports whether the file belongs to a program.
 func (f *File) Main() bool { return f.tree.Name.Name == "main" }
 
-// imports are the paths that the file imports, with the name each goes by.
+// imports are the paths that the file imports, with the name of each.
 func (f *File) imports() map[string]string {
 	out := map[string]string{}
 	for _, spec := range f.tree.Imports {

@@ -53,7 +53,7 @@ func makeBridge(cfg Config) error {
 		return fmt.Errorf("find the loopback link: %w", err)
 	}
 	if err := netlink.LinkSetUp(lo); err != nil {
-		return fmt.Errorf("raise the loopback link: %w", err)
+		return fmt.Errorf("set the loopback link up: %w", err)
 	}
 	link := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: bridge}}
 	if err := netlink.LinkAdd(link); err != nil {
@@ -64,10 +64,10 @@ func makeBridge(cfg Config) error {
 		Mask: net.CIDRMask(cfg.Network.Bits(), cfg.Network.Addr().BitLen()),
 	}}
 	if err := netlink.AddrAdd(link, address); err != nil {
-		return fmt.Errorf("give the lab's bridge its address %s: %w", cfg.Network, err)
+		return fmt.Errorf("add address %s to the lab's bridge: %w", cfg.Network, err)
 	}
 	if err := netlink.LinkSetUp(link); err != nil {
-		return fmt.Errorf("raise the lab's bridge: %w", err)
+		return fmt.Errorf("set the lab's bridge up: %w", err)
 	}
 	return nil
 }
@@ -93,7 +93,7 @@ func removeCgroups(dir string) (err error) {
 		return err
 	}
 	if err := unix.Mount("vmferry-lab", mount, "cgroup2", 0, ""); err != nil {
-		return fmt.Errorf("look at the lab's cgroups: %w", err)
+		return fmt.Errorf("list the lab's cgroups: %w", err)
 	}
 	defer func() { err = errors.Join(err, unix.Unmount(mount, unix.MNT_DETACH)) }()
 	var groups []string

@@ -55,7 +55,7 @@ func platformOf(hypervisor string) (platform, error) {
 	case Xen:
 		return machines{}, nil
 	}
-	return nil, fmt.Errorf("the lab knows no hypervisor %q: use %q or %q", hypervisor, QEMU, Xen)
+	return nil, fmt.Errorf("unknown hypervisor %q: use %q or %q", hypervisor, QEMU, Xen)
 }
 
 func cgroupOf(cfg Config, spec node.Spec) node.Cgroup {

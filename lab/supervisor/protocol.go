@@ -50,7 +50,7 @@ type State struct {
 	Boots  int  `json:"boots"`            // how often it was booted
 }
 
-// FenceEvent is one power action that a cluster asked for.
+// FenceEvent is one power action that a cluster requested.
 type FenceEvent struct {
 	Node  string    `json:"node"`
 	Op    Op        `json:"op"`

@@ -29,7 +29,8 @@ type Config struct {
 	Nodes   []node.Spec  `json:"nodes"`
 
 	Hypervisor string `json:"hypervisor"` // [QEMU] or [Xen]
-	Shape      string `json:"shape"`      // what the lab calls this set of nodes; told to clients, and no more
+	// what the lab calls this set of nodes; sent to clients, and not used otherwise
+	Shape string `json:"shape"`
 }
 
 // Control is the path of the control socket of the lab in dir.
@@ -360,7 +361,7 @@ func (s *supervisor) end() {
 	s.mu.Unlock()
 	for _, spec := range s.cfg.Nodes {
 		if err := s.off(spec.Name); err != nil {
-			s.log.WithError(err).Warn("could not end a node; the end of the namespace will")
+			s.log.WithError(err).Warn("could not stop a node; the end of its namespace stops it")
 		}
 	}
 }

@@ -88,7 +88,8 @@ func TestFencingIsRemembered(t *testing.T) {
 
 func TestUnknownRequests(t *testing.T) {
 	s := newSupervisor()
-	for _, req := range []Request{{Op: "dance"}, {Op: OpKill, Node: "node9"}, {Op: OpOn, Node: "node9"}, {Op: OpReboot}} {
+	for _, req := range []Request{{Op: "dance"}, {Op: OpKill, Node: "node9"}, {Op: OpOn, Node: "node9"},
+		{Op: OpReboot}} {
 		if reply := s.control(func() { t.Error("stopped") })(req); reply.Error == "" {
 			t.Errorf("%+v: no error", req)
 		}

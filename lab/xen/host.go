@@ -32,7 +32,8 @@ type Host struct {
 // pace is what the cluster managers need where a busy second of the processor
 // can take ten: the emulator shares two processors with the guests' other node
 // and with whoever measures them.
-var pace = node.Pace{Token: 10 * time.Second, DCWait: 8 * time.Second, Silence: 20 * time.Second, InitWait: 60 * time.Second}
+var pace = node.Pace{Token: 10 * time.Second, DCWait: 8 * time.Second, Silence: 20 * time.Second,
+	InitWait: 60 * time.Second}
 
 //go:embed all:files
 var files embed.FS

@@ -71,10 +71,12 @@ func TestPrepareKeepsTheKeyPrivateAndUdevAtWork(t *testing.T) {
 	if info.Mode().Perm() != 0o600 {
 		t.Errorf("the key has mode %v", info.Mode())
 	}
-	if _, err := os.Lstat(filepath.Join(layers["node1"], "etc/systemd/system/systemd-udev-trigger.service")); !os.IsNotExist(err) {
+	if _, err := os.Lstat(filepath.Join(layers["node1"],
+		"etc/systemd/system/systemd-udev-trigger.service")); !os.IsNotExist(err) {
 		t.Errorf("a machine has devices that udev must find: %v", err)
 	}
-	if to, err := os.Readlink(filepath.Join(layers["node1"], "etc/systemd/system/xendomains.service")); err != nil || to != "/dev/null" {
+	if to, err := os.Readlink(filepath.Join(layers["node1"], "etc/systemd/system/xendomains.service")); err != nil ||
+		to != "/dev/null" {
 		t.Errorf("xendomains would start and move guests behind the cluster's back: %q, %v", to, err)
 	}
 }
@@ -85,7 +87,8 @@ func TestMakeKey(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !strings.HasPrefix(key.private, "-----BEGIN OPENSSH PRIVATE KEY-----") || !strings.HasPrefix(key.public, "ssh-ed25519 ") {
+	if !strings.HasPrefix(key.private, "-----BEGIN OPENSSH PRIVATE KEY-----") ||
+		!strings.HasPrefix(key.public, "ssh-ed25519 ") {
 		t.Errorf("got %q", key.public)
 	}
 	if info, err := os.Stat(dir); err != nil || info.Mode().Perm() != 0o700 {

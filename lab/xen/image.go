@@ -44,7 +44,8 @@ var useless = []string{
 // driver for it, and the QEMU that the machines themselves run in on this host.
 func Image() image.Recipe {
 	r := image.With(image.KindXen, "1",
-		"linux-image-amd64", "xen-hypervisor-"+version+"-amd64", "xen-utils-"+version, "xen-utils-common", "xenstore-utils",
+		"linux-image-amd64", "xen-hypervisor-"+version+"-amd64", "xen-utils-"+version, "xen-utils-common",
+		"xenstore-utils",
 		"libvirt-daemon-driver-xen", "openssh-server", "openssh-client",
 		"qemu-system-x86", "libxml2-utils",
 	)

@@ -60,7 +60,8 @@ func pack(ctx context.Context, modulesDir string, init []byte) ([]byte, error) {
 	if err := w.Write(cpio.Entry{Name: "init", Mode: cpio.ModeRegular | 0o755}, init); err != nil {
 		return nil, err
 	}
-	if err := guest.AddModules(ctx, w, modulesDir, []guest.ModuleList{{File: modulesFile, Modules: modules}}); err != nil {
+	if err := guest.AddModules(ctx, w, modulesDir,
+		[]guest.ModuleList{{File: modulesFile, Modules: modules}}); err != nil {
 		return nil, err
 	}
 	err := w.Close()

@@ -51,7 +51,8 @@ func checkLinks(t *testing.T) {
 		t.Error(err)
 		return
 	}
-	for name, bridge := range map[string]string{"host1": "clients", "host2": "clients", "lab1": managementBridge, "lab2": managementBridge} {
+	for name, bridge := range map[string]string{"host1": "clients", "host2": "clients", "lab1": managementBridge,
+		"lab2": managementBridge} {
 		tap, err := netlink.LinkByName(name)
 		if err != nil {
 			t.Error(err)

@@ -81,7 +81,7 @@ func (m *Machine) Rebooted() bool {
 func (m *Machine) Leader() (int, error) { return m.cmd.Process.Pid, nil }
 
 // Kill ends the machine as a power cut does. What its domains had written stays
-// as it was: nothing is synced, nobody is told. It returns when QEMU is gone,
+// as it was: nothing is synced, nothing is signalled. It returns when QEMU is gone,
 // or with ctx's error.
 func (m *Machine) Kill(ctx context.Context) error {
 	// Go holds the process by a pidfd: this cannot hit another one.
@@ -147,7 +147,8 @@ func arguments(spec node.Spec, console string) []string {
 		}
 	}
 	// The multiboot protocol has modules, each with a command line, in which a comma is doubled.
-	modules := kernelFile(inside) + " " + strings.ReplaceAll(strings.Join(dom0Line, " "), ",", ",,") + "," + initramfs(inside)
+	modules := kernelFile(inside) + " " + strings.ReplaceAll(strings.Join(dom0Line, " "), ",", ",,") + "," +
+		initramfs(inside)
 	args := []string{
 		"-name", spec.Name, "-uuid", fmt.Sprintf("766d6665-7272-4000-8000-%012x", spec.ID),
 		"-machine", "pc", "-accel", "tcg,thread=single,tb-size=256", "-cpu", processor,

@@ -61,7 +61,7 @@ func Shell(ctx context.Context, config, name string) *exec.Cmd {
 }
 
 // quote makes of an argument list the text that a POSIX shell takes for just that
-// list: sshd gives what it is told to the shell of the account.
+// list: sshd gives the command to the shell of the account.
 func quote(args []string) string {
 	quoted := make([]string, len(args))
 	for i, arg := range args {
@@ -90,7 +90,8 @@ func makeKey(ctx context.Context, dir string) (keyPair, error) {
 		return keyPair{}, fmt.Errorf("make the folder of the lab's key: %w", err)
 	}
 	path := filepath.Join(dir, keyFile)
-	out, err := exec.CommandContext(ctx, "ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "vmferry-lab", "-f", path).CombinedOutput()
+	out, err := exec.CommandContext(ctx, "ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "vmferry-lab", "-f",
+		path).CombinedOutput()
 	if err != nil {
 		return keyPair{}, fmt.Errorf("make the lab's key: %w: %s", err, out)
 	}

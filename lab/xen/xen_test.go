@@ -107,7 +107,8 @@ func TestImageIsWhatANodeHasAndXen(t *testing.T) {
 			t.Errorf("no %s", pkg)
 		}
 	}
-	if !slices.ContainsFunc(r.Excluded, func(pattern string) bool { return strings.HasSuffix(pattern, "driver_qemu.so") }) {
+	if !slices.ContainsFunc(r.Excluded,
+		func(pattern string) bool { return strings.HasSuffix(pattern, "driver_qemu.so") }) {
 		t.Error("libvirt would ask QEMU what it can do")
 	}
 	if !strings.HasPrefix(filepath.Base(r.Path("/cache")), "xen-") || r.Path("/cache") != Image().Path("/cache") {
@@ -126,7 +127,8 @@ func kernel(t *testing.T) string {
 		}
 	}
 	dep.WriteString("jbd2.ko:\n")
-	files := map[string]string{"modules.dep": dep.String(), "modules.builtin": "kernel/virtio_blk.ko\n", "jbd2.ko": "body of jbd2"}
+	files := map[string]string{"modules.dep": dep.String(), "modules.builtin": "kernel/virtio_blk.ko\n",
+		"jbd2.ko": "body of jbd2"}
 	for _, name := range modules {
 		files[name+".ko"] = "body of " + name
 	}
@@ -164,7 +166,8 @@ func TestResets(t *testing.T) {
 		want         bool
 	}{
 		{"reboot", `{"event":"RESET","data":{"guest":true}}{"event":"SHUTDOWN","data":{"guest":true,"reason":"guest-reset"}}`, true},
-		{"power off", `{"event":"POWERDOWN"}{"event":"SHUTDOWN","data":{"guest":true,"reason":"guest-shutdown"}}`, false},
+		{"power off", `{"event":"POWERDOWN"}{"event":"SHUTDOWN","data":{"guest":true,"reason":"guest-shutdown"}}`,
+			false},
 		{"terminated", `{"event":"SHUTDOWN","data":{"guest":false,"reason":"host-signal"}}`, false},
 		{"killed", `{"event":"NIC_RX_FILTER_CHANGED","data":{"path":"/machine"}}`, false},
 		{"cut off", `{"event":"SHUTDOWN","data":{"gue`, false},
@@ -184,7 +187,7 @@ func TestResets(t *testing.T) {
 				t.Errorf("got %v", got)
 			}
 			if got := <-asked; got != `{"execute":"qmp_capabilities"}`+"\n" {
-				t.Errorf("asked for %q", got)
+				t.Errorf("requested %q", got)
 			}
 		})
 	}

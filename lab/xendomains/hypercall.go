@@ -26,7 +26,7 @@ const (
 
 // struct xen_sysctl: the words that this one question fills in.
 const (
-	sysctlFirst  = 8  // u16, the first domain asked for
+	sysctlFirst  = 8  // u16, the first domain requested
 	sysctlMax    = 12 // u32
 	sysctlBuffer = 16 // u64, address
 	sysctlCount  = 24 // u32, answer
@@ -104,7 +104,7 @@ func question(buffer []byte, address uint64) {
 // answer reads count times struct xen_domctl_getdomaininfo.
 func answer(infos []byte, count int) ([]Domain, error) {
 	if count < 0 || count > maxDomains || count*infoSize > len(infos) {
-		return nil, fmt.Errorf("the hypervisor says that it told of %d domains", count)
+		return nil, fmt.Errorf("the hypervisor reports %d domains, more than requested", count)
 	}
 	all := make([]Domain, count)
 	for i := range all {

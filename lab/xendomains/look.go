@@ -34,7 +34,7 @@ type State string
 const (
 	Executing State = "executing"
 	Paused    State = "paused"    // held by the toolstack: not built yet, or paused by an operator
-	Suspended State = "suspended" // by itself, as asked for a migration or a save
+	Suspended State = "suspended" // by itself, as requested for a migration or a save
 	Ended     State = "ended"     // it powered off, wants a reboot, or crashed
 	Dying     State = "dying"     // destroyed, and not yet forgotten
 )
@@ -52,7 +52,8 @@ func Parse(line []byte) (Look, error) {
 		return Look{}, fmt.Errorf("read a look at the domains: %w", err)
 	}
 	if l.At <= 0 || l.Before < 0 || l.Before > l.At || len(l.Domains) > maxDomains {
-		return Look{}, fmt.Errorf("read a look at the domains: at %d after %d, %d domains", l.At, l.Before, len(l.Domains))
+		return Look{}, fmt.Errorf("read a look at the domains: at %d after %d, %d domains", l.At, l.Before,
+			len(l.Domains))
 	}
 	for _, d := range l.Domains {
 		switch d.State {

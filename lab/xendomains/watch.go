@@ -84,25 +84,25 @@ func (d deadlined) Write(b []byte) (int, error) {
 	return d.Conn.Write(b)
 }
 
-// watch looks in every period and writes what is to be told. It ends with ctx,
+// watch looks in every period and writes what is to be written. It ends with ctx,
 // with no error, or because a look or a write failed.
 func watch(ctx context.Context, look func() ([]Domain, error), now func() time.Duration, out io.Writer) error {
 	tick := time.NewTicker(Period)
 	defer tick.Stop()
 	lines := json.NewEncoder(out)
 	var last Look
-	var told time.Duration
+	var written time.Duration
 	for {
 		found, err := look()
 		if err != nil {
 			return err
 		}
 		next := Look{At: now(), Before: last.At, Domains: found}
-		if last.At == 0 || !next.equal(last) || next.At-told >= Heartbeat {
+		if last.At == 0 || !next.equal(last) || next.At-written >= Heartbeat {
 			if err := lines.Encode(next); err != nil {
-				return fmt.Errorf("tell of the domains: %w", err)
+				return fmt.Errorf("write the domains: %w", err)
 			}
-			told = next.At
+			written = next.At
 		}
 		last = next
 		select {

@@ -63,13 +63,14 @@ func TestAnswer(t *testing.T) {
 func TestQuestion(t *testing.T) {
 	buffer := bytes.Repeat([]byte{0xff}, bufferSize)
 	question(buffer, 0x1122334455667788)
-	want := []byte{6, 0, 0, 0, 0x15, 0, 0, 0, 1, 0, 0, 0, maxDomains, 0, 0, 0, 0x88, 0x77, 0x66, 0x55, 0x44, 0x33, 0x22, 0x11, 0, 0, 0, 0}
+	want := []byte{6, 0, 0, 0, 0x15, 0, 0, 0, 1, 0, 0, 0, maxDomains, 0, 0, 0, 0x88, 0x77, 0x66, 0x55, 0x44, 0x33, 0x22,
+		0x11, 0, 0, 0, 0}
 	if !bytes.Equal(buffer[:len(want)], want) || buffer[135] != 0 || buffer[infoAt] != 0xff {
 		t.Errorf("got % x", buffer[:136])
 	}
 }
 
-// TestWatch: what changed is told at once, what did not is told now and then.
+// TestWatch: what changed is written at once, what did not now and then.
 func TestWatch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
@@ -89,14 +90,14 @@ func TestWatch(t *testing.T) {
 		if err := watch(ctx, look, now, &out); err != nil {
 			t.Fatal(err)
 		}
-		var told []Look
+		var written []Look
 		for line := range strings.Lines(out.String()) {
 			l, err := Parse([]byte(line))
 			if err != nil {
 				t.Fatal(err)
 			}
 			l.At, l.Before = l.At-time.Hour, max(0, l.Before-time.Hour)
-			told = append(told, l)
+			written = append(written, l)
 		}
 		ms := time.Millisecond
 		want := []Look{
@@ -106,8 +107,8 @@ func TestWatch(t *testing.T) {
 			{600 * ms, 550 * ms, nil},
 			{850 * ms, 800 * ms, nil},
 		}
-		if !reflect.DeepEqual(told, want) {
-			t.Errorf("got %+v", told)
+		if !reflect.DeepEqual(written, want) {
+			t.Errorf("got %+v", written)
 		}
 	})
 }
@@ -119,7 +120,7 @@ func TestWatchEndsWhenItCannotSee(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	err = watch(t.Context(), func() ([]Domain, error) { return nil, nil }, monotonic, closedPipe{})
-	if err == nil || !strings.Contains(err.Error(), "tell of the domains") {
+	if err == nil || !strings.Contains(err.Error(), "write the domains") {
 		t.Errorf("got %v", err)
 	}
 }
@@ -133,7 +134,8 @@ func TestMainSaysWhatIsMissing(t *testing.T) {
 		t.Skip("this is a dom0")
 	}
 	problem.Reset()
-	if code := Main(t.Context(), []string{":0"}, &problem); code != 1 || !strings.Contains(problem.String(), "reach the hypervisor") {
+	if code := Main(t.Context(), []string{":0"}, &problem); code != 1 || !strings.Contains(problem.String(),
+		"reach the hypervisor") {
 		t.Errorf("exit code %d, %q", code, &problem)
 	}
 }

@@ -5,6 +5,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/vmferry/vmferry/migrate/blackout/reflector/reflectortest"
 )
 
 // steppedClock is a wall clock that somebody sets: what it shows of any point in time
@@ -44,14 +46,14 @@ func TestWatchWhileTheClockIsSet(t *testing.T) {
 		"udp://": func(seen func(uint64)) (string, *ledger) {
 			r := &udpRelay{t: t, dropOut: never, dropBack: between(100, 200), route: func(uint64) int { return 0 },
 				seen: seen}
-			return r.start(startReflector(t)), &r.ledger
+			return r.start(reflectortest.Start(t)), &r.ledger
 		},
 		"tcp://": func(seen func(uint64)) (string, *ledger) {
 			held := between(100, 200)
 			r := &tcpRelay{t: t, accepted: func(int) bool { return true },
 				hold:  func(_ int, seq uint64) bool { return held(seq) },
 				probe: func(_ int, seq uint64) bool { seen(seq); return true }}
-			return r.start(startReflector(t)), &r.ledger
+			return r.start(reflectortest.Start(t)), &r.ledger
 		},
 	}
 	for scheme, start := range starts {
@@ -69,7 +71,7 @@ func TestWatchWhileTheClockIsSet(t *testing.T) {
 				}
 			})
 			begun := time.Now()
-			r, err := Watch(ctx, Config{Targets: []string{scheme + addr}, Interval: relayInterval, wall: clock.shows})
+			r, err := Watch(ctx, Config{Targets: []string{scheme + addr}, Interval: relayInterval, Wall: clock.shows})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -2,7 +2,7 @@
 // answer, and in which direction the packets were lost. It needs neither root
 // nor a hypervisor.
 //
-// A [Reflector] runs where the service runs, for instance in the guest that is
+// A reflector, see package reflector, runs where the service runs, for example in the guest that is
 // migrated, so that its counters travel with it. [Watch] runs where clients
 // are. It sends a numbered probe to each target in every interval, and returns
 // a [Report]; [ReadReport] reads one back. Services that know nothing of it can
@@ -102,8 +102,8 @@
 //
 // # How it is built
 //
-//	blackout    Watch and its Config; the names of the parts below by alias
-//	probe       sends probes and receives answers: loop, sockets, connections
+//	blackout    Watch; the names of the parts below by alias
+//	probe       Config; sends probes and receives answers: loop, sockets, connections
 //	reflector   answers probes: cookies, sessions, who makes room when there is none
 //	outage      the arithmetic: outages with their errors, losses, round trips
 //	report      what a run measured: types, JSON, table

@@ -9,20 +9,21 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/vmferry/vmferry/migrate/blackout"
+	"github.com/vmferry/vmferry/migrate/blackout/reflector"
 )
 
 // serve runs a reflector on loopback until stop is called.
 func serve() (addr string, stop func() error) {
 	log := logrus.New()
 	log.SetOutput(io.Discard)
-	udp, tcp, err := blackout.Listen("127.0.0.1:0")
+	udp, tcp, err := reflector.Listen("127.0.0.1:0")
 	if err != nil {
 		panic(err)
 	}
 	_ = tcp.Close()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- blackout.NewReflector(log).ServeUDP(ctx, udp) }()
+	go func() { done <- reflector.New(log, reflector.Limits{}).ServeUDP(ctx, udp) }()
 	return udp.LocalAddr().String(), func() error { cancel(); return <-done }
 }
 
@@ -51,16 +52,6 @@ func ExampleWatch() {
 	// answered at least 100 times: true
 	// it is known which way probes were lost: true
 	// stopped: <nil>
-}
-
-// The end of the context is no error: the reflector was asked to end.
-func ExampleServe() {
-	log := logrus.New()
-	log.SetOutput(io.Discard)
-	ctx, cancel := context.WithCancel(context.Background())
-	cancel()
-	fmt.Println(blackout.Serve(ctx, blackout.Service{Listen: "127.0.0.1:0"}, log))
-	// Output: <nil>
 }
 
 // A configuration can be checked before anything is sent.

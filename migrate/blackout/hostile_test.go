@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/vmferry/vmferry/migrate/blackout/reflector/reflectortest"
 	"github.com/vmferry/vmferry/migrate/blackout/wire"
 )
 
@@ -105,7 +106,7 @@ func TestAWatchOfAHostileService(t *testing.T) {
 // An endless stream stops a watch neither from sending nor from its end.
 func TestAWatchOfAnEndlessStream(t *testing.T) {
 	for name, stream := range map[string]func(first wire.Packet) []byte{
-		"garbage": func(wire.Packet) []byte { return make([]byte, 64<<10) },
+		"malformed": func(wire.Packet) []byte { return make([]byte, 64<<10) },
 		"answers": func(p wire.Packet) []byte {
 			p.Kind = wire.Answer
 			return bytes.Repeat(encoded(p), 1000)
@@ -156,7 +157,7 @@ func endless(conn net.Conn, stream func(wire.Packet) []byte) {
 // A watch over TCP is answered at any interval, also where connections get less time
 // than that.
 func TestATCPWatchAtALongInterval(t *testing.T) {
-	addr := startReflector(t)
+	addr := reflectortest.Start(t)
 	report, err := Watch(t.Context(), Config{
 		Targets: []string{"tcp://" + addr}, Interval: time.Second, ConnectTimeout: 900 * time.Millisecond,
 		For: 2500 * time.Millisecond, Linger: time.Second,

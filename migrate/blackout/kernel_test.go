@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/vmferry/vmferry/migrate/blackout/reflector"
+	"github.com/vmferry/vmferry/migrate/blackout/reflector/reflectortest"
 )
 
 const stoppedVar = "BLACKOUT_TEST_REFLECTOR"
@@ -28,7 +29,7 @@ func TestReflectorProcess(t *testing.T) {
 	if _, err := os.Stdout.WriteString("address " + tcp.Addr().String() + "\n"); err != nil {
 		t.Fatal(err)
 	}
-	_ = reflector.New(quiet(), reflector.Limits{}).ServeTCP(context.Background(), tcp)
+	_ = reflector.New(reflectortest.Quiet(), reflector.Limits{}).ServeTCP(context.Background(), tcp)
 }
 
 // startReflectorProcess serves from a process of its own.
@@ -49,7 +50,7 @@ func startReflectorProcess(t *testing.T) (process *os.Process, addr string) {
 			return cmd.Process, addr
 		}
 	}
-	t.Fatal("the reflector's process told no address")
+	t.Fatal("the reflector's process printed no address")
 	return nil, ""
 }
 

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/vmferry/vmferry/migrate/blackout/reflector/reflectortest"
 )
 
 // echoUDP is the echo service of RFC 862, over UDP.
@@ -134,7 +136,7 @@ func TestIPv6(t *testing.T) {
 		t.Skipf("no IPv6 here: %v", err)
 	}
 	_ = conn.Close()
-	addr := startReflectorAt(t, "[::1]:0")
+	addr := reflectortest.StartAt(t, "[::1]:0")
 	targets := []string{"udp://" + addr, "tcp://" + addr, "udp://" + echoUDP(t, "udp6", "[::1]:0")}
 	for i, got := range brief(t, Config{Targets: targets, Family: 6}, 20).Targets {
 		if got.Lost != 0 || got.Directed != (i < 2) {
@@ -191,7 +193,7 @@ func TestServicesThatFail(t *testing.T) {
 // A reflector on every address answers from the one that was asked.
 func TestManyTargetsAndBursts(t *testing.T) {
 	var targets []string
-	for _, addr := range []string{startReflectorAt(t, ":0"), startReflectorAt(t, "0.0.0.0:0")} {
+	for _, addr := range []string{reflectortest.StartAt(t, ":0"), reflectortest.StartAt(t, "0.0.0.0:0")} {
 		_, port, _ := net.SplitHostPort(addr)
 		for i := range 50 {
 			targets = append(targets, fmt.Sprintf("udp://127.0.1.%d:%s", i+1, port))
@@ -204,7 +206,7 @@ func TestManyTargetsAndBursts(t *testing.T) {
 		}
 	}
 	if len(report.Faults) > 0 && report.Faults[len(report.Faults)-1].Ms >= 499 {
-		t.Errorf("waiting for the last answers is told as a fault: %+v", report.Faults)
+		t.Errorf("waiting for the last answers is reported as a fault: %+v", report.Faults)
 	}
 }
 

@@ -8,14 +8,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/sirupsen/logrus"
-
-	"github.com/vmferry/vmferry/migrate/blackout/reflector"
 	"github.com/vmferry/vmferry/migrate/blackout/report"
 	"github.com/vmferry/vmferry/migrate/blackout/wire"
 )
 
-// The relays stand between watch and a reflector and do harm by sequence
+// The relays are between watch and a reflector and do harm by sequence
 // number, never by time. They note when they forwarded answers, before and
 // after the call, so that a test knows what watch must have seen.
 
@@ -89,39 +86,6 @@ func background(t *testing.T, f func(ctx context.Context)) {
 	t.Cleanup(func() { cancel(); wg.Wait() })
 }
 
-func quiet() logrus.FieldLogger {
-	log := logrus.New()
-	log.SetOutput(io.Discard)
-	return log
-}
-
-// StartReflector serves on a free port of loopback until the test ends.
-func startReflector(t *testing.T) string { return startReflectorAt(t, "127.0.0.1:0") }
-
-func startReflectorAt(t *testing.T, addr string) string {
-	t.Helper()
-	return serveReflector(t, addr, reflector.New(quiet(), reflector.Limits{}))
-}
-
-func serveReflector(t *testing.T, addr string, r *reflector.Reflector) string {
-	t.Helper()
-	udp, tcp, err := reflector.Listen(addr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	background(t, func(ctx context.Context) {
-		if err := r.ServeUDP(ctx, udp); err != nil {
-			t.Errorf("ServeUDP: %v", err)
-		}
-	})
-	background(t, func(ctx context.Context) {
-		if err := r.ServeTCP(ctx, tcp); err != nil {
-			t.Errorf("ServeTCP: %v", err)
-		}
-	})
-	return tcp.Addr().String()
-}
-
 // udpRelay passes datagrams between one client and reflectors.
 type udpRelay struct {
 	ledger
@@ -137,7 +101,7 @@ type udpRelay struct {
 
 func never(uint64) bool { return false }
 
-// start returns the address at which the relay stands for the reflectors.
+// start returns the address at which the relay represents the reflectors.
 func (r *udpRelay) start(reflectors ...string) string {
 	r.t.Helper()
 	front, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})

@@ -13,11 +13,11 @@ import (
 // without a route, or a lack of resources; nothing was measured then. A target
 // that does not answer is not an error but an outage.
 func Watch(ctx context.Context, cfg Config) (*Report, error) {
-	cfg, ends, err := cfg.complete()
+	cfg, ends, err := cfg.Complete()
 	if err != nil {
 		return nil, err
 	}
-	r, err := probe.Open(ctx, ends, cfg.run())
+	r, err := probe.Open(ctx, ends, cfg)
 	if err != nil {
 		return nil, err
 	}

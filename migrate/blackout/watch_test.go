@@ -5,6 +5,8 @@ import (
 	"net"
 	"testing"
 	"time"
+
+	"github.com/vmferry/vmferry/migrate/blackout/reflector/reflectortest"
 )
 
 const relayInterval = 2 * time.Millisecond
@@ -59,7 +61,7 @@ func TestWatchUDP(t *testing.T) {
 						cancel()
 					}
 				}}
-			got := watchOne(t, ctx, "udp://"+relay.start(startReflector(t)))
+			got := watchOne(t, ctx, "udp://"+relay.start(reflectortest.Start(t)))
 			o := checkOutage(t, got, &relay.ledger, 100, relayInterval)
 			if got.LostOut != tt.lostOut || got.LostBack != tt.lostBck {
 				t.Errorf("lost out %d back %d, want %d and %d", got.LostOut, got.LostBack, tt.lostOut, tt.lostBck)
@@ -88,7 +90,7 @@ func TestWatchServiceStartedAgain(t *testing.T) {
 				cancel()
 			}
 		}}
-	got := watchOne(t, ctx, "udp://"+relay.start(startReflector(t), startReflector(t)))
+	got := watchOne(t, ctx, "udp://"+relay.start(reflectortest.Start(t), reflectortest.Start(t)))
 	checkOutage(t, got, &relay.ledger, 100, relayInterval)
 	if got.Instances != 2 || got.InstanceChanges != 1 || got.LostOut != 50 || got.LostBack != 0 {
 		t.Errorf("instances %d changes %d out %d back %d, want 2, 1, 50, 0", got.Instances, got.InstanceChanges,
@@ -118,7 +120,7 @@ func TestWatchTCPStall(t *testing.T) {
 			}
 			return true
 		}}
-	got := watchOne(t, ctx, "tcp://"+relay.start(startReflector(t)))
+	got := watchOne(t, ctx, "tcp://"+relay.start(reflectortest.Start(t)))
 	o := checkOutage(t, got, &relay.ledger, 100, relayInterval)
 	if got.Resets != 0 || got.Reconnects != 0 || got.Abandoned != 0 {
 		t.Errorf("resets %d reconnects %d abandoned %d, want none", got.Resets, got.Reconnects, got.Abandoned)
@@ -142,7 +144,7 @@ func TestWatchTCPReset(t *testing.T) {
 			}
 			return n > 0 || seq < 100
 		}}
-	got := watchOne(t, ctx, "tcp://"+relay.start(startReflector(t)))
+	got := watchOne(t, ctx, "tcp://"+relay.start(reflectortest.Start(t)))
 	o := checkOutage(t, got, &relay.ledger, 100, relayInterval)
 	if got.Resets != 1 || got.Reconnects != 1+got.Abandoned {
 		t.Errorf("resets %d reconnects %d abandoned %d, want one reset and one reconnect for it", got.Resets,
@@ -164,7 +166,7 @@ func TestWatchTCPAbandonsWhatStaysSilent(t *testing.T) {
 			}
 			return true
 		}}
-	got := watchOne(t, ctx, "tcp://"+relay.start(startReflector(t)))
+	got := watchOne(t, ctx, "tcp://"+relay.start(reflectortest.Start(t)))
 	o := checkOutage(t, got, &relay.ledger, 100, relayInterval)
 	// A busy machine may stall a later connection for long enough as well.
 	if got.Resets != 0 || got.Reconnects < 1 || got.Abandoned != got.Reconnects {
@@ -199,7 +201,7 @@ func TestWatchWithoutAnswer(t *testing.T) {
 }
 
 func TestWatchIsCancelled(t *testing.T) {
-	addr := startReflector(t)
+	addr := reflectortest.Start(t)
 	ctx, cancel := deadline(t)
 	var first *Report
 	report, err := Watch(ctx, Config{

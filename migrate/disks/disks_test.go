@@ -59,13 +59,6 @@ func check(t *testing.T, image, words string) {
 	}
 }
 
-func must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
 // Each stage of a move, and what is left of it after a crash there.
 func TestStages(t *testing.T) {
 	for _, c := range []struct {

@@ -12,20 +12,13 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/vmferry/vmferry/migrate/roottest"
 )
 
 const stranger = 54321
 
-// asRoot skips a test that gives files away.
-func asRoot(t *testing.T) {
-	t.Helper()
-	if os.Geteuid() != 0 {
-		if os.Getenv("CI") == "true" {
-			t.Fatal("the test has to be root")
-		}
-		t.Skip("the test has to be root")
-	}
-}
+var asRoot, must = roottest.Need, roottest.Must
 
 // planted are what somebody can put beside an image, none of which a move makes.
 var planted = map[string]func(path string) error{

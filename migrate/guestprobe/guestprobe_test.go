@@ -8,33 +8,14 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/sirupsen/logrus"
-
 	"github.com/vmferry/vmferry/migrate/blackout"
+	"github.com/vmferry/vmferry/migrate/blackout/reflector/reflectortest"
 )
-
-// reflector answers on a port of loopback, UDP and TCP, until the test ends.
-func reflector(t *testing.T) string {
-	t.Helper()
-	udp, tcp, err := blackout.Listen("127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	log := logrus.New()
-	log.SetLevel(logrus.PanicLevel)
-	r := blackout.NewReflector(log)
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan error, 2)
-	go func() { done <- r.ServeUDP(ctx, udp) }()
-	go func() { done <- r.ServeTCP(ctx, tcp) }()
-	t.Cleanup(func() { cancel(); <-done; <-done })
-	return udp.LocalAddr().String()
-}
 
 // Those that answer are measured, and the one that does not is told apart, also when
 // the move was interrupted.
 func TestProbe(t *testing.T) {
-	address := reflector(t)
+	address := reflectortest.Start(t)
 	nobody, err := net.ListenPacket("udp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/vmferry/vmferry/migrate/roottest"
 )
 
 const (
@@ -19,23 +21,7 @@ const (
 	friend   = 4711
 )
 
-// asRoot skips a test that gives files away.
-func asRoot(t *testing.T) {
-	t.Helper()
-	if os.Geteuid() != 0 {
-		if os.Getenv("CI") == "true" {
-			t.Fatal("the test has to be root")
-		}
-		t.Skip("the test has to be root")
-	}
-}
-
-func must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
+var asRoot, must = roottest.Need, roottest.Must
 
 // kinds makes one entry of each kind in dir.
 func kinds(t *testing.T, dir string) {

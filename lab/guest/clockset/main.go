@@ -21,7 +21,7 @@ const (
 	addr = "127.0.0.1:7007"
 	// length is that of the run: in an emulated machine, everything takes its time.
 	length = 8 * time.Second
-	// stopped is for how long the reflector stands.
+	// stopped is for how long the reflector is stopped.
 	stopped = time.Second
 	file    = "/report.json"
 )
@@ -51,7 +51,8 @@ func run() error {
 	if err := serve.Start(); err != nil {
 		return err
 	}
-	watch := program("watch", "udp://"+addr, "tcp://"+addr, "--interval", "10ms", "--bucket", "1s", "--for", length.String(),
+	watch := program("watch", "udp://"+addr, "tcp://"+addr, "--interval", "10ms", "--bucket", "1s", "--for",
+		length.String(),
 		"--max-error", "1h", "--quiet", "--json", file)
 	if err := watch.Start(); err != nil {
 		return err

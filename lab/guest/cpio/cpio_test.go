@@ -62,7 +62,8 @@ func TestListedByCpio(t *testing.T) {
 	if err != nil {
 		t.Fatalf("cpio: %v\n%s", err, out)
 	}
-	for _, want := range []string{"drwxr-xr-x", "crw-------", "5,   1", "dev/console", "-rwxr-xr-x", "5 Jan", "init", "empty", "start -> /init"} {
+	for _, want := range []string{"drwxr-xr-x", "crw-------", "5,   1", "dev/console", "-rwxr-xr-x", "5 Jan", "init",
+		"empty", "start -> /init"} {
 		if !strings.Contains(string(out), want) {
 			t.Errorf("listing has no %q:\n%s", want, out)
 		}

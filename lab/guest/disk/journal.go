@@ -99,7 +99,8 @@ func (j *Journal) Write() error {
 		if j.foreign() {
 			stats.ForeignWrites++
 		}
-		err = j.put(Record{BootID: j.bootID, Boots: stats.Boots, Counter: stats.Counter + 1, Foreign: stats.ForeignWrites})
+		err = j.put(Record{BootID: j.bootID, Boots: stats.Boots, Counter: stats.Counter + 1,
+			Foreign: stats.ForeignWrites})
 	}
 	if err == nil {
 		stats.Counter++

@@ -91,7 +91,8 @@ func TestNewest(t *testing.T) {
 }
 
 func TestRead(t *testing.T) {
-	area := append(encoded(t, Record{BootID: bootA, Boots: 1, Counter: 1}), encoded(t, Record{BootID: bootA, Boots: 1, Counter: 2})...)
+	area := append(encoded(t, Record{BootID: bootA, Boots: 1, Counter: 1}),
+		encoded(t, Record{BootID: bootA, Boots: 1, Counter: 2})...)
 	for _, test := range []struct {
 		name    string
 		content []byte
@@ -141,7 +142,8 @@ func TestReadQcow2(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			image := filepath.Join(dir, strings.ReplaceAll(test.name, " ", "-"))
 			args := append([]string{"convert", "-f", "raw", "-O", "qcow2"}, test.args...)
-			if out, err := exec.CommandContext(t.Context(), tool, append(args, raw, image)...).CombinedOutput(); err != nil {
+			if out, err := exec.CommandContext(t.Context(), tool,
+				append(args, raw, image)...).CombinedOutput(); err != nil {
 				t.Fatalf("qemu-img: %v\n%s", err, out)
 			}
 			f, err := os.Open(image)

@@ -42,7 +42,7 @@ func readButton(f *os.File, off chan<- struct{}) {
 		if powerPressed(buf[:n]) {
 			select {
 			case off <- struct{}{}:
-			default: // asked for already
+			default: // requested already
 			}
 		}
 	}

@@ -20,7 +20,8 @@ const (
 // startRewriting takes the working set's memory, fills it with what cannot be
 // compressed, as far as cfg wants that, and begins to rewrite it.
 func startRewriting(cfg config) error {
-	set, err := syscall.Mmap(-1, 0, cfg.dirtySet<<20, syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_ANON|syscall.MAP_PRIVATE)
+	set, err := syscall.Mmap(-1, 0, cfg.dirtySet<<20, syscall.PROT_READ|syscall.PROT_WRITE,
+		syscall.MAP_ANON|syscall.MAP_PRIVATE)
 	if err != nil {
 		return errors.New("take memory to rewrite: " + err.Error())
 	}

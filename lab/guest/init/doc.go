@@ -4,10 +4,9 @@
 // In order it mounts proc, sysfs and devtmpfs, loads the modules listed in
 // /modules/order, gives eth0 its address, starts the light reflector (package
 // light) on port 7007, "/blackout serve" on port 7008 and, where it has one, a game
-// server on UDP port 8303 (each again whenever it ends), writes the disk record of package disk every 100 ms, answers each
-// connection to TCP port 7009, once the light reflector accepts connections, with
-// one line of JSON (package guest's Status) and powers the machine off when its
-// power button is pressed.
+// server on UDP port 8303 (each again whenever it ends), writes the disk record of package disk every 100 ms, answers
+// each connection to TCP port 7009, once the light reflector accepts connections, with one line of JSON (package
+// guest's Status) and powers the machine off when its power button is pressed.
 //
 // The kernel command line configures it:
 //

@@ -27,9 +27,12 @@ func TestParseConfig(t *testing.T) {
 		want       config
 	}{
 		{"full", "console=ttyS0 vmferry.name=web1 vmferry.ip=10.77.0.101/24 vmferry.gw=10.77.0.1 vmferry.disk=/dev/vda vmferry.interval=250ms quiet\n", full},
-		{"busy", "vmferry.ip=10.77.0.101/24 vmferry.dirty=16 vmferry.dirtyset=32", config{name: "guest", addr: full.addr, interval: defaultInterval, dirty: 16, dirtySet: 32, noise: 100}},
-		{"least", "vmferry.ip=10.77.0.101/24", config{name: "guest", addr: full.addr, interval: defaultInterval, noise: 100}},
-		{"half of it noise", "vmferry.ip=10.77.0.101/24 vmferry.dirty=16 vmferry.dirtyset=32 vmferry.noise=50", config{name: "guest", addr: full.addr, interval: defaultInterval, dirty: 16, dirtySet: 32, noise: 50}},
+		{"busy", "vmferry.ip=10.77.0.101/24 vmferry.dirty=16 vmferry.dirtyset=32",
+			config{name: "guest", addr: full.addr, interval: defaultInterval, dirty: 16, dirtySet: 32, noise: 100}},
+		{"least", "vmferry.ip=10.77.0.101/24",
+			config{name: "guest", addr: full.addr, interval: defaultInterval, noise: 100}},
+		{"half of it noise", "vmferry.ip=10.77.0.101/24 vmferry.dirty=16 vmferry.dirtyset=32 vmferry.noise=50",
+			config{name: "guest", addr: full.addr, interval: defaultInterval, dirty: 16, dirtySet: 32, noise: 50}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			if got, err := parseConfig(test.line); err != nil || got != test.want {
@@ -68,9 +71,11 @@ func TestParseConfigRefuses(t *testing.T) {
 
 // TestCommandLine: what guest.Domain writes is what this program reads.
 func TestCommandLine(t *testing.T) {
-	s := guest.DomainSpec{Type: "qemu", Name: "web1", IP: "10.77.0.101/24", Gateway: "10.77.0.1", Disk: "/shared/web1.qcow2", DirtyMiB: 16, DirtySetMiB: 32, Game: true}
+	s := guest.DomainSpec{Type: "qemu", Name: "web1", IP: "10.77.0.101/24", Gateway: "10.77.0.1",
+		Disk: "/shared/web1.qcow2", DirtyMiB: 16, DirtySetMiB: 32, Game: true}
 	c, err := parseConfig(s.CommandLine())
-	if err != nil || c.name != s.Name || c.addr.String() != s.IP || c.gateway.String() != s.Gateway || c.disk != "/dev/vda" || c.dirty != 16 || c.dirtySet != 32 || !c.game {
+	if err != nil || c.name != s.Name || c.addr.String() != s.IP || c.gateway.String() != s.Gateway ||
+		c.disk != "/dev/vda" || c.dirty != 16 || c.dirtySet != 32 || !c.game {
 		t.Errorf("got %+v, %v", c, err)
 	}
 }
@@ -123,7 +128,8 @@ func TestAnswer(t *testing.T) {
 }
 
 func TestStatusLine(t *testing.T) {
-	got := string(statusLine("id", disk.Stats{Boots: 2, Counter: 30, CounterAtBoot: 20, ForeignWrites: 4, WriteErrors: 5}, 6*time.Second))
+	got := string(statusLine("id",
+		disk.Stats{Boots: 2, Counter: 30, CounterAtBoot: 20, ForeignWrites: 4, WriteErrors: 5}, 6*time.Second))
 	const want = `{"boot_id":"id","counter":30,"boots":2,"disk_counter_at_boot":20,` +
 		`"foreign_writes":4,"write_errors":5,"uptime_ms":6000}` + "\n"
 	if got != want {
@@ -179,7 +185,8 @@ func TestReadButton(t *testing.T) {
 }
 
 func TestNetmask(t *testing.T) {
-	for bits, want := range map[int]string{0: "0.0.0.0", 8: "255.0.0.0", 24: "255.255.255.0", 25: "255.255.255.128", 32: "255.255.255.255"} {
+	for bits, want := range map[int]string{0: "0.0.0.0", 8: "255.0.0.0", 24: "255.255.255.0", 25: "255.255.255.128",
+		32: "255.255.255.255"} {
 		if got := netmask(bits).String(); got != want {
 			t.Errorf("/%d: got %s, want %s", bits, got, want)
 		}
@@ -203,7 +210,7 @@ func FuzzPowerPressed(f *testing.F) {
 	})
 }
 
-// Nobody is told that the guest is back before its clients can be answered. A socket
+// The guest does not report that it is back before its clients can be answered. A socket
 // that is bound and does not listen keeps the port, and refuses whoever asks.
 func TestAwaitService(t *testing.T) {
 	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)

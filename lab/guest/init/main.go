@@ -76,7 +76,8 @@ func run(power *int) error {
 		}
 	}
 	// Last, so that a guest which answers can also be switched off.
-	if err := serveStatus(&state{bootID: bootID, journal: j, diskFailed: diskErr != nil}, cfg.at(lightPort).String()); err != nil {
+	if err := serveStatus(&state{bootID: bootID, journal: j, diskFailed: diskErr != nil},
+		cfg.at(lightPort).String()); err != nil {
 		return err
 	}
 	say("vmferry guest " + cfg.name + " up, boot id " + bootID)

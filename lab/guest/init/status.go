@@ -26,8 +26,8 @@ type state struct {
 	diskFailed bool          // the disk could not be opened
 }
 
-// serveStatus starts to answer connections and returns. The first answer waits until the guest is in service: who asks a
-// guest whether it is back means what its clients use.
+// serveStatus starts to answer connections and returns. The first answer waits until the guest is in service: who asks
+// a guest whether it is back means what its clients use.
 func serveStatus(s *state, reflector string) error {
 	l, err := net.Listen("tcp4", statusAddr)
 	if err != nil {

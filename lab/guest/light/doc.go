@@ -18,7 +18,7 @@
 //     program when the frames together need more than what is always there; it refuses one that is not optimised (-N).
 //   - Memory is mapped before the fork and belongs to no heap. It holds no Go pointers, so no store has a
 //     write barrier, also when the fork happens while the collector marks.
-//   - System calls are raw: the scheduler is not told. Indexes are masked, so that nothing can panic.
+//   - System calls are raw: the scheduler does not know. Indexes are masked, so that nothing can panic.
 //   - go:norace and go:nocheckptr keep the race detector's calls out.
 //
 // # What it does not do

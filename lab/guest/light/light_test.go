@@ -107,7 +107,7 @@ func harms(seq uint64) harm {
 	return harm{dropOut: seq%10 == 3, dropBack: seq%10 == 6 || seq%10 == 7, twice: seq%10 == 9}
 }
 
-// relay stands between a client and the reflector, and calls enough when it has passed the 120th answer.
+// relay is between a client and the reflector, and calls enough when it has passed the 120th answer.
 func relay(t *testing.T, to netip.AddrPort, enough func()) (addr string, out, back *atomic.Uint64) {
 	t.Helper()
 	front, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})

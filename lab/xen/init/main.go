@@ -43,7 +43,8 @@ var (
 		{"/dev/vda", "/image", "ext4", unix.MS_RDONLY | unix.MS_NOATIME, ""},
 		{"/dev/vdb", "/product", "ext4", unix.MS_RDONLY | unix.MS_NOATIME, ""},
 		{"/dev/vdc", "/state", "ext4", unix.MS_NOATIME, ""},
-		{"overlay", root, "overlay", unix.MS_NOATIME, "lowerdir=/product:/image,upperdir=/state/upper,workdir=/state/work"},
+		{"overlay", root, "overlay", unix.MS_NOATIME,
+			"lowerdir=/product:/image,upperdir=/state/upper,workdir=/state/work"},
 	}
 	late = []mount{
 		// Nothing is cached: both machines see what the other one wrote.

@@ -7,6 +7,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"text/tabwriter"
 	"time"
 
 	"github.com/vmferry/vmferry/migrate/blackout/report"
@@ -46,7 +47,7 @@ func ReadEvents(r io.Reader, shift time.Duration) ([]Event, error) {
 	}
 	for i := range events {
 		if events[i].Time.IsZero() || events[i].Name == "" {
-			return nil, fmt.Errorf("read events: number %d lacks its time or its event", i+1)
+			return nil, fmt.Errorf("read events: event %d has no time or no event", i+1)
 		}
 		events[i].Time = events[i].Time.Add(shift)
 	}
@@ -130,7 +131,7 @@ type Parts struct {
 func Split(r *report.Report, events []Event) ([]Parts, error) {
 	moves := Windows(events)
 	if len(moves) == 0 {
-		return nil, errors.New("the events have no STOP that a RESUME follows")
+		return nil, errors.New("the events have no STOP that is followed by a RESUME")
 	}
 	parts := []Parts{}
 	for _, w := range moves {
@@ -185,4 +186,34 @@ func within(o report.Outage, from, to time.Time) float64 {
 		to = o.End
 	}
 	return max(float64(to.Sub(from).Microseconds())/1e3, 0)
+}
+
+// WriteTable writes the parts for people, in milliseconds; a dash is for
+// what the events do not show.
+func WriteTable(w io.Writer, parts []Parts) error {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "TARGET\tMOVE\tBLACKOUT\tERROR\tBEFORE\tPAUSE\tHAND-OVER\tRELEARN\tUNHEARD")
+	for _, p := range parts {
+		open := ""
+		if p.Open {
+			open = " (open)"
+		}
+		fmt.Fprintf(t, "%s\t%s → %s\t%.1f%s\t±%.1f\t%.1f\t%.1f\t%s\t%.1f\t%s\n", p.Target, p.From, p.To,
+			p.BlackoutMs, open, p.ErrorMs, p.BeforeMs, p.PauseMs, orDash(p.HandOverMs), p.RelearnMs,
+			orDash(p.UnheardMs))
+	}
+	if len(parts) == 0 {
+		fmt.Fprintln(t, "no target had an outage while a guest moved")
+	}
+	if err := t.Flush(); err != nil {
+		return fmt.Errorf("write table: %w", err)
+	}
+	return nil
+}
+
+func orDash(ms *float64) string {
+	if ms == nil {
+		return "-"
+	}
+	return fmt.Sprintf("%.1f", *ms)
 }

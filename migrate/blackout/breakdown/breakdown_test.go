@@ -41,7 +41,7 @@ func TestSplit(t *testing.T) {
 		outages []report.Outage
 		want    string // before pause hand-over relearn unheard
 	}{
-		"all told": {
+		"all events": {
 			"100 a MIGRATION pre-switchover, 100 a STOP, 130 a MIGRATION completed, 150 b RESUME, 160 b announce, 400 b announce",
 			[]report.Outage{outage(95, 200)}, "5 50 20 50 40",
 		},
@@ -121,7 +121,8 @@ func TestWriteTable(t *testing.T) {
 	var b bytes.Buffer
 	err := WriteTable(&b, []Parts{{Target: "udp://x:1", From: "a", To: "b", BlackoutMs: 105, ErrorMs: 1, BeforeMs: 5,
 		PauseMs: 50, HandOverMs: &hand, RelearnMs: 50, Open: true}})
-	if err != nil || !strings.Contains(b.String(), "udp://x:1  a → b  105.0 (open)  ±1.0   5.0     50.0   20.0       50.0     -") {
+	if err != nil || !strings.Contains(b.String(),
+		"udp://x:1  a → b  105.0 (open)  ±1.0   5.0     50.0   20.0       50.0     -") {
 		t.Errorf("%v\n%s", err, b.String())
 	}
 	b.Reset()

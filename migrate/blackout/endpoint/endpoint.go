@@ -62,7 +62,7 @@ func Parse(name string) (Endpoint, error) {
 			"http://, https://, dns:// or icmp://", name)
 	}
 	if !Printable(name) {
-		return Endpoint{}, fmt.Errorf("target %q has characters that cannot be printed", name)
+		return Endpoint{}, fmt.Errorf("target %q has unprintable characters", name)
 	}
 	e := Endpoint{Name: name, Proto: scheme}
 	var err error
@@ -131,7 +131,7 @@ func (e *Endpoint) parseDNS(rest string) error {
 		kind = "A"
 	}
 	if e.Kind = recordTypes[strings.ToUpper(kind)]; e.Kind == 0 {
-		return fmt.Errorf("target %q: record type %q is not known", e.Name, kind)
+		return fmt.Errorf("target %q: unknown record type %q", e.Name, kind)
 	}
 	if _, err := wire.EncodeName(nil, e.Query); err != nil {
 		return fmt.Errorf("target %q: %w", e.Name, err)

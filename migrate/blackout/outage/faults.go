@@ -10,13 +10,13 @@ import (
 const (
 	// maxFaults bounds the list of the prober's own faults.
 	maxFaults = 1000
-	// LeastFault is the shortest time that is worth telling: below it, only the
+	// LeastFault is the shortest time that is reported: below it, only the
 	// error of what was measured grows.
 	LeastFault = 10 * time.Millisecond
 )
 
 // fault is a time in which the prober itself could not measure. The monotonic
-// clock stands while the machine sleeps: then start is when it fell asleep and
+// clock stops while the machine is suspended: then start is when it fell asleep and
 // length is what the wall clock continued.
 type fault struct {
 	kind          string

@@ -2,7 +2,6 @@ package outage
 
 import (
 	"math"
-	"slices"
 	"time"
 )
 
@@ -45,19 +44,11 @@ func (s *series) bucket(at time.Duration) int {
 	}
 	i := int(at / s.width)
 	if grow := i + 1 - len(s.sent); grow > 0 {
-		s.sent = extend(s.sent, grow)
-		s.answered = extend(s.answered, grow)
-		s.rttMax = extend(s.rttMax, grow)
+		s.sent = append(s.sent, make([]uint32, grow)...)
+		s.answered = append(s.answered, make([]uint32, grow)...)
+		s.rttMax = append(s.rttMax, make([]uint32, grow)...)
 	}
 	return i
-}
-
-// extend lengthens b by n zeros.
-func extend(b []uint32, n int) []uint32 {
-	old := len(b)
-	b = slices.Grow(b, n)[:old+n]
-	clear(b[old:])
-	return b
 }
 
 // double merges every two neighbours.

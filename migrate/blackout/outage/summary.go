@@ -126,7 +126,7 @@ type Progress struct {
 	Silent, Blackout, Dark time.Duration
 }
 
-// Progress is the state of the target that goes by a name, at an instant.
+// Progress is the state of a named target at an instant.
 func (k *Tracker) Progress(name string, now time.Duration) Progress {
 	p := Progress{
 		Target: name, Sent: k.sends.last, Answered: k.answered, RTT: k.rtt.newest,

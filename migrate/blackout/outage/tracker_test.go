@@ -14,11 +14,11 @@ import (
 )
 
 // timeline is a drawing of a run: one column is a millisecond, letters are
-// probes, a dot is nothing. A probe stands in the column in which it was sent,
+// probes, a dot is nothing. A probe is in the column in which it was sent,
 // in which the reflector received it, and in which its answer arrived; what
-// arrives in one column together stands in brackets. The reflector counts in
+// arrives in one column together is in brackets. The reflector counts in
 // the order of its row; instances tells by a digit which one received what
-// stands above it, and may be left out.
+// is above it, and may be left out.
 type timeline struct {
 	sent, received, instances, answers string
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/vmferry/vmferry/migrate/blackout/reflector"
+	"github.com/vmferry/vmferry/migrate/blackout/reflector/reflectortest"
 )
 
 // benchRun prepares a run on targets of one reflector on loopback.
@@ -21,14 +22,15 @@ func benchRun(b *testing.B, targets, burst int) *Run {
 	_ = tcp.Close()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	r := reflector.New(quiet(), reflector.Limits{Rate: 10_000_000, ClientsPerAddress: reflector.DefaultClients})
+	r := reflector.New(reflectortest.Quiet(),
+		reflector.Limits{Rate: 10_000_000, ClientsPerAddress: reflector.DefaultClients})
 	go func() { done <- r.ServeUDP(ctx, udp) }()
 	b.Cleanup(func() { cancel(); <-done })
 	var names []string
 	for i := range targets {
 		names = append(names, fmt.Sprintf("udp://127.0.%d.%d:%s", 1+i/250, 1+i%250, port))
 	}
-	run := openTargets(b, Options{Burst: burst, Interval: 10 * time.Millisecond}, names...)
+	run := openTargets(b, Config{Burst: burst, Interval: 10 * time.Millisecond}, names...)
 	if err := run.loop.arm(time.Second, time.Second); err != nil { // so that a lost answer ends in an error
 		b.Fatal(err)
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -219,12 +220,7 @@ func (d *datagramProber) take(i int, lateness time.Duration) {
 
 // idle implements prober.
 func (d *datagramProber) idle() bool {
-	for _, f := range d.flows {
-		if !f.target.idle() {
-			return false
-		}
-	}
-	return true
+	return !slices.ContainsFunc(d.flows, func(f *flow) bool { return !f.target.idle() })
 }
 
 // close implements prober.

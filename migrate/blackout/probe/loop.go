@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"slices"
 	"sync/atomic"
 	"time"
 	"unsafe"
@@ -178,12 +179,7 @@ func (l *loop) drain() error {
 }
 
 func (l *loop) idle() bool {
-	for _, p := range l.probers {
-		if !p.idle() {
-			return false
-		}
-	}
-	return true
+	return !slices.ContainsFunc(l.probers, func(p prober) bool { return !p.idle() })
 }
 
 // wait blocks until something happens, lets the probers handle what came back,

@@ -8,11 +8,12 @@ import (
 
 	"github.com/vmferry/vmferry/migrate/blackout/endpoint"
 	"github.com/vmferry/vmferry/migrate/blackout/outage"
+	"github.com/vmferry/vmferry/migrate/blackout/reflector/reflectortest"
 	"github.com/vmferry/vmferry/migrate/blackout/report"
 )
 
 // openTargets prepares a run on targets, which ends with the test.
-func openTargets(t testing.TB, o Options, names ...string) *Run {
+func openTargets(t testing.TB, o Config, names ...string) *Run {
 	t.Helper()
 	o.Threshold, o.Bucket = 3*o.Interval, 10*time.Millisecond
 	o.ReconnectAfter, o.RetryEvery, o.ConnectTimeout = 2*time.Second, 100*time.Millisecond, time.Second
@@ -33,8 +34,8 @@ func openTargets(t testing.TB, o Options, names ...string) *Run {
 }
 
 func TestSendingDoesNotAllocate(t *testing.T) {
-	addr := startReflector(t)
-	r := openTargets(t, Options{Interval: time.Minute, Burst: 1}, "udp://"+addr, "tcp://"+addr)
+	addr := reflectortest.Start(t)
+	r := openTargets(t, Config{Interval: time.Minute, Burst: 1}, "udp://"+addr, "tcp://"+addr)
 	round := func() {
 		for _, p := range r.loop.probers {
 			p.tick(r.loop.clock.now(), 0)

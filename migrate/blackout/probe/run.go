@@ -12,26 +12,9 @@ import (
 	"github.com/vmferry/vmferry/migrate/blackout/wire"
 )
 
-// Options are how a run probes its targets.
-type Options struct {
-	Interval, Threshold, MaxError, Bucket time.Duration
-
-	Burst    int  // probes in an interval, for datagram targets
-	Family   int  // 4 or 6 for that address family alone; 0 prefers IPv4
-	Insecure bool // accept any certificate
-
-	ReconnectAfter, RetryEvery, ConnectTimeout time.Duration
-
-	Linger time.Duration // how long the last answers are waited for
-
-	// Wall is what the wall clock shows at a point in time, where a test sets it;
-	// nil is what it does show.
-	Wall func(time.Time) time.Time
-}
-
 // Run probes all targets from one loop.
 type Run struct {
-	opt     Options
+	cfg     Config
 	loop    *loop
 	targets []*target
 	room    map[socketKind]*datagramProber // the newest of each kind
@@ -44,19 +27,19 @@ type socketKind struct {
 }
 
 // Open resolves every target and opens its sockets; then the run begins.
-func Open(ctx context.Context, ends []endpoint.Endpoint, o Options) (*Run, error) {
-	l, err := newLoop(o.Interval)
+func Open(ctx context.Context, ends []endpoint.Endpoint, c Config) (*Run, error) {
+	l, err := newLoop(c.Interval)
 	if err != nil {
 		return nil, err
 	}
-	r := &Run{opt: o, loop: l, room: make(map[socketKind]*datagramProber)}
+	r := &Run{cfg: c, loop: l, room: make(map[socketKind]*datagramProber)}
 	for _, e := range ends {
 		if err := r.add(ctx, e, outage.Buckets(len(ends))); err != nil {
 			l.close()
 			return nil, err
 		}
 	}
-	l.clock, l.onSuspend = clock{start: time.Now(), wall: o.Wall}, r.suspended
+	l.clock, l.onSuspend = clock{start: time.Now(), wall: c.Wall}, r.suspended
 	for _, t := range r.targets {
 		t.clock = l.clock
 	}
@@ -68,7 +51,7 @@ func (r *Run) Close() { r.loop.close() }
 
 // Send sends probes until ctx is done, waits for the last answers, and returns the
 // instant at which sending ended.
-func (r *Run) Send(ctx context.Context) (time.Duration, error) { return r.loop.run(ctx, r.opt.Linger) }
+func (r *Run) Send(ctx context.Context) (time.Duration, error) { return r.loop.run(ctx, r.cfg.Linger) }
 
 // Now is the time since the run began.
 func (r *Run) Now() time.Duration { return r.loop.clock.now() }
@@ -86,7 +69,7 @@ func (r *Run) suspended() {
 }
 
 func (r *Run) add(ctx context.Context, e endpoint.Endpoint, buckets int) error {
-	at, err := resolve(ctx, e, r.opt.Family)
+	at, err := resolve(ctx, e, r.cfg.Family)
 	if err != nil {
 		return err
 	}
@@ -106,9 +89,9 @@ func (r *Run) add(ctx context.Context, e endpoint.Endpoint, buckets int) error {
 	}
 	ask := connectOnce(at)
 	if e.Proto != endpoint.Connect {
-		ask = requestOnce(e, at, r.opt.Insecure)
+		ask = requestOnce(e, at, r.cfg.Insecure)
 	}
-	x := newExchangeProber(ask, r.opt.ConnectTimeout, func() time.Duration { return time.Duration(r.loop.late.Load()) })
+	x := newExchangeProber(ask, r.cfg.ConnectTimeout, func() time.Duration { return time.Duration(r.loop.late.Load()) })
 	r.adopt(&x.target, e, outage.Options{Buckets: buckets})
 	r.loop.probers, r.loop.shared = append(r.loop.probers, x), true
 	return nil
@@ -116,13 +99,12 @@ func (r *Run) add(ctx context.Context, e endpoint.Endpoint, buckets int) error {
 
 func (r *Run) addTCP(e endpoint.Endpoint, at netip.AddrPort, buckets int) error {
 	owner := len(r.loop.probers)
-	times := tcpTimes{r.opt.ReconnectAfter, r.opt.RetryEvery, r.opt.ConnectTimeout}
-	c, err := newTCPProber(at, times, func(fd int, events uint32) error { return r.loop.watch(fd, owner, events) })
+	c, err := newTCPProber(at, r.cfg, func(fd int, events uint32) error { return r.loop.watch(fd, owner, events) })
 	if err != nil {
 		return err
 	}
-	r.adopt(&c.target, e, outage.Options{Retry: r.opt.RetryEvery, Buckets: buckets})
-	c.kernel = r.tracker(outage.Options{Retry: r.opt.RetryEvery, Buckets: 2}) // nobody sees the series
+	r.adopt(&c.target, e, outage.Options{Retry: r.cfg.RetryEvery, Buckets: buckets})
+	c.kernel = r.tracker(outage.Options{Retry: r.cfg.RetryEvery, Buckets: 2}) // nobody sees the series
 	r.loop.probers = append(r.loop.probers, c)
 	return nil
 }
@@ -130,12 +112,12 @@ func (r *Run) addTCP(e endpoint.Endpoint, at netip.AddrPort, buckets int) error 
 // addDatagram gives a target a place in a prober that has room, or in a new one.
 func (r *Run) addDatagram(e endpoint.Endpoint, at netip.AddrPort, m wire.Mode, buckets int) error {
 	t := new(target)
-	r.adopt(t, e, outage.Options{Burst: r.opt.Burst, Buckets: buckets})
+	r.adopt(t, e, outage.Options{Burst: r.cfg.Burst, Buckets: buckets})
 	key := socketKind{e.Proto, at.Addr().Is6()}
 	if d := r.room[key]; d != nil && !d.full() {
 		return d.add(t, m, at)
 	}
-	d, err := newDatagramProber(e, at, r.opt.Burst)
+	d, err := newDatagramProber(e, at, r.cfg.Burst)
 	if err != nil {
 		return err
 	}
@@ -156,7 +138,7 @@ func (r *Run) adopt(t *target, e endpoint.Endpoint, o outage.Options) {
 
 // tracker returns the arithmetic of a target of this run.
 func (r *Run) tracker(o outage.Options) *outage.Tracker {
-	o.Interval, o.Threshold, o.Bucket = r.opt.Interval, r.opt.Threshold, r.opt.Bucket
+	o.Interval, o.Threshold, o.Bucket = r.cfg.Interval, r.cfg.Threshold, r.cfg.Bucket
 	return outage.New(o)
 }
 
@@ -176,8 +158,8 @@ func (r *Run) Report(now time.Duration) *report.Report {
 	cal, faults, omitted := r.loop.faults.Report(r.loop.clock.start.UTC())
 	rep := &report.Report{
 		Schema: report.Schema, Tool: "blackout", Start: cal.Start, End: cal.Time(now),
-		IntervalMs: report.Millis(r.opt.Interval), Burst: r.opt.Burst,
-		ThresholdMs: report.Millis(r.opt.Threshold), MaxErrorMs: report.Millis(r.opt.MaxError),
+		IntervalMs: report.Millis(r.cfg.Interval), Burst: r.cfg.Burst,
+		ThresholdMs: report.Millis(r.cfg.Threshold), MaxErrorMs: report.Millis(r.cfg.MaxError),
 		ClockStepMs: report.Millis(r.loop.clock.step() - r.loop.faults.Slept()), Faults: faults, FaultsOmitted: omitted,
 		Args: []string{}, Targets: make([]report.Target, 0, len(r.targets)),
 	}

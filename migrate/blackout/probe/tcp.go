@@ -12,25 +12,22 @@ import (
 	"github.com/vmferry/vmferry/migrate/blackout/wire"
 )
 
-// tcpTimes are when a prober opens further connections; see Config.
-type tcpTimes struct{ reconnectAfter, retryEvery, connectTimeout time.Duration }
-
 // tcpProber probes one target over TCP.
 //
 //	             answer                broken: reset
 //	candidates ─────────► established ───────────────► none
-//	    ▲                     │ silent for reconnectAfter
-//	    └─────────────────────┘ one more every retryEvery
+//	    ▲                     │ silent for ReconnectAfter
+//	    └─────────────────────┘ one more every RetryEvery
 //
 // A candidate is a connection, or an attempt at one, that has not brought an
-// answer; it gets connectTimeout for that. The first that does replaces the
+// answer; it gets ConnectTimeout for that. The first that does replaces the
 // established connection, which is abandoned when it only stalled. When the
 // established one recovers first, the candidates are dropped. While both are
 // there each probe goes to all of them, under one sequence number: the client
 // is out until any of them answers.
 type tcpProber struct {
 	target
-	times tcpTimes
+	cfg   Config
 	at    netip.AddrPort
 	addr  unix.Sockaddr
 	watch func(fd int, events uint32) error
@@ -45,12 +42,12 @@ type tcpProber struct {
 	timing      time.Duration // the resolution of info's times
 }
 
-func newTCPProber(at netip.AddrPort, times tcpTimes, watch func(fd int, events uint32) error) (*tcpProber, error) {
+func newTCPProber(at netip.AddrPort, cfg Config, watch func(fd int, events uint32) error) (*tcpProber, error) {
 	sa, err := socket.Sockaddr(at)
 	if err != nil {
 		return nil, err
 	}
-	return &tcpProber{times: times, at: at, addr: sa, watch: watch, timing: kernelTick()}, nil
+	return &tcpProber{cfg: cfg, at: at, addr: sa, watch: watch, timing: kernelTick()}, nil
 }
 
 // tick implements prober. Before the first connection there is nothing to
@@ -127,11 +124,11 @@ func (c *tcpProber) maintain(now time.Duration) {
 		c.drop(s)
 		return true
 	})
-	if c.established != nil && c.track.Overdue(now) < c.times.reconnectAfter || now < c.next {
+	if c.established != nil && c.track.Overdue(now) < c.cfg.ReconnectAfter || now < c.next {
 		return
 	}
-	c.next = now + c.times.retryEvery
-	if s := c.dial(now + c.times.connectTimeout); s != nil {
+	c.next = now + c.cfg.RetryEvery
+	if s := c.dial(now + c.cfg.ConnectTimeout); s != nil {
 		c.candidates = append(c.candidates, s)
 	}
 }

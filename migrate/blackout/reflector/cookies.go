@@ -36,7 +36,7 @@ type cookieKeys struct {
 
 // newCookieKeys draws keys, each of which is used for a time.
 func newCookieKeys(life time.Duration) *cookieKeys {
-	k := &cookieKeys{epoch: 2, life: life, ends: life, sum: make([]byte, 0, sha256.Size)} // a proof of epoch 0 is none
+	k := &cookieKeys{epoch: 2, life: life, ends: life, sum: make([]byte, 0, sha256.Size)} // a cookie of epoch 0 is none
 	k.macs = [2]hash.Hash{newMAC(), newMAC()}
 	return k
 }

@@ -13,8 +13,8 @@ type logLimiter struct {
 	n     int
 }
 
-// more counts a message, and reports whether it is to be logged, and how many it stands
-// for.
+// more counts a message, and reports whether it is to be logged, and how many it
+// represents.
 func (s *logLimiter) more(now time.Duration) (n int, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -286,7 +286,7 @@ func TestAnswerStream(t *testing.T) {
 		"across packets":     {three, []int{50, 90}, 3, nil},
 		"more than a buffer": {many, nil, 1000, nil},
 		"cut short":          {three[:wire.PacketSize+5], nil, 1, nil},
-		"garbage":            {append(bytes.Clone(three), many[1:]...), []int{len(three)}, 3, wire.ErrPacket},
+		"malformed":          {append(bytes.Clone(three), many[1:]...), []int{len(three)}, 3, wire.ErrPacket},
 		"a web browser": {[]byte("GET / HTTP/1.1\r\nHost: example.org\r\nAccept: */*\r\n\r\n"), nil, 0,
 			wire.ErrPacket},
 	}

@@ -54,7 +54,7 @@ func (r *Reflector) reflect(ctx context.Context, fd int) error {
 // reply answers the first n datagrams of a batch, from the addresses that they
 // were sent to: the kernel's own notes are handed back.
 func (r *Reflector) reply(fd int, b *socket.Batch, n int) {
-	now, answers := time.Since(r.started), 0
+	now, answers := r.now(), 0
 	for i := range n {
 		if b.Unicast(i) && r.datagram(b.Received(i), b.Sender(i), now) {
 			b.Move(answers, i)

@@ -47,10 +47,10 @@ func (r *Report) Write(w io.Writer) error {
 // Check finds parts of the report that do not fit together.
 func (r *Report) Check() error {
 	if r.Schema != Schema {
-		return fmt.Errorf("schema %d is not known, only %d", r.Schema, Schema)
+		return fmt.Errorf("unknown schema %d, want %d", r.Schema, Schema)
 	}
 	if !(r.IntervalMs > 0) {
-		return fmt.Errorf("interval_ms %v is not above 0", r.IntervalMs)
+		return fmt.Errorf("interval_ms must be above 0, got %v", r.IntervalMs)
 	}
 	for i := range r.Targets {
 		if err := r.Targets[i].Check(); err != nil {
@@ -65,9 +65,9 @@ func (t *Target) Check() error {
 	s := &t.Series
 	switch {
 	case !endpoint.Printable(t.Target):
-		return errors.New("the name has characters that cannot be printed")
+		return errors.New("the name has unprintable characters")
 	case !endpoint.Known(t.Proto):
-		return fmt.Errorf("proto %q is not known", t.Proto)
+		return fmt.Errorf("unknown proto %q", t.Proto)
 	case t.BlackoutMs < 0 || t.ErrorMs < 0 || t.WorstErrorMs < 0 || t.BelowErrorMs < 0,
 		t.DarkMs < 0 || t.DarkErrorMs < 0,
 		t.KernelBlackoutMs != nil && *t.KernelBlackoutMs < 0, t.KernelErrorMs < 0, t.KernelBelowErrorMs < 0:
@@ -77,7 +77,7 @@ func (t *Target) Check() error {
 	case len(s.Sent) != len(s.Answered) || len(s.Sent) != len(s.RTTMaxUs):
 		return fmt.Errorf("series of %d, %d and %d buckets", len(s.Sent), len(s.Answered), len(s.RTTMaxUs))
 	case len(s.Sent) > 0 && !(s.BucketMs > 0):
-		return fmt.Errorf("bucket_ms %v is not above 0", s.BucketMs)
+		return fmt.Errorf("bucket_ms must be above 0, got %v", s.BucketMs)
 	}
 	for i, o := range t.Outages {
 		if o.Ms < 0 || o.ErrorMs < 0 || o.End.Before(o.Start) {

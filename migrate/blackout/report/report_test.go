@@ -123,7 +123,7 @@ func TestReadReportRefuses(t *testing.T) {
 		"series":        {func(r *Report) { r.Targets[0].Series.Sent = nil }, "buckets"},
 		"bucket":        {func(r *Report) { r.Targets[0].Series.BucketMs = 0 }, "bucket_ms"},
 		"answered":      {func(r *Report) { r.Targets[0].Answered = 1e6 }, "answered"},
-		"a terminal's":  {func(r *Report) { r.Targets[0].Target = "udp://\x1b]0;x\a:1" }, "cannot be printed"},
+		"a terminal's":  {func(r *Report) { r.Targets[0].Target = "udp://\x1b]0;x\a:1" }, "unprintable characters"},
 		"negative":      {func(r *Report) { r.Targets[0].BlackoutMs = -1 }, "negative"},
 		"kernel":        {func(r *Report) { r.Targets[1].KernelBlackoutMs = new(-1.0) }, "negative"},
 		"outage":        {func(r *Report) { r.Targets[1].Outages[1].End = time.Time{} }, "outage 2"},

@@ -47,5 +47,6 @@ func (m *Message) Receive(fd, offset, flags int) (int, error) {
 	}
 }
 
-// Stamp returns when the kernel received what the last receive read, on the wall clock; not ok where it made no note of that.
+// Stamp returns when the kernel received what the last receive read, on the wall clock; not ok where it made no note of
+// that.
 func (m *Message) Stamp() (time.Time, bool) { return stampOf(&m.hdr, m.ctl[:]) }

@@ -104,21 +104,14 @@ func pick(state []outage.Progress, room int) []outage.Progress {
 	if len(state) <= room {
 		return state
 	}
-	order := make([]int, len(state))
-	for i := range order {
-		order[i] = i
-	}
-	slices.SortStableFunc(order, func(a, b int) int {
-		x, y := state[a], state[b]
-		return cmp.Or(cmp.Compare(y.Silent, x.Silent), cmp.Compare(y.Dark, x.Dark))
+	worst := slices.SortedStableFunc(slices.Values(state), func(a, b outage.Progress) int {
+		return cmp.Or(cmp.Compare(b.Silent, a.Silent), cmp.Compare(b.Dark, a.Dark))
 	})
-	order = order[:room]
-	slices.Sort(order)
-	picked := make([]outage.Progress, 0, room)
-	for _, i := range order {
-		picked = append(picked, state[i])
+	shown := make(map[string]bool)
+	for _, p := range worst[:room] {
+		shown[p.Target] = true
 	}
-	return picked
+	return slices.DeleteFunc(slices.Clone(state), func(p outage.Progress) bool { return !shown[p.Target] })
 }
 
 func (l *Live) describe(p outage.Progress) string {

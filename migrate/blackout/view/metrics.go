@@ -34,22 +34,19 @@ var families = []struct {
 	name, kind, help string
 	value            func(progress) float64
 }{
-	{"blackout_probes_sent_total", "counter", "Probes sent.",
-		func(p progress) float64 { return float64(p.Sent) }},
+	{"blackout_probes_sent_total", "counter", "Probes sent.", func(p progress) float64 { return float64(p.Sent) }},
 	{"blackout_probes_answered_total", "counter", "Probes answered.",
 		func(p progress) float64 { return float64(p.Answered) }},
-	{"blackout_probes_lost", "gauge", "Probes that a later answer overtook.",
+	{"blackout_probes_lost", "gauge", "Probes without an answer, sent before the last answered one.",
 		func(p progress) float64 { return float64(p.Lost) }},
 	{"blackout_outages_total", "counter", "Outages that have ended.",
 		func(p progress) float64 { return float64(p.Outages) }},
-	{"blackout_dark_seconds", "gauge", "Length of all outages together.",
-		func(p progress) float64 { return p.Dark.Seconds() }},
+	{"blackout_dark_seconds", "gauge", "Sum of all outages.", func(p progress) float64 { return p.Dark.Seconds() }},
 	{"blackout_longest_seconds", "gauge", "Length of the longest outage.",
 		func(p progress) float64 { return p.Blackout.Seconds() }},
-	{"blackout_silent_seconds", "gauge", "For how long an answer is overdue, 0 when none is.",
+	{"blackout_silent_seconds", "gauge", "How long an answer is overdue, 0 if none is.",
 		func(p progress) float64 { return p.Silent.Seconds() }},
-	{"blackout_rtt_seconds", "gauge", "The newest round trip.",
-		func(p progress) float64 { return p.RTT.Seconds() }},
+	{"blackout_rtt_seconds", "gauge", "The last round trip.", func(p progress) float64 { return p.RTT.Seconds() }},
 }
 
 type progress = outage.Progress

@@ -38,7 +38,8 @@ func TestWriteCSV(t *testing.T) {
 	if err != nil || len(lines) != 4 {
 		t.Fatalf("%d lines, %v", len(lines), err)
 	}
-	if got := strings.Join(lines[1], " "); got != "udp://192.0.2.1:7007 2026-01-02T03:04:06.6Z 2026-01-02T03:04:06.85025Z 250.25 1.1 246 200 46 4 0 0 0 false" {
+	if got := strings.Join(lines[1],
+		" "); got != "udp://192.0.2.1:7007 2026-01-02T03:04:06.6Z 2026-01-02T03:04:06.85025Z 250.25 1.1 246 200 46 4 0 0 0 false" {
 		t.Errorf("first outage: %s", got)
 	}
 	if last := lines[3]; last[6] != "" || last[7] != "" || last[12] != "true" {
@@ -51,7 +52,7 @@ type broken struct{}
 
 func (broken) Write([]byte) (int, error) { return 0, errors.New("full") }
 
-func TestWritersTellThatTheyFailed(t *testing.T) {
+func TestWritersReturnErrors(t *testing.T) {
 	if err := WriteCSV(broken{}, sample(t)); err == nil {
 		t.Error("CSV: no error")
 	}

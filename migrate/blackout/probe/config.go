@@ -1,4 +1,4 @@
-package blackout
+package probe
 
 import (
 	"cmp"
@@ -8,7 +8,8 @@ import (
 	"time"
 
 	"github.com/vmferry/vmferry/migrate/blackout/endpoint"
-	"github.com/vmferry/vmferry/migrate/blackout/probe"
+	"github.com/vmferry/vmferry/migrate/blackout/outage"
+	"github.com/vmferry/vmferry/migrate/blackout/report"
 	"github.com/vmferry/vmferry/migrate/blackout/wire"
 )
 
@@ -35,7 +36,7 @@ const (
 	leastMaxError = 100 * time.Millisecond
 )
 
-// Config is what Watch does. Only Targets is required.
+// Config is what a run does. Only Targets is required.
 type Config struct {
 	// Targets are udp://HOST:PORT and tcp://HOST:PORT, which a reflector or an
 	// echo service (RFC 862) answers, connect://HOST:PORT, http:// and https://
@@ -81,23 +82,24 @@ type Config struct {
 	// nil, is given one entry for each target every ProgressEvery; the slice
 	// is used again. Both are called from one goroutine that is not the
 	// sender's, and may be slow.
-	Checkpoint      func(*Report)
+	Checkpoint      func(*report.Report)
 	CheckpointEvery time.Duration
-	Progress        func([]Progress)
+	Progress        func([]outage.Progress)
 	ProgressEvery   time.Duration
 
-	wall func(time.Time) time.Time // what the wall clock shows, where a test sets it
+	// Wall is what the wall clock shows at a point in time, where a test sets it; nil is what it does show.
+	Wall func(time.Time) time.Time
 }
 
 // Validate reports the first field that Watch would refuse. It sends nothing
 // and resolves no names.
 func (c Config) Validate() error {
-	_, _, err := c.complete()
+	_, _, err := c.Complete()
 	return err
 }
 
-// complete fills in the defaults and parses the targets. An error is what Watch refuses.
-func (c Config) complete() (Config, []endpoint.Endpoint, error) {
+// Complete fills in the defaults and parses the targets. An error is what Watch refuses.
+func (c Config) Complete() (Config, []endpoint.Endpoint, error) {
 	ends, err := c.targets()
 	if err != nil {
 		return c, nil, err
@@ -117,9 +119,9 @@ func (c Config) complete() (Config, []endpoint.Endpoint, error) {
 	case c.Burst < 0 || c.Burst > maxBurst:
 		err = fmt.Errorf("burst of %d is not between 1 and %d", c.Burst, maxBurst)
 	case c.MaxError < 0:
-		err = errors.New("the largest error is negative")
+		err = errors.New("max error is negative")
 	case c.CheckpointEvery < 0 || c.ProgressEvery < 0:
-		err = errors.New("a duration between two reports is negative")
+		err = errors.New("the time between two reports is negative")
 	}
 	return c, ends, err
 }
@@ -144,23 +146,13 @@ func (c Config) withDefaults(ends []endpoint.Endpoint) Config {
 	return c
 }
 
-// run is what a run has to know.
-func (c Config) run() probe.Options {
-	return probe.Options{
-		Interval: c.Interval, Threshold: c.Threshold, MaxError: c.MaxError, Bucket: c.Bucket,
-		Burst: c.Burst, Family: c.Family, Insecure: c.Insecure,
-		ReconnectAfter: c.ReconnectAfter, RetryEvery: c.RetryEvery, ConnectTimeout: c.ConnectTimeout,
-		Linger: c.Linger, Wall: c.wall,
-	}
-}
-
 // targets parses all targets.
 func (c Config) targets() ([]endpoint.Endpoint, error) {
 	if len(c.Targets) == 0 {
 		return nil, errors.New("no target: give udp://HOST:PORT or tcp://HOST:PORT")
 	}
 	if len(c.Targets) > wire.MaxTargets {
-		return nil, fmt.Errorf("%d targets, more than %d", len(c.Targets), wire.MaxTargets)
+		return nil, fmt.Errorf("%d targets, at most %d", len(c.Targets), wire.MaxTargets)
 	}
 	seen := make(map[string]bool)
 	all := make([]endpoint.Endpoint, 0, len(c.Targets))

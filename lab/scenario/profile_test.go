@@ -24,13 +24,14 @@ func TestMakeGuestsOnXen(t *testing.T) {
 	}
 	for _, name := range []string{"vm2.xml", "vm2.cfg"} {
 		text, err := os.ReadFile(filepath.Join(shared, "guests", name))
-		if err != nil || !strings.Contains(string(text), OwnBoot+"/vmlinuz") || !strings.Contains(string(text), want.UUID) {
+		if err != nil || !strings.Contains(string(text), OwnBoot+"/vmlinuz") ||
+			!strings.Contains(string(text), want.UUID) {
 			t.Errorf("%s: %v\n%s", name, err, text)
 		}
 	}
 }
 
-// The definition of a guest has the initramfs of its kind, from the folder of its ground.
+// The definition of a guest has the initramfs of its kind, from the folder of its profile.
 func TestMakeGuestsWithAGame(t *testing.T) {
 	shared := t.TempDir()
 	disk := filepath.Join(shared, "guests", "game24.qcow2")

@@ -12,9 +12,8 @@ import (
 	"github.com/vmferry/vmferry/lab/guest"
 )
 
-// ground is what a scenario stands on: all that is different for it because of
-// the hypervisor.
-type ground struct {
+// profile is everything in a scenario that depends on the hypervisor.
+type profile struct {
 	kind    string // of guests, see [guest.DomainSpec]
 	boot    string // the folder of guests' kernel and initramfs
 	disks   bool   // guests have a disk
@@ -31,7 +30,7 @@ type ground struct {
 // processors with the guests that they emulate. What takes longer is wrong, and
 // the scenario fails with what it saw.
 type limits struct {
-	start    time.Duration // from the cluster's knowing of the guests to their answers
+	start    time.Duration // from the guests' definition in the cluster to their answers
 	each     time.Duration // more for each guest above a few, here and below: an emulated boot takes a processor
 	trigger  time.Duration // from the trigger until every guest answers on the other node
 	comeback time.Duration // until the node is a member again
@@ -40,33 +39,36 @@ type limits struct {
 // few is how many guests the limits hold for.
 const few = 2
 
-// groundOf is by the hypervisor's name; a cluster that names none is on QEMU.
-func groundOf(c *cluster.Cluster) ground {
+// profileOf is by the hypervisor's name; a cluster that names none is on QEMU.
+func profileOf(c *cluster.Cluster) profile {
 	if c.Hypervisor.Name == cluster.Xen.Name {
-		// dom0 is emulated too, and moves one guest at a time. A packet costs such a node milliseconds: at fifty a second and
-		// target, clients alone would take all of its processor, and what was observed would be their doing.
-		return ground{
-			kind: "xen", boot: OwnBoot, xl: true, alone: true, pace: 100 * time.Millisecond, ask: time.Second, guests: 1, observe: newXenObserver,
-			limits: limits{start: 4 * time.Minute, each: time.Minute, trigger: 6 * time.Minute, comeback: 5 * time.Minute},
+		// dom0 is emulated too, and moves one guest at a time. A packet costs such a node milliseconds: at fifty a
+		// second and target, clients alone would take all of its processor, and what was observed would be their doing.
+		return profile{
+			kind: "xen", boot: OwnBoot, xl: true, alone: true, pace: 100 * time.Millisecond, ask: time.Second,
+			guests: 1, observe: newXenObserver,
+			limits: limits{start: 4 * time.Minute, each: time.Minute, trigger: 6 * time.Minute,
+				comeback: 5 * time.Minute},
 		}
 	}
-	return ground{
+	return profile{
 		kind: "qemu", boot: "/shared/boot", disks: true, guests: 2, observe: newQEMUObserver,
 		pace: 20 * time.Millisecond, ask: 250 * time.Millisecond,
-		limits: limits{start: 90 * time.Second, each: 15 * time.Second, trigger: 150 * time.Second, comeback: 2 * time.Minute},
+		limits: limits{start: 90 * time.Second, each: 15 * time.Second, trigger: 150 * time.Second,
+			comeback: 2 * time.Minute},
 	}
 }
 
-// askEvery is between two questions to one guest about itself. All guests together are asked as often as a few are: each
-// answer is a connection to a program that is emulated, and what is measured would be their doing.
+// askEvery is between two questions to one guest about itself. All guests together are asked as often as a few are:
+// each answer is a connection to a program that is emulated, and what is measured would be their doing.
 func (r *Runner) askEvery() time.Duration {
-	return r.ground().ask * time.Duration(max(1, (len(r.Guests)+few-1)/few))
+	return r.profile().ask * time.Duration(max(1, (len(r.Guests)+few-1)/few))
 }
 
-func (r *Runner) ground() ground { return groundOf(r.Cluster) }
+func (r *Runner) profile() profile { return profileOf(r.Cluster) }
 
 // UsualGuests is how many guests a demo has on these nodes unless somebody wants another number.
-func UsualGuests(c *cluster.Cluster) int { return groundOf(c).guests }
+func UsualGuests(c *cluster.Cluster) int { return profileOf(c).guests }
 
 // OwnBoot is where nodes that read /shared slowly have the guests' kernel and
 // initramfs of their own.
@@ -74,9 +76,9 @@ const OwnBoot = "/usr/lib/vmferry-lab"
 
 // make writes the files of one guest below shared, which the nodes see as
 // /shared, and says how to run it. What is on its disk already is kept.
-func (g ground) make(ctx context.Context, c *cluster.Cluster, shared string, spec guest.DomainSpec) (Guest, error) {
-	spec.Type, spec.Kernel, spec.Initrd = g.kind, g.boot+"/vmlinuz", filepath.Join(g.boot, filepath.Base(spec.Initrd))
-	if !g.disks {
+func (p profile) make(ctx context.Context, c *cluster.Cluster, shared string, spec guest.DomainSpec) (Guest, error) {
+	spec.Type, spec.Kernel, spec.Initrd = p.kind, p.boot+"/vmlinuz", filepath.Join(p.boot, filepath.Base(spec.Initrd))
+	if !p.disks {
 		spec.Disk = ""
 	}
 	base := filepath.Join("guests", spec.Name)
@@ -86,7 +88,7 @@ func (g ground) make(ctx context.Context, c *cluster.Cluster, shared string, spe
 	if err == nil {
 		err = os.WriteFile(filepath.Join(shared, base+".xml"), []byte(text), 0o644)
 	}
-	if err == nil && g.xl {
+	if err == nil && p.xl {
 		made.XMFile = "/shared/" + base + ".cfg"
 		if text, err = guest.XLConfig(spec); err == nil {
 			err = os.WriteFile(filepath.Join(shared, base+".cfg"), []byte(text), 0o644)

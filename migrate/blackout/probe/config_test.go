@@ -1,4 +1,4 @@
-package blackout
+package probe
 
 import (
 	"strings"
@@ -9,8 +9,8 @@ import (
 )
 
 func TestDefaultsFollowTheTargets(t *testing.T) {
-	quick, _, _ := Config{Targets: []string{"udp://h:1", "tcp://h:1"}}.complete()
-	service, _, _ := Config{Targets: []string{"udp://h:1", "icmp://h"}}.complete()
+	quick, _, _ := Config{Targets: []string{"udp://h:1", "tcp://h:1"}}.Complete()
+	service, _, _ := Config{Targets: []string{"udp://h:1", "icmp://h"}}.Complete()
 	if quick.Interval != DefaultInterval || service.Interval != DefaultServiceInterval {
 		t.Errorf("intervals of %s and %s", quick.Interval, service.Interval)
 	}

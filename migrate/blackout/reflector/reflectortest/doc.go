@@ -1,0 +1,2 @@
+// Package reflectortest starts reflectors in tests.
+package reflectortest

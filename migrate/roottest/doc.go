@@ -1,0 +1,2 @@
+// Package roottest helps tests that create files of several users.
+package roottest
