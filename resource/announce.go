@@ -10,6 +10,7 @@ import (
 	"github.com/vmferry/vmferry/resource/hostproc"
 	"github.com/vmferry/vmferry/resource/notes"
 	"github.com/vmferry/vmferry/resource/observe"
+	"github.com/vmferry/vmferry/resource/timely"
 )
 
 // announceTime bounds the announcement that an action makes by itself.
@@ -55,7 +56,7 @@ func (n announcer) announce(ctx context.Context, processes []hostproc.Process) (
 	if n.send == nil || n.expected.Announce == announce.Off || n.isAnnounced(processes) {
 		return func() {}
 	}
-	ctx, cancel := within(ctx, announceTime)
+	ctx, cancel := timely.Within(ctx, announceTime)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)

@@ -6,6 +6,7 @@ import (
 
 	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/resource/domainxml"
+	"github.com/vmferry/vmferry/resource/timely"
 )
 
 // bringUp starts the guest, which is proven not to run: from its saved state, or from its file.
@@ -24,7 +25,7 @@ func (s *starter) bringUp(ctx context.Context, conn Hypervisor, o observation) e
 			return err
 		}
 	}
-	asking, cancel := within(ctx, s.budget.call)
+	asking, cancel := timely.Within(ctx, s.budget.call)
 	defer cancel()
 	if err := checkMemory(asking, conn, s.Params, text, s.Log); err != nil {
 		return err
@@ -79,7 +80,7 @@ func (m *migrator) prepareMove(ctx context.Context, o observation, target string
 	if !m.Params.StartResources {
 		return nil
 	}
-	ctx, cancel := within(ctx, 2*m.budget.call)
+	ctx, cancel := timely.Within(ctx, 2*m.budget.call)
 	defer cancel()
 	conn, err := m.Open(ctx, target)
 	if err != nil {

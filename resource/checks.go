@@ -7,6 +7,7 @@ import (
 
 	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/migrate/wait"
+	"github.com/vmferry/vmferry/resource/timely"
 )
 
 // tend does what is due at each monitor of a guest that runs; noted says that it was known to run here before. Its
@@ -22,7 +23,7 @@ func (a *run) tend(ctx context.Context, o observation, noted bool) error {
 	a.configSaver.save(ctx, o)
 	err := a.checkServices(ctx, o)
 	if a.mayUpdateUtilization(o) {
-		ctx, cancel := within(ctx, utilizationTime)
+		ctx, cancel := timely.Within(ctx, utilizationTime)
 		defer cancel()
 		newUtilization(a).Update(ctx)
 	}
@@ -43,7 +44,7 @@ func (a *run) needsPrograms(ctx context.Context, o observation, noted bool) erro
 	if !a.mayUpdateUtilization(o) {
 		return nil
 	}
-	ctx, cancel := within(ctx, utilizationTime)
+	ctx, cancel := timely.Within(ctx, utilizationTime)
 	defer cancel()
 	if _, _, due := newUtilization(a).Due(ctx); due {
 		return ErrMore

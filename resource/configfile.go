@@ -13,6 +13,7 @@ import (
 	"github.com/vmferry/vmferry/migrate/atomicfile"
 	"github.com/vmferry/vmferry/migrate/safefile"
 	"github.com/vmferry/vmferry/resource/domainxml"
+	"github.com/vmferry/vmferry/resource/timely"
 )
 
 // configFile is the guest's config file, where the operator lets the agent overwrite it.
@@ -25,9 +26,7 @@ type configFile struct {
 // put writes text into the file, unless it is there or somebody has edited the file: edited decides by the time of the
 // last write. The first time it keeps the operator's file beside it.
 func (c configFile) put(ctx context.Context, text string, edited func(time.Time) bool) (changed bool, err error) {
-	ctx, cancel := within(ctx, storageTime)
-	defer cancel()
-	return timelyValue(ctx, func() (bool, error) { return c.replace(text, edited) })
+	return timely.GetBriefly(ctx, func() (bool, error) { return c.replace(text, edited) })
 }
 
 func (c configFile) replace(text string, edited func(time.Time) bool) (changed bool, err error) {
@@ -92,7 +91,7 @@ const syncTime = 10 * time.Second
 
 // sync has csync2 copy the file to the other nodes, as VirtualDomain does.
 func (c configFile) sync(ctx context.Context) {
-	ctx, cancel := within(ctx, syncTime)
+	ctx, cancel := timely.Within(ctx, syncTime)
 	defer cancel()
 	if out, err := c.run(ctx, "csync2", "-x", c.path); err != nil {
 		c.log.WithError(explain(out, err)).Warnf("%s was not copied to the other nodes: type csync2 -x %s",

@@ -14,6 +14,7 @@ import (
 	"github.com/vmferry/vmferry/migrate/wait"
 	"github.com/vmferry/vmferry/resource/notes"
 	"github.com/vmferry/vmferry/resource/observe"
+	"github.com/vmferry/vmferry/resource/timely"
 )
 
 const (
@@ -38,7 +39,7 @@ type evacuation struct {
 // askInBackground asks the cluster manager whether it empties this node; the function that it returns waits for the
 // answer.
 func askInBackground(ctx context.Context, ask func(context.Context) (bool, error), log logrus.FieldLogger) func() bool {
-	ctx, cancel := within(ctx, leavingTime)
+	ctx, cancel := timely.Within(ctx, leavingTime)
 	answer := make(chan bool, 1)
 	go func() {
 		leaving, err := ask(ctx)
@@ -111,7 +112,7 @@ func (e *evacuation) saves(ctx context.Context) bool {
 
 // isClear reports whether the peer has nothing of the guest: what is saved here would else be restored beside it.
 func (e *evacuation) isClear(ctx context.Context, peer string) bool {
-	ctx, cancel := within(ctx, clearTime)
+	ctx, cancel := timely.Within(ctx, clearTime)
 	defer cancel()
 	for {
 		if has, err := e.has(ctx, peer); err == nil && !has {

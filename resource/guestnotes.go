@@ -13,7 +13,11 @@ import (
 	"github.com/vmferry/vmferry/migrate/shellword"
 	"github.com/vmferry/vmferry/resource/notes"
 	"github.com/vmferry/vmferry/resource/observe"
+	"github.com/vmferry/vmferry/resource/timely"
 )
+
+// tidyTime is far above what a busy disk needs for a small file.
+const tidyTime = 2 * time.Second
 
 // guestNotes is what an action notes of its guest. Where a note cannot be written, the action fails only if it must not
 // continue without it.
@@ -28,13 +32,13 @@ type guestNotes struct {
 	ends  time.Time // of the action
 }
 
-// tidy is timely for a note on this node's disk, whose fsync may hang: it takes at most tidyTime, and
+// tidy is timely.Do for a note on this node's disk, whose fsync may hang: it takes at most tidyTime, and
 // at most half of what the action has left, as its answer is worth more.
 func (n *guestNotes) tidy(f func() error) error {
 	limit := min(tidyTime, max(time.Until(n.ends)/2, answerReserve/4))
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
-	return timely(ctx, f)
+	return timely.Do(ctx, f)
 }
 
 // warn logs what follows where a note could not be written or removed.

@@ -17,6 +17,7 @@ import (
 	"github.com/vmferry/vmferry/resource/notes"
 	"github.com/vmferry/vmferry/resource/observe"
 	"github.com/vmferry/vmferry/resource/ocf/metadata"
+	"github.com/vmferry/vmferry/resource/timely"
 )
 
 // identify finds out which guest this is about: from the config file, else from what the
@@ -183,7 +184,7 @@ func configError(p Params, err error) error {
 	case errors.Is(err, fs.ErrNotExist):
 		return fail(Installed, "config file %q does not exist on this node: put %s there, or correct the parameter %s",
 			path, what, param)
-	case errors.Is(err, errNoStorage):
+	case errors.Is(err, timely.ErrNoStorage):
 		return because(Generic, err, "config file %q cannot be read: type df %s to see its file system",
 			path, shellword.Word(path))
 	case errors.Is(err, fs.ErrPermission):
@@ -201,9 +202,7 @@ func readGuest(
 	if read == nil {
 		read = domainxml.ReadFile
 	}
-	ctx, cancel := within(ctx, storageTime)
-	defer cancel()
-	raw, err := timelyValue(ctx, func() ([]byte, error) { return read(p.File()) })
+	raw, err := timely.GetBriefly(ctx, func() ([]byte, error) { return read(p.File()) })
 	if err != nil {
 		return domainxml.Domain{}, err
 	}
@@ -221,7 +220,7 @@ func readGuest(
 func GuestName(path string) (string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), guestNameTime)
 	defer cancel()
-	d, err := timelyValue(ctx, func() (domainxml.Domain, error) { return domainxml.Read(path) })
+	d, err := timely.Get(ctx, func() (domainxml.Domain, error) { return domainxml.Read(path) })
 	if err != nil {
 		return "", fmt.Errorf("read guest's name from %q: %w", path, err)
 	}

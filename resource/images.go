@@ -12,6 +12,7 @@ import (
 	"github.com/vmferry/vmferry/migrate/disks"
 	"github.com/vmferry/vmferry/resource/domainxml"
 	"github.com/vmferry/vmferry/resource/observe"
+	"github.com/vmferry/vmferry/resource/timely"
 )
 
 // imagesTime bounds what is done with the files beside a guest's disks, on storage that may hang.
@@ -30,7 +31,7 @@ func (i images) paths() []string { return domainxml.HostResourcesOf(i.config.dom
 // check refuses to start a guest from a disk of which the truth is, or may be, on another
 // node: see package disks. It asks no parameter: what was copied once stays so.
 func (i images) check(ctx context.Context) error {
-	return timely(ctx, func() error {
+	return timely.Do(ctx, func() error {
 		for _, image := range i.paths() {
 			if foreign := disks.Foreign(image); len(foreign) > 0 {
 				i.log.Warnf("ignored beside disk %q, as no migration made it: %s", image, strings.Join(foreign, ", "))
@@ -58,9 +59,9 @@ func (i images) each(ctx context.Context, do func(string) error) {
 	if i.mode == migrate.DisksShared {
 		return
 	}
-	ctx, cancel := within(ctx, imagesTime)
+	ctx, cancel := timely.Within(ctx, imagesTime)
 	defer cancel()
-	err := timely(ctx, func() (err error) {
+	err := timely.Do(ctx, func() (err error) {
 		for _, image := range i.paths() {
 			err = errors.Join(err, do(image))
 		}

@@ -14,6 +14,7 @@ import (
 	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/resource/notes"
+	"github.com/vmferry/vmferry/resource/timely"
 )
 
 // savingWorld is a node whose guest may be saved to w.dir, and on which that works.
@@ -255,11 +256,11 @@ func TestTimely(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 		defer cancel()
 		began := time.Now()
-		err := timely(ctx, func() error { <-release; return nil })
-		if took := time.Since(began); !errors.Is(err, errNoStorage) || took != 3*time.Second {
+		err := timely.Do(ctx, func() error { <-release; return nil })
+		if took := time.Since(began); !errors.Is(err, timely.ErrNoStorage) || took != 3*time.Second {
 			t.Errorf("%v after %v", err, took)
 		}
-		if err := timely(t.Context(), func() error { return os.ErrNotExist }); !errors.Is(err, os.ErrNotExist) {
+		if err := timely.Do(t.Context(), func() error { return os.ErrNotExist }); !errors.Is(err, os.ErrNotExist) {
 			t.Errorf("%v, want the error of what was done", err)
 		}
 	})

@@ -12,6 +12,7 @@ import (
 	"github.com/vmferry/vmferry/resource/notes"
 	"github.com/vmferry/vmferry/resource/observe"
 	"github.com/vmferry/vmferry/resource/route"
+	"github.com/vmferry/vmferry/resource/timely"
 )
 
 // migrator is a migrate_to under way.
@@ -172,7 +173,7 @@ func (m *migrator) isDrained(ctx context.Context) bool {
 	if m.Leaving == nil || err == nil && len(here) < 2 {
 		return false
 	}
-	ctx, cancel := within(ctx, m.budget.call)
+	ctx, cancel := timely.Within(ctx, m.budget.call)
 	defer cancel()
 	leaving, err := m.Leaving(ctx)
 	return leaving && err == nil
@@ -183,7 +184,7 @@ func (m *migrator) isDrained(ctx context.Context) bool {
 func (m *migrator) amongOthers() bool {
 	ctx, cancel := context.WithTimeout(context.Background(), othersTime)
 	defer cancel()
-	among, err := timelyValue(ctx, func() (bool, error) {
+	among, err := timely.Get(ctx, func() (bool, error) {
 		return len(m.notes.leavingGuests()) > 0 || m.followsOne(), nil
 	})
 	return among || err != nil

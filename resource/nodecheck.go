@@ -10,6 +10,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/vmferry/vmferry/resource/domainxml"
+	"github.com/vmferry/vmferry/resource/timely"
 )
 
 func checkEmulator(emulator, config, guest string) error {
@@ -85,14 +86,14 @@ func lacks(program string) bool {
 // answer until ctx ends it lists nothing, since a local disk answers.
 func LocalFirmware(ctx context.Context, text string) []domainxml.Firmware {
 	return slices.DeleteFunc(domainxml.FirmwareOf(text), func(f domainxml.Firmware) bool {
-		shared, err := timelyValue(ctx, func() (bool, error) { return f.IsShared(), nil })
+		shared, err := timely.Get(ctx, func() (bool, error) { return f.IsShared(), nil })
 		return shared || err != nil && !f.EndsWithGuest()
 	})
 }
 
 // warnOfFirmware says what a failover to another node would lose.
 func warnOfFirmware(ctx context.Context, text string, log logrus.FieldLogger) {
-	ctx, cancel := within(ctx, storageTime)
+	ctx, cancel := timely.Within(ctx, timely.StorageTime)
 	defer cancel()
 	for _, f := range LocalFirmware(ctx, text) {
 		log.Warnf("the guest's %s", f)

@@ -18,6 +18,7 @@ import (
 	"github.com/vmferry/vmferry/migrate/safefile"
 	"github.com/vmferry/vmferry/migrate/shellword"
 	"github.com/vmferry/vmferry/resource/param"
+	"github.com/vmferry/vmferry/resource/timely"
 )
 
 // overlayPath is where VirtualDomain has the guest's own image: the path of the config file up to
@@ -50,7 +51,7 @@ func (o overlay) make(ctx context.Context, disks []string) error {
 	if !slices.Contains(disks, path) {
 		o.log.Warnf("the guest's image is %s, and config file %s names no such disk", path, o.config)
 	}
-	info, err := timelyValue(ctx, func() (fs.FileInfo, error) { return statOverlay(path) })
+	info, err := timely.Get(ctx, func() (fs.FileInfo, error) { return statOverlay(path) })
 	there := err == nil && info.Size() > 0
 	switch {
 	case err != nil && !errors.Is(err, fs.ErrNotExist):
@@ -96,7 +97,7 @@ func statOverlay(path string) (fs.FileInfo, error) {
 
 // createNew makes an image in a directory of its own, which nobody else can write to, beside its place.
 func (o overlay) createNew(ctx context.Context, path, format string) error {
-	own, err := timelyValue(ctx, func() (string, error) {
+	own, err := timely.Get(ctx, func() (string, error) {
 		own, err := os.MkdirTemp(filepath.Dir(path), ".vmferry-image-*")
 		if err == nil {
 			err = os.Chmod(own, 0o711) // virt-copy-in may have libvirt's QEMU open the image, as QEMU's user
@@ -109,11 +110,11 @@ func (o overlay) createNew(ctx context.Context, path, format string) error {
 	made := filepath.Join(own, filepath.Base(path))
 	err = o.create(ctx, made, format)
 	if err == nil {
-		if err = timely(ctx, func() error { return placeOverlay(made, path) }); err != nil {
+		if err = timely.Do(ctx, func() error { return placeOverlay(made, path) }); err != nil {
 			err = fmt.Errorf("put image %q in place: %w", path, err)
 		}
 	}
-	if rerr := briefly(ctx, func() error { return os.RemoveAll(own) }); rerr != nil {
+	if rerr := timely.DoBriefly(ctx, func() error { return os.RemoveAll(own) }); rerr != nil {
 		o.log.WithError(rerr).Warnf("temporary image directory not removed: type: %s", shellword.Line("rm", "-r", own))
 	}
 	return err
@@ -130,7 +131,7 @@ func (o overlay) create(ctx context.Context, path, format string) error {
 	}
 	args := append([]string{"--format=qcow2", "-a", path}, o.CopyIn...)
 	if out, err := o.run(ctx, "virt-copy-in", append(args, "/")...); err != nil {
-		_ = briefly(ctx, func() error { return os.Truncate(path, 0) }) // an empty one is made by the next start
+		_ = timely.DoBriefly(ctx, func() error { return os.Truncate(path, 0) }) // an empty one is made by the next start
 		return fmt.Errorf("copy copyindirs into image %q: %w", path, explain(out, err))
 	}
 	return nil

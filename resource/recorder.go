@@ -10,6 +10,7 @@ import (
 	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/resource/notes"
 	"github.com/vmferry/vmferry/resource/observe"
+	"github.com/vmferry/vmferry/resource/timely"
 )
 
 // recorder writes records of guests that left the node, or came to it, otherwise than by a migration.
@@ -38,7 +39,7 @@ func (r recorder) restored(file string, began time.Time) {
 	rec.Steps = []migrate.Step{{Name: "restore", Begin: began, MS: rec.DurationMS}}
 	ctx, cancel := context.WithTimeout(context.Background(), tidyTime)
 	defer cancel()
-	if info, err := timelyValue(ctx, func() (fs.FileInfo, error) { return os.Stat(file) }); err == nil {
+	if info, err := timely.Get(ctx, func() (fs.FileInfo, error) { return os.Stat(file) }); err == nil {
 		rec.Notes = []string{"the guest was saved until " + info.ModTime().UTC().Format(time.RFC3339)}
 	}
 	r.keep(rec)

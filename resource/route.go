@@ -3,6 +3,8 @@ package resource
 import (
 	"context"
 	"time"
+
+	"github.com/vmferry/vmferry/resource/timely"
 )
 
 // attributeTime bounds a question to Pacemaker about a node's attribute.
@@ -11,7 +13,7 @@ const attributeTime = 5 * time.Second
 // AddressOf is [route.Config.Address], by the parameters p. It returns within five seconds, and within half of the time
 // of ctx.
 func AddressOf(ctx context.Context, p Params, run Command, node string) (string, error) {
-	ctx, cancel := within(ctx, attributeTime)
+	ctx, cancel := timely.Within(ctx, attributeTime)
 	defer cancel()
 	return p.Routes().Address(ctx, run.explained, node)
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/vmferry/vmferry/resource/domainxml"
 	"github.com/vmferry/vmferry/resource/observe"
+	"github.com/vmferry/vmferry/resource/timely"
 )
 
 // saveTime is for libvirt's answer.
@@ -46,7 +47,7 @@ func (c configSaver) save(ctx context.Context, o observation) {
 
 // definition is libvirt's XML of this very guest.
 func (c configSaver) definition(ctx context.Context) (string, error) {
-	ctx, cancel := within(ctx, saveTime)
+	ctx, cancel := timely.Within(ctx, saveTime)
 	defer cancel()
 	var text string
 	err := c.guest.Call(ctx, func(conn Hypervisor) (err error) {

@@ -16,6 +16,7 @@ import (
 	"github.com/vmferry/vmferry/resource/domainxml"
 	"github.com/vmferry/vmferry/resource/observe"
 	"github.com/vmferry/vmferry/resource/savedstate"
+	"github.com/vmferry/vmferry/resource/timely"
 )
 
 // abortTime is how long a stop waits for a guest to continue whose saving was given up.
@@ -64,7 +65,7 @@ func (s *saver) save(ctx context.Context) error {
 		s.saving = false
 		return errNotAlive
 	default:
-		if err := briefly(ctx, s.files().Prepare); err != nil {
+		if err := timely.DoBriefly(ctx, s.files().Prepare); err != nil {
 			s.saving = false
 			return fmt.Errorf("prepare %q: %w", s.files().SavePath(), err)
 		}
@@ -79,7 +80,7 @@ func (s *saver) save(ctx context.Context) error {
 	defer cancel()
 	if err == nil || s.guest.Look(after).State == observe.NotRunning { // the answer got lost, or the guest died
 		files := s.files()
-		return timely(after, func() error { return files.Finish(err) })
+		return timely.Do(after, func() error { return files.Finish(err) })
 	}
 	s.abort(context.WithoutCancel(ctx))
 	return err
@@ -99,10 +100,8 @@ func (s *saver) callSave(ctx context.Context) error {
 
 // size is how large the saved state is, 0 where that is not known.
 func (s *saver) size(ctx context.Context) uint64 {
-	ctx, cancel := within(ctx, storageTime)
-	defer cancel()
 	path := s.files().Path()
-	info, err := timelyValue(ctx, func() (fs.FileInfo, error) { return os.Lstat(path) })
+	info, err := timely.GetBriefly(ctx, func() (fs.FileInfo, error) { return os.Lstat(path) })
 	if err != nil {
 		return 0
 	}
@@ -129,7 +128,7 @@ func (s *saver) abort(ctx context.Context) {
 		return
 	}
 	s.saving = false
-	if err := timely(ctx, s.files().Discard); err != nil {
+	if err := timely.Do(ctx, s.files().Discard); err != nil {
 		s.log.WithError(err).Warn("what was saved of the guest could not be removed: " +
 			"the next start will set it aside")
 	}
@@ -154,7 +153,7 @@ func (s *saver) claim(ctx context.Context, text string) (*savedstate.State, erro
 		return nil, nil
 	}
 	files := s.files()
-	state, err := timelyValue(ctx, func() (*savedstate.State, error) { return files.Claim(ctx, text) })
+	state, err := timely.Get(ctx, func() (*savedstate.State, error) { return files.Claim(ctx, text) })
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, nil
@@ -189,7 +188,7 @@ func (s *saver) restore(ctx context.Context, conn Hypervisor, state *savedstate.
 		return err
 	}
 	files := s.files()
-	if rerr := timely(ctx, func() error { return files.Return(state) }); rerr != nil {
+	if rerr := timely.Do(ctx, func() error { return files.Return(state) }); rerr != nil {
 		return fmt.Errorf("%w, and the saved state stays %q: %w", err, state.File, rerr)
 	}
 	s.log.Warnf("to boot the guest instead, type: %s", shellword.Line("rm", files.Path()))
@@ -206,11 +205,11 @@ func (s *saver) remove(ctx context.Context, o observation) {
 	if s.dir == "" || o.LibvirtErr != nil || o.Status.State == libvirt.Paused {
 		return
 	}
-	ctx, cancel := within(ctx, storageTime)
+	ctx, cancel := timely.Within(ctx, timely.StorageTime)
 	defer cancel()
 	files := s.files()
 	for _, file := range files.All() {
-		err := timely(ctx, func() error { return files.Remove(file) })
+		err := timely.Do(ctx, func() error { return files.Remove(file) })
 		switch {
 		case err == nil:
 			s.log.Infof("removed %s, as the guest runs", file)

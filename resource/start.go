@@ -12,6 +12,7 @@ import (
 	"github.com/vmferry/vmferry/resource/hostproc"
 	"github.com/vmferry/vmferry/resource/notes"
 	"github.com/vmferry/vmferry/resource/observe"
+	"github.com/vmferry/vmferry/resource/timely"
 )
 
 // start brings the guest up from its config file, unless it is here already in any
@@ -89,7 +90,7 @@ func (s *starter) boot(ctx context.Context, o observation) error {
 	}
 	s.step("proven")
 	// Where the storage is not mounted, to boot would leave a saved state behind that fits the disks no more.
-	if err := timely(ctx, func() error { return checkSaveDirs(s.Params) }); err != nil {
+	if err := timely.Do(ctx, func() error { return checkSaveDirs(s.Params) }); err != nil {
 		return err
 	}
 	if isStuck(s.guest.Driver(), o) {

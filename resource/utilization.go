@@ -4,6 +4,8 @@ import (
 	"context"
 	"slices"
 	"time"
+
+	"github.com/vmferry/vmferry/resource/timely"
 )
 
 const (
@@ -26,7 +28,7 @@ func (a *run) tidyUtilization(ctx context.Context, end error) error {
 	case a.Command == nil:
 		return ErrMore
 	default:
-		ctx, cancel := within(ctx, utilizationTime)
+		ctx, cancel := timely.Within(ctx, utilizationTime)
 		defer cancel()
 		u.Unset(ctx)
 	}

@@ -8,12 +8,13 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/vmferry/vmferry/migrate/safefile"
+	"github.com/vmferry/vmferry/resource/timely"
 )
 
 // validate checks what can be checked without libvirt: the parameters (by Run), the
 // config file, and the files and programs that both name.
 func (a *run) validate(ctx context.Context) error {
-	err := timely(ctx, func() error {
+	err := timely.Do(ctx, func() error {
 		err := checkEmulator(a.config.domain.Emulator, a.Params.Config, a.guest.Name)
 		for _, check := range []func(Params) error{checkScripts, checkSaveDirs, checkOverlay, checkSync} {
 			if err == nil {
@@ -22,7 +23,7 @@ func (a *run) validate(ctx context.Context) error {
 		}
 		return err
 	})
-	if errors.Is(err, errNoStorage) {
+	if errors.Is(err, timely.ErrNoStorage) {
 		return because(Generic, err, "the files of guest %q cannot be checked", a.guest.Name)
 	}
 	if err != nil {
@@ -44,9 +45,7 @@ func (a *run) validate(ctx context.Context) error {
 // warnOfWriters says who else than root may write the guest's config file. It refuses nothing: a cluster may have run
 // that way for long.
 func warnOfWriters(ctx context.Context, file string, log logrus.FieldLogger) {
-	ctx, cancel := within(ctx, storageTime)
-	defer cancel()
-	d, err := timelyValue(ctx, func() (safefile.Directory, error) { return safefile.SurveyFile(file, safefile.Only()) })
+	d, err := timely.GetBriefly(ctx, func() (safefile.Directory, error) { return safefile.SurveyFile(file, safefile.Only()) })
 	if err == nil && d.Access == safefile.Exposed { // a file that cannot be looked at is reported elsewhere
 		log.Warnf("who writes to config file %q decides which programs libvirt runs as root, and %s: type %s",
 			file, d.Why, d.Fix)
@@ -55,9 +54,7 @@ func warnOfWriters(ctx context.Context, file string, log logrus.FieldLogger) {
 
 // warnOfSaves says beforehand that a guest would not be saved.
 func (a *run) warnOfSaves(ctx context.Context) {
-	ctx, cancel := within(ctx, storageTime)
-	defer cancel()
-	place, err := timelyValue(ctx, a.saver.survey)
+	place, err := timely.GetBriefly(ctx, a.saver.survey)
 	if err == nil {
 		err = place.Exposed()
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/vmferry/vmferry/resource/observe"
 	"github.com/vmferry/vmferry/resource/ocf"
 	"github.com/vmferry/vmferry/resource/ocflog"
+	"github.com/vmferry/vmferry/resource/timely"
 )
 
 // Monitor looks at guests as the agent's full program does. All fields are required.
@@ -30,7 +31,7 @@ type Monitor struct {
 	Log logrus.FieldLogger
 
 	access func(path string) error // in place of access(2), for a test
-	hangs  func() int              // in place of resource.LeftBehind, for a test
+	hangs  func() int              // in place of timely.LeftBehind, for a test
 
 	mu   sync.Mutex
 	busy map[string]bool // resources that are being looked at
@@ -63,7 +64,7 @@ func (m *Monitor) hanging() int {
 	if m.hangs != nil {
 		return m.hangs()
 	}
-	return resource.LeftBehind()
+	return timely.LeftBehind()
 }
 
 // accessTime is how long a file may take to be looked up. A cached one takes microseconds.

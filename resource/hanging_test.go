@@ -7,6 +7,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/vmferry/vmferry/resource/timely"
 )
 
 // hangs has the config file on storage that gives no answer until the test's end.
@@ -48,7 +50,7 @@ func TestConfigOnStorageThatHangs(t *testing.T) {
 				defer hangs(w)()
 				err, took := w.run(c.action)
 				checkExit(t, err, c.want, "")
-				if most := storageTime + time.Second; took > most || !slices.Equal(w.calls, c.calls) {
+				if most := timely.StorageTime + time.Second; took > most || !slices.Equal(w.calls, c.calls) {
 					t.Errorf("took %v, want %v at most; did %v, want %v", took, most, w.calls, c.calls)
 				}
 			})
@@ -65,7 +67,7 @@ func TestTidyEnds(t *testing.T) {
 			began := time.Now()
 			n := guestNotes{ends: began.Add(left)}
 			err := n.tidy(func() error { <-end; return nil })
-			if took := time.Since(began); !errors.Is(err, errNoStorage) || took > most {
+			if took := time.Since(began); !errors.Is(err, timely.ErrNoStorage) || took > most {
 				t.Errorf("%v after %v, want an end within %v", err, took, most)
 			}
 		})
@@ -75,18 +77,18 @@ func TestTidyEnds(t *testing.T) {
 // What hangs on storage is counted until it ends.
 func TestLeftBehind(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		before, release := LeftBehind(), make(chan bool)
+		before, release := timely.LeftBehind(), make(chan bool)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		if err := timely(ctx, func() error { <-release; return nil }); !errors.Is(err, errNoStorage) {
+		if err := timely.Do(ctx, func() error { <-release; return nil }); !errors.Is(err, timely.ErrNoStorage) {
 			t.Error(err)
 		}
-		if n := LeftBehind() - before; n != 1 {
+		if n := timely.LeftBehind() - before; n != 1 {
 			t.Errorf("%d are left behind", n)
 		}
 		close(release)
 		synctest.Wait()
-		if n := LeftBehind() - before; n != 0 {
+		if n := timely.LeftBehind() - before; n != 0 {
 			t.Errorf("%d are left behind after they ended", n)
 		}
 	})
