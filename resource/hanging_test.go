@@ -1,7 +1,6 @@
 package resource
 
 import (
-	"context"
 	"errors"
 	"slices"
 	"testing"
@@ -72,24 +71,4 @@ func TestTidyEnds(t *testing.T) {
 			}
 		})
 	}
-}
-
-// What hangs on storage is counted until it ends.
-func TestLeftBehind(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		before, release := timely.LeftBehind(), make(chan bool)
-		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-		defer cancel()
-		if err := timely.Do(ctx, func() error { <-release; return nil }); !errors.Is(err, timely.ErrNoStorage) {
-			t.Error(err)
-		}
-		if n := timely.LeftBehind() - before; n != 1 {
-			t.Errorf("%d are left behind", n)
-		}
-		close(release)
-		synctest.Wait()
-		if n := timely.LeftBehind() - before; n != 0 {
-			t.Errorf("%d are left behind after they ended", n)
-		}
-	})
 }

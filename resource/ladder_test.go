@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
-	"os"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -14,7 +13,6 @@ import (
 	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/resource/notes"
-	"github.com/vmferry/vmferry/resource/timely"
 )
 
 // savingWorld is a node whose guest may be saved to w.dir, and on which that works.
@@ -246,24 +244,6 @@ func TestStrandedNote(t *testing.T) {
 			})
 		})
 	}
-}
-
-// Storage that hangs takes no more time than it is given.
-func TestTimely(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		release := make(chan struct{})
-		defer close(release)
-		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
-		defer cancel()
-		began := time.Now()
-		err := timely.Do(ctx, func() error { <-release; return nil })
-		if took := time.Since(began); !errors.Is(err, timely.ErrNoStorage) || took != 3*time.Second {
-			t.Errorf("%v after %v", err, took)
-		}
-		if err := timely.Do(t.Context(), func() error { return os.ErrNotExist }); !errors.Is(err, os.ErrNotExist) {
-			t.Errorf("%v, want the error of what was done", err)
-		}
-	})
 }
 
 // Whether a stop saves the guest, before anybody is asked.

@@ -1,8 +1,6 @@
 package resource
 
-import (
-	"github.com/vmferry/vmferry/resource/elsewhere"
-)
+import "github.com/vmferry/vmferry/resource/elsewhere"
 
 // The other nodes, under the names that this package's callers know them by.
 type (
