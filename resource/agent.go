@@ -2,10 +2,12 @@ package resource
 
 import (
 	"context"
+	"errors"
 
 	"github.com/sirupsen/logrus"
 
 	"github.com/vmferry/vmferry/migrate"
+	"github.com/vmferry/vmferry/resource/command"
 	"github.com/vmferry/vmferry/resource/domainxml"
 	"github.com/vmferry/vmferry/resource/elsewhere"
 	"github.com/vmferry/vmferry/resource/notes"
@@ -42,7 +44,7 @@ type Agent struct {
 	// Announce tells the network that the guest runs here now. It returns at the end of its
 	// context, or when it is done; nil announces nothing.
 	Announce func(ctx context.Context, guest notes.Expected)
-	Command  Command           // runs programs; nil where nothing but looking is possible, see ErrMore
+	Command  command.Runner    // runs programs; nil where nothing but looking is possible, see ErrMore
 	Fetch    bool              // a start moves a guest that runs on a peer to here, live, instead of refusing
 	Step     func(step string) // called at each of [Steps]; may be nil
 	RunDir   string            // state that ends with the boot, normally notes.DefaultRunDir
@@ -81,3 +83,13 @@ type configState struct {
 }
 
 func (a *run) isMonitor() bool { return a.action == "monitor" || a.action == "status" }
+
+// command runs a program for the action.
+func (a *run) command(ctx context.Context, name string, args ...string) (string, error) {
+	if a.Command == nil {
+		return "", errNoCommand
+	}
+	return a.Command(ctx, name, args...)
+}
+
+var errNoCommand = errors.New("no programs can be run here")

@@ -10,6 +10,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/resource/command"
 	"github.com/vmferry/vmferry/resource/notes"
 	"github.com/vmferry/vmferry/resource/observe"
 )
@@ -34,7 +35,7 @@ var errStuckInLibvirt = errors.New("libvirt is stuck with it since a migration b
 type brokenMigration struct {
 	guest   *observe.Observer
 	pending func() (i notes.Intent, ok bool, err error)
-	run     Command
+	run     command.Runner
 	log     logrus.FieldLogger
 }
 
@@ -57,7 +58,7 @@ func (b brokenMigration) restartLibvirt(ctx context.Context) error {
 	daemons := []string{"libvirtd", b.guest.Driver().Daemon}
 	for _, name := range daemons {
 		if out, err := b.run(ctx, "systemctl", "try-restart", name+".service"); err != nil {
-			failed = append(failed, explain(out, err))
+			failed = append(failed, command.Explain(out, err))
 		}
 	}
 	if len(failed) == len(daemons) {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/vmferry/vmferry/migrate/atomicfile"
 	"github.com/vmferry/vmferry/migrate/safefile"
+	"github.com/vmferry/vmferry/resource/command"
 	"github.com/vmferry/vmferry/resource/domainxml"
 	"github.com/vmferry/vmferry/resource/timely"
 )
@@ -19,7 +20,7 @@ import (
 // configFile is the guest's config file, where the operator lets the agent overwrite it.
 type configFile struct {
 	path string
-	run  Command
+	run  command.Runner
 	log  logrus.FieldLogger
 }
 
@@ -94,7 +95,7 @@ func (c configFile) sync(ctx context.Context) {
 	ctx, cancel := timely.Within(ctx, syncTime)
 	defer cancel()
 	if out, err := c.run(ctx, "csync2", "-x", c.path); err != nil {
-		c.log.WithError(explain(out, err)).Warnf("%s was not copied to the other nodes: type csync2 -x %s",
+		c.log.WithError(command.Explain(out, err)).Warnf("%s was not copied to the other nodes: type csync2 -x %s",
 			c.path, c.path)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/migrate/shellword"
 	"github.com/vmferry/vmferry/migrate/wait"
+	"github.com/vmferry/vmferry/resource/command"
 	"github.com/vmferry/vmferry/resource/elsewhere"
 	"github.com/vmferry/vmferry/resource/notes"
 	"github.com/vmferry/vmferry/resource/observe"
@@ -37,7 +38,7 @@ type starter struct {
 	broken    brokenMigration
 	routes    *route.Table
 	cluster   *elsewhere.Cluster
-	command   Command
+	command   command.Runner
 	step      func(name string)
 	// What a migrate_from does, too.
 	waitRunning func(ctx context.Context, how string) (observation, error)

@@ -17,6 +17,7 @@ import (
 	"github.com/vmferry/vmferry/migrate/atomicfile"
 	"github.com/vmferry/vmferry/migrate/safefile"
 	"github.com/vmferry/vmferry/migrate/shellword"
+	"github.com/vmferry/vmferry/resource/command"
 	"github.com/vmferry/vmferry/resource/param"
 	"github.com/vmferry/vmferry/resource/timely"
 )
@@ -38,7 +39,7 @@ func overlayPath(config string, disks []string) string {
 type overlay struct {
 	param.Overlay
 	config string // the guest's file
-	run    Command
+	run    command.Runner
 	log    logrus.FieldLogger
 }
 
@@ -124,7 +125,7 @@ func (o overlay) create(ctx context.Context, path, format string) error {
 	o.log.Infof("creating %s, based on %s", path, o.Backing)
 	out, err := o.run(ctx, "qemu-img", "create", "-q", "-f", "qcow2", "-F", format, "-b", o.Backing, path)
 	if err != nil {
-		return fmt.Errorf("create image %q based on %q: %w", path, o.Backing, explain(out, err))
+		return fmt.Errorf("create image %q based on %q: %w", path, o.Backing, command.Explain(out, err))
 	}
 	if len(o.CopyIn) == 0 {
 		return nil
@@ -132,7 +133,7 @@ func (o overlay) create(ctx context.Context, path, format string) error {
 	args := append([]string{"--format=qcow2", "-a", path}, o.CopyIn...)
 	if out, err := o.run(ctx, "virt-copy-in", append(args, "/")...); err != nil {
 		_ = timely.DoBriefly(ctx, func() error { return os.Truncate(path, 0) }) // an empty one is made by the next start
-		return fmt.Errorf("copy copyindirs into image %q: %w", path, explain(out, err))
+		return fmt.Errorf("copy copyindirs into image %q: %w", path, command.Explain(out, err))
 	}
 	return nil
 }
@@ -184,10 +185,10 @@ type imageInfo struct {
 func (o overlay) info(ctx context.Context, path string) (info imageInfo, err error) {
 	out, err := o.run(ctx, "qemu-img", "info", "--force-share", "--output=json", path)
 	if err != nil {
-		return info, explain(out, err)
+		return info, command.Explain(out, err)
 	}
 	if err := json.Unmarshal([]byte(out), &info); err != nil || info.Format == "" {
-		return info, fmt.Errorf("qemu-img reports no format: %w", errors.Join(err, errors.New(lastLine(out))))
+		return info, fmt.Errorf("qemu-img reports no format: %w", errors.Join(err, errors.New(command.LastLine(out))))
 	}
 	return info, nil
 }

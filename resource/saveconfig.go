@@ -7,6 +7,7 @@ import (
 
 	"github.com/sirupsen/logrus"
 
+	"github.com/vmferry/vmferry/resource/command"
 	"github.com/vmferry/vmferry/resource/domainxml"
 	"github.com/vmferry/vmferry/resource/observe"
 	"github.com/vmferry/vmferry/resource/timely"
@@ -21,7 +22,7 @@ type configSaver struct {
 	config *configState
 	guest  *observe.Observer
 	age    func() (age time.Duration, known bool) // since when the guest is here, as noted
-	run    Command
+	run    command.Runner
 	log    logrus.FieldLogger
 }
 

@@ -10,6 +10,7 @@ import (
 
 	"github.com/sirupsen/logrus"
 
+	"github.com/vmferry/vmferry/resource/command"
 	"github.com/vmferry/vmferry/resource/param"
 )
 
@@ -17,7 +18,7 @@ import (
 type services struct {
 	scripts []string
 	checks  param.Checks
-	run     Command
+	run     command.Runner
 	ping    func(ctx context.Context) error // asks the guest agent
 	log     logrus.FieldLogger
 }
@@ -28,11 +29,11 @@ func (s services) runScripts(ctx context.Context) error {
 		out, err := s.run(ctx, script)
 		switch {
 		case err == nil:
-			s.log.Debugf("monitor script %q succeeded: %s", script, lastLine(out))
+			s.log.Debugf("monitor script %q succeeded: %s", script, command.LastLine(out))
 		case errors.Is(err, context.DeadlineExceeded):
-			return fail(Generic, "monitor script %q timed out: %s", script, cmp.Or(lastLine(out), "no output"))
+			return fail(Generic, "monitor script %q timed out: %s", script, cmp.Or(command.LastLine(out), "no output"))
 		default:
-			return because(Generic, explain(out, err), "monitor script %q failed", script)
+			return because(Generic, command.Explain(out, err), "monitor script %q failed", script)
 		}
 	}
 	return nil

@@ -7,6 +7,7 @@ import (
 
 	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/resource/command"
 	"github.com/vmferry/vmferry/resource/elsewhere"
 	"github.com/vmferry/vmferry/resource/hostproc"
 	"github.com/vmferry/vmferry/resource/notes"
@@ -139,7 +140,7 @@ func newMigrator(a *run) *migrator {
 // newUtilization keeps the attributes of the resource; without Pacemaker there are none.
 func newUtilization(a *run) utilization.Updater {
 	u := utilization.Updater{
-		Resource: a.Instance, Node: a.Node, XenAgent: a.Params.XMFile != "", Run: Command(a.command).explained,
+		Resource: a.Instance, Node: a.Node, XenAgent: a.Params.XMFile != "", Run: command.Runner(a.command).Explained,
 		Notes: a.notes, Log: a.Log,
 		Size: func(ctx context.Context) (info libvirt.Info, err error) {
 			err = a.guest.Call(ctx, func(conn Hypervisor) error {

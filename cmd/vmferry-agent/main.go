@@ -16,6 +16,7 @@ import (
 	"github.com/vmferry/vmferry/hbplugin/pacemaker"
 	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/resource"
+	"github.com/vmferry/vmferry/resource/command"
 	"github.com/vmferry/vmferry/resource/hostproc/local"
 	"github.com/vmferry/vmferry/resource/notes"
 	"github.com/vmferry/vmferry/resource/ocf"
@@ -91,7 +92,7 @@ func act(ctx context.Context, action string, environ []string, stderr io.Writer,
 		Migrate:   migrator(log, sees, stateDir, queueOf(runDir, env), halt),
 		Processes: sees,
 		Announce:  announcer(log, runDir),
-		Command:   resource.Execute(environ),
+		Command:   command.Execute(environ),
 		Peers:     from.peers,
 		Runnable:  from.runnable,
 		Leaving:   from.leaving,

@@ -16,6 +16,7 @@ import (
 	"github.com/vmferry/vmferry/hbplugin/pacemaker/cib"
 	"github.com/vmferry/vmferry/migrate/pki"
 	"github.com/vmferry/vmferry/resource"
+	"github.com/vmferry/vmferry/resource/command"
 )
 
 // firmwareTime bounds the look at the storage of one guest's firmware.
@@ -32,7 +33,7 @@ type Sources struct {
 	Path     func(name string) string // where a file of the system is
 	Open     inventory.Opener
 	Units    Units
-	Run      resource.Command                                 // runs a program of the cluster manager's
+	Run      command.Runner                                   // runs a program of the cluster manager's
 	Cmap     func(ctx context.Context) ([]byte, error)        // runs corosync-cmapctl
 	DelayMax func(ctx context.Context) (time.Duration, error) // logind's limit
 }

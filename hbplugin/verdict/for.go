@@ -7,6 +7,7 @@ import (
 	"github.com/vmferry/vmferry/hbplugin"
 	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/resource"
+	"github.com/vmferry/vmferry/resource/command"
 	"github.com/vmferry/vmferry/resource/notes"
 )
 
@@ -19,7 +20,7 @@ type Manager interface {
 
 // For is the Asker of a cluster manager. open connects to the libvirt at a URI, and run runs Pacemaker's program that
 // tells a node's address; see [resource.AddressOf].
-func For(m Manager, open func(ctx context.Context, uri string) (migrate.Host, error), run resource.Command) Asker {
+func For(m Manager, open func(ctx context.Context, uri string) (migrate.Host, error), run command.Runner) Asker {
 	return Asker{
 		Forecast: m.Forecast,
 		Candidates: func(ctx context.Context) ([]string, error) {
@@ -37,7 +38,7 @@ func For(m Manager, open func(ctx context.Context, uri string) (migrate.Host, er
 
 // request is the move that the agent would make. Where a node has no address of its own its name stands for it, as the
 // agent does it.
-func request(ctx context.Context, g Guest, node string, run resource.Command) (migrate.Request, error) {
+func request(ctx context.Context, g Guest, node string, run command.Runner) (migrate.Request, error) {
 	to, err := resource.RouteTo(ctx, g.Params, run, node)
 	if err != nil {
 		return migrate.Request{}, err

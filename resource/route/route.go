@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/resource/command"
 )
 
 // Route is how a node's libvirt is reached from another node, and where a guest's memory is sent on the way to that
@@ -158,17 +159,14 @@ func (c Config) account(host string) string {
 
 var errNoAddress = errors.New("the node has no such attribute")
 
-// Program runs a program and returns its output; see resource.Command. Its error has the program's last words.
-type Program func(ctx context.Context, name string, args ...string) (output string, err error)
-
 // Address asks Pacemaker, by run, for what the node attribute that node_ip_attribute names has for the node: an
 // address or a host name. It is empty, and nothing is asked, where that parameter is unset. An error says why the node
 // has no address; its name is used then.
-func (c Config) Address(ctx context.Context, run Program, node string) (string, error) {
+func (c Config) Address(ctx context.Context, run command.Runner, node string) (string, error) {
 	if c.NodeIPAttribute == "" {
 		return "", nil
 	}
-	out, err := run(ctx, "crm_attribute", "--type", "nodes", "--node", node, "--name", c.NodeIPAttribute,
+	out, err := run.Explained(ctx, "crm_attribute", "--type", "nodes", "--node", node, "--name", c.NodeIPAttribute,
 		"--query", "--quiet")
 	address := strings.TrimSpace(out)
 	switch {

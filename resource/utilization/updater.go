@@ -14,6 +14,7 @@ import (
 
 	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/migrate/shellword"
+	"github.com/vmferry/vmferry/resource/command"
 	"github.com/vmferry/vmferry/resource/notes"
 )
 
@@ -44,7 +45,7 @@ type Updater struct {
 	XenAgent       bool                                            // the parameters are those of the Xen agent
 	Size           func(ctx context.Context) (libvirt.Info, error) // of the guest, by libvirt
 	// Run runs a program and returns its output; its error has the program's last words.
-	Run   func(ctx context.Context, name string, args ...string) (string, error)
+	Run   command.Runner
 	Notes notes.Store
 	Log   logrus.FieldLogger
 }
