@@ -8,6 +8,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/vmferry/vmferry/resource/notes"
+	"github.com/vmferry/vmferry/resource/ocf"
 	"github.com/vmferry/vmferry/resource/ocf/metadata"
 )
 
@@ -28,7 +29,7 @@ var actions = map[string]func(*run, context.Context) error{
 func (a Agent) Run(ctx context.Context, action string) error {
 	do, ok := actions[action]
 	if !ok {
-		return fail(Unimplemented, "unknown action %q: use %s", action, Usage)
+		return ocf.Errorf(ocf.Unimplemented, "unknown action %q: use %s", action, ocf.Names())
 	}
 	r := newRun(a, action)
 	ctx, cancel := context.WithTimeout(ctx, r.budget.end)

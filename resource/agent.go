@@ -12,26 +12,20 @@ import (
 	"github.com/vmferry/vmferry/resource/elsewhere"
 	"github.com/vmferry/vmferry/resource/notes"
 	"github.com/vmferry/vmferry/resource/observe"
+	"github.com/vmferry/vmferry/resource/param"
 	"github.com/vmferry/vmferry/resource/route"
-)
-
-type (
-	// Hypervisor is a connection to one libvirt.
-	Hypervisor = observe.Hypervisor
-	// observation is one look at a guest by libvirt and by the processes.
-	observation = observe.Observation
 )
 
 // Agent is the resource agent for one call. All fields but Environ's contents, Peers and
 // Step are required.
 type Agent struct {
-	Environ
-	Open func(ctx context.Context, uri string) (Hypervisor, error)
+	param.Environ
+	Open func(ctx context.Context, uri string) (observe.Hypervisor, error)
 	// Migrate returns when the guest runs at the target, proven, or with an error.
-	Migrate   func(ctx context.Context, m Move) error
+	Migrate   func(ctx context.Context, m param.Move) error
 	Processes observe.Processes
 	// Peers lists the other nodes of the cluster; nil where no manager can be asked.
-	Peers func(ctx context.Context) ([]Peer, error)
+	Peers func(ctx context.Context) ([]elsewhere.Peer, error)
 	// Runnable names the nodes that may run the resource at all; nil where no manager knows, and all are asked before
 	// a start.
 	Runnable func(ctx context.Context, resource string) ([]string, error)

@@ -17,14 +17,14 @@ import (
 
 // isArrival reports whether what is here of the guest is what a migration has brought so far, with a driver that does
 // not drop that by itself. One that was seen to run here may be paused by somebody.
-func isArrival(d libvirt.Driver, o observation, noted bool) bool {
+func isArrival(d libvirt.Driver, o observe.Observation, noted bool) bool {
 	return !d.TracksProcess && !noted &&
 		o.Proc == observe.ProcIncoming && !o.IsRunning() && o.LibvirtErr == nil
 }
 
 // isStuck reports whether libvirt still has the guest on its list that Xen has not: its driver keeps one for ever in
 // whose arrival it was interrupted, and takes no other start of it.
-func isStuck(d libvirt.Driver, o observation) bool {
+func isStuck(d libvirt.Driver, o observe.Observation) bool {
 	return !d.TracksProcess &&
 		o.LibvirtErr == nil && o.Proc == observe.ProcNone && o.Libvirt != observe.Absent && !o.Status.Persistent
 }
@@ -44,7 +44,7 @@ type brokenMigration struct {
 func (b brokenMigration) restartLibvirt(ctx context.Context) error {
 	const hint = "type systemctl restart libvirtd, which leaves guests alone"
 	var busy []string
-	err := b.guest.Call(ctx, func(conn Hypervisor) (err error) { busy, err = conn.Busy(ctx); return err })
+	err := b.guest.Call(ctx, func(conn observe.Hypervisor) (err error) { busy, err = conn.Busy(ctx); return err })
 	if err != nil {
 		return err
 	}
@@ -65,7 +65,7 @@ func (b brokenMigration) restartLibvirt(ctx context.Context) error {
 		return fmt.Errorf("%w, and its daemon cannot be restarted: %w: %s",
 			errStuckInLibvirt, errors.Join(failed...), hint)
 	}
-	o, ok := b.guest.WaitFor(ctx, func(o observation) bool { return o.LibvirtErr == nil })
+	o, ok := b.guest.WaitFor(ctx, func(o observe.Observation) bool { return o.LibvirtErr == nil })
 	switch {
 	case !ok:
 		return fmt.Errorf("libvirt does not answer since its daemon was restarted: %w", o.LibvirtErr)
@@ -89,7 +89,7 @@ func (b brokenMigration) abort(ctx context.Context) {
 	if direct, ok := b.guest.Processes.(observe.MigrationAborter); ok && err != nil {
 		err = direct.Abort(ctx, b.guest.Name, b.guest.UUID)
 	} else if err == nil {
-		err = b.guest.Call(ctx, func(conn Hypervisor) error { return conn.AbortJob(ctx, b.guest.Ref()) })
+		err = b.guest.Call(ctx, func(conn observe.Hypervisor) error { return conn.AbortJob(ctx, b.guest.Ref()) })
 	}
 	if err != nil {
 		b.log.WithError(err).Infof("a migration to %s that may be under way is not aborted", i.Peer)

@@ -6,11 +6,13 @@ import (
 
 	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/resource/domainxml"
+	"github.com/vmferry/vmferry/resource/observe"
+	"github.com/vmferry/vmferry/resource/ocf"
 	"github.com/vmferry/vmferry/resource/timely"
 )
 
 // bringUp starts the guest, which is proven not to run: from its saved state, or from its file.
-func (s *starter) bringUp(ctx context.Context, conn Hypervisor, o observation) error {
+func (s *starter) bringUp(ctx context.Context, conn observe.Hypervisor, o observe.Observation) error {
 	text, err := startXML(ctx, conn, s.config.domain, s.guest.Name, o.Status.UUID)
 	if err != nil {
 		return err
@@ -45,7 +47,7 @@ func (s *starter) bringUp(ctx context.Context, conn Hypervisor, o observation) e
 }
 
 // startXML is what libvirt starts the guest from, which d describes; uuid is that of a definition that libvirt has.
-func startXML(ctx context.Context, conn Hypervisor, d domainxml.Domain, name, uuid string) (string, error) {
+func startXML(ctx context.Context, conn observe.Hypervisor, d domainxml.Domain, name, uuid string) (string, error) {
 	switch {
 	case d.IsXL:
 		text, err := conn.DomainXML(ctx, libvirt.NativeXL, d.Text)
@@ -60,7 +62,7 @@ func startXML(ctx context.Context, conn Hypervisor, d domainxml.Domain, name, uu
 }
 
 // startResources starts what the guest needs of libvirt. conn may be another node's.
-func startResources(ctx context.Context, conn Hypervisor, n domainxml.HostResources) error {
+func startResources(ctx context.Context, conn observe.Hypervisor, n domainxml.HostResources) error {
 	for _, pool := range n.Pools {
 		if err := conn.StartPool(ctx, pool); err != nil {
 			return fmt.Errorf("its storage pool %q does not start: %w", pool, err)
@@ -75,7 +77,7 @@ func startResources(ctx context.Context, conn Hypervisor, n domainxml.HostResour
 }
 
 // prepareMove does what the parameters request before a migration.
-func (m *migrator) prepareMove(ctx context.Context, o observation, target string) error {
+func (m *migrator) prepareMove(ctx context.Context, o observe.Observation, target string) error {
 	m.configs.save(ctx, o)
 	if !m.Params.StartResources {
 		return nil
@@ -84,11 +86,11 @@ func (m *migrator) prepareMove(ctx context.Context, o observation, target string
 	defer cancel()
 	conn, err := m.Open(ctx, target)
 	if err != nil {
-		return because(Generic, err, "cannot start the resources of guest %q on %s", m.guest.Name, m.Target)
+		return ocf.Wrapf(ocf.Generic, err, "cannot start the resources of guest %q on %s", m.guest.Name, m.Target)
 	}
 	defer func() { _ = conn.Close() }()
 	if err := startResources(ctx, conn, domainxml.HostResourcesOf(m.config.domain.Text)); err != nil {
-		return because(Generic, err, "guest %q cannot be migrated to %s", m.guest.Name, m.Target)
+		return ocf.Wrapf(ocf.Generic, err, "guest %q cannot be migrated to %s", m.guest.Name, m.Target)
 	}
 	return nil
 }

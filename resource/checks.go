@@ -7,12 +7,13 @@ import (
 
 	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/migrate/wait"
+	"github.com/vmferry/vmferry/resource/observe"
 	"github.com/vmferry/vmferry/resource/timely"
 )
 
 // tend does what is due at each monitor of a guest that runs; noted says that it was known to run here before. Its
 // error is that a service does not work; all else that fails is logged.
-func (a *run) tend(ctx context.Context, o observation, noted bool) error {
+func (a *run) tend(ctx context.Context, o observe.Observation, noted bool) error {
 	if a.Probe || a.guess {
 		return nil // a probe asks where the guest is, and nothing else
 	}
@@ -36,7 +37,7 @@ var ErrMore = errors.New("there is more to do than to look at the guest")
 
 // needsPrograms returns ErrMore where tend would do something that takes programs, the network, or the operator's
 // files. Of save_dir that is so once: a guest that somebody started by hand must not leave a saved state behind.
-func (a *run) needsPrograms(ctx context.Context, o observation, noted bool) error {
+func (a *run) needsPrograms(ctx context.Context, o observe.Observation, noted bool) error {
 	p := a.Params
 	if p.SaveDir != "" && !noted || p.SaveConfig || p.Snapshot != "" || len(p.Scripts) > 0 || p.Checks.Any() {
 		return ErrMore
@@ -53,15 +54,15 @@ func (a *run) needsPrograms(ctx context.Context, o observation, noted bool) erro
 }
 
 // mayUpdateUtilization reports whether it is time to set the guest's utilization attributes.
-func (a *run) mayUpdateUtilization(o observation) bool {
+func (a *run) mayUpdateUtilization(o observe.Observation) bool {
 	return o.LibvirtErr == nil && !a.isYoung(utilizationAge)
 }
 
 // settleIn ends a start and a migrate_from. As in VirtualDomain, they wait for the monitor scripts.
 func (a *run) settleIn(ctx context.Context) error {
-	a.saver.remove(ctx, observation{})
+	a.saver.remove(ctx, observe.Observation{})
 	if a.Params.SaveConfig && a.action == "migrate_from" {
-		a.configSaver.save(ctx, observation{})
+		a.configSaver.save(ctx, observe.Observation{})
 	}
 	s := a.services()
 	for {
@@ -80,7 +81,7 @@ func (a *run) isYoung(age time.Duration) bool {
 }
 
 // checkServices asks the services of a guest that somebody has not paused.
-func (a *run) checkServices(ctx context.Context, o observation) error {
+func (a *run) checkServices(ctx context.Context, o observe.Observation) error {
 	if o.LibvirtErr == nil && o.Status.State == libvirt.Paused {
 		return nil
 	}
@@ -97,7 +98,7 @@ func (a *run) services() services {
 
 // checkAgent does not blame the guest for a libvirt that cannot be asked.
 func (a *run) checkAgent(ctx context.Context) error {
-	err := a.guest.Call(ctx, func(conn Hypervisor) error { return conn.AgentPing(ctx, a.guest.Ref()) })
+	err := a.guest.Call(ctx, func(conn observe.Hypervisor) error { return conn.AgentPing(ctx, a.guest.Ref()) })
 	for _, silent := range []error{libvirt.ErrConnect, libvirt.ErrNoDomain, context.DeadlineExceeded} {
 		if errors.Is(err, silent) {
 			a.Log.WithError(err).Warn("check_agent skipped: libvirt does not answer")

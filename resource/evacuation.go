@@ -14,6 +14,7 @@ import (
 	"github.com/vmferry/vmferry/migrate/wait"
 	"github.com/vmferry/vmferry/resource/notes"
 	"github.com/vmferry/vmferry/resource/observe"
+	"github.com/vmferry/vmferry/resource/param"
 	"github.com/vmferry/vmferry/resource/timely"
 )
 
@@ -30,7 +31,7 @@ type evacuation struct {
 	why    notes.Failure
 	leaves func() bool // waits for the manager's answer, no longer than leavingTime
 
-	params  Params
+	params  param.Params
 	pending func() (i notes.Intent, ok bool, err error)
 	has     func(ctx context.Context, peer string) (bool, error) // the guest is there, or a part of it
 	log     logrus.FieldLogger
@@ -79,7 +80,7 @@ var notThere = []string{migrate.CheckHypervisor, migrate.CheckCPU}
 
 // decideSave is the rule for a stop of a guest whose migration has failed, as why says, or not; reason says why a guest
 // is not saved that should be.
-func decideSave(p Params, why notes.Failure) (when saveWhen, reason string) {
+func decideSave(p param.Params, why notes.Failure) (when saveWhen, reason string) {
 	switch {
 	case p.SavesTo() == "" || p.ForceStop:
 		return saveNever, ""

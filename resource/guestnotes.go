@@ -13,6 +13,7 @@ import (
 	"github.com/vmferry/vmferry/migrate/shellword"
 	"github.com/vmferry/vmferry/resource/notes"
 	"github.com/vmferry/vmferry/resource/observe"
+	"github.com/vmferry/vmferry/resource/ocf"
 	"github.com/vmferry/vmferry/resource/timely"
 )
 
@@ -49,14 +50,14 @@ func (n *guestNotes) warn(err error, follows string) {
 }
 
 // noteGuest notes that the guest runs here, for vmferryd.
-func (n *guestNotes) noteGuest(o observation) error {
+func (n *guestNotes) noteGuest(o observe.Observation) error {
 	e := n.entry
 	e.Guest, e.UUID = n.guest.Name, o.UUID()
 	return n.store.Guests.Save(n.id, e)
 }
 
 // tryNoteGuest is noteGuest where a failure to write must not fail the action: the guest does run.
-func (n *guestNotes) tryNoteGuest(o observation) {
+func (n *guestNotes) tryNoteGuest(o observe.Observation) {
 	if err := n.noteGuest(o); err != nil {
 		n.log.WithError(err).Error("vmferryd will not see this guest: make the state directory writable")
 	}
@@ -81,7 +82,7 @@ func (n *guestNotes) removeGuestNote() {
 func (n *guestNotes) noteIntent(way, peer, uuid string) error {
 	i := notes.Intent{Way: way, Guest: n.guest.Name, UUID: uuid, Peer: peer, Began: time.Now()}
 	if err := n.tidy(func() error { return n.store.Intents.Save(n.id, i) }); err != nil {
-		return because(Generic, err,
+		return ocf.Wrapf(ocf.Generic, err,
 			"the migration cannot be noted before it begins: make the state directory writable")
 	}
 	n.step("intended")

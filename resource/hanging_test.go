@@ -7,6 +7,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/vmferry/vmferry/resource/ocf"
 	"github.com/vmferry/vmferry/resource/timely"
 )
 
@@ -22,25 +23,25 @@ func TestConfigOnStorageThatHangs(t *testing.T) {
 	for _, c := range []struct {
 		name, action        string
 		noted, there, probe bool
-		want                ExitCode
+		want                ocf.ExitCode
 		calls               []string
 	}{
-		{"monitored", "monitor", true, true, false, Success, nil},
-		{"monitored, gone", "monitor", true, false, false, NotRunning, nil},
-		{"monitored, never seen", "monitor", false, false, false, Generic, nil},
-		{"probed", "monitor", false, false, true, NotRunning, nil},
-		{"stopped", "stop", true, true, false, Success, []string{"shutdown"}},
-		{"stopped, never seen", "stop", false, false, false, Success, nil},
-		{"moved", "migrate_to", true, true, false, Success, []string{"migrate"}},
-		{"arrived", "migrate_from", true, true, false, Success, nil},
-		{"started", "start", true, false, false, Generic, nil},
-		{"checked", "validate-all", true, true, false, Generic, nil},
+		{"monitored", "monitor", true, true, false, ocf.Success, nil},
+		{"monitored, gone", "monitor", true, false, false, ocf.NotRunning, nil},
+		{"monitored, never seen", "monitor", false, false, false, ocf.Generic, nil},
+		{"probed", "monitor", false, false, true, ocf.NotRunning, nil},
+		{"stopped", "stop", true, true, false, ocf.Success, []string{"shutdown"}},
+		{"stopped, never seen", "stop", false, false, false, ocf.Success, nil},
+		{"moved", "migrate_to", true, true, false, ocf.Success, []string{"migrate"}},
+		{"arrived", "migrate_from", true, true, false, ocf.Success, nil},
+		{"started", "start", true, false, false, ocf.Generic, nil},
+		{"checked", "validate-all", true, true, false, ocf.Generic, nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := newWorld(t, c.action)
 				if c.noted {
-					checkExit(t, w.agent.Run(t.Context(), "monitor"), NotRunning, "")
+					checkExit(t, w.agent.Run(t.Context(), "monitor"), ocf.NotRunning, "")
 				}
 				if c.there {
 					w.boot()

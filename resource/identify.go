@@ -16,7 +16,9 @@ import (
 	"github.com/vmferry/vmferry/resource/domainxml"
 	"github.com/vmferry/vmferry/resource/notes"
 	"github.com/vmferry/vmferry/resource/observe"
+	"github.com/vmferry/vmferry/resource/ocf"
 	"github.com/vmferry/vmferry/resource/ocf/metadata"
+	"github.com/vmferry/vmferry/resource/param"
 	"github.com/vmferry/vmferry/resource/timely"
 )
 
@@ -69,7 +71,7 @@ func (a *run) keepToSeen() {
 // it was edited while the guest ran on the source, or each node has a file of its own. The source moved the guest that
 // it had, and its UUID is noted then. A stranger of that name was not moved here while ours was on its way: libvirt has
 // one guest of a name.
-func (a *run) welcome(o observation) {
+func (a *run) welcome(o observe.Observation) {
 	if a.action != "migrate_from" || o.State != observe.NotRunning || o.Namesake == nil ||
 		o.Namesake.State != libvirt.Running || o.Namesake.Reason != "migrated" {
 		return
@@ -83,7 +85,7 @@ func (a *run) welcome(o observation) {
 // claim makes sure before a start that the guest's name is free for it here. A UUID that libvirt made has ended
 // with its guest: this start gives the guest another one, and any node may have done so, so that it goes by its
 // name again.
-func (s *starter) claim(ctx context.Context, o observation) (observation, error) {
+func (s *starter) claim(ctx context.Context, o observe.Observation) (observe.Observation, error) {
 	switch {
 	case o.State != observe.NotRunning || o.LibvirtErr != nil:
 		return o, nil
@@ -105,7 +107,7 @@ func nameTaken(uri string, guest observe.Identity, other libvirt.Status) error {
 	if other.State.Active() {
 		to = fmt.Sprintf("to end that one, type virsh -c %s shutdown %s, or rename one of them", uri, other.UUID)
 	}
-	return fail(Generic, "guest %q with UUID %s not started: "+
+	return ocf.Errorf(ocf.Generic, "guest %q with UUID %s not started: "+
 		"libvirt has another guest of this name, %s, with UUID %s: %s",
 		guest.Name, guest.UUID, other.State, other.UUID, to)
 }
@@ -123,7 +125,7 @@ func (a *run) recall() {
 	}
 	a.Log.Warnf("called without parameters: using guest %q of %s, as noted", noted.Name, noted.Config)
 	a.Params.Config = noted.Config
-	a.Problems = slices.DeleteFunc(slices.Clone(a.Problems), func(p Problem) bool { return p.Param == "config" })
+	a.Problems = slices.DeleteFunc(slices.Clone(a.Problems), func(p param.Problem) bool { return p.Param == "config" })
 }
 
 // remember notes the name before anything is started under it. Actions that bring a
@@ -138,7 +140,7 @@ func (a *run) remember() error {
 	case err == nil:
 		return nil
 	case a.action == "start" || a.action == "migrate_from":
-		return because(Generic, err, "cannot note the guest's name before it comes here")
+		return ocf.Wrapf(ocf.Generic, err, "cannot note the guest's name before it comes here")
 	}
 	a.Log.WithError(err).Warn("cannot note the guest's name: make the state directory writable")
 	return nil
@@ -174,7 +176,7 @@ func (a *run) goOnWithoutName() error {
 
 // configError says what is wrong with the config file. The code is 5, as from
 // VirtualDomain: the file of another node may be good.
-func configError(p Params, err error) error {
+func configError(p param.Params, err error) error {
 	path := p.File()
 	what, param := "the guest's libvirt XML", "config"
 	if p.XMFile != "" {
@@ -182,22 +184,22 @@ func configError(p Params, err error) error {
 	}
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return fail(Installed, "config file %q does not exist on this node: put %s there, or correct the parameter %s",
+		return ocf.Errorf(ocf.Installed, "config file %q does not exist on this node: put %s there, or correct the parameter %s",
 			path, what, param)
 	case errors.Is(err, timely.ErrNoStorage):
-		return because(Generic, err, "config file %q cannot be read: type df %s to see its file system",
+		return ocf.Wrapf(ocf.Generic, err, "config file %q cannot be read: type df %s to see its file system",
 			path, shellword.Word(path))
 	case errors.Is(err, fs.ErrPermission):
-		return fail(Installed, "config file %q cannot be read: make it readable for root", path)
+		return ocf.Errorf(ocf.Installed, "config file %q cannot be read: make it readable for root", path)
 	}
-	return because(Installed, err, "config file %q cannot be used", path)
+	return ocf.Wrapf(ocf.Installed, err, "config file %q cannot be used", path)
 }
 
 // readGuest reads the file that describes the guest, in either format. What the parameters
 // say about the name of an xl configuration's guest goes before the file, and the
 // resource's id is used where neither names one, as with the Xen agent.
 func readGuest(
-	ctx context.Context, p Params, instance string, read func(string) ([]byte, error),
+	ctx context.Context, p param.Params, instance string, read func(string) ([]byte, error),
 ) (domainxml.Domain, error) {
 	if read == nil {
 		read = domainxml.ReadFile

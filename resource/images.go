@@ -12,6 +12,7 @@ import (
 	"github.com/vmferry/vmferry/migrate/disks"
 	"github.com/vmferry/vmferry/resource/domainxml"
 	"github.com/vmferry/vmferry/resource/observe"
+	"github.com/vmferry/vmferry/resource/ocf"
 	"github.com/vmferry/vmferry/resource/timely"
 )
 
@@ -37,7 +38,7 @@ func (i images) check(ctx context.Context) error {
 				i.log.Warnf("ignored beside disk %q, as no migration made it: %s", image, strings.Join(foreign, ", "))
 			}
 			if err := disks.Check(image); err != nil {
-				return because(Generic, err, "guest %q not started", i.guest.Name)
+				return ocf.Wrapf(ocf.Generic, err, "guest %q not started", i.guest.Name)
 			}
 		}
 		return nil

@@ -13,6 +13,7 @@ import (
 	"github.com/vmferry/vmferry/resource/elsewhere"
 	"github.com/vmferry/vmferry/resource/notes"
 	"github.com/vmferry/vmferry/resource/observe"
+	"github.com/vmferry/vmferry/resource/ocf"
 	"github.com/vmferry/vmferry/resource/route"
 )
 
@@ -41,7 +42,7 @@ type starter struct {
 	command   command.Runner
 	step      func(name string)
 	// What a migrate_from does, too.
-	waitRunning func(ctx context.Context, how string) (observation, error)
+	waitRunning func(ctx context.Context, how string) (observe.Observation, error)
 	settleIn    func(ctx context.Context) error
 
 	aborted bool // a migration from here was aborted, as far as that is possible
@@ -49,9 +50,9 @@ type starter struct {
 
 // location is where a guest is that is to be started.
 type location struct {
-	observation                    // here
-	elsewhere   elsewhere.Decision // of use only where nothing of the guest is here, or for a Fetch
-	by          elsewhere.Answer   // the answer that decided
+	observe.Observation                    // here
+	elsewhere           elsewhere.Decision // of use only where nothing of the guest is here, or for a Fetch
+	by                  elsewhere.Answer   // the answer that decided
 }
 
 // startStep is what a start does next to find out where the guest is.
@@ -66,7 +67,7 @@ const (
 
 // startFacts is all that decideStart looks at.
 type startFacts struct {
-	observation
+	observe.Observation
 	leaves  bool // a migrate_to was begun, its outcome is unknown, and it was not aborted yet or cannot be
 	fetches bool // a fetch of the guest was begun, and its outcome is unknown
 	late    bool // there is no time to wait for what is on its way
@@ -91,11 +92,11 @@ func decideStart(f startFacts) startStep {
 // locate looks here and on the other nodes until it is known where the guest is, as far as the action's time allows.
 func (s *starter) locate(ctx context.Context) (l location, err error) {
 	for {
-		if l.observation, err = s.claim(ctx, s.ready(ctx)); err != nil {
+		if l.Observation, err = s.claim(ctx, s.ready(ctx)); err != nil {
 			return l, err
 		}
 		final := false
-		facts := s.facts(l.observation)
+		facts := s.facts(l.Observation)
 		switch decideStart(facts) {
 		case startTakeIt:
 			l.elsewhere = elsewhere.Refuse
@@ -114,10 +115,10 @@ func (s *starter) locate(ctx context.Context) (l location, err error) {
 	}
 }
 
-func (s *starter) facts(o observation) startFacts {
+func (s *starter) facts(o observe.Observation) startFacts {
 	i, pending, err := s.notes.pending()
 	return startFacts{
-		observation: o,
+		Observation: o,
 		leaves: err == nil && pending && i.Way == notes.Outward &&
 			(o.Libvirt == observe.PausedPostCopy || !s.aborted),
 		fetches: s.fetchesFrom(o) != "",
@@ -133,7 +134,7 @@ func (s *starter) abortOnce(ctx context.Context) {
 }
 
 // ready looks until the guest can be started, or is seen to run.
-func (s *starter) ready(ctx context.Context) observation {
+func (s *starter) ready(ctx context.Context) observe.Observation {
 	o := s.guest.WaitUntil(ctx, time.Now().Add(arrivalTime), isReadyToStart)
 	if !isReadyToStart(o) && ctx.Err() == nil {
 		o = s.killArrival(ctx, o)
@@ -146,7 +147,7 @@ func (s *starter) ready(ctx context.Context) observation {
 
 // isReadyToStart waits for libvirt, which may itself be starting, and for a guest that a
 // migration is bringing. All else is decided at once.
-func isReadyToStart(o observation) bool {
+func isReadyToStart(o observe.Observation) bool {
 	return o.IsGone() && o.LibvirtErr == nil || o.IsRunning() || o.State == observe.Stalled
 }
 
@@ -172,7 +173,7 @@ func (s *starter) askPeers(ctx context.Context, l *location) (final bool, err er
 // source has left that was fenced, or has let go of it, is dropped by libvirt here: it is waited for, and a migration
 // from there could only fail.
 func (s *starter) askSource(ctx context.Context, l *location) (final bool, err error) {
-	from := s.fetchesFrom(l.observation)
+	from := s.fetchesFrom(l.Observation)
 	_, by, err := s.ask(ctx)
 	final = strings.EqualFold(by.Node, from) && (by.Presence == elsewhere.Running || by.Presence == elsewhere.Moving)
 	l.by = elsewhere.Answer{
@@ -188,7 +189,7 @@ func (s *starter) askSource(ctx context.Context, l *location) (final bool, err e
 func (s *starter) ask(ctx context.Context) (elsewhere.Decision, elsewhere.Answer, error) {
 	i, pending, err := s.notes.pending()
 	if err != nil {
-		return elsewhere.Refuse, elsewhere.Answer{}, because(Generic, err,
+		return elsewhere.Refuse, elsewhere.Answer{}, ocf.Wrapf(ocf.Generic, err,
 			"guest %q not started: the note about its last migration cannot be read", s.guest.Name)
 	}
 	peer := ""
@@ -201,7 +202,7 @@ func (s *starter) ask(ctx context.Context) (elsewhere.Decision, elsewhere.Answer
 
 // fetchesFrom is the node from which the guest is arriving here, where a start that was killed has begun that: nobody
 // sees to it that it ends, so this start does. It is empty for any other guest.
-func (s *starter) fetchesFrom(o observation) string {
+func (s *starter) fetchesFrom(o observe.Observation) string {
 	i, pending, err := s.notes.pending()
 	if o.State != observe.Incoming || err != nil || !pending || i.Way != notes.Inward ||
 		!s.mayFetch(i.Peer, i, pending) {
@@ -225,7 +226,7 @@ func (s *starter) mayFetch(node string, i notes.Intent, pending bool) bool {
 // killArrival ends what a migration to here has left whose source is gone: Xen's driver waits for the rest of the
 // guest for ever. It never ran here, so that nothing is lost with it. A guest that another node may have is not
 // touched.
-func (s *starter) killArrival(ctx context.Context, o observation) observation {
+func (s *starter) killArrival(ctx context.Context, o observe.Observation) observe.Observation {
 	if !isArrival(s.guest.Driver(), o, s.notes.isNoted()) {
 		return o
 	}
@@ -252,11 +253,11 @@ func (s *starter) killArrival(ctx context.Context, o observation) observation {
 // refusal is why the guest is not started.
 func (s *starter) refusal(by elsewhere.Answer) error {
 	if by.Presence == elsewhere.Unanswered {
-		return because(Generic, by.Err, "guest %q not started: a migration between this node and %s was begun, "+
+		return ocf.Wrapf(ocf.Generic, by.Err, "guest %q not started: a migration between this node and %s was begun, "+
 			"its outcome is unknown, and libvirt on %s does not answer: start libvirtd there, or fence the node; "+
 			"if you know that the guest is not there, remove the note: rm %s",
 			s.guest.Name, by.Node, by.Node, shellword.Word(s.notes.store.Intents.Path(s.Instance)))
 	}
 	there := &elsewhere.PresentError{Node: by.Node, Status: by.Status, Guest: s.guest.Name, Resource: s.Instance}
-	return because(Generic, there, "guest %q not started", s.guest.Name)
+	return ocf.Wrapf(ocf.Generic, there, "guest %q not started", s.guest.Name)
 }

@@ -9,12 +9,14 @@ import (
 	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/migrate/preflight"
+	"github.com/vmferry/vmferry/resource/observe"
+	"github.com/vmferry/vmferry/resource/param"
 )
 
 // checkMemory compares what the guest needs with what the node has, by the rule of a migration's target: see
 // [preflight.JudgeMemory]. Xen gives a guest all of its memory at once, and reports a lack of it only as a domain that
 // could not be created. text is the guest's XML.
-func checkMemory(ctx context.Context, conn Hypervisor, p Params, text string, log logrus.FieldLogger) error {
+func checkMemory(ctx context.Context, conn observe.Hypervisor, p param.Params, text string, log logrus.FieldLogger) error {
 	driver := libvirt.DriverOf(p.Hypervisor)
 	need, fixed := preflight.MemoryNeed(text, driver), driver.FixedMemory
 	if need == 0 || p.Memory == migrate.MemoryIgnore && !fixed {

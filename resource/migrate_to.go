@@ -11,6 +11,8 @@ import (
 	"github.com/vmferry/vmferry/resource/elsewhere"
 	"github.com/vmferry/vmferry/resource/notes"
 	"github.com/vmferry/vmferry/resource/observe"
+	"github.com/vmferry/vmferry/resource/ocf"
+	"github.com/vmferry/vmferry/resource/param"
 	"github.com/vmferry/vmferry/resource/route"
 	"github.com/vmferry/vmferry/resource/timely"
 )
@@ -28,7 +30,7 @@ type migrator struct {
 	cluster *elsewhere.Cluster
 	step    func(name string)
 
-	target Route
+	target param.Route
 }
 
 // migrateTo moves the guest from here to another node. Run again after it succeeded, it
@@ -50,7 +52,7 @@ func (m *migrator) moveAway(ctx context.Context) (err error) {
 		return err
 	}
 	if m.target, err = m.routes.To(ctx, m.Target); err != nil {
-		return because(Generic, err, "cannot migrate guest %q", m.guest.Name)
+		return ocf.Wrapf(ocf.Generic, err, "cannot migrate guest %q", m.guest.Name)
 	}
 	m.Log = m.Log.WithField("peer", m.Target)
 	o := m.guest.WaitStable(ctx, m.until(m.budget.stable), m.Probe)
@@ -73,13 +75,13 @@ func (m *migrator) isAllowed() error {
 	edited := m.guest.Configured
 	switch {
 	case m.Target == "":
-		return fail(Args, "no target node: migrate_to is called by the cluster manager, "+
+		return ocf.Errorf(ocf.Args, "no target node: migrate_to is called by the cluster manager, "+
 			"which sets OCF_RESKEY_CRM_meta_migrate_target")
 	case !m.Params.MayUse(ladder.Live):
-		return fail(Generic, "guest %q is not migrated, as its ladder does not name live: set allow-migrate=false",
+		return ocf.Errorf(ocf.Generic, "guest %q is not migrated, as its ladder does not name live: set allow-migrate=false",
 			m.guest.Name)
 	case edited != nil && edited.Name != m.guest.Name: // under which the target would look for it without effect
-		return fail(Generic, "guest %q is not migrated, as config file %q calls it %q by now: "+
+		return ocf.Errorf(ocf.Generic, "guest %q is not migrated, as config file %q calls it %q by now: "+
 			"a stop and a start give it that name", m.guest.Name, m.Params.File(), edited.Name)
 	}
 	return nil
@@ -94,7 +96,7 @@ const (
 	migrateConfirm                    // it is not here: an earlier call may have moved it
 )
 
-func decideMigrateTo(o observation) migrateStep {
+func decideMigrateTo(o observe.Observation) migrateStep {
 	switch {
 	case o.IsRunning(), o.Libvirt == observe.PausedPostCopyFailed: // which only this migration can recover
 		return migrateMove
@@ -105,7 +107,7 @@ func decideMigrateTo(o observation) migrateStep {
 }
 
 // move migrates the guest, and notes before that this has begun.
-func (m *migrator) move(ctx context.Context, o observation) error {
+func (m *migrator) move(ctx context.Context, o observe.Observation) error {
 	m.notes.tryNoteGuest(o) // until the guest is proven to be there, this node answers for it
 	if err := m.prepareMove(ctx, o, m.target.URI); err != nil {
 		return err
@@ -142,13 +144,13 @@ func (m *migrator) migrate(ctx context.Context, uuid string, adopt bool) error {
 	if o.IsRunning() && !errors.Is(err, migrate.ErrUnknown) {
 		m.notes.removeIntentNote() // it stayed
 	}
-	return because(Generic, err, "migrate_to failed")
+	return ocf.Wrapf(ocf.Generic, err, "migrate_to failed")
 }
 
 // confirm is for a guest that does not run here: an earlier call may have moved it.
-func (m *migrator) confirm(ctx context.Context, o observation) error {
+func (m *migrator) confirm(ctx context.Context, o observe.Observation) error {
 	if err := m.cluster.RunsAt(ctx, m.target.URI); err != nil {
-		return because(Generic, err, "guest %q is not active on this node (%s), so it cannot be migrated to %s",
+		return ocf.Wrapf(ocf.Generic, err, "guest %q is not active on this node (%s), so it cannot be migrated to %s",
 			m.guest.Name, o, m.Target)
 	}
 	m.Log.Info("the guest has moved already")

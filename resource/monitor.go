@@ -5,6 +5,7 @@ import (
 
 	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/resource/observe"
+	"github.com/vmferry/vmferry/resource/ocf"
 )
 
 // monitor answers whether the guest runs here. A state that is not clear at once gets part of the action's time
@@ -28,20 +29,20 @@ func (a *run) monitor(ctx context.Context) error {
 }
 
 // decideMonitor is the answer for a guest, nil for one that runs here.
-func decideMonitor(guest observe.Identity, o observation) error {
+func decideMonitor(guest observe.Identity, o observe.Observation) error {
 	switch {
 	case o.IsRunning():
 		return nil
 	case o.IsGone() && o.Namesake != nil:
-		return fail(NotRunning, "guest %q with UUID %s does not run here: %s", guest.Name, guest.UUID, o)
+		return ocf.Errorf(ocf.NotRunning, "guest %q with UUID %s does not run here: %s", guest.Name, guest.UUID, o)
 	case o.IsGone(), o.State == observe.Incoming:
-		return &Error{Code: NotRunning}
+		return &ocf.Error{Code: ocf.NotRunning}
 	}
 	return stateError(guest.Name, o)
 }
 
 // logOddities logs what an operator should know of a guest that counts as running.
-func (a *run) logOddities(o observation) {
+func (a *run) logOddities(o observe.Observation) {
 	if edited := a.guest.Configured; edited != nil {
 		a.Log.Warnf("the config file describes guest %q with UUID %q by now, and %q with UUID %s runs here: "+
 			"the file counts when that one has ended", edited.Name, edited.UUID, a.guest.Name, a.guest.UUID)

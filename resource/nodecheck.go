@@ -10,6 +10,8 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/vmferry/vmferry/resource/domainxml"
+	"github.com/vmferry/vmferry/resource/ocf"
+	"github.com/vmferry/vmferry/resource/param"
 	"github.com/vmferry/vmferry/resource/timely"
 )
 
@@ -18,40 +20,40 @@ func checkEmulator(emulator, config, guest string) error {
 		return nil // libvirt chooses one
 	}
 	if !filepath.IsAbs(emulator) {
-		return fail(Installed, "config file %q names the emulator %q without a path: give its full path",
+		return ocf.Errorf(ocf.Installed, "config file %q names the emulator %q without a path: give its full path",
 			config, emulator)
 	}
 	info, err := os.Stat(emulator)
 	if err != nil || info.IsDir() || info.Mode()&0o111 == 0 {
-		return fail(Installed, "emulator %q of guest %q is no program on this node: install QEMU or correct <emulator>",
+		return ocf.Errorf(ocf.Installed, "emulator %q of guest %q is no program on this node: install QEMU or correct <emulator>",
 			emulator, guest)
 	}
 	return nil
 }
 
-func checkScripts(p Params) error {
+func checkScripts(p param.Params) error {
 	for _, script := range p.Scripts {
 		if lacks(script) {
-			return fail(Installed, "monitor script %q is no program on this node: "+
+			return ocf.Errorf(ocf.Installed, "monitor script %q is no program on this node: "+
 				"put it there and make it executable, or correct monitor_scripts", script)
 		}
 	}
 	return nil
 }
 
-func checkSaveDirs(p Params) error {
+func checkSaveDirs(p param.Params) error {
 	for _, d := range []struct{ param, path string }{{"snapshot", p.Snapshot}, {"save_dir", p.SaveDir}} {
 		if d.path == "" {
 			continue
 		}
 		if info, err := os.Stat(d.path); err != nil || !info.IsDir() {
-			return fail(Installed, "%s=%q is no directory on this node: create it, or mount it", d.param, d.path)
+			return ocf.Errorf(ocf.Installed, "%s=%q is no directory on this node: create it, or mount it", d.param, d.path)
 		}
 	}
 	return nil
 }
 
-func checkOverlay(p Params) error {
+func checkOverlay(p param.Params) error {
 	o := p.Overlay
 	if o.Backing == "" {
 		return nil
@@ -59,19 +61,19 @@ func checkOverlay(p Params) error {
 	info, err := os.Stat(o.Backing)
 	switch {
 	case err != nil || info.IsDir():
-		return fail(Installed, "backingfile=%q is no image on this node: put it there, or correct the parameter",
+		return ocf.Errorf(ocf.Installed, "backingfile=%q is no image on this node: put it there, or correct the parameter",
 			o.Backing)
 	case lacks("qemu-img"):
-		return fail(Installed, "backingfile needs qemu-img, which is not on this node: install qemu-utils")
+		return ocf.Errorf(ocf.Installed, "backingfile needs qemu-img, which is not on this node: install qemu-utils")
 	case len(o.CopyIn) > 0 && lacks("virt-copy-in"):
-		return fail(Installed, "copyindirs needs virt-copy-in, which is not on this node: install libguestfs-tools")
+		return ocf.Errorf(ocf.Installed, "copyindirs needs virt-copy-in, which is not on this node: install libguestfs-tools")
 	}
 	return nil
 }
 
-func checkSync(p Params) error {
+func checkSync(p param.Params) error {
 	if p.SyncConfig && lacks("csync2") {
-		return fail(Installed, "sync_config_on_stop needs csync2, which is not on this node: install and set it up")
+		return ocf.Errorf(ocf.Installed, "sync_config_on_stop needs csync2, which is not on this node: install and set it up")
 	}
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/vmferry/vmferry/resource/command"
+	"github.com/vmferry/vmferry/resource/param"
 	"github.com/vmferry/vmferry/resource/timely"
 )
 
@@ -13,7 +14,7 @@ const attributeTime = 5 * time.Second
 
 // AddressOf is [route.Config.Address], by the parameters p. It returns within five seconds, and within half of the time
 // of ctx.
-func AddressOf(ctx context.Context, p Params, run command.Runner, node string) (string, error) {
+func AddressOf(ctx context.Context, p param.Params, run command.Runner, node string) (string, error) {
 	ctx, cancel := timely.Within(ctx, attributeTime)
 	defer cancel()
 	return p.Routes().Address(ctx, run, node)
@@ -21,7 +22,7 @@ func AddressOf(ctx context.Context, p Params, run command.Runner, node string) (
 
 // RouteTo is [Params.Route] with the address that [AddressOf] finds by run. A node of which Pacemaker has none
 // is reached by its name, as the agent does it.
-func RouteTo(ctx context.Context, p Params, run command.Runner, node string) (Route, error) {
+func RouteTo(ctx context.Context, p param.Params, run command.Runner, node string) (param.Route, error) {
 	address, err := AddressOf(ctx, p, run, node)
 	if err != nil {
 		address = ""

@@ -10,6 +10,7 @@ import (
 	"github.com/vmferry/vmferry/resource/command"
 	"github.com/vmferry/vmferry/resource/domainxml"
 	"github.com/vmferry/vmferry/resource/observe"
+	"github.com/vmferry/vmferry/resource/param"
 	"github.com/vmferry/vmferry/resource/timely"
 )
 
@@ -18,7 +19,7 @@ const saveTime = 5 * time.Second
 
 // configSaver saves the configuration of a guest that runs.
 type configSaver struct {
-	params Params
+	params param.Params
 	config *configState
 	guest  *observe.Observer
 	age    func() (age time.Duration, known bool) // since when the guest is here, as noted
@@ -28,7 +29,7 @@ type configSaver struct {
 
 // save puts the running guest's configuration into the config file, where the
 // operator asks for that. It fails nothing: a guest whose file stays old runs all the same.
-func (c configSaver) save(ctx context.Context, o observation) {
+func (c configSaver) save(ctx context.Context, o observe.Observation) {
 	if !c.params.SaveConfig || c.config.err != nil || o.LibvirtErr != nil {
 		return
 	}
@@ -51,7 +52,7 @@ func (c configSaver) definition(ctx context.Context) (string, error) {
 	ctx, cancel := timely.Within(ctx, saveTime)
 	defer cancel()
 	var text string
-	err := c.guest.Call(ctx, func(conn Hypervisor) (err error) {
+	err := c.guest.Call(ctx, func(conn observe.Hypervisor) (err error) {
 		text, err = conn.Definition(ctx, c.guest.Ref())
 		return err
 	})

@@ -15,6 +15,7 @@ import (
 	"github.com/vmferry/vmferry/migrate/shellword"
 	"github.com/vmferry/vmferry/resource/domainxml"
 	"github.com/vmferry/vmferry/resource/observe"
+	"github.com/vmferry/vmferry/resource/ocf"
 	"github.com/vmferry/vmferry/resource/savedstate"
 	"github.com/vmferry/vmferry/resource/timely"
 )
@@ -72,7 +73,7 @@ func (s *saver) save(ctx context.Context) error {
 		err = s.callSave(ctx)
 	}
 	if err == nil {
-		if _, gone := s.guest.WaitFor(ctx, observation.IsGone); !gone {
+		if _, gone := s.guest.WaitFor(ctx, observe.Observation.IsGone); !gone {
 			err = errTimeUp
 		}
 	}
@@ -93,7 +94,7 @@ func (s *saver) callSave(ctx context.Context) error {
 	s.log.Infof("saving the guest to %s", s.files().Path())
 	s.step("saving")
 	file := s.files().SavePath()
-	err := s.guest.Call(ctx, func(conn Hypervisor) error { return conn.Save(ctx, s.guest.Ref(), file) })
+	err := s.guest.Call(ctx, func(conn observe.Hypervisor) error { return conn.Save(ctx, s.guest.Ref(), file) })
 	s.refused = err != nil && !observe.HasNoAnswer(err)
 	return err
 }
@@ -117,12 +118,12 @@ func (s *saver) abort(ctx context.Context) {
 	}
 	if s.files().Driver.JobControl {
 		// An error most often says that there is no job.
-		_ = s.guest.Call(ctx, func(conn Hypervisor) error { return conn.AbortJob(ctx, s.guest.Ref()) })
+		_ = s.guest.Call(ctx, func(conn observe.Hypervisor) error { return conn.AbortJob(ctx, s.guest.Ref()) })
 	}
 	if w, ok := s.guest.Processes.(observe.Resumer); ok && s.refused {
 		s.resume(ctx, w)
 	}
-	o, runs := s.guest.WaitFor(ctx, observation.IsExecuting)
+	o, runs := s.guest.WaitFor(ctx, observe.Observation.IsExecuting)
 	if !runs {
 		s.log.Warnf("the guest is not resumed: %s", o)
 		return
@@ -158,7 +159,7 @@ func (s *saver) claim(ctx context.Context, text string) (*savedstate.State, erro
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, nil
 	case err != nil:
-		return nil, because(Generic, err, "saved state %q is not restored", files.Path())
+		return nil, ocf.Wrapf(ocf.Generic, err, "saved state %q is not restored", files.Path())
 	}
 	if state != nil {
 		s.step("restoring")
@@ -168,7 +169,7 @@ func (s *saver) claim(ctx context.Context, text string) (*savedstate.State, erro
 
 // restore starts the guest from its saved state. Where libvirt refuses that, the file gets its name back
 // for another try, here or elsewhere; where it is not known what libvirt did, it does not.
-func (s *saver) restore(ctx context.Context, conn Hypervisor, state *savedstate.State) error {
+func (s *saver) restore(ctx context.Context, conn observe.Hypervisor, state *savedstate.State) error {
 	s.log.Infof("restoring the guest from %s", state.File)
 	if state.OtherDisks {
 		s.log.Warn("the guest had other disks when it was saved than its config file names, and gets those")
@@ -201,7 +202,7 @@ func (s *saver) restore(ctx context.Context, conn Hypervisor, state *savedstate.
 
 // remove removes the files of a guest that runs, which would be wrong from now on. A guest that
 // is paused may be one that a person is saving just now.
-func (s *saver) remove(ctx context.Context, o observation) {
+func (s *saver) remove(ctx context.Context, o observe.Observation) {
 	if s.dir == "" || o.LibvirtErr != nil || o.Status.State == libvirt.Paused {
 		return
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/vmferry/vmferry/resource/command"
+	"github.com/vmferry/vmferry/resource/ocf"
 	"github.com/vmferry/vmferry/resource/param"
 )
 
@@ -31,9 +32,9 @@ func (s services) runScripts(ctx context.Context) error {
 		case err == nil:
 			s.log.Debugf("monitor script %q succeeded: %s", script, command.LastLine(out))
 		case errors.Is(err, context.DeadlineExceeded):
-			return fail(Generic, "monitor script %q timed out: %s", script, cmp.Or(command.LastLine(out), "no output"))
+			return ocf.Errorf(ocf.Generic, "monitor script %q timed out: %s", script, cmp.Or(command.LastLine(out), "no output"))
 		default:
-			return because(Generic, command.Explain(out, err), "monitor script %q failed", script)
+			return ocf.Wrapf(ocf.Generic, command.Explain(out, err), "monitor script %q failed", script)
 		}
 	}
 	return nil
@@ -45,7 +46,7 @@ func (s services) runChecks(ctx context.Context) error {
 		ctx, cancel := context.WithTimeout(ctx, s.checks.Timeout)
 		defer cancel()
 		if err := ask(ctx); err != nil {
-			return because(Generic, err, format, args...)
+			return ocf.Wrapf(ocf.Generic, err, format, args...)
 		}
 		return nil
 	}

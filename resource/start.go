@@ -12,6 +12,7 @@ import (
 	"github.com/vmferry/vmferry/resource/hostproc"
 	"github.com/vmferry/vmferry/resource/notes"
 	"github.com/vmferry/vmferry/resource/observe"
+	"github.com/vmferry/vmferry/resource/ocf"
 	"github.com/vmferry/vmferry/resource/timely"
 )
 
@@ -29,13 +30,13 @@ func (s *starter) start(ctx context.Context) error {
 	case err != nil:
 		return err
 	case l.IsRunning():
-		s.noteRunning(ctx, l.observation)
+		s.noteRunning(ctx, l.Observation)
 		return nil
 	case l.elsewhere == elsewhere.Fetch:
 	case !l.IsGone():
-		return stateError(s.guest.Name, l.observation)
+		return stateError(s.guest.Name, l.Observation)
 	case l.LibvirtErr != nil:
-		return because(Generic, l.LibvirtErr, "cannot start guest %q", s.guest.Name)
+		return ocf.Wrapf(ocf.Generic, l.LibvirtErr, "cannot start guest %q", s.guest.Name)
 	}
 	how, err := s.bring(ctx, l)
 	if err != nil {
@@ -53,7 +54,7 @@ func (s *starter) start(ctx context.Context) error {
 }
 
 // noteRunning puts this node in order for a guest that runs here already.
-func (s *starter) noteRunning(ctx context.Context, o observation) {
+func (s *starter) noteRunning(ctx context.Context, o observe.Observation) {
 	s.Log.Infof("already running: %s", o)
 	s.notes.tryNoteGuest(o)
 	s.saver.remove(ctx, o)
@@ -67,7 +68,7 @@ func (s *starter) lock(ctx context.Context) (*migrate.Slot, error) {
 		s.Log.Info("waiting for another start of this resource")
 	})
 	if err != nil {
-		return nil, because(Generic, err, "guest %q not started: another start of it does not end", s.guest.Name)
+		return nil, ocf.Wrapf(ocf.Generic, err, "guest %q not started: another start of it does not end", s.guest.Name)
 	}
 	return slot, nil
 }
@@ -76,7 +77,7 @@ func (s *starter) lock(ctx context.Context) (*migrate.Slot, error) {
 func (s *starter) bring(ctx context.Context, l location) (how string, err error) {
 	switch l.elsewhere {
 	case elsewhere.Start:
-		return "started", s.boot(ctx, l.observation)
+		return "started", s.boot(ctx, l.Observation)
 	case elsewhere.Fetch:
 		return "fetched", s.fetch(ctx, l.by)
 	}
@@ -84,7 +85,7 @@ func (s *starter) bring(ctx context.Context, l location) (how string, err error)
 }
 
 // boot starts the guest that runs nowhere, from its saved state or from its config file.
-func (s *starter) boot(ctx context.Context, o observation) error {
+func (s *starter) boot(ctx context.Context, o observe.Observation) error {
 	if err := s.images.check(ctx); err != nil {
 		return err
 	}
@@ -95,7 +96,7 @@ func (s *starter) boot(ctx context.Context, o observation) error {
 	}
 	if isStuck(s.guest.Driver(), o) {
 		if err := s.broken.restartLibvirt(ctx); err != nil {
-			return because(Generic, err, "guest %q not started", s.guest.Name)
+			return ocf.Wrapf(ocf.Generic, err, "guest %q not started", s.guest.Name)
 		}
 	}
 	if err := s.create(ctx, o); err != nil {
@@ -105,14 +106,14 @@ func (s *starter) boot(ctx context.Context, o observation) error {
 	return nil
 }
 
-func (s *starter) create(ctx context.Context, o observation) error {
+func (s *starter) create(ctx context.Context, o observe.Observation) error {
 	if err := s.guest.Connect(ctx); err != nil {
-		return because(Generic, err, "cannot start guest %q", s.guest.Name)
+		return ocf.Wrapf(ocf.Generic, err, "cannot start guest %q", s.guest.Name)
 	}
 	warnOfMemory(s.Params, s.Log)
 	warnOfWriters(ctx, s.Params.File(), s.Log)
 	s.Log.Infof("starting from %s", s.Params.File())
-	err := s.guest.Call(ctx, func(conn Hypervisor) error { return s.bringUp(ctx, conn, o) })
+	err := s.guest.Call(ctx, func(conn observe.Hypervisor) error { return s.bringUp(ctx, conn, o) })
 	if err == nil {
 		return nil
 	}
@@ -122,10 +123,10 @@ func (s *starter) create(ctx context.Context, o observation) error {
 		return nil
 	}
 	if imageLocked(err) {
-		return because(Generic, err, "guest %q not started, its disk is in use by another process: "+
+		return ocf.Wrapf(ocf.Generic, err, "guest %q not started, its disk is in use by another process: "+
 			"is the guest running on another node", s.guest.Name)
 	}
-	return because(Generic, err, "cannot start guest %q", s.guest.Name)
+	return ocf.Wrapf(ocf.Generic, err, "cannot start guest %q", s.guest.Name)
 }
 
 // imageLocked knows QEMU's message for a disk that another QEMU has open.
@@ -143,16 +144,16 @@ func imageLocked(err error) bool {
 // would else take the failed start for a failed node.
 func (s *starter) fetch(ctx context.Context, from elsewhere.Answer) error {
 	if s.Node == "" {
-		return because(Generic, s.refusal(from),
+		return ocf.Wrapf(ocf.Generic, s.refusal(from),
 			"guest %q cannot be fetched, as this node's own name is not known", s.guest.Name)
 	}
 	source, err := s.routes.To(ctx, from.Node)
 	if err != nil {
-		return because(Configured, err, "guest %q cannot be fetched from %s", s.guest.Name, from.Node)
+		return ocf.Wrapf(ocf.Configured, err, "guest %q cannot be fetched from %s", s.guest.Name, from.Node)
 	}
 	own, err := s.routes.To(ctx, s.Node)
 	if err != nil {
-		return because(Configured, err, "guest %q cannot be fetched to %s", s.guest.Name, s.Node)
+		return ocf.Wrapf(ocf.Configured, err, "guest %q cannot be fetched to %s", s.guest.Name, s.Node)
 	}
 	adopt, err := s.notes.beginMove(notes.Inward, from.Node, from.Status.UUID)
 	if err != nil {
@@ -165,7 +166,7 @@ func (s *starter) fetch(ctx context.Context, from elsewhere.Answer) error {
 	defer cancel()
 	s.Log.WithField("peer", from.Node).Info("the guest runs there already: moving it here")
 	if err := s.Migrate(soft, m); err != nil {
-		return because(Generic, err, "guest %q could not be fetched from %s", s.guest.Name, from.Node)
+		return ocf.Wrapf(ocf.Generic, err, "guest %q could not be fetched from %s", s.guest.Name, from.Node)
 	}
 	return nil
 }
@@ -175,7 +176,7 @@ func (s *starter) fetch(ctx context.Context, from elsewhere.Answer) error {
 // that: the daemon may not change the bridge, and the guest may send nothing before it is asked. Where it ran before,
 // its frames came in from another node, and the bridge would continue to look for it there: its clients would wait until
 // their entries expire.
-func announcedBefore(d elsewhere.Decision, o observation) []hostproc.Process {
+func announcedBefore(d elsewhere.Decision, o observe.Observation) []hostproc.Process {
 	if d != elsewhere.Fetch {
 		return nil
 	}

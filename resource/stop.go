@@ -13,6 +13,8 @@ import (
 	"github.com/vmferry/vmferry/migrate/wait"
 	"github.com/vmferry/vmferry/resource/hostproc"
 	"github.com/vmferry/vmferry/resource/observe"
+	"github.com/vmferry/vmferry/resource/ocf"
+	"github.com/vmferry/vmferry/resource/param"
 )
 
 const (
@@ -29,7 +31,7 @@ const (
 // stopper is a stop under way.
 type stopper struct {
 	schedule
-	params    Params
+	params    param.Params
 	isGuessed bool // the guest is named after the config file's name only
 	guest     *observe.Observer
 	notes     *guestNotes
@@ -63,7 +65,7 @@ func (s *stopper) stop(ctx context.Context) error {
 		s.tidyStopped(ctx, o)
 		return nil
 	case s.isGuessed:
-		return fail(Generic, "cannot tell whether this resource's guest runs here, as config file %q is gone "+
+		return ocf.Errorf(ocf.Generic, "cannot tell whether this resource's guest runs here, as config file %q is gone "+
 			"and never was seen: restore it; %s", s.params.File(), o)
 	}
 	s.broken.abort(ctx)
@@ -83,12 +85,12 @@ func (s *stopper) stop(ctx context.Context) error {
 		s.notes.removeFailureNote()
 		return nil
 	}
-	return fail(Generic, "guest %q could not be stopped: %s", s.guest.Name, s.lastLook())
+	return ocf.Errorf(ocf.Generic, "guest %q could not be stopped: %s", s.guest.Name, s.lastLook())
 }
 
 // saveConfig saves the configuration of a guest that is about to end, in at most a quarter of
 // the time that the guest has for it.
-func (s *stopper) saveConfig(ctx context.Context, o observation) {
+func (s *stopper) saveConfig(ctx context.Context, o observe.Observation) {
 	if s.params.ForceStop {
 		return
 	}
@@ -98,7 +100,7 @@ func (s *stopper) saveConfig(ctx context.Context, o observation) {
 }
 
 // tidyStopped puts this node in order for a guest that is not here.
-func (s *stopper) tidyStopped(ctx context.Context, o observation) {
+func (s *stopper) tidyStopped(ctx context.Context, o observe.Observation) {
 	s.log.Infof("already stopped: %s", o)
 	s.notes.removeGuestNote()
 	s.notes.noteDepartureStopped()
@@ -151,7 +153,7 @@ func (s *stopper) try(ctx context.Context, step stopStep) bool {
 }
 
 // lastLook is for the reason of a failure, when the action's own time is over.
-func (s *stopper) lastLook() observation {
+func (s *stopper) lastLook() observe.Observation {
 	ctx, cancel := context.WithTimeout(context.Background(), answerReserve/4)
 	defer cancel()
 	return s.guest.Look(ctx)
@@ -177,7 +179,7 @@ const (
 
 // shutdownFacts is all that decideShutdown looks at.
 type shutdownFacts struct {
-	observation
+	observe.Observation
 	silent time.Duration // since when libvirt has not answered
 	due    bool          // the guest was not asked yet, or long ago
 	saving bool          // a save was begun by this stop, and not seen to end
@@ -209,14 +211,14 @@ func decideShutdown(f shutdownFacts) shutdownAct {
 // shutdownClock is when things happened in a shutdown; zero where they did not.
 type shutdownClock struct{ requested, silent time.Time }
 
-func (c *shutdownClock) facts(o observation, saving bool) shutdownFacts {
+func (c *shutdownClock) facts(o observe.Observation, saving bool) shutdownFacts {
 	switch {
 	case o.LibvirtErr == nil:
 		c.silent = time.Time{}
 	case c.silent.IsZero():
 		c.silent = time.Now()
 	}
-	f := shutdownFacts{observation: o, saving: saving}
+	f := shutdownFacts{Observation: o, saving: saving}
 	f.due = c.requested.IsZero() || time.Since(c.requested) >= requestAgain
 	if !c.silent.IsZero() {
 		f.silent = time.Since(c.silent)
@@ -238,7 +240,7 @@ func (s *stopper) shutdown(ctx context.Context) error {
 		case shutdownGiveUp:
 			return errNotAlive
 		case shutdownWithoutLibvirt:
-			return s.shutdownWithoutLibvirt(ctx, f.observation)
+			return s.shutdownWithoutLibvirt(ctx, f.Observation)
 		case shutdownAbortSave:
 			s.saver.saving = false
 			s.saver.abort(ctx)
@@ -261,7 +263,7 @@ func (s *stopper) shutdown(ctx context.Context) error {
 func (s *stopper) request(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, s.budget.call)
 	defer cancel()
-	err := s.guest.Call(ctx, func(conn Hypervisor) error {
+	err := s.guest.Call(ctx, func(conn observe.Hypervisor) error {
 		s.log.Info("asking the guest to shut down")
 		return conn.Shutdown(ctx, s.guest.Ref(), s.params.ShutdownMode)
 	})
@@ -272,7 +274,7 @@ func (s *stopper) request(ctx context.Context) error {
 }
 
 // shutdownWithoutLibvirt asks the guest where that is possible.
-func (s *stopper) shutdownWithoutLibvirt(ctx context.Context, o observation) error {
+func (s *stopper) shutdownWithoutLibvirt(ctx context.Context, o observe.Observation) error {
 	direct, ok := s.guest.Processes.(observe.Shutdowner)
 	switch {
 	case !ok:
@@ -291,7 +293,7 @@ func (s *stopper) destroy(ctx context.Context) error {
 	}
 	s.log.Info("destroying the guest")
 	s.step("destroying")
-	err := s.guest.Call(ctx, func(conn Hypervisor) error { return conn.Destroy(ctx, s.guest.Ref()) })
+	err := s.guest.Call(ctx, func(conn observe.Hypervisor) error { return conn.Destroy(ctx, s.guest.Ref()) })
 	if err != nil {
 		// "No such domain" and "not running" are what was wanted: a look decides.
 		if s.guest.Look(ctx).IsGone() {
@@ -299,7 +301,7 @@ func (s *stopper) destroy(ctx context.Context) error {
 		}
 		return err
 	}
-	if o, gone := s.guest.WaitFor(ctx, observation.IsGone); !gone {
+	if o, gone := s.guest.WaitFor(ctx, observe.Observation.IsGone); !gone {
 		return errors.Join(errTimeUp, errors.New(o.String()))
 	}
 	return nil
@@ -336,7 +338,7 @@ func (s *stopper) endEach(ctx context.Context, end func(hostproc.Process) error)
 
 // removeStuck is for a stop of a guest that is not here: the next migration to here would be refused for what libvirt
 // still has of it. That it cannot be removed fails nothing.
-func (s *stopper) removeStuck(ctx context.Context, o observation) {
+func (s *stopper) removeStuck(ctx context.Context, o observe.Observation) {
 	if !isStuck(s.guest.Driver(), o) {
 		return
 	}

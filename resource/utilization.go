@@ -5,6 +5,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/vmferry/vmferry/resource/ocf"
+	"github.com/vmferry/vmferry/resource/param"
 	"github.com/vmferry/vmferry/resource/timely"
 )
 
@@ -22,9 +24,9 @@ const (
 // crm_resource --refresh.
 func (a *run) tidyUtilization(ctx context.Context, end error) error {
 	u := newUtilization(a)
-	away := a.action == "stop" && end == nil || a.isMonitor() && a.Probe && CodeOf(end) == NotRunning
+	away := a.action == "stop" && end == nil || a.isMonitor() && a.Probe && ocf.CodeOf(end) == ocf.NotRunning
 	switch {
-	case !away || !slices.ContainsFunc(u.Attributes, func(a Utilization) bool { return a.Remove }):
+	case !away || !slices.ContainsFunc(u.Attributes, func(a param.Utilization) bool { return a.Remove }):
 	case a.Command == nil:
 		return ErrMore
 	default:

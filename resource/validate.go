@@ -8,6 +8,8 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"github.com/vmferry/vmferry/migrate/safefile"
+	"github.com/vmferry/vmferry/resource/ocf"
+	"github.com/vmferry/vmferry/resource/param"
 	"github.com/vmferry/vmferry/resource/timely"
 )
 
@@ -16,7 +18,7 @@ import (
 func (a *run) validate(ctx context.Context) error {
 	err := timely.Do(ctx, func() error {
 		err := checkEmulator(a.config.domain.Emulator, a.Params.Config, a.guest.Name)
-		for _, check := range []func(Params) error{checkScripts, checkSaveDirs, checkOverlay, checkSync} {
+		for _, check := range []func(param.Params) error{checkScripts, checkSaveDirs, checkOverlay, checkSync} {
 			if err == nil {
 				err = check(a.Params)
 			}
@@ -24,7 +26,7 @@ func (a *run) validate(ctx context.Context) error {
 		return err
 	})
 	if errors.Is(err, timely.ErrNoStorage) {
-		return because(Generic, err, "the files of guest %q cannot be checked", a.guest.Name)
+		return ocf.Wrapf(ocf.Generic, err, "the files of guest %q cannot be checked", a.guest.Name)
 	}
 	if err != nil {
 		return err
@@ -64,7 +66,7 @@ func (a *run) warnOfSaves(ctx context.Context) {
 }
 
 // warnOfMemory says what is done about memory in place of what the Xen agent does.
-func warnOfMemory(p Params, log logrus.FieldLogger) {
+func warnOfMemory(p param.Params, log logrus.FieldLogger) {
 	if p.MemManagement {
 		log.Warn("allow_mem_management has no effect: remove it and reserved_Dom0_memory, give dom0 a fixed amount " +
 			"of memory (dom0_mem=1G,max:1G on Xen's command line), and leave room for the guests that may come")

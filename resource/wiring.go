@@ -143,7 +143,7 @@ func newUtilization(a *run) utilization.Updater {
 		Resource: a.Instance, Node: a.Node, XenAgent: a.Params.XMFile != "", Run: command.Runner(a.command).Explained,
 		Notes: a.notes, Log: a.Log,
 		Size: func(ctx context.Context) (info libvirt.Info, err error) {
-			err = a.guest.Call(ctx, func(conn Hypervisor) error {
+			err = a.guest.Call(ctx, func(conn observe.Hypervisor) error {
 				info, err = conn.Info(ctx, a.guest.Ref())
 				return err
 			})

@@ -17,6 +17,7 @@ import (
 	"github.com/vmferry/vmferry/migrate/pki"
 	"github.com/vmferry/vmferry/resource"
 	"github.com/vmferry/vmferry/resource/command"
+	"github.com/vmferry/vmferry/resource/elsewhere"
 )
 
 // firmwareTime bounds the look at the storage of one guest's firmware.
@@ -42,7 +43,7 @@ type Sources struct {
 func (s Sources) Observe(ctx context.Context, o *Observed) {
 	for _, m := range o.Managers {
 		if m.Err != nil {
-			o.Peers = append(o.Peers, answer[[]resource.Peer]{})
+			o.Peers = append(o.Peers, answer[[]elsewhere.Peer]{})
 			continue
 		}
 		o.Peers = append(o.Peers, answered(managers.Ask(ctx, m.Peers)))

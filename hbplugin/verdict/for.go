@@ -8,6 +8,7 @@ import (
 	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/resource"
 	"github.com/vmferry/vmferry/resource/command"
+	"github.com/vmferry/vmferry/resource/elsewhere"
 	"github.com/vmferry/vmferry/resource/notes"
 )
 
@@ -15,7 +16,7 @@ import (
 type Manager interface {
 	hbplugin.Forecaster
 	// Peers lists the other nodes of the cluster.
-	Peers(ctx context.Context) ([]resource.Peer, error)
+	Peers(ctx context.Context) ([]elsewhere.Peer, error)
 }
 
 // For is the Asker of a cluster manager. open connects to the libvirt at a URI, and run runs Pacemaker's program that

@@ -17,13 +17,14 @@ import (
 	"github.com/vmferry/vmferry/resource/observe"
 	"github.com/vmferry/vmferry/resource/ocf"
 	"github.com/vmferry/vmferry/resource/ocflog"
+	"github.com/vmferry/vmferry/resource/param"
 	"github.com/vmferry/vmferry/resource/timely"
 )
 
 // Monitor looks at guests as the agent's full program does. All fields are required.
 type Monitor struct {
 	// Open connects to libvirt; normally Pool.Open.
-	Open      func(ctx context.Context, uri string) (resource.Hypervisor, error)
+	Open      func(ctx context.Context, uri string) (observe.Hypervisor, error)
 	Processes observe.Processes
 	// RunDir and StateDir are the agent's.
 	RunDir, StateDir string
@@ -39,7 +40,7 @@ type Monitor struct {
 
 // Look is a Server's Look.
 func (m *Monitor) Look(ctx context.Context, pid int, r wire.Request) wire.Answer {
-	env := resource.ParseEnviron(r.Environ)
+	env := param.ParseEnviron(r.Environ)
 	if m.hanging() >= mostHanging {
 		return decline("storage gives no answer, and too many looks at it hang already")
 	}
@@ -72,7 +73,7 @@ const accessTime = 2 * time.Second
 
 // suits is strange for storage that may hang. Where that gives no answer the resource stays marked as looked at
 // until it does, so that no more than one goroutine hangs for each.
-func (m *Monitor) suits(ctx context.Context, env resource.Environ) (why string, answered bool) {
+func (m *Monitor) suits(ctx context.Context, env param.Environ) (why string, answered bool) {
 	ctx, cancel := context.WithTimeout(ctx, accessTime)
 	defer cancel()
 	access := m.access
@@ -94,7 +95,7 @@ func (m *Monitor) suits(ctx context.Context, env resource.Environ) (why string, 
 }
 
 // look runs the agent.
-func (m *Monitor) look(ctx context.Context, pid int, r wire.Request, env resource.Environ) (answer wire.Answer) {
+func (m *Monitor) look(ctx context.Context, pid int, r wire.Request, env param.Environ) (answer wire.Answer) {
 	// The daemon holds a node's shutdown, and must not die of a monitor.
 	defer func() {
 		if p := recover(); p != nil {
@@ -106,7 +107,7 @@ func (m *Monitor) look(ctx context.Context, pid int, r wire.Request, env resourc
 	agent := resource.Agent{ // without a Command: what needs one is the caller's to do
 		Environ:   env,
 		Open:      m.Open,
-		Migrate:   func(context.Context, resource.Move) error { return errLooksOnly },
+		Migrate:   func(context.Context, param.Move) error { return errLooksOnly },
 		Processes: m.Processes,
 		RunDir:    m.RunDir, StateDir: m.StateDir,
 		Log: ocflog.New(ocflog.Call{Environ: r.Environ, Instance: env.Instance, PID: pid}, &lines),
@@ -150,7 +151,7 @@ func (m *Monitor) end(instance string) {
 
 // strange says why the daemon may not see what the caller sees, or "". The daemon is
 // confined by its unit: /tmp is its own, and of the devices it sees few.
-func strange(p resource.Params, access func(string) error) string {
+func strange(p param.Params, access func(string) error) string {
 	switch {
 	case p.XMFile != "" || !ownSystem(p.Hypervisor):
 		return "the hypervisor is not this system's own QEMU"

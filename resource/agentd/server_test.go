@@ -19,8 +19,10 @@ import (
 	"github.com/vmferry/vmferry/resource"
 	"github.com/vmferry/vmferry/resource/agentd/wire"
 	"github.com/vmferry/vmferry/resource/hostproc"
+	"github.com/vmferry/vmferry/resource/observe"
 	"github.com/vmferry/vmferry/resource/ocf"
 	"github.com/vmferry/vmferry/resource/ocflog"
+	"github.com/vmferry/vmferry/resource/param"
 )
 
 // limit is for what must not take any time.
@@ -267,7 +269,7 @@ func TestMonitorAnswersAsTheAgent(t *testing.T) {
 			}
 			var log bytes.Buffer
 			agent := resource.Agent{
-				Environ: resource.ParseEnviron(environ), Open: f.dial, Processes: noProcesses{t}, RunDir: t.TempDir(), StateDir: t.TempDir(),
+				Environ: param.ParseEnviron(environ), Open: f.dial, Processes: noProcesses{t}, RunDir: t.TempDir(), StateDir: t.TempDir(),
 				Log: ocflog.New(ocflog.Call{Environ: environ, Instance: c.guest, PID: os.Getpid()}, &log),
 			}
 			want := agent.Run(t.Context(), "monitor")
@@ -336,7 +338,7 @@ func TestMonitorOfAFileThatHangs(t *testing.T) {
 func TestMonitorOneLookAtATime(t *testing.T) {
 	m := newMonitor(t, &fakeLibvirt{})
 	begun, release := make(chan struct{}), make(chan struct{})
-	m.Open = func(context.Context, string) (resource.Hypervisor, error) {
+	m.Open = func(context.Context, string) (observe.Hypervisor, error) {
 		close(begun)
 		<-release
 		panic("broken")

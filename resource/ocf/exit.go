@@ -32,6 +32,11 @@ func Errorf(code ExitCode, format string, args ...any) *Error {
 	return &Error{Code: code, Reason: fmt.Sprintf(format, args...)}
 }
 
+// Wrapf makes an Error with a cause.
+func Wrapf(code ExitCode, err error, format string, args ...any) *Error {
+	return &Error{Code: code, Reason: fmt.Sprintf(format, args...), Err: err}
+}
+
 // Error gives the reason and the cause on one line.
 func (e *Error) Error() string {
 	switch {
