@@ -230,3 +230,14 @@ func GuestName(path string) (string, error) {
 }
 
 const guestNameTime = 5 * time.Second
+
+// isClaimed reports whether what was found under a guessed name is the guest of another resource, as noted here.
+func (a *run) isClaimed(uuid string) bool {
+	if !a.guess {
+		return false
+	}
+	entries, _ := a.notes.Guests.All() // a note that cannot be read claims nothing
+	return slices.ContainsFunc(entries, func(e notes.Guest) bool {
+		return e.Resource != a.Instance && e.UUID != "" && strings.EqualFold(e.UUID, uuid)
+	})
+}

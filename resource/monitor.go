@@ -2,10 +2,16 @@ package resource
 
 import (
 	"context"
+	"errors"
+	"slices"
+	"time"
 
 	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/migrate/wait"
 	"github.com/vmferry/vmferry/resource/observe"
 	"github.com/vmferry/vmferry/resource/ocf"
+	"github.com/vmferry/vmferry/resource/param"
+	"github.com/vmferry/vmferry/resource/timely"
 )
 
 // monitor answers whether the guest runs here. A state that is not clear at once gets part of the action's time
@@ -55,4 +61,179 @@ func (a *run) logOddities(o observe.Observation) {
 	case o.Status.State == libvirt.Paused:
 		a.Log.Warnf("the guest is here but paused, and counts as running: %s", o)
 	}
+}
+
+// tend does what is due at each monitor of a guest that runs; noted says that it was known to run here before. Its
+// error is that a service does not work; all else that fails is logged.
+func (a *run) tend(ctx context.Context, o observe.Observation, noted bool) error {
+	if a.Probe || a.guess {
+		return nil // a probe asks where the guest is, and nothing else
+	}
+	if a.Command == nil {
+		return a.needsPrograms(ctx, o, noted)
+	}
+	a.saver.remove(ctx, o)
+	a.configSaver.save(ctx, o)
+	err := a.checkServices(ctx, o)
+	if a.mayUpdateUtilization(o) {
+		ctx, cancel := timely.Within(ctx, utilizationTime)
+		defer cancel()
+		newUtilization(a).Update(ctx)
+	}
+	return err
+}
+
+// ErrMore is what Run returns for a monitor of an Agent without Command, where the guest runs and there is more to do
+// than to look at it. An Agent that can run programs must make the whole monitor.
+var ErrMore = errors.New("there is more to do than to look at the guest")
+
+// needsPrograms returns ErrMore where tend would do something that takes programs, the network, or the operator's
+// files. Of save_dir that is so once: a guest that somebody started by hand must not leave a saved state behind.
+func (a *run) needsPrograms(ctx context.Context, o observe.Observation, noted bool) error {
+	p := a.Params
+	if p.SaveDir != "" && !noted || p.SaveConfig || p.Snapshot != "" || len(p.Scripts) > 0 || p.Checks.Any() {
+		return ErrMore
+	}
+	if !a.mayUpdateUtilization(o) {
+		return nil
+	}
+	ctx, cancel := timely.Within(ctx, utilizationTime)
+	defer cancel()
+	if _, _, due := newUtilization(a).Due(ctx); due {
+		return ErrMore
+	}
+	return nil
+}
+
+// mayUpdateUtilization reports whether it is time to set the guest's utilization attributes.
+func (a *run) mayUpdateUtilization(o observe.Observation) bool {
+	return o.LibvirtErr == nil && !a.isYoung(utilizationAge)
+}
+
+// settleIn ends a start and a migrate_from. As in VirtualDomain, they wait for the monitor scripts.
+func (a *run) settleIn(ctx context.Context) error {
+	a.saver.remove(ctx, observe.Observation{})
+	if a.Params.SaveConfig && a.action == "migrate_from" {
+		a.configSaver.save(ctx, observe.Observation{})
+	}
+	s := a.services()
+	for {
+		err := s.runScripts(ctx)
+		if err == nil || wait.For(ctx, time.Second) != nil {
+			return err
+		}
+	}
+}
+
+// isYoung reports whether the guest was started, or arrived, less than so long ago. The note for the
+// node daemon is as old as that; where it is in the future, the clock was set, and nothing is known.
+func (a *run) isYoung(age time.Duration) bool {
+	here, known := a.notes.Guests.Age(a.Instance)
+	return known && here >= 0 && here < age
+}
+
+// checkServices asks the services of a guest that somebody has not paused.
+func (a *run) checkServices(ctx context.Context, o observe.Observation) error {
+	if o.LibvirtErr == nil && o.Status.State == libvirt.Paused {
+		return nil
+	}
+	s := a.services()
+	if err := s.runScripts(ctx); err != nil || a.isYoung(s.checks.Grace) {
+		return err
+	}
+	return s.runChecks(ctx)
+}
+
+func (a *run) services() services {
+	return services{scripts: a.Params.Scripts, checks: a.Params.Checks, run: a.command, ping: a.checkAgent, log: a.Log}
+}
+
+// checkAgent does not blame the guest for a libvirt that cannot be asked.
+func (a *run) checkAgent(ctx context.Context) error {
+	err := a.guest.Call(ctx, func(conn observe.Hypervisor) error { return conn.AgentPing(ctx, a.guest.Ref()) })
+	for _, silent := range []error{libvirt.ErrConnect, libvirt.ErrNoDomain, context.DeadlineExceeded} {
+		if errors.Is(err, silent) {
+			a.Log.WithError(err).Warn("check_agent skipped: libvirt does not answer")
+			return nil
+		}
+	}
+	return err
+}
+
+const (
+	// utilizationTime bounds what an action spends on it.
+	utilizationTime = 5 * time.Second
+	// utilizationAge is how long a guest has been here before its attributes are set: at first the guest's services
+	// need the time. And each value is a change of Pacemaker's configuration, for which it plans again, best not while
+	// it is still starting what a crashed node left.
+	utilizationAge = 30 * time.Second
+)
+
+// tidyUtilization removes attributes of a guest that is not here, and returns how the action ended. One that Pacemaker
+// has stopped because they fit on no node has no monitor that could: what remains are its stop, and the probes of
+// crm_resource --refresh.
+func (a *run) tidyUtilization(ctx context.Context, end error) error {
+	u := newUtilization(a)
+	away := a.action == "stop" && end == nil || a.isMonitor() && a.Probe && ocf.CodeOf(end) == ocf.NotRunning
+	switch {
+	case !away || !slices.ContainsFunc(u.Attributes, func(a param.Utilization) bool { return a.Remove }):
+	case a.Command == nil:
+		return ErrMore
+	default:
+		ctx, cancel := timely.Within(ctx, utilizationTime)
+		defer cancel()
+		u.Unset(ctx)
+	}
+	return end
+}
+
+// lookStable looks until the guest's state is one that waiting would not change, for a part of the action's time.
+func (a *run) lookStable(ctx context.Context) observe.Observation {
+	return a.guest.WaitStable(ctx, a.until(a.budget.stable), a.Probe)
+}
+
+// waitRunning returns nil when the guest is seen to run here, and has noted it.
+func (a *run) waitRunning(ctx context.Context, how string) (observe.Observation, error) {
+	o, ok := a.guest.WaitFor(ctx, func(o observe.Observation) bool { a.welcome(o); return o.IsRunning() })
+	if !ok {
+		return o, ocf.Errorf(ocf.Generic, "guest %q was %s but does not run in time: %s", a.guest.Name, how, o)
+	}
+	if err := a.noteGuest(o); err != nil {
+		return o, ocf.Wrapf(ocf.Generic, err, "guest %q was %s, but this cannot be noted for the node daemon",
+			a.guest.Name, how)
+	}
+	a.Log.Infof("%s: %s", how, o)
+	a.images.arrived(ctx)
+	a.removeDepartureNote()
+	return o, nil
+}
+
+// stateError is the error for a guest that cannot be called running nor stopped.
+func stateError(guest string, o observe.Observation) *ocf.Error {
+	switch o.State {
+	case observe.Stalled:
+		return ocf.Errorf(ocf.Generic, "guest %q is here but does not work: %s", guest, o)
+	case observe.Switching:
+		return ocf.Errorf(ocf.Generic, "guest %q was left paused by a migration: %s", guest, o)
+	case observe.Incoming:
+		return ocf.Errorf(ocf.Generic, "guest %q is arriving by a migration and does not run yet: %s", guest, o)
+	}
+	return ocf.Errorf(ocf.Generic, "cannot tell whether guest %q runs here: %s", guest, o)
+}
+
+var (
+	errNotAlive = errors.New("the guest is paused, suspended or crashed")
+	errTimeUp   = errors.New("timed out")
+)
+
+// reload is called when only parameters changed that the meta-data call reloadable. Each action reads them again, so
+// that they are only checked, and the note for the node daemon, which has some of them, is written.
+func (a *run) reload(ctx context.Context) error {
+	if err := a.validate(ctx); err != nil {
+		return err
+	}
+	if o := a.lookStable(ctx); o.State == observe.Running && !a.guess {
+		a.tryNoteGuest(o)
+	}
+	return nil
 }

@@ -4,20 +4,21 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
-	"time"
-
 	"github.com/sirupsen/logrus"
-
+	"github.com/vmferry/vmferry/migrate"
+	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/migrate/safefile"
 	"github.com/vmferry/vmferry/migrate/shellword"
 	"github.com/vmferry/vmferry/resource/domainxml"
+	"github.com/vmferry/vmferry/resource/notes"
 	"github.com/vmferry/vmferry/resource/observe"
 	"github.com/vmferry/vmferry/resource/ocf"
 	"github.com/vmferry/vmferry/resource/savedstate"
 	"github.com/vmferry/vmferry/resource/timely"
+	"io/fs"
+	"os"
+	"time"
 )
 
 // abortTime is how long a stop waits for a guest to continue whose saving was given up.
@@ -218,5 +219,45 @@ func (s *saver) remove(ctx context.Context, o observe.Observation) {
 			s.log.WithError(err).Errorf("the guest runs, and its saved state could not be removed: type %s",
 				shellword.Line("rm", file))
 		}
+	}
+}
+
+// recorder writes records of guests that left the node, or came to it, otherwise than by a migration.
+type recorder struct {
+	keep  func(migrate.Record) // nil where nobody does
+	guest *observe.Identity    // as the action knows it by now
+	uri   string               // the hypervisor's
+	node  string
+}
+
+// ended writes the record of a stop that took the guest off its node; size is that of a saved state, in bytes.
+func (r recorder) ended(began time.Time, why notes.Failure, rungs []migrate.RungTime, size uint64) {
+	rec := r.record(began)
+	rec.To, rec.Outcome, rec.Rungs, rec.Error, rec.Transferred = why.Peer, migrate.Ended, rungs, why.Why, size
+	rec.Rung = rungs[len(rungs)-1].Rung
+	r.keep(rec)
+}
+
+// restored writes the record of a guest that was brought back from file.
+func (r recorder) restored(file string, began time.Time) {
+	if r.keep == nil {
+		return
+	}
+	rec := r.record(began)
+	rec.From, rec.To, rec.Outcome, rec.Rung = file, r.node, migrate.Restored, ladder.Save
+	rec.Steps = []migrate.Step{{Name: "restore", Begin: began, MS: rec.DurationMS}}
+	ctx, cancel := context.WithTimeout(context.Background(), tidyTime)
+	defer cancel()
+	if info, err := timely.Get(ctx, func() (fs.FileInfo, error) { return os.Stat(file) }); err == nil {
+		rec.Notes = []string{"the guest was saved until " + info.ModTime().UTC().Format(time.RFC3339)}
+	}
+	r.keep(rec)
+}
+
+func (r recorder) record(began time.Time) migrate.Record {
+	now := time.Now()
+	return migrate.Record{
+		Schema: migrate.RecordSchema, Guest: r.guest.Name, UUID: r.guest.UUID, From: r.uri,
+		Started: began, Ended: now, DurationMS: float64(now.Sub(began).Microseconds()) / 1000, Steps: []migrate.Step{},
 	}
 }

@@ -3,17 +3,21 @@ package resource
 import (
 	"context"
 	"errors"
-	"slices"
-	"strings"
-
+	"fmt"
+	"github.com/sirupsen/logrus"
 	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/migrate/preflight"
+	"github.com/vmferry/vmferry/resource/domainxml"
 	"github.com/vmferry/vmferry/resource/elsewhere"
 	"github.com/vmferry/vmferry/resource/hostproc"
 	"github.com/vmferry/vmferry/resource/notes"
 	"github.com/vmferry/vmferry/resource/observe"
 	"github.com/vmferry/vmferry/resource/ocf"
+	"github.com/vmferry/vmferry/resource/param"
 	"github.com/vmferry/vmferry/resource/timely"
+	"slices"
+	"strings"
 )
 
 // start brings the guest up from its config file, unless it is here already in any
@@ -181,4 +185,94 @@ func announcedBefore(d elsewhere.Decision, o observe.Observation) []hostproc.Pro
 		return nil
 	}
 	return o.Processes
+}
+
+// bringUp starts the guest, which is proven not to run: from its saved state, or from its file.
+func (s *starter) bringUp(ctx context.Context, conn observe.Hypervisor, o observe.Observation) error {
+	text, err := startXML(ctx, conn, s.config.domain, s.guest.Name, o.Status.UUID)
+	if err != nil {
+		return err
+	}
+	for _, f := range domainxml.FirmwareOf(text) {
+		if f.Path == "" { // it begins empty at each start
+			s.Log.Warnf("the guest's %s", f)
+		}
+	}
+	if s.Params.StartResources {
+		if err := startResources(ctx, conn, domainxml.HostResourcesOf(text)); err != nil {
+			return err
+		}
+	}
+	asking, cancel := timely.Within(ctx, s.budget.call)
+	defer cancel()
+	if err := checkMemory(asking, conn, s.Params, text, s.Log); err != nil {
+		return err
+	}
+	state, err := s.saver.claim(ctx, text)
+	if err != nil {
+		return err
+	}
+	if state != nil {
+		return s.saver.restore(ctx, conn, state)
+	}
+	image := overlay{s.Params.Overlay, s.Params.Config, s.command, s.Log}
+	if err := image.make(ctx, domainxml.HostResourcesOf(text).Disks); err != nil {
+		return err
+	}
+	return conn.Create(ctx, text)
+}
+
+// startXML is what libvirt starts the guest from, which d describes; uuid is that of a definition that libvirt has.
+func startXML(ctx context.Context, conn observe.Hypervisor, d domainxml.Domain, name, uuid string) (string, error) {
+	switch {
+	case d.IsXL:
+		text, err := conn.DomainXML(ctx, libvirt.NativeXL, d.Text)
+		if err != nil {
+			return "", err
+		}
+		return domainxml.WithName(text, name)
+	case d.UUID == "" && uuid == "": // what is kept under a UUID that ends with the guest is of no use to anybody
+		return d.Text, nil
+	}
+	return domainxml.KeepTPM(d.WithUUID(uuid)), nil
+}
+
+// startResources starts what the guest needs of libvirt. conn may be another node's.
+func startResources(ctx context.Context, conn observe.Hypervisor, n domainxml.HostResources) error {
+	for _, pool := range n.Pools {
+		if err := conn.StartPool(ctx, pool); err != nil {
+			return fmt.Errorf("its storage pool %q does not start: %w", pool, err)
+		}
+	}
+	for _, network := range n.Networks {
+		if err := conn.StartNetwork(ctx, network); err != nil {
+			return fmt.Errorf("its network %q does not start: %w", network, err)
+		}
+	}
+	return nil
+}
+
+// checkMemory compares what the guest needs with what the node has, by the rule of a migration's target: see
+// [preflight.JudgeMemory]. Xen gives a guest all of its memory at once, and reports a lack of it only as a domain that
+// could not be created. text is the guest's XML.
+func checkMemory(ctx context.Context, conn observe.Hypervisor, p param.Params, text string, log logrus.FieldLogger) error {
+	driver := libvirt.DriverOf(p.Hypervisor)
+	need, fixed := preflight.MemoryNeed(text, driver), driver.FixedMemory
+	if need == 0 || p.Memory == migrate.MemoryIgnore && !fixed {
+		return nil
+	}
+	free, err := conn.FreeMemory(ctx)
+	if err != nil {
+		log.WithError(err).Info("whether there is memory for the guest is not known")
+		return nil
+	}
+	short, refused := preflight.JudgeMemory(need, free, fixed, p.Memory)
+	has := fmt.Sprintf("%d MiB of memory free, and the guest needs %d MiB", free>>20, (need+1<<20-1)>>20)
+	switch {
+	case refused:
+		return fmt.Errorf("the node has %s: move or stop another guest, or give this one less", has)
+	case short:
+		log.Warnf("the node may not have memory for the guest: it has %s", has)
+	}
+	return nil
 }

@@ -4,10 +4,13 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/ladder"
+	"github.com/vmferry/vmferry/migrate/wait"
+	"github.com/vmferry/vmferry/resource/domainxml"
 	"github.com/vmferry/vmferry/resource/elsewhere"
 	"github.com/vmferry/vmferry/resource/notes"
 	"github.com/vmferry/vmferry/resource/observe"
@@ -198,4 +201,69 @@ func (m *migrator) followsOne() bool {
 	return slices.ContainsFunc(departures, func(d notes.Departure) bool {
 		return d.Guest != m.guest.Name && d.IsOfThisDrain(time.Now())
 	})
+}
+
+// othersQuiet is for how long no other guest may be leaving before a failure is reported: the next one may just begin.
+const othersQuiet = time.Second
+
+// awaitOthers delays the answer of a migrate_to that failed until no other guest is leaving this node, at most for half
+// of the time of a migration. Pacemaker ends its transition at a failure. In the next one it stops a guest, and starts
+// it again, whose migrate_to has succeeded and whose migrate_from has not, if the new plan has another node for it
+// ("Forcing recovery … because it can no longer migrate", pcmk__create_actions): one guest that cannot move live would
+// cost others their live migration.
+func (m *migrator) awaitOthers(ctx context.Context) {
+	if !m.Pacemaker {
+		return
+	}
+	ctx, cancel := m.at(ctx, m.budget.migrate/2)
+	defer cancel()
+	others := m.notes.leavingGuests()
+	if len(others) == 0 {
+		return
+	}
+	m.Log.Infof("the failure is reported when the others have arrived: %s", strings.Join(others, ", "))
+	for last := time.Now(); time.Since(last) < othersQuiet; {
+		if wait.For(ctx, observe.PollInterval) != nil {
+			return
+		}
+		if len(m.notes.leavingGuests()) > 0 {
+			last = time.Now()
+		}
+	}
+}
+
+// migrateFrom waits until the guest that was migrated here runs.
+func (a *run) migrateFrom(ctx context.Context) error {
+	if a.Source != "" {
+		a.Log = a.Log.WithField("peer", a.Source)
+		if err := a.noteIntent(notes.Inward, a.Source, a.guest.UUID); err != nil {
+			return err
+		}
+	}
+	runs, err := a.waitRunning(ctx, "migrated here")
+	if err != nil {
+		return err
+	}
+	defer a.announcer.announce(ctx, runs.Processes)()
+	a.removeIntentNote()
+	return a.settleIn(ctx)
+}
+
+// prepareMove does what the parameters request before a migration.
+func (m *migrator) prepareMove(ctx context.Context, o observe.Observation, target string) error {
+	m.configs.save(ctx, o)
+	if !m.Params.StartResources {
+		return nil
+	}
+	ctx, cancel := timely.Within(ctx, 2*m.budget.call)
+	defer cancel()
+	conn, err := m.Open(ctx, target)
+	if err != nil {
+		return ocf.Wrapf(ocf.Generic, err, "cannot start the resources of guest %q on %s", m.guest.Name, m.Target)
+	}
+	defer func() { _ = conn.Close() }()
+	if err := startResources(ctx, conn, domainxml.HostResourcesOf(m.config.domain.Text)); err != nil {
+		return ocf.Wrapf(ocf.Generic, err, "guest %q cannot be migrated to %s", m.guest.Name, m.Target)
+	}
+	return nil
 }
