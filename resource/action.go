@@ -3,10 +3,13 @@ package resource
 import (
 	"cmp"
 	"context"
+	"slices"
+	"time"
+
 	"github.com/sirupsen/logrus"
+
 	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/libvirt"
-	"github.com/vmferry/vmferry/resource/command"
 	"github.com/vmferry/vmferry/resource/elsewhere"
 	"github.com/vmferry/vmferry/resource/hostproc"
 	"github.com/vmferry/vmferry/resource/notes"
@@ -15,9 +18,6 @@ import (
 	"github.com/vmferry/vmferry/resource/ocf/metadata"
 	"github.com/vmferry/vmferry/resource/route"
 	"github.com/vmferry/vmferry/resource/savedstate"
-	"github.com/vmferry/vmferry/resource/utilization"
-	"slices"
-	"time"
 )
 
 // actions are those that look at a guest. Meta-data and usage need no Agent.
@@ -210,47 +210,5 @@ func newMigrator(a *run) *migrator {
 	return &migrator{
 		Agent: a.Agent, schedule: a.schedule, guest: a.guest, config: &a.config, notes: a.guestNotes, images: a.images,
 		configs: a.configSaver, routes: a.routes, cluster: a.cluster, step: a.step,
-	}
-}
-
-// newUtilization keeps the attributes of the resource; without Pacemaker there are none.
-func newUtilization(a *run) utilization.Updater {
-	u := utilization.Updater{
-		Resource: a.Instance, Node: a.Node, XenAgent: a.Params.XMFile != "", Run: command.Runner(a.command).Explained,
-		Notes: a.notes, Log: a.Log,
-		Size: func(ctx context.Context) (info libvirt.Info, err error) {
-			err = a.guest.Call(ctx, func(conn observe.Hypervisor) error {
-				info, err = conn.Info(ctx, a.guest.Ref())
-				return err
-			})
-			return info, err
-		},
-	}
-	if a.Pacemaker {
-		u.Attributes = a.Params.Utilization
-	}
-	return u
-}
-
-// steps are the points of each action between which it changes something or is about to, in
-// the order in which they are passed; not every call passes all of them. Whatever is killed
-// at one of them, the action can be run again.
-var steps = map[string][]string{
-	"start":        {"begin", "proven", "restoring", "created", "end"},
-	"stop":         {"begin", "saving", "asked", "destroying", "killing", "end"},
-	"monitor":      {"begin", "end"},
-	"migrate_to":   {"begin", "intended", "moved", "end"},
-	"migrate_from": {"begin", "intended", "end"},
-}
-
-// Steps lists the points of an action at which [Agent.Step] is called, in their order; none
-// for an action that changes nothing.
-func Steps(action string) []string { return slices.Clone(steps[action]) }
-
-// step reports that a point was reached.
-func (a *run) step(name string) {
-	a.Log.WithField("step", name).Debug("reached")
-	if a.Step != nil {
-		a.Step(name)
 	}
 }

@@ -3,16 +3,17 @@ package resource
 import (
 	"context"
 	"errors"
+	"slices"
+
 	"github.com/sirupsen/logrus"
+
 	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/resource/command"
-	"github.com/vmferry/vmferry/resource/domainxml"
 	"github.com/vmferry/vmferry/resource/elsewhere"
 	"github.com/vmferry/vmferry/resource/notes"
 	"github.com/vmferry/vmferry/resource/observe"
 	"github.com/vmferry/vmferry/resource/param"
 	"github.com/vmferry/vmferry/resource/route"
-	"time"
 )
 
 // Agent is the resource agent for one call. All fields but Environ's contents, Peers and
@@ -69,12 +70,6 @@ type run struct {
 	broken      brokenMigration
 }
 
-// configState is what came of reading the config file.
-type configState struct {
-	domain domainxml.Domain // valid when err is nil
-	err    error            // why the file cannot be used
-}
-
 func (a *run) isMonitor() bool { return a.action == "monitor" || a.action == "status" }
 
 // command runs a program for the action.
@@ -87,70 +82,25 @@ func (a *run) command(ctx context.Context, name string, args ...string) (string,
 
 var errNoCommand = errors.New("no programs can be run here")
 
-// Reserves of an action with the usual timeout. Shorter timeouts scale them down.
-const (
-	// destroyReserve is what a stop keeps for destroying: libvirt's destroy gives
-	// QEMU 10 s after SIGTERM and then up to 5 s after SIGKILL.
-	destroyReserve = 17 * time.Second
-	// killReserve is the end of that, for our own SIGTERM and SIGKILL.
-	killReserve = 5 * time.Second
-	// answerReserve is for reporting, before the manager kills the agent.
-	answerReserve = time.Second
-	// callLimit is how long one question to libvirt may take. A daemon that needs
-	// longer is called blocked.
-	callLimit = 10 * time.Second
-	// checkReserve is for looking where the guest is after a migration that failed. The
-	// migration keeps its own reserve for taking itself back.
-	checkReserve = 3 * time.Second
-	// startReserve is what a start that waits for another node keeps for the guest itself.
-	startReserve = 15 * time.Second
-)
-
-// budget is how an action's time is spent, each counted from its start.
-type budget struct {
-	end      time.Duration // all work ends
-	save     time.Duration // a stop: saving the guest is given up, so that it can still shut down
-	graceful time.Duration // a stop: patience with the guest ends, destroy begins
-	destroy  time.Duration // a stop: patience with libvirt ends, kill begins
-	migrate  time.Duration // a migration must have returned
-	wait     time.Duration // a start: patience with what is on its way between nodes ends
-	stable   time.Duration // an unclear answer is taken as it is
-	call     time.Duration // length of one question to libvirt
+// steps are the points of each action between which it changes something or is about to, in
+// the order in which they are passed; not every call passes all of them. Whatever is killed
+// at one of them, the action can be run again.
+var steps = map[string][]string{
+	"start":        {"begin", "proven", "restoring", "created", "end"},
+	"stop":         {"begin", "saving", "asked", "destroying", "killing", "end"},
+	"monitor":      {"begin", "end"},
+	"migrate_to":   {"begin", "intended", "moved", "end"},
+	"migrate_from": {"begin", "intended", "end"},
 }
 
-// newBudget divides a timeout, which must be positive.
-func newBudget(timeout time.Duration) budget {
-	end := timeout - min(answerReserve, timeout/10)
-	reserve := min(destroyReserve, timeout/2)
-	return budget{
-		end:      end,
-		save:     (end - reserve) * 2 / 3, // the guest's own shutdown gets the rest
-		graceful: end - reserve,
-		destroy:  end - min(killReserve, reserve/3),
-		migrate:  end - min(checkReserve, timeout/10),
-		wait:     end - min(startReserve, timeout/4),
-		stable:   end / 2,
-		call:     min(callLimit, timeout/3),
+// Steps lists the points of an action at which [Agent.Step] is called, in their order; none
+// for an action that changes nothing.
+func Steps(action string) []string { return slices.Clone(steps[action]) }
+
+// step reports that a point was reached.
+func (a *run) step(name string) {
+	a.Log.WithField("step", name).Debug("reached")
+	if a.Step != nil {
+		a.Step(name)
 	}
-}
-
-// within shortens a stop's patience to what the parameters say. What follows it keeps its time.
-func (b budget) within(p param.Params, timeout time.Duration) budget {
-	b.graceful = p.ShutdownTime(b.graceful, timeout)
-	b.save = b.graceful * 2 / 3
-	return b
-}
-
-// schedule is when an action began, and how it spends its time.
-type schedule struct {
-	budget budget
-	began  time.Time
-}
-
-// until is when the given part of the action's time is over.
-func (s schedule) until(part time.Duration) time.Time { return s.began.Add(part) }
-
-// at makes a context that ends when the given part of the action's time is over.
-func (s schedule) at(ctx context.Context, part time.Duration) (context.Context, context.CancelFunc) {
-	return context.WithDeadline(ctx, s.until(part))
 }

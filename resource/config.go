@@ -21,6 +21,12 @@ import (
 // saveTime is for libvirt's answer.
 const saveTime = 5 * time.Second
 
+// configState is what came of reading the config file.
+type configState struct {
+	domain domainxml.Domain // valid when err is nil
+	err    error            // why the file cannot be used
+}
+
 // configSaver saves the configuration of a guest that runs.
 type configSaver struct {
 	params param.Params

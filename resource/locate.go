@@ -2,6 +2,7 @@ package resource
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"time"
 
@@ -260,4 +261,34 @@ func (s *starter) refusal(by elsewhere.Answer) error {
 	}
 	there := &elsewhere.PresentError{Node: by.Node, Status: by.Status, Guest: s.guest.Name, Resource: s.Instance}
 	return ocf.Wrapf(ocf.Generic, there, "guest %q not started", s.guest.Name)
+}
+
+// claim makes sure before a start that the guest's name is free for it here. A UUID that libvirt made has ended
+// with its guest: this start gives the guest another one, and any node may have done so, so that it goes by its
+// name again.
+func (s *starter) claim(ctx context.Context, o observe.Observation) (observe.Observation, error) {
+	switch {
+	case o.State != observe.NotRunning || o.LibvirtErr != nil:
+		return o, nil
+	case o.Namesake != nil && (o.Namesake.State.Active() || !s.lent):
+		return o, nameTaken(s.Params.Hypervisor, s.guest.Identity, *o.Namesake)
+	case s.lent:
+		s.guest.UUID, s.lent = "", false
+		return s.guest.Look(ctx), nil
+	}
+	return o, nil
+}
+
+// nameTaken is why the guest is not started: libvirt has another one of its name.
+func nameTaken(uri string, guest observe.Identity, other libvirt.Status) error {
+	uri = shellword.Word(uri)
+	to := fmt.Sprintf("to remove that definition, type virsh -c %s undefine --keep-nvram --keep-tpm %s; "+
+		"if both are one guest, write <uuid>%s</uuid> in its file",
+		uri, other.UUID, other.UUID)
+	if other.State.Active() {
+		to = fmt.Sprintf("to end that one, type virsh -c %s shutdown %s, or rename one of them", uri, other.UUID)
+	}
+	return ocf.Errorf(ocf.Generic, "guest %q with UUID %s not started: "+
+		"libvirt has another guest of this name, %s, with UUID %s: %s",
+		guest.Name, guest.UUID, other.State, other.UUID, to)
 }

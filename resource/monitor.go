@@ -8,10 +8,12 @@ import (
 
 	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/migrate/wait"
+	"github.com/vmferry/vmferry/resource/command"
 	"github.com/vmferry/vmferry/resource/observe"
 	"github.com/vmferry/vmferry/resource/ocf"
 	"github.com/vmferry/vmferry/resource/param"
 	"github.com/vmferry/vmferry/resource/timely"
+	"github.com/vmferry/vmferry/resource/utilization"
 )
 
 // monitor answers whether the guest runs here. A state that is not clear at once gets part of the action's time
@@ -221,11 +223,6 @@ func stateError(guest string, o observe.Observation) *ocf.Error {
 	return ocf.Errorf(ocf.Generic, "cannot tell whether guest %q runs here: %s", guest, o)
 }
 
-var (
-	errNotAlive = errors.New("the guest is paused, suspended or crashed")
-	errTimeUp   = errors.New("timed out")
-)
-
 // reload is called when only parameters changed that the meta-data call reloadable. Each action reads them again, so
 // that they are only checked, and the note for the node daemon, which has some of them, is written.
 func (a *run) reload(ctx context.Context) error {
@@ -236,4 +233,23 @@ func (a *run) reload(ctx context.Context) error {
 		a.tryNoteGuest(o)
 	}
 	return nil
+}
+
+// newUtilization keeps the attributes of the resource; without Pacemaker there are none.
+func newUtilization(a *run) utilization.Updater {
+	u := utilization.Updater{
+		Resource: a.Instance, Node: a.Node, XenAgent: a.Params.XMFile != "", Run: command.Runner(a.command).Explained,
+		Notes: a.notes, Log: a.Log,
+		Size: func(ctx context.Context) (info libvirt.Info, err error) {
+			err = a.guest.Call(ctx, func(conn observe.Hypervisor) error {
+				info, err = conn.Info(ctx, a.guest.Ref())
+				return err
+			})
+			return info, err
+		},
+	}
+	if a.Pacemaker {
+		u.Attributes = a.Params.Utilization
+	}
+	return u
 }

@@ -35,6 +35,11 @@ func ExposedSaves(dir, uri, config string) error {
 	return p.Exposed()
 }
 
+var (
+	errNotAlive = errors.New("the guest is paused, suspended or crashed")
+	errTimeUp   = errors.New("timed out")
+)
+
 // saver saves a guest's memory to a file and restores it.
 type saver struct {
 	guest  *observe.Observer
