@@ -8,7 +8,6 @@ import (
 
 	"github.com/sirupsen/logrus"
 
-	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/resource/elsewhere"
 	"github.com/vmferry/vmferry/resource/hostproc"
@@ -22,11 +21,11 @@ import (
 
 // actions are those that look at a guest. Meta-data and usage need no Agent.
 var actions = map[string]func(*run, context.Context) error{
-	"start":        func(r *run, ctx context.Context) error { return newStarter(r).start(ctx) },
-	"stop":         func(r *run, ctx context.Context) error { return newStopper(r).stop(ctx) },
+	"start":        func(r *run, ctx context.Context) error { return (&starter{run: r}).start(ctx) },
+	"stop":         func(r *run, ctx context.Context) error { return (&stopper{run: r}).stop(ctx) },
 	"monitor":      (*run).monitor,
 	"status":       (*run).monitor,
-	"migrate_to":   func(r *run, ctx context.Context) error { return newMigrator(r).migrateTo(ctx) },
+	"migrate_to":   func(r *run, ctx context.Context) error { return (&migrator{run: r}).migrateTo(ctx) },
 	"migrate_from": (*run).migrateFrom,
 	"reload-agent": (*run).reload,
 	"validate-all": (*run).validate,
@@ -170,45 +169,4 @@ func newRoutes(a *run) *route.Table {
 		return AddressOf(ctx, a.Params, a.command, node)
 	}
 	return route.NewTable(a.Params.Routes(), address, a.Log)
-}
-
-// newEvacuation finds out why the guest is stopped. The question to the cluster manager costs the stop no time unless
-// its answer decides how the guest ends; see [evacuation.saves].
-func newEvacuation(ctx context.Context, a *run) *evacuation {
-	e := &evacuation{params: a.Params, pending: a.pending, has: a.cluster.Has, log: a.Log}
-	why, noted := a.recentFailure()
-	switch {
-	case noted:
-		e.why, e.leaves = why, func() bool { return true }
-	case a.Leaving == nil || a.Record == nil && !(a.Params.MayUse(ladder.Save) && a.Params.SavesTo() != ""):
-		e.leaves = func() bool { return false } // no manager knows, or nobody needs to know
-	default:
-		e.why.Why = "the cluster manager empties the node, and has requested no migration of the guest"
-		e.leaves = askInBackground(ctx, a.Leaving, a.Log)
-	}
-	return e
-}
-
-func newStarter(a *run) *starter {
-	return &starter{
-		Agent: a.Agent, schedule: a.schedule, guest: a.guest, lent: a.lent, config: &a.config, notes: a.guestNotes,
-		images: a.images, announcer: a.announcer, saver: a.saver, broken: a.broken, routes: a.routes,
-		cluster: a.cluster, command: a.command, step: a.step,
-		waitRunning: a.waitRunning, settleIn: a.settleIn,
-	}
-}
-
-func newStopper(a *run) *stopper {
-	return &stopper{
-		schedule: a.schedule, params: a.Params, isGuessed: a.guess, guest: a.guest, notes: a.guestNotes,
-		configs: a.configSaver, saver: a.saver, broken: a.broken, step: a.step, log: a.Log,
-		why: func(ctx context.Context) *evacuation { return newEvacuation(ctx, a) },
-	}
-}
-
-func newMigrator(a *run) *migrator {
-	return &migrator{
-		Agent: a.Agent, schedule: a.schedule, guest: a.guest, config: &a.config, notes: a.guestNotes, images: a.images,
-		configs: a.configSaver, routes: a.routes, cluster: a.cluster, step: a.step,
-	}
 }

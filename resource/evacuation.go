@@ -136,3 +136,20 @@ func (e *evacuation) record(ctx context.Context, began time.Time, rungs []migrat
 	}
 	s.record.ended(began, e.why, rungs, size)
 }
+
+// newEvacuation finds out why the guest is stopped. The question to the cluster manager costs the stop no time unless
+// its answer decides how the guest ends; see [evacuation.saves].
+func newEvacuation(ctx context.Context, a *run) *evacuation {
+	e := &evacuation{params: a.Params, pending: a.pending, has: a.cluster.Has, log: a.Log}
+	why, noted := a.recentFailure()
+	switch {
+	case noted:
+		e.why, e.leaves = why, func() bool { return true }
+	case a.Leaving == nil || a.Record == nil && !(a.Params.MayUse(ladder.Save) && a.Params.SavesTo() != ""):
+		e.leaves = func() bool { return false } // no manager knows, or nobody needs to know
+	default:
+		e.why.Why = "the cluster manager empties the node, and has requested no migration of the guest"
+		e.leaves = askInBackground(ctx, a.Leaving, a.Log)
+	}
+	return e
+}

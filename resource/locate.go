@@ -10,12 +10,10 @@ import (
 	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/migrate/shellword"
 	"github.com/vmferry/vmferry/migrate/wait"
-	"github.com/vmferry/vmferry/resource/command"
 	"github.com/vmferry/vmferry/resource/elsewhere"
 	"github.com/vmferry/vmferry/resource/notes"
 	"github.com/vmferry/vmferry/resource/observe"
 	"github.com/vmferry/vmferry/resource/ocf"
-	"github.com/vmferry/vmferry/resource/route"
 )
 
 const (
@@ -28,24 +26,7 @@ const (
 
 // starter is a start under way.
 type starter struct {
-	Agent
-	schedule
-	guest     *observe.Observer
-	lent      bool // guest has its UUID from libvirt, and will have another one after its end
-	config    *configState
-	notes     *guestNotes
-	images    images
-	announcer announcer
-	saver     *saver
-	broken    brokenMigration
-	routes    *route.Table
-	cluster   *elsewhere.Cluster
-	command   command.Runner
-	step      func(name string)
-	// What a migrate_from does, too.
-	waitRunning func(ctx context.Context, how string) (observe.Observation, error)
-	settleIn    func(ctx context.Context) error
-
+	*run
 	aborted bool // a migration from here was aborted, as far as that is possible
 }
 
@@ -117,7 +98,7 @@ func (s *starter) locate(ctx context.Context) (l location, err error) {
 }
 
 func (s *starter) facts(o observe.Observation) startFacts {
-	i, pending, err := s.notes.pending()
+	i, pending, err := s.pending()
 	return startFacts{
 		Observation: o,
 		leaves: err == nil && pending && i.Way == notes.Outward &&
@@ -188,7 +169,7 @@ func (s *starter) askSource(ctx context.Context, l *location) (final bool, err e
 
 // ask asks all other nodes once, and decides by their answers.
 func (s *starter) ask(ctx context.Context) (elsewhere.Decision, elsewhere.Answer, error) {
-	i, pending, err := s.notes.pending()
+	i, pending, err := s.pending()
 	if err != nil {
 		return elsewhere.Refuse, elsewhere.Answer{}, ocf.Wrapf(ocf.Generic, err,
 			"guest %q not started: the note about its last migration cannot be read", s.guest.Name)
@@ -204,7 +185,7 @@ func (s *starter) ask(ctx context.Context) (elsewhere.Decision, elsewhere.Answer
 // fetchesFrom is the node from which the guest is arriving here, where a start that was killed has begun that: nobody
 // sees to it that it ends, so this start does. It is empty for any other guest.
 func (s *starter) fetchesFrom(o observe.Observation) string {
-	i, pending, err := s.notes.pending()
+	i, pending, err := s.pending()
 	if o.State != observe.Incoming || err != nil || !pending || i.Way != notes.Inward ||
 		!s.mayFetch(i.Peer, i, pending) {
 		return ""
@@ -221,14 +202,14 @@ func (s *starter) mayFetch(node string, i notes.Intent, pending bool) bool {
 		return true
 	}
 	begun := pending && i.IsWith(node) && i.IsRecent(time.Now())
-	return s.Params.MayUse(ladder.Live) && (begun || s.notes.hasDeparted(node))
+	return s.Params.MayUse(ladder.Live) && (begun || s.hasDeparted(node))
 }
 
 // killArrival ends what a migration to here has left whose source is gone: Xen's driver waits for the rest of the
 // guest for ever. It never ran here, so that nothing is lost with it. A guest that another node may have is not
 // touched.
 func (s *starter) killArrival(ctx context.Context, o observe.Observation) observe.Observation {
-	if !isArrival(s.guest.Driver(), o, s.notes.isNoted()) {
+	if !isArrival(s.guest.Driver(), o, s.isNoted()) {
 		return o
 	}
 	d, by, err := s.ask(ctx)
@@ -257,7 +238,7 @@ func (s *starter) refusal(by elsewhere.Answer) error {
 		return ocf.Wrapf(ocf.Generic, by.Err, "guest %q not started: a migration between this node and %s was begun, "+
 			"its outcome is unknown, and libvirt on %s does not answer: start libvirtd there, or fence the node; "+
 			"if you know that the guest is not there, remove the note: rm %s",
-			s.guest.Name, by.Node, by.Node, shellword.Word(s.notes.store.Intents.Path(s.Instance)))
+			s.guest.Name, by.Node, by.Node, shellword.Word(s.notes.Intents.Path(s.Instance)))
 	}
 	there := &elsewhere.PresentError{Node: by.Node, Status: by.Status, Guest: s.guest.Name, Resource: s.Instance}
 	return ocf.Wrapf(ocf.Generic, there, "guest %q not started", s.guest.Name)

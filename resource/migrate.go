@@ -11,28 +11,16 @@ import (
 	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/wait"
 	"github.com/vmferry/vmferry/resource/domainxml"
-	"github.com/vmferry/vmferry/resource/elsewhere"
 	"github.com/vmferry/vmferry/resource/notes"
 	"github.com/vmferry/vmferry/resource/observe"
 	"github.com/vmferry/vmferry/resource/ocf"
 	"github.com/vmferry/vmferry/resource/param"
-	"github.com/vmferry/vmferry/resource/route"
 	"github.com/vmferry/vmferry/resource/timely"
 )
 
 // migrator is a migrate_to under way.
 type migrator struct {
-	Agent
-	schedule
-	guest   *observe.Observer
-	config  *configState
-	notes   *guestNotes
-	images  images
-	configs configSaver
-	routes  *route.Table
-	cluster *elsewhere.Cluster
-	step    func(name string)
-
+	*run
 	target param.Route
 }
 
@@ -42,10 +30,10 @@ type migrator struct {
 func (m *migrator) migrateTo(ctx context.Context) error {
 	err := m.moveAway(ctx)
 	if err != nil {
-		m.notes.noteFailure(err)
+		m.noteFailure(err)
 		m.awaitOthers(ctx)
 	} else {
-		m.notes.removeFailureNote()
+		m.removeFailureNote()
 	}
 	return err
 }
@@ -111,11 +99,11 @@ func decideMigrateTo(o observe.Observation) migrateStep {
 
 // move migrates the guest, and notes before that this has begun.
 func (m *migrator) move(ctx context.Context, o observe.Observation) error {
-	m.notes.tryNoteGuest(o) // until the guest is proven to be there, this node answers for it
+	m.tryNoteGuest(o) // until the guest is proven to be there, this node answers for it
 	if err := m.prepareMove(ctx, o, m.target.URI); err != nil {
 		return err
 	}
-	adopt, err := m.notes.beginMove(notes.Outward, m.Target, o.UUID())
+	adopt, err := m.beginMove(notes.Outward, m.Target, o.UUID())
 	if err == nil {
 		err = m.migrate(ctx, o.UUID(), adopt)
 	}
@@ -145,7 +133,7 @@ func (m *migrator) migrate(ctx context.Context, uuid string, adopt bool) error {
 		return nil
 	}
 	if o.IsRunning() && !errors.Is(err, migrate.ErrUnknown) {
-		m.notes.removeIntentNote() // it stayed
+		m.removeIntentNote() // it stayed
 	}
 	return ocf.Wrapf(ocf.Generic, err, "migrate_to failed")
 }
@@ -163,9 +151,9 @@ func (m *migrator) confirm(ctx context.Context, o observe.Observation) error {
 // hasLeft puts this node in order after the guest has moved to the target.
 func (m *migrator) hasLeft(ctx context.Context) {
 	m.images.leaveBehind(ctx)
-	m.notes.removeGuestNote()
-	m.notes.noteDeparture(m.Target)
-	m.notes.removeIntentNote()
+	m.removeGuestNote()
+	m.noteDeparture(m.Target)
+	m.removeIntentNote()
 }
 
 // othersTime is how long the notes about others may take: they are small, and were just written.
@@ -174,7 +162,7 @@ const othersTime = 200 * time.Millisecond
 // isDrained reports whether other guests are here and the cluster manager empties this node, also one guest after the
 // other.
 func (m *migrator) isDrained(ctx context.Context) bool {
-	here, err := m.notes.store.Guests.All()
+	here, err := m.notes.Guests.All()
 	if m.Leaving == nil || err == nil && len(here) < 2 {
 		return false
 	}
@@ -190,14 +178,14 @@ func (m *migrator) amongOthers() bool {
 	ctx, cancel := context.WithTimeout(context.Background(), othersTime)
 	defer cancel()
 	among, err := timely.Get(ctx, func() (bool, error) {
-		return len(m.notes.leavingGuests()) > 0 || m.followsOne(), nil
+		return len(m.leavingGuests()) > 0 || m.followsOne(), nil
 	})
 	return among || err != nil
 }
 
 // followsOne reports whether another guest has just left this node.
 func (m *migrator) followsOne() bool {
-	departures, _ := m.notes.store.Departures.All() // none is as good as one that cannot be read
+	departures, _ := m.notes.Departures.All() // none is as good as one that cannot be read
 	return slices.ContainsFunc(departures, func(d notes.Departure) bool {
 		return d.Guest != m.guest.Name && d.IsOfThisDrain(time.Now())
 	})
@@ -217,7 +205,7 @@ func (m *migrator) awaitOthers(ctx context.Context) {
 	}
 	ctx, cancel := m.at(ctx, m.budget.migrate/2)
 	defer cancel()
-	others := m.notes.leavingGuests()
+	others := m.leavingGuests()
 	if len(others) == 0 {
 		return
 	}
@@ -226,7 +214,7 @@ func (m *migrator) awaitOthers(ctx context.Context) {
 		if wait.For(ctx, observe.PollInterval) != nil {
 			return
 		}
-		if len(m.notes.leavingGuests()) > 0 {
+		if len(m.leavingGuests()) > 0 {
 			last = time.Now()
 		}
 	}
@@ -251,7 +239,7 @@ func (a *run) migrateFrom(ctx context.Context) error {
 
 // prepareMove does what the parameters request before a migration.
 func (m *migrator) prepareMove(ctx context.Context, o observe.Observation, target string) error {
-	m.configs.save(ctx, o)
+	m.configSaver.save(ctx, o)
 	if !m.Params.StartResources {
 		return nil
 	}

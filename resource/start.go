@@ -47,20 +47,20 @@ func (s *starter) start(ctx context.Context) error {
 		return err
 	}
 	s.step("created")
-	s.notes.removeFailureNote()
+	s.removeFailureNote()
 	runs, err := s.waitRunning(ctx, how)
 	if err != nil {
 		return err
 	}
 	defer s.announcer.announce(ctx, announcedBefore(l.elsewhere, runs))()
-	s.notes.removeIntentNote()
+	s.removeIntentNote()
 	return s.settleIn(ctx)
 }
 
 // noteRunning puts this node in order for a guest that runs here already.
 func (s *starter) noteRunning(ctx context.Context, o observe.Observation) {
 	s.Log.Infof("already running: %s", o)
-	s.notes.tryNoteGuest(o)
+	s.tryNoteGuest(o)
 	s.saver.remove(ctx, o)
 	s.images.arrived(ctx)
 }
@@ -68,7 +68,7 @@ func (s *starter) noteRunning(ctx context.Context, o observe.Observation) {
 // lock waits until no other start of this resource is under way: Heartbeat begins
 // several at once when it takes a group over. The second finds the guest running.
 func (s *starter) lock(ctx context.Context) (*migrate.Slot, error) {
-	slot, err := s.notes.store.StartLock(s.Instance).Acquire(ctx, func() {
+	slot, err := s.notes.StartLock(s.Instance).Acquire(ctx, func() {
 		s.Log.Info("waiting for another start of this resource")
 	})
 	if err != nil {
@@ -159,7 +159,7 @@ func (s *starter) fetch(ctx context.Context, from elsewhere.Answer) error {
 	if err != nil {
 		return ocf.Wrapf(ocf.Configured, err, "guest %q cannot be fetched to %s", s.guest.Name, s.Node)
 	}
-	adopt, err := s.notes.beginMove(notes.Inward, from.Node, from.Status.UUID)
+	adopt, err := s.beginMove(notes.Inward, from.Node, from.Status.UUID)
 	if err != nil {
 		return err
 	}

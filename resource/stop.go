@@ -5,8 +5,6 @@ import (
 	"errors"
 	"time"
 
-	"github.com/sirupsen/logrus"
-
 	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/libvirt"
@@ -14,7 +12,6 @@ import (
 	"github.com/vmferry/vmferry/resource/hostproc"
 	"github.com/vmferry/vmferry/resource/observe"
 	"github.com/vmferry/vmferry/resource/ocf"
-	"github.com/vmferry/vmferry/resource/param"
 )
 
 const (
@@ -30,18 +27,7 @@ const (
 
 // stopper is a stop under way.
 type stopper struct {
-	schedule
-	params    param.Params
-	isGuessed bool // the guest is named after the config file's name only
-	guest     *observe.Observer
-	notes     *guestNotes
-	configs   configSaver
-	saver     *saver
-	broken    brokenMigration
-	why       func(context.Context) *evacuation // why the guest is stopped, see [newEvacuation]
-	step      func(name string)
-	log       logrus.FieldLogger
-
+	*run
 	rungs []migrate.RungTime // what was tried
 }
 
@@ -64,25 +50,25 @@ func (s *stopper) stop(ctx context.Context) error {
 	case o.IsGone():
 		s.tidyStopped(ctx, o)
 		return nil
-	case s.isGuessed:
+	case s.guess:
 		return ocf.Errorf(ocf.Generic, "cannot tell whether this resource's guest runs here, as config file %q is gone "+
-			"and never was seen: restore it; %s", s.params.File(), o)
+			"and never was seen: restore it; %s", s.Params.File(), o)
 	}
 	s.broken.abort(ctx)
 	s.saver.remove(ctx, o)
 	s.saveConfig(ctx, o)
-	why := s.why(ctx)
-	arrival := isArrival(s.guest.Driver(), o, s.notes.isNoted())
+	why := newEvacuation(ctx, s.run)
+	arrival := isArrival(s.guest.Driver(), o, s.isNoted())
 	for _, step := range decideStop(s.budget, why.saves(ctx), arrival) {
 		if !s.try(ctx, step) {
 			continue
 		}
-		s.notes.removeGuestNote()
+		s.removeGuestNote()
 		if arrival {
 			s.removeStuck(ctx, s.guest.Look(ctx))
 		}
 		why.record(ctx, s.began, s.rungs, s.saver)
-		s.notes.removeFailureNote()
+		s.removeFailureNote()
 		return nil
 	}
 	return ocf.Errorf(ocf.Generic, "guest %q could not be stopped: %s", s.guest.Name, s.lastLook())
@@ -91,20 +77,20 @@ func (s *stopper) stop(ctx context.Context) error {
 // saveConfig saves the configuration of a guest that is about to end, in at most a quarter of
 // the time that the guest has for it.
 func (s *stopper) saveConfig(ctx context.Context, o observe.Observation) {
-	if s.params.ForceStop {
+	if s.Params.ForceStop {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, time.Until(s.until(s.budget.graceful))/4)
 	defer cancel()
-	s.configs.save(ctx, o)
+	s.configSaver.save(ctx, o)
 }
 
 // tidyStopped puts this node in order for a guest that is not here.
 func (s *stopper) tidyStopped(ctx context.Context, o observe.Observation) {
-	s.log.Infof("already stopped: %s", o)
-	s.notes.removeGuestNote()
-	s.notes.noteDepartureStopped()
-	s.notes.removeFailureNote()
+	s.Log.Infof("already stopped: %s", o)
+	s.removeGuestNote()
+	s.noteDepartureStopped()
+	s.removeFailureNote()
 	s.removeStuck(ctx, o)
 }
 
@@ -144,9 +130,9 @@ func (s *stopper) try(ctx context.Context, step stopStep) bool {
 	rung.MS = float64(time.Since(began).Microseconds()) / 1000
 	if err != nil {
 		rung.Error = err.Error()
-		s.log.WithError(err).Warnf("%s did not stop the guest", step.name)
+		s.Log.WithError(err).Warnf("%s did not stop the guest", step.name)
 	} else {
-		s.log.Infof("stopped by %s", step.name)
+		s.Log.Infof("stopped by %s", step.name)
 	}
 	s.rungs = append(s.rungs, rung)
 	return err == nil
@@ -228,7 +214,7 @@ func (c *shutdownClock) facts(o observe.Observation, saving bool) shutdownFacts 
 
 // shutdown asks the guest to shut down and waits for its end.
 func (s *stopper) shutdown(ctx context.Context) error {
-	if s.params.ForceStop {
+	if s.Params.ForceStop {
 		return errForced
 	}
 	var clock shutdownClock
@@ -264,8 +250,8 @@ func (s *stopper) request(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, s.budget.call)
 	defer cancel()
 	err := s.guest.Call(ctx, func(conn observe.Hypervisor) error {
-		s.log.Info("asking the guest to shut down")
-		return conn.Shutdown(ctx, s.guest.Ref(), s.params.ShutdownMode)
+		s.Log.Info("asking the guest to shut down")
+		return conn.Shutdown(ctx, s.guest.Ref(), s.Params.ShutdownMode)
 	})
 	if errors.Is(err, libvirt.ErrNoDomain) {
 		return nil // gone meanwhile: the next look proves it
@@ -282,8 +268,8 @@ func (s *stopper) shutdownWithoutLibvirt(ctx context.Context, o observe.Observat
 	case o.Proc == observe.ProcHalted || o.Proc == observe.ProcBroken:
 		return errNotAlive
 	}
-	s.log.Warn("libvirt does not answer: requesting the shutdown without it")
-	return s.endEach(ctx, func(p hostproc.Process) error { return direct.Shutdown(ctx, p, s.params.ShutdownMode) })
+	s.Log.Warn("libvirt does not answer: requesting the shutdown without it")
+	return s.endEach(ctx, func(p hostproc.Process) error { return direct.Shutdown(ctx, p, s.Params.ShutdownMode) })
 }
 
 // destroy has libvirt end the guest and waits for the proof.
@@ -291,7 +277,7 @@ func (s *stopper) destroy(ctx context.Context) error {
 	if err := s.guest.Connect(ctx); err != nil {
 		return err
 	}
-	s.log.Info("destroying the guest")
+	s.Log.Info("destroying the guest")
 	s.step("destroying")
 	err := s.guest.Call(ctx, func(conn observe.Hypervisor) error { return conn.Destroy(ctx, s.guest.Ref()) })
 	if err != nil {
@@ -311,7 +297,7 @@ func (s *stopper) destroy(ctx context.Context) error {
 // that it is gone, as far as libvirt says anything.
 func (s *stopper) kill(ctx context.Context) error {
 	return s.endEach(ctx, func(p hostproc.Process) error {
-		s.log.Warnf("killing %v", p)
+		s.Log.Warnf("killing %v", p)
 		s.step("killing")
 		return s.guest.Processes.Kill(ctx, p, time.Until(s.until(s.budget.end))/2)
 	})
@@ -343,6 +329,6 @@ func (s *stopper) removeStuck(ctx context.Context, o observe.Observation) {
 		return
 	}
 	if err := s.broken.restartLibvirt(ctx); err != nil {
-		s.log.WithError(err).Warn("the guest cannot be moved to this node before that is in order")
+		s.Log.WithError(err).Warn("the guest cannot be moved to this node before that is in order")
 	}
 }
