@@ -165,8 +165,7 @@ func newRecorder(a *run) recorder {
 
 // newRoutes is the table of the ways that the action looks up.
 func newRoutes(a *run) *route.Table {
-	address := func(ctx context.Context, node string) (string, error) {
-		return AddressOf(ctx, a.Params, a.command, node)
-	}
-	return route.NewTable(a.Params.Routes(), address, a.Log)
+	ways := a.Params.Routes()
+	address := func(ctx context.Context, node string) (string, error) { return ways.Address(ctx, a.command, node) }
+	return route.NewTable(ways, address, a.Log)
 }

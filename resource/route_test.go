@@ -11,6 +11,7 @@ import (
 	"github.com/vmferry/vmferry/resource/notes"
 	"github.com/vmferry/vmferry/resource/ocf"
 	"github.com/vmferry/vmferry/resource/param"
+	"github.com/vmferry/vmferry/resource/route"
 )
 
 func TestAddressOf(t *testing.T) {
@@ -25,7 +26,7 @@ func TestAddressOf(t *testing.T) {
 		{"192.0.2.2 192.0.2.3", "", "neither an address"},
 		{"Error performing operation: Not connected", "", "neither an address"},
 	} {
-		got, err := AddressOf(t.Context(), p, func(context.Context, string, ...string) (string, error) { return c.answer, nil }, "node2")
+		got, err := p.Routes().Address(t.Context(), func(context.Context, string, ...string) (string, error) { return c.answer, nil }, "node2")
 		if got != c.want || (err == nil) != (c.why == "") || err != nil && !strings.Contains(err.Error(), c.why) {
 			t.Errorf("%q is %q, %v, want %q, %q", c.answer, got, err, c.want, c.why)
 		}
@@ -33,10 +34,10 @@ func TestAddressOf(t *testing.T) {
 	failing := func(context.Context, string, ...string) (string, error) {
 		return "not connected\n", errors.New("exit status 102")
 	}
-	if got, err := AddressOf(t.Context(), p, failing, "node2"); got != "" || err == nil || !strings.Contains(err.Error(), "not connected") {
+	if got, err := p.Routes().Address(t.Context(), failing, "node2"); got != "" || err == nil || !strings.Contains(err.Error(), "not connected") {
 		t.Errorf("a tool that fails says %q, %v", got, err)
 	}
-	if got, err := AddressOf(t.Context(), param.Params{}, nil, "node2"); got != "" || err != nil {
+	if got, err := (route.Config{}).Address(t.Context(), nil, "node2"); got != "" || err != nil {
 		t.Errorf("without the parameter: %q, %v", got, err)
 	}
 }

@@ -114,7 +114,7 @@ func (s Sources) reach(ctx context.Context, o *Observed) []target {
 	var out []target
 	for _, node := range o.up() {
 		for _, c := range o.Claims {
-			to, err := resource.RouteTo(ctx, c.Environ.Params, s.Run, node)
+			to, err := c.Environ.Params.RouteTo(ctx, s.Run, node)
 			t := target{node: node, uri: to.URI, resource: c.Resource, route: err}
 			same := func(o target) bool { return o.node == node && o.uri == to.URI && (o.route == nil) == (err == nil) }
 			if !slices.ContainsFunc(out, same) {

@@ -14,7 +14,6 @@ import (
 	"github.com/vmferry/vmferry/hbplugin/managers"
 	"github.com/vmferry/vmferry/hbplugin/verdict"
 	"github.com/vmferry/vmferry/migrate/libvirt"
-	"github.com/vmferry/vmferry/resource"
 	"github.com/vmferry/vmferry/resource/command"
 )
 
@@ -149,7 +148,7 @@ func (s Sources) onPeers(ctx context.Context, f inventory.Prediction) Place {
 // StatusOn asks another node's libvirt for a guest that has a claim.
 func StatusOn(ctx context.Context, open inventory.Opener, run command.Runner, g *inventory.Guest,
 	node string) (*libvirt.Status, error) {
-	to, err := resource.RouteTo(ctx, g.Claim.Environ.Params, run, node)
+	to, err := g.Claim.Environ.Params.RouteTo(ctx, run, node)
 	if err != nil {
 		return nil, err
 	}

@@ -6,7 +6,6 @@ import (
 
 	"github.com/vmferry/vmferry/hbplugin"
 	"github.com/vmferry/vmferry/migrate"
-	"github.com/vmferry/vmferry/resource"
 	"github.com/vmferry/vmferry/resource/command"
 	"github.com/vmferry/vmferry/resource/elsewhere"
 	"github.com/vmferry/vmferry/resource/notes"
@@ -20,7 +19,7 @@ type Manager interface {
 }
 
 // For is the Asker of a cluster manager. open connects to the libvirt at a URI, and run runs Pacemaker's program that
-// tells a node's address; see [resource.AddressOf].
+// tells a node's address; see [route.Config.Address].
 func For(m Manager, open func(ctx context.Context, uri string) (migrate.Host, error), run command.Runner) Asker {
 	return Asker{
 		Forecast: m.Forecast,
@@ -40,7 +39,7 @@ func For(m Manager, open func(ctx context.Context, uri string) (migrate.Host, er
 // request is the move that the agent would make. Where a node has no address of its own its name stands for it, as the
 // agent does it.
 func request(ctx context.Context, g Guest, node string, run command.Runner) (migrate.Request, error) {
-	to, err := resource.RouteTo(ctx, g.Params, run, node)
+	to, err := g.Params.RouteTo(ctx, run, node)
 	if err != nil {
 		return migrate.Request{}, err
 	}

@@ -2,8 +2,10 @@ package param
 
 import (
 	"cmp"
+	"context"
 
 	"github.com/vmferry/vmferry/migrate/libvirt"
+	"github.com/vmferry/vmferry/resource/command"
 	"github.com/vmferry/vmferry/resource/route"
 )
 
@@ -22,6 +24,13 @@ func (p Params) Routes() route.Config {
 // Route is the way to a node by [route.Config.To]; address may be empty. It is the one place that makes it: a
 // migration, the question to a peer before a start, and what is told of both beforehand name a node in the same way.
 func (p Params) Route(node, address string) (Route, error) { return p.Routes().To(node, address) }
+
+// RouteTo is [Params.Route] with the address that [route.Config.Address] finds by run. A node of which Pacemaker has none
+// is reached by its name, as the agent does it.
+func (p Params) RouteTo(ctx context.Context, run command.Runner, node string) (Route, error) {
+	address, _ := p.Routes().Address(ctx, run, node) // empty beside an error
+	return p.Route(node, address)
+}
 
 // UsesTLS reports whether the memory of a guest that moves, and disks that go along, are encrypted by the hypervisors:
 // for migration_tls, or for --tls in migrate_options.

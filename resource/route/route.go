@@ -10,9 +10,11 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/resource/command"
+	"github.com/vmferry/vmferry/resource/timely"
 )
 
 // Route is how a node's libvirt is reached from another node, and where a guest's memory is sent on the way to that
@@ -157,15 +159,20 @@ func (c Config) account(host string) string {
 	return c.User + "@" + host
 }
 
+// attributeTime bounds a question to Pacemaker about a node's attribute.
+const attributeTime = 5 * time.Second
+
 var errNoAddress = errors.New("the node has no such attribute")
 
 // Address asks Pacemaker, by run, for what the node attribute that node_ip_attribute names has for the node: an
 // address or a host name. It is empty, and nothing is asked, where that parameter is unset. An error says why the node
-// has no address; its name is used then.
+// has no address; its name is used then. It returns within five seconds, and within half of the time of ctx.
 func (c Config) Address(ctx context.Context, run command.Runner, node string) (string, error) {
 	if c.NodeIPAttribute == "" {
 		return "", nil
 	}
+	ctx, cancel := timely.Within(ctx, attributeTime)
+	defer cancel()
 	out, err := run.Explained(ctx, "crm_attribute", "--type", "nodes", "--node", node, "--name", c.NodeIPAttribute,
 		"--query", "--quiet")
 	address := strings.TrimSpace(out)
