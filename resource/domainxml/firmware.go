@@ -3,11 +3,11 @@ package domainxml
 import (
 	"fmt"
 	"path"
-	"slices"
 	"strings"
 
-	"golang.org/x/sys/unix"
 	"libvirt.org/go/libvirtxml"
+
+	"github.com/vmferry/vmferry/migrate/disks"
 )
 
 // libvirt's places for what firmware keeps (its QEMU driver's swtpmStorageDir and nvramDir).
@@ -107,12 +107,6 @@ func (f Firmware) String() string {
 	return fmt.Sprintf("%s (%s) is kept on this node alone: %s; %s", f.Device, f.Path, f.Lost, f.Advice)
 }
 
-// clusterFS are file systems that several nodes have mounted at once, by statfs(2)'s numbers: NFS, SMB (its three
-// generations), Ceph, GFS2, OCFS2, Lustre, AFS, 9p, virtiofs and GlusterFS (as FUSE), GPFS.
-var clusterFS = []int64{unix.NFS_SUPER_MAGIC, unix.SMB_SUPER_MAGIC, 0xff534d42, unix.SMB2_SUPER_MAGIC,
-	unix.CEPH_SUPER_MAGIC, 0x01161970, unix.OCFS2_SUPER_MAGIC, 0x0bd00bd3, unix.AFS_SUPER_MAGIC, unix.V9FS_MAGIC,
-	unix.FUSE_SUPER_MAGIC, 0x47504653}
-
 // EndsWithGuest reports whether nothing is left of it when the guest stops.
 func (f Firmware) EndsWithGuest() bool { return f.Path == "" || strings.Contains(f.Lost, "each stop") }
 
@@ -123,11 +117,9 @@ func (f Firmware) IsShared() bool {
 		return false
 	}
 	for at := path.Clean(f.Path); ; at = path.Dir(at) {
-		var fs unix.Statfs_t
-		if err := unix.Statfs(at, &fs); err == nil {
-			return slices.Contains(clusterFS, fs.Type)
-		} else if at == "/" || at == "." {
-			return false
+		kind, err := disks.SharedBy(at)
+		if err == nil || at == "/" || at == "." {
+			return kind != ""
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io/fs"
 	"iter"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -206,27 +207,14 @@ func isNumber(s string) bool {
 	return err == nil
 }
 
+var escapedByte = regexp.MustCompile(`\\x[0-9a-fA-F]{2}`)
+
 // unescapeUnit undoes \xNN (systemd-escape(1)).
 func unescapeUnit(s string) string {
-	var b strings.Builder
-	for {
-		before, rest, found := strings.Cut(s, `\x`)
-		b.WriteString(before)
-		if !found {
-			return b.String()
-		}
-		code, err := uint64(0), error(nil)
-		if len(rest) >= 2 {
-			code, err = strconv.ParseUint(rest[:2], 16, 8)
-		}
-		if len(rest) < 2 || err != nil {
-			b.WriteString(`\x`)
-			s = rest
-			continue
-		}
-		b.WriteByte(byte(code))
-		s = rest[2:]
-	}
+	return escapedByte.ReplaceAllStringFunc(s, func(escaped string) string {
+		code, _ := strconv.ParseUint(escaped[2:], 16, 8) // the pattern is of two digits
+		return string([]byte{byte(code)})
+	})
 }
 
 // minCut is where a machine's name may have been cut: libvirt keeps 64 characters with its own

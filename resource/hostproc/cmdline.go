@@ -2,6 +2,7 @@ package hostproc
 
 import (
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -64,35 +65,22 @@ func option(arg string) (string, bool) {
 // guestName takes the name out of the value of -name: "guest=NAME,…" as libvirt
 // writes it, or "NAME,…". QEMU doubles a comma that belongs to the name.
 func guestName(value string) string {
-	name := value
-	for _, field := range splitCommas(value) {
+	fields := splitCommas(value)
+	for _, field := range fields {
 		if guest, found := strings.CutPrefix(field, "guest="); found {
 			return guest
 		}
 	}
-	if fields := splitCommas(value); len(fields) > 0 {
-		name = fields[0]
-	}
-	return name
+	return fields[0]
 }
 
-// splitCommas splits at single commas and turns double ones into one.
+// splitCommas splits at single commas and turns double ones into one. No argument has a NUL.
 func splitCommas(value string) []string {
-	var fields []string
-	var field strings.Builder
-	for i := 0; i < len(value); i++ {
-		switch {
-		case value[i] != ',':
-			field.WriteByte(value[i])
-		case i+1 < len(value) && value[i+1] == ',':
-			field.WriteByte(',')
-			i++
-		default:
-			fields = append(fields, field.String())
-			field.Reset()
-		}
+	fields := strings.Split(strings.ReplaceAll(value, ",,", "\x00"), ",")
+	for i := range fields {
+		fields[i] = strings.ReplaceAll(fields[i], "\x00", ",")
 	}
-	return append(fields, field.String())
+	return fields
 }
 
 // isEmulator reports whether a program is called like QEMU: qemu-system-x86_64,
@@ -117,16 +105,7 @@ func isHelper(base string) bool {
 	})
 }
 
+var uuidForm = regexp.MustCompile(`^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$`)
+
 // isUUID reports whether s has the dashed form of 36 characters.
-func isUUID(s string) bool {
-	if len(s) != 36 {
-		return false
-	}
-	for i, c := range s {
-		dash := i == 8 || i == 13 || i == 18 || i == 23
-		if dash != (c == '-') || !dash && !strings.ContainsRune("0123456789abcdefABCDEF", c) {
-			return false
-		}
-	}
-	return true
-}
+func isUUID(s string) bool { return uuidForm.MatchString(s) }

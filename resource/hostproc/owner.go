@@ -2,9 +2,9 @@ package hostproc
 
 import (
 	"bytes"
-	"cmp"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -37,27 +37,17 @@ func parseOwner(raw []byte) (o owner, err error) {
 		key, value, _ := bytes.Cut(line, []byte(":"))
 		switch string(key) {
 		case "Uid":
-			ids := strings.Fields(string(value))
-			if len(ids) < 2 {
-				return o, errors.New("parse status: uid: fewer than two")
+			var ids []int
+			if ids, err = parseIDs(value, 2); err != nil {
+				return o, fmt.Errorf("parse status: uid: %w", err)
 			}
-			var real, effective uint64
-			real, err = strconv.ParseUint(ids[0], 10, 32)
-			effective, eerr := strconv.ParseUint(ids[1], 10, 32)
-			if err = cmp.Or(err, eerr); err != nil {
-				return o, errors.New("parse status: uid: not a number")
-			}
-			o.real, o.effective = int(real), int(effective)
+			o.real, o.effective = ids[0], ids[1]
 		case "Gid":
-			ids := strings.Fields(string(value))
-			if len(ids) == 0 {
-				return o, errors.New("parse status: gid: none")
+			var ids []int
+			if ids, err = parseIDs(value, 1); err != nil {
+				return o, fmt.Errorf("parse status: gid: %w", err)
 			}
-			group, gerr := strconv.ParseUint(ids[0], 10, 32)
-			if gerr != nil {
-				return o, errors.New("parse status: gid: not a number")
-			}
-			o.group = int(group)
+			o.group = ids[0]
 		case "NSpid":
 			o.nested = len(bytes.Fields(value)) > 1
 		}
@@ -66,6 +56,22 @@ func parseOwner(raw []byte) (o owner, err error) {
 		return o, errors.New("parse status: no uid")
 	}
 	return o, nil
+}
+
+// parseIDs reads the first n numbers of users or groups.
+func parseIDs(value []byte, n int) (ids []int, err error) {
+	fields := strings.Fields(string(value))
+	if len(fields) < n {
+		return nil, fmt.Errorf("%d numbers, want %d", len(fields), n)
+	}
+	for _, f := range fields[:n] {
+		id, ok := userNumber(f)
+		if !ok {
+			return nil, fmt.Errorf("%q is not a number", f)
+		}
+		ids = append(ids, id)
+	}
+	return ids, nil
 }
 
 // isOneOf reports whether both the real and the effective user are the same one of users. A set-user-ID program has root
@@ -194,17 +200,10 @@ func readSome(path string, limit int) ([]byte, error) {
 		return nil, err
 	}
 	defer func() { _ = file.Close() }()
-	raw := make([]byte, min(limit, 2<<10)) // most fit
-	for n := 0; ; {
-		more, err := file.Read(raw[n:])
-		n += more
-		switch {
-		case errors.Is(err, io.EOF) || err == nil && n == limit:
-			return raw[:n], nil
-		case err != nil:
-			return nil, err
-		case n == len(raw):
-			raw = append(raw, make([]byte, min(n, limit-n))...)
-		}
+	var raw bytes.Buffer
+	raw.Grow(min(limit, 2<<10)) // most fit
+	if _, err := raw.ReadFrom(io.LimitReader(file, int64(limit))); err != nil {
+		return nil, err
 	}
+	return raw.Bytes(), nil
 }

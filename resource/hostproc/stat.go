@@ -23,7 +23,7 @@ const kernelThread = 0x00200000
 
 // parseStat reads one line of /proc/PID/stat. The program's name stands in
 // brackets and may itself hold brackets, blanks and line breaks, as its owner likes, so the last one counts.
-func parseStat(raw []byte) (procStat, error) {
+func parseStat(raw []byte) (_ procStat, err error) {
 	from, to := bytes.IndexByte(raw, '('), bytes.LastIndexByte(raw, ')')
 	if from < 0 || to < from {
 		return procStat{}, errors.New("parse stat: no program name")
@@ -36,23 +36,21 @@ func parseStat(raw []byte) (procStat, error) {
 	if len(state) != 1 || !isLetter(state[0]) {
 		return procStat{}, errors.New("parse stat: the state is no letter")
 	}
-	parent, err := strconv.Atoi(fields[1])
-	if err != nil {
-		return procStat{}, fmt.Errorf("parse stat: parent: %w", err)
+	number := func(field int, what string) (n uint64) {
+		n, perr := strconv.ParseUint(fields[field-3], 10, 64)
+		if perr != nil && err == nil {
+			err = fmt.Errorf("parse stat: %s: %w", what, perr)
+		}
+		return n
 	}
-	flags, err := strconv.ParseUint(fields[6], 10, 32)
-	if err != nil {
-		return procStat{}, fmt.Errorf("parse stat: flags: %w", err)
+	s := procStat{
+		comm: string(raw[from+1 : to]), state: state[0], parent: int(number(4, "parent")),
+		kernel: number(9, "flags")&kernelThread != 0, threads: int(number(20, "threads")), start: number(22, "start time"),
 	}
-	threads, err := strconv.Atoi(fields[17])
 	if err != nil {
-		return procStat{}, fmt.Errorf("parse stat: threads: %w", err)
+		return procStat{}, err
 	}
-	start, err := strconv.ParseUint(fields[19], 10, 64)
-	if err != nil {
-		return procStat{}, fmt.Errorf("parse stat: start time: %w", err)
-	}
-	return procStat{string(raw[from+1 : to]), state[0], parent, threads, start, flags&kernelThread != 0}, nil
+	return s, nil
 }
 
 func isLetter(c byte) bool { return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' }
