@@ -4,7 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
+	"syscall"
+	"time"
+
 	"github.com/sirupsen/logrus"
+
 	"github.com/vmferry/vmferry/migrate/atomicfile"
 	"github.com/vmferry/vmferry/migrate/safefile"
 	"github.com/vmferry/vmferry/resource/command"
@@ -12,10 +18,6 @@ import (
 	"github.com/vmferry/vmferry/resource/observe"
 	"github.com/vmferry/vmferry/resource/param"
 	"github.com/vmferry/vmferry/resource/timely"
-	"io/fs"
-	"os"
-	"syscall"
-	"time"
 )
 
 // saveTime is for libvirt's answer.

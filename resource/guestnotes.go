@@ -3,7 +3,12 @@ package resource
 import (
 	"context"
 	"errors"
+	"io/fs"
+	"os"
+	"time"
+
 	"github.com/sirupsen/logrus"
+
 	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/announce"
 	"github.com/vmferry/vmferry/migrate/shellword"
@@ -12,9 +17,6 @@ import (
 	"github.com/vmferry/vmferry/resource/observe"
 	"github.com/vmferry/vmferry/resource/ocf"
 	"github.com/vmferry/vmferry/resource/timely"
-	"io/fs"
-	"os"
-	"time"
 )
 
 // tidyTime is far above what a busy disk needs for a small file.

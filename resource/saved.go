@@ -4,7 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
+	"time"
+
 	"github.com/sirupsen/logrus"
+
 	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/ladder"
 	"github.com/vmferry/vmferry/migrate/libvirt"
@@ -16,9 +21,6 @@ import (
 	"github.com/vmferry/vmferry/resource/ocf"
 	"github.com/vmferry/vmferry/resource/savedstate"
 	"github.com/vmferry/vmferry/resource/timely"
-	"io/fs"
-	"os"
-	"time"
 )
 
 // abortTime is how long a stop waits for a guest to continue whose saving was given up.

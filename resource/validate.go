@@ -3,17 +3,19 @@ package resource
 import (
 	"context"
 	"errors"
-	"github.com/sirupsen/logrus"
-	"github.com/vmferry/vmferry/migrate/safefile"
-	"github.com/vmferry/vmferry/resource/domainxml"
-	"github.com/vmferry/vmferry/resource/ocf"
-	"github.com/vmferry/vmferry/resource/param"
-	"github.com/vmferry/vmferry/resource/timely"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/sirupsen/logrus"
+
+	"github.com/vmferry/vmferry/migrate/safefile"
+	"github.com/vmferry/vmferry/resource/domainxml"
+	"github.com/vmferry/vmferry/resource/ocf"
+	"github.com/vmferry/vmferry/resource/param"
+	"github.com/vmferry/vmferry/resource/timely"
 )
 
 // validate checks what can be checked without libvirt: the parameters (by Run), the
