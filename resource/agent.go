@@ -53,13 +53,13 @@ type Agent struct {
 type run struct {
 	Agent
 	schedule
-	action  string
-	guest   *observe.Observer
-	lent    bool // guest has its UUID from libvirt, and will have another one after its end
-	guess   bool // guest is named after the config file's name only
-	config  configState
-	routes  *route.Table
-	cluster *elsewhere.Cluster
+	action      string
+	guest       *observe.Observer
+	hasMadeUUID bool // guest has its UUID from libvirt, and will have another one after its end
+	guess       bool // guest is named after the config file's name only
+	config      configState
+	routes      *route.Table
+	cluster     *elsewhere.Cluster
 
 	notes       notes.Store
 	*guestNotes // set once the guest is known

@@ -59,7 +59,7 @@ func (a *run) keepToSeen() {
 	switch sameName := seen.Guest == a.guest.Name; {
 	case sameName && strings.EqualFold(seen.UUID, a.guest.UUID):
 	case sameName && a.guest.UUID == "":
-		a.guest.UUID, a.lent = seen.UUID, true
+		a.guest.UUID, a.hasMadeUUID = seen.UUID, true
 	default:
 		meant := a.guest.Identity
 		a.guest.Configured = &meant
@@ -67,11 +67,11 @@ func (a *run) keepToSeen() {
 	}
 }
 
-// welcome keeps to a guest that a migration has just brought, where the config file here gives its name another UUID:
+// adoptArrival keeps to a guest that a migration has just brought, where the config file here gives its name another UUID:
 // it was edited while the guest ran on the source, or each node has a file of its own. The source moved the guest that
 // it had, and its UUID is noted then. A stranger of that name was not moved here while ours was on its way: libvirt has
 // one guest of a name.
-func (a *run) welcome(o observe.Observation) {
+func (a *run) adoptArrival(o observe.Observation) {
 	if a.action != "migrate_from" || o.State != observe.NotRunning || o.Namesake == nil ||
 		o.Namesake.State != libvirt.Running || o.Namesake.Reason != "migrated" {
 		return

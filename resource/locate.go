@@ -251,10 +251,10 @@ func (s *starter) claim(ctx context.Context, o observe.Observation) (observe.Obs
 	switch {
 	case o.State != observe.NotRunning || o.LibvirtErr != nil:
 		return o, nil
-	case o.Namesake != nil && (o.Namesake.State.Active() || !s.lent):
+	case o.Namesake != nil && (o.Namesake.State.Active() || !s.hasMadeUUID):
 		return o, nameTaken(s.Params.Hypervisor, s.guest.Identity, *o.Namesake)
-	case s.lent:
-		s.guest.UUID, s.lent = "", false
+	case s.hasMadeUUID:
+		s.guest.UUID, s.hasMadeUUID = "", false
 		return s.guest.Look(ctx), nil
 	}
 	return o, nil

@@ -234,7 +234,7 @@ func (a *run) migrateFrom(ctx context.Context) error {
 	}
 	defer a.announcer.announce(ctx, runs.Processes)()
 	a.removeIntentNote()
-	return a.settleIn(ctx)
+	return a.finishArrival(ctx)
 }
 
 // prepareMove does what the parameters request before a migration.

@@ -112,8 +112,8 @@ func (a *run) mayUpdateUtilization(o observe.Observation) bool {
 	return o.LibvirtErr == nil && !a.isYoung(utilizationAge)
 }
 
-// settleIn ends a start and a migrate_from. As in VirtualDomain, they wait for the monitor scripts.
-func (a *run) settleIn(ctx context.Context) error {
+// finishArrival ends a start and a migrate_from. As in VirtualDomain, they wait for the monitor scripts.
+func (a *run) finishArrival(ctx context.Context) error {
 	a.saver.remove(ctx, observe.Observation{})
 	if a.Params.SaveConfig && a.action == "migrate_from" {
 		a.configSaver.save(ctx, observe.Observation{})
@@ -196,7 +196,7 @@ func (a *run) lookStable(ctx context.Context) observe.Observation {
 
 // waitRunning returns nil when the guest is seen to run here, and has noted it.
 func (a *run) waitRunning(ctx context.Context, how string) (observe.Observation, error) {
-	o, ok := a.guest.WaitFor(ctx, func(o observe.Observation) bool { a.welcome(o); return o.IsRunning() })
+	o, ok := a.guest.WaitFor(ctx, func(o observe.Observation) bool { a.adoptArrival(o); return o.IsRunning() })
 	if !ok {
 		return o, ocf.Errorf(ocf.Generic, "guest %q was %s but does not run in time: %s", a.guest.Name, how, o)
 	}

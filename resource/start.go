@@ -56,7 +56,7 @@ func (s *starter) start(ctx context.Context) error {
 	}
 	defer s.announcer.announce(ctx, announcedBefore(l.elsewhere, runs))()
 	s.removeIntentNote()
-	return s.settleIn(ctx)
+	return s.finishArrival(ctx)
 }
 
 // noteRunning puts this node in order for a guest that runs here already.

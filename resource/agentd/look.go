@@ -99,8 +99,8 @@ func (m *Monitor) look(ctx context.Context, pid int, r wire.Request, env param.E
 	// The daemon holds a node's shutdown, and must not die of a monitor.
 	defer func() {
 		if p := recover(); p != nil {
-			m.Log.WithField("resource", env.Instance).Errorf("a monitor broke down, and is left to the agent: %v", p)
-			answer = decline("it broke down")
+			m.Log.WithField("resource", env.Instance).Errorf("panic in a monitor, which is left to the agent: %v", p)
+			answer = decline("panic in the monitor")
 		}
 	}()
 	var lines bytes.Buffer

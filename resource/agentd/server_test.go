@@ -351,7 +351,7 @@ func TestMonitorOneLookAtATime(t *testing.T) {
 		t.Errorf("the second: %+v", a)
 	}
 	close(release)
-	if a := <-first; a.Declined != "it broke down" {
+	if a := <-first; a.Declined != "panic in the monitor" {
 		t.Errorf("the first: %+v", a)
 	}
 	m.Open = newPool(&fakeLibvirt{}).Open

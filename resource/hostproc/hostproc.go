@@ -33,7 +33,7 @@ type Condition int
 const (
 	Alive  Condition = iota // it runs, or is paused as somebody wishes
 	Halted                  // it is paused for a switchover or a save that is under way, or has failed
-	Ending                  // it has shut down or is being torn down, maybe to be made again at once
+	Ending                  // it has shut down or is being destroyed, maybe to be made again at once
 	Broken                  // it crashed, and was kept
 )
 

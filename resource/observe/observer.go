@@ -64,7 +64,7 @@ func (g *Observer) Look(ctx context.Context) Observation {
 	if !o.IsGone() || g.Configured == nil {
 		return o
 	}
-	g.Log.Infof("going on with guest %q of the config file: the last one, %q with UUID %s, is gone",
+	g.Log.Infof("continuing with guest %q of the config file: the last one, %q with UUID %s, is gone",
 		g.Configured.Name, g.Name, g.UUID)
 	g.Identity, g.Configured = *g.Configured, nil
 	return g.look(ctx)

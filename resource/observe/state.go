@@ -80,7 +80,7 @@ const (
 
 	// Only Xen shows these, and they go before what libvirt says.
 	ProcHalted // it is paused for a migration's switchover or a save
-	ProcEnding // it has shut down, or is being torn down; a guest that reboots is made again then
+	ProcEnding // it has shut down, or is being destroyed; a guest that reboots is made again then
 	ProcBroken // it crashed, and was kept
 )
 

@@ -65,7 +65,7 @@ func (h Host) Halted(ctx context.Context, name, uuid string) (bool, error) {
 	return false, nil
 }
 
-// Wake lets a guest continue here that Halted told of. It is for one that runs nowhere else, and that nobody
+// Wake resumes a guest here that Halted reports. It is for one that runs nowhere else, and that nobody
 // may bring up elsewhere.
 func (h Host) Wake(ctx context.Context, name, uuid string) error {
 	found, err := h.Find(ctx, name, uuid)
@@ -73,10 +73,10 @@ func (h Host) Wake(ctx context.Context, name, uuid string) error {
 		return err
 	}
 	if len(found) != 1 || found[0].Condition != hostproc.Halted {
-		return fmt.Errorf("wake guest %q: it does not stand still here", name)
+		return fmt.Errorf("resume guest %q: it is not paused here", name)
 	}
 	if _, err := h.call(ctx, "resume", strconv.Itoa(found[0].PID)); err != nil {
-		return fmt.Errorf("wake guest %q: %w", name, err)
+		return fmt.Errorf("resume guest %q: %w", name, err)
 	}
 	return nil
 }
