@@ -83,16 +83,36 @@ func (a *run) prepare(ctx context.Context) error {
 	if a.Node != "" {
 		a.Log = a.Log.WithField("node", a.Node)
 	}
-	a.guest.Log, a.guestNotes, a.saver = a.Log, newGuestNotes(a), newSaver(a)
-	a.routes, a.cluster, a.images = newRoutes(a), newCluster(a), newImages(a)
-	a.configSaver, a.broken = newConfigSaver(a), newBrokenMigration(a)
-	if a.announcer = newAnnouncer(a); !a.guess && slices.Contains(expecting, a.action) {
+	a.equip()
+	if !a.guess && slices.Contains(expecting, a.action) {
 		a.announcer.expect()
 	}
 	return nil
 }
 
 // What an action is made of: each part gets what it needs of the action, and does not know the action.
+
+// equip makes the parts of an action whose guest is known.
+func (a *run) equip() {
+	p, who := a.Params, &a.guest.Identity
+	a.guest.Log = a.Log
+	a.guestNotes = &guestNotes{
+		store: a.notes, id: a.Instance, guest: who, peer: a.Target,
+		step: a.step, log: a.Log, ends: a.began.Add(a.budget.end),
+		entry: notes.Guest{Resource: a.Instance, URI: p.Hypervisor, Priority: p.DrainPriority},
+	}
+	a.saver, a.routes, a.cluster = newSaver(a), newRoutes(a), newCluster(a)
+	a.images = images{config: &a.config, guest: who, mode: p.Disks, log: a.Log}
+	a.configSaver = configSaver{
+		params: p, config: &a.config, guest: a.guest, run: a.command, log: a.Log,
+		age: func() (time.Duration, bool) { return a.notes.Guests.Age(a.Instance) },
+	}
+	a.broken = brokenMigration{guest: a.guest, pending: a.pending, run: a.command, log: a.Log}
+	a.announcer = announcer{
+		notes: a.notes, guest: who, send: a.Announce, log: a.Log,
+		expected: notes.Expected{Resource: a.Instance, URI: p.Hypervisor, Announce: p.Announce, Suffix: p.Suffix},
+	}
+}
 
 // newObserver is for the guest of this action. A monitor that comes again soon need not read the processes where
 // libvirt's answer decides alone. Other actions need the process itself, and so does a probe, after which nobody may
@@ -118,49 +138,15 @@ func newCluster(a *run) *elsewhere.Cluster {
 	}
 }
 
-func newGuestNotes(a *run) *guestNotes {
-	return &guestNotes{
-		store: a.notes, id: a.Instance, guest: &a.guest.Identity, peer: a.Target,
-		step: a.step, log: a.Log, ends: a.began.Add(a.budget.end),
-		entry: notes.Guest{Resource: a.Instance, URI: a.Params.Hypervisor, Priority: a.Params.DrainPriority},
-	}
-}
-
 func newSaver(a *run) *saver {
 	dir, uri := a.Params.SavesTo(), a.Params.Hypervisor
 	return &saver{
-		guest: a.guest, dir: dir, uri: uri, record: newRecorder(a), step: a.step, log: a.Log,
+		guest: a.guest, dir: dir, uri: uri, step: a.step, log: a.Log,
+		record: recorder{keep: a.Record, guest: &a.guest.Identity, uri: uri, node: a.Node},
 		survey: func() (savedstate.Place, error) {
 			return savedstate.Survey(dir, cmp.Or(a.qemuDir, libvirt.QEMUDir), uri, a.config.domain.Text)
 		},
 	}
-}
-
-func newConfigSaver(a *run) configSaver {
-	return configSaver{
-		params: a.Params, config: &a.config, guest: a.guest, run: a.command, log: a.Log,
-		age: func() (time.Duration, bool) { return a.notes.Guests.Age(a.Instance) },
-	}
-}
-
-func newBrokenMigration(a *run) brokenMigration {
-	return brokenMigration{guest: a.guest, pending: a.pending, run: a.command, log: a.Log}
-}
-
-func newImages(a *run) images {
-	return images{config: &a.config, guest: &a.guest.Identity, mode: a.Params.Disks, log: a.Log}
-}
-
-func newAnnouncer(a *run) announcer {
-	p := a.Params
-	return announcer{
-		notes: a.notes, guest: &a.guest.Identity, send: a.Announce, log: a.Log,
-		expected: notes.Expected{Resource: a.Instance, URI: p.Hypervisor, Announce: p.Announce, Suffix: p.Suffix},
-	}
-}
-
-func newRecorder(a *run) recorder {
-	return recorder{keep: a.Record, guest: &a.guest.Identity, uri: a.Params.Hypervisor, node: a.Node}
 }
 
 // newRoutes is the table of the ways that the action looks up.

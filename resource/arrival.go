@@ -43,8 +43,7 @@ type brokenMigration struct {
 // Guests continue running, but what libvirt does with one just now would be interrupted: then this is left to a person.
 func (b brokenMigration) restartLibvirt(ctx context.Context) error {
 	const hint = "type systemctl restart libvirtd, which leaves guests alone"
-	var busy []string
-	err := b.guest.Call(ctx, func(conn observe.Hypervisor) (err error) { busy, err = conn.Busy(ctx); return err })
+	busy, err := observe.Ask(ctx, b.guest, func(conn observe.Hypervisor) ([]string, error) { return conn.Busy(ctx) })
 	if err != nil {
 		return err
 	}

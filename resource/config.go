@@ -45,17 +45,16 @@ func (c configSaver) save(ctx context.Context, o observe.Observation) {
 	if !c.params.SaveConfig || c.config.err != nil || o.LibvirtErr != nil {
 		return
 	}
-	file := configFile{c.params.Config, c.run, c.log}
 	text, err := c.definition(ctx)
 	changed := false
 	if err == nil {
-		changed, err = file.put(ctx, text, c.editedMeanwhile)
+		changed, err = timely.GetBriefly(ctx, func() (bool, error) { return c.replace(text) })
 	}
 	switch {
 	case err != nil:
 		c.log.WithError(err).Warnf("the guest's configuration was not saved to %s", c.params.Config)
 	case changed && c.params.SyncConfig:
-		file.sync(ctx)
+		c.sync(ctx)
 	}
 }
 
@@ -63,10 +62,8 @@ func (c configSaver) save(ctx context.Context, o observe.Observation) {
 func (c configSaver) definition(ctx context.Context) (string, error) {
 	ctx, cancel := timely.Within(ctx, saveTime)
 	defer cancel()
-	var text string
-	err := c.guest.Call(ctx, func(conn observe.Hypervisor) (err error) {
-		text, err = conn.Definition(ctx, c.guest.Ref())
-		return err
+	text, err := observe.Ask(ctx, c.guest, func(conn observe.Hypervisor) (string, error) {
+		return conn.Definition(ctx, c.guest.Ref())
 	})
 	if err != nil {
 		return "", err
@@ -88,47 +85,37 @@ func (c configSaver) editedMeanwhile(written time.Time) bool {
 	return known && time.Since(written) < age
 }
 
-// configFile is the guest's config file, where the operator lets the agent overwrite it.
-type configFile struct {
-	path string
-	run  command.Runner
-	log  logrus.FieldLogger
-}
-
-// put writes text into the file, unless it is there or somebody has edited the file: edited decides by the time of the
-// last write. The first time it keeps the operator's file beside it.
-func (c configFile) put(ctx context.Context, text string, edited func(time.Time) bool) (changed bool, err error) {
-	return timely.GetBriefly(ctx, func() (bool, error) { return c.replace(text, edited) })
-}
-
-func (c configFile) replace(text string, edited func(time.Time) bool) (changed bool, err error) {
-	old, info, err := readWhole(c.path)
+// replace writes text into the file, unless it is there or somebody has edited the file. The first time it keeps the
+// operator's file beside it.
+func (c configSaver) replace(text string) (changed bool, err error) {
+	path := c.params.Config
+	old, info, err := readWhole(path)
 	if err != nil {
 		return false, err
 	}
 	private := info.Mode().Perm()&0o077 == 0
-	switch domainxml.DecideUpdate(old, text, private, edited(info.ModTime())) {
+	switch domainxml.DecideUpdate(old, text, private, c.editedMeanwhile(info.ModTime())) {
 	case domainxml.Unchanged:
 		return false, nil
 	case domainxml.Edited:
-		c.log.Infof("%s was edited after the guest came here, and is left as it is", c.path)
+		c.log.Infof("%s was edited after the guest came here, and is left as it is", path)
 		return false, nil
 	case domainxml.ReplaceOriginal:
-		if err := replaceFile(c.path+".orig", old, info, false); err != nil {
+		if err := replaceFile(path+".orig", old, info, false); err != nil {
 			return false, err
 		}
 	}
 	secret := domainxml.MayHoldSecrets(text)
-	real, _, err := safefile.Look(c.path, safefile.Anyone) // what a link leads to is replaced, and not the link
+	real, _, err := safefile.Look(path, safefile.Anyone) // what a link leads to is replaced, and not the link
 	if err == nil {
 		err = replaceFile(real, domainxml.Seal(text), info, secret)
 	}
 	if err != nil {
 		return false, err
 	}
-	c.log.Infof("saved the guest's configuration to %s", c.path)
+	c.log.Infof("saved the guest's configuration to %s", path)
 	if secret && !private {
-		c.log.Infof("only root may read %s from now on, as the configuration may hold a password", c.path)
+		c.log.Infof("only root may read %s from now on, as the configuration may hold a password", path)
 	}
 	return true, nil
 }
@@ -162,11 +149,11 @@ func replaceFile(path, text string, like fs.FileInfo, secret bool) error {
 const syncTime = 10 * time.Second
 
 // sync has csync2 copy the file to the other nodes, as VirtualDomain does.
-func (c configFile) sync(ctx context.Context) {
+func (c configSaver) sync(ctx context.Context) {
 	ctx, cancel := timely.Within(ctx, syncTime)
 	defer cancel()
-	if out, err := c.run(ctx, "csync2", "-x", c.path); err != nil {
-		c.log.WithError(command.Explain(out, err)).Warnf("%s was not copied to the other nodes: type csync2 -x %s",
-			c.path, c.path)
+	path := c.params.Config
+	if out, err := c.run(ctx, "csync2", "-x", path); err != nil {
+		c.log.WithError(command.Explain(out, err)).Warnf("%s was not copied to the other nodes: type csync2 -x %s", path, path)
 	}
 }

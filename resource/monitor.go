@@ -240,12 +240,10 @@ func newUtilization(a *run) utilization.Updater {
 	u := utilization.Updater{
 		Resource: a.Instance, Node: a.Node, XenAgent: a.Params.XMFile != "", Run: command.Runner(a.command).Explained,
 		Notes: a.notes, Log: a.Log,
-		Size: func(ctx context.Context) (info libvirt.Info, err error) {
-			err = a.guest.Call(ctx, func(conn observe.Hypervisor) error {
-				info, err = conn.Info(ctx, a.guest.Ref())
-				return err
+		Size: func(ctx context.Context) (libvirt.Info, error) {
+			return observe.Ask(ctx, a.guest, func(conn observe.Hypervisor) (libvirt.Info, error) {
+				return conn.Info(ctx, a.guest.Ref())
 			})
-			return info, err
 		},
 	}
 	if a.Pacemaker {

@@ -34,8 +34,7 @@ type Monitor struct {
 	access func(path string) error // in place of access(2), for a test
 	hangs  func() int              // in place of timely.LeftBehind, for a test
 
-	mu   sync.Mutex
-	busy map[string]bool // resources that are being looked at
+	busy sync.Map // resources that are being looked at
 }
 
 // Look is a Server's Look.
@@ -44,14 +43,15 @@ func (m *Monitor) Look(ctx context.Context, pid int, r wire.Request) wire.Answer
 	if m.hanging() >= mostHanging {
 		return decline("storage gives no answer, and too many looks at it hang already")
 	}
-	if !m.begin(env.Instance) {
+	// A look may hang, as in a file system that has gone away: there is one for each resource at most.
+	if _, busy := m.busy.LoadOrStore(env.Instance, true); busy {
 		return decline("the last monitor of this resource is still under way")
 	}
 	why, answered := m.suits(ctx, env)
 	if !answered {
 		return decline("the storage of the config file gives no answer")
 	}
-	defer m.end(env.Instance)
+	defer m.busy.Delete(env.Instance)
 	if why != "" {
 		return decline(why)
 	}
@@ -88,7 +88,7 @@ func (m *Monitor) suits(ctx context.Context, env param.Environ) (why string, ans
 	case <-ctx.Done():
 		go func() {
 			<-done
-			m.end(env.Instance)
+			m.busy.Delete(env.Instance)
 		}()
 		return "", false
 	}
@@ -127,27 +127,6 @@ func (m *Monitor) look(ctx context.Context, pid int, r wire.Request, env param.E
 }
 
 var errLooksOnly = errors.New("the node daemon moves no guest")
-
-// begin marks a resource as looked at. A look may hang, as in a file system that has gone away:
-// there is one for each resource at most.
-func (m *Monitor) begin(instance string) bool {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.busy[instance] {
-		return false
-	}
-	if m.busy == nil {
-		m.busy = map[string]bool{}
-	}
-	m.busy[instance] = true
-	return true
-}
-
-func (m *Monitor) end(instance string) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	delete(m.busy, instance)
-}
 
 // strange says why the daemon may not see what the caller sees, or "". The daemon is
 // confined by its unit: /tmp is its own, and of the devices it sees few.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -191,6 +192,18 @@ func (h Host) UserID(name string) (uid int, ok bool) {
 func userNumber(s string) (int, bool) {
 	n, err := strconv.ParseUint(s, 10, 32)
 	return int(n), err == nil
+}
+
+// SessionUser is the user of a session whose libvirt a URI names by its socket.
+func SessionUser(uri string) (uid int, ok bool) {
+	u, err := url.Parse(uri)
+	if err != nil || u.Path != "/session" {
+		return 0, false
+	}
+	rest, below := strings.CutPrefix(u.Query().Get("socket"), "/run/user/")
+	number, _, _ := strings.Cut(rest, "/")
+	uid, ok = userNumber(number)
+	return uid, below && ok
 }
 
 // readSome reads a file of the kernel's or of root's up to limit bytes, and leaves the rest.

@@ -135,15 +135,14 @@ func (g *Observer) namesake(ctx context.Context) *libvirt.Status {
 
 // status asks libvirt for a guest, for at most half of the time that is left: a daemon that
 // hangs must leave time to look at the processes.
-func (g *Observer) status(ctx context.Context, ref string) (status libvirt.Status, err error) {
+func (g *Observer) status(ctx context.Context, ref string) (libvirt.Status, error) {
 	limit := g.CallTime
 	if deadline, ok := ctx.Deadline(); ok {
 		limit = min(limit, time.Until(deadline)/2)
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	err = g.Call(ctx, func(conn Hypervisor) error { status, err = conn.Status(ctx, ref); return err })
-	return status, err
+	return Ask(ctx, g, func(conn Hypervisor) (libvirt.Status, error) { return conn.Status(ctx, ref) })
 }
 
 // Find lists what runs the guest; an error means "cannot tell". A process with the name of ours and another UUID is
@@ -181,6 +180,12 @@ func (g *Observer) Call(ctx context.Context, do func(Hypervisor) error) error {
 		g.Disconnect()
 	}
 	return err
+}
+
+// Ask is [Observer.Call] for a question.
+func Ask[T any](ctx context.Context, g *Observer, question func(Hypervisor) (T, error)) (answer T, err error) {
+	err = g.Call(ctx, func(conn Hypervisor) error { answer, err = question(conn); return err })
+	return answer, err
 }
 
 // HasNoAnswer reports whether it is not known what libvirt did: it gave no answer.

@@ -6,8 +6,6 @@ import (
 	"net/url"
 	"os"
 	"slices"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/vmferry/vmferry/migrate"
@@ -61,25 +59,13 @@ func isXen(uri string) bool { return libvirt.DriverOf(uri).IsXen() }
 func hostOf(uris ...string) hostproc.Host {
 	h := hostproc.Host{System: !slices.ContainsFunc(uris, isSession)}
 	for _, uri := range uris {
-		if isSession(uri) {
-			h.Users = append(h.Users, sessionUser(uri))
+		if uid, named := hostproc.SessionUser(uri); named {
+			h.Users = append(h.Users, uid)
+		} else if isSession(uri) {
+			h.Users = append(h.Users, os.Geteuid())
 		}
 	}
 	return h
-}
-
-// sessionUser is whose libvirt a session is: by its socket below /run/user, and else of the user as which this program runs.
-func sessionUser(uri string) int {
-	u, err := url.Parse(uri)
-	if err != nil {
-		return os.Geteuid()
-	}
-	rest, below := strings.CutPrefix(u.Query().Get("socket"), "/run/user/")
-	number, _, _ := strings.Cut(rest, "/")
-	if uid, err := strconv.ParseUint(number, 10, 32); below && err == nil {
-		return int(uid)
-	}
-	return os.Geteuid()
 }
 
 // isSession reports whether a libvirt is one that a user has for himself.

@@ -3,6 +3,7 @@ package xl
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -29,12 +30,11 @@ type Host struct {
 }
 
 // List returns the domains of all guests. With an error, which is [hostproc.ErrIncomplete], there may be others.
-func (h Host) List(ctx context.Context) ([]hostproc.Process, error) {
+func (h Host) List(ctx context.Context) (all []hostproc.Process, err error) {
 	out, err := h.call(ctx, "list", "-v")
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", hostproc.ErrIncomplete, err)
+	if err == nil {
+		all, err = parse(out)
 	}
-	all, err := parse(out)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", hostproc.ErrIncomplete, err)
 	}
@@ -54,15 +54,7 @@ func (h Host) Find(ctx context.Context, name, uuid string) ([]hostproc.Process, 
 // Halted reports whether the guest is here and paused for a switchover.
 func (h Host) Halted(ctx context.Context, name, uuid string) (bool, error) {
 	found, err := h.Find(ctx, name, uuid)
-	if err != nil {
-		return false, err
-	}
-	for _, p := range found {
-		if p.Condition == hostproc.Halted {
-			return true, nil
-		}
-	}
-	return false, nil
+	return slices.ContainsFunc(found, func(p hostproc.Process) bool { return p.Condition == hostproc.Halted }), err
 }
 
 // Wake resumes a guest here that Halted reports. It is for one that runs nowhere else, and that nobody
@@ -128,15 +120,11 @@ func (h Host) end(ctx context.Context, p hostproc.Process, ask []string, ripe fu
 // same looks for exactly the domain that was listed: the UUID tells it from one that got its number.
 func (h Host) same(ctx context.Context, p hostproc.Process) (now hostproc.Process, there bool, err error) {
 	all, err := h.List(ctx)
-	if err != nil {
+	i := slices.IndexFunc(all, func(q hostproc.Process) bool { return q.PID == p.PID && q.UUID == p.UUID })
+	if i < 0 {
 		return hostproc.Process{}, false, err
 	}
-	for _, q := range all {
-		if q.PID == p.PID && q.UUID == p.UUID {
-			return q, true, nil
-		}
-	}
-	return hostproc.Process{}, false, nil
+	return all[i], true, nil
 }
 
 // call is one call of xl, bounded.
