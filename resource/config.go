@@ -154,6 +154,7 @@ func (c configSaver) sync(ctx context.Context) {
 	defer cancel()
 	path := c.params.Config
 	if out, err := c.run(ctx, "csync2", "-x", path); err != nil {
-		c.log.WithError(command.Explain(out, err)).Warnf("%s was not copied to the other nodes: type csync2 -x %s", path, path)
+		c.log.WithError(command.Explain(out, err)).Warnf("%s was not copied to the other nodes: type csync2 -x %s",
+			path, path)
 	}
 }

@@ -67,10 +67,10 @@ func (a *run) keepToSeen() {
 	}
 }
 
-// adoptArrival keeps to a guest that a migration has just brought, where the config file here gives its name another UUID:
-// it was edited while the guest ran on the source, or each node has a file of its own. The source moved the guest that
-// it had, and its UUID is noted then. A stranger of that name was not moved here while ours was on its way: libvirt has
-// one guest of a name.
+// adoptArrival keeps to a guest that a migration has just brought, where the config file here gives its name another
+// UUID: it was edited while the guest ran on the source, or each node has a file of its own. The source moved the
+// guest that it had, and its UUID is noted then. A stranger of that name was not moved here while ours was on its way:
+// libvirt has one guest of a name.
 func (a *run) adoptArrival(o observe.Observation) {
 	if a.action != "migrate_from" || o.State != observe.NotRunning || o.Namesake == nil ||
 		o.Namesake.State != libvirt.Running || o.Namesake.Reason != "migrated" {
@@ -154,7 +154,8 @@ func configError(p param.Params, err error) error {
 	}
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return ocf.Errorf(ocf.Installed, "config file %q does not exist on this node: put %s there, or correct the parameter %s",
+		return ocf.Errorf(ocf.Installed,
+			"config file %q does not exist on this node: put %s there, or correct the parameter %s",
 			path, what, param)
 	case errors.Is(err, timely.ErrNoStorage):
 		return ocf.Wrapf(ocf.Generic, err, "config file %q cannot be read: type df %s to see its file system",

@@ -69,7 +69,8 @@ func (m *migrator) isAllowed() error {
 		return ocf.Errorf(ocf.Args, "no target node: migrate_to is called by the cluster manager, "+
 			"which sets OCF_RESKEY_CRM_meta_migrate_target")
 	case !m.Params.MayUse(ladder.Live):
-		return ocf.Errorf(ocf.Generic, "guest %q is not migrated, as its ladder does not name live: set allow-migrate=false",
+		return ocf.Errorf(ocf.Generic,
+			"guest %q is not migrated, as its ladder does not name live: set allow-migrate=false",
 			m.guest.Name)
 	case edited != nil && edited.Name != m.guest.Name: // under which the target would look for it without effect
 		return ocf.Errorf(ocf.Generic, "guest %q is not migrated, as config file %q calls it %q by now: "+

@@ -132,7 +132,8 @@ func (o overlay) create(ctx context.Context, path, format string) error {
 	}
 	args := append([]string{"--format=qcow2", "-a", path}, o.CopyIn...)
 	if out, err := o.run(ctx, "virt-copy-in", append(args, "/")...); err != nil {
-		_ = timely.DoBriefly(ctx, func() error { return os.Truncate(path, 0) }) // an empty one is made by the next start
+		// An empty one is made by the next start.
+		_ = timely.DoBriefly(ctx, func() error { return os.Truncate(path, 0) })
 		return fmt.Errorf("copy copyindirs into image %q: %w", path, command.Explain(out, err))
 	}
 	return nil

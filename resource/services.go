@@ -32,7 +32,8 @@ func (s services) runScripts(ctx context.Context) error {
 		case err == nil:
 			s.log.Debugf("monitor script %q succeeded: %s", script, command.LastLine(out))
 		case errors.Is(err, context.DeadlineExceeded):
-			return ocf.Errorf(ocf.Generic, "monitor script %q timed out: %s", script, cmp.Or(command.LastLine(out), "no output"))
+			return ocf.Errorf(ocf.Generic,
+				"monitor script %q timed out: %s", script, cmp.Or(command.LastLine(out), "no output"))
 		default:
 			return ocf.Wrapf(ocf.Generic, command.Explain(out, err), "monitor script %q failed", script)
 		}

@@ -177,11 +177,11 @@ func (s *starter) fetch(ctx context.Context, from elsewhere.Answer) error {
 	return nil
 }
 
-// announcedBefore are the processes for which the node daemon's announcement suffices: those that a migration
-// brought. QEMU's own announcement has taught them to this host's bridge. To a guest that boots nobody else does
-// that: the daemon may not change the bridge, and the guest may send nothing before it is asked. Where it ran before,
-// its frames came in from another node, and the bridge would continue to look for it there: its clients would wait until
-// their entries expire.
+// announcedBefore are the processes for which the node daemon's announcement suffices: those that a migration brought.
+// QEMU's own announcement has taught them to this host's bridge. To a guest that boots nobody else does that: the
+// daemon may not change the bridge, and the guest may send nothing before it is asked. Where it ran before, its frames
+// came in from another node, and the bridge would continue to look for it there: its clients would wait until their
+// entries expire.
 func announcedBefore(d elsewhere.Decision, o observe.Observation) []hostproc.Process {
 	if d != elsewhere.Fetch {
 		return nil
@@ -257,7 +257,9 @@ func startResources(ctx context.Context, conn observe.Hypervisor, n domainxml.Ho
 // checkMemory compares what the guest needs with what the node has, by the rule of a migration's target: see
 // [preflight.JudgeMemory]. Xen gives a guest all of its memory at once, and reports a lack of it only as a domain that
 // could not be created. text is the guest's XML.
-func checkMemory(ctx context.Context, conn observe.Hypervisor, p param.Params, text string, log logrus.FieldLogger) error {
+func checkMemory(
+	ctx context.Context, conn observe.Hypervisor, p param.Params, text string, log logrus.FieldLogger,
+) error {
 	driver := libvirt.DriverOf(p.Hypervisor)
 	need, fixed := preflight.MemoryNeed(text, driver), driver.FixedMemory
 	if need == 0 || p.Memory == migrate.MemoryIgnore && !fixed {

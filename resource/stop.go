@@ -51,8 +51,9 @@ func (s *stopper) stop(ctx context.Context) error {
 		s.tidyStopped(ctx, o)
 		return nil
 	case s.guess:
-		return ocf.Errorf(ocf.Generic, "cannot tell whether this resource's guest runs here, as config file %q is gone "+
-			"and never was seen: restore it; %s", s.Params.File(), o)
+		return ocf.Errorf(ocf.Generic,
+			"cannot tell whether this resource's guest runs here, as config file %q is gone "+
+				"and never was seen: restore it; %s", s.Params.File(), o)
 	}
 	s.broken.abort(ctx)
 	s.saver.remove(ctx, o)

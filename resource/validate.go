@@ -52,7 +52,9 @@ func (a *run) validate(ctx context.Context) error {
 // warnOfWriters says who else than root may write the guest's config file. It refuses nothing: a cluster may have run
 // that way for long.
 func warnOfWriters(ctx context.Context, file string, log logrus.FieldLogger) {
-	d, err := timely.GetBriefly(ctx, func() (safefile.Directory, error) { return safefile.SurveyFile(file, safefile.Only()) })
+	d, err := timely.GetBriefly(ctx, func() (safefile.Directory, error) {
+		return safefile.SurveyFile(file, safefile.Only())
+	})
 	if err == nil && d.Access == safefile.Exposed { // a file that cannot be looked at is reported elsewhere
 		log.Warnf("who writes to config file %q decides which programs libvirt runs as root, and %s: type %s",
 			file, d.Why, d.Fix)
@@ -88,7 +90,8 @@ func checkEmulator(emulator, config, guest string) error {
 	}
 	info, err := os.Stat(emulator)
 	if err != nil || info.IsDir() || info.Mode()&0o111 == 0 {
-		return ocf.Errorf(ocf.Installed, "emulator %q of guest %q is no program on this node: install QEMU or correct <emulator>",
+		return ocf.Errorf(ocf.Installed,
+			"emulator %q of guest %q is no program on this node: install QEMU or correct <emulator>",
 			emulator, guest)
 	}
 	return nil
@@ -110,7 +113,8 @@ func checkSaveDirs(p param.Params) error {
 			continue
 		}
 		if info, err := os.Stat(d.path); err != nil || !info.IsDir() {
-			return ocf.Errorf(ocf.Installed, "%s=%q is no directory on this node: create it, or mount it", d.param, d.path)
+			return ocf.Errorf(ocf.Installed,
+				"%s=%q is no directory on this node: create it, or mount it", d.param, d.path)
 		}
 	}
 	return nil
@@ -124,19 +128,22 @@ func checkOverlay(p param.Params) error {
 	info, err := os.Stat(o.Backing)
 	switch {
 	case err != nil || info.IsDir():
-		return ocf.Errorf(ocf.Installed, "backingfile=%q is no image on this node: put it there, or correct the parameter",
+		return ocf.Errorf(ocf.Installed,
+			"backingfile=%q is no image on this node: put it there, or correct the parameter",
 			o.Backing)
 	case lacks("qemu-img"):
 		return ocf.Errorf(ocf.Installed, "backingfile needs qemu-img, which is not on this node: install qemu-utils")
 	case len(o.CopyIn) > 0 && lacks("virt-copy-in"):
-		return ocf.Errorf(ocf.Installed, "copyindirs needs virt-copy-in, which is not on this node: install libguestfs-tools")
+		return ocf.Errorf(ocf.Installed,
+			"copyindirs needs virt-copy-in, which is not on this node: install libguestfs-tools")
 	}
 	return nil
 }
 
 func checkSync(p param.Params) error {
 	if p.SyncConfig && lacks("csync2") {
-		return ocf.Errorf(ocf.Installed, "sync_config_on_stop needs csync2, which is not on this node: install and set it up")
+		return ocf.Errorf(ocf.Installed,
+			"sync_config_on_stop needs csync2, which is not on this node: install and set it up")
 	}
 	return nil
 }

@@ -32,6 +32,13 @@
 // needs CAP_SYS_PTRACE. Without that, a QEMU that root started by hand is not found, and on a node without services a
 // set-user-ID program is not recognised.
 //
+// # Why not prometheus/procfs
+//
+// It parses stat, status and cgroup too, and nothing else of what this package does: it has no auxiliary vector, judges no
+// control group, opens the files by the process's number alone, and reads in the caller's goroutine, so that one QEMU in a
+// storage stall would block the scan at its command line. Here the start time is read before and after all else of a
+// process, so that facts of two processes with one number are not mixed, and what can block is read beside the scan.
+//
 // # What an answer means
 //
 // A listing without an error is a proof: what is not in it has no process here.

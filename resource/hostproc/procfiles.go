@@ -258,7 +258,8 @@ func parseStat(raw []byte) (_ procStat, err error) {
 	}
 	s := procStat{
 		comm: string(raw[from+1 : to]), state: state[0], parent: int(number(4, "parent")),
-		kernel: number(9, "flags")&kernelThread != 0, threads: int(number(20, "threads")), start: number(22, "start time"),
+		kernel: number(9, "flags")&kernelThread != 0, threads: int(number(20, "threads")),
+		start: number(22, "start time"),
 	}
 	if err != nil {
 		return procStat{}, err

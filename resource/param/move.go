@@ -53,8 +53,8 @@ func (p Params) Routes() route.Config {
 // migration, the question to a peer before a start, and what is told of both beforehand name a node in the same way.
 func (p Params) Route(node, address string) (Route, error) { return p.Routes().To(node, address) }
 
-// RouteTo is [Params.Route] with the address that [route.Config.Address] finds by run. A node of which Pacemaker has none
-// is reached by its name, as the agent does it.
+// RouteTo is [Params.Route] with the address that [route.Config.Address] finds by run. A node of which Pacemaker has
+// none is reached by its name, as the agent does it.
 func (p Params) RouteTo(ctx context.Context, run command.Runner, node string) (Route, error) {
 	address, _ := p.Routes().Address(ctx, run, node) // empty beside an error
 	return p.Route(node, address)

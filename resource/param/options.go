@@ -13,7 +13,8 @@ import (
 var compressions = []string{"mt", "xbzrle", "zlib", "zstd"}
 
 // alwaysDone are options for what is done for every migration.
-var alwaysDone = strings.Fields("--live --p2p --auto-converge --abort-on-error --change-protection --verbose --timeout-suspend")
+var alwaysDone = strings.Fields(
+	"--live --p2p --auto-converge --abort-on-error --change-protection --verbose --timeout-suspend")
 
 // optionWords are virsh's options for a migration, without the dashes.
 // One that takes a value returns false for a value that cannot be meant.

@@ -150,8 +150,7 @@ func (u Updater) crmResource(ctx context.Context, args ...string) error {
 // in words then, and Pacemaker 3 exits with 0 all the same.
 func (u Updater) current(ctx context.Context, name string) string {
 	out, err := u.Run(ctx, "crm_resource", u.args("--quiet", "--get-parameter", name)...)
-	lines := strings.Split(strings.TrimSpace(out), "\n") // messages of other kinds come before it
-	value := strings.TrimSpace(lines[len(lines)-1])
+	value := command.LastLine(out) // messages of other kinds come before it
 	if _, nerr := strconv.ParseInt(value, 10, 64); err != nil || nerr != nil {
 		return ""
 	}

@@ -6,22 +6,19 @@ import (
 	"net/url"
 	"os"
 	"slices"
-	"time"
 
 	"github.com/vmferry/vmferry/migrate"
 	"github.com/vmferry/vmferry/migrate/libvirt"
 	"github.com/vmferry/vmferry/resource/hostproc"
 	"github.com/vmferry/vmferry/resource/hostproc/xl"
+	"github.com/vmferry/vmferry/resource/observe"
 )
 
 // Processes finds and ends what runs guests. An answer without an error is a proof; an error means "cannot tell".
 type Processes interface {
+	observe.Processes
 	// List returns what runs all guests of the hypervisor here.
 	List(ctx context.Context) ([]hostproc.Process, error)
-	// Find returns what runs one guest.
-	Find(ctx context.Context, name, uuid string) ([]hostproc.Process, error)
-	// Kill ends it; nil is proof of its end.
-	Kill(ctx context.Context, p hostproc.Process, grace time.Duration) error
 }
 
 // Of is for the guests of the libvirt at uri, which is this node's.
