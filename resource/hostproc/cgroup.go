@@ -3,7 +3,6 @@ package hostproc
 import (
 	"errors"
 	"io/fs"
-	"iter"
 	"regexp"
 	"slices"
 	"strconv"
@@ -64,53 +63,44 @@ func (h Host) group(pid int, base string) (group, error) {
 // It is empty unless the node is itself a container that sees the groups around it.
 func (h Host) base() (base string) {
 	raw, _ := readSome(h.path(1, "cgroup"), maxCgroup)
-	for path := range processPaths(raw) {
-		path = strings.TrimSuffix(strings.TrimSuffix(path, "/init.scope"), "/")
-		if len(path) > len(base) {
+	for _, one := range hierarchies(raw) {
+		path := strings.TrimSuffix(strings.TrimSuffix(one.path, "/init.scope"), "/")
+		if one.isManagers() && len(path) > len(base) {
 			base = path
 		}
 	}
 	return base
 }
 
-// processPaths yields the paths in the hierarchies that service and container managers use to separate processes: the
-// unified one and systemd's own.
-func processPaths(raw []byte) iter.Seq[string] {
-	return func(yield func(string) bool) {
-		for name, path := range hierarchies(raw) {
-			if (name == "" || name == "name=systemd") && !yield(path) {
-				return
-			}
+// hierarchy is one hierarchy of control groups, and a process's path in it.
+type hierarchy struct{ controllers, path string }
+
+// isManagers reports whether service and container managers use the hierarchy to separate processes: the unified one and
+// systemd's own.
+func (h hierarchy) isManagers() bool { return h.controllers == "" || h.controllers == "name=systemd" }
+
+// hierarchies reads /proc/PID/cgroup.
+func hierarchies(raw []byte) (all []hierarchy) {
+	for line := range strings.Lines(string(raw)) {
+		_, rest, _ := strings.Cut(strings.TrimSuffix(line, "\n"), ":")
+		if controllers, path, ok := strings.Cut(rest, ":"); ok {
+			all = append(all, hierarchy{controllers, path})
 		}
 	}
+	return all
 }
 
-// hierarchies yields the controllers of each hierarchy and a process's path in it.
-func hierarchies(raw []byte) iter.Seq2[string, string] {
-	return func(yield func(name, path string) bool) {
-		for line := range strings.Lines(string(raw)) {
-			_, rest, _ := strings.Cut(strings.TrimSuffix(line, "\n"), ":")
-			if name, path, ok := strings.Cut(rest, ":"); ok && !yield(name, path) {
-				return
-			}
-		}
-	}
-}
-
-// parseCgroup reads /proc/PID/cgroup. A guest's group counts in any hierarchy: without systemd, libvirt makes groups in
-// those of controllers alone. The place comes from the paths of [processPaths], and without such from all controllers.
+// parseCgroup judges /proc/PID/cgroup. A guest's group counts in any hierarchy: without systemd, libvirt makes groups in
+// those of controllers alone. The place comes from the hierarchies of managers, and without such from all controllers.
 func parseCgroup(raw []byte, base string) (g group) {
-	isKept := false
-	for path := range processPaths(raw) {
-		isKept = true
-		g.place = max(g.place, groupOf(path, base).place)
-	}
-	for name, path := range hierarchies(raw) {
-		one := groupOf(path, base)
+	all := hierarchies(raw)
+	isManaged := slices.ContainsFunc(all, hierarchy.isManagers)
+	for _, h := range all {
+		one := groupOf(h.path, base)
 		if one.guest {
 			return one
 		}
-		if !isKept && !strings.HasPrefix(name, "name=") {
+		if h.isManagers() || !isManaged && !strings.HasPrefix(h.controllers, "name=") {
 			g.place = max(g.place, one.place)
 		}
 	}
