@@ -74,7 +74,7 @@ func (b brokenMigration) restartLibvirt(ctx context.Context) error {
 	return nil
 }
 
-// abort ends a migration that an agent which was killed has left under way: it would carry the guest to
+// abort ends a migration that an agent which was killed has left under way: it would move the guest to
 // where it is not wanted any more, while this action waits for it here. That there is none, as an error most often
 // says, is nothing to fail for: what follows meets the same libvirt.
 func (b brokenMigration) abort(ctx context.Context) {

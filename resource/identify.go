@@ -37,12 +37,12 @@ func (a *run) identify(ctx context.Context) error {
 	if err == nil && noted.Config == path {
 		a.guest.Identity = observe.Identity{Name: noted.Name, UUID: noted.UUID}
 		a.keepToSeen()
-		return a.goOnWithoutConfig()
+		return a.continueWithoutConfig()
 	}
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		a.Log.WithError(err).Warn("the note about the guest's name cannot be read")
 	}
-	return a.goOnWithoutName()
+	return a.continueWithoutName()
 }
 
 // keepToSeen keeps to the guest that was seen to run here under this resource, until it is stopped or gone: where
@@ -116,9 +116,9 @@ func (a *run) remember() error {
 	return nil
 }
 
-// goOnWithoutConfig lets the actions through that need no more than a name. To start
+// continueWithoutConfig lets the actions through that need no more than a name. To start
 // a guest, and to vouch for a configuration, takes the file.
-func (a *run) goOnWithoutConfig() error {
+func (a *run) continueWithoutConfig() error {
 	switch a.action {
 	case "start", "validate-all":
 		return configError(a.Params, a.config.err)
@@ -127,11 +127,11 @@ func (a *run) goOnWithoutConfig() error {
 	return nil
 }
 
-// goOnWithoutName is for a node on which this resource was never seen since boot: no file, no
+// continueWithoutName is for a node on which this resource was never seen since boot: no file, no
 // note. Nothing was started here under it, as a start writes the note first. A
 // file NAME.xml most often describes guest NAME, so a guest of that name is still
 // looked for before "not running" is reported.
-func (a *run) goOnWithoutName() error {
+func (a *run) continueWithoutName() error {
 	if a.action != "stop" && !(a.isMonitor() && a.Probe) {
 		return configError(a.Params, a.config.err)
 	}

@@ -152,7 +152,7 @@ func (s *starter) askPeers(ctx context.Context, l *location) (final bool, err er
 }
 
 // askSource asks the node that a guest is fetched from; final reports whether that still has it. What a
-// source has left that was fenced, or has let go of it, is dropped by libvirt here: it is waited for, and a migration
+// source has left that was fenced, or has dropped it, is removed by libvirt here: it is waited for, and a migration
 // from there could only fail.
 func (s *starter) askSource(ctx context.Context, l *location) (final bool, err error) {
 	from := s.fetchesFrom(l.Observation)

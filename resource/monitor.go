@@ -38,7 +38,7 @@ func (a *run) monitor(ctx context.Context) error {
 		a.tryNoteGuest(o)
 		a.images.arrived(ctx)
 	}
-	return a.tend(ctx, o, noted)
+	return a.maintain(ctx, o, noted)
 }
 
 // decideMonitor is the answer for a guest, nil for one that runs here.
@@ -70,9 +70,9 @@ func (a *run) logOddities(o observe.Observation) {
 	}
 }
 
-// tend does what is due at each monitor of a guest that runs; noted says that it was known to run here before. Its
+// maintain does what is due at each monitor of a guest that runs; noted says that it was known to run here before. Its
 // error is that a service does not work; all else that fails is logged.
-func (a *run) tend(ctx context.Context, o observe.Observation, noted bool) error {
+func (a *run) maintain(ctx context.Context, o observe.Observation, noted bool) error {
 	if a.Probe || a.guess {
 		return nil // a probe asks where the guest is, and nothing else
 	}
@@ -94,7 +94,7 @@ func (a *run) tend(ctx context.Context, o observe.Observation, noted bool) error
 // than to look at it. An Agent that can run programs must make the whole monitor.
 var ErrMore = errors.New("there is more to do than to look at the guest")
 
-// needsPrograms returns ErrMore where tend would do something that takes programs, the network, or the operator's
+// needsPrograms returns ErrMore where maintain would do something that takes programs, the network, or the operator's
 // files. Of save_dir that is so once: a guest that somebody started by hand must not leave a saved state behind.
 func (a *run) needsPrograms(ctx context.Context, o observe.Observation, noted bool) error {
 	p := a.Params

@@ -16,9 +16,9 @@
 //
 // # A libvirt that hangs
 //
-// Calls to libvirt cannot be broken off. The daemon waits for each a few seconds, then goes
+// Calls to libvirt cannot be aborted. The daemon waits for each a few seconds, then goes
 // by the guest's process, and lets the call be. A [Pool] bounds how many such calls
-// there are: for each libvirt a few, for each guest one, and while libvirt has not been heard
+// there are: for each libvirt a few, for each guest one, and while libvirt has not answered
 // of again one at a time tries again; all others go by the process at once. Each libvirt
 // has its own bound, so that one which hangs disturbs no monitor of guests on another.
 package agentd

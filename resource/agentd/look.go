@@ -28,7 +28,7 @@ type Monitor struct {
 	Processes observe.Processes
 	// RunDir and StateDir are the agent's.
 	RunDir, StateDir string
-	// Log is told what the daemon's operator should know; what is said of a guest goes to the caller.
+	// Log gets what the daemon's operator should know; what is said of a guest goes to the caller.
 	Log logrus.FieldLogger
 
 	access func(path string) error // in place of access(2), for a test

@@ -101,7 +101,7 @@ func attribute(t xml.StartElement, name string) string {
 	return ""
 }
 
-// uuid is the domain's, which SMBIOS shows as well: where one is given, it stands for both, and two must be the same.
+// uuid is the domain's, which SMBIOS shows as well: where one is given, it is both, and two must be the same.
 func (s identity) uuid() (uuid string, err error) {
 	for _, text := range append([]string{s.first["domain/uuid"]}, s.board...) {
 		if text == "" {

@@ -17,7 +17,7 @@ type Presence int
 // What is on a peer, the less of a hindrance first.
 const (
 	Nothing    Presence = iota // it does not have the guest, or cannot be asked and need not be
-	Moving                     // it has a part of the guest, or is letting go of it: soon it is gone or runs there
+	Moving                     // it has a part of the guest, or is removing it: soon it is gone or runs there
 	Unanswered                 // it cannot be asked, and only its answer will do
 	Running                    // the guest runs there
 	Held                       // the guest is there, and does not run

@@ -148,7 +148,7 @@ func isPartition(part string, before int) bool {
 	return isTop || strings.HasSuffix(part, ".slice") || strings.HasSuffix(part, ".partition")
 }
 
-// placeOf judges what stands behind the slices: services as systemd and OpenRC call their groups, sessions as
+// placeOf judges what is behind the slices: services as systemd and OpenRC call their groups, sessions as
 // elogind does.
 func placeOf(parts []string) place {
 	name, isService := strings.CutSuffix(parts[0], ".service")
@@ -218,7 +218,7 @@ func mayBe(machine, guest string) bool {
 	return machine == "" || m == g || len(machine) >= minCut && strings.HasPrefix(g, m)
 }
 
-// plainName is what of a name surely stands in the machine's: ASCII letters and digits.
+// plainName is what of a name is surely in the machine's: ASCII letters and digits.
 func plainName(name string) string {
 	return strings.Map(func(r rune) rune {
 		if r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' {

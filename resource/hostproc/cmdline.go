@@ -47,7 +47,7 @@ func parseCmdline(raw []byte) (id identity, ok bool) {
 	return id, both || (isEmulator(args[0]) && (id.name != "" || isUUID(id.uuid)))
 }
 
-// maxArguments is how many arguments of a command line are told apart; empty ones cost more memory here than there.
+// maxArguments is how many arguments of a command line are distinguished; empty ones cost more memory here than there.
 const maxArguments = 1 << 16
 
 // arguments are those of a command line, the program's name first.

@@ -234,7 +234,7 @@ type procStat struct {
 // kernelThread is PF_KTHREAD of the kernel's include/linux/sched.h, among the flags of field 9.
 const kernelThread = 0x00200000
 
-// parseStat reads one line of /proc/PID/stat. The program's name stands in
+// parseStat reads one line of /proc/PID/stat. The program's name is in
 // brackets and may itself hold brackets, blanks and line breaks, as its owner likes, so the last one counts.
 func parseStat(raw []byte) (_ procStat, err error) {
 	from, to := bytes.IndexByte(raw, '('), bytes.LastIndexByte(raw, ')')

@@ -65,7 +65,7 @@ func (g Guest) isRunBy(p hostproc.Process) bool {
 	return p.Name == g.Guest
 }
 
-// Identity is resources/ID.json: the guest that a resource stands for, as its config file said last. Each action writes
+// Identity is resources/ID.json: the guest of a resource, as its config file said last. Each action writes
 // it, a start and a migrate_from before the guest comes here: "never noted" means "never here". Each action reads it
 // when the config file cannot be read, as when its file system is not mounted: the guest can still be judged and
 // stopped. Nobody removes it.

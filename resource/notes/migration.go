@@ -13,7 +13,7 @@ const (
 
 const (
 	// interruptedTime is for how long a migration whose agent was killed explains what happens to its guest, counted
-	// from its begin: it may have gone on for long.
+	// from its begin: it may have taken long.
 	interruptedTime = time.Hour
 	// underWayTime is how long a migration is under way at most.
 	underWayTime = 5 * time.Minute

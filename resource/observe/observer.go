@@ -206,7 +206,7 @@ func (g *Observer) Disconnect() {
 const PollInterval = 500 * time.Millisecond
 
 const (
-	// rebootTime is how long a guest of Xen's may be away while it reboots: it is torn down and made again, and in
+	// rebootTime is how long a guest of Xen's may be away while it reboots: it is destroyed and created again, and in
 	// between there is none. One to two seconds are usual (resource-agents' issues 308 and 314).
 	rebootTime = 5 * time.Second
 	// rebuildTime is the same where libvirt still has a guest on its list that it would forget had it ended: it

@@ -51,7 +51,7 @@ func (e *Error) Error() string {
 // Unwrap gives the cause.
 func (e *Error) Unwrap() error { return e.Err }
 
-// CodeOf is the exit code that stands for err: 0 for nil, and 1 for an error
+// CodeOf is the exit code for err: 0 for nil, and 1 for an error
 // that carries no code.
 func CodeOf(err error) ExitCode {
 	var coded *Error

@@ -21,7 +21,7 @@ func Timeout(environ []string, fallback time.Duration) time.Duration {
 	return fallback
 }
 
-// ParseTimeout reads milliseconds; 0 stands for what is no timeout.
+// ParseTimeout reads milliseconds; 0 is no timeout.
 func ParseTimeout(s string) time.Duration {
 	ms, err := strconv.ParseInt(s, 10, 64)
 	if err != nil || ms <= 0 {

@@ -50,7 +50,7 @@ func (p Params) Routes() route.Config {
 }
 
 // Route is the way to a node by [route.Config.To]; address may be empty. It is the one place that makes it: a
-// migration, the question to a peer before a start, and what is told of both beforehand name a node in the same way.
+// migration, the question to a peer before a start, and what is predicted of both name a node in the same way.
 func (p Params) Route(node, address string) (Route, error) { return p.Routes().To(node, address) }
 
 // RouteTo is [Params.Route] with the address that [route.Config.Address] finds by run. A node of which Pacemaker has

@@ -43,12 +43,12 @@ type Config struct {
 // Its parts are: driver and transport, host (dropped), port, the rest.
 var remotePattern = regexp.MustCompile(`^(.*)://[^/:]*(:?[0-9]*)/(.*)$`)
 
-// To is the way to a node. address stands for the node in all URIs, and goes before migration_network_suffix;
+// To is the way to a node. address replaces the node in all URIs, and goes before migration_network_suffix;
 // without one, which is empty, that is the node's name. See [Config.Address].
 //
 // The URI of libvirt is the hypervisor's, with the transport, and with the node in place of its host; remoteuri
 // replaces all that. The memory is sent to migrateuri, else to --migrateuri of migrate_options, else to a URI that is
-// made from address, migration_network_suffix and migrateport. As in VirtualDomain, %n stands for the target with
+// made from address, migration_network_suffix and migrateport. As in VirtualDomain, %n is the target with
 // user and suffix, unless remoteuri is set, which takes the node alone. Without a migrateport the made URI has no
 // port: libvirt picks a free one.
 //

@@ -113,7 +113,7 @@ func (f Files) Claim(ctx context.Context, own string) (*State, error) {
 		f.Log.Warnf("a file in the place of the saved state is not libvirt's: "+
 			"ignored, and the guest is booted: %s", err)
 		// It may be libvirt's for another node or another label, where it must not be found when the guest's disks have
-		// gone on.
+		// changed.
 		return nil, safefile.ClearWay(f.Path(), place.owners)
 	case err != nil:
 		return nil, err

@@ -26,7 +26,7 @@ type Request struct {
 	Ladder   []ladder.Rung `json:"ladder,omitempty"`   // empty for ladder.Default
 	Shutdown time.Duration `json:"shutdown,omitempty"` // how long its clean shutdown may take, 0 where that is not known
 	Deadline time.Time     `json:"deadline,omitzero"`  // when the caller's time is up, zero for never
-	Rate     float64       `json:"rate,omitempty"`     // that the link carries, 0 where that is not known
+	Rate     float64       `json:"rate,omitempty"`     // of the link, 0 where that is not known
 	Most     float64       `json:"most,omitempty"`     // that its move may take of it, 0 for all
 	SetUp    time.Duration `json:"set_up,omitempty"`   // of a migration, what is not copying
 

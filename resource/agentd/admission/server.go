@@ -18,7 +18,7 @@ const (
 	// network is the name of the one link that the plan knows: the way out that all moves share.
 	network = "network"
 
-	// guessedRate is what a link is taken to carry of which no move has told, in bytes per second: a
+	// guessedRate is what a link is assumed to carry that no move has measured, in bytes per second: a
 	// gigabit. The queue learns better from the first move.
 	guessedRate = 125e6
 

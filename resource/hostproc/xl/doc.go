@@ -10,7 +10,7 @@
 // is among them. Else the error is [hostproc.ErrIncomplete], "cannot tell".
 //
 // A domain has many names in its life. xl receives one as NAME--incoming and leaves it behind as
-// NAME--migratedaway; one that is being torn down has none, which is written (null). The UUID stays, and goes
+// NAME--migratedaway; one that is being destroyed has none, which is written (null). The UUID stays, and goes
 // before the name. A domain is here until it is in no listing any more: one that was shut down or is dying
 // may still have its disks open, and one that reboots is made again under another number, so that for
 // a second or two there is none.

@@ -151,7 +151,7 @@ func execute(ctx context.Context, args ...string) (string, error) {
 	return string(out), nil
 }
 
-// The child of libvirt's daemon in which libxl copies a guest's memory, and where its arguments stand: the program, the
+// The child of libvirt's daemon in which libxl copies a guest's memory, and where its arguments are: the program, the
 // mode, the connection or file that the memory goes to, the one that answers come from, the domain's number, and flags.
 //
 // Source: run_helper of Xen's tools/libs/light/libxl_save_callout.c, and main of libxl_save_helper.c beside it.
