@@ -29,7 +29,7 @@ func isStuck(d libvirt.Driver, o observe.Observation) bool {
 		o.LibvirtErr == nil && o.Proc == observe.ProcNone && o.Libvirt != observe.Absent && !o.Status.Persistent
 }
 
-var errStuckInLibvirt = errors.New("libvirt is stuck with it since a migration broke")
+var errStuckInLibvirt = errors.New("libvirt still lists it after an incoming migration failed")
 
 // brokenMigration ends what a migration has left that was cut short.
 type brokenMigration struct {
@@ -48,10 +48,10 @@ func (b brokenMigration) restartLibvirt(ctx context.Context) error {
 		return err
 	}
 	if busy = slices.DeleteFunc(busy, func(name string) bool { return name == b.guest.Name }); len(busy) > 0 {
-		return fmt.Errorf("%w, and is at work on %s: when that is done, %s",
+		return fmt.Errorf("%w, and has jobs on %s: when these are done, %s",
 			errStuckInLibvirt, strings.Join(busy, ", "), hint)
 	}
-	b.log.Warn("libvirt is stuck with the guest since a migration to here broke: restarting its daemon")
+	b.log.Warn("libvirt still lists the guest after an incoming migration failed: restarting its daemon")
 	b.guest.Disconnect()
 	var failed []error
 	daemons := []string{"libvirtd", b.guest.Driver().Daemon}

@@ -98,7 +98,7 @@ func (c configSaver) replace(text string) (changed bool, err error) {
 	case domainxml.Unchanged:
 		return false, nil
 	case domainxml.Edited:
-		c.log.Infof("%s was edited after the guest came here, and is left as it is", path)
+		c.log.Infof("%s was edited after the guest started or arrived here, and is not overwritten", path)
 		return false, nil
 	case domainxml.ReplaceOriginal:
 		if err := replaceFile(path+".orig", old, info, false); err != nil {

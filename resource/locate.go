@@ -217,7 +217,7 @@ func (s *starter) killArrival(ctx context.Context, o observe.Observation) observ
 		err = s.refusal(by)
 	}
 	if err != nil {
-		s.Log.WithError(err).Info("what was left of a migration to here stays")
+		s.Log.WithError(err).Info("the rest of an incoming migration is not removed")
 		return o
 	}
 	for _, p := range o.Processes {

@@ -198,7 +198,7 @@ func (s *saver) restore(ctx context.Context, conn observe.Hypervisor, state *sav
 	}
 	files := s.files()
 	if rerr := timely.Do(ctx, func() error { return files.Return(state) }); rerr != nil {
-		return fmt.Errorf("%w, and the saved state stays %q: %w", err, state.File, rerr)
+		return fmt.Errorf("%w, and the saved state is now %q: %w", err, state.File, rerr)
 	}
 	s.log.Warnf("to boot the guest instead, type: %s", shellword.Line("rm", files.Path()))
 	if libvirt.IsOtherHardware(err) {

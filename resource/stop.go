@@ -330,6 +330,6 @@ func (s *stopper) removeStuck(ctx context.Context, o observe.Observation) {
 		return
 	}
 	if err := s.broken.restartLibvirt(ctx); err != nil {
-		s.Log.WithError(err).Warn("the guest cannot be moved to this node before that is in order")
+		s.Log.WithError(err).Warn("the guest cannot be migrated to this node before that is corrected")
 	}
 }

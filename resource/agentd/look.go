@@ -41,7 +41,7 @@ type Monitor struct {
 func (m *Monitor) Look(ctx context.Context, pid int, r wire.Request) wire.Answer {
 	env := param.ParseEnviron(r.Environ)
 	if m.hanging() >= mostHanging {
-		return decline("storage gives no answer, and too many looks at it hang already")
+		return decline("storage does not respond, and too many monitors hang on it already")
 	}
 	// A look may hang, as in a file system that has gone away: there is one for each resource at most.
 	if _, busy := m.busy.LoadOrStore(env.Instance, true); busy {
@@ -49,7 +49,7 @@ func (m *Monitor) Look(ctx context.Context, pid int, r wire.Request) wire.Answer
 	}
 	why, answered := m.suits(ctx, env)
 	if !answered {
-		return decline("the storage of the config file gives no answer")
+		return decline("the storage of the config file does not respond")
 	}
 	defer m.busy.Delete(env.Instance)
 	if why != "" {

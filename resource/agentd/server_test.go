@@ -320,7 +320,7 @@ func TestMonitorOfAFileThatHangs(t *testing.T) {
 		m := newMonitor(t, &fakeLibvirt{})
 		mended := make(chan struct{})
 		m.access = func(string) error { <-mended; return nil }
-		for _, words := range []string{"gives no answer", "still under way"} {
+		for _, words := range []string{"does not respond", "still under way"} {
 			began := time.Now()
 			if a := m.Look(t.Context(), 1, request); !strings.Contains(a.Declined, words) || time.Since(began) > accessTime {
 				t.Errorf("%+v after %v, want it declined as %q", a, time.Since(began), words)

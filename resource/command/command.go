@@ -23,7 +23,7 @@ const (
 )
 
 // ErrStuck says that a program could not be killed.
-var ErrStuck = errors.New("it cannot be killed, as it waits for storage that gives no answer")
+var ErrStuck = errors.New("it cannot be killed, as it waits for storage that does not respond")
 
 // How says how a program is run.
 type How struct {

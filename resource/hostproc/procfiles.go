@@ -247,7 +247,7 @@ func parseStat(raw []byte) (_ procStat, err error) {
 	}
 	state := fields[0]
 	if len(state) != 1 || !isLetter(state[0]) {
-		return procStat{}, errors.New("parse stat: the state is no letter")
+		return procStat{}, errors.New("parse stat: the state is not a letter")
 	}
 	number := func(field int, what string) (n uint64) {
 		n, perr := strconv.ParseUint(fields[field-3], 10, 64)

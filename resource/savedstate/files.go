@@ -75,7 +75,7 @@ func (f Files) Finish(saved error) error {
 		return nil
 	}
 	if saved != nil {
-		return fmt.Errorf("%w, or nobody knows whether it is: %w", saveimage.ErrPartial, saved)
+		return fmt.Errorf("%w, or it is unknown whether it is: %w", saveimage.ErrPartial, saved)
 	}
 	return rename(file, f.Path())
 }

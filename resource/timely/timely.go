@@ -12,7 +12,7 @@ import (
 const StorageTime = 5 * time.Second
 
 // ErrNoStorage is the error of work that was left behind.
-var ErrNoStorage = errors.New("the storage gives no answer")
+var ErrNoStorage = errors.New("the storage does not respond")
 
 // Do does f, which may hang on storage that gives no answer, where no signal ends it: then f is left behind in its
 // goroutine, and the error is ErrNoStorage. f must not write to what its caller continues to read.
