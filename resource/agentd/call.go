@@ -118,7 +118,8 @@ func (l *line) abandon(c *call, why error) {
 
 // noAnswer is the error of a call without an answer; cause is nil where it was not made.
 func (l *line) noAnswer(guest string, cause error) error {
-	e := &libvirt.Error{Op: "status", URI: l.uri, Domain: guest, Kind: libvirt.ErrConnect, Cause: cause, Message: "no answer before the deadline"}
+	e := &libvirt.Error{Op: "status", URI: l.uri, Domain: guest, Kind: libvirt.ErrConnect,
+		Cause: cause, Message: "no answer before the deadline"}
 	if guest == "" {
 		e.Op = "connect"
 	}

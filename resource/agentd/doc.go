@@ -2,17 +2,17 @@
 // keeps open.
 //
 // Start with [Server]: for each request of an agent (package wire) it runs the very same
-// [resource.Agent] that the agent's full program would run, with the caller's parameters. Where the guest runs it sends back
-// that, and the log lines; any other verdict is the agent's own to give.
-// [Pool] is the connections. Migrations, which use the same socket, are passed on to package admission.
+// [resource.Agent] that the agent's full program would run, with the caller's parameters. Where the guest runs it sends
+// back that, and the log lines; any other verdict is the agent's own to give. [Pool] is the connections. Migrations,
+// which use the same socket, are passed on to package admission.
 //
 // # What is declined
 //
 // The caller is sent away, and looks for itself, where the daemon might not see what the caller
 // sees: a config file that the daemon may not read, or a libvirt that is not this
 // system's own. So it is where a monitor is to do more than to look, as with monitor scripts;
-// where too much is asked at once; and where the last monitor of the same resource is still under way. A guest that is not
-// seen to run is declined too: the daemon's unit hides from it what the agent sees (see package hostproc).
+// where too much is asked at once; and where the last monitor of the same resource is still under way. A guest that is
+// not seen to run is declined too: the daemon's unit hides from it what the agent sees (see package hostproc).
 //
 // # A libvirt that hangs
 //

@@ -126,7 +126,10 @@ type line struct {
 
 // query asks libvirt about a guest, again over a new connection when the old one turns out to be
 // broken.
-func query[T any](ctx context.Context, l *line, guest string, about func(observe.Hypervisor, context.Context, string) (T, error)) (T, error) {
+func query[T any](
+	ctx context.Context, l *line, guest string,
+	about func(observe.Hypervisor, context.Context, string) (T, error),
+) (T, error) {
 	return ask(ctx, l, guest, func() (T, error) {
 		value, err := once(l, guest, about)
 		if errors.Is(err, libvirt.ErrConnect) {

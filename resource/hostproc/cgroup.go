@@ -41,16 +41,16 @@ func (h Host) group(pid int, base string) (group, error) {
 	case errors.Is(err, fs.ErrNotExist):
 		return group{}, nil
 	case errors.Is(err, unix.ENAMETOOLONG):
-		// Kernels before 6.8 do not tell a path of PATH_MAX and more (proc_cgroup_show). Who is given a subtree can nest
-		// groups that deep; libvirt and service managers do not.
+		// Kernels before 6.8 do not tell a path of PATH_MAX and more (proc_cgroup_show). Who is given a subtree can
+		// nest groups that deep; libvirt and service managers do not.
 		return group{place: inContainer}, nil
 	case err != nil:
 		return group{}, err
 	}
 	g := parseCgroup(raw, base)
 	if g.place == atRoot {
-		// A process that exits is shown at the root of each hierarchy of version 1 (PF_EXITING in proc_cgroup_show), but
-		// not in cpuset (proc_cpuset_show), where libvirt has a group for each guest.
+		// A process that exits is shown at the root of each hierarchy of version 1 (PF_EXITING in proc_cgroup_show),
+		// but not in cpuset (proc_cpuset_show), where libvirt has a group for each guest.
 		raw, _ = readSome(h.path(pid, "cpuset"), maxCgroup)
 		if one := groupOf(strings.TrimSuffix(string(raw), "\n"), base); one.guest {
 			return one, nil
@@ -75,8 +75,8 @@ func (h Host) base() (base string) {
 // hierarchy is one hierarchy of control groups, and a process's path in it.
 type hierarchy struct{ controllers, path string }
 
-// isManagers reports whether service and container managers use the hierarchy to separate processes: the unified one and
-// systemd's own.
+// isManagers reports whether service and container managers use the hierarchy to separate processes: the unified one
+// and systemd's own.
 func (h hierarchy) isManagers() bool { return h.controllers == "" || h.controllers == "name=systemd" }
 
 // hierarchies reads /proc/PID/cgroup.
@@ -90,8 +90,9 @@ func hierarchies(raw []byte) (all []hierarchy) {
 	return all
 }
 
-// parseCgroup judges /proc/PID/cgroup. A guest's group counts in any hierarchy: without systemd, libvirt makes groups in
-// those of controllers alone. The place comes from the hierarchies of managers, and without such from all controllers.
+// parseCgroup judges /proc/PID/cgroup. A guest's group counts in any hierarchy: without systemd, libvirt makes groups
+// in those of controllers alone. The place comes from the hierarchies of managers, and without such from all
+// controllers.
 func parseCgroup(raw []byte, base string) (g group) {
 	all := hierarchies(raw)
 	isManaged := slices.ContainsFunc(all, hierarchy.isManagers)

@@ -92,13 +92,14 @@ func isEmulator(program string) bool {
 
 // helpers are programs of QEMU's and libvirt's that are called like QEMU and run no guest, beside those that are called
 // helpers.
-var helpers = []string{"qemu-img", "qemu-io", "qemu-nbd", "qemu-storage-daemon", "qemu-ga", "qemu-rdp", "qemu-edid", "qemu-keymap", "qemu-trace-stap",
-	"qemu-pr-helper", "qemu-bridge-helper", "qemu-vmsr-helper"}
+var helpers = []string{"qemu-img", "qemu-io", "qemu-nbd", "qemu-storage-daemon", "qemu-ga", "qemu-rdp", "qemu-edid", "qemu-keymap",
+	"qemu-trace-stap", "qemu-pr-helper", "qemu-bridge-helper", "qemu-vmsr-helper"}
 
 // commLength is what the kernel keeps of a program's name, in bytes (TASK_COMM_LEN without its end).
 const commLength = 15
 
-// isHelper reports whether a program works for guests beside QEMU, by its file's name or by what the kernel keeps of that.
+// isHelper reports whether a program works for guests beside QEMU, by its file's name or by what the kernel keeps of
+// that.
 func isHelper(base string) bool {
 	return strings.HasSuffix(base, "-helper") || slices.ContainsFunc(helpers, func(name string) bool {
 		return base == name || base == name[:min(len(name), commLength)]

@@ -64,8 +64,8 @@ func (p Process) String() string {
 	return fmt.Sprintf("QEMU process %d", p.PID)
 }
 
-// Began is how long after the host's boot the process began, 0 for a domain of Xen's. The kernel counts it in hundredths
-// of a second.
+// Began is how long after the host's boot the process began, 0 for a domain of Xen's. The kernel counts it in
+// hundredths of a second.
 func (p Process) Began() time.Duration { return sinceBoot(p.StartTime) }
 
 // Host is where to look. The zero value is this node.
@@ -188,18 +188,19 @@ type look struct {
 	read  *reading
 }
 
-// mayBe reports whether the process may be that of the guest that its command line names; empty is no name. A guest that
-// has broken out into its QEMU can change the command line, but neither the control group nor libvirt's pid file.
+// mayBe reports whether the process may be that of the guest that its command line names; empty is no name. A guest
+// that has broken out into its QEMU can change the command line, but neither the control group nor libvirt's pid file.
 func (l look) mayBe(guest string) bool {
 	isNoted := len(l.files) == 0 || slices.Contains(l.files, guest)
 	return guest == "" || mayBe(l.group.machine, guest) && (l.group.machine != "" || isNoted)
 }
 
-// isNoted reports whether libvirt noted twice that this is the QEMU of a guest: its control group has the name of its pid
-// file. What works beside a guest has that group and a pid file of another name. What QEMU calls itself says nothing
-// then: an emulator may have any name, and a guest that has broken out gives itself one.
+// isNoted reports whether libvirt noted twice that this is the QEMU of a guest: its control group has the name of its
+// pid file. What works beside a guest has that group and a pid file of another name. What QEMU calls itself says
+// nothing then: an emulator may have any name, and a guest that has broken out gives itself one.
 func (l look) isNoted() bool {
-	return l.group.machine != "" && slices.ContainsFunc(l.files, func(guest string) bool { return mayBe(l.group.machine, guest) })
+	isMachines := func(guest string) bool { return mayBe(l.group.machine, guest) }
+	return l.group.machine != "" && slices.ContainsFunc(l.files, isMachines)
 }
 
 // add reports one process which guest's it is.

@@ -75,14 +75,14 @@ func parseIDs(value []byte, n int) (ids []int, err error) {
 	return ids, nil
 }
 
-// isOneOf reports whether both the real and the effective user are the same one of users. A set-user-ID program has root
-// as its effective user, whoever starts it.
+// isOneOf reports whether both the real and the effective user are the same one of users. A set-user-ID program has
+// root as its effective user, whoever starts it.
 func (o owner) isOneOf(users []int) bool {
 	return o.real == o.effective && slices.Contains(users, o.real)
 }
 
-// isUsers reports whether a user's set-user-ID program has become root altogether, where its file is hidden: such a program,
-// as sudo(8) that waits for a password, keeps the real group of who started it, and root's own has root's.
+// isUsers reports whether a user's set-user-ID program has become root altogether, where its file is hidden: such a
+// program, as sudo(8) that waits for a password, keeps the real group of who started it, and root's own has root's.
 func (o owner) isUsers() bool { return o.real == 0 && o.group != 0 }
 
 func (h Host) owner(pid int) (owner, error) {
@@ -93,22 +93,25 @@ func (h Host) owner(pid int) (owner, error) {
 	return parseOwner(raw)
 }
 
-// program is the base name of the file that a process executes, and whether it is set-user-ID or has capabilities: then any
-// user may have chosen the process's name and arguments. An error is that of a process that exits, or fs.ErrPermission for one
-// that this program may not inspect (ptrace(2), PTRACE_MODE_READ_FSCREDS). The file itself is not looked at, since its file
-// system may be that of a dead server: the kernel notes at execve(2) whether rights were gained, and who executed it
-// (AT_SECURE and AT_UID, getauxval(3)). Also SELinux sets AT_SECURE, for each daemon that changes its domain; so it counts
-// only where another user than root, and than the one that the process runs as, executed the file.
+// program is the base name of the file that a process executes, and whether it is set-user-ID or has capabilities: then
+// any user may have chosen the process's name and arguments. An error is that of a process that exits, or
+// fs.ErrPermission for one that this program may not inspect (ptrace(2), PTRACE_MODE_READ_FSCREDS). The file itself is
+// not looked at, since its file system may be that of a dead server: the kernel notes at execve(2) whether rights were
+// gained, and who executed it (AT_SECURE and AT_UID, getauxval(3)). Also SELinux sets AT_SECURE, for each daemon that
+// changes its domain; so it counts only where another user than root, and than the one that the process runs as,
+// executed the file.
 func (h Host) program(pid, user int) (name string, setuid bool, err error) {
 	target, err := os.Readlink(h.path(pid, "exe"))
 	if err != nil {
 		return "", false, err
 	}
 	auxv, _ := readSome(h.path(pid, "auxv"), maxAuxv)
-	return strings.TrimSuffix(filepath.Base(target), " (deleted)"), hasGained(auxv, user), nil // deleted: as after an upgrade
+	// Deleted: as after an upgrade.
+	return strings.TrimSuffix(filepath.Base(target), " (deleted)"), hasGained(auxv, user), nil
 }
 
-// The entries of an auxiliary vector: AT_UID and AT_SECURE of the kernel's include/uapi/linux/auxvec.h, and the limit of a type.
+// The entries of an auxiliary vector: AT_UID and AT_SECURE of the kernel's include/uapi/linux/auxvec.h, and the limit
+// of a type.
 const (
 	atUID    = 11
 	atSecure = 23

@@ -84,10 +84,10 @@ func (j judge) owned(pid int, at place) (bool, error) {
 	return !setuid, nil
 }
 
-// IsDaemon reports whether a process is a daemon of this node's system: named accepts its name (comm of proc_pid_comm(5))
-// and it runs as one of users. It is not a daemon in a container, nor in a user's session unless named accepts
-// the file that it executes too. A process that has ended is no daemon. An error says that the process exists and
-// cannot be judged. Users are numbers; see [Host.UserID].
+// IsDaemon reports whether a process is a daemon of this node's system: named accepts its name (comm of
+// proc_pid_comm(5)) and it runs as one of users. It is not a daemon in a container, nor in a user's session unless
+// named accepts the file that it executes too. A process that has ended is no daemon. An error says that the process
+// exists and cannot be judged. Users are numbers; see [Host.UserID].
 func (h Host) IsDaemon(pid int, named func(program string) bool, users ...int) (bool, error) {
 	stat, err := h.stat(pid)
 	if err != nil || stat.dead() || stat.kernel || !named(stat.comm) {
@@ -118,8 +118,8 @@ func (h Host) IsDaemon(pid int, named func(program string) bool, users ...int) (
 // says nothing that one is not found there.
 func (h Host) SeesAll() error {
 	if _, err := os.Stat(h.path(1, "stat")); err != nil {
-		return fmt.Errorf("%w: %s shows no process 1 (not mounted, or mounted with hidepid: see HIDDEN PROCESSES in vmferryd(8)): %w",
-			ErrIncomplete, h.ProcDir(), err)
+		return fmt.Errorf("%w: %s shows no process 1 "+
+			"(not mounted, or mounted with hidepid: see HIDDEN PROCESSES in vmferryd(8)): %w", ErrIncomplete, h.ProcDir(), err)
 	}
 	return nil
 }
@@ -156,8 +156,9 @@ func (h Host) Helpers(ctx context.Context, wanted Helper) (found []Process, err 
 	return found, cmp.Or(err, unread)
 }
 
-// helper looks at one process, first at what the kernel tells without the process's memory. One that has ended meanwhile
-// is none, and so is one that root does not run as a daemon of this node: anybody may give a program these names.
+// helper looks at one process, first at what the kernel tells without the process's memory. One that has ended
+// meanwhile is none, and so is one that root does not run as a daemon of this node: anybody may give a program these
+// names.
 func (h Host) helper(ctx context.Context, wait *waiter, pid int, wanted Helper) (p Process, ok bool, err error) {
 	if program, _, err := h.program(pid, 0); err != nil || program != wanted.Program {
 		return Process{}, false, nil

@@ -89,7 +89,8 @@ func decodeRequest(line []byte) (Request, error) {
 	}
 	switch {
 	case r.Schema != wire.Schema:
-		return Request{}, fmt.Errorf("read request: schema is %d, this daemon speaks %d: restart vmferryd after an upgrade", r.Schema, wire.Schema)
+		return Request{}, fmt.Errorf(
+			"read request: schema is %d, this daemon speaks %d: restart vmferryd after an upgrade", r.Schema, wire.Schema)
 	case r.Action != wire.Enter:
 		return Request{}, fmt.Errorf("read request: action %q is not %q", r.Action, wire.Enter)
 	case r.Guest == "":
@@ -108,7 +109,8 @@ func decodeMessage(line []byte) (message, error) {
 	}
 	switch {
 	case w.Schema != wire.Schema:
-		return message{}, fmt.Errorf("read the daemon's message: schema is %d, this agent speaks %d", w.Schema, wire.Schema)
+		return message{}, fmt.Errorf("read the daemon's message: schema is %d, this agent speaks %d",
+			w.Schema, wire.Schema)
 	case w.Declined != "":
 		return message{}, fmt.Errorf("the daemon declined: %s", w.Declined)
 	}

@@ -79,7 +79,8 @@ func DecodeRequest(line []byte) (Request, error) {
 	}
 	switch {
 	case r.Schema != Schema:
-		return Request{}, fmt.Errorf("read request: schema is %d, this daemon speaks %d: restart vmferryd after an upgrade", r.Schema, Schema)
+		return Request{}, fmt.Errorf(
+			"read request: schema is %d, this daemon speaks %d: restart vmferryd after an upgrade", r.Schema, Schema)
 	case !Serves(r.Action):
 		return Request{}, fmt.Errorf("read request: action %q is not the daemon's", r.Action)
 	}

@@ -29,7 +29,8 @@ func Of(uri string) Processes {
 	return hostOf(uri)
 }
 
-// List is all that runs guests of the libvirts; each hypervisor is asked once. With an error some guests may be missing.
+// List is all that runs guests of the libvirts; each hypervisor is asked once. With an error some guests may be
+// missing.
 func List(ctx context.Context, uris ...string) ([]hostproc.Process, error) {
 	asked := map[bool]bool{}
 	var all []hostproc.Process

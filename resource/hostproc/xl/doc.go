@@ -17,9 +17,9 @@
 //
 // # What copies a guest
 //
-// libvirt's driver for Xen cannot abort a migration or a save. libxl, which it calls, can: it copies in a process of its
-// own, a child of libvirt's daemon, which ends in order on SIGTERM. [Host.Abort] finds the one that copies this guest, and
-// never sends anything else.
+// libvirt's driver for Xen cannot abort a migration or a save. libxl, which it calls, can: it copies in a process of
+// its own, a child of libvirt's daemon, which ends in order on SIGTERM. [Host.Abort] finds the one that copies this
+// guest, and never sends anything else.
 //
 // # Not to be mixed
 //

@@ -165,15 +165,15 @@ const (
 // daemons are libvirt's that move guests of Xen. A copy that xl itself makes is left to who began it.
 var daemons = []string{"libvirtd", "virtxend"}
 
-// Abort gives up the copy of a guest that libvirt makes, to another node or to a file. libxl is left to end it in order: it
-// stops to note what the guest writes, and libvirt's call fails. Nothing is waited for. A guest that ran continues;
-// one that was paused already, for the last part of its memory, stays paused as Halted reports, until Wake. An error
-// says that nothing was given up: where none is under way, where the copy is done and only the hand-over is left, or
-// where it is not known.
+// Abort gives up the copy of a guest that libvirt makes, to another node or to a file. libxl is left to end it in
+// order: it stops to note what the guest writes, and libvirt's call fails. Nothing is waited for. A guest that ran
+// continues; one that was paused already, for the last part of its memory, stays paused as Halted reports, until Wake.
+// An error says that nothing was given up: where none is under way, where the copy is done and only the hand-over is
+// left, or where it is not known.
 //
 // It is what libxl does itself where the caller of its library gives an operation up (libxl_ao_abort), which libvirt
-// never does: the helper gets SIGTERM, and has a handler that makes its next write fail, also one that hangs because the
-// other side has died. Source: helper_stop of libxl_save_callout.c, save_signal_handler of libxl_save_helper.c.
+// never does: the helper gets SIGTERM, and has a handler that makes its next write fail, also one that hangs because
+// the other side has died. Source: helper_stop of libxl_save_callout.c, save_signal_handler of libxl_save_helper.c.
 func (h Host) Abort(ctx context.Context, name, uuid string) error {
 	found, err := h.Find(ctx, name, uuid)
 	if err != nil {
