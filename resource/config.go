@@ -89,10 +89,15 @@ func (c configSaver) editedMeanwhile(written time.Time) bool {
 // operator's file beside it.
 func (c configSaver) replace(text string) (changed bool, err error) {
 	path := c.params.Config
-	old, info, err := readWhole(path)
+	raw, err := domainxml.ReadFile(path)
 	if err != nil {
 		return false, err
 	}
+	info, err := os.Stat(path)
+	if err != nil {
+		return false, err
+	}
+	old := string(raw)
 	private := info.Mode().Perm()&0o077 == 0
 	switch domainxml.DecideUpdate(old, text, private, c.editedMeanwhile(info.ModTime())) {
 	case domainxml.Unchanged:
@@ -118,15 +123,6 @@ func (c configSaver) replace(text string) (changed bool, err error) {
 		c.log.Infof("only root may read %s from now on, as the configuration may hold a password", path)
 	}
 	return true, nil
-}
-
-func readWhole(path string) (string, fs.FileInfo, error) {
-	raw, err := domainxml.ReadFile(path)
-	if err != nil {
-		return "", nil, err
-	}
-	info, err := os.Stat(path)
-	return string(raw), info, err
 }
 
 // replaceFile writes text to path in one step, for root alone where it is secret, and else with the owner and the mode

@@ -41,24 +41,25 @@ type evacuation struct {
 // answer.
 func askInBackground(ctx context.Context, ask func(context.Context) (bool, error), log logrus.FieldLogger) func() bool {
 	ctx, cancel := timely.Within(ctx, leavingTime)
-	answer := make(chan bool, 1)
+	done, leaving := make(chan struct{}), false
 	go func() {
-		leaving, err := ask(ctx)
+		defer close(done)
+		answer, err := ask(ctx)
 		if err != nil {
 			log.WithError(err).Warn("it is not known whether the cluster manager empties this node: " +
 				"the guest is stopped as by an operator")
 		}
-		answer <- err == nil && leaving
+		leaving = answer && err == nil
 	}()
 	return sync.OnceValue(func() bool {
 		defer cancel()
 		select {
-		case leaving := <-answer:
+		case <-done:
 			return leaving
 		case <-ctx.Done():
 		}
 		select {
-		case leaving := <-answer: // it came in time, and was used later
+		case <-done: // it came in time, and was used later
 			return leaving
 		default:
 			return false

@@ -81,9 +81,6 @@ type Host struct {
 	Users []int
 }
 
-// List returns the QEMU processes of all guests on this node; see [Host.List].
-func List(ctx context.Context) ([]Process, error) { return Host{}.List(ctx) }
-
 // List returns the QEMU processes of all guests, in the order of their numbers. With an
 // error, which is [ErrIncomplete], it returns those that it did see.
 //
